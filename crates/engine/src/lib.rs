@@ -1,0 +1,1 @@
+//! What mmlens methods share: gradients at sites, path integrals, packed sweeps, perturbation.

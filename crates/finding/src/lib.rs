@@ -1,0 +1,1 @@
+//! Labelled values with axes, units and provenance: what every mmlens analysis returns.

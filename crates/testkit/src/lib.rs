@@ -1,0 +1,1 @@
+//! Tiny subjects, contracts and the oracle reader of the mmlens tests.

@@ -1,0 +1,1 @@
+//! Instrumented multimodal architectures for mmlens, read from Hugging Face folders.
