@@ -1,1 +1,39 @@
 //! Labelled values with axes, units and provenance: what every mmlens analysis returns.
+//!
+//! A [`Finding`] is a list of tables and the [`Provenance`] that says how they came to be. A table is a [`Labelled`]:
+//! a name, a [`Unit`], one [`Axis`] per dimension and row-major [`Values`]. All of it lives on the host, so that a
+//! saved finding opens without a model, a device or a tensor library.
+//!
+//! ```
+//! use mmlens_finding::{Axis, Finding, Labelled, Provenance, Role, Unit};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let words = Axis::names(Role::Token, ["a", "red", "square"]);
+//! let table = Labelled::numbers("attribution", Unit::Logit, vec![words], vec![0.1, 0.9, -0.2])?;
+//! assert_eq!(table.get(&[1]), Some(0.9));
+//!
+//! let finding = Finding::new(Provenance::new("occlusion", "shapes-vlm"), vec![table])?;
+//! let again = Finding::from_bytes(&finding.to_bytes()?)?;
+//! assert_eq!(again, finding);
+//! # Ok(())
+//! # }
+//! ```
+
+mod axis;
+mod compare;
+mod error;
+mod file;
+mod finding;
+mod labelled;
+mod provenance;
+mod select;
+mod unit;
+
+pub use axis::{Axis, Labels, Modality, PatchLabel, Role, TokenLabel};
+pub use error::{FileError, FindingError, TableError};
+pub use file::{FORMAT, FORMAT_VERSION};
+pub use finding::Finding;
+pub use labelled::{Labelled, Values};
+pub use provenance::Provenance;
+pub use select::Entry;
+pub use unit::Unit;

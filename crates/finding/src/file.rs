@@ -1,0 +1,169 @@
+//! Findings as files: one safetensors file, numbers as tensors under the names of their tables, everything else as
+//! JSON under one key of the metadata. The same finding always gives the same bytes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensors, serialize};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Axis, FileError, Finding, FindingError, Labelled, Provenance, Unit, Values};
+
+/// The key of the metadata under which a finding describes itself.
+pub const FORMAT: &str = "mmlens-finding";
+
+/// Major and minor version of the format. Another major version is refused; a newer minor one only adds.
+pub const FORMAT_VERSION: (u32, u32) = (1, 0);
+
+/// What the JSON in the metadata says.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    version: (u32, u32),
+    provenance: Provenance,
+    tables: Vec<Table>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Table {
+    name: String,
+    unit: Unit,
+    axes: Vec<Axis>,
+    /// The texts of a table of texts; the numbers of any other lie in the tensor of its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    texts: Option<Vec<String>>,
+}
+
+impl Finding {
+    /// The finding as the bytes of its file.
+    ///
+    /// # Errors
+    /// [`FileError::Description`] or [`FileError::Container`] if the labels are too large for a file.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, FileError> {
+        let tables = self.tables().iter().map(|table| Table {
+            name: table.name().to_owned(),
+            unit: table.unit(),
+            axes: table.axes().to_vec(),
+            texts: table.as_texts().map(<[String]>::to_vec),
+        });
+        let description = Description {
+            version: FORMAT_VERSION,
+            provenance: self.provenance.clone(),
+            tables: tables.collect(),
+        };
+        let json = serde_json::to_string(&description)
+            .map_err(|error| FileError::Description { reason: error.to_string() })?;
+        let numbers: Vec<(&Labelled, Vec<u8>)> = self
+            .tables()
+            .iter()
+            .filter_map(|table| table.as_numbers().map(|n| (table, little_endian(n))))
+            .collect();
+        let tensors = numbers
+            .iter()
+            .map(|(table, bytes)| Ok((table.name(), TensorView::new(Dtype::F32, table.shape(), bytes)?)))
+            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+            .map_err(|error| container(&error))?;
+        serialize(tensors, Some([(FORMAT.to_owned(), json)].into())).map_err(|error| container(&error))
+    }
+
+    /// A finding from the bytes of its file.
+    ///
+    /// # Errors
+    /// [`FileError::Container`] for bytes that are cut short or damaged, [`FileError::NotAFinding`],
+    /// [`FileError::Version`], [`FileError::Description`], [`FileError::Tensor`], [`FileError::Finding`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| container(&error))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| container(&error))?;
+        let json = header
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get(FORMAT))
+            .ok_or(FileError::NotAFinding { key: FORMAT })?;
+        let description = describe(json)?;
+        let tables = description.tables.into_iter().map(|table| read_table(&file, table));
+        Ok(Self::new(description.provenance, tables.collect::<Result<_, _>>()?)?)
+    }
+
+    /// Writes the finding as one safetensors file. A file of that name is replaced as a whole or not at all.
+    ///
+    /// # Errors
+    /// [`FileError::Io`] with the path, or what [`Finding::to_bytes`] says.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
+        let path = path.as_ref();
+        let fail = |source| FileError::Io { action: "write", path: path.to_owned(), source };
+        let partial = partial(path);
+        fs::write(&partial, self.to_bytes()?).map_err(fail)?;
+        fs::rename(&partial, path).map_err(fail)
+    }
+
+    /// Reads a finding from its file.
+    ///
+    /// # Errors
+    /// [`FileError::Io`] or [`FileError::File`], both with the path.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, FileError> {
+        let path = path.as_ref();
+        let bytes = fs::read(path).map_err(|source| FileError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::from_bytes(&bytes)
+            .map_err(|error| FileError::File { path: path.to_owned(), source: Box::new(error) })
+    }
+}
+
+fn container(error: &safetensors::SafeTensorError) -> FileError {
+    FileError::Container { reason: error.to_string() }
+}
+
+/// The version first, since another one may mean anything.
+fn describe(json: &str) -> Result<Description, FileError> {
+    let unclear = |error: serde_json::Error| FileError::Description { reason: error.to_string() };
+    let value: Value = serde_json::from_str(json).map_err(unclear)?;
+    let found = value.get("version").cloned().unwrap_or(Value::Null);
+    let major = found.get(0).and_then(Value::as_u64);
+    if major != Some(u64::from(FORMAT_VERSION.0)) {
+        let expected = format!("{}.x", FORMAT_VERSION.0);
+        let found = match (major, found.get(1).and_then(Value::as_u64)) {
+            (Some(major), Some(minor)) => format!("{major}.{minor}"),
+            _ => found.to_string(),
+        };
+        return Err(FileError::Version { found, expected });
+    }
+    serde_json::from_value(value).map_err(unclear)
+}
+
+fn read_table(file: &SafeTensors<'_>, table: Table) -> Result<Labelled, FileError> {
+    let values = match table.texts {
+        Some(texts) => Values::Texts(texts),
+        None => Values::Numbers(read_numbers(file, &table.name, &table.axes)?),
+    };
+    Ok(Labelled::new(table.name, table.unit, table.axes, values).map_err(FindingError::from)?)
+}
+
+fn read_numbers(file: &SafeTensors<'_>, name: &str, axes: &[Axis]) -> Result<Vec<f32>, FileError> {
+    let shape: Vec<usize> = axes.iter().map(Axis::len).collect();
+    let wrong = |found: String| FileError::Tensor {
+        table: name.to_owned(),
+        found,
+        expected: format!("F32 {shape:?}"),
+    };
+    let tensor = file.tensor(name).map_err(|_| wrong("no tensor of this name".to_owned()))?;
+    if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
+        return Err(wrong(format!("{:?} {:?}", tensor.dtype(), tensor.shape())));
+    }
+    let (numbers, _) = tensor.data().as_chunks::<4>();
+    Ok(numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+}
+
+fn little_endian(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
+}
+
+/// The name under which a file is written before it is whole.
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    PathBuf::from(name)
+}
