@@ -1,1 +1,15 @@
 //! Data for mmlens: the shapes world, a generator of scenes, questions and the evidence for each answer.
+//!
+//! ```
+//! use mmlens_data::shapes::{Kind, Split, World};
+//!
+//! let world = World::new(7).with_bias(true);
+//! let scene = world.scene(Split::Train, 0);
+//! let mut rng = scene.rng(0);
+//! for question in scene.sample(4, &mut rng, &[(Kind::Colour, 1.0), (Kind::Describe, 1.0)]) {
+//!     assert!(!question.answer.is_empty());
+//! }
+//! assert_eq!(scene.render().dimensions(), (64, 64));
+//! ```
+
+pub mod shapes;

@@ -1,0 +1,88 @@
+//! Descriptions: a scene in words, and back.
+
+use serde::{Deserialize, Serialize};
+
+use super::scene::{Object, Scene};
+use super::vocabulary::{Colour, Shape, Size};
+
+/// Objects whose centres lie within this many pixels along x stand in one column, read from the top.
+const COLUMN: f32 = 3.0;
+
+/// Where the noun stands in "a large red circle", and how many words one object takes with its comma.
+const NOUN: usize = 3;
+const STRIDE: usize = 5;
+
+/// What a description says of one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Phrase {
+    /// The size named.
+    pub size: Size,
+    /// The colour named.
+    pub colour: Colour,
+    /// The shape named.
+    pub shape: Shape,
+}
+
+impl Phrase {
+    /// The phrase that is true of an object.
+    pub fn of(object: &Object) -> Self {
+        Self { size: object.size, colour: object.colour, shape: object.shape }
+    }
+}
+
+impl Scene {
+    /// The scene in words: "a large red circle , a small blue ring".
+    ///
+    /// Objects are named from left to right by the centre. Those within 3 pixels of the leftmost one not yet named form
+    /// a column, which is read from top to bottom.
+    pub fn description(&self) -> String {
+        let phrases: Vec<String> = self
+            .reading_order()
+            .into_iter()
+            .filter_map(|index| self.objects.get(index))
+            .map(|object| format!("a {} {} {}", object.size, object.colour, object.shape))
+            .collect();
+        phrases.join(" , ")
+    }
+
+    /// The objects in the order in which the description names them.
+    pub fn reading_order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.objects.len()).collect();
+        order.sort_by(|&a, &b| self.objects[a].centre.0.total_cmp(&self.objects[b].centre.0));
+        let mut from = 0;
+        while from < order.len() {
+            let edge = self.objects[order[from]].centre.0 + COLUMN;
+            let to = from + order[from..].iter().take_while(|&&index| self.objects[index].centre.0 < edge).count();
+            // The leftmost is within 3 pixels of itself, so every round takes at least one.
+            let to = to.max(from + 1);
+            order[from..to].sort_by(|&a, &b| self.objects[a].centre.1.total_cmp(&self.objects[b].centre.1));
+            from = to;
+        }
+        order
+    }
+
+    /// The index of the noun in the description for each place in the reading order.
+    pub(super) const fn noun_in_description(place: usize) -> usize {
+        place * STRIDE + NOUN
+    }
+}
+
+/// Reads a description back; `None` if it is not a list of phrases "a size colour shape" set off by commas.
+///
+/// The empty text is the description of an empty scene.
+pub fn parse_description(text: &str) -> Option<Vec<Phrase>> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    if words.is_empty() {
+        return Some(Vec::new());
+    }
+    words.split(|&word| word == ",").map(parse_phrase).collect()
+}
+
+fn parse_phrase(words: &[&str]) -> Option<Phrase> {
+    let &["a", size, colour, shape] = words else { return None };
+    Some(Phrase {
+        size: Size::from_word(size)?,
+        colour: Colour::from_word(colour)?,
+        shape: Shape::from_word(shape)?,
+    })
+}

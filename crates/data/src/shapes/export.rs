@@ -1,0 +1,185 @@
+//! Scenes as files, for programs in other languages.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use image::{GrayImage, ImageError};
+use serde::{Deserialize, Serialize};
+
+use super::question::Question;
+use super::scene::{SIDE, Scene};
+use super::vocabulary::{Colour, Shape, Size};
+use super::world::{Sample, Split, World, progress_bar};
+
+/// What can go wrong with files of scenes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// A folder could not be made.
+    #[error("cannot make the folder {}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A picture could not be written.
+    #[error("cannot write the picture {}: {source}", path.display())]
+    Picture {
+        /// The picture.
+        path: PathBuf,
+        /// Why.
+        source: ImageError,
+    },
+    /// The file of records could not be read or written.
+    #[error("cannot read or write {}: {source}", path.display())]
+    Records {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line of the file of records is not a record.
+    #[error("{}, line {line}: not a record of a scene: {source}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+/// One line of `samples.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The index of the scene in its split.
+    pub id: u64,
+    /// The split.
+    pub split: Split,
+    /// The seed of the world.
+    pub seed: u64,
+    /// The picture, relative to the folder of the file.
+    pub image: String,
+    /// The label image, relative to the folder of the file: 0 for the ground, the object's index + 1 elsewhere.
+    pub mask: String,
+    /// The description.
+    pub description: String,
+    /// The objects, in the order of the labels.
+    pub objects: Vec<ObjectRecord>,
+    /// Questions, one of every kind the scene allows.
+    pub questions: Vec<Question>,
+}
+
+/// An object in a [`Record`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObjectRecord {
+    /// The outline.
+    pub shape: Shape,
+    /// The name of the colour.
+    pub colour: Colour,
+    /// The name of the size.
+    pub size: Size,
+    /// The centre in pixels, x then y.
+    pub centre: (f32, f32),
+    /// Half the side of the square that the outline fills, in pixels.
+    pub radius: f32,
+    /// The exact colour.
+    pub rgb: [u8; 3],
+    /// The box of the visible pixels: x0, y0, x1, y1, the last two exclusive.
+    pub bbox: [u32; 4],
+    /// The number of visible pixels.
+    pub pixels: u32,
+    /// The part of the object's area that later objects hide.
+    pub hidden: f32,
+}
+
+/// Writes the first `count` scenes of a split into a folder, which is made if need be: `images/000000.png`,
+/// `masks/000000.png` and so on, and `samples.jsonl` with one [`Record`] a line. Files of the same name are replaced.
+/// Shows a progress bar on standard error if that is a terminal.
+///
+/// # Errors
+/// [`ExportError::Folder`], [`ExportError::Picture`] or [`ExportError::Records`] with the path that could not be
+/// written.
+pub fn export(world: &World, split: Split, count: u64, folder: &Path) -> Result<(), ExportError> {
+    for path in [folder.join("images"), folder.join("masks")] {
+        std::fs::create_dir_all(&path).map_err(|source| ExportError::Folder { path, source })?;
+    }
+    let path = folder.join("samples.jsonl");
+    let failed = |source| ExportError::Records { path: path.clone(), source };
+    let mut lines = BufWriter::new(File::create(&path).map_err(failed)?);
+    let bar = progress_bar(&format!("writing {split} scenes"), count);
+    for sample in world.samples(split, 0..count) {
+        let record = Record::of(sample, folder)?;
+        serde_json::to_writer(&mut lines, &record).map_err(|source| failed(source.into()))?;
+        lines.write_all(b"\n").map_err(failed)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    lines.flush().map_err(failed)
+}
+
+/// Reads the records of an exported folder.
+///
+/// # Errors
+/// [`ExportError::Records`] if `samples.jsonl` cannot be read, [`ExportError::Malformed`] with the number of the first
+/// line that is not a record.
+pub fn read_records(folder: &Path) -> Result<Vec<Record>, ExportError> {
+    let path = folder.join("samples.jsonl");
+    let failed = |source| ExportError::Records { path: path.clone(), source };
+    let lines = BufReader::new(File::open(&path).map_err(failed)?).lines();
+    lines
+        .enumerate()
+        .map(|(index, line)| {
+            serde_json::from_str(&line.map_err(failed)?)
+                .map_err(|source| ExportError::Malformed { path: path.clone(), line: index + 1, source })
+        })
+        .collect()
+}
+
+impl Record {
+    /// Writes the pictures of a sample, and says what is true of it.
+    fn of(sample: Sample, folder: &Path) -> Result<Self, ExportError> {
+        let Sample { scene, questions } = sample;
+        let image = format!("images/{:06}.png", scene.id);
+        let mask = format!("masks/{:06}.png", scene.id);
+        let failed = |name: &str| {
+            let path = folder.join(name);
+            |source| ExportError::Picture { path, source }
+        };
+        scene.render().save(folder.join(&image)).map_err(failed(&image))?;
+        scene.labels().save(folder.join(&mask)).map_err(failed(&mask))?;
+        let description = scene.description();
+        let objects = scene
+            .objects
+            .iter()
+            .map(|object| ObjectRecord {
+                shape: object.shape,
+                colour: object.colour,
+                size: object.size,
+                centre: object.centre,
+                radius: object.radius,
+                rgb: object.rgb,
+                bbox: object.bbox,
+                pixels: object.mask.count(),
+                hidden: object.hidden,
+            })
+            .collect();
+        Ok(Self { id: scene.id, split: scene.split, seed: scene.seed, image, mask, description, objects, questions })
+    }
+}
+
+impl Scene {
+    /// All masks in one picture: 0 for the ground, the object's index + 1 elsewhere.
+    pub fn labels(&self) -> GrayImage {
+        let mut labels = GrayImage::new(SIDE as u32, SIDE as u32);
+        for (label, object) in (1..=u8::MAX).zip(&self.objects) {
+            for (x, y) in object.mask.pixels() {
+                labels.put_pixel(x, y, image::Luma([label]));
+            }
+        }
+        labels
+    }
+}

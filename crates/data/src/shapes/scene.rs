@@ -1,0 +1,270 @@
+//! A scene: objects on a grey ground, the pixels on which each is seen, and the picture of it all.
+
+use image::RgbImage;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::raster::{Cover, Mask, SAMPLES};
+use super::vocabulary::{Colour, Shape, Size};
+use super::world::Split;
+
+/// The width and height of every picture, in pixels.
+pub const SIDE: usize = 64;
+
+/// The largest part of an object that others may hide, in a scene drawn by a world.
+pub const MOST_HIDDEN: f32 = 1.0 / 3.0;
+
+/// The most the grain moves a channel of the ground, up or down.
+const GRAIN: u64 = 4;
+
+/// What an object is and where it lies: all that is needed to draw it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Placement {
+    /// The outline.
+    pub shape: Shape,
+    /// The name of the colour.
+    pub colour: Colour,
+    /// The name of the size.
+    pub size: Size,
+    /// The centre, in pixels.
+    pub centre: (f32, f32),
+    /// Half the side of the square that the outline fills, in pixels.
+    pub radius: f32,
+    /// The exact colour.
+    pub rgb: [u8; 3],
+}
+
+/// An object of a scene.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// The outline.
+    pub shape: Shape,
+    /// The name of the colour.
+    pub colour: Colour,
+    /// The name of the size.
+    pub size: Size,
+    /// The centre, in pixels.
+    pub centre: (f32, f32),
+    /// Half the side of the square that the outline fills, in pixels.
+    pub radius: f32,
+    /// The exact colour, before edges are blended.
+    pub rgb: [u8; 3],
+    /// The box of the visible pixels: x0, y0, x1, y1, the last two exclusive.
+    pub bbox: [u32; 4],
+    /// The visible pixels: those of which this object shows on half the area or more. Masks of a scene are disjoint.
+    pub mask: Mask,
+    /// The part of the object's area that later objects hide, from 0 to 1.
+    pub hidden: f32,
+}
+
+impl Object {
+    /// What is needed to draw this object again.
+    pub fn placement(&self) -> Placement {
+        let &Self { shape, colour, size, centre, radius, rgb, .. } = self;
+        Placement { shape, colour, size, centre, radius, rgb }
+    }
+}
+
+/// A picture of the shapes world and everything that is true of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scene {
+    /// The index of the scene in its split: `world.scene(split, id)` draws it again.
+    pub id: u64,
+    /// The split the scene was drawn for.
+    pub split: Split,
+    /// The seed of the world the scene was drawn from.
+    pub seed: u64,
+    /// The content key: equal for two scenes with the same objects in the same cells of 8 x 8 pixels. It decides the
+    /// split ([`Split::of_key`]), so scenes of two splits never share a key.
+    pub key: u64,
+    /// The grey of the ground.
+    pub background: u8,
+    /// The seed of the grain on the ground.
+    pub grain: u64,
+    /// The objects, in the order in which they are drawn: a later one may cover an earlier one.
+    pub objects: Vec<Object>,
+}
+
+impl Scene {
+    /// Puts objects in place and finds the pixels on which each is seen.
+    pub(super) fn compose(
+        (id, split, seed): (u64, Split, u64),
+        (background, grain): (u8, u64),
+        placements: &[Placement],
+    ) -> Self {
+        let mut objects: Vec<Object> = Vec::with_capacity(placements.len());
+        let mut masks: Vec<Mask> = Vec::with_capacity(placements.len());
+        for (placement, (cover, area)) in placements.iter().zip(visible(placements)).rev() {
+            let mask = cover.mask(&masks);
+            let &Placement { shape, colour, size, centre, radius, rgb } = placement;
+            let hidden = hidden_part(&cover, area);
+            let bbox = mask.bbox();
+            masks.push(mask.clone());
+            objects.push(Object { shape, colour, size, centre, radius, rgb, bbox, mask, hidden });
+        }
+        objects.reverse();
+        Self { id, split, seed, key: content_key(placements), background, grain, objects }
+    }
+
+    /// The same scene with other objects, on the same ground: for counterfactual pictures.
+    ///
+    /// The edited scene keeps `id`, `split` and `seed`, which say where it came from; its key is new and may belong to
+    /// another split. Nothing bounds how much of an object the edit hides.
+    #[must_use]
+    pub fn edited(&self, edit: impl FnOnce(&mut Vec<Placement>)) -> Self {
+        let mut placements: Vec<Placement> = self.objects.iter().map(Object::placement).collect();
+        edit(&mut placements);
+        Self::compose((self.id, self.split, self.seed), (self.background, self.grain), &placements)
+    }
+
+    /// The scene without one object. The objects after it move up by one; an index past the end changes nothing.
+    #[must_use]
+    pub fn without(&self, object: usize) -> Self {
+        self.edited(|placements| {
+            if object < placements.len() {
+                placements.remove(object);
+            }
+        })
+    }
+
+    /// The scene with one object in another colour (its mean shade); an index past the end changes nothing.
+    #[must_use]
+    pub fn recoloured(&self, object: usize, colour: Colour) -> Self {
+        self.edited(|placements| {
+            if let Some(placement) = placements.get_mut(object) {
+                *placement = Placement { colour, rgb: colour.rgb(), ..*placement };
+            }
+        })
+    }
+
+    /// The scene with one object in another shape; an index past the end changes nothing.
+    #[must_use]
+    pub fn reshaped(&self, object: usize, shape: Shape) -> Self {
+        self.edited(|placements| {
+            if let Some(placement) = placements.get_mut(object) {
+                placement.shape = shape;
+            }
+        })
+    }
+
+    /// A generator that belongs to this scene alone, so that neither batching nor threads can change what is drawn.
+    /// Different `draw`s are independent.
+    pub fn rng(&self, draw: u64) -> ChaCha8Rng {
+        item_rng(self.seed, self.split, self.id, Purpose::Caller(draw))
+    }
+
+    /// The picture.
+    pub fn render(&self) -> RgbImage {
+        let mut picture = RgbImage::new(SIDE as u32, SIDE as u32);
+        self.render_into(&mut picture);
+        picture
+    }
+
+    /// Writes the picture into `pixels`: rows from the top, three bytes a pixel, `SIDE * SIDE * 3` bytes in all. Bytes
+    /// past the end of a longer slice are left alone; a shorter one takes as many whole pixels as it holds.
+    pub fn render_into(&self, pixels: &mut [u8]) {
+        let mut grain = self.grain;
+        for pixel in pixels.chunks_exact_mut(3).take(SIDE * SIDE) {
+            grain = grain.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut noise = scramble(grain);
+            for channel in pixel {
+                let shift = (noise & 0xFFFF) * (2 * GRAIN + 1) >> 16;
+                noise >>= 16;
+                *channel = (u64::from(self.background) + shift).saturating_sub(GRAIN).min(255) as u8;
+            }
+        }
+        let placements: Vec<Placement> = self.objects.iter().map(Object::placement).collect();
+        // Covers are disjoint once the hidden samples are taken away, so the parts of a pixel add up in any order:
+        // what the objects leave of it is ground. Sixteenths of the ground are taken out as objects are put in.
+        for (placement, (cover, _)) in placements.iter().zip(visible(&placements)) {
+            let from = (placement.centre.0 - placement.radius).floor().clamp(0.0, SIDE as f32) as usize;
+            let to = (placement.centre.0 + placement.radius).ceil().clamp(0.0, SIDE as f32) as usize;
+            for y in cover.pixel_rows() {
+                for x in from..to {
+                    let part = cover.at(x, y);
+                    if part == 0 {
+                        continue;
+                    }
+                    let at = (y * SIDE + x) * 3;
+                    let Some(pixel) = pixels.get_mut(at..at + 3) else { continue };
+                    for (channel, own) in pixel.iter_mut().zip(placement.rgb) {
+                        let ground = i32::from(self.background);
+                        let change = (i32::from(own) - ground) * part as i32;
+                        *channel = (i32::from(*channel) + change / SAMPLES as i32).clamp(0, 255) as u8;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What remains visible of each object, with its whole area in samples.
+pub(super) fn visible(placements: &[Placement]) -> Vec<(Cover, u32)> {
+    let mut covers: Vec<(Cover, u32)> = placements
+        .iter()
+        .map(|placement| {
+            let cover = Cover::of(placement.shape, placement.centre, placement.radius);
+            let area = cover.count();
+            (cover, area)
+        })
+        .collect();
+    for index in (0..covers.len()).rev() {
+        let (below, above) = covers.split_at_mut(index);
+        let Some((above, _)) = above.first() else { continue };
+        // `above` has lost what still later objects hide of it; those samples are taken from `below` by them.
+        for (cover, _) in below {
+            cover.hide_under(above);
+        }
+    }
+    covers
+}
+
+/// The part of an area that a cover has lost.
+pub(super) fn hidden_part(cover: &Cover, area: u32) -> f32 {
+    if area == 0 { 0.0 } else { 1.0 - cover.count() as f32 / area as f32 }
+}
+
+/// A number for the content of a scene that ignores the order of objects, their exact place and their exact colour.
+pub(super) fn content_key(placements: &[Placement]) -> u64 {
+    let mut parts: Vec<u64> = placements
+        .iter()
+        .map(|placement| {
+            let cell = |at: f32| (at / 8.0).floor().clamp(0.0, 7.0) as u64;
+            let kind = (placement.shape as u64 * 8 + placement.colour as u64) * 2 + placement.size as u64;
+            kind * 64 + cell(placement.centre.1) * 8 + cell(placement.centre.0)
+        })
+        .collect();
+    parts.sort_unstable();
+    parts.into_iter().fold(placements.len() as u64, |key, part| scramble(key.wrapping_mul(0x1_0000_0001) ^ part))
+}
+
+/// What a generator is for: part of its seed, so that one use cannot disturb another.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose {
+    /// The objects of a scene.
+    Scene,
+    /// Something of the caller's.
+    Caller(u64),
+}
+
+/// The generator of one item. All of seed, split, index and purpose go into it unmixed, so no two items share one.
+pub(super) fn item_rng(seed: u64, split: Split, index: u64, purpose: Purpose) -> ChaCha8Rng {
+    let (purpose, draw) = match purpose {
+        Purpose::Scene => (0, 0),
+        Purpose::Caller(draw) => (1, draw),
+    };
+    let mut bytes = [0; 32];
+    let words = [seed, index, split as u64 * 2 + purpose, draw];
+    for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    ChaCha8Rng::from_seed(bytes)
+}
+
+/// A bijection of 64-bit numbers that looks random (the finish of SplitMix64; Steele, Lea and Flood, "Fast splittable
+/// pseudorandom number generators", OOPSLA 2014).
+pub(super) fn scramble(mut value: u64) -> u64 {
+    value = (value ^ value >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    value = (value ^ value >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ value >> 31
+}

@@ -1,0 +1,206 @@
+//! The words of the world: what objects can be, where they can be, and every word a text may hold.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Declares a small closed set of values, each with the text that names it.
+macro_rules! named {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $text:literal),+ $(,)? }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$doc])* #[serde(rename = $text)] $variant),+
+        }
+
+        impl $name {
+            /// All values, in the order of declaration.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The text that names this value.
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text),+
+                }
+            }
+
+            /// The value of this name, if there is one.
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.word() == word)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+    };
+}
+
+named! {
+    /// The outline of an object.
+    Shape {
+        /// A disc.
+        Circle => "circle",
+        /// An upright square.
+        Square => "square",
+        /// A triangle, apex up.
+        Triangle => "triangle",
+        /// A five-pointed star, one point up.
+        Star => "star",
+        /// A ring: a disc with a round hole.
+        Ring => "ring",
+        /// An upright cross of equal arms.
+        Cross => "cross",
+    }
+}
+
+named! {
+    /// The colour of an object.
+    Colour {
+        /// Red.
+        Red => "red",
+        /// Green.
+        Green => "green",
+        /// Blue.
+        Blue => "blue",
+        /// Yellow.
+        Yellow => "yellow",
+        /// Purple.
+        Purple => "purple",
+        /// Orange.
+        Orange => "orange",
+        /// Cyan.
+        Cyan => "cyan",
+        /// White.
+        White => "white",
+    }
+}
+
+named! {
+    /// The size of an object.
+    Size {
+        /// A radius of about 6 pixels.
+        Small => "small",
+        /// A radius of about 11 pixels.
+        Large => "large",
+    }
+}
+
+named! {
+    /// A direction in the picture.
+    Direction {
+        /// Towards smaller x.
+        Left => "left of",
+        /// Towards larger x.
+        Right => "right of",
+        /// Towards smaller y.
+        Above => "above",
+        /// Towards larger y.
+        Below => "below",
+    }
+}
+
+named! {
+    /// One of the nine equal cells of the picture, in reading order.
+    Cell {
+        /// Row 0, column 0.
+        TopLeft => "top left",
+        /// Row 0, column 1.
+        Top => "top",
+        /// Row 0, column 2.
+        TopRight => "top right",
+        /// Row 1, column 0.
+        Left => "left",
+        /// Row 1, column 1.
+        Centre => "centre",
+        /// Row 1, column 2.
+        Right => "right",
+        /// Row 2, column 0.
+        BottomLeft => "bottom left",
+        /// Row 2, column 1.
+        Bottom => "bottom",
+        /// Row 2, column 2.
+        BottomRight => "bottom right",
+    }
+}
+
+impl Shape {
+    /// The noun for several of this shape.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Circle => "circles",
+            Self::Square => "squares",
+            Self::Triangle => "triangles",
+            Self::Star => "stars",
+            Self::Ring => "rings",
+            Self::Cross => "crosses",
+        }
+    }
+}
+
+impl Colour {
+    /// The mean colour of an object of this name; each object departs from it by a slight jitter per channel.
+    pub const fn rgb(self) -> [u8; 3] {
+        match self {
+            Self::Red => [215, 40, 45],
+            Self::Green => [45, 170, 70],
+            Self::Blue => [45, 80, 230],
+            Self::Yellow => [240, 222, 55],
+            Self::Purple => [160, 55, 195],
+            Self::Orange => [243, 135, 35],
+            Self::Cyan => [70, 212, 228],
+            Self::White => [241, 241, 241],
+        }
+    }
+
+    /// The article that goes before this colour.
+    pub(super) const fn article(self) -> &'static str {
+        match self {
+            Self::Orange => "an",
+            _ => "a",
+        }
+    }
+}
+
+impl Direction {
+    /// How far `other` lies on this side of `origin`, in pixels; negative on the opposite side.
+    pub fn offset(self, origin: (f32, f32), other: (f32, f32)) -> f32 {
+        match self {
+            Self::Left => origin.0 - other.0,
+            Self::Right => other.0 - origin.0,
+            Self::Above => origin.1 - other.1,
+            Self::Below => other.1 - origin.1,
+        }
+    }
+}
+
+/// The digit words, by value.
+pub(super) const DIGITS: [&str; 5] = ["0", "1", "2", "3", "4"];
+
+/// Every word that can occur in a question, an answer or a description: no duplicates, always in the same order.
+///
+/// Words are what `text.split(' ')` yields; punctuation marks are words of their own.
+pub fn vocabulary() -> Vec<&'static str> {
+    let grammar = [
+        "?", ",", ".", "a", "an", "the", "is", "are", "there", "what", "where", "how", "many", "big", "in", "colour",
+        "shape", "size", "object", "objects", "describe", "picture", "yes", "no",
+    ];
+    let mut words: Vec<&'static str> = Vec::new();
+    let texts = grammar
+        .into_iter()
+        .chain(DIGITS)
+        .chain(Colour::ALL.iter().map(|colour| colour.word()))
+        .chain(Size::ALL.iter().map(|size| size.word()))
+        .chain(Shape::ALL.iter().map(|shape| shape.word()))
+        .chain(Shape::ALL.iter().map(|shape| shape.plural()))
+        .chain(Direction::ALL.iter().map(|direction| direction.word()))
+        .chain(Cell::ALL.iter().map(|cell| cell.word()));
+    for word in texts.flat_map(|text| text.split(' ')) {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words
+}
