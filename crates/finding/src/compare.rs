@@ -96,12 +96,107 @@ fn differ(left: &Labelled, right: &str, axis: usize, a: &Axis, b: &Axis) -> Tabl
 
 /// Two different axes in words; the first differing label where role and length agree.
 fn describe(a: &Axis, b: &Axis) -> (String, String) {
+    let label = |axis: &Axis, i| axis.label(i).unwrap_or_default();
     if a.role != b.role || a.len() != b.len() {
         return (a.to_string(), b.to_string());
+    }
+    if let Some(i) = (0..a.len()).find(|&i| a.label(i) != b.label(i)) {
+        return (format!("{a} with `{}` at {i}", label(a, i)), format!("{b} with `{}` at {i}", label(b, i)));
     }
     let labels = (0..a.len()).map(|i| (i, a.labels.at(&[i]), b.labels.at(&[i])));
     match labels.into_iter().find(|(_, x, y)| x != y) {
         Some((i, x, y)) => (format!("{a} with {x:?} at {i}"), format!("{b} with {y:?} at {i}")),
         None => (format!("{a} {:?}", a.labels), format!("{b} {:?}", b.labels)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Axis, Labelled, Modality, PatchLabel, Role, TokenLabel, Unit};
+
+    fn words(name: &str, words: [&str; 2], values: [f32; 2]) -> Labelled {
+        let tokens = words.map(|word| TokenLabel::new(word, Modality::Text));
+        Labelled::numbers(name, Unit::Logit, vec![Axis::tokens(tokens.to_vec())], values.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_difference_keeps_the_name_and_the_axes() {
+        let difference =
+            words("a", ["red", "dot"], [1.0, 2.0]).minus(&words("b", ["red", "dot"], [0.5, 3.0])).unwrap();
+        assert_eq!(difference, words("a", ["red", "dot"], [0.5, -1.0]));
+    }
+
+    #[test]
+    fn other_words_are_not_subtracted() {
+        let error = words("a", ["red", "dot"], [1.0; 2]).minus(&words("b", ["red", "cat"], [1.0; 2]));
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "tables `a` and `b` differ in axis 0: token[2] with `dot` at 1 against token[2] with `cat` at 1"
+        );
+    }
+
+    #[test]
+    fn labels_that_read_the_same_are_still_told_apart() {
+        let patch =
+            |x1| PatchLabel { image: 0, tile: 0, frame: 0, row: 0, col: 0, bbox: [0.0, 0.0, x1, 4.0] };
+        let table = |x1| {
+            Labelled::numbers("m", Unit::Logit, vec![Axis::patches(vec![patch(x1)])], vec![0.0]).unwrap()
+        };
+        let message = table(4.0).minus(&table(8.0)).unwrap_err().to_string();
+        assert!(message.contains("bbox: [0.0, 0.0, 8.0, 4.0]"), "{message}");
+    }
+
+    #[test]
+    fn other_units_ranks_and_texts_are_refused_by_name() {
+        let scalar = |name, unit| Labelled::scalar(name, unit, 1.0);
+        let error = scalar("a", Unit::Logit).max_abs_difference(&scalar("b", Unit::LogProbability));
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "tables `a` and `b` differ in unit: logit against log probability"
+        );
+        let error = scalar("a", Unit::Logit).minus(&words("b", ["red", "dot"], [1.0; 2]));
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "tables `a` and `b` differ: [] against [\"token[2]\"] axes"
+        );
+        let texts = Labelled::texts("w", vec![Axis::count(Role::Rank, 1)], vec!["x".to_owned()]).unwrap();
+        assert_eq!(
+            texts.minus(&texts).unwrap_err().to_string(),
+            "minus needs numbers; table `w` holds texts"
+        );
+    }
+
+    #[test]
+    fn the_largest_gap_counts_infinities_and_nan() {
+        let gap = |a, b| words("a", ["x", "y"], a).max_abs_difference(&words("b", ["x", "y"], b)).unwrap();
+        assert_eq!(gap([1.0, f32::INFINITY], [0.5, f32::INFINITY]), 0.5);
+        assert_eq!(gap([1.0, f32::INFINITY], [0.5, 0.0]), f32::INFINITY);
+        assert!(gap([f32::NAN, 9.0], [f32::NAN, 0.0]).is_nan());
+        assert!(gap([9.0, f32::NAN], [0.0, f32::NAN]).is_nan());
+    }
+
+    #[test]
+    fn closeness_is_absolute_plus_relative_and_never_holds_for_nan() {
+        let close = |a, b, absolute, relative| {
+            words("a", ["x", "y"], a).allclose(&words("b", ["x", "y"], b), absolute, relative).unwrap()
+        };
+        // |101 - 100| = 1 <= 0.5 + 0.01 * 100 = 1.5
+        assert!(close([101.0, 0.0], [100.0, 0.0], 0.5, 0.01));
+        // 1 > 0.5 + 0.004 * 100 = 0.9
+        assert!(!close([101.0, 0.0], [100.0, 0.0], 0.5, 0.004));
+        assert!(!close([f32::NAN, 0.0], [f32::NAN, 0.0], 1.0, 1.0));
+        assert!(close([f32::INFINITY, 0.0], [f32::INFINITY, 0.0], 0.0, 0.0));
+    }
+
+    #[test]
+    fn relabelling_is_a_named_act_that_keeps_lengths() {
+        let other = words("b", ["blue", "dot"], [0.0; 2]);
+        let moved = words("a", ["red", "dot"], [1.0, 2.0]).relabelled(other.axes().to_vec()).unwrap();
+        assert_eq!(moved.minus(&other).unwrap().as_numbers(), Some(&[1.0, 2.0][..]));
+        let error = moved.relabelled(vec![Axis::count(Role::Token, 3)]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "tables `a` and `new axes` differ in axis 0: token[2] against token[3]"
+        );
     }
 }

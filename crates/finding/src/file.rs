@@ -93,8 +93,12 @@ impl Finding {
         let path = path.as_ref();
         let fail = |source| FileError::Io { action: "write", path: path.to_owned(), source };
         let partial = partial(path);
-        fs::write(&partial, self.to_bytes()?).map_err(fail)?;
-        fs::rename(&partial, path).map_err(fail)
+        let written = fs::write(&partial, self.to_bytes()?).and_then(|()| fs::rename(&partial, path));
+        if written.is_err() {
+            // the error that matters is the one above
+            let _ = fs::remove_file(&partial);
+        }
+        written.map_err(fail)
     }
 
     /// Reads a finding from its file.

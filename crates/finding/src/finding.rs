@@ -127,3 +127,55 @@ fn difference(left: &Provenance, right: &Provenance) -> Provenance {
     .with_setting("left", json!(left))
     .with_setting("right", json!(right))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Axis, Finding, Labelled, Provenance, Role, Unit};
+
+    fn finding(seed: u64, value: f32, word: &str) -> Finding {
+        let texts =
+            Labelled::texts("words", vec![Axis::count(Role::Rank, 1)], vec![word.to_owned()]).unwrap();
+        let mut provenance = Provenance::new("lens", "shapes").with_setting("rank", 1);
+        provenance.seed = Some(seed);
+        provenance.objective = Some("logit of `red`".to_owned());
+        Finding::new(provenance, vec![Labelled::scalar("score", Unit::Logit, value), texts]).unwrap()
+    }
+
+    #[test]
+    fn names_are_unique_and_findable() {
+        let error = finding(0, 1.0, "red").with_table(Labelled::scalar("score", Unit::Nat, 0.0)).unwrap_err();
+        assert_eq!(error.to_string(), "finding `lens` has two tables named `score`");
+        let error = finding(0, 1.0, "red").with_table(Labelled::scalar("__metadata__", Unit::Nat, 0.0));
+        assert_eq!(error.unwrap_err().to_string(), "finding `lens`: a table may not be named `__metadata__`");
+        assert_eq!(
+            finding(0, 1.0, "red").table("scores").unwrap_err().to_string(),
+            r#"finding `lens` has no table `scores`; it has ["score", "words"]"#
+        );
+    }
+
+    #[test]
+    fn a_difference_remembers_both_sides() {
+        let (left, right) = (finding(1, 3.0, "red"), finding(2, 1.0, "red"));
+        let difference = left.minus(&right).unwrap();
+        assert_eq!(difference.table("score").unwrap().as_scalar(), Some(2.0));
+        assert_eq!(difference.table("words").unwrap(), left.table("words").unwrap());
+        let provenance = &difference.provenance;
+        assert_eq!((provenance.subject.as_str(), provenance.seed), ("shapes", None));
+        assert_eq!(provenance.objective.as_deref(), Some("logit of `red`"));
+        assert_eq!(provenance.settings["right"]["seed"], 2);
+    }
+
+    #[test]
+    fn other_texts_and_missing_tables_are_refused() {
+        let error = finding(0, 1.0, "red").minus(&finding(0, 1.0, "blue")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "findings `lens` and `lens` differ in the texts of table `words`: texts cannot be subtracted"
+        );
+        let more = finding(0, 1.0, "red").with_table(Labelled::scalar("gap", Unit::Nat, 0.0)).unwrap();
+        let left = finding(0, 1.0, "red").minus(&more).unwrap_err();
+        let right = more.minus(&finding(0, 1.0, "red")).unwrap_err();
+        let text = r#"finding `lens` has no table `gap`; it has ["score", "words"]"#;
+        assert_eq!((left.to_string(), right.to_string()), (text.to_owned(), text.to_owned()));
+    }
+}

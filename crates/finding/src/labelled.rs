@@ -243,3 +243,66 @@ fn product(lengths: &[usize]) -> Option<usize> {
     }
     lengths.iter().try_fold(1usize, |product, &len| product.checked_mul(len))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Axis, Labelled, PatchLabel, Role, TableError, Unit};
+
+    #[test]
+    fn the_number_of_values_is_checked() {
+        let axes = || vec![Axis::count(Role::Layer, 2), Axis::count(Role::Head, 3)];
+        let error = Labelled::numbers("heads", Unit::Ratio, axes(), vec![0.0; 5]).unwrap_err();
+        assert_eq!(error.to_string(), "table `heads` has 5 values; its axes [2, 3] ask for 6");
+        let table = Labelled::numbers("heads", Unit::Ratio, axes(), vec![0.0; 6]).unwrap();
+        assert_eq!((table.shape(), table.len(), table.rank()), (vec![2, 3], 6, 2));
+    }
+
+    #[test]
+    fn lengths_that_overflow_are_refused() {
+        let axes = vec![Axis::count(Role::Layer, usize::MAX), Axis::count(Role::Head, 3)];
+        let error = Labelled::numbers("huge", Unit::Ratio, axes, vec![]).unwrap_err();
+        assert!(matches!(error, TableError::TooLarge { .. }), "{error}");
+        let axes = [usize::MAX, usize::MAX, 0].map(|len| Axis::count(Role::Layer, len)).to_vec();
+        assert!(Labelled::numbers("empty", Unit::Ratio, axes, vec![]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_scalar_has_no_axes() {
+        let scalar = Labelled::scalar("gap", Unit::Logit, 0.25);
+        assert_eq!((scalar.rank(), scalar.as_scalar(), scalar.get(&[])), (0, Some(0.25), Some(0.25)));
+        assert_eq!(scalar.get(&[0]), None);
+    }
+
+    #[test]
+    fn a_place_that_is_no_number_is_refused() {
+        let bbox = [0.0, 0.0, f32::NAN, 8.0];
+        let patch = PatchLabel { image: 0, tile: 0, frame: 0, row: 0, col: 0, bbox };
+        let error = Labelled::numbers("map", Unit::Logit, vec![Axis::patches(vec![patch])], vec![1.0]);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "table `map`, patch axis, position 0: [0.0, 0.0, NaN, 8.0] is not a place in a picture"
+        );
+    }
+
+    #[test]
+    fn an_index_and_its_offset_are_inverse() {
+        let axes = [2, 3, 4].map(|len| Axis::count(Role::Layer, len)).to_vec();
+        let table = Labelled::numbers("t", Unit::None, axes, (0..24u8).map(f32::from).collect()).unwrap();
+        for offset in 0..24 {
+            let index = table.unravel(offset);
+            assert_eq!(table.offset(&index), Some(offset));
+            assert_eq!(table.get(&index), Some(offset as f32));
+        }
+        // 1 * 12 + 2 * 4 + 3 = 23
+        assert_eq!(table.unravel(23), [1, 2, 3]);
+        assert_eq!(table.offset(&[0, 3, 0]), None);
+    }
+
+    #[test]
+    fn values_may_cross_threads() {
+        fn crosses<T: Send + Sync + Unpin + 'static>() {}
+        crosses::<Labelled>();
+        crosses::<crate::Finding>();
+        crosses::<crate::FileError>();
+    }
+}

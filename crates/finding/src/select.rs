@@ -105,3 +105,68 @@ fn descending(a: f32, b: f32) -> Ordering {
         (false, false) => b.partial_cmp(&a).unwrap_or(Ordering::Equal),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Axis, Entry, Labelled, Labels, Role, Unit};
+
+    /// Layer 2 x head 3 x token 2, the value at `[l, h, t]` being `100 l + 10 h + t`.
+    fn cube() -> Labelled {
+        let axes = vec![
+            Axis::count(Role::Layer, 2),
+            Axis::count(Role::Head, 3),
+            Axis::names(Role::Token, ["a", "b"]),
+        ];
+        let at = |i: usize| (100 * (i / 6) + 10 * (i / 2 % 3) + i % 2) as f32;
+        Labelled::numbers("cube", Unit::Activation, axes, (0..12).map(at).collect()).unwrap()
+    }
+
+    #[test]
+    fn a_slice_loses_its_axis() {
+        let head = cube().slice(1, 2).unwrap();
+        assert_eq!(head.roles(), [Role::Layer, Role::Token]);
+        assert_eq!(head.as_numbers(), Some(&[20.0, 21.0, 120.0, 121.0][..]));
+        assert_eq!(cube().slice(2, 1).unwrap().get(&[1, 0]), Some(101.0));
+        let one = cube().slice(0, 1).unwrap().slice(0, 1).unwrap().slice(0, 0).unwrap();
+        assert_eq!(one.as_scalar(), Some(110.0));
+    }
+
+    #[test]
+    fn a_selection_keeps_its_axis_and_its_places() {
+        let heads = cube().select(1, &[2, 0]).unwrap();
+        assert_eq!(heads.axes()[1].labels, Labels::Names(vec!["2".to_owned(), "0".to_owned()]));
+        assert_eq!(heads.get(&[1, 0, 1]), Some(121.0));
+        assert_eq!(heads.get(&[1, 1, 1]), Some(101.0));
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let message = |error: crate::TableError| error.to_string();
+        assert_eq!(message(cube().slice(3, 0).unwrap_err()), "table `cube` has 3 axes; there is no axis 3");
+        assert_eq!(
+            message(cube().slice(1, 3).unwrap_err()),
+            "table `cube`, head axis: position 3 lies outside its 3 positions"
+        );
+        assert_eq!(message(cube().top_k(1).unwrap_err()), "top_k needs 1 axes; table `cube` has 3");
+    }
+
+    #[test]
+    fn the_largest_come_first_and_nan_last() {
+        let values = vec![0.5, f32::NAN, 2.0, -1.0, 2.0];
+        let axis = Axis::names(Role::Vocab, ["a", "b", "c", "d", "e"]);
+        let table = Labelled::numbers("t", Unit::Logit, vec![axis], values).unwrap();
+        let top = table.top_k(3).unwrap();
+        assert_eq!(top.axes()[0], Axis::names(Role::Vocab, ["c", "e", "a"]));
+        assert_eq!(top.as_numbers(), Some(&[2.0, 2.0, 0.5][..]));
+        let all = table.top_k(9).unwrap();
+        assert_eq!(all.axes()[0], Axis::names(Role::Vocab, ["c", "e", "a", "d", "b"]));
+    }
+
+    #[test]
+    fn the_largest_of_any_rank_know_their_places() {
+        let largest = cube().largest(2).unwrap();
+        let expected = [(vec![1, 2, 1], 121.0), (vec![1, 2, 0], 120.0)];
+        assert_eq!(largest, expected.map(|(index, value)| Entry { index, value }));
+        assert_eq!(Labelled::scalar("s", Unit::Nat, 3.0).largest(1).unwrap()[0].index, Vec::<usize>::new());
+    }
+}
