@@ -75,6 +75,7 @@ def why(folder, script, what, tolerance, reason, **extra):
 
 def difference(a, b):
     """Largest absolute difference, and that over the largest absolute value of `b` (the reference)."""
+    assert a.shape == b.shape, (a.shape, b.shape)
     a, b = a.double(), b.double()
     worst = (a - b).abs().max().item() if a.numel() else 0.0
     scale = b.abs().max().item() if b.numel() else 0.0

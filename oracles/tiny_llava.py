@@ -219,6 +219,9 @@ def llava_a(folder):
     assemble(folder, config, tokenizer, images, VICUNA, 11, torch.float32, named)
 
 
+STOP = 249
+
+
 def llava_b(folder):
     """Every head its own keys, no biases, the class token kept, tied embeddings, `llama3` rotary scaling, bfloat16 in shards."""
     split = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -274,6 +277,8 @@ def llava_b(folder):
         folder, config, tokenizer, images, HEADERS, 12, torch.bfloat16, named,
         max_shard_size="20KB", save_original_format=False,
     )
+    # Two end tokens, one of them known to generation alone, as Llama 3 has. The second occurs early in one of the traces.
+    GenerationConfig(bos_token_id=ids("<|bos|>"), eos_token_id=[ids("<|eot|>"), STOP]).save_pretrained(folder)
 
 
 def llava_multi(folder):

@@ -24,7 +24,9 @@ _recorder = None
 def probe(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
     """Explicit attention that hands its intermediate tensors to the active recorder."""
     groups = query.shape[1] // key.shape[1]
-    keys, values = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    # Same memory layout as the library's own, so that the two passes agree to the bit.
+    spread = lambda x: x if groups == 1 else x[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2)
+    keys, values = spread(key), spread(value)
     scores = query @ keys.transpose(-1, -2) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -327,7 +329,7 @@ def verify(checkpoint, batch, sites):
         if config.vision_feature_select_strategy == "default":
             chosen = [x[:, 1:] for x in chosen]
         close("vision.features", sites["vision.features"], torch.cat(chosen, -1))
-        close("connector.out", sites["connector.out"], own.image_hidden_states)
+        close("connector.out", sites["connector.out"].flatten(0, 1), own.image_hidden_states)
         blocks += [f"vision.blocks.{i}" for i in range(depth)]
         holes = batch.input_ids == config.image_token_id
         close("image positions", sites["text.input"][holes], sites["connector.out"].flatten(0, 1))
@@ -358,11 +360,13 @@ def verify(checkpoint, batch, sites):
         close(f"{name}.mlp.post", at["mlp.post"], post)
 
 
-def tensors(checkpoint, batch, read=None, count=0, grads=(), target="argmax"):
+def tensors(checkpoint, batch, read=None, count=0, grads=(), target="argmax", logits=True):
     """The contents of a trace file."""
     sites, gradients, ids = run(checkpoint, batch, grads, target)
     chosen = sites if read is None else {s: sites[s] for s in select(sites, read)}
-    out = dict(chosen) | {"input_ids": batch.input_ids, "logits": sites["logits"], "target": ids}
+    out = dict(chosen) | {"input_ids": batch.input_ids, "target": ids}
+    if logits:
+        out["logits"] = sites["logits"]
     out |= {f"grad.{s}": g for s, g in gradients.items()}
     if batch.pixel_values is not None:
         out["pixel_values"] = batch.pixel_values
@@ -370,7 +374,7 @@ def tensors(checkpoint, batch, read=None, count=0, grads=(), target="argmax"):
         out |= {"attention_mask": batch.attention_mask, "position_ids": batch.position_ids}
     if count:
         out["generated"] = generate(checkpoint, batch, count)
-        assert out["generated"][:, 0].tolist() == sites["logits"][:, -1].argmax(-1).tolist()
+        assert out["generated"][:, 0].tolist() == sites["logits"][:, -1].argmax(-1).tolist(), "generate starts elsewhere"
     return out
 
 
