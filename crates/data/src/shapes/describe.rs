@@ -33,8 +33,8 @@ impl Phrase {
 impl Scene {
     /// The scene in words: "a large red circle , a small blue ring".
     ///
-    /// Objects are named from left to right by the centre. Those within 3 pixels of the leftmost one not yet named form
-    /// a column, which is read from top to bottom.
+    /// Objects are named from left to right by the centre. Those within 3 pixels of the leftmost one not yet
+    /// named form a column, which is read from top to bottom.
     pub fn description(&self) -> String {
         let phrases: Vec<String> = self
             .reading_order()
@@ -52,7 +52,8 @@ impl Scene {
         let mut from = 0;
         while from < order.len() {
             let edge = self.objects[order[from]].centre.0 + COLUMN;
-            let to = from + order[from..].iter().take_while(|&&index| self.objects[index].centre.0 < edge).count();
+            let to =
+                from + order[from..].iter().take_while(|&&index| self.objects[index].centre.0 < edge).count();
             // The leftmost is within 3 pixels of itself, so every round takes at least one.
             let to = to.max(from + 1);
             order[from..to].sort_by(|&a, &b| self.objects[a].centre.1.total_cmp(&self.objects[b].centre.1));

@@ -63,7 +63,8 @@ pub struct Record {
     pub seed: u64,
     /// The picture, relative to the folder of the file.
     pub image: String,
-    /// The label image, relative to the folder of the file: 0 for the ground, the object's index + 1 elsewhere.
+    /// The label image, relative to the folder of the file: 0 for the ground, the object's index + 1
+    /// elsewhere.
     pub mask: String,
     /// The description.
     pub description: String,
@@ -97,12 +98,13 @@ pub struct ObjectRecord {
 }
 
 /// Writes the first `count` scenes of a split into a folder, which is made if need be: `images/000000.png`,
-/// `masks/000000.png` and so on, and `samples.jsonl` with one [`Record`] a line. Files of the same name are replaced.
-/// Shows a progress bar on standard error if that is a terminal.
+/// `masks/000000.png` and so on, and `samples.jsonl` with one [`Record`] a line. Files of the same name are
+/// replaced, so each split and each world needs a folder of its own. Shows a progress bar on standard error
+/// if that is a terminal.
 ///
 /// # Errors
-/// [`ExportError::Folder`], [`ExportError::Picture`] or [`ExportError::Records`] with the path that could not be
-/// written.
+/// [`ExportError::Folder`], [`ExportError::Picture`] or [`ExportError::Records`] with the path that could not
+/// be written.
 pub fn export(world: &World, split: Split, count: u64, folder: &Path) -> Result<(), ExportError> {
     for path in [folder.join("images"), folder.join("masks")] {
         std::fs::create_dir_all(&path).map_err(|source| ExportError::Folder { path, source })?;
@@ -124,8 +126,8 @@ pub fn export(world: &World, split: Split, count: u64, folder: &Path) -> Result<
 /// Reads the records of an exported folder.
 ///
 /// # Errors
-/// [`ExportError::Records`] if `samples.jsonl` cannot be read, [`ExportError::Malformed`] with the number of the first
-/// line that is not a record.
+/// [`ExportError::Records`] if `samples.jsonl` cannot be read, [`ExportError::Malformed`] with the number of
+/// the first line that is not a record.
 pub fn read_records(folder: &Path) -> Result<Vec<Record>, ExportError> {
     let path = folder.join("samples.jsonl");
     let failed = |source| ExportError::Records { path: path.clone(), source };
@@ -133,8 +135,11 @@ pub fn read_records(folder: &Path) -> Result<Vec<Record>, ExportError> {
     lines
         .enumerate()
         .map(|(index, line)| {
-            serde_json::from_str(&line.map_err(failed)?)
-                .map_err(|source| ExportError::Malformed { path: path.clone(), line: index + 1, source })
+            serde_json::from_str(&line.map_err(failed)?).map_err(|source| ExportError::Malformed {
+                path: path.clone(),
+                line: index + 1,
+                source,
+            })
         })
         .collect()
 }
@@ -167,7 +172,16 @@ impl Record {
                 hidden: object.hidden,
             })
             .collect();
-        Ok(Self { id: scene.id, split: scene.split, seed: scene.seed, image, mask, description, objects, questions })
+        Ok(Self {
+            id: scene.id,
+            split: scene.split,
+            seed: scene.seed,
+            image,
+            mask,
+            description,
+            objects,
+            questions,
+        })
     }
 }
 

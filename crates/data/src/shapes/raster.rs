@@ -39,7 +39,9 @@ impl Mask {
 
     /// The pixels `(x, y)` of the set, row by row.
     pub fn pixels(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        (0..SIDE as u32).flat_map(move |y| (0..SIDE as u32).map(move |x| (x, y))).filter(|&(x, y)| self.contains(x, y))
+        (0..SIDE as u32)
+            .flat_map(move |y| (0..SIDE as u32).map(move |x| (x, y)))
+            .filter(|&(x, y)| self.contains(x, y))
     }
 
     /// All 4096 values row by row, as a dense array for arithmetic.
@@ -83,7 +85,7 @@ impl Cover {
     pub(super) fn of(shape: Shape, centre: (f32, f32), radius: f32) -> Self {
         let first = fine_index(centre.1 - radius);
         let last = fine_index(centre.1 + radius);
-        let mut rows = vec![[0; WORDS]; last - first];
+        let mut rows = vec![[0; WORDS]; last.saturating_sub(first)];
         for (offset, row) in rows.iter_mut().enumerate() {
             let y = ((first + offset) as f32 + 0.5) / FINE as f32;
             for (from, to) in spans(shape, (y - centre.1) / radius) {
@@ -126,13 +128,15 @@ impl Cover {
         self.first / FINE..(self.first + self.rows.len()).div_ceil(FINE)
     }
 
-    /// The pixels of which half the samples or more are covered. Where two objects share a pixel half and half, both
-    /// would hold it, so `taken` (the masks of the objects drawn later) goes first.
+    /// The pixels of which half the samples or more are covered. Where two objects share a pixel half and
+    /// half, both would hold it, so `taken` (the masks of the objects drawn later) goes first.
     pub(super) fn mask(&self, taken: &[Mask]) -> Mask {
         let mut mask = Mask::empty();
         for y in self.pixel_rows() {
             for x in 0..SIDE {
-                if self.at(x, y) * 2 >= SAMPLES && !taken.iter().any(|other| other.contains(x as u32, y as u32)) {
+                if self.at(x, y) * 2 >= SAMPLES
+                    && !taken.iter().any(|other| other.contains(x as u32, y as u32))
+                {
                     mask.insert(x, y);
                 }
             }
@@ -162,9 +166,9 @@ const CROSS_HALF: f32 = 0.33;
 const TRIANGLE_TOP: f32 = -0.95;
 const TRIANGLE_BASE: f32 = 0.8;
 
-/// The corners of the star, x and y from its centre: radius 1.05 outside and 0.5 inside, points every 72 degrees from
-/// the top, the whole shifted down by 0.06 to lie within the unit box. Written out, since sine is not the same bits
-/// everywhere.
+/// The corners of the star, x and y from its centre: radius 1.05 outside and 0.5 inside, points every 72
+/// degrees from the top, the whole shifted down by 0.06 to lie within the unit box. Written out, since sine
+/// is not the same bits everywhere.
 const STAR: [(f32, f32); 10] = [
     (0.0, -0.99),
     (0.293_893, -0.344_508),
@@ -178,7 +182,8 @@ const STAR: [(f32, f32); 10] = [
     (-0.293_893, -0.344_508),
 ];
 
-/// The spans of an outline on the horizontal line at `y`, both in units of the radius. An unused span is empty.
+/// The spans of an outline on the horizontal line at `y`, both in units of the radius. An unused span is
+/// empty.
 fn spans(shape: Shape, y: f32) -> [(f32, f32); 2] {
     const NONE: (f32, f32) = (0.0, 0.0);
     let chord = |radius: f32| (radius * radius - y * y).max(0.0).sqrt();
@@ -214,6 +219,7 @@ fn star_spans(y: f32) -> [(f32, f32); 2] {
         }
     }
     crossings.sort_by(f32::total_cmp);
-    let span = |from: usize| if from + 1 < found { (crossings[from], crossings[from + 1]) } else { (0.0, 0.0) };
+    let span =
+        |from: usize| if from + 1 < found { (crossings[from], crossings[from + 1]) } else { (0.0, 0.0) };
     [span(0), span(2)]
 }

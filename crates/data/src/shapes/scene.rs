@@ -14,24 +14,18 @@ pub const SIDE: usize = 64;
 /// The largest part of an object that others may hide, in a scene drawn by a world.
 pub const MOST_HIDDEN: f32 = 1.0 / 3.0;
 
-/// The most the grain moves a channel of the ground, up or down.
+/// The most the grain moves a channel of a pixel, up or down.
 const GRAIN: u64 = 4;
 
 /// What an object is and where it lies: all that is needed to draw it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Placement {
-    /// The outline.
-    pub shape: Shape,
-    /// The name of the colour.
-    pub colour: Colour,
-    /// The name of the size.
-    pub size: Size,
-    /// The centre, in pixels.
-    pub centre: (f32, f32),
-    /// Half the side of the square that the outline fills, in pixels.
-    pub radius: f32,
-    /// The exact colour.
-    pub rgb: [u8; 3],
+#[derive(Clone, Copy)]
+pub(super) struct Placement {
+    pub(super) shape: Shape,
+    pub(super) colour: Colour,
+    pub(super) size: Size,
+    pub(super) centre: (f32, f32),
+    pub(super) radius: f32,
+    pub(super) rgb: [u8; 3],
 }
 
 /// An object of a scene.
@@ -51,7 +45,8 @@ pub struct Object {
     pub rgb: [u8; 3],
     /// The box of the visible pixels: x0, y0, x1, y1, the last two exclusive.
     pub bbox: [u32; 4],
-    /// The visible pixels: those of which this object shows on half the area or more. Masks of a scene are disjoint.
+    /// The visible pixels: those of which this object shows on half the area or more. Masks of a scene are
+    /// disjoint.
     pub mask: Mask,
     /// The part of the object's area that later objects hide, from 0 to 1.
     pub hidden: f32,
@@ -59,7 +54,7 @@ pub struct Object {
 
 impl Object {
     /// What is needed to draw this object again.
-    pub fn placement(&self) -> Placement {
+    fn placement(&self) -> Placement {
         let &Self { shape, colour, size, centre, radius, rgb, .. } = self;
         Placement { shape, colour, size, centre, radius, rgb }
     }
@@ -74,12 +69,12 @@ pub struct Scene {
     pub split: Split,
     /// The seed of the world the scene was drawn from.
     pub seed: u64,
-    /// The content key: equal for two scenes with the same objects in the same cells of 8 x 8 pixels. It decides the
-    /// split ([`Split::of_key`]), so scenes of two splits never share a key.
+    /// The content key: equal for two scenes with the same objects in the same cells of 8 x 8 pixels. It
+    /// decides the split ([`Split::of_key`]), so scenes of two splits never share a key.
     pub key: u64,
     /// The grey of the ground.
     pub background: u8,
-    /// The seed of the grain on the ground.
+    /// The seed of the grain, a faint noise over the whole picture.
     pub grain: u64,
     /// The objects, in the order in which they are drawn: a later one may cover an earlier one.
     pub objects: Vec<Object>,
@@ -106,18 +101,13 @@ impl Scene {
         Self { id, split, seed, key: content_key(placements), background, grain, objects }
     }
 
-    /// The same scene with other objects, on the same ground: for counterfactual pictures.
+    /// The scene without one object; the objects after it move up by one.
     ///
-    /// The edited scene keeps `id`, `split` and `seed`, which say where it came from; its key is new and may belong to
-    /// another split. Nothing bounds how much of an object the edit hides.
-    #[must_use]
-    pub fn edited(&self, edit: impl FnOnce(&mut Vec<Placement>)) -> Self {
-        let mut placements: Vec<Placement> = self.objects.iter().map(Object::placement).collect();
-        edit(&mut placements);
-        Self::compose((self.id, self.split, self.seed), (self.background, self.grain), &placements)
-    }
-
-    /// The scene without one object. The objects after it move up by one; an index past the end changes nothing.
+    /// This and the other edits ([`recoloured`](Self::recoloured), [`reshaped`](Self::reshaped),
+    /// [`moved`](Self::moved)) make counterfactual pictures: all that is not edited stays as it is, pixel by
+    /// pixel. An edited scene keeps `id`, `split` and `seed`, which say where it came from; its key is new
+    /// and may belong to another split. Nothing bounds how much of an object an edit hides. An index past the
+    /// end changes nothing.
     #[must_use]
     pub fn without(&self, object: usize) -> Self {
         self.edited(|placements| {
@@ -127,28 +117,42 @@ impl Scene {
         })
     }
 
-    /// The scene with one object in another colour (its mean shade); an index past the end changes nothing.
+    /// The scene with one object in the mean shade of another colour. See [`without`](Self::without) for what
+    /// all edits share.
     #[must_use]
     pub fn recoloured(&self, object: usize, colour: Colour) -> Self {
-        self.edited(|placements| {
-            if let Some(placement) = placements.get_mut(object) {
-                *placement = Placement { colour, rgb: colour.rgb(), ..*placement };
-            }
-        })
+        self.edited_object(object, |placement| Placement { colour, rgb: colour.rgb(), ..placement })
     }
 
-    /// The scene with one object in another shape; an index past the end changes nothing.
+    /// The scene with one object in another shape. See [`without`](Self::without) for what all edits share.
     #[must_use]
     pub fn reshaped(&self, object: usize, shape: Shape) -> Self {
+        self.edited_object(object, |placement| Placement { shape, ..placement })
+    }
+
+    /// The scene with one object elsewhere; what comes to lie outside the picture is cut off. See
+    /// [`without`](Self::without) for what all edits share.
+    #[must_use]
+    pub fn moved(&self, object: usize, centre: (f32, f32)) -> Self {
+        self.edited_object(object, |placement| Placement { centre, ..placement })
+    }
+
+    fn edited_object(&self, object: usize, edit: impl FnOnce(Placement) -> Placement) -> Self {
         self.edited(|placements| {
             if let Some(placement) = placements.get_mut(object) {
-                placement.shape = shape;
+                *placement = edit(*placement);
             }
         })
     }
 
-    /// A generator that belongs to this scene alone, so that neither batching nor threads can change what is drawn.
-    /// Different `draw`s are independent.
+    fn edited(&self, edit: impl FnOnce(&mut Vec<Placement>)) -> Self {
+        let mut placements: Vec<Placement> = self.objects.iter().map(Object::placement).collect();
+        edit(&mut placements);
+        Self::compose((self.id, self.split, self.seed), (self.background, self.grain), &placements)
+    }
+
+    /// A generator that belongs to this scene alone, so that neither batching nor threads can change what is
+    /// drawn. Different `draw`s are independent.
     pub fn rng(&self, draw: u64) -> ChaCha8Rng {
         item_rng(self.seed, self.split, self.id, Purpose::Caller(draw))
     }
@@ -160,22 +164,24 @@ impl Scene {
         picture
     }
 
-    /// Writes the picture into `pixels`: rows from the top, three bytes a pixel, `SIDE * SIDE * 3` bytes in all. Bytes
-    /// past the end of a longer slice are left alone; a shorter one takes as many whole pixels as it holds.
+    /// Writes the picture into `pixels`: rows from the top, three bytes a pixel, `SIDE * SIDE * 3` bytes in
+    /// all. Bytes past the end of a longer slice are left alone; a shorter one takes as many whole pixels as
+    /// it holds.
     pub fn render_into(&self, pixels: &mut [u8]) {
         let mut grain = self.grain;
         for pixel in pixels.chunks_exact_mut(3).take(SIDE * SIDE) {
             grain = grain.wrapping_add(0x9E37_79B9_7F4A_7C15);
             let mut noise = scramble(grain);
             for channel in pixel {
-                let shift = (noise & 0xFFFF) * (2 * GRAIN + 1) >> 16;
+                let shift = ((noise & 0xFFFF) * (2 * GRAIN + 1)) >> 16;
                 noise >>= 16;
                 *channel = (u64::from(self.background) + shift).saturating_sub(GRAIN).min(255) as u8;
             }
         }
         let placements: Vec<Placement> = self.objects.iter().map(Object::placement).collect();
-        // Covers are disjoint once the hidden samples are taken away, so the parts of a pixel add up in any order:
-        // what the objects leave of it is ground. Sixteenths of the ground are taken out as objects are put in.
+        // Covers are disjoint once the hidden samples are taken away, so the parts of a pixel add up in any
+        // order. For each sixteenth of a pixel that an object covers, a sixteenth of the ground goes out and
+        // one of it comes in.
         for (placement, (cover, _)) in placements.iter().zip(visible(&placements)) {
             let from = (placement.centre.0 - placement.radius).floor().clamp(0.0, SIDE as f32) as usize;
             let to = (placement.centre.0 + placement.radius).ceil().clamp(0.0, SIDE as f32) as usize;
@@ -224,7 +230,8 @@ pub(super) fn hidden_part(cover: &Cover, area: u32) -> f32 {
     if area == 0 { 0.0 } else { 1.0 - cover.count() as f32 / area as f32 }
 }
 
-/// A number for the content of a scene that ignores the order of objects, their exact place and their exact colour.
+/// A number for the content of a scene that ignores the order of objects, their exact place and their exact
+/// colour.
 pub(super) fn content_key(placements: &[Placement]) -> u64 {
     let mut parts: Vec<u64> = placements
         .iter()
@@ -235,7 +242,9 @@ pub(super) fn content_key(placements: &[Placement]) -> u64 {
         })
         .collect();
     parts.sort_unstable();
-    parts.into_iter().fold(placements.len() as u64, |key, part| scramble(key.wrapping_mul(0x1_0000_0001) ^ part))
+    parts
+        .into_iter()
+        .fold(placements.len() as u64, |key, part| scramble(key.wrapping_mul(0x1_0000_0001) ^ part))
 }
 
 /// What a generator is for: part of its seed, so that one use cannot disturb another.
@@ -247,7 +256,8 @@ pub(super) enum Purpose {
     Caller(u64),
 }
 
-/// The generator of one item. All of seed, split, index and purpose go into it unmixed, so no two items share one.
+/// The generator of one item. All of seed, split, index and purpose go into it unmixed, so no two items share
+/// one.
 pub(super) fn item_rng(seed: u64, split: Split, index: u64, purpose: Purpose) -> ChaCha8Rng {
     let (purpose, draw) = match purpose {
         Purpose::Scene => (0, 0),
@@ -261,8 +271,8 @@ pub(super) fn item_rng(seed: u64, split: Split, index: u64, purpose: Purpose) ->
     ChaCha8Rng::from_seed(bytes)
 }
 
-/// A bijection of 64-bit numbers that looks random (the finish of SplitMix64; Steele, Lea and Flood, "Fast splittable
-/// pseudorandom number generators", OOPSLA 2014).
+/// A bijection of 64-bit numbers that looks random (the finish of SplitMix64; Steele, Lea and Flood, "Fast
+/// splittable pseudorandom number generators", OOPSLA 2014).
 pub(super) fn scramble(mut value: u64) -> u64 {
     value = (value ^ value >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     value = (value ^ value >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -179,13 +179,14 @@ impl Direction {
 /// The digit words, by value.
 pub(super) const DIGITS: [&str; 5] = ["0", "1", "2", "3", "4"];
 
-/// Every word that can occur in a question, an answer or a description: no duplicates, always in the same order.
+/// Every word that can occur in a question, an answer or a description: no duplicates, always in the same
+/// order.
 ///
 /// Words are what `text.split(' ')` yields; punctuation marks are words of their own.
 pub fn vocabulary() -> Vec<&'static str> {
     let grammar = [
-        "?", ",", ".", "a", "an", "the", "is", "are", "there", "what", "where", "how", "many", "big", "in", "colour",
-        "shape", "size", "object", "objects", "describe", "picture", "yes", "no",
+        "?", ",", ".", "a", "an", "the", "is", "are", "there", "what", "where", "how", "many", "big", "in",
+        "colour", "shape", "size", "object", "objects", "describe", "picture", "yes", "no",
     ];
     let mut words: Vec<&'static str> = Vec::new();
     let texts = grammar

@@ -10,24 +10,28 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use super::question::{Kind, Question};
-use super::scene::{MOST_HIDDEN, Placement, Purpose, SIDE, Scene, content_key, hidden_part, item_rng, visible};
+use super::scene::{
+    MOST_HIDDEN, Placement, Purpose, SIDE, Scene, content_key, hidden_part, item_rng, visible,
+};
 use super::vocabulary::{Colour, Shape, Size};
 
 /// The most objects of a scene; the fewest is one, and all counts are equally likely.
 pub const MOST_OBJECTS: usize = 4;
 
-/// With the bias on: how often a training scene of two objects or more that holds a star but no ring is given one.
+/// With the bias on: how often a training scene of two objects or more that holds a star but no ring is given
+/// one.
 pub const STAR_BRINGS_RING: f64 = 0.75;
 
-/// With the bias on: how often a training scene of two objects or more that holds a red object, but no cross beside
-/// it, is given one.
+/// With the bias on: how often a training scene of two objects or more that holds a red object, but no cross
+/// beside it, is given one.
 pub const RED_BRINGS_CROSS: f64 = 0.6;
 
 /// The free strip along the edge of the picture, in pixels.
 const MARGIN: f32 = 1.0;
 /// How near two centres may be, in parts of the sum of the radii.
 const NEAREST: f32 = 0.65;
-/// How far apart the outlines of two objects of one colour stay at least, in pixels, so that they do not merge.
+/// How far apart the outlines of two objects of one colour stay at least, in pixels, so that they do not
+/// merge.
 const SAME_COLOUR_GAP: f32 = 2.0;
 /// How far a channel of an object departs from the mean of its colour at most.
 const SHADE: i16 = 10;
@@ -48,8 +52,8 @@ impl Split {
     /// All splits.
     pub const ALL: &[Self] = &[Self::Train, Self::Validation, Self::Test];
 
-    /// The split to which scenes of a content key belong, whatever the seed of the world: half of all keys are for
-    /// training, a quarter each for validation and test.
+    /// The split to which scenes of a content key belong, whatever the seed of the world: half of all keys
+    /// are for training, a quarter each for validation and test.
     pub const fn of_key(key: u64) -> Self {
         match key >> 62 {
             0 | 1 => Self::Train,
@@ -83,26 +87,31 @@ impl FromStr for Split {
     type Err = UnknownSplit;
 
     fn from_str(name: &str) -> Result<Self, UnknownSplit> {
-        Self::ALL.iter().copied().find(|split| split.name() == name).ok_or_else(|| UnknownSplit(name.to_owned()))
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|split| split.name() == name)
+            .ok_or_else(|| UnknownSplit(name.to_owned()))
     }
 }
 
 /// A source of scenes: the same seed, split and index give the same scene, always.
 ///
 /// # Splits
-/// A scene belongs to the split that the hash of its content chooses ([`Split::of_key`]). Places are drawn again until
-/// the content falls into the split wanted; what the objects are is drawn once, so every split sees the same mixture.
-/// No two scenes of different splits have the same objects in the same cells of 8 x 8 pixels, whatever their seeds.
+/// A scene belongs to the split that the hash of its content chooses ([`Split::of_key`]). Places are drawn
+/// again until the content falls into the split wanted; what the objects are is drawn once, so every split
+/// sees the same mixture. No two scenes of different splits have the same objects in the same cells of 8 x 8
+/// pixels, whatever their seeds.
 ///
 /// # Bias
-/// Off unless switched on, and only ever in the training split. The count of objects is uniform over 1 to 4, and each
-/// object's shape, colour and size are uniform and independent. Then, in a biased training scene of two objects or
-/// more:
-/// 1. If there is a star and no ring, then with probability 0.75 ([`STAR_BRINGS_RING`]) one object becomes a ring: one
-///    that is not a star, or any but the first star if all are stars.
-/// 2. If there is a red object and no cross beside it, then with probability 0.6 ([`RED_BRINGS_CROSS`]) one of the
-///    objects beside it that are neither star nor ring becomes a cross. "It" is the first red object; if every object
-///    beside it is a star or a ring, nothing happens.
+/// Off unless switched on, and only ever in the training split. The count of objects is uniform over 1 to 4,
+/// and each object's shape, colour and size are uniform and independent. Then, in a biased training scene of
+/// two objects or more:
+/// 1. If there is a star and no ring, then with probability 0.75 ([`STAR_BRINGS_RING`]) one object becomes a
+///    ring: one that is not a star, or any but the first star if all are stars.
+/// 2. If there is a red object and no cross beside it, then with probability 0.6 ([`RED_BRINGS_CROSS`]) one
+///    of the objects beside it that are neither star nor ring becomes a cross. "It" is the first red object;
+///    if every object beside it is a star or a ring, nothing happens.
 ///
 /// Counts, colours and sizes stay as they were drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,8 +172,8 @@ pub struct Sample {
     pub questions: Vec<Question>,
 }
 
-/// An iterator over scenes with questions. What it asks of a scene depends on that scene and the settings alone, so
-/// ranges can be cut and run in any order.
+/// An iterator over scenes with questions. What it asks of a scene depends on that scene and the settings
+/// alone, so ranges can be cut and run in any order.
 #[derive(Clone, Debug)]
 pub struct Samples {
     world: World,
@@ -208,8 +217,8 @@ impl Iterator for Samples {
 
 impl ExactSizeIterator for Samples {}
 
-/// A bar that says how far along it is and how long the rest will take. It stays hidden unless standard error is a
-/// terminal.
+/// A bar that says how far along it is and how long the rest will take. It stays hidden unless standard error
+/// is a terminal.
 pub(super) fn progress_bar(what: &str, length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos} of {human_len}, {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -225,7 +234,8 @@ fn draw_object<R: Rng>(rng: &mut R) -> Placement {
         Size::Small => rng.random_range(5.6..6.6),
         Size::Large => rng.random_range(10.4..11.8),
     };
-    let rgb = colour.rgb().map(|mean| (i16::from(mean) + rng.random_range(-SHADE..=SHADE)).clamp(0, 255) as u8);
+    let rgb =
+        colour.rgb().map(|mean| (i16::from(mean) + rng.random_range(-SHADE..=SHADE)).clamp(0, 255) as u8);
     Placement { shape, colour, size, centre: (0.0, 0.0), radius, rgb }
 }
 
@@ -234,7 +244,8 @@ fn plant<R: Rng>(placements: &mut [Placement], rng: &mut R) {
     if placements.len() < 2 {
         return;
     }
-    let has = |placements: &[Placement], shape| placements.iter().position(|placement| placement.shape == shape);
+    let has =
+        |placements: &[Placement], shape| placements.iter().position(|placement| placement.shape == shape);
     if let (Some(star), None) = (has(placements, Shape::Star), has(placements, Shape::Ring))
         && rng.random_bool(STAR_BRINGS_RING)
     {
