@@ -111,7 +111,7 @@ def byte_level(size, specials, split=None, bos=None):
     return tokenizer
 
 
-def sentence_piece(size, specials, bos):
+def sentence_piece(size, specials):
     """Llama 2's scheme: `▁` for spaces, byte fallback, one merge table."""
     trained = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     trained.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -133,10 +133,7 @@ def sentence_piece(size, specials, bos):
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, tokenizer.token_to_id(bos))]
-    )
-    return tokenizer
+    return tokenizer  # without a post-processor: `add_bos_token` of tokenizer_config.json must put the BOS there
 
 
 GAINS = {"q_proj": 1.7, "k_proj": 1.7, "out_proj": 1.5, "o_proj": 1.8, "down_proj": 2.5, "fc2": 1.5, "lm_head": 3.0}
@@ -330,7 +327,7 @@ def llava_multi(folder):
 
 def llava_old(folder):
     """The key names and sparse configuration files of the hub's first LLaVA checkpoints, in float16."""
-    tokenizer = sentence_piece(352, ["<image>", "<pad>"], bos="<s>")
+    tokenizer = sentence_piece(352, ["<image>", "<pad>"])
     ids = tokenizer.token_to_id
     text = {
         "architectures": ["LlamaForCausalLM"],
