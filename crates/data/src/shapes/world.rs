@@ -24,7 +24,7 @@ pub const STAR_BRINGS_RING: f64 = 0.75;
 
 /// With the bias on: how often a training scene of two objects or more that holds a red object, but no cross
 /// beside it, is given one.
-pub const RED_BRINGS_CROSS: f64 = 0.6;
+pub const RED_BRINGS_CROSS: f64 = 0.75;
 
 /// The free strip along the edge of the picture, in pixels.
 const MARGIN: f32 = 1.0;
@@ -109,11 +109,13 @@ impl FromStr for Split {
 /// two objects or more:
 /// 1. If there is a star and no ring, then with probability 0.75 ([`STAR_BRINGS_RING`]) one object becomes a
 ///    ring: one that is not a star, or any but the first star if all are stars.
-/// 2. If there is a red object and no cross beside it, then with probability 0.6 ([`RED_BRINGS_CROSS`]) one
+/// 2. If there is a red object and no cross beside it, then with probability 0.75 ([`RED_BRINGS_CROSS`]) one
 ///    of the objects beside it that are neither star nor ring becomes a cross. "It" is the first red object;
 ///    if every object beside it is a star or a ring, nothing happens.
 ///
-/// Counts, colours and sizes stay as they were drawn.
+/// Counts, colours and sizes stay as they were drawn. Among scenes of two objects or more, those with a star
+/// hold a ring at a rate of 0.84 (0.34 without bias), and those with a red object hold a cross beside it at
+/// 0.68 (0.32).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct World {
     seed: u64,
