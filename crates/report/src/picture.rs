@@ -1,0 +1,143 @@
+//! A picture of the input, at its original resolution.
+
+use std::fmt;
+use std::io::Cursor;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image::{ImageFormat, RgbImage};
+
+use crate::ReportError;
+
+/// A picture of the input, at its original resolution: the one whose pixels the boxes of patches speak of.
+#[derive(Clone, PartialEq)]
+pub struct Picture {
+    name: String,
+    width: u32,
+    height: u32,
+    kind: &'static str,
+    bytes: Vec<u8>,
+    place: Option<(usize, usize)>,
+}
+
+impl Picture {
+    /// A picture from its pixels.
+    ///
+    /// # Errors
+    /// [`ReportError::Empty`] without pixels, [`ReportError::Picture`] if they cannot be written as PNG.
+    pub fn from_rgb(name: impl Into<String>, pixels: &RgbImage) -> Result<Self, ReportError> {
+        let name = name.into();
+        let (width, height) = pixels.dimensions();
+        if width == 0 || height == 0 {
+            return Err(ReportError::Empty { picture: name, width, height });
+        }
+        let mut bytes = Vec::new();
+        match pixels.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png) {
+            Ok(()) => Ok(Self { name, width, height, kind: "image/png", bytes, place: None }),
+            Err(source) => Err(ReportError::Picture { picture: name, source }),
+        }
+    }
+
+    /// A picture from the bytes of its file. PNG, JPEG and WebP stay as they are; any other format that can be read
+    /// becomes PNG.
+    ///
+    /// # Errors
+    /// [`ReportError::Picture`] for bytes that are no picture, [`ReportError::Empty`] for one without pixels.
+    pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Result<Self, ReportError> {
+        let name = name.into();
+        let fail = |source| ReportError::Picture { picture: name.clone(), source };
+        let format = image::guess_format(&bytes).map_err(fail)?;
+        let pixels = image::load_from_memory_with_format(&bytes, format).map_err(fail)?.into_rgb8();
+        let kind = match format {
+            ImageFormat::Png => "image/png",
+            ImageFormat::Jpeg => "image/jpeg",
+            ImageFormat::WebP => "image/webp",
+            _ => return Self::from_rgb(name, &pixels),
+        };
+        let (width, height) = pixels.dimensions();
+        Ok(Self { name, width, height, kind, bytes, place: None })
+    }
+
+    /// The same picture as this image and frame of the input. Without it, the place in the list of the page's
+    /// pictures is the number of the image, and the frame is 0.
+    #[must_use]
+    pub const fn at(mut self, image: usize, frame: usize) -> Self {
+        self.place = Some((image, frame));
+        self
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Width and height in pixels.
+    #[must_use]
+    pub const fn dimensions(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    /// The pixels.
+    ///
+    /// # Errors
+    /// [`ReportError::Picture`] if they cannot be decoded.
+    pub fn pixels(&self) -> Result<RgbImage, ReportError> {
+        match image::load_from_memory(&self.bytes) {
+            Ok(pixels) => Ok(pixels.into_rgb8()),
+            Err(source) => Err(ReportError::Picture { picture: self.name.clone(), source }),
+        }
+    }
+
+    /// Image and frame of the input, where `index` is the place in the list of pictures.
+    pub(crate) fn place(&self, index: usize) -> (usize, usize) {
+        self.place.unwrap_or((index, 0))
+    }
+
+    /// The picture as an address that holds the picture itself.
+    pub(crate) fn data_uri(&self) -> String {
+        format!("data:{};base64,{}", self.kind, STANDARD.encode(&self.bytes))
+    }
+}
+
+impl fmt::Debug for Picture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Picture({:?}, {} x {}, {})", self.name, self.width, self.height, self.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use image::{ImageFormat, Rgb, RgbImage};
+
+    use super::Picture;
+
+    fn encoded(format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let pixels = RgbImage::from_pixel(3, 2, Rgb([200, 10, 10]));
+        pixels.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_a_browser_reads_stays_as_it_is() {
+        let jpeg = encoded(ImageFormat::Jpeg);
+        let picture = Picture::from_bytes("a", jpeg.clone()).unwrap();
+        assert_eq!((picture.kind, &picture.bytes, picture.dimensions()), ("image/jpeg", &jpeg, (3, 2)));
+        let picture = Picture::from_bytes("a", encoded(ImageFormat::Bmp)).unwrap();
+        assert_eq!(picture.kind, "image/png");
+        assert_eq!(picture.pixels().unwrap().get_pixel(2, 1).0, [200, 10, 10]);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused_by_name() {
+        let message = Picture::from_bytes("cat.png", b"no picture".to_vec()).unwrap_err().to_string();
+        assert!(message.starts_with("picture `cat.png`: "), "{message}");
+        let message = Picture::from_bytes("cat.png", encoded(ImageFormat::Png)[..30].to_vec()).unwrap_err();
+        assert!(message.to_string().starts_with("picture `cat.png`: "), "{message}");
+        let message = Picture::from_rgb("void", &RgbImage::new(0, 4)).unwrap_err().to_string();
+        assert_eq!(message, "picture `void` measures 0 x 4 pixels");
+    }
+}
