@@ -1,1 +1,49 @@
-//! The waist of mmlens: sites, plans, runs, traces, subjects, objectives and the traits of every analysis.
+//! The waist of mmlens: where a model can be read and changed, and the one shape of every analysis.
+//!
+//! A [`Subject`] publishes [`Site`]s. A [`Plan`] says what to read, change and differentiate; a [`Run`] carries it out
+//! while the model computes; a [`Trace`] is what was read. Values in, values out: nothing stays on the model.
+//!
+//! ```no_run
+//! # fn look(subject: &dyn mmlens_core::Subject, inputs: &mmlens_core::Inputs) -> Result<(), mmlens_core::SubjectError> {
+//! use mmlens_core::{Objective, Plan, Region, Change};
+//! let plan = Plan::new()
+//!     .read("text.blocks.*.resid_post")?
+//!     .change("text.blocks.1.attn.z", Region::all().heads([2]), Change::Zero)?
+//!     .grad("vision.pixels")?
+//!     .objective(Objective::logit(42));
+//! let trace = subject.run(inputs, plan)?;
+//! println!("{:?}", trace.grad("vision.pixels".parse()?)?.dims());
+//! # Ok(())
+//! # }
+//! ```
+
+mod analysis;
+mod baseline;
+mod error;
+mod inputs;
+mod objective;
+mod plan;
+mod run;
+mod sample;
+mod seed;
+mod selector;
+mod site;
+mod subject;
+mod tap;
+mod tensor;
+
+pub use analysis::{Analysis, AnalysisError, Card, Case, Fit, Pair, Target, Unwatched, Watch, provenance, step, top_token};
+pub use baseline::Baseline;
+pub use error::HookError;
+pub use inputs::{Asked, Inputs, TokenMap, View};
+pub use objective::{Ask, Objective, Output};
+pub use plan::{Change, ChangeFn, Plan, Region, State};
+pub use run::{MASKED, Resume, Run, Trace};
+pub use sample::{Picture, Sample, Words};
+pub use seed::Seed;
+pub use selector::Selector;
+pub use site::{AxisName, Part, Point, Site, SiteSpec};
+pub use subject::{Anatomy, Generated, Generation, Sampling, Subject, SubjectError};
+pub use tensor::{Activation, AnyTensor};
+
+pub use mmlens_finding as finding;

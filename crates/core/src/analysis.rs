@@ -1,0 +1,233 @@
+//! The one shape of every analysis: made from checked settings, run on a subject and a case, giving a finding.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use mmlens_finding::{Finding, FindingError, Provenance};
+
+use crate::{HookError, Inputs, Objective, Plan, Sample, Seed, Site, Subject, SubjectError};
+
+/// What a method is, for people who choose one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Card {
+    /// Its name in findings and on the command line.
+    pub id: &'static str,
+    /// Its name in the literature.
+    pub name: &'static str,
+    /// The question it answers.
+    pub question: &'static str,
+    /// Authors, title, venue, year, link.
+    pub citation: &'static str,
+    /// Passes as a formula.
+    pub cost: &'static str,
+    /// What a subject must offer.
+    pub needs: &'static str,
+    /// When it misleads.
+    pub misleads: &'static [&'static str],
+}
+
+/// Why running a method failed. The kinds are shared by all methods.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnalysisError {
+    /// The subject could not.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// A result that does not fit its own labels.
+    #[error(transparent)]
+    Finding(#[from] FindingError),
+    /// Settings that cannot be.
+    #[error("{method}: {setting} = {found}, but {expected}")]
+    Setting {
+        /// The method.
+        method: &'static str,
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        found: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// An input the method cannot work on.
+    #[error("{method} needs {needs}, but {found}")]
+    Input {
+        /// The method.
+        method: &'static str,
+        /// What it needs.
+        needs: &'static str,
+        /// What it was given.
+        found: String,
+    },
+    /// Stopped by the watcher.
+    #[error("{method} was cancelled after {done} of {total}")]
+    Cancelled {
+        /// The method.
+        method: &'static str,
+        /// Steps done.
+        done: usize,
+        /// Steps in all.
+        total: usize,
+    },
+}
+
+impl From<HookError> for AnalysisError {
+    fn from(error: HookError) -> Self {
+        Self::Subject(error.into())
+    }
+}
+
+/// Sees how far a long piece of work has come, and may stop it.
+pub trait Watch: Sync {
+    /// Called after each step; `Break` cancels.
+    fn step(&self, method: &'static str, done: usize, total: usize) -> ControlFlow<()>;
+}
+
+/// Watches nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn step(&self, _: &'static str, _: usize, _: usize) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+/// Reports a step, and turns a break into an error.
+///
+/// # Errors
+/// [`AnalysisError::Cancelled`].
+pub fn step(watch: &dyn Watch, method: &'static str, done: usize, total: usize) -> Result<(), AnalysisError> {
+    match watch.step(method, done, total) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(AnalysisError::Cancelled { method, done, total }),
+    }
+}
+
+/// What is to be explained about a sample.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Target {
+    /// The logit of the token the model is most likely to say next.
+    #[default]
+    Top,
+    /// The logit of a token.
+    Token(u32),
+    /// Any objective.
+    Objective(Objective),
+}
+
+/// A sample and what is to be explained about it.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The sample.
+    pub sample: Sample,
+    /// What is explained.
+    pub target: Target,
+}
+
+impl Case {
+    /// The model's top answer to a sample.
+    pub fn new(sample: Sample) -> Self {
+        Self { sample, target: Target::Top }
+    }
+
+    /// Encodes the sample and settles the objective (one pass, if the target is the top token).
+    ///
+    /// # Errors
+    /// Whatever encoding or the pass reports.
+    pub fn open(&self, subject: &dyn Subject) -> Result<(Inputs, Objective), SubjectError> {
+        let inputs = subject.encode(&self.sample)?;
+        let objective = match &self.target {
+            Target::Token(token) => Objective::logit(*token),
+            Target::Objective(objective) => *objective,
+            Target::Top => Objective::logit(top_token(subject, &inputs)?),
+        };
+        Ok((inputs, objective))
+    }
+}
+
+/// The most likely next token of the first row.
+///
+/// # Errors
+/// Whatever the pass reports, or [`HookError::NoOutput`] for a subject without logits.
+pub fn top_token(subject: &dyn Subject, inputs: &Inputs) -> Result<u32, SubjectError> {
+    let trace = subject.run(inputs, Plan::new().to_output())?;
+    let logits = trace.output().logits.clone().ok_or_else(|| HookError::NoOutput("top token".to_owned()))?;
+    let [_, asked, vocab] = match logits.dims().as_slice() {
+        [b, a, v] => [*b, *a, *v],
+        dims => return Err(HookError::Rank { site: "logits".to_owned(), holds: dims.len(), asked: 3 }.into()),
+    };
+    let values = logits.to_values()?;
+    let last = values.get((asked - 1) * vocab..asked * vocab).unwrap_or(&[]);
+    let top = last.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, v)| if *v > best.1 { (i, *v) } else { best });
+    Ok(top.0 as u32)
+}
+
+/// A clean case and a corrupted sample of the same length.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The case whose answer is to be explained.
+    pub clean: Case,
+    /// The sample that leads to another answer.
+    pub corrupted: Sample,
+}
+
+/// A method, made from checked settings.
+pub trait Analysis {
+    /// What it is run on: a [`Case`], a [`Pair`] or a slice of cases.
+    type Input: ?Sized;
+
+    /// What it is.
+    fn card(&self) -> &'static Card;
+
+    /// Runs it, telling `watch` how far it has come.
+    ///
+    /// # Errors
+    /// See [`AnalysisError`].
+    fn run_watched(&self, subject: &dyn Subject, input: &Self::Input, watch: &dyn Watch) -> Result<Finding, AnalysisError>;
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// See [`AnalysisError`].
+    fn run(&self, subject: &dyn Subject, input: &Self::Input) -> Result<Finding, AnalysisError> {
+        self.run_watched(subject, input, &Unwatched)
+    }
+}
+
+/// A method that learns first. What it learns is itself an analysis.
+pub trait Fit {
+    /// What it learns from.
+    type Corpus: ?Sized;
+    /// What it becomes.
+    type Fitted: Analysis;
+
+    /// Learns.
+    ///
+    /// # Errors
+    /// See [`AnalysisError`].
+    fn fit(&self, subject: &dyn Subject, corpus: &Self::Corpus, seed: Seed) -> Result<Self::Fitted, AnalysisError>;
+}
+
+/// The provenance every finding carries, filled from the subject; a method adds its own settings.
+pub fn provenance(
+    subject: &dyn Subject,
+    card: &Card,
+    settings: BTreeMap<String, serde_json::Value>,
+    sites: &[Site],
+    objective: Option<&Objective>,
+) -> Provenance {
+    Provenance {
+        method: card.id.to_owned(),
+        settings,
+        subject: subject.name().to_owned(),
+        weights_hash: subject.weights_hash(),
+        alterations: subject.alterations().to_vec(),
+        sites: sites.iter().map(ToString::to_string).collect(),
+        objective: objective.map(ToString::to_string),
+        baseline: None,
+        seed: None,
+        dtype: subject.dtype(),
+        device: subject.device(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}

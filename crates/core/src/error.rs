@@ -1,0 +1,169 @@
+//! What can go wrong between a plan and a pass.
+
+use crate::Site;
+
+/// A plan that cannot be carried out, or a model that broke its own table of sites.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HookError {
+    /// A site or selector that cannot be parsed.
+    #[error("`{text}` is not a site or selector: {reason}{}", suggestion(.nearest))]
+    Syntax {
+        /// What was given.
+        text: String,
+        /// Why it does not parse.
+        reason: String,
+        /// The closest known name.
+        nearest: Option<String>,
+    },
+    /// A selector that matches none of the sites the subject publishes.
+    #[error("`{subject}` has no site `{asked}`{}", suggestion(.nearest))]
+    NoSuchSite {
+        /// The subject's name.
+        subject: String,
+        /// What was asked for.
+        asked: String,
+        /// The closest site it has.
+        nearest: Option<String>,
+    },
+    /// A planned site that the pass never came to.
+    #[error("`{0}` was planned but the forward pass never reached it")]
+    NeverReached(Site),
+    /// A site the pass came to twice.
+    #[error("the forward pass reached `{0}` twice")]
+    Revisited(Site),
+    /// A site the model reports without having published it.
+    #[error("the model reported `{0}`, which is not in its table of sites")]
+    Unpublished(Site),
+    /// A value asked for that was not in the plan.
+    #[error("`{0}` was not read in this pass")]
+    NotRead(Site),
+    /// A gradient asked for that was not in the plan, or that did not depend on the site.
+    #[error("no gradient reached `{0}`: the objective does not depend on it, or the plan did not ask for it")]
+    NoGradient(Site),
+    /// A tensor taken or edited at the wrong rank.
+    #[error("`{site}` holds a rank-{holds} tensor; rank {asked} was asked for")]
+    Rank {
+        /// The place.
+        site: String,
+        /// Its rank.
+        holds: usize,
+        /// The rank asked for.
+        asked: usize,
+    },
+    /// A value whose shape is not the published one.
+    #[error("`{site}` is published as {published}, but the pass brought {found:?}")]
+    Shape {
+        /// The place.
+        site: Site,
+        /// The published axes.
+        published: String,
+        /// The shape that came.
+        found: Vec<usize>,
+    },
+    /// An edit that changes the shape.
+    #[error("the edit at `{site}` changes the shape from {from:?} to {to:?}")]
+    Reshaped {
+        /// The place.
+        site: Site,
+        /// Before.
+        from: Vec<usize>,
+        /// After.
+        to: Vec<usize>,
+    },
+    /// A value to set or add that does not fit the site.
+    #[error("`{site}` has shape {holds:?}; a value of shape {given:?} cannot be {verb} there (each length must be equal or 1)")]
+    Operand {
+        /// The place.
+        site: Site,
+        /// Its shape.
+        holds: Vec<usize>,
+        /// The shape of the operand.
+        given: Vec<usize>,
+        /// "set" or "added".
+        verb: &'static str,
+    },
+    /// A part of a site named by an axis it does not have.
+    #[error("`{site}` has axes {axes}; it has no `{axis}` to choose from")]
+    NoAxis {
+        /// The place.
+        site: Site,
+        /// The axes it has.
+        axes: String,
+        /// The axis asked for.
+        axis: String,
+    },
+    /// An index beyond the end of an axis.
+    #[error("`{site}`: {axis} {index} is out of range, there are {len}")]
+    Index {
+        /// The place.
+        site: Site,
+        /// The axis.
+        axis: String,
+        /// The index asked for.
+        index: usize,
+        /// The length of the axis.
+        len: usize,
+    },
+    /// A knock-out that leaves a query nothing to attend to.
+    #[error("`{site}`: the knock-out leaves query {query} no key to attend to")]
+    NothingLeft {
+        /// The place.
+        site: Site,
+        /// The query position.
+        query: usize,
+    },
+    /// A planned site that lies before the place a pass resumes from.
+    #[error("`{site}` lies before `{resume}`, where this pass resumes")]
+    BeforeResume {
+        /// The place.
+        site: Site,
+        /// Where the pass starts.
+        resume: Site,
+    },
+    /// A place from which this subject cannot resume.
+    #[error("a pass can resume at `PART.blocks.I.resid_pre` only, not at `{0}`")]
+    NoResume(Site),
+    /// Gradients asked for without saying of what.
+    #[error("the plan asks for gradients but names no objective")]
+    NoObjective,
+    /// A pass that ended without the output an objective needs.
+    #[error("the objective `{0}` needs an output this subject does not produce")]
+    NoOutput(String),
+    /// A token, position or pair outside the output.
+    #[error("the objective asks for {what} {index}, but the output has {len}")]
+    Objective {
+        /// "token", "position", "image" or "text".
+        what: &'static str,
+        /// The index.
+        index: usize,
+        /// How many there are.
+        len: usize,
+    },
+    /// Gradients on a device without a tap.
+    #[error("gradients at inner sites are not supported on device `{0}`")]
+    NoTap(String),
+    /// Host values that do not fill a shape of rank 1 to 6.
+    #[error("{given} values cannot fill a tensor of shape {dims:?}")]
+    Values {
+        /// The shape.
+        dims: Vec<usize>,
+        /// How many values there were.
+        given: usize,
+    },
+    /// A device that did not hand over its values.
+    #[error("reading values from the device failed: {0}")]
+    Read(String),
+    /// An edit written by the user that failed.
+    #[error("the edit at `{site}` failed: {reason}")]
+    Edit {
+        /// The place.
+        site: Site,
+        /// What it said.
+        reason: String,
+    },
+}
+
+fn suggestion(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or_else(String::new, |n| format!(" (did you mean `{n}`?)"))
+}

@@ -1,0 +1,235 @@
+//! A sample as a model takes it: token ids, pixels, and the map that says what each position is.
+
+use std::sync::Arc;
+
+use mmlens_finding::{Modality, TokenLabel};
+
+use crate::{AnyTensor, HookError, SubjectError};
+
+/// How one picture (or tile) given to the tower lies on the original picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    /// Which picture of the sample.
+    pub image: usize,
+    /// For every pixel row given to the tower, its extent in rows of the original picture.
+    pub rows: Vec<[f32; 2]>,
+    /// For every pixel column given to the tower, its extent in columns of the original picture.
+    pub cols: Vec<[f32; 2]>,
+}
+
+/// What each position of one prompt is: a piece of text or a patch of a picture.
+///
+/// Positions are counted without padding.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TokenMap {
+    /// One label for each position.
+    pub tokens: Vec<TokenLabel>,
+    /// Width and height of each original picture.
+    pub pictures: Vec<(u32, u32)>,
+    /// One view for each entry of the pixel batch that belongs to this prompt.
+    pub views: Vec<View>,
+}
+
+impl TokenMap {
+    /// Number of positions.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Positions that hold a modality.
+    pub fn of(&self, modality: Modality) -> Vec<usize> {
+        self.filter(|t| t.modality == modality)
+    }
+
+    /// Positions of the patches of a picture.
+    pub fn picture(&self, image: usize) -> Vec<usize> {
+        self.filter(|t| t.patch.as_ref().is_some_and(|p| p.image == image))
+    }
+
+    /// Positions of the patches that touch a box (x0, y0, x1, y1 in pixels of the original picture).
+    pub fn covering(&self, image: usize, bbox: [f32; 4]) -> Vec<usize> {
+        self.filter(|t| {
+            t.patch.as_ref().is_some_and(|p| {
+                let b = p.bbox;
+                p.image == image && b[0] < bbox[2] && bbox[0] < b[2] && b[1] < bbox[3] && bbox[1] < b[3]
+            })
+        })
+    }
+
+    /// Positions of the text tokens that overlap a byte range of the prompt.
+    pub fn bytes(&self, start: usize, end: usize) -> Vec<usize> {
+        self.filter(|t| t.bytes.is_some_and(|(a, b)| a < end && start < b))
+    }
+
+    fn filter(&self, keep: impl Fn(&TokenLabel) -> bool) -> Vec<usize> {
+        self.tokens.iter().enumerate().filter(|(_, t)| keep(t)).map(|(i, _)| i).collect()
+    }
+}
+
+/// Which positions the output is computed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Asked {
+    /// The last only.
+    #[default]
+    Last,
+    /// All of them.
+    All,
+}
+
+/// A batch as a model takes it. Rows of different lengths are padded on the left.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// Token ids of each row, placeholders expanded, all of one length.
+    pub ids: Vec<Vec<u32>>,
+    /// How many of a row's positions, at its start, are padding.
+    pub pads: Vec<usize>,
+    /// What each row's positions are.
+    pub maps: Vec<Arc<TokenMap>>,
+    /// The pictures and tiles of the batch, `[image, channel, height, width]`. Each is computed once, however many
+    /// rows show it.
+    pub pixels: Option<AnyTensor>,
+    /// For each row, its entries of `pixels`, in the order of their placeholders.
+    pub images: Vec<Vec<usize>>,
+    /// Which positions the output is computed for.
+    pub asked: Asked,
+}
+
+impl Inputs {
+    /// Number of prompts.
+    pub fn rows(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Number of positions, padding included.
+    pub fn positions(&self) -> usize {
+        self.ids.first().map_or(0, Vec::len)
+    }
+
+    /// The token map of the first row.
+    pub fn map(&self) -> &TokenMap {
+        static EMPTY: std::sync::OnceLock<TokenMap> = std::sync::OnceLock::new();
+        self.maps.first().map_or_else(|| EMPTY.get_or_init(TokenMap::default), Arc::as_ref)
+    }
+
+    /// With the output at all positions.
+    #[must_use]
+    pub fn ask_all(mut self) -> Self {
+        self.asked = Asked::All;
+        self
+    }
+
+    /// The whole batch `times` over, one copy after the other, all copies showing the same pictures.
+    #[must_use]
+    pub fn repeat(&self, times: usize) -> Self {
+        let over = |_: usize| 0..self.rows();
+        Self {
+            ids: (0..times).flat_map(over).map(|r| self.ids[r].clone()).collect(),
+            pads: (0..times).flat_map(over).map(|r| self.pads[r]).collect(),
+            maps: (0..times).flat_map(over).map(|r| self.maps[r].clone()).collect(),
+            pixels: self.pixels.clone(),
+            images: (0..times).flat_map(over).map(|r| self.images[r].clone()).collect(),
+            asked: self.asked,
+        }
+    }
+
+    /// The whole batch `times` over, each copy with pictures of its own, so that pixels can differ between copies.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] if the pixels cannot be repeated.
+    pub fn repeat_pictures(&self, times: usize) -> Result<Self, HookError> {
+        let mut out = self.repeat(times);
+        if let Some(pixels) = &self.pixels {
+            let images = pixels.dims().first().copied().unwrap_or(0);
+            out.pixels = Some(pixels.repeat_rows(times)?);
+            for (row, own) in out.images.iter_mut().enumerate() {
+                let copy = row / self.rows().max(1);
+                own.iter_mut().for_each(|i| *i += copy * images);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Several inputs as one batch, shorter rows padded on the left with `pad`.
+    ///
+    /// # Errors
+    /// [`SubjectError::Batch`] if there are none, or their pictures differ in size.
+    pub fn batch(inputs: &[Self], pad: u32) -> Result<Self, SubjectError> {
+        let longest = inputs.iter().map(Self::positions).max().unwrap_or(0);
+        let first = inputs.first().ok_or(SubjectError::Batch { reason: "there is nothing to batch".to_owned() })?;
+        let mut out = Self {
+            ids: Vec::new(),
+            pads: Vec::new(),
+            maps: Vec::new(),
+            pixels: None,
+            images: Vec::new(),
+            asked: first.asked,
+        };
+        let mut pictures = Vec::new();
+        let mut offset = 0;
+        for one in inputs {
+            let extra = longest - one.positions();
+            for row in 0..one.rows() {
+                let mut ids = vec![pad; extra];
+                ids.extend(&one.ids[row]);
+                out.ids.push(ids);
+                out.pads.push(one.pads[row] + extra);
+                out.maps.push(one.maps[row].clone());
+                out.images.push(one.images[row].iter().map(|i| i + offset).collect());
+            }
+            if let Some(pixels) = &one.pixels {
+                offset += pixels.dims().first().copied().unwrap_or(0);
+                pictures.push(pixels.clone());
+            }
+            if one.asked != first.asked {
+                return Err(SubjectError::Batch { reason: "some ask for all positions, some for the last".to_owned() });
+            }
+        }
+        out.pixels = concatenate(&pictures)?;
+        Ok(out)
+    }
+
+    /// Checks that the parts belong together, so that a model may rely on it.
+    ///
+    /// # Errors
+    /// [`SubjectError::Batch`] naming what does not fit.
+    pub fn check(&self) -> Result<(), SubjectError> {
+        let fail = |reason: String| Err(SubjectError::Batch { reason });
+        let (rows, len) = (self.rows(), self.positions());
+        if rows == 0 || len == 0 {
+            return fail("the batch has no positions".to_owned());
+        }
+        if self.pads.len() != rows || self.maps.len() != rows || self.images.len() != rows {
+            return fail(format!("{rows} rows, but {} pads, {} maps, {} picture lists", self.pads.len(), self.maps.len(), self.images.len()));
+        }
+        if let Some((row, ids)) = self.ids.iter().enumerate().find(|(_, ids)| ids.len() != len) {
+            return fail(format!("row {row} has {} positions, row 0 has {len}", ids.len()));
+        }
+        if let Some((row, pad)) = self.pads.iter().enumerate().find(|(_, pad)| **pad >= len) {
+            return fail(format!("row {row} is padded by {pad} of {len} positions"));
+        }
+        let pictures = self.pixels.as_ref().map_or(0, |p| p.dims().first().copied().unwrap_or(0));
+        if let Some(bad) = self.images.iter().flatten().find(|i| **i >= pictures) {
+            return fail(format!("picture {bad} is named, there are {pictures}"));
+        }
+        Ok(())
+    }
+}
+
+fn concatenate(pictures: &[AnyTensor]) -> Result<Option<AnyTensor>, SubjectError> {
+    let Some(first) = pictures.first() else { return Ok(None) };
+    if pictures.len() == 1 {
+        return Ok(Some(first.clone()));
+    }
+    let size = first.dims().get(1..).map(<[usize]>::to_vec);
+    if let Some(other) = pictures.iter().find(|p| p.dims().get(1..).map(<[usize]>::to_vec) != size) {
+        let reason = format!("pictures of sizes {:?} and {:?} cannot share a batch", first.dims(), other.dims());
+        return Err(SubjectError::Batch { reason });
+    }
+    let tensors: Result<Vec<_>, HookError> = pictures.iter().map(|p| p.clone().rank_of::<4>("vision.pixels")).collect();
+    Ok(Some(burn::tensor::Tensor::cat(tensors?, 0).into()))
+}

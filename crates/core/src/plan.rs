@@ -1,0 +1,283 @@
+//! What to read, change and differentiate in one pass.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{AnyTensor, AxisName, HookError, Objective, Selector, Site};
+
+/// An edit or gradient edit written by the user.
+pub type ChangeFn = Arc<dyn Fn(AnyTensor) -> Result<AnyTensor, HookError> + Send + Sync>;
+
+/// How a value is changed.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Change {
+    /// To zero.
+    Zero,
+    /// Multiplied by a number.
+    Scale(f32),
+    /// By adding a value; each of its lengths equals the site's or is 1.
+    Add(AnyTensor),
+    /// Replaced by a value; each of its lengths equals the site's or is 1.
+    Set(AnyTensor),
+    /// Replaced by its own mean over batch and positions (of this pass; padding included).
+    /// For the mean over a reference set, compute it and use [`Change::Set`].
+    Mean,
+    /// To minus infinity: for attention scores, nothing is attended to there.
+    Mask,
+    /// By a closure, which must keep the shape.
+    With(ChangeFn),
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero => write!(f, "zero"),
+            Self::Scale(by) => write!(f, "scale by {by}"),
+            Self::Add(x) => write!(f, "add {:?}", x.dims()),
+            Self::Set(x) => write!(f, "set {:?}", x.dims()),
+            Self::Mean => write!(f, "mean"),
+            Self::Mask => write!(f, "mask"),
+            Self::With(_) => write!(f, "closure"),
+        }
+    }
+}
+
+/// The part of a site an edit touches: for each named axis the indices, for the others everything.
+///
+/// ```
+/// use mmlens_core::{AxisName, Region};
+/// let two_heads_late = Region::all().of(AxisName::Head, [0, 3]).of(AxisName::Pos, 5..9);
+/// assert!(!two_heads_late.is_all());
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Region {
+    pub(crate) chosen: BTreeMap<AxisName, Vec<usize>>,
+}
+
+impl Region {
+    /// The whole site.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Narrowed to some indices of an axis. Naming an axis twice keeps the last.
+    #[must_use]
+    pub fn of(mut self, axis: AxisName, indices: impl IntoIterator<Item = usize>) -> Self {
+        self.chosen.insert(axis, indices.into_iter().collect());
+        self
+    }
+
+    /// Narrowed to some heads.
+    #[must_use]
+    pub fn heads(self, indices: impl IntoIterator<Item = usize>) -> Self {
+        self.of(AxisName::Head, indices)
+    }
+
+    /// Narrowed to some positions of the sequence.
+    #[must_use]
+    pub fn positions(self, indices: impl IntoIterator<Item = usize>) -> Self {
+        self.of(AxisName::Pos, indices)
+    }
+
+    /// Narrowed to some neurons.
+    #[must_use]
+    pub fn neurons(self, indices: impl IntoIterator<Item = usize>) -> Self {
+        self.of(AxisName::Neuron, indices)
+    }
+
+    /// Narrowed to some rows of the batch.
+    #[must_use]
+    pub fn rows(self, indices: impl IntoIterator<Item = usize>) -> Self {
+        self.of(AxisName::Batch, indices)
+    }
+
+    /// Whether it is the whole site.
+    pub fn is_all(&self) -> bool {
+        self.chosen.is_empty()
+    }
+}
+
+/// A state saved at a block boundary, from which a pass can go on.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// The `resid_pre` of the block it enters.
+    pub site: Site,
+    /// `[batch, pos, d_model]`.
+    pub hidden: AnyTensor,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    Read,
+    Edit { region: Region, change: Change },
+    Grad,
+    GradEdit(GradFn),
+}
+
+/// A gradient edit in a form that prints.
+#[derive(Clone)]
+pub(crate) struct GradFn(pub(crate) ChangeFn);
+
+impl fmt::Debug for GradFn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("closure")
+    }
+}
+
+/// What to read, change and differentiate in one pass.
+///
+/// Nothing is attached to the model: a plan goes in, a [`Trace`](crate::Trace) comes out. Edits at one site apply
+/// in the order given; reads see the value after them; gradients are taken at the value after edits.
+/// A pass that reads or differentiates something ends once the last of it is there; one that does neither runs
+/// to its output.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    pub(crate) acts: Vec<(Selector, Act)>,
+    pub(crate) objective: Option<Objective>,
+    pub(crate) resume: Option<State>,
+    pub(crate) output: bool,
+}
+
+impl Plan {
+    /// A plan that asks for nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads every site a selector fits.
+    ///
+    /// # Errors
+    /// [`HookError::Syntax`] if it does not parse. Whether the subject has such sites is checked when the pass starts.
+    pub fn read<S>(mut self, places: S) -> Result<Self, HookError>
+    where
+        S: TryInto<Selector>,
+        HookError: From<S::Error>,
+    {
+        self.acts.push((places.try_into()?, Act::Read));
+        Ok(self)
+    }
+
+    /// Changes a region of every site a selector fits.
+    ///
+    /// # Errors
+    /// [`HookError::Syntax`] if the selector does not parse.
+    pub fn change<S>(mut self, places: S, region: Region, change: Change) -> Result<Self, HookError>
+    where
+        S: TryInto<Selector>,
+        HookError: From<S::Error>,
+    {
+        self.acts.push((places.try_into()?, Act::Edit { region, change }));
+        Ok(self)
+    }
+
+    /// Changes every site a selector fits by a closure on the whole value.
+    ///
+    /// # Errors
+    /// [`HookError::Syntax`] if the selector does not parse.
+    pub fn edit<S>(
+        self,
+        places: S,
+        change: impl Fn(AnyTensor) -> Result<AnyTensor, HookError> + Send + Sync + 'static,
+    ) -> Result<Self, HookError>
+    where
+        S: TryInto<Selector>,
+        HookError: From<S::Error>,
+    {
+        self.change(places, Region::all(), Change::With(Arc::new(change)))
+    }
+
+    /// Replaces the whole value of a site.
+    ///
+    /// # Errors
+    /// [`HookError::Syntax`] if the selector does not parse.
+    pub fn set<S>(self, places: S, value: impl Into<AnyTensor>) -> Result<Self, HookError>
+    where
+        S: TryInto<Selector>,
+        HookError: From<S::Error>,
+    {
+        self.change(places, Region::all(), Change::Set(value.into()))
+    }
+
+    /// Cuts the attention edges from `keys` to `queries` in the given heads (all, if none are named): their scores
+    /// become minus infinity, so that the remaining weights still sum to one.
+    ///
+    /// # Errors
+    /// [`HookError::Syntax`] if the selector does not parse. A query left with no key is found during the pass.
+    pub fn knock_out<S>(
+        self,
+        scores: S,
+        heads: Option<Vec<usize>>,
+        queries: impl IntoIterator<Item = usize>,
+        keys: impl IntoIterator<Item = usize>,
+    ) -> Result<Self, HookError>
+    where
+        S: TryInto<Selector>,
+        HookError: From<S::Error>,
+    {
+        let mut region = Region::all().of(AxisName::Query, queries).of(AxisName::Key, keys);
+        if let Some(heads) = heads {
+            region = region.heads(heads);
+        }
+        self.change(scores, region, Change::Mask)
+    }
+
+    /// Asks for the gradient of the objective at every site a selector fits, all in one backward pass.
+    ///
+    /// # Errors
+    /// [`HookError::Syntax`] if the selector does not parse.
+    pub fn grad<S>(mut self, places: S) -> Result<Self, HookError>
+    where
+        S: TryInto<Selector>,
+        HookError: From<S::Error>,
+    {
+        self.acts.push((places.try_into()?, Act::Grad));
+        Ok(self)
+    }
+
+    /// Changes the gradient that flows back through a site; sites before it see the changed gradient.
+    /// The gradient recorded at the site itself is the one that arrived, before the change.
+    ///
+    /// # Errors
+    /// [`HookError::Syntax`] if the selector does not parse.
+    pub fn edit_grad<S>(
+        mut self,
+        places: S,
+        change: impl Fn(AnyTensor) -> Result<AnyTensor, HookError> + Send + Sync + 'static,
+    ) -> Result<Self, HookError>
+    where
+        S: TryInto<Selector>,
+        HookError: From<S::Error>,
+    {
+        self.acts.push((places.try_into()?, Act::GradEdit(GradFn(Arc::new(change)))));
+        Ok(self)
+    }
+
+    /// What the pass is about; its value comes back for every row of the batch.
+    #[must_use]
+    pub fn objective(mut self, objective: Objective) -> Self {
+        self.objective = Some(objective);
+        self
+    }
+
+    /// Goes on from a saved state instead of from the input. Sites before it cannot be planned.
+    #[must_use]
+    pub fn resume(mut self, state: State) -> Self {
+        self.resume = Some(state);
+        self
+    }
+
+    /// Runs to the output even if the last site read lies before it.
+    #[must_use]
+    pub fn to_output(mut self) -> Self {
+        self.output = true;
+        self
+    }
+}
+
+impl From<std::convert::Infallible> for HookError {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}

@@ -1,0 +1,448 @@
+//! One pass: carrying out a plan while a model computes, and what comes back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::tensor::{Bool, Tensor, TensorData};
+
+use crate::plan::{Act, ChangeFn};
+use crate::tap::{OnGrad, Taken, tap_any};
+use crate::tensor::with_rank;
+use crate::{
+    Activation, AnyTensor, AxisName, Change, HookError, Objective, Output, Part, Plan, Point, Region, Site, SiteSpec, State,
+};
+
+#[derive(Default)]
+struct Work {
+    edits: Vec<(Region, Change)>,
+    read: bool,
+    grad: bool,
+    grad_edits: Vec<ChangeFn>,
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("planned", &self.work.keys()).field("reached", &self.reached).finish()
+    }
+}
+
+/// A plan under way. A model calls [`Run::at`] once at each of its sites.
+pub struct Run {
+    work: BTreeMap<Site, Work>,
+    specs: BTreeMap<Site, SiteSpec>,
+    reached: BTreeSet<Site>,
+    taken: BTreeMap<Site, AnyTensor>,
+    grads: Taken,
+    faults: Arc<Mutex<Option<HookError>>>,
+    objective: Option<Objective>,
+    resume: Option<State>,
+    output: bool,
+}
+
+impl Run {
+    /// Checks a plan against the sites a subject publishes.
+    ///
+    /// # Errors
+    /// An unknown site, an axis a site does not have, a site before the place of resumption, gradients without an
+    /// objective.
+    pub fn start(plan: Plan, subject: &str, published: &[SiteSpec]) -> Result<Self, HookError> {
+        let mut work: BTreeMap<Site, Work> = BTreeMap::new();
+        let mut specs = BTreeMap::new();
+        let mut reads = false;
+        for (selector, act) in &plan.acts {
+            for site in selector.resolve(subject, published)? {
+                let entry = work.entry(site).or_default();
+                match act {
+                    Act::Read => entry.read = true,
+                    Act::Grad => entry.grad = true,
+                    Act::GradEdit(change) => entry.grad_edits.push(change.0.clone()),
+                    Act::Edit { region, change } => entry.edits.push((region.clone(), change.clone())),
+                }
+                reads |= matches!(act, Act::Read | Act::Grad);
+            }
+        }
+        if !work.is_empty() {
+            specs.extend(published.iter().map(|s| (s.site, s.clone())));
+        }
+        for (site, entry) in &work {
+            let spec = specs.get(site).ok_or(HookError::Unpublished(*site))?;
+            for (region, _) in &entry.edits {
+                check_axes(spec, region)?;
+            }
+        }
+        if let Some(state) = &plan.resume {
+            if state.site.point() != Point::ResidPre || !published.iter().any(|s| s.site == state.site) {
+                return Err(HookError::NoResume(state.site));
+            }
+            if let Some(site) = work.keys().find(|s| **s < state.site) {
+                return Err(HookError::BeforeResume { site: *site, resume: state.site });
+            }
+        }
+        if plan.objective.is_none() && work.values().any(|w| w.grad || !w.grad_edits.is_empty()) {
+            return Err(HookError::NoObjective);
+        }
+        let output = plan.output || !reads || plan.objective.is_some();
+        Ok(Self {
+            work,
+            specs,
+            reached: BTreeSet::new(),
+            taken: BTreeMap::new(),
+            grads: Taken::default(),
+            faults: Arc::default(),
+            objective: plan.objective,
+            resume: plan.resume,
+            output,
+        })
+    }
+
+    /// A run that asks for nothing, for passes outside any plan.
+    pub fn idle() -> Self {
+        Self {
+            work: BTreeMap::new(),
+            specs: BTreeMap::new(),
+            reached: BTreeSet::new(),
+            taken: BTreeMap::new(),
+            grads: Taken::default(),
+            faults: Arc::default(),
+            objective: None,
+            resume: None,
+            output: true,
+        }
+    }
+
+    /// Passes a value through a site: edits and reads happen here, or nothing does.
+    ///
+    /// # Errors
+    /// A site that is not published or was reached before, a shape that is not the published one, an edit that fails.
+    #[inline]
+    pub fn at<A: Activation>(&mut self, site: Site, x: A) -> Result<A, HookError> {
+        if self.work.is_empty() {
+            return Ok(x);
+        }
+        self.visit(site, x)
+    }
+
+    fn visit<A: Activation>(&mut self, site: Site, x: A) -> Result<A, HookError> {
+        let spec = self.specs.get(&site).ok_or(HookError::Unpublished(site))?;
+        let dims = x.dims();
+        if !spec.fits(&dims) {
+            return Err(HookError::Shape { site, published: spec.describe(), found: dims });
+        }
+        if !self.reached.insert(site) {
+            return Err(HookError::Revisited(site));
+        }
+        let Some(work) = self.work.get(&site) else { return Ok(x) };
+        let mut x = x.into_tensor();
+        for (region, change) in &work.edits {
+            x = apply(spec, x, region, change)?;
+            let to = x.dims();
+            if to != dims {
+                return Err(HookError::Reshaped { site, from: dims, to });
+            }
+        }
+        if work.read {
+            self.taken.insert(site, x.clone().plain());
+        }
+        if work.grad || !work.grad_edits.is_empty() {
+            x = tap_any(x, &self.on_grad(site, work))?;
+        }
+        A::from_tensor(x)
+    }
+
+    fn on_grad(&self, site: Site, work: &Work) -> OnGrad {
+        let (edits, keep) = (work.grad_edits.clone(), work.grad);
+        let (grads, faults) = (self.grads.clone(), self.faults.clone());
+        Arc::new(move |grad| {
+            if keep {
+                grads.lock().unwrap_or_else(PoisonError::into_inner).push((site, grad.clone().plain()));
+            }
+            edits.iter().fold(grad, |grad, edit| {
+                let from = grad.dims();
+                let fault = match edit(grad.clone()) {
+                    Ok(changed) if changed.dims() == from => return changed,
+                    Ok(changed) => HookError::Reshaped { site, from, to: changed.dims() },
+                    Err(fault) => fault,
+                };
+                faults.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+                grad
+            })
+        })
+    }
+
+    /// Whether anything is planned at a site. A model computes what is expensive only if so.
+    #[inline]
+    pub fn wants(&self, site: Site) -> bool {
+        !self.work.is_empty() && self.work.contains_key(&site)
+    }
+
+    /// Whether nothing later is wanted, so that the pass can end here.
+    #[inline]
+    pub fn done(&self) -> bool {
+        !self.output && self.work.keys().all(|site| self.reached.contains(site))
+    }
+
+    /// Whether the pass resumes inside or after this part, and if inside, at which block and from what state.
+    pub fn resume(&self, part: Part) -> Resume {
+        match &self.resume {
+            Some(state) if state.site.part() == part => {
+                Resume::At(state.site.block_index().unwrap_or(0), state.hidden.clone())
+            }
+            Some(state) if state.site.part() > part => Resume::Later,
+            _ => Resume::No,
+        }
+    }
+
+    /// Ends the pass: takes the gradients and hands over what was read.
+    ///
+    /// # Errors
+    /// A planned site that was never reached, an objective the output cannot answer, a gradient that never came.
+    pub fn finish(self, output: Output) -> Result<Trace, HookError> {
+        if let Some(site) = self.work.keys().find(|site| !self.reached.contains(site)) {
+            return Err(HookError::NeverReached(*site));
+        }
+        let mut scores = None;
+        if let Some(objective) = &self.objective {
+            let value = objective.score(&output)?;
+            if self.work.values().any(|w| w.grad || !w.grad_edits.is_empty()) {
+                if let Some(site) = self.work.iter().find(|(_, w)| w.grad).map(|(s, _)| *s)
+                    && !value.is_tracked()
+                {
+                    return Err(HookError::NoGradient(site));
+                }
+                if value.is_tracked() {
+                    value.clone().sum().backward();
+                }
+            }
+            scores = Some(AnyTensor::new(value.without_autodiff()).to_values()?);
+        }
+        if let Some(fault) = self.faults.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(fault);
+        }
+        let grads: BTreeMap<Site, AnyTensor> =
+            self.grads.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
+        if let Some(site) = self.work.iter().find(|(s, w)| w.grad && !grads.contains_key(s)).map(|(s, _)| *s) {
+            return Err(HookError::NoGradient(site));
+        }
+        Ok(Trace { taken: self.taken, grads, scores, output: output.plain() })
+    }
+}
+
+/// Where a part starts its work in a resumed pass.
+#[derive(Debug, Clone)]
+pub enum Resume {
+    /// From its input.
+    No,
+    /// At a block, from a saved state.
+    At(usize, AnyTensor),
+    /// Not at all: the pass goes on in a later part.
+    Later,
+}
+
+/// What a pass brought back.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    taken: BTreeMap<Site, AnyTensor>,
+    grads: BTreeMap<Site, AnyTensor>,
+    scores: Option<Vec<f32>>,
+    output: Output,
+}
+
+impl Trace {
+    /// The value read at a site.
+    ///
+    /// # Errors
+    /// [`HookError::NotRead`] if the plan did not ask for it.
+    pub fn get(&self, site: Site) -> Result<&AnyTensor, HookError> {
+        self.taken.get(&site).ok_or(HookError::NotRead(site))
+    }
+
+    /// The value read at a site, at a rank.
+    ///
+    /// # Errors
+    /// [`HookError::NotRead`], or [`HookError::Rank`] if the site has another.
+    pub fn tensor<const D: usize>(&self, site: Site) -> Result<Tensor<D>, HookError> {
+        self.get(site)?.clone().rank_of(site)
+    }
+
+    /// The gradient of the objective, summed over the batch, at a site. Rows do not mix, so each row of the gradient
+    /// is that row's own.
+    ///
+    /// # Errors
+    /// [`HookError::NoGradient`] if the plan did not ask for it.
+    pub fn grad(&self, site: Site) -> Result<&AnyTensor, HookError> {
+        self.grads.get(&site).ok_or(HookError::NoGradient(site))
+    }
+
+    /// Everything read, in the order of a pass.
+    pub fn values(&self) -> impl Iterator<Item = (Site, &AnyTensor)> {
+        self.taken.iter().map(|(site, x)| (*site, x))
+    }
+
+    /// Every gradient taken, in the order of a pass.
+    pub fn grads(&self) -> impl Iterator<Item = (Site, &AnyTensor)> {
+        self.grads.iter().map(|(site, x)| (*site, x))
+    }
+
+    /// The objective for each row of the batch.
+    ///
+    /// # Errors
+    /// [`HookError::NoObjective`] if the plan named none.
+    pub fn scores(&self) -> Result<&[f32], HookError> {
+        self.scores.as_deref().ok_or(HookError::NoObjective)
+    }
+
+    /// The output, as far as the pass went.
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// The state entering a block, if its `resid_pre` was read: where a later pass can resume.
+    ///
+    /// # Errors
+    /// [`HookError::NotRead`] if it was not.
+    pub fn state(&self, part: Part, block: usize) -> Result<State, HookError> {
+        let site = Site::block(part, block, Point::ResidPre);
+        Ok(State { site, hidden: self.get(site)?.clone() })
+    }
+}
+
+fn check_axes(spec: &SiteSpec, region: &Region) -> Result<(), HookError> {
+    for (axis, indices) in &region.chosen {
+        let Some(at) = spec.axis(*axis) else {
+            let (axes, axis) = (spec.describe(), axis.name().to_owned());
+            return Err(HookError::NoAxis { site: spec.site, axes, axis });
+        };
+        if let Some((_, Some(len))) = spec.axes.get(at) {
+            check_indices(spec.site, *axis, indices, *len)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_indices(site: Site, axis: AxisName, indices: &[usize], len: usize) -> Result<(), HookError> {
+    match indices.iter().find(|i| **i >= len) {
+        Some(&index) => Err(HookError::Index { site, axis: axis.name().to_owned(), index, len }),
+        None => Ok(()),
+    }
+}
+
+/// Which entries a region covers, row-major; `None` if all.
+fn cover(spec: &SiteSpec, dims: &[usize], region: &Region) -> Result<Option<Vec<bool>>, HookError> {
+    if region.is_all() {
+        return Ok(None);
+    }
+    let mut cover = vec![true; dims.iter().product()];
+    for (axis, indices) in &region.chosen {
+        let (Some(at), axis) = (spec.axis(*axis), *axis) else { continue };
+        let len = dims.get(at).copied().unwrap_or(0);
+        check_indices(spec.site, axis, indices, len)?;
+        let mut keep = vec![false; len];
+        for &index in indices {
+            if let Some(slot) = keep.get_mut(index) {
+                *slot = true;
+            }
+        }
+        let inner: usize = dims.iter().skip(at + 1).product();
+        for (i, slot) in cover.iter_mut().enumerate() {
+            *slot &= keep.get(i / inner.max(1) % len.max(1)).copied().unwrap_or(false);
+        }
+    }
+    Ok(Some(cover))
+}
+
+fn apply(spec: &SiteSpec, x: AnyTensor, region: &Region, change: &Change) -> Result<AnyTensor, HookError> {
+    let dims = x.dims();
+    let cover = cover(spec, &dims, region)?;
+    let operand = |value: &AnyTensor, verb: &'static str| {
+        let given = value.dims();
+        let fits = given.len() == dims.len() && given.iter().zip(&dims).all(|(g, d)| g == d || *g == 1);
+        if fits { Ok(value.clone()) } else { Err(HookError::Operand { site: spec.site, holds: dims.clone(), given, verb }) }
+    };
+    match change {
+        Change::With(change) if cover.is_none() => change(x),
+        Change::With(change) => {
+            let changed = change(x.clone())?;
+            let to = changed.dims();
+            if to != dims {
+                return Err(HookError::Reshaped { site: spec.site, from: dims, to });
+            }
+            with_rank!(x, x => blend(x, changed, cover, spec.site))?
+        }
+        Change::Zero => with_rank!(x, x => {
+            let zeros = x.zeros_like();
+            blend(x, AnyTensor::new(zeros), cover, spec.site)
+        })?,
+        Change::Scale(by) => with_rank!(x, x => {
+            let scaled = x.clone().mul_scalar(*by);
+            blend(x, AnyTensor::new(scaled), cover, spec.site)
+        })?,
+        Change::Add(value) => {
+            let value = operand(value, "added")?;
+            with_rank!(x, x => {
+                let sum = add(x.clone(), value, spec.site)?;
+                blend(x, sum, cover, spec.site)
+            })?
+        }
+        Change::Set(value) => {
+            let value = operand(value, "set")?;
+            with_rank!(x, x => {
+                let full = add(x.zeros_like(), value, spec.site)?;
+                blend(x, full, cover, spec.site)
+            })?
+        }
+        Change::Mean => {
+            let over: Vec<usize> = [AxisName::Batch, AxisName::Image, AxisName::Pos]
+                .iter()
+                .filter_map(|a| spec.axis(*a))
+                .collect();
+            with_rank!(x, x => {
+                let mean = over.iter().fold(x.clone(), |m, axis| m.mean_dim(*axis));
+                let full = add(x.zeros_like(), AnyTensor::new(mean), spec.site)?;
+                blend(x, full, cover, spec.site)
+            })?
+        }
+        Change::Mask => {
+            let masked = with_rank!(x, x => {
+                let low = x.full_like(MASKED);
+                blend(x, AnyTensor::new(low), cover, spec.site)
+            })??;
+            check_rows(spec, &masked, region)?;
+            Ok(masked)
+        }
+    }
+}
+
+/// The score of a pair that must not attend: the lowest finite f32, so that masked rows stay free of NaN.
+pub const MASKED: f32 = f32::MIN;
+
+/// Every masked query must keep a key.
+fn check_rows(spec: &SiteSpec, x: &AnyTensor, region: &Region) -> Result<(), HookError> {
+    let dims = x.dims();
+    let (Some(&keys), Some(&queries)) = (dims.last(), dims.iter().rev().nth(1)) else { return Ok(()) };
+    let values = x.to_values()?;
+    for (row, scores) in values.chunks(keys.max(1)).enumerate() {
+        let query = row % queries.max(1);
+        let chosen = region.chosen.get(&AxisName::Query).is_none_or(|q| q.contains(&query));
+        if chosen && scores.iter().all(|s| *s <= MASKED / 2.0) {
+            return Err(HookError::NothingLeft { site: spec.site, query });
+        }
+    }
+    Ok(())
+}
+
+fn add<const D: usize>(x: Tensor<D>, value: AnyTensor, site: Site) -> Result<AnyTensor, HookError> {
+    let value: Tensor<D> = value.rank_of(site)?;
+    Ok(AnyTensor::new(x + value))
+}
+
+fn blend<const D: usize>(
+    x: Tensor<D>,
+    changed: AnyTensor,
+    cover: Option<Vec<bool>>,
+    site: Site,
+) -> Result<AnyTensor, HookError> {
+    let changed: Tensor<D> = changed.rank_of(site)?;
+    let Some(cover) = cover else { return Ok(AnyTensor::new(changed)) };
+    let mask = Tensor::<D, Bool>::from_data(TensorData::new(cover, x.dims()), &x.device().without_autodiff());
+    Ok(AnyTensor::new(x.mask_where(mask, changed)))
+}

@@ -1,0 +1,335 @@
+//! Places in a model: how they are named, ordered and published.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::HookError;
+
+/// The parts a multimodal model is made of, in the order data passes through them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Part {
+    /// The image tower.
+    Vision,
+    /// What carries image features into the language model.
+    Connector,
+    /// The language model, or the text tower.
+    Text,
+    /// The audio tower.
+    Audio,
+}
+
+impl Part {
+    /// Every part.
+    pub const ALL: [Self; 4] = [Self::Vision, Self::Connector, Self::Text, Self::Audio];
+
+    /// Its name in a site.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vision => "vision",
+            Self::Connector => "connector",
+            Self::Text => "text",
+            Self::Audio => "audio",
+        }
+    }
+}
+
+macro_rules! points {
+    ($($variant:ident $name:literal $stage:ident $doc:literal,)*) => {
+        /// What is found at a place. Order is the order of a pass.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum Point { $(#[doc = $doc] $variant,)* }
+
+        impl Point {
+            /// Every point.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Its name in a site.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What it holds, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $doc,)* }
+            }
+
+            pub(crate) fn stage(self) -> Stage {
+                match self { $(Self::$variant => Stage::$stage,)* }
+            }
+        }
+    };
+}
+
+/// Where in a part a point lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Before,
+    Block,
+    After,
+}
+
+points! {
+    Pixels "pixels" Before "The picture as the tower is given it.",
+    Embed "embed" Before "Token or patch embedding, before positions are added.",
+    Input "input" Before "What enters block 0 (text: after image features took their places).",
+    ResidPre "resid_pre" Block "Residual stream entering the block.",
+    Q "attn.q" Block "Queries, before rotary.",
+    K "attn.k" Block "Keys, before rotary (KV heads).",
+    V "attn.v" Block "Values (KV heads).",
+    QRot "attn.q_rot" Block "Queries after rotary.",
+    KRot "attn.k_rot" Block "Keys after rotary (KV heads).",
+    Scores "attn.scores" Block "Attention scores: scaled and masked, before softmax.",
+    Pattern "attn.pattern" Block "Attention weights, after softmax.",
+    Z "attn.z" Block "Per-head mix of values.",
+    Result "attn.result" Block "Per-head contribution to the residual stream (without the output bias).",
+    AttnOut "attn_out" Block "What attention adds to the residual stream.",
+    ResidMid "resid_mid" Block "Residual stream between attention and MLP.",
+    MlpGate "mlp.gate" Block "Gate branch of a gated MLP, before the nonlinearity.",
+    MlpPre "mlp.pre" Block "Neurons before the nonlinearity (gated MLP: the linear branch).",
+    MlpPost "mlp.post" Block "Neurons as the down projection sees them.",
+    MlpOut "mlp_out" Block "What the MLP adds to the residual stream.",
+    ResidPost "resid_post" Block "Residual stream leaving the block.",
+    Features "features" After "What leaves the tower for the connector.",
+    Out "out" After "What leaves the connector, in the language model's width.",
+    FinalNorm "final_norm" After "After the last norm.",
+    Logits "logits" After "Unembedding, at the asked positions.",
+    Pooled "pooled" After "One vector for the whole input.",
+    Projected "projected" After "The pooled vector in the shared space.",
+}
+
+/// A place in a model: `part.point` or `part.blocks.i.point`.
+///
+/// Sites are ordered as a pass reaches them.
+///
+/// ```
+/// use mmlens_core::Site;
+/// let site: Site = "text.blocks.3.attn.pattern".parse()?;
+/// assert_eq!(site.to_string(), "text.blocks.3.attn.pattern");
+/// let wrong = "text.blocks.3.attn.patern".parse::<Site>().unwrap_err();
+/// assert!(wrong.to_string().contains("did you mean `attn.pattern`?"));
+/// # Ok::<(), mmlens_core::HookError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Site {
+    part: Part,
+    block: Option<u16>,
+    point: Point,
+}
+
+impl Site {
+    /// `part.point`, a place outside the blocks. A point that belongs to a block is put into block 0.
+    pub const fn of(part: Part, point: Point) -> Self {
+        Self { part, block: None, point }
+    }
+
+    /// `part.blocks.i.point`.
+    pub const fn block(part: Part, block: usize, point: Point) -> Self {
+        Self { part, block: Some(block as u16), point }
+    }
+
+    /// The part it lies in.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
+    /// The block it lies in, if any.
+    pub fn block_index(&self) -> Option<usize> {
+        self.block.map(usize::from)
+    }
+
+    /// What is found there.
+    pub fn point(&self) -> Point {
+        self.point
+    }
+
+    fn key(&self) -> (Part, Stage, Option<u16>, Point) {
+        (self.part, self.point.stage(), self.block, self.point)
+    }
+}
+
+impl PartialOrd for Site {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Site {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.block {
+            Some(block) => write!(f, "{}.blocks.{block}.{}", self.part.name(), self.point.name()),
+            None => write!(f, "{}.{}", self.part.name(), self.point.name()),
+        }
+    }
+}
+
+impl From<Site> for String {
+    fn from(site: Site) -> Self {
+        site.to_string()
+    }
+}
+
+impl TryFrom<String> for Site {
+    type Error = HookError;
+
+    fn try_from(text: String) -> Result<Self, HookError> {
+        text.parse()
+    }
+}
+
+impl FromStr for Site {
+    type Err = HookError;
+
+    fn from_str(text: &str) -> Result<Self, HookError> {
+        let fail = |reason: &str, nearest: Option<String>| HookError::Syntax {
+            text: text.to_owned(),
+            reason: reason.to_owned(),
+            nearest,
+        };
+        let (part, rest) =
+            text.split_once('.').ok_or_else(|| fail("a site is `part.point` or `part.blocks.i.point`", None))?;
+        let part = Part::ALL.into_iter().find(|p| p.name() == part).ok_or_else(|| {
+            let names = Part::ALL.map(Part::name);
+            fail(&format!("`{part}` is no part; parts are vision, connector, text, audio"), closest(part, names))
+        })?;
+        let (block, name) = match rest.strip_prefix("blocks.") {
+            None => (None, rest),
+            Some(rest) => {
+                let (index, name) = rest.split_once('.').ok_or_else(|| fail("a block needs a point", None))?;
+                let index = index.parse::<u16>().map_err(|_| fail(&format!("`{index}` is no block number"), None))?;
+                (Some(index), name)
+            }
+        };
+        let point = Point::ALL.iter().copied().find(|p| p.name() == name).ok_or_else(|| {
+            fail(&format!("`{name}` is no point"), closest(name, Point::ALL.iter().map(|p| p.name())))
+        })?;
+        match (block, point.stage()) {
+            (None, Stage::Block) => Err(fail(
+                &format!("`{name}` lies inside a block"),
+                Some(format!("{}.blocks.0.{name}", part.name())),
+            )),
+            (Some(_), Stage::Before | Stage::After) => {
+                Err(fail(&format!("`{name}` lies outside the blocks"), Some(format!("{}.{name}", part.name()))))
+            }
+            _ => Ok(Self { part, block, point }),
+        }
+    }
+}
+
+/// The candidate most like `text`, if any is similar at all.
+pub(crate) fn closest<S: AsRef<str>>(text: &str, candidates: impl IntoIterator<Item = S>) -> Option<String> {
+    candidates
+        .into_iter()
+        .map(|c| (strsim::jaro_winkler(text, c.as_ref()), c))
+        .filter(|(score, _)| *score > 0.6)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, c)| c.as_ref().to_owned())
+}
+
+/// The axes an activation can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AxisName {
+    /// One prompt of the batch.
+    Batch,
+    /// One picture (or tile) of the batch.
+    Image,
+    /// Position in the sequence.
+    Pos,
+    /// Colour channel.
+    Channel,
+    /// Pixel row.
+    Height,
+    /// Pixel column.
+    Width,
+    /// Attention head (for keys and values: KV head).
+    Head,
+    /// Coordinate within a head.
+    DHead,
+    /// Coordinate of the residual stream.
+    DModel,
+    /// Query position.
+    Query,
+    /// Key position.
+    Key,
+    /// Neuron of an MLP.
+    Neuron,
+    /// Token of the vocabulary.
+    Vocab,
+}
+
+impl AxisName {
+    /// Its name in print.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Image => "image",
+            Self::Pos => "pos",
+            Self::Channel => "channel",
+            Self::Height => "height",
+            Self::Width => "width",
+            Self::Head => "head",
+            Self::DHead => "d_head",
+            Self::DModel => "d_model",
+            Self::Query => "query",
+            Self::Key => "key",
+            Self::Neuron => "neuron",
+            Self::Vocab => "vocab",
+        }
+    }
+}
+
+/// A published site: its axes, and the length of those the model fixes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SiteSpec {
+    /// The place.
+    pub site: Site,
+    /// Each axis with its length, or `None` where the input decides.
+    pub axes: Vec<(AxisName, Option<usize>)>,
+}
+
+impl SiteSpec {
+    /// A site with its axes.
+    pub fn new(site: Site, axes: impl IntoIterator<Item = (AxisName, Option<usize>)>) -> Self {
+        Self { site, axes: axes.into_iter().collect() }
+    }
+
+    /// Number of axes.
+    pub fn rank(&self) -> usize {
+        self.axes.len()
+    }
+
+    /// Where an axis stands.
+    pub fn axis(&self, name: AxisName) -> Option<usize> {
+        self.axes.iter().position(|(a, _)| *a == name)
+    }
+
+    /// Whether a value of these lengths can stand here.
+    pub fn fits(&self, dims: &[usize]) -> bool {
+        dims.len() == self.axes.len()
+            && self.axes.iter().zip(dims).all(|((_, fixed), len)| fixed.is_none_or(|f| f == *len))
+    }
+
+    /// `[batch, pos, d_model=96]`.
+    pub fn describe(&self) -> String {
+        let axes: Vec<String> = self
+            .axes
+            .iter()
+            .map(|(axis, len)| match len {
+                Some(len) => format!("{}={len}", axis.name()),
+                None => axis.name().to_owned(),
+            })
+            .collect();
+        format!("[{}]", axes.join(", "))
+    }
+}

@@ -1,0 +1,194 @@
+//! The model under study, behind one object-safe trait.
+
+use serde::Serialize;
+
+use crate::{AnyTensor, HookError, Inputs, Output, Part, Plan, Run, Sample, SiteSpec, Trace};
+
+/// What a subject cannot do, or could not.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubjectError {
+    /// A plan that cannot be carried out.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// A picture that cannot be read.
+    #[error("{path}: {reason}")]
+    Picture {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A sample this subject cannot take.
+    #[error("`{subject}` cannot take this sample: {reason}")]
+    Sample {
+        /// The subject.
+        subject: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A batch whose parts do not belong together.
+    #[error("the batch does not fit together: {reason}")]
+    Batch {
+        /// What does not fit.
+        reason: String,
+    },
+    /// Something this subject does not offer.
+    #[error("`{subject}` does not offer {what}")]
+    Unsupported {
+        /// The subject.
+        subject: String,
+        /// What was asked.
+        what: String,
+    },
+}
+
+/// Sizes of one part of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Anatomy {
+    /// Which part.
+    pub part: Part,
+    /// Number of blocks.
+    pub blocks: usize,
+    /// Query heads in each block.
+    pub heads: usize,
+    /// Key and value heads in each block.
+    pub kv_heads: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Width of a head.
+    pub d_head: usize,
+    /// Neurons in each MLP.
+    pub d_mlp: usize,
+}
+
+/// How an answer is generated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generation {
+    /// At most so many tokens.
+    pub max_new: usize,
+    /// How the next token is chosen.
+    pub sampling: Sampling,
+    /// Whether an end token ends it.
+    pub stop_at_end: bool,
+}
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sampling {
+    /// The most likely.
+    Greedy,
+    /// Drawn from the distribution at a temperature, restricted to the smallest set of tokens that holds `top_p` of it.
+    Draw {
+        /// Divides the logits; above 0.
+        temperature: f32,
+        /// In (0, 1].
+        top_p: f32,
+        /// Decides every draw.
+        seed: crate::Seed,
+    },
+}
+
+impl Default for Generation {
+    fn default() -> Self {
+        Self { max_new: 64, sampling: Sampling::Greedy, stop_at_end: true }
+    }
+}
+
+/// What was generated for one row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generated {
+    /// The new token ids, the end token included where one came.
+    pub tokens: Vec<u32>,
+    /// The probability the model gave each of them (at temperature 1).
+    pub probabilities: Vec<f32>,
+    /// The text, special tokens left out.
+    pub text: String,
+    /// Whether an end token came.
+    pub ended: bool,
+}
+
+/// A model that can be opened up. Object-safe: every analysis holds a `&dyn Subject`.
+pub trait Subject: Send + Sync {
+    /// What it is called.
+    fn name(&self) -> &str;
+
+    /// Hash of the weights, so that a finding says of which model it speaks.
+    fn weights_hash(&self) -> String;
+
+    /// What was changed in it since it was published; nothing, for a model as loaded.
+    fn alterations(&self) -> &[String] {
+        &[]
+    }
+
+    /// Precision of its computation.
+    fn dtype(&self) -> String {
+        "f32".to_owned()
+    }
+
+    /// The kind of device it computes on.
+    fn device(&self) -> String;
+
+    /// Every site, in the order of a pass.
+    fn sites(&self) -> &[SiteSpec];
+
+    /// The sizes of its parts.
+    fn anatomy(&self) -> &[Anatomy];
+
+    /// A sample as the model takes it, with its token map.
+    ///
+    /// # Errors
+    /// [`SubjectError::Sample`] if it cannot take it: too many pictures, an empty prompt.
+    fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError>;
+
+    /// One pass. A site is passed to [`Run::at`] once, in the order of [`Subject::sites`].
+    ///
+    /// # Errors
+    /// Whatever a site reports, or inputs the model cannot take.
+    fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError>;
+
+    /// Carries out a plan: checked before, complete after, or an error.
+    ///
+    /// # Errors
+    /// See [`HookError`].
+    fn run(&self, inputs: &Inputs, plan: Plan) -> Result<Trace, SubjectError> {
+        inputs.check()?;
+        let mut run = Run::start(plan, self.name(), self.sites())?;
+        let output = self.forward(inputs, &mut run)?;
+        Ok(run.finish(output)?)
+    }
+
+    /// What the model would say if its text stream stopped here: final norm and unembedding of residual states
+    /// `[rows, d_model]`, giving `[rows, vocab]`.
+    ///
+    /// # Errors
+    /// [`SubjectError::Unsupported`] for a model without an unembedding.
+    fn unembed(&self, _states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        Err(SubjectError::Unsupported { subject: self.name().to_owned(), what: "an unembedding".to_owned() })
+    }
+
+    /// Generates an answer for every row.
+    ///
+    /// # Errors
+    /// [`SubjectError::Unsupported`] for a model that does not generate.
+    fn generate(&self, _inputs: &Inputs, _how: &Generation) -> Result<Vec<Generated>, SubjectError> {
+        Err(SubjectError::Unsupported { subject: self.name().to_owned(), what: "generation".to_owned() })
+    }
+
+    /// The text of token ids, special tokens left out.
+    fn decode(&self, ids: &[u32]) -> String;
+
+    /// One token as it is shown to a person.
+    fn token(&self, id: u32) -> String;
+
+    /// The token ids of a text, without any special tokens around it.
+    ///
+    /// # Errors
+    /// [`SubjectError::Sample`] if the tokenizer fails.
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError>;
+
+    /// The id rows of different lengths are padded with.
+    fn pad(&self) -> u32 {
+        0
+    }
+}
