@@ -87,3 +87,48 @@ fn parse_phrase(words: &[&str]) -> Option<Phrase> {
         shape: Shape::from_word(shape)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shapes::{Split, World};
+
+    #[test]
+    fn a_description_is_read_back() {
+        for index in 0..200 {
+            let scene = World::new(1).scene(Split::Train, index);
+            let read = parse_description(&scene.description());
+            let said =
+                scene.reading_order().into_iter().map(|object| Phrase::of(&scene.objects[object])).collect();
+            assert_eq!(read, Some(said));
+        }
+    }
+
+    #[test]
+    fn columns_are_read_from_the_top() {
+        let world = World::new(1);
+        let scene =
+            (0..).map(|index| world.scene(Split::Train, index)).find(|scene| scene.objects.len() == 4);
+        let scene = scene.unwrap();
+        let at = |centres: [(f32, f32); 4]| {
+            let moved =
+                centres.iter().enumerate().fold(scene.clone(), |scene, (index, &to)| scene.moved(index, to));
+            moved.reading_order()
+        };
+        assert_eq!(at([(40.0, 9.0), (30.0, 9.0), (20.0, 9.0), (10.0, 9.0)]), [3, 2, 1, 0]);
+        // 10, 11 and 12.9 are one column; 13 is not, though it is near 12.9
+        assert_eq!(at([(10.0, 50.0), (11.0, 9.0), (12.9, 30.0), (13.0, 5.0)]), [1, 2, 0, 3]);
+        // the nouns: "a large red circle , a ..." has them at 3, 8, 13
+        assert_eq!([0, 1, 2].map(Scene::noun_in_description), [3, 8, 13]);
+    }
+
+    #[test]
+    fn what_is_not_a_description_is_refused() {
+        for text in
+            ["red circle", "a large red circle ,", "a red large circle", "a large red circle a", ", ,"]
+        {
+            assert_eq!(parse_description(text), None, "{text}");
+        }
+        assert_eq!(parse_description(""), Some(vec![]));
+    }
+}

@@ -223,3 +223,85 @@ fn star_spans(y: f32) -> [(f32, f32); 2] {
         |from: usize| if from + 1 < found { (crossings[from], crossings[from + 1]) } else { (0.0, 0.0) };
     [span(0), span(2)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn area(shape: Shape) -> f32 {
+        let radius = 20.0;
+        Cover::of(shape, (31.3, 32.9), radius).count() as f32 / SAMPLES as f32 / (radius * radius)
+    }
+
+    #[test]
+    fn areas_follow_from_the_outlines() {
+        use std::f32::consts::PI;
+        let expected = [
+            (Shape::Circle, PI),
+            (Shape::Square, 4.0 * 0.86 * 0.86),
+            // base 2, height 1.75
+            (Shape::Triangle, 1.75),
+            (Shape::Ring, PI * (1.0 - 0.55 * 0.55)),
+            // two bars of 2 x 0.66, less the square they share
+            (Shape::Cross, 2.0 * 2.0 * 0.66 - 0.66 * 0.66),
+            // ten triangles of sides 1.05 and 0.5 about an angle of 36 degrees
+            (Shape::Star, 10.0 * 0.5 * 1.05 * 0.5 * (PI / 5.0).sin()),
+        ];
+        for (shape, expected) in expected {
+            let found = area(shape);
+            assert!((found / expected - 1.0).abs() < 0.01, "{shape}: {found}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn the_corners_of_the_star_are_where_the_angles_put_them() {
+        for (index, &(x, y)) in STAR.iter().enumerate() {
+            let angle = index as f64 * std::f64::consts::PI / 5.0;
+            let radius = if index % 2 == 0 { 1.05 } else { 0.5 };
+            let (to_x, to_y) = (radius * angle.sin(), 0.06 - radius * angle.cos());
+            assert!(
+                (f64::from(x) - to_x).abs() < 1e-6 && (f64::from(y) - to_y).abs() < 1e-6,
+                "corner {index}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_hidden_is_counted_once() {
+        let mut below = Cover::of(Shape::Square, (32.0, 32.0), 10.0);
+        let whole = below.count();
+        // the right half: a square whose left side is at x = 32
+        let half = Cover::of(Shape::Square, (32.0 + 8.6 * 2.0, 32.0), 20.0);
+        below.hide_under(&half);
+        assert_eq!(below.count() * 2, whole);
+        below.hide_under(&half);
+        assert_eq!(below.count() * 2, whole);
+    }
+
+    #[test]
+    fn a_mask_knows_its_pixels_and_its_box() {
+        // x from 10 to 20 and y from 30 to 40 exactly, if the half side is 5 = 0.86 r
+        let mask = Cover::of(Shape::Square, (15.0, 35.0), 5.0 / 0.86).mask(&[]);
+        assert_eq!((mask.count(), mask.bbox()), (100, [10, 30, 20, 40]));
+        assert_eq!(mask.pixels().next(), Some((10, 30)));
+        assert!(
+            mask.contains(19, 39)
+                && !mask.contains(20, 39)
+                && !mask.contains(64, 39)
+                && !mask.contains(19, 64)
+        );
+        assert_eq!(mask.to_vec().iter().filter(|&&seen| seen).count(), 100);
+        assert_eq!(mask.overlap(&mask), 100);
+        assert_eq!(Mask::empty().bbox(), [0; 4]);
+        assert_eq!(format!("{mask:?}"), "Mask(100 pixels in [10, 30, 20, 40])");
+    }
+
+    #[test]
+    fn outlines_are_cut_at_the_edge_of_the_picture() {
+        let corner = Cover::of(Shape::Circle, (0.0, 0.0), 20.0).count() as f32;
+        let whole = Cover::of(Shape::Circle, (32.0, 32.0), 20.0).count() as f32;
+        assert!((corner / whole - 0.25).abs() < 0.01);
+        assert_eq!(Cover::of(Shape::Star, (200.0, -90.0), 20.0).count(), 0);
+        assert_eq!(Cover::of(Shape::Cross, (f32::NAN, f32::NAN), 20.0).count(), 0);
+    }
+}

@@ -205,3 +205,32 @@ pub fn vocabulary() -> Vec<&'static str> {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_single_distinct_and_in_a_fixed_order() {
+        let words = vocabulary();
+        assert!(words.iter().all(|word| !word.is_empty() && !word.contains(' ')));
+        let distinct: std::collections::BTreeSet<&str> = words.iter().copied().collect();
+        assert_eq!(distinct.len(), words.len());
+        // a model's embedding has one row a word: a change here needs new weights
+        let first = [
+            "?", ",", ".", "a", "an", "the", "is", "are", "there", "what", "where", "how", "many", "big",
+            "in",
+        ];
+        assert_eq!(words[..first.len()], first);
+        // grammar 24, digits 5, colours 8, sizes 2, shapes 6 and their plurals 6; "left", "of", "right", "above",
+        // "below"; "top", "bottom", "centre"
+        assert_eq!(words.len(), 24 + 5 + 8 + 2 + 12 + 5 + 3);
+    }
+
+    #[test]
+    fn directions_point_where_they_say() {
+        let (origin, other) = ((10.0, 20.0), (4.0, 50.0));
+        let offsets = Direction::ALL.iter().map(|direction| direction.offset(origin, other));
+        assert_eq!(offsets.collect::<Vec<_>>(), [6.0, -6.0, -30.0, 30.0]);
+    }
+}
