@@ -1,0 +1,112 @@
+//! What the tensors of a model are called in files, as data.
+//!
+//! Models ask for their tensors by *canonical* names: those of the modules in transformers 5. Files differ from them
+//! (older saves nest differently, and newer ones still write the older nesting), so a family has a [`Layout`]: a short
+//! table of prefixes, tried in order.
+
+/// How the names of one family's files become canonical names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// The family.
+    pub family: &'static str,
+    /// Prefixes and what stands for them; the first that fits is replaced, once.
+    pub prefixes: &'static [(&'static str, &'static str)],
+}
+
+impl Layout {
+    /// Names stay as they are.
+    pub const PLAIN: Self = Self { family: "plain", prefixes: &[] };
+
+    /// LLaVA and its kin. Canonical: `model.vision_tower.*`, `model.multi_modal_projector.*`,
+    /// `model.language_model.*` and `lm_head.weight`.
+    ///
+    /// The files of the hub, and what transformers 4 and 5 save, have `language_model.model.*`,
+    /// `language_model.lm_head.weight`, `vision_tower.*` and `multi_modal_projector.*`; some saves have the canonical
+    /// names. The tower's inner `vision_model.` comes and goes with the version.
+    pub const LLAVA: Self = Self {
+        family: "llava",
+        prefixes: &[
+            ("language_model.lm_head.", "lm_head."),
+            ("language_model.model.", "model.language_model."),
+            ("language_model.", "model.language_model."),
+            ("vision_tower.vision_model.", "model.vision_tower."),
+            ("vision_tower.", "model.vision_tower."),
+            ("model.vision_tower.vision_model.", "model.vision_tower."),
+            ("multi_modal_projector.", "model.multi_modal_projector."),
+            ("image_newline", "model.image_newline"),
+        ],
+    };
+
+    /// Causal language models: canonical `model.*` and `lm_head.weight`. Saves of the bare body lack the `model.`.
+    pub const DECODER: Self = Self {
+        family: "decoder",
+        prefixes: &[
+            ("embed_tokens.", "model.embed_tokens."),
+            ("layers.", "model.layers."),
+            ("norm.", "model.norm."),
+        ],
+    };
+
+    /// The canonical name of a tensor that a file calls `name`.
+    #[must_use]
+    pub fn canonical(&self, name: &str) -> String {
+        let fits = self.prefixes.iter().find_map(|(from, to)| name.strip_prefix(from).map(|rest| (to, rest)));
+        fits.map_or_else(|| name.to_owned(), |(to, rest)| format!("{to}{rest}"))
+    }
+}
+
+/// Tensors that files hold and no model asks for: buffers that follow from the configuration.
+pub const KNOWN_BUFFERS: &[&str] =
+    &["*.position_ids", "position_ids", "*.rotary_emb.inv_freq", "*.masked_bias", "*.num_batches_tracked"];
+
+/// Whether `name` fits `pattern`, in which `*` stands for any run of characters.
+pub(super) fn fits(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn llava_names_of_every_age() {
+        let same = [
+            (
+                "language_model.model.layers.0.mlp.up_proj.weight",
+                "model.language_model.layers.0.mlp.up_proj.weight",
+            ),
+            ("model.language_model.norm.weight", "model.language_model.norm.weight"),
+            ("language_model.lm_head.weight", "lm_head.weight"),
+            ("lm_head.weight", "lm_head.weight"),
+            ("vision_tower.vision_model.pre_layrnorm.bias", "model.vision_tower.pre_layrnorm.bias"),
+            ("vision_tower.pre_layrnorm.bias", "model.vision_tower.pre_layrnorm.bias"),
+            ("model.vision_tower.vision_model.pre_layrnorm.bias", "model.vision_tower.pre_layrnorm.bias"),
+            ("model.vision_tower.pre_layrnorm.bias", "model.vision_tower.pre_layrnorm.bias"),
+            ("multi_modal_projector.linear_1.bias", "model.multi_modal_projector.linear_1.bias"),
+        ];
+        for (file, canonical) in same {
+            assert_eq!(Layout::LLAVA.canonical(file), canonical);
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        assert!(fits("*.position_ids", "vision_model.embeddings.position_ids"));
+        assert!(fits("a.*.c", "a.b.c") && fits("a.*", "a.") && fits("*", "") && fits("a*a", "aa"));
+        assert!(!fits("a*a", "a") && !fits("a.*.c", "a.c") && !fits("position_ids", "x.position_ids"));
+        assert!(fits("*b*b", "abb") && !fits("*b*b", "ab"));
+    }
+}

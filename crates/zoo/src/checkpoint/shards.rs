@@ -1,0 +1,98 @@
+//! Which files of a folder hold the weights.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::error::CheckpointError;
+use super::json::read_json;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// What a folder holds.
+#[derive(Debug)]
+pub(super) enum Found {
+    Single(PathBuf),
+    Index(ShardIndex),
+}
+
+/// `model.safetensors.index.json`: which shard each tensor is in.
+#[derive(Debug)]
+pub(super) struct ShardIndex {
+    file: PathBuf,
+    dir: PathBuf,
+    shards: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct RawIndex {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// Looks for weights in `dir`: one file if it is there, else the index.
+pub(super) fn find(dir: &Path) -> Result<Found, CheckpointError> {
+    let single = dir.join(SINGLE);
+    if single.is_file() {
+        return Ok(Found::Single(single));
+    }
+    let index = dir.join(INDEX);
+    if index.is_file() {
+        return Ok(Found::Index(ShardIndex::read(index, dir)?));
+    }
+    let listing = std::fs::read_dir(dir).map_err(|source| CheckpointError::Io {
+        file: dir.to_owned(),
+        doing: "list the folder",
+        source,
+    })?;
+    let mut found: Vec<String> =
+        listing.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    found.sort();
+    Err(CheckpointError::NoWeights { dir: dir.to_owned(), found })
+}
+
+impl ShardIndex {
+    fn read(file: PathBuf, dir: &Path) -> Result<Self, CheckpointError> {
+        let RawIndex { weight_map } = read_json(&file)?;
+        let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (tensor, shard) in weight_map {
+            shards.entry(shard).or_default().push(tensor);
+        }
+        for (shard, tensors) in &shards {
+            let mut parts = Path::new(shard).components();
+            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+                return Err(CheckpointError::ShardName { index: file, shard: shard.clone() });
+            }
+            if !dir.join(shard).is_file() {
+                let (shard, example) = (shard.clone(), tensors.first().cloned().unwrap_or_default());
+                return Err(CheckpointError::MissingShard {
+                    index: file,
+                    shard,
+                    tensors: tensors.len(),
+                    example,
+                });
+            }
+        }
+        Ok(Self { file, dir: dir.to_owned(), shards })
+    }
+
+    /// The shards, each once.
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.shards.keys().map(|shard| self.dir.join(shard))
+    }
+
+    /// Whether each tensor is in the shard it should be in; `place` says in which file a tensor is.
+    pub(super) fn check<'a>(&self, place: impl Fn(&str) -> Option<&'a Path>) -> Result<(), CheckpointError> {
+        for (shard, tensors) in &self.shards {
+            let file = self.dir.join(shard);
+            for tensor in tensors {
+                if place(tensor) != Some(&file) {
+                    let (index, tensor, shard) = (self.file.clone(), tensor.clone(), shard.clone());
+                    return Err(CheckpointError::NotInShard { index, tensor, shard });
+                }
+            }
+        }
+        Ok(())
+    }
+}

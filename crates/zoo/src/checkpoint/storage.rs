@@ -1,0 +1,106 @@
+//! Where the bytes of a checkpoint are: in a mapped file, in the program itself, or in a file read piece by piece.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use memmap2::Mmap;
+
+use super::error::{CheckpointError, HeaderProblem};
+use super::header::{self, Header};
+
+/// How the bytes of a file come into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// The file is mapped: nothing is read before it is used, and `f32` weights are never copied.
+    ///
+    /// The file must not be changed or cut short while the process runs, and the mapping is kept until it ends, since
+    /// tensors made from it may live that long. Replacing the file by another (as a rename does) is harmless.
+    #[default]
+    Mapped,
+    /// Each tensor is read into memory of its own when it is asked for. The file may be changed afterwards.
+    Copied,
+}
+
+/// The bytes of one file.
+#[derive(Debug)]
+pub(super) struct Storage {
+    pub(super) path: PathBuf,
+    bytes: u64,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory(&'static [u8]),
+    File(Mutex<File>),
+}
+
+impl Storage {
+    pub(super) fn open(path: &Path, access: Access) -> Result<Self, CheckpointError> {
+        let fail = |doing| move |source| CheckpointError::Io { file: path.to_owned(), doing, source };
+        let file = File::open(path).map_err(fail("open it"))?;
+        let bytes = file.metadata().map_err(fail("learn its size"))?.len();
+        let place = match access {
+            Access::Mapped if bytes > 0 => Place::Memory(map(&file).map_err(fail("map it into memory"))?),
+            _ => Place::File(Mutex::new(file)),
+        };
+        Ok(Self { path: path.to_owned(), bytes, place })
+    }
+
+    pub(super) fn embedded(name: &str, bytes: &'static [u8]) -> Self {
+        Self { path: PathBuf::from(name), bytes: bytes.len() as u64, place: Place::Memory(bytes) }
+    }
+
+    /// The header, checked.
+    pub(super) fn header(&self) -> Result<Header, CheckpointError> {
+        let complain = |problem| CheckpointError::Header { file: self.path.clone(), problem };
+        if self.bytes < 8 {
+            return Err(complain(HeaderProblem::TooShort { found: self.bytes, needed: 8 }));
+        }
+        let mut first = [0; 8];
+        first.copy_from_slice(&self.read(0..8)?);
+        let length = header::json_length(first, self.bytes).map_err(complain)?;
+        header::parse(&self.path, &self.read(8..8 + length as u64)?, self.bytes)
+    }
+
+    /// Bytes that stay where they are for as long as the process runs, where this storage has such.
+    pub(super) fn lasting(&self, range: &Range<u64>) -> Option<&'static [u8]> {
+        match self.place {
+            Place::Memory(bytes) => {
+                bytes.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
+            }
+            Place::File(_) => None,
+        }
+    }
+
+    /// The bytes of `range`, copied only where they have to be.
+    pub(super) fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, CheckpointError> {
+        if let Some(bytes) = self.lasting(&range) {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let fail = |source| CheckpointError::Io { file: self.path.clone(), doing: "read from it", source };
+        let Place::File(file) = &self.place else {
+            return Err(fail(std::io::ErrorKind::UnexpectedEof.into()));
+        };
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = usize::try_from(range.end.saturating_sub(range.start))
+            .map_err(|_| fail(std::io::ErrorKind::OutOfMemory.into()))?;
+        let mut bytes = vec![0; length];
+        file.seek(SeekFrom::Start(range.start)).map_err(fail)?;
+        file.read_exact(&mut bytes).map_err(fail)?;
+        Ok(Cow::Owned(bytes))
+    }
+}
+
+/// Maps a file for the rest of the process, so that tensors can refer to it for as long as they like.
+#[allow(unsafe_code, reason = "a memory map is only as constant as the file behind it")]
+fn map(file: &File) -> std::io::Result<&'static [u8]> {
+    // SAFETY: the mapping is read only and is never unmapped (it is leaked below), so the slice stays valid. That
+    // nobody shortens or rewrites the file meanwhile is asked of the caller of `Access::Mapped`.
+    let mapping = unsafe { Mmap::map(file)? };
+    Ok(Box::leak(Box::new(mapping)))
+}

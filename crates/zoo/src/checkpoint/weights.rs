@@ -1,0 +1,215 @@
+//! Weights on their way into a model: by canonical name, on a device, with everything that does not fit reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
+
+use super::error::{CheckpointError, Misfit};
+use super::layout::{self, KNOWN_BUFFERS, Layout};
+use super::{Checkpoint, Dtype, nearest, widen};
+use crate::error::ZooError;
+
+/// Whatever a model can take its weights from: a checkpoint, or an initialiser.
+pub trait WeightSource {
+    /// The tensor called `name`, whose shape must be `shape`.
+    ///
+    /// # Errors
+    ///
+    /// There is no such tensor, or it has another shape; the error names both.
+    fn take<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, ZooError>;
+
+    /// Whether there is a tensor called `name` (as with tied embeddings, where the head may be absent).
+    fn has(&self, name: &str) -> bool;
+}
+
+/// Reads a [`Checkpoint`] for a model.
+///
+/// [`Weights::build`] is the usual way: it runs the constructor of the model, goes on past what is missing, and then
+/// reports all of it together. Taking tensors directly is possible too; then the first that does not fit is an error.
+///
+/// # Memory
+///
+/// On a CPU device, `f32` weights of a mapped file are not copied at all. Everything else is converted tensor by
+/// tensor: beyond the weights on the device there is at most one tensor more.
+#[derive(Debug)]
+#[must_use = "call `build`, or `finish` after taking tensors"]
+pub struct Weights<'a> {
+    checkpoint: &'a Checkpoint,
+    device: Device,
+    dtype: DType,
+    /// Canonical name to name in the file.
+    names: BTreeMap<String, &'a str>,
+    collision: Option<CheckpointError>,
+    ignored: Vec<String>,
+    taken: BTreeSet<String>,
+    faults: Misfit,
+    /// Whether to go on, with zeros, after a tensor that does not fit.
+    going_on: bool,
+}
+
+impl<'a> Weights<'a> {
+    /// All tensors of `checkpoint` under their own names, to be put on `device` as `f32`.
+    pub fn new(checkpoint: &'a Checkpoint, device: &Device) -> Self {
+        let weights = Self {
+            checkpoint,
+            device: device.clone(),
+            dtype: DType::F32,
+            names: BTreeMap::new(),
+            collision: None,
+            ignored: KNOWN_BUFFERS.iter().map(|&pattern| pattern.to_owned()).collect(),
+            taken: BTreeSet::new(),
+            faults: Misfit { checkpoint: checkpoint.origin().to_owned(), ..Misfit::default() },
+            going_on: false,
+        };
+        weights.rename(str::to_owned)
+    }
+
+    /// Names tensors as `layout` says.
+    pub fn layout(self, layout: Layout) -> Self {
+        self.rename(|name| layout.canonical(name))
+    }
+
+    /// Names tensors by a function from the name in the file to the canonical one.
+    pub fn rename(mut self, canonical: impl Fn(&str) -> String) -> Self {
+        self.names.clear();
+        self.collision = None;
+        for file_name in self.checkpoint.names() {
+            let name = canonical(file_name);
+            if let Some(other) = self.names.insert(name.clone(), file_name) {
+                self.collision.get_or_insert(CheckpointError::Collision {
+                    checkpoint: self.checkpoint.origin().to_owned(),
+                    name,
+                    first: other.to_owned(),
+                    second: file_name.to_owned(),
+                });
+            }
+        }
+        self
+    }
+
+    /// Converts to another floating type on the way to the device.
+    pub fn dtype(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// Tensors that need not be used, besides [`KNOWN_BUFFERS`]: canonical names, in which `*` is any run of characters.
+    pub fn ignore(mut self, patterns: &[&str]) -> Self {
+        self.ignored.extend(patterns.iter().map(|&pattern| pattern.to_owned()));
+        self
+    }
+
+    /// The canonical names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(String::as_str)
+    }
+
+    /// The shape of the tensor `name`, if there is one.
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.names.get(name).and_then(|file_name| self.checkpoint.info(file_name)).map(|info| info.shape)
+    }
+
+    /// Builds a model and checks that it used the whole checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Misfit`] with all that is missing, surplus or misshapen; else what `make` says.
+    pub fn build<M>(mut self, make: impl FnOnce(&mut Self) -> Result<M, ZooError>) -> Result<M, ZooError> {
+        self.going_on = true;
+        let model = make(&mut self)?;
+        self.finish()?;
+        Ok(model)
+    }
+
+    /// Checks that every tensor was used and that none was missing or misshapen.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Misfit`], or [`CheckpointError::Collision`].
+    pub fn finish(mut self) -> Result<(), ZooError> {
+        if let Some(collision) = self.collision.take() {
+            return Err(collision.into());
+        }
+        for (name, file_name) in &self.names {
+            let known = self.ignored.iter().any(|pattern| layout::fits(pattern, name));
+            if !known && !self.taken.contains(name) {
+                let shape = self.checkpoint.info(file_name).map(|info| info.shape.to_vec());
+                self.faults.surplus.push((name.clone(), shape.unwrap_or_default()));
+            }
+        }
+        if self.faults.is_empty() {
+            Ok(())
+        } else {
+            Err(CheckpointError::Misfit(Box::new(self.faults)).into())
+        }
+    }
+
+    /// A tensor of the file as host data: its own bytes where they can stay where they are, else a converted copy.
+    fn host(&self, file_name: &str) -> Result<TensorData, CheckpointError> {
+        let stored = self.checkpoint.stored(file_name)?;
+        let transfer = |problem: String| CheckpointError::Transfer { tensor: file_name.to_owned(), problem };
+        let (same, align) = match (stored.dtype, self.dtype) {
+            (Dtype::F32, DType::F32) => (true, 4),
+            (Dtype::F16, DType::F16) | (Dtype::BF16, DType::BF16) => (true, 2),
+            _ => (false, 1),
+        };
+        if same
+            && cfg!(target_endian = "little")
+            && let Some(bytes) = self.checkpoint.files[stored.file].lasting(&stored.range)
+            && bytes.as_ptr().addr().is_multiple_of(align)
+        {
+            let bytes = Bytes::from_shared(bytes.into(), AllocationProperty::File);
+            return TensorData::try_from_bytes(bytes, stored.shape.clone(), self.dtype)
+                .map_err(|e| transfer(e.to_string()));
+        }
+        let bytes = self.checkpoint.bytes(file_name)?;
+        let values = widen::to_f32(&bytes, stored.dtype)
+            .ok_or_else(|| self.checkpoint.wrong_dtype(file_name, stored.dtype, widen::FLOATS))?;
+        Ok(TensorData::new(values, stored.shape.clone()))
+    }
+
+    /// Notes what does not fit; goes on with zeros (that take no memory) where a report is to come.
+    fn unfit<const D: usize>(
+        &self,
+        shape: [usize; D],
+        error: CheckpointError,
+    ) -> Result<Tensor<D>, ZooError> {
+        if !self.going_on {
+            return Err(error.into());
+        }
+        Ok(Tensor::<D>::zeros([1; D], (&self.device, self.dtype)).expand(shape))
+    }
+}
+
+impl WeightSource for Weights<'_> {
+    fn take<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, ZooError> {
+        let Some(&file_name) = self.names.get(name) else {
+            self.faults.missing.push((name.to_owned(), shape.to_vec()));
+            let error = CheckpointError::NoTensor {
+                checkpoint: self.checkpoint.origin().to_owned(),
+                tensor: name.to_owned(),
+                nearest: nearest(name, self.names()),
+            };
+            return self.unfit(shape, error);
+        };
+        self.taken.insert(name.to_owned());
+        let found = &self.checkpoint.stored(file_name)?.shape;
+        if *found != shape {
+            self.faults.misshapen.push((name.to_owned(), found.clone(), shape.to_vec()));
+            let error = CheckpointError::Shape {
+                checkpoint: self.checkpoint.origin().to_owned(),
+                tensor: name.to_owned(),
+                found: found.clone(),
+                expected: shape.to_vec(),
+            };
+            return self.unfit(shape, error);
+        }
+        let data = self.host(file_name)?;
+        Ok(Tensor::from_data(data, (&self.device, self.dtype)))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+}
