@@ -1,0 +1,223 @@
+"""What captum, and direct computation in torch, make of `llava-a`: `fixtures/methods/*.safetensors`.
+
+`question.safetensors` holds what is explained: `input_ids`, `pixel_values`, `logits` of the last position and `target`, the token
+whose logit there is the objective.
+"""
+
+import common
+import torch
+from captum.attr import IntegratedGradients, Occlusion
+from captum.attr._utils.approximation_methods import approximation_parameters
+from common import FIXTURES
+from PIL import Image
+
+import pictures
+import trace
+
+FOLDER = FIXTURES / "methods"
+STEPS = 16
+RULES = ("riemann_trapezoid", "gausslegendre", "riemann_middle")
+
+
+class Question:
+    """One checkpoint and one prompt as functions of the pixels, or of the pixels and the token embeddings."""
+
+    def __init__(self, checkpoint, prompt, picture):
+        image = Image.open(pictures.FOLDER / f"{picture}.png")
+        self.checkpoint, self.model = checkpoint, checkpoint.model
+        self.batch = trace.prepare(checkpoint, [{"prompt": prompt, "images": [image]}])
+        self.ids, self.pixels = self.batch.input_ids, self.batch.pixel_values
+        self.embeds = self.model.model.language_model.embed_tokens(self.ids)
+        with torch.no_grad():
+            self.logits = self.of_pixels(self.pixels)[0]
+        self.target = int(self.logits.argmax())
+        self.about = {"prompt": prompt, "picture": picture, "checkpoint": "fixtures/llava-a/model"}
+
+    def of_pixels(self, pixels):
+        return self.model(input_ids=self.ids.expand(len(pixels), -1), pixel_values=pixels, use_cache=False).logits[:, -1]
+
+    def of_both(self, pixels, embeds):
+        """The features take the places of the image tokens' embeddings, so those rows of `embeds` have no effect."""
+        inner = self.model.model
+        features = torch.cat(list(inner.get_image_features(pixels).pooler_output)).to(embeds)
+        holes = (self.ids == self.model.config.image_token_id).expand(len(embeds), -1).unsqueeze(-1)
+        states = inner.language_model(inputs_embeds=embeds.masked_scatter(holes, features), use_cache=False)
+        return self.model.lm_head(states.last_hidden_state[:, -1])
+
+    def save(self):
+        target = torch.tensor([self.target])
+        out = {"input_ids": self.ids, "pixel_values": self.pixels, "logits": self.logits[None], "target": target}
+        common.save(FOLDER / "question.safetensors", out, self.about)
+
+
+def integrated_gradients(q):
+    zero = torch.zeros_like(q.pixels)
+    full, none = q.of_pixels(q.pixels)[0, q.target], q.of_pixels(zero)[0, q.target]
+    out = {"objective": full, "objective_at_baseline": none}
+    for rule in RULES:
+        scores = IntegratedGradients(q.of_pixels).attribute(q.pixels, zero, target=q.target, n_steps=STEPS, method=rule)
+        weights, places = approximation_parameters(rule)
+        out[f"{rule}.vision.pixels"] = scores
+        out[f"{rule}.alphas"] = torch.tensor(places(STEPS), dtype=torch.float64)
+        out[f"{rule}.weights"] = torch.tensor(weights(STEPS), dtype=torch.float64)
+        print(f"integrated gradients, {rule}: sum {scores.sum():.5f}, change {full - none:.5f}, weights {sum(weights(STEPS)):.4f}")
+    common.save(FOLDER / "integrated-gradients.safetensors", out, q.about | {"steps": STEPS, "baseline": "zeros"})
+
+    base = (zero, torch.zeros_like(q.embeds))
+    assert torch.allclose(q.of_both(q.pixels, q.embeds)[0], q.logits, atol=1e-5)
+    joint = IntegratedGradients(q.of_both)
+    out = {"objective": full, "objective_at_baseline": q.of_both(*base)[0, q.target]}
+    for rule in ("gausslegendre", "riemann_middle"):
+        pixels, words = joint.attribute((q.pixels, q.embeds), base, target=q.target, n_steps=STEPS, method=rule)
+        out |= {f"{rule}.vision.pixels": pixels, f"{rule}.text.embed": words}
+        print(f"joint, {rule}: pixels {pixels.sum():.5f}, words {words.sum():.5f}")
+    print(f"joint: change {out['objective'] - out['objective_at_baseline']:.5f}")
+    about = q.about | {"steps": STEPS, "baseline": "zeros for the pixels and for the embeddings of every token"}
+    common.save(FOLDER / "integrated-gradients-joint.safetensors", out, about)
+
+
+def occlusion(q):
+    side = q.model.config.vision_config.patch_size
+    explain = Occlusion(q.of_pixels).attribute
+    cells = explain(q.pixels, (3, side, side), strides=(3, side, side), baselines=0.0, target=q.target)
+    # A cell has one value: the logit with the picture whole, less the logit with the cell at the mean colour.
+    grid = cells[0, 0, ::side, ::side]
+    with torch.no_grad():
+        for r in range(grid.shape[0]):
+            for c in range(grid.shape[1]):
+                hidden = q.pixels.clone()
+                hidden[:, :, r * side : (r + 1) * side, c * side : (c + 1) * side] = 0
+                drop = q.logits[q.target] - q.of_pixels(hidden)[0, q.target]
+                assert (drop - grid[r, c]).abs() < 1e-5
+    overlapping = explain(q.pixels, (3, 2 * side, side + 3), strides=(3, side, side - 1), baselines=0.0, target=q.target)
+    assert torch.equal(overlapping[0, 0], overlapping[0, 1])
+    out = {"cells": grid, "overlapping": overlapping[0, 0]}
+    about = q.about | {
+        "cells": f"window and stride {side}, every channel",
+        "overlapping": f"window {2 * side} high and {side + 3} wide, strides {side} and {side - 1}; the last windows of a row or column are cut "
+        "by the edge; a pixel has the mean over the windows that cover it",
+        "hidden_value": "0 after normalisation",
+    }
+    common.save(FOLDER / "occlusion.safetensors", out, about)
+    print(f"occlusion: cells {grid.shape}, from {grid.min():.4f} to {grid.max():.4f}")
+
+
+def rollout(patterns):
+    """Half attention (mean of heads), half identity, rows summing to one; later layers multiply from the left."""
+    joined = None
+    for pattern in patterns:
+        mixed = 0.5 * pattern.mean(1) + 0.5 * torch.eye(pattern.shape[-1])
+        mixed = mixed / mixed.sum(-1, keepdim=True)
+        joined = mixed if joined is None else mixed @ joined
+    return joined
+
+
+def attention_rollout(q, sites):
+    depth, layers = q.model.config.vision_config.num_hidden_layers, q.model.config.text_config.num_hidden_layers
+    vision = [sites[f"vision.blocks.{i}.attn.pattern"] for i in range(depth)]
+    text = [sites[f"text.blocks.{i}.attn.pattern"] for i in range(layers)]
+    out = {"vision": rollout(vision), "vision.read": rollout(vision[:-1]), "text": rollout(text)}
+    for name in ("vision", "vision.read", "text"):
+        assert (out[name].sum(-1) - 1).abs().max() < 1e-5
+    about = q.about | {"vision.read": "the blocks before the features are read: all but the last", "axes": "batch query key"}
+    common.save(FOLDER / "rollout.safetensors", out, about)
+
+
+def logit_lens(q, sites, top=5):
+    """The stream before the first block and after each, through the final norm and the unembedding."""
+    layers = q.model.config.text_config.num_hidden_layers
+    streams = [sites["text.blocks.0.resid_pre"]] + [sites[f"text.blocks.{i}.resid_post"] for i in range(layers)]
+    with torch.no_grad():
+        logits = torch.stack([q.model.lm_head(q.model.model.language_model.norm(x))[0] for x in streams])
+    assert torch.equal(logits[-1], sites["logits"][0])
+    logs = logits.log_softmax(-1)
+    best = logs.topk(top, dim=-1)
+    gap = (logs.topk(top + 1, dim=-1).values.diff(dim=-1).abs()).min()
+    out = {
+        "ids": best.indices,
+        "log_probabilities": best.values,
+        "entropy": -(logs.exp() * logs).sum(-1),
+        "target_logit": logits[..., q.target],
+        "target_rank": (logs > logs[..., q.target, None]).sum(-1),
+        "kl_to_last": (logs[-1].exp() * (logs[-1] - logs)).sum(-1),
+    }
+    about = q.about | {"axes": "depth pos rank", "depth": "0 is the stream before block 0, i + 1 the stream after block i", "smallest_gap": gap.item()}
+    common.save(FOLDER / "logit-lens.safetensors", out, about)
+    print(f"logit lens: smallest gap between neighbouring ranks {gap:.2g}")
+
+
+def patched(q, layer, position, state):
+    """The last position's logits of `q` with its stream before block `layer` replaced at one position."""
+    block = q.model.model.language_model.layers[layer]
+
+    def hook(module, args, kwargs):
+        x = args[0].clone()
+        x[:, position] = state[:, position]
+        return (x, *args[1:]), kwargs
+
+    handle = block.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        with torch.no_grad():
+            return q.of_pixels(q.pixels)[0]
+    finally:
+        handle.remove()
+
+
+def activation_patching(name, clean, corrupted, sites):
+    """One pass for each block and position: the corrupted run with one state of the clean run put back."""
+    assert clean.ids.shape == corrupted.ids.shape
+    layers, length = clean.model.config.text_config.num_hidden_layers, clean.ids.shape[1]
+    answer = clean.target
+    other = int(corrupted.logits.argmax())
+    assert other != answer, "the corruption does not change the answer"
+    difference = lambda logits: logits[answer] - logits[other]
+    target, contrast = torch.zeros(layers, length), torch.zeros(layers, length)
+    for layer in range(layers):
+        for position in range(length):
+            logits = patched(corrupted, layer, position, sites[f"text.blocks.{layer}.resid_pre"])
+            target[layer, position], contrast[layer, position] = logits[answer], difference(logits)
+    # The state that the prediction is read from carries all of it once every earlier block is passed over.
+    out = {
+        "target": torch.tensor([answer]),
+        "corrupted.input_ids": corrupted.ids,
+        "corrupted.pixel_values": corrupted.pixels,
+        "other": torch.tensor([other]),
+        "clean.target_logit": clean.logits[answer],
+        "clean.logit_difference": difference(clean.logits),
+        "corrupted.target_logit": corrupted.logits[answer],
+        "corrupted.logit_difference": difference(corrupted.logits),
+        "target_logit": target,
+        "logit_difference": contrast,
+    }
+    about = {"clean": clean.about, "corrupted": corrupted.about, "site": "text.blocks.LAYER.resid_pre", "axes": "layer pos"}
+    about["metric"] = "logit of `target`, and that less the logit of `other`, at the last position"
+    common.save(FOLDER / f"patching-{name}.safetensors", out, about)
+    print(
+        f"patching, {name}: target {answer} against {other}, clean {difference(clean.logits):.4f}, "
+        f"corrupted {difference(corrupted.logits):.4f}, patched {contrast.min():.4f} to {contrast.max():.4f}"
+    )
+
+
+def main():
+    checkpoint = trace.open_checkpoint(FIXTURES / "llava-a" / "model")
+    q = Question(checkpoint, "<image>Red?", "square")
+    q.save()
+    sites, _, _ = trace.run(checkpoint, q.batch)
+    integrated_gradients(q)
+    occlusion(q)
+    attention_rollout(q, sites)
+    logit_lens(q, sites)
+    activation_patching("picture", q, Question(checkpoint, "<image>Red?", "tall"), sites)
+    activation_patching("question", q, Question(checkpoint, "<image>Big?", "square"), sites)
+    common.why(
+        FOLDER,
+        "methods.py",
+        "Explanations of one answer of llava-a, by captum 0.9 and by direct computation.",
+        {"integrated gradients": 1e-3, "occlusion": 1e-3, "rollout": 1e-5, "lens": 1e-4, "patching": 1e-4, "ids": 0},
+        "Relative to the largest absolute value. Gradients and differences of nearly equal logits lose digits that single logits keep. "
+        "Top ids are exact where the logit lens' neighbouring ranks are further apart than `smallest_gap` allows doubt.",
+    )
+
+
+if __name__ == "__main__":
+    main()
