@@ -1,10 +1,54 @@
 //! Pictures and one self-contained HTML page from mmlens findings.
+//!
+//! A [`Page`] takes the pictures, the prompt, the answer and any findings, and becomes one HTML file that needs no
+//! network. What is drawn is decided by the roles of a table's axes, never by the method it came from:
+//!
+//! | axes | drawn as |
+//! |---|---|
+//! | row and column with spans, patches, tokens or keys with patches | heat map over the original picture |
+//! | token | the tokens, coloured |
+//! | texts by layer and token, with or without rank | a table of words, each with its ranking |
+//! | two axes or more with a layer, head, token, query, key ... | a map |
+//! | layer, step or frame | a curve |
+//! | none | name and value |
+//! | anything else | a plain table |
+//!
+//! Axes beyond those that are drawn become sliders. [`overlay_png`] draws one heat map over its picture as a file.
+//!
+//! ```
+//! use mmlens_finding::{Axis, Finding, Labelled, Provenance, Role, Unit};
+//! use mmlens_report::{OverlaySettings, Page, Picture, overlay_png};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let picture = Picture::from_rgb("scene.png", &image::RgbImage::new(8, 4))?;
+//! let rows = Axis::spans(Role::Row, 0, vec![[0.0, 4.0]]);
+//! let columns = Axis::spans(Role::Column, 0, vec![[0.0, 4.0], [4.0, 8.0]]);
+//! let map = Labelled::numbers("attribution", Unit::Logit, vec![rows, columns], vec![0.7, -0.1])?;
+//! let png = overlay_png(&picture, &map, OverlaySettings::default())?;
+//!
+//! let finding = Finding::new(Provenance::new("occlusion", "shapes-vlm"), vec![map])?;
+//! let page = Page { title: "Why red?".into(), pictures: vec![picture], findings: vec![finding], ..Page::default() };
+//! assert!(page.html()?.contains("Why red?"));
+//! # assert!(png.len() > 8);
+//! # Ok(())
+//! # }
+//! ```
+
 mod colour;
+mod curve;
+mod data;
 mod error;
 mod heat;
+mod html;
 mod overlay;
+mod page;
 mod picture;
+mod plain;
+mod runs;
 mod scale;
+mod view;
+
 pub use error::ReportError;
 pub use overlay::{OverlaySettings, overlay, overlay_png};
+pub use page::Page;
 pub use picture::Picture;

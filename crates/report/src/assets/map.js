@@ -1,0 +1,135 @@
+// Numbers by two axes as a map of colours.
+
+function map(root, { table: id, rows, columns }) {
+  const table = open(id);
+  const [down, across] = [table.axes[rows], table.axes[columns]];
+  let unfolded = false;
+  let [rowPlaces, columnPlaces] = [[], []];
+  let [wide, tall, top, left] = [0, 0, 0, 0];
+  const extra = sliders(table, [rows, columns], draw);
+  const side = el("canvas", { class: "side", "aria-hidden": "true" });
+  const main = el("canvas", { class: "main", role: "img", tabindex: "0" });
+  const box = el("div", { class: "scroll map" }, side, main);
+  const bar = el("div", { class: "tools" }, foldButton(down === across ? [across] : [down, across], (on) => {
+    unfolded = on;
+    draw();
+  }), legend(table));
+  root.append(...[extra.node, box, bar].filter(Boolean));
+
+  // The value of a place; of a folded run, the one of largest magnitude, and where it lies.
+  function at(rowPlace, columnPlace) {
+    const from = base(table, extra.index);
+    let found = { v: NaN, r: rowPlace.from, c: columnPlace.from };
+    for (let r = rowPlace.from; r < rowPlace.to; r++) {
+      for (let c = columnPlace.from; c < columnPlace.to; c++) {
+        const v = table.numbers[from + r * table.strides[rows] + c * table.strides[columns]];
+        if (Number.isNaN(found.v) || Math.abs(v) > Math.abs(found.v)) found = { v, r, c };
+      }
+    }
+    return found;
+  }
+  const name = (axis, spot) => (spot.run ? `${spot.run.name} \u00d7${spot.to - spot.from}` : label(axis, spot.from));
+  const clip = (text, most) => (text.length > most ? text.slice(0, most - 1) + "\u2026" : text);
+
+  function canvas(node, width, height) {
+    const ratio = window.devicePixelRatio || 1;
+    [node.width, node.height] = [Math.round(width * ratio), Math.round(height * ratio)];
+    [node.style.width, node.style.height] = [`${width}px`, `${height}px`];
+    const context = node.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const style = getComputedStyle(root);
+    context.font = `11px ${style.getPropertyValue("--sans")}`;
+    context.fillStyle = style.getPropertyValue("--muted");
+    context.textBaseline = "middle";
+    return context;
+  }
+
+  function draw() {
+    rowPlaces = folded(down, unfolded);
+    columnPlaces = folded(across, unfolded);
+    const rowNames = rowPlaces.map((spot) => clip(name(down, spot), 16));
+    const columnNames = columnPlaces.map((spot) => clip(name(across, spot), 16));
+    const probe = side.getContext("2d");
+    probe.font = `11px ${getComputedStyle(root).getPropertyValue("--sans")}`;
+    const longest = (names) => names.reduce((most, text) => Math.max(most, probe.measureText(text).width), 0);
+    left = Math.ceil(Math.max(longest(rowNames), probe.measureText(down.role).width)) + 14;
+    const room = root.clientWidth - left - 2;
+    wide = Math.max(7, Math.min(52, Math.floor(room / columnPlaces.length)));
+    tall = Math.max(6, Math.min(24, wide * 1.2, Math.floor(560 / rowPlaces.length)));
+    const flat = longest(columnNames) + 6 <= wide;
+    const reach = flat ? 0 : longest(columnNames);
+    top = flat ? 20 : Math.ceil(reach * 0.77) + 16;
+    const spill = flat ? 0 : Math.ceil(reach * 0.64);
+    const [width, height] = [wide * columnPlaces.length, tall * rowPlaces.length];
+
+    const labels = canvas(side, left, top + height);
+    labels.textAlign = "right";
+    const every = Math.ceil(12 / tall);
+    rowNames.forEach((text, r) => r % every === 0 && labels.fillText(text, left - 8, top + (r + 0.5) * tall));
+    labels.fillText(down.role, left - 8, top - 9);
+
+    const paint = canvas(main, Math.max(width + spill, width), top + height);
+    const gap = Math.ceil(12 / wide);
+    columnNames.forEach((text, c) => {
+      if (c % gap !== 0 && !columnPlaces[c].run) return;
+      paint.save();
+      paint.translate((c + 0.5) * wide, top - 8);
+      if (flat) paint.textAlign = "center";
+      else paint.rotate(-0.88);
+      paint.fillText(text, 0, 0);
+      paint.restore();
+    });
+    const seam = wide > 9 && tall > 9 ? 1 : 0;
+    const figures = wide >= 38 && tall >= 15;
+    paint.textAlign = "center";
+    let peak = null;
+    rowPlaces.forEach((rowPlace, r) => columnPlaces.forEach((columnPlace, c) => {
+      const found = at(rowPlace, columnPlace);
+      if (!peak || Math.abs(found.v) > Math.abs(peak.v) || Number.isNaN(peak.v)) peak = found;
+      const paints = colour(table.scale, found.v, paper());
+      paint.fillStyle = css(paints);
+      paint.fillRect(c * wide, top + r * tall, wide - seam, tall - seam);
+      if (figures && !Number.isNaN(found.v)) {
+        const over = ink(paints);
+        paint.fillStyle = over === "inherit" ? getComputedStyle(root).color : over;
+        paint.fillText(number(found.v), (c + 0.5) * wide, top + (r + 0.5) * tall);
+      }
+    }));
+    const size = `${down.len} ${down.role} by ${across.len} ${across.role}`;
+    const most = peak ? `; largest ${measure(peak.v, table)} at ${position(down, peak.r)}, ${position(across, peak.c)}` : "";
+    main.setAttribute("aria-label", `${table.name.replace(/[_-]/g, " ")}: ${size}${most}. Cursor keys move.`);
+  }
+
+  function said(r, c) {
+    const [rowPlace, columnPlace] = [rowPlaces[r], columnPlaces[c]];
+    const found = at(rowPlace, columnPlace);
+    const count = (rowPlace.to - rowPlace.from) * (columnPlace.to - columnPlace.from);
+    const note = count > 1 ? line(`largest of ${count} positions`) : null;
+    return [strong(measure(found.v, table)), line(position(down, found.r)), line(position(across, found.c)), note];
+  }
+  const rect = (r, c) => {
+    const frame = main.getBoundingClientRect();
+    const [x, y] = [frame.left + c * wide, frame.top + top + r * tall];
+    return { left: x, right: x + wide, top: y, bottom: y + tall };
+  };
+  hover(main, (event) => {
+    const frame = main.getBoundingClientRect();
+    const r = Math.floor((event.clientY - frame.top - top) / tall);
+    const c = Math.floor((event.clientX - frame.left) / wide);
+    if (r < 0 || c < 0 || r >= rowPlaces.length || c >= columnPlaces.length) return null;
+    return { rect: rect(r, c), content: said(r, c) };
+  });
+  cursor(main, () => [rowPlaces.length, columnPlaces.length], (r, c) => {
+    const x = c * wide;
+    if (x < box.scrollLeft || x + wide + left > box.scrollLeft + box.clientWidth) box.scrollLeft = Math.max(0, x - left);
+    requestAnimationFrame(() => requestAnimationFrame(() => tip.show(rect(r, c), ...said(r, c))));
+  });
+  let width = 0;
+  new ResizeObserver(() => {
+    if (root.clientWidth !== width) {
+      width = root.clientWidth;
+      draw();
+    }
+  }).observe(root);
+  painted(draw);
+}

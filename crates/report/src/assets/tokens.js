@@ -1,0 +1,106 @@
+// The tokens of prompt and answer, coloured by a table; a picture is one small map among them.
+
+function tokens(root) {
+  const flow = el("div", { class: "flow", tabindex: "0", role: "group", "aria-label": "Tokens" });
+  const detail = el("div", { class: "detail" });
+  if (data.tokens.length > 1) {
+    const id = fresh("tokens");
+    const select = el("select", { id });
+    data.tokens.forEach((entry, i) => {
+      const { method, name } = data.tables[entry.table];
+      select.append(el("option", { value: i }, `${method}: ${name.replace(/[_-]/g, " ")}`));
+    });
+    select.addEventListener("change", () => choose(data.tokens[Number(select.value)]));
+    root.append(el("div", { class: "choice" }, el("label", { for: id }, "coloured by"), select));
+  } else if (data.tokens[0].table !== undefined) {
+    const { method, name } = data.tables[data.tokens[0].table];
+    root.append(el("p", { class: "objective" }, `${method}: ${name.replace(/[_-]/g, " ")}`));
+  }
+  root.append(flow, detail);
+  let repaint = () => {};
+  painters.push(() => repaint());
+
+  function choose(entry) {
+    const axis = data.axes[entry.axis];
+    const table = entry.table === undefined ? null : open(entry.table);
+    const stride = table ? table.strides[entry.along] : 0;
+    const extra = table ? sliders(table, [entry.along], () => repaint()) : { node: null, index: [] };
+    const value = (i) => table.numbers[base(table, extra.index) + i * stride];
+    const nodes = [];
+    flow.replaceChildren();
+    const runs = axis.runs.filter((run) => run.to - run.from > 1);
+    for (let i = 0; i < axis.len; i++) {
+      if (i === entry.answer) flow.append(el("span", { class: "divide" }, "answer"));
+      const run = runs.find((r) => r.from === i);
+      if (run) {
+        nodes.push(strip(run));
+        i = run.to - 1;
+      } else {
+        nodes.push(word(i));
+      }
+    }
+
+    function word(i) {
+      const kind = axis.kinds[i] || "t";
+      const node = el("span", { class: `token ${kind}` }, label(axis, i));
+      flow.append(node);
+      if (axis.labels && /\n$/.test(axis.labels[i])) flow.append(el("br"));
+      if (table) hover(node, () => ({ rect: node.getBoundingClientRect(), content: said(i) }));
+      return () => table && tint(node, table.scale, value(i));
+    }
+    function said(i) {
+      const id = axis.ids[i] !== null && axis.ids[i] !== undefined ? line(`id ${axis.ids[i]}`) : null;
+      return [strong(measure(value(i), table)), line(position(axis, i)), id];
+    }
+
+    // All positions of one picture, where they lie in it.
+    function strip(run) {
+      const grids = run.grids.length ? run.grids : [{ rows: 1, columns: run.to - run.from, cells: Array.from({ length: run.to - run.from }, (_, k) => [run.from + k, 0, k]) }];
+      const maps = el("span", { class: "maps" });
+      const total = el("small", {});
+      const node = el("span", { class: "run" }, maps, el("span", { class: "run-name" }, `${run.name} \u00b7 ${run.to - run.from}`, total));
+      flow.append(node);
+      const paints = grids.map((grid) => {
+        const large = grids.length > 1 ? 48 : 84;
+        const side = Math.max(1, Math.min(16, Math.floor(large / grid.rows), Math.floor((grids.length > 1 ? 96 : 252) / grid.columns)));
+        const tall = grid.rows === 1 ? 22 : side;
+        const canvas = el("canvas", { width: grid.columns, height: grid.rows, role: "img", "aria-label": `${run.name}, ${grid.cells.length} positions` });
+        canvas.style.width = `${Math.max(side * grid.columns, 4)}px`;
+        canvas.style.height = `${tall * grid.rows}px`;
+        maps.append(canvas);
+        if (table) {
+          hover(canvas, (event) => {
+            const frame = canvas.getBoundingClientRect();
+            const row = Math.floor(((event.clientY - frame.top) / frame.height) * grid.rows);
+            const column = Math.floor(((event.clientX - frame.left) / frame.width) * grid.columns);
+            const cell = grid.cells.find(([, r, c]) => r === row && c === column);
+            return cell ? { rect: around(event), content: said(cell[0]) } : null;
+          });
+        }
+        return () => {
+          const context = canvas.getContext("2d");
+          context.clearRect(0, 0, grid.columns, grid.rows);
+          for (const [at, r, c] of grid.cells) {
+            context.fillStyle = table ? css(colour(table.scale, value(at), paper())) : scheme.matches ? "#3a3935" : "#dddad2";
+            context.fillRect(c, r, 1, 1);
+          }
+        };
+      });
+      return () => {
+        paints.forEach((paint) => paint());
+        if (!table) return;
+        let [sum, peak] = [0, run.from];
+        for (let i = run.from; i < run.to; i++) {
+          if (!Number.isNaN(value(i))) sum += value(i);
+          if (Math.abs(value(i)) > Math.abs(value(peak)) || Number.isNaN(value(peak))) peak = i;
+        }
+        total.textContent = ` sum ${signed(sum, table.scale)}, largest ${signed(value(peak), table.scale)}`;
+      };
+    }
+
+    repaint = () => nodes.forEach((paint) => paint());
+    repaint();
+    detail.replaceChildren(...[extra.node, table ? legend(table) : null].filter(Boolean));
+  }
+  choose(data.tokens[0]);
+}

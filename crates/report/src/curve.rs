@@ -1,0 +1,235 @@
+//! Values along layers, steps or frames as a small drawing.
+
+use std::fmt::Write;
+
+use mmlens_finding::{Labelled, Unit};
+
+use crate::html::{number, text};
+
+const WIDTH: f64 = 340.0;
+const HEIGHT: f64 = 170.0;
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 14.0;
+const TOP: f64 = 12.0;
+const BOTTOM: f64 = 30.0;
+
+/// A curve along one axis, or one for each position of another. Values that are no number leave a gap.
+pub(crate) fn curve(table: &Labelled, along: usize, lines: Option<usize>) -> String {
+    let Some(axis) = table.axes().get(along) else { return String::new() };
+    let names: Vec<String> = match lines.and_then(|lines| table.axes().get(lines)) {
+        Some(lines) => (0..lines.len()).filter_map(|i| lines.label(i)).collect(),
+        None => vec![String::new()],
+    };
+    let value = |line: usize, i: usize| {
+        let index = match lines {
+            Some(lines) if lines < along => vec![line, i],
+            Some(_) => vec![i, line],
+            None => vec![i],
+        };
+        table.get(&index).filter(|v| v.is_finite())
+    };
+    let frame = Frame::of(table, axis.len());
+    let mut svg = String::new();
+    frame.rules(&mut svg);
+    for i in ticks(axis.len()) {
+        let label = text(&axis.label(i).unwrap_or_default());
+        let _ = write!(
+            svg,
+            r#"<text x="{:.1}" y="{:.1}" text-anchor="middle">{label}</text>"#,
+            frame.x(i),
+            HEIGHT - 14.0
+        );
+    }
+    let _ = write!(
+        svg,
+        r#"<text class="axis" x="{:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
+        (LEFT + WIDTH - RIGHT) / 2.0,
+        HEIGHT - 1.0,
+        axis.role
+    );
+    for (line, name) in names.iter().enumerate() {
+        let _ = write!(svg, r#"<g class="line line-{}">"#, line % 5);
+        let mut path = String::new();
+        let mut pen = false;
+        for i in 0..axis.len() {
+            if let Some(v) = value(line, i) {
+                let _ = write!(path, "{}{:.1} {:.1}", if pen { 'L' } else { 'M' }, frame.x(i), frame.y(v));
+            }
+            pen = value(line, i).is_some();
+        }
+        let _ = write!(svg, r#"<path d="{path}"/>"#);
+        for i in 0..axis.len() {
+            if let Some(v) = value(line, i) {
+                let label = axis.label(i).unwrap_or_default();
+                let title = text(&format!("{name} {} {label}: {}", axis.role, measure(v, table.unit())));
+                let _ = write!(
+                    svg,
+                    r#"<circle cx="{:.1}" cy="{:.1}" r="{}"><title>{}</title></circle>"#,
+                    frame.x(i),
+                    frame.y(v),
+                    if axis.len() > 40 { 1.5 } else { 2.5 },
+                    title.trim_start()
+                );
+            }
+        }
+        svg.push_str("</g>");
+    }
+    let legend = if lines.is_some() { key(&names) } else { String::new() };
+    let said = text(&format!(
+        "{} along {} positions of {}, from {} to {}",
+        table.name(),
+        axis.len(),
+        axis.role,
+        number(frame.min),
+        number(frame.max)
+    ));
+    format!(
+        r#"<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}">{svg}</svg>{legend}"#
+    )
+}
+
+/// A number with its unit.
+pub(crate) fn measure(value: f32, unit: Unit) -> String {
+    if unit == Unit::None { number(value) } else { format!("{} {unit}", number(value)) }
+}
+
+fn key(names: &[String]) -> String {
+    let entries = names.iter().enumerate();
+    let entries: String =
+        entries.map(|(i, name)| format!(r#"<li class="line-{}">{}</li>"#, i % 5, text(name))).collect();
+    format!(r#"<ul class="key">{entries}</ul>"#)
+}
+
+/// Up to about seven positions that get a label, first and last among them.
+fn ticks(len: usize) -> Vec<usize> {
+    let step = len.div_ceil(7).max(1);
+    let mut ticks: Vec<usize> = (0..len).step_by(step).collect();
+    if let (Some(&last), true) = (ticks.last(), len > 0) {
+        if last != len - 1 && len - 1 - last < step.div_ceil(2) {
+            ticks.pop();
+        }
+        if ticks.last() != Some(&(len - 1)) {
+            ticks.push(len - 1);
+        }
+    }
+    ticks
+}
+
+struct Frame {
+    len: usize,
+    min: f32,
+    max: f32,
+    lo: f64,
+    hi: f64,
+}
+
+impl Frame {
+    fn of(table: &Labelled, len: usize) -> Self {
+        let finite = table.as_numbers().unwrap_or_default().iter().copied().filter(|v| v.is_finite());
+        let (min, max) =
+            finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)));
+        let (min, max) = if min <= max { (min, max) } else { (0.0, 0.0) };
+        let (mut lo, mut hi) = (f64::from(min), f64::from(max));
+        // zero belongs to the picture unless the values lie in a narrow band far from it
+        if lo > 0.0 && lo < 0.5 * hi {
+            lo = 0.0;
+        } else if hi < 0.0 && hi > 0.5 * lo {
+            hi = 0.0;
+        }
+        if hi <= lo {
+            let half = if lo == 0.0 { 1.0 } else { 0.5 * lo.abs() };
+            (lo, hi) = (lo - half, hi + half);
+        }
+        Self { len, min, max, lo, hi }
+    }
+
+    fn x(&self, i: usize) -> f64 {
+        let span = WIDTH - LEFT - RIGHT;
+        if self.len < 2 { LEFT + span / 2.0 } else { LEFT + span * i as f64 / (self.len - 1) as f64 }
+    }
+
+    fn y(&self, value: f32) -> f64 {
+        let share = (f64::from(value) - self.lo) / (self.hi - self.lo);
+        HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share
+    }
+
+    /// Lines at the ends and at zero, each with its number.
+    #[expect(clippy::cast_possible_truncation, reason = "ends that came from f32")]
+    fn rules(&self, svg: &mut String) {
+        let mut at = vec![self.lo, self.hi];
+        if self.lo < 0.0 && self.hi > 0.0 {
+            at.push(0.0);
+        }
+        for value in at {
+            let y = self.y(value as f32);
+            let zero = if value == 0.0 { " zero" } else { "" };
+            let close = value != 0.0 && at_zero(y, self);
+            let _ = write!(
+                svg,
+                r#"<line class="rule{zero}" x1="{LEFT}" x2="{:.1}" y1="{y:.1}" y2="{y:.1}"/>"#,
+                WIDTH - RIGHT
+            );
+            if !close {
+                let _ = write!(
+                    svg,
+                    r#"<text x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
+                    LEFT - 6.0,
+                    y + 3.5,
+                    number(value as f32)
+                );
+            }
+        }
+    }
+}
+
+/// Whether a number at this height would touch the one of zero.
+fn at_zero(y: f64, frame: &Frame) -> bool {
+    frame.lo < 0.0 && frame.hi > 0.0 && (y - frame.y(0.0)).abs() < 11.0
+}
+
+#[cfg(test)]
+mod tests {
+    use mmlens_finding::{Axis, Labelled, Role, Unit};
+
+    use super::{curve, ticks};
+
+    fn table(values: Vec<f32>) -> Labelled {
+        let axis = Axis::count(Role::Layer, values.len());
+        Labelled::numbers("norm", Unit::Logit, vec![axis], values).unwrap()
+    }
+
+    #[test]
+    fn ends_are_always_labelled() {
+        assert_eq!(ticks(5), [0, 1, 2, 3, 4]);
+        assert_eq!(ticks(32), [0, 5, 10, 15, 20, 25, 31]);
+        assert_eq!(ticks(1), [0]);
+        assert_eq!(ticks(0), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn a_line_runs_from_the_least_to_the_largest() {
+        // zero to one: 0 lies on the floor at 170 - 30 = 140, 1 on the ceiling at 12, 0.5 between them at 76
+        let svg = curve(&table(vec![0.0, 0.5, 1.0]), 0, None);
+        assert!(svg.contains(r#"<path d="M46.0 140.0L186.0 76.0L326.0 12.0"/>"#), "{svg}");
+        assert!(svg.contains("layer 1: 0.500 logit"), "{svg}");
+    }
+
+    #[test]
+    fn gaps_constants_and_nothing_are_drawn() {
+        let svg = curve(&table(vec![1.0, f32::NAN, 1.0, 1.0]), 0, None);
+        assert_eq!(svg.matches('M').count(), 2, "{svg}");
+        assert_eq!(svg.matches("<circle").count(), 3);
+        assert!(!curve(&table(vec![f32::NAN]), 0, None).contains("NaN"));
+        assert!(!curve(&table(vec![]), 0, None).contains("NaN"));
+    }
+
+    #[test]
+    fn several_lines_have_a_key() {
+        let axes = vec![Axis::names(Role::Concept, ["<b>", "mlp"]), Axis::count(Role::Layer, 2)];
+        let table = Labelled::numbers("n", Unit::Logit, axes, vec![1.0, 2.0, 3.0, 4.0]).unwrap();
+        let svg = curve(&table, 1, Some(0));
+        assert_eq!(svg.matches("<path").count(), 2);
+        assert!(svg.contains(r#"<li class="line-0">&lt;b&gt;</li>"#), "{svg}");
+        assert!(svg.contains("mlp layer 1: 4 logit"), "{svg}");
+    }
+}
