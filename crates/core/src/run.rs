@@ -175,6 +175,11 @@ impl Run {
         !self.work.is_empty() && self.work.contains_key(&site)
     }
 
+    /// Whether anything is planned in a block.
+    pub fn wants_block(&self, part: Part, block: usize) -> bool {
+        self.work.keys().any(|site| site.part() == part && site.block_index() == Some(block))
+    }
+
     /// Whether nothing later is wanted, so that the pass can end here.
     #[inline]
     pub fn done(&self) -> bool {

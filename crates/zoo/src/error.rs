@@ -1,6 +1,9 @@
 //! What can go wrong in the zoo, as values: what, where, found, expected.
 
+use mmlens_core::HookError;
+
 use crate::checkpoint::{CheckpointError, ConfigError};
+use crate::parts::RopeError;
 
 /// Any error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -12,4 +15,66 @@ pub enum ZooError {
     /// A JSON file beside the weights could not be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// An option this crate does not offer.
+    #[error("`{field}`: `{found}` is not supported; supported: {supported}")]
+    Unsupported {
+        /// The config field.
+        field: String,
+        /// What it says.
+        found: String,
+        /// What could be there.
+        supported: String,
+    },
+    /// A config value that cannot be.
+    #[error("`{field}` = {found}, expected {expected}")]
+    Value {
+        /// The config field.
+        field: String,
+        /// What it says.
+        found: String,
+        /// What could be there.
+        expected: String,
+    },
+    /// Rotary settings that cannot be read.
+    #[error(transparent)]
+    Rope(#[from] RopeError),
+    /// A site's complaint.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// A token id outside the vocabulary.
+    #[error("token id {id} is outside the vocabulary of {vocab}")]
+    Token {
+        /// The id.
+        id: u32,
+        /// How many there are.
+        vocab: usize,
+    },
+    /// Pixels of another size than the tower takes.
+    #[error("the tower takes pixels of shape {expected:?}, found {found:?}")]
+    Pixels {
+        /// What came.
+        found: Vec<usize>,
+        /// What it takes.
+        expected: Vec<usize>,
+    },
+    /// A saved state of another size.
+    #[error("a saved state of shape {expected:?} is needed to resume, found {found:?}")]
+    State {
+        /// What came.
+        found: Vec<usize>,
+        /// What is needed.
+        expected: Vec<usize>,
+    },
+    /// Placeholders that do not match the pictures.
+    #[error("row {row} has {found} image positions, but {pictures} pictures of {per_image} positions each")]
+    Placeholders {
+        /// The row of the batch.
+        row: usize,
+        /// Image positions in the text.
+        found: usize,
+        /// Pictures.
+        pictures: usize,
+        /// Positions a picture takes.
+        per_image: usize,
+    },
 }

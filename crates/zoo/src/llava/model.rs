@@ -1,0 +1,254 @@
+//! LLaVA (Liu et al. 2023): a CLIP tower, a two-layer projector, a LLaMA decoder. The network alone; texts and
+//! pictures are the subject's business.
+//!
+//! Follows `LlavaForConditionalGeneration` of transformers.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use mmlens_core::{Asked, AxisName, Part, Point, Resume, Run, Site, SiteSpec};
+use serde::Deserialize;
+
+use crate::ZooError;
+use crate::checkpoint::WeightSource;
+use crate::decoder::{Llama, LlamaConfig};
+use crate::parts::{Act, KvCache, Linear};
+use crate::vision::{ClipVision, ClipVisionConfig};
+
+/// `config.json` of a LLaVA checkpoint.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct LlavaConfig {
+    /// Kind of model.
+    pub model_type: String,
+    /// The tower.
+    pub vision_config: ClipVisionConfig,
+    /// The decoder.
+    pub text_config: LlamaConfig,
+    /// The placeholder's token id.
+    #[serde(alias = "image_token_id")]
+    pub image_token_index: u32,
+    /// The projector's nonlinearity.
+    pub projector_hidden_act: String,
+    /// Whether the projector has biases.
+    pub multimodal_projector_bias: bool,
+    /// Which hidden state of the tower is read: 0 is what enters block 0, negative ones count from the end.
+    pub vision_feature_layer: FeatureLayers,
+    /// `default` drops the class token, `full` keeps it.
+    pub vision_feature_select_strategy: String,
+    /// Whether the unembedding is the embedding.
+    pub tie_word_embeddings: bool,
+    /// Quantised checkpoints are not supported.
+    pub quantization_config: Option<serde_json::Value>,
+}
+
+impl Default for LlavaConfig {
+    fn default() -> Self {
+        Self {
+            model_type: "llava".to_owned(),
+            vision_config: ClipVisionConfig::default(),
+            text_config: LlamaConfig::default(),
+            image_token_index: 32000,
+            projector_hidden_act: "gelu".to_owned(),
+            multimodal_projector_bias: true,
+            vision_feature_layer: FeatureLayers::One(-2),
+            vision_feature_select_strategy: "default".to_owned(),
+            tie_word_embeddings: false,
+            quantization_config: None,
+        }
+    }
+}
+
+/// One hidden state of the tower, or several side by side.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum FeatureLayers {
+    /// One.
+    One(i64),
+    /// Several, concatenated in this order.
+    Many(Vec<i64>),
+}
+
+/// The network.
+#[derive(Debug, Clone)]
+pub struct LlavaModel {
+    /// The tower.
+    pub vision: ClipVision,
+    /// The decoder.
+    pub text: Llama,
+    up: Linear,
+    down: Linear,
+    act: Act,
+    layers: Vec<usize>,
+    keep_class: bool,
+    image_token: u32,
+}
+
+impl LlavaModel {
+    /// Takes all weights, by the names newer checkpoints have.
+    ///
+    /// # Errors
+    /// A config that cannot be, or a tensor that is missing or misshapen.
+    pub fn take(config: &LlavaConfig, weights: &mut impl WeightSource) -> Result<Self, ZooError> {
+        let unsupported = |field: &str, found: &str, supported: &str| ZooError::Unsupported {
+            field: field.to_owned(),
+            found: found.to_owned(),
+            supported: supported.to_owned(),
+        };
+        if config.quantization_config.is_some() {
+            return Err(unsupported("quantization_config", "a quantised checkpoint", "f32, f16 and bf16 weights"));
+        }
+        let keep_class = match config.vision_feature_select_strategy.as_str() {
+            "default" => false,
+            "full" => true,
+            other => return Err(unsupported("vision_feature_select_strategy", other, "default, full")),
+        };
+        let states = config.vision_config.num_hidden_layers + 1;
+        let asked = match &config.vision_feature_layer {
+            FeatureLayers::One(layer) => std::slice::from_ref(layer),
+            FeatureLayers::Many(layers) => layers,
+        };
+        let layers: Option<Vec<usize>> = asked
+            .iter()
+            .map(|l| usize::try_from(if *l < 0 { *l + states as i64 } else { *l }).ok().filter(|l| *l < states))
+            .collect();
+        let layers = layers.filter(|l| !l.is_empty()).ok_or_else(|| ZooError::Value {
+            field: "vision_feature_layer".to_owned(),
+            found: format!("{asked:?}"),
+            expected: format!("hidden states from {} to {}", -(states as i64), states - 1),
+        })?;
+        let mut text = config.text_config.clone();
+        text.tie_word_embeddings |= config.tie_word_embeddings;
+        let (wide, d, bias) =
+            (config.vision_config.hidden_size * layers.len(), text.hidden_size, config.multimodal_projector_bias);
+        Ok(Self {
+            act: Act::named("projector_hidden_act", &config.projector_hidden_act)?,
+            vision: ClipVision::take(config.vision_config.clone(), weights, "model.vision_tower")?,
+            up: Linear::take(weights, "model.multi_modal_projector.linear_1", wide, d, bias)?,
+            down: Linear::take(weights, "model.multi_modal_projector.linear_2", d, d, bias)?,
+            text: Llama::take(text, weights, "model.language_model", "lm_head")?,
+            layers,
+            keep_class,
+            image_token: config.image_token_index,
+        })
+    }
+
+    /// Positions a picture takes in the sequence.
+    pub fn image_tokens(&self) -> usize {
+        self.vision.tokens() - usize::from(!self.keep_class)
+    }
+
+    /// Whether the class token is among them, first.
+    pub fn keeps_class(&self) -> bool {
+        self.keep_class
+    }
+
+    /// The placeholder's token id.
+    pub fn image_token(&self) -> u32 {
+        self.image_token
+    }
+
+    /// Its sites, in the order of a pass.
+    pub fn sites(&self) -> Vec<SiteSpec> {
+        use AxisName::{DModel, Image, Pos};
+        let mut sites = self.vision.sites();
+        let wide = self.vision.config().hidden_size * self.layers.len();
+        let out = self.text.config().hidden_size;
+        let stream = |d: usize| [(Image, None), (Pos, Some(self.image_tokens())), (DModel, Some(d))];
+        sites.push(SiteSpec::new(Site::of(Part::Vision, Point::Features), stream(wide)));
+        sites.push(SiteSpec::new(Site::of(Part::Connector, Point::Out), stream(out)));
+        sites.extend(self.text.sites());
+        sites
+    }
+
+    /// Picture features in the decoder's width, `[image, image tokens, d]`; `None` if the pass ended before.
+    ///
+    /// # Errors
+    /// Whatever a site reports.
+    pub fn see(&self, pixels: Tensor<4>, run: &mut Run) -> Result<Option<Tensor<3>>, ZooError> {
+        let side = self.vision.config().image_size;
+        let want = [pixels.dims()[0], self.vision.config().num_channels, side, side];
+        if pixels.dims() != want {
+            return Err(ZooError::Pixels { found: pixels.dims().to_vec(), expected: want.to_vec() });
+        }
+        let last = self.layers.iter().copied().max().unwrap_or(0);
+        let Some(states) = self.vision.forward(pixels, last, run)? else { return Ok(None) };
+        let tokens = self.vision.tokens();
+        let mut chosen: Vec<Tensor<3>> = self.layers.iter().filter_map(|l| states.get(*l).cloned()).collect();
+        if !self.keep_class {
+            chosen = chosen.into_iter().map(|x| x.narrow(1, 1, tokens - 1)).collect();
+        }
+        let features = if chosen.len() == 1 { chosen.swap_remove(0) } else { Tensor::cat(chosen, 2) };
+        if run.done() {
+            return Ok(None);
+        }
+        let features = run.at(Site::of(Part::Vision, Point::Features), features)?;
+        let out = self.down.apply(self.act.apply(self.up.apply(features)));
+        let out = run.at(Site::of(Part::Connector, Point::Out), out)?;
+        Ok((!run.done()).then_some(out))
+    }
+
+    /// Token vectors with image features in the place of the placeholders, in order, `[batch, pos, d]`.
+    ///
+    /// # Errors
+    /// [`ZooError::Placeholders`] if a row has not as many placeholders as its pictures need.
+    pub fn embed(
+        &self,
+        ids: &[Vec<u32>],
+        features: Option<Tensor<3>>,
+        images: &[Vec<usize>],
+        device: &Device,
+        run: &mut Run,
+    ) -> Result<Tensor<3>, ZooError> {
+        let words = run.at(Site::of(Part::Text, Point::Embed), self.text.embed(ids, device)?)?;
+        let [b, p, d] = words.dims();
+        let per_image = self.image_tokens();
+        let mut index: Vec<i64> = (0..(b * p) as i64).collect();
+        for (row, (ids, images)) in ids.iter().zip(images).enumerate() {
+            let places: Vec<usize> = (0..p).filter(|i| ids.get(*i) == Some(&self.image_token)).collect();
+            if places.len() != images.len() * per_image {
+                return Err(ZooError::Placeholders { row, found: places.len(), pictures: images.len(), per_image });
+            }
+            let sources = images.iter().flat_map(|i| (0..per_image).map(move |n| b * p + i * per_image + n));
+            for (place, source) in places.into_iter().zip(sources) {
+                if let Some(slot) = index.get_mut(row * p + place) {
+                    *slot = source as i64;
+                }
+            }
+        }
+        let Some(features) = features else { return Ok(words) };
+        let [n, t, _] = features.dims();
+        let all = Tensor::cat(vec![words.reshape([b * p, d]), features.reshape([n * t, d])], 0);
+        let index = Tensor::<1, Int>::from_data(TensorData::new(index, [b * p]), device);
+        Ok(all.select(0, index).reshape([b, p, d]))
+    }
+
+    /// The whole pass, `[batch, asked, vocab]`; `None` if it ended before.
+    ///
+    /// # Errors
+    /// Whatever a site reports, or inputs that do not fit.
+    pub fn forward(
+        &self,
+        ids: &[Vec<u32>],
+        pads: &[usize],
+        pixels: Option<(Tensor<4>, &[Vec<usize>])>,
+        asked: Asked,
+        cache: Option<&mut KvCache>,
+        device: &Device,
+        run: &mut Run,
+    ) -> Result<Option<Tensor<3>>, ZooError> {
+        if matches!(run.resume(Part::Text), Resume::At(..)) {
+            let (b, p) = (ids.len(), ids.first().map_or(0, Vec::len));
+            let shape = Tensor::zeros([b, p, self.text.config().hidden_size], device);
+            return self.text.forward(shape, pads, asked, cache, run);
+        }
+        let none = vec![Vec::new(); ids.len()];
+        let (features, images) = match pixels {
+            None => (None, none.as_slice()),
+            Some((pixels, images)) => match self.see(pixels, run)? {
+                Some(features) => (Some(features), images),
+                None => return Ok(None),
+            },
+        };
+        let x = self.embed(ids, features, images, device, run)?;
+        self.text.forward(x, pads, asked, cache, run)
+    }
+}

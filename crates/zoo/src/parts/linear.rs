@@ -1,0 +1,89 @@
+//! Matrix products with stored weights.
+
+use burn::tensor::{Int, Tensor};
+
+use crate::ZooError;
+use crate::checkpoint::WeightSource;
+
+/// `x Wᵗ + b`, with the weight as published, `[out, in]`.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+}
+
+impl Linear {
+    /// Takes `NAME.weight` and, if asked, `NAME.bias`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or misshapen.
+    pub fn take(
+        weights: &mut impl WeightSource,
+        name: &str,
+        input: usize,
+        output: usize,
+        bias: bool,
+    ) -> Result<Self, ZooError> {
+        let weight = weights.take(&format!("{name}.weight"), [output, input])?;
+        let bias = if bias { Some(weights.take(&format!("{name}.bias"), [output])?) } else { None };
+        Ok(Self { weight, bias })
+    }
+
+    /// From tensors at hand.
+    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        Self { weight, bias }
+    }
+
+    /// The weight, `[out, in]`.
+    pub fn weight(&self) -> &Tensor<2> {
+        &self.weight
+    }
+
+    /// The bias, `[out]`.
+    pub fn bias(&self) -> Option<&Tensor<1>> {
+        self.bias.as_ref()
+    }
+
+    /// `[..., in]` to `[..., out]`. Leading axes are folded, so that the weight is passed as a view and never copied.
+    pub fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let mut dims = x.dims();
+        let [output, input] = self.weight.dims();
+        let rows = dims.iter().rev().skip(1).product::<usize>();
+        let mut y = x.reshape([rows, input]).matmul(self.weight.clone().transpose());
+        if let Some(bias) = &self.bias {
+            y = y + bias.clone().unsqueeze_dim(0);
+        }
+        if let Some(last) = dims.last_mut() {
+            *last = output;
+        }
+        y.reshape(dims)
+    }
+}
+
+/// A table of token vectors, `[vocab, d]`.
+#[derive(Debug, Clone)]
+pub struct Embedding {
+    table: Tensor<2>,
+}
+
+impl Embedding {
+    /// Takes `NAME.weight`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or misshapen.
+    pub fn take(weights: &mut impl WeightSource, name: &str, vocab: usize, width: usize) -> Result<Self, ZooError> {
+        Ok(Self { table: weights.take(&format!("{name}.weight"), [vocab, width])? })
+    }
+
+    /// The table.
+    pub fn table(&self) -> &Tensor<2> {
+        &self.table
+    }
+
+    /// `[b, p]` ids to `[b, p, d]`. Ids must lie within the vocabulary; the caller checks.
+    pub fn apply(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let [b, p] = ids.dims();
+        let d = self.table.dims()[1];
+        self.table.clone().select(0, ids.reshape([b * p])).reshape([b, p, d])
+    }
+}

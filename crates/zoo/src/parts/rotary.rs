@@ -1,0 +1,240 @@
+//! Rotary position embedding (Su et al. 2021) and the ways its frequencies are stretched for longer contexts.
+
+use std::f64::consts::PI;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A rope setting that cannot be read.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RopeError {
+    /// A kind not known here.
+    #[error("rope type `{0}` is not supported; supported are default, linear, dynamic, llama3, yarn")]
+    Kind(String),
+    /// A kind that lacks one of its parameters.
+    #[error("rope type `{kind}` needs `{field}`")]
+    Missing {
+        /// The kind.
+        kind: String,
+        /// The parameter.
+        field: &'static str,
+    },
+    /// Parameters that are not of the expected form.
+    #[error("the rope parameters cannot be read: {0}")]
+    Form(String),
+}
+
+/// How frequencies follow from the head width.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RopeKind {
+    /// `theta^(-2i/d)`.
+    Default,
+    /// Divided by a factor (Chen et al. 2023).
+    Linear {
+        /// The stretch.
+        factor: f64,
+    },
+    /// The base grows with the sequence beyond the trained length (NTK-aware scaling).
+    Dynamic {
+        /// The stretch.
+        factor: f64,
+    },
+    /// Low frequencies are stretched, high ones kept, with a smooth passage (LLaMA 3.1).
+    Llama3 {
+        /// The stretch.
+        factor: f64,
+        /// Wavelengths longer than the old context over this are stretched.
+        low: f64,
+        /// Wavelengths shorter than the old context over this are kept.
+        high: f64,
+        /// The context of the first training.
+        original: f64,
+    },
+    /// A ramp between stretched and kept frequencies, and a temperature (Peng et al. 2023).
+    Yarn {
+        /// The stretch.
+        factor: f64,
+        /// Multiplies cosine and sine.
+        attention: f64,
+        /// Rotations above which a frequency is kept.
+        beta_fast: f64,
+        /// Rotations below which it is stretched.
+        beta_slow: f64,
+        /// The context of the first training.
+        original: f64,
+        /// Whether the ends of the ramp are rounded to whole dimensions.
+        truncate: bool,
+    },
+}
+
+/// Rotary settings of a decoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RopeConfig {
+    /// The base of the frequencies.
+    pub theta: f64,
+    /// Width of a head.
+    pub width: usize,
+    /// The longest trained sequence.
+    pub max_positions: usize,
+    /// How they are stretched.
+    pub kind: RopeKind,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Raw {
+    rope_type: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    rope_theta: Option<f64>,
+    factor: Option<f64>,
+    low_freq_factor: Option<f64>,
+    high_freq_factor: Option<f64>,
+    original_max_position_embeddings: Option<f64>,
+    attention_factor: Option<f64>,
+    beta_fast: Option<f64>,
+    beta_slow: Option<f64>,
+    mscale: Option<f64>,
+    mscale_all_dim: Option<f64>,
+    truncate: Option<bool>,
+    partial_rotary_factor: Option<f64>,
+}
+
+impl RopeConfig {
+    /// Reads `rope_parameters` of newer configs or `rope_scaling` with a `rope_theta` beside it of older ones.
+    ///
+    /// # Errors
+    /// A kind not known here, or one that lacks a parameter.
+    pub fn read(
+        parameters: Option<&Value>,
+        theta: Option<f64>,
+        width: usize,
+        max_positions: usize,
+    ) -> Result<Self, RopeError> {
+        let raw: Raw = match parameters {
+            None | Some(Value::Null) => Raw::default(),
+            Some(value) => serde_json::from_value(value.clone()).map_err(|e| RopeError::Form(e.to_string()))?,
+        };
+        let name = raw.rope_type.or(raw.kind).unwrap_or_else(|| "default".to_owned());
+        let need = |value: Option<f64>, field| value.ok_or(RopeError::Missing { kind: name.clone(), field });
+        if raw.partial_rotary_factor.is_some_and(|f| f != 1.0) {
+            return Err(RopeError::Kind(format!("{name} with partial_rotary_factor")));
+        }
+        let original = raw.original_max_position_embeddings;
+        let kind = match name.as_str() {
+            "default" => RopeKind::Default,
+            "linear" => RopeKind::Linear { factor: need(raw.factor, "factor")? },
+            "dynamic" => RopeKind::Dynamic { factor: need(raw.factor, "factor")? },
+            "llama3" => RopeKind::Llama3 {
+                factor: need(raw.factor, "factor")?,
+                low: need(raw.low_freq_factor, "low_freq_factor")?,
+                high: need(raw.high_freq_factor, "high_freq_factor")?,
+                original: need(original, "original_max_position_embeddings")?,
+            },
+            "yarn" => {
+                let factor = need(raw.factor, "factor")?;
+                let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
+                let attention = raw.attention_factor.unwrap_or_else(|| match (raw.mscale, raw.mscale_all_dim) {
+                    (Some(m), Some(all)) if m != 0.0 && all != 0.0 => scale(m) / scale(all),
+                    _ => scale(1.0),
+                });
+                RopeKind::Yarn {
+                    factor,
+                    attention,
+                    beta_fast: raw.beta_fast.unwrap_or(32.0),
+                    beta_slow: raw.beta_slow.unwrap_or(1.0),
+                    original: original.unwrap_or(max_positions as f64),
+                    truncate: raw.truncate.unwrap_or(true),
+                }
+            }
+            other => return Err(RopeError::Kind(other.to_owned())),
+        };
+        Ok(Self { theta: raw.rope_theta.or(theta).unwrap_or(10_000.0), width, max_positions, kind })
+    }
+
+    /// One frequency for each pair of coordinates, for a sequence of a given length, and what multiplies cosine
+    /// and sine.
+    pub fn frequencies(&self, length: usize) -> (Vec<f32>, f32) {
+        let half = self.width / 2;
+        let plain = |theta: f64| -> Vec<f32> {
+            (0..half)
+                .map(|i| {
+                    let exponent = (2 * i) as f32 / self.width as f32;
+                    1.0 / (theta as f32).powf(exponent)
+                })
+                .collect()
+        };
+        match self.kind {
+            RopeKind::Default => (plain(self.theta), 1.0),
+            RopeKind::Linear { factor } => (plain(self.theta).iter().map(|f| f / factor as f32).collect(), 1.0),
+            RopeKind::Dynamic { factor } => {
+                let (length, trained, width) =
+                    (length.max(self.max_positions) as f64, self.max_positions as f64, self.width as f64);
+                let grown = factor * length / trained - (factor - 1.0);
+                (plain(self.theta * grown.powf(width / (width - 2.0))), 1.0)
+            }
+            RopeKind::Llama3 { factor, low, high, original } => {
+                let stretch = |f: f32| {
+                    let wavelength = 2.0 * PI / f64::from(f);
+                    if wavelength > original / low {
+                        f / factor as f32
+                    } else if wavelength < original / high {
+                        f
+                    } else {
+                        let smooth = (original / wavelength - low) / (high - low);
+                        ((1.0 - smooth) * f64::from(f) / factor + smooth * f64::from(f)) as f32
+                    }
+                };
+                (plain(self.theta).into_iter().map(stretch).collect(), 1.0)
+            }
+            RopeKind::Yarn { factor, attention, beta_fast, beta_slow, original, truncate } => {
+                let width = self.width as f64;
+                let dimension =
+                    |turns: f64| width * (original / (turns * 2.0 * PI)).ln() / (2.0 * self.theta.ln());
+                let (mut from, mut to) = (dimension(beta_fast), dimension(beta_slow));
+                if truncate {
+                    (from, to) = (from.floor(), to.ceil());
+                }
+                (from, to) = (from.max(0.0), to.min(width - 1.0));
+                if from == to {
+                    to += 0.001;
+                }
+                let blend = |(i, f): (usize, f32)| {
+                    let kept = 1.0 - ((i as f64 - from) / (to - from)).clamp(0.0, 1.0) as f32;
+                    f / factor as f32 * (1.0 - kept) + f * kept
+                };
+                (plain(self.theta).into_iter().enumerate().map(blend).collect(), attention as f32)
+            }
+        }
+    }
+
+    /// Cosines and sines for the positions of a batch, `[batch, pos, 1, width / 2]` each.
+    pub fn rotation(&self, positions: &[Vec<usize>], device: &Device) -> Rotation {
+        let longest = positions.iter().flatten().max().map_or(0, |p| p + 1);
+        let (frequencies, scale) = self.frequencies(longest);
+        let (b, p, half) = (positions.len(), positions.first().map_or(0, Vec::len), frequencies.len());
+        let angles = positions.iter().flatten().flat_map(|pos| frequencies.iter().map(move |f| *pos as f32 * f));
+        let (cos, sin): (Vec<f32>, Vec<f32>) = angles.map(|a| (a.cos() * scale, a.sin() * scale)).unzip();
+        let tensor = |values| Tensor::from_data(TensorData::new(values, [b, p, 1, half]), device);
+        Rotation { cos: tensor(cos), sin: tensor(sin) }
+    }
+}
+
+/// Cosines and sines for the positions of a batch.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    cos: Tensor<4>,
+    sin: Tensor<4>,
+}
+
+impl Rotation {
+    /// Rotates `[batch, pos, head, width]`, pairing coordinate `i` with `i + width / 2`.
+    pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
+        let half = x.dims()[3] / 2;
+        let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
+        let first = a.clone() * self.cos.clone() - b.clone() * self.sin.clone();
+        let second = b * self.cos.clone() + a * self.sin.clone();
+        Tensor::cat(vec![first, second], 3)
+    }
+}
