@@ -3,8 +3,8 @@
 //! Signed values run from blue through the colour of the paper to vermilion, values of one sign from paper to deep
 //! teal. On pictures, signed values leave the picture clear at zero, values of one sign run from dark violet to yellow.
 
-/// Number of steps in a table of colours.
-pub(crate) const STEPS: usize = 256;
+/// Number of steps in a table of colours: odd, so that zero has one of its own.
+pub(crate) const STEPS: usize = 257;
 
 /// Hue of negative and of positive values.
 const HUES: (f64, f64) = (256.0, 34.0);
@@ -20,9 +20,11 @@ pub(crate) enum Ground {
     Picture,
 }
 
-/// Red, green, blue and opacity of a value at `at` in `0..=1`, whose middle is zero if it is signed.
+/// Red, green, blue and opacity of a value at `at` in `0..=1`, whose middle is zero if it is signed. The page and the
+/// pictures use the same steps.
 pub(crate) fn colour(ground: Ground, signed: bool, at: f64) -> [u8; 4] {
-    let at = at.clamp(0.0, 1.0);
+    let steps = (STEPS - 1) as f64;
+    let at = (at.clamp(0.0, 1.0) * steps).round() / steps;
     let side = at.mul_add(2.0, -1.0);
     let (strength, hue) = (side.abs(), if side < 0.0 { HUES.0 } else { HUES.1 });
     let mix = |from: f64, to: f64, t: f64| (to - from).mul_add(t, from);
@@ -147,7 +149,7 @@ mod tests {
         for ground in [Ground::Light, Ground::Dark] {
             for signed in [false, true] {
                 for i in 0..STEPS {
-                    let l = luminance(colour(ground, signed, i as f64 / 255.0));
+                    let l = luminance(colour(ground, signed, i as f64 / 256.0));
                     let contrast = (1.05 / (l + 0.05)).max((l + 0.05) / 0.05);
                     assert!(contrast >= 4.5, "{ground:?} {signed} {i}: {contrast}");
                 }

@@ -90,7 +90,7 @@ pub(crate) fn curve(table: &Labelled, along: usize, lines: Option<usize>) -> Str
 
 /// A number with its unit.
 pub(crate) fn measure(value: f32, unit: Unit) -> String {
-    if unit == Unit::None { number(value) } else { format!("{} {unit}", number(value)) }
+    if matches!(unit, Unit::None | Unit::Count) { number(value) } else { format!("{} {unit}", number(value)) }
 }
 
 fn key(names: &[String]) -> String {

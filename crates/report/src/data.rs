@@ -76,6 +76,8 @@ struct Overlay {
     table: usize,
     group: String,
     axes: Vec<usize>,
+    /// Of the values on pictures alone.
+    scale: Scale,
     /// Number of the picture, number of the cells.
     layers: Vec<(usize, usize)>,
 }
@@ -164,14 +166,16 @@ impl Data {
         self.axes.len() - 1
     }
 
-    /// Adds the heat maps of a table, one for each group. `picture` finds the picture of an image and a frame.
+    /// Adds the heat maps of the table that is number `id`, one for each group. `picture` finds the picture of an image and a frame.
     pub(crate) fn overlay(
         &mut self,
-        table: usize,
+        id: usize,
+        table: &Labelled,
         heat: Heat,
         picture: &dyn Fn(usize, usize) -> Option<usize>,
     ) {
         for group in heat.groups {
+            let scale = Scale::of_pixels(table.unit(), &group.values(table, &heat.axes));
             let mut layers = Vec::new();
             for layer in group.layers {
                 if let Some(picture) = picture(layer.image, layer.frame) {
@@ -179,7 +183,8 @@ impl Data {
                 }
             }
             if !layers.is_empty() {
-                self.overlays.push(Overlay { table, group: group.name, axes: heat.axes.clone(), layers });
+                let axes = heat.axes.clone();
+                self.overlays.push(Overlay { table: id, group: group.name, axes, scale, layers });
             }
         }
     }

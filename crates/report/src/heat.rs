@@ -69,6 +69,29 @@ impl Heat {
     }
 }
 
+impl Group {
+    /// The values that lie on pictures, over all positions of the other axes.
+    pub(crate) fn values(&self, table: &Labelled, axes: &[usize]) -> Vec<f32> {
+        let numbers = table.as_numbers().unwrap_or_default();
+        let &[axis] = axes else { return numbers.to_vec() };
+        let shape = table.shape();
+        let stride: usize = shape.iter().skip(axis + 1).product();
+        let len = shape.get(axis).copied().unwrap_or(1);
+        let mut shown = vec![false; len];
+        for layer in &self.layers {
+            if let Cells::Boxes(boxes) = &layer.cells {
+                for (position, _) in boxes {
+                    if let Some(slot) = shown.get_mut(*position) {
+                        *slot = true;
+                    }
+                }
+            }
+        }
+        let on_picture = |offset: usize| shown.get(offset / stride.max(1) % len.max(1)) == Some(&true);
+        numbers.iter().enumerate().filter(|(i, _)| on_picture(*i)).map(|(_, v)| *v).collect()
+    }
+}
+
 fn grid(table: &Labelled) -> Option<Heat> {
     let (row, column) = (table.axis_of(Role::Row)?, table.axis_of(Role::Column)?);
     let spans = |axis: usize| match &table.axes().get(axis)?.labels {
@@ -213,6 +236,17 @@ mod tests {
         let heat = Heat::of(&table(vec![Axis::count(Role::Layer, 3), Axis::tokens(tokens)])).unwrap();
         assert_eq!((heat.axes.clone(), heat.images(), heat.groups.len()), (vec![1], vec![0, 2], 1));
         assert_eq!(heat.groups[0].layers[0].cells, Cells::Boxes(vec![(1, [0.0, 0.0, 8.0, 8.0])]));
+    }
+
+    #[test]
+    fn only_positions_on_pictures_count() {
+        let mut tokens = vec![TokenLabel::new("a", Modality::Text); 3];
+        tokens[1].patch = Some(patch(0, 0, 0, 0, 8.0));
+        // [layer 2, token 3, step 2]: token 1 stands at 2, 3 and at 8, 9
+        let axes = vec![Axis::count(Role::Layer, 2), Axis::tokens(tokens), Axis::count(Role::Step, 2)];
+        let table = Labelled::numbers("t", Unit::Logit, axes, (0..12u8).map(f32::from).collect()).unwrap();
+        let heat = Heat::of(&table).unwrap();
+        assert_eq!(heat.groups[0].values(&table, &heat.axes), [2.0, 3.0, 8.0, 9.0]);
     }
 
     #[test]

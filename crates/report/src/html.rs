@@ -75,6 +75,16 @@ pub(crate) fn number(value: f32) -> String {
     format!("{sign}{size:.places$}")
 }
 
+/// A token without the space before it; one of nothing but space as a mark.
+pub(crate) fn visible(token: &str) -> String {
+    let marked = token.replace('\n', "\u{23ce}").replace('\t', "\u{21e5}").replace('\r', "\u{240d}");
+    match marked.trim_start_matches(' ') {
+        "" if token.is_empty() => "\u{2205}".to_owned(),
+        "" => "\u{2423}".repeat(marked.len()),
+        word => word.to_owned(),
+    }
+}
+
 /// The name of a method or table in words: `integrated_gradients` becomes `Integrated gradients`.
 pub(crate) fn words(name: &str) -> String {
     let spaced = name.replace(['_', '-'], " ");
@@ -84,7 +94,7 @@ pub(crate) fn words(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{json, number, text, words};
+    use super::{json, number, text, visible, words};
 
     #[test]
     fn markup_becomes_text() {
@@ -121,6 +131,12 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(number(value), expected);
         }
+    }
+
+    #[test]
+    fn every_token_can_be_seen() {
+        let seen = ["", " ", "  ", " red", "\n", " \n", "a b"].map(visible);
+        assert_eq!(seen, ["∅", "␣", "␣␣", "red", "⏎", "⏎", "a b"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use image::{ImageFormat, Rgba, RgbaImage};
+use image::{DynamicImage, ImageFormat, Rgba, RgbaImage};
 use mmlens_finding::Labelled;
 
 use crate::colour::{Ground, colour};
@@ -12,6 +12,9 @@ use crate::{Picture, ReportError};
 
 /// What a cell without a number looks like.
 const MISSING: [u8; 4] = [128, 128, 128, 160];
+
+/// How much of a picture in grey is left: the rest is white.
+const KEPT: f32 = 0.6;
 
 /// Which heat map of a table is drawn, and how strongly.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,11 +27,13 @@ pub struct OverlaySettings {
     pub group: usize,
     /// How much of the picture the strongest colour hides, 0 to 1. Default: 0.65.
     pub opacity: f32,
+    /// Whether the picture beneath is drawn in pale grey, so that every colour is a value. Default: true.
+    pub grey: bool,
 }
 
 impl Default for OverlaySettings {
     fn default() -> Self {
-        Self { image: 0, frame: 0, group: 0, opacity: 0.65 }
+        Self { image: 0, frame: 0, group: 0, opacity: 0.65, grey: true }
     }
 }
 
@@ -42,14 +47,19 @@ pub fn overlay(
     table: &Labelled,
     settings: OverlaySettings,
 ) -> Result<RgbaImage, ReportError> {
-    let mut canvas = image::DynamicImage::ImageRgb8(picture.pixels()?).into_rgba8();
+    let mut canvas = DynamicImage::ImageRgb8(picture.pixels()?);
+    if settings.grey {
+        let mut grey = canvas.into_luma8();
+        grey.iter_mut().for_each(|light| *light = blend(255, *light, KEPT));
+        canvas = DynamicImage::ImageLuma8(grey);
+    }
+    let mut canvas = canvas.into_rgba8();
     let heat = single(table)?;
-    let layer = heat
+    let here = (settings.image, settings.frame);
+    let (group, layer) = heat
         .groups
         .get(settings.group)
-        .into_iter()
-        .flat_map(|group| &group.layers)
-        .find(|layer| (layer.image, layer.frame) == (settings.image, settings.frame))
+        .and_then(|group| Some((group, group.layers.iter().find(|l| (l.image, l.frame) == here)?)))
         .ok_or_else(|| ReportError::OtherPicture {
             table: table.name().to_owned(),
             image: settings.image,
@@ -57,7 +67,7 @@ pub fn overlay(
             have: heat.images(),
         })?;
     let numbers = table.as_numbers().unwrap_or_default();
-    let scale = Scale::of(table.unit(), numbers);
+    let scale = Scale::of_pixels(table.unit(), &group.values(table, &heat.axes));
     let mut cell = |value: f32, bbox: [f32; 4]| {
         let paint = scale.place(value).map_or(MISSING, |at| colour(Ground::Picture, scale.signed, at));
         fill(&mut canvas, bbox, paint, settings.opacity);
@@ -150,6 +160,9 @@ mod tests {
     use super::{OverlaySettings, overlay, overlay_png};
     use crate::Picture;
 
+    const IN_COLOUR: OverlaySettings =
+        OverlaySettings { image: 0, frame: 0, group: 0, opacity: 0.65, grey: false };
+
     fn grey(width: u32, height: u32) -> Picture {
         Picture::from_rgb("grey", &RgbImage::from_pixel(width, height, Rgb([100, 100, 100]))).unwrap()
     }
@@ -163,7 +176,7 @@ mod tests {
         // columns 0–2.4 | 2.4–6: the centre of pixel 2 is 2.5 and belongs to the second
         let axes = vec![spans(Role::Row, &[0.0, 1.0, 4.0]), spans(Role::Column, &[0.0, 2.4, 6.0])];
         let table = Labelled::numbers("m", Unit::Logit, axes, vec![0.0, 1.0, -1.0, 0.0]).unwrap();
-        let picture = overlay(&grey(6, 4), &table, OverlaySettings::default()).unwrap();
+        let picture = overlay(&grey(6, 4), &table, IN_COLOUR).unwrap();
         assert_eq!(picture.dimensions(), (6, 4));
         let untouched = Rgba([100, 100, 100, 255]);
         for (x, y, pixel) in picture.enumerate_pixels() {
@@ -186,7 +199,7 @@ mod tests {
         let patches = vec![patch(0, [0.0, 0.0, 2.0, 2.0]), patch(1, [4.0, 2.0, 9.0, 9.0])];
         let table =
             Labelled::numbers("m", Unit::Logit, vec![Axis::patches(patches)], vec![1.0, -1.0]).unwrap();
-        let picture = overlay(&grey(6, 4), &table, OverlaySettings::default()).unwrap();
+        let picture = overlay(&grey(6, 4), &table, IN_COLOUR).unwrap();
         let touched: Vec<(u32, u32)> = picture
             .enumerate_pixels()
             .filter(|(_, _, p)| p.0 != [100, 100, 100, 255])
@@ -209,11 +222,26 @@ mod tests {
     }
 
     #[test]
+    fn the_picture_may_keep_its_colours() {
+        let red = Picture::from_rgb("red", &RgbImage::from_pixel(1, 1, Rgb([200, 0, 0]))).unwrap();
+        let axes = vec![spans(Role::Row, &[0.0, 1.0]), spans(Role::Column, &[0.0, 1.0])];
+        let table = Labelled::numbers("m", Unit::Logit, axes, vec![0.0]).unwrap();
+        let draw = |grey| {
+            let settings = OverlaySettings { grey, opacity: 0.0, ..Default::default() };
+            overlay(&red, &table, settings).unwrap().get_pixel(0, 0).0
+        };
+        assert_eq!(draw(false), [200, 0, 0, 255]);
+        // luma of Rec. 709: 0.2126 * 200 = 42.5; pale: 255 - 0.6 * (255 - 42.5) = 127.5
+        let [r, g, b, _] = draw(true);
+        assert!(r == g && g == b && (127..=128).contains(&r), "{r} {g} {b}");
+    }
+
+    #[test]
     fn columns_before_rows_are_not_mirrored() {
         let axes = vec![spans(Role::Column, &[0.0, 1.0, 2.0]), spans(Role::Row, &[0.0, 1.0, 2.0])];
         // [column, row]: only column 1, row 0 is set
         let table = Labelled::numbers("m", Unit::Logit, axes, vec![0.0, 0.0, -1.0, 0.0]).unwrap();
-        let picture = overlay(&grey(2, 2), &table, OverlaySettings::default()).unwrap();
+        let picture = overlay(&grey(2, 2), &table, IN_COLOUR).unwrap();
         assert_ne!(picture.get_pixel(1, 0).0, [100, 100, 100, 255]);
         assert_eq!(picture.get_pixel(0, 1).0, [100, 100, 100, 255]);
     }

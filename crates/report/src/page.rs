@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::curve::curve;
 use crate::data::Data;
 use crate::heat::Heat;
-use crate::html::{json, number, text, words};
+use crate::html::{json, number, text, visible, words};
 use crate::plain::{caption, plain, provenance, scalars};
 use crate::view::{View, views};
 use crate::{Picture, ReportError};
@@ -165,7 +165,7 @@ impl Page {
             match view {
                 View::Overlay(heat) => {
                     let id = id(data);
-                    data.overlay(id, heat, &picture);
+                    data.overlay(id, table, heat, &picture);
                 }
                 View::Tokens(along) => {
                     let id = id(data);
@@ -175,7 +175,7 @@ impl Page {
                 }
                 View::Scalar => page.scalars.push(table),
                 View::Curve { along, lines } => {
-                    page.curves.push_str(&figured(table, &curve(table, along, lines)))
+                    page.curves.push_str(&figured(table, &curve(table, along, lines)));
                 }
                 View::Lens { rows, columns, rank, numbers } => {
                     let words = id(data);
@@ -283,8 +283,8 @@ fn answer_token(word: &str, probability: f32) -> String {
     format!(
         "<li><span class=\"word\">{}</span><svg viewBox=\"0 0 100 4\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
          <rect width=\"{share:.1}\" height=\"4\"/></svg><small>{}</small></li>",
-        text(word),
-        number(probability)
+        text(&visible(word)),
+        if probability >= 0.01 { format!("{probability:.2}") } else { number(probability) }
     )
 }
 

@@ -85,14 +85,16 @@ fn list(table: &Labelled, numbers: Option<&Labelled>) -> (String, usize) {
         let size = |i: &usize| values.get(*i).map_or(f32::NAN, |v| if v.is_nan() { -1.0 } else { v.abs() });
         order.sort_by(|a, b| size(b).total_cmp(&size(a)));
     }
+    let signed = values.iter().any(|v| *v < 0.0);
     let most = values.iter().filter(|v| v.is_finite()).fold(0.0f32, |most, v| most.max(v.abs()));
     let mut html = String::from("<thead><tr>");
     for axis in 0..shape.len() {
         let _ = write!(html, r#"<th scope="col">{}</th>"#, role(table, axis));
     }
     let unit = if table.unit() == Unit::None { "" } else { table.unit().name() };
-    let (class, span) = if values.is_empty() { ("", "") } else { (r#" class="n""#, r#" colspan="2""#) };
-    let _ = write!(html, r#"<th scope="col"{class}{span}>{unit}</th></tr></thead><tbody>"#);
+    let head = if values.is_empty() { "<th scope=\"col\">" } else { "<th scope=\"col\" class=\"n\">" };
+    let space = if values.is_empty() { "" } else { "<td></td>" };
+    let _ = write!(html, "{head}{unit}</th>{space}</tr></thead><tbody>");
     for place in order.iter().take(MOST_ROWS) {
         let index = unravel(*place, &shape);
         html.push_str("<tr>");
@@ -101,7 +103,7 @@ fn list(table: &Labelled, numbers: Option<&Labelled>) -> (String, usize) {
         }
         html.push_str(&cell(table, numbers, &index));
         if let Some(value) = values.get(*place) {
-            html.push_str(&bar(*value, most));
+            html.push_str(&bar(*value, most, signed));
         }
         html.push_str("</tr>");
     }
@@ -118,9 +120,13 @@ fn unravel(mut place: usize, shape: &[usize]) -> Vec<usize> {
 }
 
 /// A bar as long as the value is large, against the largest of the table.
-fn bar(value: f32, most: f32) -> String {
+fn bar(value: f32, most: f32, signed: bool) -> String {
     let share = if most > 0.0 && !value.is_nan() { (value.abs() / most).min(1.0) * 100.0 } else { 0.0 };
-    let sign = if value < 0.0 { " negative" } else { "" };
+    let sign = match (signed, value < 0.0) {
+        (false, _) => "",
+        (true, false) => " positive",
+        (true, true) => " negative",
+    };
     format!(
         r#"<td class="bar{sign}"><svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect width="{share:.1}" height="8"/></svg></td>"#
     )

@@ -3,7 +3,7 @@
 use mmlens_finding::Unit;
 use serde::Serialize;
 
-/// From this many numbers on, the largest half percent may lie off the scale: one pixel must not hide all others.
+/// From this many pixels on, the largest half percent may lie off the scale: one must not hide all others.
 const MANY: usize = 1000;
 const KEPT: f64 = 0.995;
 
@@ -27,8 +27,17 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// The scale that shows these numbers best.
+    /// The scale that shows all of these numbers.
     pub(crate) fn of(unit: Unit, numbers: &[f32]) -> Self {
+        Self::with(unit, numbers, |sorted| sorted.last().copied().unwrap_or(0.0))
+    }
+
+    /// The scale for heat maps of these numbers. Of very many, the largest half percent may lie off the scale.
+    pub(crate) fn of_pixels(unit: Unit, numbers: &[f32]) -> Self {
+        Self::with(unit, numbers, upper)
+    }
+
+    fn with(unit: Unit, numbers: &[f32], upper: fn(&[f32]) -> f32) -> Self {
         let mut finite: Vec<f32> = numbers.iter().copied().filter(|v| v.is_finite()).collect();
         let missing = numbers.iter().filter(|v| v.is_nan()).count();
         finite.sort_by(f32::total_cmp);
@@ -111,14 +120,15 @@ mod tests {
     }
 
     #[test]
-    fn one_outlier_among_many_does_not_set_the_scale() {
+    fn one_pixel_among_many_does_not_set_the_scale() {
         let mut numbers = vec![1.0; 2000];
         numbers[0] = 1000.0;
-        let scale = Scale::of(Unit::Logit, &numbers);
+        assert_eq!(Scale::of(Unit::Logit, &numbers).hi, 1000.0);
+        let scale = Scale::of_pixels(Unit::Logit, &numbers);
         assert_eq!((scale.hi, scale.max), (1.0, 1000.0));
         // mostly zeros: the half percent that is not zero must not vanish
         numbers = vec![0.0; 2000];
         numbers[0] = 5.0;
-        assert_eq!(Scale::of(Unit::Logit, &numbers).hi, 5.0);
+        assert_eq!(Scale::of_pixels(Unit::Logit, &numbers).hi, 5.0);
     }
 }

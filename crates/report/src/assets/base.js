@@ -34,7 +34,13 @@ function number(v) {
   return sign + size.toFixed(places);
 }
 const signed = (v, scale) => (scale.signed && v > 0 ? "+" : "") + number(v);
-const measure = (v, table) => signed(v, table.scale) + (table.unit && !Number.isNaN(v) ? " " + table.unit : "");
+const measure = (v, { scale, unit }) => signed(v, scale) + (unit && unit !== "count" && !Number.isNaN(v) ? " " + unit : "");
+// Few digits, for a cell: two that count in the largest value of the scale.
+const brief = (scale) => {
+  const most = Math.max(Math.abs(scale.lo), Math.abs(scale.hi)) || 1;
+  const places = Math.min(4, Math.max(0, 1 - Math.floor(Math.log10(most))));
+  return (v) => (most >= 1e4 ? number(v) : v.toFixed(places).replace("-", "\u2212").replace(/^\u2212(0\.?0*)$/, "$1"));
+};
 
 // Light and dark: whatever is painted by hand is painted again when the scheme changes.
 const scheme = matchMedia("(prefers-color-scheme: dark)");
@@ -62,7 +68,7 @@ function colour(scale, v, ground) {
   const at = place(scale, v);
   if (at === null) return [128, 128, 128, ground === "picture" ? 160 : 70];
   const table = colours[ground][scale.signed ? "signed" : "plain"];
-  const i = 4 * Math.round(at * 255);
+  const i = 4 * Math.round(at * 256);
   return [table[i], table[i + 1], table[i + 2], table[i + 3]];
 }
 const css = ([r, g, b, a]) => `rgba(${r},${g},${b},${a / 255})`;
@@ -79,12 +85,13 @@ function tint(node, scale, v) {
 }
 
 // What a scale means, drawn.
-function legend(table, ground) {
-  const scale = table.scale;
+function legend({ scale, unit }, ground) {
   const bar = el("span", { class: "ramp" });
   const ends = el("span", { class: "ends" });
   const node = el("div", { class: "legend" }, bar, ends);
   const stops = Array.from({ length: 33 }, (_, i) => scale.lo + ((scale.hi - scale.lo) * i) / 32);
+  // a picture in grey is nearly white
+  if (ground) bar.style.backgroundColor = "#fff";
   painted(() => {
     const list = stops.map((v) => css(colour(scale, v, ground || paper())));
     bar.style.backgroundImage = `linear-gradient(to right, ${list.join(",")})`;
@@ -93,7 +100,7 @@ function legend(table, ground) {
   ends.append(el("span", {}, (beyond && scale.signed ? "\u2264 " : "") + signed(scale.lo, scale)));
   if (scale.signed) ends.append(el("span", {}, "0"));
   ends.append(el("span", {}, (beyond ? "\u2265 " : "") + signed(scale.hi, scale)));
-  const notes = [table.unit];
+  const notes = [unit];
   if (beyond) notes.push(`range ${number(scale.min)} to ${number(scale.max)}`);
   if (scale.constant) notes.push(`every value is ${number(scale.max)}`);
   if (scale.missing) notes.push(`${scale.missing} without a value, in grey`);
@@ -124,6 +131,13 @@ function visible(text) {
   if (text === "") return "\u2205";
   const marked = text.replace(/\n/g, "\u23ce").replace(/\t/g, "\u21e5").replace(/\r/g, "\u240d");
   return /^ +$/.test(marked) ? "\u2423".repeat(marked.length) : marked;
+}
+// A word without the space before it, which becomes a mark that can be seen.
+function spaced(text) {
+  const word = visible(text);
+  const start = /^ +(?=.)/.exec(word);
+  if (!start) return [word];
+  return [el("span", { class: "space", "aria-hidden": "true" }, "\u00b7".repeat(start[0].length)), word.slice(start[0].length)];
 }
 // Where a position lies in its picture, if it carries a part of one.
 function spot(axis, i) {

@@ -47,17 +47,17 @@ function lens(root, { words: wordsId, numbers: numbersId, rows, columns, rank })
       const meter = el("span", { class: "meter" });
       meter.style.width = `${Math.max(0, Math.min(1, size || 0)) * 4}rem`;
       const right = count !== undefined ? `${count}\u00d7` : v === null ? "" : number(v);
-      table.append(el("tr", {}, el("td", { class: "word" }, visible(text)), el("td", { class: "n" }, right), size === null ? null : el("td", {}, meter)));
+      table.append(el("tr", {}, el("td", { class: "word" }, ...spaced(text)), el("td", { class: "n" }, right), size === null ? null : el("td", {}, meter)));
     }
     return [strong(position(down, r)), line(where), table];
   }
 
   function build() {
     places = folded(across, unfolded);
-    const head = el("tr", {}, el("th", { scope: "col", class: "corner" }, `${down.role} \\ ${across.role}`));
+    const head = el("tr", {}, el("th", { scope: "col", class: "corner" }, down.role));
     for (const spot of places) {
-      const name = spot.run ? `${spot.run.name} \u00d7${spot.to - spot.from}` : label(across, spot.from);
-      head.append(el("th", { scope: "col", class: spot.run ? "folded" : across.kinds[spot.from] === "s" ? "special" : "" }, el("span", {}, name)));
+      const name = spot.run ? [`${spot.run.name} \u00d7${spot.to - spot.from}`] : across.labels ? spaced(across.labels[spot.from]) : [String(spot.from)];
+      head.append(el("th", { scope: "col", class: spot.run ? "folded" : across.kinds[spot.from] === "s" ? "special" : "" }, el("span", {}, ...name)));
     }
     const body = el("tbody", {});
     cells = [];
@@ -65,7 +65,7 @@ function lens(root, { words: wordsId, numbers: numbersId, rows, columns, rank })
       const row = el("tr", {}, el("th", { scope: "row" }, label(down, r)));
       cells.push(places.map((spot) => {
         const [first] = ranking(r, spot);
-        const cell = el("td", { class: spot.run ? "folded" : "" }, el("span", { class: "word" }, visible(first ? first.text : "")));
+        const cell = el("td", { class: spot.run ? "folded" : "" }, el("span", { class: "word" }, ...spaced(first ? first.text : "")));
         if (spot.run && first) cell.append(el("small", {}, ` ${Math.round(100 * first.share)}%`));
         row.append(cell);
         return { cell, v: first && first.v !== undefined ? first.v : null };

@@ -28,7 +28,7 @@ function map(root, { table: id, rows, columns }) {
     }
     return found;
   }
-  const name = (axis, spot) => (spot.run ? `${spot.run.name} \u00d7${spot.to - spot.from}` : label(axis, spot.from));
+  const name = (axis, spot) => (spot.run ? `${spot.run.name} \u00d7${spot.to - spot.from}` : label(axis, spot.from).trim());
   const clip = (text, most) => (text.length > most ? text.slice(0, most - 1) + "\u2026" : text);
 
   function canvas(node, width, height) {
@@ -53,13 +53,15 @@ function map(root, { table: id, rows, columns }) {
     probe.font = `11px ${getComputedStyle(root).getPropertyValue("--sans")}`;
     const longest = (names) => names.reduce((most, text) => Math.max(most, probe.measureText(text).width), 0);
     left = Math.ceil(Math.max(longest(rowNames), probe.measureText(down.role).width)) + 14;
+    const longName = longest(columnNames);
+    const fit = (room) => Math.max(7, Math.min(52, Math.floor(room / columnPlaces.length)));
     const room = root.clientWidth - left - 2;
-    wide = Math.max(7, Math.min(52, Math.floor(room / columnPlaces.length)));
+    const flat = longName + 6 <= fit(room);
+    // slanted names reach beyond the last column
+    const spill = flat ? 0 : Math.ceil(longName * 0.64);
+    wide = fit(room - spill);
     tall = Math.max(6, Math.min(24, wide * 1.2, Math.floor(560 / rowPlaces.length)));
-    const flat = longest(columnNames) + 6 <= wide;
-    const reach = flat ? 0 : longest(columnNames);
-    top = flat ? 20 : Math.ceil(reach * 0.77) + 16;
-    const spill = flat ? 0 : Math.ceil(reach * 0.64);
+    top = flat ? 20 : Math.ceil(longName * 0.77) + 16;
     const [width, height] = [wide * columnPlaces.length, tall * rowPlaces.length];
 
     const labels = canvas(side, left, top + height);
@@ -80,6 +82,7 @@ function map(root, { table: id, rows, columns }) {
       paint.restore();
     });
     const seam = wide > 9 && tall > 9 ? 1 : 0;
+    const short = brief(table.scale);
     const figures = wide >= 38 && tall >= 15;
     paint.textAlign = "center";
     let peak = null;
@@ -92,7 +95,7 @@ function map(root, { table: id, rows, columns }) {
       if (figures && !Number.isNaN(found.v)) {
         const over = ink(paints);
         paint.fillStyle = over === "inherit" ? getComputedStyle(root).color : over;
-        paint.fillText(number(found.v), (c + 0.5) * wide, top + (r + 0.5) * tall);
+        paint.fillText(short(found.v), (c + 0.5) * wide, top + (r + 0.5) * tall);
       }
     }));
     const size = `${down.len} ${down.role} by ${across.len} ${across.role}`;
@@ -124,12 +127,11 @@ function map(root, { table: id, rows, columns }) {
     if (x < box.scrollLeft || x + wide + left > box.scrollLeft + box.clientWidth) box.scrollLeft = Math.max(0, x - left);
     requestAnimationFrame(() => requestAnimationFrame(() => tip.show(rect(r, c), ...said(r, c))));
   });
-  let width = 0;
-  new ResizeObserver(() => {
-    if (root.clientWidth !== width) {
-      width = root.clientWidth;
-      draw();
-    }
-  }).observe(root);
   painted(draw);
+  let width = root.clientWidth;
+  addEventListener("resize", () => {
+    if (root.clientWidth === width) return;
+    width = root.clientWidth;
+    draw();
+  });
 }

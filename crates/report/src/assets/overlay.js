@@ -8,6 +8,7 @@ function overlays(root) {
   }));
   let chosen = null;
   let opacity = 0.65;
+  let grey = true;
 
   const cellsOf = (picture) => {
     const layer = chosen && chosen.layers.find(([where]) => where === picture);
@@ -29,10 +30,11 @@ function overlays(root) {
   }
 
   function draw() {
-    figures.forEach(({ canvas, mark }, picture) => {
+    figures.forEach(({ stage, canvas, mark }, picture) => {
       const cells = cellsOf(picture);
       mark.hidden = true;
       canvas.hidden = !cells;
+      stage.classList.toggle("grey", Boolean(cells) && grey);
       if (!cells) return;
       // small pictures get more canvas pixels than picture pixels, so that edges of cells fall where they are
       const [width, height] = [Number(canvas.dataset.width), Number(canvas.dataset.height)];
@@ -43,7 +45,7 @@ function overlays(root) {
       const pixels = new Uint32Array(image.data.buffer);
       const edge = (v, most) => Math.min(most, Math.max(0, Math.ceil(v * zoom - 0.5)));
       visit(cells, (v, [x0, y0, x1, y1]) => {
-        const [r, g, b, a] = colour(chosen.table.scale, v, "picture");
+        const [r, g, b, a] = colour(chosen.scale, v, "picture");
         const paint = ((a << 24) | (b << 16) | (g << 8) | r) >>> 0;
         const [left, right] = [edge(x0, canvas.width), edge(x1, canvas.width)];
         const bottom = edge(y1, canvas.height);
@@ -78,7 +80,7 @@ function overlays(root) {
       mark.style.height = `${(100 * (Math.min(height, y1) - Math.max(0, y0))) / height}%`;
       const where = found.at.length > 1 ? `row ${found.at[0]}, column ${found.at[1]}` : position(chosen.table.axes[chosen.axes[0]], found.at[0]);
       const box = `x ${number(x0)}\u2013${number(x1)}, y ${number(y0)}\u2013${number(y1)} px`;
-      return { rect: around(event), content: [strong(measure(found.v, chosen.table)), line(where), line(box)] };
+      return { rect: around(event), content: [strong(measure(found.v, { scale: chosen.scale, unit: chosen.table.unit })), line(where), line(box)] };
     };
     hover(stage, locate, () => (mark.hidden = true));
   });
@@ -93,7 +95,7 @@ function overlays(root) {
       chosen = { ...overlay, table };
       const extra = sliders(table, overlay.axes, draw);
       chosen.index = extra.index;
-      detail.append(...[extra.node, legend(table, "picture")].filter(Boolean));
+      detail.append(...[extra.node, legend({ scale: overlay.scale, unit: table.unit }, "picture")].filter(Boolean));
     }
     draw();
   }
@@ -119,6 +121,13 @@ function overlays(root) {
     output.textContent = `${slider.value}%`;
     figures.forEach(({ canvas }) => (canvas.style.opacity = opacity));
   });
-  root.append(list, el("div", { class: "slider" }, el("label", { for: id }, "opacity"), slider, output), detail);
+  const box = el("input", { type: "checkbox" });
+  box.checked = grey;
+  box.addEventListener("change", () => {
+    grey = box.checked;
+    draw();
+  });
+  const strength = el("div", { class: "slider" }, el("label", { for: id }, "opacity"), slider, output);
+  root.append(list, detail, el("div", { class: "look" }, strength, el("label", { class: "check" }, box, "picture in grey")));
   choose(data.overlays[0]);
 }

@@ -53,12 +53,13 @@ function tokens(root) {
       return [strong(measure(value(i), table)), line(position(axis, i)), id];
     }
 
-    // All positions of one picture, where they lie in it.
+    // All positions of one picture, where they lie in it, on a scale of their own: each is small beside a word.
     function strip(run) {
+      let scale = null;
       const grids = run.grids.length ? run.grids : [{ rows: 1, columns: run.to - run.from, cells: Array.from({ length: run.to - run.from }, (_, k) => [run.from + k, 0, k]) }];
       const maps = el("span", { class: "maps" });
       const total = el("small", {});
-      const node = el("span", { class: "run" }, maps, el("span", { class: "run-name" }, `${run.name} \u00b7 ${run.to - run.from}`, total));
+      const node = el("span", { class: "run" }, maps, el("span", { class: "run-name" }, `${run.name}, ${run.to - run.from} tokens`, total));
       flow.append(node);
       const paints = grids.map((grid) => {
         const large = grids.length > 1 ? 48 : 84;
@@ -81,20 +82,22 @@ function tokens(root) {
           const context = canvas.getContext("2d");
           context.clearRect(0, 0, grid.columns, grid.rows);
           for (const [at, r, c] of grid.cells) {
-            context.fillStyle = table ? css(colour(table.scale, value(at), paper())) : scheme.matches ? "#3a3935" : "#dddad2";
+            context.fillStyle = table ? css(colour(scale, value(at), paper())) : scheme.matches ? "#3a3935" : "#dddad2";
             context.fillRect(c, r, 1, 1);
           }
         };
       });
       return () => {
-        paints.forEach((paint) => paint());
-        if (!table) return;
-        let [sum, peak] = [0, run.from];
-        for (let i = run.from; i < run.to; i++) {
-          if (!Number.isNaN(value(i))) sum += value(i);
-          if (Math.abs(value(i)) > Math.abs(value(peak)) || Number.isNaN(value(peak))) peak = i;
+        if (table) {
+          let [sum, most] = [0, 0];
+          for (let i = run.from; i < run.to; i++) {
+            const v = value(i);
+            if (Number.isFinite(v)) [sum, most] = [sum + v, Math.max(most, Math.abs(v))];
+          }
+          scale = table.scale.lo < 0 && !table.scale.signed ? table.scale : { signed: table.scale.signed, lo: table.scale.signed ? -most : 0, hi: most };
+          total.textContent = `sum ${signed(sum, table.scale)}; colours to ${scale.signed ? "\u00b1" : ""}${number(Math.abs(scale.hi))}`;
         }
-        total.textContent = ` sum ${signed(sum, table.scale)}, largest ${signed(value(peak), table.scale)}`;
+        paints.forEach((paint) => paint());
       };
     }
 

@@ -1,0 +1,239 @@
+//! The page in a real browser: its parts are there after its script ran, nothing is wrong on the console, nothing
+//! reaches beyond a narrow screen, no text becomes code, and its heat maps are those of the PNG.
+#![cfg(test)]
+
+#[path = "../examples/specimen/page.rs"]
+mod specimen;
+
+use std::env;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image::{Rgb, RgbImage};
+use mmlens_report::{OverlaySettings, Picture, overlay};
+use serde_json::Value;
+
+const NAMES: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The browser, or `None` where the tests are told to do without.
+fn browser() -> Option<PathBuf> {
+    let paths = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&paths)
+        .flat_map(|folder| NAMES.map(|name| folder.join(name)))
+        .find(|candidate| candidate.is_file());
+    if found.is_none() && env::var_os("MMLENS_NO_BROWSER").is_some_and(|value| value == "1") {
+        return None;
+    }
+    let help = "no Chromium on PATH: install it (Debian and Ubuntu: `apt-get install -y chromium`), \
+                or set MMLENS_NO_BROWSER=1 to leave these tests out";
+    Some(found.expect(help))
+}
+
+/// What a page became in the browser.
+struct Seen {
+    dom: String,
+    console: Vec<String>,
+}
+
+/// Opens the first of these files, given by name and text; `None` without a browser.
+fn see(files: &[(&str, &str)]) -> Option<Seen> {
+    let browser = browser()?;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (name, text) in files {
+        fs::write(at(name), text).unwrap();
+    }
+    let mut child = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--enable-logging=stderr", "--v=0", "--dump-dom", "--virtual-time-budget=4000"])
+        .arg("--window-size=1200,900")
+        .arg(format!("--user-data-dir={}", at("profile").display()))
+        .arg(format!("file://{}", at(files[0].0).display()))
+        .stdin(Stdio::null())
+        .stdout(File::create(at("dom")).unwrap())
+        .stderr(File::create(at("log")).unwrap())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if started.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("the browser took longer than {PATIENCE:?}");
+        }
+        sleep(Duration::from_millis(50));
+    }
+    let text = |name: &str| String::from_utf8_lossy(&fs::read(at(name)).unwrap()).into_owned();
+    let console = text("log").lines().filter(|line| line.contains("CONSOLE")).map(str::to_owned).collect();
+    Some(Seen { dom: text("dom"), console })
+}
+
+/// The page of `side` by `side` patches.
+fn html(side: usize) -> String {
+    specimen::page(side).unwrap().html().unwrap()
+}
+
+/// What a script of the test says at the end of a page in a frame of this width, since no window is as narrow as a
+/// phone; `None` without a browser.
+fn probe(html: &str, width: u32, script: &str) -> Option<Value> {
+    let start = html.find("<meta http-equiv=\"Content-Security-Policy\"").unwrap();
+    let end = start + html[start..].find('>').unwrap() + 1;
+    let open = [&html[..start], &html[end..]].concat();
+    let script = format!(
+        "<script>const said = (() => {{ {script} }})();\
+         const bytes = new TextEncoder().encode(JSON.stringify(said));\
+         parent.postMessage(btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join('')), '*');</script></body>"
+    );
+    let frame = format!(
+        "<!doctype html><body style=\"margin:0\"><script>\
+         addEventListener('message', (event) => {{ document.body.dataset.said = event.data; }});</script>\
+         <iframe src=\"page.html\" style=\"border:0;width:{width}px;height:900px\"></iframe></body>"
+    );
+    let seen = see(&[("frame.html", &frame), ("page.html", &open.replace("</body>", &script))])?;
+    assert_eq!(seen.console, Vec::<String>::new());
+    let (_, rest) = seen.dom.split_once("data-said=\"").expect("the script of the test ran");
+    let bytes = STANDARD.decode(rest.split('"').next().unwrap()).unwrap();
+    Some(serde_json::from_slice(&bytes).unwrap())
+}
+
+#[test]
+fn every_part_is_there_and_the_console_is_silent() {
+    for side in [2, 24] {
+        let Some(Seen { dom, console }) = see(&[("page.html", &html(side))]) else { return };
+        assert_eq!(console, Vec::<String>::new(), "{side}");
+        assert!(!dom.contains("class=\"failed\""), "a part could not be drawn");
+        for part in [
+            "<html lang=\"en\" data-ready=\"\">",
+            "<div id=\"overlay\" data-ready=\"\">",
+            "<div id=\"tokens\" data-ready=\"\">",
+            "<div data-lens=\"0\" data-ready=\"\">",
+            "<div data-map=\"0\" data-ready=\"\">",
+            "<svg class=\"curve\"",
+            "<table class=\"plain\">",
+            "<dl class=\"scalars\">",
+            "<details>",
+            "<span class=\"run\">",
+            "aria-label=\"recovered: 12 layer by ",
+            "class=\"legend\"",
+        ] {
+            assert!(dom.contains(part), "{side}: {part}");
+        }
+        // four heat maps and the picture alone
+        assert_eq!(dom.matches("type=\"radio\"").count(), 5, "{side}");
+        let fold = dom.contains("Show all 576 picture positions");
+        assert_eq!(fold, side == 24, "{side}: long runs are folded, short ones are not");
+    }
+}
+
+#[test]
+fn hostile_texts_stay_texts() {
+    let Some(Seen { dom, .. }) = see(&[("page.html", &html(2))]) else { return };
+    assert_eq!(dom.matches("<script").count(), 2, "the data and the script of the page");
+    assert!(!dom.contains("<script>alert"));
+    // the token in the flow, the word of the lens, the concept of the table
+    assert!(dom.matches("&lt;script&gt;alert(1)&lt;/script&gt;").count() > 10);
+}
+
+#[test]
+fn nothing_reaches_beyond_a_narrow_screen() {
+    let script = "
+        const root = document.documentElement;
+        const measure = () => ({
+            inner: innerWidth, client: root.clientWidth, scroll: root.scrollWidth,
+            out: [...document.querySelectorAll('main *')].filter((node) => {
+                if (node.closest('.scroll, svg') && !node.matches('.scroll')) return false;
+                return node.getBoundingClientRect().right > root.clientWidth + 1;
+            }).map((node) => node.tagName + '.' + node.className),
+        });
+        const before = measure();
+        document.querySelectorAll('button').forEach((button) => button.click());
+        document.querySelectorAll('details').forEach((details) => { details.open = true; });
+        document.querySelectorAll('input[type=radio]').forEach((radio) => radio.click());
+        document.querySelectorAll('input[type=range]').forEach((range) => {
+            range.value = range.max;
+            range.dispatchEvent(new Event('input'));
+        });
+        return { before, after: measure(), unfolded: document.querySelectorAll('.lens thead th').length };";
+    for (side, width) in [(24, 320), (24, 360), (2, 360), (24, 1200)] {
+        let Some(said) = probe(&html(side), width, script) else { return };
+        for state in ["before", "after"] {
+            let state = &said[state];
+            assert_eq!(state["inner"], width, "the browser has the width asked for");
+            assert_eq!(state["out"], Value::Array(vec![]), "{side} at {width}");
+            assert!(state["scroll"].as_u64() <= state["client"].as_u64(), "{side} at {width}: {state}");
+        }
+        // a corner, 16 positions of text and all of the picture
+        let positions = said["unfolded"].as_u64().unwrap();
+        assert_eq!(positions, 1 + 16 + (side * side) as u64, "{side} at {width}");
+    }
+}
+
+#[test]
+fn the_tip_tells_what_lies_under_the_pointer() {
+    let script = "
+        const tip = document.getElementById('tip');
+        const at = (node, dx, dy) => {
+            const box = node.getBoundingClientRect();
+            const place = { bubbles: true, clientX: box.left + dx * box.width, clientY: box.top + dy * box.height };
+            node.dispatchEvent(new MouseEvent('click', place));
+            const text = tip.hidden ? '' : tip.innerText;
+            const frame = tip.getBoundingClientRect();
+            return { text, inside: frame.left >= 0 && frame.right <= innerWidth };
+        };
+        const cell = document.querySelector('.lens tbody tr:last-child td:nth-child(3)');
+        return {
+            stage: at(document.querySelector('.stage'), 0.3, 0.45),
+            token: at([...document.querySelectorAll('.token')].find((token) => token.textContent === ' of'), 0.5, 0.5),
+            strip: at(document.querySelector('.run canvas'), 0.3, 0.45),
+            cell: at(cell, 0.5, 0.5),
+            map: at(document.querySelector('.map .main'), 0.1, 0.7),
+        };";
+    let Some(said) = probe(&html(2), 360, script) else { return };
+    let text = |part: &str| said[part]["text"].as_str().unwrap().to_owned();
+    assert!(text("stage").contains("logit") && text("stage").contains("row 0, column 0"), "{said}");
+    assert!(text("token").contains(" logit") && text("token").contains(" of"), "{said}");
+    assert!(text("strip").contains("row 0, column 0"), "{said}");
+    assert!(text("cell").contains("layer 11") && text("cell").lines().count() > 5, "{said}");
+    assert!(text("map").contains("layer") && text("map").contains("ratio"), "{said}");
+    for part in ["stage", "token", "strip", "cell", "map"] {
+        assert_eq!(said[part]["inside"], true, "{part}: {said}");
+    }
+}
+
+#[test]
+fn the_page_paints_what_the_png_shows() {
+    // white beneath, so that the mix of the PNG can be compared with the colour and opacity of the canvas
+    let page = specimen::page(24).unwrap();
+    let (width, height) = page.pictures[0].dimensions();
+    let white = Picture::from_rgb("white", &RgbImage::from_pixel(width, height, Rgb([255; 3]))).unwrap();
+    let settings = OverlaySettings { opacity: 1.0, ..Default::default() };
+    let map = page.findings[1].table("drop").unwrap();
+    let png = overlay(&white, map, settings).unwrap();
+    let script = "
+        document.querySelectorAll('#overlay input[type=radio]')[1].click();
+        const canvas = document.querySelector('.stage canvas');
+        const context = canvas.getContext('2d');
+        const all = context.getImageData(0, 0, canvas.width, canvas.height).data;
+        const list = [];
+        for (let y = 3; y < canvas.height; y += 29)
+            for (let x = 2; x < canvas.width; x += 31) list.push([x, y, ...all.slice(4 * (y * canvas.width + x)).slice(0, 4)]);
+        return { size: [canvas.width, canvas.height], list };";
+    let Some(said) = probe(&page.html().unwrap(), 1200, script) else { return };
+    assert_eq!(said["size"], serde_json::json!([width, height]));
+    let list: Vec<[u32; 6]> = serde_json::from_value(said["list"].clone()).unwrap();
+    assert!(list.len() > 100);
+    for [x, y, r, g, b, a] in list {
+        let mix = |c: u32| (f64::from(c) * f64::from(a) + 255.0 * (255.0 - f64::from(a))) / 255.0;
+        let expected = png.get_pixel(x, y).0;
+        for (mine, theirs) in [r, g, b].map(mix).into_iter().zip(expected) {
+            // a canvas keeps colours multiplied by opacity, in bytes
+            assert!((mine - f64::from(theirs)).abs() <= 2.5, "{x} {y}: {mine} {theirs}");
+        }
+    }
+}
