@@ -4,6 +4,7 @@ use mmlens_core::HookError;
 
 use crate::checkpoint::{CheckpointError, ConfigError};
 use crate::parts::RopeError;
+use crate::processor::ProcessorError;
 
 /// Any error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,9 @@ pub enum ZooError {
     /// A JSON file beside the weights could not be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A picture, or the configuration of the image processor, was refused.
+    #[error(transparent)]
+    Processor(#[from] ProcessorError),
     /// An option this crate does not offer.
     #[error("`{field}`: `{found}` is not supported; supported: {supported}")]
     Unsupported {

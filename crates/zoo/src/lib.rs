@@ -6,6 +6,7 @@ mod decoder;
 mod error;
 mod llava;
 pub mod parts;
+pub mod processor;
 mod vision;
 
 pub use decoder::{Llama, LlamaConfig};

@@ -1,0 +1,297 @@
+//! What the configuration of an image processor says, checked once.
+//!
+//! A field that is absent or null has the default of its processor's kind. A field that is not known is refused, unless it
+//! is null, or `false`, or known to change no number.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::error::ProcessorError;
+use super::resample::Filter;
+use super::size::Size;
+
+/// What is done to a picture, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Steps {
+    pub(super) convert_rgb: bool,
+    /// Padding to a square before anything else, with these levels.
+    pub(super) square: Option<[u8; 3]>,
+    pub(super) resize: Option<(Size, Filter)>,
+    /// Height and width of the part in the middle.
+    pub(super) crop: Option<(usize, usize)>,
+    pub(super) rescale: Option<f64>,
+    /// Mean and standard deviation of each channel.
+    pub(super) normalize: Option<([f64; 3], [f64; 3])>,
+}
+
+/// The defaults of one kind of processor.
+struct Kind {
+    names: &'static [&'static str],
+    size: Size,
+    resample: Filter,
+    /// The size of the crop, if there is one by default.
+    crop: Option<usize>,
+    convert_rgb: bool,
+    /// Whether one number as `size` means a square rather than the shorter edge.
+    square: bool,
+    /// Whether `do_pad` means padding to a square.
+    pads_to_square: bool,
+    mean: [f64; 3],
+    std: [f64; 3],
+}
+
+const CLIP_MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+const CLIP_STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const HALVES: [f64; 3] = [0.5; 3];
+const FULL: Size = Size::Exactly { height: 224, width: 224 };
+
+const KINDS: &[Kind] = &[
+    Kind {
+        names: &[
+            "CLIPImageProcessor",
+            "CLIPImageProcessorFast",
+            "CLIPImageProcessorPil",
+            "CLIPFeatureExtractor",
+        ],
+        size: Size::ShortestEdge(224),
+        resample: Filter::Bicubic,
+        crop: Some(224),
+        convert_rgb: true,
+        square: false,
+        pads_to_square: false,
+        mean: CLIP_MEAN,
+        std: CLIP_STD,
+    },
+    Kind {
+        names: &["LlavaImageProcessor", "LlavaImageProcessorFast", "LlavaImageProcessorPil"],
+        size: Size::ShortestEdge(224),
+        resample: Filter::Bicubic,
+        crop: Some(224),
+        convert_rgb: true,
+        square: false,
+        pads_to_square: true,
+        mean: CLIP_MEAN,
+        std: CLIP_STD,
+    },
+    Kind {
+        names: &["SiglipImageProcessor", "SiglipImageProcessorFast", "SiglipImageProcessorPil"],
+        size: FULL,
+        resample: Filter::Bicubic,
+        crop: None,
+        convert_rgb: true,
+        square: false,
+        pads_to_square: false,
+        mean: HALVES,
+        std: HALVES,
+    },
+    Kind {
+        names: &["ViTImageProcessor", "ViTImageProcessorFast", "ViTImageProcessorPil", "ViTFeatureExtractor"],
+        size: FULL,
+        resample: Filter::Bilinear,
+        crop: None,
+        convert_rgb: false,
+        square: true,
+        pads_to_square: false,
+        mean: HALVES,
+        std: HALVES,
+    },
+];
+
+/// Fields that say who wrote the file, or how results are wrapped: no number depends on them.
+const HARMLESS: &[&str] = &[
+    "image_processor_type",
+    "feature_extractor_type",
+    "processor_class",
+    "auto_map",
+    "data_format",
+    "input_data_format",
+    "return_tensors",
+    "device",
+    "disable_grouping",
+    "image_seq_length",
+    "model_input_names",
+    "_valid_processor_keys",
+    "transformers_version",
+    // Only of interest with `do_pad`, which is refused where it would need them.
+    "pad_size",
+];
+
+impl Steps {
+    /// Reads the fields of `image_processor`, or of a whole `preprocessor_config.json`.
+    pub(super) fn read(file: &Path, fields: &Map<String, Value>) -> Result<Self, ProcessorError> {
+        let mut fields = Fields { file, fields, known: HARMLESS.to_vec() };
+        let kind = fields.kind()?;
+        let steps = Self {
+            convert_rgb: fields.flag("do_convert_rgb", kind.convert_rgb)?,
+            square: None,
+            resize: None,
+            crop: None,
+            rescale: None,
+            normalize: None,
+        };
+        let square = fields.flag("default_to_square", kind.square)?;
+        let size = fields.size("size", square)?.unwrap_or(kind.size);
+        let filter = match fields.number("resample")? {
+            None => kind.resample,
+            Some(code) => (code.as_u64().and_then(Filter::from_code))
+                .ok_or_else(|| fields.complain("resample", "one of Pillow's numbers 0 to 5"))?,
+        };
+        let resize = fields.flag("do_resize", true)?.then_some((size, filter));
+        let crop_size = match fields.size("crop_size", true)? {
+            None => kind.crop.map(|side| (side, side)),
+            Some(Size::Exactly { height, width }) => Some((height, width)),
+            Some(_) => return Err(fields.complain("crop_size", "a number, or `height` and `width`")),
+        };
+        let crop = match (fields.flag("do_center_crop", kind.crop.is_some())?, crop_size) {
+            (false, _) => None,
+            (true, None) => return Err(fields.complain("crop_size", "a size, since `do_center_crop` is on")),
+            (true, size) => size,
+        };
+        let factor = fields.number("rescale_factor")?.and_then(Value::as_f64).unwrap_or(1.0 / 255.0);
+        let rescale = fields.flag("do_rescale", true)?.then_some(factor);
+        let mean = fields.channels("image_mean")?.unwrap_or(kind.mean);
+        let std = fields.channels("image_std")?.unwrap_or(kind.std);
+        let normalize = fields.flag("do_normalize", true)?.then_some((mean, std));
+        if normalize.is_some() && std.contains(&0.0) {
+            return Err(fields.complain("image_std", "numbers other than zero"));
+        }
+        let pad = fields.flag("do_pad", false)?;
+        if pad && !kind.pads_to_square {
+            return Err(fields
+                .complain("do_pad", "false: padding to the largest picture of a batch is not supported"));
+        }
+        // Levels are truncated, as Python's `int` does.
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a level; others saturate"
+        )]
+        let square = pad.then(|| mean.map(|mean| (mean * 255.0) as u8));
+        fields.nothing_else()?;
+        Ok(Self { square, resize, crop, rescale, normalize, ..steps })
+    }
+}
+
+/// The fields of the file, and which of them were looked at.
+struct Fields<'a> {
+    file: &'a Path,
+    fields: &'a Map<String, Value>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    fn kind(&self) -> Result<&'static Kind, ProcessorError> {
+        let named = ["image_processor_type", "feature_extractor_type"]
+            .iter()
+            .find_map(|field| self.fields.get(*field).filter(|value| !value.is_null()));
+        let kind =
+            named.and_then(Value::as_str).and_then(|name| KINDS.iter().find(|k| k.names.contains(&name)));
+        kind.ok_or_else(|| ProcessorError::Kind {
+            file: self.file.to_owned(),
+            found: named.map_or_else(|| "not named".to_owned(), short),
+            known: KINDS.iter().flat_map(|kind| kind.names).copied().collect(),
+        })
+    }
+
+    fn get(&mut self, field: &'static str) -> Option<&'a Value> {
+        self.known.push(field);
+        self.fields.get(field).filter(|value| !value.is_null())
+    }
+
+    fn complain(&self, field: &str, expected: &'static str) -> ProcessorError {
+        let found = self.fields.get(field).map_or_else(|| "absent".to_owned(), short);
+        ProcessorError::Field { file: self.file.to_owned(), field: field.to_owned(), found, expected }
+    }
+
+    fn flag(&mut self, field: &'static str, default: bool) -> Result<bool, ProcessorError> {
+        match self.get(field) {
+            None => Ok(default),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(self.complain(field, "true or false")),
+        }
+    }
+
+    fn number(&mut self, field: &'static str) -> Result<Option<&'a Value>, ProcessorError> {
+        match self.get(field) {
+            Some(value) if !value.is_number() => Err(self.complain(field, "a number")),
+            value => Ok(value),
+        }
+    }
+
+    /// One number for all channels, or one for each.
+    fn channels(&mut self, field: &'static str) -> Result<Option<[f64; 3]>, ProcessorError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let each = match value {
+            Value::Array(list) => list.iter().map(Value::as_f64).collect::<Option<Vec<_>>>(),
+            other => other.as_f64().map(|number| vec![number; 3]),
+        };
+        let three = each.and_then(|each| <[f64; 3]>::try_from(each).ok());
+        three.map(Some).ok_or_else(|| self.complain(field, "a number, or a list of three"))
+    }
+
+    fn size(&mut self, field: &'static str, square: bool) -> Result<Option<Size>, ProcessorError> {
+        const EXPECTED: &str = "a positive number, [height, width], or one of {height, width}, {shortest_edge}, \
+             {shortest_edge, longest_edge}, {max_height, max_width}";
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let side = |value: &Value| {
+            value
+                .as_u64()
+                .filter(|&side| side > 0)
+                .and_then(|side| u32::try_from(side).ok())
+                .map(|side| side as usize)
+        };
+        let size = match value {
+            Value::Array(list) => match list.as_slice() {
+                [height, width] => {
+                    side(height).zip(side(width)).map(|(height, width)| Size::Exactly { height, width })
+                }
+                _ => None,
+            },
+            Value::Object(object) => {
+                let mut named: Vec<(&str, &Value)> =
+                    object.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.as_str(), v)).collect();
+                named.sort_by_key(|&(name, _)| name);
+                match named.as_slice() {
+                    [("height", height), ("width", width)] => {
+                        side(height).zip(side(width)).map(|(height, width)| Size::Exactly { height, width })
+                    }
+                    [("shortest_edge", edge)] => side(edge).map(Size::ShortestEdge),
+                    [("longest_edge", longest), ("shortest_edge", shortest)] => side(longest)
+                        .zip(side(shortest))
+                        .map(|(longest, shortest)| Size::Edges { shortest, longest }),
+                    [("max_height", height), ("max_width", width)] => {
+                        side(height).zip(side(width)).map(|(height, width)| Size::Within { height, width })
+                    }
+                    _ => None,
+                }
+            }
+            number => side(number).map(|side| match square {
+                true => Size::Exactly { height: side, width: side },
+                false => Size::ShortestEdge(side),
+            }),
+        };
+        size.map(Some).ok_or_else(|| self.complain(field, EXPECTED))
+    }
+
+    /// Refuses what was not looked at.
+    fn nothing_else(&self) -> Result<(), ProcessorError> {
+        for (field, value) in self.fields {
+            let idle = matches!(value, Value::Null | Value::Bool(false));
+            if !idle && !self.known.contains(&field.as_str()) {
+                let (file, field) = (self.file.to_owned(), field.clone());
+                return Err(ProcessorError::Unsupported { file, field, found: short(value) });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A value as it stands in the file, cut if it is long.
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}

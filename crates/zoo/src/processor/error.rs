@@ -1,0 +1,95 @@
+//! Why a processor, or a picture, was refused.
+
+use std::path::PathBuf;
+
+use crate::checkpoint::ConfigError;
+
+/// What is wrong with a processor's configuration, or with a picture.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessorError {
+    /// The file cannot be read, or is not JSON.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The folder says nothing about pictures.
+    #[error(
+        "{}: no image processor: neither `image_processor` in `processor_config.json` nor `preprocessor_config.json`",
+        dir.display()
+    )]
+    NotThere {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A processor that is not known here.
+    #[error("{}: the image processor is {found}; known are {}", file.display(), known.join(", "))]
+    Kind {
+        /// The file.
+        file: PathBuf,
+        /// Its name there.
+        found: String,
+        /// The names that are known.
+        known: Vec<&'static str>,
+    },
+    /// A field that is not what it should be.
+    #[error("{}: `{field}` is {found}, expected {expected}", file.display())]
+    Field {
+        /// The file.
+        file: PathBuf,
+        /// The field.
+        field: String,
+        /// What stands there.
+        found: String,
+        /// What should.
+        expected: &'static str,
+    },
+    /// A field that is not known here and may change numbers.
+    #[error("{}: the field `{field}` ({found}) is not supported", file.display())]
+    Unsupported {
+        /// The file.
+        file: PathBuf,
+        /// The field.
+        field: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A picture without pixels.
+    #[error("the picture is {width} x {height}: it has no pixels")]
+    Empty {
+        /// Its width.
+        width: usize,
+        /// Its height.
+        height: usize,
+    },
+    /// More pixels than are taken.
+    #[error("{what} would be {width} x {height}, more than the {limit} pixels allowed")]
+    TooLarge {
+        /// The picture, or a step on its way.
+        what: &'static str,
+        /// Its width.
+        width: usize,
+        /// Its height.
+        height: usize,
+        /// How many pixels are allowed.
+        limit: usize,
+    },
+    /// Resizing would leave nothing.
+    #[error("a picture of {width} x {height} would be resized to {to_width} x {to_height}")]
+    Vanishes {
+        /// Its width.
+        width: usize,
+        /// Its height.
+        height: usize,
+        /// The width asked for.
+        to_width: usize,
+        /// The height asked for.
+        to_height: usize,
+    },
+    /// Colours that cannot be converted, or that the configuration says not to convert.
+    #[error("the picture is {found}; {expected}")]
+    Colour {
+        /// Its colour type.
+        found: String,
+        /// What would be taken.
+        expected: &'static str,
+    },
+}
