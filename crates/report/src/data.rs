@@ -175,7 +175,7 @@ impl Data {
         picture: &dyn Fn(usize, usize) -> Option<usize>,
     ) {
         for group in heat.groups {
-            let scale = Scale::of_pixels(table.unit(), &group.values(table, &heat.axes));
+            let scale = Scale::of_maps(table.unit(), &group.maps(table, &heat.axes));
             let mut layers = Vec::new();
             for layer in group.layers {
                 if let Some(picture) = picture(layer.image, layer.frame) {

@@ -1,5 +1,7 @@
 //! Where the values of a table lie on the pictures.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use mmlens_finding::{Axis, Labelled, Labels, PatchLabel, Role};
 use serde::Serialize;
 
@@ -70,25 +72,34 @@ impl Heat {
 }
 
 impl Group {
-    /// The values that lie on pictures, over all positions of the other axes.
-    pub(crate) fn values(&self, table: &Labelled, axes: &[usize]) -> Vec<f32> {
-        let numbers = table.as_numbers().unwrap_or_default();
-        let &[axis] = axes else { return numbers.to_vec() };
+    /// The values that lie on pictures: one list for each position of the other axes.
+    pub(crate) fn maps(&self, table: &Labelled, axes: &[usize]) -> Vec<Vec<f32>> {
         let shape = table.shape();
-        let stride: usize = shape.iter().skip(axis + 1).product();
-        let len = shape.get(axis).copied().unwrap_or(1);
-        let mut shown = vec![false; len];
-        for layer in &self.layers {
-            if let Cells::Boxes(boxes) = &layer.cells {
-                for (position, _) in boxes {
-                    if let Some(slot) = shown.get_mut(*position) {
-                        *slot = true;
-                    }
-                }
+        let stride = |axis: usize| shape.iter().skip(axis + 1).product::<usize>().max(1);
+        let along =
+            |axis: usize, offset: usize| offset / stride(axis) % shape.get(axis).copied().unwrap_or(1).max(1);
+        let shown = self.positions();
+        let on_picture = |offset: usize| match axes {
+            [axis] => shown.contains(&along(*axis, offset)),
+            _ => true,
+        };
+        let mut maps: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
+        for (offset, value) in table.as_numbers().unwrap_or_default().iter().enumerate() {
+            if on_picture(offset) {
+                let drawn: usize = axes.iter().map(|axis| along(*axis, offset) * stride(*axis)).sum();
+                maps.entry(offset - drawn).or_default().push(*value);
             }
         }
-        let on_picture = |offset: usize| shown.get(offset / stride.max(1) % len.max(1)) == Some(&true);
-        numbers.iter().enumerate().filter(|(i, _)| on_picture(*i)).map(|(_, v)| *v).collect()
+        maps.into_values().collect()
+    }
+
+    /// The positions of an axis of patches or tokens that lie on pictures.
+    fn positions(&self) -> BTreeSet<usize> {
+        let boxes = |layer: &Layer| match &layer.cells {
+            Cells::Boxes(boxes) => boxes.iter().map(|(position, _)| *position).collect(),
+            Cells::Grid { .. } => Vec::new(),
+        };
+        self.layers.iter().flat_map(boxes).collect()
     }
 }
 
@@ -246,7 +257,7 @@ mod tests {
         let axes = vec![Axis::count(Role::Layer, 2), Axis::tokens(tokens), Axis::count(Role::Step, 2)];
         let table = Labelled::numbers("t", Unit::Logit, axes, (0..12u8).map(f32::from).collect()).unwrap();
         let heat = Heat::of(&table).unwrap();
-        assert_eq!(heat.groups[0].values(&table, &heat.axes), [2.0, 3.0, 8.0, 9.0]);
+        assert_eq!(heat.groups[0].maps(&table, &heat.axes), [[2.0], [3.0], [8.0], [9.0]]);
     }
 
     #[test]

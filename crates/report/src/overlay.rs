@@ -67,7 +67,7 @@ pub fn overlay(
             have: heat.images(),
         })?;
     let numbers = table.as_numbers().unwrap_or_default();
-    let scale = Scale::of_pixels(table.unit(), &group.values(table, &heat.axes));
+    let scale = Scale::of_maps(table.unit(), &group.maps(table, &heat.axes));
     let mut cell = |value: f32, bbox: [f32; 4]| {
         let paint = scale.place(value).map_or(MISSING, |at| colour(Ground::Picture, scale.signed, at));
         fill(&mut canvas, bbox, paint, settings.opacity);

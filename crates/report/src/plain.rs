@@ -23,6 +23,9 @@ pub(crate) fn scalars(tables: &[&Labelled]) -> String {
 
 /// Any table as rows and columns; `numbers` has the same axes and stands beside the texts.
 pub(crate) fn plain(table: &Labelled, numbers: Option<&Labelled>) -> String {
+    if table.is_empty() {
+        return "<p class=\"note\">No values.</p>".to_owned();
+    }
     let (html, hidden) = match table.shape().as_slice() {
         [rows, columns] if *columns <= MOST_COLUMNS => grid(table, numbers, *rows, *columns),
         _ => list(table, numbers),

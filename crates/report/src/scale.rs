@@ -20,44 +20,44 @@ pub(crate) struct Scale {
     pub(crate) min: f32,
     /// Largest finite number.
     pub(crate) max: f32,
-    /// Whether all finite numbers are equal.
+    /// Whether there are finite numbers and all are equal.
     pub(crate) constant: bool,
     /// How many values are no number.
     pub(crate) missing: usize,
 }
 
 impl Scale {
+    /// One scale for several heat maps. Of a map of very many pixels, the largest half percent may lie off the scale.
+    pub(crate) fn of_maps(unit: Unit, maps: &[Vec<f32>]) -> Self {
+        let scale = Self::of(unit, &maps.concat());
+        let bound = maps.iter().map(|map| upper(map)).fold(0.0, f32::max);
+        match (scale.signed, scale.lo == 0.0) {
+            (true, _) => Self { lo: -bound, hi: bound, ..scale },
+            (false, true) => Self { hi: bound, ..scale },
+            (false, false) => scale,
+        }
+    }
+
     /// The scale that shows all of these numbers.
     pub(crate) fn of(unit: Unit, numbers: &[f32]) -> Self {
-        Self::with(unit, numbers, |sorted| sorted.last().copied().unwrap_or(0.0))
-    }
-
-    /// The scale for heat maps of these numbers. Of very many, the largest half percent may lie off the scale.
-    pub(crate) fn of_pixels(unit: Unit, numbers: &[f32]) -> Self {
-        Self::with(unit, numbers, upper)
-    }
-
-    fn with(unit: Unit, numbers: &[f32], upper: fn(&[f32]) -> f32) -> Self {
-        let mut finite: Vec<f32> = numbers.iter().copied().filter(|v| v.is_finite()).collect();
         let missing = numbers.iter().filter(|v| v.is_nan()).count();
-        finite.sort_by(f32::total_cmp);
-        let (min, max) = match (finite.first(), finite.last()) {
-            (Some(&min), Some(&max)) => (min, max),
-            _ => (0.0, 0.0),
-        };
+        let finite = numbers.iter().copied().filter(|v| v.is_finite());
+        let ends = finite.fold(None, |ends, v| match ends {
+            None => Some((v, v)),
+            Some((min, max)) => Some((v.min(min), v.max(max))),
+        });
+        let (min, max) = ends.unwrap_or((0.0, 0.0));
         let never_positive = matches!(unit, Unit::LogProbability) && max <= 0.0;
         let signed = min < 0.0 && !never_positive;
         let (lo, hi) = if signed {
-            finite.iter_mut().for_each(|v| *v = v.abs());
-            finite.sort_by(f32::total_cmp);
-            let bound = upper(&finite);
+            let bound = max.abs().max(min.abs());
             (-bound, bound)
         } else if never_positive || min > 0.5 * max && min < max {
             (min, max)
         } else {
-            (0.0, upper(&finite))
+            (0.0, max)
         };
-        Self { signed, lo, hi, min, max, constant: min == max, missing }
+        Self { signed, lo, hi, min, max, constant: ends.is_some() && min == max, missing }
     }
 
     /// Place between the ends, 0 to 1; `None` for what is no number. Infinities lie at the ends.
@@ -73,9 +73,11 @@ impl Scale {
     }
 }
 
-/// The upper end for sorted magnitudes: the largest, or of very many the one that half a percent exceed.
+/// The largest magnitude, or of very many the one that half a percent exceed.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index into the numbers")]
-fn upper(sorted: &[f32]) -> f32 {
+fn upper(numbers: &[f32]) -> f32 {
+    let mut sorted: Vec<f32> = numbers.iter().map(|v| v.abs()).filter(|v| v.is_finite()).collect();
+    sorted.sort_by(f32::total_cmp);
     let largest = sorted.last().copied().unwrap_or(0.0);
     if sorted.len() < MANY {
         return largest;
@@ -124,11 +126,22 @@ mod tests {
         let mut numbers = vec![1.0; 2000];
         numbers[0] = 1000.0;
         assert_eq!(Scale::of(Unit::Logit, &numbers).hi, 1000.0);
-        let scale = Scale::of_pixels(Unit::Logit, &numbers);
+        let scale = Scale::of_maps(Unit::Logit, &[numbers]);
         assert_eq!((scale.hi, scale.max), (1.0, 1000.0));
         // mostly zeros: the half percent that is not zero must not vanish
-        numbers = vec![0.0; 2000];
-        numbers[0] = 5.0;
-        assert_eq!(Scale::of_pixels(Unit::Logit, &numbers).hi, 5.0);
+        let mut numbers = vec![0.0; 2000];
+        numbers[0] = -5.0;
+        let scale = Scale::of_maps(Unit::Logit, &[numbers]);
+        assert_eq!((scale.lo, scale.hi), (-5.0, 5.0));
+    }
+
+    #[test]
+    fn the_strongest_of_many_small_maps_is_shown_whole() {
+        let mut maps = vec![vec![0.1; 500]; 10];
+        maps[9] = vec![7.0; 500];
+        assert_eq!(Scale::of_maps(Unit::Ratio, &maps).hi, 7.0);
+        // a narrow band far from zero keeps its ends
+        let scale = Scale::of_maps(Unit::Cosine, &[vec![0.8], vec![0.9]]);
+        assert_eq!((scale.lo, scale.hi), (0.8, 0.9));
     }
 }

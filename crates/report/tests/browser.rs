@@ -2,6 +2,8 @@
 //! reaches beyond a narrow screen, no text becomes code, and its heat maps are those of the PNG.
 #![cfg(test)]
 
+#[path = "../examples/specimen/pair.rs"]
+mod pair;
 #[path = "../examples/specimen/page.rs"]
 mod specimen;
 
@@ -129,6 +131,42 @@ fn every_part_is_there_and_the_console_is_silent() {
         let fold = dom.contains("Show all 576 picture positions");
         assert_eq!(fold, side == 24, "{side}: long runs are folded, short ones are not");
     }
+}
+
+#[test]
+fn many_pictures_and_many_axes_are_drawn() {
+    let script = "
+        const painted = () => [...document.querySelectorAll('.stage canvas')].map((canvas) => {
+            if (canvas.hidden) return 0;
+            const copy = document.createElement('canvas');
+            [copy.width, copy.height] = [canvas.width, canvas.height];
+            const context = copy.getContext('2d', { willReadFrequently: true });
+            context.drawImage(canvas, 0, 0);
+            const pixels = new Uint32Array(context.getImageData(0, 0, copy.width, copy.height).data.buffer);
+            return new Set(pixels).size;
+        });
+        const names = [...document.querySelectorAll('.choices label')].map((label) => label.innerText.replace(/\\s+/g, ' '));
+        const counts = [...document.querySelectorAll('.choices input')].map((input) => { input.click(); return painted(); });
+        const select = document.querySelector('#tokens select');
+        const colours = () => [...document.querySelectorAll('.token')].map((token) => token.style.backgroundColor).join();
+        const before = colours();
+        select.value = '1';
+        select.dispatchEvent(new Event('change'));
+        const root = document.documentElement;
+        return { names, counts, options: select.options.length, changed: colours() !== before,
+            divided: document.querySelectorAll('.divide').length, out: root.scrollWidth > root.clientWidth,
+            failed: document.querySelectorAll('.failed').length, text: document.body.innerText };";
+    let Some(said) = probe(&pair::page().unwrap().html().unwrap(), 360, script) else { return };
+    assert_eq!(said["names"][1], "Input gradients attribution, tiles 1–4", "{said}");
+    // both pictures lie under the coarse tile; the fine tiles lie on the first alone; no colours on the picture alone
+    let counts: Vec<[usize; 2]> = serde_json::from_value(said["counts"].clone()).unwrap();
+    assert!(counts[0][0] > 3 && counts[0][1] > 3, "{counts:?}");
+    assert!(counts[1][0] > counts[0][0] && counts[1][1] == 0, "{counts:?}");
+    assert_eq!(counts.last(), Some(&[0, 0]));
+    assert_eq!((&said["options"], &said["changed"], &said["divided"]), (&2.into(), &true.into(), &1.into()));
+    assert_eq!((&said["out"], &said["failed"]), (&false.into(), &0.into()));
+    let text = said["text"].as_str().unwrap();
+    assert!(text.contains("No values.") && text.contains("12 without a value, in grey"), "{text}");
 }
 
 #[test]

@@ -146,7 +146,9 @@ function spot(axis, i) {
     for (const run of axis.runs) {
       for (const grid of run.grids) {
         const tile = (grid.tile ? `tile ${grid.tile}, ` : "") + (grid.frame ? `frame ${grid.frame}, ` : "");
-        for (const [at, row, column] of grid.cells) axis.spots.set(at, `${run.name}, ${tile}row ${row}, column ${column}`);
+        for (const [at, row, column] of grid.cells) {
+          axis.spots.set(at, { long: `${run.name}, ${tile}row ${row}, column ${column}`, short: `${row},${column}` });
+        }
       }
     }
   }
@@ -155,7 +157,7 @@ function spot(axis, i) {
 // A position in words.
 function position(axis, i) {
   const where = spot(axis, i);
-  if (where) return `${axis.role} ${i}: ${where}`;
+  if (where) return `${axis.role} ${i}: ${where.long}`;
   return axis.labels ? `${axis.role} ${i}: ${label(axis, i)}` : `${axis.role} ${i}`;
 }
 
@@ -174,7 +176,7 @@ function folded(axis, unfolded) {
   return places;
 }
 function foldButton(axes, change) {
-  const count = axes.flatMap(long).reduce((sum, run) => sum + run.to - run.from, 0);
+  const count = Math.max(...axes.map((axis) => long(axis).reduce((sum, run) => sum + run.to - run.from, 0)));
   if (!count) return null;
   const show = `Show all ${count} picture positions`;
   const button = el("button", { type: "button", "aria-pressed": "false" }, show);

@@ -25,22 +25,22 @@ function lens(root, { words: wordsId, numbers: numbersId, rows, columns, rank })
   let places = [];
 
   // The words of a cell with their numbers; for a folded run, how often each comes first.
-  function ranking(r, spot) {
-    if (!spot.run) {
-      const list = Array.from({ length: ranks }, (_, k) => at(r, spot.from, k));
+  function ranking(r, column) {
+    if (!column.run) {
+      const list = Array.from({ length: ranks }, (_, k) => at(r, column.from, k));
       return list.map((o) => ({ text: word(o), v: numbers ? numbers.numbers[o] : null }));
     }
     const counts = new Map();
-    for (let i = spot.from; i < spot.to; i++) {
+    for (let i = column.from; i < column.to; i++) {
       const first = word(at(r, i, 0));
       counts.set(first, (counts.get(first) || 0) + 1);
     }
     const sorted = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 8);
-    return sorted.map(([text, count]) => ({ text, count, share: count / (spot.to - spot.from) }));
+    return sorted.map(([text, count]) => ({ text, count, share: count / (column.to - column.from) }));
   }
-  function said(r, spot) {
-    const list = ranking(r, spot);
-    const where = spot.run ? `${spot.run.name}: first words of ${spot.to - spot.from} positions` : position(across, spot.from);
+  function said(r, column) {
+    const list = ranking(r, column);
+    const where = column.run ? `${column.run.name}: first words of ${column.to - column.from} positions` : position(across, column.from);
     const table = el("table", {});
     for (const { text, v, count, share } of list) {
       const size = count !== undefined ? share : v === null || numbers.unit !== "probability" ? null : v;
@@ -52,21 +52,24 @@ function lens(root, { words: wordsId, numbers: numbersId, rows, columns, rank })
     return [strong(position(down, r)), line(where), table];
   }
 
+  function heading({ run, from, to }) {
+    if (run) return [`${run.name} \u00d7${to - from}`];
+    const where = spot(across, from);
+    if (where) return [where.short];
+    return across.labels ? spaced(across.labels[from]) : [String(from)];
+  }
   function build() {
     places = folded(across, unfolded);
     const head = el("tr", {}, el("th", { scope: "col", class: "corner" }, down.role));
-    for (const spot of places) {
-      const name = spot.run ? [`${spot.run.name} \u00d7${spot.to - spot.from}`] : across.labels ? spaced(across.labels[spot.from]) : [String(spot.from)];
-      head.append(el("th", { scope: "col", class: spot.run ? "folded" : across.kinds[spot.from] === "s" ? "special" : "" }, el("span", {}, ...name)));
-    }
+    for (const column of places) head.append(el("th", { scope: "col", class: column.run ? "folded" : spot(across, column.from) || across.kinds[column.from] === "s" ? "special" : "" }, el("span", {}, ...heading(column))));
     const body = el("tbody", {});
     cells = [];
     for (let r = 0; r < down.len; r++) {
       const row = el("tr", {}, el("th", { scope: "row" }, label(down, r)));
-      cells.push(places.map((spot) => {
-        const [first] = ranking(r, spot);
-        const cell = el("td", { class: spot.run ? "folded" : "" }, el("span", { class: "word" }, ...spaced(first ? first.text : "")));
-        if (spot.run && first) cell.append(el("small", {}, ` ${Math.round(100 * first.share)}%`));
+      cells.push(places.map((column) => {
+        const [first] = ranking(r, column);
+        const cell = el("td", { class: column.run ? "folded" : "" }, el("span", { class: "word" }, ...spaced(first ? first.text : "")));
+        if (column.run && first) cell.append(el("small", {}, ` ${Math.round(100 * first.share)}%`));
         row.append(cell);
         return { cell, v: first && first.v !== undefined ? first.v : null };
       }));

@@ -10,7 +10,7 @@ function map(root, { table: id, rows, columns }) {
   const side = el("canvas", { class: "side", "aria-hidden": "true" });
   const main = el("canvas", { class: "main", role: "img", tabindex: "0" });
   const box = el("div", { class: "scroll map" }, side, main);
-  const bar = el("div", { class: "tools" }, foldButton(down === across ? [across] : [down, across], (on) => {
+  const bar = el("div", { class: "tools" }, foldButton([down, across], (on) => {
     unfolded = on;
     draw();
   }), legend(table));
@@ -28,11 +28,16 @@ function map(root, { table: id, rows, columns }) {
     }
     return found;
   }
-  const name = (axis, spot) => (spot.run ? `${spot.run.name} \u00d7${spot.to - spot.from}` : label(axis, spot.from).trim());
+  function name(axis, { run, from, to }) {
+    if (run) return `${run.name} \u00d7${to - from}`;
+    const where = spot(axis, from);
+    return where ? where.short : label(axis, from).trim();
+  }
   const clip = (text, most) => (text.length > most ? text.slice(0, most - 1) + "\u2026" : text);
 
   function canvas(node, width, height) {
-    const ratio = window.devicePixelRatio || 1;
+    // browsers refuse canvases of more pixels than these
+    const ratio = Math.min(window.devicePixelRatio || 1, Math.max(0.5, Math.sqrt(16e6 / (width * height))));
     [node.width, node.height] = [Math.round(width * ratio), Math.round(height * ratio)];
     [node.style.width, node.style.height] = [`${width}px`, `${height}px`];
     const context = node.getContext("2d");
@@ -47,14 +52,15 @@ function map(root, { table: id, rows, columns }) {
   function draw() {
     rowPlaces = folded(down, unfolded);
     columnPlaces = folded(across, unfolded);
-    const rowNames = rowPlaces.map((spot) => clip(name(down, spot), 16));
-    const columnNames = columnPlaces.map((spot) => clip(name(across, spot), 16));
+    const rowNames = rowPlaces.map((place) => clip(name(down, place), 16));
+    const columnNames = columnPlaces.map((place) => clip(name(across, place), 16));
     const probe = side.getContext("2d");
     probe.font = `11px ${getComputedStyle(root).getPropertyValue("--sans")}`;
     const longest = (names) => names.reduce((most, text) => Math.max(most, probe.measureText(text).width), 0);
     left = Math.ceil(Math.max(longest(rowNames), probe.measureText(down.role).width)) + 14;
     const longName = longest(columnNames);
-    const fit = (room) => Math.max(7, Math.min(52, Math.floor(room / columnPlaces.length)));
+    const least = Math.max(1, Math.min(7, Math.floor(16000 / columnPlaces.length)));
+    const fit = (room) => Math.max(least, Math.min(52, Math.floor(room / columnPlaces.length)));
     const room = root.clientWidth - left - 2;
     const flat = longName + 6 <= fit(room);
     // slanted names reach beyond the last column

@@ -38,8 +38,9 @@ function overlays(root) {
       if (!cells) return;
       // small pictures get more canvas pixels than picture pixels, so that edges of cells fall where they are
       const [width, height] = [Number(canvas.dataset.width), Number(canvas.dataset.height)];
-      const zoom = Math.max(1, Math.min(8, Math.floor(640 / width)));
-      [canvas.width, canvas.height] = [width * zoom, height * zoom];
+      // and very large ones as many as a browser allows
+      const zoom = Math.min(Math.max(1, Math.min(8, Math.floor(640 / width))), Math.sqrt(16e6 / (width * height)));
+      [canvas.width, canvas.height] = [Math.max(1, Math.floor(width * zoom)), Math.max(1, Math.floor(height * zoom))];
       const context = canvas.getContext("2d");
       const image = context.createImageData(canvas.width, canvas.height);
       const pixels = new Uint32Array(image.data.buffer);
