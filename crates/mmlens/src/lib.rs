@@ -1,1 +1,17 @@
 //! Opens up multimodal language models: which pixels, tokens, layers and heads led to this answer.
+//!
+//! This crate has no code of its own; it gathers the crates of the workspace under one name.
+
+pub use mmlens_core as core;
+pub use mmlens_data as data;
+pub use mmlens_engine as engine;
+pub use mmlens_finding as finding;
+pub use mmlens_model as model;
+pub use mmlens_report as report;
+pub use mmlens_zoo as zoo;
+
+/// What most programs need.
+pub mod prelude {
+    pub use mmlens_core::*;
+    pub use mmlens_finding::{Axis, Finding, Labelled, Labels, Modality, Provenance, Role, TokenLabel, Unit};
+}

@@ -1,0 +1,178 @@
+//! The checkpoint folder, laid out as Hugging Face lays out a LLaVA.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use mmlens::prelude::AnyTensor;
+use mmlens::zoo::LlavaConfig;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+
+use crate::network::{Params, is_helper};
+use crate::words::{ASSISTANT, BEGIN, END, IMAGE, PAD, SPECIAL, UNKNOWN, Words};
+
+const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}<user>\
+{% if message['content'] is string %}{{ message['content'] }}{% else %}\
+{% for part in message['content'] if part['type'] == 'image' %}<image>{% endfor %}\
+{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{% endif %}\
+{% else %}<assistant>{% if message['content'] is string %}{{ message['content'] }}{% else %}\
+{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{% endif %}{{ eos_token }}{% endif %}\
+{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+
+/// `config.json`.
+pub(crate) fn config(words: &Words) -> Value {
+    json!({
+        "architectures": ["LlavaForConditionalGeneration"],
+        "model_type": "llava",
+        "dtype": "float32",
+        "image_seq_length": 64,
+        "image_token_index": IMAGE,
+        "multimodal_projector_bias": true,
+        "pad_token_id": PAD,
+        "projector_hidden_act": "relu",
+        "text_config": {
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "attention_bias": false,
+            "bos_token_id": BEGIN,
+            "eos_token_id": END,
+            "pad_token_id": PAD,
+            "head_dim": 32,
+            "hidden_act": "relu",
+            "hidden_size": 128,
+            "intermediate_size": 256,
+            "max_position_embeddings": 256,
+            "mlp_bias": false,
+            "num_attention_heads": 4,
+            "num_hidden_layers": 4,
+            "num_key_value_heads": 2,
+            "rms_norm_eps": 1e-5,
+            "rope_parameters": { "rope_theta": 1000.0, "rope_type": "default" },
+            "tie_word_embeddings": false,
+            "vocab_size": words.len()
+        },
+        "tie_word_embeddings": false,
+        "vision_config": {
+            "model_type": "clip_vision_model",
+            "hidden_act": "relu",
+            "hidden_size": 96,
+            "image_size": 64,
+            "intermediate_size": 256,
+            "layer_norm_eps": 1e-5,
+            "num_attention_heads": 4,
+            "num_channels": 3,
+            "num_hidden_layers": 4,
+            "patch_size": 8,
+            "projection_dim": 96
+        },
+        "vision_feature_layer": -1,
+        "vision_feature_select_strategy": "default"
+    })
+}
+
+/// The config as the zoo reads it.
+pub(crate) fn parsed(words: &Words) -> Result<LlavaConfig> {
+    Ok(serde_json::from_value(config(words))?)
+}
+
+fn tokenizer(words: &Words) -> Value {
+    let added: Vec<Value> = SPECIAL
+        .iter()
+        .enumerate()
+        .map(|(id, text)| {
+            json!({ "id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": true })
+        })
+        .collect();
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added,
+        "normalizer": { "type": "Lowercase" },
+        "pre_tokenizer": { "type": "Whitespace" },
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+            "pair": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } },
+                     { "Sequence": { "id": "B", "type_id": 0 } }],
+            "special_tokens": { "<s>": { "id": "<s>", "ids": [BEGIN], "tokens": ["<s>"] } }
+        },
+        "decoder": null,
+        "model": { "type": "WordLevel", "vocab": words.table(), "unk_token": SPECIAL[UNKNOWN as usize] }
+    })
+}
+
+/// Everything but the weights.
+pub(crate) fn write_texts(folder: &Path, words: &Words) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let image = json!({
+        "crop_size": { "height": 64, "width": 64 },
+        "do_center_crop": true,
+        "do_convert_rgb": true,
+        "do_normalize": true,
+        "do_rescale": true,
+        "do_resize": true,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_processor_type": "CLIPImageProcessor",
+        "image_std": [0.5, 0.5, 0.5],
+        "resample": 3,
+        "rescale_factor": 1.0 / 255.0,
+        "size": { "shortest_edge": 64 }
+    });
+    let files = [
+        ("config.json", config(words)),
+        ("tokenizer.json", tokenizer(words)),
+        (
+            "tokenizer_config.json",
+            json!({
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "bos_token": SPECIAL[BEGIN as usize], "eos_token": SPECIAL[END as usize],
+                "pad_token": SPECIAL[PAD as usize], "unk_token": SPECIAL[UNKNOWN as usize],
+                "image_token": SPECIAL[IMAGE as usize],
+                "additional_special_tokens":
+                    [SPECIAL[IMAGE as usize], SPECIAL[IMAGE as usize + 1], SPECIAL[ASSISTANT as usize]],
+                "model_max_length": 256, "padding_side": "left", "clean_up_tokenization_spaces": false
+            }),
+        ),
+        ("preprocessor_config.json", image),
+        (
+            "processor_config.json",
+            json!({ "image_token": SPECIAL[IMAGE as usize], "num_additional_image_tokens": 1, "patch_size": 8,
+                    "processor_class": "LlavaProcessor", "vision_feature_select_strategy": "default" }),
+        ),
+        ("generation_config.json", json!({ "bos_token_id": BEGIN, "eos_token_id": END, "pad_token_id": PAD })),
+    ];
+    for (name, value) in files {
+        let path = folder.join(name);
+        let text = serde_json::to_string_pretty(&value)? + "\n";
+        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+    }
+    let path = folder.join("chat_template.jinja");
+    std::fs::write(&path, TEMPLATE).with_context(|| path.display().to_string())
+}
+
+/// `model.safetensors`, helpers left out.
+pub(crate) fn write_weights(folder: &Path, params: &Params) -> Result<()> {
+    let mut held = Vec::new();
+    for (name, (shape, weight)) in params.iter().filter(|(name, _)| !is_helper(name)) {
+        let values = AnyTensor::new(weight.clone()).to_values()?;
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        held.push((name.clone(), shape.clone(), bytes));
+    }
+    // Read by LLaVA nowhere, but part of the tower's published layout.
+    let wide = params.get("model.vision_tower.embeddings.class_embedding").map_or(0, |(shape, _)| shape.iter().product());
+    for (end, value) in [("weight", 1.0_f32), ("bias", 0.0)] {
+        let bytes = std::iter::repeat_n(value.to_le_bytes(), wide).flatten().collect();
+        held.push((format!("model.vision_tower.post_layernorm.{end}"), vec![wide], bytes));
+    }
+    let views: Result<Vec<_>, _> = held
+        .iter()
+        .map(|(name, shape, bytes)| TensorView::new(Dtype::F32, shape.clone(), bytes).map(|v| (name.clone(), v)))
+        .collect();
+    let about = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = safetensors::serialize(views?, Some(about))?;
+    let (path, part) = (folder.join("model.safetensors"), folder.join("model.safetensors.part"));
+    std::fs::write(&part, bytes).with_context(|| part.display().to_string())?;
+    std::fs::rename(&part, &path).with_context(|| path.display().to_string())
+}
