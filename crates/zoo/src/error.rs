@@ -5,6 +5,7 @@ use mmlens_core::HookError;
 use crate::checkpoint::{CheckpointError, ConfigError};
 use crate::parts::RopeError;
 use crate::processor::ProcessorError;
+use crate::text::TextError;
 
 /// Any error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,9 @@ pub enum ZooError {
     /// A picture, or the configuration of the image processor, was refused.
     #[error(transparent)]
     Processor(#[from] ProcessorError),
+    /// A tokenizer or chat template was refused.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// An option this crate does not offer.
     #[error("`{field}`: `{found}` is not supported; supported: {supported}")]
     Unsupported {

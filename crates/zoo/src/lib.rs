@@ -4,14 +4,16 @@ pub mod checkpoint;
 mod config;
 mod decoder;
 mod error;
+mod generate;
 mod llava;
 pub mod parts;
 pub mod processor;
+pub mod text;
 mod vision;
 
 pub use decoder::{Llama, LlamaConfig};
 pub use error::ZooError;
-pub use llava::{FeatureLayers, LlavaConfig, LlavaModel};
+pub use llava::{FeatureLayers, Llava, LlavaConfig, LlavaModel, LlavaParts};
 pub use vision::{ClipVision, ClipVisionConfig};
 
 pub(crate) use config::{divides, positive};

@@ -1,0 +1,277 @@
+//! Chat templates: messages as the text that a model was trained on.
+//!
+//! Templates are Jinja, as transformers runs them: blocks trimmed, loop controls, Python's methods on text and
+//! dictionaries, `raise_exception`, `strftime_now`, and `tojson` as Python's `json.dumps`.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value;
+use minijinja::{Environment, Error, ErrorKind};
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
+
+use super::clock::strftime;
+use super::error::TextError;
+use super::python;
+use super::special::SpecialTokens;
+use crate::checkpoint::{ConfigError, read_json_if_there};
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// Who speaks: `user`, `assistant`, `system`.
+    pub role: String,
+    /// What is said.
+    pub content: Content,
+}
+
+/// What one turn says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Content {
+    /// Words alone.
+    Text(String),
+    /// Pictures and words in their order.
+    Parts(Vec<Part>),
+}
+
+/// A piece of a turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Part {
+    /// A picture.
+    Image,
+    /// Words.
+    Text {
+        /// The words.
+        text: String,
+    },
+}
+
+impl Message {
+    /// A user's turn: pictures first, then words.
+    pub fn user(pictures: usize, text: impl Into<String>) -> Self {
+        let mut parts = vec![Part::Image; pictures];
+        parts.push(Part::Text { text: text.into() });
+        Self { role: "user".to_owned(), content: Content::Parts(parts) }
+    }
+}
+
+/// How to render.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct ChatOptions {
+    /// Whether to end with what begins an answer.
+    pub add_generation_prompt: bool,
+    /// Seconds since 1970 (UTC) for templates that write the date; the clock of the system without it.
+    pub now: Option<i64>,
+    /// Further variables for the template, such as `tools` or `enable_thinking`.
+    pub variables: Map<String, Json>,
+}
+
+impl ChatOptions {
+    /// Options for asking: the text ends with what begins an answer.
+    #[must_use]
+    pub fn ask() -> Self {
+        Self { add_generation_prompt: true, ..Self::default() }
+    }
+
+    /// Sets the date for templates that write it.
+    #[must_use]
+    pub fn now(mut self, seconds: i64) -> Self {
+        self.now = Some(seconds);
+        self
+    }
+
+    /// Adds a variable for the template.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: Json) -> Self {
+        self.variables.insert(name.to_owned(), value);
+        self
+    }
+}
+
+/// The chat template of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatTemplate {
+    /// What errors call it.
+    name: String,
+    source: String,
+    special: SpecialTokens,
+}
+
+impl ChatTemplate {
+    /// Looks for the template of a folder: `chat_template.jinja`, `chat_template.json`, then the field `chat_template` of
+    /// `processor_config.json` and of `tokenizer_config.json`. Of several templates it takes the one called `default`.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError::NoTemplate`] if there is none, or what makes a file unusable.
+    pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, TextError> {
+        Self::named(dir, "default")
+    }
+
+    /// As [`ChatTemplate::from_dir`], with the name of the template where a file holds several.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChatTemplate::from_dir`], and [`TextError::NoSuchTemplate`].
+    pub fn named(dir: impl AsRef<Path>, name: &str) -> Result<Self, TextError> {
+        let dir = dir.as_ref();
+        let special = SpecialTokens::from_dir(dir)?;
+        let plain = dir.join("chat_template.jinja");
+        match std::fs::read_to_string(&plain) {
+            Ok(source) => return Self::new(&plain.display().to_string(), &source, special),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ConfigError::Read { file: plain, source }.into()),
+        }
+        for file in ["chat_template.json", "processor_config.json", "tokenizer_config.json"] {
+            let file = dir.join(file);
+            let Some(mut fields) = read_json_if_there::<Map<String, Json>>(&file)? else { continue };
+            if let Some(value) = fields.remove("chat_template").filter(|value| !value.is_null()) {
+                let source = choose(&file, &value, name)?;
+                return Self::new(&format!("{} (chat_template)", file.display()), &source, special);
+            }
+        }
+        Err(TextError::NoTemplate { dir: dir.to_owned() })
+    }
+
+    /// A template from its text; `name` is what errors call it.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError::Template`] if it is not well formed.
+    pub fn new(name: &str, source: &str, special: SpecialTokens) -> Result<Self, TextError> {
+        let template = Self { name: name.to_owned(), source: without_tracking(source), special };
+        template.environment(None)?;
+        Ok(template)
+    }
+
+    /// The messages as text.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError::Refused`] if the template raises an exception, [`TextError::Template`] if it fails otherwise.
+    pub fn render(&self, messages: &[Message], options: &ChatOptions) -> Result<String, TextError> {
+        let json = serde_json::to_value(messages).map_err(|e| self.problem(0, e.to_string()))?;
+        self.render_json(&json, options)
+    }
+
+    /// As [`ChatTemplate::render`], for messages with fields of their own (tool calls, say).
+    ///
+    /// # Errors
+    ///
+    /// As [`ChatTemplate::render`].
+    pub fn render_json(&self, messages: &Json, options: &ChatOptions) -> Result<String, TextError> {
+        let environment = self.environment(options.now)?;
+        let mut context: Vec<(String, Value)> = vec![
+            ("tools".to_owned(), Value::from(())),
+            ("documents".to_owned(), Value::from(())),
+            ("messages".to_owned(), python::from_json(messages)),
+            ("add_generation_prompt".to_owned(), Value::from(options.add_generation_prompt)),
+        ];
+        context.extend(self.special.iter().map(|(role, token)| (role.to_owned(), Value::from(token))));
+        context.extend(options.variables.iter().map(|(name, value)| (name.clone(), python::from_json(value))));
+        let template = environment.get_template(&self.name).map_err(|e| self.failed(&e))?;
+        template.render(Value::from_pairs(context)).map_err(|e| self.failed(&e))
+    }
+
+    fn environment(&self, now: Option<i64>) -> Result<Environment<'_>, TextError> {
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|e| self.failed(&e))?);
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", python::tojson);
+        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, "the template raised an exception").with_source(Raised(message)))
+        });
+        environment.add_function("strftime_now", move |format: &str| {
+            strftime(format, now.unwrap_or_else(clock)).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidOperation, format!("`{format}` has a directive that is not known"))
+            })
+        });
+        environment.add_template(&self.name, &self.source).map_err(|e| self.failed(&e))?;
+        Ok(environment)
+    }
+
+    fn failed(&self, error: &Error) -> TextError {
+        let line = error.line().unwrap_or(0);
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            if let Some(Raised(message)) = cause.downcast_ref() {
+                return TextError::Refused { template: self.name.clone(), line, message: message.clone() };
+            }
+            source = cause.source();
+        }
+        let problem = match error.detail() {
+            Some(detail) => format!("{}: {detail}", error.kind()),
+            None => error.kind().to_string(),
+        };
+        self.problem(line, problem)
+    }
+
+    fn problem(&self, line: usize, problem: String) -> TextError {
+        TextError::Template { template: self.name.clone(), line, problem }
+    }
+}
+
+/// What a template said when it refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Raised(String);
+
+fn clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// One template, of one or of several: a text, a list of `{name, template}`, or an object by name.
+fn choose(file: &Path, value: &Json, name: &str) -> Result<String, TextError> {
+    let listed: Option<Vec<(String, String)>> = match value {
+        Json::String(source) => return Ok(source.clone()),
+        Json::Array(list) => list
+            .iter()
+            .map(|one| {
+                let field = |field: &str| one.get(field).and_then(Json::as_str).map(str::to_owned);
+                field("name").zip(field("template"))
+            })
+            .collect(),
+        Json::Object(by_name) => by_name
+            .iter()
+            .map(|(name, source)| source.as_str().map(|source| (name.clone(), source.to_owned())))
+            .collect(),
+        _ => None,
+    };
+    let file = PathBuf::from(file);
+    let Some(listed) = listed else {
+        let (field, found) = ("chat_template".to_owned(), value.to_string().chars().take(60).collect());
+        return Err(TextError::Field { file, field, found, expected: "a text, or a list of `name` and `template`" });
+    };
+    let known: Vec<String> = listed.iter().map(|(name, _)| name.clone()).collect();
+    let chosen = listed.into_iter().find(|(known, _)| known == name).map(|(_, source)| source);
+    chosen.ok_or_else(|| TextError::NoSuchTemplate { file, name: name.to_owned(), known })
+}
+
+/// The template without the tags `generation` and `endgeneration`, with which transformers notes what an assistant said.
+/// A plain scope stands in their place, so that lines and the trimming of spaces stay as they are.
+fn without_tracking(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(open) = rest.find("{%") {
+        let Some(length) = rest[open..].find("%}") else { break };
+        let (before, tag) = (&rest[..open], &rest[open..open + length]);
+        let word = tag[2..].trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace());
+        out.push_str(before);
+        match word {
+            "generation" => out.push_str(&tag.replace("generation", "with")),
+            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endwith")),
+            _ => out.push_str(tag),
+        }
+        rest = &rest[open + length..];
+    }
+    out.push_str(rest);
+    out
+}

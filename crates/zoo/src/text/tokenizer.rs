@@ -1,0 +1,319 @@
+//! Tokenizers: from text to ids and back, as the `tokenizers` library and transformers do it together.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, ModelWrapper};
+
+use super::error::TextError;
+use super::piece::Alphabet;
+use super::special::SpecialTokens;
+use crate::checkpoint::{ConfigError, parse_json, read_json_if_there};
+
+/// Turns text into token ids and back.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    file: PathBuf,
+    special: SpecialTokens,
+    alphabet: Alphabet,
+    tidy: bool,
+}
+
+/// A token and the bytes of the text it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    /// Its number.
+    pub id: u32,
+    /// Start and end in the original text; `None` for what the tokenizer added itself.
+    pub bytes: Option<(usize, usize)>,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` in `dir`, and what `tokenizer_config.json` and `special_tokens_map.json` add to it.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError`] if a file cannot be read or does not fit the others.
+    pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, TextError> {
+        let dir = dir.as_ref();
+        let file = dir.join("tokenizer.json");
+        let text = std::fs::read(&file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
+        let config_file = dir.join("tokenizer_config.json");
+        let config = read_json_if_there(&config_file)?.unwrap_or_default();
+        Self::assemble(file, &text, &config_file, &config, SpecialTokens::from_dir(dir)?)
+    }
+
+    /// From the texts of `tokenizer.json` and, where there is one, `tokenizer_config.json`; `name` is what errors call
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::from_dir`].
+    pub fn from_json(name: &str, tokenizer: &[u8], config: Option<&[u8]>) -> Result<Self, TextError> {
+        let config: Map<String, Value> = config.map(|text| parse_json(name, text)).transpose()?.unwrap_or_default();
+        let mut special = SpecialTokens::default();
+        special.add(&config);
+        Self::assemble(PathBuf::from(name), tokenizer, Path::new(name), &config, special)
+    }
+
+    fn assemble(
+        file: PathBuf,
+        text: &[u8],
+        config_file: &Path,
+        config: &Map<String, Value>,
+        special: SpecialTokens,
+    ) -> Result<Self, TextError> {
+        let complain = |problem: tokenizers::Error| TextError::Tokenizer { file: file.clone(), problem: problem.to_string() };
+        let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(complain)?;
+        inner.with_truncation(None).map_err(complain)?;
+        inner.with_padding(None);
+        add_configured_tokens(&mut inner, config_file, config)?;
+        let missing: Vec<_> = special
+            .iter()
+            .map(|(_, token)| token)
+            .filter(|token| inner.token_to_id(token).is_some())
+            .filter(|token| !inner.get_added_vocabulary().is_special_token(token))
+            .map(|token| AddedToken::from(token, true))
+            .collect();
+        inner.add_special_tokens(missing).map_err(complain)?;
+        if ["add_bos_token", "add_eos_token"].iter().any(|field| config.contains_key(*field)) {
+            let ends = ends(&inner, config, &special)
+                .map_err(|problem| TextError::Tokenizer { file: config_file.to_owned(), problem })?;
+            inner.with_post_processor(Some(ends));
+        }
+        let flag = |field: &str| config.get(field).and_then(Value::as_bool).unwrap_or(false);
+        // Cleaning up is meant for word pieces; transformers leaves byte pairs alone unless told otherwise.
+        let tidy = flag("clean_up_tokenization_spaces")
+            && (!matches!(inner.get_model(), ModelWrapper::BPE(_))
+                || flag("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"));
+        let alphabet = Alphabet::of(&inner);
+        Ok(Self { inner, file, special, alphabet, tidy })
+    }
+
+    /// The tokens of `text`, with those the tokenizer adds at its ends if `add_special` says so.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError::Conversion`], as for a character without a token where the tokenizer has no token for the unknown.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<Token>, TextError> {
+        let encoding = self.inner.encode(text, add_special).map_err(|e| self.failed("could not tokenize", &e))?;
+        let places = encoding.get_offsets().iter().zip(encoding.get_special_tokens_mask());
+        let token = |(&id, (&bytes, &added)): (&u32, (&(usize, usize), &u32))| Token {
+            id,
+            bytes: (added == 0).then_some(bytes),
+        };
+        Ok(encoding.get_ids().iter().zip(places).map(token).collect())
+    }
+
+    /// The tokens of a rendered chat: those at the ends are added unless the template wrote the first of them itself, which
+    /// is what transformers' processors do.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::encode`].
+    pub fn encode_chat(&self, rendered: &str) -> Result<Vec<Token>, TextError> {
+        let begun = self.special.get("bos_token").is_some_and(|bos| rendered.starts_with(bos));
+        self.encode(rendered, !begun)
+    }
+
+    /// The text of tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError::NoToken`] for an id without a token.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TextError> {
+        if let Some(&id) = ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
+            return Err(self.no_token(id));
+        }
+        let text = self.inner.decode(ids, skip_special).map_err(|e| self.failed("could not join tokens", &e))?;
+        Ok(if self.tidy { tidied(text) } else { text })
+    }
+
+    /// A token to look at: bytes as text, with spaces (`␣`), line ends and single bytes made visible.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError::NoToken`] for an id without a token.
+    pub fn piece(&self, id: u32) -> Result<String, TextError> {
+        let token = self.inner.id_to_token(id).ok_or_else(|| self.no_token(id))?;
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder().contains_key(&id);
+        Ok(self.alphabet.show(&token, added))
+    }
+
+    /// The id of a token, written as the vocabulary writes it.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// A token as the vocabulary writes it.
+    #[must_use]
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Whether a token is left out by [`Tokenizer::decode`] when special tokens are.
+    #[must_use]
+    pub fn is_special(&self, id: u32) -> bool {
+        let token = self.inner.id_to_token(id);
+        token.is_some_and(|token| self.inner.get_added_vocabulary().is_special_token(&token))
+    }
+
+    /// How many tokens there are, those that were added included.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The special tokens by role.
+    #[must_use]
+    pub fn special(&self) -> &SpecialTokens {
+        &self.special
+    }
+
+    /// The id of a role's token, such as that of `bos_token`.
+    #[must_use]
+    pub fn special_id(&self, role: &str) -> Option<u32> {
+        self.special.get(role).and_then(|token| self.id(token))
+    }
+
+    /// The token that stands for a picture, by `image_token_id` or `image_token_index` in `config.json` of `dir`; `None`
+    /// where it names none.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError::ImageToken`] if the tokenizer lacks that token.
+    pub fn image_token(&self, dir: impl AsRef<Path>) -> Result<Option<(u32, String)>, TextError> {
+        #[derive(Deserialize, Default)]
+        struct Named {
+            image_token_id: Option<u32>,
+            image_token_index: Option<u32>,
+        }
+        let file = dir.as_ref().join("config.json");
+        let named: Named = read_json_if_there(&file)?.unwrap_or_default();
+        let (field, id) = match (named.image_token_id, named.image_token_index) {
+            (Some(id), _) => ("image_token_id", id),
+            (None, Some(id)) => ("image_token_index", id),
+            (None, None) => return Ok(None),
+        };
+        let known = self.vocab_size();
+        match self.token(id) {
+            Some(token) => Ok(Some((id, token))),
+            None => Err(TextError::ImageToken { file, field, id, known }),
+        }
+    }
+
+    fn failed(&self, doing: &'static str, problem: &tokenizers::Error) -> TextError {
+        TextError::Conversion { file: self.file.clone(), doing, problem: problem.to_string() }
+    }
+
+    fn no_token(&self, id: u32) -> TextError {
+        TextError::NoToken { file: self.file.clone(), id, known: self.vocab_size() }
+    }
+}
+
+/// Adds the tokens of `added_tokens_decoder` that `tokenizer.json` lacks or describes otherwise.
+fn add_configured_tokens(
+    inner: &mut tokenizers::Tokenizer,
+    file: &Path,
+    config: &Map<String, Value>,
+) -> Result<(), TextError> {
+    #[derive(Deserialize)]
+    struct Described {
+        content: String,
+        #[serde(default)]
+        single_word: bool,
+        #[serde(default)]
+        lstrip: bool,
+        #[serde(default)]
+        rstrip: bool,
+        normalized: Option<bool>,
+        #[serde(default)]
+        special: bool,
+    }
+    let complain = |field: String, found: String, expected| TextError::Field {
+        file: file.to_owned(),
+        field: format!("added_tokens_decoder.{field}"),
+        found,
+        expected,
+    };
+    let Some(Value::Object(listed)) = config.get("added_tokens_decoder") else { return Ok(()) };
+    let mut tokens = Vec::with_capacity(listed.len());
+    for (id, described) in listed {
+        let number: u32 = id.parse().map_err(|_| complain(id.clone(), format!("`{id}`"), "a token id as its name"))?;
+        let token = Described::deserialize(described)
+            .map_err(|e| complain(id.clone(), e.to_string(), "a token with its `content`"))?;
+        tokens.push((number, token));
+    }
+    tokens.sort_by_key(|(id, _)| *id);
+    for (id, described) in tokens {
+        let token = AddedToken {
+            normalized: described.normalized.unwrap_or(!described.special),
+            content: described.content,
+            single_word: described.single_word,
+            lstrip: described.lstrip,
+            rstrip: described.rstrip,
+            special: described.special,
+        };
+        if inner.get_added_vocabulary().get_added_tokens_decoder().get(&id) == Some(&token) {
+            continue;
+        }
+        let content = token.content.clone();
+        let added = if token.special { inner.add_special_tokens([token]) } else { inner.add_tokens([token]) };
+        added.map_err(|e| complain(id.to_string(), e.to_string(), "a token that can be added"))?;
+        if inner.token_to_id(&content) != Some(id) {
+            let found = format!("`{content}`, which has the id {:?}", inner.token_to_id(&content));
+            return Err(complain(id.to_string(), found, "the token of that id"));
+        }
+    }
+    Ok(())
+}
+
+/// What puts the first and last token around a text, as the flags of the configuration say.
+fn ends(
+    inner: &tokenizers::Tokenizer,
+    config: &Map<String, Value>,
+    special: &SpecialTokens,
+) -> Result<TemplateProcessing, String> {
+    let wanted = |flag: &str, role: &str| -> Result<Option<(String, u32)>, String> {
+        let Some(token) = special.get(role).filter(|_| config.get(flag).and_then(Value::as_bool).unwrap_or(false)) else {
+            return Ok(None);
+        };
+        let id = inner.token_to_id(token).ok_or_else(|| format!("`{role}` is `{token}`, which is no token"))?;
+        Ok(Some((token.to_owned(), id)))
+    };
+    let (bos, eos) = (wanted("add_bos_token", "bos_token")?, wanted("add_eos_token", "eos_token")?);
+    let around = |sequence: &str, kind: usize| {
+        let part = |token: &Option<(String, u32)>| token.iter().map(|(token, _)| format!("{token}:{kind}")).collect();
+        let parts: [Vec<String>; 3] = [part(&bos), vec![format!("{sequence}:{kind}")], part(&eos)];
+        parts.concat()
+    };
+    let (first, second) = (around("$A", 0), around("$B", 1));
+    TemplateProcessing::builder()
+        .try_single(first.clone())
+        .and_then(|builder| builder.try_pair([first, second].concat()))
+        .map_err(|e| e.clone())?
+        .special_tokens(bos.into_iter().chain(eos).collect::<Vec<_>>())
+        .build()
+        .map_err(|e| e.to_string())
+}
+
+/// Spaces before punctuation taken out, as transformers does after joining word pieces.
+fn tidied(text: String) -> String {
+    let pairs = [
+        (" .", "."),
+        (" ?", "?"),
+        (" !", "!"),
+        (" ,", ","),
+        (" ' ", "'"),
+        (" n't", "n't"),
+        (" 'm", "'m"),
+        (" 's", "'s"),
+        (" 've", "'ve"),
+        (" 're", "'re"),
+    ];
+    pairs.iter().fold(text, |text, (from, to)| text.replace(from, to))
+}

@@ -1,0 +1,177 @@
+//! Equality with transformers at every site its traces hold, on tiny checkpoints with awkward shapes.
+//!
+//! One test per checkpoint folder; every trace file in it is a case. Bounds: largest absolute error over largest
+//! absolute value at most 1e-4 (activations) and 1e-3 (gradients), one to two orders above the error of f32 itself
+//! as measured by `oracles/make_traces.py`; ids and greedy tokens exact.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use mmlens_core::{
+    AxisName, Generation, Inputs, Objective, Picture, Plan, Sample, Sampling, Site, SiteSpec, Subject, Words,
+};
+use mmlens_zoo::Llava;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures")
+}
+
+struct Reference {
+    about: Value,
+    floats: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    ids: BTreeMap<String, (Vec<usize>, Vec<i64>)>,
+}
+
+fn reference(path: &Path) -> Reference {
+    let bytes = std::fs::read(path).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let about = header.metadata().as_ref().unwrap().get("about").unwrap();
+    let (mut floats, mut ids) = (BTreeMap::new(), BTreeMap::new());
+    for (name, view) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
+        let shape = view.shape().to_vec();
+        match view.dtype() {
+            Dtype::F32 => {
+                let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+                floats.insert(name, (shape, values));
+            }
+            Dtype::I64 => {
+                let values = view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
+                ids.insert(name, (shape, values));
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    Reference { about: serde_json::from_str(about).unwrap(), floats, ids }
+}
+
+fn sample(row: &Value) -> Sample {
+    let pictures = row["images"].as_array().unwrap().iter().map(|name| {
+        Picture::open(fixtures().join(format!("pictures/{}.png", name.as_str().unwrap()))).unwrap()
+    });
+    let words = match row.get("ask").and_then(Value::as_str) {
+        Some(ask) => Words::Ask(ask.to_owned()),
+        None => Words::Prompt(row["prompt"].as_str().unwrap().to_owned()),
+    };
+    Sample { pictures: pictures.collect(), words }
+}
+
+/// Entries that stand for something: not at padded positions, not masked scores.
+fn counts(spec: Option<&SiteSpec>, shape: &[usize], index: usize, pads: &[usize], reference: f32) -> bool {
+    let Some(spec) = spec else { return true };
+    let (mut rest, mut place) = (index, vec![0; shape.len()]);
+    for (axis, len) in shape.iter().enumerate().rev() {
+        place[axis] = rest % len;
+        rest /= len;
+    }
+    let row = spec.axis(AxisName::Batch).map_or(0, |axis| place[axis]);
+    let padded = |axis| spec.axis(axis).is_some_and(|a| spec.axis(AxisName::Batch).is_some() && place[a] < pads[row]);
+    reference > -1e30 && ![AxisName::Pos, AxisName::Query, AxisName::Key].into_iter().any(padded)
+}
+
+fn check(name: &str, ours: &[f32], theirs: &(Vec<usize>, Vec<f32>), spec: Option<&SiteSpec>, pads: &[usize], bound: f32) {
+    assert_eq!(ours.len(), theirs.1.len(), "{name}: shape {:?}", theirs.0);
+    let (mut error, mut largest) = (0.0_f32, 0.0_f32);
+    for (i, (a, b)) in ours.iter().zip(&theirs.1).enumerate() {
+        if counts(spec, &theirs.0, i, pads, *b) {
+            assert!(a.is_finite(), "{name}: {a} at {i}");
+            error = error.max((a - b).abs());
+            largest = largest.max(b.abs());
+        }
+    }
+    assert!(error <= bound * largest, "{name}: off by {error:e} of {largest:e}");
+}
+
+fn case(llava: &Llava, path: &Path) {
+    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+    let reference = reference(path);
+    let samples: Vec<Sample> = reference.about["rows"].as_array().unwrap().iter().map(sample).collect();
+    let singles: Vec<Inputs> = samples.iter().map(|s| llava.encode(s).unwrap()).collect();
+    let inputs = Inputs::batch(&singles, llava.pad()).unwrap().ask_all();
+
+    let (shape, ids) = &reference.ids["input_ids"];
+    assert_eq!(shape, &[inputs.rows(), inputs.positions()], "{name}: input_ids");
+    for (row, ours) in inputs.ids.iter().enumerate() {
+        let theirs = &ids[row * shape[1]..(row + 1) * shape[1]];
+        let real = |p: usize| p >= inputs.pads[row];
+        assert!(ours.iter().zip(theirs).enumerate().all(|(p, (a, b))| !real(p) || i64::from(*a) == *b), "{name}: input_ids");
+    }
+    if let Some(theirs) = reference.floats.get("pixel_values") {
+        check("pixel_values", &inputs.pixels.as_ref().unwrap().to_values().unwrap(), theirs, None, &[], 1e-6);
+    }
+
+    let specs: BTreeMap<String, &SiteSpec> = llava.sites().iter().map(|s| (s.site.to_string(), s)).collect();
+    let targets = &reference.ids["target"].1;
+    let alike = targets.iter().all(|t| *t == targets[0]);
+    let mut plan = Plan::new().objective(Objective::logit(targets[0] as u32));
+    for key in reference.floats.keys() {
+        match key.strip_prefix("grad.") {
+            Some(site) if alike => plan = plan.grad(site).unwrap(),
+            None if specs.contains_key(key.as_str()) => plan = plan.read(key.as_str()).unwrap(),
+            _ => {}
+        }
+    }
+    let trace = llava.run(&inputs, plan).unwrap();
+    let mut compared = 0;
+    for (key, theirs) in &reference.floats {
+        let site = key.strip_prefix("grad.").unwrap_or(key);
+        let place = || site.parse::<Site>().unwrap();
+        let (ours, bound) = match key.as_str() {
+            "pixel_values" => continue,
+            "logits" => (trace.output().logits.clone().unwrap(), 1e-4),
+            key if key.starts_with("grad.") && !alike => continue,
+            key if key.starts_with("grad.") => (trace.grad(place()).unwrap().clone(), 1e-3),
+            _ => (trace.get(place()).unwrap().clone(), 1e-4),
+        };
+        assert_eq!(ours.dims(), theirs.0, "{name}: {key}");
+        check(&format!("{name}: {key}"), &ours.to_values().unwrap(), theirs, specs.get(site).copied(), &inputs.pads, bound);
+        compared += 1;
+    }
+    assert!(compared >= 4, "{name}: only {compared} values compared");
+
+    let how = Generation {
+        max_new: reference.about["generate"].as_u64().unwrap() as usize,
+        sampling: Sampling::Greedy,
+        stop_at_end: true,
+    };
+    let generated = llava.generate(&inputs, &how).unwrap();
+    let (shape, theirs) = &reference.ids["generated"];
+    for (row, ours) in generated.iter().enumerate() {
+        let theirs = &theirs[row * shape[1]..(row + 1) * shape[1]];
+        let ours: Vec<i64> = ours.tokens.iter().map(|t| i64::from(*t)).collect();
+        assert_eq!(ours, theirs[..ours.len()], "{name}: generated");
+        assert!(theirs[ours.len()..].iter().all(|t| *t == i64::from(llava.pad()) || ours.len() == shape[1]), "{name}");
+    }
+}
+
+fn folder(name: &str) {
+    let dir = fixtures().join(name);
+    let llava = Llava::open(dir.join("model"), &Device::flex()).unwrap();
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path()).collect();
+    cases.retain(|p| p.extension().is_some_and(|e| e == "safetensors"));
+    cases.sort();
+    assert!(!cases.is_empty(), "{}: no traces", dir.display());
+    cases.iter().for_each(|path| case(&llava, path));
+}
+
+#[test]
+fn llava_a_grouped_heads_and_biases() {
+    folder("llava-a");
+}
+
+#[test]
+fn llava_b_shards_in_bf16_with_tied_embeddings() {
+    folder("llava-b");
+}
+
+#[test]
+fn llava_multi_reads_two_feature_layers() {
+    folder("llava-multi");
+}
+
+#[test]
+fn llava_old_layout_in_f16() {
+    folder("llava-old");
+}
