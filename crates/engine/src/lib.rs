@@ -1,1 +1,40 @@
-//! What mmlens methods share: gradients at sites, path integrals, packed sweeps, perturbation.
+//! What mmlens methods share: path integrals, packed sweeps, perturbation, attention flow, labelling.
+//!
+//! Every mechanism is written against [`Subject`](mmlens_core::Subject) and holds no method of its own: a method says
+//! what is varied and what is reported, this crate carries it out. One idea per file.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `quadrature` | [`Rule`]: an integral as a weighted sum |
+//! | `path` | [`PathIntegral`]: gradients at any sites, integrated from baselines |
+//! | `sweep` | [`sweep()`]: many variants in batches, their common prefix computed once ([`Start`]) |
+//! | `put` | [`put()`], [`unattended`]: another edit in every row of a batch |
+//! | `window` | [`Windows`]: parts of a picture, and what many windows say about each place |
+//! | `flow` | [`Mixing`], [`composed`]: attention as shares that flow through layers |
+//! | `distribution` | what a row of logits says |
+//! | `label`, `pool`, `positions` | from values at sites to labelled tables |
+//! | `fold`, `progress` | ranks, batches, cancellation |
+
+pub mod distribution;
+mod flow;
+mod fold;
+pub mod label;
+mod path;
+mod pool;
+mod positions;
+mod progress;
+mod put;
+mod quadrature;
+mod sweep;
+mod window;
+
+pub use flow::{Heads, Mixing, blocks_read, composed, mixed_attention};
+pub use fold::{folded, reshaped, unfolded};
+pub use path::{Along, End, Path, PathIntegral};
+pub use pool::summed;
+pub use positions::Positions;
+pub use progress::{Progress, batches};
+pub use put::{put, unattended};
+pub use quadrature::{Node, Rule};
+pub use sweep::{Start, score, sweep};
+pub use window::{Windows, show};

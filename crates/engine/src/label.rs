@@ -1,0 +1,199 @@
+//! Axes for what a site holds: positions by their tokens, pixels by their place on the original picture.
+
+use std::ops::Range;
+
+use mmlens_core::finding::{Axis, Labelled, Labels, Modality, Role, TableError, TokenLabel, Unit};
+use mmlens_core::{AxisName, Objective, Part, SiteSpec, TokenMap};
+
+use crate::summed;
+
+/// What an objective is measured in.
+pub fn unit_of(objective: &Objective) -> Unit {
+    match objective {
+        Objective::Logit { .. } | Objective::LogitDifference { .. } => Unit::Logit,
+        Objective::LogProbability { .. } => Unit::Nat,
+        Objective::Similarity { .. } => Unit::Cosine,
+        _ => Unit::None,
+    }
+}
+
+/// The positions of a prompt.
+pub fn token_axis(map: &TokenMap) -> Axis {
+    Axis::tokens(map.tokens.clone())
+}
+
+/// Some positions of a prompt, in this order.
+pub fn token_axis_at(map: &TokenMap, positions: &[usize]) -> Axis {
+    Axis::tokens(positions.iter().filter_map(|i| map.tokens.get(*i).cloned()).collect())
+}
+
+/// `before block 0`, then every block by its number: the depths a residual stream can be read at.
+pub fn depth_axis(blocks: usize) -> Axis {
+    let names = (0..blocks).map(|block| format!("after block {block}"));
+    Axis::names(Role::Layer, std::iter::once("before block 0".to_owned()).chain(names))
+}
+
+/// Rows and columns of the picture `entry` of the pixel batch, cut into ranges of processed pixels, each with its
+/// extent on the original picture.
+pub fn picture_axes(map: &TokenMap, entry: usize, rows: &[Range<usize>], cols: &[Range<usize>]) -> [Axis; 2] {
+    let view = map.views.get(entry);
+    let axis = |role: Role, ranges: &[Range<usize>], pixels: Option<&Vec<[f32; 2]>>| {
+        let span = |range: &Range<usize>| {
+            let (first, last) = (pixels?.get(range.start)?, pixels?.get(range.end.checked_sub(1)?)?);
+            Some([first[0].min(last[0]), first[1].max(last[1])])
+        };
+        match (view, ranges.iter().map(span).collect::<Option<Vec<_>>>()) {
+            (Some(view), Some(spans)) => Axis::spans(role, view.image, spans),
+            _ => Axis::count(role, ranges.len()),
+        }
+    };
+    [axis(Role::Row, rows, view.map(|v| &v.rows)), axis(Role::Column, cols, view.map(|v| &v.cols))]
+}
+
+/// The labels of the positions that show the picture `entry` of `entries`, in order: each has as many.
+pub fn picture_tokens(map: &TokenMap, entry: usize, entries: usize) -> Vec<TokenLabel> {
+    let all: Vec<&TokenLabel> = map.tokens.iter().filter(|t| t.modality == Modality::Image).collect();
+    let each = all.len() / entries.max(1);
+    all.into_iter().skip(entry * each).take(each).cloned().collect()
+}
+
+/// Positions of a tower that looks at the picture `entry` of `entries`: by their patches, with a class token before
+/// them where there is one position more; else by their number.
+pub fn tower_axis(map: &TokenMap, entry: usize, entries: usize, len: usize) -> Axis {
+    let tokens = picture_tokens(map, entry, entries);
+    let patches: Vec<_> = tokens.iter().filter_map(|t| t.patch).collect();
+    if patches.len() == len {
+        return Axis::patches(patches);
+    }
+    if patches.len() + 1 == len {
+        let class = TokenLabel::new("class", Modality::Special);
+        let patch = |p| TokenLabel::new(format!("{p}"), Modality::Image).with_patch(p);
+        return Axis::tokens(std::iter::once(class).chain(patches.into_iter().map(patch)).collect());
+    }
+    Axis::count(Role::Patch, len)
+}
+
+/// Tables of a value at a site, for a prompt of one row: the value itself under `name`, and where the site has
+/// them, its sums for every pixel (`name/picture`) or position (`name/tokens`). Where a site holds several pictures,
+/// each has its own: `name/0`, `name/0/picture`, and so on.
+///
+/// # Errors
+/// [`TableError`] if the values do not fill the shape.
+pub fn tables(
+    name: &str,
+    unit: Unit,
+    spec: &SiteSpec,
+    dims: &[usize],
+    values: &[f32],
+    map: &TokenMap,
+) -> Result<Vec<Labelled>, TableError> {
+    let pictures = spec.axes.first().is_some_and(|(axis, _)| *axis == AxisName::Image);
+    let entries = if pictures { dims.first().copied().unwrap_or(0) } else { 1 };
+    let axes: Vec<AxisName> = spec.axes.iter().map(|(axis, _)| *axis).skip(1).collect();
+    let inner: Vec<usize> = dims.iter().skip(1).copied().collect();
+    let width = inner.iter().product::<usize>().max(1);
+    let mut tables = Vec::new();
+    for (entry, values) in values.chunks(width).enumerate() {
+        let name = if entries > 1 { format!("{name}/{entry}") } else { name.to_owned() };
+        let labels: Vec<Axis> =
+            axes.iter().zip(&inner).map(|(axis, len)| label(*axis, *len, spec, map, entry, entries)).collect();
+        let at = |wanted: AxisName| axes.iter().position(|axis| *axis == wanted);
+        let kept = |places: &[usize], name: String| {
+            let labels = places.iter().filter_map(|axis| labels.get(*axis).cloned()).collect();
+            Labelled::numbers(name, unit, labels, summed(values, &inner, places))
+        };
+        tables.push(Labelled::numbers(name.clone(), unit, labels.clone(), values.to_vec())?);
+        if let (Some(rows), Some(cols)) = (at(AxisName::Height), at(AxisName::Width)) {
+            tables.push(kept(&[rows, cols], format!("{name}/picture"))?);
+        } else if let Some(position) = at(AxisName::Pos) {
+            tables.push(kept(&[position], format!("{name}/tokens"))?);
+        }
+    }
+    Ok(tables)
+}
+
+fn label(axis: AxisName, len: usize, spec: &SiteSpec, map: &TokenMap, entry: usize, entries: usize) -> Axis {
+    let text = spec.site.part() == Part::Text;
+    let position = |role: Role| match text {
+        true if map.len() == len => Axis::new(role, Labels::Tokens(map.tokens.clone())),
+        true => Axis::count(role, len),
+        false => Axis { role, ..tower_axis(map, entry, entries, len) },
+    };
+    let pixels = |at: usize| {
+        let one: Vec<Range<usize>> = (0..len).map(|i| i..i + 1).collect();
+        let [rows, cols] = picture_axes(map, entry, &one, &one);
+        if at == 0 { rows } else { cols }
+    };
+    match axis {
+        AxisName::Pos if text => position(Role::Token),
+        AxisName::Pos => tower_axis(map, entry, entries, len),
+        AxisName::Channel if len == 3 => Axis::names(Role::Channel, ["red", "green", "blue"]),
+        AxisName::Channel => Axis::count(Role::Channel, len),
+        AxisName::Height => pixels(0),
+        AxisName::Width => pixels(1),
+        AxisName::Head => Axis::count(Role::Head, len),
+        AxisName::Query => position(Role::Query),
+        AxisName::Key => position(Role::Key),
+        AxisName::Neuron => Axis::count(Role::Neuron, len),
+        AxisName::Vocab => Axis::count(Role::Vocab, len),
+        AxisName::Batch => Axis::count(Role::Sample, len),
+        AxisName::Image => Axis::count(Role::Image, len),
+        _ => Axis::count(Role::Feature, len),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mmlens_core::finding::{Labels, Modality, PatchLabel, Role, TokenLabel, Unit};
+    use mmlens_core::{AxisName, Part, Point, Site, SiteSpec, TokenMap, View};
+
+    use super::{picture_axes, tables};
+
+    fn map() -> TokenMap {
+        let patch = |col: usize| {
+            let bbox = [col as f32 * 10.0, 0.0, (col + 1) as f32 * 10.0, 10.0];
+            let patch = PatchLabel { image: 0, tile: 0, frame: 0, row: 0, col, bbox };
+            TokenLabel::new("<image>", Modality::Image).with_patch(patch)
+        };
+        let tokens = vec![patch(0), patch(1), TokenLabel::new("Red?", Modality::Text)];
+        let spans = |n: usize, step: f32| (0..n).map(|i| [i as f32 * step, (i + 1) as f32 * step]).collect();
+        TokenMap { tokens, pictures: vec![(20, 10)], views: vec![View { image: 0, rows: spans(2, 5.0), cols: spans(4, 5.0) }] }
+    }
+
+    #[test]
+    fn pixels_lie_on_the_original_picture() {
+        let [rows, cols] = picture_axes(&map(), 0, &[0..2], &[0..1, 1..4]);
+        assert_eq!(rows.labels, Labels::Spans { image: 0, spans: vec![[0.0, 10.0]] });
+        assert_eq!(cols.labels, Labels::Spans { image: 0, spans: vec![[0.0, 5.0], [5.0, 20.0]] });
+        let [rows, _] = picture_axes(&map(), 1, &[0..2], &[]);
+        assert_eq!(rows.labels, Labels::Count(1));
+    }
+
+    #[test]
+    fn pixels_are_summed_over_channels() {
+        use AxisName::{Channel, Height, Image, Width};
+        let site = Site::of(Part::Vision, Point::Pixels);
+        let spec = SiteSpec::new(site, [(Image, None), (Channel, Some(3)), (Height, Some(2)), (Width, Some(4))]);
+        let values: Vec<f32> = (0..24_u8).map(f32::from).collect();
+        let found = tables("vision.pixels", Unit::Logit, &spec, &[1, 3, 2, 4], &values, &map()).unwrap();
+        let names: Vec<&str> = found.iter().map(|t| t.name()).collect();
+        assert_eq!(names, ["vision.pixels", "vision.pixels/picture"]);
+        assert_eq!(found[1].roles(), [Role::Row, Role::Column]);
+        // 0 + 8 + 16 and 7 + 15 + 23
+        assert_eq!((found[1].get(&[0, 0]), found[1].get(&[1, 3])), (Some(24.0), Some(45.0)));
+        let twice = tables("p", Unit::Logit, &spec, &[2, 3, 2, 4], &[values.clone(), values].concat(), &map()).unwrap();
+        let names: Vec<&str> = twice.iter().map(|t| t.name()).collect();
+        assert_eq!(names, ["p/0", "p/0/picture", "p/1", "p/1/picture"]);
+    }
+
+    #[test]
+    fn positions_of_a_tower_are_its_patches() {
+        use AxisName::{DModel, Image, Pos};
+        let site = Site::block(Part::Vision, 0, Point::ResidPre);
+        let spec = SiteSpec::new(site, [(Image, None), (Pos, Some(3)), (DModel, Some(1))]);
+        let found = tables("x", Unit::Logit, &spec, &[1, 3, 1], &[1.0, 2.0, 3.0], &map()).unwrap();
+        let Labels::Tokens(tokens) = &found[1].axes()[0].labels else { panic!("{:?}", found[1].axes()) };
+        assert_eq!(tokens[0].text, "class");
+        assert_eq!(tokens[2].patch.unwrap().col, 1);
+    }
+}

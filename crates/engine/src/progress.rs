@@ -1,0 +1,81 @@
+//! Long work in batches: how far it has come, and how it is cut.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use mmlens_core::{AnalysisError, Watch, step};
+
+/// How far a method has come. Every step is reported, and may be the last.
+#[derive(Clone, Copy)]
+pub struct Progress<'a> {
+    watch: &'a dyn Watch,
+    method: &'static str,
+    done: usize,
+    total: usize,
+}
+
+impl std::fmt::Debug for Progress<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} of {}", self.method, self.done, self.total)
+    }
+}
+
+impl<'a> Progress<'a> {
+    /// Nothing of `total` steps is done.
+    pub fn new(watch: &'a dyn Watch, method: &'static str, total: usize) -> Self {
+        Self { watch, method, done: 0, total }
+    }
+
+    /// Some more steps are done.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Cancelled`] if the watcher wants no more.
+    pub fn advance(&mut self, steps: usize) -> Result<(), AnalysisError> {
+        self.done += steps;
+        step(self.watch, self.method, self.done, self.total)
+    }
+
+    /// Steps done.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+}
+
+/// `0 .. items`, cut into ranges of at most `rows`.
+pub fn batches(items: usize, rows: NonZeroUsize) -> impl Iterator<Item = Range<usize>> {
+    (0..items).step_by(rows.get()).map(move |from| from..items.min(from + rows.get()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::ops::ControlFlow;
+
+    use mmlens_core::Watch;
+
+    use super::{Progress, batches};
+
+    struct Until(usize);
+
+    impl Watch for Until {
+        fn step(&self, _: &'static str, done: usize, _: usize) -> ControlFlow<()> {
+            if done < self.0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        }
+    }
+
+    #[test]
+    fn batches_cover_every_item_once() {
+        let of = |items, rows| batches(items, NonZeroUsize::new(rows).unwrap()).collect::<Vec<_>>();
+        assert_eq!(of(7, 3), [0..3, 3..6, 6..7]);
+        assert_eq!(of(6, 3), [0..3, 3..6]);
+        assert_eq!(of(2, 5), vec![0..2]);
+        assert!(of(0, 5).is_empty());
+    }
+
+    #[test]
+    fn a_watcher_ends_the_work() {
+        let mut progress = Progress::new(&Until(5), "sweep", 9);
+        assert!(progress.advance(3).is_ok());
+        assert_eq!(progress.advance(3).unwrap_err().to_string(), "sweep was cancelled after 6 of 9");
+    }
+}

@@ -1,0 +1,92 @@
+//! Values of another run put in at chosen positions, another choice in every row of the batch.
+
+use burn::tensor::{Bool, Tensor, TensorData};
+use mmlens_core::{AnyTensor, HookError, MASKED, Plan, Selector, Site};
+
+use crate::reshaped;
+
+/// Row `i` of the batch takes the values of `other` at the positions `places[i]`, all rows in one operation.
+///
+/// The site has axes `[batch, pos, ...]`; `other` is `[1 or batch, pos, ...]`.
+///
+/// # Errors
+/// While planning none; during the pass [`HookError::Edit`] where rows or shapes do not fit, [`HookError::Index`] for
+/// a position past the end.
+pub fn put(plan: Plan, site: Site, places: Vec<Vec<usize>>, other: AnyTensor) -> Result<Plan, HookError> {
+    plan.edit(site, move |x| {
+        let dims = x.dims();
+        let [rows, positions] = first_two(site, &dims, &places)?;
+        let given = other.dims();
+        let fits = given.get(1..) == dims.get(1..) && given.first().is_some_and(|n| *n == 1 || *n == rows);
+        if !fits {
+            return Err(HookError::Operand { site, holds: dims, given, verb: "put" });
+        }
+        let rest = dims.iter().skip(2).product();
+        let wide = [rows, positions, rest];
+        let x = reshaped(x, wide)?;
+        let other = reshaped(other.clone(), [given.first().copied().unwrap_or(1), positions, rest])?;
+        let chosen = TensorData::new(mask(site, &places, rows, positions)?, [rows, positions, 1]);
+        let chosen = Tensor::<3, Bool>::from_data(chosen, &x.device().without_autodiff());
+        crate::unfolded(x.mask_where(chosen.expand(wide), other.expand(wide)), &dims)
+    })
+}
+
+/// In row `i` of the batch nobody but the position itself attends to the positions `places[i]`: their scores become
+/// minus infinity, so that the remaining weights still sum to one.
+///
+/// The sites have axes `[batch, head, query, key]`.
+///
+/// # Errors
+/// [`HookError::Syntax`] if the selector does not parse; during the pass as [`put`].
+pub fn unattended(plan: Plan, scores: &str, places: Vec<Vec<usize>>) -> Result<Plan, HookError> {
+    let selector: Selector = scores.parse()?;
+    let name = scores.to_owned();
+    plan.edit(selector, move |x| {
+        let x: Tensor<4> = x.rank_of(&name)?;
+        let [rows, heads, queries, keys] = x.dims();
+        if rows != places.len() {
+            let (dims, given) = (vec![places.len(), heads, queries, keys], rows * heads * queries * keys);
+            return Err(HookError::Values { dims, given });
+        }
+        // With cached positions, queries are the last of the keys.
+        let before = keys.saturating_sub(queries);
+        let mut hidden = vec![false; rows * queries * keys];
+        for (row, places) in places.iter().enumerate() {
+            for &key in places.iter().filter(|key| **key < keys) {
+                for query in (0..queries).filter(|query| query + before != key) {
+                    if let Some(slot) = hidden.get_mut((row * queries + query) * keys + key) {
+                        *slot = true;
+                    }
+                }
+            }
+        }
+        let device = x.device().without_autodiff();
+        let hidden = Tensor::<4, Bool>::from_data(TensorData::new(hidden, [rows, 1, queries, keys]), &device);
+        Ok(x.mask_fill(hidden.expand([rows, heads, queries, keys]), MASKED).into())
+    })
+}
+
+fn first_two(site: Site, dims: &[usize], places: &[Vec<usize>]) -> Result<[usize; 2], HookError> {
+    match *dims {
+        [rows, positions, _, ..] if rows == places.len() => Ok([rows, positions]),
+        _ => {
+            let reason = format!("{} rows were prepared for a value of shape {dims:?}", places.len());
+            Err(HookError::Edit { site, reason })
+        }
+    }
+}
+
+fn mask(site: Site, places: &[Vec<usize>], rows: usize, positions: usize) -> Result<Vec<bool>, HookError> {
+    let mut mask = vec![false; rows * positions];
+    for (row, places) in places.iter().enumerate() {
+        for &index in places {
+            if index >= positions {
+                return Err(HookError::Index { site, axis: "pos".to_owned(), index, len: positions });
+            }
+            if let Some(slot) = mask.get_mut(row * positions + index) {
+                *slot = true;
+            }
+        }
+    }
+    Ok(mask)
+}

@@ -1,0 +1,214 @@
+//! Windows that hide parts of a picture, and what many windows say about each place.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use burn::tensor::{Bool, Tensor, TensorData};
+use mmlens_core::{AnyTensor, HookError, Inputs};
+
+use crate::reshaped;
+
+/// Windows over a picture: every row range with every column range, row by row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Windows {
+    rows: Vec<Range<usize>>,
+    cols: Vec<Range<usize>>,
+}
+
+impl Windows {
+    /// A grid of cells that share no pixel and leave none out. A side is cut as evenly as whole pixels allow, into
+    /// no more cells than it has pixels.
+    pub fn grid([height, width]: [usize; 2], [rows, cols]: [usize; 2]) -> Self {
+        let cut = |length: usize, parts: usize| {
+            let parts = parts.clamp(1, length.max(1));
+            (0..parts).map(|i| i * length / parts..(i + 1) * length / parts).collect()
+        };
+        Self { rows: cut(height, rows), cols: cut(width, cols) }
+    }
+
+    /// Windows of one size, one stride apart. The last of a row or column is cut by the edge of the picture, so that
+    /// with strides no larger than windows every pixel is covered.
+    pub fn sliding(picture: [usize; 2], window: [usize; 2], stride: [usize; 2]) -> Self {
+        let slide = |length: usize, window: usize, stride: usize| {
+            let (window, stride) = (window.max(1), stride.max(1));
+            let more = length.saturating_sub(window).div_ceil(stride);
+            (0..=more).map(|i| i * stride..length.min(i * stride + window)).filter(|r| !r.is_empty()).collect()
+        };
+        let [height, width] = picture;
+        Self { rows: slide(height, window[0], stride[0]), cols: slide(width, window[1], stride[1]) }
+    }
+
+    /// The row ranges.
+    pub fn rows(&self) -> &[Range<usize>] {
+        &self.rows
+    }
+
+    /// The column ranges.
+    pub fn cols(&self) -> &[Range<usize>] {
+        &self.cols
+    }
+
+    /// Number of windows.
+    pub fn len(&self) -> usize {
+        self.rows.len() * self.cols.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether some pixel lies in two windows.
+    pub fn overlap(&self) -> bool {
+        let touch = |ranges: &[Range<usize>]| ranges.windows(2).any(|w| matches!(w, [a, b] if b.start < a.end));
+        touch(&self.rows) || touch(&self.cols)
+    }
+
+    /// Rows and columns of one window.
+    fn at(&self, index: usize) -> (Range<usize>, Range<usize>) {
+        let across = self.cols.len().max(1);
+        let range = |ranges: &[Range<usize>], i: usize| ranges.get(i).cloned().unwrap_or(0..0);
+        (range(&self.rows, index / across), range(&self.cols, index % across))
+    }
+
+    /// The picture `[1, channel, height, width]` behind a range of windows: in copy `i` the pixels of window
+    /// `range.start + i` are those of the baseline, `[range.len(), channel, height, width]`.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] if picture and baseline differ in shape.
+    pub fn hide(&self, picture: &AnyTensor, baseline: &AnyTensor, range: Range<usize>) -> Result<AnyTensor, HookError> {
+        let (dims, copies) = (picture.dims(), range.len());
+        let [channels, height, width] = match *dims {
+            [1, channels, height, width] => [channels, height, width],
+            _ => return Err(HookError::Rank { site: "a picture".to_owned(), holds: dims.len(), asked: 4 }),
+        };
+        let picture: Tensor<4> = reshaped(picture.clone(), [1, channels, height, width])?;
+        let baseline: Tensor<4> = reshaped(baseline.clone(), [1, channels, height, width])?;
+        let mut hidden = vec![false; copies * height * width];
+        for (copy, index) in range.enumerate() {
+            let (rows, cols) = self.at(index);
+            for row in rows {
+                let from = (copy * height + row) * width;
+                if let Some(run) = hidden.get_mut(from + cols.start..from + cols.end) {
+                    run.fill(true);
+                }
+            }
+        }
+        let hidden = TensorData::new(hidden, [copies, 1, height, width]);
+        let hidden = Tensor::<4, Bool>::from_data(hidden, &picture.device().without_autodiff());
+        let wide = [copies, channels, height, width];
+        Ok(picture.expand(wide).mask_where(hidden.expand(wide), baseline.expand(wide)).into())
+    }
+
+    /// The coarsest grid on whose cells every window covers all or nothing.
+    pub fn cells(&self) -> [Vec<Range<usize>>; 2] {
+        let cut = |ranges: &[Range<usize>]| {
+            let edges: BTreeSet<usize> = ranges.iter().flat_map(|r| [r.start, r.end]).collect();
+            let edges: Vec<usize> = edges.into_iter().collect();
+            edges.iter().zip(edges.iter().skip(1)).map(|(a, b)| *a..*b).collect()
+        };
+        [cut(&self.rows), cut(&self.cols)]
+    }
+
+    /// For each of [`cells`](Self::cells), the mean of one value per window over the windows that cover it.
+    pub fn mean(&self, values: &[f32]) -> Vec<f32> {
+        let [rows, cols] = self.cells();
+        let covers = |windows: &[Range<usize>], cell: &Range<usize>| -> Vec<usize> {
+            let inside = |w: &Range<usize>| w.start <= cell.start && cell.end <= w.end;
+            windows.iter().enumerate().filter(|(_, w)| inside(w)).map(|(i, _)| i).collect()
+        };
+        let downs: Vec<_> = rows.iter().map(|cell| covers(&self.rows, cell)).collect();
+        let acrosses: Vec<_> = cols.iter().map(|cell| covers(&self.cols, cell)).collect();
+        let mut means = Vec::with_capacity(rows.len() * cols.len());
+        for down in &downs {
+            for across in &acrosses {
+                let over = down.iter().flat_map(|r| across.iter().map(move |c| r * self.cols.len() + c));
+                let sum: f64 = over.filter_map(|i| values.get(i)).map(|v| f64::from(*v)).sum();
+                means.push((sum / (down.len() * across.len()).max(1) as f64) as f32);
+            }
+        }
+        means
+    }
+}
+
+/// One row for each of `variants`, `[n, channel, height, width]`, all of the prompt of `inputs` (one row), with the
+/// variant in the place of its picture `entry`. Pictures that stay the same are shared by all rows.
+///
+/// # Errors
+/// [`HookError::Values`] if the pictures differ in shape.
+pub fn show(inputs: &Inputs, entry: usize, variants: AnyTensor) -> Result<Inputs, HookError> {
+    let dims = variants.dims();
+    let copies = dims.first().copied().unwrap_or(0);
+    let mut out = inputs.repeat(copies);
+    let kept = match &inputs.pixels {
+        Some(pixels) if inputs.images.iter().flatten().any(|i| *i != entry) => Some(pixels.clone()),
+        _ => None,
+    };
+    let first = kept.as_ref().map_or(0, |p| p.dims().first().copied().unwrap_or(0));
+    for (row, images) in out.images.iter_mut().enumerate() {
+        images.iter_mut().filter(|i| **i == entry).for_each(|i| *i = first + row);
+    }
+    out.pixels = Some(match kept {
+        None => variants,
+        Some(kept) => {
+            let kept: Tensor<4> = kept.rank_of("the pictures")?;
+            let variants: Tensor<4> = variants.rank_of("the pictures")?;
+            if kept.dims().get(1..) != variants.dims().get(1..) {
+                return Err(HookError::Values { dims: kept.dims().to_vec(), given: dims.iter().product() });
+            }
+            Tensor::cat(vec![kept, variants], 0).into()
+        }
+    });
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use mmlens_core::AnyTensor;
+
+    use super::Windows;
+
+    #[test]
+    fn a_grid_leaves_no_pixel_out() {
+        let windows = Windows::grid([7, 4], [3, 9]);
+        assert_eq!(windows.rows(), [0..2, 2..4, 4..7]);
+        assert_eq!(windows.cols(), [0..1, 1..2, 2..3, 3..4]);
+        assert!(!windows.overlap());
+        assert_eq!(windows.cells(), [windows.rows().to_vec(), windows.cols().to_vec()]);
+    }
+
+    #[test]
+    fn the_last_window_is_cut_by_the_edge() {
+        // 10 - 4 = 6 pixels to slide over, 3 at a time: two steps; then 10 - 3 = 7, 5 at a time: two steps, cut at 10
+        let windows = Windows::sliding([10, 10], [4, 3], [3, 5]);
+        assert_eq!(windows.rows(), [0..4, 3..7, 6..10]);
+        assert_eq!(windows.cols(), [0..3, 5..8, 10..10].iter().filter(|r| !r.is_empty()).cloned().collect::<Vec<_>>());
+        assert!(windows.overlap());
+        assert_eq!(Windows::sliding([3, 3], [5, 5], [2, 2]).rows(), vec![0..3]);
+    }
+
+    #[test]
+    fn a_place_has_the_mean_of_the_windows_over_it() {
+        // one row; windows 0..4, 3..7, 6..9 with values 1, 4, 10
+        let windows = Windows::sliding([1, 9], [1, 4], [1, 3]);
+        assert_eq!(windows.cols(), [0..4, 3..7, 6..9]);
+        assert_eq!(windows.cells()[1], [0..3, 3..4, 4..6, 6..7, 7..9]);
+        // 1, (1 + 4) / 2, 4, (4 + 10) / 2, 10
+        assert_eq!(windows.mean(&[1.0, 4.0, 10.0]), [1.0, 2.5, 4.0, 7.0, 10.0]);
+    }
+
+    #[test]
+    fn only_the_window_is_hidden() {
+        let device = Device::default();
+        let picture = AnyTensor::from_values(vec![1.0; 2 * 6], &[1, 2, 2, 3], &device).unwrap();
+        let baseline = AnyTensor::from_values(vec![0.0; 2 * 6], &[1, 2, 2, 3], &device).unwrap();
+        let windows = Windows::grid([2, 3], [2, 3]);
+        let hidden = windows.hide(&picture, &baseline, 1..3).unwrap();
+        assert_eq!(hidden.dims(), [2, 2, 2, 3]);
+        let one = [1.0, 0.0, 1.0, 1.0, 1.0, 1.0];
+        let two = [1.0, 1.0, 0.0, 1.0, 1.0, 1.0];
+        assert_eq!(hidden.to_values().unwrap(), [one, one, two, two].concat());
+        assert!(windows.hide(&picture, &AnyTensor::from_values(vec![0.0], &[1], &device).unwrap(), 0..1).is_err());
+    }
+}
