@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use mmlens_finding::{Finding, FindingError, Provenance};
 
-use crate::{HookError, Inputs, Objective, Plan, Sample, Seed, Site, Subject, SubjectError};
+use crate::{Ask, HookError, Inputs, Objective, Plan, Sample, Seed, Site, Subject, SubjectError};
 
 /// What a method is, for people who choose one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +130,8 @@ impl Case {
         Self { sample, target: Target::Top }
     }
 
-    /// Encodes the sample and settles the objective (one pass, if the target is the top token).
+    /// Encodes the sample and settles the objective (one pass, if the target is the top token). An objective at a
+    /// position of its own asks for the output at all of them.
     ///
     /// # Errors
     /// Whatever encoding or the pass reports.
@@ -141,6 +142,7 @@ impl Case {
             Target::Objective(objective) => *objective,
             Target::Top => Objective::logit(top_token(subject, &inputs)?),
         };
+        let inputs = if matches!(objective.at(), Some(Ask::At(_))) { inputs.ask_all() } else { inputs };
         Ok((inputs, objective))
     }
 }

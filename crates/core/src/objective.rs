@@ -90,6 +90,14 @@ impl Objective {
         Self::LogitDifference { at: Ask::Last, token, against }
     }
 
+    /// Which position of the output it looks at, if it looks at one.
+    pub fn at(&self) -> Option<Ask> {
+        match *self {
+            Self::Logit { at, .. } | Self::LogProbability { at, .. } | Self::LogitDifference { at, .. } => Some(at),
+            Self::Similarity { .. } => None,
+        }
+    }
+
     /// Its value for every row: `[batch]`.
     ///
     /// # Errors

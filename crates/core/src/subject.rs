@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{AnyTensor, HookError, Inputs, Output, Part, Plan, Run, Sample, SiteSpec, Trace};
+use crate::{AnyTensor, Ask, Asked, HookError, Inputs, Output, Part, Plan, Run, Sample, SiteSpec, Trace};
 
 /// What a subject cannot do, or could not.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -153,6 +153,10 @@ pub trait Subject: Send + Sync {
     /// See [`HookError`].
     fn run(&self, inputs: &Inputs, plan: Plan) -> Result<Trace, SubjectError> {
         inputs.check()?;
+        if let (Asked::Last, Some(Ask::At(position))) = (inputs.asked, plan.objective.and_then(|o| o.at())) {
+            let reason = format!("the objective looks at position {position}, but the output is asked for at the last alone");
+            return Err(SubjectError::Batch { reason });
+        }
         let mut run = Run::start(plan, self.name(), self.sites())?;
         let output = self.forward(inputs, &mut run)?;
         Ok(run.finish(output)?)
