@@ -65,7 +65,18 @@ pub(super) fn strftime(format: &str, seconds: i64) -> Option<String> {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
@@ -77,8 +88,8 @@ fn first_of(year: i64) -> i64 {
 
 /// Year, month and day of a day counted from 1970.
 fn civil(day: i64) -> (i64, i64, i64) {
-    // A first guess that is never too late by more than a year.
-    let mut year = 1970 + day.div_euclid(366);
+    // 400 years have 146097 days; the guess is never too late.
+    let mut year = 1969 + (day * 400).div_euclid(146_097);
     while first_of(year + 1) <= day {
         year += 1;
     }
@@ -105,7 +116,10 @@ mod tests {
         // 2025-02-03 04:05:06 UTC, a Monday: 20122 days of 86400 s, and 4 h 5 min 6 s.
         let seconds = 20_122 * 86_400 + 4 * 3600 + 5 * 60 + 6;
         assert_eq!(strftime("%d %b %Y", seconds).unwrap(), "03 Feb 2025");
-        assert_eq!(strftime("%A, %B %-d, %Y %H:%M:%S %j %I%p %y", seconds).unwrap(), "Monday, February 3, 2025 04:05:06 034 04AM 25");
+        assert_eq!(
+            strftime("%A, %B %-d, %Y %H:%M:%S %j %I%p %y", seconds).unwrap(),
+            "Monday, February 3, 2025 04:05:06 034 04AM 25"
+        );
         assert_eq!(strftime("%F %T %%", 0).unwrap(), "1970-01-01 00:00:00 %");
         assert_eq!(strftime("%F", -1).unwrap(), "1969-12-31");
         // 2000 was a leap year, 1900 was not.
@@ -122,7 +136,10 @@ mod tests {
             let (year, month, at) = civil(day);
             let next_day = (year, month) == (last.0, last.1) && at == last.2 + 1;
             let next_month = (year, month, at) == (last.0, last.1 + 1, 1) && last.2 >= 28;
-            assert!(next_day || next_month || ((year, month, at) == (last.0 + 1, 1, 1) && last.2 == 31), "{day}");
+            assert!(
+                next_day || next_month || ((year, month, at) == (last.0 + 1, 1, 1) && last.2 == 31),
+                "{day}"
+            );
             last = (year, month, at);
         }
     }

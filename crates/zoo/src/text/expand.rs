@@ -65,7 +65,10 @@ mod tests {
         let expanded = expand_image_tokens(&[1, 9, 2, 9], 9, &[2, 1]).unwrap();
         assert_eq!(expanded.ids, [1, 9, 9, 2, 9]);
         let at = |token, picture, position| Origin::Picture { token, picture, position };
-        assert_eq!(expanded.origin, [Origin::Token(0), at(1, 0, 0), at(1, 0, 1), Origin::Token(2), at(3, 1, 0)]);
+        assert_eq!(
+            expanded.origin,
+            [Origin::Token(0), at(1, 0, 0), at(1, 0, 1), Origin::Token(2), at(3, 1, 0)]
+        );
         assert_eq!(expand_image_tokens(&[1, 2], 9, &[]).unwrap().ids, [1, 2]);
         assert_eq!(expand_image_tokens(&[9, 2], 9, &[0]).unwrap().ids, [2]);
     }

@@ -104,7 +104,10 @@ mod tests {
         bytes.sort_unstable();
         assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
         // GPT-2 writes a space as U+0120 and a line end as U+010A.
-        assert_eq!((byte_of('\u{120}'), byte_of('\u{10A}'), byte_of('a')), (Some(b' '), Some(b'\n'), Some(b'a')));
+        assert_eq!(
+            (byte_of('\u{120}'), byte_of('\u{10A}'), byte_of('a')),
+            (Some(b' '), Some(b'\n'), Some(b'a'))
+        );
     }
 
     #[test]
@@ -116,7 +119,10 @@ mod tests {
         assert_eq!(gpt2.show("<image>", true), "<image>");
         let llama = Alphabet { bytes: false, word_end: None };
         assert_eq!(llama.show("\u{2581}a\u{2581}é", false), "␣a␣é");
-        assert_eq!((llama.show("<0x0A>", false), llama.show("<0xE2>", false)), ("\\n".into(), "\\xE2".into()));
+        assert_eq!(
+            (llama.show("<0x0A>", false), llama.show("<0xE2>", false)),
+            ("\\n".into(), "\\xE2".into())
+        );
         let clip = Alphabet { bytes: true, word_end: Some("</w>".into()) };
         assert_eq!((clip.show("cat</w>", false), clip.show("cat", false)), ("cat␣".into(), "cat".into()));
     }

@@ -87,7 +87,9 @@ impl Dump {
             ValueKind::String => self.text(out, value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
-                self.all(out, ('[', ']'), items.len(), depth, |out, at| self.write(out, &items[at], depth + 1))?;
+                self.all(out, ('[', ']'), items.len(), depth, |out, at| {
+                    self.write(out, &items[at], depth + 1)
+                })?;
             }
             ValueKind::Map => {
                 let mut keys: Vec<Value> = value.try_iter()?.collect();

@@ -159,7 +159,7 @@ impl ChatTemplate {
         self.render_json(&json, options)
     }
 
-    /// As [`ChatTemplate::render`], for messages with fields of their own (tool calls, say).
+    /// As [`ChatTemplate::render`], for messages with fields of their own (tool calls, say). Fields that are null are left out.
     ///
     /// # Errors
     ///
@@ -169,11 +169,12 @@ impl ChatTemplate {
         let mut context: Vec<(String, Value)> = vec![
             ("tools".to_owned(), Value::from(())),
             ("documents".to_owned(), Value::from(())),
-            ("messages".to_owned(), python::from_json(messages)),
+            ("messages".to_owned(), python::from_json(&without_nulls(messages))),
             ("add_generation_prompt".to_owned(), Value::from(options.add_generation_prompt)),
         ];
         context.extend(self.special.iter().map(|(role, token)| (role.to_owned(), Value::from(token))));
-        context.extend(options.variables.iter().map(|(name, value)| (name.clone(), python::from_json(value))));
+        context
+            .extend(options.variables.iter().map(|(name, value)| (name.clone(), python::from_json(value))));
         let template = environment.get_template(&self.name).map_err(|e| self.failed(&e))?;
         template.render(Value::from_pairs(context)).map_err(|e| self.failed(&e))
     }
@@ -185,12 +186,19 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", python::tojson);
+        environment.add_filter("wordcount", |text: &str| {
+            text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).count()
+        });
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, "the template raised an exception").with_source(Raised(message)))
+            Err(Error::new(ErrorKind::InvalidOperation, "the template raised an exception")
+                .with_source(Raised(message)))
         });
         environment.add_function("strftime_now", move |format: &str| {
             strftime(format, now.unwrap_or_else(clock)).ok_or_else(|| {
-                Error::new(ErrorKind::InvalidOperation, format!("`{format}` has a directive that is not known"))
+                Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("`{format}` has a directive that is not known"),
+                )
             })
         });
         environment.add_template(&self.name, &self.source).map_err(|e| self.failed(&e))?;
@@ -223,6 +231,15 @@ impl ChatTemplate {
 #[error("{0}")]
 struct Raised(String);
 
+/// The messages without the fields that are null.
+fn without_nulls(messages: &Json) -> Json {
+    let mut messages = messages.clone();
+    for message in messages.as_array_mut().into_iter().flatten().filter_map(Json::as_object_mut) {
+        message.retain(|_, value| !value.is_null());
+    }
+    messages
+}
+
 fn clock() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
@@ -248,7 +265,12 @@ fn choose(file: &Path, value: &Json, name: &str) -> Result<String, TextError> {
     let file = PathBuf::from(file);
     let Some(listed) = listed else {
         let (field, found) = ("chat_template".to_owned(), value.to_string().chars().take(60).collect());
-        return Err(TextError::Field { file, field, found, expected: "a text, or a list of `name` and `template`" });
+        return Err(TextError::Field {
+            file,
+            field,
+            found,
+            expected: "a text, or a list of `name` and `template`",
+        });
     };
     let known: Vec<String> = listed.iter().map(|(name, _)| name.clone()).collect();
     let chosen = listed.into_iter().find(|(known, _)| known == name).map(|(_, source)| source);

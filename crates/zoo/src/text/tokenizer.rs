@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, ModelWrapper};
 
 use super::error::TextError;
@@ -34,6 +33,9 @@ pub struct Token {
 impl Tokenizer {
     /// Reads `tokenizer.json` in `dir`, and what `tokenizer_config.json` and `special_tokens_map.json` add to it.
     ///
+    /// What stands around a text is up to `tokenizer.json`; `add_bos_token` and `add_eos_token` have no say where that file
+    /// is there, as in transformers 5.
+    ///
     /// # Errors
     ///
     /// [`TextError`] if a file cannot be read or does not fit the others.
@@ -53,7 +55,8 @@ impl Tokenizer {
     ///
     /// As [`Tokenizer::from_dir`].
     pub fn from_json(name: &str, tokenizer: &[u8], config: Option<&[u8]>) -> Result<Self, TextError> {
-        let config: Map<String, Value> = config.map(|text| parse_json(name, text)).transpose()?.unwrap_or_default();
+        let config: Map<String, Value> =
+            config.map(|text| parse_json(name, text)).transpose()?.unwrap_or_default();
         let mut special = SpecialTokens::default();
         special.add(&config);
         Self::assemble(PathBuf::from(name), tokenizer, Path::new(name), &config, special)
@@ -66,7 +69,10 @@ impl Tokenizer {
         config: &Map<String, Value>,
         special: SpecialTokens,
     ) -> Result<Self, TextError> {
-        let complain = |problem: tokenizers::Error| TextError::Tokenizer { file: file.clone(), problem: problem.to_string() };
+        let complain = |problem: tokenizers::Error| TextError::Tokenizer {
+            file: file.clone(),
+            problem: problem.to_string(),
+        };
         let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(complain)?;
         inner.with_truncation(None).map_err(complain)?;
         inner.with_padding(None);
@@ -79,11 +85,6 @@ impl Tokenizer {
             .map(|token| AddedToken::from(token, true))
             .collect();
         inner.add_special_tokens(missing).map_err(complain)?;
-        if ["add_bos_token", "add_eos_token"].iter().any(|field| config.contains_key(*field)) {
-            let ends = ends(&inner, config, &special)
-                .map_err(|problem| TextError::Tokenizer { file: config_file.to_owned(), problem })?;
-            inner.with_post_processor(Some(ends));
-        }
         let flag = |field: &str| config.get(field).and_then(Value::as_bool).unwrap_or(false);
         // Cleaning up is meant for word pieces; transformers leaves byte pairs alone unless told otherwise.
         let tidy = flag("clean_up_tokenization_spaces")
@@ -99,7 +100,8 @@ impl Tokenizer {
     ///
     /// [`TextError::Conversion`], as for a character without a token where the tokenizer has no token for the unknown.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<Token>, TextError> {
-        let encoding = self.inner.encode(text, add_special).map_err(|e| self.failed("could not tokenize", &e))?;
+        let encoding =
+            self.inner.encode(text, add_special).map_err(|e| self.failed("could not tokenize", &e))?;
         let places = encoding.get_offsets().iter().zip(encoding.get_special_tokens_mask());
         let token = |(&id, (&bytes, &added)): (&u32, (&(usize, usize), &u32))| Token {
             id,
@@ -128,7 +130,8 @@ impl Tokenizer {
         if let Some(&id) = ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
             return Err(self.no_token(id));
         }
-        let text = self.inner.decode(ids, skip_special).map_err(|e| self.failed("could not join tokens", &e))?;
+        let text =
+            self.inner.decode(ids, skip_special).map_err(|e| self.failed("could not join tokens", &e))?;
         Ok(if self.tidy { tidied(text) } else { text })
     }
 
@@ -243,7 +246,8 @@ fn add_configured_tokens(
     let Some(Value::Object(listed)) = config.get("added_tokens_decoder") else { return Ok(()) };
     let mut tokens = Vec::with_capacity(listed.len());
     for (id, described) in listed {
-        let number: u32 = id.parse().map_err(|_| complain(id.clone(), format!("`{id}`"), "a token id as its name"))?;
+        let number: u32 =
+            id.parse().map_err(|_| complain(id.clone(), format!("`{id}`"), "a token id as its name"))?;
         let token = Described::deserialize(described)
             .map_err(|e| complain(id.clone(), e.to_string(), "a token with its `content`"))?;
         tokens.push((number, token));
@@ -270,35 +274,6 @@ fn add_configured_tokens(
         }
     }
     Ok(())
-}
-
-/// What puts the first and last token around a text, as the flags of the configuration say.
-fn ends(
-    inner: &tokenizers::Tokenizer,
-    config: &Map<String, Value>,
-    special: &SpecialTokens,
-) -> Result<TemplateProcessing, String> {
-    let wanted = |flag: &str, role: &str| -> Result<Option<(String, u32)>, String> {
-        let Some(token) = special.get(role).filter(|_| config.get(flag).and_then(Value::as_bool).unwrap_or(false)) else {
-            return Ok(None);
-        };
-        let id = inner.token_to_id(token).ok_or_else(|| format!("`{role}` is `{token}`, which is no token"))?;
-        Ok(Some((token.to_owned(), id)))
-    };
-    let (bos, eos) = (wanted("add_bos_token", "bos_token")?, wanted("add_eos_token", "eos_token")?);
-    let around = |sequence: &str, kind: usize| {
-        let part = |token: &Option<(String, u32)>| token.iter().map(|(token, _)| format!("{token}:{kind}")).collect();
-        let parts: [Vec<String>; 3] = [part(&bos), vec![format!("{sequence}:{kind}")], part(&eos)];
-        parts.concat()
-    };
-    let (first, second) = (around("$A", 0), around("$B", 1));
-    TemplateProcessing::builder()
-        .try_single(first.clone())
-        .and_then(|builder| builder.try_pair([first, second].concat()))
-        .map_err(|e| e.clone())?
-        .special_tokens(bos.into_iter().chain(eos).collect::<Vec<_>>())
-        .build()
-        .map_err(|e| e.to_string())
 }
 
 /// Spaces before punctuation taken out, as transformers does after joining word pieces.
