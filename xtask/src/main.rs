@@ -1,1 +1,54 @@
-fn main(){}
+//! `cargo xtask check`: what every change must pass, cheapest first.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
+
+mod arrows;
+mod check;
+mod methods;
+mod prose;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask check [STEP...]     run the steps named, or all of them, cheapest first; stop at the first that fails
+        --keep-going            run the rest all the same
+cargo xtask steps               what the steps are";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["check", rest @ ..] => {
+            let keep_going = rest.contains(&"--keep-going");
+            let asked: Vec<&str> = rest.iter().copied().filter(|word| *word != "--keep-going").collect();
+            match check::choose(&asked) {
+                Ok(steps) if check::run(&root(), &steps, keep_going) => ExitCode::SUCCESS,
+                Ok(_) => ExitCode::FAILURE,
+                Err(fault) => {
+                    eprintln!("{fault}");
+                    ExitCode::from(2)
+                }
+            }
+        }
+        ["steps"] => {
+            for step in check::STEPS {
+                println!("{:8} {}", step.name, step.about);
+            }
+            ExitCode::SUCCESS
+        }
+        [] | ["help" | "--help" | "-h"] => {
+            println!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The root of the workspace. Cargo says where this package lies when it runs it.
+fn root() -> PathBuf {
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    here.and_then(|folder| folder.parent().map(PathBuf::from)).unwrap_or_else(|| PathBuf::from("."))
+}
