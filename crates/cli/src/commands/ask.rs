@@ -1,0 +1,95 @@
+//! `mmlens ask`: the answer.
+
+use anyhow::Result;
+use clap::Args;
+use mmlens::core::{Generated, Generation, Sampling, Seed, Subject};
+use serde::Serialize;
+
+use crate::input::QuestionArgs;
+use crate::model::ModelArgs;
+use crate::print;
+
+/// Prints the answer to a question about pictures.
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    question: QuestionArgs,
+    /// The most tokens of the answer.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    max_new: u16,
+    /// Draws each token, the logits divided by this; without it (or at 0) the most likely one is taken.
+    #[arg(long, value_name = "T", group = "draw")]
+    temperature: Option<f32>,
+    /// Draws from the smallest set of tokens that holds this share of the probability.
+    #[arg(long, value_name = "P", group = "draw")]
+    top_p: Option<f32>,
+    /// Decides every draw.
+    #[arg(long, value_name = "S", requires = "draw")]
+    seed: Option<u64>,
+    /// Prints the answer with its tokens as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    model: &'a str,
+    question: &'a str,
+    answer: &'a str,
+    ended: bool,
+    tokens: Vec<Token>,
+}
+
+/// A token of an answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct Token {
+    pub(crate) id: u32,
+    pub(crate) text: String,
+    /// What the model gave it, at temperature 1.
+    pub(crate) probability: f32,
+}
+
+/// The tokens of an answer.
+pub(crate) fn tokens(subject: &dyn Subject, answer: &Generated) -> Vec<Token> {
+    let pairs = answer.tokens.iter().zip(&answer.probabilities);
+    pairs.map(|(&id, &probability)| Token { id, text: subject.token(id), probability }).collect()
+}
+
+/// The only answer of a batch of one.
+pub(crate) fn only(answers: Vec<Generated>) -> Generated {
+    let nothing = Generated { tokens: Vec::new(), probabilities: Vec::new(), text: String::new(), ended: false };
+    answers.into_iter().next().unwrap_or(nothing)
+}
+
+impl Ask {
+    pub(crate) fn run(&self) -> Result<()> {
+        let sample = self.question.sample()?;
+        let subject = self.model.open()?;
+        let inputs = subject.encode(&sample)?;
+        let how = Generation { max_new: self.max_new.into(), sampling: self.sampling(), stop_at_end: true };
+        let answer = only(subject.generate(&inputs, &how)?);
+        if !self.json {
+            return print::line(print::visible(answer.text.trim()));
+        }
+        print::json(&Told {
+            model: subject.name(),
+            question: self.question.question(),
+            answer: answer.text.trim(),
+            ended: answer.ended,
+            tokens: tokens(subject.as_ref(), &answer),
+        })
+    }
+
+    fn sampling(&self) -> Sampling {
+        match (self.temperature, self.top_p) {
+            (None, None) | (Some(0.0), _) => Sampling::Greedy,
+            (temperature, top_p) => Sampling::Draw {
+                temperature: temperature.unwrap_or(1.0),
+                top_p: top_p.unwrap_or(1.0),
+                seed: Seed(self.seed.unwrap_or(0)),
+            },
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The commands, one file each.
+
+mod ask;
+mod explain;
+mod sites;
+mod trace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Opens up multimodal language models: the answer, why it was given, and what lies inside.
+#[derive(Debug, Parser)]
+#[command(name = "mmlens", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Ask(ask::Ask),
+    Explain(explain::Explain),
+    Sites(sites::Sites),
+    Trace(trace::Trace),
+}
+
+impl Cli {
+    pub(crate) fn run(&self) -> Result<()> {
+        match &self.command {
+            Command::Ask(ask) => ask.run(),
+            Command::Explain(explain) => explain.run(),
+            Command::Sites(sites) => sites.run(),
+            Command::Trace(trace) => trace.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,187 @@
+//! `mmlens trace`: one pass as a file, for other programs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use mmlens::core::{AnyTensor, Generation, HookError, Inputs, Objective, Plan, Sample, Subject, Words, top_token};
+use serde_json::{Value, json};
+
+use crate::commands::ask::only;
+use crate::commands::sites::key;
+use crate::input::pictures;
+use crate::model::{ModelArgs, supported};
+use crate::print;
+use crate::refusal::Refusal;
+use crate::tensors::{Held, write};
+
+/// Runs one pass and writes what it held to a safetensors file.
+///
+/// The file holds `input_ids` (placeholders expanded) and `pixel_values` (as the tower gets them), every site read under
+/// its name, `logits` (all positions), `target` (the token whose logit is differentiated), `grad.SITE` and `generated`.
+#[derive(Debug, Args)]
+pub(crate) struct Trace {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// A picture; repeat it for several, in the order of their placeholders.
+    #[arg(long = "image", value_name = "FILE")]
+    images: Vec<PathBuf>,
+    #[command(flatten)]
+    words: WordsArgs,
+    /// A site to read: `text.blocks.0.attn.pattern`; `*` stands for one segment, `0..3` for blocks, `{q,k}` for
+    /// alternatives. Repeat it for several.
+    #[arg(long, value_name = "SELECTOR")]
+    read: Vec<String>,
+    /// Adds so many greedy tokens, fewer if an end token comes.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    generate: u16,
+    /// A site to differentiate the target's logit at the last position with respect to; repeat it for several.
+    #[arg(long, value_name = "SITE")]
+    grad: Vec<String>,
+    /// The token whose logit is differentiated: `argmax` or a token id.
+    #[arg(long, value_name = "ID", default_value = "argmax", value_parser = Target::parse)]
+    target: Target,
+    /// The number type of the pass.
+    #[arg(long, default_value = "f32")]
+    dtype: String,
+    /// The device of the pass.
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// The file.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Lists what was written as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the model is told, in one of three ways.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct WordsArgs {
+    /// A question, put through the checkpoint's chat template.
+    #[arg(long, value_name = "QUESTION")]
+    ask: Option<String>,
+    /// The text as it is, with image placeholders as the checkpoint's processor writes them before expansion.
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// A caption, for dual encoders; repeat it for several.
+    #[arg(long, value_name = "CAPTION")]
+    text: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    Argmax,
+    Id(u32),
+}
+
+impl Target {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "argmax" => Ok(Self::Argmax),
+            id => id.parse().map(Self::Id).map_err(|_| "`argmax` or a token id".to_owned()),
+        }
+    }
+}
+
+impl Trace {
+    pub(crate) fn run(&self) -> Result<()> {
+        supported("dtype", &self.dtype, &["f32"])?;
+        supported("device", &self.device, &["flex"])?;
+        let pictures = pictures(&self.images)?;
+        let subject = self.model.open()?;
+        let subject = subject.as_ref();
+        let words = match (&self.words.ask, &self.words.prompt) {
+            (Some(question), _) => Words::Ask(question.clone()),
+            (_, Some(prompt)) => Words::Prompt(prompt.clone()),
+            _ => return Err(Refusal::NoCaptions { model: subject.name().to_owned() }.into()),
+        };
+        let inputs = subject.encode(&Sample { pictures, words })?;
+        let tensors = self.pass(subject, &inputs)?;
+        write(&self.out, &tensors, &self.about(subject).to_string())?;
+        self.print(&tensors)
+    }
+
+    fn pass(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<BTreeMap<String, Held>> {
+        let mut plan = Plan::new().to_output();
+        for selector in &self.read {
+            plan = plan.read(selector)?;
+        }
+        let mut token = match self.target {
+            Target::Id(id) => Some(id),
+            Target::Argmax => None,
+        };
+        if !self.grad.is_empty() {
+            let target = match token {
+                Some(id) => id,
+                None => top_token(subject, inputs)?,
+            };
+            token = Some(target);
+            for site in &self.grad {
+                plan = plan.grad(site)?;
+            }
+            plan = plan.objective(Objective::logit(target));
+        }
+        let trace = subject.run(&inputs.clone().ask_all(), plan)?;
+        let mut tensors = BTreeMap::from([("input_ids".to_owned(), Held::rows(&inputs.ids))]);
+        if let Some(pixels) = &inputs.pixels {
+            tensors.insert("pixel_values".to_owned(), Held::Floats(pixels.clone()));
+        }
+        tensors.extend(trace.values().map(|(site, x)| (key(site), Held::Floats(x.clone()))));
+        tensors.extend(trace.grads().map(|(site, x)| (format!("grad.{}", key(site)), Held::Floats(x.clone()))));
+        let logits = trace.output().logits.clone().ok_or_else(|| HookError::NoOutput("logits".to_owned()))?;
+        let token = match token {
+            Some(token) => token,
+            None => last_top(logits.clone())?,
+        };
+        tensors.insert("logits".to_owned(), Held::Floats(logits));
+        tensors.insert("target".to_owned(), Held::Ids(vec![token], vec![1]));
+        if self.generate > 0 {
+            let how = Generation { max_new: self.generate.into(), ..Generation::default() };
+            let answer = only(subject.generate(inputs, &how)?);
+            tensors.insert("generated".to_owned(), Held::rows(&[answer.tokens]));
+        }
+        Ok(tensors)
+    }
+
+    /// How the file came to be.
+    fn about(&self, subject: &dyn Subject) -> Value {
+        let images: Vec<String> = self.images.iter().map(|file| file.display().to_string()).collect();
+        json!({
+            "model": subject.name(),
+            "weights": subject.weights_hash(),
+            "images": images,
+            "ask": self.words.ask,
+            "prompt": self.words.prompt,
+            "generate": self.generate,
+            "device": subject.device(),
+            "version": env!("CARGO_PKG_VERSION"),
+        })
+    }
+
+    fn print(&self, tensors: &BTreeMap<String, Held>) -> Result<()> {
+        if self.json {
+            let list = tensors.iter().map(|(name, held)| {
+                let described = json!({ "shape": held.shape(), "dtype": held.dtype() });
+                (name.clone(), described)
+            });
+            let list: serde_json::Map<String, Value> = list.collect();
+            return print::json(&json!({ "out": self.out.display().to_string(), "tensors": list }));
+        }
+        let rows = tensors.iter().map(|(name, held)| {
+            [name.clone(), format!("{:?}", held.shape()), format!("{:?}", held.dtype()).to_lowercase()]
+        });
+        print::columns(&rows.collect::<Vec<_>>())
+    }
+}
+
+/// The token with the highest of the last logits, `[1, pos, vocab]`.
+fn last_top(logits: AnyTensor) -> Result<u32> {
+    let logits = logits.rank_of::<3>("logits")?;
+    let last = logits.dims()[1].saturating_sub(1);
+    let values = AnyTensor::new(logits.narrow(1, last, 1)).to_values()?;
+    let top = values.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
+    Ok(top.map_or(0, |(id, _)| id as u32))
+}

@@ -1,0 +1,33 @@
+//! Opening the model that the command line names.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use mmlens::core::Subject;
+use mmlens::zoo;
+
+use crate::refusal::Refusal;
+
+/// Which model.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// A folder as Hugging Face lays them out, or a hub id (org/name, org/name@revision) that is in the local cache.
+    /// Without it: the small model that ships inside, trained on scenes of coloured shapes.
+    model: Option<String>,
+}
+
+impl ModelArgs {
+    pub(crate) fn open(&self) -> Result<Box<dyn Subject>> {
+        let device = Default::default();
+        let Some(model) = &self.model else { anyhow::bail!("no model") };
+        let folder = zoo::hub::locate(model)?;
+        zoo::open(folder, &device).with_context(|| format!("cannot open `{model}`"))
+    }
+}
+
+/// Refuses a value that an option does not have.
+pub(crate) fn supported(option: &'static str, found: &str, supported: &[&str]) -> Result<(), Refusal> {
+    if supported.contains(&found) {
+        return Ok(());
+    }
+    Err(Refusal::Option { option, found: found.to_owned(), supported: supported.join(", ") })
+}

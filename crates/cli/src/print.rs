@@ -1,0 +1,91 @@
+//! What the program writes: results to standard output, errors to standard error.
+#![allow(clippy::print_stderr, reason = "the one place where errors are printed")]
+
+use std::io::{self, ErrorKind, Write};
+
+use anyhow::Result;
+use serde::Serialize;
+
+/// Writes a line of results.
+pub(crate) fn line(text: impl std::fmt::Display) -> Result<()> {
+    writeln!(io::stdout().lock(), "{text}")?;
+    Ok(())
+}
+
+/// Writes results for machines.
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
+    line(serde_json::to_string_pretty(value)?)
+}
+
+/// Writes lines of columns, each as wide as its widest cell; the last column is not padded.
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> Result<()> {
+    let wide = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(wide).collect();
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, wide)| cell.clone() + &" ".repeat(wide - width(cell))).collect();
+        line(cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+fn width(cell: &str) -> usize {
+    cell.chars().count()
+}
+
+/// Says something beside the results.
+pub(crate) fn note(text: &str) {
+    eprintln!("note: {text}");
+}
+
+/// Says why the program ends.
+pub(crate) fn error(text: &str) {
+    eprintln!("error: {text}");
+}
+
+/// An error with its causes, those left out that the text before them repeats anyway.
+pub(crate) fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    visible(&text)
+}
+
+/// Whether an error means no more than that nobody reads the output any more.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
+    error.chain().any(|cause| io(cause) == Some(ErrorKind::BrokenPipe))
+}
+
+/// A text without characters that would steer the terminal; lines stay lines.
+pub(crate) fn visible(text: &str) -> String {
+    let show = |c: char| if c == '\n' || !c.is_control() { c.to_string() } else { c.escape_default().to_string() };
+    text.chars().map(show).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_not_said_twice() {
+        let io = io::Error::new(ErrorKind::NotFound, "no such file");
+        let error = anyhow::Error::new(io).context("a.png: no such file").context("cannot open");
+        assert_eq!(chain(&error), "cannot open: a.png: no such file");
+    }
+
+    #[test]
+    fn a_name_cannot_steer_the_terminal() {
+        assert_eq!(visible("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\nc");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_error() {
+        let pipe = anyhow::Error::new(io::Error::from(ErrorKind::BrokenPipe)).context("writing");
+        assert!(is_closed_pipe(&pipe) && !is_closed_pipe(&anyhow::anyhow!("else")));
+    }
+}

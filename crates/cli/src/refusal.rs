@@ -1,0 +1,21 @@
+//! What the program refuses beyond what the libraries do.
+
+/// Why the program will not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// A value of an option that is not offered.
+    #[error("`--{option} {found}` is not supported; supported: {supported}")]
+    Option { option: &'static str, found: String, supported: String },
+    /// Captions for a model that takes none.
+    #[error("`--text` is for dual encoders; `{model}` takes `--ask` or `--prompt`")]
+    NoCaptions { model: String },
+    /// A target that is not one token.
+    #[error("`--target {found}`: {reason}")]
+    Target { found: String, reason: String },
+    /// As many corrupted pictures as pictures are needed.
+    #[error("{found} `--corrupted-image` for {pictures} `--image`; give one for each, in the same order")]
+    CorruptedPictures { found: usize, pictures: usize },
+    /// A method that this input leaves nothing to do.
+    #[error("`--method {method}`: {reason}")]
+    Method { method: &'static str, reason: String },
+}

@@ -1,0 +1,84 @@
+//! Running the program as its users do.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+pub(crate) const MODELS: [&str; 4] = ["llava-a", "llava-b", "llava-multi", "llava-old"];
+
+/// What the program said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    /// The results of a run that went well and said nothing else.
+    pub(crate) fn well(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
+        self.out
+    }
+
+    pub(crate) fn json(self) -> Value {
+        serde_json::from_str(&self.well()).unwrap()
+    }
+
+    /// The message of a run that was refused, without `error: `.
+    pub(crate) fn refused(self) -> String {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        for noise in ["panicked", "backtrace", "fault of mmlens", "RUST_BACKTRACE"] {
+            assert!(!self.err.contains(noise), "{}", self.err);
+        }
+        let message = self.err.strip_prefix("error: ").unwrap_or_else(|| panic!("{}", self.err));
+        assert_eq!(message.matches("error: ").count(), 0, "{message}");
+        message.trim_end().to_owned()
+    }
+}
+
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mmlens"));
+    // What the machine has in its cache must not matter.
+    for variable in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"] {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+pub(crate) fn mmlens(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Said {
+    let output = command().args(args).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+pub(crate) fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures").canonicalize().unwrap()
+}
+
+pub(crate) fn model(name: &str) -> String {
+    fixtures().join(name).join("model").display().to_string()
+}
+
+pub(crate) fn picture(name: &str) -> String {
+    fixtures().join("pictures").join(format!("{name}.png")).display().to_string()
+}
+
+/// A copy of a checkpoint, to be damaged.
+pub(crate) fn copy(name: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(model(name)).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    folder
+}
+
+pub(crate) fn args(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

@@ -1,0 +1,227 @@
+//! `mmlens trace` against what transformers computed with the same checkpoints, key by key, and what else it promises.
+#![cfg(test)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+use support::{MODELS, fixtures, mmlens, model, picture};
+
+const ACTIVATIONS: f64 = 1e-4;
+const GRADIENTS: f64 = 1e-3;
+const PIXELS: f64 = 1e-6;
+/// Scores below this are masked: transformers adds the lowest f32 there, others minus infinity.
+const MASKED: f64 = -1e30;
+
+/// The program takes one prompt at a time.
+const UNREACHABLE: [&str; 2] = ["trace-batch.safetensors", "has several prompts"];
+
+struct Reference {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Reference {
+    fn about(&self) -> Value {
+        let (_, header) = SafeTensors::read_metadata(&self.bytes).unwrap();
+        serde_json::from_str(&header.metadata().as_ref().unwrap()["about"]).unwrap()
+    }
+
+    fn rows(&self) -> Vec<Value> {
+        self.about()["rows"].as_array().unwrap().clone()
+    }
+
+    /// The command line that gives the same pass.
+    fn command(&self, out: &Path) -> Vec<String> {
+        let (about, rows) = (self.about(), self.rows());
+        let row = &rows[0];
+        let folder = self.path.parent().unwrap().join("model");
+        let mut args = vec!["trace".to_owned(), folder.display().to_string()];
+        let mut add = |option: &str, value: &str| args.extend([option.to_owned(), value.to_owned()]);
+        for image in row["images"].as_array().unwrap() {
+            add("--image", &picture(image.as_str().unwrap()));
+        }
+        match row.get("ask") {
+            Some(question) => add("--ask", question.as_str().unwrap()),
+            None => add("--prompt", row["prompt"].as_str().unwrap()),
+        }
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        for key in file.names() {
+            match key.strip_prefix("grad.") {
+                Some(site) => add("--grad", site),
+                None if key.contains('.') => add("--read", key),
+                None => {}
+            }
+        }
+        add("--generate", &about["generate"].to_string());
+        add("--out", out.to_str().unwrap());
+        args
+    }
+}
+
+fn references() -> Vec<Reference> {
+    let mut paths: Vec<PathBuf> = MODELS
+        .iter()
+        .flat_map(|name| fs::read_dir(fixtures().join(name)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "safetensors"))
+        .collect();
+    paths.sort();
+    paths.into_iter().map(|path| Reference { bytes: fs::read(&path).unwrap(), path }).collect()
+}
+
+fn numbers(file: &SafeTensors<'_>, key: &str) -> Vec<f64> {
+    let tensor = file.tensor(key).unwrap();
+    match tensor.dtype() {
+        Dtype::F32 => tensor.data().as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+        Dtype::I64 => tensor.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
+        other => panic!("{key}: {other:?}"),
+    }
+}
+
+/// The largest absolute difference over the largest absolute value of the reference.
+fn error(key: &str, ours: &[f64], reference: &[f64]) -> f64 {
+    let scores = key.ends_with("attn.scores") && !key.starts_with("grad.");
+    let (mut worst, mut scale) = (0.0_f64, 0.0_f64);
+    for (a, b) in ours.iter().zip(reference) {
+        if scores && (*a < MASKED || *b < MASKED) {
+            assert!(*a < MASKED && *b < MASKED, "{key}: masked in one of the two alone");
+            continue;
+        }
+        assert!(a.is_finite(), "{key}: {a}");
+        worst = worst.max((a - b).abs());
+        scale = scale.max(b.abs());
+    }
+    if scale > 0.0 { worst / scale } else { worst }
+}
+
+#[test]
+fn every_key_is_that_of_transformers() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.safetensors");
+    let (mut compared, mut faults) = (0, Vec::new());
+    println!("{:11} {:28} {:>4} {:>11} {:>10} {:>8}", "checkpoint", "trace", "keys", "activations", "gradients", "pixels");
+    for reference in references() {
+        let name = reference.path.file_name().unwrap().to_str().unwrap().to_owned();
+        let of = reference.path.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        if reference.rows().len() > 1 {
+            assert_eq!(name, UNREACHABLE[0], "{}", UNREACHABLE[1]);
+            continue;
+        }
+        mmlens(reference.command(&out)).well();
+        let bytes = fs::read(&out).unwrap();
+        let (ours, theirs) = (SafeTensors::deserialize(&bytes).unwrap(), SafeTensors::deserialize(&reference.bytes).unwrap());
+        let mut worst = [0.0_f64; 3];
+        for key in theirs.names() {
+            let (mine, wanted) = (ours.tensor(key).unwrap_or_else(|_| panic!("{of} {name}: no {key}")), theirs.tensor(key).unwrap());
+            assert_eq!((mine.shape(), mine.dtype()), (wanted.shape(), wanted.dtype()), "{of} {name}: {key}");
+            let (a, b) = (numbers(&ours, key), numbers(&theirs, key));
+            if wanted.dtype() == Dtype::I64 {
+                assert_eq!(a, b, "{of} {name}: {key}");
+                continue;
+            }
+            let error = error(key, &a, &b);
+            let (kind, bound) = match key {
+                _ if key.starts_with("grad.") => (1, GRADIENTS),
+                "pixel_values" | "vision.pixels" => (2, PIXELS),
+                _ => (0, ACTIVATIONS),
+            };
+            worst[kind] = worst[kind].max(error);
+            if error > bound {
+                faults.push(format!("{of} {name}: {key}: {error:.2e} above {bound:.0e}"));
+            }
+        }
+        compared += theirs.len();
+        println!("{of:11} {name:28} {:4} {:11.1e} {:10.1e} {:8.1e}", theirs.len(), worst[0], worst[1], worst[2]);
+    }
+    assert_eq!(faults, Vec::<String>::new());
+    assert!(compared > 450, "{compared} keys compared");
+}
+
+#[test]
+fn only_what_is_asked_for_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.safetensors");
+    let (model, out_text) = (model("llava-b"), out.to_str().unwrap());
+    let said = mmlens(["trace", &model, "--prompt", "Hi", "--out", out_text, "--json"]).json();
+    assert_eq!(said["out"], out_text);
+    let keys = |value: &Value| value["tensors"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&said), ["input_ids", "logits", "target"]);
+    assert_eq!(said["tensors"]["target"], serde_json::json!({ "shape": [1], "dtype": "I64" }));
+    // logits once, whether as output or as site; selectors may overlap
+    let reads = ["--read", "text.logits", "--read", "text.*", "--read", "text.blocks.0..1.attn.{q,k}"];
+    let said = mmlens(["trace", &model, "--prompt", "Hi", "--out", out_text, "--json"].iter().chain(&reads)).json();
+    assert_eq!(
+        keys(&said),
+        [
+            "input_ids",
+            "logits",
+            "target",
+            "text.blocks.0.attn.k",
+            "text.blocks.0.attn.q",
+            "text.embed",
+            "text.final_norm",
+            "text.input"
+        ]
+    );
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the file is left");
+}
+
+#[test]
+fn every_site_can_be_read_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.safetensors");
+    for name in MODELS {
+        let sites = mmlens(["sites", &model(name), "--json"]).json();
+        let mut args = support::args(&["trace", &model(name), "--prompt", "<image>Hi", "--image", &picture("wide")]);
+        for selector in ["*.*", "*.blocks.*.*", "*.blocks.*.*.*"] {
+            args.extend(support::args(&["--read", selector]));
+        }
+        args.extend(support::args(&["--out", out.to_str().unwrap()]));
+        mmlens(args).well();
+        let bytes = fs::read(&out).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        for site in sites.as_array().unwrap() {
+            let name = site["site"].as_str().unwrap();
+            let tensor = file.tensor(if name == "text.logits" { "logits" } else { name }).unwrap();
+            let axes = site["axes"].as_array().unwrap();
+            assert_eq!(tensor.shape().len(), axes.len(), "{name}");
+            for (axis, length) in axes.iter().zip(tensor.shape()) {
+                assert!(axis["length"].is_null() || axis["length"] == *length, "{name}: {axis} is {length}");
+            }
+        }
+        // the sites, input_ids, pixel_values and target; logits are both a site and a key
+        assert_eq!(file.len(), sites.as_array().unwrap().len() + 3);
+    }
+}
+
+#[test]
+fn a_target_of_ones_own_is_differentiated() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.safetensors");
+    let args = ["--prompt", "Hi", "--grad", "text.logits", "--target", "7", "--out", out.to_str().unwrap()];
+    mmlens(["trace", &model("llava-a")].into_iter().chain(args)).well();
+    let bytes = fs::read(&out).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(numbers(&file, "target"), [7.0]);
+    // d logit 7 at the last position / d logits is one there, zero elsewhere
+    let grad = numbers(&file, "grad.logits");
+    let [_, positions, vocab] = file.tensor("grad.logits").unwrap().shape() else { panic!() };
+    let here = (positions - 1) * vocab + 7;
+    assert!(grad.iter().enumerate().all(|(i, g)| *g == if i == here { 1.0 } else { 0.0 }));
+}
+
+#[test]
+fn the_file_says_how_it_came_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.safetensors");
+    mmlens(["trace", &model("llava-a"), "--prompt", "Hi", "--out", out.to_str().unwrap()]).well();
+    let reference = Reference { bytes: fs::read(&out).unwrap(), path: out };
+    let about = reference.about();
+    assert_eq!((about["prompt"].as_str(), about["version"].as_str()), (Some("Hi"), Some(env!("CARGO_PKG_VERSION"))));
+    assert_eq!(about["weights"].as_str().unwrap().len(), 64);
+}
