@@ -1,0 +1,168 @@
+//! What is asked for happens or is refused: each refusal with its text.
+
+
+
+use mmlens_core::*;
+use crate::toy::{Fault, Toy};
+
+fn refused(plan: Plan) -> String {
+    Toy::new(Fault::None).run(&Toy::inputs(&[[1, 2]]), plan).unwrap_err().to_string()
+}
+
+#[test]
+fn an_unknown_site_is_refused_with_the_nearest() {
+    let plan = Plan::new().read("text.blocks.7.resid_pre").unwrap();
+    assert_eq!(
+        refused(plan),
+        "`toy` has no site `text.blocks.7.resid_pre` (did you mean `text.blocks.1.resid_pre`?)"
+    );
+    let plan = Plan::new().read("vision.blocks.*.resid_pre").unwrap();
+    assert!(refused(plan).starts_with("`toy` has no site `vision.blocks.*.resid_pre`"));
+}
+
+#[test]
+fn a_misspelt_site_is_refused_at_once() {
+    let error = Plan::new().read("text.blocks.0.resid_pro").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`text.blocks.0.resid_pro` is not a site or selector: `resid_pro` is no point (did you mean `resid_pre`?)"
+    );
+    let error = "txt.input".parse::<Site>().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`txt.input` is not a site or selector: `txt` is no part; parts are vision, connector, text, audio \
+         (did you mean `text`?)"
+    );
+    let error = "text.resid_pre".parse::<Site>().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`text.resid_pre` is not a site or selector: `resid_pre` lies inside a block \
+         (did you mean `text.blocks.0.resid_pre`?)"
+    );
+}
+
+#[test]
+fn a_wrong_rank_is_refused() {
+    let site = "text.blocks.0.resid_pre".parse::<Site>().unwrap();
+    let trace = Toy::new(Fault::None).run(&Toy::inputs(&[[1, 2]]), Plan::new().read(site).unwrap()).unwrap();
+    let error = trace.tensor::<2>(site).unwrap_err();
+    assert_eq!(error.to_string(), "`text.blocks.0.resid_pre` holds a rank-3 tensor; rank 2 was asked for");
+}
+
+#[test]
+fn what_was_not_read_is_not_there() {
+    let site = "text.blocks.0.resid_pre".parse::<Site>().unwrap();
+    let trace = Toy::new(Fault::None).run(&Toy::inputs(&[[1, 2]]), Plan::new()).unwrap();
+    assert_eq!(trace.get(site).unwrap_err().to_string(), "`text.blocks.0.resid_pre` was not read in this pass");
+}
+
+#[test]
+fn an_edit_that_reshapes_is_refused() {
+    let plan = Plan::new().edit("text.blocks.0.resid_pre", |x| x.rows(0, 1)?.repeat_rows(2)).unwrap();
+    assert_eq!(refused(plan), "the edit at `text.blocks.0.resid_pre` changes the shape from [1, 2, 3] to [2, 2, 3]");
+}
+
+#[test]
+fn a_value_that_does_not_fit_is_refused() {
+    let value = AnyTensor::from_values(vec![0.0; 4], &[1, 2, 2], &crate::toy::device()).unwrap();
+    let plan = Plan::new().set("text.blocks.0.resid_pre", value).unwrap();
+    assert_eq!(
+        refused(plan),
+        "`text.blocks.0.resid_pre` has shape [1, 2, 3]; a value of shape [1, 2, 2] cannot be set there \
+         (each length must be equal or 1)"
+    );
+}
+
+#[test]
+fn an_axis_a_site_lacks_and_an_index_beyond_it_are_refused() {
+    let plan = Plan::new().change("text.input", Region::all().heads([0]), Change::Zero).unwrap();
+    assert_eq!(refused(plan), "`text.input` has axes [batch, pos, d_model=3]; it has no `head` to choose from");
+    let plan = Plan::new().change("text.input", Region::all().positions([5]), Change::Zero).unwrap();
+    assert_eq!(refused(plan), "`text.input`: pos 5 is out of range, there are 2");
+}
+
+#[test]
+fn a_query_left_with_nothing_is_refused() {
+    let plan = Plan::new().knock_out("text.blocks.1.attn.scores", None, [1], [0, 1]).unwrap();
+    assert_eq!(refused(plan), "`text.blocks.1.attn.scores`: the knock-out leaves query 1 no key to attend to");
+}
+
+#[test]
+fn gradients_need_an_objective_that_depends_on_the_site() {
+    let plan = Plan::new().grad("text.input").unwrap();
+    assert_eq!(refused(plan), "the plan asks for gradients but names no objective");
+    let zero = Plan::new()
+        .grad("text.input")
+        .unwrap()
+        .edit("text.logits", |x| {
+            let dims = x.dims();
+            AnyTensor::from_values(vec![1.0; dims.iter().product()], &dims, &crate::toy::device())
+        })
+        .unwrap()
+        .objective(Objective::logit(0));
+    assert_eq!(
+        refused(zero),
+        "no gradient reached `text.input`: the objective does not depend on it, or the plan did not ask for it"
+    );
+}
+
+#[test]
+fn an_objective_outside_the_output_is_refused() {
+    assert_eq!(
+        refused(Plan::new().objective(Objective::logit(9))),
+        "the objective asks for token 9, but the output has 3"
+    );
+    let similarity = Plan::new().objective(Objective::Similarity { text: 0 });
+    assert_eq!(refused(similarity), "the objective `similarity with text 0` needs an output this subject does not produce");
+}
+
+#[test]
+fn a_pass_resumes_at_block_boundaries_only_and_never_before_a_planned_site() {
+    let hidden = AnyTensor::from_values(vec![0.0; 6], &[1, 2, 3], &crate::toy::device()).unwrap();
+    let state = |site: &str| State { site: site.parse().unwrap(), hidden: hidden.clone() };
+    assert_eq!(
+        refused(Plan::new().resume(state("text.blocks.1.mlp_out"))),
+        "a pass can resume at `PART.blocks.I.resid_pre` only, not at `text.blocks.1.mlp_out`"
+    );
+    let plan = Plan::new().read("text.blocks.0.mlp_out").unwrap().resume(state("text.blocks.1.resid_pre"));
+    assert_eq!(
+        refused(plan),
+        "`text.blocks.0.mlp_out` lies before `text.blocks.1.resid_pre`, where this pass resumes"
+    );
+}
+
+#[test]
+fn a_model_that_breaks_its_own_table_is_found_out() {
+    let run = |fault| {
+        let plan = Plan::new().read("text.blocks.1.resid_post").unwrap();
+        Toy::new(fault).run(&Toy::inputs(&[[1, 2]]), plan).unwrap_err().to_string()
+    };
+    assert_eq!(run(Fault::Twice), "the forward pass reached `text.blocks.0.mlp_out` twice");
+    assert_eq!(run(Fault::Unpublished), "the model reported `text.blocks.0.attn_out`, which is not in its table of sites");
+    assert_eq!(
+        run(Fault::OtherShape),
+        "`text.blocks.0.resid_post` is published as [batch, pos, d_model=3], but the pass brought [1, 2, 2]"
+    );
+    assert_eq!(run(Fault::Skips), "`text.blocks.1.resid_post` was planned but the forward pass never reached it");
+}
+
+#[test]
+fn a_batch_that_does_not_fit_together_is_refused() {
+    let mut inputs = Toy::inputs(&[[1, 2], [3, 4]]);
+    inputs.ids[1].pop();
+    let error = Toy::new(Fault::None).run(&inputs, Plan::new()).unwrap_err();
+    assert_eq!(error.to_string(), "the batch does not fit together: row 1 has 1 positions, row 0 has 2");
+}
+
+#[test]
+fn selectors_that_mean_nothing_are_refused() {
+    for (text, reason) in [
+        ("text.blocks.4..4.resid_pre", "the range `4..4` is empty"),
+        ("text.blocks.{0,1.resid_pre", "the braces in `{0,1.resid_pre` do not match"),
+        ("text", "a selector is `part.point` or `part.blocks.i.point`"),
+        ("text.blocks.x..3.resid_pre", "`x` in `x..3` is no block number"),
+    ] {
+        let error = text.parse::<Selector>().unwrap_err();
+        assert_eq!(error.to_string(), format!("`{text}` is not a site or selector: {reason}"));
+    }
+}
