@@ -1,7 +1,9 @@
 //! `generation_config.json`: how a checkpoint asks to be sampled.
 
+use std::fmt;
 use std::path::Path;
 
+use serde::de::{Error, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::json::{ConfigError, read_json_if_there};
@@ -52,17 +54,34 @@ impl GenerationConfig {
 ///
 /// Anything else.
 pub fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a token id, or a list of them")]
-    enum OneOrMany {
-        One(u32),
-        Many(Vec<u32>),
+    deserializer.deserialize_any(OneOrMany)
+}
+
+struct OneOrMany;
+
+impl<'de> Visitor<'de> for OneOrMany {
+    type Value = Vec<u32>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a token id, or a list of them")
     }
-    Ok(match Option::deserialize(deserializer)? {
-        None => Vec::new(),
-        Some(OneOrMany::One(id)) => vec![id],
-        Some(OneOrMany::Many(ids)) => ids,
-    })
+
+    fn visit_unit<E: Error>(self) -> Result<Vec<u32>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_u64<E: Error>(self, id: u64) -> Result<Vec<u32>, E> {
+        let id = u32::try_from(id).map_err(|_| E::invalid_value(Unexpected::Unsigned(id), &self))?;
+        Ok(vec![id])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<u32>, A::Error> {
+        let mut ids = Vec::new();
+        while let Some(id) = list.next_element()? {
+            ids.push(id);
+        }
+        Ok(ids)
+    }
 }
 
 fn null_is_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {

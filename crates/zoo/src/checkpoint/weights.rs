@@ -213,3 +213,24 @@ impl WeightSource for Weights<'_> {
         self.names.contains_key(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Access, HostTensor, SaveSettings, save_safetensors};
+    use super::*;
+
+    #[test]
+    fn floats_of_a_mapped_file_stay_where_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("model.safetensors");
+        let tensor = HostTensor::new("t", vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]).unwrap();
+        save_safetensors(&file, [("t".to_owned(), tensor)], &SaveSettings::new()).unwrap();
+        for (access, stays) in [(Access::Mapped, true), (Access::Copied, false)] {
+            let checkpoint = Checkpoint::open_with(&file, access).unwrap();
+            let weights = Weights::new(&checkpoint, &Device::default());
+            let data = weights.host("t").unwrap();
+            let mapped = checkpoint.files[0].lasting(&checkpoint.stored("t").unwrap().range);
+            assert_eq!(mapped.is_some_and(|mapped| mapped.as_ptr() == data.as_bytes().as_ptr()), stays);
+        }
+    }
+}
