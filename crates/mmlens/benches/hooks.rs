@@ -1,0 +1,108 @@
+//! What hooks cost when nothing is asked: the blocks of a decoder with sites and an empty plan, against the same blocks
+//! written without any sites. Two sizes: one where the arithmetic of a site would show, and one of a real model's width.
+
+use burn::tensor::{Device, Distribution, Tensor, activation::silu, module::attention, ops::AttentionModuleOptions};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use mmlens::prelude::*;
+use mmlens::zoo::parts::{
+    Act, Attention, AttentionShape, Block, Linear, Masking, Mlp, Norm, RopeConfig, RopeKind, Rotation,
+};
+
+struct Sizes {
+    name: &'static str,
+    blocks: usize,
+    width: usize,
+    heads: usize,
+    neurons: usize,
+    positions: usize,
+}
+
+const SIZES: [Sizes; 2] = [
+    Sizes { name: "tiny", blocks: 12, width: 16, heads: 2, neurons: 32, positions: 8 },
+    Sizes { name: "real", blocks: 4, width: 576, heads: 9, neurons: 1536, positions: 128 },
+];
+
+fn linear(input: usize, output: usize, device: &Device) -> Linear {
+    Linear::new(Tensor::random([output, input], Distribution::Normal(0.0, 0.02), device), None)
+}
+
+fn blocks(sizes: &Sizes, device: &Device) -> Vec<Block> {
+    let (d, n, width) = (sizes.width, sizes.neurons, sizes.width / sizes.heads);
+    let norm = || Norm::Rms { weight: Tensor::ones([d], device), eps: 1e-5 };
+    let shape = AttentionShape { heads: sizes.heads, kv_heads: sizes.heads, width, scale: (width as f32).powf(-0.5) };
+    (0..sizes.blocks)
+        .map(|_| Block {
+            attn_norm: norm(),
+            attn: Attention {
+                q: linear(d, d, device),
+                k: linear(d, d, device),
+                v: linear(d, d, device),
+                o: linear(d, d, device),
+                shape,
+            },
+            mlp_norm: norm(),
+            mlp: Mlp::Gated {
+                gate: linear(d, n, device),
+                up: linear(d, n, device),
+                down: linear(n, d, device),
+                act: Act::Silu,
+            },
+        })
+        .collect()
+}
+
+/// The same arithmetic with no sites in it.
+fn bare(block: &Block, x: Tensor<3>, rotation: &Rotation, mask: &Tensor<4, burn::tensor::Bool>) -> Tensor<3> {
+    let [b, p, d] = x.dims();
+    let (heads, width) = (block.attn.shape.heads, block.attn.shape.width);
+    let h = block.attn_norm.apply(x.clone());
+    let split = |y: Tensor<3>| y.reshape([b, p, heads, width]);
+    let q = rotation.apply(split(block.attn.q.apply(h.clone()))).swap_dims(1, 2);
+    let k = rotation.apply(split(block.attn.k.apply(h.clone()))).swap_dims(1, 2);
+    let v = split(block.attn.v.apply(h)).swap_dims(1, 2);
+    let scale = Some(f64::from(block.attn.shape.scale));
+    let options = AttentionModuleOptions { scale, softcap: None, is_causal: false };
+    let z = attention(q, k, v, Some(mask.clone().expand([b, heads, p, p])), None, options);
+    let x = x + block.attn.o.apply(z.swap_dims(1, 2).reshape([b, p, d]));
+    let h = block.mlp_norm.apply(x.clone());
+    let Mlp::Gated { gate, up, down, .. } = &block.mlp else { return x };
+    x + down.apply(silu(gate.apply(h.clone())) * up.apply(h))
+}
+
+fn hooks(c: &mut Criterion) {
+    let device = Device::flex();
+    for sizes in &SIZES {
+        let blocks = blocks(sizes, &device);
+        let rope =
+            RopeConfig { theta: 1e4, width: sizes.width / sizes.heads, max_positions: 512, kind: RopeKind::Default };
+        let rotation = rope.rotation(&[(0..sizes.positions).collect()], &device);
+        let masking = Masking::causal(&[0], 0, sizes.positions, &device);
+        let mask = Tensor::<2, burn::tensor::Bool>::tril_mask([sizes.positions; 2], 0, &device).unsqueeze();
+        let x = Tensor::<3>::random([1, sizes.positions, sizes.width], Distribution::Normal(0.0, 1.0), &device);
+        let mut group = c.benchmark_group(format!("blocks/{}", sizes.name));
+        group.bench_function("bare", |b| {
+            b.iter_batched(
+                || x.clone(),
+                |x| blocks.iter().fold(x, |x, block| bare(block, x, &rotation, &mask)).into_data(),
+                BatchSize::SmallInput,
+            );
+        });
+        group.bench_function("sites, empty plan", |b| {
+            b.iter_batched(
+                || x.clone(),
+                |x| {
+                    let mut run = Run::idle();
+                    let forward = |x, (i, block): (usize, &Block)| {
+                        block.forward(x, (Part::Text, i), Some(&rotation), &masking, None, &mut run).expect("no plan")
+                    };
+                    blocks.iter().enumerate().fold(x, forward).into_data()
+                },
+                BatchSize::SmallInput,
+            );
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, hooks);
+criterion_main!(benches);
