@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use mmlens_zoo::ZooError;
 use mmlens_zoo::checkpoint::{
     Access, Checkpoint, CheckpointError, Dtype, GenerationConfig, HostTensor, Layout, SaveSettings,
-    StoredFloat, WeightSource, Weights, save_checkpoint, save_safetensors,
+    StoredFloat, WeightSource, Weights, parse_json, save_checkpoint, save_safetensors,
 };
 use proptest::prelude::*;
 
@@ -394,6 +394,15 @@ proptest! {
                 let _ = checkpoint.integers(name);
             }
             prop_assert!(checkpoint.weights_hash().is_ok());
+        }
+    }
+
+    /// Text that is no JSON, or not the JSON that is wanted, is an error of some place in it.
+    #[test]
+    fn json_never_panics(text in "[\\[\\]{}\",:\\\\a1\n -]{0,40}") {
+        let error = parse_json::<std::collections::BTreeMap<String, Vec<u8>>>("x.json", text.as_bytes());
+        if let Err(error) = error {
+            prop_assert!(error.to_string().starts_with("x.json:"));
         }
     }
 

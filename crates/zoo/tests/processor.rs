@@ -212,6 +212,38 @@ fn padding_to_a_square_uses_the_mean() {
 }
 
 #[test]
+fn pictures_are_turned_upright() {
+    use image::ImageEncoder;
+    let folder = tempfile::tempdir().unwrap();
+    // Two columns, three rows: 0 1 / 2 3 / 4 5.
+    let levels: Vec<u8> = (0..6u8).flat_map(|level| [level; 3]).collect();
+    // What Pillow's `exif_transpose` makes of it for each orientation: mirrored, turned round, and so on.
+    let upright: [(u32, [u8; 6]); 8] = [
+        (2, [0, 1, 2, 3, 4, 5]),
+        (2, [1, 0, 3, 2, 5, 4]),
+        (2, [5, 4, 3, 2, 1, 0]),
+        (2, [4, 5, 2, 3, 0, 1]),
+        (3, [0, 2, 4, 1, 3, 5]),
+        (3, [4, 2, 0, 5, 3, 1]),
+        (3, [5, 3, 1, 4, 2, 0]),
+        (3, [1, 3, 5, 0, 2, 4]),
+    ];
+    for (orientation, (width, expected)) in (1u8..).zip(upright) {
+        // One directory of one entry: the orientation (274), a short.
+        let exif =
+            [b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".as_slice(), &[orientation], &[0; 6]].concat();
+        let file = folder.path().join(format!("{orientation}.png"));
+        let mut encoder = image::codecs::png::PngEncoder::new(std::fs::File::create(&file).unwrap());
+        encoder.set_exif_metadata(exif).unwrap();
+        encoder.write_image(&levels, 2, 3, image::ExtendedColorType::Rgb8).unwrap();
+        let picture = mmlens_core::Picture::open(&file).unwrap().image;
+        assert_eq!(picture.width(), width, "orientation {orientation}");
+        let found: Vec<u8> = picture.to_rgb8().pixels().map(|pixel| pixel.0[0]).collect();
+        assert_eq!(found, expected, "orientation {orientation}");
+    }
+}
+
+#[test]
 fn levels_as_values() {
     let processor = processor(&json!({
         "image_processor_type": "CLIPImageProcessor", "image_mean": 0.5, "image_std": 0.25
@@ -252,6 +284,33 @@ proptest! {
                     prop_assert_eq!(at(&kept, row, col), expected);
                 }
             }
+        }
+    }
+
+    /// Whatever the configuration says, a picture is processed or refused.
+    #[test]
+    fn configurations_never_panic(
+        chosen in prop::collection::vec((0usize..12, 0usize..19), 0..5), width in 1u32..40, height in 1u32..40,
+    ) {
+        let fields = [
+            "size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std", "do_resize", "do_center_crop",
+            "do_pad", "do_normalize", "default_to_square", "pad_size",
+        ];
+        let values = [
+            json!(null), json!(true), json!(false), json!(-1), json!(0), json!(1), json!(3), json!(4_294_967_295u64),
+            json!(u64::MAX), json!(1e300), json!(0.5), json!("x"), json!([]), json!([1, 2]), json!([0.5, 0.25, 1e-300]),
+            json!({"height": 4_294_967_295u64, "width": 1}), json!({"shortest_edge": 5, "longest_edge": 1}),
+            json!({"max_height": 1, "max_width": 60}), json!({"height": 7}),
+        ];
+        let mut config = json!({"image_processor_type": "LlavaImageProcessor"});
+        for (field, value) in chosen {
+            config[fields[field]] = values[value].clone();
+        }
+        if let Ok(processor) = ImageProcessor::from_json("test", config.to_string().as_bytes())
+            && let Ok(processed) = processor.process(&noise(width, height))
+        {
+            prop_assert_eq!(processed.pixels.len(), 3 * processed.height * processed.width);
+            prop_assert_eq!(processed.geometry.rows().len(), processed.height);
         }
     }
 
