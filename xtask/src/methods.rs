@@ -1,8 +1,9 @@
 //! Methods are complete: each card is a row of its crate's `METHODS`, and each has an oracle or says why not.
 //!
 //! Read from the sources as text, so that it costs nothing. An oracle is a fixture named for the method,
-//! `oracles/fixtures/methods/ID.safetensors` or `ID-WHAT.safetensors`, or any path below `oracles/fixtures` that the
-//! method's page names. Without one, the page has a line `No oracle: REASON`.
+//! `oracles/fixtures/methods/ID.safetensors` or `ID-WHAT.safetensors`, or one that the method's page names by its path, or
+//! that its test opens, in the same file or in `tests/FILE.rs` of the crate. Without one, the page has a line
+//! `No oracle: REASON`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +30,11 @@ pub(crate) fn faults(root: &Path) -> Result<(Vec<String>, usize), String> {
                 if let Some(other) = ids.insert(card.id.clone(), shown.clone()) {
                     faults.push(format!("{shown}: the id `{}` is taken by {other}", card.id));
                 }
-                faults.extend(oracle(root, &card.id, &text).err().map(|fault| format!("{shown}: {fault}")));
+                let tests = krate.join("tests").join(module(&file)).with_extension("rs");
+                let tests = fs::read_to_string(tests).unwrap_or_default();
+                faults.extend(
+                    oracle(root, &card.id, &text, &tests).err().map(|fault| format!("{shown}: {fault}")),
+                );
                 cards.push((card, shown.clone()));
             }
         }
@@ -89,39 +94,46 @@ fn table(text: &str) -> Vec<String> {
 }
 
 /// That a method has an oracle, or a page that says why not.
-fn oracle(root: &Path, id: &str, text: &str) -> Result<(), String> {
-    let paths = mentioned(text);
-    if let Some(path) = paths.iter().find(|path| !root.join(path).exists()) {
-        return Err(format!("the page names `{path}`, which does not exist"));
+fn oracle(root: &Path, id: &str, page: &str, tests: &str) -> Result<(), String> {
+    let folder = root.join("oracles/fixtures");
+    let mut named: Vec<String> = after(page, "oracles/fixtures/");
+    named.extend(
+        [page, tests].iter().flat_map(|text| after(text, "\"methods/")).map(|name| format!("methods/{name}")),
+    );
+    if let Some(absent) = named.iter().find(|name| !begins(&folder, name)) {
+        return Err(format!("it names the fixture `{absent}`, which does not exist"));
     }
-    let reason = text.lines().find_map(|line| line.split_once("No oracle:")).map(|(_, reason)| reason.trim());
+    let reason = page.lines().find_map(|line| line.split_once("No oracle:")).map(|(_, reason)| reason.trim());
     let name = id.replace('_', "-");
-    if !paths.is_empty() || reason.is_some_and(|reason| !reason.is_empty()) || fixture(root, &name) {
+    let own = [".safetensors", "-"].iter().any(|rest| begins(&folder, &format!("methods/{name}{rest}")));
+    if own || !named.is_empty() || reason.is_some_and(|reason| !reason.is_empty()) {
         return Ok(());
     }
     Err(format!(
-        "`{id}` has no oracle: expected oracles/fixtures/methods/{name}.safetensors or {name}-*.safetensors, \
-         a path below oracles/fixtures in its page, or a line `No oracle: REASON`"
+        "`{id}` has no oracle: expected oracles/fixtures/methods/{name}.safetensors or {name}-*.safetensors, the path of \
+         another fixture on its page, or a line `No oracle: REASON`"
     ))
 }
 
-fn fixture(root: &Path, name: &str) -> bool {
-    let files = fs::read_dir(root.join("oracles/fixtures/methods")).into_iter().flatten().flatten();
-    files.map(|file| file.file_name().to_string_lossy().into_owned()).any(|file| {
-        file.strip_suffix(".safetensors")
-            .and_then(|stem| stem.strip_prefix(name))
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-    })
+/// Whether something of this name, or whose name begins so, exists in a folder.
+fn begins(folder: &Path, name: &str) -> bool {
+    let path = folder.join(name);
+    let (Some(parent), Some(stem)) = (path.parent(), path.file_name()) else { return false };
+    let files = fs::read_dir(parent).into_iter().flatten().flatten();
+    files
+        .map(|file| file.file_name())
+        .any(|file| file.to_string_lossy().starts_with(&*stem.to_string_lossy()))
 }
 
-/// The paths below `oracles/fixtures` that a text names.
-fn mentioned(text: &str) -> Vec<String> {
+/// What follows a mark in a text, as far as it can be a path.
+fn after(text: &str, mark: &str) -> Vec<String> {
     let path = |(at, _): (usize, &str)| {
-        let end = text[at..].find(|c: char| !(c.is_ascii_alphanumeric() || "/._-".contains(c)));
-        let path = &text[at..end.map_or(text.len(), |end| at + end)];
-        path.trim_end_matches(['.', '/', '-']).to_owned()
+        let rest = &text[at + mark.len()..];
+        let end =
+            rest.find(|c: char| !(c.is_ascii_alphanumeric() || "/._-".contains(c))).unwrap_or(rest.len());
+        rest[..end].trim_end_matches(['.', '/']).to_owned()
     };
-    text.match_indices("oracles/fixtures/").map(path).collect()
+    text.match_indices(mark).map(path).filter(|path| !path.is_empty()).collect()
 }
 
 fn read(file: &Path) -> Result<String, String> {
@@ -200,11 +212,19 @@ mod tests {
     fn a_page_may_name_a_fixture_that_exists() {
         let page = format!("//! See `oracles/fixtures/methods/lens.safetensors`.\n{PAGE}");
         assert_eq!(said("named", &page, TABLE, &["lens.safetensors"]), Vec::<String>::new());
-        let fault = "the page names `oracles/fixtures/methods/lens.safetensors`, which does not exist";
+        let fault = "it names the fixture `methods/lens.safetensors`, which does not exist";
         assert_eq!(
             said("absent", &page, TABLE, &[]),
             [format!("crates/model/src/layer/logit_lens.rs: {fault}")]
         );
+    }
+
+    #[test]
+    fn a_test_may_open_one() {
+        let page = format!("{PAGE}let oracle = Oracle::open(\"methods/lens-{{case}}\");");
+        assert_eq!(said("opened", &page, TABLE, &["lens-late.safetensors"]), Vec::<String>::new());
+        assert_eq!(said("unopened", &page, TABLE, &["tuned-lens.safetensors"]).len(), 1);
+        assert!(oracle(Path::new("."), "lens", "", "Oracle::open(\"methods/none\")").is_err());
     }
 
     #[test]
