@@ -71,6 +71,58 @@ pub fn composed(layers: impl IntoIterator<Item = Tensor<3>>) -> Option<Tensor<3>
     layers.into_iter().reduce(|below, layer| layer.matmul(below))
 }
 
+/// Shares that have flowed through all layers, on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rollout {
+    positions: usize,
+    values: Vec<f32>,
+}
+
+impl Rollout {
+    /// The product of the layers; `None` for no layers.
+    ///
+    /// # Errors
+    /// [`HookError::Read`] if the device does not hand over the values.
+    pub fn of(layers: impl IntoIterator<Item = Tensor<3>>) -> Result<Option<Self>, HookError> {
+        let Some(product) = composed(layers) else { return Ok(None) };
+        let [_, _, positions] = product.dims();
+        Ok(Some(Self { positions, values: AnyTensor::new(product).to_values()? }))
+    }
+
+    /// Number of positions.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// Number of rows of the batch.
+    pub fn rows(&self) -> usize {
+        self.values.len() / (self.positions * self.positions).max(1)
+    }
+
+    /// The matrix of one row of the batch, row-major: what each position is mixed of.
+    pub fn matrix(&self, row: usize) -> &[f32] {
+        let size = self.positions * self.positions;
+        self.values.get(row * size..(row + 1) * size).unwrap_or(&[])
+    }
+
+    /// What the last position is mixed of.
+    pub fn last(&self, row: usize) -> &[f32] {
+        let matrix = self.matrix(row);
+        matrix.get(matrix.len().saturating_sub(self.positions)..).unwrap_or(&[])
+    }
+
+    /// Shares given to positions, as shares of what these are mixed of.
+    pub fn carry(&self, row: usize, shares: &[f32]) -> Vec<f32> {
+        let mut carried = vec![0.0_f64; self.positions];
+        for (share, from) in shares.iter().zip(self.matrix(row).chunks(self.positions.max(1))) {
+            for (sum, part) in carried.iter_mut().zip(from) {
+                *sum += f64::from(*share) * f64::from(*part);
+            }
+        }
+        carried.into_iter().map(|sum| sum as f32).collect()
+    }
+}
+
 /// One pass; the attention of every one of these sites, mixed as it is reached, so that no more than one layer's heads
 /// are held at a time.
 ///
@@ -125,7 +177,7 @@ mod tests {
     use burn::tensor::{Device, Tensor};
     use mmlens_core::AnyTensor;
 
-    use super::{Heads, Mixing, composed};
+    use super::{Heads, Mixing, Rollout, composed};
 
     fn pattern(values: &[f32], heads: usize) -> AnyTensor {
         AnyTensor::from_values(values.to_vec(), &[1, heads, 2, 2], &Device::default()).unwrap()
@@ -152,6 +204,17 @@ mod tests {
         // after the swap both rows of `first` still look at what was position 1
         assert_eq!(values(composed([swap.clone(), first.clone()]).unwrap()), [0.0, 1.0, 0.0, 1.0]);
         assert_eq!(values(composed([first, swap]).unwrap()), [1.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn shares_are_carried_through() {
+        let layer = Mixing { heads: Heads::Mean, residual: 0.0 }.mix(pattern(&[0.25, 0.75, 1.0, 0.0], 1)).unwrap();
+        let rollout = Rollout::of([layer]).unwrap().unwrap();
+        assert_eq!((rollout.rows(), rollout.positions(), rollout.last(0)), (1, 2, &[1.0, 0.0][..]));
+        // 0.4 * (0.25, 0.75) + 0.2 * (1, 0)
+        let carried = rollout.carry(0, &[0.4, 0.2]);
+        assert!((carried[0] - 0.3).abs() < 1e-7 && (carried[1] - 0.3).abs() < 1e-7, "{carried:?}");
+        assert!(rollout.matrix(1).is_empty());
     }
 
     #[test]

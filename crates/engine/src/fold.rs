@@ -1,6 +1,6 @@
 //! Values of any rank seen at the rank a computation needs.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor, TensorData};
 use mmlens_core::{AnyTensor, HookError};
 
 /// The same values, row-major, under other lengths.
@@ -51,6 +51,21 @@ pub fn unfolded<const D: usize>(x: Tensor<D>, dims: &[usize]) -> Result<AnyTenso
         [a, b, c, d, e, f] => reshaped(x, [a, b, c, d, e, f]).map(AnyTensor::new),
         _ => Err(HookError::Values { dims: dims.to_vec(), given: x.dims().iter().product() }),
     }
+}
+
+/// The states of one prompt at some positions: `[1, pos, d]` to `[positions, d]`.
+///
+/// # Errors
+/// [`HookError::Rank`] for another rank, [`HookError::Objective`] for a position past the end.
+pub fn states_at(stream: &AnyTensor, positions: &[usize]) -> Result<AnyTensor, HookError> {
+    let stream: Tensor<3> = stream.clone().rank_of("the stream")?;
+    let [rows, len, width] = stream.dims();
+    if let Some(index) = positions.iter().copied().find(|i| *i >= rows * len) {
+        return Err(HookError::Objective { what: "position", index, len });
+    }
+    let places: Vec<i64> = positions.iter().map(|i| *i as i64).collect();
+    let places = Tensor::<1, Int>::from_data(TensorData::new(places, [positions.len()]), &stream.device());
+    Ok(stream.reshape([rows * len, width]).select(0, places).into())
 }
 
 #[cfg(test)]

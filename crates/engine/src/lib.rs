@@ -10,7 +10,7 @@
 //! | `sweep` | [`sweep()`]: many variants in batches, their common prefix computed once ([`Start`]) |
 //! | `put` | [`put()`], [`unattended`]: another edit in every row of a batch |
 //! | `window` | [`Windows`]: parts of a picture, and what many windows say about each place |
-//! | `flow` | [`Mixing`], [`composed`]: attention as shares that flow through layers |
+//! | `flow` | [`Mixing`], [`Rollout`]: attention as shares that flow through layers |
 //! | `distribution` | what a row of logits says |
 //! | `label`, `pool`, `positions` | from values at sites to labelled tables |
 //! | `fold`, `progress` | ranks, batches, cancellation |
@@ -28,8 +28,8 @@ mod quadrature;
 mod sweep;
 mod window;
 
-pub use flow::{Heads, Mixing, blocks_read, composed, mixed_attention};
-pub use fold::{folded, reshaped, unfolded};
+pub use flow::{Heads, Mixing, Rollout, blocks_read, composed, mixed_attention};
+pub use fold::{folded, reshaped, states_at, unfolded};
 pub use path::{Along, End, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::Positions;

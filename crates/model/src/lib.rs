@@ -1,1 +1,36 @@
 //! Analyses of mmlens, from tokens to layers: integrated gradients, occlusion, rollout, logit lens, patching.
+//!
+//! Every method is one file and one type, made from checked settings and run on any
+//! [`Subject`](mmlens_core::Subject); it gives a [`Finding`](mmlens_core::finding::Finding). [`METHODS`] lists them.
+//!
+//! | question | method |
+//! |---|---|
+//! | which pixels and words, in shares that add up | [`IntegratedGradients`] |
+//! | what is lost when a part is hidden | [`Occlusion`] |
+//! | along which attention it could have come | [`AttentionRollout`] |
+//! | what the model would say at each layer | [`LogitLens`] |
+//! | which state brings the answer back | [`ActivationPatching`] |
+
+use mmlens_core::Card;
+
+pub mod activation_patching;
+pub mod attention_rollout;
+mod check;
+pub mod integrated_gradients;
+pub mod logit_lens;
+pub mod occlusion;
+
+pub use activation_patching::ActivationPatching;
+pub use attention_rollout::AttentionRollout;
+pub use integrated_gradients::IntegratedGradients;
+pub use logit_lens::LogitLens;
+pub use occlusion::Occlusion;
+
+/// Every method of this crate.
+pub const METHODS: &[Card] = &[
+    integrated_gradients::CARD,
+    occlusion::CARD,
+    attention_rollout::CARD,
+    logit_lens::CARD,
+    activation_patching::CARD,
+];

@@ -1,1 +1,11 @@
 //! Tiny subjects, contracts and the oracle reader of the mmlens tests.
+
+mod compare;
+mod contract;
+mod oracle;
+mod toy;
+
+pub use compare::{Gap, Mismatch, Tolerance};
+pub use contract::{analysis_breaches, subject_breaches};
+pub use oracle::{Array, Oracle, OracleError, checkpoint, fixtures, picture};
+pub use toy::Toy;

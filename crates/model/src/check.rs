@@ -1,0 +1,53 @@
+//! Refusals that all methods word alike.
+
+use std::num::NonZeroUsize;
+
+use mmlens_core::{AnalysisError, Card, Inputs, TokenMap};
+use mmlens_engine::Positions;
+
+/// Settings that cannot be.
+pub(crate) fn setting(
+    card: &Card,
+    setting: &'static str,
+    found: impl ToString,
+    expected: &'static str,
+) -> AnalysisError {
+    AnalysisError::Setting { method: card.id, setting, found: found.to_string(), expected }
+}
+
+/// An input the method cannot work on.
+pub(crate) fn input(card: &Card, needs: &'static str, found: impl Into<String>) -> AnalysisError {
+    AnalysisError::Input { method: card.id, needs, found: found.into() }
+}
+
+/// A count that must not be zero.
+pub(crate) fn at_least_one(card: &Card, name: &'static str, count: usize) -> Result<NonZeroUsize, AnalysisError> {
+    NonZeroUsize::new(count).ok_or_else(|| setting(card, name, count, "it must be at least 1"))
+}
+
+/// The token map of inputs of one row without padding.
+pub(crate) fn one_row<'a>(card: &Card, inputs: &'a Inputs) -> Result<&'a TokenMap, AnalysisError> {
+    let (rows, pads) = (inputs.rows(), inputs.pads.first().copied().unwrap_or(0));
+    if rows != 1 {
+        return Err(input(card, "a sample of one row", format!("this one has {rows}")));
+    }
+    if pads != 0 || inputs.map().len() != inputs.positions() {
+        let found = format!("{} of {} positions are labelled", inputs.map().len(), inputs.positions());
+        return Err(input(card, "a sample whose every position is labelled", found));
+    }
+    Ok(inputs.map())
+}
+
+/// Positions of a prompt, at least one.
+pub(crate) fn chosen(card: &Card, positions: &Positions, map: &TokenMap) -> Result<Vec<usize>, AnalysisError> {
+    match positions.of(map) {
+        Ok(found) if found.is_empty() => {
+            Err(input(card, "at least one position", format!("the sample has none of `{positions}`")))
+        }
+        Ok(found) => Ok(found),
+        Err(past) => {
+            let found = format!("position {past} was asked for of {}", map.len());
+            Err(input(card, "positions that the sample has", found))
+        }
+    }
+}

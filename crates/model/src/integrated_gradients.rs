@@ -1,0 +1,206 @@
+//! Integrated gradients: which pixels, words or inner values does this answer come from, in shares that add up?
+//!
+//! # Idea
+//! For an objective `f`, an input `x` and a baseline `x'` that stands for "not there", coordinate `i` contributes
+//!
+//! ```text
+//! a_i = (x_i - x'_i) * integral from 0 to 1 of  d f / d x_i ( x' + t (x - x') )  dt
+//! ```
+//!
+//! so that all contributions together are `f(x) - f(x')` (completeness). The integral is a weighted sum over the nodes of a
+//! quadrature rule. `x` may be the value of any [`Site`], or the values of several, which then move together along one
+//! path: pixels and word embeddings share the change between them.
+//!
+//! # In and out
+//! In: a [`Case`] of one row. Out, for every site `S`:
+//!
+//! | table | axes | unit | meaning |
+//! |---|---|---|---|
+//! | `S` | those of the site, without the batch | objective | the contribution of every coordinate |
+//! | `S/picture` | row, column | objective | pixels: summed over channels, on the original picture |
+//! | `S/tokens` | token or patch | objective | sites with positions: summed over everything else |
+//! | `by site` | concept | objective | the sum over each site |
+//! | `path` | step | objective | the objective at every node |
+//! | `objective`, `objective at baseline` | | objective | `f(x)` and `f(x')` |
+//! | `completeness gap` | | objective | sum of all contributions minus `f(x) - f(x')` |
+//! | `relative completeness gap` | | ratio | that gap over `f(x) - f(x')`, without sign |
+//!
+//! Where a site holds several pictures, each has its own tables: `S/0`, `S/0/picture`, `S/1` and so on.
+//!
+//! # Settings
+//! - `along`: sites and their baselines; by default `vision.pixels` from zero, which is the mean colour since pixels are
+//!   normalised.
+//! - `rule`, `steps`: Gauss and Legendre with 32 nodes, as fine as 50 and more equal steps where the objective is smooth.
+//! - `rows`: 8 nodes share a pass.
+//!
+//! `text.embed` holds vectors for image placeholders too; they have no effect, since image features take their places.
+//! `text.input` is the stream after that.
+//!
+//! # Cost
+//! Two forward passes, then `steps / rows` forward and backward passes of `rows` rows. Peak memory grows with `rows`. The
+//! tower runs for every node if a site lies in it; once a batch if all sites lie in the language model but before its
+//! blocks; not again if all lie in blocks or at `text.input`: passes then begin at the first block that has one. The
+//! numbers do not depend on `rows` beyond rounding.
+//!
+//! # Errors
+//! Making: [`AnalysisError::Setting`] for no site, a site twice, no or more than 4096 steps, fewer than two with the
+//! trapezoid rule, no rows. Running: [`AnalysisError::Subject`] for a site the subject does not have, a baseline that does not fit, or a site that does
+//! not reach the objective (also one whose value is replaced further on by another site of the same path);
+//! [`AnalysisError::Input`] for a case of several rows; [`AnalysisError::Cancelled`].
+//!
+//! # When it misleads
+//! - The baseline is part of the question: another one gives another answer (Sturmfels, Lundberg, Lee 2020, "Visualizing
+//!   the Impact of Feature Attribution Baselines").
+//! - Between baseline and input lie inputs the model has never seen, and their gradients count as much as any (Kapishnikov et al. 2021,
+//!   "Guided Integrated Gradients").
+//! - Contributions of saturated or redundant inputs are spread or cancel; a large gap says that the nodes are too few.
+//! - Maps of pixels can look like the picture whatever the model computes (Adebayo et al. 2018, "Sanity Checks for Saliency Maps").
+//!
+//! # Agreement
+//! captum 0.9 on `llava-a` with 16 nodes, largest difference relative to the largest contribution: pixels 2e-5, pixels and
+//! embeddings jointly 2e-5; captum's trapezoid weights sum to `(n - 1) / n` and are compared after
+//! multiplying by `n / (n - 1)`. Identities tested: completeness; exact for an affine subject with one node; zero where input and
+//! baseline are equal; the same for any `rows`.
+//!
+//! # Reference
+//! Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks. ICML 2017. <https://arxiv.org/abs/1703.01365>. The
+//! paper uses right Riemann sums of 20 to 300 steps; we depart by the rule.
+//!
+//! # Example
+//! ```no_run
+//! use mmlens_core::{Analysis, Baseline, Case};
+//! use mmlens_engine::End;
+//! use mmlens_model::{IntegratedGradients, integrated_gradients::Settings};
+//! # fn explain(subject: &dyn mmlens_core::Subject, case: &Case) -> Result<(), mmlens_core::AnalysisError> {
+//! let along = vec![End::new("vision.pixels".parse()?, Baseline::Zero), End::new("text.embed".parse()?, Baseline::Mean)];
+//! let method = IntegratedGradients::new(Settings { along, ..Settings::default() })?;
+//! let finding = method.run(subject, case)?;
+//! println!("{:?}", finding.table("by site")?.as_numbers());
+//! # Ok(())
+//! # }
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
+use mmlens_core::{Analysis, AnalysisError, Baseline, Card, Case, Part, Point, Site, Subject, Watch, provenance};
+use mmlens_engine::{End, PathIntegral, Progress, Rule, label};
+use serde_json::json;
+
+use crate::check::{at_least_one, one_row, setting};
+
+/// What this method is.
+pub const CARD: Card = Card {
+    id: "integrated-gradients",
+    name: "Integrated gradients",
+    question: "Which pixels, words or inner values does this answer come from, in shares that add up?",
+    citation: "Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks. ICML 2017. https://arxiv.org/abs/1703.01365",
+    cost: "2 forward + steps x (forward + backward), in batches",
+    needs: "gradients at the sites",
+    misleads: &[
+        "Another baseline gives another answer.",
+        "The path leads through inputs the model has never seen.",
+        "Saturated and redundant inputs share or cancel; read the completeness gap first.",
+    ],
+};
+
+/// How the path runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The sites that move together, each from its baseline.
+    pub along: Vec<End>,
+    /// Where the nodes lie.
+    pub rule: Rule,
+    /// How many nodes there are.
+    pub steps: usize,
+    /// How many nodes share a pass.
+    pub rows: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let along = vec![End::new(Site::of(Part::Vision, Point::Pixels), Baseline::Zero)];
+        Self { along, rule: Rule::GaussLegendre, steps: 32, rows: 8 }
+    }
+}
+
+/// Integrated gradients with checked settings.
+#[derive(Debug, Clone)]
+pub struct IntegratedGradients(PathIntegral);
+
+impl IntegratedGradients {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Setting`], see the module.
+    pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        let Settings { along, rule, steps, rows } = settings;
+        if along.is_empty() {
+            return Err(setting(&CARD, "along", "no site", "a path needs at least one"));
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = along.iter().find(|end| !seen.insert(end.site)) {
+            return Err(setting(&CARD, "along", format!("`{}` twice", twice.site), "a site moves once"));
+        }
+        let least = if rule == Rule::Trapezoid { 2 } else { 1 };
+        if !(least..=4096).contains(&steps) {
+            let expected = if least == 2 { "the trapezoid rule needs 2 to 4096" } else { "it needs 1 to 4096" };
+            return Err(setting(&CARD, "steps", steps, expected));
+        }
+        let (steps, rows) = (at_least_one(&CARD, "steps", steps)?, at_least_one(&CARD, "rows", rows)?);
+        Ok(Self(PathIntegral { ends: along, rule, steps, rows }))
+    }
+
+    fn settings(&self) -> BTreeMap<String, serde_json::Value> {
+        let path = &self.0;
+        let along: Vec<String> = path.ends.iter().map(|end| end.site.to_string()).collect();
+        [
+            ("along", json!(along)),
+            ("rule", json!(path.rule.name())),
+            ("steps", json!(path.steps)),
+            ("rows", json!(path.rows)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+}
+
+impl Analysis for IntegratedGradients {
+    type Input = Case;
+
+    fn card(&self) -> &'static Card {
+        &CARD
+    }
+
+    fn run_watched(&self, subject: &dyn Subject, case: &Case, watch: &dyn Watch) -> Result<Finding, AnalysisError> {
+        let (inputs, objective) = case.open(subject)?;
+        let map = one_row(&CARD, &inputs)?;
+        let mut progress = Progress::new(watch, CARD.id, self.0.steps.get());
+        let path = self.0.walk(subject, &inputs, objective, &mut progress)?;
+        let unit = label::unit_of(&objective);
+        let mut tables = Vec::new();
+        for along in &path.along {
+            let name = along.spec.site.to_string();
+            tables.extend(label::tables(&name, unit, &along.spec, &along.dims, &along.values, map)?);
+        }
+        let sites: Vec<Site> = path.along.iter().map(|along| along.spec.site).collect();
+        let totals = path.along.iter().map(|along| along.total() as f32).collect();
+        let names = Axis::names(Role::Concept, sites.iter().map(Site::to_string));
+        tables.push(Labelled::numbers("by site", unit, vec![names], totals)?);
+        let steps = Axis::names(Role::Step, path.nodes.iter().map(|(node, _)| format!("{:.4}", node.at)));
+        let scores = path.nodes.iter().map(|(_, score)| *score).collect();
+        tables.push(Labelled::numbers("path", unit, vec![steps], scores)?);
+        let gap = path.total() - path.change();
+        let relative = if gap == 0.0 { 0.0 } else { gap.abs() / path.change().abs().max(f64::from(f32::MIN_POSITIVE)) };
+        tables.extend([
+            Labelled::scalar("objective", unit, path.at_input),
+            Labelled::scalar("objective at baseline", unit, path.at_baseline),
+            Labelled::scalar("completeness gap", unit, gap as f32),
+            Labelled::scalar("relative completeness gap", Unit::Ratio, relative.min(f64::from(f32::MAX)) as f32),
+        ]);
+        let mut made = provenance(subject, &CARD, self.settings(), &sites, Some(&objective));
+        let baselines = self.0.ends.iter().map(|end| format!("{}: {}", end.site, end.baseline));
+        made.baseline = Some(baselines.collect::<Vec<_>>().join("; "));
+        Ok(Finding::new(made, tables)?)
+    }
+}

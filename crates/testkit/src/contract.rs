@@ -1,0 +1,407 @@
+//! What every subject and every analysis must keep, checked through the traits alone.
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use burn::tensor::Device;
+use mmlens_core::{
+    Analysis, AnalysisError, AnyTensor, Asked, Change, HookError, Inputs, Objective, Part, Plan, Point, Region, Run,
+    Site, State, Subject, SubjectError, Watch,
+};
+use mmlens_finding::Finding;
+
+use crate::Tolerance;
+
+/// Another order of summation in f32, on values of any size.
+const ROUNDING: Tolerance = Tolerance { absolute: 1e-6, relative: 1e-5 };
+
+/// Everything a subject breaks of its contract on these inputs, in words; nothing, if it keeps it.
+///
+/// An empty plan changes no bit; every published site is reached once, in order, with its published shape; writing back
+/// what was read changes no bit; the residual stream is what its parts add up to; attention weights are the softmax of
+/// the scores; a pass resumes at every block of the language model; rows do not mix; bad inputs and bad plans are
+/// errors, never panics.
+pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let checks: [(&str, fn(&dyn Subject, &Inputs) -> Result<(), String>); 10] = [
+        ("table of sites", table),
+        ("empty plan", empty_plan),
+        ("reading every site", read_all),
+        ("reading one site", read_each),
+        ("writing back", write_back),
+        ("identities", identities),
+        ("resuming", resuming),
+        ("rows", rows),
+        ("bad inputs", bad_inputs),
+        ("bad plans", bad_plans),
+    ];
+    for (name, check) in checks {
+        match catch_unwind(AssertUnwindSafe(|| check(subject, inputs))) {
+            Ok(Ok(())) => {}
+            Ok(Err(breach)) => breaches.push(format!("{name}: {breach}")),
+            Err(_) => breaches.push(format!("{name}: panicked")),
+        }
+    }
+    breaches
+}
+
+/// Everything an analysis breaks of its contract on this input, in words; nothing, if it keeps it.
+///
+/// It gives the same finding twice; the finding survives a file; its provenance is complete; a watcher can cancel it and is told
+/// the truth about how far it came; the subject answers afterwards as before.
+pub fn analysis_breaches<A: Analysis>(
+    analysis: &A,
+    subject: &dyn Subject,
+    input: &A::Input,
+    probe: &Inputs,
+) -> Vec<String> {
+    let (mut breaches, card) = (Vec::new(), analysis.card());
+    let run = || catch_unwind(AssertUnwindSafe(|| analysis.run(subject, input)));
+    let before = output(subject, probe);
+    let (first, second) = match (run(), run()) {
+        (Ok(Ok(first)), Ok(Ok(second))) => (first, second),
+        (Ok(Err(error)), _) | (_, Ok(Err(error))) => return vec![format!("it failed: {error}")],
+        _ => return vec!["it panicked".to_owned()],
+    };
+    if first != second {
+        breaches.push("two runs differ".to_owned());
+    }
+    match first.to_bytes().and_then(|bytes| Finding::from_bytes(&bytes)) {
+        Ok(again) if again == first => {}
+        Ok(_) => breaches.push("the finding changes on its way through a file".to_owned()),
+        Err(error) => breaches.push(format!("the finding does not survive a file: {error}")),
+    }
+    if first.tables().is_empty() {
+        breaches.push("the finding has no table".to_owned());
+    }
+    for table in first.tables() {
+        if table.as_numbers().is_some_and(|numbers| numbers.iter().any(|n| !n.is_finite())) {
+            breaches.push(format!("the table `{}` holds a value that is not finite", table.name()));
+        }
+    }
+    let made = &first.provenance;
+    let missing = [
+        ("method", made.method != card.id),
+        ("settings", made.settings.is_empty()),
+        ("subject", made.subject != subject.name()),
+        ("weights hash", made.weights_hash != subject.weights_hash()),
+        ("alterations", made.alterations != subject.alterations()),
+        ("sites", made.sites.is_empty()),
+        ("dtype", made.dtype != subject.dtype()),
+        ("device", made.device != subject.device()),
+        ("version", made.version.is_empty()),
+    ];
+    for (field, _) in missing.iter().filter(|(_, missing)| *missing) {
+        breaches.push(format!("provenance lacks its {field}"));
+    }
+    match analysis.run_watched(subject, input, &Impatient) {
+        Err(AnalysisError::Cancelled { method, done, total }) if method == card.id && 0 < done && done <= total => {}
+        Err(error) => breaches.push(format!("cancelling gives `{error}`")),
+        Ok(_) => breaches.push("it cannot be cancelled".to_owned()),
+    }
+    let count = Count::default();
+    if analysis.run_watched(subject, input, &count).is_ok() {
+        breaches.extend(count.breach());
+    }
+    if !matches!((before, output(subject, probe)), (Ok(a), Ok(b)) if a == b) {
+        breaches.push("the subject answers differently afterwards".to_owned());
+    }
+    breaches
+}
+
+struct Impatient;
+
+impl Watch for Impatient {
+    fn step(&self, _: &'static str, _: usize, _: usize) -> ControlFlow<()> {
+        ControlFlow::Break(())
+    }
+}
+
+#[derive(Default)]
+struct Count(std::sync::Mutex<Vec<(usize, usize)>>);
+
+impl Watch for Count {
+    fn step(&self, _: &'static str, done: usize, total: usize) -> ControlFlow<()> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((done, total));
+        ControlFlow::Continue(())
+    }
+}
+
+impl Count {
+    fn breach(&self) -> Option<String> {
+        let steps = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let rises = steps.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 == w[1].1);
+        let ends = steps.last().is_some_and(|(done, total)| done == total);
+        (!rises || !ends).then(|| format!("its steps are {steps:?}"))
+    }
+}
+
+type Checked = Result<(), String>;
+
+fn text(error: impl ToString) -> String {
+    error.to_string()
+}
+
+fn values(x: &AnyTensor) -> Result<Vec<f32>, String> {
+    x.to_values().map_err(text)
+}
+
+fn output(subject: &dyn Subject, inputs: &Inputs) -> Result<Vec<f32>, String> {
+    let trace = subject.run(inputs, Plan::new()).map_err(text)?;
+    answer(trace.output())
+}
+
+fn answer(output: &mmlens_core::Output) -> Result<Vec<f32>, String> {
+    let parts = [&output.logits, &output.similarity];
+    let mut all = Vec::new();
+    for part in parts.into_iter().flatten() {
+        all.extend(values(part)?);
+    }
+    if all.is_empty() { Err("the pass has no output".to_owned()) } else { Ok(all) }
+}
+
+fn reached(subject: &dyn Subject, inputs: &Inputs) -> Vec<Site> {
+    let pictures = inputs.pixels.is_some();
+    let shown = |site: &Site| pictures || !matches!(site.part(), Part::Vision | Part::Connector);
+    subject.sites().iter().map(|spec| spec.site).filter(shown).collect()
+}
+
+fn everything(subject: &dyn Subject, inputs: &Inputs) -> Result<Plan, String> {
+    let mut plan = Plan::new().to_output();
+    for site in reached(subject, inputs) {
+        plan = plan.read(site).map_err(text)?;
+    }
+    Ok(plan)
+}
+
+fn table(subject: &dyn Subject, _: &Inputs) -> Checked {
+    let sites: Vec<Site> = subject.sites().iter().map(|spec| spec.site).collect();
+    for pair in sites.windows(2) {
+        if pair[0] >= pair[1] {
+            return Err(format!("`{}` stands before `{}`", pair[0], pair[1]));
+        }
+    }
+    for site in sites {
+        let again: Site = site.to_string().parse().map_err(text)?;
+        if again != site {
+            return Err(format!("`{site}` reads back as `{again}`"));
+        }
+    }
+    for anatomy in subject.anatomy() {
+        let blocks = subject.sites().iter().filter(|s| s.site.part() == anatomy.part).filter_map(|s| s.site.block_index());
+        let blocks = blocks.max().map_or(0, |last| last + 1);
+        if blocks != anatomy.blocks {
+            return Err(format!("the {} part has {} blocks, its sites {blocks}", anatomy.part.name(), anatomy.blocks));
+        }
+    }
+    Ok(())
+}
+
+fn empty_plan(subject: &dyn Subject, inputs: &Inputs) -> Checked {
+    let plain = answer(&subject.forward(inputs, &mut Run::idle()).map_err(text)?.plain())?;
+    for _ in 0..2 {
+        if output(subject, inputs)? != plain {
+            return Err("the output differs from the pass without a plan".to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn read_all(subject: &dyn Subject, inputs: &Inputs) -> Checked {
+    let trace = subject.run(inputs, everything(subject, inputs)?).map_err(text)?;
+    for (site, value) in trace.values() {
+        let spec = subject.sites().iter().find(|s| s.site == site).ok_or(format!("`{site}` is not published"))?;
+        if !spec.fits(&value.dims()) {
+            return Err(format!("`{site}` is {:?}, published as {}", value.dims(), spec.describe()));
+        }
+        if values(value)?.iter().any(|v| v.is_nan()) {
+            return Err(format!("`{site}` holds a NaN"));
+        }
+    }
+    let count = trace.values().count();
+    let wanted = reached(subject, inputs).len();
+    if count != wanted {
+        return Err(format!("{count} of {wanted} sites were read"));
+    }
+    ROUNDING.check("output", &answer(trace.output())?, &output(subject, inputs)?).map(|_| ()).map_err(text)
+}
+
+/// A site read alone, in a pass that may end there and may take another path, has the same value.
+fn read_each(subject: &dyn Subject, inputs: &Inputs) -> Checked {
+    let whole = subject.run(inputs, everything(subject, inputs)?).map_err(text)?;
+    for (site, value) in whole.values() {
+        let alone = subject.run(inputs, Plan::new().read(site).map_err(text)?).map_err(text)?;
+        let alone = values(alone.get(site).map_err(text)?)?;
+        ROUNDING.check(&site.to_string(), &alone, &values(value)?).map_err(text)?;
+    }
+    Ok(())
+}
+
+fn write_back(subject: &dyn Subject, inputs: &Inputs) -> Checked {
+    for site in reached(subject, inputs) {
+        let read = Plan::new().read(site).map_err(text)?.to_output();
+        let trace = subject.run(inputs, read).map_err(text)?;
+        let own = trace.get(site).map_err(text)?.clone();
+        let back = Plan::new().set(site, own).map_err(text)?;
+        let again = subject.run(inputs, back).map_err(text)?;
+        if answer(again.output())? != answer(trace.output())? {
+            return Err(format!("writing its own value to `{site}` changes the output"));
+        }
+    }
+    Ok(())
+}
+
+/// What a point holds by definition: the residual stream from its parts, weights from scores.
+fn identities(subject: &dyn Subject, inputs: &Inputs) -> Checked {
+    let trace = subject.run(inputs, everything(subject, inputs)?).map_err(text)?;
+    let get = |site: Site| trace.get(site).ok().map(values).transpose();
+    for anatomy in subject.anatomy() {
+        for block in 0..anatomy.blocks {
+            let at = |point| get(Site::block(anatomy.part, block, point));
+            let name = |point| Site::block(anatomy.part, block, point).to_string();
+            let sums = [
+                (Point::ResidPre, Point::AttnOut, Point::ResidMid),
+                (Point::ResidMid, Point::MlpOut, Point::ResidPost),
+            ];
+            for (before, added, after) in sums {
+                if let (Some(before), Some(added), Some(after)) = (at(before)?, at(added)?, at(Point::clone(&after))?) {
+                    let sum: Vec<f32> = before.iter().zip(&added).map(|(b, a)| b + a).collect();
+                    ROUNDING.check("the residual stream", &sum, &after).map_err(|e| format!("block {block}: {e}"))?;
+                }
+            }
+            let before = if block == 0 { Site::of(anatomy.part, Point::Input) } else {
+                Site::block(anatomy.part, block - 1, Point::ResidPost)
+            };
+            if let (Some(left), Some(entered)) = (get(before)?, at(Point::ResidPre)?)
+                && left != entered
+            {
+                return Err(format!("`{before}` is not `{}`", name(Point::ResidPre)));
+            }
+            if let (Some(scores), Some(pattern)) = (at(Point::Scores)?, at(Point::Pattern)?) {
+                let dims = trace.get(Site::block(anatomy.part, block, Point::Pattern)).map_err(text)?.dims();
+                let keys = dims.last().copied().unwrap_or(1);
+                let shares: Vec<f64> = scores.chunks(keys).flat_map(shares).collect();
+                ROUNDING.check(&name(Point::Pattern), &pattern, &shares).map_err(text)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn shares(scores: &[f32]) -> Vec<f64> {
+    let highest = scores.iter().fold(f64::NEG_INFINITY, |m, s| m.max(f64::from(*s)));
+    let weights: Vec<f64> = scores.iter().map(|s| (f64::from(*s) - highest).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    weights.iter().map(|w| w / total).collect()
+}
+
+fn resuming(subject: &dyn Subject, inputs: &Inputs) -> Checked {
+    let whole = output(subject, inputs)?;
+    for anatomy in subject.anatomy().iter().filter(|a| a.part == Part::Text || inputs.pixels.is_some()) {
+        for block in 0..anatomy.blocks {
+            let site = Site::block(anatomy.part, block, Point::ResidPre);
+            let trace = subject.run(inputs, Plan::new().read(site).map_err(text)?).map_err(text)?;
+            let state = trace.state(anatomy.part, block).map_err(text)?;
+            match subject.run(inputs, Plan::new().resume(state)) {
+                Ok(resumed) => {
+                    let what = format!("resuming at `{site}`");
+                    ROUNDING.check(&what, &answer(resumed.output())?, &whole).map_err(text)?;
+                }
+                // A tower may refuse: several of its depths may be read. The language model may not.
+                Err(error) if anatomy.part == Part::Text => return Err(format!("`{site}`: {error}")),
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn rows(subject: &dyn Subject, inputs: &Inputs) -> Checked {
+    let one = output(subject, inputs)?;
+    let wanted = [one.clone(), one.clone(), one].concat();
+    let shared = output(subject, &inputs.repeat(3))?;
+    ROUNDING.check("copies that share their pictures", &shared, &wanted).map_err(text)?;
+    let own = output(subject, &inputs.repeat_pictures(3).map_err(text)?)?;
+    ROUNDING.check("copies with pictures of their own", &own, &wanted).map_err(text)?;
+    let last = inputs.positions() - 1;
+    let trace = subject.run(&inputs.clone().ask_all(), Plan::new()).map_err(text)?;
+    let Some(logits) = &trace.output().logits else { return Ok(()) };
+    let (vocab, all) = (logits.dims()[2], values(logits)?);
+    let lasts: Vec<f32> = all.chunks(inputs.positions() * vocab).flat_map(|r| r[last * vocab..].to_vec()).collect();
+    let mut asked = inputs.clone();
+    asked.asked = Asked::Last;
+    ROUNDING.check("the last of all positions", &lasts, &output(subject, &asked)?).map(|_| ()).map_err(text)
+}
+
+fn refused<T>(what: &str, attempt: impl FnOnce() -> Result<T, SubjectError>) -> Checked {
+    match catch_unwind(AssertUnwindSafe(attempt)) {
+        Ok(Err(_)) => Ok(()),
+        Ok(Ok(_)) => Err(format!("{what} is accepted")),
+        Err(_) => Err(format!("{what} panics")),
+    }
+}
+
+fn bad_inputs(subject: &dyn Subject, inputs: &Inputs) -> Checked {
+    let with = |change: &dyn Fn(&mut Inputs)| {
+        let mut bad = inputs.clone();
+        change(&mut bad);
+        bad
+    };
+    let pixels = |dims: &[usize]| AnyTensor::from_values(vec![0.0; dims.iter().product()], dims, &Device::default()).ok();
+    let mut cases = vec![
+        ("no rows", with(&|i| i.ids.clear())),
+        ("a row without positions", with(&|i| i.ids.iter_mut().for_each(Vec::clear))),
+        ("more token maps than rows", with(&|i| i.maps.push(i.maps[0].clone()))),
+        ("a token outside the vocabulary", with(&|i| i.ids[0][0] = u32::MAX)),
+        ("nothing but padding", with(&|i| i.pads[0] = i.ids[0].len())),
+        ("a picture that is not there", with(&|i| i.images[0].push(99))),
+        ("rows of different length", with(&|i| { let mut longer = i.ids[0].clone(); longer.push(0); i.ids.push(longer); i.pads.push(0); i.maps.push(i.maps[0].clone()); i.images.push(i.images[0].clone()); })),
+    ];
+    if inputs.pixels.is_some() {
+        cases.push(("placeholders without a picture", with(&|i| i.images[0].clear())));
+        cases.push(("a picture without its placeholders", with(&|i| i.images[0].push(0))));
+        cases.push(("pictures that were taken away", with(&|i| i.pixels = None)));
+        cases.push(("pictures of another size", with(&|i| i.pixels = pixels(&[1, 3, 2, 2]))));
+        cases.push(("pictures of another rank", with(&|i| i.pixels = pixels(&[3, 8, 8]))));
+        cases.push(("pictures of two channels", with(&|i| i.pixels = pixels(&[1, 2, 30, 30]))));
+    }
+    for (what, bad) in cases {
+        refused(what, || subject.run(&bad, Plan::new()))?;
+    }
+    Ok(())
+}
+
+fn bad_plans(subject: &dyn Subject, inputs: &Inputs) -> Checked {
+    let nowhere = Site::block(Part::Text, 60_000, Point::ResidPre);
+    let stream = Site::block(Part::Text, 0, Point::ResidPre);
+    let small = AnyTensor::from_values(vec![0.0; 2], &[1, 2], &Device::default()).map_err(text)?;
+    let run = |plan: Result<Plan, HookError>| subject.run(inputs, plan?);
+    refused("a site that is not there", || run(Plan::new().read(nowhere)))?;
+    refused("a value of another shape", || run(Plan::new().set(stream, small.clone())))?;
+    refused("a position past the end", || {
+        run(Plan::new().change(stream, Region::all().positions([usize::MAX]), Change::Zero))
+    })?;
+    refused("an axis that is not there", || run(Plan::new().change(stream, Region::all().heads([0]), Change::Zero)))?;
+    refused("an edit that reshapes", || {
+        let small = small.clone();
+        run(Plan::new().edit(stream, move |_| Ok(small.clone())))
+    })?;
+    refused("an edit that fails", || {
+        run(Plan::new().edit(stream, move |_| Err(HookError::Edit { site: stream, reason: "no".to_owned() })))
+    })?;
+    refused("a gradient of nothing", || run(Plan::new().grad(stream)))?;
+    refused("an objective outside the vocabulary", || run(Ok(Plan::new().objective(Objective::logit(u32::MAX)))))?;
+    refused("resuming from a state of another shape", || {
+        run(Ok(Plan::new().resume(State { site: stream, hidden: small.clone() })))
+    })?;
+    refused("resuming where no block begins", || {
+        let site = Site::of(Part::Text, Point::Logits);
+        run(Ok(Plan::new().resume(State { site, hidden: small.clone() })))
+    })?;
+    refused("a site before the place of resumption", || {
+        let late = Site::block(Part::Text, 1, Point::ResidPre);
+        let trace = subject.run(inputs, Plan::new().read(late)?)?;
+        let state = trace.state(Part::Text, 1)?;
+        run(Plan::new().resume(state).read(stream))
+    })
+}

@@ -1,0 +1,381 @@
+//! A subject of a few hundred weights, small enough to reason about and straight where it is asked to be.
+//!
+//! A picture of 8 x 8 pixels is cut into four patches; every letter is a token, `#` stands for a picture. Two blocks of
+//! causal attention and an MLP follow, then the unembedding: no norms, no positions. The straight toy attends evenly
+//! to everything before and has no nonlinearity, so that every logit is an affine function of pixels and embeddings.
+
+use std::sync::Arc;
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation::softmax};
+use mmlens_core::{
+    Anatomy, AnyTensor, Asked, AxisName, HookError, Inputs, MASKED, Output, Part, Point, Resume, Run, Sample, Seed, Site,
+    SiteSpec, Subject, SubjectError, TokenMap, View, Words,
+};
+use mmlens_finding::{Modality, PatchLabel, TokenLabel};
+
+const SIDE: usize = 8;
+const PATCH: usize = 4;
+const GRID: usize = SIDE / PATCH;
+const PATCHES: usize = GRID * GRID;
+const WIDTH: usize = 6;
+const HEADS: usize = 2;
+const HEAD: usize = WIDTH / HEADS;
+const NEURONS: usize = 8;
+const BLOCKS: usize = 2;
+const VOCAB: usize = 27;
+const PLACEHOLDER: u32 = 26;
+
+/// A tiny subject.
+#[derive(Debug)]
+pub struct Toy {
+    name: String,
+    straight: bool,
+    seed: Seed,
+    look: Tensor<2>,
+    carry: Tensor<2>,
+    embed: Tensor<2>,
+    blocks: Vec<ToyBlock>,
+    unembed: Tensor<2>,
+    sites: Vec<SiteSpec>,
+    anatomy: Vec<Anatomy>,
+    device: Device,
+}
+
+#[derive(Debug)]
+struct ToyBlock {
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    o: Tensor<2>,
+    up: Tensor<2>,
+    down: Tensor<2>,
+}
+
+/// Draws the weights of a seed, one matrix after the other.
+struct Draw {
+    seed: Seed,
+    next: u64,
+    device: Device,
+}
+
+impl Draw {
+    fn matrix(&mut self, rows: usize, cols: usize) -> Tensor<2> {
+        let seed = self.seed.at(self.next);
+        self.next += 1;
+        let scale = 2.0 / (rows as f32).sqrt();
+        let values: Vec<f32> = (0..rows * cols).map(|i| (seed.at(i as u64).unit() - 0.5) * 2.0 * scale).collect();
+        Tensor::from_data(TensorData::new(values, [rows, cols]), &self.device)
+    }
+}
+
+impl Toy {
+    /// A toy with a softmax and a tanh.
+    pub fn curved(seed: u64) -> Self {
+        Self::new(seed, false)
+    }
+
+    /// A toy whose logits are affine in pixels and embeddings.
+    pub fn straight(seed: u64) -> Self {
+        Self::new(seed, true)
+    }
+
+    fn new(seed: u64, straight: bool) -> Self {
+        let device = Device::default();
+        let mut draw = Draw { seed: Seed(seed), next: 0, device: device.clone() };
+        let blocks = (0..BLOCKS).map(|_| ToyBlock {
+            q: draw.matrix(WIDTH, WIDTH),
+            k: draw.matrix(WIDTH, WIDTH),
+            v: draw.matrix(WIDTH, WIDTH),
+            o: draw.matrix(WIDTH, WIDTH),
+            up: draw.matrix(WIDTH, NEURONS),
+            down: draw.matrix(NEURONS, WIDTH),
+        });
+        let blocks = blocks.collect();
+        let text = Anatomy {
+            part: Part::Text,
+            blocks: BLOCKS,
+            heads: HEADS,
+            kv_heads: HEADS,
+            d_model: WIDTH,
+            d_head: HEAD,
+            d_mlp: NEURONS,
+        };
+        Self {
+            name: if straight { "straight toy" } else { "curved toy" }.to_owned(),
+            straight,
+            seed: Seed(seed),
+            look: draw.matrix(3 * PATCH * PATCH, WIDTH),
+            carry: draw.matrix(WIDTH, WIDTH),
+            embed: draw.matrix(VOCAB, WIDTH).mul_scalar(3.0),
+            blocks,
+            unembed: draw.matrix(WIDTH, VOCAB),
+            sites: sites(),
+            anatomy: vec![text],
+            device,
+        }
+    }
+
+    /// Its vocabulary.
+    pub fn vocabulary(&self) -> usize {
+        VOCAB
+    }
+
+    fn refuse(&self, reason: impl Into<String>) -> SubjectError {
+        SubjectError::Sample { subject: self.name.clone(), reason: reason.into() }
+    }
+
+    /// Patches of the pictures in the decoder's width, `[image, patch, d]`; `None` if the pass ended before.
+    fn see(&self, pixels: AnyTensor, run: &mut Run) -> Result<Option<Tensor<3>>, SubjectError> {
+        let pixels: Tensor<4> = pixels.rank_of("vision.pixels")?;
+        let [n, channels, height, width] = pixels.dims();
+        if [channels, height, width] != [3, SIDE, SIDE] {
+            return Err(self.refuse(format!("pictures of {channels} x {height} x {width}, not 3 x {SIDE} x {SIDE}")));
+        }
+        let pixels = run.at(Site::of(Part::Vision, Point::Pixels), pixels)?;
+        let patches = pixels.reshape([n, 3, GRID, PATCH, GRID, PATCH]).permute([0, 2, 4, 1, 3, 5]);
+        let patches = patches.reshape([n * PATCHES, 3 * PATCH * PATCH]);
+        let seen = patches.matmul(self.look.clone()).reshape([n, PATCHES, WIDTH]);
+        let seen = run.at(Site::of(Part::Vision, Point::Features), seen)?;
+        if run.done() {
+            return Ok(None);
+        }
+        let out = run.at(Site::of(Part::Connector, Point::Out), times(seen, &self.carry))?;
+        Ok((!run.done()).then_some(out))
+    }
+
+    /// Token vectors with patches in the place of their placeholders, `[batch, pos, d]`.
+    fn read(&self, inputs: &Inputs, seen: Option<Tensor<3>>, run: &mut Run) -> Result<Tensor<3>, SubjectError> {
+        let (b, p) = (inputs.rows(), inputs.positions());
+        if let Some(id) = inputs.ids.iter().flatten().find(|id| **id as usize >= VOCAB) {
+            return Err(self.refuse(format!("token {id} is outside the vocabulary of {VOCAB}")));
+        }
+        let ids: Vec<i64> = inputs.ids.iter().flatten().map(|id| i64::from(*id)).collect();
+        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [b * p]), &self.device);
+        let words = self.embed.clone().select(0, ids).reshape([b, p, WIDTH]);
+        let words = run.at(Site::of(Part::Text, Point::Embed), words)?;
+        let mut index: Vec<i64> = (0..(b * p) as i64).collect();
+        for (row, (ids, images)) in inputs.ids.iter().zip(&inputs.images).enumerate() {
+            let places: Vec<usize> = (0..p).filter(|i| ids[*i] == PLACEHOLDER).collect();
+            if places.len() != images.len() * PATCHES {
+                return Err(self.refuse(format!("{} placeholders for {} pictures", places.len(), images.len())));
+            }
+            let sources = images.iter().flat_map(|image| (0..PATCHES).map(move |i| b * p + image * PATCHES + i));
+            for (place, source) in places.into_iter().zip(sources) {
+                index[row * p + place] = source as i64;
+            }
+        }
+        let Some(seen) = seen else { return Ok(words) };
+        let n = seen.dims()[0];
+        let all = Tensor::cat(vec![words.reshape([b * p, WIDTH]), seen.reshape([n * PATCHES, WIDTH])], 0);
+        let index = Tensor::<1, Int>::from_data(TensorData::new(index, [b * p]), &self.device);
+        Ok(all.select(0, index).reshape([b, p, WIDTH]))
+    }
+
+    fn block(&self, i: usize, x: Tensor<3>, hidden: &Tensor<4, Bool>, run: &mut Run) -> Result<Tensor<3>, HookError> {
+        let ToyBlock { q, k, v, o, up, down } = &self.blocks[i];
+        let site = |point| Site::block(Part::Text, i, point);
+        let x = run.at(site(Point::ResidPre), x)?;
+        let [b, p, _] = x.dims();
+        let heads = |weight: &Tensor<2>| times(x.clone(), weight).reshape([b, p, HEADS, HEAD]).swap_dims(1, 2);
+        let scores = heads(q).matmul(heads(k).swap_dims(2, 3)).div_scalar((HEAD as f32).sqrt());
+        let scores = if self.straight { scores.zeros_like() } else { scores };
+        let scores = run.at(site(Point::Scores), scores.mask_fill(hidden.clone().expand([b, HEADS, p, p]), MASKED))?;
+        let pattern = run.at(site(Point::Pattern), softmax(scores, 3))?;
+        let mixed = pattern.matmul(heads(v)).swap_dims(1, 2);
+        let mixed = run.at(site(Point::Z), mixed)?.reshape([b, p, WIDTH]);
+        let x = x + run.at(site(Point::AttnOut), times(mixed, o))?;
+        let x = run.at(site(Point::ResidMid), x)?;
+        let neurons = run.at(site(Point::MlpPre), times(x.clone(), up))?;
+        let neurons = if self.straight { neurons } else { neurons.tanh() };
+        let neurons = run.at(site(Point::MlpPost), neurons)?;
+        let x = x + run.at(site(Point::MlpOut), times(neurons, down))?;
+        run.at(site(Point::ResidPost), x)
+    }
+
+    fn pass(&self, inputs: &Inputs, run: &mut Run) -> Result<Option<Tensor<3>>, SubjectError> {
+        let (b, p) = (inputs.rows(), inputs.positions());
+        let (first, mut x) = match run.resume(Part::Text) {
+            Resume::At(block, hidden) => {
+                let hidden: Tensor<3> = hidden.rank_of("the saved state")?;
+                if hidden.dims() != [b, p, WIDTH] {
+                    return Err(self.refuse(format!("a state of shape {:?}, not {:?}", hidden.dims(), [b, p, WIDTH])));
+                }
+                (block, hidden)
+            }
+            _ => {
+                let seen = match inputs.pixels.clone() {
+                    None => None,
+                    Some(pixels) => match self.see(pixels, run)? {
+                        None => return Ok(None),
+                        seen => seen,
+                    },
+                };
+                let x = self.read(inputs, seen, run)?;
+                (0, run.at(Site::of(Part::Text, Point::Input), x)?)
+            }
+        };
+        let mut hidden = Vec::with_capacity(b * p * p);
+        for pad in &inputs.pads {
+            let unseen = |query: usize, key: usize| key != query && (key > query || key < *pad || query < *pad);
+            hidden.extend((0..p * p).map(|i| unseen(i / p, i % p)));
+        }
+        let hidden = Tensor::from_data(TensorData::new(hidden, [b, 1, p, p]), &self.device);
+        for i in first..BLOCKS {
+            if run.done() {
+                return Ok(None);
+            }
+            x = self.block(i, x, &hidden, run)?;
+        }
+        if run.done() {
+            return Ok(None);
+        }
+        let x = if inputs.asked == Asked::Last { x.narrow(1, p - 1, 1) } else { x };
+        Ok(Some(run.at(Site::of(Part::Text, Point::Logits), times(x, &self.unembed))?))
+    }
+}
+
+impl Subject for Toy {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn weights_hash(&self) -> String {
+        format!("seed:{}", self.seed.value())
+    }
+
+    fn device(&self) -> String {
+        format!("{:?}", self.device)
+    }
+
+    fn sites(&self) -> &[SiteSpec] {
+        &self.sites
+    }
+
+    fn anatomy(&self) -> &[Anatomy] {
+        &self.anatomy
+    }
+
+    fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        let text = match &sample.words {
+            Words::Prompt(text) => text.clone(),
+            Words::Ask(text) => format!("{}{text}", "#".repeat(sample.pictures.len())),
+            Words::Texts(_) => return Err(self.refuse("it takes one prompt")),
+        };
+        if text.is_empty() || text.matches('#').count() != sample.pictures.len() {
+            return Err(self.refuse(format!("the prompt `{text}` does not go with {} pictures", sample.pictures.len())));
+        }
+        let (mut ids, mut map, mut image) = (Vec::new(), TokenMap::default(), 0);
+        for (at, letter) in text.char_indices() {
+            if letter == '#' {
+                let (wide, high) = (sample.pictures[image].image.width(), sample.pictures[image].image.height());
+                let spans = |length: u32| -> Vec<[f32; 2]> {
+                    let step = length as f32 / SIDE as f32;
+                    (0..SIDE).map(|i| [i as f32 * step, (i + 1) as f32 * step]).collect()
+                };
+                let (rows, cols) = (spans(high), spans(wide));
+                for i in 0..PATCHES {
+                    let (row, col) = (i / GRID, i % GRID);
+                    let (from, to) = ([col * PATCH, row * PATCH], [(col + 1) * PATCH - 1, (row + 1) * PATCH - 1]);
+                    let bbox = [cols[from[0]][0], rows[from[1]][0], cols[to[0]][1], rows[to[1]][1]];
+                    let patch = PatchLabel { image, tile: 0, frame: 0, row, col, bbox };
+                    map.tokens.push(TokenLabel::new("#", Modality::Image).with_id(PLACEHOLDER).with_patch(patch));
+                    ids.push(PLACEHOLDER);
+                }
+                map.pictures.push((wide, high));
+                map.views.push(View { image, rows, cols });
+                image += 1;
+            } else {
+                let id = u32::from(letter) % PLACEHOLDER;
+                let label = TokenLabel::new(letter, Modality::Text).with_id(id);
+                map.tokens.push(label.with_bytes(at, at + letter.len_utf8()));
+                ids.push(id);
+            }
+        }
+        let mut pixels = Vec::new();
+        for picture in &sample.pictures {
+            let rgb = picture.image.to_rgb8();
+            for channel in 0..3 {
+                for i in 0..SIDE * SIDE {
+                    let (x, y) = ((i % SIDE) as u32 * rgb.width() / SIDE as u32, (i / SIDE) as u32 * rgb.height() / SIDE as u32);
+                    pixels.push(f32::from(rgb.get_pixel(x, y).0[channel]) / 127.5 - 1.0);
+                }
+            }
+        }
+        let dims = [sample.pictures.len(), 3, SIDE, SIDE];
+        let pixels = if image == 0 { None } else { Some(AnyTensor::from_values(pixels, &dims, &self.device)?) };
+        Ok(Inputs {
+            ids: vec![ids],
+            pads: vec![0],
+            maps: vec![Arc::new(map)],
+            pixels,
+            images: vec![(0..image).collect()],
+            asked: Asked::Last,
+        })
+    }
+
+    fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
+        Ok(self.pass(inputs, run)?.map_or_else(Output::default, Output::of_logits))
+    }
+
+    fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        let states: Tensor<2> = states.rank_of("states")?;
+        if states.dims()[1] != WIDTH {
+            return Err(self.refuse(format!("states of width {}, not {WIDTH}", states.dims()[1])));
+        }
+        Ok(states.matmul(self.unembed.clone()).into())
+    }
+
+    fn decode(&self, ids: &[u32]) -> String {
+        ids.iter().map(|id| self.token(*id)).collect()
+    }
+
+    fn token(&self, id: u32) -> String {
+        match u8::try_from(id) {
+            Ok(id) if u32::from(id) < PLACEHOLDER => char::from(b'a' + id).to_string(),
+            _ => "#".to_owned(),
+        }
+    }
+
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
+        Ok(text.chars().map(|letter| u32::from(letter) % PLACEHOLDER).collect())
+    }
+}
+
+/// `[a, b, d]` times `[d, e]`.
+fn times(x: Tensor<3>, weight: &Tensor<2>) -> Tensor<3> {
+    let ([a, b, d], e) = (x.dims(), weight.dims()[1]);
+    x.reshape([a * b, d]).matmul(weight.clone()).reshape([a, b, e])
+}
+
+fn sites() -> Vec<SiteSpec> {
+    use AxisName::{Batch, Channel, DHead, DModel, Head, Height, Image, Key, Neuron, Pos, Query, Vocab, Width};
+    let pixels = [(Image, None), (Channel, Some(3)), (Height, Some(SIDE)), (Width, Some(SIDE))];
+    let seen = [(Image, None), (Pos, Some(PATCHES)), (DModel, Some(WIDTH))];
+    let stream = vec![(Batch, None), (Pos, None), (DModel, Some(WIDTH))];
+    let pairs = vec![(Batch, None), (Head, Some(HEADS)), (Query, None), (Key, None)];
+    let neurons = vec![(Batch, None), (Pos, None), (Neuron, Some(NEURONS))];
+    let mut sites = vec![
+        SiteSpec::new(Site::of(Part::Vision, Point::Pixels), pixels),
+        SiteSpec::new(Site::of(Part::Vision, Point::Features), seen),
+        SiteSpec::new(Site::of(Part::Connector, Point::Out), seen),
+        SiteSpec::new(Site::of(Part::Text, Point::Embed), stream.clone()),
+        SiteSpec::new(Site::of(Part::Text, Point::Input), stream.clone()),
+    ];
+    for i in 0..BLOCKS {
+        let points = [
+            (Point::ResidPre, stream.clone()),
+            (Point::Scores, pairs.clone()),
+            (Point::Pattern, pairs.clone()),
+            (Point::Z, vec![(Batch, None), (Pos, None), (Head, Some(HEADS)), (DHead, Some(HEAD))]),
+            (Point::AttnOut, stream.clone()),
+            (Point::ResidMid, stream.clone()),
+            (Point::MlpPre, neurons.clone()),
+            (Point::MlpPost, neurons.clone()),
+            (Point::MlpOut, stream.clone()),
+            (Point::ResidPost, stream.clone()),
+        ];
+        sites.extend(points.map(|(point, axes)| SiteSpec::new(Site::block(Part::Text, i, point), axes)));
+    }
+    sites.push(SiteSpec::new(Site::of(Part::Text, Point::Logits), [(Batch, None), (Pos, None), (Vocab, Some(VOCAB))]));
+    sites
+}

@@ -1,0 +1,56 @@
+//! Every subject there is keeps the contract of subjects.
+
+use burn::tensor::Device;
+use mmlens_core::{Inputs, Picture, Sample, Subject};
+use mmlens_testkit::{Toy, checkpoint, picture, subject_breaches};
+use mmlens_zoo::Llava;
+
+fn open(name: &str) -> Picture {
+    Picture::open(picture(name)).unwrap()
+}
+
+fn keeps(subject: &dyn Subject, inputs: &Inputs) {
+    let breaches = subject_breaches(subject, inputs);
+    assert!(breaches.is_empty(), "{}:\n{}", subject.name(), breaches.join("\n"));
+}
+
+fn llava(name: &str, prompts: &[(&[&str], &str)]) {
+    let subject = Llava::open(checkpoint(name), &Device::default()).unwrap();
+    let samples = prompts.iter().map(|(pictures, prompt)| {
+        subject.encode(&Sample::prompt(pictures.iter().map(|p| open(p)).collect(), *prompt)).unwrap()
+    });
+    let samples: Vec<Inputs> = samples.collect();
+    for sample in &samples {
+        keeps(&subject, sample);
+    }
+    keeps(&subject, &Inputs::batch(&samples, subject.pad()).unwrap());
+}
+
+#[test]
+fn the_toys_keep_the_contract() {
+    for toy in [Toy::curved(3), Toy::straight(4)] {
+        let sample = |pictures: &[&str], words: &str| {
+            toy.encode(&Sample::prompt(pictures.iter().map(|p| open(p)).collect(), words)).unwrap()
+        };
+        let samples = [sample(&["square"], "#what"), sample(&["wide", "tall"], "a#b#c"), sample(&[], "abc")];
+        for sample in &samples {
+            keeps(&toy, sample);
+        }
+        keeps(&toy, &Inputs::batch(&samples, 0).unwrap());
+    }
+}
+
+#[test]
+fn llava_keeps_the_contract() {
+    llava("llava-a", &[(&["square"], "<image>Red?"), (&["wide", "tall"], "<image>and<image>"), (&[], "Hello")]);
+}
+
+#[test]
+fn llava_with_the_class_token_keeps_the_contract() {
+    llava("llava-b", &[(&["square"], "<image>Red?")]);
+}
+
+#[test]
+fn llava_with_several_feature_layers_keeps_the_contract() {
+    llava("llava-multi", &[(&["square"], "<image>Red?")]);
+}
