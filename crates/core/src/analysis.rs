@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use mmlens_finding::{Finding, FindingError, Provenance};
+use mmlens_finding::{Finding, FindingError, Provenance, TableError};
 
 use crate::{Ask, HookError, Inputs, Objective, Plan, Sample, Seed, Site, Subject, SubjectError};
 
@@ -73,6 +73,12 @@ pub enum AnalysisError {
 impl From<HookError> for AnalysisError {
     fn from(error: HookError) -> Self {
         Self::Subject(error.into())
+    }
+}
+
+impl From<TableError> for AnalysisError {
+    fn from(error: TableError) -> Self {
+        Self::Finding(error.into())
     }
 }
 

@@ -98,6 +98,14 @@ impl Objective {
         }
     }
 
+    /// The token it is about, if it is about one.
+    pub fn token(&self) -> Option<u32> {
+        match *self {
+            Self::Logit { token, .. } | Self::LogProbability { token, .. } | Self::LogitDifference { token, .. } => Some(token),
+            Self::Similarity { .. } => None,
+        }
+    }
+
     /// Its value for every row: `[batch]`.
     ///
     /// # Errors

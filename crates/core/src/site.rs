@@ -56,6 +56,11 @@ macro_rules! points {
                 match self { $(Self::$variant => $doc,)* }
             }
 
+            /// Whether it lies inside a block.
+            pub fn in_block(self) -> bool {
+                self.stage() == Stage::Block
+            }
+
             pub(crate) fn stage(self) -> Stage {
                 match self { $(Self::$variant => Stage::$stage,)* }
             }
