@@ -133,7 +133,7 @@ def sentence_piece(size, specials):
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    return tokenizer  # without a post-processor: `add_bos_token` of tokenizer_config.json must put the BOS there
+    return tokenizer  # without a post-processor, so without a BOS: `add_bos_token` of tokenizer_config.json has no say beside this file
 
 
 GAINS = {"q_proj": 1.7, "k_proj": 1.7, "out_proj": 1.5, "o_proj": 1.8, "down_proj": 2.5, "fc2": 1.5, "lm_head": 3.0}
