@@ -1,12 +1,15 @@
 //! Pictures and words from the command line.
 
+use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
+use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens::core::{Picture, Sample, Subject, Words};
+use mmlens::report;
 
 use crate::refusal::Refusal;
 
@@ -36,9 +39,37 @@ pub(crate) fn pictures(files: &[PathBuf]) -> Result<Vec<Picture>> {
     Ok(files.iter().map(Picture::open).collect::<Result<_, _>>()?)
 }
 
+/// More pixels than this are put on a page as JPEG, which is smaller.
+const MOST_EXACT: u64 = 1 << 20;
+const QUALITY: u8 = 90;
+
+/// A picture as the page shows it: upright, on white where it is transparent, at its original size.
+pub(crate) fn on_page(picture: &Picture) -> Result<report::Picture> {
+    let (name, pixels) = (picture.name.clone(), on_white(&picture.image));
+    if u64::from(pixels.width()) * u64::from(pixels.height()) <= MOST_EXACT {
+        return Ok(report::Picture::from_rgb(name, &pixels)?);
+    }
+    let mut bytes = Cursor::new(Vec::new());
+    pixels.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY))?;
+    Ok(report::Picture::from_bytes(name, bytes.into_inner())?)
+}
+
+fn on_white(image: &DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.to_rgb8();
+    }
+    let pixels = image.to_rgba8();
+    RgbImage::from_fn(pixels.width(), pixels.height(), |x, y| {
+        let [colour @ .., alpha] = pixels.get_pixel(x, y).0;
+        let alpha = u32::from(alpha);
+        let mix = |level: u8| (u32::from(level) * alpha + 255 * (255 - alpha) + 127) / 255;
+        Rgb(colour.map(|level| u8::try_from(mix(level)).unwrap_or(u8::MAX)))
+    })
+}
+
 /// A picture of the same size that shows its mean colour alone.
 pub(crate) fn mean_colour(picture: &Picture) -> Picture {
-    let pixels = picture.image.to_rgb8();
+    let pixels = on_white(&picture.image);
     let count = u64::from(pixels.width()) * u64::from(pixels.height());
     let sum = pixels.pixels().fold([0_u64; 3], |mut sum, pixel| {
         sum.iter_mut().zip(pixel.0).for_each(|(sum, level)| *sum += u64::from(level));
@@ -79,5 +110,24 @@ mod tests {
         let mean = mean_colour(&Picture::new("p", pixels));
         assert_eq!(mean.image.to_rgb8().into_raw(), [128, 1, 0, 128, 1, 0]);
         assert_eq!(mean.name, "mean colour of p");
+    }
+
+    #[test]
+    fn what_is_transparent_is_white() {
+        let mut pixels = image::RgbaImage::new(3, 1);
+        pixels.put_pixel(1, 0, image::Rgba([10, 20, 30, 255]));
+        // 100 * 51 / 255 + 255 * 204 / 255 = 20 + 204
+        pixels.put_pixel(2, 0, image::Rgba([100, 100, 100, 51]));
+        let on_white = on_white(&pixels.into()).into_raw();
+        assert_eq!(on_white, [255, 255, 255, 10, 20, 30, 224, 224, 224]);
+    }
+
+    #[test]
+    fn large_pictures_stay_whole_on_a_page() {
+        let large = Picture::new("large", RgbImage::from_pixel(1025, 1024, Rgb([200, 30, 40])));
+        let shown = on_page(&large).unwrap();
+        assert_eq!(shown.dimensions(), (1025, 1024));
+        let Rgb([red, green, blue]) = *shown.pixels().unwrap().get_pixel(500, 500);
+        assert!(red > 190 && green < 45 && blue < 55, "{red} {green} {blue}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod input;
+mod methods;
 mod model;
 mod print;
 mod progress;

@@ -15,7 +15,4 @@ pub(crate) enum Refusal {
     /// As many corrupted pictures as pictures are needed.
     #[error("{found} `--corrupted-image` for {pictures} `--image`; give one for each, in the same order")]
     CorruptedPictures { found: usize, pictures: usize },
-    /// A method that this input leaves nothing to do.
-    #[error("`--method {method}`: {reason}")]
-    Method { method: &'static str, reason: String },
 }

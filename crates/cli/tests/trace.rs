@@ -210,7 +210,8 @@ fn a_target_of_ones_own_is_differentiated() {
     assert_eq!(numbers(&file, "target"), [7.0]);
     // d logit 7 at the last position / d logits is one there, zero elsewhere
     let grad = numbers(&file, "grad.logits");
-    let [_, positions, vocab] = file.tensor("grad.logits").unwrap().shape() else { panic!() };
+    let logits = file.tensor("grad.logits").unwrap();
+    let [_, positions, vocab] = logits.shape() else { panic!() };
     let here = (positions - 1) * vocab + 7;
     assert!(grad.iter().enumerate().all(|(i, g)| *g == if i == here { 1.0 } else { 0.0 }));
 }

@@ -1,4 +1,274 @@
-use anyhow::Result;
-#[derive(Debug, clap::Args)]
-pub(crate) struct Explain {}
-impl Explain { pub(crate) fn run(&self) -> Result<()> { Ok(()) } }
+//! `mmlens explain`: why this answer.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use mmlens::core::{AnalysisError, Case, Generated, Generation, Picture, Sample, Subject, Target, Words, top_token};
+use mmlens::finding::Finding;
+use mmlens::report::{OverlaySettings, Page, overlay_png};
+use serde::Serialize;
+
+use crate::commands::ask::{Token, only, tokens};
+use crate::input::{QuestionArgs, mean_colour, on_page, pictures, target};
+use crate::methods::{METHODS, Method, Question};
+use crate::model::ModelArgs;
+use crate::print;
+use crate::progress::Bar;
+use crate::refusal::Refusal;
+
+/// Explains the first token of an answer, and writes findings, heat maps and one page that shows them all.
+///
+/// What is explained is the logit of the token that the model says next, or of `--target`. Each method writes
+/// `METHOD.safetensors` and, where it says something about places, `METHOD.png`, a heat map over the first picture
+/// (`METHOD-1.png` over the second, and so on). `report.html` holds everything and needs no network.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    question: QuestionArgs,
+    /// The methods, separated by commas; without it all that this input allows.
+    #[arg(long, value_name = "METHOD", value_delimiter = ',', value_parser = methods())]
+    method: Vec<String>,
+    /// The token whose logit is explained, as text or as id; without it the first one of the answer.
+    #[arg(long, value_name = "TOKEN")]
+    target: Option<String>,
+    #[command(flatten)]
+    corruption: CorruptionArgs,
+    /// The folder for what is written; made if it is not there.
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Prints the answer and the places of the files as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What activation patching compares with.
+///
+/// By default, each picture is replaced by its mean colour and the question stays, which asks where what the picture
+/// shows becomes the answer.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct CorruptionArgs {
+    /// For activation patching: the picture that leads to another answer, one for each `--image`. Without this and
+    /// `--corrupted-ask`, the picture's mean colour in its size.
+    #[arg(long, value_name = "FILE")]
+    corrupted_image: Vec<PathBuf>,
+    /// For activation patching: the question that leads to another answer, of as many tokens.
+    #[arg(long, value_name = "QUESTION")]
+    corrupted_ask: Option<String>,
+}
+
+fn methods() -> impl TypedValueParser<Value = String> {
+    PossibleValuesParser::new(METHODS.iter().map(Method::value))
+}
+
+impl CorruptionArgs {
+    /// The sample that leads to another answer, or why there is none.
+    fn sample(&self, clean: &Sample) -> Result<Result<Sample, &'static str>> {
+        if let Some(question) = &self.corrupted_ask {
+            return Ok(Ok(Sample { words: Words::Ask(question.clone()), ..clean.clone() }));
+        }
+        if !self.corrupted_image.is_empty() {
+            let (found, pictures) = (self.corrupted_image.len(), clean.pictures.len());
+            if found != pictures {
+                return Err(Refusal::CorruptedPictures { found, pictures }.into());
+            }
+            return Ok(Ok(Sample { pictures: self::pictures(&self.corrupted_image)?, ..clean.clone() }));
+        }
+        if clean.pictures.is_empty() {
+            return Ok(Err("there is no picture to replace and no `--corrupted-ask`"));
+        }
+        let pictures: Vec<Picture> = clean.pictures.iter().map(mean_colour).collect();
+        Ok(Ok(Sample { pictures, ..clean.clone() }))
+    }
+
+    /// The comparison in words.
+    fn describe(&self) -> String {
+        match (&self.corrupted_ask, self.corrupted_image.as_slice()) {
+            (Some(question), _) => format!("the question “{question}”"),
+            (None, []) => "the mean colour of the picture".to_owned(),
+            (None, files) => files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Told {
+    model: String,
+    question: String,
+    answer: String,
+    ended: bool,
+    tokens: Vec<Token>,
+    target: Aim,
+    findings: Vec<Written>,
+    left_out: Vec<LeftOut>,
+    report: PathBuf,
+}
+
+/// What is explained.
+#[derive(Serialize)]
+struct Aim {
+    id: u32,
+    text: String,
+}
+
+/// What a method left on disk.
+#[derive(Serialize)]
+struct Written {
+    method: &'static str,
+    finding: PathBuf,
+    heat_maps: Vec<HeatMap>,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct HeatMap {
+    file: PathBuf,
+    image: String,
+    shows: String,
+}
+
+#[derive(Serialize)]
+struct LeftOut {
+    method: &'static str,
+    reason: String,
+}
+
+impl Explain {
+    pub(crate) fn run(&self) -> Result<()> {
+        let sample = self.question.sample()?;
+        let corrupted = self.corruption.sample(&sample)?;
+        let subject = self.model.open()?;
+        let subject = subject.as_ref();
+        let inputs = subject.encode(&sample)?;
+        let aim = match &self.target {
+            Some(text) => target(subject, text)?,
+            None => top_token(subject, &inputs)?,
+        };
+        let answer = only(subject.generate(&inputs, &Generation::default())?);
+        let case = Case { sample, target: Target::Token(aim) };
+        let question = Question { case, corrupted };
+        fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
+        let shown = question.case.sample.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
+        let mut page = Page {
+            title: title(&subject.token(aim)),
+            pictures: shown,
+            prompt: inputs.map().tokens.clone(),
+            question: self.question.question().to_owned(),
+            answer: answer.text.trim().to_owned(),
+            answer_tokens: tokens(subject, &answer).into_iter().map(|t| (t.text, t.probability)).collect(),
+            findings: Vec::new(),
+        };
+        let (mut written, mut left_out) = (Vec::new(), Vec::new());
+        for method in self.methods() {
+            let started = Instant::now();
+            let finding = match self.find(method, subject, &question)? {
+                Ok(finding) => finding,
+                Err(reason) => {
+                    left_out.push(LeftOut { method: method.name, reason });
+                    continue;
+                }
+            };
+            let file = self.out.join(format!("{}.safetensors", method.name));
+            finding.save(&file)?;
+            let heat_maps = self.draw(method, &finding, &page)?;
+            written.push(Written { method: method.name, finding: file, heat_maps, seconds: seconds(started) });
+            page.findings.push(method.on_page(&finding, aim, &subject.token(aim))?);
+        }
+        let report = self.out.join("report.html");
+        page.save(&report)?;
+        self.tell(subject, &answer, aim, written, left_out, report)
+    }
+
+    fn methods(&self) -> Vec<&'static Method> {
+        if self.method.is_empty() {
+            return METHODS.iter().collect();
+        }
+        let asked: Vec<&'static Method> = self.method.iter().filter_map(|name| Method::of(name)).collect();
+        METHODS.iter().filter(|method| asked.iter().any(|other| other.name == method.name)).collect()
+    }
+
+    /// A method's finding; the reason why there is none, if nobody asked for this method by name.
+    fn find(&self, method: &Method, subject: &dyn Subject, question: &Question) -> Result<Result<Finding, String>> {
+        let bar = Bar::new();
+        let finding = method.run(subject, question, &bar);
+        bar.done();
+        match finding {
+            Err(error @ AnalysisError::Input { .. }) if self.method.is_empty() => Ok(Err(error.to_string())),
+            other => other.map(Ok).with_context(|| format!("--method {}", method.name)),
+        }
+    }
+
+    /// The heat maps of a finding, as files.
+    fn draw(&self, method: &Method, finding: &Finding, page: &Page) -> Result<Vec<HeatMap>> {
+        let mut drawn = Vec::new();
+        for heat in method.heats(finding, page.pictures.len()) {
+            let Some(picture) = page.pictures.get(heat.image) else { continue };
+            let settings = OverlaySettings { image: heat.image, ..OverlaySettings::default() };
+            let name = if heat.image == 0 { String::new() } else { format!("-{}", heat.image) };
+            let file = self.out.join(format!("{}{name}.png", method.name));
+            let png = overlay_png(picture, &heat.table, settings)?;
+            fs::write(&file, png).with_context(|| format!("cannot write {}", file.display()))?;
+            drawn.push(HeatMap { file, image: picture.name().to_owned(), shows: heat.from });
+        }
+        Ok(drawn)
+    }
+
+    fn tell(
+        &self,
+        subject: &dyn Subject,
+        answer: &Generated,
+        aim: u32,
+        findings: Vec<Written>,
+        left_out: Vec<LeftOut>,
+        report: PathBuf,
+    ) -> Result<()> {
+        let told = Told {
+            model: subject.name().to_owned(),
+            question: self.question.question().to_owned(),
+            answer: answer.text.trim().to_owned(),
+            ended: answer.ended,
+            tokens: tokens(subject, answer),
+            target: Aim { id: aim, text: subject.token(aim) },
+            findings,
+            left_out,
+            report,
+        };
+        if self.json {
+            return print::json(&told);
+        }
+        let likely = told.tokens.first().filter(|token| token.id == aim);
+        let likely = likely.map_or_else(String::new, |token| format!(", probability {:.3}", token.probability));
+        print::line(format!("answer     {}", print::visible(&told.answer)))?;
+        print::line(format!("explained  the logit of `{}` (id {aim}{likely})", print::visible(&told.target.text)))?;
+        if told.findings.iter().any(|written| written.method == "patching") {
+            print::line(format!("compared   with {} (patching)", print::visible(&self.corruption.describe())))?;
+        }
+        print::line("")?;
+        let show = |path: &Path| print::visible(&path.display().to_string());
+        let rows = told.findings.iter().map(|written| {
+            let maps: Vec<String> = written.heat_maps.iter().map(|map| show(&map.file)).collect();
+            let time = format!("{:.1} s", written.seconds);
+            [written.method.to_owned(), time, show(&written.finding), maps.join("  ")]
+        });
+        print::columns(&rows.collect::<Vec<_>>())?;
+        print::line(format!("\nreport     {}", show(&told.report)))?;
+        for LeftOut { method, reason } in &told.left_out {
+            print::note(&format!("{method} was left out: {}", print::visible(reason)));
+        }
+        Ok(())
+    }
+}
+
+fn title(token: &str) -> String {
+    format!("Why “{}”?", token.trim())
+}
+
+fn seconds(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
+}

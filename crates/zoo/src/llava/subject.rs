@@ -309,7 +309,9 @@ impl Subject for Llava {
     }
 
     fn decode(&self, ids: &[u32]) -> String {
-        self.parts.tokenizer.decode(ids, true).unwrap_or_else(|e| e.to_string())
+        // Rows of the unembedding beyond the vocabulary have no text.
+        let known: Vec<u32> = ids.iter().copied().filter(|id| self.parts.tokenizer.piece(*id).is_ok()).collect();
+        self.parts.tokenizer.decode(&known, true).unwrap_or_else(|e| e.to_string())
     }
 
     fn token(&self, id: u32) -> String {

@@ -1,0 +1,271 @@
+//! The methods that `mmlens explain` offers: one row each, everything else follows from it.
+
+use clap::builder::PossibleValue;
+use mmlens::core::{Analysis, AnalysisError, Baseline, Card, Case, Pair, Part, Point, Site, Subject, Watch};
+use mmlens::engine::End;
+use mmlens::finding::{Axis, Finding, FindingError, Labelled, Labels, Role, TableError};
+use mmlens::model::{
+    ActivationPatching, AttentionRollout, IntegratedGradients, LogitLens, Occlusion, activation_patching,
+    attention_rollout, integrated_gradients, logit_lens, occlusion,
+};
+
+/// What the methods are run on.
+pub(crate) struct Question {
+    /// What is explained.
+    pub(crate) case: Case,
+    /// The sample that leads to another answer, or why there is none.
+    pub(crate) corrupted: Result<mmlens::core::Sample, &'static str>,
+}
+
+impl Question {
+    fn pictures(&self) -> usize {
+        self.case.sample.pictures.len()
+    }
+}
+
+type Run = fn(&dyn Subject, &Question, &dyn Watch) -> Result<Finding, AnalysisError>;
+
+/// A method, with what the program knows of its finding.
+pub(crate) struct Method {
+    /// Its name on the command line and in file names.
+    pub(crate) name: &'static str,
+    pub(crate) card: &'static Card,
+    run: Run,
+    /// The table that is drawn over the picture.
+    heat: &'static str,
+    /// Which of its layers, where it has some.
+    layer: fn(&Labelled) -> usize,
+    /// The tables on the page. The others are in the file: single coordinates, or the same in another unit.
+    page: &'static [&'static str],
+}
+
+/// Every method, in the order in which they are run and shown.
+pub(crate) static METHODS: [Method; 5] = [
+    Method {
+        name: "ig",
+        card: &integrated_gradients::CARD,
+        run: |subject, question, watch| {
+            let mut along = vec![End::new(Site::of(Part::Text, Point::Embed), Baseline::Zero)];
+            if question.pictures() > 0 {
+                along.insert(0, End::new(Site::of(Part::Vision, Point::Pixels), Baseline::Zero));
+            }
+            let settings = integrated_gradients::Settings { along, ..Default::default() };
+            IntegratedGradients::new(settings)?.run_watched(subject, &question.case, watch)
+        },
+        heat: "vision.pixels/picture",
+        layer: |_| 0,
+        page: &[
+            "vision.pixels/picture",
+            "text.embed/tokens",
+            "by site",
+            "path",
+            "objective",
+            "objective at baseline",
+            "completeness gap",
+            "relative completeness gap",
+        ],
+    },
+    Method {
+        name: "occlusion",
+        card: &occlusion::CARD,
+        run: |subject, question, watch| {
+            let mut settings = occlusion::Settings::default();
+            if question.pictures() == 0 {
+                settings.picture = None;
+            }
+            Occlusion::new(settings)?.run_watched(subject, &question.case, watch)
+        },
+        heat: "picture",
+        layer: |_| 0,
+        page: &["picture", "tokens", "objective"],
+    },
+    Method {
+        name: "rollout",
+        card: &attention_rollout::CARD,
+        run: |subject, question, watch| AttentionRollout::default().run_watched(subject, &question.case, watch),
+        heat: "picture through the tower",
+        layer: |_| 0,
+        page: &["tokens", "picture through the tower", "by modality", "outside the patches"],
+    },
+    Method {
+        name: "logit-lens",
+        card: &logit_lens::CARD,
+        run: |subject, question, watch| {
+            LogitLens::new(logit_lens::Settings::default())?.run_watched(subject, &question.case, watch)
+        },
+        heat: "target",
+        layer: clearest,
+        page: &["words", "probabilities", "target"],
+    },
+    Method {
+        name: "patching",
+        card: &activation_patching::CARD,
+        run: |subject, question, watch| {
+            let corrupted = question.corrupted.clone().map_err(|reason| AnalysisError::Input {
+                method: activation_patching::CARD.id,
+                needs: "a corrupted sample",
+                found: reason.to_owned(),
+            })?;
+            let pair = Pair { clean: question.case.clone(), corrupted };
+            ActivationPatching::new(activation_patching::Settings::default())?.run_watched(subject, &pair, watch)
+        },
+        heat: "resid_pre",
+        // What enters the first block: which patches bring the answer back.
+        layer: |_| 0,
+        page: &["resid_pre", "clean", "corrupted", "corrupted tokens"],
+    },
+];
+
+/// The layer whose patches differ most.
+fn clearest(table: &Labelled) -> usize {
+    let [layers, tokens] = table.axes() else { return 0 };
+    let patches: Vec<usize> = match &tokens.labels {
+        Labels::Tokens(tokens) => {
+            (0..tokens.len()).filter(|i| tokens.get(*i).is_some_and(|t| t.patch.is_some())).collect()
+        }
+        _ => Vec::new(),
+    };
+    let spread = |layer: usize| {
+        let values = || patches.iter().filter_map(|token| table.get(&[layer, *token]));
+        values().fold(f32::MIN, f32::max) - values().fold(f32::MAX, f32::min)
+    };
+    (0..layers.len()).max_by(|a, b| spread(*a).total_cmp(&spread(*b))).unwrap_or(0)
+}
+
+/// The name of a table without the number of the picture it belongs to: `vision.pixels/0/picture` is
+/// `vision.pixels/picture`.
+fn plain(name: &str) -> String {
+    name.split('/').filter(|part| part.parse::<usize>().is_err()).collect::<Vec<_>>().join("/")
+}
+
+/// Whether a table of texts says at each position what its axis says anyway.
+fn repeats_its_axis(table: &Labelled) -> bool {
+    let (Some(texts), [axis]) = (table.as_texts(), table.axes()) else { return false };
+    texts.iter().enumerate().all(|(i, text)| axis.label(i).as_ref() == Some(text))
+}
+
+/// A table over tokens, without those of pictures where all of them are zero.
+fn without_idle_patches(table: &Labelled) -> Result<Labelled, TableError> {
+    let (Some(values), [Axis { labels: Labels::Tokens(tokens), .. }]) = (table.as_numbers(), table.axes()) else {
+        return Ok(table.clone());
+    };
+    let (patches, words): (Vec<usize>, Vec<usize>) =
+        (0..tokens.len()).partition(|i| tokens.get(*i).is_some_and(|token| token.patch.is_some()));
+    if patches.iter().any(|i| values.get(*i) != Some(&0.0)) {
+        return Ok(table.clone());
+    }
+    table.select(0, &words)
+}
+
+/// A heat map to be drawn over one of the pictures.
+pub(crate) struct Heat {
+    /// Which picture of the sample.
+    pub(crate) image: usize,
+    /// Where the numbers come from, in words.
+    pub(crate) from: String,
+    pub(crate) table: Labelled,
+}
+
+impl Method {
+    pub(crate) fn run(
+        &self,
+        subject: &dyn Subject,
+        question: &Question,
+        watch: &dyn Watch,
+    ) -> Result<Finding, AnalysisError> {
+        (self.run)(subject, question, watch)
+    }
+
+    pub(crate) fn of(name: &str) -> Option<&'static Self> {
+        METHODS.iter().find(|method| method.name == name || method.card.id == name)
+    }
+
+    /// How the command line presents it.
+    pub(crate) fn value(&self) -> PossibleValue {
+        let value = PossibleValue::new(self.name).help(self.card.question);
+        if self.card.id == self.name { value } else { value.alias(self.card.id) }
+    }
+
+    /// What of a finding is shown on a page, `target` being how the page calls the token that is explained.
+    pub(crate) fn on_page(&self, finding: &Finding, id: u32, target: &str) -> Result<Finding, FindingError> {
+        let mut provenance = finding.provenance.clone();
+        let named = format!("token {id} (“{target}”)");
+        provenance.objective = provenance.objective.map(|text| text.replace(&format!("token {id}"), &named));
+        let shown = finding.tables().iter().filter(|table| self.page.contains(&plain(table.name()).as_str()));
+        let tables = shown.filter(|table| !repeats_its_axis(table)).map(without_idle_patches);
+        Finding::new(provenance, tables.collect::<Result<_, _>>()?)
+    }
+
+    /// What of a finding is drawn over each picture.
+    pub(crate) fn heats(&self, finding: &Finding, pictures: usize) -> Vec<Heat> {
+        (0..pictures).filter_map(|image| self.heat(finding, image)).collect()
+    }
+
+    fn heat(&self, finding: &Finding, image: usize) -> Option<Heat> {
+        let fits = |table: &&Labelled| plain(table.name()) == self.heat;
+        let own = |table: &&Labelled| table.name().split('/').any(|part| part == image.to_string());
+        let mut tables = finding.tables().iter().filter(fits);
+        let table = tables.clone().find(own).or_else(|| tables.find(|table| table.name() == self.heat))?;
+        let layers = table.axis_of(Role::Layer).and_then(|axis| Some((axis, table.axes().get(axis)?)));
+        let Some((axis, layers)) = layers else {
+            return Some(Heat { image, from: format!("`{}`", table.name()), table: table.clone() });
+        };
+        let layer = (self.layer)(table);
+        let name = |axis: &Axis| axis.label(layer).unwrap_or_default();
+        let name = if name(layers) == layer.to_string() { format!("layer {layer}") } else { name(layers) };
+        Some(Heat { image, from: format!("`{}`, {name}", table.name()), table: table.slice(axis, layer).ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use mmlens::finding::{Modality, PatchLabel, TokenLabel, Unit};
+    use mmlens::model;
+
+    use super::*;
+
+    #[test]
+    fn every_method_of_the_library_is_offered() {
+        let offered: BTreeSet<&str> = METHODS.iter().map(|method| method.card.id).collect();
+        assert_eq!(offered, model::METHODS.iter().map(|card| card.id).collect());
+        for method in &METHODS {
+            for name in [method.name, method.card.id] {
+                assert_eq!(Method::of(name).map(|m| m.name), Some(method.name));
+            }
+        }
+    }
+
+    #[test]
+    fn names_lose_the_number_of_their_picture() {
+        assert_eq!(plain("vision.pixels/0/picture"), "vision.pixels/picture");
+        assert_eq!(plain("picture/12"), "picture");
+        assert_eq!(plain("vision.blocks.0.attn.z"), "vision.blocks.0.attn.z");
+    }
+
+    #[test]
+    fn patches_without_a_share_are_left_out() {
+        let patch = PatchLabel { image: 0, tile: 0, frame: 0, row: 0, col: 0, bbox: [0.0, 0.0, 1.0, 1.0] };
+        let tokens = vec![
+            TokenLabel::new("<image>", Modality::Image).with_patch(patch),
+            TokenLabel::new("red", Modality::Text),
+        ];
+        let table = |values| {
+            Labelled::numbers("tokens", Unit::Logit, vec![Axis::tokens(tokens.clone())], values).unwrap()
+        };
+        let words = without_idle_patches(&table(vec![0.0, 0.5])).unwrap();
+        assert_eq!((words.shape(), words.get(&[0])), (vec![1], Some(0.5)));
+        let all = table(vec![0.1, 0.5]);
+        assert_eq!(without_idle_patches(&all).unwrap(), all);
+    }
+
+    #[test]
+    fn the_same_words_again_are_left_out() {
+        let axis = Axis::names(Role::Token, ["is", "it"]);
+        let texts = |words: [&str; 2]| {
+            Labelled::texts("corrupted tokens", vec![axis.clone()], words.map(str::to_owned).to_vec()).unwrap()
+        };
+        assert!(repeats_its_axis(&texts(["is", "it"])) && !repeats_its_axis(&texts(["is", "red"])));
+    }
+}

@@ -1,0 +1,244 @@
+//! `mmlens explain` and `mmlens ask`: what they write, what they say, and what they refuse.
+#![cfg(test)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use mmlens::data::shapes::{Split, World};
+use mmlens::finding::Finding;
+use serde_json::Value;
+
+use support::{MODELS, args, mmlens, model, picture};
+
+const NAMES: [&str; 5] = ["ig", "occlusion", "rollout", "logit-lens", "patching"];
+
+fn explain(model: &str, out: &Path, more: &[&str]) -> support::Said {
+    let fixed = args(&["explain", model, "--out", out.to_str().unwrap()]);
+    mmlens(fixed.into_iter().chain(args(more)))
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// A scene of the shapes world as a file, with a question about it and the answer.
+fn scene(folder: &Path) -> (PathBuf, String, String) {
+    let scene = World::new(7).scene(Split::Test, 3);
+    let file = folder.join("scene.png");
+    scene.render().save(&file).unwrap();
+    let question = scene.questions().into_iter().next().unwrap();
+    (file, question.text, question.answer)
+}
+
+#[test]
+fn every_method_writes_its_finding_and_its_map() {
+    for name in MODELS {
+        let folder = tempfile::tempdir().unwrap();
+        let ask = ["--image", &picture("wide"), "--ask", "What colour is the square?", "--json"];
+        let said = explain(&model(name), folder.path(), &ask).json();
+        let mut expected: Vec<String> =
+            NAMES.iter().flat_map(|name| [format!("{name}.png"), format!("{name}.safetensors")]).collect();
+        expected.push("report.html".to_owned());
+        expected.sort();
+        assert_eq!(files(folder.path()), expected, "{name}");
+        assert_eq!(said["left_out"], Value::Array(Vec::new()));
+        let findings = said["findings"].as_array().unwrap();
+        assert_eq!(findings.iter().map(|f| f["method"].as_str().unwrap()).collect::<Vec<_>>(), NAMES);
+        for written in findings {
+            let finding = Finding::load(written["finding"].as_str().unwrap()).unwrap();
+            assert!(!finding.tables().is_empty());
+            assert_eq!(finding.provenance.weights_hash.len(), 64);
+            let [map] = written["heat_maps"].as_array().unwrap().as_slice() else { panic!("{written}") };
+            let drawn = image::open(map["file"].as_str().unwrap()).unwrap();
+            assert_eq!((drawn.width(), drawn.height()), (47, 31), "at the size of the picture");
+        }
+        // What is explained is what the model says first.
+        assert_eq!(said["target"]["id"], said["tokens"][0]["id"]);
+        let asked = mmlens(["ask", &model(name)].into_iter().chain(ask)).json();
+        assert_eq!((&asked["tokens"], &asked["answer"]), (&said["tokens"], &said["answer"]));
+    }
+}
+
+#[test]
+fn the_shipped_model_explains_itself_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, question, _) = scene(folder.path());
+    let out = folder.path().join("new/folder");
+    let started = Instant::now();
+    let said = mmlens(
+        ["explain", "--image", file.to_str().unwrap(), "--ask", &question, "--out", out.to_str().unwrap()].into_iter(),
+    )
+    .well();
+    let took = started.elapsed();
+    println!("{question}\n{said}\n{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(files(&out).len(), 11);
+    for line in ["answer     ", "explained  the logit of `", "compared   with the mean colour", "report     "] {
+        assert!(said.contains(line), "{said}");
+    }
+    let answer = mmlens(["ask", "--image", file.to_str().unwrap(), "--ask", &question]).well();
+    assert!(said.starts_with(&format!("answer     {answer}")));
+}
+
+#[test]
+fn a_hostile_name_stays_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = r#"<script>alert("1")<!--.png"#;
+    let file = folder.path().join(name);
+    fs::copy(picture("square"), &file).unwrap();
+    let out = folder.path().join("out");
+    let question = "</script><img src=x onerror=alert(2)> $&amp;";
+    explain(&model("llava-b"), &out, &["--image", file.to_str().unwrap(), "--ask", question]).well();
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(!page.contains("<script>alert") && !page.contains("<img src=x") && !page.contains("<!--"), "unescaped");
+    assert!(page.contains("&lt;script&gt;alert("));
+    // Nothing is fetched from anywhere.
+    for reach in ["http://", "https://", "//cdn", "@import", "url("] {
+        let outside: Vec<&str> = page.match_indices(reach).map(|(at, _)| page.get(at..at + 60).unwrap_or("")).collect();
+        let outside: Vec<&&str> = outside.iter().filter(|text| !text.starts_with("http://www.w3.org/")).collect();
+        assert!(outside.is_empty(), "{outside:?}");
+    }
+}
+
+#[test]
+fn only_the_methods_asked_for_are_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = ["--image", &picture("square"), "--ask", "Is it red?", "--method", "rollout,integrated-gradients"];
+    explain(&model("llava-a"), folder.path(), &ask).well();
+    assert_eq!(files(folder.path()), ["ig.png", "ig.safetensors", "report.html", "rollout.png", "rollout.safetensors"]);
+    let unknown = explain(&model("llava-a"), folder.path(), &["--ask", "Is it?", "--method", "lime"]);
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.err.contains("invalid value 'lime'") && unknown.err.contains("logit-lens"), "{}", unknown.err);
+}
+
+#[test]
+fn every_picture_has_its_map() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = ["--image", &picture("tiny"), "--image", &picture("square"), "--ask", "Is it red?"];
+    explain(&model("llava-b"), folder.path(), &ask).well();
+    for name in NAMES {
+        let size = |file: String| {
+            let drawn = image::open(folder.path().join(file)).unwrap();
+            (drawn.width(), drawn.height())
+        };
+        assert_eq!(size(format!("{name}.png")), (5, 3), "{name}");
+        assert_eq!(size(format!("{name}-1.png")), (40, 40), "{name}");
+    }
+}
+
+#[test]
+fn a_target_is_one_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = |text: &str| {
+        let ask = ["--image", &picture("square"), "--ask", "Is it red?", "--method", "logit-lens", "--target", text];
+        explain(&model("llava-a"), folder.path(), &[&ask[..], &["--json"]].concat())
+    };
+    let one = target("red").json();
+    let id = one["target"]["id"].to_string();
+    assert_eq!(target(&id).json()["target"], one["target"]);
+    let many = target("red green").refused();
+    assert!(many.starts_with("`--target red green`: a target is one token, this is "), "{many}");
+    assert!(target("").refused().contains("a target is one token, this is 0"));
+    let outside = target("331").refused();
+    assert!(outside.contains("331"), "{outside}");
+    let ask = ["explain", "--ask", "what is it ?", "--target", "zebra", "--out", folder.path().to_str().unwrap()];
+    assert!(mmlens(ask).refused().contains("the model has no such token"));
+}
+
+#[test]
+fn without_a_picture_the_rest_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = explain(&model("llava-a"), folder.path(), &["--ask", "Is it red?"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let note = "note: patching was left out: activation-patching needs a corrupted sample, but there is no picture to \
+                replace and no `--corrupted-ask`\n";
+    assert_eq!(said.err, note);
+    assert_eq!(
+        files(folder.path()),
+        ["ig.safetensors", "logit-lens.safetensors", "occlusion.safetensors", "report.html", "rollout.safetensors"]
+    );
+    let asked = explain(&model("llava-a"), folder.path(), &["--ask", "Is it red?", "--method", "patching"]).refused();
+    assert!(asked.starts_with("--method patching: activation-patching needs a corrupted sample"), "{asked}");
+}
+
+#[test]
+fn the_corrupted_sample_can_be_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let patch = |more: &[&str]| {
+        let ask = ["--image", &picture("square"), "--ask", "Is it red?", "--method", "patching"];
+        explain(&model("llava-a"), folder.path(), &[&ask[..], more].concat())
+    };
+    let corrupted = || {
+        let finding = Finding::load(folder.path().join("patching.safetensors")).unwrap();
+        let score = |name: &str| finding.table(name).unwrap().as_scalar().unwrap();
+        (score("clean"), score("corrupted"))
+    };
+    patch(&[]).well();
+    let (clean, by_colour) = corrupted();
+    assert!(patch(&["--corrupted-image", &picture("tall")]).well().contains("tall.png (patching)"));
+    let (same, by_picture) = corrupted();
+    assert!(patch(&["--corrupted-ask", "Is it reed?"]).code.is_some());
+    patch(&["--corrupted-ask", "It is red?"]).well();
+    let (again, by_question) = corrupted();
+    assert!(clean == same && same == again, "{clean} {same} {again}");
+    assert!(by_colour != by_picture && by_picture != by_question && by_question != clean);
+
+    let longer = patch(&["--corrupted-ask", "Is it red, or is it blue, or green?"]).refused();
+    assert!(longer.contains("of the same length, but the clean one has "), "{longer}");
+    let same = patch(&["--corrupted-ask", "Is it red?"]).refused();
+    assert!(same.contains("two samples that the objective tells apart"), "{same}");
+    let more = patch(&["--corrupted-image", &picture("tall"), "--corrupted-image", &picture("tiny")]).refused();
+    assert_eq!(more, "2 `--corrupted-image` for 1 `--image`; give one for each, in the same order");
+    let both = patch(&["--corrupted-image", &picture("tall"), "--corrupted-ask", "a"]);
+    assert_eq!(both.code, Some(2), "{both:?}");
+}
+
+#[test]
+fn pictures_of_odd_sizes_and_colours_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    for (width, height) in [(1, 1), (20_000, 3)] {
+        let file = folder.path().join(format!("{width}.png"));
+        image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x % 251) as u8, (y * 80) as u8, 9])).save(&file).unwrap();
+        let out = folder.path().join(width.to_string());
+        let ask = ["--image", file.to_str().unwrap(), "--ask", "Is it red?", "--method", "ig,occlusion,rollout"];
+        explain(&model("llava-old"), &out, &ask).well();
+        let drawn = image::open(out.join("occlusion.png")).unwrap();
+        assert_eq!((drawn.width(), drawn.height()), (width, height));
+    }
+    for name in ["bilevel", "grey", "grey-alpha", "palette", "palette-clear", "rgba"] {
+        let out = folder.path().join(name);
+        explain(&model("llava-b"), &out, &["--image", &picture(name), "--ask", "Is it red?", "--method", "occlusion"]).well();
+    }
+}
+
+#[test]
+fn places_that_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let ask = ["--image", &picture("square"), "--ask", "Is it red?"];
+    let said = explain(&model("llava-a"), &file, &ask).refused();
+    assert!(said.starts_with(&format!("cannot make {}", file.display())), "{said}");
+    let said = explain(&model("llava-a"), &file.join("inside"), &ask).refused();
+    assert!(said.starts_with("cannot make "), "{said}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_answer() {
+    let ask = |more: &[&str]| {
+        let fixed = args(&["ask", &model("llava-b"), "--image", &picture("wide"), "--ask", "Is it red?", "--json"]);
+        mmlens(fixed.into_iter().chain(args(more))).json()["tokens"].clone()
+    };
+    let drawn = ["--temperature", "1.5", "--top-p", "0.95", "--seed"];
+    let with = |seed: &str| ask(&[&drawn[..], &[seed]].concat());
+    assert_eq!(with("1"), with("1"));
+    assert!((2..6).any(|seed| with(&seed.to_string()) != with("1")));
+    assert_eq!(ask(&["--temperature", "0"]), ask(&[]));
+    assert_eq!(ask(&["--max-new", "3"]).as_array().unwrap().len(), 3);
+}
