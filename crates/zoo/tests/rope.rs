@@ -1,0 +1,97 @@
+//! Every way of stretching rotary frequencies, in newer and older configs, against transformers.
+//!
+//! Frequencies are one power and one division in f32: 1e-6 of the largest. Rotated queries and keys and the final norm
+//! are held to the bound of all activations, 1e-4 of the largest.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use mmlens_core::{Plan, Sample, Site, Subject};
+use mmlens_zoo::checkpoint::read_json;
+use mmlens_zoo::parts::RopeConfig;
+use mmlens_zoo::{Llava, LlavaConfig};
+use safetensors::SafeTensors;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures")
+}
+
+fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
+    file.tensor(name).unwrap().data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+fn off(ours: &[f32], theirs: &[f32]) -> f32 {
+    assert_eq!(ours.len(), theirs.len());
+    let largest = theirs.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+    ours.iter().zip(theirs).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs())) / largest
+}
+
+/// llava-b's files with another config.
+fn folder(config: &Path) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixtures().join("llava-b/model")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    std::fs::copy(config, folder.path().join("config.json")).unwrap();
+    folder
+}
+
+fn check(name: &str) {
+    let bytes = std::fs::read(fixtures().join(format!("rope/{name}.safetensors"))).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let about: serde_json::Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["about"]).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    for age in ["new", "old"] {
+        let config_file = fixtures().join(format!("rope/{name}.{age}.json"));
+        let llava = Llava::open(folder(&config_file).path(), &Device::flex()).unwrap();
+        let inputs = llava.encode(&Sample::prompt(vec![], about["prompt"].as_str().unwrap())).unwrap();
+
+        let config = read_json::<LlavaConfig>(&config_file).unwrap().text_config;
+        let parameters = config.rope_parameters.as_ref().or(config.rope_scaling.as_ref());
+        let width = llava.anatomy().last().unwrap().d_head;
+        let rope = RopeConfig::read(parameters, config.rope_theta, width, config.max_position_embeddings).unwrap();
+        let (frequencies, scale) = rope.frequencies(inputs.positions());
+        assert!(off(&frequencies, &floats(&file, "inv_freq")) < 1e-6, "{name}.{age}: {frequencies:?}");
+        assert!(off(&[scale], &floats(&file, "attention_scaling")) < 1e-6, "{name}.{age}: {scale}");
+
+        let sites = ["text.blocks.0.attn.q_rot", "text.blocks.0.attn.k_rot", "text.final_norm"];
+        let plan = sites.iter().fold(Plan::new(), |plan, site| plan.read(*site).unwrap());
+        let trace = llava.run(&inputs, plan).unwrap();
+        for site in sites {
+            let ours = trace.get(site.parse::<Site>().unwrap()).unwrap().to_values().unwrap();
+            assert!(off(&ours, &floats(&file, site)) < 1e-4, "{name}.{age}: {site}");
+        }
+    }
+}
+
+#[test]
+fn linear() {
+    check("linear");
+}
+
+#[test]
+fn dynamic_beyond_the_trained_length() {
+    check("dynamic");
+}
+
+#[test]
+fn llama3() {
+    check("llama3");
+}
+
+#[test]
+fn yarn_with_defaults_a_factor_and_scales() {
+    ["yarn", "yarn-attention-factor", "yarn-mscale"].into_iter().for_each(check);
+}
+
+#[test]
+fn what_is_not_known_is_refused() {
+    let read = |json: serde_json::Value| RopeConfig::read(Some(&json), None, 8, 64).unwrap_err().to_string();
+    assert_eq!(
+        read(serde_json::json!({"rope_type": "longrope"})),
+        "rope type `longrope` is not supported; supported are default, linear, dynamic, llama3, yarn"
+    );
+    assert_eq!(read(serde_json::json!({"type": "linear"})), "rope type `linear` needs `factor`");
+    assert!(read(serde_json::json!({"rope_type": 3})).starts_with("the rope parameters cannot be read: "));
+}
