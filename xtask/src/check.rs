@@ -32,7 +32,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "arrows", about: "crates use only what lies below them", run: arrows },
     Step {
         name: "methods",
-        about: "every method is a row of METHODS, with an oracle or a reason",
+        about: "every method is a row of METHODS, with its page, and an oracle or a reason",
         run: methods,
     },
     Step { name: "prose", about: "links lead somewhere; the README says how tests are run", run: prose },

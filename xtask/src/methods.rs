@@ -1,9 +1,7 @@
-//! Methods are complete: each card is a row of its crate's `METHODS`, and each has an oracle or says why not.
+//! Methods are complete: each card is a row of its crate's `METHODS`, and each has its page and its oracle.
 //!
-//! Read from the sources as text, so that it costs nothing. An oracle is a fixture named for the method,
-//! `oracles/fixtures/methods/ID.safetensors` or `ID-WHAT.safetensors`, or one that the method's page names by its path, or
-//! that its test opens, in the same file or in `tests/FILE.rs` of the crate. Without one, the page has a line
-//! `No oracle: REASON`.
+//! Read from the sources as text, so that it costs nothing. A method `logit_lens` has an oracle if a function of its crate's tests
+//! uses `LogitLens` and opens a fixture `methods/NAME`. Without one, its page says why, in a line `No oracle: REASON`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,27 +12,43 @@ use std::path::{Path, PathBuf};
 struct Card {
     /// `logit_lens::CARD`.
     path: String,
+    /// `logit-lens`.
     id: String,
 }
 
+/// The headings of a method's page.
+const HEADINGS: [&str; 9] = [
+    "Idea",
+    "In and out",
+    "Settings",
+    "Cost",
+    "Errors",
+    "When it misleads",
+    "Agreement",
+    "Reference",
+    "Example",
+];
+
 /// What is wrong with the methods, one line each, and how many there are.
 pub(crate) fn faults(root: &Path) -> Result<(Vec<String>, usize), String> {
+    let fixtures = names_in(&root.join("oracles/fixtures/methods"))?;
     let (mut faults, mut ids) = (Vec::new(), BTreeMap::new());
     for krate in folders(&root.join("crates"))? {
+        let sources = texts(&krate.join("src"))?;
+        let tests = texts(&krate.join("tests"))?;
+        let tests: Vec<&str> = tests.iter().chain(&sources).flat_map(|(_, text)| functions(text)).collect();
         let (mut rows, mut cards) = (Vec::new(), Vec::new());
-        for file in sources(&krate.join("src"))? {
-            let text = read(&file)?;
-            let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
-            rows.extend(table(&text).into_iter().map(|row| (row, shown.clone())));
-            for card in self::cards(&module(&file), &text) {
+        for (file, text) in &sources {
+            let shown = file.strip_prefix(root).unwrap_or(file).display().to_string();
+            rows.extend(table(text).into_iter().map(|row| (row, shown.clone())));
+            for card in self::cards(&module(file), text) {
                 if let Some(other) = ids.insert(card.id.clone(), shown.clone()) {
                     faults.push(format!("{shown}: the id `{}` is taken by {other}", card.id));
                 }
-                let tests = krate.join("tests").join(module(&file)).with_extension("rs");
-                let tests = fs::read_to_string(tests).unwrap_or_default();
-                faults.extend(
-                    oracle(root, &card.id, &text, &tests).err().map(|fault| format!("{shown}: {fault}")),
-                );
+                let gaps = HEADINGS.iter().filter(|heading| !text.contains(&format!("//! # {heading}\n")));
+                faults.extend(gaps.map(|heading| format!("{shown}: the page has no `# {heading}`")));
+                let fault = oracle(&fixtures, &type_of(&module(file)), text, &tests).err();
+                faults.extend(fault.map(|fault| format!("{shown}: {fault}")));
                 cards.push((card, shown.clone()));
             }
         }
@@ -93,51 +107,48 @@ fn table(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// That a method has an oracle, or a page that says why not.
-fn oracle(root: &Path, id: &str, page: &str, tests: &str) -> Result<(), String> {
-    let folder = root.join("oracles/fixtures");
-    let mut named: Vec<String> = after(page, "oracles/fixtures/");
-    named.extend(
-        [page, tests].iter().flat_map(|text| after(text, "\"methods/")).map(|name| format!("methods/{name}")),
-    );
-    if let Some(absent) = named.iter().find(|name| !begins(&folder, name)) {
-        return Err(format!("it names the fixture `{absent}`, which does not exist"));
+/// `LogitLens` for `logit_lens`.
+fn type_of(module: &str) -> String {
+    let capital =
+        |word: &str| word.chars().next().map(|c| c.to_uppercase().to_string() + &word[c.len_utf8()..]);
+    module.split('_').filter_map(capital).collect()
+}
+
+/// That a test compares a method with a fixture, or that its page says why not.
+fn oracle(fixtures: &[String], method: &str, page: &str, functions: &[&str]) -> Result<(), String> {
+    let uses = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == method);
+    let opened: Vec<&str> =
+        functions.iter().filter(|text| uses(text)).flat_map(|text| opened(text)).collect();
+    if let Some(absent) =
+        opened.iter().find(|name| !fixtures.iter().any(|fixture| fixture.starts_with(**name)))
+    {
+        return Err(format!(
+            "a test of `{method}` opens the fixture `methods/{absent}`, which does not exist"
+        ));
     }
     let reason = page.lines().find_map(|line| line.split_once("No oracle:")).map(|(_, reason)| reason.trim());
-    let name = id.replace('_', "-");
-    let own = [".safetensors", "-"].iter().any(|rest| begins(&folder, &format!("methods/{name}{rest}")));
-    if own || !named.is_empty() || reason.is_some_and(|reason| !reason.is_empty()) {
-        return Ok(());
+    if opened.is_empty() && reason.is_none_or(str::is_empty) {
+        return Err(format!(
+            "`{method}` has no oracle: no test that uses it opens a fixture `methods/NAME`, \
+             and its page has no line `No oracle: REASON`"
+        ));
     }
-    Err(format!(
-        "`{id}` has no oracle: expected oracles/fixtures/methods/{name}.safetensors or {name}-*.safetensors, the path of \
-         another fixture on its page, or a line `No oracle: REASON`"
-    ))
+    Ok(())
 }
 
-/// Whether something of this name, or whose name begins so, exists in a folder.
-fn begins(folder: &Path, name: &str) -> bool {
-    let path = folder.join(name);
-    let (Some(parent), Some(stem)) = (path.parent(), path.file_name()) else { return false };
-    let files = fs::read_dir(parent).into_iter().flatten().flatten();
-    files
-        .map(|file| file.file_name())
-        .any(|file| file.to_string_lossy().starts_with(&*stem.to_string_lossy()))
+/// The names of the fixtures a function opens: all of each, or what comes before the first placeholder.
+fn opened(function: &str) -> Vec<&str> {
+    let names = function.split("\"methods/").skip(1);
+    names.filter_map(|rest| rest.split(['"', '{']).next()).filter(|name| !name.is_empty()).collect()
 }
 
-/// What follows a mark in a text, as far as it can be a path.
-fn after(text: &str, mark: &str) -> Vec<String> {
-    let path = |(at, _): (usize, &str)| {
-        let rest = &text[at + mark.len()..];
-        let end =
-            rest.find(|c: char| !(c.is_ascii_alphanumeric() || "/._-".contains(c))).unwrap_or(rest.len());
-        rest[..end].trim_end_matches(['.', '/']).to_owned()
-    };
-    text.match_indices(mark).map(path).filter(|path| !path.is_empty()).collect()
-}
-
-fn read(file: &Path) -> Result<String, String> {
-    fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))
+/// The functions of a file that stand at its margin or in its module of tests.
+fn functions(text: &str) -> Vec<&str> {
+    let mut starts: Vec<usize> =
+        ["\nfn ", "\n    fn "].iter().flat_map(|mark| text.match_indices(mark)).map(|(at, _)| at).collect();
+    starts.push(text.len());
+    starts.sort_unstable();
+    starts.windows(2).filter_map(|pair| text.get(*pair.first()?..*pair.last()?)).collect()
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, String> {
@@ -147,18 +158,27 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(paths)
 }
 
+fn names_in(folder: &Path) -> Result<Vec<String>, String> {
+    let name = |path: PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(entries(folder)?.into_iter().filter_map(name).collect())
+}
+
 fn folders(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
-/// Every Rust file below a folder.
-fn sources(folder: &Path) -> Result<Vec<PathBuf>, String> {
+/// Every Rust file below a folder, with its text; none, if there is no such folder.
+fn texts(folder: &Path) -> Result<Vec<(PathBuf, String)>, String> {
     let mut found = Vec::new();
+    if !folder.exists() {
+        return Ok(found);
+    }
     for path in entries(folder)? {
         if path.is_dir() {
-            found.extend(sources(&path)?);
+            found.extend(texts(&path)?);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
+            let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            found.push((path, text));
         }
     }
     Ok(found)
@@ -169,85 +189,78 @@ mod tests {
     use super::*;
     use std::env;
 
-    const PAGE: &str =
-        "//! Lens.\npub const CARD: Card = Card {\n    id: \"logit-lens\",\n    name: \"Logit lens\",\n};\n";
+    const TABLE: &str =
+        "pub const METHODS: &[&Card] = &[\n    // layers\n    &layer::logit_lens::CARD,\n];\n";
+    const TEST: &str = "#[test]\nfn agrees() {\n    let oracle = Oracle::open(\"methods/logit-lens\");\n    LogitLens::new();\n}\n";
+    const FILE: &str = "crates/model/src/layer/logit_lens.rs";
 
-    /// A workspace of one crate with one method, with a page and a table.
-    fn workspace(name: &str, page: &str, table: &str) -> PathBuf {
-        let root = env::temp_dir().join(format!("mmlens-xtask-{}-{name}", std::process::id()));
-        let source = root.join("crates/model/src/layer");
-        fs::create_dir_all(&source).unwrap();
-        fs::create_dir_all(root.join("oracles/fixtures/methods")).unwrap();
-        fs::write(source.join("logit_lens.rs"), page).unwrap();
-        fs::write(root.join("crates/model/src/lib.rs"), table).unwrap();
-        root
+    /// A method's file: a page with these lines besides its headings, and its card.
+    fn page(lines: &str) -> String {
+        let headings: String = HEADINGS.iter().map(|heading| format!("//! # {heading}\n")).collect();
+        format!("{headings}//! {lines}\npub const CARD: Card = Card {{\n    id: \"logit-lens\",\n}};\n")
     }
 
-    fn said(name: &str, page: &str, table: &str, fixtures: &[&str]) -> Vec<String> {
-        let root = workspace(name, page, table);
-        for fixture in fixtures {
-            fs::write(root.join("oracles/fixtures/methods").join(fixture), "").unwrap();
+    /// What is said of a workspace of one method and one fixture, `logit-lens.safetensors`.
+    fn said(name: &str, page: &str, table: &str, test: &str) -> Vec<String> {
+        let root = env::temp_dir().join(format!("mmlens-xtask-{}-{name}", std::process::id()));
+        let (krate, fixtures) = (root.join("crates/model"), root.join("oracles/fixtures/methods"));
+        for folder in [&krate.join("src/layer"), &krate.join("tests"), &fixtures] {
+            fs::create_dir_all(folder).unwrap();
         }
+        fs::write(root.join(FILE), page).unwrap();
+        fs::write(krate.join("src/lib.rs"), table).unwrap();
+        fs::write(krate.join("tests/oracles.rs"), test).unwrap();
+        fs::write(fixtures.join("logit-lens.safetensors"), "").unwrap();
         let (said, methods) = faults(&root).unwrap();
         fs::remove_dir_all(root).unwrap();
         assert_eq!(methods, 1);
         said
     }
 
-    const TABLE: &str =
-        "pub const METHODS: &[&Card] = &[\n    // layers\n    &layer::logit_lens::CARD,\n];\n";
-
     #[test]
-    fn a_fixture_of_the_methods_name_is_an_oracle() {
-        assert_eq!(said("exact", PAGE, TABLE, &["logit-lens.safetensors"]), Vec::<String>::new());
-        assert_eq!(said("part", PAGE, TABLE, &["logit-lens-late.safetensors"]), Vec::<String>::new());
-        let other = said("other", PAGE, TABLE, &["logit-lenses.safetensors"]);
-        assert!(
-            other[0].starts_with("crates/model/src/layer/logit_lens.rs: `logit-lens` has no oracle"),
-            "{other:?}"
-        );
+    fn a_method_that_a_test_compares_with_a_fixture_passes() {
+        assert_eq!(said("passes", &page(""), TABLE, TEST), Vec::<String>::new());
+        let part = TEST.replace("\"methods/logit-lens\"", "&format!(\"methods/logit-{case}\")");
+        assert_eq!(said("part", &page(""), TABLE, &part), Vec::<String>::new());
     }
 
     #[test]
-    fn a_page_may_name_a_fixture_that_exists() {
-        let page = format!("//! See `oracles/fixtures/methods/lens.safetensors`.\n{PAGE}");
-        assert_eq!(said("named", &page, TABLE, &["lens.safetensors"]), Vec::<String>::new());
-        let fault = "it names the fixture `methods/lens.safetensors`, which does not exist";
-        assert_eq!(
-            said("absent", &page, TABLE, &[]),
-            [format!("crates/model/src/layer/logit_lens.rs: {fault}")]
-        );
+    fn a_fixture_that_another_method_is_compared_with_is_none() {
+        let none = "`LogitLens` has no oracle: no test that uses it opens a fixture `methods/NAME`, \
+                    and its page has no line `No oracle: REASON`";
+        let other = TEST.replace("LogitLens", "TunedLogitLens");
+        assert_eq!(said("other", &page(""), TABLE, &other), [format!("{FILE}: {none}")]);
+        let apart = TEST.replace("    LogitLens", "}\nfn runs() {\n    LogitLens");
+        assert_eq!(said("apart", &page(""), TABLE, &apart), [format!("{FILE}: {none}")]);
     }
 
     #[test]
-    fn a_test_may_open_one() {
-        let page = format!("{PAGE}let oracle = Oracle::open(\"methods/lens-{{case}}\");");
-        assert_eq!(said("opened", &page, TABLE, &["lens-late.safetensors"]), Vec::<String>::new());
-        assert_eq!(said("unopened", &page, TABLE, &["tuned-lens.safetensors"]).len(), 1);
-        assert!(oracle(Path::new("."), "lens", "", "Oracle::open(\"methods/none\")").is_err());
+    fn a_fixture_that_does_not_exist_is_named() {
+        let test = TEST.replace("methods/logit-lens", "methods/lens");
+        let fault = "a test of `LogitLens` opens the fixture `methods/lens`, which does not exist";
+        assert_eq!(said("absent", &page(""), TABLE, &test), [format!("{FILE}: {fault}")]);
     }
 
     #[test]
     fn a_reason_stands_for_an_oracle_if_there_is_one() {
-        let page = |reason: &str| format!("//! No oracle:{reason}\n{PAGE}");
-        assert_eq!(said("reason", &page(" no library has it"), TABLE, &[]), Vec::<String>::new());
-        assert_eq!(said("mute", &page(" "), TABLE, &[]).len(), 1);
+        assert_eq!(said("reason", &page("No oracle: no library has it"), TABLE, ""), Vec::<String>::new());
+        assert_eq!(said("mute", &page("No oracle: "), TABLE, "").len(), 1);
+    }
+
+    #[test]
+    fn a_page_has_all_its_headings() {
+        let short = page("").replace("//! # Cost\n", "");
+        assert_eq!(said("short", &short, TABLE, TEST), [format!("{FILE}: the page has no `# Cost`")]);
     }
 
     #[test]
     fn cards_and_rows_belong_together() {
-        let fixtures = ["logit-lens.safetensors"];
-        assert_eq!(
-            said("no-row", PAGE, "pub const METHODS: &[Card] = &[];", &fixtures),
-            ["crates/model/src/layer/logit_lens.rs: `logit_lens::CARD` is no row of its crate's METHODS"]
-        );
+        let none = "pub const METHODS: &[Card] = &[];";
+        let fault = "`logit_lens::CARD` is no row of its crate's METHODS";
+        assert_eq!(said("no-row", &page(""), none, TEST), [format!("{FILE}: {fault}")]);
         let both = "pub const METHODS: &[Card] = &[logit_lens::CARD, tuned_lens::CARD];";
-        assert_eq!(
-            said("no-card", PAGE, both, &fixtures),
-            [
-                "crates/model/src/lib.rs: METHODS has the row `tuned_lens::CARD`, but no card of that name was found"
-            ]
-        );
+        let fault = "METHODS has the row `tuned_lens::CARD`, but no card of that name was found";
+        assert_eq!(said("no-card", &page(""), both, TEST), [format!("crates/model/src/lib.rs: {fault}")]);
     }
 
     #[test]
@@ -256,5 +269,6 @@ mod tests {
         assert!(names("CARD", "logit_lens::CARD"));
         assert!(!names("layer::my_logit_lens::CARD", "logit_lens::CARD"));
         assert_eq!(module(Path::new("src/layer/mod.rs")), "layer");
+        assert_eq!(type_of("logit_lens"), "LogitLens");
     }
 }
