@@ -45,24 +45,26 @@ impl Held {
 /// # Memory
 /// One tensor at a time is brought to the host.
 pub(crate) fn write(file: &Path, tensors: &BTreeMap<String, Held>, about: &str) -> Result<()> {
-    let fault = RefCell::new(None);
-    let views = tensors.iter().map(|(name, held)| (name, Lazy { held, shape: held.shape(), fault: &fault }));
     let partial = PathBuf::from({
         let mut name = file.as_os_str().to_owned();
         name.push(".partial");
         name
     });
-    let written = safetensors::serialize_to_file(views, Some([("about".to_owned(), about.to_owned())].into()), &partial);
-    let result = match (fault.into_inner(), written) {
-        (Some(fault), _) => Err(anyhow::Error::new(fault)),
-        (None, Err(error)) => Err(error.into()),
-        (None, Ok(())) => fs::rename(&partial, file).map_err(Into::into),
-    };
+    let result = fill(&partial, tensors, about).and_then(|()| Ok(fs::rename(&partial, file)?));
     if result.is_err() {
         // The error that matters is the one above.
         let _ = fs::remove_file(&partial);
     }
     result.with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn fill(file: &Path, tensors: &BTreeMap<String, Held>, about: &str) -> Result<()> {
+    // A place that cannot be written is found before anything is read.
+    fs::File::create(file)?;
+    let fault = RefCell::new(None);
+    let views = tensors.iter().map(|(name, held)| (name, Lazy { held, shape: held.shape(), fault: &fault }));
+    safetensors::serialize_to_file(views, Some([("about".to_owned(), about.to_owned())].into()), file)?;
+    fault.into_inner().map_or(Ok(()), |fault| Err(fault.into()))
 }
 
 /// A tensor that is read from its device when it is written.

@@ -139,7 +139,7 @@ fn a_target_is_one_token() {
         let ask = ["--image", &picture("square"), "--ask", "Is it red?", "--method", "logit-lens", "--target", text];
         explain(&model("llava-a"), folder.path(), &[&ask[..], &["--json"]].concat())
     };
-    let one = target("red").json();
+    let one = target("?").json();
     let id = one["target"]["id"].to_string();
     assert_eq!(target(&id).json()["target"], one["target"]);
     let many = target("red green").refused();
@@ -183,8 +183,7 @@ fn the_corrupted_sample_can_be_chosen() {
     let (clean, by_colour) = corrupted();
     assert!(patch(&["--corrupted-image", &picture("tall")]).well().contains("tall.png (patching)"));
     let (same, by_picture) = corrupted();
-    assert!(patch(&["--corrupted-ask", "Is it reed?"]).code.is_some());
-    patch(&["--corrupted-ask", "It is red?"]).well();
+    patch(&["--corrupted-ask", "Is it bed?"]).well();
     let (again, by_question) = corrupted();
     assert!(clean == same && same == again, "{clean} {same} {again}");
     assert!(by_colour != by_picture && by_picture != by_question && by_question != clean);

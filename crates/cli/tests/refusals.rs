@@ -40,7 +40,7 @@ fn a_file_cut_short() {
     for kept in [0, 5, 100, whole.len() / 2, whole.len() - 1] {
         fs::write(&file, whole.get(..kept).unwrap()).unwrap();
         let message = ask(folder.path());
-        assert_holds(&message, &["cannot open `", "model.safetensors: not a whole safetensors file: "]);
+        assert_holds(&message, &["cannot open `", "model.safetensors: "]);
     }
 }
 
@@ -72,12 +72,12 @@ fn a_config_that_cannot_be() {
         ask(folder.path())
     };
     let heads = said(&|c| c["vision_config"]["num_attention_heads"] = 3.into());
-    assert_holds(&heads, &["`num_attention_heads` = 3", "a divisor of hidden_size = 20"]);
+    assert_holds(&heads, &["`vision_config.num_attention_heads` = 3", "a divisor of hidden_size = 20"]);
     let groups = said(&|c| c["text_config"]["num_key_value_heads"] = 4.into());
-    assert_holds(&groups, &["`num_key_value_heads` = 4", "a divisor of num_attention_heads = 6"]);
-    assert_holds(&said(&|c| c["vision_config"]["patch_size"] = 0.into()), &["`patch_size` = 0", "1 to"]);
+    assert_holds(&groups, &["`text_config.num_key_value_heads` = 4", "a divisor of ", "num_attention_heads = 6"]);
+    assert_holds(&said(&|c| c["vision_config"]["patch_size"] = 0.into()), &["patch_size` = 0", "1 to"]);
     let wide = said(&|c| c["text_config"]["hidden_size"] = 25.into());
-    assert_holds(&wide, &["model.safetensors", "[331, 24]", "[331, 25]"]);
+    assert_holds(&wide, &["do not fit the model", "has [331, 24], expected [331, 25]"]);
     let text = said(&|c| c["text_config"]["hidden_size"] = "wide".into());
     assert_holds(&text, &["config.json:", "field `text_config.hidden_size`", "expected usize"]);
     let kind = said(&|c| c["model_type"] = "qwen2_vl".into());
@@ -99,7 +99,7 @@ fn pictures_that_are_none() {
         assert_holds(&ask(&broken), &["broken.png: "]);
     }
     fs::write(&broken, "this is a text").unwrap();
-    assert_holds(&ask(&broken), &["broken.png: ", "format"]);
+    assert_holds(&ask(&broken), &["broken.png: ", "Invalid PNG signature"]);
     assert_holds(&ask(&folder.path().join("none.png")), &["none.png: No such file"]);
     assert_holds(&ask(folder.path()), &[folder.path().to_str().unwrap(), "directory"]);
     // A name that would steer the terminal is shown, not sent.
@@ -162,7 +162,7 @@ fn sites_that_are_not_there() {
         assert_holds(&trace(option, "text.blocks.3.attn_out"), &["no site `text.blocks.3.attn_out`", "did you mean"]);
         assert_holds(&trace(option, "txt.input"), &["`txt` is no part", "did you mean `text`?"]);
         assert_holds(&trace(option, "text.attn_out"), &["lies inside a block", "text.blocks.0.attn_out"]);
-        assert_holds(&trace(option, "vision.**"), &["no site `vision.**`"]);
+        assert_holds(&trace(option, "vision.**"), &["`vision.**` is not a site or selector"]);
         assert_holds(&trace(option, ""), &["not a site or selector"]);
         // There is no picture in this prompt, so its sites are never reached.
         assert_holds(&trace(option, "vision.pixels"), &["`vision.pixels`", "never reached"]);

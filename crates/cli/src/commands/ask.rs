@@ -19,18 +19,26 @@ pub(crate) struct Ask {
     /// The most tokens of the answer.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     max_new: u16,
-    /// Draws each token, the logits divided by this; without it (or at 0) the most likely one is taken.
-    #[arg(long, value_name = "T", group = "draw")]
-    temperature: Option<f32>,
-    /// Draws from the smallest set of tokens that holds this share of the probability.
-    #[arg(long, value_name = "P", group = "draw")]
-    top_p: Option<f32>,
+    #[command(flatten)]
+    draw: DrawArgs,
     /// Decides every draw.
     #[arg(long, value_name = "S", requires = "draw")]
     seed: Option<u64>,
     /// Prints the answer with its tokens as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// How tokens are drawn, if they are.
+#[derive(Debug, Args)]
+#[group(id = "draw", multiple = true)]
+struct DrawArgs {
+    /// Draws each token, the logits divided by this; without it (or at 0) the most likely one is taken.
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+    /// Draws from the smallest set of tokens that holds this share of the probability.
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
 }
 
 #[derive(Serialize)]
@@ -83,7 +91,7 @@ impl Ask {
     }
 
     fn sampling(&self) -> Sampling {
-        match (self.temperature, self.top_p) {
+        match (self.draw.temperature, self.draw.top_p) {
             (None, None) | (Some(0.0), _) => Sampling::Greedy,
             (temperature, top_p) => Sampling::Draw {
                 temperature: temperature.unwrap_or(1.0),

@@ -136,6 +136,10 @@ impl Trace {
             Some(token) => token,
             None => last_top(logits.clone())?,
         };
+        let (index, len) = (token as usize, logits.dims().last().copied().unwrap_or(0));
+        if index >= len {
+            return Err(HookError::Objective { what: "token", index, len }.into());
+        }
         tensors.insert("logits".to_owned(), Held::Floats(logits));
         tensors.insert("target".to_owned(), Held::Ids(vec![token], vec![1]));
         if self.generate > 0 {
