@@ -77,7 +77,10 @@ pub(crate) fn mean_colour(picture: &Picture) -> Picture {
     });
     let mean = sum.map(|sum| u8::try_from((sum + count / 2) / count.max(1)).unwrap_or(u8::MAX));
     let flat = RgbImage::from_pixel(pixels.width(), pixels.height(), Rgb(mean));
-    Picture { name: format!("mean colour of {}", picture.name), image: Arc::new(DynamicImage::ImageRgb8(flat)) }
+    Picture {
+        name: format!("mean colour of {}", picture.name),
+        image: Arc::new(DynamicImage::ImageRgb8(flat)),
+    }
 }
 
 /// The token that `--target` means: an id, or a text that is exactly one token.
@@ -89,11 +92,15 @@ pub(crate) fn target(subject: &dyn Subject, text: &str) -> Result<u32> {
     let ids = subject.tokens(text)?;
     let [id] = ids.as_slice() else {
         let parts: Vec<String> = ids.iter().map(|id| format!("`{}`", subject.token(*id))).collect();
-        return Err(refuse(format!("a target is one token, this is {}: {}", ids.len(), parts.join(" "))).into());
+        return Err(
+            refuse(format!("a target is one token, this is {}: {}", ids.len(), parts.join(" "))).into()
+        );
     };
     // A word that the vocabulary lacks becomes its token for the unknown.
     if subject.decode(&[*id]).trim().to_lowercase() != text.trim().to_lowercase() {
-        return Err(refuse(format!("the model has no such token; it would read `{}`", subject.token(*id))).into());
+        return Err(
+            refuse(format!("the model has no such token; it would read `{}`", subject.token(*id))).into()
+        );
     }
     Ok(*id)
 }

@@ -82,7 +82,9 @@ pub(crate) static METHODS: [Method; 5] = [
     Method {
         name: "rollout",
         card: &attention_rollout::CARD,
-        run: |subject, question, watch| AttentionRollout::default().run_watched(subject, &question.case, watch),
+        run: |subject, question, watch| {
+            AttentionRollout::default().run_watched(subject, &question.case, watch)
+        },
         heat: "picture through the tower",
         layer: |_| 0,
         page: &["tokens", "picture through the tower", "by modality", "outside the patches"],
@@ -107,7 +109,8 @@ pub(crate) static METHODS: [Method; 5] = [
                 found: reason.to_owned(),
             })?;
             let pair = Pair { clean: question.case.clone(), corrupted };
-            ActivationPatching::new(activation_patching::Settings::default())?.run_watched(subject, &pair, watch)
+            ActivationPatching::new(activation_patching::Settings::default())?
+                .run_watched(subject, &pair, watch)
         },
         heat: "resid_pre",
         // What enters the first block: which patches bring the answer back.
@@ -146,7 +149,8 @@ fn repeats_its_axis(table: &Labelled) -> bool {
 
 /// A table over tokens, without those of pictures where all of them are zero.
 fn without_idle_patches(table: &Labelled) -> Result<Labelled, TableError> {
-    let (Some(values), [Axis { labels: Labels::Tokens(tokens), .. }]) = (table.as_numbers(), table.axes()) else {
+    let (Some(values), [Axis { labels: Labels::Tokens(tokens), .. }]) = (table.as_numbers(), table.axes())
+    else {
         return Ok(table.clone());
     };
     let (patches, words): (Vec<usize>, Vec<usize>) =
@@ -213,7 +217,11 @@ impl Method {
         let layer = (self.layer)(table);
         let name = |axis: &Axis| axis.label(layer).unwrap_or_default();
         let name = if name(layers) == layer.to_string() { format!("layer {layer}") } else { name(layers) };
-        Some(Heat { image, from: format!("`{}`, {name}", table.name()), table: table.slice(axis, layer).ok()? })
+        Some(Heat {
+            image,
+            from: format!("`{}`, {name}", table.name()),
+            table: table.slice(axis, layer).ok()?,
+        })
     }
 }
 
@@ -264,7 +272,8 @@ mod tests {
     fn the_same_words_again_are_left_out() {
         let axis = Axis::names(Role::Token, ["is", "it"]);
         let texts = |words: [&str; 2]| {
-            Labelled::texts("corrupted tokens", vec![axis.clone()], words.map(str::to_owned).to_vec()).unwrap()
+            Labelled::texts("corrupted tokens", vec![axis.clone()], words.map(str::to_owned).to_vec())
+                .unwrap()
         };
         assert!(repeats_its_axis(&texts(["is", "it"])) && !repeats_its_axis(&texts(["is", "red"])));
     }

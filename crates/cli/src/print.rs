@@ -19,11 +19,16 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
 
 /// Writes lines of columns, each as wide as its widest cell; the last column is not padded.
 pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> Result<()> {
-    let wide = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0);
+    let wide = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..N).map(wide).collect();
     for row in rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, wide)| cell.clone() + &" ".repeat(wide - width(cell))).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, wide)| cell.clone() + &" ".repeat(wide - width(cell)))
+            .collect();
         line(cells.join("  ").trim_end())?;
     }
     Ok(())
@@ -57,13 +62,15 @@ pub(crate) fn chain(error: &anyhow::Error) -> String {
 
 /// Whether an error means no more than that nobody reads the output any more.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let io = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
+    let io =
+        |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
     error.chain().any(|cause| io(cause) == Some(ErrorKind::BrokenPipe))
 }
 
 /// A text without characters that would steer the terminal; lines stay lines.
 pub(crate) fn visible(text: &str) -> String {
-    let show = |c: char| if c == '\n' || !c.is_control() { c.to_string() } else { c.escape_default().to_string() };
+    let show =
+        |c: char| if c == '\n' || !c.is_control() { c.to_string() } else { c.escape_default().to_string() };
     text.chars().map(show).collect()
 }
 

@@ -22,7 +22,8 @@ fn explain(model: &str, out: &Path, more: &[&str]) -> support::Said {
 
 fn files(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> =
+        entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }
@@ -72,14 +73,16 @@ fn the_shipped_model_explains_itself_at_once() {
     let out = folder.path().join("new/folder");
     let started = Instant::now();
     let said = mmlens(
-        ["explain", "--image", file.to_str().unwrap(), "--ask", &question, "--out", out.to_str().unwrap()].into_iter(),
+        ["explain", "--image", file.to_str().unwrap(), "--ask", &question, "--out", out.to_str().unwrap()]
+            .into_iter(),
     )
     .well();
     let took = started.elapsed();
     println!("{question}\n{said}\n{took:?}");
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert_eq!(files(&out).len(), 11);
-    for line in ["answer     ", "explained  the logit of `", "compared   with the mean colour", "report     "] {
+    for line in ["answer     ", "explained  the logit of `", "compared   with the mean colour", "report     "]
+    {
         assert!(said.contains(line), "{said}");
     }
     let answer = mmlens(["ask", "--image", file.to_str().unwrap(), "--ask", &question]).well();
@@ -96,12 +99,17 @@ fn a_hostile_name_stays_a_name() {
     let question = "</script><img src=x onerror=alert(2)> $&amp;";
     explain(&model("llava-b"), &out, &["--image", file.to_str().unwrap(), "--ask", question]).well();
     let page = fs::read_to_string(out.join("report.html")).unwrap();
-    assert!(!page.contains("<script>alert") && !page.contains("<img src=x") && !page.contains("<!--"), "unescaped");
+    assert!(
+        !page.contains("<script>alert") && !page.contains("<img src=x") && !page.contains("<!--"),
+        "unescaped"
+    );
     assert!(page.contains("&lt;script&gt;alert("));
     // Nothing is fetched from anywhere.
     for reach in ["http://", "https://", "//cdn", "@import", "url("] {
-        let outside: Vec<&str> = page.match_indices(reach).map(|(at, _)| page.get(at..at + 60).unwrap_or("")).collect();
-        let outside: Vec<&&str> = outside.iter().filter(|text| !text.starts_with("http://www.w3.org/")).collect();
+        let outside: Vec<&str> =
+            page.match_indices(reach).map(|(at, _)| page.get(at..at + 60).unwrap_or("")).collect();
+        let outside: Vec<&&str> =
+            outside.iter().filter(|text| !text.starts_with("http://www.w3.org/")).collect();
         assert!(outside.is_empty(), "{outside:?}");
     }
 }
@@ -109,12 +117,20 @@ fn a_hostile_name_stays_a_name() {
 #[test]
 fn only_the_methods_asked_for_are_run() {
     let folder = tempfile::tempdir().unwrap();
-    let ask = ["--image", &picture("square"), "--ask", "Is it red?", "--method", "rollout,integrated-gradients"];
+    let ask =
+        ["--image", &picture("square"), "--ask", "Is it red?", "--method", "rollout,integrated-gradients"];
     explain(&model("llava-a"), folder.path(), &ask).well();
-    assert_eq!(files(folder.path()), ["ig.png", "ig.safetensors", "report.html", "rollout.png", "rollout.safetensors"]);
+    assert_eq!(
+        files(folder.path()),
+        ["ig.png", "ig.safetensors", "report.html", "rollout.png", "rollout.safetensors"]
+    );
     let unknown = explain(&model("llava-a"), folder.path(), &["--ask", "Is it?", "--method", "lime"]);
     assert_eq!(unknown.code, Some(2));
-    assert!(unknown.err.contains("invalid value 'lime'") && unknown.err.contains("logit-lens"), "{}", unknown.err);
+    assert!(
+        unknown.err.contains("invalid value 'lime'") && unknown.err.contains("logit-lens"),
+        "{}",
+        unknown.err
+    );
 }
 
 #[test]
@@ -136,7 +152,16 @@ fn every_picture_has_its_map() {
 fn a_target_is_one_token() {
     let folder = tempfile::tempdir().unwrap();
     let target = |text: &str| {
-        let ask = ["--image", &picture("square"), "--ask", "Is it red?", "--method", "logit-lens", "--target", text];
+        let ask = [
+            "--image",
+            &picture("square"),
+            "--ask",
+            "Is it red?",
+            "--method",
+            "logit-lens",
+            "--target",
+            text,
+        ];
         explain(&model("llava-a"), folder.path(), &[&ask[..], &["--json"]].concat())
     };
     let one = target("?").json();
@@ -147,7 +172,8 @@ fn a_target_is_one_token() {
     assert!(target("").refused().contains("a target is one token, this is 0"));
     let outside = target("331").refused();
     assert!(outside.contains("331"), "{outside}");
-    let ask = ["explain", "--ask", "what is it ?", "--target", "zebra", "--out", folder.path().to_str().unwrap()];
+    let ask =
+        ["explain", "--ask", "what is it ?", "--target", "zebra", "--out", folder.path().to_str().unwrap()];
     assert!(mmlens(ask).refused().contains("the model has no such token"));
 }
 
@@ -161,9 +187,16 @@ fn without_a_picture_the_rest_is_explained() {
     assert_eq!(said.err, note);
     assert_eq!(
         files(folder.path()),
-        ["ig.safetensors", "logit-lens.safetensors", "occlusion.safetensors", "report.html", "rollout.safetensors"]
+        [
+            "ig.safetensors",
+            "logit-lens.safetensors",
+            "occlusion.safetensors",
+            "report.html",
+            "rollout.safetensors"
+        ]
     );
-    let asked = explain(&model("llava-a"), folder.path(), &["--ask", "Is it red?", "--method", "patching"]).refused();
+    let asked =
+        explain(&model("llava-a"), folder.path(), &["--ask", "Is it red?", "--method", "patching"]).refused();
     assert!(asked.starts_with("--method patching: activation-patching needs a corrupted sample"), "{asked}");
 }
 
@@ -192,7 +225,8 @@ fn the_corrupted_sample_can_be_chosen() {
     assert!(longer.contains("of the same length, but the clean one has "), "{longer}");
     let same = patch(&["--corrupted-ask", "Is it red?"]).refused();
     assert!(same.contains("two samples that the objective tells apart"), "{same}");
-    let more = patch(&["--corrupted-image", &picture("tall"), "--corrupted-image", &picture("tiny")]).refused();
+    let more =
+        patch(&["--corrupted-image", &picture("tall"), "--corrupted-image", &picture("tiny")]).refused();
     assert_eq!(more, "2 `--corrupted-image` for 1 `--image`; give one for each, in the same order");
     let both = patch(&["--corrupted-image", &picture("tall"), "--corrupted-ask", "a"]);
     assert_eq!(both.code, Some(2), "{both:?}");
@@ -203,16 +237,24 @@ fn pictures_of_odd_sizes_and_colours_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     for (width, height) in [(1, 1), (20_000, 3)] {
         let file = folder.path().join(format!("{width}.png"));
-        image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x % 251) as u8, (y * 80) as u8, 9])).save(&file).unwrap();
+        image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x % 251) as u8, (y * 80) as u8, 9]))
+            .save(&file)
+            .unwrap();
         let out = folder.path().join(width.to_string());
-        let ask = ["--image", file.to_str().unwrap(), "--ask", "Is it red?", "--method", "ig,occlusion,rollout"];
+        let ask =
+            ["--image", file.to_str().unwrap(), "--ask", "Is it red?", "--method", "ig,occlusion,rollout"];
         explain(&model("llava-old"), &out, &ask).well();
         let drawn = image::open(out.join("occlusion.png")).unwrap();
         assert_eq!((drawn.width(), drawn.height()), (width, height));
     }
     for name in ["bilevel", "grey", "grey-alpha", "palette", "palette-clear", "rgba"] {
         let out = folder.path().join(name);
-        explain(&model("llava-b"), &out, &["--image", &picture(name), "--ask", "Is it red?", "--method", "occlusion"]).well();
+        explain(
+            &model("llava-b"),
+            &out,
+            &["--image", &picture(name), "--ask", "Is it red?", "--method", "occlusion"],
+        )
+        .well();
     }
 }
 
@@ -231,7 +273,8 @@ fn places_that_cannot_be_written() {
 #[test]
 fn the_same_seed_gives_the_same_answer() {
     let ask = |more: &[&str]| {
-        let fixed = args(&["ask", &model("llava-b"), "--image", &picture("wide"), "--ask", "Is it red?", "--json"]);
+        let fixed =
+            args(&["ask", &model("llava-b"), "--image", &picture("wide"), "--ask", "Is it red?", "--json"]);
         mmlens(fixed.into_iter().chain(args(more))).json()["tokens"].clone()
     };
     let drawn = ["--temperature", "1.5", "--top-p", "0.95", "--seed"];

@@ -74,7 +74,10 @@ fn a_config_that_cannot_be() {
     let heads = said(&|c| c["vision_config"]["num_attention_heads"] = 3.into());
     assert_holds(&heads, &["`vision_config.num_attention_heads` = 3", "a divisor of hidden_size = 20"]);
     let groups = said(&|c| c["text_config"]["num_key_value_heads"] = 4.into());
-    assert_holds(&groups, &["`text_config.num_key_value_heads` = 4", "a divisor of ", "num_attention_heads = 6"]);
+    assert_holds(
+        &groups,
+        &["`text_config.num_key_value_heads` = 4", "a divisor of ", "num_attention_heads = 6"],
+    );
     assert_holds(&said(&|c| c["vision_config"]["patch_size"] = 0.into()), &["patch_size` = 0", "1 to"]);
     let wide = said(&|c| c["text_config"]["hidden_size"] = 25.into());
     assert_holds(&wide, &["do not fit the model", "has [331, 24], expected [331, 25]"]);
@@ -112,9 +115,19 @@ fn pictures_of_odd_sizes_are_answered() {
     let folder = tempfile::tempdir().unwrap();
     for (width, height) in [(1, 1), (20_000, 3), (3, 20_000)] {
         let file = folder.path().join(format!("{width}x{height}.png"));
-        RgbImage::from_fn(width, height, |x, y| Rgb([(x % 251) as u8, (y % 241) as u8, 9])).save(&file).unwrap();
+        RgbImage::from_fn(width, height, |x, y| Rgb([(x % 251) as u8, (y % 241) as u8, 9]))
+            .save(&file)
+            .unwrap();
         for name in support::MODELS {
-            let said = mmlens(["ask", &model(name), "--ask", "Is it red?", "--image", file.to_str().unwrap(), "--json"]);
+            let said = mmlens([
+                "ask",
+                &model(name),
+                "--ask",
+                "Is it red?",
+                "--image",
+                file.to_str().unwrap(),
+                "--json",
+            ]);
             assert!(!said.json()["tokens"].as_array().unwrap().is_empty(), "{name} {width}x{height}");
         }
     }
@@ -154,12 +167,19 @@ fn sites_that_are_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.safetensors");
     let trace = |option: &str, site: &str| {
-        let fixed = ["trace", &model("llava-a"), "--prompt", "Hi", "--out", out.to_str().unwrap(), option, site];
+        let fixed =
+            ["trace", &model("llava-a"), "--prompt", "Hi", "--out", out.to_str().unwrap(), option, site];
         mmlens(fixed).refused()
     };
     for option in ["--read", "--grad"] {
-        assert_holds(&trace(option, "text.blocks.0.atn_out"), &["`atn_out` is no point", "did you mean `attn_out`?"]);
-        assert_holds(&trace(option, "text.blocks.3.attn_out"), &["no site `text.blocks.3.attn_out`", "did you mean"]);
+        assert_holds(
+            &trace(option, "text.blocks.0.atn_out"),
+            &["`atn_out` is no point", "did you mean `attn_out`?"],
+        );
+        assert_holds(
+            &trace(option, "text.blocks.3.attn_out"),
+            &["no site `text.blocks.3.attn_out`", "did you mean"],
+        );
         assert_holds(&trace(option, "txt.input"), &["`txt` is no part", "did you mean `text`?"]);
         assert_holds(&trace(option, "text.attn_out"), &["lies inside a block", "text.blocks.0.attn_out"]);
         assert_holds(&trace(option, "vision.**"), &["`vision.**` is not a site or selector"]);
@@ -173,9 +193,11 @@ fn sites_that_are_not_there() {
 fn places_that_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("not/there/out.safetensors");
-    let said = mmlens(["trace", &model("llava-a"), "--prompt", "Hi", "--out", out.to_str().unwrap()]).refused();
+    let said =
+        mmlens(["trace", &model("llava-a"), "--prompt", "Hi", "--out", out.to_str().unwrap()]).refused();
     assert_holds(&said, &["cannot write ", "not/there/out.safetensors", "No such file"]);
-    let said = mmlens(["trace", &model("llava-a"), "--prompt", "Hi", "--out", folder.path().to_str().unwrap()]);
+    let said =
+        mmlens(["trace", &model("llava-a"), "--prompt", "Hi", "--out", folder.path().to_str().unwrap()]);
     assert_holds(&said.refused(), &["cannot write ", "directory"]);
 }
 
@@ -185,8 +207,13 @@ fn models_that_are_not_there() {
     assert_eq!(nowhere, "there is no folder `nowhere`, and it is not a hub id: a hub id is `org/name`");
     let cache = tempfile::tempdir().unwrap();
     let ask = |id: &str| {
-        let output = command().env("HF_HUB_CACHE", cache.path()).args(["sites", id, "--json"]).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        let output =
+            command().env("HF_HUB_CACHE", cache.path()).args(["sites", id, "--json"]).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let (code, _, said) = ask("org/tiny");
     assert_eq!(code, Some(1));

@@ -77,8 +77,12 @@ fn references() -> Vec<Reference> {
 fn numbers(file: &SafeTensors<'_>, key: &str) -> Vec<f64> {
     let tensor = file.tensor(key).unwrap();
     match tensor.dtype() {
-        Dtype::F32 => tensor.data().as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
-        Dtype::I64 => tensor.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
+        Dtype::F32 => {
+            tensor.data().as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
+        }
+        Dtype::I64 => {
+            tensor.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect()
+        }
         other => panic!("{key}: {other:?}"),
     }
 }
@@ -104,7 +108,10 @@ fn every_key_is_that_of_transformers() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.safetensors");
     let (mut compared, mut faults) = (0, Vec::new());
-    println!("{:11} {:28} {:>4} {:>11} {:>10} {:>8}", "checkpoint", "trace", "keys", "activations", "gradients", "pixels");
+    println!(
+        "{:11} {:28} {:>4} {:>11} {:>10} {:>8}",
+        "checkpoint", "trace", "keys", "activations", "gradients", "pixels"
+    );
     for reference in references() {
         let name = reference.path.file_name().unwrap().to_str().unwrap().to_owned();
         let of = reference.path.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
@@ -114,10 +121,14 @@ fn every_key_is_that_of_transformers() {
         }
         mmlens(reference.command(&out)).well();
         let bytes = fs::read(&out).unwrap();
-        let (ours, theirs) = (SafeTensors::deserialize(&bytes).unwrap(), SafeTensors::deserialize(&reference.bytes).unwrap());
+        let (ours, theirs) =
+            (SafeTensors::deserialize(&bytes).unwrap(), SafeTensors::deserialize(&reference.bytes).unwrap());
         let mut worst = [0.0_f64; 3];
         for key in theirs.names() {
-            let (mine, wanted) = (ours.tensor(key).unwrap_or_else(|_| panic!("{of} {name}: no {key}")), theirs.tensor(key).unwrap());
+            let (mine, wanted) = (
+                ours.tensor(key).unwrap_or_else(|_| panic!("{of} {name}: no {key}")),
+                theirs.tensor(key).unwrap(),
+            );
             assert_eq!((mine.shape(), mine.dtype()), (wanted.shape(), wanted.dtype()), "{of} {name}: {key}");
             let (a, b) = (numbers(&ours, key), numbers(&theirs, key));
             if wanted.dtype() == Dtype::I64 {
@@ -136,7 +147,13 @@ fn every_key_is_that_of_transformers() {
             }
         }
         compared += theirs.len();
-        println!("{of:11} {name:28} {:4} {:11.1e} {:10.1e} {:8.1e}", theirs.len(), worst[0], worst[1], worst[2]);
+        println!(
+            "{of:11} {name:28} {:4} {:11.1e} {:10.1e} {:8.1e}",
+            theirs.len(),
+            worst[0],
+            worst[1],
+            worst[2]
+        );
     }
     assert_eq!(faults, Vec::<String>::new());
     assert!(compared > 450, "{compared} keys compared");
@@ -154,7 +171,8 @@ fn only_what_is_asked_for_is_written() {
     assert_eq!(said["tensors"]["target"], serde_json::json!({ "shape": [1], "dtype": "I64" }));
     // logits once, whether as output or as site; selectors may overlap
     let reads = ["--read", "text.logits", "--read", "text.*", "--read", "text.blocks.0..1.attn.{q,k}"];
-    let said = mmlens(["trace", &model, "--prompt", "Hi", "--out", out_text, "--json"].iter().chain(&reads)).json();
+    let said =
+        mmlens(["trace", &model, "--prompt", "Hi", "--out", out_text, "--json"].iter().chain(&reads)).json();
     assert_eq!(
         keys(&said),
         [
@@ -177,7 +195,8 @@ fn every_site_can_be_read_at_once() {
     let out = folder.path().join("out.safetensors");
     for name in MODELS {
         let sites = mmlens(["sites", &model(name), "--json"]).json();
-        let mut args = support::args(&["trace", &model(name), "--prompt", "<image>Hi", "--image", &picture("wide")]);
+        let mut args =
+            support::args(&["trace", &model(name), "--prompt", "<image>Hi", "--image", &picture("wide")]);
         for selector in ["*.*", "*.blocks.*.*", "*.blocks.*.*.*"] {
             args.extend(support::args(&["--read", selector]));
         }
@@ -223,6 +242,9 @@ fn the_file_says_how_it_came_to_be() {
     mmlens(["trace", &model("llava-a"), "--prompt", "Hi", "--out", out.to_str().unwrap()]).well();
     let reference = Reference { bytes: fs::read(&out).unwrap(), path: out };
     let about = reference.about();
-    assert_eq!((about["prompt"].as_str(), about["version"].as_str()), (Some("Hi"), Some(env!("CARGO_PKG_VERSION"))));
+    assert_eq!(
+        (about["prompt"].as_str(), about["version"].as_str()),
+        (Some("Hi"), Some(env!("CARGO_PKG_VERSION")))
+    );
     assert_eq!(about["weights"].as_str().unwrap().len(), 64);
 }

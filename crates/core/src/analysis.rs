@@ -166,7 +166,10 @@ pub fn top_token(subject: &dyn Subject, inputs: &Inputs) -> Result<u32, SubjectE
     };
     let values = logits.to_values()?;
     let last = values.get((asked - 1) * vocab..asked * vocab).unwrap_or(&[]);
-    let top = last.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, v)| if *v > best.1 { (i, *v) } else { best });
+    let top = last
+        .iter()
+        .enumerate()
+        .fold((0, f32::NEG_INFINITY), |best, (i, v)| if *v > best.1 { (i, *v) } else { best });
     Ok(top.0 as u32)
 }
 
@@ -191,7 +194,12 @@ pub trait Analysis {
     ///
     /// # Errors
     /// See [`AnalysisError`].
-    fn run_watched(&self, subject: &dyn Subject, input: &Self::Input, watch: &dyn Watch) -> Result<Finding, AnalysisError>;
+    fn run_watched(
+        &self,
+        subject: &dyn Subject,
+        input: &Self::Input,
+        watch: &dyn Watch,
+    ) -> Result<Finding, AnalysisError>;
 
     /// Runs it.
     ///
@@ -213,7 +221,12 @@ pub trait Fit {
     ///
     /// # Errors
     /// See [`AnalysisError`].
-    fn fit(&self, subject: &dyn Subject, corpus: &Self::Corpus, seed: Seed) -> Result<Self::Fitted, AnalysisError>;
+    fn fit(
+        &self,
+        subject: &dyn Subject,
+        corpus: &Self::Corpus,
+        seed: Seed,
+    ) -> Result<Self::Fitted, AnalysisError>;
 }
 
 /// The provenance every finding carries, filled from the subject; a method adds its own settings.

@@ -43,7 +43,12 @@ impl Baseline {
             Self::Given(given) => {
                 let shape = given.dims();
                 if shape.len() != dims.len() || shape.iter().zip(&dims).any(|(g, d)| g != d && *g != 1) {
-                    return Err(HookError::Operand { site: spec.site, holds: dims, given: shape, verb: "set" });
+                    return Err(HookError::Operand {
+                        site: spec.site,
+                        holds: dims,
+                        given: shape,
+                        verb: "set",
+                    });
                 }
                 let site = spec.site;
                 with_rank!(value.clone(), x => {

@@ -72,7 +72,9 @@ pub enum HookError {
         to: Vec<usize>,
     },
     /// A value to set or add that does not fit the site.
-    #[error("`{site}` has shape {holds:?}; a value of shape {given:?} cannot be {verb} there (each length must be equal or 1)")]
+    #[error(
+        "`{site}` has shape {holds:?}; a value of shape {given:?} cannot be {verb} there (each length must be equal or 1)"
+    )]
     Operand {
         /// The place.
         site: Site,

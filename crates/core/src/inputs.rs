@@ -160,7 +160,8 @@ impl Inputs {
     /// [`SubjectError::Batch`] if there are none, or their pictures differ in size.
     pub fn batch(inputs: &[Self], pad: u32) -> Result<Self, SubjectError> {
         let longest = inputs.iter().map(Self::positions).max().unwrap_or(0);
-        let first = inputs.first().ok_or(SubjectError::Batch { reason: "there is nothing to batch".to_owned() })?;
+        let first =
+            inputs.first().ok_or(SubjectError::Batch { reason: "there is nothing to batch".to_owned() })?;
         let mut out = Self {
             ids: Vec::new(),
             pads: Vec::new(),
@@ -186,7 +187,9 @@ impl Inputs {
                 pictures.push(pixels.clone());
             }
             if one.asked != first.asked {
-                return Err(SubjectError::Batch { reason: "some ask for all positions, some for the last".to_owned() });
+                return Err(SubjectError::Batch {
+                    reason: "some ask for all positions, some for the last".to_owned(),
+                });
             }
         }
         out.pixels = concatenate(&pictures)?;
@@ -204,7 +207,12 @@ impl Inputs {
             return fail("the batch has no positions".to_owned());
         }
         if self.pads.len() != rows || self.maps.len() != rows || self.images.len() != rows {
-            return fail(format!("{rows} rows, but {} pads, {} maps, {} picture lists", self.pads.len(), self.maps.len(), self.images.len()));
+            return fail(format!(
+                "{rows} rows, but {} pads, {} maps, {} picture lists",
+                self.pads.len(),
+                self.maps.len(),
+                self.images.len()
+            ));
         }
         if let Some((row, ids)) = self.ids.iter().enumerate().find(|(_, ids)| ids.len() != len) {
             return fail(format!("row {row} has {} positions, row 0 has {len}", ids.len()));
@@ -227,9 +235,11 @@ fn concatenate(pictures: &[AnyTensor]) -> Result<Option<AnyTensor>, SubjectError
     }
     let size = first.dims().get(1..).map(<[usize]>::to_vec);
     if let Some(other) = pictures.iter().find(|p| p.dims().get(1..).map(<[usize]>::to_vec) != size) {
-        let reason = format!("pictures of sizes {:?} and {:?} cannot share a batch", first.dims(), other.dims());
+        let reason =
+            format!("pictures of sizes {:?} and {:?} cannot share a batch", first.dims(), other.dims());
         return Err(SubjectError::Batch { reason });
     }
-    let tensors: Result<Vec<_>, HookError> = pictures.iter().map(|p| p.clone().rank_of::<4>("vision.pixels")).collect();
+    let tensors: Result<Vec<_>, HookError> =
+        pictures.iter().map(|p| p.clone().rank_of::<4>("vision.pixels")).collect();
     Ok(Some(burn::tensor::Tensor::cat(tensors?, 0).into()))
 }

@@ -32,7 +32,9 @@ mod subject;
 mod tap;
 mod tensor;
 
-pub use analysis::{Analysis, AnalysisError, Card, Case, Fit, Pair, Target, Unwatched, Watch, provenance, step, top_token};
+pub use analysis::{
+    Analysis, AnalysisError, Card, Case, Fit, Pair, Target, Unwatched, Watch, provenance, step, top_token,
+};
 pub use baseline::Baseline;
 pub use error::HookError;
 pub use inputs::{Asked, Inputs, TokenMap, View};

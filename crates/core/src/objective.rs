@@ -93,7 +93,9 @@ impl Objective {
     /// Which position of the output it looks at, if it looks at one.
     pub fn at(&self) -> Option<Ask> {
         match *self {
-            Self::Logit { at, .. } | Self::LogProbability { at, .. } | Self::LogitDifference { at, .. } => Some(at),
+            Self::Logit { at, .. } | Self::LogProbability { at, .. } | Self::LogitDifference { at, .. } => {
+                Some(at)
+            }
             Self::Similarity { .. } => None,
         }
     }
@@ -101,7 +103,9 @@ impl Objective {
     /// The token it is about, if it is about one.
     pub fn token(&self) -> Option<u32> {
         match *self {
-            Self::Logit { token, .. } | Self::LogProbability { token, .. } | Self::LogitDifference { token, .. } => Some(token),
+            Self::Logit { token, .. }
+            | Self::LogProbability { token, .. }
+            | Self::LogitDifference { token, .. } => Some(token),
             Self::Similarity { .. } => None,
         }
     }
@@ -161,7 +165,9 @@ impl fmt::Display for Objective {
         };
         match *self {
             Self::Logit { at, token } => write!(f, "logit of token {token} at {}", place(at)),
-            Self::LogProbability { at, token } => write!(f, "log-probability of token {token} at {}", place(at)),
+            Self::LogProbability { at, token } => {
+                write!(f, "log-probability of token {token} at {}", place(at))
+            }
             Self::LogitDifference { at, token, against } => {
                 write!(f, "logit of token {token} minus token {against} at {}", place(at))
             }

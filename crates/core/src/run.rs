@@ -9,7 +9,8 @@ use crate::plan::{Act, ChangeFn};
 use crate::tap::{OnGrad, Taken, tap_any};
 use crate::tensor::with_rank;
 use crate::{
-    Activation, AnyTensor, AxisName, Change, HookError, Objective, Output, Part, Plan, Point, Region, Site, SiteSpec, State,
+    Activation, AnyTensor, AxisName, Change, HookError, Objective, Output, Part, Plan, Point, Region, Site,
+    SiteSpec, State,
 };
 
 #[derive(Default)]
@@ -225,7 +226,8 @@ impl Run {
         }
         let grads: BTreeMap<Site, AnyTensor> =
             self.grads.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
-        if let Some(site) = self.work.iter().find(|(s, w)| w.grad && !grads.contains_key(s)).map(|(s, _)| *s) {
+        if let Some(site) = self.work.iter().find(|(s, w)| w.grad && !grads.contains_key(s)).map(|(s, _)| *s)
+        {
             return Err(HookError::NoGradient(site));
         }
         Ok(Trace { taken: self.taken, grads, scores, output: output.plain() })
@@ -361,7 +363,11 @@ fn apply(spec: &SiteSpec, x: AnyTensor, region: &Region, change: &Change) -> Res
     let operand = |value: &AnyTensor, verb: &'static str| {
         let given = value.dims();
         let fits = given.len() == dims.len() && given.iter().zip(&dims).all(|(g, d)| g == d || *g == 1);
-        if fits { Ok(value.clone()) } else { Err(HookError::Operand { site: spec.site, holds: dims.clone(), given, verb }) }
+        if fits {
+            Ok(value.clone())
+        } else {
+            Err(HookError::Operand { site: spec.site, holds: dims.clone(), given, verb })
+        }
     };
     match change {
         Change::With(change) if cover.is_none() => change(x),

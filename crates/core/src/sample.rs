@@ -39,7 +39,8 @@ impl Picture {
         if image.width() == 0 || image.height() == 0 {
             return Err(fail("the picture has no pixels".to_owned()));
         }
-        let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let name =
+            path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
         Ok(Self::new(name, image))
     }
 }

@@ -56,7 +56,11 @@ impl Selector {
         if found.is_empty() {
             let names = published.iter().map(|s| s.site.to_string());
             let nearest = closest(&self.text, names);
-            return Err(HookError::NoSuchSite { subject: subject.to_owned(), asked: self.text.clone(), nearest });
+            return Err(HookError::NoSuchSite {
+                subject: subject.to_owned(),
+                asked: self.text.clone(),
+                nearest,
+            });
         }
         Ok(found)
     }
@@ -144,10 +148,18 @@ fn parse_segment(raw: &str) -> Result<Segment, String> {
     }
     if let Some((from, to)) = raw.split_once("..") {
         let bound = |s: &str, open: usize| {
-            if s.is_empty() { Ok(open) } else { s.parse().map_err(|_| format!("`{s}` in `{raw}` is no block number")) }
+            if s.is_empty() {
+                Ok(open)
+            } else {
+                s.parse().map_err(|_| format!("`{s}` in `{raw}` is no block number"))
+            }
         };
         let (from, to) = (bound(from, 0)?, bound(to, usize::MAX)?);
-        return if from < to { Ok(Segment::Range(from, to)) } else { Err(format!("the range `{raw}` is empty")) };
+        return if from < to {
+            Ok(Segment::Range(from, to))
+        } else {
+            Err(format!("the range `{raw}` is empty"))
+        };
     }
     let names = match (raw.find('{'), raw.find('}')) {
         (None, None) => vec![raw.to_owned()],

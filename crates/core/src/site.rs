@@ -200,17 +200,23 @@ impl FromStr for Site {
             reason: reason.to_owned(),
             nearest,
         };
-        let (part, rest) =
-            text.split_once('.').ok_or_else(|| fail("a site is `part.point` or `part.blocks.i.point`", None))?;
+        let (part, rest) = text
+            .split_once('.')
+            .ok_or_else(|| fail("a site is `part.point` or `part.blocks.i.point`", None))?;
         let part = Part::ALL.into_iter().find(|p| p.name() == part).ok_or_else(|| {
             let names = Part::ALL.map(Part::name);
-            fail(&format!("`{part}` is no part; parts are vision, connector, text, audio"), closest(part, names))
+            fail(
+                &format!("`{part}` is no part; parts are vision, connector, text, audio"),
+                closest(part, names),
+            )
         })?;
         let (block, name) = match rest.strip_prefix("blocks.") {
             None => (None, rest),
             Some(rest) => {
-                let (index, name) = rest.split_once('.').ok_or_else(|| fail("a block needs a point", None))?;
-                let index = index.parse::<u16>().map_err(|_| fail(&format!("`{index}` is no block number"), None))?;
+                let (index, name) =
+                    rest.split_once('.').ok_or_else(|| fail("a block needs a point", None))?;
+                let index =
+                    index.parse::<u16>().map_err(|_| fail(&format!("`{index}` is no block number"), None))?;
                 (Some(index), name)
             }
         };
@@ -222,9 +228,10 @@ impl FromStr for Site {
                 &format!("`{name}` lies inside a block"),
                 Some(format!("{}.blocks.0.{name}", part.name())),
             )),
-            (Some(_), Stage::Before | Stage::After) => {
-                Err(fail(&format!("`{name}` lies outside the blocks"), Some(format!("{}.{name}", part.name()))))
-            }
+            (Some(_), Stage::Before | Stage::After) => Err(fail(
+                &format!("`{name}` lies outside the blocks"),
+                Some(format!("{}.{name}", part.name())),
+            )),
             _ => Ok(Self { part, block, point }),
         }
     }

@@ -154,7 +154,9 @@ pub trait Subject: Send + Sync {
     fn run(&self, inputs: &Inputs, plan: Plan) -> Result<Trace, SubjectError> {
         inputs.check()?;
         if let (Asked::Last, Some(Ask::At(position))) = (inputs.asked, plan.objective.and_then(|o| o.at())) {
-            let reason = format!("the objective looks at position {position}, but the output is asked for at the last alone");
+            let reason = format!(
+                "the objective looks at position {position}, but the output is asked for at the last alone"
+            );
             return Err(SubjectError::Batch { reason });
         }
         let mut run = Run::start(plan, self.name(), self.sites())?;

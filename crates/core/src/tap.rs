@@ -52,10 +52,11 @@ where
     DispatchTensor: DispatchKindConversion<B> + DispatchKindConversion<Autodiff<B>>,
 {
     let x = x.try_into_primitive::<Autodiff<B>>().ok()?;
-    let y = match Backward::<B, 1>::prepare::<NoCheckpointing>(Tap::<D>, [x.node()]).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => prep.finish(TapState(on_grad.clone()), x.into_primitive()),
-        OpsKind::UnTracked(prep) => prep.finish(x.into_primitive()),
-    };
+    let y =
+        match Backward::<B, 1>::prepare::<NoCheckpointing>(Tap::<D>, [x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(TapState(on_grad.clone()), x.into_primitive()),
+            OpsKind::UnTracked(prep) => prep.finish(x.into_primitive()),
+        };
     Some(Tensor::from_primitive::<Autodiff<B>>(y))
 }
 
@@ -81,9 +82,8 @@ pub(crate) type Taken = Arc<Mutex<Vec<(Site, AnyTensor)>>>;
 
 /// Puts a tap on a value of any rank.
 pub(crate) fn tap_any(x: AnyTensor, on_grad: &OnGrad) -> Result<AnyTensor, HookError> {
-    let done = crate::tensor::with_rank!(x, x => {
+    crate::tensor::with_rank!(x, x => {
         let device = format!("{:?}", x.device());
         tap(x, on_grad).map(AnyTensor::new).ok_or(HookError::NoTap(device))
-    })?;
-    done
+    })?
 }

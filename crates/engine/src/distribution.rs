@@ -23,7 +23,8 @@ fn weighted(log: f64, value: f64) -> f64 {
     if share > 0.0 { share * value } else { 0.0 }
 }
 
-/// The places of the `count` largest values, largest first; of equal ones the first comes first. NaN is never large.
+/// The places of the `count` largest values, largest first; of equal ones the first comes first. NaN is never
+/// large.
 pub fn largest(values: &[f64], count: usize) -> Vec<usize> {
     let mut best: Vec<usize> = Vec::with_capacity(count + 1);
     for (i, value) in values.iter().enumerate().filter(|(_, v)| !v.is_nan()) {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::Tensor;
-use mmlens_core::{AnyTensor, Change, HookError, Inputs, Part, Plan, Point, Region, Site, Subject, SubjectError};
+use mmlens_core::{
+    AnyTensor, Change, HookError, Inputs, Part, Plan, Point, Region, Site, Subject, SubjectError,
+};
 
 /// How the heads of a layer become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,8 +41,8 @@ pub struct Mixing {
 }
 
 impl Mixing {
-    /// `[batch, head, query, key]` to `(1 - r) heads + r identity`, its rows divided by their sums:
-    /// `[batch, query, key]`. A row whose heads share no key is the identity's.
+    /// `[batch, head, query, key]` to `(1 - r) heads + r identity`, its rows divided by their sums: `[batch,
+    /// query, key]`. A row whose heads share no key is the identity's.
     ///
     /// # Errors
     /// [`HookError::Rank`], or [`HookError::Values`] for a pattern that is not square.
@@ -61,7 +63,10 @@ impl Mixing {
         let mixed = fused.mul_scalar(1.0 - self.residual) + identity.clone().mul_scalar(self.residual);
         let sums = mixed.clone().sum_dim(2);
         let empty = sums.clone().lower_equal_elem(0.0);
-        let mixed = mixed.mask_where(empty.clone().expand([batch, queries, keys]), identity.expand([batch, queries, keys]));
+        let mixed = mixed.mask_where(
+            empty.clone().expand([batch, queries, keys]),
+            identity.expand([batch, queries, keys]),
+        );
         Ok(mixed / sums.mask_fill(empty, 1.0))
     }
 }
@@ -123,8 +128,8 @@ impl Rollout {
     }
 }
 
-/// One pass; the attention of every one of these sites, mixed as it is reached, so that no more than one layer's heads
-/// are held at a time.
+/// One pass; the attention of every one of these sites, mixed as it is reached, so that no more than one
+/// layer's heads are held at a time.
 ///
 /// # Errors
 /// Whatever the pass reports.
@@ -149,8 +154,8 @@ pub fn mixed_attention(
     Ok(found)
 }
 
-/// How many blocks of the image tower reach `vision.features`: the rest have no effect on an answer. Found by setting
-/// what leaves a block to zero, from the last block down, until the features change.
+/// How many blocks of the image tower reach `vision.features`: the rest have no effect on an answer. Found by
+/// setting what leaves a block to zero, from the last block down, until the features change.
 ///
 /// # Errors
 /// Whatever a pass reports.
@@ -208,7 +213,8 @@ mod tests {
 
     #[test]
     fn shares_are_carried_through() {
-        let layer = Mixing { heads: Heads::Mean, residual: 0.0 }.mix(pattern(&[0.25, 0.75, 1.0, 0.0], 1)).unwrap();
+        let layer =
+            Mixing { heads: Heads::Mean, residual: 0.0 }.mix(pattern(&[0.25, 0.75, 1.0, 0.0], 1)).unwrap();
         let rollout = Rollout::of([layer]).unwrap().unwrap();
         assert_eq!((rollout.rows(), rollout.positions(), rollout.last(0)), (1, 2, &[1.0, 0.0][..]));
         // 0.4 * (0.25, 0.75) + 0.2 * (1, 0)

@@ -77,7 +77,14 @@ mod tests {
 
     #[test]
     fn folding_and_unfolding_keep_every_value_in_its_place() {
-        for dims in [vec![6], vec![2, 3], vec![2, 3, 4], vec![2, 1, 3, 2], vec![1, 2, 1, 2, 3], vec![2, 1, 1, 1, 1, 3]] {
+        for dims in [
+            vec![6],
+            vec![2, 3],
+            vec![2, 3, 4],
+            vec![2, 1, 3, 2],
+            vec![1, 2, 1, 2, 3],
+            vec![2, 1, 1, 1, 1, 3],
+        ] {
             let values: Vec<f32> = (0..dims.iter().product()).map(|i| i as f32).collect();
             let x = AnyTensor::from_values(values.clone(), &dims, &Device::default()).unwrap();
             let rows = folded(x).unwrap();

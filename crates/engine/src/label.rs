@@ -33,8 +33,8 @@ pub fn depth_axis(blocks: usize) -> Axis {
     Axis::names(Role::Layer, std::iter::once("before block 0".to_owned()).chain(names))
 }
 
-/// Rows and columns of the picture `entry` of the pixel batch, cut into ranges of processed pixels, each with its
-/// extent on the original picture.
+/// Rows and columns of the picture `entry` of the pixel batch, cut into ranges of processed pixels, each with
+/// its extent on the original picture.
 pub fn picture_axes(map: &TokenMap, entry: usize, rows: &[Range<usize>], cols: &[Range<usize>]) -> [Axis; 2] {
     let view = map.views.get(entry);
     let axis = |role: Role, ranges: &[Range<usize>], pixels: Option<&Vec<[f32; 2]>>| {
@@ -57,8 +57,8 @@ pub fn picture_tokens(map: &TokenMap, entry: usize, entries: usize) -> Vec<Token
     all.into_iter().skip(entry * each).take(each).cloned().collect()
 }
 
-/// Positions of a tower that looks at the picture `entry` of `entries`: by their patches, with a class token before
-/// them where there is one position more; else by their number.
+/// Positions of a tower that looks at the picture `entry` of `entries`: by their patches, with a class token
+/// before them where there is one position more; else by their number.
 pub fn tower_axis(map: &TokenMap, entry: usize, entries: usize, len: usize) -> Axis {
     let tokens = picture_tokens(map, entry, entries);
     let patches: Vec<_> = tokens.iter().filter_map(|t| t.patch).collect();
@@ -74,8 +74,8 @@ pub fn tower_axis(map: &TokenMap, entry: usize, entries: usize, len: usize) -> A
 }
 
 /// Tables of a value at a site, for a prompt of one row: the value itself under `name`, and where the site has
-/// them, its sums for every pixel (`name/picture`) or position (`name/tokens`). Where a site holds several pictures,
-/// each has its own: `name/0`, `name/0/picture`, and so on.
+/// them, its sums for every pixel (`name/picture`) or position (`name/tokens`). Where a site holds several
+/// pictures, each has its own: `name/0`, `name/0/picture`, and so on.
 ///
 /// # Errors
 /// [`TableError`] if the values do not fill the shape.
@@ -95,8 +95,11 @@ pub fn tables(
     let mut tables = Vec::new();
     for (entry, values) in values.chunks(width).enumerate() {
         let name = if entries > 1 { format!("{name}/{entry}") } else { name.to_owned() };
-        let labels: Vec<Axis> =
-            axes.iter().zip(&inner).map(|(axis, len)| label(*axis, *len, spec, map, entry, entries)).collect();
+        let labels: Vec<Axis> = axes
+            .iter()
+            .zip(&inner)
+            .map(|(axis, len)| label(*axis, *len, spec, map, entry, entries))
+            .collect();
         let at = |wanted: AxisName| axes.iter().position(|axis| *axis == wanted);
         let kept = |places: &[usize], name: String| {
             let labels = places.iter().filter_map(|axis| labels.get(*axis).cloned()).collect();
@@ -157,7 +160,11 @@ mod tests {
         };
         let tokens = vec![patch(0), patch(1), TokenLabel::new("Red?", Modality::Text)];
         let spans = |n: usize, step: f32| (0..n).map(|i| [i as f32 * step, (i + 1) as f32 * step]).collect();
-        TokenMap { tokens, pictures: vec![(20, 10)], views: vec![View { image: 0, rows: spans(2, 5.0), cols: spans(4, 5.0) }] }
+        TokenMap {
+            tokens,
+            pictures: vec![(20, 10)],
+            views: vec![View { image: 0, rows: spans(2, 5.0), cols: spans(4, 5.0) }],
+        }
     }
 
     #[test]
@@ -173,7 +180,8 @@ mod tests {
     fn pixels_are_summed_over_channels() {
         use AxisName::{Channel, Height, Image, Width};
         let site = Site::of(Part::Vision, Point::Pixels);
-        let spec = SiteSpec::new(site, [(Image, None), (Channel, Some(3)), (Height, Some(2)), (Width, Some(4))]);
+        let spec =
+            SiteSpec::new(site, [(Image, None), (Channel, Some(3)), (Height, Some(2)), (Width, Some(4))]);
         let values: Vec<f32> = (0..24_u8).map(f32::from).collect();
         let found = tables("vision.pixels", Unit::Logit, &spec, &[1, 3, 2, 4], &values, &map()).unwrap();
         let names: Vec<&str> = found.iter().map(|t| t.name()).collect();
@@ -181,7 +189,9 @@ mod tests {
         assert_eq!(found[1].roles(), [Role::Row, Role::Column]);
         // 0 + 8 + 16 and 7 + 15 + 23
         assert_eq!((found[1].get(&[0, 0]), found[1].get(&[1, 3])), (Some(24.0), Some(45.0)));
-        let twice = tables("p", Unit::Logit, &spec, &[2, 3, 2, 4], &[values.clone(), values].concat(), &map()).unwrap();
+        let twice =
+            tables("p", Unit::Logit, &spec, &[2, 3, 2, 4], &[values.clone(), values].concat(), &map())
+                .unwrap();
         let names: Vec<&str> = twice.iter().map(|t| t.name()).collect();
         assert_eq!(names, ["p/0", "p/0/picture", "p/1", "p/1/picture"]);
     }

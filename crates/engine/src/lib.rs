@@ -1,7 +1,7 @@
 //! What mmlens methods share: path integrals, packed sweeps, perturbation, attention flow, labelling.
 //!
-//! Every mechanism is written against [`Subject`](mmlens_core::Subject) and holds no method of its own: a method says
-//! what is varied and what is reported, this crate carries it out. One idea per file.
+//! Every mechanism is written against [`Subject`](mmlens_core::Subject) and holds no method of its own: a
+//! method says what is varied and what is reported, this crate carries it out. One idea per file.
 //!
 //! | file | idea |
 //! |---|---|

@@ -1,14 +1,15 @@
 //! The gradient of an objective, integrated along the straight path from baselines to the values of an input.
 //!
-//! At each site `s` with value `x` and baseline `x'`:
-//! `(x - x') * sum_i w_i * d objective / d s`, taken where every site stands at `x' + a_i (x - x')`, all sites at the
-//! same `a_i`. The nodes `a_i` and weights `w_i` are those of a quadrature rule.
+//! At each site `s` with value `x` and baseline `x'`: `(x - x') * sum_i w_i * d objective / d s`, taken where
+//! every site stands at `x' + a_i (x - x')`, all sites at the same `a_i`. The nodes `a_i` and weights `w_i` are
+//! those of a quadrature rule.
 
 use std::num::NonZeroUsize;
 
 use burn::tensor::{Tensor, TensorData};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Baseline, HookError, Inputs, Objective, Part, Plan, Point, Site, SiteSpec, State, Subject,
+    AnalysisError, AnyTensor, Baseline, HookError, Inputs, Objective, Part, Plan, Point, Site, SiteSpec,
+    State, Subject,
 };
 
 use crate::{Node, Progress, Rule, batches, folded, reshaped, score, unfolded};
@@ -161,7 +162,9 @@ impl Stage<'_> {
         let plan = Plan::new().objective(self.objective);
         Ok(match &self.state {
             None => plan,
-            Some(State { site, hidden }) => plan.resume(State { site: *site, hidden: hidden.repeat_rows(rows)? }),
+            Some(State { site, hidden }) => {
+                plan.resume(State { site: *site, hidden: hidden.repeat_rows(rows)? })
+            }
         })
     }
 
@@ -187,13 +190,21 @@ impl Stage<'_> {
 }
 
 impl Moving {
-    fn new(subject: &dyn Subject, end: &End, value: &AnyTensor, entry: Option<usize>) -> Result<Self, HookError> {
-        let spec = subject.sites().iter().find(|s| s.site == end.site).ok_or(HookError::Unpublished(end.site))?;
+    fn new(
+        subject: &dyn Subject,
+        end: &End,
+        value: &AnyTensor,
+        entry: Option<usize>,
+    ) -> Result<Self, HookError> {
+        let spec =
+            subject.sites().iter().find(|s| s.site == end.site).ok_or(HookError::Unpublished(end.site))?;
         let baseline = end.baseline.at(spec, value)?;
         let from = folded(baseline.clone())?;
         let difference = folded(value.clone())? - from.clone();
         let at = match entry {
-            Some(_) if end.site == Site::of(Part::Text, Point::Input) => Site::block(Part::Text, 0, Point::ResidPre),
+            Some(_) if end.site == Site::of(Part::Text, Point::Input) => {
+                Site::block(Part::Text, 0, Point::ResidPre)
+            }
             _ => end.site,
         };
         Ok(Self { at, spec: spec.clone(), dims: value.dims(), baseline, from, difference, sum: None })
@@ -201,8 +212,10 @@ impl Moving {
 
     /// The site's value at every node, one copy after the other.
     fn stand(&self, chunk: &[Node]) -> Result<AnyTensor, HookError> {
-        let places =
-            chunk.iter().map(|n| self.from.clone() + self.difference.clone().mul_scalar(n.at as f32)).collect();
+        let places = chunk
+            .iter()
+            .map(|n| self.from.clone() + self.difference.clone().mul_scalar(n.at as f32))
+            .collect();
         unfolded(Tensor::cat(places, 0), &self.dims_of(chunk.len()))
     }
 

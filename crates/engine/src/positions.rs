@@ -23,7 +23,8 @@ pub enum Positions {
 }
 
 impl Positions {
-    /// The positions in a prompt, in ascending order, each once. `Err` holds a position the prompt does not have.
+    /// The positions in a prompt, in ascending order, each once. `Err` holds a position the prompt does not
+    /// have.
     ///
     /// # Errors
     /// The first position past the end.

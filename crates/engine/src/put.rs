@@ -10,8 +10,8 @@ use crate::reshaped;
 /// The site has axes `[batch, pos, ...]`; `other` is `[1 or batch, pos, ...]`.
 ///
 /// # Errors
-/// While planning none; during the pass [`HookError::Edit`] where rows or shapes do not fit, [`HookError::Index`] for
-/// a position past the end.
+/// While planning none; during the pass [`HookError::Edit`] where rows or shapes do not fit,
+/// [`HookError::Index`] for a position past the end.
 pub fn put(plan: Plan, site: Site, places: Vec<Vec<usize>>, other: AnyTensor) -> Result<Plan, HookError> {
     plan.edit(site, move |x| {
         let dims = x.dims();
@@ -31,8 +31,8 @@ pub fn put(plan: Plan, site: Site, places: Vec<Vec<usize>>, other: AnyTensor) ->
     })
 }
 
-/// In row `i` of the batch nobody but the position itself attends to the positions `places[i]`: their scores become
-/// minus infinity, so that the remaining weights still sum to one.
+/// In row `i` of the batch nobody but the position itself attends to the positions `places[i]`: their scores
+/// become minus infinity, so that the remaining weights still sum to one.
 ///
 /// The sites have axes `[batch, head, query, key]`.
 ///

@@ -46,8 +46,8 @@ impl Start {
 /// The objective of every variant. `prepare` is given a range of variants and makes one row for each.
 ///
 /// # Errors
-/// Whatever preparing or a pass reports, [`AnalysisError::Cancelled`], and [`HookError::Values`] for a subject that
-/// gives another number of scores than it was given rows.
+/// Whatever preparing or a pass reports, [`AnalysisError::Cancelled`], and [`HookError::Values`] for a subject
+/// that gives another number of scores than it was given rows.
 pub fn sweep(
     subject: &dyn Subject,
     objective: Objective,
@@ -73,7 +73,11 @@ pub fn sweep(
 /// [`HookError::NoObjective`], or [`HookError::Values`] for another number of rows.
 pub fn score(trace: &Trace) -> Result<f32, HookError> {
     let scores = trace.scores()?;
-    scores.first().copied().filter(|_| scores.len() == 1).ok_or(HookError::Values { dims: vec![1], given: scores.len() })
+    scores
+        .first()
+        .copied()
+        .filter(|_| scores.len() == 1)
+        .ok_or(HookError::Values { dims: vec![1], given: scores.len() })
 }
 
 fn exactly(scores: &[f32], wanted: usize) -> Result<&[f32], HookError> {

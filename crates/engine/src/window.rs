@@ -16,8 +16,8 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// A grid of cells that share no pixel and leave none out. A side is cut as evenly as whole pixels allow, into
-    /// no more cells than it has pixels.
+    /// A grid of cells that share no pixel and leave none out. A side is cut as evenly as whole pixels allow,
+    /// into no more cells than it has pixels.
     pub fn grid([height, width]: [usize; 2], [rows, cols]: [usize; 2]) -> Self {
         let cut = |length: usize, parts: usize| {
             let parts = parts.clamp(1, length.max(1));
@@ -26,13 +26,16 @@ impl Windows {
         Self { rows: cut(height, rows), cols: cut(width, cols) }
     }
 
-    /// Windows of one size, one stride apart. The last of a row or column is cut by the edge of the picture, so that
-    /// with strides no larger than windows every pixel is covered.
+    /// Windows of one size, one stride apart. The last of a row or column is cut by the edge of the picture, so
+    /// that with strides no larger than windows every pixel is covered.
     pub fn sliding(picture: [usize; 2], window: [usize; 2], stride: [usize; 2]) -> Self {
         let slide = |length: usize, window: usize, stride: usize| {
             let (window, stride) = (window.max(1), stride.max(1));
             let more = length.saturating_sub(window).div_ceil(stride);
-            (0..=more).map(|i| i * stride..length.min(i * stride + window)).filter(|r| !r.is_empty()).collect()
+            (0..=more)
+                .map(|i| i * stride..length.min(i * stride + window))
+                .filter(|r| !r.is_empty())
+                .collect()
         };
         let [height, width] = picture;
         Self { rows: slide(height, window[0], stride[0]), cols: slide(width, window[1], stride[1]) }
@@ -60,7 +63,8 @@ impl Windows {
 
     /// Whether some pixel lies in two windows.
     pub fn overlap(&self) -> bool {
-        let touch = |ranges: &[Range<usize>]| ranges.windows(2).any(|w| matches!(w, [a, b] if b.start < a.end));
+        let touch =
+            |ranges: &[Range<usize>]| ranges.windows(2).any(|w| matches!(w, [a, b] if b.start < a.end));
         touch(&self.rows) || touch(&self.cols)
     }
 
@@ -76,11 +80,15 @@ impl Windows {
     ///
     /// # Errors
     /// [`HookError::Values`] if picture and baseline differ in shape.
-    pub fn hide(&self, picture: &AnyTensor, baseline: &AnyTensor, range: Range<usize>) -> Result<AnyTensor, HookError> {
+    pub fn hide(
+        &self,
+        picture: &AnyTensor,
+        baseline: &AnyTensor,
+        range: Range<usize>,
+    ) -> Result<AnyTensor, HookError> {
         let (dims, copies) = (picture.dims(), range.len());
-        let [channels, height, width] = match *dims {
-            [1, channels, height, width] => [channels, height, width],
-            _ => return Err(HookError::Rank { site: "a picture".to_owned(), holds: dims.len(), asked: 4 }),
+        let [1, channels, height, width] = *dims else {
+            return Err(HookError::Rank { site: "a picture".to_owned(), holds: dims.len(), asked: 4 });
         };
         let picture: Tensor<4> = reshaped(picture.clone(), [1, channels, height, width])?;
         let baseline: Tensor<4> = reshaped(baseline.clone(), [1, channels, height, width])?;
@@ -131,8 +139,8 @@ impl Windows {
     }
 }
 
-/// One row for each of `variants`, `[n, channel, height, width]`, all of the prompt of `inputs` (one row), with the
-/// variant in the place of its picture `entry`. Pictures that stay the same are shared by all rows.
+/// One row for each of `variants`, `[n, channel, height, width]`, all of the prompt of `inputs` (one row), with
+/// the variant in the place of its picture `entry`. Pictures that stay the same are shared by all rows.
 ///
 /// # Errors
 /// [`HookError::Values`] if the pictures differ in shape.
@@ -183,7 +191,10 @@ mod tests {
         // 10 - 4 = 6 pixels to slide over, 3 at a time: two steps; then 10 - 3 = 7, 5 at a time: two steps, cut at 10
         let windows = Windows::sliding([10, 10], [4, 3], [3, 5]);
         assert_eq!(windows.rows(), [0..4, 3..7, 6..10]);
-        assert_eq!(windows.cols(), [0..3, 5..8, 10..10].iter().filter(|r| !r.is_empty()).cloned().collect::<Vec<_>>());
+        assert_eq!(
+            windows.cols(),
+            [0..3, 5..8, 10..10].iter().filter(|r| !r.is_empty()).cloned().collect::<Vec<_>>()
+        );
         assert!(windows.overlap());
         assert_eq!(Windows::sliding([3, 3], [5, 5], [2, 2]).rows(), vec![0..3]);
     }
@@ -209,6 +220,8 @@ mod tests {
         let one = [1.0, 0.0, 1.0, 1.0, 1.0, 1.0];
         let two = [1.0, 1.0, 0.0, 1.0, 1.0, 1.0];
         assert_eq!(hidden.to_values().unwrap(), [one, one, two, two].concat());
-        assert!(windows.hide(&picture, &AnyTensor::from_values(vec![0.0], &[1], &device).unwrap(), 0..1).is_err());
+        assert!(
+            windows.hide(&picture, &AnyTensor::from_values(vec![0.0], &[1], &device).unwrap(), 0..1).is_err()
+        );
     }
 }

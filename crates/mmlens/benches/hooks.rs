@@ -1,7 +1,11 @@
 //! What hooks cost when nothing is asked: the blocks of a decoder with sites and an empty plan, against the same blocks
 //! written without any sites. Two sizes: one where the arithmetic of a site would show, and one of a real model's width.
 
-use burn::tensor::{Device, Distribution, Tensor, activation::silu, module::attention, ops::AttentionModuleOptions};
+#![allow(clippy::expect_used, reason = "a benchmark fails by panicking")]
+
+use burn::tensor::{
+    Device, Distribution, Tensor, activation::silu, module::attention, ops::AttentionModuleOptions,
+};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use mmlens::prelude::*;
 use mmlens::zoo::parts::{
@@ -29,7 +33,8 @@ fn linear(input: usize, output: usize, device: &Device) -> Linear {
 fn blocks(sizes: &Sizes, device: &Device) -> Vec<Block> {
     let (d, n, width) = (sizes.width, sizes.neurons, sizes.width / sizes.heads);
     let norm = || Norm::Rms { weight: Tensor::ones([d], device), eps: 1e-5 };
-    let shape = AttentionShape { heads: sizes.heads, kv_heads: sizes.heads, width, scale: (width as f32).powf(-0.5) };
+    let shape =
+        AttentionShape { heads: sizes.heads, kv_heads: sizes.heads, width, scale: (width as f32).powf(-0.5) };
     (0..sizes.blocks)
         .map(|_| Block {
             attn_norm: norm(),
@@ -73,12 +78,17 @@ fn hooks(c: &mut Criterion) {
     let device = Device::flex();
     for sizes in &SIZES {
         let blocks = blocks(sizes, &device);
-        let rope =
-            RopeConfig { theta: 1e4, width: sizes.width / sizes.heads, max_positions: 512, kind: RopeKind::Default };
+        let rope = RopeConfig {
+            theta: 1e4,
+            width: sizes.width / sizes.heads,
+            max_positions: 512,
+            kind: RopeKind::Default,
+        };
         let rotation = rope.rotation(&[(0..sizes.positions).collect()], &device);
         let masking = Masking::causal(&[0], 0, sizes.positions, &device);
         let mask = Tensor::<2, burn::tensor::Bool>::tril_mask([sizes.positions; 2], 0, &device).unsqueeze();
-        let x = Tensor::<3>::random([1, sizes.positions, sizes.width], Distribution::Normal(0.0, 1.0), &device);
+        let x =
+            Tensor::<3>::random([1, sizes.positions, sizes.width], Distribution::Normal(0.0, 1.0), &device);
         let mut group = c.benchmark_group(format!("blocks/{}", sizes.name));
         group.bench_function("bare", |b| {
             b.iter_batched(
@@ -93,7 +103,9 @@ fn hooks(c: &mut Criterion) {
                 |x| {
                     let mut run = Run::idle();
                     let forward = |x, (i, block): (usize, &Block)| {
-                        block.forward(x, (Part::Text, i), Some(&rotation), &masking, None, &mut run).expect("no plan")
+                        block
+                            .forward(x, (Part::Text, i), Some(&rotation), &masking, None, &mut run)
+                            .expect("no plan")
                     };
                     blocks.iter().enumerate().fold(x, forward).into_data()
                 },

@@ -21,7 +21,11 @@ pub(crate) fn input(card: &Card, needs: &'static str, found: impl Into<String>) 
 }
 
 /// A count that must not be zero.
-pub(crate) fn at_least_one(card: &Card, name: &'static str, count: usize) -> Result<NonZeroUsize, AnalysisError> {
+pub(crate) fn at_least_one(
+    card: &Card,
+    name: &'static str,
+    count: usize,
+) -> Result<NonZeroUsize, AnalysisError> {
     NonZeroUsize::new(count).ok_or_else(|| setting(card, name, count, "it must be at least 1"))
 }
 
@@ -39,7 +43,11 @@ pub(crate) fn one_row<'a>(card: &Card, inputs: &'a Inputs) -> Result<&'a TokenMa
 }
 
 /// Positions of a prompt, at least one.
-pub(crate) fn chosen(card: &Card, positions: &Positions, map: &TokenMap) -> Result<Vec<usize>, AnalysisError> {
+pub(crate) fn chosen(
+    card: &Card,
+    positions: &Positions,
+    map: &TokenMap,
+) -> Result<Vec<usize>, AnalysisError> {
     match positions.of(map) {
         Ok(found) if found.is_empty() => {
             Err(input(card, "at least one position", format!("the sample has none of `{positions}`")))

@@ -1,7 +1,8 @@
 //! Analyses of mmlens, from tokens to layers: integrated gradients, occlusion, rollout, logit lens, patching.
 //!
 //! Every method is one file and one type, made from checked settings and run on any
-//! [`Subject`](mmlens_core::Subject); it gives a [`Finding`](mmlens_core::finding::Finding). [`METHODS`] lists them.
+//! [`Subject`](mmlens_core::Subject); it gives a [`Finding`](mmlens_core::finding::Finding). [`METHODS`] lists
+//! them.
 //!
 //! | question | method |
 //! |---|---|

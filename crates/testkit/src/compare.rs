@@ -127,7 +127,10 @@ mod tests {
             Tolerance::absolute(9.0).check("x", &[f32::NAN], &[f32::NAN]),
             Err(Mismatch::NotANumber { .. })
         ));
-        assert!(matches!(Tolerance::EXACT.check("x", &[1.0_f32], &[1.0_f32, 1.0]), Err(Mismatch::Length { .. })));
+        assert!(matches!(
+            Tolerance::EXACT.check("x", &[1.0_f32], &[1.0_f32, 1.0]),
+            Err(Mismatch::Length { .. })
+        ));
         assert!(Tolerance::EXACT.check("x", &[f32::INFINITY], &[f32::INFINITY]).is_ok());
     }
 }

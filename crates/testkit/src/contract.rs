@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Analysis, AnalysisError, AnyTensor, Asked, Change, HookError, Inputs, Objective, Part, Plan, Point, Region, Run,
-    Site, State, Subject, SubjectError, Watch,
+    Analysis, AnalysisError, AnyTensor, Asked, Change, HookError, Inputs, Objective, Part, Plan, Point,
+    Region, Run, Site, State, Subject, SubjectError, Watch,
 };
 use mmlens_finding::Finding;
 
@@ -17,13 +17,13 @@ const ROUNDING: Tolerance = Tolerance { absolute: 1e-6, relative: 1e-5 };
 
 /// Everything a subject breaks of its contract on these inputs, in words; nothing, if it keeps it.
 ///
-/// An empty plan changes no bit; every published site is reached once, in order, with its published shape; writing back
-/// what was read changes no bit; the residual stream is what its parts add up to; attention weights are the softmax of
-/// the scores; a pass resumes at every block of the language model; rows do not mix; bad inputs and bad plans are
-/// errors, never panics.
+/// An empty plan changes no bit; every published site is reached once, in order, with its published shape;
+/// writing back what was read changes no bit; the residual stream is what its parts add up to; attention
+/// weights are the softmax of the scores; a pass resumes at every block of the language model; rows do not mix;
+/// bad inputs and bad plans are errors, never panics.
 pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
     let mut breaches = Vec::new();
-    let checks: [(&str, fn(&dyn Subject, &Inputs) -> Result<(), String>); 10] = [
+    let checks: [(&str, Check); 10] = [
         ("table of sites", table),
         ("empty plan", empty_plan),
         ("reading every site", read_all),
@@ -47,8 +47,8 @@ pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
 
 /// Everything an analysis breaks of its contract on this input, in words; nothing, if it keeps it.
 ///
-/// It gives the same finding twice; the finding survives a file; its provenance is complete; a watcher can cancel it and is told
-/// the truth about how far it came; the subject answers afterwards as before.
+/// It gives the same finding twice; the finding survives a file; its provenance is complete; a watcher can
+/// cancel it and is told the truth about how far it came; the subject answers afterwards as before.
 pub fn analysis_breaches<A: Analysis>(
     analysis: &A,
     subject: &dyn Subject,
@@ -95,7 +95,8 @@ pub fn analysis_breaches<A: Analysis>(
         breaches.push(format!("provenance lacks its {field}"));
     }
     match analysis.run_watched(subject, input, &Impatient) {
-        Err(AnalysisError::Cancelled { method, done, total }) if method == card.id && 0 < done && done <= total => {}
+        Err(AnalysisError::Cancelled { method, done, total })
+            if method == card.id && 0 < done && done <= total => {}
         Err(error) => breaches.push(format!("cancelling gives `{error}`")),
         Ok(_) => breaches.push("it cannot be cancelled".to_owned()),
     }
@@ -137,6 +138,8 @@ impl Count {
 }
 
 type Checked = Result<(), String>;
+
+type Check = fn(&dyn Subject, &Inputs) -> Result<(), String>;
 
 fn text(error: impl ToString) -> String {
     error.to_string()
@@ -188,10 +191,18 @@ fn table(subject: &dyn Subject, _: &Inputs) -> Checked {
         }
     }
     for anatomy in subject.anatomy() {
-        let blocks = subject.sites().iter().filter(|s| s.site.part() == anatomy.part).filter_map(|s| s.site.block_index());
+        let blocks = subject
+            .sites()
+            .iter()
+            .filter(|s| s.site.part() == anatomy.part)
+            .filter_map(|s| s.site.block_index());
         let blocks = blocks.max().map_or(0, |last| last + 1);
         if blocks != anatomy.blocks {
-            return Err(format!("the {} part has {} blocks, its sites {blocks}", anatomy.part.name(), anatomy.blocks));
+            return Err(format!(
+                "the {} part has {} blocks, its sites {blocks}",
+                anatomy.part.name(),
+                anatomy.blocks
+            ));
         }
     }
     Ok(())
@@ -210,7 +221,8 @@ fn empty_plan(subject: &dyn Subject, inputs: &Inputs) -> Checked {
 fn read_all(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     let trace = subject.run(inputs, everything(subject, inputs)?).map_err(text)?;
     for (site, value) in trace.values() {
-        let spec = subject.sites().iter().find(|s| s.site == site).ok_or(format!("`{site}` is not published"))?;
+        let spec =
+            subject.sites().iter().find(|s| s.site == site).ok_or(format!("`{site}` is not published"))?;
         if !spec.fits(&value.dims()) {
             return Err(format!("`{site}` is {:?}, published as {}", value.dims(), spec.describe()));
         }
@@ -264,12 +276,18 @@ fn identities(subject: &dyn Subject, inputs: &Inputs) -> Checked {
                 (Point::ResidMid, Point::MlpOut, Point::ResidPost),
             ];
             for (before, added, after) in sums {
-                if let (Some(before), Some(added), Some(after)) = (at(before)?, at(added)?, at(Point::clone(&after))?) {
+                if let (Some(before), Some(added), Some(after)) =
+                    (at(before)?, at(added)?, at(Point::clone(&after))?)
+                {
                     let sum: Vec<f32> = before.iter().zip(&added).map(|(b, a)| b + a).collect();
-                    ROUNDING.check("the residual stream", &sum, &after).map_err(|e| format!("block {block}: {e}"))?;
+                    ROUNDING
+                        .check("the residual stream", &sum, &after)
+                        .map_err(|e| format!("block {block}: {e}"))?;
                 }
             }
-            let before = if block == 0 { Site::of(anatomy.part, Point::Input) } else {
+            let before = if block == 0 {
+                Site::of(anatomy.part, Point::Input)
+            } else {
                 Site::block(anatomy.part, block - 1, Point::ResidPost)
             };
             if let (Some(left), Some(entered)) = (get(before)?, at(Point::ResidPre)?)
@@ -327,7 +345,8 @@ fn rows(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     let trace = subject.run(&inputs.clone().ask_all(), Plan::new()).map_err(text)?;
     let Some(logits) = &trace.output().logits else { return Ok(()) };
     let (vocab, all) = (logits.dims()[2], values(logits)?);
-    let lasts: Vec<f32> = all.chunks(inputs.positions() * vocab).flat_map(|r| r[last * vocab..].to_vec()).collect();
+    let lasts: Vec<f32> =
+        all.chunks(inputs.positions() * vocab).flat_map(|r| r[last * vocab..].to_vec()).collect();
     let mut asked = inputs.clone();
     asked.asked = Asked::Last;
     ROUNDING.check("the last of all positions", &lasts, &output(subject, &asked)?).map(|_| ()).map_err(text)
@@ -347,7 +366,9 @@ fn bad_inputs(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         change(&mut bad);
         bad
     };
-    let pixels = |dims: &[usize]| AnyTensor::from_values(vec![0.0; dims.iter().product()], dims, &Device::default()).ok();
+    let pixels = |dims: &[usize]| {
+        AnyTensor::from_values(vec![0.0; dims.iter().product()], dims, &Device::default()).ok()
+    };
     let mut cases = vec![
         ("no rows", with(&|i| i.ids.clear())),
         ("a row without positions", with(&|i| i.ids.iter_mut().for_each(Vec::clear))),
@@ -355,7 +376,17 @@ fn bad_inputs(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         ("a token outside the vocabulary", with(&|i| i.ids[0][0] = u32::MAX)),
         ("nothing but padding", with(&|i| i.pads[0] = i.ids[0].len())),
         ("a picture that is not there", with(&|i| i.images[0].push(99))),
-        ("rows of different length", with(&|i| { let mut longer = i.ids[0].clone(); longer.push(0); i.ids.push(longer); i.pads.push(0); i.maps.push(i.maps[0].clone()); i.images.push(i.images[0].clone()); })),
+        (
+            "rows of different length",
+            with(&|i| {
+                let mut longer = i.ids[0].clone();
+                longer.push(0);
+                i.ids.push(longer);
+                i.pads.push(0);
+                i.maps.push(i.maps[0].clone());
+                i.images.push(i.images[0].clone());
+            }),
+        ),
     ];
     if inputs.pixels.is_some() {
         cases.push(("placeholders without a picture", with(&|i| i.images[0].clear())));
@@ -381,7 +412,9 @@ fn bad_plans(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     refused("a position past the end", || {
         run(Plan::new().change(stream, Region::all().positions([usize::MAX]), Change::Zero))
     })?;
-    refused("an axis that is not there", || run(Plan::new().change(stream, Region::all().heads([0]), Change::Zero)))?;
+    refused("an axis that is not there", || {
+        run(Plan::new().change(stream, Region::all().heads([0]), Change::Zero))
+    })?;
     refused("an edit that reshapes", || {
         let small = small.clone();
         run(Plan::new().edit(stream, move |_| Ok(small.clone())))
@@ -390,7 +423,9 @@ fn bad_plans(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         run(Plan::new().edit(stream, move |_| Err(HookError::Edit { site: stream, reason: "no".to_owned() })))
     })?;
     refused("a gradient of nothing", || run(Plan::new().grad(stream)))?;
-    refused("an objective outside the vocabulary", || run(Ok(Plan::new().objective(Objective::logit(u32::MAX)))))?;
+    refused("an objective outside the vocabulary", || {
+        run(Ok(Plan::new().objective(Objective::logit(u32::MAX))))
+    })?;
     refused("resuming from a state of another shape", || {
         run(Ok(Plan::new().resume(State { site: stream, hidden: small.clone() })))
     })?;

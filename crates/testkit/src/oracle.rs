@@ -93,7 +93,9 @@ impl Oracle {
         let fail = |reason: String| OracleError::File { path: path.clone(), reason };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| fail(e.to_string()))?;
         let about = header.metadata().as_ref().and_then(|m| m.get("about"));
-        let about = about.map_or(Ok(Value::Null), |text| serde_json::from_str(text)).map_err(|e| fail(e.to_string()))?;
+        let about = about
+            .map_or(Ok(Value::Null), |text| serde_json::from_str(text))
+            .map_err(|e| fail(e.to_string()))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| fail(e.to_string()))?;
         let mut arrays = BTreeMap::new();
         for (name, view) in file.tensors() {

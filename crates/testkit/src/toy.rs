@@ -1,15 +1,16 @@
 //! A subject of a few hundred weights, small enough to reason about and straight where it is asked to be.
 //!
-//! A picture of 8 x 8 pixels is cut into four patches; every letter is a token, `#` stands for a picture. Two blocks of
-//! causal attention and an MLP follow, then the unembedding: no norms, no positions. The straight toy attends evenly
-//! to everything before and has no nonlinearity, so that every logit is an affine function of pixels and embeddings.
+//! A picture of 8 x 8 pixels is cut into four patches; every letter is a token, `#` stands for a picture. Two
+//! blocks of causal attention and an MLP follow, then the unembedding: no norms, no positions. The straight toy
+//! attends evenly to everything before and has no nonlinearity, so that every logit is an affine function of
+//! pixels and embeddings.
 
 use std::sync::Arc;
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation::softmax};
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, AxisName, HookError, Inputs, MASKED, Output, Part, Point, Resume, Run, Sample, Seed, Site,
-    SiteSpec, Subject, SubjectError, TokenMap, View, Words,
+    Anatomy, AnyTensor, Asked, AxisName, HookError, Inputs, MASKED, Output, Part, Point, Resume, Run, Sample,
+    Seed, Site, SiteSpec, Subject, SubjectError, TokenMap, View, Words,
 };
 use mmlens_finding::{Modality, PatchLabel, TokenLabel};
 
@@ -63,7 +64,8 @@ impl Draw {
         let seed = self.seed.at(self.next);
         self.next += 1;
         let scale = 2.0 / (rows as f32).sqrt();
-        let values: Vec<f32> = (0..rows * cols).map(|i| (seed.at(i as u64).unit() - 0.5) * 2.0 * scale).collect();
+        let values: Vec<f32> =
+            (0..rows * cols).map(|i| (seed.at(i as u64).unit() - 0.5) * 2.0 * scale).collect();
         Tensor::from_data(TensorData::new(values, [rows, cols]), &self.device)
     }
 }
@@ -129,7 +131,9 @@ impl Toy {
         let pixels: Tensor<4> = pixels.rank_of("vision.pixels")?;
         let [n, channels, height, width] = pixels.dims();
         if [channels, height, width] != [3, SIDE, SIDE] {
-            return Err(self.refuse(format!("pictures of {channels} x {height} x {width}, not 3 x {SIDE} x {SIDE}")));
+            return Err(
+                self.refuse(format!("pictures of {channels} x {height} x {width}, not 3 x {SIDE} x {SIDE}"))
+            );
         }
         let pixels = run.at(Site::of(Part::Vision, Point::Pixels), pixels)?;
         let patches = pixels.reshape([n, 3, GRID, PATCH, GRID, PATCH]).permute([0, 2, 4, 1, 3, 5]);
@@ -144,7 +148,12 @@ impl Toy {
     }
 
     /// Token vectors with patches in the place of their placeholders, `[batch, pos, d]`.
-    fn read(&self, inputs: &Inputs, seen: Option<Tensor<3>>, run: &mut Run) -> Result<Tensor<3>, SubjectError> {
+    fn read(
+        &self,
+        inputs: &Inputs,
+        seen: Option<Tensor<3>>,
+        run: &mut Run,
+    ) -> Result<Tensor<3>, SubjectError> {
         let (b, p) = (inputs.rows(), inputs.positions());
         if let Some(id) = inputs.ids.iter().flatten().find(|id| **id as usize >= VOCAB) {
             return Err(self.refuse(format!("token {id} is outside the vocabulary of {VOCAB}")));
@@ -157,9 +166,14 @@ impl Toy {
         for (row, (ids, images)) in inputs.ids.iter().zip(&inputs.images).enumerate() {
             let places: Vec<usize> = (0..p).filter(|i| ids[*i] == PLACEHOLDER).collect();
             if places.len() != images.len() * PATCHES {
-                return Err(self.refuse(format!("{} placeholders for {} pictures", places.len(), images.len())));
+                return Err(self.refuse(format!(
+                    "{} placeholders for {} pictures",
+                    places.len(),
+                    images.len()
+                )));
             }
-            let sources = images.iter().flat_map(|image| (0..PATCHES).map(move |i| b * p + image * PATCHES + i));
+            let sources =
+                images.iter().flat_map(|image| (0..PATCHES).map(move |i| b * p + image * PATCHES + i));
             for (place, source) in places.into_iter().zip(sources) {
                 index[row * p + place] = source as i64;
             }
@@ -171,15 +185,23 @@ impl Toy {
         Ok(all.select(0, index).reshape([b, p, WIDTH]))
     }
 
-    fn block(&self, i: usize, x: Tensor<3>, hidden: &Tensor<4, Bool>, run: &mut Run) -> Result<Tensor<3>, HookError> {
+    fn block(
+        &self,
+        i: usize,
+        x: Tensor<3>,
+        hidden: &Tensor<4, Bool>,
+        run: &mut Run,
+    ) -> Result<Tensor<3>, HookError> {
         let ToyBlock { q, k, v, o, up, down } = &self.blocks[i];
         let site = |point| Site::block(Part::Text, i, point);
         let x = run.at(site(Point::ResidPre), x)?;
         let [b, p, _] = x.dims();
-        let heads = |weight: &Tensor<2>| times(x.clone(), weight).reshape([b, p, HEADS, HEAD]).swap_dims(1, 2);
+        let heads =
+            |weight: &Tensor<2>| times(x.clone(), weight).reshape([b, p, HEADS, HEAD]).swap_dims(1, 2);
         let scores = heads(q).matmul(heads(k).swap_dims(2, 3)).div_scalar((HEAD as f32).sqrt());
         let scores = if self.straight { scores.zeros_like() } else { scores };
-        let scores = run.at(site(Point::Scores), scores.mask_fill(hidden.clone().expand([b, HEADS, p, p]), MASKED))?;
+        let scores =
+            run.at(site(Point::Scores), scores.mask_fill(hidden.clone().expand([b, HEADS, p, p]), MASKED))?;
         let pattern = run.at(site(Point::Pattern), softmax(scores, 3))?;
         let mixed = pattern.matmul(heads(v)).swap_dims(1, 2);
         let mixed = run.at(site(Point::Z), mixed)?.reshape([b, p, WIDTH]);
@@ -198,7 +220,11 @@ impl Toy {
             Resume::At(block, hidden) => {
                 let hidden: Tensor<3> = hidden.rank_of("the saved state")?;
                 if hidden.dims() != [b, p, WIDTH] {
-                    return Err(self.refuse(format!("a state of shape {:?}, not {:?}", hidden.dims(), [b, p, WIDTH])));
+                    return Err(self.refuse(format!(
+                        "a state of shape {:?}, not {:?}",
+                        hidden.dims(),
+                        [b, p, WIDTH]
+                    )));
                 }
                 (block, hidden)
             }
@@ -216,7 +242,8 @@ impl Toy {
         };
         let mut hidden = Vec::with_capacity(b * p * p);
         for pad in &inputs.pads {
-            let unseen = |query: usize, key: usize| key != query && (key > query || key < *pad || query < *pad);
+            let unseen =
+                |query: usize, key: usize| key != query && (key > query || key < *pad || query < *pad);
             hidden.extend((0..p * p).map(|i| unseen(i / p, i % p)));
         }
         let hidden = Tensor::from_data(TensorData::new(hidden, [b, 1, p, p]), &self.device);
@@ -262,12 +289,14 @@ impl Subject for Toy {
             Words::Texts(_) => return Err(self.refuse("it takes one prompt")),
         };
         if text.is_empty() || text.matches('#').count() != sample.pictures.len() {
-            return Err(self.refuse(format!("the prompt `{text}` does not go with {} pictures", sample.pictures.len())));
+            return Err(self
+                .refuse(format!("the prompt `{text}` does not go with {} pictures", sample.pictures.len())));
         }
         let (mut ids, mut map, mut image) = (Vec::new(), TokenMap::default(), 0);
         for (at, letter) in text.char_indices() {
             if letter == '#' {
-                let (wide, high) = (sample.pictures[image].image.width(), sample.pictures[image].image.height());
+                let (wide, high) =
+                    (sample.pictures[image].image.width(), sample.pictures[image].image.height());
                 let spans = |length: u32| -> Vec<[f32; 2]> {
                     let step = length as f32 / SIDE as f32;
                     (0..SIDE).map(|i| [i as f32 * step, (i + 1) as f32 * step]).collect()
@@ -275,10 +304,12 @@ impl Subject for Toy {
                 let (rows, cols) = (spans(high), spans(wide));
                 for i in 0..PATCHES {
                     let (row, col) = (i / GRID, i % GRID);
-                    let (from, to) = ([col * PATCH, row * PATCH], [(col + 1) * PATCH - 1, (row + 1) * PATCH - 1]);
+                    let (from, to) =
+                        ([col * PATCH, row * PATCH], [(col + 1) * PATCH - 1, (row + 1) * PATCH - 1]);
                     let bbox = [cols[from[0]][0], rows[from[1]][0], cols[to[0]][1], rows[to[1]][1]];
                     let patch = PatchLabel { image, tile: 0, frame: 0, row, col, bbox };
-                    map.tokens.push(TokenLabel::new("#", Modality::Image).with_id(PLACEHOLDER).with_patch(patch));
+                    map.tokens
+                        .push(TokenLabel::new("#", Modality::Image).with_id(PLACEHOLDER).with_patch(patch));
                     ids.push(PLACEHOLDER);
                 }
                 map.pictures.push((wide, high));
@@ -296,13 +327,17 @@ impl Subject for Toy {
             let rgb = picture.image.to_rgb8();
             for channel in 0..3 {
                 for i in 0..SIDE * SIDE {
-                    let (x, y) = ((i % SIDE) as u32 * rgb.width() / SIDE as u32, (i / SIDE) as u32 * rgb.height() / SIDE as u32);
+                    let (x, y) = (
+                        (i % SIDE) as u32 * rgb.width() / SIDE as u32,
+                        (i / SIDE) as u32 * rgb.height() / SIDE as u32,
+                    );
                     pixels.push(f32::from(rgb.get_pixel(x, y).0[channel]) / 127.5 - 1.0);
                 }
             }
         }
         let dims = [sample.pictures.len(), 3, SIDE, SIDE];
-        let pixels = if image == 0 { None } else { Some(AnyTensor::from_values(pixels, &dims, &self.device)?) };
+        let pixels =
+            if image == 0 { None } else { Some(AnyTensor::from_values(pixels, &dims, &self.device)?) };
         Ok(Inputs {
             ids: vec![ids],
             pads: vec![0],
@@ -348,7 +383,9 @@ fn times(x: Tensor<3>, weight: &Tensor<2>) -> Tensor<3> {
 }
 
 fn sites() -> Vec<SiteSpec> {
-    use AxisName::{Batch, Channel, DHead, DModel, Head, Height, Image, Key, Neuron, Pos, Query, Vocab, Width};
+    use AxisName::{
+        Batch, Channel, DHead, DModel, Head, Height, Image, Key, Neuron, Pos, Query, Vocab, Width,
+    };
     let pixels = [(Image, None), (Channel, Some(3)), (Height, Some(SIDE)), (Width, Some(SIDE))];
     let seen = [(Image, None), (Pos, Some(PATCHES)), (DModel, Some(WIDTH))];
     let stream = vec![(Batch, None), (Pos, None), (DModel, Some(WIDTH))];
@@ -376,6 +413,9 @@ fn sites() -> Vec<SiteSpec> {
         ];
         sites.extend(points.map(|(point, axes)| SiteSpec::new(Site::block(Part::Text, i, point), axes)));
     }
-    sites.push(SiteSpec::new(Site::of(Part::Text, Point::Logits), [(Batch, None), (Pos, None), (Vocab, Some(VOCAB))]));
+    sites.push(SiteSpec::new(
+        Site::of(Part::Text, Point::Logits),
+        [(Batch, None), (Pos, None), (Vocab, Some(VOCAB))],
+    ));
     sites
 }

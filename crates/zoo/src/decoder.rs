@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::checkpoint::WeightSource;
 use crate::parts::{
-    Act, Attention, AttentionShape, Block, Embedding, KvCache, Linear, Masking, Mlp, Norm, RopeConfig, block_sites,
+    Act, Attention, AttentionShape, Block, Embedding, KvCache, Linear, Masking, Mlp, Norm, RopeConfig,
+    block_sites,
 };
 use crate::{ZooError, divides, positive};
 
@@ -101,11 +102,21 @@ impl LlamaConfig {
                 supported: "llama".to_owned(),
             });
         }
-        divides("text_config.num_key_value_heads", self.kv_heads(), "num_attention_heads", self.num_attention_heads)?;
+        divides(
+            "text_config.num_key_value_heads",
+            self.kv_heads(),
+            "num_attention_heads",
+            self.num_attention_heads,
+        )?;
         let width = match self.head_dim {
             Some(width) => width,
             None => {
-                divides("text_config.num_attention_heads", self.num_attention_heads, "hidden_size", self.hidden_size)?;
+                divides(
+                    "text_config.num_attention_heads",
+                    self.num_attention_heads,
+                    "hidden_size",
+                    self.hidden_size,
+                )?;
                 self.hidden_size / self.num_attention_heads
             }
         };
@@ -132,7 +143,12 @@ impl Llama {
     ///
     /// # Errors
     /// A config that cannot be, or a tensor that is missing or misshapen.
-    pub fn take(config: LlamaConfig, weights: &mut impl WeightSource, prefix: &str, head: &str) -> Result<Self, ZooError> {
+    pub fn take(
+        config: LlamaConfig,
+        weights: &mut impl WeightSource,
+        prefix: &str,
+        head: &str,
+    ) -> Result<Self, ZooError> {
         let width = config.head_width()?;
         let (d, eps, neurons) = (config.hidden_size, config.rms_norm_eps, config.intermediate_size);
         let act = Act::named("text_config.hidden_act", &config.hidden_act)?;
@@ -243,7 +259,10 @@ impl Llama {
             Resume::At(block, hidden) => {
                 let hidden: Tensor<3> = hidden.rank_of("the saved state")?;
                 if hidden.dims() != x.dims() {
-                    return Err(ZooError::State { found: hidden.dims().to_vec(), expected: x.dims().to_vec() });
+                    return Err(ZooError::State {
+                        found: hidden.dims().to_vec(),
+                        expected: x.dims().to_vec(),
+                    });
                 }
                 (block, hidden)
             }
@@ -267,11 +286,8 @@ impl Llama {
         }
         let site = Site::of(Part::Text, Point::FinalNorm);
         let last = |x: Tensor<3>| if asked == Asked::Last { x.narrow(1, length - 1, 1) } else { x };
-        let x = if run.wants(site) {
-            last(run.at(site, self.norm.apply(x))?)
-        } else {
-            self.norm.apply(last(x))
-        };
+        let x =
+            if run.wants(site) { last(run.at(site, self.norm.apply(x))?) } else { self.norm.apply(last(x)) };
         if run.done() {
             return Ok(None);
         }

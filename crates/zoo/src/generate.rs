@@ -70,7 +70,11 @@ pub(crate) fn generate(
 fn check(sampling: &Sampling) -> Result<(), ZooError> {
     let Sampling::Draw { temperature, top_p, .. } = sampling else { return Ok(()) };
     let bad = |field: &str, found: f32, expected: &str| {
-        Err(ZooError::Value { field: field.to_owned(), found: found.to_string(), expected: expected.to_owned() })
+        Err(ZooError::Value {
+            field: field.to_owned(),
+            found: found.to_string(),
+            expected: expected.to_owned(),
+        })
     };
     if !(temperature.is_finite() && *temperature > 0.0) {
         return bad("temperature", *temperature, "a number above 0 (use greedy decoding for 0)");
@@ -84,7 +88,10 @@ fn check(sampling: &Sampling) -> Result<(), ZooError> {
 /// The next token. Ties go to the lowest id; the draw of row `r` at step `s` depends on the seed, `r` and `s` alone.
 fn choose(sampling: &Sampling, scores: &[f32], row: usize, step: usize) -> u32 {
     let top = || {
-        scores.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, s)| if *s > best.1 { (i, *s) } else { best })
+        scores
+            .iter()
+            .enumerate()
+            .fold((0, f32::NEG_INFINITY), |best, (i, s)| if *s > best.1 { (i, *s) } else { best })
     };
     let Sampling::Draw { temperature, top_p, seed } = sampling else { return top().0 as u32 };
     let highest = top().1;

@@ -107,7 +107,11 @@ impl HubId {
 
 impl fmt::Display for HubId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.revision == MAIN { f.write_str(&self.name) } else { write!(f, "{}@{}", self.name, self.revision) }
+        if self.revision == MAIN {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}@{}", self.name, self.revision)
+        }
     }
 }
 
@@ -187,7 +191,8 @@ impl HubCache {
             Err(source) => return Err(HubError::Read { path: pointer, source }),
         };
         let snapshots = model.join("snapshots");
-        let inside = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let inside =
+            !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         let folder = if inside { snapshots.join(&commit) } else { pointer };
         if inside && folder.is_dir() {
             return Ok(folder);
@@ -297,9 +302,24 @@ mod tests {
 
     #[test]
     fn only_ids_are_ids() {
-        for text in ["", "name", "a/b/c", "/abs", "../up", "a/..", "org/na me", "org/", "org/a--b", "o/n@", "o/n@../x"] {
+        for text in [
+            "",
+            "name",
+            "a/b/c",
+            "/abs",
+            "../up",
+            "a/..",
+            "org/na me",
+            "org/",
+            "org/a--b",
+            "o/n@",
+            "o/n@../x",
+        ] {
             let error = text.parse::<HubId>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("there is no folder `{text}`, and it is not a hub id: ")), "{error}");
+            assert!(
+                error.starts_with(&format!("there is no folder `{text}`, and it is not a hub id: ")),
+                "{error}"
+            );
         }
         assert_eq!(id("org/name@v1.0").to_string(), "org/name@v1.0");
         assert_eq!(id("org/name").to_string(), "org/name");

@@ -10,8 +10,8 @@ mod llava;
 mod open;
 pub mod parts;
 pub mod processor;
-pub mod text;
 pub mod shipped;
+pub mod text;
 mod vision;
 
 pub use decoder::{Llama, LlamaConfig};

@@ -53,7 +53,10 @@ mod tests {
         let file = folder.path().join("config.json");
         std::fs::write(&file, r#"{"model_type": "bert"}"#).unwrap();
         let said = open(folder.path(), &Device::default()).err().unwrap().to_string();
-        assert_eq!(said, format!("`{}: model_type`: `bert` is not supported; supported: llava", file.display()));
+        assert_eq!(
+            said,
+            format!("`{}: model_type`: `bert` is not supported; supported: llava", file.display())
+        );
         std::fs::write(&file, "{}").unwrap();
         let said = open(folder.path(), &Device::default()).err().unwrap().to_string();
         assert_eq!(said, format!("{}:1:2: missing field `model_type`", file.display()));

@@ -22,7 +22,8 @@ macro_rules! file {
 /// None in a build whose tests pass.
 pub fn shapes(device: &Device) -> Result<Llava, ZooError> {
     let name = "shapes-llava";
-    let tokenizer = Tokenizer::from_json(name, file!("tokenizer.json"), Some(file!("tokenizer_config.json")))?;
+    let tokenizer =
+        Tokenizer::from_json(name, file!("tokenizer.json"), Some(file!("tokenizer_config.json")))?;
     let template = ChatTemplate::new(
         "shapes-llava/chat_template.jinja",
         include_str!("../shipped/shapes-llava/chat_template.jinja"),
@@ -34,7 +35,10 @@ pub fn shapes(device: &Device) -> Result<Llava, ZooError> {
         checkpoint: Checkpoint::from_bytes(name, file!("model.safetensors"))?,
         template: Some(template),
         tokenizer,
-        processor: ImageProcessor::from_json("shapes-llava/preprocessor_config.json", file!("preprocessor_config.json"))?,
+        processor: ImageProcessor::from_json(
+            "shapes-llava/preprocessor_config.json",
+            file!("preprocessor_config.json"),
+        )?,
         generation: parse_json("shapes-llava/generation_config.json", file!("generation_config.json"))?,
         device: device.clone(),
     })

@@ -88,7 +88,12 @@ impl ClipVisionConfig {
                 expected: format!("at most image_size = {}", self.image_size),
             });
         }
-        divides("vision_config.num_attention_heads", self.num_attention_heads, "hidden_size", self.hidden_size)
+        divides(
+            "vision_config.num_attention_heads",
+            self.num_attention_heads,
+            "hidden_size",
+            self.hidden_size,
+        )
     }
 }
 
@@ -108,7 +113,11 @@ impl ClipVision {
     ///
     /// # Errors
     /// A config that cannot be, or a tensor that is missing or misshapen.
-    pub fn take(config: ClipVisionConfig, weights: &mut impl WeightSource, prefix: &str) -> Result<Self, ZooError> {
+    pub fn take(
+        config: ClipVisionConfig,
+        weights: &mut impl WeightSource,
+        prefix: &str,
+    ) -> Result<Self, ZooError> {
         config.check()?;
         let (d, eps) = (config.hidden_size, config.layer_norm_eps);
         let (c, p) = (config.num_channels, config.patch_size);
@@ -176,8 +185,12 @@ impl ClipVision {
     pub fn sites(&self) -> Vec<SiteSpec> {
         use AxisName::{Channel, DModel, Height, Image, Pos, Width};
         let c = &self.config;
-        let pixels =
-            [(Image, None), (Channel, Some(c.num_channels)), (Height, Some(c.image_size)), (Width, Some(c.image_size))];
+        let pixels = [
+            (Image, None),
+            (Channel, Some(c.num_channels)),
+            (Height, Some(c.image_size)),
+            (Width, Some(c.image_size)),
+        ];
         let stream = [(Image, None), (Pos, Some(self.tokens())), (DModel, Some(c.hidden_size))];
         let mut sites = vec![
             SiteSpec::new(Site::of(Part::Vision, Point::Pixels), pixels),
@@ -200,12 +213,18 @@ impl ClipVision {
     ///
     /// # Errors
     /// Whatever a site reports.
-    pub fn forward(&self, pixels: Tensor<4>, last: usize, run: &mut Run) -> Result<Option<Vec<Tensor<3>>>, ZooError> {
+    pub fn forward(
+        &self,
+        pixels: Tensor<4>,
+        last: usize,
+        run: &mut Run,
+    ) -> Result<Option<Vec<Tensor<3>>>, ZooError> {
         let mut states = Vec::with_capacity(self.blocks.len() + 1);
         let (first, mut x) = match run.resume(Part::Vision) {
             Resume::At(block, hidden) => {
                 let hidden: Tensor<3> = hidden.rank_of("the saved state")?;
-                let (found, want) = (hidden.dims(), [pixels.dims()[0], self.tokens(), self.config.hidden_size]);
+                let (found, want) =
+                    (hidden.dims(), [pixels.dims()[0], self.tokens(), self.config.hidden_size]);
                 if found != want {
                     return Err(ZooError::State { found: found.to_vec(), expected: want.to_vec() });
                 }
@@ -219,7 +238,9 @@ impl ClipVision {
                 (0, run.at(Site::of(Part::Vision, Point::Input), x)?)
             }
         };
-        let last = last.max((0..self.blocks.len()).rev().find(|i| run.wants_block(Part::Vision, *i)).map_or(0, |i| i + 1));
+        let last = last.max(
+            (0..self.blocks.len()).rev().find(|i| run.wants_block(Part::Vision, *i)).map_or(0, |i| i + 1),
+        );
         for (i, block) in self.blocks.iter().enumerate().take(last).skip(first) {
             if run.done() {
                 return Ok(None);
@@ -235,7 +256,8 @@ impl ClipVision {
         let (n, c) = (pixels.dims()[0], self.config.num_channels);
         let (g, p, d) = (self.config.grid(), self.config.patch_size, self.config.hidden_size);
         let cut = pixels.narrow(2, 0, g * p).narrow(3, 0, g * p);
-        let patches = cut.reshape([n, c, g, p, g, p]).permute([0, 2, 4, 1, 3, 5]).reshape([n, g * g, c * p * p]);
+        let patches =
+            cut.reshape([n, c, g, p, g, p]).permute([0, 2, 4, 1, 3, 5]).reshape([n, g * g, c * p * p]);
         let class = self.class.clone().reshape([1, 1, d]).expand([n, 1, d]);
         Tensor::cat(vec![class, self.patches.apply(patches)], 1)
     }

@@ -1,6 +1,8 @@
 //! What must hold between runs of one model: fused and explicit attention, single and batched, cached and uncached,
 //! whole and resumed, read and written back. On a tiny checkpoint with grouped heads, biases and awkward sizes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -19,7 +21,8 @@ fn llava() -> &'static Llava {
 /// A picture of noise, so that no two patches are alike.
 fn picture(width: u32, height: u32, seed: u64) -> Picture {
     let level = |x: u32, y: u32, c: u64| (Seed(seed).at(u64::from(x * 4099 + y)).at(c).unit() * 255.0) as u8;
-    let image = RgbImage::from_fn(width, height, |x, y| Rgb([level(x, y, 0), level(x, y, 1), level(x, y, 2)]));
+    let image =
+        RgbImage::from_fn(width, height, |x, y| Rgb([level(x, y, 0), level(x, y, 1), level(x, y, 2)]));
     Picture::new(format!("noise-{width}x{height}"), image)
 }
 
@@ -54,7 +57,8 @@ fn off(a: &[f32], b: &[f32]) -> f32 {
 fn explicit_and_fused_attention_agree() {
     let inputs = llava().encode(&sample("<image>What is it?", (37, 51))).unwrap().ask_all();
     let fused = llava().run(&inputs, Plan::new()).unwrap();
-    let explicit = llava().run(&inputs, Plan::new().read("*.blocks.*.attn.pattern").unwrap().to_output()).unwrap();
+    let explicit =
+        llava().run(&inputs, Plan::new().read("*.blocks.*.attn.pattern").unwrap().to_output()).unwrap();
     // another order of summation in f32
     assert!(off(&logits(&explicit), &logits(&fused)) < 1e-5);
 }
@@ -95,7 +99,8 @@ fn the_stream_is_the_sum_of_what_was_written_to_it() {
 
 #[test]
 fn rows_of_a_padded_batch_equal_single_runs_at_every_site() {
-    let samples = [sample("<image>Hi?", (30, 30)), sample("Say, is <image> blue, or rather green?", (19, 83))];
+    let samples =
+        [sample("<image>Hi?", (30, 30)), sample("Say, is <image> blue, or rather green?", (19, 83))];
     let singles: Vec<Inputs> = samples.iter().map(|s| llava().encode(s).unwrap().ask_all()).collect();
     let batch = Inputs::batch(&singles, llava().pad()).unwrap();
     assert_ne!(singles[0].positions(), singles[1].positions());
@@ -110,7 +115,8 @@ fn rows_of_a_padded_batch_equal_single_runs_at_every_site() {
             let (small, large) = (ours.dims(), theirs.dims());
             // Cut the padding off every axis that has it.
             let large_values = values(&theirs);
-            let shift: Vec<usize> = small.iter().zip(&large).map(|(s, l)| if l > s { pad } else { 0 }).collect();
+            let shift: Vec<usize> =
+                small.iter().zip(&large).map(|(s, l)| if l > s { pad } else { 0 }).collect();
             let cut: Vec<f32> = (0..small.iter().product::<usize>())
                 .map(|flat| {
                     let (mut rest, mut index, mut stride) = (flat, 0, 1);
@@ -123,7 +129,8 @@ fn rows_of_a_padded_batch_equal_single_runs_at_every_site() {
                 })
                 .collect();
             let masked = |v: &f32| if *v < -1e30 { 0.0 } else { *v };
-            let (a, b): (Vec<f32>, Vec<f32>) = (cut.iter().map(masked).collect(), values(ours).iter().map(masked).collect());
+            let (a, b): (Vec<f32>, Vec<f32>) =
+                (cut.iter().map(masked).collect(), values(ours).iter().map(masked).collect());
             // the same arithmetic on another shape: f32 rounding
             assert!(off(&a, &b) < 1e-4, "{} row {row}", spec.site);
         }
@@ -143,7 +150,8 @@ fn cached_generation_equals_passes_over_the_whole_sequence() {
 
 #[test]
 fn rows_of_a_generated_batch_equal_single_generations() {
-    let samples = [sample("<image>Hi?", (30, 30)), sample("Say, is <image> blue, or rather green?", (19, 83))];
+    let samples =
+        [sample("<image>Hi?", (30, 30)), sample("Say, is <image> blue, or rather green?", (19, 83))];
     let singles: Vec<Inputs> = samples.iter().map(|s| llava().encode(s).unwrap()).collect();
     for sampling in [Sampling::Greedy, Sampling::Draw { temperature: 0.9, top_p: 0.8, seed: Seed(5) }] {
         let how = Generation { max_new: 9, sampling, stop_at_end: true };
@@ -162,13 +170,22 @@ fn drawing_is_repeatable_and_greedy_is_its_limit() {
     let inputs = llava().encode(&sample("<image>Draw", (30, 30))).unwrap();
     let draw = |temperature, top_p, seed| {
         let sampling = Sampling::Draw { temperature, top_p, seed: Seed(seed) };
-        llava().generate(&inputs, &Generation { max_new: 6, sampling, stop_at_end: false }).unwrap().remove(0).tokens
+        llava()
+            .generate(&inputs, &Generation { max_new: 6, sampling, stop_at_end: false })
+            .unwrap()
+            .remove(0)
+            .tokens
     };
-    let greedy = llava().generate(&inputs, &Generation { max_new: 6, sampling: Sampling::Greedy, stop_at_end: false });
+    let greedy =
+        llava().generate(&inputs, &Generation { max_new: 6, sampling: Sampling::Greedy, stop_at_end: false });
     assert_eq!(draw(1.5, 1.0, 1), draw(1.5, 1.0, 1));
     assert_eq!(draw(1.0, 1e-6, 4), greedy.unwrap().remove(0).tokens);
     assert!((0..20).any(|seed| draw(3.0, 1.0, seed) != draw(3.0, 1.0, seed + 1)));
-    let bad = Generation { max_new: 1, sampling: Sampling::Draw { temperature: 0.0, top_p: 1.0, seed: Seed(0) }, stop_at_end: true };
+    let bad = Generation {
+        max_new: 1,
+        sampling: Sampling::Draw { temperature: 0.0, top_p: 1.0, seed: Seed(0) },
+        stop_at_end: true,
+    };
     let error = llava().generate(&inputs, &bad).unwrap_err().to_string();
     assert!(error.contains("`temperature` = 0, expected a number above 0"), "{error}");
 }
@@ -179,7 +196,8 @@ fn a_pass_resumed_at_any_block_equals_the_whole_one() {
     let whole = llava().run(&inputs, Plan::new().read("*.blocks.*.resid_pre").unwrap().to_output()).unwrap();
     for (part, blocks) in [(Part::Vision, 3), (Part::Text, 3)] {
         for block in 0..blocks {
-            let resumed = llava().run(&inputs, Plan::new().resume(whole.state(part, block).unwrap())).unwrap();
+            let resumed =
+                llava().run(&inputs, Plan::new().resume(whole.state(part, block).unwrap())).unwrap();
             assert_eq!(logits(&resumed), logits(&whole), "{part:?} {block}");
         }
     }
@@ -218,7 +236,9 @@ fn samples_it_cannot_take_are_refused() {
     assert!(refuse(Sample::prompt(vec![], "")).ends_with("the prompt is empty"));
     assert!(refuse(Sample::ask(picture(3, 3, 0), " ")).ends_with("the question is empty"));
     let two = Sample::prompt(vec![picture(9, 9, 0)], "<image> and <image>");
-    assert!(refuse(two).ends_with("the prompt has 2 image placeholders (`<image>`), but 1 pictures were given"));
+    assert!(
+        refuse(two).ends_with("the prompt has 2 image placeholders (`<image>`), but 1 pictures were given")
+    );
     let captions = Sample { pictures: vec![], words: Words::Texts(vec!["a".into()]) };
     assert!(refuse(captions).ends_with("it takes one prompt, not a list of captions"));
 }

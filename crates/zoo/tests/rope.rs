@@ -3,6 +3,8 @@
 //! Frequencies are one power and one division in f32: 1e-6 of the largest. Rotated queries and keys and the final norm
 //! are held to the bound of all activations, 1e-4 of the largest.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -17,7 +19,12 @@ fn fixtures() -> PathBuf {
 }
 
 fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
-    file.tensor(name).unwrap().data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    file.tensor(name)
+        .unwrap()
+        .data()
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect()
 }
 
 fn off(ours: &[f32], theirs: &[f32]) -> f32 {
@@ -40,7 +47,8 @@ fn folder(config: &Path) -> tempfile::TempDir {
 fn check(name: &str) {
     let bytes = std::fs::read(fixtures().join(format!("rope/{name}.safetensors"))).unwrap();
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
-    let about: serde_json::Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["about"]).unwrap();
+    let about: serde_json::Value =
+        serde_json::from_str(&header.metadata().as_ref().unwrap()["about"]).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     for age in ["new", "old"] {
         let config_file = fixtures().join(format!("rope/{name}.{age}.json"));
@@ -50,7 +58,8 @@ fn check(name: &str) {
         let config = read_json::<LlavaConfig>(&config_file).unwrap().text_config;
         let parameters = config.rope_parameters.as_ref().or(config.rope_scaling.as_ref());
         let width = llava.anatomy().last().unwrap().d_head;
-        let rope = RopeConfig::read(parameters, config.rope_theta, width, config.max_position_embeddings).unwrap();
+        let rope =
+            RopeConfig::read(parameters, config.rope_theta, width, config.max_position_embeddings).unwrap();
         let (frequencies, scale) = rope.frequencies(inputs.positions());
         assert!(off(&frequencies, &floats(&file, "inv_freq")) < 1e-6, "{name}.{age}: {frequencies:?}");
         assert!(off(&[scale], &floats(&file, "attention_scaling")) < 1e-6, "{name}.{age}: {scale}");

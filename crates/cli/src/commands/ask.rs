@@ -67,7 +67,8 @@ pub(crate) fn tokens(subject: &dyn Subject, answer: &Generated) -> Vec<Token> {
 
 /// The only answer of a batch of one.
 pub(crate) fn only(answers: Vec<Generated>) -> Generated {
-    let nothing = Generated { tokens: Vec::new(), probabilities: Vec::new(), text: String::new(), ended: false };
+    let nothing =
+        Generated { tokens: Vec::new(), probabilities: Vec::new(), text: String::new(), ended: false };
     answers.into_iter().next().unwrap_or(nothing)
 }
 

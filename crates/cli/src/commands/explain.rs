@@ -7,7 +7,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use mmlens::core::{AnalysisError, Case, Generated, Generation, Picture, Sample, Subject, Target, Words, top_token};
+use mmlens::core::{
+    AnalysisError, Case, Generated, Generation, Picture, Sample, Subject, Target, Words, top_token,
+};
 use mmlens::finding::Finding;
 use mmlens::report::{OverlaySettings, Page, overlay_png};
 use serde::Serialize;
@@ -92,7 +94,9 @@ impl CorruptionArgs {
         match (&self.corrupted_ask, self.corrupted_image.as_slice()) {
             (Some(question), _) => format!("the question “{question}”"),
             (None, []) => "the mean colour of the picture".to_owned(),
-            (None, files) => files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "),
+            (None, files) => {
+                files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+            }
         }
     }
 }
@@ -177,7 +181,12 @@ impl Explain {
             let file = self.out.join(format!("{}.safetensors", method.name));
             finding.save(&file)?;
             let heat_maps = self.draw(method, &finding, &page)?;
-            written.push(Written { method: method.name, finding: file, heat_maps, seconds: seconds(started) });
+            written.push(Written {
+                method: method.name,
+                finding: file,
+                heat_maps,
+                seconds: seconds(started),
+            });
             page.findings.push(method.on_page(&finding, aim, &subject.token(aim))?);
         }
         let report = self.out.join("report.html");
@@ -194,7 +203,12 @@ impl Explain {
     }
 
     /// A method's finding; the reason why there is none, if nobody asked for this method by name.
-    fn find(&self, method: &Method, subject: &dyn Subject, question: &Question) -> Result<Result<Finding, String>> {
+    fn find(
+        &self,
+        method: &Method,
+        subject: &dyn Subject,
+        question: &Question,
+    ) -> Result<Result<Finding, String>> {
         let bar = Bar::new();
         let finding = method.run(subject, question, &bar);
         bar.done();
@@ -243,11 +257,18 @@ impl Explain {
             return print::json(&told);
         }
         let likely = told.tokens.first().filter(|token| token.id == aim);
-        let likely = likely.map_or_else(String::new, |token| format!(", probability {:.3}", token.probability));
+        let likely =
+            likely.map_or_else(String::new, |token| format!(", probability {:.3}", token.probability));
         print::line(format!("answer     {}", print::visible(&told.answer)))?;
-        print::line(format!("explained  the logit of `{}` (id {aim}{likely})", print::visible(&told.target.text)))?;
+        print::line(format!(
+            "explained  the logit of `{}` (id {aim}{likely})",
+            print::visible(&told.target.text)
+        ))?;
         if told.findings.iter().any(|written| written.method == "patching") {
-            print::line(format!("compared   with {} (patching)", print::visible(&self.corruption.describe())))?;
+            print::line(format!(
+                "compared   with {} (patching)",
+                print::visible(&self.corruption.describe())
+            ))?;
         }
         print::line("")?;
         let show = |path: &Path| print::visible(&path.display().to_string());

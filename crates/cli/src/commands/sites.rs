@@ -25,7 +25,8 @@ impl Sites {
         let subject = self.model.open()?;
         if self.json {
             let sites = subject.sites().iter().map(|spec| {
-                let axes = spec.axes.iter().map(|(axis, length)| json!({ "axis": axis.name(), "length": length }));
+                let axes =
+                    spec.axes.iter().map(|(axis, length)| json!({ "axis": axis.name(), "length": length }));
                 json!({
                     "site": spec.site.to_string(),
                     "axes": axes.collect::<Vec<_>>(),
@@ -103,7 +104,10 @@ mod tests {
             wide(Site::of(Part::Text, Point::FinalNorm), 4),
         ];
         let names: Vec<String> = families(&sites).iter().map(Family::selector).collect();
-        assert_eq!(names, ["text.embed", "text.blocks.0..2.mlp.pre", "text.blocks.2.mlp.pre", "text.final_norm"]);
+        assert_eq!(
+            names,
+            ["text.embed", "text.blocks.0..2.mlp.pre", "text.blocks.2.mlp.pre", "text.final_norm"]
+        );
         let chosen: Vec<Site> = names
             .iter()
             .flat_map(|name| name.parse::<Selector>().unwrap().resolve("model", &sites).unwrap())

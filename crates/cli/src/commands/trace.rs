@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use mmlens::core::{AnyTensor, Generation, HookError, Inputs, Objective, Plan, Sample, Subject, Words, top_token};
+use mmlens::core::{
+    AnyTensor, Generation, HookError, Inputs, Objective, Plan, Sample, Subject, Words, top_token,
+};
 use serde_json::{Value, json};
 
 use crate::commands::ask::only;
@@ -130,7 +132,8 @@ impl Trace {
             tensors.insert("pixel_values".to_owned(), Held::Floats(pixels.clone()));
         }
         tensors.extend(trace.values().map(|(site, x)| (key(site), Held::Floats(x.clone()))));
-        tensors.extend(trace.grads().map(|(site, x)| (format!("grad.{}", key(site)), Held::Floats(x.clone()))));
+        tensors
+            .extend(trace.grads().map(|(site, x)| (format!("grad.{}", key(site)), Held::Floats(x.clone()))));
         let logits = trace.output().logits.clone().ok_or_else(|| HookError::NoOutput("logits".to_owned()))?;
         let token = match token {
             Some(token) => token,

@@ -1,9 +1,7 @@
 //! What is asked for happens or is refused: each refusal with its text.
 
-
-
-use mmlens_core::*;
 use crate::toy::{Fault, Toy};
+use mmlens_core::*;
 
 fn refused(plan: Plan) -> String {
     Toy::new(Fault::None).run(&Toy::inputs(&[[1, 2]]), plan).unwrap_err().to_string()
@@ -53,13 +51,19 @@ fn a_wrong_rank_is_refused() {
 fn what_was_not_read_is_not_there() {
     let site = "text.blocks.0.resid_pre".parse::<Site>().unwrap();
     let trace = Toy::new(Fault::None).run(&Toy::inputs(&[[1, 2]]), Plan::new()).unwrap();
-    assert_eq!(trace.get(site).unwrap_err().to_string(), "`text.blocks.0.resid_pre` was not read in this pass");
+    assert_eq!(
+        trace.get(site).unwrap_err().to_string(),
+        "`text.blocks.0.resid_pre` was not read in this pass"
+    );
 }
 
 #[test]
 fn an_edit_that_reshapes_is_refused() {
     let plan = Plan::new().edit("text.blocks.0.resid_pre", |x| x.rows(0, 1)?.repeat_rows(2)).unwrap();
-    assert_eq!(refused(plan), "the edit at `text.blocks.0.resid_pre` changes the shape from [1, 2, 3] to [2, 2, 3]");
+    assert_eq!(
+        refused(plan),
+        "the edit at `text.blocks.0.resid_pre` changes the shape from [1, 2, 3] to [2, 2, 3]"
+    );
 }
 
 #[test]
@@ -76,7 +80,10 @@ fn a_value_that_does_not_fit_is_refused() {
 #[test]
 fn an_axis_a_site_lacks_and_an_index_beyond_it_are_refused() {
     let plan = Plan::new().change("text.input", Region::all().heads([0]), Change::Zero).unwrap();
-    assert_eq!(refused(plan), "`text.input` has axes [batch, pos, d_model=3]; it has no `head` to choose from");
+    assert_eq!(
+        refused(plan),
+        "`text.input` has axes [batch, pos, d_model=3]; it has no `head` to choose from"
+    );
     let plan = Plan::new().change("text.input", Region::all().positions([5]), Change::Zero).unwrap();
     assert_eq!(refused(plan), "`text.input`: pos 5 is out of range, there are 2");
 }
@@ -84,7 +91,10 @@ fn an_axis_a_site_lacks_and_an_index_beyond_it_are_refused() {
 #[test]
 fn a_query_left_with_nothing_is_refused() {
     let plan = Plan::new().knock_out("text.blocks.1.attn.scores", None, [1], [0, 1]).unwrap();
-    assert_eq!(refused(plan), "`text.blocks.1.attn.scores`: the knock-out leaves query 1 no key to attend to");
+    assert_eq!(
+        refused(plan),
+        "`text.blocks.1.attn.scores`: the knock-out leaves query 1 no key to attend to"
+    );
 }
 
 #[test]
@@ -113,7 +123,10 @@ fn an_objective_outside_the_output_is_refused() {
         "the objective asks for token 9, but the output has 3"
     );
     let similarity = Plan::new().objective(Objective::Similarity { text: 0 });
-    assert_eq!(refused(similarity), "the objective `similarity with text 0` needs an output this subject does not produce");
+    assert_eq!(
+        refused(similarity),
+        "the objective `similarity with text 0` needs an output this subject does not produce"
+    );
 }
 
 #[test]
@@ -138,12 +151,18 @@ fn a_model_that_breaks_its_own_table_is_found_out() {
         Toy::new(fault).run(&Toy::inputs(&[[1, 2]]), plan).unwrap_err().to_string()
     };
     assert_eq!(run(Fault::Twice), "the forward pass reached `text.blocks.0.mlp_out` twice");
-    assert_eq!(run(Fault::Unpublished), "the model reported `text.blocks.0.attn_out`, which is not in its table of sites");
+    assert_eq!(
+        run(Fault::Unpublished),
+        "the model reported `text.blocks.0.attn_out`, which is not in its table of sites"
+    );
     assert_eq!(
         run(Fault::OtherShape),
         "`text.blocks.0.resid_post` is published as [batch, pos, d_model=3], but the pass brought [1, 2, 2]"
     );
-    assert_eq!(run(Fault::Skips), "`text.blocks.1.resid_post` was planned but the forward pass never reached it");
+    assert_eq!(
+        run(Fault::Skips),
+        "`text.blocks.1.resid_post` was planned but the forward pass never reached it"
+    );
 }
 
 #[test]

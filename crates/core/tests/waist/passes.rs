@@ -1,10 +1,8 @@
 //! What a plan does to a pass, reckoned by hand or held against identities.
 
-
-
+use crate::toy::{Fault, Toy, WIDTH};
 use mmlens_core::*;
 use proptest::prelude::*;
-use crate::toy::{Fault, Toy, WIDTH};
 
 fn toy() -> Toy {
     Toy::new(Fault::None)
@@ -53,7 +51,8 @@ fn edits_apply_in_order_and_reads_see_them() {
 #[test]
 fn regions_touch_what_they_name() {
     let region = Region::all().rows([1]).positions([0]).of(AxisName::DModel, [2]);
-    let plan = Plan::new().change("text.input", region, Change::Zero).and_then(|p| p.read("text.input")).unwrap();
+    let plan =
+        Plan::new().change("text.input", region, Change::Zero).and_then(|p| p.read("text.input")).unwrap();
     let trace = toy().run(&Toy::inputs(&[[1, 2], [3, 4]]), plan).unwrap();
     let expected = [1.0, 2.0, 3.0, 2.0, 3.0, 4.0, 3.0, 4.0, 0.0, 4.0, 5.0, 6.0];
     assert_eq!(values(trace.get(site("text.input")).unwrap()), expected);
@@ -61,7 +60,10 @@ fn regions_touch_what_they_name() {
 
 #[test]
 fn mean_ablation_is_the_mean_over_rows_and_positions() {
-    let plan = Plan::new().change("text.input", Region::all(), Change::Mean).and_then(|p| p.read("text.input")).unwrap();
+    let plan = Plan::new()
+        .change("text.input", Region::all(), Change::Mean)
+        .and_then(|p| p.read("text.input"))
+        .unwrap();
     let trace = toy().run(&Toy::inputs(&[[1, 2], [3, 6]]), plan).unwrap();
     // ids 1 2 3 6 have mean 3; the coordinates add 0 1 2
     assert_eq!(values(trace.get(site("text.input")).unwrap()), [3.0, 4.0, 5.0].repeat(4));
@@ -105,7 +107,13 @@ fn numeric(at: Site, rows: &[[u32; 2]], index: usize) -> f32 {
 #[test]
 fn gradients_at_all_sites_in_one_backward_pass_agree_with_differences() {
     let rows = [[1, 0], [0, 1]];
-    let places = ["text.input", "text.blocks.0.attn.pattern", "text.blocks.1.attn.scores", "text.blocks.1.mlp_out", "text.logits"];
+    let places = [
+        "text.input",
+        "text.blocks.0.attn.pattern",
+        "text.blocks.1.attn.scores",
+        "text.blocks.1.mlp_out",
+        "text.logits",
+    ];
     let mut plan = Plan::new().objective(Objective::log_probability(1));
     for place in places {
         plan = plan.grad(place).unwrap();
@@ -138,7 +146,10 @@ fn a_gradient_can_be_changed_on_its_way() {
 fn a_foreign_array_is_an_activation() {
     use ndarray::ArrayD;
     let x = ArrayD::from_shape_vec(vec![1, 2, WIDTH], (0..6).map(|i| i as f32).collect()).unwrap();
-    let plan = Plan::new().change("text.input", Region::all(), Change::Scale(2.0)).and_then(|p| p.read("text.input")).unwrap();
+    let plan = Plan::new()
+        .change("text.input", Region::all(), Change::Scale(2.0))
+        .and_then(|p| p.read("text.input"))
+        .unwrap();
     let mut run = Run::start(plan, "toy", toy().sites()).unwrap();
     let y = run.at(site("text.input"), x.clone()).unwrap();
     assert_eq!(y, x * 2.0);

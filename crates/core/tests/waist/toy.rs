@@ -83,8 +83,12 @@ impl Subject for Toy {
     }
 
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
-        let values: Vec<f32> =
-            inputs.ids.iter().flatten().flat_map(|id| (0..WIDTH).map(move |i| *id as f32 + i as f32)).collect();
+        let values: Vec<f32> = inputs
+            .ids
+            .iter()
+            .flatten()
+            .flat_map(|id| (0..WIDTH).map(move |i| *id as f32 + i as f32))
+            .collect();
         let x = Tensor::<3>::from_data(TensorData::new(values, [inputs.rows(), 2, WIDTH]), &device());
         let (first, mut x) = match run.resume(Part::Text) {
             Resume::At(block, state) => (block, state.rank_of::<3>("state")?),
@@ -96,7 +100,8 @@ impl Subject for Toy {
             }
             let site = |point| Site::block(Part::Text, block, point);
             x = run.at(site(Point::ResidPre), x)?;
-            let scores = run.at(site(Point::Scores), x.clone().matmul(x.clone().transpose()).unsqueeze_dim::<4>(1))?;
+            let scores =
+                run.at(site(Point::Scores), x.clone().matmul(x.clone().transpose()).unsqueeze_dim::<4>(1))?;
             let pattern = run.at(site(Point::Pattern), burn::tensor::activation::softmax(scores, 3))?;
             let mixed = pattern.squeeze_dim::<3>(1).matmul(x.clone());
             let out = run.at(site(Point::MlpOut), mixed.mul_scalar(0.5))?;

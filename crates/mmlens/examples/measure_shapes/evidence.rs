@@ -35,7 +35,11 @@ fn methods() -> Result<Vec<Method>> {
             analysis: Box::new(integrated_gradients::IntegratedGradients::new(Default::default())?),
             table: "",
         },
-        Method { name: "occlusion (8 x 8 cells)", analysis: Box::new(occlusion::Occlusion::new(settings)?), table: "" },
+        Method {
+            name: "occlusion (8 x 8 cells)",
+            analysis: Box::new(occlusion::Occlusion::new(settings)?),
+            table: "",
+        },
         Method { name: "attention rollout, decoder", analysis: Box::new(rollout()), table: "picture" },
         Method {
             name: "attention rollout, decoder and tower",
@@ -50,7 +54,11 @@ pub(crate) fn measure(subject: &dyn Subject, world: &World, questions: usize) ->
     for sample in world.samples(Split::Test, 0..u64::MAX) {
         let picture = Picture::new(format!("test-{}", sample.scene.id), sample.scene.render());
         for question in sample.questions.iter().filter(|q| KINDS.contains(&q.kind) && q.evidence.len() == 1) {
-            let object = question.evidence.first().and_then(|i| sample.scene.objects.get(*i)).context("no evidence")?;
+            let object = question
+                .evidence
+                .first()
+                .and_then(|i| sample.scene.objects.get(*i))
+                .context("no evidence")?;
             cases.push((Case::new(Sample::ask(picture.clone(), question.text.as_str())), object.bbox));
         }
         if cases.len() >= questions {
@@ -58,8 +66,13 @@ pub(crate) fn measure(subject: &dyn Subject, world: &World, questions: usize) ->
         }
     }
     cases.truncate(questions);
-    println!("Share of the map inside the evidence's box, {} questions about one object (test split)\n", cases.len());
-    println!("| method | share in the box | box's part of the picture | ratio | at least twice random | highest point inside |");
+    println!(
+        "Share of the map inside the evidence's box, {} questions about one object (test split)\n",
+        cases.len()
+    );
+    println!(
+        "| method | share in the box | box's part of the picture | ratio | at least twice random | highest point inside |"
+    );
     println!("|---|---|---|---|---|---|");
     for method in methods()? {
         let bar = indicatif::ProgressBar::new(cases.len() as u64);
@@ -70,7 +83,8 @@ pub(crate) fn measure(subject: &dyn Subject, world: &World, questions: usize) ->
             let bbox = bbox.map(|v| v as f32);
             let total: f64 = cells.iter().map(|(_, v)| f64::from(v.abs())).sum();
             let inside: f64 = cells.iter().map(|(cell, v)| f64::from(v.abs() * overlap(*cell, bbox))).sum();
-            let highest = cells.iter().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())).context("an empty map")?.0;
+            let highest =
+                cells.iter().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())).context("an empty map")?.0;
             let side = SIDE as f32;
             let area = f64::from((bbox[2] - bbox[0]) * (bbox[3] - bbox[1]) / (side * side));
             let share = inside / total.max(1e-12);
@@ -105,7 +119,9 @@ fn cells(finding: &Finding, name: &str) -> Option<Vec<([f32; 4], f32)>> {
     let values = table.as_numbers()?;
     let places: Vec<[f32; 4]> = match table.axes() {
         [rows, cols] => {
-            let (Labels::Spans { spans: rows, .. }, Labels::Spans { spans: cols, .. }) = (&rows.labels, &cols.labels) else {
+            let (Labels::Spans { spans: rows, .. }, Labels::Spans { spans: cols, .. }) =
+                (&rows.labels, &cols.labels)
+            else {
                 return None;
             };
             rows.iter().flat_map(|y| cols.iter().map(move |x| [x[0], y[0], x[1], y[1]])).collect()

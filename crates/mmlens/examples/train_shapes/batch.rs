@@ -20,7 +20,7 @@ pub(crate) const WEIGHTS: &[(Kind, f32)] = &[
 
 /// Side of a patch of the tower.
 pub(crate) const PATCH: usize = 8;
-const GRID: usize = SIDE as usize / PATCH;
+const GRID: usize = SIDE / PATCH;
 /// A patch shows an object if so many of its 64 pixels belong to it.
 const SHOWS: u32 = 10;
 
@@ -45,7 +45,15 @@ pub(crate) struct Batch {
 }
 
 /// The pictures `start .. start + count` of a split with their turns.
-pub(crate) fn draw(world: &World, split: Split, start: u64, count: usize, turns: usize, draw: u64, words: &Words) -> Batch {
+pub(crate) fn draw(
+    world: &World,
+    split: Split,
+    start: u64,
+    count: usize,
+    turns: usize,
+    draw: u64,
+    words: &Words,
+) -> Batch {
     let (mut pixels, mut patches) = (Vec::new(), Vec::new());
     let (mut asked, mut told) = (Vec::new(), Vec::new());
     for index in start..start + count as u64 {
@@ -111,7 +119,9 @@ impl Turns {
             turns.targets.extend(next.enumerate().map(|(i, token)| (base + text.len() + i, token)));
             turns.places.extend(places(scene, &question.mentions).map(|(word, xy)| (base + word, xy)));
             let after = base + text.len() + 1;
-            turns.places.extend(places(scene, &question.answer_mentions).map(|(word, xy)| (after + word, xy)));
+            turns
+                .places
+                .extend(places(scene, &question.answer_mentions).map(|(word, xy)| (after + word, xy)));
             turns.ids.push(ids);
             turns.kinds.push(question.kind);
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use mmlens::prelude::AnyTensor;
 use mmlens::zoo::LlavaConfig;
-use safetensors::tensor::{Dtype, TensorView};
+use mmlens::zoo::checkpoint::{HostTensor, SaveSettings, save_checkpoint};
 use serde_json::{Value, json};
 
 use crate::network::{Params, is_helper};
@@ -141,7 +141,10 @@ pub(crate) fn write_texts(folder: &Path, words: &Words) -> Result<()> {
             json!({ "image_token": SPECIAL[IMAGE as usize], "num_additional_image_tokens": 1, "patch_size": 8,
                     "processor_class": "LlavaProcessor", "vision_feature_select_strategy": "default" }),
         ),
-        ("generation_config.json", json!({ "bos_token_id": BEGIN, "eos_token_id": END, "pad_token_id": PAD })),
+        (
+            "generation_config.json",
+            json!({ "bos_token_id": BEGIN, "eos_token_id": END, "pad_token_id": PAD }),
+        ),
     ];
     for (name, value) in files {
         let path = folder.join(name);
@@ -154,25 +157,19 @@ pub(crate) fn write_texts(folder: &Path, words: &Words) -> Result<()> {
 
 /// `model.safetensors`, helpers left out.
 pub(crate) fn write_weights(folder: &Path, params: &Params) -> Result<()> {
-    let mut held = Vec::new();
+    let mut tensors = Vec::new();
     for (name, (shape, weight)) in params.iter().filter(|(name, _)| !is_helper(name)) {
         let values = AnyTensor::new(weight.clone()).to_values()?;
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        held.push((name.clone(), shape.clone(), bytes));
+        tensors.push((name.clone(), HostTensor::new(name, shape.clone(), values)?));
     }
     // Read by LLaVA nowhere, but part of the tower's published layout.
-    let wide = params.get("model.vision_tower.embeddings.class_embedding").map_or(0, |(shape, _)| shape.iter().product());
+    let wide = params
+        .get("model.vision_tower.embeddings.class_embedding")
+        .map_or(0, |(shape, _)| shape.iter().product());
     for (end, value) in [("weight", 1.0_f32), ("bias", 0.0)] {
-        let bytes = std::iter::repeat_n(value.to_le_bytes(), wide).flatten().collect();
-        held.push((format!("model.vision_tower.post_layernorm.{end}"), vec![wide], bytes));
+        let name = format!("model.vision_tower.post_layernorm.{end}");
+        let tensor = HostTensor::new(&name, vec![wide], vec![value; wide])?;
+        tensors.push((name, tensor));
     }
-    let views: Result<Vec<_>, _> = held
-        .iter()
-        .map(|(name, shape, bytes)| TensorView::new(Dtype::F32, shape.clone(), bytes).map(|v| (name.clone(), v)))
-        .collect();
-    let about = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let bytes = safetensors::serialize(views?, Some(about))?;
-    let (path, part) = (folder.join("model.safetensors"), folder.join("model.safetensors.part"));
-    std::fs::write(&part, bytes).with_context(|| part.display().to_string())?;
-    std::fs::rename(&part, &path).with_context(|| path.display().to_string())
+    Ok(save_checkpoint(folder, tensors, &SaveSettings::new())?)
 }

@@ -11,6 +11,8 @@
 //! The learning rate is constant and falls to nothing over the last part, so that training can be prolonged.
 //! It resumes from its state file after being killed.
 
+#![allow(clippy::print_stdout, reason = "a program prints")]
+
 mod batch;
 mod folder;
 mod network;
@@ -89,7 +91,11 @@ fn main() -> Result<()> {
     println!("{weights} weights (helpers included), {} words", words.len());
     folder::write_texts(&args.out, &words)?;
     let log = args.out.join("training.jsonl");
-    let mut log = std::fs::File::options().create(true).append(true).open(&log).with_context(|| log.display().to_string())?;
+    let mut log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .with_context(|| log.display().to_string())?;
 
     let bar = ProgressBar::new(args.steps as u64).with_position(trainer.step as u64);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} {eta} left  {msg}")?);
@@ -109,7 +115,10 @@ fn main() -> Result<()> {
                     })
                 })
                 .collect();
-            handles.into_iter().map(|h| h.join().unwrap_or_else(|_| Err(anyhow!("a part of step {step} failed")))).collect()
+            handles
+                .into_iter()
+                .map(|h| h.join().unwrap_or_else(|_| Err(anyhow!("a part of step {step} failed"))))
+                .collect()
         });
         let mut losses = network::Losses::default();
         let mut grads = Vec::new();
@@ -124,11 +133,13 @@ fn main() -> Result<()> {
         }
         let norm = trainer.update(rate(&args, step), grads)?;
         bar.inc(1);
-        if step % 25 == 0 {
+        if step.is_multiple_of(25) {
             let network::Losses { answers, stories, patches, places } = losses;
-            bar.set_message(format!("answers {answers:.3} stories {stories:.3} patches {patches:.3} places {places:.3}"));
+            bar.set_message(format!(
+                "answers {answers:.3} stories {stories:.3} patches {patches:.3} places {places:.3}"
+            ));
         }
-        if trainer.step % args.save == 0 || trainer.step == args.steps {
+        if trainer.step.is_multiple_of(args.save) || trainer.step == args.steps {
             trainer.save(&args.state)?;
             folder::write_weights(&args.out, &trainer.params)?;
             let mut counts: BTreeMap<_, (usize, usize)> = BTreeMap::new();

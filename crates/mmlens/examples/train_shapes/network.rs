@@ -45,7 +45,12 @@ impl Init {
         let inputs: usize = shape.iter().skip(1).product::<usize>().max(1);
         let deep = ["o_proj", "down_proj", "out_proj", "fc2"].iter().any(|n| name.contains(n));
         let std = match name {
-            n if n.contains("embed_tokens") || n.contains("position_embedding") || n.contains("class_embedding") => 0.1,
+            n if n.contains("embed_tokens")
+                || n.contains("position_embedding")
+                || n.contains("class_embedding") =>
+            {
+                0.1
+            }
             _ if deep => (inputs as f32).powf(-0.5) / (2.0 * self.blocks as f32).sqrt(),
             _ => (inputs as f32).powf(-0.5),
         };
@@ -61,7 +66,8 @@ fn gauss(rng: &mut ChaCha8Rng) -> f32 {
 impl WeightSource for Init {
     fn take<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, ZooError> {
         let values = self.values(name, &shape);
-        let flat = Tensor::<1>::from_data(TensorData::new(values, [shape.iter().product::<usize>()]), &self.device);
+        let flat =
+            Tensor::<1>::from_data(TensorData::new(values, [shape.iter().product::<usize>()]), &self.device);
         self.params.insert(name.to_owned(), (shape.to_vec(), flat.clone()));
         Ok(flat.reshape(shape))
     }
@@ -116,7 +122,12 @@ pub(crate) struct Losses {
 }
 
 /// Loss and gradients of a batch.
-pub(crate) fn learn(config: &LlavaConfig, params: &Params, batch: &Batch, device: &Device) -> Result<(Losses, BTreeMap<String, Tensor<1>>)> {
+pub(crate) fn learn(
+    config: &LlavaConfig,
+    params: &Params,
+    batch: &Batch,
+    device: &Device,
+) -> Result<(Losses, BTreeMap<String, Tensor<1>>)> {
     let leaves: Params = params
         .iter()
         .map(|(name, (shape, flat))| (name.clone(), (shape.clone(), flat.clone().autodiff().require_grad())))
@@ -128,9 +139,15 @@ pub(crate) fn learn(config: &LlavaConfig, params: &Params, batch: &Batch, device
     let (answers, place) = turn_loss(&model, &mut source, &prefix, &batch.questions, device)?;
     let (stories, place_told) = turn_loss(&model, &mut source, &prefix, &batch.stories, device)?;
     let places = place + place_told.mul_scalar(0.5);
-    let loss = answers.clone() + stories.clone().mul_scalar(0.7) + patches.clone().mul_scalar(0.5) + places.clone();
+    let loss =
+        answers.clone() + stories.clone().mul_scalar(0.7) + patches.clone().mul_scalar(0.5) + places.clone();
     let mut grads = loss.backward();
-    let losses = Losses { answers: scalar(answers)?, stories: scalar(stories)?, patches: scalar(patches)?, places: scalar(places)? };
+    let losses = Losses {
+        answers: scalar(answers)?,
+        stories: scalar(stories)?,
+        patches: scalar(patches)?,
+        places: scalar(places)?,
+    };
     let taken = leaves
         .iter()
         .filter_map(|(name, (_, leaf))| leaf.grad_remove(&mut grads).map(|g| (name.clone(), g)))
@@ -145,7 +162,10 @@ fn scalar(x: Tensor<1>) -> Result<f32> {
 /// Features of the tower and the cache of everything up to the question.
 fn look(model: &LlavaModel, batch: &Batch, device: &Device) -> Result<(Tensor<3>, KvCache)> {
     let side = model.vision.config().image_size;
-    let pixels = Tensor::<4>::from_data(TensorData::new(batch.pixels.clone(), [batch.pictures, 3, side, side]), device);
+    let pixels = Tensor::<4>::from_data(
+        TensorData::new(batch.pixels.clone(), [batch.pictures, 3, side, side]),
+        device,
+    );
     let seen = Arc::new(Mutex::new(None));
     let keep = seen.clone();
     let plan = Plan::new().edit("vision.features", move |x| {
@@ -168,7 +188,12 @@ fn look(model: &LlavaModel, batch: &Batch, device: &Device) -> Result<(Tensor<3>
 }
 
 /// Logits of turns, `[rows * length, vocab]`, and the states where the place helper reads, `[rows * length, d]`.
-fn read(model: &LlavaModel, prefix: &KvCache, turns: &Turns, device: &Device) -> Result<(Tensor<2>, Tensor<2>)> {
+fn read(
+    model: &LlavaModel,
+    prefix: &KvCache,
+    turns: &Turns,
+    device: &Device,
+) -> Result<(Tensor<2>, Tensor<2>)> {
     let mut cache = prefix.fork(turns.per_picture);
     let seen = Arc::new(Mutex::new(None));
     let keep = seen.clone();
@@ -212,7 +237,12 @@ fn turn_loss(
     Ok((answers, places))
 }
 
-fn patch_loss(weights: &mut Leaves<'_>, features: Tensor<3>, batch: &Batch, device: &Device) -> Result<Tensor<1>> {
+fn patch_loss(
+    weights: &mut Leaves<'_>,
+    features: Tensor<3>,
+    batch: &Batch,
+    device: &Device,
+) -> Result<Tensor<1>> {
     let [n, p, d] = features.dims();
     let all: usize = CLASSES.iter().sum();
     let weight: Tensor<2> = weights.take(&format!("{PATCH_HEAD}.weight"), [all, d])?;
@@ -241,7 +271,12 @@ fn cross_entropy(logits: Tensor<2>, classes: &[usize], device: &Device) -> Tenso
 }
 
 /// How many turns of each kind would be answered exactly (greedy decoding agrees with the truth while it follows it).
-pub(crate) fn score(config: &LlavaConfig, params: &Params, batch: &Batch, device: &Device) -> Result<BTreeMap<Kind, (usize, usize)>> {
+pub(crate) fn score(
+    config: &LlavaConfig,
+    params: &Params,
+    batch: &Batch,
+    device: &Device,
+) -> Result<BTreeMap<Kind, (usize, usize)>> {
     let model = LlavaModel::take(config, &mut Leaves(params))?;
     let (_, prefix) = look(&model, batch, device)?;
     let mut counts = BTreeMap::<Kind, (usize, usize)>::new();

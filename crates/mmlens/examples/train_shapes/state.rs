@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
-use burn_optim::{AdaptiveMomentumState, AdamW, AdamWConfig, AdamWState, Optimizer};
+use burn_optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
 use mmlens::prelude::AnyTensor;
-use safetensors::tensor::{Dtype, TensorView};
+use mmlens::zoo::checkpoint::{Access, Checkpoint, HostTensor, SaveSettings, save_safetensors};
 
 use crate::network::Params;
 
@@ -52,9 +52,11 @@ impl Trainer {
         }
         let scale = (CLIP / norm.max(1e-12)).min(1.0) / parts;
         for (name, grad) in sum {
-            let (shape, weight) = self.params.remove(&name).with_context(|| format!("a gradient for nothing: {name}"))?;
+            let (shape, weight) =
+                self.params.remove(&name).with_context(|| format!("a gradient for nothing: {name}"))?;
             let optimiser = if shape.len() > 1 { &self.decayed } else { &self.kept };
-            let (weight, state) = optimiser.step(rate, weight, grad.mul_scalar(scale), self.moments.remove(&name));
+            let (weight, state) =
+                optimiser.step(rate, weight, grad.mul_scalar(scale), self.moments.remove(&name));
             self.moments.extend(state.map(|s| (name.clone(), s)));
             self.params.insert(name, (shape, weight));
         }
@@ -63,55 +65,47 @@ impl Trainer {
     }
 
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
-        let mut held: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-        let mut keep = |name: String, shape: Vec<usize>, x: &Tensor<1>| -> Result<()> {
+        let mut tensors = Vec::new();
+        let mut keep = |name: String, shape: &[usize], x: &Tensor<1>| -> Result<()> {
             let values = AnyTensor::new(x.clone()).to_values()?;
-            held.push((name, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect()));
+            let tensor = HostTensor::new(&name, shape.to_vec(), values)?;
+            tensors.push((name, tensor));
             Ok(())
         };
         for (name, (shape, weight)) in &self.params {
-            keep(name.clone(), shape.clone(), weight)?;
+            keep(name.clone(), shape, weight)?;
             if let Some(state) = self.moments.get(name) {
-                keep(format!("first.{name}"), shape.clone(), &state.momentum.moment_1)?;
-                keep(format!("second.{name}"), shape.clone(), &state.momentum.moment_2)?;
+                keep(format!("first.{name}"), shape, &state.momentum.moment_1)?;
+                keep(format!("second.{name}"), shape, &state.momentum.moment_2)?;
             }
         }
-        let views: Result<Vec<_>, _> = held
-            .iter()
-            .map(|(name, shape, bytes)| TensorView::new(Dtype::F32, shape.clone(), bytes).map(|v| (name.clone(), v)))
-            .collect();
-        let about = std::collections::HashMap::from([("step".to_owned(), self.step.to_string())]);
-        let bytes = safetensors::serialize(views?, Some(about))?;
-        let part = path.with_extension("part");
-        std::fs::write(&part, bytes).with_context(|| part.display().to_string())?;
-        std::fs::rename(&part, path).with_context(|| path.display().to_string())
+        Ok(save_safetensors(path, tensors, &SaveSettings::new().metadata("step", &self.step.to_string()))?)
     }
 
     pub(crate) fn load(&mut self, path: &Path, device: &Device) -> Result<()> {
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes)?;
-        let about = header.metadata().clone().unwrap_or_default();
-        let file = safetensors::SafeTensors::deserialize(&bytes)?;
+        let file = Checkpoint::open_with(path, Access::Copied)?;
         let read = |name: &str| -> Result<Tensor<1>> {
-            let view = file.tensor(name)?;
-            let values: Vec<f32> =
-                view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            let values = file.floats(name)?;
             let count = values.len();
             Ok(Tensor::from_data(TensorData::new(values, [count]), device))
         };
-        self.step = about.get("step").context("no step in the saved state")?.parse()?;
+        self.step = file.metadata().get("step").context("no step in the saved state")?.parse()?;
         let time = self.step;
         let names: Vec<String> = self.params.keys().cloned().collect();
         for name in names {
-            let weight = read(&name).with_context(|| format!("{}: {name}", path.display()))?;
+            let weight = read(&name)?;
             if let Some(slot) = self.params.get_mut(&name) {
                 if slot.1.dims() != weight.dims() {
-                    bail!("{}: `{name}` has another shape than this network; delete the file to start anew", path.display());
+                    bail!(
+                        "{}: `{name}` has another shape than this network; delete the file to start anew",
+                        path.display()
+                    );
                 }
                 slot.1 = weight;
             }
-            if file.tensor(&format!("first.{name}")).is_ok() {
-                let (moment_1, moment_2) = (read(&format!("first.{name}"))?, read(&format!("second.{name}"))?);
+            if file.info(&format!("first.{name}")).is_some() {
+                let (moment_1, moment_2) =
+                    (read(&format!("first.{name}"))?, read(&format!("second.{name}"))?);
                 let momentum = AdaptiveMomentumState { time, moment_1, moment_2, max_moment_2: None };
                 self.moments.insert(name, AdamWState { momentum });
             }

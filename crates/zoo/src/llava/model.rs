@@ -4,7 +4,7 @@
 //! Follows `LlavaForConditionalGeneration` of transformers.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use mmlens_core::{Asked, AxisName, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{AxisName, Inputs, Part, Point, Resume, Run, Site, SiteSpec};
 use serde::Deserialize;
 
 use crate::ZooError;
@@ -94,7 +94,11 @@ impl LlavaModel {
             supported: supported.to_owned(),
         };
         if config.quantization_config.is_some() {
-            return Err(unsupported("quantization_config", "a quantised checkpoint", "f32, f16 and bf16 weights"));
+            return Err(unsupported(
+                "quantization_config",
+                "a quantised checkpoint",
+                "f32, f16 and bf16 weights",
+            ));
         }
         let keep_class = match config.vision_feature_select_strategy.as_str() {
             "default" => false,
@@ -108,7 +112,9 @@ impl LlavaModel {
         };
         let layers: Option<Vec<usize>> = asked
             .iter()
-            .map(|l| usize::try_from(if *l < 0 { *l + states as i64 } else { *l }).ok().filter(|l| *l < states))
+            .map(|l| {
+                usize::try_from(if *l < 0 { *l + states as i64 } else { *l }).ok().filter(|l| *l < states)
+            })
             .collect();
         let layers = layers.filter(|l| !l.is_empty()).ok_or_else(|| ZooError::Value {
             field: "vision_feature_layer".to_owned(),
@@ -117,8 +123,11 @@ impl LlavaModel {
         })?;
         let mut text = config.text_config.clone();
         text.tie_word_embeddings |= config.tie_word_embeddings;
-        let (wide, d, bias) =
-            (config.vision_config.hidden_size * layers.len(), text.hidden_size, config.multimodal_projector_bias);
+        let (wide, d, bias) = (
+            config.vision_config.hidden_size * layers.len(),
+            text.hidden_size,
+            config.multimodal_projector_bias,
+        );
         Ok(Self {
             act: Act::named("projector_hidden_act", &config.projector_hidden_act)?,
             vision: ClipVision::take(config.vision_config.clone(), weights, "model.vision_tower")?,
@@ -205,7 +214,12 @@ impl LlavaModel {
         for (row, (ids, images)) in ids.iter().zip(images).enumerate() {
             let places: Vec<usize> = (0..p).filter(|i| ids.get(*i) == Some(&self.image_token)).collect();
             if places.len() != images.len() * per_image {
-                return Err(ZooError::Placeholders { row, found: places.len(), pictures: images.len(), per_image });
+                return Err(ZooError::Placeholders {
+                    row,
+                    found: places.len(),
+                    pictures: images.len(),
+                    per_image,
+                });
             }
             let sources = images.iter().flat_map(|i| (0..per_image).map(move |n| b * p + i * per_image + n));
             for (place, source) in places.into_iter().zip(sources) {
@@ -227,28 +241,25 @@ impl LlavaModel {
     /// Whatever a site reports, or inputs that do not fit.
     pub fn forward(
         &self,
-        ids: &[Vec<u32>],
-        pads: &[usize],
-        pixels: Option<(Tensor<4>, &[Vec<usize>])>,
-        asked: Asked,
+        inputs: &Inputs,
         cache: Option<&mut KvCache>,
         device: &Device,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
+        let Inputs { ids, pads, images, asked, .. } = inputs;
         if matches!(run.resume(Part::Text), Resume::At(..)) {
-            let (b, p) = (ids.len(), ids.first().map_or(0, Vec::len));
-            let shape = Tensor::zeros([b, p, self.text.config().hidden_size], device);
-            return self.text.forward(shape, pads, asked, cache, run);
+            let shape =
+                Tensor::zeros([inputs.rows(), inputs.positions(), self.text.config().hidden_size], device);
+            return self.text.forward(shape, pads, *asked, cache, run);
         }
-        let none = vec![Vec::new(); ids.len()];
-        let (features, images) = match pixels {
-            None => (None, none.as_slice()),
-            Some((pixels, images)) => match self.see(pixels, run)? {
-                Some(features) => (Some(features), images),
+        let features = match &inputs.pixels {
+            None => None,
+            Some(pixels) => match self.see(pixels.clone().rank_of("vision.pixels")?, run)? {
                 None => return Ok(None),
+                seen => seen,
             },
         };
         let x = self.embed(ids, features, images, device, run)?;
-        self.text.forward(x, pads, asked, cache, run)
+        self.text.forward(x, pads, *asked, cache, run)
     }
 }

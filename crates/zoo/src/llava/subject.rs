@@ -6,8 +6,8 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use mmlens_core::finding::{Modality, PatchLabel, TokenLabel};
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, Generated, Generation, HookError, Inputs, Output, Run, Sample, SiteSpec, Subject,
-    SubjectError, TokenMap, View, Words,
+    Anatomy, AnyTensor, Asked, Generated, Generation, HookError, Inputs, Output, Run, Sample, SiteSpec,
+    Subject, SubjectError, TokenMap, View, Words,
 };
 
 use super::{LlavaConfig, LlavaModel};
@@ -61,7 +61,9 @@ impl Llava {
     pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Self, ZooError> {
         let folder = folder.as_ref();
         let resolved = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-        let name = resolved.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let name = resolved
+            .file_name()
+            .map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
         Self::from_parts(LlavaParts {
             name,
             config: read_json(folder.join("config.json"))?,
@@ -151,11 +153,14 @@ impl Llava {
             Words::Ask(question) if question.trim().is_empty() => Err(self.refuse("the question is empty")),
             Words::Ask(question) => {
                 let template = self.parts.template.as_ref().ok_or_else(|| {
-                    self.refuse("the checkpoint has no chat template; give the whole prompt instead of a question")
+                    self.refuse(
+                        "the checkpoint has no chat template; give the whole prompt instead of a question",
+                    )
                 })?;
                 let message = Message::user(sample.pictures.len(), question);
                 let text = template.render(&[message], &ChatOptions::ask()).map_err(|e| self.refuse(e))?;
-                let begun = self.parts.tokenizer.special().get("bos_token").is_some_and(|bos| text.starts_with(bos));
+                let begun =
+                    self.parts.tokenizer.special().get("bos_token").is_some_and(|bos| text.starts_with(bos));
                 Ok((text, !begun))
             }
             Words::Texts(_) => Err(self.refuse("it takes one prompt, not a list of captions")),
@@ -163,7 +168,11 @@ impl Llava {
     }
 
     /// Token ids with placeholders expanded, and what each position is.
-    fn tokenise(&self, sample: &Sample, pictures: &[Processed]) -> Result<(Vec<u32>, TokenMap), SubjectError> {
+    fn tokenise(
+        &self,
+        sample: &Sample,
+        pictures: &[Processed],
+    ) -> Result<(Vec<u32>, TokenMap), SubjectError> {
         let (text, special) = self.prompt(sample)?;
         let pieces = self.parts.tokenizer.encode(&text, special).map_err(|e| self.refuse(e))?;
         let image_token = self.model.image_token();
@@ -184,7 +193,8 @@ impl Llava {
                 }
                 continue;
             }
-            let modality = if self.parts.tokenizer.is_special(piece.id) { Modality::Special } else { Modality::Text };
+            let modality =
+                if self.parts.tokenizer.is_special(piece.id) { Modality::Special } else { Modality::Text };
             let mut label = TokenLabel::new(self.token(piece.id), modality).with_id(piece.id);
             if let Some((from, to)) = piece.bytes {
                 label = label.with_bytes(from, to);
@@ -203,7 +213,7 @@ impl Llava {
         let config = self.model.vision.config();
         let (grid, side, token) = (config.grid(), config.patch_size, self.model.image_token());
         let (rows, cols) = (picture.geometry.rows(), picture.geometry.cols());
-                if self.model.keeps_class() {
+        if self.model.keeps_class() {
             ids.push(token);
             map.tokens.push(TokenLabel::new("<class>", Modality::Image).with_id(token));
         }
@@ -216,7 +226,9 @@ impl Llava {
                 let ((y0, y1), (x0, x1)) = (extent(&rows, row), extent(&cols, col));
                 let patch = PatchLabel { image, tile: 0, frame: 0, row, col, bbox: [x0, y0, x1, y1] };
                 ids.push(token);
-                map.tokens.push(TokenLabel::new(self.image.clone(), Modality::Image).with_id(token).with_patch(patch));
+                map.tokens.push(
+                    TokenLabel::new(self.image.clone(), Modality::Image).with_id(token).with_patch(patch),
+                );
             }
         }
         map.views.push(View { image, rows, cols });
@@ -248,7 +260,9 @@ impl Subject for Llava {
         let pictures: Result<Vec<Processed>, _> = sample
             .pictures
             .iter()
-            .map(|p| self.parts.processor.process(&p.image).map_err(|e| self.refuse(format!("{}: {e}", p.name))))
+            .map(|p| {
+                self.parts.processor.process(&p.image).map_err(|e| self.refuse(format!("{}: {e}", p.name)))
+            })
             .collect();
         let pictures = pictures?;
         let (ids, mut map) = self.tokenise(sample, &pictures)?;
@@ -261,7 +275,10 @@ impl Subject for Llava {
                 if values.len() != dims.iter().product::<usize>() {
                     return Err(self.refuse("the pictures differ in size after processing"));
                 }
-                Some(AnyTensor::new(Tensor::<4>::from_data(TensorData::new(values, dims), &self.parts.device)))
+                Some(AnyTensor::new(Tensor::<4>::from_data(
+                    TensorData::new(values, dims),
+                    &self.parts.device,
+                )))
             }
         };
         Ok(Inputs {
@@ -283,7 +300,9 @@ impl Subject for Llava {
         let states: Tensor<2> = states.rank_of("the states to unembed")?;
         let (found, wanted) = (states.dims()[1], self.model.text.config().hidden_size);
         if found != wanted {
-            return Err(self.refuse(format!("states of width {found} cannot be unembedded; the stream has {wanted}")));
+            return Err(
+                self.refuse(format!("states of width {found} cannot be unembedded; the stream has {wanted}"))
+            );
         }
         Ok(self.model.text.unembed(states).into())
     }
@@ -296,7 +315,8 @@ impl Subject for Llava {
         let first = self.pass(&prompt, Some(&mut cache), &mut Run::idle())?;
         let first = first.ok_or_else(|| HookError::NoOutput("generation".to_owned()))?;
         let decoding = Decoding { how, eos: &self.parts.generation.eos, pad: self.pad(), pads: &inputs.pads };
-        let rows = generate(&self.model.text, &decoding, first, &mut cache, &self.parts.device).map_err(|e| self.failed(e))?;
+        let rows = generate(&self.model.text, &decoding, first, &mut cache, &self.parts.device)
+            .map_err(|e| self.failed(e))?;
         Ok(rows
             .into_iter()
             .map(|row| Generated {
@@ -310,7 +330,8 @@ impl Subject for Llava {
 
     fn decode(&self, ids: &[u32]) -> String {
         // Rows of the unembedding beyond the vocabulary have no text.
-        let known: Vec<u32> = ids.iter().copied().filter(|id| self.parts.tokenizer.piece(*id).is_ok()).collect();
+        let known: Vec<u32> =
+            ids.iter().copied().filter(|id| self.parts.tokenizer.piece(*id).is_ok()).collect();
         self.parts.tokenizer.decode(&known, true).unwrap_or_else(|e| e.to_string())
     }
 
@@ -335,12 +356,6 @@ impl Llava {
         cache: Option<&mut KvCache>,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, SubjectError> {
-        let pixels = match &inputs.pixels {
-            None => None,
-            Some(pixels) => Some((pixels.clone().rank_of::<4>("vision.pixels")?, inputs.images.as_slice())),
-        };
-        self.model
-            .forward(&inputs.ids, &inputs.pads, pixels, inputs.asked, cache, &self.parts.device, run)
-            .map_err(|e| self.failed(e))
+        self.model.forward(inputs, cache, &self.parts.device, run).map_err(|e| self.failed(e))
     }
 }

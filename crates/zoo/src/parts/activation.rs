@@ -36,10 +36,12 @@ impl Act {
     /// # Errors
     /// [`ZooError::Unsupported`] for a name not known here, with those that are.
     pub fn named(field: &'static str, name: &str) -> Result<Self, ZooError> {
-        Self::NAMES.iter().find(|(n, _)| *n == name).map(|(_, act)| *act).ok_or_else(|| ZooError::Unsupported {
-            field: field.to_owned(),
-            found: name.to_owned(),
-            supported: Self::NAMES.iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", "),
+        Self::NAMES.iter().find(|(n, _)| *n == name).map(|(_, act)| *act).ok_or_else(|| {
+            ZooError::Unsupported {
+                field: field.to_owned(),
+                found: name.to_owned(),
+                supported: Self::NAMES.iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", "),
+            }
         })
     }
 

@@ -58,7 +58,8 @@ impl Masking {
         let mut masked = Vec::with_capacity(rows.len() * length * keys);
         for pad in rows {
             for query in past..keys {
-                masked.extend((0..keys).map(|key| key != query && (key > query || key < *pad || query < *pad)));
+                masked
+                    .extend((0..keys).map(|key| key != query && (key > query || key < *pad || query < *pad)));
             }
         }
         Self(Some(Tensor::from_data(TensorData::new(masked, [rows.len(), 1, length, keys]), device)))
@@ -146,7 +147,8 @@ impl Attention {
             let scores = run.at(site(Point::Scores), scores)?;
             run.at(site(Point::Pattern), softmax(scores, 3))?.matmul(v)
         } else {
-            let options = AttentionModuleOptions { scale: Some(f64::from(scale)), softcap: None, is_causal: false };
+            let options =
+                AttentionModuleOptions { scale: Some(f64::from(scale)), softcap: None, is_causal: false };
             attention(q, k, v, mask, None, options)
         };
         let z = run.at(site(Point::Z), z.swap_dims(1, 2))?;

@@ -34,7 +34,14 @@ impl Block {
     ) -> Result<Tensor<3>, HookError> {
         let site = |point| Site::block(part, index, point);
         let x = run.at(site(Point::ResidPre), x)?;
-        let attn = self.attn.forward(self.attn_norm.apply(x.clone()), (part, index), rotation, masking, cache, run)?;
+        let attn = self.attn.forward(
+            self.attn_norm.apply(x.clone()),
+            (part, index),
+            rotation,
+            masking,
+            cache,
+            run,
+        )?;
         let x = x + run.at(site(Point::AttnOut), attn)?;
         let x = run.at(site(Point::ResidMid), x)?;
         let mlp = self.mlp.forward(self.mlp_norm.apply(x.clone()), part, index, run)?;
@@ -44,7 +51,14 @@ impl Block {
 }
 
 /// The sites of a block, in the order of a pass. `batch` names the first axis.
-pub fn block_sites(block: &Block, part: Part, index: usize, width: usize, batch: AxisName, rotary: bool) -> Vec<SiteSpec> {
+pub fn block_sites(
+    block: &Block,
+    part: Part,
+    index: usize,
+    width: usize,
+    batch: AxisName,
+    rotary: bool,
+) -> Vec<SiteSpec> {
     use AxisName::{DHead, DModel, Head, Key, Neuron, Pos, Query};
     let shape = block.attn.shape;
     let stream = vec![(batch, None), (Pos, None), (DModel, Some(width))];

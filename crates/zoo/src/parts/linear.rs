@@ -71,7 +71,12 @@ impl Embedding {
     ///
     /// # Errors
     /// A tensor that is missing or misshapen.
-    pub fn take(weights: &mut impl WeightSource, name: &str, vocab: usize, width: usize) -> Result<Self, ZooError> {
+    pub fn take(
+        weights: &mut impl WeightSource,
+        name: &str,
+        vocab: usize,
+        width: usize,
+    ) -> Result<Self, ZooError> {
         Ok(Self { table: weights.take(&format!("{name}.weight"), [vocab, width])? })
     }
 

@@ -46,7 +46,13 @@ impl Mlp {
     ///
     /// # Errors
     /// Whatever a site reports.
-    pub fn forward(&self, x: Tensor<3>, part: Part, block: usize, run: &mut Run) -> Result<Tensor<3>, HookError> {
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        part: Part,
+        block: usize,
+        run: &mut Run,
+    ) -> Result<Tensor<3>, HookError> {
         let site = |point| Site::block(part, block, point);
         let (post, down) = match self {
             Self::Plain { up, down, act } => {

@@ -31,7 +31,12 @@ impl Norm {
     ///
     /// # Errors
     /// A tensor that is missing or misshapen.
-    pub fn layer(weights: &mut impl WeightSource, name: &str, width: usize, eps: f64) -> Result<Self, ZooError> {
+    pub fn layer(
+        weights: &mut impl WeightSource,
+        name: &str,
+        width: usize,
+        eps: f64,
+    ) -> Result<Self, ZooError> {
         let weight = weights.take(&format!("{name}.weight"), [width])?;
         let bias = weights.take(&format!("{name}.bias"), [width])?;
         Ok(Self::Layer { weight, bias, eps })
@@ -41,7 +46,12 @@ impl Norm {
     ///
     /// # Errors
     /// A tensor that is missing or misshapen.
-    pub fn rms(weights: &mut impl WeightSource, name: &str, width: usize, eps: f64) -> Result<Self, ZooError> {
+    pub fn rms(
+        weights: &mut impl WeightSource,
+        name: &str,
+        width: usize,
+        eps: f64,
+    ) -> Result<Self, ZooError> {
         Ok(Self::Rms { weight: weights.take(&format!("{name}.weight"), [width])?, eps })
     }
 

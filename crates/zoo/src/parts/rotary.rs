@@ -114,7 +114,9 @@ impl RopeConfig {
     ) -> Result<Self, RopeError> {
         let raw: Raw = match parameters {
             None | Some(Value::Null) => Raw::default(),
-            Some(value) => serde_json::from_value(value.clone()).map_err(|e| RopeError::Form(e.to_string()))?,
+            Some(value) => {
+                serde_json::from_value(value.clone()).map_err(|e| RopeError::Form(e.to_string()))?
+            }
         };
         let name = raw.rope_type.or(raw.kind).unwrap_or_else(|| "default".to_owned());
         let need = |value: Option<f64>, field| value.ok_or(RopeError::Missing { kind: name.clone(), field });
@@ -135,10 +137,11 @@ impl RopeConfig {
             "yarn" => {
                 let factor = need(raw.factor, "factor")?;
                 let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
-                let attention = raw.attention_factor.unwrap_or_else(|| match (raw.mscale, raw.mscale_all_dim) {
-                    (Some(m), Some(all)) if m != 0.0 && all != 0.0 => scale(m) / scale(all),
-                    _ => scale(1.0),
-                });
+                let attention =
+                    raw.attention_factor.unwrap_or_else(|| match (raw.mscale, raw.mscale_all_dim) {
+                        (Some(m), Some(all)) if m != 0.0 && all != 0.0 => scale(m) / scale(all),
+                        _ => scale(1.0),
+                    });
                 RopeKind::Yarn {
                     factor,
                     attention,
@@ -167,7 +170,9 @@ impl RopeConfig {
         };
         match self.kind {
             RopeKind::Default => (plain(self.theta), 1.0),
-            RopeKind::Linear { factor } => (plain(self.theta).iter().map(|f| f / factor as f32).collect(), 1.0),
+            RopeKind::Linear { factor } => {
+                (plain(self.theta).iter().map(|f| f / factor as f32).collect(), 1.0)
+            }
             RopeKind::Dynamic { factor } => {
                 let (length, trained, width) =
                     (length.max(self.max_positions) as f64, self.max_positions as f64, self.width as f64);
@@ -214,7 +219,8 @@ impl RopeConfig {
         let longest = positions.iter().flatten().max().map_or(0, |p| p + 1);
         let (frequencies, scale) = self.frequencies(longest);
         let (b, p, half) = (positions.len(), positions.first().map_or(0, Vec::len), frequencies.len());
-        let angles = positions.iter().flatten().flat_map(|pos| frequencies.iter().map(move |f| *pos as f32 * f));
+        let angles =
+            positions.iter().flatten().flat_map(|pos| frequencies.iter().map(move |f| *pos as f32 * f));
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.map(|a| (a.cos() * scale, a.sin() * scale)).unzip();
         let tensor = |values| Tensor::from_data(TensorData::new(values, [b, p, 1, half]), device);
         Rotation { cos: tensor(cos), sin: tensor(sin) }

@@ -1,0 +1,387 @@
+//! What must hold for every subject, whatever its weights.
+
+use mmlens_core::{Analysis, Baseline, Case, Objective, Pair, Plan, Point, Sample, Subject, Target};
+use mmlens_engine::{End, Heads, Positions, Rule};
+use mmlens_model::activation_patching::{self, ActivationPatching, Places};
+use mmlens_model::attention_rollout::{self, AttentionRollout};
+use mmlens_model::integrated_gradients::{self, IntegratedGradients};
+use mmlens_model::logit_lens::{self, LogitLens};
+use mmlens_model::occlusion::{self, Cover, Hide, Occlusion};
+use mmlens_testkit::{Tolerance, Toy};
+use proptest::prelude::*;
+
+use crate::support::{about, largest, llava, named, numbers, painted, question, scalar, shown, site, total};
+
+/// Another grouping of the same sums in f32.
+const ROUNDING: Tolerance = Tolerance { absolute: 2e-6, relative: 1e-5 };
+
+fn few() -> ProptestConfig {
+    ProptestConfig { cases: 12, ..ProptestConfig::default() }
+}
+
+fn asked(picture: u32, words: &str, token: u32) -> Case {
+    about(Sample::prompt(vec![painted(picture)], format!("#{words}")), Objective::logit(token))
+}
+
+fn gradients(
+    sites: &[&str],
+    rule: Rule,
+    steps: usize,
+    rows: usize,
+    baseline: &Baseline,
+) -> IntegratedGradients {
+    let along = sites.iter().map(|name| End::new(site(name), baseline.clone())).collect();
+    IntegratedGradients::new(integrated_gradients::Settings { along, rule, steps, rows }).unwrap()
+}
+
+fn rules() -> impl Strategy<Value = Rule> {
+    prop_oneof![Just(Rule::Midpoint), Just(Rule::Trapezoid), Just(Rule::GaussLegendre), Just(Rule::Graded)]
+}
+
+fn places() -> impl Strategy<Value = Vec<&'static str>> {
+    prop::sample::select(vec![
+        vec!["vision.pixels"],
+        vec!["text.embed"],
+        vec!["text.input"],
+        vec!["connector.out"],
+        vec!["vision.pixels", "text.embed"],
+        vec!["text.blocks.1.resid_pre"],
+        vec!["text.blocks.0.attn_out"],
+        vec!["text.blocks.1.mlp.post"],
+        vec!["text.blocks.0.attn.z"],
+    ])
+}
+
+proptest! {
+    #![proptest_config(few())]
+
+    #[test]
+    fn contributions_sum_to_the_change(
+        seed in 0..99_u64,
+        sites in places(),
+        rule in rules(),
+        word in "[a-f]{1,3}",
+        token in 0..27_u32,
+    ) {
+        let (toy, case) = (Toy::curved(seed), asked(seed as u32, &word, token));
+        let found = gradients(&sites, rule, 128, 40, &Baseline::Zero).run(&toy, &case).unwrap();
+        let scale = sites.iter().map(|name| largest(numbers(&found, name))).fold(0.1, f64::max);
+        let gap = f64::from(scalar(&found, "completeness gap")).abs();
+        // 128 equal steps err by about 1/128^2 of the curvature; Gauss and Legendre by rounding alone
+        prop_assert!(gap < scale * 5e-3, "gap {gap}, largest {scale}");
+        let sum = total(numbers(&found, "by site"));
+        let change = f64::from(scalar(&found, "objective")) - f64::from(scalar(&found, "objective at baseline"));
+        prop_assert!((sum - change).abs() < scale * 5e-3 + 1e-5);
+    }
+
+    #[test]
+    fn a_straight_subject_needs_one_node(seed in 0..99_u64, sites in places(), rule in rules(), token in 0..27_u32) {
+        let (toy, case) = (Toy::straight(seed), asked(seed as u32, "ab", token));
+        let run = |steps, rows| gradients(&sites, rule, steps, rows, &Baseline::Mean).run(&toy, &case).unwrap();
+        let few = if matches!(rule, Rule::Trapezoid | Rule::Graded) { 2 } else { 1 };
+        let (few, many) = (run(few, 1), run(9, 4));
+        for name in &sites {
+            ROUNDING.check(name, numbers(&few, name), numbers(&many, name)).unwrap();
+        }
+        prop_assert!(scalar(&few, "completeness gap").abs() < 1e-4);
+    }
+
+    #[test]
+    fn an_input_that_is_its_baseline_contributes_nothing(seed in 0..99_u64, sites in places()) {
+        let (toy, case) = (Toy::curved(seed), asked(7, "abc", 3));
+        let (inputs, _) = case.open(&toy).unwrap();
+        let along = sites.iter().map(|name| {
+            let trace = toy.run(&inputs, Plan::new().read(site(name)).unwrap()).unwrap();
+            End::new(site(name), Baseline::Given(trace.get(site(name)).unwrap().clone()))
+        });
+        let settings = integrated_gradients::Settings { along: along.collect(), steps: 3, ..Default::default() };
+        let found = IntegratedGradients::new(settings).unwrap().run(&toy, &case).unwrap();
+        prop_assert!(sites.iter().all(|name| numbers(&found, name).iter().all(|v| *v == 0.0)));
+        prop_assert_eq!(scalar(&found, "relative completeness gap"), 0.0);
+    }
+
+    #[test]
+    fn batches_change_no_contribution(seed in 0..99_u64, sites in places(), rows in 1..9_usize) {
+        let (toy, case) = (Toy::curved(seed), asked(2, "abc", 5));
+        let run = |rows| gradients(&sites, Rule::GaussLegendre, 7, rows, &Baseline::Zero).run(&toy, &case).unwrap();
+        let (one, many) = (run(1), run(rows));
+        for name in &sites {
+            let tolerance = Tolerance { absolute: 1e-6, relative: 1e-4 };
+            tolerance.check(name, numbers(&many, name), numbers(&one, name)).unwrap();
+        }
+        ROUNDING.check("path", numbers(&many, "path"), numbers(&one, "path")).unwrap();
+    }
+
+    #[test]
+    fn drops_of_a_straight_subject_add_up(
+        seed in 0..99_u64,
+        rows in 1..9_usize,
+        cols in 1..9_usize,
+        token in 0..27_u32,
+    ) {
+        let (toy, case) = (Toy::straight(seed), asked(seed as u32, "ab", token));
+        let run = |rows, cols| {
+            let picture = Some(Cover::Grid { rows, cols });
+            let settings = occlusion::Settings { picture, words: None, rows: 5, pixels: Baseline::Mean };
+            Occlusion::new(settings).unwrap().run(&toy, &case).unwrap()
+        };
+        let (cells, whole) = (run(rows, cols), run(1, 1));
+        let (sum, drop) = (total(numbers(&cells, "picture")), total(numbers(&whole, "picture")));
+        prop_assert!((sum - drop).abs() < 1e-4, "{} cells: {sum}, at once: {drop}", rows * cols);
+    }
+
+    #[test]
+    fn batches_change_no_drop(seed in 0..99_u64, rows in 1..20_usize, attended in any::<bool>()) {
+        let (toy, case) = (Toy::curved(seed), asked(2, "abc", 5));
+        let run = |rows| {
+            let picture = Some(Cover::Sliding { window: [4, 3], stride: [2, 3] });
+            let words = Some(if attended { Hide::Unattended } else { Hide::Replace(Baseline::Mean) });
+            let settings = occlusion::Settings { picture, words, rows, pixels: Baseline::Constant(0.3) };
+            Occlusion::new(settings).unwrap().run(&toy, &case).unwrap()
+        };
+        let (one, many) = (run(1), run(rows));
+        for name in ["picture", "windows", "tokens"] {
+            ROUNDING.check(name, numbers(&many, name), numbers(&one, name)).unwrap();
+        }
+    }
+
+    #[test]
+    fn hiding_what_is_not_there_costs_nothing(seed in 0..99_u64) {
+        let (toy, case) = (Toy::curved(seed), asked(4, "ab", 6));
+        let (inputs, _) = case.open(&toy).unwrap();
+        let entered = site("text.blocks.0.resid_pre");
+        let trace = toy.run(&inputs, Plan::new().read(entered).unwrap()).unwrap();
+        let settings = occlusion::Settings {
+            picture: Some(Cover::Grid { rows: 2, cols: 3 }),
+            pixels: Baseline::Given(inputs.pixels.clone().unwrap()),
+            words: Some(Hide::Replace(Baseline::Given(trace.get(entered).unwrap().clone()))),
+            rows: 4,
+        };
+        let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
+        for name in ["picture", "tokens"] {
+            prop_assert!(largest(numbers(&found, name)) < 1e-6, "{name}");
+        }
+    }
+
+    #[test]
+    fn shares_sum_to_one(
+        seed in 0..99_u64,
+        residual in 0.0..=1.0_f32,
+        heads in prop::sample::select(vec![Heads::Mean, Heads::Max, Heads::Min]),
+    ) {
+        let method = AttentionRollout::new(attention_rollout::Settings { residual, heads }).unwrap();
+        let toy = Toy::curved(seed);
+        let found = method.run(&toy, &asked(1, "abc", 0)).unwrap();
+        let text = found.table("text").unwrap();
+        let positions = text.shape()[0];
+        for (query, shares) in text.as_numbers().unwrap().chunks(positions).enumerate() {
+            prop_assert!((total(shares) - 1.0).abs() < 1e-5);
+            prop_assert!(shares.iter().all(|share| *share >= 0.0));
+            // nothing flows backwards
+            prop_assert!(shares[query + 1..].iter().all(|share| *share == 0.0));
+        }
+        prop_assert!((total(numbers(&found, "by modality")) - 1.0).abs() < 1e-5);
+        prop_assert!((total(numbers(&found, "tokens")) - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn the_last_layer_of_the_lens_is_the_answer(seed in 0..99_u64, word in "[a-f]{1,4}", token in 0..27_u32) {
+        let (toy, case) = (Toy::curved(seed), asked(seed as u32, &word, token));
+        let settings = logit_lens::Settings { top: 27, rows: 3, ..Default::default() };
+        let found = LogitLens::new(settings).unwrap().run(&toy, &case).unwrap();
+        let (inputs, _) = case.open(&toy).unwrap();
+        let inputs = inputs.ask_all();
+        let logits = toy.run(&inputs, Plan::new()).unwrap().output().logits.clone().unwrap().to_values().unwrap();
+        let words = found.table("words").unwrap();
+        let [layers, positions, ranks] = words.shape()[..] else { panic!() };
+        for position in 0..positions {
+            let logs = mmlens_engine::distribution::log_probabilities(&logits[position * 27..(position + 1) * 27]);
+            let divergence = found.table("divergence").unwrap().get(&[layers - 1, position]).unwrap();
+            prop_assert_eq!(divergence, 0.0);
+            for rank in 0..ranks {
+                let at = [layers - 1, position, rank];
+                let log = f64::from(found.table("log probabilities").unwrap().get(&at).unwrap());
+                let place = mmlens_engine::distribution::largest(&logs, 27)[rank];
+                prop_assert!((log - logs[place]).abs() < 1e-4);
+            }
+        }
+        let shares = numbers(&found, "probabilities");
+        prop_assert!(shares.chunks(27).all(|all| (total(all) - 1.0).abs() < 1e-5));
+        let highest = 27.0_f32.ln() + 1e-5;
+        prop_assert!(numbers(&found, "entropy").iter().all(|e| (0.0..=highest).contains(e)));
+        prop_assert!(numbers(&found, "divergence").iter().all(|d| *d > -1e-6));
+        prop_assert!(numbers(&found, "target rank").iter().all(|r| *r < 27.0));
+    }
+
+    #[test]
+    fn all_positions_of_a_depth_give_the_clean_run(seed in 0..99_u64, word in "[a-f]{2,4}", token in 0..27_u32) {
+        let toy = Toy::curved(seed);
+        let other = format!("#{}", "z".repeat(word.len()));
+        let pair = Pair { clean: asked(1, &word, token), corrupted: Sample::prompt(vec![painted(2)], other) };
+        let points = vec![Point::ResidPre, Point::ResidPost];
+        let settings = activation_patching::Settings { places: Places::Together, points, rows: 8 };
+        let found = ActivationPatching::new(settings).unwrap().run(&toy, &pair).unwrap();
+        for name in ["resid_pre", "resid_post"] {
+            let table = format!("{name}/patched");
+            let clean = scalar(&found, "clean");
+            prop_assert!(numbers(&found, &table).iter().all(|patched| (patched - clean).abs() < 1e-5));
+        }
+    }
+
+    #[test]
+    fn batches_change_no_patch(seed in 0..99_u64, rows in 1..40_usize) {
+        let toy = Toy::curved(seed);
+        let pair = Pair { clean: asked(1, "abc", 4), corrupted: Sample::prompt(vec![painted(2)], "#xyz") };
+        let run = |rows| {
+            let points = vec![Point::ResidPre, Point::AttnOut, Point::MlpOut, Point::Z];
+            let settings = activation_patching::Settings { points, rows, ..Default::default() };
+            ActivationPatching::new(settings).unwrap().run(&toy, &pair).unwrap()
+        };
+        let (one, many) = (run(1), run(rows));
+        for name in ["resid_pre/patched", "attn_out/patched", "mlp_out/patched", "attn.z/patched"] {
+            ROUNDING.check(name, numbers(&many, name), numbers(&one, name)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_patch_of_the_same_run_changes_nothing(seed in 0..99_u64) {
+        // The prompts differ at a letter alone, and nothing flows backwards: the picture before it is the same.
+        let toy = Toy::curved(seed);
+        let of = |words: &str| Sample::prompt(vec![painted(2)], words);
+        let pair = Pair { clean: about(of("#abc"), Objective::logit(1)), corrupted: of("#zbc") };
+        let places = Places::Each(Positions::Pictures);
+        let settings = activation_patching::Settings { places, ..Default::default() };
+        let found = ActivationPatching::new(settings).unwrap().run(&toy, &pair).unwrap();
+        prop_assert!(largest(numbers(&found, "resid_pre/effect")) < 1e-6);
+    }
+}
+
+#[test]
+fn sites_deep_in_a_checkpoint_are_complete() {
+    // A norm has no derivative at zero: streams that a norm follows begin at their mean.
+    let sites = [
+        ("text.blocks.1.attn.pattern", Baseline::Zero),
+        ("text.blocks.2.mlp.gate", Baseline::Zero),
+        ("vision.blocks.1.resid_mid", Baseline::Mean),
+        ("vision.features", Baseline::Mean),
+        ("text.blocks.1.resid_post", Baseline::Mean),
+        ("text.final_norm", Baseline::Zero),
+        ("text.logits", Baseline::Zero),
+    ];
+    for (place, baseline) in sites {
+        let found = gradients(&[place], Rule::GaussLegendre, 32, 8, &baseline)
+            .run(llava("llava-a"), &question())
+            .unwrap();
+        let (gap, sizes) = (scalar(&found, "completeness gap"), largest(numbers(&found, place)));
+        println!("{place}: gap {gap:e}, largest {sizes:e}");
+        assert!(f64::from(gap.abs()) < sizes * 1e-3, "{place}: gap {gap}, largest contribution {sizes}");
+    }
+}
+
+#[test]
+fn a_site_far_on_gives_what_the_site_before_it_gives() {
+    // the stream at the last block's end, from zero: final norm and unembedding alone lie behind it
+    let found = gradients(&["text.blocks.2.resid_post"], Rule::GaussLegendre, 16, 4, &Baseline::Mean)
+        .run(llava("llava-a"), &question())
+        .unwrap();
+    let tokens = numbers(&found, "text.blocks.2.resid_post/tokens");
+    // the answer is read at the last position
+    assert!(tokens[..29].iter().all(|share| *share == 0.0) && tokens[29] != 0.0);
+}
+
+#[test]
+fn text_input_is_the_stream_that_enters_block_0() {
+    let run = |name| {
+        gradients(&[name], Rule::Midpoint, 6, 4, &Baseline::Zero).run(llava("llava-a"), &question()).unwrap()
+    };
+    let (input, entered) = (run("text.input"), run("text.blocks.0.resid_pre"));
+    assert_eq!(numbers(&input, "text.input"), numbers(&entered, "text.blocks.0.resid_pre"));
+    assert_eq!(input.provenance.sites, ["text.input"]);
+}
+
+#[test]
+fn image_placeholders_contribute_nothing_at_the_embedding() {
+    let found = gradients(&["text.embed"], Rule::Midpoint, 4, 4, &Baseline::Zero)
+        .run(llava("llava-a"), &question())
+        .unwrap();
+    let inputs = llava("llava-a").encode(&question().sample).unwrap();
+    let tokens = numbers(&found, "text.embed/tokens");
+    assert!(inputs.map().picture(0).iter().all(|i| tokens[*i] == 0.0));
+    assert!(tokens.iter().any(|share| *share != 0.0));
+}
+
+#[test]
+fn several_pictures_have_their_own_tables() {
+    let case = Case::new(shown(&["wide", "tall"], "<image>and<image>"));
+    let settings =
+        occlusion::Settings { picture: Some(Cover::Grid { rows: 2, cols: 2 }), ..Default::default() };
+    let found = Occlusion::new(settings).unwrap().run(llava("llava-a"), &case).unwrap();
+    assert_eq!(named(&found), ["picture/0", "picture/1", "tokens", "objective"]);
+    let found = gradients(
+        &["vision.pixels", "vision.blocks.0.resid_pre"][..1],
+        Rule::Midpoint,
+        2,
+        2,
+        &Baseline::Zero,
+    )
+    .run(llava("llava-a"), &case)
+    .unwrap();
+    assert!(named(&found).contains(&"vision.pixels/1/picture"));
+    let found = AttentionRollout::default().run(llava("llava-a"), &case).unwrap();
+    assert!(named(&found).contains(&"picture through the tower/1"));
+}
+
+#[test]
+fn hiding_one_of_two_pictures_is_a_pass_with_that_picture_changed() {
+    let toy = Toy::curved(5);
+    let sample = Sample::prompt(vec![painted(1), painted(2)], "#a#b");
+    let case = about(sample, Objective::logit(9));
+    let settings = occlusion::Settings {
+        picture: Some(Cover::Grid { rows: 1, cols: 1 }),
+        words: None,
+        rows: 1,
+        pixels: Baseline::Zero,
+    };
+    let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
+    let (inputs, objective) = case.open(&toy).unwrap();
+    let whole = toy.run(&inputs, Plan::new().objective(objective)).unwrap().scores().unwrap()[0];
+    for entry in 0..2 {
+        let plan = Plan::new().objective(objective).change(
+            site("vision.pixels"),
+            mmlens_core::Region::all().of(mmlens_core::AxisName::Image, [entry]),
+            mmlens_core::Change::Zero,
+        );
+        let hidden = toy.run(&inputs, plan.unwrap()).unwrap().scores().unwrap()[0];
+        let drop = numbers(&found, &format!("picture/{entry}"))[0];
+        assert!((drop - (whole - hidden)).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn an_objective_at_a_position_of_its_own() {
+    let toy = Toy::curved(8);
+    let objective = Objective::LogProbability { at: mmlens_core::Ask::At(5), token: 4 };
+    let case = Case { target: Target::Objective(objective), ..asked(3, "abcd", 0) };
+    let found =
+        gradients(&["text.embed"], Rule::GaussLegendre, 32, 8, &Baseline::Zero).run(&toy, &case).unwrap();
+    let tokens = numbers(&found, "text.embed/tokens");
+    // what comes later cannot matter, what stands there does
+    assert!(tokens[6..].iter().all(|share| *share == 0.0) && tokens[5] != 0.0);
+    assert!(scalar(&found, "relative completeness gap") < 1e-2);
+}
+
+#[test]
+fn more_nodes_close_the_gap() {
+    // From zero, the path begins where a norm has no derivative: nearly all of the change lies there.
+    let gap = |rule, steps| {
+        let found = gradients(&["text.embed"], rule, steps, 64, &Baseline::Zero);
+        f64::from(scalar(&found.run(llava("llava-a"), &question()).unwrap(), "relative completeness gap"))
+    };
+    let gaps = [32, 128, 512].map(|steps| gap(Rule::GaussLegendre, steps));
+    println!("text.embed from zero: {gaps:?}");
+    assert!(gaps[0] > 0.1 && gaps[1] < 0.1 && gaps[2] < 1e-5, "{gaps:?}");
+    // Nodes that crowd there need fewer.
+    let graded = [32, 64].map(|steps| gap(Rule::Graded, steps));
+    println!("graded: {graded:?}");
+    assert!(graded[0] < gaps[0] / 10.0 && graded[1] < gaps[1], "{graded:?}");
+}

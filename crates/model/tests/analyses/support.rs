@@ -1,0 +1,63 @@
+//! Subjects, samples and small helpers of these tests.
+
+use std::sync::OnceLock;
+
+use burn::tensor::Device;
+use image::{DynamicImage, Rgb, RgbImage};
+use mmlens_core::finding::{Finding, Labelled};
+use mmlens_core::{Case, Objective, Picture, Sample, Site, Target};
+use mmlens_testkit::{checkpoint, picture};
+use mmlens_zoo::Llava;
+
+pub(crate) fn llava(name: &str) -> &'static Llava {
+    static OPEN: OnceLock<std::sync::Mutex<std::collections::BTreeMap<String, &'static Llava>>> =
+        OnceLock::new();
+    let mut open = OPEN.get_or_init(Default::default).lock().unwrap();
+    open.entry(name.to_owned())
+        .or_insert_with(|| Box::leak(Box::new(Llava::open(checkpoint(name), &Device::default()).unwrap())))
+}
+
+pub(crate) fn shown(pictures: &[&str], prompt: &str) -> Sample {
+    Sample::prompt(pictures.iter().map(|name| Picture::open(picture(name)).unwrap()).collect(), prompt)
+}
+
+/// The question of `methods.py`: what follows `<image>Red?`.
+pub(crate) fn question() -> Case {
+    Case::new(shown(&["square"], "<image>Red?"))
+}
+
+pub(crate) fn about(sample: Sample, objective: Objective) -> Case {
+    Case { sample, target: Target::Objective(objective) }
+}
+
+/// A picture of 8 x 8 pixels that depends on a number.
+pub(crate) fn painted(seed: u32) -> Picture {
+    let colour =
+        |x: u32, y: u32, channel: u32| ((x * 37 + y * 91 + channel * 53 + seed * 29) * 17 % 256) as u8;
+    let image = RgbImage::from_fn(8, 8, |x, y| Rgb([0, 1, 2].map(|channel| colour(x, y, channel))));
+    Picture::new("painted", DynamicImage::from(image))
+}
+
+pub(crate) fn numbers<'a>(finding: &'a Finding, table: &str) -> &'a [f32] {
+    finding.table(table).unwrap().as_numbers().unwrap()
+}
+
+pub(crate) fn scalar(finding: &Finding, table: &str) -> f32 {
+    finding.table(table).unwrap().as_scalar().unwrap()
+}
+
+pub(crate) fn total(values: &[f32]) -> f64 {
+    values.iter().map(|v| f64::from(*v)).sum()
+}
+
+pub(crate) fn largest(values: &[f32]) -> f64 {
+    values.iter().fold(0.0, |m, v| m.max(f64::from(v.abs())))
+}
+
+pub(crate) fn named<'a>(finding: &'a Finding) -> Vec<&'a str> {
+    finding.tables().iter().map(Labelled::name).collect()
+}
+
+pub(crate) fn site(name: &str) -> Site {
+    name.parse().unwrap()
+}
