@@ -169,11 +169,11 @@ mod tests {
 
     #[test]
     fn pixels_lie_on_the_original_picture() {
-        let [rows, cols] = picture_axes(&map(), 0, &[0..2], &[0..1, 1..4]);
-        assert_eq!(rows.labels, Labels::Spans { image: 0, spans: vec![[0.0, 10.0]] });
+        let [rows, cols] = picture_axes(&map(), 0, &[0..1, 1..2], &[0..1, 1..4]);
+        assert_eq!(rows.labels, Labels::Spans { image: 0, spans: vec![[0.0, 5.0], [5.0, 10.0]] });
         assert_eq!(cols.labels, Labels::Spans { image: 0, spans: vec![[0.0, 5.0], [5.0, 20.0]] });
-        let [rows, _] = picture_axes(&map(), 1, &[0..2], &[]);
-        assert_eq!(rows.labels, Labels::Count(1));
+        let [rows, _] = picture_axes(&map(), 1, &[0..1, 1..2], &[]);
+        assert_eq!(rows.labels, Labels::Count(2));
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
             SiteSpec::new(site, [(Image, None), (Channel, Some(3)), (Height, Some(2)), (Width, Some(4))]);
         let values: Vec<f32> = (0..24_u8).map(f32::from).collect();
         let found = tables("vision.pixels", Unit::Logit, &spec, &[1, 3, 2, 4], &values, &map()).unwrap();
-        let names: Vec<&str> = found.iter().map(|t| t.name()).collect();
+        let names: Vec<&str> = found.iter().map(mmlens_core::finding::Labelled::name).collect();
         assert_eq!(names, ["vision.pixels", "vision.pixels/picture"]);
         assert_eq!(found[1].roles(), [Role::Row, Role::Column]);
         // 0 + 8 + 16 and 7 + 15 + 23
@@ -192,7 +192,7 @@ mod tests {
         let twice =
             tables("p", Unit::Logit, &spec, &[2, 3, 2, 4], &[values.clone(), values].concat(), &map())
                 .unwrap();
-        let names: Vec<&str> = twice.iter().map(|t| t.name()).collect();
+        let names: Vec<&str> = twice.iter().map(mmlens_core::finding::Labelled::name).collect();
         assert_eq!(names, ["p/0", "p/0/picture", "p/1", "p/1/picture"]);
     }
 

@@ -246,10 +246,13 @@ fn samples_it_cannot_take_are_refused() {
 #[test]
 fn the_shipped_model_opens_and_answers() {
     let shapes = shipped::shapes(&Device::flex()).unwrap();
-    let inputs = shapes.encode(&Sample::ask(picture(64, 64, 1), "How many objects are there?")).unwrap();
+    // a small purple cross, a large green square, a small yellow triangle
+    let scene = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pictures/scene.png");
+    let sample = Sample::ask(Picture::open(scene).unwrap(), "What colour is the triangle?");
+    let inputs = shapes.encode(&sample).unwrap();
     assert_eq!(inputs.map().picture(0).len(), 64);
     let answer = shapes.generate(&inputs, &Generation::default()).unwrap().remove(0);
-    assert!(answer.ended && !answer.text.is_empty());
+    assert_eq!((answer.text.as_str(), answer.ended), ("yellow", true));
 }
 
 proptest! {

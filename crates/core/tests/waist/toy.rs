@@ -45,7 +45,7 @@ impl Toy {
         Inputs {
             ids: rows.iter().map(|r| r.to_vec()).collect(),
             pads: vec![0; rows.len()],
-            maps: vec![Arc::new(TokenMap::default()); rows.len()],
+            maps: rows.iter().map(|_| Arc::default()).collect(),
             pixels: None,
             images: vec![Vec::new(); rows.len()],
             asked: Asked::Last,
