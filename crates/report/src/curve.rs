@@ -12,6 +12,8 @@ const LEFT: f64 = 46.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 30.0;
+/// Between left and right, for labels.
+const SPAN: usize = 280;
 
 /// A curve along one axis, or one for each position of another. Values that are no number leave a gap.
 pub(crate) fn curve(table: &Labelled, along: usize, lines: Option<usize>) -> String {
@@ -31,7 +33,8 @@ pub(crate) fn curve(table: &Labelled, along: usize, lines: Option<usize>) -> Str
     let frame = Frame::of(table, axis.len());
     let mut svg = String::new();
     frame.rules(&mut svg);
-    for i in ticks(axis.len()) {
+    let widest = (0..axis.len()).filter_map(|i| axis.label(i)).map(|label| label.chars().count()).max();
+    for i in ticks(axis.len(), widest.unwrap_or(0)) {
         let label = text(&axis.label(i).unwrap_or_default());
         let _ = write!(
             svg,
@@ -100,19 +103,13 @@ fn key(names: &[String]) -> String {
     format!(r#"<ul class="key">{entries}</ul>"#)
 }
 
-/// Up to about seven positions that get a label, first and last among them.
-fn ticks(len: usize) -> Vec<usize> {
-    let step = len.div_ceil(7).max(1);
-    let mut ticks: Vec<usize> = (0..len).step_by(step).collect();
-    if let (Some(&last), true) = (ticks.last(), len > 0) {
-        if last != len - 1 && len - 1 - last < step.div_ceil(2) {
-            ticks.pop();
-        }
-        if ticks.last() != Some(&(len - 1)) {
-            ticks.push(len - 1);
-        }
-    }
-    ticks
+/// Up to seven positions that get a label, evenly spread, first and last among them: fewer where labels of so many
+/// characters would touch.
+fn ticks(len: usize, widest: usize) -> Vec<usize> {
+    let wide = 6 * widest + 10;
+    let count = (SPAN / wide).clamp(2, 7).min(len);
+    let gaps = count.saturating_sub(1).max(1);
+    (0..count).map(|i| (i * (len - 1) + gaps / 2) / gaps).collect()
 }
 
 struct Frame {
@@ -200,10 +197,15 @@ mod tests {
 
     #[test]
     fn ends_are_always_labelled() {
-        assert_eq!(ticks(5), [0, 1, 2, 3, 4]);
-        assert_eq!(ticks(32), [0, 5, 10, 15, 20, 25, 31]);
-        assert_eq!(ticks(1), [0]);
-        assert_eq!(ticks(0), Vec::<usize>::new());
+        assert_eq!(ticks(5, 1), [0, 1, 2, 3, 4]);
+        // six gaps of 31 / 6, rounded
+        assert_eq!(ticks(32, 2), [0, 5, 10, 16, 21, 26, 31]);
+        // 280 / (6 * 6 + 10) = 6 labels, 280 / (6 * 12 + 10) = 3
+        assert_eq!(ticks(32, 6), [0, 6, 12, 19, 25, 31]);
+        assert_eq!(ticks(5, 12), [0, 2, 4]);
+        assert_eq!(ticks(5, 99), [0, 4]);
+        assert_eq!(ticks(1, 1), [0]);
+        assert_eq!(ticks(0, 0), Vec::<usize>::new());
     }
 
     #[test]

@@ -50,5 +50,5 @@ mod view;
 
 pub use error::ReportError;
 pub use overlay::{OverlaySettings, overlay, overlay_png};
-pub use page::Page;
+pub use page::{Guide, Page};
 pub use picture::Picture;

@@ -49,6 +49,19 @@ pub struct Page {
     pub answer_tokens: Vec<(String, f32)>,
     /// What the analyses found. Tables are drawn by the roles of their axes.
     pub findings: Vec<Finding>,
+    /// How the methods are to be read.
+    pub guides: Vec<Guide>,
+}
+
+/// How the findings of a method are to be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Guide {
+    /// The method, as findings name it.
+    pub method: String,
+    /// The question it answers.
+    pub question: String,
+    /// When it misleads.
+    pub misleads: Vec<String>,
 }
 
 impl Page {
@@ -198,7 +211,8 @@ impl Page {
                 }
             }
         }
-        page.html(&method, finding.provenance.objective.as_deref())
+        let guide = self.guides.iter().find(|guide| guide.method == finding.provenance.method);
+        page.html(&method, finding.provenance.objective.as_deref(), guide)
     }
 
     /// Where the answer begins on an axis that goes on beyond the prompt.
@@ -229,11 +243,14 @@ struct Section<'a> {
 }
 
 impl Section<'_> {
-    fn html(&self, method: &str, objective: Option<&str>) -> String {
-        if self.scalars.is_empty() && self.curves.is_empty() && self.wide.is_empty() {
+    fn html(&self, method: &str, objective: Option<&str>, guide: Option<&Guide>) -> String {
+        if self.scalars.is_empty() && self.curves.is_empty() && self.wide.is_empty() && guide.is_none() {
             return String::new();
         }
         let mut html = format!("<section class=\"finding\">\n<h2>{}</h2>\n", text(method));
+        if let Some(guide) = guide.filter(|guide| !guide.question.is_empty()) {
+            let _ = writeln!(html, "<p class=\"asks\">{}</p>", text(&guide.question));
+        }
         if let Some(objective) = objective {
             let _ = writeln!(html, "<p class=\"objective\">{}</p>", text(objective));
         }
@@ -244,8 +261,17 @@ impl Section<'_> {
         if !self.curves.is_empty() {
             let _ = writeln!(html, "<div class=\"curves\">{}</div>", self.curves);
         }
+        if let Some(guide) = guide.filter(|guide| !guide.misleads.is_empty()) {
+            html.push_str(&caution(&guide.misleads));
+        }
         html + "</section>\n"
     }
+}
+
+/// When a method misleads.
+fn caution(misleads: &[String]) -> String {
+    let list: String = misleads.iter().map(|when| format!("<li>{}</li>", text(when))).collect();
+    format!("<details class=\"caution\"><summary>When it misleads</summary><ul>{list}</ul></details>\n")
 }
 
 /// A drawing under the name of its table.
@@ -301,7 +327,7 @@ mod tests {
     use image::RgbImage;
     use mmlens_finding::{Axis, Finding, Labelled, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit};
 
-    use super::Page;
+    use super::{Guide, Page};
     use crate::Picture;
 
     const HOSTILE: &str = "</script><script>alert(1)</script>";
@@ -325,6 +351,11 @@ mod tests {
             answer: HOSTILE.to_owned(),
             answer_tokens: vec![(HOSTILE.to_owned(), 0.5)],
             findings: vec![Finding::new(provenance, tables).unwrap()],
+            guides: vec![Guide {
+                method: HOSTILE.to_owned(),
+                question: HOSTILE.to_owned(),
+                misleads: vec![HOSTILE.to_owned()],
+            }],
         }
     }
 
@@ -343,6 +374,28 @@ mod tests {
             assert!(!html.contains(outside), "{outside}");
         }
         assert!(html.contains("Content-Security-Policy"));
+    }
+
+    #[test]
+    fn a_guide_stands_in_the_section_of_its_method() {
+        let finding = |method: &str| Finding::new(Provenance::new(method, "s"), Vec::new()).unwrap();
+        let guide = Guide {
+            method: "m".to_owned(),
+            question: "Which <b>?".to_owned(),
+            misleads: vec!["Often.".to_owned(), "A & B.".to_owned()],
+        };
+        let page =
+            Page { findings: vec![finding("m"), finding("n")], guides: vec![guide], ..Page::default() };
+        let html = page.html().unwrap();
+        assert!(html.contains("<p class=\"asks\">Which &lt;b&gt;?</p>"));
+        assert!(
+            html.contains("<summary>When it misleads</summary><ul><li>Often.</li><li>A &amp; B.</li></ul>")
+        );
+        assert_eq!(
+            html.matches("<section class=\"finding\">").count(),
+            1,
+            "a finding without anything to draw has none"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use image::{Rgb, RgbImage};
 use mmlens_finding::{Axis, Finding, Labelled, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit};
-use mmlens_report::{Page, Picture};
+use mmlens_report::{Guide, Page, Picture};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -229,5 +229,10 @@ pub(crate) fn page(side: usize) -> Fallible<Page> {
             patching(&tokens)?,
             concepts()?,
         ],
+        guides: vec![Guide {
+            method: "integrated_gradients".to_owned(),
+            question: "Which pixels and words does this answer come from, in shares that add up?".to_owned(),
+            misleads: vec!["Another baseline gives another answer.".to_owned(), HOSTILE.to_owned()],
+        }],
     })
 }
