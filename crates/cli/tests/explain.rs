@@ -72,10 +72,15 @@ fn the_shipped_model_explains_itself_at_once() {
     let (file, question, _) = scene(folder.path());
     let out = folder.path().join("new/folder");
     let started = Instant::now();
-    let said = mmlens(
-        ["explain", "--image", file.to_str().unwrap(), "--ask", &question, "--out", out.to_str().unwrap()]
-            .into_iter(),
-    )
+    let said = mmlens([
+        "explain",
+        "--image",
+        file.to_str().unwrap(),
+        "--ask",
+        &question,
+        "--out",
+        out.to_str().unwrap(),
+    ])
     .well();
     let took = started.elapsed();
     println!("{question}\n{said}\n{took:?}");

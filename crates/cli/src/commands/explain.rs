@@ -27,6 +27,9 @@ use crate::refusal::Refusal;
 /// What is explained is the logit of the token that the model says next, or of `--target`. Each method writes
 /// `METHOD.safetensors` and, where it says something about places, `METHOD.png`, a heat map over the first picture
 /// (`METHOD-1.png` over the second, and so on). `report.html` holds everything and needs no network.
+///
+/// What stands for "not there" is the mean colour of the picture, for parts of it (ig, occlusion) and for all of it
+/// (patching).
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
@@ -49,10 +52,7 @@ pub(crate) struct Explain {
     json: bool,
 }
 
-/// What activation patching compares with.
-///
-/// By default, each picture is replaced by its mean colour and the question stays, which asks where what the picture
-/// shows becomes the answer.
+/// What activation patching compares with: the same question about a picture of the mean colour, if nothing is said.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 struct CorruptionArgs {
@@ -167,6 +167,7 @@ impl Explain {
             answer: answer.text.trim().to_owned(),
             answer_tokens: tokens(subject, &answer).into_iter().map(|t| (t.text, t.probability)).collect(),
             findings: Vec::new(),
+            guides: METHODS.iter().map(Method::guide).collect(),
         };
         let (mut written, mut left_out) = (Vec::new(), Vec::new());
         for method in self.methods() {
@@ -178,6 +179,7 @@ impl Explain {
                     continue;
                 }
             };
+            let finding = self.signed(method, finding, &question);
             let file = self.out.join(format!("{}.safetensors", method.name));
             finding.save(&file)?;
             let heat_maps = self.draw(method, &finding, &page)?;
@@ -216,6 +218,20 @@ impl Explain {
             Err(error @ AnalysisError::Input { .. }) if self.method.is_empty() => Ok(Err(error.to_string())),
             other => other.map(Ok).with_context(|| format!("--method {}", method.name)),
         }
+    }
+
+    /// The finding with the sample it is about, so that it can be made again.
+    fn signed(&self, method: &Method, mut finding: Finding, question: &Question) -> Finding {
+        let pictures: Vec<String> = question.case.sample.pictures.iter().map(|p| p.name.clone()).collect();
+        let mut made = finding
+            .provenance
+            .with_setting("ask", self.question.question())
+            .with_setting("pictures", pictures);
+        if method.compares {
+            made.baseline = Some(self.corruption.describe());
+        }
+        finding.provenance = made;
+        finding
     }
 
     /// The heat maps of a finding, as files.
