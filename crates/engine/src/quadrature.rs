@@ -23,9 +23,6 @@ pub enum Rule {
     /// Gauss and Legendre: `n` nodes, exact for polynomials of degree `2n - 1`.
     #[default]
     GaussLegendre,
-    /// Gauss and Legendre in `u`, where the place is `u^4`: half of the nodes lie in the first sixteenth. For
-    /// integrands that change most near 0, as an objective does along a path from zero that a norm follows.
-    Graded,
 }
 
 impl Rule {
@@ -44,10 +41,6 @@ impl Rule {
                 })
                 .collect(),
             Self::GaussLegendre => gauss_legendre(count),
-            Self::Graded => {
-                let place = |n: Node| Node { at: n.at.powi(4), weight: 4.0 * n.at.powi(3) * n.weight };
-                gauss_legendre(count).into_iter().map(place).collect()
-            }
         }
     }
 
@@ -57,7 +50,6 @@ impl Rule {
             Self::Midpoint => "midpoint",
             Self::Trapezoid => "trapezoid",
             Self::GaussLegendre => "gauss-legendre",
-            Self::Graded => "graded",
         }
     }
 }
@@ -107,9 +99,8 @@ mod tests {
 
     #[test]
     fn weights_sum_to_one_and_nodes_rise() {
-        for rule in [Rule::Midpoint, Rule::Trapezoid, Rule::GaussLegendre, Rule::Graded] {
-            // one graded node is too few for its weight, 4 u^3, to integrate to one
-            for count in [1, 2, 3, 16, 50, 201].into_iter().filter(|n| rule != Rule::Graded || *n > 1) {
+        for rule in [Rule::Midpoint, Rule::Trapezoid, Rule::GaussLegendre] {
+            for count in [1, 2, 3, 16, 50, 201] {
                 let nodes = rule.nodes(count);
                 assert_eq!(nodes.len(), count);
                 assert!((nodes.iter().map(|n| n.weight).sum::<f64>() - 1.0).abs() < 1e-13, "{rule} {count}");
@@ -132,15 +123,6 @@ mod tests {
                 assert!((integral(rule, count, |x| 3.0 * x + 1.0) - 2.5).abs() < 1e-13);
             }
         }
-    }
-
-    #[test]
-    fn graded_nodes_follow_roots() {
-        // x^(1/4) is u, and the integral of 4 u^4 over [0, 1] is 4/5
-        assert!((integral(Rule::Graded, 3, |x| x.powf(0.25)) - 0.8).abs() < 1e-13);
-        assert!((integral(Rule::Graded, 8, f64::sqrt) - 2.0 / 3.0).abs() < 1e-13);
-        let near = Rule::Graded.nodes(32).iter().filter(|n| n.at < 1.0 / 16.0).count();
-        assert_eq!(near, 16);
     }
 
     #[test]

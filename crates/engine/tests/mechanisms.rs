@@ -47,7 +47,7 @@ fn one(subject: &dyn Subject, inputs: &Inputs, plan: Plan) -> f32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn putting_rows_together_is_putting_them_one_by_one(

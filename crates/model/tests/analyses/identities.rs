@@ -16,7 +16,7 @@ use crate::support::{about, largest, llava, named, numbers, painted, question, s
 const ROUNDING: Tolerance = Tolerance { absolute: 2e-6, relative: 1e-5 };
 
 fn few() -> ProptestConfig {
-    ProptestConfig { cases: 12, ..ProptestConfig::default() }
+    ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 fn asked(picture: u32, words: &str, token: u32) -> Case {
@@ -35,7 +35,7 @@ fn gradients(
 }
 
 fn rules() -> impl Strategy<Value = Rule> {
-    prop_oneof![Just(Rule::Midpoint), Just(Rule::Trapezoid), Just(Rule::GaussLegendre), Just(Rule::Graded)]
+    prop_oneof![Just(Rule::Midpoint), Just(Rule::Trapezoid), Just(Rule::GaussLegendre)]
 }
 
 fn places() -> impl Strategy<Value = Vec<&'static str>> {
@@ -78,12 +78,13 @@ proptest! {
     fn a_straight_subject_needs_one_node(seed in 0..99_u64, sites in places(), rule in rules(), token in 0..27_u32) {
         let (toy, case) = (Toy::straight(seed), asked(seed as u32, "ab", token));
         let run = |steps, rows| gradients(&sites, rule, steps, rows, &Baseline::Mean).run(&toy, &case).unwrap();
-        let few = if matches!(rule, Rule::Trapezoid | Rule::Graded) { 2 } else { 1 };
+        let few = if rule == Rule::Trapezoid { 2 } else { 1 };
         let (few, many) = (run(few, 1), run(9, 4));
         for name in &sites {
             ROUNDING.check(name, numbers(&few, name), numbers(&many, name)).unwrap();
         }
-        prop_assert!(scalar(&few, "completeness gap").abs() < 1e-4);
+        let change = scalar(&few, "objective").abs() + scalar(&few, "objective at baseline").abs();
+        prop_assert!(scalar(&few, "completeness gap").abs() < 1e-4 + 1e-5 * change);
     }
 
     #[test]
@@ -127,7 +128,9 @@ proptest! {
         };
         let (cells, whole) = (run(rows, cols), run(1, 1));
         let (sum, drop) = (total(numbers(&cells, "picture")), total(numbers(&whole, "picture")));
-        prop_assert!((sum - drop).abs() < 1e-4, "{} cells: {sum}, at once: {drop}", rows * cols);
+        // every drop is a difference of two logits, rounded as they are
+        let allowed = 1e-4 + 1e-5 * largest(numbers(&whole, "objective")).max(drop.abs());
+        prop_assert!((sum - drop).abs() < allowed, "{} cells: {sum}, at once: {drop}", rows * cols);
     }
 
     #[test]
@@ -373,15 +376,11 @@ fn an_objective_at_a_position_of_its_own() {
 #[test]
 fn more_nodes_close_the_gap() {
     // From zero, the path begins where a norm has no derivative: nearly all of the change lies there.
-    let gap = |rule, steps| {
-        let found = gradients(&["text.embed"], rule, steps, 64, &Baseline::Zero);
-        f64::from(scalar(&found.run(llava("llava-a"), &question()).unwrap(), "relative completeness gap"))
+    let gap = |steps| {
+        let found = gradients(&["text.embed"], Rule::GaussLegendre, steps, 64, &Baseline::Zero);
+        scalar(&found.run(llava("llava-a"), &question()).unwrap(), "relative completeness gap")
     };
-    let gaps = [32, 128, 512].map(|steps| gap(Rule::GaussLegendre, steps));
+    let gaps = [32, 128, 512].map(gap);
     println!("text.embed from zero: {gaps:?}");
     assert!(gaps[0] > 0.1 && gaps[1] < 0.1 && gaps[2] < 1e-5, "{gaps:?}");
-    // Nodes that crowd there need fewer.
-    let graded = [32, 64].map(|steps| gap(Rule::Graded, steps));
-    println!("graded: {graded:?}");
-    assert!(graded[0] < gaps[0] / 10.0 && graded[1] < gaps[1], "{graded:?}");
 }

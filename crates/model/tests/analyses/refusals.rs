@@ -46,7 +46,7 @@ fn settings_that_cannot_be() {
     assert_eq!(ig(|s| s.steps = 5000), "integrated-gradients: steps = 5000, but it needs 1 to 4096");
     assert_eq!(
         ig(|s| (s.rule, s.steps) = (Rule::Trapezoid, 1)),
-        "integrated-gradients: steps = 1, but this rule needs 2 to 4096"
+        "integrated-gradients: steps = 1, but the trapezoid rule needs 2 to 4096"
     );
     assert_eq!(ig(|s| s.rows = 0), "integrated-gradients: rows = 0, but it must be at least 1");
     let hide = |change: fn(&mut occlusion::Settings)| {
@@ -210,5 +210,5 @@ fn a_watcher_cancels_in_the_middle() {
         IntegratedGradients::new(integrated_gradients::Settings { rows: 1, ..along(&["text.embed"]) })
             .unwrap();
     let error = method.run_watched(&Toy::curved(1), &case("a"), &Third).unwrap_err();
-    assert_eq!(error.to_string(), "integrated-gradients was cancelled after 3 of 32");
+    assert_eq!(error.to_string(), "integrated-gradients was cancelled after 3 of 50");
 }

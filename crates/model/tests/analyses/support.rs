@@ -54,7 +54,7 @@ pub(crate) fn largest(values: &[f32]) -> f64 {
     values.iter().fold(0.0, |m, v| m.max(f64::from(v.abs())))
 }
 
-pub(crate) fn named<'a>(finding: &'a Finding) -> Vec<&'a str> {
+pub(crate) fn named(finding: &Finding) -> Vec<&str> {
     finding.tables().iter().map(Labelled::name).collect()
 }
 
