@@ -10,7 +10,7 @@ use std::process::Stdio;
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
-use support::{args, command, copy, fixtures, mmlens, model, picture};
+use support::{args, command, copy, mmlens, model, picture};
 
 /// What `ask` says about a damaged checkpoint.
 fn ask(folder: &Path) -> String {
@@ -225,9 +225,18 @@ fn models_that_are_not_there() {
     fs::create_dir_all(&snapshots).unwrap();
     fs::write(looked.join("refs/main"), "0a1b2c").unwrap();
     assert_holds(&ask("org/tiny").2, &["not its revision `main`", "0a1b2c", "it has main"]);
-    std::os::unix::fs::symlink(fixtures().join("llava-b/model"), snapshots.join("0a1b2c")).unwrap();
+    let snapshot = snapshots.join("0a1b2c");
+    fs::create_dir(&snapshot).unwrap();
+    for entry in fs::read_dir(model("llava-b")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), snapshot.join(entry.file_name())).unwrap();
+    }
     let (code, sites, _) = ask("org/tiny");
     assert_eq!((code, sites), (Some(0), mmlens(["sites", &model("llava-b"), "--json"]).well()));
+    // It is called by its id, not by its commit.
+    let folder = snapshot.to_str().unwrap();
+    let said = mmlens(["ask", folder, "--ask", "Is it?", "--json"]).json();
+    assert_eq!(said["model"], "org/tiny");
 }
 
 #[test]

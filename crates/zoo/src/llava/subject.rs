@@ -14,6 +14,7 @@ use super::{LlavaConfig, LlavaModel};
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, GenerationConfig, Layout, Weights, read_json};
 use crate::generate::{Decoding, generate};
+use crate::hub;
 use crate::parts::KvCache;
 use crate::processor::{ImageProcessor, Processed};
 use crate::text::{ChatOptions, ChatTemplate, Message, TextError, Tokenizer};
@@ -61,9 +62,13 @@ impl Llava {
     pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Self, ZooError> {
         let folder = folder.as_ref();
         let resolved = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-        let name = resolved
-            .file_name()
-            .map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let own = || {
+            resolved
+                .file_name()
+                .map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned())
+        };
+        // In the cache of the hub, folders are called by their commit.
+        let name = hub::id_of(&resolved).unwrap_or_else(own);
         Self::from_parts(LlavaParts {
             name,
             config: read_json(folder.join("config.json"))?,
