@@ -5,7 +5,8 @@
 
 use anyhow::{Context, Result};
 use mmlens::data::shapes::{Kind, SIDE, Split, World};
-use mmlens::model::{attention_rollout, integrated_gradients, occlusion};
+use mmlens::engine::End;
+use mmlens::model::{AttentionRollout, IntegratedGradients, Occlusion, integrated_gradients, occlusion};
 use mmlens::prelude::*;
 
 const KINDS: [Kind; 4] = [Kind::Colour, Kind::Shape, Kind::Size, Kind::Location];
@@ -26,20 +27,23 @@ struct Sums {
     maps: usize,
 }
 
+/// As `mmlens explain` runs them on the picture.
 fn methods() -> Result<Vec<Method>> {
-    let settings = occlusion::Settings { words: None, rows: 64, ..occlusion::Settings::default() };
-    let rollout = || attention_rollout::AttentionRollout::default();
+    let pixels = Site::of(Part::Vision, Point::Pixels);
+    let path = integrated_gradients::Settings {
+        along: vec![End::new(pixels, Baseline::Mean)],
+        rows: 25,
+        ..Default::default()
+    };
+    let hide = occlusion::Settings { words: None, pixels: Baseline::Mean, rows: 64, ..Default::default() };
+    let rollout = AttentionRollout::default;
     Ok(vec![
         Method {
             name: "integrated gradients (pixels)",
-            analysis: Box::new(integrated_gradients::IntegratedGradients::new(Default::default())?),
+            analysis: Box::new(IntegratedGradients::new(path)?),
             table: "",
         },
-        Method {
-            name: "occlusion (8 x 8 cells)",
-            analysis: Box::new(occlusion::Occlusion::new(settings)?),
-            table: "",
-        },
+        Method { name: "occlusion (8 x 8 cells)", analysis: Box::new(Occlusion::new(hide)?), table: "" },
         Method { name: "attention rollout, decoder", analysis: Box::new(rollout()), table: "picture" },
         Method {
             name: "attention rollout, decoder and tower",
