@@ -1,5 +1,7 @@
 //! The mechanisms against what they stand for: one pass at a time, edit by edit.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::num::NonZeroUsize;
 
 use burn::tensor::Device;

@@ -62,8 +62,8 @@
 //! - Between baseline and input lie inputs the model has never seen, and their gradients count as much as any
 //!   (Kapishnikov et al. 2021, "Guided Integrated Gradients").
 //! - A large gap says that nodes are too few. A small one does not say that they are enough: errors of many
-//!   coordinates can cancel in the sum. On the shipped shapes model contributions were seen off by 40 % at a
-//!   relative gap of 4 %. Double the nodes and compare.
+//!   coordinates can cancel in the sum. For a question to the shipped shapes model, `text.input` from its mean
+//!   with 16 nodes had a relative gap of 2 % and contributions off by 19 %. Double the nodes and compare.
 //! - Contributions of saturated or redundant inputs are spread or cancel.
 //! - Maps of pixels can look like the picture whatever the model computes (Adebayo et al. 2018, "Sanity Checks
 //!   for Saliency Maps").

@@ -1,6 +1,7 @@
 //! The analyses: against other libraries, against identities, against misuse.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the pages of the methods quote the gaps printed here")]
 
 mod contracts;
 mod identities;
