@@ -35,9 +35,9 @@
 //!   where the objective is smooth. Near zero it is not, if a norm follows: a norm forgets the length of what
 //!   it is given, so that a stream or an embedding that grows from zero brings nearly all of its change at
 //!   once. On `llava-a`, `text.embed` from zero has a relative gap of 0.33 with 32 nodes, 0.012 with 128 and
-//!   1e-7 with 512; from its mean over positions 6e-4 with 32. Nor is it smooth in a network of rectifiers: on
-//!   the shipped shapes model, contributions of pixels from zero are off by 12 % (in the Euclidean norm) with
-//!   32 nodes, 6 % with 64, 2 % with 128, 1 % with 256.
+//!   1e-7 with 512; from its mean over positions 32 leave a gap of 6e-4 logits. Nor is it smooth in a network
+//!   of rectifiers: on the shipped shapes model, contributions of pixels from zero are off by 12 % (in the
+//!   Euclidean norm) with 32 nodes, 6 % with 64, 2 % with 128, 1 % with 256.
 //! - `rows`: 8 nodes share a pass.
 //!
 //! `text.embed` holds vectors for image placeholders too; they have no effect, since image features take their
@@ -70,10 +70,10 @@
 //!
 //! # Agreement
 //! captum 0.9 on `llava-a` with 16 nodes, three rules: largest difference relative to the largest contribution
-//! 2.8e-6 for pixels, 2.7e-6 for pixels and embeddings jointly. captum's trapezoid weights sum to `(n - 1) /
-//! n`; they are compared after multiplying by `n / (n - 1)`. Identities tested: completeness at every kind of
-//! site; exact with one node for an affine subject; nothing where input and baseline are equal; the same for
-//! any `rows`.
+//! 2.8e-6 for pixels, 2.7e-6 for pixels and embeddings jointly. captum's trapezoid weights for `n` nodes sum to
+//! `1 - 1/n`; they are compared after division by that. Identities tested: completeness at every kind of site;
+//! exact with one node for an affine subject; nothing where input and baseline are equal; the same for any
+//! `rows`.
 //!
 //! # Reference
 //! Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks. ICML 2017.
