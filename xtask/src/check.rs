@@ -132,7 +132,7 @@ fn deny(root: &Path) -> Outcome {
             "cargo-deny is not installed (`cargo install --locked cargo-deny`)".to_owned(),
         );
     }
-    cargo(root, "deny check", &[])
+    cargo(root, "deny check --hide-inclusion-graph", &[])
 }
 
 fn clippy(root: &Path) -> Outcome {
