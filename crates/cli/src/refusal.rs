@@ -12,6 +12,9 @@ pub(crate) enum Refusal {
     /// A target that is not one token.
     #[error("`--target {found}`: {reason}")]
     Target { found: String, reason: String },
+    /// Logits that are no numbers.
+    #[error("`{model}` gives logits that are no numbers: its weights are damaged, or too large for f32")]
+    NoNumbers { model: String },
     /// As many corrupted pictures as pictures are needed.
     #[error("{found} `--corrupted-image` for {pictures} `--image`; give one for each, in the same order")]
     CorruptedPictures { found: usize, pictures: usize },

@@ -78,6 +78,10 @@ fn a_config_that_cannot_be() {
         &groups,
         &["`text_config.num_key_value_heads` = 4", "a divisor of ", "num_attention_heads = 6"],
     );
+    let blocks = said(&|c| c["text_config"]["num_hidden_layers"] = 1_000_000.into());
+    assert_holds(&blocks, &["`text_config.num_hidden_layers` = 1000000, expected 1 to 4096"]);
+    let none = said(&|c| c["text_config"]["hidden_size"] = 0.into());
+    assert_holds(&none, &["`text_config.hidden_size` = 0, expected 1 to"]);
     assert_holds(&said(&|c| c["vision_config"]["patch_size"] = 0.into()), &["patch_size` = 0", "1 to"]);
     let wide = said(&|c| c["text_config"]["hidden_size"] = 25.into());
     assert_holds(&wide, &["do not fit the model", "has [331, 24], expected [331, 25]"]);
@@ -87,6 +91,37 @@ fn a_config_that_cannot_be() {
     assert_holds(&kind, &["config.json: model_type", "`qwen2_vl` is not supported; supported: llava"]);
     fs::write(&config, "{").unwrap();
     assert_holds(&ask(folder.path()), &["config.json:1:", "EOF"]);
+}
+
+#[test]
+fn weights_that_are_no_numbers() {
+    let folder = copy("llava-a");
+    let file = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for value in bytes[header..].as_chunks_mut::<4>().0.iter_mut().step_by(97) {
+        *value = f32::NAN.to_le_bytes();
+    }
+    fs::write(&file, &bytes).unwrap();
+    assert_holds(&ask(folder.path()), &["gives logits that are no numbers"]);
+    // A trace shows them: that is how such a fault is found.
+    let out = folder.path().join("out.safetensors");
+    mmlens(["trace", folder.path().to_str().unwrap(), "--prompt", "Hi", "--out", out.to_str().unwrap()])
+        .well();
+}
+
+#[test]
+fn a_tokenizer_that_is_no_json() {
+    let folder = copy("llava-a");
+    let file = folder.path().join("tokenizer.json");
+    let text = fs::read_to_string(&file).unwrap();
+    for (from, to) in
+        [("\"decoder\": {", "\"decoder\": { 1: "), ("\"type\": \"ByteLevel\"", "\"type\": \"Byte\nLevel\"")]
+    {
+        assert!(text.contains(from));
+        fs::write(&file, text.replacen(from, to, 1)).unwrap();
+        assert_holds(&ask(folder.path()), &["tokenizer.json:"]);
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::parts::{
     Act, Attention, AttentionShape, Block, Embedding, KvCache, Linear, Masking, Mlp, Norm, RopeConfig,
     block_sites,
 };
-use crate::{ZooError, divides, positive};
+use crate::{ZooError, blocks, divides, positive};
 
 /// `text_config` of a LLaMA decoder.
 #[derive(Debug, Clone, Deserialize)]
@@ -84,17 +84,17 @@ impl LlamaConfig {
         self.num_key_value_heads.unwrap_or(self.num_attention_heads)
     }
 
-    fn head_width(&self) -> Result<usize, ZooError> {
+    pub(crate) fn head_width(&self) -> Result<usize, ZooError> {
         for (field, value) in [
             ("text_config.hidden_size", self.hidden_size),
             ("text_config.intermediate_size", self.intermediate_size),
-            ("text_config.num_hidden_layers", self.num_hidden_layers),
             ("text_config.num_attention_heads", self.num_attention_heads),
             ("text_config.num_key_value_heads", self.kv_heads()),
             ("text_config.vocab_size", self.vocab_size),
         ] {
             positive(field, value)?;
         }
+        blocks("text_config.num_hidden_layers", self.num_hidden_layers)?;
         if self.model_type != "llama" {
             return Err(ZooError::Unsupported {
                 field: "text_config.model_type".to_owned(),

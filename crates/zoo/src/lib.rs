@@ -20,4 +20,4 @@ pub use llava::{FeatureLayers, Llava, LlavaConfig, LlavaModel, LlavaParts};
 pub use open::open;
 pub use vision::{ClipVision, ClipVisionConfig};
 
-pub(crate) use config::{divides, positive};
+pub(crate) use config::{blocks, divides, positive};

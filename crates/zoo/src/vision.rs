@@ -4,13 +4,15 @@
 //! token comes first, learned positions are added, then a norm (published as `pre_layrnorm`) and pre-norm blocks.
 //! `vision.embed` holds class token and patches before positions; `vision.input` what enters block 0.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::Tensor;
 use mmlens_core::{Anatomy, AxisName, Part, Point, Resume, Run, Site, SiteSpec};
 use serde::Deserialize;
 
 use crate::checkpoint::WeightSource;
 use crate::parts::{Act, Attention, AttentionShape, Block, Linear, Masking, Mlp, Norm, block_sites};
-use crate::{ZooError, divides, positive};
+use crate::{ZooError, blocks, divides, positive};
 
 /// `vision_config` of a CLIP tower.
 #[derive(Debug, Clone, Deserialize)]
@@ -66,7 +68,6 @@ impl ClipVisionConfig {
         for (field, value) in [
             ("vision_config.hidden_size", self.hidden_size),
             ("vision_config.intermediate_size", self.intermediate_size),
-            ("vision_config.num_hidden_layers", self.num_hidden_layers),
             ("vision_config.num_attention_heads", self.num_attention_heads),
             ("vision_config.num_channels", self.num_channels),
             ("vision_config.patch_size", self.patch_size),
@@ -74,6 +75,7 @@ impl ClipVisionConfig {
         ] {
             positive(field, value)?;
         }
+        blocks("vision_config.num_hidden_layers", self.num_hidden_layers)?;
         if self.model_type != "clip_vision_model" {
             return Err(ZooError::Unsupported {
                 field: "vision_config.model_type".to_owned(),
@@ -208,18 +210,18 @@ impl ClipVision {
         self.config.grid() * self.config.grid() + 1
     }
 
-    /// The residual stream before block 0 and after each block, as far as block `last` (and further, where a plan
-    /// wants a site there). `None` if the pass ended before.
+    /// The hidden states asked for, in that order: 0 is what enters block 0, `i` what leaves block `i - 1`. The pass
+    /// goes as far as the last of them (and further, where a plan wants a site there). `None` if it ended before.
     ///
     /// # Errors
-    /// Whatever a site reports.
+    /// Whatever a site reports; a pass that resumes behind a state asked for.
     pub fn forward(
         &self,
         pixels: Tensor<4>,
-        last: usize,
+        layers: &[usize],
         run: &mut Run,
     ) -> Result<Option<Vec<Tensor<3>>>, ZooError> {
-        let mut states = Vec::with_capacity(self.blocks.len() + 1);
+        let mut states = BTreeMap::new();
         let (first, mut x) = match run.resume(Part::Vision) {
             Resume::At(block, hidden) => {
                 let hidden: Tensor<3> = hidden.rank_of("the saved state")?;
@@ -228,7 +230,9 @@ impl ClipVision {
                 if found != want {
                     return Err(ZooError::State { found: found.to_vec(), expected: want.to_vec() });
                 }
-                states.extend(std::iter::repeat_n(hidden.clone(), block));
+                if let Some(layer) = layers.iter().copied().find(|layer| *layer < block) {
+                    return Err(ZooError::ResumesBehind { block, layer });
+                }
                 (block, hidden)
             }
             _ => {
@@ -238,18 +242,17 @@ impl ClipVision {
                 (0, run.at(Site::of(Part::Vision, Point::Input), x)?)
             }
         };
-        let last = last.max(
-            (0..self.blocks.len()).rev().find(|i| run.wants_block(Part::Vision, *i)).map_or(0, |i| i + 1),
-        );
+        let wanted = (0..self.blocks.len()).rev().find(|i| run.wants_block(Part::Vision, *i));
+        let last = layers.iter().copied().chain(wanted.map(|i| i + 1)).max().unwrap_or(0);
         for (i, block) in self.blocks.iter().enumerate().take(last).skip(first) {
             if run.done() {
                 return Ok(None);
             }
-            states.push(x.clone());
+            states.insert(i, x.clone());
             x = block.forward(x, (Part::Vision, i), None, &Masking::none(), None, run)?;
         }
-        states.push(x);
-        Ok(Some(states))
+        states.insert(last.max(first), x);
+        Ok(Some(layers.iter().filter_map(|layer| states.get(layer).cloned()).collect()))
     }
 
     fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {

@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use clap::Args;
-use mmlens::core::{Generated, Generation, Sampling, Seed, Subject};
+use mmlens::core::{Generated, Generation, Inputs, Sampling, Seed, Subject};
 use serde::Serialize;
 
 use crate::input::QuestionArgs;
 use crate::model::ModelArgs;
 use crate::print;
+use crate::refusal::Refusal;
 
 /// Prints the answer to a question about pictures.
 #[derive(Debug, Args)]
@@ -65,11 +66,15 @@ pub(crate) fn tokens(subject: &dyn Subject, answer: &Generated) -> Vec<Token> {
     pairs.map(|(&id, &probability)| Token { id, text: subject.token(id), probability }).collect()
 }
 
-/// The only answer of a batch of one.
-pub(crate) fn only(answers: Vec<Generated>) -> Generated {
+/// The only answer to a batch of one.
+pub(crate) fn answer(subject: &dyn Subject, inputs: &Inputs, how: &Generation) -> Result<Generated> {
     let nothing =
         Generated { tokens: Vec::new(), probabilities: Vec::new(), text: String::new(), ended: false };
-    answers.into_iter().next().unwrap_or(nothing)
+    let answer = subject.generate(inputs, how)?.into_iter().next().unwrap_or(nothing);
+    if answer.probabilities.iter().any(|share| share.is_nan()) {
+        return Err(Refusal::NoNumbers { model: subject.name().to_owned() }.into());
+    }
+    Ok(answer)
 }
 
 impl Ask {
@@ -78,7 +83,7 @@ impl Ask {
         let subject = self.model.open()?;
         let inputs = subject.encode(&sample)?;
         let how = Generation { max_new: self.max_new.into(), sampling: self.sampling(), stop_at_end: true };
-        let answer = only(subject.generate(&inputs, &how)?);
+        let answer = answer(subject.as_ref(), &inputs, &how)?;
         if !self.json {
             return print::line(print::visible(answer.text.trim()));
         }

@@ -14,7 +14,7 @@ use mmlens::finding::Finding;
 use mmlens::report::{OverlaySettings, Page, overlay_png};
 use serde::Serialize;
 
-use crate::commands::ask::{Token, only, tokens};
+use crate::commands::ask::{Token, answer, tokens};
 use crate::input::{QuestionArgs, mean_colour, on_page, pictures, target};
 use crate::methods::{METHODS, Method, Question};
 use crate::model::ModelArgs;
@@ -154,7 +154,7 @@ impl Explain {
             Some(text) => target(subject, text)?,
             None => top_token(subject, &inputs)?,
         };
-        let answer = only(subject.generate(&inputs, &Generation::default())?);
+        let answer = answer(subject, &inputs, &Generation::default())?;
         let case = Case { sample, target: Target::Token(aim) };
         let question = Question { case, corrupted };
         fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;

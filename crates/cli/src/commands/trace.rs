@@ -10,7 +10,6 @@ use mmlens::core::{
 };
 use serde_json::{Value, json};
 
-use crate::commands::ask::only;
 use crate::commands::sites::key;
 use crate::input::pictures;
 use crate::model::{ModelArgs, supported};
@@ -147,8 +146,9 @@ impl Trace {
         tensors.insert("target".to_owned(), Held::Ids(vec![token], vec![1]));
         if self.generate > 0 {
             let how = Generation { max_new: self.generate.into(), ..Generation::default() };
-            let answer = only(subject.generate(inputs, &how)?);
-            tensors.insert("generated".to_owned(), Held::rows(&[answer.tokens]));
+            let rows: Vec<Vec<u32>> =
+                subject.generate(inputs, &how)?.into_iter().map(|row| row.tokens).collect();
+            tensors.insert("generated".to_owned(), Held::rows(&rows));
         }
         Ok(tensors)
     }

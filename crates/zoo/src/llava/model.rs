@@ -123,6 +123,8 @@ impl LlavaModel {
         })?;
         let mut text = config.text_config.clone();
         text.tie_word_embeddings |= config.tie_word_embeddings;
+        // The projector ends in the decoder's width, so that is looked at first.
+        text.head_width()?;
         let (wide, d, bias) = (
             config.vision_config.hidden_size * layers.len(),
             text.hidden_size,
@@ -178,10 +180,8 @@ impl LlavaModel {
         if pixels.dims() != want {
             return Err(ZooError::Pixels { found: pixels.dims().to_vec(), expected: want.to_vec() });
         }
-        let last = self.layers.iter().copied().max().unwrap_or(0);
-        let Some(states) = self.vision.forward(pixels, last, run)? else { return Ok(None) };
+        let Some(mut chosen) = self.vision.forward(pixels, &self.layers, run)? else { return Ok(None) };
         let tokens = self.vision.tokens();
-        let mut chosen: Vec<Tensor<3>> = self.layers.iter().filter_map(|l| states.get(*l).cloned()).collect();
         if !self.keep_class {
             chosen = chosen.into_iter().map(|x| x.narrow(1, 1, tokens - 1)).collect();
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use tokenizers::{AddedToken, ModelWrapper};
 
@@ -73,6 +74,8 @@ impl Tokenizer {
             file: file.clone(),
             problem: problem.to_string(),
         };
+        // The library panics over some texts that are not JSON.
+        parse_json::<IgnoredAny>(&file, text)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(complain)?;
         inner.with_truncation(None).map_err(complain)?;
         inner.with_padding(None);
