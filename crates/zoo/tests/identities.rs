@@ -204,6 +204,21 @@ fn a_pass_resumed_at_any_block_equals_the_whole_one() {
 }
 
 #[test]
+fn a_pass_does_not_resume_behind_a_state_the_connector_reads() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures/llava-multi/model");
+    let multi = Llava::open(folder, &Device::flex()).unwrap();
+    let inputs = multi.encode(&sample("<image>Go on", (30, 30))).unwrap();
+    let trace = multi.run(&inputs, Plan::new().read("vision.blocks.2.resid_pre").unwrap()).unwrap();
+    let error = multi.run(&inputs, Plan::new().resume(trace.state(Part::Vision, 2).unwrap())).unwrap_err();
+    assert!(
+        error.to_string().contains(
+            "the connector reads hidden state 1 of the tower, which lies before `vision.blocks.2.resid_pre`"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_pass_ends_when_nothing_later_is_wanted() {
     let inputs = llava().encode(&sample("<image>End", (30, 30))).unwrap();
     let trace = llava().run(&inputs, Plan::new().read("vision.blocks.0.resid_post").unwrap()).unwrap();
