@@ -27,7 +27,7 @@ struct Sums {
     maps: usize,
 }
 
-/// As `mmlens explain` runs them on the picture.
+/// On the picture alone, from its mean colour.
 fn methods() -> Result<Vec<Method>> {
     let pixels = Site::of(Part::Vision, Point::Pixels);
     let path = integrated_gradients::Settings {
