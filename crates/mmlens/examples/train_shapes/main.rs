@@ -39,7 +39,7 @@ struct Args {
     #[arg(long, default_value = "runs/train_shapes.safetensors")]
     state: PathBuf,
     /// Steps in all.
-    #[arg(long, default_value_t = 9000)]
+    #[arg(long, default_value_t = 5000)]
     steps: usize,
     /// Share of the steps over which the rate falls.
     #[arg(long, default_value_t = 0.3)]
