@@ -1,8 +1,8 @@
 //! The methods that `mmlens explain` offers: one row each, everything else follows from it.
 //!
-//! What stands for "not there" is the same in all of them: for a picture its own mean colour, for a word nothing. On the
-//! shapes world that finds the evidence better than the colour that normalisation makes zero, by 1.3 times (integrated
-//! gradients) and 1.6 times (occlusion).
+//! What stands for a picture that is not there is the same in all of them: its own mean colour. On the shapes world that
+//! finds the evidence better than the colour that normalisation makes zero, by 1.3 times (integrated gradients) and 1.6
+//! times (occlusion).
 
 use clap::builder::PossibleValue;
 use mmlens::core::{Analysis, AnalysisError, Baseline, Card, Case, Pair, Part, Point, Site, Subject, Watch};

@@ -25,8 +25,8 @@ impl Bar {
 
 impl Watch for Bar {
     fn step(&self, method: &'static str, done: usize, total: usize) -> ControlFlow<()> {
-        self.0.set_message(method);
         self.0.set_length(total as u64);
+        self.0.set_message(method);
         self.0.set_position(done as u64);
         ControlFlow::Continue(())
     }
