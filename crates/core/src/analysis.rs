@@ -170,6 +170,9 @@ pub fn top_token(subject: &dyn Subject, inputs: &Inputs) -> Result<u32, SubjectE
         .iter()
         .enumerate()
         .fold((0, f32::NEG_INFINITY), |best, (i, v)| if *v > best.1 { (i, *v) } else { best });
+    if top.1 == f32::NEG_INFINITY {
+        return Err(HookError::Read("the logits at the last position hold no number".to_owned()).into());
+    }
     Ok(top.0 as u32)
 }
 
