@@ -86,7 +86,7 @@ use mmlens_core::{
 use mmlens_engine::{Positions, Progress, Start, label, put, score, sweep};
 use serde_json::json;
 
-use crate::check::{at_least_one, chosen, input, one_row, setting};
+use crate::check::{at_least_one, chosen, input, named, one_row, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -277,7 +277,7 @@ impl Analysis for ActivationPatching {
         let points: Vec<&str> = self.points.iter().map(|point| point.name()).collect();
         let settings =
             [("points", json!(points)), ("places", json!(self.places.name())), ("rows", json!(self.rows))];
-        let settings = settings.map(|(name, value)| (name.to_owned(), value)).into();
+        let settings = named(settings);
         let mut made = provenance(subject, &CARD, settings, &all, Some(&objective));
         made.baseline = Some("the corrupted sample".to_owned());
         Ok(Finding::new(made, tables)?)

@@ -83,7 +83,7 @@ use mmlens_core::{
 use mmlens_engine::{Heads, Mixing, Positions, Progress, Rollout, blocks_read, label, mixed_attention};
 use serde_json::json;
 
-use crate::check::{input, one_row, setting};
+use crate::check::{input, named, one_row, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -182,7 +182,7 @@ impl Analysis for AttentionRollout {
         }
         progress.advance(1)?;
         let settings = [("residual", json!(self.0.residual)), ("heads", json!(self.0.heads.name()))];
-        let settings = settings.map(|(name, value)| (name.to_owned(), value)).into();
+        let settings = named(settings);
         Ok(Finding::new(provenance(subject, &CARD, settings, &sites, None), tables)?)
     }
 }

@@ -1,9 +1,17 @@
-//! Refusals that all methods word alike.
+//! What all methods word alike: refusals, and settings as provenance keeps them.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use mmlens_core::{AnalysisError, Card, Inputs, TokenMap};
 use mmlens_engine::Positions;
+
+/// Settings as provenance keeps them.
+pub(crate) fn named<const N: usize>(
+    settings: [(&str, serde_json::Value); N],
+) -> BTreeMap<String, serde_json::Value> {
+    settings.map(|(name, value)| (name.to_owned(), value)).into()
+}
 
 /// Settings that cannot be.
 pub(crate) fn setting(

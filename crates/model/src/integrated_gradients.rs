@@ -103,7 +103,7 @@ use mmlens_core::{
 use mmlens_engine::{End, PathIntegral, Progress, Rule, label};
 use serde_json::json;
 
-use crate::check::{at_least_one, one_row, setting};
+use crate::check::{at_least_one, named, one_row, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -171,14 +171,12 @@ impl IntegratedGradients {
     fn settings(&self) -> BTreeMap<String, serde_json::Value> {
         let path = &self.0;
         let along: Vec<String> = path.ends.iter().map(|end| end.site.to_string()).collect();
-        [
+        named([
             ("along", json!(along)),
             ("rule", json!(path.rule.name())),
             ("steps", json!(path.steps)),
             ("rows", json!(path.rows)),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        ])
     }
 }
 

@@ -84,7 +84,7 @@ use mmlens_engine::states_at;
 use mmlens_engine::{Positions, Progress, batches, label};
 use serde_json::json;
 
-use crate::check::{at_least_one, chosen, input, one_row};
+use crate::check::{at_least_one, chosen, input, named, one_row};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -180,7 +180,7 @@ impl Analysis for LogitLens {
             ("positions", json!(self.positions.to_string())),
             ("rows", json!(self.rows)),
         ];
-        let settings = settings.map(|(name, value)| (name.to_owned(), value)).into();
+        let settings = named(settings);
         Ok(Finding::new(provenance(subject, &CARD, settings, &streams, Some(&objective)), tables)?)
     }
 }

@@ -86,7 +86,7 @@ use mmlens_core::{
 use mmlens_engine::{Positions, Progress, Start, Windows, label, put, score, show, sweep, unattended};
 use serde_json::json;
 
-use crate::check::{at_least_one, input, one_row, setting};
+use crate::check::{at_least_one, input, named, one_row, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -223,13 +223,11 @@ impl Occlusion {
             Hide::Replace(_) => "replace",
             Hide::Unattended => "unattended",
         });
-        [
+        named([
             ("picture", json!(self.settings.picture.map(Cover::settings))),
             ("words", json!(words)),
             ("rows", json!(self.rows)),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        ])
     }
 }
 
