@@ -32,6 +32,8 @@ def write():
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, (width, height) in {"square": (40, 40), "wide": (47, 31), "tall": (19, 83), "tiny": (5, 3)}.items():
         Image.fromarray(colours(name, height, width)).save(FOLDER / f"{name}.png")
+    for i in range(5):  # the frames of a clip
+        Image.fromarray(colours(f"clip-{i}", 16, 24)).save(FOLDER / f"clip-{i}.png")
     base = colours("modes", 22, 29)
     clear = alpha("modes", 22, 29)
     Image.fromarray(np.dstack([base, clear])).save(FOLDER / "rgba.png")
