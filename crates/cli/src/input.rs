@@ -30,7 +30,7 @@ impl QuestionArgs {
     }
 
     pub(crate) fn sample(&self) -> Result<Sample> {
-        Ok(Sample { pictures: pictures(&self.images)?, words: Words::Ask(self.ask.clone()) })
+        Ok(Sample::new(pictures(&self.images)?, Words::Ask(self.ask.clone())))
     }
 }
 

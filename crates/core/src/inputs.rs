@@ -81,19 +81,36 @@ pub enum Asked {
     All,
 }
 
-/// A batch as a model takes it. Rows of different lengths are padded on the left.
+/// Sizes of one picture, tile or clip of the pixel batch, counted in patches, where they differ.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Grid {
+    /// Steps in time; 1 for a picture.
+    pub frames: usize,
+    /// Rows of patches.
+    pub rows: usize,
+    /// Columns of patches.
+    pub cols: usize,
+    /// For a clip, the seconds from one step to the next.
+    pub seconds: Option<f64>,
+}
+
+/// A batch as a model takes it. Decoders pad shorter rows on the left, encoders of text on the right.
 #[derive(Debug, Clone)]
 pub struct Inputs {
     /// Token ids of each row, placeholders expanded, all of one length.
     pub ids: Vec<Vec<u32>>,
     /// How many of a row's positions, at its start, are padding.
     pub pads: Vec<usize>,
+    /// How many of a row's positions, at its end, are padding.
+    pub tails: Vec<usize>,
     /// What each row's positions are.
     pub maps: Vec<Arc<TokenMap>>,
     /// The pictures and tiles of the batch, `[image, channel, height, width]`. Each is computed once, however many
     /// rows show it.
     pub pixels: Option<AnyTensor>,
-    /// For each row, its entries of `pixels`, in the order of their placeholders.
+    /// One for each picture of the pixel batch, where they may differ in size; else empty.
+    pub grids: Vec<Grid>,
+    /// For each row, its entries of `pixels` (of `grids`, where there are any), in the order of their placeholders.
     pub images: Vec<Vec<usize>>,
     /// Which positions the output is computed for.
     pub asked: Asked,
@@ -108,6 +125,12 @@ impl Inputs {
     /// Number of positions, padding included.
     pub fn positions(&self) -> usize {
         self.ids.first().map_or(0, Vec::len)
+    }
+
+    /// Number of pictures, tiles and clips the batch shows.
+    pub fn pictures(&self) -> usize {
+        let first = self.pixels.as_ref().and_then(|p| p.dims().first().copied());
+        if self.grids.is_empty() { first.unwrap_or(0) } else { self.grids.len() }
     }
 
     /// The token map of the first row.
@@ -130,8 +153,10 @@ impl Inputs {
         Self {
             ids: (0..times).flat_map(over).map(|r| self.ids[r].clone()).collect(),
             pads: (0..times).flat_map(over).map(|r| self.pads[r]).collect(),
+            tails: (0..times).flat_map(over).map(|r| self.tails[r]).collect(),
             maps: (0..times).flat_map(over).map(|r| self.maps[r].clone()).collect(),
             pixels: self.pixels.clone(),
+            grids: self.grids.clone(),
             images: (0..times).flat_map(over).map(|r| self.images[r].clone()).collect(),
             asked: self.asked,
         }
@@ -144,8 +169,9 @@ impl Inputs {
     pub fn repeat_pictures(&self, times: usize) -> Result<Self, HookError> {
         let mut out = self.repeat(times);
         if let Some(pixels) = &self.pixels {
-            let images = pixels.dims().first().copied().unwrap_or(0);
+            let images = self.pictures();
             out.pixels = Some(pixels.repeat_rows(times)?);
+            out.grids = self.grids.repeat(times);
             for (row, own) in out.images.iter_mut().enumerate() {
                 let copy = row / self.rows().max(1);
                 own.iter_mut().for_each(|i| *i += copy * images);
@@ -165,8 +191,10 @@ impl Inputs {
         let mut out = Self {
             ids: Vec::new(),
             pads: Vec::new(),
+            tails: Vec::new(),
             maps: Vec::new(),
             pixels: None,
+            grids: Vec::new(),
             images: Vec::new(),
             asked: first.asked,
         };
@@ -179,11 +207,13 @@ impl Inputs {
                 ids.extend(&one.ids[row]);
                 out.ids.push(ids);
                 out.pads.push(one.pads[row] + extra);
+                out.tails.push(one.tails[row]);
                 out.maps.push(one.maps[row].clone());
                 out.images.push(one.images[row].iter().map(|i| i + offset).collect());
             }
             if let Some(pixels) = &one.pixels {
-                offset += pixels.dims().first().copied().unwrap_or(0);
+                offset += one.pictures();
+                out.grids.extend(&one.grids);
                 pictures.push(pixels.clone());
             }
             if one.asked != first.asked {
@@ -203,13 +233,14 @@ impl Inputs {
     pub fn check(&self) -> Result<(), SubjectError> {
         let fail = |reason: String| Err(SubjectError::Batch { reason });
         let (rows, len) = (self.rows(), self.positions());
-        if rows == 0 || len == 0 {
+        if rows == 0 || (len == 0 && self.pixels.is_none()) {
             return fail("the batch has no positions".to_owned());
         }
-        if self.pads.len() != rows || self.maps.len() != rows || self.images.len() != rows {
+        if [self.pads.len(), self.tails.len(), self.maps.len(), self.images.len()] != [rows; 4] {
             return fail(format!(
-                "{rows} rows, but {} pads, {} maps, {} picture lists",
+                "{rows} rows, but {} and {} pads, {} maps, {} picture lists",
                 self.pads.len(),
+                self.tails.len(),
                 self.maps.len(),
                 self.images.len()
             ));
@@ -217,10 +248,11 @@ impl Inputs {
         if let Some((row, ids)) = self.ids.iter().enumerate().find(|(_, ids)| ids.len() != len) {
             return fail(format!("row {row} has {} positions, row 0 has {len}", ids.len()));
         }
-        if let Some((row, pad)) = self.pads.iter().enumerate().find(|(_, pad)| **pad >= len) {
+        let padding = self.pads.iter().zip(&self.tails).map(|(pad, tail)| pad + tail);
+        if let Some((row, pad)) = padding.enumerate().find(|(_, pad)| len > 0 && *pad >= len) {
             return fail(format!("row {row} is padded by {pad} of {len} positions"));
         }
-        let pictures = self.pixels.as_ref().map_or(0, |p| p.dims().first().copied().unwrap_or(0));
+        let pictures = self.pictures();
         if let Some(bad) = self.images.iter().flatten().find(|i| **i >= pictures) {
             return fail(format!("picture {bad} is named, there are {pictures}"));
         }
@@ -239,7 +271,17 @@ fn concatenate(pictures: &[AnyTensor]) -> Result<Option<AnyTensor>, SubjectError
             format!("pictures of sizes {:?} and {:?} cannot share a batch", first.dims(), other.dims());
         return Err(SubjectError::Batch { reason });
     }
+    let join = match first.rank() {
+        2 => cat::<2>,
+        3 => cat::<3>,
+        4 => cat::<4>,
+        _ => cat::<5>,
+    };
+    Ok(Some(join(pictures)?))
+}
+
+fn cat<const D: usize>(pictures: &[AnyTensor]) -> Result<AnyTensor, HookError> {
     let tensors: Result<Vec<_>, HookError> =
-        pictures.iter().map(|p| p.clone().rank_of::<4>("vision.pixels")).collect();
-    Ok(Some(burn::tensor::Tensor::cat(tensors?, 0).into()))
+        pictures.iter().map(|p| p.clone().rank_of::<D>("vision.pixels")).collect();
+    Ok(burn::tensor::Tensor::cat(tensors?, 0).into())
 }

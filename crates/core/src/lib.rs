@@ -37,11 +37,11 @@ pub use analysis::{
 };
 pub use baseline::Baseline;
 pub use error::HookError;
-pub use inputs::{Asked, Inputs, TokenMap, View};
+pub use inputs::{Asked, Grid, Inputs, TokenMap, View};
 pub use objective::{Ask, Objective, Output};
 pub use plan::{Change, ChangeFn, Plan, Region, State};
 pub use run::{MASKED, Resume, Run, Trace};
-pub use sample::{Picture, Sample, Words};
+pub use sample::{Clip, Picture, Sample, Words};
 pub use seed::Seed;
 pub use selector::Selector;
 pub use site::{AxisName, Part, Point, Site, SiteSpec};

@@ -54,6 +54,19 @@ pub enum Words {
     Prompt(String),
     /// Captions of a dual encoder.
     Texts(Vec<String>),
+    /// None: a classifier of pictures needs no words.
+    Nothing,
+}
+
+/// A piece of video: pictures in the order of time.
+#[derive(Debug, Clone)]
+pub struct Clip {
+    /// What it is called in findings and reports.
+    pub name: String,
+    /// The frames, all of one size.
+    pub frames: Vec<Arc<DynamicImage>>,
+    /// Frames in a second, where it is known.
+    pub fps: Option<f64>,
 }
 
 /// One input: pictures and words.
@@ -61,18 +74,25 @@ pub enum Words {
 pub struct Sample {
     /// The pictures, in the order of their placeholders.
     pub pictures: Vec<Picture>,
+    /// The clips, in the order of their placeholders.
+    pub clips: Vec<Clip>,
     /// The words.
     pub words: Words,
 }
 
 impl Sample {
+    /// Pictures and words.
+    pub fn new(pictures: Vec<Picture>, words: Words) -> Self {
+        Self { pictures, clips: Vec::new(), words }
+    }
+
     /// A question about one picture.
     pub fn ask(picture: Picture, question: impl Into<String>) -> Self {
-        Self { pictures: vec![picture], words: Words::Ask(question.into()) }
+        Self::new(vec![picture], Words::Ask(question.into()))
     }
 
     /// A raw prompt about any number of pictures.
     pub fn prompt(pictures: Vec<Picture>, prompt: impl Into<String>) -> Self {
-        Self { pictures, words: Words::Prompt(prompt.into()) }
+        Self::new(pictures, Words::Prompt(prompt.into()))
     }
 }

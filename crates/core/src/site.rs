@@ -14,6 +14,8 @@ pub enum Part {
     Vision,
     /// What carries image features into the language model.
     Connector,
+    /// A text encoder that the language model attends to.
+    Encoder,
     /// The language model, or the text tower.
     Text,
     /// The audio tower.
@@ -22,13 +24,14 @@ pub enum Part {
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 4] = [Self::Vision, Self::Connector, Self::Text, Self::Audio];
+    pub const ALL: [Self; 5] = [Self::Vision, Self::Connector, Self::Encoder, Self::Text, Self::Audio];
 
     /// Its name in a site.
     pub fn name(self) -> &'static str {
         match self {
             Self::Vision => "vision",
             Self::Connector => "connector",
+            Self::Encoder => "encoder",
             Self::Text => "text",
             Self::Audio => "audio",
         }
@@ -92,11 +95,21 @@ points! {
     Result "attn.result" Block "Per-head contribution to the residual stream (without the output bias).",
     AttnOut "attn_out" Block "What attention adds to the residual stream.",
     ResidMid "resid_mid" Block "Residual stream between attention and MLP.",
+    CrossQ "cross.q" Block "Queries of cross-attention.",
+    CrossK "cross.k" Block "Keys of cross-attention, one for each position attended to.",
+    CrossV "cross.v" Block "Values of cross-attention, one for each position attended to.",
+    CrossScores "cross.scores" Block "Cross-attention scores: scaled and masked, before softmax.",
+    CrossPattern "cross.pattern" Block "Cross-attention weights, after softmax.",
+    CrossZ "cross.z" Block "Per-head mix of cross-attention's values.",
+    CrossResult "cross.result" Block "Per-head contribution of cross-attention to the residual stream (without the output bias).",
+    CrossOut "cross_out" Block "What cross-attention adds to the residual stream.",
+    ResidCross "resid_cross" Block "Residual stream between cross-attention and MLP.",
     MlpGate "mlp.gate" Block "Gate branch of a gated MLP, before the nonlinearity.",
     MlpPre "mlp.pre" Block "Neurons before the nonlinearity (gated MLP: the linear branch).",
     MlpPost "mlp.post" Block "Neurons as the down projection sees them.",
     MlpOut "mlp_out" Block "What the MLP adds to the residual stream.",
     ResidPost "resid_post" Block "Residual stream leaving the block.",
+    Deepstack "deepstack" Block "What is added to the residual stream after the block, from a deeper layer of the tower.",
     Features "features" After "What leaves the tower for the connector.",
     Out "out" After "What leaves the connector, in the language model's width.",
     FinalNorm "final_norm" After "After the last norm.",
@@ -205,10 +218,7 @@ impl FromStr for Site {
             .ok_or_else(|| fail("a site is `part.point` or `part.blocks.i.point`", None))?;
         let part = Part::ALL.into_iter().find(|p| p.name() == part).ok_or_else(|| {
             let names = Part::ALL.map(Part::name);
-            fail(
-                &format!("`{part}` is no part; parts are vision, connector, text, audio"),
-                closest(part, names),
-            )
+            fail(&format!("`{part}` is no part; parts are {}", names.join(", ")), closest(part, names))
         })?;
         let (block, name) = match rest.strip_prefix("blocks.") {
             None => (None, rest),

@@ -15,7 +15,7 @@ use mmlens_engine::{
     unattended,
 };
 use mmlens_testkit::{Tolerance, Toy, checkpoint, picture};
-use mmlens_zoo::Llava;
+use mmlens_zoo::llava::open_llava;
 use proptest::prelude::*;
 
 const ROUNDING: Tolerance = Tolerance { absolute: 2e-6, relative: 1e-5 };
@@ -194,7 +194,7 @@ fn edits_that_do_not_fit_are_refused() {
 fn the_depth_a_tower_is_read_at_is_found() {
     // llava-a reads the output of block 2 of 4; llava-b the last of 3; llava-multi the last and the first of 3
     for (name, blocks, read) in [("llava-a", 4, 3), ("llava-b", 3, 3), ("llava-multi", 3, 3)] {
-        let subject = Llava::open(checkpoint(name), &Device::default()).unwrap();
+        let subject = open_llava(&checkpoint(name), &Device::default()).unwrap();
         let sample = Sample::prompt(vec![Picture::open(picture("square")).unwrap()], "<image>Red?");
         let inputs = subject.encode(&sample).unwrap();
         assert_eq!(blocks_read(&subject, &inputs, blocks).unwrap(), read, "{name}");

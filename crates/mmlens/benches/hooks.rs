@@ -9,7 +9,8 @@ use burn::tensor::{
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use mmlens::prelude::*;
 use mmlens::zoo::parts::{
-    Act, Attention, AttentionShape, Block, Linear, Masking, Mlp, Norm, RopeConfig, RopeKind, Rotation,
+    Act, Attention, AttentionShape, Block, Linear, Masking, Mlp, Norm, Norms, Padding, Reach, RopeConfig,
+    RopeKind, Rotation,
 };
 
 struct Sizes {
@@ -33,25 +34,24 @@ fn linear(input: usize, output: usize, device: &Device) -> Linear {
 fn blocks(sizes: &Sizes, device: &Device) -> Vec<Block> {
     let (d, n, width) = (sizes.width, sizes.neurons, sizes.width / sizes.heads);
     let norm = || Norm::Rms { weight: Tensor::ones([d], device), eps: 1e-5 };
-    let shape =
-        AttentionShape { heads: sizes.heads, kv_heads: sizes.heads, width, scale: (width as f32).powf(-0.5) };
+    let shape = AttentionShape::plain(sizes.heads, width);
     (0..sizes.blocks)
-        .map(|_| Block {
-            attn_norm: norm(),
-            attn: Attention {
+        .map(|_| {
+            let attn = Attention {
                 q: linear(d, d, device),
                 k: linear(d, d, device),
                 v: linear(d, d, device),
                 o: linear(d, d, device),
+                norms: None,
                 shape,
-            },
-            mlp_norm: norm(),
-            mlp: Mlp::Gated {
+            };
+            let mlp = Mlp::Gated {
                 gate: linear(d, n, device),
                 up: linear(d, n, device),
                 down: linear(n, d, device),
                 act: Act::Silu,
-            },
+            };
+            Block::pre_norm(norm(), attn, norm(), mlp)
         })
         .collect()
 }
@@ -60,7 +60,8 @@ fn blocks(sizes: &Sizes, device: &Device) -> Vec<Block> {
 fn bare(block: &Block, x: Tensor<3>, rotation: &Rotation, mask: &Tensor<4, burn::tensor::Bool>) -> Tensor<3> {
     let [b, p, d] = x.dims();
     let (heads, width) = (block.attn.shape.heads, block.attn.shape.width);
-    let h = block.attn_norm.apply(x.clone());
+    let Norms::Pre { attn: attn_norm, mlp: mlp_norm } = &block.norms else { return x };
+    let h = attn_norm.apply(x.clone());
     let split = |y: Tensor<3>| y.reshape([b, p, heads, width]);
     let q = rotation.apply(split(block.attn.q.apply(h.clone()))).swap_dims(1, 2);
     let k = rotation.apply(split(block.attn.k.apply(h.clone()))).swap_dims(1, 2);
@@ -69,7 +70,7 @@ fn bare(block: &Block, x: Tensor<3>, rotation: &Rotation, mask: &Tensor<4, burn:
     let options = AttentionModuleOptions { scale, softcap: None, is_causal: false };
     let z = attention(q, k, v, Some(mask.clone().expand([b, heads, p, p])), None, options);
     let x = x + block.attn.o.apply(z.swap_dims(1, 2).reshape([b, p, d]));
-    let h = block.mlp_norm.apply(x.clone());
+    let h = mlp_norm.apply(x.clone());
     let Mlp::Gated { gate, up, down, .. } = &block.mlp else { return x };
     x + down.apply(silu(gate.apply(h.clone())) * up.apply(h))
 }
@@ -83,9 +84,11 @@ fn hooks(c: &mut Criterion) {
             width: sizes.width / sizes.heads,
             max_positions: 512,
             kind: RopeKind::Default,
+            sections: None,
         };
         let rotation = rope.rotation(&[(0..sizes.positions).collect()], &device);
-        let masking = Masking::causal(&[0], 0, sizes.positions, &device);
+        let masking =
+            Masking::rows(Reach::Before, Padding { pads: &[0], tails: &[0] }, 0, sizes.positions, &device);
         let mask = Tensor::<2, burn::tensor::Bool>::tril_mask([sizes.positions; 2], 0, &device).unsqueeze();
         let x =
             Tensor::<3>::random([1, sizes.positions, sizes.width], Distribution::Normal(0.0, 1.0), &device);

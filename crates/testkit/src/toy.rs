@@ -286,7 +286,7 @@ impl Subject for Toy {
         let text = match &sample.words {
             Words::Prompt(text) => text.clone(),
             Words::Ask(text) => format!("{}{text}", "#".repeat(sample.pictures.len())),
-            Words::Texts(_) => return Err(self.refuse("it takes one prompt")),
+            Words::Texts(_) | Words::Nothing => return Err(self.refuse("it takes one prompt")),
         };
         if text.is_empty() || text.matches('#').count() != sample.pictures.len() {
             return Err(self
@@ -341,8 +341,10 @@ impl Subject for Toy {
         Ok(Inputs {
             ids: vec![ids],
             pads: vec![0],
+            tails: vec![0],
             maps: vec![Arc::new(map)],
             pixels,
+            grids: Vec::new(),
             images: vec![(0..image).collect()],
             asked: Asked::Last,
         })

@@ -5,7 +5,7 @@
 use burn::tensor::Device;
 use mmlens_core::{Inputs, Picture, Sample, Subject};
 use mmlens_testkit::{Toy, checkpoint, picture, subject_breaches};
-use mmlens_zoo::Llava;
+use mmlens_zoo::llava::open_llava;
 
 fn open(name: &str) -> Picture {
     Picture::open(picture(name)).unwrap()
@@ -17,7 +17,7 @@ fn keeps(subject: &dyn Subject, inputs: &Inputs) {
 }
 
 fn llava(name: &str, prompts: &[(&[&str], &str)]) {
-    let subject = Llava::open(checkpoint(name), &Device::default()).unwrap();
+    let subject = open_llava(&checkpoint(name), &Device::default()).unwrap();
     let samples = prompts.iter().map(|(pictures, prompt)| {
         subject.encode(&Sample::prompt(pictures.iter().map(|p| open(p)).collect(), *prompt)).unwrap()
     });

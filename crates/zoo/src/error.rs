@@ -20,6 +20,14 @@ pub enum ZooError {
     /// A picture, or the configuration of the image processor, was refused.
     #[error(transparent)]
     Processor(#[from] ProcessorError),
+    /// A picture of a sample was refused.
+    #[error("{name}: {error}")]
+    Picture {
+        /// What it is called.
+        name: String,
+        /// Why.
+        error: ProcessorError,
+    },
     /// A tokenizer or chat template was refused.
     #[error(transparent)]
     Text(#[from] TextError),

@@ -1,11 +1,9 @@
 //! Token by token: greedy or drawn from a seed, on a key-value cache.
 
-use burn::tensor::{Device, Tensor, activation::softmax};
-use mmlens_core::{AnyTensor, Asked, Generation, HookError, Run, Sampling};
+use burn::tensor::{Tensor, activation::softmax};
+use mmlens_core::{AnyTensor, Generation, HookError, Sampling};
 
 use crate::ZooError;
-use crate::decoder::Llama;
-use crate::parts::KvCache;
 
 /// What decoding needs to know besides the network.
 pub(crate) struct Decoding<'a> {
@@ -22,15 +20,14 @@ pub(crate) struct Continuation {
     pub(crate) ended: bool,
 }
 
-/// Continues every row of a cached prompt whose last logits, `[batch, 1, vocab]`, are `first`.
+/// Continues every row of a prompt whose last logits, `[batch, 1, vocab]`, are `first`; `go_on` takes one token for
+/// each row and gives the next logits.
 ///
 /// A row that has ended is fed padding until all have; what it would say is not kept.
 pub(crate) fn generate(
-    text: &Llama,
     decoding: &Decoding<'_>,
     first: Tensor<3>,
-    cache: &mut KvCache,
-    device: &Device,
+    mut go_on: impl FnMut(&[Vec<u32>]) -> Result<Option<Tensor<3>>, ZooError>,
 ) -> Result<Vec<Continuation>, ZooError> {
     check(&decoding.how.sampling)?;
     let rows = decoding.pads.len();
@@ -59,10 +56,7 @@ pub(crate) fn generate(
         if out.iter().all(|row| row.ended) || step + 1 == decoding.how.max_new {
             break;
         }
-        let x = text.embed(&next, device)?;
-        logits = text
-            .forward(x, decoding.pads, Asked::Last, Some(cache), &mut Run::idle())?
-            .ok_or_else(|| HookError::NoOutput("generation".to_owned()))?;
+        logits = go_on(&next)?.ok_or_else(|| HookError::NoOutput("generation".to_owned()))?;
     }
     Ok(out)
 }

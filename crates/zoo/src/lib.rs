@@ -2,22 +2,24 @@
 
 pub mod checkpoint;
 mod config;
-mod decoder;
+pub mod decoder;
 mod error;
 mod generate;
 pub mod hub;
-mod llava;
+pub mod llava;
 mod open;
 pub mod parts;
 pub mod processor;
 pub mod shipped;
 pub mod text;
-mod vision;
+pub mod vision;
+pub mod vlm;
 
-pub use decoder::{Llama, LlamaConfig};
+pub use decoder::{Decoder, DecoderConfig};
 pub use error::ZooError;
-pub use llava::{FeatureLayers, Llava, LlavaConfig, LlavaModel, LlavaParts};
+pub use llava::{LlavaConfig, LlavaModel};
 pub use open::open;
-pub use vision::{ClipVision, ClipVisionConfig};
+pub use vision::{TowerConfig, VisionTower};
+pub use vlm::Vlm;
 
 pub(crate) use config::{blocks, divides, positive};

@@ -8,13 +8,22 @@ use serde::Deserialize;
 
 use crate::ZooError;
 use crate::checkpoint::read_json;
-use crate::llava::Llava;
+use crate::decoder::open_decoder;
+use crate::llava::open_llava;
 
 /// What makes a subject of a folder.
 type Open = fn(&Path, &Device) -> Result<Box<dyn Subject>, ZooError>;
 
 /// Every kind of model, by the `model_type` of its `config.json`.
-const KINDS: &[(&str, Open)] = &[("llava", |folder, device| Ok(Box::new(Llava::open(folder, device)?)))];
+const KINDS: &[(&str, Open)] = &[
+    ("llava", |folder, device| Ok(Box::new(open_llava(folder, device)?))),
+    ("llama", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
+    ("mistral", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
+    ("qwen2", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
+    ("qwen3", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
+    ("gemma2", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
+    ("gpt2", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
+];
 
 #[derive(Deserialize)]
 struct Kind {
@@ -51,11 +60,15 @@ mod tests {
     fn another_kind_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.json");
-        std::fs::write(&file, r#"{"model_type": "bert"}"#).unwrap();
+        std::fs::write(&file, r#"{"model_type": "t5"}"#).unwrap();
         let said = open(folder.path(), &Device::default()).err().unwrap().to_string();
         assert_eq!(
             said,
-            format!("`{}: model_type`: `bert` is not supported; supported: llava", file.display())
+            format!(
+                "`{}: model_type`: `t5` is not supported; supported: {}",
+                file.display(),
+                KINDS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+            )
         );
         std::fs::write(&file, "{}").unwrap();
         let said = open(folder.path(), &Device::default()).err().unwrap().to_string();

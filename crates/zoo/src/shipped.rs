@@ -2,10 +2,12 @@
 
 use burn::tensor::Device;
 
+use crate::ZooError;
 use crate::checkpoint::{Checkpoint, parse_json};
+use crate::llava::llava;
 use crate::processor::ImageProcessor;
 use crate::text::{ChatTemplate, Tokenizer};
-use crate::{Llava, LlavaParts, ZooError};
+use crate::vlm::{Vlm, VlmParts};
 
 macro_rules! file {
     ($name:literal) => {
@@ -20,7 +22,7 @@ macro_rules! file {
 ///
 /// # Errors
 /// None in a build whose tests pass.
-pub fn shapes(device: &Device) -> Result<Llava, ZooError> {
+pub fn shapes(device: &Device) -> Result<Vlm, ZooError> {
     let name = "shapes-llava";
     let tokenizer =
         Tokenizer::from_json(name, file!("tokenizer.json"), Some(file!("tokenizer_config.json")))?;
@@ -29,17 +31,17 @@ pub fn shapes(device: &Device) -> Result<Llava, ZooError> {
         include_str!("../shipped/shapes-llava/chat_template.jinja"),
         tokenizer.special().clone(),
     )?;
-    Llava::from_parts(LlavaParts {
+    let processor = ImageProcessor::from_json(
+        "shapes-llava/preprocessor_config.json",
+        file!("preprocessor_config.json"),
+    )?;
+    let parts = VlmParts {
         name: name.to_owned(),
-        config: parse_json("shapes-llava/config.json", file!("config.json"))?,
         checkpoint: Checkpoint::from_bytes(name, file!("model.safetensors"))?,
         template: Some(template),
         tokenizer,
-        processor: ImageProcessor::from_json(
-            "shapes-llava/preprocessor_config.json",
-            file!("preprocessor_config.json"),
-        )?,
         generation: parse_json("shapes-llava/generation_config.json", file!("generation_config.json"))?,
         device: device.clone(),
-    })
+    };
+    llava(&parse_json("shapes-llava/config.json", file!("config.json"))?, parts, processor)
 }

@@ -9,13 +9,14 @@ use std::sync::OnceLock;
 use burn::tensor::Device;
 use image::{Rgb, RgbImage};
 use mmlens_core::*;
-use mmlens_zoo::{Llava, shipped};
+use mmlens_zoo::llava::open_llava;
+use mmlens_zoo::{Vlm, shipped};
 use proptest::prelude::*;
 
-fn llava() -> &'static Llava {
-    static MODEL: OnceLock<Llava> = OnceLock::new();
+fn llava() -> &'static Vlm {
+    static MODEL: OnceLock<Vlm> = OnceLock::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures/llava-a/model");
-    MODEL.get_or_init(|| Llava::open(folder, &Device::flex()).unwrap())
+    MODEL.get_or_init(|| open_llava(&folder, &Device::flex()).unwrap())
 }
 
 /// A picture of noise, so that no two patches are alike.
@@ -206,7 +207,7 @@ fn a_pass_resumed_at_any_block_equals_the_whole_one() {
 #[test]
 fn a_pass_does_not_resume_behind_a_state_the_connector_reads() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures/llava-multi/model");
-    let multi = Llava::open(folder, &Device::flex()).unwrap();
+    let multi = open_llava(&folder, &Device::flex()).unwrap();
     let inputs = multi.encode(&sample("<image>Go on", (30, 30))).unwrap();
     let trace = multi.run(&inputs, Plan::new().read("vision.blocks.2.resid_pre").unwrap()).unwrap();
     let error = multi.run(&inputs, Plan::new().resume(trace.state(Part::Vision, 2).unwrap())).unwrap_err();
@@ -252,9 +253,9 @@ fn samples_it_cannot_take_are_refused() {
     assert!(refuse(Sample::ask(picture(3, 3, 0), " ")).ends_with("the question is empty"));
     let two = Sample::prompt(vec![picture(9, 9, 0)], "<image> and <image>");
     assert!(
-        refuse(two).ends_with("the prompt has 2 image placeholders (`<image>`), but 1 pictures were given")
+        refuse(two).ends_with("the prompt has 2 picture placeholders (`<image>`), but 1 pictures were given")
     );
-    let captions = Sample { pictures: vec![], words: Words::Texts(vec!["a".into()]) };
+    let captions = Sample::new(vec![], Words::Texts(vec!["a".into()]));
     assert!(refuse(captions).ends_with("it takes one prompt, not a list of captions"));
 }
 

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use mmlens_core::{Plan, Sample, Site, Subject};
+use mmlens_zoo::LlavaConfig;
 use mmlens_zoo::checkpoint::read_json;
+use mmlens_zoo::llava::open_llava;
 use mmlens_zoo::parts::RopeConfig;
-use mmlens_zoo::{Llava, LlavaConfig};
 use safetensors::SafeTensors;
 
 fn fixtures() -> PathBuf {
@@ -52,14 +53,10 @@ fn check(name: &str) {
     let file = SafeTensors::deserialize(&bytes).unwrap();
     for age in ["new", "old"] {
         let config_file = fixtures().join(format!("rope/{name}.{age}.json"));
-        let llava = Llava::open(folder(&config_file).path(), &Device::flex()).unwrap();
+        let llava = open_llava(folder(&config_file).path(), &Device::flex()).unwrap();
         let inputs = llava.encode(&Sample::prompt(vec![], about["prompt"].as_str().unwrap())).unwrap();
 
-        let config = read_json::<LlavaConfig>(&config_file).unwrap().text_config;
-        let parameters = config.rope_parameters.as_ref().or(config.rope_scaling.as_ref());
-        let width = llava.anatomy().last().unwrap().d_head;
-        let rope =
-            RopeConfig::read(parameters, config.rope_theta, width, config.max_position_embeddings).unwrap();
+        let rope = read_json::<LlavaConfig>(&config_file).unwrap().decoder().unwrap().rope.unwrap();
         let (frequencies, scale) = rope.frequencies(inputs.positions());
         assert!(off(&frequencies, &floats(&file, "inv_freq")) < 1e-6, "{name}.{age}: {frequencies:?}");
         assert!(off(&[scale], &floats(&file, "attention_scaling")) < 1e-6, "{name}.{age}: {scale}");

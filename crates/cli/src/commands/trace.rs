@@ -99,7 +99,7 @@ impl Trace {
             (_, Some(prompt)) => Words::Prompt(prompt.clone()),
             _ => return Err(Refusal::NoCaptions { model: subject.name().to_owned() }.into()),
         };
-        let inputs = subject.encode(&Sample { pictures, words })?;
+        let inputs = subject.encode(&Sample::new(pictures, words))?;
         let tensors = self.pass(subject, &inputs)?;
         write(&self.out, &tensors, &self.about(subject).to_string())?;
         self.print(&tensors)

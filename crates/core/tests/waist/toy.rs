@@ -45,8 +45,10 @@ impl Toy {
         Inputs {
             ids: rows.iter().map(|r| r.to_vec()).collect(),
             pads: vec![0; rows.len()],
+            tails: vec![0; rows.len()],
             maps: rows.iter().map(|_| Arc::default()).collect(),
             pixels: None,
+            grids: Vec::new(),
             images: vec![Vec::new(); rows.len()],
             asked: Asked::Last,
         }

@@ -18,7 +18,8 @@ use anyhow::Result;
 use burn::tensor::Device;
 use clap::Parser;
 use mmlens::data::shapes::World;
-use mmlens::zoo::{Llava, shipped};
+use mmlens::zoo::llava::open_llava;
+use mmlens::zoo::shipped;
 
 #[derive(Parser)]
 struct Args {
@@ -40,7 +41,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let device = Device::flex();
     let subject = match &args.model {
-        Some(folder) => Llava::open(folder, &device)?,
+        Some(folder) => open_llava(folder, &device)?,
         None => shipped::shapes(&device)?,
     };
     let world = World::new(args.seed);

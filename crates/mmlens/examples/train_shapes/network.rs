@@ -9,7 +9,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use mmlens::data::shapes::Kind;
 use mmlens::prelude::{AnyTensor, Asked, Plan, Run};
 use mmlens::zoo::checkpoint::WeightSource;
+use mmlens::zoo::decoder::Sequence;
 use mmlens::zoo::parts::KvCache;
+use mmlens::zoo::vlm::Network;
 use mmlens::zoo::{LlavaConfig, LlavaModel, ZooError};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -96,11 +98,11 @@ impl WeightSource for Leaves<'_> {
 }
 
 pub(crate) fn init(config: &LlavaConfig, seed: u64, device: &Device) -> Result<Params> {
-    let blocks = config.text_config.num_hidden_layers;
+    let blocks = config.decoder()?.blocks;
     let rng = ChaCha8Rng::seed_from_u64(seed);
     let mut source = Init { rng, params: Params::new(), blocks, device: device.clone() };
     LlavaModel::take(config, &mut source)?;
-    let (wide, d) = (config.vision_config.hidden_size, config.text_config.hidden_size);
+    let (wide, d) = (config.tower()?.d_model, config.decoder()?.d_model);
     source.take(&format!("{PATCH_HEAD}.weight"), [CLASSES.iter().sum(), wide])?;
     source.take(&format!("{PATCH_HEAD}.bias"), [CLASSES.iter().sum()])?;
     source.take(&format!("{PLACE_HEAD}.weight"), [2, d])?;
@@ -183,7 +185,9 @@ fn look(model: &LlavaModel, batch: &Batch, device: &Device) -> Result<(Tensor<3>
     let mut idle = Run::idle();
     let x = model.embed(&ids, Some(features), &images, device, &mut idle)?;
     let mut cache = KvCache::default();
-    model.text.forward(x, &vec![0; batch.pictures], Asked::Last, Some(&mut cache), &mut idle)?;
+    let pads = vec![0; batch.pictures];
+    let sequence = Sequence { pads: &pads, ..Sequence::default() };
+    model.text.forward(x, sequence, Some(&mut cache), &mut idle)?;
     Ok((tower, cache))
 }
 
@@ -203,7 +207,9 @@ fn read(
     })?;
     let mut run = Run::start(plan, "shapes", &model.sites())?;
     let x = model.text.embed(&turns.ids, device)?;
-    let logits = model.text.forward(x, &vec![0; turns.ids.len()], Asked::All, Some(&mut cache), &mut run)?;
+    let pads = vec![0; turns.ids.len()];
+    let sequence = Sequence { pads: &pads, asked: Asked::All, ..Sequence::default() };
+    let logits = model.text.forward(x, sequence, Some(&mut cache), &mut run)?;
     let logits = logits.context("the pass ended early")?;
     let [rows, length, vocab] = logits.dims();
     let seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();

@@ -7,14 +7,15 @@ use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Finding, Labelled};
 use mmlens_core::{Case, Objective, Picture, Sample, Site, Target};
 use mmlens_testkit::{checkpoint, picture};
-use mmlens_zoo::Llava;
+use mmlens_zoo::Vlm;
+use mmlens_zoo::llava::open_llava;
 
-pub(crate) fn llava(name: &str) -> &'static Llava {
-    static OPEN: OnceLock<std::sync::Mutex<std::collections::BTreeMap<String, &'static Llava>>> =
+pub(crate) fn llava(name: &str) -> &'static Vlm {
+    static OPEN: OnceLock<std::sync::Mutex<std::collections::BTreeMap<String, &'static Vlm>>> =
         OnceLock::new();
     let mut open = OPEN.get_or_init(Default::default).lock().unwrap();
     open.entry(name.to_owned())
-        .or_insert_with(|| Box::leak(Box::new(Llava::open(checkpoint(name), &Device::default()).unwrap())))
+        .or_insert_with(|| Box::leak(Box::new(open_llava(&checkpoint(name), &Device::default()).unwrap())))
 }
 
 pub(crate) fn shown(pictures: &[&str], prompt: &str) -> Sample {

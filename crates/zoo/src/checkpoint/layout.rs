@@ -11,11 +11,13 @@ pub struct Layout {
     pub family: &'static str,
     /// Prefixes and what stands for them; the first that fits is replaced, once.
     pub prefixes: &'static [(&'static str, &'static str)],
+    /// Pieces and what stands for them, wherever they occur; every one is tried, in order, after the prefixes.
+    pub inner: &'static [(&'static str, &'static str)],
 }
 
 impl Layout {
     /// Names stay as they are.
-    pub const PLAIN: Self = Self { family: "plain", prefixes: &[] };
+    pub const PLAIN: Self = Self { family: "plain", prefixes: &[], inner: &[] };
 
     /// LLaVA and its kin. Canonical: `model.vision_tower.*`, `model.multi_modal_projector.*`,
     /// `model.language_model.*` and `lm_head.weight`.
@@ -35,6 +37,7 @@ impl Layout {
             ("multi_modal_projector.", "model.multi_modal_projector."),
             ("image_newline", "model.image_newline"),
         ],
+        inner: &[],
     };
 
     /// Causal language models: canonical `model.*` and `lm_head.weight`. Saves of the bare body lack the `model.`.
@@ -45,13 +48,27 @@ impl Layout {
             ("layers.", "model.layers."),
             ("norm.", "model.norm."),
         ],
+        inner: &[],
+    };
+
+    /// GPT-2: canonical `transformer.*`. The files of the hub lack the prefix.
+    pub const GPT2: Self = Self {
+        family: "gpt2",
+        prefixes: &[
+            ("wte.", "transformer.wte."),
+            ("wpe.", "transformer.wpe."),
+            ("h.", "transformer.h."),
+            ("ln_f.", "transformer.ln_f."),
+        ],
+        inner: &[],
     };
 
     /// The canonical name of a tensor that a file calls `name`.
     #[must_use]
     pub fn canonical(&self, name: &str) -> String {
         let fits = self.prefixes.iter().find_map(|(from, to)| name.strip_prefix(from).map(|rest| (to, rest)));
-        fits.map_or_else(|| name.to_owned(), |(to, rest)| format!("{to}{rest}"))
+        let name = fits.map_or_else(|| name.to_owned(), |(to, rest)| format!("{to}{rest}"));
+        self.inner.iter().fold(name, |name, (from, to)| name.replace(from, to))
     }
 }
 

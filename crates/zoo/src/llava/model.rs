@@ -4,14 +4,16 @@
 //! Follows `LlavaForConditionalGeneration` of transformers.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use mmlens_core::{AxisName, Inputs, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Run, Site, SiteSpec};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
-use crate::decoder::{Llama, LlamaConfig};
+use crate::decoder::{Decoder, DecoderConfig, Sequence};
 use crate::parts::{Act, KvCache, Linear};
-use crate::vision::{ClipVision, ClipVisionConfig};
+use crate::vision::{TowerConfig, VisionTower};
+use crate::vlm::{Network, resumed};
 
 /// `config.json` of a LLaVA checkpoint.
 #[derive(Debug, Clone, Deserialize)]
@@ -20,9 +22,9 @@ pub struct LlavaConfig {
     /// Kind of model.
     pub model_type: String,
     /// The tower.
-    pub vision_config: ClipVisionConfig,
+    pub vision_config: Value,
     /// The decoder.
-    pub text_config: LlamaConfig,
+    pub text_config: Value,
     /// The placeholder's token id.
     #[serde(alias = "image_token_id")]
     pub image_token_index: u32,
@@ -37,15 +39,15 @@ pub struct LlavaConfig {
     /// Whether the unembedding is the embedding.
     pub tie_word_embeddings: bool,
     /// Quantised checkpoints are not supported.
-    pub quantization_config: Option<serde_json::Value>,
+    pub quantization_config: Option<Value>,
 }
 
 impl Default for LlavaConfig {
     fn default() -> Self {
         Self {
             model_type: "llava".to_owned(),
-            vision_config: ClipVisionConfig::default(),
-            text_config: LlamaConfig::default(),
+            vision_config: Value::Null,
+            text_config: Value::Null,
             image_token_index: 32000,
             projector_hidden_act: "gelu".to_owned(),
             multimodal_projector_bias: true,
@@ -54,6 +56,31 @@ impl Default for LlavaConfig {
             tie_word_embeddings: false,
             quantization_config: None,
         }
+    }
+}
+
+impl LlavaConfig {
+    /// The tower.
+    ///
+    /// # Errors
+    /// A family or option that is not supported, a value that cannot be.
+    pub fn tower(&self) -> Result<TowerConfig, ZooError> {
+        let large = serde_json::json!({"model_type": "clip_vision_model", "hidden_size": 1024,
+            "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
+            "image_size": 336, "patch_size": 14});
+        // Without a tower's config transformers takes CLIP ViT-L/14 at 336 pixels.
+        let config = if self.vision_config.is_null() { &large } else { &self.vision_config };
+        TowerConfig::read(config, "vision_config.", "clip_vision_model")
+    }
+
+    /// The decoder.
+    ///
+    /// # Errors
+    /// A family or option that is not supported, a value that cannot be.
+    pub fn decoder(&self) -> Result<DecoderConfig, ZooError> {
+        let mut text = DecoderConfig::read(&self.text_config, "text_config.", "llama")?;
+        text.tied |= self.tie_word_embeddings;
+        Ok(text)
     }
 }
 
@@ -71,9 +98,9 @@ pub enum FeatureLayers {
 #[derive(Debug, Clone)]
 pub struct LlavaModel {
     /// The tower.
-    pub vision: ClipVision,
+    pub vision: VisionTower,
     /// The decoder.
-    pub text: Llama,
+    pub text: Decoder,
     up: Linear,
     down: Linear,
     act: Act,
@@ -105,7 +132,8 @@ impl LlavaModel {
             "full" => true,
             other => return Err(unsupported("vision_feature_select_strategy", other, "default, full")),
         };
-        let states = config.vision_config.num_hidden_layers + 1;
+        let tower = config.tower()?;
+        let states = tower.blocks + 1;
         let asked = match &config.vision_feature_layer {
             FeatureLayers::One(layer) => std::slice::from_ref(layer),
             FeatureLayers::Many(layers) => layers,
@@ -121,21 +149,14 @@ impl LlavaModel {
             found: format!("{asked:?}"),
             expected: format!("hidden states from {} to {}", -(states as i64), states - 1),
         })?;
-        let mut text = config.text_config.clone();
-        text.tie_word_embeddings |= config.tie_word_embeddings;
-        // The projector ends in the decoder's width, so that is looked at first.
-        text.head_width()?;
-        let (wide, d, bias) = (
-            config.vision_config.hidden_size * layers.len(),
-            text.hidden_size,
-            config.multimodal_projector_bias,
-        );
+        let text = config.decoder()?;
+        let (wide, d, bias) = (tower.d_model * layers.len(), text.d_model, config.multimodal_projector_bias);
         Ok(Self {
             act: Act::named("projector_hidden_act", &config.projector_hidden_act)?,
-            vision: ClipVision::take(config.vision_config.clone(), weights, "model.vision_tower")?,
+            vision: VisionTower::take(tower, weights, "model.vision_tower")?,
             up: Linear::take(weights, "model.multi_modal_projector.linear_1", wide, d, bias)?,
             down: Linear::take(weights, "model.multi_modal_projector.linear_2", d, d, bias)?,
-            text: Llama::take(text, weights, "model.language_model", "lm_head")?,
+            text: Decoder::take(text, weights, "model.language_model", "lm_head")?,
             layers,
             keep_class,
             image_token: config.image_token_index,
@@ -144,12 +165,17 @@ impl LlavaModel {
 
     /// Positions a picture takes in the sequence.
     pub fn image_tokens(&self) -> usize {
-        self.vision.tokens() - usize::from(!self.keep_class)
+        self.vision.tokens() - usize::from(self.drops_class())
     }
 
-    /// Whether the class token is among them, first.
+    /// Whether the tower's class token is among them, first.
     pub fn keeps_class(&self) -> bool {
-        self.keep_class
+        self.vision.config().class_token && self.keep_class
+    }
+
+    /// Strategy `default` drops the first position, whatever it is.
+    fn drops_class(&self) -> bool {
+        !self.keep_class
     }
 
     /// The placeholder's token id.
@@ -157,32 +183,14 @@ impl LlavaModel {
         self.image_token
     }
 
-    /// Its sites, in the order of a pass.
-    pub fn sites(&self) -> Vec<SiteSpec> {
-        use AxisName::{DModel, Image, Pos};
-        let mut sites = self.vision.sites();
-        let wide = self.vision.config().hidden_size * self.layers.len();
-        let out = self.text.config().hidden_size;
-        let stream = |d: usize| [(Image, None), (Pos, Some(self.image_tokens())), (DModel, Some(d))];
-        sites.push(SiteSpec::new(Site::of(Part::Vision, Point::Features), stream(wide)));
-        sites.push(SiteSpec::new(Site::of(Part::Connector, Point::Out), stream(out)));
-        sites.extend(self.text.sites());
-        sites
-    }
-
     /// Picture features in the decoder's width, `[image, image tokens, d]`; `None` if the pass ended before.
     ///
     /// # Errors
     /// Whatever a site reports.
     pub fn see(&self, pixels: Tensor<4>, run: &mut Run) -> Result<Option<Tensor<3>>, ZooError> {
-        let side = self.vision.config().image_size;
-        let want = [pixels.dims()[0], self.vision.config().num_channels, side, side];
-        if pixels.dims() != want {
-            return Err(ZooError::Pixels { found: pixels.dims().to_vec(), expected: want.to_vec() });
-        }
         let Some(mut chosen) = self.vision.forward(pixels, &self.layers, run)? else { return Ok(None) };
         let tokens = self.vision.tokens();
-        if !self.keep_class {
+        if self.drops_class() {
             chosen = chosen.into_iter().map(|x| x.narrow(1, 1, tokens - 1)).collect();
         }
         let features = if chosen.len() == 1 { chosen.swap_remove(0) } else { Tensor::cat(chosen, 2) };
@@ -234,12 +242,30 @@ impl LlavaModel {
         let index = Tensor::<1, Int>::from_data(TensorData::new(index, [b * p]), device);
         Ok(all.select(0, index).reshape([b, p, d]))
     }
+}
 
-    /// The whole pass, `[batch, asked, vocab]`; `None` if it ended before.
-    ///
-    /// # Errors
-    /// Whatever a site reports, or inputs that do not fit.
-    pub fn forward(
+impl Network for LlavaModel {
+    fn sites(&self) -> Vec<SiteSpec> {
+        use AxisName::{DModel, Image, Pos};
+        let mut sites = self.vision.sites();
+        let wide = self.vision.config().d_model * self.layers.len();
+        let out = self.text.config().d_model;
+        let stream = |d: usize| [(Image, None), (Pos, Some(self.image_tokens())), (DModel, Some(d))];
+        sites.push(SiteSpec::new(Site::of(Part::Vision, Point::Features), stream(wide)));
+        sites.push(SiteSpec::new(Site::of(Part::Connector, Point::Out), stream(out)));
+        sites.extend(self.text.sites());
+        sites
+    }
+
+    fn anatomy(&self) -> Vec<Anatomy> {
+        vec![self.vision.anatomy(), self.text.anatomy()]
+    }
+
+    fn text(&self) -> &Decoder {
+        &self.text
+    }
+
+    fn forward(
         &self,
         inputs: &Inputs,
         cache: Option<&mut KvCache>,
@@ -247,10 +273,9 @@ impl LlavaModel {
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
         let Inputs { ids, pads, images, asked, .. } = inputs;
-        if matches!(run.resume(Part::Text), Resume::At(..)) {
-            let shape =
-                Tensor::zeros([inputs.rows(), inputs.positions(), self.text.config().hidden_size], device);
-            return self.text.forward(shape, pads, *asked, cache, run);
+        let sequence = Sequence { pads, asked: *asked, ..Sequence::default() };
+        if let Some(shape) = resumed(inputs, self.text.config().d_model, device, run) {
+            return self.text.forward(shape, sequence, cache, run);
         }
         let features = match &inputs.pixels {
             None => None,
@@ -260,6 +285,6 @@ impl LlavaModel {
             },
         };
         let x = self.embed(ids, features, images, device, run)?;
-        self.text.forward(x, pads, *asked, cache, run)
+        self.text.forward(x, sequence, cache, run)
     }
 }

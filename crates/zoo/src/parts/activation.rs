@@ -35,7 +35,7 @@ impl Act {
     ///
     /// # Errors
     /// [`ZooError::Unsupported`] for a name not known here, with those that are.
-    pub fn named(field: &'static str, name: &str) -> Result<Self, ZooError> {
+    pub fn named(field: &str, name: &str) -> Result<Self, ZooError> {
         Self::NAMES.iter().find(|(n, _)| *n == name).map(|(_, act)| *act).ok_or_else(|| {
             ZooError::Unsupported {
                 field: field.to_owned(),

@@ -1,24 +1,57 @@
-//! The pre-norm transformer block, with all its sites.
+//! The transformer block, with all its sites.
 
 use burn::tensor::Tensor;
 use mmlens_core::{AxisName, HookError, Part, Point, Run, Site, SiteSpec};
 
-use super::{Attention, KvCache, Masking, Mlp, Norm, Rotation};
+use super::{Attention, Context, KvCache, Masking, Mlp, Norm, Rotation};
 
-/// `x + attn(norm(x))`, then `x + mlp(norm(x))`.
+/// A residual block.
 #[derive(Debug, Clone)]
 pub struct Block {
-    /// Before attention.
-    pub attn_norm: Norm,
     /// Attention.
     pub attn: Attention,
-    /// Before the MLP.
-    pub mlp_norm: Norm,
+    /// Cross-attention with the norm of its place, where there is one.
+    pub cross: Option<(Norm, Attention)>,
     /// MLP.
     pub mlp: Mlp,
+    /// Where the norms are.
+    pub norms: Norms,
+}
+
+/// Where a block's norms are.
+#[derive(Debug, Clone)]
+pub enum Norms {
+    /// Before attention and MLP: `x + attn(norm(x))`, then `x + mlp(norm(x))`.
+    Pre {
+        /// Before attention.
+        attn: Norm,
+        /// Before the MLP.
+        mlp: Norm,
+    },
+    /// Before and after both (Gemma 2): `x + after(attn(before(x)))`. `attn_out` and `mlp_out` are what is added,
+    /// after the second norm.
+    Around {
+        /// Before and after attention.
+        attn: (Norm, Norm),
+        /// Before and after the MLP.
+        mlp: (Norm, Norm),
+    },
+    /// After each sum (BERT): `norm(x + attn(x))`, then `norm(x + mlp(x))`. `resid_mid`, `resid_cross` and
+    /// `resid_post` are the sums before their norm; the next block's `resid_pre` is after it.
+    Post {
+        /// After attention's sum.
+        attn: Norm,
+        /// After the MLP's sum.
+        mlp: Norm,
+    },
 }
 
 impl Block {
+    /// A pre-norm block without cross-attention.
+    pub fn pre_norm(attn_norm: Norm, attn: Attention, mlp_norm: Norm, mlp: Mlp) -> Self {
+        Self { attn, cross: None, mlp, norms: Norms::Pre { attn: attn_norm, mlp: mlp_norm } }
+    }
+
     /// `[batch, pos, d]` to the same.
     ///
     /// # Errors
@@ -26,72 +59,124 @@ impl Block {
     pub fn forward(
         &self,
         x: Tensor<3>,
-        (part, index): (Part, usize),
+        at: (Part, usize),
         rotation: Option<&Rotation>,
         masking: &Masking,
         cache: Option<&mut KvCache>,
         run: &mut Run,
     ) -> Result<Tensor<3>, HookError> {
-        let site = |point| Site::block(part, index, point);
-        let x = run.at(site(Point::ResidPre), x)?;
-        let attn = self.attn.forward(
-            self.attn_norm.apply(x.clone()),
-            (part, index),
-            rotation,
-            masking,
-            cache,
-            run,
-        )?;
-        let x = x + run.at(site(Point::AttnOut), attn)?;
-        let x = run.at(site(Point::ResidMid), x)?;
-        let mlp = self.mlp.forward(self.mlp_norm.apply(x.clone()), part, index, run)?;
-        let x = x + run.at(site(Point::MlpOut), mlp)?;
-        run.at(site(Point::ResidPost), x)
+        self.forward_across(x, at, rotation, masking, None, cache, run)
     }
-}
 
-/// The sites of a block, in the order of a pass. `batch` names the first axis.
-pub fn block_sites(
-    block: &Block,
-    part: Part,
-    index: usize,
-    width: usize,
-    batch: AxisName,
-    rotary: bool,
-) -> Vec<SiteSpec> {
-    use AxisName::{DHead, DModel, Head, Key, Neuron, Pos, Query};
-    let shape = block.attn.shape;
-    let stream = vec![(batch, None), (Pos, None), (DModel, Some(width))];
-    let heads = |n: usize| vec![(batch, None), (Pos, None), (Head, Some(n)), (DHead, Some(shape.width))];
-    let pairs = vec![(batch, None), (Head, Some(shape.heads)), (Query, None), (Key, None)];
-    let result = vec![(batch, None), (Pos, None), (Head, Some(shape.heads)), (DModel, Some(width))];
-    let neurons = vec![(batch, None), (Pos, None), (Neuron, Some(block.mlp.neurons()))];
-    let mut sites = vec![
-        (Point::ResidPre, stream.clone()),
-        (Point::Q, heads(shape.heads)),
-        (Point::K, heads(shape.kv_heads)),
-        (Point::V, heads(shape.kv_heads)),
-    ];
-    if rotary {
-        sites.push((Point::QRot, heads(shape.heads)));
-        sites.push((Point::KRot, heads(shape.kv_heads)));
+    /// As [`Self::forward`], attending to a context as well, if the block has cross-attention.
+    ///
+    /// # Errors
+    /// Whatever a site reports.
+    #[allow(clippy::too_many_arguments, reason = "one more than a block without cross-attention has")]
+    pub fn forward_across(
+        &self,
+        x: Tensor<3>,
+        (part, index): (Part, usize),
+        rotation: Option<&Rotation>,
+        masking: &Masking,
+        context: Option<&Context>,
+        mut cache: Option<&mut KvCache>,
+        run: &mut Run,
+    ) -> Result<Tensor<3>, HookError> {
+        let site = |point| Site::block(part, index, point);
+        let at = (part, index);
+        let before = |x: &Tensor<3>, mlp: bool| match &self.norms {
+            Norms::Pre { attn, mlp: other } => (if mlp { other } else { attn }).apply(x.clone()),
+            Norms::Around { attn, mlp: other } => (if mlp { &other.0 } else { &attn.0 }).apply(x.clone()),
+            Norms::Post { .. } => x.clone(),
+        };
+        let after = |y: Tensor<3>, mlp: bool| match &self.norms {
+            Norms::Around { attn, mlp: other } => (if mlp { &other.1 } else { &attn.1 }).apply(y),
+            _ => y,
+        };
+        let x = run.at(site(Point::ResidPre), x)?;
+        let attn = self.attn.forward(before(&x, false), at, rotation, masking, cache.as_deref_mut(), run)?;
+        let x = x + run.at(site(Point::AttnOut), after(attn, false))?;
+        let mut x = run.at(site(Point::ResidMid), x)?;
+        if let Norms::Post { attn, .. } = &self.norms {
+            x = attn.apply(x);
+        }
+        if let (Some((norm, cross)), Some(context)) = (&self.cross, context) {
+            let post = matches!(self.norms, Norms::Post { .. });
+            let y = if post { x.clone() } else { norm.apply(x.clone()) };
+            let y = cross.across(y, context, at, cache, run)?;
+            x = x + run.at(site(Point::CrossOut), y)?;
+            x = run.at(site(Point::ResidCross), x)?;
+            if post {
+                x = norm.apply(x);
+            }
+        }
+        let mlp = self.mlp.forward(before(&x, true), part, index, run)?;
+        let x = x + run.at(site(Point::MlpOut), after(mlp, true))?;
+        let x = run.at(site(Point::ResidPost), x)?;
+        Ok(match &self.norms {
+            Norms::Post { mlp, .. } => mlp.apply(x),
+            _ => x,
+        })
     }
-    sites.extend([
-        (Point::Scores, pairs.clone()),
-        (Point::Pattern, pairs),
-        (Point::Z, heads(shape.heads)),
-        (Point::Result, result),
-        (Point::AttnOut, stream.clone()),
-        (Point::ResidMid, stream.clone()),
-    ]);
-    if block.mlp.is_gated() {
-        sites.push((Point::MlpGate, neurons.clone()));
+
+    /// Its sites, in the order of a pass, in a stream of a width. `batch` names the first axis.
+    pub fn sites(
+        &self,
+        part: Part,
+        index: usize,
+        width: usize,
+        batch: AxisName,
+        rotary: bool,
+    ) -> Vec<SiteSpec> {
+        use AxisName::{DHead, DModel, Head, Key, Neuron, Pos, Query};
+        let stream = vec![(batch, None), (Pos, None), (DModel, Some(width))];
+        let heads = |n: usize, d: usize| vec![(batch, None), (Pos, None), (Head, Some(n)), (DHead, Some(d))];
+        let pairs = |n: usize| vec![(batch, None), (Head, Some(n)), (Query, None), (Key, None)];
+        let result = |n: usize| vec![(batch, None), (Pos, None), (Head, Some(n)), (DModel, Some(width))];
+        let neurons = vec![(batch, None), (Pos, None), (Neuron, Some(self.mlp.neurons()))];
+        let s = self.attn.shape;
+        let mut sites = vec![
+            (Point::ResidPre, stream.clone()),
+            (Point::Q, heads(s.heads, s.width)),
+            (Point::K, heads(s.kv_heads, s.width)),
+            (Point::V, heads(s.kv_heads, s.width)),
+        ];
+        if self.attn.turns(rotary) {
+            sites.push((Point::QRot, heads(s.heads, s.width)));
+            sites.push((Point::KRot, heads(s.kv_heads, s.width)));
+        }
+        sites.extend([
+            (Point::Scores, pairs(s.heads)),
+            (Point::Pattern, pairs(s.heads)),
+            (Point::Z, heads(s.heads, s.width)),
+            (Point::Result, result(s.heads)),
+            (Point::AttnOut, stream.clone()),
+            (Point::ResidMid, stream.clone()),
+        ]);
+        if let Some((_, cross)) = &self.cross {
+            let s = cross.shape;
+            sites.extend([
+                (Point::CrossQ, heads(s.heads, s.width)),
+                (Point::CrossK, heads(s.kv_heads, s.width)),
+                (Point::CrossV, heads(s.kv_heads, s.width)),
+                (Point::CrossScores, pairs(s.heads)),
+                (Point::CrossPattern, pairs(s.heads)),
+                (Point::CrossZ, heads(s.heads, s.width)),
+                (Point::CrossResult, result(s.heads)),
+                (Point::CrossOut, stream.clone()),
+                (Point::ResidCross, stream.clone()),
+            ]);
+        }
+        if self.mlp.is_gated() {
+            sites.push((Point::MlpGate, neurons.clone()));
+        }
+        sites.extend([
+            (Point::MlpPre, neurons.clone()),
+            (Point::MlpPost, neurons),
+            (Point::MlpOut, stream.clone()),
+            (Point::ResidPost, stream),
+        ]);
+        sites.into_iter().map(|(point, axes)| SiteSpec::new(Site::block(part, index, point), axes)).collect()
     }
-    sites.extend([
-        (Point::MlpPre, neurons.clone()),
-        (Point::MlpPost, neurons),
-        (Point::MlpOut, stream.clone()),
-        (Point::ResidPost, stream),
-    ]);
-    sites.into_iter().map(|(point, axes)| SiteSpec::new(Site::block(part, index, point), axes)).collect()
 }

@@ -29,6 +29,29 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
+    /// Takes `NAME.weight`, kept as `[in, out]`, and `NAME.bias` (GPT-2's `Conv1D`).
+    ///
+    /// # Errors
+    /// A tensor that is missing or misshapen.
+    pub fn take_transposed(
+        weights: &mut impl WeightSource,
+        name: &str,
+        input: usize,
+        output: usize,
+    ) -> Result<Self, ZooError> {
+        let weight: Tensor<2> = weights.take(&format!("{name}.weight"), [input, output])?;
+        Ok(Self::new(weight.transpose(), Some(weights.take(&format!("{name}.bias"), [output])?)))
+    }
+
+    /// Parts of equal size of a product that was kept in one, such as queries, keys and values.
+    pub fn split<const N: usize>(&self) -> [Self; N] {
+        let part = self.weight.dims()[0] / N;
+        std::array::from_fn(|i| Self {
+            weight: self.weight.clone().narrow(0, i * part, part),
+            bias: self.bias.clone().map(|bias| bias.narrow(0, i * part, part)),
+        })
+    }
+
     /// From tensors at hand.
     pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
         Self { weight, bias }

@@ -3,15 +3,19 @@
 mod activation;
 mod attention;
 mod block;
+mod cache;
 mod linear;
+mod masking;
 mod mlp;
 mod norm;
 mod rotary;
 
 pub use activation::Act;
-pub use attention::{Attention, AttentionShape, KvCache, Masking};
-pub use block::{Block, block_sites};
+pub use attention::{Attention, AttentionShape, Context};
+pub use block::{Block, Norms};
+pub use cache::KvCache;
 pub use linear::{Embedding, Linear};
+pub use masking::{Masking, Padding, Reach};
 pub use mlp::Mlp;
 pub use norm::Norm;
 pub use rotary::{RopeConfig, RopeError, RopeKind, Rotation};

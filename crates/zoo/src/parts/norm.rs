@@ -55,6 +55,21 @@ impl Norm {
         Ok(Self::Rms { weight: weights.take(&format!("{name}.weight"), [width])?, eps })
     }
 
+    /// Takes `NAME.weight` and adds `offset` to it (Gemma: 1, its files hold the weight less one).
+    ///
+    /// # Errors
+    /// A tensor that is missing or misshapen.
+    pub fn rms_offset(
+        weights: &mut impl WeightSource,
+        name: &str,
+        width: usize,
+        eps: f64,
+        offset: f32,
+    ) -> Result<Self, ZooError> {
+        let weight: Tensor<1> = weights.take(&format!("{name}.weight"), [width])?;
+        Ok(Self::Rms { weight: if offset == 0.0 { weight } else { weight.add_scalar(offset) }, eps })
+    }
+
     /// Normalises the last axis.
     pub fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match self {

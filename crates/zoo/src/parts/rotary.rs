@@ -80,6 +80,32 @@ pub struct RopeConfig {
     pub max_positions: usize,
     /// How they are stretched.
     pub kind: RopeKind,
+    /// Which frequency turns with which of three positions, where there are three.
+    pub sections: Option<Sections>,
+}
+
+/// How frequencies are shared among the positions in time, rows and columns (M-RoPE; Wang et al. 2024).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sections {
+    /// Frequencies for each.
+    pub lengths: [usize; 3],
+    /// Whether they take turns (Qwen3-VL) instead of following one another.
+    pub interleaved: bool,
+}
+
+impl Sections {
+    /// 0 for time, 1 for rows, 2 for columns.
+    fn axis(&self, frequency: usize) -> usize {
+        let [time, rows, cols] = self.lengths;
+        match self.interleaved {
+            true if frequency % 3 == 1 && frequency < 3 * rows => 1,
+            true if frequency % 3 == 2 && frequency < 3 * cols => 2,
+            true => 0,
+            false if frequency < time => 0,
+            false if frequency < time + rows => 1,
+            false => 2,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -99,6 +125,8 @@ struct Raw {
     mscale_all_dim: Option<f64>,
     truncate: Option<bool>,
     partial_rotary_factor: Option<f64>,
+    mrope_section: Option<Vec<usize>>,
+    mrope_interleaved: Option<bool>,
 }
 
 impl RopeConfig {
@@ -125,7 +153,7 @@ impl RopeConfig {
         }
         let original = raw.original_max_position_embeddings;
         let kind = match name.as_str() {
-            "default" => RopeKind::Default,
+            "default" | "mrope" => RopeKind::Default,
             "linear" => RopeKind::Linear { factor: need(raw.factor, "factor")? },
             "dynamic" => RopeKind::Dynamic { factor: need(raw.factor, "factor")? },
             "llama3" => RopeKind::Llama3 {
@@ -153,7 +181,19 @@ impl RopeConfig {
             }
             other => return Err(RopeError::Kind(other.to_owned())),
         };
-        Ok(Self { theta: raw.rope_theta.or(theta).unwrap_or(10_000.0), width, max_positions, kind })
+        let sections = match raw.mrope_section.as_deref() {
+            None => None,
+            Some(&[t, h, w]) if t + h + w == width / 2 => {
+                Some(Sections { lengths: [t, h, w], interleaved: raw.mrope_interleaved.unwrap_or(false) })
+            }
+            Some(other) => {
+                let said =
+                    format!("mrope_section {other:?} must be three numbers that add up to {}", width / 2);
+                return Err(RopeError::Form(said));
+            }
+        };
+        let theta = raw.rope_theta.or(theta).unwrap_or(10_000.0);
+        Ok(Self { theta, width, max_positions, kind, sections })
     }
 
     /// One frequency for each pair of coordinates, for a sequence of a given length, and what multiplies cosine
@@ -218,12 +258,24 @@ impl RopeConfig {
     pub fn rotation(&self, positions: &[Vec<usize>], device: &Device) -> Rotation {
         let longest = positions.iter().flatten().max().map_or(0, |p| p + 1);
         let (frequencies, scale) = self.frequencies(longest);
-        let (b, p, half) = (positions.len(), positions.first().map_or(0, Vec::len), frequencies.len());
+        let (b, p) = (positions.len(), positions.first().map_or(0, Vec::len));
         let angles =
             positions.iter().flatten().flat_map(|pos| frequencies.iter().map(move |f| *pos as f32 * f));
-        let (cos, sin): (Vec<f32>, Vec<f32>) = angles.map(|a| (a.cos() * scale, a.sin() * scale)).unzip();
-        let tensor = |values| Tensor::from_data(TensorData::new(values, [b, p, 1, half]), device);
-        Rotation { cos: tensor(cos), sin: tensor(sin) }
+        Rotation::of(angles, [b, p, frequencies.len()], scale, device)
+    }
+
+    /// As [`Self::rotation`], for positions in time, rows and columns.
+    pub fn rotation_in_space(&self, positions: &[Vec<[usize; 3]>], device: &Device) -> Rotation {
+        let longest = positions.iter().flatten().flatten().max().map_or(0, |p| p + 1);
+        let (frequencies, scale) = self.frequencies(longest);
+        let axis = |i: usize| self.sections.as_ref().map_or(0, |s| s.axis(i));
+        let (b, p) = (positions.len(), positions.first().map_or(0, Vec::len));
+        let frequencies: Vec<(usize, f32)> =
+            frequencies.into_iter().enumerate().map(|(i, f)| (axis(i), f)).collect();
+        let angles = positions.iter().flatten().flat_map(|pos| {
+            frequencies.iter().map(move |(axis, f)| pos.get(*axis).copied().unwrap_or(0) as f32 * f)
+        });
+        Rotation::of(angles, [b, p, frequencies.len()], scale, device)
     }
 }
 
@@ -235,6 +287,19 @@ pub struct Rotation {
 }
 
 impl Rotation {
+    /// From angles, `[batch or 1, pos, width / 2]` row by row; `scale` multiplies cosine and sine.
+    pub fn of(
+        angles: impl IntoIterator<Item = f32>,
+        [b, p, half]: [usize; 3],
+        scale: f32,
+        device: &Device,
+    ) -> Self {
+        let turned = angles.into_iter().map(|a| (a.cos() * scale, a.sin() * scale));
+        let (cos, sin): (Vec<f32>, Vec<f32>) = turned.unzip();
+        let tensor = |values| Tensor::from_data(TensorData::new(values, [b, p, 1, half]), device);
+        Self { cos: tensor(cos), sin: tensor(sin) }
+    }
+
     /// Rotates `[batch, pos, head, width]`, pairing coordinate `i` with `i + width / 2`.
     pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
         let half = x.dims()[3] / 2;

@@ -13,7 +13,6 @@ use burn::tensor::Device;
 use mmlens_core::{
     AxisName, Generation, Inputs, Objective, Picture, Plan, Sample, Sampling, Site, SiteSpec, Subject, Words,
 };
-use mmlens_zoo::Llava;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -59,7 +58,7 @@ fn sample(row: &Value) -> Sample {
         Some(ask) => Words::Ask(ask.to_owned()),
         None => Words::Prompt(row["prompt"].as_str().unwrap().to_owned()),
     };
-    Sample { pictures: pictures.collect(), words }
+    Sample::new(pictures.collect(), words)
 }
 
 /// Entries that stand for something: not at padded positions, not masked scores.
@@ -96,12 +95,12 @@ fn check(
     assert!(error <= bound * largest, "{name}: off by {error:e} of {largest:e}");
 }
 
-fn case(llava: &Llava, path: &Path) {
+fn case(subject: &dyn Subject, path: &Path) {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
     let reference = reference(path);
     let samples: Vec<Sample> = reference.about["rows"].as_array().unwrap().iter().map(sample).collect();
-    let singles: Vec<Inputs> = samples.iter().map(|s| llava.encode(s).unwrap()).collect();
-    let inputs = Inputs::batch(&singles, llava.pad()).unwrap().ask_all();
+    let singles: Vec<Inputs> = samples.iter().map(|s| subject.encode(s).unwrap()).collect();
+    let inputs = Inputs::batch(&singles, subject.pad()).unwrap().ask_all();
 
     let (shape, ids) = &reference.ids["input_ids"];
     assert_eq!(shape, &[inputs.rows(), inputs.positions()], "{name}: input_ids");
@@ -117,7 +116,8 @@ fn case(llava: &Llava, path: &Path) {
         check("pixel_values", &inputs.pixels.as_ref().unwrap().to_values().unwrap(), theirs, None, &[], 1e-6);
     }
 
-    let specs: BTreeMap<String, &SiteSpec> = llava.sites().iter().map(|s| (s.site.to_string(), s)).collect();
+    let specs: BTreeMap<String, &SiteSpec> =
+        subject.sites().iter().map(|s| (s.site.to_string(), s)).collect();
     let targets = &reference.ids["target"].1;
     let alike = targets.iter().all(|t| *t == targets[0]);
     let mut plan = Plan::new().objective(Objective::logit(targets[0] as u32));
@@ -128,7 +128,7 @@ fn case(llava: &Llava, path: &Path) {
             _ => {}
         }
     }
-    let trace = llava.run(&inputs, plan).unwrap();
+    let trace = subject.run(&inputs, plan).unwrap();
     let mut compared = 0;
     for (key, theirs) in &reference.floats {
         let site = key.strip_prefix("grad.").unwrap_or(key);
@@ -158,14 +158,14 @@ fn case(llava: &Llava, path: &Path) {
         sampling: Sampling::Greedy,
         stop_at_end: true,
     };
-    let generated = llava.generate(&inputs, &how).unwrap();
+    let generated = subject.generate(&inputs, &how).unwrap();
     let (shape, theirs) = &reference.ids["generated"];
     for (row, ours) in generated.iter().enumerate() {
         let theirs = &theirs[row * shape[1]..(row + 1) * shape[1]];
         let ours: Vec<i64> = ours.tokens.iter().map(|t| i64::from(*t)).collect();
         assert_eq!(ours, theirs[..ours.len()], "{name}: generated");
         assert!(
-            theirs[ours.len()..].iter().all(|t| *t == i64::from(llava.pad()) || ours.len() == shape[1]),
+            theirs[ours.len()..].iter().all(|t| *t == i64::from(subject.pad()) || ours.len() == shape[1]),
             "{name}"
         );
     }
@@ -173,30 +173,27 @@ fn case(llava: &Llava, path: &Path) {
 
 fn folder(name: &str) {
     let dir = fixtures().join(name);
-    let llava = Llava::open(dir.join("model"), &Device::flex()).unwrap();
+    let subject = mmlens_zoo::open(dir.join("model"), &Device::flex()).unwrap();
     let mut cases: Vec<PathBuf> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path()).collect();
     cases.retain(|p| p.extension().is_some_and(|e| e == "safetensors"));
     cases.sort();
     assert!(!cases.is_empty(), "{}: no traces", dir.display());
-    cases.iter().for_each(|path| case(&llava, path));
+    cases.iter().for_each(|path| case(subject.as_ref(), path));
 }
 
-#[test]
-fn llava_a_grouped_heads_and_biases() {
-    folder("llava-a");
+/// One test for each checkpoint.
+macro_rules! checkpoints {
+    ($($test:ident $folder:literal)*) => { $(
+        #[test]
+        fn $test() {
+            folder($folder);
+        }
+    )* };
 }
 
-#[test]
-fn llava_b_shards_in_bf16_with_tied_embeddings() {
-    folder("llava-b");
-}
-
-#[test]
-fn llava_multi_reads_two_feature_layers() {
-    folder("llava-multi");
-}
-
-#[test]
-fn llava_old_layout_in_f16() {
-    folder("llava-old");
+checkpoints! {
+    llava_a_grouped_heads_and_biases "llava-a"
+    llava_b_shards_in_bf16_with_tied_embeddings "llava-b"
+    llava_multi_reads_two_feature_layers "llava-multi"
+    llava_old_layout_in_f16 "llava-old"
 }

@@ -1,0 +1,235 @@
+//! Decoder-only language models: LLaMA (Touvron et al. 2023) and its kin, Gemma 2, and GPT-2.
+//!
+//! One network, driven by [`DecoderConfig`]; it follows the `*ForCausalLM` classes of transformers.
+
+mod config;
+mod open;
+mod take;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use mmlens_core::{Anatomy, Asked, AxisName, Part, Point, Resume, Run, Site, SiteSpec};
+
+pub use config::{DecoderConfig, NormKind};
+pub use open::open_decoder;
+
+use crate::ZooError;
+use crate::parts::{Block, Embedding, KvCache, Linear, Masking, Norm, Padding, Reach, Rotation};
+
+/// The decoder.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    config: DecoderConfig,
+    embedding: Embedding,
+    positions: Option<Embedding>,
+    blocks: Vec<Block>,
+    norm: Norm,
+    head: Linear,
+}
+
+/// What a decoder is told besides token vectors.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sequence<'a> {
+    /// The positions of padding each row of the whole sequence starts with.
+    pub pads: &'a [usize],
+    /// Which positions the output is computed for.
+    pub asked: Asked,
+    /// Rotary positions of the new tokens (time, row, column), where they are not a plain count.
+    pub positions: Option<&'a [Vec<[usize; 3]>]>,
+    /// What is added to the stream after the first blocks, `[batch, pos, d]` each (DeepStack).
+    pub deepstack: &'a [Tensor<3>],
+}
+
+impl Decoder {
+    /// Its config.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Its sizes.
+    pub fn anatomy(&self) -> Anatomy {
+        let c = &self.config;
+        Anatomy {
+            part: Part::Text,
+            blocks: c.blocks,
+            heads: c.heads,
+            kv_heads: c.kv_heads,
+            d_model: c.d_model,
+            d_head: c.d_head,
+            d_mlp: c.neurons,
+        }
+    }
+
+    /// Its sites, in the order of a pass.
+    pub fn sites(&self) -> Vec<SiteSpec> {
+        self.sites_with_deepstack(0)
+    }
+
+    /// Its sites, with `attn.deepstack` in the first `deep` blocks.
+    pub fn sites_with_deepstack(&self, deep: usize) -> Vec<SiteSpec> {
+        use AxisName::{Batch, DModel, Pos, Vocab};
+        let d = self.config.d_model;
+        let stream = [(Batch, None), (Pos, None), (DModel, Some(d))];
+        let spec = |point| SiteSpec::new(Site::of(Part::Text, point), stream);
+        let mut sites = vec![spec(Point::Embed), spec(Point::Input)];
+        for (i, block) in self.blocks.iter().enumerate() {
+            sites.extend(block.sites(Part::Text, i, d, Batch, self.config.rope.is_some()));
+            if i < deep {
+                sites.push(SiteSpec::new(Site::block(Part::Text, i, Point::Deepstack), stream));
+            }
+        }
+        sites.push(spec(Point::FinalNorm));
+        let logits = [(Batch, None), (Pos, None), (Vocab, Some(self.config.vocab))];
+        sites.push(SiteSpec::new(Site::of(Part::Text, Point::Logits), logits));
+        sites
+    }
+
+    /// Token vectors, `[batch, pos]` to `[batch, pos, d]`: scaled where the family scales them, before positions are
+    /// added.
+    ///
+    /// # Errors
+    /// [`ZooError::Token`] for an id outside the vocabulary.
+    pub fn embed(&self, ids: &[Vec<u32>], device: &Device) -> Result<Tensor<3>, ZooError> {
+        if let Some(id) = ids.iter().flatten().find(|id| **id as usize >= self.config.vocab) {
+            return Err(ZooError::Token { id: *id, vocab: self.config.vocab });
+        }
+        let x = self.embedding.apply(indices(ids, device));
+        Ok(match self.config.embed_scale {
+            Some(scale) => x.mul_scalar(scale),
+            None => x,
+        })
+    }
+
+    /// Everything from `text.input` to the logits, `[batch, asked, vocab]`; `None` if the pass ended before.
+    ///
+    /// Cached positions come before `x`. If the run resumes in a block, `x` is not used but for its shape.
+    ///
+    /// # Errors
+    /// Whatever a site reports; more positions than were learned.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        sequence: Sequence<'_>,
+        mut cache: Option<&mut KvCache>,
+        run: &mut Run,
+    ) -> Result<Option<Tensor<3>>, ZooError> {
+        let [_, length, _] = x.dims();
+        let device = x.device().without_autodiff();
+        let past = cache.as_ref().map_or(0, |c| c.positions());
+        let (first, mut x) = match run.resume(Part::Text) {
+            Resume::At(block, hidden) => {
+                let hidden: Tensor<3> = hidden.rank_of("the saved state")?;
+                if hidden.dims() != x.dims() {
+                    return Err(ZooError::State {
+                        found: hidden.dims().to_vec(),
+                        expected: x.dims().to_vec(),
+                    });
+                }
+                (block, hidden)
+            }
+            _ => {
+                let x = self.add_positions(x, sequence.pads, past, &device)?;
+                (0, run.at(Site::of(Part::Text, Point::Input), x)?)
+            }
+        };
+        let rotation = self.rotation(sequence, cache.as_deref_mut(), past, length, &device);
+        let padding = Padding { pads: sequence.pads, tails: &[] };
+        let mut maskings: Vec<(Option<usize>, Masking)> = Vec::new();
+        for (i, block) in self.blocks.iter().enumerate().skip(first) {
+            if run.done() {
+                return Ok(None);
+            }
+            let window = self.config.windows.get(i).copied().flatten().filter(|w| *w < past + length);
+            if !maskings.iter().any(|(w, _)| *w == window) {
+                let reach = window.map_or(Reach::Before, Reach::Window);
+                maskings.push((window, Masking::rows(reach, padding, past, length, &device)));
+            }
+            let masking = maskings.iter().find(|(w, _)| *w == window).map(|(_, m)| m.clone());
+            let masking = masking.unwrap_or_default();
+            let at = (Part::Text, i);
+            x = block.forward(x, at, rotation.as_ref(), &masking, cache.as_deref_mut(), run)?;
+            if let Some(deep) = sequence.deepstack.get(i) {
+                x = x + run.at(Site::block(Part::Text, i, Point::Deepstack), deep.clone())?;
+            }
+        }
+        if run.done() {
+            return Ok(None);
+        }
+        let site = Site::of(Part::Text, Point::FinalNorm);
+        let last = |x: Tensor<3>| if sequence.asked == Asked::Last { x.narrow(1, length - 1, 1) } else { x };
+        let x =
+            if run.wants(site) { last(run.at(site, self.norm.apply(x))?) } else { self.norm.apply(last(x)) };
+        if run.done() {
+            return Ok(None);
+        }
+        Ok(Some(run.at(Site::of(Part::Text, Point::Logits), self.say(x))?))
+    }
+
+    /// Final norm and unembedding of residual states, `[rows, d]` to `[rows, vocab]`.
+    pub fn unembed(&self, states: Tensor<2>) -> Tensor<2> {
+        self.say(self.norm.apply(states))
+    }
+
+    fn say<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let logits = self.head.apply(x);
+        match self.config.logit_cap {
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            None => logits,
+        }
+    }
+
+    fn add_positions(
+        &self,
+        x: Tensor<3>,
+        pads: &[usize],
+        past: usize,
+        device: &Device,
+    ) -> Result<Tensor<3>, ZooError> {
+        let Some(table) = &self.positions else { return Ok(x) };
+        let positions = counted(pads, past, x.dims()[1]);
+        let longest = positions.iter().flatten().max().map_or(0, |p| p + 1);
+        if longest > self.config.max_positions {
+            return Err(ZooError::Value {
+                field: "max_position_embeddings".to_owned(),
+                found: self.config.max_positions.to_string(),
+                expected: format!("at least the {longest} positions of this sequence"),
+            });
+        }
+        let ids: Vec<Vec<u32>> =
+            positions.iter().map(|row| row.iter().map(|p| *p as u32).collect()).collect();
+        Ok(x + table.apply(indices(&ids, device)))
+    }
+
+    fn rotation(
+        &self,
+        sequence: Sequence<'_>,
+        cache: Option<&mut KvCache>,
+        past: usize,
+        length: usize,
+        device: &Device,
+    ) -> Option<Rotation> {
+        let rope = self.config.rope.as_ref()?;
+        let given = sequence.positions.map(<[_]>::to_vec).or_else(|| {
+            let next = cache.as_ref().and_then(|c| c.next())?;
+            Some(next.iter().map(|from| (*from..from + length).map(|p| [p; 3]).collect()).collect())
+        });
+        let Some(given) = given else {
+            return Some(rope.rotation(&counted(sequence.pads, past, length), device));
+        };
+        if let Some(cache) = cache {
+            let next = |row: &Vec<[usize; 3]>| row.iter().flatten().max().map_or(0, |p| p + 1);
+            cache.set_next(given.iter().map(next).collect());
+        }
+        Some(rope.rotation_in_space(&given, device))
+    }
+}
+
+/// Positions count real tokens only.
+fn counted(pads: &[usize], past: usize, length: usize) -> Vec<Vec<usize>> {
+    pads.iter().map(|pad| (past..past + length).map(|i| i.saturating_sub(*pad)).collect()).collect()
+}
+
+fn indices(ids: &[Vec<u32>], device: &Device) -> Tensor<2, Int> {
+    let (b, p) = (ids.len(), ids.first().map_or(0, Vec::len));
+    let flat: Vec<i64> = ids.iter().flatten().map(|id| i64::from(*id)).collect();
+    Tensor::from_data(TensorData::new(flat, [b, p]), device)
+}

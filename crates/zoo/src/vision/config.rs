@@ -1,0 +1,208 @@
+//! Configs of image towers, of every family, read into one form.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::parts::Act;
+use crate::{ZooError, blocks, divides, positive};
+
+/// What an image tower is, whatever its family calls it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TowerConfig {
+    /// The `model_type` it was read from.
+    pub model_type: String,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Neurons of an MLP.
+    pub neurons: usize,
+    /// Blocks.
+    pub blocks: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Colour channels.
+    pub channels: usize,
+    /// Side of the picture.
+    pub image_size: usize,
+    /// Side of a patch.
+    pub patch_size: usize,
+    /// Nonlinearity.
+    pub act: Act,
+    /// Of the layer norms.
+    pub eps: f64,
+    /// Whether a class token comes first.
+    pub class_token: bool,
+    /// Whether the patch embedding has a bias.
+    pub patch_bias: bool,
+    /// Whether there is a norm before the first block.
+    pub input_norm: bool,
+    /// How q, k and v are kept.
+    pub qkv: Qkv,
+}
+
+/// How a tower's files keep q, k and v.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Qkv {
+    /// As three products, with or without biases.
+    Apart {
+        /// Whether they have biases.
+        bias: bool,
+    },
+    /// As one, `self_attn.qkv`.
+    Together {
+        /// Whether it has a bias.
+        bias: bool,
+    },
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Raw {
+    model_type: Option<String>,
+    hidden_size: Option<usize>,
+    intermediate_size: Option<usize>,
+    num_hidden_layers: Option<usize>,
+    num_attention_heads: Option<usize>,
+    num_channels: Option<usize>,
+    image_size: Option<usize>,
+    patch_size: Option<usize>,
+    hidden_act: Option<String>,
+    layer_norm_eps: Option<f64>,
+    qkv_bias: Option<bool>,
+}
+
+/// What a family leaves out, and what sets it apart.
+struct Family {
+    model_type: &'static str,
+    defaults: Sizes,
+    act: &'static str,
+    eps: f64,
+    class_token: bool,
+    patch_bias: bool,
+    input_norm: bool,
+    fused: bool,
+}
+
+/// Width, neurons, blocks, heads, side of the picture, side of a patch.
+type Sizes = [usize; 6];
+
+/// Every family, with the defaults of its config class in transformers.
+const FAMILIES: &[Family] = &[
+    Family {
+        model_type: "clip_vision_model",
+        defaults: [768, 3072, 12, 12, 224, 32],
+        act: "quick_gelu",
+        eps: 1e-5,
+        class_token: true,
+        patch_bias: false,
+        input_norm: true,
+        fused: false,
+    },
+    Family {
+        model_type: "siglip_vision_model",
+        defaults: [768, 3072, 12, 12, 224, 16],
+        act: "gelu_pytorch_tanh",
+        eps: 1e-6,
+        class_token: false,
+        patch_bias: true,
+        input_norm: false,
+        fused: false,
+    },
+    Family {
+        model_type: "vit",
+        defaults: [768, 3072, 12, 12, 224, 16],
+        act: "gelu",
+        eps: 1e-12,
+        class_token: true,
+        patch_bias: true,
+        input_norm: false,
+        fused: false,
+    },
+    Family {
+        model_type: "blip_vision_model",
+        defaults: [768, 3072, 12, 12, 384, 16],
+        act: "gelu",
+        eps: 1e-5,
+        class_token: true,
+        patch_bias: true,
+        input_norm: false,
+        fused: true,
+    },
+];
+
+impl TowerConfig {
+    /// The `model_type` of every family that can be read.
+    pub fn families() -> impl Iterator<Item = &'static str> {
+        FAMILIES.iter().map(|f| f.model_type)
+    }
+
+    /// Reads a config; `at` is what errors put before a field, such as `vision_config.` or nothing. A config without
+    /// `model_type` is taken for `fallback`.
+    ///
+    /// # Errors
+    /// A family or option that is not supported, a value that cannot be.
+    pub fn read(config: &Value, at: &str, fallback: &str) -> Result<Self, ZooError> {
+        let raw: Raw = match config {
+            Value::Null => Raw::default(),
+            value => serde_json::from_value(value.clone()).map_err(|e| ZooError::Value {
+                field: at.trim_end_matches('.').to_owned(),
+                found: e.to_string(),
+                expected: "the config of an image tower".to_owned(),
+            })?,
+        };
+        let field = |name: &str| format!("{at}{name}");
+        let kind = raw.model_type.as_deref().unwrap_or(fallback);
+        let family = FAMILIES.iter().find(|f| f.model_type == kind).ok_or_else(|| ZooError::Unsupported {
+            field: field("model_type"),
+            found: kind.to_owned(),
+            supported: Self::families().collect::<Vec<_>>().join(", "),
+        })?;
+        let [d_model, neurons, layers, heads, image_size, patch_size] = family.defaults;
+        let bias = raw.qkv_bias.unwrap_or(true);
+        let config = Self {
+            model_type: kind.to_owned(),
+            d_model: raw.hidden_size.unwrap_or(d_model),
+            neurons: raw.intermediate_size.unwrap_or(neurons),
+            blocks: raw.num_hidden_layers.unwrap_or(layers),
+            heads: raw.num_attention_heads.unwrap_or(heads),
+            channels: raw.num_channels.unwrap_or(3),
+            image_size: raw.image_size.unwrap_or(image_size),
+            patch_size: raw.patch_size.unwrap_or(patch_size),
+            act: Act::named(&field("hidden_act"), raw.hidden_act.as_deref().unwrap_or(family.act))?,
+            eps: raw.layer_norm_eps.unwrap_or(family.eps),
+            class_token: family.class_token,
+            patch_bias: family.patch_bias,
+            input_norm: family.input_norm,
+            qkv: if family.fused { Qkv::Together { bias } } else { Qkv::Apart { bias } },
+        };
+        for (name, value) in [
+            ("hidden_size", config.d_model),
+            ("intermediate_size", config.neurons),
+            ("num_attention_heads", config.heads),
+            ("num_channels", config.channels),
+            ("image_size", config.image_size),
+            ("patch_size", config.patch_size),
+        ] {
+            positive(&field(name), value)?;
+        }
+        blocks(&field("num_hidden_layers"), config.blocks)?;
+        if config.grid() == 0 {
+            return Err(ZooError::Value {
+                field: field("patch_size"),
+                found: config.patch_size.to_string(),
+                expected: format!("at most image_size = {}", config.image_size),
+            });
+        }
+        divides(&field("num_attention_heads"), config.heads, "hidden_size", config.d_model)?;
+        Ok(config)
+    }
+
+    /// Patches along a side.
+    pub fn grid(&self) -> usize {
+        self.image_size / self.patch_size
+    }
+
+    /// Positions of a picture: the class token, where there is one, and the patches.
+    pub fn tokens(&self) -> usize {
+        self.grid() * self.grid() + usize::from(self.class_token)
+    }
+}

@@ -1,0 +1,221 @@
+//! Image towers of learned positions: CLIP (Radford et al. 2021), SigLIP, ViT (Dosovitskiy et al. 2021), BLIP's.
+//!
+//! One network, driven by [`TowerConfig`]; it follows the `*VisionModel` classes of transformers. A convolution cuts the
+//! picture into patches, a class token may come first, learned positions are added, then come a norm (CLIP's
+//! `pre_layrnorm`) where there is one, and pre-norm blocks. `vision.embed` holds class token and patches before
+//! positions; `vision.input` what enters block 0. Tensors are asked for by the names CLIP gives them.
+
+mod config;
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
+use mmlens_core::{Anatomy, AxisName, Part, Point, Resume, Run, Site, SiteSpec};
+
+pub use config::{Qkv, TowerConfig};
+
+use crate::ZooError;
+use crate::checkpoint::WeightSource;
+use crate::parts::{Attention, AttentionShape, Block, Linear, Masking, Mlp, Norm};
+
+/// The tower.
+#[derive(Debug, Clone)]
+pub struct VisionTower {
+    config: TowerConfig,
+    patches: Linear,
+    class: Option<Tensor<1>>,
+    positions: Tensor<2>,
+    input_norm: Option<Norm>,
+    blocks: Vec<Block>,
+}
+
+impl VisionTower {
+    /// Takes the tower's weights below a prefix such as `model.vision_tower`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or misshapen.
+    pub fn take(
+        config: TowerConfig,
+        weights: &mut impl WeightSource,
+        prefix: &str,
+    ) -> Result<Self, ZooError> {
+        let (d, c, p) = (config.d_model, config.channels, config.patch_size);
+        let at = |name: &str| format!("{prefix}.{name}");
+        let kernel: Tensor<4> = weights.take(&at("embeddings.patch_embedding.weight"), [d, c, p, p])?;
+        let bias = match config.patch_bias {
+            true => Some(weights.take(&at("embeddings.patch_embedding.bias"), [d])?),
+            false => None,
+        };
+        let class = match config.class_token {
+            true => Some(weights.take(&at("embeddings.class_embedding"), [d])?),
+            false => None,
+        };
+        let positions = weights.take(&at("embeddings.position_embedding.weight"), [config.tokens(), d])?;
+        let input_norm = match config.input_norm {
+            true => Some(Norm::layer(weights, &at("pre_layrnorm"), d, config.eps)?),
+            false => None,
+        };
+        let mut blocks = Vec::with_capacity(config.blocks);
+        for i in 0..config.blocks {
+            blocks.push(block(&config, weights, &at(&format!("encoder.layers.{i}")))?);
+        }
+        let patches = Linear::new(kernel.reshape([d, c * p * p]), bias);
+        Ok(Self { config, patches, class, positions, input_norm, blocks })
+    }
+
+    /// Its config.
+    pub fn config(&self) -> &TowerConfig {
+        &self.config
+    }
+
+    /// Its sizes.
+    pub fn anatomy(&self) -> Anatomy {
+        let c = &self.config;
+        Anatomy {
+            part: Part::Vision,
+            blocks: c.blocks,
+            heads: c.heads,
+            kv_heads: c.heads,
+            d_model: c.d_model,
+            d_head: c.d_model / c.heads,
+            d_mlp: c.neurons,
+        }
+    }
+
+    /// Its sites up to the last block, in the order of a pass.
+    pub fn sites(&self) -> Vec<SiteSpec> {
+        use AxisName::{Channel, DModel, Height, Image, Pos, Width};
+        let c = &self.config;
+        let side = Some(c.image_size);
+        let pixels = [(Image, None), (Channel, Some(c.channels)), (Height, side), (Width, side)];
+        let stream = [(Image, None), (Pos, Some(self.tokens())), (DModel, Some(c.d_model))];
+        let mut sites = vec![
+            SiteSpec::new(Site::of(Part::Vision, Point::Pixels), pixels),
+            SiteSpec::new(Site::of(Part::Vision, Point::Embed), stream),
+            SiteSpec::new(Site::of(Part::Vision, Point::Input), stream),
+        ];
+        for (i, block) in self.blocks.iter().enumerate() {
+            sites.extend(block.sites(Part::Vision, i, c.d_model, Image, false));
+        }
+        sites
+    }
+
+    /// Positions of a picture: the class token, where there is one, and the patches.
+    pub fn tokens(&self) -> usize {
+        self.config.tokens()
+    }
+
+    /// The hidden states asked for, in that order: 0 is what enters block 0, `i` what leaves block `i - 1`. The pass
+    /// goes as far as the last of them (and further, where a plan wants a site there). `None` if it ended before.
+    ///
+    /// # Errors
+    /// Pixels of another size; whatever a site reports; a pass that resumes behind a state asked for.
+    pub fn forward(
+        &self,
+        pixels: Tensor<4>,
+        layers: &[usize],
+        run: &mut Run,
+    ) -> Result<Option<Vec<Tensor<3>>>, ZooError> {
+        let side = self.config.image_size;
+        let want = [pixels.dims()[0], self.config.channels, side, side];
+        if pixels.dims() != want {
+            return Err(ZooError::Pixels { found: pixels.dims().to_vec(), expected: want.to_vec() });
+        }
+        let resumes = matches!(run.resume(Part::Vision), Resume::At(..));
+        let shape = [pixels.dims()[0], self.tokens(), self.config.d_model];
+        let x = match resumes {
+            true => Tensor::zeros(shape, &pixels.device()),
+            false => {
+                let pixels = run.at(Site::of(Part::Vision, Point::Pixels), pixels)?;
+                let x = run.at(Site::of(Part::Vision, Point::Embed), self.embed(pixels))?;
+                let x = x + self.positions.clone().unsqueeze();
+                self.input_norm.as_ref().map_or_else(|| x.clone(), |norm| norm.apply(x.clone()))
+            }
+        };
+        encode(&self.blocks, x, &Masking::none(), layers, run)
+    }
+
+    fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {
+        let (n, c) = (pixels.dims()[0], self.config.channels);
+        let (g, p, d) = (self.config.grid(), self.config.patch_size, self.config.d_model);
+        let cut = pixels.narrow(2, 0, g * p).narrow(3, 0, g * p);
+        let patches =
+            cut.reshape([n, c, g, p, g, p]).permute([0, 2, 4, 1, 3, 5]).reshape([n, g * g, c * p * p]);
+        let patches = self.patches.apply(patches);
+        match &self.class {
+            Some(class) => Tensor::cat(vec![class.clone().reshape([1, 1, d]).expand([n, 1, d]), patches], 1),
+            None => patches,
+        }
+    }
+}
+
+/// Blocks of a tower from `vision.input` on: the hidden states asked for, as [`VisionTower::forward`] gives them. If the
+/// run resumes in a block, `x` is not used but for its shape.
+///
+/// # Errors
+/// Whatever a site reports; a pass that resumes behind a state asked for.
+pub fn encode(
+    blocks: &[Block],
+    x: Tensor<3>,
+    masking: &Masking,
+    layers: &[usize],
+    run: &mut Run,
+) -> Result<Option<Vec<Tensor<3>>>, ZooError> {
+    let (first, mut x) = match run.resume(Part::Vision) {
+        Resume::At(block, hidden) => {
+            let hidden: Tensor<3> = hidden.rank_of("the saved state")?;
+            let (found, want) = (hidden.dims(), x.dims());
+            if found != want {
+                return Err(ZooError::State { found: found.to_vec(), expected: want.to_vec() });
+            }
+            if let Some(layer) = layers.iter().copied().find(|layer| *layer < block) {
+                return Err(ZooError::ResumesBehind { block, layer });
+            }
+            (block, hidden)
+        }
+        _ => (0, run.at(Site::of(Part::Vision, Point::Input), x)?),
+    };
+    let mut states = BTreeMap::new();
+    let wanted = (0..blocks.len()).rev().find(|i| run.wants_block(Part::Vision, *i));
+    let last = layers.iter().copied().chain(wanted.map(|i| i + 1)).max().unwrap_or(0);
+    for (i, block) in blocks.iter().enumerate().take(last).skip(first) {
+        if run.done() {
+            return Ok(None);
+        }
+        states.insert(i, x.clone());
+        x = block.forward(x, (Part::Vision, i), None, masking, None, run)?;
+    }
+    states.insert(last.max(first), x);
+    Ok(Some(layers.iter().filter_map(|layer| states.get(layer).cloned()).collect()))
+}
+
+/// A pre-norm block under CLIP's names.
+fn block(config: &TowerConfig, weights: &mut impl WeightSource, prefix: &str) -> Result<Block, ZooError> {
+    let at = |name: &str| format!("{prefix}.{name}");
+    let (d, neurons, eps) = (config.d_model, config.neurons, config.eps);
+    let [q, k, v] = match config.qkv {
+        Qkv::Apart { bias } => [
+            Linear::take(weights, &at("self_attn.q_proj"), d, d, bias)?,
+            Linear::take(weights, &at("self_attn.k_proj"), d, d, bias)?,
+            Linear::take(weights, &at("self_attn.v_proj"), d, d, bias)?,
+        ],
+        Qkv::Together { bias } => Linear::take(weights, &at("self_attn.qkv"), d, 3 * d, bias)?.split(),
+    };
+    Ok(Block::pre_norm(
+        Norm::layer(weights, &at("layer_norm1"), d, eps)?,
+        Attention {
+            q,
+            k,
+            v,
+            o: Linear::take(weights, &at("self_attn.out_proj"), d, d, true)?,
+            norms: None,
+            shape: AttentionShape::plain(config.heads, d / config.heads),
+        },
+        Norm::layer(weights, &at("layer_norm2"), d, eps)?,
+        Mlp::Plain {
+            up: Linear::take(weights, &at("mlp.fc1"), d, neurons, true)?,
+            down: Linear::take(weights, &at("mlp.fc2"), neurons, d, true)?,
+            act: config.act,
+        },
+    ))
+}

@@ -1,0 +1,73 @@
+//! How pictures become pixels, and the text that stands in their place.
+
+use burn::tensor::Device;
+use mmlens_core::finding::PatchLabel;
+use mmlens_core::{AnyTensor, Grid, Sample, View};
+
+use crate::ZooError;
+
+/// How a checkpoint looks at pictures and clips.
+pub trait Eyes: std::fmt::Debug + Send + Sync {
+    /// The text in a prompt that stands for a picture, and the id of the token that each of its positions has.
+    fn picture(&self) -> Option<&Placeholder>;
+
+    /// The same for a clip, where clips can be shown.
+    fn clip(&self) -> Option<&Placeholder> {
+        None
+    }
+
+    /// Pictures and clips as the tower takes them.
+    ///
+    /// # Errors
+    /// A picture the checkpoint's processor refuses.
+    fn look(&self, sample: &Sample, device: &Device) -> Result<Seen, ZooError>;
+}
+
+/// What stands for a picture or a clip.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placeholder {
+    /// In a prompt, before it is expanded.
+    pub text: String,
+    /// The token of each position after it is expanded.
+    pub token: u32,
+}
+
+/// Pictures and clips as the tower takes them.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// The pixels; none, without pictures.
+    pub pixels: Option<AnyTensor>,
+    /// See [`mmlens_core::Inputs::grids`].
+    pub grids: Vec<Grid>,
+    /// One view for each entry of the pixel batch.
+    pub views: Vec<View>,
+    /// For each picture, what its placeholder becomes.
+    pub pictures: Vec<Expansion>,
+    /// For each clip, what its placeholder becomes.
+    pub clips: Vec<Expansion>,
+    /// The row's entries of the pixel batch, in the order of their use.
+    pub images: Vec<usize>,
+}
+
+/// What a placeholder becomes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Expansion {
+    /// As the checkpoint's processor writes it, before it is tokenised.
+    pub text: String,
+    /// One for each of its positions, in order. `None` is a position that is no patch: a class token, the end of a row.
+    pub places: Vec<Option<PatchLabel>>,
+}
+
+/// A language model without eyes.
+#[derive(Debug, Clone, Copy)]
+pub struct Blind;
+
+impl Eyes for Blind {
+    fn picture(&self) -> Option<&Placeholder> {
+        None
+    }
+
+    fn look(&self, _: &Sample, _: &Device) -> Result<Seen, ZooError> {
+        Ok(Seen::default())
+    }
+}

@@ -1,0 +1,278 @@
+//! A language model, with or without eyes, as a subject: words and pictures in, sites and answers out.
+
+mod eyes;
+mod network;
+mod words;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+use mmlens_core::{
+    Anatomy, AnyTensor, Asked, Generated, Generation, HookError, Inputs, Output, Run, Sample, SiteSpec,
+    Subject, SubjectError, Words,
+};
+
+pub use eyes::{Blind, Expansion, Eyes, Placeholder, Seen};
+pub use network::{Network, resumed};
+pub use words::WordsError;
+
+use crate::ZooError;
+use crate::checkpoint::{Checkpoint, GenerationConfig};
+use crate::generate::{Decoding, generate};
+use crate::hub;
+use crate::parts::KvCache;
+use crate::text::{ChatOptions, ChatTemplate, Message, TextError, Tokenizer};
+
+/// What a checkpoint consists of besides the network and its eyes.
+#[derive(Debug)]
+pub struct VlmParts {
+    /// What it is called.
+    pub name: String,
+    /// The weights.
+    pub checkpoint: Checkpoint,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The chat template, where there is one.
+    pub template: Option<ChatTemplate>,
+    /// Defaults of generation.
+    pub generation: GenerationConfig,
+    /// Where it computes.
+    pub device: Device,
+}
+
+impl VlmParts {
+    /// Reads a Hugging Face folder.
+    ///
+    /// # Errors
+    /// Any file that is missing or broken.
+    ///
+    /// # Memory
+    /// None of the weights, until a network takes them. On a CPU, f32 weights are mapped, not copied; others are widened
+    /// tensor by tensor.
+    pub fn from_dir(folder: impl AsRef<Path>, device: &Device) -> Result<Self, ZooError> {
+        let folder = folder.as_ref();
+        Ok(Self {
+            name: name_of(folder),
+            checkpoint: Checkpoint::open(folder)?,
+            tokenizer: Tokenizer::from_dir(folder)?,
+            template: match ChatTemplate::from_dir(folder) {
+                Err(TextError::NoTemplate { .. }) => None,
+                found => Some(found?),
+            },
+            generation: GenerationConfig::from_dir(folder)?,
+            device: device.clone(),
+        })
+    }
+}
+
+/// What a checkpoint in a folder is called: its id on the hub, where the folder lies in the hub's cache, or the folder's name.
+pub fn name_of(folder: &Path) -> String {
+    let resolved = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let own = || {
+        resolved
+            .file_name()
+            .map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned())
+    };
+    // In the cache of the hub, folders are called by their commit.
+    hub::id_of(&resolved).unwrap_or_else(own)
+}
+
+/// A language model with or without eyes: network, tokenizer, chat template and image processor.
+#[derive(Debug)]
+pub struct Vlm {
+    parts: VlmParts,
+    network: Box<dyn Network>,
+    eyes: Box<dyn Eyes>,
+    sites: Vec<SiteSpec>,
+    anatomy: Vec<Anatomy>,
+}
+
+impl Vlm {
+    /// From parts at hand.
+    ///
+    /// # Errors
+    /// A placeholder the tokenizer does not have.
+    pub fn new(
+        parts: VlmParts,
+        network: impl Network + 'static,
+        eyes: impl Eyes + 'static,
+    ) -> Result<Self, ZooError> {
+        for placeholder in eyes.picture().into_iter().chain(eyes.clip()) {
+            if parts.tokenizer.token(placeholder.token).is_none() {
+                return Err(ZooError::Value {
+                    field: format!("the token of `{}`", placeholder.text),
+                    found: placeholder.token.to_string(),
+                    expected: format!("a token id below {}", parts.tokenizer.vocab_size()),
+                });
+            }
+        }
+        let (sites, anatomy) = (network.sites(), network.anatomy());
+        Ok(Self { parts, network: Box::new(network), eyes: Box::new(eyes), sites, anatomy })
+    }
+
+    /// The network.
+    pub fn network(&self) -> &dyn Network {
+        self.network.as_ref()
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.parts.tokenizer
+    }
+
+    /// How it looks at pictures.
+    pub fn eyes(&self) -> &dyn Eyes {
+        self.eyes.as_ref()
+    }
+
+    fn refuse(&self, reason: impl ToString) -> SubjectError {
+        SubjectError::Sample { subject: self.parts.name.clone(), reason: reason.to_string() }
+    }
+
+    fn failed(&self, error: ZooError) -> SubjectError {
+        match error {
+            ZooError::Hook(hook) => SubjectError::Hook(hook),
+            other => self.refuse(other),
+        }
+    }
+
+    /// The prompt before image placeholders are expanded, and whether special tokens are added around it.
+    ///
+    /// # Errors
+    /// A sample without words, or a chat template that is missing or refuses.
+    pub fn prompt(&self, sample: &Sample) -> Result<(String, bool), SubjectError> {
+        match &sample.words {
+            Words::Prompt(text) if text.is_empty() => Err(self.refuse("the prompt is empty")),
+            Words::Prompt(text) => Ok((text.clone(), true)),
+            Words::Ask(question) if question.trim().is_empty() => Err(self.refuse("the question is empty")),
+            Words::Ask(question) => {
+                let template = self.parts.template.as_ref().ok_or_else(|| {
+                    self.refuse(
+                        "the checkpoint has no chat template; give the whole prompt instead of a question",
+                    )
+                })?;
+                let message = Message::user(sample.pictures.len(), question);
+                let text = template.render(&[message], &ChatOptions::ask()).map_err(|e| self.refuse(e))?;
+                let begun =
+                    self.parts.tokenizer.special().get("bos_token").is_some_and(|bos| text.starts_with(bos));
+                Ok((text, !begun))
+            }
+            Words::Texts(_) => Err(self.refuse("it takes one prompt, not a list of captions")),
+            Words::Nothing => Err(self.refuse("it needs a prompt or a question")),
+        }
+    }
+}
+
+impl Subject for Vlm {
+    fn name(&self) -> &str {
+        &self.parts.name
+    }
+
+    fn weights_hash(&self) -> String {
+        self.parts.checkpoint.weights_hash().map_or_else(|e| format!("unknown: {e}"), str::to_owned)
+    }
+
+    fn device(&self) -> String {
+        format!("{:?}", self.parts.device)
+    }
+
+    fn sites(&self) -> &[SiteSpec] {
+        &self.sites
+    }
+
+    fn anatomy(&self) -> &[Anatomy] {
+        &self.anatomy
+    }
+
+    fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        let (prompt, special) = self.prompt(sample)?;
+        let seen = self.eyes.look(sample, &self.parts.device).map_err(|e| self.failed(e))?;
+        let (ids, mut map) =
+            words::tokenise(&self.parts.tokenizer, self.eyes.as_ref(), &seen, &prompt, special)
+                .map_err(|e| self.refuse(e))?;
+        let clips = sample.clips.iter().filter_map(|c| c.frames.first());
+        let pictures = sample.pictures.iter().map(|p| &p.image).chain(clips);
+        map.pictures = pictures.map(|p| (p.width(), p.height())).collect();
+        Ok(Inputs {
+            ids: vec![ids],
+            pads: vec![0],
+            tails: vec![0],
+            maps: vec![Arc::new(map)],
+            pixels: seen.pixels,
+            grids: seen.grids,
+            images: vec![seen.images],
+            asked: Asked::Last,
+        })
+    }
+
+    fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
+        let logits = self.pass(inputs, None, run)?;
+        Ok(logits.map_or_else(Output::default, Output::of_logits))
+    }
+
+    fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        let states: Tensor<2> = states.rank_of("the states to unembed")?;
+        let (found, wanted) = (states.dims()[1], self.network.text().config().d_model);
+        if found != wanted {
+            return Err(
+                self.refuse(format!("states of width {found} cannot be unembedded; the stream has {wanted}"))
+            );
+        }
+        Ok(self.network.text().unembed(states).into())
+    }
+
+    fn generate(&self, inputs: &Inputs, how: &Generation) -> Result<Vec<Generated>, SubjectError> {
+        inputs.check()?;
+        let mut cache = KvCache::default();
+        let mut prompt = inputs.clone();
+        prompt.asked = Asked::Last;
+        let first = self.pass(&prompt, Some(&mut cache), &mut Run::idle())?;
+        let first = first.ok_or_else(|| HookError::NoOutput("generation".to_owned()))?;
+        let decoding = Decoding { how, eos: &self.parts.generation.eos, pad: self.pad(), pads: &inputs.pads };
+        let rows = generate(&decoding, first, |next| {
+            self.network.go_on(next, &inputs.pads, &mut cache, &self.parts.device, &mut Run::idle())
+        })
+        .map_err(|e| self.failed(e))?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Generated {
+                text: self.decode(&row.tokens),
+                tokens: row.tokens,
+                probabilities: row.probabilities,
+                ended: row.ended,
+            })
+            .collect())
+    }
+
+    fn decode(&self, ids: &[u32]) -> String {
+        // Rows of the unembedding beyond the vocabulary have no text.
+        let known: Vec<u32> =
+            ids.iter().copied().filter(|id| self.parts.tokenizer.piece(*id).is_ok()).collect();
+        self.parts.tokenizer.decode(&known, true).unwrap_or_else(|e| e.to_string())
+    }
+
+    fn token(&self, id: u32) -> String {
+        self.parts.tokenizer.piece(id).unwrap_or_else(|_| format!("<{id}>"))
+    }
+
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
+        let pieces = self.parts.tokenizer.encode(text, false).map_err(|e| self.refuse(e))?;
+        Ok(pieces.into_iter().map(|p| p.id).collect())
+    }
+
+    fn pad(&self) -> u32 {
+        self.parts.generation.pad.or(self.parts.generation.eos.first().copied()).unwrap_or(0)
+    }
+}
+
+impl Vlm {
+    fn pass(
+        &self,
+        inputs: &Inputs,
+        cache: Option<&mut KvCache>,
+        run: &mut Run,
+    ) -> Result<Option<Tensor<3>>, SubjectError> {
+        self.network.forward(inputs, cache, &self.parts.device, run).map_err(|e| self.failed(e))
+    }
+}

@@ -1,0 +1,167 @@
+//! From a prompt with placeholders to token ids and what each position is.
+
+use mmlens_core::TokenMap;
+use mmlens_core::finding::{Modality, TokenLabel};
+
+use super::{Expansion, Eyes, Placeholder, Seen};
+use crate::text::{TextError, Tokenizer};
+
+/// Why a prompt and its pictures do not fit.
+#[derive(Debug, thiserror::Error)]
+pub enum WordsError {
+    /// Another number of placeholders than pictures.
+    #[error("the prompt has {found} {what} placeholders (`{text}`), but {given} {what}s were given")]
+    Placeholders {
+        /// `picture` or `clip`.
+        what: &'static str,
+        /// The placeholder.
+        text: String,
+        /// Placeholders in the prompt.
+        found: usize,
+        /// Pictures or clips.
+        given: usize,
+    },
+    /// The checkpoint has no placeholder for these.
+    #[error("this checkpoint takes no {what}s, but {given} were given")]
+    Blind {
+        /// `picture` or `clip`.
+        what: &'static str,
+        /// Pictures or clips.
+        given: usize,
+    },
+    /// The expanded prompt has another number of positions than its pictures.
+    #[error("the expanded prompt has {found} positions of `{text}`, its pictures have {expected}")]
+    Positions {
+        /// The placeholder.
+        text: String,
+        /// Positions in the prompt.
+        found: usize,
+        /// Positions of the pictures.
+        expected: usize,
+    },
+    /// The tokenizer refused.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// Nothing is left to compute.
+    #[error("the prompt has no tokens")]
+    Empty,
+}
+
+/// A placeholder in the prompt.
+struct Place<'a> {
+    start: usize,
+    end: usize,
+    expansion: &'a Expansion,
+    token: u32,
+}
+
+/// Expands the placeholders of a prompt and tokenises it. Byte ranges of the map are those of the prompt before expansion.
+///
+/// # Errors
+/// [`WordsError`].
+pub(super) fn tokenise(
+    tokenizer: &Tokenizer,
+    eyes: &dyn Eyes,
+    seen: &Seen,
+    prompt: &str,
+    special: bool,
+) -> Result<(Vec<u32>, TokenMap), WordsError> {
+    let mut places = find(prompt, "picture", eyes.picture(), &seen.pictures)?;
+    places.extend(find(prompt, "clip", eyes.clip(), &seen.clips)?);
+    places.sort_by_key(|p| p.start);
+    let mut text = String::with_capacity(prompt.len());
+    // For each placeholder, the bytes of the expanded text it became.
+    let mut became = Vec::with_capacity(places.len());
+    let mut at = 0;
+    for place in &places {
+        text.push_str(prompt.get(at..place.start).unwrap_or_default());
+        let start = text.len();
+        text.push_str(&place.expansion.text);
+        became.push((start, text.len()));
+        at = place.end;
+    }
+    text.push_str(prompt.get(at..).unwrap_or_default());
+
+    let original = |byte: usize, is_end: bool| -> usize {
+        let mut shift: i64 = 0;
+        for (place, (start, end)) in places.iter().zip(&became) {
+            if byte < *start || (byte == *start && is_end) {
+                break;
+            }
+            if byte < *end || (byte == *end && is_end) {
+                return if is_end { place.end } else { place.start };
+            }
+            shift = place.end as i64 - *end as i64;
+        }
+        (byte as i64 + shift) as usize
+    };
+    let mut labels: Vec<(u32, _)> = Vec::new();
+    for place in &places {
+        labels.extend(place.expansion.places.iter().map(|label| (place.token, label)));
+    }
+    let mut next = labels.iter();
+    let (mut ids, mut map) = (Vec::new(), TokenMap::default());
+    let visual: Vec<u32> = eyes.picture().into_iter().chain(eyes.clip()).map(|p| p.token).collect();
+    let mut used = 0;
+    for piece in tokenizer.encode(&text, special)? {
+        let name = tokenizer.piece(piece.id).unwrap_or_else(|_| format!("<{}>", piece.id));
+        let mut label = if visual.contains(&piece.id) {
+            used += 1;
+            let label = TokenLabel::new(name, Modality::Image);
+            match next.next() {
+                Some((token, place)) if *token == piece.id => match place {
+                    Some(patch) => label.with_patch((*patch).clone()),
+                    None => label,
+                },
+                _ => return Err(positions(eyes, piece.id, &text, tokenizer, labels.len())),
+            }
+        } else if tokenizer.is_special(piece.id) {
+            TokenLabel::new(name, Modality::Special)
+        } else {
+            TokenLabel::new(name, Modality::Text)
+        };
+        label = label.with_id(piece.id);
+        if let Some((from, to)) = piece.bytes
+            && !visual.contains(&piece.id)
+        {
+            label = label.with_bytes(original(from, false), original(to, true));
+        }
+        ids.push(piece.id);
+        map.tokens.push(label);
+    }
+    if used != labels.len() {
+        return Err(positions(eyes, visual.first().copied().unwrap_or(0), &text, tokenizer, labels.len()));
+    }
+    if ids.is_empty() {
+        return Err(WordsError::Empty);
+    }
+    map.views = seen.views.clone();
+    Ok((ids, map))
+}
+
+fn positions(eyes: &dyn Eyes, token: u32, text: &str, tokenizer: &Tokenizer, expected: usize) -> WordsError {
+    let placeholder = eyes.picture().into_iter().chain(eyes.clip()).find(|p| p.token == token);
+    let found =
+        tokenizer.encode(text, false).map_or(0, |pieces| pieces.iter().filter(|p| p.id == token).count());
+    WordsError::Positions { text: placeholder.map_or_else(String::new, |p| p.text.clone()), found, expected }
+}
+
+fn find<'a>(
+    prompt: &str,
+    what: &'static str,
+    placeholder: Option<&Placeholder>,
+    expansions: &'a [Expansion],
+) -> Result<Vec<Place<'a>>, WordsError> {
+    let given = expansions.len();
+    let Some(placeholder) = placeholder else {
+        return if given == 0 { Ok(Vec::new()) } else { Err(WordsError::Blind { what, given }) };
+    };
+    let starts: Vec<usize> = prompt.match_indices(&placeholder.text).map(|(start, _)| start).collect();
+    if starts.len() != given {
+        let (text, found) = (placeholder.text.clone(), starts.len());
+        return Err(WordsError::Placeholders { what, text, found, given });
+    }
+    let token = placeholder.token;
+    let place = |(start, expansion)| Place { start, end: start + placeholder.text.len(), expansion, token };
+    Ok(starts.into_iter().zip(expansions).map(place).collect())
+}
