@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use mmlens_core::{
-    AxisName, Generation, Inputs, Objective, Picture, Plan, Sample, Sampling, Site, SiteSpec, Subject, Words,
+    AxisName, Clip, Generation, Inputs, Objective, Picture, Plan, Sample, Sampling, Site, SiteSpec, Subject,
+    Words,
 };
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -50,19 +51,40 @@ fn reference(path: &Path) -> Reference {
     Reference { about: serde_json::from_str(about).unwrap(), floats, ids }
 }
 
+fn picture(name: &Value) -> Picture {
+    Picture::open(fixtures().join(format!("pictures/{}.png", name.as_str().unwrap()))).unwrap()
+}
+
 fn sample(row: &Value) -> Sample {
-    let pictures = row["images"].as_array().unwrap().iter().map(|name| {
-        Picture::open(fixtures().join(format!("pictures/{}.png", name.as_str().unwrap()))).unwrap()
-    });
-    let words = match row.get("ask").and_then(Value::as_str) {
-        Some(ask) => Words::Ask(ask.to_owned()),
-        None => Words::Prompt(row["prompt"].as_str().unwrap().to_owned()),
+    let list = |name: &str| row.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+    let words = match (text("ask"), text("prompt"), row.get("texts")) {
+        (Some(ask), ..) => Words::Ask(ask),
+        (_, Some(prompt), _) => Words::Prompt(prompt),
+        (_, _, Some(texts)) => Words::Texts(serde_json::from_value(texts.clone()).unwrap()),
+        _ => Words::Nothing,
     };
-    Sample::new(pictures.collect(), words)
+    let mut sample = Sample::new(list("images").iter().map(picture).collect(), words);
+    sample.clips = list("videos")
+        .iter()
+        .enumerate()
+        .map(|(i, frames)| Clip {
+            name: format!("clip {i}"),
+            frames: frames.as_array().unwrap().iter().map(|f| picture(f).image).collect(),
+            fps: row.get("fps").and_then(Value::as_f64),
+        })
+        .collect();
+    sample
 }
 
 /// Entries that stand for something: not at padded positions, not masked scores.
-fn counts(spec: Option<&SiteSpec>, shape: &[usize], index: usize, pads: &[usize], reference: f32) -> bool {
+fn counts(
+    spec: Option<&SiteSpec>,
+    shape: &[usize],
+    index: usize,
+    (pads, tails): (&[usize], &[usize]),
+    reference: f32,
+) -> bool {
     let Some(spec) = spec else { return true };
     let (mut rest, mut place) = (index, vec![0; shape.len()]);
     for (axis, len) in shape.iter().enumerate().rev() {
@@ -70,8 +92,12 @@ fn counts(spec: Option<&SiteSpec>, shape: &[usize], index: usize, pads: &[usize]
         rest /= len;
     }
     let row = spec.axis(AxisName::Batch).map_or(0, |axis| place[axis]);
-    let padded =
-        |axis| spec.axis(axis).is_some_and(|a| spec.axis(AxisName::Batch).is_some() && place[a] < pads[row]);
+    let padded = |axis| {
+        spec.axis(axis).is_some_and(|a| {
+            spec.axis(AxisName::Batch).is_some()
+                && (place[a] < pads[row] || place[a] + tails[row] >= shape[a] && tails[row] > 0)
+        })
+    };
     reference > -1e30 && ![AxisName::Pos, AxisName::Query, AxisName::Key].into_iter().any(padded)
 }
 
@@ -80,13 +106,13 @@ fn check(
     ours: &[f32],
     theirs: &(Vec<usize>, Vec<f32>),
     spec: Option<&SiteSpec>,
-    pads: &[usize],
+    padding: (&[usize], &[usize]),
     bound: f32,
 ) {
     assert_eq!(ours.len(), theirs.1.len(), "{name}: shape {:?}", theirs.0);
     let (mut error, mut largest) = (0.0_f32, 0.0_f32);
     for (i, (a, b)) in ours.iter().zip(&theirs.1).enumerate() {
-        if counts(spec, &theirs.0, i, pads, *b) {
+        if counts(spec, &theirs.0, i, padding, *b) {
             assert!(a.is_finite(), "{name}: {a} at {i}");
             error = error.max((a - b).abs());
             largest = largest.max(b.abs());
@@ -106,14 +132,21 @@ fn case(subject: &dyn Subject, path: &Path) {
     assert_eq!(shape, &[inputs.rows(), inputs.positions()], "{name}: input_ids");
     for (row, ours) in inputs.ids.iter().enumerate() {
         let theirs = &ids[row * shape[1]..(row + 1) * shape[1]];
-        let real = |p: usize| p >= inputs.pads[row];
+        let real = |p: usize| p >= inputs.pads[row] && p + inputs.tails[row] < shape[1];
         assert!(
             ours.iter().zip(theirs).enumerate().all(|(p, (a, b))| !real(p) || i64::from(*a) == *b),
             "{name}: input_ids"
         );
     }
     if let Some(theirs) = reference.floats.get("pixel_values") {
-        check("pixel_values", &inputs.pixels.as_ref().unwrap().to_values().unwrap(), theirs, None, &[], 1e-6);
+        check(
+            "pixel_values",
+            &inputs.pixels.as_ref().unwrap().to_values().unwrap(),
+            theirs,
+            None,
+            (&[], &[]),
+            1e-6,
+        );
     }
 
     let specs: BTreeMap<String, &SiteSpec> =
@@ -146,20 +179,20 @@ fn case(subject: &dyn Subject, path: &Path) {
             &ours.to_values().unwrap(),
             theirs,
             specs.get(site).copied(),
-            &inputs.pads,
+            (&inputs.pads, &inputs.tails),
             bound,
         );
         compared += 1;
     }
     assert!(compared >= 4, "{name}: only {compared} values compared");
 
+    let Some((shape, theirs)) = reference.ids.get("generated") else { return };
     let how = Generation {
         max_new: reference.about["generate"].as_u64().unwrap() as usize,
         sampling: Sampling::Greedy,
         stop_at_end: true,
     };
     let generated = subject.generate(&inputs, &how).unwrap();
-    let (shape, theirs) = &reference.ids["generated"];
     for (row, ours) in generated.iter().enumerate() {
         let theirs = &theirs[row * shape[1]..(row + 1) * shape[1]];
         let ours: Vec<i64> = ours.tokens.iter().map(|t| i64::from(*t)).collect();
