@@ -44,7 +44,7 @@ def main():
             print(f"{kind}: {sorted(map(str, found[kind]))}")
             faults.append(kind)
     model.eval().requires_grad_(False)
-    checkpoint = trace.Checkpoint(model, AutoProcessor.from_pretrained(args.folder, backend="pil"), args.folder)
+    checkpoint = trace.Checkpoint(model, AutoProcessor.from_pretrained(args.folder, backend="pil"), args.folder, trace.of(args.folder))
     ours, _ = load(args.trace)
     ids, pixels = ours["input_ids"].long(), ours.get("pixel_values")
     ids = ids.reshape(-1, ids.shape[-1])

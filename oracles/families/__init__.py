@@ -1,0 +1,36 @@
+"""One module per family of models, chosen by `model_type` in `config.json`.
+
+A family has
+
+    open(folder, backend="pil", **config) -> Checkpoint     float32, explicit attention, no parameter with a gradient
+    prepare(checkpoint, rows) -> Batch                      rows as in a trace's `about`, names of pictures replaced by pictures
+    attach(recorder, checkpoint)                            tells the recorder where the sites are
+    verify(checkpoint, batch, sites, recorder)              the library's own outputs, and the equations (`verify.py`)
+
+and, where a language model's do not fit, `arguments(batch)`, `forward(model, given)` and `generate(checkpoint, batch, count)`; see `passes.py`.
+"""
+
+import importlib
+import json
+from pathlib import Path
+
+FAMILIES = {
+    "llava": "llava",
+}
+
+
+def of(folder):
+    """The module for a checkpoint's folder."""
+    kind = json.loads((Path(folder) / "config.json").read_text())["model_type"]
+    if kind not in FAMILIES:
+        raise SystemExit(f"no family for model_type `{kind}`; there is one for {', '.join(FAMILIES)}")
+    return importlib.import_module(f"families.{FAMILIES[kind]}")
+
+
+def open_checkpoint(folder, backend="pil", **config):
+    """`backend` chooses the image processor: `pil` is what mmlens follows, `torchvision` what transformers takes by default."""
+    family = of(folder)
+    checkpoint = family.open(str(folder), backend, **config)
+    checkpoint.model.eval().requires_grad_(False)
+    checkpoint.family = family
+    return checkpoint

@@ -1,0 +1,106 @@
+"""LLaVA 1.5: CLIP's tower, a projector of two layers, LLaMA."""
+
+import torch
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+import prompts
+import verify as equations
+from passes import Checkpoint
+from recorder import Heads, Mlp
+from verify import close
+
+
+def open(folder, backend="pil", **config):
+    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **config)
+    return Checkpoint(model, AutoProcessor.from_pretrained(folder, backend=backend), folder)
+
+
+def prepare(checkpoint, rows):
+    return prompts.prepare(checkpoint, rows)
+
+
+def attach(recorder, checkpoint):
+    model = checkpoint.model.model
+    clip_tower(recorder, model.vision_tower)
+    recorder.before(model.multi_modal_projector, "vision.features")
+    recorder.after(model.multi_modal_projector, "connector.out")
+    decoder(recorder, model.language_model)
+
+
+def clip_tower(recorder, tower):
+    """CLIP's vision tower, up to the output of its last block."""
+    recorder.after(tower.embeddings, "vision.embed")
+    recorder.derive("vision.embed", lambda sites: clip_embed(tower.embeddings, sites["vision.pixels"]))
+    recorder.after(tower.pre_layrnorm, "vision.input")
+    for i, block in enumerate(tower.encoder.layers):
+        attn = block.self_attn
+        heads = Heads(attn, (attn.q_proj, attn.k_proj, attn.v_proj), attn.out_proj, attn.head_dim)
+        mlp = Mlp(block.mlp.fc1, block.mlp.fc2, block.mlp.activation_fn)
+        recorder.pre_norm(f"vision.blocks.{i}", block, heads, mlp, block.layer_norm2, attn, block.mlp)
+
+
+def clip_embed(embed, pixels):
+    """The class token and the patches, before positions are added."""
+    patches = embed.patch_embedding(pixels).flatten(2).transpose(1, 2)
+    return torch.cat([embed.class_embedding.expand(len(pixels), 1, -1), patches], 1)
+
+
+def decoder(recorder, text):
+    """LLaMA and whoever has its module names, with norms on queries and keys or without."""
+    recorder.embedding(text.embed_tokens, "text.embed")
+    recorder.alias("text.input", "text.blocks.0.resid_pre")
+    for i, block in enumerate(text.layers):
+        attn, mlp = block.self_attn, block.mlp
+        heads = Heads(attn, (attn.q_proj, attn.k_proj, attn.v_proj), attn.o_proj, attn.head_dim, turned=True)
+        parts = Mlp(mlp.up_proj, mlp.down_proj, mlp.act_fn, mlp.gate_proj)
+        around = getattr(block, "pre_feedforward_layernorm", None)
+        if around is None:
+            recorder.pre_norm(f"text.blocks.{i}", block, heads, parts, block.post_attention_layernorm, attn, mlp)
+        else:
+            after = (block.post_attention_layernorm, block.post_feedforward_layernorm)
+            recorder.pre_norm(f"text.blocks.{i}", block, heads, parts, around, *after)
+    recorder.after(text.norm, "text.final_norm")
+
+
+def verify(checkpoint, batch, sites, recorder):
+    model, config = checkpoint.model, checkpoint.model.config
+    decoder_agrees(model, batch, sites)
+    close("text.embed", sites["text.embed"], model.model.language_model.embed_tokens(batch.input_ids))
+    if batch.pixel_values is not None:
+        tower = model.model.vision_tower
+        seen = tower(batch.pixel_values, output_hidden_states=True, output_attentions=True)
+        depth = config.vision_config.num_hidden_layers
+        stream = [sites["vision.input"]] + [sites[f"vision.blocks.{i}.resid_post"] for i in range(depth)]
+        assert len(seen.hidden_states) == depth + 1
+        for i, x in enumerate(stream):
+            close(f"vision hidden_states[{i}]", x, seen.hidden_states[i])
+        for i in range(depth):
+            close(f"vision attentions[{i}]", sites[f"vision.blocks.{i}.attn.pattern"], seen.attentions[i])
+        pixels, embed = batch.pixel_values, tower.embeddings
+        patches = torch.nn.functional.unfold(pixels, embed.patch_size, stride=embed.patch_size).transpose(1, 2)
+        patches = patches @ embed.patch_embedding.weight.flatten(1).T
+        joined = torch.cat([embed.class_embedding.expand(len(pixels), 1, -1), patches], 1)
+        close("vision.embed", sites["vision.embed"], joined)
+        close("vision.input", sites["vision.input"], tower.pre_layrnorm(joined + embed.position_embedding.weight))
+        which = config.vision_feature_layer
+        chosen = [stream[i] for i in ([which] if isinstance(which, int) else which)]
+        if config.vision_feature_select_strategy == "default":
+            chosen = [x[:, 1:] for x in chosen]
+        close("vision.features", sites["vision.features"], torch.cat(chosen, -1))
+        own = model(**batch.passing())
+        close("connector.out", sites["connector.out"].flatten(0, 1), own.image_hidden_states)
+        holes = batch.input_ids == config.image_token_id
+        close("image positions", sites["text.input"][holes], sites["connector.out"].flatten(0, 1))
+        close("text positions", sites["text.input"][~holes], sites["text.embed"][~holes])
+    equations.blocks(recorder, sites)
+
+
+def decoder_agrees(model, batch, sites):
+    """Logits, hidden states and attentions of a language model of transformers, at real tokens."""
+    real = batch.attention_mask.bool()
+    own = model(**batch.passing(), output_hidden_states=True, output_attentions=True)
+    close("logits", sites["logits"][real], own.logits[real])
+    layers = len(own.attentions)
+    assert len(own.hidden_states) == layers + 1 and f"text.blocks.{layers}.resid_pre" not in sites
+    equations.stream("text", sites, own.hidden_states, own.attentions, real)
+    close("hidden_states[-1] is final_norm", sites["text.final_norm"][real], own.hidden_states[-1][real])
