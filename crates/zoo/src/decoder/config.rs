@@ -103,17 +103,27 @@ struct Raw {
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
     tie_word_embeddings: Option<bool>,
-    sliding_window: Option<usize>,
+    #[serde(deserialize_with = "given")]
+    sliding_window: Option<Option<usize>>,
     use_sliding_window: Option<bool>,
     max_window_layers: Option<usize>,
     layer_types: Option<Vec<String>>,
     query_pre_attn_scalar: Option<f64>,
-    attn_logit_softcapping: Option<f64>,
-    final_logit_softcapping: Option<f64>,
+    #[serde(deserialize_with = "given")]
+    attn_logit_softcapping: Option<Option<f64>>,
+    #[serde(deserialize_with = "given")]
+    final_logit_softcapping: Option<Option<f64>>,
     scale_attn_weights: Option<bool>,
     scale_attn_by_inverse_layer_idx: Option<bool>,
     add_cross_attention: Option<bool>,
     quantization_config: Option<Value>,
+}
+
+/// A field that means one thing when it is null and another when it is left out.
+fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(value).map(Some)
 }
 
 /// What a family leaves out, and what sets it apart.
@@ -327,6 +337,9 @@ fn windows(
     size: Option<usize>,
     by_default: impl Fn(usize) -> bool,
 ) -> Result<(), ZooError> {
+    if let Some(size) = size {
+        positive(&format!("{at}sliding_window"), size)?;
+    }
     let Some(types) = &raw.layer_types else {
         config.windows = (0..config.blocks).map(|i| size.filter(|_| by_default(i))).collect();
         return Ok(());
@@ -359,7 +372,7 @@ fn windows(
 fn mistral(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError> {
     rotary(raw, config, at)?;
     (config.qkv_bias, config.out_bias, config.mlp_bias) = (false, false, false);
-    windows(raw, config, at, raw.sliding_window, |_| true)
+    windows(raw, config, at, raw.sliding_window.unwrap_or(Some(4096)), |_| true)
 }
 
 fn qwen2(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError> {
@@ -375,7 +388,8 @@ fn qwen3(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError
 }
 
 fn qwen_windows(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError> {
-    let size = raw.use_sliding_window.unwrap_or(false).then(|| raw.sliding_window.unwrap_or(4096));
+    let used = raw.use_sliding_window.unwrap_or(false);
+    let size = raw.sliding_window.unwrap_or(Some(4096)).filter(|_| used);
     let first = raw.max_window_layers.unwrap_or(28);
     windows(raw, config, at, size, |block| block >= first)
 }
@@ -385,10 +399,10 @@ fn gemma2(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooErro
     config.norm = NormKind::Rms { eps: raw.rms_norm_eps.unwrap_or(1e-6), offset: 1.0 };
     (config.norms_around, config.mlp_bias) = (true, false);
     config.scale = (raw.query_pre_attn_scalar.unwrap_or(256.0) as f32).powf(-0.5);
-    config.score_cap = Some(raw.attn_logit_softcapping.unwrap_or(50.0) as f32);
-    config.logit_cap = Some(raw.final_logit_softcapping.unwrap_or(30.0) as f32);
+    config.score_cap = raw.attn_logit_softcapping.unwrap_or(Some(50.0)).map(|cap| cap as f32);
+    config.logit_cap = raw.final_logit_softcapping.unwrap_or(Some(30.0)).map(|cap| cap as f32);
     config.embed_scale = Some((config.d_model as f32).sqrt());
-    windows(raw, config, at, Some(raw.sliding_window.unwrap_or(4096)), |block| block % 2 == 0)
+    windows(raw, config, at, raw.sliding_window.unwrap_or(Some(4096)), |block| block % 2 == 0)
 }
 
 fn gpt2(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError> {
