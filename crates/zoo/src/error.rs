@@ -92,15 +92,13 @@ pub enum ZooError {
         layer: usize,
     },
     /// Placeholders that do not match the pictures.
-    #[error("row {row} has {found} image positions, but {pictures} pictures of {per_image} positions each")]
+    #[error("row {row} has {found} image positions, its pictures have {expected}")]
     Placeholders {
         /// The row of the batch.
         row: usize,
         /// Image positions in the text.
         found: usize,
-        /// Pictures.
-        pictures: usize,
-        /// Positions a picture takes.
-        per_image: usize,
+        /// Positions of its pictures.
+        expected: usize,
     },
 }

@@ -7,6 +7,7 @@ mod error;
 mod generate;
 pub mod hub;
 pub mod llava;
+pub mod llava_next;
 mod open;
 pub mod parts;
 pub mod processor;

@@ -10,6 +10,7 @@ use crate::ZooError;
 use crate::checkpoint::read_json;
 use crate::decoder::open_decoder;
 use crate::llava::open_llava;
+use crate::llava_next::open_llava_next;
 
 /// What makes a subject of a folder.
 type Open = fn(&Path, &Device) -> Result<Box<dyn Subject>, ZooError>;
@@ -17,6 +18,7 @@ type Open = fn(&Path, &Device) -> Result<Box<dyn Subject>, ZooError>;
 /// Every kind of model, by the `model_type` of its `config.json`.
 const KINDS: &[(&str, Open)] = &[
     ("llava", |folder, device| Ok(Box::new(open_llava(folder, device)?))),
+    ("llava_next", |folder, device| Ok(Box::new(open_llava_next(folder, device)?))),
     ("llama", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
     ("mistral", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
     ("qwen2", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),

@@ -8,6 +8,7 @@ use std::path::Path;
 use burn::tensor::Device;
 
 pub use eyes::LlavaEyes;
+pub(crate) use eyes::stack;
 pub use model::{FeatureLayers, LlavaConfig, LlavaModel};
 
 use crate::ZooError;

@@ -3,7 +3,7 @@
 //!
 //! Follows `LlavaForConditionalGeneration` of transformers.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Run, Site, SiteSpec};
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::checkpoint::WeightSource;
 use crate::decoder::{Decoder, DecoderConfig, Sequence};
 use crate::parts::{Act, KvCache, Linear};
 use crate::vision::{TowerConfig, VisionTower};
-use crate::vlm::{Network, resumed};
+use crate::vlm::{Network, place, resumed};
 
 /// `config.json` of a LLaVA checkpoint.
 #[derive(Debug, Clone, Deserialize)]
@@ -203,7 +203,15 @@ impl LlavaModel {
         Ok((!run.done()).then_some(out))
     }
 
-    /// Token vectors with image features in the place of the placeholders, in order, `[batch, pos, d]`.
+    /// Token vectors, at `text.embed`, `[batch, pos, d]`.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary; whatever the site reports.
+    pub fn words(&self, ids: &[Vec<u32>], device: &Device, run: &mut Run) -> Result<Tensor<3>, ZooError> {
+        Ok(run.at(Site::of(Part::Text, Point::Embed), self.text.embed(ids, device)?)?)
+    }
+
+    /// Token vectors with image features, `[image, image tokens, d]`, in the place of the placeholders, in order.
     ///
     /// # Errors
     /// [`ZooError::Placeholders`] if a row has not as many placeholders as its pictures need.
@@ -215,32 +223,15 @@ impl LlavaModel {
         device: &Device,
         run: &mut Run,
     ) -> Result<Tensor<3>, ZooError> {
-        let words = run.at(Site::of(Part::Text, Point::Embed), self.text.embed(ids, device)?)?;
-        let [b, p, d] = words.dims();
-        let per_image = self.image_tokens();
-        let mut index: Vec<i64> = (0..(b * p) as i64).collect();
-        for (row, (ids, images)) in ids.iter().zip(images).enumerate() {
-            let places: Vec<usize> = (0..p).filter(|i| ids.get(*i) == Some(&self.image_token)).collect();
-            if places.len() != images.len() * per_image {
-                return Err(ZooError::Placeholders {
-                    row,
-                    found: places.len(),
-                    pictures: images.len(),
-                    per_image,
-                });
-            }
-            let sources = images.iter().flat_map(|i| (0..per_image).map(move |n| b * p + i * per_image + n));
-            for (place, source) in places.into_iter().zip(sources) {
-                if let Some(slot) = index.get_mut(row * p + place) {
-                    *slot = source as i64;
-                }
-            }
-        }
-        let Some(features) = features else { return Ok(words) };
-        let [n, t, _] = features.dims();
-        let all = Tensor::cat(vec![words.reshape([b * p, d]), features.reshape([n * t, d])], 0);
-        let index = Tensor::<1, Int>::from_data(TensorData::new(index, [b * p]), device);
-        Ok(all.select(0, index).reshape([b, p, d]))
+        let words = self.words(ids, device, run)?;
+        let each = self.image_tokens();
+        let sources: Vec<Vec<usize>> =
+            images.iter().map(|row| row.iter().flat_map(|i| i * each..(i + 1) * each).collect()).collect();
+        let features = features.map(|x| {
+            let [n, t, d] = x.dims();
+            x.reshape([n * t, d])
+        });
+        place(words, features, ids, &[self.image_token], &sources)
     }
 }
 

@@ -18,6 +18,10 @@ pub(super) struct Steps {
     /// Padding to a square before anything else, with these levels.
     pub(super) square: Option<[u8; 3]>,
     pub(super) resize: Option<(Size, Filter)>,
+    /// What `resize` is or would be.
+    pub(super) size: (Size, Filter),
+    /// Height of the crop, whether or not there is one.
+    pub(super) crop_height: Option<usize>,
     /// Height and width of the part in the middle.
     pub(super) crop: Option<(usize, usize)>,
     pub(super) rescale: Option<f64>,
@@ -53,6 +57,9 @@ const KINDS: &[Kind] = &[
             "CLIPImageProcessorFast",
             "CLIPImageProcessorPil",
             "CLIPFeatureExtractor",
+            "LlavaNextImageProcessor",
+            "LlavaNextImageProcessorFast",
+            "LlavaNextImageProcessorPil",
         ],
         size: Size::ShortestEdge(224),
         resample: Filter::Bicubic,
@@ -122,14 +129,7 @@ impl Steps {
     pub(super) fn read(file: &Path, fields: &Map<String, Value>) -> Result<Self, ProcessorError> {
         let mut fields = Fields { file, fields, known: HARMLESS.to_vec() };
         let kind = fields.kind()?;
-        let steps = Self {
-            convert_rgb: fields.flag("do_convert_rgb", kind.convert_rgb)?,
-            square: None,
-            resize: None,
-            crop: None,
-            rescale: None,
-            normalize: None,
-        };
+        let convert_rgb = fields.flag("do_convert_rgb", kind.convert_rgb)?;
         let square = fields.flag("default_to_square", kind.square)?;
         let size = fields.size("size", square)?.unwrap_or(kind.size);
         let filter = match fields.number("resample")? {
@@ -169,7 +169,9 @@ impl Steps {
         )]
         let square = pad.then(|| mean.map(|mean| (mean * 255.0) as u8));
         fields.nothing_else()?;
-        Ok(Self { square, resize, crop, rescale, normalize, ..steps })
+        let crop_height = crop_size.map(|(height, _)| height);
+        let size = (size, filter);
+        Ok(Self { convert_rgb, square, resize, size, crop_height, crop, rescale, normalize })
     }
 }
 

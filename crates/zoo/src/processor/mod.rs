@@ -26,9 +26,9 @@ mod resample;
 mod size;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use image::DynamicImage;
+use image::{DynamicImage, RgbImage};
 use serde_json::{Map, Value};
 
 pub use error::ProcessorError;
@@ -72,13 +72,18 @@ impl ImageProcessor {
     ///
     /// [`ProcessorError`] if neither is there, a field is not what it should be, or is not supported.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, ProcessorError> {
-        let dir = dir.as_ref();
+        let (file, fields) = Self::fields_in(dir.as_ref())?;
+        Self::read(&file, &fields)
+    }
+
+    /// The fields of a folder's image processor, and the file they are in.
+    pub(crate) fn fields_in(dir: &Path) -> Result<(PathBuf, Map<String, Value>), ProcessorError> {
         let nested = dir.join("processor_config.json");
-        if let Some(fields) = read_json_if_there::<Map<String, Value>>(&nested)?
-            && let Some(fields) = fields.get("image_processor")
+        if let Some(mut fields) = read_json_if_there::<Map<String, Value>>(&nested)?
+            && let Some(fields) = fields.remove("image_processor")
         {
             return match fields {
-                Value::Object(fields) => Self::from_fields(&nested, fields),
+                Value::Object(fields) => Ok((nested, fields)),
                 other => Err(ProcessorError::Field {
                     file: nested,
                     field: "image_processor".to_owned(),
@@ -89,7 +94,7 @@ impl ImageProcessor {
         }
         let own = dir.join("preprocessor_config.json");
         match read_json_if_there(&own)? {
-            Some(fields) => Self::from_fields(&own, &fields),
+            Some(fields) => Ok((own, fields)),
             None => Err(ProcessorError::NotThere { dir: dir.to_owned() }),
         }
     }
@@ -103,12 +108,13 @@ impl ImageProcessor {
     pub fn from_json(name: &str, text: &[u8]) -> Result<Self, ProcessorError> {
         let fields: Map<String, Value> = parse_json(name, text)?;
         match fields.get("image_processor") {
-            Some(Value::Object(nested)) => Self::from_fields(Path::new(name), nested),
-            _ => Self::from_fields(Path::new(name), &fields),
+            Some(Value::Object(nested)) => Self::read(Path::new(name), nested),
+            _ => Self::read(Path::new(name), &fields),
         }
     }
 
-    fn from_fields(file: &Path, fields: &Map<String, Value>) -> Result<Self, ProcessorError> {
+    /// Reads the fields of `file`.
+    pub(crate) fn read(file: &Path, fields: &Map<String, Value>) -> Result<Self, ProcessorError> {
         Ok(Self { steps: Steps::read(file, fields)? })
     }
 
@@ -120,6 +126,16 @@ impl ImageProcessor {
             (None, Some((Size::Exactly { height, width }, _))) => Some((height, width)),
             _ => None,
         }
+    }
+
+    /// How pictures are resized, whether or not they are.
+    pub(crate) fn resizing(&self) -> (Size, Filter) {
+        self.steps.size
+    }
+
+    /// The height of the crop, whether or not pictures are cropped.
+    pub(crate) fn crop_height(&self) -> Option<usize> {
+        self.steps.crop_height
     }
 
     /// The value that a grey level (0 to 255) of a channel becomes: for baselines, and for showing pixels again.
@@ -264,4 +280,28 @@ fn limited(what: &'static str, (width, height): (usize, usize), limit: usize) ->
         Some(pixels) if pixels <= limit => Ok(()),
         _ => Err(ProcessorError::TooLarge { what, width, height, limit }),
     }
+}
+
+/// A picture of three colours resized to a height and width, as Pillow does it.
+///
+/// # Errors
+/// [`ProcessorError`] for pictures that are too large.
+pub(crate) fn resized(
+    picture: &DynamicImage,
+    (height, width): (usize, usize),
+    filter: Filter,
+) -> Result<RgbImage, ProcessorError> {
+    let from = (picture.width() as usize, picture.height() as usize);
+    limited("the picture", from, MOST_PIXELS)?;
+    limited("the processed picture", (width, height), MOST_PROCESSED)?;
+    if from.0 == 0 || from.1 == 0 || width == 0 || height == 0 {
+        let (to_width, to_height) = (width, height);
+        return Err(ProcessorError::Vanishes { width: from.0, height: from.1, to_width, to_height });
+    }
+    let rgb = colour::to_rgb(picture, true)?;
+    let target = Target { width, height, rows: 0..height, cols: 0..width };
+    let between = target.between(rgb.width, rgb.height, filter);
+    limited("the picture between two steps of resizing", between, MOST_PIXELS)?;
+    let bytes = resample::resize(&rgb, &target, filter).bytes.into_owned();
+    RgbImage::from_raw(width as u32, height as u32, bytes).ok_or(ProcessorError::Empty { width, height })
 }

@@ -2,6 +2,7 @@
 
 mod eyes;
 mod network;
+mod place;
 mod words;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ use mmlens_core::{
 
 pub use eyes::{Blind, Expansion, Eyes, Placeholder, Seen};
 pub use network::{Network, resumed};
+pub use place::place;
 pub use words::WordsError;
 
 use crate::ZooError;

@@ -110,7 +110,7 @@ pub(super) fn tokenise(
             let label = TokenLabel::new(name, Modality::Image);
             match next.next() {
                 Some((token, place)) if *token == piece.id => match place {
-                    Some(patch) => label.with_patch((*patch).clone()),
+                    Some(patch) => label.with_patch(*patch),
                     None => label,
                 },
                 _ => return Err(positions(eyes, piece.id, &text, tokenizer, labels.len())),

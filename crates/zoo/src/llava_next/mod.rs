@@ -1,0 +1,173 @@
+//! LLaVA-NeXT (Liu et al. 2024): LLaVA that sees a picture whole and in tiles.
+//!
+//! Follows `LlavaNextForConditionalGeneration` of transformers. The tower and the projector see one entry of the pixel
+//! batch for each tile, the whole picture first; `vision.features` and `connector.out` have a row for each. In the
+//! sequence come the whole picture's patches, then those of all tiles, row by row over the whole grid, without the
+//! padding, and after each row a learned vector.
+
+mod anyres;
+mod eyes;
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use mmlens_core::{Anatomy, Inputs, Run, SiteSpec};
+use serde::Deserialize;
+use serde_json::Value;
+
+pub use anyres::{Pinpoints, fitted, unpadded};
+pub use eyes::LlavaNextEyes;
+
+use crate::ZooError;
+use crate::checkpoint::{Layout, WeightSource, Weights, read_json};
+use crate::decoder::{Decoder, Sequence};
+use crate::llava::{LlavaConfig, LlavaModel};
+use crate::parts::KvCache;
+use crate::vlm::{Network, Placeholder, Vlm, VlmParts, place, resumed};
+
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(default)]
+    image_grid_pinpoints: Option<Value>,
+    #[serde(flatten)]
+    llava: LlavaConfig,
+}
+
+/// The network.
+#[derive(Debug, Clone)]
+pub struct LlavaNextModel {
+    llava: LlavaModel,
+    newline: Tensor<1>,
+    pinpoints: Pinpoints,
+}
+
+impl LlavaNextModel {
+    /// Takes all weights, by the names newer checkpoints have.
+    ///
+    /// # Errors
+    /// A config that cannot be, or a tensor that is missing or misshapen.
+    pub fn take(
+        config: &LlavaConfig,
+        pinpoints: Pinpoints,
+        weights: &mut impl WeightSource,
+    ) -> Result<Self, ZooError> {
+        let llava = LlavaModel::take(config, weights)?;
+        let tower = llava.vision.config();
+        if llava.image_tokens() != tower.grid() * tower.grid() {
+            return Err(ZooError::Unsupported {
+                field: "vision_feature_select_strategy".to_owned(),
+                found: config.vision_feature_select_strategy.clone(),
+                supported:
+                    "the one that leaves a tile its patches alone (`default` for a tower with a class token)"
+                        .to_owned(),
+            });
+        }
+        let side = tower.image_size;
+        if let Some(bad) = pinpoints.0.iter().find(|(h, w)| h % side != 0 || w % side != 0) {
+            return Err(ZooError::Value {
+                field: "image_grid_pinpoints".to_owned(),
+                found: format!("{bad:?}"),
+                expected: format!("multiples of image_size = {side}"),
+            });
+        }
+        let newline = weights.take("model.image_newline", [llava.text.config().d_model])?;
+        Ok(Self { llava, newline, pinpoints })
+    }
+
+    /// For every position of a row's pictures, the feature it takes; the one behind the last is the end of a row.
+    fn sources(&self, inputs: &Inputs, row: usize) -> Vec<usize> {
+        let tower = self.llava.vision.config();
+        let (g, side) = (tower.grid(), tower.image_size);
+        let (entries, end) = (&inputs.images[row], inputs.pictures() * g * g);
+        let mut sources = Vec::new();
+        let mut next = 0;
+        for (width, height) in &inputs.maps[row].pictures {
+            let size = (*height as usize, *width as usize);
+            let (to_height, to_width) = self.pinpoints.best(size);
+            let (down, across) = (to_height / side, to_width / side);
+            let tile = |i: usize| entries.get(next + i).map_or(0, |entry| entry * g * g);
+            sources.extend((0..g * g).map(|i| tile(0) + i));
+            let (rows, cols) = unpadded(size, (down * g, across * g));
+            for y in rows {
+                sources.extend(cols.clone().map(|x| tile(1 + y / g * across + x / g) + y % g * g + x % g));
+                sources.push(end);
+            }
+            next += 1 + down * across;
+        }
+        sources
+    }
+}
+
+impl Network for LlavaNextModel {
+    fn sites(&self) -> Vec<SiteSpec> {
+        self.llava.sites()
+    }
+
+    fn anatomy(&self) -> Vec<Anatomy> {
+        self.llava.anatomy()
+    }
+
+    fn text(&self) -> &Decoder {
+        &self.llava.text
+    }
+
+    fn forward(
+        &self,
+        inputs: &Inputs,
+        cache: Option<&mut KvCache>,
+        device: &Device,
+        run: &mut Run,
+    ) -> Result<Option<Tensor<3>>, ZooError> {
+        let sequence = Sequence { pads: &inputs.pads, asked: inputs.asked, ..Sequence::default() };
+        let width = self.llava.text.config().d_model;
+        if let Some(shape) = resumed(inputs, width, device, run) {
+            return self.llava.text.forward(shape, sequence, cache, run);
+        }
+        let features = match &inputs.pixels {
+            None => None,
+            Some(pixels) => {
+                let Some(seen) = self.llava.see(pixels.clone().rank_of("vision.pixels")?, run)? else {
+                    return Ok(None);
+                };
+                let [n, t, d] = seen.dims();
+                let newline = self.newline.clone().reshape([1, d]);
+                Some(Tensor::cat(vec![seen.reshape([n * t, d]), newline], 0))
+            }
+        };
+        let words = self.llava.words(&inputs.ids, device, run)?;
+        let sources: Vec<Vec<usize>> = match features {
+            Some(_) => (0..inputs.rows()).map(|row| self.sources(inputs, row)).collect(),
+            None => Vec::new(),
+        };
+        let x = place(words, features, &inputs.ids, &[self.llava.image_token()], &sources)?;
+        self.llava.text.forward(x, sequence, cache, run)
+    }
+}
+
+/// Opens a LLaVA-NeXT checkpoint's Hugging Face folder.
+///
+/// # Errors
+/// Any file that is missing, broken or does not fit the others; an option that is not supported.
+pub fn open_llava_next(folder: &Path, device: &Device) -> Result<Vlm, ZooError> {
+    let raw: Raw = read_json(folder.join("config.json"))?;
+    let pinpoints = match &raw.image_grid_pinpoints {
+        None | Some(Value::Null) => Pinpoints::usual(),
+        Some(value) => eyes::read_pinpoints("image_grid_pinpoints", value)?,
+    };
+    let config = raw.llava;
+    let parts = VlmParts::from_dir(folder, device)?;
+    let model = Weights::new(&parts.checkpoint, device)
+        .layout(Layout::LLAVA)
+        .ignore(&["model.vision_tower.post_layernorm.*", "model.vision_tower.head.*"])
+        .build(|weights| LlavaNextModel::take(&config, pinpoints, weights))?;
+    let token = config.image_token_index;
+    let text = parts.tokenizer.token(token).ok_or_else(|| ZooError::Value {
+        field: "image_token_index".to_owned(),
+        found: token.to_string(),
+        expected: format!("a token id below {}", parts.tokenizer.vocab_size()),
+    })?;
+    let tower = model.llava.vision.config();
+    let sizes = (tower.grid(), tower.patch_size, tower.image_size);
+    let eyes = LlavaNextEyes::read(folder, &model.pinpoints, Placeholder { text, token }, sizes)?;
+    Vlm::new(parts, model, eyes)
+}
