@@ -444,20 +444,16 @@ def llava_old(folder):
 VARIANTS = {"llava-a": llava_a, "llava-b": llava_b, "llava-multi": llava_multi, "llava-old": llava_old}
 
 
-def build(name, folder):
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    VARIANTS[name](folder)
-    return folder
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(VARIANTS))
+def main(variants=VARIANTS, about=__doc__):
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(variants))
     parser.add_argument("--out", type=Path, default=FIXTURES)
     args = parser.parse_args()
-    for name in args.names or VARIANTS:
-        folder = build(name, args.out / name / "model")
+    for name in args.names or variants:
+        folder = args.out / name / "model"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        variants[name](folder)
         size = sum(f.stat().st_size for f in folder.iterdir())
         print(f"{name}: {size / 1024:.0f} KiB in {folder}")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 FAMILIES = {
     "llava": "llava",
+    "llava_next": "llava_next",
 }
 
 

@@ -67,32 +67,36 @@ def verify(checkpoint, batch, sites, recorder):
     decoder_agrees(model, batch, sites)
     close("text.embed", sites["text.embed"], model.model.language_model.embed_tokens(batch.input_ids))
     if batch.pixel_values is not None:
-        tower = model.model.vision_tower
-        seen = tower(batch.pixel_values, output_hidden_states=True, output_attentions=True)
-        depth = config.vision_config.num_hidden_layers
-        stream = [sites["vision.input"]] + [sites[f"vision.blocks.{i}.resid_post"] for i in range(depth)]
-        assert len(seen.hidden_states) == depth + 1
-        for i, x in enumerate(stream):
-            close(f"vision hidden_states[{i}]", x, seen.hidden_states[i])
-        for i in range(depth):
-            close(f"vision attentions[{i}]", sites[f"vision.blocks.{i}.attn.pattern"], seen.attentions[i])
-        pixels, embed = batch.pixel_values, tower.embeddings
-        patches = torch.nn.functional.unfold(pixels, embed.patch_size, stride=embed.patch_size).transpose(1, 2)
-        patches = patches @ embed.patch_embedding.weight.flatten(1).T
-        joined = torch.cat([embed.class_embedding.expand(len(pixels), 1, -1), patches], 1)
-        close("vision.embed", sites["vision.embed"], joined)
-        close("vision.input", sites["vision.input"], tower.pre_layrnorm(joined + embed.position_embedding.weight))
-        which = config.vision_feature_layer
-        chosen = [stream[i] for i in ([which] if isinstance(which, int) else which)]
-        if config.vision_feature_select_strategy == "default":
-            chosen = [x[:, 1:] for x in chosen]
-        close("vision.features", sites["vision.features"], torch.cat(chosen, -1))
+        tower_agrees(model.model.vision_tower, config, batch.pixel_values, sites)
         own = model(**batch.passing())
         close("connector.out", sites["connector.out"].flatten(0, 1), own.image_hidden_states)
         holes = batch.input_ids == config.image_token_id
         close("image positions", sites["text.input"][holes], sites["connector.out"].flatten(0, 1))
         close("text positions", sites["text.input"][~holes], sites["text.embed"][~holes])
     equations.blocks(recorder, sites)
+
+
+def tower_agrees(tower, config, pixels, sites):
+    """Embedding, hidden states, attentions and chosen features of CLIP's tower."""
+    seen = tower(pixels, output_hidden_states=True, output_attentions=True)
+    depth = config.vision_config.num_hidden_layers
+    stream = [sites["vision.input"]] + [sites[f"vision.blocks.{i}.resid_post"] for i in range(depth)]
+    assert len(seen.hidden_states) == depth + 1
+    for i, x in enumerate(stream):
+        close(f"vision hidden_states[{i}]", x, seen.hidden_states[i])
+    for i in range(depth):
+        close(f"vision attentions[{i}]", sites[f"vision.blocks.{i}.attn.pattern"], seen.attentions[i])
+    embed = tower.embeddings
+    patches = torch.nn.functional.unfold(pixels, embed.patch_size, stride=embed.patch_size).transpose(1, 2)
+    patches = patches @ embed.patch_embedding.weight.flatten(1).T
+    joined = torch.cat([embed.class_embedding.expand(len(pixels), 1, -1), patches], 1)
+    close("vision.embed", sites["vision.embed"], joined)
+    close("vision.input", sites["vision.input"], tower.pre_layrnorm(joined + embed.position_embedding.weight))
+    which = config.vision_feature_layer
+    chosen = [stream[i] for i in ([which] if isinstance(which, int) else which)]
+    if config.vision_feature_select_strategy == "default":
+        chosen = [x[:, 1:] for x in chosen]
+    close("vision.features", sites["vision.features"], torch.cat(chosen, -1))
 
 
 def decoder_agrees(model, batch, sites):

@@ -44,6 +44,10 @@ impl LlavaNextEyes {
         let (file, mut fields) = ImageProcessor::fields_in(folder)?;
         // Tiles are padded in number, over a batch: nothing that the tower sees.
         fields.remove("do_pad");
+        // The hub's first files name what the class does anyway.
+        if fields.get("aspect_ratio_setting").is_some_and(|how| how == "anyres") {
+            fields.remove("aspect_ratio_setting");
+        }
         if let Some(given) = fields.remove("image_grid_pinpoints") {
             let given = read_pinpoints("image_grid_pinpoints", &given)?;
             if given != *pinpoints {

@@ -229,4 +229,6 @@ checkpoints! {
     llava_b_shards_in_bf16_with_tied_embeddings "llava-b"
     llava_multi_reads_two_feature_layers "llava-multi"
     llava_old_layout_in_f16 "llava-old"
+    llava_next_a_pictures_in_tiles "llava-next-a"
+    llava_next_old_layout_in_bf16 "llava-next-old"
 }
