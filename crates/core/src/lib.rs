@@ -38,7 +38,7 @@ pub use analysis::{
 pub use baseline::Baseline;
 pub use error::HookError;
 pub use inputs::{Asked, Grid, Inputs, TokenMap, View};
-pub use objective::{Ask, Objective, Output};
+pub use objective::{Ask, Objective, Output, Pairs};
 pub use plan::{Change, ChangeFn, Plan, Region, State};
 pub use run::{MASKED, Resume, Run, Trace};
 pub use sample::{Clip, Picture, Sample, Words};

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use burn::tensor::{Tensor, activation::log_softmax};
+use burn::tensor::activation::{log_softmax, sigmoid, softmax};
+use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::{AnyTensor, HookError};
@@ -12,20 +13,94 @@ use crate::{AnyTensor, HookError};
 pub struct Output {
     /// `[batch, asked, vocab]`.
     pub logits: Option<AnyTensor>,
-    /// Image-text similarity before any temperature, `[image, text]`.
-    pub similarity: Option<AnyTensor>,
+    /// What a dual encoder made of pictures and texts.
+    pub pairs: Option<Pairs>,
+}
+
+/// What a dual encoder made of the pictures and the texts of a batch; rows of the batch are texts.
+#[derive(Debug, Clone)]
+pub struct Pairs {
+    /// Pictures in the shared space, of length one, `[image, d]`.
+    pub images: AnyTensor,
+    /// Texts in the shared space, of length one, `[text, d]`.
+    pub texts: AnyTensor,
+    /// Cosine of every picture and every text, `[image, text]`.
+    pub cosine: AnyTensor,
+    /// The same with the model's scale and bias, `[image, text]`.
+    pub logits: AnyTensor,
+    /// For each text the picture it belongs to.
+    pub own: Vec<usize>,
+    /// Whether every pair is judged for itself (SigLIP: sigmoid), rather than a text among all texts (CLIP: softmax).
+    pub apart: bool,
+}
+
+impl Pairs {
+    /// How likely each text is for each picture, `[image, text]`: among the texts, or each for itself.
+    ///
+    /// # Errors
+    /// [`HookError::Rank`] if the logits are no table.
+    pub fn probabilities(&self) -> Result<AnyTensor, HookError> {
+        let logits: Tensor<2> = self.logits.clone().rank_of("logits_per_image")?;
+        Ok(if self.apart { sigmoid(logits) } else { softmax(logits, 1) }.into())
+    }
+
+    fn plain(self) -> Self {
+        Self {
+            images: self.images.plain(),
+            texts: self.texts.plain(),
+            cosine: self.cosine.plain(),
+            logits: self.logits.plain(),
+            ..self
+        }
+    }
+
+    /// What a table, `[image, text]`, holds for each text and its own picture.
+    fn own(&self, table: &AnyTensor) -> Result<Tensor<1>, HookError> {
+        let table: Tensor<2> = table.clone().rank_of("similarity")?;
+        let [images, texts] = table.dims();
+        if self.own.len() != texts {
+            return Err(HookError::Objective { what: "text", index: self.own.len(), len: texts });
+        }
+        if let Some(&index) = self.own.iter().find(|own| **own >= images) {
+            return Err(HookError::Objective { what: "image", index, len: images });
+        }
+        let own: Vec<i64> = self.own.iter().map(|own| *own as i64).collect();
+        let device = table.device().without_autodiff();
+        let own = Tensor::<2, Int>::from_data(TensorData::new(own, [1, texts]), &device);
+        Ok(table.gather(0, own).squeeze_dim(0))
+    }
+
+    /// One logit in the place of its text, zero for the other texts.
+    fn one(&self, image: usize, text: usize) -> Result<Tensor<1>, HookError> {
+        let logits: Tensor<2> = self.logits.clone().rank_of("logits_per_image")?;
+        let [images, texts] = logits.dims();
+        for (what, index, len) in [("image", image, images), ("text", text, texts)] {
+            if index >= len {
+                return Err(HookError::Objective { what, index, len });
+            }
+        }
+        let chosen: Vec<f32> = (0..texts).map(|t| f32::from(u8::from(t == text))).collect();
+        let device = logits.device().without_autodiff();
+        let chosen = Tensor::<1>::from_data(TensorData::new(chosen, [texts]), &device);
+        Ok(logits.narrow(0, image, 1).squeeze_dim::<1>(0) * chosen)
+    }
 }
 
 impl Output {
     /// An output of logits, `[batch, asked, vocab]`.
     pub fn of_logits(logits: impl Into<AnyTensor>) -> Self {
-        Self { logits: Some(logits.into()), similarity: None }
+        Self { logits: Some(logits.into()), pairs: None }
+    }
+
+    /// The output of a dual encoder.
+    pub fn of_pairs(pairs: Pairs) -> Self {
+        Self { logits: None, pairs: Some(pairs) }
     }
 
     /// Without gradient tracking.
     #[must_use]
     pub fn plain(self) -> Self {
-        Self { logits: self.logits.map(AnyTensor::plain), similarity: self.similarity.map(AnyTensor::plain) }
+        Self { logits: self.logits.map(AnyTensor::plain), pairs: self.pairs.map(Pairs::plain) }
     }
 }
 
@@ -67,8 +142,16 @@ pub enum Objective {
         /// The token against.
         against: u32,
     },
-    /// Similarity of an image and a text of a dual encoder; each image row of a batch against the one text.
-    Similarity {
+    /// The logit of each text (row) of a dual encoder and its own picture, the first that the row shows: their entry of
+    /// `logits_per_image`, the cosine times the model's scale and, where there is one, plus its bias.
+    Similarity,
+    /// The same before scale and bias: the cosine.
+    Cosine,
+    /// One entry of `logits_per_image`, for a batch taken as a whole. It is the value of that text's row; other rows
+    /// have zero. A method that repeats rows needs [`Objective::Similarity`].
+    Pair {
+        /// Which picture of the batch.
+        image: usize,
         /// Which text.
         text: usize,
     },
@@ -96,7 +179,7 @@ impl Objective {
             Self::Logit { at, .. } | Self::LogProbability { at, .. } | Self::LogitDifference { at, .. } => {
                 Some(at)
             }
-            Self::Similarity { .. } => None,
+            Self::Similarity | Self::Cosine | Self::Pair { .. } => None,
         }
     }
 
@@ -106,7 +189,7 @@ impl Objective {
             Self::Logit { token, .. }
             | Self::LogProbability { token, .. }
             | Self::LogitDifference { token, .. } => Some(token),
-            Self::Similarity { .. } => None,
+            Self::Similarity | Self::Cosine | Self::Pair { .. } => None,
         }
     }
 
@@ -122,16 +205,14 @@ impl Objective {
                 let logits = self.position(output, at)?;
                 Ok(pick(logits.clone(), token)? - pick(logits, against)?)
             }
-            Self::Similarity { text } => {
-                let table = output.similarity.clone().ok_or_else(|| HookError::NoOutput(self.to_string()))?;
-                let table: Tensor<2> = table.rank_of("similarity")?;
-                let len = table.dims()[1];
-                if text >= len {
-                    return Err(HookError::Objective { what: "text", index: text, len });
-                }
-                Ok(table.narrow(1, text, 1).squeeze_dim(1))
-            }
+            Self::Similarity => self.pairs(output).and_then(|pairs| pairs.own(&pairs.logits)),
+            Self::Cosine => self.pairs(output).and_then(|pairs| pairs.own(&pairs.cosine)),
+            Self::Pair { image, text } => self.pairs(output)?.one(image, text),
         }
+    }
+
+    fn pairs<'a>(&self, output: &'a Output) -> Result<&'a Pairs, HookError> {
+        output.pairs.as_ref().ok_or_else(|| HookError::NoOutput(self.to_string()))
     }
 
     fn position(&self, output: &Output, at: Ask) -> Result<Tensor<2>, HookError> {
@@ -171,7 +252,9 @@ impl fmt::Display for Objective {
             Self::LogitDifference { at, token, against } => {
                 write!(f, "logit of token {token} minus token {against} at {}", place(at))
             }
-            Self::Similarity { text } => write!(f, "similarity with text {text}"),
+            Self::Similarity => f.write_str("similarity of picture and text"),
+            Self::Cosine => f.write_str("cosine of picture and text"),
+            Self::Pair { image, text } => write!(f, "logit of picture {image} and text {text}"),
         }
     }
 }

@@ -114,6 +114,7 @@ points! {
     Out "out" After "What leaves the connector, in the language model's width.",
     FinalNorm "final_norm" After "After the last norm.",
     Logits "logits" After "Unembedding, at the asked positions.",
+    PoolPattern "pool.pattern" After "Weights with which positions are pooled into one vector, where attention does it.",
     Pooled "pooled" After "One vector for the whole input.",
     Projected "projected" After "The pooled vector in the shared space.",
 }

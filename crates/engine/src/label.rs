@@ -10,9 +10,12 @@ use crate::summed;
 /// What an objective is measured in.
 pub fn unit_of(objective: &Objective) -> Unit {
     match objective {
-        Objective::Logit { .. } | Objective::LogitDifference { .. } => Unit::Logit,
+        Objective::Logit { .. }
+        | Objective::LogitDifference { .. }
+        | Objective::Similarity
+        | Objective::Pair { .. } => Unit::Logit,
         Objective::LogProbability { .. } => Unit::Nat,
-        Objective::Similarity { .. } => Unit::Cosine,
+        Objective::Cosine => Unit::Cosine,
         _ => Unit::None,
     }
 }

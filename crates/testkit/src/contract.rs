@@ -155,7 +155,7 @@ fn output(subject: &dyn Subject, inputs: &Inputs) -> Result<Vec<f32>, String> {
 }
 
 fn answer(output: &mmlens_core::Output) -> Result<Vec<f32>, String> {
-    let parts = [&output.logits, &output.similarity];
+    let parts = [&output.logits, &output.pairs.as_ref().map(|pairs| pairs.logits.clone())];
     let mut all = Vec::new();
     for part in parts.into_iter().flatten() {
         all.extend(values(part)?);

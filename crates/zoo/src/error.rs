@@ -1,6 +1,6 @@
 //! What can go wrong in the zoo, as values: what, where, found, expected.
 
-use mmlens_core::HookError;
+use mmlens_core::{HookError, SubjectError};
 
 use crate::checkpoint::{CheckpointError, ConfigError};
 use crate::parts::RopeError;
@@ -101,4 +101,14 @@ pub enum ZooError {
         /// Positions of its pictures.
         expected: usize,
     },
+}
+
+impl ZooError {
+    /// As what a subject says: a site's complaint stays one, anything else is a sample it cannot take.
+    pub(crate) fn of_subject(self, subject: &str) -> SubjectError {
+        match self {
+            Self::Hook(hook) => SubjectError::Hook(hook),
+            other => SubjectError::Sample { subject: subject.to_owned(), reason: other.to_string() },
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Instrumented multimodal architectures for mmlens, read from Hugging Face folders.
 
 pub mod checkpoint;
+pub mod clip;
 mod config;
 pub mod decoder;
 mod error;
@@ -16,6 +17,7 @@ pub mod text;
 pub mod vision;
 pub mod vlm;
 
+pub use clip::{ClipConfig, ClipModel, DualEncoder};
 pub use decoder::{Decoder, DecoderConfig};
 pub use error::ZooError;
 pub use llava::{LlavaConfig, LlavaModel};

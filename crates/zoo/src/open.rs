@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::ZooError;
 use crate::checkpoint::read_json;
+use crate::clip::open_clip;
 use crate::decoder::open_decoder;
 use crate::llava::open_llava;
 use crate::llava_next::open_llava_next;
@@ -19,6 +20,8 @@ type Open = fn(&Path, &Device) -> Result<Box<dyn Subject>, ZooError>;
 const KINDS: &[(&str, Open)] = &[
     ("llava", |folder, device| Ok(Box::new(open_llava(folder, device)?))),
     ("llava_next", |folder, device| Ok(Box::new(open_llava_next(folder, device)?))),
+    ("clip", |folder, device| Ok(Box::new(open_clip(folder, device)?))),
+    ("siglip", |folder, device| Ok(Box::new(open_clip(folder, device)?))),
     ("llama", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
     ("mistral", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
     ("qwen2", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),

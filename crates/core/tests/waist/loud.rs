@@ -122,10 +122,10 @@ fn an_objective_outside_the_output_is_refused() {
         refused(Plan::new().objective(Objective::logit(9))),
         "the objective asks for token 9, but the output has 3"
     );
-    let similarity = Plan::new().objective(Objective::Similarity { text: 0 });
+    let similarity = Plan::new().objective(Objective::Similarity);
     assert_eq!(
         refused(similarity),
-        "the objective `similarity with text 0` needs an output this subject does not produce"
+        "the objective `similarity of picture and text` needs an output this subject does not produce"
     );
 }
 

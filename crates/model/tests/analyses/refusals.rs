@@ -132,10 +132,10 @@ fn inputs_a_method_cannot_work_on() {
         said(LogitLens::new(logit_lens::Settings::default()).unwrap().run(&toy, &beyond)),
         "the objective asks for token 99, but the output has 27"
     );
-    let similar = about(Sample::prompt(vec![], "ab"), Objective::Similarity { text: 0 });
+    let similar = about(Sample::prompt(vec![], "ab"), Objective::Similarity);
     assert_eq!(
         said(LogitLens::new(logit_lens::Settings::default()).unwrap().run(&toy, &similar)),
-        "logit-lens needs an objective that names a token, but this one is the similarity with text 0"
+        "logit-lens needs an objective that names a token, but this one is the similarity of picture and text"
     );
 }
 

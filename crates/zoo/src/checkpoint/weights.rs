@@ -195,7 +195,9 @@ impl WeightSource for Weights<'_> {
         };
         self.taken.insert(name.to_owned());
         let found = &self.checkpoint.stored(file_name)?.shape;
-        if *found != shape {
+        // A number alone may be stored without any axis.
+        let alone = found.is_empty() && shape.iter().eq(&[1]);
+        if *found != shape && !alone {
             self.faults.misshapen.push((name.to_owned(), found.clone(), shape.to_vec()));
             let error = CheckpointError::Shape {
                 checkpoint: self.checkpoint.origin().to_owned(),
@@ -205,7 +207,13 @@ impl WeightSource for Weights<'_> {
             };
             return self.unfit(shape, error);
         }
-        let data = self.host(file_name)?;
+        let mut data = self.host(file_name)?;
+        if alone {
+            let (bytes, _, dtype) = data.into_parts();
+            data = TensorData::try_from_bytes(bytes, shape, dtype).map_err(|e| {
+                CheckpointError::Transfer { tensor: file_name.to_owned(), problem: e.to_string() }
+            })?;
+        }
         Ok(Tensor::from_data(data, (&self.device, self.dtype)))
     }
 

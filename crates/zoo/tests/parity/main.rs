@@ -151,9 +151,13 @@ fn case(subject: &dyn Subject, path: &Path) {
 
     let specs: BTreeMap<String, &SiteSpec> =
         subject.sites().iter().map(|s| (s.site.to_string(), s)).collect();
-    let targets = &reference.ids["target"].1;
-    let alike = targets.iter().all(|t| *t == targets[0]);
-    let mut plan = Plan::new().objective(Objective::logit(targets[0] as u32));
+    // What is differentiated: the logit of a token, or of the first picture and the first text.
+    let targets = reference.ids.get("target").map(|(_, targets)| targets.as_slice());
+    let alike = targets.is_none_or(|targets| targets.iter().all(|t| *t == targets[0]));
+    let mut plan = Plan::new().objective(match targets {
+        Some(targets) => Objective::logit(targets[0] as u32),
+        None => Objective::Pair { image: 0, text: 0 },
+    });
     for key in reference.floats.keys() {
         match key.strip_prefix("grad.") {
             Some(site) if alike => plan = plan.grad(site).unwrap(),
@@ -169,6 +173,9 @@ fn case(subject: &dyn Subject, path: &Path) {
         let (ours, bound) = match key.as_str() {
             "pixel_values" => continue,
             "logits" => (trace.output().logits.clone().unwrap(), 1e-4),
+            "image_embeds" => (trace.output().pairs.clone().unwrap().images, 1e-4),
+            "text_embeds" => (trace.output().pairs.clone().unwrap().texts, 1e-4),
+            "logits_per_image" => (trace.output().pairs.clone().unwrap().logits, 1e-4),
             key if key.starts_with("grad.") && !alike => continue,
             key if key.starts_with("grad.") => (trace.grad(place()).unwrap().clone(), 1e-3),
             _ => (trace.get(place()).unwrap().clone(), 1e-4),
@@ -231,4 +238,10 @@ checkpoints! {
     llava_old_layout_in_f16 "llava-old"
     llava_next_a_pictures_in_tiles "llava-next-a"
     llava_next_old_layout_in_bf16 "llava-next-old"
+    clip_a_ends_at_its_first_end_token "clip-a"
+    clip_b_ends_at_its_largest_token_in_bf16_shards "clip-b"
+    clip_old_layout_in_f16 "clip-old"
+    siglip_a_pools_by_attention "siglip-a"
+    siglip_2_has_another_tokenizer_in_bf16_shards "siglip-2"
+    siglip_old_layout_in_f16 "siglip-old"
 }

@@ -1,0 +1,177 @@
+//! A dual encoder as a subject: pictures and captions in, sites and similarities out.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use mmlens_core::{
+    Anatomy, Asked, Inputs, Output, Run, Sample, SiteSpec, Subject, SubjectError, View, Words,
+};
+use serde_json::Value;
+
+use super::{Captions, ClipConfig, ClipModel};
+use crate::ZooError;
+use crate::checkpoint::{Checkpoint, Weights, read_json};
+use crate::llava::{process, stack};
+use crate::processor::ImageProcessor;
+use crate::vlm::name_of;
+
+/// CLIP or SigLIP: network, tokenizer and image processor.
+///
+/// A sample has one or more pictures and one or more texts ([`Words::Texts`]); each text is a row of the batch and shows
+/// all pictures. A row's own picture is the first; to pair texts with pictures, encode each pair alone and use
+/// [`Inputs::batch`].
+#[derive(Debug)]
+pub struct DualEncoder {
+    name: String,
+    checkpoint: Checkpoint,
+    captions: Captions,
+    processor: ImageProcessor,
+    model: ClipModel,
+    device: Device,
+    sites: Vec<SiteSpec>,
+    anatomy: Vec<Anatomy>,
+}
+
+/// Opens the Hugging Face folder of a CLIP or SigLIP checkpoint.
+///
+/// # Errors
+/// Any file that is missing, broken or does not fit the others; an option that is not supported.
+///
+/// # Memory
+/// On a CPU, f32 weights are mapped, not copied; others are widened tensor by tensor.
+pub fn open_clip(folder: &Path, device: &Device) -> Result<DualEncoder, ZooError> {
+    let config: Value = read_json(folder.join("config.json"))?;
+    let config = ClipConfig::read(&config)?;
+    let captions = Captions::from_dir(folder, &config)?;
+    let processor = ImageProcessor::from_dir(folder)?;
+    DualEncoder::new(name_of(folder), &config, Checkpoint::open(folder)?, captions, processor, device)
+}
+
+impl DualEncoder {
+    /// From parts at hand.
+    ///
+    /// # Errors
+    /// Parts that do not fit each other.
+    pub fn new(
+        name: String,
+        config: &ClipConfig,
+        checkpoint: Checkpoint,
+        captions: Captions,
+        processor: ImageProcessor,
+        device: &Device,
+    ) -> Result<Self, ZooError> {
+        let side = config.vision.image_size;
+        if let Some((height, width)) = processor.output_size().filter(|size| *size != (side, side)) {
+            return Err(ZooError::Value {
+                field: "the size of processed pictures".to_owned(),
+                found: format!("{height} x {width}"),
+                expected: format!("vision_config.image_size = {side}"),
+            });
+        }
+        let model = Weights::new(&checkpoint, device).build(|weights| ClipModel::take(config, weights))?;
+        let (sites, anatomy) = (model.sites(), model.anatomy());
+        Ok(Self { name, checkpoint, captions, processor, model, device: device.clone(), sites, anatomy })
+    }
+
+    /// The network.
+    pub fn model(&self) -> &ClipModel {
+        &self.model
+    }
+
+    /// How it takes texts.
+    pub fn captions(&self) -> &Captions {
+        &self.captions
+    }
+
+    fn refuse(&self, reason: impl ToString) -> SubjectError {
+        SubjectError::Sample { subject: self.name.clone(), reason: reason.to_string() }
+    }
+
+    fn failed(&self, error: ZooError) -> SubjectError {
+        error.of_subject(&self.name)
+    }
+}
+
+impl Subject for DualEncoder {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn weights_hash(&self) -> String {
+        self.checkpoint.weights_hash().map_or_else(|e| format!("unknown: {e}"), str::to_owned)
+    }
+
+    fn device(&self) -> String {
+        format!("{:?}", self.device)
+    }
+
+    fn sites(&self) -> &[SiteSpec] {
+        &self.sites
+    }
+
+    fn anatomy(&self) -> &[Anatomy] {
+        &self.anatomy
+    }
+
+    fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        let Words::Texts(texts) = &sample.words else {
+            return Err(
+                self.refuse("it compares pictures with captions: give texts, not a question or a prompt")
+            );
+        };
+        if texts.is_empty() || sample.pictures.is_empty() {
+            return Err(self.refuse("it compares pictures with captions: give at least one of each"));
+        }
+        if !sample.clips.is_empty() {
+            return Err(self.refuse("it takes pictures, no clips"));
+        }
+        let pictures = process(&self.processor, sample).map_err(|e| self.failed(e))?;
+        let views = pictures.iter().enumerate().map(|(image, p)| View {
+            image,
+            rows: p.geometry.rows(),
+            cols: p.geometry.cols(),
+        });
+        let views: Vec<View> = views.collect();
+        let sizes: Vec<(u32, u32)> =
+            sample.pictures.iter().map(|p| (p.image.width(), p.image.height())).collect();
+        let mut padded = self.captions.encode(texts).map_err(|e| self.failed(e))?;
+        for map in &mut padded.maps {
+            (map.views, map.pictures) = (views.clone(), sizes.clone());
+        }
+        Ok(Inputs {
+            pads: vec![0; texts.len()],
+            tails: padded.tails,
+            maps: padded.maps.into_iter().map(Arc::new).collect(),
+            ids: padded.ids,
+            pixels: stack(&pictures, &self.device).map_err(|e| self.failed(e))?,
+            grids: Vec::new(),
+            images: vec![(0..pictures.len()).collect(); texts.len()],
+            asked: Asked::Last,
+        })
+    }
+
+    fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
+        let pairs = self.model.forward(inputs, run).map_err(|e| self.failed(e))?;
+        Ok(pairs.map_or_else(Output::default, Output::of_pairs))
+    }
+
+    fn decode(&self, ids: &[u32]) -> String {
+        let tokenizer = self.captions.tokenizer();
+        let known: Vec<u32> = ids.iter().copied().filter(|id| tokenizer.token(*id).is_some()).collect();
+        tokenizer.decode(&known, true).unwrap_or_else(|e| e.to_string())
+    }
+
+    fn token(&self, id: u32) -> String {
+        self.captions.tokenizer().piece(id).unwrap_or_else(|_| format!("<{id}>"))
+    }
+
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
+        let pieces = self.captions.tokenizer().encode(text, false).map_err(|e| self.refuse(e))?;
+        Ok(pieces.into_iter().map(|piece| piece.id).collect())
+    }
+
+    fn pad(&self) -> u32 {
+        self.captions.pad().unwrap_or(0)
+    }
+}

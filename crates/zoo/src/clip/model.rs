@@ -1,0 +1,182 @@
+//! Dual encoders: a tower for pictures, a tower for texts, and the angle between what they give. The network alone.
+//!
+//! Follows `CLIPModel` and `SiglipModel` of transformers.
+
+use burn::tensor::Tensor;
+use mmlens_core::{Anatomy, AxisName, Inputs, Pairs, Part, Point, Run, Site, SiteSpec};
+
+use super::{ClipConfig, DualKind, PoolingHead, TextTower};
+use crate::ZooError;
+use crate::checkpoint::WeightSource;
+use crate::parts::{Linear, Norm};
+use crate::vision::VisionTower;
+
+/// The network.
+#[derive(Debug, Clone)]
+pub struct ClipModel {
+    /// The image tower.
+    pub vision: VisionTower,
+    /// The text tower.
+    pub text: TextTower,
+    kind: DualKind,
+    post_norm: Norm,
+    pooling: Pooling,
+    text_projection: Linear,
+    scale: Tensor<1>,
+    bias: Option<Tensor<1>>,
+    shared: usize,
+}
+
+/// From the tower's last states to one vector for a picture.
+#[derive(Debug, Clone)]
+enum Pooling {
+    /// The class token through the norm, then a product.
+    Class(Linear),
+    /// All patches through the norm, then attention.
+    Attention(Box<PoolingHead>),
+}
+
+impl ClipModel {
+    /// Takes all weights. `logit_scale` and `logit_bias` are asked for as `[1]`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or misshapen.
+    pub fn take(config: &ClipConfig, weights: &mut impl WeightSource) -> Result<Self, ZooError> {
+        let ClipConfig { kind, vision: image, text, shared } = config.clone();
+        let (d_image, d_text, eps) = (image.d_model, text.d_model, image.eps);
+        let (pooling, text_projection, bias) = match kind {
+            DualKind::Clip => (
+                Pooling::Class(Linear::take(weights, "visual_projection", d_image, shared, false)?),
+                Linear::take(weights, "text_projection", d_text, shared, false)?,
+                None,
+            ),
+            DualKind::Siglip => (
+                Pooling::Attention(Box::new(PoolingHead::take(&image, weights, "vision_model.head")?)),
+                Linear::take(weights, "text_model.head", d_text, shared, true)?,
+                Some(weights.take("logit_bias", [1])?),
+            ),
+        };
+        Ok(Self {
+            vision: VisionTower::take(image, weights, "vision_model")?,
+            text: TextTower::take(text, weights, "text_model")?,
+            kind,
+            post_norm: Norm::layer(weights, "vision_model.post_layernorm", d_image, eps)?,
+            pooling,
+            text_projection,
+            scale: weights.take("logit_scale", [1])?,
+            bias,
+            shared,
+        })
+    }
+
+    /// Which kind it is.
+    pub fn kind(&self) -> DualKind {
+        self.kind
+    }
+
+    /// Its sites, in the order of a pass.
+    pub fn sites(&self) -> Vec<SiteSpec> {
+        use AxisName::{Batch, DModel, Head, Image, Key, Pos, Query};
+        let mut sites = self.vision.sites();
+        let tower = self.vision.config();
+        let at = |point| Site::of(Part::Vision, point);
+        if matches!(self.pooling, Pooling::Attention(_)) {
+            let tokens = Some(self.vision.tokens());
+            let stream = [(Image, None), (Pos, tokens), (DModel, Some(tower.d_model))];
+            sites.push(SiteSpec::new(at(Point::FinalNorm), stream));
+            let pattern = [(Image, None), (Head, Some(tower.heads)), (Query, Some(1)), (Key, tokens)];
+            sites.push(SiteSpec::new(at(Point::PoolPattern), pattern));
+        }
+        sites.push(SiteSpec::new(at(Point::Pooled), [(Image, None), (DModel, Some(tower.d_model))]));
+        sites.push(SiteSpec::new(at(Point::Projected), [(Image, None), (DModel, Some(self.shared))]));
+        sites.extend(self.text.sites());
+        let projected = [(Batch, None), (DModel, Some(self.shared))];
+        sites.push(SiteSpec::new(Site::of(Part::Text, Point::Projected), projected));
+        sites
+    }
+
+    /// The sizes of its towers.
+    pub fn anatomy(&self) -> Vec<Anatomy> {
+        vec![self.vision.anatomy(), self.text.anatomy()]
+    }
+
+    /// Pictures in the shared space, before they are brought to length one, `[image, d]`; `None` if the pass ended
+    /// before.
+    ///
+    /// # Errors
+    /// Whatever a site reports; pixels of another size.
+    pub fn see(&self, pixels: Tensor<4>, run: &mut Run) -> Result<Option<Tensor<2>>, ZooError> {
+        let at = |point| Site::of(Part::Vision, point);
+        let last = self.vision.config().blocks;
+        let Some(x) = self.vision.forward(pixels, &[last], run)?.and_then(|mut states| states.pop()) else {
+            return Ok(None);
+        };
+        if run.done() {
+            return Ok(None);
+        }
+        let projected = match &self.pooling {
+            Pooling::Class(projection) => {
+                let class = x.narrow(1, 0, 1).squeeze_dim::<2>(1);
+                let pooled = run.at(at(Point::Pooled), self.post_norm.apply(class))?;
+                projection.apply(pooled)
+            }
+            Pooling::Attention(head) => {
+                let x = run.at(at(Point::FinalNorm), self.post_norm.apply(x))?;
+                let pooled = head.forward(x, run)?;
+                run.at(at(Point::Pooled), pooled)?
+            }
+        };
+        let projected = run.at(at(Point::Projected), projected)?;
+        Ok((!run.done()).then_some(projected))
+    }
+
+    /// Texts in the shared space, before they are brought to length one, `[batch, d]`; `None` if the pass ended before.
+    ///
+    /// # Errors
+    /// Whatever a site reports; tokens or positions there are not.
+    pub fn read(&self, inputs: &Inputs, run: &mut Run) -> Result<Option<Tensor<2>>, ZooError> {
+        let Some(pooled) = self.text.forward(inputs, run)? else { return Ok(None) };
+        if run.done() {
+            return Ok(None);
+        }
+        let projected = run.at(Site::of(Part::Text, Point::Projected), self.text_projection.apply(pooled))?;
+        Ok((!run.done()).then_some(projected))
+    }
+
+    /// The whole pass; `None` if it ended before.
+    ///
+    /// # Errors
+    /// Whatever a site reports; inputs without pictures or texts.
+    pub fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Option<Pairs>, ZooError> {
+        let missing = |found: &str| ZooError::Value {
+            field: "inputs".to_owned(),
+            found: found.to_owned(),
+            expected: "at least one picture and one text".to_owned(),
+        };
+        let pixels = inputs.pixels.clone().ok_or_else(|| missing("no picture"))?;
+        let own: Option<Vec<usize>> = inputs.images.iter().map(|own| own.first().copied()).collect();
+        let own = own.ok_or_else(|| missing("a text without a picture"))?;
+        let Some(images) = self.see(pixels.rank_of("vision.pixels")?, run)? else { return Ok(None) };
+        let Some(texts) = self.read(inputs, run)? else { return Ok(None) };
+        let (images, texts) = (unit(images), unit(texts));
+        let cosine = images.clone().matmul(texts.clone().transpose());
+        let mut logits = cosine.clone() * self.scale.clone().exp().unsqueeze();
+        if let Some(bias) = &self.bias {
+            logits = logits + bias.clone().unsqueeze();
+        }
+        Ok(Some(Pairs {
+            images: images.into(),
+            texts: texts.into(),
+            cosine: cosine.into(),
+            logits: logits.into(),
+            own,
+            apart: self.kind == DualKind::Siglip,
+        }))
+    }
+}
+
+/// Rows brought to length one.
+fn unit(x: Tensor<2>) -> Tensor<2> {
+    let length = x.clone().square().sum_dim(1).sqrt();
+    x / length
+}
