@@ -19,6 +19,7 @@
 
 mod analysis;
 mod baseline;
+mod change;
 mod error;
 mod inputs;
 mod objective;
@@ -36,11 +37,12 @@ pub use analysis::{
     Analysis, AnalysisError, Card, Case, Fit, Pair, Target, Unwatched, Watch, provenance, step, top_token,
 };
 pub use baseline::Baseline;
+pub use change::MASKED;
 pub use error::HookError;
 pub use inputs::{Asked, Grid, Inputs, TokenMap, View};
 pub use objective::{Ask, Objective, Output, Pairs};
 pub use plan::{Change, ChangeFn, Plan, Region, State};
-pub use run::{MASKED, Resume, Run, Trace};
+pub use run::{Resume, Run, Trace};
 pub use sample::{Clip, Picture, Sample, Words};
 pub use seed::Seed;
 pub use selector::Selector;

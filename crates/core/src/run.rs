@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::tensor::{Bool, Tensor, TensorData};
+use burn::tensor::Tensor;
 
+use crate::change::{apply, check_axes};
 use crate::plan::{Act, ChangeFn};
 use crate::tap::{OnGrad, Taken, tap_any};
-use crate::tensor::with_rank;
 use crate::{
-    Activation, AnyTensor, AxisName, Change, HookError, Objective, Output, Part, Plan, Point, Region, Site,
-    SiteSpec, State,
+    Activation, AnyTensor, Change, HookError, Objective, Output, Part, Plan, Point, Region, Site, SiteSpec,
+    State,
 };
 
 #[derive(Default)]
@@ -311,149 +311,4 @@ impl Trace {
         let site = Site::block(part, block, Point::ResidPre);
         Ok(State { site, hidden: self.get(site)?.clone() })
     }
-}
-
-fn check_axes(spec: &SiteSpec, region: &Region) -> Result<(), HookError> {
-    for (axis, indices) in &region.chosen {
-        let Some(at) = spec.axis(*axis) else {
-            let (axes, axis) = (spec.describe(), axis.name().to_owned());
-            return Err(HookError::NoAxis { site: spec.site, axes, axis });
-        };
-        if let Some((_, Some(len))) = spec.axes.get(at) {
-            check_indices(spec.site, *axis, indices, *len)?;
-        }
-    }
-    Ok(())
-}
-
-fn check_indices(site: Site, axis: AxisName, indices: &[usize], len: usize) -> Result<(), HookError> {
-    match indices.iter().find(|i| **i >= len) {
-        Some(&index) => Err(HookError::Index { site, axis: axis.name().to_owned(), index, len }),
-        None => Ok(()),
-    }
-}
-
-/// Which entries a region covers, row-major; `None` if all.
-fn cover(spec: &SiteSpec, dims: &[usize], region: &Region) -> Result<Option<Vec<bool>>, HookError> {
-    if region.is_all() {
-        return Ok(None);
-    }
-    let mut cover = vec![true; dims.iter().product()];
-    for (axis, indices) in &region.chosen {
-        let (Some(at), axis) = (spec.axis(*axis), *axis) else { continue };
-        let len = dims.get(at).copied().unwrap_or(0);
-        check_indices(spec.site, axis, indices, len)?;
-        let mut keep = vec![false; len];
-        for &index in indices {
-            if let Some(slot) = keep.get_mut(index) {
-                *slot = true;
-            }
-        }
-        let inner: usize = dims.iter().skip(at + 1).product();
-        for (i, slot) in cover.iter_mut().enumerate() {
-            *slot &= keep.get(i / inner.max(1) % len.max(1)).copied().unwrap_or(false);
-        }
-    }
-    Ok(Some(cover))
-}
-
-fn apply(spec: &SiteSpec, x: AnyTensor, region: &Region, change: &Change) -> Result<AnyTensor, HookError> {
-    let dims = x.dims();
-    let cover = cover(spec, &dims, region)?;
-    let operand = |value: &AnyTensor, verb: &'static str| {
-        let given = value.dims();
-        let fits = given.len() == dims.len() && given.iter().zip(&dims).all(|(g, d)| g == d || *g == 1);
-        if fits {
-            Ok(value.clone())
-        } else {
-            Err(HookError::Operand { site: spec.site, holds: dims.clone(), given, verb })
-        }
-    };
-    match change {
-        Change::With(change) if cover.is_none() => change(x),
-        Change::With(change) => {
-            let changed = change(x.clone())?;
-            let to = changed.dims();
-            if to != dims {
-                return Err(HookError::Reshaped { site: spec.site, from: dims, to });
-            }
-            with_rank!(x, x => blend(x, changed, cover, spec.site))?
-        }
-        Change::Zero => with_rank!(x, x => {
-            let zeros = x.zeros_like();
-            blend(x, AnyTensor::new(zeros), cover, spec.site)
-        })?,
-        Change::Scale(by) => with_rank!(x, x => {
-            let scaled = x.clone().mul_scalar(*by);
-            blend(x, AnyTensor::new(scaled), cover, spec.site)
-        })?,
-        Change::Add(value) => {
-            let value = operand(value, "added")?;
-            with_rank!(x, x => {
-                let sum = add(x.clone(), value, spec.site)?;
-                blend(x, sum, cover, spec.site)
-            })?
-        }
-        Change::Set(value) => {
-            let value = operand(value, "set")?;
-            with_rank!(x, x => {
-                let full = add(x.zeros_like(), value, spec.site)?;
-                blend(x, full, cover, spec.site)
-            })?
-        }
-        Change::Mean => {
-            let over: Vec<usize> = [AxisName::Batch, AxisName::Image, AxisName::Pos]
-                .iter()
-                .filter_map(|a| spec.axis(*a))
-                .collect();
-            with_rank!(x, x => {
-                let mean = over.iter().fold(x.clone(), |m, axis| m.mean_dim(*axis));
-                let full = add(x.zeros_like(), AnyTensor::new(mean), spec.site)?;
-                blend(x, full, cover, spec.site)
-            })?
-        }
-        Change::Mask => {
-            let masked = with_rank!(x, x => {
-                let low = x.full_like(MASKED);
-                blend(x, AnyTensor::new(low), cover, spec.site)
-            })??;
-            check_rows(spec, &masked, region)?;
-            Ok(masked)
-        }
-    }
-}
-
-/// The score of a pair that must not attend: the lowest finite f32, so that masked rows stay free of NaN.
-pub const MASKED: f32 = f32::MIN;
-
-/// Every masked query must keep a key.
-fn check_rows(spec: &SiteSpec, x: &AnyTensor, region: &Region) -> Result<(), HookError> {
-    let dims = x.dims();
-    let (Some(&keys), Some(&queries)) = (dims.last(), dims.iter().rev().nth(1)) else { return Ok(()) };
-    let values = x.to_values()?;
-    for (row, scores) in values.chunks(keys.max(1)).enumerate() {
-        let query = row % queries.max(1);
-        let chosen = region.chosen.get(&AxisName::Query).is_none_or(|q| q.contains(&query));
-        if chosen && scores.iter().all(|s| *s <= MASKED / 2.0) {
-            return Err(HookError::NothingLeft { site: spec.site, query });
-        }
-    }
-    Ok(())
-}
-
-fn add<const D: usize>(x: Tensor<D>, value: AnyTensor, site: Site) -> Result<AnyTensor, HookError> {
-    let value: Tensor<D> = value.rank_of(site)?;
-    Ok(AnyTensor::new(x + value))
-}
-
-fn blend<const D: usize>(
-    x: Tensor<D>,
-    changed: AnyTensor,
-    cover: Option<Vec<bool>>,
-    site: Site,
-) -> Result<AnyTensor, HookError> {
-    let changed: Tensor<D> = changed.rank_of(site)?;
-    let Some(cover) = cover else { return Ok(AnyTensor::new(changed)) };
-    let mask = Tensor::<D, Bool>::from_data(TensorData::new(cover, x.dims()), &x.device().without_autodiff());
-    Ok(AnyTensor::new(x.mask_where(mask, changed)))
 }
