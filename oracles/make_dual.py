@@ -4,7 +4,7 @@
     python oracles/make_dual.py --model DIR --image I ... --text T ... [--grad SITE ...] --out F.safetensors
 
 A trace holds `input_ids`, `pixel_values`, `attention_mask` where the checkpoint's processor makes one, sites, `image_embeds` and
-`text_embeds` (normalised), `logits_per_image`, and `grad.SITE` of `logits_per_image[0, 0]`. Sites are defined in README.md.
+`text_embeds` (normalised), `logits_per_image`, `target` (the text that is most like the first picture), and `grad.SITE` of its logit. Sites are defined in README.md.
 """
 
 import argparse
@@ -175,10 +175,11 @@ def run(model, given, grads):
         gradients = {}
         if grads:
             at = [recorder.raw[site] for site in grads]
-            found = torch.autograd.grad(out.logits_per_image[0, 0], at)
+            found = torch.autograd.grad(out.logits_per_image[0].max(), at)
             gradients = {s: recorder.layouts[s](g) for s, g in zip(grads, found)}
         sites = recorder.sites()
     results = {name: getattr(out, name).detach() for name in ("image_embeds", "text_embeds", "logits_per_image")}
+    results["target"] = results["logits_per_image"][0].argmax()[None]
     return sites, gradients, results
 
 
@@ -186,8 +187,8 @@ def verify(model, given, sites, results):
     """The recorded pass against the library's own outputs, and the equations between sites."""
     with torch.no_grad():
         own = model(**given, output_hidden_states=True, output_attentions=True)
-    for name, x in results.items():
-        close(name, x, getattr(own, name))
+    for name in ("image_embeds", "text_embeds", "logits_per_image"):
+        close(name, results[name], getattr(own, name))
     for part, seen in (("vision", own.vision_model_output), ("text", own.text_model_output)):
         tower = getattr(model, f"{part}_model")
         for i, block in enumerate(tower.encoder.layers):

@@ -8,29 +8,64 @@ use anyhow::Result;
 use clap::Args;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, Rgb, RgbImage};
-use mmlens::core::{Picture, Sample, Subject, Words};
+use mmlens::core::{Part, Picture, Point, Sample, Site, Subject, Words};
 use mmlens::report;
 
 use crate::refusal::Refusal;
 
-/// A question about pictures.
+/// A question about pictures, or captions to compare them with.
 #[derive(Debug, Args)]
 pub(crate) struct QuestionArgs {
     /// A picture (PNG, JPEG, WebP, BMP, GIF); repeat it for several, in the order the model should see them.
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
+    #[command(flatten)]
+    words: AskedArgs,
+}
+
+/// What is asked of the pictures.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct AskedArgs {
     /// The question, put through the checkpoint's chat template.
     #[arg(long, value_name = "QUESTION")]
-    ask: String,
+    ask: Option<String>,
+    /// A caption, for dual encoders (CLIP, SigLIP); repeat it for several.
+    #[arg(long, value_name = "CAPTION")]
+    text: Vec<String>,
 }
 
 impl QuestionArgs {
-    pub(crate) fn question(&self) -> &str {
-        &self.ask
-    }
-
     pub(crate) fn sample(&self) -> Result<Sample> {
-        Ok(Sample::new(pictures(&self.images)?, Words::Ask(self.ask.clone())))
+        let words = match &self.words.ask {
+            Some(question) => Words::Ask(question.clone()),
+            None => Words::Texts(self.words.text.clone()),
+        };
+        Ok(Sample::new(pictures(&self.images)?, words))
+    }
+}
+
+/// Words as the user wrote them, captions side by side.
+pub(crate) fn written(words: &Words) -> String {
+    match words {
+        Words::Ask(text) | Words::Prompt(text) => text.clone(),
+        Words::Texts(texts) => texts.join(" | "),
+        Words::Nothing => String::new(),
+    }
+}
+
+/// Whether a subject compares pictures with captions.
+pub(crate) fn is_dual(subject: &dyn Subject) -> bool {
+    subject.sites().iter().any(|spec| spec.site == Site::of(Part::Text, Point::Projected))
+}
+
+/// Refuses captions where a question is needed, and the other way round.
+pub(crate) fn suited(subject: &dyn Subject, words: &Words) -> Result<(), Refusal> {
+    let model = || subject.name().to_owned();
+    match (words, is_dual(subject)) {
+        (Words::Texts(_), false) => Err(Refusal::NoCaptions { model: model() }),
+        (Words::Ask(_) | Words::Prompt(_), true) => Err(Refusal::Captions { model: model() }),
+        _ => Ok(()),
     }
 }
 

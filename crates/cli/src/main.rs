@@ -4,6 +4,7 @@ mod commands;
 mod input;
 mod methods;
 mod model;
+mod pairs;
 mod print;
 mod progress;
 mod refusal;

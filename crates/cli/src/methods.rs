@@ -154,6 +154,14 @@ fn plain(name: &str) -> String {
     name.split('/').filter(|part| part.parse::<usize>().is_err()).collect::<Vec<_>>().join("/")
 }
 
+/// Whether an axis holds tokens, none of which is a patch.
+fn wordy(axis: &Axis) -> bool {
+    match &axis.labels {
+        Labels::Tokens(tokens) => tokens.iter().all(|token| token.patch.is_none()),
+        _ => false,
+    }
+}
+
 /// Whether a table of texts says at each position what its axis says anyway.
 fn repeats_its_axis(table: &Labelled) -> bool {
     let (Some(texts), [axis]) = (table.as_texts(), table.axes()) else { return false };
@@ -230,6 +238,10 @@ impl Method {
         let own = |table: &&Labelled| table.name().split('/').any(|part| part == image.to_string());
         let mut tables = finding.tables().iter().filter(fits);
         let table = tables.clone().find(own).or_else(|| tables.find(|table| table.name() == self.heat))?;
+        // Of words alone nothing can be drawn over a picture.
+        if table.axes().iter().any(|axis| wordy(axis)) {
+            return None;
+        }
         let layers = table.axis_of(Role::Layer).and_then(|axis| Some((axis, table.axes().get(axis)?)));
         let Some((axis, layers)) = layers else {
             return Some(Heat { image, from: format!("`{}`", table.name()), table: table.clone() });

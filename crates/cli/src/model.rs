@@ -13,12 +13,17 @@ pub(crate) struct ModelArgs {
     /// A folder as Hugging Face lays them out, or a hub id (org/name, org/name@revision) that is in the local cache.
     /// Without it: the small model that ships inside, trained on scenes of coloured shapes.
     model: Option<String>,
+    /// The same, as an option.
+    #[arg(long = "model", value_name = "MODEL", conflicts_with = "model", id = "named")]
+    named: Option<String>,
 }
 
 impl ModelArgs {
     pub(crate) fn open(&self) -> Result<Box<dyn Subject>> {
         let device = Default::default();
-        let Some(model) = &self.model else { return Ok(Box::new(zoo::shipped::shapes(&device)?)) };
+        let Some(model) = self.model.as_ref().or(self.named.as_ref()) else {
+            return Ok(Box::new(zoo::shipped::shapes(&device)?));
+        };
         let folder = zoo::hub::locate(model)?;
         zoo::open(folder, &device).with_context(|| format!("cannot open `{model}`"))
     }

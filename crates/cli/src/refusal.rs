@@ -9,6 +9,17 @@ pub(crate) enum Refusal {
     /// Captions for a model that takes none.
     #[error("`--text` is for dual encoders; `{model}` takes `--ask` or `--prompt`")]
     NoCaptions { model: String },
+    /// A question for a model that takes captions.
+    #[error(
+        "`{model}` is a dual encoder, which compares pictures with captions: give `--text`, once for each"
+    )]
+    Captions { model: String },
+    /// An option that means nothing to a dual encoder.
+    #[error("`--{option}` is for language models; `{model}` is a dual encoder")]
+    NoTokens { option: &'static str, model: String },
+    /// More than one picture where one caption is explained.
+    #[error("{found} pictures were given; the similarity of one picture and one caption is explained")]
+    OnePicture { found: usize },
     /// A target that is not one token.
     #[error("`--target {found}`: {reason}")]
     Target { found: String, reason: String },

@@ -2,15 +2,19 @@
 
 use anyhow::Result;
 use clap::Args;
-use mmlens::core::{Generated, Generation, Inputs, Sampling, Seed, Subject};
+use mmlens::core::{Generated, Generation, Inputs, Sample, Sampling, Seed, Subject, Words};
 use serde::Serialize;
 
-use crate::input::QuestionArgs;
+use crate::input::{QuestionArgs, is_dual, suited, written};
 use crate::model::ModelArgs;
+use crate::pairs::{Compared, Likeness};
 use crate::print;
 use crate::refusal::Refusal;
 
-/// Prints the answer to a question about pictures.
+/// Prints the answer to a question about pictures, or how well captions fit them.
+///
+/// A dual encoder (CLIP, SigLIP) takes captions, `--text`, and gives each a probability: CLIP among the captions, SigLIP
+/// by itself.
 #[derive(Debug, Args)]
 pub(crate) struct Ask {
     #[command(flatten)]
@@ -18,7 +22,13 @@ pub(crate) struct Ask {
     #[command(flatten)]
     question: QuestionArgs,
     /// The most tokens of the answer.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u16).range(1..),
+        conflicts_with = "text"
+    )]
     max_new: u16,
     #[command(flatten)]
     draw: DrawArgs,
@@ -32,7 +42,7 @@ pub(crate) struct Ask {
 
 /// How tokens are drawn, if they are.
 #[derive(Debug, Args)]
-#[group(id = "draw", multiple = true)]
+#[group(id = "draw", multiple = true, conflicts_with = "text")]
 struct DrawArgs {
     /// Draws each token, the logits divided by this; without it (or at 0) the most likely one is taken.
     #[arg(long, value_name = "T")]
@@ -49,6 +59,29 @@ struct Told<'a> {
     answer: &'a str,
     ended: bool,
     tokens: Vec<Token>,
+}
+
+/// How well captions fit pictures.
+#[derive(Serialize)]
+struct Fits<'a> {
+    model: &'a str,
+    /// Whether each probability stands for itself, or those of a picture add up to one.
+    each_for_itself: bool,
+    pictures: Vec<Fit<'a>>,
+}
+
+/// How well captions fit one picture.
+#[derive(Serialize)]
+struct Fit<'a> {
+    image: &'a str,
+    texts: Vec<Text<'a>>,
+}
+
+#[derive(Serialize)]
+struct Text<'a> {
+    text: &'a str,
+    #[serde(flatten)]
+    likeness: Likeness,
 }
 
 /// A token of an answer.
@@ -81,7 +114,11 @@ impl Ask {
     pub(crate) fn run(&self) -> Result<()> {
         let sample = self.question.sample()?;
         let subject = self.model.open()?;
+        suited(subject.as_ref(), &sample.words)?;
         let inputs = subject.encode(&sample)?;
+        if is_dual(subject.as_ref()) {
+            return self.compare(subject.as_ref(), &sample, &inputs);
+        }
         let how = Generation { max_new: self.max_new.into(), sampling: self.sampling(), stop_at_end: true };
         let answer = answer(subject.as_ref(), &inputs, &how)?;
         if !self.json {
@@ -89,11 +126,41 @@ impl Ask {
         }
         print::json(&Told {
             model: subject.name(),
-            question: self.question.question(),
+            question: &written(&sample.words),
             answer: answer.text.trim(),
             ended: answer.ended,
             tokens: tokens(subject.as_ref(), &answer),
         })
+    }
+
+    fn compare(&self, subject: &dyn Subject, sample: &Sample, inputs: &Inputs) -> Result<()> {
+        let compared = Compared::of(subject, inputs)?;
+        let Words::Texts(texts) = &sample.words else { return Ok(()) };
+        let rows: Vec<Vec<Likeness>> =
+            (0..sample.pictures.len()).map(|image| compared.picture(image).collect()).collect();
+        if self.json {
+            let pictures = sample.pictures.iter().zip(rows).map(|(picture, row)| Fit {
+                image: &picture.name,
+                texts: texts.iter().zip(row).map(|(text, likeness)| Text { text, likeness }).collect(),
+            });
+            let each_for_itself = compared.apart;
+            return print::json(&Fits {
+                model: subject.name(),
+                each_for_itself,
+                pictures: pictures.collect(),
+            });
+        }
+        for (picture, row) in sample.pictures.iter().zip(&rows) {
+            if rows.len() > 1 {
+                print::line(print::visible(&picture.name))?;
+            }
+            let lines = texts.iter().zip(row).map(|(text, likeness)| {
+                let share = format!("{:.3}", likeness.probability);
+                [share, format!("logit {:.3}", likeness.logit), print::visible(text)]
+            });
+            print::columns(&lines.collect::<Vec<_>>())?;
+        }
+        Ok(())
     }
 
     fn sampling(&self) -> Sampling {

@@ -7,15 +7,14 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use mmlens::core::{
-    AnalysisError, Case, Generated, Generation, Picture, Sample, Subject, Target, Words, top_token,
-};
+use mmlens::core::{AnalysisError, Case, Picture, Sample, Subject, Words};
 use mmlens::finding::Finding;
 use mmlens::report::{OverlaySettings, Page, overlay_png};
 use serde::Serialize;
 
-use crate::commands::ask::{Token, answer, tokens};
-use crate::input::{QuestionArgs, mean_colour, on_page, pictures, target};
+use crate::commands::aim::{Aim, Settled, settle};
+use crate::commands::ask::Token;
+use crate::input::{QuestionArgs, mean_colour, on_page, pictures, suited, written};
 use crate::methods::{METHODS, Method, Question};
 use crate::model::ModelArgs;
 use crate::print;
@@ -24,7 +23,9 @@ use crate::refusal::Refusal;
 
 /// Explains the first token of an answer, and writes findings, heat maps and one page that shows them all.
 ///
-/// What is explained is the logit of the token that the model says next, or of `--target`. Each method writes
+/// What is explained is the logit of the token that the model says next, or of `--target`. Of a dual encoder it is the
+/// similarity of the picture and the caption, its entry of `logits_per_image`; of several captions the one that fits
+/// best. Each method writes
 /// `METHOD.safetensors` and, where it says something about places, `METHOD.png`, a heat map over the first picture
 /// (`METHOD-1.png` over the second, and so on). `report.html` holds everything and needs no network.
 ///
@@ -61,8 +62,11 @@ struct CorruptionArgs {
     #[arg(long, value_name = "FILE")]
     corrupted_image: Vec<PathBuf>,
     /// For activation patching: the question that leads to another answer, of as many tokens.
-    #[arg(long, value_name = "QUESTION")]
+    #[arg(long, value_name = "QUESTION", conflicts_with = "text")]
     corrupted_ask: Option<String>,
+    /// For activation patching of a dual encoder: a caption that fits otherwise, of as many tokens.
+    #[arg(long, value_name = "CAPTION", conflicts_with = "ask")]
+    corrupted_text: Option<String>,
 }
 
 fn methods() -> impl TypedValueParser<Value = String> {
@@ -74,6 +78,14 @@ impl CorruptionArgs {
     fn sample(&self, clean: &Sample) -> Result<Result<Sample, &'static str>> {
         if let Some(question) = &self.corrupted_ask {
             return Ok(Ok(Sample { words: Words::Ask(question.clone()), ..clean.clone() }));
+        }
+        if let Some(text) = &self.corrupted_text {
+            return Ok(Ok(Sample { words: Words::Texts(vec![text.clone()]), ..clean.clone() }));
+        }
+        if matches!(clean.words, Words::Texts(_)) {
+            return Ok(Err(
+                "what the text tower holds does not depend on the picture; give `--corrupted-text`",
+            ));
         }
         if !self.corrupted_image.is_empty() {
             let (found, pictures) = (self.corrupted_image.len(), clean.pictures.len());
@@ -91,12 +103,11 @@ impl CorruptionArgs {
 
     /// The comparison in words.
     fn describe(&self) -> String {
-        match (&self.corrupted_ask, self.corrupted_image.as_slice()) {
-            (Some(question), _) => format!("the question “{question}”"),
-            (None, []) => "the mean colour of the picture".to_owned(),
-            (None, files) => {
-                files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
-            }
+        match (&self.corrupted_ask, &self.corrupted_text, self.corrupted_image.as_slice()) {
+            (Some(question), ..) => format!("the question “{question}”"),
+            (_, Some(text), _) => format!("the caption “{text}”"),
+            (.., []) => "the mean colour of the picture".to_owned(),
+            (.., files) => files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "),
         }
     }
 }
@@ -112,13 +123,6 @@ struct Told {
     findings: Vec<Written>,
     left_out: Vec<LeftOut>,
     report: PathBuf,
-}
-
-/// What is explained.
-#[derive(Serialize)]
-struct Aim {
-    id: u32,
-    text: String,
 }
 
 /// What a method left on disk.
@@ -149,23 +153,19 @@ impl Explain {
         let corrupted = self.corruption.sample(&sample)?;
         let subject = self.model.open()?;
         let subject = subject.as_ref();
-        let inputs = subject.encode(&sample)?;
-        let aim = match &self.target {
-            Some(text) => target(subject, text)?,
-            None => top_token(subject, &inputs)?,
-        };
-        let answer = answer(subject, &inputs, &Generation::default())?;
-        let case = Case { sample, target: Target::Token(aim) };
+        suited(subject, &sample.words)?;
+        let settled = settle(subject, sample, self.target.as_deref())?;
+        let case = Case { sample: settled.sample.clone(), target: settled.target.clone() };
         let question = Question { case, corrupted };
         fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
         let shown = question.case.sample.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
         let mut page = Page {
-            title: title(&subject.token(aim)),
+            title: title(&settled.aim.text),
             pictures: shown,
-            prompt: inputs.map().tokens.clone(),
-            question: self.question.question().to_owned(),
-            answer: answer.text.trim().to_owned(),
-            answer_tokens: tokens(subject, &answer).into_iter().map(|t| (t.text, t.probability)).collect(),
+            prompt: settled.prompt.clone(),
+            question: written(&question.case.sample.words),
+            answer: settled.answer.clone(),
+            answer_tokens: settled.tokens.iter().map(|t| (t.text.clone(), t.probability)).collect(),
             findings: Vec::new(),
             guides: METHODS.iter().map(Method::guide).collect(),
         };
@@ -189,11 +189,11 @@ impl Explain {
                 heat_maps,
                 seconds: seconds(started),
             });
-            page.findings.push(method.on_page(&finding, aim, &subject.token(aim))?);
+            page.findings.push(method.on_page(&finding, settled.aim.id, &settled.aim.text)?);
         }
         let report = self.out.join("report.html");
         page.save(&report)?;
-        self.tell(subject, &answer, aim, written, left_out, report)
+        self.tell(subject, settled, written, left_out, report)
     }
 
     fn methods(&self) -> Vec<&'static Method> {
@@ -223,9 +223,10 @@ impl Explain {
     /// The finding with the sample it is about, so that it can be made again.
     fn signed(&self, method: &Method, mut finding: Finding, question: &Question) -> Finding {
         let pictures: Vec<String> = question.case.sample.pictures.iter().map(|p| p.name.clone()).collect();
+        let asked = if matches!(question.case.sample.words, Words::Texts(_)) { "text" } else { "ask" };
         let mut made = finding
             .provenance
-            .with_setting("ask", self.question.question())
+            .with_setting(asked, self::written(&question.case.sample.words))
             .with_setting("pictures", pictures);
         if method.compares {
             made.baseline = Some(self.corruption.describe());
@@ -252,19 +253,18 @@ impl Explain {
     fn tell(
         &self,
         subject: &dyn Subject,
-        answer: &Generated,
-        aim: u32,
+        settled: Settled,
         findings: Vec<Written>,
         left_out: Vec<LeftOut>,
         report: PathBuf,
     ) -> Result<()> {
         let told = Told {
             model: subject.name().to_owned(),
-            question: self.question.question().to_owned(),
-            answer: answer.text.trim().to_owned(),
-            ended: answer.ended,
-            tokens: tokens(subject, answer),
-            target: Aim { id: aim, text: subject.token(aim) },
+            question: written(&settled.sample.words),
+            answer: settled.answer,
+            ended: settled.ended,
+            tokens: settled.tokens,
+            target: settled.aim,
             findings,
             left_out,
             report,
@@ -272,14 +272,8 @@ impl Explain {
         if self.json {
             return print::json(&told);
         }
-        let likely = told.tokens.first().filter(|token| token.id == aim);
-        let likely =
-            likely.map_or_else(String::new, |token| format!(", probability {:.3}", token.probability));
         print::line(format!("answer     {}", print::visible(&told.answer)))?;
-        print::line(format!(
-            "explained  the logit of `{}` (id {aim}{likely})",
-            print::visible(&told.target.text)
-        ))?;
+        print::line(format!("explained  {}", print::visible(&settled.explained)))?;
         if told.findings.iter().any(|written| written.method == "patching") {
             print::line(format!(
                 "compared   with {} (patching)",

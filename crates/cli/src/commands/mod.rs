@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod aim;
 mod ask;
 mod explain;
 mod sites;
@@ -8,7 +9,7 @@ mod trace;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Opens up multimodal language models: the answer, why it was given, and what lies inside.
+/// Opens up multimodal models: the answer, why it was given, and what lies inside.
 #[derive(Debug, Parser)]
 #[command(name = "mmlens", version, arg_required_else_help = true)]
 pub(crate) struct Cli {

@@ -11,8 +11,9 @@ use mmlens::core::{
 use serde_json::{Value, json};
 
 use crate::commands::sites::key;
-use crate::input::pictures;
+use crate::input::{is_dual, pictures, suited};
 use crate::model::{ModelArgs, supported};
+use crate::pairs::{Compared, tensors as pairs};
 use crate::print;
 use crate::refusal::Refusal;
 use crate::tensors::{Held, write};
@@ -21,6 +22,8 @@ use crate::tensors::{Held, write};
 ///
 /// The file holds `input_ids` (placeholders expanded) and `pixel_values` (as the tower gets them), every site read under
 /// its name, `logits` (all positions), `target` (the token whose logit is differentiated), `grad.SITE` and `generated`.
+/// Of a dual encoder: `image_embeds` and `text_embeds` (of length one), `logits_per_image`, and as `target` the text
+/// whose logit with the first picture is differentiated.
 #[derive(Debug, Args)]
 pub(crate) struct Trace {
     #[command(flatten)]
@@ -40,7 +43,7 @@ pub(crate) struct Trace {
     /// A site to differentiate the target's logit at the last position with respect to; repeat it for several.
     #[arg(long, value_name = "SITE")]
     grad: Vec<String>,
-    /// The token whose logit is differentiated: `argmax` or a token id.
+    /// The token whose logit is differentiated: `argmax` or a token id; for dual encoders the number of a text, from 0.
     #[arg(long, value_name = "ID", default_value = "argmax", value_parser = Target::parse)]
     target: Target,
     /// The number type of the pass.
@@ -97,8 +100,9 @@ impl Trace {
         let words = match (&self.words.ask, &self.words.prompt) {
             (Some(question), _) => Words::Ask(question.clone()),
             (_, Some(prompt)) => Words::Prompt(prompt.clone()),
-            _ => return Err(Refusal::NoCaptions { model: subject.name().to_owned() }.into()),
+            _ => Words::Texts(self.words.text.clone()),
         };
+        suited(subject, &words)?;
         let inputs = subject.encode(&Sample::new(pictures, words))?;
         let tensors = self.pass(subject, &inputs)?;
         write(&self.out, &tensors, &self.about(subject).to_string())?;
@@ -110,6 +114,10 @@ impl Trace {
         for selector in &self.read {
             plan = plan.read(selector)?;
         }
+        let dual = is_dual(subject);
+        if dual && self.generate > 0 {
+            return Err(Refusal::NoTokens { option: "generate", model: subject.name().to_owned() }.into());
+        }
         let mut token = match self.target {
             Target::Id(id) => Some(id),
             Target::Argmax => None,
@@ -117,13 +125,17 @@ impl Trace {
         if !self.grad.is_empty() {
             let target = match token {
                 Some(id) => id,
+                None if dual => Compared::of(subject, inputs)?.best(),
                 None => top_token(subject, inputs)?,
             };
             token = Some(target);
             for site in &self.grad {
                 plan = plan.grad(site)?;
             }
-            plan = plan.objective(Objective::logit(target));
+            plan = plan.objective(match dual {
+                true => Objective::Pair { image: 0, text: target as usize },
+                false => Objective::logit(target),
+            });
         }
         let trace = subject.run(&inputs.clone().ask_all(), plan)?;
         let mut tensors = BTreeMap::from([("input_ids".to_owned(), Held::rows(&inputs.ids))]);
@@ -133,6 +145,10 @@ impl Trace {
         tensors.extend(trace.values().map(|(site, x)| (key(site), Held::Floats(x.clone()))));
         tensors
             .extend(trace.grads().map(|(site, x)| (format!("grad.{}", key(site)), Held::Floats(x.clone()))));
+        if dual {
+            tensors.extend(pairs(trace.output(), token)?);
+            return Ok(tensors);
+        }
         let logits = trace.output().logits.clone().ok_or_else(|| HookError::NoOutput("logits".to_owned()))?;
         let token = match token {
             Some(token) => token,
@@ -162,6 +178,7 @@ impl Trace {
             "images": images,
             "ask": self.words.ask,
             "prompt": self.words.prompt,
+            "texts": self.words.text,
             "generate": self.generate,
             "device": subject.device(),
             "version": env!("CARGO_PKG_VERSION"),

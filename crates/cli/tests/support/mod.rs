@@ -10,6 +10,8 @@ use serde_json::Value;
 
 pub(crate) const MODELS: [&str; 4] = ["llava-a", "llava-b", "llava-multi", "llava-old"];
 
+pub(crate) const DUAL: [&str; 6] = ["clip-a", "clip-b", "clip-old", "siglip-a", "siglip-2", "siglip-old"];
+
 /// What the program said and how it ended.
 #[derive(Debug)]
 pub(crate) struct Said {

@@ -151,12 +151,12 @@ fn case(subject: &dyn Subject, path: &Path) {
 
     let specs: BTreeMap<String, &SiteSpec> =
         subject.sites().iter().map(|s| (s.site.to_string(), s)).collect();
-    // What is differentiated: the logit of a token, or of the first picture and the first text.
-    let targets = reference.ids.get("target").map(|(_, targets)| targets.as_slice());
-    let alike = targets.is_none_or(|targets| targets.iter().all(|t| *t == targets[0]));
-    let mut plan = Plan::new().objective(match targets {
-        Some(targets) => Objective::logit(targets[0] as u32),
-        None => Objective::Pair { image: 0, text: 0 },
+    let targets = &reference.ids["target"].1;
+    let alike = targets.iter().all(|t| *t == targets[0]);
+    // What is differentiated: the logit of a token, or of the first picture and a text.
+    let mut plan = Plan::new().objective(match reference.floats.contains_key("logits_per_image") {
+        true => Objective::Pair { image: 0, text: targets[0] as usize },
+        false => Objective::logit(targets[0] as u32),
     });
     for key in reference.floats.keys() {
         match key.strip_prefix("grad.") {

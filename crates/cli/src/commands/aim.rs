@@ -1,0 +1,93 @@
+//! What is explained: the first token of an answer, or how well a caption fits.
+
+use anyhow::Result;
+use mmlens::core::{Generation, Objective, Sample, Subject, Target, Words, top_token};
+use mmlens::finding::TokenLabel;
+use serde::Serialize;
+
+use crate::commands::ask::{Token, answer, tokens};
+use crate::input::{is_dual, target};
+use crate::pairs::Compared;
+use crate::refusal::Refusal;
+
+/// A token, or one of the captions by its number.
+#[derive(Serialize)]
+pub(crate) struct Aim {
+    pub(crate) id: u32,
+    pub(crate) text: String,
+}
+
+/// An answer and what of it is explained.
+pub(crate) struct Settled {
+    /// The sample, of several captions the one that is explained.
+    pub(crate) sample: Sample,
+    pub(crate) target: Target,
+    pub(crate) prompt: Vec<TokenLabel>,
+    pub(crate) aim: Aim,
+    /// That in words.
+    pub(crate) explained: String,
+    pub(crate) answer: String,
+    /// Whether an end token came.
+    pub(crate) ended: bool,
+    /// The tokens of the answer, or all captions.
+    pub(crate) tokens: Vec<Token>,
+}
+
+/// Asks the subject, and settles what is explained: `wanted`, or the token that it says first, or the caption that
+/// fits best.
+pub(crate) fn settle(subject: &dyn Subject, sample: Sample, wanted: Option<&str>) -> Result<Settled> {
+    if is_dual(subject) {
+        return caption(subject, sample, wanted);
+    }
+    let inputs = subject.encode(&sample)?;
+    let id = match wanted {
+        Some(text) => target(subject, text)?,
+        None => top_token(subject, &inputs)?,
+    };
+    let answer = answer(subject, &inputs, &Generation::default())?;
+    let tokens = tokens(subject, &answer);
+    let likely = tokens.first().filter(|token| token.id == id);
+    let likely = likely.map_or_else(String::new, |token| format!(", probability {:.3}", token.probability));
+    let text = subject.token(id);
+    Ok(Settled {
+        sample,
+        target: Target::Token(id),
+        prompt: inputs.map().tokens.clone(),
+        explained: format!("the logit of `{text}` (id {id}{likely})"),
+        aim: Aim { id, text },
+        answer: answer.text.trim().to_owned(),
+        ended: answer.ended,
+        tokens,
+    })
+}
+
+fn caption(subject: &dyn Subject, sample: Sample, wanted: Option<&str>) -> Result<Settled> {
+    if wanted.is_some() {
+        return Err(Refusal::NoTokens { option: "target", model: subject.name().to_owned() }.into());
+    }
+    if sample.pictures.len() > 1 {
+        return Err(Refusal::OnePicture { found: sample.pictures.len() }.into());
+    }
+    let inputs = subject.encode(&sample)?;
+    let compared = Compared::of(subject, &inputs)?;
+    let texts = if let Words::Texts(texts) = &sample.words { texts.clone() } else { Vec::new() };
+    let tokens: Vec<Token> = (0..)
+        .zip(compared.picture(0).zip(&texts))
+        .map(|(id, (fit, text))| Token { id, text: text.clone(), probability: fit.probability })
+        .collect();
+    let id = compared.best();
+    let best = tokens.get(id as usize);
+    let (text, probability) = best.map_or((String::new(), 0.0), |t| (t.text.clone(), t.probability));
+    let logit = compared.picture(0).nth(id as usize).map_or(0.0, |fit| fit.logit);
+    let sample = Sample { words: Words::Texts(vec![text.clone()]), ..sample };
+    Ok(Settled {
+        prompt: subject.encode(&sample)?.map().tokens.clone(),
+        sample,
+        target: Target::Objective(Objective::Similarity),
+        explained: format!("the similarity with `{text}` (logit {logit:.3}, probability {probability:.3})"),
+        answer: text.clone(),
+        aim: Aim { id, text },
+        ended: true,
+        tokens,
+    })
+}

@@ -1,0 +1,104 @@
+//! What a dual encoder makes of pictures and captions.
+
+use anyhow::Result;
+use mmlens::core::{HookError, Inputs, Output, Pairs, Plan, Subject};
+use serde::Serialize;
+
+use crate::refusal::Refusal;
+use crate::tensors::Held;
+
+/// The tables of a pass, `[image, text]`, row by row.
+pub(crate) struct Compared {
+    texts: usize,
+    probabilities: Vec<f32>,
+    logits: Vec<f32>,
+    cosine: Vec<f32>,
+    /// Whether every pair is judged for itself.
+    pub(crate) apart: bool,
+}
+
+/// One picture and one text.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Likeness {
+    /// Among the texts, or by itself.
+    pub(crate) probability: f32,
+    /// Their entry of `logits_per_image`.
+    pub(crate) logit: f32,
+    pub(crate) cosine: f32,
+}
+
+impl Compared {
+    /// Compares every picture of a batch with every text.
+    pub(crate) fn of(subject: &dyn Subject, inputs: &Inputs) -> Result<Self> {
+        let trace = subject.run(inputs, Plan::new().to_output())?;
+        let pairs = pairs(trace.output())?;
+        let compared = Self {
+            texts: inputs.rows(),
+            probabilities: pairs.probabilities()?.to_values()?,
+            logits: pairs.logits.to_values()?,
+            cosine: pairs.cosine.to_values()?,
+            apart: pairs.apart,
+        };
+        if compared.logits.iter().any(|logit| logit.is_nan()) {
+            return Err(Refusal::NoNumbers { model: subject.name().to_owned() }.into());
+        }
+        Ok(compared)
+    }
+
+    /// A picture with every text.
+    pub(crate) fn picture(&self, image: usize) -> impl Iterator<Item = Likeness> {
+        let at = move |values: &[f32], text: usize| {
+            values.get(image * self.texts + text).copied().unwrap_or(f32::NAN)
+        };
+        (0..self.texts).map(move |text| Likeness {
+            probability: at(&self.probabilities, text),
+            logit: at(&self.logits, text),
+            cosine: at(&self.cosine, text),
+        })
+    }
+
+    /// The text that is most like the first picture.
+    pub(crate) fn best(&self) -> u32 {
+        best(&self.logits, self.texts)
+    }
+}
+
+fn best(logits: &[f32], texts: usize) -> u32 {
+    let own = logits.iter().take(texts).enumerate();
+    let best = own.reduce(|best, next| if next.1 > best.1 { next } else { best });
+    best.map_or(0, |(text, _)| u32::try_from(text).unwrap_or(u32::MAX))
+}
+
+fn pairs(output: &Output) -> Result<&Pairs, HookError> {
+    output.pairs.as_ref().ok_or_else(|| HookError::NoOutput("similarity".to_owned()))
+}
+
+/// What a trace holds of an output: embeddings, logits, and the text whose logit counts, by default the best.
+pub(crate) fn tensors(output: &Output, target: Option<u32>) -> Result<Vec<(String, Held)>> {
+    let pairs = pairs(output)?;
+    let len = pairs.texts.dims().first().copied().unwrap_or(0);
+    let target = match target {
+        Some(text) if text as usize >= len => {
+            return Err(HookError::Objective { what: "text", index: text as usize, len }.into());
+        }
+        Some(text) => text,
+        None => best(&pairs.logits.to_values()?, len),
+    };
+    let floats =
+        [("image_embeds", &pairs.images), ("text_embeds", &pairs.texts), ("logits_per_image", &pairs.logits)];
+    let mut held: Vec<(String, Held)> =
+        floats.into_iter().map(|(name, x)| (name.to_owned(), Held::Floats(x.clone()))).collect();
+    held.push(("target".to_owned(), Held::Ids(vec![target], vec![1])));
+    Ok(held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_text_is_that_of_the_first_picture() {
+        assert_eq!(best(&[1.0, 3.0, 2.0, 9.0, 0.0, 0.0], 3), 1);
+        assert_eq!((best(&[2.0, 2.0], 2), best(&[], 0)), (0, 0));
+    }
+}
