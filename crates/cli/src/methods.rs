@@ -239,7 +239,7 @@ impl Method {
         let mut tables = finding.tables().iter().filter(fits);
         let table = tables.clone().find(own).or_else(|| tables.find(|table| table.name() == self.heat))?;
         // Of words alone nothing can be drawn over a picture.
-        if table.axes().iter().any(|axis| wordy(axis)) {
+        if table.axes().iter().any(wordy) {
             return None;
         }
         let layers = table.axis_of(Role::Layer).and_then(|axis| Some((axis, table.axes().get(axis)?)));
