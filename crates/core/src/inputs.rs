@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mmlens_finding::{Modality, TokenLabel};
+use mmlens_finding::{Modality, PatchLabel, TokenLabel};
 
 use crate::{AnyTensor, HookError, SubjectError};
 
@@ -28,6 +28,8 @@ pub struct TokenMap {
     pub pictures: Vec<(u32, u32)>,
     /// One view for each entry of the pixel batch that belongs to this prompt.
     pub views: Vec<View>,
+    /// Where the tower is given patches instead of pictures, one label for each, in their order; else empty.
+    pub patches: Vec<PatchLabel>,
 }
 
 impl TokenMap {

@@ -20,6 +20,7 @@
 mod analysis;
 mod baseline;
 mod change;
+mod clip;
 mod error;
 mod inputs;
 mod objective;
@@ -38,12 +39,13 @@ pub use analysis::{
 };
 pub use baseline::Baseline;
 pub use change::MASKED;
+pub use clip::Clip;
 pub use error::HookError;
 pub use inputs::{Asked, Grid, Inputs, TokenMap, View};
 pub use objective::{Ask, Objective, Output, Pairs};
 pub use plan::{Change, ChangeFn, Plan, Region, State};
 pub use run::{Resume, Run, Trace};
-pub use sample::{Clip, Picture, Sample, Words};
+pub use sample::{Picture, Sample, Words};
 pub use seed::Seed;
 pub use selector::Selector;
 pub use site::{AxisName, Part, Point, Site, SiteSpec};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use image::DynamicImage;
 
-use crate::SubjectError;
+use crate::{Clip, SubjectError};
 
 /// A picture with its name.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ impl Picture {
 /// The words of a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Words {
-    /// A question, put through the checkpoint's chat template with a generation prompt; pictures come first.
+    /// A question, put through the checkpoint's chat template with a generation prompt; pictures come first, then clips.
     Ask(String),
     /// Text taken as it is, with image placeholders as the checkpoint's processor writes them before expansion.
     Prompt(String),
@@ -56,17 +56,6 @@ pub enum Words {
     Texts(Vec<String>),
     /// None: a classifier of pictures needs no words.
     Nothing,
-}
-
-/// A piece of video: pictures in the order of time.
-#[derive(Debug, Clone)]
-pub struct Clip {
-    /// What it is called in findings and reports.
-    pub name: String,
-    /// The frames, all of one size.
-    pub frames: Vec<Arc<DynamicImage>>,
-    /// Frames in a second, where it is known.
-    pub fps: Option<f64>,
 }
 
 /// One input: pictures and words.
@@ -84,6 +73,13 @@ impl Sample {
     /// Pictures and words.
     pub fn new(pictures: Vec<Picture>, words: Words) -> Self {
         Self { pictures, clips: Vec::new(), words }
+    }
+
+    /// With clips.
+    #[must_use]
+    pub fn with_clips(mut self, clips: Vec<Clip>) -> Self {
+        self.clips = clips;
+        self
     }
 
     /// A question about one picture.

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use mmlens_core::finding::{Axis, Labelled, Labels, Modality, Role, TableError, TokenLabel, Unit};
-use mmlens_core::{AxisName, Objective, Part, SiteSpec, TokenMap};
+use mmlens_core::finding::{
+    Axis, Labelled, Labels, Modality, PatchLabel, Role, TableError, TokenLabel, Unit,
+};
+use mmlens_core::{AxisName, Objective, Part, Point, SiteSpec, TokenMap};
 
 use crate::summed;
 
@@ -62,7 +64,12 @@ pub fn picture_tokens(map: &TokenMap, entry: usize, entries: usize) -> Vec<Token
 
 /// Positions of a tower that looks at the picture `entry` of `entries`: by their patches, with a class token
 /// before them where there is one position more; else by their number.
+///
+/// Where the tower is given patches instead of pictures, a position is a patch, or as many as are merged into one.
 pub fn tower_axis(map: &TokenMap, entry: usize, entries: usize, len: usize) -> Axis {
+    if let Some(patches) = merged(&map.patches, len) {
+        return Axis::patches(patches);
+    }
     let tokens = picture_tokens(map, entry, entries);
     let patches: Vec<_> = tokens.iter().filter_map(|t| t.patch).collect();
     if patches.len() == len {
@@ -74,6 +81,26 @@ pub fn tower_axis(map: &TokenMap, entry: usize, entries: usize, len: usize) -> A
         return Axis::tokens(std::iter::once(class).chain(patches.into_iter().map(patch)).collect());
     }
     Axis::count(Role::Patch, len)
+}
+
+/// Patches in `len` groups of one size, each as the box around it; `None` if there are no such groups.
+fn merged(patches: &[PatchLabel], len: usize) -> Option<Vec<PatchLabel>> {
+    if len == 0 || patches.is_empty() || !patches.len().is_multiple_of(len) {
+        return None;
+    }
+    let around = |group: &[PatchLabel]| {
+        let first = *group.first()?;
+        group.iter().skip(1).try_fold(first, |mut all, next| {
+            let ([x0, y0, x1, y1], b) = (all.bbox, next.bbox);
+            all.bbox = [x0.min(b[0]), y0.min(b[1]), x1.max(b[2]), y1.max(b[3])];
+            ((all.image, all.frame) == (next.image, next.frame)).then_some(all)
+        })
+    };
+    let across = patches.len() / len;
+    let mut groups: Vec<PatchLabel> = patches.chunks(across).map(around).collect::<Option<_>>()?;
+    let side = across.isqrt();
+    groups.iter_mut().for_each(|group| (group.row, group.col) = (group.row / side, group.col / side));
+    Some(groups)
 }
 
 /// Tables of a value at a site, for a prompt of one row: the value itself under `name`, and where the site has
@@ -90,10 +117,12 @@ pub fn tables(
     values: &[f32],
     map: &TokenMap,
 ) -> Result<Vec<Labelled>, TableError> {
-    let pictures = spec.axes.first().is_some_and(|(axis, _)| *axis == AxisName::Image);
-    let entries = if pictures { dims.first().copied().unwrap_or(0) } else { 1 };
-    let axes: Vec<AxisName> = spec.axes.iter().map(|(axis, _)| *axis).skip(1).collect();
-    let inner: Vec<usize> = dims.iter().skip(1).copied().collect();
+    let first = spec.axes.first().map(|(axis, _)| *axis);
+    let entries = if first == Some(AxisName::Image) { dims.first().copied().unwrap_or(0) } else { 1 };
+    // Patches of all pictures, one after the other, have no axis of pictures before them.
+    let outer = usize::from(first != Some(AxisName::Pos));
+    let axes: Vec<AxisName> = spec.axes.iter().map(|(axis, _)| *axis).skip(outer).collect();
+    let inner: Vec<usize> = dims.iter().skip(outer).copied().collect();
     let width = inner.iter().product::<usize>().max(1);
     let mut tables = Vec::new();
     for (entry, values) in values.chunks(width).enumerate() {
@@ -112,7 +141,8 @@ pub fn tables(
         if let (Some(rows), Some(cols)) = (at(AxisName::Height), at(AxisName::Width)) {
             tables.push(kept(&[rows, cols], format!("{name}/picture"))?);
         } else if let Some(position) = at(AxisName::Pos) {
-            tables.push(kept(&[position], format!("{name}/tokens"))?);
+            let what = if spec.site.point() == Point::Pixels { "picture" } else { "tokens" };
+            tables.push(kept(&[position], format!("{name}/{what}"))?);
         }
     }
     Ok(tables)
@@ -153,7 +183,7 @@ mod tests {
     use mmlens_core::finding::{Labels, Modality, PatchLabel, Role, TokenLabel, Unit};
     use mmlens_core::{AxisName, Part, Point, Site, SiteSpec, TokenMap, View};
 
-    use super::{picture_axes, tables};
+    use super::{picture_axes, tables, tower_axis};
 
     fn map() -> TokenMap {
         let patch = |col: usize| {
@@ -167,6 +197,7 @@ mod tests {
             tokens,
             pictures: vec![(20, 10)],
             views: vec![View { image: 0, rows: spans(2, 5.0), cols: spans(4, 5.0) }],
+            patches: Vec::new(),
         }
     }
 
@@ -177,6 +208,33 @@ mod tests {
         assert_eq!(cols.labels, Labels::Spans { image: 0, spans: vec![[0.0, 5.0], [5.0, 20.0]] });
         let [rows, _] = picture_axes(&map(), 1, &[0..1, 1..2], &[]);
         assert_eq!(rows.labels, Labels::Count(2));
+    }
+
+    #[test]
+    fn merged_patches_lie_around_those_they_are_made_of() {
+        use AxisName::{Channel, Image, Pos};
+        let patch = |i: usize| {
+            let (row, col) = (i % 4 / 2, i / 4 * 2 + i % 2);
+            let (x, y) = (col as f32 * 5.0, row as f32 * 4.0);
+            PatchLabel { image: 0, tile: 0, frame: 0, row, col, bbox: [x, y, x + 5.0, y + 4.0] }
+        };
+        let map = TokenMap { patches: (0..8).map(patch).collect(), ..map() };
+        let Labels::Patches(merged) = tower_axis(&map, 0, 1, 2).labels else { panic!("no patches") };
+        let boxes: Vec<_> = merged.iter().map(|p| (p.row, p.col, p.bbox)).collect();
+        assert_eq!(boxes, [(0, 0, [0.0, 0.0, 10.0, 8.0]), (0, 1, [10.0, 0.0, 20.0, 8.0])]);
+        assert_eq!(tower_axis(&map, 0, 1, 5).labels, Labels::Count(5));
+
+        let pixels = SiteSpec::new(Site::of(Part::Vision, Point::Pixels), [(Pos, None), (Channel, Some(3))]);
+        let values: Vec<f32> = (0..24_u8).map(f32::from).collect();
+        let found = tables("vision.pixels", Unit::Logit, &pixels, &[8, 3], &values, &map).unwrap();
+        let names: Vec<&str> = found.iter().map(mmlens_core::finding::Labelled::name).collect();
+        assert_eq!(names, ["vision.pixels", "vision.pixels/picture"]);
+        assert_eq!((found[1].shape(), found[1].get(&[2])), (vec![8], Some(6.0 + 7.0 + 8.0)));
+
+        let site = Site::of(Part::Connector, Point::Out);
+        let out = SiteSpec::new(site, [(Image, Some(1)), (Pos, None), (AxisName::DModel, Some(2))]);
+        let found = tables("out", Unit::Logit, &out, &[1, 2, 2], &[1.0, 2.0, 3.0, 4.0], &map).unwrap();
+        assert_eq!((found[1].name(), found[1].as_numbers().unwrap()), ("out/tokens", &[3.0, 7.0][..]));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod llava_next;
 mod open;
 pub mod parts;
 pub mod processor;
+pub mod qwen_vl;
 pub mod shipped;
 pub mod text;
 pub mod vision;

@@ -11,7 +11,7 @@ use super::error::ProcessorError;
 use super::resample::Rgb;
 
 /// The picture as it is if it has plain colours, else converted, if it may be.
-pub(super) fn to_rgb(picture: &DynamicImage, convert: bool) -> Result<Rgb<'_>, ProcessorError> {
+pub(crate) fn to_rgb(picture: &DynamicImage, convert: bool) -> Result<Rgb<'_>, ProcessorError> {
     let refuse = |expected| {
         let found = format!("{:?}", picture.color());
         Err(ProcessorError::Colour { found, expected })

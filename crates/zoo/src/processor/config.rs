@@ -127,7 +127,7 @@ const HARMLESS: &[&str] = &[
 impl Steps {
     /// Reads the fields of `image_processor`, or of a whole `preprocessor_config.json`.
     pub(super) fn read(file: &Path, fields: &Map<String, Value>) -> Result<Self, ProcessorError> {
-        let mut fields = Fields { file, fields, known: HARMLESS.to_vec() };
+        let mut fields = Fields::new(file, fields, &[]);
         let kind = fields.kind()?;
         let convert_rgb = fields.flag("do_convert_rgb", kind.convert_rgb)?;
         let square = fields.flag("default_to_square", kind.square)?;
@@ -175,14 +175,19 @@ impl Steps {
     }
 }
 
-/// The fields of the file, and which of them were looked at.
-struct Fields<'a> {
+/// The fields of a processor's file, and which of them were looked at.
+pub(crate) struct Fields<'a> {
     file: &'a Path,
     fields: &'a Map<String, Value>,
     known: Vec<&'static str>,
 }
 
 impl<'a> Fields<'a> {
+    /// Fields of a file, of which some more change no number.
+    pub(crate) fn new(file: &'a Path, fields: &'a Map<String, Value>, harmless: &[&'static str]) -> Self {
+        Self { file, fields, known: [HARMLESS, harmless].concat() }
+    }
+
     fn kind(&self) -> Result<&'static Kind, ProcessorError> {
         let named = ["image_processor_type", "feature_extractor_type"]
             .iter()
@@ -196,17 +201,20 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn get(&mut self, field: &'static str) -> Option<&'a Value> {
+    /// A field, unless it is absent or null.
+    pub(crate) fn get(&mut self, field: &'static str) -> Option<&'a Value> {
         self.known.push(field);
         self.fields.get(field).filter(|value| !value.is_null())
     }
 
-    fn complain(&self, field: &str, expected: &'static str) -> ProcessorError {
+    /// That a field is not what it should be.
+    pub(crate) fn complain(&self, field: &str, expected: &'static str) -> ProcessorError {
         let found = self.fields.get(field).map_or_else(|| "absent".to_owned(), short);
         ProcessorError::Field { file: self.file.to_owned(), field: field.to_owned(), found, expected }
     }
 
-    fn flag(&mut self, field: &'static str, default: bool) -> Result<bool, ProcessorError> {
+    /// Yes or no.
+    pub(crate) fn flag(&mut self, field: &'static str, default: bool) -> Result<bool, ProcessorError> {
         match self.get(field) {
             None => Ok(default),
             Some(Value::Bool(flag)) => Ok(*flag),
@@ -214,7 +222,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn number(&mut self, field: &'static str) -> Result<Option<&'a Value>, ProcessorError> {
+    /// A number.
+    pub(crate) fn number(&mut self, field: &'static str) -> Result<Option<&'a Value>, ProcessorError> {
         match self.get(field) {
             Some(value) if !value.is_number() => Err(self.complain(field, "a number")),
             value => Ok(value),
@@ -222,7 +231,7 @@ impl<'a> Fields<'a> {
     }
 
     /// One number for all channels, or one for each.
-    fn channels(&mut self, field: &'static str) -> Result<Option<[f64; 3]>, ProcessorError> {
+    pub(crate) fn channels(&mut self, field: &'static str) -> Result<Option<[f64; 3]>, ProcessorError> {
         let Some(value) = self.get(field) else { return Ok(None) };
         let each = match value {
             Value::Array(list) => list.iter().map(Value::as_f64).collect::<Option<Vec<_>>>(),
@@ -277,7 +286,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Refuses what was not looked at.
-    fn nothing_else(&self) -> Result<(), ProcessorError> {
+    pub(crate) fn nothing_else(&self) -> Result<(), ProcessorError> {
         for (field, value) in self.fields {
             let idle = matches!(value, Value::Null | Value::Bool(false));
             if !idle && !self.known.contains(&field.as_str()) {

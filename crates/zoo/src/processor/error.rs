@@ -92,4 +92,65 @@ pub enum ProcessorError {
         /// What would be taken.
         expected: &'static str,
     },
+    /// A picture that is far longer in one direction than in the other.
+    #[error("the picture is {width} x {height}: one side is more than 200 times the other")]
+    Narrow {
+        /// Its width.
+        width: usize,
+        /// Its height.
+        height: usize,
+    },
+    /// A picture that is not resized and does not divide into patches.
+    #[error("the picture is {width} x {height}; without `do_resize` both must be multiples of {factor}")]
+    Uneven {
+        /// Its width.
+        width: usize,
+        /// Its height.
+        height: usize,
+        /// Side of a merged patch.
+        factor: usize,
+    },
+    /// A clip without frames.
+    #[error("the clip has no frames")]
+    NoFrames,
+    /// Fewer frames than a patch spans.
+    #[error("the clip has {frames} frames to show, at least {least} are needed")]
+    Short {
+        /// Frames.
+        frames: usize,
+        /// Frames needed.
+        least: usize,
+    },
+    /// Frames of different sizes.
+    #[error("frame {frame} of the clip is {} x {}, its first one {} x {}", found.0, found.1, first.0, first.1)]
+    Frames {
+        /// Which frame.
+        frame: usize,
+        /// Its width and height.
+        found: (usize, usize),
+        /// Those of the first.
+        first: (usize, usize),
+    },
+    /// A rate is needed to choose frames.
+    #[error(
+        "the processor takes {fps} frames of a second, and the clip does not say how many it has; give its `fps`"
+    )]
+    NoRate {
+        /// Frames of a second that are taken.
+        fps: f64,
+    },
+    /// A rate that is none.
+    #[error("the clip has {fps} frames in a second, expected a number above zero")]
+    Rate {
+        /// What was given.
+        fps: f64,
+    },
+    /// More frames to take than there are.
+    #[error("{wanted} frames are to be taken from a clip of {frames}")]
+    Sampling {
+        /// Frames to take.
+        wanted: usize,
+        /// Frames there are.
+        frames: usize,
+    },
 }

@@ -24,6 +24,7 @@ mod error;
 mod geometry;
 mod resample;
 mod size;
+mod torch;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -31,15 +32,18 @@ use std::path::{Path, PathBuf};
 use image::{DynamicImage, RgbImage};
 use serde_json::{Map, Value};
 
+pub(crate) use colour::to_rgb;
+pub(crate) use config::Fields;
 pub use error::ProcessorError;
 pub use geometry::{Geometry, PixelBox};
 pub use resample::Filter;
+pub(crate) use resample::{Rgb, Target, resize};
 pub use size::Size;
+pub(crate) use torch::resize_as_torch;
 
 use crate::checkpoint::{parse_json, read_json_if_there};
 use config::Steps;
 use geometry::AxisMap;
-use resample::{Rgb, Target};
 
 /// The most pixels a picture may have.
 pub const MOST_PIXELS: usize = 90_000_000;
@@ -275,7 +279,15 @@ impl Middle {
     }
 }
 
-fn limited(what: &'static str, (width, height): (usize, usize), limit: usize) -> Result<(), ProcessorError> {
+/// Refuses what has more pixels than a limit.
+///
+/// # Errors
+/// [`ProcessorError::TooLarge`].
+pub(crate) fn limited(
+    what: &'static str,
+    (width, height): (usize, usize),
+    limit: usize,
+) -> Result<(), ProcessorError> {
     match width.checked_mul(height) {
         Some(pixels) if pixels <= limit => Ok(()),
         _ => Err(ProcessorError::TooLarge { what, width, height, limit }),

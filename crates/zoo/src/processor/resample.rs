@@ -48,7 +48,7 @@ impl Filter {
     }
 
     /// How far it reaches, in pixels of the coarser side.
-    fn reach(self) -> f64 {
+    pub(super) fn reach(self) -> f64 {
         match self {
             Self::Nearest => 0.0,
             Self::Box => 0.5,
@@ -58,7 +58,7 @@ impl Filter {
         }
     }
 
-    fn weight(self, x: f64) -> f64 {
+    pub(super) fn weight(self, x: f64) -> f64 {
         match self {
             Self::Nearest => 1.0,
             Self::Box => f64::from(x > -0.5 && x <= 0.5),
@@ -97,15 +97,15 @@ fn cubic(x: f64) -> f64 {
 
 /// Pixels row by row, three bytes each.
 #[derive(Debug, Clone)]
-pub(super) struct Rgb<'a> {
-    pub(super) width: usize,
-    pub(super) height: usize,
-    pub(super) bytes: Cow<'a, [u8]>,
+pub(crate) struct Rgb<'a> {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) bytes: Cow<'a, [u8]>,
 }
 
 impl Rgb<'_> {
     /// A part of the picture.
-    pub(super) fn part(&self, rows: &Range<usize>, cols: &Range<usize>) -> Rgb<'static> {
+    pub(crate) fn part(&self, rows: &Range<usize>, cols: &Range<usize>) -> Rgb<'static> {
         let mut bytes = Vec::with_capacity(3 * rows.len() * cols.len());
         for row in self.bytes.chunks_exact(3 * self.width).take(rows.end).skip(rows.start) {
             bytes.extend_from_slice(&row[3 * cols.start..3 * cols.end]);
@@ -116,11 +116,11 @@ impl Rgb<'_> {
 
 /// What a resize is to give: the new size, and the part of it that is kept.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
-    pub(super) width: usize,
-    pub(super) height: usize,
-    pub(super) rows: Range<usize>,
-    pub(super) cols: Range<usize>,
+pub(crate) struct Target {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) rows: Range<usize>,
+    pub(crate) cols: Range<usize>,
 }
 
 impl Target {
@@ -131,7 +131,7 @@ impl Target {
     }
 
     /// Width and height of what lies between the two passes.
-    pub(super) fn between(&self, width: usize, height: usize, filter: Filter) -> (usize, usize) {
+    pub(crate) fn between(&self, width: usize, height: usize, filter: Filter) -> (usize, usize) {
         if self.rows_first(width, height) {
             (needed(filter, width, self.width, &self.cols).len(), self.rows.len())
         } else {
@@ -141,7 +141,7 @@ impl Target {
 }
 
 /// The kept part of `picture`, resized.
-pub(super) fn resize(picture: &Rgb<'_>, target: &Target, filter: Filter) -> Rgb<'static> {
+pub(crate) fn resize(picture: &Rgb<'_>, target: &Target, filter: Filter) -> Rgb<'static> {
     let (width, height) = (picture.width, picture.height);
     if filter == Filter::Nearest {
         return nearest(picture, target);

@@ -43,6 +43,8 @@ pub enum Content {
 pub enum Part {
     /// A picture.
     Image,
+    /// A clip.
+    Video,
     /// Words.
     Text {
         /// The words.
@@ -53,7 +55,13 @@ pub enum Part {
 impl Message {
     /// A user's turn: pictures first, then words.
     pub fn user(pictures: usize, text: impl Into<String>) -> Self {
+        Self::shown(pictures, 0, text)
+    }
+
+    /// A user's turn: pictures first, then clips, then words.
+    pub fn shown(pictures: usize, clips: usize, text: impl Into<String>) -> Self {
         let mut parts = vec![Part::Image; pictures];
+        parts.extend(vec![Part::Video; clips]);
         parts.push(Part::Text { text: text.into() });
         Self { role: "user".to_owned(), content: Content::Parts(parts) }
     }

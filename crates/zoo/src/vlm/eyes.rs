@@ -41,6 +41,8 @@ pub struct Seen {
     pub grids: Vec<Grid>,
     /// One view for each entry of the pixel batch.
     pub views: Vec<View>,
+    /// See [`mmlens_core::TokenMap::patches`].
+    pub patches: Vec<PatchLabel>,
     /// For each picture, what its placeholder becomes.
     pub pictures: Vec<Expansion>,
     /// For each clip, what its placeholder becomes.

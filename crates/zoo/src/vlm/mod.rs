@@ -154,7 +154,7 @@ impl Vlm {
                         "the checkpoint has no chat template; give the whole prompt instead of a question",
                     )
                 })?;
-                let message = Message::user(sample.pictures.len(), question);
+                let message = Message::shown(sample.pictures.len(), sample.clips.len(), question);
                 let text = template.render(&[message], &ChatOptions::ask()).map_err(|e| self.refuse(e))?;
                 let begun =
                     self.parts.tokenizer.special().get("bos_token").is_some_and(|bos| text.starts_with(bos));

@@ -136,6 +136,7 @@ pub(super) fn tokenise(
         return Err(WordsError::Empty);
     }
     map.views = seen.views.clone();
+    map.patches = seen.patches.clone();
     Ok((ids, map))
 }
 

@@ -1,0 +1,211 @@
+//! A piece of video, from the files of its frames.
+
+use std::cmp::Ordering;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use image::codecs::gif::GifDecoder;
+use image::{AnimationDecoder, DynamicImage, ImageDecoder};
+
+use crate::{Picture, SubjectError};
+
+/// How files end that are taken for frames.
+const ENDS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
+/// The most pixels that the frames of a clip may have together.
+const MOST_PIXELS: u64 = 1 << 28;
+
+/// A piece of video: pictures in the order of time.
+#[derive(Debug, Clone)]
+pub struct Clip {
+    /// What it is called in findings and reports.
+    pub name: String,
+    /// The frames, all of one size.
+    pub frames: Vec<Arc<DynamicImage>>,
+    /// Frames in a second, where it is known.
+    pub fps: Option<f64>,
+}
+
+impl Clip {
+    /// A clip from memory.
+    pub fn new(name: impl Into<String>, frames: Vec<Arc<DynamicImage>>, fps: Option<f64>) -> Self {
+        Self { name: name.into(), frames, fps }
+    }
+
+    /// A clip from a folder with one picture for each frame, in the order of their names, numbers in them counting as
+    /// numbers (`2.png` comes before `10.png`); from a text file that lists the frames, one path a line, relative to
+    /// itself; or from an animated GIF, which also says how fast it is unless `fps` does.
+    ///
+    /// # Errors
+    /// [`SubjectError::Picture`] if a file cannot be read, there are no frames, or far too many.
+    pub fn open(path: impl AsRef<Path>, fps: Option<f64>) -> Result<Self, SubjectError> {
+        let path = path.as_ref();
+        let name =
+            path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+        if path.is_dir() {
+            return Ok(Self { name, frames: opened(path, &in_folder(path)?)?, fps });
+        }
+        if ends_with(path, "gif") {
+            let (frames, own) = animated(path)?;
+            return Ok(Self { name, frames, fps: fps.or(own) });
+        }
+        if ends_with(path, "txt") {
+            return Ok(Self { name, frames: opened(path, &listed(path)?)?, fps });
+        }
+        Err(fail(path, "a clip is a folder of frames, a list of them (.txt) or an animated GIF"))
+    }
+}
+
+fn fail(path: &Path, reason: impl ToString) -> SubjectError {
+    SubjectError::Picture { path: path.display().to_string(), reason: reason.to_string() }
+}
+
+fn ends_with(path: &Path, end: &str) -> bool {
+    path.extension().is_some_and(|own| own.eq_ignore_ascii_case(end))
+}
+
+fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, SubjectError> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| fail(folder, e))? {
+        let file = entry.map_err(|e| fail(folder, e))?.path();
+        if ENDS.iter().any(|end| ends_with(&file, end)) {
+            files.push(file);
+        }
+    }
+    let name = |file: &PathBuf| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    files.sort_by(|a, b| in_order(&name(a), &name(b)));
+    Ok(files)
+}
+
+fn listed(list: &Path) -> Result<Vec<PathBuf>, SubjectError> {
+    let text = std::fs::read_to_string(list).map_err(|e| fail(list, e))?;
+    let folder = list.parent().unwrap_or_else(|| Path::new(""));
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| folder.join(line)).collect())
+}
+
+fn opened(path: &Path, files: &[PathBuf]) -> Result<Vec<Arc<DynamicImage>>, SubjectError> {
+    let mut frames = Vec::with_capacity(files.len());
+    let mut pixels = 0;
+    for file in files {
+        let frame = Picture::open(file)?.image;
+        pixels = counted(path, pixels, &frame)?;
+        frames.push(frame);
+    }
+    if frames.is_empty() { Err(fail(path, "it has no frames")) } else { Ok(frames) }
+}
+
+fn counted(path: &Path, before: u64, frame: &DynamicImage) -> Result<u64, SubjectError> {
+    let pixels = before + u64::from(frame.width()) * u64::from(frame.height());
+    match pixels <= MOST_PIXELS {
+        true => Ok(pixels),
+        false => Err(fail(path, format!("its frames have more than {MOST_PIXELS} pixels"))),
+    }
+}
+
+/// The frames of a GIF, and how many of them a second has.
+fn animated(path: &Path) -> Result<(Vec<Arc<DynamicImage>>, Option<f64>), SubjectError> {
+    let file = File::open(path).map_err(|e| fail(path, e))?;
+    let decoder = GifDecoder::new(BufReader::new(file)).map_err(|e| fail(path, e))?;
+    let (width, height) = decoder.dimensions();
+    let (mut frames, mut pixels, mut seconds) = (Vec::new(), 0, 0.0);
+    for frame in decoder.into_frames() {
+        let frame = frame.map_err(|e| fail(path, e))?;
+        let (top, bottom) = frame.delay().numer_denom_ms();
+        seconds += f64::from(top) / f64::from(bottom.max(1)) / 1000.0;
+        let frame = DynamicImage::ImageRgba8(frame.into_buffer());
+        let frame = match frame.as_rgba8().is_some_and(|p| p.pixels().all(|p| p.0[3] == 255)) {
+            true => DynamicImage::ImageRgb8(frame.to_rgb8()),
+            false => frame,
+        };
+        pixels = counted(path, pixels, &frame)?;
+        frames.push(Arc::new(frame));
+    }
+    if frames.is_empty() || width == 0 || height == 0 {
+        return Err(fail(path, "it has no frames"));
+    }
+    let fps = (seconds > 0.0).then(|| frames.len() as f64 / seconds);
+    Ok((frames, fps))
+}
+
+/// By text, except that runs of digits count as the number they are.
+fn in_order(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a, b);
+    loop {
+        let (Some(x), Some(y)) = (left.chars().next(), right.chars().next()) else {
+            return left.len().cmp(&right.len()).then_with(|| a.cmp(b));
+        };
+        if x.is_ascii_digit() && y.is_ascii_digit() {
+            let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+            let ((n, after), (m, behind)) = (left.split_at(digits(left)), right.split_at(digits(right)));
+            let (n, m) = (n.trim_start_matches('0'), m.trim_start_matches('0'));
+            match n.len().cmp(&m.len()).then_with(|| n.cmp(m)) {
+                Ordering::Equal => (left, right) = (after, behind),
+                other => return other,
+            }
+        } else if x == y {
+            (left, right) = (&left[x.len_utf8()..], &right[y.len_utf8()..]);
+        } else {
+            return x.cmp(&y);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::codecs::gif::GifEncoder;
+    use image::{Delay, Frame, Rgb, RgbImage};
+
+    use super::*;
+
+    fn frame(level: u8) -> DynamicImage {
+        DynamicImage::ImageRgb8(RgbImage::from_pixel(3, 2, Rgb([level; 3])))
+    }
+
+    fn levels(clip: &Clip) -> Vec<u8> {
+        clip.frames.iter().map(|f| f.to_rgb8().get_pixel(0, 0).0[0]).collect()
+    }
+
+    #[test]
+    fn frames_come_in_the_order_of_their_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, level) in [("f10.png", 30), ("f2.png", 20), ("f001.png", 10)] {
+            frame(level).save(folder.path().join(name)).unwrap();
+        }
+        std::fs::write(folder.path().join("notes.md"), "no frame").unwrap();
+        assert_eq!(levels(&Clip::open(folder.path(), Some(2.0)).unwrap()), [10, 20, 30]);
+        let list = folder.path().join("frames.txt");
+        std::fs::write(&list, "f10.png\n\nf001.png\nf10.png\n").unwrap();
+        assert_eq!(levels(&Clip::open(&list, None).unwrap()), [30, 10, 30]);
+        assert_eq!(in_order("a1b", "a01b"), Ordering::Greater);
+        assert_eq!(in_order("a2", "a10"), Ordering::Less);
+        assert_eq!(in_order("é1", "é1x"), Ordering::Less);
+    }
+
+    #[test]
+    fn a_gif_says_how_fast_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.gif");
+        let mut encoder = GifEncoder::new(File::create(&file).unwrap());
+        for level in [0, 255] {
+            let delay = Delay::from_numer_denom_ms(250, 1);
+            encoder.encode_frame(Frame::from_parts(frame(level).to_rgba8(), 0, 0, delay)).unwrap();
+        }
+        drop(encoder);
+        let clip = Clip::open(&file, None).unwrap();
+        assert_eq!((levels(&clip), clip.fps), (vec![0, 255], Some(4.0)));
+        assert_eq!(clip.frames[0].color(), image::ColorType::Rgb8);
+        assert_eq!(Clip::open(&file, Some(7.0)).unwrap().fps, Some(7.0));
+    }
+
+    #[test]
+    fn what_is_no_clip_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |path: &Path| Clip::open(path, None).unwrap_err().to_string();
+        assert!(said(folder.path()).contains("it has no frames"));
+        assert!(said(&folder.path().join("a.mp4")).contains("a folder of frames"));
+        let file = folder.path().join("a.png");
+        std::fs::write(&file, "no picture").unwrap();
+        assert!(said(folder.path()).contains("a.png"));
+    }
+}
