@@ -1,5 +1,6 @@
 //! Pictures and words from the command line.
 
+use std::collections::BTreeSet;
 use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use anyhow::Result;
 use clap::Args;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, Rgb, RgbImage};
-use mmlens::core::{Part, Picture, Point, Sample, Site, Subject, Words};
+use mmlens::core::{Clip, Part, Picture, Point, Sample, Site, Subject, Words};
+use mmlens::finding::TokenLabel;
 use mmlens::report;
 
 use crate::refusal::Refusal;
@@ -20,7 +22,36 @@ pub(crate) struct QuestionArgs {
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
     #[command(flatten)]
+    clips: ClipArgs,
+    #[command(flatten)]
     words: AskedArgs,
+}
+
+/// Clips, for models that take them.
+#[derive(Debug, Args)]
+pub(crate) struct ClipArgs {
+    /// A clip, for models that take them: a folder of frames, a list of them (.txt) or an animated GIF; repeat it for
+    /// several. Clips come after pictures.
+    #[arg(long = "video", value_name = "FOLDER")]
+    videos: Vec<PathBuf>,
+    /// Frames in a second, of every clip.
+    #[arg(long, value_name = "F", requires = "videos")]
+    fps: Option<f64>,
+}
+
+impl ClipArgs {
+    pub(crate) fn clips(&self) -> Result<Vec<Clip>> {
+        Ok(self.videos.iter().map(|path| Clip::open(path, self.fps)).collect::<Result<_, _>>()?)
+    }
+
+    /// What was given, for the record.
+    pub(crate) fn named(&self) -> Vec<String> {
+        self.videos.iter().map(|path| path.display().to_string()).collect()
+    }
+
+    pub(crate) fn fps(&self) -> Option<f64> {
+        self.fps
+    }
 }
 
 /// What is asked of the pictures.
@@ -41,7 +72,7 @@ impl QuestionArgs {
             Some(question) => Words::Ask(question.clone()),
             None => Words::Texts(self.words.text.clone()),
         };
-        Ok(Sample::new(pictures(&self.images)?, words))
+        Ok(Sample::new(pictures(&self.images)?, words).with_clips(self.clips.clips()?))
     }
 }
 
@@ -72,6 +103,26 @@ pub(crate) fn suited(subject: &dyn Subject, words: &Words) -> Result<(), Refusal
 /// The pictures of some files.
 pub(crate) fn pictures(files: &[PathBuf]) -> Result<Vec<Picture>> {
     Ok(files.iter().map(Picture::open).collect::<Result<_, _>>()?)
+}
+
+/// The frames of clips that patches begin at, as the page shows them; clips come after `pictures` pictures.
+pub(crate) fn frames_on_page(
+    clips: &[Clip],
+    pictures: usize,
+    prompt: &[TokenLabel],
+) -> Result<Vec<report::Picture>> {
+    let mut shown = Vec::new();
+    for (at, clip) in clips.iter().enumerate() {
+        let image = pictures + at;
+        let begun: BTreeSet<usize> =
+            prompt.iter().filter_map(|t| t.patch).filter(|p| p.image == image).map(|p| p.frame).collect();
+        for frame in begun {
+            let Some(pixels) = clip.frames.get(frame) else { continue };
+            let named = Picture { name: format!("{}, frame {frame}", clip.name), image: pixels.clone() };
+            shown.push(on_page(&named)?.at(image, frame));
+        }
+    }
+    Ok(shown)
 }
 
 /// More pixels than this are put on a page as JPEG, which is smaller.
@@ -116,6 +167,13 @@ pub(crate) fn mean_colour(picture: &Picture) -> Picture {
         name: format!("mean colour of {}", picture.name),
         image: Arc::new(DynamicImage::ImageRgb8(flat)),
     }
+}
+
+/// A clip of the same length whose frames show their mean colour alone.
+pub(crate) fn flat(clip: &Clip) -> Clip {
+    let frame =
+        |image: &Arc<DynamicImage>| mean_colour(&Picture { name: String::new(), image: image.clone() }).image;
+    Clip::new(format!("mean colour of {}", clip.name), clip.frames.iter().map(frame).collect(), clip.fps)
 }
 
 /// The token that `--target` means: an id, or a text that is exactly one token.

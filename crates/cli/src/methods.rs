@@ -23,8 +23,9 @@ pub(crate) struct Question {
 }
 
 impl Question {
+    /// Pictures and clips.
     fn pictures(&self) -> usize {
-        self.case.sample.pictures.len()
+        self.case.sample.pictures.len() + self.case.sample.clips.len()
     }
 }
 
@@ -182,10 +183,8 @@ fn without_idle_patches(table: &Labelled) -> Result<Labelled, TableError> {
     table.select(0, &words)
 }
 
-/// A heat map to be drawn over one of the pictures.
+/// A heat map to be drawn over a picture.
 pub(crate) struct Heat {
-    /// Which picture of the sample.
-    pub(crate) image: usize,
     /// Where the numbers come from, in words.
     pub(crate) from: String,
     pub(crate) table: Labelled,
@@ -228,12 +227,8 @@ impl Method {
         Finding::new(provenance, tables.collect::<Result<_, _>>()?)
     }
 
-    /// What of a finding is drawn over each picture.
-    pub(crate) fn heats(&self, finding: &Finding, pictures: usize) -> Vec<Heat> {
-        (0..pictures).filter_map(|image| self.heat(finding, image)).collect()
-    }
-
-    fn heat(&self, finding: &Finding, image: usize) -> Option<Heat> {
+    /// What of a finding is drawn over a picture of the sample.
+    pub(crate) fn heat(&self, finding: &Finding, image: usize) -> Option<Heat> {
         let fits = |table: &&Labelled| plain(table.name()) == self.heat;
         let own = |table: &&Labelled| table.name().split('/').any(|part| part == image.to_string());
         let mut tables = finding.tables().iter().filter(fits);
@@ -244,16 +239,12 @@ impl Method {
         }
         let layers = table.axis_of(Role::Layer).and_then(|axis| Some((axis, table.axes().get(axis)?)));
         let Some((axis, layers)) = layers else {
-            return Some(Heat { image, from: format!("`{}`", table.name()), table: table.clone() });
+            return Some(Heat { from: format!("`{}`", table.name()), table: table.clone() });
         };
         let layer = (self.layer)(table);
         let name = |axis: &Axis| axis.label(layer).unwrap_or_default();
         let name = if name(layers) == layer.to_string() { format!("layer {layer}") } else { name(layers) };
-        Some(Heat {
-            image,
-            from: format!("`{}`, {name}", table.name()),
-            table: table.slice(axis, layer).ok()?,
-        })
+        Some(Heat { from: format!("`{}`, {name}", table.name()), table: table.slice(axis, layer).ok()? })
     }
 }
 

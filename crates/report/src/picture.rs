@@ -90,7 +90,8 @@ impl Picture {
     }
 
     /// Image and frame of the input, where `index` is the place in the list of pictures.
-    pub(crate) fn place(&self, index: usize) -> (usize, usize) {
+    #[must_use]
+    pub fn place(&self, index: usize) -> (usize, usize) {
         self.place.unwrap_or((index, 0))
     }
 

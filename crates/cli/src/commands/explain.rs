@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::commands::aim::{Aim, Settled, settle};
 use crate::commands::ask::Token;
-use crate::input::{QuestionArgs, mean_colour, on_page, pictures, suited, written};
+use crate::input::{QuestionArgs, flat, frames_on_page, mean_colour, on_page, pictures, suited, written};
 use crate::methods::{METHODS, Method, Question};
 use crate::model::ModelArgs;
 use crate::print;
@@ -94,11 +94,12 @@ impl CorruptionArgs {
             }
             return Ok(Ok(Sample { pictures: self::pictures(&self.corrupted_image)?, ..clean.clone() }));
         }
-        if clean.pictures.is_empty() {
+        if clean.pictures.is_empty() && clean.clips.is_empty() {
             return Ok(Err("there is no picture to replace and no `--corrupted-ask`"));
         }
         let pictures: Vec<Picture> = clean.pictures.iter().map(mean_colour).collect();
-        Ok(Ok(Sample { pictures, ..clean.clone() }))
+        let clips = clean.clips.iter().map(flat).collect();
+        Ok(Ok(Sample { pictures, clips, ..clean.clone() }))
     }
 
     /// The comparison in words.
@@ -158,7 +159,9 @@ impl Explain {
         let case = Case { sample: settled.sample.clone(), target: settled.target.clone() };
         let question = Question { case, corrupted };
         fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
-        let shown = question.case.sample.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
+        let own = &question.case.sample;
+        let mut shown = own.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
+        shown.extend(frames_on_page(&own.clips, own.pictures.len(), &settled.prompt)?);
         let mut page = Page {
             title: title(&settled.aim.text),
             pictures: shown,
@@ -238,10 +241,15 @@ impl Explain {
     /// The heat maps of a finding, as files.
     fn draw(&self, method: &Method, finding: &Finding, page: &Page) -> Result<Vec<HeatMap>> {
         let mut drawn = Vec::new();
-        for heat in method.heats(finding, page.pictures.len()) {
-            let Some(picture) = page.pictures.get(heat.image) else { continue };
-            let settings = OverlaySettings { image: heat.image, ..OverlaySettings::default() };
-            let name = if heat.image == 0 { String::new() } else { format!("-{}", heat.image) };
+        for (index, picture) in page.pictures.iter().enumerate() {
+            let (image, frame) = picture.place(index);
+            let Some(heat) = method.heat(finding, image) else { continue };
+            let settings = OverlaySettings { image, frame, ..OverlaySettings::default() };
+            let name = match (image, frame) {
+                (0, 0) => String::new(),
+                (_, 0) => format!("-{image}"),
+                _ => format!("-{image}-{frame}"),
+            };
             let file = self.out.join(format!("{}{name}.png", method.name));
             let png = overlay_png(picture, &heat.table, settings)?;
             fs::write(&file, png).with_context(|| format!("cannot write {}", file.display()))?;

@@ -11,7 +11,7 @@ use mmlens::core::{
 use serde_json::{Value, json};
 
 use crate::commands::sites::key;
-use crate::input::{is_dual, pictures, suited};
+use crate::input::{ClipArgs, is_dual, pictures, suited};
 use crate::model::{ModelArgs, supported};
 use crate::pairs::{Compared, tensors as pairs};
 use crate::print;
@@ -31,6 +31,8 @@ pub(crate) struct Trace {
     /// A picture; repeat it for several, in the order of their placeholders.
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
+    #[command(flatten)]
+    clips: ClipArgs,
     #[command(flatten)]
     words: WordsArgs,
     /// A site to read: `text.blocks.0.attn.pattern`; `*` stands for one segment, `0..3` for blocks, `{q,k}` for
@@ -94,7 +96,7 @@ impl Trace {
     pub(crate) fn run(&self) -> Result<()> {
         supported("dtype", &self.dtype, &["f32"])?;
         supported("device", &self.device, &["flex"])?;
-        let pictures = pictures(&self.images)?;
+        let (pictures, clips) = (pictures(&self.images)?, self.clips.clips()?);
         let subject = self.model.open()?;
         let subject = subject.as_ref();
         let words = match (&self.words.ask, &self.words.prompt) {
@@ -103,7 +105,7 @@ impl Trace {
             _ => Words::Texts(self.words.text.clone()),
         };
         suited(subject, &words)?;
-        let inputs = subject.encode(&Sample::new(pictures, words))?;
+        let inputs = subject.encode(&Sample::new(pictures, words).with_clips(clips))?;
         let tensors = self.pass(subject, &inputs)?;
         write(&self.out, &tensors, &self.about(subject).to_string())?;
         self.print(&tensors)
@@ -176,6 +178,8 @@ impl Trace {
             "model": subject.name(),
             "weights": subject.weights_hash(),
             "images": images,
+            "videos": self.clips.named(),
+            "fps": self.clips.fps(),
             "ask": self.words.ask,
             "prompt": self.words.prompt,
             "texts": self.words.text,
