@@ -16,6 +16,7 @@ import torch
 from common import FIXTURES, rng, write_json
 from PIL import Image
 from transformers import AutoImageProcessor, AutoVideoProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
+from transformers.image_transforms import convert_to_rgb
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize as smart_resize_in_time
@@ -73,6 +74,7 @@ CLIPS = {
     "two-square": ("qwen2_vl", SMALL | BYTES | size(64, 300), ["square", "square"], 1.0),
     "two-tall": ("qwen2_vl", SMALL | BYTES | size(300, 400), ["tall"], 1.0),
     "two-grey": ("qwen2_vl", SMALL | BYTES | size(64, 200), ["grey", "palette", "bilevel"], 1.0),
+    "two-clear": ("qwen2_vl", SMALL | BYTES | size(64, 200), ["rgba", "palette-clear"], 1.0),
     "two-normal": ("qwen2_vl", SMALL | size(64, 64), CLIP[:2], 2.0),
     "two-own": ("qwen2_vl", SMALL | size(64, 64) | {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.25, 0.5, 0.2], "rescale_factor": 0.01}, CLIP[:1], 2.0),
     "two-scaled": ("qwen2_vl", SMALL | size(64, 64) | {"do_normalize": False}, CLIP[:1], 2.0),
@@ -117,7 +119,7 @@ def times(taken, fps, together):
 
 
 def clip(kind, config, names, fps):
-    frames = torch.stack([torch.from_numpy(np.array(opened(n).convert("RGB"))).permute(2, 0, 1) for n in names])
+    frames = torch.stack([torch.from_numpy(np.array(convert_to_rgb(opened(n)))).permute(2, 0, 1) for n in names])
     n = len(names)
     about = {"fps": fps, "total_num_frames": n, "frames_indices": list(range(n)), "duration": None if fps is None else n / fps}
     with tempfile.TemporaryDirectory() as folder:

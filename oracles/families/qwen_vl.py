@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import AttentionInterface, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
+from transformers.image_transforms import convert_to_rgb
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.vision_utils import get_vision_window_index
 
@@ -89,7 +90,7 @@ def prepare(checkpoint, rows):
     for row in rows:
         images += row.get("images", [])
         for frames in row.get("videos", []):
-            videos.append(torch.stack([torch.from_numpy(np.array(f.convert("RGB"))).permute(2, 0, 1) for f in frames]))
+            videos.append(torch.stack([torch.from_numpy(np.array(convert_to_rgb(f))).permute(2, 0, 1) for f in frames]))
             n, fps = len(frames), row.get("fps", 24.0)
             metadata.append({"fps": fps, "total_num_frames": n, "frames_indices": list(range(n)), "duration": n / fps})
         if "ask" in row:
@@ -103,7 +104,7 @@ def prepare(checkpoint, rows):
     processor.tokenizer.padding_side = "left"
     more = {"images": images} if images else {}
     if videos:
-        more |= {"videos": videos, "video_metadata": metadata, "do_sample_frames": False}
+        more |= {"videos": videos, "video_metadata": metadata}
     given = dict(processor(text=list(prompts), padding=len(rows) > 1, return_tensors="pt", **more))
     if "second_per_grid_ts" in given:
         given["second_per_grid_ts"] = torch.as_tensor(given["second_per_grid_ts"], dtype=torch.float32)

@@ -30,7 +30,7 @@ pub(crate) struct QuestionArgs {
 /// Clips, for models that take them.
 #[derive(Debug, Args)]
 pub(crate) struct ClipArgs {
-    /// A clip, for models that take them: a folder of frames, a list of them (.txt) or an animated GIF; repeat it for
+    /// A clip, for models that take them: a folder of frames, a list of them (.txt, or with commas) or an animated GIF; repeat it for
     /// several. Clips come after pictures.
     #[arg(long = "video", value_name = "FOLDER")]
     videos: Vec<PathBuf>,

@@ -35,7 +35,8 @@ impl Clip {
 
     /// A clip from a folder with one picture for each frame, in the order of their names, numbers in them counting as
     /// numbers (`2.png` comes before `10.png`); from a text file that lists the frames, one path a line, relative to
-    /// itself; or from an animated GIF, which also says how fast it is unless `fps` does.
+    /// itself; from the paths of the frames with commas between; or from an animated GIF, which also says how fast it is
+    /// unless `fps` does.
     ///
     /// # Errors
     /// [`SubjectError::Picture`] if a file cannot be read, there are no frames, or far too many.
@@ -43,6 +44,12 @@ impl Clip {
         let path = path.as_ref();
         let name =
             path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+        if !path.exists()
+            && let Some(list) = path.to_str().filter(|text| text.contains(','))
+        {
+            let files: Vec<PathBuf> = list.split(',').map(PathBuf::from).collect();
+            return Ok(Self { name, frames: opened(path, &files)?, fps });
+        }
         if path.is_dir() {
             return Ok(Self { name, frames: opened(path, &in_folder(path)?)?, fps });
         }
@@ -53,7 +60,10 @@ impl Clip {
         if ends_with(path, "txt") {
             return Ok(Self { name, frames: opened(path, &listed(path)?)?, fps });
         }
-        Err(fail(path, "a clip is a folder of frames, a list of them (.txt) or an animated GIF"))
+        Err(fail(
+            path,
+            "a clip is a folder of frames, a list of them (.txt, or with commas) or an animated GIF",
+        ))
     }
 }
 
@@ -177,6 +187,8 @@ mod tests {
         let list = folder.path().join("frames.txt");
         std::fs::write(&list, "f10.png\n\nf001.png\nf10.png\n").unwrap();
         assert_eq!(levels(&Clip::open(&list, None).unwrap()), [30, 10, 30]);
+        let paths = ["f2.png", "f10.png"].map(|name| folder.path().join(name).display().to_string());
+        assert_eq!(levels(&Clip::open(paths.join(","), None).unwrap()), [20, 30]);
         assert_eq!(in_order("a1b", "a01b"), Ordering::Greater);
         assert_eq!(in_order("a2", "a10"), Ordering::Less);
         assert_eq!(in_order("é1", "é1x"), Ordering::Less);

@@ -166,3 +166,26 @@ fn find<'a>(
     let place = |(start, expansion)| Place { start, end: start + placeholder.text.len(), expansion, token };
     Ok(starts.into_iter().zip(expansions).map(place).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use mmlens_core::{Clip, Picture, Sample, Words};
+
+    use super::*;
+    use crate::vlm::Blind;
+
+    #[test]
+    fn what_a_blind_model_is_shown_is_refused() {
+        let picture = Picture::new("p", image::RgbImage::new(1, 1));
+        let clip = Clip::new("c", vec![picture.image.clone()], None);
+        let sample = Sample::new(vec![picture], Words::Nothing).with_clips(vec![clip]);
+        let seen = Blind.look(&sample, &Device::flex()).unwrap();
+        let said = |what, expansions| find("Hi", what, None, expansions).err().map(|e| e.to_string());
+        let pictures = said("picture", &seen.pictures).unwrap();
+        assert_eq!(pictures, "this checkpoint takes no pictures, but 1 were given");
+        let clips = said("clip", &seen.clips).unwrap();
+        assert_eq!(clips, "this checkpoint takes no clips, but 1 were given");
+        assert!(said("picture", &[]).is_none());
+    }
+}
