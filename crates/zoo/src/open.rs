@@ -12,6 +12,7 @@ use crate::clip::open_clip;
 use crate::decoder::open_decoder;
 use crate::llava::open_llava;
 use crate::llava_next::open_llava_next;
+use crate::qwen_vl::open_qwen_vl;
 
 /// What makes a subject of a folder.
 type Open = fn(&Path, &Device) -> Result<Box<dyn Subject>, ZooError>;
@@ -22,6 +23,9 @@ const KINDS: &[(&str, Open)] = &[
     ("llava_next", |folder, device| Ok(Box::new(open_llava_next(folder, device)?))),
     ("clip", |folder, device| Ok(Box::new(open_clip(folder, device)?))),
     ("siglip", |folder, device| Ok(Box::new(open_clip(folder, device)?))),
+    ("qwen2_vl", |folder, device| Ok(Box::new(open_qwen_vl(folder, device)?))),
+    ("qwen2_5_vl", |folder, device| Ok(Box::new(open_qwen_vl(folder, device)?))),
+    ("qwen3_vl", |folder, device| Ok(Box::new(open_qwen_vl(folder, device)?))),
     ("llama", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
     ("mistral", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
     ("qwen2", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),

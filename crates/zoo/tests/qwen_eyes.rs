@@ -13,7 +13,7 @@ use mmlens_core::{Anatomy, Clip, Inputs, Picture, Run, Sample, SiteSpec, Subject
 use mmlens_zoo::ZooError;
 use mmlens_zoo::decoder::Decoder;
 use mmlens_zoo::parts::KvCache;
-use mmlens_zoo::qwen_vl::{Expected, Patches, QwenEyes};
+use mmlens_zoo::qwen_vl::{Expected, Patches, QwenEyes, QwenVlConfig, RowPlan};
 use mmlens_zoo::vlm::{Network, Vlm, VlmParts};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -104,8 +104,8 @@ fn longs(bytes: &[u8]) -> Vec<i64> {
     bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
-/// Ids and pixels of one recorded case; batches one row at a time.
-fn same(subject: &Vlm, path: &Path) {
+/// Ids, rotary positions and pixels of one recorded case; batches one row at a time.
+fn same(subject: &Vlm, config: &QwenVlConfig, path: &Path) {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).unwrap();
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
@@ -115,11 +115,19 @@ fn same(subject: &Vlm, path: &Path) {
         about["rows"].as_array().unwrap().iter().map(|row| subject.encode(&sample(row)).unwrap()).collect();
     let ids = file.tensor("input_ids").unwrap();
     let theirs = longs(ids.data());
+    let (places, rowwise) = (file.tensor("position_ids").unwrap(), rows.len());
+    let places = longs(places.data());
     for (row, ours) in rows.iter().enumerate() {
         let length = ids.shape()[1];
         let theirs = &theirs[row * length..(row + 1) * length];
         let ours: Vec<i64> = ours.ids[0].iter().map(|id| i64::from(*id)).collect();
         assert_eq!(ours, theirs[length - ours.len()..], "{name}: ids of row {row}");
+        let (here, pad) = (&rows[row], length - ours.len());
+        let plan = RowPlan::new(config, (row, &here.ids[0], 0), &here.images[0], &here.grids).unwrap();
+        for (at, ours) in plan.positions.iter().enumerate() {
+            let theirs = [0, 1, 2].map(|axis| places[(axis * rowwise + row) * length + pad + at] as usize);
+            assert_eq!(*ours, theirs, "{name}: place {at} of row {row}");
+        }
     }
     let Ok(theirs) = file.tensor("pixel_values") else { return };
     // Pictures of all rows come before clips of all rows there.
@@ -141,14 +149,15 @@ fn same(subject: &Vlm, path: &Path) {
 }
 
 #[test]
-fn ids_and_pixels_are_those_of_transformers() {
+fn ids_places_and_pixels_are_those_of_transformers() {
     for name in MODELS {
         let subject = open(name);
         let mut cases: Vec<PathBuf> =
             std::fs::read_dir(fixtures().join(name)).unwrap().map(|e| e.unwrap().path()).collect();
         cases.retain(|p| p.extension().is_some_and(|e| e == "safetensors"));
         assert!(cases.len() >= 5, "{name}");
-        cases.iter().for_each(|path| same(&subject, path));
+        let config = QwenVlConfig::read(&json_at(fixtures().join(name).join("model/config.json"))).unwrap();
+        cases.iter().for_each(|path| same(&subject, &config, path));
     }
 }
 

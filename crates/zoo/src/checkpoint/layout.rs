@@ -63,6 +63,21 @@ impl Layout {
         inner: &[],
     };
 
+    /// Qwen-VL, all three. Canonical: `model.visual.*`, `model.language_model.*` and `lm_head.weight`.
+    ///
+    /// Files of transformers 4 have `visual.*` and `model.*`.
+    pub const QWEN_VL: Self = Self {
+        family: "qwen-vl",
+        prefixes: &[
+            ("model.visual.", "model.visual."),
+            ("model.language_model.", "model.language_model."),
+            ("visual.", "model.visual."),
+            ("language_model.", "model.language_model."),
+            ("model.", "model.language_model."),
+        ],
+        inner: &[],
+    };
+
     /// The canonical name of a tensor that a file calls `name`.
     #[must_use]
     pub fn canonical(&self, name: &str) -> String {

@@ -1,0 +1,175 @@
+//! Qwen2-VL, Qwen2.5-VL and Qwen3-VL: a tower for pictures of any size and clips, a merger, a Qwen decoder. The network alone.
+//!
+//! Follows the `*ForConditionalGeneration` classes of transformers.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Resume, Run, Site, SiteSpec};
+
+use super::merger::Merger;
+use super::positions::RowPlan;
+use super::{QwenTower, QwenVlConfig};
+use crate::ZooError;
+use crate::checkpoint::WeightSource;
+use crate::decoder::{Decoder, Sequence};
+use crate::parts::KvCache;
+use crate::vlm::{Network, resumed};
+
+/// The network.
+#[derive(Debug, Clone)]
+pub struct QwenVlModel {
+    config: QwenVlConfig,
+    /// The tower.
+    pub vision: QwenTower,
+    merger: Merger,
+    /// One for each block the tower is read at, in the order of a pass.
+    deep: Vec<Merger>,
+    text: Decoder,
+}
+
+/// What the decoder is given of pictures and clips.
+#[derive(Debug, Clone)]
+pub struct SeenByQwen {
+    /// In the places of the placeholders, `[1, positions, d]`.
+    pub out: Tensor<3>,
+    /// Behind the decoder's first blocks, the same shape each.
+    pub deep: Vec<Tensor<3>>,
+}
+
+impl QwenVlModel {
+    /// Takes all weights, by the names newer checkpoints have.
+    ///
+    /// # Errors
+    /// A tensor that is missing or misshapen.
+    pub fn take(config: QwenVlConfig, weights: &mut impl WeightSource) -> Result<Self, ZooError> {
+        let prefix = "model.visual";
+        let tower = &config.vision;
+        let vision = QwenTower::take(tower.clone(), weights, prefix)?;
+        let merger = Merger::take(tower, weights, prefix)?;
+        let mut deep = Vec::with_capacity(tower.deepstack.len());
+        for (_, index) in tower.deep() {
+            deep.push(Merger::deep(tower, weights, prefix, index)?);
+        }
+        let text = Decoder::take(config.text.clone(), weights, "model.language_model", "lm_head")?;
+        Ok(Self { config, vision, merger, deep, text })
+    }
+
+    /// Its config.
+    pub fn config(&self) -> &QwenVlConfig {
+        &self.config
+    }
+
+    /// Pictures and clips in the decoder's width; `None` if the pass ended before.
+    ///
+    /// # Errors
+    /// Whatever a site reports; sizes that do not fit the pixels.
+    pub fn see(&self, inputs: &Inputs, run: &mut Run) -> Result<Option<SeenByQwen>, ZooError> {
+        let Some(pixels) = &inputs.pixels else { return Ok(None) };
+        let pixels = pixels.clone().rank_of("vision.pixels")?;
+        let Some(looked) = self.vision.forward(pixels, &inputs.grids, run)? else { return Ok(None) };
+        let features = run.at(Site::of(Part::Vision, Point::Features), looked.last)?;
+        let mut deep = Vec::with_capacity(self.deep.len());
+        for (i, (merger, x)) in self.deep.iter().zip(looked.deep).enumerate() {
+            if run.done() {
+                return Ok(None);
+            }
+            deep.push(run.at(Site::block(Part::Connector, i, Point::Deepstack), merger.apply(x))?);
+        }
+        if run.done() {
+            return Ok(None);
+        }
+        let out = run.at(Site::of(Part::Connector, Point::Out), self.merger.apply(features))?;
+        Ok((!run.done()).then_some(SeenByQwen { out, deep }))
+    }
+
+    fn plans(&self, inputs: &Inputs) -> Result<Vec<RowPlan>, ZooError> {
+        let rows = inputs.ids.iter().zip(&inputs.pads).zip(&inputs.images).enumerate();
+        rows.map(|(row, ((ids, pad), images))| {
+            RowPlan::new(&self.config, (row, ids, *pad), images, &inputs.grids)
+        })
+        .collect()
+    }
+
+    /// Token vectors with what is seen in the places of the placeholders, `[batch, pos, d]`.
+    fn fill(words: Tensor<3>, seen: &Tensor<3>, plans: &[RowPlan], device: &Device) -> Tensor<3> {
+        let [b, p, d] = words.dims();
+        let sources = plans.iter().flat_map(|plan| &plan.sources).enumerate();
+        let index = sources.map(|(own, source)| source.map_or(own, |s| b * p + s) as i64).collect::<Vec<_>>();
+        let n = seen.dims()[1];
+        let all = Tensor::cat(vec![words.reshape([b * p, d]), seen.clone().reshape([n, d])], 0);
+        let index = Tensor::<1, Int>::from_data(TensorData::new(index, [b * p]), device);
+        all.select(0, index).reshape([b, p, d])
+    }
+}
+
+impl Network for QwenVlModel {
+    fn sites(&self) -> Vec<SiteSpec> {
+        use AxisName::{DModel, Image, Pos};
+        let stream = |d: usize| [(Image, Some(1)), (Pos, None), (DModel, Some(d))];
+        let mut sites = self.vision.sites();
+        let (wide, out) = (self.config.vision.d_model, self.config.vision.out);
+        sites.push(SiteSpec::new(Site::of(Part::Vision, Point::Features), stream(wide)));
+        for i in 0..self.deep.len() {
+            sites.push(SiteSpec::new(Site::block(Part::Connector, i, Point::Deepstack), stream(out)));
+        }
+        sites.push(SiteSpec::new(Site::of(Part::Connector, Point::Out), stream(out)));
+        sites.extend(self.text.sites_with_deepstack(self.deep.len()));
+        sites
+    }
+
+    fn anatomy(&self) -> Vec<Anatomy> {
+        vec![self.vision.anatomy(), self.text.anatomy()]
+    }
+
+    fn text(&self) -> &Decoder {
+        &self.text
+    }
+
+    fn forward(
+        &self,
+        inputs: &Inputs,
+        cache: Option<&mut KvCache>,
+        device: &Device,
+        run: &mut Run,
+    ) -> Result<Option<Tensor<3>>, ZooError> {
+        let Inputs { ids, pads, asked, .. } = inputs;
+        let plans = self.plans(inputs)?;
+        let positions: Vec<_> = plans.iter().map(|plan| plan.positions.clone()).collect();
+        let d = self.config.text.d_model;
+        let shape = resumed(inputs, d, device, run);
+        let seen = match (&inputs.pixels, &shape) {
+            (None, _) => None,
+            // What is added behind later blocks is needed still; nothing before the decoder is changed in such a pass.
+            (Some(_), Some(_)) => match run.resume(Part::Text) {
+                Resume::At(block, _) if block < self.deep.len() => self.see(inputs, &mut Run::idle())?,
+                _ => None,
+            },
+            (Some(_), None) => match self.see(inputs, run)? {
+                None => return Ok(None),
+                seen => seen,
+            },
+        };
+        let deepstack: Vec<Tensor<3>> = match &seen {
+            None => Vec::new(),
+            Some(seen) => {
+                let nothing = || Tensor::zeros([inputs.rows(), inputs.positions(), d], device);
+                seen.deep.iter().map(|deep| Self::fill(nothing(), deep, &plans, device)).collect()
+            }
+        };
+        let shown = !inputs.grids.is_empty();
+        let sequence = Sequence {
+            pads,
+            asked: *asked,
+            positions: shown.then_some(positions.as_slice()),
+            deepstack: &deepstack,
+        };
+        if let Some(shape) = shape {
+            return self.text.forward(shape, sequence, cache, run);
+        }
+        let words = run.at(Site::of(Part::Text, Point::Embed), self.text.embed(ids, device)?)?;
+        let x = match &seen {
+            None => words,
+            Some(seen) => Self::fill(words, &seen.out, &plans, device),
+        };
+        self.text.forward(x, sequence, cache, run)
+    }
+}

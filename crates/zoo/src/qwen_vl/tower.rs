@@ -1,0 +1,201 @@
+//! The towers: patches of all pictures and clips in one packed sequence.
+//!
+//! Activations are `[1, patches, d]`, in the order of the processor's patches, those of all pictures one after the other;
+//! `vision.pixels` is `[patches, values of a patch]`. A patch attends within its frame or window alone, and what lies
+//! outside is zero in `attn.pattern`. transformers computes Qwen2.5-VL's blocks in the order of windows; here the order
+//! stays that of the pixels.
+
+use burn::tensor::{Device, Tensor};
+use mmlens_core::{Anatomy, AxisName, Grid, Part, Point, Resume, Run, Site, SiteSpec};
+
+use super::grid::{self, Place};
+use super::merger::EPS;
+use super::{QwenKind, QwenTowerConfig, rotary};
+use crate::ZooError;
+use crate::checkpoint::WeightSource;
+use crate::parts::{Attention, AttentionShape, Block, Linear, Masking, Mlp, Norm};
+
+/// A tower.
+#[derive(Debug, Clone)]
+pub struct QwenTower {
+    config: QwenTowerConfig,
+    patches: Linear,
+    table: Option<Tensor<2>>,
+    blocks: Vec<Block>,
+}
+
+/// What a tower gives.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    /// What leaves the last block, `[1, patches, d]`.
+    pub last: Tensor<3>,
+    /// What leaves the blocks of [`QwenTowerConfig::deep`], in that order.
+    pub deep: Vec<Tensor<3>>,
+}
+
+impl QwenTower {
+    /// Takes the tower's weights below a prefix.
+    ///
+    /// # Errors
+    /// A tensor that is missing or misshapen.
+    pub fn take(
+        config: QwenTowerConfig,
+        weights: &mut impl WeightSource,
+        prefix: &str,
+    ) -> Result<Self, ZooError> {
+        let d = config.d_model;
+        let at = |name: &str| format!("{prefix}.{name}");
+        let shape = [d, config.channels, config.frames, config.patch, config.patch];
+        let kernel: Tensor<5> = weights.take(&at("patch_embed.proj.weight"), shape)?;
+        let bias = match config.kind {
+            QwenKind::Three => Some(weights.take(&at("patch_embed.proj.bias"), [d])?),
+            _ => None,
+        };
+        let table = match config.table {
+            Some((_, rows)) => Some(weights.take(&at("pos_embed.weight"), [rows, d])?),
+            None => None,
+        };
+        let mut blocks = Vec::with_capacity(config.blocks);
+        for i in 0..config.blocks {
+            blocks.push(block(&config, weights, &at(&format!("blocks.{i}")))?);
+        }
+        let patches = Linear::new(kernel.reshape([d, config.values()]), bias);
+        Ok(Self { config, patches, table, blocks })
+    }
+
+    /// Its config.
+    pub fn config(&self) -> &QwenTowerConfig {
+        &self.config
+    }
+
+    /// Its sizes.
+    pub fn anatomy(&self) -> Anatomy {
+        let c = &self.config;
+        Anatomy {
+            part: Part::Vision,
+            blocks: c.blocks,
+            heads: c.heads,
+            kv_heads: c.heads,
+            d_model: c.d_model,
+            d_head: c.d_head(),
+            d_mlp: c.neurons,
+        }
+    }
+
+    /// Its sites up to the last block, in the order of a pass.
+    pub fn sites(&self) -> Vec<SiteSpec> {
+        use AxisName::{Channel, DModel, Image, Pos};
+        let d = self.config.d_model;
+        let stream = [(Image, Some(1)), (Pos, None), (DModel, Some(d))];
+        let pixels = [(Pos, None), (Channel, Some(self.config.values()))];
+        let mut sites = vec![
+            SiteSpec::new(Site::of(Part::Vision, Point::Pixels), pixels),
+            SiteSpec::new(Site::of(Part::Vision, Point::Embed), stream),
+            SiteSpec::new(Site::of(Part::Vision, Point::Input), stream),
+        ];
+        for (i, block) in self.blocks.iter().enumerate() {
+            sites.extend(block.sites(Part::Vision, i, d, Image, true));
+        }
+        sites
+    }
+
+    /// Patches of pictures and clips of these sizes, `[patches, values]`, to what leaves the tower; `None` if the pass
+    /// ended before.
+    ///
+    /// # Errors
+    /// Whatever a site reports; sizes that do not fit the pixels; a pass that resumes behind a state that is read.
+    pub fn forward(
+        &self,
+        pixels: Tensor<2>,
+        grids: &[Grid],
+        run: &mut Run,
+    ) -> Result<Option<Looked>, ZooError> {
+        grid::check(grids, &pixels.dims(), &self.config)?;
+        let device = pixels.device().without_autodiff();
+        let places = grid::places(grids, self.config.merge);
+        let reads = self.config.deep();
+        let (first, mut x) = match run.resume(Part::Vision) {
+            Resume::At(block, hidden) => {
+                let hidden: Tensor<3> = hidden.rank_of("the saved state")?;
+                let found = hidden.dims();
+                let want = [1, places.len(), self.config.d_model];
+                // A batch of states is packed as its pictures are.
+                if found.iter().product::<usize>() != want.iter().product::<usize>() || found[2] != want[2] {
+                    return Err(ZooError::State { found: found.to_vec(), expected: want.to_vec() });
+                }
+                if let Some((layer, _)) = reads.iter().find(|(layer, _)| *layer < block) {
+                    return Err(ZooError::ResumesBehind { block, layer: layer + 1 });
+                }
+                (block, hidden.reshape(want))
+            }
+            _ => {
+                let pixels = run.at(Site::of(Part::Vision, Point::Pixels), pixels)?;
+                let x = self.patches.apply(pixels).unsqueeze_dim::<3>(0);
+                let mut x = run.at(Site::of(Part::Vision, Point::Embed), x)?;
+                if let (Some(table), Some((side, _))) = (&self.table, self.config.table) {
+                    x = x + rotary::learned(table, side, &places, &device).unsqueeze_dim::<3>(0);
+                }
+                (0, run.at(Site::of(Part::Vision, Point::Input), x)?)
+            }
+        };
+        let rotation = rotary::turn(&places, self.config.theta, self.config.d_head(), &device);
+        let (frames, windows) = self.maskings(&places, &device);
+        let mut deep = Vec::with_capacity(reads.len());
+        for (i, block) in self.blocks.iter().enumerate().skip(first) {
+            if run.done() {
+                return Ok(None);
+            }
+            let windowed = self.config.windows.as_ref().is_some_and(|w| !w.full.contains(&i));
+            let masking = if windowed { &windows } else { &frames };
+            x = block.forward(x, (Part::Vision, i), Some(&rotation), masking, None, run)?;
+            if reads.iter().any(|(layer, _)| *layer == i) {
+                deep.push(x.clone());
+            }
+        }
+        Ok((!run.done()).then_some(Looked { last: x, deep }))
+    }
+
+    /// Who attends to whom in a frame, and in a window.
+    fn maskings(&self, places: &[Place], device: &Device) -> (Masking, Masking) {
+        let n = places.len();
+        let apart = |ids: &[[usize; 3]]| Masking::of((1, n, n), device, |_, q, k| ids.get(q) != ids.get(k));
+        let frames: Vec<[usize; 3]> = places.iter().map(|p| [p.frame, 0, 0]).collect();
+        let windows = match &self.config.windows {
+            Some(w) => apart(&grid::windows(places, w.side * self.config.merge)),
+            None => Masking::none(),
+        };
+        (apart(&frames), windows)
+    }
+}
+
+fn block(config: &QwenTowerConfig, weights: &mut impl WeightSource, prefix: &str) -> Result<Block, ZooError> {
+    let at = |name: &str| format!("{prefix}.{name}");
+    let (d, neurons, act) = (config.d_model, config.neurons, config.act);
+    let norm = |name: &str, weights: &mut _| match config.kind {
+        QwenKind::TwoFive => Norm::rms(weights, &at(name), d, EPS),
+        _ => Norm::layer(weights, &at(name), d, EPS),
+    };
+    let before = norm("norm1", weights)?;
+    let middle = norm("norm2", weights)?;
+    let [q, k, v] = Linear::take(weights, &at("attn.qkv"), d, 3 * d, true)?.split();
+    let o = Linear::take(weights, &at("attn.proj"), d, d, true)?;
+    let plain = |weights: &mut _, first: &str, second: &str| {
+        Ok::<_, ZooError>(Mlp::Plain {
+            up: Linear::take(weights, &at(first), d, neurons, true)?,
+            down: Linear::take(weights, &at(second), neurons, d, true)?,
+            act,
+        })
+    };
+    let mlp = match config.kind {
+        QwenKind::Two => plain(weights, "mlp.fc1", "mlp.fc2")?,
+        QwenKind::Three => plain(weights, "mlp.linear_fc1", "mlp.linear_fc2")?,
+        QwenKind::TwoFive => Mlp::Gated {
+            gate: Linear::take(weights, &at("mlp.gate_proj"), d, neurons, true)?,
+            up: Linear::take(weights, &at("mlp.up_proj"), d, neurons, true)?,
+            down: Linear::take(weights, &at("mlp.down_proj"), neurons, d, true)?,
+            act,
+        },
+    };
+    let shape = AttentionShape::plain(config.heads, config.d_head());
+    Ok(Block::pre_norm(before, Attention { q, k, v, o, norms: None, shape }, middle, mlp))
+}
