@@ -1,6 +1,6 @@
 """Runs a checkpoint in transformers and writes every site under mmlens's names, as `mmlens trace` does.
 
-    python oracles/trace.py MODEL_DIR [--image I ...] [--video V ...] [--ask Q | --prompt RAW | --text T ...] [--read SELECTOR ...]
+    python oracles/trace.py MODEL_DIR [--image I ...] [--video V ... --fps F] [--ask Q | --prompt RAW | --text T ...] [--read SELECTOR ...]
                             [--generate N] [--grad SITE ...] [--target argmax|ID] --out F.safetensors
 
 A video is a folder of pictures in the order of their names, or their paths with commas between. The sites are defined in README.md. Everything
@@ -35,6 +35,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--image", action="append", default=[])
     parser.add_argument("--video", action="append", default=[])
+    parser.add_argument("--fps", type=float, help="frames of a video in a second")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--ask")
     what.add_argument("--prompt")
@@ -49,9 +50,11 @@ def main():
     checkpoint = open_checkpoint(args.model, args.backend)
     row = {"images": [Image.open(path) for path in args.image]}
     row |= {"videos": [frames(video) for video in args.video]} if args.video else {}
+    row |= {"fps": args.fps} if args.fps else {}
     row |= {key: x for key, x in {"ask": args.ask, "prompt": args.prompt, "texts": args.text}.items() if x is not None}
     batch = prepare(checkpoint, [row])
-    out = tensors(checkpoint, batch, args.read, args.generate, args.grad, args.target)
+    make = getattr(checkpoint.family, "tensors", tensors)
+    out = make(checkpoint, batch, args.read, args.generate, args.grad, args.target)
     about = {"images": len(args.image)} | ({"prompt": batch.prompts[0]} if batch.prompts else {})
     common.save(args.out, out, about)
     for name, x in sorted(out.items()):

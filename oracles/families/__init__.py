@@ -7,7 +7,8 @@ A family has
     attach(recorder, checkpoint)                            tells the recorder where the sites are
     verify(checkpoint, batch, sites, recorder)              the library's own outputs, and the equations (`verify.py`)
 
-and, where a language model's do not fit, `arguments(batch)`, `forward(model, given)` and `generate(checkpoint, batch, count)`; see `passes.py`.
+and, where a language model's do not fit, `arguments(batch)`, `forward(model, given)` and `generate(checkpoint, batch, count)`; see `passes.py`. One
+with a recorder of its own has `tensors`, as there, in place of `attach` and `verify`.
 """
 
 import importlib
@@ -17,6 +18,9 @@ from pathlib import Path
 FAMILIES = {
     "llava": "llava",
     "llava_next": "llava_next",
+    "qwen2_vl": "qwen_vl",
+    "qwen2_5_vl": "qwen_vl",
+    "qwen3_vl": "qwen_vl",
 }
 
 

@@ -83,6 +83,10 @@ def open_checkpoint(folder, backend="pil", **config):
     return Checkpoint(model, processor, folder)
 
 
+def open(folder, backend="pil", **config):
+    return open_checkpoint(folder, backend, **config)
+
+
 def prepare(checkpoint, rows):
     """`rows`: `{"images": [...], "videos": [[frame, ...], ...], "fps": F, "ask" | "prompt": ...}`; padded on the left."""
     processor = checkpoint.processor

@@ -293,11 +293,13 @@ struct Pictures {
 impl Pictures {
     fn of(cover: Cover, inputs: &Inputs) -> Result<Self, AnalysisError> {
         let none = || input(&CARD, "a picture to hide parts of", "the sample has none");
+        let packed = "this model is given patches of all pictures, one after the other";
         let pixels = inputs.pixels.clone().ok_or_else(none)?;
         match *pixels.dims() {
             [entries, _, height, width] if entries > 0 => {
                 Ok(Self { entries, windows: cover.over([height, width])?, pixels })
             }
+            [_, _] => Err(input(&CARD, "pictures in rows and columns", packed)),
             _ => Err(none()),
         }
     }

@@ -10,6 +10,10 @@ use serde_json::Value;
 
 pub(crate) const MODELS: [&str; 4] = ["llava-a", "llava-b", "llava-multi", "llava-old"];
 
+/// Models that take pictures of any size and clips.
+pub(crate) const QWEN: [&str; 6] =
+    ["qwen2-vl-a", "qwen2-vl-old", "qwen2.5-vl-a", "qwen2.5-vl-old", "qwen3-vl-a", "qwen3-vl-b"];
+
 pub(crate) const DUAL: [&str; 6] = ["clip-a", "clip-b", "clip-old", "siglip-a", "siglip-2", "siglip-old"];
 
 /// What the program said and how it ended.
