@@ -56,6 +56,7 @@ IMAGES = {
     "normal": (SMALL | size(64, 256), "tiny"),
     "normal-own": (SMALL | size(64, 128) | {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.25, 0.5, 0.2], "rescale_factor": 0.01}, "tiny"),
     "scaled": (SMALL | size(64, 128) | {"do_normalize": False}, "tiny"),
+    "steps-of-none": (SMALL | size(64, 128) | {"do_normalize": None, "do_rescale": None}, "tiny"),
     "shifted": (SMALL | size(64, 128) | {"do_rescale": False}, "tiny"),
 }
 
@@ -89,6 +90,9 @@ CLIPS = {
     "three-capped": ("qwen3_vl", SMALL | BYTES | size(64, 1500) | {"cap_pixels_per_frame": True, "max_video_tokens": 3}, CLIP, 2.0),
     "three-older": ("qwen3_vl", SMALL | BYTES | size(256, 640) | {"image_processor_type": "Qwen2VLImageProcessor"}, CLIP, 2.0),
     "three-fast": ("qwen3_vl", SMALL | BYTES | size(256, 640) | {"image_processor_type": "Qwen2VLImageProcessorFast"}, CLIP, 2.0),
+    "three-none": ("qwen3_vl", SMALL | BYTES | size(256, 1024) | {"do_sample_frames": None}, CLIP, 9.0),
+    "three-more": ("qwen3_vl", SMALL | BYTES | size(256, 1024) | {"fps": None}, CLIP[:3], 9.0),
+    "three-count": ("qwen3_vl", SMALL | BYTES | size(256, 1024) | {"fps": None, "num_frames": 3}, CLIP, 9.0),
     "three-normal": ("qwen3_vl", SMALL | size(64, 128), CLIP[:2], 2.0),
 }
 

@@ -1,6 +1,7 @@
 //! What the configuration of an image processor says, checked once.
 //!
-//! A field that is absent or null has the default of its processor's kind. A field that is not known is refused, unless it
+//! A field that is absent has the default of its processor's kind, and so has one that is null, except that a step that is
+//! null is not taken. A field that is not known is refused, unless it
 //! is null, or `false`, or known to change no number.
 
 use std::path::Path;
@@ -207,16 +208,21 @@ impl<'a> Fields<'a> {
         self.fields.get(field).filter(|value| !value.is_null())
     }
 
+    /// Whether a field is there, and null.
+    pub(crate) fn is_null(&self, field: &str) -> bool {
+        self.fields.get(field).is_some_and(Value::is_null)
+    }
+
     /// That a field is not what it should be.
     pub(crate) fn complain(&self, field: &str, expected: &'static str) -> ProcessorError {
         let found = self.fields.get(field).map_or_else(|| "absent".to_owned(), short);
         ProcessorError::Field { file: self.file.to_owned(), field: field.to_owned(), found, expected }
     }
 
-    /// Yes or no.
+    /// Yes or no; null is no.
     pub(crate) fn flag(&mut self, field: &'static str, default: bool) -> Result<bool, ProcessorError> {
         match self.get(field) {
-            None => Ok(default),
+            None => Ok(default && !self.is_null(field)),
             Some(Value::Bool(flag)) => Ok(*flag),
             Some(_) => Err(self.complain(field, "true or false")),
         }

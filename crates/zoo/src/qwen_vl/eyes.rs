@@ -155,7 +155,9 @@ impl Entry {
     fn patches(&self, patches: Patches) -> Vec<PatchLabel> {
         let (merge, across) = (patches.merge, self.cut.cols / patches.merge);
         let mut labels = self.grid_of(Patches { merge: 1, ..patches });
-        labels.sort_by_key(|p| (p.frame, p.row / merge * across + p.col / merge, p.row, p.col));
+        for step in labels.chunks_mut((self.cut.rows * self.cut.cols).max(1)) {
+            step.sort_by_key(|p| (p.row / merge * across + p.col / merge, p.row, p.col));
+        }
         labels
     }
 

@@ -108,8 +108,14 @@ impl ClipSettings {
         let Some(sampling) = &self.sampling else { return Ok((0..total).collect()) };
         let (least, most) = (sampling.least, sampling.most);
         if self.kind == ClipKind::Three {
-            let exact = truncated(total as f64 / rate.unwrap_or(RATE) * sampling.fps.unwrap_or(2.0));
-            return Ok(evenly(total, exact.max(least).min(most).min(total)));
+            let wanted = match (sampling.count, sampling.fps) {
+                (Some(count), _) => count,
+                (None, None) => total.max(least).min(most),
+                (None, Some(fps)) => {
+                    truncated(total as f64 / rate.unwrap_or(RATE) * fps).max(least).min(most).min(total)
+                }
+            };
+            return Ok(evenly(total, wanted));
         }
         let wanted = match (sampling.count, sampling.fps) {
             (Some(count), _) => truncated((count as f64 / together as f64).round_ties_even()) * together,

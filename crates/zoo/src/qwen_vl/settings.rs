@@ -149,6 +149,17 @@ impl Settings {
         if factor == 0.0 {
             return Err(fields.complain("rescale_factor", "a number other than zero"));
         }
+        for (needed, field) in [
+            (true, "patch_size"),
+            (true, "temporal_patch_size"),
+            (true, "merge_size"),
+            (normalize.is_some(), "image_mean"),
+            (normalize.is_some(), "image_std"),
+        ] {
+            if needed && fields.is_null(field) {
+                return Err(fields.complain(field, "to be given, or to be left out for its default"));
+            }
+        }
         let pixels = limits(fields, own.pixels, older)?;
         Ok(Self {
             convert_rgb: fields.flag("do_convert_rgb", true)?,
@@ -197,7 +208,7 @@ impl ClipSettings {
             return Err(fields.complain("resample", "2 (bilinear) or 3 (bicubic)"));
         }
         let sampling = Sampling {
-            fps: rate(&mut fields)?.or((kind == ClipKind::Three).then_some(2.0)),
+            fps: rate(&mut fields)?.or((kind == ClipKind::Three && !fields.is_null("fps")).then_some(2.0)),
             count: count(&mut fields, "num_frames")?,
             least: count(&mut fields, "min_frames")?.unwrap_or(4),
             most: count(&mut fields, "max_frames")?.unwrap_or(768),
@@ -206,7 +217,7 @@ impl ClipSettings {
         if samples && sampling.fps.is_some() && sampling.count.is_some() {
             return Err(fields.complain("num_frames", "null: frames are taken by `fps`"));
         }
-        if samples && sampling.fps.is_none() && sampling.count.is_none() {
+        if samples && kind == ClipKind::Two && sampling.fps.is_none() && sampling.count.is_none() {
             return Err(fields.complain("do_sample_frames", "false, or `fps` or `num_frames` beside it"));
         }
         let tokens = count(&mut fields, "max_video_tokens")?.unwrap_or(match kind {
