@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::{ClipConfig, DualKind};
 use crate::ZooError;
 use crate::checkpoint::read_json_if_there;
-use crate::text::Tokenizer;
+use crate::text::{Tokenizer, TokenizerClass};
 
 /// Longer than any text: tokenizers without a limit of their own say so.
 const NO_LIMIT: f64 = 1e20;
@@ -48,16 +48,18 @@ impl Captions {
         let file = folder.join("tokenizer_config.json");
         let fields: Map<String, Value> = read_json_if_there(&file)?.unwrap_or_default();
         let field = |name: &str| format!("{}: {name}", file.display());
-        let tokenizer = Tokenizer::from_dir(folder)?;
-        let class = fields.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default();
-        let class = class.trim_end_matches("Fast");
-        let own = match class {
-            "CLIPTokenizer" => Some("<|endoftext|>"),
-            "SiglipTokenizer" => Some("</s>"),
-            "GemmaTokenizer" | "Siglip2Tokenizer" => Some("<pad>"),
-            _ => None,
+        let outer: Map<String, Value> = read_json_if_there(folder.join("config.json"))?.unwrap_or_default();
+        let named = [&fields, &outer].into_iter().find_map(|f| f.get("tokenizer_class")?.as_str());
+        let class = match (named, config.kind) {
+            (None, DualKind::Clip) => Some(TokenizerClass::Clip),
+            (name, _) => name.and_then(TokenizerClass::named),
         };
-        let pad = tokenizer.special_id("pad_token").or_else(|| tokenizer.id(own?));
+        let tokenizer = match class {
+            Some(class) => Tokenizer::from_dir_as(folder, class)?,
+            None => Tokenizer::from_dir(folder)?,
+        };
+        let own = class.map_or("</s>", TokenizerClass::pad);
+        let pad = tokenizer.special_id("pad_token").or_else(|| tokenizer.id(own));
         let limit = config.text.positions;
         let most = fields.get("model_max_length").and_then(Value::as_f64).filter(|most| *most < NO_LIMIT);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
@@ -74,7 +76,8 @@ impl Captions {
             _ => true,
         };
         let side = fields.get("padding_side").and_then(Value::as_str);
-        let left = match side.unwrap_or(if class == "Siglip2Tokenizer" { "left" } else { "right" }) {
+        let usual = if class.is_some_and(TokenizerClass::pads_left) { "left" } else { "right" };
+        let left = match side.unwrap_or(usual) {
             "right" => false,
             // Positions would depend on the padding, that is on the other texts of a batch.
             "left" if !masked && length.is_some() => true,

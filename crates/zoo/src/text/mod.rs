@@ -15,6 +15,7 @@
 //! # }
 //! ```
 
+mod class;
 mod clock;
 mod error;
 mod expand;
@@ -24,6 +25,7 @@ mod special;
 mod template;
 mod tokenizer;
 
+pub use class::TokenizerClass;
 pub use error::TextError;
 pub use expand::{Expanded, Origin, expand_image_tokens};
 pub use special::SpecialTokens;

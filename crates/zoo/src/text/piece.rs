@@ -24,6 +24,14 @@ impl Alphabet {
         Self { bytes: uses_bytes(&decoder) || uses_bytes(&splitter), word_end: word_end.map(str::to_owned) }
     }
 
+    /// A joined text with spaces for what ends a word.
+    pub(super) fn joined(&self, text: String) -> String {
+        match &self.word_end {
+            Some(end) => text.replace(end, " ").trim().to_owned(),
+            None => text,
+        }
+    }
+
     /// The token made readable; `added` if it stands beside the vocabulary and is text as it is.
     pub(super) fn show(&self, token: &str, added: bool) -> String {
         if added {

@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use tokenizers::{AddedToken, ModelWrapper};
 
+use super::class::TokenizerClass;
 use super::error::TextError;
 use super::piece::Alphabet;
 use super::special::SpecialTokens;
@@ -47,6 +48,20 @@ impl Tokenizer {
         let config_file = dir.join("tokenizer_config.json");
         let config = read_json_if_there(&config_file)?.unwrap_or_default();
         Self::assemble(file, &text, &config_file, &config, SpecialTokens::from_dir(dir)?)
+    }
+
+    /// As [`Tokenizer::from_dir`], with the steps of a class that brings its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::from_dir`].
+    pub fn from_dir_as(dir: impl AsRef<Path>, class: TokenizerClass) -> Result<Self, TextError> {
+        let dir = dir.as_ref();
+        let special = SpecialTokens::from_dir(dir)?;
+        let (file, text) = class.read(dir, &special)?;
+        let config_file = dir.join("tokenizer_config.json");
+        let config = read_json_if_there(&config_file)?.unwrap_or_default();
+        Self::assemble(file, &text, &config_file, &config, special)
     }
 
     /// From the texts of `tokenizer.json` and, where there is one, `tokenizer_config.json`; `name` is what errors call
@@ -135,6 +150,7 @@ impl Tokenizer {
         }
         let text =
             self.inner.decode(ids, skip_special).map_err(|e| self.failed("could not join tokens", &e))?;
+        let text = self.alphabet.joined(text);
         Ok(if self.tidy { tidied(text) } else { text })
     }
 
