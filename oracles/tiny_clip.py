@@ -8,6 +8,8 @@ Widths, heads and patches differ wherever the architecture allows it.
 from common import write_json
 from tiny_dual import arguments, clip_tokenizer, weights
 
+import json
+
 import torch
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor
@@ -88,6 +90,15 @@ def clip_b(folder):
     assemble(folder, config, tokenizer, images, 32, torch.bfloat16, max_shard_size="20KB")
 
 
+def in_two_files(folder):
+    """The vocabulary as OpenAI gave it, without the steps of `tokenizer.json`."""
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    write_json(folder / "vocab.json", model["vocab"])
+    merges = ["#version: 0.2", *(" ".join(merge) for merge in model["merges"])]
+    (folder / "merges.txt").write_text("\n".join(merges) + "\n")
+    (folder / "tokenizer.json").unlink()
+
+
 def clip_old(folder):
     """A folder as on the hub since 2021: sparse settings in two places, buffers among the weights, older file names."""
     tokenizer = clip_tokenizer(310)
@@ -130,6 +141,7 @@ def clip_old(folder):
     state["vision_model.embeddings.position_ids"] = torch.arange(10)[None]
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     tokenizer.save_pretrained(folder)
+    in_two_files(folder)
     write_json(
         folder / "preprocessor_config.json",
         {

@@ -49,6 +49,9 @@ def unigram(size):
     )
 
 
+SPACES = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+
+
 def bpe(size):
     """SigLIP 2's scheme: Gemma's vocabulary, an end token behind, zeros as padding. As large a length as Gemma's folders say."""
     head = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
@@ -128,6 +131,9 @@ def siglip_2(folder):
     )
     images = {"size": {"height": 20, "width": 20}, "resample": 2}
     assemble(folder, config, tokenizer, images, 42, torch.bfloat16, max_shard_size="15KB")
+    # The class writes small letters, whatever the file says: Gemma's own keeps capitals.
+    for name, change in (("tokenizer_config.json", {"tokenizer_class": "Siglip2Tokenizer"}), ("tokenizer.json", {"normalizer": SPACES})):
+        write_json(folder / name, json.loads((folder / name).read_text()) | change)
 
 
 def siglip_old(folder):

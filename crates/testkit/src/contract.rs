@@ -155,10 +155,11 @@ fn output(subject: &dyn Subject, inputs: &Inputs) -> Result<Vec<f32>, String> {
 }
 
 fn answer(output: &mmlens_core::Output) -> Result<Vec<f32>, String> {
-    let parts = [&output.logits, &output.pairs.as_ref().map(|pairs| pairs.logits.clone())];
-    let mut all = Vec::new();
-    for part in parts.into_iter().flatten() {
-        all.extend(values(part)?);
+    let mut all = output.logits.as_ref().map(values).transpose()?.unwrap_or_default();
+    if output.pairs.is_some() {
+        // Of a table of pictures and texts, what belongs to each row.
+        let own = Objective::Similarity.score(output).map_err(text)?;
+        all.extend(values(&AnyTensor::new(own))?);
     }
     if all.is_empty() { Err("the pass has no output".to_owned()) } else { Ok(all) }
 }

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use burn::tensor::Device;
-use mmlens_core::{Inputs, Picture, Sample, Subject};
+use mmlens_core::{Inputs, Picture, Sample, Subject, Words};
 use mmlens_testkit::{Toy, checkpoint, picture, subject_breaches};
+use mmlens_zoo::clip::open_clip;
 use mmlens_zoo::llava::open_llava;
 
 fn open(name: &str) -> Picture {
@@ -26,6 +27,23 @@ fn llava(name: &str, prompts: &[(&[&str], &str)]) {
         keeps(&subject, sample);
     }
     keeps(&subject, &Inputs::batch(&samples, subject.pad()).unwrap());
+}
+
+#[test]
+fn dual_encoders_keep_the_contract() {
+    for name in ["clip-a", "clip-b", "siglip-a"] {
+        let subject = open_clip(&checkpoint(name), &Device::default()).unwrap();
+        let pairs =
+            [("square", "a red circle"), ("wide", "two GREEN squares, isn't it?"), ("tiny", "größer")];
+        let pairs = pairs.map(|(picture, text)| {
+            let words = Words::Texts(vec![text.to_owned()]);
+            subject.encode(&Sample::new(vec![open(picture)], words)).unwrap()
+        });
+        for pair in &pairs {
+            keeps(&subject, pair);
+        }
+        keeps(&subject, &Inputs::batch(&pairs, subject.pad()).unwrap());
+    }
 }
 
 #[test]

@@ -74,8 +74,14 @@ struct Outer {
     vision_config: Option<Value>,
     text_config_dict: Option<Value>,
     vision_config_dict: Option<Value>,
-    projection_dim: Option<usize>,
+    #[serde(default = "shared")]
+    projection_dim: usize,
     quantization_config: Option<Value>,
+}
+
+/// As wide as CLIP's space is where no width is given. Null is no width.
+fn shared() -> usize {
+    512
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -90,7 +96,6 @@ struct Text {
     max_position_embeddings: Option<usize>,
     hidden_act: Option<String>,
     layer_norm_eps: Option<f64>,
-    eos_token_id: Option<Value>,
     projection_size: Option<usize>,
 }
 
@@ -124,7 +129,7 @@ impl ClipConfig {
             return Err(unsupported("vision_config.model_type", &vision.model_type, family));
         }
         let shared = match kind {
-            DualKind::Clip => outer.projection_dim.unwrap_or(512),
+            DualKind::Clip => outer.projection_dim,
             DualKind::Siglip => projection.unwrap_or(text.d_model),
         };
         positive("projection_dim", shared)?;
@@ -167,7 +172,7 @@ impl ClipConfig {
             act: Act::named("text_config.hidden_act", text.hidden_act.as_deref().unwrap_or(act))?,
             eps: text.layer_norm_eps.unwrap_or(eps),
             causal: clip,
-            reading: if clip { reading(text.eos_token_id.as_ref())? } else { Reading::Last },
+            reading: if clip { reading(raw.get("eos_token_id"))? } else { Reading::Last },
         };
         for (name, value) in [
             ("vocab_size", config.vocab),
@@ -233,6 +238,7 @@ mod tests {
         for (config, said) in [
             (json!({"model_type": "clip", "text_config": {"hidden_act": "mish"}}), "text_config.hidden_act"),
             (json!({"model_type": "clip", "text_config": {"eos_token_id": [2, 3]}}), "eos_token_id"),
+            (json!({"model_type": "clip", "text_config": {"eos_token_id": null}}), "eos_token_id"),
             (json!({"model_type": "clip", "text_config": {"num_attention_heads": 7}}), "num_attention_heads"),
             (json!({"model_type": "clip", "text_config": {"hidden_size": "wide"}}), "text_config"),
             (json!({"model_type": "clip", "vision_config": {"patch_size": 0}}), "patch_size"),

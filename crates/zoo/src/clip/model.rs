@@ -156,6 +156,10 @@ impl ClipModel {
         let pixels = inputs.pixels.clone().ok_or_else(|| missing("no picture"))?;
         let own: Option<Vec<usize>> = inputs.images.iter().map(|own| own.first().copied()).collect();
         let own = own.ok_or_else(|| missing("a text without a picture"))?;
+        let twice = |shown: &Vec<usize>| (1..shown.len()).any(|i| shown[..i].contains(&shown[i]));
+        if inputs.images.iter().any(twice) {
+            return Err(missing("a text that shows a picture twice"));
+        }
         let Some(images) = self.see(pixels.rank_of("vision.pixels")?, run)? else { return Ok(None) };
         let Some(texts) = self.read(inputs, run)? else { return Ok(None) };
         let (images, texts) = (unit(images), unit(texts));

@@ -83,11 +83,11 @@ impl TextTower {
         let (rows, len, d) = (inputs.rows(), inputs.positions(), self.config.d_model);
         let device = self.embedding.table().device().without_autodiff();
         let longest = pads.iter().map(|pad| len - pad.min(&len)).max().unwrap_or(len);
-        if longest > self.config.positions {
+        if longest > self.config.positions || longest == 0 {
             return Err(ZooError::Value {
                 field: "positions of a text".to_owned(),
                 found: longest.to_string(),
-                expected: format!("at most max_position_embeddings = {}", self.config.positions),
+                expected: format!("1 to max_position_embeddings = {}", self.config.positions),
             });
         }
         let (first, mut x) = match run.resume(Part::Text) {
