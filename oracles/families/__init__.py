@@ -21,6 +21,12 @@ FAMILIES = {
     "qwen2_vl": "qwen_vl",
     "qwen2_5_vl": "qwen_vl",
     "qwen3_vl": "qwen_vl",
+    "gpt2": "text",
+    "llama": "text",
+    "mistral": "text",
+    "qwen2": "text",
+    "qwen3": "text",
+    "gemma2": "text",
 }
 
 

@@ -5,6 +5,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 import prompts
 import verify as equations
+from families.text import decoder, decoder_agrees
 from passes import Checkpoint
 from recorder import Heads, Mlp
 from verify import close
@@ -45,23 +46,6 @@ def clip_embed(embed, pixels):
     return torch.cat([embed.class_embedding.expand(len(pixels), 1, -1), patches], 1)
 
 
-def decoder(recorder, text):
-    """LLaMA and whoever has its module names, with norms on queries and keys or without."""
-    recorder.embedding(text.embed_tokens, "text.embed")
-    recorder.alias("text.input", "text.blocks.0.resid_pre")
-    for i, block in enumerate(text.layers):
-        attn, mlp = block.self_attn, block.mlp
-        heads = Heads(attn, (attn.q_proj, attn.k_proj, attn.v_proj), attn.o_proj, attn.head_dim, turned=True)
-        parts = Mlp(mlp.up_proj, mlp.down_proj, mlp.act_fn, mlp.gate_proj)
-        around = getattr(block, "pre_feedforward_layernorm", None)
-        if around is None:
-            recorder.pre_norm(f"text.blocks.{i}", block, heads, parts, block.post_attention_layernorm, attn, mlp)
-        else:
-            after = (block.post_attention_layernorm, block.post_feedforward_layernorm)
-            recorder.pre_norm(f"text.blocks.{i}", block, heads, parts, around, *after)
-    recorder.after(text.norm, "text.final_norm")
-
-
 def verify(checkpoint, batch, sites, recorder):
     model, config = checkpoint.model, checkpoint.model.config
     decoder_agrees(model, batch, sites)
@@ -97,14 +81,3 @@ def tower_agrees(tower, config, pixels, sites):
     if config.vision_feature_select_strategy == "default":
         chosen = [x[:, 1:] for x in chosen]
     close("vision.features", sites["vision.features"], torch.cat(chosen, -1))
-
-
-def decoder_agrees(model, batch, sites):
-    """Logits, hidden states and attentions of a language model of transformers, at real tokens."""
-    real = batch.attention_mask.bool()
-    own = model(**batch.passing(), output_hidden_states=True, output_attentions=True)
-    close("logits", sites["logits"][real], own.logits[real])
-    layers = len(own.attentions)
-    assert len(own.hidden_states) == layers + 1 and f"text.blocks.{layers}.resid_pre" not in sites
-    equations.stream("text", sites, own.hidden_states, own.attentions, real)
-    close("hidden_states[-1] is final_norm", sites["text.final_norm"][real], own.hidden_states[-1][real])
