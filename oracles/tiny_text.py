@@ -96,10 +96,10 @@ def assemble(folder, config, seed, dtype=torch.float32, **saving):
 
 def gpt2_a(folder):
     """Scores divided by the block's number too; an MLP of its own width; names with the prefix."""
-    tokenizer = byte_level(273, ["<|endoftext|>"])
+    tokenizer = byte_level(267, ["<|endoftext|>"])
     end = tokenizer.token_to_id("<|endoftext|>")
     config = GPT2Config(
-        vocab_size=279, n_positions=96, n_embd=20, n_layer=3, n_head=4, n_inner=33, layer_norm_epsilon=3e-5,
+        vocab_size=270, n_positions=80, n_embd=12, n_layer=3, n_head=3, n_inner=19, layer_norm_epsilon=3e-5,
         scale_attn_by_inverse_layer_idx=True, reorder_and_upcast_attn=True, bos_token_id=end, eos_token_id=end,
     )  # fmt: skip
     assemble(folder, config, 21)
@@ -108,21 +108,21 @@ def gpt2_a(folder):
 
 def gpt2_old(folder):
     """As on the hub: no prefix, the causal mask and its constant among the weights, a sparse config, no end of n_inner."""
-    tokenizer = byte_level(265, ["<|endoftext|>"])
+    tokenizer = byte_level(263, ["<|endoftext|>"])
     end = tokenizer.token_to_id("<|endoftext|>")
     config = {
         "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1, "bos_token_id": end, "embd_pdrop": 0.1,
-        "eos_token_id": end, "initializer_range": 0.02, "layer_norm_epsilon": 1e-05, "model_type": "gpt2", "n_ctx": 96, "n_embd": 18,
-        "n_head": 3, "n_layer": 2, "n_positions": 96, "resid_pdrop": 0.1, "summary_activation": None, "summary_first_dropout": 0.1,
+        "eos_token_id": end, "initializer_range": 0.02, "layer_norm_epsilon": 1e-05, "model_type": "gpt2", "n_ctx": 80, "n_embd": 14,
+        "n_head": 2, "n_layer": 2, "n_positions": 80, "resid_pdrop": 0.1, "summary_activation": None, "summary_first_dropout": 0.1,
         "summary_proj_to_labels": True, "summary_type": "cls_index", "summary_use_proj": True,
-        "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}}, "vocab_size": 265,
+        "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}}, "vocab_size": 263,
     }  # fmt: skip
     write_json(folder / "config.json", config)
     model = AutoModelForCausalLM.from_config(GPT2Config.from_pretrained(folder)).eval()
     weights(model, 22)
     old = {n.removeprefix("transformer."): x.contiguous().clone() for n, x in model.state_dict().items() if not n.startswith("lm_head")}
     for i in range(2):
-        old[f"h.{i}.attn.bias"] = torch.ones(96, 96).tril().view(1, 1, 96, 96)[..., :24, :24].contiguous()
+        old[f"h.{i}.attn.bias"] = torch.ones(16, 16).tril().view(1, 1, 16, 16)
         old[f"h.{i}.attn.masked_bias"] = torch.tensor(-1e4)
     save_file(old, folder / "model.safetensors", metadata={"format": "pt"})
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -131,14 +131,14 @@ def gpt2_old(folder):
 
 def llama_a(folder):
     """SmolLM's kind: grouped heads, tied embeddings, byte-level BPE, ChatML. Saved as the bare body, without `model.`."""
-    tokenizer = byte_level(290, ["<|endoftext|>", "<|im_start|>", END])
+    tokenizer = byte_level(272, ["<|endoftext|>", "<|im_start|>", END])
     ids = tokenizer.token_to_id
     config = LlamaConfig(
-        vocab_size=290, hidden_size=24, intermediate_size=37, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2,
+        vocab_size=272, hidden_size=16, intermediate_size=23, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
         rms_norm_eps=1e-5, rope_parameters={"rope_type": "default", "rope_theta": 700.0}, max_position_embeddings=96,
         tie_word_embeddings=True, bos_token_id=ids("<|im_start|>"), eos_token_id=ids(END), pad_token_id=ids(END),
     )  # fmt: skip
-    model = assemble(folder, config, 23)
+    model = assemble(folder, config, 23, torch.bfloat16)
     bare = {name.removeprefix("model."): x.contiguous().clone() for name, x in model.state_dict().items() if "lm_head" not in name}
     save_file(bare, folder / "model.safetensors", metadata={"format": "pt"})
     named = {"bos_token": "<|im_start|>", "eos_token": END, "pad_token": END, "unk_token": "<|endoftext|>"}
@@ -147,13 +147,13 @@ def llama_a(folder):
 
 def llama_b(folder):
     """LLaMA 3's kind, in bfloat16 and shards: biases, heads wider than their share, `llama3` rotary scaling in the older spelling."""
-    tokenizer = byte_level(310, ["<|begin|>", "<|im_start|>", END, "<|eot|>"], SPLIT, bos="<|begin|>")
+    tokenizer = byte_level(280, ["<|begin|>", "<|im_start|>", END, "<|eot|>"], SPLIT, bos="<|begin|>")
     ids = tokenizer.token_to_id
     config = LlamaConfig(
-        vocab_size=313, hidden_size=20, intermediate_size=31, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=6,
+        vocab_size=283, hidden_size=12, intermediate_size=19, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=6,
         attention_bias=True, mlp_bias=True, max_position_embeddings=96, bos_token_id=ids("<|begin|>"), eos_token_id=[ids(END), ids("<|eot|>")],
     )  # fmt: skip
-    assemble(folder, config, 24, torch.bfloat16, max_shard_size="20KB")
+    assemble(folder, config, 24, torch.bfloat16, max_shard_size="9KB")
     saved = json.loads((folder / "config.json").read_text())
     del saved["rope_parameters"]
     scaling = {"rope_type": "llama3", "factor": 3.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 20}
@@ -163,10 +163,10 @@ def llama_b(folder):
 
 def mistral_a(folder):
     """A window of 7, heads narrower than their share, SentencePiece with a BOS, float16."""
-    tokenizer = sentence_piece(330, [])
+    tokenizer = sentence_piece(322, [])
     bos_first(tokenizer, "<s>")
     config = MistralConfig(
-        vocab_size=330, hidden_size=22, intermediate_size=35, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=4,
+        vocab_size=322, hidden_size=12, intermediate_size=17, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=2,
         rms_norm_eps=1e-5, sliding_window=7, max_position_embeddings=96, rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
     )  # fmt: skip
     assemble(folder, config, 25, torch.float16)
@@ -174,24 +174,24 @@ def mistral_a(folder):
 
 
 def mistral_b(folder):
-    """No window (`sliding_window` null, as from version 0.2 on), key heads as many as query heads (null)."""
+    """No window (`sliding_window` null, as from version 0.2 on), key heads as many as query heads, `head_dim` null."""
     tokenizer = sentence_piece(320, [])
     bos_first(tokenizer, "<s>")
     config = MistralConfig(
-        vocab_size=320, hidden_size=16, intermediate_size=27, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+        vocab_size=320, hidden_size=12, intermediate_size=17, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
         sliding_window=None, max_position_embeddings=96,
     )  # fmt: skip
     assemble(folder, config, 26, torch.bfloat16)
     saved = json.loads((folder / "config.json").read_text())
-    write_json(folder / "config.json", saved | {"num_key_value_heads": None, "head_dim": None})
+    write_json(folder / "config.json", saved | {"head_dim": None})
     tokens(folder, tokenizer, "LlamaTokenizer", bos_token="<s>", eos_token="</s>", unk_token="<unk>", add_bos_token=True, add_eos_token=False)
 
 
 def qwen(folder, kind, seed, dtype, **settings):
-    tokenizer = byte_level(300, ["<|endoftext|>", "<|im_start|>", END], SPLIT)
+    tokenizer = byte_level(276, ["<|endoftext|>", "<|im_start|>", END], SPLIT)
     ids = tokenizer.token_to_id
     config = kind(
-        vocab_size=306, intermediate_size=33, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=96,
+        vocab_size=279, intermediate_size=17, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=96,
         bos_token_id=ids("<|endoftext|>"), eos_token_id=ids(END), pad_token_id=ids("<|endoftext|>"), **settings,
     )  # fmt: skip
     assemble(folder, config, seed, dtype)
@@ -201,7 +201,7 @@ def qwen(folder, kind, seed, dtype, **settings):
 
 def qwen2_a(folder):
     """Biases of queries, keys and values; a window of 6 from block 1 on, said by `max_window_layers` alone."""
-    settings = {"hidden_size": 20, "num_hidden_layers": 3, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}
+    settings = {"hidden_size": 16, "num_hidden_layers": 3, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}
     qwen(folder, Qwen2Config, 27, torch.bfloat16, **settings)
     saved = json.loads((folder / "config.json").read_text())
     del saved["layer_types"]
@@ -210,18 +210,18 @@ def qwen2_a(folder):
 
 def qwen3_a(folder):
     """Norms of each head, biases, `layer_types` against `max_window_layers`, tied embeddings."""
-    settings = {"hidden_size": 18, "num_hidden_layers": 3, "head_dim": 8, "attention_bias": True, "tie_word_embeddings": True}
+    settings = {"hidden_size": 12, "num_hidden_layers": 3, "head_dim": 6, "attention_bias": True, "tie_word_embeddings": True}
     settings |= {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 3}
     types = ["sliding_attention", "full_attention", "sliding_attention"]
-    qwen(folder, Qwen3Config, 28, torch.float32, layer_types=types, rope_parameters={"rope_type": "default", "rope_theta": 5000.0}, **settings)
+    qwen(folder, Qwen3Config, 28, torch.float16, layer_types=types, rope_parameters={"rope_type": "default", "rope_theta": 5000.0}, **settings)
 
 
 def gemma(folder, seed, dtype, **settings):
-    tokenizer = sentence_piece(340, ["<bos>", "<start_of_turn>", "<end_of_turn>", "<pad>"])
+    tokenizer = sentence_piece(326, ["<bos>", "<start_of_turn>", "<end_of_turn>", "<pad>"])
     bos_first(tokenizer, "<bos>")
     ids = tokenizer.token_to_id
     config = Gemma2Config(
-        vocab_size=343, hidden_size=20, intermediate_size=29, num_attention_heads=4, num_key_value_heads=2, head_dim=6, query_pre_attn_scalar=11,
+        vocab_size=329, hidden_size=12, intermediate_size=17, num_attention_heads=4, num_key_value_heads=2, head_dim=6, query_pre_attn_scalar=11,
         max_position_embeddings=96, bos_token_id=ids("<bos>"), eos_token_id=ids("</s>"), pad_token_id=ids("<pad>"), **settings,
     )  # fmt: skip
     assemble(folder, config, seed, dtype)
@@ -240,7 +240,7 @@ def gemma2_b(folder):
     """No caps (null), the window in block 1 alone, biases in attention."""
     types = ["full_attention", "sliding_attention"]
     caps = {"attn_logit_softcapping": None, "final_logit_softcapping": None}
-    gemma(folder, 30, torch.float32, num_hidden_layers=2, sliding_window=5, layer_types=types, attention_bias=True, **caps)
+    gemma(folder, 30, torch.float16, num_hidden_layers=2, sliding_window=5, layer_types=types, attention_bias=True, **caps)
 
 
 VARIANTS = {
