@@ -99,6 +99,23 @@ ROPE = {
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 31,
     },
+    # The old context is `max_position_embeddings`.
+    "llama3-original": {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 3.0},
+    "longrope-short": {
+        "rope_type": "longrope",
+        "factor": 6.0,
+        "short_factor": [1.0, 1.1, 1.3, 1.7],
+        "long_factor": [1.0, 2.5, 4.0, 6.5],
+        "original_max_position_embeddings": 96,
+    },
+    # Longer than the old context.
+    "longrope-long": {
+        "rope_type": "longrope",
+        "short_factor": [1.0, 1.1, 1.3, 1.7],
+        "long_factor": [1.0, 2.5, 4.0, 6.5],
+        "original_max_position_embeddings": 16,
+    },
+    "proportional": {"rope_type": "proportional", "partial_rotary_factor": 0.6, "factor": 2.0},
 }
 
 
@@ -119,7 +136,7 @@ def make_rope():
                 text["rope_parameters"] = settings | {"rope_theta": 700.0}
             else:
                 scaling = dict(settings)
-                if label != "llama3":  # llama3 was never written with the older word
+                if not label.startswith("llama3"):  # llama3 was never written with the older word
                     scaling["type"] = scaling.pop("rope_type")
                 text |= {"rope_theta": 700.0, "rope_scaling": scaling}
             common.write_json(folder / f"{label}.{spelling}.json", config)

@@ -42,7 +42,7 @@ CASES = {
     "llama-a": usual(),
     "llama-b": usual(),
     "mistral-a": usual(),
-    "mistral-b": {"batch": case(["Yes?", LONG]), "unicode": case([UNICODE], SLIM)},
+    "mistral-b": {"batch": case(["Yes?", LONG]), "unicode": case([UNICODE], SLIM), "ask": case(["Is it?"], SLIM, how="ask")},
     "qwen2-a": usual(),
     "qwen3-a": usual(),
     "gemma2-a": usual(),

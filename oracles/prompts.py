@@ -24,7 +24,9 @@ def texts(processor, rows):
     for row in rows:
         if "ask" in row:
             text, _, _ = chat(processor, row["ask"], row.get("images", ()), row.get("videos", ()))
-            special.add(not (tokenizer.bos_token and text.startswith(tokenizer.bos_token)))
+            # A tokenizer's own `apply_chat_template` adds no special tokens, a processor's those that are not there yet.
+            begun = processor is tokenizer or (tokenizer.bos_token and text.startswith(tokenizer.bos_token))
+            special.add(not begun)
         else:
             text = row["prompt"]
             special.add(True)

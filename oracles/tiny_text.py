@@ -174,7 +174,7 @@ def mistral_a(folder):
 
 
 def mistral_b(folder):
-    """No window (`sliding_window` null, as from version 0.2 on), key heads as many as query heads, `head_dim` null."""
+    """No window (`sliding_window` null, as from version 0.2 on), key heads as many as query heads, `head_dim` null; a template without a BOS."""
     tokenizer = sentence_piece(320, [])
     bos_first(tokenizer, "<s>")
     config = MistralConfig(
@@ -184,7 +184,8 @@ def mistral_b(folder):
     assemble(folder, config, 26, torch.bfloat16)
     saved = json.loads((folder / "config.json").read_text())
     write_json(folder / "config.json", saved | {"head_dim": None})
-    tokens(folder, tokenizer, "LlamaTokenizer", bos_token="<s>", eos_token="</s>", unk_token="<unk>", add_bos_token=True, add_eos_token=False)
+    named = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokens(folder, tokenizer, "LlamaTokenizer", INST.replace("{{ bos_token }}", ""), **named)
 
 
 def qwen(folder, kind, seed, dtype, **settings):

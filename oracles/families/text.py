@@ -23,6 +23,10 @@ def prepare(checkpoint, rows):
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if len(rows) == 1 and "ask" in rows[0]:
+        messages = [{"role": "user", "content": rows[0]["ask"]}]
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+        assert tokenizer(texts[0], add_special_tokens=special)["input_ids"] == ids, "apply_chat_template gives other tokens"
     given = tokenizer(texts, add_special_tokens=special, padding=len(rows) > 1, return_tensors="pt")
     return Batch(given["input_ids"], given["attention_mask"], None, texts)
 

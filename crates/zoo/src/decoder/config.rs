@@ -1,7 +1,7 @@
 //! Configs of decoders, of every family, read into one form.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::parts::{Act, RopeConfig};
 use crate::{ZooError, blocks, divides, positive};
@@ -45,6 +45,8 @@ pub struct DecoderConfig {
     pub norms_around: bool,
     /// Multiplies the scores.
     pub scale: f32,
+    /// Whether the scores of block i are divided by i + 1 (an option of GPT-2).
+    pub scale_by_block: bool,
     /// Cap of the scores.
     pub score_cap: Option<f32>,
     /// Cap of the logits.
@@ -117,6 +119,9 @@ struct Raw {
     scale_attn_by_inverse_layer_idx: Option<bool>,
     add_cross_attention: Option<bool>,
     quantization_config: Option<Value>,
+    original_max_position_embeddings: Option<Value>,
+    partial_rotary_factor: Option<Value>,
+    use_bidirectional_attention: Option<bool>,
 }
 
 /// A field that means one thing when it is null and another when it is left out.
@@ -235,7 +240,7 @@ impl DecoderConfig {
     /// # Errors
     /// A family or option that is not supported, a value that cannot be.
     pub fn read(config: &Value, at: &str, fallback: &str) -> Result<Self, ZooError> {
-        let raw: Raw = match config {
+        let mut raw: Raw = match config {
             Value::Null => Raw::default(),
             value => serde_json::from_value(value.clone()).map_err(|e| ZooError::Value {
                 field: at.trim_end_matches('.').to_owned(),
@@ -256,6 +261,10 @@ impl DecoderConfig {
         if raw.quantization_config.is_some() {
             let found = "a quantised checkpoint".to_owned();
             return Err(unsupported("quantization_config", found, "f32, f16 and bf16 weights".to_owned()));
+        }
+        if kind == "gpt2" {
+            // It has no such options, whatever a file says.
+            (raw.num_key_value_heads, raw.head_dim) = (None, None);
         }
         let d_model = raw.hidden_size.or(raw.n_embd).unwrap_or(family.d_model);
         let heads = raw.num_attention_heads.or(raw.n_head).unwrap_or(family.heads);
@@ -286,8 +295,16 @@ impl DecoderConfig {
             }
         };
         positive(&field("head_dim"), d_head)?;
-        let act = raw.hidden_activation.as_ref().or(raw.activation_function.as_ref());
-        let act = act.or(raw.hidden_act.as_ref()).map_or(family.act, String::as_str);
+        positive(&field("max_position_embeddings"), max_positions)?;
+        let (act_field, act) = match kind {
+            "gpt2" => ("activation_function", &raw.activation_function),
+            "gemma2" => ("hidden_activation", &raw.hidden_activation),
+            _ => ("hidden_act", &raw.hidden_act),
+        };
+        let act = act.as_deref().unwrap_or(family.act);
+        for (name, eps) in [("rms_norm_eps", raw.rms_norm_eps), ("layer_norm_epsilon", raw.layer_norm_epsilon)] {
+            above_zero(field(name), eps)?;
+        }
         let mut config = Self {
             model_type: kind.to_owned(),
             d_model,
@@ -298,7 +315,7 @@ impl DecoderConfig {
             d_head,
             vocab,
             max_positions,
-            act: Act::named(&field("hidden_act"), act)?,
+            act: Act::named(&field(act_field), act)?,
             norm: NormKind::Rms { eps: raw.rms_norm_eps.unwrap_or(1e-6), offset: 0.0 },
             rope: None,
             qkv_bias: raw.attention_bias.unwrap_or(false),
@@ -307,6 +324,7 @@ impl DecoderConfig {
             head_norms: false,
             norms_around: false,
             scale: (d_head as f32).powf(-0.5),
+            scale_by_block: false,
             score_cap: None,
             logit_cap: None,
             windows: vec![None; layers],
@@ -320,9 +338,30 @@ impl DecoderConfig {
 
 fn rotary(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError> {
     divides("rotary pairs: 2", 2, &format!("{at}head_dim"), config.d_head)?;
-    let parameters = raw.rope_parameters.as_ref().or(raw.rope_scaling.as_ref());
-    config.rope = Some(RopeConfig::read(parameters, raw.rope_theta, config.d_head, config.max_positions)?);
+    // An older config's `rope_scaling` goes before `rope_parameters`, unless it is empty.
+    let older = raw.rope_scaling.as_ref().filter(|v| v.as_object().is_none_or(|map| !map.is_empty()));
+    let mut parameters = older.or(raw.rope_parameters.as_ref()).cloned().unwrap_or_else(|| json!({}));
+    if let Some(map) = parameters.as_object_mut() {
+        let set = |value: &Option<Value>| value.clone().filter(|v| !v.is_null());
+        if let Some(original) = set(&raw.original_max_position_embeddings) {
+            map.insert("original_max_position_embeddings".to_owned(), original);
+        }
+        if let Some(partial) = set(&raw.partial_rotary_factor) {
+            map.entry("partial_rotary_factor").or_insert(partial);
+        }
+    }
+    config.rope = Some(RopeConfig::read(Some(&parameters), raw.rope_theta, config.d_head, config.max_positions)?);
     Ok(())
+}
+
+/// A number that divides or lies below a root.
+fn above_zero(field: String, value: Option<f64>) -> Result<Option<f32>, ZooError> {
+    match value {
+        Some(found) if !(found.is_finite() && found > 0.0) => {
+            Err(ZooError::Value { field, found: found.to_string(), expected: "a number above 0".to_owned() })
+        }
+        given => Ok(given.map(|x| x as f32)),
+    }
 }
 
 fn llama(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError> {
@@ -340,6 +379,11 @@ fn windows(
     if let Some(size) = size {
         positive(&format!("{at}sliding_window"), size)?;
     }
+    let none = || ZooError::Value {
+        field: format!("{at}sliding_window"),
+        found: "null".to_owned(),
+        expected: "a number of positions, since `layer_types` has sliding_attention".to_owned(),
+    };
     let Some(types) = &raw.layer_types else {
         config.windows = (0..config.blocks).map(|i| size.filter(|_| by_default(i))).collect();
         return Ok(());
@@ -355,7 +399,7 @@ fn windows(
     for kind in types {
         windows.push(match kind.as_str() {
             "full_attention" => None,
-            "sliding_attention" => size,
+            "sliding_attention" => Some(size.ok_or_else(none)?),
             other => {
                 return Err(ZooError::Unsupported {
                     field: format!("{at}layer_types"),
@@ -372,7 +416,13 @@ fn windows(
 fn mistral(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError> {
     rotary(raw, config, at)?;
     (config.qkv_bias, config.out_bias, config.mlp_bias) = (false, false, false);
-    windows(raw, config, at, raw.sliding_window.unwrap_or(Some(4096)), |_| true)
+    let size = raw.sliding_window.unwrap_or(Some(4096));
+    if let Some(size) = size {
+        positive(&format!("{at}sliding_window"), size)?;
+    }
+    // `layer_types` has no say here.
+    config.windows = vec![size; config.blocks];
+    Ok(())
 }
 
 fn qwen2(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError> {
@@ -398,9 +448,20 @@ fn gemma2(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooErro
     rotary(raw, config, at)?;
     config.norm = NormKind::Rms { eps: raw.rms_norm_eps.unwrap_or(1e-6), offset: 1.0 };
     (config.norms_around, config.mlp_bias) = (true, false);
-    config.scale = (raw.query_pre_attn_scalar.unwrap_or(256.0) as f32).powf(-0.5);
-    config.score_cap = raw.attn_logit_softcapping.unwrap_or(Some(50.0)).map(|cap| cap as f32);
-    config.logit_cap = raw.final_logit_softcapping.unwrap_or(Some(30.0)).map(|cap| cap as f32);
+    if raw.use_bidirectional_attention == Some(true) {
+        return Err(ZooError::Unsupported {
+            field: format!("{at}use_bidirectional_attention"),
+            found: "true".to_owned(),
+            supported: "false".to_owned(),
+        });
+    }
+    let field = |name: &str| format!("{at}{name}");
+    let scalar = above_zero(field("query_pre_attn_scalar"), raw.query_pre_attn_scalar)?;
+    config.scale = scalar.unwrap_or(256.0).powf(-0.5);
+    let cap = raw.attn_logit_softcapping.unwrap_or(Some(50.0));
+    config.score_cap = above_zero(field("attn_logit_softcapping"), cap)?;
+    let cap = raw.final_logit_softcapping.unwrap_or(Some(30.0));
+    config.logit_cap = above_zero(field("final_logit_softcapping"), cap)?;
     config.embed_scale = Some((config.d_model as f32).sqrt());
     windows(raw, config, at, raw.sliding_window.unwrap_or(Some(4096)), |block| block % 2 == 0)
 }
@@ -413,16 +474,13 @@ fn gpt2(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError>
             supported: supported.to_owned(),
         })
     };
-    if raw.scale_attn_by_inverse_layer_idx == Some(true) {
-        return refuse("scale_attn_by_inverse_layer_idx", "true", "false");
-    }
+    config.scale_by_block = raw.scale_attn_by_inverse_layer_idx == Some(true);
     if raw.add_cross_attention == Some(true) {
         return refuse("add_cross_attention", "true", "false");
     }
     if raw.scale_attn_weights == Some(false) {
         config.scale = 1.0;
     }
-    positive(&format!("{at}n_positions"), config.max_positions)?;
     config.norm = NormKind::Layer { eps: raw.layer_norm_epsilon.unwrap_or(1e-5) };
     (config.qkv_bias, config.out_bias, config.mlp_bias) = (true, true, true);
     Ok(())

@@ -22,7 +22,7 @@ pub fn open_decoder(folder: &Path, device: &Device) -> Result<Vlm, ZooError> {
     let (layout, prefix) = if learned { (Layout::GPT2, "transformer") } else { (Layout::DECODER, "model") };
     let model = Weights::new(&parts.checkpoint, device)
         .layout(layout)
-        .ignore(if config.tied { &["lm_head.weight", "*.attn.bias"] } else { &["*.attn.bias"] })
+        .ignore(if learned { &["*.attn.bias"] } else { &[] })
         .build(|weights| Decoder::take(config, weights, prefix, "lm_head"))?;
     Vlm::new(parts, model, Blind)
 }

@@ -1,5 +1,7 @@
 //! Taking a decoder's weights, under the names of its family.
 
+use burn::tensor::Tensor;
+
 use super::{Decoder, DecoderConfig, NormKind};
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
@@ -20,25 +22,42 @@ impl Decoder {
         let (d, vocab) = (config.d_model, config.vocab);
         let learned = config.rope.is_none();
         let at = |name: &str| format!("{prefix}.{name}");
-        let embedding =
-            Embedding::take(weights, &at(if learned { "wte" } else { "embed_tokens" }), vocab, d)?;
+        let (embed, head) = (at(if learned { "wte" } else { "embed_tokens" }), format!("{head}.weight"));
+        let (embedding, head) = embeddings(weights, &format!("{embed}.weight"), &head, [vocab, d], config.tied)?;
         let positions =
             if learned { Some(Embedding::take(weights, &at("wpe"), config.max_positions, d)?) } else { None };
         let mut blocks = Vec::with_capacity(config.blocks);
         for i in 0..config.blocks {
             blocks.push(match learned {
-                true => gpt2(&config, weights, &at(&format!("h.{i}")))?,
+                true => gpt2(&config, weights, i, &at(&format!("h.{i}")))?,
                 false => llama(&config, weights, &at(&format!("layers.{i}")))?,
             });
         }
         let norm = norm(&config, weights, &at(if learned { "ln_f" } else { "norm" }))?;
-        let head = if config.tied {
-            Linear::new(embedding.table().clone(), None)
-        } else {
-            Linear::take(weights, head, d, vocab, false)?
-        };
         Ok(Self { config, embedding, positions, blocks, norm, head })
     }
+}
+
+/// The embedding and the unembedding. Where they are tied, either name may stand for both; where both are there and differ,
+/// the config is wrong and each is its own.
+fn embeddings(
+    weights: &mut impl WeightSource,
+    embed: &str,
+    head: &str,
+    shape: [usize; 2],
+    tied: bool,
+) -> Result<(Embedding, Linear), ZooError> {
+    let (name, other) = if tied && !weights.has(embed) && weights.has(head) { (head, embed) } else { (embed, head) };
+    let table = weights.take(name, shape)?;
+    let unembedding: Tensor<2> = match tied && !weights.has(other) {
+        true => table.clone(),
+        false => {
+            let own = weights.take(other, shape)?;
+            let same = tied && own.clone().equal(table.clone()).all().into_scalar::<bool>();
+            if same { table.clone() } else { own }
+        }
+    };
+    Ok((Embedding::new(table), Linear::new(unembedding, None)))
 }
 
 fn norm(config: &DecoderConfig, weights: &mut impl WeightSource, name: &str) -> Result<Norm, ZooError> {
@@ -104,8 +123,17 @@ fn llama(config: &DecoderConfig, weights: &mut impl WeightSource, prefix: &str) 
 }
 
 /// GPT-2 keeps its weights as `[in, out]`, and those of q, k and v in one.
-fn gpt2(config: &DecoderConfig, weights: &mut impl WeightSource, prefix: &str) -> Result<Block, ZooError> {
+fn gpt2(
+    config: &DecoderConfig,
+    weights: &mut impl WeightSource,
+    block: usize,
+    prefix: &str,
+) -> Result<Block, ZooError> {
     let at = |name: &str| format!("{prefix}.{name}");
+    let mut shape = shape(config);
+    if config.scale_by_block {
+        shape.scale /= (block + 1) as f32;
+    }
     let (d, neurons) = (config.d_model, config.neurons);
     let qkv = Linear::take_transposed(weights, &at("attn.c_attn"), d, 3 * d)?;
     let [q, k, v] = qkv.split();
@@ -117,7 +145,7 @@ fn gpt2(config: &DecoderConfig, weights: &mut impl WeightSource, prefix: &str) -
             v,
             o: Linear::take_transposed(weights, &at("attn.c_proj"), d, d)?,
             norms: None,
-            shape: shape(config),
+            shape,
         },
         norm(config, weights, &at("ln_2"))?,
         Mlp::Plain {

@@ -103,6 +103,11 @@ impl Embedding {
         Ok(Self { table: weights.take(&format!("{name}.weight"), [vocab, width])? })
     }
 
+    /// From a table at hand, `[vocab, d]`.
+    pub fn new(table: Tensor<2>) -> Self {
+        Self { table }
+    }
+
     /// The table.
     pub fn table(&self) -> &Tensor<2> {
         &self.table

@@ -11,7 +11,9 @@ use serde_json::Value;
 #[non_exhaustive]
 pub enum RopeError {
     /// A kind not known here.
-    #[error("rope type `{0}` is not supported; supported are default, linear, dynamic, llama3, yarn")]
+    #[error(
+        "rope type `{0}` is not supported; supported are default, linear, dynamic, llama3, yarn, longrope, proportional"
+    )]
     Kind(String),
     /// A kind that lacks one of its parameters.
     #[error("rope type `{kind}` needs `{field}`")]
@@ -20,6 +22,16 @@ pub enum RopeError {
         kind: String,
         /// The parameter.
         field: &'static str,
+    },
+    /// A number that makes no frequencies.
+    #[error("rope type `{kind}`: `{field}` = {found}, expected a number above 0")]
+    Number {
+        /// The kind.
+        kind: String,
+        /// The parameter.
+        field: &'static str,
+        /// What it says.
+        found: f64,
     },
     /// Parameters that are not of the expected form.
     #[error("the rope parameters cannot be read: {0}")]
@@ -66,6 +78,25 @@ pub enum RopeKind {
         original: f64,
         /// Whether the ends of the ramp are rounded to whole dimensions.
         truncate: bool,
+    },
+    /// A stretch for every frequency: one set up to the old context, another for sequences beyond it, and a temperature
+    /// (LongRoPE; Ding et al. 2024).
+    LongRope {
+        /// Up to the old context.
+        short: Vec<f32>,
+        /// Beyond it.
+        long: Vec<f32>,
+        /// Multiplies cosine and sine.
+        attention: f64,
+        /// The context of the first training.
+        original: f64,
+    },
+    /// The first frequencies turn, the others stand still.
+    Proportional {
+        /// How many turn.
+        turning: usize,
+        /// The stretch.
+        factor: f64,
     },
 }
 
@@ -125,8 +156,103 @@ struct Raw {
     mscale_all_dim: Option<f64>,
     truncate: Option<bool>,
     partial_rotary_factor: Option<f64>,
+    short_factor: Option<Vec<f64>>,
+    long_factor: Option<Vec<f64>>,
     mrope_section: Option<Vec<usize>>,
     mrope_interleaved: Option<bool>,
+}
+
+impl Raw {
+    fn name(&self) -> String {
+        self.rope_type.clone().or_else(|| self.kind.clone()).unwrap_or_else(|| "default".to_owned())
+    }
+
+    fn kind(&self, width: usize, trained: f64) -> Result<RopeKind, RopeError> {
+        let name = self.name();
+        let missing = |field| RopeError::Missing { kind: name.clone(), field };
+        let need = |value: Option<f64>, field| value.ok_or_else(|| missing(field));
+        let partial = self.partial_rotary_factor.unwrap_or(1.0);
+        if partial != 1.0 && name != "proportional" {
+            return Err(RopeError::Kind(format!("{name} with partial_rotary_factor")));
+        }
+        let original = self.original_max_position_embeddings.unwrap_or(trained);
+        Ok(match name.as_str() {
+            "default" | "mrope" => RopeKind::Default,
+            "linear" => RopeKind::Linear { factor: need(self.factor, "factor")? },
+            "dynamic" => RopeKind::Dynamic { factor: need(self.factor, "factor")? },
+            "llama3" => RopeKind::Llama3 {
+                factor: need(self.factor, "factor")?,
+                low: need(self.low_freq_factor, "low_freq_factor")?,
+                high: need(self.high_freq_factor, "high_freq_factor")?,
+                original,
+            },
+            "yarn" => {
+                let factor = self.factor.unwrap_or(trained / original);
+                let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
+                let attention =
+                    self.attention_factor.unwrap_or_else(|| match (self.mscale, self.mscale_all_dim) {
+                        (Some(m), Some(all)) if m != 0.0 && all != 0.0 => scale(m) / scale(all),
+                        _ => scale(1.0),
+                    });
+                RopeKind::Yarn {
+                    factor,
+                    attention,
+                    beta_fast: self.beta_fast.filter(|beta| *beta != 0.0).unwrap_or(32.0),
+                    beta_slow: self.beta_slow.filter(|beta| *beta != 0.0).unwrap_or(1.0),
+                    original,
+                    truncate: self.truncate.unwrap_or(true),
+                }
+            }
+            "longrope" => {
+                let list = |list: &Option<Vec<f64>>, field| match list.as_deref() {
+                    None => Err(missing(field)),
+                    Some(list) if list.len() == width / 2 => Ok(list.iter().map(|f| *f as f32).collect()),
+                    Some(list) => Err(RopeError::Form(format!(
+                        "{field} has {} numbers, one for each of {} frequencies is needed",
+                        list.len(),
+                        width / 2
+                    ))),
+                };
+                let factor = self.factor.unwrap_or(trained / original);
+                let tempered = || match factor > 1.0 {
+                    true => (1.0 + factor.ln() / original.ln()).sqrt(),
+                    false => 1.0,
+                };
+                RopeKind::LongRope {
+                    short: list(&self.short_factor, "short_factor")?,
+                    long: list(&self.long_factor, "long_factor")?,
+                    attention: self.attention_factor.unwrap_or_else(tempered),
+                    original,
+                }
+            }
+            "proportional" => RopeKind::Proportional {
+                turning: ((partial.clamp(0.0, 1.0) * width as f64) as usize) / 2,
+                factor: self.factor.unwrap_or(1.0),
+            },
+            other => return Err(RopeError::Kind(other.to_owned())),
+        })
+    }
+
+    /// Numbers that would make frequencies that are none.
+    fn check(&self, theta: f64) -> Result<(), RopeError> {
+        let lists = |list: &Option<Vec<f64>>| list.clone().unwrap_or_default();
+        let numbers = [
+            ("rope_theta", Some(theta)),
+            ("factor", self.factor),
+            ("low_freq_factor", self.low_freq_factor),
+            ("high_freq_factor", self.high_freq_factor),
+            ("original_max_position_embeddings", self.original_max_position_embeddings),
+            ("attention_factor", self.attention_factor),
+        ];
+        let short = lists(&self.short_factor).into_iter().map(|x| ("short_factor", Some(x)));
+        let long = lists(&self.long_factor).into_iter().map(|x| ("long_factor", Some(x)));
+        for (field, number) in numbers.into_iter().chain(short).chain(long) {
+            if let Some(found) = number.filter(|x| !(x.is_finite() && *x > 0.0)) {
+                return Err(RopeError::Number { kind: self.name(), field, found });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl RopeConfig {
@@ -143,44 +269,16 @@ impl RopeConfig {
         let raw: Raw = match parameters {
             None | Some(Value::Null) => Raw::default(),
             Some(value) => {
+                let nested = value.as_object().and_then(|map| map.iter().find(|(_, v)| v.is_object()));
+                if let Some((name, _)) = nested {
+                    return Err(RopeError::Kind(format!("{name}, one of several by the kind of block")));
+                }
                 serde_json::from_value(value.clone()).map_err(|e| RopeError::Form(e.to_string()))?
             }
         };
-        let name = raw.rope_type.or(raw.kind).unwrap_or_else(|| "default".to_owned());
-        let need = |value: Option<f64>, field| value.ok_or(RopeError::Missing { kind: name.clone(), field });
-        if raw.partial_rotary_factor.is_some_and(|f| f != 1.0) {
-            return Err(RopeError::Kind(format!("{name} with partial_rotary_factor")));
-        }
-        let original = raw.original_max_position_embeddings;
-        let kind = match name.as_str() {
-            "default" | "mrope" => RopeKind::Default,
-            "linear" => RopeKind::Linear { factor: need(raw.factor, "factor")? },
-            "dynamic" => RopeKind::Dynamic { factor: need(raw.factor, "factor")? },
-            "llama3" => RopeKind::Llama3 {
-                factor: need(raw.factor, "factor")?,
-                low: need(raw.low_freq_factor, "low_freq_factor")?,
-                high: need(raw.high_freq_factor, "high_freq_factor")?,
-                original: need(original, "original_max_position_embeddings")?,
-            },
-            "yarn" => {
-                let factor = need(raw.factor, "factor")?;
-                let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
-                let attention =
-                    raw.attention_factor.unwrap_or_else(|| match (raw.mscale, raw.mscale_all_dim) {
-                        (Some(m), Some(all)) if m != 0.0 && all != 0.0 => scale(m) / scale(all),
-                        _ => scale(1.0),
-                    });
-                RopeKind::Yarn {
-                    factor,
-                    attention,
-                    beta_fast: raw.beta_fast.unwrap_or(32.0),
-                    beta_slow: raw.beta_slow.unwrap_or(1.0),
-                    original: original.unwrap_or(max_positions as f64),
-                    truncate: raw.truncate.unwrap_or(true),
-                }
-            }
-            other => return Err(RopeError::Kind(other.to_owned())),
-        };
+        let theta = raw.rope_theta.or(theta).unwrap_or(10_000.0);
+        let kind = raw.kind(width, max_positions as f64)?;
+        raw.check(theta)?;
         let sections = match raw.mrope_section.as_deref() {
             None => None,
             Some(&[t, h, w]) if t + h + w == width / 2 => {
@@ -192,7 +290,6 @@ impl RopeConfig {
                 return Err(RopeError::Form(said));
             }
         };
-        let theta = raw.rope_theta.or(theta).unwrap_or(10_000.0);
         Ok(Self { theta, width, max_positions, kind, sections })
     }
 
@@ -208,10 +305,10 @@ impl RopeConfig {
                 })
                 .collect()
         };
-        match self.kind {
+        match &self.kind {
             RopeKind::Default => (plain(self.theta), 1.0),
             RopeKind::Linear { factor } => {
-                (plain(self.theta).iter().map(|f| f / factor as f32).collect(), 1.0)
+                (plain(self.theta).iter().map(|f| f / *factor as f32).collect(), 1.0)
             }
             RopeKind::Dynamic { factor } => {
                 let (length, trained, width) =
@@ -219,7 +316,7 @@ impl RopeConfig {
                 let grown = factor * length / trained - (factor - 1.0);
                 (plain(self.theta * grown.powf(width / (width - 2.0))), 1.0)
             }
-            RopeKind::Llama3 { factor, low, high, original } => {
+            &RopeKind::Llama3 { factor, low, high, original } => {
                 let stretch = |f: f32| {
                     let wavelength = 2.0 * PI / f64::from(f);
                     if wavelength > original / low {
@@ -233,7 +330,7 @@ impl RopeConfig {
                 };
                 (plain(self.theta).into_iter().map(stretch).collect(), 1.0)
             }
-            RopeKind::Yarn { factor, attention, beta_fast, beta_slow, original, truncate } => {
+            &RopeKind::Yarn { factor, attention, beta_fast, beta_slow, original, truncate } => {
                 let width = self.width as f64;
                 let dimension =
                     |turns: f64| width * (original / (turns * 2.0 * PI)).ln() / (2.0 * self.theta.ln());
@@ -250,6 +347,15 @@ impl RopeConfig {
                     f / factor as f32 * (1.0 - kept) + f * kept
                 };
                 (plain(self.theta).into_iter().enumerate().map(blend).collect(), attention as f32)
+            }
+            RopeKind::LongRope { short, long, attention, original } => {
+                let stretch = if length as f64 > *original { long } else { short };
+                let stretched = plain(self.theta).into_iter().zip(stretch).map(|(f, by)| f / by);
+                (stretched.collect(), *attention as f32)
+            }
+            RopeKind::Proportional { turning, factor } => {
+                let turn = |(i, f): (usize, f32)| if i < *turning { f / *factor as f32 } else { 0.0 };
+                (plain(self.theta).into_iter().enumerate().map(turn).collect(), 1.0)
             }
         }
     }

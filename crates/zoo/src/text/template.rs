@@ -65,6 +65,11 @@ impl Message {
         parts.push(Part::Text { text: text.into() });
         Self { role: "user".to_owned(), content: Content::Parts(parts) }
     }
+
+    /// A user's turn of words alone, as templates of language models without eyes expect it.
+    pub fn words(text: impl Into<String>) -> Self {
+        Self { role: "user".to_owned(), content: Content::Text(text.into()) }
+    }
 }
 
 /// How to render.

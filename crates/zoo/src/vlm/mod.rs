@@ -154,11 +154,16 @@ impl Vlm {
                         "the checkpoint has no chat template; give the whole prompt instead of a question",
                     )
                 })?;
-                let message = Message::shown(sample.pictures.len(), sample.clips.len(), question);
+                let blind = self.eyes.picture().is_none() && self.eyes.clip().is_none();
+                let message = match blind {
+                    true => Message::words(question),
+                    false => Message::shown(sample.pictures.len(), sample.clips.len(), question),
+                };
                 let text = template.render(&[message], &ChatOptions::ask()).map_err(|e| self.refuse(e))?;
                 let begun =
                     self.parts.tokenizer.special().get("bos_token").is_some_and(|bos| text.starts_with(bos));
-                Ok((text, !begun))
+                // A tokenizer alone adds nothing to what a template gives; a processor adds what is not there yet.
+                Ok((text, !begun && !blind))
             }
             Words::Texts(_) => Err(self.refuse("it takes one prompt, not a list of captions")),
             Words::Nothing => Err(self.refuse("it needs a prompt or a question")),
