@@ -14,7 +14,7 @@ from common import FIXTURES, normal, write_json
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import processors
+from tokenizers import decoders, normalizers, pre_tokenizers, processors
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -190,6 +190,7 @@ def mistral_b(folder):
 
 def qwen(folder, kind, seed, dtype, **settings):
     tokenizer = byte_level(276, ["<|endoftext|>", "<|im_start|>", END], SPLIT)
+    tokenizer.normalizer = normalizers.NFC()
     ids = tokenizer.token_to_id
     config = kind(
         vocab_size=279, intermediate_size=17, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=96,
@@ -219,6 +220,9 @@ def qwen3_a(folder):
 
 def gemma(folder, seed, dtype, **settings):
     tokenizer = sentence_piece(326, ["<bos>", "<start_of_turn>", "<end_of_turn>", "<pad>"])
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     bos_first(tokenizer, "<bos>")
     ids = tokenizer.token_to_id
     config = Gemma2Config(

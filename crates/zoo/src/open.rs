@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use mmlens_core::Subject;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::ZooError;
 use crate::checkpoint::read_json;
@@ -37,6 +38,7 @@ const KINDS: &[(&str, Open)] = &[
 #[derive(Deserialize)]
 struct Kind {
     model_type: String,
+    quantization_config: Option<Value>,
 }
 
 /// Opens a Hugging Face folder as what its `config.json` says it is.
@@ -58,6 +60,15 @@ pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Box<dyn Subject
             supported: KINDS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
         });
     };
+    if let Some(quantised) = kind.quantization_config {
+        let method =
+            quantised.get("quant_method").and_then(Value::as_str).unwrap_or("a quantised checkpoint");
+        return Err(ZooError::Unsupported {
+            field: format!("{}: quantization_config", file.display()),
+            found: method.to_owned(),
+            supported: "f32, f16 and bf16 weights".to_owned(),
+        });
+    }
     open(folder, device)
 }
 

@@ -92,12 +92,31 @@ fn yarn_with_defaults_a_factor_and_scales() {
 }
 
 #[test]
+fn llama3_with_the_old_context_left_out() {
+    check("llama3-original");
+}
+
+#[test]
+fn longrope_within_and_beyond_the_old_context() {
+    ["longrope-short", "longrope-long"].into_iter().for_each(check);
+}
+
+#[test]
+fn proportional() {
+    check("proportional");
+}
+
+#[test]
 fn what_is_not_known_is_refused() {
     let read = |json: serde_json::Value| RopeConfig::read(Some(&json), None, 8, 64).unwrap_err().to_string();
     assert_eq!(
-        read(serde_json::json!({"rope_type": "longrope"})),
-        "rope type `longrope` is not supported; supported are default, linear, dynamic, llama3, yarn"
+        read(serde_json::json!({"rope_type": "spiral"})),
+        "rope type `spiral` is not supported; supported are default, linear, dynamic, llama3, yarn, longrope, proportional"
     );
     assert_eq!(read(serde_json::json!({"type": "linear"})), "rope type `linear` needs `factor`");
+    assert_eq!(
+        read(serde_json::json!({"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]})),
+        "the rope parameters cannot be read: short_factor has 1 numbers, one for each of 4 frequencies is needed"
+    );
     assert!(read(serde_json::json!({"rope_type": 3})).starts_with("the rope parameters cannot be read: "));
 }

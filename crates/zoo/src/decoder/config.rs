@@ -302,7 +302,9 @@ impl DecoderConfig {
             _ => ("hidden_act", &raw.hidden_act),
         };
         let act = act.as_deref().unwrap_or(family.act);
-        for (name, eps) in [("rms_norm_eps", raw.rms_norm_eps), ("layer_norm_epsilon", raw.layer_norm_epsilon)] {
+        for (name, eps) in
+            [("rms_norm_eps", raw.rms_norm_eps), ("layer_norm_epsilon", raw.layer_norm_epsilon)]
+        {
             above_zero(field(name), eps)?;
         }
         let mut config = Self {
@@ -350,7 +352,8 @@ fn rotary(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooErro
             map.entry("partial_rotary_factor").or_insert(partial);
         }
     }
-    config.rope = Some(RopeConfig::read(Some(&parameters), raw.rope_theta, config.d_head, config.max_positions)?);
+    config.rope =
+        Some(RopeConfig::read(Some(&parameters), raw.rope_theta, config.d_head, config.max_positions)?);
     Ok(())
 }
 

@@ -23,7 +23,8 @@ impl Decoder {
         let learned = config.rope.is_none();
         let at = |name: &str| format!("{prefix}.{name}");
         let (embed, head) = (at(if learned { "wte" } else { "embed_tokens" }), format!("{head}.weight"));
-        let (embedding, head) = embeddings(weights, &format!("{embed}.weight"), &head, [vocab, d], config.tied)?;
+        let (embedding, head) =
+            embeddings(weights, &format!("{embed}.weight"), &head, [vocab, d], config.tied)?;
         let positions =
             if learned { Some(Embedding::take(weights, &at("wpe"), config.max_positions, d)?) } else { None };
         let mut blocks = Vec::with_capacity(config.blocks);
@@ -47,7 +48,8 @@ fn embeddings(
     shape: [usize; 2],
     tied: bool,
 ) -> Result<(Embedding, Linear), ZooError> {
-    let (name, other) = if tied && !weights.has(embed) && weights.has(head) { (head, embed) } else { (embed, head) };
+    let (name, other) =
+        if tied && !weights.has(embed) && weights.has(head) { (head, embed) } else { (embed, head) };
     let table = weights.take(name, shape)?;
     let unembedding: Tensor<2> = match tied && !weights.has(other) {
         true => table.clone(),

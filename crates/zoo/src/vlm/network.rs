@@ -1,7 +1,7 @@
 //! What a language model with or without eyes computes.
 
 use burn::tensor::{Device, Tensor};
-use mmlens_core::{Anatomy, Asked, Inputs, Part, Resume, Run, SiteSpec};
+use mmlens_core::{Anatomy, Asked, Inputs, Part, Point, Resume, Run, Site, SiteSpec};
 
 use crate::ZooError;
 use crate::decoder::{Decoder, Sequence};
@@ -43,7 +43,7 @@ pub trait Network: std::fmt::Debug + Send + Sync {
         device: &Device,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
-        let x = self.text().embed(ids, device)?;
+        let x = run.at(Site::of(Part::Text, Point::Embed), self.text().embed(ids, device)?)?;
         let sequence = Sequence { pads, asked: Asked::Last, ..Sequence::default() };
         self.text().forward(x, sequence, Some(cache), run)
     }
@@ -77,10 +77,7 @@ impl Network for Decoder {
     ) -> Result<Option<Tensor<3>>, ZooError> {
         let x = match resumed(inputs, self.config().d_model, device, run) {
             Some(shape) => shape,
-            None => run.at(
-                mmlens_core::Site::of(Part::Text, mmlens_core::Point::Embed),
-                self.embed(&inputs.ids, device)?,
-            )?,
+            None => run.at(Site::of(Part::Text, Point::Embed), self.embed(&inputs.ids, device)?)?,
         };
         let sequence = Sequence { pads: &inputs.pads, asked: inputs.asked, ..Sequence::default() };
         Self::forward(self, x, sequence, cache, run)

@@ -1,0 +1,173 @@
+//! The checkpoints of all fixture folders, whatever their family, and samples like those of their traces.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use mmlens_core::{AnyTensor, AxisName, Inputs, Part, Plan, Sample, Site, SiteSpec, Subject, Trace, Words};
+use mmlens_zoo::ZooError;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+
+use super::{fixtures, reference, sample};
+
+/// A folder that opens, and what its traces ask.
+pub(super) struct Opened {
+    pub(super) name: String,
+    pub(super) folder: PathBuf,
+    pub(super) subject: Box<dyn Subject>,
+    pub(super) samples: Vec<Sample>,
+}
+
+/// Every fixture folder with a model. Those of a kind that is not known here yet are left out, by that error alone.
+pub(super) fn every() -> Vec<Opened> {
+    let mut opened = Vec::new();
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    for dir in names.into_iter().filter(|dir| dir.join("model/config.json").exists()) {
+        let name = dir.file_name().unwrap().to_string_lossy().into_owned();
+        let subject = match mmlens_zoo::open(dir.join("model"), &Device::flex()) {
+            Ok(subject) => subject,
+            Err(ZooError::Unsupported { field, .. }) if field.ends_with("config.json: model_type") => {
+                continue;
+            }
+            Err(error) => panic!("{name}: {error}"),
+        };
+        let mut traces: Vec<PathBuf> =
+            std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        traces.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
+        traces.sort();
+        let rows = traces.iter().flat_map(|path| reference(path).about["rows"].as_array().unwrap().clone());
+        let samples: Vec<Sample> = rows.map(|row| sample(&row)).collect();
+        assert!(!samples.is_empty(), "{name}: no traces");
+        opened.push(Opened { name, folder: dir.join("model"), subject, samples });
+    }
+    assert!(opened.len() >= 22, "only {} folders open", opened.len());
+    opened
+}
+
+/// Tries a property on some samples of every folder: `test` is given a folder, and numbers and words to vary its samples with.
+pub(super) fn of_every(cases: u32, test: impl Fn(&Opened, &[Varied]) -> Result<(), TestCaseError>) {
+    let varied = (any::<usize>(), "[a-z ]{0,3}[A-Z0-9]{1,2}([ äß円]|😀){0,3}", any::<u64>())
+        .prop_map(|(which, words, number)| Varied { which, words, number });
+    for folder in every() {
+        let config = Config { cases, failure_persistence: None, ..Config::default() };
+        let tried =
+            TestRunner::new(config).run(&(varied.clone(), varied.clone()), |(a, b)| test(&folder, &[a, b]));
+        if let Err(error) = tried {
+            panic!("{}: {error}", folder.name);
+        }
+    }
+}
+
+/// How a sample differs from one of a trace.
+#[derive(Debug, Clone)]
+pub(super) struct Varied {
+    pub(super) which: usize,
+    pub(super) words: String,
+    pub(super) number: u64,
+}
+
+impl Opened {
+    /// One of the folder's samples with more words.
+    pub(super) fn sample(&self, varied: &Varied) -> Sample {
+        let mut sample = self.samples[varied.which % self.samples.len()].clone();
+        let more = &varied.words;
+        sample.words = match sample.words {
+            Words::Ask(text) => Words::Ask(format!("{text}{more}")),
+            Words::Prompt(text) => Words::Prompt(format!("{text}{more}")),
+            Words::Texts(texts) => Words::Texts(texts.iter().map(|text| format!("{text}{more}")).collect()),
+            Words::Nothing => Words::Nothing,
+        };
+        sample
+    }
+
+    /// That sample encoded, or where it is too long for the model, the trace's own.
+    pub(super) fn inputs(&self, varied: &Varied) -> Inputs {
+        let encoded = self.subject.encode(&self.sample(varied));
+        let own = || self.subject.encode(&self.samples[varied.which % self.samples.len()]);
+        encoded.or_else(|_| own()).unwrap().ask_all()
+    }
+
+    pub(super) fn spec(&self, site: Site) -> &SiteSpec {
+        self.subject.sites().iter().find(|spec| spec.site == site).unwrap()
+    }
+
+    /// The sites that a pass reaches: those of the tower only with pictures.
+    pub(super) fn sites(&self, inputs: &Inputs) -> Vec<&SiteSpec> {
+        let blind = |spec: &&SiteSpec| {
+            inputs.pixels.is_some() || !matches!(spec.site.part(), Part::Vision | Part::Connector)
+        };
+        self.subject.sites().iter().filter(blind).collect()
+    }
+
+    /// All sites of one pass to its end.
+    pub(super) fn all(&self, inputs: &Inputs) -> Trace {
+        self.subject.run(inputs, read(&self.sites(inputs))).unwrap()
+    }
+}
+
+/// Reads all of some sites, in a pass to its end.
+pub(super) fn read(sites: &[&SiteSpec]) -> Plan {
+    sites.iter().fold(Plan::new().to_output(), |plan, spec| plan.read(spec.site).unwrap())
+}
+
+/// What a pass says in the end: logits of tokens, or of pictures and texts.
+pub(super) fn said(trace: &Trace) -> Vec<f32> {
+    let output = trace.output();
+    let logits = output.logits.as_ref().or(output.pairs.as_ref().map(|pairs| &pairs.logits));
+    logits.unwrap().to_values().unwrap()
+}
+
+/// Largest difference over largest value.
+pub(super) fn off(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let largest = b.iter().fold(1e-9_f32, |m, x| m.max(x.abs()));
+    a.iter().zip(b).fold(0.0_f32, |m, (x, y)| m.max((x - y).abs())) / largest
+}
+
+/// One row's own values of a site: without padding, without what belongs to other rows. Masked scores are zero.
+pub(super) fn own(spec: &SiteSpec, x: &AnyTensor, inputs: &Inputs, row: usize) -> (Vec<usize>, Vec<f32>) {
+    let dims = x.dims();
+    let images = spec.axis(AxisName::Image).map(|axis| dims[axis]);
+    // Pictures one after the other in one sequence: this row's patches, as shares of all.
+    let apart = images == Some(1) && !inputs.grids.is_empty();
+    let patches =
+        |image: &usize| inputs.grids[*image].frames * inputs.grids[*image].rows * inputs.grids[*image].cols;
+    let total: usize = (0..inputs.grids.len()).map(|i| patches(&i)).sum();
+    let chosen: Vec<Vec<usize>> = spec
+        .axes
+        .iter()
+        .zip(&dims)
+        .map(|((axis, _), len)| match axis {
+            AxisName::Batch => vec![row],
+            AxisName::Image if apart => vec![0],
+            AxisName::Image if *len == inputs.pictures() => inputs.images[row].clone(),
+            AxisName::Pos | AxisName::Query | AxisName::Key if apart => {
+                let places = inputs.images[row].iter().flat_map(|image| {
+                    let before: usize = (0..*image).map(|i| patches(&i)).sum();
+                    len * before / total..len * (before + patches(image)) / total
+                });
+                places.collect()
+            }
+            AxisName::Pos | AxisName::Query | AxisName::Key
+                if images.is_none() && *len == inputs.positions() =>
+            {
+                (inputs.pads[row]..len - inputs.tails[row]).collect()
+            }
+            _ => (0..*len).collect(),
+        })
+        .collect();
+    let values = x.to_values().unwrap();
+    let shape: Vec<usize> = chosen.iter().map(Vec::len).collect();
+    let cut = (0..shape.iter().product::<usize>()).map(|flat| {
+        let (mut rest, mut index, mut stride) = (flat, 0, 1);
+        for axis in (0..shape.len()).rev() {
+            index += chosen[axis][rest % shape[axis]] * stride;
+            rest /= shape[axis];
+            stride *= dims[axis];
+        }
+        Some(values[index]).filter(|v| *v > -1e30).unwrap_or(0.0)
+    });
+    (shape.clone(), cut.collect())
+}

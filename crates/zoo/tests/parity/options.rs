@@ -1,0 +1,287 @@
+//! Configs that say something else: what is not supported is refused by its name, with what is; what cannot be is an error;
+//! nothing is a panic.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use mmlens_core::{Inputs, Plan, Subject};
+use mmlens_zoo::{DecoderConfig, ZooError};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Map, Value, json};
+
+use super::every::{Opened, every};
+
+/// A folder's files with another config.
+fn with_config(folder: &Path, config: &Value) -> tempfile::TempDir {
+    with_file(folder, "config.json", config)
+}
+
+fn with_file(folder: &Path, name: &str, content: &Value) -> tempfile::TempDir {
+    let changed = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap() != name {
+            std::fs::copy(&path, changed.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    std::fs::write(changed.path().join(name), serde_json::to_vec(content).unwrap()).unwrap();
+    changed
+}
+
+fn config(folder: &Opened) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.folder.join("config.json")).unwrap()).unwrap()
+}
+
+fn open(folder: &Path) -> Result<Box<dyn Subject>, ZooError> {
+    mmlens_zoo::open(folder, &Device::flex())
+}
+
+fn refused(folder: &Opened, config: &Value) -> String {
+    match open(with_config(&folder.folder, config).path()) {
+        Ok(_) => panic!("{}: opened with {config}", folder.name),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The config of the decoder within a config, where there is one.
+fn decoder(config: &mut Value) -> Option<&mut Map<String, Value>> {
+    let known = |kind: &Value| DecoderConfig::families().any(|family| kind == family);
+    let within = config.get("text_config").is_some_and(|text| text.get("model_type").is_none_or(known));
+    let language = !matches!(config["model_type"].as_str(), Some("clip" | "siglip"));
+    if within && language {
+        return config["text_config"].as_object_mut();
+    }
+    known(&config["model_type"]).then(|| config.as_object_mut()).flatten()
+}
+
+#[test]
+fn an_unknown_model_type_is_refused_with_those_known() {
+    for folder in every() {
+        let mut config = config(&folder);
+        config["model_type"] = json!("t5");
+        let said = refused(&folder, &config);
+        assert!(said.contains("model_type`: `t5` is not supported; supported: "), "{}: {said}", folder.name);
+        assert!(["llava", "gpt2", "clip"].iter().all(|kind| said.contains(kind)), "{said}");
+    }
+}
+
+#[test]
+fn an_unknown_decoder_within_is_refused_with_those_known() {
+    let mut tried = 0;
+    for folder in every() {
+        let mut config = config(&folder);
+        let within = config.get("text_config").is_some();
+        if let Some(text) = decoder(&mut config).filter(|_| within) {
+            text.insert("model_type".to_owned(), json!("mamba"));
+            let said = refused(&folder, &config);
+            assert!(said.contains("`mamba`") && said.contains("supported"), "{}: {said}", folder.name);
+            tried += 1;
+        }
+    }
+    assert!(tried > 4);
+}
+
+#[test]
+fn quantised_checkpoints_are_refused_by_name() {
+    for folder in every() {
+        let mut config = config(&folder);
+        config["quantization_config"] = json!({"quant_method": "bitsandbytes", "load_in_4bit": true});
+        let said = refused(&folder, &config);
+        assert!(
+            said.contains("quantization_config") && said.contains("bitsandbytes"),
+            "{}: {said}",
+            folder.name
+        );
+        assert!(said.contains("f32, f16 and bf16"), "{}: {said}", folder.name);
+    }
+}
+
+#[test]
+fn an_unknown_rope_type_is_refused_with_those_known() {
+    let mut tried = 0;
+    for folder in every() {
+        for field in ["rope_scaling", "rope_parameters"] {
+            let mut config = config(&folder);
+            let Some(text) =
+                decoder(&mut config).filter(|text| text.get("model_type") != Some(&json!("gpt2")))
+            else {
+                continue;
+            };
+            text.remove("rope_scaling");
+            text.remove("rope_parameters");
+            text.insert(field.to_owned(), json!({"rope_type": "spiral", "factor": 2.0}));
+            let said = refused(&folder, &config);
+            assert!(
+                said.contains("`spiral` is not supported") && said.contains("yarn, longrope"),
+                "{}: {said}",
+                folder.name
+            );
+            tried += 1;
+        }
+    }
+    assert!(tried > 20);
+}
+
+#[test]
+fn an_unknown_nonlinearity_is_refused_with_those_known() {
+    let mut tried = 0;
+    for folder in every() {
+        let mut config = config(&folder);
+        let Some(text) = decoder(&mut config) else { continue };
+        let field = match text.get("model_type").and_then(Value::as_str) {
+            Some("gpt2") => "activation_function",
+            Some("gemma2") => "hidden_activation",
+            _ => "hidden_act",
+        };
+        text.insert(field.to_owned(), json!("snake"));
+        let said = refused(&folder, &config);
+        assert!(
+            said.contains(field) && said.contains("`snake` is not supported; supported: gelu, "),
+            "{said}"
+        );
+        tried += 1;
+    }
+    assert!(tried > 10);
+}
+
+#[test]
+fn options_of_one_family_are_refused_by_name() {
+    let refuse = |name: &str, field: &str, value: Value| {
+        let folder = every().into_iter().find(|folder| folder.name == name).unwrap();
+        let mut config = config(&folder);
+        config[field] = value;
+        let said = refused(&folder, &config);
+        assert!(said.contains(field.trim_start_matches("use_")), "{name}: {said}");
+        said
+    };
+    let said = refuse("gemma2-a", "use_bidirectional_attention", json!(true));
+    assert!(said.contains("`true` is not supported; supported: false"), "{said}");
+    refuse("gemma2-a", "attn_logit_softcapping", json!(0.0));
+    refuse("gemma2-a", "sliding_window", json!(0));
+    refuse("gemma2-b", "sliding_window", json!(null));
+    let said = refuse("qwen3-a", "use_sliding_window", json!(false));
+    assert!(said.ends_with("since `layer_types` has sliding_attention"), "{said}");
+    refuse("gpt2-a", "add_cross_attention", json!(true));
+    refuse("qwen3-a", "layer_types", json!(["full_attention"]));
+    let said =
+        refuse("qwen3-a", "layer_types", json!(["full_attention", "chunked_attention", "full_attention"]));
+    assert!(
+        said.contains("`chunked_attention` is not supported; supported: full_attention, sliding_attention")
+    );
+    refuse("llama-a", "partial_rotary_factor", json!(0.5));
+    refuse("llama-a", "num_key_value_heads", json!(3));
+    refuse("llama-a", "head_dim", json!(5));
+    let nested =
+        json!({"full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_type": "default"}});
+    assert!(
+        refuse("qwen3-a", "rope_parameters", nested.clone()).contains("one of several by the kind of block")
+    );
+    let zero = json!({"rope_type": "linear", "factor": 0.0});
+    let said = refuse("llama-a", "rope_parameters", zero);
+    assert!(said.contains("`factor` = 0, expected a number above 0"), "{said}");
+}
+
+/// Places of a JSON value: those of its objects' fields, however deep.
+fn places(value: &Value, at: &str, into: &mut Vec<String>) {
+    if let Value::Object(map) = value {
+        for (key, inner) in map {
+            let here = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
+            into.push(here.clone());
+            places(inner, &here, into);
+        }
+    }
+}
+
+fn strange() -> impl Strategy<Value = Option<Value>> {
+    prop_oneof![
+        2 => Just(None),
+        1 => Just(Some(Value::Null)),
+        6 => prop_oneof![
+            Just(0_i64), Just(-1), Just(1), Just(2), Just(3), Just(7), Just(1 << 20), Just(1 << 40), Just(i64::MAX)
+        ].prop_map(|n| Some(json!(n))),
+        2 => prop_oneof![Just(0.5), Just(1e-30), Just(1e30), Just(-2.5)].prop_map(|x| Some(json!(x))),
+        2 => prop_oneof![Just(""), Just("nonsense"), Just("relu")].prop_map(|s| Some(json!(s))),
+        1 => any::<bool>().prop_map(|b| Some(json!(b))),
+        1 => Just(Some(json!([]))),
+        1 => Just(Some(json!([1, 1, 1]))),
+        1 => Just(Some(json!({}))),
+    ]
+}
+
+/// Opens a changed folder, and where it still opens, runs it: an error, or numbers.
+fn try_it(folder: &Opened, changed: &Path, what: &str) {
+    let subject = match open(changed) {
+        Ok(subject) => subject,
+        Err(error) => {
+            assert!(error.to_string().len() > 10, "{what}: {error}");
+            return;
+        }
+    };
+    let Ok(inputs) = subject.encode(&folder.samples[0]).map(Inputs::ask_all) else { return };
+    if let Err(error) = subject.run(&inputs, Plan::new()) {
+        assert!(error.to_string().len() > 10, "{what}: {error}");
+    }
+}
+
+#[test]
+fn no_config_makes_it_panic() {
+    for folder in every() {
+        for file in
+            ["config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json"]
+        {
+            let Ok(text) = std::fs::read(folder.folder.join(file)) else { continue };
+            let original: Value = serde_json::from_slice(&text).unwrap();
+            let mut all = Vec::new();
+            places(&original, "", &mut all);
+            if all.is_empty() {
+                continue;
+            }
+            let cases = if file == "config.json" { 48 } else { 16 };
+            let config = Config { cases, failure_persistence: None, ..Config::default() };
+            let tried =
+                TestRunner::new(config).run(&(any::<prop::sample::Index>(), strange()), |(which, value)| {
+                    let place = which.get(&all);
+                    let mut changed = original.clone();
+                    let what = format!("{} {file}{place} = {value:?}", folder.name);
+                    match value {
+                        Some(value) => *changed.pointer_mut(place).unwrap() = value,
+                        None => {
+                            let (parent, key) = place.rsplit_once('/').unwrap();
+                            changed.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key);
+                        }
+                    }
+                    try_it(&folder, with_file(&folder.folder, file, &changed).path(), &what);
+                    Ok(())
+                });
+            if let Err(error) = tried {
+                panic!("{}: {error}", folder.name);
+            }
+        }
+    }
+}
+
+/// What a config leaves out is the default of its class or an error, and never another model in silence: with a field
+/// gone, a folder says what it said, or is refused.
+#[test]
+fn a_missing_field_never_changes_a_size_in_silence() {
+    for folder in every() {
+        let original = config(&folder);
+        for field in original.as_object().unwrap().keys() {
+            let mut changed = original.clone();
+            changed.as_object_mut().unwrap().remove(field);
+            if let Ok(subject) = open(with_config(&folder.folder, &changed).path()) {
+                for (now, before) in subject.anatomy().iter().zip(folder.subject.anatomy()) {
+                    let mut now = now.clone();
+                    // How the same matrices are divided among heads cannot be seen in them.
+                    (now.heads, now.kv_heads, now.d_head) = (before.heads, before.kv_heads, before.d_head);
+                    assert!(
+                        &now == before || field.contains("text_config"),
+                        "{} without {field}: {now:?}",
+                        folder.name
+                    );
+                }
+            }
+        }
+    }
+}
