@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use mmlens_core::{AnyTensor, AxisName, Inputs, Part, Plan, Sample, Site, SiteSpec, Subject, Trace, Words};
+use mmlens_core::{
+    AnyTensor, AxisName, Inputs, Part, Plan, Point, Sample, Site, SiteSpec, Subject, Trace, Words,
+};
 use mmlens_zoo::ZooError;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -96,7 +98,8 @@ impl Opened {
     /// The sites that a pass reaches: those of the tower only with pictures.
     pub(super) fn sites(&self, inputs: &Inputs) -> Vec<&SiteSpec> {
         let blind = |spec: &&SiteSpec| {
-            inputs.pixels.is_some() || !matches!(spec.site.part(), Part::Vision | Part::Connector)
+            let of_pictures = matches!(spec.site.part(), Part::Vision | Part::Connector);
+            inputs.pixels.is_some() || !(of_pictures || spec.site.point() == Point::Deepstack)
         };
         self.subject.sites().iter().filter(blind).collect()
     }
@@ -129,12 +132,20 @@ pub(super) fn off(a: &[f32], b: &[f32]) -> f32 {
 /// One row's own values of a site: without padding, without what belongs to other rows. Masked scores are zero.
 pub(super) fn own(spec: &SiteSpec, x: &AnyTensor, inputs: &Inputs, row: usize) -> (Vec<usize>, Vec<f32>) {
     let dims = x.dims();
-    let images = spec.axis(AxisName::Image).map(|axis| dims[axis]);
     // Pictures one after the other in one sequence: this row's patches, as shares of all.
-    let apart = images == Some(1) && !inputs.grids.is_empty();
+    let seen = matches!(spec.site.part(), Part::Vision | Part::Connector);
+    let joined = spec.axis(AxisName::Image).is_none_or(|axis| dims[axis] == 1);
+    let apart = seen && joined && !inputs.grids.is_empty();
     let patches =
         |image: &usize| inputs.grids[*image].frames * inputs.grids[*image].rows * inputs.grids[*image].cols;
     let total: usize = (0..inputs.grids.len()).map(|i| patches(&i)).sum();
+    let shares = |len: usize| {
+        let places = inputs.images[row].iter().flat_map(|image| {
+            let before: usize = (0..*image).map(|i| patches(&i)).sum();
+            len * before / total..len * (before + patches(image)) / total
+        });
+        places.collect::<Vec<usize>>()
+    };
     let chosen: Vec<Vec<usize>> = spec
         .axes
         .iter()
@@ -143,16 +154,8 @@ pub(super) fn own(spec: &SiteSpec, x: &AnyTensor, inputs: &Inputs, row: usize) -
             AxisName::Batch => vec![row],
             AxisName::Image if apart => vec![0],
             AxisName::Image if *len == inputs.pictures() => inputs.images[row].clone(),
-            AxisName::Pos | AxisName::Query | AxisName::Key if apart => {
-                let places = inputs.images[row].iter().flat_map(|image| {
-                    let before: usize = (0..*image).map(|i| patches(&i)).sum();
-                    len * before / total..len * (before + patches(image)) / total
-                });
-                places.collect()
-            }
-            AxisName::Pos | AxisName::Query | AxisName::Key
-                if images.is_none() && *len == inputs.positions() =>
-            {
+            AxisName::Pos | AxisName::Query | AxisName::Key if apart => shares(*len),
+            AxisName::Pos | AxisName::Query | AxisName::Key if !seen && *len == inputs.positions() => {
                 (inputs.pads[row]..len - inputs.tails[row]).collect()
             }
             _ => (0..*len).collect(),

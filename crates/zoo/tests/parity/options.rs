@@ -108,9 +108,10 @@ fn an_unknown_rope_type_is_refused_with_those_known() {
             else {
                 continue;
             };
-            text.remove("rope_scaling");
-            text.remove("rope_parameters");
-            text.insert(field.to_owned(), json!({"rope_type": "spiral", "factor": 2.0}));
+            let older = text.remove("rope_scaling").filter(Value::is_object);
+            let mut settings = older.or(text.remove("rope_parameters")).unwrap_or_else(|| json!({}));
+            settings["rope_type"] = json!("spiral");
+            text.insert(field.to_owned(), settings);
             let said = refused(&folder, &config);
             assert!(
                 said.contains("`spiral` is not supported") && said.contains("yarn, longrope"),
@@ -145,6 +146,14 @@ fn an_unknown_nonlinearity_is_refused_with_those_known() {
     assert!(tried > 10);
 }
 
+/// What is said of other rotary settings.
+fn refused_rope(name: &str, parameters: Value) -> String {
+    let folder = every().into_iter().find(|folder| folder.name == name).unwrap();
+    let mut config = config(&folder);
+    config["rope_parameters"] = parameters;
+    refused(&folder, &config)
+}
+
 #[test]
 fn options_of_one_family_are_refused_by_name() {
     let refuse = |name: &str, field: &str, value: Value| {
@@ -174,11 +183,13 @@ fn options_of_one_family_are_refused_by_name() {
     refuse("llama-a", "head_dim", json!(5));
     let nested =
         json!({"full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_type": "default"}});
+    let said = refused_rope("qwen3-a", nested);
     assert!(
-        refuse("qwen3-a", "rope_parameters", nested.clone()).contains("one of several by the kind of block")
+        said.contains("`full_attention, one of several by the kind of block` is not supported"),
+        "{said}"
     );
     let zero = json!({"rope_type": "linear", "factor": 0.0});
-    let said = refuse("llama-a", "rope_parameters", zero);
+    let said = refused_rope("llama-a", zero);
     assert!(said.contains("`factor` = 0, expected a number above 0"), "{said}");
 }
 
