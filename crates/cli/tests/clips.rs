@@ -9,6 +9,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
+use mmlens::finding::Finding;
 use support::{QWEN, args, fixtures, mmlens, model, picture};
 
 /// The frames of a clip in a folder, under names that sort otherwise as text than as numbers.
@@ -76,7 +77,7 @@ fn a_clip_is_explained_frame_by_frame() {
     let frames: Vec<Value> = (0..5).map(|i| format!("clip-{i}").into()).collect();
     let (film, out) = (film(folder.path(), &frames), folder.path().join("out"));
     let mut command = args(&["explain", &model("qwen3-vl-a"), "--video", &film, "--fps", "3", "--image"]);
-    command.extend(args(&[&picture("wide"), "--ask", "What?", "--method", "ig", "--json", "--out"]));
+    command.extend(args(&[&picture("wide"), "--ask", "What?", "--method", "ig,rollout", "--json", "--out"]));
     command.push(out.display().to_string());
     let said = mmlens(command).json();
     let maps = said["findings"][0]["heat_maps"].as_array().unwrap();
@@ -88,6 +89,11 @@ fn a_clip_is_explained_frame_by_frame() {
     assert_eq!(files, ["ig.png", "ig-1.png", "ig-1-2.png", "ig-1-4.png"]);
     let frame = image::open(out.join("ig-1-4.png")).unwrap();
     assert_eq!((frame.width(), frame.height()), (24, 16));
+    // What the language model gives to patches is carried through the tower, none of it lost.
+    let rollout = Finding::load(out.join("rollout.safetensors")).unwrap();
+    let sum = |name: &str| rollout.table(name).unwrap().as_numbers().unwrap().iter().sum::<f32>();
+    let (shown, carried) = (sum("picture"), sum("picture through the tower"));
+    assert!(shown > 0.05 && (shown - carried).abs() < 1e-5, "{shown} {carried}");
     assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("film, frame 4"));
 }
 

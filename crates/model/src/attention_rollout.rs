@@ -75,7 +75,7 @@
 
 use std::collections::BTreeMap;
 
-use mmlens_core::finding::{Axis, Finding, Labelled, Labels, Modality, Role, Unit};
+use mmlens_core::finding::{Axis, Finding, Labelled, Labels, Modality, PatchLabel, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Card, Case, HookError, Inputs, Part, Point, Site, Subject, TokenMap, Watch,
     provenance,
@@ -216,6 +216,20 @@ fn words(map: &TokenMap, decoder: &Rollout) -> Result<Vec<Labelled>, AnalysisErr
     Ok(tables)
 }
 
+/// Where a tower is given patches instead of pictures, the share of each: those merged into one position share alike.
+fn packed(map: &TokenMap, last: &[f32], positions: usize, shown: usize) -> Option<Vec<f32>> {
+    let Labels::Patches(merged) = label::tower_axis(map, 0, 1, shown).labels else { return None };
+    let fits = positions == map.patches.len() && positions.is_multiple_of(shown.max(1));
+    let across = fits.then(|| positions / shown.max(1))?;
+    let place = |p: &PatchLabel| (p.image, p.frame, p.row, p.col);
+    let labelled = map.tokens.iter().zip(last);
+    let shares: BTreeMap<_, f32> =
+        labelled.filter_map(|(t, share)| Some((place(&t.patch?), *share))).collect();
+    let of = |p: &PatchLabel| shares.get(&place(p)).map(|share| share / across as f32);
+    let each = merged.iter().map(of).collect::<Option<Vec<f32>>>()?;
+    Some(each.into_iter().flat_map(|share| std::iter::repeat_n(share, across)).collect())
+}
+
 /// The shares on image positions, carried through the tower.
 fn pictures(
     inputs: &Inputs,
@@ -225,6 +239,15 @@ fn pictures(
 ) -> Result<Vec<Labelled>, AnalysisError> {
     let (entries, positions) = (tower.rows(), tower.positions());
     let shown = Positions::Pictures.of(map).unwrap_or_default();
+    if let Some(shares) = packed(map, last, positions, shown.len()) {
+        let patches = || Axis::patches(map.patches.clone());
+        let pairs = [Role::Query, Role::Key].map(|role| Axis::new(role, patches().labels)).to_vec();
+        let carried = tower.carry(0, &shares);
+        return Ok(vec![
+            Labelled::numbers("vision", Unit::Ratio, pairs, tower.matrix(0).to_vec())?,
+            Labelled::numbers("picture through the tower", Unit::Ratio, vec![patches()], carried)?,
+        ]);
+    }
     let each = shown.len() / entries.max(1);
     let extra = positions.checked_sub(each).filter(|extra| *extra <= 1 && each * entries == shown.len());
     let Some(extra) = extra else {

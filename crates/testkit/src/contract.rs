@@ -291,8 +291,16 @@ fn identities(subject: &dyn Subject, inputs: &Inputs) -> Checked {
             } else {
                 Site::block(anatomy.part, block - 1, Point::ResidPost)
             };
+            // What is added to the stream between two blocks.
+            let between = match block.checked_sub(1) {
+                Some(last) => get(Site::block(anatomy.part, last, Point::Deepstack))?,
+                None => None,
+            };
             if let (Some(left), Some(entered)) = (get(before)?, at(Point::ResidPre)?)
-                && left != entered
+                && match &between {
+                    None => left != entered,
+                    Some(added) => left.iter().zip(added).map(|(x, y)| x + y).ne(entered),
+                }
             {
                 return Err(format!("`{before}` is not `{}`", name(Point::ResidPre)));
             }

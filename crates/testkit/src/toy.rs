@@ -351,6 +351,9 @@ impl Subject for Toy {
     }
 
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
+        if inputs.positions() == 0 {
+            return Err(self.refuse("the rows have no positions".to_owned()));
+        }
         Ok(self.pass(inputs, run)?.map_or_else(Output::default, Output::of_logits))
     }
 

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use burn::tensor::Device;
-use mmlens_core::{Inputs, Picture, Sample, Subject, Words};
+use mmlens_core::{Clip, Inputs, Picture, Sample, Subject, Words};
 use mmlens_testkit::{Toy, checkpoint, picture, subject_breaches};
 use mmlens_zoo::clip::open_clip;
 use mmlens_zoo::llava::open_llava;
+use mmlens_zoo::qwen_vl::open_qwen_vl;
 
 fn open(name: &str) -> Picture {
     Picture::open(picture(name)).unwrap()
@@ -76,4 +77,25 @@ fn llava_with_the_class_token_keeps_the_contract() {
 #[test]
 fn llava_with_several_feature_layers_keeps_the_contract() {
     llava("llava-multi", &[(&["square"], "<image>Red?")]);
+}
+
+#[test]
+fn qwen_vl_keeps_the_contract() {
+    const EYE: &str = "<|vision_start|><|image_pad|><|vision_end|>";
+    for name in ["qwen2-vl-a", "qwen2.5-vl-a", "qwen3-vl-a"] {
+        let subject = open_qwen_vl(&checkpoint(name), &Device::default()).unwrap();
+        let frames = ["clip-0", "clip-1", "clip-2"].map(|frame| open(frame).image).to_vec();
+        let clip = Clip::new("clip", frames, Some(3.0));
+        let samples = [
+            Sample::prompt(vec![open("tiny")], format!("{EYE}Red?")),
+            Sample::prompt(vec![open("tiny")], format!("Is <|video_pad|> like {EYE}?"))
+                .with_clips(vec![clip]),
+            Sample::prompt(Vec::new(), "Hello"),
+        ];
+        let samples: Vec<Inputs> = samples.iter().map(|sample| subject.encode(sample).unwrap()).collect();
+        for sample in &samples {
+            keeps(&subject, sample);
+        }
+        keeps(&subject, &Inputs::batch(&samples, subject.pad()).unwrap());
+    }
 }

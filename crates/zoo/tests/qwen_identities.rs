@@ -99,11 +99,7 @@ fn rows_of_a_padded_batch_equal_single_runs_at_every_site() {
         let total = batch.pixels.as_ref().unwrap().dims()[0];
         for (row, single) in singles.iter().enumerate() {
             let seen = |site: &Site| single.pixels.is_some() || site.part() == Part::Text;
-            let own: Vec<Site> = sites
-                .iter()
-                .copied()
-                .filter(|s| seen(s) && (single.pixels.is_some() || s.point() != Point::Deepstack))
-                .collect();
+            let own: Vec<Site> = sites.iter().copied().filter(seen).collect();
             let alone = subject.run(single, read(&own)).unwrap();
             for site in own {
                 let (ours, theirs) = (alone.get(site).unwrap(), together.get(site).unwrap());

@@ -4,6 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::ZooError;
 
 /// Why a JSON file was refused.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,25 @@ pub fn parse_json<T: DeserializeOwned>(file: impl AsRef<Path>, text: &[u8]) -> R
         let problem = said.split(" at line ").next().unwrap_or(&said).to_owned();
         let field = if error.is_data() { field_at(text, line, column) } else { String::new() };
         ConfigError::Json { file: file.as_ref().to_owned(), field, line, column, problem }
+    })
+}
+
+/// Reads a part of a config; `at` is where it lies, with a dot behind, or empty for the whole.
+///
+/// # Errors
+///
+/// [`ZooError::Value`] with the field that is not what `T` needs.
+pub fn read_part<T: DeserializeOwned>(part: &Value, at: &str) -> Result<T, ZooError> {
+    parse_json("", part.to_string().as_bytes()).map_err(|error| match error {
+        ConfigError::Json { field, problem, .. } => {
+            let field = format!("{at}{field}").trim_end_matches('.').to_owned();
+            let field = if field.is_empty() { "config.json".to_owned() } else { field };
+            let (found, expected) = problem.split_once(", expected ").unwrap_or((&problem, "something else"));
+            let found =
+                found.trim_start_matches("invalid type: ").trim_start_matches("invalid value: ").to_owned();
+            ZooError::Value { field, found, expected: expected.to_owned() }
+        }
+        other => other.into(),
     })
 }
 

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::checkpoint::read_part;
 use crate::parts::{Act, RopeConfig};
 use crate::{ZooError, blocks, divides, positive};
 
@@ -242,11 +243,7 @@ impl DecoderConfig {
     pub fn read(config: &Value, at: &str, fallback: &str) -> Result<Self, ZooError> {
         let mut raw: Raw = match config {
             Value::Null => Raw::default(),
-            value => serde_json::from_value(value.clone()).map_err(|e| ZooError::Value {
-                field: at.trim_end_matches('.').to_owned(),
-                found: e.to_string(),
-                expected: "the config of a decoder".to_owned(),
-            })?,
+            value => read_part(value, at)?,
         };
         let field = |name: &str| format!("{at}{name}");
         let kind = raw.model_type.as_deref().unwrap_or(fallback);

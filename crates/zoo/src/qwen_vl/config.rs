@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::checkpoint::read_part;
 use crate::decoder::DecoderConfig;
 use crate::parts::Act;
 use crate::{ZooError, blocks, divides, positive};
@@ -207,8 +208,7 @@ impl QwenTowerConfig {
     fn read(config: &Value, kind: QwenKind) -> Result<Self, ZooError> {
         let raw: RawTower = match config {
             Value::Null => RawTower::default(),
-            given => serde_json::from_value(given.clone())
-                .map_err(|e| value("vision_config", e, "the settings of a Qwen-VL tower"))?,
+            given => read_part(given, "vision_config.")?,
         };
         let name = kind.name();
         let own = [name.to_owned(), format!("{name}_vision")];

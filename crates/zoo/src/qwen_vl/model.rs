@@ -132,6 +132,11 @@ impl Network for QwenVlModel {
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
         let Inputs { ids, pads, asked, .. } = inputs;
+        if inputs.pixels.is_none() && !inputs.grids.is_empty() {
+            let patches = inputs.grids.iter().map(|g| g.frames * g.rows * g.cols).sum();
+            let expected = vec![patches, self.config.vision.values()];
+            return Err(ZooError::Pixels { found: Vec::new(), expected });
+        }
         let plans = self.plans(inputs)?;
         let positions: Vec<_> = plans.iter().map(|plan| plan.positions.clone()).collect();
         let d = self.config.text.d_model;
@@ -149,6 +154,10 @@ impl Network for QwenVlModel {
             },
         };
         let deepstack: Vec<Tensor<3>> = match &seen {
+            // Without pictures nothing is added, which is written out for those who ask.
+            None if (0..self.deep.len()).any(|i| run.wants(Site::block(Part::Text, i, Point::Deepstack))) => {
+                vec![Tensor::zeros([inputs.rows(), inputs.positions(), d], device); self.deep.len()]
+            }
             None => Vec::new(),
             Some(seen) => {
                 let nothing = || Tensor::zeros([inputs.rows(), inputs.positions(), d], device);

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::checkpoint::read_part;
 use crate::parts::Act;
 use crate::{ZooError, blocks, divides, positive};
 
@@ -143,11 +144,7 @@ impl TowerConfig {
     pub fn read(config: &Value, at: &str, fallback: &str) -> Result<Self, ZooError> {
         let raw: Raw = match config {
             Value::Null => Raw::default(),
-            value => serde_json::from_value(value.clone()).map_err(|e| ZooError::Value {
-                field: at.trim_end_matches('.').to_owned(),
-                found: e.to_string(),
-                expected: "the config of an image tower".to_owned(),
-            })?,
+            value => read_part(value, at)?,
         };
         let field = |name: &str| format!("{at}{name}");
         let kind = raw.model_type.as_deref().unwrap_or(fallback);

@@ -280,6 +280,9 @@ impl Vlm {
         cache: Option<&mut KvCache>,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, SubjectError> {
+        if inputs.positions() == 0 {
+            return Err(self.refuse("the rows have no positions; a language model needs words"));
+        }
         self.network.forward(inputs, cache, &self.parts.device, run).map_err(|e| self.failed(e))
     }
 }
