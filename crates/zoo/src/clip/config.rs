@@ -74,15 +74,24 @@ struct Outer {
     vision_config: Option<Value>,
     text_config_dict: Option<Value>,
     vision_config_dict: Option<Value>,
-    #[serde(default = "shared")]
-    projection_dim: usize,
+    projection_dim: Option<usize>,
     quantization_config: Option<Value>,
 }
 
-/// As wide as CLIP's space is where no width is given. Null is no width.
-fn shared() -> usize {
-    512
-}
+/// The fields of a tower that, unlike those that are absent, must not be null.
+const SIZES: [&str; 11] = [
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "num_channels",
+    "image_size",
+    "patch_size",
+    "hidden_act",
+    "layer_norm_eps",
+];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -118,8 +127,14 @@ impl ClipConfig {
                 "f32, f16 and bf16 weights",
             ));
         }
-        let (text, projection) = Self::text(kind, &chosen(kind, outer.text_config, outer.text_config_dict))?;
+        if kind == DualKind::Clip {
+            present(config, "", &["projection_dim"])?;
+        }
+        let raw = chosen(kind, outer.text_config, outer.text_config_dict);
+        present(&raw, "text_config.", &SIZES)?;
+        let (text, projection) = Self::text(kind, &raw)?;
         let raw = chosen(kind, outer.vision_config, outer.vision_config_dict);
+        present(&raw, "vision_config.", &SIZES)?;
         let family = match kind {
             DualKind::Clip => "clip_vision_model",
             DualKind::Siglip => "siglip_vision_model",
@@ -129,7 +144,7 @@ impl ClipConfig {
             return Err(unsupported("vision_config.model_type", &vision.model_type, family));
         }
         let shared = match kind {
-            DualKind::Clip => outer.projection_dim,
+            DualKind::Clip => outer.projection_dim.unwrap_or(512),
             DualKind::Siglip => projection.unwrap_or(text.d_model),
         };
         positive("projection_dim", shared)?;
@@ -196,6 +211,18 @@ fn chosen(kind: DualKind, first: Option<Value>, second: Option<Value>) -> Value 
     second.or(first).unwrap_or(Value::Null)
 }
 
+/// Refuses fields that are null.
+fn present(raw: &Value, at: &str, fields: &[&str]) -> Result<(), ZooError> {
+    match fields.iter().find(|field| raw.get(field).is_some_and(Value::is_null)) {
+        Some(field) => Err(ZooError::Value {
+            field: format!("{at}{field}"),
+            found: "null".to_owned(),
+            expected: "a value, or no such field".to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
 fn reading(eos: Option<&Value>) -> Result<Reading, ZooError> {
     match eos {
         None => Ok(Reading::First(49407)),
@@ -245,6 +272,12 @@ mod tests {
             (json!({"model_type": "clip", "quantization_config": {}}), "quantization_config"),
             (json!({"model_type": "siglip", "vision_config": {"vision_use_head": false}}), "vision_use_head"),
             (json!({"model_type": "siglip", "text_config": {"projection_size": 5}}), "projection_size"),
+            (json!({"model_type": "clip", "projection_dim": null}), "projection_dim"),
+            (
+                json!({"model_type": "clip", "vision_config": {"hidden_act": null}}),
+                "vision_config.hidden_act",
+            ),
+            (json!({"model_type": "siglip", "text_config": {"layer_norm_eps": null}}), "layer_norm_eps"),
             (json!({"model_type": "siglip2"}), "supported: clip, siglip"),
         ] {
             let error = ClipConfig::read(&config).unwrap_err().to_string();

@@ -157,3 +157,72 @@ fn of_two(dir: &Path) -> Result<Value, TextError> {
     }
     Ok(json!({"vocab": vocab, "merges": merges}))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Tokenizer;
+    use super::*;
+
+    fn folder(files: &[(&str, Value)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, value) in files {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    fn ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+        tokenizer.encode(text, true).unwrap().iter().map(|token| token.id).collect()
+    }
+
+    #[test]
+    fn clip_lowers_and_ends_words_whatever_the_folder_has() {
+        let vocab = json!({"a": 0, "b": 1, "a</w>": 2, "b</w>": 3, "ab</w>": 4, "<|startoftext|>": 5,
+            "<|endoftext|>": 6});
+        let merges = "#version: 0.2\na b</w>\n\n";
+        let two = folder(&[("vocab.json", vocab.clone()), ("merges.txt", json!(merges))]);
+        // Steps of another kind, which do not count.
+        let whole = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+            "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": null,
+            "model": {"type": "BPE", "vocab": vocab, "merges": ["a b</w>"], "unk_token": "a"}});
+        let one = folder(&[("tokenizer.json", whole)]);
+        for folder in [two, one] {
+            let tokenizer = Tokenizer::from_dir_as(folder.path(), TokenizerClass::Clip).unwrap();
+            // `?` is unknown: the end token stands for it.
+            assert_eq!(ids(&tokenizer, " AB\n b?"), [5, 4, 3, 6, 6]);
+            assert_eq!(tokenizer.decode(&[4, 3], true).unwrap(), "ab b");
+        }
+    }
+
+    #[test]
+    fn siglip2_lowers_and_gemma_does_not() {
+        let whole = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+            "normalizer": null, "pre_tokenizer": null, "decoder": null, "post_processor": {
+                "type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}},
+                {"SpecialToken": {"id": "<eos>", "type_id": 0}}], "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
+                "special_tokens": {"<eos>": {"id": "<eos>", "ids": [1], "tokens": ["<eos>"]}}},
+            "model": {"type": "BPE", "vocab": {"<pad>": 0, "<eos>": 1, "<unk>": 2, "a": 3, "A": 4, "▁": 5}, "merges": []}});
+        let folder = folder(&[("tokenizer.json", whole)]);
+        let open = |class| Tokenizer::from_dir_as(folder.path(), class).unwrap();
+        assert_eq!(ids(&open(TokenizerClass::Gemma), "A a"), [4, 5, 3, 1]);
+        assert_eq!(ids(&open(TokenizerClass::Siglip2), "A a"), [3, 5, 3, 1]);
+    }
+
+    #[test]
+    fn a_vocabulary_that_cannot_be_is_refused_by_name() {
+        let merges = |text: &str| {
+            let vocab = json!({"a": 0, "<|startoftext|>": 1, "<|endoftext|>": 2});
+            let folder = folder(&[("vocab.json", vocab), ("merges.txt", json!(text))]);
+            Tokenizer::from_dir_as(folder.path(), TokenizerClass::Clip).err().map(|e| e.to_string())
+        };
+        assert_eq!(merges("#version: 0.2\n"), None);
+        assert!(merges("a b c").unwrap().contains("merges.txt: `a line` is `a b c`"));
+        let bare = folder(&[("vocab.json", json!({"a": 0})), ("merges.txt", json!(""))]);
+        let said = Tokenizer::from_dir_as(bare.path(), TokenizerClass::Clip).unwrap_err().to_string();
+        assert!(said.contains("`bos_token` is `<|startoftext|>`, which the vocabulary lacks"), "{said}");
+        let none = tempfile::tempdir().unwrap();
+        let said = Tokenizer::from_dir_as(none.path(), TokenizerClass::Gemma).unwrap_err().to_string();
+        assert!(said.contains("tokenizer.json"), "{said}");
+    }
+}
