@@ -9,6 +9,9 @@ use super::layout::{self, KNOWN_BUFFERS, Layout};
 use super::{Checkpoint, Dtype, nearest, widen};
 use crate::error::ZooError;
 
+/// No tensor has more numbers than this.
+const MOST_ABSENT: usize = 1 << 31;
+
 /// Whatever a model can take its weights from: a checkpoint, or an initialiser.
 pub trait WeightSource {
     /// The tensor called `name`, whose shape must be `shape`.
@@ -169,13 +172,15 @@ impl<'a> Weights<'a> {
         Ok(TensorData::new(values, stored.shape.clone()))
     }
 
-    /// Notes what does not fit; goes on with zeros (that take no memory) where a report is to come.
+    /// Notes what does not fit; goes on with zeros (that take no memory) where a report is to come. Beyond any real
+    /// tensor it does not: a model may reshape what it takes, and then the zeros would take theirs.
     fn unfit<const D: usize>(
         &self,
         shape: [usize; D],
         error: CheckpointError,
     ) -> Result<Tensor<D>, ZooError> {
-        if !self.going_on {
+        let count = shape.iter().try_fold(1_usize, |count, len| count.checked_mul(*len));
+        if !self.going_on || count.is_none_or(|count| count > MOST_ABSENT) {
             return Err(error.into());
         }
         Ok(Tensor::<D>::zeros([1; D], (&self.device, self.dtype)).expand(shape))
@@ -226,6 +231,21 @@ impl WeightSource for Weights<'_> {
 mod tests {
     use super::super::{Access, HostTensor, SaveSettings, save_safetensors};
     use super::*;
+
+    #[test]
+    fn what_cannot_be_is_not_made_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("model.safetensors");
+        let tensor = HostTensor::new("t", vec![1], vec![1.0]).unwrap();
+        save_safetensors(&file, [("t".to_owned(), tensor)], &SaveSettings::new()).unwrap();
+        let checkpoint = Checkpoint::open_with(&file, Access::Copied).unwrap();
+        for side in [1 << 24, usize::MAX] {
+            let said = Weights::new(&checkpoint, &Device::default())
+                .build(|weights| Ok(weights.take("t", [side, side, 3])?.reshape([side])))
+                .unwrap_err();
+            assert!(said.to_string().contains('t') && said.to_string().contains(&side.to_string()), "{said}");
+        }
+    }
 
     #[test]
     fn floats_of_a_mapped_file_stay_where_they_are() {
