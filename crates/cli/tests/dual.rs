@@ -61,10 +61,23 @@ fn the_best_caption_is_explained_on_pixels_and_words() {
         assert_eq!(said["answer"], captions[1 + 2 * usize::from(shares[1] > shares[0])]);
         let methods: Vec<&str> =
             said["findings"].as_array().unwrap().iter().map(|f| f["method"].as_str().unwrap()).collect();
-        assert_eq!(methods, ["ig", "occlusion"]);
+        assert_eq!(methods, ["ig", "occlusion", "rollout"]);
         for written in said["findings"].as_array().unwrap() {
             let finding = Finding::load(written["finding"].as_str().unwrap()).unwrap();
-            assert_eq!(finding.provenance.objective.as_deref(), Some("similarity of picture and text"));
+            if written["method"] == "rollout" {
+                let shares =
+                    finding.table("picture through the tower").unwrap().as_numbers().unwrap().to_vec();
+                let outside = finding.table("outside the patches").unwrap().get(&[]).unwrap();
+                assert_eq!(shares.len(), 16);
+                assert!(
+                    (shares.iter().sum::<f32>() + outside - 1.0).abs() < 1e-5,
+                    "{name}: {shares:?} {outside}"
+                );
+                // Only CLIP has a position that is no patch.
+                assert_eq!(outside > 0.0, name == "clip-a");
+            } else {
+                assert_eq!(finding.provenance.objective.as_deref(), Some("similarity of picture and text"));
+            }
             let words = if written["method"] == "ig" { "text.embed/tokens" } else { "tokens" };
             assert!(finding.table(words).unwrap().as_numbers().unwrap().iter().any(|v| *v != 0.0), "{name}");
             let map = image::open(written["heat_maps"][0]["file"].as_str().unwrap()).unwrap();

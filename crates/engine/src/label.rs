@@ -67,11 +67,16 @@ pub fn picture_tokens(map: &TokenMap, entry: usize, entries: usize) -> Vec<Token
 ///
 /// Where the tower is given patches instead of pictures, a position is a patch, or as many as are merged into one.
 pub fn tower_axis(map: &TokenMap, entry: usize, entries: usize, len: usize) -> Axis {
-    if let Some(patches) = merged(&map.patches, len) {
+    let each = map.patches.len() / entries.max(1);
+    let own = map.patches.get(entry * each..(entry + 1) * each).unwrap_or_default();
+    if let Some(patches) = merged(own, len) {
         return Axis::patches(patches);
     }
     let tokens = picture_tokens(map, entry, entries);
-    let patches: Vec<_> = tokens.iter().filter_map(|t| t.patch).collect();
+    let patches: Vec<_> = match own {
+        [] => tokens.iter().filter_map(|t| t.patch).collect(),
+        own => own.to_vec(),
+    };
     if patches.len() == len {
         return Axis::patches(patches);
     }

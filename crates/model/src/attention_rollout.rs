@@ -10,7 +10,9 @@
 //!
 //! Row `i` of `R` says which positions of the input position `i` is mixed of after all layers, in shares that
 //! sum to one. The row of the last position says it of the answer. Its shares on image positions are carried on
-//! through the rollout of the tower, whose patches lie on the picture: the two are one product.
+//! through the rollout of the tower, whose patches lie on the picture: the two are one product. Of a dual encoder, whose
+//! text shows no picture, the tower's rollout begins with what its one vector is pooled from: the class token, or the
+//! patches as attention weighs them.
 //!
 //! # In and out
 //! In: a [`Case`] of one row; its objective does not matter. Out:
@@ -77,8 +79,8 @@ use std::collections::BTreeMap;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Labels, Modality, PatchLabel, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Case, HookError, Inputs, Part, Point, Site, Subject, TokenMap, Watch,
-    provenance,
+    Analysis, AnalysisError, Card, Case, HookError, Inputs, Part, Plan, Point, Site, Subject, TokenMap,
+    Watch, provenance,
 };
 use mmlens_engine::{Heads, Mixing, Positions, Progress, Rollout, blocks_read, label, mixed_attention};
 use serde_json::json;
@@ -178,7 +180,10 @@ impl Analysis for AttentionRollout {
         let decoder = rolled(&text)?.ok_or(HookError::NotRead(Site::block(Part::Text, 0, Point::Pattern)))?;
         let mut tables = words(map, &decoder)?;
         if let Some(tower) = rolled(&vision)? {
-            tables.extend(pictures(&inputs, map, decoder.last(0), &tower)?);
+            tables.extend(match pooled(subject, &inputs, map, &tower)? {
+                Some(pooled) => pooled,
+                None => pictures(&inputs, map, decoder.last(0), &tower)?,
+            });
         }
         progress.advance(1)?;
         let settings = [("residual", json!(self.0.residual)), ("heads", json!(self.0.heads.name()))];
@@ -214,6 +219,49 @@ fn words(map: &TokenMap, decoder: &Rollout) -> Result<Vec<Labelled>, AnalysisErr
     let names = Axis::names(Role::Concept, kinds.keys().map(|kind| format!("{kind:?}").to_lowercase()));
     tables.push(Labelled::numbers("by modality", Unit::Ratio, vec![names], kinds.into_values().collect())?);
     Ok(tables)
+}
+
+/// Where no position of the prompt shows a picture (dual encoders): the shares with which the tower's one vector is
+/// pooled, carried through it. That is its class token or, without one, what attention pools.
+fn pooled(
+    subject: &dyn Subject,
+    inputs: &Inputs,
+    map: &TokenMap,
+    tower: &Rollout,
+) -> Result<Option<Vec<Labelled>>, AnalysisError> {
+    let (entries, positions) = (tower.rows(), tower.positions());
+    let each = map.patches.len() / entries.max(1);
+    if each == 0 || !Positions::Pictures.of(map).unwrap_or_default().is_empty() {
+        return Ok(None);
+    }
+    let site = Site::of(Part::Vision, Point::PoolPattern);
+    let pools = subject.sites().iter().any(|spec| spec.site == site);
+    let weights = match (pools, positions == each + 1) {
+        (true, _) => {
+            let trace = subject.run(inputs, Plan::new().read(site)?)?;
+            trace.get(site)?.to_values()?
+        }
+        (false, true) => {
+            (0..entries * positions).map(|at| f32::from(u8::from(at % positions == 0))).collect()
+        }
+        (false, false) => return Ok(None),
+    };
+    let heads = (weights.len() / (entries * positions).max(1)).max(1);
+    let mut tables = Vec::new();
+    for (entry, own) in weights.chunks(heads * positions).take(entries).enumerate() {
+        let name = |what: &str| if entries > 1 { format!("{what}/{entry}") } else { what.to_owned() };
+        let mean = |at: usize| own.iter().skip(at).step_by(positions).sum::<f32>() / heads as f32;
+        let carried = tower.carry(entry, &(0..positions).map(mean).collect::<Vec<_>>());
+        let axis = label::tower_axis(map, entry, entries, positions);
+        let pairs = [Role::Query, Role::Key].map(|role| Axis::new(role, axis.labels.clone())).to_vec();
+        tables.push(Labelled::numbers(name("vision"), Unit::Ratio, pairs, tower.matrix(entry).to_vec())?);
+        let (outside, on) = carried.split_at(positions - each.min(positions));
+        let patches = map.patches.iter().skip(entry * each).take(each).copied().collect();
+        let axes = vec![Axis::patches(patches)];
+        tables.push(Labelled::numbers(name("picture through the tower"), Unit::Ratio, axes, on.to_vec())?);
+        tables.push(Labelled::scalar(name("outside the patches"), Unit::Ratio, outside.iter().sum()));
+    }
+    Ok(Some(tables))
 }
 
 /// Where a tower is given patches instead of pictures, the share of each: those merged into one position share alike.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
+use mmlens_core::finding::PatchLabel;
 use mmlens_core::{
     Anatomy, Asked, Inputs, Output, Run, Sample, SiteSpec, Subject, SubjectError, View, Words,
 };
@@ -84,6 +85,22 @@ impl DualEncoder {
         &self.captions
     }
 
+    /// The tower's patches on one picture, row by row.
+    fn patches(&self, view: &View) -> Vec<PatchLabel> {
+        let tower = self.model.vision.config();
+        let (grid, size, image) = (tower.grid(), tower.patch_size, view.image);
+        let extent = |spans: &[[f32; 2]], i: usize| {
+            let from = spans.get(i * size).map_or(0.0, |span| span[0]);
+            (from, spans.get((i + 1) * size - 1).map_or(from, |span| span[1]))
+        };
+        let label = |at: usize| {
+            let (row, col) = (at / grid, at % grid);
+            let ((y0, y1), (x0, x1)) = (extent(&view.rows, row), extent(&view.cols, col));
+            PatchLabel { image, tile: 0, frame: 0, row, col, bbox: [x0, y0, x1, y1] }
+        };
+        (0..grid * grid).map(label).collect()
+    }
+
     fn refuse(&self, reason: impl ToString) -> SubjectError {
         SubjectError::Sample { subject: self.name.clone(), reason: reason.to_string() }
     }
@@ -136,8 +153,9 @@ impl Subject for DualEncoder {
         let sizes: Vec<(u32, u32)> =
             sample.pictures.iter().map(|p| (p.image.width(), p.image.height())).collect();
         let mut padded = self.captions.encode(texts).map_err(|e| self.failed(e))?;
+        let patches: Vec<PatchLabel> = views.iter().flat_map(|view| self.patches(view)).collect();
         for map in &mut padded.maps {
-            (map.views, map.pictures) = (views.clone(), sizes.clone());
+            (map.views, map.pictures, map.patches) = (views.clone(), sizes.clone(), patches.clone());
         }
         Ok(Inputs {
             pads: vec![0; texts.len()],
