@@ -87,6 +87,24 @@ impl Pairs {
 }
 
 impl Output {
+    /// The logits of every row at one position, `[batch, vocab]`.
+    ///
+    /// # Errors
+    /// [`HookError::NoOutput`] if there are none, [`HookError::Objective`] for a position out of range.
+    pub fn at(&self, at: Ask) -> Result<Tensor<2>, HookError> {
+        let logits = self.logits.clone().ok_or_else(|| HookError::NoOutput(format!("logits at {at}")))?;
+        let logits: Tensor<3> = logits.rank_of("logits")?;
+        let len = logits.dims()[1];
+        let index = match at {
+            Ask::Last => len.saturating_sub(1),
+            Ask::At(index) => index,
+        };
+        if index >= len {
+            return Err(HookError::Objective { what: "position", index, len });
+        }
+        Ok(logits.narrow(1, index, 1).squeeze_dim(1))
+    }
+
     /// An output of logits, `[batch, asked, vocab]`.
     pub fn of_logits(logits: impl Into<AnyTensor>) -> Self {
         Self { logits: Some(logits.into()), pairs: None }
@@ -111,6 +129,15 @@ pub enum Ask {
     Last,
     /// A position counted from the start of the (padded) sequence. The inputs must ask for all positions.
     At(usize),
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Last => f.write_str("the last position"),
+            Self::At(i) => write!(f, "position {i}"),
+        }
+    }
 }
 
 /// The number a method explains.
@@ -199,10 +226,10 @@ impl Objective {
     /// [`HookError::NoOutput`] if the output lacks what it needs, [`HookError::Objective`] if an index is out of range.
     pub fn score(&self, output: &Output) -> Result<Tensor<1>, HookError> {
         match *self {
-            Self::Logit { at, token } => pick(self.position(output, at)?, token),
-            Self::LogProbability { at, token } => pick(log_softmax(self.position(output, at)?, 1), token),
+            Self::Logit { at, token } => pick(self.logits(output, at)?, token),
+            Self::LogProbability { at, token } => pick(log_softmax(self.logits(output, at)?, 1), token),
             Self::LogitDifference { at, token, against } => {
-                let logits = self.position(output, at)?;
+                let logits = self.logits(output, at)?;
                 Ok(pick(logits.clone(), token)? - pick(logits, against)?)
             }
             Self::Similarity => self.pairs(output).and_then(|pairs| pairs.own(&pairs.logits)),
@@ -211,22 +238,15 @@ impl Objective {
         }
     }
 
-    fn pairs<'a>(&self, output: &'a Output) -> Result<&'a Pairs, HookError> {
-        output.pairs.as_ref().ok_or_else(|| HookError::NoOutput(self.to_string()))
+    fn logits(&self, output: &Output, at: Ask) -> Result<Tensor<2>, HookError> {
+        output.at(at).map_err(|error| match error {
+            HookError::NoOutput(_) => HookError::NoOutput(self.to_string()),
+            other => other,
+        })
     }
 
-    fn position(&self, output: &Output, at: Ask) -> Result<Tensor<2>, HookError> {
-        let logits = output.logits.clone().ok_or_else(|| HookError::NoOutput(self.to_string()))?;
-        let logits: Tensor<3> = logits.rank_of("logits")?;
-        let len = logits.dims()[1];
-        let index = match at {
-            Ask::Last => len.saturating_sub(1),
-            Ask::At(index) => index,
-        };
-        if index >= len {
-            return Err(HookError::Objective { what: "position", index, len });
-        }
-        Ok(logits.narrow(1, index, 1).squeeze_dim(1))
+    fn pairs<'a>(&self, output: &'a Output) -> Result<&'a Pairs, HookError> {
+        output.pairs.as_ref().ok_or_else(|| HookError::NoOutput(self.to_string()))
     }
 }
 
@@ -240,17 +260,13 @@ fn pick(logits: Tensor<2>, token: u32) -> Result<Tensor<1>, HookError> {
 
 impl fmt::Display for Objective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = |at: Ask| match at {
-            Ask::Last => "the last position".to_owned(),
-            Ask::At(i) => format!("position {i}"),
-        };
         match *self {
-            Self::Logit { at, token } => write!(f, "logit of token {token} at {}", place(at)),
+            Self::Logit { at, token } => write!(f, "logit of token {token} at {at}"),
             Self::LogProbability { at, token } => {
-                write!(f, "log-probability of token {token} at {}", place(at))
+                write!(f, "log-probability of token {token} at {at}")
             }
             Self::LogitDifference { at, token, against } => {
-                write!(f, "logit of token {token} minus token {against} at {}", place(at))
+                write!(f, "logit of token {token} minus token {against} at {at}")
             }
             Self::Similarity => f.write_str("similarity of picture and text"),
             Self::Cosine => f.write_str("cosine of picture and text"),

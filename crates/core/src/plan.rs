@@ -93,6 +93,11 @@ impl Region {
         self.of(AxisName::Batch, indices)
     }
 
+    /// The indices an axis is narrowed to, if it is.
+    pub fn indices(&self, axis: AxisName) -> Option<&[usize]> {
+        self.chosen.get(&axis).map(Vec::as_slice)
+    }
+
     /// Whether it is the whole site.
     pub fn is_all(&self) -> bool {
         self.chosen.is_empty()

@@ -71,6 +71,23 @@ impl AnyTensor {
         data.convert::<f32>().try_to_vec::<f32>().map_err(|e| HookError::Read(format!("{e:?}")))
     }
 
+    /// A tensor of the same shape on the same device, of other row-major values.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] if their number is another.
+    pub fn filled(&self, values: Vec<f32>) -> Result<Self, HookError> {
+        self.shaped(values, &self.dims())
+    }
+
+    /// A tensor of another shape on the same device, of row-major values.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] if their number is not the product of `dims`, or the rank is not 1 to 6.
+    pub fn shaped(&self, values: Vec<f32>, dims: &[usize]) -> Result<Self, HookError> {
+        let device = with_rank!(self.clone(), x => x.device().without_autodiff())?;
+        Self::from_values(values, dims, &device)
+    }
+
     /// `times` copies one after the other along the first axis: `[b, ...]` to `[times * b, ...]`.
     ///
     /// # Errors

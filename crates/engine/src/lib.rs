@@ -7,7 +7,8 @@
 //! |---|---|
 //! | `quadrature` | [`Rule`]: an integral as a weighted sum |
 //! | `path` | [`PathIntegral`]: gradients at any sites, integrated from baselines |
-//! | `sweep` | [`sweep()`]: many variants in batches, their common prefix computed once ([`Start`]) |
+//! | `sweep` | [`Sweep`]: thousands of edits of one case, planned: what they share is computed once |
+//! | `variants` | [`sweep()`]: variants prepared by the caller, in batches, from a common start ([`Start`]) |
 //! | `put` | [`put()`], [`unattended`]: another edit in every row of a batch |
 //! | `window` | [`Windows`]: parts of a picture, and what many windows say about each place |
 //! | `flow` | [`Mixing`], [`Rollout`]: attention as shares that flow through layers |
@@ -26,6 +27,7 @@ mod progress;
 mod put;
 mod quadrature;
 mod sweep;
+mod variants;
 mod window;
 
 pub use flow::{Heads, Mixing, Rollout, blocks_read, composed, mixed_attention};
@@ -36,5 +38,6 @@ pub use positions::Positions;
 pub use progress::{Progress, batches};
 pub use put::{put, unattended};
 pub use quadrature::{Node, Rule};
-pub use sweep::{Start, score, sweep};
+pub use sweep::{Edit, Measured, Memory, Metric, OutputFn, Reference, Sweep, Swept};
+pub use variants::{Start, score, sweep};
 pub use window::{Windows, show};

@@ -1,0 +1,217 @@
+//! One change of a sweep: where, which part of it, and to what.
+
+use std::collections::BTreeMap;
+
+use mmlens_core::{
+    AnalysisError, AnyTensor, AxisName, Change, HookError, Inputs, Plan, Region, Seed, Selector, Site,
+    SiteSpec, Subject, Trace,
+};
+
+use super::of_copy;
+
+/// A change of the chosen part of one or more sites.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    places: Selector,
+    region: Region,
+    change: Change,
+}
+
+impl Edit {
+    /// Any change of a whole site.
+    pub fn new(places: impl Into<Selector>, change: Change) -> Self {
+        Self { places: places.into(), region: Region::all(), change }
+    }
+
+    /// To zero.
+    pub fn zero(places: impl Into<Selector>) -> Self {
+        Self::new(places, Change::Zero)
+    }
+
+    /// Multiplied by a number.
+    pub fn scale(places: impl Into<Selector>, by: f32) -> Self {
+        Self::new(places, Change::Scale(by))
+    }
+
+    /// With a value added; each of its lengths equals the site's or is 1.
+    pub fn add(places: impl Into<Selector>, value: impl Into<AnyTensor>) -> Self {
+        Self::new(places, Change::Add(value.into()))
+    }
+
+    /// Replaced by a value; each of its lengths equals the site's or is 1.
+    pub fn set(places: impl Into<Selector>, value: impl Into<AnyTensor>) -> Self {
+        Self::new(places, Change::Set(value.into()))
+    }
+
+    /// Attention scores to minus infinity: the edges are cut.
+    pub fn mask(places: impl Into<Selector>) -> Self {
+        Self::new(places, Change::Mask)
+    }
+
+    /// Replaced by what another run had there.
+    ///
+    /// # Errors
+    /// [`HookError::NotRead`] if that run did not read the site.
+    pub fn patch(site: Site, from: &Trace) -> Result<Self, HookError> {
+        Ok(Self::set(site, from.get(site)?.clone()))
+    }
+
+    /// With normal noise added, the same for a seed.
+    ///
+    /// # Errors
+    /// [`HookError::NotRead`] if the trace, which gives shape and device, did not read the site.
+    pub fn noise(site: Site, like: &Trace, deviation: f32, seed: Seed) -> Result<Self, HookError> {
+        let x = like.get(site)?;
+        let values =
+            (0..x.dims().iter().product()).map(|i: usize| deviation * normal(seed.at(i as u64))).collect();
+        Ok(Self::add(site, x.filled(values)?))
+    }
+
+    /// Only in some heads.
+    #[must_use]
+    pub fn heads(mut self, heads: impl IntoIterator<Item = usize>) -> Self {
+        self.region = self.region.heads(heads);
+        self
+    }
+
+    /// Only at some positions.
+    #[must_use]
+    pub fn positions(mut self, positions: impl IntoIterator<Item = usize>) -> Self {
+        self.region = self.region.positions(positions);
+        self
+    }
+
+    /// Only some neurons.
+    #[must_use]
+    pub fn neurons(mut self, neurons: impl IntoIterator<Item = usize>) -> Self {
+        self.region = self.region.neurons(neurons);
+        self
+    }
+
+    /// Only in a region, which must not name rows of the batch: every variant is a row of its own.
+    #[must_use]
+    pub fn within(mut self, region: Region) -> Self {
+        self.region = region;
+        self
+    }
+
+    /// Where it applies.
+    pub fn places(&self) -> &Selector {
+        &self.places
+    }
+
+    /// Whether copies of one case in a batch cannot disturb one another: a closure or a mean may look at all of them.
+    pub(super) fn by_row(&self) -> bool {
+        !matches!(self.change, Change::With(_) | Change::Mean)
+    }
+
+    /// Planned for one copy of several in a batch; each copy has one row and so many pictures.
+    pub(super) fn planned(
+        &self,
+        mut plan: Plan,
+        published: &[SiteSpec],
+        (copies, copy): (usize, usize),
+        pictures: usize,
+    ) -> Result<Plan, HookError> {
+        if copies == 1 {
+            return plan.change(self.places.clone(), self.region.clone(), self.change.clone());
+        }
+        for spec in published.iter().filter(|spec| self.places.matches(&spec.site)) {
+            let region = of_copy(spec, &self.region, copy, pictures);
+            plan = plan.change(spec.site, region, self.of_copies(spec, copies)?)?;
+        }
+        Ok(plan)
+    }
+
+    /// A value for every picture of the case stands for those of every copy.
+    fn of_copies(&self, spec: &SiteSpec, copies: usize) -> Result<Change, HookError> {
+        let pictures = spec.axes.first().is_some_and(|(axis, _)| *axis == AxisName::Image);
+        let several = |value: &AnyTensor| pictures && value.dims().first().is_some_and(|n| *n > 1);
+        Ok(match &self.change {
+            Change::Add(value) if several(value) => Change::Add(value.repeat_rows(copies)?),
+            Change::Set(value) if several(value) => Change::Set(value.repeat_rows(copies)?),
+            change => change.clone(),
+        })
+    }
+}
+
+/// Mean activations over a reference set, to put in the place of what a site holds.
+#[derive(Debug, Clone)]
+pub struct Reference {
+    means: BTreeMap<Site, AnyTensor>,
+}
+
+impl Reference {
+    /// The mean of some sites over all rows (or pictures) and positions of many inputs, `[1, 1, ...]` with the other axes
+    /// kept. Inputs of several rows must not be padded.
+    ///
+    /// # Errors
+    /// Whatever a pass reports; [`HookError::Values`] for no inputs at all.
+    ///
+    /// # Cost
+    /// One pass for each input, which ends at the last site asked for.
+    pub fn mean(subject: &dyn Subject, places: &Selector, inputs: &[Inputs]) -> Result<Self, AnalysisError> {
+        let mut sums: BTreeMap<Site, (Vec<f64>, usize, AnyTensor)> = BTreeMap::new();
+        for input in inputs {
+            let trace = subject.run(input, Plan::new().read(places.clone())?)?;
+            for (site, value) in trace.values() {
+                let spec = subject
+                    .sites()
+                    .iter()
+                    .find(|spec| spec.site == site)
+                    .ok_or(HookError::Unpublished(site))?;
+                let kept: Vec<usize> = (0..spec.rank())
+                    .filter(|axis| {
+                        let over = [AxisName::Batch, AxisName::Image, AxisName::Pos];
+                        spec.axes.get(*axis).is_some_and(|(axis, _)| !over.contains(axis))
+                    })
+                    .collect();
+                let dims = value.dims();
+                let sum = crate::summed(&value.to_values()?, &dims, &kept);
+                let count: usize = dims
+                    .iter()
+                    .enumerate()
+                    .filter(|(axis, _)| !kept.contains(axis))
+                    .map(|(_, n)| n)
+                    .product();
+                let shape: Vec<usize> = dims
+                    .iter()
+                    .enumerate()
+                    .map(|(axis, n)| if kept.contains(&axis) { *n } else { 1 })
+                    .collect();
+                let like = || value.shaped(vec![0.0; sum.len()], &shape);
+                let entry = match sums.entry(site) {
+                    std::collections::btree_map::Entry::Occupied(slot) => slot.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(slot) => {
+                        slot.insert((vec![0.0; sum.len()], 0, like()?))
+                    }
+                };
+                if entry.0.len() != sum.len() {
+                    return Err(HookError::Values { dims: shape, given: entry.0.len() }.into());
+                }
+                entry.0.iter_mut().zip(&sum).for_each(|(total, own)| *total += f64::from(*own));
+                entry.1 += count;
+            }
+        }
+        let mean = |(sum, count, like): (Vec<f64>, usize, AnyTensor)| {
+            like.filled(sum.into_iter().map(|total| (total / count as f64) as f32).collect())
+        };
+        let means: Result<BTreeMap<_, _>, HookError> =
+            sums.into_iter().map(|(site, sums)| Ok((site, mean(sums)?))).collect();
+        Ok(Self { means: means? })
+    }
+
+    /// A site replaced by its mean.
+    ///
+    /// # Errors
+    /// [`HookError::NotRead`] if the set has no mean of it.
+    pub fn at(&self, site: Site) -> Result<Edit, HookError> {
+        Ok(Edit::set(site, self.means.get(&site).ok_or(HookError::NotRead(site))?.clone()))
+    }
+}
+
+/// A draw of the normal distribution (Box and Muller 1958) that depends on the seed alone.
+fn normal(seed: Seed) -> f32 {
+    let (radius, angle) = (1.0 - seed.at(0).unit(), seed.at(1).unit());
+    (-2.0 * radius.ln()).sqrt() * (std::f32::consts::TAU * angle).cos()
+}

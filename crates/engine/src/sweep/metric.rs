@@ -1,0 +1,155 @@
+//! What is measured of every variant of a sweep.
+
+use std::fmt;
+use std::sync::Arc;
+
+use burn::tensor::activation::softmax;
+use mmlens_core::finding::Unit;
+use mmlens_core::{AnyTensor, Ask, HookError, Objective, Output};
+
+use crate::distribution::{divergence, log_probabilities, rank};
+use crate::label;
+
+/// A measurement written by the user: one number for every row of an output.
+pub type OutputFn = Arc<dyn Fn(&Output) -> Result<Vec<f32>, HookError> + Send + Sync>;
+
+/// What is measured of every variant.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Metric {
+    /// A logit, a logit difference, a log-probability, a similarity.
+    Objective(Objective),
+    /// The probability of a token.
+    Probability {
+        /// Where.
+        at: Ask,
+        /// Which.
+        token: u32,
+    },
+    /// How many tokens have a larger logit.
+    Rank {
+        /// Where.
+        at: Ask,
+        /// Of which.
+        token: u32,
+    },
+    /// How far the next-token distribution has moved: sum p (ln p - ln q), where p is without edits. In nats.
+    Divergence {
+        /// Where.
+        at: Ask,
+    },
+    /// Any function of the output.
+    Output {
+        /// What it is called.
+        name: String,
+        /// What it is measured in.
+        unit: Unit,
+        /// One number for every row.
+        value: OutputFn,
+    },
+}
+
+impl Metric {
+    /// Any function of the output.
+    pub fn of(
+        name: impl Into<String>,
+        unit: Unit,
+        value: impl Fn(&Output) -> Result<Vec<f32>, HookError> + Send + Sync + 'static,
+    ) -> Self {
+        Self::Output { name: name.into(), unit, value: Arc::new(value) }
+    }
+
+    /// What it is called in tables.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Objective(objective) => objective.to_string(),
+            Self::Probability { at, token } => format!("probability of token {token} at {at}"),
+            Self::Rank { at, token } => format!("rank of token {token} at {at}"),
+            Self::Divergence { at } => format!("divergence at {at}"),
+            Self::Output { name, .. } => name.clone(),
+        }
+    }
+
+    /// What it is measured in.
+    pub fn unit(&self) -> Unit {
+        match self {
+            Self::Objective(objective) => label::unit_of(objective),
+            Self::Probability { .. } => Unit::Probability,
+            Self::Rank { .. } => Unit::Count,
+            Self::Divergence { .. } => Unit::Nat,
+            Self::Output { unit, .. } => *unit,
+        }
+    }
+
+    /// Its value for every row of an output. `base` is the output without edits, of one row.
+    fn of_rows(&self, output: &Output, base: &Output) -> Result<Vec<f32>, HookError> {
+        match self {
+            Self::Objective(objective) => AnyTensor::new(objective.score(output)?).to_values(),
+            Self::Probability { at, token } => {
+                let share = softmax(output.at(*at)?, 1);
+                let [_, vocab] = share.dims();
+                within(*token, vocab)?;
+                AnyTensor::new(share.narrow(1, *token as usize, 1)).to_values()
+            }
+            Self::Rank { at, token } => {
+                let (rows, vocab) = host(output, *at)?;
+                within(*token, vocab)?;
+                let rank = |row: &[f32]| {
+                    let row: Vec<f64> = row.iter().map(|logit| f64::from(*logit)).collect();
+                    rank(&row, *token as usize) as f32
+                };
+                Ok(rows.chunks(vocab.max(1)).map(rank).collect())
+            }
+            Self::Divergence { at } => {
+                let (reference, _) = host(base, *at)?;
+                let reference = log_probabilities(&reference);
+                let (rows, vocab) = host(output, *at)?;
+                let apart = |row: &[f32]| divergence(&reference, &log_probabilities(row)) as f32;
+                Ok(rows.chunks(vocab.max(1)).map(apart).collect())
+            }
+            Self::Output { value, .. } => value(output),
+        }
+    }
+}
+
+impl From<Objective> for Metric {
+    fn from(objective: Objective) -> Self {
+        Self::Objective(objective)
+    }
+}
+
+impl fmt::Debug for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+/// Every metric, for every row.
+pub(super) fn rows(
+    metrics: &[Metric],
+    output: &Output,
+    base: &Output,
+    rows: usize,
+) -> Result<Vec<Vec<f32>>, HookError> {
+    let one = |metric: &Metric| {
+        let values = metric.of_rows(output, base)?;
+        match values.len() {
+            given if given == rows => Ok(values),
+            given => Err(HookError::Values { dims: vec![rows], given }),
+        }
+    };
+    metrics.iter().map(one).collect()
+}
+
+fn host(output: &Output, at: Ask) -> Result<(Vec<f32>, usize), HookError> {
+    let logits = output.at(at)?;
+    let [_, vocab] = logits.dims();
+    Ok((AnyTensor::new(logits).to_values()?, vocab))
+}
+
+fn within(token: u32, vocab: usize) -> Result<(), HookError> {
+    match token as usize {
+        index if index >= vocab => Err(HookError::Objective { what: "token", index, len: vocab }),
+        _ => Ok(()),
+    }
+}

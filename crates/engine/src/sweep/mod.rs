@@ -1,0 +1,296 @@
+//! Thousands of passes that differ in one edit each, at the price of a few.
+//!
+//! A [`Sweep`] lists variants of one case: for each, what is changed and where ([`Edit`]). Its planner
+//!
+//! - runs the case once unedited, keeping the state at every block boundary where some variant departs;
+//! - resumes every variant at the block of its earliest edit, so that neither the tower nor the blocks before are
+//!   computed again;
+//! - packs variants that depart at the same block along the batch axis, as many as a memory budget holds ([`Memory`]).
+//!
+//! What comes back is the [`Metric`] of every variant and of the unedited case, labelled by the axes swept.
+
+mod edit;
+mod memory;
+mod metric;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use mmlens_core::finding::{Axis, Labelled, TableError};
+use mmlens_core::{
+    AnalysisError, AxisName, HookError, Inputs, Part, Plan, Point, Region, Site, SiteSpec, State, Subject,
+    SubjectError, Trace,
+};
+
+pub use edit::{Edit, Reference};
+pub use memory::Memory;
+pub use metric::{Metric, OutputFn};
+
+use crate::Progress;
+
+/// Variants of one case and what is measured of each.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    axes: Vec<Axis>,
+    variants: Vec<Vec<Edit>>,
+    metrics: Vec<Metric>,
+}
+
+impl Sweep {
+    /// One variant for every point of a grid, in row-major order; `edits` is given the point.
+    ///
+    /// ```
+    /// use mmlens_core::finding::{Axis, Role};
+    /// use mmlens_core::{Objective, Part, Point, Site};
+    /// use mmlens_engine::{Edit, Metric, Sweep};
+    /// let axes = vec![Axis::count(Role::Layer, 12), Axis::count(Role::Head, 8)];
+    /// let every_head = Sweep::over(axes, |at| {
+    ///     vec![Edit::zero(Site::block(Part::Text, at[0], Point::Z)).heads([at[1]])]
+    /// });
+    /// assert_eq!(every_head.len(), 96);
+    /// ```
+    pub fn over(axes: Vec<Axis>, mut edits: impl FnMut(&[usize]) -> Vec<Edit>) -> Self {
+        let lens: Vec<usize> = axes.iter().map(Axis::len).collect();
+        let point = |mut rest: usize| {
+            let mut point = vec![0; lens.len()];
+            for (slot, len) in point.iter_mut().zip(&lens).rev() {
+                *slot = rest % len.max(&1);
+                rest /= len.max(&1);
+            }
+            point
+        };
+        let variants = (0..lens.iter().product()).map(|i| edits(&point(i))).collect();
+        Self { axes, variants, metrics: Vec::new() }
+    }
+
+    /// Also measures this.
+    #[must_use]
+    pub fn measure(mut self, metric: impl Into<Metric>) -> Self {
+        self.metrics.push(metric.into());
+        self
+    }
+
+    /// Number of variants.
+    pub fn len(&self) -> usize {
+        self.variants.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.variants.is_empty()
+    }
+
+    /// The axes swept.
+    pub fn axes(&self) -> &[Axis] {
+        &self.axes
+    }
+
+    /// Runs every variant of one case: a single row of input.
+    ///
+    /// # Errors
+    /// [`SubjectError::Batch`] for inputs of several rows, [`HookError::NoObjective`] if nothing is measured, whatever a
+    /// pass reports, and [`AnalysisError::Cancelled`].
+    pub fn run(
+        &self,
+        subject: &dyn Subject,
+        inputs: &Inputs,
+        memory: &Memory,
+        progress: &mut Progress<'_>,
+    ) -> Result<Swept, AnalysisError> {
+        if inputs.rows() != 1 {
+            let reason = format!("a sweep takes one case at a time, not {} rows", inputs.rows());
+            return Err(SubjectError::Batch { reason }.into());
+        }
+        if self.metrics.is_empty() {
+            return Err(HookError::NoObjective.into());
+        }
+        let groups = self.groups(subject)?;
+        let base = subject.run(inputs, base_plan(groups.keys())?.to_output())?;
+        let unedited = metric::rows(&self.metrics, base.output(), base.output(), 1)?;
+        let mut values = vec![vec![f32::NAN; self.len()]; self.metrics.len()];
+        for (entry, members) in &groups {
+            let start = Start::new(*entry, inputs, &base)?;
+            let rows = match entry {
+                Entry::Alone => NonZeroUsize::MIN,
+                _ => memory.rows(subject, inputs, *entry == Entry::Pictures),
+            };
+            for some in members.chunks(rows.get()) {
+                let (packed, mut plan) = start.copies(some.len())?;
+                for (copy, variant) in some.iter().enumerate() {
+                    for edit in self.variants.get(*variant).into_iter().flatten() {
+                        plan = edit.planned(plan, subject.sites(), (some.len(), copy), inputs.pictures())?;
+                    }
+                }
+                let trace = subject.run(&packed, plan)?;
+                let measured = metric::rows(&self.metrics, trace.output(), base.output(), some.len())?;
+                for (values, measured) in values.iter_mut().zip(measured) {
+                    for (variant, value) in some.iter().zip(measured) {
+                        if let Some(slot) = values.get_mut(*variant) {
+                            *slot = value;
+                        }
+                    }
+                }
+                progress.advance(some.len())?;
+            }
+        }
+        let metrics = self.metrics.iter().zip(unedited).zip(values);
+        let measured = metrics.map(|((metric, base), values)| Measured {
+            metric: metric.clone(),
+            unedited: base.first().copied().unwrap_or(f32::NAN),
+            values,
+        });
+        Ok(Swept { axes: self.axes.clone(), measured: measured.collect() })
+    }
+
+    /// Variants by where they depart from the unedited pass.
+    fn groups(&self, subject: &dyn Subject) -> Result<BTreeMap<Entry, Vec<usize>>, HookError> {
+        let mut groups: BTreeMap<Entry, Vec<usize>> = BTreeMap::new();
+        for (variant, edits) in self.variants.iter().enumerate() {
+            let mut first: Option<Site> = None;
+            let mut packs = edits.iter().all(Edit::by_row);
+            for edit in edits {
+                for site in edit.places().resolve(subject.name(), subject.sites())? {
+                    first = Some(first.map_or(site, |first| first.min(site)));
+                    packs &= subject.sites().iter().any(|spec| spec.site == site && row_axis(spec).is_some());
+                }
+            }
+            let entry = if packs { Entry::of(first, subject.sites()) } else { Entry::Alone };
+            groups.entry(entry).or_default().push(variant);
+        }
+        Ok(groups)
+    }
+}
+
+/// What a sweep measured.
+#[derive(Debug, Clone)]
+pub struct Swept {
+    /// The axes swept.
+    pub axes: Vec<Axis>,
+    /// One for each metric, in the order asked.
+    pub measured: Vec<Measured>,
+}
+
+/// One metric of every variant.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// What was measured.
+    pub metric: Metric,
+    /// Without any edit.
+    pub unedited: f32,
+    /// For every variant, in row-major order of the axes.
+    pub values: Vec<f32>,
+}
+
+impl Swept {
+    /// For each metric a table of its values over the axes swept, and the value without edits (`name/unedited`).
+    ///
+    /// # Errors
+    /// [`TableError`] if the values do not fill the axes.
+    pub fn tables(&self) -> Result<Vec<Labelled>, TableError> {
+        let mut tables = Vec::new();
+        for Measured { metric, unedited, values } in &self.measured {
+            let (name, unit) = (metric.name(), metric.unit());
+            tables.push(Labelled::numbers(name.clone(), unit, self.axes.clone(), values.clone())?);
+            tables.push(Labelled::scalar(format!("{name}/unedited"), unit, *unedited));
+        }
+        Ok(tables)
+    }
+}
+
+/// Where a variant departs from the unedited pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Entry {
+    /// Nowhere, or at a site whose rows do not belong to one variant each: by itself, from the input.
+    Alone,
+    /// At the input of the tower or in it: every variant has pictures of its own.
+    Pictures,
+    /// At the input of the language model: the variants share their pictures.
+    Input,
+    /// In a block, whose state before it is kept.
+    Block(Part, usize),
+}
+
+impl Entry {
+    fn of(first: Option<Site>, published: &[SiteSpec]) -> Self {
+        let Some(site) = first else { return Self::Alone };
+        let block = |part, block: usize| {
+            let before = Site::block(part, block, Point::ResidPre);
+            published.iter().any(|s| s.site == before && row_axis(s).is_some())
+        };
+        match (site.part(), site.block_index()) {
+            (part @ (Part::Text | Part::Vision), Some(i)) if block(part, i) => Self::Block(part, i),
+            (Part::Vision | Part::Connector | Part::Audio, _) => Self::Pictures,
+            // After the last block: its state is the cheapest place to resume.
+            (Part::Text, None) if site.point() > Point::Input => {
+                let last = published.iter().filter(|s| s.site.part() == Part::Text);
+                match last.filter_map(|s| s.site.block_index()).max() {
+                    Some(i) if block(Part::Text, i) => Self::Block(Part::Text, i),
+                    _ => Self::Input,
+                }
+            }
+            _ => Self::Input,
+        }
+    }
+}
+
+/// The axis along which copies are packed.
+fn row_axis(spec: &SiteSpec) -> Option<AxisName> {
+    let first = spec.axes.first()?;
+    (matches!(first.0, AxisName::Batch | AxisName::Image) && first.1.is_none()).then_some(first.0)
+}
+
+fn base_plan<'a>(entries: impl Iterator<Item = &'a Entry>) -> Result<Plan, HookError> {
+    let mut plan = Plan::new();
+    for entry in entries {
+        if let Entry::Block(part, block) = entry {
+            plan = plan.read(Site::block(*part, *block, Point::ResidPre))?;
+        }
+    }
+    Ok(plan)
+}
+
+/// Inputs and state that all variants of a group share.
+struct Start<'a> {
+    inputs: &'a Inputs,
+    own_pictures: bool,
+    state: Option<State>,
+}
+
+impl<'a> Start<'a> {
+    fn new(entry: Entry, inputs: &'a Inputs, base: &Trace) -> Result<Self, HookError> {
+        Ok(match entry {
+            Entry::Alone | Entry::Input => Self { inputs, own_pictures: false, state: None },
+            Entry::Pictures => Self { inputs, own_pictures: true, state: None },
+            Entry::Block(part, block) => {
+                Self { inputs, own_pictures: part == Part::Vision, state: Some(base.state(part, block)?) }
+            }
+        })
+    }
+
+    fn copies(&self, times: usize) -> Result<(Inputs, Plan), HookError> {
+        let packed = match self.own_pictures {
+            true => self.inputs.repeat_pictures(times)?,
+            false => self.inputs.repeat(times),
+        };
+        let plan = match &self.state {
+            None => Plan::new(),
+            Some(State { site, hidden }) => {
+                Plan::new().resume(State { site: *site, hidden: hidden.repeat_rows(times)? })
+            }
+        };
+        Ok((packed, plan))
+    }
+}
+
+/// The rows of a copy: its prompt, or its pictures.
+fn of_copy(spec: &SiteSpec, region: &Region, copy: usize, pictures: usize) -> Region {
+    match row_axis(spec) {
+        Some(AxisName::Batch) => region.clone().rows([copy]),
+        Some(AxisName::Image) => {
+            let named =
+                region.indices(AxisName::Image).map_or_else(|| (0..pictures).collect(), <[_]>::to_vec);
+            region.clone().of(AxisName::Image, named.into_iter().map(|image| copy * pictures + image))
+        }
+        _ => region.clone(),
+    }
+}

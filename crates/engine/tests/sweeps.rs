@@ -1,0 +1,278 @@
+//! A planned sweep is what one complete pass for every variant gives.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+
+use burn::tensor::Device;
+use image::{DynamicImage, Rgb, RgbImage};
+use mmlens_core::finding::{Axis, Role, Unit};
+use mmlens_core::{
+    AnyTensor, Ask, AxisName, Change, Inputs, Objective, Picture, Plan, Region, Sample, Seed, Selector, Site,
+    Subject, Unwatched, Watch,
+};
+use mmlens_engine::{Edit, Memory, Metric, Progress, Reference, Sweep};
+use mmlens_testkit::{Tolerance, Toy, checkpoint, picture};
+use proptest::prelude::*;
+
+const ROUNDING: Tolerance = Tolerance { absolute: 2e-6, relative: 1e-5 };
+const TOKEN: u32 = 4;
+
+fn site(name: &str) -> Site {
+    name.parse().unwrap()
+}
+
+fn painted(seed: u32) -> Picture {
+    let image = RgbImage::from_fn(8, 8, |x, y| {
+        Rgb([0, 1, 2].map(|c| ((x * 31 + y * 57 + c * 91 + seed * 13) % 256) as u8))
+    });
+    Picture::new("painted", DynamicImage::from(image))
+}
+
+fn inputs(toy: &Toy, words: &str) -> Inputs {
+    let pictures = (0..words.matches('#').count()).map(|i| painted(i as u32)).collect();
+    toy.encode(&Sample::prompt(pictures, words)).unwrap()
+}
+
+fn at_most(rows: usize) -> Memory {
+    Memory::default().at_most(NonZeroUsize::new(rows).unwrap())
+}
+
+/// An edit in a form that can be carried out both ways.
+#[derive(Debug, Clone)]
+struct Change1 {
+    places: String,
+    region: Region,
+    change: Change,
+}
+
+impl Change1 {
+    fn edit(&self) -> Edit {
+        Edit::new(self.places.parse::<Selector>().unwrap(), self.change.clone()).within(self.region.clone())
+    }
+}
+
+fn change(positions: usize) -> impl Strategy<Value = Change1> {
+    let stream = prop::sample::select(vec![
+        "text.embed",
+        "text.input",
+        "text.blocks.0.resid_pre",
+        "text.blocks.1.resid_pre",
+        "text.blocks.*.attn_out",
+        "text.blocks.1.mlp_out",
+        "text.blocks.1.resid_post",
+    ]);
+    let part = |axis| move |picks: Vec<usize>| Region::all().of(axis, picks);
+    let some = |len: usize| prop::collection::vec(0..len, 1..3);
+    let change = || {
+        prop_oneof![
+            Just(Change::Zero),
+            (-2.0..2.0_f32).prop_map(Change::Scale),
+            (-2.0..2.0_f32).prop_map(|v| {
+                Change::Add(AnyTensor::from_values(vec![v; 6], &[1, 1, 6], &Device::default()).unwrap())
+            }),
+            (-2.0..2.0_f32).prop_map(|v| {
+                Change::Set(AnyTensor::from_values(vec![v; 6], &[1, 1, 6], &Device::default()).unwrap())
+            }),
+            Just(Change::Mean),
+        ]
+    };
+    let simple = || prop_oneof![Just(Change::Zero), (-2.0..2.0_f32).prop_map(Change::Scale)];
+    prop_oneof![
+        (stream, some(positions).prop_map(part(AxisName::Pos)), change())
+            .prop_map(|(places, region, change)| Change1 { places: places.to_owned(), region, change }),
+        (0..2_usize, some(2).prop_map(part(AxisName::Head)), simple()).prop_map(|(block, region, change)| {
+            Change1 { places: format!("text.blocks.{block}.attn.z"), region, change }
+        }),
+        (0..2_usize, some(8).prop_map(part(AxisName::Neuron)), simple()).prop_map(
+            |(block, region, change)| {
+                Change1 { places: format!("text.blocks.{block}.mlp.post"), region, change }
+            }
+        ),
+        (0..2_usize, some(4).prop_map(part(AxisName::Height)), simple()).prop_map(
+            |(image, region, change)| {
+                let region = region.of(AxisName::Image, [image]);
+                Change1 { places: "vision.pixels".to_owned(), region, change }
+            }
+        ),
+        simple().prop_map(|change| Change1 {
+            places: "connector.out".to_owned(),
+            region: Region::all(),
+            change
+        }),
+    ]
+}
+
+fn metrics() -> Vec<Metric> {
+    vec![
+        Objective::logit(TOKEN).into(),
+        Objective::logit_difference(TOKEN, 7).into(),
+        Objective::log_probability(TOKEN).into(),
+        Metric::Probability { at: Ask::Last, token: TOKEN },
+        Metric::Rank { at: Ask::Last, token: TOKEN },
+        Metric::Divergence { at: Ask::Last },
+        Metric::of("largest", Unit::Logit, |output| {
+            AnyTensor::new(output.at(Ask::Last)?.max_dim(1)).to_values()
+        }),
+    ]
+}
+
+fn swept(subject: &dyn Subject, inputs: &Inputs, edits: Vec<Vec<Edit>>, memory: &Memory) -> Vec<Vec<f32>> {
+    let axes = vec![Axis::count(Role::Sample, edits.len())];
+    let sweep = Sweep::over(axes, |at| edits[at[0]].clone());
+    let sweep = metrics().into_iter().fold(sweep, Sweep::measure);
+    let mut progress = Progress::new(&Unwatched, "sweep", sweep.len());
+    let found = sweep.run(subject, inputs, memory, &mut progress).unwrap();
+    assert_eq!(progress.done(), sweep.len());
+    found.measured.into_iter().map(|m| m.values).collect()
+}
+
+/// The metrics from a complete pass, reckoned from its logits.
+fn alone(subject: &dyn Subject, inputs: &Inputs, edits: &[Change1]) -> Vec<f32> {
+    let logits = |edits: &[Change1]| -> Vec<f64> {
+        let mut plan = Plan::new();
+        for e in edits {
+            plan = plan.change(e.places.as_str(), e.region.clone(), e.change.clone()).unwrap();
+        }
+        let trace = subject.run(inputs, plan).unwrap();
+        let logits = trace.output().logits.clone().unwrap().to_values().unwrap();
+        logits.into_iter().map(f64::from).collect()
+    };
+    let shares = |logits: &[f64]| -> Vec<f64> {
+        let total: f64 = logits.iter().map(|l| l.exp()).sum();
+        logits.iter().map(|l| l.exp() / total).collect()
+    };
+    let (base, row) = (logits(&[]), logits(edits));
+    let (p, q) = (shares(&base), shares(&row));
+    let token = TOKEN as usize;
+    let moved: f64 = p.iter().zip(&q).map(|(p, q)| p * (p / q).ln()).sum();
+    let above = row.iter().filter(|l| **l > row[token]).count();
+    let largest = row.iter().copied().fold(f64::MIN, f64::max);
+    [row[token], row[token] - row[7], q[token].ln(), q[token], above as f64, moved, largest]
+        .map(|v| v as f32)
+        .to_vec()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn planned_and_packed_is_one_pass_for_each(
+        seed in 0..99_u64,
+        variants in prop::collection::vec(prop::collection::vec(change(11), 0..3), 1..12),
+        rows in 1..6_usize,
+    ) {
+        let toy = Toy::curved(seed);
+        let case = inputs(&toy, "#a#bc"); // eleven positions
+        prop_assert_eq!(case.positions(), 11);
+        let edits = variants.iter().map(|edits| edits.iter().map(Change1::edit).collect()).collect();
+        let found = swept(&toy, &case, edits, &at_most(rows));
+        let wanted: Vec<Vec<f32>> = variants.iter().map(|edits| alone(&toy, &case, edits)).collect();
+        for (m, metric) in metrics().iter().enumerate() {
+            let wanted: Vec<f32> = wanted.iter().map(|row| row[m]).collect();
+            ROUNDING.check(&metric.name(), &found[m], &wanted).unwrap();
+        }
+    }
+}
+
+/// Every head, KV head, neuron group, patch and position of a real architecture, tower included.
+#[test]
+fn towers_and_decoders_of_the_zoo_are_swept() {
+    let subject = mmlens_zoo::open(checkpoint("llava-a"), &Device::default()).unwrap();
+    let subject = subject.as_ref();
+    let pictures = ["tiny", "wide"].map(|name| Picture::open(picture(name)).unwrap()).to_vec();
+    let case = subject.encode(&Sample::prompt(pictures, "A <image> and B <image>: same?")).unwrap();
+    let mut variants: Vec<Change1> = Vec::new();
+    for (places, axis, len) in [
+        ("vision.blocks.1.attn.z", AxisName::Head, 5),
+        ("vision.blocks.2.resid_pre", AxisName::Image, 2),
+        ("vision.blocks.0.mlp.post", AxisName::Neuron, 4),
+        ("connector.out", AxisName::Image, 2),
+        ("text.blocks.1.attn.k", AxisName::Head, 2),
+        ("text.blocks.2.attn.pattern", AxisName::Head, 6),
+        ("text.blocks.0.resid_mid", AxisName::Pos, 5),
+        ("text.final_norm", AxisName::Pos, case.positions()),
+    ] {
+        for index in 0..len {
+            let region = Region::all().of(axis, [index]);
+            variants.push(Change1 { places: places.to_owned(), region, change: Change::Scale(-0.5) });
+        }
+    }
+    for rows in [3, 64] {
+        let edits = variants.iter().map(|change| vec![change.edit()]).collect();
+        let found = swept(subject, &case, edits, &at_most(rows));
+        for (v, change) in variants.iter().enumerate() {
+            let wanted = alone(subject, &case, std::slice::from_ref(change));
+            let found: Vec<f32> = found.iter().map(|metric| metric[v]).collect();
+            let loose = Tolerance { absolute: 1e-5, relative: 1e-5 };
+            loose.check(&format!("{} {:?}", change.places, change.region), &found, &wanted).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_patch_from_the_same_run_changes_nothing_and_one_from_another_gives_that_run() {
+    let toy = Toy::curved(5);
+    let (case, other) = (inputs(&toy, "#ab"), inputs(&toy, "#xy"));
+    let place = site("text.blocks.1.resid_pre");
+    let read = |inputs: &Inputs| toy.run(inputs, Plan::new().read(place).unwrap()).unwrap();
+    let patches = [&case, &other].map(|from| vec![Edit::patch(place, &read(from)).unwrap()]);
+    let found = swept(&toy, &case, patches.to_vec(), &Memory::default());
+    let logit = |inputs| toy.run(inputs, Plan::new().objective(Objective::logit(TOKEN))).unwrap();
+    let wanted = [logit(&case).scores().unwrap()[0], logit(&other).scores().unwrap()[0]];
+    ROUNDING.check("logit", &found[0], &wanted).unwrap();
+    assert!(found[5][0].abs() < 1e-7, "no divergence from itself");
+}
+
+#[test]
+fn a_mean_over_a_reference_set_and_noise_do_what_they_say() {
+    let toy = Toy::curved(6);
+    let set: Vec<Inputs> = ["#ab", "#xyz", "q"].iter().map(|words| inputs(&toy, words)).collect();
+    let place = site("text.blocks.0.mlp_out");
+    let read = |inputs: &Inputs| toy.run(inputs, Plan::new().read(place).unwrap()).unwrap();
+    let all: Vec<f32> = set.iter().flat_map(|i| read(i).get(place).unwrap().to_values().unwrap()).collect();
+    let mean: Vec<f32> =
+        (0..6).map(|d| all.iter().skip(d).step_by(6).sum::<f32>() / (all.len() / 6) as f32).collect();
+    let mean = AnyTensor::from_values(mean, &[1, 1, 6], &Device::default()).unwrap();
+    let reference = Reference::mean(&toy, &place.into(), &set).unwrap();
+    let edits = vec![vec![reference.at(place).unwrap()], vec![Edit::set(place, mean)]];
+    let found = swept(&toy, &set[0], edits, &Memory::default());
+    ROUNDING.check("mean", &found[0][..1], &found[0][1..]).unwrap();
+    assert!(reference.at(site("text.embed")).is_err());
+
+    let trace = read(&set[0]);
+    let noise = |deviation, seed| vec![Edit::noise(place, &trace, deviation, Seed(seed)).unwrap()];
+    let found =
+        swept(&toy, &set[0], vec![noise(0.0, 1), noise(1.0, 1), noise(1.0, 1), noise(1.0, 2)], &at_most(2));
+    assert!(found[5][0].abs() < 1e-7 && found[5][1] > 1e-4, "{:?}", found[5]);
+    assert_eq!(found[0][1], found[0][2]);
+    assert!((found[0][1] - found[0][3]).abs() > 1e-4);
+}
+
+#[test]
+fn a_sweep_that_cannot_be_is_refused_and_a_long_one_can_be_cancelled() {
+    struct Never;
+    impl Watch for Never {
+        fn step(&self, _: &'static str, _: usize, _: usize) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+    }
+    let toy = Toy::curved(7);
+    let case = inputs(&toy, "#ab");
+    let zero = |places: &str| {
+        let places: Selector = places.parse().unwrap();
+        Sweep::over(vec![Axis::count(Role::Layer, 3)], |_| vec![Edit::zero(places.clone())])
+    };
+    let run = |sweep: Sweep, inputs: &Inputs, watch: &dyn Watch| {
+        let mut progress = Progress::new(watch, "sweep", sweep.len());
+        sweep.run(&toy, inputs, &at_most(2), &mut progress).unwrap_err().to_string()
+    };
+    let logit = Objective::logit(TOKEN);
+    assert!(run(zero("text.input"), &case, &Unwatched).contains("objective"));
+    assert!(run(zero("text.blocks.7.*").measure(logit), &case, &Unwatched).contains("text.blocks.7"));
+    assert!(run(zero("text.input").measure(logit), &case.repeat(2), &Unwatched).contains("2 rows"));
+    assert_eq!(run(zero("text.input").measure(logit), &case, &Never), "sweep was cancelled after 2 of 3");
+    let wide = Metric::of("wide", Unit::Logit, |_| Ok(vec![0.0; 9]));
+    assert!(run(zero("text.input").measure(wide), &case, &Unwatched).contains("9 values"));
+}
