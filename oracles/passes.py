@@ -127,7 +127,7 @@ def tensors(checkpoint, batch, read=None, count=0, grads=(), target="argmax", lo
     if batch.pixel_values is not None:
         out["pixel_values"] = batch.pixel_values
     out |= {name: x for name, x in batch.more.items() if isinstance(x, torch.Tensor)}
-    if batch.input_ids is not None and len(batch.input_ids) > 1:
+    if batch.input_ids is not None and len(batch.input_ids) > 1 and batch.attention_mask is not None:
         out["attention_mask"] = batch.attention_mask
         if batch.counts:
             out["position_ids"] = batch.position_ids

@@ -18,6 +18,8 @@ from pathlib import Path
 FAMILIES = {
     "llava": "llava",
     "llava_next": "llava_next",
+    "clip": "dual",
+    "siglip": "dual",
     "qwen2_vl": "qwen_vl",
     "qwen2_5_vl": "qwen_vl",
     "qwen3_vl": "qwen_vl",
