@@ -36,8 +36,9 @@ def texts(processor, rows):
     return prompts, special.pop()
 
 
-def prepare(checkpoint, rows, more=(), videos_as=list, **options):
-    """What a processor for pictures and text makes of rows. `more` names further outputs that the model takes."""
+def prepare(checkpoint, rows, more=(), videos_as=list, nested=False, **options):
+    """What a processor for pictures and text makes of rows. `more` names further outputs that the model takes; `nested`: pictures are
+    given row by row."""
     processor = checkpoint.processor
     prompts, special = texts(processor, rows)
     images = [image for row in rows for image in row.get("images", ())]
@@ -46,7 +47,7 @@ def prepare(checkpoint, rows, more=(), videos_as=list, **options):
     options |= {"videos": videos} if videos else {}
     given = processor(
         text=list(prompts),
-        images=images or None,
+        images=([list(row.get("images", ())) for row in rows] if nested else images) if images else None,
         add_special_tokens=special,
         padding=len(rows) > 1,
         return_tensors="pt",

@@ -18,6 +18,8 @@ from pathlib import Path
 FAMILIES = {
     "llava": "llava",
     "llava_next": "llava_next",
+    "smolvlm": "idefics3",
+    "idefics3": "idefics3",
     "clip": "dual",
     "siglip": "dual",
     "qwen2_vl": "qwen_vl",

@@ -7,6 +7,7 @@ pub mod decoder;
 mod error;
 mod generate;
 pub mod hub;
+pub mod idefics3;
 pub mod llava;
 pub mod llava_next;
 mod open;

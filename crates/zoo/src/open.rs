@@ -11,6 +11,7 @@ use crate::ZooError;
 use crate::checkpoint::read_json;
 use crate::clip::open_clip;
 use crate::decoder::open_decoder;
+use crate::idefics3::open_idefics3;
 use crate::llava::open_llava;
 use crate::llava_next::open_llava_next;
 use crate::qwen_vl::open_qwen_vl;
@@ -22,6 +23,8 @@ type Open = fn(&Path, &Device) -> Result<Box<dyn Subject>, ZooError>;
 const KINDS: &[(&str, Open)] = &[
     ("llava", |folder, device| Ok(Box::new(open_llava(folder, device)?))),
     ("llava_next", |folder, device| Ok(Box::new(open_llava_next(folder, device)?))),
+    ("smolvlm", |folder, device| Ok(Box::new(open_idefics3(folder, device)?))),
+    ("idefics3", |folder, device| Ok(Box::new(open_idefics3(folder, device)?))),
     ("clip", |folder, device| Ok(Box::new(open_clip(folder, device)?))),
     ("siglip", |folder, device| Ok(Box::new(open_clip(folder, device)?))),
     ("qwen2_vl", |folder, device| Ok(Box::new(open_qwen_vl(folder, device)?))),

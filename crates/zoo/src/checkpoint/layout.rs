@@ -40,6 +40,18 @@ impl Layout {
         inner: &[],
     };
 
+    /// Idefics3 and SmolVLM: canonical `model.vision_model.*`, `model.connector.*`, `model.text_model.*` and
+    /// `lm_head.weight`, in all versions. Saves of the bare body lack the `model.`.
+    pub const IDEFICS3: Self = Self {
+        family: "idefics3",
+        prefixes: &[
+            ("vision_model.", "model.vision_model."),
+            ("connector.", "model.connector."),
+            ("text_model.", "model.text_model."),
+        ],
+        inner: &[],
+    };
+
     /// Causal language models: canonical `model.*` and `lm_head.weight`. Saves of the bare body lack the `model.`.
     pub const DECODER: Self = Self {
         family: "decoder",

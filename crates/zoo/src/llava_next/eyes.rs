@@ -4,7 +4,6 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use image::{DynamicImage, RgbImage, imageops};
-use mmlens_core::finding::PatchLabel;
 use mmlens_core::{Picture, Sample, View};
 use serde_json::Value;
 
@@ -12,7 +11,7 @@ use super::anyres::{Pinpoints, fitted, unpadded};
 use crate::ZooError;
 use crate::llava::stack;
 use crate::processor::{Filter, ImageProcessor, Processed, ProcessorError, Size, resized};
-use crate::vlm::{Expansion, Eyes, Placeholder, Seen};
+use crate::vlm::{Expansion, Eyes, Placeholder, Seen, tile_patch, tile_view};
 
 /// The image processor and the layout of a picture's positions.
 #[derive(Debug, Clone)]
@@ -99,14 +98,14 @@ impl LlavaNextEyes {
         let mut tiles = vec![self.processor.process(&whole.into())?];
         let scale = |of: (usize, usize)| (height as f64 / of.0 as f64, width as f64 / of.1 as f64);
         let first = &tiles[0];
-        let mut views = vec![view(image, first, (0, 0), (0, 0), scale(self.whole), (height, width))];
+        let mut views = vec![tile_view(image, first, (0, 0), (0, 0), scale(self.whole), (height, width))];
         for y in (0..to_height).step_by(self.tile) {
             for x in (0..to_width).step_by(self.tile) {
                 let (h, w) = (self.tile.min(to_height - y), self.tile.min(to_width - x));
                 let cut = imageops::crop_imm(&canvas, x as u32, y as u32, w as u32, h as u32).to_image();
                 let tile = self.processor.process(&cut.into())?;
                 let scale = scale((new_height, new_width));
-                views.push(view(image, &tile, (y, x), (top, left), scale, (height, width)));
+                views.push(tile_view(image, &tile, (y, x), (top, left), scale, (height, width)));
                 tiles.push(tile);
             }
         }
@@ -114,17 +113,11 @@ impl LlavaNextEyes {
     }
 
     /// The whole picture's patches, then those of the tiles that are no padding, row by row, each row with its end.
-    fn expand(&self, image: usize, views: &[View], size: (usize, usize)) -> Expansion {
+    fn expand(&self, views: &[View], size: (usize, usize)) -> Expansion {
         let (to_height, to_width) = self.pinpoints.best(size);
         let across = to_width / self.tile;
-        let label = |tile: usize, row: usize, col: usize| {
-            let view = views.get(tile)?;
-            let span = |spans: &[[f32; 2]], i: usize| -> Option<[f32; 2]> {
-                Some([spans.get(i * self.patch)?[0], spans.get((i + 1) * self.patch - 1)?[1]])
-            };
-            let ([y0, y1], [x0, x1]) = (span(&view.rows, row)?, span(&view.cols, col)?);
-            Some(PatchLabel { image, tile, frame: 0, row, col, bbox: [x0, y0, x1, y1] })
-        };
+        let label =
+            |tile: usize, row: usize, col: usize| tile_patch(views.get(tile)?, tile, row, col, self.patch);
         let g = self.grid;
         let mut places: Vec<_> = (0..g * g).map(|i| label(0, i / g, i % g)).collect();
         let (rows, cols) = unpadded(size, (to_height / self.tile * g, across * g));
@@ -150,35 +143,13 @@ impl Eyes for LlavaNextEyes {
             let refused = |error| ZooError::Picture { name: picture.name.clone(), error };
             let (tiles, views) = self.tiles(image, picture).map_err(refused)?;
             let size = (picture.image.height() as usize, picture.image.width() as usize);
-            seen.pictures.push(self.expand(image, &views, size));
+            seen.pictures.push(self.expand(&views, size));
             all.extend(tiles);
             seen.views.extend(views);
         }
         seen.images = (0..all.len()).collect();
         seen.pixels = stack(&all, device)?;
         Ok(seen)
-    }
-}
-
-/// How a tile lies on the original: cut at `at` from a canvas on which the picture, made smaller by `scale`, begins at
-/// `origin`.
-fn view(
-    image: usize,
-    tile: &Processed,
-    at: (usize, usize),
-    origin: (usize, usize),
-    scale: (f64, f64),
-    size: (usize, usize),
-) -> View {
-    let spans = |spans: Vec<[f32; 2]>, at: usize, origin: usize, scale: f64, size: usize| -> Vec<[f32; 2]> {
-        let edge =
-            |x: f32| ((f64::from(x) + at as f64 - origin as f64) * scale).clamp(0.0, size as f64) as f32;
-        spans.into_iter().map(|[from, to]| [edge(from), edge(to)]).collect()
-    };
-    View {
-        image,
-        rows: spans(tile.geometry.rows(), at.0, origin.0, scale.0, size.0),
-        cols: spans(tile.geometry.cols(), at.1, origin.1, scale.1, size.1),
     }
 }
 

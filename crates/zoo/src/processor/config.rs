@@ -51,6 +51,16 @@ const CLIP_STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 const HALVES: [f64; 3] = [0.5; 3];
 const FULL: Size = Size::Exactly { height: 224, width: 224 };
 
+/// The processors of Idefics3 and SmolVLM.
+const TILED: &[&str] = &[
+    "Idefics3ImageProcessor",
+    "Idefics3ImageProcessorFast",
+    "Idefics3ImageProcessorPil",
+    "SmolVLMImageProcessor",
+    "SmolVLMImageProcessorFast",
+    "SmolVLMImageProcessorPil",
+];
+
 const KINDS: &[Kind] = &[
     Kind {
         names: &[
@@ -89,6 +99,18 @@ const KINDS: &[Kind] = &[
         crop: None,
         convert_rgb: true,
         square: false,
+        pads_to_square: false,
+        mean: HALVES,
+        std: HALVES,
+    },
+    // The sizes are the business of whoever cuts pictures into tiles.
+    Kind {
+        names: TILED,
+        size: FULL,
+        resample: Filter::Lanczos,
+        crop: None,
+        convert_rgb: true,
+        square: true,
         pads_to_square: false,
         mean: HALVES,
         std: HALVES,

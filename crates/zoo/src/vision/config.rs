@@ -38,6 +38,9 @@ pub struct TowerConfig {
     pub input_norm: bool,
     /// How q, k and v are kept.
     pub qkv: Qkv,
+    /// Patches along the side of the pictures that positions were learned for, where pictures of another size take them
+    /// by fraction of the side; `None` where pictures have the one size.
+    pub learned: Option<usize>,
 }
 
 /// How a tower's files keep q, k and v.
@@ -81,6 +84,7 @@ struct Family {
     patch_bias: bool,
     input_norm: bool,
     fused: bool,
+    fractional: bool,
 }
 
 /// Width, neurons, blocks, heads, side of the picture, side of a patch.
@@ -97,6 +101,7 @@ const FAMILIES: &[Family] = &[
         patch_bias: false,
         input_norm: true,
         fused: false,
+        fractional: false,
     },
     Family {
         model_type: "siglip_vision_model",
@@ -107,6 +112,7 @@ const FAMILIES: &[Family] = &[
         patch_bias: true,
         input_norm: false,
         fused: false,
+        fractional: false,
     },
     Family {
         model_type: "vit",
@@ -117,6 +123,7 @@ const FAMILIES: &[Family] = &[
         patch_bias: true,
         input_norm: false,
         fused: false,
+        fractional: false,
     },
     Family {
         model_type: "blip_vision_model",
@@ -127,6 +134,29 @@ const FAMILIES: &[Family] = &[
         patch_bias: true,
         input_norm: false,
         fused: true,
+        fractional: false,
+    },
+    Family {
+        model_type: "idefics3_vision",
+        defaults: [1152, 3072, 12, 16, 224, 32],
+        act: "gelu_pytorch_tanh",
+        eps: 1e-6,
+        class_token: false,
+        patch_bias: true,
+        input_norm: false,
+        fused: false,
+        fractional: true,
+    },
+    Family {
+        model_type: "smolvlm_vision",
+        defaults: [1152, 3072, 12, 16, 224, 32],
+        act: "gelu_pytorch_tanh",
+        eps: 1e-6,
+        class_token: false,
+        patch_bias: true,
+        input_norm: false,
+        fused: false,
+        fractional: true,
     },
 ];
 
@@ -170,6 +200,7 @@ impl TowerConfig {
             patch_bias: family.patch_bias,
             input_norm: family.input_norm,
             qkv: if family.fused { Qkv::Together { bias } } else { Qkv::Apart { bias } },
+            learned: None,
         };
         for (name, value) in [
             ("hidden_size", config.d_model),
@@ -190,7 +221,23 @@ impl TowerConfig {
             });
         }
         divides(&field("num_attention_heads"), config.heads, "hidden_size", config.d_model)?;
-        Ok(config)
+        let learned = family.fractional.then(|| config.grid());
+        Ok(Self { learned, ..config })
+    }
+
+    /// The same tower for pictures of another size, where its family takes them.
+    ///
+    /// # Errors
+    /// A size that it does not take; `field` is where it comes from.
+    pub fn with_side(self, field: &str, side: usize) -> Result<Self, ZooError> {
+        let (fits, expected) = match self.learned {
+            Some(_) => (side >= self.patch_size, format!("at least patch_size = {}", self.patch_size)),
+            None => (side == self.image_size, format!("image_size = {}", self.image_size)),
+        };
+        if !fits {
+            return Err(ZooError::Value { field: field.to_owned(), found: side.to_string(), expected });
+        }
+        Ok(Self { image_size: side, ..self })
     }
 
     /// Patches along a side.

@@ -1,4 +1,5 @@
-//! Image towers of learned positions: CLIP (Radford et al. 2021), SigLIP, ViT (Dosovitskiy et al. 2021), BLIP's.
+//! Image towers of learned positions: CLIP (Radford et al. 2021), SigLIP, ViT (Dosovitskiy et al. 2021), BLIP's,
+//! Idefics3's.
 //!
 //! One network, driven by [`TowerConfig`]; it follows the `*VisionModel` classes of transformers. A convolution cuts the
 //! picture into patches, a class token may come first, learned positions are added, then come a norm (CLIP's
@@ -6,10 +7,11 @@
 //! positions; `vision.input` what enters block 0. Tensors are asked for by the names CLIP gives them.
 
 mod config;
+mod fractions;
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor, TensorData};
 use mmlens_core::{Anatomy, AxisName, Part, Point, Resume, Run, Site, SiteSpec};
 
 pub use config::{Qkv, TowerConfig};
@@ -50,7 +52,8 @@ impl VisionTower {
             true => Some(weights.take(&at("embeddings.class_embedding"), [d])?),
             false => None,
         };
-        let positions = weights.take(&at("embeddings.position_embedding.weight"), [config.tokens(), d])?;
+        let positions = config.learned.map_or(config.tokens(), |learned| learned * learned);
+        let positions = weights.take(&at("embeddings.position_embedding.weight"), [positions, d])?;
         let input_norm = match config.input_norm {
             true => Some(Norm::layer(weights, &at("pre_layrnorm"), d, config.eps)?),
             false => None,
@@ -128,11 +131,20 @@ impl VisionTower {
             false => {
                 let pixels = run.at(Site::of(Part::Vision, Point::Pixels), pixels)?;
                 let x = run.at(Site::of(Part::Vision, Point::Embed), self.embed(pixels))?;
-                let x = x + self.positions.clone().unsqueeze();
+                let x = x + self.positions().unsqueeze();
                 self.input_norm.as_ref().map_or_else(|| x.clone(), |norm| norm.apply(x.clone()))
             }
         };
         encode(&self.blocks, x, &Masking::none(), layers, run)
+    }
+
+    /// One for each position of a picture.
+    fn positions(&self) -> Tensor<2> {
+        let Some(learned) = self.config.learned else { return self.positions.clone() };
+        let chosen = fractions::fractional(learned, self.config.grid());
+        let chosen: Vec<i64> = chosen.into_iter().map(|i| i as i64).collect();
+        let (count, device) = ([chosen.len()], self.positions.device().without_autodiff());
+        self.positions.clone().select(0, Tensor::<1, Int>::from_data(TensorData::new(chosen, count), &device))
     }
 
     fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {

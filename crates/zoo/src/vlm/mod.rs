@@ -3,6 +3,7 @@
 mod eyes;
 mod network;
 mod place;
+mod tile;
 mod words;
 
 use std::path::Path;
@@ -17,6 +18,7 @@ use mmlens_core::{
 pub use eyes::{Blind, Expansion, Eyes, Placeholder, Seen};
 pub use network::{Network, resumed};
 pub use place::place;
+pub(crate) use tile::{tile_patch, tile_view};
 pub use words::WordsError;
 
 use crate::ZooError;
