@@ -24,10 +24,14 @@ def prepare(checkpoint, rows):
     return checkpoint.family.prepare(checkpoint, rows)
 
 
-def frames(video):
+def paths(video):
     where = Path(video)
-    paths = sorted(where.iterdir()) if where.is_dir() else video.split(",")
-    return [Image.open(path) for path in paths]
+    found = sorted(where.iterdir()) if where.is_dir() else map(Path, video.split(","))
+    return [path.resolve() for path in found]
+
+
+def frames(video):
+    return [Image.open(path) for path in paths(video)]
 
 
 def main():
@@ -55,7 +59,9 @@ def main():
     batch = prepare(checkpoint, [row])
     make = getattr(checkpoint.family, "tensors", tensors)
     out = make(checkpoint, batch, args.read, args.generate, args.grad, args.target)
-    about = {"images": len(args.image)} | ({"prompt": batch.prompts[0]} if batch.prompts else {})
+    named = row | {"images": [str(Path(path).resolve()) for path in args.image]}
+    named |= {"videos": [[str(path) for path in paths(video)] for video in args.video]} if args.video else {}
+    about = {"rows": [named], "prompts": batch.prompts, "generate": args.generate}
     common.save(args.out, out, about)
     for name, x in sorted(out.items()):
         print(f"{name:40} {str(list(x.shape)):22} {str(x.dtype).removeprefix('torch.')}")

@@ -110,9 +110,11 @@ fn fields_that_are_not_understood_are_refused() {
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         config
     };
-    let unknown = refusal(&json!({"image_processor_type": "Idefics3ImageProcessor"}));
+    let unknown = refusal(&json!({"image_processor_type": "Phi4MultimodalImageProcessor"}));
     assert!(
-        unknown.starts_with("test.json: the image processor is \"Idefics3ImageProcessor\"; known are CLIP"),
+        unknown.starts_with(
+            "test.json: the image processor is \"Phi4MultimodalImageProcessor\"; known are CLIP"
+        ),
         "{unknown}"
     );
     assert!(refusal(&json!({})).starts_with("test.json: the image processor is not named"));

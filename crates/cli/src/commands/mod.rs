@@ -2,6 +2,7 @@
 
 mod aim;
 mod ask;
+mod certify;
 mod explain;
 mod sites;
 mod trace;
@@ -20,6 +21,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Ask(ask::Ask),
+    Certify(certify::Certify),
     Explain(explain::Explain),
     Sites(sites::Sites),
     Trace(trace::Trace),
@@ -29,6 +31,7 @@ impl Cli {
     pub(crate) fn run(&self) -> Result<()> {
         match &self.command {
             Command::Ask(ask) => ask.run(),
+            Command::Certify(certify) => certify.run(),
             Command::Explain(explain) => explain.run(),
             Command::Sites(sites) => sites.run(),
             Command::Trace(trace) => trace.run(),

@@ -19,6 +19,9 @@ use crate::vlm::{Expansion, Eyes, Placeholder, Seen, tile_patch, tile_view};
 const FAKE: &str = "<fake_token_around_image>";
 const GLOBAL: &str = "<global-img>";
 
+/// More tiles than this no picture has: at the usual sizes there are at most 144.
+const MOST: usize = 256;
+
 /// The processor's sizes where its files name none.
 const LONGEST: usize = 4 * 364;
 const TILE: usize = 364;
@@ -159,6 +162,10 @@ impl Idefics3Eyes {
             let size = tiled((canvas.height() as usize, canvas.width() as usize), self.tile);
             if size.0 == 0 || size.1 == 0 {
                 return Err(ProcessorError::Empty { width: size.1, height: size.0 });
+            }
+            let count = size.0 / self.tile * (size.1 / self.tile);
+            if count > MOST {
+                return Err(ProcessorError::Tiles { width, height, tiles: count, limit: MOST });
             }
             canvas = resized(&DynamicImage::ImageRgb8(canvas), size, self.filter)?;
         }

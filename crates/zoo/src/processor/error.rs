@@ -72,6 +72,18 @@ pub enum ProcessorError {
         /// How many pixels are allowed.
         limit: usize,
     },
+    /// A picture cut into more tiles than any decoder could read.
+    #[error("a picture of {width} x {height} would be cut into {tiles} tiles, more than the {limit} allowed")]
+    Tiles {
+        /// Its width.
+        width: usize,
+        /// Its height.
+        height: usize,
+        /// How many there would be.
+        tiles: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// Resizing would leave nothing.
     #[error("a picture of {width} x {height} would be resized to {to_width} x {to_height}")]
     Vanishes {

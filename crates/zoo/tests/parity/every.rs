@@ -10,7 +10,8 @@ use mmlens_zoo::ZooError;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::{fixtures, reference, sample};
+use super::fixtures;
+use mmlens_zoo::certify;
 
 /// A folder that opens, and what its traces ask.
 pub(super) struct Opened {
@@ -39,8 +40,9 @@ pub(super) fn every() -> Vec<Opened> {
             std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
         traces.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
         traces.sort();
-        let rows = traces.iter().flat_map(|path| reference(path).about["rows"].as_array().unwrap().clone());
-        let samples: Vec<Sample> = rows.map(|row| sample(&row)).collect();
+        let pictures = fixtures().join("pictures");
+        let samples: Vec<Sample> =
+            traces.iter().flat_map(|path| certify::samples(path, &pictures).unwrap()).collect();
         assert!(!samples.is_empty(), "{name}: no traces");
         opened.push(Opened { name, folder: dir.join("model"), subject, samples });
     }

@@ -1,0 +1,67 @@
+//! `mmlens certify`: whether a checkpoint computes what transformers does.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use mmlens::zoo::certify::{Compared, certify};
+
+use crate::model::ModelArgs;
+use crate::print;
+
+/// Holds a model against a reference made with transformers, site by site.
+///
+/// `oracles/trace.py MODEL_DIR --image I --ask Q --out ORACLE.safetensors` makes one. Activations must be within 1e-4 of the
+/// largest value of their site, gradients within 1e-3; token ids must be equal.
+#[derive(Debug, Args)]
+pub(crate) struct Certify {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The reference.
+    #[arg(long, value_name = "ORACLE")]
+    against: PathBuf,
+    /// Where the pictures are that the reference names. Without it: the folder of the reference.
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
+    /// Prints the certificate as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Certify {
+    pub(crate) fn run(&self) -> Result<()> {
+        let subject = self.model.open()?;
+        let beside = || self.against.parent().map(PathBuf::from).unwrap_or_default();
+        let pictures = self.pictures.clone().unwrap_or_else(beside);
+        let certificate = certify(subject.as_ref(), &self.against, &pictures)?;
+        if self.json {
+            print::json(&certificate)?;
+        } else {
+            let head = ["", "largest error", "largest value", "relative", "at"].map(str::to_owned);
+            let rows: Vec<[String; 5]> =
+                std::iter::once(head).chain(certificate.compared.iter().map(row)).collect();
+            print::columns(&rows)?;
+            for name in &certificate.left_out {
+                print::line(format_args!("{name}: not compared"))?;
+            }
+        }
+        let failed = certificate.compared.iter().filter(|c| !c.passed).count();
+        if !certificate.passed() {
+            bail!("{failed} of {} values differ from {}", certificate.compared.len(), certificate.reference);
+        }
+        Ok(())
+    }
+}
+
+fn row(c: &Compared) -> [String; 5] {
+    let name = if c.passed { c.name.clone() } else { format!("{} DIFFERS", c.name) };
+    if c.bound == 0.0 {
+        return [name, format!("{} differ", c.error), String::new(), String::new(), place(&c.at)];
+    }
+    let relative = format!("{:.1e}", c.error / c.largest);
+    [name, format!("{:.1e}", c.error), format!("{:.3}", c.largest), relative, place(&c.at)]
+}
+
+fn place(at: &[usize]) -> String {
+    at.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,54 @@
+//! `mmlens certify` on a true reference, on a falsified one and on what is none.
+#![cfg(test)]
+
+mod support;
+
+use std::fs;
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use support::{fixtures, mmlens};
+
+#[test]
+fn a_checkpoint_is_certified_and_a_falsified_reference_is_not_matched() {
+    let folder = fixtures().join("llava-a");
+    let (model, oracle) = (folder.join("model"), folder.join("trace-ask.safetensors"));
+    let pictures = fixtures().join("pictures");
+    let certify = |oracle: &std::path::Path, json: bool| {
+        let mut args: Vec<String> =
+            ["certify", model.to_str().unwrap(), "--against", oracle.to_str().unwrap()]
+                .map(str::to_owned)
+                .to_vec();
+        args.extend(["--pictures".to_owned(), pictures.display().to_string()]);
+        args.extend(json.then(|| "--json".to_owned()));
+        mmlens(args)
+    };
+    let certificate: Value = certify(&oracle, true).json();
+    let names: Vec<&str> =
+        certificate["compared"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    for name in ["input_ids", "pixel_values", "connector.out", "grad.vision.pixels", "generated"] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+
+    // One value of one site, off by a tenth of the largest.
+    let bytes = fs::read(&oracle).unwrap();
+    let (header, _) = SafeTensors::read_metadata(&bytes).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let site = file.tensor("connector.out").unwrap();
+    let offset = site.data().as_ptr() as usize - bytes.as_ptr() as usize + 4 * 17;
+    assert!(offset > header + 8);
+    let mut falsified = bytes.clone();
+    let old = f32::from_le_bytes(falsified[offset..offset + 4].try_into().unwrap());
+    falsified[offset..offset + 4].copy_from_slice(&(old + 1.0).to_le_bytes());
+    let other = tempfile::NamedTempFile::new().unwrap();
+    fs::write(other.path(), falsified).unwrap();
+    let said = certify(other.path(), false);
+    let table = said.out.clone();
+    assert_eq!(table.matches("DIFFERS").count(), 1, "{table}");
+    assert!(table.contains("connector.out DIFFERS"), "{table}");
+    assert!(said.refused().starts_with("1 of "));
+
+    let said = certify(&model.join("model.safetensors"), false);
+    assert!(said.refused().contains("it is no trace"));
+}
