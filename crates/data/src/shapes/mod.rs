@@ -21,6 +21,7 @@
 //!   further.
 
 mod ask;
+mod caption;
 mod describe;
 mod export;
 mod question;
@@ -30,6 +31,7 @@ mod score;
 mod vocabulary;
 mod world;
 
+pub use caption::{Caption, Detail, Mentioned};
 pub use describe::{Phrase, parse_description};
 pub use export::{ExportError, ObjectRecord, Record, export, read_records};
 pub use question::{CELL_MARGIN, CLEAR_OFFSET, Kind, Mention, Question};

@@ -1,10 +1,9 @@
 //! Scenes and questions as the numbers a training step takes.
 
-use std::collections::BTreeMap;
-
 use mmlens::data::shapes::{Kind, Mention, Question, SIDE, Scene, Split, World};
 
-use crate::words::{ASSISTANT, END, Words};
+use crate::training::{Words, shown};
+use crate::vocabulary::{ASSISTANT, END};
 
 /// How often each kind is asked. Relations are the hardest and asked most; where things are is their stepping stone.
 pub(crate) const WEIGHTS: &[(Kind, f32)] = &[
@@ -18,12 +17,6 @@ pub(crate) const WEIGHTS: &[(Kind, f32)] = &[
     (Kind::RelationObject, 1.2),
 ];
 
-/// Side of a patch of the tower.
-pub(crate) const PATCH: usize = 8;
-const GRID: usize = SIDE / PATCH;
-/// A patch shows an object if so many of its 64 pixels belong to it.
-const SHOWS: u32 = 10;
-
 /// Turns of one length about the pictures of a batch: row `r` is about picture `r / per_picture`.
 pub(crate) struct Turns {
     pub(crate) per_picture: usize,
@@ -36,8 +29,7 @@ pub(crate) struct Turns {
 }
 
 pub(crate) struct Batch {
-    pub(crate) pictures: usize,
-    pub(crate) pixels: Vec<f32>,
+    pub(crate) scenes: Vec<Scene>,
     /// For every patch: shape, colour, size of the object it shows, each plus one; zeros where there is none.
     pub(crate) patches: Vec<[u8; 3]>,
     pub(crate) questions: Turns,
@@ -54,11 +46,10 @@ pub(crate) fn draw(
     draw: u64,
     words: &Words,
 ) -> Batch {
-    let (mut pixels, mut patches) = (Vec::new(), Vec::new());
+    let (mut scenes, mut patches) = (Vec::new(), Vec::new());
     let (mut asked, mut told) = (Vec::new(), Vec::new());
     for index in start..start + count as u64 {
         let scene = world.scene(split, index);
-        normalised(&scene, &mut pixels);
         patches.extend(shown(&scene));
         let mut rng = scene.rng(draw);
         let mut questions = scene.sample(turns, &mut rng, WEIGHTS);
@@ -68,38 +59,14 @@ pub(crate) fn draw(
         }
         told.extend(scene.ask(Kind::Describe, &mut rng).map(|q| (scene.clone(), q)));
         asked.extend(questions.into_iter().map(|q| (scene.clone(), q)));
+        scenes.push(scene);
     }
     Batch {
-        pictures: count,
-        pixels,
+        scenes,
         patches,
         questions: Turns::new(&asked, turns, words),
         stories: Turns::new(&told, 1, words),
     }
-}
-
-fn normalised(scene: &Scene, out: &mut Vec<f32>) {
-    let picture = scene.render();
-    for channel in 0..3 {
-        out.extend(picture.pixels().map(|p| (f32::from(p.0[channel]) / 255.0 - 0.5) / 0.5));
-    }
-}
-
-fn shown(scene: &Scene) -> impl Iterator<Item = [u8; 3]> + use<> {
-    let mut counts = vec![BTreeMap::<usize, u32>::new(); GRID * GRID];
-    for (i, object) in scene.objects.iter().enumerate() {
-        for (x, y) in object.mask.pixels() {
-            *counts[y as usize / PATCH * GRID + x as usize / PATCH].entry(i).or_default() += 1;
-        }
-    }
-    let objects = scene.objects.clone();
-    counts.into_iter().map(move |count| {
-        let most = count.into_iter().max_by_key(|(_, n)| *n).filter(|(_, n)| *n >= SHOWS);
-        most.map_or([0; 3], |(i, _)| {
-            let o = &objects[i];
-            [o.shape as u8 + 1, o.colour as u8 + 1, o.size as u8 + 1]
-        })
-    })
 }
 
 impl Turns {

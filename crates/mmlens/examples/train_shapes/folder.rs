@@ -8,8 +8,8 @@ use mmlens::zoo::LlavaConfig;
 use mmlens::zoo::checkpoint::{HostTensor, SaveSettings, save_checkpoint};
 use serde_json::{Value, json};
 
-use crate::network::{Params, is_helper};
-use crate::words::{ASSISTANT, BEGIN, END, IMAGE, PAD, SPECIAL, UNKNOWN, Words};
+use crate::training::{Params, Words, is_helper, preprocessor, tokenizer, write_json};
+use crate::vocabulary::{ASSISTANT, BEGIN, END, IMAGE, PAD, SPECIAL, UNKNOWN};
 
 const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}<user>\
 {% if message['content'] is string %}{{ message['content'] }}{% else %}\
@@ -75,54 +75,11 @@ pub(crate) fn parsed(words: &Words) -> Result<LlavaConfig> {
     Ok(serde_json::from_value(config(words))?)
 }
 
-fn tokenizer(words: &Words) -> Value {
-    let added: Vec<Value> = SPECIAL
-        .iter()
-        .enumerate()
-        .map(|(id, text)| {
-            json!({ "id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
-                    "normalized": false, "special": true })
-        })
-        .collect();
-    json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": added,
-        "normalizer": { "type": "Lowercase" },
-        "pre_tokenizer": { "type": "Whitespace" },
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
-            "pair": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } },
-                     { "Sequence": { "id": "B", "type_id": 0 } }],
-            "special_tokens": { "<s>": { "id": "<s>", "ids": [BEGIN], "tokens": ["<s>"] } }
-        },
-        "decoder": null,
-        "model": { "type": "WordLevel", "vocab": words.table(), "unk_token": SPECIAL[UNKNOWN as usize] }
-    })
-}
-
 /// Everything but the weights.
 pub(crate) fn write_texts(folder: &Path, words: &Words) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let image = json!({
-        "crop_size": { "height": 64, "width": 64 },
-        "do_center_crop": true,
-        "do_convert_rgb": true,
-        "do_normalize": true,
-        "do_rescale": true,
-        "do_resize": true,
-        "image_mean": [0.5, 0.5, 0.5],
-        "image_processor_type": "CLIPImageProcessor",
-        "image_std": [0.5, 0.5, 0.5],
-        "resample": 3,
-        "rescale_factor": 1.0 / 255.0,
-        "size": { "shortest_edge": 64 }
-    });
     let files = [
         ("config.json", config(words)),
-        ("tokenizer.json", tokenizer(words)),
+        ("tokenizer.json", tokenizer(words, SPECIAL[BEGIN as usize], None)),
         (
             "tokenizer_config.json",
             json!({
@@ -135,7 +92,7 @@ pub(crate) fn write_texts(folder: &Path, words: &Words) -> Result<()> {
                 "model_max_length": 256, "padding_side": "left", "clean_up_tokenization_spaces": false
             }),
         ),
-        ("preprocessor_config.json", image),
+        ("preprocessor_config.json", preprocessor()),
         (
             "processor_config.json",
             json!({ "image_token": SPECIAL[IMAGE as usize], "num_additional_image_tokens": 1, "patch_size": 8,
@@ -147,9 +104,7 @@ pub(crate) fn write_texts(folder: &Path, words: &Words) -> Result<()> {
         ),
     ];
     for (name, value) in files {
-        let path = folder.join(name);
-        let text = serde_json::to_string_pretty(&value)? + "\n";
-        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+        write_json(folder, name, &value)?;
     }
     let path = folder.join("chat_template.jinja");
     std::fs::write(&path, TEMPLATE).with_context(|| path.display().to_string())

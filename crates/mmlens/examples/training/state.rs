@@ -9,7 +9,7 @@ use burn_optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimize
 use mmlens::prelude::AnyTensor;
 use mmlens::zoo::checkpoint::{Access, Checkpoint, HostTensor, SaveSettings, save_safetensors};
 
-use crate::network::Params;
+use super::Params;
 
 pub(crate) struct Trainer {
     pub(crate) params: Params,

@@ -1,0 +1,115 @@
+//! Trains the second model that ships inside: a CLIP of under a million weights on captions of the shapes world.
+//!
+//! ```text
+//! cargo run --release --example train_clip -- --out FOLDER [--steps N] [--state FILE] [--tower LLAVA_FOLDER]
+//! ```
+//!
+//! Every picture is set against captions that are false for it: those of the other pictures of its part of the step,
+//! and some that differ from its own in one property of one object. Whatever is true of a picture by chance is left
+//! out. A helper that is thrown away names shape, colour and size of the object under each patch. The image tower can
+//! begin as that of a LLaVA trained by `train_shapes`. It resumes from its state file after being killed.
+
+#![allow(clippy::print_stdout, reason = "a program prints")]
+
+mod batch;
+mod folder;
+mod network;
+#[path = "../training/mod.rs"]
+mod training;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use burn::tensor::Device;
+use clap::Parser;
+use mmlens::data::shapes::{Score, Split};
+use training::{Settings, Trainer, Words};
+
+#[derive(Parser)]
+struct Args {
+    /// Where the checkpoint folder is written.
+    #[arg(long, default_value = "runs/shapes-clip")]
+    out: PathBuf,
+    /// The state training resumes from.
+    #[arg(long, default_value = "runs/train_clip.safetensors")]
+    state: PathBuf,
+    /// A LLaVA checkpoint whose image tower this one begins with.
+    #[arg(long)]
+    tower: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    /// False captions of each picture that are nearly true.
+    #[arg(long, default_value_t = 7)]
+    near: usize,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let device = Device::flex();
+    let words = Words::new(&folder::SPECIAL, folder::UNKNOWN);
+    let config = folder::parsed(&words)?;
+    let settings = &args.settings;
+    let world = settings.world();
+    let mut trainer = Trainer::new(network::init(&config, settings.seed, &device)?);
+    if let Some(parent) = args.state.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    if args.state.exists() {
+        trainer.load(&args.state, &device)?;
+        println!("resuming at step {}", trainer.step);
+    } else if let Some(folder) = &args.tower {
+        let taken = network::take_tower(&mut trainer.params, folder, &device)?;
+        println!("{taken} tensors of the image tower from {}", folder.display());
+    }
+    let weights: usize = trainer.params.values().map(|(shape, _)| shape.iter().product::<usize>()).sum();
+    println!("{weights} weights (helper included), {} words", words.len());
+    folder::write_texts(&args.out, &words)?;
+    let mut log = training::log(&args.out)?;
+    let bar = settings.bar(trainer.step)?;
+    let mut started = Instant::now();
+    while trainer.step < settings.steps {
+        let step = trainer.step;
+        let parts = settings.side_by_side(step, |start, count| {
+            let batch = batch::draw(&world, Split::Train, start, count, args.near, step as u64, &words);
+            network::learn(&config, &trainer.params, &batch, &device)
+        })?;
+        let mut losses = network::Losses::default();
+        let n = parts.len() as f32;
+        let mut grads = Vec::new();
+        for (loss, grad) in parts {
+            losses.captions += loss.captions / n;
+            losses.pictures += loss.pictures / n;
+            losses.patches += loss.patches / n;
+            grads.push(grad);
+        }
+        let norm = trainer.update(settings.rate(step), grads)?;
+        network::bound_scale(&mut trainer.params);
+        bar.inc(1);
+        let network::Losses { captions, pictures, patches } = losses;
+        if step.is_multiple_of(25) {
+            bar.set_message(format!("captions {captions:.3} pictures {pictures:.3} patches {patches:.3}"));
+        }
+        if settings.saves(trainer.step) {
+            trainer.save(&args.state)?;
+            folder::write_weights(&args.out, &trainer.params)?;
+            let mut score = Score::default();
+            for part in 0..4 {
+                let choices = batch::choices(&world, Split::Validation, part * 64, 64, &words);
+                let counted = network::score(&config, &trainer.params, &choices, &device)?;
+                score.n += counted.n;
+                score.right += counted.right;
+            }
+            let line = serde_json::json!({
+                "step": trainer.step, "seconds": started.elapsed().as_secs(), "rate": settings.rate(step), "gradient": norm,
+                "captions": captions, "pictures": pictures, "patches": patches, "right_of_16": score.rate(),
+            });
+            started = Instant::now();
+            writeln!(log, "{line}")?;
+            bar.println(line.to_string());
+        }
+    }
+    bar.finish();
+    Ok(())
+}

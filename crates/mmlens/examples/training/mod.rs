@@ -1,0 +1,15 @@
+//! What training the models that ship inside has in common: settings, weights, words, the optimiser and its state.
+
+mod folder;
+mod loss;
+mod settings;
+mod state;
+mod weights;
+mod words;
+
+pub(crate) use folder::{pictures, preprocessor, tokenizer, write_json};
+pub(crate) use loss::{cross_entropy, patch_head, patch_loss, scalar, shown};
+pub(crate) use settings::{Settings, log};
+pub(crate) use state::Trainer;
+pub(crate) use weights::{Init, Leaves, Params, is_helper, tracked};
+pub(crate) use words::Words;
