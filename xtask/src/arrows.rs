@@ -8,6 +8,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("mmlens-core", 1),
     ("mmlens-kernels", 1),
     ("mmlens-engine", 2),
+    ("mmlens-store", 2),
     ("mmlens-zoo", 2),
     ("mmlens-data", 3),
     ("mmlens-model", 3),

@@ -8,6 +8,7 @@ pub use mmlens_engine as engine;
 pub use mmlens_finding as finding;
 pub use mmlens_model as model;
 pub use mmlens_report as report;
+pub use mmlens_store as store;
 pub use mmlens_zoo as zoo;
 
 /// What most programs need.

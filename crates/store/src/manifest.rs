@@ -1,0 +1,123 @@
+//! What a store holds, and of which model.
+
+use std::path::Path;
+
+use mmlens_core::finding::Modality;
+use serde::{Deserialize, Serialize};
+
+use crate::{Rows, StoreError};
+
+pub(crate) const FILE: &str = "manifest.json";
+/// Of this layout.
+const FORMAT: u32 = 1;
+
+/// How activations are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to the nearest bfloat16: 8 bits of precision, the range of f32.
+    Bf16,
+    /// Rounded to the nearest half: 11 bits of precision. What is beyond 65504 becomes infinite, and is refused.
+    F16,
+}
+
+/// One site of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// The site.
+    pub site: String,
+    /// The lengths of one row, and what they are.
+    pub shape: Vec<usize>,
+    /// The names of these axes.
+    pub axes: Vec<String>,
+}
+
+impl Column {
+    /// Numbers in one row.
+    pub fn width(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// `manifest.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub(crate) format: u32,
+    /// The model.
+    pub subject: String,
+    /// Its weights.
+    pub weights_hash: String,
+    /// What was changed in it since it was published.
+    pub alterations: Vec<String>,
+    /// The data set, as the user calls it.
+    pub data: String,
+    /// What a row is.
+    pub rows: Rows,
+    /// The sites.
+    pub columns: Vec<Column>,
+    /// Of positions of prompts, which are kept: all, if this is empty.
+    pub modalities: Vec<Modality>,
+    /// How numbers are kept.
+    pub precision: Precision,
+    /// Samples of one pass.
+    pub batch: usize,
+    /// Rows after which a shard ends, with the batch that reaches them.
+    pub shard: usize,
+}
+
+impl Manifest {
+    pub(crate) fn format() -> u32 {
+        FORMAT
+    }
+
+    pub(crate) fn read(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join(FILE);
+        let text = std::fs::read(&path).map_err(StoreError::io(&path))?;
+        let manifest: Self = serde_json::from_slice(&text)
+            .map_err(|e| StoreError::broken(&path, e, "the manifest of a store"))?;
+        if manifest.format != FORMAT {
+            return Err(StoreError::broken(
+                &path,
+                format!("format {}", manifest.format),
+                format!("format {FORMAT}"),
+            ));
+        }
+        Ok(manifest)
+    }
+
+    /// That two recordings are of the same.
+    pub(crate) fn same(&self, asked: &Self, path: &Path) -> Result<(), StoreError> {
+        fn shown(value: &impl Serialize) -> String {
+            serde_json::to_string(value).unwrap_or_default()
+        }
+        let fields = [
+            ("subject", shown(&self.subject), shown(&asked.subject)),
+            ("weights_hash", shown(&self.weights_hash), shown(&asked.weights_hash)),
+            ("alterations", shown(&self.alterations), shown(&asked.alterations)),
+            ("data", shown(&self.data), shown(&asked.data)),
+            ("rows", shown(&self.rows), shown(&asked.rows)),
+            ("columns", shown(&self.columns), shown(&asked.columns)),
+            ("modalities", shown(&self.modalities), shown(&asked.modalities)),
+            ("precision", shown(&self.precision), shown(&asked.precision)),
+            ("batch", shown(&self.batch), shown(&asked.batch)),
+            ("shard", shown(&self.shard), shown(&asked.shard)),
+        ];
+        match fields.into_iter().find(|(_, found, asked)| found != asked) {
+            Some((field, found, asked)) => {
+                Err(StoreError::Another { path: path.to_owned(), field, found, asked })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A site of the store.
+    pub(crate) fn column(&self, site: &str) -> Result<&Column, StoreError> {
+        self.columns.iter().find(|column| column.site == site).ok_or_else(|| StoreError::NoColumn {
+            found: site.to_owned(),
+            have: self.columns.iter().map(|column| column.site.clone()).collect(),
+        })
+    }
+}

@@ -1,0 +1,298 @@
+//! Passing a data set through a subject, and keeping what it read.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::Path;
+
+use mmlens_core::finding::{Modality, PatchLabel};
+use mmlens_core::{Inputs, Plan, Sample, Selector, Subject, SubjectError, Trace, Watch, step};
+
+use crate::shard::Gathered;
+use crate::{Column, Label, Manifest, Precision, Rows, Store, StoreError, journal, manifest};
+
+/// What is kept of a data set.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    sites: Selector,
+    data: String,
+    modalities: BTreeSet<Modality>,
+    precision: Precision,
+    batch: usize,
+    shard: usize,
+}
+
+impl Recording {
+    /// All rows of some sites in f32, eight samples a pass, about 65,536 rows a shard. Sites recorded together have the
+    /// same kind of rows.
+    pub fn new(sites: Selector) -> Self {
+        Self {
+            sites,
+            data: String::new(),
+            modalities: BTreeSet::new(),
+            precision: Precision::F32,
+            batch: 8,
+            shard: 1 << 16,
+        }
+    }
+
+    /// What the data set is called, so that another one is not mixed in.
+    #[must_use]
+    pub fn data(mut self, name: impl Into<String>) -> Self {
+        self.data = name.into();
+        self
+    }
+
+    /// Of the positions of prompts, only those that carry one of these.
+    #[must_use]
+    pub fn only(mut self, modalities: impl IntoIterator<Item = Modality>) -> Self {
+        self.modalities = modalities.into_iter().collect();
+        self
+    }
+
+    /// How numbers are kept.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// How many samples share a pass. Where their pictures differ in size, they must not: say 1.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] for none.
+    pub fn batch(self, samples: usize) -> Result<Self, StoreError> {
+        positive("batch", samples)?;
+        Ok(Self { batch: samples, ..self })
+    }
+
+    /// A shard ends with the batch that brings it to so many rows.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] for none.
+    pub fn shard(self, rows: usize) -> Result<Self, StoreError> {
+        positive("shard", rows)?;
+        Ok(Self { shard: rows, ..self })
+    }
+
+    /// Records the samples `0 .. count` into a folder, or those of them that are not there yet.
+    ///
+    /// # Errors
+    /// A folder with another recording, one that somebody else records into; sites that cannot be recorded together;
+    /// whatever a pass reports; [`mmlens_core::AnalysisError::Cancelled`], after which the same call goes on with the
+    /// last complete shard.
+    ///
+    /// # Cost
+    /// One pass for each batch, which ends at the last site. Memory: one shard, twice while it is written.
+    pub fn run(
+        &self,
+        subject: &dyn Subject,
+        folder: impl AsRef<Path>,
+        count: usize,
+        sample: &mut dyn FnMut(usize) -> Result<Sample, SubjectError>,
+        watch: &dyn Watch,
+    ) -> Result<Store, StoreError> {
+        let folder = folder.as_ref();
+        let manifest = self.manifest(subject)?;
+        std::fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
+        let _held = hold(folder)?;
+        if folder.join(manifest::FILE).exists() {
+            Manifest::read(folder)?.same(&manifest, folder)?;
+        } else {
+            write_manifest(folder, &manifest)?;
+        }
+        let (shards, mut list) = journal::resume(folder)?;
+        let mut from = shards.last().map_or(0, |shard| shard.to) as usize;
+        let mut number = shards.len();
+        let gathered = || Gathered::new(manifest.columns.len(), self.precision);
+        let mut rows = gathered();
+        let mut next = from;
+        step(watch, "recording", next.min(count), count)?;
+        while next < count {
+            let end = count.min(next + self.batch);
+            let encoded: Result<Vec<Inputs>, SubjectError> =
+                (next..end).map(|i| subject.encode(&sample(i)?)).collect();
+            self.pass(subject, &manifest, next, &encoded?, &mut rows)?;
+            next = end;
+            if rows.labels.len() >= self.shard || next == count {
+                let shard = rows.write(folder, &manifest.columns, number, (from as u64, next as u64))?;
+                journal::append(folder, &mut list, &shard)?;
+                (from, number, rows) = (next, number + 1, gathered());
+            }
+            step(watch, "recording", next, count)?;
+        }
+        Store::open(folder)
+    }
+
+    fn manifest(&self, subject: &dyn Subject) -> Result<Manifest, StoreError> {
+        let mut columns = Vec::new();
+        let mut kind: Option<(Rows, String)> = None;
+        for spec in subject.sites().iter().filter(|spec| self.sites.matches(&spec.site)) {
+            let (rows, shape) = Rows::of(spec)?;
+            let site = spec.site.to_string();
+            match &kind {
+                Some((first, other)) if *first != rows => {
+                    let reason =
+                        format!("its rows are other things than those of `{other}`; record them apart");
+                    return Err(StoreError::Site { site, axes: spec.describe(), reason });
+                }
+                Some(_) => {}
+                None => kind = Some((rows, site.clone())),
+            }
+            let names = spec.axes.iter().skip(spec.rank() - shape.len());
+            let axes = names.map(|(axis, _)| axis.name().to_owned()).collect();
+            columns.push(Column { site, shape, axes });
+        }
+        // A selector that matches nothing is refused as a plan refuses it, with the nearest site.
+        let Some((rows, _)) = kind else {
+            mmlens_core::Run::start(Plan::new().read(self.sites.clone())?, subject.name(), subject.sites())?;
+            return Err(StoreError::Setting {
+                field: "sites",
+                found: "none".to_owned(),
+                expected: "at least one",
+            });
+        };
+        if rows != Rows::Positions && !self.modalities.is_empty() {
+            let found = format!("{:?}", self.modalities);
+            let expected = "nothing: only positions of prompts have modalities to choose from";
+            return Err(StoreError::Setting { field: "only", found, expected });
+        }
+        Ok(Manifest {
+            format: Manifest::format(),
+            subject: subject.name().to_owned(),
+            weights_hash: subject.weights_hash(),
+            alterations: subject.alterations().to_vec(),
+            data: self.data.clone(),
+            rows,
+            columns,
+            modalities: self.modalities.iter().copied().collect(),
+            precision: self.precision,
+            batch: self.batch,
+            shard: self.shard,
+        })
+    }
+
+    /// One pass, and its rows.
+    fn pass(
+        &self,
+        subject: &dyn Subject,
+        manifest: &Manifest,
+        first: usize,
+        encoded: &[Inputs],
+        rows: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        let inputs = Inputs::batch(encoded, subject.pad())?;
+        let trace = subject.run(&inputs, Plan::new().read(self.sites.clone())?)?;
+        // Which sample each row of the batch, and each picture, belongs to.
+        let owners = |count: fn(&Inputs) -> usize| -> Vec<u64> {
+            let each = encoded.iter().zip(first as u64..);
+            each.flat_map(|(one, sample)| std::iter::repeat_n(sample, count(one))).collect()
+        };
+        let (prompts, pictures) = (owners(Inputs::rows), owners(Inputs::pictures));
+        let chosen = match manifest.rows {
+            Rows::Positions => self.positions(&inputs, &prompts),
+            Rows::Prompts => prompts
+                .iter()
+                .enumerate()
+                .map(|(row, sample)| (row, Label::other(*sample, row, Modality::Text, None)))
+                .collect(),
+            Rows::Pictures => (0..pictures.len())
+                .map(|i| {
+                    let own = pictures[..i].iter().filter(|sample| **sample == pictures[i]).count();
+                    (i, Label::other(pictures[i], own, Modality::Image, None))
+                })
+                .collect(),
+            Rows::Patches => patches(manifest, &trace, encoded, first)?,
+        };
+        for (_, label) in &chosen {
+            rows.labels.push(label);
+        }
+        for (i, column) in manifest.columns.iter().enumerate() {
+            let values = trace.get(column.site.parse().map_err(StoreError::from)?)?.to_values()?;
+            let width = column.width();
+            for (row, _) in &chosen {
+                let own = values.get(row * width..(row + 1) * width).unwrap_or_default();
+                if !rows.push(i, own) {
+                    let largest = own.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+                    let found = format!("f16, and `{}` holds {largest:e}", column.site);
+                    let expected = "a precision that can hold it: bf16 or f32";
+                    return Err(StoreError::Setting { field: "precision", found, expected });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Positions that are kept, by their place in the tensor.
+    fn positions(&self, inputs: &Inputs, prompts: &[u64]) -> Vec<(usize, Label)> {
+        let length = inputs.positions();
+        let mut chosen = Vec::new();
+        for (row, map) in inputs.maps.iter().enumerate() {
+            for (position, token) in map.tokens.iter().enumerate() {
+                if self.modalities.is_empty() || self.modalities.contains(&token.modality) {
+                    let place = row * length + inputs.pads[row] + position;
+                    chosen.push((place, Label::token(prompts[row], position, token)));
+                }
+            }
+        }
+        chosen
+    }
+}
+
+/// Positions of the tower, picture by picture. They are labelled where a map lists the tower's patches one by one.
+fn patches(
+    manifest: &Manifest,
+    trace: &Trace,
+    encoded: &[Inputs],
+    first: usize,
+) -> Result<Vec<(usize, Label)>, StoreError> {
+    let Some(column) = manifest.columns.first() else { return Ok(Vec::new()) };
+    let dims = trace.get(column.site.parse().map_err(StoreError::from)?)?.dims();
+    let lead = dims.len() - column.shape.len();
+    let all: usize = dims[..lead].iter().product();
+    let counts: Vec<usize> = match encoded {
+        [_] => vec![all],
+        // Every picture has as many positions.
+        _ => {
+            let pictures: usize = encoded.iter().map(Inputs::pictures).sum();
+            encoded.iter().map(|one| one.pictures() * all / pictures.max(1)).collect()
+        }
+    };
+    let mut chosen = Vec::new();
+    for (i, one) in encoded.iter().enumerate() {
+        let known: &[PatchLabel] = &one.map().patches;
+        let before: usize = counts[..i].iter().sum();
+        for position in 0..counts[i] {
+            let patch = if known.len() == counts[i] { known.get(position).copied() } else { None };
+            let label = Label::other((first + i) as u64, position, Modality::Image, patch);
+            chosen.push((before + position, label));
+        }
+    }
+    Ok(chosen)
+}
+
+fn positive(field: &'static str, value: usize) -> Result<(), StoreError> {
+    match value {
+        0 => Err(StoreError::Setting { field, found: "0".to_owned(), expected: "at least 1" }),
+        _ => Ok(()),
+    }
+}
+
+/// Keeps others from recording into the folder, until it is dropped or the process dies.
+fn hold(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("recording.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(StoreError::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Busy { path: folder.to_owned() }),
+        Err(std::fs::TryLockError::Error(source)) => Err(StoreError::Io { path, source }),
+    }
+}
+
+fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+    let (path, partial) = (folder.join(manifest::FILE), folder.join("manifest.json.partial"));
+    let text = serde_json::to_vec_pretty(manifest).map_err(|e| StoreError::broken(&path, e, "a manifest"))?;
+    std::fs::write(&partial, text).map_err(StoreError::io(&partial))?;
+    File::open(&partial).and_then(|file| file.sync_all()).map_err(StoreError::io(&partial))?;
+    std::fs::rename(&partial, &path).map_err(StoreError::io(&path))
+}

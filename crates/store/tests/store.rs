@@ -1,0 +1,273 @@
+//! What is recorded is what single passes hold, whatever happens to the process that records.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use mmlens_core::finding::Modality;
+use mmlens_core::{Picture, Plan, Sample, Seed, Subject, SubjectError, Unwatched, Watch};
+use mmlens_store::{Precision, Recording, Rows, Store};
+use mmlens_testkit::Toy;
+use proptest::prelude::*;
+
+const SITE: &str = "text.blocks.1.resid_post";
+
+fn painted(seed: usize) -> Picture {
+    let image = image::RgbImage::from_fn(8, 8, |x, y| {
+        image::Rgb([0, 1, 2].map(|c| ((x * 31 + y * 57 + c * 91 + seed as u32 * 13) % 256) as u8))
+    });
+    Picture::new(format!("painted-{seed}"), image)
+}
+
+/// Prompts of different lengths, some with pictures.
+fn sample(i: usize) -> Result<Sample, SubjectError> {
+    let words: String = "abcdefgh".chars().cycle().skip(i).take(1 + i % 5).collect();
+    Ok(match i % 3 {
+        0 => Sample::prompt(vec![painted(i)], format!("#{words}")),
+        _ => Sample::prompt(vec![], words),
+    })
+}
+
+fn recording(site: &str) -> Recording {
+    Recording::new(site.parse().unwrap()).data("words").batch(4).unwrap().shard(30).unwrap()
+}
+
+fn record(recording: &Recording, folder: &Path, count: usize) -> Store {
+    recording.run(&Toy::curved(1), folder, count, &mut sample, &Unwatched).unwrap()
+}
+
+fn all(store: &Store) -> Vec<u64> {
+    (0..store.len()).collect()
+}
+
+#[test]
+fn rows_are_what_single_passes_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = record(&recording("text.blocks.{0,1}.{resid_post,mlp_out}"), folder.path(), 23);
+    let toy = Toy::curved(1);
+    assert_eq!((store.manifest().rows, store.samples()), (Rows::Positions, 23));
+    assert!(store.shards().len() > 2, "{:?}", store.shards());
+    store.verify().unwrap();
+    let labels = store.labels(&all(&store)).unwrap();
+    for site in ["text.blocks.0.mlp_out", SITE] {
+        let values = store.read(site, &all(&store)).unwrap();
+        let width = values.len() / labels.len();
+        let mut row = 0;
+        for i in 0..23 {
+            let inputs = toy.encode(&sample(i).unwrap()).unwrap();
+            let trace = toy.run(&inputs, Plan::new().read(site).unwrap()).unwrap();
+            let alone = trace.get(site.parse().unwrap()).unwrap().to_values().unwrap();
+            for (position, token) in inputs.map().tokens.iter().enumerate() {
+                let label = labels[row];
+                assert_eq!((label.sample, label.position), (i as u64, position as u32));
+                assert_eq!((label.token, label.modality), (token.id, token.modality));
+                assert_eq!(label.patch, token.patch);
+                let found = &values[row * width..(row + 1) * width];
+                let wanted = &alone[position * width..(position + 1) * width];
+                let off = found.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                // Batches are padded; sums of a few numbers of size 1 differ in their last bits.
+                assert!(off < 1e-5, "{site} of sample {i} at {position}: {off}");
+                row += 1;
+            }
+        }
+        assert_eq!(row, labels.len());
+    }
+}
+
+#[test]
+fn towers_pictures_and_prompts_have_rows_of_their_own() {
+    let toy = Toy::curved(1);
+    let pictured = &mut |i: usize| -> Result<Sample, SubjectError> {
+        Ok(Sample::prompt(vec![painted(i), painted(i + 9)], "#a#"))
+    };
+    for (site, rows) in [("vision.blocks.0.resid_post", Rows::Patches), ("vision.pixels", Rows::Pictures)] {
+        let Some(spec) = toy.sites().iter().find(|spec| spec.site.to_string() == site) else { continue };
+        let folder = tempfile::tempdir().unwrap();
+        let store = recording(site).run(&toy, folder.path(), 5, pictured, &Unwatched).unwrap();
+        assert_eq!(store.manifest().rows, rows, "{}", spec.describe());
+        let labels = store.labels(&all(&store)).unwrap();
+        for i in 0..5 {
+            let trace = {
+                let inputs = toy.encode(&pictured(i).unwrap()).unwrap();
+                toy.run(&inputs, Plan::new().read(site).unwrap()).unwrap()
+            };
+            let alone = trace.get(site.parse().unwrap()).unwrap().to_values().unwrap();
+            let own: Vec<u64> =
+                all(&store).into_iter().filter(|r| labels[*r as usize].sample == i as u64).collect();
+            let found = store.read(site, &own).unwrap();
+            assert_eq!(found.len(), alone.len(), "{site}");
+            assert!(found.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-5), "{site} of {i}");
+        }
+    }
+}
+
+#[test]
+fn chosen_modalities_alone_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = record(&recording(SITE).only([Modality::Image]), folder.path(), 9);
+    let labels = store.labels(&all(&store)).unwrap();
+    // samples 0, 3 and 6 show one picture of four patches
+    assert!(labels.iter().all(|label| label.modality == Modality::Image && label.patch.is_some()));
+    let samples: Vec<u64> = labels.iter().map(|label| label.sample).collect();
+    assert_eq!(samples.iter().copied().collect::<std::collections::BTreeSet<_>>(), [0, 3, 6].into());
+}
+
+#[test]
+fn half_precision_rounds_to_nearest() {
+    let exact = tempfile::tempdir().unwrap();
+    let exact = (record(&recording(SITE), exact.path(), 12), exact);
+    for (precision, bits) in [(Precision::Bf16, 8), (Precision::F16, 11)] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = record(&recording(SITE).precision(precision), folder.path(), 12);
+        let (wanted, found) =
+            (exact.0.read(SITE, &all(&store)).unwrap(), store.read(SITE, &all(&store)).unwrap());
+        assert_eq!(wanted.len(), found.len());
+        for (a, b) in wanted.iter().zip(&found) {
+            // half a unit in the last place, or of the smallest half
+            let bound = (a.abs() * 2.0_f32.powi(-bits)).max(6e-8);
+            assert!((a - b).abs() <= bound, "{a} {b}");
+        }
+    }
+}
+
+/// Records when another test tells it to: that test kills it.
+#[test]
+fn child() {
+    let Ok(folder) = std::env::var("MMLENS_STORE_CHILD") else { return };
+    struct Slow;
+    impl Watch for Slow {
+        fn step(&self, _: &'static str, _: usize, _: usize) -> ControlFlow<()> {
+            std::thread::sleep(Duration::from_millis(3));
+            ControlFlow::Continue(())
+        }
+    }
+    recording(SITE).run(&Toy::curved(1), &folder, 120, &mut sample, &Slow).unwrap();
+}
+
+#[test]
+fn a_recording_that_is_killed_again_and_again_ends_with_the_same_bytes() {
+    let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    record(&recording(SITE), whole.path(), 120);
+    let mut kills = 0;
+    for attempt in 0..200_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child"])
+            .env("MMLENS_STORE_CHILD", killed.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Long enough for the first shards, and never the same.
+        std::thread::sleep(Duration::from_millis(20 + attempt * 37 % 60));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            break;
+        }
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+        kills += 1;
+    }
+    let store = Store::open(killed.path()).unwrap();
+    assert_eq!(store.samples(), 120);
+    assert!(kills >= 3, "it was killed {kills} times only");
+    for name in std::iter::once("shards.jsonl").chain(store.shards().iter().map(|s| s.file.as_str())) {
+        let bytes = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
+        assert_eq!(bytes(whole.path()), bytes(killed.path()), "{name} after {kills} kills");
+    }
+    store.verify().unwrap();
+}
+
+#[test]
+fn a_data_set_that_grows_is_gone_on_with() {
+    let (grown, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    record(&recording(SITE), grown.path(), 8);
+    let grown = record(&recording(SITE), grown.path(), 20);
+    let whole = record(&recording(SITE), whole.path(), 20);
+    assert_eq!(grown.read(SITE, &all(&grown)).unwrap(), whole.read(SITE, &all(&whole)).unwrap());
+    assert_eq!(grown.labels(&all(&grown)).unwrap(), whole.labels(&all(&whole)).unwrap());
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refuse = |recording: Recording, subject: &Toy| {
+        recording.run(subject, folder.path(), 9, &mut sample, &Unwatched).unwrap_err().to_string()
+    };
+    let toy = Toy::curved(1);
+    assert!(refuse(recording("text.blocks.0.attn.pattern"), &toy).contains("depends on the input"));
+    assert!(refuse(recording("text.blocks.9.resid_post"), &toy).contains("text.blocks.9.resid_post"));
+    let mixed = refuse(recording("*.pixels").only([Modality::Text]), &toy);
+    assert!(mixed.contains("only positions of prompts"), "{mixed}");
+    record(&recording(SITE), folder.path(), 9);
+    let said = refuse(recording(SITE), &Toy::curved(2));
+    assert!(said.contains("holds another recording: `weights_hash`"), "{said}");
+    assert!(
+        refuse(recording(SITE).data("others"), &toy).contains("`data` is \"words\" there, \"others\" here")
+    );
+
+    let store = Store::open(folder.path()).unwrap();
+    assert!(store.read("text.embed", &[0]).unwrap_err().to_string().contains("was not recorded"));
+    let rows = store.len();
+    assert!(store.read(SITE, &[rows]).unwrap_err().to_string().contains("there are"));
+    let file = folder.path().join(&store.shards()[0].file);
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(Store::open(folder.path()).unwrap_err().to_string().contains("bytes; expected"));
+    let mut changed = bytes.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, changed).unwrap();
+    assert!(Store::open(folder.path()).unwrap().verify().unwrap_err().to_string().contains("SHA-256"));
+}
+
+#[test]
+fn a_folder_is_recorded_into_by_one_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mut said) = (folder.path().to_owned(), String::new());
+    let mut nested = |i: usize| {
+        if i == 0 {
+            let second = recording(SITE).run(&Toy::curved(1), &path, 3, &mut sample, &Unwatched);
+            said = second.unwrap_err().to_string();
+        }
+        sample(i)
+    };
+    recording(SITE).run(&Toy::curved(1), folder.path(), 3, &mut nested, &Unwatched).unwrap();
+    assert!(said.contains("another process"), "{said}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_rows_in_any_order(picks in prop::collection::vec(0..60_u64, 0..40), seed: u64, batch in 1..50_usize) {
+        static STORE: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
+        let folder = STORE.get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            record(&recording(SITE), folder.path(), 23);
+            folder
+        });
+        let store = Store::open(folder.path()).unwrap();
+        let whole = store.read(SITE, &all(&store)).unwrap();
+        let width = whole.len() / store.len() as usize;
+        let row = |r: u64| &whole[r as usize * width..(r as usize + 1) * width];
+        let picks: Vec<u64> = picks.into_iter().map(|r| r % store.len()).collect();
+        let found = store.read(SITE, &picks).unwrap();
+        for (r, values) in picks.iter().zip(found.chunks(width)) {
+            prop_assert_eq!(values, row(*r));
+        }
+        let mut seen = vec![0; store.len() as usize];
+        let batches: Vec<_> =
+            store.shuffled(SITE, batch, Seed(seed)).unwrap().map(Result::unwrap).collect();
+        for found in &batches {
+            for (r, values) in found.rows.iter().zip(found.values.chunks(width)) {
+                prop_assert_eq!(values, row(*r));
+                seen[*r as usize] += 1;
+            }
+        }
+        prop_assert!(seen.iter().all(|n| *n == 1));
+        let half = batches.len() / 2;
+        let rest: Vec<_> = store.shuffled(SITE, batch, Seed(seed)).unwrap().skip_to(half as u64).map(Result::unwrap).collect();
+        prop_assert_eq!(&rest[..], &batches[half..]);
+    }
+}
