@@ -1,6 +1,6 @@
 //! Scenes and captions as the numbers a training step takes.
 
-use mmlens::data::shapes::{Caption, Detail, Scene, Split, World};
+use mmlens::data::shapes::{Caption, Colour, Detail, Mentioned, Scene, Shape, Size, Split, World};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
@@ -9,6 +9,9 @@ use crate::training::{Words, shown};
 
 /// How often a caption says everything; the other details share the rest.
 const FULL: f64 = 0.7;
+
+/// Kinds of object: every size, colour and shape.
+pub(crate) const KINDS: usize = Size::ALL.len() * Colour::ALL.len() * Shape::ALL.len();
 
 /// Pictures and as many captions for each: the true one first, then false ones.
 pub(crate) struct Batch {
@@ -21,6 +24,11 @@ pub(crate) struct Batch {
     pub(crate) each: usize,
     /// Whether a caption, `[picture, caption]`, is false for a picture.
     pub(crate) falsehoods: Vec<bool>,
+    /// Which kinds of object each picture shows, `[picture, KINDS]`, 1 or 0.
+    pub(crate) shown: Vec<f32>,
+    /// The captions that say everything, and which kinds of object each of them names.
+    pub(crate) full: Vec<usize>,
+    pub(crate) named: Vec<f32>,
 }
 
 /// The pictures `start .. start + count` of a split, each with a caption and `near` that are nearly true.
@@ -69,13 +77,29 @@ fn gather(
         let true_ones = Detail::ALL.iter().map(|&detail| scene.caption(detail).said()).collect::<Vec<_>>();
         captions.iter().map(move |caption| !true_ones.contains(&caption.said()))
     });
+    let full: Vec<usize> =
+        (0..captions.len()).filter(|&text| captions[text].detail == Detail::Full).collect();
     Batch {
+        shown: scenes.iter().flat_map(|scene| kinds(&scene.caption(Detail::Full))).collect(),
+        named: full.iter().flat_map(|&text| kinds(&captions[text])).collect(),
+        full,
         patches: scenes.iter().flat_map(shown).collect(),
         ids: captions.iter().map(|caption| ids(&caption.to_string(), words)).collect(),
         each,
         falsehoods: falsehoods.collect(),
         scenes,
     }
+}
+
+fn kinds(caption: &Caption) -> Vec<f32> {
+    let mut kinds = vec![0.0; KINDS];
+    for object in &caption.objects {
+        if let Mentioned { size: Some(size), colour: Some(colour), shape: Some(shape) } = *object {
+            let kind = (size as usize * Colour::ALL.len() + colour as usize) * Shape::ALL.len();
+            kinds[kind + shape as usize] = 1.0;
+        }
+    }
+    kinds
 }
 
 fn ids(text: &str, words: &Words) -> Vec<u32> {

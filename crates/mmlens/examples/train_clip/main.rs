@@ -6,7 +6,8 @@
 //!
 //! Every picture is set against captions that are false for it: those of the other pictures of its part of the step,
 //! and some that differ from its own in one property of one object. Whatever is true of a picture by chance is left
-//! out. A helper that is thrown away names shape, colour and size of the object under each patch. The image tower can
+//! out. Two helpers are trained along and thrown away: one names shape, colour and size of the object under each patch,
+//! one says from the shared space which kinds of object there are, of pictures and captions alike. The image tower can
 //! begin as that of a LLaVA trained by `train_shapes`. It resumes from its state file after being killed.
 
 #![allow(clippy::print_stdout, reason = "a program prints")]
@@ -64,7 +65,7 @@ fn main() -> Result<()> {
         println!("{taken} tensors of the image tower from {}", folder.display());
     }
     let weights: usize = trainer.params.values().map(|(shape, _)| shape.iter().product::<usize>()).sum();
-    println!("{weights} weights (helper included), {} words", words.len());
+    println!("{weights} weights (helpers included), {} words", words.len());
     folder::write_texts(&args.out, &words)?;
     let mut log = training::log(&args.out)?;
     let bar = settings.bar(trainer.step)?;
@@ -82,14 +83,17 @@ fn main() -> Result<()> {
             losses.captions += loss.captions / n;
             losses.pictures += loss.pictures / n;
             losses.patches += loss.patches / n;
+            losses.names += loss.names / n;
             grads.push(grad);
         }
         let norm = trainer.update(settings.rate(step), grads)?;
         network::bound_scale(&mut trainer.params);
         bar.inc(1);
-        let network::Losses { captions, pictures, patches } = losses;
+        let network::Losses { captions, pictures, patches, names } = losses;
         if step.is_multiple_of(25) {
-            bar.set_message(format!("captions {captions:.3} pictures {pictures:.3} patches {patches:.3}"));
+            bar.set_message(format!(
+                "captions {captions:.3} pictures {pictures:.3} patches {patches:.3} names {names:.3}"
+            ));
         }
         if settings.saves(trainer.step) {
             trainer.save(&args.state)?;
@@ -103,7 +107,7 @@ fn main() -> Result<()> {
             }
             let line = serde_json::json!({
                 "step": trainer.step, "seconds": started.elapsed().as_secs(), "rate": settings.rate(step), "gradient": norm,
-                "captions": captions, "pictures": pictures, "patches": patches, "right_of_16": score.rate(),
+                "captions": captions, "pictures": pictures, "patches": patches, "names": names, "right_of_16": score.rate(),
             });
             started = Instant::now();
             writeln!(log, "{line}")?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
+use burn::tensor::activation::softplus;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use mmlens::core::TokenMap;
 use mmlens::data::shapes::Score;
@@ -12,7 +13,7 @@ use mmlens::prelude::{AnyTensor, Asked, Inputs, Plan, Run};
 use mmlens::zoo::checkpoint::{Access, Checkpoint, WeightSource};
 use mmlens::zoo::{ClipConfig, ClipModel};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, KINDS};
 use crate::training::{
     Init, Leaves, Params, cross_entropy, patch_head, patch_loss, pictures, scalar, tracked,
 };
@@ -20,13 +21,17 @@ use crate::training::{
 const SCALE: &str = "logit_scale";
 /// The largest scale, as CLIP has it.
 const MOST: f32 = 100.0;
-/// What the patch helper counts for.
+const KIND_HEAD: &str = "helper.kind";
+/// What the helpers count for.
 const PATCHES: f32 = 0.25;
+const NAMES: f32 = 0.1;
 
 pub(crate) fn init(config: &ClipConfig, seed: u64, device: &Device) -> Result<Params> {
     let mut source = Init::new(seed, config.vision.blocks, device);
     ClipModel::take(config, &mut source)?;
     patch_head(&mut source, config.vision.d_model)?;
+    let _: Tensor<2> = source.take(&format!("{KIND_HEAD}.weight"), [KINDS, config.shared])?;
+    let _: Tensor<1> = source.take(&format!("{KIND_HEAD}.bias"), [KINDS])?;
     Ok(source.params)
 }
 
@@ -66,6 +71,8 @@ pub(crate) struct Losses {
     /// The right picture among those a caption is false for.
     pub(crate) pictures: f32,
     pub(crate) patches: f32,
+    /// Which kinds of object there are, from pictures and from captions.
+    pub(crate) names: f32,
 }
 
 /// Loss and gradients of a batch.
@@ -82,7 +89,12 @@ pub(crate) fn learn(
     let tokens = tower.dims()[1];
     let shown = tower.narrow(1, 1, tokens - 1);
     let patches = patch_loss(&mut source, shown, &batch.patches, device)?;
-    let texts = unit(read(&model, &batch.ids, device)?);
+    let texts = read(&model, &batch.ids, device)?;
+    let named: Vec<i64> = batch.full.iter().map(|text| *text as i64).collect();
+    let named = Tensor::<1, Int>::from_data(TensorData::new(named, [batch.full.len()]), device);
+    let names = name_loss(&mut source, images.clone(), &batch.shown, device)?
+        + name_loss(&mut source, texts.clone().select(0, named), &batch.named, device)?;
+    let texts = unit(texts);
     let scale: Tensor<1> = source.take(SCALE, [1])?;
     let logits = unit(images).matmul(texts.transpose()) * scale.exp().unsqueeze();
     let (n, each) = (batch.scenes.len(), batch.each);
@@ -101,15 +113,42 @@ pub(crate) fn learn(
     let columns = Tensor::<1, Int>::from_data(TensorData::new(columns, [n]), device);
     let straight: Vec<usize> = (0..n).collect();
     let backward = cross_entropy(logits.select(1, columns).transpose(), &straight, device);
-    let loss = captions.clone() + backward.clone().mul_scalar(0.5) + patches.clone().mul_scalar(PATCHES);
+    let loss = captions.clone()
+        + backward.clone().mul_scalar(0.5)
+        + patches.clone().mul_scalar(PATCHES)
+        + names.clone().mul_scalar(NAMES);
     let mut grads = loss.backward();
-    let losses =
-        Losses { captions: scalar(captions)?, pictures: scalar(backward)?, patches: scalar(patches)? };
+    let losses = Losses {
+        captions: scalar(captions)?,
+        pictures: scalar(backward)?,
+        patches: scalar(patches)?,
+        names: scalar(names)?,
+    };
     let taken = leaves
         .iter()
         .filter_map(|(name, (_, leaf))| leaf.grad_remove(&mut grads).map(|g| (name.clone(), g)))
         .collect();
     Ok((losses, taken))
+}
+
+/// Says of every kind of object whether it is there, from the shared space, by one head for pictures and captions.
+fn name_loss(
+    weights: &mut impl WeightSource,
+    x: Tensor<2>,
+    truth: &[f32],
+    device: &Device,
+) -> Result<Tensor<1>> {
+    let [n, d] = x.dims();
+    if n == 0 {
+        return Ok(Tensor::zeros([1], device));
+    }
+    let weight: Tensor<2> = weights.take(&format!("{KIND_HEAD}.weight"), [KINDS, d])?;
+    let bias: Tensor<1> = weights.take(&format!("{KIND_HEAD}.bias"), [KINDS])?;
+    let logits = x.matmul(weight.transpose()) + bias.unsqueeze();
+    let truth = Tensor::<2>::from_data(TensorData::new(truth.to_vec(), [n, KINDS]), device);
+    // Minus the log-likelihood: ln(1 + e^z) - z where it is there, ln(1 + e^z) where it is not.
+    let loss = softplus(logits.clone(), 1.0) - logits * truth;
+    Ok(loss.sum().div_scalar(n as f32))
 }
 
 /// Pictures in the shared space, and what leaves the last block of the tower.
