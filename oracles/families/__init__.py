@@ -22,6 +22,7 @@ FAMILIES = {
     "idefics3": "idefics3",
     "clip": "dual",
     "siglip": "dual",
+    "vit": "vit",
     "qwen2_vl": "qwen_vl",
     "qwen2_5_vl": "qwen_vl",
     "qwen3_vl": "qwen_vl",

@@ -9,13 +9,13 @@ use anyhow::Result;
 use clap::Args;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, Rgb, RgbImage};
-use mmlens::core::{Clip, Part, Picture, Point, Sample, Site, Subject, Words};
+use mmlens::core::{AxisName, Clip, Part, Picture, Point, Sample, Site, Subject, Words};
 use mmlens::finding::TokenLabel;
 use mmlens::report;
 
 use crate::refusal::Refusal;
 
-/// A question about pictures, or captions to compare them with.
+/// A question about pictures, captions to compare them with, or pictures alone for models that need no words.
 #[derive(Debug, Args)]
 pub(crate) struct QuestionArgs {
     /// A picture (PNG, JPEG, WebP, BMP, GIF); repeat it for several, in the order the model should see them.
@@ -56,11 +56,14 @@ impl ClipArgs {
 
 /// What is asked of the pictures.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 struct AskedArgs {
     /// The question, put through the checkpoint's chat template.
-    #[arg(long, value_name = "QUESTION")]
+    #[arg(long, value_name = "QUESTION", required_unless_present_any = ["prompt", "text", "images"])]
     ask: Option<String>,
+    /// The text as it is, with image placeholders as the checkpoint's processor writes them before expansion.
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
     /// A caption, for dual encoders (CLIP, SigLIP); repeat it for several.
     #[arg(long, value_name = "CAPTION")]
     text: Vec<String>,
@@ -68,11 +71,19 @@ struct AskedArgs {
 
 impl QuestionArgs {
     pub(crate) fn sample(&self) -> Result<Sample> {
-        let words = match &self.words.ask {
-            Some(question) => Words::Ask(question.clone()),
-            None => Words::Texts(self.words.text.clone()),
-        };
+        let AskedArgs { ask, prompt, text } = &self.words;
+        let words = words(ask.as_ref(), prompt.as_ref(), text);
         Ok(Sample::new(pictures(&self.images)?, words).with_clips(self.clips.clips()?))
+    }
+}
+
+/// What was said, in one of three ways, or nothing.
+pub(crate) fn words(ask: Option<&String>, prompt: Option<&String>, texts: &[String]) -> Words {
+    match (ask, prompt, texts) {
+        (Some(question), ..) => Words::Ask(question.clone()),
+        (_, Some(prompt), _) => Words::Prompt(prompt.clone()),
+        (.., []) => Words::Nothing,
+        (.., texts) => Words::Texts(texts.to_vec()),
     }
 }
 
@@ -90,12 +101,20 @@ pub(crate) fn is_dual(subject: &dyn Subject) -> bool {
     subject.sites().iter().any(|spec| spec.site == Site::of(Part::Text, Point::Projected))
 }
 
+/// Whether a subject says one thing of each row, a class, instead of a token at every position.
+pub(crate) fn is_classifier(subject: &dyn Subject) -> bool {
+    let one = |(axis, length): &(AxisName, Option<usize>)| *axis != AxisName::Pos || *length == Some(1);
+    subject.sites().iter().any(|spec| spec.site.point() == Point::Logits && spec.axes.iter().all(one))
+}
+
 /// Refuses captions where a question is needed, and the other way round.
 pub(crate) fn suited(subject: &dyn Subject, words: &Words) -> Result<(), Refusal> {
     let model = || subject.name().to_owned();
     match (words, is_dual(subject)) {
         (Words::Texts(_), false) => Err(Refusal::NoCaptions { model: model() }),
-        (Words::Ask(_) | Words::Prompt(_), true) => Err(Refusal::Captions { model: model() }),
+        (Words::Ask(_) | Words::Prompt(_) | Words::Nothing, true) => {
+            Err(Refusal::Captions { model: model() })
+        }
         _ => Ok(()),
     }
 }

@@ -5,7 +5,9 @@
 //! times (occlusion).
 
 use clap::builder::PossibleValue;
-use mmlens::core::{Analysis, AnalysisError, Baseline, Card, Case, Pair, Part, Point, Site, Subject, Watch};
+use mmlens::core::{
+    Analysis, AnalysisError, Baseline, Card, Case, Pair, Part, Point, Site, Subject, Watch, Words,
+};
 use mmlens::engine::End;
 use mmlens::finding::{Axis, Finding, FindingError, Labelled, Labels, Role, TableError};
 use mmlens::model::{
@@ -54,10 +56,13 @@ pub(crate) static METHODS: [Method; 5] = [
         card: &integrated_gradients::CARD,
         compares: false,
         run: |subject, question, watch| {
-            let mut along = vec![End::new(Site::of(Part::Text, Point::Embed), Baseline::Mean)];
-            if question.pictures() > 0 {
-                along.insert(0, End::new(Site::of(Part::Vision, Point::Pixels), Baseline::Mean));
-            }
+            let sites = [
+                (question.pictures() > 0).then_some(Site::of(Part::Vision, Point::Pixels)),
+                Some(Site::of(Part::Text, Point::Embed)),
+            ];
+            let there = |site: &Site| subject.sites().iter().any(|spec| spec.site == *site);
+            let sites = sites.into_iter().flatten().filter(there);
+            let along = sites.map(|site| End::new(site, Baseline::Mean)).collect();
             // Beside words, pixels need more nodes than alone: a gap of one part in a hundred instead of ten.
             let settings = integrated_gradients::Settings { along, steps: 128, ..Default::default() };
             IntegratedGradients::new(settings)?.run_watched(subject, &question.case, watch)
@@ -83,6 +88,9 @@ pub(crate) static METHODS: [Method; 5] = [
             let mut settings = occlusion::Settings { pixels: Baseline::Mean, ..Default::default() };
             if question.pictures() == 0 {
                 settings.picture = None;
+            }
+            if question.case.sample.words == Words::Nothing {
+                settings.words = None;
             }
             Occlusion::new(settings)?.run_watched(subject, &question.case, watch)
         },

@@ -28,7 +28,7 @@ pub struct TokenMap {
     pub pictures: Vec<(u32, u32)>,
     /// One view for each entry of the pixel batch that belongs to this prompt.
     pub views: Vec<View>,
-    /// Where the tower is given patches instead of pictures, or no position shows a picture (dual encoders): one label for
+    /// Where the tower is given patches instead of pictures, or no position shows a picture (dual encoders, classifiers): one label for
     /// each patch of the tower, in their order. Else empty.
     pub patches: Vec<PatchLabel>,
 }

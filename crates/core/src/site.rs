@@ -113,10 +113,10 @@ points! {
     Features "features" After "What leaves the tower for the connector.",
     Out "out" After "What leaves the connector, in the language model's width.",
     FinalNorm "final_norm" After "After the last norm.",
-    Logits "logits" After "Unembedding, at the asked positions.",
     PoolPattern "pool.pattern" After "Weights with which positions are pooled into one vector, where attention does it.",
     Pooled "pooled" After "One vector for the whole input.",
     Projected "projected" After "The pooled vector in the shared space.",
+    Logits "logits" After "Unembedding, at the asked positions; of a classifier, one number for each class.",
 }
 
 /// A place in a model: `part.point` or `part.blocks.i.point`.

@@ -12,7 +12,7 @@
 //! sum to one. The row of the last position says it of the answer. Its shares on image positions are carried on
 //! through the rollout of the tower, whose patches lie on the picture: the two are one product. Of a dual encoder, whose
 //! text shows no picture, the tower's rollout begins with what its one vector is pooled from: the class token, or the
-//! patches as attention weighs them.
+//! patches as attention weighs them. So does that of a classifier, which has no language model.
 //!
 //! # In and out
 //! In: a [`Case`] of one row; its objective does not matter. Out:
@@ -27,7 +27,8 @@
 //! | `picture through the tower` | patch | ratio | the shares on image positions, carried through the tower |
 //! | `outside the patches` | | ratio | what of them ends on a class token |
 //!
-//! The last three only for a subject with a tower of blocks, tables of pictures only for a sample with one.
+//! The last three only for a subject with a tower of blocks, tables of pictures only for a sample with one, the others only for
+//! a subject with a language model.
 //! Several pictures have their own: `vision/0`, `picture through the tower/0` and so on; `picture` holds all.
 //!
 //! # Settings
@@ -159,16 +160,12 @@ impl Analysis for AttentionRollout {
         let map = one_row(&CARD, &inputs)?;
         let mut progress = Progress::new(watch, CARD.id, 2);
         let text = patterns(subject, Part::Text);
-        if text.is_empty() {
-            return Err(input(
-                &CARD,
-                "a subject with attention in its language model",
-                "this one publishes none",
-            ));
-        }
         let mut vision = patterns(subject, Part::Vision);
         if inputs.pixels.is_none() {
             vision.clear();
+        }
+        if text.is_empty() && vision.is_empty() {
+            return Err(input(&CARD, "a subject with attention", "this one publishes none"));
         }
         if !vision.is_empty() {
             vision.truncate(blocks_read(subject, &inputs, vision.len())?);
@@ -177,12 +174,16 @@ impl Analysis for AttentionRollout {
         let sites = [vision.as_slice(), text.as_slice()].concat();
         let mixed = mixed_attention(subject, &inputs, &sites, self.0)?;
         let rolled = |sites: &[Site]| Rollout::of(sites.iter().filter_map(|site| mixed.get(site).cloned()));
-        let decoder = rolled(&text)?.ok_or(HookError::NotRead(Site::block(Part::Text, 0, Point::Pattern)))?;
-        let mut tables = words(map, &decoder)?;
+        let decoder = rolled(&text)?;
+        let mut tables = match &decoder {
+            Some(decoder) => words(map, decoder)?,
+            None => Vec::new(),
+        };
         if let Some(tower) = rolled(&vision)? {
+            let last = decoder.as_ref().map_or(&[][..], |decoder| decoder.last(0));
             tables.extend(match pooled(subject, &inputs, map, &tower)? {
                 Some(pooled) => pooled,
-                None => pictures(&inputs, map, decoder.last(0), &tower)?,
+                None => pictures(&inputs, map, last, &tower)?,
             });
         }
         progress.advance(1)?;
@@ -221,7 +222,7 @@ fn words(map: &TokenMap, decoder: &Rollout) -> Result<Vec<Labelled>, AnalysisErr
     Ok(tables)
 }
 
-/// Where no position of the prompt shows a picture (dual encoders): the shares with which the tower's one vector is
+/// Where no position of the prompt shows a picture (dual encoders, classifiers): the shares with which the tower's one vector is
 /// pooled, carried through it. That is its class token or, without one, what attention pools.
 fn pooled(
     subject: &dyn Subject,

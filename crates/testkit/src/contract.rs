@@ -350,12 +350,10 @@ fn rows(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     ROUNDING.check("copies that share their pictures", &shared, &wanted).map_err(text)?;
     let own = output(subject, &inputs.repeat_pictures(3).map_err(text)?)?;
     ROUNDING.check("copies with pictures of their own", &own, &wanted).map_err(text)?;
-    let last = inputs.positions() - 1;
     let trace = subject.run(&inputs.clone().ask_all(), Plan::new()).map_err(text)?;
     let Some(logits) = &trace.output().logits else { return Ok(()) };
-    let (vocab, all) = (logits.dims()[2], values(logits)?);
-    let lasts: Vec<f32> =
-        all.chunks(inputs.positions() * vocab).flat_map(|r| r[last * vocab..].to_vec()).collect();
+    let (asked, vocab, all) = (logits.dims()[1], logits.dims()[2], values(logits)?);
+    let lasts: Vec<f32> = all.chunks(asked * vocab).flat_map(|r| r[(asked - 1) * vocab..].to_vec()).collect();
     let mut asked = inputs.clone();
     asked.asked = Asked::Last;
     ROUNDING.check("the last of all positions", &lasts, &output(subject, &asked)?).map(|_| ()).map_err(text)
@@ -380,10 +378,7 @@ fn bad_inputs(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     };
     let mut cases = vec![
         ("no rows", with(&|i| i.ids.clear())),
-        ("a row without positions", with(&|i| i.ids.iter_mut().for_each(Vec::clear))),
         ("more token maps than rows", with(&|i| i.maps.push(i.maps[0].clone()))),
-        ("a token outside the vocabulary", with(&|i| i.ids[0][0] = u32::MAX)),
-        ("nothing but padding", with(&|i| i.pads[0] = i.ids[0].len())),
         ("a picture that is not there", with(&|i| i.images[0].push(99))),
         (
             "rows of different length",
@@ -397,6 +392,15 @@ fn bad_inputs(subject: &dyn Subject, inputs: &Inputs) -> Checked {
             }),
         ),
     ];
+    match inputs.positions() {
+        // A classifier of pictures takes no words.
+        0 => cases.push(("words without a meaning", with(&|i| i.ids.iter_mut().for_each(|ids| ids.push(0))))),
+        _ => cases.extend([
+            ("a row without positions", with(&|i| i.ids.iter_mut().for_each(Vec::clear))),
+            ("a token outside the vocabulary", with(&|i| i.ids[0][0] = u32::MAX)),
+            ("nothing but padding", with(&|i| i.pads[0] = i.ids[0].len())),
+        ]),
+    }
     if inputs.pixels.is_some() {
         cases.push(("placeholders without a picture", with(&|i| i.images[0].clear())));
         cases.push(("a picture without its placeholders", with(&|i| i.images[0].push(0))));
@@ -412,8 +416,10 @@ fn bad_inputs(subject: &dyn Subject, inputs: &Inputs) -> Checked {
 }
 
 fn bad_plans(subject: &dyn Subject, inputs: &Inputs) -> Checked {
-    let nowhere = Site::block(Part::Text, 60_000, Point::ResidPre);
-    let stream = Site::block(Part::Text, 0, Point::ResidPre);
+    // The part that has the last word.
+    let part = subject.anatomy().last().map_or(Part::Text, |anatomy| anatomy.part);
+    let nowhere = Site::block(part, 60_000, Point::ResidPre);
+    let stream = Site::block(part, 0, Point::ResidPre);
     let small = AnyTensor::from_values(vec![0.0; 2], &[1, 2], &Device::default()).map_err(text)?;
     let run = |plan: Result<Plan, HookError>| subject.run(inputs, plan?);
     refused("a site that is not there", || run(Plan::new().read(nowhere)))?;
@@ -439,13 +445,13 @@ fn bad_plans(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         run(Ok(Plan::new().resume(State { site: stream, hidden: small.clone() })))
     })?;
     refused("resuming where no block begins", || {
-        let site = Site::of(Part::Text, Point::Logits);
+        let site = Site::of(part, Point::Logits);
         run(Ok(Plan::new().resume(State { site, hidden: small.clone() })))
     })?;
     refused("a site before the place of resumption", || {
-        let late = Site::block(Part::Text, 1, Point::ResidPre);
+        let late = Site::block(part, 1, Point::ResidPre);
         let trace = subject.run(inputs, Plan::new().read(late)?)?;
-        let state = trace.state(Part::Text, 1)?;
+        let state = trace.state(part, 1)?;
         run(Plan::new().resume(state).read(stream))
     })
 }

@@ -8,6 +8,7 @@ use mmlens_testkit::{Toy, checkpoint, picture, subject_breaches};
 use mmlens_zoo::clip::open_clip;
 use mmlens_zoo::llava::open_llava;
 use mmlens_zoo::qwen_vl::open_qwen_vl;
+use mmlens_zoo::vit::open_vit;
 
 fn open(name: &str) -> Picture {
     Picture::open(picture(name)).unwrap()
@@ -44,6 +45,22 @@ fn dual_encoders_keep_the_contract() {
             keeps(&subject, pair);
         }
         keeps(&subject, &Inputs::batch(&pairs, subject.pad()).unwrap());
+    }
+}
+
+#[test]
+fn classifiers_keep_the_contract() {
+    for name in ["vit-a", "vit-b", "vit-old"] {
+        let subject = open_vit(&checkpoint(name), &Device::default()).unwrap();
+        let encode = |pictures: &[&str]| {
+            let pictures = pictures.iter().map(|name| open(name)).collect();
+            subject.encode(&Sample::new(pictures, Words::Nothing)).unwrap()
+        };
+        let samples = [encode(&["square"]), encode(&["wide", "tall"]), encode(&["tiny"])];
+        for sample in &samples {
+            keeps(&subject, sample);
+        }
+        keeps(&subject, &Inputs::batch(&samples, subject.pad()).unwrap());
     }
 }
 

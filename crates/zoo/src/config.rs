@@ -1,5 +1,7 @@
 //! Checks of config values, made before the tensor library meets them.
 
+use serde_json::Value;
+
 use crate::ZooError;
 
 /// No more than this is believed of any size in a config.
@@ -36,4 +38,24 @@ pub(crate) fn divides(field: &str, divisor: usize, of: &str, value: usize) -> Re
             expected: format!("a divisor of {of} = {value}"),
         }),
     }
+}
+
+/// Which of several architectures of one `model_type` a config is of: the first, if it names none.
+pub(crate) fn architecture(config: &Value, known: &'static [&'static str]) -> Result<&'static str, ZooError> {
+    let named = match config.get("architectures") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(list)) => {
+            list.iter().map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_owned)).collect()
+        }
+        Some(other) => vec![other.to_string()],
+    };
+    let found = match named.as_slice() {
+        [] => known.first(),
+        named => known.iter().find(|known| named.iter().any(|name| name == *known)),
+    };
+    found.copied().ok_or_else(|| ZooError::Unsupported {
+        field: "architectures".to_owned(),
+        found: named.join(", "),
+        supported: known.join(", "),
+    })
 }

@@ -18,6 +18,7 @@ pub mod qwen_vl;
 pub mod shipped;
 pub mod text;
 pub mod vision;
+pub mod vit;
 pub mod vlm;
 
 pub use clip::{ClipConfig, ClipModel, DualEncoder};
@@ -28,4 +29,4 @@ pub use open::open;
 pub use vision::{TowerConfig, VisionTower};
 pub use vlm::Vlm;
 
-pub(crate) use config::{blocks, divides, positive};
+pub(crate) use config::{architecture, blocks, divides, positive};

@@ -15,6 +15,7 @@ use crate::idefics3::open_idefics3;
 use crate::llava::open_llava;
 use crate::llava_next::open_llava_next;
 use crate::qwen_vl::open_qwen_vl;
+use crate::vit::open_vit;
 
 /// What makes a subject of a folder.
 type Open = fn(&Path, &Device) -> Result<Box<dyn Subject>, ZooError>;
@@ -30,6 +31,7 @@ const KINDS: &[(&str, Open)] = &[
     ("qwen2_vl", |folder, device| Ok(Box::new(open_qwen_vl(folder, device)?))),
     ("qwen2_5_vl", |folder, device| Ok(Box::new(open_qwen_vl(folder, device)?))),
     ("qwen3_vl", |folder, device| Ok(Box::new(open_qwen_vl(folder, device)?))),
+    ("vit", |folder, device| Ok(Box::new(open_vit(folder, device)?))),
     ("llama", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
     ("mistral", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
     ("qwen2", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),

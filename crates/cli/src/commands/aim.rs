@@ -1,12 +1,13 @@
-//! What is explained: the first token of an answer, or how well a caption fits.
+//! What is explained: the first token of an answer, a class, or how well a caption fits.
 
 use anyhow::Result;
-use mmlens::core::{Generation, Objective, Sample, Subject, Target, Words, top_token};
+use mmlens::core::{Generation, Inputs, Objective, Sample, Subject, Target, Words, top_token};
 use mmlens::finding::TokenLabel;
 use serde::Serialize;
 
+use crate::classes::classes;
 use crate::commands::ask::{Token, answer, tokens};
-use crate::input::{is_dual, target};
+use crate::input::{is_classifier, is_dual, target};
 use crate::pairs::Compared;
 use crate::refusal::Refusal;
 
@@ -29,7 +30,7 @@ pub(crate) struct Settled {
     pub(crate) answer: String,
     /// Whether an end token came.
     pub(crate) ended: bool,
-    /// The tokens of the answer, or all captions.
+    /// The tokens of the answer, the likeliest classes, or all captions.
     pub(crate) tokens: Vec<Token>,
 }
 
@@ -44,6 +45,9 @@ pub(crate) fn settle(subject: &dyn Subject, sample: Sample, wanted: Option<&str>
         Some(text) => target(subject, text)?,
         None => top_token(subject, &inputs)?,
     };
+    if is_classifier(subject) {
+        return class(subject, sample, &inputs, id);
+    }
     let answer = answer(subject, &inputs, &Generation::default())?;
     let tokens = tokens(subject, &answer);
     let likely = tokens.first().filter(|token| token.id == id);
@@ -58,6 +62,27 @@ pub(crate) fn settle(subject: &dyn Subject, sample: Sample, wanted: Option<&str>
         answer: answer.text.trim().to_owned(),
         ended: answer.ended,
         tokens,
+    })
+}
+
+/// A class of the first row.
+fn class(subject: &dyn Subject, sample: Sample, inputs: &Inputs, id: u32) -> Result<Settled> {
+    let likely = classes(subject, inputs)?.into_iter().next().unwrap_or_default();
+    let own = likely.iter().find(|class| class.id == id);
+    let share = own.map_or_else(String::new, |class| format!(", probability {:.3}", class.probability));
+    let text = subject.token(id);
+    Ok(Settled {
+        sample,
+        target: Target::Token(id),
+        prompt: inputs.map().tokens.clone(),
+        explained: format!("the logit of `{text}` (class {id}{share})"),
+        aim: Aim { id, text },
+        answer: likely.first().map_or_else(String::new, |class| class.text.clone()),
+        ended: true,
+        tokens: likely
+            .into_iter()
+            .map(|class| Token { id: class.id, text: class.text, probability: class.probability })
+            .collect(),
     })
 }
 

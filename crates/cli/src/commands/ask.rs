@@ -5,7 +5,8 @@ use clap::Args;
 use mmlens::core::{Generated, Generation, Inputs, Sample, Sampling, Seed, Subject, Words};
 use serde::Serialize;
 
-use crate::input::{QuestionArgs, is_dual, suited, written};
+use crate::classes::{Class, classes};
+use crate::input::{QuestionArgs, is_classifier, is_dual, suited, written};
 use crate::model::ModelArgs;
 use crate::pairs::{Compared, Likeness};
 use crate::print;
@@ -14,7 +15,7 @@ use crate::refusal::Refusal;
 /// Prints the answer to a question about pictures, or how well captions fit them.
 ///
 /// A dual encoder (CLIP, SigLIP) takes captions, `--text`, and gives each a probability: CLIP among the captions, SigLIP
-/// by itself.
+/// by itself. A classifier (ViT) takes pictures alone, and its most likely classes are told.
 #[derive(Debug, Args)]
 pub(crate) struct Ask {
     #[command(flatten)]
@@ -84,6 +85,20 @@ struct Text<'a> {
     likeness: Likeness,
 }
 
+/// What a classifier makes of pictures.
+#[derive(Serialize)]
+struct Classes<'a> {
+    model: &'a str,
+    pictures: Vec<Classified<'a>>,
+}
+
+/// What a classifier makes of one picture: the most likely classes, the likeliest first.
+#[derive(Serialize)]
+struct Classified<'a> {
+    image: &'a str,
+    classes: &'a [Class],
+}
+
 /// A token of an answer.
 #[derive(Debug, Serialize)]
 pub(crate) struct Token {
@@ -118,6 +133,9 @@ impl Ask {
         let inputs = subject.encode(&sample)?;
         if is_dual(subject.as_ref()) {
             return self.compare(subject.as_ref(), &sample, &inputs);
+        }
+        if is_classifier(subject.as_ref()) {
+            return self.classify(subject.as_ref(), &sample, &inputs);
         }
         let how = Generation { max_new: self.max_new.into(), sampling: self.sampling(), stop_at_end: true };
         let answer = answer(subject.as_ref(), &inputs, &how)?;
@@ -157,6 +175,26 @@ impl Ask {
             let lines = texts.iter().zip(row).map(|(text, likeness)| {
                 let share = format!("{:.3}", likeness.probability);
                 [share, format!("logit {:.3}", likeness.logit), print::visible(text)]
+            });
+            print::columns(&lines.collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    fn classify(&self, subject: &dyn Subject, sample: &Sample, inputs: &Inputs) -> Result<()> {
+        let rows = classes(subject, inputs)?;
+        let named = sample.pictures.iter().map(|picture| picture.name.as_str());
+        if self.json {
+            let pictures = named.zip(&rows).map(|(image, classes)| Classified { image, classes }).collect();
+            return print::json(&Classes { model: subject.name(), pictures });
+        }
+        for (name, row) in named.zip(&rows) {
+            if rows.len() > 1 {
+                print::line(print::visible(name))?;
+            }
+            let lines = row.iter().map(|class| {
+                let share = format!("{:.3}", class.probability);
+                [share, format!("logit {:.3}", class.logit), print::visible(&class.text)]
             });
             print::columns(&lines.collect::<Vec<_>>())?;
         }

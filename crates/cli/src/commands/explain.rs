@@ -25,7 +25,7 @@ use crate::refusal::Refusal;
 ///
 /// What is explained is the logit of the token that the model says next, or of `--target`. Of a dual encoder it is the
 /// similarity of the picture and the caption, its entry of `logits_per_image`; of several captions the one that fits
-/// best. Each method writes
+/// best; of a classifier the logit of the likeliest class. Each method writes
 /// `METHOD.safetensors` and, where it says something about places, `METHOD.png`, a heat map over the first picture
 /// (`METHOD-1.png` over the second, and so on). `report.html` holds everything and needs no network.
 ///
@@ -40,7 +40,7 @@ pub(crate) struct Explain {
     /// The methods, separated by commas; without it all that this input allows.
     #[arg(long, value_name = "METHOD", value_delimiter = ',', value_parser = methods())]
     method: Vec<String>,
-    /// The token whose logit is explained, as text or as id; without it the first one of the answer.
+    /// The token (or class) whose logit is explained, as text or as id; without it the first one of the answer.
     #[arg(long, value_name = "TOKEN")]
     target: Option<String>,
     #[command(flatten)]
@@ -226,11 +226,17 @@ impl Explain {
     /// The finding with the sample it is about, so that it can be made again.
     fn signed(&self, method: &Method, mut finding: Finding, question: &Question) -> Finding {
         let pictures: Vec<String> = question.case.sample.pictures.iter().map(|p| p.name.clone()).collect();
-        let asked = if matches!(question.case.sample.words, Words::Texts(_)) { "text" } else { "ask" };
-        let mut made = finding
-            .provenance
-            .with_setting(asked, self::written(&question.case.sample.words))
-            .with_setting("pictures", pictures);
+        let words = &question.case.sample.words;
+        let asked = match words {
+            Words::Ask(_) => Some("ask"),
+            Words::Prompt(_) => Some("prompt"),
+            Words::Texts(_) => Some("text"),
+            Words::Nothing => None,
+        };
+        let mut made = finding.provenance.with_setting("pictures", pictures);
+        if let Some(asked) = asked {
+            made = made.with_setting(asked, self::written(words));
+        }
         if method.compares {
             made.baseline = Some(self.corruption.describe());
         }

@@ -5,13 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use mmlens::core::{
-    AnyTensor, Generation, HookError, Inputs, Objective, Plan, Sample, Subject, Words, top_token,
-};
+use mmlens::core::{AnyTensor, Generation, HookError, Inputs, Objective, Plan, Sample, Subject, top_token};
 use serde_json::{Value, json};
 
 use crate::commands::sites::key;
-use crate::input::{ClipArgs, is_dual, pictures, suited};
+use crate::input::{ClipArgs, is_dual, pictures, suited, words};
 use crate::model::{ModelArgs, supported};
 use crate::pairs::{Compared, tensors as pairs};
 use crate::print;
@@ -23,7 +21,7 @@ use crate::tensors::{Held, write};
 /// The file holds `input_ids` (placeholders expanded) and `pixel_values` (as the tower gets them), every site read under
 /// its name, `logits` (all positions), `target` (the token whose logit is differentiated), `grad.SITE` and `generated`.
 /// Of a dual encoder: `image_embeds` and `text_embeds` (of length one), `logits_per_image`, and as `target` the text
-/// whose logit with the first picture is differentiated.
+/// whose logit with the first picture is differentiated. Of a classifier: `logits` of each class, and as `target` the class.
 #[derive(Debug, Args)]
 pub(crate) struct Trace {
     #[command(flatten)]
@@ -45,7 +43,7 @@ pub(crate) struct Trace {
     /// A site to differentiate the target's logit at the last position with respect to; repeat it for several.
     #[arg(long, value_name = "SITE")]
     grad: Vec<String>,
-    /// The token whose logit is differentiated: `argmax` or a token id; for dual encoders the number of a text, from 0.
+    /// The token whose logit is differentiated: `argmax` or a token id; for dual encoders the number of a text, for classifiers that of a class, from 0.
     #[arg(long, value_name = "ID", default_value = "argmax", value_parser = Target::parse)]
     target: Target,
     /// The number type of the pass.
@@ -62,12 +60,12 @@ pub(crate) struct Trace {
     json: bool,
 }
 
-/// What the model is told, in one of three ways.
+/// What the model is told, in one of three ways, or nothing.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 struct WordsArgs {
     /// A question, put through the checkpoint's chat template.
-    #[arg(long, value_name = "QUESTION")]
+    #[arg(long, value_name = "QUESTION", required_unless_present_any = ["prompt", "text", "images"])]
     ask: Option<String>,
     /// The text as it is, with image placeholders as the checkpoint's processor writes them before expansion.
     #[arg(long, value_name = "TEXT")]
@@ -99,11 +97,8 @@ impl Trace {
         let (pictures, clips) = (pictures(&self.images)?, self.clips.clips()?);
         let subject = self.model.open()?;
         let subject = subject.as_ref();
-        let words = match (&self.words.ask, &self.words.prompt) {
-            (Some(question), _) => Words::Ask(question.clone()),
-            (_, Some(prompt)) => Words::Prompt(prompt.clone()),
-            _ => Words::Texts(self.words.text.clone()),
-        };
+        let WordsArgs { ask, prompt, text } = &self.words;
+        let words = words(ask.as_ref(), prompt.as_ref(), text);
         suited(subject, &words)?;
         let inputs = subject.encode(&Sample::new(pictures, words).with_clips(clips))?;
         let tensors = self.pass(subject, &inputs)?;
@@ -140,7 +135,10 @@ impl Trace {
             });
         }
         let trace = subject.run(&inputs.clone().ask_all(), plan)?;
-        let mut tensors = BTreeMap::from([("input_ids".to_owned(), Held::rows(&inputs.ids))]);
+        let mut tensors = BTreeMap::new();
+        if inputs.positions() > 0 {
+            tensors.insert("input_ids".to_owned(), Held::rows(&inputs.ids));
+        }
         if let Some(pixels) = &inputs.pixels {
             tensors.insert("pixel_values".to_owned(), Held::Floats(pixels.clone()));
         }
@@ -205,11 +203,11 @@ impl Trace {
     }
 }
 
-/// The token with the highest of the last logits, `[1, pos, vocab]`.
+/// The token with the highest of the last logits of the first row, of `[batch, pos, vocab]`.
 fn last_top(logits: AnyTensor) -> Result<u32> {
     let logits = logits.rank_of::<3>("logits")?;
     let last = logits.dims()[1].saturating_sub(1);
-    let values = AnyTensor::new(logits.narrow(1, last, 1)).to_values()?;
+    let values = AnyTensor::new(logits.narrow(0, 0, 1).narrow(1, last, 1)).to_values()?;
     let top = values.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
     Ok(top.map_or(0, |(id, _)| id as u32))
 }

@@ -90,6 +90,34 @@ impl Layout {
         inner: &[],
     };
 
+    /// ViT: canonical `vit.*` with the names CLIP gives the parts of a tower, and `classifier.*`. Files of transformers 4,
+    /// which 5 still writes, have `vit.encoder.layer.*`; in memory it is `vit.layers.*`.
+    pub const VIT: Self = Self {
+        family: "vit",
+        prefixes: &[
+            ("vit.layers.", "vit.encoder.layers."),
+            ("vit.encoder.layer.", "vit.encoder.layers."),
+            ("vit.layernorm.", "vit.post_layernorm."),
+            ("vit.embeddings.cls_token", "vit.embeddings.class_embedding"),
+            ("vit.embeddings.position_embeddings", "vit.embeddings.position_embedding.weight"),
+            ("vit.embeddings.patch_embeddings.projection.", "vit.embeddings.patch_embedding."),
+        ],
+        inner: &[
+            (".layernorm_before.", ".layer_norm1."),
+            (".layernorm_after.", ".layer_norm2."),
+            (".attention.attention.query.", ".self_attn.q_proj."),
+            (".attention.attention.key.", ".self_attn.k_proj."),
+            (".attention.attention.value.", ".self_attn.v_proj."),
+            (".attention.output.dense.", ".self_attn.out_proj."),
+            (".attention.q_proj.", ".self_attn.q_proj."),
+            (".attention.k_proj.", ".self_attn.k_proj."),
+            (".attention.v_proj.", ".self_attn.v_proj."),
+            (".attention.o_proj.", ".self_attn.out_proj."),
+            (".intermediate.dense.", ".mlp.fc1."),
+            (".output.dense.", ".mlp.fc2."),
+        ],
+    };
+
     /// The canonical name of a tensor that a file calls `name`.
     #[must_use]
     pub fn canonical(&self, name: &str) -> String {

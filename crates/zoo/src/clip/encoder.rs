@@ -85,22 +85,6 @@ impl DualEncoder {
         &self.captions
     }
 
-    /// The tower's patches on one picture, row by row.
-    fn patches(&self, view: &View) -> Vec<PatchLabel> {
-        let tower = self.model.vision.config();
-        let (grid, size, image) = (tower.grid(), tower.patch_size, view.image);
-        let extent = |spans: &[[f32; 2]], i: usize| {
-            let from = spans.get(i * size).map_or(0.0, |span| span[0]);
-            (from, spans.get((i + 1) * size - 1).map_or(from, |span| span[1]))
-        };
-        let label = |at: usize| {
-            let (row, col) = (at / grid, at % grid);
-            let ((y0, y1), (x0, x1)) = (extent(&view.rows, row), extent(&view.cols, col));
-            PatchLabel { image, tile: 0, frame: 0, row, col, bbox: [x0, y0, x1, y1] }
-        };
-        (0..grid * grid).map(label).collect()
-    }
-
     fn refuse(&self, reason: impl ToString) -> SubjectError {
         SubjectError::Sample { subject: self.name.clone(), reason: reason.to_string() }
     }
@@ -153,7 +137,8 @@ impl Subject for DualEncoder {
         let sizes: Vec<(u32, u32)> =
             sample.pictures.iter().map(|p| (p.image.width(), p.image.height())).collect();
         let mut padded = self.captions.encode(texts).map_err(|e| self.failed(e))?;
-        let patches: Vec<PatchLabel> = views.iter().flat_map(|view| self.patches(view)).collect();
+        let patches: Vec<PatchLabel> =
+            views.iter().flat_map(|view| self.model.vision.config().patches(view)).collect();
         for map in &mut padded.maps {
             (map.views, map.pictures, map.patches) = (views.clone(), sizes.clone(), patches.clone());
         }

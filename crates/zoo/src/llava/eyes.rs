@@ -1,12 +1,12 @@
 //! How LLaVA looks at pictures: each through the processor, its patches row by row.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use mmlens_core::finding::PatchLabel;
 use mmlens_core::{AnyTensor, Sample, View};
 
 use super::LlavaModel;
 use crate::ZooError;
 use crate::processor::{ImageProcessor, Processed};
+use crate::vision::TowerConfig;
 use crate::vlm::{Expansion, Eyes, Placeholder, Seen};
 
 /// The image processor and the layout of a picture's positions.
@@ -14,8 +14,7 @@ use crate::vlm::{Expansion, Eyes, Placeholder, Seen};
 pub struct LlavaEyes {
     processor: ImageProcessor,
     placeholder: Placeholder,
-    grid: usize,
-    patch: usize,
+    tower: TowerConfig,
     keeps_class: bool,
     positions: usize,
 }
@@ -40,29 +39,19 @@ impl LlavaEyes {
         Ok(Self {
             processor,
             placeholder: Placeholder { text, token: model.image_token() },
-            grid: tower.grid(),
-            patch: tower.patch_size,
+            tower: tower.clone(),
             keeps_class: model.keeps_class(),
             positions: model.image_tokens(),
         })
     }
 
     /// The class token where it is kept, then the patches row by row.
-    fn expand(&self, image: usize, view: &View) -> Expansion {
+    fn expand(&self, view: &View) -> Expansion {
         let mut places = Vec::with_capacity(self.positions);
         if self.keeps_class {
             places.push(None);
         }
-        let extent = |spans: &[[f32; 2]], i: usize| {
-            let from = spans.get(i * self.patch).map_or(0.0, |s| s[0]);
-            (from, spans.get((i + 1) * self.patch - 1).map_or(from, |s| s[1]))
-        };
-        for row in 0..self.grid {
-            for col in 0..self.grid {
-                let ((y0, y1), (x0, x1)) = (extent(&view.rows, row), extent(&view.cols, col));
-                places.push(Some(PatchLabel { image, tile: 0, frame: 0, row, col, bbox: [x0, y0, x1, y1] }));
-            }
-        }
+        places.extend(self.tower.patches(view).into_iter().map(Some));
         // Of a tower without a class token, strategy `default` drops the first patch.
         let surplus = places.len().saturating_sub(self.positions);
         places.drain(..surplus);
@@ -85,7 +74,7 @@ impl Eyes for LlavaEyes {
         let views: Vec<View> = pictures.iter().enumerate().map(view).collect();
         Ok(Seen {
             pixels: stack(&pictures, device)?,
-            pictures: views.iter().map(|view| self.expand(view.image, view)).collect(),
+            pictures: views.iter().map(|view| self.expand(view)).collect(),
             images: (0..pictures.len()).collect(),
             views,
             // Whoever is shown clips is told that there is no placeholder for them.

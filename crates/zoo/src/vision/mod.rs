@@ -8,6 +8,7 @@
 
 mod config;
 mod fractions;
+mod patches;
 
 use std::collections::BTreeMap;
 
@@ -48,12 +49,18 @@ impl VisionTower {
             true => Some(weights.take(&at("embeddings.patch_embedding.bias"), [d])?),
             false => None,
         };
-        let class = match config.class_token {
-            true => Some(weights.take(&at("embeddings.class_embedding"), [d])?),
-            false => None,
+        let name = at("embeddings.class_embedding");
+        let class = match (config.class_token, config.leading_axes) {
+            (true, true) => Some(weights.take::<3>(&name, [1, 1, d])?.reshape([d])),
+            (true, false) => Some(weights.take(&name, [d])?),
+            (false, _) => None,
         };
         let positions = config.learned.map_or(config.tokens(), |learned| learned * learned);
-        let positions = weights.take(&at("embeddings.position_embedding.weight"), [positions, d])?;
+        let name = at("embeddings.position_embedding.weight");
+        let positions = match config.leading_axes {
+            true => weights.take::<3>(&name, [1, positions, d])?.reshape([positions, d]),
+            false => weights.take(&name, [positions, d])?,
+        };
         let input_norm = match config.input_norm {
             true => Some(Norm::layer(weights, &at("pre_layrnorm"), d, config.eps)?),
             false => None,

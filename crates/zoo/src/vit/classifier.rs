@@ -1,0 +1,166 @@
+//! A classifier of pictures as a subject: pictures in, sites and class logits out.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use mmlens_core::{
+    Anatomy, Asked, Inputs, Output, Run, Sample, SiteSpec, Subject, SubjectError, TokenMap, View, Words,
+};
+use serde_json::Value;
+
+use super::{Labels, VitConfig, VitModel};
+use crate::ZooError;
+use crate::checkpoint::{Checkpoint, Layout, Weights, read_json};
+use crate::llava::{process, stack};
+use crate::processor::ImageProcessor;
+use crate::vlm::name_of;
+
+/// A ViT with its classes and its image processor.
+#[derive(Debug)]
+pub struct ImageClassifier {
+    name: String,
+    checkpoint: Checkpoint,
+    labels: Labels,
+    processor: ImageProcessor,
+    model: VitModel,
+    device: Device,
+    sites: Vec<SiteSpec>,
+    anatomy: Vec<Anatomy>,
+}
+
+/// Opens the Hugging Face folder of a ViT classifier.
+///
+/// # Errors
+/// Any file that is missing, broken or does not fit the others; an option that is not supported.
+///
+/// # Memory
+/// On a CPU, f32 weights are mapped, not copied; others are widened tensor by tensor.
+pub fn open_vit(folder: &Path, device: &Device) -> Result<ImageClassifier, ZooError> {
+    let config: Value = read_json(folder.join("config.json"))?;
+    let config = VitConfig::read(&config)?;
+    let processor = ImageProcessor::from_dir(folder)?;
+    ImageClassifier::new(name_of(folder), &config, Checkpoint::open(folder)?, processor, device)
+}
+
+impl ImageClassifier {
+    /// From parts at hand.
+    ///
+    /// # Errors
+    /// Parts that do not fit each other.
+    pub fn new(
+        name: String,
+        config: &VitConfig,
+        checkpoint: Checkpoint,
+        processor: ImageProcessor,
+        device: &Device,
+    ) -> Result<Self, ZooError> {
+        let side = config.tower.image_size;
+        if let Some((height, width)) = processor.output_size().filter(|size| *size != (side, side)) {
+            return Err(ZooError::Value {
+                field: "the size of processed pictures".to_owned(),
+                found: format!("{height} x {width}"),
+                expected: format!("image_size = {side}"),
+            });
+        }
+        // A pooler may lie about: classes do not depend on it.
+        let model = Weights::new(&checkpoint, device)
+            .layout(Layout::VIT)
+            .ignore(&["vit.pooler.*"])
+            .build(|weights| VitModel::take(config, weights))?;
+        let (sites, anatomy) = (model.sites(), model.anatomy());
+        let labels = config.labels.clone();
+        Ok(Self { name, checkpoint, labels, processor, model, device: device.clone(), sites, anatomy })
+    }
+
+    /// The network.
+    pub fn model(&self) -> &VitModel {
+        &self.model
+    }
+
+    /// The classes.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    fn refuse(&self, reason: impl ToString) -> SubjectError {
+        SubjectError::Sample { subject: self.name.clone(), reason: reason.to_string() }
+    }
+}
+
+impl Subject for ImageClassifier {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn weights_hash(&self) -> String {
+        self.checkpoint.weights_hash().map_or_else(|e| format!("unknown: {e}"), str::to_owned)
+    }
+
+    fn device(&self) -> String {
+        format!("{:?}", self.device)
+    }
+
+    fn sites(&self) -> &[SiteSpec] {
+        &self.sites
+    }
+
+    fn anatomy(&self) -> &[Anatomy] {
+        &self.anatomy
+    }
+
+    /// Each picture is a row of its own.
+    fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        if sample.words != Words::Nothing {
+            return Err(self.refuse("it classifies pictures and takes no words"));
+        }
+        if !sample.clips.is_empty() {
+            return Err(self.refuse("it takes pictures, no clips"));
+        }
+        if sample.pictures.is_empty() {
+            return Err(self.refuse("it classifies pictures: give at least one"));
+        }
+        let pictures = process(&self.processor, sample).map_err(|e| e.of_subject(&self.name))?;
+        let map = |(processed, picture): (&crate::processor::Processed, &mmlens_core::Picture)| {
+            let (rows, cols) = (processed.geometry.rows(), processed.geometry.cols());
+            let view = View { image: 0, rows, cols };
+            Arc::new(TokenMap {
+                tokens: Vec::new(),
+                pictures: vec![(picture.image.width(), picture.image.height())],
+                patches: self.model.vision.config().patches(&view),
+                views: vec![view],
+            })
+        };
+        let rows = pictures.len();
+        Ok(Inputs {
+            ids: vec![Vec::new(); rows],
+            pads: vec![0; rows],
+            tails: vec![0; rows],
+            maps: pictures.iter().zip(&sample.pictures).map(map).collect(),
+            pixels: stack(&pictures, &self.device).map_err(|e| e.of_subject(&self.name))?,
+            grids: Vec::new(),
+            images: (0..rows).map(|image| vec![image]).collect(),
+            asked: Asked::Last,
+        })
+    }
+
+    fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
+        let logits = self.model.forward(inputs, run).map_err(|e| e.of_subject(&self.name))?;
+        Ok(logits.map_or_else(Output::default, Output::of_logits))
+    }
+
+    /// The labels of classes, separated by commas.
+    fn decode(&self, ids: &[u32]) -> String {
+        ids.iter().filter_map(|id| self.labels.get(*id)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The label of a class.
+    fn token(&self, id: u32) -> String {
+        self.labels.get(id).map_or_else(|| format!("<{id}>"), str::to_owned)
+    }
+
+    /// The class of a label.
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
+        Ok(vec![self.labels.class(text).map_err(|reason| self.refuse(reason))?])
+    }
+}
