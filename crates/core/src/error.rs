@@ -29,6 +29,17 @@ pub enum HookError {
     /// A planned site that the pass never came to.
     #[error("`{0}` was planned but the forward pass never reached it")]
     NeverReached(Site),
+    /// What a plan asks for that a step of a generation cannot do.
+    #[error("{0} cannot be planned while generating; run a pass over the prompt and its answer")]
+    Generating(&'static str),
+    /// A step of a generation that did not come.
+    #[error("something is planned at step {step}, but the answer took {taken} steps (0 to {})", taken.saturating_sub(1))]
+    NoStep {
+        /// The step.
+        step: usize,
+        /// How many there were.
+        taken: usize,
+    },
     /// A site the pass came to twice.
     #[error("the forward pass reached `{0}` twice")]
     Revisited(Site),

@@ -281,6 +281,26 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// This plan and then another; the other's objective and place of resumption, where it has any.
+    #[must_use]
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.acts.extend(other.acts);
+        self.objective = other.objective.or(self.objective);
+        self.resume = other.resume.or(self.resume);
+        self.output |= other.output;
+        self
+    }
+
+    /// What of it cannot be done while generating.
+    pub(crate) fn not_while_generating(&self) -> Option<&'static str> {
+        if self.resume.is_some() {
+            return Some("resumption");
+        }
+        self.acts.iter().any(|(_, act)| matches!(act, Act::Grad | Act::GradEdit(_))).then_some("gradients")
+    }
+}
+
 impl From<std::convert::Infallible> for HookError {
     fn from(never: std::convert::Infallible) -> Self {
         match never {}

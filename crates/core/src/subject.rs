@@ -1,8 +1,12 @@
 //! The model under study, behind one object-safe trait.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use crate::{AnyTensor, Ask, Asked, HookError, Inputs, Output, Part, Plan, Run, Sample, SiteSpec, Trace};
+use crate::{
+    AnyTensor, Ask, Asked, HookError, Inputs, Output, Part, Plan, Plans, Run, Sample, SiteSpec, Trace,
+};
 
 /// What a subject cannot do, or could not.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -177,7 +181,22 @@ pub trait Subject: Send + Sync {
     ///
     /// # Errors
     /// [`SubjectError::Unsupported`] for a model that does not generate.
-    fn generate(&self, _inputs: &Inputs, _how: &Generation) -> Result<Vec<Generated>, SubjectError> {
+    fn generate(&self, inputs: &Inputs, how: &Generation) -> Result<Vec<Generated>, SubjectError> {
+        Ok(self.generate_with(inputs, how, &Plans::new())?.0)
+    }
+
+    /// Generates answers, one for every row and continuation, and carries out plans on the way. The traces are those
+    /// of the steps that have a plan, by step. Rows that have ended go on with padding until all have, so what is read
+    /// there later says nothing: [`Generated::tokens`] tells how long a row went on.
+    ///
+    /// # Errors
+    /// [`SubjectError::Unsupported`] for a model that does not generate; whatever a plan reports.
+    fn generate_with(
+        &self,
+        _inputs: &Inputs,
+        _how: &Generation,
+        _plans: &Plans,
+    ) -> Result<(Vec<Generated>, BTreeMap<usize, Trace>), SubjectError> {
         Err(SubjectError::Unsupported { subject: self.name().to_owned(), what: "generation".to_owned() })
     }
 

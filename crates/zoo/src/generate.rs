@@ -1,7 +1,11 @@
 //! Token by token: greedy or drawn from a seed, on a key-value cache.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{Tensor, activation::softmax};
-use mmlens_core::{AnyTensor, Generation, HookError, Sampling};
+use mmlens_core::{
+    AnyTensor, Generation, HookError, Inputs, Output, Plans, Run, Sampling, Subject, SubjectError, Trace,
+};
 
 use crate::ZooError;
 
@@ -20,6 +24,50 @@ pub(crate) struct Continuation {
     pub(crate) ended: bool,
 }
 
+/// Plans under way: what each step is to do, and what the steps so far brought back.
+pub(crate) struct Steps<'a> {
+    subject: &'a dyn Subject,
+    plans: &'a Plans,
+    taken: usize,
+    traces: BTreeMap<usize, Trace>,
+}
+
+impl<'a> Steps<'a> {
+    /// Plans that generation can carry out, for inputs that belong together.
+    pub(crate) fn new(
+        subject: &'a dyn Subject,
+        plans: &'a Plans,
+        inputs: &Inputs,
+    ) -> Result<Self, SubjectError> {
+        inputs.check()?;
+        plans.check(None)?;
+        Ok(Self { subject, plans, taken: 0, traces: BTreeMap::new() })
+    }
+
+    /// The next step: a pass that carries out its plan, and gives logits.
+    pub(crate) fn step<E: From<HookError>>(
+        &mut self,
+        pass: impl FnOnce(&mut Run) -> Result<Option<Tensor<3>>, E>,
+    ) -> Result<Tensor<3>, E> {
+        let step = self.taken;
+        self.taken += 1;
+        let ended = || HookError::NoOutput("generation".to_owned());
+        let Some(plan) = self.plans.at(step) else {
+            return Ok(pass(&mut Run::idle())?.ok_or_else(ended)?);
+        };
+        let mut run = Run::start(plan, self.subject.name(), self.subject.sites())?;
+        let logits = pass(&mut run)?.ok_or_else(ended)?;
+        self.traces.insert(step, run.finish(Output::of_logits(logits.clone()))?);
+        Ok(logits)
+    }
+
+    /// What the steps brought back; refused if one that was asked for by number never came.
+    pub(crate) fn finish(self) -> Result<BTreeMap<usize, Trace>, HookError> {
+        self.plans.check(Some(self.taken))?;
+        Ok(self.traces)
+    }
+}
+
 /// Continues every row of a prompt whose last logits, `[batch, 1, vocab]`, are `first`; `go_on` takes one token for
 /// each row and gives the next logits.
 ///
@@ -27,7 +75,7 @@ pub(crate) struct Continuation {
 pub(crate) fn generate(
     decoding: &Decoding<'_>,
     first: Tensor<3>,
-    mut go_on: impl FnMut(&[Vec<u32>]) -> Result<Option<Tensor<3>>, ZooError>,
+    mut go_on: impl FnMut(&[Vec<u32>]) -> Result<Tensor<3>, ZooError>,
 ) -> Result<Vec<Continuation>, ZooError> {
     check(&decoding.how.sampling)?;
     let rows = decoding.pads.len();
@@ -56,7 +104,7 @@ pub(crate) fn generate(
         if out.iter().all(|row| row.ended) || step + 1 == decoding.how.max_new {
             break;
         }
-        logits = go_on(&next)?.ok_or_else(|| HookError::NoOutput("generation".to_owned()))?;
+        logits = go_on(&next)?;
     }
     Ok(out)
 }

@@ -6,13 +6,14 @@ mod place;
 mod tile;
 mod words;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, Generated, Generation, HookError, Inputs, Output, Run, Sample, SiteSpec,
-    Subject, SubjectError, Words,
+    Anatomy, AnyTensor, Asked, Generated, Generation, Inputs, Output, Plans, Run, Sample, SiteSpec, Subject,
+    SubjectError, Trace, Words,
 };
 
 pub use eyes::{Blind, Expansion, Eyes, Placeholder, Seen};
@@ -23,7 +24,7 @@ pub use words::WordsError;
 
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, GenerationConfig};
-use crate::generate::{Decoding, generate};
+use crate::generate::{Continuation, Decoding, Steps, generate};
 use crate::hub;
 use crate::parts::KvCache;
 use crate::text::{ChatOptions, ChatTemplate, Message, TextError, Tokenizer};
@@ -231,27 +232,41 @@ impl Subject for Vlm {
         Ok(self.network.text().unembed(states).into())
     }
 
-    fn generate(&self, inputs: &Inputs, how: &Generation) -> Result<Vec<Generated>, SubjectError> {
-        inputs.check()?;
+    fn generate_with(
+        &self,
+        inputs: &Inputs,
+        how: &Generation,
+        plans: &Plans,
+    ) -> Result<(Vec<Generated>, BTreeMap<usize, Trace>), SubjectError> {
+        let mut steps = Steps::new(self, plans, inputs)?;
         let mut cache = KvCache::default();
         let mut prompt = inputs.clone();
         prompt.asked = Asked::Last;
-        let first = self.pass(&prompt, Some(&mut cache), &mut Run::idle())?;
-        let first = first.ok_or_else(|| HookError::NoOutput("generation".to_owned()))?;
-        let decoding = Decoding { how, eos: &self.parts.generation.eos, pad: self.pad(), pads: &inputs.pads };
+        let mut first = steps.step(|run| self.pass(&prompt, Some(&mut cache), run))?;
+        let mut pads = inputs.pads.clone();
+        let copies = plans.continuations();
+        if copies > 1 {
+            let [rows, asked, vocab] = first.dims();
+            first = first.unsqueeze_dim::<4>(1).expand([rows, copies, asked, vocab]).reshape([
+                rows * copies,
+                asked,
+                vocab,
+            ]);
+            cache = cache.fork(copies);
+            pads = pads.into_iter().flat_map(|pad| std::iter::repeat_n(pad, copies)).collect();
+        }
+        let decoding = Decoding { how, eos: &self.parts.generation.eos, pad: self.pad(), pads: &pads };
         let rows = generate(&decoding, first, |next| {
-            self.network.go_on(next, &inputs.pads, &mut cache, &self.parts.device, &mut Run::idle())
+            steps.step(|run| self.network.go_on(next, &pads, &mut cache, &self.parts.device, run))
         })
         .map_err(|e| self.failed(e))?;
-        Ok(rows
-            .into_iter()
-            .map(|row| Generated {
-                text: self.decode(&row.tokens),
-                tokens: row.tokens,
-                probabilities: row.probabilities,
-                ended: row.ended,
-            })
-            .collect())
+        let told = |row: Continuation| Generated {
+            text: self.decode(&row.tokens),
+            tokens: row.tokens,
+            probabilities: row.probabilities,
+            ended: row.ended,
+        };
+        Ok((rows.into_iter().map(told).collect(), steps.finish()?))
     }
 
     fn decode(&self, ids: &[u32]) -> String {
