@@ -38,6 +38,8 @@ pub use positions::Positions;
 pub use progress::{Progress, batches};
 pub use put::{put, unattended};
 pub use quadrature::{Node, Rule};
-pub use sweep::{Edit, Measured, Memory, Metric, OutputFn, Reference, Sweep, Swept};
+pub use sweep::{
+    DataError, DataSwept, Edit, Measured, Memory, Metric, OutputFn, Reference, Sweep, Swept, sweep_data,
+};
 pub use variants::{Start, score, sweep};
 pub use window::{Windows, show};

@@ -94,13 +94,12 @@ impl Recording {
         let folder = folder.as_ref();
         let manifest = self.manifest(subject)?;
         std::fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
-        let _held = hold(folder)?;
+        let (shards, mut list) = journal::resume(folder)?;
         if folder.join(manifest::FILE).exists() {
             Manifest::read(folder)?.same(&manifest, folder)?;
         } else {
             write_manifest(folder, &manifest)?;
         }
-        let (shards, mut list) = journal::resume(folder)?;
         let mut from = shards.last().map_or(0, |shard| shard.to) as usize;
         let mut number = shards.len();
         let gathered = || Gathered::new(manifest.columns.len(), self.precision);
@@ -274,18 +273,6 @@ fn positive(field: &'static str, value: usize) -> Result<(), StoreError> {
     match value {
         0 => Err(StoreError::Setting { field, found: "0".to_owned(), expected: "at least 1" }),
         _ => Ok(()),
-    }
-}
-
-/// Keeps others from recording into the folder, until it is dropped or the process dies.
-fn hold(folder: &Path) -> Result<File, StoreError> {
-    let path = folder.join("recording.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(StoreError::io(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Busy { path: folder.to_owned() }),
-        Err(std::fs::TryLockError::Error(source)) => Err(StoreError::Io { path, source }),
     }
 }
 

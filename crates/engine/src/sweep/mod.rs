@@ -9,6 +9,7 @@
 //!
 //! What comes back is the [`Metric`] of every variant and of the unedited case, labelled by the axes swept.
 
+mod data;
 mod edit;
 mod memory;
 mod metric;
@@ -22,6 +23,7 @@ use mmlens_core::{
     SubjectError, Trace,
 };
 
+pub use data::{DataError, DataSwept, sweep_data};
 pub use edit::{Edit, Reference};
 pub use memory::Memory;
 pub use metric::{Metric, OutputFn};

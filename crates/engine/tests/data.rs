@@ -1,0 +1,153 @@
+//! A sweep over a data set: what single sweeps give, whatever happens to the process.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use mmlens_core::finding::{Axis, Role};
+use mmlens_core::{
+    AnalysisError, Ask, Inputs, Objective, Part, Point, Sample, Site, Subject, Unwatched, Watch,
+};
+use mmlens_engine::{DataSwept, Edit, Memory, Metric, Progress, Sweep, sweep_data};
+use mmlens_testkit::Toy;
+
+fn words(i: usize) -> String {
+    "abcdefgh".chars().cycle().skip(i).take(2 + i % 4).collect()
+}
+
+/// Every head of every block, of prompts of different lengths.
+fn case(toy: &Toy, i: usize) -> Result<(Inputs, Sweep), AnalysisError> {
+    let inputs = toy.encode(&Sample::prompt(vec![], words(i)))?;
+    let axes = vec![Axis::count(Role::Layer, 2), Axis::count(Role::Head, 2)];
+    let heads = |at: &[usize]| vec![Edit::zero(Site::block(Part::Text, at[0], Point::Z)).heads([at[1]])];
+    let sweep =
+        Sweep::over(axes, heads).measure(Objective::logit(4)).measure(Metric::Divergence { at: Ask::Last });
+    Ok((inputs, sweep))
+}
+
+fn swept(toy: &Toy, count: usize, journal: Option<&Path>, watch: &dyn Watch) -> Result<DataSwept, String> {
+    let mut cases = |i| case(toy, i);
+    sweep_data(toy, "every head", count, &mut cases, &Memory::default(), journal, watch)
+        .map_err(|e| e.to_string())
+}
+
+#[test]
+fn cases_are_what_they_are_alone() {
+    let toy = Toy::curved(1);
+    let all = swept(&toy, 7, None, &Unwatched).unwrap();
+    assert_eq!(all.cases(), 7);
+    for i in 0..7 {
+        let (inputs, sweep) = case(&toy, i).unwrap();
+        let mut progress = Progress::new(&Unwatched, "sweep", sweep.len());
+        let alone = sweep.run(&toy, &inputs, &Memory::default(), &mut progress).unwrap();
+        for (m, measured) in alone.measured.iter().enumerate() {
+            let (values, unedited) = all.values(m).unwrap();
+            assert_eq!((&values[i * 4..(i + 1) * 4], unedited[i]), (&measured.values[..], measured.unedited));
+        }
+    }
+    let tables = all.tables().unwrap();
+    let named = |name: &str| tables.iter().find(|t| t.name() == name).unwrap();
+    let logit = Metric::from(Objective::logit(4)).name();
+    assert_eq!(named(&logit).shape(), [7, 2, 2]);
+    let column: f32 = (0..7).map(|i| named(&logit).get(&[i, 1, 0]).unwrap()).sum();
+    let mean = named(&format!("{logit}/mean")).get(&[1, 0]).unwrap();
+    assert!((mean - column / 7.0).abs() < 1e-6, "{mean} {column}");
+}
+
+/// Sweeps when another test tells it to: that test kills it.
+#[test]
+fn child() {
+    let Ok(journal) = std::env::var("MMLENS_SWEEP_CHILD") else { return };
+    struct Slow;
+    impl Watch for Slow {
+        fn step(&self, _: &'static str, _: usize, _: usize) -> ControlFlow<()> {
+            std::thread::sleep(Duration::from_millis(2));
+            ControlFlow::Continue(())
+        }
+    }
+    swept(&Toy::curved(1), 60, Some(Path::new(&journal)), &Slow).unwrap();
+}
+
+#[test]
+fn a_sweep_that_is_killed_again_and_again_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = (folder.path().join("whole.jsonl"), folder.path().join("killed.jsonl"));
+    let toy = Toy::curved(1);
+    let uninterrupted = swept(&toy, 60, Some(&whole), &Unwatched).unwrap();
+    let mut kills = 0;
+    for attempt in 0..200_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child"])
+            .env("MMLENS_SWEEP_CHILD", &killed)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(15 + attempt * 31 % 50));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            break;
+        }
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+        kills += 1;
+    }
+    assert!(kills >= 3, "it was killed {kills} times only");
+    assert_eq!(std::fs::read(&whole).unwrap(), std::fs::read(&killed).unwrap(), "after {kills} kills");
+    // Nothing is left to be swept: the journal alone gives the result.
+    let read = swept(&toy, 60, Some(&killed), &Unwatched).unwrap();
+    for metric in 0..2 {
+        let bits = |swept: &DataSwept| {
+            swept.values(metric).unwrap().0.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        };
+        assert_eq!(bits(&read), bits(&uninterrupted));
+    }
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("sweep.jsonl");
+    struct Until(usize);
+    impl Watch for Until {
+        fn step(&self, _: &'static str, done: usize, _: usize) -> ControlFlow<()> {
+            if done < self.0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        }
+    }
+    let toy = Toy::curved(1);
+    let said = swept(&toy, 5, Some(&journal), &Until(3)).unwrap_err();
+    assert_eq!(said, "sweep over a data set was cancelled after 3 of 5");
+    assert_eq!(
+        swept(&toy, 5, Some(&journal), &Unwatched).unwrap(),
+        swept(&toy, 5, None, &Unwatched).unwrap()
+    );
+    assert_eq!(
+        swept(&toy, 2, Some(&journal), &Unwatched).unwrap(),
+        swept(&toy, 2, None, &Unwatched).unwrap()
+    );
+    let said = swept(&Toy::curved(2), 5, Some(&journal), &Unwatched).unwrap_err();
+    assert!(said.contains("line 1: a sweep about `every head` of"), "{said}");
+    assert_eq!(
+        swept(&toy, 0, None, &Unwatched).unwrap_err(),
+        "sweep over a data set: count = 0, but at least one case"
+    );
+
+    let mut unlike = |i: usize| {
+        let (inputs, _) = case(&toy, i)?;
+        let heads = vec![Axis::count(Role::Head, 1 + i)];
+        let zero = |at: &[usize]| vec![Edit::zero(Site::block(Part::Text, 0, Point::Z)).heads([at[0]])];
+        Ok((inputs, Sweep::over(heads, zero).measure(Objective::logit(4))))
+    };
+    let said = sweep_data(&toy, "x", 2, &mut unlike, &Memory::default(), None, &Unwatched).unwrap_err();
+    assert!(said.to_string().starts_with("case 1 sweeps"), "{said}");
+
+    let text = std::fs::read_to_string(&journal).unwrap();
+    std::fs::write(&journal, text.replace("\"case\":3", "\"case\":9")).unwrap();
+    let said = swept(&toy, 9, Some(&journal), &Unwatched).unwrap_err();
+    assert!(
+        said.contains("line 5: case 9 or other numbers; expected case 3 with 2 metrics of 4 values"),
+        "{said}"
+    );
+}
