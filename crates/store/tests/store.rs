@@ -271,3 +271,40 @@ proptest! {
         prop_assert_eq!(&rest[..], &batches[half..]);
     }
 }
+
+const READ_IN_PYTHON: &str = r#"
+import json, pathlib, sys
+from safetensors import safe_open
+folder = pathlib.Path(sys.argv[1])
+site = sys.argv[2]
+values, samples = [], []
+for line in (folder / "shards.jsonl").read_text().splitlines():
+    with safe_open(folder / json.loads(line)["file"], "np") as shard:
+        values += [float(v) for v in shard.get_tensor(site).ravel()]
+        samples += [int(s) for s in shard.get_tensor("rows.sample")]
+json.dump({"values": values, "samples": samples}, sys.stdout)
+"#;
+
+/// The Python package `safetensors` reads the same rows. `MMLENS_PYTHON` names an interpreter that has it (and NumPy);
+/// CI does so.
+#[test]
+fn python_reads_the_same() {
+    let Ok(python) = std::env::var("MMLENS_PYTHON") else {
+        assert!(std::env::var_os("CI").is_none(), "CI names no interpreter in MMLENS_PYTHON");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let store = record(&recording(SITE), folder.path(), 23);
+    let run =
+        Command::new(python).args(["-c", READ_IN_PYTHON]).arg(folder.path()).arg(SITE).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    #[derive(serde::Deserialize)]
+    struct Read {
+        values: Vec<f32>,
+        samples: Vec<u64>,
+    }
+    let read: Read = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(read.values, store.read(SITE, &all(&store)).unwrap());
+    let labels = store.labels(&all(&store)).unwrap();
+    assert_eq!(read.samples, labels.iter().map(|label| label.sample).collect::<Vec<_>>());
+}
