@@ -80,8 +80,8 @@ use std::collections::BTreeMap;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Labels, Modality, PatchLabel, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Case, HookError, Inputs, Part, Plan, Point, Site, Subject, TokenMap,
-    Watch, provenance,
+    Analysis, AnalysisError, Card, Case, Inputs, Part, Plan, Point, Site, Subject, TokenMap, Watch,
+    provenance,
 };
 use mmlens_engine::{Heads, Mixing, Positions, Progress, Rollout, blocks_read, label, mixed_attention};
 use serde_json::json;
