@@ -10,8 +10,9 @@ use crate::refusal::Refusal;
 /// Which model.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// A folder as Hugging Face lays them out, or a hub id (org/name, org/name@revision) that is in the local cache.
-    /// Without it: the small model that ships inside, trained on scenes of coloured shapes.
+    /// A folder as Hugging Face lays them out, a hub id (org/name, org/name@revision) that is in the local cache, or a
+    /// model that ships inside: shapes-llava (without MODEL, this one) or shapes-clip, trained on scenes of coloured
+    /// shapes.
     model: Option<String>,
     /// The same, as an option.
     #[arg(long = "model", value_name = "MODEL", conflicts_with = "model", id = "named")]
@@ -24,6 +25,9 @@ impl ModelArgs {
         let Some(model) = self.model.as_ref().or(self.named.as_ref()) else {
             return Ok(Box::new(zoo::shipped::shapes(&device)?));
         };
+        if let Some(shipped) = zoo::shipped::named(model, &device) {
+            return Ok(shipped?);
+        }
         let folder = zoo::hub::locate(model)?;
         zoo::open(folder, &device).with_context(|| format!("cannot open `{model}`"))
     }

@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 
+use mmlens::data::shapes::{Detail, Split, World};
 use mmlens::finding::Finding;
 use serde_json::Value;
 
@@ -91,6 +92,41 @@ fn the_best_caption_is_explained_on_pixels_and_words() {
         let recovered = finding.table("resid_pre").unwrap().as_numbers().unwrap().to_vec();
         assert!(recovered.iter().any(|share| share.abs() > 0.1), "{name}: {recovered:?}");
     }
+}
+
+/// Captions of a scene whose truth is known: the true one fits best, and what speaks for it lies on the objects.
+#[test]
+fn the_shipped_dual_encoder_explains_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(7);
+    // Of one object, so that the caption's words and the picture's evidence are about the same thing.
+    let scene = (0..).map(|i| world.scene(Split::Test, i)).find(|scene| scene.objects.len() == 1).unwrap();
+    let file = folder.path().join("scene.png");
+    scene.render().save(&file).unwrap();
+    let truth = scene.caption(Detail::Full);
+    let mut command = args(&["explain", "--model", "shapes-clip", "--image", file.to_str().unwrap()]);
+    command.extend(args(&["--out", folder.path().join("out").to_str().unwrap(), "--json"]));
+    for caption in truth.near_misses().take(5).chain([truth.clone()]) {
+        command.extend(["--text".to_owned(), caption.to_string()]);
+    }
+    let said = mmlens(command).json();
+    assert_eq!((&said["model"], &said["answer"]), (&"shapes-clip".into(), &truth.to_string().into()));
+    let ig = said["findings"].as_array().unwrap().iter().find(|f| f["method"] == "ig").unwrap();
+    let finding = Finding::load(ig["finding"].as_str().unwrap()).unwrap();
+    let map = finding.table("vision.pixels/picture").unwrap();
+    let [height, width] = map.shape()[..] else { panic!("{:?}", map.shape()) };
+    assert_eq!((height, width), (64, 64));
+    let [x0, y0, x1, y1] = scene.objects[0].bbox;
+    let (mut inside, mut all) = (0.0, 0.0);
+    for (at, value) in map.as_numbers().unwrap().iter().enumerate() {
+        let (y, x) = ((at / width) as u32, (at % width) as u32);
+        all += value.abs();
+        if (x0..x1).contains(&x) && (y0..y1).contains(&y) {
+            inside += value.abs();
+        }
+    }
+    let share = ((x1 - x0) * (y1 - y0)) as f32 / (64.0 * 64.0);
+    assert!(inside / all > 2.0 * share, "{} of the map on {share} of the picture", inside / all);
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! The models that ship inside, so that everything runs at once, offline.
 
 use burn::tensor::Device;
+use mmlens_core::Subject;
+use serde_json::{Map, Value};
 
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, parse_json};
+use crate::clip::{Captions, ClipConfig, DualEncoder};
 use crate::llava::llava;
 use crate::processor::ImageProcessor;
 use crate::text::{ChatTemplate, Tokenizer};
@@ -11,8 +14,29 @@ use crate::vlm::{Vlm, VlmParts};
 
 macro_rules! file {
     ($name:literal) => {
-        include_bytes!(concat!("../shipped/shapes-llava/", $name))
+        include_bytes!(concat!("../shipped/", $name))
     };
+}
+
+/// What makes a shipped model.
+type Make = fn(&Device) -> Result<Box<dyn Subject>, ZooError>;
+
+const SHIPPED: &[(&str, Make)] = &[
+    ("shapes-llava", |device| Ok(Box::new(shapes(device)?))),
+    ("shapes-clip", |device| Ok(Box::new(shapes_clip(device)?))),
+];
+
+/// The names of the models that ship inside.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SHIPPED.iter().map(|(name, _)| *name)
+}
+
+/// A shipped model by its name; `None` if there is none of that name.
+///
+/// # Errors
+/// None in a build whose tests pass.
+pub fn named(name: &str, device: &Device) -> Option<Result<Box<dyn Subject>, ZooError>> {
+    SHIPPED.iter().find(|(own, _)| *own == name).map(|(_, make)| make(device))
 }
 
 /// A LLaVA of about a million weights that answers questions about the shapes world.
@@ -24,8 +48,11 @@ macro_rules! file {
 /// None in a build whose tests pass.
 pub fn shapes(device: &Device) -> Result<Vlm, ZooError> {
     let name = "shapes-llava";
-    let tokenizer =
-        Tokenizer::from_json(name, file!("tokenizer.json"), Some(file!("tokenizer_config.json")))?;
+    let tokenizer = Tokenizer::from_json(
+        name,
+        file!("shapes-llava/tokenizer.json"),
+        Some(file!("shapes-llava/tokenizer_config.json")),
+    )?;
     let template = ChatTemplate::new(
         "shapes-llava/chat_template.jinja",
         include_str!("../shipped/shapes-llava/chat_template.jinja"),
@@ -33,15 +60,42 @@ pub fn shapes(device: &Device) -> Result<Vlm, ZooError> {
     )?;
     let processor = ImageProcessor::from_json(
         "shapes-llava/preprocessor_config.json",
-        file!("preprocessor_config.json"),
+        file!("shapes-llava/preprocessor_config.json"),
     )?;
     let parts = VlmParts {
         name: name.to_owned(),
-        checkpoint: Checkpoint::from_bytes(name, file!("model.safetensors"))?,
+        checkpoint: Checkpoint::from_bytes(name, file!("shapes-llava/model.safetensors"))?,
         template: Some(template),
         tokenizer,
-        generation: parse_json("shapes-llava/generation_config.json", file!("generation_config.json"))?,
+        generation: parse_json(
+            "shapes-llava/generation_config.json",
+            file!("shapes-llava/generation_config.json"),
+        )?,
         device: device.clone(),
     };
-    llava(&parse_json("shapes-llava/config.json", file!("config.json"))?, parts, processor)
+    llava(&parse_json("shapes-llava/config.json", file!("shapes-llava/config.json"))?, parts, processor)
+}
+
+/// A CLIP of two thirds of a million weights that compares scenes of the shapes world with captions.
+///
+/// Trained by `cargo run --release --example train_clip`; the folder `shipped/shapes-clip` of this crate holds it in
+/// Hugging Face layout. What it can and cannot do is measured in `docs/shapes.md`.
+///
+/// # Errors
+/// None in a build whose tests pass.
+pub fn shapes_clip(device: &Device) -> Result<DualEncoder, ZooError> {
+    let name = "shapes-clip";
+    let config: Value = parse_json("shapes-clip/config.json", file!("shapes-clip/config.json"))?;
+    let config = ClipConfig::read(&config)?;
+    let fields = file!("shapes-clip/tokenizer_config.json");
+    let tokenizer = Tokenizer::from_json(name, file!("shapes-clip/tokenizer.json"), Some(fields))?;
+    let file = "shapes-clip/tokenizer_config.json";
+    let fields: Map<String, Value> = parse_json(file, fields)?;
+    let captions = Captions::new(tokenizer, None, file, &fields, &config)?;
+    let processor = ImageProcessor::from_json(
+        "shapes-clip/preprocessor_config.json",
+        file!("shapes-clip/preprocessor_config.json"),
+    )?;
+    let checkpoint = Checkpoint::from_bytes(name, file!("shapes-clip/model.safetensors"))?;
+    DualEncoder::new(name.to_owned(), &config, checkpoint, captions, processor, device)
 }

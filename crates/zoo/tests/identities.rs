@@ -271,6 +271,31 @@ fn the_shipped_model_opens_and_answers() {
     assert_eq!((answer.text.as_str(), answer.ended), ("yellow", true));
 }
 
+#[test]
+fn the_shipped_dual_encoder_opens_and_knows_the_true_caption() {
+    let shapes = shipped::shapes_clip(&Device::flex()).unwrap();
+    let scene = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pictures/scene.png");
+    let texts = [
+        "a small purple cross , a large green square , a small yellow triangle",
+        "a small purple cross , a large green square , a large yellow triangle",
+        "a small purple cross , a large green circle , a small yellow triangle",
+        "a small purple cross , a large red square , a small yellow triangle",
+    ];
+    let texts = Words::Texts(texts.map(str::to_owned).to_vec());
+    let inputs = shapes.encode(&Sample::new(vec![Picture::open(scene).unwrap()], texts)).unwrap();
+    let trace = shapes.run(&inputs, Plan::new().to_output()).unwrap();
+    let likely = trace.output().pairs.as_ref().unwrap().probabilities().unwrap().to_values().unwrap();
+    assert!(likely[0] > 0.5, "{likely:?}");
+}
+
+#[test]
+fn shipped_models_are_found_by_name() {
+    for name in shipped::names() {
+        assert_eq!(shipped::named(name, &Device::flex()).unwrap().unwrap().name(), name);
+    }
+    assert!(shipped::named("shapes", &Device::flex()).is_none());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

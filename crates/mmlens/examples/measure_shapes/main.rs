@@ -1,8 +1,8 @@
-//! Measures the shipped model on pictures it never saw: how often it answers exactly right, and how much of an
-//! explanation lies on the object that is the evidence.
+//! Measures the shipped models on pictures they never saw: how often the one answers exactly right, how much of an
+//! explanation lies on the object that is the evidence, and how often the other finds the true caption.
 //!
 //! ```text
-//! cargo run --release --example measure_shapes [-- --model FOLDER] [--scenes N] [--explained N]
+//! cargo run --release --example measure_shapes [-- --model FOLDER] [--clip FOLDER] [--scenes N] [--explained N] [--compared N]
 //! ```
 //!
 //! Prints the tables quoted in `docs/shapes.md`.
@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout, reason = "a program prints")]
 
 mod answers;
+mod captions;
 mod evidence;
 
 use std::path::PathBuf;
@@ -18,20 +19,27 @@ use anyhow::Result;
 use burn::tensor::Device;
 use clap::Parser;
 use mmlens::data::shapes::World;
+use mmlens::zoo::clip::open_clip;
 use mmlens::zoo::llava::open_llava;
 use mmlens::zoo::shipped;
 
 #[derive(Parser)]
 struct Args {
-    /// A checkpoint folder; the shipped model, if none is given.
+    /// The folder of a LLaVA; the shipped one, if none is given.
     #[arg(long)]
     model: Option<PathBuf>,
+    /// The folder of a dual encoder; the shipped one, if none is given.
+    #[arg(long)]
+    clip: Option<PathBuf>,
     /// Scenes of the test split, each with questions of all kinds it allows.
     #[arg(long, default_value_t = 1000)]
     scenes: u64,
     /// Questions about one object that are explained.
     #[arg(long, default_value_t = 200)]
     explained: usize,
+    /// Scenes of the test split that are compared with captions.
+    #[arg(long, default_value_t = 1000)]
+    compared: u64,
     /// The world the scenes come from.
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -50,6 +58,13 @@ fn main() -> Result<()> {
     }
     if args.explained > 0 {
         evidence::measure(&subject, &world, args.explained)?;
+    }
+    if args.compared > 0 {
+        let encoder = match &args.clip {
+            Some(folder) => open_clip(folder, &device)?,
+            None => shipped::shapes_clip(&device)?,
+        };
+        captions::measure(&encoder, &world, args.compared)?;
     }
     Ok(())
 }

@@ -47,7 +47,6 @@ impl Captions {
     pub fn from_dir(folder: &Path, config: &ClipConfig) -> Result<Self, ZooError> {
         let file = folder.join("tokenizer_config.json");
         let fields: Map<String, Value> = read_json_if_there(&file)?.unwrap_or_default();
-        let field = |name: &str| format!("{}: {name}", file.display());
         let outer: Map<String, Value> = read_json_if_there(folder.join("config.json"))?.unwrap_or_default();
         let named = [&fields, &outer].into_iter().find_map(|f| f.get("tokenizer_class")?.as_str());
         let class = match (named, config.kind) {
@@ -58,6 +57,21 @@ impl Captions {
             Some(class) => Tokenizer::from_dir_as(folder, class)?,
             None => Tokenizer::from_dir(folder)?,
         };
+        Self::new(tokenizer, class, &file.display().to_string(), &fields, config)
+    }
+
+    /// From a tokenizer of some class and its `tokenizer_config.json`, which is called `file` in errors.
+    ///
+    /// # Errors
+    /// Padding of a kind that is not supported.
+    pub fn new(
+        tokenizer: Tokenizer,
+        class: Option<TokenizerClass>,
+        file: &str,
+        fields: &Map<String, Value>,
+        config: &ClipConfig,
+    ) -> Result<Self, ZooError> {
+        let field = |name: &str| format!("{file}: {name}");
         let own = class.map_or("</s>", TokenizerClass::pad);
         let pad = tokenizer.special_id("pad_token").or_else(|| tokenizer.id(own));
         let limit = config.text.positions;
