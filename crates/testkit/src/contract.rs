@@ -304,6 +304,25 @@ fn identities(subject: &dyn Subject, inputs: &Inputs) -> Checked {
             {
                 return Err(format!("`{before}` is not `{}`", name(Point::ResidPre)));
             }
+            for (copy, from) in [
+                (Point::QIn, Point::ResidPre),
+                (Point::KIn, Point::ResidPre),
+                (Point::VIn, Point::ResidPre),
+                (Point::MlpIn, Point::ResidMid),
+            ] {
+                // After cross-attention, or where a norm follows the sum, the MLP reads something else.
+                let cross = at(Point::ResidCross)?.is_some() || anatomy.part == Part::Encoder;
+                let (Some(copies), Some(stream)) = (at(copy)?, at(from)?) else { continue };
+                if copy == Point::MlpIn && cross {
+                    continue;
+                }
+                let heads = copies.len() / stream.len().max(1);
+                let width = anatomy.d_model.max(1);
+                let repeated = stream.chunks(width).flat_map(|x| x.repeat(heads));
+                if repeated.ne(copies) {
+                    return Err(format!("`{}` is not `{}` for every head", name(copy), name(from)));
+                }
+            }
             if let (Some(scores), Some(pattern)) = (at(Point::Scores)?, at(Point::Pattern)?) {
                 let dims = trace.get(Site::block(anatomy.part, block, Point::Pattern)).map_err(text)?.dims();
                 let keys = dims.last().copied().unwrap_or(1);

@@ -196,18 +196,39 @@ impl Toy {
         let site = |point| Site::block(Part::Text, i, point);
         let x = run.at(site(Point::ResidPre), x)?;
         let [b, p, _] = x.dims();
-        let heads =
-            |weight: &Tensor<2>| times(x.clone(), weight).reshape([b, p, HEADS, HEAD]).swap_dims(1, 2);
-        let scores = heads(q).matmul(heads(k).swap_dims(2, 3)).div_scalar((HEAD as f32).sqrt());
-        let scores = if self.straight { scores.zeros_like() } else { scores };
+        let copies = [Point::QIn, Point::KIn, Point::VIn].map(|point| {
+            run.wants(site(point)).then(|| x.clone().unsqueeze_dim::<4>(2).expand([b, p, HEADS, WIDTH]))
+        });
+        let mut own = [None, None, None];
+        for ((slot, copies), point) in own.iter_mut().zip(copies).zip([Point::QIn, Point::KIn, Point::VIn]) {
+            *slot = copies.map(|copies| run.at(site(point), copies)).transpose()?;
+        }
+        let heads = |weight: &Tensor<2>, own: Option<Tensor<4>>| match own {
+            Some(own) => apart(own, weight),
+            None => times(x.clone(), weight).reshape([b, p, HEADS, HEAD]),
+        };
+        let [q_own, k_own, v_own] = own;
+        let q = run.at(site(Point::Q), heads(q, q_own))?.swap_dims(1, 2);
+        let k = run.at(site(Point::K), heads(k, k_own))?.swap_dims(1, 2);
+        let v = run.at(site(Point::V), heads(v, v_own))?.swap_dims(1, 2);
+        let scores = q.matmul(k.swap_dims(2, 3)).div_scalar((HEAD as f32).sqrt());
+        let scores = if self.straight { scores.mul_scalar(0.0) } else { scores };
         let scores =
             run.at(site(Point::Scores), scores.mask_fill(hidden.clone().expand([b, HEADS, p, p]), MASKED))?;
         let pattern = run.at(site(Point::Pattern), softmax(scores, 3))?;
-        let mixed = pattern.matmul(heads(v)).swap_dims(1, 2);
-        let mixed = run.at(site(Point::Z), mixed)?.reshape([b, p, WIDTH]);
-        let x = x + run.at(site(Point::AttnOut), times(mixed, o))?;
+        let mixed = run.at(site(Point::Z), pattern.matmul(v).swap_dims(1, 2))?;
+        let out = if run.wants(site(Point::Result)) {
+            let each = o.clone().reshape([HEADS, HEAD, WIDTH]);
+            let result = mixed.reshape([b * p, HEADS, HEAD]).swap_dims(0, 1).matmul(each);
+            let result = run.at(site(Point::Result), result.swap_dims(0, 1).reshape([b, p, HEADS, WIDTH]))?;
+            result.sum_dim(2).squeeze_dim(2)
+        } else {
+            times(mixed.reshape([b, p, WIDTH]), o)
+        };
+        let x = x + run.at(site(Point::AttnOut), out)?;
         let x = run.at(site(Point::ResidMid), x)?;
-        let neurons = run.at(site(Point::MlpPre), times(x.clone(), up))?;
+        let read = run.at(site(Point::MlpIn), x.clone())?;
+        let neurons = run.at(site(Point::MlpPre), times(read, up))?;
         let neurons = if self.straight { neurons } else { neurons.tanh() };
         let neurons = run.at(site(Point::MlpPost), neurons)?;
         let x = x + run.at(site(Point::MlpOut), times(neurons, down))?;
@@ -387,6 +408,14 @@ fn times(x: Tensor<3>, weight: &Tensor<2>) -> Tensor<3> {
     x.reshape([a * b, d]).matmul(weight.clone()).reshape([a, b, e])
 }
 
+/// What each head reads, `[a, b, head, d]`, times its own columns of a weight.
+fn apart(x: Tensor<4>, weight: &Tensor<2>) -> Tensor<4> {
+    let [a, b, heads, d] = x.dims();
+    let weight = weight.clone().reshape([d, heads, HEAD]).swap_dims(0, 1);
+    let y = x.reshape([a * b, heads, d]).swap_dims(0, 1).matmul(weight);
+    y.swap_dims(0, 1).reshape([a, b, heads, HEAD])
+}
+
 fn sites() -> Vec<SiteSpec> {
     use AxisName::{
         Batch, Channel, DHead, DModel, Head, Height, Image, Key, Neuron, Pos, Query, Vocab, Width,
@@ -396,6 +425,8 @@ fn sites() -> Vec<SiteSpec> {
     let stream = vec![(Batch, None), (Pos, None), (DModel, Some(WIDTH))];
     let pairs = vec![(Batch, None), (Head, Some(HEADS)), (Query, None), (Key, None)];
     let neurons = vec![(Batch, None), (Pos, None), (Neuron, Some(NEURONS))];
+    let heads = vec![(Batch, None), (Pos, None), (Head, Some(HEADS)), (DHead, Some(HEAD))];
+    let wide = vec![(Batch, None), (Pos, None), (Head, Some(HEADS)), (DModel, Some(WIDTH))];
     let mut sites = vec![
         SiteSpec::new(Site::of(Part::Vision, Point::Pixels), pixels),
         SiteSpec::new(Site::of(Part::Vision, Point::Features), seen),
@@ -406,11 +437,19 @@ fn sites() -> Vec<SiteSpec> {
     for i in 0..BLOCKS {
         let points = [
             (Point::ResidPre, stream.clone()),
+            (Point::QIn, wide.clone()),
+            (Point::KIn, wide.clone()),
+            (Point::VIn, wide.clone()),
+            (Point::Q, heads.clone()),
+            (Point::K, heads.clone()),
+            (Point::V, heads.clone()),
             (Point::Scores, pairs.clone()),
             (Point::Pattern, pairs.clone()),
-            (Point::Z, vec![(Batch, None), (Pos, None), (Head, Some(HEADS)), (DHead, Some(HEAD))]),
+            (Point::Z, heads.clone()),
+            (Point::Result, wide.clone()),
             (Point::AttnOut, stream.clone()),
             (Point::ResidMid, stream.clone()),
+            (Point::MlpIn, stream.clone()),
             (Point::MlpPre, neurons.clone()),
             (Point::MlpPost, neurons.clone()),
             (Point::MlpOut, stream.clone()),

@@ -70,16 +70,23 @@ impl Attention {
         rotary || self.norms.is_some()
     }
 
-    /// `[batch, pos, d]` to what is added to the stream, `[batch, pos, d]`.
+    /// The stream, `[batch, pos, d]`, to what is added to it, `[batch, pos, d]`. `before` is the norm between the stream and
+    /// the projections.
     ///
-    /// The explicit form, which holds all scores at once, is computed only if `attn.scores` or `attn.pattern` is
-    /// wanted or scores are capped, and per-head results only if `attn.result` is.
+    /// Each head is given a copy of the stream of its own only if `attn.q_in`, `k_in` or `v_in` is wanted. The explicit
+    /// form, which holds all scores at once, is computed only if `attn.scores` or `attn.pattern` is wanted or scores
+    /// are capped, and per-head results only if `attn.result` is.
     ///
     /// # Errors
     /// Whatever a site reports.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a norm, a rotation, a mask and a cache, beside what every part is given"
+    )]
     pub fn forward(
         &self,
         x: Tensor<3>,
+        before: Option<&Norm>,
         (part, block): (Part, usize),
         rotation: Option<&Rotation>,
         masking: &Masking,
@@ -87,9 +94,18 @@ impl Attention {
         run: &mut Run,
     ) -> Result<Tensor<3>, HookError> {
         let site = |point| Site::block(part, block, point);
-        let mut q = run.at(site(Point::Q), self.heads(&self.q, x.clone(), self.shape.heads))?;
-        let mut k = run.at(site(Point::K), self.heads(&self.k, x.clone(), self.shape.kv_heads))?;
-        let mut v = run.at(site(Point::V), self.heads(&self.v, x, self.shape.kv_heads))?;
+        let AttentionShape { heads, kv_heads, .. } = self.shape;
+        let q_own = copies(&x, before, site(Point::QIn), heads, run)?;
+        let k_own = copies(&x, before, site(Point::KIn), kv_heads, run)?;
+        let v_own = copies(&x, before, site(Point::VIn), kv_heads, run)?;
+        let x = before.map_or(x.clone(), |norm| norm.apply(x));
+        let project = |linear, own, heads| match own {
+            Some(own) => self.heads_apart(linear, own),
+            None => self.heads(linear, x.clone(), heads),
+        };
+        let mut q = run.at(site(Point::Q), project(&self.q, q_own, heads))?;
+        let mut k = run.at(site(Point::K), project(&self.k, k_own, kv_heads))?;
+        let mut v = run.at(site(Point::V), project(&self.v, v_own, kv_heads))?;
         if let Some((q_norm, k_norm)) = &self.norms {
             (q, k) = (q_norm.apply(q), k_norm.apply(k));
         }
@@ -139,6 +155,18 @@ impl Attention {
     fn heads(&self, linear: &Linear, x: Tensor<3>, heads: usize) -> Tensor<4> {
         let [b, p, _] = x.dims();
         linear.apply(x).reshape([b, p, heads, self.shape.width])
+    }
+
+    /// `[batch, pos, head, d]`, what each head reads, to `[batch, pos, head, d_head]`.
+    fn heads_apart(&self, linear: &Linear, x: Tensor<4>) -> Tensor<4> {
+        let ([b, p, heads, d], width) = (x.dims(), self.shape.width);
+        let weight = linear.weight().clone().reshape([heads, width, d]).swap_dims(1, 2);
+        let y = x.reshape([b * p, heads, d]).swap_dims(0, 1).matmul(weight);
+        let y = y.swap_dims(0, 1).reshape([b, p, heads, width]);
+        match linear.bias() {
+            Some(bias) => y + bias.clone().reshape([1, 1, heads, width]),
+            None => y,
+        }
     }
 
     #[allow(clippy::too_many_arguments, reason = "the seven that an attention layer has")]
@@ -192,6 +220,22 @@ impl Attention {
         let z = z.reshape([b * p, heads, width]).swap_dims(0, 1);
         z.matmul(per_head).swap_dims(0, 1).reshape([b, p, heads, d])
     }
+}
+
+/// If they are wanted, copies of the stream for every head, then normed: `[batch, pos, head, d]`.
+fn copies(
+    x: &Tensor<3>,
+    norm: Option<&Norm>,
+    site: Site,
+    heads: usize,
+    run: &mut Run,
+) -> Result<Option<Tensor<4>>, HookError> {
+    if !run.wants(site) {
+        return Ok(None);
+    }
+    let [b, p, d] = x.dims();
+    let own = run.at(site, x.clone().unsqueeze_dim::<4>(2).expand([b, p, heads, d]))?;
+    Ok(Some(norm.map_or(own.clone(), |norm| norm.apply(own))))
 }
 
 /// What cross-attention attends to.

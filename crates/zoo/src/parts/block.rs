@@ -85,17 +85,18 @@ impl Block {
     ) -> Result<Tensor<3>, HookError> {
         let site = |point| Site::block(part, index, point);
         let at = (part, index);
-        let before = |x: &Tensor<3>, mlp: bool| match &self.norms {
-            Norms::Pre { attn, mlp: other } => (if mlp { other } else { attn }).apply(x.clone()),
-            Norms::Around { attn, mlp: other } => (if mlp { &other.0 } else { &attn.0 }).apply(x.clone()),
-            Norms::Post { .. } => x.clone(),
+        let before = |mlp: bool| match &self.norms {
+            Norms::Pre { attn, mlp: other } => Some(if mlp { other } else { attn }),
+            Norms::Around { attn, mlp: other } => Some(if mlp { &other.0 } else { &attn.0 }),
+            Norms::Post { .. } => None,
         };
         let after = |y: Tensor<3>, mlp: bool| match &self.norms {
             Norms::Around { attn, mlp: other } => (if mlp { &other.1 } else { &attn.1 }).apply(y),
             _ => y,
         };
         let x = run.at(site(Point::ResidPre), x)?;
-        let attn = self.attn.forward(before(&x, false), at, rotation, masking, cache.as_deref_mut(), run)?;
+        let attn =
+            self.attn.forward(x.clone(), before(false), at, rotation, masking, cache.as_deref_mut(), run)?;
         let x = x + run.at(site(Point::AttnOut), after(attn, false))?;
         let mut x = run.at(site(Point::ResidMid), x)?;
         if let Norms::Post { attn, .. } = &self.norms {
@@ -111,7 +112,9 @@ impl Block {
                 x = norm.apply(x);
             }
         }
-        let mlp = self.mlp.forward(before(&x, true), part, index, run)?;
+        let read = run.at(site(Point::MlpIn), x.clone())?;
+        let read = before(true).map_or(read.clone(), |norm| norm.apply(read));
+        let mlp = self.mlp.forward(read, part, index, run)?;
         let x = x + run.at(site(Point::MlpOut), after(mlp, true))?;
         let x = run.at(site(Point::ResidPost), x)?;
         Ok(match &self.norms {
@@ -138,6 +141,9 @@ impl Block {
         let s = self.attn.shape;
         let mut sites = vec![
             (Point::ResidPre, stream.clone()),
+            (Point::QIn, result(s.heads)),
+            (Point::KIn, result(s.kv_heads)),
+            (Point::VIn, result(s.kv_heads)),
             (Point::Q, heads(s.heads, s.width)),
             (Point::K, heads(s.kv_heads, s.width)),
             (Point::V, heads(s.kv_heads, s.width)),
@@ -168,6 +174,7 @@ impl Block {
                 (Point::ResidCross, stream.clone()),
             ]);
         }
+        sites.push((Point::MlpIn, stream.clone()));
         if self.mlp.is_gated() {
             sites.push((Point::MlpGate, neurons.clone()));
         }
