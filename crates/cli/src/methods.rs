@@ -8,11 +8,11 @@ use clap::builder::PossibleValue;
 use mmlens::core::{
     Analysis, AnalysisError, Baseline, Card, Case, Pair, Part, Point, Site, Subject, Watch, Words,
 };
-use mmlens::engine::End;
+use mmlens::engine::{End, Positions};
 use mmlens::finding::{Axis, Finding, FindingError, Labelled, Labels, Role, TableError};
 use mmlens::model::{
-    ActivationPatching, AttentionRollout, IntegratedGradients, LogitLens, Occlusion, activation_patching,
-    attention_rollout, integrated_gradients, logit_lens, occlusion,
+    ActivationPatching, AttentionKnockout, AttentionRollout, IntegratedGradients, LogitLens, Occlusion,
+    activation_patching, attention_knockout, attention_rollout, integrated_gradients, logit_lens, occlusion,
 };
 use mmlens::report::Guide;
 
@@ -25,6 +25,16 @@ pub(crate) struct Question {
 }
 
 impl Question {
+    /// The case and the corrupted sample, for a method that compares them.
+    fn pair(&self, card: &Card) -> Result<Pair, AnalysisError> {
+        let corrupted = self.corrupted.clone().map_err(|reason| AnalysisError::Input {
+            method: card.id,
+            needs: "a corrupted sample",
+            found: reason.to_owned(),
+        })?;
+        Ok(Pair { clean: self.case.clone(), corrupted })
+    }
+
     /// Pictures and clips.
     fn pictures(&self) -> usize {
         self.case.sample.pictures.len() + self.case.sample.clips.len()
@@ -41,8 +51,8 @@ pub(crate) struct Method {
     /// Whether it compares with the corrupted sample.
     pub(crate) compares: bool,
     run: Run,
-    /// The table that is drawn over the picture.
-    heat: &'static str,
+    /// The table that is drawn over the picture, if one says something of places.
+    heat: Option<&'static str>,
     /// Which of its layers, where it has some.
     layer: fn(&Labelled) -> usize,
     /// The tables on the page. The others are in the file: single coordinates, or the same in another unit.
@@ -50,7 +60,7 @@ pub(crate) struct Method {
 }
 
 /// Every method, in the order in which they are run and shown.
-pub(crate) static METHODS: [Method; 5] = [
+pub(crate) static METHODS: [Method; 6] = [
     Method {
         name: "ig",
         card: &integrated_gradients::CARD,
@@ -67,7 +77,7 @@ pub(crate) static METHODS: [Method; 5] = [
             let settings = integrated_gradients::Settings { along, steps: 128, ..Default::default() };
             IntegratedGradients::new(settings)?.run_watched(subject, &question.case, watch)
         },
-        heat: "vision.pixels/picture",
+        heat: Some("vision.pixels/picture"),
         layer: |_| 0,
         page: &[
             "vision.pixels/picture",
@@ -94,7 +104,7 @@ pub(crate) static METHODS: [Method; 5] = [
             }
             Occlusion::new(settings)?.run_watched(subject, &question.case, watch)
         },
-        heat: "picture",
+        heat: Some("picture"),
         layer: |_| 0,
         page: &["picture", "tokens", "objective"],
     },
@@ -105,7 +115,7 @@ pub(crate) static METHODS: [Method; 5] = [
         run: |subject, question, watch| {
             AttentionRollout::default().run_watched(subject, &question.case, watch)
         },
-        heat: "picture through the tower",
+        heat: Some("picture through the tower"),
         layer: |_| 0,
         page: &["tokens", "picture through the tower", "by modality", "outside the patches"],
     },
@@ -116,7 +126,7 @@ pub(crate) static METHODS: [Method; 5] = [
         run: |subject, question, watch| {
             LogitLens::new(logit_lens::Settings::default())?.run_watched(subject, &question.case, watch)
         },
-        heat: "target",
+        heat: Some("target"),
         layer: clearest,
         page: &["words", "probabilities", "target"],
     },
@@ -125,19 +135,29 @@ pub(crate) static METHODS: [Method; 5] = [
         card: &activation_patching::CARD,
         compares: true,
         run: |subject, question, watch| {
-            let corrupted = question.corrupted.clone().map_err(|reason| AnalysisError::Input {
-                method: activation_patching::CARD.id,
-                needs: "a corrupted sample",
-                found: reason.to_owned(),
-            })?;
-            let pair = Pair { clean: question.case.clone(), corrupted };
+            let pair = question.pair(&activation_patching::CARD)?;
             ActivationPatching::new(activation_patching::Settings::default())?
                 .run_watched(subject, &pair, watch)
         },
-        heat: "resid_pre",
+        heat: Some("resid_pre"),
         // What enters the first block: which patches bring the answer back.
         layer: |_| 0,
         page: &["resid_pre", "clean", "corrupted", "corrupted tokens"],
+    },
+    Method {
+        name: "knockout",
+        card: &attention_knockout::CARD,
+        compares: false,
+        run: |subject, question, watch| {
+            let mut settings = attention_knockout::Settings::default();
+            if question.pictures() == 0 {
+                settings.edges.retain(|edges| edges.keys != Positions::Pictures);
+            }
+            AttentionKnockout::new(settings)?.run_watched(subject, &question.case, watch)
+        },
+        heat: None,
+        layer: |_| 0,
+        page: &["change", "probability change", "pairs", "objective", "probability"],
     },
 ];
 
@@ -237,10 +257,11 @@ impl Method {
 
     /// What of a finding is drawn over a picture of the sample.
     pub(crate) fn heat(&self, finding: &Finding, image: usize) -> Option<Heat> {
-        let fits = |table: &&Labelled| plain(table.name()) == self.heat;
+        let heat = self.heat?;
+        let fits = |table: &&Labelled| plain(table.name()) == heat;
         let own = |table: &&Labelled| table.name().split('/').any(|part| part == image.to_string());
         let mut tables = finding.tables().iter().filter(fits);
-        let table = tables.clone().find(own).or_else(|| tables.find(|table| table.name() == self.heat))?;
+        let table = tables.clone().find(own).or_else(|| tables.find(|table| table.name() == heat))?;
         // Of words alone nothing can be drawn over a picture.
         if table.axes().iter().any(wordy) {
             return None;

@@ -16,6 +16,9 @@ pub enum Positions {
     Pictures,
     /// Those that hold words, markers of the model included.
     Words,
+    /// Words that come after the first picture, the last position excepted; where there are none, all words that are no
+    /// markers of the model, the last position excepted.
+    Question,
     /// The last, where the next token is decided.
     Last,
     /// These.
@@ -36,6 +39,13 @@ impl Positions {
             Self::All => (0..map.len()).collect(),
             Self::Pictures => (0..map.len()).filter(pictured).collect(),
             Self::Words => (0..map.len()).filter(|i| !pictured(i)).collect(),
+            Self::Question => {
+                let end = map.len().saturating_sub(1);
+                let first = (0..end).find(pictured).unwrap_or(end);
+                let after: Vec<usize> = (first..end).filter(|i| !pictured(i)).collect();
+                let text = |i: &usize| map.tokens.get(*i).is_some_and(|t| t.modality == Modality::Text);
+                if after.is_empty() { (0..end).filter(text).collect() } else { after }
+            }
             Self::Last => map.len().checked_sub(1).into_iter().collect(),
             Self::At(positions) => positions.clone(),
         };
@@ -54,6 +64,7 @@ impl fmt::Display for Positions {
             Self::All => f.write_str("all"),
             Self::Pictures => f.write_str("pictures"),
             Self::Words => f.write_str("words"),
+            Self::Question => f.write_str("question"),
             Self::Last => f.write_str("last"),
             Self::At(positions) => write!(f, "{positions:?}"),
         }

@@ -11,10 +11,12 @@
 //! | along which attention it could have come | [`AttentionRollout`] |
 //! | what the model would say at each layer | [`LogitLens`] |
 //! | which state brings the answer back | [`ActivationPatching`] |
+//! | along which route, and at which depth, it got there | [`AttentionKnockout`] |
 
 use mmlens_core::Card;
 
 pub mod activation_patching;
+pub mod attention_knockout;
 pub mod attention_rollout;
 mod check;
 pub mod integrated_gradients;
@@ -22,6 +24,7 @@ pub mod logit_lens;
 pub mod occlusion;
 
 pub use activation_patching::ActivationPatching;
+pub use attention_knockout::AttentionKnockout;
 pub use attention_rollout::AttentionRollout;
 pub use integrated_gradients::IntegratedGradients;
 pub use logit_lens::LogitLens;
@@ -34,4 +37,5 @@ pub const METHODS: &[Card] = &[
     attention_rollout::CARD,
     logit_lens::CARD,
     activation_patching::CARD,
+    attention_knockout::CARD,
 ];

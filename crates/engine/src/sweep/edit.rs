@@ -1,10 +1,12 @@
 //! One change of a sweep: where, which part of it, and to what.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use burn::tensor::{Bool, Tensor, TensorData};
 use mmlens_core::{
-    AnalysisError, AnyTensor, AxisName, Change, HookError, Inputs, Plan, Region, Seed, Selector, Site,
-    SiteSpec, Subject, Trace,
+    AnalysisError, AnyTensor, AxisName, Change, HookError, Inputs, MASKED, Plan, Region, Seed, Selector,
+    Site, SiteSpec, Subject, Trace,
 };
 
 use super::of_copy;
@@ -15,12 +17,16 @@ pub struct Edit {
     places: Selector,
     region: Region,
     change: Change,
+    /// Whether copies of one case in a batch cannot disturb one another.
+    by_row: bool,
 }
 
 impl Edit {
     /// Any change of a whole site.
     pub fn new(places: impl Into<Selector>, change: Change) -> Self {
-        Self { places: places.into(), region: Region::all(), change }
+        // A closure or a mean may look at all rows.
+        let by_row = !matches!(change, Change::With(_) | Change::Mean);
+        Self { places: places.into(), region: Region::all(), change, by_row }
     }
 
     /// To zero.
@@ -46,6 +52,15 @@ impl Edit {
     /// Attention scores to minus infinity: the edges are cut.
     pub fn mask(places: impl Into<Selector>) -> Self {
         Self::new(places, Change::Mask)
+    }
+
+    /// Attention edges from keys to queries cut: their scores become minus infinity, so that the remaining weights
+    /// still sum to one. A position keeps its edge to itself, so that no query is left with nothing.
+    ///
+    /// The site has axes `[batch, head, query, key]`; positions count padding.
+    pub fn cut(site: Site, queries: Vec<usize>, keys: Vec<usize>) -> Self {
+        let cut = move |x| cut(site, x, &queries, &keys);
+        Self { by_row: true, ..Self::new(site, Change::With(Arc::new(cut))) }
     }
 
     /// Replaced by what another run had there.
@@ -100,9 +115,9 @@ impl Edit {
         &self.places
     }
 
-    /// Whether copies of one case in a batch cannot disturb one another: a closure or a mean may look at all of them.
+    /// Whether copies of one case in a batch cannot disturb one another.
     pub(super) fn by_row(&self) -> bool {
-        !matches!(self.change, Change::With(_) | Change::Mean)
+        self.by_row
     }
 
     /// Planned for one copy of several in a batch; each copy has one row and so many pictures.
@@ -133,6 +148,32 @@ impl Edit {
             change => change.clone(),
         })
     }
+}
+
+/// Scores `[batch, head, query, key]` with the edges from some keys to some queries masked, those of a position to
+/// itself excepted.
+fn cut(site: Site, x: AnyTensor, queries: &[usize], keys: &[usize]) -> Result<AnyTensor, HookError> {
+    let x: Tensor<4> = x.rank_of(site)?;
+    let dims = x.dims();
+    let [_, _, high, wide] = dims;
+    // With cached positions, queries are the last of the keys.
+    let before = wide.saturating_sub(high);
+    for (axis, indices, len) in [(AxisName::Query, queries, before + high), (AxisName::Key, keys, wide)] {
+        if let Some(&index) = indices.iter().find(|index| **index >= len) {
+            return Err(HookError::Index { site, axis: axis.name().to_owned(), index, len });
+        }
+    }
+    let mut masked = vec![false; high * wide];
+    for query in queries.iter().filter(|query| **query >= before) {
+        for key in keys.iter().filter(|key| *key != query) {
+            if let Some(slot) = masked.get_mut((query - before) * wide + key) {
+                *slot = true;
+            }
+        }
+    }
+    let device = x.device().without_autodiff();
+    let masked = Tensor::<4, Bool>::from_data(TensorData::new(masked, [1, 1, high, wide]), &device);
+    Ok(x.mask_fill(masked.expand(dims), MASKED).into())
 }
 
 /// Mean activations over a reference set, to put in the place of what a site holds.

@@ -7,7 +7,7 @@ use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::logit_lens::{self, LogitLens};
 use mmlens_model::occlusion::{self, Occlusion};
-use mmlens_model::{AttentionRollout, METHODS};
+use mmlens_model::{AttentionKnockout, AttentionRollout, METHODS, attention_knockout};
 use mmlens_testkit::{Toy, analysis_breaches};
 
 use crate::support::{llava, painted, shown};
@@ -36,6 +36,12 @@ fn all(subject: &dyn Subject, clean: &Sample, corrupted: &Sample) {
         keeps(&AttentionRollout::default(), subject, &case, clean),
         keeps(&LogitLens::new(logit_lens::Settings::default()).unwrap(), subject, &case, clean),
         keeps(&patching.unwrap(), subject, &pair, clean),
+        keeps(
+            &AttentionKnockout::new(attention_knockout::Settings::default()).unwrap(),
+            subject,
+            &case,
+            clean,
+        ),
     ]);
     let listed: BTreeSet<&str> = METHODS.iter().map(|card| card.id).collect();
     assert_eq!(kept, listed);

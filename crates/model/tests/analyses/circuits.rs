@@ -1,0 +1,112 @@
+//! Routes and circuits: against torch, and what must hold for every subject.
+
+use mmlens_core::{Analysis, Case, Objective, Plan, Sample, Subject};
+use mmlens_engine::Positions;
+use mmlens_model::attention_knockout::{self, AttentionKnockout, Edges};
+use mmlens_testkit::{Oracle, Tolerance, Toy};
+use proptest::prelude::*;
+
+use crate::support::{about, largest, llava, numbers, painted, question, scalar};
+
+/// Differences of nearly equal logits.
+const ATTRIBUTION: Tolerance = Tolerance::relative(1e-3);
+const LOGIT: Tolerance = Tolerance::relative(1e-4);
+/// Another grouping of the same sums in f32.
+const ROUNDING: Tolerance = Tolerance { absolute: 2e-6, relative: 1e-5 };
+
+fn few() -> ProptestConfig {
+    ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Compares and prints the gap, for the pages of the methods.
+fn agree(tolerance: Tolerance, what: &str, found: &[f32], wanted: &[f64]) {
+    let gap = tolerance.check(what, found, wanted).unwrap();
+    println!("{what}: {:.2e}", gap.relative);
+}
+
+fn asked(picture: u32, words: &str, token: u32) -> Case {
+    about(Sample::prompt(vec![painted(picture)], format!("#{words}")), Objective::logit(token))
+}
+
+fn knockout(edges: Vec<Edges>, window: usize, rows: usize) -> AttentionKnockout {
+    AttentionKnockout::new(attention_knockout::Settings { edges, window: Some(window), rows }).unwrap()
+}
+
+fn usual() -> Vec<Edges> {
+    attention_knockout::Settings::default().edges
+}
+
+#[test]
+fn knock_out_by_windows() {
+    let oracle = Oracle::open("methods/knockout").unwrap();
+    for window in [1, 3] {
+        let settings = attention_knockout::Settings { window: Some(window), ..Default::default() };
+        let found = AttentionKnockout::new(settings).unwrap().run(llava("llava-a"), &question()).unwrap();
+        for (table, name) in [("change", "change"), ("probability change", "probability_change")] {
+            let wanted = &oracle.array(&format!("{name}.{window}")).unwrap().values;
+            agree(
+                ATTRIBUTION,
+                &format!("knock-out, {window} layers, {name}"),
+                numbers(&found, table),
+                wanted,
+            );
+        }
+        let whole = [scalar(&found, "objective"), scalar(&found, "probability")];
+        let wanted = ["objective", "probability"].map(|name| oracle.array(name).unwrap().values[0]);
+        agree(LOGIT, "nothing cut", &whole, &wanted);
+    }
+}
+
+proptest! {
+    #![proptest_config(few())]
+
+    #[test]
+    fn edges_that_causality_forbids_cost_nothing(seed in 0..99_u64, word in "[a-f]{2,4}", window in 1..4_usize) {
+        let (toy, case) = (Toy::curved(seed), asked(seed as u32, &word, 3));
+        let back = [(Positions::Last, Positions::Pictures), (Positions::Question, Positions::Pictures)];
+        let mut edges: Vec<Edges> = back.into_iter().map(|(k, q)| Edges::between(k, q)).collect();
+        // a position keeps its edge to itself
+        edges.push(Edges::between(Positions::Last, Positions::Last));
+        let found = knockout(edges, window, 8).run(&toy, &case).unwrap();
+        prop_assert!(numbers(&found, "pairs").iter().all(|pairs| *pairs == 0.0));
+        prop_assert!(largest(numbers(&found, "change")) == 0.0, "{:?}", numbers(&found, "change"));
+    }
+
+    #[test]
+    fn without_its_edges_the_picture_has_no_say(seed in 0..99_u64, word in "[a-f]{1,4}", token in 0..27_u32) {
+        // every window holds both layers
+        let method = knockout(vec![Edges::between(Positions::Pictures, Positions::Words)], 4, 8);
+        let cut = |picture| {
+            let found = method.run(&Toy::curved(seed), &asked(picture, &word, token)).unwrap();
+            let whole = scalar(&found, "objective");
+            (whole, numbers(&found, "change").iter().map(|change| whole + change).collect::<Vec<f32>>())
+        };
+        let ((one, without), (other, too)) = (cut(1), cut(2));
+        ROUNDING.check("cut", &without, &too).unwrap();
+        prop_assert!(one != other);
+    }
+
+    #[test]
+    fn batches_change_no_knock_out(seed in 0..99_u64, rows in 1..9_usize, window in 1..4_usize) {
+        let (toy, case) = (Toy::curved(seed), asked(2, "abc", 5));
+        let run = |rows| knockout(usual(), window, rows).run(&toy, &case).unwrap();
+        let (one, many) = (run(1), run(rows));
+        for name in ["change", "probability change"] {
+            ROUNDING.check(name, numbers(&many, name), numbers(&one, name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn cutting_one_edge_is_what_a_plan_does() {
+    let (subject, case) = (llava("llava-a"), question());
+    let (inputs, objective) = case.open(subject).unwrap();
+    let edges = vec![Edges::between(Positions::At(vec![3, 7]), Positions::At(vec![28]))];
+    let found = knockout(edges, 1, 4).run(subject, &case).unwrap();
+    for layer in 0..3 {
+        let scores = format!("text.blocks.{layer}.attn.scores");
+        let plan = Plan::new().objective(objective).knock_out(scores.as_str(), None, [28], [3, 7]).unwrap();
+        let wanted = subject.run(&inputs, plan).unwrap().scores().unwrap()[0] - scalar(&found, "objective");
+        assert!((numbers(&found, "change")[layer] - wanted).abs() < 1e-6);
+    }
+}
