@@ -13,9 +13,9 @@ use serde_json::Value;
 
 use support::{MODELS, args, mmlens, model, picture};
 
-const NAMES: [&str; 6] = ["ig", "occlusion", "rollout", "logit-lens", "patching", "knockout"];
+const NAMES: [&str; 7] = ["ig", "occlusion", "rollout", "logit-lens", "patching", "attribution", "knockout"];
 /// Those that say something of places.
-const DRAWN: [&str; 5] = ["ig", "occlusion", "rollout", "logit-lens", "patching"];
+const DRAWN: [&str; 6] = ["ig", "occlusion", "rollout", "logit-lens", "patching", "attribution"];
 
 fn explain(model: &str, out: &Path, more: &[&str]) -> support::Said {
     let fixed = args(&["explain", model, "--out", out.to_str().unwrap()]);
@@ -200,7 +200,7 @@ fn without_a_picture_the_rest_is_explained() {
              `--corrupted-ask`\n"
         )
     };
-    let notes = note("patching", "activation-patching");
+    let notes = note("patching", "activation-patching") + &note("attribution", "attribution-patching");
     assert_eq!(said.err, notes);
     assert_eq!(
         files(folder.path()),

@@ -9,6 +9,7 @@
 //! | `path` | [`PathIntegral`]: gradients at any sites, integrated from baselines |
 //! | `sweep` | [`Sweep`]: thousands of edits of one case, planned: what they share is computed once |
 //! | `variants` | [`sweep()`]: variants prepared by the caller, in batches, from a common start ([`Start`]) |
+//! | `between` | [`Contrast`]: two prompts of equal length, and gradients at one of them or on the way ([`Between`]) |
 //! | `put` | [`put()`], [`unattended`]: another edit in every row of a batch |
 //! | `window` | [`Windows`]: parts of a picture, and what many windows say about each place |
 //! | `flow` | [`Mixing`], [`Rollout`]: attention as shares that flow through layers |
@@ -16,6 +17,7 @@
 //! | `label`, `pool`, `positions` | from values at sites to labelled tables |
 //! | `fold`, `progress` | ranks, batches, cancellation |
 
+mod between;
 pub mod distribution;
 mod flow;
 mod fold;
@@ -30,6 +32,7 @@ mod sweep;
 mod variants;
 mod window;
 
+pub use between::{Between, Contrast, Prompts, feeds};
 pub use flow::{Heads, Mixing, Rollout, blocks_read, composed, mixed_attention};
 pub use fold::{folded, reshaped, states_at, unfolded};
 pub use path::{Along, End, Path, PathIntegral};

@@ -75,18 +75,18 @@
 //! # }
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Modality, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Inputs, Pair, Part, Plan, Point, Site, Subject, TokenMap, Watch,
-    provenance,
+    Analysis, AnalysisError, Card, Pair, Part, Plan, Point, Site, Subject, TokenMap, Watch, provenance,
 };
 use mmlens_engine::{Positions, Progress, Start, label, put, score, sweep};
 use serde_json::json;
 
-use crate::check::{at_least_one, chosen, input, named, one_row, setting};
+use crate::check::{at_least_one, chosen, input, named, points_of_blocks};
+use crate::pair::Opened;
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -186,28 +186,7 @@ impl ActivationPatching {
     /// [`AnalysisError::Setting`], see the module.
     pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
         let Settings { points, places, rows } = settings;
-        if points.is_empty() {
-            return Err(setting(&CARD, "points", "none", "something must be patched"));
-        }
-        let mut seen = BTreeSet::new();
-        for point in &points {
-            if !seen.insert(*point) {
-                return Err(setting(
-                    &CARD,
-                    "points",
-                    format!("`{}` twice", point.name()),
-                    "a point is patched once",
-                ));
-            }
-            if !point.in_block() {
-                return Err(setting(
-                    &CARD,
-                    "points",
-                    format!("`{}`", point.name()),
-                    "a point must lie in a block",
-                ));
-            }
-        }
+        points_of_blocks(&CARD, &points)?;
         Ok(Self { points, places, rows: at_least_one(&CARD, "rows", rows)? })
     }
 }
@@ -225,11 +204,9 @@ impl Analysis for ActivationPatching {
         pair: &Pair,
         watch: &dyn Watch,
     ) -> Result<Finding, AnalysisError> {
-        let (clean, objective) = pair.clean.open(subject)?;
-        let mut corrupted = subject.encode(&pair.corrupted)?;
-        corrupted.asked = clean.asked;
-        let (map, other) = (one_row(&CARD, &clean)?, one_row(&CARD, &corrupted)?);
-        comparable(&clean, map, &corrupted, other)?;
+        let opened = Opened::new(&CARD, subject, pair)?;
+        let Opened { clean, corrupted, objective } = &opened;
+        let (map, objective) = (opened.map(), *objective);
         let (groups, axis) = self.places.groups(map)?;
         let layers = subject.anatomy().iter().find(|a| a.part == Part::Text).map_or(0, |a| a.blocks);
         if layers == 0 {
@@ -237,8 +214,8 @@ impl Analysis for ActivationPatching {
         }
         let sites = |point: Point| (0..layers).map(move |layer| Site::block(Part::Text, layer, point));
         let all: Vec<Site> = self.points.iter().flat_map(|point| sites(*point)).collect();
-        let right = subject.run(&clean, reading(all.iter().copied())?.objective(objective))?;
-        let wrong = subject.run(&corrupted, reading(sites(Point::ResidPre))?.objective(objective))?;
+        let right = subject.run(clean, reading(all.iter().copied())?.objective(objective))?;
+        let wrong = subject.run(corrupted, reading(sites(Point::ResidPre))?.objective(objective))?;
         let (at_clean, at_corrupted) = (score(&right)?, score(&wrong)?);
         let apart = f64::from(at_clean) - f64::from(at_corrupted);
         if apart == 0.0 || !apart.is_finite() {
@@ -254,7 +231,7 @@ impl Analysis for ActivationPatching {
         for point in &self.points {
             let mut patched = Vec::with_capacity(layers * groups.len());
             for (layer, site) in sites(*point).enumerate() {
-                let (start, good) = (Start::block(&corrupted, &wrong, layer)?, right.get(site)?);
+                let (start, good) = (Start::block(corrupted, &wrong, layer)?, right.get(site)?);
                 patched.extend(sweep(subject, objective, groups.len(), self.rows, &mut progress, |range| {
                     let (inputs, plan) = start.copies(range.len())?;
                     let places = groups.get(range).unwrap_or(&[]).to_vec();
@@ -272,8 +249,7 @@ impl Analysis for ActivationPatching {
         }
         tables.push(Labelled::scalar("clean", unit, at_clean));
         tables.push(Labelled::scalar("corrupted", unit, at_corrupted));
-        let texts = other.tokens.iter().map(|token| token.text.clone()).collect();
-        tables.push(Labelled::texts("corrupted tokens", vec![label::token_axis(map)], texts)?);
+        tables.push(opened.other_tokens()?);
         let points: Vec<&str> = self.points.iter().map(|point| point.name()).collect();
         let settings =
             [("points", json!(points)), ("places", json!(self.places.name())), ("rows", json!(self.rows))];
@@ -290,26 +266,4 @@ fn reading(sites: impl IntoIterator<Item = Site>) -> Result<Plan, AnalysisError>
         plan = plan.read(site)?;
     }
     Ok(plan)
-}
-
-/// States of one run fit into the other only position by position.
-fn comparable(
-    clean: &Inputs,
-    map: &TokenMap,
-    corrupted: &Inputs,
-    other: &TokenMap,
-) -> Result<(), AnalysisError> {
-    let (left, right) = (clean.positions(), corrupted.positions());
-    if left != right {
-        let found = format!("the clean one has {left} positions and the corrupted one {right}");
-        return Err(input(&CARD, "clean and corrupted samples of the same length", found));
-    }
-    let image = |token: &mmlens_core::finding::TokenLabel| token.modality == Modality::Image;
-    match map.tokens.iter().zip(&other.tokens).position(|(a, b)| image(a) != image(b)) {
-        Some(position) => {
-            let found = format!("at position {position} only one of them shows a picture");
-            Err(input(&CARD, "clean and corrupted samples with pictures at the same positions", found))
-        }
-        None => Ok(()),
-    }
 }

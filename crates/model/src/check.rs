@@ -1,9 +1,9 @@
 //! What all methods word alike: refusals, and settings as provenance keeps them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
-use mmlens_core::{AnalysisError, Card, Inputs, TokenMap};
+use mmlens_core::{AnalysisError, Card, Inputs, Point, TokenMap};
 use mmlens_engine::Positions;
 
 /// Settings as provenance keeps them.
@@ -26,6 +26,22 @@ pub(crate) fn setting(
 /// An input the method cannot work on.
 pub(crate) fn input(card: &Card, needs: &'static str, found: impl Into<String>) -> AnalysisError {
     AnalysisError::Input { method: card.id, needs, found: found.into() }
+}
+
+/// Points that lie in blocks, each once, at least one.
+pub(crate) fn points_of_blocks(card: &Card, points: &[Point]) -> Result<(), AnalysisError> {
+    let wrong = |found: String, expected| Err(setting(card, "points", found, expected));
+    if points.is_empty() {
+        return wrong("none".to_owned(), "there must be one");
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = points.iter().find(|point| !seen.insert(**point)) {
+        return wrong(format!("`{}` twice", twice.name()), "a point is named once");
+    }
+    match points.iter().find(|point| !point.in_block()) {
+        Some(outside) => wrong(format!("`{}`", outside.name()), "a point must lie in a block"),
+        None => Ok(()),
+    }
 }
 
 /// A count that must not be zero.

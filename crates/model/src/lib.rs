@@ -11,6 +11,7 @@
 //! | along which attention it could have come | [`AttentionRollout`] |
 //! | what the model would say at each layer | [`LogitLens`] |
 //! | which state brings the answer back | [`ActivationPatching`] |
+//! | which states, heads and neurons carry the answer, in two passes | [`AttributionPatching`] |
 //! | along which route, and at which depth, it got there | [`AttentionKnockout`] |
 
 use mmlens_core::Card;
@@ -18,14 +19,17 @@ use mmlens_core::Card;
 pub mod activation_patching;
 pub mod attention_knockout;
 pub mod attention_rollout;
+pub mod attribution_patching;
 mod check;
 pub mod integrated_gradients;
 pub mod logit_lens;
 pub mod occlusion;
+mod pair;
 
 pub use activation_patching::ActivationPatching;
 pub use attention_knockout::AttentionKnockout;
 pub use attention_rollout::AttentionRollout;
+pub use attribution_patching::AttributionPatching;
 pub use integrated_gradients::IntegratedGradients;
 pub use logit_lens::LogitLens;
 pub use occlusion::Occlusion;
@@ -38,4 +42,5 @@ pub const METHODS: &[Card] = &[
     logit_lens::CARD,
     activation_patching::CARD,
     attention_knockout::CARD,
+    attribution_patching::CARD,
 ];

@@ -30,7 +30,7 @@ use crate::refusal::Refusal;
 /// (`METHOD-1.png` over the second, and so on). `report.html` holds everything and needs no network.
 ///
 /// What stands for "not there" is the mean colour of the picture, for parts of it (ig, occlusion) and for all of it
-/// (patching).
+/// (patching, attribution).
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
@@ -53,18 +53,18 @@ pub(crate) struct Explain {
     json: bool,
 }
 
-/// What activation patching compares with: the same question about a picture of the mean colour, if nothing is said.
+/// What patching and attribution compare with: the same question about a picture of the mean colour, if nothing is said.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 struct CorruptionArgs {
-    /// For activation patching: the picture that leads to another answer, one for each `--image`. Without this and
+    /// For patching and attribution: the picture that leads to another answer, one for each `--image`. Without this and
     /// `--corrupted-ask`, the picture's mean colour in its size.
     #[arg(long, value_name = "FILE")]
     corrupted_image: Vec<PathBuf>,
-    /// For activation patching: the question that leads to another answer, of as many tokens.
+    /// For patching and attribution: the question that leads to another answer, of as many tokens.
     #[arg(long, value_name = "QUESTION", conflicts_with = "text")]
     corrupted_ask: Option<String>,
-    /// For activation patching of a dual encoder: a caption that fits otherwise, of as many tokens.
+    /// For patching and attribution of a dual encoder: a caption that fits otherwise, of as many tokens.
     #[arg(long, value_name = "CAPTION", conflicts_with = "ask")]
     corrupted_text: Option<String>,
 }
@@ -288,11 +288,12 @@ impl Explain {
         }
         print::line(format!("answer     {}", print::visible(&told.answer)))?;
         print::line(format!("explained  {}", print::visible(&settled.explained)))?;
-        if told.findings.iter().any(|written| written.method == "patching") {
-            print::line(format!(
-                "compared   with {} (patching)",
-                print::visible(&self.corruption.describe())
-            ))?;
+        let compares = |written: &&Written| Method::of(written.method).is_some_and(|method| method.compares);
+        let comparing: Vec<&str> =
+            told.findings.iter().filter(compares).map(|written| written.method).collect();
+        if !comparing.is_empty() {
+            let (what, by) = (print::visible(&self.corruption.describe()), comparing.join(", "));
+            print::line(format!("compared   with {what} ({by})"))?;
         }
         print::line("")?;
         let show = |path: &Path| print::visible(&path.display().to_string());

@@ -1,12 +1,17 @@
 //! Routes and circuits: against torch, and what must hold for every subject.
 
-use mmlens_core::{Analysis, Case, Objective, Plan, Sample, Subject};
-use mmlens_engine::Positions;
+use std::num::NonZeroUsize;
+
+use mmlens_core::finding::Finding;
+use mmlens_core::{Analysis, Case, Objective, Pair, Plan, Point, Sample, Subject};
+use mmlens_engine::{Between, Positions};
+use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::attention_knockout::{self, AttentionKnockout, Edges};
+use mmlens_model::attribution_patching::{self, AttributionPatching};
 use mmlens_testkit::{Oracle, Tolerance, Toy};
 use proptest::prelude::*;
 
-use crate::support::{about, largest, llava, numbers, painted, question, scalar};
+use crate::support::{about, largest, llava, numbers, painted, question, scalar, shown, total};
 
 /// Differences of nearly equal logits.
 const ATTRIBUTION: Tolerance = Tolerance::relative(1e-3);
@@ -108,5 +113,102 @@ fn cutting_one_edge_is_what_a_plan_does() {
         let plan = Plan::new().objective(objective).knock_out(scores.as_str(), None, [28], [3, 7]).unwrap();
         let wanted = subject.run(&inputs, plan).unwrap().scores().unwrap()[0] - scalar(&found, "objective");
         assert!((numbers(&found, "change")[layer] - wanted).abs() < 1e-6);
+    }
+}
+
+fn contrast() -> Pair {
+    Pair { clean: question(), corrupted: shown(&["tall"], "<image>Red?") }
+}
+
+fn toy_pair(word: &str, token: u32) -> Pair {
+    let other = format!("#{}", "z".repeat(word.len()));
+    Pair { clean: asked(1, word, token), corrupted: Sample::prompt(vec![painted(2)], other) }
+}
+
+/// Where gradients are taken, as `patching.py` calls it.
+fn ways() -> [(&'static str, Between); 3] {
+    let steps = NonZeroUsize::new(5).unwrap();
+    [("corrupted", Between::Corrupted), ("clean", Between::Clean), ("path", Between::Path { steps })]
+}
+
+fn between() -> impl Strategy<Value = Between> {
+    prop::sample::select(ways().map(|(_, between)| between).to_vec())
+}
+
+fn attribute(subject: &dyn Subject, pair: &Pair, between: Between, rows: usize) -> Finding {
+    let points = vec![
+        Point::ResidPre,
+        Point::AttnOut,
+        Point::Z,
+        Point::Result,
+        Point::MlpOut,
+        Point::MlpPost,
+        Point::ResidPost,
+    ];
+    let settings = attribution_patching::Settings { points, between, rows, ..Default::default() };
+    AttributionPatching::new(settings).unwrap().run(subject, pair).unwrap()
+}
+
+#[test]
+fn attribution_of_states_heads_and_neurons() {
+    let oracle = Oracle::open("methods/attribution").unwrap();
+    for (name, between) in ways() {
+        let settings = attribution_patching::Settings { between, rows: 2, ..Default::default() };
+        let found = AttributionPatching::new(settings).unwrap().run(llava("llava-a"), &contrast()).unwrap();
+        for (table, wanted) in [
+            ("resid_pre", "resid_pre"),
+            ("attn_out", "attn_out"),
+            ("mlp_out", "mlp_out"),
+            ("attn.z", "z"),
+            ("attn.z/heads and tokens", "z.heads"),
+            ("mlp.post", "mlp.post"),
+            ("mlp.post/neurons", "mlp.post.neurons"),
+        ] {
+            let wanted = &oracle.array(&format!("{name}.{wanted}")).unwrap().values;
+            agree(ATTRIBUTION, &format!("attribution, {name}, {table}"), numbers(&found, table), wanted);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(few())]
+
+    #[test]
+    fn a_straight_subject_is_attributed_what_patching_finds(
+        seed in 0..99_u64,
+        word in "[a-f]{2,3}",
+        token in 0..27_u32,
+        between in between(),
+    ) {
+        let (toy, pair) = (Toy::straight(seed), toy_pair(&word, token));
+        let points = vec![Point::ResidPre, Point::AttnOut, Point::Z, Point::MlpOut, Point::ResidPost];
+        let settings = activation_patching::Settings { points, ..Default::default() };
+        let exact = ActivationPatching::new(settings).unwrap().run(&toy, &pair).unwrap();
+        let found = attribute(&toy, &pair, between, 3);
+        for point in ["resid_pre", "attn_out", "attn.z", "mlp_out", "resid_post"] {
+            let wanted = numbers(&exact, &format!("{point}/effect"));
+            let tolerance = Tolerance { absolute: 1e-4, relative: 1e-4 };
+            tolerance.check(point, numbers(&found, point), wanted).unwrap();
+        }
+    }
+
+    #[test]
+    fn heads_and_neurons_make_up_their_layer(seed in 0..99_u64, word in "[a-f]{2,3}", between in between()) {
+        let found = attribute(&Toy::curved(seed), &toy_pair(&word, 3), between, 2);
+        let by_layer = |name: &str| {
+            let table = found.table(name).unwrap();
+            let wide = table.shape().iter().skip(1).product();
+            table.as_numbers().unwrap().chunks(wide).map(|row| total(row) as f32).collect::<Vec<_>>()
+        };
+        let tolerance = Tolerance { absolute: 1e-5, relative: 1e-4 };
+        for (parts, whole) in [
+            ("attn.z/heads", "attn_out"),
+            ("attn.result/heads", "attn_out"),
+            ("attn.z/heads and tokens", "attn_out"),
+            ("mlp.post/neurons", "mlp_out"),
+        ] {
+            tolerance.check(parts, &by_layer(parts), &by_layer(whole)).unwrap();
+        }
+        tolerance.check("z", numbers(&found, "attn.z/heads"), numbers(&found, "attn.result/heads")).unwrap();
     }
 }

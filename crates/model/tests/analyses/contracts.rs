@@ -7,7 +7,10 @@ use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::logit_lens::{self, LogitLens};
 use mmlens_model::occlusion::{self, Occlusion};
-use mmlens_model::{AttentionKnockout, AttentionRollout, METHODS, attention_knockout};
+use mmlens_model::{
+    AttentionKnockout, AttentionRollout, AttributionPatching, METHODS, attention_knockout,
+    attribution_patching,
+};
 use mmlens_testkit::{Toy, analysis_breaches};
 
 use crate::support::{llava, painted, shown};
@@ -36,6 +39,12 @@ fn all(subject: &dyn Subject, clean: &Sample, corrupted: &Sample) {
         keeps(&AttentionRollout::default(), subject, &case, clean),
         keeps(&LogitLens::new(logit_lens::Settings::default()).unwrap(), subject, &case, clean),
         keeps(&patching.unwrap(), subject, &pair, clean),
+        keeps(
+            &AttributionPatching::new(attribution_patching::Settings::default()).unwrap(),
+            subject,
+            &pair,
+            clean,
+        ),
         keeps(
             &AttentionKnockout::new(attention_knockout::Settings::default()).unwrap(),
             subject,

@@ -85,10 +85,10 @@ fn settings_that_cannot_be() {
             ..Default::default()
         }))
     };
-    assert_eq!(patch(&[]), "activation-patching: points = none, but something must be patched");
+    assert_eq!(patch(&[]), "activation-patching: points = none, but there must be one");
     assert_eq!(
         patch(&[Point::Q, Point::Q]),
-        "activation-patching: points = `attn.q` twice, but a point is patched once"
+        "activation-patching: points = `attn.q` twice, but a point is named once"
     );
     assert_eq!(
         patch(&[Point::Logits]),

@@ -1,0 +1,59 @@
+//! What methods that compare a clean with a corrupted prompt need of both.
+
+use mmlens_core::finding::{Labelled, Modality, TableError, TokenLabel};
+use mmlens_core::{AnalysisError, Card, Inputs, Objective, Pair, Subject, TokenMap};
+use mmlens_engine::label;
+
+use crate::check::{input, one_row};
+
+/// Both prompts, encoded and found to be comparable position by position.
+pub(crate) struct Opened {
+    pub(crate) clean: Inputs,
+    pub(crate) corrupted: Inputs,
+    pub(crate) objective: Objective,
+}
+
+impl Opened {
+    /// Encodes both and settles the objective by the clean case.
+    pub(crate) fn new(card: &Card, subject: &dyn Subject, pair: &Pair) -> Result<Self, AnalysisError> {
+        let (clean, objective) = pair.clean.open(subject)?;
+        let mut corrupted = subject.encode(&pair.corrupted)?;
+        corrupted.asked = clean.asked;
+        comparable(card, &clean, one_row(card, &clean)?, &corrupted, one_row(card, &corrupted)?)?;
+        Ok(Self { clean, corrupted, objective })
+    }
+
+    /// The token map of the clean prompt.
+    pub(crate) fn map(&self) -> &TokenMap {
+        self.clean.map()
+    }
+
+    /// What the corrupted prompt has at each position of the clean one.
+    pub(crate) fn other_tokens(&self) -> Result<Labelled, TableError> {
+        let texts = self.corrupted.map().tokens.iter().map(|token| token.text.clone()).collect();
+        Labelled::texts("corrupted tokens", vec![label::token_axis(self.map())], texts)
+    }
+}
+
+/// States of one run fit into the other only position by position.
+fn comparable(
+    card: &Card,
+    clean: &Inputs,
+    map: &TokenMap,
+    corrupted: &Inputs,
+    other: &TokenMap,
+) -> Result<(), AnalysisError> {
+    let (left, right) = (clean.positions(), corrupted.positions());
+    if left != right {
+        let found = format!("the clean one has {left} positions and the corrupted one {right}");
+        return Err(input(card, "clean and corrupted samples of the same length", found));
+    }
+    let image = |token: &TokenLabel| token.modality == Modality::Image;
+    match map.tokens.iter().zip(&other.tokens).position(|(a, b)| image(a) != image(b)) {
+        Some(position) => {
+            let found = format!("at position {position} only one of them shows a picture");
+            Err(input(card, "clean and corrupted samples with pictures at the same positions", found))
+        }
+        None => Ok(()),
+    }
+}
