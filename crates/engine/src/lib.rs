@@ -10,6 +10,8 @@
 //! | `sweep` | [`Sweep`]: thousands of edits of one case, planned: what they share is computed once |
 //! | `variants` | [`sweep()`]: variants prepared by the caller, in batches, from a common start ([`Start`]) |
 //! | `between` | [`Contrast`]: two prompts of equal length, and gradients at one of them or on the way ([`Between`]) |
+//! | `circuit` | [`Circuit`]: what writes to the stream of a decoder ([`Sender`]) and what reads it ([`Receiver`]) |
+//! | `products` | values as vectors of nodes, and their inner products |
 //! | `put` | [`put()`], [`unattended`]: another edit in every row of a batch |
 //! | `window` | [`Windows`]: parts of a picture, and what many windows say about each place |
 //! | `flow` | [`Mixing`], [`Rollout`]: attention as shares that flow through layers |
@@ -18,6 +20,7 @@
 //! | `fold`, `progress` | ranks, batches, cancellation |
 
 mod between;
+mod circuit;
 pub mod distribution;
 mod flow;
 mod fold;
@@ -25,6 +28,7 @@ pub mod label;
 mod path;
 mod pool;
 mod positions;
+mod products;
 mod progress;
 mod put;
 mod quadrature;
@@ -33,11 +37,13 @@ mod variants;
 mod window;
 
 pub use between::{Between, Contrast, Prompts, feeds};
+pub use circuit::{Circuit, Receiver, Sender};
 pub use flow::{Heads, Mixing, Rollout, blocks_read, composed, mixed_attention};
 pub use fold::{folded, reshaped, states_at, unfolded};
 pub use path::{Along, End, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::Positions;
+pub use products::{as_vector, by_head, less, products};
 pub use progress::{Progress, batches};
 pub use put::{put, unattended};
 pub use quadrature::{Node, Rule};

@@ -12,6 +12,7 @@
 //! | what the model would say at each layer | [`LogitLens`] |
 //! | which state brings the answer back | [`ActivationPatching`] |
 //! | which states, heads and neurons carry the answer, in two passes | [`AttributionPatching`] |
+//! | which connections between them do | [`EdgeAttribution`] |
 //! | along which route, and at which depth, it got there | [`AttentionKnockout`] |
 
 use mmlens_core::Card;
@@ -21,6 +22,7 @@ pub mod attention_knockout;
 pub mod attention_rollout;
 pub mod attribution_patching;
 mod check;
+pub mod edge_attribution;
 pub mod integrated_gradients;
 pub mod logit_lens;
 pub mod occlusion;
@@ -30,6 +32,7 @@ pub use activation_patching::ActivationPatching;
 pub use attention_knockout::AttentionKnockout;
 pub use attention_rollout::AttentionRollout;
 pub use attribution_patching::AttributionPatching;
+pub use edge_attribution::EdgeAttribution;
 pub use integrated_gradients::IntegratedGradients;
 pub use logit_lens::LogitLens;
 pub use occlusion::Occlusion;
@@ -43,4 +46,5 @@ pub const METHODS: &[Card] = &[
     activation_patching::CARD,
     attention_knockout::CARD,
     attribution_patching::CARD,
+    edge_attribution::CARD,
 ];

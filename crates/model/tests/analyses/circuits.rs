@@ -8,6 +8,7 @@ use mmlens_engine::{Between, Positions};
 use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::attention_knockout::{self, AttentionKnockout, Edges};
 use mmlens_model::attribution_patching::{self, AttributionPatching};
+use mmlens_model::edge_attribution::{self, EdgeAttribution};
 use mmlens_testkit::{Oracle, Tolerance, Toy};
 use proptest::prelude::*;
 
@@ -149,6 +150,11 @@ fn attribute(subject: &dyn Subject, pair: &Pair, between: Between, rows: usize) 
     AttributionPatching::new(settings).unwrap().run(subject, pair).unwrap()
 }
 
+fn edges(subject: &dyn Subject, pair: &Pair, between: Between, layers: usize, rows: usize) -> Finding {
+    let settings = edge_attribution::Settings { between, layers, rows, ..Default::default() };
+    EdgeAttribution::new(settings).unwrap().run(subject, pair).unwrap()
+}
+
 #[test]
 fn attribution_of_states_heads_and_neurons() {
     let oracle = Oracle::open("methods/attribution").unwrap();
@@ -166,6 +172,23 @@ fn attribution_of_states_heads_and_neurons() {
         ] {
             let wanted = &oracle.array(&format!("{name}.{wanted}")).unwrap().values;
             agree(ATTRIBUTION, &format!("attribution, {name}, {table}"), numbers(&found, table), wanted);
+        }
+    }
+}
+
+#[test]
+fn attribution_of_edges() {
+    let oracle = Oracle::open("methods/edges").unwrap();
+    for (name, between) in ways() {
+        let settings = edge_attribution::Settings { between, layers: 2, ..Default::default() };
+        let found = EdgeAttribution::new(settings).unwrap().run(llava("llava-a"), &contrast()).unwrap();
+        let wanted = &oracle.array(name).unwrap().values;
+        agree(ATTRIBUTION, &format!("edges, {name}"), numbers(&found, "edges"), wanted);
+        let table = found.table("edges").unwrap();
+        for (axis, names) in ["senders", "receivers"].into_iter().enumerate() {
+            let wanted = oracle.about()[names].as_array().unwrap();
+            let labels = (0..wanted.len()).map(|i| table.axes()[axis].label(i).unwrap());
+            assert!(labels.eq(wanted.iter().map(|name| name.as_str().unwrap())), "{names}");
         }
     }
 }
@@ -210,5 +233,22 @@ proptest! {
             tolerance.check(parts, &by_layer(parts), &by_layer(whole)).unwrap();
         }
         tolerance.check("z", numbers(&found, "attn.z/heads"), numbers(&found, "attn.result/heads")).unwrap();
+    }
+
+    #[test]
+    fn edges_out_of_a_node_are_the_node(seed in 0..99_u64, word in "[a-f]{2,3}", between in between()) {
+        let (toy, pair) = (Toy::curved(seed), toy_pair(&word, 5));
+        let (nodes, found) = (attribute(&toy, &pair, between, 2), edges(&toy, &pair, between, 1, 2));
+        let senders = numbers(&found, "senders");
+        let sum = |name: &str, layer: usize| {
+            let table = nodes.table(name).unwrap();
+            let wide: usize = table.shape().iter().skip(1).product();
+            total(&table.as_numbers().unwrap()[layer * wide..(layer + 1) * wide]) as f32
+        };
+        let heads = numbers(&nodes, "attn.z/heads");
+        let wanted = [
+            sum("resid_pre", 0), heads[0], heads[1], sum("mlp_out", 0), heads[2], heads[3], sum("mlp_out", 1),
+        ];
+        Tolerance { absolute: 1e-5, relative: 1e-4 }.check("senders", senders, &wanted).unwrap();
     }
 }

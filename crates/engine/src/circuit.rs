@@ -1,0 +1,272 @@
+//! What writes to the residual stream of a decoder, and what reads it: the nodes between which a circuit has its edges.
+
+use std::fmt;
+
+use mmlens_core::{AxisName, HookError, Part, Point, Site, Subject};
+
+/// What writes to the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Sender {
+    /// What enters the first block.
+    Input,
+    /// A head.
+    Head {
+        /// Its block.
+        layer: usize,
+        /// Its number.
+        head: usize,
+    },
+    /// An MLP.
+    Mlp {
+        /// Its block.
+        layer: usize,
+    },
+    /// What a deeper layer of the tower adds after a block.
+    Deepstack {
+        /// The block.
+        layer: usize,
+    },
+}
+
+/// What reads the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Receiver {
+    /// The queries of a head.
+    Query {
+        /// Its block.
+        layer: usize,
+        /// Its number.
+        head: usize,
+    },
+    /// The keys of a KV head.
+    Key {
+        /// Its block.
+        layer: usize,
+        /// Its number among the KV heads.
+        head: usize,
+    },
+    /// The values of a KV head.
+    Value {
+        /// Its block.
+        layer: usize,
+        /// Its number among the KV heads.
+        head: usize,
+    },
+    /// An MLP.
+    Mlp {
+        /// Its block.
+        layer: usize,
+    },
+    /// The last norm and the unembedding.
+    Logits,
+}
+
+impl Sender {
+    /// How many attention layers and MLPs stand before it has written.
+    fn written(self) -> usize {
+        match self {
+            Self::Input => 0,
+            Self::Head { layer, .. } => 2 * layer + 1,
+            Self::Mlp { layer } | Self::Deepstack { layer } => 2 * layer + 2,
+        }
+    }
+
+    /// The block it stands in: block 0 for the input.
+    pub fn layer(self) -> usize {
+        match self {
+            Self::Input => 0,
+            Self::Head { layer, .. } | Self::Mlp { layer } | Self::Deepstack { layer } => layer,
+        }
+    }
+}
+
+impl Receiver {
+    /// Whether something a sender writes can reach it directly.
+    pub fn hears(self, sender: Sender) -> bool {
+        let read = match self {
+            Self::Query { layer, .. } | Self::Key { layer, .. } | Self::Value { layer, .. } => 2 * layer,
+            Self::Mlp { layer } => 2 * layer + 1,
+            Self::Logits => usize::MAX,
+        };
+        sender.written() <= read
+    }
+
+    /// The block it stands in, if in one.
+    pub fn layer(self) -> Option<usize> {
+        match self {
+            Self::Query { layer, .. }
+            | Self::Key { layer, .. }
+            | Self::Value { layer, .. }
+            | Self::Mlp { layer } => Some(layer),
+            Self::Logits => None,
+        }
+    }
+
+    /// Its number among the heads of its block, if it belongs to one.
+    pub fn head(self) -> Option<usize> {
+        match self {
+            Self::Query { head, .. } | Self::Key { head, .. } | Self::Value { head, .. } => Some(head),
+            Self::Mlp { .. } | Self::Logits => None,
+        }
+    }
+
+    /// Where it reads its own copy of the stream; the logits read what leaves the last block.
+    pub fn site(self, layers: usize) -> Site {
+        let (layer, point) = match self {
+            Self::Query { layer, .. } => (layer, Point::QIn),
+            Self::Key { layer, .. } => (layer, Point::KIn),
+            Self::Value { layer, .. } => (layer, Point::VIn),
+            Self::Mlp { layer } => (layer, Point::MlpIn),
+            Self::Logits => (layers.saturating_sub(1), Point::ResidPost),
+        };
+        Site::block(Part::Text, layer, point)
+    }
+
+    /// The stream that its copy is one of.
+    pub fn stream(self, layers: usize) -> Site {
+        let (layer, point) = match self {
+            Self::Query { layer, .. } | Self::Key { layer, .. } | Self::Value { layer, .. } => {
+                (layer, Point::ResidPre)
+            }
+            Self::Mlp { layer } => (layer, Point::ResidMid),
+            Self::Logits => (layers.saturating_sub(1), Point::ResidPost),
+        };
+        Site::block(Part::Text, layer, point)
+    }
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input => f.write_str("input"),
+            Self::Head { layer, head } => write!(f, "{layer}.h{head}"),
+            Self::Mlp { layer } => write!(f, "{layer}.mlp"),
+            Self::Deepstack { layer } => write!(f, "{layer}.deepstack"),
+        }
+    }
+}
+
+impl fmt::Display for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Query { layer, head } => write!(f, "{layer}.q{head}"),
+            Self::Key { layer, head } => write!(f, "{layer}.k{head}"),
+            Self::Value { layer, head } => write!(f, "{layer}.v{head}"),
+            Self::Mlp { layer } => write!(f, "{layer}.mlp"),
+            Self::Logits => f.write_str("logits"),
+        }
+    }
+}
+
+/// The decoder of a subject as senders and receivers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Circuit {
+    /// Number of blocks.
+    pub layers: usize,
+    /// Query heads in each.
+    pub heads: usize,
+    /// KV heads in each.
+    pub kv_heads: usize,
+    /// Blocks after which a layer of the tower is added.
+    pub deep: Vec<usize>,
+}
+
+impl Circuit {
+    /// The decoder of a subject.
+    ///
+    /// # Errors
+    /// [`HookError::NoSuchSite`] if it lacks a place where a sender writes or a receiver reads.
+    pub fn of(subject: &dyn Subject) -> Result<Self, HookError> {
+        let spec = |site: Site| {
+            let found = subject.sites().iter().find(|spec| spec.site == site);
+            found.ok_or_else(|| HookError::NoSuchSite {
+                subject: subject.name().to_owned(),
+                asked: site.to_string(),
+                nearest: None,
+            })
+        };
+        let blocks =
+            subject.anatomy().iter().find(|anatomy| anatomy.part == Part::Text).map_or(0, |a| a.blocks);
+        // A subject without blocks lacks those of its first one.
+        let layers = blocks.max(1);
+        let needed = [
+            Point::ResidPre,
+            Point::QIn,
+            Point::KIn,
+            Point::VIn,
+            Point::Q,
+            Point::K,
+            Point::V,
+            Point::Z,
+            Point::AttnOut,
+            Point::ResidMid,
+            Point::MlpIn,
+            Point::MlpOut,
+            Point::ResidPost,
+        ];
+        for layer in 0..layers {
+            for point in needed {
+                spec(Site::block(Part::Text, layer, point))?;
+            }
+        }
+        let heads = |point| {
+            let spec = spec(Site::block(Part::Text, 0, point))?;
+            let len = spec.axis(AxisName::Head).and_then(|at| spec.axes.get(at)).and_then(|(_, len)| *len);
+            let axis = AxisName::Head.name().to_owned();
+            len.ok_or_else(|| HookError::NoAxis { site: spec.site, axes: spec.describe(), axis })
+        };
+        let deep = |layer: &usize| spec(Site::block(Part::Text, *layer, Point::Deepstack)).is_ok();
+        Ok(Self {
+            layers,
+            heads: heads(Point::QIn)?,
+            kv_heads: heads(Point::KIn)?,
+            deep: (0..layers).filter(deep).collect(),
+        })
+    }
+
+    /// Every sender of some blocks, in the order of a pass; the input comes with block 0.
+    pub fn senders(&self, layers: std::ops::Range<usize>) -> Vec<Sender> {
+        let input = layers.contains(&0).then_some(Sender::Input);
+        let block = |layer: usize| {
+            let heads = (0..self.heads).map(move |head| Sender::Head { layer, head });
+            let deep = self.deep.contains(&layer).then_some(Sender::Deepstack { layer });
+            heads.chain([Sender::Mlp { layer }]).chain(deep)
+        };
+        input.into_iter().chain(layers.flat_map(block)).collect()
+    }
+
+    /// Every receiver of some blocks, in the order of a pass; the logits come with the last block.
+    pub fn receivers(&self, layers: std::ops::Range<usize>) -> Vec<Receiver> {
+        let logits = (layers.end == self.layers && !layers.is_empty()).then_some(Receiver::Logits);
+        let block = |layer: usize| {
+            let queries = (0..self.heads).map(move |head| Receiver::Query { layer, head });
+            let keys = (0..self.kv_heads).map(move |head| Receiver::Key { layer, head });
+            let values = (0..self.kv_heads).map(move |head| Receiver::Value { layer, head });
+            queries.chain(keys).chain(values).chain([Receiver::Mlp { layer }])
+        };
+        layers.flat_map(block).chain(logits).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Circuit, Receiver, Sender};
+
+    #[test]
+    fn edges_lead_forwards() {
+        let circuit = Circuit { layers: 2, heads: 4, kv_heads: 2, deep: vec![0] };
+        let (senders, receivers) = (circuit.senders(0..2), circuit.receivers(0..2));
+        assert_eq!((senders.len(), receivers.len()), (1 + 2 * 5 + 1, 2 * (4 + 2 + 2 + 1) + 1));
+        let heard = |receiver: Receiver| senders.iter().filter(|sender| receiver.hears(**sender)).count();
+        // the input alone; the heads beside it; block 0 and what is added after it; all
+        assert_eq!(heard(Receiver::Key { layer: 0, head: 1 }), 1);
+        assert_eq!(heard(Receiver::Mlp { layer: 0 }), 5);
+        assert_eq!(heard(Receiver::Query { layer: 1, head: 3 }), 7);
+        assert_eq!(heard(Receiver::Logits), 12);
+        let names: Vec<String> = senders.iter().map(Sender::to_string).collect();
+        assert_eq!(names[..7], ["input", "0.h0", "0.h1", "0.h2", "0.h3", "0.mlp", "0.deepstack"]);
+        assert_eq!(receivers[4].to_string(), "0.k0");
+    }
+}

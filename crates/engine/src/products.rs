@@ -1,0 +1,93 @@
+//! Values of one prompt as vectors, one for each node, and the inner products of two sets of them.
+
+use burn::tensor::Tensor;
+use mmlens_core::{AnyTensor, HookError};
+
+use crate::reshaped;
+
+/// One value less another of the same shape.
+///
+/// # Errors
+/// [`HookError::Values`] for different shapes.
+pub fn less(left: &AnyTensor, right: &AnyTensor) -> Result<AnyTensor, HookError> {
+    if left.dims() != right.dims() {
+        return Err(HookError::Values { dims: left.dims(), given: right.dims().iter().product() });
+    }
+    let (dims, all) = (left.dims(), left.dims().iter().product());
+    let left: Tensor<1> = reshaped(left.clone(), [all])?;
+    let right: Tensor<1> = reshaped(right.clone(), [all])?;
+    crate::unfolded(left - right, &dims)
+}
+
+/// A value of one prompt as one vector, `[1, ...]`.
+///
+/// # Errors
+/// [`HookError::Values`] for a rank outside 1 to 6.
+pub fn as_vector(x: &AnyTensor) -> Result<AnyTensor, HookError> {
+    let all = x.dims().iter().product();
+    reshaped(x.clone(), [1, all]).map(AnyTensor::new::<2>)
+}
+
+/// `[1, pos, head, d]` as a vector for each head, `[head, pos * d]`.
+///
+/// # Errors
+/// [`HookError::Values`] for another rank, or several prompts.
+pub fn by_head(x: &AnyTensor) -> Result<AnyTensor, HookError> {
+    let dims = x.dims();
+    let [1, positions, heads, width] = *dims else {
+        return Err(HookError::Values { given: dims.iter().product(), dims });
+    };
+    let x: Tensor<3> = reshaped(x.clone(), [positions, heads, width])?;
+    Ok(x.swap_dims(0, 1).reshape([heads, positions * width]).into())
+}
+
+/// Inner products of vectors `[a, n]` and `[b, n]`: `a * b` values, row-major.
+///
+/// # Errors
+/// [`HookError::Values`] for no vectors or vectors of different length.
+pub fn products(left: &[AnyTensor], right: &[AnyTensor]) -> Result<Vec<f32>, HookError> {
+    let stack = |parts: &[AnyTensor]| -> Result<Tensor<2>, HookError> {
+        let parts: Vec<Tensor<2>> =
+            parts.iter().map(|x| x.clone().rank_of("vectors of nodes")).collect::<Result<_, _>>()?;
+        let wide = parts.first().map_or(0, |x| x.dims()[1]);
+        match parts.iter().find(|x| x.dims()[1] != wide) {
+            None if !parts.is_empty() => Ok(Tensor::cat(parts, 0)),
+            other => {
+                let given = other.map_or(0, |x| x.dims()[1]);
+                Err(HookError::Values { dims: vec![wide], given })
+            }
+        }
+    };
+    let (left, right) = (stack(left)?, stack(right)?);
+    let ([_, wide], [_, given]) = (left.dims(), right.dims());
+    if wide != given {
+        return Err(HookError::Values { dims: vec![wide], given });
+    }
+    AnyTensor::new(left.matmul(right.transpose())).to_values()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use mmlens_core::AnyTensor;
+
+    use super::{as_vector, by_head, less, products};
+
+    fn tensor(values: &[f32], dims: &[usize]) -> AnyTensor {
+        AnyTensor::from_values(values.to_vec(), dims, &Device::default()).unwrap()
+    }
+
+    #[test]
+    fn heads_become_vectors() {
+        // two positions, two heads of one value
+        let x = tensor(&[1.0, 2.0, 3.0, 4.0], &[1, 2, 2, 1]);
+        assert_eq!(by_head(&x).unwrap().to_values().unwrap(), [1.0, 3.0, 2.0, 4.0]);
+        let one = as_vector(&tensor(&[1.0, 10.0], &[1, 2, 1])).unwrap();
+        // 1 + 30 and 2 + 40
+        assert_eq!(products(std::slice::from_ref(&one), &[by_head(&x).unwrap()]).unwrap(), [31.0, 42.0]);
+        assert!(products(&[one], &[as_vector(&x).unwrap()]).is_err() && products(&[], &[]).is_err());
+        assert!(by_head(&tensor(&[0.0; 4], &[2, 2, 1, 1])).is_err());
+        assert_eq!(less(&x, &x).unwrap().to_values().unwrap(), [0.0; 4]);
+        assert!(less(&x, &tensor(&[0.0; 4], &[4])).is_err());
+    }
+}
