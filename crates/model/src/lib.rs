@@ -13,6 +13,7 @@
 //! | which state brings the answer back | [`ActivationPatching`] |
 //! | which states, heads and neurons carry the answer, in two passes | [`AttributionPatching`] |
 //! | which connections between them do | [`EdgeAttribution`] |
+//! | what one head tells another directly | [`PathPatching`] |
 //! | along which route, and at which depth, it got there | [`AttentionKnockout`] |
 
 use mmlens_core::Card;
@@ -27,6 +28,7 @@ pub mod integrated_gradients;
 pub mod logit_lens;
 pub mod occlusion;
 mod pair;
+pub mod path_patching;
 
 pub use activation_patching::ActivationPatching;
 pub use attention_knockout::AttentionKnockout;
@@ -36,6 +38,7 @@ pub use edge_attribution::EdgeAttribution;
 pub use integrated_gradients::IntegratedGradients;
 pub use logit_lens::LogitLens;
 pub use occlusion::Occlusion;
+pub use path_patching::PathPatching;
 
 /// Every method of this crate.
 pub const METHODS: &[Card] = &[
@@ -47,4 +50,5 @@ pub const METHODS: &[Card] = &[
     attention_knockout::CARD,
     attribution_patching::CARD,
     edge_attribution::CARD,
+    path_patching::CARD,
 ];

@@ -3,16 +3,17 @@
 use std::num::NonZeroUsize;
 
 use mmlens_core::finding::Finding;
-use mmlens_core::{Analysis, Case, Objective, Pair, Plan, Point, Sample, Subject};
-use mmlens_engine::{Between, Positions};
+use mmlens_core::{Analysis, Case, Change, Objective, Pair, Plan, Point, Region, Sample, Subject};
+use mmlens_engine::{Between, Positions, Receiver, Sender};
 use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::attention_knockout::{self, AttentionKnockout, Edges};
 use mmlens_model::attribution_patching::{self, AttributionPatching};
 use mmlens_model::edge_attribution::{self, EdgeAttribution};
+use mmlens_model::path_patching::{self, Frozen, Mlps, PathPatching, Receivers};
 use mmlens_testkit::{Oracle, Tolerance, Toy};
 use proptest::prelude::*;
 
-use crate::support::{about, largest, llava, numbers, painted, question, scalar, shown, total};
+use crate::support::{about, largest, llava, numbers, painted, question, scalar, shown, site, total};
 
 /// Differences of nearly equal logits.
 const ATTRIBUTION: Tolerance = Tolerance::relative(1e-3);
@@ -155,6 +156,10 @@ fn edges(subject: &dyn Subject, pair: &Pair, between: Between, layers: usize, ro
     EdgeAttribution::new(settings).unwrap().run(subject, pair).unwrap()
 }
 
+fn paths(subject: &dyn Subject, pair: &Pair, settings: path_patching::Settings) -> Finding {
+    PathPatching::new(settings).unwrap().run(subject, pair).unwrap()
+}
+
 #[test]
 fn attribution_of_states_heads_and_neurons() {
     let oracle = Oracle::open("methods/attribution").unwrap();
@@ -190,6 +195,18 @@ fn attribution_of_edges() {
             let labels = (0..wanted.len()).map(|i| table.axes()[axis].label(i).unwrap());
             assert!(labels.eq(wanted.iter().map(|name| name.as_str().unwrap())), "{names}");
         }
+    }
+}
+
+#[test]
+fn patching_of_paths() {
+    let oracle = Oracle::open("methods/path").unwrap();
+    for (name, mlps) in [("frozen", Mlps::Frozen), ("computed", Mlps::Computed)] {
+        let settings = path_patching::Settings { mlps, ..Default::default() };
+        let found = PathPatching::new(settings).unwrap().run(llava("llava-a"), &contrast()).unwrap();
+        let wanted = &oracle.array(name).unwrap().values;
+        agree(ATTRIBUTION, &format!("paths, MLPs {name}"), numbers(&found, "effect"), wanted);
+        agree(LOGIT, "clean", &[scalar(&found, "clean")], &oracle.array("clean").unwrap().values);
     }
 }
 
@@ -251,4 +268,90 @@ proptest! {
         ];
         Tolerance { absolute: 1e-5, relative: 1e-4 }.check("senders", senders, &wanted).unwrap();
     }
+
+    #[test]
+    fn edges_of_a_straight_subject_are_its_paths(seed in 0..99_u64, word in "[a-f]{2,3}", token in 0..27_u32) {
+        let (toy, pair) = (Toy::straight(seed), toy_pair(&word, token));
+        let found = edges(&toy, &pair, Between::Corrupted, 8, 1);
+        let exact = |frozen, mlps| {
+            let settings = path_patching::Settings { frozen, mlps, ..Default::default() };
+            paths(&toy, &pair, settings)
+        };
+        let tolerance = Tolerance { absolute: 1e-4, relative: 1e-4 };
+        let into = exact(Frozen::Corrupted, Mlps::Frozen);
+        tolerance.check("paths", numbers(&found, "edges"), numbers(&into, "effect")).unwrap();
+        // what is put in is lost the other way round
+        let lost: Vec<f32> =
+            numbers(&exact(Frozen::Clean, Mlps::Frozen), "effect").iter().map(|effect| -effect).collect();
+        tolerance.check("lost", &lost, numbers(&into, "effect")).unwrap();
+    }
+
+    #[test]
+    fn all_paths_into_a_reader_of_a_straight_subject_make_up_its_stream(
+        seed in 0..99_u64,
+        word in "[a-f]{2,3}",
+        token in 0..27_u32,
+    ) {
+        let (toy, pair) = (Toy::straight(seed), toy_pair(&word, token));
+        let found = paths(&toy, &pair, path_patching::Settings::default());
+        let (inputs, objective) = pair.clean.open(&toy).unwrap();
+        let other = toy.encode(&pair.corrupted).unwrap();
+        let into = |receiver: usize| {
+            let rows = numbers(&found, "effect").chunks(15);
+            rows.map(|row| f64::from(row[receiver])).sum::<f64>()
+        };
+        // the names are those of two blocks with two heads: q0 q1 k0 k1 v0 v1 mlp, and the logits
+        for (name, receiver, region) in [
+            ("text.blocks.0.attn.v_in", 5, Region::all().heads([1])),
+            ("text.blocks.1.attn.v_in", 11, Region::all().heads([0])),
+            ("text.blocks.1.mlp_in", 13, Region::all()),
+            ("text.blocks.1.resid_post", 14, Region::all()),
+        ] {
+            let read = Plan::new().read(name).unwrap();
+            let held = toy.run(&other, read).unwrap().get(site(name)).unwrap().clone();
+            let plan = Plan::new().objective(objective).change(name, region, Change::Set(held)).unwrap();
+            let wanted = toy.run(&inputs, plan).unwrap().scores().unwrap()[0] - scalar(&found, "clean");
+            prop_assert!((into(receiver) - f64::from(wanted)).abs() < 1e-4, "{name}: {} {wanted}", into(receiver));
+        }
+    }
+
+    #[test]
+    fn an_equal_pair_has_no_edges(seed in 0..99_u64, mlps in prop::sample::select(vec![Mlps::Frozen, Mlps::Computed])) {
+        let toy = Toy::curved(seed);
+        let pair = Pair { clean: asked(1, "abc", 3), corrupted: asked(1, "abc", 3).sample };
+        let found = paths(&toy, &pair, path_patching::Settings { mlps, ..Default::default() });
+        prop_assert!(largest(numbers(&found, "effect")) < 1e-6);
+        prop_assert_eq!(largest(numbers(&edges(&toy, &pair, Between::Corrupted, 8, 1), "edges")), 0.0);
+        // a run with gradients takes other kernels than one without
+        prop_assert!(largest(numbers(&attribute(&toy, &pair, Between::Clean, 1), "attn.z/heads")) < 1e-5);
+    }
+
+    #[test]
+    fn batches_change_no_edge(seed in 0..99_u64, rows in 1..9_usize, layers in 1..4_usize) {
+        let (toy, pair) = (Toy::curved(seed), toy_pair("abc", 4));
+        let steps = NonZeroUsize::new(5).unwrap();
+        let path = Between::Path { steps };
+        let tolerance = Tolerance { absolute: 1e-5, relative: 1e-5 };
+        let (one, many) = (edges(&toy, &pair, path, 8, 1), edges(&toy, &pair, path, layers, rows));
+        tolerance.check("edges", numbers(&many, "edges"), numbers(&one, "edges")).unwrap();
+        let (one, many) = (attribute(&toy, &pair, path, 1), attribute(&toy, &pair, path, rows));
+        tolerance.check("heads", numbers(&many, "attn.z/heads"), numbers(&one, "attn.z/heads")).unwrap();
+        let run = |rows| paths(&toy, &pair, path_patching::Settings { rows, ..Default::default() });
+        tolerance.check("paths", numbers(&run(rows), "effect"), numbers(&run(1), "effect")).unwrap();
+    }
+}
+
+#[test]
+fn receivers_together_read_what_each_alone_reads() {
+    let (subject, pair) = (llava("llava-a"), contrast());
+    let (sender, receiver) = (Sender::Head { layer: 0, head: 3 }, Receiver::Value { layer: 2, head: 1 });
+    let run = |receivers| {
+        let settings =
+            path_patching::Settings { senders: Some(vec![sender]), receivers, ..Default::default() };
+        numbers(&paths(subject, &pair, settings), "effect").to_vec()
+    };
+    let alone = run(Receivers::Each(vec![receiver]));
+    assert_eq!(alone, run(Receivers::Together(vec![receiver])));
+    let both = run(Receivers::Together(vec![receiver, Receiver::Mlp { layer: 2 }]));
+    assert!(both != alone && alone[0] != 0.0);
 }

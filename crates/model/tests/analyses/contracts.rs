@@ -8,8 +8,8 @@ use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::logit_lens::{self, LogitLens};
 use mmlens_model::occlusion::{self, Occlusion};
 use mmlens_model::{
-    AttentionKnockout, AttentionRollout, AttributionPatching, EdgeAttribution, METHODS, attention_knockout,
-    attribution_patching, edge_attribution,
+    AttentionKnockout, AttentionRollout, AttributionPatching, EdgeAttribution, METHODS, PathPatching,
+    attention_knockout, attribution_patching, edge_attribution, path_patching,
 };
 use mmlens_testkit::{Toy, analysis_breaches};
 
@@ -46,6 +46,7 @@ fn all(subject: &dyn Subject, clean: &Sample, corrupted: &Sample) {
             clean,
         ),
         keeps(&EdgeAttribution::new(edge_attribution::Settings::default()).unwrap(), subject, &pair, clean),
+        keeps(&PathPatching::new(path_patching::Settings::default()).unwrap(), subject, &pair, clean),
         keeps(
             &AttentionKnockout::new(attention_knockout::Settings::default()).unwrap(),
             subject,

@@ -1,0 +1,476 @@
+//! What does one head tell another directly, and does the answer depend on it?
+//!
+//! # Idea
+//! Two prompts of equal length, one of which everything is frozen to (the base), the other giving what is put in. To see
+//! what goes from a sender `u` (the input, a head, an MLP) straight to a receiver `v` (a head's query, key or value, an MLP,
+//! the logits):
+//!
+//! 1. run the base with `u` holding what it has in the other run, and every other head and MLP held to its value in the base;
+//!    keep the stream that `v` reads there;
+//! 2. run the base with `v` reading that stream, and everything after computed.
+//!
+//! ```text
+//! effect(u, v) = f_2 - f_base
+//! ```
+//!
+//! Only the direct path from `u` to `v` has changed; whatever `v` does next has its way. This is exact, not a first-order guess.
+//!
+//! # In and out
+//! In: a [`Pair`]; the objective is settled by the clean case. Out:
+//!
+//! | table | axes | unit | meaning |
+//! |---|---|---|---|
+//! | `effect` | concept, concept | objective | sender, receiver; zero where the sender comes later |
+//! | `clean`, `corrupted` | | objective | `f` of both runs |
+//!
+//! Names are those of edge attribution. With receivers taken together, `effect` has the axis of senders alone.
+//!
+//! # Settings
+//! - `senders`: all; or these.
+//! - `receivers`: each of all ([`Receivers::All`]), each of these, or several at once ([`Receivers::Together`]), which all read
+//!   what step 1 gave them.
+//! - `frozen`: to [`Frozen::Clean`], with a corrupted value put in, as Wang et al. have it; the effect on a clean answer is
+//!   then negative. [`Frozen::Corrupted`] puts clean values into the corrupted run, as activation patching does.
+//! - `mlps`: [`Mlps::Frozen`], so that the path is direct; [`Mlps::Computed`] lets MLPs between pass on what they are told,
+//!   as Wang et al. do.
+//! - `rows`: 16 variants share a pass.
+//!
+//! # Cost
+//! Two passes, one for each sender from its block on, and one for each edge from the receiver's block on, in batches; none
+//! for the logits, which step 1 answers. Never the tower (a subject whose tower feeds later blocks runs it for those).
+//! Peak memory: the base's streams, and two streams of every block for `rows` variants.
+//!
+//! # Errors
+//! Making: [`AnalysisError::Setting`] for no senders or receivers, one twice, the logits together with others, no
+//! rows. Running: [`AnalysisError::Input`] for prompts of different length or with pictures at different positions, several
+//! rows, a node the subject does not have, cross-attention; [`AnalysisError::Subject`] for a subject without the
+//! sites; [`AnalysisError::Cancelled`].
+//!
+//! # When it misleads
+//! - A receiver with several weak senders may need all of them at once; each alone shows little (Wang et al. 2023 on backup
+//!   heads; McGrath et al. 2023, "The Hydra Effect").
+//! - Streams that mix two runs are none the model was trained on (Zhang, Nanda 2024, "Towards Best Practices of Activation
+//!   Patching").
+//! - Under grouped attention a KV head serves several heads: a key's effect is that of the whole group.
+//!
+//! # Agreement
+//! Direct computation in torch 2.15 on `llava-a` (6 heads, 2 KV heads), in which the receiver's query, key or value is held to
+//! what step 1 gave it, MLPs frozen and computed: largest difference relative to the largest effect 2.9e-6.
+//! Identities tested: on a straight subject the paths into a reader sum to what follows from its reading the other run's
+//! stream, and an edge is what edge attribution says; an equal pair has no effects; the same for any `rows`.
+//!
+//! # Reference
+//! Wang, Variengien, Conmy, Shlegeris, Steinhardt: Interpretability in the Wild: a Circuit for Indirect Object
+//! Identification in GPT-2 Small. ICLR 2023, appendix B. <https://arxiv.org/abs/2211.00593>. There MLPs are computed.
+//!
+//! # Example
+//! ```no_run
+//! use mmlens_core::{Analysis, Pair};
+//! use mmlens_engine::Sender;
+//! use mmlens_model::{PathPatching, path_patching::Settings};
+//! # fn explain(subject: &dyn mmlens_core::Subject, pair: &Pair) -> Result<(), mmlens_core::AnalysisError> {
+//! let senders = Some(vec![Sender::Head { layer: 0, head: 2 }]);
+//! let finding = PathPatching::new(Settings { senders, ..Settings::default() })?.run(subject, pair)?;
+//! println!("{:?}", finding.table("effect")?.as_numbers());
+//! # Ok(())
+//! # }
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+
+use mmlens_core::finding::{Axis, Finding, Labelled, Role};
+use mmlens_core::{
+    Analysis, AnalysisError, AnyTensor, Card, Change, HookError, Inputs, Objective, Pair, Part, Plan, Point,
+    Region, Site, Subject, Trace, Watch, provenance,
+};
+use mmlens_engine::{Circuit, Progress, Receiver, Sender, Start, feeds, label, reshaped, score, sweep};
+use serde_json::json;
+
+use crate::check::{at_least_one, input, named, setting};
+use crate::edge_attribution::one_stream;
+use crate::pair::Opened;
+
+/// What this method is.
+pub const CARD: Card = Card {
+    id: "path-patching",
+    name: "Path patching",
+    question: "What does one head tell another directly, and does the answer depend on it?",
+    citation: "Wang, Variengien, Conmy, Shlegeris, Steinhardt: Interpretability in the Wild: a Circuit for Indirect Object Identification in GPT-2 Small. ICLR 2023. https://arxiv.org/abs/2211.00593",
+    cost: "2 forward + senders x forward from the sender's block + edges x forward from the receiver's block, in batches",
+    needs: "a decoder whose heads and MLPs read and write one stream; a clean and a corrupted prompt of equal length",
+    misleads: &[
+        "A receiver with several weak senders may need all of them at once.",
+        "Streams that mix two runs are none the model was trained on.",
+        "Under grouped attention a key's effect is that of the whole group.",
+    ],
+};
+
+/// Which receivers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Receivers {
+    /// Each that the decoder has.
+    #[default]
+    All,
+    /// Each of these.
+    Each(Vec<Receiver>),
+    /// These at once.
+    Together(Vec<Receiver>),
+}
+
+/// Which run everything else is frozen to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Frozen {
+    /// The clean one; corrupted values are put in.
+    #[default]
+    Clean,
+    /// The corrupted one; clean values are put in.
+    Corrupted,
+}
+
+/// What MLPs between sender and receiver do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mlps {
+    /// They are held to the base, as the heads are.
+    #[default]
+    Frozen,
+    /// They are computed.
+    Computed,
+}
+
+/// Which paths.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which senders; all if none are named.
+    pub senders: Option<Vec<Sender>>,
+    /// Which receivers.
+    pub receivers: Receivers,
+    /// What everything else is frozen to.
+    pub frozen: Frozen,
+    /// What MLPs between do.
+    pub mlps: Mlps,
+    /// How many variants share a pass.
+    pub rows: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            senders: None,
+            receivers: Receivers::default(),
+            frozen: Frozen::default(),
+            mlps: Mlps::default(),
+            rows: 16,
+        }
+    }
+}
+
+/// Path patching with checked settings.
+#[derive(Debug, Clone)]
+pub struct PathPatching {
+    senders: Option<Vec<Sender>>,
+    receivers: Receivers,
+    frozen: Frozen,
+    mlps: Mlps,
+    rows: NonZeroUsize,
+}
+
+impl PathPatching {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Setting`], see the module.
+    pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        let Settings { senders, receivers, frozen, mlps, rows } = settings;
+        if let Some(senders) = &senders {
+            once("senders", senders)?;
+        }
+        match &receivers {
+            Receivers::All => {}
+            Receivers::Each(some) => once("receivers", some)?,
+            Receivers::Together(some) => {
+                once("receivers", some)?;
+                if some.contains(&Receiver::Logits) {
+                    let reason = "what the logits read is settled before anything together with them";
+                    return Err(setting(&CARD, "receivers", "`logits` together with others", reason));
+                }
+            }
+        }
+        Ok(Self { senders, receivers, frozen, mlps, rows: at_least_one(&CARD, "rows", rows)? })
+    }
+
+    /// Receivers that are patched at once, one variant of each sender after the other.
+    fn groups(&self, circuit: &Circuit) -> Vec<Vec<Receiver>> {
+        match &self.receivers {
+            Receivers::All => circuit.receivers(0..circuit.layers).into_iter().map(|one| vec![one]).collect(),
+            Receivers::Each(some) => some.iter().map(|one| vec![*one]).collect(),
+            Receivers::Together(some) => vec![some.clone()],
+        }
+    }
+}
+
+fn once<T: Ord + std::fmt::Display>(name: &'static str, nodes: &[T]) -> Result<(), AnalysisError> {
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = nodes.iter().find(|node| !seen.insert(*node)) {
+        return Err(setting(&CARD, name, format!("`{twice}` twice"), "each is named once"));
+    }
+    if nodes.is_empty() {
+        return Err(setting(&CARD, name, "none", "there must be one"));
+    }
+    Ok(())
+}
+
+impl Analysis for PathPatching {
+    type Input = Pair;
+
+    fn card(&self) -> &'static Card {
+        &CARD
+    }
+
+    fn run_watched(
+        &self,
+        subject: &dyn Subject,
+        pair: &Pair,
+        watch: &dyn Watch,
+    ) -> Result<Finding, AnalysisError> {
+        let opened = Opened::new(&CARD, subject, pair)?;
+        let circuit = one_stream(&CARD, subject)?;
+        let senders = self.senders.clone().unwrap_or_else(|| circuit.senders(0..circuit.layers));
+        let groups = self.groups(&circuit);
+        there(&senders, &circuit.senders(0..circuit.layers))?;
+        there(&groups.concat(), &circuit.receivers(0..circuit.layers))?;
+        let (base, other) = match self.frozen {
+            Frozen::Clean => (&opened.clean, &opened.corrupted),
+            Frozen::Corrupted => (&opened.corrupted, &opened.clean),
+        };
+        let work = Work::new(self, subject, &circuit, base, other, opened.objective)?;
+        let heard = |sender: &Sender, group: &[Receiver]| {
+            let heard: Vec<Receiver> = group.iter().copied().filter(|v| v.hears(*sender)).collect();
+            (!heard.is_empty()).then_some(heard)
+        };
+        let edges = senders.iter().flat_map(|u| groups.iter().filter(move |group| heard(u, group).is_some()));
+        let mut progress = Progress::new(watch, CARD.id, senders.len() + edges.count());
+        let mut effects = vec![0.0; senders.len() * groups.len()];
+        // Senders of one block leave its state together.
+        let mut order: Vec<usize> = (0..senders.len()).collect();
+        order.sort_by_key(|at| senders.get(*at).map(|sender| (sender.layer(), *sender == Sender::Input)));
+        let alike = |a: &usize, b: &usize| {
+            let key = |at: &usize| senders.get(*at).map(|sender| (sender.layer(), *sender == Sender::Input));
+            key(a) == key(b)
+        };
+        for some in order.chunk_by(alike).flat_map(|block| block.chunks(self.rows.get())) {
+            let own: Vec<Sender> = some.iter().filter_map(|at| senders.get(*at).copied()).collect();
+            let told = work.tell(&own)?;
+            progress.advance(own.len())?;
+            let mut variants = Vec::new();
+            for (row, (place, sender)) in some.iter().zip(&own).enumerate() {
+                for (number, group) in groups.iter().enumerate() {
+                    let Some(heard) = heard(sender, group) else { continue };
+                    let slot = place * groups.len() + number;
+                    variants.push(Variant { row, heard, slot });
+                }
+            }
+            for (slot, effect) in work.hear(&told, variants, &mut progress)? {
+                if let Some(value) = effects.get_mut(slot) {
+                    *value = effect;
+                }
+            }
+        }
+        let unit = label::unit_of(&opened.objective);
+        let axis = |names: Vec<String>| Axis::names(Role::Concept, names);
+        let mut axes = vec![axis(senders.iter().map(Sender::to_string).collect())];
+        if !matches!(self.receivers, Receivers::Together(_)) {
+            axes.push(axis(groups.iter().flatten().map(Receiver::to_string).collect()));
+        }
+        let (clean, corrupted) = match self.frozen {
+            Frozen::Clean => (work.whole, work.other_whole),
+            Frozen::Corrupted => (work.other_whole, work.whole),
+        };
+        let tables = vec![
+            Labelled::numbers("effect", unit, axes, effects)?,
+            Labelled::scalar("clean", unit, clean),
+            Labelled::scalar("corrupted", unit, corrupted),
+        ];
+        let mut sites: Vec<Site> = groups.iter().flatten().map(|v| v.site(circuit.layers)).collect();
+        sites.sort_unstable();
+        sites.dedup();
+        let receivers = match &self.receivers {
+            Receivers::All => "each".to_owned(),
+            Receivers::Each(some) => format!("each of {}", listed(some)),
+            Receivers::Together(some) => format!("together {}", listed(some)),
+        };
+        let settings = named([
+            ("senders", json!(self.senders.as_deref().map_or("each".to_owned(), listed))),
+            ("receivers", json!(receivers)),
+            ("frozen", json!(format!("{:?}", self.frozen).to_lowercase())),
+            ("mlps", json!(format!("{:?}", self.mlps).to_lowercase())),
+            ("rows", json!(self.rows)),
+        ]);
+        let mut made = provenance(subject, &CARD, settings, &sites, Some(&opened.objective));
+        made.baseline = Some("the corrupted sample".to_owned());
+        Ok(Finding::new(made, tables)?)
+    }
+}
+
+fn listed<T: std::fmt::Display>(nodes: &[T]) -> String {
+    nodes.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// That a decoder has these nodes.
+fn there<T: PartialEq + std::fmt::Display>(asked: &[T], all: &[T]) -> Result<(), AnalysisError> {
+    match asked.iter().find(|node| !all.contains(node)) {
+        Some(absent) => {
+            let ends = all.first().zip(all.last()).map_or(String::new(), |(a, b)| format!("{a} to {b}"));
+            Err(input(&CARD, "nodes that the decoder has", format!("`{absent}` is none of {ends}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// One variant of step 2: these receivers read what step 1 gave them in a row.
+struct Variant {
+    row: usize,
+    heard: Vec<Receiver>,
+    /// Where its effect belongs.
+    slot: usize,
+}
+
+/// Both runs, and what all passes share.
+struct Work<'a> {
+    method: &'a PathPatching,
+    subject: &'a dyn Subject,
+    circuit: &'a Circuit,
+    inputs: &'a Inputs,
+    objective: Objective,
+    base: Trace,
+    other: Trace,
+    whole: f32,
+    other_whole: f32,
+}
+
+/// What step 1 gave: for every sender a row.
+struct Told {
+    trace: Trace,
+}
+
+impl<'a> Work<'a> {
+    fn new(
+        method: &'a PathPatching,
+        subject: &'a dyn Subject,
+        circuit: &'a Circuit,
+        inputs: &'a Inputs,
+        other: &Inputs,
+        objective: Objective,
+    ) -> Result<Self, AnalysisError> {
+        let mut plan = Plan::new().objective(objective);
+        for site in feeds(subject) {
+            plan = plan.read(site)?;
+        }
+        for layer in 0..circuit.layers {
+            for point in [Point::Z, Point::MlpOut] {
+                plan = plan.read(Site::block(Part::Text, layer, point))?;
+            }
+        }
+        let other = subject.run(other, plan.clone())?;
+        for layer in 0..circuit.layers {
+            plan = plan.read(Site::block(Part::Text, layer, Point::ResidPre))?;
+        }
+        let base = subject.run(inputs, plan)?;
+        let (whole, other_whole) = (score(&base)?, score(&other)?);
+        Ok(Self { method, subject, circuit, inputs, objective, base, other, whole, other_whole })
+    }
+
+    /// Step 1 for some senders of one block, a row each: they hold what they have in the other run, everything else is frozen.
+    fn tell(&self, senders: &[Sender]) -> Result<Told, AnalysisError> {
+        let (layers, rows) = (self.circuit.layers, senders.len());
+        let first = senders.first().map_or(0, |sender| sender.layer());
+        let source = if senders.first() == Some(&Sender::Input) { &self.other } else { &self.base };
+        let (inputs, mut plan) = Start::block(self.inputs, source, first)?.copies(rows)?;
+        plan = plan.objective(self.objective);
+        let at = |layer, point| Site::block(Part::Text, layer, point);
+        let row = |row: usize| Region::all().rows([row]);
+        let set = |run: &Trace, site| Ok::<_, HookError>(Change::Set(run.get(site)?.clone()));
+        for layer in first..layers {
+            let (z, mlp) = (at(layer, Point::Z), at(layer, Point::MlpOut));
+            plan = plan.change(z, Region::all(), set(&self.base, z)?)?;
+            if self.method.mlps == Mlps::Frozen {
+                plan = plan.change(mlp, Region::all(), set(&self.base, mlp)?)?;
+            }
+            for point in [Point::ResidPre, Point::ResidMid] {
+                plan = plan.read(at(layer, point))?;
+            }
+        }
+        plan = plan.read(at(layers - 1, Point::ResidPost))?;
+        for (own, sender) in senders.iter().enumerate() {
+            let (site, region) = match *sender {
+                Sender::Head { layer, head } => (at(layer, Point::Z), row(own).heads([head])),
+                Sender::Mlp { layer } => (at(layer, Point::MlpOut), row(own)),
+                Sender::Deepstack { layer } => (at(layer, Point::Deepstack), row(own)),
+                _ => continue,
+            };
+            plan = plan.change(site, region, set(&self.other, site)?)?;
+        }
+        Ok(Told { trace: self.subject.run(&inputs, plan)? })
+    }
+
+    /// Step 2: the effect of every variant.
+    fn hear(
+        &self,
+        told: &Told,
+        variants: Vec<Variant>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<(usize, f32)>, AnalysisError> {
+        let (mut effects, mut blocks) = (Vec::new(), BTreeMap::<usize, Vec<Variant>>::new());
+        let effect = |score: f32| (f64::from(score) - f64::from(self.whole)) as f32;
+        let scores = told.trace.scores()?;
+        for variant in variants {
+            match variant.heard.iter().filter_map(|receiver| receiver.layer()).min() {
+                Some(block) => blocks.entry(block).or_default().push(variant),
+                None => {
+                    let score = scores.get(variant.row).copied();
+                    let given = scores.len();
+                    let score = score.ok_or(HookError::Values { dims: vec![variant.row + 1], given })?;
+                    effects.push((variant.slot, effect(score)));
+                    progress.advance(1)?;
+                }
+            }
+        }
+        for (block, variants) in blocks {
+            let start = Start::block(self.inputs, &self.base, block)?;
+            let (subject, rows) = (self.subject, self.method.rows);
+            let scores = sweep(subject, self.objective, variants.len(), rows, progress, |range| {
+                let some = variants.get(range).unwrap_or(&[]);
+                let (inputs, mut plan) = start.copies(some.len())?;
+                for (row, variant) in some.iter().enumerate() {
+                    for receiver in &variant.heard {
+                        let stream =
+                            told.trace.get(receiver.stream(self.circuit.layers))?.rows(variant.row, 1)?;
+                        plan = self.read_instead(plan, *receiver, row, stream)?;
+                    }
+                }
+                Ok((inputs, plan))
+            })?;
+            effects.extend(variants.iter().zip(scores).map(|(variant, score)| (variant.slot, effect(score))));
+        }
+        Ok(effects)
+    }
+
+    /// A receiver reads this stream, `[1, pos, d]`, in a row.
+    fn read_instead(
+        &self,
+        plan: Plan,
+        receiver: Receiver,
+        row: usize,
+        stream: AnyTensor,
+    ) -> Result<Plan, HookError> {
+        let (region, dims) = (Region::all().rows([row]), stream.dims());
+        let (region, stream) = match (receiver.head(), dims.as_slice()) {
+            (Some(head), [1, positions, width]) => {
+                (region.heads([head]), AnyTensor::from(reshaped(stream, [1, *positions, 1, *width])?))
+            }
+            _ => (region, stream),
+        };
+        plan.change(receiver.site(self.circuit.layers), region, Change::Set(stream))
+    }
+}
