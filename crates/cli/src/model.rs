@@ -17,6 +17,10 @@ pub(crate) struct ModelArgs {
     /// The same, as an option.
     #[arg(long = "model", value_name = "MODEL", conflicts_with = "model", id = "named")]
     named: Option<String>,
+    /// Opens the model without looking it over: whether every site is reached, numbers are finite, attention weights sum to
+    /// one, and the stream is the sum of what was written to it.
+    #[arg(long)]
+    no_self_check: bool,
 }
 
 impl ModelArgs {
@@ -29,7 +33,10 @@ impl ModelArgs {
             return Ok(shipped?);
         }
         let folder = zoo::hub::locate(model)?;
-        zoo::open(folder, &device).with_context(|| format!("cannot open `{model}`"))
+        let opened = zoo::OpenOptions::new(&device).self_check(!self.no_self_check).open(folder);
+        let broken = matches!(opened, Err(zoo::ZooError::SelfCheck(_)));
+        let hint = if broken { " (`--no-self-check` opens it all the same)" } else { "" };
+        opened.with_context(|| format!("cannot open `{model}`{hint}"))
     }
 }
 

@@ -139,6 +139,12 @@ pub trait Subject: Send + Sync {
     /// The sizes of its parts.
     fn anatomy(&self) -> &[Anatomy];
 
+    /// The parts in whose blocks a norm follows each sum (BERT): there `resid_mid` and what follows are sums before their
+    /// norm, and the stream is not one running sum.
+    fn post_norm(&self) -> &[Part] {
+        &[]
+    }
+
     /// A sample as the model takes it, with its token map.
     ///
     /// # Errors

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Analysis, AnalysisError, AnyTensor, Asked, Change, HookError, Inputs, Objective, Part, Plan, Point,
-    Region, Run, Site, State, Subject, SubjectError, Watch,
+    Analysis, AnalysisError, AnyTensor, Asked, Change, HookError, Inputs, Integrity, Objective, Part, Plan,
+    Point, Region, Run, Site, State, Subject, SubjectError, Watch,
 };
 use mmlens_finding::Finding;
 
@@ -267,78 +267,8 @@ fn write_back(subject: &dyn Subject, inputs: &Inputs) -> Checked {
 /// What a point holds by definition: the residual stream from its parts, weights from scores.
 fn identities(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     let trace = subject.run(inputs, everything(subject, inputs)?).map_err(text)?;
-    let get = |site: Site| trace.get(site).ok().map(values).transpose();
-    for anatomy in subject.anatomy() {
-        for block in 0..anatomy.blocks {
-            let at = |point| get(Site::block(anatomy.part, block, point));
-            let name = |point| Site::block(anatomy.part, block, point).to_string();
-            let sums = [
-                (Point::ResidPre, Point::AttnOut, Point::ResidMid),
-                (Point::ResidMid, Point::MlpOut, Point::ResidPost),
-            ];
-            for (before, added, after) in sums {
-                if let (Some(before), Some(added), Some(after)) =
-                    (at(before)?, at(added)?, at(Point::clone(&after))?)
-                {
-                    let sum: Vec<f32> = before.iter().zip(&added).map(|(b, a)| b + a).collect();
-                    ROUNDING
-                        .check("the residual stream", &sum, &after)
-                        .map_err(|e| format!("block {block}: {e}"))?;
-                }
-            }
-            let before = if block == 0 {
-                Site::of(anatomy.part, Point::Input)
-            } else {
-                Site::block(anatomy.part, block - 1, Point::ResidPost)
-            };
-            // What is added to the stream between two blocks.
-            let between = match block.checked_sub(1) {
-                Some(last) => get(Site::block(anatomy.part, last, Point::Deepstack))?,
-                None => None,
-            };
-            if let (Some(left), Some(entered)) = (get(before)?, at(Point::ResidPre)?)
-                && match &between {
-                    None => left != entered,
-                    Some(added) => left.iter().zip(added).map(|(x, y)| x + y).ne(entered),
-                }
-            {
-                return Err(format!("`{before}` is not `{}`", name(Point::ResidPre)));
-            }
-            for (copy, from) in [
-                (Point::QIn, Point::ResidPre),
-                (Point::KIn, Point::ResidPre),
-                (Point::VIn, Point::ResidPre),
-                (Point::MlpIn, Point::ResidMid),
-            ] {
-                // After cross-attention, or where a norm follows the sum, the MLP reads something else.
-                let cross = at(Point::ResidCross)?.is_some() || anatomy.part == Part::Encoder;
-                let (Some(copies), Some(stream)) = (at(copy)?, at(from)?) else { continue };
-                if copy == Point::MlpIn && cross {
-                    continue;
-                }
-                let heads = copies.len() / stream.len().max(1);
-                let width = anatomy.d_model.max(1);
-                let repeated = stream.chunks(width).flat_map(|x| x.repeat(heads));
-                if repeated.ne(copies) {
-                    return Err(format!("`{}` is not `{}` for every head", name(copy), name(from)));
-                }
-            }
-            if let (Some(scores), Some(pattern)) = (at(Point::Scores)?, at(Point::Pattern)?) {
-                let dims = trace.get(Site::block(anatomy.part, block, Point::Pattern)).map_err(text)?.dims();
-                let keys = dims.last().copied().unwrap_or(1);
-                let shares: Vec<f64> = scores.chunks(keys).flat_map(shares).collect();
-                ROUNDING.check(&name(Point::Pattern), &pattern, &shares).map_err(text)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn shares(scores: &[f32]) -> Vec<f64> {
-    let highest = scores.iter().fold(f64::NEG_INFINITY, |m, s| m.max(f64::from(*s)));
-    let weights: Vec<f64> = scores.iter().map(|s| (f64::from(*s) - highest).exp()).collect();
-    let total: f64 = weights.iter().sum();
-    weights.iter().map(|w| w / total).collect()
+    let mut integrity = Integrity::of(subject);
+    trace.values().try_for_each(|(site, value)| integrity.see(site, value)).map_err(text)
 }
 
 fn resuming(subject: &dyn Subject, inputs: &Inputs) -> Checked {

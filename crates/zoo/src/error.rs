@@ -1,6 +1,6 @@
 //! What can go wrong in the zoo, as values: what, where, found, expected.
 
-use mmlens_core::{HookError, SubjectError};
+use mmlens_core::{Breach, HookError, SubjectError};
 
 use crate::checkpoint::{CheckpointError, ConfigError};
 use crate::parts::RopeError;
@@ -57,6 +57,12 @@ pub enum ZooError {
     /// A site's complaint.
     #[error(transparent)]
     Hook(#[from] HookError),
+    /// A subject's complaint.
+    #[error(transparent)]
+    Subject(SubjectError),
+    /// A model that was opened and is not whole: damaged weights, or a fault of its implementation.
+    #[error("the self-check failed: {0}")]
+    SelfCheck(#[from] Breach),
     /// A token id outside the vocabulary.
     #[error("token id {id} is outside the vocabulary of {vocab}")]
     Token {
@@ -101,6 +107,15 @@ pub enum ZooError {
         /// Positions of its pictures.
         expected: usize,
     },
+}
+
+impl From<SubjectError> for ZooError {
+    fn from(error: SubjectError) -> Self {
+        match error {
+            SubjectError::Hook(hook) => Self::Hook(hook),
+            other => Self::Subject(other),
+        }
+    }
 }
 
 impl ZooError {

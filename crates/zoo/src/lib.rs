@@ -15,6 +15,7 @@ mod open;
 pub mod parts;
 pub mod processor;
 pub mod qwen_vl;
+pub mod self_check;
 pub mod shipped;
 pub mod text;
 pub mod vision;
@@ -25,7 +26,8 @@ pub use clip::{ClipConfig, ClipModel, DualEncoder};
 pub use decoder::{Decoder, DecoderConfig};
 pub use error::ZooError;
 pub use llava::{LlavaConfig, LlavaModel};
-pub use open::open;
+pub use open::{OpenOptions, open};
+pub use self_check::SelfCheck;
 pub use vision::{TowerConfig, VisionTower};
 pub use vlm::Vlm;
 

@@ -15,10 +15,11 @@ use crate::idefics3::open_idefics3;
 use crate::llava::open_llava;
 use crate::llava_next::open_llava_next;
 use crate::qwen_vl::open_qwen_vl;
+use crate::self_check::SelfCheck;
 use crate::vit::open_vit;
 
 /// What makes a subject of a folder.
-type Open = fn(&Path, &Device) -> Result<Box<dyn Subject>, ZooError>;
+type Open = fn(&Path, &Device) -> Result<Box<dyn SelfCheck>, ZooError>;
 
 /// Every kind of model, by the `model_type` of its `config.json`.
 const KINDS: &[(&str, Open)] = &[
@@ -46,16 +47,64 @@ struct Kind {
     quantization_config: Option<Value>,
 }
 
-/// Opens a Hugging Face folder as what its `config.json` says it is.
+/// How a folder is opened.
+///
+/// ```no_run
+/// # use burn::tensor::Device;
+/// let subject = mmlens_zoo::OpenOptions::new(&Device::default()).self_check(false).open("models/llava")?;
+/// # Ok::<(), mmlens_zoo::ZooError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    device: Device,
+    self_check: bool,
+}
+
+impl OpenOptions {
+    /// On a device, looked over once opened.
+    #[must_use]
+    pub fn new(device: &Device) -> Self {
+        Self { device: device.clone(), self_check: true }
+    }
+
+    /// Whether the model looks itself over once it is opened: see [`crate::self_check`]. On by default. It reads all weights,
+    /// where opening a mapped file reads none.
+    #[must_use]
+    pub fn self_check(mut self, on: bool) -> Self {
+        self.self_check = on;
+        self
+    }
+
+    /// Opens a Hugging Face folder as what its `config.json` says it is.
+    ///
+    /// # Errors
+    /// [`ZooError::Unsupported`] for a `model_type` that is not known here, with those that are; whatever opening that kind
+    /// reports; [`ZooError::SelfCheck`] for a model that is not whole.
+    ///
+    /// # Memory
+    /// As opening that kind; the self-check adds the activations of a few positions of one block.
+    pub fn open(&self, folder: impl AsRef<Path>) -> Result<Box<dyn Subject>, ZooError> {
+        let subject = kind(folder.as_ref())?(folder.as_ref(), &self.device)?;
+        if self.self_check {
+            subject.self_check()?;
+        }
+        Ok(subject)
+    }
+}
+
+/// Opens a Hugging Face folder as what its `config.json` says it is, and has it look itself over.
 ///
 /// # Errors
-/// [`ZooError::Unsupported`] for a `model_type` that is not known here, with those that are; whatever opening that kind
-/// reports.
+/// As [`OpenOptions::open`].
 ///
 /// # Memory
-/// As opening that kind.
+/// As [`OpenOptions::open`].
 pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Box<dyn Subject>, ZooError> {
-    let folder = folder.as_ref();
+    OpenOptions::new(device).open(folder)
+}
+
+/// How the kind is opened that a folder's `config.json` names.
+fn kind(folder: &Path) -> Result<Open, ZooError> {
     let file = folder.join("config.json");
     let kind: Kind = read_json(&file)?;
     let Some((_, open)) = KINDS.iter().find(|(name, _)| *name == kind.model_type) else {
@@ -74,7 +123,7 @@ pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Box<dyn Subject
             supported: "f32, f16 and bf16 weights".to_owned(),
         });
     }
-    open(folder, device)
+    Ok(*open)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::ZooError;
 use crate::checkpoint::{Checkpoint, Weights, read_json};
 use crate::llava::{process, stack};
 use crate::processor::ImageProcessor;
+use crate::self_check::{Looked, SelfCheck, look_over};
 use crate::vlm::name_of;
 
 /// CLIP or SigLIP: network, tokenizer and image processor.
@@ -176,5 +177,17 @@ impl Subject for DualEncoder {
 
     fn pad(&self) -> u32 {
         self.captions.pad().unwrap_or(0)
+    }
+}
+
+impl SelfCheck for DualEncoder {
+    fn self_check(&self) -> Result<(), ZooError> {
+        let (model, inputs) = self.model.glance(&self.device)?;
+        let (sites, dtype) = (model.sites(), self.dtype());
+        let looked =
+            Looked { published: &self.sites, sites: &sites, post_norm: self.post_norm(), dtype: &dtype };
+        look_over(&looked, |run| {
+            Ok(model.forward(&inputs, run)?.map_or_else(Output::default, Output::of_pairs))
+        })
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Follows `CLIPModel` and `SiglipModel` of transformers.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use mmlens_core::{Anatomy, AxisName, Inputs, Pairs, Part, Point, Run, Site, SiteSpec};
 
 use super::{ClipConfig, DualKind, PoolingHead, TextTower};
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
 use crate::parts::{Linear, Norm};
+use crate::self_check::{glimpse, pattern};
 use crate::vision::VisionTower;
 
 /// The network.
@@ -98,6 +99,17 @@ impl ClipModel {
     /// The sizes of its towers.
     pub fn anatomy(&self) -> Vec<Anatomy> {
         vec![self.vision.anatomy(), self.text.anatomy()]
+    }
+
+    /// The same network for pictures of a few patches, sharing its weights, and one such picture with a text.
+    pub(crate) fn glance(&self, device: &Device) -> Result<(Self, Inputs), ZooError> {
+        let small = Self { vision: self.vision.cropped(2), ..self.clone() };
+        let tower = small.vision.config();
+        let pixels = pattern(&[1, tower.channels, tower.image_size, tower.image_size], device)?;
+        let config = small.text.config();
+        let mut inputs = glimpse(config.vocab, (&[], 0), Some(pixels));
+        inputs.ids.iter_mut().for_each(|ids| ids.truncate(config.positions));
+        Ok((small, inputs))
     }
 
     /// Pictures in the shared space, before they are brought to length one, `[image, d]`; `None` if the pass ended

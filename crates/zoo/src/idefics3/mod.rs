@@ -24,7 +24,7 @@ use crate::checkpoint::{Layout, WeightSource, Weights, read_json};
 use crate::decoder::{Decoder, DecoderConfig, Sequence};
 use crate::parts::{KvCache, Linear, Norm};
 use crate::vision::{TowerConfig, VisionTower};
-use crate::vlm::{Network, Placeholder, Vlm, VlmParts, place, resumed};
+use crate::vlm::{Glance, Network, Placeholder, Vlm, VlmParts, place, resumed};
 
 /// What `config.json` says, with the defaults of transformers.
 #[derive(Debug, Clone, Deserialize)]
@@ -141,6 +141,13 @@ impl Network for Idefics3Model {
 
     fn text(&self) -> &Decoder {
         &self.text
+    }
+
+    fn glance(&self, device: &Device) -> Result<Glance, ZooError> {
+        let small = Self { vision: self.vision.cropped(self.scale), ..self.clone() };
+        let (count, tower) = (small.grid() * small.grid(), small.vision.config());
+        let pixels = [1, tower.channels, tower.image_size, tower.image_size];
+        Glance::at(small, (&[self.image_token], count), &pixels, device)
     }
 
     fn forward(

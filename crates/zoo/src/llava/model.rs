@@ -13,7 +13,7 @@ use crate::checkpoint::WeightSource;
 use crate::decoder::{Decoder, DecoderConfig, Sequence};
 use crate::parts::{Act, KvCache, Linear};
 use crate::vision::{TowerConfig, VisionTower};
-use crate::vlm::{Network, place, resumed};
+use crate::vlm::{Glance, Network, place, resumed};
 
 /// `config.json` of a LLaVA checkpoint.
 #[derive(Debug, Clone, Deserialize)]
@@ -163,6 +163,11 @@ impl LlavaModel {
         })
     }
 
+    /// The same network for pictures of a few patches, which share its weights.
+    pub(crate) fn cropped(&self) -> Self {
+        Self { vision: self.vision.cropped(2), ..self.clone() }
+    }
+
     /// Positions a picture takes in the sequence.
     pub fn image_tokens(&self) -> usize {
         self.vision.tokens() - usize::from(self.drops_class())
@@ -254,6 +259,13 @@ impl Network for LlavaModel {
 
     fn text(&self) -> &Decoder {
         &self.text
+    }
+
+    fn glance(&self, device: &Device) -> Result<Glance, ZooError> {
+        let small = self.cropped();
+        let (count, tower) = (small.image_tokens(), small.vision.config());
+        let pixels = [1, tower.channels, tower.image_size, tower.image_size];
+        Glance::at(small, (&[self.image_token], count), &pixels, device)
     }
 
     fn forward(

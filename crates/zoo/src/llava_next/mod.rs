@@ -9,9 +9,10 @@ mod anyres;
 mod eyes;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
-use mmlens_core::{Anatomy, Inputs, Run, SiteSpec};
+use mmlens_core::{Anatomy, Inputs, Run, SiteSpec, TokenMap};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ use crate::checkpoint::{Layout, WeightSource, Weights, read_json};
 use crate::decoder::{Decoder, Sequence};
 use crate::llava::{LlavaConfig, LlavaModel};
 use crate::parts::KvCache;
-use crate::vlm::{Network, Placeholder, Vlm, VlmParts, place, resumed};
+use crate::vlm::{Glance, Network, Placeholder, Vlm, VlmParts, place, resumed};
 
 #[derive(Deserialize)]
 struct Raw {
@@ -109,6 +110,21 @@ impl Network for LlavaNextModel {
 
     fn text(&self) -> &Decoder {
         &self.llava.text
+    }
+
+    /// A picture of one tile: the whole, the tile, and the ends of its rows.
+    fn glance(&self, device: &Device) -> Result<Glance, ZooError> {
+        let llava = self.llava.cropped();
+        let (token, tower) = (llava.image_token(), llava.vision.config());
+        let (side, grid) = (tower.image_size, tower.grid());
+        let pixels = [2, tower.channels, side, side];
+        let pinpoints = Pinpoints(vec![(side, side)]);
+        let small = Self { llava, newline: self.newline.clone(), pinpoints };
+        let mut glance = Glance::at(small, (&[token], grid * grid + grid * (grid + 1)), &pixels, device)?;
+        let pictures = vec![(side as u32, side as u32)];
+        glance.inputs.maps = vec![Arc::new(TokenMap { pictures, ..TokenMap::default() })];
+        glance.inputs.images = vec![vec![0, 1]];
+        Ok(glance)
     }
 
     fn forward(

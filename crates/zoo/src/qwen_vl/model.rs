@@ -3,7 +3,7 @@
 //! Follows the `*ForConditionalGeneration` classes of transformers.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Grid, Inputs, Part, Point, Resume, Run, Site, SiteSpec};
 
 use super::merger::Merger;
 use super::positions::RowPlan;
@@ -12,7 +12,7 @@ use crate::ZooError;
 use crate::checkpoint::WeightSource;
 use crate::decoder::{Decoder, Sequence};
 use crate::parts::KvCache;
-use crate::vlm::{Network, resumed};
+use crate::vlm::{Glance, Network, resumed};
 
 /// The network.
 #[derive(Debug, Clone)]
@@ -122,6 +122,16 @@ impl Network for QwenVlModel {
 
     fn text(&self) -> &Decoder {
         &self.text
+    }
+
+    /// A picture of one position.
+    fn glance(&self, device: &Device) -> Result<Glance, ZooError> {
+        let merge = self.config.vision.merge;
+        let pixels = [merge * merge, self.config.vision.values()];
+        let visual = [self.config.image_token, self.config.video_token];
+        let mut glance = Glance::at(self.clone(), (&visual, 1), &pixels, device)?;
+        glance.inputs.grids = vec![Grid { frames: 1, rows: merge, cols: merge, seconds: None }];
+        Ok(glance)
     }
 
     fn forward(

@@ -115,6 +115,18 @@ impl VisionTower {
         self.config.tokens()
     }
 
+    /// The same tower for pictures of at most `side` patches a side, with the positions of the first patches: what is
+    /// enough to look it over. Nothing that a whole picture says can be said of it.
+    pub(crate) fn cropped(&self, side: usize) -> Self {
+        let side = side.min(self.config.grid());
+        let config = TowerConfig { image_size: side * self.config.patch_size, ..self.config.clone() };
+        let positions = match self.config.learned {
+            Some(_) => self.positions.clone(),
+            None => self.positions.clone().narrow(0, 0, config.tokens()),
+        };
+        Self { config, positions, ..self.clone() }
+    }
+
     /// The hidden states asked for, in that order: 0 is what enters block 0, `i` what leaves block `i - 1`. The pass
     /// goes as far as the last of them (and further, where a plan wants a site there). `None` if it ended before.
     ///

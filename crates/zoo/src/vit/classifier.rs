@@ -14,6 +14,7 @@ use crate::ZooError;
 use crate::checkpoint::{Checkpoint, Layout, Weights, read_json};
 use crate::llava::{process, stack};
 use crate::processor::ImageProcessor;
+use crate::self_check::{Looked, SelfCheck, glimpse, look_over, pattern};
 use crate::vlm::name_of;
 
 /// A ViT with its classes and its image processor.
@@ -162,5 +163,20 @@ impl Subject for ImageClassifier {
     /// The class of a label.
     fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
         Ok(vec![self.labels.class(text).map_err(|reason| self.refuse(reason))?])
+    }
+}
+
+impl SelfCheck for ImageClassifier {
+    fn self_check(&self) -> Result<(), ZooError> {
+        let model = VitModel { vision: self.model.vision.cropped(2), ..self.model.clone() };
+        let tower = model.vision.config();
+        let pixels = pattern(&[1, tower.channels, tower.image_size, tower.image_size], &self.device)?;
+        let inputs = glimpse(0, (&[], 0), Some(pixels));
+        let (sites, dtype) = (model.sites(), self.dtype());
+        let looked =
+            Looked { published: &self.sites, sites: &sites, post_norm: self.post_norm(), dtype: &dtype };
+        look_over(&looked, |run| {
+            Ok(model.forward(&inputs, run)?.map_or_else(Output::default, Output::of_logits))
+        })
     }
 }

@@ -14,8 +14,8 @@ use crate::vision::VisionTower;
 pub struct VitModel {
     /// The tower.
     pub vision: VisionTower,
-    norm: Norm,
-    classifier: Linear,
+    pub(super) norm: Norm,
+    pub(super) classifier: Linear,
 }
 
 impl VitModel {

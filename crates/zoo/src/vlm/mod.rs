@@ -17,7 +17,7 @@ use mmlens_core::{
 };
 
 pub use eyes::{Blind, Expansion, Eyes, Placeholder, Seen};
-pub use network::{Network, resumed};
+pub use network::{Glance, Network, resumed};
 pub use place::place;
 pub(crate) use tile::{tile_patch, tile_view};
 pub use words::WordsError;
@@ -27,6 +27,7 @@ use crate::checkpoint::{Checkpoint, GenerationConfig};
 use crate::generate::{Continuation, Decoding, Steps, generate};
 use crate::hub;
 use crate::parts::KvCache;
+use crate::self_check::{Looked, SelfCheck, look_over};
 use crate::text::{ChatOptions, ChatTemplate, Message, TextError, Tokenizer};
 
 /// What a checkpoint consists of besides the network and its eyes.
@@ -287,6 +288,21 @@ impl Subject for Vlm {
 
     fn pad(&self) -> u32 {
         self.parts.generation.pad.or(self.parts.generation.eos.first().copied()).unwrap_or(0)
+    }
+}
+
+impl SelfCheck for Vlm {
+    fn self_check(&self) -> Result<(), ZooError> {
+        let device = &self.parts.device;
+        let Glance { network, inputs } = self.network.glance(device)?;
+        let network = network.as_deref().unwrap_or(self.network());
+        let (sites, dtype) = (network.sites(), self.dtype());
+        let looked =
+            Looked { published: &self.sites, sites: &sites, post_norm: self.post_norm(), dtype: &dtype };
+        look_over(&looked, |run| {
+            let logits = network.forward(&inputs, None, device, run)?;
+            Ok(logits.map_or_else(Output::default, Output::of_logits))
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use mmlens_core::{Anatomy, Asked, Inputs, Part, Point, Resume, Run, Site, SiteSp
 use crate::ZooError;
 use crate::decoder::{Decoder, Sequence};
 use crate::parts::KvCache;
+use crate::self_check::{glimpse, pattern};
 
 /// The network of a language model that may be shown pictures.
 pub trait Network: std::fmt::Debug + Send + Sync {
@@ -17,6 +18,16 @@ pub trait Network: std::fmt::Debug + Send + Sync {
 
     /// The decoder.
     fn text(&self) -> &Decoder;
+
+    /// The least that shows every site: the network, cut down to small pictures, and inputs of a few positions. The weights
+    /// are shared. Unless a network says otherwise: itself, and a few words.
+    ///
+    /// # Errors
+    /// Sizes that cannot be cut down.
+    fn glance(&self, _device: &Device) -> Result<Glance, ZooError> {
+        let inputs = glimpse(self.text().config().vocab, (&[], 0), None);
+        Ok(Glance { network: None, inputs })
+    }
 
     /// The whole pass, `[batch, asked, vocab]`; `None` if it ended before. A pass that resumes in the decoder computes
     /// nothing before it.
@@ -46,6 +57,29 @@ pub trait Network: std::fmt::Debug + Send + Sync {
         let x = run.at(Site::of(Part::Text, Point::Embed), self.text().embed(ids, device)?)?;
         let sequence = Sequence { pads, asked: Asked::Last, ..Sequence::default() };
         self.text().forward(x, sequence, Some(cache), run)
+    }
+}
+
+/// A network and what it is shown to be looked over.
+#[derive(Debug)]
+pub struct Glance {
+    /// The network in its place; `None` for itself.
+    pub network: Option<Box<dyn Network>>,
+    /// What it is shown.
+    pub inputs: Inputs,
+}
+
+impl Glance {
+    /// A network that is shown a picture of some pixels, which takes `count` positions of the first of its visual tokens.
+    pub(crate) fn at(
+        network: impl Network + 'static,
+        shown: (&[u32], usize),
+        pixels: &[usize],
+        device: &Device,
+    ) -> Result<Self, ZooError> {
+        let pixels = pattern(pixels, device)?;
+        let inputs = glimpse(network.text().config().vocab, shown, Some(pixels));
+        Ok(Self { network: Some(Box::new(network)), inputs })
     }
 }
 
