@@ -1,9 +1,12 @@
 //! Opening the model that the command line names.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::core::Subject;
 use mmlens::zoo;
+use mmlens::zoo::hub::HubError;
 
 use crate::refusal::Refusal;
 
@@ -32,12 +35,23 @@ impl ModelArgs {
         if let Some(shipped) = zoo::shipped::named(model, &device) {
             return Ok(shipped?);
         }
-        let folder = zoo::hub::locate(model)?;
+        let folder = locate(model)?;
         let opened = zoo::OpenOptions::new(&device).self_check(!self.no_self_check).open(folder);
         let broken = matches!(opened, Err(zoo::ZooError::SelfCheck(_)));
         let hint = if broken { " (`--no-self-check` opens it all the same)" } else { "" };
         opened.with_context(|| format!("cannot open `{model}`{hint}"))
     }
+}
+
+#[cfg(not(feature = "download"))]
+fn locate(model: &str) -> Result<PathBuf, HubError> {
+    zoo::hub::locate(model)
+}
+
+/// What is not in the cache is fetched, file by file.
+#[cfg(feature = "download")]
+fn locate(model: &str) -> Result<PathBuf, HubError> {
+    zoo::hub::obtain(model, |file| crate::print::note(&format!("fetching {file} of {model}")))
 }
 
 /// Refuses a value that an option does not have.

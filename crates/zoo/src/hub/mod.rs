@@ -1,12 +1,16 @@
-//! Where a model lies on this machine: a folder, or a hub id in the local Hugging Face cache. Nothing is downloaded.
+//! Where a model lies on this machine: a folder, or a hub id in the local Hugging Face cache. Nothing is downloaded, but
+//! by [`obtain`] with the feature `download`.
 //!
 //! The cache is laid out as `huggingface_hub` does it: `models--ORG--NAME/refs/REVISION` holds the name of a folder in
-//! `models--ORG--NAME/snapshots`.
+//! `models--ORG--NAME/snapshots`, whose files are links into `models--ORG--NAME/blobs`.
 //!
 //! ```no_run
 //! let folder = mmlens_zoo::hub::locate("llava-hf/llava-1.5-7b-hf")?;
 //! # Ok::<(), mmlens_zoo::hub::HubError>(())
 //! ```
+
+#[cfg(feature = "download")]
+mod download;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,6 +18,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+#[cfg(feature = "download")]
+pub use download::{Hub, obtain};
 
 /// The revision that is meant when none is named.
 const MAIN: &str = "main";
@@ -58,6 +65,28 @@ pub enum HubError {
         /// The revisions that are.
         have: Vec<String>,
     },
+    /// No connection to a hub can be set up.
+    #[cfg(feature = "download")]
+    #[error("no connection to {endpoint} can be set up: {reason}")]
+    Connection {
+        /// The server.
+        endpoint: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The hub did not give what was asked for.
+    #[cfg(feature = "download")]
+    #[error("`{id}` could not be downloaded from {endpoint}: {what}: {reason}")]
+    Download {
+        /// The model.
+        id: HubId,
+        /// The server.
+        endpoint: String,
+        /// A file, or the list of them.
+        what: String,
+        /// What went wrong.
+        reason: String,
+    },
     /// The system refused.
     #[error("{}: could not be read: {source}", path.display())]
     Read {
@@ -75,7 +104,8 @@ fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// The name of a model on the hub: `org/name`, or `org/name@revision`.
+/// The name of a model on the hub: `org/name`, or `org/name@revision`; of the oldest models, which have no organisation,
+/// `name` alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubId {
     name: String,
@@ -83,7 +113,7 @@ pub struct HubId {
 }
 
 impl HubId {
-    /// `org/name`.
+    /// `org/name`, or `name`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -125,8 +155,10 @@ impl FromStr for HubId {
             let inside = part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
             inside && !part.is_empty() && !part.starts_with('.') && !part.ends_with('.')
         };
-        match name.split('/').collect::<Vec<_>>().as_slice() {
-            [org, model] if plain(org) && plain(model) && !name.contains("--") && !name.contains("..") => {}
+        let parts: Vec<&str> = name.split('/').collect();
+        match parts.as_slice() {
+            [_] | [_, _]
+                if parts.iter().all(|part| plain(part)) && !name.contains("--") && !name.contains("..") => {}
             [_, _] => return Err(fail("letters, digits, `-`, `_` and `.` make up `org/name`")),
             _ => return Err(fail("a hub id is `org/name`")),
         }
@@ -161,9 +193,12 @@ impl HubCache {
     fn of(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, HubError> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = set("HOME").or_else(|| set("USERPROFILE"));
-        let full = |path: PathBuf| match (path.strip_prefix("~"), &home) {
-            (Ok(rest), Some(home)) => home.join(rest),
-            _ => path,
+        let full = |path: PathBuf| {
+            let path = match (path.strip_prefix("~"), &home) {
+                (Ok(rest), Some(home)) => home.join(rest),
+                _ => path,
+            };
+            path.to_str().map_or_else(|| path.clone(), |text| expanded(text, &variable).into())
         };
         set("HF_HUB_CACHE")
             .or_else(|| set("HUGGINGFACE_HUB_CACHE"))
@@ -180,6 +215,10 @@ impl HubCache {
     /// [`HubError::NotCached`], [`HubError::NoRevision`], or [`HubError::Read`].
     pub fn find(&self, id: &HubId) -> Result<PathBuf, HubError> {
         let model = self.root.join(id.folder());
+        if !model.is_dir() && !id.name.contains('/') {
+            // So it was hardly meant.
+            return Err(HubError::NotAnId { text: id.to_string(), reason: "a hub id is `org/name`" });
+        }
         if !model.is_dir() {
             return Err(HubError::NotCached { id: id.clone(), at: model });
         }
@@ -191,30 +230,62 @@ impl HubCache {
             Err(source) => return Err(HubError::Read { path: pointer, source }),
         };
         let snapshots = model.join("snapshots");
-        let inside =
-            !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let inside = is_plain(&commit);
         let folder = if inside { snapshots.join(&commit) } else { pointer };
         if inside && folder.is_dir() {
             return Ok(folder);
         }
-        let mut have = names(&model.join("refs"))?;
-        have.extend(names(&snapshots)?);
+        let mut have = names(&model.join("refs"), true)?;
+        have.extend(names(&snapshots, false)?);
         Err(HubError::NoRevision { id: id.clone(), at: folder, have })
     }
 }
 
-/// The names in a folder, sorted; none if there is no such folder.
-fn names(folder: &Path) -> Result<Vec<String>, HubError> {
+/// Whether a name is that of something in a folder, whatever else a pointer or a server may say.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+/// A path with `$NAME` and `${NAME}` replaced, as Python's `expandvars` does it: what is not set stays.
+fn expanded(text: &str, variable: impl Fn(&str) -> Option<OsString>) -> String {
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find('$') {
+        let (before, after) = rest.split_at(at);
+        out.push_str(before);
+        let braced = after[1..].strip_prefix('{').and_then(|inner| inner.split_once('}'));
+        let (name, behind) = braced.unwrap_or_else(|| {
+            let end = after[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            after[1..].split_at(end.unwrap_or(after.len() - 1))
+        });
+        match variable(name).and_then(|value| value.into_string().ok()) {
+            Some(value) => out.push_str(&value),
+            None => out.push_str(&after[..after.len() - behind.len()]),
+        }
+        rest = behind;
+    }
+    out + rest
+}
+
+/// The names in a folder, sorted, those in its folders too if it is `deep`; none if there is no such folder.
+fn names(folder: &Path, deep: bool) -> Result<Vec<String>, HubError> {
     let failed = |source| HubError::Read { path: folder.to_owned(), source };
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(failed(source)),
     };
-    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-    let mut names = names.collect::<io::Result<Vec<_>>>().map_err(failed)?;
-    names.sort();
-    Ok(names)
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if deep && entry.path().is_dir() {
+            found.extend(names(&entry.path(), deep)?.into_iter().map(|inner| format!("{name}/{inner}")));
+        } else {
+            found.push(name);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// The folder of a model: `model` itself if it is there, else where the local cache keeps the hub id `model`.
@@ -235,8 +306,7 @@ pub fn locate(model: &str) -> Result<PathBuf, HubError> {
 pub fn id_of(folder: &Path) -> Option<String> {
     let snapshots = folder.parent().filter(|parent| parent.ends_with("snapshots"))?;
     let name = snapshots.parent()?.file_name()?.to_str()?.strip_prefix("models--")?;
-    let (org, model) = name.split_once("--")?;
-    Some(format!("{org}/{model}"))
+    Some(name.replacen("--", "/", 1))
 }
 
 #[cfg(test)]
@@ -286,7 +356,7 @@ mod tests {
             )
         );
         let model = format!("{root}/models--org--tiny-llava");
-        let have = format!("it has evil, gone, main, refs, {COMMIT}");
+        let have = format!("it has evil, gone, main, refs/pr/1, {COMMIT}");
         assert_eq!(
             cache.find(&id("org/tiny-llava@v2")).unwrap_err().to_string(),
             format!(
@@ -304,7 +374,7 @@ mod tests {
     fn only_ids_are_ids() {
         for text in [
             "",
-            "name",
+            "na me",
             "a/b/c",
             "/abs",
             "../up",
@@ -325,22 +395,63 @@ mod tests {
         assert_eq!(id("org/name").to_string(), "org/name");
     }
 
+    /// What huggingface_hub left in its cache and where it looks for it (`oracles/hub_cache.py`).
+    fn theirs() -> serde_json::Value {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures/hub/cache.json");
+        serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+    }
+
+    fn list<'a>(value: &'a serde_json::Value, name: &str) -> &'a [serde_json::Value] {
+        value[name].as_array().unwrap()
+    }
+
     #[test]
-    fn the_environment_names_the_cache() {
-        let of = |set: &[(&str, &str)]| {
-            let value = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
-            HubCache::of(value).map(|cache| cache.root.display().to_string())
+    fn the_environment_names_the_cache_as_huggingface_hub_has_it() {
+        let of = |set: &serde_json::Value| {
+            let value = |name: &str| {
+                let home = (name == "HOME").then_some("/home/me");
+                set[name].as_str().or(home).map(OsString::from)
+            };
+            HubCache::of(value).unwrap().root.display().to_string()
         };
-        let home = ("HOME", "/home/me");
-        assert_eq!(of(&[home]).unwrap(), "/home/me/.cache/huggingface/hub");
-        assert_eq!(of(&[home, ("XDG_CACHE_HOME", "/x")]).unwrap(), "/x/huggingface/hub");
-        assert_eq!(of(&[home, ("HF_HOME", "~/hf"), ("XDG_CACHE_HOME", "/x")]).unwrap(), "/home/me/hf/hub");
-        assert_eq!(of(&[home, ("HF_HUB_CACHE", "/cache"), ("HF_HOME", "/hf")]).unwrap(), "/cache");
-        assert_eq!(of(&[home, ("HF_HUB_CACHE", "")]).unwrap(), "/home/me/.cache/huggingface/hub");
+        let theirs = theirs();
+        assert_eq!(list(&theirs, "caches").len(), 11);
+        for case in list(&theirs, "caches") {
+            assert_eq!(of(&case["set"]), case["cache"].as_str().unwrap(), "{}", case["set"]);
+        }
+        assert_eq!(of(&serde_json::json!({"HF_HUB_CACHE": ""})), "/home/me/.cache/huggingface/hub");
         assert_eq!(
-            of(&[]).unwrap_err().to_string(),
+            HubCache::of(|_| None).unwrap_err().to_string(),
             "no Hugging Face cache: none of HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, HOME is set"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_huggingface_hub_left_is_found() {
+        let (folder, theirs) = (tempfile::tempdir().unwrap(), theirs());
+        for entry in list(&theirs, "files") {
+            let path = folder.path().join(entry["path"].as_str().unwrap());
+            match (entry["text"].as_str(), entry["link"].as_str()) {
+                (Some(text), _) => fs::write(path, text).unwrap(),
+                (_, Some(to)) => std::os::unix::fs::symlink(to, path).unwrap(),
+                _ => fs::create_dir(path).unwrap(),
+            }
+        }
+        let cache = HubCache::at(folder.path());
+        assert_eq!(list(&theirs, "asked").len(), 4);
+        for asked in list(&theirs, "asked") {
+            let (model, revision) = (asked["model"].as_str().unwrap(), asked["revision"].as_str().unwrap());
+            let found = cache.find(&id(&format!("{model}@{revision}"))).unwrap();
+            assert_eq!(found, folder.path().join(asked["folder"].as_str().unwrap()));
+            assert_eq!(fs::read_to_string(found.join("model.safetensors")).unwrap(), "weights");
+            assert_eq!(id_of(&found).as_deref(), Some(model));
+        }
+        // Of `tiny`, only a commit was downloaded.
+        let said = cache.find(&id("tiny")).unwrap_err().to_string();
+        assert!(said.starts_with("the cache holds `tiny`, but not its revision `main`"), "{said}");
+        let said = cache.find(&id("nowhere")).unwrap_err().to_string();
+        assert_eq!(said, "there is no folder `nowhere`, and it is not a hub id: a hub id is `org/name`");
     }
 
     #[test]
