@@ -5,6 +5,7 @@
 
 mod circuits;
 mod contracts;
+mod families;
 mod identities;
 mod oracles;
 mod refusals;

@@ -3,12 +3,16 @@
 use std::ops::ControlFlow;
 
 use mmlens_core::{Analysis, AnalysisError, Baseline, Case, Objective, Pair, Point, Sample, Watch};
-use mmlens_engine::{End, Positions, Rule};
+use mmlens_engine::{End, Positions, Receiver, Rule, Sender};
 use mmlens_model::activation_patching::{self, ActivationPatching, Places};
+use mmlens_model::attention_knockout::{self, AttentionKnockout};
 use mmlens_model::attention_rollout::{self, AttentionRollout};
+use mmlens_model::attribution_patching::{self, AttributionPatching};
+use mmlens_model::edge_attribution::{self, EdgeAttribution};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::logit_lens::{self, LogitLens};
 use mmlens_model::occlusion::{self, Cover, Occlusion};
+use mmlens_model::path_patching::{self, PathPatching, Receivers};
 use mmlens_testkit::Toy;
 
 use crate::support::{about, painted, site};
@@ -93,6 +97,70 @@ fn settings_that_cannot_be() {
     assert_eq!(
         patch(&[Point::Logits]),
         "activation-patching: points = `logits`, but a point must lie in a block"
+    );
+}
+
+#[test]
+fn routes_and_circuits_that_cannot_be() {
+    let (toy, pair) = (Toy::curved(1), Pair { clean: case("#ab"), corrupted: case("#cb").sample });
+    let cut = |change: fn(&mut attention_knockout::Settings)| {
+        let mut settings = attention_knockout::Settings::default();
+        change(&mut settings);
+        AttentionKnockout::new(settings)
+    };
+    assert_eq!(said(cut(|s| s.edges.clear())), "attention-knockout: edges = none, but something must be cut");
+    assert_eq!(
+        said(cut(|s| s.edges.extend(s.edges.clone()))),
+        "attention-knockout: edges = `pictures to question` twice, but names must tell them apart"
+    );
+    assert_eq!(
+        said(cut(|s| s.window = Some(0))),
+        "attention-knockout: window = 0, but it must be at least 1"
+    );
+    assert_eq!(said(cut(|s| s.rows = 0)), "attention-knockout: rows = 0, but it must be at least 1");
+    assert_eq!(
+        said(cut(|_| ()).unwrap().run(&toy, &case("ab"))),
+        "attention-knockout needs at least one position, but the sample has none of `pictures`"
+    );
+    let nodes = |points: &[Point], rows| {
+        let settings = attribution_patching::Settings { points: points.to_vec(), rows, ..Default::default() };
+        AttributionPatching::new(settings)
+    };
+    assert_eq!(said(nodes(&[], 1)), "attribution-patching: points = none, but there must be one");
+    assert_eq!(said(nodes(&[Point::Z], 0)), "attribution-patching: rows = 0, but it must be at least 1");
+    assert_eq!(
+        said(nodes(&[Point::Scores], 1).unwrap().run(&toy, &pair)),
+        "attribution-patching needs points whose axes begin with batch and position, but `text.blocks.0.attn.scores` has \
+         [batch, head=2, query, key]"
+    );
+    assert_eq!(
+        said(nodes(&[Point::QRot], 1).unwrap().run(&toy, &pair)),
+        "`curved toy` has no site `text.blocks.0.attn.q_rot`"
+    );
+    let edges = |top, layers, rows| {
+        said(EdgeAttribution::new(edge_attribution::Settings { top, layers, rows, ..Default::default() }))
+    };
+    assert_eq!(edges(0, 1, 1), "edge-attribution: top = 0, but it must be at least 1");
+    assert_eq!(edges(1, 0, 1), "edge-attribution: layers = 0, but it must be at least 1");
+    assert_eq!(edges(1, 1, 0), "edge-attribution: rows = 0, but it must be at least 1");
+    let path = |senders: &[Sender], receivers| {
+        let senders = Some(senders.to_vec());
+        PathPatching::new(path_patching::Settings { senders, receivers, ..Default::default() })
+    };
+    let (input, query) = (Sender::Input, Receiver::Query { layer: 1, head: 2 });
+    assert_eq!(said(path(&[], Receivers::All)), "path-patching: senders = none, but there must be one");
+    assert_eq!(
+        said(path(&[input, input], Receivers::All)),
+        "path-patching: senders = `input` twice, but each is named once"
+    );
+    assert_eq!(
+        said(path(&[input], Receivers::Together(vec![query, Receiver::Logits]))),
+        "path-patching: receivers = `logits` together with others, but what the logits read is settled before anything \
+         together with them"
+    );
+    assert_eq!(
+        said(path(&[input], Receivers::Each(vec![query])).unwrap().run(&toy, &pair)),
+        "path-patching needs nodes that the decoder has, but `1.q2` is none of 0.q0 to logits"
     );
 }
 

@@ -1,0 +1,106 @@
+//! Circuits in every kind of decoder: what must hold whatever stands in its blocks.
+
+use burn::tensor::Device;
+use mmlens_core::{Analysis, Case, Pair, Picture, Point, Sample, Subject};
+use mmlens_engine::{Receiver, Sender};
+use mmlens_model::activation_patching::{self, ActivationPatching, Places};
+use mmlens_model::attribution_patching::{self, AttributionPatching};
+use mmlens_model::edge_attribution::{self, EdgeAttribution};
+use mmlens_model::path_patching::{self, Frozen, PathPatching, Receivers};
+use mmlens_testkit::{checkpoint, picture};
+
+use crate::support::{largest, numbers, total};
+
+/// GPT-2's joint projections and layer norms, Qwen3's normed heads, windows of attention, one KV head for many.
+const WORDS: [&str; 4] = ["gpt2-a", "qwen3-a", "mistral-a", "llama-b"];
+/// Tiles; positions in space; what a tower adds after later blocks.
+const PICTURES: [&str; 4] = ["llava-next-a", "smolvlm-a", "qwen2-vl-a", "qwen3-vl-a"];
+/// A norm after attention and after the MLP.
+const NORMED: &str = "gemma2-a";
+
+/// A subject, and a pair of prompts of equal length.
+fn opened(name: &str) -> (Box<dyn Subject>, Pair) {
+    let subject = mmlens_zoo::open(checkpoint(name), &Device::default()).unwrap();
+    if PICTURES.contains(&name) {
+        let clean = Picture::open(picture("wide")).unwrap();
+        let mut inverted = (*clean.image).clone();
+        inverted.invert();
+        let corrupted = Picture::new("inverted", inverted);
+        let pair =
+            Pair { clean: Case::new(Sample::ask(clean, "Red?")), corrupted: Sample::ask(corrupted, "Red?") };
+        return (subject, pair);
+    }
+    let of = |words: &str| Sample::prompt(vec![], words);
+    let ids = |words: &str| subject.encode(&of(words)).unwrap().ids.remove(0);
+    let clean = ids("It is red.");
+    let fits = |words: &&str| ids(words).len() == clean.len() && ids(words) != clean;
+    let corrupted = ["Is it red.", "It is bed.", "At is red.", "It is rad.", "It is red!", "It-is red."];
+    let corrupted = of(corrupted.into_iter().find(fits).unwrap());
+    (subject, Pair { clean: Case::new(of("It is red.")), corrupted })
+}
+
+fn blocks(subject: &dyn Subject) -> usize {
+    subject.anatomy().iter().find(|a| a.part == mmlens_core::Part::Text).unwrap().blocks
+}
+
+#[test]
+fn edges_add_up_to_their_nodes() {
+    for name in WORDS.into_iter().chain(PICTURES) {
+        let (subject, pair) = opened(name);
+        let settings = edge_attribution::Settings { layers: 2, ..Default::default() };
+        let edges = EdgeAttribution::new(settings).unwrap().run(subject.as_ref(), &pair).unwrap();
+        let settings =
+            attribution_patching::Settings { points: vec![Point::Z, Point::ResidPost], ..Default::default() };
+        let nodes = AttributionPatching::new(settings).unwrap().run(subject.as_ref(), &pair).unwrap();
+        let scale = largest(numbers(&edges, "edges"));
+        assert!(scale > 0.0, "{name}");
+        // all that is written is what the last norm reads
+        let streams = nodes.table("resid_post").unwrap();
+        let wide = streams.shape()[1];
+        let read = total(streams.as_numbers().unwrap().chunks(wide).last().unwrap());
+        let told = f64::from(*numbers(&edges, "receivers").last().unwrap());
+        assert!((read - told).abs() < 1e-3 * scale, "{name}: {read} {told}");
+        let heads = nodes.table("attn.z/heads").unwrap();
+        let senders = edges.table("senders").unwrap();
+        for at in 0..senders.len() {
+            let label = senders.axes()[0].label(at).unwrap();
+            let Some((layer, head)) = label.split_once(".h") else { continue };
+            let node = heads.get(&[layer.parse().unwrap(), head.parse().unwrap()]).unwrap();
+            let sum = senders.get(&[at]).unwrap();
+            assert!(f64::from((node - sum).abs()) < 1e-3 * scale, "{name} {label}: {node} {sum}");
+        }
+    }
+}
+
+#[test]
+fn the_last_mlp_speaks_to_the_logits_alone() {
+    for name in WORDS.into_iter().chain(PICTURES).chain([NORMED]) {
+        let (subject, pair) = opened(name);
+        let last = blocks(subject.as_ref()) - 1;
+        let settings = path_patching::Settings {
+            senders: Some(vec![Sender::Mlp { layer: last }]),
+            receivers: Receivers::Each(vec![Receiver::Logits, Receiver::Mlp { layer: last }]),
+            frozen: Frozen::Corrupted,
+            ..Default::default()
+        };
+        let path = PathPatching::new(settings).unwrap().run(subject.as_ref(), &pair).unwrap();
+        let settings = activation_patching::Settings {
+            points: vec![Point::MlpOut],
+            places: Places::Together,
+            ..Default::default()
+        };
+        let whole = ActivationPatching::new(settings).unwrap().run(subject.as_ref(), &pair).unwrap();
+        let (effect, exact) = (numbers(&path, "effect"), numbers(&whole, "mlp_out/effect")[last]);
+        assert!((effect[0] - exact).abs() < 1e-4 * exact.abs() + 1e-6, "{name}: {} {exact}", effect[0]);
+        assert!(exact != 0.0 && effect[1] == 0.0, "{name}");
+    }
+}
+
+#[test]
+fn heads_behind_a_norm_are_not_taken_apart() {
+    let (subject, pair) = opened(NORMED);
+    let method = EdgeAttribution::new(edge_attribution::Settings::default()).unwrap();
+    let said = method.run(subject.as_ref(), &pair).unwrap_err().to_string();
+    let start = "edge-attribution needs a decoder whose heads add up to what attention adds to the stream, but in block 0";
+    assert!(said.starts_with(start), "{said}");
+}
