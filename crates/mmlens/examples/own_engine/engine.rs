@@ -85,13 +85,13 @@ impl Letters {
         let mut mixed = ArrayD::<f32>::zeros(vec![rows, length, HEADS, HEAD]);
         let normed = norm(&x);
         let [q, k, v] = [0, 1, 2].map(|j| times(&normed, &block.qkv[j]));
-        for row in 0..rows {
+        for (row, pad) in pads.iter().enumerate().take(rows) {
             for head in 0..HEADS {
                 let own = s![row, .., head * HEAD..(head + 1) * HEAD];
                 let mut scores = q.slice(own).dot(&k.slice(own).t()) / (HEAD as f32).sqrt();
                 for ((query, key), score) in scores.indexed_iter_mut() {
                     // Padding sees itself alone.
-                    if key != query && (key > query || key < pads[row] || query < pads[row]) {
+                    if key != query && (key > query || key < *pad || query < *pad) {
                         *score = f32::NEG_INFINITY;
                     }
                 }

@@ -175,11 +175,12 @@ fn read(model: &ClipModel, ids: &[Vec<u32>], device: &Device) -> Result<Tensor<2
     }
     let mut parts = Vec::new();
     for texts in lengths.values() {
+        let unlabelled = Arc::new(TokenMap::default());
         let inputs = Inputs {
             ids: texts.iter().map(|text| ids[*text].clone()).collect(),
             pads: vec![0; texts.len()],
             tails: vec![0; texts.len()],
-            maps: vec![Arc::new(TokenMap::default()); texts.len()],
+            maps: vec![unlabelled; texts.len()],
             pixels: None,
             grids: Vec::new(),
             images: vec![Vec::new(); texts.len()],
