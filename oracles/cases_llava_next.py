@@ -15,6 +15,7 @@ CASES = {
         "tall": case([raw(UNICODE, "tall")], SEEN),
         "two-images": case([raw("A <image> and B\n<image>: same?", "tiny", "square")], SEEN),
         "batch": case([raw("<image>Yes or no?", "square"), raw("Say: is <image> blue, red or green?", "tall")], SLIM),
+        "alpha": case([raw("<image><image>?", "rgba", "palette-clear")], SEEN[1:], grads=[]),
     },
     "llava-next-old": {
         "wide": case([ask("Is it blue?", "wide")], SLIM + PATTERNS),

@@ -15,6 +15,7 @@ CASES = {
         "wide": case([raw(UNICODE, "wide")], SEEN, grads=[]),
         "two-images": case([raw("A <image> and B\n<image>: same?", "tiny", "square")], SEEN, grads=[]),
         "batch": case([raw("<image>Yes or no?", "square"), raw("Say: is <image> blue, red or green?", "tall")], SEEN, grads=[]),
+        "alpha": case([raw("<image><image>?", "rgba", "grey-alpha")], SEEN[1:], grads=[]),
         "text": case([ask("Three triangles?")], SLIM[:1] + SLIM[2:], grads=["text.input"]),
     },
     "smolvlm-old": {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use image::{DynamicImage, RgbImage, imageops};
+use image::{RgbImage, imageops};
 use mmlens_core::{Picture, Sample, View};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -149,14 +149,10 @@ impl Idefics3Eyes {
 
     /// Tiles row by row, then the whole; and how many rows and columns of them there are.
     fn cut(&self, image: usize, picture: &Picture) -> Result<Tiles, ProcessorError> {
-        let rgb = DynamicImage::ImageRgb8(picture.image.to_rgb8());
-        let (height, width) = (rgb.height() as usize, rgb.width() as usize);
-        if height == 0 || width == 0 {
-            return Err(ProcessorError::Empty { width, height });
-        }
-        let mut canvas = rgb.to_rgb8();
+        let mut canvas = self.processor.rgb(&picture.image)?;
+        let (height, width) = (canvas.height() as usize, canvas.width() as usize);
         if let Some(first) = self.first {
-            canvas = resized(&rgb, first.of((height, width)), self.filter)?;
+            canvas = resized(&canvas.into(), first.of((height, width)), self.filter)?;
         }
         if self.split {
             let size = tiled((canvas.height() as usize, canvas.width() as usize), self.tile);
@@ -167,7 +163,7 @@ impl Idefics3Eyes {
             if count > MOST {
                 return Err(ProcessorError::Tiles { width, height, tiles: count, limit: MOST });
             }
-            canvas = resized(&DynamicImage::ImageRgb8(canvas), size, self.filter)?;
+            canvas = resized(&canvas.into(), size, self.filter)?;
         }
         let (high, wide) = (canvas.height() as usize, canvas.width() as usize);
         let scale = |of: (usize, usize)| (height as f64 / of.0 as f64, width as f64 / of.1 as f64);
@@ -186,7 +182,7 @@ impl Idefics3Eyes {
         }
         let whole = match (high, wide) == (self.tile, self.tile) {
             true => canvas,
-            false => resized(&DynamicImage::ImageRgb8(canvas), (self.tile, self.tile), self.filter)?,
+            false => resized(&canvas.into(), (self.tile, self.tile), self.filter)?,
         };
         let whole = self.processor.process(&whole.into())?;
         let scale = scale((self.tile, self.tile));

@@ -82,11 +82,8 @@ impl LlavaNextEyes {
     }
 
     fn tiles(&self, image: usize, picture: &Picture) -> Result<(Vec<Processed>, Vec<View>), ProcessorError> {
-        let rgb = DynamicImage::ImageRgb8(picture.image.to_rgb8());
+        let rgb = DynamicImage::ImageRgb8(self.processor.rgb(&picture.image)?);
         let (height, width) = (rgb.height() as usize, rgb.width() as usize);
-        if height == 0 || width == 0 {
-            return Err(ProcessorError::Empty { width, height });
-        }
         let (to_height, to_width) = self.pinpoints.best((height, width));
         let (new_height, new_width) = fitted((height, width), (to_height, to_width));
         let (top, left) = ((to_height - new_height) / 2, (to_width - new_width) / 2);

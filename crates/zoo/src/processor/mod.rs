@@ -207,6 +207,19 @@ impl ImageProcessor {
         Ok(Processed { pixels, height: out_height, width: out_width, geometry })
     }
 
+    /// The picture in three colours, as [`ImageProcessor::process`] sees it: for what cuts it into tiles first.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessorError`] for pictures that are empty, or of colours that are not taken.
+    pub(crate) fn rgb(&self, picture: &DynamicImage) -> Result<RgbImage, ProcessorError> {
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        let bytes = colour::to_rgb(picture, self.steps.convert_rgb)?.bytes.into_owned();
+        RgbImage::from_raw(picture.width(), picture.height(), bytes)
+            .filter(|picture| !picture.is_empty())
+            .ok_or(ProcessorError::Empty { width, height })
+    }
+
     /// The picture in the middle of a square, if the processor wants that.
     fn squared<'a>(&self, picture: Rgb<'a>) -> Result<Rgb<'a>, ProcessorError> {
         let Some(levels) = self.steps.square.filter(|_| picture.width != picture.height) else {
