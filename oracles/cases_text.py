@@ -38,9 +38,15 @@ def usual(many=TURNED, ask=True):
 
 CASES = {
     "gpt2-a": usual(MANY, ask=False),
-    "gpt2-old": {"batch": case(["Yes?", LONG]), "unicode": case([UNICODE], SLIM), "full": case(["Go"], None, logits=True)},
+    "gpt2-old": {"batch": case(["Yes?", LONG], logits=True), "unicode": case([UNICODE], SLIM), "full": case(["Go"], None, logits=True)},
     "llama-a": usual(),
     "llama-b": usual(),
+    "llama-old": {
+        "batch": case(["  two  spaces", LONG]),
+        "unicode": case([UNICODE], SLIM),
+        "begun": case(["<s>  Go</s> on"], SLIM, []),
+        "ask": case([" Is it?"], SLIM, how="ask"),
+    },
     "mistral-a": usual(),
     "mistral-b": {"batch": case(["Yes?", LONG]), "unicode": case([UNICODE], SLIM), "ask": case(["Is it?"], SLIM, how="ask")},
     "qwen2-a": usual(),

@@ -130,8 +130,11 @@ def gpt2_old(folder):
 
 
 def llama_a(folder):
-    """SmolLM's kind: grouped heads, tied embeddings, byte-level BPE, ChatML. Saved as the bare body, without `model.`."""
+    """SmolLM's kind: grouped heads, tied embeddings, byte-level BPE, ChatML. Saved as the bare body, without `model.`. Its file splits
+    numbers into digits, its class does not."""
     tokenizer = byte_level(272, ["<|endoftext|>", "<|im_start|>", END])
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     ids = tokenizer.token_to_id
     config = LlamaConfig(
         vocab_size=272, hidden_size=16, intermediate_size=23, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
@@ -159,6 +162,28 @@ def llama_b(folder):
     scaling = {"rope_type": "llama3", "factor": 3.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 20}
     write_json(folder / "config.json", saved | {"rope_theta": 900.0, "rope_scaling": scaling})
     tokens(folder, tokenizer, "PreTrainedTokenizerFast", CHATML.replace("{%- if", "{{ bos_token }}{%- if", 1), bos_token="<|begin|>", eos_token=END)
+
+
+def llama_old(folder):
+    """LLaMA 2's kind, in float16: SentencePiece whose class puts a space before the first word alone, buffers among the weights, no key heads of its own."""
+    tokenizer = sentence_piece(322, [])
+    bos_first(tokenizer, "<s>")
+    config = {
+        "_name_or_path": "meta-llama/Llama-2-7b-chat-hf", "architectures": ["LlamaForCausalLM"], "bos_token_id": 1, "eos_token_id": 2,
+        "hidden_act": "silu", "hidden_size": 12, "initializer_range": 0.02, "intermediate_size": 17, "max_position_embeddings": 96,
+        "model_type": "llama", "num_attention_heads": 2, "num_hidden_layers": 2, "num_key_value_heads": 2, "pretraining_tp": 1,
+        "rms_norm_eps": 1e-05, "rope_scaling": None, "tie_word_embeddings": False, "torch_dtype": "float16",
+        "transformers_version": "4.32.0.dev0", "use_cache": True, "vocab_size": 322,
+    }  # fmt: skip
+    write_json(folder / "config.json", config)
+    model = AutoModelForCausalLM.from_config(LlamaConfig.from_pretrained(folder)).eval()
+    weights(model, 31)
+    old = {name: x.contiguous().clone() for name, x in model.to(torch.float16).state_dict().items()}
+    old |= {f"model.layers.{i}.self_attn.rotary_emb.inv_freq": 1e4 ** -(torch.arange(3) / 3) for i in range(2)}
+    save_file(old, folder / "model.safetensors", metadata={"format": "pt"})
+    write_json(folder / "generation_config.json", {"bos_token_id": 1, "do_sample": True, "eos_token_id": 2, "pad_token_id": 0, "temperature": 0.6, "top_p": 0.9})
+    named = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True, "add_eos_token": False}
+    tokens(folder, tokenizer, "LlamaTokenizer", INST, legacy=False, pad_token=None, **named)
 
 
 def mistral_a(folder):
@@ -249,7 +274,7 @@ def gemma2_b(folder):
 
 
 VARIANTS = {
-    "gpt2-a": gpt2_a, "gpt2-old": gpt2_old, "llama-a": llama_a, "llama-b": llama_b, "mistral-a": mistral_a, "mistral-b": mistral_b,
+    "gpt2-a": gpt2_a, "gpt2-old": gpt2_old, "llama-a": llama_a, "llama-b": llama_b, "llama-old": llama_old, "mistral-a": mistral_a, "mistral-b": mistral_b,
     "qwen2-a": qwen2_a, "qwen3-a": qwen3_a, "gemma2-a": gemma2_a, "gemma2-b": gemma2_b,
 }  # fmt: skip
 

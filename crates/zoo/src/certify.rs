@@ -230,7 +230,7 @@ pub fn certify(subject: &dyn Subject, path: &Path, pictures: &Path) -> Result<Ce
         // Where a tower attends within windows, transformers has no pattern outside of them, and so no gradient.
         let seen =
             reference.floats.get(site).filter(|_| name.starts_with("grad.") && site.ends_with(".pattern"));
-        let spec = specs.get(site).copied();
+        let spec = specs.get(if site == "logits" { "text.logits" } else { site }).copied();
         out.compared.push(compare(
             name,
             &ours,

@@ -47,16 +47,8 @@ impl Captions {
     pub fn from_dir(folder: &Path, config: &ClipConfig) -> Result<Self, ZooError> {
         let file = folder.join("tokenizer_config.json");
         let fields: Map<String, Value> = read_json_if_there(&file)?.unwrap_or_default();
-        let outer: Map<String, Value> = read_json_if_there(folder.join("config.json"))?.unwrap_or_default();
-        let named = [&fields, &outer].into_iter().find_map(|f| f.get("tokenizer_class")?.as_str());
-        let class = match (named, config.kind) {
-            (None, DualKind::Clip) => Some(TokenizerClass::Clip),
-            (name, _) => name.and_then(TokenizerClass::named),
-        };
-        let tokenizer = match class {
-            Some(class) => Tokenizer::from_dir_as(folder, class)?,
-            None => Tokenizer::from_dir(folder)?,
-        };
+        let class = TokenizerClass::of(folder)?;
+        let tokenizer = Tokenizer::from_dir(folder)?;
         Self::new(tokenizer, class, &file.display().to_string(), &fields, config)
     }
 

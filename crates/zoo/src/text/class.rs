@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::TextError;
 use super::special::SpecialTokens;
+use super::steps;
 use crate::checkpoint::{ConfigError, parse_json, read_json};
 
 /// A class with steps of its own.
@@ -19,6 +20,12 @@ pub enum TokenizerClass {
     Gemma,
     /// `Siglip2Tokenizer`: Gemma's, in lower case.
     Siglip2,
+    /// `GPT2Tokenizer`: byte-level pieces within words.
+    Gpt2,
+    /// `Qwen2Tokenizer`: byte-level pieces within words and single digits.
+    Qwen2,
+    /// `LlamaTokenizer`: `▁` for spaces and before a text, single bytes for what has no piece.
+    Llama,
 }
 
 const WORDS: &str =
@@ -32,6 +39,9 @@ impl TokenizerClass {
             "CLIPTokenizer" => Some(Self::Clip),
             "GemmaTokenizer" => Some(Self::Gemma),
             "Siglip2Tokenizer" => Some(Self::Siglip2),
+            "GPT2Tokenizer" => Some(Self::Gpt2),
+            "Qwen2Tokenizer" => Some(Self::Qwen2),
+            "LlamaTokenizer" => Some(Self::Llama),
             _ => None,
         }
     }
@@ -40,24 +50,29 @@ impl TokenizerClass {
     #[must_use]
     pub fn pad(self) -> &'static str {
         match self {
-            Self::Clip => "<|endoftext|>",
+            Self::Clip | Self::Gpt2 | Self::Qwen2 => "<|endoftext|>",
             Self::Gemma | Self::Siglip2 => "<pad>",
+            Self::Llama => "</s>",
         }
     }
 
     /// Whether it pads on the left where no file says so.
     #[must_use]
     pub fn pads_left(self) -> bool {
-        self != Self::Clip
+        matches!(self, Self::Gemma | Self::Siglip2 | Self::Llama)
     }
 
-    /// `tokenizer.json` of a folder with the steps of this class, and the file it comes from. A folder of `CLIPTokenizer`
+    fn of_bytes(self) -> bool {
+        matches!(self, Self::Clip | Self::Gpt2 | Self::Qwen2)
+    }
+
+    /// `tokenizer.json` of a folder with the steps of this class, and the file it comes from. A folder of byte-level pieces
     /// may have `vocab.json` and `merges.txt` instead.
     pub(super) fn read(self, dir: &Path, special: &SpecialTokens) -> Result<(PathBuf, Vec<u8>), TextError> {
         let mut file = dir.join("tokenizer.json");
         let mut whole: Map<String, Value> = match std::fs::read(&file) {
             Ok(text) => parse_json(&file, &text)?,
-            Err(_) if self == Self::Clip && dir.join("vocab.json").exists() => {
+            Err(_) if self.of_bytes() && dir.join("vocab.json").exists() => {
                 let model = of_two(dir)?;
                 file = dir.join("vocab.json");
                 Map::from_iter([("model".to_owned(), model)])
@@ -119,6 +134,12 @@ impl TokenizerClass {
                     {"type": "ByteFallback"}, {"type": "Fuse"}]);
                 set(&mut whole, "decoder", json!({"type": "Sequence", "decoders": decoders}));
             }
+            Self::Gpt2 | Self::Qwen2 | Self::Llama => {
+                // As transformers has it, a file of another kind of pieces is taken as it is.
+                if model.get("type").is_none_or(|kind| kind == "BPE") {
+                    steps::replace(self, &mut whole, model, dir)?;
+                }
+            }
         }
         let text = serde_json::to_vec(&whole);
         let text = text.map_err(|e| TextError::Tokenizer { file: file.clone(), problem: e.to_string() })?;
@@ -126,12 +147,12 @@ impl TokenizerClass {
     }
 }
 
-fn set(whole: &mut Map<String, Value>, field: &str, value: Value) {
+pub(super) fn set(whole: &mut Map<String, Value>, field: &str, value: Value) {
     whole.insert(field.to_owned(), value);
 }
 
 /// A byte-pair model with the vocabulary and merges of `model`.
-fn bpe(mut model: Map<String, Value>, with: &Value) -> Value {
+pub(super) fn bpe(mut model: Map<String, Value>, with: &Value) -> Value {
     let fixed = json!({"type": "BPE", "dropout": null, "ignore_merges": false});
     for fields in [&fixed, with] {
         model.extend(fields.as_object().cloned().unwrap_or_default());

@@ -21,7 +21,9 @@ mod error;
 mod expand;
 mod piece;
 mod python;
+mod resolve;
 mod special;
+mod steps;
 mod template;
 mod tokenizer;
 

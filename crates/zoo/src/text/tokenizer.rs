@@ -33,7 +33,8 @@ pub struct Token {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in `dir`, and what `tokenizer_config.json` and `special_tokens_map.json` add to it.
+    /// Reads `tokenizer.json` in `dir`, and what `tokenizer_config.json` and `special_tokens_map.json` add to it. Its steps are
+    /// those of the class that transformers would take ([`TokenizerClass::of`]), if that brings its own.
     ///
     /// What stands around a text is up to `tokenizer.json`; `add_bos_token` and `add_eos_token` have no say where that file
     /// is there, as in transformers 5.
@@ -43,6 +44,9 @@ impl Tokenizer {
     /// [`TextError`] if a file cannot be read or does not fit the others.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, TextError> {
         let dir = dir.as_ref();
+        if let Some(class) = TokenizerClass::of(dir)? {
+            return Self::from_dir_as(dir, class);
+        }
         let file = dir.join("tokenizer.json");
         let text = std::fs::read(&file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
         let config_file = dir.join("tokenizer_config.json");
