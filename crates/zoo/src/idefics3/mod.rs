@@ -14,7 +14,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Run, Site, SiteSpec};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use eyes::{Cut, Idefics3Eyes};
 pub use tiles::{First, tiled};
@@ -54,6 +54,23 @@ impl Default for Idefics3Config {
     }
 }
 
+impl Idefics3Config {
+    /// The tower, for pictures of the size that its positions were learned for.
+    ///
+    /// # Errors
+    /// A family or option that is not supported, a value that cannot be.
+    pub fn tower(&self) -> Result<TowerConfig, ZooError> {
+        let mut config = self.vision_config.clone();
+        // Folders on the hub name the tower as the whole.
+        if let Some(kind) = config.get_mut("model_type")
+            && matches!(kind.as_str(), Some("idefics3" | "smolvlm"))
+        {
+            *kind = json!("idefics3_vision");
+        }
+        TowerConfig::read(&config, "vision_config.", "idefics3_vision")
+    }
+}
+
 /// The network.
 #[derive(Debug, Clone)]
 pub struct Idefics3Model {
@@ -75,8 +92,7 @@ impl Idefics3Model {
         tile: usize,
         weights: &mut impl WeightSource,
     ) -> Result<Self, ZooError> {
-        let tower = TowerConfig::read(&config.vision_config, "vision_config.", "idefics3_vision")?
-            .with_side("max_image_size", tile)?;
+        let tower = config.tower()?.with_side("max_image_size", tile)?;
         let (grid, scale) = (tower.grid(), config.scale_factor);
         if scale == 0 || grid % scale != 0 {
             return Err(ZooError::Value {
@@ -87,6 +103,7 @@ impl Idefics3Model {
         }
         let mut text = DecoderConfig::read(&config.text_config, "text_config.", "llama")?;
         text.tied |= config.tie_word_embeddings;
+        text.logit_cap = None;
         let (d, eps) = (tower.d_model, tower.eps);
         let (wide, out) = (d * scale * scale, text.d_model);
         Ok(Self {

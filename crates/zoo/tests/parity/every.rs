@@ -9,6 +9,7 @@ use mmlens_core::{
 use mmlens_zoo::ZooError;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use serde_json::Value;
 
 use super::fixtures;
 use mmlens_zoo::certify;
@@ -73,6 +74,21 @@ pub(super) struct Varied {
 }
 
 impl Opened {
+    fn config(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.folder.join("config.json")).unwrap()).unwrap()
+    }
+
+    /// The `model_type`.
+    pub(super) fn kind(&self) -> String {
+        self.config()["model_type"].as_str().unwrap().to_owned()
+    }
+
+    /// The `model_type` of the decoder, its own or that of the one within.
+    pub(super) fn decoder(&self) -> String {
+        let inner = self.config()["text_config"]["model_type"].as_str().map(str::to_owned);
+        inner.unwrap_or_else(|| self.kind())
+    }
+
     /// One of the folder's samples with more words.
     pub(super) fn sample(&self, varied: &Varied) -> Sample {
         let mut sample = self.samples[varied.which % self.samples.len()].clone();

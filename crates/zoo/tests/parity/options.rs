@@ -82,6 +82,22 @@ fn an_unknown_decoder_within_is_refused_with_those_known() {
     assert!(tried > 4);
 }
 
+/// SmolVLM's and Idefics3's folders on the hub name their tower as the whole.
+#[test]
+fn a_tower_named_as_the_whole_is_the_same_tower() {
+    let mut tried = 0;
+    for folder in every().iter().filter(|folder| ["smolvlm", "idefics3"].contains(&folder.kind().as_str())) {
+        for name in ["idefics3", "smolvlm"] {
+            let mut config = config(folder);
+            config["vision_config"]["model_type"] = json!(name);
+            let subject = open(with_config(&folder.folder, &config).path()).unwrap();
+            assert_eq!(subject.anatomy(), folder.subject.anatomy());
+            tried += 1;
+        }
+    }
+    assert!(tried > 3);
+}
+
 #[test]
 fn quantised_checkpoints_are_refused_by_name() {
     for folder in every() {
