@@ -63,6 +63,10 @@ CASES = {
         "ask": case([ask("  Which shape is largest? ", "wide", "tiny")], SLIM + TOWER),
         "unicode": case([raw(UNICODE, "square")], grads=[]),
     },
+    "llava-siglip": {
+        "ask": case([ask("What colour is the square?", "wide")], SLIM + TOWER + PATTERNS + ["vision.embed", "vision.input"], logits=True),
+        "batch": case([raw("<image>Yes or no?", "rgba"), raw("Say: is <image> blue, red or green?", "tall")], grads=[]),
+    },
     "llava-old": {
         "ask": case([ask("What colour is the square?", "wide")], SLIM + TOWER + PATTERNS, logits=True),
         "unicode": case([raw(UNICODE, "square")], grads=[]),

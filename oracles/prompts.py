@@ -44,6 +44,8 @@ def prepare(checkpoint, rows, more=(), videos_as=list, nested=False, **options):
     images = [image for row in rows for image in row.get("images", ())]
     videos = [videos_as(video) for row in rows for video in row.get("videos", ())]
     processor.tokenizer.padding_side = "left"
+    if processor.tokenizer.pad_token is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
     options |= {"videos": videos} if videos else {}
     given = processor(
         text=list(prompts),

@@ -18,14 +18,17 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     CLIPVisionConfig,
+    Gemma2Config,
     GenerationConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    SiglipVisionConfig,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 TEXT = [
     "USER: What colour is the square left of the circle? ASSISTANT: The square is red.",
@@ -160,7 +163,7 @@ def weights(model, seed):
             p.copy_(normal(seed, name, p.shape, mean, std))
 
 
-def assemble(folder, config, tokenizer, images, chat, seed, dtype, extra_tokens=None, **saving):
+def assemble(folder, config, tokenizer, images, chat, seed, dtype, extra_tokens=None, pictures=CLIPImageProcessorPil, class_tokens=1, **saving):
     """Model, processor and generation settings, each written by its own `save_pretrained`."""
     config.dtype = str(dtype).removeprefix("torch.")
     model = LlavaForConditionalGeneration(config).eval()
@@ -168,11 +171,11 @@ def assemble(folder, config, tokenizer, images, chat, seed, dtype, extra_tokens=
     model.to(dtype).save_pretrained(folder, **saving)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side="left", **(extra_tokens or {}))
     LlavaProcessor(
-        image_processor=CLIPImageProcessorPil(**images),
+        image_processor=pictures(**images),
         tokenizer=fast,
         patch_size=config.vision_config.patch_size,
         vision_feature_select_strategy=config.vision_feature_select_strategy,
-        num_additional_image_tokens=1,
+        num_additional_image_tokens=class_tokens,
         chat_template=chat,
     ).save_pretrained(folder)
     return model
@@ -325,6 +328,51 @@ def llava_multi(folder):
     assemble(folder, config, tokenizer, images, PLAIN, 13, torch.float32, named)
 
 
+def llava_siglip(folder):
+    """SigLIP's tower, whose patches are all read, before Gemma 2 with a window; nothing to pad with; the cap on logits is not LLaVA's."""
+    tokenizer = byte_level(300, ["<bos>", "<eos>", "<image>"], bos="<bos>")
+    ids = tokenizer.token_to_id
+    text = Gemma2Config(
+        vocab_size=300,
+        hidden_size=16,
+        intermediate_size=27,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=6,
+        query_pre_attn_scalar=9,
+        sliding_window=7,
+        attn_logit_softcapping=3.0,
+        final_logit_softcapping=2.0,
+        max_position_embeddings=160,
+        bos_token_id=ids("<bos>"),
+        eos_token_id=ids("<eos>"),
+        pad_token_id=None,
+        tie_word_embeddings=True,
+    )
+    vision = SiglipVisionConfig(
+        hidden_size=18,
+        intermediate_size=25,
+        num_hidden_layers=3,
+        num_attention_heads=3,
+        patch_size=5,
+        image_size=16,  # three patches a side, a row and a column of pixels left over
+        vision_use_head=False,
+    )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=ids("<image>"),
+        image_seq_length=9,
+        vision_feature_layer=[-1, -2],
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=True,
+    )
+    images = {"size": {"height": 16, "width": 16}}
+    named = {"bos_token": "<bos>", "eos_token": "<eos>"}
+    assemble(folder, config, tokenizer, images, VICUNA, 15, torch.float32, named, SiglipImageProcessorPil, class_tokens=0)
+
+
 def llava_old(folder):
     """The key names and sparse configuration files of the hub's first LLaVA checkpoints, in float16."""
     tokenizer = sentence_piece(352, ["<image>", "<pad>"])
@@ -441,7 +489,7 @@ def llava_old(folder):
     )
 
 
-VARIANTS = {"llava-a": llava_a, "llava-b": llava_b, "llava-multi": llava_multi, "llava-old": llava_old}
+VARIANTS = {"llava-a": llava_a, "llava-b": llava_b, "llava-multi": llava_multi, "llava-siglip": llava_siglip, "llava-old": llava_old}
 
 
 def main(variants=VARIANTS, about=__doc__):

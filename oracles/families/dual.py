@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 import verify as equations
-from families.llava import clip_embed
+from families.llava import embedded
 from passes import Batch, Checkpoint
 from recorder import Heads, Mlp
 from verify import close
@@ -46,13 +46,13 @@ def attach(recorder, checkpoint):
     vision, text = model.vision_model, model.text_model
     recorder.after(vision.embeddings, "vision.embed")
     if hasattr(vision, "pre_layrnorm"):
-        recorder.derive("vision.embed", lambda sites: clip_embed(vision.embeddings, sites["vision.pixels"]))
+        recorder.derive("vision.embed", lambda sites: embedded(vision.embeddings, sites["vision.pixels"]))
         recorder.after(vision.pre_layrnorm, "vision.input")
         recorder.after(vision.post_layernorm, "vision.pooled")
         recorder.after(model.visual_projection, "vision.projected")
         projection = model.text_projection
     else:
-        recorder.derive("vision.embed", lambda sites: patches(vision.embeddings, sites["vision.pixels"]))
+        recorder.derive("vision.embed", lambda sites: embedded(vision.embeddings, sites["vision.pixels"]))
         recorder.after(vision.embeddings, "vision.input")
         recorder.after(vision.post_layernorm, "vision.final_norm")
         recorder.after(vision.head, "vision.pooled")
@@ -71,10 +71,6 @@ def attach(recorder, checkpoint):
             heads = Heads(attn, (attn.q_proj, attn.k_proj, attn.v_proj), attn.out_proj, attn.head_dim)
             mlp = Mlp(block.mlp.fc1, block.mlp.fc2, block.mlp.activation_fn)
             recorder.pre_norm(f"{part}.blocks.{i}", block, heads, mlp, block.layer_norm2, attn, block.mlp)
-
-
-def patches(embed, pixels):
-    return embed.patch_embedding(pixels).flatten(2).transpose(1, 2)
 
 
 def pooling(head, x):

@@ -1,4 +1,4 @@
-"""LLaVA 1.5: CLIP's tower, a projector of two layers, LLaMA."""
+"""LLaVA 1.5: CLIP's tower or SigLIP's, a projector of two layers, LLaMA."""
 
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration
@@ -29,10 +29,10 @@ def attach(recorder, checkpoint):
 
 
 def clip_tower(recorder, tower):
-    """CLIP's vision tower, up to the output of its last block."""
+    """CLIP's vision tower, or SigLIP's, up to the output of its last block."""
     recorder.after(tower.embeddings, "vision.embed")
-    recorder.derive("vision.embed", lambda sites: clip_embed(tower.embeddings, sites["vision.pixels"]))
-    recorder.after(tower.pre_layrnorm, "vision.input")
+    recorder.derive("vision.embed", lambda sites: embedded(tower.embeddings, sites["vision.pixels"]))
+    recorder.after(getattr(tower, "pre_layrnorm", tower.embeddings), "vision.input")
     for i, block in enumerate(tower.encoder.layers):
         attn = block.self_attn
         heads = Heads(attn, (attn.q_proj, attn.k_proj, attn.v_proj), attn.out_proj, attn.head_dim)
@@ -40,9 +40,11 @@ def clip_tower(recorder, tower):
         recorder.pre_norm(f"vision.blocks.{i}", block, heads, mlp, block.layer_norm2, attn, block.mlp)
 
 
-def clip_embed(embed, pixels):
-    """The class token and the patches, before positions are added."""
+def embedded(embed, pixels):
+    """The class token, where there is one, and the patches, before positions are added."""
     patches = embed.patch_embedding(pixels).flatten(2).transpose(1, 2)
+    if not hasattr(embed, "class_embedding"):
+        return patches
     return torch.cat([embed.class_embedding.expand(len(pixels), 1, -1), patches], 1)
 
 
@@ -61,7 +63,7 @@ def verify(checkpoint, batch, sites, recorder):
 
 
 def tower_agrees(tower, config, pixels, sites):
-    """Embedding, hidden states, attentions and chosen features of CLIP's tower."""
+    """Embedding, hidden states, attentions and chosen features of the tower."""
     seen = tower(pixels, output_hidden_states=True, output_attentions=True)
     depth = config.vision_config.num_hidden_layers
     stream = [sites["vision.input"]] + [sites[f"vision.blocks.{i}.resid_post"] for i in range(depth)]
@@ -72,10 +74,14 @@ def tower_agrees(tower, config, pixels, sites):
         close(f"vision attentions[{i}]", sites[f"vision.blocks.{i}.attn.pattern"], seen.attentions[i])
     embed = tower.embeddings
     patches = torch.nn.functional.unfold(pixels, embed.patch_size, stride=embed.patch_size).transpose(1, 2)
-    patches = patches @ embed.patch_embedding.weight.flatten(1).T
-    joined = torch.cat([embed.class_embedding.expand(len(pixels), 1, -1), patches], 1)
+    joined = patches @ embed.patch_embedding.weight.flatten(1).T
+    if hasattr(tower, "pre_layrnorm"):
+        joined = torch.cat([embed.class_embedding.expand(len(pixels), 1, -1), joined], 1)
+        close("vision.input", sites["vision.input"], tower.pre_layrnorm(joined + embed.position_embedding.weight))
+    else:
+        joined = joined + embed.patch_embedding.bias
+        close("vision.input", sites["vision.input"], joined + embed.position_embedding.weight)
     close("vision.embed", sites["vision.embed"], joined)
-    close("vision.input", sites["vision.input"], tower.pre_layrnorm(joined + embed.position_embedding.weight))
     which = config.vision_feature_layer
     chosen = [stream[i] for i in ([which] if isinstance(which, int) else which)]
     if config.vision_feature_select_strategy == "default":

@@ -80,6 +80,8 @@ impl LlavaConfig {
     pub fn decoder(&self) -> Result<DecoderConfig, ZooError> {
         let mut text = DecoderConfig::read(&self.text_config, "text_config.", "llama")?;
         text.tied |= self.tie_word_embeddings;
+        // The unembedding is the whole model's, which knows nothing of Gemma 2's cap.
+        text.logit_cap = None;
         Ok(text)
     }
 }
