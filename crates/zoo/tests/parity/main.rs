@@ -1,6 +1,7 @@
 //! Equality with transformers at every site its traces hold, on tiny checkpoints with awkward shapes.
 //!
-//! `identities` and `options` hold for every folder: what must be the same between runs, and configs that say something else.
+//! `identities`, `maps` and `options` hold for every folder: what must be the same between runs, what the token map says, and
+//! configs that say something else.
 //!
 //! One test per checkpoint folder; every trace file in it is a case. Bounds: largest absolute error over largest
 //! absolute value at most 1e-4 (activations) and 1e-3 (gradients), one to two orders above the error of f32 itself
@@ -11,6 +12,7 @@
 mod every;
 mod generation;
 mod identities;
+mod maps;
 mod options;
 
 use std::path::{Path, PathBuf};
@@ -52,6 +54,7 @@ checkpoints! {
     llava_a_grouped_heads_and_biases "llava-a"
     llava_b_shards_in_bf16_with_tied_embeddings "llava-b"
     llava_multi_reads_two_feature_layers "llava-multi"
+    llava_siglip_before_gemma_2 "llava-siglip"
     llava_old_layout_in_f16 "llava-old"
     llava_next_a_pictures_in_tiles "llava-next-a"
     llava_next_old_layout_in_bf16 "llava-next-old"
@@ -77,6 +80,7 @@ checkpoints! {
     gpt2_old_hub_names_and_a_sparse_config "gpt2-old"
     llama_a_tied_bare_names_in_bf16 "llama-a"
     llama_b_scaled_rotary_in_bf16_shards "llama-b"
+    llama_old_layout_and_tokenizer_in_f16 "llama-old"
     mistral_a_window_in_f16 "mistral-a"
     mistral_b_without_a_window "mistral-b"
     qwen2_a_windows_by_block "qwen2-a"
