@@ -77,7 +77,7 @@ impl TokenizerClass {
                 file = dir.join("vocab.json");
                 Map::from_iter([("model".to_owned(), model)])
             }
-            Err(source) => return Err(ConfigError::Read { file, source }.into()),
+            Err(source) => return Err(TextError::unread(file, source)),
         };
         let role = |name: &str, own: &str| special.get(name).unwrap_or(own).to_owned();
         let model = whole.get("model").and_then(Value::as_object).cloned().unwrap_or_default();
@@ -242,6 +242,9 @@ mod tests {
         let bare = folder(&[("vocab.json", json!({"a": 0})), ("merges.txt", json!(""))]);
         let said = Tokenizer::from_dir_as(bare.path(), TokenizerClass::Clip).unwrap_err().to_string();
         assert!(said.contains("`bos_token` is `<|startoftext|>`, which the vocabulary lacks"), "{said}");
+        let other = folder(&[("tokenizer.model", json!(""))]);
+        let said = Tokenizer::from_dir(other.path()).unwrap_err().to_string();
+        assert!(said.contains("no `tokenizer.json`, but `tokenizer.model`, which is not read here"), "{said}");
         let none = tempfile::tempdir().unwrap();
         let said = Tokenizer::from_dir_as(none.path(), TokenizerClass::Gemma).unwrap_err().to_string();
         assert!(said.contains("tokenizer.json"), "{said}");

@@ -1,6 +1,7 @@
 //! What can be wrong with a tokenizer, a chat template, or the words given to them.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::checkpoint::ConfigError;
 
@@ -50,6 +51,18 @@ pub enum TextError {
         id: u32,
         /// How many tokens there are.
         known: usize,
+    },
+    /// A folder whose vocabulary is in a file that is not read here.
+    #[error(
+        "{}: no `tokenizer.json`, but `{found}`, which is not read here; transformers writes the one from the other: \
+         `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`",
+        dir.display()
+    )]
+    NoTokenizer {
+        /// The folder.
+        dir: PathBuf,
+        /// What it has instead.
+        found: &'static str,
     },
     /// A folder without a chat template.
     #[error(
@@ -111,4 +124,16 @@ pub enum TextError {
         /// How many tokens the tokenizer has.
         known: usize,
     },
+}
+
+impl TextError {
+    /// A `tokenizer.json` that could not be read; where it is not there, what is.
+    pub(super) fn unread(file: PathBuf, source: io::Error) -> Self {
+        let dir = file.parent().unwrap_or(Path::new("")).to_owned();
+        let others = ["tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"];
+        match others.into_iter().find(|other| dir.join(other).exists()) {
+            Some(found) if source.kind() == io::ErrorKind::NotFound => Self::NoTokenizer { dir, found },
+            _ => ConfigError::Read { file, source }.into(),
+        }
+    }
 }

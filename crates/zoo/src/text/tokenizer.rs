@@ -11,7 +11,7 @@ use super::class::TokenizerClass;
 use super::error::TextError;
 use super::piece::Alphabet;
 use super::special::SpecialTokens;
-use crate::checkpoint::{ConfigError, parse_json, read_json_if_there};
+use crate::checkpoint::{parse_json, read_json_if_there};
 
 /// Turns text into token ids and back.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ impl Tokenizer {
             return Self::from_dir_as(dir, class);
         }
         let file = dir.join("tokenizer.json");
-        let text = std::fs::read(&file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
+        let text = std::fs::read(&file).map_err(|source| TextError::unread(file.clone(), source))?;
         let config_file = dir.join("tokenizer_config.json");
         let config = read_json_if_there(&config_file)?.unwrap_or_default();
         Self::assemble(file, &text, &config_file, &config, SpecialTokens::from_dir(dir)?)
