@@ -25,7 +25,8 @@ struct Piece {
 }
 
 impl RowPlan {
-    /// Plans a row: its ids behind `pad` positions of padding, and its pictures and clips, each in the order of their placeholders.
+    /// Plans a row: its ids behind `pad` positions of padding (or as many as there are), and its pictures and clips, each in the
+    /// order of their placeholders.
     ///
     /// Text counts on by one. A picture's positions count time, rows and columns from where the text stands, and the text
     /// goes on behind the longer of its sides.
@@ -38,6 +39,7 @@ impl RowPlan {
         images: &[usize],
         grids: &[Grid],
     ) -> Result<Self, ZooError> {
+        let pad = pad.min(ids.len());
         let shown = |id: u32| id == config.image_token || id == config.video_token;
         let pieces: Vec<Piece> = images.iter().flat_map(|i| pieces(config, *i, grids)).collect();
         let misfit = || ZooError::Placeholders {

@@ -244,7 +244,10 @@ mod tests {
         assert!(said.contains("`bos_token` is `<|startoftext|>`, which the vocabulary lacks"), "{said}");
         let other = folder(&[("tokenizer.model", json!(""))]);
         let said = Tokenizer::from_dir(other.path()).unwrap_err().to_string();
-        assert!(said.contains("no `tokenizer.json`, but `tokenizer.model`, which is not read here"), "{said}");
+        assert!(
+            said.contains("no `tokenizer.json`, but `tokenizer.model`, which is not read here"),
+            "{said}"
+        );
         let none = tempfile::tempdir().unwrap();
         let said = Tokenizer::from_dir_as(none.path(), TokenizerClass::Gemma).unwrap_err().to_string();
         assert!(said.contains("tokenizer.json"), "{said}");
