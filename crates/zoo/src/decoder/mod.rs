@@ -208,16 +208,25 @@ impl Decoder {
         device: &Device,
     ) -> Option<Rotation> {
         let rope = self.config.rope.as_ref()?;
+        // How many of the new positions are padding still.
+        let padding: Vec<usize> =
+            sequence.pads.iter().map(|pad| pad.saturating_sub(past).min(length)).collect();
+        let before = cache.as_ref().and_then(|c| c.next()).map(<[_]>::to_vec);
         let given = sequence.positions.map(<[_]>::to_vec).or_else(|| {
-            let next = cache.as_ref().and_then(|c| c.next())?;
-            Some(next.iter().map(|from| (*from..from + length).map(|p| [p; 3]).collect()).collect())
+            let rows = before.iter().flatten().zip(&padding);
+            let counted =
+                rows.map(|(from, pad)| (0..length).map(|i| [from + i.saturating_sub(*pad); 3]).collect());
+            before.is_some().then(|| counted.collect())
         });
         let Some(given) = given else {
             return Some(rope.rotation(&counted(sequence.pads, past, length), device));
         };
         if let Some(cache) = cache {
-            let next = |row: &Vec<[usize; 3]>| row.iter().flatten().max().map_or(0, |p| p + 1);
-            cache.set_next(given.iter().map(next).collect());
+            let next = |(row, (given, pad)): (usize, (&Vec<[usize; 3]>, &usize))| {
+                let from = before.as_ref().and_then(|b| b.get(row)).copied().unwrap_or(0);
+                given.iter().skip(*pad).flatten().max().map_or(from, |p| p + 1)
+            };
+            cache.set_next(given.iter().zip(&padding).enumerate().map(next).collect());
         }
         Some(rope.rotation_in_space(&given, device))
     }
