@@ -1,6 +1,7 @@
 //! Nonlinearities, by the names configs give them.
 
 use burn::tensor::{Tensor, activation};
+use mmlens_kernels::{Curve, activate, gate};
 
 use crate::ZooError;
 
@@ -45,17 +46,30 @@ impl Act {
         })
     }
 
+    /// The curve that is fused on the CPU, if it is one.
+    fn curve(self) -> Option<Curve> {
+        match self {
+            Self::Gelu => Some(Curve::Gelu),
+            Self::GeluTanh => Some(Curve::GeluTanh),
+            Self::QuickGelu => Some(Curve::QuickGelu),
+            Self::Silu => Some(Curve::Silu),
+            Self::Relu => None,
+        }
+    }
+
     /// Applies it element by element.
     pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::Gelu => activation::gelu(x),
-            Self::GeluTanh => activation::gelu_approximate(x),
-            Self::QuickGelu => {
-                let gate = activation::sigmoid(x.clone().mul_scalar(1.702));
-                x * gate
-            }
-            Self::Silu => activation::silu(x),
-            Self::Relu => activation::relu(x),
+        match self.curve() {
+            Some(curve) => activate(curve, x),
+            None => activation::relu(x),
+        }
+    }
+
+    /// `act(gate) * x`, element by element.
+    pub fn gate<const D: usize>(self, branch: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+        match self.curve() {
+            Some(curve) => gate(curve, branch, x),
+            None => self.apply(branch) * x,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Multi-head attention: grouped keys and values, rotary or not, normed or not, capped or not, cached or not,
 //! within a sequence or across two.
 
-use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Tensor, activation::softmax, module::attention};
+use burn::tensor::Tensor;
 use mmlens_core::{HookError, MASKED, Part, Point, Run, Site};
+use mmlens_kernels::{AttentionSettings, attention, plain::spread, softmax};
 
 use super::{KvCache, Linear, Masking, Norm, Rotation};
 
@@ -74,8 +74,8 @@ impl Attention {
     /// the projections.
     ///
     /// Each head is given a copy of the stream of its own only if `attn.q_in`, `k_in` or `v_in` is wanted. The explicit
-    /// form, which holds all scores at once, is computed only if `attn.scores` or `attn.pattern` is wanted or scores
-    /// are capped, and per-head results only if `attn.result` is.
+    /// form, which holds all scores at once, is computed only if `attn.scores` or `attn.pattern` is wanted, and per-head
+    /// results only if `attn.result` is.
     ///
     /// # Errors
     /// Whatever a site reports.
@@ -182,25 +182,22 @@ impl Attention {
     ) -> Result<Tensor<3>, HookError> {
         let AttentionShape { heads, kv_heads, width, scale, cap } = self.shape;
         let [b, p, ..] = q.dims();
-        let (q, k, v) = (q.swap_dims(1, 2), spread(k, heads / kv_heads), spread(v, heads / kv_heads));
-        let mask = masking.expanded(b, heads);
-        let explicit = cap.is_some() || run.wants(site(places.scores)) || run.wants(site(places.pattern));
-        let z = if explicit {
+        let z = if run.wants(site(places.scores)) || run.wants(site(places.pattern)) {
+            let (q, k, v) = (q.swap_dims(1, 2), spread(k, heads / kv_heads), spread(v, heads / kv_heads));
             let mut scores = q.matmul(k.swap_dims(2, 3)).mul_scalar(scale);
             if let Some(cap) = cap {
                 scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
             }
-            if let Some(mask) = mask {
+            if let Some(mask) = masking.expanded(b, heads) {
                 scores = scores.mask_fill(mask, MASKED);
             }
             let scores = run.at(site(places.scores), scores)?;
-            run.at(site(places.pattern), softmax(scores, 3))?.matmul(v)
+            let pattern = run.at(site(places.pattern), softmax(scores, 1.0, None))?;
+            pattern.matmul(v).swap_dims(1, 2)
         } else {
-            let options =
-                AttentionModuleOptions { scale: Some(f64::from(scale)), softcap: None, is_causal: false };
-            attention(q, k, v, mask, None, options)
+            attention(q, k, v, masking.mask(), AttentionSettings { scale, cap })
         };
-        let z = run.at(site(places.z), z.swap_dims(1, 2))?;
+        let z = run.at(site(places.z), z)?;
         if run.wants(site(places.result)) {
             let result = run.at(site(places.result), self.results(z))?;
             let sum = result.sum_dim(2).squeeze_dim::<3>(2);
@@ -245,14 +242,4 @@ pub struct Context {
     pub states: Tensor<3>,
     /// Which of them are padding.
     pub masking: Masking,
-}
-
-/// `[b, p, kv, w]` to `[b, kv * group, p, w]`: each KV head serves a group of query heads.
-fn spread(x: Tensor<4>, group: usize) -> Tensor<4> {
-    let x = x.swap_dims(1, 2);
-    if group == 1 {
-        return x;
-    }
-    let [b, kv, p, w] = x.dims();
-    x.unsqueeze_dim::<5>(2).expand([b, kv, group, p, w]).reshape([b, kv * group, p, w])
 }

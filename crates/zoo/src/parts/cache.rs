@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 /// Keys are kept after rotary.
 #[derive(Debug, Clone, Default)]
 pub struct KvCache {
-    blocks: Vec<(Tensor<4>, Tensor<4>)>,
+    blocks: Vec<Option<(Grown, Grown)>>,
     cross: Vec<(Tensor<4>, Tensor<4>)>,
     /// For each row, the rotary position that comes next, where it is not the number of positions seen.
     next: Option<Vec<usize>>,
@@ -16,7 +16,7 @@ pub struct KvCache {
 impl KvCache {
     /// Number of cached positions.
     pub fn positions(&self) -> usize {
-        self.blocks.first().map_or(0, |(k, _)| k.dims()[1])
+        self.blocks.iter().flatten().next().map_or(0, |(k, _)| k.positions)
     }
 
     /// The rotary position each row goes on with, if a model has said so.
@@ -37,29 +37,30 @@ impl KvCache {
             let [b, p, h, d] = x.dims();
             x.clone().unsqueeze_dim::<5>(1).expand([b, times, p, h, d]).reshape([b * times, p, h, d])
         };
-        let all = |blocks: &[(Tensor<4>, Tensor<4>)]| {
-            blocks.iter().map(|(k, v)| (fork(k), fork(v))).collect::<Vec<_>>()
-        };
+        let grown = |x: &Grown| Grown::new(fork(&x.all()));
+        let blocks =
+            self.blocks.iter().map(|block| block.as_ref().map(|(k, v)| (grown(k), grown(v)))).collect();
+        let cross = self.cross.iter().map(|(k, v)| (fork(k), fork(v))).collect();
         let next = self
             .next
             .as_ref()
             .map(|next| next.iter().flat_map(|position| std::iter::repeat_n(*position, times)).collect());
-        Self { blocks: all(&self.blocks), cross: all(&self.cross), next }
+        Self { blocks, cross, next }
     }
 
     /// Appends a block's new keys and values, `[batch, pos, kv heads, width]`; gives all of them.
     pub(super) fn extend(&mut self, block: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let joined = match self.blocks.get(block) {
-            Some((past_k, past_v)) => {
-                (Tensor::cat(vec![past_k.clone(), k], 1), Tensor::cat(vec![past_v.clone(), v], 1))
-            }
-            None => (k, v),
-        };
-        match self.blocks.get_mut(block) {
-            Some(slot) => *slot = joined.clone(),
-            None => self.blocks.push(joined.clone()),
+        if self.blocks.len() <= block {
+            self.blocks.resize(block + 1, None);
         }
-        joined
+        let slot = &mut self.blocks[block];
+        let (k, v) = match slot.take() {
+            Some((past_k, past_v)) => (past_k.append(k), past_v.append(v)),
+            None => (Grown::new(k), Grown::new(v)),
+        };
+        let all = (k.all(), v.all());
+        *slot = Some((k, v));
+        all
     }
 
     /// A block's keys and values of cross-attention, which stay the same from token to token.
@@ -72,5 +73,76 @@ impl KvCache {
         if self.cross.len() == block {
             self.cross.push((k, v));
         }
+    }
+}
+
+/// Positions along the second axis, with room for more: what is appended is written behind them, and only a buffer that is
+/// full, or that something else holds, is copied.
+#[derive(Debug, Clone)]
+struct Grown {
+    buffer: Tensor<4>,
+    positions: usize,
+}
+
+impl Grown {
+    fn new(x: Tensor<4>) -> Self {
+        Self { positions: x.dims()[1], buffer: x }
+    }
+
+    /// All positions, as a view.
+    fn all(&self) -> Tensor<4> {
+        match self.buffer.dims()[1] == self.positions {
+            true => self.buffer.clone(),
+            false => self.buffer.clone().narrow(1, 0, self.positions),
+        }
+    }
+
+    /// With more behind. What gradients flow through is joined as it is.
+    fn append(self, x: Tensor<4>) -> Self {
+        let [b, _, h, w] = self.buffer.dims();
+        let (past, more) = (self.positions, x.dims()[1]);
+        let positions = past + more;
+        if self.buffer.is_autodiff() || x.is_autodiff() {
+            return Self::new(Tensor::cat(vec![self.all(), x], 1));
+        }
+        let mut buffer = self.buffer;
+        if buffer.dims()[1] < positions {
+            let room = Tensor::zeros([b, positions.max(2 * past), h, w], (&buffer.device(), buffer.dtype()));
+            buffer = room.slice_assign([0..b, 0..past], buffer.narrow(1, 0, past));
+        }
+        Self { buffer: buffer.slice_assign([0..b, past..positions], x), positions }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution};
+
+    use super::*;
+
+    fn random(positions: usize) -> Tensor<4> {
+        Tensor::random([2, positions, 3, 4], Distribution::Default, &Device::flex())
+    }
+
+    /// Appended one by one and in parts, in a cache and in two copies of it: what is there is what was given.
+    #[test]
+    fn appended_is_joined() {
+        let parts: Vec<Tensor<4>> = [5, 1, 1, 3, 1, 1, 1, 1, 7, 1].map(random).to_vec();
+        let (mut one, mut two) = (KvCache::default(), None);
+        for (i, part) in parts.iter().enumerate() {
+            let (k, v) = one.extend(0, part.clone(), part.clone().neg());
+            let want = Tensor::cat(parts[..=i].to_vec(), 1);
+            k.into_data().assert_eq(&want.to_data(), true);
+            v.into_data().assert_eq(&want.clone().neg().into_data(), true);
+            assert_eq!(one.positions(), want.dims()[1]);
+            if i == 3 {
+                two = Some(one.clone());
+            }
+        }
+        let (k, _) = two.unwrap().extend(0, random(1).zeros_like(), random(1));
+        let want = Tensor::cat([&parts[..4], &[random(1).zeros_like()]].concat(), 1);
+        k.into_data().assert_eq(&want.into_data(), true);
+        let forked = one.fork(2);
+        assert_eq!(forked.positions(), one.positions());
     }
 }

@@ -1,6 +1,7 @@
 //! Matrix products with stored weights.
 
 use burn::tensor::{Int, Tensor};
+use mmlens_kernels::{lay_out, linear};
 
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
@@ -29,7 +30,7 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
-    /// Takes `NAME.weight`, kept as `[in, out]`, and `NAME.bias` (GPT-2's `Conv1D`).
+    /// Takes `NAME.weight`, kept as `[in, out]`, and `NAME.bias` (GPT-2's `Conv1D`). The weight is copied, once.
     ///
     /// # Errors
     /// A tensor that is missing or misshapen.
@@ -52,9 +53,9 @@ impl Linear {
         })
     }
 
-    /// From tensors at hand.
+    /// From tensors at hand. A weight that is a transposed view is copied, so that products read it in order.
     pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
-        Self { weight, bias }
+        Self { weight: lay_out(weight), bias }
     }
 
     /// The weight, `[out, in]`.
@@ -69,17 +70,7 @@ impl Linear {
 
     /// `[..., in]` to `[..., out]`. Leading axes are folded, so that the weight is passed as a view and never copied.
     pub fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let mut dims = x.dims();
-        let [output, input] = self.weight.dims();
-        let rows = dims.iter().rev().skip(1).product::<usize>();
-        let mut y = x.reshape([rows, input]).matmul(self.weight.clone().transpose());
-        if let Some(bias) = &self.bias {
-            y = y + bias.clone().unsqueeze_dim(0);
-        }
-        if let Some(last) = dims.last_mut() {
-            *last = output;
-        }
-        y.reshape(dims)
+        linear(x, self.weight.clone(), self.bias.clone())
     }
 }
 

@@ -93,6 +93,11 @@ impl Masking {
         })
     }
 
+    /// The mask as it is, `[batch or 1, 1, query, key]`.
+    pub(crate) fn mask(&self) -> Option<Tensor<4, Bool>> {
+        self.0.clone()
+    }
+
     /// The mask for so many rows and heads.
     pub(crate) fn expanded(&self, rows: usize, heads: usize) -> Option<Tensor<4, Bool>> {
         self.0.clone().map(|m| {

@@ -62,7 +62,7 @@ impl Mlp {
             Self::Gated { gate, up, down, act } => {
                 let gate = run.at(site(Point::MlpGate), gate.apply(x.clone()))?;
                 let pre = run.at(site(Point::MlpPre), up.apply(x))?;
-                (act.apply(gate) * pre, down)
+                (act.gate(gate, pre), down)
             }
         };
         let post = run.at(site(Point::MlpPost), post)?;

@@ -1,6 +1,7 @@
 //! Layer norm and RMS norm.
 
-use burn::tensor::{Tensor, module::layer_norm};
+use burn::tensor::Tensor;
+use mmlens_kernels::{layer_norm, rms_norm};
 
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
@@ -73,11 +74,8 @@ impl Norm {
     /// Normalises the last axis.
     pub fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Layer { weight, bias, eps } => layer_norm(x, weight.clone(), Some(bias.clone()), *eps),
-            Self::Rms { weight, eps } => {
-                let scale = x.clone().square().mean_dim(D - 1).add_scalar(*eps).sqrt().recip();
-                x * scale * weight.clone().unsqueeze()
-            }
+            Self::Layer { weight, bias, eps } => layer_norm(x, weight.clone(), bias.clone(), *eps),
+            Self::Rms { weight, eps } => rms_norm(x, weight.clone(), *eps),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::f64::consts::PI;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use mmlens_kernels::rotate;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -408,10 +409,6 @@ impl Rotation {
 
     /// Rotates `[batch, pos, head, width]`, pairing coordinate `i` with `i + width / 2`.
     pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        let half = x.dims()[3] / 2;
-        let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
-        let first = a.clone() * self.cos.clone() - b.clone() * self.sin.clone();
-        let second = b * self.cos.clone() + a * self.sin.clone();
-        Tensor::cat(vec![first, second], 3)
+        rotate(x, self.cos.clone(), self.sin.clone())
     }
 }
