@@ -1,5 +1,5 @@
 //! Where a model lies on this machine: a folder, or a hub id in the local Hugging Face cache. Nothing is downloaded, but
-//! by [`obtain`] with the feature `download`.
+//! by `obtain` with the feature `download`.
 //!
 //! The cache is laid out as `huggingface_hub` does it: `models--ORG--NAME/refs/REVISION` holds the name of a folder in
 //! `models--ORG--NAME/snapshots`, whose files are links into `models--ORG--NAME/blobs`.
