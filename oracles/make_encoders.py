@@ -1,4 +1,4 @@
-"""Writes `trace-*.safetensors` and `why.json` of `fixtures/vit-*`: models that say all they say in one pass.
+"""Writes `trace-*.safetensors` and `why.json` of `fixtures/{vit,bert}-*`: models that say all they say in one pass.
 
     python oracles/make_encoders.py [NAME ...] [--out DIR]
 """
@@ -21,8 +21,22 @@ VIT = {
     "tiny": ([{"images": ["tiny"]}], VIT_SLIM, ["vision.pixels"]),
     "batch": ([{"images": [name]} for name in ("tall", "square", "tiny")], VIT_SLIM, ["vision.pixels"]),
 }
-CASES = {"vit-a": VIT, "vit-b": VIT, "vit-old": VIT}
-WHAT = {"vit": "A tiny random ViT classifier and what transformers computes with it, site by site."}
+TEXT_MANY = ["text.embed", "text.blocks.0.attn.pattern", "text.blocks.0.attn.result", "text.blocks.0.resid_mid", "text.blocks.0.normalized_resid_mid",
+             "text.blocks.1.attn.k", "text.blocks.1.mlp.pre", "text.blocks.1.resid_post", "text.final_norm"]  # fmt: skip
+TEXT_SLIM = ["text.blocks.*.resid_post", "text.blocks.*.attn.pattern", "text.final_norm"]
+MASKED = "The small [MASK] star is left of it."
+TEXTS = ["A photo of [MASK].", "¿Où est 円? 😀 — «Größe» don't [MASK] naïve Äpfel", "two  blue\n squares"]
+BERT = {
+    "full": ([{"prompt": MASKED}], None, TEXT_MANY),
+    "unicode": ([{"prompt": TEXTS[1]}], TEXT_SLIM, ["text.embed"]),
+    "texts": ([{"texts": TEXTS}], TEXT_SLIM, ["text.embed"]),
+}
+BARE = {label: (rows, read if read is None else [*read, "text.pooled"], []) for label, (rows, read, _) in BERT.items()}
+CASES = {"vit-a": VIT, "vit-b": VIT, "vit-old": VIT, "bert-a": BERT, "bert-b": BARE, "bert-old": BERT}
+WHAT = {
+    "vit": "A tiny random ViT classifier and what transformers computes with it, site by site.",
+    "bert": "A tiny random BERT and what transformers computes with it, site by site.",
+}
 
 
 def make(name, out):
@@ -33,7 +47,7 @@ def make(name, out):
     listed, measured = {}, {}
     for label, (rows, read, grads) in CASES[name].items():
         batch = trace.prepare(checkpoint, opened(rows))
-        found = trace.tensors(checkpoint, batch, read, grads=grads)
+        found = trace.tensors(checkpoint, batch, read, grads=grads, logits=label != "texts")
         about = {"rows": rows, "prompts": batch.prompts, "pictures": "fixtures/pictures/NAME.png"}
         path = common.save(folder / f"trace-{label}.safetensors", found, about)
         activations, gradients = rounding(checkpoint, batch, grads)

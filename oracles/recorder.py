@@ -194,12 +194,15 @@ class Recorder:
         self.before(block, f"{name}.resid_pre")
         self.after(heads.out, f"{name}.attn_out")
         self.before(attn_norm, f"{name}.resid_mid")
+        self.after(attn_norm, f"{name}.normalized_resid_mid")
         if cross is not None:
             self.attention(f"{name}.cross", cross)
             self.after(cross.out, f"{name}.cross_out")
             self.before(cross_norm, f"{name}.resid_cross")
+            self.after(cross_norm, f"{name}.normalized_resid_cross")
         self.after(mlp.down, f"{name}.mlp_out")
         self.before(mlp_norm, f"{name}.resid_post")
+        self.after(mlp_norm, f"{name}.normalized_resid_post")
 
     # What the probe calls.
 

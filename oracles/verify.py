@@ -57,6 +57,10 @@ def blocks(recorder, sites):
         attention(f"{name}.attn", block.heads, inner("attn"), out("attn"))
         close(f"{name}.resid_mid", at["resid_mid"], at["resid_pre"] + at["attn_out"])
         x = norm("attn", at["resid_mid"])
+        for point in ("resid_mid", "resid_cross", "resid_post"):
+            if f"normalized_{point}" in at:
+                kind = {"mid": "attn", "post": "mlp"}.get(point[6:], point[6:])
+                close(f"{name}.normalized_{point}", at[f"normalized_{point}"], norm(kind, at[point]))
         if block.cross is not None and "cross_out" in at:
             attention(f"{name}.cross", block.cross, inner("cross"), out("cross"))
             close(f"{name}.resid_cross", at["resid_cross"], x + at["cross_out"])

@@ -23,6 +23,7 @@ FAMILIES = {
     "clip": "dual",
     "siglip": "dual",
     "vit": "vit",
+    "bert": "bert",
     "qwen2_vl": "qwen_vl",
     "qwen2_5_vl": "qwen_vl",
     "qwen3_vl": "qwen_vl",

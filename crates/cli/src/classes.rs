@@ -1,4 +1,4 @@
-//! What a classifier makes of its rows.
+//! What a classifier makes of its rows, and an encoder of text of its masks.
 
 use anyhow::Result;
 use mmlens::core::{HookError, Inputs, Plan, Subject};
@@ -10,7 +10,7 @@ use crate::refusal::Refusal;
 /// More classes than this are not told.
 const MOST: usize = 5;
 
-/// One class.
+/// One class, or one token.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Class {
     pub(crate) id: u32,
@@ -21,7 +21,7 @@ pub(crate) struct Class {
     pub(crate) logit: f32,
 }
 
-/// The most likely classes of every row, the likeliest first.
+/// The most likely classes of every row and asked position, the likeliest first; tokens, of a model of language.
 pub(crate) fn classes(subject: &dyn Subject, inputs: &Inputs) -> Result<Vec<Vec<Class>>> {
     let trace = subject.run(inputs, Plan::new().to_output())?;
     let logits = trace.output().logits.as_ref().ok_or_else(|| HookError::NoOutput("classes".to_owned()))?;

@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, Rgb, RgbImage};
-use mmlens::core::{AxisName, Clip, Part, Picture, Point, Sample, Site, Subject, Words};
+use mmlens::core::{AxisName, Clip, Inputs, Part, Picture, Point, Sample, Site, Subject, Words};
 use mmlens::finding::TokenLabel;
 use mmlens::report;
 
@@ -107,11 +107,24 @@ pub(crate) fn is_classifier(subject: &dyn Subject) -> bool {
     subject.sites().iter().any(|spec| spec.site.point() == Point::Logits && spec.axes.iter().all(one))
 }
 
+/// What stands for a missing word, and where it stands in the only row, of a model that says which word is missing.
+pub(crate) fn masks(subject: &dyn Subject, inputs: &Inputs) -> Result<Option<Vec<usize>>, Refusal> {
+    let Some(mask) = subject.mask() else { return Ok(None) };
+    let ids = inputs.ids.first().map_or(&[][..], Vec::as_slice);
+    let places: Vec<usize> = (0..ids.len()).filter(|at| ids.get(*at) == Some(&mask)).collect();
+    if places.is_empty() || inputs.rows() > 1 {
+        return Err(Refusal::NoMask { model: subject.name().to_owned(), mask: subject.token(mask) });
+    }
+    Ok(Some(places))
+}
+
 /// Refuses captions where a question is needed, and the other way round.
 pub(crate) fn suited(subject: &dyn Subject, words: &Words) -> Result<(), Refusal> {
     let model = || subject.name().to_owned();
     match (words, is_dual(subject)) {
-        (Words::Texts(_), false) => Err(Refusal::NoCaptions { model: model() }),
+        (Words::Texts(_), false) if subject.mask().is_none() && !is_classifier(subject) => {
+            Err(Refusal::NoCaptions { model: model() })
+        }
         (Words::Ask(_) | Words::Prompt(_) | Words::Nothing, true) => {
             Err(Refusal::Captions { model: model() })
         }

@@ -14,6 +14,9 @@ pub(crate) enum Refusal {
         "`{model}` is a dual encoder, which compares pictures with captions: give `--text`, once for each"
     )]
     Captions { model: String },
+    /// A text without a missing word.
+    #[error("`{model}` says which word is missing from a text: give one with `{mask}` in it")]
+    NoMask { model: String, mask: String },
     /// An option that means nothing to a dual encoder.
     #[error("`--{option}` is for language models; `{model}` is a dual encoder")]
     NoTokens { option: &'static str, model: String },

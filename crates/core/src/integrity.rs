@@ -82,8 +82,6 @@ pub enum Breach {
 /// Give it every site of the pass: what it is not given cannot be checked, and what is added to a stream must be known.
 #[derive(Debug, Clone)]
 pub struct Integrity {
-    /// Parts in whose blocks a norm follows each sum.
-    begins_anew: Vec<Part>,
     rounding: f64,
     weights: f64,
     streams: BTreeMap<Part, Held>,
@@ -101,12 +99,12 @@ impl Integrity {
     /// For passes of a subject, with the rounding of its precision.
     #[must_use]
     pub fn of(subject: &dyn Subject) -> Self {
-        Self::new(subject.post_norm(), &subject.dtype())
+        Self::new(&subject.dtype())
     }
 
-    /// For passes in a precision, `f32`, `bf16` or `f16`, of a subject whose norms follow the sums in some parts.
+    /// For passes in a precision, `f32`, `bf16` or `f16`.
     #[must_use]
-    pub fn new(post_norm: &[Part], dtype: &str) -> Self {
+    pub fn new(dtype: &str) -> Self {
         // The distance of 1 to the next number.
         let epsilon = match dtype {
             "bf16" => 2.0_f64.powi(-7),
@@ -114,7 +112,6 @@ impl Integrity {
             _ => 2.0_f64.powi(-23),
         };
         Self {
-            begins_anew: post_norm.to_vec(),
             rounding: (2.0 * epsilon).max(1e-5),
             weights: (2.0 * epsilon).max(1e-4),
             streams: BTreeMap::new(),
@@ -142,18 +139,15 @@ impl Integrity {
             Point::Pattern | Point::CrossPattern | Point::PoolPattern => {
                 self.look_at_weights(&held, &dims)?;
             }
-            Point::Input => drop(self.streams.insert(site.part(), held)),
+            // Where a norm follows a sum, what it gives is what goes on.
+            Point::Input
+            | Point::NormalizedResidMid
+            | Point::NormalizedResidCross
+            | Point::NormalizedResidPost => drop(self.streams.insert(site.part(), held)),
             Point::AttnOut | Point::CrossOut | Point::MlpOut => drop(self.added.insert(site.part(), held)),
             Point::ResidPre => self.entered(held)?,
-            Point::QIn | Point::KIn | Point::VIn => self.is_read(&held, &dims)?,
-            // Where a norm follows the sums, the MLP reads what it gives.
-            Point::MlpIn if !self.begins_anew.contains(&site.part()) => self.is_read(&held, &dims)?,
-            Point::ResidMid => self.written(held, true)?,
-            // Where a norm follows the sum, the stream that this is added to was never shown.
-            Point::ResidCross | Point::ResidPost => {
-                let shown = !self.begins_anew.contains(&site.part());
-                self.written(held, shown)?;
-            }
+            Point::QIn | Point::KIn | Point::VIn | Point::MlpIn => self.is_read(&held, &dims)?,
+            Point::ResidMid | Point::ResidCross | Point::ResidPost => self.written(held)?,
             Point::Deepstack => self.added_between(&held),
             _ => {}
         }
@@ -190,10 +184,7 @@ impl Integrity {
     /// Nothing happens to the stream between two blocks, but for what was seen to be added.
     fn entered(&mut self, held: Held) -> Result<(), Breach> {
         let part = held.site.part();
-        let first = held.site.block_index() == Some(0);
-        if let Some(before) = self.streams.get(&part)
-            && (first || !self.begins_anew.contains(&part))
-        {
+        if let Some(before) = self.streams.get(&part) {
             let off = apart(&held.values, before.values.iter().map(|v| f64::from(*v)));
             if off > self.rounding * largest(&held.values) {
                 return Err(Breach::Stream { site: held.site, before: before.site, off });
@@ -217,10 +208,10 @@ impl Integrity {
         Ok(())
     }
 
-    fn written(&mut self, held: Held, shown: bool) -> Result<(), Breach> {
+    fn written(&mut self, held: Held) -> Result<(), Breach> {
         let part = held.site.part();
         let added = self.added.remove(&part);
-        if let (Some(before), Some(added), true) = (self.streams.get(&part), added, shown) {
+        if let (Some(before), Some(added)) = (self.streams.get(&part), added) {
             let sum = before.values.iter().zip(&added.values).map(|(b, a)| f64::from(*b) + f64::from(*a));
             let off = apart(&held.values, sum);
             let largest = largest(&held.values).max(largest(&before.values));
@@ -274,10 +265,10 @@ mod tests {
 
     use super::*;
 
-    fn run(post_norm: bool, values: &[(&str, &[f32])]) -> Result<(), String> {
-        let mut integrity = Integrity::new(if post_norm { &[Part::Text] } else { &[] }, "f32");
+    fn run(values: &[(&str, &[f32])]) -> Result<(), String> {
+        let mut integrity = Integrity::new("f32");
         values.iter().try_for_each(|(site, values)| {
-            let dims = if site.ends_with("_in") { vec![2, 2] } else { vec![1, values.len()] };
+            let dims = if site.ends_with("q_in") { vec![2, 2] } else { vec![1, values.len()] };
             let value = AnyTensor::from_values(values.to_vec(), &dims, &Device::flex()).unwrap();
             integrity.see(site.parse().unwrap(), &value).map_err(|breach| breach.to_string())
         })
@@ -301,12 +292,12 @@ mod tests {
     fn changed(site: &str, to: &'static [f32]) -> Result<(), String> {
         let mut values = WHOLE.to_vec();
         values.iter_mut().find(|(name, _)| *name == site).unwrap().1 = to;
-        run(false, &values)
+        run(&values)
     }
 
     #[test]
     fn what_is_whole_passes() {
-        assert_eq!(run(false, WHOLE), Ok(()));
+        assert_eq!(run(WHOLE), Ok(()));
     }
 
     #[test]
@@ -342,18 +333,26 @@ mod tests {
         );
     }
 
-    /// BERT: `resid_post` is norm(resid_mid) + mlp_out, and the next block begins with its norm.
+    /// BERT: what a norm behind a sum gives is what is added to, and what the next block begins with.
     #[test]
-    fn norms_after_the_sums_begin_the_stream_anew() {
-        let values: &[(&str, &[f32])] = &[
+    fn norms_after_the_sums_go_on() {
+        let mut values: Vec<(&str, &[f32])> = vec![
             ("text.blocks.0.resid_pre", &[1.0, -2.0]),
             ("text.blocks.0.attn_out", &[0.5, 0.5]),
             ("text.blocks.0.resid_mid", &[1.5, -1.5]),
+            ("text.blocks.0.normalized_resid_mid", &[1.0, -1.0]),
+            ("text.blocks.0.cross_out", &[0.0, 0.5]),
+            ("text.blocks.0.resid_cross", &[1.0, -0.5]),
+            ("text.blocks.0.normalized_resid_cross", &[1.0, -1.0]),
+            ("text.blocks.0.mlp_in", &[1.0, -1.0]),
             ("text.blocks.0.mlp_out", &[1.0, 1.0]),
-            ("text.blocks.0.resid_post", &[2.0, 0.0]), // [1, -1] + [1, 1]
+            ("text.blocks.0.resid_post", &[2.0, 0.0]),
+            ("text.blocks.0.normalized_resid_post", &[1.0, -1.0]),
             ("text.blocks.1.resid_pre", &[1.0, -1.0]),
         ];
-        assert_eq!(run(true, values), Ok(()));
-        assert!(run(false, values).is_err());
+        assert_eq!(run(&values), Ok(()));
+        values[9].1 = &[2.0, -0.5];
+        let said = run(&values).unwrap_err();
+        assert!(said.contains("`text.blocks.0.normalized_resid_cross` + `text.blocks.0.mlp_out`"), "{said}");
     }
 }

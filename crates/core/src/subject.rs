@@ -139,12 +139,6 @@ pub trait Subject: Send + Sync {
     /// The sizes of its parts.
     fn anatomy(&self) -> &[Anatomy];
 
-    /// The parts in whose blocks a norm follows each sum (BERT): there `resid_mid` and what follows are sums before their
-    /// norm, and the stream is not one running sum.
-    fn post_norm(&self) -> &[Part] {
-        &[]
-    }
-
     /// A sample as the model takes it, with its token map.
     ///
     /// # Errors
@@ -217,6 +211,11 @@ pub trait Subject: Send + Sync {
     /// # Errors
     /// [`SubjectError::Sample`] if the tokenizer fails.
     fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError>;
+
+    /// The token that stands for a missing word, of an encoder of text that can say which.
+    fn mask(&self) -> Option<u32> {
+        None
+    }
 
     /// The id rows of different lengths are padded with.
     fn pad(&self) -> u32 {

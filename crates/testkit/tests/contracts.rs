@@ -5,6 +5,7 @@
 use burn::tensor::Device;
 use mmlens_core::{Clip, Inputs, Picture, Sample, Subject, Words};
 use mmlens_testkit::{Toy, checkpoint, picture, subject_breaches};
+use mmlens_zoo::bert::open_bert;
 use mmlens_zoo::clip::open_clip;
 use mmlens_zoo::llava::open_llava;
 use mmlens_zoo::qwen_vl::open_qwen_vl;
@@ -61,6 +62,21 @@ fn classifiers_keep_the_contract() {
             keeps(&subject, sample);
         }
         keeps(&subject, &Inputs::batch(&samples, subject.pad()).unwrap());
+    }
+}
+
+#[test]
+fn encoders_of_text_keep_the_contract() {
+    for name in ["bert-a", "bert-old"] {
+        let subject = open_bert(&checkpoint(name), &Device::default()).unwrap();
+        let texts = ["a [MASK] circle", "größer", "Two GREEN squares, isn't it?"];
+        let singles = texts.map(|text| subject.encode(&Sample::prompt(Vec::new(), text)).unwrap());
+        for single in &singles {
+            keeps(&subject, single);
+        }
+        keeps(&subject, &Inputs::batch(&singles, subject.pad()).unwrap());
+        let texts = Words::Texts(texts.map(str::to_owned).to_vec());
+        keeps(&subject, &subject.encode(&Sample::new(Vec::new(), texts)).unwrap());
     }
 }
 

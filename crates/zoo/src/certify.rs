@@ -266,7 +266,8 @@ fn pass(
             _ => {}
         }
     }
-    if let (Some(target), true) = (first, alike) {
+    let differentiated = reference.floats.keys().any(|name| name.starts_with("grad."));
+    if let (Some(target), true) = (first, alike && differentiated) {
         let token = u32::try_from(target).map_err(|_| reference.wrong("target", format!("{target}")))?;
         // What is differentiated: the logit of a token, or of the first picture and a text.
         plan = plan.objective(match reference.floats.contains_key("logits_per_image") {

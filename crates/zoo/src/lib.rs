@@ -1,5 +1,6 @@
 //! Instrumented multimodal architectures for mmlens, read from Hugging Face folders.
 
+pub mod bert;
 pub mod certify;
 pub mod checkpoint;
 pub mod clip;

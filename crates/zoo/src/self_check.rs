@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mmlens_core::{
-    AnyTensor, Breach, HookError, Inputs, Integrity, Output, Part, Plan, Run, Site, SiteSpec, Subject,
+    AnyTensor, Breach, HookError, Inputs, Integrity, Output, Plan, Run, Site, SiteSpec, Subject,
 };
 
 use crate::ZooError;
@@ -31,8 +31,6 @@ pub struct Looked<'a> {
     pub published: &'a [SiteSpec],
     /// The sites of the pass.
     pub sites: &'a [SiteSpec],
-    /// The parts whose norms follow the sums.
-    pub post_norm: &'a [Part],
     /// The precision of the pass.
     pub dtype: &'a str,
 }
@@ -53,7 +51,7 @@ pub fn look_over(
     if let Some(site) = sites.iter().find(|site| !published.contains(site)) {
         return Err(Breach::from(HookError::Unpublished(*site)).into());
     }
-    let integrity = Arc::new(Mutex::new(Integrity::new(looked.post_norm, looked.dtype)));
+    let integrity = Arc::new(Mutex::new(Integrity::new(looked.dtype)));
     let found: Arc<Mutex<Option<Breach>>> = Arc::default();
     let mut plan = Plan::new();
     for site in sites {
@@ -99,8 +97,8 @@ fn answered(output: &Output) -> Result<(), ZooError> {
 /// One forward pass over the inputs, with every optional site computed.
 pub fn look_over_subject(subject: &dyn Subject, inputs: &Inputs) -> Result<(), ZooError> {
     let dtype = subject.dtype();
-    let (published, post_norm) = (subject.sites(), subject.post_norm());
-    let looked = Looked { published, sites: published, post_norm, dtype: &dtype };
+    let published = subject.sites();
+    let looked = Looked { published, sites: published, dtype: &dtype };
     look_over(&looked, |run| Ok(subject.forward(inputs, run)?))
 }
 

@@ -1,13 +1,13 @@
 //! What is explained: the first token of an answer, a class, or how well a caption fits.
 
 use anyhow::Result;
-use mmlens::core::{Generation, Inputs, Objective, Sample, Subject, Target, Words, top_token};
+use mmlens::core::{Ask, Generation, Inputs, Objective, Sample, Subject, Target, Words, top_token};
 use mmlens::finding::TokenLabel;
 use serde::Serialize;
 
-use crate::classes::classes;
+use crate::classes::{Class, classes};
 use crate::commands::ask::{Token, answer, tokens};
-use crate::input::{is_classifier, is_dual, target};
+use crate::input::{is_classifier, is_dual, masks, target};
 use crate::pairs::Compared;
 use crate::refusal::Refusal;
 
@@ -41,6 +41,9 @@ pub(crate) fn settle(subject: &dyn Subject, sample: Sample, wanted: Option<&str>
         return caption(subject, sample, wanted);
     }
     let inputs = subject.encode(&sample)?;
+    if let Some(masks) = masks(subject, &inputs)? {
+        return mask(subject, sample, inputs, &masks, wanted);
+    }
     let id = match wanted {
         Some(text) => target(subject, text)?,
         None => top_token(subject, &inputs)?,
@@ -79,11 +82,44 @@ fn class(subject: &dyn Subject, sample: Sample, inputs: &Inputs, id: u32) -> Res
         aim: Aim { id, text },
         answer: likely.first().map_or_else(String::new, |class| class.text.clone()),
         ended: true,
-        tokens: likely
-            .into_iter()
-            .map(|class| Token { id: class.id, text: class.text, probability: class.probability })
-            .collect(),
+        tokens: told(likely),
     })
+}
+
+/// A token in the place of the first mask.
+fn mask(
+    subject: &dyn Subject,
+    sample: Sample,
+    inputs: Inputs,
+    masks: &[usize],
+    wanted: Option<&str>,
+) -> Result<Settled> {
+    let wanted = wanted.map(|text| target(subject, text)).transpose()?;
+    let prompt = inputs.map().tokens.clone();
+    let mut all = classes(subject, &inputs.ask_all())?;
+    let likeliest = |at: &usize| all.get(*at).and_then(|row| row.first());
+    let answer: Vec<u32> = masks.iter().filter_map(likeliest).map(|class| class.id).collect();
+    let at = masks.first().copied().unwrap_or(0);
+    let likely = if at < all.len() { all.swap_remove(at) } else { Vec::new() };
+    let id = wanted.or_else(|| likely.first().map(|class| class.id)).unwrap_or(0);
+    let own = likely.iter().find(|class| class.id == id);
+    let share = own.map_or_else(String::new, |class| format!(", probability {:.3}", class.probability));
+    let text = subject.token(id);
+    Ok(Settled {
+        sample,
+        target: Target::Objective(Objective::Logit { at: Ask::At(at), token: id }),
+        prompt,
+        explained: format!("the logit of `{text}` (id {id}{share}) at position {at}"),
+        aim: Aim { id, text },
+        answer: subject.decode(&answer),
+        ended: true,
+        tokens: told(likely),
+    })
+}
+
+fn told(classes: Vec<Class>) -> Vec<Token> {
+    let token = |class: Class| Token { id: class.id, text: class.text, probability: class.probability };
+    classes.into_iter().map(token).collect()
 }
 
 fn caption(subject: &dyn Subject, sample: Sample, wanted: Option<&str>) -> Result<Settled> {

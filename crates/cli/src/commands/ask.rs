@@ -6,7 +6,7 @@ use mmlens::core::{Generated, Generation, Inputs, Sample, Sampling, Seed, Subjec
 use serde::Serialize;
 
 use crate::classes::{Class, classes};
-use crate::input::{QuestionArgs, is_classifier, is_dual, suited, written};
+use crate::input::{QuestionArgs, is_classifier, is_dual, masks, suited, written};
 use crate::model::ModelArgs;
 use crate::pairs::{Compared, Likeness};
 use crate::print;
@@ -15,7 +15,8 @@ use crate::refusal::Refusal;
 /// Prints the answer to a question about pictures, or how well captions fit them.
 ///
 /// A dual encoder (CLIP, SigLIP) takes captions, `--text`, and gives each a probability: CLIP among the captions, SigLIP
-/// by itself. A classifier (ViT) takes pictures alone, and its most likely classes are told.
+/// by itself. A classifier (ViT) takes pictures alone, and its most likely classes are told; an
+/// encoder of text (BERT) a text with masks, `--prompt`, and what may stand in their places is told.
 #[derive(Debug, Args)]
 pub(crate) struct Ask {
     #[command(flatten)]
@@ -99,6 +100,29 @@ struct Classified<'a> {
     classes: &'a [Class],
 }
 
+/// What an encoder of text says of a text with masks.
+#[derive(Serialize)]
+struct Filled<'a> {
+    model: &'a str,
+    text: &'a str,
+    masks: Vec<Mask<'a>>,
+}
+
+/// What may stand in the place of one mask, the likeliest first.
+#[derive(Serialize)]
+struct Mask<'a> {
+    position: usize,
+    tokens: &'a [Class],
+}
+
+fn lines(classes: &[Class]) -> Vec<[String; 3]> {
+    let line = |class: &Class| {
+        let share = format!("{:.3}", class.probability);
+        [share, format!("logit {:.3}", class.logit), print::visible(&class.text)]
+    };
+    classes.iter().map(line).collect()
+}
+
 /// A token of an answer.
 #[derive(Debug, Serialize)]
 pub(crate) struct Token {
@@ -136,6 +160,9 @@ impl Ask {
         }
         if is_classifier(subject.as_ref()) {
             return self.classify(subject.as_ref(), &sample, &inputs);
+        }
+        if let Some(masks) = masks(subject.as_ref(), &inputs)? {
+            return self.fill(subject.as_ref(), &sample, inputs, &masks);
         }
         let how = Generation { max_new: self.max_new.into(), sampling: self.sampling(), stop_at_end: true };
         let answer = answer(subject.as_ref(), &inputs, &how)?;
@@ -192,11 +219,24 @@ impl Ask {
             if rows.len() > 1 {
                 print::line(print::visible(name))?;
             }
-            let lines = row.iter().map(|class| {
-                let share = format!("{:.3}", class.probability);
-                [share, format!("logit {:.3}", class.logit), print::visible(&class.text)]
-            });
-            print::columns(&lines.collect::<Vec<_>>())?;
+            print::columns(&lines(row))?;
+        }
+        Ok(())
+    }
+
+    fn fill(&self, subject: &dyn Subject, sample: &Sample, inputs: Inputs, masks: &[usize]) -> Result<()> {
+        let all = classes(subject, &inputs.ask_all())?;
+        let filled = |at: &usize| Some(Mask { position: *at, tokens: all.get(*at)?.as_slice() });
+        let masks: Vec<Mask<'_>> = masks.iter().filter_map(filled).collect();
+        if self.json {
+            let text = &written(&sample.words);
+            return print::json(&Filled { model: subject.name(), text, masks });
+        }
+        for mask in &masks {
+            if masks.len() > 1 {
+                print::line(format_args!("position {}", mask.position))?;
+            }
+            print::columns(&lines(mask.tokens))?;
         }
         Ok(())
     }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use mmlens::core::{AnyTensor, Generation, HookError, Inputs, Objective, Plan, Sample, Subject, top_token};
+use mmlens::core::{
+    AnyTensor, Generation, HookError, Inputs, Objective, Plan, Point, Sample, Subject, top_token,
+};
 use serde_json::{Value, json};
 
 use crate::commands::sites::key;
@@ -149,7 +151,13 @@ impl Trace {
             tensors.extend(pairs(trace.output(), token)?);
             return Ok(tensors);
         }
-        let logits = trace.output().logits.clone().ok_or_else(|| HookError::NoOutput("logits".to_owned()))?;
+        let says = subject.sites().iter().any(|spec| spec.site.point() == Point::Logits);
+        let logits = match trace.output().logits.clone() {
+            Some(logits) => logits,
+            // A model of states alone.
+            None if !says => return Ok(tensors),
+            None => return Err(HookError::NoOutput("logits".to_owned()).into()),
+        };
         let token = match token {
             Some(token) => token,
             None => last_top(logits.clone())?,

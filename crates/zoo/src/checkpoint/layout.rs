@@ -118,6 +118,18 @@ impl Layout {
         ],
     };
 
+    /// BERT: canonical `bert.*` and `cls.*`. Saves of the bare body lack the `bert.`; the oldest call a norm's weight `gamma`
+    /// and its bias `beta`.
+    pub const BERT: Self = Self {
+        family: "bert",
+        prefixes: &[
+            ("embeddings.", "bert.embeddings."),
+            ("encoder.", "bert.encoder."),
+            ("pooler.", "bert.pooler."),
+        ],
+        inner: &[("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")],
+    };
+
     /// The canonical name of a tensor that a file calls `name`.
     #[must_use]
     pub fn canonical(&self, name: &str) -> String {

@@ -184,8 +184,7 @@ impl SelfCheck for DualEncoder {
     fn self_check(&self) -> Result<(), ZooError> {
         let (model, inputs) = self.model.glance(&self.device)?;
         let (sites, dtype) = (model.sites(), self.dtype());
-        let looked =
-            Looked { published: &self.sites, sites: &sites, post_norm: self.post_norm(), dtype: &dtype };
+        let looked = Looked { published: &self.sites, sites: &sites, dtype: &dtype };
         look_over(&looked, |run| {
             Ok(model.forward(&inputs, run)?.map_or_else(Output::default, Output::of_pairs))
         })

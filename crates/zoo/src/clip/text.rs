@@ -6,7 +6,7 @@ use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Resume, Run, Site, Sit
 use super::{Reading, TextTowerConfig};
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
-use crate::parts::{Attention, AttentionShape, Block, Embedding, Linear, Masking, Mlp, Norm};
+use crate::parts::{Attention, AttentionShape, Block, Embedding, Linear, Masking, Mlp, Norm, Padding, Reach};
 
 /// The tower.
 #[derive(Debug, Clone)]
@@ -115,12 +115,8 @@ impl TextTower {
                 (0, run.at(Site::of(Part::Text, Point::Input), x)?)
             }
         };
-        let causal = self.config.causal;
-        // Padding attends as transformers has it, but for padding that would see nothing at all.
-        let masking = Masking::of((rows, len, len), &device, |row, query, key| {
-            let hidden = key < pads[row] || key + tails[row] >= len;
-            if key == query { hidden && query >= pads[row] } else { (causal && key > query) || hidden }
-        });
+        let reach = if self.config.causal { Reach::Before } else { Reach::Both };
+        let masking = Masking::seen(reach, Padding { pads, tails }, 0, len, &device);
         for (i, block) in self.blocks.iter().enumerate().skip(first) {
             if run.done() {
                 return Ok(None);

@@ -37,7 +37,8 @@ pub enum Norms {
         mlp: (Norm, Norm),
     },
     /// After each sum (BERT): `norm(x + attn(x))`, then `norm(x + mlp(x))`. `resid_mid`, `resid_cross` and
-    /// `resid_post` are the sums before their norm; the next block's `resid_pre` is after it.
+    /// `resid_post` are the sums before their norm, `normalized_resid_mid` and so on what comes of them; the next block's
+    /// `resid_pre` is `normalized_resid_post`.
     Post {
         /// After attention's sum.
         attn: Norm,
@@ -100,7 +101,7 @@ impl Block {
         let x = x + run.at(site(Point::AttnOut), after(attn, false))?;
         let mut x = run.at(site(Point::ResidMid), x)?;
         if let Norms::Post { attn, .. } = &self.norms {
-            x = attn.apply(x);
+            x = run.at(site(Point::NormalizedResidMid), attn.apply(x))?;
         }
         if let (Some((norm, cross)), Some(context)) = (&self.cross, context) {
             let post = matches!(self.norms, Norms::Post { .. });
@@ -109,7 +110,7 @@ impl Block {
             x = x + run.at(site(Point::CrossOut), y)?;
             x = run.at(site(Point::ResidCross), x)?;
             if post {
-                x = norm.apply(x);
+                x = run.at(site(Point::NormalizedResidCross), norm.apply(x))?;
             }
         }
         let read = run.at(site(Point::MlpIn), x.clone())?;
@@ -117,10 +118,10 @@ impl Block {
         let mlp = self.mlp.forward(read, part, index, run)?;
         let x = x + run.at(site(Point::MlpOut), after(mlp, true))?;
         let x = run.at(site(Point::ResidPost), x)?;
-        Ok(match &self.norms {
-            Norms::Post { mlp, .. } => mlp.apply(x),
-            _ => x,
-        })
+        match &self.norms {
+            Norms::Post { mlp, .. } => run.at(site(Point::NormalizedResidPost), mlp.apply(x)),
+            _ => Ok(x),
+        }
     }
 
     /// Its sites, in the order of a pass, in a stream of a width. `batch` names the first axis.
@@ -160,6 +161,9 @@ impl Block {
             (Point::AttnOut, stream.clone()),
             (Point::ResidMid, stream.clone()),
         ]);
+        let post = matches!(self.norms, Norms::Post { .. });
+        let normed = |point| post.then(|| (point, stream.clone()));
+        sites.extend(normed(Point::NormalizedResidMid));
         if let Some((_, cross)) = &self.cross {
             let s = cross.shape;
             sites.extend([
@@ -173,6 +177,7 @@ impl Block {
                 (Point::CrossOut, stream.clone()),
                 (Point::ResidCross, stream.clone()),
             ]);
+            sites.extend(normed(Point::NormalizedResidCross));
         }
         sites.push((Point::MlpIn, stream.clone()));
         if self.mlp.is_gated() {
@@ -182,8 +187,9 @@ impl Block {
             (Point::MlpPre, neurons.clone()),
             (Point::MlpPost, neurons),
             (Point::MlpOut, stream.clone()),
-            (Point::ResidPost, stream),
+            (Point::ResidPost, stream.clone()),
         ]);
+        sites.extend(normed(Point::NormalizedResidPost));
         sites.into_iter().map(|(point, axes)| SiteSpec::new(Site::block(part, index, point), axes)).collect()
     }
 }

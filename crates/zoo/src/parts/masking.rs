@@ -78,6 +78,31 @@ impl Masking {
         })
     }
 
+    /// For `length` new positions behind `past` cached ones, as encoders of transformers have it: nobody attends to padding,
+    /// but padding attends like any other position. Only padding at the start that would see nothing at all attends to
+    /// itself.
+    pub fn seen(
+        reach: Reach,
+        Padding { pads, tails }: Padding<'_>,
+        past: usize,
+        length: usize,
+        device: &Device,
+    ) -> Self {
+        let keys = past + length;
+        let size = |sizes: &[usize], row: usize| sizes.get(row).copied().unwrap_or(0);
+        Self::of((pads.len().max(1), length, keys), device, |row, query, key| {
+            let (query, pad) = (past + query, size(pads, row));
+            let beyond = match reach {
+                Reach::Both => false,
+                Reach::Before => key > query,
+                Reach::Window(size) => key > query || key + size <= query,
+            };
+            let hidden = key < pad || key + size(tails, row) >= keys;
+            let alone = key == query && query < pad && reach != Reach::Both;
+            !alone && (beyond || hidden)
+        })
+    }
+
     /// Positions of one sequence attend within their own segment alone; `segments` are the lengths, one after the other.
     pub fn segments(segments: &[usize], device: &Device) -> Self {
         let of: Vec<usize> =

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::TextError;
 use super::special::SpecialTokens;
-use super::steps;
+use super::{steps, wordpiece};
 use crate::checkpoint::{ConfigError, parse_json, read_json};
 
 /// A class with steps of its own.
@@ -26,6 +26,8 @@ pub enum TokenizerClass {
     Qwen2,
     /// `LlamaTokenizer`: `▁` for spaces and before a text, single bytes for what has no piece.
     Llama,
+    /// `BertTokenizer`: words cut into pieces, in lower case unless `tokenizer_config.json` says otherwise.
+    Bert,
 }
 
 const WORDS: &str =
@@ -42,6 +44,7 @@ impl TokenizerClass {
             "GPT2Tokenizer" => Some(Self::Gpt2),
             "Qwen2Tokenizer" => Some(Self::Qwen2),
             "LlamaTokenizer" => Some(Self::Llama),
+            "BertTokenizer" => Some(Self::Bert),
             _ => None,
         }
     }
@@ -53,6 +56,7 @@ impl TokenizerClass {
             Self::Clip | Self::Gpt2 | Self::Qwen2 => "<|endoftext|>",
             Self::Gemma | Self::Siglip2 => "<pad>",
             Self::Llama => "</s>",
+            Self::Bert => "[PAD]",
         }
     }
 
@@ -76,6 +80,10 @@ impl TokenizerClass {
                 let model = of_two(dir)?;
                 file = dir.join("vocab.json");
                 Map::from_iter([("model".to_owned(), model)])
+            }
+            Err(_) if self == Self::Bert && dir.join("vocab.txt").exists() => {
+                file = dir.join("vocab.txt");
+                Map::from_iter([("model".to_owned(), wordpiece::of_lines(&file)?)])
             }
             Err(source) => return Err(TextError::unread(file, source)),
         };
@@ -133,6 +141,11 @@ impl TokenizerClass {
                 let decoders = json!([{"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
                     {"type": "ByteFallback"}, {"type": "Fuse"}]);
                 set(&mut whole, "decoder", json!({"type": "Sequence", "decoders": decoders}));
+            }
+            Self::Bert => {
+                if model.get("type").is_none_or(|kind| kind == "WordPiece") {
+                    wordpiece::replace(&mut whole, &file, &model, special, dir)?;
+                }
             }
             Self::Gpt2 | Self::Qwen2 | Self::Llama => {
                 // As transformers has it, a file of another kind of pieces is taken as it is.

@@ -26,6 +26,7 @@ mod special;
 mod steps;
 mod template;
 mod tokenizer;
+mod wordpiece;
 
 pub use class::TokenizerClass;
 pub use error::TextError;

@@ -23,6 +23,7 @@ enum OnRecord {
 fn on_record(model_type: &str) -> OnRecord {
     match model_type {
         "clip" => OnRecord::Class(TokenizerClass::Clip),
+        "bert" | "blip" => OnRecord::Class(TokenizerClass::Bert),
         "gpt2" => OnRecord::Class(TokenizerClass::Gpt2),
         "gemma2" => OnRecord::Class(TokenizerClass::Gemma),
         "qwen3" | "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl" => OnRecord::Class(TokenizerClass::Qwen2),
@@ -94,6 +95,8 @@ mod tests {
         assert_eq!(plain("siglip2", Some("GemmaTokenizer")), Some(TokenizerClass::Siglip2));
         assert_eq!(plain("siglip", Some("GemmaTokenizer")), Some(TokenizerClass::Gemma));
         assert_eq!(plain("clip", None), Some(TokenizerClass::Clip));
+        assert_eq!(plain("bert", None), Some(TokenizerClass::Bert));
+        assert_eq!(plain("blip", Some("BertTokenizerFast")), Some(TokenizerClass::Bert));
         let outer = json!({"model_type": "llama", "tokenizer_class": "LlamaTokenizer"});
         assert_eq!(of(&outer, None, &Value::Null), Some(TokenizerClass::Llama));
     }

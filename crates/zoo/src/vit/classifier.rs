@@ -173,8 +173,7 @@ impl SelfCheck for ImageClassifier {
         let pixels = pattern(&[1, tower.channels, tower.image_size, tower.image_size], &self.device)?;
         let inputs = glimpse(0, (&[], 0), Some(pixels));
         let (sites, dtype) = (model.sites(), self.dtype());
-        let looked =
-            Looked { published: &self.sites, sites: &sites, post_norm: self.post_norm(), dtype: &dtype };
+        let looked = Looked { published: &self.sites, sites: &sites, dtype: &dtype };
         look_over(&looked, |run| {
             Ok(model.forward(&inputs, run)?.map_or_else(Output::default, Output::of_logits))
         })

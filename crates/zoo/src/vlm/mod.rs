@@ -297,8 +297,7 @@ impl SelfCheck for Vlm {
         let Glance { network, inputs } = self.network.glance(device)?;
         let network = network.as_deref().unwrap_or(self.network());
         let (sites, dtype) = (network.sites(), self.dtype());
-        let looked =
-            Looked { published: &self.sites, sites: &sites, post_norm: self.post_norm(), dtype: &dtype };
+        let looked = Looked { published: &self.sites, sites: &sites, dtype: &dtype };
         look_over(&looked, |run| {
             let logits = network.forward(&inputs, None, device, run)?;
             Ok(logits.map_or_else(Output::default, Output::of_logits))

@@ -137,7 +137,8 @@ pub(super) fn read(sites: &[&SiteSpec]) -> Plan {
 pub(super) fn said(trace: &Trace) -> Vec<f32> {
     let output = trace.output();
     let logits = output.logits.as_ref().or(output.pairs.as_ref().map(|pairs| &pairs.logits));
-    logits.unwrap().to_values().unwrap()
+    // A model of states alone says nothing.
+    logits.map_or_else(Vec::new, |logits| logits.to_values().unwrap())
 }
 
 /// Largest difference over largest value.

@@ -40,7 +40,7 @@ fn together(folder: &Opened, [a, b]: &[Varied; 2]) -> Option<(Inputs, Vec<Inputs
     texts.push(b.words.clone());
     let with = |texts: &[String]| {
         let sample = Sample { words: Words::Texts(texts.to_vec()), ..sample.clone() };
-        folder.subject.encode(&sample).ok()
+        folder.subject.encode(&sample).ok().map(Inputs::ask_all)
     };
     let singles: Option<Vec<Inputs>> = texts.iter().map(|text| with(std::slice::from_ref(text))).collect();
     Some((with(&texts)?, singles?))

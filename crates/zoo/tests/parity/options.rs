@@ -48,7 +48,7 @@ fn refused(folder: &Opened, config: &Value) -> String {
 fn decoder(config: &mut Value) -> Option<&mut Map<String, Value>> {
     let known = |kind: &Value| DecoderConfig::families().any(|family| kind == family);
     let within = config.get("text_config").is_some_and(|text| text.get("model_type").is_none_or(known));
-    let language = !matches!(config["model_type"].as_str(), Some("clip" | "siglip"));
+    let language = !matches!(config["model_type"].as_str(), Some("clip" | "siglip" | "blip"));
     if within && language {
         return config["text_config"].as_object_mut();
     }

@@ -1,0 +1,71 @@
+//! From states to words: a product, the nonlinearity, a norm, then the unembedding with a bias.
+
+use burn::tensor::Tensor;
+
+use super::StackConfig;
+use crate::ZooError;
+use crate::checkpoint::WeightSource;
+use crate::parts::{Act, Linear, Norm};
+
+/// The head.
+#[derive(Debug, Clone)]
+pub struct WordHead {
+    dense: Linear,
+    act: Act,
+    norm: Norm,
+    decoder: Linear,
+}
+
+impl WordHead {
+    /// Takes the weights below a prefix such as `cls.predictions`; the unembedding is `words`, where it is tied. The bias is
+    /// kept under one name or two.
+    ///
+    /// # Errors
+    /// A tensor that is missing or misshapen; a tied unembedding or bias that is kept twice, and differs.
+    pub fn take(
+        config: &StackConfig,
+        weights: &mut impl WeightSource,
+        prefix: &str,
+        words: Option<&Tensor<2>>,
+    ) -> Result<Self, ZooError> {
+        let (d, vocab) = (config.d_model, config.vocab);
+        let at = |name: &str| format!("{prefix}.{name}");
+        let own = at("decoder.weight");
+        let table = match words {
+            Some(words) if weights.has(&own) => {
+                // Both are there: where they differ, each is its own, as the file says.
+                let own: Tensor<2> = weights.take(&own, [vocab, d])?;
+                let same = own.dims() == words.dims()
+                    && own.clone().equal(words.clone()).all().into_scalar::<bool>();
+                if same { words.clone() } else { own }
+            }
+            Some(words) => words.clone(),
+            None => weights.take(&own, [vocab, d])?,
+        };
+        // Where they are tied, either name will do; else the unembedding's own is what counts.
+        let (own, other) = (at("decoder.bias"), at("bias"));
+        let (first, second) = if weights.has(&own) { (own, other) } else { (other, own) };
+        let bias: Tensor<1> = weights.take(&first, [vocab])?;
+        if weights.has(&second) {
+            let twin: Tensor<1> = weights.take(&second, [vocab])?;
+            if words.is_some() && !twin.equal(bias.clone()).all().into_scalar::<bool>() {
+                return Err(ZooError::Value {
+                    field: second,
+                    found: "other numbers".to_owned(),
+                    expected: format!("those of `{first}`, with which it is tied"),
+                });
+            }
+        }
+        Ok(Self {
+            dense: Linear::take(weights, &at("transform.dense"), d, d, true)?,
+            act: config.act,
+            norm: Norm::layer(weights, &at("transform.LayerNorm"), d, config.eps)?,
+            decoder: Linear::new(table, Some(bias)),
+        })
+    }
+
+    /// `[..., d]` to `[..., vocab]`.
+    pub fn say<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.decoder.apply(self.norm.apply(self.act.apply(self.dense.apply(x))))
+    }
+}
