@@ -51,7 +51,7 @@ def compare(ours, reference, activations=1e-4, gradients=1e-3):
             continue
         a, b = a.float(), b.float()
         keep = visible(key, b, mask)
-        if key.endswith("attn.scores") and not key.startswith("grad."):
+        if key.endswith(".scores") and not key.startswith("grad."):
             hidden = (a < MASKED) | (b < MASKED)
             if ((a < MASKED) != (b < MASKED))[keep].any():
                 rows.append((key, float("nan"), bound, "masked entries differ"))

@@ -76,7 +76,7 @@ def rounding(checkpoint, batch, grads):
     """Largest relative error of float32 against float64 over all sites, and over the gradients."""
     sites, gradients, _ = trace.run(checkpoint, batch, grads, check=False)
     exact, exact_gradients, _ = in_double(checkpoint, batch, grads)
-    seen = lambda site, x: x > compare.MASKED if site.endswith("attn.scores") else torch.ones_like(x, dtype=torch.bool)
+    seen = lambda site, x: x > compare.MASKED if site.endswith(".scores") else torch.ones_like(x, dtype=torch.bool)
     values = [common.difference(x[seen(s, x)], exact[s][seen(s, x)])[1] for s, x in sites.items()]
     slopes = [common.difference(g, exact_gradients[s])[1] for s, g in gradients.items()]
     return max(values), max(slopes, default=0.0)
@@ -96,10 +96,10 @@ def padding(checkpoint, rows, out):
 
 def margins(checkpoint, batch, out):
     """Per row, the smallest lead of a greedy token over the next best: how safe it is to compare tokens exactly."""
+    how = {"max_new_tokens": out["generated"].shape[1], "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
+    own = getattr(checkpoint.family, "generating", None)
     with torch.no_grad():
-        made = checkpoint.model.generate(
-            **batch.kwargs(), max_new_tokens=out["generated"].shape[1], do_sample=False, return_dict_in_generate=True, output_logits=True
-        )
+        made = own(checkpoint, batch, **how) if own else checkpoint.model.generate(**batch.kwargs(), **how)
     best = torch.stack(made.logits, 1).topk(2, dim=-1).values
     return (best[..., 0] - best[..., 1]).amin(-1).tolist()
 

@@ -17,16 +17,16 @@ def at_tokens(real, x):
     return x if real is None else x[real]
 
 
-def stream(part, sites, hidden_states, attentions, real=None, kind="attn"):
+def stream(part, sites, hidden_states, attentions, real=None, kind="attn", bound=1e-6):
     """The library's own `hidden_states` (what enters each block) and `attentions` of one part. Further hidden states are the family's
     business. `attentions` may be None."""
     for i in range(len([s for s in sites if s.startswith(f"{part}.blocks.") and s.endswith(".resid_pre")])):
         mine = sites[f"{part}.blocks.{i}.resid_pre"]
-        close(f"{part} hidden_states[{i}]", at_tokens(real, mine), at_tokens(real, hidden_states[i]))
+        close(f"{part} hidden_states[{i}]", at_tokens(real, mine), at_tokens(real, hidden_states[i]), bound)
         if attentions is not None:
             mine = sites[f"{part}.blocks.{i}.{kind}.pattern"]
             flip = lambda x: at_tokens(real, x.transpose(1, 2))
-            close(f"{part} attentions[{i}]", flip(mine), flip(attentions[i]))
+            close(f"{part} attentions[{i}]", flip(mine), flip(attentions[i]), bound)
 
 
 def attention(name, heads, at, out):

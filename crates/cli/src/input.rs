@@ -118,13 +118,17 @@ pub(crate) fn masks(subject: &dyn Subject, inputs: &Inputs) -> Result<Option<Vec
     Ok(Some(places))
 }
 
+/// Whether texts are rows: of an encoder of text, or of a classifier that reads.
+fn takes_texts(subject: &dyn Subject) -> bool {
+    let reads = subject.anatomy().iter().any(|anatomy| anatomy.part == Part::Text);
+    subject.mask().is_some() || (reads && is_classifier(subject))
+}
+
 /// Refuses captions where a question is needed, and the other way round.
 pub(crate) fn suited(subject: &dyn Subject, words: &Words) -> Result<(), Refusal> {
     let model = || subject.name().to_owned();
     match (words, is_dual(subject)) {
-        (Words::Texts(_), false) if subject.mask().is_none() && !is_classifier(subject) => {
-            Err(Refusal::NoCaptions { model: model() })
-        }
+        (Words::Texts(_), false) if !takes_texts(subject) => Err(Refusal::NoCaptions { model: model() }),
         (Words::Ask(_) | Words::Prompt(_) | Words::Nothing, true) => {
             Err(Refusal::Captions { model: model() })
         }

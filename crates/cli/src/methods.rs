@@ -69,7 +69,11 @@ pub(crate) static METHODS: [Method; 7] = [
         run: |subject, question, watch| {
             let sites = [
                 (question.pictures() > 0).then_some(Site::of(Part::Vision, Point::Pixels)),
-                Some(Site::of(Part::Text, Point::Embed)),
+                // The words: an encoder of their own reads them, or the language model does.
+                Some(match read_apart(subject) {
+                    true => Site::of(Part::Encoder, Point::Embed),
+                    false => Site::of(Part::Text, Point::Embed),
+                }),
             ];
             let there = |site: &Site| subject.sites().iter().any(|spec| spec.site == *site);
             let sites = sites.into_iter().flatten().filter(there);
@@ -83,6 +87,7 @@ pub(crate) static METHODS: [Method; 7] = [
         page: &[
             "vision.pixels/picture",
             "text.embed/tokens",
+            "encoder.embed/tokens",
             "by site",
             "path",
             "objective",
@@ -100,7 +105,7 @@ pub(crate) static METHODS: [Method; 7] = [
             if question.pictures() == 0 {
                 settings.picture = None;
             }
-            if question.case.sample.words == Words::Nothing {
+            if question.case.sample.words == Words::Nothing || read_apart(subject) {
                 settings.words = None;
             }
             Occlusion::new(settings)?.run_watched(subject, &question.case, watch)
@@ -175,6 +180,11 @@ pub(crate) static METHODS: [Method; 7] = [
         page: &["change", "probability change", "pairs", "objective", "probability"],
     },
 ];
+
+/// Whether words are read by an encoder of their own.
+fn read_apart(subject: &dyn Subject) -> bool {
+    subject.anatomy().iter().any(|anatomy| anatomy.part == Part::Encoder)
+}
 
 /// The layer whose patches differ most.
 fn clearest(table: &Labelled) -> usize {

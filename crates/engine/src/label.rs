@@ -154,7 +154,14 @@ pub fn tables(
 }
 
 fn label(axis: AxisName, len: usize, spec: &SiteSpec, map: &TokenMap, entry: usize, entries: usize) -> Axis {
-    let text = spec.site.part() == Part::Text;
+    let crossed = match axis {
+        AxisName::Pos => matches!(spec.site.point(), Point::CrossK | Point::CrossV),
+        AxisName::Key => matches!(spec.site.point(), Point::CrossScores | Point::CrossPattern),
+        _ => false,
+    };
+    // Of a length the model fixes are the patches that cross-attention looks at.
+    let fixed = spec.axes.iter().any(|(name, length)| *name == axis && length.is_some());
+    let text = matches!(spec.site.part(), Part::Text | Part::Encoder) && !(crossed && fixed);
     let position = |role: Role| match text {
         true if map.len() == len => Axis::new(role, Labels::Tokens(map.tokens.clone())),
         true => Axis::count(role, len),

@@ -84,7 +84,7 @@ use mmlens_core::{
 use mmlens_engine::{Edit, Memory, Metric, Positions, Progress, Sweep, label};
 use serde_json::json;
 
-use crate::check::{at_least_one, chosen, input, named, one_row, setting};
+use crate::check::{at_least_one, chosen, input, named, one_row, own_words, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -213,6 +213,7 @@ impl Analysis for AttentionKnockout {
     ) -> Result<Finding, AnalysisError> {
         let (inputs, objective) = case.open(subject)?;
         let map = one_row(&CARD, &inputs)?;
+        own_words(&CARD, subject)?;
         let cuts: Vec<Cut> = self.edges.iter().map(|edges| Cut::of(edges, map)).collect::<Result<_, _>>()?;
         let layers = subject.anatomy().iter().find(|a| a.part == Part::Text).map_or(0, |a| a.blocks);
         let sites: Vec<Site> =

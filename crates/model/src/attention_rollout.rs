@@ -42,7 +42,7 @@
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for a residual share outside 0 to 1. Running: [`AnalysisError::Input`]
-//! for a case of several rows, or a subject without attention; [`AnalysisError::Subject`];
+//! for a case of several rows, a subject without attention or with cross-attention; [`AnalysisError::Subject`];
 //! [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
@@ -158,6 +158,11 @@ impl Analysis for AttentionRollout {
     ) -> Result<Finding, AnalysisError> {
         let inputs = subject.encode(&case.sample)?;
         let map = one_row(&CARD, &inputs)?;
+        let crosses = |spec: &mmlens_core::SiteSpec| spec.site.point() == Point::CrossPattern;
+        if subject.sites().iter().any(crosses) {
+            let needs = "a subject whose words and patches attend to one another in one stream";
+            return Err(input(&CARD, needs, "this one's words attend to the patches from outside"));
+        }
         let mut progress = Progress::new(watch, CARD.id, 2);
         let text = patterns(subject, Part::Text);
         let mut vision = patterns(subject, Part::Vision);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
-use mmlens_core::{AnalysisError, Card, Inputs, Point, TokenMap};
+use mmlens_core::{AnalysisError, Card, Inputs, Part, Point, Subject, TokenMap};
 use mmlens_engine::Positions;
 
 /// Settings as provenance keeps them.
@@ -64,6 +64,22 @@ pub(crate) fn one_row<'a>(card: &Card, inputs: &'a Inputs) -> Result<&'a TokenMa
         return Err(input(card, "a sample whose every position is labelled", found));
     }
     Ok(inputs.map())
+}
+
+/// That the words of a sample are positions of the language model, and not of an encoder of their own.
+pub(crate) fn own_words(card: &Card, subject: &dyn Subject) -> Result<(), AnalysisError> {
+    match subject.anatomy().iter().any(|anatomy| anatomy.part == Part::Encoder) {
+        true => Err(input(card, "words in the language model", "an encoder of its own reads them")),
+        false => Ok(()),
+    }
+}
+
+/// That the stream of the language model is one running sum, which a norm behind each sum, as in BERT, makes impossible.
+pub(crate) fn running_sum(card: &Card, subject: &dyn Subject) -> Result<(), AnalysisError> {
+    match subject.sites().iter().any(|spec| spec.site.point() == Point::NormalizedResidMid) {
+        true => Err(input(card, "a stream that is one running sum", "a norm follows each of its sums")),
+        false => Ok(()),
+    }
 }
 
 /// Positions of a prompt, at least one.

@@ -88,7 +88,7 @@ use mmlens_engine::{
 };
 use serde_json::json;
 
-use crate::check::{at_least_one, input, named};
+use crate::check::{at_least_one, input, named, running_sum};
 use crate::pair::Opened;
 
 /// What this method is.
@@ -163,6 +163,7 @@ impl Analysis for EdgeAttribution {
         pair: &Pair,
         watch: &dyn Watch,
     ) -> Result<Finding, AnalysisError> {
+        running_sum(&CARD, subject)?;
         let opened = Opened::new(&CARD, subject, pair)?;
         let circuit = one_stream(&CARD, subject)?;
         let chunks: Vec<Range<usize>> = batches(circuit.layers, self.layers).collect();

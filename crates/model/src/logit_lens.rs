@@ -76,15 +76,15 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Case, HookError, Objective, Part, Plan, Point, Site, Subject, TokenMap,
-    Trace, Watch, provenance,
+    Analysis, AnalysisError, Card, Case, HookError, Objective, Part, Plan, Point, Site, Subject,
+    SubjectError, TokenMap, Trace, Watch, provenance,
 };
 use mmlens_engine::distribution::{divergence, entropy, largest, log_probabilities, rank};
 use mmlens_engine::states_at;
 use mmlens_engine::{Positions, Progress, batches, label};
 use serde_json::json;
 
-use crate::check::{at_least_one, chosen, input, named, one_row};
+use crate::check::{at_least_one, chosen, input, named, one_row, own_words};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -156,6 +156,7 @@ impl Analysis for LogitLens {
     ) -> Result<Finding, AnalysisError> {
         let (inputs, objective) = case.open(subject)?;
         let map = one_row(&CARD, &inputs)?;
+        own_words(&CARD, subject)?;
         let target = target(&objective)?;
         let positions = chosen(&CARD, &self.positions, map)?;
         let streams = streams(subject);
@@ -199,7 +200,10 @@ impl LogitLens {
         let mut last: Vec<Vec<f64>> = Vec::new();
         // The last layer first: it is what the others are compared with.
         for (layer, site) in streams.iter().enumerate().rev() {
-            let logits = subject.unembed(states_at(trace.get(*site)?, positions)?)?;
+            let logits = subject.unembed(states_at(trace.get(*site)?, positions)?).map_err(|e| match e {
+                SubjectError::Unsupported { .. } => input(&CARD, "an unembedding", "this subject has none"),
+                other => other.into(),
+            })?;
             let vocabulary = logits.dims().last().copied().unwrap_or(0);
             if target >= vocabulary {
                 return Err(HookError::Objective { what: "token", index: target, len: vocabulary }.into());

@@ -86,7 +86,7 @@ use mmlens_core::{
 use mmlens_engine::{Positions, Progress, Start, Windows, label, put, score, show, sweep, unattended};
 use serde_json::json;
 
-use crate::check::{at_least_one, input, named, one_row, setting};
+use crate::check::{at_least_one, input, named, one_row, own_words, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -249,7 +249,10 @@ impl Analysis for Occlusion {
         let pictures = self.settings.picture.map(|cover| Pictures::of(cover, &inputs)).transpose()?;
         let words = match self.settings.words {
             None => Vec::new(),
-            Some(_) => words(map)?,
+            Some(_) => {
+                own_words(&CARD, subject)?;
+                words(map)?
+            }
         };
         let mut plan = Plan::new().objective(objective);
         if !words.is_empty() {

@@ -4,7 +4,7 @@ use mmlens_core::finding::{Labelled, Modality, TableError, TokenLabel};
 use mmlens_core::{AnalysisError, Card, Inputs, Objective, Pair, Subject, TokenMap};
 use mmlens_engine::label;
 
-use crate::check::{input, one_row};
+use crate::check::{input, one_row, own_words};
 
 /// Both prompts, encoded and found to be comparable position by position.
 pub(crate) struct Opened {
@@ -19,6 +19,7 @@ impl Opened {
         let (clean, objective) = pair.clean.open(subject)?;
         let mut corrupted = subject.encode(&pair.corrupted)?;
         corrupted.asked = clean.asked;
+        own_words(card, subject)?;
         comparable(card, &clean, one_row(card, &clean)?, &corrupted, one_row(card, &corrupted)?)?;
         Ok(Self { clean, corrupted, objective })
     }

@@ -87,7 +87,7 @@ use mmlens_core::{
 use mmlens_engine::{Circuit, Progress, Receiver, Sender, Start, feeds, label, reshaped, score, sweep};
 use serde_json::json;
 
-use crate::check::{at_least_one, input, named, setting};
+use crate::check::{at_least_one, input, named, running_sum, setting};
 use crate::edge_attribution::one_stream;
 use crate::pair::Opened;
 
@@ -234,6 +234,7 @@ impl Analysis for PathPatching {
         pair: &Pair,
         watch: &dyn Watch,
     ) -> Result<Finding, AnalysisError> {
+        running_sum(&CARD, subject)?;
         let opened = Opened::new(&CARD, subject, pair)?;
         let circuit = one_stream(&CARD, subject)?;
         let senders = self.senders.clone().unwrap_or_else(|| circuit.senders(0..circuit.layers));

@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use mmlens_core::{Clip, Inputs, Picture, Sample, Subject, Words};
 use mmlens_testkit::{Toy, checkpoint, picture, subject_breaches};
 use mmlens_zoo::bert::open_bert;
+use mmlens_zoo::blip::open_blip;
 use mmlens_zoo::clip::open_clip;
 use mmlens_zoo::llava::open_llava;
 use mmlens_zoo::qwen_vl::open_qwen_vl;
@@ -78,6 +79,32 @@ fn encoders_of_text_keep_the_contract() {
         let texts = Words::Texts(texts.map(str::to_owned).to_vec());
         keeps(&subject, &subject.encode(&Sample::new(Vec::new(), texts)).unwrap());
     }
+}
+
+#[test]
+fn blip_keeps_the_contract() {
+    let ask = |text: &str| Words::Ask(text.to_owned());
+    let texts = |texts: &[&str]| Words::Texts(texts.iter().map(|text| (*text).to_owned()).collect());
+    let prompt = |text: &str| Words::Prompt(text.to_owned());
+    for (name, words) in [
+        ("blip-a", [Words::Nothing, prompt("a photo of two")]),
+        ("blip-qa", [ask("ring?"), ask("How many green squares?")]),
+        ("blip-itm", [texts(&["a red circle"]), texts(&["ring"])]),
+    ] {
+        let subject = open_blip(&checkpoint(name), &Device::default()).unwrap();
+        let encode = |(picture, words): (&str, Words)| {
+            subject.encode(&Sample::new(vec![open(picture)], words)).unwrap()
+        };
+        let [first, second] = words;
+        let samples = [encode(("square", first)), encode(("tall", second))];
+        for sample in &samples {
+            keeps(&subject, sample);
+        }
+        keeps(&subject, &Inputs::batch(&samples, subject.pad()).unwrap());
+    }
+    let subject = open_blip(&checkpoint("blip-itm"), &Device::default()).unwrap();
+    let table = Sample::new(vec![open("wide")], texts(&["a cat", "two blue squares, isn't it?"]));
+    keeps(&subject, &subject.encode(&table).unwrap());
 }
 
 #[test]

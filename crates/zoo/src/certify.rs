@@ -385,8 +385,10 @@ fn padded(spec: &SiteSpec, at: &[usize], shape: &[usize], inputs: &Inputs) -> bo
     let (Some(pad), Some(tail)) = (inputs.pads.get(*row), inputs.tails.get(*row)) else { return false };
     [AxisName::Pos, AxisName::Query, AxisName::Key].into_iter().filter_map(|axis| spec.axis(axis)).any(
         |axis| {
+            let own = spec.axes.get(axis).is_some_and(|(_, fixed)| fixed.is_none());
             let (at, len) = (at.get(axis).copied().unwrap_or(0), shape.get(axis).copied().unwrap_or(0));
-            at < *pad || at + tail >= len && *tail > 0
+            // Patches that cross-attention looks at, and answers behind a question, are no positions of the row.
+            own && len == inputs.positions() && (at < *pad || at + tail >= len && *tail > 0)
         },
     )
 }

@@ -1,6 +1,7 @@
 //! Instrumented multimodal architectures for mmlens, read from Hugging Face folders.
 
 pub mod bert;
+pub mod blip;
 pub mod certify;
 pub mod checkpoint;
 pub mod clip;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::ZooError;
 use crate::bert::open_bert;
+use crate::blip::open_blip;
 use crate::checkpoint::read_json;
 use crate::clip::open_clip;
 use crate::decoder::open_decoder;
@@ -34,6 +35,7 @@ const KINDS: &[(&str, Open)] = &[
     ("qwen2_5_vl", |folder, device| Ok(Box::new(open_qwen_vl(folder, device)?))),
     ("qwen3_vl", |folder, device| Ok(Box::new(open_qwen_vl(folder, device)?))),
     ("bert", |folder, device| Ok(Box::new(open_bert(folder, device)?))),
+    ("blip", |folder, device| Ok(Box::new(open_blip(folder, device)?))),
     ("vit", |folder, device| Ok(Box::new(open_vit(folder, device)?))),
     ("llama", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
     ("mistral", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),

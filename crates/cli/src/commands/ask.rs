@@ -90,14 +90,16 @@ struct Text<'a> {
 #[derive(Serialize)]
 struct Classes<'a> {
     model: &'a str,
-    pictures: Vec<Classified<'a>>,
+    pictures: Vec<Classified>,
 }
 
-/// What a classifier makes of one picture: the most likely classes, the likeliest first.
+/// What a classifier makes of one picture, or of it and a text: the most likely classes, the likeliest first.
 #[derive(Serialize)]
-struct Classified<'a> {
-    image: &'a str,
-    classes: &'a [Class],
+struct Classified {
+    image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    classes: Vec<Class>,
 }
 
 /// What an encoder of text says of a text with masks.
@@ -210,12 +212,27 @@ impl Ask {
 
     fn classify(&self, subject: &dyn Subject, sample: &Sample, inputs: &Inputs) -> Result<()> {
         let rows = classes(subject, inputs)?;
-        let named = sample.pictures.iter().map(|picture| picture.name.as_str());
+        let pictures = sample.pictures.iter().map(|picture| picture.name.as_str());
+        // Rows are texts, or pictures without any.
+        let named: Vec<(Option<&str>, &str)> = match &sample.words {
+            Words::Texts(texts) => texts.iter().map(|text| (Some(text.as_str()), text.as_str())).collect(),
+            Words::Prompt(text) => vec![(Some(text.as_str()), text.as_str())],
+            _ => pictures.clone().map(|name| (None, name)).collect(),
+        };
         if self.json {
-            let pictures = named.zip(&rows).map(|(image, classes)| Classified { image, classes }).collect();
+            let only = pictures.clone().next().unwrap_or_default();
+            let row = |((text, name), classes): ((Option<&'_ str>, &'_ str), &'_ Vec<Class>)| {
+                let image = if text.is_some() { only } else { name };
+                Classified {
+                    image: image.to_owned(),
+                    text: text.map(str::to_owned),
+                    classes: classes.clone(),
+                }
+            };
+            let pictures = named.into_iter().zip(&rows).map(row).collect();
             return print::json(&Classes { model: subject.name(), pictures });
         }
-        for (name, row) in named.zip(&rows) {
+        for ((_, name), row) in named.into_iter().zip(&rows) {
             if rows.len() > 1 {
                 print::line(print::visible(name))?;
             }

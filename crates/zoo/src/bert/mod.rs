@@ -26,9 +26,11 @@ mod model;
 mod stack;
 mod texts;
 
+pub(crate) use config::Defaults;
 pub use config::{BertConfig, StackConfig};
 pub use encoder::{TextEncoder, open_bert};
 pub use head::WordHead;
 pub use model::BertModel;
+pub(crate) use model::first_of;
 pub use stack::{Stack, Tokens};
 pub use texts::Texts;

@@ -130,6 +130,17 @@ impl Layout {
         inner: &[("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")],
     };
 
+    /// BLIP: `vision_model.*` with the names CLIP gives the parts of a tower, `text_decoder.bert.*`, `text_decoder.cls.*` and
+    /// `text_encoder.*` with BERT's.
+    pub const BLIP: Self = Self {
+        family: "blip",
+        prefixes: &[(
+            "vision_model.embeddings.position_embedding",
+            "vision_model.embeddings.position_embedding.weight",
+        )],
+        inner: &[(".self_attn.projection.", ".self_attn.out_proj.")],
+    };
+
     /// The canonical name of a tensor that a file calls `name`.
     #[must_use]
     pub fn canonical(&self, name: &str) -> String {

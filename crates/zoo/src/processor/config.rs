@@ -116,6 +116,17 @@ const KINDS: &[Kind] = &[
         std: HALVES,
     },
     Kind {
+        names: &["BlipImageProcessor", "BlipImageProcessorFast", "BlipImageProcessorPil"],
+        size: Size::Exactly { height: 384, width: 384 },
+        resample: Filter::Bicubic,
+        crop: None,
+        convert_rgb: true,
+        square: true,
+        pads_to_square: false,
+        mean: CLIP_MEAN,
+        std: CLIP_STD,
+    },
+    Kind {
         names: &["ViTImageProcessor", "ViTImageProcessorFast", "ViTImageProcessorPil", "ViTFeatureExtractor"],
         size: FULL,
         resample: Filter::Bilinear,
@@ -145,6 +156,7 @@ const HARMLESS: &[&str] = &[
     "transformers_version",
     // Only of interest with `do_pad`, which is refused where it would need them.
     "pad_size",
+    "size_divisor",
 ];
 
 impl Steps {
@@ -180,7 +192,9 @@ impl Steps {
             return Err(fields.complain("image_std", "numbers other than zero"));
         }
         let pad = fields.flag("do_pad", false)?;
-        if pad && !kind.pads_to_square {
+        // Pictures of one size are as large as the largest of them.
+        let alike = crop.is_none() && matches!(resize, Some((Size::Exactly { .. }, _)));
+        if pad && !kind.pads_to_square && !alike {
             return Err(fields
                 .complain("do_pad", "false: padding to the largest picture of a batch is not supported"));
         }
@@ -190,7 +204,7 @@ impl Steps {
             clippy::cast_sign_loss,
             reason = "a level; others saturate"
         )]
-        let square = pad.then(|| mean.map(|mean| (mean * 255.0) as u8));
+        let square = (pad && kind.pads_to_square).then(|| mean.map(|mean| (mean * 255.0) as u8));
         fields.nothing_else()?;
         let crop_height = crop_size.map(|(height, _)| height);
         let size = (size, filter);

@@ -169,12 +169,15 @@ pub(super) fn own(spec: &SiteSpec, x: &AnyTensor, inputs: &Inputs, row: usize) -
         .axes
         .iter()
         .zip(&dims)
-        .map(|((axis, _), len)| match axis {
+        .map(|((axis, fixed), len)| match axis {
             AxisName::Batch => vec![row],
             AxisName::Image if apart => vec![0],
             AxisName::Image if *len == inputs.pictures() => inputs.images[row].clone(),
             AxisName::Pos | AxisName::Query | AxisName::Key if apart => shares(*len),
-            AxisName::Pos | AxisName::Query | AxisName::Key if !seen && *len == inputs.positions() => {
+            // An axis of one length is no axis of the text: cross-attention has patches for keys.
+            AxisName::Pos | AxisName::Query | AxisName::Key
+                if !seen && fixed.is_none() && *len == inputs.positions() =>
+            {
                 (inputs.pads[row]..len - inputs.tails[row]).collect()
             }
             _ => (0..*len).collect(),

@@ -11,6 +11,7 @@ use mmlens_core::{
 use proptest::prelude::*;
 
 use super::every::{Opened, every, of_every, off, read, said};
+use super::identities::begins_an_answer;
 
 /// The same arithmetic on another shape: f32 rounding.
 const ROUNDING: f32 = 1e-4;
@@ -41,7 +42,7 @@ fn passed(folder: &Opened) -> Vec<&SiteSpec> {
 /// A prompt and the answer so far. `None` where the answer holds a placeholder, which in a prompt stands for a picture.
 fn longer(folder: &Opened, inputs: &Inputs, tokens: &[u32]) -> Option<Inputs> {
     let mut whole = inputs.clone();
-    whole.ids[0].extend(tokens);
+    whole.ids[0].extend(begins_an_answer(folder).into_iter().chain(tokens.iter().copied()));
     folder.subject.run(&whole, Plan::new()).is_ok().then_some(whole)
 }
 
@@ -87,7 +88,9 @@ fn an_edit_at_some_steps_is_that_edit_at_their_positions() {
         if inputs.rows() > 1 || !folder.subject.sites().iter().any(|spec| spec.site.to_string() == place) {
             return Ok(());
         }
-        let prompt = inputs.positions();
+        // Behind a question that is read apart, the stream of the answer has its first token alone.
+        let apart = begins_an_answer(folder).is_some();
+        let prompt = if apart { 1 } else { inputs.positions() };
         let zero = |region| Plan::new().change(place, region, Change::Zero).unwrap();
         for (steps, from, to) in [
             (Steps::Every, 0, usize::MAX),
@@ -100,7 +103,7 @@ fn an_edit_at_some_steps_is_that_edit_at_their_positions() {
                 .during(Steps::At(vec![TOKENS - 1]), Plan::new().read("text.final_norm").unwrap());
             let Some((made, traces)) = generate(folder, &inputs, &plans) else { return Ok(()) };
             let Some(whole) = longer(folder, &inputs, &made[0].tokens[..TOKENS - 1]) else { return Ok(()) };
-            let edited = from..to.min(whole.positions());
+            let edited = from..to.min(if apart { TOKENS } else { whole.positions() });
             let plan = zero(Region::all().positions(edited)).to_output();
             let whole = folder.subject.run(&whole, plan).unwrap();
             let logits = said(&whole);

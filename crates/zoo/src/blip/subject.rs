@@ -1,0 +1,307 @@
+//! A BLIP as a subject: pictures and words in, sites and what it says out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+use mmlens_core::{
+    Anatomy, AnyTensor, Asked, Generated, Generation, HookError, Inputs, Output, Plans, Run, Sample,
+    SiteSpec, Subject, SubjectError, TokenMap, Trace, View, Words,
+};
+use serde_json::Value;
+
+use super::{BlipConfig, BlipModel, BlipTask};
+use crate::ZooError;
+use crate::bert::Texts;
+use crate::checkpoint::{Checkpoint, Layout, Weights, read_json};
+use crate::generate::{Continuation, Decoding, Steps, generate};
+use crate::llava::{process, stack};
+use crate::parts::KvCache;
+use crate::processor::ImageProcessor;
+use crate::self_check::{Looked, SelfCheck, glimpse, look_over, pattern};
+use crate::vit::Labels;
+use crate::vlm::name_of;
+
+/// A BLIP: network, tokenizer and image processor.
+#[derive(Debug)]
+pub struct Blip {
+    name: String,
+    checkpoint: Checkpoint,
+    config: BlipConfig,
+    texts: Texts,
+    labels: Labels,
+    processor: ImageProcessor,
+    model: BlipModel,
+    device: Device,
+    sites: Vec<SiteSpec>,
+    anatomy: Vec<Anatomy>,
+}
+
+/// Opens the Hugging Face folder of a BLIP.
+///
+/// # Errors
+/// Any file that is missing, broken or does not fit the others; an option that is not supported.
+///
+/// # Memory
+/// On a CPU, f32 weights are mapped, not copied; others are widened tensor by tensor.
+pub fn open_blip(folder: &Path, device: &Device) -> Result<Blip, ZooError> {
+    let config: Value = read_json(folder.join("config.json"))?;
+    let config = BlipConfig::read(&config)?;
+    let texts = Texts::from_dir(folder, config.text.positions, Some(config.pad))?;
+    let processor = ImageProcessor::from_dir(folder)?;
+    Blip::new(name_of(folder), config, Checkpoint::open(folder)?, texts, processor, device)
+}
+
+impl Blip {
+    /// From parts at hand.
+    ///
+    /// # Errors
+    /// Parts that do not fit each other.
+    pub fn new(
+        name: String,
+        config: BlipConfig,
+        checkpoint: Checkpoint,
+        texts: Texts,
+        processor: ImageProcessor,
+        device: &Device,
+    ) -> Result<Self, ZooError> {
+        let side = config.vision.image_size;
+        if let Some((height, width)) = processor.output_size().filter(|size| *size != (side, side)) {
+            return Err(ZooError::Value {
+                field: "the size of processed pictures".to_owned(),
+                found: format!("{height} x {width}"),
+                expected: format!("vision_config.image_size = {side}"),
+            });
+        }
+        // Heads that match by the cosine, beside the one that does not.
+        let beside: &[&str] = match config.task {
+            BlipTask::Match => &["vision_proj.*", "text_proj.*"],
+            _ => &[],
+        };
+        let model = Weights::new(&checkpoint, device)
+            .layout(Layout::BLIP)
+            .ignore(beside)
+            .build(|weights| BlipModel::take(&config, weights))?;
+        let (sites, anatomy) = (model.sites(), model.anatomy());
+        let labels = Labels::new(["no match", "match"]);
+        let device = device.clone();
+        Ok(Self { name, checkpoint, config, texts, labels, processor, model, device, sites, anatomy })
+    }
+
+    /// The network.
+    pub fn model(&self) -> &BlipModel {
+        &self.model
+    }
+
+    /// Its config.
+    pub fn config(&self) -> &BlipConfig {
+        &self.config
+    }
+
+    fn refuse(&self, reason: impl ToString) -> SubjectError {
+        SubjectError::Sample { subject: self.name.clone(), reason: reason.to_string() }
+    }
+
+    fn failed(&self, error: ZooError) -> SubjectError {
+        error.of_subject(&self.name)
+    }
+
+    fn matches(&self) -> bool {
+        self.config.task == BlipTask::Match
+    }
+
+    /// The rows of token ids that words become.
+    fn rows(&self, words: &Words) -> Result<Inputs, SubjectError> {
+        let read = |text: &String| self.texts.one(text).map_err(|e| self.failed(e));
+        let rows = match (self.config.task, words) {
+            (BlipTask::Caption, Words::Nothing) => vec![self.begun("")?],
+            (BlipTask::Caption, Words::Prompt(text)) => vec![self.begun(text)?],
+            (BlipTask::Caption, _) => {
+                let reason = "it writes captions: give what the caption begins with as a prompt, or nothing";
+                return Err(self.refuse(reason));
+            }
+            (BlipTask::Answer, Words::Ask(text) | Words::Prompt(text)) => vec![read(text)?],
+            (BlipTask::Answer, _) => return Err(self.refuse("it answers questions: give one")),
+            (BlipTask::Match, Words::Prompt(text)) => vec![read(text)?],
+            (BlipTask::Match, Words::Texts(texts)) if !texts.is_empty() => {
+                texts.iter().map(read).collect::<Result<_, _>>()?
+            }
+            (BlipTask::Match, _) => {
+                return Err(self.refuse("it says whether a text fits a picture: give at least one text"));
+            }
+        };
+        Ok(self.texts.rows(rows))
+    }
+
+    /// What a caption begins with, behind the token that begins it.
+    fn begun(&self, text: &str) -> Result<(Vec<u32>, TokenMap), SubjectError> {
+        let bos = self.config.bos;
+        let (mut ids, mut map) = (vec![bos], TokenMap::default());
+        map.tokens.push(self.texts.label(bos));
+        for piece in self.texts.tokenizer().encode(text, false).map_err(|e| self.refuse(e))? {
+            let label = self.texts.label(piece.id);
+            ids.push(piece.id);
+            map.tokens.push(match piece.bytes {
+                Some((from, to)) => label.with_bytes(from, to),
+                None => label,
+            });
+        }
+        let most = self.config.text.positions;
+        match ids.len() > most {
+            true => Err(self.refuse(format!("the prompt has {} tokens, of at most {most}", ids.len()))),
+            false => Ok((ids, map)),
+        }
+    }
+}
+
+impl Subject for Blip {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn weights_hash(&self) -> String {
+        self.checkpoint.weights_hash().map_or_else(|e| format!("unknown: {e}"), str::to_owned)
+    }
+
+    fn device(&self) -> String {
+        format!("{:?}", self.device)
+    }
+
+    fn sites(&self) -> &[SiteSpec] {
+        &self.sites
+    }
+
+    fn anatomy(&self) -> &[Anatomy] {
+        &self.anatomy
+    }
+
+    fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        if !sample.clips.is_empty() {
+            return Err(self.refuse("it takes pictures, no clips"));
+        }
+        let [picture] = sample.pictures.as_slice() else {
+            return Err(self.refuse(format!("it looks at one picture, {} were given", sample.pictures.len())));
+        };
+        let mut inputs = self.rows(&sample.words)?;
+        let processed = process(&self.processor, sample).map_err(|e| self.failed(e))?;
+        for map in &mut inputs.maps {
+            let map = Arc::make_mut(map);
+            map.pictures = vec![(picture.image.width(), picture.image.height())];
+            let view = |p: &crate::processor::Processed| View {
+                image: 0,
+                rows: p.geometry.rows(),
+                cols: p.geometry.cols(),
+            };
+            map.views = processed.iter().map(view).collect();
+            map.patches =
+                map.views.iter().flat_map(|view| self.model.vision.config().patches(view)).collect();
+        }
+        inputs.pixels = stack(&processed, &self.device).map_err(|e| self.failed(e))?;
+        inputs.images.iter_mut().for_each(|own| own.push(0));
+        Ok(inputs)
+    }
+
+    fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
+        let logits = self.model.forward(inputs, run).map_err(|e| self.failed(e))?;
+        Ok(logits.map_or_else(Output::default, Output::of_logits))
+    }
+
+    fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        let states: Tensor<2> = states.rank_of("the states to unembed")?;
+        let (found, wanted) = (states.dims()[1], self.config.text.d_model);
+        if found != wanted {
+            let reason = format!("states of width {found} cannot be unembedded; the stream has {wanted}");
+            return Err(self.refuse(reason));
+        }
+        let said = self.model.unembed(states).map(AnyTensor::new);
+        said.ok_or_else(|| SubjectError::Unsupported {
+            subject: self.name.clone(),
+            what: "an unembedding".to_owned(),
+        })
+    }
+
+    fn generate_with(
+        &self,
+        inputs: &Inputs,
+        how: &Generation,
+        plans: &Plans,
+    ) -> Result<(Vec<Generated>, BTreeMap<usize, Trace>), SubjectError> {
+        if self.matches() {
+            let (subject, what) = (self.name.clone(), "generation".to_owned());
+            return Err(SubjectError::Unsupported { subject, what });
+        }
+        let mut steps = Steps::new(self, plans, inputs)?;
+        let (mut cache, mut seen) = (KvCache::default(), None);
+        let prompt = Inputs { asked: Asked::Last, ..inputs.clone() };
+        let first = steps.step(|run| {
+            let read = self.model.read(&prompt, Some(&mut cache), run)?;
+            Ok::<_, ZooError>(read.map(|(logits, states)| {
+                seen = Some(states);
+                logits
+            }))
+        });
+        let mut first = first.map_err(|e| self.failed(e))?;
+        let mut seen = seen.ok_or_else(|| HookError::NoOutput("generation".to_owned()))?;
+        let mut pads = inputs.pads.clone();
+        let copies = plans.continuations();
+        if copies > 1 {
+            let [rows, asked, vocab] = first.dims();
+            let forked = first.unsqueeze_dim::<4>(1).expand([rows, copies, asked, vocab]);
+            first = forked.reshape([rows * copies, asked, vocab]);
+            (cache, seen) = (cache.fork(copies), seen.fork(copies));
+            pads = pads.into_iter().flat_map(|pad| std::iter::repeat_n(pad, copies)).collect();
+        }
+        let decoding = Decoding { how, eos: &[self.config.sep], pad: self.pad(), pads: &pads };
+        let rows = generate(&decoding, first, |next| {
+            steps.step(|run| self.model.go_on(next, &pads, &seen, &mut cache, run))
+        });
+        let told = |row: Continuation| Generated {
+            text: self.decode(&row.tokens),
+            tokens: row.tokens,
+            probabilities: row.probabilities,
+            ended: row.ended,
+        };
+        Ok((rows.map_err(|e| self.failed(e))?.into_iter().map(told).collect(), steps.finish()?))
+    }
+
+    fn decode(&self, ids: &[u32]) -> String {
+        if self.matches() {
+            return ids.iter().filter_map(|id| self.labels.get(*id)).collect::<Vec<_>>().join(", ");
+        }
+        self.texts.decode(ids)
+    }
+
+    fn token(&self, id: u32) -> String {
+        if self.matches() {
+            return self.labels.get(id).map_or_else(|| format!("<{id}>"), str::to_owned);
+        }
+        self.texts.token(id)
+    }
+
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
+        if self.matches() {
+            return Ok(vec![self.labels.class(text).map_err(|reason| self.refuse(reason))?]);
+        }
+        let pieces = self.texts.tokenizer().encode(text, false).map_err(|e| self.refuse(e))?;
+        Ok(pieces.into_iter().map(|piece| piece.id).collect())
+    }
+
+    fn pad(&self) -> u32 {
+        self.config.pad
+    }
+}
+
+impl SelfCheck for Blip {
+    fn self_check(&self) -> Result<(), ZooError> {
+        let model = self.model.cropped(2);
+        let tower = model.vision.config();
+        let pixels = pattern(&[1, tower.channels, tower.image_size, tower.image_size], &self.device)?;
+        let inputs = glimpse(self.config.text.vocab, (&[self.config.bos], 0), Some(pixels));
+        let (sites, dtype) = (model.sites(), self.dtype());
+        let looked = Looked { published: &self.sites, sites: &sites, dtype: &dtype };
+        look_over(&looked, |run| {
+            Ok(model.forward(&inputs, run)?.map_or_else(Output::default, Output::of_logits))
+        })
+    }
+}
