@@ -19,7 +19,8 @@ pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f64) -> Te
 }
 
 /// `weight * (x - mean(x)) / sqrt(variance(x) + eps) + bias` over the last axis (Ba et al. 2016); weight and bias are `[d]`.
-/// In place where nothing else holds `x`.
+///
+/// Burn's own, which is fused, where `x` takes no gradient; with a backward pass of ours where it does.
 ///
 /// # Shapes
 /// A weight or bias of another length is a panic of Burn.
