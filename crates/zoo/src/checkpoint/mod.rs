@@ -47,6 +47,9 @@ pub use weights::{WeightSource, Weights};
 
 use storage::Storage;
 
+/// Bytes that are widened at a time: whole elements of any type.
+const PIECE: usize = 1 << 21;
+
 /// The weights of a model, opened and checked but not read.
 ///
 /// # Memory
@@ -179,9 +182,19 @@ impl Checkpoint {
     /// # Errors
     ///
     /// As [`Checkpoint::bytes`], and [`CheckpointError::Dtype`] for elements that are no plain floats.
+    ///
+    /// # Memory
+    ///
+    /// The values, and at most 8 MiB beside them.
     pub fn floats(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
-        let dtype = self.stored(name)?.dtype;
-        widen::to_f32(&self.bytes(name)?, dtype).ok_or_else(|| self.wrong_dtype(name, dtype, widen::FLOATS))
+        let Stored { file, dtype, shape, range } = self.stored(name)?;
+        let mut values = Vec::with_capacity(shape.iter().product());
+        for start in range.clone().step_by(PIECE) {
+            let piece = self.files[*file].read_away(start..range.end.min(start + PIECE as u64))?;
+            let piece = widen::to_f32(&piece, *dtype);
+            values.extend(piece.ok_or_else(|| self.wrong_dtype(name, *dtype, widen::FLOATS))?);
+        }
+        Ok(values)
     }
 
     /// The values of a tensor of integers.

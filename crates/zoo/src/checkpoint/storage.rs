@@ -36,6 +36,8 @@ pub(super) struct Storage {
 #[derive(Debug)]
 enum Place {
     Memory(&'static [u8]),
+    /// Mapped, and open for what is read away from the mapping.
+    Mapped(&'static [u8], Mutex<File>),
     File(Mutex<File>),
 }
 
@@ -45,7 +47,9 @@ impl Storage {
         let file = File::open(path).map_err(fail("open it"))?;
         let bytes = file.metadata().map_err(fail("learn its size"))?.len();
         let place = match access {
-            Access::Mapped if bytes > 0 => Place::Memory(map(&file).map_err(fail("map it into memory"))?),
+            Access::Mapped if bytes > 0 => {
+                Place::Mapped(map(&file).map_err(fail("map it into memory"))?, Mutex::new(file))
+            }
             _ => Place::File(Mutex::new(file)),
         };
         Ok(Self { path: path.to_owned(), bytes, place })
@@ -70,7 +74,7 @@ impl Storage {
     /// Bytes that stay where they are for as long as the process runs, where this storage has such.
     pub(super) fn lasting(&self, range: &Range<u64>) -> Option<&'static [u8]> {
         match self.place {
-            Place::Memory(bytes) => {
+            Place::Memory(bytes) | Place::Mapped(bytes, _) => {
                 bytes.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
             }
             Place::File(_) => None,
@@ -79,12 +83,22 @@ impl Storage {
 
     /// The bytes of `range`, copied only where they have to be.
     pub(super) fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, CheckpointError> {
-        if let Some(bytes) = self.lasting(&range) {
-            return Ok(Cow::Borrowed(bytes));
+        match self.lasting(&range) {
+            Some(bytes) => Ok(Cow::Borrowed(bytes)),
+            None => self.read_away(range),
         }
+    }
+
+    /// The bytes of `range`, to be looked at once: read into memory of their own where there is a file, since pages of a
+    /// mapping count as this process's memory until the system wants them back.
+    pub(super) fn read_away(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, CheckpointError> {
         let fail = |source| CheckpointError::Io { file: self.path.clone(), doing: "read from it", source };
-        let Place::File(file) = &self.place else {
-            return Err(fail(std::io::ErrorKind::UnexpectedEof.into()));
+        let file = match &self.place {
+            Place::Mapped(_, file) | Place::File(file) => file,
+            Place::Memory(_) => {
+                let inside = self.lasting(&range).map(Cow::Borrowed);
+                return inside.ok_or_else(|| fail(std::io::ErrorKind::UnexpectedEof.into()));
+            }
         };
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         let length = usize::try_from(range.end.saturating_sub(range.start))

@@ -6,7 +6,7 @@ use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData}
 
 use super::error::{CheckpointError, Misfit};
 use super::layout::{self, KNOWN_BUFFERS, Layout};
-use super::{Checkpoint, Dtype, nearest, widen};
+use super::{Checkpoint, Dtype, nearest};
 use crate::error::ZooError;
 
 /// No tensor has more numbers than this.
@@ -32,8 +32,8 @@ pub trait WeightSource {
 ///
 /// # Memory
 ///
-/// On a CPU device, `f32` weights of a mapped file are not copied at all. Everything else is converted tensor by
-/// tensor: beyond the weights on the device there is at most one tensor more.
+/// On a CPU device, `f32` weights of a mapped file are not copied at all. Everything else is read and converted piece by
+/// piece: beyond the weights on the device there are a few MiB, on a device with memory of its own one tensor.
 #[derive(Debug)]
 #[must_use = "call `build`, or `finish` after taking tensors"]
 pub struct Weights<'a> {
@@ -166,10 +166,7 @@ impl<'a> Weights<'a> {
             return TensorData::try_from_bytes(bytes, stored.shape.clone(), self.dtype)
                 .map_err(|e| transfer(e.to_string()));
         }
-        let bytes = self.checkpoint.bytes(file_name)?;
-        let values = widen::to_f32(&bytes, stored.dtype)
-            .ok_or_else(|| self.checkpoint.wrong_dtype(file_name, stored.dtype, widen::FLOATS))?;
-        Ok(TensorData::new(values, stored.shape.clone()))
+        Ok(TensorData::new(self.checkpoint.floats(file_name)?, stored.shape.clone()))
     }
 
     /// Notes what does not fit; goes on with zeros (that take no memory) where a report is to come. Beyond any real
