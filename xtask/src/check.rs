@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{arrows, methods, prose};
+use crate::{arrows, methods, models, prose};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -35,6 +35,7 @@ pub(crate) const STEPS: &[Step] = &[
         about: "every method is a row of METHODS, with its page, and an oracle or a reason",
         run: methods,
     },
+    Step { name: "models", about: "docs/models.md tells of every fixture", run: models },
     Step { name: "prose", about: "links lead somewhere; the README says how tests are run", run: prose },
     Step { name: "deny", about: "licences, sources, advisories (where cargo-deny is installed)", run: deny },
     Step { name: "clippy", about: "clippy is silent on all targets", run: clippy },
@@ -113,6 +114,13 @@ fn arrows(root: &Path) -> Outcome {
 fn methods(root: &Path) -> Outcome {
     match methods::faults(root) {
         Ok((faults, count)) => verdict(&faults, format!("{count} methods")),
+        Err(fault) => Outcome::Failed(fault),
+    }
+}
+
+fn models(root: &Path) -> Outcome {
+    match models::faults(root) {
+        Ok((faults, count)) => verdict(&faults, format!("{count} families")),
         Err(fault) => Outcome::Failed(fault),
     }
 }

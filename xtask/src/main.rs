@@ -4,6 +4,7 @@
 mod arrows;
 mod check;
 mod methods;
+mod models;
 mod prose;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask check [STEP...]     run the steps named, or all of them, cheapest first; stop at the first that fails
         --keep-going            run the rest all the same
+cargo xtask models              write docs/models.md from what was checked
 cargo xtask steps               what the steps are";
 
 fn main() -> ExitCode {
@@ -30,6 +32,13 @@ fn main() -> ExitCode {
                 }
             }
         }
+        ["models"] => match models::write(&root()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(fault) => {
+                eprintln!("{fault}");
+                ExitCode::FAILURE
+            }
+        },
         ["steps"] => {
             for step in check::STEPS {
                 println!("{:8} {}", step.name, step.about);

@@ -43,6 +43,20 @@ impl ModelArgs {
     }
 }
 
+impl ModelArgs {
+    /// What was checked of the family of the model, against transformers.
+    pub(crate) fn checked(&self) -> Result<Option<zoo::families::Checked>> {
+        let kind = match self.model.as_ref().or(self.named.as_ref()) {
+            None => "llava".to_owned(),
+            Some(model) => match zoo::shipped::model_type(model) {
+                Some(kind) => kind.to_owned(),
+                None => zoo::model_type(locate(model)?)?,
+            },
+        };
+        Ok(zoo::families::checked_of(&kind)?)
+    }
+}
+
 #[cfg(not(feature = "download"))]
 fn locate(model: &str) -> Result<PathBuf, HubError> {
     zoo::hub::locate(model)

@@ -48,7 +48,6 @@ const KINDS: &[(&str, Open)] = &[
 #[derive(Deserialize)]
 struct Kind {
     model_type: String,
-    quantization_config: Option<Value>,
 }
 
 /// How a folder is opened.
@@ -107,27 +106,54 @@ pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Box<dyn Subject
     OpenOptions::new(device).open(folder)
 }
 
+/// The `model_type` of a folder's `config.json`.
+///
+/// # Errors
+/// A file that cannot be read, or names none.
+pub fn model_type(folder: impl AsRef<Path>) -> Result<String, ZooError> {
+    let kind: Kind = read_json(folder.as_ref().join("config.json"))?;
+    Ok(kind.model_type)
+}
+
 /// How the kind is opened that a folder's `config.json` names.
 fn kind(folder: &Path) -> Result<Open, ZooError> {
     let file = folder.join("config.json");
-    let kind: Kind = read_json(&file)?;
-    let Some((_, open)) = KINDS.iter().find(|(name, _)| *name == kind.model_type) else {
-        return Err(ZooError::Unsupported {
-            field: format!("{}: model_type", file.display()),
-            found: kind.model_type,
-            supported: KINDS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
-        });
+    let refused = |field: &str, found: String, supported: String| ZooError::Unsupported {
+        field: format!("{}: {field}", file.display()),
+        found,
+        supported,
     };
-    if let Some(quantised) = kind.quantization_config {
+    let name = model_type(folder)?;
+    let Some((_, open)) = KINDS.iter().find(|(own, _)| *own == name) else {
+        let supported = KINDS.iter().map(|(own, _)| *own).collect::<Vec<_>>().join(", ");
+        return Err(refused("model_type", name, supported));
+    };
+    let whole: Value = read_json(&file)?;
+    if let Some((field, quantised)) = quantisation(&whole, "") {
         let method =
             quantised.get("quant_method").and_then(Value::as_str).unwrap_or("a quantised checkpoint");
+        return Err(refused(&field, method.to_owned(), "f32, f16 and bf16 weights".to_owned()));
+    }
+    let adapter = folder.join("adapter_config.json");
+    if adapter.exists() {
         return Err(ZooError::Unsupported {
-            field: format!("{}: quantization_config", file.display()),
-            found: method.to_owned(),
-            supported: "f32, f16 and bf16 weights".to_owned(),
+            field: adapter.display().to_string(),
+            found: "an adapter beside the weights".to_owned(),
+            supported: "weights into which adapters were merged".to_owned(),
         });
     }
     Ok(*open)
+}
+
+/// Settings of quantised weights, wherever in a config they stand, with their field.
+fn quantisation<'a>(config: &'a Value, at: &str) -> Option<(String, &'a Value)> {
+    config.as_object()?.iter().find_map(|(name, value)| {
+        let field = format!("{at}{name}");
+        match name.as_str() {
+            "quantization_config" | "compression_config" if !value.is_null() => Some((field, value)),
+            _ => quantisation(value, &format!("{field}.")),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -148,6 +174,9 @@ mod tests {
                 KINDS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
             )
         );
+        for (own, _) in KINDS {
+            assert!(crate::families::family(own).is_some(), "{own} belongs to no family");
+        }
         std::fs::write(&file, "{}").unwrap();
         let said = open(folder.path(), &Device::default()).err().unwrap().to_string();
         assert_eq!(said, format!("{}:1:2: missing field `model_type`", file.display()));

@@ -21,14 +21,21 @@ macro_rules! file {
 /// What makes a shipped model.
 type Make = fn(&Device) -> Result<Box<dyn Subject>, ZooError>;
 
-const SHIPPED: &[(&str, Make)] = &[
-    ("shapes-llava", |device| Ok(Box::new(shapes(device)?))),
-    ("shapes-clip", |device| Ok(Box::new(shapes_clip(device)?))),
+/// Each with its name and the `model_type` of its config.
+const SHIPPED: &[(&str, &str, Make)] = &[
+    ("shapes-llava", "llava", |device| Ok(Box::new(shapes(device)?))),
+    ("shapes-clip", "clip", |device| Ok(Box::new(shapes_clip(device)?))),
 ];
+
+/// The `model_type` of a shipped model by its name; `None` if there is none of that name.
+#[must_use]
+pub fn model_type(name: &str) -> Option<&'static str> {
+    SHIPPED.iter().find(|(own, ..)| *own == name).map(|(_, kind, _)| *kind)
+}
 
 /// The names of the models that ship inside.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    SHIPPED.iter().map(|(name, _)| *name)
+    SHIPPED.iter().map(|(name, ..)| *name)
 }
 
 /// A shipped model by its name; `None` if there is none of that name.
@@ -36,7 +43,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// None in a build whose tests pass.
 pub fn named(name: &str, device: &Device) -> Option<Result<Box<dyn Subject>, ZooError>> {
-    SHIPPED.iter().find(|(own, _)| *own == name).map(|(_, make)| make(device))
+    SHIPPED.iter().find(|(own, ..)| *own == name).map(|(_, _, make)| make(device))
 }
 
 /// A LLaVA of about a million weights that answers questions about the shapes world.

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use mmlens::core::{Site, SiteSpec};
+use mmlens::zoo::families::{Checked, Largest};
 use serde_json::json;
 
 use crate::model::ModelArgs;
@@ -10,7 +11,9 @@ use crate::print;
 
 /// Lists every site of a model with its axes and what it holds.
 ///
-/// Blocks that hold the same are one line, `text.blocks.0..4.attn.q`, which `mmlens trace --read` takes as it stands.
+/// Blocks that hold the same are one line, `text.blocks.0..4.attn.q`, which `mmlens trace --read` takes as it stands. After
+/// an empty line: what was checked of its family of models against transformers, the largest error, and what is not
+/// supported.
 #[derive(Debug, Args)]
 pub(crate) struct Sites {
     #[command(flatten)]
@@ -38,8 +41,36 @@ impl Sites {
         let rows = families(subject.sites()).into_iter().map(|family| {
             [family.selector(), family.spec.describe(), family.spec.site.point().meaning().to_owned()]
         });
-        print::columns(&rows.collect::<Vec<_>>())
+        print::columns(&rows.collect::<Vec<_>>())?;
+        match self.model.checked()? {
+            Some(checked) => told(&checked),
+            None => Ok(()),
+        }
     }
+}
+
+/// What was checked of the model's family.
+fn told(checked: &Checked) -> Result<()> {
+    let error = |largest: &Largest| match largest.at.as_str() {
+        "" => "none taken".to_owned(),
+        at => format!("{:.1e} ({at})", largest.error),
+    };
+    print::line("")?;
+    print::columns(&[
+        ["family".to_owned(), checked.family.clone()],
+        [
+            "checked".to_owned(),
+            format!(
+                "{} sites in {} passes of {} small checkpoints, against transformers",
+                checked.sites,
+                checked.traces,
+                checked.fixtures.len()
+            ),
+        ],
+        ["largest error".to_owned(), error(&checked.activations)],
+        ["of gradients".to_owned(), error(&checked.gradients)],
+        ["not supported".to_owned(), checked.limits.join("; ")],
+    ])
 }
 
 /// One point in neighbouring blocks of equal shape.

@@ -113,6 +113,50 @@ fn quantised_checkpoints_are_refused_by_name() {
     }
 }
 
+/// What stands in a part of a config is refused as it is at the top: quantised weights, another kind of part, another
+/// nonlinearity.
+#[test]
+fn what_a_part_of_a_config_says_is_refused_by_its_field() {
+    let mut tried = 0;
+    for folder in every() {
+        for part in ["text_config", "vision_config"] {
+            let whole = config(&folder);
+            let Some(own) = whole.get(part).and_then(Value::as_object) else { continue };
+            if whole.get(format!("{part}_dict")).is_some() {
+                continue; // What CLIP's oldest configs say there stands above it.
+            }
+            let act = if own.contains_key("hidden_activation") { "hidden_activation" } else { "hidden_act" };
+            for (field, value, found) in [
+                ("quantization_config", json!({"quant_method": "gptq"}), "`gptq`"),
+                ("compression_config", json!({}), "`a quantised checkpoint`"),
+                ("model_type", json!("mamba"), "`mamba`"),
+                (act, json!("snake"), "`snake`"),
+            ] {
+                let mut config = whole.clone();
+                config[part][field] = value;
+                let said = refused(&folder, &config);
+                assert!(
+                    said.contains(&format!("{part}.{field}"))
+                        && said.contains(&format!("{found} is not supported; supported: ")),
+                    "{}: {said}",
+                    folder.name
+                );
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 40);
+}
+
+#[test]
+fn adapters_beside_the_weights_are_refused() {
+    for folder in every() {
+        let changed = with_file(&folder.folder, "adapter_config.json", &json!({"peft_type": "LORA"}));
+        let said = open(changed.path()).err().unwrap().to_string();
+        assert!(said.contains("adapter_config.json") && said.contains("merged"), "{}: {said}", folder.name);
+    }
+}
+
 #[test]
 fn an_unknown_rope_type_is_refused_with_those_known() {
     let mut tried = 0;
