@@ -61,11 +61,15 @@ pub const FAMILIES: &[Family] = &[
         model_types: &["vit"],
         limits: &[SHARED, "the bare body without a classifier", "masked pictures", "interpolated positions"],
     },
-    Family { name: "BERT", model_types: &["bert"], limits: &[SHARED] },
+    Family {
+        name: "BERT",
+        model_types: &["bert"],
+        limits: &[SHARED, "BERT as a decoder", "relative positions", "heads for other tasks"],
+    },
     Family {
         name: "BLIP",
-        model_types: &["blip", "blip_text_model"],
-        limits: &[SHARED, "interpolated positions"],
+        model_types: &["blip"],
+        limits: &[SHARED, "the bare `BlipModel`", "pictures of another size"],
     },
     Family {
         name: "LLaMA, SmolLM",
