@@ -1,5 +1,6 @@
 //! Memory while a checkpoint is opened, measured in a process of its own.
-#![cfg(all(test, target_os = "linux"))]
+#![cfg(test)]
+#![cfg(target_os = "linux")]
 
 use std::path::Path;
 use std::process::Command;
