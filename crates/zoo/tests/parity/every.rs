@@ -74,7 +74,7 @@ pub(super) struct Varied {
 }
 
 impl Opened {
-    fn config(&self) -> Value {
+    pub(super) fn config(&self) -> Value {
         serde_json::from_slice(&std::fs::read(self.folder.join("config.json")).unwrap()).unwrap()
     }
 
