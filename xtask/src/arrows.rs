@@ -27,6 +27,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("mmlens-report", "mmlens-core", "it draws findings and knows no method"),
     ("mmlens-report", "mmlens-kernels", "it draws findings and knows no method"),
     ("mmlens-report", "mmlens-engine", "it draws findings and knows no method"),
+    ("mmlens-report", "mmlens-store", "it draws findings and knows no store"),
     ("mmlens-report", "mmlens-zoo", "it draws findings and knows no model"),
     ("mmlens-data", "mmlens-zoo", "samples are made for any model"),
 ];

@@ -208,7 +208,7 @@ mod tests {
         let unknown = choose(&["lint"]).err().unwrap();
         assert_eq!(
             unknown,
-            "`lint` is no step; steps are fmt, arrows, methods, prose, deny, clippy, doc, test"
+            "`lint` is no step; steps are fmt, arrows, methods, models, prose, deny, clippy, doc, test"
         );
     }
 
