@@ -22,20 +22,23 @@
 //! # Memory
 //! One shard and the activations of one batch, however long the data set. Reading holds what is asked for.
 //!
-//! ```no_run
-//! use mmlens_core::{Picture, Sample, Subject, Unwatched};
+//! ```
+//! use mmlens_core::{Sample, Seed, Unwatched};
 //! use mmlens_store::{Recording, Store};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let subject: Box<dyn Subject> = todo!();
-//! # let questions = vec![("a.png", "what is it?")];
-//! let recording = Recording::new("text.blocks.{2,3}.resid_post".parse()?);
-//! recording.run(subject.as_ref(), "activations", questions.len(), &mut |i| {
-//!     let (picture, question) = questions[i];
-//!     Ok(Sample::ask(Picture::open(picture)?, question))
-//! }, &Unwatched)?;
-//! let store = Store::open("activations")?;
-//! for batch in store.shuffled("text.blocks.2.resid_post", 4096, mmlens_core::Seed(1))? {
-//!     let values: Vec<f32> = batch?.values; // [rows, d_model], row by row
+//! # let subject = mmlens_testkit::Toy::curved(1);
+//! # let folder = tempfile::tempdir()?;
+//! let (prompts, site) = (["a", "bc", "def"], "text.blocks.1.resid_post");
+//! let mut sample = |i: usize| Ok(Sample::prompt(Vec::new(), prompts[i]));
+//! let recording = Recording::new(site.parse()?).data("prompts");
+//! recording.run(&subject, folder.path(), prompts.len(), &mut sample, &Unwatched)?;
+//!
+//! let store = Store::open(folder.path())?;
+//! assert_eq!(store.len(), 6);
+//! for batch in store.shuffled(site, 4, Seed(1))? {
+//!     let batch = batch?;
+//!     let labels = store.labels(&batch.rows)?;
+//!     assert_eq!(batch.values.len(), labels.len() * 6); // [rows, d_model], row by row
 //! }
 //! # Ok(())
 //! # }
