@@ -3,10 +3,9 @@
 
 #![allow(clippy::expect_used, reason = "a benchmark fails by panicking")]
 
-use burn::tensor::{
-    Device, Distribution, Tensor, activation::silu, module::attention, ops::AttentionModuleOptions,
-};
+use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use mmlens::kernels::{AttentionSettings, Curve, attention, gate};
 use mmlens::prelude::*;
 use mmlens::zoo::parts::{
     Act, Attention, AttentionShape, Block, Linear, Masking, Mlp, Norm, Norms, Padding, Reach, RopeConfig,
@@ -56,23 +55,22 @@ fn blocks(sizes: &Sizes, device: &Device) -> Vec<Block> {
         .collect()
 }
 
-/// The same arithmetic with no sites in it.
+/// The same operations with no sites between them.
 fn bare(block: &Block, x: Tensor<3>, rotation: &Rotation, mask: &Tensor<4, burn::tensor::Bool>) -> Tensor<3> {
     let [b, p, d] = x.dims();
     let (heads, width) = (block.attn.shape.heads, block.attn.shape.width);
     let Norms::Pre { attn: attn_norm, mlp: mlp_norm } = &block.norms else { return x };
     let h = attn_norm.apply(x.clone());
     let split = |y: Tensor<3>| y.reshape([b, p, heads, width]);
-    let q = rotation.apply(split(block.attn.q.apply(h.clone()))).swap_dims(1, 2);
-    let k = rotation.apply(split(block.attn.k.apply(h.clone()))).swap_dims(1, 2);
-    let v = split(block.attn.v.apply(h)).swap_dims(1, 2);
-    let scale = Some(f64::from(block.attn.shape.scale));
-    let options = AttentionModuleOptions { scale, softcap: None, is_causal: false };
-    let z = attention(q, k, v, Some(mask.clone().expand([b, heads, p, p])), None, options);
-    let x = x + block.attn.o.apply(z.swap_dims(1, 2).reshape([b, p, d]));
+    let q = rotation.apply(split(block.attn.q.apply(h.clone())));
+    let k = rotation.apply(split(block.attn.k.apply(h.clone())));
+    let v = split(block.attn.v.apply(h));
+    let settings = AttentionSettings { scale: block.attn.shape.scale, cap: None };
+    let z = attention(q, k, v, Some(mask.clone()), settings);
+    let x = x + block.attn.o.apply(z.reshape([b, p, d]));
     let h = mlp_norm.apply(x.clone());
-    let Mlp::Gated { gate, up, down, .. } = &block.mlp else { return x };
-    x + down.apply(silu(gate.apply(h.clone())) * up.apply(h))
+    let Mlp::Gated { gate: branch, up, down, .. } = &block.mlp else { return x };
+    x + down.apply(gate(Curve::Silu, branch.apply(h.clone()), up.apply(h)))
 }
 
 fn hooks(c: &mut Criterion) {
