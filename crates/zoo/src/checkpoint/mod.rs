@@ -224,6 +224,11 @@ impl Checkpoint {
         Ok(self.hash.get_or_init(|| hash))
     }
 
+    /// That hash as a subject tells it: where it cannot be computed, the reason.
+    pub(crate) fn hash_or_reason(&self) -> String {
+        self.weights_hash().map_or_else(|e| format!("unknown: {e}"), str::to_owned)
+    }
+
     fn stored(&self, name: &str) -> Result<&Stored, CheckpointError> {
         self.tensors.get(name).ok_or_else(|| CheckpointError::NoTensor {
             checkpoint: self.origin.clone(),

@@ -95,7 +95,7 @@ impl Subject for ImageClassifier {
     }
 
     fn weights_hash(&self) -> String {
-        self.checkpoint.weights_hash().map_or_else(|e| format!("unknown: {e}"), str::to_owned)
+        self.checkpoint.hash_or_reason()
     }
 
     fn device(&self) -> String {

@@ -137,10 +137,7 @@ impl Vlm {
     }
 
     fn failed(&self, error: ZooError) -> SubjectError {
-        match error {
-            ZooError::Hook(hook) => SubjectError::Hook(hook),
-            other => self.refuse(other),
-        }
+        error.of_subject(&self.parts.name)
     }
 
     /// The prompt before image placeholders are expanded, and whether special tokens are added around it.
@@ -181,7 +178,7 @@ impl Subject for Vlm {
     }
 
     fn weights_hash(&self) -> String {
-        self.parts.checkpoint.weights_hash().map_or_else(|e| format!("unknown: {e}"), str::to_owned)
+        self.parts.checkpoint.hash_or_reason()
     }
 
     fn device(&self) -> String {
