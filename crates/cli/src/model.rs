@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use mmlens::core::Subject;
+use mmlens::core::{DeviceName, Subject};
 use mmlens::zoo;
 use mmlens::zoo::hub::HubError;
 
@@ -24,11 +24,15 @@ pub(crate) struct ModelArgs {
     /// one, and the stream is the sum of what was written to it.
     #[arg(long)]
     no_self_check: bool,
+    /// Where it computes: flex (this machine's CPU), ndarray, wgpu, wgpu:INDEX, remote:ws://HOST:PORT; those beside flex
+    /// as far as this build has them. A server may ask for a token, taken from MMLENS_DEVICE_TOKEN.
+    #[arg(long, value_name = "NAME", default_value_t)]
+    device: DeviceName,
 }
 
 impl ModelArgs {
     pub(crate) fn open(&self) -> Result<Box<dyn Subject>> {
-        let device = Default::default();
+        let device = self.device.open(std::env::var("MMLENS_DEVICE_TOKEN").ok().as_deref())?;
         let Some(model) = self.model.as_ref().or(self.named.as_ref()) else {
             return Ok(Box::new(zoo::shipped::shapes(&device)?));
         };

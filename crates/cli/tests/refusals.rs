@@ -195,12 +195,38 @@ fn words_that_do_not_fit() {
     assert_holds(&captions, &["`--text` is for dual encoders", "takes `--ask` or `--prompt`"]);
     let dtype = trace(&["--prompt", "Hi", "--dtype", "bf16"]);
     assert_eq!(dtype, "`--dtype bf16` is not supported; supported: f32");
-    let device = trace(&["--prompt", "Hi", "--device", "cuda"]);
-    assert_eq!(device, "`--device cuda` is not supported; supported: flex");
     let id = trace(&["--prompt", "Hi", "--grad", "text.input", "--target", "331"]);
     assert_holds(&id, &["token 331", "331"]);
     let unused = trace(&["--prompt", "Hi", "--target", "4000000000"]);
     assert_holds(&unused, &["token 4000000000", "331"]);
+}
+
+/// Every command that opens a model takes a device, and says of one that it cannot open why.
+#[test]
+fn devices_that_are_not_there() {
+    let square = picture("square");
+    let commands: [&[&str]; 4] = [
+        &["ask", "--image", &square, "--ask", "Hi"],
+        &["sites"],
+        &["explain", "--image", &square, "--ask", "Hi", "--out", "/nowhere"],
+        &["trace", "--prompt", "Hi", "--out", "/nowhere"],
+    ];
+    for command in commands {
+        let on = |device: &str| mmlens(command.iter().copied().chain(["--device", device]));
+        let unknown = on("cuda");
+        assert_eq!(unknown.code, Some(2));
+        assert_holds(&unknown.err, &["`cuda` is no device", "`flex`", "`remote:ws://HOST:PORT`"]);
+        // Nothing listens there, or the build knows no such device.
+        let said = on("remote:ws://127.0.0.1:9").refused();
+        match cfg!(feature = "remote") {
+            true => assert_holds(&said, &["`remote:ws://127.0.0.1:9` cannot be used"]),
+            false => {
+                assert_holds(&said, &["`remote:ws://127.0.0.1:9` is not in this build; the feature `remote`"])
+            }
+        }
+    }
+    let ask = ["ask", "--image", &square, "--ask", "What colour is it?"];
+    assert_eq!(mmlens(ask.iter().chain(&["--device", "flex"])).well(), mmlens(ask).well());
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub(crate) fn apply(
     let operand = |value: &AnyTensor, verb: &'static str| {
         let given = value.dims();
         let fits = given.len() == dims.len() && given.iter().zip(&dims).all(|(g, d)| g == d || *g == 1);
-        if fits { Ok(value.clone()) } else { Err(wrong(given, verb)) }
+        if fits { value.beside(&x) } else { Err(wrong(given, verb)) }
     };
     match change {
         Change::With(change) => {

@@ -21,6 +21,7 @@ mod analysis;
 mod baseline;
 mod change;
 mod clip;
+pub mod device;
 mod error;
 mod inputs;
 mod integrity;
@@ -43,6 +44,7 @@ pub use analysis::{
 pub use baseline::Baseline;
 pub use change::MASKED;
 pub use clip::Clip;
+pub use device::{DeviceError, DeviceName};
 pub use error::HookError;
 pub use inputs::{Asked, Grid, Inputs, TokenMap, View};
 pub use integrity::{Breach, Integrity};

@@ -1,5 +1,6 @@
 //! The model under study, behind one object-safe trait.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -37,6 +38,16 @@ pub enum SubjectError {
         /// What does not fit.
         reason: String,
     },
+    /// A device that broke off in the middle of the work.
+    #[error("`{subject}` on {device} broke off: {reason}")]
+    Device {
+        /// The subject.
+        subject: String,
+        /// The kind of its device.
+        device: String,
+        /// What it said last.
+        reason: String,
+    },
     /// Something this subject does not offer.
     #[error("`{subject}` does not offer {what}")]
     Unsupported {
@@ -45,6 +56,16 @@ pub enum SubjectError {
         /// What was asked.
         what: String,
     },
+}
+
+impl SubjectError {
+    /// What a panic in the middle of a subject's work said, as an error.
+    pub fn broken(subject: &dyn Subject, panic: &(dyn Any + Send)) -> Self {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+        let (subject, device) = (subject.name().to_owned(), subject.device());
+        Self::Device { subject, device, reason: said.to_owned() }
+    }
 }
 
 /// Sizes of one part of a model.

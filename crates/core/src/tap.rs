@@ -72,7 +72,11 @@ fn tap<const D: usize>(x: Tensor<D>, on_grad: &OnGrad) -> Option<Tensor<D>> {
         return Some(y);
     }
     #[cfg(feature = "wgpu")]
-    if let Some(y) = tap_on::<burn::backend::Wgpu, D>(x.clone(), on_grad) {
+    if let Some(y) = tap_on::<burn::backend::Cube, D>(x.clone(), on_grad) {
+        return Some(y);
+    }
+    #[cfg(feature = "remote")]
+    if let Some(y) = tap_on::<burn::backend::Remote, D>(x.clone(), on_grad) {
         return Some(y);
     }
     None

@@ -67,8 +67,27 @@ impl AnyTensor {
     /// # Errors
     /// [`HookError::Read`] if the device cannot hand the values over.
     pub fn to_values(&self) -> Result<Vec<f32>, HookError> {
-        let data = with_rank!(self.clone(), x => x.into_data())?;
+        let data = with_rank!(self.clone(), x => x.try_into_data())?;
+        let data = data.map_err(|e| HookError::Read(format!("{e:?}")))?;
         data.convert::<f32>().try_to_vec::<f32>().map_err(|e| HookError::Read(format!("{e:?}")))
+    }
+
+    /// The same values where another tensor is: itself, if they share a device, else a copy without gradient tracking,
+    /// through the host.
+    ///
+    /// # Errors
+    /// [`HookError::Read`] if its device cannot hand the values over.
+    pub fn beside(&self, other: &Self) -> Result<Self, HookError> {
+        let (own, other) = (self.device()?, other.device()?);
+        if own == other {
+            Ok(self.clone())
+        } else {
+            Self::from_values(self.to_values()?, &self.dims(), &other)
+        }
+    }
+
+    fn device(&self) -> Result<Device, HookError> {
+        with_rank!(self.clone(), x => x.device().without_autodiff())
     }
 
     /// A tensor of the same shape on the same device, of other row-major values.
@@ -84,8 +103,7 @@ impl AnyTensor {
     /// # Errors
     /// [`HookError::Values`] if their number is not the product of `dims`, or the rank is not 1 to 6.
     pub fn shaped(&self, values: Vec<f32>, dims: &[usize]) -> Result<Self, HookError> {
-        let device = with_rank!(self.clone(), x => x.device().without_autodiff())?;
-        Self::from_values(values, dims, &device)
+        Self::from_values(values, dims, &self.device()?)
     }
 
     /// `times` copies one after the other along the first axis: `[b, ...]` to `[times * b, ...]`.
@@ -192,7 +210,7 @@ impl Activation for ArrayD<f32> {
         let dims = self.shape().to_vec();
         let values = self.iter().copied().collect();
         let data = TensorData::new(values, dims.clone());
-        let device = Device::default();
+        let device = crate::device::host();
         match dims.len() {
             0 | 1 => AnyTensor::new(Tensor::<1>::from_data(data, &device)),
             2 => AnyTensor::new(Tensor::<2>::from_data(data, &device)),

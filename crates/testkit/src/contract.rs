@@ -3,10 +3,9 @@
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use burn::tensor::Device;
 use mmlens_core::{
     Analysis, AnalysisError, AnyTensor, Asked, Change, HookError, Inputs, Integrity, Objective, Part, Plan,
-    Point, Region, Run, Site, State, Subject, SubjectError, Watch,
+    Point, Region, Run, Site, State, Subject, SubjectError, Watch, device,
 };
 use mmlens_finding::Finding;
 
@@ -322,9 +321,7 @@ fn bad_inputs(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         change(&mut bad);
         bad
     };
-    let pixels = |dims: &[usize]| {
-        AnyTensor::from_values(vec![0.0; dims.iter().product()], dims, &Device::default()).ok()
-    };
+    let pixels = |dims: &[usize]| inputs.pixels.as_ref()?.shaped(vec![0.0; dims.iter().product()], dims).ok();
     let mut cases = vec![
         ("no rows", with(&|i| i.ids.clear())),
         ("more token maps than rows", with(&|i| i.maps.push(i.maps[0].clone()))),
@@ -369,7 +366,7 @@ fn bad_plans(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     let part = subject.anatomy().last().map_or(Part::Text, |anatomy| anatomy.part);
     let nowhere = Site::block(part, 60_000, Point::ResidPre);
     let stream = Site::block(part, 0, Point::ResidPre);
-    let small = AnyTensor::from_values(vec![0.0; 2], &[1, 2], &Device::default()).map_err(text)?;
+    let small = AnyTensor::from_values(vec![0.0; 2], &[1, 2], &device::host()).map_err(text)?;
     let run = |plan: Result<Plan, HookError>| subject.run(inputs, plan?);
     refused("a site that is not there", || run(Plan::new().read(nowhere)))?;
     refused("a value of another shape", || run(Plan::new().set(stream, small.clone())))?;

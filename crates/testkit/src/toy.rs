@@ -82,7 +82,7 @@ impl Toy {
     }
 
     fn new(seed: u64, straight: bool) -> Self {
-        let device = Device::default();
+        let device = mmlens_core::device::host();
         let mut draw = Draw { seed: Seed(seed), next: 0, device: device.clone() };
         let blocks = (0..BLOCKS).map(|_| ToyBlock {
             q: draw.matrix(WIDTH, WIDTH),
@@ -292,7 +292,7 @@ impl Subject for Toy {
     }
 
     fn device(&self) -> String {
-        format!("{:?}", self.device)
+        mmlens_core::device::kind(&self.device)
     }
 
     fn sites(&self) -> &[SiteSpec] {

@@ -51,9 +51,6 @@ pub(crate) struct Trace {
     /// The number type of the pass.
     #[arg(long, default_value = "f32")]
     dtype: String,
-    /// The device of the pass.
-    #[arg(long, default_value = "flex")]
-    device: String,
     /// The file.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -95,7 +92,6 @@ impl Target {
 impl Trace {
     pub(crate) fn run(&self) -> Result<()> {
         supported("dtype", &self.dtype, &["f32"])?;
-        supported("device", &self.device, &["flex"])?;
         let (pictures, clips) = (pictures(&self.images)?, self.clips.clips()?);
         let subject = self.model.open()?;
         let subject = subject.as_ref();

@@ -5,7 +5,8 @@
 //! - runs the case once unedited, keeping the state at every block boundary where some variant departs;
 //! - resumes every variant at the block of its earliest edit, so that neither the tower nor the blocks before are
 //!   computed again;
-//! - packs variants that depart at the same block along the batch axis, as many as a memory budget holds ([`Memory`]).
+//! - packs variants that depart at the same block along the batch axis, as many as a memory budget holds ([`Memory`]);
+//! - hands such packs to several devices, if there are ([`Sweep::run_over`]).
 //!
 //! What comes back is the [`Metric`] of every variant and of the unedited case, labelled by the axes swept.
 
@@ -13,6 +14,7 @@ mod data;
 mod edit;
 mod memory;
 mod metric;
+mod spread;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -99,49 +101,13 @@ impl Sweep {
         memory: &Memory,
         progress: &mut Progress<'_>,
     ) -> Result<Swept, AnalysisError> {
-        if inputs.rows() != 1 {
-            let reason = format!("a sweep takes one case at a time, not {} rows", inputs.rows());
-            return Err(SubjectError::Batch { reason }.into());
+        let prepared = Prepared::new(self, subject, inputs)?;
+        let mut found = Found::none(self);
+        for task in prepared.tasks(memory) {
+            found.enter(&task, prepared.measure(&task)?);
+            progress.advance(task.variants.len())?;
         }
-        if self.metrics.is_empty() {
-            return Err(HookError::NoObjective.into());
-        }
-        let groups = self.groups(subject)?;
-        let base = subject.run(inputs, base_plan(groups.keys())?.to_output())?;
-        let unedited = metric::rows(&self.metrics, base.output(), base.output(), 1)?;
-        let mut values = vec![vec![f32::NAN; self.len()]; self.metrics.len()];
-        for (entry, members) in &groups {
-            let start = Start::new(*entry, inputs, &base)?;
-            let rows = match entry {
-                Entry::Alone => NonZeroUsize::MIN,
-                _ => memory.rows(subject, inputs, *entry == Entry::Pictures),
-            };
-            for some in members.chunks(rows.get()) {
-                let (packed, mut plan) = start.copies(some.len())?;
-                for (copy, variant) in some.iter().enumerate() {
-                    for edit in self.variants.get(*variant).into_iter().flatten() {
-                        plan = edit.planned(plan, subject.sites(), (some.len(), copy), inputs.pictures())?;
-                    }
-                }
-                let trace = subject.run(&packed, plan)?;
-                let measured = metric::rows(&self.metrics, trace.output(), base.output(), some.len())?;
-                for (values, measured) in values.iter_mut().zip(measured) {
-                    for (variant, value) in some.iter().zip(measured) {
-                        if let Some(slot) = values.get_mut(*variant) {
-                            *slot = value;
-                        }
-                    }
-                }
-                progress.advance(some.len())?;
-            }
-        }
-        let metrics = self.metrics.iter().zip(unedited).zip(values);
-        let measured = metrics.map(|((metric, base), values)| Measured {
-            metric: metric.clone(),
-            unedited: base.first().copied().unwrap_or(f32::NAN),
-            values,
-        });
-        Ok(Swept { axes: self.axes.clone(), measured: measured.collect() })
+        Ok(found.of(self, &prepared))
     }
 
     /// Variants by where they depart from the unedited pass.
@@ -160,6 +126,92 @@ impl Sweep {
             groups.entry(entry).or_default().push(variant);
         }
         Ok(groups)
+    }
+}
+
+/// A sweep about to run on one subject: the case has passed unedited, and its states are kept.
+struct Prepared<'a> {
+    sweep: &'a Sweep,
+    subject: &'a dyn Subject,
+    inputs: &'a Inputs,
+    groups: BTreeMap<Entry, Vec<usize>>,
+    base: Trace,
+    unedited: Vec<Vec<f32>>,
+}
+
+/// Variants that share a pass.
+struct Task {
+    entry: Entry,
+    variants: Vec<usize>,
+}
+
+impl<'a> Prepared<'a> {
+    fn new(sweep: &'a Sweep, subject: &'a dyn Subject, inputs: &'a Inputs) -> Result<Self, AnalysisError> {
+        if inputs.rows() != 1 {
+            let reason = format!("a sweep takes one case at a time, not {} rows", inputs.rows());
+            return Err(SubjectError::Batch { reason }.into());
+        }
+        if sweep.metrics.is_empty() {
+            return Err(HookError::NoObjective.into());
+        }
+        let groups = sweep.groups(subject)?;
+        let base = subject.run(inputs, base_plan(groups.keys())?.to_output())?;
+        let unedited = metric::rows(&sweep.metrics, base.output(), base.output(), 1)?;
+        Ok(Self { sweep, subject, inputs, groups, base, unedited })
+    }
+
+    fn tasks(&self, memory: &Memory) -> Vec<Task> {
+        let of_group = |(entry, members): (&Entry, &Vec<usize>)| {
+            let rows = match entry {
+                Entry::Alone => NonZeroUsize::MIN,
+                _ => memory.rows(self.subject, self.inputs, *entry == Entry::Pictures),
+            };
+            let task = |some: &[usize]| Task { entry: *entry, variants: some.to_vec() };
+            members.chunks(rows.get()).map(task).collect::<Vec<_>>()
+        };
+        self.groups.iter().flat_map(of_group).collect()
+    }
+
+    /// For each metric its value for every variant of a task: one pass.
+    fn measure(&self, task: &Task) -> Result<Vec<Vec<f32>>, AnalysisError> {
+        let (some, pictures) = (&task.variants, self.inputs.pictures());
+        let (packed, mut plan) = Start::new(task.entry, self.inputs, &self.base)?.copies(some.len())?;
+        for (copy, variant) in some.iter().enumerate() {
+            for edit in self.sweep.variants.get(*variant).into_iter().flatten() {
+                plan = edit.planned(plan, self.subject.sites(), (some.len(), copy), pictures)?;
+            }
+        }
+        let trace = self.subject.run(&packed, plan)?;
+        Ok(metric::rows(&self.sweep.metrics, trace.output(), self.base.output(), some.len())?)
+    }
+}
+
+/// For each metric the values of all variants, as they come in.
+struct Found(Vec<Vec<f32>>);
+
+impl Found {
+    fn none(sweep: &Sweep) -> Self {
+        Self(vec![vec![f32::NAN; sweep.len()]; sweep.metrics.len()])
+    }
+
+    fn enter(&mut self, task: &Task, measured: Vec<Vec<f32>>) {
+        for (values, measured) in self.0.iter_mut().zip(measured) {
+            for (variant, value) in task.variants.iter().zip(measured) {
+                if let Some(slot) = values.get_mut(*variant) {
+                    *slot = value;
+                }
+            }
+        }
+    }
+
+    fn of(self, sweep: &Sweep, prepared: &Prepared<'_>) -> Swept {
+        let metrics = sweep.metrics.iter().zip(&prepared.unedited).zip(self.0);
+        let measured = metrics.map(|((metric, base), values)| Measured {
+            metric: metric.clone(),
+            unedited: base.first().copied().unwrap_or(f32::NAN),
+            values,
+        });
+        Swept { axes: sweep.axes.clone(), measured: measured.collect() }
     }
 }
 

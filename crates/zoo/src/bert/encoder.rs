@@ -93,7 +93,7 @@ impl Subject for TextEncoder {
     }
 
     fn device(&self) -> String {
-        format!("{:?}", self.device)
+        mmlens_core::device::kind(&self.device)
     }
 
     fn sites(&self) -> &[SiteSpec] {

@@ -165,7 +165,7 @@ impl Subject for Blip {
     }
 
     fn device(&self) -> String {
-        format!("{:?}", self.device)
+        mmlens_core::device::kind(&self.device)
     }
 
     fn sites(&self) -> &[SiteSpec] {

@@ -105,7 +105,7 @@ impl Subject for DualEncoder {
     }
 
     fn device(&self) -> String {
-        format!("{:?}", self.device)
+        mmlens_core::device::kind(&self.device)
     }
 
     fn sites(&self) -> &[SiteSpec] {

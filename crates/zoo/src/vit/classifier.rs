@@ -99,7 +99,7 @@ impl Subject for ImageClassifier {
     }
 
     fn device(&self) -> String {
-        format!("{:?}", self.device)
+        mmlens_core::device::kind(&self.device)
     }
 
     fn sites(&self) -> &[SiteSpec] {

@@ -182,7 +182,7 @@ impl Subject for Vlm {
     }
 
     fn device(&self) -> String {
-        format!("{:?}", self.parts.device)
+        mmlens_core::device::kind(&self.parts.device)
     }
 
     fn sites(&self) -> &[SiteSpec] {

@@ -1,0 +1,104 @@
+//! One sweep on several devices: the packs of variants are handed to whoever is free.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use mmlens_core::{AnalysisError, Inputs, Subject, SubjectError};
+
+use super::{Found, Memory, Prepared, Sweep, Swept};
+use crate::Progress;
+
+impl Sweep {
+    /// Runs every variant of one case on several copies of a model at once, each on a device of its own and given the
+    /// case as it encoded it. Packs are cut as for the first copy and handed out one by one, so that a slow device holds
+    /// nobody up; what comes back is what [`Sweep::run`] gives, in the same order, up to the rounding of the devices.
+    ///
+    /// A value that an edit brings along is copied to each device, through the host.
+    ///
+    /// # Errors
+    /// As [`Sweep::run`]; [`SubjectError::Batch`] for no copies, or copies of another model or another case;
+    /// [`SubjectError::Device`] for a device that broke off. The first error ends the work of all.
+    ///
+    /// # Cost
+    /// On each device one pass without edits, and its share of the packs. Each takes the whole of the memory budget.
+    pub fn run_over<'a>(
+        &'a self,
+        copies: &[(&'a dyn Subject, &'a Inputs)],
+        memory: &Memory,
+        progress: &mut Progress<'_>,
+    ) -> Result<Swept, AnalysisError> {
+        let (subject, inputs) = alike(copies)?;
+        let first = Prepared::new(self, subject, inputs)?;
+        let tasks = first.tasks(memory);
+        let next = AtomicUsize::new(0);
+        let shared = Mutex::new((Found::none(self), progress, None));
+        let locked = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = |prepared: &Prepared<'_>| -> Result<(), AnalysisError> {
+            while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let measured = prepared.measure(task)?;
+                let mut shared = locked();
+                shared.0.enter(task, measured);
+                shared.1.advance(task.variants.len())?;
+            }
+            Ok(())
+        };
+        // The first error stops whoever asks for the next pack.
+        let stop = |error: AnalysisError| {
+            next.store(tasks.len(), Ordering::Relaxed);
+            locked().2.get_or_insert(error);
+        };
+        std::thread::scope(|scope| {
+            let start = |(place, (subject, inputs)): (usize, &(&'a dyn Subject, &'a Inputs))| {
+                let (subject, inputs) = (*subject, *inputs);
+                let (work, stop, first) = (&work, &stop, &first);
+                let thread = scope.spawn(move || {
+                    let done = match place {
+                        0 => work(first),
+                        _ => Prepared::new(self, subject, inputs).and_then(|own| work(&own)),
+                    };
+                    done.unwrap_or_else(stop);
+                });
+                (subject, thread)
+            };
+            for (subject, thread) in copies.iter().enumerate().map(start).collect::<Vec<_>>() {
+                if let Err(panic) = thread.join() {
+                    stop(SubjectError::broken(subject, panic.as_ref()).into());
+                }
+            }
+        });
+        let (found, _, error) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            Some(error) => Err(error),
+            None => Ok(found.of(self, &first)),
+        }
+    }
+}
+
+/// The first copy, if all are of one model and one case.
+fn alike<'a>(
+    copies: &[(&'a dyn Subject, &'a Inputs)],
+) -> Result<(&'a dyn Subject, &'a Inputs), SubjectError> {
+    let wrong = |reason: String| SubjectError::Batch { reason };
+    let Some((first, others)) = copies.split_first() else {
+        return Err(wrong("a sweep over no devices".to_owned()));
+    };
+    let hash = first.0.weights_hash();
+    for (place, (subject, inputs)) in others.iter().enumerate() {
+        let place = place + 1;
+        if subject.weights_hash() != hash || subject.alterations() != first.0.alterations() {
+            return Err(wrong(format!(
+                "copy {place} is `{}` ({}), copy 0 is `{}` ({hash})",
+                subject.name(),
+                subject.weights_hash(),
+                first.0.name(),
+            )));
+        }
+        if inputs.ids != first.1.ids
+            || inputs.pictures() != first.1.pictures()
+            || inputs.asked != first.1.asked
+        {
+            return Err(wrong(format!("copy {place} is given another case than copy 0")));
+        }
+    }
+    Ok(*first)
+}
