@@ -74,6 +74,12 @@ pub enum DeviceError {
         /// What it says.
         reason: String,
     },
+    /// Devices that cannot be served to others.
+    #[error("devices cannot be served: {reason}")]
+    Served {
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 impl DeviceName {
@@ -183,6 +189,31 @@ pub fn host() -> Device {
     return Device::flex();
     #[cfg(not(feature = "flex"))]
     Device::default()
+}
+
+/// Serves devices of this machine, all of one kind, to other processes, which open them as `remote:ws://HOST:PORT`; those
+/// beside the first by their number in the list. Blocks until the process is told to end (Ctrl+C or SIGTERM), whose
+/// signals it takes over.
+///
+/// Whoever knows the token computes here, and its memory is theirs to fill. The connection is not encrypted: listen on a
+/// trusted network, or on loopback behind a tunnel.
+///
+/// # Errors
+/// [`DeviceError::Served`] for an empty token, devices of several kinds or none, or a socket that fails.
+#[cfg(feature = "remote-server")]
+pub fn serve(
+    devices: impl IntoIterator<Item = Device>,
+    listener: std::net::TcpListener,
+    token: &str,
+) -> Result<(), DeviceError> {
+    use burn::server::{RemoteServer, TokenAuthorizer, WebSocketTransport};
+
+    let failed = |reason: &dyn fmt::Display| DeviceError::Served { reason: reason.to_string() };
+    let authorizer = TokenAuthorizer::new(token).map_err(|error| failed(&error))?;
+    RemoteServer::new(devices)
+        .with_authorizer(authorizer)
+        .serve(WebSocketTransport::from_listener(listener))
+        .map_err(|error| failed(&error))
 }
 
 #[cfg(feature = "flex")]
