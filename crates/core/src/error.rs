@@ -143,6 +143,16 @@ pub enum HookError {
     /// A pass that ended without the output an objective needs.
     #[error("the objective `{0}` needs an output this subject does not produce")]
     NoOutput(String),
+    /// Logits other than those wanted.
+    #[error("logits of shape {found:?}, where {positions} positions{} are wanted", tokens.map_or_else(String::new, |n| format!(" of {n} tokens")))]
+    Unwanted {
+        /// What came.
+        found: Vec<usize>,
+        /// How many positions are wanted.
+        positions: usize,
+        /// How many tokens, if not all.
+        tokens: Option<usize>,
+    },
     /// A token, position or pair outside the output.
     #[error("the objective asks for {what} {index}, but the output has {len}")]
     Objective {

@@ -37,6 +37,7 @@ mod site;
 mod subject;
 mod tap;
 mod tensor;
+mod wanted;
 
 pub use analysis::{
     Analysis, AnalysisError, Card, Case, Fit, Pair, Target, Unwatched, Watch, provenance, step, top_token,
@@ -59,5 +60,6 @@ pub use selector::Selector;
 pub use site::{AxisName, Part, Point, Site, SiteSpec};
 pub use subject::{Anatomy, Generated, Generation, Sampling, Subject, SubjectError};
 pub use tensor::{Activation, AnyTensor};
+pub use wanted::Wanted;
 
 pub use mmlens_finding as finding;

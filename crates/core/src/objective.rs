@@ -6,13 +6,15 @@ use burn::tensor::activation::{log_softmax, sigmoid, softmax};
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::{AnyTensor, HookError};
+use crate::{AnyTensor, HookError, Wanted};
 
 /// What a pass produced, as far as it went.
 #[derive(Debug, Clone, Default)]
 pub struct Output {
-    /// `[batch, asked, vocab]`.
+    /// `[batch, asked, vocab]`; none if the pass was run for some of them alone.
     pub logits: Option<AnyTensor>,
+    /// Some of them, `[batch, positions, tokens]`, and which.
+    some: Option<(AnyTensor, Wanted)>,
     /// What a dual encoder made of pictures and texts.
     pub pairs: Option<Pairs>,
 }
@@ -92,33 +94,66 @@ impl Output {
     /// # Errors
     /// [`HookError::NoOutput`] if there are none, [`HookError::Objective`] for a position out of range.
     pub fn at(&self, at: Ask) -> Result<Tensor<2>, HookError> {
-        let logits = self.logits.clone().ok_or_else(|| HookError::NoOutput(format!("logits at {at}")))?;
-        let logits: Tensor<3> = logits.rank_of("logits")?;
-        let len = logits.dims()[1];
-        let index = match at {
-            Ask::Last => len.saturating_sub(1),
-            Ask::At(index) => index,
+        let none = || HookError::NoOutput(format!("logits at {at}"));
+        let (logits, index) = match (&self.logits, &self.some) {
+            (Some(logits), _) => {
+                let logits: Tensor<3> = logits.clone().rank_of("logits")?;
+                let index = at.index(logits.dims()[1])?;
+                (logits, index)
+            }
+            (None, Some((some, wanted))) => {
+                let (place, _) = wanted.place(at, None).ok_or_else(none)?;
+                (some.clone().rank_of("logits")?, place)
+            }
+            (None, None) => return Err(none()),
         };
-        if index >= len {
-            return Err(HookError::Objective { what: "position", index, len });
-        }
         Ok(logits.narrow(1, index, 1).squeeze_dim(1))
+    }
+
+    /// The logits of one token of every row at one position, `[batch]`.
+    ///
+    /// # Errors
+    /// [`HookError::NoOutput`] if they are not there, [`HookError::Objective`] for a position or token out of range.
+    pub fn logit(&self, at: Ask, token: u32) -> Result<Tensor<1>, HookError> {
+        let Some((some, wanted)) = self.some.as_ref().filter(|_| self.logits.is_none()) else {
+            return pick(self.at(at)?, token);
+        };
+        let none = || HookError::NoOutput(format!("logit of token {token} at {at}"));
+        let (place, entry) = wanted.place(at, Some(token)).ok_or_else(none)?;
+        let logits: Tensor<3> = some.clone().rank_of("logits")?;
+        pick(logits.narrow(1, place, 1).squeeze_dim(1), entry.map_or(token, |entry| entry as u32))
     }
 
     /// An output of logits, `[batch, asked, vocab]`.
     pub fn of_logits(logits: impl Into<AnyTensor>) -> Self {
-        Self { logits: Some(logits.into()), pairs: None }
+        Self { logits: Some(logits.into()), ..Self::default() }
+    }
+
+    /// An output of some logits alone, `[batch, positions, tokens]`, both in the order wanted.
+    pub(crate) fn of_wanted(logits: impl Into<AnyTensor>, wanted: Wanted) -> Result<Self, HookError> {
+        let logits = logits.into();
+        let (found, (positions, tokens)) = (logits.dims(), wanted.lengths());
+        match *found {
+            [_, at, of] if at == positions && tokens.is_none_or(|n| n == of) => {
+                Ok(Self { some: Some((logits, wanted)), ..Self::default() })
+            }
+            _ => Err(HookError::Unwanted { found, positions, tokens }),
+        }
     }
 
     /// The output of a dual encoder.
     pub fn of_pairs(pairs: Pairs) -> Self {
-        Self { logits: None, pairs: Some(pairs) }
+        Self { pairs: Some(pairs), ..Self::default() }
     }
 
     /// Without gradient tracking.
     #[must_use]
     pub fn plain(self) -> Self {
-        Self { logits: self.logits.map(AnyTensor::plain), pairs: self.pairs.map(Pairs::plain) }
+        Self {
+            logits: self.logits.map(AnyTensor::plain),
+            some: self.some.map(|(logits, wanted)| (logits.plain(), wanted)),
+            pairs: self.pairs.map(Pairs::plain),
+        }
     }
 }
 
@@ -129,6 +164,17 @@ pub enum Ask {
     Last,
     /// A position counted from the start of the (padded) sequence. The inputs must ask for all positions.
     At(usize),
+}
+
+impl Ask {
+    /// Its index in a row of so many positions.
+    pub(crate) fn index(self, len: usize) -> Result<usize, HookError> {
+        let index = match self {
+            Self::Last => len.saturating_sub(1),
+            Self::At(index) => index,
+        };
+        if index < len { Ok(index) } else { Err(HookError::Objective { what: "position", index, len }) }
+    }
 }
 
 impl fmt::Display for Ask {
@@ -220,17 +266,26 @@ impl Objective {
         }
     }
 
+    /// The only logits it looks at; `None` if it looks at something else.
+    pub fn wanted(&self) -> Option<Wanted> {
+        match *self {
+            Self::Logit { at, token } => Some(Wanted::tokens_at(at, [token])),
+            Self::LogitDifference { at, token, against } => Some(Wanted::tokens_at(at, [token, against])),
+            Self::LogProbability { at, .. } => Some(Wanted::at(at)),
+            Self::Similarity | Self::Cosine | Self::Pair { .. } => None,
+        }
+    }
+
     /// Its value for every row: `[batch]`.
     ///
     /// # Errors
     /// [`HookError::NoOutput`] if the output lacks what it needs, [`HookError::Objective`] if an index is out of range.
     pub fn score(&self, output: &Output) -> Result<Tensor<1>, HookError> {
         match *self {
-            Self::Logit { at, token } => pick(self.logits(output, at)?, token),
-            Self::LogProbability { at, token } => pick(log_softmax(self.logits(output, at)?, 1), token),
+            Self::Logit { at, token } => self.named(output.logit(at, token)),
+            Self::LogProbability { at, token } => pick(log_softmax(self.named(output.at(at))?, 1), token),
             Self::LogitDifference { at, token, against } => {
-                let logits = self.logits(output, at)?;
-                Ok(pick(logits.clone(), token)? - pick(logits, against)?)
+                Ok(self.named(output.logit(at, token))? - self.named(output.logit(at, against))?)
             }
             Self::Similarity => self.pairs(output).and_then(|pairs| pairs.own(&pairs.logits)),
             Self::Cosine => self.pairs(output).and_then(|pairs| pairs.own(&pairs.cosine)),
@@ -238,8 +293,8 @@ impl Objective {
         }
     }
 
-    fn logits(&self, output: &Output, at: Ask) -> Result<Tensor<2>, HookError> {
-        output.at(at).map_err(|error| match error {
+    fn named<T>(&self, found: Result<T, HookError>) -> Result<T, HookError> {
+        found.map_err(|error| match error {
             HookError::NoOutput(_) => HookError::NoOutput(self.to_string()),
             other => other,
         })

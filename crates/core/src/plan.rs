@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{AnyTensor, AxisName, HookError, Objective, Selector, Site};
+use crate::{AnyTensor, AxisName, HookError, Objective, Selector, Site, Wanted};
 
 /// An edit or gradient edit written by the user.
 pub type ChangeFn = Arc<dyn Fn(AnyTensor) -> Result<AnyTensor, HookError> + Send + Sync>;
@@ -136,13 +136,15 @@ impl fmt::Debug for GradFn {
 /// Nothing is attached to the model: a plan goes in, a [`Trace`](crate::Trace) comes out. Edits at one site apply
 /// in the order given; reads see the value after them; gradients are taken at the value after edits.
 /// A pass that reads or differentiates something ends once the last of it is there; one that does neither runs
-/// to its output.
+/// to its output. Of the output a model need not compute more than an objective, or [`Plan::wanting`], looks at;
+/// [`Plan::to_output`] asks for all of it.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     pub(crate) acts: Vec<(Selector, Act)>,
     pub(crate) objective: Option<Objective>,
     pub(crate) resume: Option<State>,
     pub(crate) output: bool,
+    pub(crate) wanted: Option<Wanted>,
 }
 
 impl Plan {
@@ -259,7 +261,8 @@ impl Plan {
         Ok(self)
     }
 
-    /// What the pass is about; its value comes back for every row of the batch.
+    /// What the pass is about; its value comes back for every row of the batch. The trace need not hold more of the output
+    /// than this value depends on.
     #[must_use]
     pub fn objective(mut self, objective: Objective) -> Self {
         self.objective = Some(objective);
@@ -273,7 +276,17 @@ impl Plan {
         self
     }
 
-    /// Runs to the output even if the last site read lies before it.
+    /// Runs to the output, of which these logits are needed, and those of an objective.
+    #[must_use]
+    pub fn wanting(mut self, wanted: Wanted) -> Self {
+        self.wanted = Some(match self.wanted.take() {
+            Some(before) => before.and(&wanted),
+            None => wanted,
+        });
+        self
+    }
+
+    /// Runs to the output even if the last site read lies before it, and keeps all of it.
     #[must_use]
     pub fn to_output(mut self) -> Self {
         self.output = true;
@@ -289,7 +302,22 @@ impl Plan {
         self.objective = other.objective.or(self.objective);
         self.resume = other.resume.or(self.resume);
         self.output |= other.output;
-        self
+        match other.wanted {
+            Some(wanted) => self.wanting(wanted),
+            None => self,
+        }
+    }
+
+    /// Of which logits the output is needed; `None` for all that the inputs ask for.
+    pub(crate) fn wanted(&self) -> Option<Wanted> {
+        if self.output {
+            return None;
+        }
+        match (self.objective.as_ref(), self.wanted.clone()) {
+            (None, wanted) => wanted,
+            (Some(objective), None) => objective.wanted(),
+            (Some(objective), Some(wanted)) => objective.wanted().map(|own| wanted.and(&own)),
+        }
     }
 
     /// What of it cannot be done while generating.

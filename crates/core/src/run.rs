@@ -10,7 +10,7 @@ use crate::plan::{Act, ChangeFn};
 use crate::tap::{OnGrad, Taken, tap_any};
 use crate::{
     Activation, AnyTensor, Change, HookError, Objective, Output, Part, Plan, Point, Region, Site, SiteSpec,
-    State,
+    State, Wanted,
 };
 
 #[derive(Default)]
@@ -38,6 +38,7 @@ pub struct Run {
     objective: Option<Objective>,
     resume: Option<State>,
     output: bool,
+    wanted: Option<Wanted>,
 }
 
 impl Run {
@@ -82,7 +83,9 @@ impl Run {
         if plan.objective.is_none() && work.values().any(|w| w.grad || !w.grad_edits.is_empty()) {
             return Err(HookError::NoObjective);
         }
-        let output = plan.output || !reads || plan.objective.is_some();
+        let output = plan.output || !reads || plan.objective.is_some() || plan.wanted.is_some();
+        // Logits that are read or changed are all needed.
+        let wanted = plan.wanted().filter(|_| work.keys().all(|site| site.point() != Point::Logits));
         Ok(Self {
             work,
             specs,
@@ -93,6 +96,7 @@ impl Run {
             objective: plan.objective,
             resume: plan.resume,
             output,
+            wanted,
         })
     }
 
@@ -108,6 +112,7 @@ impl Run {
             objective: None,
             resume: None,
             output: true,
+            wanted: None,
         }
     }
 
@@ -174,6 +179,25 @@ impl Run {
     #[inline]
     pub fn wants(&self, site: Site) -> bool {
         !self.work.is_empty() && self.work.contains_key(&site)
+    }
+
+    /// The only logits that are needed of the output; `None` if all are that the inputs ask for. A model may compute no
+    /// more than these. It then passes no site of logits, and makes its output with [`Run::output`].
+    #[inline]
+    pub fn wanted(&self) -> Option<&Wanted> {
+        self.wanted.as_ref()
+    }
+
+    /// The output of logits `[batch, asked, vocab]` or, where only some are [wanted](Run::wanted), of
+    /// `[batch, positions, tokens]`, both in the order of [`Wanted`].
+    ///
+    /// # Errors
+    /// [`HookError::Unwanted`] for another number of positions or tokens than are wanted.
+    pub fn output(&self, logits: impl Into<AnyTensor>) -> Result<Output, HookError> {
+        match &self.wanted {
+            None => Ok(Output::of_logits(logits)),
+            Some(wanted) => Output::of_wanted(logits, wanted.clone()),
+        }
     }
 
     /// Whether anything is planned in a block.

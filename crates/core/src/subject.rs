@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
-    AnyTensor, Ask, Asked, HookError, Inputs, Output, Part, Plan, Plans, Run, Sample, SiteSpec, Trace,
+    AnyTensor, Ask, Asked, HookError, Inputs, Output, Part, Plan, Plans, Run, Sample, SiteSpec, Trace, Wanted,
 };
 
 /// What a subject cannot do, or could not.
@@ -178,7 +178,11 @@ pub trait Subject: Send + Sync {
     /// See [`HookError`].
     fn run(&self, inputs: &Inputs, plan: Plan) -> Result<Trace, SubjectError> {
         inputs.check()?;
-        if let (Asked::Last, Some(Ask::At(position))) = (inputs.asked, plan.objective.and_then(|o| o.at())) {
+        let wanted = plan.wanted.as_ref().map_or(&[][..], Wanted::asks);
+        let asks = plan.objective.and_then(|o| o.at()).into_iter().chain(wanted.iter().copied());
+        let early =
+            asks.filter_map(|at| if let Ask::At(position) = at { Some(position) } else { None }).next();
+        if let (Asked::Last, Some(position)) = (inputs.asked, early) {
             let reason = format!(
                 "the objective looks at position {position}, but the output is asked for at the last alone"
             );

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mmlens_core::{
-    Analysis, AnalysisError, AnyTensor, Asked, Change, HookError, Inputs, Integrity, Objective, Part, Plan,
-    Point, Region, Run, Site, State, Subject, SubjectError, Watch, device,
+    Analysis, AnalysisError, AnyTensor, Ask, Asked, Change, HookError, Inputs, Integrity, Objective, Part,
+    Plan, Point, Region, Run, Site, State, Subject, SubjectError, Trace, Wanted, Watch, device,
 };
 use mmlens_finding::Finding;
 
@@ -18,11 +18,12 @@ const ROUNDING: Tolerance = Tolerance { absolute: 1e-6, relative: 1e-5 };
 ///
 /// An empty plan changes no bit; every published site is reached once, in order, with its published shape;
 /// writing back what was read changes no bit; the residual stream is what its parts add up to; attention
-/// weights are the softmax of the scores; a pass resumes at every block of the language model; rows do not mix;
-/// bad inputs and bad plans are errors, never panics.
+/// weights are the softmax of the scores; a pass resumes at every block of the language model; rows do not mix; an
+/// objective has the same value and gradient whether the logits it looks at are computed alone or among all; bad inputs
+/// and bad plans are errors, never panics.
 pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
     let mut breaches = Vec::new();
-    let checks: [(&str, Check); 10] = [
+    let checks: [(&str, Check); 11] = [
         ("table of sites", table),
         ("empty plan", empty_plan),
         ("reading every site", read_all),
@@ -31,6 +32,7 @@ pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
         ("identities", identities),
         ("resuming", resuming),
         ("rows", rows),
+        ("logits that are wanted", wanted),
         ("bad inputs", bad_inputs),
         ("bad plans", bad_plans),
     ];
@@ -305,6 +307,48 @@ fn rows(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     let mut asked = inputs.clone();
     asked.asked = Asked::Last;
     ROUNDING.check("the last of all positions", &lasts, &output(subject, &asked)?).map(|_| ()).map_err(text)
+}
+
+/// Some logits alone, or all: the same values, and the same gradients where there are any.
+fn wanted(subject: &dyn Subject, inputs: &Inputs) -> Checked {
+    let inputs = inputs.clone().ask_all();
+    let whole = subject.run(&inputs, Plan::new()).map_err(text)?;
+    let Some(logits) = &whole.output().logits else { return Ok(()) };
+    let (asked, vocab) = (logits.dims()[1], logits.dims()[2] as u32);
+    let part = subject.anatomy().last().map_or(Part::Text, |anatomy| anatomy.part);
+    let stream = Site::block(part, 0, Point::ResidPre);
+    let score = |plan: Plan, objective| {
+        let trace = subject.run(&inputs, plan.objective(objective)).map_err(text)?;
+        Ok::<_, String>(trace.scores().map_err(text)?.to_vec())
+    };
+    let grad = |plan: Plan, objective| {
+        let trace =
+            subject.run(&inputs, plan.grad(stream).map_err(text)?.objective(objective)).map_err(text)?;
+        values(trace.grad(stream).map_err(text)?)
+    };
+    for at in [Ask::Last, Ask::At(asked / 2)] {
+        let (token, against) = (vocab / 2, vocab - 1);
+        for objective in [
+            Objective::Logit { at, token },
+            Objective::LogitDifference { at, token, against },
+            Objective::LogProbability { at, token },
+        ] {
+            let (some, all) = (score(Plan::new(), objective)?, score(Plan::new().to_output(), objective)?);
+            ROUNDING.check(&objective.to_string(), &some, &all).map_err(text)?;
+            // An engine may have no gradients.
+            if let Ok(all) = grad(Plan::new().to_output(), objective) {
+                let what = format!("gradient of the {objective}");
+                ROUNDING.check(&what, &grad(Plan::new(), objective)?, &all).map_err(text)?;
+            }
+        }
+    }
+    // Probabilities at one position and a logit at another, in one pass.
+    let both = Wanted::at(Ask::Last).and(&Wanted::tokens_at(Ask::At(0), [0]));
+    let some = subject.run(&inputs, Plan::new().wanting(both)).map_err(text)?;
+    let last = |trace: &Trace| values(&AnyTensor::new(trace.output().at(Ask::Last).map_err(text)?));
+    ROUNDING.check("the last position of two", &last(&some)?, &last(&whole)?).map_err(text)?;
+    let first = |trace: &Trace| values(&AnyTensor::new(trace.output().logit(Ask::At(0), 0).map_err(text)?));
+    ROUNDING.check("a token of the first", &first(&some)?, &first(&whole)?).map(|_| ()).map_err(text)
 }
 
 fn refused<T>(what: &str, attempt: impl FnOnce() -> Result<T, SubjectError>) -> Checked {

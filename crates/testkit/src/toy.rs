@@ -277,8 +277,19 @@ impl Toy {
         if run.done() {
             return Ok(None);
         }
-        let x = if inputs.asked == Asked::Last { x.narrow(1, p - 1, 1) } else { x };
-        Ok(Some(run.at(Site::of(Part::Text, Point::Logits), times(x, &self.unembed))?))
+        let Some(wanted) = run.wanted() else {
+            let x = if inputs.asked == Asked::Last { x.narrow(1, p - 1, 1) } else { x };
+            return Ok(Some(run.at(Site::of(Part::Text, Point::Logits), times(x, &self.unembed))?));
+        };
+        let index =
+            |i: &[i64]| Tensor::<1, Int>::from_data(TensorData::new(i.to_vec(), [i.len()]), &self.device);
+        let at: Vec<i64> = wanted.positions(p)?.into_iter().map(|at| at as i64).collect();
+        let tokens = wanted.tokens(VOCAB)?.map(|own| own.iter().map(|t| i64::from(*t)).collect::<Vec<_>>());
+        let unembed = match tokens {
+            Some(tokens) => self.unembed.clone().select(1, index(&tokens)),
+            None => self.unembed.clone(),
+        };
+        Ok(Some(times(x.select(1, index(&at)), &unembed)))
     }
 }
 
@@ -375,7 +386,10 @@ impl Subject for Toy {
         if inputs.positions() == 0 {
             return Err(self.refuse("the rows have no positions".to_owned()));
         }
-        Ok(self.pass(inputs, run)?.map_or_else(Output::default, Output::of_logits))
+        Ok(match self.pass(inputs, run)? {
+            Some(logits) => run.output(logits)?,
+            None => Output::default(),
+        })
     }
 
     fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use burn::tensor::Device;
-use mmlens_core::{Clip, Inputs, Picture, Sample, Subject, Words};
+use mmlens_core::{Ask, Clip, Inputs, Objective, Part, Picture, Plan, Point, Sample, Site, Subject, Words};
 use mmlens_testkit::{Toy, checkpoint, picture, subject_breaches};
 use mmlens_zoo::bert::open_bert;
 use mmlens_zoo::blip::open_blip;
@@ -19,6 +19,23 @@ fn open(name: &str) -> Picture {
 fn keeps(subject: &dyn Subject, inputs: &Inputs) {
     let breaches = subject_breaches(subject, inputs);
     assert!(breaches.is_empty(), "{}:\n{}", subject.name(), breaches.join("\n"));
+    unembeds_no_more_than_is_wanted(subject, inputs);
+}
+
+/// A model of tokens computes the logits of a wanted token alone, unless its site is read.
+fn unembeds_no_more_than_is_wanted(subject: &dyn Subject, inputs: &Inputs) {
+    let logits = Site::of(Part::Text, Point::Logits);
+    if !subject.sites().iter().any(|spec| spec.site == logits) {
+        return;
+    }
+    let plan = Plan::new().objective(Objective::logit(1));
+    let trace = subject.run(inputs, plan.clone()).unwrap();
+    let output = trace.output();
+    assert!(output.logits.is_none() && output.at(Ask::Last).is_err() && output.logit(Ask::Last, 0).is_err());
+    assert_eq!(output.logit(Ask::Last, 1).unwrap().dims(), [inputs.rows()]);
+    let trace = subject.run(inputs, plan.read(logits).unwrap()).unwrap();
+    let vocab = trace.get(logits).unwrap().dims()[2];
+    assert_eq!(trace.output().at(Ask::Last).unwrap().dims(), [inputs.rows(), vocab]);
 }
 
 fn llava(name: &str, prompts: &[(&[&str], &str)]) {
@@ -118,6 +135,14 @@ fn the_toys_keep_the_contract() {
             keeps(&toy, sample);
         }
         keeps(&toy, &Inputs::batch(&samples, 0).unwrap());
+    }
+}
+
+#[test]
+fn decoders_of_every_kind_keep_the_contract() {
+    for name in ["llama-a", "gemma2-a", "gpt2-a", "mistral-a", "qwen3-a", "idefics3-a", "llava-next-a"] {
+        let subject = mmlens_zoo::open(checkpoint(name), &Device::default()).unwrap();
+        keeps(subject.as_ref(), &subject.encode(&Sample::prompt(Vec::new(), "Hello you")).unwrap());
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::activation::softmax;
 use mmlens_core::finding::Unit;
-use mmlens_core::{AnyTensor, Ask, HookError, Objective, Output};
+use mmlens_core::{AnyTensor, Ask, HookError, Objective, Output, Plan, Wanted};
 
 use crate::distribution::{divergence, log_probabilities, rank};
 use crate::label;
@@ -81,6 +81,17 @@ impl Metric {
         }
     }
 
+    /// The only logits it looks at; `None` if it looks at something else.
+    fn wanted(&self) -> Option<Wanted> {
+        match self {
+            Self::Objective(objective) => objective.wanted(),
+            Self::Probability { at, .. } | Self::Rank { at, .. } | Self::Divergence { at } => {
+                Some(Wanted::at(*at))
+            }
+            Self::Output { .. } => None,
+        }
+    }
+
     /// Its value for every row of an output. `base` is the output without edits, of one row.
     fn of_rows(&self, output: &Output, base: &Output) -> Result<Vec<f32>, HookError> {
         match self {
@@ -121,6 +132,15 @@ impl From<Objective> for Metric {
 impl fmt::Debug for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name())
+    }
+}
+
+/// A plan that runs to what the metrics look at: some logits, or all of the output.
+pub(super) fn wanting(plan: Plan, metrics: &[Metric]) -> Plan {
+    let all: Option<Vec<Wanted>> = metrics.iter().map(Metric::wanted).collect();
+    match all.and_then(|all| all.into_iter().reduce(|all, own| all.and(&own))) {
+        Some(wanted) => plan.wanting(wanted),
+        None => plan.to_output(),
     }
 }
 

@@ -155,7 +155,7 @@ impl<'a> Prepared<'a> {
             return Err(HookError::NoObjective.into());
         }
         let groups = sweep.groups(subject)?;
-        let base = subject.run(inputs, base_plan(groups.keys())?.to_output())?;
+        let base = subject.run(inputs, metric::wanting(base_plan(groups.keys())?, &sweep.metrics))?;
         let unedited = metric::rows(&sweep.metrics, base.output(), base.output(), 1)?;
         Ok(Self { sweep, subject, inputs, groups, base, unedited })
     }
@@ -181,7 +181,7 @@ impl<'a> Prepared<'a> {
                 plan = edit.planned(plan, self.subject.sites(), (some.len(), copy), pictures)?;
             }
         }
-        let trace = self.subject.run(&packed, plan)?;
+        let trace = self.subject.run(&packed, metric::wanting(plan, &self.sweep.metrics))?;
         Ok(metric::rows(&self.sweep.metrics, trace.output(), self.base.output(), some.len())?)
     }
 }

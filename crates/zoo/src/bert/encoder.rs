@@ -128,7 +128,7 @@ impl Subject for TextEncoder {
             return Err(self.refuse("it reads texts and sees no pictures"));
         }
         let logits = self.model.forward(inputs, run).map_err(|e| self.failed(e))?;
-        Ok(logits.map_or_else(Output::default, Output::of_logits))
+        Ok(logits.map_or_else(|| Ok(Output::default()), |logits| run.output(logits))?)
     }
 
     fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
@@ -173,7 +173,10 @@ impl SelfCheck for TextEncoder {
         let dtype = self.dtype();
         let looked = Looked { published: &self.sites, sites: &self.sites, dtype: &dtype };
         look_over(&looked, |run| {
-            Ok(self.model.forward(&inputs, run)?.map_or_else(Output::default, Output::of_logits))
+            Ok(self
+                .model
+                .forward(&inputs, run)?
+                .map_or_else(|| Ok(Output::default()), |logits| run.output(logits))?)
         })
     }
 }

@@ -64,8 +64,12 @@ impl WordHead {
         })
     }
 
-    /// `[..., d]` to `[..., vocab]`.
-    pub fn say<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        self.decoder.apply(self.norm.apply(self.act.apply(self.dense.apply(x))))
+    /// `[..., d]` to `[..., vocab]`, or to some tokens, which must lie within the vocabulary.
+    pub fn say<const D: usize>(&self, x: Tensor<D>, tokens: Option<&[u32]>) -> Tensor<D> {
+        let x = self.norm.apply(self.act.apply(self.dense.apply(x)));
+        match tokens {
+            Some(tokens) => self.decoder.only(tokens).apply(x),
+            None => self.decoder.apply(x),
+        }
     }
 }

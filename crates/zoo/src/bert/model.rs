@@ -1,12 +1,12 @@
 //! The network: a stack that looks both ways, and a head of words or a pooler behind it.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, Asked, AxisName, Inputs, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Run, Site, SiteSpec};
 
 use super::{BertConfig, Stack, Tokens, WordHead};
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
-use crate::parts::{Linear, Padding, Reach};
+use crate::parts::{Linear, Padding, Reach, asked, said};
 
 /// The network.
 #[derive(Debug, Clone)]
@@ -71,14 +71,13 @@ impl BertModel {
             run.at(Site::of(Part::Text, Point::Pooled), pooler.apply(first).tanh())?;
         }
         let Some(head) = &self.head else { return Ok(None) };
-        let [_, length, _] = x.dims();
-        let x = if inputs.asked == Asked::Last { x.narrow(1, length - 1, 1) } else { x };
-        Ok(Some(run.at(Site::of(Part::Text, Point::Logits), head.say(x))?))
+        let x = asked(x, inputs.asked, run)?;
+        Ok(Some(said(x, self.text.config().vocab, run, |x, tokens| head.say(x, tokens))?))
     }
 
     /// What the states behind the last block's sum would say, `[rows, d]` to `[rows, vocab]`: the last norm and the head.
     pub fn unembed(&self, states: Tensor<2>) -> Option<Tensor<2>> {
-        self.head.as_ref().map(|head| head.say(self.text.last_norm().apply(states)))
+        self.head.as_ref().map(|head| head.say(self.text.last_norm().apply(states), None))
     }
 }
 

@@ -7,7 +7,7 @@ use super::{BlipConfig, BlipTask};
 use crate::ZooError;
 use crate::bert::{Stack, Tokens, WordHead, first_of};
 use crate::checkpoint::WeightSource;
-use crate::parts::{Context, KvCache, Linear, Masking, Norm, Padding, Reach};
+use crate::parts::{Context, KvCache, Linear, Masking, Norm, Padding, Reach, asked, said};
 use crate::vision::VisionTower;
 
 /// The network.
@@ -203,7 +203,7 @@ impl BlipModel {
     /// What states behind the last block's sum would say, `[rows, d]` to `[rows, vocab]`; `None` without words.
     pub fn unembed(&self, states: Tensor<2>) -> Option<Tensor<2>> {
         match &self.head {
-            Head::Words(head) => Some(head.say(self.text.last_norm().apply(states))),
+            Head::Words(head) => Some(head.say(self.text.last_norm().apply(states), None)),
             Head::Match(_) => None,
         }
     }
@@ -243,22 +243,28 @@ impl BlipModel {
     fn write(
         &self,
         tokens: Tokens<'_>,
-        asked: Asked,
+        ask: Asked,
         context: &Context,
         cache: Option<&mut KvCache>,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
         let pads = tokens.padding.pads;
         let Some(x) = self.text.forward(tokens, Some(context), cache, run)? else { return Ok(None) };
-        let [rows, length, _] = x.dims();
         let logits = match &self.head {
-            Head::Words(head) => head.say(if asked == Asked::Last { x.narrow(1, length - 1, 1) } else { x }),
+            Head::Words(head) => {
+                let x = asked(x, ask, run)?;
+                said(x, self.text.config().vocab, run, |x, tokens| head.say(x, tokens))
+            }
             Head::Match(head) => {
                 let pooled = run.at(Site::of(Part::Text, Point::Pooled), first_of(x, pads))?;
-                head.apply(pooled).reshape([rows, 1, 2])
+                let pooled = asked(pooled.unsqueeze_dim(1), ask, run)?;
+                said(pooled, 2, run, |x, classes| match classes {
+                    Some(classes) => head.only(classes).apply(x),
+                    None => head.apply(x),
+                })
             }
         };
-        Ok(Some(run.at(Site::of(Part::Text, Point::Logits), logits)?))
+        Ok(Some(logits?))
     }
 
     /// Questions, and what of the answers is there: what follows the first token that begins one, or that token alone.

@@ -204,7 +204,7 @@ impl Subject for Blip {
 
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
         let logits = self.model.forward(inputs, run).map_err(|e| self.failed(e))?;
-        Ok(logits.map_or_else(Output::default, Output::of_logits))
+        Ok(logits.map_or_else(|| Ok(Output::default()), |logits| run.output(logits))?)
     }
 
     fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
@@ -301,7 +301,9 @@ impl SelfCheck for Blip {
         let (sites, dtype) = (model.sites(), self.dtype());
         let looked = Looked { published: &self.sites, sites: &sites, dtype: &dtype };
         look_over(&looked, |run| {
-            Ok(model.forward(&inputs, run)?.map_or_else(Output::default, Output::of_logits))
+            Ok(model
+                .forward(&inputs, run)?
+                .map_or_else(|| Ok(Output::default()), |logits| run.output(logits))?)
         })
     }
 }

@@ -13,7 +13,7 @@ pub use config::{DecoderConfig, NormKind};
 pub use open::open_decoder;
 
 use crate::ZooError;
-use crate::parts::{Block, Embedding, KvCache, Linear, Masking, Norm, Padding, Reach, Rotation};
+use crate::parts::{Block, Embedding, KvCache, Linear, Masking, Norm, Padding, Reach, Rotation, asked, said};
 
 /// The decoder.
 #[derive(Debug, Clone)]
@@ -99,7 +99,8 @@ impl Decoder {
         })
     }
 
-    /// Everything from `text.input` to the logits, `[batch, asked, vocab]`; `None` if the pass ended before.
+    /// Everything from `text.input` to the logits, `[batch, asked, vocab]`, or those that are [wanted](Run::wanted); `None` if
+    /// the pass ended before.
     ///
     /// Cached positions come before `x`. If the run resumes in a block, `x` is not used but for its shape.
     ///
@@ -155,22 +156,26 @@ impl Decoder {
             return Ok(None);
         }
         let site = Site::of(Part::Text, Point::FinalNorm);
-        let last = |x: Tensor<3>| if sequence.asked == Asked::Last { x.narrow(1, length - 1, 1) } else { x };
-        let x =
-            if run.wants(site) { last(run.at(site, self.norm.apply(x))?) } else { self.norm.apply(last(x)) };
+        let x = match run.wants(site) {
+            true => asked(run.at(site, self.norm.apply(x))?, sequence.asked, run)?,
+            false => self.norm.apply(asked(x, sequence.asked, run)?),
+        };
         if run.done() {
             return Ok(None);
         }
-        Ok(Some(run.at(Site::of(Part::Text, Point::Logits), self.say(x))?))
+        Ok(Some(said(x, self.config.vocab, run, |x, tokens| self.say(x, tokens))?))
     }
 
     /// Final norm and unembedding of residual states, `[rows, d]` to `[rows, vocab]`.
     pub fn unembed(&self, states: Tensor<2>) -> Tensor<2> {
-        self.say(self.norm.apply(states))
+        self.say(self.norm.apply(states), None)
     }
 
-    fn say<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let logits = self.head.apply(x);
+    fn say<const D: usize>(&self, x: Tensor<D>, tokens: Option<&[u32]>) -> Tensor<D> {
+        let logits = match tokens {
+            Some(tokens) => self.head.only(tokens).apply(x),
+            None => self.head.apply(x),
+        };
         match self.config.logit_cap {
             Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
             None => logits,

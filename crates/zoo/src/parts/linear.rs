@@ -1,6 +1,6 @@
 //! Matrix products with stored weights.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Int, Tensor, TensorData};
 use mmlens_kernels::{lay_out, linear};
 
 use crate::ZooError;
@@ -56,6 +56,18 @@ impl Linear {
     /// From tensors at hand. A weight that is a transposed view is copied, so that products read it in order.
     pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
         Self { weight: lay_out(weight), bias }
+    }
+
+    /// The same product for some of its outputs alone, in this order. They must be there; the caller checks.
+    #[must_use]
+    pub fn only(&self, outputs: &[u32]) -> Self {
+        let chosen: Vec<i64> = outputs.iter().map(|i| i64::from(*i)).collect();
+        let chosen = TensorData::new(chosen, [outputs.len()]);
+        let chosen = Tensor::<1, Int>::from_data(chosen, &self.weight.device());
+        Self {
+            weight: self.weight.clone().select(0, chosen.clone()),
+            bias: self.bias.clone().map(|bias| bias.select(0, chosen)),
+        }
     }
 
     /// The weight, `[out, in]`.

@@ -1,6 +1,7 @@
 //! The parts architectures are made of. Each exists once; a model family is a choice of them.
 
 mod activation;
+mod asked;
 mod attention;
 mod block;
 mod cache;
@@ -11,6 +12,7 @@ mod norm;
 mod rotary;
 
 pub use activation::Act;
+pub use asked::{asked, said};
 pub use attention::{Attention, AttentionShape, Context};
 pub use block::{Block, Norms};
 pub use cache::KvCache;

@@ -216,7 +216,7 @@ impl Subject for Vlm {
 
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
         let logits = self.pass(inputs, None, run)?;
-        Ok(logits.map_or_else(Output::default, Output::of_logits))
+        Ok(logits.map_or_else(|| Ok(Output::default()), |logits| run.output(logits))?)
     }
 
     fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
@@ -297,7 +297,7 @@ impl SelfCheck for Vlm {
         let looked = Looked { published: &self.sites, sites: &sites, dtype: &dtype };
         look_over(&looked, |run| {
             let logits = network.forward(&inputs, None, device, run)?;
-            Ok(logits.map_or_else(Output::default, Output::of_logits))
+            Ok(logits.map_or_else(|| Ok(Output::default()), |logits| run.output(logits))?)
         })
     }
 }

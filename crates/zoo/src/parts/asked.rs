@@ -1,0 +1,42 @@
+//! The end of a pass: the logits that are asked for, and no more.
+
+use burn::tensor::{Int, Tensor, TensorData};
+use mmlens_core::{Asked, HookError, Part, Point, Run, Site};
+
+/// Of states `[batch, pos, d]` those whose logits are needed, `[batch, asked, d]`.
+///
+/// # Errors
+/// [`HookError::Objective`] for a position past the end.
+pub fn asked(x: Tensor<3>, asked: Asked, run: &Run) -> Result<Tensor<3>, HookError> {
+    let length = x.dims()[1];
+    let places = match (run.wanted(), asked) {
+        (Some(wanted), _) => wanted.positions(length)?,
+        (None, Asked::Last) => vec![length.saturating_sub(1)],
+        (None, Asked::All) => return Ok(x),
+    };
+    Ok(match *places {
+        [place] => x.narrow(1, place, 1),
+        _ => {
+            let places = places.into_iter().map(|place| place as i64);
+            let (count, device) = (places.len(), x.device().without_autodiff());
+            x.select(1, Tensor::<1, Int>::from_data(TensorData::new(places.collect(), [count]), &device))
+        }
+    })
+}
+
+/// What a head says of such states, at `text.logits`. Where only some logits are wanted, it says these and the site is
+/// not passed: `head` is given their tokens, and gives `[batch, asked, tokens]`.
+///
+/// # Errors
+/// Whatever the site reports; [`HookError::Objective`] for a token outside the vocabulary.
+pub fn said(
+    x: Tensor<3>,
+    vocab: usize,
+    run: &mut Run,
+    head: impl FnOnce(Tensor<3>, Option<&[u32]>) -> Tensor<3>,
+) -> Result<Tensor<3>, HookError> {
+    match run.wanted() {
+        Some(wanted) => Ok(head(x, wanted.tokens(vocab)?)),
+        None => run.at(Site::of(Part::Text, Point::Logits), head(x, None)),
+    }
+}
