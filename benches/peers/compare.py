@@ -1,156 +1,179 @@
-"""The same work in mmlens and in PyTorch with transformers, on the same weights, inputs and number of threads.
+"""The same work in mmlens and in Python's libraries, on the same weights, inputs and number of threads.
 
     pip install -r benches/peers/requirements.txt
-    cargo build --release --example peer
-    python benches/peers/compare.py [--rounds 5] [--repetitions 5] [--threads 2] [CASE ...]
+    cargo build --release --example peer --bin mmlens
+    python benches/peers/compare.py [--cases vit-1 patch-shapes ...] [--rounds 3] [--repetitions 5] [--threads 2] [--out FILE]
 
-Makes random weights at the real shapes of CLIP ViT-B/32 and of SmolLM-135M, in a temporary folder (or --folder, to keep them).
-For every case it runs, in turn: mmlens, PyTorch as installed, and PyTorch with MKL's fast path forced, which Intel's library refuses
-to processors of other makers; a process of its own each time. Results are compared first: a case whose results differ is an
-error. Then a table: minimum and median over all repetitions of all rounds, in milliseconds, and the ratios PyTorch / mmlens (above 1: mmlens is
-faster). On a busy machine look at the minima.
+Makes random weights at real shapes in a temporary folder (or --folder, to keep them). For every case it runs, in turn and each in a process
+of its own: mmlens, every Python library that can do it as installed, and the same with MKL's fast path forced, which Intel's library
+refuses to processors of other makers. After the first round only the fastest library of each kind goes on. Results are compared first: a
+case whose results differ by more than its tolerance is an error. Every process adds a line of JSON to --out; --tables FILE prints
+the tables of such a file again. Times are minimum / median over all repetitions of all rounds, in milliseconds; ratios are those of
+Python over mmlens (above 1: mmlens is faster). On a busy machine look at the minima.
 """
 
 import argparse
 import json
 import os
 import pathlib
-import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
-CASES = ["vit-1", "vit-8", "vit-grad-1", "vit-grad-8", "prompt-128", "decode-64"]
-TOLERANCE = {"vit-1": 1e-4, "vit-8": 1e-4, "vit-grad-1": 1e-3, "vit-grad-8": 1e-3, "prompt-128": 1e-4, "decode-64": 0.0}
+import tables
+from cases import BY_NAME, CASES, ROWS
+
+HERE = pathlib.Path(__file__).resolve().parent
 SHIM = "int mkl_serv_intel_cpu_true(void) { return 1; }\nint mkl_serv_intel_cpu(void) { return 1; }\n"
+MAKE = "import pathlib, sys, folders; folders.make(pathlib.Path(sys.argv[1]), sys.argv[2])"
+# Of a case that begins with the process: the most tokens of the answer.
+MOST = {"shapes": 64, "smolvlm": 1}
 
 
-def make(folder):
-    """Checkpoints and inputs, from a seed."""
-    import torch
-    from safetensors.torch import save_file
-    from transformers import CLIPConfig, CLIPModel, LlamaConfig, LlamaForCausalLM
+class Runner:
+    """Runs one side of one case, in a process of its own."""
 
-    torch.manual_seed(0)
-    text = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, vocab_size=128,
-                max_position_embeddings=16, bos_token_id=0, eos_token_id=1, pad_token_id=1)
-    vision = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, patch_size=32,
-                  image_size=224)
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision)).save_pretrained(folder / "vit")
-    config = LlamaConfig(hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
-                         num_key_value_heads=3, vocab_size=49152, max_position_embeddings=2048, rope_theta=10000.0,
-                         rms_norm_eps=1e-5, tie_word_embeddings=True, hidden_act="silu")
-    LlamaForCausalLM(config).save_pretrained(folder / "lm")
-    inputs = {"pixels": torch.randn(8, 3, 224, 224), "ids": torch.randint(3, 49152, (128,)).float()}
-    save_file(inputs, folder / "inputs.safetensors")
+    def __init__(self, options, folder, scratch):
+        self.options, self.folder, self.scratch, self.found = options, folder, scratch, {}
+        self.ours = options.target / "examples" / "peer", options.target / "mmlens"
+        threads = str(options.threads)
+        self.environment = dict(os.environ, RAYON_NUM_THREADS=threads, OMP_NUM_THREADS=threads, PYTHONWARNINGS="ignore",
+                                TRANSFORMERS_VERBOSITY="error", HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_OFFLINE="1")
+        (scratch / "shim.c").write_text(SHIM)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", scratch / "shim.so", scratch / "shim.c"], check=True)
+
+    def launch(self, command, fast=False):
+        """What it printed, the seconds it lived, and the most memory it had at one time in MiB."""
+        environment = dict(self.environment, **({"LD_PRELOAD": str(self.scratch / "shim.so")} if fast else {}))
+        command = [str(part) for part in command]
+        with open(self.scratch / "errors", "w+") as errors:
+            begin = time.perf_counter()
+            child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=HERE)
+            said = child.stdout.read()
+            _, status, usage = os.wait4(child.pid, 0)
+            seconds = time.perf_counter() - begin
+            child.returncode = os.waitstatus_to_exitcode(status)
+            if child.returncode != 0:
+                errors.seek(0)
+                sys.exit(f"{' '.join(command)} failed ({child.returncode}):\n{errors.read()[-4000:]}")
+        return said, seconds, usage.ru_maxrss / 1024
+
+    def limits(self):
+        rates = {"mmlens": json.loads(self.launch([self.ours[0], "limits", self.folder])[0])}
+        for name, fast in (("installed", False), ("fast", True)):
+            rates[name] = json.loads(self.launch([sys.executable, HERE / "side.py", "limits", "-", self.folder], fast)[0])
+        return rates
+
+    def once(self, case, side, fast=False):
+        if case.kind == "start":
+            return self.start(case, side, fast)
+        repetitions, warm = self.options.repetitions or case.repetitions, ["--warm", case.warm]
+        if side == "mmlens":
+            command = [self.ours[0], case.name, self.folder, repetitions, *warm]
+        else:
+            command = [sys.executable, HERE / "side.py", side, case.name, self.folder, "--repetitions", repetitions, *warm,
+                       "--threads", self.options.threads]
+            setting = self.setting(case, side, fast)
+            command += ["--setting", setting] if setting else []
+        said, _, peak = self.launch(command, fast)
+        return json.loads(said.splitlines()[-1]) | {"peak": peak}
+
+    def setting(self, case, side, fast):
+        """How many rows share a pass, where a library leaves that to its user: whatever is fastest, found once."""
+        if (side, case.kind) not in ROWS:
+            return None
+        if (case.name, side, fast) not in self.found:
+            command = [sys.executable, HERE / "side.py", side, case.name, self.folder, "--threads", self.options.threads]
+            self.found[case.name, side, fast] = json.loads(self.launch(command, fast)[0].splitlines()[-1])["setting"]
+        return self.found[case.name, side, fast]
+
+    def start(self, case, side, fast):
+        from folders import ASK
+
+        model, picture = self.folder / case.what, self.folder / f"{case.what}-clean.png"
+        question, most = ASK[case.what], MOST[case.what]
+        if side == "mmlens":
+            command = [self.ours[1], "ask", model, "--image", picture, "--ask", question, "--max-new", most, "--json"]
+        else:
+            command = [sys.executable, HERE / "start.py", model, picture, question, most, self.options.threads]
+        said, seconds, peak = self.launch(command, fast)
+        if side == "mmlens":
+            result = [token["id"] for token in json.loads(said)["tokens"]]
+        else:
+            result = json.loads(said.splitlines()[-1])["result"]
+        return {"times": [seconds * 1e3], "result": result, "peak": peak}
 
 
-def side(case, folder, repetitions, threads):
-    """One case in PyTorch: what `peer` prints."""
-    import time
+def difference(ours, theirs):
+    """The largest, over the largest value, of the cells that both have."""
+    want, got = theirs["result"], ours["result"]
+    if theirs.get("cells") is not None:
+        if theirs["total"] != len(got):
+            sys.exit(f"{len(got)} values in mmlens, {theirs['total']} in Python")
+        got = [got[cell] for cell in theirs["cells"]]
+    if len(want) != len(got):
+        sys.exit(f"{len(got)} values in mmlens, {len(want)} in Python")
+    # What is no number differs by infinity.
+    return max((abs(a - b) if a == a and b == b else float("inf")) for a, b in zip(got, want)) / max(abs(x) for x in want)
 
-    import torch
-    from safetensors.torch import load_file
-    from transformers import CLIPModel, DynamicCache, LlamaForCausalLM
 
-    torch.set_num_threads(threads)
-    inputs = load_file(folder / "inputs.safetensors")
-    if case.startswith("vit"):
-        # Weights take no gradient: neither side computes any.
-        model = CLIPModel.from_pretrained(folder / "vit").vision_model.eval().requires_grad_(False)
-        pixels = inputs["pixels"][: 8 if case.endswith("8") else 1]
-
-        def see():
-            with torch.inference_mode():
-                return model(pixel_values=pixels).last_hidden_state[:, :1].reshape(-1)
-
-        def gradient():
-            leaf = pixels.clone().requires_grad_(True)
-            model(pixel_values=leaf).last_hidden_state[:, :1].sum().backward()
-            return leaf.grad.reshape(-1)[:4096]
-
-        run = gradient if "grad" in case else see
-    else:
-        model = LlamaForCausalLM.from_pretrained(folder / "lm").eval()
-        ids = inputs["ids"].long()[None]
-
-        def prompt():
-            with torch.inference_mode():
-                return model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1, :4096]
-
-        def decode():
-            with torch.inference_mode():
-                cache, following, said = DynamicCache(config=model.config), ids[:, :16], []
-                while len(said) < 64:
-                    out = model(input_ids=following, past_key_values=cache, use_cache=True, logits_to_keep=1)
-                    following = out.logits[:, -1].argmax(-1, keepdim=True)
-                    said.append(float(following))
-                return torch.tensor(said)
-
-        run = prompt if case == "prompt-128" else decode
-    result, times = run(), []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - start) * 1e3)
-    print(json.dumps({"times": times, "result": result.detach().tolist()}))
+def measure(case, runner, rounds, keep):
+    best, least = {}, {}
+    for turn in range(rounds):
+        ours = runner.once(case, "mmlens")
+        keep({"case": case.name, "side": "mmlens", "fast": False, "round": turn, "times": ours["times"], "peak": ours["peak"]})
+        for fast in (False, True):
+            for side in case.sides if turn == 0 else (best[fast],):
+                theirs = runner.once(case, side, fast)
+                apart = difference(ours, theirs)
+                if not apart <= case.tolerance:
+                    sys.exit(f"{case.name}: mmlens and {side} differ by {apart:.1e} of the largest value, above {case.tolerance:.0e}")
+                done = len(theirs["cells"]) / theirs["total"] if theirs.get("cells") is not None else 1.0
+                record = {"case": case.name, "side": side, "fast": fast, "round": turn, "times": theirs["times"], "peak": theirs["peak"]}
+                keep(record | {"setting": theirs.get("setting"), "done": done, "difference": apart})
+                if turn == 0 and min(theirs["times"]) < least.get(fast, float("inf")):
+                    best[fast], least[fast] = side, min(theirs["times"])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=CASES)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--cases", nargs="+", default=list(BY_NAME), metavar="CASE", help=", ".join(BY_NAME))
+    parser.add_argument("--rounds", type=int, help="at most so many")
+    parser.add_argument("--repetitions", type=int, help="instead of what each case says")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--folder", type=pathlib.Path)
-    parser.add_argument("--peer", default="target/release/examples/peer")
-    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=pathlib.Path, help="where checkpoints are made and kept")
+    parser.add_argument("--target", type=pathlib.Path, default=HERE.parents[1] / "target" / "release")
+    parser.add_argument("--out", type=pathlib.Path, help="a file of JSON lines")
+    parser.add_argument("--tables", type=pathlib.Path, help="prints the tables of such a file, and measures nothing")
     options = parser.parse_args()
-    if options.side:
-        return side(options.side, options.folder, options.repetitions, options.threads)
-    unknown = [case for case in options.cases if case not in CASES]
+    if options.tables:
+        return tables.show([json.loads(line) for line in options.tables.read_text().splitlines()])
+    unknown = [case for case in options.cases if case not in BY_NAME]
     if unknown:
-        sys.exit(f"no such case: {', '.join(unknown)}; cases are {', '.join(CASES)}")
+        sys.exit(f"no such case: {', '.join(unknown)}; cases are {', '.join(BY_NAME)}")
 
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        folder = options.folder or scratch
-        if not (folder / "inputs.safetensors").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            make(folder)
-        (scratch / "shim.c").write_text(SHIM)
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", scratch / "shim.so", scratch / "shim.c"], check=True)
-        environment = dict(os.environ, RAYON_NUM_THREADS=str(options.threads), OMP_NUM_THREADS=str(options.threads))
-        ours = lambda case: [options.peer, case, folder, options.repetitions]
-        theirs = lambda case: [sys.executable, __file__, "--side", case, "--folder", folder,
-                               "--repetitions", options.repetitions, "--threads", options.threads]
-        sides = {"mmlens": (ours, {}), "torch": (theirs, {}), "torch, fast path": (theirs, {"LD_PRELOAD": str(scratch / "shim.so")})}
+        folder = (options.folder or scratch / "made").resolve()
+        records = []
 
-        def once(name, case):
-            command, extra = sides[name]
-            command = [str(part) for part in command(case)]
-            done = subprocess.run(command, env=dict(environment, **extra), stdout=subprocess.PIPE, text=True, check=True)
-            return json.loads(done.stdout.splitlines()[-1])
+        def keep(record):
+            records.append(record)
+            print(json.dumps(record), file=sys.stderr, flush=True)
+            if options.out:
+                with open(options.out, "a") as out:
+                    print(json.dumps(record), file=out)
 
-        print("| case | " + " | ".join(f"{name}, min / median ms" for name in sides) + " | torch / mmlens | fast path / mmlens | difference |")
-        print("|---|" + "---|" * (len(sides) + 3))
-        for case in options.cases:
-            times, results = {name: [] for name in sides}, {}
-            for _ in range(options.rounds):
-                for name in sides:
-                    out = once(name, case)
-                    times[name] += out["times"]
-                    results.setdefault(name, out["result"])
-            want = results["torch"]
-            size = max(abs(x) for x in want)
-            difference = max(abs(a - b) for a, b in zip(results["mmlens"], want, strict=True)) / size
-            if difference > TOLERANCE[case]:
-                sys.exit(f"{case}: results differ by {difference:.1e} of the largest value")
-            least = {name: min(values) for name, values in times.items()}
-            middle = {name: statistics.median(values) for name, values in times.items()}
-            cells = [f"{least[name]:.1f} / {middle[name]:.1f}" for name in sides]
-            ratio = lambda name: f"{least[name] / least['mmlens']:.2f} / {middle[name] / middle['mmlens']:.2f}"
-            print(f"| {case} | " + " | ".join(cells) + f" | {ratio('torch')} | {ratio('torch, fast path')} | {difference:.1e} |", flush=True)
+        options.target = options.target.resolve()
+        runner = Runner(options, folder, scratch)
+        runner.launch([sys.executable, "-c", MAKE, folder, runner.ours[1]])
+        keep({"limits": runner.limits()})
+        for case in CASES:
+            if case.name in options.cases:
+                measure(case, runner, min(case.rounds, options.rounds or case.rounds), keep)
+        keep({"limits": runner.limits()})
+        tables.show(records)
 
 
 if __name__ == "__main__":
