@@ -80,6 +80,20 @@ pub(crate) fn apply(
             check_rows(spec, &masked, region)?;
             Ok(masked)
         }
+        Change::MaskOthers => {
+            let axis = |axis: AxisName| {
+                let (site, axes, name) = (spec.site, spec.describe(), axis.name().to_owned());
+                spec.axis(axis).ok_or(HookError::NoAxis { site, axes, axis: name })
+            };
+            let axes = [axis(AxisName::Query)?, axis(AxisName::Key)?];
+            // With cached positions, queries are the last of the keys.
+            let [high, wide] = axes.map(|axis| dims.get(axis).copied().unwrap_or(0));
+            let before = wide.saturating_sub(high);
+            with_rank!(x, x => part.map(x, |x, cell| {
+                let others = others(&x, cell, axes, before);
+                x.mask_fill(others, MASKED)
+            }))
+        }
     }
 }
 
@@ -96,16 +110,16 @@ type Cell = Vec<Range<usize>>;
 enum Part {
     /// Rectangles that do not overlap: each is cut out, changed and put back, and the rest is not touched.
     Cells(Vec<Cell>),
-    /// Too many of them: which entries, row-major.
+    /// Too many of them: which entries of the smallest rectangle around them all, row-major.
     Mask(Vec<bool>, Cell),
 }
 
-/// Beyond so many rectangles, one mask over everything is cheaper.
+/// Beyond so many rectangles, one mask over all of them is cheaper.
 const CELLS: usize = 64;
 
 impl Part {
     fn of(spec: &SiteSpec, dims: &[usize], region: &Region) -> Result<Self, HookError> {
-        let whole: Cell = dims.iter().map(|len| 0..*len).collect();
+        let mut around: Cell = dims.iter().map(|len| 0..*len).collect();
         let mut kept = vec![None; dims.len()];
         for (axis, indices) in &region.chosen {
             let Some(at) = spec.axis(*axis) else { continue };
@@ -113,15 +127,17 @@ impl Part {
             check_indices(spec.site, *axis, indices, len)?;
             let mut keep = vec![false; len];
             indices.iter().filter_map(|i| keep.get_mut(*i).map(|slot| *slot = true)).count();
-            if let Some(slot) = kept.get_mut(at) {
+            if let (Some(slot), Some(around)) = (kept.get_mut(at), around.get_mut(at)) {
+                let first = keep.iter().position(|keep| *keep).unwrap_or(0);
+                *around = first..keep.iter().rposition(|keep| *keep).map_or(first, |last| last + 1);
                 *slot = Some(keep);
             }
         }
         let mut cells: Vec<Cell> = vec![Vec::new()];
-        for (keep, all) in kept.iter().zip(&whole) {
+        for (keep, all) in kept.iter().zip(&around) {
             let runs = keep.as_ref().map_or_else(|| vec![all.clone()], |keep| runs(keep));
             if cells.len() * runs.len() > CELLS {
-                return Ok(Self::Mask(mask(dims, &kept), whole));
+                return Ok(Self::Mask(mask(&around, &kept), around));
             }
             cells = cells
                 .iter()
@@ -150,11 +166,21 @@ impl Part {
                     x.slice_assign(at, changed)
                 }),
             },
-            Self::Mask(mask, whole) => {
+            Self::Mask(mask, around) => {
                 let device = x.device().without_autodiff();
-                let mask = Tensor::<D, Bool>::from_data(TensorData::new(mask.clone(), x.dims()), &device);
-                let changed = change(x.clone(), whole);
-                x.mask_where(mask, changed)
+                let change = |x: Tensor<D>| {
+                    let mask = Tensor::<D, Bool>::from_data(TensorData::new(mask.clone(), x.dims()), &device);
+                    let changed = change(x.clone(), around);
+                    x.mask_where(mask, changed)
+                };
+                match within(&x, around) {
+                    true => change(x),
+                    false => {
+                        let at = slices::<D>(around);
+                        let changed = change(x.clone().slice(at.clone()));
+                        x.slice_assign(at, changed)
+                    }
+                }
             }
         })
     }
@@ -198,15 +224,41 @@ fn runs(keep: &[bool]) -> Vec<Range<usize>> {
     runs
 }
 
-fn mask(dims: &[usize], kept: &[Option<Vec<bool>>]) -> Vec<bool> {
-    let mut mask = vec![true; dims.iter().product()];
+/// Which entries within a rectangle are kept.
+fn mask(around: &[Range<usize>], kept: &[Option<Vec<bool>>]) -> Vec<bool> {
+    let mut mask = vec![true; around.iter().map(Range::len).product()];
     for (at, keep) in kept.iter().enumerate().filter_map(|(at, keep)| Some((at, keep.as_ref()?))) {
-        let inner: usize = dims.iter().skip(at + 1).product();
+        let inner: usize = around.iter().skip(at + 1).map(Range::len).product();
+        let Some(keep) = around.get(at).and_then(|run| keep.get(run.clone())) else { continue };
         for (i, slot) in mask.iter_mut().enumerate() {
             *slot &= keep.get(i / inner.max(1) % keep.len().max(1)).copied().unwrap_or(false);
         }
     }
     mask
+}
+
+/// Which entries of a cell of scores are edges between two positions.
+fn others<const D: usize>(
+    x: &Tensor<D>,
+    cell: &[Range<usize>],
+    [query, key]: [usize; 2],
+    before: usize,
+) -> Tensor<D, Bool> {
+    let from = |axis: usize| cell.get(axis).map_or(0, |run| run.start);
+    let dims = x.dims();
+    let mut shape = [1; D];
+    let mut apart = Vec::new();
+    if let (Some(high), Some(wide)) = (dims.get(query).copied(), dims.get(key).copied()) {
+        let edge = |i: usize| from(query) + before + i / wide.max(1) != from(key) + i % wide.max(1);
+        apart.extend((0..high * wide).map(edge));
+        shape.iter_mut().enumerate().for_each(|(axis, len)| {
+            if axis == query || axis == key {
+                *len = dims.get(axis).copied().unwrap_or(1);
+            }
+        });
+    }
+    let device = x.device().without_autodiff();
+    Tensor::<D, Bool>::from_data(TensorData::new(apart, shape), &device).expand(dims)
 }
 
 /// Every masked query must keep a key.
@@ -216,7 +268,7 @@ fn check_rows(spec: &SiteSpec, x: &AnyTensor, region: &Region) -> Result<(), Hoo
     let dims = x.dims();
     let cells = match Part::of(spec, &dims, &rows)? {
         Part::Cells(cells) => cells,
-        Part::Mask(_, whole) => vec![whole],
+        Part::Mask(_, around) => vec![around],
     };
     let first = |cell: &Cell| cell.iter().rev().nth(1).map_or(0..1, Clone::clone);
     for cell in cells {

@@ -26,6 +26,8 @@ pub enum Change {
     Mean,
     /// To minus infinity: for attention scores, nothing is attended to there.
     Mask,
+    /// The same, but a position keeps its edge to itself, so that no query is left with nothing.
+    MaskOthers,
     /// By a closure, which must keep the shape.
     With(ChangeFn),
 }
@@ -39,6 +41,7 @@ impl fmt::Debug for Change {
             Self::Set(x) => write!(f, "set {:?}", x.dims()),
             Self::Mean => write!(f, "mean"),
             Self::Mask => write!(f, "mask"),
+            Self::MaskOthers => write!(f, "mask others"),
             Self::With(_) => write!(f, "closure"),
         }
     }

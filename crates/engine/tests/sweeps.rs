@@ -9,8 +9,8 @@ use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Axis, Role, Unit};
 use mmlens_core::{
-    AnyTensor, Ask, AxisName, Change, Inputs, Objective, Picture, Plan, Region, Sample, Seed, Selector, Site,
-    Subject, Unwatched, Watch,
+    AnyTensor, Ask, AxisName, Change, Inputs, Objective, Picture, Plan, Point, Region, Sample, Seed,
+    Selector, Site, Subject, Trace, Unwatched, Watch, Words,
 };
 use mmlens_engine::{Edit, Memory, Metric, Progress, Reference, Sweep};
 use mmlens_testkit::{Tolerance, Toy, checkpoint, picture};
@@ -264,6 +264,52 @@ fn a_mean_over_a_reference_set_and_noise_do_what_they_say() {
 }
 
 #[test]
+fn a_resampled_value_is_that_of_one_of_the_runs_and_all_are_drawn() {
+    let toy = Toy::curved(8);
+    let place = site("text.blocks.0.attn_out");
+    let runs: Vec<Trace> = ["#ab", "#xy", "#qz"]
+        .map(|words| toy.run(&inputs(&toy, words), Plan::new().read(place).unwrap()).unwrap())
+        .to_vec();
+    let case = inputs(&toy, "#cd");
+    let patches = runs.iter().map(|run| vec![Edit::patch(place, run).unwrap()]).collect();
+    let patched = swept(&toy, &case, patches, &Memory::default()).swap_remove(0);
+    let drawn = (0..20).map(|seed| vec![Edit::resample(place, &runs, Seed(seed)).unwrap()]).collect();
+    let found = swept(&toy, &case, drawn, &Memory::default()).swap_remove(0);
+    let which = |value: &f32| patched.iter().position(|own| (own - value).abs() < 1e-6);
+    let mut which: Vec<Option<usize>> = found.iter().map(which).collect();
+    which.sort_unstable();
+    which.dedup();
+    assert_eq!(which, [Some(0), Some(1), Some(2)]);
+    assert!(Edit::resample(place, &[], Seed(0)).is_err());
+}
+
+/// Edges between positions, packed, against a pass in which the scores are changed by hand.
+#[test]
+fn cut_edges_leave_a_position_its_own() {
+    let toy = Toy::curved(9);
+    let case = inputs(&toy, "#abc");
+    let place = site("text.blocks.1.attn.scores");
+    let sets = [(vec![6], vec![0, 1, 2]), (vec![4, 5, 6], vec![4, 5, 6]), ((0..7).collect(), vec![3])];
+    let cuts = sets.clone().map(|(queries, keys)| vec![Edit::cut(place, queries, keys)]);
+    let found = swept(&toy, &case, cuts.to_vec(), &at_most(3)).swap_remove(0);
+    for ((queries, keys), found) in sets.into_iter().zip(found) {
+        let plan = Plan::new().edit(place, move |x| {
+            let (dims, mut values) = (x.dims(), x.to_values()?);
+            let (high, wide) = (dims[2], dims[3]);
+            for (i, value) in values.iter_mut().enumerate() {
+                let (query, key) = (i / wide % high, i % wide);
+                if queries.contains(&query) && keys.contains(&key) && query != key {
+                    *value = -1e30;
+                }
+            }
+            x.filled(values)
+        });
+        let alone = toy.run(&case, plan.unwrap().objective(Objective::logit(TOKEN))).unwrap();
+        ROUNDING.check("cut", &[found], alone.scores().unwrap()).unwrap();
+    }
+}
+
+#[test]
 fn a_sweep_that_cannot_be_is_refused_and_a_long_one_can_be_cancelled() {
     struct Never;
     impl Watch for Never {
@@ -288,4 +334,61 @@ fn a_sweep_that_cannot_be_is_refused_and_a_long_one_can_be_cancelled() {
     assert_eq!(run(zero("text.input").measure(logit), &case, &Never), "sweep was cancelled after 2 of 3");
     let wide = Metric::of("wide", Unit::Logit, |_| Ok(vec![0.0; 9]));
     assert!(run(zero("text.input").measure(wide), &case, &Unwatched).contains("9 values"));
+}
+
+/// Heads, neurons and positions of every part of every family, packed and alone.
+#[test]
+fn every_family_is_swept() {
+    let ask = |text: &str| Words::Ask(text.to_owned());
+    let prompt = |text: &str| Words::Prompt(text.to_owned());
+    let texts = |text: &str| Words::Texts(vec![text.to_owned()]);
+    let logit: fn() -> Objective = || Objective::logit_difference(1, 0);
+    let pair: fn() -> Objective = || Objective::Similarity;
+    let eye = "<|vision_start|><|image_pad|><|vision_end|>Red?";
+    for (name, shown, words, objective) in [
+        ("clip-a", 1, texts("a red circle"), pair),
+        ("siglip-a", 1, texts("a red circle"), pair),
+        ("vit-a", 1, Words::Nothing, logit),
+        ("bert-a", 0, prompt("a [MASK] circle"), logit),
+        ("blip-a", 1, prompt("a photo of two"), logit),
+        ("blip-qa", 1, ask("ring?"), logit),
+        ("blip-itm", 1, texts("a red circle"), logit),
+        ("gpt2-a", 0, prompt("Hello you"), logit),
+        ("gemma2-a", 0, prompt("Hello you"), logit),
+        ("llava-multi", 1, prompt("<image>Red?"), logit),
+        ("llava-next-a", 1, prompt("<image>Red?"), logit),
+        ("idefics3-a", 1, prompt("<image>Red?"), logit),
+        ("qwen2.5-vl-a", 1, prompt(eye), logit),
+        ("qwen3-vl-a", 1, prompt(eye), logit),
+    ] {
+        let subject = mmlens_zoo::open(checkpoint(name), &Device::default()).unwrap();
+        let subject = subject.as_ref();
+        let pictures = (0..shown).map(|_| Picture::open(picture("tiny")).unwrap()).collect();
+        let case = subject.encode(&Sample::new(pictures, words)).unwrap();
+        let mut variants: Vec<Change1> = Vec::new();
+        for part in subject.anatomy() {
+            for block in 0..part.blocks {
+                for (point, axis) in [
+                    (Point::ResidPre, AxisName::Pos),
+                    (Point::Z, AxisName::Head),
+                    (Point::MlpPost, AxisName::Neuron),
+                ] {
+                    let place = Site::block(part.part, block, point);
+                    let region = Region::all().of(axis, [0]);
+                    variants.push(Change1 { places: place.to_string(), region, change: Change::Scale(-0.5) });
+                }
+            }
+        }
+        let edits = variants.iter().map(|change| vec![change.edit()]).collect();
+        let found = measured(subject, &case, edits, &at_most(5), vec![objective().into()]);
+        for (v, change) in variants.iter().enumerate() {
+            let plan =
+                Plan::new().change(change.places.as_str(), change.region.clone(), change.change.clone());
+            let alone = subject.run(&case, plan.unwrap().objective(objective())).unwrap();
+            let loose = Tolerance { absolute: 1e-5, relative: 1e-5 };
+            loose
+                .check(&format!("{name} {}", change.places), &found[0][v..=v], alone.scores().unwrap())
+                .unwrap();
+        }
+    }
 }

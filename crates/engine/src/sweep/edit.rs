@@ -1,12 +1,10 @@
 //! One change of a sweep: where, which part of it, and to what.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use burn::tensor::{Bool, Tensor, TensorData};
 use mmlens_core::{
-    AnalysisError, AnyTensor, AxisName, Change, HookError, Inputs, MASKED, Plan, Region, Seed, Selector,
-    Site, SiteSpec, Subject, Trace,
+    AnalysisError, AnyTensor, AxisName, Change, HookError, Inputs, Plan, Region, Seed, Selector, Site,
+    SiteSpec, Subject, Trace,
 };
 
 use super::of_copy;
@@ -59,8 +57,8 @@ impl Edit {
     ///
     /// The site has axes `[batch, head, query, key]`; positions count padding.
     pub fn cut(site: Site, queries: Vec<usize>, keys: Vec<usize>) -> Self {
-        let cut = move |x| cut(site, x, &queries, &keys);
-        Self { by_row: true, ..Self::new(site, Change::With(Arc::new(cut))) }
+        let edges = Region::all().of(AxisName::Query, queries).of(AxisName::Key, keys);
+        Self::new(site, Change::MaskOthers).within(edges)
     }
 
     /// Replaced by what another run had there.
@@ -69,6 +67,16 @@ impl Edit {
     /// [`HookError::NotRead`] if that run did not read the site.
     pub fn patch(site: Site, from: &Trace) -> Result<Self, HookError> {
         Ok(Self::set(site, from.get(site)?.clone()))
+    }
+
+    /// Replaced by what one of several other runs had there, drawn by the seed.
+    ///
+    /// # Errors
+    /// [`HookError::NotRead`] if there are none, or the one drawn did not read the site.
+    pub fn resample(site: Site, from: &[Trace], seed: Seed) -> Result<Self, HookError> {
+        let drawn = (seed.unit() * from.len() as f32) as usize;
+        let from = from.get(drawn.min(from.len().saturating_sub(1))).ok_or(HookError::NotRead(site))?;
+        Self::patch(site, from)
     }
 
     /// With normal noise added, the same for a seed.
@@ -82,14 +90,15 @@ impl Edit {
         Ok(Self::add(site, x.filled(values)?))
     }
 
-    /// Only in some heads.
+    /// Only in some heads; where the site has the heads of keys and values (`attn.k`, `attn.v`), in some of these.
     #[must_use]
     pub fn heads(mut self, heads: impl IntoIterator<Item = usize>) -> Self {
         self.region = self.region.heads(heads);
         self
     }
 
-    /// Only at some positions.
+    /// Only at some positions: one, a span, or the patches of a part of a picture
+    /// ([`TokenMap::covering`](mmlens_core::TokenMap::covering)).
     #[must_use]
     pub fn positions(mut self, positions: impl IntoIterator<Item = usize>) -> Self {
         self.region = self.region.positions(positions);
@@ -148,32 +157,6 @@ impl Edit {
             change => change.clone(),
         })
     }
-}
-
-/// Scores `[batch, head, query, key]` with the edges from some keys to some queries masked, those of a position to
-/// itself excepted.
-fn cut(site: Site, x: AnyTensor, queries: &[usize], keys: &[usize]) -> Result<AnyTensor, HookError> {
-    let x: Tensor<4> = x.rank_of(site)?;
-    let dims = x.dims();
-    let [_, _, high, wide] = dims;
-    // With cached positions, queries are the last of the keys.
-    let before = wide.saturating_sub(high);
-    for (axis, indices, len) in [(AxisName::Query, queries, before + high), (AxisName::Key, keys, wide)] {
-        if let Some(&index) = indices.iter().find(|index| **index >= len) {
-            return Err(HookError::Index { site, axis: axis.name().to_owned(), index, len });
-        }
-    }
-    let mut masked = vec![false; high * wide];
-    for query in queries.iter().filter(|query| **query >= before) {
-        for key in keys.iter().filter(|key| *key != query) {
-            if let Some(slot) = masked.get_mut((query - before) * wide + key) {
-                *slot = true;
-            }
-        }
-    }
-    let device = x.device().without_autodiff();
-    let masked = Tensor::<4, Bool>::from_data(TensorData::new(masked, [1, 1, high, wide]), &device);
-    Ok(x.mask_fill(masked.expand(dims), MASKED).into())
 }
 
 /// Mean activations over a reference set, to put in the place of what a site holds.

@@ -174,8 +174,16 @@ impl<'a> Prepared<'a> {
 
     /// For each metric its value for every variant of a task: one pass.
     fn measure(&self, task: &Task) -> Result<Vec<Vec<f32>>, AnalysisError> {
+        match self.pass(task, task.entry) {
+            // A tower of which several depths are read may not resume behind the first of them.
+            Err(_) if matches!(task.entry, Entry::Block(Part::Vision, _)) => self.pass(task, Entry::Pictures),
+            measured => measured,
+        }
+    }
+
+    fn pass(&self, task: &Task, entry: Entry) -> Result<Vec<Vec<f32>>, AnalysisError> {
         let (some, pictures) = (&task.variants, self.inputs.pictures());
-        let (packed, mut plan) = Start::new(task.entry, self.inputs, &self.base)?.copies(some.len())?;
+        let (packed, mut plan) = Start::new(entry, self.inputs, &self.base)?.copies(some.len())?;
         for (copy, variant) in some.iter().enumerate() {
             for edit in self.sweep.variants.get(*variant).into_iter().flatten() {
                 plan = edit.planned(plan, self.subject.sites(), (some.len(), copy), pictures)?;

@@ -94,7 +94,10 @@ impl QwenTower {
             SiteSpec::new(Site::of(Part::Vision, Point::Input), stream),
         ];
         for (i, block) in self.blocks.iter().enumerate() {
-            sites.extend(block.sites(Part::Vision, i, d, Image, true));
+            // All pictures of a batch are one sequence.
+            let one = |(axis, len)| (axis, if axis == Image { Some(1) } else { len });
+            let sites_of = block.sites(Part::Vision, i, d, Image, true).into_iter();
+            sites.extend(sites_of.map(|spec| SiteSpec::new(spec.site, spec.axes.into_iter().map(one))));
         }
         sites
     }
