@@ -1,6 +1,10 @@
 //! `x Wᵗ + b` for plain weights.
 
+mod columns;
+mod panel;
 mod tile;
+
+use std::mem::MaybeUninit;
 
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -13,13 +17,18 @@ use rayon::prelude::*;
 
 use super::home::{back, back_tracked, dims, filled, packed, plain, record, tracked};
 use super::simd::Level;
-use tile::{Columns, Tiles};
+use columns::Columns;
+use panel::Panels;
+use tile::Tiles;
 
 /// Rows of `x` that are kept in a core's second cache while all weights pass by.
 const ROWS: usize = 128;
 
 /// Length of the sums between two visits to the result: a tile's rows of both factors fit a core's first cache.
 const DEPTH: usize = 1024;
+
+/// From so many rows on, they are turned into panels first.
+const MANY: usize = 16;
 
 /// Below so many products, one core does it all.
 const FEW: usize = 1 << 18;
@@ -67,17 +76,42 @@ impl<'a> Weight<'a> {
 fn forward(level: Level, x: &[f32], weight: &Weight<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let (input, output) = (weight.input, weight.output);
     let many = x.len() / input;
-    let mut out = vec![0.0; many * output];
+    let mut out = Vec::with_capacity(many * output);
+    let room = &mut out.spare_capacity_mut()[..many * output];
     let x = Rows { data: x, stride: input };
-    if many * input * output < FEW {
-        columns(level, x, weight, bias, Columns::all(&mut out, output));
-        return out;
+    if many >= MANY {
+        in_panels(level, x, weight, bias, room);
+    } else if many * input * output < FEW {
+        columns(level, x, weight, bias, Columns::all(room, output));
+    } else {
+        let (_, wide) = tile::sizes(level);
+        let parts = Columns::split(room, output, share(output, wide));
+        parts.into_par_iter().for_each(|part| columns(level, x, weight, bias, part));
     }
-    let (_, wide) = tile::sizes(level);
-    let share = output.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(wide);
-    let parts = Columns::split(&mut out, output, share);
-    parts.into_par_iter().for_each(|part| columns(level, x, weight, bias, part));
+    // SAFETY: every row and column was written.
+    #[allow(unsafe_code, reason = "the result is written without being cleared before")]
+    unsafe {
+        out.set_len(many * output);
+    }
     out
+}
+
+/// Columns that a task computes: some tasks for every core, each of whole tiles.
+fn share(output: usize, wide: usize) -> usize {
+    output.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(wide)
+}
+
+fn in_panels(level: Level, x: Rows<'_>, weight: &Weight<'_>, bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
+    let (input, output) = (weight.input, weight.output);
+    let rows = out.len() / output;
+    let (width, strip) = panel::sizes(level);
+    let mut data = vec![0.0; rows.next_multiple_of(width) * input];
+    data.par_chunks_mut(width * input).enumerate().for_each(|(i, panel)| {
+        panel::turn(level, x, i * width, width.min(rows - i * width), panel);
+    });
+    let x = Panels { data: &data, rows, input };
+    let parts = Columns::split(out, output, share(output, strip).min(8 * strip));
+    parts.into_par_iter().for_each(|mut part| panel::run(level, x, weight.rows, bias, &mut part));
 }
 
 /// Some columns of the result, for all rows.
@@ -186,6 +220,9 @@ mod tests {
                 (5, 31, 11),
                 (9, 2100, 13),
                 (133, 20, 5),
+                (64, 70, 30),
+                (97, 1100, 25),
+                (300, 513, 37),
             ] {
                 let x: Vec<f32> = (0..rows * input).map(|i| ((i * 7) % 13) as f32 - 6.0).collect();
                 let w: Vec<f32> = (0..output * input).map(|i| ((i * 5) % 11) as f32 - 5.0).collect();

@@ -1,9 +1,9 @@
 //! Tiles of sums in registers, for the two levels that have fused multiplication.
 
 use std::arch::x86_64::*;
-use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::columns::Columns;
 use super::{Level, Rows};
 
 /// What a tile is computed from: some rows of both factors, and a stretch of them.
@@ -15,61 +15,6 @@ pub(super) struct Tiles<'a> {
     pub(super) length: usize,
     /// Added where the stretch is the first.
     pub(super) bias: Option<&'a [f32]>,
-}
-
-/// Some columns of a matrix that is stored row by row, for writing.
-pub(super) struct Columns<'a> {
-    start: *mut f32,
-    rows: usize,
-    width: usize,
-    columns: Range<usize>,
-    matrix: PhantomData<&'a mut [f32]>,
-}
-
-// SAFETY: a value of this type is the only one to reach its columns, as of a `&mut [f32]`.
-#[allow(unsafe_code, reason = "columns are handed to threads")]
-unsafe impl Send for Columns<'_> {}
-
-impl<'a> Columns<'a> {
-    /// All columns of a matrix of a width.
-    pub(super) fn all(matrix: &'a mut [f32], width: usize) -> Self {
-        let rows = matrix.len() / width.max(1);
-        Self { start: matrix.as_mut_ptr(), rows, width, columns: 0..width, matrix: PhantomData }
-    }
-
-    /// All columns, so many at a time.
-    pub(super) fn split(matrix: &'a mut [f32], width: usize, share: usize) -> Vec<Self> {
-        let Self { start, rows, width, .. } = Self::all(matrix, width);
-        let part =
-            |from| Self { start, rows, width, columns: from..width.min(from + share), matrix: PhantomData };
-        (0..width).step_by(share.max(1)).map(part).collect()
-    }
-
-    pub(super) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Writes a tile whose first element is at a row and a column, or adds it to what is there.
-    #[inline(always)]
-    fn put<const M: usize, const N: usize>(
-        &mut self,
-        row: usize,
-        column: usize,
-        tile: [[f32; N]; M],
-        add: bool,
-    ) {
-        assert!(row + M <= self.rows && self.columns.start <= column && column + N <= self.columns.end);
-        for (m, values) in tile.iter().enumerate() {
-            for (n, value) in values.iter().enumerate() {
-                // SAFETY: the matrix has `rows` rows of `width` floats, and these columns of it are ours alone.
-                #[allow(unsafe_code, reason = "columns of a matrix are no slice")]
-                unsafe {
-                    let at = self.start.add((row + m) * self.width + column + n);
-                    *at = if add { *at + value } else { *value };
-                }
-            }
-        }
-    }
 }
 
 /// Rows of `x` and of the weight that make a tile.
@@ -152,7 +97,7 @@ macro_rules! level {
             pub(super) fn run(tiles: &Tiles<'_>, rows: Range<usize>, out: &mut Columns<'_>) {
                 let Tiles { x, weight, from, length, bias } = *tiles;
                 let add = from > 0;
-                let columns = out.columns.clone();
+                let columns = out.columns();
                 for column in columns.clone().step_by(WIDE) {
                     for row in rows.clone().step_by(HIGH) {
                         let size = (HIGH.min(rows.end - row), WIDE.min(columns.end - column));
