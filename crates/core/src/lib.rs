@@ -37,6 +37,7 @@ mod site;
 mod subject;
 mod tap;
 mod tensor;
+mod threads;
 mod wanted;
 
 pub use analysis::{
@@ -60,6 +61,7 @@ pub use selector::Selector;
 pub use site::{AxisName, Part, Point, Site, SiteSpec};
 pub use subject::{Anatomy, Generated, Generation, Sampling, Subject, SubjectError};
 pub use tensor::{Activation, AnyTensor};
+pub use threads::among_threads;
 pub use wanted::Wanted;
 
 pub use mmlens_finding as finding;

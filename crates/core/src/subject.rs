@@ -189,8 +189,10 @@ pub trait Subject: Send + Sync {
             return Err(SubjectError::Batch { reason });
         }
         let mut run = Run::start(plan, self.name(), self.sites())?;
-        let output = self.forward(inputs, &mut run)?;
-        Ok(run.finish(output)?)
+        crate::among_threads(&self.device(), || {
+            let output = self.forward(inputs, &mut run)?;
+            Ok(run.finish(output)?)
+        })
     }
 
     /// What the model would say if its text stream stopped here: final norm and unembedding of residual states

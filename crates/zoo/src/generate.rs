@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Tensor, activation::softmax};
 use mmlens_core::{
     AnyTensor, Generation, HookError, Inputs, Output, Plans, Run, Sampling, Subject, SubjectError, Trace,
+    among_threads,
 };
 
 use crate::ZooError;
@@ -45,18 +46,18 @@ impl<'a> Steps<'a> {
     }
 
     /// The next step: a pass that carries out its plan, and gives logits.
-    pub(crate) fn step<E: From<HookError>>(
+    pub(crate) fn step<E: From<HookError> + Send>(
         &mut self,
-        pass: impl FnOnce(&mut Run) -> Result<Option<Tensor<3>>, E>,
+        pass: impl FnOnce(&mut Run) -> Result<Option<Tensor<3>>, E> + Send,
     ) -> Result<Tensor<3>, E> {
-        let step = self.taken;
+        let (step, device) = (self.taken, self.subject.device());
         self.taken += 1;
         let ended = || HookError::NoOutput("generation".to_owned());
         let Some(plan) = self.plans.at(step) else {
-            return Ok(pass(&mut Run::idle())?.ok_or_else(ended)?);
+            return Ok(among_threads(&device, || pass(&mut Run::idle()))?.ok_or_else(ended)?);
         };
         let mut run = Run::start(plan, self.subject.name(), self.subject.sites())?;
-        let logits = pass(&mut run)?.ok_or_else(ended)?;
+        let logits = among_threads(&device, || pass(&mut run))?.ok_or_else(ended)?;
         self.traces.insert(step, run.finish(Output::of_logits(logits.clone()))?);
         Ok(logits)
     }

@@ -44,7 +44,9 @@ impl<'a> Columns<'a> {
     /// Where a row begins at a column, from which on so many columns of so many rows are ours; rows are [`Self::width`] apart.
     #[inline(always)]
     pub(super) fn at(&mut self, [row, column]: [usize; 2], [rows, columns]: [usize; 2]) -> *mut f32 {
-        assert!(row + rows <= self.rows && self.columns.start <= column && column + columns <= self.columns.end);
+        assert!(
+            row + rows <= self.rows && self.columns.start <= column && column + columns <= self.columns.end
+        );
         // SAFETY: the matrix has `rows` rows of `width` floats, and the element lies in it if any is asked for.
         #[allow(unsafe_code, reason = "columns of a matrix are no slice")]
         unsafe {

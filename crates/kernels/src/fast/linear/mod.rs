@@ -101,7 +101,13 @@ fn share(output: usize, wide: usize) -> usize {
     output.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(wide)
 }
 
-fn in_panels(level: Level, x: Rows<'_>, weight: &Weight<'_>, bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
+fn in_panels(
+    level: Level,
+    x: Rows<'_>,
+    weight: &Weight<'_>,
+    bias: Option<&[f32]>,
+    out: &mut [MaybeUninit<f32>],
+) {
     let (input, output) = (weight.input, weight.output);
     let rows = out.len() / output;
     let (width, strip) = panel::sizes(level);

@@ -43,7 +43,13 @@ pub(super) fn turn(level: Level, x: Rows<'_>, first: usize, rows: usize, panel: 
 }
 
 /// Some columns of the result, for all rows. Levels without fused multiplication compute nothing.
-pub(super) fn run(level: Level, x: Panels<'_>, weight: Rows<'_>, bias: Option<&[f32]>, out: &mut Columns<'_>) {
+pub(super) fn run(
+    level: Level,
+    x: Panels<'_>,
+    weight: Rows<'_>,
+    bias: Option<&[f32]>,
+    out: &mut Columns<'_>,
+) {
     let best = Level::best();
     if level == Level::V4 && best >= Level::V4 {
         // SAFETY: the processor has what it is compiled for, as `Level::best` found out.
@@ -91,14 +97,18 @@ macro_rules! level {
                             };
                             // SAFETY: it has as many floats as the register.
                             #[allow(unsafe_code, reason = "a register is loaded from an array")]
-                            unsafe { *to = $load(line.as_ptr()) };
+                            unsafe {
+                                *to = $load(line.as_ptr())
+                            };
                         }
                         let square = $turn(square);
                         for (j, line) in square.iter().enumerate().take(wide) {
                             let to = &mut panel[(at + j) * WIDTH + half * LANES..][..LANES];
                             // SAFETY: the slice has as many floats as the register.
                             #[allow(unsafe_code, reason = "a register is stored to a slice")]
-                            unsafe { $store(to.as_mut_ptr(), *line) };
+                            unsafe {
+                                $store(to.as_mut_ptr(), *line)
+                            };
                         }
                     }
                 }
@@ -117,7 +127,9 @@ macro_rules! level {
                         for v in 0..V {
                             // SAFETY: there are that many sums, as was asserted.
                             #[allow(unsafe_code, reason = "a register is loaded from a slice")]
-                            unsafe { registers[n][v] = $load(sums.as_ptr().add((n * V + v) * LANES)) };
+                            unsafe {
+                                registers[n][v] = $load(sums.as_ptr().add((n * V + v) * LANES))
+                            };
                         }
                     }
                 }
@@ -126,7 +138,9 @@ macro_rules! level {
                     for v in 0..V {
                         // SAFETY: `length` lines of `WIDTH` floats lie in the panel.
                         #[allow(unsafe_code, reason = "a register is loaded from a slice")]
-                        unsafe { xs[v] = $load(panel.as_ptr().add(at * WIDTH + v * LANES)) };
+                        unsafe {
+                            xs[v] = $load(panel.as_ptr().add(at * WIDTH + v * LANES))
+                        };
                     }
                     for n in 0..STRIP {
                         // SAFETY: the row is no shorter than the panel, as was asserted.
@@ -141,7 +155,9 @@ macro_rules! level {
                     for v in 0..V {
                         // SAFETY: there are that many sums, as was asserted.
                         #[allow(unsafe_code, reason = "a register is stored to a slice")]
-                        unsafe { $store(sums.as_mut_ptr().add((n * V + v) * LANES), registers[n][v]) };
+                        unsafe {
+                            $store(sums.as_mut_ptr().add((n * V + v) * LANES), registers[n][v])
+                        };
                     }
                 }
             }
@@ -166,7 +182,9 @@ macro_rules! level {
                     for (n, to) in square.iter_mut().enumerate().take(STRIP) {
                         // SAFETY: there are that many sums, as was asserted.
                         #[allow(unsafe_code, reason = "a register is loaded from a slice")]
-                        unsafe { *to = $load(sums.as_ptr().add((n * V + half) * LANES)) };
+                        unsafe {
+                            *to = $load(sums.as_ptr().add((n * V + half) * LANES))
+                        };
                     }
                     let square = $turn(square);
                     let there = rows.saturating_sub(half * LANES).min(LANES);
@@ -199,7 +217,8 @@ macro_rules! level {
                     for from in (0..input).step_by(depth) {
                         let length = depth.min(input - from);
                         let last = from + length == input;
-                        let strips = columns.clone().step_by(STRIP).zip(sums.chunks_mut(PANELS * STRIP * WIDTH));
+                        let strips =
+                            columns.clone().step_by(STRIP).zip(sums.chunks_mut(PANELS * STRIP * WIDTH));
                         for (column, sums) in strips {
                             let wide = STRIP.min(columns.end - column);
                             // Past the last row, it stands in for those that are not there.
@@ -275,7 +294,8 @@ fn turned16(rows: [__m512; 16]) -> [__m512; 16] {
     let mut fours = rows;
     for i in (0..16).step_by(4) {
         let (a, b) = (_mm512_unpacklo_ps(rows[i], rows[i + 1]), _mm512_unpackhi_ps(rows[i], rows[i + 1]));
-        let (c, d) = (_mm512_unpacklo_ps(rows[i + 2], rows[i + 3]), _mm512_unpackhi_ps(rows[i + 2], rows[i + 3]));
+        let (c, d) =
+            (_mm512_unpacklo_ps(rows[i + 2], rows[i + 3]), _mm512_unpackhi_ps(rows[i + 2], rows[i + 3]));
         fours[i] = low(a, c);
         fours[i + 1] = high(a, c);
         fours[i + 2] = low(b, d);
@@ -306,7 +326,8 @@ fn turned8(rows: [__m256; 8]) -> [__m256; 8] {
     let mut fours = rows;
     for i in (0..8).step_by(4) {
         let (a, b) = (_mm256_unpacklo_ps(rows[i], rows[i + 1]), _mm256_unpackhi_ps(rows[i], rows[i + 1]));
-        let (c, d) = (_mm256_unpacklo_ps(rows[i + 2], rows[i + 3]), _mm256_unpackhi_ps(rows[i + 2], rows[i + 3]));
+        let (c, d) =
+            (_mm256_unpacklo_ps(rows[i + 2], rows[i + 3]), _mm256_unpackhi_ps(rows[i + 2], rows[i + 3]));
         fours[i] = low(a, c);
         fours[i + 1] = high(a, c);
         fours[i + 2] = low(b, d);
