@@ -8,7 +8,7 @@ use clap::builder::PossibleValue;
 use mmlens::core::{
     Analysis, AnalysisError, Baseline, Card, Case, Pair, Part, Point, Site, Subject, Watch, Words,
 };
-use mmlens::engine::{End, Positions};
+use mmlens::engine::{End, Memory, Positions};
 use mmlens::finding::{Axis, Finding, FindingError, Labelled, Labels, Role, TableError};
 use mmlens::model::{
     ActivationPatching, AttentionKnockout, AttentionRollout, AttributionPatching, IntegratedGradients,
@@ -23,6 +23,8 @@ pub(crate) struct Question {
     pub(crate) case: Case,
     /// The sample that leads to another answer, or why there is none.
     pub(crate) corrupted: Result<mmlens::core::Sample, &'static str>,
+    /// What the passes of a sweep may take at once.
+    pub(crate) memory: Memory,
 }
 
 impl Question {
@@ -108,7 +110,7 @@ pub(crate) static METHODS: [Method; 7] = [
             if question.case.sample.words == Words::Nothing || read_apart(subject) {
                 settings.words = None;
             }
-            Occlusion::new(settings)?.run_watched(subject, &question.case, watch)
+            Occlusion::new(settings)?.within(question.memory).run_watched(subject, &question.case, watch)
         },
         heat: Some("picture"),
         layer: |_| 0,
@@ -143,6 +145,7 @@ pub(crate) static METHODS: [Method; 7] = [
         run: |subject, question, watch| {
             let pair = question.pair(&activation_patching::CARD)?;
             ActivationPatching::new(activation_patching::Settings::default())?
+                .within(question.memory)
                 .run_watched(subject, &pair, watch)
         },
         heat: Some("resid_pre"),
@@ -173,7 +176,11 @@ pub(crate) static METHODS: [Method; 7] = [
             if question.pictures() == 0 {
                 settings.edges.retain(|edges| edges.keys != Positions::Pictures);
             }
-            AttentionKnockout::new(settings)?.run_watched(subject, &question.case, watch)
+            AttentionKnockout::new(settings)?.within(question.memory).run_watched(
+                subject,
+                &question.case,
+                watch,
+            )
         },
         heat: None,
         layer: |_| 0,

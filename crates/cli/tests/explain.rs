@@ -302,3 +302,26 @@ fn the_same_seed_gives_the_same_answer() {
     assert_eq!(ask(&["--temperature", "0"]), ask(&[]));
     assert_eq!(ask(&["--max-new", "3"]).as_array().unwrap().len(), 3);
 }
+
+#[test]
+fn memory_bounds_passes_and_changes_no_number() {
+    let (wide, narrow) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sweeps = "occlusion,patching,knockout";
+    let run = |folder: &Path, memory: &str| {
+        let ask = ["--image", &picture("tiny"), "--ask", "Red?", "--method", sweeps, "--memory", memory];
+        explain(&model("llava-a"), folder, &ask)
+    };
+    // All variants that a method allows in one pass, and one after the other.
+    assert_eq!([run(wide.path(), "1GiB").code, run(narrow.path(), "1kB").code], [Some(0); 2]);
+    for method in sweeps.split(',') {
+        let load = |folder: &Path| Finding::load(folder.join(format!("{method}.safetensors"))).unwrap();
+        let (wide, narrow) = (load(wide.path()), load(narrow.path()));
+        for (a, b) in wide.tables().iter().zip(narrow.tables()) {
+            for (x, y) in a.as_numbers().unwrap_or_default().iter().zip(b.as_numbers().unwrap_or_default()) {
+                assert!((x - y).abs() <= 1e-5 * x.abs().max(1.0), "{method} {}: {x} {y}", a.name());
+            }
+        }
+    }
+    let said = run(wide.path(), "2 apples");
+    assert!(said.code != Some(0) && said.err.contains("`2 apples` is no size"), "{}", said.err);
+}

@@ -86,7 +86,7 @@ impl Wanted {
     }
 
     /// How many positions, and how many tokens where they are not all.
-    pub(crate) fn lengths(&self) -> (usize, Option<usize>) {
+    pub fn lengths(&self) -> (usize, Option<usize>) {
         (self.at.len(), self.tokens.as_ref().map(Vec::len))
     }
 }

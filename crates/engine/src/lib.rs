@@ -48,7 +48,8 @@ pub use progress::{Progress, batches};
 pub use put::{put, unattended};
 pub use quadrature::{Node, Rule};
 pub use sweep::{
-    DataError, DataSwept, Edit, Measured, Memory, Metric, OutputFn, Reference, Sweep, Swept, sweep_data,
+    DataError, DataSwept, Demand, Edit, Measured, Memory, Metric, NoSize, OutputFn, Reference, Sweep, Swept,
+    sweep_data,
 };
 pub use variants::{Start, score, sweep};
 pub use window::{Windows, show};

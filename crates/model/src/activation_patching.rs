@@ -82,7 +82,7 @@ use mmlens_core::finding::{Axis, Finding, Labelled, Modality, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Card, Pair, Part, Plan, Point, Site, Subject, TokenMap, Watch, provenance,
 };
-use mmlens_engine::{Positions, Progress, Start, label, put, score, sweep};
+use mmlens_engine::{Demand, Memory, Positions, Progress, Start, label, put, score, sweep};
 use serde_json::json;
 
 use crate::check::{at_least_one, chosen, input, named, points_of_blocks};
@@ -177,6 +177,7 @@ pub struct ActivationPatching {
     points: Vec<Point>,
     places: Places,
     rows: NonZeroUsize,
+    memory: Memory,
 }
 
 impl ActivationPatching {
@@ -187,7 +188,15 @@ impl ActivationPatching {
     pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
         let Settings { points, places, rows } = settings;
         points_of_blocks(&CARD, &points)?;
-        Ok(Self { points, places, rows: at_least_one(&CARD, "rows", rows)? })
+        Ok(Self { points, places, rows: at_least_one(&CARD, "rows", rows)?, memory: Memory::default() })
+    }
+
+    /// How much its passes may take at once; fewer than `rows` patches share one where they would take more. The numbers do
+    /// not change.
+    #[must_use]
+    pub fn within(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
     }
 }
 
@@ -229,10 +238,12 @@ impl Analysis for ActivationPatching {
         let axes = vec![Axis::count(Role::Layer, layers), axis];
         let mut tables = Vec::new();
         for point in &self.points {
+            let demand = Demand { heads: usize::from(*point == Point::Result), ..Demand::default() };
+            let rows = self.memory.at_most(self.rows).rows(subject, corrupted, demand);
             let mut patched = Vec::with_capacity(layers * groups.len());
             for (layer, site) in sites(*point).enumerate() {
                 let (start, good) = (Start::block(corrupted, &wrong, layer)?, right.get(site)?);
-                patched.extend(sweep(subject, objective, groups.len(), self.rows, &mut progress, |range| {
+                patched.extend(sweep(subject, objective, groups.len(), rows, &mut progress, |range| {
                     let (inputs, plan) = start.copies(range.len())?;
                     let places = groups.get(range).unwrap_or(&[]).to_vec();
                     Ok((inputs, put(plan, site, places, good.clone())?))

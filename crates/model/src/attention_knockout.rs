@@ -148,6 +148,7 @@ pub struct AttentionKnockout {
     edges: Vec<Edges>,
     window: Option<NonZeroUsize>,
     rows: NonZeroUsize,
+    memory: Memory,
 }
 
 impl AttentionKnockout {
@@ -170,7 +171,15 @@ impl AttentionKnockout {
             ));
         }
         let window = window.map(|window| at_least_one(&CARD, "window", window)).transpose()?;
-        Ok(Self { edges, window, rows: at_least_one(&CARD, "rows", rows)? })
+        Ok(Self { edges, window, rows: at_least_one(&CARD, "rows", rows)?, memory: Memory::default() })
+    }
+
+    /// How much its passes may take at once; fewer than `rows` variants share one where they would take more. The numbers
+    /// do not change.
+    #[must_use]
+    pub fn within(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
     }
 
     /// The window around each layer, cut off at both ends of the model.
@@ -241,7 +250,7 @@ impl Analysis for AttentionKnockout {
             sweep = sweep.measure(Metric::Probability { at, token });
         }
         let mut progress = Progress::new(watch, CARD.id, sweep.len());
-        let swept = sweep.run(subject, &inputs, &Memory::default().at_most(self.rows), &mut progress)?;
+        let swept = sweep.run(subject, &inputs, &self.memory.at_most(self.rows), &mut progress)?;
         let mut tables = Vec::new();
         for measured in &swept.measured {
             let whole = f64::from(measured.unedited);

@@ -83,7 +83,9 @@ use mmlens_core::{
     Analysis, AnalysisError, AnyTensor, Baseline, Card, Case, HookError, Inputs, Objective, Part, Plan,
     Point, Site, SiteSpec, Subject, TokenMap, Trace, Watch, provenance,
 };
-use mmlens_engine::{Positions, Progress, Start, Windows, label, put, score, show, sweep, unattended};
+use mmlens_engine::{
+    Demand, Memory, Positions, Progress, Start, Windows, label, put, score, show, sweep, unattended,
+};
 use serde_json::json;
 
 use crate::check::{at_least_one, input, named, one_row, own_words, setting};
@@ -203,6 +205,7 @@ impl Default for Settings {
 pub struct Occlusion {
     settings: Settings,
     rows: NonZeroUsize,
+    memory: Memory,
 }
 
 impl Occlusion {
@@ -215,7 +218,15 @@ impl Occlusion {
             return Err(setting(&CARD, "picture, words", "none", "pictures, words or both must be hidden"));
         }
         settings.picture.map_or(Ok(()), Cover::check)?;
-        Ok(Self { rows: at_least_one(&CARD, "rows", settings.rows)?, settings })
+        Ok(Self { rows: at_least_one(&CARD, "rows", settings.rows)?, settings, memory: Memory::default() })
+    }
+
+    /// How much its passes may take at once; fewer than `rows` variants share one where they would take more. The numbers
+    /// do not change.
+    #[must_use]
+    pub fn within(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
     }
 
     fn provenance(&self) -> BTreeMap<String, serde_json::Value> {
@@ -261,8 +272,15 @@ impl Analysis for Occlusion {
         let whole = subject.run(&inputs, plan)?;
         let windows = pictures.as_ref().map_or(0, |p| p.windows.len() * p.entries);
         let progress = Progress::new(watch, CARD.id, windows + words.len());
-        let mut stage =
-            Stage { subject, inputs: &inputs, map, objective, at: score(&whole)?, rows: self.rows, progress };
+        let mut stage = Stage {
+            subject,
+            inputs: &inputs,
+            map,
+            objective,
+            at: score(&whole)?,
+            memory: self.memory.at_most(self.rows),
+            progress,
+        };
         let (mut tables, mut sites, mut baselines) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(pictures) = &pictures {
             tables.extend(stage.pictures(pictures, &self.settings.pixels)?);
@@ -328,7 +346,7 @@ struct Stage<'a> {
     map: &'a TokenMap,
     objective: Objective,
     at: f32,
-    rows: NonZeroUsize,
+    memory: Memory,
     progress: Progress<'a>,
 }
 
@@ -351,7 +369,9 @@ impl Stage<'_> {
         for entry in 0..*entries {
             let picture = pixels.rows(entry, 1)?;
             let hidden = baseline.at(self.spec(PIXELS)?, &picture)?;
-            let (objective, rows, inputs) = (self.objective, self.rows, self.inputs);
+            let (objective, inputs) = (self.objective, self.inputs);
+            let demand = Demand { pictures: true, ..Demand::default() };
+            let rows = self.memory.rows(self.subject, inputs, demand);
             let scores = sweep(self.subject, objective, windows.len(), rows, &mut self.progress, |range| {
                 Ok((show(inputs, entry, windows.hide(&picture, &hidden, range)?)?, Plan::new()))
             })?;
@@ -377,7 +397,8 @@ impl Stage<'_> {
             Hide::Replace(baseline) => Some(baseline.at(self.spec(ENTERED)?, whole.get(ENTERED)?)?),
             Hide::Unattended => None,
         };
-        let (objective, rows) = (self.objective, self.rows);
+        let (objective, demand) = (self.objective, Demand { scores: hidden.is_none(), ..Demand::default() });
+        let rows = self.memory.rows(self.subject, self.inputs, demand);
         let scores = sweep(self.subject, objective, words.len(), rows, &mut self.progress, |range| {
             let (inputs, plan) = start.copies(range.len())?;
             let places = words.get(range).unwrap_or(&[]).iter().map(|position| vec![*position]).collect();

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mmlens::core::{AnalysisError, Case, Picture, Sample, Subject, Words};
+use mmlens::engine::Memory;
 use mmlens::finding::Finding;
 use mmlens::report::{OverlaySettings, Page, overlay_png};
 use serde::Serialize;
@@ -45,6 +46,10 @@ pub(crate) struct Explain {
     target: Option<String>,
     #[command(flatten)]
     corruption: CorruptionArgs,
+    /// How much memory the passes of occlusion, patching and knockout may take at once, beside the model, such as 800MB or 2GiB;
+    /// without it a quarter of what is free. The numbers do not depend on it but for the last digits.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Memory>,
     /// The folder for what is written; made if it is not there.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
@@ -157,7 +162,7 @@ impl Explain {
         suited(subject, &sample.words)?;
         let settled = settle(subject, sample, self.target.as_deref())?;
         let case = Case { sample: settled.sample.clone(), target: settled.target.clone() };
-        let question = Question { case, corrupted };
+        let question = Question { case, corrupted, memory: self.memory.unwrap_or_default() };
         fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
         let own = &question.case.sample;
         let mut shown = own.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::activation::softmax;
 use mmlens_core::finding::Unit;
-use mmlens_core::{AnyTensor, Ask, HookError, Objective, Output, Plan, Wanted};
+use mmlens_core::{AnyTensor, Ask, Asked, HookError, Inputs, Objective, Output, Plan, Wanted};
 
 use crate::distribution::{divergence, log_probabilities, rank};
 use crate::label;
@@ -141,6 +141,19 @@ pub(super) fn wanting(plan: Plan, metrics: &[Metric]) -> Plan {
     match all.and_then(|all| all.into_iter().reduce(|all, own| all.and(&own))) {
         Some(wanted) => plan.wanting(wanted),
         None => plan.to_output(),
+    }
+}
+
+/// How many logits the metrics look at in each row, of a vocabulary.
+pub(super) fn logits(metrics: &[Metric], inputs: &Inputs, vocab: usize) -> usize {
+    let all: Option<Vec<Wanted>> = metrics.iter().map(Metric::wanted).collect();
+    match (all.and_then(|all| all.into_iter().reduce(|all, own| all.and(&own))), inputs.asked) {
+        (Some(wanted), _) => {
+            let (positions, tokens) = wanted.lengths();
+            positions * tokens.unwrap_or(vocab)
+        }
+        (None, Asked::Last) => vocab,
+        (None, Asked::All) => vocab * inputs.positions(),
     }
 }
 

@@ -16,18 +16,18 @@ mod memory;
 mod metric;
 mod spread;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Labelled, TableError};
 use mmlens_core::{
-    AnalysisError, AxisName, HookError, Inputs, Part, Plan, Point, Region, Site, SiteSpec, State, Subject,
-    SubjectError, Trace,
+    AnalysisError, AxisName, HookError, Inputs, Part, Plan, Point, Region, Selector, Site, SiteSpec, State,
+    Subject, SubjectError, Trace,
 };
 
 pub use data::{DataError, DataSwept, sweep_data};
 pub use edit::{Edit, Reference};
-pub use memory::Memory;
+pub use memory::{Demand, Memory, NoSize};
 pub use metric::{Metric, OutputFn};
 
 use crate::Progress;
@@ -160,11 +160,35 @@ impl<'a> Prepared<'a> {
         Ok(Self { sweep, subject, inputs, groups, base, unedited })
     }
 
+    /// What the variants of a group compute apart from one another.
+    fn demand(&self, entry: Entry, members: &[usize]) -> Demand {
+        let pictures = matches!(entry, Entry::Pictures | Entry::Block(Part::Vision, _));
+        let logits = metric::logits(&self.sweep.metrics, self.inputs, memory::vocab(self.subject));
+        let mut demand = Demand { pictures, logits, ..Demand::default() };
+        let edits = members.iter().filter_map(|variant| self.sweep.variants.get(*variant)).flatten();
+        let published = self.subject.sites().iter();
+        // Sites that some edit touches.
+        let places: BTreeSet<&Selector> = edits.map(Edit::places).collect();
+        let mut heads = BTreeSet::new();
+        for spec in published.filter(|spec| places.iter().any(|places| places.matches(&spec.site))) {
+            let has = |axis| spec.axis(axis).is_some();
+            demand.scores |= has(AxisName::Key);
+            if has(AxisName::Head) && has(AxisName::DModel) {
+                heads.insert(spec.site.point());
+            }
+        }
+        demand.heads = heads.len();
+        demand
+    }
+
     fn tasks(&self, memory: &Memory) -> Vec<Task> {
+        // The states the groups resume from stay for as long as the sweep runs.
+        let kept: usize = self.base.values().map(|(_, x)| 4 * x.dims().iter().product::<usize>()).sum();
+        let memory = memory.less(kept as u64);
         let of_group = |(entry, members): (&Entry, &Vec<usize>)| {
             let rows = match entry {
                 Entry::Alone => NonZeroUsize::MIN,
-                _ => memory.rows(self.subject, self.inputs, *entry == Entry::Pictures),
+                _ => memory.rows(self.subject, self.inputs, self.demand(*entry, members)),
             };
             let task = |some: &[usize]| Task { entry: *entry, variants: some.to_vec() };
             members.chunks(rows.get()).map(task).collect::<Vec<_>>()
