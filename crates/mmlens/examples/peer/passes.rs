@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
+use mmlens::core::among_threads;
 use mmlens::prelude::*;
 use mmlens::zoo::checkpoint::{Checkpoint, Layout, Weights, read_json};
 use mmlens::zoo::clip::{ClipConfig, ClipModel};
@@ -23,8 +24,10 @@ pub(crate) fn vit(folder: &Path, what: &str, times: Times) -> Result<Value> {
     let pixels: Tensor<4> = random(folder, "pixels", [8, 3, 224, 224], &device)?;
     let pixels = pixels.narrow(0, 0, rows);
     match what {
-        "1" | "8" => times.measure(|| see(&tower, pixels.clone()), Ok),
-        "grad-1" | "grad-8" => times.measure(|| gradient(&tower, pixels.clone()), Ok),
+        "1" | "8" => times.measure(|| among_threads("flex", || see(&tower, pixels.clone())), Ok),
+        "grad-1" | "grad-8" => {
+            times.measure(|| among_threads("flex", || gradient(&tower, pixels.clone())), Ok)
+        }
         _ => bail!("`vit-{what}` is no case"),
     }
 }
@@ -73,7 +76,7 @@ fn gradient(tower: &VisionTower, pixels: Tensor<4>) -> Result<Vec<f32>> {
 fn step(decoder: &Decoder, ids: &[u32], cache: Option<&mut KvCache>, device: &Device) -> Result<Vec<f32>> {
     let x = decoder.embed(&[ids.to_vec()], device)?;
     let sequence = Sequence { pads: &[0], ..Sequence::default() };
-    let logits = decoder.forward(x, sequence, cache, &mut Run::idle())?;
+    let logits = among_threads("flex", || decoder.forward(x, sequence, cache, &mut Run::idle()))?;
     Ok(AnyTensor::new(logits.context("the pass ended early")?).to_values()?)
 }
 

@@ -66,7 +66,7 @@ pub(super) fn run(
 /// One level: its registers, and how many rows of the weight are multiplied at a time.
 macro_rules! level {
     ($name:ident, $features:literal, $lanes:literal, $strip:literal,
-     $zero:ident, $load:ident, $store:ident, $all:ident, $plus:ident, $fused:ident, $turn:path) => {
+     $zero:ident, $load:ident, $store:ident, $store_first:path, $all:ident, $plus:ident, $fused:ident, $turn:path) => {
         mod $name {
             use std::arch::x86_64::*;
 
@@ -189,18 +189,10 @@ macro_rules! level {
                     let square = $turn(square);
                     let there = rows.saturating_sub(half * LANES).min(LANES);
                     for (j, line) in square.iter().enumerate().take(there) {
-                        let mut values = [0.0; LANES];
-                        // SAFETY: the array has as many floats as the register, and `at` has answered for these rows and
-                        // columns, which are written by us alone.
+                        // SAFETY: `at` has answered for these rows and columns, which are written by us alone.
                         #[allow(unsafe_code, reason = "columns of a matrix are no slice")]
                         unsafe {
-                            $store(values.as_mut_ptr(), $plus(*line, bias));
-                            let to = start.add((half * LANES + j) * width);
-                            if columns == STRIP {
-                                std::ptr::copy_nonoverlapping(values.as_ptr(), to, STRIP);
-                            } else {
-                                std::ptr::copy_nonoverlapping(values.as_ptr(), to, columns);
-                            }
+                            $store_first(start.add((half * LANES + j) * width), columns, $plus(*line, bias));
                         }
                     }
                 }
@@ -264,6 +256,7 @@ level!(
     _mm512_setzero_ps,
     _mm512_loadu_ps,
     _mm512_storeu_ps,
+    super::store_first16,
     _mm512_set1_ps,
     _mm512_add_ps,
     _mm512_fmadd_ps,
@@ -278,11 +271,38 @@ level!(
     _mm256_setzero_ps,
     _mm256_loadu_ps,
     _mm256_storeu_ps,
+    super::store_first8,
     _mm256_set1_ps,
     _mm256_add_ps,
     _mm256_fmadd_ps,
     super::turned8
 );
+
+/// Stores the first lanes of a register.
+///
+/// # Safety
+/// So many floats may be written there; there are no more than lanes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+#[allow(unsafe_code, reason = "a register is stored where there is no slice")]
+unsafe fn store_first16(to: *mut f32, many: usize, register: __m512) {
+    // SAFETY: lanes that the mask leaves out are not written.
+    unsafe { _mm512_mask_storeu_ps(to, ((1_u32 << many) - 1) as u16, register) };
+}
+
+/// Stores the first lanes of a register.
+///
+/// # Safety
+/// So many floats may be written there; there are no more than lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+#[allow(unsafe_code, reason = "a register is stored where there is no slice")]
+unsafe fn store_first8(to: *mut f32, many: usize, register: __m256) {
+    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(many as i32), lanes);
+    // SAFETY: lanes that the mask leaves out are not written.
+    unsafe { _mm256_maskstore_ps(to, mask, register) };
+}
 
 /// Rows become columns.
 #[inline]
