@@ -2,7 +2,7 @@
 //! within a sequence or across two.
 
 use burn::tensor::Tensor;
-use mmlens_core::{HookError, MASKED, Part, Point, Run, Site};
+use mmlens_core::{AxisName, HookError, MASKED, Part, Point, Run, Site, SiteSpec};
 use mmlens_kernels::{AttentionSettings, attention, plain::spread, softmax};
 
 use super::{KvCache, Linear, Masking, Norm, Rotation};
@@ -66,8 +66,35 @@ const ACROSS: Places = Places {
 
 impl Attention {
     /// Whether there are `attn.q_rot` and `attn.k_rot`, given whether there is a rotation.
-    pub(super) fn turns(&self, rotary: bool) -> bool {
+    fn turns(&self, rotary: bool) -> bool {
         rotary || self.norms.is_some()
+    }
+
+    /// Its sites, in the order of a pass, from `attn.q_in` to `attn.result`, in a stream of a width; `rotary` says whether it
+    /// will be given a rotation. `batch` names the first axis.
+    pub fn sites(
+        &self,
+        (part, block): (Part, usize),
+        width: usize,
+        batch: AxisName,
+        rotary: bool,
+    ) -> Vec<SiteSpec> {
+        use AxisName::{DHead, DModel, Head, Key, Pos, Query};
+        let AttentionShape { heads, kv_heads, width: own, .. } = self.shape;
+        let spec = |point, axes: [_; 4]| SiteSpec::new(Site::block(part, block, point), axes);
+        let narrow =
+            |point, n| spec(point, [(batch, None), (Pos, None), (Head, Some(n)), (DHead, Some(own))]);
+        let wide =
+            |point, n| spec(point, [(batch, None), (Pos, None), (Head, Some(n)), (DModel, Some(width))]);
+        let pairs = |point| spec(point, [(batch, None), (Head, Some(heads)), (Query, None), (Key, None)]);
+        let mut sites = vec![wide(Point::QIn, heads), wide(Point::KIn, kv_heads), wide(Point::VIn, kv_heads)];
+        sites.extend([narrow(Point::Q, heads), narrow(Point::K, kv_heads), narrow(Point::V, kv_heads)]);
+        if self.turns(rotary) {
+            sites.extend([narrow(Point::QRot, heads), narrow(Point::KRot, kv_heads)]);
+        }
+        sites.extend([pairs(Point::Scores), pairs(Point::Pattern)]);
+        sites.extend([narrow(Point::Z, heads), wide(Point::Result, heads)]);
+        sites
     }
 
     /// The stream, `[batch, pos, d]`, to what is added to it, `[batch, pos, d]`. `before` is the norm between the stream and

@@ -133,40 +133,22 @@ impl Block {
         batch: AxisName,
         rotary: bool,
     ) -> Vec<SiteSpec> {
-        use AxisName::{DHead, DModel, Head, Key, Neuron, Pos, Query};
+        use AxisName::{DHead, DModel, Head, Key, Pos, Query};
+        let site = |point| Site::block(part, index, point);
         let stream = vec![(batch, None), (Pos, None), (DModel, Some(width))];
         let heads = |n: usize, d: usize| vec![(batch, None), (Pos, None), (Head, Some(n)), (DHead, Some(d))];
         let pairs = |n: usize| vec![(batch, None), (Head, Some(n)), (Query, None), (Key, None)];
         let result = |n: usize| vec![(batch, None), (Pos, None), (Head, Some(n)), (DModel, Some(width))];
-        let neurons = vec![(batch, None), (Pos, None), (Neuron, Some(self.mlp.neurons()))];
-        let s = self.attn.shape;
-        let mut sites = vec![
-            (Point::ResidPre, stream.clone()),
-            (Point::QIn, result(s.heads)),
-            (Point::KIn, result(s.kv_heads)),
-            (Point::VIn, result(s.kv_heads)),
-            (Point::Q, heads(s.heads, s.width)),
-            (Point::K, heads(s.kv_heads, s.width)),
-            (Point::V, heads(s.kv_heads, s.width)),
-        ];
-        if self.attn.turns(rotary) {
-            sites.push((Point::QRot, heads(s.heads, s.width)));
-            sites.push((Point::KRot, heads(s.kv_heads, s.width)));
-        }
-        sites.extend([
-            (Point::Scores, pairs(s.heads)),
-            (Point::Pattern, pairs(s.heads)),
-            (Point::Z, heads(s.heads, s.width)),
-            (Point::Result, result(s.heads)),
-            (Point::AttnOut, stream.clone()),
-            (Point::ResidMid, stream.clone()),
-        ]);
+        let spec = |(point, axes): (Point, Vec<(AxisName, Option<usize>)>)| SiteSpec::new(site(point), axes);
+        let mut sites = vec![spec((Point::ResidPre, stream.clone()))];
+        sites.extend(self.attn.sites((part, index), width, batch, rotary));
+        let mut own = vec![(Point::AttnOut, stream.clone()), (Point::ResidMid, stream.clone())];
         let post = matches!(self.norms, Norms::Post { .. });
         let normed = |point| post.then(|| (point, stream.clone()));
-        sites.extend(normed(Point::NormalizedResidMid));
+        own.extend(normed(Point::NormalizedResidMid));
         if let Some((_, cross)) = &self.cross {
             let s = cross.shape;
-            sites.extend([
+            own.extend([
                 (Point::CrossQ, heads(s.heads, s.width)),
                 (Point::CrossK, heads(s.kv_heads, s.width)),
                 (Point::CrossV, heads(s.kv_heads, s.width)),
@@ -177,19 +159,13 @@ impl Block {
                 (Point::CrossOut, stream.clone()),
                 (Point::ResidCross, stream.clone()),
             ]);
-            sites.extend(normed(Point::NormalizedResidCross));
+            own.extend(normed(Point::NormalizedResidCross));
         }
-        sites.push((Point::MlpIn, stream.clone()));
-        if self.mlp.is_gated() {
-            sites.push((Point::MlpGate, neurons.clone()));
-        }
-        sites.extend([
-            (Point::MlpPre, neurons.clone()),
-            (Point::MlpPost, neurons),
-            (Point::MlpOut, stream.clone()),
-            (Point::ResidPost, stream.clone()),
-        ]);
-        sites.extend(normed(Point::NormalizedResidPost));
-        sites.into_iter().map(|(point, axes)| SiteSpec::new(Site::block(part, index, point), axes)).collect()
+        own.push((Point::MlpIn, stream.clone()));
+        sites.extend(own.into_iter().map(spec));
+        sites.extend(self.mlp.sites((part, index), batch));
+        let after = [(Point::MlpOut, stream.clone()), (Point::ResidPost, stream.clone())].into_iter();
+        sites.extend(after.chain(normed(Point::NormalizedResidPost)).map(spec));
+        sites
     }
 }

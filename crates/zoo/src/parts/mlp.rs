@@ -1,7 +1,7 @@
 //! The two kinds of MLP.
 
 use burn::tensor::Tensor;
-use mmlens_core::{HookError, Part, Point, Run, Site};
+use mmlens_core::{AxisName, HookError, Part, Point, Run, Site, SiteSpec};
 
 use super::{Act, Linear};
 
@@ -40,6 +40,14 @@ impl Mlp {
     pub fn neurons(&self) -> usize {
         let (Self::Plain { up, .. } | Self::Gated { up, .. }) = self;
         up.weight().dims()[0]
+    }
+
+    /// Its sites, in the order of a pass, from `mlp.gate` (of a gated one) to `mlp.post`. `batch` names the first axis.
+    pub fn sites(&self, (part, block): (Part, usize), batch: AxisName) -> Vec<SiteSpec> {
+        let neurons = [(batch, None), (AxisName::Pos, None), (AxisName::Neuron, Some(self.neurons()))];
+        let gate = self.is_gated().then_some(Point::MlpGate);
+        let points = gate.into_iter().chain([Point::MlpPre, Point::MlpPost]);
+        points.map(|point| SiteSpec::new(Site::block(part, block, point), neurons)).collect()
     }
 
     /// `[batch, pos, d]` to the same.
