@@ -13,7 +13,7 @@ use mmlens_core::{
     Selector, Site, Subject, Trace, Unwatched, Watch, Words,
 };
 use mmlens_engine::{Edit, Memory, Metric, Progress, Reference, Sweep};
-use mmlens_testkit::{Tolerance, Toy, checkpoint, picture};
+use mmlens_testkit::{Tolerance, Toy, Work, checkpoint, picture};
 use proptest::prelude::*;
 
 const ROUNDING: Tolerance = Tolerance { absolute: 2e-6, relative: 1e-5 };
@@ -366,6 +366,12 @@ fn every_family_is_swept() {
         let pictures = (0..shown).map(|_| Picture::open(picture("tiny")).unwrap()).collect();
         let case = subject.encode(&Sample::new(pictures, words)).unwrap();
         let mut variants: Vec<Change1> = Vec::new();
+        for place in ["text.embed", "text.input", "connector.out", "vision.embed"] {
+            if subject.sites().iter().any(|spec| spec.site == site(place)) {
+                let region = Region::all().of(AxisName::Pos, [0]);
+                variants.push(Change1 { places: place.to_owned(), region, change: Change::Scale(-0.5) });
+            }
+        }
         for part in subject.anatomy() {
             for block in 0..part.blocks {
                 for (point, axis) in [
@@ -390,5 +396,72 @@ fn every_family_is_swept() {
                 .check(&format!("{name} {}", change.places), &found[0][v..=v], alone.scores().unwrap())
                 .unwrap();
         }
+    }
+}
+
+/// Pictures are seen once, blocks run from where a variant departs, and no logit is computed that is not looked at.
+#[test]
+fn nothing_shared_is_computed_twice() {
+    let toy = Toy::curved(11);
+    let case = inputs(&toy, "#a#b"); // ten positions
+    let (positions, pictures, blocks) = (case.positions(), 2, 2);
+    let counted = |variants: Vec<Edit>, metric: Metric| {
+        let before = toy.work();
+        let edits = variants.into_iter().map(|edit| vec![edit]).collect();
+        measured(&toy, &case, edits, &at_most(4), vec![metric]);
+        let after = toy.work();
+        Work {
+            pictures: after.pictures - before.pictures,
+            blocks: after.blocks - before.blocks,
+            logits: after.logits - before.logits,
+        }
+    };
+    let each = |place: &str| -> Vec<Edit> {
+        let zero = |position| Edit::zero(site(place)).positions([position]);
+        (0..positions).map(zero).collect()
+    };
+    // The unedited pass, then every variant from its block on; one token's logit each.
+    for (place, left) in [
+        ("text.input", 2),
+        ("text.blocks.0.attn_out", 2),
+        ("text.blocks.1.resid_pre", 1),
+        ("text.blocks.1.mlp_out", 1),
+    ] {
+        let work = counted(each(place), Objective::logit(TOKEN).into());
+        let wanted = Work { pictures, blocks: blocks + left * positions, logits: 1 + positions };
+        assert_eq!(work, wanted, "{place}");
+    }
+    // Two tokens; a vocabulary; everything, for whoever may look at everything.
+    let vocab = toy.vocabulary();
+    for (metric, each_row) in [
+        (Objective::logit_difference(TOKEN, 7).into(), 2),
+        (Metric::Rank { at: Ask::Last, token: TOKEN }, vocab),
+        (Metric::of("first", Unit::Logit, |o| AnyTensor::new(o.logit(Ask::Last, 0)?).to_values()), vocab),
+    ] {
+        let work = counted(each("text.blocks.1.resid_mid"), metric);
+        assert_eq!(work.logits, (1 + positions) * each_row);
+    }
+    // Pictures that are edited are seen again, for each variant; token vectors once in a pass of four.
+    let shown =
+        (0..6).map(|row| Edit::zero(site("vision.pixels")).within(Region::all().of(AxisName::Height, [row])));
+    let work = counted(shown.collect(), Objective::logit(TOKEN).into());
+    assert_eq!((work.pictures, work.blocks), (pictures * 7, blocks * 7));
+    let work = counted(each("text.embed"), Objective::logit(TOKEN).into());
+    assert_eq!(
+        (work.pictures, work.blocks),
+        (pictures * (1 + positions.div_ceil(4)), blocks * (1 + positions))
+    );
+}
+
+/// A pass that only reads ends at what it reads.
+#[test]
+fn a_pass_ends_once_nothing_later_is_wanted() {
+    let toy = Toy::curved(12);
+    let case = inputs(&toy, "#ab");
+    for (place, blocks) in [("text.input", 0), ("text.blocks.0.mlp_out", 1), ("text.blocks.1.resid_pre", 2)] {
+        let before = toy.work();
+        toy.run(&case, Plan::new().read(place).unwrap()).unwrap();
+        let after = toy.work();
+        assert_eq!((after.blocks - before.blocks, after.logits), (blocks, before.logits), "{place}");
     }
 }

@@ -8,4 +8,4 @@ mod toy;
 pub use compare::{Gap, Mismatch, Tolerance};
 pub use contract::{analysis_breaches, subject_breaches};
 pub use oracle::{Array, Oracle, OracleError, checkpoint, fixtures, picture};
-pub use toy::Toy;
+pub use toy::{Toy, Work};

@@ -5,7 +5,7 @@
 //! attends evenly to everything before and has no nonlinearity, so that every logit is an affine function of
 //! pixels and embeddings.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation::softmax};
 use mmlens_core::{
@@ -26,9 +26,21 @@ const BLOCKS: usize = 2;
 const VOCAB: usize = 27;
 const PLACEHOLDER: u32 = 26;
 
+/// What a toy has computed since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// Passes of pictures through the tower and the connector, counted by picture.
+    pub pictures: usize,
+    /// Blocks of the decoder, counted by row.
+    pub blocks: usize,
+    /// Logits.
+    pub logits: usize,
+}
+
 /// A tiny subject.
 #[derive(Debug)]
 pub struct Toy {
+    work: Mutex<Work>,
     name: String,
     straight: bool,
     seed: Seed,
@@ -103,6 +115,7 @@ impl Toy {
             d_mlp: NEURONS,
         };
         Self {
+            work: Mutex::default(),
             name: if straight { "straight toy" } else { "curved toy" }.to_owned(),
             straight,
             seed: Seed(seed),
@@ -115,6 +128,15 @@ impl Toy {
             anatomy: vec![text],
             device,
         }
+    }
+
+    /// What it has computed since it was made.
+    pub fn work(&self) -> Work {
+        *self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn worked(&self, add: impl FnOnce(&mut Work)) {
+        add(&mut self.work.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Its vocabulary.
@@ -135,6 +157,7 @@ impl Toy {
                 self.refuse(format!("pictures of {channels} x {height} x {width}, not 3 x {SIDE} x {SIDE}"))
             );
         }
+        self.worked(|work| work.pictures += n);
         let pixels = run.at(Site::of(Part::Vision, Point::Pixels), pixels)?;
         let patches = pixels.reshape([n, 3, GRID, PATCH, GRID, PATCH]).permute([0, 2, 4, 1, 3, 5]);
         let patches = patches.reshape([n * PATCHES, 3 * PATCH * PATCH]);
@@ -272,14 +295,23 @@ impl Toy {
             if run.done() {
                 return Ok(None);
             }
+            self.worked(|work| work.blocks += b);
             x = self.block(i, x, &hidden, run)?;
         }
         if run.done() {
             return Ok(None);
         }
+        let logits = self.say(x, inputs, run)?;
+        self.worked(|work| work.logits += logits.dims().iter().product::<usize>());
+        Ok(Some(logits))
+    }
+
+    /// The logits that are asked for.
+    fn say(&self, x: Tensor<3>, inputs: &Inputs, run: &mut Run) -> Result<Tensor<3>, SubjectError> {
+        let p = x.dims()[1];
         let Some(wanted) = run.wanted() else {
             let x = if inputs.asked == Asked::Last { x.narrow(1, p - 1, 1) } else { x };
-            return Ok(Some(run.at(Site::of(Part::Text, Point::Logits), times(x, &self.unembed))?));
+            return Ok(run.at(Site::of(Part::Text, Point::Logits), times(x, &self.unembed))?);
         };
         let index =
             |i: &[i64]| Tensor::<1, Int>::from_data(TensorData::new(i.to_vec(), [i.len()]), &self.device);
@@ -289,7 +321,7 @@ impl Toy {
             Some(tokens) => self.unembed.clone().select(1, index(&tokens)),
             None => self.unembed.clone(),
         };
-        Ok(Some(times(x.select(1, index(&at)), &unembed)))
+        Ok(times(x.select(1, index(&at)), &unembed))
     }
 }
 

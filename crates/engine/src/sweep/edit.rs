@@ -7,7 +7,7 @@ use mmlens_core::{
     SiteSpec, Subject, Trace,
 };
 
-use super::of_copy;
+use super::{Entry, of_copy};
 
 /// A change of the chosen part of one or more sites.
 #[derive(Debug, Clone)]
@@ -129,20 +129,21 @@ impl Edit {
         self.by_row
     }
 
-    /// Planned for one copy of several in a batch; each copy has one row and so many pictures.
+    /// Planned for one copy of several in a batch that starts at an entry; each copy has one row and so many pictures.
     pub(super) fn planned(
         &self,
         mut plan: Plan,
         published: &[SiteSpec],
+        entry: Entry,
         (copies, copy): (usize, usize),
         pictures: usize,
     ) -> Result<Plan, HookError> {
-        if copies == 1 {
+        if copies == 1 && entry == Entry::Alone {
             return plan.change(self.places.clone(), self.region.clone(), self.change.clone());
         }
         for spec in published.iter().filter(|spec| self.places.matches(&spec.site)) {
             let region = of_copy(spec, &self.region, copy, pictures);
-            plan = plan.change(spec.site, region, self.of_copies(spec, copies)?)?;
+            plan = plan.change(entry.place(spec.site), region, self.of_copies(spec, copies)?)?;
         }
         Ok(plan)
     }

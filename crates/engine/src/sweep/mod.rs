@@ -4,7 +4,7 @@
 //!
 //! - runs the case once unedited, keeping the state at every block boundary where some variant departs;
 //! - resumes every variant at the block of its earliest edit, so that neither the tower nor the blocks before are
-//!   computed again;
+//!   computed again; only a change of token vectors (`text.embed`) sees the pictures once in every pass;
 //! - packs variants that depart at the same block along the batch axis, as many as a memory budget holds ([`Memory`]);
 //! - hands such packs to several devices, if there are ([`Sweep::run_over`]).
 //!
@@ -114,15 +114,15 @@ impl Sweep {
     fn groups(&self, subject: &dyn Subject) -> Result<BTreeMap<Entry, Vec<usize>>, HookError> {
         let mut groups: BTreeMap<Entry, Vec<usize>> = BTreeMap::new();
         for (variant, edits) in self.variants.iter().enumerate() {
-            let mut first: Option<Site> = None;
+            let mut touched = BTreeSet::new();
             let mut packs = edits.iter().all(Edit::by_row);
             for edit in edits {
                 for site in edit.places().resolve(subject.name(), subject.sites())? {
-                    first = Some(first.map_or(site, |first| first.min(site)));
+                    touched.insert(site);
                     packs &= subject.sites().iter().any(|spec| spec.site == site && row_axis(spec).is_some());
                 }
             }
-            let entry = if packs { Entry::of(first, subject.sites()) } else { Entry::Alone };
+            let entry = if packs { Entry::of(&touched, subject.sites()) } else { Entry::Alone };
             groups.entry(entry).or_default().push(variant);
         }
         Ok(groups)
@@ -210,7 +210,7 @@ impl<'a> Prepared<'a> {
         let (packed, mut plan) = Start::new(entry, self.inputs, &self.base)?.copies(some.len())?;
         for (copy, variant) in some.iter().enumerate() {
             for edit in self.sweep.variants.get(*variant).into_iter().flatten() {
-                plan = edit.planned(plan, self.subject.sites(), (some.len(), copy), pictures)?;
+                plan = edit.planned(plan, self.subject.sites(), entry, (some.len(), copy), pictures)?;
             }
         }
         let trace = self.subject.run(&packed, metric::wanting(plan, &self.sweep.metrics))?;
@@ -297,8 +297,8 @@ enum Entry {
 }
 
 impl Entry {
-    fn of(first: Option<Site>, published: &[SiteSpec]) -> Self {
-        let Some(site) = first else { return Self::Alone };
+    fn of(touched: &BTreeSet<Site>, published: &[SiteSpec]) -> Self {
+        let Some(&site) = touched.first() else { return Self::Alone };
         let block = |part, block: usize| {
             let before = Site::block(part, block, Point::ResidPre);
             published.iter().any(|s| s.site == before && row_axis(s).is_some())
@@ -306,6 +306,10 @@ impl Entry {
         match (site.part(), site.block_index()) {
             (part @ (Part::Text | Part::Vision), Some(i)) if block(part, i) => Self::Block(part, i),
             (Part::Vision | Part::Connector | Part::Audio, _) => Self::Pictures,
+            // What enters the decoder enters its first block, where pictures are in their places already.
+            (Part::Text, None) if site == ENTERED && block(Part::Text, 0) && !touched.contains(&FIRST) => {
+                Self::Block(Part::Text, 0)
+            }
             // After the last block: its state is the cheapest place to resume.
             (Part::Text, None) if site.point() > Point::Input => {
                 let last = published.iter().filter(|s| s.site.part() == Part::Text);
@@ -317,7 +321,16 @@ impl Entry {
             _ => Self::Input,
         }
     }
+
+    /// Where an edit is made in a pass that starts here.
+    fn place(self, site: Site) -> Site {
+        if self == Self::Block(Part::Text, 0) && site == ENTERED { FIRST } else { site }
+    }
 }
+
+/// What enters the decoder, and the same as its first block has it.
+const ENTERED: Site = Site::of(Part::Text, Point::Input);
+const FIRST: Site = Site::block(Part::Text, 0, Point::ResidPre);
 
 /// The axis along which copies are packed.
 fn row_axis(spec: &SiteSpec) -> Option<AxisName> {
