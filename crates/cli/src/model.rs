@@ -32,7 +32,7 @@ pub(crate) struct ModelArgs {
 
 impl ModelArgs {
     pub(crate) fn open(&self) -> Result<Box<dyn Subject>> {
-        let device = self.device.open(std::env::var("MMLENS_DEVICE_TOKEN").ok().as_deref())?;
+        let device = self.device.open(token().as_deref())?;
         let Some(model) = self.model.as_ref().or(self.named.as_ref()) else {
             return Ok(Box::new(zoo::shipped::shapes(&device)?));
         };
@@ -70,6 +70,11 @@ fn locate(model: &str) -> Result<PathBuf, HubError> {
 #[cfg(feature = "download")]
 fn locate(model: &str) -> Result<PathBuf, HubError> {
     zoo::hub::obtain(model, |file| crate::print::note(&format!("fetching {file} of {model}")))
+}
+
+/// What servers of devices ask for.
+pub(crate) fn token() -> Option<String> {
+    std::env::var("MMLENS_DEVICE_TOKEN").ok().filter(|token| !token.is_empty())
 }
 
 /// Refuses a value that an option does not have.

@@ -6,6 +6,10 @@ pub(crate) enum Refusal {
     /// A value of an option that is not offered.
     #[error("`--{option} {found}` is not supported; supported: {supported}")]
     Option { option: &'static str, found: String, supported: String },
+    /// A device for anyone who comes by.
+    #[cfg(feature = "remote-server")]
+    #[error("MMLENS_DEVICE_TOKEN is not set: whoever is to compute here must know a token")]
+    NoToken,
     /// Captions for a model that takes none.
     #[error("`--text` is for dual encoders; `{model}` takes `--ask` or `--prompt`")]
     NoCaptions { model: String },

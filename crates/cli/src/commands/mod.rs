@@ -4,6 +4,8 @@ mod aim;
 mod ask;
 mod certify;
 mod explain;
+#[cfg(feature = "remote-server")]
+mod serve;
 mod sites;
 mod trace;
 
@@ -23,6 +25,8 @@ enum Command {
     Ask(ask::Ask),
     Certify(certify::Certify),
     Explain(explain::Explain),
+    #[cfg(feature = "remote-server")]
+    Serve(serve::Serve),
     Sites(sites::Sites),
     Trace(trace::Trace),
 }
@@ -33,6 +37,8 @@ impl Cli {
             Command::Ask(ask) => ask.run(),
             Command::Certify(certify) => certify.run(),
             Command::Explain(explain) => explain.run(),
+            #[cfg(feature = "remote-server")]
+            Command::Serve(serve) => serve.run(),
             Command::Sites(sites) => sites.run(),
             Command::Trace(trace) => trace.run(),
         }
