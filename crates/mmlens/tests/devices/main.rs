@@ -9,6 +9,7 @@
 mod analyses;
 mod contract;
 mod devices;
+mod folders;
 mod parity;
 mod spread;
 mod sweeps;
@@ -17,7 +18,7 @@ mod sweeps;
 macro_rules! suite {
     ($device:ident) => {
         mod $device {
-            use crate::{analyses, contract, devices, parity, sweeps};
+            use crate::{analyses, contract, devices, folders, parity, sweeps};
 
             #[test]
             fn is_named_in_findings() {
@@ -28,17 +29,17 @@ macro_rules! suite {
 
             #[test]
             fn towers_agree_with_the_oracles() {
-                parity::holds(&devices::open(stringify!($device)), &parity::TOWERS);
+                parity::holds(&devices::open(stringify!($device)), &folders::TOWERS);
             }
 
             #[test]
             fn decoders_agree_with_the_oracles() {
-                parity::holds(&devices::open(stringify!($device)), &parity::DECODERS);
+                parity::holds(&devices::open(stringify!($device)), &folders::DECODERS);
             }
 
             #[test]
             fn models_of_both_agree_with_the_oracles() {
-                parity::holds(&devices::open(stringify!($device)), &parity::BOTH);
+                parity::holds(&devices::open(stringify!($device)), &folders::BOTH);
             }
 
             #[test]
