@@ -61,6 +61,7 @@ where
 }
 
 /// Makes `x` tracked if it is not, and puts a tap on it.
+#[allow(deprecated, reason = "a second CPU backend, kept to compare with for as long as Burn has it")]
 fn tap<const D: usize>(x: Tensor<D>, on_grad: &OnGrad) -> Option<Tensor<D>> {
     let x = if x.is_tracked() { x } else { x.without_autodiff().autodiff().require_grad() };
     #[cfg(feature = "flex")]

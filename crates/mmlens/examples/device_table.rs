@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use mmlens::core::{Inputs, Objective, Part, Plan, Point, Subject, Trace, device};
+use mmlens::core::{Inputs, Objective, Part, Plan, Point, Site, Subject, Trace, device};
 use mmlens::zoo::certify::{ACTIVATIONS, GRADIENTS, certify, samples};
 use mmlens_testkit::{checkpoint, fixtures};
 
@@ -104,14 +104,14 @@ fn pass(subject: &dyn Subject, trace: &Path, pictures: &Path) -> Result<Trace> {
         samples(trace, pictures)?.iter().map(|sample| subject.encode(sample)).collect();
     let inputs = Inputs::batch(&singles?, subject.pad())?;
     let shown = inputs.pixels.is_some();
+    let seen = |site: &Site| shown || !matches!(site.part(), Part::Vision | Part::Connector);
+    let sites: Vec<Site> = subject.sites().iter().map(|spec| spec.site).filter(seen).collect();
     let mut plan = Plan::new().to_output();
-    for spec in subject.sites() {
-        if shown || !matches!(spec.site.part(), Part::Vision | Part::Connector) {
-            plan = plan.read(spec.site)?;
-        }
+    for site in &sites {
+        plan = plan.read(*site)?;
     }
     let input = if shown { Point::Pixels } else { Point::Embed };
-    let input = subject.sites().iter().map(|spec| spec.site).find(|site| site.point() == input);
+    let input = sites.iter().copied().find(|site| site.point() == input);
     let pairs = subject.sites().iter().any(|spec| spec.site.point() == Point::Projected);
     let objective = if pairs { Objective::Similarity } else { Objective::logit(3) };
     if let Some(input) = input {
