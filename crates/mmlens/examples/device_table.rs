@@ -58,6 +58,8 @@ fn main() -> Result<()> {
         "| device | activations, to the oracles | gradients, to the oracles | activations, to `flex` | gradients, to `flex` | s |"
     );
     println!("|---|---|---|---|---|---|");
+    #[allow(unused_mut, reason = "only GPUs have adapters")]
+    let mut adapters: Vec<String> = Vec::new();
     for device in devices::all() {
         let (mut row, start) = (Row::default(), Instant::now());
         for folder in folders::TOWERS.iter().chain(&folders::DECODERS).chain(&folders::BOTH) {
@@ -66,7 +68,12 @@ fn main() -> Result<()> {
         let columns = [&row.activations, &row.gradients, &row.activations_here, &row.gradients_here];
         let columns = columns.map(Largest::shown).join(" | ");
         println!("| `{}` | {columns} | {:.1} |", device::kind(&device), start.elapsed().as_secs_f64());
+        #[cfg(feature = "wgpu")]
+        if let Some(adapter) = device.identity() {
+            adapters.push(adapter.name);
+        }
     }
+    println!("\nAdapters: {adapters:?}");
     Ok(())
 }
 
