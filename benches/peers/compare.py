@@ -26,6 +26,22 @@ from cases import BY_NAME, CASES, ROWS
 
 HERE = pathlib.Path(__file__).resolve().parent
 SHIM = "int mkl_serv_intel_cpu_true(void) { return 1; }\nint mkl_serv_intel_cpu(void) { return 1; }\n"
+# A process of next to no memory that starts another and says how much that had at most: what a process starts with counts as its own.
+PEAK = """#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    int status;
+    struct rusage used;
+    pid_t child = fork();
+    if (child == 0) { execvp(words[2], words + 2); _exit(127); }
+    if (child < 0 || wait4(child, &status, 0, &used) < 0) return 126;
+    FILE *out = fopen(words[1], "w");
+    if (!out || fprintf(out, "%ld", used.ru_maxrss) < 0 || fclose(out) != 0) return 126;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+"""
 MAKE = "import pathlib, sys, folders; folders.make(pathlib.Path(sys.argv[1]), sys.argv[2])"
 # Of a case that begins with the process: the most tokens of the answer.
 MOST = {"shapes": 64, "smolvlm": 1}
@@ -40,24 +56,19 @@ class Runner:
         threads = str(options.threads)
         self.environment = dict(os.environ, RAYON_NUM_THREADS=threads, OMP_NUM_THREADS=threads, PYTHONWARNINGS="ignore",
                                 TRANSFORMERS_VERBOSITY="error", HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_OFFLINE="1")
-        (scratch / "shim.c").write_text(SHIM)
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", scratch / "shim.so", scratch / "shim.c"], check=True)
+        for name, source, how in (("shim.so", SHIM, ["-shared", "-fPIC"]), ("peak", PEAK, [])):
+            subprocess.run(["cc", *how, "-x", "c", "-o", scratch / name, "-"], input=source, text=True, check=True)
 
     def launch(self, command, fast=False):
         """What it printed, the seconds it lived, and the most memory it had at one time in MiB."""
         environment = dict(self.environment, **({"LD_PRELOAD": str(self.scratch / "shim.so")} if fast else {}))
-        command = [str(part) for part in command]
-        with open(self.scratch / "errors", "w+") as errors:
-            begin = time.perf_counter()
-            child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=HERE)
-            said = child.stdout.read()
-            _, status, usage = os.wait4(child.pid, 0)
-            seconds = time.perf_counter() - begin
-            child.returncode = os.waitstatus_to_exitcode(status)
-            if child.returncode != 0:
-                errors.seek(0)
-                sys.exit(f"{' '.join(command)} failed ({child.returncode}):\n{errors.read()[-4000:]}")
-        return said, seconds, usage.ru_maxrss / 1024
+        command = [str(part) for part in (self.scratch / "peak", self.scratch / "most", *command)]
+        begin = time.perf_counter()
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=HERE)
+        seconds = time.perf_counter() - begin
+        if done.returncode != 0:
+            sys.exit(f"{' '.join(command)} failed ({done.returncode}):\n{done.stderr[-4000:]}")
+        return done.stdout, seconds, int((self.scratch / "most").read_text()) / 1024
 
     def limits(self):
         rates = {"mmlens": json.loads(self.launch([self.ours[0], "limits", self.folder])[0])}
