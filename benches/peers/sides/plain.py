@@ -134,11 +134,11 @@ def silence(changes, width):
     return hook
 
 
-def gradients(case, folder, setting):
+def gradients(case, folder, _):
     import numpy
 
     model = common.seeing_or_classifier(case.what, folder)
-    pixels, rows = model.inputs["clean"]["pixel_values"], setting or 8
+    pixels, rows = model.inputs["clean"]["pixel_values"], 8
     at, weights = (torch.tensor(x, dtype=torch.float32) for x in numpy.polynomial.legendre.leggauss(common.NODES))
 
     def run():
@@ -154,9 +154,9 @@ def gradients(case, folder, setting):
     return whole(run, lambda out: out.reshape(-1)[::common.STEP])
 
 
-def occlusion(case, folder, setting):
+def occlusion(case, folder, _):
     model = common.seeing_or_classifier(case.what, folder)
-    pixels, rows, side = model.inputs["clean"]["pixel_values"], setting or 8, case.side
+    pixels, rows, side = model.inputs["clean"]["pixel_values"], 8, case.side
     count = pixels.shape[-1] // side
 
     @torch.inference_mode()

@@ -17,6 +17,10 @@ use clap::Parser;
 
 use commands::Cli;
 
+/// Activations come and go by the megabyte; the system's allocator gives every one back and takes fresh pages for the next.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|fault| {
         print::error(&format!(

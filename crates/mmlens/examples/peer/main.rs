@@ -22,6 +22,10 @@ use mmlens::zoo::checkpoint::{Checkpoint, WeightSource, Weights};
 
 use timed::Times;
 
+/// As the program `mmlens` has it.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 struct Args {
     /// What is measured.
