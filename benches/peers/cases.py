@@ -106,8 +106,8 @@ def operations(case):
     kind, what = case.kind, case.what
     rows = 8 if what.endswith("-8") or what == "8" else 1
     if kind in ("vit", "read") and what != "lm-128":
-        seen = PATCHES + VIT.whole(50) + (CLASSES if kind == "read" else 0)
-        return rows * (seen + (PATCHES + VIT.back(50) if "grad" in what else 0))
+        forward = PATCHES + VIT.whole(50) + (CLASSES if kind == "read" else 0)
+        return rows * (forward + (PATCHES + VIT.back(50) if "grad" in what else 0))
     if case.name in ("prompt-128", "read-lm-128"):
         return LM.whole(128) + WORDS
     if kind in ("ig", "occlusion"):
