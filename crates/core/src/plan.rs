@@ -148,6 +148,7 @@ pub struct Plan {
     pub(crate) resume: Option<State>,
     pub(crate) output: bool,
     pub(crate) wanted: Option<Wanted>,
+    pub(crate) past: Vec<(AnyTensor, AnyTensor)>,
 }
 
 impl Plan {
@@ -275,7 +276,16 @@ impl Plan {
     /// Goes on from a saved state instead of from the input. Sites before it cannot be planned.
     #[must_use]
     pub fn resume(mut self, state: State) -> Self {
-        self.resume = Some(state);
+        (self.resume, self.past) = (Some(state), Vec::new());
+        self
+    }
+
+    /// Goes on from a state of the last positions alone, behind others whose keys (as attention reads them: after rotary) and
+    /// values are known, `[1, pos, kv head, d_head]` each, of the state's block and of every one after it. Sites then hold
+    /// these positions alone, but for the keys of scores. For subjects that [go on](crate::Subject::goes_on).
+    #[must_use]
+    pub fn resume_behind(mut self, state: State, past: Vec<(AnyTensor, AnyTensor)>) -> Self {
+        (self.resume, self.past) = (Some(state), past);
         self
     }
 
@@ -303,7 +313,9 @@ impl Plan {
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.acts.extend(other.acts);
         self.objective = other.objective.or(self.objective);
-        self.resume = other.resume.or(self.resume);
+        if other.resume.is_some() {
+            (self.resume, self.past) = (other.resume, other.past);
+        }
         self.output |= other.output;
         match other.wanted {
             Some(wanted) => self.wanting(wanted),

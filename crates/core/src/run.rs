@@ -39,6 +39,7 @@ pub struct Run {
     resume: Option<State>,
     output: bool,
     wanted: Option<Wanted>,
+    past: Vec<(AnyTensor, AnyTensor)>,
 }
 
 impl Run {
@@ -97,6 +98,7 @@ impl Run {
             resume: plan.resume,
             output,
             wanted,
+            past: plan.past,
         })
     }
 
@@ -113,6 +115,7 @@ impl Run {
             resume: None,
             output: true,
             wanted: None,
+            past: Vec::new(),
         }
     }
 
@@ -220,6 +223,12 @@ impl Run {
             Some(state) if state.site.part() > part => Resume::Later,
             _ => Resume::No,
         }
+    }
+
+    /// Keys and values of the positions before those of the state from which the pass goes on, for its block and every one
+    /// after it; none if the state has all positions.
+    pub fn past(&self) -> &[(AnyTensor, AnyTensor)] {
+        &self.past
     }
 
     /// Ends the pass: takes the gradients and hands over what was read.

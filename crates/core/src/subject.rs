@@ -172,6 +172,12 @@ pub trait Subject: Send + Sync {
     /// Whatever a site reports, or inputs the model cannot take.
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError>;
 
+    /// Whether its language model goes on from some positions alone ([`Plan::resume_behind`]): what a position holds must
+    /// not depend on those behind it, and `attn.k_rot` (or `attn.k`, where there is none) and `attn.v` be what attention reads.
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     /// Carries out a plan: checked before, complete after, or an error.
     ///
     /// # Errors

@@ -119,11 +119,19 @@ impl AnyTensor {
     /// # Errors
     /// [`HookError::Values`] for an unsupported rank or a range outside the tensor.
     pub fn rows(&self, start: usize, length: usize) -> Result<Self, HookError> {
+        self.part(0, start, length)
+    }
+
+    /// `start .. start + length` of an axis.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] for an unsupported rank, an axis there is not, or a range outside the tensor.
+    pub fn part(&self, axis: usize, start: usize, length: usize) -> Result<Self, HookError> {
         let dims = self.dims();
-        if dims.first().is_none_or(|&n| start + length > n) {
+        if dims.get(axis).is_none_or(|&n| start + length > n) {
             return Err(HookError::Values { dims, given: start + length });
         }
-        with_rank!(self.clone(), x => Self::new(x.narrow(0, start, length)))
+        with_rank!(self.clone(), x => Self::new(x.narrow(axis, start, length)))
     }
 
     /// The same values without gradient tracking.

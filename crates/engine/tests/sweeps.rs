@@ -9,8 +9,8 @@ use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Axis, Role, Unit};
 use mmlens_core::{
-    AnyTensor, Ask, AxisName, Change, Inputs, Objective, Picture, Plan, Point, Region, Sample, Seed,
-    Selector, Site, Subject, Trace, Unwatched, Watch, Words,
+    Anatomy, AnyTensor, Ask, AxisName, Change, Inputs, Objective, Output, Part, Picture, Plan, Point, Region,
+    Run, Sample, Seed, Selector, Site, SiteSpec, Subject, SubjectError, Trace, Unwatched, Watch, Words,
 };
 use mmlens_engine::{Edit, Memory, Metric, Progress, Reference, Sweep};
 use mmlens_testkit::{Tolerance, Toy, Work, checkpoint, picture};
@@ -380,7 +380,12 @@ fn every_family_is_swept() {
                     (Point::MlpPost, AxisName::Neuron),
                 ] {
                     let place = Site::block(part.part, block, point);
-                    let region = Region::all().of(axis, [0]);
+                    let at = if part.part == Part::Text && subject.goes_on() && axis == AxisName::Pos {
+                        [case.positions() / 2]
+                    } else {
+                        [0]
+                    };
+                    let region = Region::all().of(axis, at);
                     variants.push(Change1 { places: place.to_string(), region, change: Change::Scale(-0.5) });
                 }
             }
@@ -463,5 +468,116 @@ fn a_pass_ends_once_nothing_later_is_wanted() {
         toy.run(&case, Plan::new().read(place).unwrap()).unwrap();
         let after = toy.work();
         assert_eq!((after.blocks - before.blocks, after.logits), (blocks, before.logits), "{place}");
+    }
+}
+
+/// Positions behind the first that a variant changes are computed alone, with keys and values of the unedited pass before them:
+/// patches, keys, neurons, cut edges at any position, with full attention, windows, and positions in space.
+#[test]
+fn positions_before_a_change_are_not_computed_again() {
+    for (name, shown) in [
+        ("llama-a", 0),
+        ("gpt2-a", 0),
+        ("gemma2-a", 0),
+        ("mistral-a", 0),
+        ("qwen3-a", 0),
+        ("qwen2.5-vl-a", 1),
+    ] {
+        let subject = mmlens_zoo::open(checkpoint(name), &Device::default()).unwrap();
+        let subject = subject.as_ref();
+        assert!(subject.goes_on(), "{name}");
+        let eye = if shown == 1 { "<|vision_start|><|image_pad|><|vision_end|>" } else { "" };
+        let encode = |words: &str| {
+            let pictures = (0..shown).map(|_| Picture::open(picture("tiny")).unwrap()).collect();
+            subject.encode(&Sample::prompt(pictures, format!("{eye}{words}"))).unwrap().ask_all()
+        };
+        let (case, other) = (encode("Is it red or not?"), encode("So we may ask it."));
+        let n = case.positions().min(other.positions());
+        let last = case.positions() - 1;
+        let at = |block, point| Site::block(Part::Text, block, point);
+        let patched = Edit::patch(
+            at(1, Point::ResidMid),
+            &subject
+                .run(
+                    &case,
+                    Plan::new()
+                        .read("text.blocks.1.resid_mid")
+                        .unwrap()
+                        .change("text.input", Region::all(), Change::Scale(0.5))
+                        .unwrap(),
+                )
+                .unwrap(),
+        )
+        .unwrap();
+        let mut variants: Vec<Vec<Edit>> = Vec::new();
+        for p in 0..n {
+            variants.push(vec![patched.clone().positions([p])]);
+            variants.push(vec![Edit::scale(at(0, Point::ResidPre), -1.0).positions([p, last])]);
+            variants.push(vec![Edit::zero(at(1, Point::V)).within(Region::all().positions([p]).heads([0]))]);
+            variants.push(vec![
+                Edit::zero(at(0, Point::MlpPost)).within(Region::all().positions([p]).neurons([0, 2])),
+            ]);
+            variants.push(vec![Edit::cut(at(1, Point::Scores), vec![p], vec![0, p / 2])]);
+            variants.push(vec![
+                Edit::scale(at(0, Point::Z), 0.5).within(Region::all().positions([p]).heads([1])),
+                Edit::zero(at(1, Point::Pattern))
+                    .within(Region::all().of(AxisName::Query, [p]).of(AxisName::Key, [0])),
+            ]);
+        }
+        let objectives = [Objective::logit(3), Objective::LogProbability { at: Ask::At(last - 1), token: 5 }];
+        for count in [1, 2] {
+            let metrics: Vec<Metric> = objectives.iter().take(count).map(|o| (*o).into()).collect();
+            let found = measured(subject, &case, variants.clone(), &at_most(7), metrics);
+            for (v, edits) in variants.iter().enumerate() {
+                for (objective, found) in objectives.iter().zip(&found) {
+                    // One variant alone, of which all positions are computed.
+                    let single = measured(
+                        &Whole(subject),
+                        &case,
+                        vec![edits.clone()],
+                        &at_most(1),
+                        vec![(*objective).into()],
+                    );
+                    let loose = Tolerance { absolute: 1e-5, relative: 1e-5 };
+                    loose.check(&format!("{name} {v} {objective}"), &found[v..=v], &single[0]).unwrap();
+                }
+            }
+        }
+    }
+}
+
+/// A subject that does not go on from some positions alone.
+struct Whole<'a>(&'a dyn Subject);
+
+impl Subject for Whole<'_> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+    fn weights_hash(&self) -> String {
+        self.0.weights_hash()
+    }
+    fn device(&self) -> String {
+        self.0.device()
+    }
+    fn sites(&self) -> &[SiteSpec] {
+        self.0.sites()
+    }
+    fn anatomy(&self) -> &[Anatomy] {
+        self.0.anatomy()
+    }
+    fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        self.0.encode(sample)
+    }
+    fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
+        self.0.forward(inputs, run)
+    }
+    fn decode(&self, ids: &[u32]) -> String {
+        self.0.decode(ids)
+    }
+    fn token(&self, id: u32) -> String {
+        self.0.token(id)
+    }
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
+        self.0.tokens(text)
     }
 }

@@ -34,8 +34,9 @@
 //!
 //! # Cost
 //! One pass for the clean and one for the corrupted prompt, then `points x layers x positions` passes, each
-//! from the layer it patches on: on average half the language model, never the tower. Peak memory: the streams
-//! of both runs and `rows` copies of one.
+//! from the layer it patches on and, where the subject goes on from some positions alone, from the first position it
+//! patches on: on average a quarter of the language model, never the tower. Peak memory: the streams of both runs, keys and
+//! values of one, and `rows` copies of a stream.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no points, a point twice or outside blocks, no rows. Running:
@@ -82,7 +83,7 @@ use mmlens_core::finding::{Axis, Finding, Labelled, Modality, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Card, Pair, Part, Plan, Point, Site, Subject, TokenMap, Watch, provenance,
 };
-use mmlens_engine::{Demand, Memory, Positions, Progress, Start, label, put, score, sweep};
+use mmlens_engine::{Edit, Memory, Positions, Progress, Sweep, label, score};
 use serde_json::json;
 
 use crate::check::{at_least_one, chosen, input, named, points_of_blocks};
@@ -224,7 +225,7 @@ impl Analysis for ActivationPatching {
         let sites = |point: Point| (0..layers).map(move |layer| Site::block(Part::Text, layer, point));
         let all: Vec<Site> = self.points.iter().flat_map(|point| sites(*point)).collect();
         let right = subject.run(clean, reading(all.iter().copied())?.objective(objective))?;
-        let wrong = subject.run(corrupted, reading(sites(Point::ResidPre))?.objective(objective))?;
+        let wrong = subject.run(corrupted, Plan::new().objective(objective))?;
         let (at_clean, at_corrupted) = (score(&right)?, score(&wrong)?);
         let apart = f64::from(at_clean) - f64::from(at_corrupted);
         if apart == 0.0 || !apart.is_finite() {
@@ -233,22 +234,28 @@ impl Analysis for ActivationPatching {
             );
             return Err(input(&CARD, "two samples that the objective tells apart", found));
         }
-        let mut progress = Progress::new(watch, CARD.id, all.len() * groups.len());
+        let mut patches = Vec::with_capacity(all.len());
+        for site in &all {
+            patches.push(Edit::patch(*site, &right)?);
+        }
+        let lens = [self.points.len(), layers, groups.len()];
+        let grid = lens.map(|len| Axis::count(Role::Sample, len)).to_vec();
+        let sweep = Sweep::over(grid, |at| match *at {
+            [point, layer, group] => {
+                let patch = patches.get(point * layers + layer).cloned();
+                let group = groups.get(group).cloned().unwrap_or_default();
+                patch.map(|patch| patch.positions(group)).into_iter().collect()
+            }
+            _ => Vec::new(),
+        })
+        .measure(objective);
+        let mut progress = Progress::new(watch, CARD.id, sweep.len());
+        let swept = sweep.run(subject, corrupted, &self.memory.at_most(self.rows), &mut progress)?;
+        let patched = swept.measured.first().map_or(&[][..], |measured| measured.values.as_slice());
         let unit = label::unit_of(&objective);
         let axes = vec![Axis::count(Role::Layer, layers), axis];
         let mut tables = Vec::new();
-        for point in &self.points {
-            let demand = Demand { heads: usize::from(*point == Point::Result), ..Demand::default() };
-            let rows = self.memory.at_most(self.rows).rows(subject, corrupted, demand);
-            let mut patched = Vec::with_capacity(layers * groups.len());
-            for (layer, site) in sites(*point).enumerate() {
-                let (start, good) = (Start::block(corrupted, &wrong, layer)?, right.get(site)?);
-                patched.extend(sweep(subject, objective, groups.len(), rows, &mut progress, |range| {
-                    let (inputs, plan) = start.copies(range.len())?;
-                    let places = groups.get(range).unwrap_or(&[]).to_vec();
-                    Ok((inputs, put(plan, site, places, good.clone())?))
-                })?);
-            }
+        for (point, patched) in self.points.iter().zip(patched.chunks((layers * groups.len()).max(1))) {
             let effects: Vec<f64> =
                 patched.iter().map(|score| f64::from(*score) - f64::from(at_corrupted)).collect();
             let recovered = effects.iter().map(|effect| (effect / apart) as f32).collect();
@@ -256,7 +263,7 @@ impl Analysis for ActivationPatching {
             let name = point.name();
             tables.push(Labelled::numbers(name, Unit::Ratio, axes.clone(), recovered)?);
             tables.push(Labelled::numbers(format!("{name}/effect"), unit, axes.clone(), effects)?);
-            tables.push(Labelled::numbers(format!("{name}/patched"), unit, axes.clone(), patched)?);
+            tables.push(Labelled::numbers(format!("{name}/patched"), unit, axes.clone(), patched.to_vec())?);
         }
         tables.push(Labelled::scalar("clean", unit, at_clean));
         tables.push(Labelled::scalar("corrupted", unit, at_corrupted));

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mmlens_core::{
-    Analysis, AnalysisError, AnyTensor, Ask, Asked, Change, HookError, Inputs, Integrity, Objective, Part,
-    Plan, Point, Region, Run, Site, State, Subject, SubjectError, Trace, Wanted, Watch, device,
+    Analysis, AnalysisError, Anatomy, AnyTensor, Ask, Asked, Change, HookError, Inputs, Integrity, Objective,
+    Part, Plan, Point, Region, Run, Site, State, Subject, SubjectError, Trace, Wanted, Watch, device,
 };
 use mmlens_finding::Finding;
 
@@ -18,7 +18,7 @@ const ROUNDING: Tolerance = Tolerance { absolute: 1e-6, relative: 1e-5 };
 ///
 /// An empty plan changes no bit; every published site is reached once, in order, with its published shape;
 /// writing back what was read changes no bit; the residual stream is what its parts add up to; attention
-/// weights are the softmax of the scores; a pass resumes at every block of the language model; rows do not mix; an
+/// weights are the softmax of the scores; a pass resumes at every block of the language model, and from half of the positions where it says so; rows do not mix; an
 /// objective has the same value and gradient whether the logits it looks at are computed alone or among all; bad inputs
 /// and bad plans are errors, never panics.
 pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
@@ -283,6 +283,10 @@ fn resuming(subject: &dyn Subject, inputs: &Inputs) -> Checked {
                 Ok(resumed) => {
                     let what = format!("resuming at `{site}`");
                     ROUNDING.check(&what, &answer(resumed.output())?, &whole).map_err(text)?;
+                    if anatomy.part == Part::Text && subject.goes_on() && inputs.rows() == 1 {
+                        let behind = behind(subject, inputs, anatomy, block)?;
+                        ROUNDING.check(&format!("{what}, half of it"), &behind, &whole).map_err(text)?;
+                    }
                 }
                 // A tower may refuse: several of its depths may be read. The language model may not.
                 Err(error) if anatomy.part == Part::Text => return Err(format!("`{site}`: {error}")),
@@ -291,6 +295,33 @@ fn resuming(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         }
     }
     Ok(())
+}
+
+/// What a pass says that goes on at a block from the second half of the positions alone.
+fn behind(
+    subject: &dyn Subject,
+    inputs: &Inputs,
+    anatomy: &Anatomy,
+    block: usize,
+) -> Result<Vec<f32>, String> {
+    let published = |site: &Site| subject.sites().iter().any(|spec| spec.site == *site);
+    let at = |block, point| Site::block(Part::Text, block, point);
+    let keys = |block| Some(at(block, Point::KRot)).filter(published).unwrap_or(at(block, Point::K));
+    let mut plan = Plan::new().read(at(block, Point::ResidPre)).map_err(text)?;
+    for later in block..anatomy.blocks {
+        plan = plan.read(keys(later)).and_then(|plan| plan.read(at(later, Point::V))).map_err(text)?;
+    }
+    let trace = subject.run(inputs, plan).map_err(text)?;
+    let half = inputs.positions() / 2;
+    let known = |site| trace.get(site)?.part(1, 0, half);
+    let past = (block..anatomy.blocks).map(|later| Ok((known(keys(later))?, known(at(later, Point::V))?)));
+    let past: Result<Vec<_>, HookError> = past.collect();
+    let State { site, hidden } = trace.state(Part::Text, block).map_err(text)?;
+    let hidden = hidden.part(1, half, inputs.positions() - half).map_err(text)?;
+    let mut inputs = inputs.clone();
+    inputs.asked = Asked::Last;
+    let plan = Plan::new().resume_behind(State { site, hidden }, past.map_err(text)?);
+    answer(subject.run(&inputs, plan).map_err(text)?.output())
 }
 
 fn rows(subject: &dyn Subject, inputs: &Inputs) -> Checked {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mmlens_core::{
-    AnalysisError, AnyTensor, AxisName, Change, HookError, Inputs, Plan, Region, Seed, Selector, Site,
+    AnalysisError, AnyTensor, AxisName, Change, HookError, Inputs, Plan, Point, Region, Seed, Selector, Site,
     SiteSpec, Subject, Trace,
 };
 
@@ -129,27 +129,66 @@ impl Edit {
         self.by_row
     }
 
-    /// Planned for one copy of several in a batch that starts at an entry; each copy has one row and so many pictures.
+    /// The first position of a site that it changes; 0 where it does not say.
+    pub(super) fn first(&self, spec: &SiteSpec) -> usize {
+        let own = sequence(spec).and_then(|(_, axis)| self.region.indices(axis));
+        own.and_then(|own| own.iter().min().copied()).unwrap_or(0)
+    }
+
+    /// Its region in a pass over the positions from one on.
+    fn behind(&self, spec: &SiteSpec, region: Region, from: usize) -> Region {
+        match (sequence(spec), from) {
+            (Some((_, axis)), 1..) => match self.region.indices(axis) {
+                Some(own) => region.of(axis, own.iter().map(|index| index.saturating_sub(from))),
+                None => region,
+            },
+            _ => region,
+        }
+    }
+
+    /// Planned for one copy of several in a batch that starts at an entry, with the positions from one on; each copy has one
+    /// row of the case.
     pub(super) fn planned(
         &self,
         mut plan: Plan,
         published: &[SiteSpec],
         entry: Entry,
         (copies, copy): (usize, usize),
-        pictures: usize,
+        case: &Inputs,
+        from: usize,
     ) -> Result<Plan, HookError> {
         if copies == 1 && entry == Entry::Alone {
             return plan.change(self.places.clone(), self.region.clone(), self.change.clone());
         }
         for spec in published.iter().filter(|spec| self.places.matches(&spec.site)) {
-            let region = of_copy(spec, &self.region, copy, pictures);
-            plan = plan.change(entry.place(spec.site), region, self.of_copies(spec, copies)?)?;
+            let region = self.behind(spec, of_copy(spec, &self.region, copy, case.pictures()), from);
+            let change = self.of_copies(spec, copies, (case.positions(), from))?;
+            plan = plan.change(entry.place(spec.site), region, change)?;
         }
         Ok(plan)
     }
 
-    /// A value for every picture of the case stands for those of every copy.
-    fn of_copies(&self, spec: &SiteSpec, copies: usize) -> Result<Change, HookError> {
+    /// A value for every picture of the case stands for those of every copy; of one for all positions, those are taken that
+    /// the pass computes.
+    fn of_copies(
+        &self,
+        spec: &SiteSpec,
+        copies: usize,
+        (positions, from): (usize, usize),
+    ) -> Result<Change, HookError> {
+        if let (Some((at, _)), 1.., Change::Add(value) | Change::Set(value)) =
+            (sequence(spec), from, &self.change)
+        {
+            let own = match value.dims().get(at) {
+                Some(length) if *length == positions => value.part(at, from, positions - from)?,
+                _ => value.clone(),
+            };
+            return Ok(if matches!(self.change, Change::Add(_)) {
+                Change::Add(own)
+            } else {
+                Change::Set(own)
+            });
+        }
         let pictures = spec.axes.first().is_some_and(|(axis, _)| *axis == AxisName::Image);
         let several = |value: &AnyTensor| pictures && value.dims().first().is_some_and(|n| *n > 1);
         Ok(match &self.change {
@@ -158,6 +197,13 @@ impl Edit {
             change => change.clone(),
         })
     }
+}
+
+/// Where a site of the language model has its positions, one for each of the sequence, and what the axis is called.
+fn sequence(spec: &SiteSpec) -> Option<(usize, AxisName)> {
+    let whole = spec.site.point() != Point::Logits;
+    let axis = |name| spec.axis(name).filter(|_| whole).map(|at| (at, name));
+    axis(AxisName::Query).or_else(|| axis(AxisName::Pos))
 }
 
 /// Mean activations over a reference set, to put in the place of what a site holds.

@@ -157,6 +157,20 @@ pub(super) fn logits(metrics: &[Metric], inputs: &Inputs, vocab: usize) -> usize
     }
 }
 
+/// The last position from which on a pass may be computed for the metrics; `None` if they may look at any.
+pub(super) fn latest(metrics: &[Metric], inputs: &Inputs) -> Option<usize> {
+    let last = inputs.positions().checked_sub(1)?;
+    let all: Option<Vec<Wanted>> = metrics.iter().map(Metric::wanted).collect();
+    match (all, inputs.asked) {
+        (Some(all), _) => {
+            let asks = all.iter().flat_map(Wanted::asks);
+            asks.map(|at| if let Ask::At(index) = at { *index } else { last }).min()
+        }
+        (None, Asked::Last) => Some(last),
+        (None, Asked::All) => None,
+    }
+}
+
 /// Every metric, for every row.
 pub(super) fn rows(
     metrics: &[Metric],

@@ -5,6 +5,8 @@
 //! - runs the case once unedited, keeping the state at every block boundary where some variant departs;
 //! - resumes every variant at the block of its earliest edit, so that neither the tower nor the blocks before are
 //!   computed again; only a change of token vectors (`text.embed`) sees the pictures once in every pass;
+//! - of a subject that [goes on](Subject::goes_on), computes no position before the first that a variant changes: keys and
+//!   values of those are the unedited pass's;
 //! - packs variants that depart at the same block along the batch axis, as many as a memory budget holds ([`Memory`]);
 //! - hands such packs to several devices, if there are ([`Sweep::run_over`]).
 //!
@@ -137,11 +139,15 @@ struct Prepared<'a> {
     groups: BTreeMap<Entry, Vec<usize>>,
     base: Trace,
     unedited: Vec<Vec<f32>>,
+    /// For each variant the first position that it changes.
+    firsts: Vec<usize>,
 }
 
 /// Variants that share a pass.
 struct Task {
     entry: Entry,
+    /// The first position that one of them changes.
+    from: usize,
     variants: Vec<usize>,
 }
 
@@ -155,9 +161,23 @@ impl<'a> Prepared<'a> {
             return Err(HookError::NoObjective.into());
         }
         let groups = sweep.groups(subject)?;
-        let base = subject.run(inputs, metric::wanting(base_plan(groups.keys())?, &sweep.metrics))?;
+        let firsts = firsts(sweep, subject, inputs);
+        let mut plan = metric::wanting(base_plan(groups.keys())?, &sweep.metrics);
+        let late = |(entry, members): (&Entry, &Vec<usize>)| match entry {
+            Entry::Block(Part::Text, block) => {
+                let late = members.iter().any(|variant| firsts.get(*variant).is_some_and(|from| *from > 0));
+                late.then_some(*block)
+            }
+            _ => None,
+        };
+        if let Some(first) = groups.iter().filter_map(late).min() {
+            for (key, value) in read_by_attention(subject, first) {
+                plan = plan.read(key)?.read(value)?;
+            }
+        }
+        let base = subject.run(inputs, plan)?;
         let unedited = metric::rows(&sweep.metrics, base.output(), base.output(), 1)?;
-        Ok(Self { sweep, subject, inputs, groups, base, unedited })
+        Ok(Self { sweep, subject, inputs, groups, base, unedited, firsts })
     }
 
     /// What the variants of a group compute apart from one another.
@@ -190,8 +210,29 @@ impl<'a> Prepared<'a> {
                 Entry::Alone => NonZeroUsize::MIN,
                 _ => memory.rows(self.subject, self.inputs, self.demand(*entry, members)),
             };
-            let task = |some: &[usize]| Task { entry: *entry, variants: some.to_vec() };
-            members.chunks(rows.get()).map(task).collect::<Vec<_>>()
+            let first = |variant: &usize| match entry {
+                Entry::Block(Part::Text, _) => self.firsts.get(*variant).copied().unwrap_or(0),
+                _ => 0,
+            };
+            // Those that change late positions first; a pack computes what the earliest of it needs.
+            let mut members = members.clone();
+            members.sort_by_key(|variant| std::cmp::Reverse(first(variant)));
+            let near = self.inputs.positions().div_ceil(8);
+            let mut tasks: Vec<Task> = Vec::new();
+            for variant in members {
+                let own = first(&variant);
+                match tasks.last_mut() {
+                    Some(task)
+                        if task.variants.len() < rows.get()
+                            && task.variants.first().map_or(0, first).saturating_sub(own) <= near =>
+                    {
+                        task.from = own;
+                        task.variants.push(variant);
+                    }
+                    _ => tasks.push(Task { entry: *entry, from: own, variants: vec![variant] }),
+                }
+            }
+            tasks
         };
         self.groups.iter().flat_map(of_group).collect()
     }
@@ -205,12 +246,33 @@ impl<'a> Prepared<'a> {
         }
     }
 
+    /// Copies of the case at a block, of the positions from one on.
+    fn behind(&self, block: usize, from: usize, times: usize) -> Result<(Inputs, Plan), HookError> {
+        let State { site, hidden } = self.base.state(Part::Text, block)?;
+        let length = self.inputs.positions().saturating_sub(from);
+        let state = State { site, hidden: hidden.part(1, from, length)?.repeat_rows(times)? };
+        let known = |site| self.base.get(site)?.part(1, 0, from);
+        let past = read_by_attention(self.subject, block).map(|(k, v)| Ok((known(k)?, known(v)?)));
+        let past: Result<Vec<_>, HookError> = past.collect();
+        Ok((self.inputs.repeat(times), Plan::new().resume_behind(state, past?)))
+    }
+
     fn pass(&self, task: &Task, entry: Entry) -> Result<Vec<Vec<f32>>, AnalysisError> {
-        let (some, pictures) = (&task.variants, self.inputs.pictures());
-        let (packed, mut plan) = Start::new(entry, self.inputs, &self.base)?.copies(some.len())?;
+        let some = &task.variants;
+        let (packed, mut plan) = match (entry, task.from) {
+            (Entry::Block(Part::Text, block), from @ 1..) => self.behind(block, from, some.len())?,
+            _ => Start::new(entry, self.inputs, &self.base)?.copies(some.len())?,
+        };
         for (copy, variant) in some.iter().enumerate() {
             for edit in self.sweep.variants.get(*variant).into_iter().flatten() {
-                plan = edit.planned(plan, self.subject.sites(), entry, (some.len(), copy), pictures)?;
+                plan = edit.planned(
+                    plan,
+                    self.subject.sites(),
+                    entry,
+                    (some.len(), copy),
+                    self.inputs,
+                    task.from,
+                )?;
             }
         }
         let trace = self.subject.run(&packed, metric::wanting(plan, &self.sweep.metrics))?;
@@ -245,6 +307,33 @@ impl Found {
         });
         Swept { axes: sweep.axes.clone(), measured: measured.collect() }
     }
+}
+
+/// For each variant the first position that it changes, no later than what is measured; 0 where all must be computed.
+fn firsts(sweep: &Sweep, subject: &dyn Subject, inputs: &Inputs) -> Vec<usize> {
+    let padded = inputs.pads.iter().chain(&inputs.tails).any(|n| *n > 0);
+    let latest = metric::latest(&sweep.metrics, inputs);
+    let (true, false, Some(latest)) = (subject.goes_on(), padded, latest) else {
+        return vec![0; sweep.len()];
+    };
+    let first = |edits: &Vec<Edit>| {
+        let touched = |edit: &Edit| {
+            let own = subject.sites().iter().filter(|spec| edit.places().matches(&spec.site));
+            own.map(|spec| edit.first(spec)).min().unwrap_or(0)
+        };
+        edits.iter().map(touched).min().unwrap_or(0).min(latest)
+    };
+    sweep.variants.iter().map(first).collect()
+}
+
+/// The keys and values that attention reads in the decoder's blocks from one on.
+fn read_by_attention(subject: &dyn Subject, first: usize) -> impl Iterator<Item = (Site, Site)> {
+    let blocks = subject.anatomy().iter().find(|a| a.part == Part::Text).map_or(0, |a| a.blocks);
+    (first..blocks).map(move |block| {
+        let at = |point| Site::block(Part::Text, block, point);
+        let turned = subject.sites().iter().any(|spec| spec.site == at(Point::KRot));
+        (at(if turned { Point::KRot } else { Point::K }), at(Point::V))
+    })
 }
 
 /// What a sweep measured.

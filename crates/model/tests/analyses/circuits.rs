@@ -113,8 +113,10 @@ fn cutting_one_edge_is_what_a_plan_does() {
     for layer in 0..3 {
         let scores = format!("text.blocks.{layer}.attn.scores");
         let plan = Plan::new().objective(objective).knock_out(scores.as_str(), None, [28], [3, 7]).unwrap();
-        let wanted = subject.run(&inputs, plan).unwrap().scores().unwrap()[0] - scalar(&found, "objective");
-        assert!((numbers(&found, "change")[layer] - wanted).abs() < 1e-6);
+        let whole = scalar(&found, "objective");
+        let wanted = subject.run(&inputs, plan).unwrap().scores().unwrap()[0] - whole;
+        // Four units in the last place of the objective, about nine: fewer positions are summed in another order.
+        assert!((numbers(&found, "change")[layer] - wanted).abs() <= 4.0 * f32::EPSILON * whole);
     }
 }
 

@@ -110,20 +110,24 @@ impl Decoder {
         &self,
         x: Tensor<3>,
         sequence: Sequence<'_>,
-        mut cache: Option<&mut KvCache>,
+        cache: Option<&mut KvCache>,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
-        let [_, length, _] = x.dims();
         let device = x.device().without_autodiff();
+        let mut known = self.known(&x, &sequence, run)?;
+        let mut cache = match known.as_mut() {
+            Some(known) => Some(known),
+            None => cache,
+        };
         let past = cache.as_ref().map_or(0, |c| c.positions());
+        let all = x.dims()[1];
+        let length = if run.past().is_empty() { all } else { all - past };
         let (first, mut x) = match run.resume(Part::Text) {
             Resume::At(block, hidden) => {
                 let hidden: Tensor<3> = hidden.rank_of("the saved state")?;
-                if hidden.dims() != x.dims() {
-                    return Err(ZooError::State {
-                        found: hidden.dims().to_vec(),
-                        expected: x.dims().to_vec(),
-                    });
+                let want = [x.dims()[0], length, x.dims()[2]];
+                if hidden.dims() != want {
+                    return Err(ZooError::State { found: hidden.dims().to_vec(), expected: want.to_vec() });
                 }
                 (block, hidden)
             }
@@ -164,6 +168,33 @@ impl Decoder {
             return Ok(None);
         }
         Ok(Some(said(x, self.config.vocab, run, |x, tokens| self.say(x, tokens))?))
+    }
+
+    /// What is known of the positions before those from which a run goes on; `None` if it goes on from all.
+    fn known(&self, x: &Tensor<3>, sequence: &Sequence<'_>, run: &Run) -> Result<Option<KvCache>, ZooError> {
+        let (Resume::At(block, _), [(first, _), ..]) = (run.resume(Part::Text), run.past()) else {
+            return Ok(None);
+        };
+        let [rows, all, _] = x.dims();
+        let (heads, width) = (self.config.kv_heads, self.config.d_head);
+        let positions = first.dims().get(1).copied().unwrap_or(0);
+        let wrong = |found: Vec<usize>| ZooError::State {
+            found,
+            expected: vec![1, positions.min(all.saturating_sub(1)), heads, width],
+        };
+        if run.past().len() + block != self.blocks.len() || !sequence.deepstack.is_empty() {
+            return Err(wrong(vec![run.past().len()]));
+        }
+        let mut past = Vec::with_capacity(run.past().len());
+        for (k, v) in run.past() {
+            for x in [k, v] {
+                if x.dims() != [1, positions, heads, width] || positions >= all {
+                    return Err(wrong(x.dims()));
+                }
+            }
+            past.push((k.clone().rank_of("known keys")?, v.clone().rank_of("known values")?));
+        }
+        Ok(Some(KvCache::known(block, past, rows)))
     }
 
     /// Final norm and unembedding of residual states, `[rows, d]` to `[rows, vocab]`.
@@ -217,7 +248,10 @@ impl Decoder {
         let padding: Vec<usize> =
             sequence.pads.iter().map(|pad| pad.saturating_sub(past).min(length)).collect();
         let before = cache.as_ref().and_then(|c| c.next()).map(<[_]>::to_vec);
-        let given = sequence.positions.map(<[_]>::to_vec).or_else(|| {
+        let own = |given: &[Vec<[usize; 3]>]| -> Vec<Vec<[usize; 3]>> {
+            given.iter().map(|row| row[row.len().saturating_sub(length)..].to_vec()).collect()
+        };
+        let given = sequence.positions.map(own).or_else(|| {
             let rows = before.iter().flatten().zip(&padding);
             let counted =
                 rows.map(|(from, pad)| (0..length).map(|i| [from + i.saturating_sub(*pad); 3]).collect());

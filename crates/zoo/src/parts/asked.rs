@@ -10,7 +10,15 @@ use mmlens_core::{Asked, HookError, Part, Point, Run, Site};
 pub fn asked(x: Tensor<3>, asked: Asked, run: &Run) -> Result<Tensor<3>, HookError> {
     let length = x.dims()[1];
     let places = match (run.wanted(), asked) {
-        (Some(wanted), _) => wanted.positions(length)?,
+        (Some(wanted), _) => {
+            // In a pass that goes on from some positions alone, places are counted with those before.
+            let past = run.past().first().map_or(0, |(k, _)| k.dims().get(1).copied().unwrap_or(0));
+            let own = |index: usize| match index.checked_sub(past) {
+                Some(index) => Ok(index),
+                None => Err(HookError::Objective { what: "position", index, len: length }),
+            };
+            wanted.positions(past + length)?.into_iter().map(own).collect::<Result<_, _>>()?
+        }
         (None, Asked::Last) => vec![length.saturating_sub(1)],
         (None, Asked::All) => return Ok(x),
     };

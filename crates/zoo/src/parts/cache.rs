@@ -11,9 +11,23 @@ pub struct KvCache {
     cross: Vec<(Tensor<4>, Tensor<4>)>,
     /// For each row, the rotary position that comes next, where it is not the number of positions seen.
     next: Option<Vec<usize>>,
+    /// Whether what is appended is not kept.
+    fleeting: bool,
 }
 
 impl KvCache {
+    /// Of keys and values that are known from another pass, `[1, pos, kv head, width]`, from a block on, for so many rows. What
+    /// is appended to them in a pass is not kept.
+    pub(crate) fn known(block: usize, past: Vec<(Tensor<4>, Tensor<4>)>, rows: usize) -> Self {
+        let grown = |x: Tensor<4>| {
+            let [_, p, h, d] = x.dims();
+            Grown::new(x.expand([rows, p, h, d]))
+        };
+        let known = past.into_iter().map(|(k, v)| Some((grown(k), grown(v))));
+        let blocks = std::iter::repeat_n(None, block).chain(known).collect();
+        Self { blocks, fleeting: true, ..Self::default() }
+    }
+
     /// Number of cached positions.
     pub fn positions(&self) -> usize {
         self.blocks.iter().flatten().next().map_or(0, |(k, _)| k.positions)
@@ -45,7 +59,7 @@ impl KvCache {
             .next
             .as_ref()
             .map(|next| next.iter().flat_map(|position| std::iter::repeat_n(*position, times)).collect());
-        Self { blocks, cross, next }
+        Self { blocks, cross, next, fleeting: self.fleeting }
     }
 
     /// Appends a block's new keys and values, `[batch, pos, kv heads, width]`; gives all of them.
@@ -59,7 +73,9 @@ impl KvCache {
             None => (Grown::new(k), Grown::new(v)),
         };
         let all = (k.all(), v.all());
-        *slot = Some((k, v));
+        if !self.fleeting {
+            *slot = Some((k, v));
+        }
         all
     }
 

@@ -125,6 +125,11 @@ impl Network for QwenVlModel {
     }
 
     /// A picture of one position.
+    /// Not where something is added to the stream behind a block.
+    fn goes_on(&self) -> bool {
+        self.deep.is_empty()
+    }
+
     fn glance(&self, device: &Device) -> Result<Glance, ZooError> {
         let merge = self.config.vision.merge;
         let pixels = [merge * merge, self.config.vision.values()];

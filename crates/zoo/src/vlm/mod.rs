@@ -214,6 +214,10 @@ impl Subject for Vlm {
         })
     }
 
+    fn goes_on(&self) -> bool {
+        self.network.goes_on()
+    }
+
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
         let logits = self.pass(inputs, None, run)?;
         Ok(logits.map_or_else(|| Ok(Output::default()), |logits| run.output(logits))?)

@@ -29,6 +29,11 @@ pub trait Network: std::fmt::Debug + Send + Sync {
         Ok(Glance { network: None, inputs })
     }
 
+    /// Whether a pass may go on from some positions alone, given keys and values of those before.
+    fn goes_on(&self) -> bool {
+        true
+    }
+
     /// The whole pass, `[batch, asked, vocab]`; `None` if it ended before. A pass that resumes in the decoder computes
     /// nothing before it.
     ///
