@@ -42,9 +42,14 @@ impl Segment {
 impl Selector {
     /// Whether the pattern fits a site.
     pub fn matches(&self, site: &Site) -> bool {
-        let text = site.to_string();
-        let parts: Vec<&str> = text.split('.').collect();
-        parts.len() == self.segments.len() && self.segments.iter().zip(parts).all(|(s, p)| s.accepts(p))
+        let (point, block) = (site.point().name(), site.block_index());
+        let length = 1 + 2 * usize::from(block.is_some()) + point.split('.').count();
+        let mut segments = self.segments.iter();
+        let mut next = |part: &str| segments.next().is_some_and(|segment| segment.accepts(part));
+        length == self.segments.len()
+            && next(site.part().name())
+            && block.is_none_or(|block| next("blocks") && next(&block.to_string()))
+            && point.split('.').all(next)
     }
 
     /// The published sites it fits, in the order of a pass.
