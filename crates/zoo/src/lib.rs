@@ -1,5 +1,6 @@
 //! Instrumented multimodal architectures for mmlens, read from Hugging Face folders.
 
+mod about;
 pub mod bert;
 pub mod blip;
 pub mod certify;

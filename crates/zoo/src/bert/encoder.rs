@@ -84,25 +84,7 @@ impl TextEncoder {
 }
 
 impl Subject for TextEncoder {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn weights_hash(&self) -> String {
-        self.checkpoint.hash_or_reason()
-    }
-
-    fn device(&self) -> String {
-        mmlens_core::device::kind(&self.device)
-    }
-
-    fn sites(&self) -> &[SiteSpec] {
-        &self.sites
-    }
-
-    fn anatomy(&self) -> &[Anatomy] {
-        &self.anatomy
-    }
+    crate::about::about!();
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         if !sample.pictures.is_empty() || !sample.clips.is_empty() {

@@ -156,25 +156,7 @@ impl Blip {
 }
 
 impl Subject for Blip {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn weights_hash(&self) -> String {
-        self.checkpoint.hash_or_reason()
-    }
-
-    fn device(&self) -> String {
-        mmlens_core::device::kind(&self.device)
-    }
-
-    fn sites(&self) -> &[SiteSpec] {
-        &self.sites
-    }
-
-    fn anatomy(&self) -> &[Anatomy] {
-        &self.anatomy
-    }
+    crate::about::about!();
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         if !sample.clips.is_empty() {

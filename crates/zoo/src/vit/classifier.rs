@@ -90,25 +90,7 @@ impl ImageClassifier {
 }
 
 impl Subject for ImageClassifier {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn weights_hash(&self) -> String {
-        self.checkpoint.hash_or_reason()
-    }
-
-    fn device(&self) -> String {
-        mmlens_core::device::kind(&self.device)
-    }
-
-    fn sites(&self) -> &[SiteSpec] {
-        &self.sites
-    }
-
-    fn anatomy(&self) -> &[Anatomy] {
-        &self.anatomy
-    }
+    crate::about::about!();
 
     /// Each picture is a row of its own.
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
