@@ -99,12 +99,12 @@ impl DeviceName {
         }
     }
 
-    #[allow(dead_code, reason = "the CPU is always there")]
+    #[cfg(any(feature = "wgpu", feature = "remote"))]
     fn unavailable(&self, reason: impl fmt::Display) -> DeviceError {
         DeviceError::Unavailable { name: self.to_string(), reason: reason.to_string() }
     }
 
-    #[allow(dead_code, reason = "a build with every device has nothing to refuse")]
+    #[cfg(not(all(feature = "flex", feature = "ndarray", feature = "wgpu", feature = "remote")))]
     fn not_built(&self, feature: &'static str) -> DeviceError {
         DeviceError::NotBuilt { name: self.to_string(), feature }
     }

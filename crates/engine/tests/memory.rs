@@ -12,66 +12,16 @@ use mmlens_core::finding::{Axis, Role};
 use mmlens_core::{Ask, Inputs, Objective, Part, Picture, Plan, Point, Sample, Site, Subject, Unwatched};
 use mmlens_engine::{Demand, Edit, Memory, Metric, Progress, Sweep};
 use mmlens_testkit::{checkpoint, picture};
-use mmlens_zoo::checkpoint::{HostTensor, SaveSettings, save_safetensors};
+use mmlens_zoo::checkpoint::SaveSettings;
 use peak_alloc::PeakAlloc;
-use serde_json::{Value, json};
+
+#[path = "../../zoo/tests/support/llama.rs"]
+mod llama;
+
+use llama::Llama;
 
 #[global_allocator]
 static COUNTED: PeakAlloc = PeakAlloc;
-
-/// A LLaMA of some 9 million weights, with the tokenizer of a fixture.
-fn middling(folder: &Path) {
-    const WIDTH: usize = 320;
-    const NEURONS: usize = 896;
-    let from = checkpoint("llama-b");
-    for name in ["tokenizer.json", "tokenizer_config.json"] {
-        std::fs::copy(from.join(name), folder.join(name)).unwrap();
-    }
-    let mut config: Value =
-        serde_json::from_slice(&std::fs::read(from.join("config.json")).unwrap()).unwrap();
-    let vocab = config["vocab_size"].as_u64().unwrap() as usize;
-    for (field, value) in [
-        ("hidden_size", json!(WIDTH)),
-        ("intermediate_size", json!(NEURONS)),
-        ("num_hidden_layers", json!(6)),
-        ("num_attention_heads", json!(5)),
-        ("num_key_value_heads", json!(5)),
-        ("head_dim", json!(64)),
-        ("attention_bias", json!(false)),
-        ("mlp_bias", json!(false)),
-        ("tie_word_embeddings", json!(true)),
-        ("max_position_embeddings", json!(512)),
-    ] {
-        config[field] = value;
-    }
-    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
-    let mut shapes = vec![
-        ("model.embed_tokens.weight".to_owned(), vec![vocab, WIDTH]),
-        ("model.norm.weight".to_owned(), vec![WIDTH]),
-    ];
-    for layer in 0..6 {
-        let mut add = |name: &str, shape: &[usize]| {
-            shapes.push((format!("model.layers.{layer}.{name}.weight"), shape.to_vec()));
-        };
-        for norm in ["input_layernorm", "post_attention_layernorm"] {
-            add(norm, &[WIDTH]);
-        }
-        for product in ["q_proj", "k_proj", "v_proj", "o_proj"] {
-            add(&format!("self_attn.{product}"), &[WIDTH, WIDTH]);
-        }
-        add("mlp.gate_proj", &[NEURONS, WIDTH]);
-        add("mlp.up_proj", &[NEURONS, WIDTH]);
-        add("mlp.down_proj", &[WIDTH, NEURONS]);
-    }
-    let tensors = shapes.into_iter().map(|(name, shape)| {
-        let values =
-            (0..shape.iter().product()).map(|i: usize| (i * 37 % 101) as f32 / 1500.0 - 0.03).collect();
-        let tensor = HostTensor::new(&name, shape, values).unwrap();
-        (name, tensor)
-    });
-    let file = folder.join("model.safetensors");
-    save_safetensors(file, tensors.collect::<Vec<_>>(), &SaveSettings::new()).unwrap();
-}
 
 /// What a sweep of some variants takes at most, beside what is there before.
 fn peak(subject: &dyn Subject, inputs: &Inputs, sweep: &Sweep, memory: &Memory) -> f64 {
@@ -85,7 +35,9 @@ fn peak(subject: &dyn Subject, inputs: &Inputs, sweep: &Sweep, memory: &Memory) 
 #[test]
 fn a_sweep_keeps_within_its_budget_and_makes_use_of_it() {
     let folder = tempfile::tempdir().unwrap();
-    middling(folder.path());
+    // Some 9 million weights.
+    let size = Llama { width: 320, neurons: 896, layers: 6, heads: 5 };
+    size.write(folder.path(), &SaveSettings::new());
     let open = |path: &Path| mmlens_zoo::open(path, &Device::flex()).unwrap();
     let (middling, small) = (open(folder.path()), open(&checkpoint("llava-a")));
     let text = |letters: usize| "abcdefgh".repeat(letters).chars().take(letters).collect::<String>();

@@ -6,8 +6,8 @@ use crate::plain;
 
 /// `x Wᵗ + b`: `[..., in]` to `[..., out]`, with the weight as published, `[out, in]`, and a bias `[out]` or none.
 ///
-/// Rows of `x` and of the weight are both contiguous, so neither is packed or copied: a tile of sums is kept in registers
-/// while both are read in order. A weight whose rows are not contiguous takes the plain path; see [`lay_out`].
+/// The weight is read as it lies, never packed or copied. Of few rows of `x`, products are summed along rows of both; many
+/// are turned into panels first. A weight whose rows are not contiguous takes the plain path; see [`lay_out`].
 ///
 /// # Shapes
 /// Others than these are a panic of Burn.

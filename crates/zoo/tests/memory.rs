@@ -2,72 +2,18 @@
 #![cfg(test)]
 #![cfg(target_os = "linux")]
 
-use std::path::Path;
 use std::process::Command;
 
 use burn::tensor::Device;
-use mmlens_zoo::checkpoint::{HostTensor, SaveSettings, StoredFloat, save_safetensors};
-use serde_json::{Value, json};
+use mmlens_zoo::checkpoint::{SaveSettings, StoredFloat};
+
+#[path = "support/llama.rs"]
+mod llama;
+
+use llama::Llama;
 
 const FOLDER: &str = "MMLENS_TEST_FOLDER";
 const RISE: &str = "it rose by ";
-const LAYERS: usize = 12;
-const WIDTH: usize = 512;
-const NEURONS: usize = 2048;
-
-/// A LLaMA of 50 million weights in bf16, with the tokenizer of a fixture. Says how many bytes its weights have in f32.
-fn checkpoint(folder: &Path) -> f64 {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures/llama-b/model");
-    for name in ["tokenizer.json", "tokenizer_config.json"] {
-        std::fs::copy(from.join(name), folder.join(name)).unwrap();
-    }
-    let mut config: Value =
-        serde_json::from_slice(&std::fs::read(from.join("config.json")).unwrap()).unwrap();
-    let vocab = config["vocab_size"].as_u64().unwrap() as usize;
-    for (field, value) in [
-        ("hidden_size", json!(WIDTH)),
-        ("intermediate_size", json!(NEURONS)),
-        ("num_hidden_layers", json!(LAYERS)),
-        ("num_attention_heads", json!(8)),
-        ("num_key_value_heads", json!(8)),
-        ("head_dim", json!(64)),
-        ("attention_bias", json!(false)),
-        ("mlp_bias", json!(false)),
-        ("tie_word_embeddings", json!(true)),
-    ] {
-        config[field] = value;
-    }
-    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
-    let mut shapes = vec![
-        ("model.embed_tokens.weight".to_owned(), vec![vocab, WIDTH]),
-        ("model.norm.weight".to_owned(), vec![WIDTH]),
-    ];
-    for layer in 0..LAYERS {
-        let mut add = |name: &str, shape: &[usize]| {
-            shapes.push((format!("model.layers.{layer}.{name}.weight"), shape.to_vec()));
-        };
-        for norm in ["input_layernorm", "post_attention_layernorm"] {
-            add(norm, &[WIDTH]);
-        }
-        for product in ["q_proj", "k_proj", "v_proj", "o_proj"] {
-            add(&format!("self_attn.{product}"), &[WIDTH, WIDTH]);
-        }
-        add("mlp.gate_proj", &[NEURONS, WIDTH]);
-        add("mlp.up_proj", &[NEURONS, WIDTH]);
-        add("mlp.down_proj", &[WIDTH, NEURONS]);
-    }
-    let mut bytes = 0.0;
-    let tensors = shapes.into_iter().map(|(name, shape)| {
-        let count: usize = shape.iter().product();
-        bytes += 4.0 * count as f64;
-        let values = (0..count).map(|i| (i * 37 % 101) as f32 / 2000.0 - 0.025).collect();
-        let tensor = HostTensor::new(&name, shape, values).unwrap();
-        (name, tensor)
-    });
-    let settings = SaveSettings::new().dtype(StoredFloat::Bf16);
-    save_safetensors(folder.join("model.safetensors"), tensors.collect::<Vec<_>>(), &settings).unwrap();
-    bytes
-}
 
 /// The most memory this process had at one time, mapped files included.
 fn peak() -> f64 {
@@ -89,7 +35,9 @@ fn opens_and_says_its_peak() {
 #[test]
 fn bf16_weights_are_never_held_twice() {
     let folder = tempfile::tempdir().unwrap();
-    let weights = checkpoint(folder.path());
+    // 50 million weights.
+    let size = Llama { width: 512, neurons: 2048, layers: 12, heads: 8 };
+    let weights = size.write(folder.path(), &SaveSettings::new().dtype(StoredFloat::Bf16));
     let said = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "opens_and_says_its_peak", "--nocapture", "--test-threads", "1"])
         .env(FOLDER, folder.path())

@@ -135,10 +135,15 @@ impl fmt::Debug for Metric {
     }
 }
 
+/// The only logits that metrics look at, all together; `None` if one looks at something else.
+fn wanted(metrics: &[Metric]) -> Option<Wanted> {
+    let all: Option<Vec<Wanted>> = metrics.iter().map(Metric::wanted).collect();
+    all?.into_iter().reduce(|all, own| all.and(&own))
+}
+
 /// A plan that runs to what the metrics look at: some logits, or all of the output.
 pub(super) fn wanting(plan: Plan, metrics: &[Metric]) -> Plan {
-    let all: Option<Vec<Wanted>> = metrics.iter().map(Metric::wanted).collect();
-    match all.and_then(|all| all.into_iter().reduce(|all, own| all.and(&own))) {
+    match wanted(metrics) {
         Some(wanted) => plan.wanting(wanted),
         None => plan.to_output(),
     }
@@ -146,8 +151,7 @@ pub(super) fn wanting(plan: Plan, metrics: &[Metric]) -> Plan {
 
 /// How many logits the metrics look at in each row, of a vocabulary.
 pub(super) fn logits(metrics: &[Metric], inputs: &Inputs, vocab: usize) -> usize {
-    let all: Option<Vec<Wanted>> = metrics.iter().map(Metric::wanted).collect();
-    match (all.and_then(|all| all.into_iter().reduce(|all, own| all.and(&own))), inputs.asked) {
+    match (wanted(metrics), inputs.asked) {
         (Some(wanted), _) => {
             let (positions, tokens) = wanted.lengths();
             positions * tokens.unwrap_or(vocab)
@@ -160,11 +164,10 @@ pub(super) fn logits(metrics: &[Metric], inputs: &Inputs, vocab: usize) -> usize
 /// The last position from which on a pass may be computed for the metrics; `None` if they may look at any.
 pub(super) fn latest(metrics: &[Metric], inputs: &Inputs) -> Option<usize> {
     let last = inputs.positions().checked_sub(1)?;
-    let all: Option<Vec<Wanted>> = metrics.iter().map(Metric::wanted).collect();
-    match (all, inputs.asked) {
-        (Some(all), _) => {
-            let asks = all.iter().flat_map(Wanted::asks);
-            asks.map(|at| if let Ask::At(index) = at { *index } else { last }).min()
+    match (wanted(metrics), inputs.asked) {
+        (Some(wanted), _) => {
+            let at = |ask: &Ask| if let Ask::At(index) = ask { *index } else { last };
+            wanted.asks().iter().map(at).min()
         }
         (None, Asked::Last) => Some(last),
         (None, Asked::All) => None,

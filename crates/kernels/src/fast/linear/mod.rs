@@ -21,9 +21,6 @@ use columns::Columns;
 use panel::Panels;
 use tile::Tiles;
 
-/// Rows of `x` that are kept in a core's second cache while all weights pass by.
-const ROWS: usize = 128;
-
 /// Length of the sums between two visits to the result: a tile's rows of both factors fit a core's first cache.
 const DEPTH: usize = 1024;
 
@@ -120,16 +117,13 @@ fn in_panels(
     parts.into_par_iter().for_each(|mut part| panel::run(level, x, weight.rows, bias, &mut part));
 }
 
-/// Some columns of the result, for all rows.
+/// Some columns of the result, for all of a few rows.
 fn columns(level: Level, x: Rows<'_>, weight: &Weight<'_>, bias: Option<&[f32]>, mut out: Columns<'_>) {
     let input = weight.input;
     let depth = input.div_ceil(input.div_ceil(DEPTH)).next_multiple_of(16);
-    for first in (0..out.rows()).step_by(ROWS) {
-        let rows = first..out.rows().min(first + ROWS);
-        for from in (0..input).step_by(depth) {
-            let tiles = Tiles { x, weight: weight.rows, from, length: depth.min(input - from), bias };
-            tile::run(level, &tiles, rows.clone(), &mut out);
-        }
+    for from in (0..input).step_by(depth) {
+        let tiles = Tiles { x, weight: weight.rows, from, length: depth.min(input - from), bias };
+        tile::run(level, &tiles, 0..out.rows(), &mut out);
     }
 }
 
