@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use burn::tensor::{Bool, Device, Distribution, Tensor};
+use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use mmlens_kernels::{
-    AttentionSettings, Curve, activate, attention, gate, layer_norm, linear, plain, rms_norm, rotate, softmax,
+    AttentionSettings, Curve, Masking, Padding, Reach, activate, attention, gate, layer_norm, linear, plain,
+    rms_norm, rotate, softmax,
 };
 
 fn random<const D: usize>(dims: [usize; D]) -> Tensor<D> {
@@ -68,37 +69,33 @@ fn softmaxes(c: &mut Criterion) {
         c,
         "softmax [1, 12, 197, 197]",
         &[random([1, 12, 197, 197])],
-        &|mut x| softmax(x.remove(0), 0.125, None),
-        &|mut x| plain::softmax(x.remove(0), 0.125, None),
-    );
-    let mask = causal(128);
-    pair::<4, 4>(
-        c,
-        "masked softmax [1, 9, 128, 128]",
-        &[random([1, 9, 128, 128])],
-        &|mut x| softmax(x.remove(0), 0.125, Some(mask.clone())),
-        &|mut x| plain::softmax(x.remove(0), 0.125, Some(mask.clone())),
+        &|mut x| softmax(x.remove(0), 0.125),
+        &|mut x| plain::softmax(x.remove(0), 0.125),
     );
 }
 
-fn causal(n: usize) -> Tensor<4, Bool> {
-    Tensor::<2, Bool>::tril_mask([n, n], 0, &Device::flex()).unsqueeze()
+fn causal(n: usize) -> Masking {
+    Masking::rows(Reach::Before, Padding { pads: &[], tails: &[] }, 0, n)
 }
 
 fn attentions(c: &mut Criterion) {
     let settings = AttentionSettings { scale: 0.125, cap: None };
-    for (name, dims, mask) in [
-        ("attention [1, 50, 12, 64]", [1, 50, 12, 64], None),
-        ("attention [1, 197, 12, 64]", [1, 197, 12, 64], None),
-        ("attention [8, 197, 12, 64]", [8, 197, 12, 64], None),
-        ("causal attention [1, 128, 9, 64]", [1, 128, 9, 64], Some(causal(128))),
+    let none = Masking::none();
+    for (name, dims, masking) in [
+        ("attention [1, 50, 12, 64]", [1, 50, 12, 64], none.clone()),
+        ("attention [1, 197, 12, 64]", [1, 197, 12, 64], none.clone()),
+        ("attention [8, 197, 12, 64]", [8, 197, 12, 64], none.clone()),
+        ("attention [1, 577, 16, 64]", [1, 577, 16, 64], none.clone()),
+        ("attention [1, 3600, 16, 80]", [1, 3600, 16, 80], none.clone()),
+        ("causal attention [1, 128, 9, 64]", [1, 128, 9, 64], causal(128)),
+        ("causal attention [1, 2048, 9, 64]", [1, 2048, 9, 64], causal(2048)),
     ] {
         pair::<4, 4>(
             c,
             name,
             &[random(dims), random(dims), random(dims)],
-            &|mut x| attention(x.remove(0), x.remove(0), x.remove(0), mask.clone(), settings),
-            &|mut x| plain::attention(x.remove(0), x.remove(0), x.remove(0), mask.clone(), settings),
+            &|mut x| attention(x.remove(0), x.remove(0), x.remove(0), &masking, settings),
+            &|mut x| plain::attention(x.remove(0), x.remove(0), x.remove(0), &masking, settings),
         );
     }
     let (k, v) = (random([1, 200, 3, 64]), random([1, 200, 3, 64]));
@@ -106,8 +103,8 @@ fn attentions(c: &mut Criterion) {
         c,
         "one query [1, 1, 9, 64] over [1, 200, 3, 64]",
         &[random([1, 1, 9, 64])],
-        &|mut x| attention(x.remove(0), k.clone(), v.clone(), None, settings),
-        &|mut x| plain::attention(x.remove(0), k.clone(), v.clone(), None, settings),
+        &|mut x| attention(x.remove(0), k.clone(), v.clone(), &none, settings),
+        &|mut x| plain::attention(x.remove(0), k.clone(), v.clone(), &none, settings),
     );
 }
 

@@ -1,8 +1,8 @@
 //! Attention, and the softmax in it.
 
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::Tensor;
 
-use crate::plain;
+use crate::{Masking, plain};
 
 /// How scores are made of products.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,42 +13,37 @@ pub struct AttentionSettings {
     pub cap: Option<f32>,
 }
 
-/// `softmax(scale * scores)` over the last axis of `[b, h, q, k]`; scores under a `true` of the mask count as the smallest
-/// number there is. In place where nothing else holds `scores`.
-///
-/// The mask is `[b, h, q, k]`, with 1 for any of its axes but the last where that is all the same. A row without
-/// anything to attend to is uniform, and its gradient zero.
-///
-/// # Shapes
-/// A mask of another shape is a panic of Burn.
-pub fn softmax(scores: Tensor<4>, scale: f32, mask: Option<Tensor<4, Bool>>) -> Tensor<4> {
+/// `softmax(scale * scores)` over the last axis of `[b, h, q, k]`. In place where nothing else holds `scores`.
+pub fn softmax(scores: Tensor<4>, scale: f32) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    let (scores, mask) = match crate::fast::softmax::softmax(scores, scale, mask) {
+    let scores = match crate::fast::softmax::softmax(scores, scale) {
         Ok(y) => return y,
-        Err(both) => both,
+        Err(scores) => scores,
     };
-    plain::softmax(scores, scale, mask)
+    plain::softmax(scores, scale)
 }
 
 /// Attention: queries `[b, q, h, w]` over keys and values `[b, k, kv, w]`, to `[b, q, h, w]`. `kv` divides `h`: query head
 /// `i` reads KV head `i / (h / kv)`, and nothing is repeated in memory.
 ///
-/// Scores are held for some queries at a time only, and computed again in the backward pass. What every query of such a
-/// group is masked from is not computed at all. The mask is as in [`softmax`].
+/// # Cost
+/// Scores are held for some queries and keys at a time only, and computed again in the backward pass: memory grows with the
+/// positions, time with the pairs that see one another and a strip beside them ([`Masking::visits`]). What is computed does
+/// not depend on the number of threads.
 ///
 /// # Shapes
-/// Others than these are a panic of Burn.
+/// Others than these are a panic of Burn, a mask for others a panic here.
 pub fn attention(
     q: Tensor<4>,
     k: Tensor<4>,
     v: Tensor<4>,
-    mask: Option<Tensor<4, Bool>>,
+    masking: &Masking,
     settings: AttentionSettings,
 ) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    let ([q, k, v], mask) = match crate::fast::attention::attention([q, k, v], mask, settings) {
+    let [q, k, v] = match crate::fast::attention::attention([q, k, v], masking, settings) {
         Ok(z) => return z,
         Err(all) => all,
     };
-    plain::attention(q, k, v, mask, settings)
+    plain::attention(q, k, v, masking, settings)
 }

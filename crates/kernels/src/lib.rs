@@ -15,6 +15,7 @@ mod attention;
 #[cfg(feature = "flex")]
 mod fast;
 mod linear;
+mod masking;
 mod norm;
 pub mod plain;
 mod rotary;
@@ -22,5 +23,6 @@ mod rotary;
 pub use activation::{Curve, activate, gate};
 pub use attention::{AttentionSettings, attention, softmax};
 pub use linear::{lay_out, linear};
+pub use masking::{Masking, Padding, Reach};
 pub use norm::{layer_norm, rms_norm};
 pub use rotary::rotate;

@@ -1,8 +1,11 @@
 //! The same operations in Burn's own: for every backend and precision, and what the fused ones are tested against.
 
+use std::ops::Range;
+
 use burn::tensor::{Bool, Tensor, activation, module};
 
-use crate::{AttentionSettings, Curve};
+use crate::masking::Part;
+use crate::{AttentionSettings, Curve, Masking};
 
 /// As [`crate::activate`].
 pub fn activate<const D: usize>(curve: Curve, x: Tensor<D>) -> Tensor<D> {
@@ -27,36 +30,62 @@ pub fn gate<const D: usize>(curve: Curve, gate: Tensor<D>, x: Tensor<D>) -> Tens
 }
 
 /// As [`crate::softmax`].
-pub fn softmax(scores: Tensor<4>, scale: f32, mask: Option<Tensor<4, Bool>>) -> Tensor<4> {
-    activation::softmax(masked(scores, scale, mask), 3)
+pub fn softmax(scores: Tensor<4>, scale: f32) -> Tensor<4> {
+    activation::softmax(if scale == 1.0 { scores } else { scores.mul_scalar(scale) }, 3)
 }
 
-/// Scaled scores, the masked ones at the smallest number.
-fn masked(scores: Tensor<4>, scale: f32, mask: Option<Tensor<4, Bool>>) -> Tensor<4> {
-    let scores = if scale == 1.0 { scores } else { scores.mul_scalar(scale) };
-    let dims = scores.dims();
-    match mask {
-        Some(mask) => scores.mask_fill(mask.expand(dims), f32::MIN),
-        None => scores,
-    }
-}
-
-/// As [`crate::attention`].
+/// As [`crate::attention`]. Scores are computed in rectangles of a bounded size, each from the first to the last key that one of
+/// its queries sees; with gradients, all rectangles are held.
 pub fn attention(
     q: Tensor<4>,
     k: Tensor<4>,
     v: Tensor<4>,
-    mask: Option<Tensor<4, Bool>>,
+    masking: &Masking,
+    settings: AttentionSettings,
+) -> Tensor<4> {
+    let ([batch, queries, heads, _], [_, keys, kv, _]) = (q.dims(), k.dims());
+    let group = heads / kv.max(1);
+    let (q, k, v) = (q.swap_dims(1, 2), spread(k, group), spread(v, group));
+    let parts = masking.parts([batch, queries, keys], &q.device().without_autodiff());
+    let part = |x: &Tensor<4>, rows: &Range<usize>, positions: &Range<usize>| {
+        x.clone().narrow(0, rows.start, rows.len()).narrow(2, positions.start, positions.len())
+    };
+    if let [Part { keys: own, hidden, .. }] = parts.as_slice()
+        && own.len() == keys
+    {
+        return mixed(q, k, v, hidden.clone(), settings).swap_dims(1, 2);
+    }
+    let mut rows: Vec<(usize, Vec<Tensor<4>>)> = Vec::new();
+    for Part { rows: own, queries, keys, hidden } in parts {
+        let [q, k, v] = [part(&q, &own, &queries), part(&k, &own, &keys), part(&v, &own, &keys)];
+        let z = mixed(q, k, v, hidden, settings);
+        match rows.last_mut() {
+            Some((first, row)) if *first == own.start => row.push(z),
+            _ => rows.push((own.start, vec![z])),
+        }
+    }
+    let rows = rows.into_iter().map(|(_, parts)| Tensor::cat(parts, 2)).collect();
+    Tensor::cat(rows, 0).swap_dims(1, 2)
+}
+
+/// One rectangle, `[b, h, p, w]`; masked scores are the smallest number.
+fn mixed(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    hidden: Option<Tensor<4, Bool>>,
     settings: AttentionSettings,
 ) -> Tensor<4> {
     let AttentionSettings { scale, cap } = settings;
-    let group = q.dims()[2] / k.dims()[2].max(1);
-    let (q, k, v) = (q.swap_dims(1, 2), spread(k, group), spread(v, group));
     let mut scores = q.matmul(k.swap_dims(2, 3)).mul_scalar(scale);
     if let Some(cap) = cap {
         scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
     }
-    softmax(scores, 1.0, mask).matmul(v).swap_dims(1, 2)
+    if let Some(hidden) = hidden {
+        let dims = scores.dims();
+        scores = scores.mask_fill(hidden.expand(dims), f32::MIN);
+    }
+    softmax(scores, 1.0).matmul(v)
 }
 
 /// Keys or values, `[b, p, kv, w]`, for every query head: `[b, kv * group, p, w]`.

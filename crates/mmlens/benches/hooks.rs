@@ -56,7 +56,7 @@ fn blocks(sizes: &Sizes, device: &Device) -> Vec<Block> {
 }
 
 /// The same operations with no sites between them.
-fn bare(block: &Block, x: Tensor<3>, rotation: &Rotation, mask: &Tensor<4, burn::tensor::Bool>) -> Tensor<3> {
+fn bare(block: &Block, x: Tensor<3>, rotation: &Rotation, masking: &Masking) -> Tensor<3> {
     let [b, p, d] = x.dims();
     let (heads, width) = (block.attn.shape.heads, block.attn.shape.width);
     let Norms::Pre { attn: attn_norm, mlp: mlp_norm } = &block.norms else { return x };
@@ -66,7 +66,7 @@ fn bare(block: &Block, x: Tensor<3>, rotation: &Rotation, mask: &Tensor<4, burn:
     let k = rotation.apply(split(block.attn.k.apply(h.clone())));
     let v = split(block.attn.v.apply(h));
     let settings = AttentionSettings { scale: block.attn.shape.scale, cap: None };
-    let z = attention(q, k, v, Some(mask.clone()), settings);
+    let z = attention(q, k, v, masking, settings);
     let x = x + block.attn.o.apply(z.reshape([b, p, d]));
     let h = mlp_norm.apply(x.clone());
     let Mlp::Gated { gate: branch, up, down, .. } = &block.mlp else { return x };
@@ -85,16 +85,14 @@ fn hooks(c: &mut Criterion) {
             sections: None,
         };
         let rotation = rope.rotation(&[(0..sizes.positions).collect()], &device);
-        let masking =
-            Masking::rows(Reach::Before, Padding { pads: &[0], tails: &[0] }, 0, sizes.positions, &device);
-        let mask = Tensor::<2, burn::tensor::Bool>::tril_mask([sizes.positions; 2], 0, &device).unsqueeze();
+        let masking = Masking::rows(Reach::Before, Padding { pads: &[0], tails: &[0] }, 0, sizes.positions);
         let x =
             Tensor::<3>::random([1, sizes.positions, sizes.width], Distribution::Normal(0.0, 1.0), &device);
         let mut group = c.benchmark_group(format!("blocks/{}", sizes.name));
         group.bench_function("bare", |b| {
             b.iter_batched(
                 || x.clone(),
-                |x| blocks.iter().fold(x, |x, block| bare(block, x, &rotation, &mask)).into_data(),
+                |x| blocks.iter().fold(x, |x, block| bare(block, x, &rotation, &masking)).into_data(),
                 BatchSize::SmallInput,
             );
         });

@@ -2,6 +2,9 @@
 
 use burn::backend::flex::FlexTensor;
 
+use super::simd::Level;
+use super::softmax::dot_row;
+
 /// A matrix within a buffer, of any strides that are not negative.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Matrix<'a> {
@@ -49,6 +52,15 @@ impl<'a> Heads<'a> {
         let [b, p, h, w] = self.strides;
         let data = self.data.get(batch * b + position * p + head * h..).unwrap_or(&[]);
         Matrix { data, row: p, col: w }
+    }
+
+    /// The product of a head's vector at a position with that of another tensor, `[batch, position, head]`.
+    pub(crate) fn dot(&self, other: &Self, [batch, position, head]: [usize; 3], width: usize) -> f32 {
+        let [a, b] = [self, other].map(|x| x.at(batch, head, position));
+        if a.col == 1 && b.col == 1 {
+            return dot_row::<()>(Level::best(), &a.data[..width], &b.data[..width]);
+        }
+        (0..width).map(|i| a.data[i * a.col] * b.data[i * b.col]).sum()
     }
 }
 

@@ -5,7 +5,7 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, unary};
 use burn::backend::flex::FlexTensor;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::Tensor;
 
 use super::home::{back, back_tracked, dims, filled, packed, plain, record, tracked};
 use super::math::{exp, tanh};
@@ -13,12 +13,28 @@ use super::simd::{Isa, Kind, Level, largest, sum_of, versions};
 use super::slices;
 
 versions! {
-    /// `row = softmax(scale * row)`, masked.
-    fn softmax_row<K: Copy>(row: &mut [f32], mask: Option<&[u8]>, scale: f32) = softmax_row_body;
+    /// `row = softmax(scale * row)`.
+    fn softmax_row<K: Copy>(row: &mut [f32], scale: f32) = softmax_row_body;
 }
 versions! {
-    /// `grad = scale * y (grad - sum(grad y))`, the gradient before the softmax from that after it; 0 where masked.
-    fn softmax_row_back<K: Copy>(y: &[f32], grad: &mut [f32], mask: Option<&[u8]>, scale: f32) = softmax_row_back_body;
+    /// `row = exp(scale * row - top)`, where the new top is the largest of the scaled row and the old top; that, and the row's sum.
+    fn exp_row<K: Copy>(row: &mut [f32], scale: f32, top: f32) -> (f32, f32) = exp_row_body;
+}
+versions! {
+    /// `row = share * exp(scale * row - top)`.
+    fn weigh_row<K: Copy>(row: &mut [f32], scale: f32, top: f32, share: f32) = weigh_row_body;
+}
+versions! {
+    /// `row *= by`.
+    fn scale_row<K: Copy>(row: &mut [f32], by: f32) = scale_row_body;
+}
+versions! {
+    /// `grad = scale * y (grad - mean)`, the gradient before the softmax from that after it, whose mean over `y` is given.
+    fn softmax_row_back<K: Copy>(y: &[f32], grad: &mut [f32], mean: f32, scale: f32) = softmax_row_back_body;
+}
+versions! {
+    /// `sum(x y)`.
+    fn dot_row<K: Copy>(x: &[f32], y: &[f32]) -> f32 = dot_row_body;
 }
 versions! {
     /// `row = cap tanh(scale row / cap)`.
@@ -30,47 +46,55 @@ versions! {
 }
 
 #[inline(always)]
-fn softmax_row_body<I: Isa, K>(_: Kind<I, K>, row: &mut [f32], mask: Option<&[u8]>, scale: f32) {
-    match mask {
-        Some(mask) => {
-            for (x, masked) in row.iter_mut().zip(mask) {
-                *x = if *masked != 0 { f32::MIN } else { *x * scale };
-            }
-        }
-        None if scale != 1.0 => {
-            for x in row.iter_mut() {
-                *x *= scale;
-            }
-        }
-        None => {}
-    }
-    let top = largest(row);
-    for x in row.iter_mut() {
-        *x = exp::<I>(*x - top);
-    }
-    let share = 1.0 / sum_of(row, row, |x, _, sum| sum + x);
+fn softmax_row_body<I: Isa, K>(kind: Kind<I, K>, row: &mut [f32], scale: f32) {
+    let (_, sum) = exp_row_body(kind, row, scale, f32::NEG_INFINITY);
+    let share = 1.0 / sum;
     for x in row.iter_mut() {
         *x *= share;
     }
 }
 
 #[inline(always)]
-fn softmax_row_back_body<I: Isa, K>(
-    _: Kind<I, K>,
-    y: &[f32],
-    grad: &mut [f32],
-    mask: Option<&[u8]>,
-    scale: f32,
-) {
-    let mean = sum_of(y, grad, I::mul_add);
+fn exp_row_body<I: Isa, K>(_: Kind<I, K>, row: &mut [f32], scale: f32, top: f32) -> (f32, f32) {
+    if scale != 1.0 {
+        for x in row.iter_mut() {
+            *x *= scale;
+        }
+    }
+    let own = largest(row);
+    let top = if own > top { own } else { top };
+    // Where all are minus infinity, nothing may be subtracted: the sum of none is 0, and of no numbers none.
+    let less = if top == f32::NEG_INFINITY { 0.0 } else { top };
+    for x in row.iter_mut() {
+        *x = exp::<I>(*x - less);
+    }
+    (top, sum_of(row, row, |x, _, sum| sum + x))
+}
+
+#[inline(always)]
+fn weigh_row_body<I: Isa, K>(_: Kind<I, K>, row: &mut [f32], scale: f32, top: f32, share: f32) {
+    for x in row {
+        *x = exp::<I>(*x * scale - top) * share;
+    }
+}
+
+#[inline(always)]
+fn scale_row_body<I: Isa, K>(_: Kind<I, K>, row: &mut [f32], by: f32) {
+    for x in row {
+        *x *= by;
+    }
+}
+
+#[inline(always)]
+fn softmax_row_back_body<I: Isa, K>(_: Kind<I, K>, y: &[f32], grad: &mut [f32], mean: f32, scale: f32) {
     for (grad, y) in grad.iter_mut().zip(y) {
         *grad = scale * y * (*grad - mean);
     }
-    if let Some(mask) = mask {
-        for (grad, masked) in grad.iter_mut().zip(mask) {
-            *grad = if *masked != 0 { 0.0 } else { *grad };
-        }
-    }
+}
+
+#[inline(always)]
+fn dot_row_body<I: Isa, K>(_: Kind<I, K>, x: &[f32], y: &[f32]) -> f32 {
+    sum_of(x, y, I::mul_add)
 }
 
 #[inline(always)]
@@ -89,118 +113,56 @@ fn cap_row_back_body<I: Isa, K>(_: Kind<I, K>, capped: &[f32], grad: &mut [f32],
     }
 }
 
-/// A mask with a length of 1 for whatever axis it is the same along; rows of it for rows of scores.
-#[derive(Debug, Clone)]
-pub(crate) struct Mask {
-    bytes: FlexTensor,
-    strides: [usize; 3],
-    heads: usize,
-    queries: usize,
-}
-
-impl Mask {
-    /// For scores `[b, h, q, k]`; the mask again if it is of another shape or place.
-    pub(crate) fn of(mask: Tensor<4, Bool>, [b, h, q, k]: [usize; 4]) -> Result<Self, Tensor<4, Bool>> {
-        let [mb, mh, mq, mk] = mask.dims();
-        let fits = |has: usize, wants: usize| has == wants || has == 1;
-        if !(fits(mb, b) && fits(mh, h) && fits(mq, q) && mk == k) {
-            return Err(mask);
-        }
-        let Ok(bytes) = mask.clone().without_autodiff().try_into_primitive::<Flex>() else {
-            return Err(mask);
-        };
-        let bytes = packed(bytes);
-        if bytes.bytes().len() != mb * mh * mq * mk {
-            return Err(mask); // not stored as bytes
-        }
-        let stride = |has: usize, step: usize| if has == 1 { 0 } else { step };
-        let strides = [stride(mb, mh * mq * k), stride(mh, mq * k), stride(mq, k)];
-        Ok(Self { bytes, strides, heads: h, queries: q })
-    }
-
-    /// Whether all heads have one mask.
-    pub(crate) fn is_same_for_heads(&self) -> bool {
-        self.strides[1] == 0
-    }
-
-    /// For one row of a batch, one head and one query.
-    pub(crate) fn row(&self, batch: usize, head: usize, query: usize, keys: usize) -> &[u8] {
-        let [b, h, q] = self.strides;
-        let from = batch * b + head * h + query * q;
-        &self.bytes.bytes()[from..from + keys]
-    }
-
-    /// For row `i` of all scores.
-    fn nth(&self, i: usize, keys: usize) -> &[u8] {
-        let (rest, query) = (i / self.queries, i % self.queries);
-        self.row(rest / self.heads, rest % self.heads, query, keys)
-    }
-}
-
-fn forward(scores: FlexTensor, scale: f32, mask: Option<&Mask>) -> FlexTensor {
+fn forward(scores: FlexTensor, scale: f32) -> FlexTensor {
     let level = Level::best();
     let mut x = packed(scores);
     let keys = dims(&x).last().copied().unwrap_or(0);
-    let rows = |first: usize, rows: &mut [f32]| {
-        for (i, row) in rows.chunks_mut(keys.max(1)).enumerate() {
-            softmax_row::<()>(level, row, mask.map(|mask| mask.nth(first + i, keys)), scale);
-        }
+    let rows = |rows: &mut [f32]| {
+        rows.chunks_mut(keys.max(1)).for_each(|row| softmax_row::<()>(level, row, scale));
     };
     if let Some(values) = x.try_storage_mut::<f32>() {
-        slices::each_rows(values, keys, rows);
+        slices::each_rows(values, keys, |_, own| rows(own));
         return x;
     }
     let values = x.storage::<f32>();
     let mut out = vec![0.0; values.len()];
-    slices::zip_rows(values, &mut out, keys, |first, x, out| {
+    slices::zip_rows(values, &mut out, keys, |_, x, out| {
         out.copy_from_slice(x);
-        rows(first, out);
+        rows(out);
     });
     filled(out, dims(&x))
 }
 
-type Given = (Tensor<4>, Option<Tensor<4, Bool>>);
-
 /// The softmax, or what was given again if it is not for us.
-pub(crate) fn softmax(
-    scores: Tensor<4>,
-    scale: f32,
-    mask: Option<Tensor<4, Bool>>,
-) -> Result<Tensor<4>, Given> {
-    let Ok(known) = mask.clone().map(|mask| Mask::of(mask, scores.dims())).transpose() else {
-        return Err((scores, mask));
-    };
+pub(crate) fn softmax(scores: Tensor<4>, scale: f32) -> Result<Tensor<4>, Tensor<4>> {
     match plain(scores) {
-        Ok(scores) => Ok(back(forward(scores, scale, known.as_ref()))),
-        Err(scores) => match tracked(scores) {
-            Ok(scores) => {
-                let (scores, node) = scores.into_parts();
-                let y = forward(scores, scale, known.as_ref());
-                let kept = y.clone();
-                Ok(back_tracked(record(Softmax(scale), [node], || (kept, known), y)))
-            }
-            Err(scores) => Err((scores, mask)),
-        },
+        Ok(scores) => Ok(back(forward(scores, scale))),
+        Err(scores) => {
+            let (scores, node) = tracked(scores)?.into_parts();
+            let y = forward(scores, scale);
+            let kept = y.clone();
+            Ok(back_tracked(record(Softmax(scale), [node], || kept, y)))
+        }
     }
 }
 
-/// The backward step; the state is the output and the mask.
+/// The backward step; the state is the output.
 #[derive(Debug)]
 struct Softmax(f32);
 
 impl Backward<Flex, 1> for Softmax {
-    type State = (FlexTensor, Option<Mask>);
+    type State = FlexTensor;
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let Ops { parents, node, state: (y, mask) } = ops;
+        let Ops { parents, node, state: y } = ops;
         unary::<Flex, _>(parents, node, grads, |grad| {
             let (level, mut grad) = (Level::best(), packed(grad));
             let keys = dims(&y).last().copied().unwrap_or(0);
-            slices::zip_rows(y.storage(), grad.storage_mut(), keys, |first, y, grad| {
+            slices::zip_rows(y.storage(), grad.storage_mut(), keys, |_, y, grad| {
                 let width = keys.max(1);
-                for (i, (y, grad)) in y.chunks(width).zip(grad.chunks_mut(width)).enumerate() {
-                    let mask = mask.as_ref().map(|mask| mask.nth(first + i, keys));
-                    softmax_row_back::<()>(level, y, grad, mask, self.0);
+                for (y, grad) in y.chunks(width).zip(grad.chunks_mut(width)) {
+                    let mean = dot_row::<()>(level, y, grad);
+                    softmax_row_back::<()>(level, y, grad, mean, self.0);
                 }
             });
             grad
@@ -216,22 +178,23 @@ mod tests {
     fn levels_agree() {
         for n in [0, 1, 2, 15, 16, 17, 31, 33, 64, 100] {
             let x: Vec<f32> = (0..n).map(|i| ((i * 37) % 23) as f32 * 0.3 - 3.0).collect();
-            let mask: Vec<u8> = (0..n).map(|i| u8::from(i % 3 == 1)).collect();
-            for mask in [None, Some(mask.as_slice())] {
-                let all = |level| {
-                    let (mut a, mut b, mut c) = (x.clone(), x.clone(), x.clone());
-                    softmax_row::<()>(level, &mut a, mask, 0.5);
-                    softmax_row_back::<()>(level, &a, &mut b, mask, 0.5);
-                    cap_row::<()>(level, &mut c, 0.5, 2.0);
-                    let mut d = x.clone();
-                    cap_row_back::<()>(level, &c, &mut d, 0.5, 2.0);
-                    [a, b, c, d].concat()
-                };
-                let want = all(Level::Portable);
-                for level in Level::all() {
-                    for (got, want) in all(level).iter().zip(&want) {
-                        assert!((got - want).abs() < 1e-6, "{n} {level:?}: {got} {want}");
-                    }
+            let all = |level| {
+                let (mut a, mut b, mut c, mut d) = (x.clone(), x.clone(), x.clone(), x.clone());
+                softmax_row::<()>(level, &mut a, 0.5);
+                let mean = dot_row::<()>(level, &a, &b);
+                softmax_row_back::<()>(level, &a, &mut b, mean, 0.5);
+                cap_row::<()>(level, &mut c, 0.5, 2.0);
+                cap_row_back::<()>(level, &c, &mut d, 0.5, 2.0);
+                let (mut e, mut f) = (x.clone(), x.clone());
+                let (top, sum) = exp_row::<()>(level, &mut e, 0.5, 1.0);
+                weigh_row::<()>(level, &mut f, 0.5, top, 1.0 / sum);
+                scale_row::<()>(level, &mut e, 1.0 / sum);
+                [a, b, c, d, e, f, vec![top, mean]].concat()
+            };
+            let want = all(Level::Portable);
+            for level in Level::all() {
+                for (got, want) in all(level).iter().zip(&want) {
+                    assert!((got - want).abs() < 1e-6, "{n} {level:?}: {got} {want}");
                 }
             }
         }

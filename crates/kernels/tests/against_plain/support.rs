@@ -1,4 +1,4 @@
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 /// Numbers that look random, between -1 and 1.
 pub(crate) fn noise(seed: u64, n: usize) -> Vec<f32> {
@@ -18,12 +18,6 @@ pub(crate) fn tensor<const D: usize>(values: Vec<f32>, dims: [usize; D]) -> Tens
 
 pub(crate) fn random<const D: usize>(seed: u64, size: f32, dims: [usize; D]) -> Tensor<D> {
     tensor(noise(seed, dims.iter().product()).into_iter().map(|x| x * size).collect(), dims)
-}
-
-/// About one in three is masked.
-pub(crate) fn mask<const D: usize>(seed: u64, dims: [usize; D]) -> Tensor<D, Bool> {
-    let values: Vec<bool> = noise(seed, dims.iter().product()).iter().map(|x| *x > 0.3).collect();
-    Tensor::from_data(TensorData::new(values, dims), &Device::flex())
 }
 
 pub(crate) fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {

@@ -252,7 +252,7 @@ impl Network {
             },
         };
         let padding = Padding { pads: &inputs.pads, tails: &inputs.tails };
-        let masking = Masking::rows(Reach::Before, padding, 0, inputs.positions(), device);
+        let masking = Masking::rows(Reach::Before, padding, 0, inputs.positions());
         for (i, block) in self.blocks.iter().enumerate().skip(first) {
             if run.done() {
                 return Ok(None);

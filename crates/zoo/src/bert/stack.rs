@@ -133,7 +133,6 @@ impl Stack {
         let Tokens { ids, padding, reach } = tokens;
         let (rows, length, d) = (ids.len(), ids.first().map_or(0, Vec::len), self.config.d_model);
         let past = cache.as_ref().map_or(0, |cache| cache.positions());
-        let device = self.words.table().device().without_autodiff();
         let (first, mut x) = match run.resume(self.part) {
             Resume::At(block, hidden) => {
                 let hidden: Tensor<3> = hidden.rank_of("the saved state")?;
@@ -145,7 +144,7 @@ impl Stack {
             }
             _ => (0, self.embed(ids, padding, past, run)?),
         };
-        let masking = Masking::seen(reach, padding, past, length, &device);
+        let masking = Masking::seen(reach, padding, past, length);
         for (i, block) in self.blocks.iter().enumerate().skip(first) {
             if run.done() {
                 return Ok(None);

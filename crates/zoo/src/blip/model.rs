@@ -1,6 +1,6 @@
 //! The network: a tower, and text models of post-norm blocks that attend to it.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use mmlens_core::{Anatomy, Asked, AxisName, Inputs, Part, Point, Run, Site, SiteSpec};
 
 use super::{BlipConfig, BlipTask};
@@ -46,8 +46,9 @@ fn looking(mut spec: SiteSpec, patches: usize) -> SiteSpec {
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     states: Tensor<3>,
-    /// Padding, for each row.
-    hidden: Vec<Vec<bool>>,
+    /// Padding at the start and the end of each row; none for pictures.
+    pads: Vec<usize>,
+    tails: Vec<usize>,
 }
 
 impl Seen {
@@ -55,15 +56,14 @@ impl Seen {
     pub(crate) fn fork(&self, times: usize) -> Self {
         let [rows, positions, d] = self.states.dims();
         let states = self.states.clone().unsqueeze_dim::<4>(1).expand([rows, times, positions, d]);
-        let hidden = self.hidden.iter().flat_map(|row| std::iter::repeat_n(row.clone(), times)).collect();
-        Self { states: states.reshape([rows * times, positions, d]), hidden }
+        let over = |sizes: &[usize]| sizes.iter().flat_map(|n| std::iter::repeat_n(*n, times)).collect();
+        let states = states.reshape([rows * times, positions, d]);
+        Self { states, pads: over(&self.pads), tails: over(&self.tails) }
     }
 
-    fn context(&self, queries: usize, device: &Device) -> Context {
-        let masking = match self.hidden.is_empty() {
-            true => Masking::none(),
-            false => Masking::keys(&self.hidden, queries, device),
-        };
+    fn context(&self, queries: usize) -> Context {
+        let padding = Padding { pads: &self.pads, tails: &self.tails };
+        let masking = Masking::across(padding, queries, self.states.dims()[1]);
         Context { states: self.states.clone(), masking }
     }
 }
@@ -159,23 +159,21 @@ impl BlipModel {
         run: &mut Run,
     ) -> Result<Option<(Tensor<3>, Seen)>, ZooError> {
         let Some(seen) = self.see(inputs, run)? else { return Ok(None) };
-        let device = self.text.words().device().without_autodiff();
         let Inputs { ids, pads, tails, .. } = inputs;
         let padding = Padding { pads, tails };
         let reach = if matches!(self.head, Head::Match(_)) { Reach::Both } else { Reach::Before };
         let Some(encoder) = &self.encoder else {
-            let context = seen.context(inputs.positions(), &device);
+            let context = seen.context(inputs.positions());
             let logits = self.write(Tokens { ids, padding, reach }, inputs.asked, &context, cache, run)?;
             return Ok(logits.map(|logits| (logits, seen)));
         };
         let (questions, answers) = self.parted(inputs)?;
         let length = questions.first().map_or(0, Vec::len);
-        let context = seen.context(length, &device);
+        let context = seen.context(length);
         let question = Tokens { ids: &questions, padding, reach: Reach::Both };
         let Some(states) = encoder.forward(question, Some(&context), None, run)? else { return Ok(None) };
-        let hidden = |row: usize| (0..length).map(|at| at < pads[row] || at + tails[row] >= length).collect();
-        let seen = Seen { states, hidden: (0..questions.len()).map(hidden).collect() };
-        let context = seen.context(answers.first().map_or(0, Vec::len), &device);
+        let seen = Seen { states, pads: pads.clone(), tails: tails.clone() };
+        let context = seen.context(answers.first().map_or(0, Vec::len));
         let none = vec![0; answers.len()];
         let padding = Padding { pads: &none, tails: &none };
         let logits =
@@ -192,11 +190,10 @@ impl BlipModel {
         cache: &mut KvCache,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
-        let device = self.text.words().device().without_autodiff();
         let none = vec![0; ids.len()];
         let pads = if self.encoder.is_some() { &none } else { pads };
         let tokens = Tokens { ids, padding: Padding { pads, tails: &none }, reach: Reach::Before };
-        let context = seen.context(1, &device);
+        let context = seen.context(1);
         self.write(tokens, Asked::Last, &context, Some(cache), run)
     }
 
@@ -237,7 +234,7 @@ impl BlipModel {
                 x.select(0, Tensor::<1, Int>::from_data(TensorData::new(shown, [rows]), &device))
             }
         };
-        Ok(Some(Seen { states, hidden: Vec::new() }))
+        Ok(Some(Seen { states, pads: Vec::new(), tails: Vec::new() }))
     }
 
     fn write(

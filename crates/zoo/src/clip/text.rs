@@ -116,7 +116,7 @@ impl TextTower {
             }
         };
         let reach = if self.config.causal { Reach::Before } else { Reach::Both };
-        let masking = Masking::seen(reach, Padding { pads, tails }, 0, len, &device);
+        let masking = Masking::seen(reach, Padding { pads, tails }, 0, len);
         for (i, block) in self.blocks.iter().enumerate().skip(first) {
             if run.done() {
                 return Ok(None);

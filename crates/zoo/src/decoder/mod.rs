@@ -146,7 +146,7 @@ impl Decoder {
             let window = self.config.windows.get(i).copied().flatten().filter(|w| *w < past + length);
             if !maskings.iter().any(|(w, _)| *w == window) {
                 let reach = window.map_or(Reach::Before, Reach::Window);
-                maskings.push((window, Masking::rows(reach, padding, past, length, &device)));
+                maskings.push((window, Masking::rows(reach, padding, past, length)));
             }
             let masking = maskings.iter().find(|(w, _)| *w == window).map(|(_, m)| m.clone());
             let masking = masking.unwrap_or_default();

@@ -3,9 +3,9 @@
 
 use burn::tensor::Tensor;
 use mmlens_core::{AxisName, HookError, MASKED, Part, Point, Run, Site, SiteSpec};
-use mmlens_kernels::{AttentionSettings, attention, plain::spread, softmax};
+use mmlens_kernels::{AttentionSettings, Masking, attention, plain::spread, softmax};
 
-use super::{KvCache, Linear, Masking, Norm, Rotation};
+use super::{KvCache, Linear, Norm, Rotation};
 
 /// Sizes of an attention layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -215,14 +215,15 @@ impl Attention {
             if let Some(cap) = cap {
                 scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
             }
-            if let Some(mask) = masking.expanded(b, heads) {
-                scores = scores.mask_fill(mask, MASKED);
+            if let Some(mask) = masking.table(&scores.device().without_autodiff()) {
+                let dims = scores.dims();
+                scores = scores.mask_fill(mask.expand(dims), MASKED);
             }
             let scores = run.at(site(places.scores), scores)?;
-            let pattern = run.at(site(places.pattern), softmax(scores, 1.0, None))?;
+            let pattern = run.at(site(places.pattern), softmax(scores, 1.0))?;
             pattern.matmul(v).swap_dims(1, 2)
         } else {
-            attention(q, k, v, masking.mask(), AttentionSettings { scale, cap })
+            attention(q, k, v, masking, AttentionSettings { scale, cap })
         };
         let z = run.at(site(places.z), z)?;
         if run.wants(site(places.result)) {

@@ -5,7 +5,7 @@
 //! outside is zero in `attn.pattern`. transformers computes Qwen2.5-VL's blocks in the order of windows; here the order
 //! stays that of the pixels.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use mmlens_core::{Anatomy, AxisName, Grid, Part, Point, Resume, Run, Site, SiteSpec};
 
 use super::grid::{self, Place};
@@ -142,7 +142,7 @@ impl QwenTower {
             }
         };
         let rotation = rotary::turn(&places, self.config.theta, self.config.d_head(), &device);
-        let (frames, windows) = self.maskings(&places, &device);
+        let (frames, windows) = self.maskings(&places);
         let mut deep = Vec::with_capacity(reads.len());
         for (i, block) in self.blocks.iter().enumerate().skip(first) {
             if run.done() {
@@ -159,15 +159,13 @@ impl QwenTower {
     }
 
     /// Who attends to whom in a frame, and in a window.
-    fn maskings(&self, places: &[Place], device: &Device) -> (Masking, Masking) {
-        let n = places.len();
-        let apart = |ids: &[[usize; 3]]| Masking::of((1, n, n), device, |_, q, k| ids.get(q) != ids.get(k));
-        let frames: Vec<[usize; 3]> = places.iter().map(|p| [p.frame, 0, 0]).collect();
+    fn maskings(&self, places: &[Place]) -> (Masking, Masking) {
+        let frames: Vec<usize> = places.iter().map(|p| p.frame).collect();
         let windows = match &self.config.windows {
-            Some(w) => apart(&grid::windows(places, w.side * self.config.merge)),
+            Some(w) => Masking::groups(&grid::windows(places, w.side * self.config.merge)),
             None => Masking::none(),
         };
-        (apart(&frames), windows)
+        (Masking::groups(&frames), windows)
     }
 }
 
