@@ -15,15 +15,19 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::gemm::{Heads, Matrix, product};
+use super::gemm::{Heads, Matrix, Place, product, product_into};
 use super::home::{back, back_tracked, dims, filled, packed, plain, record, tracked};
 use super::simd::Level;
 use super::softmax::{cap_row, cap_row_back, exp_row, scale_row, softmax_row_back, weigh_row};
-use crate::masking::{Block, Rules, Sizing, Tile};
+use crate::masking::{Block, Piece, Rules, Sizing, Tile};
 use crate::{AttentionSettings, Masking};
 
 /// Below so many products, one core does it all.
 const FEW: usize = 1 << 17;
+
+/// From so many queries on, of all heads that share a KV head, keys and values of a tile are copied to where they follow one another, in the order that products
+/// read fastest: as they lie, those of a head are a row of all heads apart and fall on one another in the cache.
+const LAID: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
@@ -63,7 +67,7 @@ struct Norm {
     share: f32,
 }
 
-/// What was computed: `z`, `[batch, query, head, width]`, and how scores became weights, `[batch, query, head]`.
+/// What was computed: `z`, `[batch, query, head, width]`, and how scores became weights, `[batch, KV head, query, head of its group]`.
 #[derive(Debug, Clone)]
 struct Mixed {
     z: FlexTensor,
@@ -73,7 +77,6 @@ struct Mixed {
 /// What all tasks share.
 struct Work<'a> {
     sizes: Sizes,
-    sizing: Sizing,
     q: Heads<'a>,
     k: Heads<'a>,
     v: Heads<'a>,
@@ -82,13 +85,26 @@ struct Work<'a> {
     level: Level,
 }
 
-/// What a task computes in.
+/// A tile of keys for a block of queries, and where what products read of them lies.
+struct Read<'a> {
+    tile: Tile,
+    k: Heads<'a>,
+    v: Heads<'a>,
+}
+
+/// Keys and values of a tile, one after the other.
+#[derive(Default)]
+struct Laid {
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+/// What the way back of a task is computed in.
 #[derive(Default)]
 struct Scratch {
     scores: Vec<f32>,
     slopes: Vec<f32>,
     capped: Vec<f32>,
-    norms: Vec<Norm>,
     means: Vec<f32>,
 }
 
@@ -100,8 +116,7 @@ impl<'a> Work<'a> {
         settings: AttentionSettings,
     ) -> Option<Self> {
         let [q, k, v] = [Heads::of(q)?, Heads::of(k)?, Heads::of(v)?];
-        let sizing = Sizing::of(sizes.shape());
-        Some(Self { sizes, sizing, q, k, v, rules, settings, level: Level::best() })
+        Some(Self { sizes, q, k, v, rules, settings, level: Level::best() })
     }
 
     /// What multiplies scores once they are capped, or products if they are not.
@@ -109,62 +124,93 @@ impl<'a> Work<'a> {
         if self.settings.cap.is_some() { 1.0 } else { self.settings.scale }
     }
 
+    /// Keys or values of a tile, one after the other.
+    fn gathered<'b>(
+        &self,
+        x: &Heads<'_>,
+        [batch, kv]: [usize; 2],
+        tile: &Tile,
+        into: &'b mut Vec<f32>,
+    ) -> Heads<'b> {
+        let width = self.sizes.width;
+        into.resize(tile.width() * width, 0.0);
+        for piece in tile.pieces() {
+            let into = into.get_mut(piece.column * width..).unwrap_or_default();
+            x.lay([batch, kv], piece.key..piece.key + piece.keys, width, into);
+        }
+        Heads::one(into, width)
+    }
+
     /// Products of a block's queries with a tile's keys, `[queries, keys]`.
-    fn products(&self, block: &Block<'_>, head: usize, tile: &Tile, scores: &mut Vec<f32>) {
-        let (many, wide, batch) = (block.queries().len(), tile.width(), block.batch());
+    fn products(&self, block: &Block<'_>, head: usize, read: &Read<'_>, scores: &mut Vec<f32>) {
+        let (many, wide, batch) = (block.queries().len(), read.tile.width(), block.batch());
         scores.resize(many * wide, 0.0);
         if block.is_blind() {
             return scores.fill(0.0);
         }
         let queries = self.q.at(batch, head, block.queries().start);
-        for piece in tile.pieces() {
-            let keys = self.k.at(batch, head / self.sizes.group(), piece.key).turned();
+        for piece in read.tile.pieces() {
+            let keys = read.k.at(batch, head / self.sizes.group(), piece.key).turned();
             let into = scores.get_mut(piece.column..).unwrap_or_default();
             product([many, piece.keys, self.sizes.width], queries, keys, into, wide, false);
         }
     }
 
-    /// All heads of a block of queries: `z`, `[queries, heads, width]`, and the norms of its rows.
-    fn forward_block(&self, block: &Block<'_>, z: &mut [f32], norms: &mut [Norm], scratch: &mut Scratch) {
-        let Sizes { heads, width, .. } = self.sizes;
-        let tiles = block.tiles(self.sizing.keys);
-        for head in 0..heads {
-            let z = z.get_mut(head * width..).unwrap_or_default();
-            scratch.norms.clear();
-            scratch.norms.resize(block.queries().len(), Norm { top: f32::NEG_INFINITY, share: 0.0 });
-            for (i, tile) in tiles.iter().enumerate() {
-                self.forward_tile((block, head), tile, i == 0, z, scratch);
+    /// For a block of queries, the heads that share a KV head: `z`, `[queries, heads of the group * width]`, and the norms of
+    /// its rows, `[queries, heads of the group]`.
+    fn forward_block(
+        &self,
+        (block, kv): (&Block<'_>, usize),
+        most: usize,
+        mut z: Place<'_>,
+        norms: &mut [Norm],
+        (Laid { k, v }, scores): &mut (Laid, Vec<f32>),
+    ) {
+        let (group, width, many) = (self.sizes.group(), self.sizes.width, block.queries().len());
+        norms.fill(Norm { top: f32::NEG_INFINITY, share: 0.0 });
+        for (i, tile) in block.tiles(most).into_iter().enumerate() {
+            let read = match many * group < LAID {
+                true => Read { tile: tile.clone(), k: self.k, v: self.v },
+                false => Read {
+                    tile: tile.gathered(),
+                    k: self.gathered(&self.k, [block.batch(), kv], &tile, k),
+                    v: self.gathered(&self.v, [block.batch(), kv], &tile, v),
+                },
+            };
+            for member in 0..group {
+                let head = (kv * group + member, member);
+                let z = z.columns(member * width..(member + 1) * width);
+                self.forward_tile((block, head), (&tile, &read), i == 0, z, (norms, scores));
             }
-            for (i, norm) in scratch.norms.iter_mut().enumerate() {
+        }
+        for (i, norms) in norms.chunks_mut(group).enumerate() {
+            for (norm, z) in norms.iter_mut().zip(z.row(i).chunks_mut(width)) {
                 norm.share = 1.0 / norm.share;
-                let row = i * heads * width;
-                scale_row::<()>(self.level, &mut z[row..row + width], norm.share);
-                norms[i * heads + head] = *norm;
+                scale_row::<()>(self.level, z, norm.share);
             }
         }
     }
 
-    /// Adds a tile of keys to `z`, whose rows lie a row of all heads apart; until the last tile, `share` is the sum so far.
+    /// Adds a tile of keys to the `z` of a head, given with its number in its group; until the last tile, `share` is the sum so
+    /// far.
     fn forward_tile(
         &self,
-        (block, head): (&Block<'_>, usize),
-        tile: &Tile,
+        (block, (head, member)): (&Block<'_>, (usize, usize)),
+        (tile, read): (&Tile, &Read<'_>),
         first: bool,
-        z: &mut [f32],
-        scratch: &mut Scratch,
+        mut z: Place<'_>,
+        (norms, scores): (&mut [Norm], &mut Vec<f32>),
     ) {
-        let Sizes { heads, width, .. } = self.sizes;
         let AttentionSettings { scale, cap } = self.settings;
-        let (wide, apart, scores) = (tile.width(), heads * width, &mut scratch.scores);
-        self.products(block, head, tile, scores);
-        let rows = block.queries().zip(scores.chunks_mut(wide)).zip(&mut scratch.norms);
-        for (i, ((query, row), norm)) in rows.enumerate() {
+        let (wide, group) = (tile.width(), self.sizes.group());
+        self.products(block, head, read, scores);
+        for (i, (query, row)) in block.queries().zip(scores.chunks_mut(wide)).enumerate() {
             let seen = block.columns(tile, query);
             blank(row, &seen);
             if seen.is_empty() {
                 continue;
             }
-            let row = &mut row[seen];
+            let (row, norm) = (&mut row[seen], &mut norms[i * group + member]);
             if let Some(cap) = cap {
                 cap_row::<()>(self.level, row, scale, cap);
             }
@@ -172,38 +218,47 @@ impl<'a> Work<'a> {
             let kept = if top == norm.top { 1.0 } else { (norm.top - top).exp() };
             *norm = Norm { top, share: norm.share * kept + sum };
             if !first && kept != 1.0 {
-                scale_row::<()>(self.level, &mut z[i * apart..i * apart + width], kept);
+                scale_row::<()>(self.level, z.row(i), kept);
             }
         }
-        for (i, piece) in tile.pieces().iter().enumerate() {
-            let values = self.v.at(block.batch(), head / self.sizes.group(), piece.key);
-            let sizes = [block.queries().len(), width, piece.keys];
+        for (i, piece) in read.tile.pieces().iter().enumerate() {
+            let values = read.v.at(block.batch(), head / group, piece.key);
+            let sizes = [block.queries().len(), self.sizes.width, piece.keys];
             let pattern = Matrix::rows(scores.get(piece.column..).unwrap_or_default(), wide);
-            product(sizes, pattern, values, z, apart, !(first && i == 0));
+            product_into(sizes, pattern, values, z.columns(0..self.sizes.width), !(first && i == 0));
         }
     }
 
     fn forward(&self) -> Mixed {
-        let Sizes { batch, queries, heads, width, .. } = self.sizes;
+        let Sizes { batch, queries, heads, kv, width, .. } = self.sizes;
+        let (group, sizing) = (self.sizes.group(), Sizing::of(self.sizes.shape()));
         let mut z = vec![0.0; batch * queries * heads * width];
-        let mut norms = vec![Norm { top: 0.0, share: 0.0 }; batch * queries * heads];
-        let (mut z_left, mut norms_left) = (z.as_mut_slice(), norms.as_mut_slice());
-        let blocks = (0..batch).flat_map(|row| self.rules.blocks(row, self.sizing.queries));
-        let parts: Vec<_> = blocks
-            .map(|block| {
-                let rows = block.queries().len() * heads;
-                let own = z_left.split_off_mut(..rows * width).unwrap_or_default();
-                (block, own, norms_left.split_off_mut(..rows).unwrap_or_default())
-            })
-            .collect();
+        let mut norms = vec![Norm { top: 0.0, share: 0.0 }; batch * kv * queries * group];
+        let blocks: Vec<_> = (0..batch).map(|row| self.rules.blocks(row, sizing)).collect();
+        let mut parts = Vec::with_capacity(blocks.iter().map(Vec::len).sum::<usize>() * kv);
+        let mut norms_left = norms.as_mut_slice();
+        for (blocks, z) in blocks.iter().zip(z.chunks_mut((queries * heads * width).max(1))) {
+            let mut z_left = Place::of(z, heads * width);
+            for kv in 0..kv {
+                let (mut own, rest) = z_left.split_columns(group * width);
+                z_left = rest;
+                for block in blocks {
+                    let rows = block.queries().len();
+                    let (z, rest) = own.split_rows(rows);
+                    own = rest;
+                    let norms = norms_left.split_off_mut(..rows * group).unwrap_or_default();
+                    parts.push(((block, kv), z, norms));
+                }
+            }
+        }
         if self.sizes.many() {
-            parts.into_par_iter().for_each_init(Scratch::default, |scratch, (block, z, norms)| {
-                self.forward_block(&block, z, norms, scratch);
+            parts.into_par_iter().for_each_init(Default::default, |scratch, (at, z, norms)| {
+                self.forward_block(at, sizing.keys, z, norms, scratch);
             });
         } else {
-            let mut scratch = Scratch::default();
-            for (block, z, norms) in parts {
-                self.forward_block(&block, z, norms, &mut scratch);
+            let mut scratch = Default::default();
+            for (at, z, norms) in parts {
+                self.forward_block(at, sizing.keys, z, norms, &mut scratch);
             }
         }
         Mixed { z: filled(z, [batch, queries, heads, width]), norms }
@@ -213,6 +268,7 @@ impl<'a> Work<'a> {
     fn backward(&self, mixed: &Mixed, dz: &Heads<'_>) -> Option<[FlexTensor; 3]> {
         let Sizes { batch, queries, heads, kv, keys, width } = self.sizes;
         let z = Heads::of(&mixed.z)?;
+        let sizing = Sizing::back(self.sizes.shape());
         let mut dq = vec![0.0; batch * heads * queries * width];
         let mut dk = vec![0.0; batch * kv * keys * width];
         let mut dv = vec![0.0; batch * kv * keys * width];
@@ -221,14 +277,20 @@ impl<'a> Work<'a> {
             .par_chunks_mut(of_queries)
             .zip(dk.par_chunks_mut(keys * width).zip(dv.par_chunks_mut(keys * width)))
             .enumerate();
-        tasks.for_each_init(Scratch::default, |scratch, (i, (dq, (dk, dv)))| {
+        let given = (mixed, &z, dz);
+        tasks.for_each_init(<(Laid, Scratch)>::default, |scratch, (i, (dq, (dk, dv)))| {
             let (row, kv) = (i / kv, i % kv);
-            for (member, dq) in dq.chunks_mut((queries * width).max(1)).enumerate() {
-                let head = kv * self.sizes.group() + member;
-                for block in self.rules.blocks(row, self.sizing.queries) {
-                    self.means((&block, head), &z, dz, scratch);
-                    for tile in block.tiles(self.sizing.keys) {
-                        self.backward_tile((&block, head), &tile, (mixed, dz), [dq, dk, dv], scratch);
+            let Laid { k, v } = &mut scratch.0;
+            for block in self.rules.blocks(row, sizing) {
+                for tile in block.tiles(sizing.keys) {
+                    let read = Read {
+                        tile: tile.gathered(),
+                        k: self.gathered(&self.k, [row, kv], &tile, k),
+                        v: self.gathered(&self.v, [row, kv], &tile, v),
+                    };
+                    for (member, dq) in dq.chunks_mut((queries * width).max(1)).enumerate() {
+                        let at = (&block, kv * self.sizes.group() + member);
+                        self.backward_tile(at, (&tile, &read), given, [dq, dk, dv], &mut scratch.1);
                     }
                 }
             }
@@ -238,64 +300,50 @@ impl<'a> Work<'a> {
         Some([turned(dq, heads, queries), turned(dk, kv, keys), turned(dv, kv, keys)])
     }
 
-    /// For each query of a block the mean, over its weights, of the gradients at them: `dz z`.
-    fn means(
-        &self,
-        (block, head): (&Block<'_>, usize),
-        z: &Heads<'_>,
-        dz: &Heads<'_>,
-        scratch: &mut Scratch,
-    ) {
-        let own = |query| dz.dot(z, [block.batch(), query, head], self.sizes.width);
-        scratch.means.clear();
-        scratch.means.extend(block.queries().map(own));
-    }
-
     /// Adds what a tile of keys gives: `dq` is `[queries, width]`, `dk` and `dv` `[keys, width]`.
     fn backward_tile(
         &self,
         (block, head): (&Block<'_>, usize),
-        tile: &Tile,
-        (mixed, dz): (&Mixed, &Heads<'_>),
+        (tile, read): (&Tile, &Read<'_>),
+        (mixed, z, dz): (&Mixed, &Heads<'_>, &Heads<'_>),
         [dq, dk, dv]: [&mut [f32]; 3],
         scratch: &mut Scratch,
     ) {
-        let Sizes { queries, heads, width, .. } = self.sizes;
+        let Sizes { queries, kv: kvs, width, .. } = self.sizes;
         let AttentionSettings { scale, cap } = self.settings;
-        let (batch, kv, wide) = (block.batch(), head / self.sizes.group(), tile.width());
+        let group = self.sizes.group();
+        let (batch, kv, wide) = (block.batch(), head / group, tile.width());
         let (first, many) = (block.queries().start, block.queries().len());
-        let Scratch { scores, slopes, capped, means, .. } = scratch;
-        self.products(block, head, tile, scores);
+        let Scratch { scores, slopes, capped, means } = scratch;
+        self.products(block, head, read, scores);
         if cap.is_some() {
-            capped.clone_from(scores);
+            capped.resize(scores.len(), 0.0);
         }
         for (i, (query, row)) in block.queries().zip(scores.chunks_mut(wide)).enumerate() {
             let seen = block.columns(tile, query);
             blank(row, &seen);
+            let row = &mut row[seen.clone()];
             if let Some(cap) = cap {
-                cap_row::<()>(self.level, &mut row[seen.clone()], scale, cap);
-                capped[i * wide..][seen.clone()].copy_from_slice(&row[seen.clone()]);
+                cap_row::<()>(self.level, row, scale, cap);
+                capped[i * wide..][seen].copy_from_slice(row);
             }
-            let norm = mixed.norms[((batch * queries) + query) * heads + head];
-            weigh_row::<()>(self.level, &mut row[seen], self.scale(), norm.top, norm.share);
+            let norm = mixed.norms[((batch * kvs + kv) * queries + query) * group + head % group];
+            weigh_row::<()>(self.level, row, self.scale(), norm.top, norm.share);
         }
         let upstream = dz.at(batch, head, first);
-        let piece_of =
-            |buffer, column: usize| Matrix::rows(<[f32]>::get(buffer, column..).unwrap_or_default(), wide);
+        let pattern = |piece: &Piece| Matrix::rows(scores.get(piece.column..).unwrap_or_default(), wide);
         for piece in tile.pieces() {
             let into = dv.get_mut(piece.key * width..).unwrap_or_default();
-            let pattern = piece_of(scores, piece.column).turned();
-            product([piece.keys, width, many], pattern, upstream, into, width, true);
+            product([piece.keys, width, many], pattern(piece).turned(), upstream, into, width, true);
         }
         if block.is_blind() {
             return;
         }
+        // The mean of the gradients at the weights, over these, is that at the result times the result.
+        means.clear();
+        means.extend(block.queries().map(|query| dz.dot(z, [batch, query, head], width)));
         slopes.resize(many * wide, 0.0);
-        for piece in tile.pieces() {
-            let values = self.v.at(batch, kv, piece.key).turned();
-            let into = slopes.get_mut(piece.column..).unwrap_or_default();
-            product([many, piece.keys, width], upstream, values, into, wide, false);
-        }
+        product([many, wide, width], upstream, read.v.at(batch, kv, 0).turned(), slopes, wide, false);
         let rows = scores.chunks(wide).zip(slopes.chunks_mut(wide)).zip(means.iter());
         for (i, ((pattern, slopes), mean)) in rows.enumerate() {
             let seen = block.columns(tile, first + i);
@@ -307,12 +355,11 @@ impl<'a> Work<'a> {
             }
         }
         let dq = dq.get_mut(first * width..).unwrap_or_default();
+        product([many, width, wide], Matrix::rows(slopes, wide), read.k.at(batch, kv, 0), dq, width, true);
         for piece in tile.pieces() {
-            let slopes = piece_of(slopes, piece.column);
-            product([many, width, piece.keys], slopes, self.k.at(batch, kv, piece.key), dq, width, true);
             let dk = dk.get_mut(piece.key * width..).unwrap_or_default();
-            let queries = self.q.at(batch, head, first);
-            product([piece.keys, width, many], slopes.turned(), queries, dk, width, true);
+            let slopes = Matrix::rows(slopes.get(piece.column..).unwrap_or_default(), wide).turned();
+            product([piece.keys, width, many], slopes, self.q.at(batch, head, first), dk, width, true);
         }
     }
 }

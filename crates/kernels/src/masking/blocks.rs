@@ -8,26 +8,44 @@ use super::{Reach, Rules, Stretch};
 /// Scores that are held at a time, at most: 256 KiB, a part of a core's second cache.
 const SCORES: usize = 1 << 16;
 
-/// Blocks there are at least, if queries suffice, so that every core gets some.
-const BLOCKS: usize = 16;
-
 /// Queries of a block, where there are many keys: enough to make good use of keys that were fetched.
 const MANY: usize = 128;
+
+/// Below so many keys, the triangle beside the diagonal of a block is a large part of what it computes.
+const SHORT: usize = 512;
 
 /// How many queries and keys are taken at a time. It follows from the shape alone: what is computed must not depend on the
 /// number of threads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizing {
-    pub(crate) queries: usize,
+    queries: usize,
+    /// Queries that see up to a place of their own: what stands beside the diagonal is computed for nothing.
+    beside: usize,
+    /// Keys of a tile.
     pub(crate) keys: usize,
 }
 
 impl Sizing {
     /// For `[batch, queries, keys]`.
-    pub(crate) fn of([batch, queries, keys]: [usize; 3]) -> Self {
-        let fair = (batch * queries).div_ceil(BLOCKS).max(16);
-        let queries = fair.min((SCORES / keys.max(1)).max(MANY)).clamp(1, queries.max(1));
-        Self { queries, keys: SCORES / queries }
+    pub(crate) fn of([_, queries, keys]: [usize; 3]) -> Self {
+        let queries = (SCORES / keys.max(1)).max(MANY).min(queries.max(1));
+        Self { queries, beside: queries.min(if keys < SHORT { 32 } else { 64 }), keys: SCORES / queries }
+    }
+
+    /// The same for the way back, where every block is added to the gradients of all its keys.
+    pub(crate) fn back(shape: [usize; 3]) -> Self {
+        let sizing = Self::of(shape);
+        Self { beside: sizing.queries.min(64), ..sizing }
+    }
+
+    #[cfg(test)]
+    pub(super) fn new(queries: usize, keys: usize) -> Self {
+        Self { queries, beside: queries, keys }
+    }
+
+    /// Queries of a block, at most.
+    fn queries(&self, reach: Reach) -> usize {
+        if reach == Reach::Both { self.queries } else { self.beside }
     }
 }
 
@@ -41,7 +59,7 @@ pub(crate) struct Block<'a> {
 }
 
 /// Some of the keys that a block sees, side by side.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Tile {
     pieces: Vec<Piece>,
 }
@@ -58,11 +76,11 @@ pub(crate) struct Piece {
 }
 
 impl Rules {
-    /// All queries of a row of a batch, in order, at most so many in a block.
-    pub(crate) fn blocks(&self, batch: usize, most: usize) -> Vec<Block<'_>> {
+    /// All queries of a row of a batch, in order.
+    pub(crate) fn blocks(&self, batch: usize, sizing: Sizing) -> Vec<Block<'_>> {
         let mut blocks = Vec::new();
         for stretch in self.row(batch) {
-            let parts = even(stretch.queries.clone(), most);
+            let parts = even(stretch.queries.clone(), sizing.queries(stretch.reach));
             blocks.extend(parts.map(|queries| Block { rules: self, stretch, batch, queries }));
         }
         blocks
@@ -142,6 +160,11 @@ impl Tile {
     /// Its keys, in order.
     pub(crate) fn pieces(&self) -> &[Piece] {
         &self.pieces
+    }
+
+    /// As many keys, of which the first is at 0: where its keys were copied to follow one another.
+    pub(crate) fn gathered(&self) -> Self {
+        Self { pieces: vec![Piece { key: 0, keys: self.width(), column: 0 }] }
     }
 }
 

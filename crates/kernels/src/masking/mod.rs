@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
-pub(crate) use blocks::{Block, Sizing, Tile};
+pub(crate) use blocks::{Block, Piece, Sizing, Tile};
 pub(crate) use parts::Part;
 
 /// Who attends to whom in a sequence, besides padding.
@@ -170,7 +170,7 @@ impl Masking {
             let keys: usize = block.tiles(sizing.keys).iter().map(Tile::width).sum();
             (block.queries().len() * keys) as u64
         };
-        (0..shape[0]).flat_map(|row| rules.blocks(row, sizing.queries)).map(block).sum()
+        (0..shape[0]).flat_map(|row| rules.blocks(row, sizing)).map(block).sum()
     }
 
     /// The rules for a batch of some size.

@@ -47,7 +47,7 @@ fn blocks_cover(masking: &Masking, shape: [usize; 3]) {
     let rules = masking.rules(shape);
     for row in 0..rows {
         let mut next = 0;
-        for block in rules.blocks(row, 3) {
+        for block in rules.blocks(row, Sizing::new(3, 32)) {
             assert_eq!((block.batch(), block.queries().start), (row, next));
             assert!(block.queries().len() <= 3);
             next = block.queries().end;
@@ -145,7 +145,7 @@ fn visits_are_what_is_seen_and_little_beside() {
     let none = Padding { pads: &[], tails: &[] };
     for n in [1000, 4000, 16_000, 100_000_usize] {
         let shape = [1, n, n];
-        let block = Sizing::of(shape).queries as u64;
+        let block = 128;
         let wide = n as u64;
         let causal = Masking::rows(Reach::Before, none, 0, n);
         assert_eq!(causal.pairs(shape), wide * (wide + 1) / 2);

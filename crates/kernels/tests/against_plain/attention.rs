@@ -132,6 +132,18 @@ fn views() {
     both("across", &[across(1), across(2), across(3)], &causal(9, 9));
 }
 
+/// The gradient of a plain sum is one number for all: a view of no steps.
+#[test]
+fn the_gradient_may_be_a_view() {
+    let slopes = |op: Op| {
+        let leaves = qkv([1, 70, 4, 8], 70, 2).map(|x| x.autodiff().require_grad());
+        let [q, k, v] = leaves.clone();
+        let grads = op(q, k, v, &causal(70, 70), PLAIN).sum().backward();
+        leaves.map(|x| values(x.grad(&grads).unwrap())).concat()
+    };
+    assert_close("sum", &slopes(attention), &slopes(plain::attention), 1e-5);
+}
+
 /// Scores as trained models have them, and far beyond: weights follow the largest, whichever tile it comes in.
 #[test]
 fn large_scores_in_every_tile() {
