@@ -114,6 +114,11 @@ impl QwenTowerConfig {
         self.d_model / self.heads
     }
 
+    /// Whether a block's patches attend within windows alone.
+    pub fn windowed(&self, block: usize) -> bool {
+        self.windows.as_ref().is_some_and(|windows| !windows.full.contains(&block))
+    }
+
     /// Blocks whose output is merged, in the order of a pass, each with the number of its merger.
     pub fn deep(&self) -> Vec<(usize, usize)> {
         let mut deep: Vec<(usize, usize)> =

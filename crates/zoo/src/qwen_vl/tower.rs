@@ -142,14 +142,13 @@ impl QwenTower {
             }
         };
         let rotation = rotary::turn(&places, self.config.theta, self.config.d_head(), &device);
-        let (frames, windows) = self.maskings(&places);
+        let (frames, windows) = maskings(&self.config, &places);
         let mut deep = Vec::with_capacity(reads.len());
         for (i, block) in self.blocks.iter().enumerate().skip(first) {
             if run.done() {
                 return Ok(None);
             }
-            let windowed = self.config.windows.as_ref().is_some_and(|w| !w.full.contains(&i));
-            let masking = if windowed { &windows } else { &frames };
+            let masking = if self.config.windowed(i) { &windows } else { &frames };
             x = block.forward(x, (Part::Vision, i), Some(&rotation), masking, None, run)?;
             if reads.iter().any(|(layer, _)| *layer == i) {
                 deep.push(x.clone());
@@ -158,15 +157,26 @@ impl QwenTower {
         Ok((!run.done()).then_some(Looked { last: x, deep }))
     }
 
-    /// Who attends to whom in a frame, and in a window.
-    fn maskings(&self, places: &[Place]) -> (Masking, Masking) {
-        let frames: Vec<usize> = places.iter().map(|p| p.frame).collect();
-        let windows = match &self.config.windows {
-            Some(w) => Masking::groups(&grid::windows(places, w.side * self.config.merge)),
-            None => Masking::none(),
-        };
-        (Masking::groups(&frames), windows)
+    /// How many entries of scores its attention computes for pictures and clips of these sizes, in all blocks and heads: where no
+    /// scores are asked for, the pairs of patches that see one another.
+    pub fn visits(&self, grids: &[Grid]) -> u64 {
+        let c = &self.config;
+        let patches = grids.iter().map(grid::patches).sum();
+        let shape = [1, patches, patches];
+        let (frames, windows) = maskings(c, &grid::places(grids, c.merge));
+        let of = |block| if c.windowed(block) { &windows } else { &frames };
+        (0..c.blocks).map(|block| c.heads as u64 * of(block).visits(shape)).sum()
     }
+}
+
+/// Who attends to whom in a frame, and in a window.
+fn maskings(config: &QwenTowerConfig, places: &[Place]) -> (Masking, Masking) {
+    let frames: Vec<usize> = places.iter().map(|p| p.frame).collect();
+    let windows = match &config.windows {
+        Some(w) => Masking::groups(&grid::windows(places, w.side * config.merge)),
+        None => Masking::none(),
+    };
+    (Masking::groups(&frames), windows)
 }
 
 fn block(config: &QwenTowerConfig, weights: &mut impl WeightSource, prefix: &str) -> Result<Block, ZooError> {
@@ -199,4 +209,68 @@ fn block(config: &QwenTowerConfig, weights: &mut impl WeightSource, prefix: &str
     };
     let shape = AttentionShape::plain(config.heads, config.d_head());
     Ok(Block::pre_norm(before, Attention { q, k, v, o, norms: None, shape }, middle, mlp))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::super::Windows;
+    use super::*;
+    use crate::parts::Act;
+
+    fn tower(windows: Option<Windows>) -> QwenTower {
+        let config = QwenTowerConfig {
+            kind: QwenKind::TwoFive,
+            d_model: 8,
+            blocks: 4,
+            heads: 2,
+            neurons: 8,
+            act: Act::named("act", "silu").unwrap(),
+            out: 8,
+            channels: 3,
+            patch: 14,
+            frames: 2,
+            merge: 2,
+            theta: 1e4,
+            windows,
+            table: None,
+            deepstack: Vec::new(),
+            per_second: None,
+        };
+        let patches = Linear::new(Tensor::zeros([8, config.values()], &Device::flex()), None);
+        QwenTower { config, patches, table: None, blocks: Vec::new() }
+    }
+
+    fn grid(rows: usize, cols: usize) -> Grid {
+        Grid { frames: 1, rows, cols, seconds: None }
+    }
+
+    /// Pictures side by side, and the copies that a path packs into a pass, cost what they cost one by one: counted in entries of
+    /// scores, with windows and without.
+    #[test]
+    fn scores_grow_with_the_pictures() {
+        for windows in [None, Some(Windows { side: 4, full: vec![1, 3] })] {
+            let tower = tower(windows);
+            let one = tower.visits(&[grid(60, 60)]);
+            for pictures in [2, 4, 8] {
+                assert_eq!(tower.visits(&vec![grid(60, 60); pictures]), pictures as u64 * one);
+            }
+            let path = [grid(60, 44), grid(10, 16)];
+            for rows in [2, 8, 32] {
+                assert_eq!(tower.visits(&path.repeat(rows)), rows as u64 * tower.visits(&path));
+            }
+        }
+    }
+
+    /// 3600 patches see one another in two blocks of two heads. In the others, 60 patches are seven windows of 8 and one of 4 on
+    /// each side: windows of 64, 32 and 16 patches.
+    #[test]
+    fn scores_are_those_of_pairs_that_see_one_another() {
+        let windows = Windows { side: 4, full: vec![1, 3] };
+        let squares = 49 * 64 * 64 + 14 * 32 * 32 + 16 * 16;
+        let want = 2 * (2 * 3600 * 3600 + 2 * squares);
+        assert_eq!(tower(Some(windows)).visits(&[grid(60, 60)]), want);
+        assert_eq!(tower(None).visits(&[grid(60, 60)]), 2 * 4 * 3600 * 3600);
+    }
 }
