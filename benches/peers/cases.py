@@ -54,6 +54,10 @@ CASES = [
     Case("ig-shapes", "integrated gradients, 50 steps, shapes model", ("plain", "captum"), 1e-3, repetitions=3),
     Case("occlusion-b32", "occlusion, 14 x 14 cells, ViT-B/32", ("plain", "captum"), 1e-3, repetitions=1, warm=0),
     Case("occlusion-shapes", "occlusion, 16 x 16 cells, shapes model", ("plain", "captum"), 1e-3, repetitions=2, side=4),
+    *(Case(f"pictures-{n}", f"Qwen2.5-VL's tower, 4 of 32 blocks, {n} picture{'s' * (n > 1)} of 3600 patches", ("plain",), 1e-4, repetitions=2,
+           rounds=1) for n in (1, 2, 4, 8)),
+    *(Case(f"positions-{n}", f"SmolLM-135M, 2 of 30 blocks, {n} positions", ("plain",), 1e-4, repetitions=2 if n < 50_000 else 1,
+           warm=int(n < 50_000), rounds=1) for n in (1024, 4096, 16384, 65536)),
     Case("start-shapes", "start to first answer, shapes model", ("start",), 0.0, rounds=4),
     Case("start-smolvlm", "start to first token, SmolVLM-256M", ("start",), 0.0, rounds=3),
 ]

@@ -19,7 +19,7 @@ ASK = {"shapes": "what colour is the triangle?", "smolvlm": "What is it?"}
 
 def make(folder, mmlens):
     folder.mkdir(parents=True, exist_ok=True)
-    for name, maker in {"vit": vit, "lm": lm, "b32": b32, "smolvlm": smolvlm, "shapes": shapes}.items():
+    for name, maker in {"vit": vit, "lm": lm, "long": long, "qwen": qwen, "b32": b32, "smolvlm": smolvlm, "shapes": shapes}.items():
         if not (folder / name / "done").exists():
             shutil.rmtree(folder / name, ignore_errors=True)
             (folder / name).mkdir()
@@ -48,14 +48,32 @@ def vit(folder):
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
 
 
-def lm(folder):
+def long(folder):
+    """Two of SmolLM-135M's blocks, for long texts."""
+    lm(folder, blocks=2, positions=65536)
+
+
+def qwen(folder):
+    """Four of the blocks of Qwen2.5-VL's tower, the last without windows, beside a decoder that is next to nothing."""
+    import torch
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    torch.manual_seed(0)
+    text = dict(hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2,
+                vocab_size=256, rope_parameters={"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]})
+    vision = dict(hidden_size=1280, intermediate_size=3420, depth=4, num_heads=16, out_hidden_size=64, fullatt_block_indexes=[3])
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, image_token_id=200, video_token_id=201)
+    Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
+
+
+def lm(folder, blocks=30, positions=2048):
     """SmolLM-135M."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    config = LlamaConfig(hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
-                         num_key_value_heads=3, vocab_size=49152, max_position_embeddings=2048, rope_theta=10000.0,
+    config = LlamaConfig(hidden_size=576, intermediate_size=1536, num_hidden_layers=blocks, num_attention_heads=9,
+                         num_key_value_heads=3, vocab_size=49152, max_position_embeddings=positions, rope_theta=10000.0,
                          rms_norm_eps=1e-5, tie_word_embeddings=True, hidden_act="silu")
     LlamaForCausalLM(config).save_pretrained(folder)
 
@@ -99,8 +117,8 @@ def inputs(folder):
 
     if not (folder / "inputs.safetensors").exists():
         torch.manual_seed(0)
-        save_file({"pixels": torch.randn(8, 3, 224, 224), "ids": torch.randint(3, 49152, (128,)).float()},
-                  folder / "inputs.safetensors")
+        save_file({"pixels": torch.randn(8, 3, 224, 224), "ids": torch.randint(3, 49152, (128,)).float(),
+                   "patches": torch.randn(3600, 1176)}, folder / "inputs.safetensors")
     for which, source in {"clean": "scene.png", "other": "other-scene.png"}.items():
         shutil.copy(ROOT / "docs" / "pictures" / source, folder / f"shapes-{which}.png")
         for i, (name, (width, height)) in enumerate(PICTURES.items()):

@@ -1,14 +1,15 @@
 """PyTorch and transformers, with plain hooks and plain loops."""
 
 import torch
+from safetensors.torch import load_file
 
 from . import common
 from .common import Work, whole
 
 
 def prepare(case, folder, setting):
-    return {"vit": vit, "prompt": lm, "decode": lm, "read": read, "patch": sweep, "heads": sweep, "ig": gradients, "occlusion": occlusion}[case.kind](
-        case, folder, setting)
+    return {"vit": vit, "prompt": lm, "decode": lm, "read": read, "patch": sweep, "heads": sweep, "ig": gradients,
+            "occlusion": occlusion, "pictures": pictures, "positions": positions}[case.kind](case, folder, setting)
 
 
 def vit(case, folder, _):
@@ -49,6 +50,36 @@ def lm(case, folder, _):
         return torch.tensor(said)
 
     return whole(prompt if case.kind == "prompt" else decode, lambda out: out)
+
+
+def pictures(case, folder, _):
+    """The tower and its merger: the last position of the last picture."""
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / "qwen").eval().requires_grad_(False).model.visual
+    count = int(case.what)
+    patches = load_file(folder / "inputs.safetensors")["patches"].repeat(count, 1)
+    sizes = torch.tensor([[1, 60, 60]] * count)
+
+    @torch.inference_mode()
+    def run():
+        return model(patches, grid_thw=sizes).pooler_output[-1]
+
+    return whole(run, lambda out: out)
+
+
+def positions(case, folder, _):
+    from transformers import LlamaForCausalLM
+
+    model = LlamaForCausalLM.from_pretrained(folder / "long").eval().requires_grad_(False)
+    count = int(case.what)
+    ids = common.ids(folder).repeat(1, -(-count // 128))[:, :count]
+
+    @torch.inference_mode()
+    def run():
+        return model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
+
+    return whole(run, lambda out: out)
 
 
 def read(case, folder, _):

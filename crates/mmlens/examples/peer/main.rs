@@ -5,6 +5,7 @@
 //! milliseconds, and the numbers of the result that are compared. Every case uses the library as its users do.
 
 mod attributions;
+mod growth;
 mod limits;
 mod passes;
 mod reads;
@@ -53,6 +54,8 @@ fn main() -> Result<()> {
         ("heads", model) => sweeps::heads(folder, model, times)?,
         ("ig", model) => attributions::gradients(folder, model, times)?,
         ("occlusion", model) => attributions::occlusion(folder, model, times)?,
+        ("pictures", count) => growth::pictures(folder, count.parse()?, times)?,
+        ("positions", count) => growth::positions(folder, count.parse()?, times)?,
         ("limits", _) => limits::measure(times)?,
         _ => bail!("`{}` is no case", args.case),
     };

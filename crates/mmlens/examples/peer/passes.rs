@@ -73,7 +73,12 @@ fn gradient(tower: &VisionTower, pixels: Tensor<4>) -> Result<Vec<f32>> {
     Ok(AnyTensor::new(pixels.grad(&grads).context("no gradient")?).to_values()?)
 }
 
-fn step(decoder: &Decoder, ids: &[u32], cache: Option<&mut KvCache>, device: &Device) -> Result<Vec<f32>> {
+pub(crate) fn step(
+    decoder: &Decoder,
+    ids: &[u32],
+    cache: Option<&mut KvCache>,
+    device: &Device,
+) -> Result<Vec<f32>> {
     let x = decoder.embed(&[ids.to_vec()], device)?;
     let sequence = Sequence { pads: &[0], ..Sequence::default() };
     let logits = among_threads("flex", || decoder.forward(x, sequence, cache, &mut Run::idle()))?;
