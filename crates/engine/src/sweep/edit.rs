@@ -286,3 +286,38 @@ fn normal(seed: Seed) -> f32 {
     let (radius, angle) = (1.0 - seed.at(0).unit(), seed.at(1).unit());
     (-2.0 * radius.ln()).sqrt() * (std::f32::consts::TAU * angle).cos()
 }
+
+#[cfg(test)]
+mod tests {
+    use mmlens_core::{Change, Plan, Sample, Seed, Subject};
+    use mmlens_testkit::Toy;
+
+    use super::Edit;
+
+    /// Of `n` draws the mean is off by `d / sqrt(n)` and the variance by `sqrt(2 / n)` of itself, one standard error: bounds are
+    /// four of them. Within one deviation lie 0.6827 of a normal distribution, within two 0.9545.
+    #[test]
+    fn noise_is_normal_and_of_the_deviation_asked_for() {
+        let (toy, deviation) = (Toy::curved(1), 3.0_f64);
+        let inputs = toy.encode(&Sample::prompt(Vec::new(), "abcdefghij")).unwrap();
+        let site = "text.input".parse().unwrap();
+        let trace = toy.run(&inputs, Plan::new().read(site).unwrap()).unwrap();
+        let mut drawn = Vec::new();
+        for seed in 0..200 {
+            let edit = Edit::noise(site, &trace, deviation as f32, Seed(seed)).unwrap();
+            let Change::Add(noise) = edit.change else { panic!("{:?}", edit.change) };
+            assert_eq!(noise.dims(), [1, 10, 6]);
+            drawn.extend(noise.to_values().unwrap().into_iter().map(f64::from));
+        }
+        let n = drawn.len() as f64; // 200 seeds of 60 values
+        let mean = drawn.iter().sum::<f64>() / n;
+        let variance = drawn.iter().map(|x| x * x).sum::<f64>() / n;
+        let within = |bound: f64| drawn.iter().filter(|x| x.abs() < bound).count() as f64 / n;
+        assert!(mean.abs() < 4.0 * deviation / n.sqrt(), "{mean}");
+        assert!((variance / deviation.powi(2) - 1.0).abs() < 4.0 * (2.0 / n).sqrt(), "{variance}");
+        for (deviations, share) in [(1.0, 0.6827), (2.0, 0.9545_f64)] {
+            let error = (share * (1.0 - share) / n).sqrt();
+            assert!((within(deviations * deviation) - share).abs() < 4.0 * error, "{deviations}");
+        }
+    }
+}

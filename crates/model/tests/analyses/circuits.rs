@@ -357,3 +357,71 @@ fn receivers_together_read_what_each_alone_reads() {
     let both = run(Receivers::Together(vec![receiver, Receiver::Mlp { layer: 2 }]));
     assert!(both != alone && alone[0] != 0.0);
 }
+
+/// Edges of both signs, the largest first whatever its sign.
+#[test]
+fn the_strongest_edges_are_those_of_largest_absolute_value() {
+    let (mut negative_among, mut positive_left_out) = (false, false);
+    for seed in 0..8 {
+        let top = 12;
+        let settings = edge_attribution::Settings { top, ..Default::default() };
+        let found =
+            EdgeAttribution::new(settings).unwrap().run(&Toy::curved(seed), &toy_pair("abc", 5)).unwrap();
+        let table = found.table("edges").unwrap();
+        let [from, to] = [0, 1].map(|axis| &table.axes()[axis]);
+        let mut all: Vec<(String, f32)> = Vec::new();
+        for (sender, row) in numbers(&found, "edges").chunks(to.len()).enumerate() {
+            for (receiver, value) in row.iter().enumerate() {
+                all.push((
+                    format!("{} to {}", from.label(sender).unwrap(), to.label(receiver).unwrap()),
+                    *value,
+                ));
+            }
+        }
+        all.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        let strongest = found.table("strongest").unwrap();
+        let values = strongest.as_numbers().unwrap();
+        assert_eq!(values, all.iter().take(top).map(|(_, value)| *value).collect::<Vec<_>>());
+        for (place, value) in values.iter().enumerate() {
+            let name = strongest.axes()[0].label(place).unwrap();
+            assert!(all.iter().any(|(other, own)| *other == name && own == value), "{name}");
+        }
+        negative_among |= values.iter().any(|value| *value < 0.0);
+        positive_left_out |= all.iter().skip(top).any(|(_, value)| *value > 0.0);
+    }
+    assert!(negative_among && positive_left_out);
+}
+
+/// With some positions, every table is about these alone: columns of the table over all, sums over them, sums over no others.
+#[test]
+fn attribution_at_some_positions_is_a_part_of_that_at_all() {
+    let (toy, pair) = (Toy::curved(3), toy_pair("abc", 4));
+    let at = |positions: &[usize]| {
+        let points = vec![Point::ResidPre, Point::Z, Point::MlpPost];
+        let positions = if positions.is_empty() { Positions::All } else { Positions::At(positions.to_vec()) };
+        let settings = attribution_patching::Settings { points, positions, ..Default::default() };
+        AttributionPatching::new(settings).unwrap().run(&toy, &pair).unwrap()
+    };
+    let (all, some, one, other) = (at(&[]), at(&[2, 5]), at(&[2]), at(&[5]));
+    // Four patches and three letters.
+    let columns = |name: &str, picks: &[usize]| -> Vec<f32> {
+        let rows = numbers(&all, name).chunks(7);
+        rows.flat_map(|row| picks.iter().map(|pick| row[*pick]).collect::<Vec<_>>()).collect()
+    };
+    for name in ["resid_pre", "attn.z", "mlp.post", "attn.z/heads and tokens"] {
+        assert_eq!(numbers(&some, name), columns(name, &[2, 5]), "{name}");
+        let axes = some.table(name).unwrap().axes();
+        let whole = all.table(name).unwrap().axes();
+        let (axis, of) = (axes.last().unwrap(), whole.last().unwrap());
+        assert_eq!([axis.label(0), axis.label(1)], [of.label(2), of.label(5)]);
+    }
+    for name in ["attn.z/heads", "mlp.post/neurons"] {
+        let sum: Vec<f32> =
+            numbers(&one, name).iter().zip(numbers(&other, name)).map(|(a, b)| a + b).collect();
+        ROUNDING.check(name, numbers(&some, name), &sum).unwrap();
+        let apart: Vec<f32> =
+            numbers(&some, name).iter().zip(numbers(&all, name)).map(|(a, b)| a - b).collect();
+        assert!(largest(&apart) > 1e-2, "{name}");
+    }
+    assert_eq!(some.provenance.settings["positions"], "[2, 5]");
+}

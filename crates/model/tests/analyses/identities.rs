@@ -384,3 +384,36 @@ fn more_nodes_close_the_gap() {
     println!("text.embed from zero: {gaps:?}");
     assert!(gaps[0] > 0.1 && gaps[1] < 0.1 && gaps[2] < 1e-5, "{gaps:?}");
 }
+
+/// One node in the middle of the path is not enough for a curved subject. The gap has the sign of the sum less the change, and the
+/// relative one is over the change.
+#[test]
+fn the_gap_is_the_sum_of_the_contributions_less_the_change() {
+    let (mut above, mut below) = (0, 0);
+    for seed in 0..12 {
+        let (toy, case) = (Toy::curved(seed), asked(seed as u32, "abc", 5));
+        let sites = ["vision.pixels", "text.embed"];
+        let found =
+            gradients(&sites, Rule::Midpoint, 1, 1, &Baseline::Constant(0.2)).run(&toy, &case).unwrap();
+        let sum: f64 = sites.iter().map(|name| total(numbers(&found, name))).sum();
+        let [at_input, at_baseline] =
+            ["objective", "objective at baseline"].map(|name| f64::from(scalar(&found, name)));
+        let (change, gap) = (at_input - at_baseline, f64::from(scalar(&found, "completeness gap")));
+        // Each table is rounded to f32.
+        let rounding = 1e-6 * (sum.abs() + at_input.abs() + at_baseline.abs());
+        assert!((gap - (sum - change)).abs() <= rounding, "{seed}: {gap}, {sum} - {change}");
+        let relative = f64::from(scalar(&found, "relative completeness gap"));
+        let wanted = (sum - change).abs() / change.abs();
+        assert!((relative - wanted).abs() <= 1e-5 * wanted + rounding / change.abs(), "{relative}, {wanted}");
+        // Over the sum, or over either objective, it would be another number.
+        for other in [sum, at_input, at_baseline] {
+            assert!(
+                (gap.abs() / other.abs() - wanted).abs() > 1e-3 * wanted,
+                "{seed}: {other} like {change}"
+            );
+        }
+        above += usize::from(gap > 1e-2);
+        below += usize::from(gap < -1e-2);
+    }
+    assert!(above > 0 && below > 0, "{above} sums too large, {below} too small");
+}
