@@ -19,6 +19,9 @@ use crate::AttentionSettings;
 /// Scores that are held at a time, at most: 256 KiB, a part of a core's second cache.
 const SCORES: usize = 1 << 16;
 
+/// Tasks that the queries of a batch are divided into, at least, where they are many: four for each of eight cores.
+const TASKS: usize = 32;
+
 /// Below so many products, one core does it all.
 const FEW: usize = 1 << 17;
 
@@ -48,10 +51,10 @@ impl Sizes {
         self.batch * self.queries * self.heads * self.keys * self.width > FEW
     }
 
-    /// Queries at a time: few enough for the cache, and for every core to get some.
+    /// Queries at a time: few enough for the cache, and for every core to get some. The number of threads has no say: sums over
+    /// keys are cut where a block ends.
     fn block(&self) -> usize {
-        let tasks = 4 * rayon::current_num_threads();
-        let fair = (self.batch * self.queries).div_ceil(tasks).max(16);
+        let fair = (self.batch * self.queries).div_ceil(TASKS).max(16);
         fair.min((SCORES / self.keys).max(1)).min(self.queries.max(1))
     }
 }
@@ -75,7 +78,7 @@ impl<'a> Work<'a> {
         settings: AttentionSettings,
     ) -> Option<Self> {
         let [q, k, v] = [Heads::of(q)?, Heads::of(k)?, Heads::of(v)?];
-        Some(Self { sizes, q, k, v, mask, settings, level: Level::best() })
+        Some(Self { sizes, q, k, v, mask, settings, level: Level::taken() })
     }
 
     fn mask(&self, batch: usize, head: usize, query: usize) -> Option<&[u8]> {
