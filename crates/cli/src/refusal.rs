@@ -33,6 +33,12 @@ pub(crate) enum Refusal {
     /// Logits that are no numbers.
     #[error("`{model}` gives logits that are no numbers: its weights are damaged, or too large for f32")]
     NoNumbers { model: String },
+    /// A checkpoint whose greatest length the prompt has already.
+    #[error(
+        "the prompt has {prompt} positions, and `{model}` says in its files that prompt and answer have no more (`max_length`); \
+         give `--max-new`"
+    )]
+    NoRoom { model: String, prompt: usize },
     /// As many corrupted pictures as pictures are needed.
     #[error("{found} `--corrupted-image` for {pictures} `--image`; give one for each, in the same order")]
     CorruptedPictures { found: usize, pictures: usize },

@@ -48,6 +48,14 @@ pub enum SubjectError {
         /// What it said last.
         reason: String,
     },
+    /// Text that cannot be generated as the checkpoint asks for it.
+    #[error("`{subject}` cannot generate: {reason}")]
+    Generation {
+        /// The subject.
+        subject: String,
+        /// What is in the way.
+        reason: String,
+    },
     /// Something this subject does not offer.
     #[error("`{subject}` does not offer {what}")]
     Unsupported {
@@ -88,9 +96,13 @@ pub struct Anatomy {
 }
 
 /// How an answer is generated.
+///
+/// What a checkpoint says of the scores of the next token (a penalty for repetition, tokens that must not come, a least
+/// length) holds for both ways of choosing one, before it is chosen; what it says of how long an answer is and how tokens
+/// are drawn does not, since that is said here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Generation {
-    /// At most so many tokens.
+    /// At most so many tokens. A model whose positions were learned stops at the last of them: [`Generated::last_position`].
     pub max_new: usize,
     /// How the next token is chosen.
     pub sampling: Sampling,
@@ -101,7 +113,7 @@ pub struct Generation {
 /// How the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sampling {
-    /// The most likely.
+    /// The one with the highest score; of equal ones that with the lowest id.
     Greedy,
     /// Drawn from the distribution at a temperature, restricted to the smallest set of tokens that holds `top_p` of it.
     Draw {
@@ -121,16 +133,19 @@ impl Default for Generation {
 }
 
 /// What was generated for one row.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Generated {
     /// The new token ids, the end token included where one came.
     pub tokens: Vec<u32>,
-    /// The probability the model gave each of them (at temperature 1).
+    /// The probability the model itself gave each of them: the softmax of its logits, before what the checkpoint or a
+    /// temperature makes of them.
     pub probabilities: Vec<f32>,
     /// The text, special tokens left out.
     pub text: String,
     /// Whether an end token came.
     pub ended: bool,
+    /// Whether it stops short of [`Generation::max_new`] since the model has no further position.
+    pub last_position: bool,
 }
 
 /// A model that can be opened up. Object-safe: every analysis holds a `&dyn Subject`.
@@ -210,10 +225,16 @@ pub trait Subject: Send + Sync {
         Err(SubjectError::Unsupported { subject: self.name().to_owned(), what: "an unembedding".to_owned() })
     }
 
+    /// How many tokens its checkpoint lets an answer to these inputs have; `None` if it does not say.
+    fn longest_answer(&self, _inputs: &Inputs) -> Option<usize> {
+        None
+    }
+
     /// Generates an answer for every row.
     ///
     /// # Errors
-    /// [`SubjectError::Unsupported`] for a model that does not generate.
+    /// [`SubjectError::Unsupported`] for a model that does not generate, [`SubjectError::Generation`] for a checkpoint
+    /// that asks for something that is not offered.
     fn generate(&self, inputs: &Inputs, how: &Generation) -> Result<Vec<Generated>, SubjectError> {
         Ok(self.generate_with(inputs, how, &Plans::new())?.0)
     }
@@ -223,7 +244,7 @@ pub trait Subject: Send + Sync {
     /// there later says nothing: [`Generated::tokens`] tells how long a row went on.
     ///
     /// # Errors
-    /// [`SubjectError::Unsupported`] for a model that does not generate; whatever a plan reports.
+    /// As [`Subject::generate`]; whatever a plan reports.
     fn generate_with(
         &self,
         _inputs: &Inputs,

@@ -124,6 +124,7 @@ struct Told {
     question: String,
     answer: String,
     ended: bool,
+    last_position: bool,
     tokens: Vec<Token>,
     target: Aim,
     findings: Vec<Written>,
@@ -282,6 +283,7 @@ impl Explain {
             question: written(&settled.sample.words),
             answer: settled.answer,
             ended: settled.ended,
+            last_position: settled.note.is_some(),
             tokens: settled.tokens,
             target: settled.aim,
             findings,
@@ -309,6 +311,7 @@ impl Explain {
         });
         print::columns(&rows.collect::<Vec<_>>())?;
         print::line(format!("\nreport     {}", show(&told.report)))?;
+        settled.note.iter().for_each(|note| print::note(note));
         for LeftOut { method, reason } in &told.left_out {
             print::note(&format!("{method} was left out: {}", print::visible(reason)));
         }

@@ -157,7 +157,9 @@ impl ChatTemplate {
     ///
     /// [`TextError::Template`] if it is not well formed.
     pub fn new(name: &str, source: &str, special: SpecialTokens) -> Result<Self, TextError> {
-        let template = Self { name: name.to_owned(), source: without_tracking(source), special };
+        // Jinja takes every end of a line for a line feed.
+        let source = without_tracking(&source.replace("\r\n", "\n").replace('\r', "\n"));
+        let template = Self { name: name.to_owned(), source, special };
         template.environment(None)?;
         Ok(template)
     }
@@ -291,7 +293,8 @@ fn choose(file: &Path, value: &Json, name: &str) -> Result<String, TextError> {
 }
 
 /// The template without the tags `generation` and `endgeneration`, with which transformers notes what an assistant said.
-/// A plain scope stands in their place, so that lines and the trimming of spaces stay as they are.
+/// A plain scope stands in their place, so that lines and the trimming of spaces stay as they are. Jinja keeps the end of
+/// the line behind a `raw` tag, where minijinja drops one.
 fn without_tracking(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -306,6 +309,10 @@ fn without_tracking(source: &str) -> String {
             _ => out.push_str(tag),
         }
         rest = &rest[open + length..];
+        if word == "raw" && rest.starts_with("%}\n") {
+            out.push_str("%}\n");
+            rest = &rest[2..];
+        }
     }
     out.push_str(rest);
     out
