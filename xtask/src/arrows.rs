@@ -21,7 +21,7 @@ const LEVELS: &[(&str, u8)] = &[
 ];
 
 /// Never published, and used by nothing but tests.
-const TOOLS: &[&str] = &["mmlens-testkit", "xtask"];
+const TOOLS: &[&str] = &["mmlens-testkit", "mmlens-fuzz", "xtask"];
 
 /// Arrows that point down and are refused all the same.
 const REFUSED: &[(&str, &str, &str)] = &[

@@ -3,6 +3,7 @@
 
 mod arrows;
 mod check;
+mod fuzz;
 mod methods;
 mod models;
 mod prose;
@@ -13,6 +14,10 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask check [STEP...]     run the steps named, or all of them, cheapest first; stop at the first that fails
         --keep-going            run the rest all the same
+cargo xtask fuzz [TARGET...] [--cases N] [--seed S]
+                                mutate the seeds of every reader's target and run them within limits
+cargo xtask fuzz --coverage TARGET [SECONDS]
+                                the same target under libFuzzer, in an instrumented build of its own
 cargo xtask models              write docs/models.md from what was checked
 cargo xtask steps               what the steps are";
 
@@ -32,6 +37,14 @@ fn main() -> ExitCode {
                 }
             }
         }
+        ["fuzz", rest @ ..] => match fuzz::run(&root(), rest) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(fault) => {
+                eprintln!("{fault}");
+                ExitCode::from(2)
+            }
+        },
         ["models"] => match models::write(&root()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => {
