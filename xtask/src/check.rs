@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{arrows, methods, models, prose};
+use crate::{arrows, methods, models, prose, writes};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -37,6 +37,7 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step { name: "models", about: "docs/models.md tells of every fixture", run: models },
     Step { name: "prose", about: "links lead somewhere; the README says how tests are run", run: prose },
+    Step { name: "writes", about: "files are written through mmlens-files alone", run: writes },
     Step { name: "deny", about: "licences, sources, advisories (where cargo-deny is installed)", run: deny },
     Step { name: "clippy", about: "clippy is silent on all targets", run: clippy },
     Step { name: "doc", about: "the docs build without a warning", run: doc },
@@ -132,6 +133,13 @@ fn prose(root: &Path) -> Outcome {
     }
 }
 
+fn writes(root: &Path) -> Outcome {
+    match writes::faults(root) {
+        Ok((faults, count)) => verdict(&faults, format!("{count} files of source")),
+        Err(fault) => Outcome::Failed(fault),
+    }
+}
+
 fn deny(root: &Path) -> Outcome {
     let installed =
         Command::new(program()).args(["deny", "--version"]).output().is_ok_and(|o| o.status.success());
@@ -208,7 +216,7 @@ mod tests {
         let unknown = choose(&["lint"]).err().unwrap();
         assert_eq!(
             unknown,
-            "`lint` is no step; steps are fmt, arrows, methods, models, prose, deny, clippy, doc, test"
+            "`lint` is no step; steps are fmt, arrows, methods, models, prose, writes, deny, clippy, doc, test"
         );
     }
 

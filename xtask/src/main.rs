@@ -7,6 +7,7 @@ mod fuzz;
 mod methods;
 mod models;
 mod prose;
+mod writes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -49,6 +49,12 @@ impl ClipArgs {
         self.videos.iter().map(|path| path.display().to_string()).collect()
     }
 
+    /// The files and folders they are made of.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = PathBuf> {
+        let files = |path: &PathBuf| Clip::files(path).unwrap_or_default();
+        self.videos.iter().flat_map(move |path| files(path).into_iter().chain([path.clone()]))
+    }
+
     pub(crate) fn fps(&self) -> Option<f64> {
         self.fps
     }
@@ -70,6 +76,11 @@ struct AskedArgs {
 }
 
 impl QuestionArgs {
+    /// The files and folders of its pictures and clips.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = PathBuf> {
+        self.images.iter().cloned().chain(self.clips.inputs())
+    }
+
     pub(crate) fn sample(&self) -> Result<Sample> {
         let AskedArgs { ask, prompt, text } = &self.words;
         let words = words(ask.as_ref(), prompt.as_ref(), text);

@@ -48,6 +48,14 @@ impl ModelArgs {
 }
 
 impl ModelArgs {
+    /// The folder of the model, if it does not ship inside: what is written must not be one of its files.
+    pub(crate) fn folder(&self) -> Result<Option<PathBuf>> {
+        match self.model.as_ref().or(self.named.as_ref()) {
+            Some(model) if zoo::shipped::model_type(model).is_none() => Ok(Some(locate(model)?)),
+            _ => Ok(None),
+        }
+    }
+
     /// What was checked of the family of the model, against transformers.
     pub(crate) fn checked(&self) -> Result<Option<zoo::families::Checked>> {
         let kind = match self.model.as_ref().or(self.named.as_ref()) {

@@ -47,7 +47,7 @@ fn every_method_writes_its_finding_and_its_map() {
         let said = explain(&model(name), folder.path(), &ask).json();
         let mut expected: Vec<String> = NAMES.iter().map(|name| format!("{name}.safetensors")).collect();
         expected.extend(DRAWN.iter().map(|name| format!("{name}.png")));
-        expected.push("report.html".to_owned());
+        expected.extend(["report.html".to_owned(), "manifest.json".to_owned()]);
         expected.sort();
         assert_eq!(files(folder.path()), expected, "{name}");
         assert_eq!(said["left_out"], Value::Array(Vec::new()));
@@ -92,7 +92,7 @@ fn the_shipped_model_explains_itself_at_once() {
     let took = started.elapsed();
     println!("{question}\n{said}\n{took:?}");
     assert!(took < Duration::from_secs(10), "{took:?}");
-    assert_eq!(files(&out).len(), NAMES.len() + DRAWN.len() + 1);
+    assert_eq!(files(&out).len(), NAMES.len() + DRAWN.len() + 2);
     for line in ["answer     ", "explained  the logit of `", "compared   with the mean colour", "report     "]
     {
         assert!(said.contains(line), "{said}");
@@ -134,7 +134,7 @@ fn only_the_methods_asked_for_are_run() {
     explain(&model("llava-a"), folder.path(), &ask).well();
     assert_eq!(
         files(folder.path()),
-        ["ig.png", "ig.safetensors", "report.html", "rollout.png", "rollout.safetensors"]
+        ["ig.png", "ig.safetensors", "manifest.json", "report.html", "rollout.png", "rollout.safetensors"]
     );
     let unknown = explain(&model("llava-a"), folder.path(), &["--ask", "Is it?", "--method", "lime"]);
     assert_eq!(unknown.code, Some(2));
@@ -208,6 +208,7 @@ fn without_a_picture_the_rest_is_explained() {
             "ig.safetensors",
             "knockout.safetensors",
             "logit-lens.safetensors",
+            "manifest.json",
             "occlusion.safetensors",
             "report.html",
             "rollout.safetensors"

@@ -44,21 +44,33 @@ impl Clip {
         let path = path.as_ref();
         let name =
             path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
-        if !path.exists()
-            && let Some(list) = path.to_str().filter(|text| text.contains(','))
-        {
-            let files: Vec<PathBuf> = list.split(',').map(PathBuf::from).collect();
-            return Ok(Self { name, frames: opened(path, &files)?, fps });
-        }
-        if path.is_dir() {
-            return Ok(Self { name, frames: opened(path, &in_folder(path)?)?, fps });
-        }
-        if ends_with(path, "gif") {
+        let files = Self::files(path)?;
+        if files == [path] && ends_with(path, "gif") {
             let (frames, own) = animated(path)?;
             return Ok(Self { name, frames, fps: fps.or(own) });
         }
+        Ok(Self { name, frames: opened(path, &files)?, fps })
+    }
+
+    /// The files of the frames of a clip that [`Clip::open`] would open, in their order; of an animated GIF the GIF.
+    ///
+    /// # Errors
+    /// [`SubjectError::Picture`] for a folder or a list that cannot be read, or what is none of these.
+    pub fn files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, SubjectError> {
+        let path = path.as_ref();
+        if !path.exists()
+            && let Some(list) = path.to_str().filter(|text| text.contains(','))
+        {
+            return Ok(list.split(',').map(PathBuf::from).collect());
+        }
+        if path.is_dir() {
+            return in_folder(path);
+        }
+        if ends_with(path, "gif") {
+            return Ok(vec![path.to_owned()]);
+        }
         if ends_with(path, "txt") {
-            return Ok(Self { name, frames: opened(path, &listed(path)?)?, fps });
+            return listed(path);
         }
         Err(fail(
             path,

@@ -19,13 +19,14 @@
 
 mod analysis;
 mod baseline;
+mod broken;
 mod change;
 mod clip;
 pub mod device;
 mod error;
+pub mod gate;
 mod inputs;
 mod integrity;
-mod journal;
 mod objective;
 mod plan;
 mod plans;
@@ -44,13 +45,13 @@ pub use analysis::{
     Analysis, AnalysisError, Card, Case, Fit, Pair, Target, Unwatched, Watch, provenance, step, top_token,
 };
 pub use baseline::Baseline;
+pub use broken::{Place, caught};
 pub use change::MASKED;
 pub use clip::Clip;
 pub use device::{DeviceError, DeviceName};
 pub use error::HookError;
 pub use inputs::{Asked, Grid, Inputs, TokenMap, View};
 pub use integrity::{Breach, Integrity};
-pub use journal::Journal;
 pub use objective::{Ask, Objective, Output, Pairs};
 pub use plan::{Change, ChangeFn, Plan, Region, State};
 pub use plans::{Plans, Steps};

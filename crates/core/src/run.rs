@@ -9,8 +9,8 @@ use crate::change::{apply, check_axes};
 use crate::plan::{Act, ChangeFn};
 use crate::tap::{OnGrad, Taken, tap_any};
 use crate::{
-    Activation, AnyTensor, Change, HookError, Objective, Output, Part, Plan, Point, Region, Site, SiteSpec,
-    State, Wanted,
+    Activation, AnyTensor, Change, HookError, Objective, Output, Part, Place, Plan, Point, Region, Site,
+    SiteSpec, State, Subject, SubjectError, Wanted, caught,
 };
 
 #[derive(Default)]
@@ -40,6 +40,10 @@ pub struct Run {
     output: bool,
     wanted: Option<Wanted>,
     past: Vec<(AnyTensor, AnyTensor)>,
+    /// Where the pass is, should it break off.
+    place: Place,
+    /// Where the gradients are, should they.
+    backward: Arc<Mutex<Place>>,
 }
 
 impl Run {
@@ -99,6 +103,8 @@ impl Run {
             output,
             wanted,
             past: plan.past,
+            place: Place::Start,
+            backward: backward(),
         })
     }
 
@@ -116,6 +122,8 @@ impl Run {
             output: true,
             wanted: None,
             past: Vec::new(),
+            place: Place::Start,
+            backward: backward(),
         }
     }
 
@@ -125,10 +133,44 @@ impl Run {
     /// A site that is not published or was reached before, a shape that is not the published one, an edit that fails.
     #[inline]
     pub fn at<A: Activation>(&mut self, site: Site, x: A) -> Result<A, HookError> {
+        self.place = Place::Behind(site);
         if self.work.is_empty() {
             return Ok(x);
         }
         self.visit(site, x)
+    }
+
+    /// Computes a pass and ends it; a panic on the way is an error that says how far it had come.
+    ///
+    /// # Errors
+    /// What the pass or [`Run::finish`] says; [`SubjectError::Broken`].
+    pub fn carry_out<S: Subject + ?Sized, E: From<SubjectError>>(
+        mut self,
+        subject: &S,
+        pass: impl FnOnce(&mut Self) -> Result<Output, E>,
+    ) -> Result<Trace, E> {
+        let output = self.guarded(subject, pass)?;
+        let backward = self.backward.clone();
+        caught(|| self.finish(output)).map_or_else(
+            |reason| {
+                let place = *backward.lock().unwrap_or_else(PoisonError::into_inner);
+                Err(SubjectError::broken(subject, place, reason).into())
+            },
+            |trace| trace.map_err(|error| SubjectError::from(error).into()),
+        )
+    }
+
+    /// Computes with this run, without ending it; a panic is an error that says how far it had come.
+    ///
+    /// # Errors
+    /// What the pass says; [`SubjectError::Broken`].
+    pub fn guarded<T, S: Subject + ?Sized, E: From<SubjectError>>(
+        &mut self,
+        subject: &S,
+        pass: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        caught(|| pass(self))
+            .unwrap_or_else(|reason| Err(SubjectError::broken(subject, self.place, reason).into()))
     }
 
     fn visit<A: Activation>(&mut self, site: Site, x: A) -> Result<A, HookError> {
@@ -141,6 +183,7 @@ impl Run {
             return Err(HookError::Revisited(site));
         }
         let Some(work) = self.work.get(&site) else { return Ok(x) };
+        self.place = Place::Edit(site);
         let mut x = x.into_tensor();
         for (region, change) in &work.edits {
             x = apply(spec, x, region, change)?;
@@ -149,6 +192,7 @@ impl Run {
                 return Err(HookError::Reshaped { site, from: dims, to });
             }
         }
+        self.place = Place::Behind(site);
         if work.read {
             self.taken.insert(site, x.clone().plain());
         }
@@ -160,14 +204,19 @@ impl Run {
 
     fn on_grad(&self, site: Site, work: &Work) -> OnGrad {
         let (edits, keep) = (work.grad_edits.clone(), work.grad);
-        let (grads, faults) = (self.grads.clone(), self.faults.clone());
+        let (grads, faults, backward) = (self.grads.clone(), self.faults.clone(), self.backward.clone());
         Arc::new(move |grad| {
+            let now_at = |place| *backward.lock().unwrap_or_else(PoisonError::into_inner) = place;
+            now_at(Place::Gradient(site));
             if keep {
                 grads.lock().unwrap_or_else(PoisonError::into_inner).push((site, grad.clone().plain()));
             }
             edits.iter().fold(grad, |grad, edit| {
                 let from = grad.dims();
-                let fault = match edit(grad.clone()) {
+                now_at(Place::GradientEdit(site));
+                let changed = edit(grad.clone());
+                now_at(Place::Gradient(site));
+                let fault = match changed {
                     Ok(changed) if changed.dims() == from => return changed,
                     Ok(changed) => HookError::Reshaped { site, from, to: changed.dims() },
                     Err(fault) => fault,
@@ -249,6 +298,7 @@ impl Run {
                     return Err(HookError::NoGradient(site));
                 }
                 if value.is_tracked() {
+                    *self.backward.lock().unwrap_or_else(PoisonError::into_inner) = Place::Gradients;
                     value.clone().sum().backward();
                 }
             }
@@ -265,6 +315,10 @@ impl Run {
         }
         Ok(Trace { taken: self.taken, grads, scores, output: output.plain() })
     }
+}
+
+fn backward() -> Arc<Mutex<Place>> {
+    Arc::new(Mutex::new(Place::Objective))
 }
 
 /// Where a part starts its work in a resumed pass.

@@ -1,12 +1,12 @@
 //! The model under study, behind one object-safe trait.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::{
-    AnyTensor, Ask, Asked, HookError, Inputs, Output, Part, Plan, Plans, Run, Sample, SiteSpec, Trace, Wanted,
+    AnyTensor, Ask, Asked, HookError, Inputs, Output, Part, Place, Plan, Plans, Run, Sample, SiteSpec, Trace,
+    Wanted,
 };
 
 /// What a subject cannot do, or could not.
@@ -38,13 +38,15 @@ pub enum SubjectError {
         /// What does not fit.
         reason: String,
     },
-    /// A device that broke off in the middle of the work.
-    #[error("`{subject}` on {device} broke off: {reason}")]
-    Device {
+    /// Work that broke off in the middle: a device that died, a user's edit or a model that panicked.
+    #[error("`{subject}` on {device} broke off {place}: {reason}")]
+    Broken {
         /// The subject.
         subject: String,
         /// The kind of its device.
         device: String,
+        /// Where it was.
+        place: Place,
         /// What it said last.
         reason: String,
     },
@@ -68,11 +70,8 @@ pub enum SubjectError {
 
 impl SubjectError {
     /// What a panic in the middle of a subject's work said, as an error.
-    pub fn broken(subject: &dyn Subject, panic: &(dyn Any + Send)) -> Self {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
-        let (subject, device) = (subject.name().to_owned(), subject.device());
-        Self::Device { subject, device, reason: said.to_owned() }
+    pub fn broken<S: Subject + ?Sized>(subject: &S, place: Place, reason: String) -> Self {
+        Self::Broken { subject: subject.name().to_owned(), device: subject.device(), place, reason }
     }
 }
 
@@ -196,7 +195,8 @@ pub trait Subject: Send + Sync {
     /// Carries out a plan: checked before, complete after, or an error.
     ///
     /// # Errors
-    /// See [`HookError`].
+    /// See [`HookError`]; [`SubjectError::Broken`], with the site the pass had come to, for a panic in the model, in an
+    /// edit or of a device that died. The subject can be run again.
     fn run(&self, inputs: &Inputs, plan: Plan) -> Result<Trace, SubjectError> {
         inputs.check()?;
         let wanted = plan.wanted.as_ref().map_or(&[][..], Wanted::asks);
@@ -209,11 +209,8 @@ pub trait Subject: Send + Sync {
             );
             return Err(SubjectError::Batch { reason });
         }
-        let mut run = Run::start(plan, self.name(), self.sites())?;
-        crate::among_threads(&self.device(), || {
-            let output = self.forward(inputs, &mut run)?;
-            Ok(run.finish(output)?)
-        })
+        let run = Run::start(plan, self.name(), self.sites())?;
+        crate::among_threads(&self.device(), || run.carry_out(self, |run| self.forward(inputs, run)))
     }
 
     /// What the model would say if its text stream stopped here: final norm and unembedding of residual states

@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use mmlens_core::finding::{Axis, Role};
@@ -12,7 +12,7 @@ use mmlens_core::{
     AnalysisError, Ask, Inputs, Objective, Part, Point, Sample, Site, Subject, Unwatched, Watch,
 };
 use mmlens_engine::{DataSwept, Edit, Memory, Metric, Progress, Sweep, sweep_data};
-use mmlens_testkit::Toy;
+use mmlens_testkit::{Toy, kill_again_and_again};
 
 fn words(i: usize) -> String {
     "abcdefgh".chars().cycle().skip(i).take(2 + i % 4).collect()
@@ -74,36 +74,48 @@ fn child() {
 #[test]
 fn a_sweep_that_is_killed_again_and_again_ends_with_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
-    let (whole, killed) = (folder.path().join("whole.jsonl"), folder.path().join("killed.jsonl"));
+    let whole = folder.path().join("whole.jsonl");
+    let killed = |job: usize| folder.path().join(format!("{job}.jsonl"));
     let toy = Toy::curved(1);
     let uninterrupted = swept(&toy, 60, Some(&whole), &Unwatched).unwrap();
-    let mut kills = 0;
-    for attempt in 0..200_u64 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child"])
-            .env("MMLENS_SWEEP_CHILD", &killed)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(15 + attempt * 31 % 50));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success());
-            break;
+    let start = |job| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "child"]).env("MMLENS_SWEEP_CHILD", killed(job));
+        command
+    };
+    // What has been entered is what it would be without a kill.
+    let expected = std::fs::read(&whole).unwrap();
+    let look = |job| {
+        let found = std::fs::read(killed(job)).unwrap_or_default();
+        assert!(expected.starts_with(&found), "job {job}: {}", String::from_utf8_lossy(&found));
+    };
+    kill_again_and_again(Duration::from_millis(120), start, look, |job| {
+        assert_eq!(expected, std::fs::read(killed(job)).unwrap(), "job {job}");
+        // Nothing is left to be swept: the journal alone gives the result.
+        let read = swept(&toy, 60, Some(&killed(job)), &Unwatched).unwrap();
+        for metric in 0..2 {
+            let bits = |swept: &DataSwept| {
+                swept.values(metric).unwrap().0.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+            };
+            assert_eq!(bits(&read), bits(&uninterrupted));
         }
-        child.kill().unwrap(); // SIGKILL
-        child.wait().unwrap();
-        kills += 1;
-    }
-    assert!(kills >= 3, "it was killed {kills} times only");
-    assert_eq!(std::fs::read(&whole).unwrap(), std::fs::read(&killed).unwrap(), "after {kills} kills");
-    // Nothing is left to be swept: the journal alone gives the result.
-    let read = swept(&toy, 60, Some(&killed), &Unwatched).unwrap();
-    for metric in 0..2 {
-        let bits = |swept: &DataSwept| {
-            swept.values(metric).unwrap().0.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
-        };
-        assert_eq!(bits(&read), bits(&uninterrupted));
-    }
+    });
+}
+
+#[test]
+fn a_journal_is_written_by_one_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("sweep.jsonl");
+    let (toy, mut said) = (Toy::curved(1), String::new());
+    let mut nested = |i| {
+        if i == 0 {
+            said = swept(&toy, 2, Some(&journal), &Unwatched).unwrap_err();
+        }
+        case(&toy, i)
+    };
+    let memory = Memory::default();
+    sweep_data(&toy, "every head", 2, &mut nested, &memory, Some(&journal), &Unwatched).unwrap();
+    assert_eq!(said, format!("{}: another process writes to it", journal.display()));
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn a_device_that_breaks_off_is_an_error() {
     let copies: [(&dyn Subject, &Inputs); 2] = [(&toys[0], &cases[0]), (&toys[1], &cases[1])];
     let error = sweep.run_over(&copies, &memory, &mut Progress::new(&Unwatched, "sweep", sweep.len()));
     let error = error.unwrap_err().to_string();
-    assert_eq!(error, "`curved toy` on flex broke off: the cable was pulled");
+    assert_eq!(error, "`curved toy` on flex broke off in a metric: the cable was pulled");
 }
 
 struct Impatient;

@@ -89,12 +89,24 @@ pub fn read_text(path: impl AsRef<Path>, most: u64) -> io::Result<String> {
         .map_err(|e| Refused::Text { at: e.utf8_error().valid_up_to() }.into())
 }
 
-fn regular(kind: FileType) -> Result<(), Refused> {
-    if kind.is_file() {
-        return Ok(());
+pub(crate) fn regular(kind: FileType) -> Result<(), Refused> {
+    match other(kind) {
+        None => Ok(()),
+        Some(found) => Err(Refused::Kind { found }),
     }
-    let found = if kind.is_dir() { FOLDER } else { special(kind) };
-    Err(Refused::Kind { found })
+}
+
+/// What something is that is no regular file.
+pub(crate) fn other(kind: FileType) -> Option<&'static str> {
+    if kind.is_file() {
+        None
+    } else if kind.is_dir() {
+        Some(FOLDER)
+    } else if kind.is_symlink() {
+        Some("a link")
+    } else {
+        Some(special(kind))
+    }
 }
 
 #[cfg(unix)]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use mmlens_files::WriteError;
+
 use crate::{Role, Unit};
 
 /// What can be wrong with a table or with an operation on tables.
@@ -173,11 +175,12 @@ pub enum FindingError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
-    /// The file could not be read or written.
-    #[error("cannot {action} finding {}: {source}", .path.display())]
+    /// The file could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The file could not be read.
+    #[error("cannot read finding {}: {source}", .path.display())]
     Io {
-        /// `read` or `write`.
-        action: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.

@@ -1,11 +1,13 @@
 //! Findings as files: one safetensors file, numbers as tensors under the names of their tables, everything else as
 //! JSON under one key of the metadata. The same finding always gives the same bytes.
 
+use std::fmt::Display;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use mmlens_files::{write, write_tensors};
+use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
-use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -64,7 +66,10 @@ impl Finding {
             .map(|(table, bytes)| Ok((table.name(), TensorView::new(Dtype::F32, table.shape(), bytes)?)))
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
             .map_err(|error| container(&error))?;
-        serialize(tensors, Some([(FORMAT.to_owned(), json)].into())).map_err(|error| container(&error))
+        let mut bytes = Vec::new();
+        write_tensors(&mut bytes, tensors, &[(FORMAT.to_owned(), json)].into())
+            .map_err(|error| container(&error))?;
+        Ok(bytes)
     }
 
     /// A finding from the bytes of its file.
@@ -85,20 +90,12 @@ impl Finding {
         Ok(Self::new(description.provenance, tables.collect::<Result<_, _>>()?)?)
     }
 
-    /// Writes the finding as one safetensors file. A file of that name is replaced as a whole or not at all.
+    /// Writes the finding as one safetensors file, whole or not at all: see [`Target`](mmlens_files::Target).
     ///
     /// # Errors
-    /// [`FileError::Io`] with the path, or what [`Finding::to_bytes`] says.
+    /// [`FileError::Write`], or what [`Finding::to_bytes`] says.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
-        let path = path.as_ref();
-        let fail = |source| FileError::Io { action: "write", path: path.to_owned(), source };
-        let partial = partial(path);
-        let written = fs::write(&partial, self.to_bytes()?).and_then(|()| fs::rename(&partial, path));
-        if written.is_err() {
-            // the error that matters is the one above
-            let _ = fs::remove_file(&partial);
-        }
-        written.map_err(fail)
+        Ok(write(path, self.to_bytes()?)?)
     }
 
     /// Reads a finding from its file.
@@ -107,17 +104,13 @@ impl Finding {
     /// [`FileError::Io`] or [`FileError::File`], both with the path.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, FileError> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(|source| FileError::Io {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        })?;
+        let bytes = fs::read(path).map_err(|source| FileError::Io { path: path.to_owned(), source })?;
         Self::from_bytes(&bytes)
             .map_err(|error| FileError::File { path: path.to_owned(), source: Box::new(error) })
     }
 }
 
-fn container(error: &safetensors::SafeTensorError) -> FileError {
+fn container(error: &dyn Display) -> FileError {
     FileError::Container { reason: error.to_string() }
 }
 
@@ -163,11 +156,4 @@ fn read_numbers(file: &SafeTensors<'_>, name: &str, axes: &[Axis]) -> Result<Vec
 
 fn little_endian(numbers: &[f32]) -> Vec<u8> {
     numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
-}
-
-/// The name under which a file is written before it is whole.
-fn partial(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    PathBuf::from(name)
 }

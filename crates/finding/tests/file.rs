@@ -93,12 +93,12 @@ fn errors_name_the_file() {
     assert!(message.starts_with(&expected), "{message}");
     let nowhere = folder.path().join("no/such/folder/x.safetensors");
     let message = sample().save(&nowhere).unwrap_err().to_string();
-    assert!(message.starts_with(&format!("cannot write finding {}: ", nowhere.display())), "{message}");
+    assert!(message.starts_with(&format!("cannot write {}: ", nowhere.display())), "{message}");
     // a folder stands where the file should go: nothing is left behind
     assert!(sample().save(folder.path()).is_err());
     let beside = folder
         .path()
-        .with_file_name(format!("{}.partial", folder.path().file_name().unwrap().to_str().unwrap()));
+        .with_file_name(format!("{}.mmlens-partial", folder.path().file_name().unwrap().to_str().unwrap()));
     assert!(!beside.exists());
 }
 

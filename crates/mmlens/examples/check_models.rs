@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use mmlens::files::write;
 use mmlens::zoo::certify::{ACTIVATIONS, Certificate, GRADIENTS, certify};
 use mmlens::zoo::families::{Checked, FAMILIES, Largest};
 
@@ -57,8 +58,7 @@ fn main() -> Result<()> {
         }
     }
     let file = root.join("crates/zoo/src/checked.json");
-    std::fs::write(&file, serde_json::to_string_pretty(&all)? + "\n")
-        .with_context(|| file.display().to_string())
+    Ok(write(&file, serde_json::to_string_pretty(&all)? + "\n")?)
 }
 
 fn add(checked: &mut Checked, sites: &mut BTreeSet<String>, fixture: &str, certificate: &Certificate) {

@@ -1,6 +1,6 @@
 //! What can be wrong with a picture or a table that should be drawn.
 
-use std::path::PathBuf;
+use mmlens_files::WriteError;
 
 /// What can be wrong with a picture or a table that should be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -61,11 +61,6 @@ pub enum ReportError {
         source: serde_json::Error,
     },
     /// The page cannot be written.
-    #[error("cannot write {}: {source}", .path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }

@@ -1,11 +1,11 @@
 //! One page that holds everything: pictures, tokens, findings and where they came from.
 
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use mmlens_files::write;
 use mmlens_finding::{Axis, Finding, Labelled, TokenLabel};
 use sha2::{Digest, Sha256};
 
@@ -110,13 +110,12 @@ impl Page {
         Ok(page)
     }
 
-    /// Writes the page as one HTML file.
+    /// Writes the page as one HTML file, whole or not at all: see [`Target`](mmlens_files::Target).
     ///
     /// # Errors
-    /// As [`Page::html`], and [`ReportError::Write`] with the path.
+    /// As [`Page::html`], and [`ReportError::Write`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ReportError> {
-        let path = path.as_ref();
-        fs::write(path, self.html()?).map_err(|source| ReportError::Write { path: path.to_owned(), source })
+        Ok(write(path, self.html()?)?)
     }
 
     fn head(&self, title: &str) -> String {
@@ -325,6 +324,7 @@ fn policy() -> String {
 #[cfg(test)]
 mod tests {
     use image::RgbImage;
+    use mmlens_files::write;
     use mmlens_finding::{Axis, Finding, Labelled, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit};
 
     use super::{Guide, Page};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mmlens_core::Journal;
+use mmlens_files::Journal;
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;

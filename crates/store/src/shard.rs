@@ -7,6 +7,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use half::{bf16, f16};
+use mmlens_files::{Target, write_tensors};
 use safetensors::tensor::{Dtype, Metadata, TensorView};
 use sha2::{Digest, Sha256};
 
@@ -72,30 +73,40 @@ impl Gathered {
         for (name, (dtype, shape, bytes)) in ROWS.iter().zip(&labels) {
             views.push(((*name).to_owned(), TensorView::new(*dtype, shape.clone(), bytes).map_err(fail)?));
         }
-        let about = [("samples".to_owned(), format!("{from}..{to}"))].into_iter().collect();
-        let whole = safetensors::serialize(views, Some(about)).map_err(fail)?;
-        let partial = folder.join(format!("{}.partial", Shard::name(number)));
-        let mut file = File::create(&partial).map_err(StoreError::io(&partial))?;
-        file.write_all(&whole).and_then(|()| file.sync_all()).map_err(StoreError::io(&partial))?;
-        std::fs::rename(&partial, &path).map_err(StoreError::io(&path))?;
-        sync(folder)?;
+        let mut sum = Sum { bytes: 0, hash: Sha256::new() };
+        let about = [("samples".to_owned(), format!("{from}..{to}"))].into();
+        Target::new(&path)?.write(|file| write_tensors(&mut Summed(file, &mut sum), views, &about))?;
         Ok(Shard {
             file: Shard::name(number),
             rows: rows as u64,
             from,
             to,
-            bytes: whole.len() as u64,
-            sha256: hexadecimal(&Sha256::digest(&whole)),
+            bytes: sum.bytes,
+            sha256: hexadecimal(&sum.hash.finalize()),
         })
     }
 }
 
-/// So that a renamed file is found after a crash of the system; not every system offers it for folders.
-fn sync(folder: &Path) -> Result<(), StoreError> {
-    if cfg!(unix) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::io(folder))?;
+/// What has been written so far.
+struct Sum {
+    bytes: u64,
+    hash: Sha256,
+}
+
+/// Counts and hashes what passes.
+struct Summed<'a>(&'a mut dyn Write, &'a mut Sum);
+
+impl Write for Summed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.0.write(bytes)?;
+        self.1.bytes += written as u64;
+        self.1.hash.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
     }
-    Ok(())
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -119,10 +119,11 @@ impl From<SubjectError> for ZooError {
 }
 
 impl ZooError {
-    /// As what a subject says: a site's complaint stays one, anything else is a sample it cannot take.
+    /// As what a subject says: a complaint of its own or of a site stays one, anything else is a sample it cannot take.
     pub(crate) fn of_subject(self, subject: &str) -> SubjectError {
         match self {
             Self::Hook(hook) => SubjectError::Hook(hook),
+            Self::Subject(own) => own,
             other => SubjectError::Sample { subject: subject.to_owned(), reason: other.to_string() },
         }
     }

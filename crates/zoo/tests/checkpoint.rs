@@ -339,6 +339,72 @@ fn folders_that_are_not_whole_are_refused() {
     );
 }
 
+/// Whatever way weights are replaced: until the new ones are whole the old ones are read, afterwards the new ones, and nothing of the
+/// old ones is left.
+#[test]
+fn weights_are_replaced_as_a_whole() {
+    let ways = [
+        SaveSettings::new(),
+        SaveSettings::new().shard_bytes(17),
+        SaveSettings::new().shard_bytes(25),
+        SaveSettings::new().shard_bytes(25),
+        SaveSettings::new(),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let files = || {
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name());
+        names.map(|name| name.to_string_lossy().into_owned()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let tensors = |turn: usize| {
+        let values = |name: &str, count: usize| {
+            HostTensor::new(name, vec![count], vec![turn as f32; count])
+                .map(|t| (name.to_owned(), t))
+                .unwrap()
+        };
+        [values("a", 4), values("b", 6), values("c", 2)]
+    };
+    for (turn, settings) in ways.iter().enumerate() {
+        let before = files();
+        save_checkpoint(folder.path(), tensors(turn), settings).unwrap();
+        let checkpoint = Checkpoint::open_with(folder.path(), Access::Copied).unwrap();
+        for (name, tensor) in tensors(turn) {
+            assert_eq!(checkpoint.floats(&name).unwrap(), tensor.values(), "turn {turn}");
+        }
+        let used: std::collections::BTreeSet<String> = ["a", "b", "c"]
+            .iter()
+            .map(|name| {
+                checkpoint.info(name).unwrap().file.file_name().unwrap().to_string_lossy().into_owned()
+            })
+            .chain(settings.shard_bytes.map(|_| "model.safetensors.index.json".to_owned()))
+            .collect();
+        assert_eq!(files(), used, "turn {turn}");
+        let replaced = used.intersection(&before).filter(|name| name.starts_with("model-")).count();
+        assert_eq!(replaced, 0, "a shard that the index before needs was replaced");
+    }
+    // A shard that cannot be written leaves the checkpoint that was there.
+    save_checkpoint(folder.path(), tensors(7), &SaveSettings::new().shard_bytes(17)).unwrap();
+    std::fs::create_dir(folder.path().join("model-v2-00002-of-00003.safetensors")).unwrap();
+    let refused = save_checkpoint(folder.path(), tensors(8), &SaveSettings::new().shard_bytes(17));
+    assert!(
+        refused.unwrap_err().to_string().contains("model-v2-00002-of-00003.safetensors: it is a directory")
+    );
+    let checkpoint = Checkpoint::open_with(folder.path(), Access::Copied).unwrap();
+    assert_eq!(checkpoint.floats("b").unwrap(), [7.0; 6]);
+}
+
+#[test]
+fn metadata_is_written_in_the_order_of_its_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = ["z", "a", "step", "m", "settings"];
+    let settings = keys.iter().fold(SaveSettings::new(), |settings, key| settings.metadata(key, "1"));
+    let files = ["one", "two", "three"].map(|name| folder.path().join(name));
+    for file in &files {
+        save_safetensors(file, small(), &settings).unwrap();
+    }
+    let [one, rest @ ..] = files.map(|file| std::fs::read(file).unwrap());
+    assert!(rest.iter().all(|other| *other == one));
+}
+
 #[test]
 fn a_file_cut_anywhere_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,17 +1,20 @@
 //! `mmlens explain`: why this answer.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use mmlens::core::{AnalysisError, Case, Picture, Sample, Subject, Words};
+use image::DynamicImage;
+use mmlens::core::{AnalysisError, Case, Clip, Picture, Sample, Subject, Words};
 use mmlens::engine::Memory;
+use mmlens::files::{RunFolder, sha256};
 use mmlens::finding::Finding;
 use mmlens::report::{OverlaySettings, Page, overlay_png};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::commands::aim::{Aim, Settled, settle};
 use crate::commands::ask::Token;
@@ -29,6 +32,9 @@ use crate::refusal::Refusal;
 /// best; of a classifier the logit of the likeliest class. Each method writes
 /// `METHOD.safetensors` and, where it says something about places, `METHOD.png`, a heat map over the first picture
 /// (`METHOD-1.png` over the second, and so on). `report.html` holds everything and needs no network.
+///
+/// The files are moved to their places when all are whole; `manifest.json` lists them and is written last. A run that was cut off
+/// leaves what it had in `mmlens-unfinished`, and goes on there if it is started again with the same options.
 ///
 /// What stands for "not there" is the mean colour of the picture, for parts of it (ig, occlusion) and for all of it
 /// (patching, attribution).
@@ -50,7 +56,7 @@ pub(crate) struct Explain {
     /// without it a quarter of what is free. The numbers do not depend on it but for the last digits.
     #[arg(long, value_name = "SIZE")]
     memory: Option<Memory>,
-    /// The folder for what is written; made if it is not there.
+    /// The folder for what is written; made if it is not there. Files of the names above are replaced, others are left alone.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     /// Prints the answer and the places of the files as JSON.
@@ -138,6 +144,8 @@ struct Written {
     method: &'static str,
     finding: PathBuf,
     heat_maps: Vec<HeatMap>,
+    /// Whether it was computed before, by a run that was cut off.
+    kept: bool,
     seconds: f64,
 }
 
@@ -161,10 +169,10 @@ impl Explain {
         let subject = self.model.open()?;
         let subject = subject.as_ref();
         suited(subject, &sample.words)?;
+        let mut run = self.begin(subject, &sample, corrupted.as_ref().ok())?;
         let settled = settle(subject, sample, self.target.as_deref())?;
         let case = Case { sample: settled.sample.clone(), target: settled.target.clone() };
         let question = Question { case, corrupted, memory: self.memory.unwrap_or_default() };
-        fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
         let own = &question.case.sample;
         let mut shown = own.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
         shown.extend(frames_on_page(&own.clips, own.pictures.len(), &settled.prompt)?);
@@ -181,28 +189,54 @@ impl Explain {
         let (mut written, mut left_out) = (Vec::new(), Vec::new());
         for method in self.methods() {
             let started = Instant::now();
-            let finding = match self.find(method, subject, &question)? {
+            let name = finding_of(method);
+            let kept = run.kept(&name);
+            let finding = match &kept {
+                Some(file) => Ok(Finding::load(file)?),
+                None => self.find(method, subject, &question)?.map(|f| self.signed(method, f, &question)),
+            };
+            let finding = match finding {
                 Ok(finding) => finding,
                 Err(reason) => {
                     left_out.push(LeftOut { method: method.name, reason });
                     continue;
                 }
             };
-            let finding = self.signed(method, finding, &question);
-            let file = self.out.join(format!("{}.safetensors", method.name));
-            finding.save(&file)?;
-            let heat_maps = self.draw(method, &finding, &page)?;
-            written.push(Written {
-                method: method.name,
-                finding: file,
-                heat_maps,
-                seconds: seconds(started),
-            });
+            let file = run.write(&name, &finding.to_bytes()?)?;
+            let heat_maps = self.draw(method, &finding, &page, &mut run)?;
+            let (kept, seconds) = (kept.is_some(), seconds(started));
+            written.push(Written { method: method.name, finding: file, heat_maps, kept, seconds });
             page.findings.push(method.on_page(&finding, settled.aim.id, &settled.aim.text)?);
         }
-        let report = self.out.join("report.html");
-        page.save(&report)?;
+        let report = run.write(REPORT, page.html()?.as_bytes())?;
+        run.finish()?;
         self.tell(subject, settled, written, left_out, report)
+    }
+
+    /// The folder, with the settings that a run must have to go on with what another left there.
+    fn begin(&self, subject: &dyn Subject, sample: &Sample, corrupted: Option<&Sample>) -> Result<RunFolder> {
+        let methods: Vec<&str> = self.methods().iter().map(|method| method.name).collect();
+        let settings = [
+            ("command", json!("explain")),
+            ("model", json!(subject.name())),
+            ("weights", json!(subject.weights_hash())),
+            ("alterations", json!(subject.alterations())),
+            ("device", json!(subject.device())),
+            ("methods", json!(methods)),
+            ("target", json!(self.target)),
+            ("memory", json!(self.memory.map(|memory| format!("{memory:?}")))),
+            ("sample", fingerprint(sample)),
+            ("corrupted", json!(corrupted.map(fingerprint))),
+        ];
+        let settings: BTreeMap<String, Value> = settings.map(|(name, value)| (name.to_owned(), value)).into();
+        let inputs = self.question.inputs().chain(self.corruption.corrupted_image.iter().cloned());
+        let run = RunFolder::begin(&self.out, settings, inputs.chain(self.model.folder()?))?;
+        run.place(REPORT)?;
+        for method in self.methods() {
+            run.place(&finding_of(method))?;
+            run.place(&format!("{}.png", method.name))?;
+        }
+        Ok(run)
     }
 
     fn methods(&self) -> Vec<&'static Method> {
@@ -251,7 +285,13 @@ impl Explain {
     }
 
     /// The heat maps of a finding, as files.
-    fn draw(&self, method: &Method, finding: &Finding, page: &Page) -> Result<Vec<HeatMap>> {
+    fn draw(
+        &self,
+        method: &Method,
+        finding: &Finding,
+        page: &Page,
+        run: &mut RunFolder,
+    ) -> Result<Vec<HeatMap>> {
         let mut drawn = Vec::new();
         for (index, picture) in page.pictures.iter().enumerate() {
             let (image, frame) = picture.place(index);
@@ -262,9 +302,8 @@ impl Explain {
                 (_, 0) => format!("-{image}"),
                 _ => format!("-{image}-{frame}"),
             };
-            let file = self.out.join(format!("{}{name}.png", method.name));
             let png = overlay_png(picture, &heat.table, settings)?;
-            fs::write(&file, png).with_context(|| format!("cannot write {}", file.display()))?;
+            let file = run.write(&format!("{}{name}.png", method.name), &png)?;
             drawn.push(HeatMap { file, image: picture.name().to_owned(), shows: heat.from });
         }
         Ok(drawn)
@@ -306,7 +345,7 @@ impl Explain {
         let show = |path: &Path| print::visible(&path.display().to_string());
         let rows = told.findings.iter().map(|written| {
             let maps: Vec<String> = written.heat_maps.iter().map(|map| show(&map.file)).collect();
-            let time = format!("{:.1} s", written.seconds);
+            let time = if written.kept { "kept".to_owned() } else { format!("{:.1} s", written.seconds) };
             [written.method.to_owned(), time, show(&written.finding), maps.join("  ")]
         });
         print::columns(&rows.collect::<Vec<_>>())?;
@@ -317,6 +356,37 @@ impl Explain {
         }
         Ok(())
     }
+}
+
+const REPORT: &str = "report.html";
+
+/// What the file of a finding is called.
+fn finding_of(method: &Method) -> String {
+    format!("{}.safetensors", method.name)
+}
+
+/// All that a sample says: its words, and a hash of every picture's pixels.
+fn fingerprint(sample: &Sample) -> Value {
+    let picture = |image: &DynamicImage| {
+        format!("{}x{} {:?} {}", image.width(), image.height(), image.color(), sha256(image.as_bytes()))
+    };
+    let pictures: Vec<Value> =
+        sample.pictures.iter().map(|own| json!([own.name, picture(&own.image)])).collect();
+    let frames = |clip: &Clip| clip.frames.iter().map(|frame| picture(frame)).collect::<Vec<_>>();
+    let clips: Vec<Value> =
+        sample.clips.iter().map(|clip| json!([clip.name, clip.fps, frames(clip)])).collect();
+    let kind = match &sample.words {
+        Words::Ask(_) => "ask",
+        Words::Prompt(_) => "prompt",
+        Words::Texts(_) => "text",
+        Words::Nothing => "nothing",
+    };
+    let texts = match &sample.words {
+        Words::Ask(text) | Words::Prompt(text) => vec![text.as_str()],
+        Words::Texts(texts) => texts.iter().map(String::as_str).collect(),
+        Words::Nothing => Vec::new(),
+    };
+    json!({ "pictures": pictures, "clips": clips, "words": [kind, texts] })
 }
 
 fn title(token: &str) -> String {

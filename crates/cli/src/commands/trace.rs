@@ -8,6 +8,7 @@ use clap::Args;
 use mmlens::core::{
     AnyTensor, Generation, HookError, Inputs, Objective, Plan, Point, Sample, Subject, top_token,
 };
+use mmlens::files::Target as WrittenTo;
 use serde_json::{Value, json};
 
 use crate::commands::sites::key;
@@ -51,7 +52,7 @@ pub(crate) struct Trace {
     /// The number type of the pass.
     #[arg(long, default_value = "f32")]
     dtype: String,
-    /// The file.
+    /// The file, none of those that are read. It is written as a whole or not at all.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Lists what was written as JSON.
@@ -93,6 +94,8 @@ impl Trace {
     pub(crate) fn run(&self) -> Result<()> {
         supported("dtype", &self.dtype, &["f32"])?;
         let (pictures, clips) = (pictures(&self.images)?, self.clips.clips()?);
+        let inputs = self.images.iter().cloned().chain(self.clips.inputs()).chain(self.model.folder()?);
+        let target = WrittenTo::new(&self.out)?.apart_from(inputs)?;
         let subject = self.model.open()?;
         let subject = subject.as_ref();
         let WordsArgs { ask, prompt, text } = &self.words;
@@ -100,7 +103,7 @@ impl Trace {
         suited(subject, &words)?;
         let inputs = subject.encode(&Sample::new(pictures, words).with_clips(clips))?;
         let tensors = self.pass(subject, &inputs)?;
-        write(&self.out, &tensors, &self.about(subject).to_string())?;
+        write(&target, &tensors, &self.about(subject).to_string())?;
         self.print(&tensors)
     }
 

@@ -13,6 +13,7 @@ pub(crate) enum Fault {
     Unpublished,
     OtherShape,
     Skips,
+    Panics,
 }
 
 pub(crate) struct Toy {
@@ -122,6 +123,7 @@ impl Subject for Toy {
                     x = next;
                     continue;
                 }
+                Fault::Panics => assert!(block == 0, "block {block} gave up"),
                 Fault::None => {}
             }
             x = run.at(site(Point::ResidPost), next)?;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use mmlens_core::finding::{Axis, Labelled, Role, TableError, Unit};
-use mmlens_core::{AnalysisError, Inputs, Journal, Subject, Watch};
+use mmlens_core::{AnalysisError, Inputs, Subject, Watch};
+use mmlens_files::Journal;
 use serde::{Deserialize, Serialize};
 
 use super::{Memory, Sweep, Swept};

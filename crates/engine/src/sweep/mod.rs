@@ -23,8 +23,8 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Labelled, TableError};
 use mmlens_core::{
-    AnalysisError, AxisName, HookError, Inputs, Part, Plan, Point, Region, Selector, Site, SiteSpec, State,
-    Subject, SubjectError, Trace,
+    AnalysisError, AxisName, HookError, Inputs, Output, Part, Place, Plan, Point, Region, Selector, Site,
+    SiteSpec, State, Subject, SubjectError, Trace, caught,
 };
 
 pub use data::{DataError, DataSwept, sweep_data};
@@ -176,7 +176,7 @@ impl<'a> Prepared<'a> {
             }
         }
         let base = subject.run(inputs, plan)?;
-        let unedited = metric::rows(&sweep.metrics, base.output(), base.output(), 1)?;
+        let unedited = measured(sweep, subject, base.output(), base.output(), 1)?;
         Ok(Self { sweep, subject, inputs, groups, base, unedited, firsts })
     }
 
@@ -276,8 +276,20 @@ impl<'a> Prepared<'a> {
             }
         }
         let trace = self.subject.run(&packed, metric::wanting(plan, &self.sweep.metrics))?;
-        Ok(metric::rows(&self.sweep.metrics, trace.output(), self.base.output(), some.len())?)
+        measured(self.sweep, self.subject, trace.output(), self.base.output(), some.len())
     }
+}
+
+/// For each metric its value for every row. Functions of users may panic.
+fn measured(
+    sweep: &Sweep,
+    subject: &dyn Subject,
+    output: &Output,
+    base: &Output,
+    rows: usize,
+) -> Result<Vec<Vec<f32>>, AnalysisError> {
+    let measured = caught(|| metric::rows(&sweep.metrics, output, base, rows));
+    Ok(measured.map_err(|reason| SubjectError::broken(subject, Place::Metric, reason))??)
 }
 
 /// For each metric the values of all variants, as they come in.

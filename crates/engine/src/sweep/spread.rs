@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use mmlens_core::{AnalysisError, Inputs, Subject, SubjectError};
+use mmlens_core::{AnalysisError, Inputs, Place, Subject, SubjectError, caught};
 
 use super::{Found, Memory, Prepared, Sweep, Swept};
 use crate::Progress;
@@ -17,7 +17,7 @@ impl Sweep {
     ///
     /// # Errors
     /// As [`Sweep::run`]; [`SubjectError::Batch`] for no copies, or copies of another model or another case;
-    /// [`SubjectError::Device`] for a device that broke off. The first error ends the work of all.
+    /// [`SubjectError::Broken`] for a device that broke off. The first error ends the work of all.
     ///
     /// # Cost
     /// On each device one pass without edits, and its share of the packs. Each takes the whole of the memory budget.
@@ -48,22 +48,17 @@ impl Sweep {
             locked().2.get_or_insert(error);
         };
         std::thread::scope(|scope| {
-            let start = |(place, (subject, inputs)): (usize, &(&'a dyn Subject, &'a Inputs))| {
+            for (place, (subject, inputs)) in copies.iter().enumerate() {
                 let (subject, inputs) = (*subject, *inputs);
                 let (work, stop, first) = (&work, &stop, &first);
-                let thread = scope.spawn(move || {
-                    let done = match place {
+                scope.spawn(move || {
+                    let done = caught(|| match place {
                         0 => work(first),
                         _ => Prepared::new(self, subject, inputs).and_then(|own| work(&own)),
-                    };
-                    done.unwrap_or_else(stop);
+                    });
+                    let broken = |reason| Err(SubjectError::broken(subject, Place::Outside, reason).into());
+                    done.unwrap_or_else(broken).unwrap_or_else(stop);
                 });
-                (subject, thread)
-            };
-            for (subject, thread) in copies.iter().enumerate().map(start).collect::<Vec<_>>() {
-                if let Err(panic) = thread.join() {
-                    stop(SubjectError::broken(subject, panic.as_ref()).into());
-                }
             }
         });
         let (found, _, error) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);

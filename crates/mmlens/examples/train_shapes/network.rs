@@ -13,11 +13,11 @@ use mmlens::zoo::parts::KvCache;
 use mmlens::zoo::vlm::Network;
 use mmlens::zoo::{LlavaConfig, LlavaModel};
 
-use crate::batch::{Batch, Turns};
-use crate::training::{
+use super::batch::{Batch, Turns};
+use super::training::{
     Init, Leaves, Params, cross_entropy, patch_head, patch_loss, pictures, scalar, tracked,
 };
-use crate::vocabulary::{BEGIN, IMAGE, USER};
+use super::vocabulary::{BEGIN, IMAGE, USER};
 
 const PLACE_HEAD: &str = "helper.place";
 /// Where the place helper reads: nouns know by then where their object is.

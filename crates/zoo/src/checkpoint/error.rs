@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use mmlens_files::WriteError;
+
 use super::json::ConfigError;
 
 /// Why a checkpoint was refused.
@@ -176,13 +178,8 @@ pub enum CheckpointError {
         tensor: String,
     },
     /// The file could not be written.
-    #[error("{}: could not be written: {problem}", file.display())]
-    Write {
-        /// The file.
-        file: PathBuf,
-        /// What went wrong.
-        problem: String,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
 /// What makes a file something else than a whole safetensors file.

@@ -1,15 +1,15 @@
 //! Which files of a folder hold the weights.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::error::CheckpointError;
-use super::json::read_json;
+use super::json::{read_json, read_json_if_there};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const SINGLE: &str = "model.safetensors";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// What a folder holds.
 #[derive(Debug)]
@@ -52,6 +52,24 @@ pub(super) fn find(dir: &Path) -> Result<Found, CheckpointError> {
     Err(CheckpointError::NoWeights { dir: dir.to_owned(), found })
 }
 
+/// The shards that an index in `dir` names; none, if there is no index.
+pub(super) fn named(dir: &Path) -> Result<BTreeSet<String>, CheckpointError> {
+    let file = dir.join(INDEX);
+    let index: Option<RawIndex> = read_json_if_there(&file)?;
+    let shards: BTreeSet<String> =
+        index.into_iter().flat_map(|index| index.weight_map.into_values()).collect();
+    match shards.iter().find(|shard| !is_plain(shard)) {
+        Some(shard) => Err(CheckpointError::ShardName { index: file, shard: shard.clone() }),
+        None => Ok(shards),
+    }
+}
+
+/// Whether a name leads to a file of the folder.
+fn is_plain(shard: &str) -> bool {
+    let mut parts = Path::new(shard).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+}
+
 impl ShardIndex {
     fn read(file: PathBuf, dir: &Path) -> Result<Self, CheckpointError> {
         let RawIndex { weight_map } = read_json(&file)?;
@@ -60,8 +78,7 @@ impl ShardIndex {
             shards.entry(shard).or_default().push(tensor);
         }
         for (shard, tensors) in &shards {
-            let mut parts = Path::new(shard).components();
-            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+            if !is_plain(shard) {
                 return Err(CheckpointError::ShardName { index: file, shard: shard.clone() });
             }
             if !dir.join(shard).is_file() {

@@ -52,7 +52,7 @@ impl<'a> Steps<'a> {
     }
 
     /// The next step: a pass that carries out its plan, and gives logits.
-    pub(crate) fn step<E: From<HookError> + Send>(
+    pub(crate) fn step<E: From<HookError> + From<SubjectError> + Send>(
         &mut self,
         pass: impl FnOnce(&mut Run) -> Result<Option<Tensor<3>>, E> + Send,
     ) -> Result<Tensor<3>, E> {
@@ -60,12 +60,19 @@ impl<'a> Steps<'a> {
         self.taken += 1;
         let ended = || HookError::NoOutput("generation".to_owned());
         let Some(plan) = self.plans.at(step) else {
-            return Ok(among_threads(&device, || pass(&mut Run::idle()))?.ok_or_else(ended)?);
+            let (subject, mut idle) = (self.subject, Run::idle());
+            return Ok(among_threads(&device, || idle.guarded(subject, pass))?.ok_or_else(ended)?);
         };
-        let mut run = Run::start(plan, self.subject.name(), self.subject.sites())?;
-        let logits = among_threads(&device, || pass(&mut run))?.ok_or_else(ended)?;
-        self.traces.insert(step, run.finish(Output::of_logits(logits.clone()))?);
-        Ok(logits)
+        let (subject, mut logits) = (self.subject, None);
+        let run = Run::start(plan, subject.name(), subject.sites())?;
+        let pass = |run: &mut Run| {
+            let found = pass(run)?.ok_or_else(ended)?;
+            logits = Some(found.clone());
+            Ok::<_, E>(Output::of_logits(found))
+        };
+        let trace = among_threads(&device, || run.carry_out(subject, pass))?;
+        self.traces.insert(step, trace);
+        Ok(logits.ok_or_else(ended)?)
     }
 
     /// What the steps brought back; refused if one that was asked for by number never came.

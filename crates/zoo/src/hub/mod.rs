@@ -87,6 +87,10 @@ pub enum HubError {
         /// What went wrong.
         reason: String,
     },
+    /// The cache could not be written.
+    #[cfg(feature = "download")]
+    #[error(transparent)]
+    Write(#[from] mmlens_files::WriteError),
     /// The system refused.
     #[error("{}: could not be read: {source}", path.display())]
     Read {

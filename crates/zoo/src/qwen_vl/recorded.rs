@@ -1,4 +1,5 @@
 //! Against what transformers' processors make (`oracles/qwen_processors.py`).
+#![cfg(test)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use mmlens_core::{
-    AxisName, Change, Generated, Generation, Inputs, Part, Plan, Plans, Point, Region, Sampling, Seed,
+    AxisName, Change, Generated, Generation, Inputs, Part, Place, Plan, Plans, Point, Region, Sampling, Seed,
     SiteSpec, Steps, SubjectError, Trace,
 };
 use proptest::prelude::*;
@@ -145,6 +145,27 @@ fn continuations_share_one_prompt_and_go_their_own_ways() {
         let how = Generation { sampling: draw, max_new: 6, ..greedy() };
         let (drawn, _) = folder.subject.generate_with(&inputs, &how, &three).unwrap();
         assert!(drawn[0].tokens != drawn[1].tokens || drawn[1].tokens != drawn[2].tokens, "{}", folder.name);
+    }
+}
+
+/// A closure that panics while an answer is written is an error with its place, of every family, and the next answer is whole.
+#[test]
+fn a_panic_in_a_step_is_an_error_with_its_place() {
+    let place = "text.blocks.0.resid_post";
+    for folder in every() {
+        let inputs = folder.subject.encode(&folder.samples[0]).unwrap();
+        let Some((before, _)) = generate(&folder, &inputs, &Plans::new()) else { continue };
+        for steps in [Steps::Prompt, Steps::At(vec![2])] {
+            let panics = Plan::new().edit(place, |_| panic!("a fault of mine")).unwrap();
+            let plans = Plans::new().during(steps, panics);
+            let error = folder.subject.generate_with(&inputs, &greedy(), &plans).unwrap_err();
+            let SubjectError::Broken { place: at, reason, .. } = &error else {
+                panic!("{}: {error}", folder.name)
+            };
+            assert_eq!((*at, reason.as_str()), (Place::Edit(place.parse().unwrap()), "a fault of mine"));
+        }
+        let (after, _) = generate(&folder, &inputs, &Plans::new()).unwrap();
+        assert_eq!(before, after, "{}", folder.name);
     }
 }
 
