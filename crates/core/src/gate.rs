@@ -242,7 +242,8 @@ fn answer(client: &mut TcpStream, status: &str) -> io::Result<()> {
 /// So that a client that vanished without a word is noticed: the server behind sees this machine alone.
 fn keep_alive(client: &TcpStream) -> io::Result<()> {
     let every = Duration::from_secs(10);
-    socket2::SockRef::from(client).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(every).with_interval(every))
+    socket2::SockRef::from(client)
+        .set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(every).with_interval(every))
 }
 
 #[cfg(test)]
@@ -379,13 +380,17 @@ mod tests {
     #[test]
     fn nothing_but_sessions_is_served() {
         let (address, _told) = gate(limits());
-        for asked in ["GET /data HTTP/1.1\r\n\r\n", "POST /session HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"] {
+        for asked in
+            ["GET /data HTTP/1.1\r\n\r\n", "POST /session HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"]
+        {
             let mut client = TcpStream::connect(address).unwrap();
             client.write_all(asked.as_bytes()).unwrap();
             assert!(heard(&mut client).starts_with("HTTP/1.1 404 Not Found\r\n"), "{asked}");
         }
         let mut client = TcpStream::connect(address).unwrap();
-        let _ = client.write_all("GET /session HTTP/1.1\r\nA: ".as_bytes()).and_then(|()| client.write_all(&vec![b'a'; 20_000]));
+        let _ = client
+            .write_all("GET /session HTTP/1.1\r\nA: ".as_bytes())
+            .and_then(|()| client.write_all(&vec![b'a'; 20_000]));
         assert_eq!(heard(&mut client), "");
     }
 

@@ -250,7 +250,9 @@ impl RunFolder {
         if self.kept.get(name) != Some(&entry) || self.found(&entry).is_none() {
             let aside = self.aside(name);
             remove(&aside)?;
-            File::create_new(&aside).and_then(|mut file| file.write_all(bytes)).map_err(io(&aside))?;
+            File::create_new(&aside)
+                .and_then(|mut file| file.write_all(bytes))
+                .map_err(|source| WriteError::Io { path: aside.clone(), source })?;
             self.enter(&Line::Whole(entry.clone()))?;
         }
         self.written.insert(name.to_owned(), entry);

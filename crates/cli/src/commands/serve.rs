@@ -35,8 +35,7 @@ impl Serve {
     pub(crate) fn run(&self) -> Result<()> {
         let token = token().ok_or(Refusal::NoToken)?;
         let device = self.device.open(None)?;
-        let limits =
-            Limits { connections: self.connections, message: self.message, ..Limits::default() };
+        let limits = Limits { connections: self.connections, message: self.message, ..Limits::default() };
         let listener =
             TcpListener::bind(self.listen).with_context(|| format!("cannot listen on {}", self.listen))?;
         print::line(format!("serving {} at remote:ws://{}", self.device, listener.local_addr()?))?;
