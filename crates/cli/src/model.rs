@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use mmlens::core::{DeviceName, Subject};
+use mmlens::core::{DeviceName, Subject, caught};
 use mmlens::zoo;
 use mmlens::zoo::hub::HubError;
 
@@ -40,7 +40,13 @@ impl ModelArgs {
             return Ok(shipped?);
         }
         let folder = locate(model)?;
-        let opened = zoo::OpenOptions::new(&device).self_check(!self.no_self_check).open(folder);
+        let options = zoo::OpenOptions::new(&device).self_check(!self.no_self_check);
+        let opened = match &self.device {
+            DeviceName::Flex => options.open(folder),
+            // Weights are brought there, and Burn panics where a device cannot say that it has died.
+            other => caught(|| options.open(folder))
+                .map_err(|reason| Refusal::Died { device: other.to_string(), reason })?,
+        };
         let broken = matches!(opened, Err(zoo::ZooError::SelfCheck(_)));
         let hint = if broken { " (`--no-self-check` opens it all the same)" } else { "" };
         opened.with_context(|| format!("cannot open `{model}`{hint}"))

@@ -10,6 +10,9 @@ pub(crate) enum Refusal {
     #[cfg(feature = "remote-server")]
     #[error("MMLENS_DEVICE_TOKEN is not set: whoever is to compute here must know a token")]
     NoToken,
+    /// A device that died while a model was opened on it.
+    #[error("`{device}` broke off while the model was brought there: {reason}")]
+    Died { device: String, reason: String },
     /// Captions for a model that takes none.
     #[error("`--text` is for dual encoders; `{model}` takes `--ask` or `--prompt`")]
     NoCaptions { model: String },

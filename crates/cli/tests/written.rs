@@ -170,7 +170,7 @@ fn a_full_disk_leaves_the_run_before() {
     limited.args(["-c", r#"trap '' XFSZ; ulimit -f 32; exec "$0" "$@""#]).arg(run.get_program());
     limited
         .args(run.get_args())
-        .args(["--method", "ig"])
+        .args(["--method", "occlusion"])
         .envs(run.get_envs().filter_map(|(k, v)| Some((k, v?))));
     let output = limited.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
