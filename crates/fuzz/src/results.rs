@@ -1,4 +1,4 @@
-//! What mmlens writes, read again: findings, stores, journals; and references made elsewhere.
+//! What mmlens writes, read again: findings, stores, journals, runs; and references made elsewhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use anyhow::Context;
 use mmlens_core::finding::{Axis, Finding, Role};
 use mmlens_core::{AnalysisError, Objective, Part, Point, Sample, Seed, Site, Subject, Unwatched};
 use mmlens_engine::{Edit, Memory, Sweep, sweep_data};
+use mmlens_files::{RunError, RunFolder, look};
 use mmlens_report::Page;
 use mmlens_store::{Recording, Store};
 use mmlens_testkit::Toy;
@@ -165,6 +166,53 @@ pub(crate) fn journal_seeds(room: &Room) -> anyhow::Result<Vec<Vec<u8>>> {
 /// Goes on with a journal.
 pub(crate) fn journal_once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
     Ok(of(swept(&room.file("sweep.jsonl", bytes)?)))
+}
+
+/// What a run writes beside its files.
+const OF_RUN: [&str; 2] = ["manifest.json", "mmlens-unfinished/files.jsonl"];
+
+fn begun(folder: &Path) -> Result<RunFolder, RunError> {
+    RunFolder::begin(folder, [("seed".to_owned(), 1.into())].into(), [])
+}
+
+/// A folder with a whole run, one that was cut off, and a file of somebody else.
+fn runs(folder: &Path) -> anyhow::Result<()> {
+    for whole in [true, false] {
+        let mut run = begun(folder)?;
+        run.write("a", b"alpha")?;
+        run.write("b", b"beta")?;
+        if whole {
+            run.finish()?;
+        }
+    }
+    Ok(fs::write(folder.join("own"), "mine")?)
+}
+
+/// Both files, behind a byte that says which.
+pub(crate) fn run_seeds(room: &Room) -> anyhow::Result<Vec<Vec<u8>>> {
+    let folder = room.path().join("runs");
+    runs(&folder)?;
+    let read = |(i, name): (usize, &&str)| Ok([vec![i as u8], fs::read(folder.join(name))?].concat());
+    OF_RUN.iter().enumerate().map(read).collect()
+}
+
+/// Looks at a folder of which one of these files was replaced, and begins a run there. Nothing of somebody else goes.
+pub(crate) fn run_once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
+    let Some((which, contents)) = bytes.split_first() else { return Ok(Outcome::Accepted) };
+    let folder = room.path().join("replaced");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    runs(&folder)?;
+    let name = OF_RUN.get(usize::from(*which) % OF_RUN.len()).context("a file")?;
+    fs::write(folder.join(name), contents)?;
+    let looked = look(&folder);
+    let gone_on = begun(&folder).map(|run| ["a", "b"].map(|name| run.kept(name)));
+    assert_eq!(fs::read(folder.join("own"))?, b"mine");
+    Ok(match (looked, gone_on) {
+        (Err(error), _) | (_, Err(error)) => Outcome::Refused(error.to_string()),
+        _ => Outcome::Accepted,
+    })
 }
 
 /// Which checkpoint each reference belongs to.

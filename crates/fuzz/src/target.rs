@@ -149,6 +149,15 @@ pub const TARGETS: &[Target] = &[
         once: results::journal_once,
     },
     Target {
+        name: "run",
+        about: "the folder of a run: manifest and journal, looked at and gone on with",
+        format: Format::Any,
+        limits: LIMITS,
+        named: true,
+        seeds: results::run_seeds,
+        once: results::run_once,
+    },
+    Target {
         name: "reference",
         about: "a reference that a checkpoint is certified against",
         format: Format::Safetensors,
