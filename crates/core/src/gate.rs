@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(got(limits(), &parts), parts.concat());
         // However it is cut, and head and frames at once.
         let whole = [GREETING.as_bytes(), &small].concat();
-        assert_eq!(got(limits(), &[whole.clone()]), whole);
+        assert_eq!(got(limits(), std::slice::from_ref(&whole)), whole);
         let bytes: Vec<Vec<u8>> = whole.iter().map(|byte| vec![*byte]).collect();
         assert_eq!(got(limits(), &bytes), whole);
     }
@@ -365,7 +365,7 @@ mod tests {
             &[[&[BINARY, 0xff][..], &[0xff; 8], &[0; 4]].concat()],
         ];
         for parts in refused {
-            let all = [&[before.clone()], parts].concat();
+            let all = [std::slice::from_ref(&before), parts].concat();
             let (found, last) = (got(limits(), &all), parts.last().unwrap().len());
             assert!(found.starts_with(&before), "{} bytes", found.len());
             assert_eq!(found.len(), all.concat().len() - last, "the frame beyond the limit is not there");
