@@ -1,8 +1,6 @@
-//! A panic in the middle of a pass, told as an error with the place.
+//! How far a subject's work had come when it broke off.
 
-use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::Site;
 
@@ -44,20 +42,4 @@ impl fmt::Display for Place {
             Self::Metric => f.write_str("in a metric"),
         }
     }
-}
-
-/// Does some work; a panic in it is given back as what it said.
-///
-/// What the work holds by reference must make sense afterwards, whatever it was doing.
-///
-/// # Errors
-/// What the panic said.
-pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| said(panic.as_ref()))
-}
-
-/// What a panic said.
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
 }

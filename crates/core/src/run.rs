@@ -152,9 +152,9 @@ impl Run {
         let output = self.guarded(subject, pass)?;
         let backward = self.backward.clone();
         caught(|| self.finish(output)).map_or_else(
-            |reason| {
+            |panic| {
                 let place = *backward.lock().unwrap_or_else(PoisonError::into_inner);
-                Err(SubjectError::broken(subject, place, reason).into())
+                Err(SubjectError::broken(subject, place, panic.message).into())
             },
             |trace| trace.map_err(|error| SubjectError::from(error).into()),
         )
@@ -170,7 +170,7 @@ impl Run {
         pass: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
         caught(|| pass(self))
-            .unwrap_or_else(|reason| Err(SubjectError::broken(subject, self.place, reason).into()))
+            .unwrap_or_else(|panic| Err(SubjectError::broken(subject, self.place, panic.message).into()))
     }
 
     fn visit<A: Activation>(&mut self, site: Site, x: A) -> Result<A, HookError> {

@@ -289,7 +289,7 @@ fn measured(
     rows: usize,
 ) -> Result<Vec<Vec<f32>>, AnalysisError> {
     let measured = caught(|| metric::rows(&sweep.metrics, output, base, rows));
-    Ok(measured.map_err(|reason| SubjectError::broken(subject, Place::Metric, reason))??)
+    Ok(measured.map_err(|panic| SubjectError::broken(subject, Place::Metric, panic.message))??)
 }
 
 /// For each metric the values of all variants, as they come in.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use mmlens_core::{AnalysisError, Inputs, Place, Subject, SubjectError, caught};
+use mmlens_core::{AnalysisError, Inputs, Panicked, Place, Subject, SubjectError, caught};
 
 use super::{Found, Memory, Prepared, Sweep, Swept};
 use crate::Progress;
@@ -56,7 +56,9 @@ impl Sweep {
                         0 => work(first),
                         _ => Prepared::new(self, subject, inputs).and_then(|own| work(&own)),
                     });
-                    let broken = |reason| Err(SubjectError::broken(subject, Place::Outside, reason).into());
+                    let broken = |panic: Panicked| {
+                        Err(SubjectError::broken(subject, Place::Outside, panic.message).into())
+                    };
                     done.unwrap_or_else(broken).unwrap_or_else(stop);
                 });
             }

@@ -46,7 +46,7 @@ use config::Steps;
 use geometry::AxisMap;
 
 /// The most pixels a picture may have.
-pub const MOST_PIXELS: usize = 90_000_000;
+pub const MOST_PIXELS: usize = mmlens_core::MOST_PICTURE_PIXELS as usize;
 /// The most pixels a processed picture may have.
 pub const MOST_PROCESSED: usize = 1 << 24;
 
