@@ -145,7 +145,10 @@ fn pictures_that_are_none() {
     fs::write(&broken, "this is a text").unwrap();
     assert_holds(&ask(&broken), &["broken.png: ", "Invalid PNG signature"]);
     assert_holds(&ask(&folder.path().join("none.png")), &["none.png: No such file"]);
-    assert_holds(&ask(folder.path()), &[folder.path().to_str().unwrap(), "it is a folder, expected a regular file"]);
+    assert_holds(
+        &ask(folder.path()),
+        &[folder.path().to_str().unwrap(), "it is a folder, expected a regular file"],
+    );
     // A name that would steer the terminal is shown, not sent.
     let steering = folder.path().join("\u{1b}[2J.png");
     assert_holds(&ask(&steering), &["\\u{1b}[2J.png: No such file"]);

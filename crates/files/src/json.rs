@@ -101,6 +101,22 @@ pub fn parse_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
     end.map(|()| value)
 }
 
+/// How many values and names a JSON text has at most: it is not parsed, and need be none.
+#[must_use]
+pub fn count_values(text: &[u8]) -> usize {
+    let (mut count, mut quoted, mut escaped) = (1, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b',' | b':' | b'[' | b'{' if !quoted => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 /// Reads a value that was parsed before.
 ///
 /// # Errors
@@ -175,6 +191,14 @@ mod tests {
         let long = "x".repeat(1000);
         let text = said(&format!("{{\"width\": \"{long}\"}}"));
         assert!(text.len() < 400 && text.ends_with("xxx..., expected usize"), "{text}");
+    }
+
+    #[test]
+    fn values_are_counted() {
+        // the object, `a` and its list of two, `b` and its text
+        assert_eq!(count_values(br#"{"a": [1, 2], "b": "[,\\"{"}"#), 7);
+        assert_eq!(count_values(b"[[[]]]"), 4);
+        assert_eq!(count_values(b""), 1);
     }
 
     #[test]

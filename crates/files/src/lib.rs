@@ -17,7 +17,7 @@ mod target;
 mod tensors;
 
 pub use journal::Journal;
-pub use json::{JsonError, parse_json, parse_value};
+pub use json::{JsonError, count_values, parse_json, parse_value};
 pub use look::{RunState, State, look};
 pub use read::{Refused, open, read, read_text};
 pub use run::{Entry, Manifest, RunError, RunFolder, sha256};
