@@ -97,7 +97,7 @@ impl ShardIndex {
             if !is_plain(shard) {
                 return Err(CheckpointError::ShardName { index: file, shard: shard.clone() });
             }
-            if !dir.join(shard).is_file() {
+            if !dir.join(shard).exists() {
                 let (shard, example) = (shard.clone(), tensors.first().cloned().unwrap_or_default());
                 return Err(CheckpointError::MissingShard {
                     index: file,
