@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{arrows, methods, models, prose, writes};
+use crate::{arrows, methods, models, mutate, prose, writes};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -34,6 +34,11 @@ pub(crate) const STEPS: &[Step] = &[
         name: "methods",
         about: "every method is a row of METHODS, with its page, and an oracle or a reason",
         run: methods,
+    },
+    Step {
+        name: "mutations",
+        about: "every planted mistake has its place, every method two of its own",
+        run: mutations,
     },
     Step { name: "models", about: "docs/models.md tells of every fixture", run: models },
     Step { name: "prose", about: "links lead somewhere; the README says how tests are run", run: prose },
@@ -83,7 +88,7 @@ pub(crate) fn run(root: &Path, steps: &[&Step], keep_going: bool) -> bool {
     for (name, verdict, time) in table {
         println!("{name:8} {time:>12}  {verdict}");
     }
-    println!("{:8} {:>12}  {}", "total", duration(started.elapsed()), if failed { "FAILED" } else { "ok" });
+    println!("{:9} {:>12}  {}", "total", duration(started.elapsed()), if failed { "FAILED" } else { "ok" });
     !failed
 }
 
@@ -115,6 +120,13 @@ fn arrows(root: &Path) -> Outcome {
 fn methods(root: &Path) -> Outcome {
     match methods::faults(root) {
         Ok((faults, count)) => verdict(&faults, format!("{count} methods")),
+        Err(fault) => Outcome::Failed(fault),
+    }
+}
+
+fn mutations(root: &Path) -> Outcome {
+    match mutate::faults(root) {
+        Ok((faults, count)) => verdict(&faults, format!("{count} mistakes")),
         Err(fault) => Outcome::Failed(fault),
     }
 }
@@ -176,7 +188,8 @@ fn verdict(faults: &[String], passed: String) -> Outcome {
     if faults.is_empty() { Outcome::Passed(passed) } else { Outcome::Failed(faults.join("\n")) }
 }
 
-fn program() -> std::ffi::OsString {
+/// Cargo, as it was called.
+pub(crate) fn program() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
@@ -193,7 +206,8 @@ fn cargo(root: &Path, arguments: &str, variables: &[(&str, &str)]) -> Outcome {
     }
 }
 
-fn metadata(root: &Path) -> Result<Value, String> {
+/// What cargo says of the workspace.
+pub(crate) fn metadata(root: &Path) -> Result<Value, String> {
     let mut command = Command::new(program());
     command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root);
     let output = command.output().map_err(|e| format!("cargo metadata: {e}"))?;
@@ -216,7 +230,7 @@ mod tests {
         let unknown = choose(&["lint"]).err().unwrap();
         assert_eq!(
             unknown,
-            "`lint` is no step; steps are fmt, arrows, methods, models, prose, writes, deny, clippy, doc, test"
+            "`lint` is no step; steps are fmt, arrows, methods, mutations, models, prose, writes, deny, clippy, doc, test"
         );
     }
 

@@ -6,6 +6,7 @@ mod check;
 mod fuzz;
 mod methods;
 mod models;
+mod mutate;
 mod prose;
 mod writes;
 
@@ -20,6 +21,10 @@ cargo xtask fuzz [TARGET...] [--cases N] [--seed S]
 cargo xtask fuzz --coverage TARGET [SECONDS]
                                 the same target under libFuzzer, in an instrumented build of its own
 cargo xtask models              write docs/models.md from what was checked
+cargo xtask mutate [NAME...]    plant the mistakes of xtask/mutations, or those whose name contains a word, one at a time
+        --all                   try what its own tests do not notice on every test
+        --json                  tell what was found as JSON
+        --list                  tell what the mistakes are, and build nothing
 cargo xtask steps               what the steps are";
 
 fn main() -> ExitCode {
@@ -53,9 +58,19 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        ["mutate", rest @ ..] => {
+            match mutate::Asked::read(rest).and_then(|asked| mutate::run(&root(), &asked)) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::FAILURE,
+                Err(fault) => {
+                    eprintln!("{fault}");
+                    ExitCode::from(2)
+                }
+            }
+        }
         ["steps"] => {
             for step in check::STEPS {
-                println!("{:8} {}", step.name, step.about);
+                println!("{:9} {}", step.name, step.about);
             }
             ExitCode::SUCCESS
         }
