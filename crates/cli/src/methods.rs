@@ -356,6 +356,17 @@ mod tests {
     }
 
     #[test]
+    fn the_map_of_a_lens_is_of_the_layer_that_tells_patches_apart() {
+        let patch = PatchLabel { image: 0, tile: 0, frame: 0, row: 0, col: 0, bbox: [0.0, 0.0, 1.0, 1.0] };
+        let patch = TokenLabel::new("<image>", Modality::Image).with_patch(patch);
+        let tokens = vec![patch.clone(), patch, TokenLabel::new("red", Modality::Text)];
+        let axes = vec![Axis::count(Role::Layer, 3), Axis::tokens(tokens)];
+        // the patches are 0.1, 0.5 and 0.2 apart; the word, which is no patch, is far from them in the first layer
+        let values = vec![0.1, 0.2, 9.0, 0.5, 0.0, 0.1, 0.3, 0.1, 0.2];
+        assert_eq!(clearest(&Labelled::numbers("target", Unit::Probability, axes, values).unwrap()), 1);
+    }
+
+    #[test]
     fn the_same_words_again_are_left_out() {
         let axis = Axis::names(Role::Token, ["is", "it"]);
         let texts = |words: [&str; 2]| {

@@ -22,6 +22,12 @@ fn the_likeliest_classes_are_told_for_each_picture() {
             shares.windows(2).all(|pair| pair[0] >= pair[1]) && shares.iter().sum::<f64>() < 1.0,
             "{shares:?}"
         );
+        // A softmax: shares are to one another as the exponentials of logits.
+        for pair in one["classes"].as_array().unwrap().windows(2) {
+            let apart = pair[0]["logit"].as_f64().unwrap() - pair[1]["logit"].as_f64().unwrap();
+            let ratio = pair[0]["probability"].as_f64().unwrap() / pair[1]["probability"].as_f64().unwrap();
+            assert!((ratio / apart.exp() - 1.0).abs() < 1e-4, "{pair:?}");
+        }
     }
     // the target of `trace-wide.safetensors`
     assert_eq!(pictures[0]["classes"][0]["id"], 3);

@@ -123,6 +123,7 @@ fn descriptions_are_compared_phrase_by_phrase() {
     assert_eq!(compare_description(&short, &scene).unwrap().missing.len(), 1);
     let twice = format!("{description} , {}", phrases[0]);
     assert_eq!(compare_description(&twice, &scene).unwrap().invented.len(), 1);
+    assert!(!names_every_object(&twice, &scene), "what is there is named, and something that is not");
     assert_eq!(compare_description("a large red", &scene), None);
     assert_eq!(compare_description(&format!("{description} ,"), &scene), None);
     assert_eq!(compare_description("", &scene).unwrap().missing.len(), 3);

@@ -250,6 +250,20 @@ mod tests {
     }
 
     #[test]
+    fn every_picture_has_its_own_patches() {
+        let patch = |image, col: usize| {
+            let bbox = [col as f32, 0.0, col as f32 + 1.0, 1.0];
+            PatchLabel { image, tile: 0, frame: 0, row: 0, col, bbox }
+        };
+        let patches = [0, 1].into_iter().flat_map(|image| (0..3).map(move |col| patch(image, col)));
+        let map = TokenMap { patches: patches.collect(), ..map() };
+        for image in [0, 1] {
+            let Labels::Patches(own) = tower_axis(&map, image, 2, 3).labels else { panic!("no patches") };
+            assert_eq!(own, [patch(image, 0), patch(image, 1), patch(image, 2)]);
+        }
+    }
+
+    #[test]
     fn pixels_are_summed_over_channels() {
         use AxisName::{Channel, Height, Image, Width};
         let site = Site::of(Part::Vision, Point::Pixels);

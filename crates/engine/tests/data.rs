@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use mmlens_core::finding::{Axis, Role};
+use mmlens_core::finding::{Axis, Role, Unit};
 use mmlens_core::{
-    AnalysisError, Ask, Inputs, Objective, Part, Point, Sample, Site, Subject, Unwatched, Watch,
+    AnalysisError, AnyTensor, Ask, Inputs, Objective, Output, Part, Point, Sample, Site, Subject, Unwatched,
+    Watch,
 };
 use mmlens_engine::{DataSwept, Edit, Memory, Metric, Progress, Sweep, sweep_data};
 use mmlens_testkit::{Toy, kill_again_and_again};
@@ -55,6 +56,40 @@ fn cases_are_what_they_are_alone() {
     let column: f32 = (0..7).map(|i| named(&logit).get(&[i, 1, 0]).unwrap()).sum();
     let mean = named(&format!("{logit}/mean")).get(&[1, 0]).unwrap();
     assert!((mean - column / 7.0).abs() < 1e-6, "{mean} {column}");
+}
+
+/// What was no number is none when it is read back, and no number of its own.
+#[test]
+fn what_is_no_number_stays_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal.jsonl");
+    let toy = Toy::curved(1);
+    // Below zero, there is no root of a logit.
+    let root = |output: &Output| {
+        let logits = AnyTensor::new(output.logit(Ask::Last, 4)?).to_values()?;
+        Ok(logits.into_iter().map(f32::sqrt).collect())
+    };
+    let swept = |count: usize| {
+        let mut cases = |i| {
+            let (inputs, _) = case(&toy, i)?;
+            let axes = vec![Axis::count(Role::Layer, 2)];
+            let blocks =
+                |at: &[usize]| vec![Edit::scale(Site::block(Part::Text, at[0], Point::MlpOut), -3.0)];
+            Ok((inputs, Sweep::over(axes, blocks).measure(Metric::of("root", Unit::None, root))))
+        };
+        let memory = Memory::default();
+        sweep_data(&toy, "roots", count, &mut cases, &memory, Some(&journal), &Unwatched).unwrap()
+    };
+    let (made, read) = (swept(8), swept(8));
+    let all = |swept: &DataSwept| {
+        let (values, unedited) = swept.values(0).unwrap();
+        [values, unedited].concat()
+    };
+    let (made, read) = (all(&made), all(&read));
+    assert!(made.iter().any(|v| v.is_nan()) && made.iter().any(|v| v.is_finite()), "{made:?}");
+    for (a, b) in made.iter().zip(&read) {
+        assert!(a == b || (a.is_nan() && b.is_nan()), "{a} became {b}");
+    }
 }
 
 /// Sweeps when another test tells it to: that test kills it.

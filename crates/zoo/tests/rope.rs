@@ -120,3 +120,17 @@ fn what_is_not_known_is_refused() {
     );
     assert!(read(serde_json::json!({"rope_type": 3})).starts_with("the rope parameters cannot be read: "));
 }
+
+/// Of widths 4 and base 100 the frequencies are 1 and 1/10. With a context of 40 pi, those of wavelengths below 10 pi (1) are kept,
+/// and 1/10, of wavelength 20 pi, lies between: (40 pi / 20 pi - 1) / (4 - 1) = 1/3 of it is kept and 2/3 divided by 8.
+#[test]
+fn llama3_between_its_bounds() {
+    let parameters = serde_json::json!({
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 40.0 * std::f64::consts::PI,
+    });
+    let config = RopeConfig::read(Some(&parameters), Some(100.0), 4, 4096).unwrap();
+    let (found, scale) = config.frequencies(10);
+    let wanted = [1.0, 0.1 * (1.0 / 3.0 + 2.0 / 24.0)];
+    assert!(off(&found, &wanted) < 1e-6 && scale == 1.0, "{found:?}");
+}

@@ -1,6 +1,10 @@
 //! What must hold for every subject, whatever its weights.
 
-use mmlens_core::{Analysis, Baseline, Case, Objective, Pair, Plan, Point, Sample, Subject, Target};
+use image::{Rgb, RgbImage};
+use mmlens_core::finding::{Labels, Role};
+use mmlens_core::{
+    Analysis, Baseline, Case, Change, Objective, Pair, Picture, Plan, Point, Region, Sample, Subject, Target,
+};
 use mmlens_engine::{End, Heads, Positions, Rule};
 use mmlens_model::activation_patching::{self, ActivationPatching, Places};
 use mmlens_model::attention_rollout::{self, AttentionRollout};
@@ -183,6 +187,7 @@ proptest! {
             // nothing flows backwards
             prop_assert!(shares[query + 1..].iter().all(|share| *share == 0.0));
         }
+        prop_assert_eq!(numbers(&found, "tokens"), &text.as_numbers().unwrap()[(positions - 1) * positions..]);
         prop_assert!((total(numbers(&found, "by modality")) - 1.0).abs() < 1e-5);
         prop_assert!((total(numbers(&found, "tokens")) - 1.0).abs() < 1e-5);
     }
@@ -320,6 +325,16 @@ fn several_pictures_have_their_own_tables() {
         occlusion::Settings { picture: Some(Cover::Grid { rows: 2, cols: 2 }), ..Default::default() };
     let found = Occlusion::new(settings).unwrap().run(llava("llava-a"), &case).unwrap();
     assert_eq!(named(&found), ["picture/0", "picture/1", "tokens", "objective"]);
+    let inputs = llava("llava-a").encode(&case.sample).unwrap();
+    for (image, view) in inputs.map().views.iter().enumerate() {
+        let table = found.table(&format!("picture/{image}")).unwrap();
+        let ends = table.axes().iter().map(|axis| match &axis.labels {
+            Labels::Spans { image, spans } => (*image, spans.last().unwrap()[1]),
+            other => panic!("{other:?}"),
+        });
+        let [height, width] = [&view.rows, &view.cols].map(|spans| spans.last().unwrap()[1]);
+        assert_eq!(ends.collect::<Vec<_>>(), [(image, height), (image, width)]);
+    }
     let found = gradients(
         &["vision.pixels", "vision.blocks.0.resid_pre"][..1],
         Rule::Midpoint,
@@ -332,6 +347,83 @@ fn several_pictures_have_their_own_tables() {
     assert!(named(&found).contains(&"vision.pixels/1/picture"));
     let found = AttentionRollout::default().run(llava("llava-a"), &case).unwrap();
     assert!(named(&found).contains(&"picture through the tower/1"));
+}
+
+#[test]
+fn hiding_a_word_is_a_pass_without_its_vector() {
+    let (toy, case) = (Toy::curved(5), asked(3, "abc", 9));
+    let words = Some(Hide::Replace(Baseline::Zero));
+    let settings = occlusion::Settings { picture: None, words, rows: 2, pixels: Baseline::Zero };
+    let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
+    let (inputs, objective) = case.open(&toy).unwrap();
+    let whole = toy.run(&inputs, Plan::new().objective(objective)).unwrap().scores().unwrap()[0];
+    let (words, table) = (Positions::Words.of(inputs.map()).unwrap(), found.table("tokens").unwrap());
+    assert_eq!(table.shape(), [words.len()]);
+    for (place, position) in words.into_iter().enumerate() {
+        let plan = Plan::new().objective(objective).change(
+            site("text.blocks.0.resid_pre"),
+            Region::all().positions([position]),
+            Change::Zero,
+        );
+        let hidden = toy.run(&inputs, plan.unwrap()).unwrap().scores().unwrap()[0];
+        let drop = table.get(&[place]).unwrap();
+        assert!((drop - (whole - hidden)).abs() < 1e-6, "{position}: {drop}, {whole} - {hidden}");
+        assert_eq!(table.axes()[0].label(place).as_ref(), Some(&inputs.map().tokens[position].text));
+    }
+}
+
+/// Along a straight line a straight subject's score goes straight from the baseline's to the input's.
+#[test]
+fn the_path_leads_from_the_baseline_to_the_input() {
+    let found = gradients(&["text.input"], Rule::Midpoint, 4, 3, &Baseline::Zero)
+        .run(&Toy::straight(3), &asked(3, "abc", 9))
+        .unwrap();
+    let (from, to) = (scalar(&found, "objective at baseline"), scalar(&found, "objective"));
+    assert!((to - from).abs() > 1e-2, "{from} {to}");
+    for (score, at) in numbers(&found, "path").iter().zip([0.125, 0.375, 0.625, 0.875]) {
+        let wanted = from + (to - from) * at;
+        assert!((score - wanted).abs() < 1e-5 * (1.0 + to.abs()), "{score} at {at}, expected {wanted}");
+    }
+}
+
+#[test]
+fn points_are_patched_together_as_they_are_alone() {
+    let toy = Toy::curved(4);
+    let pair = Pair { clean: asked(1, "abc", 4), corrupted: Sample::prompt(vec![painted(2)], "#xyz") };
+    let run = |points: &[Point]| {
+        let settings = activation_patching::Settings { points: points.to_vec(), ..Default::default() };
+        ActivationPatching::new(settings).unwrap().run(&toy, &pair).unwrap()
+    };
+    let all = [Point::ResidMid, Point::AttnOut, Point::Z];
+    let together = run(&all);
+    for point in all {
+        let table = format!("{}/patched", point.name());
+        ROUNDING.check(&table, numbers(&together, &table), numbers(&run(&[point]), &table)).unwrap();
+    }
+}
+
+/// A picture of one colour has that channel higher than black does, and no other: the channel of that name.
+#[test]
+fn channels_have_the_names_of_their_colours() {
+    let subject = llava("llava-a");
+    let of = |colour: [u8; 3]| {
+        let picture = Picture::new("plain", RgbImage::from_pixel(9, 9, Rgb(colour)));
+        Case::new(Sample::prompt(vec![picture], "<image>Red?"))
+    };
+    let pixels = |case: &Case| subject.encode(&case.sample).unwrap().pixels.unwrap().to_values().unwrap();
+    let found = gradients(&["vision.pixels"], Rule::Midpoint, 1, 1, &Baseline::Zero)
+        .run(subject, &of([255, 0, 0]))
+        .unwrap();
+    let table = found.table("vision.pixels").unwrap();
+    let axis = &table.axes()[table.axis_of(Role::Channel).unwrap()];
+    let black = pixels(&of([0; 3]));
+    for (colour, name) in [([255, 0, 0], "red"), ([0, 255, 0], "green"), ([0, 0, 255], "blue")] {
+        let shown = pixels(&of(colour));
+        let side = shown.len() / 3;
+        let lit = |channel: &usize| shown[channel * side] > black[channel * side];
+        let names: Vec<String> = (0..3).filter(lit).map(|channel| axis.label(channel).unwrap()).collect();
+        assert_eq!(names, [name]);
+    }
 }
 
 #[test]

@@ -115,6 +115,29 @@ fn an_edit_at_some_steps_is_that_edit_at_their_positions() {
     });
 }
 
+/// Continuations of several prompts lie side by side, each going on from its own.
+#[test]
+fn continuations_of_several_prompts_stay_with_theirs() {
+    let mut tried = 0;
+    for folder in every() {
+        let singles: Vec<Inputs> =
+            folder.samples.iter().take(2).map(|sample| folder.subject.encode(sample).unwrap()).collect();
+        // Rows of one picture each, or pictures of one size.
+        let Ok(both) = Inputs::batch(&singles, folder.subject.pad()) else { continue };
+        let two = Plans::new().copies(NonZeroUsize::new(2).unwrap());
+        let (2, Some((made, _))) = (both.rows(), generate(&folder, &both, &two)) else { continue };
+        for (row, single) in singles.iter().enumerate() {
+            let (alone, _) = generate(&folder, single, &Plans::new()).unwrap();
+            for copy in &made[2 * row..2 * row + 2] {
+                assert_eq!(copy.tokens, alone[0].tokens, "{} row {row}", folder.name);
+                assert!(off(&copy.probabilities, &alone[0].probabilities) < ROUNDING, "{}", folder.name);
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried >= 8, "only {tried} prompts were batched");
+}
+
 #[test]
 fn continuations_share_one_prompt_and_go_their_own_ways() {
     for folder in every() {
