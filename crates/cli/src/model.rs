@@ -45,7 +45,7 @@ impl ModelArgs {
             DeviceName::Flex => options.open(folder),
             // Weights are brought there, and Burn panics where a device cannot say that it has died.
             other => caught(|| options.open(folder))
-                .map_err(|reason| Refusal::Died { device: other.to_string(), reason })?,
+                .map_err(|panic| Refusal::Died { device: other.to_string(), reason: panic.message })?,
         };
         let broken = matches!(opened, Err(zoo::ZooError::SelfCheck(_)));
         let hint = if broken { " (`--no-self-check` opens it all the same)" } else { "" };
