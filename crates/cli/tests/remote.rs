@@ -1,5 +1,6 @@
 //! `mmlens serve`, and the other commands on the device it serves.
 #![cfg(all(test, feature = "remote-server"))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
