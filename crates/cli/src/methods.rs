@@ -2,7 +2,8 @@
 //!
 //! What stands for a picture that is not there is the same in all of them: its own mean colour. On the shapes world that
 //! finds the evidence better than the colour that normalisation makes zero, by 1.3 times (integrated gradients) and 1.6
-//! times (occlusion).
+//! times (occlusion). For words of a prompt it is their mean; for a caption that is compared with a picture it is zero, since the
+//! mean of its words, with all of them in it, fits the picture as well as the caption does.
 
 use clap::builder::PossibleValue;
 use mmlens::core::{
@@ -16,6 +17,8 @@ use mmlens::model::{
     integrated_gradients, logit_lens, occlusion,
 };
 use mmlens::report::Guide;
+
+use crate::input::is_dual;
 
 /// What the methods are run on.
 pub(crate) struct Question {
@@ -79,7 +82,12 @@ pub(crate) static METHODS: [Method; 7] = [
             ];
             let there = |site: &Site| subject.sites().iter().any(|spec| spec.site == *site);
             let sites = sites.into_iter().flatten().filter(there);
-            let along = sites.map(|site| End::new(site, Baseline::Mean)).collect();
+            let compared = is_dual(subject);
+            let baseline = |site: Site| match site.point() {
+                Point::Embed if compared => Baseline::Zero,
+                _ => Baseline::Mean,
+            };
+            let along = sites.map(|site| End::new(site, baseline(site))).collect();
             // Beside words, pixels need more nodes than alone: a gap of one part in a hundred instead of ten.
             let settings = integrated_gradients::Settings { along, steps: 128, ..Default::default() };
             IntegratedGradients::new(settings)?.run_watched(subject, &question.case, watch)
@@ -209,12 +217,6 @@ fn clearest(table: &Labelled) -> usize {
     (0..layers.len()).max_by(|a, b| spread(*a).total_cmp(&spread(*b))).unwrap_or(0)
 }
 
-/// The name of a table without the number of the picture it belongs to: `vision.pixels/0/picture` is
-/// `vision.pixels/picture`.
-fn plain(name: &str) -> String {
-    name.split('/').filter(|part| part.parse::<usize>().is_err()).collect::<Vec<_>>().join("/")
-}
-
 /// Whether an axis holds tokens, none of which is a patch.
 fn wordy(axis: &Axis) -> bool {
     match &axis.labels {
@@ -243,11 +245,12 @@ fn without_idle_patches(table: &Labelled) -> Result<Labelled, TableError> {
     table.select(0, &words)
 }
 
-/// A heat map to be drawn over a picture.
+/// A heat map to be drawn over pictures.
 pub(crate) struct Heat {
     /// Where the numbers come from, in words.
     pub(crate) from: String,
-    pub(crate) table: Labelled,
+    /// One table, or one for each picture or tile.
+    pub(crate) tables: Vec<Labelled>,
 }
 
 impl Method {
@@ -282,30 +285,30 @@ impl Method {
         let mut provenance = finding.provenance.clone();
         let named = format!("token {id} (“{target}”)");
         provenance.objective = provenance.objective.map(|text| text.replace(&format!("token {id}"), &named));
-        let shown = finding.tables().iter().filter(|table| self.page.contains(&plain(table.name()).as_str()));
+        let shown = finding.tables().iter().filter(|table| self.page.contains(&table.quantity().as_str()));
         let tables = shown.filter(|table| !repeats_its_axis(table)).map(without_idle_patches);
         Finding::new(provenance, tables.collect::<Result<_, _>>()?)
     }
 
-    /// What of a finding is drawn over a picture of the sample.
-    pub(crate) fn heat(&self, finding: &Finding, image: usize) -> Option<Heat> {
+    /// What of a finding is drawn over the pictures of the sample.
+    pub(crate) fn heat(&self, finding: &Finding) -> Option<Heat> {
         let heat = self.heat?;
-        let fits = |table: &&Labelled| plain(table.name()) == heat;
-        let own = |table: &&Labelled| table.name().split('/').any(|part| part == image.to_string());
-        let mut tables = finding.tables().iter().filter(fits);
-        let table = tables.clone().find(own).or_else(|| tables.find(|table| table.name() == heat))?;
+        let tables: Vec<&Labelled> =
+            finding.tables().iter().filter(|table| table.quantity() == heat).collect();
+        let first = tables.first()?;
         // Of words alone nothing can be drawn over a picture.
-        if table.axes().iter().any(wordy) {
+        if first.axes().iter().any(wordy) {
             return None;
         }
-        let layers = table.axis_of(Role::Layer).and_then(|axis| Some((axis, table.axes().get(axis)?)));
+        let layers = first.axis_of(Role::Layer).and_then(|axis| Some((axis, first.axes().get(axis)?)));
         let Some((axis, layers)) = layers else {
-            return Some(Heat { from: format!("`{}`", table.name()), table: table.clone() });
+            return Some(Heat { from: format!("`{heat}`"), tables: tables.into_iter().cloned().collect() });
         };
-        let layer = (self.layer)(table);
-        let name = |axis: &Axis| axis.label(layer).unwrap_or_default();
-        let name = if name(layers) == layer.to_string() { format!("layer {layer}") } else { name(layers) };
-        Some(Heat { from: format!("`{}`, {name}", table.name()), table: table.slice(axis, layer).ok()? })
+        let layer = (self.layer)(first);
+        let name = layers.label(layer).unwrap_or_default();
+        let name = if name == layer.to_string() { format!("layer {layer}") } else { name };
+        let of_layer = tables.iter().map(|table| table.slice(axis, layer).ok());
+        Some(Heat { from: format!("`{heat}`, {name}"), tables: of_layer.collect::<Option<_>>()? })
     }
 }
 
@@ -330,13 +333,6 @@ mod tests {
                 assert_eq!(Method::of(name).map(|m| m.name), Some(method.name));
             }
         }
-    }
-
-    #[test]
-    fn names_lose_the_number_of_their_picture() {
-        assert_eq!(plain("vision.pixels/0/picture"), "vision.pixels/picture");
-        assert_eq!(plain("picture/12"), "picture");
-        assert_eq!(plain("vision.blocks.0.attn.z"), "vision.blocks.0.attn.z");
     }
 
     #[test]

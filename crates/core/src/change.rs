@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use burn::tensor::{Bool, Tensor, TensorData};
 
+use crate::mean::{batch_means, filled};
 use crate::tensor::with_rank;
-use crate::{AnyTensor, AxisName, Change, HookError, Region, Site, SiteSpec};
+use crate::{AnyTensor, AxisName, Change, HookError, Inputs, Region, Site, SiteSpec};
 
 /// The score of a pair that must not attend: the lowest finite f32, so that masked rows stay free of NaN.
 pub const MASKED: f32 = f32::MIN;
@@ -24,12 +25,13 @@ pub(crate) fn check_axes(spec: &SiteSpec, region: &Region) -> Result<(), HookErr
     Ok(())
 }
 
-/// The value of a site with a region changed.
+/// The value of a site with a region changed, in a pass over some inputs, where they are known.
 pub(crate) fn apply(
     spec: &SiteSpec,
     x: AnyTensor,
     region: &Region,
     change: &Change,
+    inputs: Option<&Inputs>,
 ) -> Result<AnyTensor, HookError> {
     let dims = x.dims();
     let part = Part::of(spec, &dims, region)?;
@@ -66,14 +68,13 @@ pub(crate) fn apply(
             with_rank!(x, x => part.put(x, value, spec.site))?
         }
         Change::Mean => {
-            let over: Vec<usize> = [AxisName::Batch, AxisName::Image, AxisName::Pos]
-                .iter()
-                .filter_map(|a| spec.axis(*a))
-                .collect();
-            with_rank!(x, x => {
-                let mean = over.iter().fold(x.clone(), |m, axis| m.mean_dim(*axis));
-                part.put(x, AnyTensor::new(mean), spec.site)
-            })?
+            let means = batch_means(spec, x.clone(), inputs)?;
+            with_rank!(x, x => part.put(x, means, spec.site))?
+        }
+        Change::Fill(given) => {
+            let positions = region.indices(AxisName::Pos);
+            let given = filled(spec, x.clone(), given, positions, inputs)?;
+            with_rank!(x, x => part.put(x, given, spec.site))?
         }
         Change::Mask => {
             let masked = with_rank!(x, x => part.map(x, |x, _| x.full_like(MASKED)))?;
@@ -338,7 +339,7 @@ mod tests {
                 (Change::With(std::sync::Arc::new(move |_| Ok(full.clone()))), Box::new(|i| operand[i])),
             ];
             for (change, value) in expected {
-                let after = apply(&spec, x.clone(), &region, &change)?.to_values()?;
+                let after = apply(&spec, x.clone(), &region, &change, None)?.to_values()?;
                 for (i, got) in after.iter().enumerate() {
                     prop_assert_eq!(*got, if inside(i) { value(i) } else { before[i] }, "{:?} at {}", change, i);
                 }

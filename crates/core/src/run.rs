@@ -9,8 +9,8 @@ use crate::change::{apply, check_axes};
 use crate::plan::{Act, ChangeFn};
 use crate::tap::{OnGrad, Taken, tap_any};
 use crate::{
-    Activation, AnyTensor, Change, HookError, Objective, Output, Part, Place, Plan, Point, Region, Site,
-    SiteSpec, State, Subject, SubjectError, Wanted, caught,
+    Activation, AnyTensor, Change, HookError, Inputs, Objective, Output, Part, Place, Plan, Point, Region,
+    Site, SiteSpec, State, Subject, SubjectError, Wanted, caught,
 };
 
 #[derive(Default)]
@@ -44,6 +44,8 @@ pub struct Run {
     place: Place,
     /// Where the gradients are, should they.
     backward: Arc<Mutex<Place>>,
+    /// What the pass is over, where an edit has to know.
+    inputs: Option<Inputs>,
 }
 
 impl Run {
@@ -105,7 +107,19 @@ impl Run {
             past: plan.past,
             place: Place::Start,
             backward: backward(),
+            inputs: None,
         })
+    }
+
+    /// Over these inputs, which tell what each position is. Without them an edit that asks takes every position of the language
+    /// model for a word, and every position of a tower for a patch.
+    #[must_use]
+    pub fn over(mut self, inputs: &Inputs) -> Self {
+        let asks = |(_, change): &(Region, Change)| matches!(change, Change::Mean | Change::Fill(_));
+        if self.work.values().any(|work| work.edits.iter().any(asks)) {
+            self.inputs = Some(inputs.clone());
+        }
+        self
     }
 
     /// A run that asks for nothing, for passes outside any plan.
@@ -124,6 +138,7 @@ impl Run {
             past: Vec::new(),
             place: Place::Start,
             backward: backward(),
+            inputs: None,
         }
     }
 
@@ -186,7 +201,7 @@ impl Run {
         self.place = Place::Edit(site);
         let mut x = x.into_tensor();
         for (region, change) in &work.edits {
-            x = apply(spec, x, region, change)?;
+            x = apply(spec, x, region, change, self.inputs.as_ref())?;
             let to = x.dims();
             if to != dims {
                 return Err(HookError::Reshaped { site, from: dims, to });

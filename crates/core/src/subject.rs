@@ -209,7 +209,7 @@ pub trait Subject: Send + Sync {
             );
             return Err(SubjectError::Batch { reason });
         }
-        let run = Run::start(plan, self.name(), self.sites())?;
+        let run = Run::start(plan, self.name(), self.sites())?.over(inputs);
         crate::among_threads(&self.device(), || run.carry_out(self, |run| self.forward(inputs, run)))
     }
 

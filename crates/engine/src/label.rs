@@ -55,13 +55,6 @@ pub fn picture_axes(map: &TokenMap, entry: usize, rows: &[Range<usize>], cols: &
     [axis(Role::Row, rows, view.map(|v| &v.rows)), axis(Role::Column, cols, view.map(|v| &v.cols))]
 }
 
-/// The labels of the positions that show the picture `entry` of `entries`, in order: each has as many.
-pub fn picture_tokens(map: &TokenMap, entry: usize, entries: usize) -> Vec<TokenLabel> {
-    let all: Vec<&TokenLabel> = map.tokens.iter().filter(|t| t.modality == Modality::Image).collect();
-    let each = all.len() / entries.max(1);
-    all.into_iter().skip(entry * each).take(each).cloned().collect()
-}
-
 /// Positions of a tower that looks at the picture `entry` of `entries`: by their patches, with a class token
 /// before them where there is one position more; else by their number.
 ///
@@ -72,20 +65,15 @@ pub fn tower_axis(map: &TokenMap, entry: usize, entries: usize, len: usize) -> A
     if let Some(patches) = merged(own, len) {
         return Axis::patches(patches);
     }
-    let tokens = picture_tokens(map, entry, entries);
-    let patches: Vec<_> = match own {
-        [] => tokens.iter().filter_map(|t| t.patch).collect(),
-        own => own.to_vec(),
-    };
-    if patches.len() == len {
+    let Some(positions) = map.tower(entry, len) else { return Axis::count(Role::Patch, len) };
+    if let Some(patches) = positions.iter().copied().collect::<Option<Vec<PatchLabel>>>() {
         return Axis::patches(patches);
     }
-    if patches.len() + 1 == len {
-        let class = TokenLabel::new("class", Modality::Special);
-        let patch = |p| TokenLabel::new(format!("{p}"), Modality::Image).with_patch(p);
-        return Axis::tokens(std::iter::once(class).chain(patches.into_iter().map(patch)).collect());
-    }
-    Axis::count(Role::Patch, len)
+    let label = |patch: Option<PatchLabel>| match patch {
+        None => TokenLabel::new("class", Modality::Special),
+        Some(patch) => TokenLabel::new(format!("{patch}"), Modality::Image).with_patch(patch),
+    };
+    Axis::tokens(positions.into_iter().map(label).collect())
 }
 
 /// Patches in `len` groups of one size, each as the box around it; `None` if there are no such groups.
@@ -210,6 +198,7 @@ mod tests {
             pictures: vec![(20, 10)],
             views: vec![View { image: 0, rows: spans(2, 5.0), cols: spans(4, 5.0) }],
             patches: Vec::new(),
+            padding: Vec::new(),
         }
     }
 

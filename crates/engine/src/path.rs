@@ -28,6 +28,24 @@ impl End {
     pub fn new(site: Site, baseline: Baseline) -> Self {
         Self { site, baseline }
     }
+
+    /// Ends that move along one path. Of a subject that compares two towers those of each tower move alone, while the other
+    /// tower keeps what it was given: between both baselines lies a pair that may fit better than any true one, so that on the
+    /// way there a word that fits would count against its picture.
+    pub fn paths(subject: &dyn Subject, ends: &[Self]) -> Vec<Vec<Self>> {
+        let projects = |part| {
+            let site = Site::of(part, Point::Projected);
+            subject.sites().iter().any(|spec| spec.site == site)
+        };
+        let compares = projects(Part::Vision) && projects(Part::Text);
+        let seen = |end: &&Self| !compares || matches!(end.site.part(), Part::Vision | Part::Connector);
+        let (seen, read): (Vec<&Self>, Vec<&Self>) = ends.iter().partition(seen);
+        [seen, read]
+            .into_iter()
+            .filter(|path| !path.is_empty())
+            .map(|path| path.into_iter().cloned().collect())
+            .collect()
+    }
 }
 
 /// A path and how it is cut into nodes.
@@ -84,6 +102,11 @@ impl Path {
     pub fn total(&self) -> f64 {
         self.along.iter().map(Along::total).sum()
     }
+
+    /// By how much the contributions miss the change: above zero where they are too large.
+    pub fn gap(&self) -> f64 {
+        self.total() - self.change()
+    }
 }
 
 /// A site on the path while it is walked.
@@ -99,7 +122,7 @@ struct Moving {
 }
 
 impl PathIntegral {
-    /// Walks the path: one pass for the input, one for the baselines, and a forward and backward pass for every
+    /// Walks the path, all ends together ([`End::paths`] says which belong on one): one pass for the input, one for the baselines, and a forward and backward pass for every
     /// batch of nodes. Passes begin at the first block that has a site, if all sites lie in the language model.
     ///
     /// # Errors
@@ -124,7 +147,7 @@ impl PathIntegral {
         let state = entry.map(|block| whole.state(Part::Text, block)).transpose()?;
         let mut moving = Vec::with_capacity(self.ends.len());
         for end in &self.ends {
-            moving.push(Moving::new(subject, end, whole.get(end.site)?, entry)?);
+            moving.push(Moving::new(subject, inputs, end, whole.get(end.site)?, entry)?);
         }
         let stage = Stage { subject, inputs, state, objective };
         let mut plan = stage.plan(1)?;
@@ -192,13 +215,14 @@ impl Stage<'_> {
 impl Moving {
     fn new(
         subject: &dyn Subject,
+        inputs: &Inputs,
         end: &End,
         value: &AnyTensor,
         entry: Option<usize>,
     ) -> Result<Self, HookError> {
         let spec =
             subject.sites().iter().find(|s| s.site == end.site).ok_or(HookError::Unpublished(end.site))?;
-        let baseline = end.baseline.at(spec, value)?;
+        let baseline = end.baseline.at(spec, value, inputs)?;
         let from = folded(baseline.clone())?;
         let difference = folded(value.clone())? - from.clone();
         let at = match entry {

@@ -141,7 +141,7 @@ fn a_picture_shown_in_place_of_another_is_seen() {
     let pixels = whole.pixels.clone().unwrap();
     for entry in 0..2 {
         let own = pixels.rows(entry, 1).unwrap();
-        let hidden = Baseline::Constant(0.25).at(&toy.sites()[0], &own).unwrap();
+        let hidden = Baseline::Constant(0.25).at(&toy.sites()[0], &own, &whole).unwrap();
         let windows = Windows::grid([8, 8], [2, 2]);
         let variants = show(&whole, entry, windows.hide(&own, &hidden, 1..4).unwrap()).unwrap();
         assert_eq!((variants.rows(), variants.pixels.as_ref().unwrap().dims()[0]), (3, 5));
@@ -153,7 +153,7 @@ fn a_picture_shown_in_place_of_another_is_seen() {
             let region = region
                 .of(AxisName::Height, i / 2 * 4..i / 2 * 4 + 4)
                 .of(AxisName::Width, i % 2 * 4..i % 2 * 4 + 4);
-            let grey = Baseline::Constant(0.25).at(&toy.sites()[0], &pixels).unwrap();
+            let grey = Baseline::Constant(0.25).at(&toy.sites()[0], &pixels, &whole).unwrap();
             one(&toy, &whole, Plan::new().change("vision.pixels", region, Change::Set(grey)).unwrap())
         };
         ROUNDING.check("scores", &found, &[each(1), each(2), each(3)]).unwrap();

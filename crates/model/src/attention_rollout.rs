@@ -303,8 +303,17 @@ fn pictures(
         ]);
     }
     let each = shown.len() / entries.max(1);
+    let own = |place: usize| shown.iter().skip(place * each).take(each);
+    let patches = |place: usize| -> Vec<PatchLabel> {
+        own(place).filter_map(|at| map.tokens.get(*at).and_then(|token| token.patch)).collect()
+    };
+    // Each picture's positions must be its tower's patches, in their order.
+    let known = |place: usize| {
+        let labels = map.tower(place, positions).unwrap_or_default();
+        !labels.is_empty() && labels.into_iter().flatten().eq(patches(place))
+    };
     let extra = positions.checked_sub(each).filter(|extra| *extra <= 1 && each * entries == shown.len());
-    let Some(extra) = extra else {
+    let Some(extra) = extra.filter(|_| (0..entries).all(known)) else {
         let found = format!(
             "its tower has {positions} positions, and the prompt shows {entries} pictures in {}",
             shown.len()
@@ -322,12 +331,11 @@ fn pictures(
         let axis = label::tower_axis(map, place, entries, positions);
         let pairs = [Role::Query, Role::Key].map(|role| Axis::new(role, axis.labels.clone())).to_vec();
         tables.push(Labelled::numbers(name("vision"), Unit::Ratio, pairs, tower.matrix(entry).to_vec())?);
-        let own = shown.iter().skip(place * each).take(each).map(|i| last.get(*i).copied().unwrap_or(0.0));
+        let given = own(place).map(|i| last.get(*i).copied().unwrap_or(0.0));
         // A class token that the language model is not shown comes before the patches, and gets no share from it.
-        let shares: Vec<f32> = std::iter::repeat_n(0.0, extra).chain(own).collect();
+        let shares: Vec<f32> = std::iter::repeat_n(0.0, extra).chain(given).collect();
         let carried = tower.carry(entry, &shares);
-        let patches: Vec<_> =
-            label::picture_tokens(map, place, entries).iter().filter_map(|t| t.patch).collect();
+        let patches = patches(place);
         let before = positions - patches.len().min(positions);
         let (outside, on) = carried.split_at(before);
         let on_axis = Axis::patches(patches);

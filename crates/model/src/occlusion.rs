@@ -285,14 +285,14 @@ impl Analysis for Occlusion {
         if let Some(pictures) = &pictures {
             tables.extend(stage.pictures(pictures, &self.settings.pixels)?);
             sites.push(PIXELS);
-            baselines.push(format!("{PIXELS}: {}", self.settings.pixels));
+            baselines.push(format!("{PIXELS}: {}", self.settings.pixels.describe(PIXELS)));
         }
         if let Some(hide) = &self.settings.words {
             tables.push(stage.words(&words, hide, &whole)?);
             match hide {
                 Hide::Replace(baseline) => {
                     sites.push(ENTERED);
-                    baselines.push(format!("{ENTERED}: {baseline}"));
+                    baselines.push(format!("{ENTERED}: {}", baseline.describe(ENTERED)));
                 }
                 Hide::Unattended => sites.extend(scores(subject)),
             }
@@ -365,10 +365,10 @@ impl Stage<'_> {
 
     fn pictures(&mut self, pictures: &Pictures, baseline: &Baseline) -> Result<Vec<Labelled>, AnalysisError> {
         let Pictures { pixels, entries, windows } = pictures;
+        let hidden = baseline.at(self.spec(PIXELS)?, pixels, self.inputs)?;
         let mut tables = Vec::new();
         for entry in 0..*entries {
-            let picture = pixels.rows(entry, 1)?;
-            let hidden = baseline.at(self.spec(PIXELS)?, &picture)?;
+            let (picture, hidden) = (pixels.rows(entry, 1)?, hidden.rows(entry, 1)?);
             let (objective, inputs) = (self.objective, self.inputs);
             let demand = Demand { pictures: true, ..Demand::default() };
             let rows = self.memory.rows(self.subject, inputs, demand);
@@ -394,7 +394,9 @@ impl Stage<'_> {
     fn words(&mut self, words: &[usize], hide: &Hide, whole: &Trace) -> Result<Labelled, AnalysisError> {
         let start = Start::block(self.inputs, whole, 0)?;
         let hidden = match hide {
-            Hide::Replace(baseline) => Some(baseline.at(self.spec(ENTERED)?, whole.get(ENTERED)?)?),
+            Hide::Replace(baseline) => {
+                Some(baseline.at(self.spec(ENTERED)?, whole.get(ENTERED)?, self.inputs)?)
+            }
             Hide::Unattended => None,
         };
         let (objective, demand) = (self.objective, Demand { scores: hidden.is_none(), ..Demand::default() });

@@ -54,6 +54,21 @@ pub enum ReportError {
         /// Numbers of the images it lies on.
         have: Vec<usize>,
     },
+    /// Tables that do not belong to one map.
+    #[error("table `{table}` is in {found}, `{first}` in {unit}: they are not one map")]
+    Apart {
+        /// Name of the table.
+        table: String,
+        /// Its unit.
+        found: &'static str,
+        /// Name of the first table.
+        first: String,
+        /// The unit of that.
+        unit: &'static str,
+    },
+    /// A map that was put together and does not fit its own labels.
+    #[error(transparent)]
+    Table(#[from] mmlens_finding::TableError),
     /// The data of the page cannot be written as JSON.
     #[error("data of the page: {source}")]
     Data {

@@ -157,11 +157,13 @@ fn many_pictures_and_many_axes_are_drawn() {
             divided: document.querySelectorAll('.divide').length, out: root.scrollWidth > root.clientWidth,
             failed: document.querySelectorAll('.failed').length, text: document.body.innerText };";
     let Some(said) = probe(&pair::page().unwrap().html().unwrap(), 360, script) else { return };
-    assert_eq!(said["names"][1], "Input gradients attribution, tiles 1–4", "{said}");
-    // both pictures lie under the coarse tile; the fine tiles lie on the first alone; no colours on the picture alone
+    // one map for each finding, on both pictures: the tiles of the first and the whole beside them are one
+    let names =
+        ["Input gradients attribution", "Occlusion attribution", "Attention pattern", "Picture alone"];
+    assert_eq!(said["names"], serde_json::json!(names), "{said}");
+    // the first is cut as its tiles are, 8 x 8, the second into 5 x 5 patches; no colours on the picture alone
     let counts: Vec<[usize; 2]> = serde_json::from_value(said["counts"].clone()).unwrap();
-    assert!(counts[0][0] > 3 && counts[0][1] > 3, "{counts:?}");
-    assert!(counts[1][0] > counts[0][0] && counts[1][1] == 0, "{counts:?}");
+    assert!(counts[0][0] > 30 && counts[0][1] > 10, "{counts:?}");
     assert_eq!(counts.last(), Some(&[0, 0]));
     assert_eq!((&said["options"], &said["changed"], &said["divided"]), (&2.into(), &true.into(), &1.into()));
     assert_eq!((&said["out"], &said["failed"]), (&false.into(), &0.into()));

@@ -12,13 +12,15 @@ use mmlens::core::{AnalysisError, Case, Clip, Picture, Sample, Subject, Words};
 use mmlens::engine::Memory;
 use mmlens::files::{RunFolder, sha256};
 use mmlens::finding::Finding;
-use mmlens::report::{OverlaySettings, Page, overlay_png};
+use mmlens::report::{OverlaySettings, Page, ReportError, on_picture, overlay_png};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::commands::aim::{Aim, Settled, settle};
 use crate::commands::ask::Token;
-use crate::input::{QuestionArgs, flat, frames_on_page, mean_colour, on_page, pictures, suited, written};
+use crate::input::{
+    QuestionArgs, flat_clip, flat_picture, frames_on_page, on_page, pictures, suited, written,
+};
 use crate::methods::{METHODS, Method, Question};
 use crate::model::ModelArgs;
 use crate::print;
@@ -108,8 +110,8 @@ impl CorruptionArgs {
         if clean.pictures.is_empty() && clean.clips.is_empty() {
             return Ok(Err("there is no picture to replace and no `--corrupted-ask`"));
         }
-        let pictures: Vec<Picture> = clean.pictures.iter().map(mean_colour).collect();
-        let clips = clean.clips.iter().map(flat).collect();
+        let pictures: Vec<Picture> = clean.pictures.iter().map(flat_picture).collect::<Result<_>>()?;
+        let clips = clean.clips.iter().map(flat_clip).collect::<Result<_>>()?;
         Ok(Ok(Sample { pictures, clips, ..clean.clone() }))
     }
 
@@ -293,18 +295,24 @@ impl Explain {
         run: &mut RunFolder,
     ) -> Result<Vec<HeatMap>> {
         let mut drawn = Vec::new();
+        let Some(heat) = method.heat(finding) else { return Ok(drawn) };
         for (index, picture) in page.pictures.iter().enumerate() {
             let (image, frame) = picture.place(index);
-            let Some(heat) = method.heat(finding, image) else { continue };
+            let on = match on_picture(&heat.tables, (image, frame), picture.dimensions()) {
+                Err(ReportError::OtherPicture { .. }) => continue,
+                on => on?,
+            };
             let settings = OverlaySettings { image, frame, ..OverlaySettings::default() };
             let name = match (image, frame) {
                 (0, 0) => String::new(),
                 (_, 0) => format!("-{image}"),
                 _ => format!("-{image}-{frame}"),
             };
-            let png = overlay_png(picture, &heat.table, settings)?;
+            let png = overlay_png(picture, &heat.tables, settings)?;
             let file = run.write(&format!("{}{name}.png", method.name), &png)?;
-            drawn.push(HeatMap { file, image: picture.name().to_owned(), shows: heat.from });
+            let aside = format!(", and {:.3} on what the processor put around the picture", on.outside);
+            let shows = heat.from.clone() + if on.outside == 0.0 { "" } else { &aside };
+            drawn.push(HeatMap { file, image: picture.name().to_owned(), shows });
         }
         Ok(drawn)
     }

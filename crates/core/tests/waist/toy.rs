@@ -50,6 +50,7 @@ impl Toy {
             maps: rows.iter().map(|_| Arc::default()).collect(),
             pixels: None,
             grids: Vec::new(),
+            colours: Vec::new(),
             images: vec![Vec::new(); rows.len()],
             asked: Asked::Last,
         }

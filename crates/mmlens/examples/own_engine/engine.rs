@@ -165,6 +165,7 @@ impl Subject for Letters {
             maps: vec![Arc::new(map)],
             pixels: None,
             grids: Vec::new(),
+            colours: Vec::new(),
             images: vec![Vec::new()],
             asked: Asked::Last,
         })

@@ -183,6 +183,7 @@ fn read(model: &ClipModel, ids: &[Vec<u32>], device: &Device) -> Result<Tensor<2
             maps: vec![unlabelled; texts.len()],
             pixels: None,
             grids: Vec::new(),
+            colours: Vec::new(),
             images: vec![Vec::new(); texts.len()],
             asked: Asked::Last,
         };

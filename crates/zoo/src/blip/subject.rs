@@ -16,7 +16,7 @@ use crate::ZooError;
 use crate::bert::Texts;
 use crate::checkpoint::{Checkpoint, GenerationConfig, Layout, Weights, read_json};
 use crate::generate::{Continued, Decoding, Steps, Text, forked};
-use crate::llava::{process, stack};
+use crate::llava::{colours, process, stack};
 use crate::parts::KvCache;
 use crate::processor::ImageProcessor;
 use crate::self_check::{Looked, SelfCheck, glimpse, look_over, pattern};
@@ -195,6 +195,7 @@ impl Subject for Blip {
                 map.views.iter().flat_map(|view| self.model.vision.config().patches(view)).collect();
         }
         inputs.pixels = stack(&processed, &self.device).map_err(|e| self.failed(e))?;
+        inputs.colours = colours(&self.processor, sample).map_err(|e| self.failed(e))?;
         inputs.images.iter_mut().for_each(|own| own.push(0));
         Ok(inputs)
     }

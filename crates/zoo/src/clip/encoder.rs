@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Captions, ClipConfig, ClipModel};
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, Weights, read_json};
-use crate::llava::{process, stack};
+use crate::llava::{colours, process, stack};
 use crate::processor::ImageProcessor;
 use crate::self_check::{Looked, SelfCheck, look_over};
 use crate::vlm::name_of;
@@ -132,6 +132,7 @@ impl Subject for DualEncoder {
             ids: padded.ids,
             pixels: stack(&pictures, &self.device).map_err(|e| self.failed(e))?,
             grids: Vec::new(),
+            colours: colours(&self.processor, sample).map_err(|e| e.of_subject(&self.name))?,
             images: vec![(0..pictures.len()).collect(); texts.len()],
             asked: Asked::Last,
         })

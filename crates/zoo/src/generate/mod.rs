@@ -35,6 +35,8 @@ pub(crate) struct Decoding<'a> {
 pub(crate) struct Steps<'a> {
     subject: &'a dyn Subject,
     plans: &'a Plans,
+    /// What the first step is over.
+    prompt: Option<Inputs>,
     taken: usize,
     traces: BTreeMap<usize, Trace>,
 }
@@ -48,7 +50,8 @@ impl<'a> Steps<'a> {
     ) -> Result<Self, SubjectError> {
         inputs.check()?;
         plans.check(None)?;
-        Ok(Self { subject, plans, taken: 0, traces: BTreeMap::new() })
+        let prompt = plans.at(0).is_some().then(|| inputs.clone());
+        Ok(Self { subject, plans, prompt, taken: 0, traces: BTreeMap::new() })
     }
 
     /// The next step: a pass that carries out its plan, and gives logits.
@@ -64,7 +67,10 @@ impl<'a> Steps<'a> {
             return Ok(among_threads(&device, || idle.guarded(subject, pass))?.ok_or_else(ended)?);
         };
         let (subject, mut logits) = (self.subject, None);
-        let run = Run::start(plan, subject.name(), subject.sites())?;
+        let mut run = Run::start(plan, subject.name(), subject.sites())?;
+        if let Some(prompt) = self.prompt.take().filter(|_| step == 0) {
+            run = run.over(&prompt);
+        }
         let pass = |run: &mut Run| {
             let found = pass(run)?.ok_or_else(ended)?;
             logits = Some(found.clone());

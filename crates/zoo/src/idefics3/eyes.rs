@@ -222,6 +222,8 @@ impl Eyes for Idefics3Eyes {
             let refused = |error| ZooError::Picture { name: picture.name.clone(), error };
             let Tiles { tiles, views, count } = self.cut(image, picture).map_err(refused)?;
             seen.pictures.push(self.expand(&views, count));
+            let colour = self.processor.colour(&picture.image).map_err(refused)?;
+            seen.colours.extend(std::iter::repeat_n(colour, tiles.len()));
             all.extend(tiles);
             seen.views.extend(views);
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 use burn::tensor::Device;
 
 pub use eyes::LlavaEyes;
-pub(crate) use eyes::{process, stack};
+pub(crate) use eyes::{colours, process, stack};
 pub use model::{FeatureLayers, LlavaConfig, LlavaModel};
 
 use crate::ZooError;

@@ -141,6 +141,8 @@ impl Eyes for LlavaNextEyes {
             let (tiles, views) = self.tiles(image, picture).map_err(refused)?;
             let size = (picture.image.height() as usize, picture.image.width() as usize);
             seen.pictures.push(self.expand(&views, size));
+            let colour = self.processor.colour(&picture.image).map_err(refused)?;
+            seen.colours.extend(std::iter::repeat_n(colour, tiles.len()));
             all.extend(tiles);
             seen.views.extend(views);
         }

@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use image::{DynamicImage, RgbImage};
 use serde_json::{Map, Value};
 
+pub use colour::mean_colour;
 pub(crate) use colour::to_rgb;
 pub(crate) use config::Fields;
 pub use error::ProcessorError;
@@ -145,7 +146,22 @@ impl ImageProcessor {
     /// The value that a grey level (0 to 255) of a channel becomes: for baselines, and for showing pixels again.
     #[must_use]
     pub fn value(&self, channel: usize, level: u8) -> f32 {
-        self.levels(channel.min(2))[usize::from(level)]
+        self.valued(channel.min(2), f64::from(level))
+    }
+
+    /// The mean colour of a picture, all of it, in the numbers that the tower is given: what [`ImageProcessor::process`] would
+    /// make of every pixel of a picture in that colour alone, which need be no whole level.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessorError`] for pictures that are empty, or of colours that are not taken.
+    ///
+    /// # Cost
+    ///
+    /// One look at every pixel.
+    pub fn colour(&self, picture: &DynamicImage) -> Result<[f32; 3], ProcessorError> {
+        let mean = mean_colour([picture])?;
+        Ok(std::array::from_fn(|channel| self.valued(channel, mean[channel])))
     }
 
     /// Processes one picture, which should be upright already.
@@ -236,17 +252,19 @@ impl ImageProcessor {
         Ok(Rgb { width: side, height: side, bytes: bytes.into() })
     }
 
-    /// What each of the 256 levels of a channel becomes. Products are taken in `f64` and differences in `f32`, as NumPy
-    /// does for the reference.
+    /// What a level of a channel becomes. Products are taken in `f64` and differences in `f32`, as NumPy does for the
+    /// reference.
+    #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
+    fn valued(&self, channel: usize, level: f64) -> f32 {
+        let value = (level * self.steps.rescale.unwrap_or(1.0)) as f32;
+        let normalized =
+            |(mean, std): ([f64; 3], [f64; 3])| (value - mean[channel] as f32) / std[channel] as f32;
+        self.steps.normalize.map_or(value, normalized)
+    }
+
+    /// What each of the 256 levels of a channel becomes.
     fn levels(&self, channel: usize) -> [f32; 256] {
-        std::array::from_fn(|level| {
-            #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
-            let value = (level as f64 * self.steps.rescale.unwrap_or(1.0)) as f32;
-            #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
-            let normalized =
-                |(mean, std): ([f64; 3], [f64; 3])| (value - mean[channel] as f32) / std[channel] as f32;
-            self.steps.normalize.map_or(value, normalized)
-        })
+        std::array::from_fn(|level| self.valued(channel, level as f64))
     }
 
     /// The values of a picture that has `part` at the place `at`, and black around it.

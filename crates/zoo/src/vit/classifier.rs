@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{Labels, VitConfig, VitModel};
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, Layout, Weights, read_json};
-use crate::llava::{process, stack};
+use crate::llava::{colours, process, stack};
 use crate::processor::ImageProcessor;
 use crate::self_check::{Looked, SelfCheck, glimpse, look_over, pattern};
 use crate::vlm::name_of;
@@ -112,6 +112,7 @@ impl Subject for ImageClassifier {
                 pictures: vec![(picture.image.width(), picture.image.height())],
                 patches: self.model.vision.config().patches(&view),
                 views: vec![view],
+                padding: Vec::new(),
             })
         };
         let rows = pictures.len();
@@ -122,6 +123,7 @@ impl Subject for ImageClassifier {
             maps: pictures.iter().zip(&sample.pictures).map(map).collect(),
             pixels: stack(&pictures, &self.device).map_err(|e| e.of_subject(&self.name))?,
             grids: Vec::new(),
+            colours: colours(&self.processor, sample).map_err(|e| e.of_subject(&self.name))?,
             images: (0..rows).map(|image| vec![image]).collect(),
             asked: Asked::Last,
         })

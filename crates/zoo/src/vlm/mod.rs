@@ -209,6 +209,7 @@ impl Subject for Vlm {
             maps: vec![Arc::new(map)],
             pixels: seen.pixels,
             grids: seen.grids,
+            colours: seen.colours,
             images: vec![seen.images],
             asked: Asked::Last,
         })
