@@ -326,3 +326,34 @@ fn memory_bounds_passes_and_changes_no_number() {
     let said = run(wide.path(), "2 apples");
     assert!(said.code != Some(0) && said.err.contains("`2 apples` is no size"), "{}", said.err);
 }
+
+/// Pictures in tiles: everything runs, each picture has its map, and the map is of all of it.
+#[test]
+fn pictures_in_tiles_are_explained() {
+    for name in ["smolvlm-a", "llava-next-a"] {
+        let folder = tempfile::tempdir().unwrap();
+        let ask = ["--image", &picture("wide"), "--image", &picture("tall"), "--ask", "Is it red?", "--json"];
+        let said = explain(&model(name), folder.path(), &ask);
+        assert_eq!(said.code, Some(0), "{name}: {said:?}");
+        for method in ["ig", "occlusion", "logit-lens", "patching", "attribution"] {
+            for (file, size) in [(format!("{method}.png"), (47, 31)), (format!("{method}-1.png"), (19, 83))] {
+                let drawn = image::open(folder.path().join(&file)).unwrap().to_rgb8();
+                assert_eq!(drawn.dimensions(), size, "{name} {file}");
+                // Colours lie on every quarter of the picture, and not on one tile alone.
+                let mut coloured = [0; 4];
+                for (x, y, pixel) in drawn.enumerate_pixels() {
+                    let [r, g, b] = pixel.0;
+                    let quarter = usize::from(x >= size.0 / 2) + 2 * usize::from(y >= size.1 / 2);
+                    coloured[quarter] += usize::from(r != g || g != b);
+                }
+                let each = (size.0 * size.1) as usize / 4;
+                assert!(coloured.iter().all(|n| 4 * n > each), "{name} {file}: {coloured:?} of {each}");
+            }
+        }
+        let finding = Finding::load(folder.path().join("ig.safetensors")).unwrap();
+        assert_eq!(
+            finding.provenance.baseline.as_deref(),
+            Some("vision.pixels: each picture's own mean colour; text.embed: mean over the words")
+        );
+    }
+}

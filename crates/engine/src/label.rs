@@ -183,7 +183,7 @@ mod tests {
     use mmlens_core::finding::{Labels, Modality, PatchLabel, Role, TokenLabel, Unit};
     use mmlens_core::{AxisName, Part, Point, Site, SiteSpec, TokenMap, View};
 
-    use super::{picture_axes, tables, tower_axis};
+    use super::{depth_axis, picture_axes, tables, tower_axis};
 
     fn map() -> TokenMap {
         let patch = |col: usize| {
@@ -209,6 +209,25 @@ mod tests {
         assert_eq!(cols.labels, Labels::Spans { image: 0, spans: vec![[0.0, 5.0], [5.0, 20.0]] });
         let [rows, _] = picture_axes(&map(), 1, &[0..1, 1..2], &[]);
         assert_eq!(rows.labels, Labels::Count(2));
+    }
+
+    /// Rows and columns of other sizes, so that neither can be taken for the other.
+    #[test]
+    fn rows_are_of_the_height_and_columns_of_the_width() {
+        let spans = |n: usize, step: f32| (0..n).map(|i| [i as f32 * step, (i + 1) as f32 * step]).collect();
+        let view = View { image: 3, rows: spans(3, 7.0), cols: spans(3, 2.0) };
+        let map = TokenMap { views: vec![view], pictures: vec![(6, 21)], ..map() };
+        let [rows, cols] = picture_axes(&map, 0, &[0..1, 1..3], &[0..2, 2..3]);
+        assert_eq!((rows.role, cols.role), (Role::Row, Role::Column));
+        assert_eq!(rows.labels, Labels::Spans { image: 3, spans: vec![[0.0, 7.0], [7.0, 21.0]] });
+        assert_eq!(cols.labels, Labels::Spans { image: 3, spans: vec![[0.0, 4.0], [4.0, 6.0]] });
+    }
+
+    #[test]
+    fn depths_are_counted_from_before_block_0() {
+        let axis = depth_axis(3);
+        let names = ["before block 0", "after block 0", "after block 1", "after block 2"];
+        assert_eq!((axis.role, axis.labels), (Role::Layer, Labels::Names(names.map(str::to_owned).to_vec())));
     }
 
     #[test]

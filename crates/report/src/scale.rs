@@ -136,6 +136,19 @@ mod tests {
     }
 
     #[test]
+    fn a_small_map_is_shown_whole() {
+        // 999 places and one that is a hundred times as strong: of a map so small none lies off the scale
+        for len in [2, 10, 200, 999] {
+            let mut numbers = vec![1.0; len];
+            numbers[len / 2] = 100.0;
+            let scale = Scale::of_maps(Unit::Logit, &[numbers.clone()]);
+            assert_eq!((scale.lo, scale.hi), (0.0, 100.0), "{len}");
+            numbers[0] = -3.0;
+            assert_eq!(Scale::of_maps(Unit::Logit, &[numbers]).lo, -100.0, "{len}");
+        }
+    }
+
+    #[test]
     fn the_strongest_of_many_small_maps_is_shown_whole() {
         let mut maps = vec![vec![0.1; 500]; 10];
         maps[9] = vec![7.0; 500];

@@ -39,7 +39,8 @@ use crate::refusal::Refusal;
 /// leaves what it had in `mmlens-unfinished`, and goes on there if it is started again with the same options.
 ///
 /// What stands for "not there" is the mean colour of the picture, for parts of it (ig, occlusion) and for all of it
-/// (patching, attribution).
+/// (patching, attribution); for words it is their mean (ig), for a caption zero. Of a dual encoder pixels move while the caption
+/// stays, and words while the picture stays.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]

@@ -6,6 +6,7 @@ mod captions;
 mod drawn;
 mod pictures;
 mod placeholders;
+mod places;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
