@@ -42,6 +42,7 @@ mod subject;
 mod tap;
 mod tensor;
 mod threads;
+mod upright;
 mod wanted;
 
 pub use analysis::{

@@ -5,11 +5,10 @@ use std::io::{self, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
-use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
-use crate::SubjectError;
 use crate::caught::{Panicked, caught};
+use crate::{SubjectError, upright};
 
 /// The most pixels a picture may have. (Pillow warns of pictures with more.)
 pub const MOST_PICTURE_PIXELS: u64 = 90_000_000;
@@ -34,7 +33,7 @@ impl Picture {
         Self { name: name.into(), image: Arc::new(image.into()) }
     }
 
-    /// A picture from a file (PNG, JPEG, WebP, BMP, GIF), turned upright by its EXIF orientation.
+    /// A picture from a file (PNG, JPEG, WebP, BMP, GIF), turned upright by what its EXIF says, or else its XMP.
     ///
     /// # Errors
     /// [`SubjectError::Picture`] if the file cannot be read or decoded, is larger than [`MOST_PICTURE_BYTES`], or says that it
@@ -93,7 +92,9 @@ fn decoded(path: &Path, left: u64) -> Result<DynamicImage, Fault> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MOST_DECODED);
     reader.limits(limits);
-    let mut decoder = reader.with_guessed_format()?.into_decoder()?;
+    let reader = reader.with_guessed_format()?;
+    let format = reader.format();
+    let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
@@ -105,7 +106,7 @@ fn decoded(path: &Path, left: u64) -> Result<DynamicImage, Fault> {
     if pixels > left {
         return Err(Fault::Beyond);
     }
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let orientation = upright::orientation(&mut decoder, format);
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
     Ok(image)

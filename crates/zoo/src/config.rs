@@ -28,6 +28,19 @@ fn within(field: &str, value: usize, most: usize) -> Result<(), ZooError> {
     Err(ZooError::Value { field, found, expected: format!("1 to {most}") })
 }
 
+/// Refuses fields that are null where transformers takes no null: a field that is left out has a default, one that is null
+/// has not. `at` is what errors put before a field.
+pub(crate) fn present(raw: &Value, at: &str, fields: &[&str]) -> Result<(), ZooError> {
+    match fields.iter().find(|field| raw.get(field).is_some_and(Value::is_null)) {
+        Some(field) => Err(ZooError::Value {
+            field: format!("{at}{field}"),
+            found: "null".to_owned(),
+            expected: "a value, or no such field".to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// One size must divide another.
 pub(crate) fn divides(field: &str, divisor: usize, of: &str, value: usize) -> Result<(), ZooError> {
     match value.checked_rem(divisor) {

@@ -35,4 +35,4 @@ pub use self_check::SelfCheck;
 pub use vision::{TowerConfig, VisionTower};
 pub use vlm::Vlm;
 
-pub(crate) use config::{architecture, blocks, divides, positive};
+pub(crate) use config::{architecture, blocks, divides, positive, present};

@@ -419,6 +419,18 @@ fn a_file_cut_anywhere_is_refused() {
 }
 
 #[test]
+fn older_weights_are_refused_with_what_converts_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = || Checkpoint::open(folder.path()).unwrap_err().to_string();
+    std::fs::write(folder.path().join("pytorch_model.bin"), "").unwrap();
+    let expected = "`python oracles/to_safetensors.py FOLDER` of mmlens converts `pytorch_model.bin`: no `model.safetensors` and \
+        no `model.safetensors.index.json`; found pytorch_model.bin";
+    assert!(said().ends_with(expected), "{}", said());
+    std::fs::rename(folder.path().join("pytorch_model.bin"), folder.path().join("tf_model.h5")).unwrap();
+    assert!(!said().contains("to_safetensors"), "{}", said());
+}
+
+#[test]
 fn generation_settings() {
     let folder = tempfile::tempdir().unwrap();
     let read = |text: &str| {

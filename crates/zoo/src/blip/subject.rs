@@ -88,7 +88,8 @@ impl Blip {
         let (sites, anatomy) = (model.sites(), model.anatomy());
         let labels = Labels::new(["no match", "match"]);
         let device = device.clone();
-        let generation = GenerationConfig { eos: vec![config.sep], pad: Some(config.pad), ..generation };
+        let generation =
+            GenerationConfig { eos: config.sep.into_iter().collect(), pad: Some(config.pad), ..generation };
         Ok(Self {
             name,
             checkpoint,

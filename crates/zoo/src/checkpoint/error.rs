@@ -24,8 +24,13 @@ pub enum CheckpointError {
     },
     /// The folder holds no safetensors weights.
     #[error(
-        "{}: no `model.safetensors` and no `model.safetensors.index.json`; found {}",
+        "{}: {}no `model.safetensors` and no `model.safetensors.index.json`; found {}",
         dir.display(),
+        if found.iter().any(|file| file.starts_with("pytorch_model")) {
+            "`python oracles/to_safetensors.py FOLDER` of mmlens converts `pytorch_model.bin`: "
+        } else {
+            ""
+        },
         short_list(found, 8)
     )]
     NoWeights {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::parts::Act;
 use crate::vision::TowerConfig;
-use crate::{ZooError, blocks, divides, positive};
+use crate::{ZooError, blocks, divides, positive, present};
 
 /// Which of the two ways of comparing pictures and texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,18 +209,6 @@ impl ClipConfig {
 fn chosen(kind: DualKind, first: Option<Value>, second: Option<Value>) -> Value {
     let second = second.filter(|value| !value.is_null() && kind == DualKind::Clip);
     second.or(first).unwrap_or(Value::Null)
-}
-
-/// Refuses fields that are null.
-fn present(raw: &Value, at: &str, fields: &[&str]) -> Result<(), ZooError> {
-    match fields.iter().find(|field| raw.get(field).is_some_and(Value::is_null)) {
-        Some(field) => Err(ZooError::Value {
-            field: format!("{at}{field}"),
-            found: "null".to_owned(),
-            expected: "a value, or no such field".to_owned(),
-        }),
-        None => Ok(()),
-    }
 }
 
 fn reading(eos: Option<&Value>) -> Result<Reading, ZooError> {

@@ -19,12 +19,12 @@ use serde_json::{Value, json};
 pub use eyes::{Cut, Idefics3Eyes};
 pub use tiles::{First, tiled};
 
-use crate::ZooError;
 use crate::checkpoint::{Layout, WeightSource, Weights, read_json};
 use crate::decoder::{Decoder, DecoderConfig, Sequence};
 use crate::parts::{KvCache, Linear, Norm};
 use crate::vision::{TowerConfig, VisionTower};
 use crate::vlm::{Glance, Network, Placeholder, Vlm, VlmParts, place, resumed};
+use crate::{ZooError, present};
 
 /// What `config.json` says, with the defaults of transformers.
 #[derive(Debug, Clone, Deserialize)]
@@ -101,6 +101,7 @@ impl Idefics3Model {
                 expected: format!("a divisor of the {grid} patches along the side of a tile"),
             });
         }
+        present(&config.text_config, "text_config.", &["model_type"])?;
         let mut text = DecoderConfig::read(&config.text_config, "text_config.", "llama")?;
         text.tied |= config.tie_word_embeddings;
         text.logit_cap = None;

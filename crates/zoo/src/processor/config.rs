@@ -6,11 +6,13 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::ProcessorError;
 use super::resample::Filter;
 use super::size::Size;
+use crate::checkpoint::read_json_if_there;
 
 /// What is done to a picture, in this order.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +69,6 @@ const KINDS: &[Kind] = &[
             "CLIPImageProcessor",
             "CLIPImageProcessorFast",
             "CLIPImageProcessorPil",
-            "CLIPFeatureExtractor",
             "LlavaNextImageProcessor",
             "LlavaNextImageProcessorFast",
             "LlavaNextImageProcessorPil",
@@ -127,7 +128,7 @@ const KINDS: &[Kind] = &[
         std: CLIP_STD,
     },
     Kind {
-        names: &["ViTImageProcessor", "ViTImageProcessorFast", "ViTImageProcessorPil", "ViTFeatureExtractor"],
+        names: &["ViTImageProcessor", "ViTImageProcessorFast", "ViTImageProcessorPil"],
         size: FULL,
         resample: Filter::Bilinear,
         crop: None,
@@ -138,6 +139,44 @@ const KINDS: &[Kind] = &[
         std: HALVES,
     },
 ];
+
+/// The processors of files that do not name theirs, by the `model_type` of the model's config.
+const BY_MODEL: &[(&str, &str)] = &[
+    ("clip", "CLIPImageProcessor"),
+    ("siglip", "SiglipImageProcessor"),
+    ("llava", "LlavaImageProcessor"),
+    ("llava_next", "LlavaNextImageProcessor"),
+    ("smolvlm", "SmolVLMImageProcessor"),
+    ("idefics3", "Idefics3ImageProcessor"),
+    ("vit", "ViTImageProcessor"),
+    ("blip", "BlipImageProcessor"),
+];
+
+/// What of `config.json` says which processor a folder has.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Model {
+    model_type: Option<String>,
+    image_processor_type: Option<String>,
+}
+
+/// Names the processor of a folder in its fields, where they do not: by its older name, or by the model's config.
+///
+/// # Errors
+/// A `config.json` that cannot be read.
+pub(super) fn name(dir: &Path, fields: &mut Map<String, Value>) -> Result<(), ProcessorError> {
+    let named = |field: &str| fields.get(field).is_some_and(|value| !value.is_null());
+    if named("image_processor_type") || named("feature_extractor_type") {
+        return Ok(());
+    }
+    let model: Model = read_json_if_there(dir.join("config.json"))?.unwrap_or_default();
+    let kind = model.model_type.unwrap_or_default();
+    let usual = || BY_MODEL.iter().find(|(own, _)| *own == kind).map(|(_, name)| (*name).to_owned());
+    if let Some(name) = model.image_processor_type.or_else(usual) {
+        fields.insert("image_processor_type".to_owned(), name.into());
+    }
+    Ok(())
+}
 
 /// Fields that say who wrote the file, or how results are wrapped: no number depends on them.
 const HARMLESS: &[&str] = &[
@@ -229,8 +268,10 @@ impl<'a> Fields<'a> {
         let named = ["image_processor_type", "feature_extractor_type"]
             .iter()
             .find_map(|field| self.fields.get(*field).filter(|value| !value.is_null()));
-        let kind =
-            named.and_then(Value::as_str).and_then(|name| KINDS.iter().find(|k| k.names.contains(&name)));
+        // Feature extractors are what image processors were called before.
+        let name =
+            named.and_then(Value::as_str).map(|name| name.replace("FeatureExtractor", "ImageProcessor"));
+        let kind = name.and_then(|name| KINDS.iter().find(|kind| kind.names.contains(&name.as_str())));
         kind.ok_or_else(|| ProcessorError::Kind {
             file: self.file.to_owned(),
             found: named.map_or_else(|| "not named".to_owned(), short),

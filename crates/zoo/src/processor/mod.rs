@@ -81,8 +81,15 @@ impl ImageProcessor {
         Self::read(&file, &fields)
     }
 
-    /// The fields of a folder's image processor, and the file they are in.
+    /// The fields of a folder's image processor, and the file they are in. One that is not named there has the name that goes
+    /// with the model's config, as in transformers.
     pub(crate) fn fields_in(dir: &Path) -> Result<(PathBuf, Map<String, Value>), ProcessorError> {
+        let (file, mut fields) = Self::written_in(dir)?;
+        config::name(dir, &mut fields)?;
+        Ok((file, fields))
+    }
+
+    fn written_in(dir: &Path) -> Result<(PathBuf, Map<String, Value>), ProcessorError> {
         let nested = dir.join("processor_config.json");
         if let Some(mut fields) = read_json_if_there::<Map<String, Value>>(&nested)?
             && let Some(fields) = fields.remove("image_processor")
