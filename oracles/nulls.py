@@ -94,7 +94,7 @@ def said(name, config, row):
             sites, _, _ = passes.run(checkpoint, batch, check=False)
             return sites.get("logits", sites.get("logits_per_image")), False
         except Exception as error:
-            return None, "mismatched" in str(error)
+            return None, "mismatched" in str(error) or "split_with_sizes" in str(error)
 
 
 def verdict(name, config, row, field):

@@ -26,12 +26,11 @@ use crate::llava::{LlavaConfig, LlavaModel};
 use crate::parts::KvCache;
 use crate::vlm::{Glance, Network, Placeholder, Vlm, VlmParts, place, resumed};
 
+/// What `config.json` says beside what it says of a LLaVA.
 #[derive(Deserialize)]
 struct Raw {
     #[serde(default)]
     image_grid_pinpoints: Option<Value>,
-    #[serde(flatten)]
-    llava: LlavaConfig,
 }
 
 /// The network.
@@ -170,7 +169,7 @@ pub fn open_llava_next(folder: &Path, device: &Device) -> Result<Vlm, ZooError> 
         None | Some(Value::Null) => Pinpoints::usual(),
         Some(value) => eyes::read_pinpoints("image_grid_pinpoints", value)?,
     };
-    let config = raw.llava;
+    let config: LlavaConfig = read_json(folder.join("config.json"))?;
     let parts = VlmParts::from_dir(folder, device)?;
     let model = Weights::new(&parts.checkpoint, device)
         .layout(Layout::LLAVA)
