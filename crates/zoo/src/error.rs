@@ -1,8 +1,11 @@
 //! What can go wrong in the zoo, as values: what, where, found, expected.
 
+use std::path::{Path, PathBuf};
+
 use mmlens_core::{Breach, HookError, SubjectError};
 
-use crate::checkpoint::{CheckpointError, ConfigError};
+use crate::checkpoint::{CheckpointError, ConfigError, read_json};
+use crate::left_out::left_out;
 use crate::parts::RopeError;
 use crate::processor::ProcessorError;
 use crate::text::TextError;
@@ -50,6 +53,14 @@ pub enum ZooError {
         found: String,
         /// What could be there.
         expected: String,
+    },
+    /// What is wrong with a file, where the complaint does not name it.
+    #[error("{}: {error}", file.display())]
+    In {
+        /// The file.
+        file: PathBuf,
+        /// The complaint.
+        error: Box<Self>,
     },
     /// Rotary settings that cannot be read.
     #[error(transparent)]
@@ -116,6 +127,23 @@ impl From<SubjectError> for ZooError {
             other => Self::Subject(other),
         }
     }
+}
+
+/// Opens a model of a folder, whose `config.json` is named in complaints about values, and where weights do not fit, with
+/// the sizes that it leaves out.
+pub(crate) fn of_folder<T>(folder: &Path, open: impl FnOnce() -> Result<T, ZooError>) -> Result<T, ZooError> {
+    let file = folder.join("config.json");
+    open().map_err(|error| match error {
+        error @ (ZooError::Unsupported { .. } | ZooError::Value { .. } | ZooError::Rope(_)) => {
+            ZooError::In { file, error: Box::new(error) }
+        }
+        ZooError::Checkpoint(CheckpointError::Misfit(mut misfit)) => {
+            misfit.left_out =
+                read_json(&file).map_or_else(|_| Vec::new(), |config| left_out(&config, &misfit));
+            CheckpointError::Misfit(misfit).into()
+        }
+        error => error,
+    })
 }
 
 impl ZooError {

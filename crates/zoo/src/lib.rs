@@ -13,6 +13,7 @@ pub mod families;
 mod generate;
 pub mod hub;
 pub mod idefics3;
+mod left_out;
 pub mod llava;
 pub mod llava_next;
 mod open;

@@ -194,11 +194,14 @@ fn parse(path: &Path, lines: &[String]) -> Result<Option<DataSwept>, DataError> 
         expected: expected.to_owned(),
     };
     let Some((first, rest)) = lines.split_first() else { return Ok(None) };
-    let head = serde_json::from_str(first).map_err(|e| wrong(0, e.to_string(), "the head of a sweep"))?;
+    let head = mmlens_files::parse_json(first.as_bytes())
+        .map_err(|e| wrong(0, e.to_string(), "the head of a sweep"))?;
     let mut swept = DataSwept::empty(head);
-    let cells: usize = swept.head.axes.iter().map(Axis::len).product();
+    let cells = swept.head.axes.iter().try_fold(1_usize, |cells, axis| cells.checked_mul(axis.len()));
+    let cells = cells.ok_or_else(|| wrong(0, "more cells than can be counted".to_owned(), "a sweep"))?;
     for (case, text) in rest.iter().enumerate() {
-        let line: Line = serde_json::from_str(text).map_err(|e| wrong(case + 1, e.to_string(), "a case"))?;
+        let line: Line = mmlens_files::parse_json(text.as_bytes())
+            .map_err(|e| wrong(case + 1, e.to_string(), "a case"))?;
         let metrics = swept.head.metrics.len();
         let whole = line.unedited.len() == metrics
             && line.values.len() == metrics

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::checkpoint::read_part;
 use crate::parts::Act;
 use crate::vision::TowerConfig;
 use crate::{ZooError, blocks, divides, positive, present};
@@ -114,7 +115,7 @@ impl ClipConfig {
     /// # Errors
     /// A kind or option that is not supported, a value that cannot be.
     pub fn read(config: &Value) -> Result<Self, ZooError> {
-        let outer: Outer = parse(config, "config.json")?;
+        let outer: Outer = read_part(config, "")?;
         let kind = match outer.model_type.as_str() {
             "clip" => DualKind::Clip,
             "siglip" => DualKind::Siglip,
@@ -164,7 +165,7 @@ impl ClipConfig {
     }
 
     fn text(kind: DualKind, raw: &Value) -> Result<(TextTowerConfig, Option<usize>), ZooError> {
-        let text: Text = if raw.is_null() { Text::default() } else { parse(raw, "text_config")? };
+        let text: Text = if raw.is_null() { Text::default() } else { read_part(raw, "text_config.")? };
         let (family, clip) = match kind {
             DualKind::Clip => ("clip_text_model", true),
             DualKind::Siglip => ("siglip_text_model", false),
@@ -224,14 +225,6 @@ fn reading(eos: Option<&Value>) -> Result<Reading, ZooError> {
             }),
         },
     }
-}
-
-fn parse<T: serde::de::DeserializeOwned>(value: &Value, what: &str) -> Result<T, ZooError> {
-    T::deserialize(value).map_err(|e| ZooError::Value {
-        field: what.to_owned(),
-        found: e.to_string(),
-        expected: "the config of a dual encoder".to_owned(),
-    })
 }
 
 fn unsupported(field: &str, found: &str, supported: &str) -> ZooError {

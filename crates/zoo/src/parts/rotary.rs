@@ -316,7 +316,7 @@ impl RopeConfig {
                     return Err(RopeError::Kind(format!("{name}, one of several by the kind of block")));
                 }
                 let raw: Raw =
-                    serde_json::from_value(value.clone()).map_err(|e| RopeError::Form(e.to_string()))?;
+                    mmlens_files::parse_value(value).map_err(|e| RopeError::Form(e.to_string()))?;
                 raw.present(value)?;
                 raw
             }
@@ -326,7 +326,7 @@ impl RopeConfig {
         raw.check(theta)?;
         let sections = match raw.mrope_section.as_deref() {
             None => None,
-            Some(&[t, h, w]) if t + h + w == width / 2 => {
+            Some(&[t, h, w]) if t.saturating_add(h).saturating_add(w) == width / 2 => {
                 Some(Sections { lengths: [t, h, w], interleaved: raw.mrope_interleaved.unwrap_or(false) })
             }
             Some(other) => {

@@ -59,7 +59,9 @@ impl QwenTower {
         for i in 0..config.blocks {
             blocks.push(block(&config, weights, &at(&format!("blocks.{i}")))?);
         }
-        let patches = Linear::new(kernel.reshape([d, config.values()]), bias);
+        let values = config.values();
+        let kernel = weights.made(kernel, [d, values], |kernel| kernel.reshape([d, values]));
+        let patches = Linear::of(weights, kernel, bias);
         Ok(Self { config, patches, table, blocks })
     }
 
