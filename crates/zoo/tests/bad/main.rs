@@ -7,7 +7,7 @@ mod templates;
 mod tokenizers;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -19,11 +19,14 @@ static MEMORY: PeakAlloc = PeakAlloc;
 /// What is waited for: many times what any case takes, even where other tests run beside it.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// Held by each test from its start: memory is counted for the whole process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs one case in a thread of its own; at most so many MiB may be allocated meanwhile.
 fn within<T: Send + 'static>(what: &str, mebibytes: f32, case: impl FnOnce() -> T + Send + 'static) -> T {
-    // Memory is counted for the whole process, so one case at a time.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = MEMORY.current_usage_as_mb();
     MEMORY.reset_peak_usage();
     let (send, receive) = mpsc::channel();

@@ -2,7 +2,7 @@
 
 use mmlens_zoo::text::{ChatOptions, ChatTemplate, Message, SpecialTokens};
 
-use super::within;
+use super::{alone, within};
 
 /// 64 MiB of text at most, twice where it is copied, the lists beside it.
 const MOST: f32 = 300.0;
@@ -27,6 +27,7 @@ fn refused(source: &str, said: &str) {
 
 #[test]
 fn what_does_not_end_or_grows_is_stopped() {
+    let _one = alone();
     let doubled = |how: &str| {
         format!(
             "{{% set ns = namespace(x='x', l=[1]) %}}{{% for i in range(60) %}}{how}{{% endfor %}}{{{{ ns.l == [ns.l] }}}}"
@@ -75,6 +76,7 @@ fn what_does_not_end_or_grows_is_stopped() {
 
 #[test]
 fn what_is_nested_without_end_is_refused() {
+    let _one = alone();
     let holding =
         |itself: &str, then: &str| format!("{{% set ns = namespace() %}}{{% set ns.x = {itself} %}}{then}");
     let deep = |how: &str| {
@@ -107,6 +109,7 @@ fn what_is_nested_without_end_is_refused() {
 
 #[test]
 fn what_the_parser_would_recurse_into_is_counted_first() {
+    let _one = alone();
     let wrapped = |open: &str, times: usize, close: &str| {
         format!("{{{{ {}1{} }}}}", open.repeat(times), close.repeat(times))
     };
@@ -130,6 +133,7 @@ fn what_the_parser_would_recurse_into_is_counted_first() {
 
 #[test]
 fn what_the_engine_panics_over_is_an_error() {
+    let _one = alone();
     refused("{%}x", "unknown `}`, expected statement");
     refused(
         "{% for x in [1] %}{{ loop.cycle() }}{% endfor %}",
@@ -160,6 +164,7 @@ fn what_the_engine_panics_over_is_an_error() {
 
 #[test]
 fn what_is_within_the_limits_is_as_before() {
+    let _one = alone();
     let appended = "{% set ns = namespace(l=[]) %}{% for i in range(300) %}{% set ns.l = ns.l + [{'a': {'b': i}}] %}{% endfor %}";
     for (source, expected) in [
         (

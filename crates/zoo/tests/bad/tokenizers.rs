@@ -3,7 +3,7 @@
 use mmlens_zoo::text::Tokenizer;
 use serde_json::{Value, json};
 
-use super::within;
+use super::{alone, within};
 
 /// Of a refusal: what parsing takes, and some for the error.
 const MOST: f32 = 16.0;
@@ -43,27 +43,31 @@ fn refused(whole: &Value, expected: &str) {
 
 #[test]
 fn what_the_library_panics_over_is_an_error_of_the_file() {
+    let _one = alone();
     assert_eq!(said(with(|_| ()).to_string()), "nothing");
     let fails = "the library fails";
     refused(&with(|t| t["model"]["continuing_subword_prefix"] = json!("#########")), fails);
     let piece = json!({"SpecialToken": {"id": "<nope>", "type_id": 0}});
     let text = json!({"Sequence": {"id": "A", "type_id": 0}});
-    let template = |special: Value| {
+    let template = |single: Value| {
         with(|t| {
-            t["post_processor"] = json!({"type": "TemplateProcessing", "single": [piece, text], "pair": [text],
-                "special_tokens": special});
+            t["post_processor"] = json!({"type": "TemplateProcessing", "single": single, "pair": [text],
+                "special_tokens": {}});
         })
     };
-    refused(&template(json!({})), fails);
-    let uneven = json!({"<nope>": {"id": "<nope>", "ids": [1, 2, 3], "tokens": ["q"]}});
-    refused(&template(uneven), fails);
+    refused(&template(json!([piece, text])), fails);
+    refused(&template(json!([{"Sequence": {"id": "B", "type_id": 0}}])), fails);
     refused(&with(|t| t["pre_tokenizer"] = json!({"type": "FixedLength", "length": 0})), fails);
     // A trie of one unit, four zero bytes, and no text.
     let map = json!({"type": "Precompiled", "precompiled_charsmap": "BAAAAAAAAAA="});
     refused(&with(|t| t["normalizer"] = map), fails);
     let huge = with(|t| t["decoder"] = json!({"type": "Strip", "content": " ", "start": 7, "stop": 0}));
     let huge = huge.to_string().replace("\"start\":7", "\"start\":1e999");
-    assert_eq!(said(huge), "tokenizer.json:1:132: number out of range");
+    let said_of_it = said(huge);
+    assert!(
+        said_of_it.starts_with("tokenizer.json:1:") && said_of_it.ends_with(": number out of range"),
+        "{said_of_it}"
+    );
     // Whatever these are: no panic.
     for pattern in [json!({"String": ""}), json!({"Regex": "^"}), json!({"Regex": ""}), json!({"Regex": "("})]
     {
@@ -78,6 +82,7 @@ fn what_the_library_panics_over_is_an_error_of_the_file() {
 
 #[test]
 fn what_claims_too_much_is_refused_before_it_is_made() {
+    let _one = alone();
     let id = |id: u64| with(|t| t["model"]["vocab"]["b"] = json!(id));
     refused(&id(1_000_000_000), "`model.vocab.b` is 1000000000, expected an id below 16777216");
     refused(&id(u64::from(u32::MAX)), "`model.vocab.b` is 4294967295, expected an id below 16777216");
@@ -98,13 +103,18 @@ fn what_claims_too_much_is_refused_before_it_is_made() {
         .fold(json!({"type": "Lowercase"}), |step, _| json!({"type": "Sequence", "normalizers": [step]}));
     refused(&with(|t| t["normalizer"] = nested), "`normalizer` is nested 61 deep");
     let deep = format!("{{\"normalizer\": {}", "[".repeat(100_000));
-    assert_eq!(said(deep), "tokenizer.json:1:142: recursion limit exceeded");
+    let said_of_it = said(deep);
+    assert!(
+        said_of_it.starts_with("tokenizer.json:1:") && said_of_it.ends_with(": recursion limit exceeded"),
+        "{said_of_it}"
+    );
     let many = format!("[{}0]", "0,".repeat(1 << 22));
     assert_eq!(said(many), "tokenizer.json: it has 4194306 values, expected at most 4194304");
 }
 
 #[test]
 fn what_multiplies_is_refused_before_it_does() {
+    let _one = alone();
     let times = |step: &Value, times: usize| vec![step.clone(); times];
     let replace = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaaaa"});
     let bytes =
@@ -128,6 +138,7 @@ fn what_multiplies_is_refused_before_it_does() {
 
 #[test]
 fn a_text_that_is_too_long_is_refused_with_the_most_there_may_be() {
+    let _one = alone();
     let whole = with(|t| t["normalizer"] = json!({"type": "NFC"})).to_string();
     let said = within("a long text", 64.0, move || {
         let tokenizer = Tokenizer::from_json("tokenizer.json", whole.as_bytes(), None).unwrap();
