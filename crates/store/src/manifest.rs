@@ -78,6 +78,9 @@ pub struct Manifest {
     pub precision: Precision,
     /// Samples of one pass.
     pub batch: usize,
+    /// The path of the kernels, where there are several that differ in the last digits.
+    #[serde(default)]
+    pub kernels: Option<String>,
     /// Rows after which a shard ends, with the batch that reaches them.
     pub shard: usize,
 }
@@ -124,6 +127,7 @@ impl Manifest {
             ("modalities", shown(&self.modalities), shown(&asked.modalities)),
             ("precision", shown(&self.precision), shown(&asked.precision)),
             ("batch", shown(&self.batch), shown(&asked.batch)),
+            ("kernels", shown(&self.kernels), shown(&asked.kernels)),
             ("shard", shown(&self.shard), shown(&asked.shard)),
         ];
         match fields.into_iter().find(|(_, found, asked)| found != asked) {

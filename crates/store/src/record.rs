@@ -166,6 +166,7 @@ impl Recording {
             modalities: self.modalities.iter().copied().collect(),
             precision: self.precision,
             batch: self.batch,
+            kernels: subject.kernels(),
             shard: self.shard,
         })
     }

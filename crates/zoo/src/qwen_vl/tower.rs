@@ -128,9 +128,6 @@ impl QwenTower {
                 if found.iter().product::<usize>() != want.iter().product::<usize>() || found[2] != want[2] {
                     return Err(ZooError::State { found: found.to_vec(), expected: want.to_vec() });
                 }
-                if let Some((layer, _)) = reads.iter().find(|(layer, _)| *layer < block) {
-                    return Err(ZooError::ResumesBehind { block, layer: layer + 1 });
-                }
                 (block, hidden.reshape(want))
             }
             _ => {
@@ -157,7 +154,13 @@ impl QwenTower {
                 deep.push(x.clone());
             }
         }
-        Ok((!run.done()).then_some(Looked { last: x, deep }))
+        if run.done() {
+            return Ok(None);
+        }
+        match reads.iter().find(|(layer, _)| *layer < first) {
+            Some((layer, _)) => Err(ZooError::ResumesBehind { block: first, layer: layer + 1 }),
+            None => Ok(Some(Looked { last: x, deep })),
+        }
     }
 
     /// Who attends to whom in a frame, and in a window.

@@ -207,9 +207,6 @@ pub fn encode(
             if found != want {
                 return Err(ZooError::State { found: found.to_vec(), expected: want.to_vec() });
             }
-            if let Some(layer) = layers.iter().copied().find(|layer| *layer < block) {
-                return Err(ZooError::ResumesBehind { block, layer });
-            }
             (block, hidden)
         }
         _ => (0, run.at(Site::of(Part::Vision, Point::Input), x)?),
@@ -221,8 +218,16 @@ pub fn encode(
         if run.done() {
             return Ok(None);
         }
-        states.insert(i, x.clone());
+        if layers.contains(&i) {
+            states.insert(i, x.clone());
+        }
         x = block.forward(x, (Part::Vision, i), None, masking, None, run)?;
+    }
+    if run.done() {
+        return Ok(None);
+    }
+    if let Some(layer) = layers.iter().copied().find(|layer| *layer < first) {
+        return Err(ZooError::ResumesBehind { block: first, layer });
     }
     states.insert(last.max(first), x);
     Ok(Some(layers.iter().filter_map(|layer| states.get(layer).cloned()).collect()))

@@ -185,6 +185,10 @@ impl Subject for Vlm {
         mmlens_core::device::kind(&self.parts.device)
     }
 
+    fn kernels(&self) -> Option<String> {
+        crate::about::kernels(&self.parts.device)
+    }
+
     fn sites(&self) -> &[SiteSpec] {
         &self.sites
     }
