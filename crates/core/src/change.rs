@@ -348,7 +348,7 @@ mod tests {
                 (Change::With(std::sync::Arc::new(move |_| Ok(full.clone()))), Box::new(|i| operand[i])),
             ];
             for (change, value) in expected {
-                let after = apply(&spec, x.clone(), &region, &change, None)?.to_values()?;
+                let after = apply(&spec, x.clone(), &region, &change, None, None)?.to_values()?;
                 for (i, got) in after.iter().enumerate() {
                     prop_assert_eq!(*got, if inside(i) { value(i) } else { before[i] }, "{:?} at {}", change, i);
                 }

@@ -53,7 +53,7 @@ impl Change {
     /// How much of scores it needs at a time.
     pub(crate) fn held(&self) -> Held {
         match self {
-            Self::Mean | Self::With(_) => Held::Whole,
+            Self::Mean | Self::Fill(_) | Self::With(_) => Held::Whole,
             // Cut edges stay cut, wherever nothing is seen.
             Self::Mask | Self::MaskOthers => Held::Seen,
             _ => Held::Queries,

@@ -12,7 +12,7 @@ use mmlens_core::{
     SiteSpec, State, Subject,
 };
 
-use crate::{Memory, Node, Progress, Rule, batches, folded, reshaped, score, unfolded};
+use crate::{Memory, Node, Progress, Rule, batches, folded, numbers, reshaped, score, unfolded};
 
 /// A site and the value its path begins at.
 #[derive(Debug, Clone)]
@@ -145,7 +145,10 @@ impl PathIntegral {
             plan = plan.read(Site::block(Part::Text, block, Point::ResidPre))?;
         }
         let method = progress.method();
-        self.memory.hold(method, 0, subject.need(inputs, &plan, Copies::ONE)?)?;
+        // What is read, where it begins, how far it goes, and its baseline.
+        let sites: Vec<Site> = self.ends.iter().map(|end| end.site).collect();
+        let kept = 4 * 4 * numbers(subject, inputs, &sites)? as u64;
+        self.memory.hold(method, kept, subject.need(inputs, &plan, Copies::ONE)?)?;
         let whole = subject.run(inputs, plan)?;
         let at_input = score(&whole)?;
         let state = entry.map(|block| whole.state(Part::Text, block)).transpose()?;

@@ -170,7 +170,6 @@ impl EdgeAttribution {
         let numbers = |sites: &[Site]| numbers(subject, inputs, sites);
         let stream = numbers(&[Site::block(Part::Text, 0, Point::ResidPre)])?;
         let fed = numbers(&feeds(subject))?;
-        let on_the_way = matches!(self.between, Between::Path { .. });
         self.memory.most(CARD.id, 0, most, |count| {
             let heard = sites_of(&circuit.receivers(0..count), circuit.layers);
             let asked = numbers(&heard)?;
@@ -184,8 +183,7 @@ impl EdgeAttribution {
                 written += numbers(&[site])?;
             }
             let starts = 2 * (circuit.layers.div_ceil(count) * stream + fed);
-            let back =
-                subject.need(inputs, &back, Copies::ONE)?.and(if on_the_way { 2 * (fed + asked) } else { 0 });
+            let back = subject.need(inputs, &back, Copies::ONE)?.and(2 * (fed + asked));
             // Both runs' values, their differences, and these once more as one matrix.
             let forth = subject.need(inputs, &forth, Copies::ONE)?.and(2 * asked + 3 * written);
             let more = if forth.bytes > back.bytes { forth } else { back };

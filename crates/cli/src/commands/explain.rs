@@ -201,6 +201,8 @@ impl Explain {
         let pass = subject.need(&subject.encode(&question.case.sample)?, &Plan::new(), Copies::ONE)?.bytes;
         let memory = Announced { budget: question.memory.budget(), pass };
         if !self.json {
+            print::line(format!("answer     {}", print::visible(&settled.answer)))?;
+            print::line(format!("explained  {}", print::visible(&settled.explained)))?;
             print::line(memory.told(self.memory.is_none()))?;
         }
         let own = &question.case.sample;
@@ -374,8 +376,6 @@ impl Explain {
         if self.json {
             return print::json(&told);
         }
-        print::line(format!("answer     {}", print::visible(&told.answer)))?;
-        print::line(format!("explained  {}", print::visible(&settled.explained)))?;
         let compares = |written: &&Written| Method::of(written.method).is_some_and(|method| method.compares);
         let comparing: Vec<&str> =
             told.findings.iter().filter(compares).map(|written| written.method).collect();
