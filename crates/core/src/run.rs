@@ -11,8 +11,8 @@ use crate::plan::{Act, ChangeFn};
 use crate::strip::ScanFn;
 use crate::tap::{OnGrad, Taken, tap_any};
 use crate::{
-    Activation, Anatomy, AnyTensor, AxisName, Change, Copies, Held, HookError, Inputs, Objective, Output, Part,
-    Place, Plan, Point, Region, Site, SiteSpec, State, Strip, Subject, SubjectError, Wanted, caught,
+    Activation, Anatomy, AnyTensor, AxisName, Change, Copies, Held, HookError, Inputs, Objective, Output,
+    Part, Place, Plan, Point, Region, Site, SiteSpec, State, Strip, Subject, SubjectError, Wanted, caught,
 };
 
 #[derive(Default)]
@@ -226,13 +226,13 @@ impl Run {
                 return Err(HookError::Reshaped { site, from: dims, to });
             }
         }
-        self.place = Place::Behind(site);
-        if work.read {
-            self.taken.insert(site, x.clone().plain());
-        }
         if let (false, [rows, _, queries, keys]) = (work.scans.is_empty(), dims.as_slice()) {
             let (strip, plain) = (Strip::whole([*rows, *queries, *keys]), x.clone().plain());
             work.scans.iter().try_for_each(|scan| scan(&strip, &plain))?;
+        }
+        self.place = Place::Behind(site);
+        if work.read {
+            self.taken.insert(site, x.clone().plain());
         }
         if work.grad || !work.grad_edits.is_empty() {
             x = tap_any(x, &self.on_grad(site, work))?;
@@ -295,11 +295,13 @@ impl Run {
         if self.reached.contains(&site) {
             return Err(HookError::Revisited(site));
         }
+        self.place = Place::Behind(site);
         let [rows, queries, _] = strip.of;
         if (strip.rows.end, strip.queries.end) == (rows, queries) {
             self.reached.insert(site);
         }
         let Some(work) = self.work.get(&site) else { return Ok(x) };
+        self.place = Place::Edit(site);
         let mut x = x.into_tensor();
         for (region, change) in &work.edits {
             if let Some((region, change)) = change.of_strip(spec, region, strip)? {
@@ -308,6 +310,7 @@ impl Run {
         }
         let plain = x.clone().plain();
         work.scans.iter().try_for_each(|scan| scan(strip, &plain))?;
+        self.place = Place::Behind(site);
         A::from_tensor(x)
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
-    AnyTensor, Ask, Asked, Copies, HookError, Inputs, Need, Output, Part, Place, Plan, Plans, Run, Sample, Site,
-    SiteSpec, Trace, Wanted, memory,
+    AnyTensor, Ask, Asked, Copies, HookError, Inputs, Need, Output, Part, Place, Plan, Plans, Run, Sample,
+    Site, SiteSpec, Trace, Wanted, memory,
 };
 
 /// What a subject cannot do, or could not.

@@ -8,9 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use image::DynamicImage;
-use mmlens::core::{
-    AnalysisError, Case, Clip, Copies, Picture, Plan, Sample, Subject, Words, memory,
-};
+use mmlens::core::{AnalysisError, Case, Clip, Copies, Picture, Plan, Sample, Subject, Words, memory};
 use mmlens::engine::Memory;
 use mmlens::files::{RunFolder, sha256};
 use mmlens::finding::Finding;
@@ -256,7 +254,8 @@ impl Explain {
             ("device", json!(subject.device())),
             ("methods", json!(methods)),
             ("target", json!(self.target)),
-            ("memory", json!(self.memory.map(|memory| format!("{memory:?}")))),
+            ("memory", json!(self.memory.unwrap_or_default().budget())),
+            ("kernels", json!(subject.kernels())),
             ("sample", fingerprint(sample)),
             ("corrupted", json!(corrupted.map(fingerprint))),
         ];

@@ -22,8 +22,8 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Labelled, TableError};
 use mmlens_core::{
-    AnalysisError, AxisName, Copies, HookError, Inputs, Output, Part, Place, Plan, Point, Region, Selector, Site,
-    SiteSpec, State, Subject, SubjectError, Trace, caught,
+    AnalysisError, AxisName, Copies, HookError, Inputs, Output, Part, Place, Plan, Point, Region, Selector,
+    Site, SiteSpec, State, Subject, SubjectError, Trace, caught,
 };
 
 pub use data::{DataError, DataSwept, sweep_data};
