@@ -224,8 +224,9 @@ pub trait Subject: Send + Sync {
     /// The lengths that a site has in a pass over these inputs.
     ///
     /// # Errors
-    /// [`HookError::Unpublished`] for a site that is not published.
+    /// [`HookError::NoSuchSite`] for a site that is not published.
     fn dims(&self, inputs: &Inputs, site: Site) -> Result<Vec<usize>, HookError> {
+        Selector::from(site).resolve(self.name(), self.sites())?;
         Run::idle().planned((self.anatomy(), self.sites()), true, inputs, Copies::ONE).dims(site)
     }
 
