@@ -226,7 +226,7 @@ pub trait Subject: Send + Sync {
     /// # Errors
     /// [`HookError::NoSuchSite`] for a site that is not published.
     fn dims(&self, inputs: &Inputs, site: Site) -> Result<Vec<usize>, HookError> {
-        Selector::from(site).resolve(self.name(), self.sites())?;
+        crate::Selector::from(site).resolve(self.name(), self.sites())?;
         Run::idle().planned((self.anatomy(), self.sites()), true, inputs, Copies::ONE).dims(site)
     }
 
