@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod agreement;
 mod analysis;
 mod baseline;
 mod broken;

@@ -85,6 +85,7 @@ fn merged(patches: &[PatchLabel], len: usize) -> Option<Vec<PatchLabel>> {
         let first = *group.first()?;
         group.iter().skip(1).try_fold(first, |mut all, next| {
             let ([x0, y0, x1, y1], b) = (all.bbox, next.bbox);
+            // no NaN: boxes on a picture
             all.bbox = [x0.min(b[0]), y0.min(b[1]), x1.max(b[2]), y1.max(b[3])];
             ((all.image, all.frame) == (next.image, next.frame)).then_some(all)
         })

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use mmlens_core::finding::Modality;
+use mmlens_core::finding::{Modality, Tolerance};
 use mmlens_core::{Picture, Plan, Sample, Seed, Subject, SubjectError, Unwatched, Watch};
 use mmlens_store::{Precision, Recording, Rows, Store};
 use mmlens_testkit::{Toy, kill_again_and_again};
@@ -67,9 +67,9 @@ fn rows_are_what_single_passes_hold() {
                 assert_eq!(label.patch, token.patch);
                 let found = &values[row * width..(row + 1) * width];
                 let wanted = &alone[position * width..(position + 1) * width];
-                let off = found.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 // Batches are padded; sums of a few numbers of size 1 differ in their last bits.
-                assert!(off < 1e-5, "{site} of sample {i} at {position}: {off}");
+                let what = format!("{site} of sample {i} at {position}");
+                Tolerance::absolute(1e-5).check(&what, found, wanted).unwrap();
                 row += 1;
             }
         }
@@ -99,7 +99,7 @@ fn towers_pictures_and_prompts_have_rows_of_their_own() {
                 all(&store).into_iter().filter(|r| labels[*r as usize].sample == i as u64).collect();
             let found = store.read(site, &own).unwrap();
             assert_eq!(found.len(), alone.len(), "{site}");
-            assert!(found.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-5), "{site} of {i}");
+            Tolerance::absolute(1e-5).check(&format!("{site} of {i}"), &found, &alone).unwrap();
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use image::{DynamicImage, RgbImage};
-use mmlens_core::finding::{Modality, PatchLabel};
+use mmlens_core::finding::{Modality, PatchLabel, Tolerance};
 use mmlens_core::{Anatomy, Clip, Inputs, Picture, Run, Sample, SiteSpec, Subject, Words};
 use mmlens_zoo::ZooError;
 use mmlens_zoo::decoder::Decoder;
@@ -142,10 +142,7 @@ fn same(subject: &Vlm, config: &QwenVlConfig, path: &Path) {
     }
     ours.extend(clips);
     let theirs = floats(theirs.data());
-    assert_eq!(ours.len(), theirs.len(), "{name}: pixels");
-    let largest = theirs.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
-    let worst = ours.iter().zip(&theirs).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
-    assert!(worst <= 1e-6 * largest, "{name}: pixels off by {worst:e} of {largest:e}");
+    Tolerance::relative(1e-6).check(&format!("{name}: pixels"), &ours, &theirs).unwrap();
 }
 
 #[test]
