@@ -135,7 +135,7 @@ pub(crate) fn of_folder<T>(folder: &Path, open: impl FnOnce() -> Result<T, ZooEr
     let file = folder.join("config.json");
     open().map_err(|error| match error {
         error @ (ZooError::Unsupported { .. } | ZooError::Value { .. } | ZooError::Rope(_)) => {
-            ZooError::In { file, error: Box::new(error) }
+            error.within(&file)
         }
         ZooError::Checkpoint(CheckpointError::Misfit(mut misfit)) => {
             misfit.left_out =
@@ -147,6 +147,11 @@ pub(crate) fn of_folder<T>(folder: &Path, open: impl FnOnce() -> Result<T, ZooEr
 }
 
 impl ZooError {
+    /// The complaint, about a file.
+    pub(crate) fn within(self, file: &Path) -> Self {
+        Self::In { file: file.to_owned(), error: Box::new(self) }
+    }
+
     /// As what a subject says: a complaint of its own or of a site stays one, anything else is a sample it cannot take.
     pub(crate) fn of_subject(self, subject: &str) -> SubjectError {
         match self {

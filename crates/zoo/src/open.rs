@@ -119,8 +119,7 @@ pub fn model_type(folder: impl AsRef<Path>) -> Result<String, ZooError> {
 fn kind(folder: &Path) -> Result<Open, ZooError> {
     let file = folder.join("config.json");
     let refused = |field: &str, found: String, supported: String| {
-        let error = ZooError::Unsupported { field: field.to_owned(), found, supported };
-        ZooError::In { file: file.clone(), error: Box::new(error) }
+        ZooError::Unsupported { field: field.to_owned(), found, supported }.within(&file)
     };
     let name = model_type(folder)?;
     let Some((_, open)) = KINDS.iter().find(|(own, _)| *own == name) else {
