@@ -354,8 +354,8 @@ mod tests {
         let said = changed("text.blocks.1.resid_pre", &[2.5, -0.5]).unwrap_err();
         assert_eq!(
             said,
-            "`text.blocks.1.resid_pre` is off by 5e-1 at [0, 0] from `text.blocks.0.resid_post` + \
-             `text.blocks.0.deepstack`, whose values there are of size 3e0"
+            "`text.blocks.1.resid_pre` is off by 5e-1 at [0, 1] from `text.blocks.0.resid_post` + \
+             `text.blocks.0.deepstack`, whose values there are of size 1e0"
         );
         let values =
             [("text.blocks.0.resid_post", &[2.5, -0.5][..]), ("text.blocks.1.resid_pre", &[2.5, -0.25])];

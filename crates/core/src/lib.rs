@@ -26,7 +26,6 @@ mod change;
 mod clip;
 pub mod device;
 mod error;
-pub mod gate;
 mod inputs;
 mod integrity;
 mod mean;

@@ -259,7 +259,7 @@ impl Planned<'_> {
         let part = site.part();
         let (count, length) = self.extent(part);
         if site == Site::of(Part::Vision, Point::Pixels) {
-            let mut dims = self.inputs.pixels.as_ref().map_or_else(Vec::new, |pixels| pixels.dims());
+            let mut dims = self.inputs.pixels.as_ref().map_or_else(Vec::new, crate::AnyTensor::dims);
             if let (Some(first), true) = (dims.first_mut(), self.copies.pictures) {
                 *first *= self.copies.times;
             }

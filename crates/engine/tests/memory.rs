@@ -111,8 +111,8 @@ fn a_sweep_keeps_within_its_budget_and_makes_use_of_it() {
             println!("{name}: {share:.2} of a budget of {budget} bytes");
             // More would break the promise. Much less would waste what was given: the estimate counts what attention and an MLP
             // compute as if it were there at once, and a few things for all that could be done with them.
-            // A mebibyte is for what every pass takes, however small.
-            let used = if budget > 4 << 20 { 0.3 } else { 0.0 };
+            // A mebibyte is for what every pass takes, however small; of the small subject all variants fit at once.
+            let used = if budget > 4 << 20 && !name.starts_with("small") { 0.3 } else { 0.0 };
             assert!((used..=1.0).contains(&share), "{name}: {share} of a budget of {budget} bytes");
         }
     }

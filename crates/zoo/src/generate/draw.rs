@@ -86,10 +86,11 @@ mod tests {
         // Logits of ln 1, ln 2 and ln 5 at temperature t are drawn as 1, 2^(1/t) and 5^(1/t): at 1 as 1, 2, 5 of 8, at
         // one half as 1, 4, 25 of 30, at 2 as 1, 1.414, 2.236 of 4.650.
         let scores = [0.0, 2.0_f32.ln(), 5.0_f32.ln()];
+        let roots = 1.0 + 2.0_f64.sqrt() + 5.0_f64.sqrt();
         for (temperature, shares) in [
             (1.0, [1.0 / 8.0, 2.0 / 8.0, 5.0 / 8.0]),
             (0.5, [1.0 / 30.0, 4.0 / 30.0, 25.0 / 30.0]),
-            (2.0, [1.0 / 4.650_282, 1.414_214 / 4.650_282, 2.236_068 / 4.650_282]),
+            (2.0, [1.0 / roots, 2.0_f64.sqrt() / roots, 5.0_f64.sqrt() / roots]),
         ] {
             let found = drawn(&scores, temperature, 1.0, 40_000);
             // Four deviations of a share of one half among 40,000 draws: 4 * 0.5 / 200.
