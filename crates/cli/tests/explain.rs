@@ -329,6 +329,7 @@ fn alike(one: &[(&str, Finding)], other: &[(&str, Finding)], bound: f32) {
             let values = |table: &Labelled| table.as_numbers().unwrap_or_default().to_vec();
             let (a_values, b_values) = (values(a), values(b));
             assert_eq!(a_values.len(), b_values.len());
+            // no NaN: one in either fails below
             let size = a_values.iter().map(|x| x.abs()).max_by(f32::total_cmp).unwrap_or(0.0).max(1.0);
             for (x, y) in a_values.iter().zip(&b_values) {
                 assert!((x - y).abs() <= bound * size, "{method} {}: {x} {y}", a.name());

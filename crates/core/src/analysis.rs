@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use mmlens_finding::{Finding, FindingError, Provenance, TableError};
+use mmlens_finding::{Finding, FindingError, Provenance, TableError, top};
 
 use crate::{Ask, HookError, Inputs, Objective, Plan, Sample, Seed, Site, Subject, SubjectError, memory};
 
@@ -182,14 +182,9 @@ pub fn top_token(subject: &dyn Subject, inputs: &Inputs) -> Result<u32, SubjectE
     };
     let values = logits.to_values()?;
     let last = values.get((asked - 1) * vocab..asked * vocab).unwrap_or(&[]);
-    let top = last
-        .iter()
-        .enumerate()
-        .fold((0, f32::NEG_INFINITY), |best, (i, v)| if *v > best.1 { (i, *v) } else { best });
-    if top.1 == f32::NEG_INFINITY {
-        return Err(HookError::Read("the logits at the last position hold no number".to_owned()).into());
-    }
-    Ok(top.0 as u32)
+    let refused = |reason: String| HookError::Read(format!("the logits at the last position: {reason}"));
+    let best = top(last).map_err(|error| refused(error.to_string()))?;
+    Ok(best.ok_or_else(|| refused("there are none".to_owned()))? as u32)
 }
 
 /// A clean case and a corrupted sample of the same length.

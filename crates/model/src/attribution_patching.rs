@@ -188,6 +188,7 @@ impl AttributionPatching {
             let host = some
                 .iter()
                 .map(|site| numbers(&[*site]))
+                // no NaN: whole numbers
                 .try_fold(0, |most, own| Ok::<_, HookError>(own?.max(most)))?;
             Ok(subject
                 .need(&opened.corrupted, &plan, Copies::ONE)?

@@ -212,6 +212,7 @@ impl Recording {
             for (row, _) in &chosen {
                 let own = values.get(row * width..(row + 1) * width).unwrap_or_default();
                 if !rows.push(i, own) {
+                    // no NaN: only numbers are too large for f16
                     let largest = own.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
                     let found = format!("f16, and `{}` holds {largest:e}", column.site);
                     let expected = "a precision that can hold it: bf16 or f32";

@@ -44,7 +44,7 @@ pub(crate) fn left_out(config: &Value, misfit: &Misfit) -> Vec<String> {
         let (at, part) = part_of(config, name);
         let absent = |field: &&str| part.get(*field).is_none_or(Value::is_null);
         for (aliases, tensors) in SIZES {
-            if tensors.iter().any(|part| name.contains(part)) && aliases.iter().all(|field| absent(field)) {
+            if tensors.iter().any(|part| name.contains(part)) && aliases.iter().all(absent) {
                 fields.extend(aliases.first().map(|field| format!("{at}{field}")));
             }
         }

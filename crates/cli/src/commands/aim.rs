@@ -145,7 +145,7 @@ fn caption(subject: &dyn Subject, sample: Sample, wanted: Option<&str>) -> Resul
         .zip(compared.picture(0).zip(&texts))
         .map(|(id, (fit, text))| Token { id, text: text.clone(), probability: fit.probability })
         .collect();
-    let id = compared.best();
+    let id = compared.best()?;
     let best = tokens.get(id as usize);
     let (text, probability) = best.map_or((String::new(), 0.0), |t| (t.text.clone(), t.probability));
     let logit = compared.picture(0).nth(id as usize).map_or(0.0, |fit| fit.logit);

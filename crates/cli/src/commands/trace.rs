@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::core::{
     AnyTensor, Generation, HookError, Inputs, Objective, Plan, Point, Sample, Subject, top_token,
 };
 use mmlens::files::Target as WrittenTo;
+use mmlens::finding::top;
 use serde_json::{Value, json};
 
 use crate::commands::sites::key;
@@ -123,7 +124,7 @@ impl Trace {
         if !self.grad.is_empty() {
             let target = match token {
                 Some(id) => id,
-                None if dual => Compared::of(subject, inputs)?.best(),
+                None if dual => Compared::of(subject, inputs)?.best()?,
                 None => top_token(subject, inputs)?,
             };
             token = Some(target);
@@ -215,6 +216,6 @@ fn last_top(logits: AnyTensor) -> Result<u32> {
     let logits = logits.rank_of::<3>("logits")?;
     let last = logits.dims()[1].saturating_sub(1);
     let values = AnyTensor::new(logits.narrow(0, 0, 1).narrow(1, last, 1)).to_values()?;
-    let top = values.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
-    Ok(top.map_or(0, |(id, _)| id as u32))
+    let best = top(&values).context("the logits at the last position")?;
+    Ok(best.context("the logits at the last position: there are none")? as u32)
 }

@@ -32,6 +32,7 @@ fn each_side_is_complete_by_itself() {
             for table in [side, "objective at baseline"] {
                 let (alone, own) = (numbers(&alone, table), numbers(&both, table));
                 let own = if own.len() == alone.len() { own } else { &own[at..=at] };
+                // no NaN: a gap that is no number is infinite
                 let far = alone.iter().zip(own).fold(0.0_f64, |most, (a, b)| {
                     let gap = f64::from((a - b).abs());
                     if gap.is_finite() { most.max(gap) } else { f64::INFINITY }

@@ -148,6 +148,7 @@ fn padding_is_in_no_mean() {
                     all.map(|v| f64::from(*v)).sum::<f64>() / count as f64
                 })
                 .collect();
+            // no NaN: what is compared by it refuses NaN
             let largest = mean.iter().fold(1e-3_f64, |most, v| most.max(v.abs()));
             let batch = padded(0);
             let found = read(&batch, change());

@@ -22,6 +22,7 @@ fn moved(before: &[f32], after: &[f32], dims: &[usize]) -> Vec<Vec<f64>> {
 }
 
 fn most(moved: &[f64]) -> usize {
+    // no NaN: they were asserted to be finite
     (0..moved.len()).max_by(|a, b| moved[*a].total_cmp(&moved[*b])).unwrap()
 }
 
@@ -57,6 +58,7 @@ fn looked_at(name: &str, subject: &dyn Subject, (width, height): (u32, u32)) {
     let asked = map.tokens.iter().any(|token| token.patch.is_some());
     let packed = !plain.grids.is_empty();
     let areas = labels.iter().map(|(_, p)| (p.bbox[2] - p.bbox[0]) * (p.bbox[3] - p.bbox[1]));
+    // no NaN: boxes on a picture
     let largest = areas.fold(0.0_f32, |most, area| if area > most { area } else { most });
     let mut looked = 0;
     for (at, patch) in &labels {
