@@ -288,7 +288,8 @@ fn resuming(subject: &dyn Subject, inputs: &Inputs) -> Checked {
                 }
                 // A tower may refuse: several of its depths may be read. The language model may not.
                 Err(error) if anatomy.part == Part::Text => return Err(format!("`{site}`: {error}")),
-                Err(_) => {}
+                Err(SubjectError::Sample { .. }) => {}
+                Err(error) => return Err(format!("`{site}`: {error}")),
             }
         }
     }

@@ -45,6 +45,26 @@ fn instead(path: &Path, what: &str) {
 }
 
 #[cfg(unix)]
+/// What may stand in the place of a file, and what is said of it.
+const NO_FILES: [(&str, &str); 4] = [
+    ("a folder", "it is a folder, expected a regular file"),
+    ("a pipe", "it is a pipe, expected a regular file"),
+    ("a device", "it is a device, expected a regular file"),
+    ("a sparse file", "it has 1099511627776 bytes, expected at most "),
+];
+
+#[test]
+fn a_reference_that_is_no_file_is_refused() {
+    let _one = alone();
+    for (what, expected) in NO_FILES {
+        let folder = copy("llava-a");
+        let path = folder.path().join("config.json");
+        instead(&path, what);
+        let said = mmlens_zoo::certify::samples(&path, folder.path()).unwrap_err().to_string();
+        assert!(said.contains("config.json") && said.contains(expected), "{what}: {said}");
+    }
+}
+
 #[test]
 fn what_is_no_file_is_refused_wherever_one_is_read() {
     let _one = alone();
@@ -60,12 +80,7 @@ fn what_is_no_file_is_refused_wherever_one_is_read() {
         "model.safetensors.index.json",
     ];
     for file in files {
-        for (what, expected) in [
-            ("a folder", "it is a folder, expected a regular file"),
-            ("a pipe", "it is a pipe, expected a regular file"),
-            ("a device", "it is a device, expected a regular file"),
-            ("a sparse file", "it has 1099511627776 bytes, expected at most "),
-        ] {
+        for (what, expected) in NO_FILES {
             let folder = copy("llava-a");
             let path = folder.path().join(file);
             if file.ends_with("index.json") {
