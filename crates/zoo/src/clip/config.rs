@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::checkpoint::read_part;
 use crate::parts::Act;
 use crate::vision::TowerConfig;
-use crate::{ZooError, blocks, divides, positive, present};
+use crate::{ZooError, above_zero, blocks, divides, positive, present};
 
 /// Which of the two ways of comparing pictures and texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,6 +199,7 @@ impl ClipConfig {
         ] {
             positive(&format!("text_config.{name}"), value)?;
         }
+        above_zero("text_config.layer_norm_eps", text.layer_norm_eps)?;
         blocks("text_config.num_hidden_layers", config.blocks)?;
         divides("text_config.num_attention_heads", config.heads, "hidden_size", config.d_model)?;
         Ok((config, text.projection_size))
