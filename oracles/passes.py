@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from recorder import Recorder
-from verify import close
+from verify import begins, close
 
 
 @dataclass
@@ -85,13 +85,18 @@ def run(checkpoint, batch, grads=(), target="argmax", check=True):
     return sites, gradients, ids
 
 
-def generate(checkpoint, batch, count):
-    """Greedy continuation; stops after an end token, which is kept. `generate` of the family, if it has one."""
-    if hasattr(checkpoint.family, "generate"):
-        return checkpoint.family.generate(checkpoint, batch, count)
+# Greedy, with the model's own logits beside the tokens.
+GREEDY = {"do_sample": False, "num_beams": 1, "return_dict_in_generate": True, "output_logits": True}
+
+
+def generate(checkpoint, batch, count, sites):
+    """Greedy continuation; stops after an end token, which is kept. `generating(checkpoint, batch, **how)` of the family, if it has one."""
+    own = getattr(checkpoint.family, "generating", None)
+    how = GREEDY | {"max_new_tokens": count}
     with torch.no_grad():
-        ids = checkpoint.model.generate(**batch.kwargs(), max_new_tokens=count, do_sample=False, num_beams=1)
-    return ids[:, batch.input_ids.shape[1] :]
+        made = own(checkpoint, batch, **how) if own else checkpoint.model.generate(**batch.kwargs(), **how)
+    begins(sites, made)
+    return made.sequences[:, -len(made.logits) :]
 
 
 def select(sites, selectors):
@@ -132,11 +137,8 @@ def tensors(checkpoint, batch, read=None, count=0, grads=(), target="argmax", lo
         if batch.counts:
             out["position_ids"] = batch.position_ids
     if count:
-        out["generated"] = generate(checkpoint, batch, count)
-        assert out["generated"][:, 0].tolist() == sites["logits"][:, -1].argmax(-1).tolist(), "generate starts elsewhere"
+        out["generated"] = generate(checkpoint, batch, count, sites)
     return out
-
-
 
 
 __all__ = ["Batch", "Checkpoint", "close", "generate", "language", "run", "select", "tensors"]

@@ -53,6 +53,12 @@ VICUNA = """\
 {%- endif -%}
 """
 
+# Every kind of end, in text, behind tags, in a string and in what is written raw.
+ENDS = (
+    "first\r\n  {% if true %}\r\n  in\r  {% endif %}\r\r\n{{ 'a\r\nb\rc' }}\n\r{% raw %}\r\n{{ x }}\r{% endraw %}"
+    "{# a note\r\n#}\r{{- messages[0]['content'] }}{% set x = 'y\r' -%}\r\n  {{ x }}{%- if x == 'y\n' %}\r\n line feed{% endif %}\r\n"
+)
+
 CHATML = """\
 {% for message in messages %}
 {% if loop.first and message['role'] != 'system' %}
@@ -434,6 +440,11 @@ CASES = [
     ("thinking", THINKING, THOUGHTS[:3], {}),
     ("thinking, off", THINKING, THOUGHTS[:3], {"enable_thinking": False}),
     ("thinking, after the question", THINKING, THOUGHTS, {"add_generation_prompt": False}),
+    ("ends of lines", ENDS, [{"role": "user", "content": "one\r\ntwo\rthree"}], {}),
+    ("ends of lines, twice at the end", ENDS + "\r\n\r\n", PLAIN, {}),
+    ("vicuna, as written on Windows", VICUNA.replace("\n", "\r\n"), PLAIN, {}),
+    ("chatml, as written on Windows", CHATML.replace("\n", "\r\n"), PLAIN, {}),
+    ("chatml, as written long ago", CHATML.replace("\n", "\r"), SYSTEM, {}),
 ] + [(f"odds and ends {i}", template, PLAIN + SYSTEM[:1], {}) for i, template in enumerate(ODDS, 1)]
 
 

@@ -12,6 +12,17 @@ def close(what, a, b, bound=1e-6):
     return relative
 
 
+def seen(features):
+    """Features of all pictures as one matrix: up to transformers 5.23 they were one tensor, since then a list with one of each picture."""
+    parts = features if isinstance(features, (list, tuple)) else [features]
+    return torch.cat([x.reshape(-1, x.shape[-1]) for x in parts])
+
+
+def begins(sites, made):
+    """`generate` saw what was recorded. Its first token need not have the highest logit: the checkpoint's settings have a say."""
+    close("the first logits of generate", sites["logits"][:, -1], made.logits[0], 4e-6)
+
+
 def at_tokens(real, x):
     """Of [batch pos ...], what is at real tokens; everything where there is no padding to speak of."""
     return x if real is None else x[real]

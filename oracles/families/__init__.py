@@ -7,7 +7,7 @@ A family has
     attach(recorder, checkpoint)                            tells the recorder where the sites are
     verify(checkpoint, batch, sites, recorder)              the library's own outputs, and the equations (`verify.py`)
 
-and, where a language model's do not fit, `arguments(batch)`, `forward(model, given)`, `generate(checkpoint, batch, count)` and `generating(checkpoint, batch, **how)`; see `passes.py`. One
+and, where a language model's do not fit, `arguments(batch)`, `forward(model, given)` and `generating(checkpoint, batch, **how)`; see `passes.py`. One
 with a recorder of its own has `tensors`, as there, in place of `attach` and `verify`.
 """
 

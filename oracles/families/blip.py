@@ -94,13 +94,6 @@ def generating(checkpoint, batch, **how):
     return model.generate(**given, **how)
 
 
-def generate(checkpoint, batch, count):
-    with torch.no_grad():
-        made = generating(checkpoint, batch, max_new_tokens=count, do_sample=False, num_beams=1)
-    before = batch.input_ids.shape[1] if task(checkpoint.model) == "BlipForConditionalGeneration" else 1
-    return made[:, before:]
-
-
 def attach(recorder, checkpoint):
     model, recorder.interface = checkpoint.model, False
     vision = model.vision_model

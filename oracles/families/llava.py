@@ -55,7 +55,7 @@ def verify(checkpoint, batch, sites, recorder):
     if batch.pixel_values is not None:
         tower_agrees(model.model.vision_tower, config, batch.pixel_values, sites)
         own = model(**batch.passing())
-        close("connector.out", sites["connector.out"].flatten(0, 1), own.image_hidden_states)
+        close("connector.out", sites["connector.out"].flatten(0, 1), equations.seen(own.image_hidden_states))
         holes = batch.input_ids == config.image_token_id
         close("image positions", sites["text.input"][holes], sites["connector.out"].flatten(0, 1))
         close("text positions", sites["text.input"][~holes], sites["text.embed"][~holes])

@@ -39,6 +39,6 @@ def verify(checkpoint, batch, sites, recorder):
     if batch.pixel_values is not None:
         tower_agrees(model.model.vision_tower, config, batch.pixel_values, sites)
         holes = batch.input_ids == config.image_token_id
-        close("image positions", sites["text.input"][holes], model(**batch.passing()).image_hidden_states)
+        close("image positions", sites["text.input"][holes], equations.seen(model(**batch.passing()).image_hidden_states))
         close("text positions", sites["text.input"][~holes], sites["text.embed"][~holes])
     equations.blocks(recorder, sites)

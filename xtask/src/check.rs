@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{arrows, methods, models, prose};
+use crate::{arrows, methods, models, mutate, nan, prose, writes};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -35,8 +35,15 @@ pub(crate) const STEPS: &[Step] = &[
         about: "every method is a row of METHODS, with its page, and an oracle or a reason",
         run: methods,
     },
+    Step {
+        name: "mutations",
+        about: "every planted mistake has its place, every method two of its own",
+        run: mutations,
+    },
     Step { name: "models", about: "docs/models.md tells of every fixture", run: models },
+    Step { name: "nan", about: "no search for the largest passes NaN by", run: nan },
     Step { name: "prose", about: "links lead somewhere; the README says how tests are run", run: prose },
+    Step { name: "writes", about: "files are written through mmlens-files alone", run: writes },
     Step { name: "deny", about: "licences, sources, advisories (where cargo-deny is installed)", run: deny },
     Step { name: "clippy", about: "clippy is silent on all targets", run: clippy },
     Step { name: "doc", about: "the docs build without a warning", run: doc },
@@ -82,7 +89,7 @@ pub(crate) fn run(root: &Path, steps: &[&Step], keep_going: bool) -> bool {
     for (name, verdict, time) in table {
         println!("{name:8} {time:>12}  {verdict}");
     }
-    println!("{:8} {:>12}  {}", "total", duration(started.elapsed()), if failed { "FAILED" } else { "ok" });
+    println!("{:9} {:>12}  {}", "total", duration(started.elapsed()), if failed { "FAILED" } else { "ok" });
     !failed
 }
 
@@ -118,6 +125,13 @@ fn methods(root: &Path) -> Outcome {
     }
 }
 
+fn mutations(root: &Path) -> Outcome {
+    match mutate::faults(root) {
+        Ok((faults, count)) => verdict(&faults, format!("{count} mistakes")),
+        Err(fault) => Outcome::Failed(fault),
+    }
+}
+
 fn models(root: &Path) -> Outcome {
     match models::faults(root) {
         Ok((faults, count)) => verdict(&faults, format!("{count} families")),
@@ -125,9 +139,23 @@ fn models(root: &Path) -> Outcome {
     }
 }
 
+fn nan(root: &Path) -> Outcome {
+    match nan::faults(root) {
+        Ok((faults, count)) => verdict(&faults, format!("{count} files")),
+        Err(fault) => Outcome::Failed(fault),
+    }
+}
+
 fn prose(root: &Path) -> Outcome {
     match prose::faults(root) {
         Ok((faults, count)) => verdict(&faults, format!("{count} documents")),
+        Err(fault) => Outcome::Failed(fault),
+    }
+}
+
+fn writes(root: &Path) -> Outcome {
+    match writes::faults(root) {
+        Ok((faults, count)) => verdict(&faults, format!("{count} files of source")),
         Err(fault) => Outcome::Failed(fault),
     }
 }
@@ -168,7 +196,8 @@ fn verdict(faults: &[String], passed: String) -> Outcome {
     if faults.is_empty() { Outcome::Passed(passed) } else { Outcome::Failed(faults.join("\n")) }
 }
 
-fn program() -> std::ffi::OsString {
+/// Cargo, as it was called.
+pub(crate) fn program() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
@@ -185,7 +214,8 @@ fn cargo(root: &Path, arguments: &str, variables: &[(&str, &str)]) -> Outcome {
     }
 }
 
-fn metadata(root: &Path) -> Result<Value, String> {
+/// What cargo says of the workspace.
+pub(crate) fn metadata(root: &Path) -> Result<Value, String> {
     let mut command = Command::new(program());
     command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root);
     let output = command.output().map_err(|e| format!("cargo metadata: {e}"))?;
@@ -208,7 +238,7 @@ mod tests {
         let unknown = choose(&["lint"]).err().unwrap();
         assert_eq!(
             unknown,
-            "`lint` is no step; steps are fmt, arrows, methods, models, prose, deny, clippy, doc, test"
+            "`lint` is no step; steps are fmt, arrows, methods, mutations, models, nan, prose, writes, deny, clippy, doc, test"
         );
     }
 

@@ -3,9 +3,13 @@
 
 mod arrows;
 mod check;
+mod fuzz;
 mod methods;
 mod models;
+mod mutate;
+mod nan;
 mod prose;
+mod writes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +17,15 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask check [STEP...]     run the steps named, or all of them, cheapest first; stop at the first that fails
         --keep-going            run the rest all the same
+cargo xtask fuzz [TARGET...] [--cases N] [--seed S]
+                                mutate the seeds of every reader's target and run them within limits
+cargo xtask fuzz --coverage TARGET [SECONDS]
+                                the same target under libFuzzer, in an instrumented build of its own
 cargo xtask models              write docs/models.md from what was checked
+cargo xtask mutate [NAME...]    plant the mistakes of xtask/mutations, or those whose name contains a word, one at a time
+        --all                   try what its own tests do not notice on every test
+        --json                  tell what was found as JSON
+        --list                  tell what the mistakes are, and build nothing
 cargo xtask steps               what the steps are";
 
 fn main() -> ExitCode {
@@ -32,6 +44,14 @@ fn main() -> ExitCode {
                 }
             }
         }
+        ["fuzz", rest @ ..] => match fuzz::run(&root(), rest) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(fault) => {
+                eprintln!("{fault}");
+                ExitCode::from(2)
+            }
+        },
         ["models"] => match models::write(&root()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => {
@@ -39,9 +59,19 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        ["mutate", rest @ ..] => {
+            match mutate::Asked::read(rest).and_then(|asked| mutate::run(&root(), &asked)) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::FAILURE,
+                Err(fault) => {
+                    eprintln!("{fault}");
+                    ExitCode::from(2)
+                }
+            }
+        }
         ["steps"] => {
             for step in check::STEPS {
-                println!("{:8} {}", step.name, step.about);
+                println!("{:9} {}", step.name, step.about);
             }
             ExitCode::SUCCESS
         }

@@ -68,6 +68,18 @@ pub(crate) fn faults(root: &Path) -> Result<(Vec<String>, usize), String> {
     Ok((faults, ids.len()))
 }
 
+/// The sources that hold a method, from the root.
+pub(crate) fn files(root: &Path) -> Result<Vec<String>, String> {
+    let mut files = Vec::new();
+    for krate in folders(&root.join("crates"))? {
+        let sources = texts(&krate.join("src"))?;
+        let with_card = sources.iter().filter(|(file, text)| !cards(&module(file), text).is_empty());
+        files
+            .extend(with_card.map(|(file, _)| file.strip_prefix(root).unwrap_or(file).display().to_string()));
+    }
+    Ok(files)
+}
+
 /// Whether a row such as `layer::logit_lens::CARD` means the card `logit_lens::CARD`.
 fn names(row: &str, card: &str) -> bool {
     let name = card.rsplit("::").next().unwrap_or(card);

@@ -5,13 +5,14 @@ use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens::core::{AxisName, Clip, Inputs, Part, Picture, Point, Sample, Site, Subject, Words};
 use mmlens::finding::TokenLabel;
 use mmlens::report;
+use mmlens::zoo::processor::{ProcessorError, mean_colour};
 
 use crate::refusal::Refusal;
 
@@ -49,6 +50,12 @@ impl ClipArgs {
         self.videos.iter().map(|path| path.display().to_string()).collect()
     }
 
+    /// The files and folders they are made of.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = PathBuf> {
+        let files = |path: &PathBuf| Clip::files(path).unwrap_or_default();
+        self.videos.iter().flat_map(move |path| files(path).into_iter().chain([path.clone()]))
+    }
+
     pub(crate) fn fps(&self) -> Option<f64> {
         self.fps
     }
@@ -70,6 +77,11 @@ struct AskedArgs {
 }
 
 impl QuestionArgs {
+    /// The files and folders of its pictures and clips.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = PathBuf> {
+        self.images.iter().cloned().chain(self.clips.inputs())
+    }
+
     pub(crate) fn sample(&self) -> Result<Sample> {
         let AskedArgs { ask, prompt, text } = &self.words;
         let words = words(ask.as_ref(), prompt.as_ref(), text);
@@ -189,27 +201,32 @@ fn on_white(image: &DynamicImage) -> RgbImage {
     })
 }
 
-/// A picture of the same size that shows its mean colour alone.
-pub(crate) fn mean_colour(picture: &Picture) -> Picture {
-    let pixels = on_white(&picture.image);
-    let count = u64::from(pixels.width()) * u64::from(pixels.height());
-    let sum = pixels.pixels().fold([0_u64; 3], |mut sum, pixel| {
-        sum.iter_mut().zip(pixel.0).for_each(|(sum, level)| *sum += u64::from(level));
-        sum
-    });
-    let mean = sum.map(|sum| u8::try_from((sum + count / 2) / count.max(1)).unwrap_or(u8::MAX));
-    let flat = RgbImage::from_pixel(pixels.width(), pixels.height(), Rgb(mean));
-    Picture {
-        name: format!("mean colour of {}", picture.name),
-        image: Arc::new(DynamicImage::ImageRgb8(flat)),
-    }
+/// A picture of the same size that shows its mean colour alone, as near as whole levels come.
+///
+/// # Errors
+/// A picture of colours that are not taken.
+pub(crate) fn flat_picture(picture: &Picture) -> Result<Picture> {
+    let colour = level([picture.image.as_ref()]).with_context(|| picture.name.clone())?;
+    Ok(Picture { name: format!("mean colour of {}", picture.name), image: filled(&picture.image, colour) })
 }
 
-/// A clip of the same length whose frames show their mean colour alone.
-pub(crate) fn flat(clip: &Clip) -> Clip {
-    let frame =
-        |image: &Arc<DynamicImage>| mean_colour(&Picture { name: String::new(), image: image.clone() }).image;
-    Clip::new(format!("mean colour of {}", clip.name), clip.frames.iter().map(frame).collect(), clip.fps)
+/// A clip of the same length whose frames show its mean colour alone, that of all frames together.
+///
+/// # Errors
+/// A clip without frames, or of colours that are not taken.
+pub(crate) fn flat_clip(clip: &Clip) -> Result<Clip> {
+    let colour = level(clip.frames.iter().map(AsRef::as_ref)).with_context(|| clip.name.clone())?;
+    let frames = clip.frames.iter().map(|frame| filled(frame, colour)).collect();
+    Ok(Clip::new(format!("mean colour of {}", clip.name), frames, clip.fps))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of bytes is a byte")]
+fn level<'a>(pictures: impl IntoIterator<Item = &'a DynamicImage>) -> Result<Rgb<u8>, ProcessorError> {
+    Ok(Rgb(mean_colour(pictures)?.map(|mean| mean.round() as u8)))
+}
+
+fn filled(like: &DynamicImage, colour: Rgb<u8>) -> Arc<DynamicImage> {
+    Arc::new(RgbImage::from_pixel(like.width(), like.height(), colour).into())
 }
 
 /// The token that `--target` means: an id, or a text that is exactly one token.
@@ -243,9 +260,18 @@ mod tests {
         let mut pixels = RgbImage::new(2, 1);
         pixels.put_pixel(0, 0, Rgb([255, 1, 0]));
         // red 255 / 2 = 127.5, rounded up; green 1 / 2 = 0.5, rounded up
-        let mean = mean_colour(&Picture::new("p", pixels));
+        let mean = flat_picture(&Picture::new("p", pixels)).unwrap();
         assert_eq!(mean.image.to_rgb8().into_raw(), [128, 1, 0, 128, 1, 0]);
         assert_eq!(mean.name, "mean colour of p");
+    }
+
+    #[test]
+    fn a_clip_has_one_mean_colour() {
+        let frame = |level: u8| Arc::new(RgbImage::from_pixel(1, 1, Rgb([level, 0, 9])).into());
+        let flat = flat_clip(&Clip::new("c", vec![frame(10), frame(40), frame(40)], None)).unwrap();
+        // (10 + 40 + 40) / 3
+        assert!(flat.frames.iter().all(|frame| frame.to_rgb8().get_pixel(0, 0).0 == [30, 0, 9]));
+        assert_eq!((flat.frames.len(), flat.name.as_str()), (3, "mean colour of c"));
     }
 
     #[test]

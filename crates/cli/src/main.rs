@@ -11,7 +11,9 @@ mod progress;
 mod refusal;
 mod tensors;
 
+use std::backtrace::Backtrace;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use clap::Parser;
 
@@ -21,20 +23,33 @@ use commands::Cli;
 #[global_allocator]
 static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What the last panic said, and where it was.
+static FAULT: Mutex<Option<String>> = Mutex::new(None);
+
 fn main() -> ExitCode {
+    // A panic that a library catches and tells as an error is no fault of the program: what it said is held back until it is
+    // known that nobody caught it.
     std::panic::set_hook(Box::new(|fault| {
-        print::error(&format!(
-            "a fault of mmlens itself, which should not be: {fault}; please report it at {}",
-            env!("CARGO_PKG_REPOSITORY")
-        ));
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            print::note(&format!("{fault}\n{}", Backtrace::capture()));
+        }
+        FAULT.lock().unwrap_or_else(PoisonError::into_inner).replace(fault.to_string());
     }));
-    match Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+    match std::panic::catch_unwind(|| Cli::parse().run()) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough.
-        Err(error) if print::is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
+        Ok(Err(error)) if print::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
             print::error(&print::chain(&error));
             ExitCode::FAILURE
+        }
+        Err(_) => {
+            let fault = FAULT.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+            print::error(&format!(
+                "a fault of mmlens itself, which should not be: {fault}; please report it at {}",
+                env!("CARGO_PKG_REPOSITORY")
+            ));
+            ExitCode::from(101)
         }
     }
 }

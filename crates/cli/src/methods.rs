@@ -2,14 +2,15 @@
 //!
 //! What stands for a picture that is not there is the same in all of them: its own mean colour. On the shapes world that
 //! finds the evidence better than the colour that normalisation makes zero, by 1.3 times (integrated gradients) and 1.6
-//! times (occlusion).
+//! times (occlusion). For words of a prompt it is their mean; for a caption that is compared with a picture it is zero, since the
+//! mean of its words, with all of them in it, fits the picture as well as the caption does.
 
 use clap::builder::PossibleValue;
 use mmlens::core::{
     Analysis, AnalysisError, Baseline, Card, Case, Pair, Part, Point, Site, Subject, Watch, Words,
 };
 use mmlens::engine::{End, Memory, Positions};
-use mmlens::finding::{Axis, Finding, FindingError, Labelled, Labels, Role, TableError};
+use mmlens::finding::{Axis, Finding, FindingError, Labelled, Labels, Role, TableError, top};
 use mmlens::model::{
     ActivationPatching, AttentionKnockout, AttentionRollout, AttributionPatching, IntegratedGradients,
     LogitLens, Occlusion, activation_patching, attention_knockout, attention_rollout, attribution_patching,
@@ -17,13 +18,15 @@ use mmlens::model::{
 };
 use mmlens::report::Guide;
 
+use crate::input::is_dual;
+
 /// What the methods are run on.
 pub(crate) struct Question {
     /// What is explained.
     pub(crate) case: Case,
     /// The sample that leads to another answer, or why there is none.
     pub(crate) corrupted: Result<mmlens::core::Sample, &'static str>,
-    /// What the passes of a sweep may take at once.
+    /// What each method may take at once.
     pub(crate) memory: Memory,
 }
 
@@ -79,10 +82,16 @@ pub(crate) static METHODS: [Method; 7] = [
             ];
             let there = |site: &Site| subject.sites().iter().any(|spec| spec.site == *site);
             let sites = sites.into_iter().flatten().filter(there);
-            let along = sites.map(|site| End::new(site, Baseline::Mean)).collect();
+            let compared = is_dual(subject);
+            let baseline = |site: Site| match site.point() {
+                Point::Embed if compared => Baseline::Zero,
+                _ => Baseline::Mean,
+            };
+            let along = sites.map(|site| End::new(site, baseline(site))).collect();
             // Beside words, pixels need more nodes than alone: a gap of one part in a hundred instead of ten.
             let settings = integrated_gradients::Settings { along, steps: 128, ..Default::default() };
-            IntegratedGradients::new(settings)?.run_watched(subject, &question.case, watch)
+            let method = IntegratedGradients::new(settings)?.within(question.memory);
+            method.run_watched(subject, &question.case, watch)
         },
         heat: Some("vision.pixels/picture"),
         layer: |_| 0,
@@ -121,7 +130,7 @@ pub(crate) static METHODS: [Method; 7] = [
         card: &attention_rollout::CARD,
         compares: false,
         run: |subject, question, watch| {
-            AttentionRollout::default().run_watched(subject, &question.case, watch)
+            AttentionRollout::default().within(question.memory).run_watched(subject, &question.case, watch)
         },
         heat: Some("picture through the tower"),
         layer: |_| 0,
@@ -132,7 +141,8 @@ pub(crate) static METHODS: [Method; 7] = [
         card: &logit_lens::CARD,
         compares: false,
         run: |subject, question, watch| {
-            LogitLens::new(logit_lens::Settings::default())?.run_watched(subject, &question.case, watch)
+            let method = LogitLens::new(logit_lens::Settings::default())?.within(question.memory);
+            method.run_watched(subject, &question.case, watch)
         },
         heat: Some("target"),
         layer: clearest,
@@ -160,6 +170,7 @@ pub(crate) static METHODS: [Method; 7] = [
         run: |subject, question, watch| {
             let pair = question.pair(&attribution_patching::CARD)?;
             AttributionPatching::new(attribution_patching::Settings::default())?
+                .within(question.memory)
                 .run_watched(subject, &pair, watch)
         },
         heat: Some("resid_pre"),
@@ -204,15 +215,12 @@ fn clearest(table: &Labelled) -> usize {
     };
     let spread = |layer: usize| {
         let values = || patches.iter().filter_map(|token| table.get(&[layer, *token]));
-        values().fold(f32::MIN, f32::max) - values().fold(f32::MAX, f32::min)
+        // no NaN: a finding's numbers are finite
+        values().fold(f32::MIN, f32::max) - values().fold(f32::MAX, f32::min) // no NaN: the same
     };
-    (0..layers.len()).max_by(|a, b| spread(*a).total_cmp(&spread(*b))).unwrap_or(0)
-}
-
-/// The name of a table without the number of the picture it belongs to: `vision.pixels/0/picture` is
-/// `vision.pixels/picture`.
-fn plain(name: &str) -> String {
-    name.split('/').filter(|part| part.parse::<usize>().is_err()).collect::<Vec<_>>().join("/")
+    let spreads: Vec<f32> = (0..layers.len()).map(spread).collect();
+    // Which layer is shown first; of a table without numbers, the first.
+    top(&spreads).ok().flatten().unwrap_or(0)
 }
 
 /// Whether an axis holds tokens, none of which is a patch.
@@ -243,11 +251,12 @@ fn without_idle_patches(table: &Labelled) -> Result<Labelled, TableError> {
     table.select(0, &words)
 }
 
-/// A heat map to be drawn over a picture.
+/// A heat map to be drawn over pictures.
 pub(crate) struct Heat {
     /// Where the numbers come from, in words.
     pub(crate) from: String,
-    pub(crate) table: Labelled,
+    /// One table, or one for each picture or tile.
+    pub(crate) tables: Vec<Labelled>,
 }
 
 impl Method {
@@ -282,30 +291,30 @@ impl Method {
         let mut provenance = finding.provenance.clone();
         let named = format!("token {id} (“{target}”)");
         provenance.objective = provenance.objective.map(|text| text.replace(&format!("token {id}"), &named));
-        let shown = finding.tables().iter().filter(|table| self.page.contains(&plain(table.name()).as_str()));
+        let shown = finding.tables().iter().filter(|table| self.page.contains(&table.quantity().as_str()));
         let tables = shown.filter(|table| !repeats_its_axis(table)).map(without_idle_patches);
         Finding::new(provenance, tables.collect::<Result<_, _>>()?)
     }
 
-    /// What of a finding is drawn over a picture of the sample.
-    pub(crate) fn heat(&self, finding: &Finding, image: usize) -> Option<Heat> {
+    /// What of a finding is drawn over the pictures of the sample.
+    pub(crate) fn heat(&self, finding: &Finding) -> Option<Heat> {
         let heat = self.heat?;
-        let fits = |table: &&Labelled| plain(table.name()) == heat;
-        let own = |table: &&Labelled| table.name().split('/').any(|part| part == image.to_string());
-        let mut tables = finding.tables().iter().filter(fits);
-        let table = tables.clone().find(own).or_else(|| tables.find(|table| table.name() == heat))?;
+        let tables: Vec<&Labelled> =
+            finding.tables().iter().filter(|table| table.quantity() == heat).collect();
+        let first = tables.first()?;
         // Of words alone nothing can be drawn over a picture.
-        if table.axes().iter().any(wordy) {
+        if first.axes().iter().any(wordy) {
             return None;
         }
-        let layers = table.axis_of(Role::Layer).and_then(|axis| Some((axis, table.axes().get(axis)?)));
+        let layers = first.axis_of(Role::Layer).and_then(|axis| Some((axis, first.axes().get(axis)?)));
         let Some((axis, layers)) = layers else {
-            return Some(Heat { from: format!("`{}`", table.name()), table: table.clone() });
+            return Some(Heat { from: format!("`{heat}`"), tables: tables.into_iter().cloned().collect() });
         };
-        let layer = (self.layer)(table);
-        let name = |axis: &Axis| axis.label(layer).unwrap_or_default();
-        let name = if name(layers) == layer.to_string() { format!("layer {layer}") } else { name(layers) };
-        Some(Heat { from: format!("`{}`, {name}", table.name()), table: table.slice(axis, layer).ok()? })
+        let layer = (self.layer)(first);
+        let name = layers.label(layer).unwrap_or_default();
+        let name = if name == layer.to_string() { format!("layer {layer}") } else { name };
+        let of_layer = tables.iter().map(|table| table.slice(axis, layer).ok());
+        Some(Heat { from: format!("`{heat}`, {name}"), tables: of_layer.collect::<Option<_>>()? })
     }
 }
 
@@ -333,13 +342,6 @@ mod tests {
     }
 
     #[test]
-    fn names_lose_the_number_of_their_picture() {
-        assert_eq!(plain("vision.pixels/0/picture"), "vision.pixels/picture");
-        assert_eq!(plain("picture/12"), "picture");
-        assert_eq!(plain("vision.blocks.0.attn.z"), "vision.blocks.0.attn.z");
-    }
-
-    #[test]
     fn patches_without_a_share_are_left_out() {
         let patch = PatchLabel { image: 0, tile: 0, frame: 0, row: 0, col: 0, bbox: [0.0, 0.0, 1.0, 1.0] };
         let tokens = vec![
@@ -353,6 +355,17 @@ mod tests {
         assert_eq!((words.shape(), words.get(&[0])), (vec![1], Some(0.5)));
         let all = table(vec![0.1, 0.5]);
         assert_eq!(without_idle_patches(&all).unwrap(), all);
+    }
+
+    #[test]
+    fn the_map_of_a_lens_is_of_the_layer_that_tells_patches_apart() {
+        let patch = PatchLabel { image: 0, tile: 0, frame: 0, row: 0, col: 0, bbox: [0.0, 0.0, 1.0, 1.0] };
+        let patch = TokenLabel::new("<image>", Modality::Image).with_patch(patch);
+        let tokens = vec![patch.clone(), patch, TokenLabel::new("red", Modality::Text)];
+        let axes = vec![Axis::count(Role::Layer, 3), Axis::tokens(tokens)];
+        // the patches are 0.1, 0.5 and 0.2 apart; the word, which is no patch, is far from them in the first layer
+        let values = vec![0.1, 0.2, 9.0, 0.5, 0.0, 0.1, 0.3, 0.1, 0.2];
+        assert_eq!(clearest(&Labelled::numbers("target", Unit::Probability, axes, values).unwrap()), 1);
     }
 
     #[test]

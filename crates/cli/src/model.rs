@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use mmlens::core::{DeviceName, Subject};
+use mmlens::core::{DeviceName, Subject, caught};
 use mmlens::zoo;
 use mmlens::zoo::hub::HubError;
 
@@ -40,7 +40,13 @@ impl ModelArgs {
             return Ok(shipped?);
         }
         let folder = locate(model)?;
-        let opened = zoo::OpenOptions::new(&device).self_check(!self.no_self_check).open(folder);
+        let options = zoo::OpenOptions::new(&device).self_check(!self.no_self_check);
+        let opened = match &self.device {
+            DeviceName::Flex => options.open(folder),
+            // Weights are brought there, and Burn panics where a device cannot say that it has died.
+            other => caught(|| options.open(folder))
+                .map_err(|panic| Refusal::Died { device: other.to_string(), reason: panic.message })?,
+        };
         let broken = matches!(opened, Err(zoo::ZooError::SelfCheck(_)));
         let hint = if broken { " (`--no-self-check` opens it all the same)" } else { "" };
         opened.with_context(|| format!("cannot open `{model}`{hint}"))
@@ -48,6 +54,14 @@ impl ModelArgs {
 }
 
 impl ModelArgs {
+    /// The folder of the model, if it does not ship inside: what is written must not be one of its files.
+    pub(crate) fn folder(&self) -> Result<Option<PathBuf>> {
+        match self.model.as_ref().or(self.named.as_ref()) {
+            Some(model) if zoo::shipped::model_type(model).is_none() => Ok(Some(locate(model)?)),
+            _ => Ok(None),
+        }
+    }
+
     /// What was checked of the family of the model, against transformers.
     pub(crate) fn checked(&self) -> Result<Option<zoo::families::Checked>> {
         let kind = match self.model.as_ref().or(self.named.as_ref()) {

@@ -1,7 +1,8 @@
 //! What a dual encoder makes of pictures and captions.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mmlens::core::{HookError, Inputs, Output, Pairs, Plan, Subject};
+use mmlens::finding::top;
 use serde::Serialize;
 
 use crate::refusal::Refusal;
@@ -58,15 +59,14 @@ impl Compared {
     }
 
     /// The text that is most like the first picture.
-    pub(crate) fn best(&self) -> u32 {
+    pub(crate) fn best(&self) -> Result<u32> {
         best(&self.logits, self.texts)
     }
 }
 
-fn best(logits: &[f32], texts: usize) -> u32 {
-    let own = logits.iter().take(texts).enumerate();
-    let best = own.reduce(|best, next| if next.1 > best.1 { next } else { best });
-    best.map_or(0, |(text, _)| u32::try_from(text).unwrap_or(u32::MAX))
+fn best(logits: &[f32], texts: usize) -> Result<u32> {
+    let best = top(logits.get(..texts).unwrap_or(logits)).context("the logits of the first picture")?;
+    Ok(u32::try_from(best.context("there are no texts to compare")?)?)
 }
 
 fn pairs(output: &Output) -> Result<&Pairs, HookError> {
@@ -82,7 +82,7 @@ pub(crate) fn tensors(output: &Output, target: Option<u32>) -> Result<Vec<(Strin
             return Err(HookError::Objective { what: "text", index: text as usize, len }.into());
         }
         Some(text) => text,
-        None => best(&pairs.logits.to_values()?, len),
+        None => best(&pairs.logits.to_values()?, len)?,
     };
     let floats =
         [("image_embeds", &pairs.images), ("text_embeds", &pairs.texts), ("logits_per_image", &pairs.logits)];
@@ -98,7 +98,10 @@ mod tests {
 
     #[test]
     fn the_best_text_is_that_of_the_first_picture() {
-        assert_eq!(best(&[1.0, 3.0, 2.0, 9.0, 0.0, 0.0], 3), 1);
-        assert_eq!((best(&[2.0, 2.0], 2), best(&[], 0)), (0, 0));
+        assert_eq!(best(&[1.0, 3.0, 2.0, 9.0, 0.0, 0.0], 3).unwrap(), 1);
+        assert_eq!(best(&[2.0, 2.0], 2).unwrap(), 0);
+        assert_eq!(best(&[], 0).unwrap_err().to_string(), "there are no texts to compare");
+        let said = format!("{:#}", best(&[1.0, f32::NAN], 2).unwrap_err());
+        assert_eq!(said, "the logits of the first picture: value 1 is NaN, where a finite number belongs");
     }
 }

@@ -10,6 +10,9 @@ pub(crate) enum Refusal {
     #[cfg(feature = "remote-server")]
     #[error("MMLENS_DEVICE_TOKEN is not set: whoever is to compute here must know a token")]
     NoToken,
+    /// A device that died while a model was opened on it.
+    #[error("`{device}` broke off while the model was brought there: {reason}")]
+    Died { device: String, reason: String },
     /// Captions for a model that takes none.
     #[error("`--text` is for dual encoders; `{model}` takes `--ask` or `--prompt`")]
     NoCaptions { model: String },
@@ -33,6 +36,12 @@ pub(crate) enum Refusal {
     /// Logits that are no numbers.
     #[error("`{model}` gives logits that are no numbers: its weights are damaged, or too large for f32")]
     NoNumbers { model: String },
+    /// A checkpoint whose greatest length the prompt has already.
+    #[error(
+        "the prompt has {prompt} positions, and `{model}` says in its files that prompt and answer have no more (`max_length`); \
+         give `--max-new`"
+    )]
+    NoRoom { model: String, prompt: usize },
     /// As many corrupted pictures as pictures are needed.
     #[error("{found} `--corrupted-image` for {pictures} `--image`; give one for each, in the same order")]
     CorruptedPictures { found: usize, pictures: usize },

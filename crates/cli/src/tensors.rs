@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use mmlens::core::{AnyTensor, HookError};
+use mmlens::files::{Target, write_tensors};
 use safetensors::{Dtype, View};
 
 /// One tensor of the file.
@@ -40,31 +40,18 @@ impl Held {
     }
 }
 
-/// Writes a file; one of that name is replaced as a whole, or not at all.
+/// Writes a safetensors file, whole or not at all.
 ///
 /// # Memory
 /// One tensor at a time is brought to the host.
-pub(crate) fn write(file: &Path, tensors: &BTreeMap<String, Held>, about: &str) -> Result<()> {
-    let partial = PathBuf::from({
-        let mut name = file.as_os_str().to_owned();
-        name.push(".partial");
-        name
-    });
-    let result = fill(&partial, tensors, about).and_then(|()| Ok(fs::rename(&partial, file)?));
-    if result.is_err() {
-        // The error that matters is the one above.
-        let _ = fs::remove_file(&partial);
-    }
-    result.with_context(|| format!("cannot write {}", file.display()))
-}
-
-fn fill(file: &Path, tensors: &BTreeMap<String, Held>, about: &str) -> Result<()> {
-    // A place that cannot be written is found before anything is read.
-    fs::File::create(file)?;
+pub(crate) fn write(target: &Target, tensors: &BTreeMap<String, Held>, about: &str) -> Result<()> {
     let fault = RefCell::new(None);
     let views = tensors.iter().map(|(name, held)| (name, Lazy { held, shape: held.shape(), fault: &fault }));
-    safetensors::serialize_to_file(views, Some([("about".to_owned(), about.to_owned())].into()), file)?;
-    fault.into_inner().map_or(Ok(()), |fault| Err(fault.into()))
+    let about = [("about".to_owned(), about.to_owned())].into();
+    let said = |fault: &RefCell<Option<HookError>>| {
+        fault.borrow_mut().take().map_or(Ok(()), |f| Err(io::Error::other(f)))
+    };
+    Ok(target.write(|file| write_tensors(file, views, &about).and_then(|()| said(&fault)))?)
 }
 
 /// A tensor that is read from its device when it is written.

@@ -22,6 +22,12 @@ fn the_likeliest_classes_are_told_for_each_picture() {
             shares.windows(2).all(|pair| pair[0] >= pair[1]) && shares.iter().sum::<f64>() < 1.0,
             "{shares:?}"
         );
+        // A softmax: shares are to one another as the exponentials of logits.
+        for pair in one["classes"].as_array().unwrap().windows(2) {
+            let apart = pair[0]["logit"].as_f64().unwrap() - pair[1]["logit"].as_f64().unwrap();
+            let ratio = pair[0]["probability"].as_f64().unwrap() / pair[1]["probability"].as_f64().unwrap();
+            assert!((ratio / apart.exp() - 1.0).abs() < 1e-4, "{pair:?}");
+        }
     }
     // the target of `trace-wide.safetensors`
     assert_eq!(pictures[0]["classes"][0]["id"], 3);
@@ -87,6 +93,7 @@ fn what_a_classifier_cannot_do_is_refused_by_name() {
     let (vit, wide) = (model("vit-a"), picture("wide"));
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out").display().to_string();
+    let traced = folder.path().join("traced").display().to_string();
     for (words, said) in [
         (vec!["ask", &vit, "--image", &wide, "--ask", "What?"], "it classifies pictures and takes no words"),
         (vec!["ask", &vit, "--image", &wide, "--text", "a"], "`--text` is for dual encoders"),
@@ -96,7 +103,7 @@ fn what_a_classifier_cannot_do_is_refused_by_name() {
         ),
         (vec!["explain", &vit, "--image", &wide, "--target", "7", "--out", &out], "token 7"),
         (
-            vec!["trace", &vit, "--image", &wide, "--generate", "2", "--out", &out],
+            vec!["trace", &vit, "--image", &wide, "--generate", "2", "--out", &traced],
             "does not offer generation",
         ),
         (

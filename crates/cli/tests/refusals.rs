@@ -88,7 +88,7 @@ fn a_config_that_cannot_be() {
     let text = said(&|c| c["text_config"]["hidden_size"] = "wide".into());
     assert_holds(&text, &["`text_config.hidden_size` = string \"wide\"", "expected usize"]);
     let kind = said(&|c| c["model_type"] = "t5".into());
-    assert_holds(&kind, &["config.json: model_type", "`t5` is not supported; supported: llava"]);
+    assert_holds(&kind, &["config.json: `model_type`: `t5` is not supported; supported: llava"]);
     fs::write(&config, "{").unwrap();
     assert_holds(&ask(folder.path()), &["config.json:1:", "EOF"]);
 }
@@ -110,10 +110,17 @@ fn weights_that_are_no_numbers() {
     let path = folder.path().to_str().unwrap();
     let image = picture("square");
     let asked = ["ask", path, "--no-self-check", "--ask", "Is it red?", "--image", &image];
-    assert_holds(&mmlens(asked).refused(), &["gives logits that are no numbers"]);
-    // A trace shows where they are.
+    assert_holds(
+        &mmlens(asked).refused(),
+        &["the score of token 0 at step 0 of row 0` = NaN, expected a number to choose by"],
+    );
+    // No token is the most likely one, and a trace names none.
     let out = folder.path().join("out.safetensors");
-    mmlens(["trace", path, "--no-self-check", "--prompt", "Hi", "--out", out.to_str().unwrap()]).well();
+    let traced = ["trace", path, "--no-self-check", "--prompt", "Hi", "--out", out.to_str().unwrap()];
+    assert_holds(
+        &mmlens(traced).refused(),
+        &["the logits at the last position: value 0 is NaN, where a finite number belongs"],
+    );
 }
 
 #[test]
@@ -145,7 +152,10 @@ fn pictures_that_are_none() {
     fs::write(&broken, "this is a text").unwrap();
     assert_holds(&ask(&broken), &["broken.png: ", "Invalid PNG signature"]);
     assert_holds(&ask(&folder.path().join("none.png")), &["none.png: No such file"]);
-    assert_holds(&ask(folder.path()), &[folder.path().to_str().unwrap(), "directory"]);
+    assert_holds(
+        &ask(folder.path()),
+        &[folder.path().to_str().unwrap(), "it is a folder, expected a regular file"],
+    );
     // A name that would steer the terminal is shown, not sent.
     let steering = folder.path().join("\u{1b}[2J.png");
     assert_holds(&ask(&steering), &["\\u{1b}[2J.png: No such file"]);

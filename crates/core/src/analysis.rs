@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use mmlens_finding::{Finding, FindingError, Provenance, TableError};
+use mmlens_finding::{Finding, FindingError, Provenance, TableError, top};
 
-use crate::{Ask, HookError, Inputs, Objective, Plan, Sample, Seed, Site, Subject, SubjectError};
+use crate::{Ask, HookError, Inputs, Objective, Plan, Sample, Seed, Site, Subject, SubjectError, memory};
 
 /// What a method is, for people who choose one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,22 @@ pub enum AnalysisError {
         needs: &'static str,
         /// What it was given.
         found: String,
+    },
+    /// What does not fit into the memory the method may take, though as little is held at once as can be.
+    #[error(
+        "{method} takes up to {} at once, most of it at `{at}`, and its budget is {}: give it a larger budget, or fewer \
+         positions, pictures or layers",
+        memory::size(*need), memory::size(*budget)
+    )]
+    Memory {
+        /// The method.
+        method: &'static str,
+        /// Bytes it takes at most.
+        need: u64,
+        /// Where most of them are taken.
+        at: Site,
+        /// Bytes it may take.
+        budget: u64,
     },
     /// Stopped by the watcher.
     #[error("{method} was cancelled after {done} of {total}")]
@@ -166,14 +182,9 @@ pub fn top_token(subject: &dyn Subject, inputs: &Inputs) -> Result<u32, SubjectE
     };
     let values = logits.to_values()?;
     let last = values.get((asked - 1) * vocab..asked * vocab).unwrap_or(&[]);
-    let top = last
-        .iter()
-        .enumerate()
-        .fold((0, f32::NEG_INFINITY), |best, (i, v)| if *v > best.1 { (i, *v) } else { best });
-    if top.1 == f32::NEG_INFINITY {
-        return Err(HookError::Read("the logits at the last position hold no number".to_owned()).into());
-    }
-    Ok(top.0 as u32)
+    let refused = |reason: String| HookError::Read(format!("the logits at the last position: {reason}"));
+    let best = top(last).map_err(|error| refused(error.to_string()))?;
+    Ok(best.ok_or_else(|| refused("there are none".to_owned()))? as u32)
 }
 
 /// A clean case and a corrupted sample of the same length.
@@ -232,14 +243,16 @@ pub trait Fit {
     ) -> Result<Self::Fitted, AnalysisError>;
 }
 
-/// The provenance every finding carries, filled from the subject; a method adds its own settings.
+/// The provenance every finding carries, filled from the subject; a method adds its own settings. What decides the last digits
+/// stands among the settings: what a method says of its passes, and the path of the kernels (`kernels`).
 pub fn provenance(
     subject: &dyn Subject,
     card: &Card,
-    settings: BTreeMap<String, serde_json::Value>,
+    mut settings: BTreeMap<String, serde_json::Value>,
     sites: &[Site],
     objective: Option<&Objective>,
 ) -> Provenance {
+    settings.extend(subject.kernels().map(|path| ("kernels".to_owned(), path.into())));
     Provenance {
         method: card.id.to_owned(),
         settings,

@@ -1,45 +1,46 @@
 //! What a value is compared with.
 
-use std::fmt;
-
+use crate::mean::own_means;
 use crate::tensor::with_rank;
-use crate::{AnyTensor, AxisName, HookError, SiteSpec};
+use crate::{AnyTensor, HookError, Inputs, Part, Point, Site, SiteSpec};
 
 /// The value that stands for "not there" at a site.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Baseline {
-    /// Zero in the site's own space. For pixels, which are normalised, this is the mean colour, not black.
+    /// Zero in the site's own space. For pixels, which are normalised, this is the mean colour of the processor, not black.
     #[default]
     Zero,
     /// One number everywhere.
     Constant(f32),
-    /// The mean over positions (for pixels: over the picture, per channel) of the value itself.
+    /// The mean of what is alike, in the sample itself.
+    ///
+    /// - Pixels: of each picture its own mean colour, over all of the original picture (of a clip, over all its frames), as
+    ///   the processor would give it to the tower. All tiles of a picture have the same. What a processor put around the
+    ///   picture is no part of it and stays as it is.
+    /// - Other sites with positions: the mean over positions of the same prompt (in a tower: of the same picture), words among words
+    ///   and patches among patches ([`Content`](crate::Content)). Padding is left out and stays as it is, and so do, at
+    ///   `text.embed`, positions whose vectors image features replace.
     Mean,
     /// A given value; each length equals the site's or is 1.
     Given(AnyTensor),
 }
 
 impl Baseline {
-    /// The baseline for a value read at a site, in its shape.
+    /// The baseline for a value read at a site in a pass over these inputs, in its shape.
     ///
     /// # Errors
-    /// [`HookError::Operand`] if a given value does not fit.
-    pub fn at(&self, spec: &SiteSpec, value: &AnyTensor) -> Result<AnyTensor, HookError> {
+    /// [`HookError::Operand`] if a given value does not fit; for a mean [`HookError::NoMean`] at a site without positions
+    /// and [`HookError::NoColours`] at pixels of pictures whose colour the inputs do not tell.
+    ///
+    /// # Cost
+    /// For a mean, the value passes through the host once.
+    pub fn at(&self, spec: &SiteSpec, value: &AnyTensor, inputs: &Inputs) -> Result<AnyTensor, HookError> {
         let dims = value.dims();
         match self {
             Self::Zero => with_rank!(value.clone(), x => AnyTensor::new(x.zeros_like())),
             Self::Constant(c) => with_rank!(value.clone(), x => AnyTensor::new(x.full_like(*c))),
-            Self::Mean => {
-                let over: Vec<usize> = [AxisName::Pos, AxisName::Height, AxisName::Width]
-                    .iter()
-                    .filter_map(|a| spec.axis(*a))
-                    .collect();
-                with_rank!(value.clone(), x => {
-                    let mean = over.iter().fold(x.clone(), |m, axis| m.mean_dim(*axis));
-                    AnyTensor::new(x.zeros_like() + mean)
-                })
-            }
+            Self::Mean => own_means(spec, value, inputs),
             Self::Given(given) => {
                 let shape = given.dims();
                 if shape.len() != dims.len() || shape.iter().zip(&dims).any(|(g, d)| g != d && *g != 1) {
@@ -58,15 +59,22 @@ impl Baseline {
             }
         }
     }
-}
 
-impl fmt::Display for Baseline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What it is at a site, in words, as findings tell it.
+    pub fn describe(&self, site: Site) -> String {
         match self {
-            Self::Zero => f.write_str("zero"),
-            Self::Constant(c) => write!(f, "constant {c}"),
-            Self::Mean => f.write_str("mean over positions"),
-            Self::Given(x) => write!(f, "given value of shape {:?}", x.dims()),
+            Self::Zero => "zero".to_owned(),
+            Self::Constant(c) => format!("constant {c}"),
+            Self::Mean => match (site.part(), site.point()) {
+                (_, Point::Pixels) => "each picture's own mean colour",
+                (Part::Text | Part::Encoder, Point::Embed) => "mean over the words",
+                (Part::Text | Part::Encoder, _) => {
+                    "mean over positions that carry the same, words or pictures"
+                }
+                _ => "mean over the patches of each picture",
+            }
+            .to_owned(),
+            Self::Given(x) => format!("given value of shape {:?}", x.dims()),
         }
     }
 }

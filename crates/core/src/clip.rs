@@ -1,20 +1,24 @@
 //! A piece of video, from the files of its frames.
 
 use std::cmp::Ordering;
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::codecs::gif::GifDecoder;
-use image::{AnimationDecoder, DynamicImage, ImageDecoder};
+use image::{AnimationDecoder, DynamicImage, ImageDecoder, ImageError, Limits};
 
-use crate::{Picture, SubjectError};
+use crate::picture::{Fault, MOST_PICTURE_BYTES, opened as opened_picture, regular};
+use crate::{SubjectError, caught};
 
 /// How files end that are taken for frames.
 const ENDS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
-/// The most pixels that the frames of a clip may have together.
-const MOST_PIXELS: u64 = 1 << 28;
+/// The most pixels that the frames of a clip may have together: 1 GiB of them.
+pub const MOST_CLIP_PIXELS: u64 = 1 << 28;
+/// The most frames of a clip.
+pub const MOST_CLIP_FRAMES: usize = 1 << 14;
+/// The most bytes of a list of frames.
+const MOST_LIST: u64 = 1 << 23;
 
 /// A piece of video: pictures in the order of time.
 #[derive(Debug, Clone)]
@@ -39,26 +43,42 @@ impl Clip {
     /// unless `fps` does.
     ///
     /// # Errors
-    /// [`SubjectError::Picture`] if a file cannot be read, there are no frames, or far too many.
+    /// [`SubjectError::Picture`] if a file cannot be read, there are no frames, or more than [`MOST_CLIP_FRAMES`] or
+    /// [`MOST_CLIP_PIXELS`].
+    ///
+    /// # Memory
+    /// The frames; beside them one, and what decoding it takes.
     pub fn open(path: impl AsRef<Path>, fps: Option<f64>) -> Result<Self, SubjectError> {
         let path = path.as_ref();
         let name =
             path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
-        if !path.exists()
-            && let Some(list) = path.to_str().filter(|text| text.contains(','))
-        {
-            let files: Vec<PathBuf> = list.split(',').map(PathBuf::from).collect();
-            return Ok(Self { name, frames: opened(path, &files)?, fps });
-        }
-        if path.is_dir() {
-            return Ok(Self { name, frames: opened(path, &in_folder(path)?)?, fps });
-        }
-        if ends_with(path, "gif") {
+        let files = Self::files(path)?;
+        if files == [path] && ends_with(path, "gif") {
             let (frames, own) = animated(path)?;
             return Ok(Self { name, frames, fps: fps.or(own) });
         }
+        Ok(Self { name, frames: opened(path, &files)?, fps })
+    }
+
+    /// The files of the frames of a clip that [`Clip::open`] would open, in their order; of an animated GIF the GIF.
+    ///
+    /// # Errors
+    /// [`SubjectError::Picture`] for a folder or a list that cannot be read, or what is none of these.
+    pub fn files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, SubjectError> {
+        let path = path.as_ref();
+        if !path.exists()
+            && let Some(list) = path.to_str().filter(|text| text.contains(','))
+        {
+            return Ok(list.split(',').map(PathBuf::from).collect());
+        }
+        if path.is_dir() {
+            return in_folder(path);
+        }
+        if ends_with(path, "gif") {
+            return Ok(vec![path.to_owned()]);
+        }
         if ends_with(path, "txt") {
-            return Ok(Self { name, frames: opened(path, &listed(path)?)?, fps });
+            return listed(path);
         }
         Err(fail(
             path,
@@ -81,6 +101,7 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, SubjectError> {
         let file = entry.map_err(|e| fail(folder, e))?.path();
         if ENDS.iter().any(|end| ends_with(&file, end)) {
             files.push(file);
+            few(folder, files.len())?;
         }
     }
     let name = |file: &PathBuf| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -89,38 +110,76 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, SubjectError> {
 }
 
 fn listed(list: &Path) -> Result<Vec<PathBuf>, SubjectError> {
-    let text = std::fs::read_to_string(list).map_err(|e| fail(list, e))?;
+    let text = mmlens_files::read_text(list, MOST_LIST).map_err(|e| fail(list, e))?;
     let folder = list.parent().unwrap_or_else(|| Path::new(""));
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| folder.join(line)).collect())
 }
 
 fn opened(path: &Path, files: &[PathBuf]) -> Result<Vec<Arc<DynamicImage>>, SubjectError> {
+    few(path, files.len())?;
     let mut frames = Vec::with_capacity(files.len());
-    let mut pixels = 0;
+    let mut left = MOST_CLIP_PIXELS;
     for file in files {
-        let frame = Picture::open(file)?.image;
-        pixels = counted(path, pixels, &frame)?;
-        frames.push(frame);
+        let frame = opened_picture(file, left).map_err(|fault| match fault {
+            Fault::Beyond => too_many_pixels(path),
+            other => fail(file, other),
+        })?;
+        left -= u64::from(frame.width()) * u64::from(frame.height());
+        frames.push(Arc::new(frame));
     }
     if frames.is_empty() { Err(fail(path, "it has no frames")) } else { Ok(frames) }
 }
 
-fn counted(path: &Path, before: u64, frame: &DynamicImage) -> Result<u64, SubjectError> {
-    let pixels = before + u64::from(frame.width()) * u64::from(frame.height());
-    match pixels <= MOST_PIXELS {
-        true => Ok(pixels),
-        false => Err(fail(path, format!("its frames have more than {MOST_PIXELS} pixels"))),
+fn few(path: &Path, frames: usize) -> Result<(), SubjectError> {
+    match frames <= MOST_CLIP_FRAMES {
+        true => Ok(()),
+        false => Err(fail(path, format!("it has more than {MOST_CLIP_FRAMES} frames"))),
     }
+}
+
+fn too_many_pixels(path: &Path) -> SubjectError {
+    fail(path, format!("its frames have more than {MOST_CLIP_PIXELS} pixels together"))
 }
 
 /// The frames of a GIF, and how many of them a second has.
 fn animated(path: &Path) -> Result<(Vec<Arc<DynamicImage>>, Option<f64>), SubjectError> {
-    let file = File::open(path).map_err(|e| fail(path, e))?;
-    let decoder = GifDecoder::new(BufReader::new(file)).map_err(|e| fail(path, e))?;
+    caught(|| frames_of(path)).unwrap_or_else(|panic| Err(fail(path, panic)))
+}
+
+fn frames_of(path: &Path) -> Result<(Vec<Arc<DynamicImage>>, Option<f64>), SubjectError> {
+    let file = regular(path, MOST_PICTURE_BYTES).map_err(|e| fail(path, e))?;
+    let mut decoder = GifDecoder::new(BufReader::new(file)).map_err(|e| fail(path, e))?;
     let (width, height) = decoder.dimensions();
-    let (mut frames, mut pixels, mut seconds) = (Vec::new(), 0, 0.0);
-    for frame in decoder.into_frames() {
-        let frame = frame.map_err(|e| fail(path, e))?;
+    let canvas = u64::from(width) * u64::from(height);
+    if canvas == 0 {
+        return Err(fail(path, "it has no frames"));
+    }
+    if canvas > MOST_CLIP_PIXELS {
+        return Err(too_many_pixels(path));
+    }
+    // The canvas before a frame, the frame and the canvas after it, of four bytes a pixel. A frame that claims to be far
+    // larger than its canvas is none.
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(3 * 4 * canvas + (1 << 16));
+    decoder.set_limits(limits).map_err(|e| fail(path, e))?;
+    let (mut frames, mut left, mut seconds) = (Vec::new(), MOST_CLIP_PIXELS, 0.0);
+    let mut coming = decoder.into_frames();
+    loop {
+        // Of the next frame nothing is known before it is there, except that it is as large as the canvas.
+        let room = left >= canvas && frames.len() < MOST_CLIP_FRAMES;
+        let Some(frame) = coming.next() else { break };
+        let frame = frame.map_err(|error| match error {
+            ImageError::Limits(_) => {
+                let at = frames.len();
+                fail(path, format!("frame {at} is larger than the canvas of {width} x {height} pixels"))
+            }
+            error => fail(path, error),
+        })?;
+        if !room {
+            few(path, frames.len() + 1)?;
+            return Err(too_many_pixels(path));
+        }
+        left -= canvas;
         let (top, bottom) = frame.delay().numer_denom_ms();
         seconds += f64::from(top) / f64::from(bottom.max(1)) / 1000.0;
         let frame = DynamicImage::ImageRgba8(frame.into_buffer());
@@ -128,10 +187,9 @@ fn animated(path: &Path) -> Result<(Vec<Arc<DynamicImage>>, Option<f64>), Subjec
             true => DynamicImage::ImageRgb8(frame.to_rgb8()),
             false => frame,
         };
-        pixels = counted(path, pixels, &frame)?;
         frames.push(Arc::new(frame));
     }
-    if frames.is_empty() || width == 0 || height == 0 {
+    if frames.is_empty() {
         return Err(fail(path, "it has no frames"));
     }
     let fps = (seconds > 0.0).then(|| frames.len() as f64 / seconds);
@@ -163,6 +221,8 @@ fn in_order(a: &str, b: &str) -> Ordering {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use image::codecs::gif::GifEncoder;
     use image::{Delay, Frame, Rgb, RgbImage};
 
@@ -219,5 +279,45 @@ mod tests {
         let file = folder.path().join("a.png");
         std::fs::write(&file, "no picture").unwrap();
         assert!(said(folder.path()).contains("a.png"));
+    }
+
+    /// A GIF of frames of 3 x 2 pixels, its bytes changed.
+    fn gif(folder: &Path, frames: usize, change: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
+        let mut bytes = Vec::new();
+        let mut encoder = GifEncoder::new(&mut bytes);
+        for _ in 0..frames {
+            encoder.encode_frame(Frame::new(frame(0).to_rgba8())).unwrap();
+        }
+        drop(encoder);
+        change(&mut bytes);
+        let file = folder.join("a.gif");
+        std::fs::write(&file, bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_before_it_is_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |path: &Path| Clip::open(path, None).unwrap_err().to_string();
+        // Width and height of the canvas are 2 bytes each behind 6, little endian.
+        let large = gif(folder.path(), 1, |bytes| bytes[6..10].fill(0xff));
+        assert!(
+            said(&large).ends_with("its frames have more than 268435456 pixels together"),
+            "{}",
+            said(&large)
+        );
+        // Those of a frame stand 5 bytes behind the comma that begins it.
+        let wide = gif(folder.path(), 2, |bytes| {
+            let begun = bytes.iter().rposition(|byte| *byte == b',').unwrap();
+            bytes[begun + 5..begun + 9].fill(0xff);
+        });
+        let expected = "frame 1 is larger than the canvas of 3 x 2 pixels";
+        assert!(said(&wide).ends_with(expected), "{}", said(&wide));
+        assert_eq!(Clip::open(gif(folder.path(), 2, |_| ()), None).unwrap().frames.len(), 2);
+        let many = gif(folder.path(), MOST_CLIP_FRAMES + 1, |_| ());
+        assert!(said(&many).ends_with("it has more than 16384 frames"), "{}", said(&many));
+        let list = folder.path().join("a.txt");
+        std::fs::write(&list, "none.png\n".repeat(MOST_CLIP_FRAMES + 1)).unwrap();
+        assert!(said(&list).ends_with("it has more than 16384 frames"), "{}", said(&list));
     }
 }

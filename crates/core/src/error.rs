@@ -96,6 +96,30 @@ pub enum HookError {
         /// "set" or "added".
         verb: &'static str,
     },
+    /// A mean over positions of a site that has none, or whose positions are not alike.
+    #[error("`{site}` has axes {axes}: there are no positions to take a mean over")]
+    NoMean {
+        /// The place.
+        site: Site,
+        /// The axes it has.
+        axes: String,
+    },
+    /// Pixels of pictures whose mean colour the inputs do not tell.
+    #[error("the inputs tell the mean colour of {found} of {entries} pictures (`Inputs::colours`)")]
+    NoColours {
+        /// How many colours there are.
+        found: usize,
+        /// Entries of the pixel batch.
+        entries: usize,
+    },
+    /// Means of a reference set that lacks what a position carries.
+    #[error("`{site}`: the reference set has no {content}, and the edit is to stand for some")]
+    NoneOf {
+        /// The place.
+        site: Site,
+        /// What the position carries.
+        content: &'static str,
+    },
     /// A part of a site named by an axis it does not have.
     #[error("`{site}` has axes {axes}; it has no `{axis}` to choose from")]
     NoAxis {

@@ -31,6 +31,9 @@ pub struct TokenMap {
     /// Where the tower is given patches instead of pictures, or no position shows a picture (dual encoders, classifiers): one label for
     /// each patch of the tower, in their order. Else empty.
     pub patches: Vec<PatchLabel>,
+    /// Positions that fill a text up to a fixed length and that attention sees, as SigLIP's do. They are no words, and means of
+    /// what enters the first block leave them out.
+    pub padding: Vec<usize>,
 }
 
 impl TokenMap {
@@ -64,9 +67,31 @@ impl TokenMap {
         })
     }
 
-    /// Positions of the text tokens that overlap a byte range of the prompt.
+    /// Positions of the text tokens that share a byte with a range of the prompt; none with an empty one.
     pub fn bytes(&self, start: usize, end: usize) -> Vec<usize> {
-        self.filter(|t| t.bytes.is_some_and(|(a, b)| a < end && start < b))
+        self.filter(|t| t.bytes.is_some_and(|(a, b)| a.max(start) < b.min(end)))
+    }
+
+    /// What the positions of a tower are that looks at an entry of this prompt's part of the pixel batch: its patches in order, `None`
+    /// for a class token before them. Nothing where the map does not say, as of towers whose positions become fewer behind them.
+    pub fn tower(&self, entry: usize, len: usize) -> Option<Vec<Option<PatchLabel>>> {
+        let patches = self.patches_of(entry);
+        let before = len.checked_sub(patches.len()).filter(|before| *before <= 1 && !patches.is_empty())?;
+        Some(std::iter::repeat_n(None, before).chain(patches.into_iter().map(Some)).collect())
+    }
+
+    /// The patches of one entry of this prompt's part of the pixel batch.
+    fn patches_of(&self, entry: usize) -> Vec<PatchLabel> {
+        let each = self.patches.len() / self.views.len().max(1);
+        if let Some(own) = self.patches.get(entry * each..(entry + 1) * each).filter(|own| !own.is_empty()) {
+            return own.to_vec();
+        }
+        let (Some(view), Some(before)) = (self.views.get(entry), self.views.get(..entry)) else {
+            return Vec::new();
+        };
+        let tile = before.iter().filter(|other| other.image == view.image).count();
+        let patches = self.tokens.iter().filter_map(|token| token.patch);
+        patches.filter(|patch| (patch.image, patch.tile) == (view.image, tile)).collect()
     }
 
     fn filter(&self, keep: impl Fn(&TokenLabel) -> bool) -> Vec<usize> {
@@ -113,6 +138,9 @@ pub struct Inputs {
     pub pixels: Option<AnyTensor>,
     /// One for each picture of the pixel batch, where they may differ in size; else empty.
     pub grids: Vec<Grid>,
+    /// For each picture of the pixel batch the mean colour of the original picture (or clip) that it shows, in the numbers the
+    /// tower is given: red, green, blue. Tiles of one picture have the same. Empty where that is not known.
+    pub colours: Vec<[f32; 3]>,
     /// For each row, its entries of `pixels` (of `grids`, where there are any), in the order of their placeholders.
     pub images: Vec<Vec<usize>>,
     /// Which positions the output is computed for.
@@ -160,6 +188,7 @@ impl Inputs {
             maps: (0..times).flat_map(over).map(|r| self.maps[r].clone()).collect(),
             pixels: self.pixels.clone(),
             grids: self.grids.clone(),
+            colours: self.colours.clone(),
             images: (0..times).flat_map(over).map(|r| self.images[r].clone()).collect(),
             asked: self.asked,
         }
@@ -175,6 +204,7 @@ impl Inputs {
             let images = self.pictures();
             out.pixels = Some(pixels.repeat_rows(times)?);
             out.grids = self.grids.repeat(times);
+            out.colours = self.colours.repeat(times);
             for (row, own) in out.images.iter_mut().enumerate() {
                 let copy = row / self.rows().max(1);
                 own.iter_mut().for_each(|i| *i += copy * images);
@@ -198,6 +228,7 @@ impl Inputs {
             maps: Vec::new(),
             pixels: None,
             grids: Vec::new(),
+            colours: Vec::new(),
             images: Vec::new(),
             asked: first.asked,
         };
@@ -217,6 +248,7 @@ impl Inputs {
             if let Some(pixels) = &one.pixels {
                 offset += one.pictures();
                 out.grids.extend(&one.grids);
+                out.colours.extend(&one.colours);
                 pictures.push(pixels.clone());
             }
             if one.asked != first.asked {
@@ -258,6 +290,9 @@ impl Inputs {
         let pictures = self.pictures();
         if let Some(bad) = self.images.iter().flatten().find(|i| **i >= pictures) {
             return fail(format!("picture {bad} is named, there are {pictures}"));
+        }
+        if !self.colours.is_empty() && self.colours.len() != pictures {
+            return fail(format!("{} mean colours, but {pictures} pictures", self.colours.len()));
         }
         Ok(())
     }

@@ -17,16 +17,22 @@
 //! # }
 //! ```
 
+mod agreement;
 mod analysis;
 mod baseline;
+mod broken;
+mod caught;
 mod change;
 mod clip;
 pub mod device;
 mod error;
 mod inputs;
 mod integrity;
-mod journal;
+mod mean;
+pub mod memory;
+mod need;
 mod objective;
+mod picture;
 mod plan;
 mod plans;
 mod run;
@@ -34,31 +40,38 @@ mod sample;
 mod seed;
 mod selector;
 mod site;
+mod strip;
 mod subject;
 mod tap;
 mod tensor;
 mod threads;
+mod upright;
 mod wanted;
 
 pub use analysis::{
     Analysis, AnalysisError, Card, Case, Fit, Pair, Target, Unwatched, Watch, provenance, step, top_token,
 };
 pub use baseline::Baseline;
+pub use broken::Place;
+pub use caught::{Panicked, caught};
 pub use change::MASKED;
-pub use clip::Clip;
+pub use clip::{Clip, MOST_CLIP_FRAMES, MOST_CLIP_PIXELS};
 pub use device::{DeviceError, DeviceName};
 pub use error::HookError;
 pub use inputs::{Asked, Grid, Inputs, TokenMap, View};
 pub use integrity::{Breach, Integrity};
-pub use journal::Journal;
+pub use mean::{Content, contents};
+pub use need::{Copies, Need};
 pub use objective::{Ask, Objective, Output, Pairs};
+pub use picture::{MOST_PICTURE_BYTES, MOST_PICTURE_PIXELS, Picture};
 pub use plan::{Change, ChangeFn, Plan, Region, State};
 pub use plans::{Plans, Steps};
 pub use run::{Resume, Run, Trace};
-pub use sample::{Picture, Sample, Words};
+pub use sample::{Sample, Words};
 pub use seed::Seed;
 pub use selector::Selector;
 pub use site::{AxisName, Part, Point, Site, SiteSpec};
+pub use strip::{Held, ScanFn, Strip};
 pub use subject::{Anatomy, Generated, Generation, Sampling, Subject, SubjectError};
 pub use tensor::{Activation, AnyTensor};
 pub use threads::among_threads;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{AnyTensor, AxisName, HookError, Objective, Selector, Site, Wanted};
+use crate::strip::ScanFn;
+use crate::{AnyTensor, AxisName, Content, HookError, Objective, Selector, Site, Strip, Wanted};
 
 /// An edit or gradient edit written by the user.
 pub type ChangeFn = Arc<dyn Fn(AnyTensor) -> Result<AnyTensor, HookError> + Send + Sync>;
@@ -21,9 +22,12 @@ pub enum Change {
     Add(AnyTensor),
     /// Replaced by a value; each of its lengths equals the site's or is 1.
     Set(AnyTensor),
-    /// Replaced by its own mean over batch and positions (of this pass; padding included).
-    /// For the mean over a reference set, compute it and use [`Change::Set`].
+    /// Replaced by its own mean over the batch of this pass and its positions: words by the mean of words, patches by that of
+    /// patches ([`Content`]). Padding is left out and stays, and so do, at `text.embed`, positions whose vectors image features
+    /// replace. Pixels become the mean colour of their picture. For the mean over a reference set see [`Change::Fill`].
     Mean,
+    /// Every position replaced by a value for what it carries; each of its lengths equals the site's or is 1. Padding stays.
+    Fill(BTreeMap<Content, AnyTensor>),
     /// To minus infinity: for attention scores, nothing is attended to there.
     Mask,
     /// The same, but a position keeps its edge to itself, so that no query is left with nothing.
@@ -40,6 +44,7 @@ impl fmt::Debug for Change {
             Self::Add(x) => write!(f, "add {:?}", x.dims()),
             Self::Set(x) => write!(f, "set {:?}", x.dims()),
             Self::Mean => write!(f, "mean"),
+            Self::Fill(given) => write!(f, "fill {:?}", given.keys().collect::<Vec<_>>()),
             Self::Mask => write!(f, "mask"),
             Self::MaskOthers => write!(f, "mask others"),
             Self::With(_) => write!(f, "closure"),
@@ -122,6 +127,17 @@ pub(crate) enum Act {
     Edit { region: Region, change: Change },
     Grad,
     GradEdit(GradFn),
+    Scan(Scan),
+}
+
+/// A scan in a form that prints.
+#[derive(Clone)]
+pub(crate) struct Scan(pub(crate) ScanFn);
+
+impl fmt::Debug for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("closure")
+    }
 }
 
 /// A gradient edit in a form that prints.
@@ -232,6 +248,24 @@ impl Plan {
             region = region.heads(heads);
         }
         self.change(scores, region, Change::Mask)
+    }
+
+    /// Sees attention scores or weights at every site a selector fits, after edits, some queries at a time and in their order, so
+    /// that they need not be there at once. A subject that computes them at once gives them at once.
+    ///
+    /// # Errors
+    /// [`HookError::Syntax`] if the selector does not parse. A site without queries and keys is refused when the pass starts.
+    pub fn scan<S>(
+        mut self,
+        places: S,
+        see: impl Fn(&Strip, &AnyTensor) -> Result<(), HookError> + Send + Sync + 'static,
+    ) -> Result<Self, HookError>
+    where
+        S: TryInto<Selector>,
+        HookError: From<S::Error>,
+    {
+        self.acts.push((places.try_into()?, Act::Scan(Scan(Arc::new(see)))));
+        Ok(self)
     }
 
     /// Asks for the gradient of the objective at every site a selector fits, all in one backward pass.

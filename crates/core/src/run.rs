@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::tensor::Tensor;
 
 use crate::change::{apply, check_axes};
+use crate::need::{Asks, Planned};
 use crate::plan::{Act, ChangeFn};
+use crate::strip::ScanFn;
 use crate::tap::{OnGrad, Taken, tap_any};
 use crate::{
-    Activation, AnyTensor, Change, HookError, Objective, Output, Part, Plan, Point, Region, Site, SiteSpec,
-    State, Wanted,
+    Activation, Anatomy, AnyTensor, AxisName, Change, Copies, Held, HookError, Inputs, Objective, Output,
+    Part, Place, Plan, Point, Region, Site, SiteSpec, State, Strip, Subject, SubjectError, Wanted, caught,
 };
 
 #[derive(Default)]
@@ -19,6 +21,15 @@ struct Work {
     read: bool,
     grad: bool,
     grad_edits: Vec<ChangeFn>,
+    scans: Vec<ScanFn>,
+}
+
+impl Work {
+    fn held(&self) -> Held {
+        let whole = self.read || self.grad || !self.grad_edits.is_empty();
+        let edits = self.edits.iter().map(|(_, change)| change.held());
+        edits.max().unwrap_or(Held::Seen).max(if whole { Held::Whole } else { Held::Seen })
+    }
 }
 
 impl std::fmt::Debug for Run {
@@ -40,6 +51,12 @@ pub struct Run {
     output: bool,
     wanted: Option<Wanted>,
     past: Vec<(AnyTensor, AnyTensor)>,
+    /// Where the pass is, should it break off.
+    place: Place,
+    /// Where the gradients are, should they.
+    backward: Arc<Mutex<Place>>,
+    /// What the pass is over, where an edit has to know.
+    inputs: Option<Inputs>,
 }
 
 impl Run {
@@ -60,8 +77,9 @@ impl Run {
                     Act::Grad => entry.grad = true,
                     Act::GradEdit(change) => entry.grad_edits.push(change.0.clone()),
                     Act::Edit { region, change } => entry.edits.push((region.clone(), change.clone())),
+                    Act::Scan(scan) => entry.scans.push(scan.0.clone()),
                 }
-                reads |= matches!(act, Act::Read | Act::Grad);
+                reads |= matches!(act, Act::Read | Act::Grad | Act::Scan(_));
             }
         }
         if !work.is_empty() {
@@ -71,6 +89,13 @@ impl Run {
             let spec = specs.get(site).ok_or(HookError::Unpublished(*site))?;
             for (region, _) in &entry.edits {
                 check_axes(spec, region)?;
+            }
+            let pairs = [AxisName::Query, AxisName::Key].map(|axis| (axis, spec.axis(axis)));
+            if let (false, Some((axis, _))) =
+                (entry.scans.is_empty(), pairs.iter().find(|(_, at)| at.is_none()))
+            {
+                let (axes, axis) = (spec.describe(), axis.name().to_owned());
+                return Err(HookError::NoAxis { site: *site, axes, axis });
             }
         }
         if let Some(state) = &plan.resume {
@@ -99,7 +124,21 @@ impl Run {
             output,
             wanted,
             past: plan.past,
+            place: Place::Start,
+            backward: backward(),
+            inputs: None,
         })
+    }
+
+    /// Over these inputs, which tell what each position is. Without them an edit that asks takes every position of the language
+    /// model for a word, and every position of a tower for a patch.
+    #[must_use]
+    pub fn over(mut self, inputs: &Inputs) -> Self {
+        let asks = |(_, change): &(Region, Change)| matches!(change, Change::Mean | Change::Fill(_));
+        if self.work.values().any(|work| work.edits.iter().any(asks)) {
+            self.inputs = Some(inputs.clone());
+        }
+        self
     }
 
     /// A run that asks for nothing, for passes outside any plan.
@@ -116,6 +155,9 @@ impl Run {
             output: true,
             wanted: None,
             past: Vec::new(),
+            place: Place::Start,
+            backward: backward(),
+            inputs: None,
         }
     }
 
@@ -125,10 +167,44 @@ impl Run {
     /// A site that is not published or was reached before, a shape that is not the published one, an edit that fails.
     #[inline]
     pub fn at<A: Activation>(&mut self, site: Site, x: A) -> Result<A, HookError> {
+        self.place = Place::Behind(site);
         if self.work.is_empty() {
             return Ok(x);
         }
         self.visit(site, x)
+    }
+
+    /// Computes a pass and ends it; a panic on the way is an error that says how far it had come.
+    ///
+    /// # Errors
+    /// What the pass or [`Run::finish`] says; [`SubjectError::Broken`].
+    pub fn carry_out<S: Subject + ?Sized, E: From<SubjectError>>(
+        mut self,
+        subject: &S,
+        pass: impl FnOnce(&mut Self) -> Result<Output, E>,
+    ) -> Result<Trace, E> {
+        let output = self.guarded(subject, pass)?;
+        let backward = self.backward.clone();
+        caught(|| self.finish(output)).map_or_else(
+            |panic| {
+                let place = *backward.lock().unwrap_or_else(PoisonError::into_inner);
+                Err(SubjectError::broken(subject, place, panic.message).into())
+            },
+            |trace| trace.map_err(|error| SubjectError::from(error).into()),
+        )
+    }
+
+    /// Computes with this run, without ending it; a panic is an error that says how far it had come.
+    ///
+    /// # Errors
+    /// What the pass says; [`SubjectError::Broken`].
+    pub fn guarded<T, S: Subject + ?Sized, E: From<SubjectError>>(
+        &mut self,
+        subject: &S,
+        pass: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        caught(|| pass(self))
+            .unwrap_or_else(|panic| Err(SubjectError::broken(subject, self.place, panic.message).into()))
     }
 
     fn visit<A: Activation>(&mut self, site: Site, x: A) -> Result<A, HookError> {
@@ -141,14 +217,20 @@ impl Run {
             return Err(HookError::Revisited(site));
         }
         let Some(work) = self.work.get(&site) else { return Ok(x) };
+        self.place = Place::Edit(site);
         let mut x = x.into_tensor();
         for (region, change) in &work.edits {
-            x = apply(spec, x, region, change)?;
+            x = apply(spec, x, region, change, self.inputs.as_ref(), None)?;
             let to = x.dims();
             if to != dims {
                 return Err(HookError::Reshaped { site, from: dims, to });
             }
         }
+        if let (false, [rows, _, queries, keys]) = (work.scans.is_empty(), dims.as_slice()) {
+            let (strip, plain) = (Strip::whole([*rows, *queries, *keys]), x.clone().plain());
+            work.scans.iter().try_for_each(|scan| scan(&strip, &plain))?;
+        }
+        self.place = Place::Behind(site);
         if work.read {
             self.taken.insert(site, x.clone().plain());
         }
@@ -160,14 +242,19 @@ impl Run {
 
     fn on_grad(&self, site: Site, work: &Work) -> OnGrad {
         let (edits, keep) = (work.grad_edits.clone(), work.grad);
-        let (grads, faults) = (self.grads.clone(), self.faults.clone());
+        let (grads, faults, backward) = (self.grads.clone(), self.faults.clone(), self.backward.clone());
         Arc::new(move |grad| {
+            let now_at = |place| *backward.lock().unwrap_or_else(PoisonError::into_inner) = place;
+            now_at(Place::Gradient(site));
             if keep {
                 grads.lock().unwrap_or_else(PoisonError::into_inner).push((site, grad.clone().plain()));
             }
             edits.iter().fold(grad, |grad, edit| {
                 let from = grad.dims();
-                let fault = match edit(grad.clone()) {
+                now_at(Place::GradientEdit(site));
+                let changed = edit(grad.clone());
+                now_at(Place::Gradient(site));
+                let fault = match changed {
                     Ok(changed) if changed.dims() == from => return changed,
                     Ok(changed) => HookError::Reshaped { site, from, to: changed.dims() },
                     Err(fault) => fault,
@@ -182,6 +269,49 @@ impl Run {
     #[inline]
     pub fn wants(&self, site: Site) -> bool {
         !self.work.is_empty() && self.work.contains_key(&site)
+    }
+
+    /// How much of scores or weights must be there at a time, for what is planned at some sites. A model that holds no more
+    /// passes them by [`Run::at_strip`], else by [`Run::at`].
+    pub fn held(&self, sites: impl IntoIterator<Item = Site>) -> Held {
+        let planned = sites.into_iter().filter_map(|site| self.work.get(&site));
+        planned.map(Work::held).max().unwrap_or(Held::Nothing)
+    }
+
+    /// As [`Run::at`], for some rows and queries of scores or weights, `[row, head, query, key]`; to be called for all of them, in
+    /// their order. The site is reached with the last.
+    ///
+    /// # Errors
+    /// As [`Run::at`].
+    pub fn at_strip<A: Activation>(&mut self, site: Site, strip: &Strip, x: A) -> Result<A, HookError> {
+        if self.work.is_empty() {
+            return Ok(x);
+        }
+        let spec = self.specs.get(&site).ok_or(HookError::Unpublished(site))?;
+        let dims = x.dims();
+        if !spec.fits(&dims) {
+            return Err(HookError::Shape { site, published: spec.describe(), found: dims });
+        }
+        if self.reached.contains(&site) {
+            return Err(HookError::Revisited(site));
+        }
+        self.place = Place::Behind(site);
+        let [rows, queries, _] = strip.of;
+        if (strip.rows.end, strip.queries.end) == (rows, queries) {
+            self.reached.insert(site);
+        }
+        let Some(work) = self.work.get(&site) else { return Ok(x) };
+        self.place = Place::Edit(site);
+        let mut x = x.into_tensor();
+        for (region, change) in &work.edits {
+            if let Some((region, change)) = change.of_strip(spec, region, strip)? {
+                x = apply(spec, x, &region, &change, self.inputs.as_ref(), Some(strip))?;
+            }
+        }
+        let plain = x.clone().plain();
+        work.scans.iter().try_for_each(|scan| scan(strip, &plain))?;
+        self.place = Place::Behind(site);
+        A::from_tensor(x)
     }
 
     /// The only logits that are needed of the output; `None` if all are that the inputs ask for. A model may compute no
@@ -231,6 +361,36 @@ impl Run {
         &self.past
     }
 
+    /// What it is made of, as far as it takes memory.
+    pub(crate) fn planned<'a>(
+        &self,
+        (anatomy, published): (&'a [Anatomy], &'a [SiteSpec]),
+        fused: bool,
+        inputs: &'a Inputs,
+        copies: Copies,
+    ) -> Planned<'a> {
+        let asks = |(site, work): (&Site, &Work)| {
+            let grad = work.grad || !work.grad_edits.is_empty();
+            (*site, Asks { read: work.read, grad, held: work.held() })
+        };
+        let numbers = |state: &State| {
+            let dims = state.hidden.dims();
+            (state.site, dims.iter().product(), dims.get(1).copied().unwrap_or(0))
+        };
+        Planned {
+            published,
+            anatomy,
+            fused,
+            inputs,
+            copies,
+            sites: self.work.iter().map(asks).collect(),
+            resume: self.resume.as_ref().map(numbers),
+            past: self.past.first().map_or(0, |(k, _)| k.dims().get(1).copied().unwrap_or(0)),
+            output: self.output,
+            wanted: self.wanted.clone(),
+        }
+    }
+
     /// Ends the pass: takes the gradients and hands over what was read.
     ///
     /// # Errors
@@ -249,6 +409,7 @@ impl Run {
                     return Err(HookError::NoGradient(site));
                 }
                 if value.is_tracked() {
+                    *self.backward.lock().unwrap_or_else(PoisonError::into_inner) = Place::Gradients;
                     value.clone().sum().backward();
                 }
             }
@@ -265,6 +426,10 @@ impl Run {
         }
         Ok(Trace { taken: self.taken, grads, scores, output: output.plain() })
     }
+}
+
+fn backward() -> Arc<Mutex<Place>> {
+    Arc::new(Mutex::new(Place::Objective))
 }
 
 /// Where a part starts its work in a resumed pass.

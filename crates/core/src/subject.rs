@@ -1,12 +1,12 @@
 //! The model under study, behind one object-safe trait.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::{
-    AnyTensor, Ask, Asked, HookError, Inputs, Output, Part, Plan, Plans, Run, Sample, SiteSpec, Trace, Wanted,
+    AnyTensor, Ask, Asked, Copies, HookError, Inputs, Need, Output, Part, Place, Plan, Plans, Run, Sample,
+    Site, SiteSpec, Trace, Wanted, memory,
 };
 
 /// What a subject cannot do, or could not.
@@ -38,15 +38,40 @@ pub enum SubjectError {
         /// What does not fit.
         reason: String,
     },
-    /// A device that broke off in the middle of the work.
-    #[error("`{subject}` on {device} broke off: {reason}")]
-    Device {
+    /// Work that broke off in the middle: a device that died, a user's edit or a model that panicked.
+    #[error("`{subject}` on {device} broke off {place}: {reason}")]
+    Broken {
         /// The subject.
         subject: String,
         /// The kind of its device.
         device: String,
+        /// Where it was.
+        place: Place,
         /// What it said last.
         reason: String,
+    },
+    /// Text that cannot be generated as the checkpoint asks for it.
+    #[error("`{subject}` cannot generate: {reason}")]
+    Generation {
+        /// The subject.
+        subject: String,
+        /// What is in the way.
+        reason: String,
+    },
+    /// A pass that takes more memory than the machine has left.
+    #[error(
+        "a pass of `{subject}` takes up to {}, most of it at `{at}`, and {} are left: give it fewer positions, pictures or rows",
+        memory::size(*need), memory::size(*left)
+    )]
+    Memory {
+        /// The subject.
+        subject: String,
+        /// Bytes that the pass takes at most.
+        need: u64,
+        /// Where most of them are taken.
+        at: Site,
+        /// Bytes this process can still take.
+        left: u64,
     },
     /// Something this subject does not offer.
     #[error("`{subject}` does not offer {what}")]
@@ -60,11 +85,8 @@ pub enum SubjectError {
 
 impl SubjectError {
     /// What a panic in the middle of a subject's work said, as an error.
-    pub fn broken(subject: &dyn Subject, panic: &(dyn Any + Send)) -> Self {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
-        let (subject, device) = (subject.name().to_owned(), subject.device());
-        Self::Device { subject, device, reason: said.to_owned() }
+    pub fn broken<S: Subject + ?Sized>(subject: &S, place: Place, reason: String) -> Self {
+        Self::Broken { subject: subject.name().to_owned(), device: subject.device(), place, reason }
     }
 }
 
@@ -88,9 +110,13 @@ pub struct Anatomy {
 }
 
 /// How an answer is generated.
+///
+/// What a checkpoint says of the scores of the next token (a penalty for repetition, tokens that must not come, a least
+/// length) holds for both ways of choosing one, before it is chosen; what it says of how long an answer is and how tokens
+/// are drawn does not, since that is said here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Generation {
-    /// At most so many tokens.
+    /// At most so many tokens. A model whose positions were learned stops at the last of them: [`Generated::last_position`].
     pub max_new: usize,
     /// How the next token is chosen.
     pub sampling: Sampling,
@@ -101,7 +127,7 @@ pub struct Generation {
 /// How the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sampling {
-    /// The most likely.
+    /// The one with the highest score; of equal ones that with the lowest id.
     Greedy,
     /// Drawn from the distribution at a temperature, restricted to the smallest set of tokens that holds `top_p` of it.
     Draw {
@@ -121,16 +147,19 @@ impl Default for Generation {
 }
 
 /// What was generated for one row.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Generated {
     /// The new token ids, the end token included where one came.
     pub tokens: Vec<u32>,
-    /// The probability the model gave each of them (at temperature 1).
+    /// The probability the model itself gave each of them: the softmax of its logits, before what the checkpoint or a
+    /// temperature makes of them.
     pub probabilities: Vec<f32>,
     /// The text, special tokens left out.
     pub text: String,
     /// Whether an end token came.
     pub ended: bool,
+    /// Whether it stops short of [`Generation::max_new`] since the model has no further position.
+    pub last_position: bool,
 }
 
 /// A model that can be opened up. Object-safe: every analysis holds a `&dyn Subject`.
@@ -153,6 +182,11 @@ pub trait Subject: Send + Sync {
 
     /// The kind of device it computes on.
     fn device(&self) -> String;
+
+    /// The path of the kernels it computes with, where there are several that differ in the last digits.
+    fn kernels(&self) -> Option<String> {
+        None
+    }
 
     /// Every site, in the order of a pass.
     fn sites(&self) -> &[SiteSpec];
@@ -178,10 +212,46 @@ pub trait Subject: Send + Sync {
         false
     }
 
+    /// What a pass takes at most, told before it is made: from the published shapes, for so many copies of the inputs.
+    ///
+    /// # Errors
+    /// A plan that cannot be carried out.
+    fn need(&self, inputs: &Inputs, plan: &Plan, copies: Copies) -> Result<Need, HookError> {
+        let run = Run::start(plan.clone(), self.name(), self.sites())?;
+        run.planned((self.anatomy(), self.sites()), self.device() == "flex", inputs, copies).need()
+    }
+
+    /// The lengths that a site has in a pass over these inputs.
+    ///
+    /// # Errors
+    /// [`HookError::NoSuchSite`] for a site that is not published.
+    fn dims(&self, inputs: &Inputs, site: Site) -> Result<Vec<usize>, HookError> {
+        crate::Selector::from(site).resolve(self.name(), self.sites())?;
+        Run::idle().planned((self.anatomy(), self.sites()), true, inputs, Copies::ONE).dims(site)
+    }
+
+    /// Refuses a run that would take more memory than the machine has left.
+    ///
+    /// # Errors
+    /// [`SubjectError::Memory`].
+    fn fits(&self, inputs: &Inputs, run: &Run) -> Result<(), SubjectError> {
+        let fused = self.device() == "flex";
+        let need = run.planned((self.anatomy(), self.sites()), fused, inputs, Copies::ONE).need()?;
+        let subject = || self.name().to_owned();
+        match memory::lacking(need.bytes) {
+            Some(left) => {
+                Err(SubjectError::Memory { subject: subject(), need: need.bytes, at: need.at, left })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Carries out a plan: checked before, complete after, or an error.
     ///
     /// # Errors
-    /// See [`HookError`].
+    /// [`HookError`]; [`SubjectError::Memory`] for what is too large for this machine, before it is begun;
+    /// [`SubjectError::Broken`], with the site the pass had come to, for a panic in the model, in an edit or of a device that
+    /// died. The subject can be run again.
     fn run(&self, inputs: &Inputs, plan: Plan) -> Result<Trace, SubjectError> {
         inputs.check()?;
         let wanted = plan.wanted.as_ref().map_or(&[][..], Wanted::asks);
@@ -194,11 +264,9 @@ pub trait Subject: Send + Sync {
             );
             return Err(SubjectError::Batch { reason });
         }
-        let mut run = Run::start(plan, self.name(), self.sites())?;
-        crate::among_threads(&self.device(), || {
-            let output = self.forward(inputs, &mut run)?;
-            Ok(run.finish(output)?)
-        })
+        let run = Run::start(plan, self.name(), self.sites())?.over(inputs);
+        self.fits(inputs, &run)?;
+        crate::among_threads(&self.device(), || run.carry_out(self, |run| self.forward(inputs, run)))
     }
 
     /// What the model would say if its text stream stopped here: final norm and unembedding of residual states
@@ -210,10 +278,16 @@ pub trait Subject: Send + Sync {
         Err(SubjectError::Unsupported { subject: self.name().to_owned(), what: "an unembedding".to_owned() })
     }
 
+    /// How many tokens its checkpoint lets an answer to these inputs have; `None` if it does not say.
+    fn longest_answer(&self, _inputs: &Inputs) -> Option<usize> {
+        None
+    }
+
     /// Generates an answer for every row.
     ///
     /// # Errors
-    /// [`SubjectError::Unsupported`] for a model that does not generate.
+    /// [`SubjectError::Unsupported`] for a model that does not generate, [`SubjectError::Generation`] for a checkpoint
+    /// that asks for something that is not offered.
     fn generate(&self, inputs: &Inputs, how: &Generation) -> Result<Vec<Generated>, SubjectError> {
         Ok(self.generate_with(inputs, how, &Plans::new())?.0)
     }
@@ -223,7 +297,7 @@ pub trait Subject: Send + Sync {
     /// there later says nothing: [`Generated::tokens`] tells how long a row went on.
     ///
     /// # Errors
-    /// [`SubjectError::Unsupported`] for a model that does not generate; whatever a plan reports.
+    /// As [`Subject::generate`]; whatever a plan reports.
     fn generate_with(
         &self,
         _inputs: &Inputs,

@@ -66,14 +66,11 @@ fn errors_name_the_path() {
     std::fs::create_dir_all(taken.join("images/000000.png")).unwrap();
     let error = export(&World::new(0), Split::Test, 1, &taken).unwrap_err().to_string();
     let picture = taken.join("images/000000.png");
-    assert!(error.starts_with(&format!("cannot write the picture {}", picture.display())), "{error}");
+    assert!(error.starts_with(&format!("cannot write {}: it is a directory", picture.display())), "{error}");
 
     let absent = folder.path().join("absent");
     let error = read_records(&absent).unwrap_err().to_string();
-    assert!(
-        error.starts_with(&format!("cannot read or write {}", absent.join("samples.jsonl").display())),
-        "{error}"
-    );
+    assert!(error.starts_with(&format!("cannot read {}", absent.join("samples.jsonl").display())), "{error}");
 
     let broken = folder.path().join("broken");
     export(&World::new(0), Split::Test, 2, &broken).unwrap();
@@ -83,6 +80,32 @@ fn errors_name_the_path() {
     std::fs::write(&path, format!("{first}\n{{}}\n")).unwrap();
     let error = read_records(&broken).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}, line 2: not a record of a scene", path.display())), "{error}");
+}
+
+#[test]
+fn another_world_is_not_mixed_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let (world, other) = (World::new(3), World::new(4));
+    export(&world, Split::Train, 4, folder.path()).unwrap();
+    let files = || {
+        let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+        ["samples.jsonl", "images/000000.png", "masks/000003.png"].map(read)
+    };
+    let before = files();
+    let error = export(&other, Split::Train, 4, folder.path()).unwrap_err().to_string();
+    let records = folder.path().join("samples.jsonl");
+    let expected = format!(
+        "{}, line 1: another scene than the one to be written; export into a folder of its own",
+        records.display()
+    );
+    assert_eq!(error, expected);
+    assert_eq!(files(), before);
+    // The same scenes again, and more of them.
+    export(&world, Split::Train, 6, folder.path()).unwrap();
+    assert_eq!(read_records(folder.path()).unwrap().len(), 6);
+    assert_eq!(files()[1..], before[1..]);
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 3, "the records, images and masks");
 }
 
 #[test]
@@ -100,6 +123,7 @@ fn descriptions_are_compared_phrase_by_phrase() {
     assert_eq!(compare_description(&short, &scene).unwrap().missing.len(), 1);
     let twice = format!("{description} , {}", phrases[0]);
     assert_eq!(compare_description(&twice, &scene).unwrap().invented.len(), 1);
+    assert!(!names_every_object(&twice, &scene), "what is there is named, and something that is not");
     assert_eq!(compare_description("a large red", &scene), None);
     assert_eq!(compare_description(&format!("{description} ,"), &scene), None);
     assert_eq!(compare_description("", &scene).unwrap().missing.len(), 3);

@@ -281,6 +281,7 @@ fn a_pixel_of_a_mask_shows_the_colour_of_its_object() {
                 a.iter().zip(b).map(|(&a, b)| f64::from(a.abs_diff(b)).powi(2)).sum::<f64>().sqrt()
             };
             let others = scene.objects.iter().map(|other| other.rgb).chain([[scene.background; 3]]);
+            // no NaN: distances of whole numbers
             let furthest = others.map(|other| apart(object.rgb, other)).fold(0.0, f64::max);
             for (x, y) in object.mask.pixels() {
                 // Half of the pixel or more is the object's, so at most half the way to another colour; grain
@@ -301,6 +302,7 @@ fn colours_are_nearest_to_their_own_name_by_far() {
         };
         let own = far(object.colour);
         let others = Colour::ALL.iter().filter(|&&colour| colour != object.colour);
+        // no NaN: distances of whole numbers
         let next = others.map(|&colour| far(colour)).fold(f64::MAX, f64::min);
         assert!(own < 18.0 && next > 60.0, "{}: {own} from its own, {next} from the next", object.colour);
     }
@@ -385,4 +387,48 @@ proptest! {
         prop_assert_eq!(Split::of_key(scene.key), Split::ALL[split]);
         check_geometry(&scene);
     }
+}
+
+/// A word means the colour that people call so: which of red, green and blue shine, and which do not, in what is drawn of it.
+#[test]
+fn colours_look_as_they_are_called() {
+    let shine = |word: &str| match word {
+        "red" => [true, false, false],
+        "green" => [false, true, false],
+        "blue" => [false, false, true],
+        "yellow" => [true, true, false],
+        "purple" => [true, false, true],
+        "cyan" => [false, true, true],
+        "white" => [true, true, true],
+        "orange" => [true, false, false],
+        other => panic!("what colour is {other}?"),
+    };
+    let mut seen = BTreeSet::new();
+    for scene in scenes(World::new(5), Split::Train, 400) {
+        let picture = scene.render();
+        for object in scene.objects.iter().filter(|object| object.shape == Shape::Square) {
+            let (x, y) = object.centre;
+            let hidden = scene.objects.iter().filter(|other| {
+                let [x0, y0, x1, y1] = other.bbox.map(|edge| edge as f32);
+                (x0..x1).contains(&x) && (y0..y1).contains(&y)
+            });
+            if hidden.count() > 1 {
+                continue;
+            }
+            let drawn = picture.get_pixel(x as u32, y as u32).0;
+            let (word, most) = (object.colour.word(), drawn.into_iter().max().unwrap());
+            let shines = drawn.map(|level| f32::from(level) > 0.72 * f32::from(most));
+            assert_eq!(shines, shine(word), "{word} is drawn as {drawn:?}");
+            // Orange lies between red and yellow, and is neither.
+            if word == "orange" {
+                assert!(drawn[1] > drawn[2] && f32::from(drawn[1]) > 0.35 * f32::from(drawn[0]), "{drawn:?}");
+            }
+            if word == "red" {
+                assert!(f32::from(drawn[1]) < 0.35 * f32::from(drawn[0]), "{drawn:?}");
+            }
+            assert_eq!(Colour::from_word(word), Some(object.colour));
+            seen.insert(word);
+        }
+    }
+    assert_eq!(seen.len(), Colour::ALL.len(), "{seen:?}");
 }

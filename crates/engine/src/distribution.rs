@@ -2,6 +2,7 @@
 
 /// Natural logarithms of the probabilities a row of logits stands for.
 pub fn log_probabilities(logits: &[f32]) -> Vec<f64> {
+    // no NaN: one makes every result NaN
     let highest = logits.iter().fold(f64::NEG_INFINITY, |m, v| m.max(f64::from(*v)));
     let total: f64 = logits.iter().map(|v| (f64::from(*v) - highest).exp()).sum();
     let shift = highest + total.ln();

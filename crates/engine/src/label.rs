@@ -55,13 +55,6 @@ pub fn picture_axes(map: &TokenMap, entry: usize, rows: &[Range<usize>], cols: &
     [axis(Role::Row, rows, view.map(|v| &v.rows)), axis(Role::Column, cols, view.map(|v| &v.cols))]
 }
 
-/// The labels of the positions that show the picture `entry` of `entries`, in order: each has as many.
-pub fn picture_tokens(map: &TokenMap, entry: usize, entries: usize) -> Vec<TokenLabel> {
-    let all: Vec<&TokenLabel> = map.tokens.iter().filter(|t| t.modality == Modality::Image).collect();
-    let each = all.len() / entries.max(1);
-    all.into_iter().skip(entry * each).take(each).cloned().collect()
-}
-
 /// Positions of a tower that looks at the picture `entry` of `entries`: by their patches, with a class token
 /// before them where there is one position more; else by their number.
 ///
@@ -72,20 +65,15 @@ pub fn tower_axis(map: &TokenMap, entry: usize, entries: usize, len: usize) -> A
     if let Some(patches) = merged(own, len) {
         return Axis::patches(patches);
     }
-    let tokens = picture_tokens(map, entry, entries);
-    let patches: Vec<_> = match own {
-        [] => tokens.iter().filter_map(|t| t.patch).collect(),
-        own => own.to_vec(),
-    };
-    if patches.len() == len {
+    let Some(positions) = map.tower(entry, len) else { return Axis::count(Role::Patch, len) };
+    if let Some(patches) = positions.iter().copied().collect::<Option<Vec<PatchLabel>>>() {
         return Axis::patches(patches);
     }
-    if patches.len() + 1 == len {
-        let class = TokenLabel::new("class", Modality::Special);
-        let patch = |p| TokenLabel::new(format!("{p}"), Modality::Image).with_patch(p);
-        return Axis::tokens(std::iter::once(class).chain(patches.into_iter().map(patch)).collect());
-    }
-    Axis::count(Role::Patch, len)
+    let label = |patch: Option<PatchLabel>| match patch {
+        None => TokenLabel::new("class", Modality::Special),
+        Some(patch) => TokenLabel::new(format!("{patch}"), Modality::Image).with_patch(patch),
+    };
+    Axis::tokens(positions.into_iter().map(label).collect())
 }
 
 /// Patches in `len` groups of one size, each as the box around it; `None` if there are no such groups.
@@ -97,6 +85,7 @@ fn merged(patches: &[PatchLabel], len: usize) -> Option<Vec<PatchLabel>> {
         let first = *group.first()?;
         group.iter().skip(1).try_fold(first, |mut all, next| {
             let ([x0, y0, x1, y1], b) = (all.bbox, next.bbox);
+            // no NaN: boxes on a picture
             all.bbox = [x0.min(b[0]), y0.min(b[1]), x1.max(b[2]), y1.max(b[3])];
             ((all.image, all.frame) == (next.image, next.frame)).then_some(all)
         })
@@ -195,7 +184,7 @@ mod tests {
     use mmlens_core::finding::{Labels, Modality, PatchLabel, Role, TokenLabel, Unit};
     use mmlens_core::{AxisName, Part, Point, Site, SiteSpec, TokenMap, View};
 
-    use super::{picture_axes, tables, tower_axis};
+    use super::{depth_axis, picture_axes, tables, tower_axis};
 
     fn map() -> TokenMap {
         let patch = |col: usize| {
@@ -210,6 +199,7 @@ mod tests {
             pictures: vec![(20, 10)],
             views: vec![View { image: 0, rows: spans(2, 5.0), cols: spans(4, 5.0) }],
             patches: Vec::new(),
+            padding: Vec::new(),
         }
     }
 
@@ -220,6 +210,25 @@ mod tests {
         assert_eq!(cols.labels, Labels::Spans { image: 0, spans: vec![[0.0, 5.0], [5.0, 20.0]] });
         let [rows, _] = picture_axes(&map(), 1, &[0..1, 1..2], &[]);
         assert_eq!(rows.labels, Labels::Count(2));
+    }
+
+    /// Rows and columns of other sizes, so that neither can be taken for the other.
+    #[test]
+    fn rows_are_of_the_height_and_columns_of_the_width() {
+        let spans = |n: usize, step: f32| (0..n).map(|i| [i as f32 * step, (i + 1) as f32 * step]).collect();
+        let view = View { image: 3, rows: spans(3, 7.0), cols: spans(3, 2.0) };
+        let map = TokenMap { views: vec![view], pictures: vec![(6, 21)], ..map() };
+        let [rows, cols] = picture_axes(&map, 0, &[0..1, 1..3], &[0..2, 2..3]);
+        assert_eq!((rows.role, cols.role), (Role::Row, Role::Column));
+        assert_eq!(rows.labels, Labels::Spans { image: 3, spans: vec![[0.0, 7.0], [7.0, 21.0]] });
+        assert_eq!(cols.labels, Labels::Spans { image: 3, spans: vec![[0.0, 4.0], [4.0, 6.0]] });
+    }
+
+    #[test]
+    fn depths_are_counted_from_before_block_0() {
+        let axis = depth_axis(3);
+        let names = ["before block 0", "after block 0", "after block 1", "after block 2"];
+        assert_eq!((axis.role, axis.labels), (Role::Layer, Labels::Names(names.map(str::to_owned).to_vec())));
     }
 
     #[test]
@@ -247,6 +256,20 @@ mod tests {
         let out = SiteSpec::new(site, [(Image, Some(1)), (Pos, None), (AxisName::DModel, Some(2))]);
         let found = tables("out", Unit::Logit, &out, &[1, 2, 2], &[1.0, 2.0, 3.0, 4.0], &map).unwrap();
         assert_eq!((found[1].name(), found[1].as_numbers().unwrap()), ("out/tokens", &[3.0, 7.0][..]));
+    }
+
+    #[test]
+    fn every_picture_has_its_own_patches() {
+        let patch = |image, col: usize| {
+            let bbox = [col as f32, 0.0, col as f32 + 1.0, 1.0];
+            PatchLabel { image, tile: 0, frame: 0, row: 0, col, bbox }
+        };
+        let patches = [0, 1].into_iter().flat_map(|image| (0..3).map(move |col| patch(image, col)));
+        let map = TokenMap { patches: patches.collect(), ..map() };
+        for image in [0, 1] {
+            let Labels::Patches(own) = tower_axis(&map, image, 2, 3).labels else { panic!("no patches") };
+            assert_eq!(own, [patch(image, 0), patch(image, 1), patch(image, 2)]);
+        }
     }
 
     #[test]

@@ -8,11 +8,11 @@ use std::num::NonZeroUsize;
 
 use burn::tensor::{Tensor, TensorData};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Baseline, HookError, Inputs, Objective, Part, Plan, Point, Site, SiteSpec,
-    State, Subject,
+    AnalysisError, AnyTensor, Baseline, Copies, HookError, Inputs, Objective, Part, Plan, Point, Site,
+    SiteSpec, State, Subject,
 };
 
-use crate::{Node, Progress, Rule, batches, folded, reshaped, score, unfolded};
+use crate::{Memory, Node, Progress, Rule, batches, folded, numbers, reshaped, score, unfolded};
 
 /// A site and the value its path begins at.
 #[derive(Debug, Clone)]
@@ -28,6 +28,24 @@ impl End {
     pub fn new(site: Site, baseline: Baseline) -> Self {
         Self { site, baseline }
     }
+
+    /// Ends that move along one path. Of a subject that compares two towers those of each tower move alone, while the other
+    /// tower keeps what it was given: between both baselines lies a pair that may fit better than any true one, so that on the
+    /// way there a word that fits would count against its picture.
+    pub fn paths(subject: &dyn Subject, ends: &[Self]) -> Vec<Vec<Self>> {
+        let projects = |part| {
+            let site = Site::of(part, Point::Projected);
+            subject.sites().iter().any(|spec| spec.site == site)
+        };
+        let compares = projects(Part::Vision) && projects(Part::Text);
+        let seen = |end: &&Self| !compares || matches!(end.site.part(), Part::Vision | Part::Connector);
+        let (seen, read): (Vec<&Self>, Vec<&Self>) = ends.iter().partition(seen);
+        [seen, read]
+            .into_iter()
+            .filter(|path| !path.is_empty())
+            .map(|path| path.into_iter().cloned().collect())
+            .collect()
+    }
 }
 
 /// A path and how it is cut into nodes.
@@ -39,8 +57,8 @@ pub struct PathIntegral {
     pub rule: Rule,
     /// How many there are.
     pub steps: NonZeroUsize,
-    /// How many share a pass.
-    pub rows: NonZeroUsize,
+    /// How many share a pass, and what the passes may take.
+    pub memory: Memory,
 }
 
 /// What each coordinate of a site contributed.
@@ -84,6 +102,11 @@ impl Path {
     pub fn total(&self) -> f64 {
         self.along.iter().map(Along::total).sum()
     }
+
+    /// By how much the contributions miss the change: above zero where they are too large.
+    pub fn gap(&self) -> f64 {
+        self.total() - self.change()
+    }
 }
 
 /// A site on the path while it is walked.
@@ -99,12 +122,13 @@ struct Moving {
 }
 
 impl PathIntegral {
-    /// Walks the path: one pass for the input, one for the baselines, and a forward and backward pass for every
+    /// Walks the path, all ends together ([`End::paths`] says which belong on one): one pass for the input, one for the baselines, and a forward and backward pass for every
     /// batch of nodes. Passes begin at the first block that has a site, if all sites lie in the language model.
     ///
     /// # Errors
     /// [`HookError::NoSuchSite`] and [`HookError::NoGradient`], the latter also for a site behind which another
-    /// site of the path is set: its value does not reach the objective. [`AnalysisError::Cancelled`].
+    /// site of the path is set: its value does not reach the objective. [`AnalysisError::Memory`] where not even one node fits
+    /// into its memory. [`AnalysisError::Cancelled`].
     pub fn walk(
         &self,
         subject: &dyn Subject,
@@ -120,13 +144,21 @@ impl PathIntegral {
         if let Some(block) = entry {
             plan = plan.read(Site::block(Part::Text, block, Point::ResidPre))?;
         }
+        let method = progress.method();
+        // What is read, where it begins, how far it goes, and its baseline.
+        let sites: Vec<Site> = self.ends.iter().map(|end| end.site).collect();
+        let kept = 4 * 4 * numbers(subject, inputs, &sites)? as u64;
+        self.memory.hold(method, kept, subject.need(inputs, &plan, Copies::ONE)?)?;
         let whole = subject.run(inputs, plan)?;
+        let at_input = score(&whole)?;
         let state = entry.map(|block| whole.state(Part::Text, block)).transpose()?;
         let mut moving = Vec::with_capacity(self.ends.len());
         for end in &self.ends {
-            moving.push(Moving::new(subject, end, whole.get(end.site)?, entry)?);
+            moving.push(Moving::new(subject, inputs, end, whole.get(end.site)?, entry)?);
         }
+        drop(whole);
         let stage = Stage { subject, inputs, state, objective };
+        let rows = stage.rows(&moving, method, &self.memory)?;
         let mut plan = stage.plan(1)?;
         for m in &moving {
             plan = plan.set(m.at, m.baseline.clone())?;
@@ -134,7 +166,7 @@ impl PathIntegral {
         let bare = subject.run(inputs, plan)?;
         let nodes = self.rule.nodes(self.steps.get());
         let mut scored = Vec::with_capacity(nodes.len());
-        for range in batches(nodes.len(), self.rows) {
+        for range in batches(nodes.len(), rows) {
             let chunk = nodes.get(range).unwrap_or(&[]);
             let scores = stage.walk(&mut moving, chunk)?;
             scored.extend(chunk.iter().copied().zip(scores));
@@ -142,7 +174,7 @@ impl PathIntegral {
         }
         Ok(Path {
             along: moving.into_iter().map(Moving::finish).collect::<Result<_, _>>()?,
-            at_input: score(&whole)?,
+            at_input,
             at_baseline: score(&bare)?,
             nodes: scored,
         })
@@ -158,6 +190,29 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
+    /// How many nodes share a pass.
+    fn rows(
+        &self,
+        moving: &[Moving],
+        method: &'static str,
+        memory: &Memory,
+    ) -> Result<NonZeroUsize, AnalysisError> {
+        let sizes: usize = moving.iter().map(|m| m.dims.iter().product::<usize>()).sum();
+        let state = self.state.as_ref().map_or(0, |state| state.hidden.dims().iter().product());
+        // Where a site begins, how far it goes, its baseline, and the sum so far.
+        let kept = 4 * (4 * sizes + state) as u64;
+        let mut plan = self.plan(1)?;
+        for m in moving {
+            plan = plan.set(m.at, m.baseline.clone())?.grad(m.at)?;
+        }
+        let pictures = own_pictures(moving);
+        memory.rows(method, kept, |times| {
+            let need = self.subject.need(self.inputs, &plan, Copies { times, pictures })?;
+            // Where every node stands, one by one and together; its gradient, weighted.
+            Ok(need.and(3 * times * sizes))
+        })
+    }
+
     fn plan(&self, rows: usize) -> Result<Plan, HookError> {
         let plan = Plan::new().objective(self.objective);
         Ok(match &self.state {
@@ -171,8 +226,8 @@ impl Stage<'_> {
     /// One forward and backward pass over a batch of nodes; adds the weighted gradients, gives the scores.
     fn walk(&self, moving: &mut [Moving], chunk: &[Node]) -> Result<Vec<f32>, AnalysisError> {
         let rows = chunk.len();
-        let own_pictures = moving.iter().any(|m| matches!(m.at.part(), Part::Vision | Part::Connector));
-        let inputs = if own_pictures { self.inputs.repeat_pictures(rows)? } else { self.inputs.repeat(rows) };
+        let inputs =
+            if own_pictures(moving) { self.inputs.repeat_pictures(rows)? } else { self.inputs.repeat(rows) };
         let mut plan = self.plan(rows)?;
         for m in moving.iter() {
             plan = plan.set(m.at, m.stand(chunk)?)?.grad(m.at)?;
@@ -189,16 +244,22 @@ impl Stage<'_> {
     }
 }
 
+/// Whether every node has pictures of its own.
+fn own_pictures(moving: &[Moving]) -> bool {
+    moving.iter().any(|m| matches!(m.at.part(), Part::Vision | Part::Connector))
+}
+
 impl Moving {
     fn new(
         subject: &dyn Subject,
+        inputs: &Inputs,
         end: &End,
         value: &AnyTensor,
         entry: Option<usize>,
     ) -> Result<Self, HookError> {
         let spec =
             subject.sites().iter().find(|s| s.site == end.site).ok_or(HookError::Unpublished(end.site))?;
-        let baseline = end.baseline.at(spec, value)?;
+        let baseline = end.baseline.at(spec, value, inputs)?;
         let from = folded(baseline.clone())?;
         let difference = folded(value.clone())? - from.clone();
         let at = match entry {

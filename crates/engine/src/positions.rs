@@ -14,7 +14,7 @@ pub enum Positions {
     All,
     /// Those that show pictures.
     Pictures,
-    /// Those that hold words, markers of the model included.
+    /// Those that hold words, markers of the model included; not what fills a text up to a fixed length.
     Words,
     /// Words that come after the first picture, the last position excepted; where there are none, all words that are no
     /// markers of the model, the last position excepted.
@@ -38,7 +38,7 @@ impl Positions {
         let mut chosen: Vec<usize> = match self {
             Self::All => (0..map.len()).collect(),
             Self::Pictures => (0..map.len()).filter(pictured).collect(),
-            Self::Words => (0..map.len()).filter(|i| !pictured(i)).collect(),
+            Self::Words => (0..map.len()).filter(|i| !pictured(i) && !map.padding.contains(i)).collect(),
             Self::Question => {
                 let end = map.len().saturating_sub(1);
                 let first = (0..end).find(pictured).unwrap_or(end);

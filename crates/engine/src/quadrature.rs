@@ -126,6 +126,13 @@ mod tests {
     }
 
     #[test]
+    fn equal_steps_by_hand() {
+        // x^2 at 0, 1/2 and 1, the ends with half the weight: (0/2 + 1/4 + 1/2) / 2; at 1/4 and 3/4: (1/16 + 9/16) / 2
+        assert_eq!(integral(Rule::Trapezoid, 3, |x| x * x), 0.375);
+        assert_eq!(integral(Rule::Midpoint, 2, |x| x * x), 0.3125);
+    }
+
+    #[test]
     fn two_gauss_nodes_lie_where_the_books_say() {
         // the roots of P2 = (3 x^2 - 1) / 2 are +-1/sqrt(3), both with half the weight
         let nodes = Rule::GaussLegendre.nodes(2);

@@ -156,6 +156,14 @@ pub fn show(inputs: &Inputs, entry: usize, variants: AnyTensor) -> Result<Inputs
     for (row, images) in out.images.iter_mut().enumerate() {
         images.iter_mut().filter(|i| **i == entry).for_each(|i| *i = first + row);
     }
+    let colour = inputs.colours.get(entry);
+    out.colours = match colour {
+        None => Vec::new(),
+        Some(colour) => {
+            let kept = if kept.is_some() { inputs.colours.as_slice() } else { &[] };
+            kept.iter().copied().chain(std::iter::repeat_n(*colour, copies)).collect()
+        }
+    };
     out.pixels = Some(match kept {
         None => variants,
         Some(kept) => {

@@ -2,17 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use mmlens_core::finding::{Axis, Role};
+use mmlens_core::finding::{Axis, Role, Unit};
 use mmlens_core::{
-    AnalysisError, Ask, Inputs, Objective, Part, Point, Sample, Site, Subject, Unwatched, Watch,
+    AnalysisError, AnyTensor, Ask, Inputs, Objective, Output, Part, Point, Sample, Site, Subject, Unwatched,
+    Watch,
 };
 use mmlens_engine::{DataSwept, Edit, Memory, Metric, Progress, Sweep, sweep_data};
-use mmlens_testkit::Toy;
+use mmlens_testkit::{Toy, kill_again_and_again};
 
 fn words(i: usize) -> String {
     "abcdefgh".chars().cycle().skip(i).take(2 + i % 4).collect()
@@ -57,6 +59,40 @@ fn cases_are_what_they_are_alone() {
     assert!((mean - column / 7.0).abs() < 1e-6, "{mean} {column}");
 }
 
+/// What was no number is none when it is read back, and no number of its own.
+#[test]
+fn what_is_no_number_stays_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal.jsonl");
+    let toy = Toy::curved(1);
+    // Below zero, there is no root of a logit.
+    let root = |output: &Output| {
+        let logits = AnyTensor::new(output.logit(Ask::Last, 4)?).to_values()?;
+        Ok(logits.into_iter().map(f32::sqrt).collect())
+    };
+    let swept = |count: usize| {
+        let mut cases = |i| {
+            let (inputs, _) = case(&toy, i)?;
+            let axes = vec![Axis::count(Role::Layer, 2)];
+            let blocks =
+                |at: &[usize]| vec![Edit::scale(Site::block(Part::Text, at[0], Point::MlpOut), -3.0)];
+            Ok((inputs, Sweep::over(axes, blocks).measure(Metric::of("root", Unit::None, root))))
+        };
+        let memory = Memory::default();
+        sweep_data(&toy, "roots", count, &mut cases, &memory, Some(&journal), &Unwatched).unwrap()
+    };
+    let (made, read) = (swept(8), swept(8));
+    let all = |swept: &DataSwept| {
+        let (values, unedited) = swept.values(0).unwrap();
+        [values, unedited].concat()
+    };
+    let (made, read) = (all(&made), all(&read));
+    assert!(made.iter().any(|v| v.is_nan()) && made.iter().any(|v| v.is_finite()), "{made:?}");
+    for (a, b) in made.iter().zip(&read) {
+        assert!(a == b || (a.is_nan() && b.is_nan()), "{a} became {b}");
+    }
+}
+
 /// Sweeps when another test tells it to: that test kills it.
 #[test]
 fn child() {
@@ -74,36 +110,48 @@ fn child() {
 #[test]
 fn a_sweep_that_is_killed_again_and_again_ends_with_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
-    let (whole, killed) = (folder.path().join("whole.jsonl"), folder.path().join("killed.jsonl"));
+    let whole = folder.path().join("whole.jsonl");
+    let killed = |job: usize| folder.path().join(format!("{job}.jsonl"));
     let toy = Toy::curved(1);
     let uninterrupted = swept(&toy, 60, Some(&whole), &Unwatched).unwrap();
-    let mut kills = 0;
-    for attempt in 0..200_u64 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child"])
-            .env("MMLENS_SWEEP_CHILD", &killed)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(15 + attempt * 31 % 50));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success());
-            break;
+    let start = |job| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "child"]).env("MMLENS_SWEEP_CHILD", killed(job));
+        command
+    };
+    // What has been entered is what it would be without a kill.
+    let expected = std::fs::read(&whole).unwrap();
+    let look = |job| {
+        let found = std::fs::read(killed(job)).unwrap_or_default();
+        assert!(expected.starts_with(&found), "job {job}: {}", String::from_utf8_lossy(&found));
+    };
+    kill_again_and_again(Duration::from_millis(120), start, look, |job| {
+        assert_eq!(expected, std::fs::read(killed(job)).unwrap(), "job {job}");
+        // Nothing is left to be swept: the journal alone gives the result.
+        let read = swept(&toy, 60, Some(&killed(job)), &Unwatched).unwrap();
+        for metric in 0..2 {
+            let bits = |swept: &DataSwept| {
+                swept.values(metric).unwrap().0.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+            };
+            assert_eq!(bits(&read), bits(&uninterrupted));
         }
-        child.kill().unwrap(); // SIGKILL
-        child.wait().unwrap();
-        kills += 1;
-    }
-    assert!(kills >= 3, "it was killed {kills} times only");
-    assert_eq!(std::fs::read(&whole).unwrap(), std::fs::read(&killed).unwrap(), "after {kills} kills");
-    // Nothing is left to be swept: the journal alone gives the result.
-    let read = swept(&toy, 60, Some(&killed), &Unwatched).unwrap();
-    for metric in 0..2 {
-        let bits = |swept: &DataSwept| {
-            swept.values(metric).unwrap().0.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
-        };
-        assert_eq!(bits(&read), bits(&uninterrupted));
-    }
+    });
+}
+
+#[test]
+fn a_journal_is_written_by_one_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("sweep.jsonl");
+    let (toy, mut said) = (Toy::curved(1), String::new());
+    let mut nested = |i| {
+        if i == 0 {
+            said = swept(&toy, 2, Some(&journal), &Unwatched).unwrap_err();
+        }
+        case(&toy, i)
+    };
+    let memory = Memory::default();
+    sweep_data(&toy, "every head", 2, &mut nested, &memory, Some(&journal), &Unwatched).unwrap();
+    assert_eq!(said, format!("{}: another process writes to it", journal.display()));
 }
 
 #[test]
@@ -133,6 +181,14 @@ fn what_does_not_belong_together_is_refused() {
         swept(&toy, 0, None, &Unwatched).unwrap_err(),
         "sweep over a data set: count = 0, but at least one case"
     );
+
+    // Another budget or other rows move the last digits.
+    let mut cases = |i| case(&toy, i);
+    let other = Memory::bytes(1 << 29).at_most(NonZeroUsize::new(7).unwrap());
+    let said = sweep_data(&toy, "every head", 9, &mut cases, &other, Some(&journal), &Unwatched).unwrap_err();
+    let wanted = "line 1: a sweep within 4294967296 bytes and 64 rows a pass; expected a sweep within 536870912 bytes \
+                  and 7 rows a pass";
+    assert!(said.to_string().ends_with(wanted), "{said}");
 
     let mut unlike = |i: usize| {
         let (inputs, _) = case(&toy, i)?;

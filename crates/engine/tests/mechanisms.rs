@@ -6,19 +6,20 @@ use std::num::NonZeroUsize;
 
 use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
+use mmlens_core::finding::Tolerance;
 use mmlens_core::{
     AnalysisError, AxisName, Baseline, Change, Inputs, Objective, Picture, Plan, Region, Sample, Site,
     Subject, Unwatched,
 };
 use mmlens_engine::{
-    End, PathIntegral, Progress, Rule, Start, Windows, blocks_read, put, score, show, states_at, sweep,
-    unattended,
+    End, Memory, PathIntegral, Progress, Rule, Start, Windows, blocks_read, put, score, show, states_at,
+    sweep, unattended,
 };
-use mmlens_testkit::{Tolerance, Toy, checkpoint, picture};
+use mmlens_testkit::{Toy, checkpoint, picture};
 use mmlens_zoo::llava::open_llava;
 use proptest::prelude::*;
 
-const ROUNDING: Tolerance = Tolerance { absolute: 2e-6, relative: 1e-5 };
+const ROUNDING: Tolerance = Tolerance::either(2e-6, 1e-5);
 
 fn site(name: &str) -> Site {
     name.parse().unwrap()
@@ -124,7 +125,7 @@ proptest! {
         let read = toy.run(&whole, Plan::new().read(site(at)).unwrap()).unwrap();
         let value = read.get(site(at)).unwrap().to_values().unwrap();
         let ends = vec![End::new(site(at), Baseline::Zero)];
-        let path = PathIntegral { ends, rule: Rule::Midpoint, steps: rows(1), rows: rows(1) };
+        let path = PathIntegral { ends, rule: Rule::Midpoint, steps: rows(1), memory: Memory::default() };
         let found = path.walk(&toy, &whole, objective(), &mut Progress::new(&Unwatched, "path", 1)).unwrap();
         let half = Plan::new().change(site(at), Region::all(), Change::Scale(0.5)).unwrap();
         let grad = toy.run(&whole, half.grad(site(at)).unwrap().objective(objective())).unwrap();
@@ -141,7 +142,7 @@ fn a_picture_shown_in_place_of_another_is_seen() {
     let pixels = whole.pixels.clone().unwrap();
     for entry in 0..2 {
         let own = pixels.rows(entry, 1).unwrap();
-        let hidden = Baseline::Constant(0.25).at(&toy.sites()[0], &own).unwrap();
+        let hidden = Baseline::Constant(0.25).at(&toy.sites()[0], &own, &whole).unwrap();
         let windows = Windows::grid([8, 8], [2, 2]);
         let variants = show(&whole, entry, windows.hide(&own, &hidden, 1..4).unwrap()).unwrap();
         assert_eq!((variants.rows(), variants.pixels.as_ref().unwrap().dims()[0]), (3, 5));
@@ -153,7 +154,7 @@ fn a_picture_shown_in_place_of_another_is_seen() {
             let region = region
                 .of(AxisName::Height, i / 2 * 4..i / 2 * 4 + 4)
                 .of(AxisName::Width, i % 2 * 4..i % 2 * 4 + 4);
-            let grey = Baseline::Constant(0.25).at(&toy.sites()[0], &pixels).unwrap();
+            let grey = Baseline::Constant(0.25).at(&toy.sites()[0], &pixels, &whole).unwrap();
             one(&toy, &whole, Plan::new().change("vision.pixels", region, Change::Set(grey)).unwrap())
         };
         ROUNDING.check("scores", &found, &[each(1), each(2), each(3)]).unwrap();
@@ -183,9 +184,13 @@ fn edits_that_do_not_fit_are_refused() {
     let pattern = site("text.blocks.0.attn.pattern");
     let error = toy.run(&whole, put(Plan::new(), pattern, vec![vec![0]], own.clone()).unwrap()).unwrap_err();
     assert!(error.to_string().contains("cannot be put there"), "{error}");
-    let error =
-        toy.run(&whole, unattended(Plan::new(), "text.blocks.*.attn.scores", vec![]).unwrap()).unwrap_err();
-    assert_eq!(error.to_string(), "72 values cannot fill a tensor of shape [0, 2, 6, 6]");
+    let refused = |places| {
+        let plan = unattended(Plan::new(), "text.blocks.*.attn.scores", places).unwrap();
+        toy.run(&whole, plan).unwrap_err().to_string()
+    };
+    let place = "`text.blocks.0.attn.scores`";
+    assert_eq!(refused(vec![vec![0], vec![0]]), format!("{place}: batch 1 is out of range, there are 1"));
+    assert_eq!(refused(vec![vec![6]]), format!("{place}: key 6 is out of range, there are 6"));
     assert!(states_at(&own, &[6]).is_err());
     assert_eq!(states_at(&own, &[5, 0, 5]).unwrap().dims(), [3, 6]);
 }

@@ -4,13 +4,14 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::{Rgb, RgbImage};
 use mmlens_core::finding::{Axis, Role, Unit};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Ask, HookError, Inputs, Objective, Part, Picture, Point, Sample, Site, Subject,
-    Unwatched, Watch,
+    AnalysisError, AnyTensor, Ask, Change, HookError, Inputs, Objective, Part, Picture, Point, Sample, Site,
+    Subject, Unwatched, Watch,
 };
 use mmlens_engine::{Edit, Memory, Metric, Progress, Sweep};
 use mmlens_testkit::Toy;
@@ -120,7 +121,35 @@ fn a_device_that_breaks_off_is_an_error() {
     let copies: [(&dyn Subject, &Inputs); 2] = [(&toys[0], &cases[0]), (&toys[1], &cases[1])];
     let error = sweep.run_over(&copies, &memory, &mut Progress::new(&Unwatched, "sweep", sweep.len()));
     let error = error.unwrap_err().to_string();
-    assert_eq!(error, "`curved toy` on flex broke off: the cable was pulled");
+    assert_eq!(error, "`curved toy` on flex broke off in a metric: the cable was pulled");
+    let alone = sweep.run(&toys[0], &cases[0], &memory, &mut Progress::new(&Unwatched, "sweep", sweep.len()));
+    assert_eq!(alone.unwrap_err().to_string(), error);
+}
+
+/// So is a user's edit that panics, on one copy and on several, with the site; and the copies can be swept again.
+#[test]
+fn an_edit_that_panics_is_an_error_with_its_site() {
+    let (whole, memory) = sweep();
+    let site = Site::block(Part::Text, 1, Point::MlpOut);
+    let sweep = Sweep::over(vec![Axis::count(Role::Layer, 4)], |at| {
+        let at = at[0];
+        let edit = move |x: AnyTensor| if at == 3 { panic!("variant {at}") } else { Ok(x) };
+        vec![Edit::new(site, Change::With(Arc::new(edit)))]
+    });
+    let sweep = sweep.measure(Objective::logit(4));
+    let toys = [Toy::curved(5), Toy::curved(5)];
+    let cases = toys.each_ref().map(|toy| inputs(toy, "#a#bc"));
+    let copies: [(&dyn Subject, &Inputs); 2] = [(&toys[0], &cases[0]), (&toys[1], &cases[1])];
+    let progress = || Progress::new(&Unwatched, "sweep", whole.len());
+    let before = whole.run(&toys[0], &cases[0], &memory, &mut progress()).unwrap();
+    let alone = sweep.run(&toys[0], &cases[0], &memory, &mut progress()).unwrap_err().to_string();
+    let spread = sweep.run_over(&copies, &memory, &mut progress()).unwrap_err().to_string();
+    assert_eq!(alone, "`curved toy` on flex broke off in the edit at `text.blocks.1.mlp_out`: variant 3");
+    assert_eq!(spread, alone);
+    let after = whole.run_over(&copies, &memory, &mut progress()).unwrap();
+    for (before, after) in before.measured.iter().zip(&after.measured) {
+        assert_eq!(before.values, after.values);
+    }
 }
 
 struct Impatient;

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::{Role, Unit};
+use mmlens_files::WriteError;
+
+use crate::{Mismatch, Role, Unit};
 
 /// What can be wrong with a table or with an operation on tables.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -120,6 +122,9 @@ pub enum TableError {
         /// Unit of the right table.
         right_unit: Unit,
     },
+    /// The tables differ in a number, or hold one that is no finite number.
+    #[error(transparent)]
+    Apart(#[from] Mismatch),
 }
 
 /// What can be wrong with a finding as a whole.
@@ -173,11 +178,12 @@ pub enum FindingError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
-    /// The file could not be read or written.
-    #[error("cannot {action} finding {}: {source}", .path.display())]
+    /// The file could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The file could not be read.
+    #[error("cannot read finding {}: {source}", .path.display())]
     Io {
-        /// `read` or `write`.
-        action: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.

@@ -37,6 +37,12 @@ impl Values {
     }
 }
 
+impl AsRef<[Self]> for Labelled {
+    fn as_ref(&self) -> &[Self] {
+        std::slice::from_ref(self)
+    }
+}
+
 impl Labelled {
     /// A table of any values.
     ///
@@ -97,6 +103,18 @@ impl Labelled {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it is about: its name without the numbers of entries. A quantity of which a finding has one table for each picture,
+    /// or for each tile of one, is called `drop/0`, `drop/1`, or `pixels/0/picture`: the number tells tables apart and nothing
+    /// else. On which picture a table lies, its labels say.
+    #[must_use]
+    pub fn quantity(&self) -> String {
+        let words = self.name.split('/').filter(|part| part.parse::<usize>().is_err());
+        match words.collect::<Vec<_>>().join("/") {
+            bare if bare.is_empty() => self.name.clone(),
+            words => words,
+        }
     }
 
     /// The unit of the numbers.
@@ -216,6 +234,7 @@ impl Labelled {
         index
             .iter()
             .zip(&self.axes)
+            // no NaN: whole numbers
             .try_fold(0, |offset, (&i, axis)| (i < axis.len()).then(|| offset * axis.len() + i))
     }
 

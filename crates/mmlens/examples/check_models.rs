@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use mmlens::zoo::certify::{ACTIVATIONS, Certificate, GRADIENTS, certify};
+use mmlens::files::write;
+use mmlens::zoo::certify::{Certificate, Kind, certify};
 use mmlens::zoo::families::{Checked, FAMILIES, Largest};
 
 fn main() -> Result<()> {
@@ -57,17 +58,16 @@ fn main() -> Result<()> {
         }
     }
     let file = root.join("crates/zoo/src/checked.json");
-    std::fs::write(&file, serde_json::to_string_pretty(&all)? + "\n")
-        .with_context(|| file.display().to_string())
+    Ok(write(&file, serde_json::to_string_pretty(&all)? + "\n")?)
 }
 
 fn add(checked: &mut Checked, sites: &mut BTreeSet<String>, fixture: &str, certificate: &Certificate) {
     for compared in &certificate.compared {
-        let relative = f64::from(compared.error) / f64::from(compared.largest).max(f64::MIN_POSITIVE);
-        let largest = match compared.bound {
-            ACTIVATIONS => &mut checked.activations,
-            GRADIENTS => &mut checked.gradients,
-            _ => {
+        let relative = compared.relative();
+        let largest = match compared.kind {
+            Kind::Activations => &mut checked.activations,
+            Kind::Gradients => &mut checked.gradients,
+            Kind::Ids | Kind::Pixels => {
                 if compared.name == "generated" {
                     checked.tokens += 1;
                 }
@@ -77,7 +77,7 @@ fn add(checked: &mut Checked, sites: &mut BTreeSet<String>, fixture: &str, certi
         if relative > largest.error {
             *largest = Largest { error: two_digits(relative), at: format!("{fixture} {}", compared.name) };
         }
-        if compared.bound == ACTIVATIONS {
+        if compared.kind == Kind::Activations {
             sites.insert(without_block(&compared.name));
         }
     }

@@ -8,7 +8,7 @@ use mmlens_finding::{Axis, Labelled, Labels, Modality, Unit, Values};
 use serde::Serialize;
 
 use crate::colour::{Ground, table};
-use crate::heat::{Cells, Heat};
+use crate::heat::{Cells, stride};
 use crate::runs::{Run, runs};
 use crate::scale::Scale;
 
@@ -73,13 +73,34 @@ struct Words {
 /// A heat map that can be laid over pictures.
 #[derive(Debug, Serialize)]
 struct Overlay {
-    table: usize,
-    group: String,
-    axes: Vec<usize>,
+    method: String,
+    name: String,
+    unit: &'static str,
     /// Of the values on pictures alone.
     scale: Scale,
-    /// Number of the picture, number of the cells.
-    layers: Vec<(usize, usize)>,
+    layers: Vec<OverlayLayer>,
+}
+
+/// What a heat map has on one picture.
+#[derive(Debug, Serialize)]
+struct OverlayLayer {
+    picture: usize,
+    cells: usize,
+    table: usize,
+    /// The axes of the table that lie on pictures.
+    axes: Vec<usize>,
+}
+
+/// What is to be laid over a picture.
+pub(crate) struct OverPicture {
+    /// Number of the picture.
+    pub(crate) picture: usize,
+    /// Number of the table.
+    pub(crate) table: usize,
+    pub(crate) axes: Vec<usize>,
+    pub(crate) cells: Cells,
+    /// One list of numbers for each position of the other axes.
+    pub(crate) numbers: Vec<Vec<f32>>,
 }
 
 /// Tokens to be coloured; without a table, only shown.
@@ -89,6 +110,9 @@ struct Tokens {
     table: Option<usize>,
     axis: usize,
     along: usize,
+    /// Of the words alone: pictures have scales of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scale: Option<Scale>,
     /// Where the answer begins, if the axis goes on beyond the prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<usize>,
@@ -146,7 +170,7 @@ impl Data {
         self.tables.push(TableData {
             method: method.to_owned(),
             name: table.name().to_owned(),
-            unit: if table.unit() == Unit::None { "" } else { table.unit().name() },
+            unit: unit_name(table.unit()),
             shape: table.shape(),
             axes,
             scale,
@@ -166,26 +190,26 @@ impl Data {
         self.axes.len() - 1
     }
 
-    /// Adds the heat maps of the table that is number `id`, one for each group. `picture` finds the picture of an image and a frame.
-    pub(crate) fn overlay(
-        &mut self,
-        id: usize,
-        table: &Labelled,
-        heat: Heat,
-        picture: &dyn Fn(usize, usize) -> Option<usize>,
-    ) {
-        for group in heat.groups {
-            let scale = Scale::of_maps(table.unit(), &group.maps(table, &heat.axes));
-            let mut layers = Vec::new();
-            for layer in group.layers {
-                if let Some(picture) = picture(layer.image, layer.frame) {
-                    layers.push((picture, self.cells(layer.cells)));
-                }
+    /// Adds a heat map, on one picture or on several, all on one scale.
+    pub(crate) fn overlay(&mut self, (method, name): (&str, String), unit: Unit, over: Vec<OverPicture>) {
+        let mut maps: Vec<Vec<f32>> = Vec::new();
+        for (at, numbers) in over.iter().flat_map(|layer| layer.numbers.iter().enumerate()) {
+            match maps.get_mut(at) {
+                Some(map) => map.extend(numbers),
+                None => maps.push(numbers.clone()),
             }
-            if !layers.is_empty() {
-                let axes = heat.axes.clone();
-                self.overlays.push(Overlay { table: id, group: group.name, axes, scale, layers });
-            }
+        }
+        let scale = Scale::of_maps(unit, &maps);
+        let layers = over.into_iter().map(|OverPicture { picture, table, axes, cells, .. }| OverlayLayer {
+            picture,
+            cells: self.cells(cells),
+            table,
+            axes,
+        });
+        let layers: Vec<OverlayLayer> = layers.collect();
+        if !layers.is_empty() {
+            let (method, unit) = (method.to_owned(), unit_name(unit));
+            self.overlays.push(Overlay { method, name, unit, scale, layers });
         }
     }
 
@@ -196,10 +220,20 @@ impl Data {
         })
     }
 
-    /// Adds tokens to be coloured by a table, or only shown.
-    pub(crate) fn tokens(&mut self, table: Option<usize>, axis: &Axis, along: usize, answer: Option<usize>) {
+    /// Adds tokens to be coloured by a table, given with its number, or only shown.
+    pub(crate) fn tokens(
+        &mut self,
+        table: Option<(usize, &Labelled)>,
+        axis: &Axis,
+        along: usize,
+        answer: Option<usize>,
+    ) {
         let axis = self.axis(axis);
-        self.tokens.push(Tokens { table, axis, along, answer });
+        let scale = table.map(|(_, table)| {
+            let runs = self.axes.get(axis).map_or(&[][..], |axis| axis.runs.as_slice());
+            of_words(table, along, runs)
+        });
+        self.tokens.push(Tokens { table: table.map(|(id, _)| id), axis, along, scale, answer });
     }
 
     /// Whether there are tokens to be shown.
@@ -248,6 +282,26 @@ impl AxisData {
             ids: if ids.iter().any(Option::is_some) { ids } else { Vec::new() },
             runs: runs(tokens),
         }
+    }
+}
+
+/// The scale of the values at words: of positions that no picture is drawn of. Of all, where there is none of these.
+fn of_words(table: &Labelled, along: usize, runs: &[Run]) -> Scale {
+    let (step, len) = (stride(table, along), table.axes().get(along).map_or(1, Axis::len).max(1));
+    let word = |offset: usize| {
+        let position = offset / step.max(1) % len;
+        !runs.iter().any(|run| run.to > run.from + 1 && (run.from..run.to).contains(&position))
+    };
+    let numbers = table.as_numbers().unwrap_or_default();
+    let words: Vec<f32> =
+        numbers.iter().enumerate().filter(|(offset, _)| word(*offset)).map(|(_, value)| *value).collect();
+    Scale::of(table.unit(), if words.is_empty() { numbers } else { &words })
+}
+
+const fn unit_name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::None => "",
+        unit => unit.name(),
     }
 }
 

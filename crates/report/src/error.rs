@@ -1,6 +1,6 @@
 //! What can be wrong with a picture or a table that should be drawn.
 
-use std::path::PathBuf;
+use mmlens_files::WriteError;
 
 /// What can be wrong with a picture or a table that should be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,21 @@ pub enum ReportError {
         /// Numbers of the images it lies on.
         have: Vec<usize>,
     },
+    /// Tables that do not belong to one map.
+    #[error("table `{table}` is in {found}, `{first}` in {unit}: they are not one map")]
+    Apart {
+        /// Name of the table.
+        table: String,
+        /// Its unit.
+        found: &'static str,
+        /// Name of the first table.
+        first: String,
+        /// The unit of that.
+        unit: &'static str,
+    },
+    /// A map that was put together and does not fit its own labels.
+    #[error(transparent)]
+    Table(#[from] mmlens_finding::TableError),
     /// The data of the page cannot be written as JSON.
     #[error("data of the page: {source}")]
     Data {
@@ -61,11 +76,6 @@ pub enum ReportError {
         source: serde_json::Error,
     },
     /// The page cannot be written.
-    #[error("cannot write {}: {source}", .path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }

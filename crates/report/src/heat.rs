@@ -1,7 +1,5 @@
 //! Where the values of a table lie on the pictures.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use mmlens_finding::{Axis, Labelled, Labels, PatchLabel, Role};
 use serde::Serialize;
 
@@ -10,15 +8,6 @@ use serde::Serialize;
 pub(crate) struct Heat {
     /// The axes that lie on pictures: one of patches or tokens, or row and column.
     pub(crate) axes: Vec<usize>,
-    /// One group for every way to cover the pictures: tiles that overlap others stand in a group of their own.
-    pub(crate) groups: Vec<Group>,
-}
-
-/// Places that do not overlap.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Group {
-    /// What tells this group from the others; empty where there is one.
-    pub(crate) name: String,
     /// One for each picture.
     pub(crate) layers: Vec<Layer>,
 }
@@ -26,12 +15,12 @@ pub(crate) struct Group {
 /// The places on one picture.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Layer {
-    /// Which image of the input.
-    pub(crate) image: usize,
-    /// Which frame of it.
-    pub(crate) frame: usize,
+    /// Which image of the input, and which frame of it.
+    pub(crate) place: (usize, usize),
     /// The places.
     pub(crate) cells: Cells,
+    /// Whether some of them lie on others: tiles of a picture, and the whole of it.
+    pub(crate) overlap: bool,
 }
 
 /// The places of positions, in pixels of the original picture.
@@ -56,51 +45,62 @@ impl Heat {
         grid(table).or_else(|| {
             let last = |role| table.axes().iter().rposition(|axis| axis.role == role && has_places(axis));
             let axis = [Role::Patch, Role::Token, Role::Key].into_iter().find_map(last)?;
-            let places = places(table.axes().get(axis)?);
-            Some(Self { axes: vec![axis], groups: groups(&places) })
+            Some(Self { axes: vec![axis], layers: layers(places(table.axes().get(axis)?)) })
         })
     }
 
     /// Numbers of all images it lies on.
     pub(crate) fn images(&self) -> Vec<usize> {
-        let mut images: Vec<usize> =
-            self.groups.iter().flat_map(|group| &group.layers).map(|layer| layer.image).collect();
+        let mut images: Vec<usize> = self.layers.iter().map(|layer| layer.place.0).collect();
         images.sort_unstable();
         images.dedup();
         images
     }
+
+    /// Its places on one picture.
+    pub(crate) fn on(&self, place: (usize, usize)) -> Option<&Layer> {
+        self.layers.iter().find(|layer| layer.place == place)
+    }
+
+    /// The axes that lie on no picture.
+    pub(crate) fn others(&self, table: &Labelled) -> Vec<usize> {
+        (0..table.rank()).filter(|axis| !self.axes.contains(axis)).collect()
+    }
 }
 
-impl Group {
-    /// The values that lie on pictures: one list for each position of the other axes.
-    pub(crate) fn maps(&self, table: &Labelled, axes: &[usize]) -> Vec<Vec<f32>> {
-        let shape = table.shape();
-        let stride = |axis: usize| shape.iter().skip(axis + 1).product::<usize>().max(1);
-        let along =
-            |axis: usize, offset: usize| offset / stride(axis) % shape.get(axis).copied().unwrap_or(1).max(1);
-        let shown = self.positions();
-        let on_picture = |offset: usize| match axes {
-            [axis] => shown.contains(&along(*axis, offset)),
-            _ => true,
-        };
-        let mut maps: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
-        for (offset, value) in table.as_numbers().unwrap_or_default().iter().enumerate() {
-            if on_picture(offset) {
-                let drawn: usize = axes.iter().map(|axis| along(*axis, offset) * stride(*axis)).sum();
-                maps.entry(offset - drawn).or_default().push(*value);
+impl Cells {
+    /// Every place, and how far behind the beginning of its map its value stands. `axes` are those of the table that lie on
+    /// pictures.
+    pub(crate) fn each(&self, table: &Labelled, axes: &[usize]) -> Vec<([f32; 4], usize)> {
+        let step = |at: usize| axes.get(at).map_or(0, |axis| stride(table, *axis));
+        match self {
+            Self::Boxes(boxes) => boxes.iter().map(|(position, bbox)| (*bbox, position * step(0))).collect(),
+            Self::Grid { rows, columns } => {
+                let (down, across) = (step(0), step(1));
+                let of_row = |(r, [y0, y1]): (usize, &[f32; 2])| {
+                    let (y0, y1) = (*y0, *y1);
+                    columns
+                        .iter()
+                        .enumerate()
+                        .map(move |(c, [x0, x1])| ([*x0, y0, *x1, y1], r * down + c * across))
+                };
+                rows.iter().enumerate().flat_map(of_row).collect()
             }
         }
-        maps.into_values().collect()
     }
+}
 
-    /// The positions of an axis of patches or tokens that lie on pictures.
-    fn positions(&self) -> BTreeSet<usize> {
-        let boxes = |layer: &Layer| match &layer.cells {
-            Cells::Boxes(boxes) => boxes.iter().map(|(position, _)| *position).collect(),
-            Cells::Grid { .. } => Vec::new(),
-        };
-        self.layers.iter().flat_map(boxes).collect()
-    }
+/// How far two neighbours along an axis stand apart among the values of a table.
+pub(crate) fn stride(table: &Labelled, axis: usize) -> usize {
+    table.axes().iter().skip(axis + 1).map(Axis::len).product()
+}
+
+/// For every position of some axes, row-major, where its map begins among the values of a table.
+pub(crate) fn beginnings(table: &Labelled, axes: &[usize]) -> Vec<usize> {
+    axes.iter().fold(vec![0], |before, axis| {
+        let (len, step) = (table.axes().get(*axis).map_or(0, Axis::len), stride(table, *axis));
+        before.iter().flat_map(|from| (0..len).map(move |i| from + i * step)).collect()
+    })
 }
 
 fn grid(table: &Labelled) -> Option<Heat> {
@@ -110,9 +110,8 @@ fn grid(table: &Labelled) -> Option<Heat> {
         _ => None,
     };
     let ((image, rows), (other, columns)) = (spans(row)?, spans(column)?);
-    let layer = Layer { image, frame: 0, cells: Cells::Grid { rows, columns } };
-    let group = Group { name: String::new(), layers: vec![layer] };
-    (image == other).then(|| Heat { axes: vec![row, column], groups: vec![group] })
+    let layer = Layer { place: (image, 0), cells: Cells::Grid { rows, columns }, overlap: false };
+    (image == other).then(|| Heat { axes: vec![row, column], layers: vec![layer] })
 }
 
 fn has_places(axis: &Axis) -> bool {
@@ -135,86 +134,53 @@ fn places(axis: &Axis) -> Vec<(usize, PatchLabel)> {
 
 /// All patches of one tile of one picture.
 struct Tile {
-    image: usize,
-    frame: usize,
-    tile: usize,
+    key: (usize, usize, usize),
     extent: [f32; 4],
     boxes: Vec<(usize, [f32; 4])>,
 }
 
-fn tiles(places: &[(usize, PatchLabel)]) -> Vec<Tile> {
+fn layers(places: Vec<(usize, PatchLabel)>) -> Vec<Layer> {
     let mut tiles: Vec<Tile> = Vec::new();
-    for &(position, patch) in places {
-        let (image, frame, tile, bbox) = (patch.image, patch.frame, patch.tile, patch.bbox);
-        match tiles.iter_mut().find(|t| (t.image, t.frame, t.tile) == (image, frame, tile)) {
+    for (position, PatchLabel { image, frame, tile, bbox, .. }) in places {
+        let key = (image, frame, tile);
+        match tiles.iter_mut().find(|known| known.key == key) {
             Some(known) => {
                 known.extent = union(known.extent, bbox);
                 known.boxes.push((position, bbox));
             }
-            None => tiles.push(Tile { image, frame, tile, extent: bbox, boxes: vec![(position, bbox)] }),
+            None => tiles.push(Tile { key, extent: bbox, boxes: vec![(position, bbox)] }),
         }
     }
-    tiles.sort_by_key(|t| (t.image, t.frame, t.tile));
+    tiles.sort_by_key(|tile| tile.key);
     tiles
-}
-
-/// Each tile goes to the first group in which it overlaps no other.
-fn groups(places: &[(usize, PatchLabel)]) -> Vec<Group> {
-    let mut sets: Vec<Vec<Tile>> = Vec::new();
-    for tile in tiles(places) {
-        let free = |set: &&mut Vec<Tile>| {
-            set.iter()
-                .filter(|other| (other.image, other.frame) == (tile.image, tile.frame))
-                .all(|other| !overlap(other.extent, tile.extent))
-        };
-        match sets.iter_mut().find(free) {
-            Some(set) => set.push(tile),
-            None => sets.push(vec![tile]),
-        }
-    }
-    let alone = sets.len() == 1;
-    sets.into_iter()
-        .map(|set| Group { name: if alone { String::new() } else { group_name(&set) }, layers: layers(set) })
+        .chunk_by(|a, b| (a.key.0, a.key.1) == (b.key.0, b.key.1))
+        .map(|own| {
+            let place = own.first().map_or((0, 0), |tile| (tile.key.0, tile.key.1));
+            let boxes = own.iter().flat_map(|tile| tile.boxes.iter().copied()).collect();
+            let others = |at: usize| own.iter().skip(at + 1);
+            let on_others =
+                |(at, tile): (usize, &Tile)| others(at).any(|other| shares(tile.extent, other.extent));
+            Layer { place, cells: Cells::Boxes(boxes), overlap: own.iter().enumerate().any(on_others) }
+        })
         .collect()
-}
-
-fn group_name(set: &[Tile]) -> String {
-    let numbers = set.iter().map(|tile| tile.tile);
-    match (numbers.clone().min(), numbers.max()) {
-        (Some(first), Some(last)) if first < last => format!("tiles {first}–{last}"),
-        (Some(first), _) => format!("tile {first}"),
-        _ => String::new(),
-    }
-}
-
-fn layers(set: Vec<Tile>) -> Vec<Layer> {
-    let mut layers: Vec<Layer> = Vec::new();
-    for tile in set {
-        match layers.iter_mut().find(|layer| (layer.image, layer.frame) == (tile.image, tile.frame)) {
-            Some(Layer { cells: Cells::Boxes(boxes), .. }) => boxes.extend(tile.boxes),
-            _ => {
-                let cells = Cells::Boxes(tile.boxes);
-                layers.push(Layer { image: tile.image, frame: tile.frame, cells });
-            }
-        }
-    }
-    layers
 }
 
 fn union([a0, b0, a1, b1]: [f32; 4], [c0, d0, c1, d1]: [f32; 4]) -> [f32; 4] {
     [a0.min(c0), b0.min(d0), a1.max(c1), b1.max(d1)]
 }
 
-/// Whether two boxes share more than a seam of half a pixel.
-fn overlap([a0, b0, a1, b1]: [f32; 4], [c0, d0, c1, d1]: [f32; 4]) -> bool {
-    a1.min(c1) - a0.max(c0) > 0.5 && b1.min(d1) - b0.max(d0) > 0.5
+/// Whether two boxes share more than a seam, which rounding may leave.
+fn shares([a0, b0, a1, b1]: [f32; 4], [c0, d0, c1, d1]: [f32; 4]) -> bool {
+    let more =
+        |[a0, a1]: [f32; 2], [c0, c1]: [f32; 2]| a1.min(c1) - a0.max(c0) > 1e-3 * (a1 - a0).min(c1 - c0);
+    more([a0, a1], [c0, c1]) && more([b0, b1], [d0, d1])
 }
 
 #[cfg(test)]
 mod tests {
     use mmlens_finding::{Axis, Labelled, Modality, PatchLabel, Role, TokenLabel, Unit};
 
-    use super::{Cells, Heat};
+    use super::{Cells, Heat, beginnings};
 
     fn patch(image: usize, tile: usize, row: usize, col: usize, side: f32) -> PatchLabel {
         let (x, y) = (col as f32 * side, row as f32 * side);
@@ -227,44 +193,55 @@ mod tests {
     }
 
     #[test]
-    fn tiles_that_cover_the_same_pixels_stand_apart() {
-        // the whole picture in one patch, then its four quarters as tiles
-        let mut patches = vec![patch(0, 0, 0, 0, 16.0)];
-        patches.extend((0..4).map(|i| PatchLabel { tile: 1 + i, ..patch(0, 0, i / 2, i % 2, 8.0) }));
-        let heat = Heat::of(&table(vec![Axis::patches(patches)])).unwrap();
-        let names: Vec<&str> = heat.groups.iter().map(|group| group.name.as_str()).collect();
-        assert_eq!(names, ["tile 0", "tiles 1–4"]);
-        let Cells::Boxes(boxes) = &heat.groups[1].layers[0].cells else { panic!() };
-        assert_eq!(boxes[3], (4, [8.0, 8.0, 16.0, 16.0]));
+    fn tiles_that_cover_the_same_pixels_overlap() {
+        // the four quarters of a picture as tiles; then the whole picture in one patch beside them
+        let quarters: Vec<PatchLabel> =
+            (0..4).map(|i| PatchLabel { tile: 1 + i, ..patch(0, 0, i / 2, i % 2, 8.0) }).collect();
+        let heat = |patches| Heat::of(&table(vec![Axis::patches(patches)])).unwrap();
+        assert!(!heat(quarters.clone()).layers[0].overlap);
+        let both = heat([quarters, vec![patch(0, 0, 0, 0, 16.0)]].concat());
+        assert_eq!((both.layers.len(), both.layers[0].overlap), (1, true));
+        let Cells::Boxes(boxes) = &both.layers[0].cells else { panic!() };
+        assert!(boxes.contains(&(3, [8.0, 8.0, 16.0, 16.0])) && boxes.contains(&(4, [0.0, 0.0, 16.0, 16.0])));
+        // on a picture of one pixel too
+        let tiny = [patch(0, 0, 0, 0, 1.0), PatchLabel { tile: 1, ..patch(0, 0, 0, 0, 0.25) }];
+        assert!(heat(tiny.to_vec()).layers[0].overlap);
     }
 
     #[test]
-    fn pictures_lie_side_by_side_in_one_group() {
+    fn pictures_lie_side_by_side() {
         let tokens = [patch(0, 0, 0, 0, 8.0), patch(2, 0, 0, 0, 8.0)]
             .map(|patch| TokenLabel::new("<image>", Modality::Image).with_patch(patch));
         let mut tokens = tokens.to_vec();
         tokens.insert(0, TokenLabel::new("look", Modality::Text));
         let heat = Heat::of(&table(vec![Axis::count(Role::Layer, 3), Axis::tokens(tokens)])).unwrap();
-        assert_eq!((heat.axes.clone(), heat.images(), heat.groups.len()), (vec![1], vec![0, 2], 1));
-        assert_eq!(heat.groups[0].layers[0].cells, Cells::Boxes(vec![(1, [0.0, 0.0, 8.0, 8.0])]));
+        assert_eq!((heat.axes.clone(), heat.images(), heat.layers.len()), (vec![1], vec![0, 2], 2));
+        assert_eq!(heat.on((0, 0)).unwrap().cells, Cells::Boxes(vec![(1, [0.0, 0.0, 8.0, 8.0])]));
+        assert_eq!(heat.on((1, 0)), None);
     }
 
     #[test]
-    fn only_positions_on_pictures_count() {
+    fn maps_begin_where_their_other_axes_stand() {
         let mut tokens = vec![TokenLabel::new("a", Modality::Text); 3];
         tokens[1].patch = Some(patch(0, 0, 0, 0, 8.0));
-        // [layer 2, token 3, step 2]: token 1 stands at 2, 3 and at 8, 9
+        // [layer 2, token 3, step 2]: layers begin at 0 and 6, steps 1 apart, and token 1 stands 2 behind
         let axes = vec![Axis::count(Role::Layer, 2), Axis::tokens(tokens), Axis::count(Role::Step, 2)];
-        let table = Labelled::numbers("t", Unit::Logit, axes, (0..12u8).map(f32::from).collect()).unwrap();
+        let table = table(axes);
         let heat = Heat::of(&table).unwrap();
-        assert_eq!(heat.groups[0].maps(&table, &heat.axes), [[2.0], [3.0], [8.0], [9.0]]);
+        assert_eq!(beginnings(&table, &heat.others(&table)), [0, 1, 6, 7]);
+        let places = heat.layers[0].cells.each(&table, &heat.axes);
+        assert_eq!(places, [([0.0, 0.0, 8.0, 8.0], 2)]);
     }
 
     #[test]
     fn rows_and_columns_need_spans_of_one_picture() {
-        let spans = |role, image| Axis::spans(role, image, vec![[0.0, 4.0], [4.0, 8.0]]);
-        let heat = Heat::of(&table(vec![spans(Role::Column, 1), spans(Role::Row, 1)])).unwrap();
-        assert_eq!((heat.axes, heat.groups[0].layers[0].image), (vec![1, 0], 1));
+        let spans = |role, image| Axis::spans(role, image, vec![[0.0, 4.0], [4.0, 9.0]]);
+        let turned = table(vec![spans(Role::Column, 1), spans(Role::Row, 1)]);
+        let heat = Heat::of(&turned).unwrap();
+        assert_eq!((heat.axes.clone(), heat.layers[0].place), (vec![1, 0], (1, 0)));
+        // row 0, column 1 is the third of [column, row]
+        let places = heat.layers[0].cells.each(&turned, &heat.axes);
+        assert_eq!(places[1], ([4.0, 0.0, 9.0, 4.0], 2));
         assert_eq!(Heat::of(&table(vec![spans(Role::Column, 1), spans(Role::Row, 0)])), None);
         assert_eq!(Heat::of(&table(vec![Axis::count(Role::Row, 2), spans(Role::Column, 0)])), None);
         assert_eq!(Heat::of(&table(vec![Axis::count(Role::Patch, 2)])), None);

@@ -15,6 +15,9 @@
 //!
 //! Axes beyond those that are drawn become sliders. [`overlay_png`] draws one heat map over its picture as a file.
 //!
+//! Whatever lies on one picture is drawn as one map, on the page and in files: the tiles a picture is cut into and the whole beside
+//! them, in one table or in several. [`on_picture`] says how what overlaps is added up.
+//!
 //! ```
 //! use mmlens_finding::{Axis, Finding, Labelled, Provenance, Role, Unit};
 //! use mmlens_report::{OverlaySettings, Page, Picture, overlay_png};
@@ -35,11 +38,13 @@
 //! ```
 
 mod colour;
+mod composite;
 mod curve;
 mod data;
 mod error;
 mod heat;
 mod html;
+mod maps;
 mod overlay;
 mod page;
 mod picture;
@@ -49,6 +54,6 @@ mod scale;
 mod view;
 
 pub use error::ReportError;
-pub use overlay::{OverlaySettings, overlay, overlay_png};
+pub use overlay::{OnPicture, OverlaySettings, on_picture, overlay, overlay_png};
 pub use page::{Guide, Page};
 pub use picture::Picture;

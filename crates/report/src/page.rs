@@ -1,18 +1,19 @@
 //! One page that holds everything: pictures, tokens, findings and where they came from.
 
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use mmlens_files::write;
 use mmlens_finding::{Axis, Finding, Labelled, TokenLabel};
 use sha2::{Digest, Sha256};
 
 use crate::curve::curve;
-use crate::data::Data;
+use crate::data::{Data, OverPicture};
 use crate::heat::Heat;
 use crate::html::{json, number, text, visible, words};
+use crate::maps::{Map, maps};
 use crate::plain::{caption, plain, provenance, scalars};
 use crate::view::{View, views};
 use crate::{Picture, ReportError};
@@ -31,6 +32,9 @@ const SCRIPT: &str = concat!(
     include_str!("assets/page.js"),
     "})();\n",
 );
+
+/// Maps that are put together from several tables have no more values than these: a page must open on a phone.
+const MOST_CELLS: usize = 1 << 18;
 
 /// What a page shows. Everything but the findings may be left out.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -68,10 +72,12 @@ impl Page {
     /// The whole page as one HTML document, which fetches nothing from anywhere.
     ///
     /// # Errors
-    /// [`ReportError::Data`].
+    /// [`ReportError::Data`], [`ReportError::Table`].
     pub fn html(&self) -> Result<String, ReportError> {
         let mut data = Data::new();
-        let findings: String = self.findings.iter().map(|finding| self.finding(finding, &mut data)).collect();
+        let findings: Result<String, ReportError> =
+            self.findings.iter().map(|finding| self.finding(finding, &mut data)).collect();
+        let findings = findings?;
         if !data.has_tokens() && !self.prompt.is_empty() {
             data.tokens(None, &Axis::tokens(self.prompt.clone()), 0, None);
         }
@@ -110,13 +116,12 @@ impl Page {
         Ok(page)
     }
 
-    /// Writes the page as one HTML file.
+    /// Writes the page as one HTML file, whole or not at all: see [`Target`](mmlens_files::Target).
     ///
     /// # Errors
-    /// As [`Page::html`], and [`ReportError::Write`] with the path.
+    /// As [`Page::html`], and [`ReportError::Write`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ReportError> {
-        let path = path.as_ref();
-        fs::write(path, self.html()?).map_err(|source| ReportError::Write { path: path.to_owned(), source })
+        Ok(write(path, self.html()?)?)
     }
 
     fn head(&self, title: &str) -> String {
@@ -157,18 +162,15 @@ impl Page {
     }
 
     /// The section of one finding, with what is not laid over the pictures or the tokens.
-    fn finding(&self, finding: &Finding, data: &mut Data) -> String {
-        let picture = |image, frame| {
-            self.pictures.iter().enumerate().position(|(i, picture)| picture.place(i) == (image, frame))
-        };
+    fn finding(&self, finding: &Finding, data: &mut Data) -> Result<String, ReportError> {
         let on_page = |heat: &Heat| {
-            let mut layers = heat.groups.iter().flat_map(|group| &group.layers);
-            layers.any(|layer| picture(layer.image, layer.frame).is_some())
+            self.pictures.iter().enumerate().any(|(i, picture)| heat.on(picture.place(i)).is_some())
         };
         let tables = finding.tables();
         let mut page = Section::default();
         let mut numbers = vec![None; tables.len()];
         let method = words(&finding.provenance.method);
+        let mut laid = Vec::new();
         for (i, view) in views(tables, &on_page) {
             let Some(table) = tables.get(i) else { continue };
             let mut id = |data: &mut Data| match numbers.get_mut(i) {
@@ -176,14 +178,11 @@ impl Page {
                 None => data.table(&method, table),
             };
             match view {
-                View::Overlay(heat) => {
-                    let id = id(data);
-                    data.overlay(id, table, heat, &picture);
-                }
+                View::Overlay(heat) => laid.push((i, table, heat)),
                 View::Tokens(along) => {
                     let id = id(data);
                     if let Some(axis) = table.axes().get(along) {
-                        data.tokens(Some(id), axis, along, self.answer_from(axis));
+                        data.tokens(Some((id, table)), axis, along, self.answer_from(axis));
                     }
                 }
                 View::Scalar => page.scalars.push(table),
@@ -211,8 +210,33 @@ impl Page {
                 }
             }
         }
+        for map in maps(laid) {
+            self.overlay(&map, &method, &mut numbers, data)?;
+        }
         let guide = self.guides.iter().find(|guide| guide.method == finding.provenance.method);
-        page.html(&method, finding.provenance.objective.as_deref(), guide)
+        Ok(page.html(&method, finding.provenance.objective.as_deref(), guide))
+    }
+
+    /// Lays a map over every picture of the page that it has something on. `numbers` has the number of each table that was added.
+    fn overlay(
+        &self,
+        map: &Map<'_>,
+        method: &str,
+        numbers: &mut [Option<usize>],
+        data: &mut Data,
+    ) -> Result<(), ReportError> {
+        let mut over = Vec::new();
+        for (at, picture) in self.pictures.iter().enumerate() {
+            let Some(drawn) = map.on(picture.place(at), picture.dimensions(), MOST_CELLS)? else { continue };
+            let table = match drawn.own.and_then(|own| numbers.get_mut(own)) {
+                Some(slot) => *slot.get_or_insert_with(|| data.table(method, &drawn.table)),
+                None => data.table(method, &drawn.table),
+            };
+            let numbers = drawn.numbers();
+            over.push(OverPicture { picture: at, table, axes: drawn.axes, cells: drawn.cells, numbers });
+        }
+        data.overlay((method, map.name.clone()), map.unit, over);
+        Ok(())
     }
 
     /// Where the answer begins on an axis that goes on beyond the prompt.

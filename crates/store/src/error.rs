@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mmlens_core::{AnalysisError, HookError, SubjectError};
+use mmlens_files::WriteError;
 
 /// Why activations could not be recorded or read.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,9 @@ pub enum StoreError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A file that could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// A file that does not hold what it should.
     #[error("{}: {found}; expected {expected}", path.display())]
     Broken {

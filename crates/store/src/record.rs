@@ -1,11 +1,11 @@
 //! Passing a data set through a subject, and keeping what it read.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::Path;
 
 use mmlens_core::finding::{Modality, PatchLabel};
 use mmlens_core::{Inputs, Plan, Sample, Selector, Subject, SubjectError, Trace, Watch, step};
+use mmlens_files::write;
 
 use crate::shard::Gathered;
 use crate::{Column, Label, Manifest, Precision, Rows, Store, StoreError, journal, manifest};
@@ -82,7 +82,7 @@ impl Recording {
     /// last complete shard.
     ///
     /// # Cost
-    /// One pass for each batch, which ends at the last site. Memory: one shard, twice while it is written.
+    /// One pass for each batch, which ends at the last site. Memory: one shard.
     pub fn run(
         &self,
         subject: &dyn Subject,
@@ -166,6 +166,7 @@ impl Recording {
             modalities: self.modalities.iter().copied().collect(),
             precision: self.precision,
             batch: self.batch,
+            kernels: subject.kernels(),
             shard: self.shard,
         })
     }
@@ -211,6 +212,7 @@ impl Recording {
             for (row, _) in &chosen {
                 let own = values.get(row * width..(row + 1) * width).unwrap_or_default();
                 if !rows.push(i, own) {
+                    // no NaN: only numbers are too large for f16
                     let largest = own.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
                     let found = format!("f16, and `{}` holds {largest:e}", column.site);
                     let expected = "a precision that can hold it: bf16 or f32";
@@ -277,9 +279,7 @@ fn positive(field: &'static str, value: usize) -> Result<(), StoreError> {
 }
 
 fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), StoreError> {
-    let (path, partial) = (folder.join(manifest::FILE), folder.join("manifest.json.partial"));
+    let path = folder.join(manifest::FILE);
     let text = serde_json::to_vec_pretty(manifest).map_err(|e| StoreError::broken(&path, e, "a manifest"))?;
-    std::fs::write(&partial, text).map_err(StoreError::io(&partial))?;
-    File::open(&partial).and_then(|file| file.sync_all()).map_err(StoreError::io(&partial))?;
-    std::fs::rename(&partial, &path).map_err(StoreError::io(&path))
+    Ok(write(&path, text)?)
 }

@@ -7,6 +7,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use half::{bf16, f16};
+use mmlens_files::{Target, write_tensors};
 use safetensors::tensor::{Dtype, Metadata, TensorView};
 use sha2::{Digest, Sha256};
 
@@ -72,30 +73,40 @@ impl Gathered {
         for (name, (dtype, shape, bytes)) in ROWS.iter().zip(&labels) {
             views.push(((*name).to_owned(), TensorView::new(*dtype, shape.clone(), bytes).map_err(fail)?));
         }
-        let about = [("samples".to_owned(), format!("{from}..{to}"))].into_iter().collect();
-        let whole = safetensors::serialize(views, Some(about)).map_err(fail)?;
-        let partial = folder.join(format!("{}.partial", Shard::name(number)));
-        let mut file = File::create(&partial).map_err(StoreError::io(&partial))?;
-        file.write_all(&whole).and_then(|()| file.sync_all()).map_err(StoreError::io(&partial))?;
-        std::fs::rename(&partial, &path).map_err(StoreError::io(&path))?;
-        sync(folder)?;
+        let mut sum = Sum { bytes: 0, hash: Sha256::new() };
+        let about = [("samples".to_owned(), format!("{from}..{to}"))].into();
+        Target::new(&path)?.write(|file| write_tensors(&mut Summed(file, &mut sum), views, &about))?;
         Ok(Shard {
             file: Shard::name(number),
             rows: rows as u64,
             from,
             to,
-            bytes: whole.len() as u64,
-            sha256: hexadecimal(&Sha256::digest(&whole)),
+            bytes: sum.bytes,
+            sha256: hexadecimal(&sum.hash.finalize()),
         })
     }
 }
 
-/// So that a renamed file is found after a crash of the system; not every system offers it for folders.
-fn sync(folder: &Path) -> Result<(), StoreError> {
-    if cfg!(unix) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::io(folder))?;
+/// What has been written so far.
+struct Sum {
+    bytes: u64,
+    hash: Sha256,
+}
+
+/// Counts and hashes what passes.
+struct Summed<'a>(&'a mut dyn Write, &'a mut Sum);
+
+impl Write for Summed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.0.write(bytes)?;
+        self.1.bytes += written as u64;
+        self.1.hash.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
     }
-    Ok(())
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -132,8 +143,8 @@ pub(crate) struct Opened {
 impl Opened {
     pub(crate) fn new(folder: &Path, shard: &Shard) -> Result<Self, StoreError> {
         let path = folder.join(&shard.file);
-        let mut file = File::open(&path).map_err(StoreError::io(&path))?;
-        let bytes = file.metadata().map_err(StoreError::io(&path))?.len();
+        let (mut file, about) = mmlens_files::open(&path).map_err(StoreError::io(&path))?;
+        let bytes = about.len();
         if bytes != shard.bytes {
             return Err(StoreError::broken(
                 &path,
@@ -153,8 +164,13 @@ impl Opened {
         }
         let mut header = vec![0; length as usize];
         file.read_exact(&mut header).map_err(StoreError::io(&path))?;
-        let header: Metadata = serde_json::from_slice(&header)
+        let header: Metadata = mmlens_files::parse_json(&header)
             .map_err(|e| StoreError::broken(&path, e, "a safetensors header"))?;
+        let data = header.data_len() as u64;
+        if data.checked_add(8 + length) != Some(bytes) {
+            let wanted = format!("8 bytes, a header of {length} and {data} of data");
+            return Err(StoreError::broken(&path, format!("{bytes} bytes"), wanted));
+        }
         let tensors = header
             .tensors()
             .into_iter()
@@ -175,9 +191,10 @@ impl Opened {
             StoreError::broken(&self.path, format!("no tensor `{name}`"), "one of each column")
         })?;
         let rows = shape.first().copied().unwrap_or(0) as u64;
-        if !dtypes.contains(dtype) || shape.get(1..) != Some(row) || first + count > rows {
+        let end = first.saturating_add(count);
+        if !dtypes.contains(dtype) || shape.get(1..) != Some(row) || end > rows {
             let found = format!("`{name}` of {dtype:?} {shape:?}");
-            let wanted = format!("rows {first} to {} of {dtypes:?} {row:?}", first + count);
+            let wanted = format!("rows {first} to {end} of {dtypes:?} {row:?}");
             return Err(StoreError::broken(&self.path, found, wanted));
         }
         let width = (row.iter().product::<usize>() * dtype.bitsize() / 8) as u64;
@@ -233,7 +250,7 @@ impl Opened {
 /// That a file is what was written.
 pub(crate) fn verify(folder: &Path, shard: &Shard) -> Result<(), StoreError> {
     let path = folder.join(&shard.file);
-    let mut file = File::open(&path).map_err(StoreError::io(&path))?;
+    let (mut file, _) = mmlens_files::open(&path).map_err(StoreError::io(&path))?;
     let mut hash = Sha256::new();
     let mut piece = vec![0; 1 << 20];
     loop {

@@ -7,12 +7,10 @@ use mmlens_core::{
     Analysis, AnalysisError, Anatomy, AnyTensor, Ask, Asked, Change, HookError, Inputs, Integrity, Objective,
     Part, Plan, Point, Region, Run, Site, State, Subject, SubjectError, Trace, Wanted, Watch, device,
 };
-use mmlens_finding::Finding;
-
-use crate::Tolerance;
+use mmlens_finding::{Finding, Tolerance};
 
 /// Another order of summation in f32, on values of any size.
-const ROUNDING: Tolerance = Tolerance { absolute: 1e-6, relative: 1e-5 };
+const ROUNDING: Tolerance = Tolerance::either(1e-6, 1e-5);
 
 /// Everything a subject breaks of its contract on these inputs, in words; nothing, if it keeps it.
 ///
@@ -290,7 +288,8 @@ fn resuming(subject: &dyn Subject, inputs: &Inputs) -> Checked {
                 }
                 // A tower may refuse: several of its depths may be read. The language model may not.
                 Err(error) if anatomy.part == Part::Text => return Err(format!("`{site}`: {error}")),
-                Err(_) => {}
+                Err(SubjectError::Sample { .. }) => {}
+                Err(error) => return Err(format!("`{site}`: {error}")),
             }
         }
     }

@@ -8,6 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation::softmax};
+use image::RgbImage;
 use mmlens_core::{
     Anatomy, AnyTensor, Asked, AxisName, HookError, Inputs, MASKED, Output, Part, Point, Resume, Run, Sample,
     Seed, Site, SiteSpec, Subject, SubjectError, TokenMap, View, Words,
@@ -409,6 +410,7 @@ impl Subject for Toy {
             maps: vec![Arc::new(map)],
             pixels,
             grids: Vec::new(),
+            colours: sample.pictures.iter().map(|picture| colour(&picture.image.to_rgb8())).collect(),
             images: vec![(0..image).collect()],
             asked: Asked::Last,
         })
@@ -446,6 +448,14 @@ impl Subject for Toy {
     fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
         Ok(text.chars().map(|letter| u32::from(letter) % PLACEHOLDER).collect())
     }
+}
+
+/// The mean colour of a picture, scaled as its pixels are.
+fn colour(picture: &RgbImage) -> [f32; 3] {
+    std::array::from_fn(|channel| {
+        let levels = picture.pixels().map(|pixel| f64::from(pixel.0[channel]));
+        (levels.sum::<f64>() / f64::from(picture.width() * picture.height()) / 127.5 - 1.0) as f32
+    })
 }
 
 /// `[a, b, d]` times `[d, e]`.

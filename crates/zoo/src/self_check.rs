@@ -119,6 +119,7 @@ pub(crate) fn glimpse(vocab: usize, (visual, count): (&[u32], usize), pixels: Op
         images: vec![if pixels.is_some() { vec![0] } else { Vec::new() }],
         pixels,
         grids: Vec::new(),
+        colours: Vec::new(),
         asked: mmlens_core::Asked::Last,
     }
 }

@@ -241,11 +241,11 @@ fn damaged_headers_are_refused_by_name() {
         ),
         (
             file_of("{\"t\": 3}", 0),
-            "its header is not valid: `t`: invalid type: integer `3`, expected struct RawEntry",
+            "its header is not valid: line 1 column 7: field `t`: invalid type: integer `3`, expected an object",
         ),
         (
             file_of("[]", 0),
-            "its header is not valid: invalid type: sequence, expected an object of tensors by name",
+            "its header is not valid: line 1 column 0: invalid type: sequence, expected an object of tensors by name",
         ),
         (file_of(&"[".repeat(400), 0), "its header is not valid"),
         (
@@ -279,7 +279,7 @@ fn damaged_headers_are_refused_by_name() {
         ),
         (
             file_of(r#"{"t":{"dtype":"F32","shape":[-1],"data_offsets":[0,8]}}"#, 8),
-            "`t`: invalid value: integer `-1`",
+            "field `t.shape.0`: invalid value: integer `-1`",
         ),
     ] {
         let error = refusal(bytes);
@@ -339,6 +339,72 @@ fn folders_that_are_not_whole_are_refused() {
     );
 }
 
+/// Whatever way weights are replaced: until the new ones are whole the old ones are read, afterwards the new ones, and nothing of the
+/// old ones is left.
+#[test]
+fn weights_are_replaced_as_a_whole() {
+    let ways = [
+        SaveSettings::new(),
+        SaveSettings::new().shard_bytes(17),
+        SaveSettings::new().shard_bytes(25),
+        SaveSettings::new().shard_bytes(25),
+        SaveSettings::new(),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let files = || {
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name());
+        names.map(|name| name.to_string_lossy().into_owned()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let tensors = |turn: usize| {
+        let values = |name: &str, count: usize| {
+            HostTensor::new(name, vec![count], vec![turn as f32; count])
+                .map(|t| (name.to_owned(), t))
+                .unwrap()
+        };
+        [values("a", 4), values("b", 6), values("c", 2)]
+    };
+    for (turn, settings) in ways.iter().enumerate() {
+        let before = files();
+        save_checkpoint(folder.path(), tensors(turn), settings).unwrap();
+        let checkpoint = Checkpoint::open_with(folder.path(), Access::Copied).unwrap();
+        for (name, tensor) in tensors(turn) {
+            assert_eq!(checkpoint.floats(&name).unwrap(), tensor.values(), "turn {turn}");
+        }
+        let used: std::collections::BTreeSet<String> = ["a", "b", "c"]
+            .iter()
+            .map(|name| {
+                checkpoint.info(name).unwrap().file.file_name().unwrap().to_string_lossy().into_owned()
+            })
+            .chain(settings.shard_bytes.map(|_| "model.safetensors.index.json".to_owned()))
+            .collect();
+        assert_eq!(files(), used, "turn {turn}");
+        let replaced = used.intersection(&before).filter(|name| name.starts_with("model-")).count();
+        assert_eq!(replaced, 0, "a shard that the index before needs was replaced");
+    }
+    // A shard that cannot be written leaves the checkpoint that was there.
+    save_checkpoint(folder.path(), tensors(7), &SaveSettings::new().shard_bytes(17)).unwrap();
+    std::fs::create_dir(folder.path().join("model-v2-00002-of-00003.safetensors")).unwrap();
+    let refused = save_checkpoint(folder.path(), tensors(8), &SaveSettings::new().shard_bytes(17));
+    assert!(
+        refused.unwrap_err().to_string().contains("model-v2-00002-of-00003.safetensors: it is a directory")
+    );
+    let checkpoint = Checkpoint::open_with(folder.path(), Access::Copied).unwrap();
+    assert_eq!(checkpoint.floats("b").unwrap(), [7.0; 6]);
+}
+
+#[test]
+fn metadata_is_written_in_the_order_of_its_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = ["z", "a", "step", "m", "settings"];
+    let settings = keys.iter().fold(SaveSettings::new(), |settings, key| settings.metadata(key, "1"));
+    let files = ["one", "two", "three"].map(|name| folder.path().join(name));
+    for file in &files {
+        save_safetensors(file, small(), &settings).unwrap();
+    }
+    let [one, rest @ ..] = files.map(|file| std::fs::read(file).unwrap());
+    assert!(rest.iter().all(|other| *other == one));
+}
+
 #[test]
 fn a_file_cut_anywhere_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -350,6 +416,18 @@ fn a_file_cut_anywhere_is_refused() {
         std::fs::write(&file, &whole[..length]).unwrap();
         assert!(Checkpoint::open_with(&file, Access::Copied).is_err());
     }
+}
+
+#[test]
+fn older_weights_are_refused_with_what_converts_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = || Checkpoint::open(folder.path()).unwrap_err().to_string();
+    std::fs::write(folder.path().join("pytorch_model.bin"), "").unwrap();
+    let expected = "`python oracles/to_safetensors.py FOLDER` of mmlens converts `pytorch_model.bin`: no `model.safetensors` and \
+        no `model.safetensors.index.json`; found pytorch_model.bin";
+    assert!(said().ends_with(expected), "{}", said());
+    std::fs::rename(folder.path().join("pytorch_model.bin"), folder.path().join("tf_model.h5")).unwrap();
+    assert!(!said().contains("to_safetensors"), "{}", said());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, GrayAlphaImage, RgbImage};
+use mmlens_core::finding::Tolerance;
 use mmlens_zoo::checkpoint::Checkpoint;
 use mmlens_zoo::processor::{ImageProcessor, PixelBox, Processed};
 use proptest::prelude::*;
@@ -82,10 +83,9 @@ fn processors_give_the_numbers_of_transformers() {
         let processed = processor(&case["config"]).process(&image::open(picture).unwrap()).unwrap();
         let expected_shape = expected.info(name).unwrap().shape.to_vec();
         assert_eq!(vec![3, processed.height, processed.width], expected_shape, "{name}");
-        let apart = processed.pixels.iter().zip(expected.floats(name).unwrap()).map(|(a, b)| (a - b).abs());
         // The tolerance is that of the fixture's own note; it stands for the last bit of a division.
-        let worst = apart.fold(0.0f32, f32::max);
-        assert!(worst <= 1e-6, "{name}: {worst}");
+        let wanted = expected.floats(name).unwrap();
+        Tolerance::absolute(1e-6).check(name, &processed.pixels, &wanted).unwrap();
     }
 }
 
@@ -243,6 +243,73 @@ fn pictures_are_turned_upright() {
         let found: Vec<u8> = picture.to_rgb8().pixels().map(|pixel| pixel.0[0]).collect();
         assert_eq!(found, expected, "orientation {orientation}");
     }
+}
+
+#[test]
+fn pictures_are_turned_upright_as_pillow_turns_them() {
+    let folder = fixtures().join("upright");
+    let text = std::fs::read_to_string(folder.join("expected.json")).unwrap();
+    let expected: std::collections::BTreeMap<String, (u32, u32, Vec<u8>)> =
+        serde_json::from_str(&text).unwrap();
+    assert!(expected.len() > 15);
+    for (name, (width, height, bytes)) in expected {
+        let picture = mmlens_core::Picture::open(folder.join(&name)).unwrap().image;
+        assert_eq!((picture.width(), picture.height()), (width, height), "{name}");
+        assert_eq!(picture.to_rgb8().into_raw(), bytes, "{name}");
+    }
+}
+
+/// A processor that is not named is that of the model's kind; a feature extractor is what a processor was called before.
+#[test]
+fn processors_of_old_files_are_inferred() {
+    let picture = mmlens_core::Picture::open(fixtures().join("pictures/wide.png")).unwrap().image;
+    let (mean, size) = (json!([0.1, 0.2, 0.3]), json!({"height": 9, "width": 8}));
+    for (kind, name) in [
+        ("clip", "CLIP"),
+        ("siglip", "Siglip"),
+        ("llava", "Llava"),
+        ("llava_next", "LlavaNext"),
+        ("smolvlm", "SmolVLM"),
+        ("idefics3", "Idefics3"),
+        ("vit", "ViT"),
+        ("blip", "Blip"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |file: &str, value: &Value| std::fs::write(folder.path().join(file), value.to_string()).unwrap();
+        let base = json!({"image_mean": mean, "size": size, "do_center_crop": false, "do_convert_rgb": true});
+        let with = |field: &str, value: Value| {
+            let mut fields = base.clone();
+            fields[field] = value;
+            write("preprocessor_config.json", &fields);
+            ImageProcessor::from_dir(folder.path()).map(|processor| processor.process(&picture).unwrap())
+        };
+        let named = with("image_processor_type", json!(format!("{name}ImageProcessor"))).unwrap();
+        assert_eq!((named.height, named.width), (9, 8));
+        let older = with("feature_extractor_type", json!(format!("{name}FeatureExtractor"))).unwrap();
+        assert_eq!(older, named, "{kind}");
+        let error = with("image_processor_type", Value::Null).unwrap_err().to_string();
+        assert!(error.contains("the image processor is not named"), "{error}");
+        write("config.json", &json!({"model_type": kind}));
+        assert_eq!(with("image_processor_type", Value::Null).unwrap(), named, "{kind}");
+        assert_eq!(with("processor_class", json!("X")).unwrap(), named, "{kind}");
+        write(
+            "config.json",
+            &json!({"model_type": "x", "image_processor_type": format!("{name}ImageProcessor")}),
+        );
+        assert_eq!(with("processor_class", json!("X")).unwrap(), named, "{kind}");
+        write("config.json", &json!({"model_type": "x"}));
+        assert!(with("processor_class", json!("X")).is_err());
+    }
+    // What a kind leaves out differs between kinds: the inference has a say.
+    let sizes = ["clip", "siglip", "blip"].map(|kind| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("preprocessor_config.json"), "{}").unwrap();
+        std::fs::write(folder.path().join("config.json"), json!({"model_type": kind}).to_string()).unwrap();
+        let made = ImageProcessor::from_dir(folder.path()).unwrap().process(&picture).unwrap();
+        (made.height, made.width, made.pixels.first().copied())
+    });
+    assert!(sizes[0] != sizes[1] && sizes[1] != sizes[2], "{sizes:?}");
 }
 
 #[test]

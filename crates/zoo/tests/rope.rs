@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use mmlens_core::finding::Tolerance;
 use mmlens_core::{Plan, Sample, Site, Subject};
 use mmlens_zoo::LlavaConfig;
 use mmlens_zoo::checkpoint::read_json;
@@ -26,12 +27,6 @@ fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
         .chunks_exact(4)
         .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
         .collect()
-}
-
-fn off(ours: &[f32], theirs: &[f32]) -> f32 {
-    assert_eq!(ours.len(), theirs.len());
-    let largest = theirs.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-    ours.iter().zip(theirs).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs())) / largest
 }
 
 /// llava-b's files with another config.
@@ -58,15 +53,19 @@ fn check(name: &str) {
 
         let rope = read_json::<LlavaConfig>(&config_file).unwrap().decoder().unwrap().rope.unwrap();
         let (frequencies, scale) = rope.frequencies(inputs.positions());
-        assert!(off(&frequencies, &floats(&file, "inv_freq")) < 1e-6, "{name}.{age}: {frequencies:?}");
-        assert!(off(&[scale], &floats(&file, "attention_scaling")) < 1e-6, "{name}.{age}: {scale}");
+        let close = Tolerance::relative(1e-6);
+        let what = |what: &str| format!("{name}.{age}: {what}");
+        close.check(&what("inv_freq"), &frequencies, &floats(&file, "inv_freq")).unwrap();
+        close.check(&what("attention_scaling"), &[scale], &floats(&file, "attention_scaling")).unwrap();
 
         let sites = ["text.blocks.0.attn.q_rot", "text.blocks.0.attn.k_rot", "text.final_norm"];
         let plan = sites.iter().fold(Plan::new(), |plan, site| plan.read(*site).unwrap());
         let trace = llava.run(&inputs, plan).unwrap();
         for site in sites {
-            let ours = trace.get(site.parse::<Site>().unwrap()).unwrap().to_values().unwrap();
-            assert!(off(&ours, &floats(&file, site)) < 1e-4, "{name}.{age}: {site}");
+            let ours = trace.get(site.parse::<Site>().unwrap()).unwrap();
+            let spec = llava.sites().iter().find(|spec| spec.site.to_string() == site).unwrap();
+            let (dims, ours) = (ours.dims(), ours.to_values().unwrap());
+            spec.tolerance(&dims, 1e-4).check(&what(site), &ours, &floats(&file, site)).unwrap();
         }
     }
 }
@@ -119,4 +118,19 @@ fn what_is_not_known_is_refused() {
         "the rope parameters cannot be read: short_factor has 1 numbers, one for each of 4 frequencies is needed"
     );
     assert!(read(serde_json::json!({"rope_type": 3})).starts_with("the rope parameters cannot be read: "));
+}
+
+/// Of widths 4 and base 100 the frequencies are 1 and 1/10. With a context of 40 pi, those of wavelengths below 10 pi (1) are kept,
+/// and 1/10, of wavelength 20 pi, lies between: (40 pi / 20 pi - 1) / (4 - 1) = 1/3 of it is kept and 2/3 divided by 8.
+#[test]
+fn llama3_between_its_bounds() {
+    let parameters = serde_json::json!({
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 40.0 * std::f64::consts::PI,
+    });
+    let config = RopeConfig::read(Some(&parameters), Some(100.0), 4, 4096).unwrap();
+    let (found, scale) = config.frequencies(10);
+    let wanted = [1.0, 0.1 * (1.0 / 3.0 + 2.0 / 24.0)];
+    Tolerance::absolute(1e-6).check("frequencies", &found, &wanted).unwrap();
+    assert_eq!(scale, 1.0);
 }

@@ -6,7 +6,7 @@ use mmlens::finding::TokenLabel;
 use serde::Serialize;
 
 use crate::classes::{Class, classes};
-use crate::commands::ask::{Token, answer, tokens};
+use crate::commands::ask::{Token, answer, note_of, tokens};
 use crate::input::{is_classifier, is_dual, masks, target};
 use crate::pairs::Compared;
 use crate::refusal::Refusal;
@@ -30,6 +30,8 @@ pub(crate) struct Settled {
     pub(crate) answer: String,
     /// Whether an end token came.
     pub(crate) ended: bool,
+    /// That the answer stops where the model's positions end.
+    pub(crate) note: Option<String>,
     /// The tokens of the answer, the likeliest classes, or all captions.
     pub(crate) tokens: Vec<Token>,
 }
@@ -44,15 +46,19 @@ pub(crate) fn settle(subject: &dyn Subject, sample: Sample, wanted: Option<&str>
     if let Some(masks) = masks(subject, &inputs)? {
         return mask(subject, sample, inputs, &masks, wanted);
     }
-    let id = match wanted {
-        Some(text) => target(subject, text)?,
-        None => top_token(subject, &inputs)?,
-    };
+    let wanted = wanted.map(|text| target(subject, text)).transpose()?;
     if is_classifier(subject) {
+        let id = wanted.map_or_else(|| top_token(subject, &inputs), Ok)?;
         return class(subject, sample, &inputs, id);
     }
-    let answer = answer(subject, &inputs, &Generation::default())?;
+    let usual = Generation::default();
+    // The first token is explained, however long the checkpoint lets answers be.
+    let max_new = subject.longest_answer(&inputs).map_or(usual.max_new, |most| most.clamp(1, usual.max_new));
+    let answer = answer(subject, &inputs, &Generation { max_new, ..usual })?;
     let tokens = tokens(subject, &answer);
+    // What comes first need not have the highest logit: the checkpoint has a say.
+    let first = wanted.or(tokens.first().map(|token| token.id));
+    let id = first.map_or_else(|| top_token(subject, &inputs), Ok)?;
     let likely = tokens.first().filter(|token| token.id == id);
     let likely = likely.map_or_else(String::new, |token| format!(", probability {:.3}", token.probability));
     let text = subject.token(id);
@@ -64,6 +70,7 @@ pub(crate) fn settle(subject: &dyn Subject, sample: Sample, wanted: Option<&str>
         aim: Aim { id, text },
         answer: answer.text.trim().to_owned(),
         ended: answer.ended,
+        note: note_of(&inputs, &answer),
         tokens,
     })
 }
@@ -82,6 +89,7 @@ fn class(subject: &dyn Subject, sample: Sample, inputs: &Inputs, id: u32) -> Res
         aim: Aim { id, text },
         answer: likely.first().map_or_else(String::new, |class| class.text.clone()),
         ended: true,
+        note: None,
         tokens: told(likely),
     })
 }
@@ -113,6 +121,7 @@ fn mask(
         aim: Aim { id, text },
         answer: subject.decode(&answer),
         ended: true,
+        note: None,
         tokens: told(likely),
     })
 }
@@ -136,7 +145,7 @@ fn caption(subject: &dyn Subject, sample: Sample, wanted: Option<&str>) -> Resul
         .zip(compared.picture(0).zip(&texts))
         .map(|(id, (fit, text))| Token { id, text: text.clone(), probability: fit.probability })
         .collect();
-    let id = compared.best();
+    let id = compared.best()?;
     let best = tokens.get(id as usize);
     let (text, probability) = best.map_or((String::new(), 0.0), |t| (t.text.clone(), t.probability));
     let logit = compared.picture(0).nth(id as usize).map_or(0.0, |fit| fit.logit);
@@ -149,6 +158,7 @@ fn caption(subject: &dyn Subject, sample: Sample, wanted: Option<&str>) -> Resul
         answer: text.clone(),
         aim: Aim { id, text },
         ended: true,
+        note: None,
         tokens,
     })
 }

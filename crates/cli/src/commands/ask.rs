@@ -23,15 +23,14 @@ pub(crate) struct Ask {
     model: ModelArgs,
     #[command(flatten)]
     question: QuestionArgs,
-    /// The most tokens of the answer.
+    /// The most tokens of the answer; without it 64, or fewer where the checkpoint says so.
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 64,
         value_parser = clap::value_parser!(u16).range(1..),
         conflicts_with = "text"
     )]
-    max_new: u16,
+    max_new: Option<u16>,
     #[command(flatten)]
     draw: DrawArgs,
     /// Decides every draw.
@@ -60,6 +59,7 @@ struct Told<'a> {
     question: &'a str,
     answer: &'a str,
     ended: bool,
+    last_position: bool,
     tokens: Vec<Token>,
 }
 
@@ -130,7 +130,7 @@ fn lines(classes: &[Class]) -> Vec<[String; 3]> {
 pub(crate) struct Token {
     pub(crate) id: u32,
     pub(crate) text: String,
-    /// What the model gave it, at temperature 1.
+    /// What the model itself gave it, before what the checkpoint or a temperature makes of that.
     pub(crate) probability: f32,
 }
 
@@ -140,11 +140,30 @@ pub(crate) fn tokens(subject: &dyn Subject, answer: &Generated) -> Vec<Token> {
     pairs.map(|(&id, &probability)| Token { id, text: subject.token(id), probability }).collect()
 }
 
+/// That an answer stops where the model's positions end.
+pub(crate) fn note_of(inputs: &Inputs, answer: &Generated) -> Option<String> {
+    let (prompt, tokens) = (inputs.positions(), answer.tokens.len());
+    answer.last_position.then(|| {
+        format!(
+            "the answer stops after {tokens} tokens at the model's last position ({prompt} of its positions are the prompt's)"
+        )
+    })
+}
+
+/// The most tokens of an answer, if nobody says: 64, or fewer where the checkpoint says so.
+pub(crate) fn usual(subject: &dyn Subject, inputs: &Inputs) -> Result<usize> {
+    let usual = Generation::default().max_new;
+    match subject.longest_answer(inputs) {
+        Some(0) => {
+            Err(Refusal::NoRoom { model: subject.name().to_owned(), prompt: inputs.positions() }.into())
+        }
+        longest => Ok(longest.map_or(usual, |longest| longest.min(usual))),
+    }
+}
+
 /// The only answer to a batch of one.
 pub(crate) fn answer(subject: &dyn Subject, inputs: &Inputs, how: &Generation) -> Result<Generated> {
-    let nothing =
-        Generated { tokens: Vec::new(), probabilities: Vec::new(), text: String::new(), ended: false };
-    let answer = subject.generate(inputs, how)?.into_iter().next().unwrap_or(nothing);
+    let answer = subject.generate(inputs, how)?.into_iter().next().unwrap_or_default();
     if answer.probabilities.iter().any(|share| share.is_nan()) {
         return Err(Refusal::NoNumbers { model: subject.name().to_owned() }.into());
     }
@@ -166,16 +185,23 @@ impl Ask {
         if let Some(masks) = masks(subject.as_ref(), &inputs)? {
             return self.fill(subject.as_ref(), &sample, inputs, &masks);
         }
-        let how = Generation { max_new: self.max_new.into(), sampling: self.sampling(), stop_at_end: true };
+        let max_new = match self.max_new {
+            Some(most) => most.into(),
+            None => usual(subject.as_ref(), &inputs)?,
+        };
+        let how = Generation { max_new, sampling: self.sampling(), stop_at_end: true };
         let answer = answer(subject.as_ref(), &inputs, &how)?;
         if !self.json {
-            return print::line(print::visible(answer.text.trim()));
+            print::line(print::visible(answer.text.trim()))?;
+            note_of(&inputs, &answer).iter().for_each(|note| print::note(note));
+            return Ok(());
         }
         print::json(&Told {
             model: subject.name(),
             question: &written(&sample.words),
             answer: answer.text.trim(),
             ended: answer.ended,
+            last_position: answer.last_position,
             tokens: tokens(subject.as_ref(), &answer),
         })
     }

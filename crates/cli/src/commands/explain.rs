@@ -1,21 +1,26 @@
 //! `mmlens explain`: why this answer.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use mmlens::core::{AnalysisError, Case, Picture, Sample, Subject, Words};
+use image::DynamicImage;
+use mmlens::core::{AnalysisError, Case, Clip, Copies, Picture, Plan, Sample, Subject, Words, memory};
 use mmlens::engine::Memory;
+use mmlens::files::{RunFolder, sha256};
 use mmlens::finding::Finding;
-use mmlens::report::{OverlaySettings, Page, overlay_png};
+use mmlens::report::{OverlaySettings, Page, ReportError, on_picture, overlay_png};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::commands::aim::{Aim, Settled, settle};
 use crate::commands::ask::Token;
-use crate::input::{QuestionArgs, flat, frames_on_page, mean_colour, on_page, pictures, suited, written};
+use crate::input::{
+    QuestionArgs, flat_clip, flat_picture, frames_on_page, on_page, pictures, suited, written,
+};
 use crate::methods::{METHODS, Method, Question};
 use crate::model::ModelArgs;
 use crate::print;
@@ -30,8 +35,12 @@ use crate::refusal::Refusal;
 /// `METHOD.safetensors` and, where it says something about places, `METHOD.png`, a heat map over the first picture
 /// (`METHOD-1.png` over the second, and so on). `report.html` holds everything and needs no network.
 ///
+/// The files are moved to their places when all are whole; `manifest.json` lists them and is written last. A run that was cut off
+/// leaves what it had in `mmlens-unfinished`, and goes on there if it is started again with the same options.
+///
 /// What stands for "not there" is the mean colour of the picture, for parts of it (ig, occlusion) and for all of it
-/// (patching, attribution).
+/// (patching, attribution); for words it is their mean (ig), for a caption zero. Of a dual encoder pixels move while the caption
+/// stays, and words while the picture stays.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
@@ -46,11 +55,11 @@ pub(crate) struct Explain {
     target: Option<String>,
     #[command(flatten)]
     corruption: CorruptionArgs,
-    /// How much memory the passes of occlusion, patching and knockout may take at once, beside the model, such as 800MB or 2GiB;
-    /// without it a quarter of what is free. The numbers do not depend on it but for the last digits.
+    /// How much memory each method may take at once, beside the model and the sample, such as 800MB or 2GiB; without it 4GiB. The
+    /// same size gives the same bits; another one, other last digits. A method that cannot do with so little is refused.
     #[arg(long, value_name = "SIZE")]
     memory: Option<Memory>,
-    /// The folder for what is written; made if it is not there.
+    /// The folder for what is written; made if it is not there. Files of the names above are replaced, others are left alone.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     /// Prints the answer and the places of the files as JSON.
@@ -102,8 +111,8 @@ impl CorruptionArgs {
         if clean.pictures.is_empty() && clean.clips.is_empty() {
             return Ok(Err("there is no picture to replace and no `--corrupted-ask`"));
         }
-        let pictures: Vec<Picture> = clean.pictures.iter().map(mean_colour).collect();
-        let clips = clean.clips.iter().map(flat).collect();
+        let pictures: Vec<Picture> = clean.pictures.iter().map(flat_picture).collect::<Result<_>>()?;
+        let clips = clean.clips.iter().map(flat_clip).collect::<Result<_>>()?;
         Ok(Ok(Sample { pictures, clips, ..clean.clone() }))
     }
 
@@ -124,11 +133,32 @@ struct Told {
     question: String,
     answer: String,
     ended: bool,
+    last_position: bool,
     tokens: Vec<Token>,
     target: Aim,
+    memory: Announced,
     findings: Vec<Written>,
     left_out: Vec<LeftOut>,
     report: PathBuf,
+}
+
+/// What is taken of memory beside the model, in bytes.
+#[derive(Serialize)]
+struct Announced {
+    /// What each method may take at once.
+    budget: u64,
+    /// What a pass of the prompt takes at most by itself.
+    pass: u64,
+}
+
+impl Announced {
+    fn told(&self, unasked: bool) -> String {
+        let from = if unasked { "the default; --memory" } else { "--memory" };
+        let [budget, pass] = [self.budget, self.pass].map(memory::size);
+        format!(
+            "memory     up to {budget} for each method ({from}); a pass of this prompt takes up to {pass}"
+        )
+    }
 }
 
 /// What a method left on disk.
@@ -137,6 +167,8 @@ struct Written {
     method: &'static str,
     finding: PathBuf,
     heat_maps: Vec<HeatMap>,
+    /// Whether it was computed before, by a run that was cut off.
+    kept: bool,
     seconds: f64,
 }
 
@@ -160,10 +192,17 @@ impl Explain {
         let subject = self.model.open()?;
         let subject = subject.as_ref();
         suited(subject, &sample.words)?;
+        let mut run = self.begin(subject, &sample, corrupted.as_ref().ok())?;
         let settled = settle(subject, sample, self.target.as_deref())?;
         let case = Case { sample: settled.sample.clone(), target: settled.target.clone() };
         let question = Question { case, corrupted, memory: self.memory.unwrap_or_default() };
-        fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
+        let pass = subject.need(&subject.encode(&question.case.sample)?, &Plan::new(), Copies::ONE)?.bytes;
+        let memory = Announced { budget: question.memory.budget(), pass };
+        if !self.json {
+            print::line(format!("answer     {}", print::visible(&settled.answer)))?;
+            print::line(format!("explained  {}", print::visible(&settled.explained)))?;
+            print::line(memory.told(self.memory.is_none()))?;
+        }
         let own = &question.case.sample;
         let mut shown = own.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
         shown.extend(frames_on_page(&own.clips, own.pictures.len(), &settled.prompt)?);
@@ -180,28 +219,55 @@ impl Explain {
         let (mut written, mut left_out) = (Vec::new(), Vec::new());
         for method in self.methods() {
             let started = Instant::now();
-            let finding = match self.find(method, subject, &question)? {
+            let name = finding_of(method);
+            let kept = run.kept(&name);
+            let finding = match &kept {
+                Some(file) => Ok(Finding::load(file)?),
+                None => self.find(method, subject, &question)?.map(|f| self.signed(method, f, &question)),
+            };
+            let finding = match finding {
                 Ok(finding) => finding,
                 Err(reason) => {
                     left_out.push(LeftOut { method: method.name, reason });
                     continue;
                 }
             };
-            let finding = self.signed(method, finding, &question);
-            let file = self.out.join(format!("{}.safetensors", method.name));
-            finding.save(&file)?;
-            let heat_maps = self.draw(method, &finding, &page)?;
-            written.push(Written {
-                method: method.name,
-                finding: file,
-                heat_maps,
-                seconds: seconds(started),
-            });
+            let file = run.write(&name, &finding.to_bytes()?)?;
+            let heat_maps = self.draw(method, &finding, &page, &mut run)?;
+            let (kept, seconds) = (kept.is_some(), seconds(started));
+            written.push(Written { method: method.name, finding: file, heat_maps, kept, seconds });
             page.findings.push(method.on_page(&finding, settled.aim.id, &settled.aim.text)?);
         }
-        let report = self.out.join("report.html");
-        page.save(&report)?;
-        self.tell(subject, settled, written, left_out, report)
+        let report = run.write(REPORT, page.html()?.as_bytes())?;
+        run.finish()?;
+        self.tell(subject, settled, memory, written, left_out, report)
+    }
+
+    /// The folder, with the settings that a run must have to go on with what another left there.
+    fn begin(&self, subject: &dyn Subject, sample: &Sample, corrupted: Option<&Sample>) -> Result<RunFolder> {
+        let methods: Vec<&str> = self.methods().iter().map(|method| method.name).collect();
+        let settings = [
+            ("command", json!("explain")),
+            ("model", json!(subject.name())),
+            ("weights", json!(subject.weights_hash())),
+            ("alterations", json!(subject.alterations())),
+            ("device", json!(subject.device())),
+            ("methods", json!(methods)),
+            ("target", json!(self.target)),
+            ("memory", json!(self.memory.unwrap_or_default().budget())),
+            ("kernels", json!(subject.kernels())),
+            ("sample", fingerprint(sample)),
+            ("corrupted", json!(corrupted.map(fingerprint))),
+        ];
+        let settings: BTreeMap<String, Value> = settings.map(|(name, value)| (name.to_owned(), value)).into();
+        let inputs = self.question.inputs().chain(self.corruption.corrupted_image.iter().cloned());
+        let run = RunFolder::begin(&self.out, settings, inputs.chain(self.model.folder()?))?;
+        run.place(REPORT)?;
+        for method in self.methods() {
+            run.place(&finding_of(method))?;
+            run.place(&format!("{}.png", method.name))?;
+        }
+        Ok(run)
     }
 
     fn methods(&self) -> Vec<&'static Method> {
@@ -223,7 +289,11 @@ impl Explain {
         let finding = method.run(subject, question, &bar);
         bar.done();
         match finding {
-            Err(error @ AnalysisError::Input { .. }) if self.method.is_empty() => Ok(Err(error.to_string())),
+            Err(error @ (AnalysisError::Input { .. } | AnalysisError::Memory { .. }))
+                if self.method.is_empty() =>
+            {
+                Ok(Err(error.to_string()))
+            }
             other => other.map(Ok).with_context(|| format!("--method {}", method.name)),
         }
     }
@@ -250,21 +320,32 @@ impl Explain {
     }
 
     /// The heat maps of a finding, as files.
-    fn draw(&self, method: &Method, finding: &Finding, page: &Page) -> Result<Vec<HeatMap>> {
+    fn draw(
+        &self,
+        method: &Method,
+        finding: &Finding,
+        page: &Page,
+        run: &mut RunFolder,
+    ) -> Result<Vec<HeatMap>> {
         let mut drawn = Vec::new();
+        let Some(heat) = method.heat(finding) else { return Ok(drawn) };
         for (index, picture) in page.pictures.iter().enumerate() {
             let (image, frame) = picture.place(index);
-            let Some(heat) = method.heat(finding, image) else { continue };
+            let on = match on_picture(&heat.tables, (image, frame), picture.dimensions()) {
+                Err(ReportError::OtherPicture { .. }) => continue,
+                on => on?,
+            };
             let settings = OverlaySettings { image, frame, ..OverlaySettings::default() };
             let name = match (image, frame) {
                 (0, 0) => String::new(),
                 (_, 0) => format!("-{image}"),
                 _ => format!("-{image}-{frame}"),
             };
-            let file = self.out.join(format!("{}{name}.png", method.name));
-            let png = overlay_png(picture, &heat.table, settings)?;
-            fs::write(&file, png).with_context(|| format!("cannot write {}", file.display()))?;
-            drawn.push(HeatMap { file, image: picture.name().to_owned(), shows: heat.from });
+            let png = overlay_png(picture, &heat.tables, settings)?;
+            let file = run.write(&format!("{}{name}.png", method.name), &png)?;
+            let aside = format!(", and {:.3} on what the processor put around the picture", on.outside);
+            let shows = heat.from.clone() + if on.outside == 0.0 { "" } else { &aside };
+            drawn.push(HeatMap { file, image: picture.name().to_owned(), shows });
         }
         Ok(drawn)
     }
@@ -273,6 +354,7 @@ impl Explain {
         &self,
         subject: &dyn Subject,
         settled: Settled,
+        memory: Announced,
         findings: Vec<Written>,
         left_out: Vec<LeftOut>,
         report: PathBuf,
@@ -282,8 +364,10 @@ impl Explain {
             question: written(&settled.sample.words),
             answer: settled.answer,
             ended: settled.ended,
+            last_position: settled.note.is_some(),
             tokens: settled.tokens,
             target: settled.aim,
+            memory,
             findings,
             left_out,
             report,
@@ -291,8 +375,6 @@ impl Explain {
         if self.json {
             return print::json(&told);
         }
-        print::line(format!("answer     {}", print::visible(&told.answer)))?;
-        print::line(format!("explained  {}", print::visible(&settled.explained)))?;
         let compares = |written: &&Written| Method::of(written.method).is_some_and(|method| method.compares);
         let comparing: Vec<&str> =
             told.findings.iter().filter(compares).map(|written| written.method).collect();
@@ -304,16 +386,48 @@ impl Explain {
         let show = |path: &Path| print::visible(&path.display().to_string());
         let rows = told.findings.iter().map(|written| {
             let maps: Vec<String> = written.heat_maps.iter().map(|map| show(&map.file)).collect();
-            let time = format!("{:.1} s", written.seconds);
+            let time = if written.kept { "kept".to_owned() } else { format!("{:.1} s", written.seconds) };
             [written.method.to_owned(), time, show(&written.finding), maps.join("  ")]
         });
         print::columns(&rows.collect::<Vec<_>>())?;
         print::line(format!("\nreport     {}", show(&told.report)))?;
+        settled.note.iter().for_each(|note| print::note(note));
         for LeftOut { method, reason } in &told.left_out {
             print::note(&format!("{method} was left out: {}", print::visible(reason)));
         }
         Ok(())
     }
+}
+
+const REPORT: &str = "report.html";
+
+/// What the file of a finding is called.
+fn finding_of(method: &Method) -> String {
+    format!("{}.safetensors", method.name)
+}
+
+/// All that a sample says: its words, and a hash of every picture's pixels.
+fn fingerprint(sample: &Sample) -> Value {
+    let picture = |image: &DynamicImage| {
+        format!("{}x{} {:?} {}", image.width(), image.height(), image.color(), sha256(image.as_bytes()))
+    };
+    let pictures: Vec<Value> =
+        sample.pictures.iter().map(|own| json!([own.name, picture(&own.image)])).collect();
+    let frames = |clip: &Clip| clip.frames.iter().map(|frame| picture(frame)).collect::<Vec<_>>();
+    let clips: Vec<Value> =
+        sample.clips.iter().map(|clip| json!([clip.name, clip.fps, frames(clip)])).collect();
+    let kind = match &sample.words {
+        Words::Ask(_) => "ask",
+        Words::Prompt(_) => "prompt",
+        Words::Texts(_) => "text",
+        Words::Nothing => "nothing",
+    };
+    let texts = match &sample.words {
+        Words::Ask(text) | Words::Prompt(text) => vec![text.as_str()],
+        Words::Texts(texts) => texts.iter().map(String::as_str).collect(),
+        Words::Nothing => Vec::new(),
+    };
+    json!({ "pictures": pictures, "clips": clips, "words": [kind, texts] })
 }
 
 fn title(token: &str) -> String {

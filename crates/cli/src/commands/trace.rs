@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::core::{
     AnyTensor, Generation, HookError, Inputs, Objective, Plan, Point, Sample, Subject, top_token,
 };
+use mmlens::files::Target as WrittenTo;
+use mmlens::finding::top;
 use serde_json::{Value, json};
 
 use crate::commands::sites::key;
@@ -51,7 +53,7 @@ pub(crate) struct Trace {
     /// The number type of the pass.
     #[arg(long, default_value = "f32")]
     dtype: String,
-    /// The file.
+    /// The file, none of those that are read. It is written as a whole or not at all.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Lists what was written as JSON.
@@ -93,6 +95,8 @@ impl Trace {
     pub(crate) fn run(&self) -> Result<()> {
         supported("dtype", &self.dtype, &["f32"])?;
         let (pictures, clips) = (pictures(&self.images)?, self.clips.clips()?);
+        let inputs = self.images.iter().cloned().chain(self.clips.inputs()).chain(self.model.folder()?);
+        let target = WrittenTo::new(&self.out)?.apart_from(inputs)?;
         let subject = self.model.open()?;
         let subject = subject.as_ref();
         let WordsArgs { ask, prompt, text } = &self.words;
@@ -100,7 +104,7 @@ impl Trace {
         suited(subject, &words)?;
         let inputs = subject.encode(&Sample::new(pictures, words).with_clips(clips))?;
         let tensors = self.pass(subject, &inputs)?;
-        write(&self.out, &tensors, &self.about(subject).to_string())?;
+        write(&target, &tensors, &self.about(subject).to_string())?;
         self.print(&tensors)
     }
 
@@ -120,7 +124,7 @@ impl Trace {
         if !self.grad.is_empty() {
             let target = match token {
                 Some(id) => id,
-                None if dual => Compared::of(subject, inputs)?.best(),
+                None if dual => Compared::of(subject, inputs)?.best()?,
                 None => top_token(subject, inputs)?,
             };
             token = Some(target);
@@ -212,6 +216,6 @@ fn last_top(logits: AnyTensor) -> Result<u32> {
     let logits = logits.rank_of::<3>("logits")?;
     let last = logits.dims()[1].saturating_sub(1);
     let values = AnyTensor::new(logits.narrow(0, 0, 1).narrow(1, last, 1)).to_values()?;
-    let top = values.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
-    Ok(top.map_or(0, |(id, _)| id as u32))
+    let best = top(&values).context("the logits at the last position")?;
+    Ok(best.context("the logits at the last position: there are none")? as u32)
 }

@@ -13,6 +13,7 @@ pub(crate) enum Fault {
     Unpublished,
     OtherShape,
     Skips,
+    Panics,
 }
 
 pub(crate) struct Toy {
@@ -49,6 +50,7 @@ impl Toy {
             maps: rows.iter().map(|_| Arc::default()).collect(),
             pixels: None,
             grids: Vec::new(),
+            colours: Vec::new(),
             images: vec![Vec::new(); rows.len()],
             asked: Asked::Last,
         }
@@ -122,6 +124,7 @@ impl Subject for Toy {
                     x = next;
                     continue;
                 }
+                Fault::Panics => assert!(block == 0, "block {block} gave up"),
                 Fault::None => {}
             }
             x = run.at(site(Point::ResidPost), next)?;

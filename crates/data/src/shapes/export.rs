@@ -1,10 +1,10 @@
 //! Scenes as files, for programs in other languages.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use image::{GrayImage, ImageError};
+use image::{DynamicImage, GrayImage, ImageError, ImageFormat};
+use mmlens_files::{Target, WriteError, write};
 use serde::{Deserialize, Serialize};
 
 use super::question::Question;
@@ -24,16 +24,27 @@ pub enum ExportError {
         /// Why.
         source: std::io::Error,
     },
-    /// A picture could not be written.
-    #[error("cannot write the picture {}: {source}", path.display())]
+    /// A file could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A picture could not be encoded.
+    #[error("cannot encode the picture {}: {source}", path.display())]
     Picture {
         /// The picture.
         path: PathBuf,
         /// Why.
         source: ImageError,
     },
-    /// The file of records could not be read or written.
-    #[error("cannot read or write {}: {source}", path.display())]
+    /// The folder holds other scenes.
+    #[error("{}, line {line}: another scene than the one to be written; export into a folder of its own", path.display())]
+    Another {
+        /// The file of records.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// The file of records could not be read.
+    #[error("cannot read {}: {source}", path.display())]
     Records {
         /// The file.
         path: PathBuf,
@@ -48,9 +59,12 @@ pub enum ExportError {
         /// The line, from 1.
         line: usize,
         /// Why.
-        source: serde_json::Error,
+        source: mmlens_files::JsonError,
     },
 }
+
+/// The most bytes of a file of records: a hundred thousand scenes have some 300 MB.
+const MOST_RECORDS: u64 = 1 << 32;
 
 /// One line of `samples.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,29 +112,42 @@ pub struct ObjectRecord {
 }
 
 /// Writes the first `count` scenes of a split into a folder, which is made if need be: `images/000000.png`,
-/// `masks/000000.png` and so on, and `samples.jsonl` with one [`Record`] a line. Files of the same name are
-/// replaced, so each split and each world needs a folder of its own. Shows a progress bar on standard error
-/// if that is a terminal.
+/// `masks/000000.png` and so on, and last `samples.jsonl` with one [`Record`] a line. Each file is written whole
+/// or not at all ([`Target`]). If there are records already, they must be of the same scenes: each split and
+/// each world needs a folder of its own. Shows a progress bar on standard error if that is a terminal.
 ///
 /// # Errors
-/// [`ExportError::Folder`], [`ExportError::Picture`] or [`ExportError::Records`] with the path that could not
-/// be written.
+/// [`ExportError::Folder`] or [`ExportError::Write`] with the path that could not be written;
+/// [`ExportError::Another`], before a picture is replaced, and what [`read_records`] says of records that are
+/// there.
 pub fn export(world: &World, split: Split, count: u64, folder: &Path) -> Result<(), ExportError> {
     for path in [folder.join("images"), folder.join("masks")] {
         std::fs::create_dir_all(&path).map_err(|source| ExportError::Folder { path, source })?;
     }
     let path = folder.join("samples.jsonl");
-    let failed = |source| ExportError::Records { path: path.clone(), source };
-    let mut lines = BufWriter::new(File::create(&path).map_err(failed)?);
+    let before = if path.exists() { read_records(folder)? } else { Vec::new() };
     let bar = progress_bar(&format!("writing {split} scenes"), count);
-    for sample in world.samples(split, 0..count) {
-        let record = Record::of(sample, folder)?;
-        serde_json::to_writer(&mut lines, &record).map_err(|source| failed(source.into()))?;
-        lines.write_all(b"\n").map_err(failed)?;
-        bar.inc(1);
-    }
+    let mut refused = Ok(());
+    let written = Target::new(&path)?.write(|lines| {
+        for (index, sample) in world.samples(split, 0..count).enumerate() {
+            let record = Record::of(&sample);
+            if before.get(index).is_some_and(|known| *known != record) {
+                refused = Err(ExportError::Another { path: path.clone(), line: index + 1 });
+            } else {
+                refused = record.draw(&sample.scene, folder);
+            }
+            if refused.is_err() {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            serde_json::to_writer(&mut *lines, &record)?;
+            lines.write_all(b"\n")?;
+            bar.inc(1);
+        }
+        Ok(())
+    });
     bar.finish_and_clear();
-    lines.flush().map_err(failed)
+    refused?;
+    Ok(written?)
 }
 
 /// Reads the records of an exported folder.
@@ -131,31 +158,37 @@ pub fn export(world: &World, split: Split, count: u64, folder: &Path) -> Result<
 pub fn read_records(folder: &Path) -> Result<Vec<Record>, ExportError> {
     let path = folder.join("samples.jsonl");
     let failed = |source| ExportError::Records { path: path.clone(), source };
-    let lines = BufReader::new(File::open(&path).map_err(failed)?).lines();
-    lines
-        .enumerate()
-        .map(|(index, line)| {
-            serde_json::from_str(&line.map_err(failed)?).map_err(|source| ExportError::Malformed {
-                path: path.clone(),
-                line: index + 1,
-                source,
-            })
+    let text = mmlens_files::read_text(&path, MOST_RECORDS).map_err(failed)?;
+    let lines = text.lines().enumerate().map(|(index, line)| {
+        mmlens_files::parse_json(line.as_bytes()).map_err(|source| ExportError::Malformed {
+            path: path.clone(),
+            line: index + 1,
+            source,
         })
-        .collect()
+    });
+    lines.collect()
 }
 
 impl Record {
-    /// Writes the pictures of a sample, and says what is true of it.
-    fn of(sample: Sample, folder: &Path) -> Result<Self, ExportError> {
+    /// Writes its pictures.
+    fn draw(&self, scene: &Scene, folder: &Path) -> Result<(), ExportError> {
+        let pictures = [(&self.image, scene.render().into()), (&self.mask, scene.labels().into())];
+        for (name, picture) in pictures {
+            let (path, picture): (PathBuf, DynamicImage) = (folder.join(name), picture);
+            let mut png = Cursor::new(Vec::new());
+            picture
+                .write_to(&mut png, ImageFormat::Png)
+                .map_err(|source| ExportError::Picture { path: path.clone(), source })?;
+            write(&path, png.into_inner())?;
+        }
+        Ok(())
+    }
+
+    /// What is true of a sample.
+    fn of(sample: &Sample) -> Self {
         let Sample { scene, questions } = sample;
         let image = format!("images/{:06}.png", scene.id);
         let mask = format!("masks/{:06}.png", scene.id);
-        let failed = |name: &str| {
-            let path = folder.join(name);
-            |source| ExportError::Picture { path, source }
-        };
-        scene.render().save(folder.join(&image)).map_err(failed(&image))?;
-        scene.labels().save(folder.join(&mask)).map_err(failed(&mask))?;
         let description = scene.description();
         let objects = scene
             .objects
@@ -172,7 +205,7 @@ impl Record {
                 hidden: object.hidden,
             })
             .collect();
-        Ok(Self {
+        Self {
             id: scene.id,
             split: scene.split,
             seed: scene.seed,
@@ -180,8 +213,8 @@ impl Record {
             mask,
             description,
             objects,
-            questions,
-        })
+            questions: questions.clone(),
+        }
     }
 }
 

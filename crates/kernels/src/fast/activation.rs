@@ -212,7 +212,7 @@ macro_rules! with_form {
 }
 
 fn forward(curve: Curve, x: FlexTensor) -> FlexTensor {
-    let level = Level::best();
+    let level = Level::taken();
     let mut x = packed(x);
     if let Some(values) = x.try_storage_mut::<f32>() {
         with_form!(curve, S => slices::each(values, |x| apply::<S>(level, x)));
@@ -225,7 +225,7 @@ fn forward(curve: Curve, x: FlexTensor) -> FlexTensor {
 }
 
 fn gated(curve: Curve, gate: FlexTensor, x: FlexTensor) -> FlexTensor {
-    let level = Level::best();
+    let level = Level::taken();
     let (mut gate, mut x) = (packed(gate), packed(x));
     if let Some(gates) = gate.try_storage_mut::<f32>() {
         let x = x.storage::<f32>();
@@ -259,7 +259,7 @@ impl Backward<Flex, 1> for Activate {
     fn backward(self, ops: Ops<FlexTensor, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let Ops { parents, node, state } = ops;
         unary::<Flex, _>(parents, node, grads, |grad| {
-            let (level, x, mut grad) = (Level::best(), packed(state), packed(grad));
+            let (level, x, mut grad) = (Level::taken(), packed(state), packed(grad));
             let (values, into) = (x.storage::<f32>(), grad.storage_mut::<f32>());
             with_form!(self.0, S => slices::zip(values, into, |x, grad| chain::<S>(level, x, grad)));
             grad
@@ -306,7 +306,7 @@ impl Backward<Flex, 2> for Gate {
     type State = (FlexTensor, FlexTensor);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (level, (gate, x)) = (Level::best(), ops.state);
+        let (level, (gate, x)) = (Level::taken(), ops.state);
         let (gate, x, mut grad) = (packed(gate), packed(x), packed(grads.consume::<Flex>(&ops.node)));
         let (gates, values, to_x) = (gate.storage::<f32>(), x.storage::<f32>(), grad.storage_mut::<f32>());
         let mut to_gate = vec![0.0; gates.len()];
@@ -366,8 +366,8 @@ mod tests {
                 let x = i as f32 * 0.1;
                 let (mut ends, mut slope) = ([x - h, x + h], [1.0]);
                 with_form!(curve, S => {
-                    apply::<S>(Level::best(), &mut ends);
-                    chain::<S>(Level::best(), &[x], &mut slope);
+                    apply::<S>(Level::taken(), &mut ends);
+                    chain::<S>(Level::taken(), &[x], &mut slope);
                 });
                 let want = (ends[1] - ends[0]) / (2.0 * h);
                 assert!((slope[0] - want).abs() < 2e-4, "{curve:?} at {x}: {} {want}", slope[0]);

@@ -22,6 +22,9 @@ use super::softmax::{cap_row, cap_row_back, exp_row, scale_row, softmax_row_back
 use crate::masking::{Block, Piece, Rules, Sizing, Tile};
 use crate::{AttentionSettings, Masking};
 
+/// Tasks that the queries of a batch are divided into, at least, where they are many: four for each of eight cores.
+const TASKS: usize = 32;
+
 /// Below so many products, one core does it all.
 const FEW: usize = 1 << 17;
 
@@ -116,7 +119,7 @@ impl<'a> Work<'a> {
         settings: AttentionSettings,
     ) -> Option<Self> {
         let [q, k, v] = [Heads::of(q)?, Heads::of(k)?, Heads::of(v)?];
-        Some(Self { sizes, q, k, v, rules, settings, level: Level::best() })
+        Some(Self { sizes, q, k, v, rules, settings, level: Level::taken() })
     }
 
     /// What multiplies scores once they are capped, or products if they are not.

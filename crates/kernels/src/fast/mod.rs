@@ -11,6 +11,6 @@ pub(crate) mod linear;
 mod math;
 pub(crate) mod norm;
 pub(crate) mod rotary;
-mod simd;
+pub(crate) mod simd;
 mod slices;
 pub(crate) mod softmax;

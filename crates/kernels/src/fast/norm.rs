@@ -77,7 +77,7 @@ struct Settings {
 }
 
 fn forward(x: FlexTensor, settings: &Settings) -> FlexTensor {
-    let level = Level::best();
+    let level = Level::taken();
     let mut x = packed(x);
     let weight = settings.weight.storage::<f32>();
     let bias = settings.bias.as_ref().map(FlexTensor::storage::<f32>);
@@ -146,7 +146,7 @@ impl Backward<Flex, 1> for Norm {
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let Ops { parents, node, state: (x, settings) } = ops;
         unary::<Flex, _>(parents, node, grads, |grad| {
-            let (level, x, mut grad) = (Level::best(), packed(x), packed(grad));
+            let (level, x, mut grad) = (Level::taken(), packed(x), packed(grad));
             let weight = settings.weight.storage::<f32>();
             let (width, centred) = (weight.len(), settings.bias.is_some());
             slices::zip_rows(x.storage(), grad.storage_mut(), width, |_, x, grad| {

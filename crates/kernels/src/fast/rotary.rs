@@ -38,7 +38,7 @@ struct Angles {
 }
 
 fn forward(x: FlexTensor, angles: &Angles, width: usize, sign: f32) -> FlexTensor {
-    let level = Level::best();
+    let level = Level::taken();
     let mut x = packed(x);
     let (cos, sin) = (angles.cos.storage::<f32>(), angles.sin.storage::<f32>());
     let half = angles.half;

@@ -5,6 +5,11 @@
 
 use std::sync::OnceLock;
 
+use crate::Path;
+
+/// The level of this process, once it is settled.
+static TAKEN: OnceLock<Level> = OnceLock::new();
+
 /// How a product is added to something: fused where the processor can, in two steps elsewhere.
 pub(crate) trait Isa {
     /// `a * b + c`.
@@ -70,6 +75,29 @@ impl Level {
         static BEST: OnceLock<Level> = OnceLock::new();
         let best = || [Self::V4, Self::V3].into_iter().find(|level| level.is_there());
         *BEST.get_or_init(|| best().unwrap_or(Self::Portable))
+    }
+
+    /// The level this process computes on; from the first call on it stays.
+    pub(crate) fn taken() -> Self {
+        *TAKEN.get_or_init(Self::best)
+    }
+
+    /// Takes a level, unless one is taken already.
+    pub(crate) fn take(path: Path) {
+        TAKEN.get_or_init(|| match path {
+            Path::Portable => Self::Portable,
+            Path::Avx2 => Self::V3.min(Self::best()),
+            Path::Avx512 => Self::V4.min(Self::best()),
+        });
+    }
+
+    /// What it is called outside.
+    pub(crate) fn path(self) -> Path {
+        match self {
+            Self::Portable => Path::Portable,
+            Self::V3 => Path::Avx2,
+            Self::V4 => Path::Avx512,
+        }
     }
 
     /// All that this processor has.
@@ -176,6 +204,7 @@ mod tests {
             let x: Vec<f32> = (0..n).map(|i| ((i * 7) % 11) as f32 - 4.0).collect();
             let sum = sum_of(&x, &x, |x, y, acc| x * y + acc);
             assert_eq!(sum, x.iter().map(|x| x * x).sum::<f32>());
+            // no NaN: whole numbers
             assert_eq!(largest(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         }
         assert_eq!(largest(&[f32::NAN, 1.0, f32::NAN]), 1.0);

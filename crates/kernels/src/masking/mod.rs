@@ -141,15 +141,18 @@ impl Masking {
         Self::new(names.len(), names.len(), vec![stretches])
     }
 
-    /// The mask as a table, `true` where a query does not see a key, `[rows or 1, 1, query, key]`; `None` where all see all.
+    /// Some queries' part of the mask as a table, `true` where a query does not see a key, `[rows or 1, 1, query, key]`; `None`
+    /// where all see all.
     ///
     /// # Cost
     /// A byte for each of these pairs: only for those who hold the scores too.
-    pub fn table(&self, device: &Device) -> Option<Tensor<4, Bool>> {
+    pub fn table(&self, queries: Range<usize>, device: &Device) -> Option<Tensor<4, Bool>> {
         let rules = self.0.as_ref()?;
-        let &Rules { queries, keys, ref rows } = rules.as_ref();
-        let hidden = (0..rows.len()).flat_map(|row| rules.hidden(row, 0..queries, 0..keys)).collect();
-        Some(Tensor::from_data(TensorData::new(hidden, [rows.len(), 1, queries, keys]), device))
+        let (rows, keys) = (rules.rows.len(), rules.keys);
+        let hidden: Vec<bool> =
+            (0..rows).flat_map(|row| rules.hidden(row, queries.clone(), 0..keys)).collect();
+        let shape = [rows, 1, queries.len(), keys];
+        hidden.contains(&true).then(|| Tensor::from_data(TensorData::new(hidden, shape), device))
     }
 
     /// How many pairs of a query and a key see one another, in `[batch, queries, keys]`: scores that count.

@@ -26,7 +26,7 @@ impl Masking {
         let ([batch, queries, keys], rules) = (shape, self.rules(shape));
         let rows = if rules.differ() { batch } else { 1 };
         if rows * queries * keys <= ENTRIES {
-            let hidden = self.table(device);
+            let hidden = self.table(0..queries, device);
             return vec![Part { rows: 0..batch, queries: 0..queries, keys: 0..keys, hidden }];
         }
         let of = |row: usize| {

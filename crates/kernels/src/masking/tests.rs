@@ -126,17 +126,21 @@ fn what_hides_nothing_costs_nothing() {
     assert!(Masking::seen(Reach::Both, none, 0, 9).0.is_none());
     assert!(Masking::across(none, 3, 9).0.is_none());
     assert!(Masking::groups(&[1, 1, 1]).0.is_none());
-    assert!(Masking::none().table(&Device::flex()).is_none());
+    assert!(Masking::none().table(0..9, &Device::flex()).is_none());
 }
 
 #[test]
 fn the_table_is_that_of_the_rules() {
     let padding = Padding { pads: &[0, 1], tails: &[] };
-    let table = Masking::rows(Reach::Before, padding, 0, 2).table(&Device::flex()).unwrap();
+    let masking = Masking::rows(Reach::Before, padding, 0, 2);
+    let table = masking.table(0..2, &Device::flex()).unwrap();
     assert_eq!(table.dims(), [2, 1, 2, 2]);
     // Row 0: a position and what is before it. Row 1: padding sees itself, the other sees no padding.
     let want = [false, true, false, false, false, true, true, false];
     assert_eq!(table.into_data().try_to_vec::<bool>().unwrap(), want);
+    let last = masking.table(1..2, &Device::flex()).unwrap();
+    assert_eq!(last.dims(), [2, 1, 1, 2]);
+    assert_eq!(last.into_data().try_to_vec::<bool>().unwrap(), [false, false, true, false]);
 }
 
 /// Causal attention computes its triangle and half a block beside the diagonal, a window its band, groups their squares.

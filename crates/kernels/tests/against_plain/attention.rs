@@ -16,7 +16,7 @@ fn defined(qkv: [Tensor<4>; 3], masking: &Masking, settings: AttentionSettings) 
     if let Some(cap) = settings.cap {
         scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
     }
-    if let Some(table) = masking.table(&Device::flex()) {
+    if let Some(table) = masking.table(0..scores.dims()[2], &Device::flex()) {
         let dims = scores.dims();
         scores = scores.mask_fill(table.expand(dims), f32::MIN);
     }

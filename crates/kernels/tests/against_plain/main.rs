@@ -10,3 +10,4 @@ mod norm;
 mod rotary;
 mod softmax;
 mod support;
+mod threads;

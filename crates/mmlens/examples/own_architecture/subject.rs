@@ -7,6 +7,7 @@ use mmlens::core::finding::PatchLabel;
 use mmlens::core::{TokenMap, View};
 use mmlens::prelude::*;
 use mmlens::zoo::ZooError;
+use mmlens::zoo::processor::{ProcessorError, mean_colour};
 
 use crate::network::{Drawn, GRID, Network, PLACEHOLDER, POSITIONS, SIDE, VOCAB};
 
@@ -108,6 +109,10 @@ impl Subject for Own {
             );
         }
         let count = map.views.len();
+        let scaled = |mean: [f64; 3]| mean.map(|level| (level / 127.5 - 1.0) as f32);
+        let colour = |picture: &Picture| Ok(scaled(mean_colour([picture.image.as_ref()])?));
+        let colours: Result<Vec<[f32; 3]>, ProcessorError> = sample.pictures.iter().map(colour).collect();
+        let colours = colours.map_err(|error| self.refuse(error.to_string()))?;
         let pixels = match count {
             0 => None,
             _ => Some(AnyTensor::from_values(pixels, &[count, 3, SIDE, SIDE], &self.device)?),
@@ -119,6 +124,7 @@ impl Subject for Own {
             maps: vec![Arc::new(map)],
             pixels,
             grids: Vec::new(),
+            colours,
             images: vec![(0..count).collect()],
             asked: Asked::Last,
         })

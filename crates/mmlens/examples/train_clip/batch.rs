@@ -4,8 +4,8 @@ use mmlens::data::shapes::{Caption, Colour, Detail, Mentioned, Scene, Shape, Siz
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
-use crate::folder::{BEGIN, END};
-use crate::training::{Words, shown};
+use super::folder::{BEGIN, END};
+use super::training::{Words, shown};
 
 /// How often a caption says everything; the other details share the rest.
 const FULL: f64 = 0.7;

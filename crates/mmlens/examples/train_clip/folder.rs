@@ -8,7 +8,7 @@ use mmlens::zoo::ClipConfig;
 use mmlens::zoo::checkpoint::{HostTensor, SaveSettings, save_checkpoint};
 use serde_json::{Value, json};
 
-use crate::training::{Params, Words, is_helper, preprocessor, tokenizer, write_json};
+use super::training::{Params, Words, is_helper, preprocessor, tokenizer, write_json};
 
 const PAD: u32 = 0;
 pub(crate) const BEGIN: u32 = 1;

@@ -18,7 +18,6 @@ mod network;
 #[path = "../training/mod.rs"]
 mod training;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -26,10 +25,10 @@ use anyhow::Result;
 use burn::tensor::Device;
 use clap::Parser;
 use mmlens::data::shapes::{Score, Split};
-use training::{Settings, Trainer, Words};
+use training::{Log, Settings, Trainer, Words};
 
 #[derive(Parser)]
-struct Args {
+pub(crate) struct Args {
     /// Where the checkpoint folder is written.
     #[arg(long, default_value = "runs/shapes-clip")]
     out: PathBuf,
@@ -47,18 +46,23 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    let args = Args::parse();
+    train(&Args::parse())
+}
+
+pub(crate) fn train(args: &Args) -> Result<()> {
     let device = Device::flex();
     let words = Words::new(&folder::SPECIAL, folder::UNKNOWN);
     let config = folder::parsed(&words)?;
     let settings = &args.settings;
     let world = settings.world();
+    let lasting = format!("{}, near {}", settings.lasting(), args.near);
+    let mut log = Log::open(&args.out)?;
     let mut trainer = Trainer::new(network::init(&config, settings.seed, &device)?);
     if let Some(parent) = args.state.parent() {
         std::fs::create_dir_all(parent)?;
     }
     if args.state.exists() {
-        trainer.load(&args.state, &device)?;
+        trainer.load(&args.state, &lasting, &device)?;
         println!("resuming at step {}", trainer.step);
     } else if let Some(folder) = &args.tower {
         let taken = network::take_tower(&mut trainer.params, folder, &device)?;
@@ -67,7 +71,7 @@ fn main() -> Result<()> {
     let weights: usize = trainer.params.values().map(|(shape, _)| shape.iter().product::<usize>()).sum();
     println!("{weights} weights (helpers included), {} words", words.len());
     folder::write_texts(&args.out, &words)?;
-    let mut log = training::log(&args.out)?;
+    log.go_on(trainer.step)?;
     let bar = settings.bar(trainer.step)?;
     let mut started = Instant::now();
     while trainer.step < settings.steps {
@@ -96,11 +100,10 @@ fn main() -> Result<()> {
             ));
         }
         if settings.saves(trainer.step) {
-            trainer.save(&args.state)?;
             folder::write_weights(&args.out, &trainer.params)?;
             let mut score = Score::default();
-            for part in 0..4 {
-                let choices = batch::choices(&world, Split::Validation, part * 64, 64, &words);
+            for (first, count) in settings.parts() {
+                let choices = batch::choices(&world, Split::Validation, first, count, &words);
                 let counted = network::score(&config, &trainer.params, &choices, &device)?;
                 score.n += counted.n;
                 score.right += counted.right;
@@ -110,7 +113,8 @@ fn main() -> Result<()> {
                 "captions": captions, "pictures": pictures, "patches": patches, "names": names, "right_of_16": score.rate(),
             });
             started = Instant::now();
-            writeln!(log, "{line}")?;
+            log.enter(&line)?;
+            trainer.save(&args.state, &lasting)?;
             bar.println(line.to_string());
         }
     }

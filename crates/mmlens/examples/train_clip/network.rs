@@ -13,8 +13,8 @@ use mmlens::prelude::{AnyTensor, Asked, Inputs, Plan, Run};
 use mmlens::zoo::checkpoint::{Access, Checkpoint, WeightSource};
 use mmlens::zoo::{ClipConfig, ClipModel};
 
-use crate::batch::{Batch, KINDS};
-use crate::training::{
+use super::batch::{Batch, KINDS};
+use super::training::{
     Init, Leaves, Params, cross_entropy, patch_head, patch_loss, pictures, scalar, tracked,
 };
 
@@ -183,6 +183,7 @@ fn read(model: &ClipModel, ids: &[Vec<u32>], device: &Device) -> Result<Tensor<2
             maps: vec![unlabelled; texts.len()],
             pixels: None,
             grids: Vec::new(),
+            colours: Vec::new(),
             images: vec![Vec::new(); texts.len()],
             asked: Asked::Last,
         };

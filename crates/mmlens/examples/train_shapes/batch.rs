@@ -2,8 +2,8 @@
 
 use mmlens::data::shapes::{Kind, Mention, Question, SIDE, Scene, Split, World};
 
-use crate::training::{Words, shown};
-use crate::vocabulary::{ASSISTANT, END};
+use super::training::{Words, shown};
+use super::vocabulary::{ASSISTANT, END};
 
 /// How often each kind is asked. Relations are the hardest and asked most; where things are is their stepping stone.
 pub(crate) const WEIGHTS: &[(Kind, f32)] = &[

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use mmlens::files::write;
 use mmlens::prelude::AnyTensor;
 use mmlens::zoo::LlavaConfig;
 use mmlens::zoo::checkpoint::{HostTensor, SaveSettings, save_checkpoint};
 use serde_json::{Value, json};
 
-use crate::training::{Params, Words, is_helper, preprocessor, tokenizer, write_json};
-use crate::vocabulary::{ASSISTANT, BEGIN, END, IMAGE, PAD, SPECIAL, UNKNOWN};
+use super::training::{Params, Words, is_helper, preprocessor, tokenizer, write_json};
+use super::vocabulary::{ASSISTANT, BEGIN, END, IMAGE, PAD, SPECIAL, UNKNOWN};
 
 const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}<user>\
 {% if message['content'] is string %}{{ message['content'] }}{% else %}\
@@ -106,8 +107,7 @@ pub(crate) fn write_texts(folder: &Path, words: &Words) -> Result<()> {
     for (name, value) in files {
         write_json(folder, name, &value)?;
     }
-    let path = folder.join("chat_template.jinja");
-    std::fs::write(&path, TEMPLATE).with_context(|| path.display().to_string())
+    Ok(write(folder.join("chat_template.jinja"), TEMPLATE)?)
 }
 
 /// `model.safetensors`, helpers left out.

@@ -21,7 +21,6 @@ mod training;
 mod vocabulary;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -29,11 +28,11 @@ use anyhow::Result;
 use burn::tensor::Device;
 use clap::Parser;
 use mmlens::data::shapes::Split;
-use training::{Settings, Trainer, Words};
+use training::{Log, Settings, Trainer, Words};
 use vocabulary::{SPECIAL, UNKNOWN};
 
 #[derive(Parser)]
-struct Args {
+pub(crate) struct Args {
     /// Where the checkpoint folder is written.
     #[arg(long, default_value = "runs/shapes-llava")]
     out: PathBuf,
@@ -48,24 +47,29 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    let args = Args::parse();
+    train(&Args::parse())
+}
+
+pub(crate) fn train(args: &Args) -> Result<()> {
     let device = Device::flex();
     let words = Words::new(&SPECIAL, UNKNOWN);
     let config = folder::parsed(&words)?;
     let settings = &args.settings;
     let world = settings.world();
+    let lasting = format!("{}, turns {}", settings.lasting(), args.turns);
+    let mut log = Log::open(&args.out)?;
     let mut trainer = Trainer::new(network::init(&config, settings.seed, &device)?);
     if let Some(parent) = args.state.parent() {
         std::fs::create_dir_all(parent)?;
     }
     if args.state.exists() {
-        trainer.load(&args.state, &device)?;
+        trainer.load(&args.state, &lasting, &device)?;
         println!("resuming at step {}", trainer.step);
     }
     let weights: usize = trainer.params.values().map(|(shape, _)| shape.iter().product::<usize>()).sum();
     println!("{weights} weights (helpers included), {} words", words.len());
     folder::write_texts(&args.out, &words)?;
-    let mut log = training::log(&args.out)?;
+    log.go_on(trainer.step)?;
     let bar = settings.bar(trainer.step)?;
     let mut started = Instant::now();
     while trainer.step < settings.steps {
@@ -93,11 +97,10 @@ fn main() -> Result<()> {
             ));
         }
         if settings.saves(trainer.step) {
-            trainer.save(&args.state)?;
             folder::write_weights(&args.out, &trainer.params)?;
             let mut counts: BTreeMap<_, (usize, usize)> = BTreeMap::new();
-            for part in 0..4 {
-                let batch = batch::draw(&world, Split::Validation, part * 64, 64, 8, 0, &words);
+            for (first, count) in settings.parts() {
+                let batch = batch::draw(&world, Split::Validation, first, count, 8, 0, &words);
                 for (kind, (right, all)) in network::score(&config, &trainer.params, &batch, &device)? {
                     let count = counts.entry(kind).or_default();
                     *count = (count.0 + right, count.1 + all);
@@ -111,7 +114,8 @@ fn main() -> Result<()> {
                 "right": rates,
             });
             started = Instant::now();
-            writeln!(log, "{line}")?;
+            log.enter(&line)?;
+            trainer.save(&args.state, &lasting)?;
             bar.println(line.to_string());
         }
     }

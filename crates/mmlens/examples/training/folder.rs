@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
 use mmlens::data::shapes::{SIDE, Scene};
+use mmlens::files::write;
 use serde_json::{Value, json};
 
 use super::Words;
@@ -64,9 +65,7 @@ pub(crate) fn preprocessor() -> Value {
 
 pub(crate) fn write_json(folder: &Path, name: &str, value: &Value) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let path = folder.join(name);
-    let text = serde_json::to_string_pretty(value)? + "\n";
-    std::fs::write(&path, text).with_context(|| path.display().to_string())
+    Ok(write(folder.join(name), serde_json::to_string_pretty(value)? + "\n")?)
 }
 
 /// Scenes as the processor above gives them, `[picture, 3, side, side]`.

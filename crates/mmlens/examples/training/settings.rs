@@ -1,7 +1,5 @@
 //! How a training runs, and one step of it computed in parts side by side.
 
-use std::path::Path;
-
 use anyhow::{Result, anyhow};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,6 +31,9 @@ pub(crate) struct Settings {
     /// Trains without the planted co-occurrences.
     #[arg(long)]
     unbiased: bool,
+    /// Pictures that are scored at every save, in four parts.
+    #[arg(long, default_value_t = 256)]
+    scored: usize,
 }
 
 impl Settings {
@@ -45,6 +46,19 @@ impl Settings {
         let warm = ((step + 1) as f64 / 200.0).min(1.0);
         let left = self.steps.saturating_sub(step) as f64 / (self.fall * self.steps as f64).max(1.0);
         self.rate * warm * left.min(1.0)
+    }
+
+    /// What a training that is gone on with must have in common with the one before; the number of steps, and with it where
+    /// the rate falls, may be prolonged.
+    pub(crate) fn lasting(&self) -> String {
+        let Self { rate, pictures, threads, seed, unbiased, .. } = self;
+        format!("rate {rate}, pictures {pictures}, threads {threads}, seed {seed}, unbiased {unbiased}")
+    }
+
+    /// The parts of what is scored: the first scene of each, and their number.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (u64, usize)> {
+        let share = self.scored.div_ceil(4);
+        (0..4).map(move |part| (part * share as u64, share))
     }
 
     /// Whether the state is saved after so many steps.
@@ -76,14 +90,4 @@ impl Settings {
         bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} {eta} left  {msg}")?);
         Ok(bar)
     }
-}
-
-/// A file that lines are added to.
-pub(crate) fn log(folder: &Path) -> Result<std::fs::File> {
-    let path = folder.join("training.jsonl");
-    std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(|error| anyhow!("{}: {error}", path.display()))
 }

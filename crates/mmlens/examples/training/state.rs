@@ -64,7 +64,9 @@ impl Trainer {
         Ok(norm)
     }
 
-    pub(crate) fn save(&self, path: &Path) -> Result<()> {
+    /// Writes the state, of a training with some settings. It comes last of what is saved: whatever was cut off is then done again
+    /// from the state before.
+    pub(crate) fn save(&self, path: &Path, settings: &str) -> Result<()> {
         let mut tensors = Vec::new();
         let mut keep = |name: String, shape: &[usize], x: &Tensor<1>| -> Result<()> {
             let values = AnyTensor::new(x.clone()).to_values()?;
@@ -79,11 +81,17 @@ impl Trainer {
                 keep(format!("second.{name}"), shape, &state.momentum.moment_2)?;
             }
         }
-        Ok(save_safetensors(path, tensors, &SaveSettings::new().metadata("step", &self.step.to_string()))?)
+        let about =
+            SaveSettings::new().metadata("step", &self.step.to_string()).metadata("settings", settings);
+        Ok(save_safetensors(path, tensors, &about)?)
     }
 
-    pub(crate) fn load(&mut self, path: &Path, device: &Device) -> Result<()> {
+    pub(crate) fn load(&mut self, path: &Path, settings: &str, device: &Device) -> Result<()> {
         let file = Checkpoint::open_with(path, Access::Copied)?;
+        let found = file.metadata().get("settings").map_or("none", String::as_str);
+        if found != settings {
+            bail!("{}: settings {found}, expected {settings}; delete the file to start anew", path.display());
+        }
         let read = |name: &str| -> Result<Tensor<1>> {
             let values = file.floats(name)?;
             let count = values.len();

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use mmlens_core::finding::Finding;
+use mmlens_core::finding::{Finding, Tolerance};
 use mmlens_core::{Analysis, Case, Change, Objective, Pair, Plan, Point, Region, Sample, Subject};
 use mmlens_engine::{Between, Positions, Receiver, Sender};
 use mmlens_model::activation_patching::{self, ActivationPatching};
@@ -10,7 +10,7 @@ use mmlens_model::attention_knockout::{self, AttentionKnockout, Edges};
 use mmlens_model::attribution_patching::{self, AttributionPatching};
 use mmlens_model::edge_attribution::{self, EdgeAttribution};
 use mmlens_model::path_patching::{self, Frozen, Mlps, PathPatching, Receivers};
-use mmlens_testkit::{Oracle, Tolerance, Toy};
+use mmlens_testkit::{Oracle, Toy};
 use proptest::prelude::*;
 
 use crate::support::{about, largest, llava, numbers, painted, question, scalar, shown, site, total};
@@ -19,7 +19,7 @@ use crate::support::{about, largest, llava, numbers, painted, question, scalar, 
 const ATTRIBUTION: Tolerance = Tolerance::relative(1e-3);
 const LOGIT: Tolerance = Tolerance::relative(1e-4);
 /// Another grouping of the same sums in f32.
-const ROUNDING: Tolerance = Tolerance { absolute: 2e-6, relative: 1e-5 };
+const ROUNDING: Tolerance = Tolerance::either(2e-6, 1e-5);
 
 fn few() -> ProptestConfig {
     ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() }
@@ -229,7 +229,7 @@ proptest! {
         let found = attribute(&toy, &pair, between, 3);
         for point in ["resid_pre", "attn_out", "attn.z", "mlp_out", "resid_post"] {
             let wanted = numbers(&exact, &format!("{point}/effect"));
-            let tolerance = Tolerance { absolute: 1e-4, relative: 1e-4 };
+            let tolerance = Tolerance::either(1e-4, 1e-4);
             tolerance.check(point, numbers(&found, point), wanted).unwrap();
         }
     }
@@ -242,7 +242,7 @@ proptest! {
             let wide = table.shape().iter().skip(1).product();
             table.as_numbers().unwrap().chunks(wide).map(|row| total(row) as f32).collect::<Vec<_>>()
         };
-        let tolerance = Tolerance { absolute: 1e-5, relative: 1e-4 };
+        let tolerance = Tolerance::either(1e-5, 1e-4);
         for (parts, whole) in [
             ("attn.z/heads", "attn_out"),
             ("attn.result/heads", "attn_out"),
@@ -268,7 +268,7 @@ proptest! {
         let wanted = [
             sum("resid_pre", 0), heads[0], heads[1], sum("mlp_out", 0), heads[2], heads[3], sum("mlp_out", 1),
         ];
-        Tolerance { absolute: 1e-5, relative: 1e-4 }.check("senders", senders, &wanted).unwrap();
+        Tolerance::either(1e-5, 1e-4).check("senders", senders, &wanted).unwrap();
     }
 
     #[test]
@@ -279,7 +279,7 @@ proptest! {
             let settings = path_patching::Settings { frozen, mlps, ..Default::default() };
             paths(&toy, &pair, settings)
         };
-        let tolerance = Tolerance { absolute: 1e-4, relative: 1e-4 };
+        let tolerance = Tolerance::either(1e-4, 1e-4);
         let into = exact(Frozen::Corrupted, Mlps::Frozen);
         tolerance.check("paths", numbers(&found, "edges"), numbers(&into, "effect")).unwrap();
         // what is put in is lost the other way round
@@ -333,7 +333,7 @@ proptest! {
         let (toy, pair) = (Toy::curved(seed), toy_pair("abc", 4));
         let steps = NonZeroUsize::new(5).unwrap();
         let path = Between::Path { steps };
-        let tolerance = Tolerance { absolute: 1e-5, relative: 1e-5 };
+        let tolerance = Tolerance::either(1e-5, 1e-5);
         let (one, many) = (edges(&toy, &pair, path, 8, 1), edges(&toy, &pair, path, layers, rows));
         tolerance.check("edges", numbers(&many, "edges"), numbers(&one, "edges")).unwrap();
         let (one, many) = (attribute(&toy, &pair, path, 1), attribute(&toy, &pair, path, rows));
@@ -356,4 +356,72 @@ fn receivers_together_read_what_each_alone_reads() {
     assert_eq!(alone, run(Receivers::Together(vec![receiver])));
     let both = run(Receivers::Together(vec![receiver, Receiver::Mlp { layer: 2 }]));
     assert!(both != alone && alone[0] != 0.0);
+}
+
+/// Edges of both signs, the largest first whatever its sign.
+#[test]
+fn the_strongest_edges_are_those_of_largest_absolute_value() {
+    let (mut negative_among, mut positive_left_out) = (false, false);
+    for seed in 0..8 {
+        let top = 12;
+        let settings = edge_attribution::Settings { top, ..Default::default() };
+        let found =
+            EdgeAttribution::new(settings).unwrap().run(&Toy::curved(seed), &toy_pair("abc", 5)).unwrap();
+        let table = found.table("edges").unwrap();
+        let [from, to] = [0, 1].map(|axis| &table.axes()[axis]);
+        let mut all: Vec<(String, f32)> = Vec::new();
+        for (sender, row) in numbers(&found, "edges").chunks(to.len()).enumerate() {
+            for (receiver, value) in row.iter().enumerate() {
+                all.push((
+                    format!("{} to {}", from.label(sender).unwrap(), to.label(receiver).unwrap()),
+                    *value,
+                ));
+            }
+        }
+        all.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        let strongest = found.table("strongest").unwrap();
+        let values = strongest.as_numbers().unwrap();
+        assert_eq!(values, all.iter().take(top).map(|(_, value)| *value).collect::<Vec<_>>());
+        for (place, value) in values.iter().enumerate() {
+            let name = strongest.axes()[0].label(place).unwrap();
+            assert!(all.iter().any(|(other, own)| *other == name && own == value), "{name}");
+        }
+        negative_among |= values.iter().any(|value| *value < 0.0);
+        positive_left_out |= all.iter().skip(top).any(|(_, value)| *value > 0.0);
+    }
+    assert!(negative_among && positive_left_out);
+}
+
+/// With some positions, every table is about these alone: columns of the table over all, sums over them, sums over no others.
+#[test]
+fn attribution_at_some_positions_is_a_part_of_that_at_all() {
+    let (toy, pair) = (Toy::curved(3), toy_pair("abc", 4));
+    let at = |positions: &[usize]| {
+        let points = vec![Point::ResidPre, Point::Z, Point::MlpPost];
+        let positions = if positions.is_empty() { Positions::All } else { Positions::At(positions.to_vec()) };
+        let settings = attribution_patching::Settings { points, positions, ..Default::default() };
+        AttributionPatching::new(settings).unwrap().run(&toy, &pair).unwrap()
+    };
+    let (all, some, one, other) = (at(&[]), at(&[2, 5]), at(&[2]), at(&[5]));
+    // Four patches and three letters.
+    let columns = |name: &str, picks: &[usize]| -> Vec<f32> {
+        let rows = numbers(&all, name).chunks(7);
+        rows.flat_map(|row| picks.iter().map(|pick| row[*pick]).collect::<Vec<_>>()).collect()
+    };
+    for name in ["resid_pre", "attn.z", "mlp.post", "attn.z/heads and tokens"] {
+        assert_eq!(numbers(&some, name), columns(name, &[2, 5]), "{name}");
+        let axes = some.table(name).unwrap().axes();
+        let whole = all.table(name).unwrap().axes();
+        let (axis, of) = (axes.last().unwrap(), whole.last().unwrap());
+        assert_eq!([axis.label(0), axis.label(1)], [of.label(2), of.label(5)]);
+    }
+    for name in ["attn.z/heads", "mlp.post/neurons"] {
+        let sum: Vec<f32> =
+            numbers(&one, name).iter().zip(numbers(&other, name)).map(|(a, b)| a + b).collect();
+        ROUNDING.check(name, numbers(&some, name), &sum).unwrap();
+        let apart: Vec<f32> =
+            numbers(&some, name).iter().zip(numbers(&all, name)).map(|(a, b)| a - b).collect();
+        assert!(largest(&apart) > 1e-2, "{name}");
+    }
+    assert_eq!(some.provenance.settings["positions"], "[2, 5]");
 }

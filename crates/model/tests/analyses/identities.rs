@@ -1,19 +1,23 @@
 //! What must hold for every subject, whatever its weights.
 
-use mmlens_core::{Analysis, Baseline, Case, Objective, Pair, Plan, Point, Sample, Subject, Target};
+use image::{Rgb, RgbImage};
+use mmlens_core::finding::{Labels, Role, Tolerance};
+use mmlens_core::{
+    Analysis, Baseline, Case, Change, Objective, Pair, Picture, Plan, Point, Region, Sample, Subject, Target,
+};
 use mmlens_engine::{End, Heads, Positions, Rule};
 use mmlens_model::activation_patching::{self, ActivationPatching, Places};
 use mmlens_model::attention_rollout::{self, AttentionRollout};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::logit_lens::{self, LogitLens};
 use mmlens_model::occlusion::{self, Cover, Hide, Occlusion};
-use mmlens_testkit::{Tolerance, Toy};
+use mmlens_testkit::Toy;
 use proptest::prelude::*;
 
 use crate::support::{about, largest, llava, named, numbers, painted, question, scalar, shown, site, total};
 
 /// Another grouping of the same sums in f32.
-const ROUNDING: Tolerance = Tolerance { absolute: 2e-6, relative: 1e-5 };
+const ROUNDING: Tolerance = Tolerance::either(2e-6, 1e-5);
 
 fn few() -> ProptestConfig {
     ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() }
@@ -65,7 +69,8 @@ proptest! {
     ) {
         let (toy, case) = (Toy::curved(seed), asked(seed as u32, &word, token));
         let found = gradients(&sites, rule, 128, 40, &Baseline::Zero).run(&toy, &case).unwrap();
-        let scale = sites.iter().map(|name| largest(numbers(&found, name))).fold(0.1, f64::max);
+        let sizes: Vec<f64> = sites.iter().map(|name| largest(numbers(&found, name))).chain([0.1]).collect();
+        let scale = mmlens_core::finding::largest(&sizes).unwrap();
         let gap = f64::from(scalar(&found, "completeness gap")).abs();
         // 128 equal steps err by about 1/128^2 of the curvature; Gauss and Legendre by rounding alone
         prop_assert!(gap < scale * 5e-3, "gap {gap}, largest {scale}");
@@ -107,7 +112,7 @@ proptest! {
         let run = |rows| gradients(&sites, Rule::GaussLegendre, 7, rows, &Baseline::Zero).run(&toy, &case).unwrap();
         let (one, many) = (run(1), run(rows));
         for name in &sites {
-            let tolerance = Tolerance { absolute: 1e-6, relative: 1e-4 };
+            let tolerance = Tolerance::either(1e-6, 1e-4);
             tolerance.check(name, numbers(&many, name), numbers(&one, name)).unwrap();
         }
         ROUNDING.check("path", numbers(&many, "path"), numbers(&one, "path")).unwrap();
@@ -172,7 +177,7 @@ proptest! {
         residual in 0.0..=1.0_f32,
         heads in prop::sample::select(vec![Heads::Mean, Heads::Max, Heads::Min]),
     ) {
-        let method = AttentionRollout::new(attention_rollout::Settings { residual, heads }).unwrap();
+        let method = AttentionRollout::new(attention_rollout::Settings { residual, heads, ..Default::default() }).unwrap();
         let toy = Toy::curved(seed);
         let found = method.run(&toy, &asked(1, "abc", 0)).unwrap();
         let text = found.table("text").unwrap();
@@ -183,6 +188,7 @@ proptest! {
             // nothing flows backwards
             prop_assert!(shares[query + 1..].iter().all(|share| *share == 0.0));
         }
+        prop_assert_eq!(numbers(&found, "tokens"), &text.as_numbers().unwrap()[(positions - 1) * positions..]);
         prop_assert!((total(numbers(&found, "by modality")) - 1.0).abs() < 1e-5);
         prop_assert!((total(numbers(&found, "tokens")) - 1.0).abs() < 1e-5);
     }
@@ -320,6 +326,16 @@ fn several_pictures_have_their_own_tables() {
         occlusion::Settings { picture: Some(Cover::Grid { rows: 2, cols: 2 }), ..Default::default() };
     let found = Occlusion::new(settings).unwrap().run(llava("llava-a"), &case).unwrap();
     assert_eq!(named(&found), ["picture/0", "picture/1", "tokens", "objective"]);
+    let inputs = llava("llava-a").encode(&case.sample).unwrap();
+    for (image, view) in inputs.map().views.iter().enumerate() {
+        let table = found.table(&format!("picture/{image}")).unwrap();
+        let ends = table.axes().iter().map(|axis| match &axis.labels {
+            Labels::Spans { image, spans } => (*image, spans.last().unwrap()[1]),
+            other => panic!("{other:?}"),
+        });
+        let [height, width] = [&view.rows, &view.cols].map(|spans| spans.last().unwrap()[1]);
+        assert_eq!(ends.collect::<Vec<_>>(), [(image, height), (image, width)]);
+    }
     let found = gradients(
         &["vision.pixels", "vision.blocks.0.resid_pre"][..1],
         Rule::Midpoint,
@@ -332,6 +348,83 @@ fn several_pictures_have_their_own_tables() {
     assert!(named(&found).contains(&"vision.pixels/1/picture"));
     let found = AttentionRollout::default().run(llava("llava-a"), &case).unwrap();
     assert!(named(&found).contains(&"picture through the tower/1"));
+}
+
+#[test]
+fn hiding_a_word_is_a_pass_without_its_vector() {
+    let (toy, case) = (Toy::curved(5), asked(3, "abc", 9));
+    let words = Some(Hide::Replace(Baseline::Zero));
+    let settings = occlusion::Settings { picture: None, words, rows: 2, pixels: Baseline::Zero };
+    let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
+    let (inputs, objective) = case.open(&toy).unwrap();
+    let whole = toy.run(&inputs, Plan::new().objective(objective)).unwrap().scores().unwrap()[0];
+    let (words, table) = (Positions::Words.of(inputs.map()).unwrap(), found.table("tokens").unwrap());
+    assert_eq!(table.shape(), [words.len()]);
+    for (place, position) in words.into_iter().enumerate() {
+        let plan = Plan::new().objective(objective).change(
+            site("text.blocks.0.resid_pre"),
+            Region::all().positions([position]),
+            Change::Zero,
+        );
+        let hidden = toy.run(&inputs, plan.unwrap()).unwrap().scores().unwrap()[0];
+        let drop = table.get(&[place]).unwrap();
+        assert!((drop - (whole - hidden)).abs() < 1e-6, "{position}: {drop}, {whole} - {hidden}");
+        assert_eq!(table.axes()[0].label(place).as_ref(), Some(&inputs.map().tokens[position].text));
+    }
+}
+
+/// Along a straight line a straight subject's score goes straight from the baseline's to the input's.
+#[test]
+fn the_path_leads_from_the_baseline_to_the_input() {
+    let found = gradients(&["text.input"], Rule::Midpoint, 4, 3, &Baseline::Zero)
+        .run(&Toy::straight(3), &asked(3, "abc", 9))
+        .unwrap();
+    let (from, to) = (scalar(&found, "objective at baseline"), scalar(&found, "objective"));
+    assert!((to - from).abs() > 1e-2, "{from} {to}");
+    for (score, at) in numbers(&found, "path").iter().zip([0.125, 0.375, 0.625, 0.875]) {
+        let wanted = from + (to - from) * at;
+        assert!((score - wanted).abs() < 1e-5 * (1.0 + to.abs()), "{score} at {at}, expected {wanted}");
+    }
+}
+
+#[test]
+fn points_are_patched_together_as_they_are_alone() {
+    let toy = Toy::curved(4);
+    let pair = Pair { clean: asked(1, "abc", 4), corrupted: Sample::prompt(vec![painted(2)], "#xyz") };
+    let run = |points: &[Point]| {
+        let settings = activation_patching::Settings { points: points.to_vec(), ..Default::default() };
+        ActivationPatching::new(settings).unwrap().run(&toy, &pair).unwrap()
+    };
+    let all = [Point::ResidMid, Point::AttnOut, Point::Z];
+    let together = run(&all);
+    for point in all {
+        let table = format!("{}/patched", point.name());
+        ROUNDING.check(&table, numbers(&together, &table), numbers(&run(&[point]), &table)).unwrap();
+    }
+}
+
+/// A picture of one colour has that channel higher than black does, and no other: the channel of that name.
+#[test]
+fn channels_have_the_names_of_their_colours() {
+    let subject = llava("llava-a");
+    let of = |colour: [u8; 3]| {
+        let picture = Picture::new("plain", RgbImage::from_pixel(9, 9, Rgb(colour)));
+        Case::new(Sample::prompt(vec![picture], "<image>Red?"))
+    };
+    let pixels = |case: &Case| subject.encode(&case.sample).unwrap().pixels.unwrap().to_values().unwrap();
+    let found = gradients(&["vision.pixels"], Rule::Midpoint, 1, 1, &Baseline::Zero)
+        .run(subject, &of([255, 0, 0]))
+        .unwrap();
+    let table = found.table("vision.pixels").unwrap();
+    let axis = &table.axes()[table.axis_of(Role::Channel).unwrap()];
+    let black = pixels(&of([0; 3]));
+    for (colour, name) in [([255, 0, 0], "red"), ([0, 255, 0], "green"), ([0, 0, 255], "blue")] {
+        let shown = pixels(&of(colour));
+        let side = shown.len() / 3;
+        let lit = |channel: &usize| shown[channel * side] > black[channel * side];
+        let names: Vec<String> = (0..3).filter(lit).map(|channel| axis.label(channel).unwrap()).collect();
+        assert_eq!(names, [name]);
+    }
 }
 
 #[test]
@@ -383,4 +476,37 @@ fn more_nodes_close_the_gap() {
     let gaps = [32, 128, 512].map(gap);
     println!("text.embed from zero: {gaps:?}");
     assert!(gaps[0] > 0.1 && gaps[1] < 0.1 && gaps[2] < 1e-5, "{gaps:?}");
+}
+
+/// One node in the middle of the path is not enough for a curved subject. The gap has the sign of the sum less the change, and the
+/// relative one is over the change.
+#[test]
+fn the_gap_is_the_sum_of_the_contributions_less_the_change() {
+    let (mut above, mut below) = (0, 0);
+    for seed in 0..12 {
+        let (toy, case) = (Toy::curved(seed), asked(seed as u32, "abc", 5));
+        let sites = ["vision.pixels", "text.embed"];
+        let found =
+            gradients(&sites, Rule::Midpoint, 1, 1, &Baseline::Constant(0.2)).run(&toy, &case).unwrap();
+        let sum: f64 = sites.iter().map(|name| total(numbers(&found, name))).sum();
+        let [at_input, at_baseline] =
+            ["objective", "objective at baseline"].map(|name| f64::from(scalar(&found, name)));
+        let (change, gap) = (at_input - at_baseline, f64::from(scalar(&found, "completeness gap")));
+        // Each table is rounded to f32.
+        let rounding = 1e-6 * (sum.abs() + at_input.abs() + at_baseline.abs());
+        assert!((gap - (sum - change)).abs() <= rounding, "{seed}: {gap}, {sum} - {change}");
+        let relative = f64::from(scalar(&found, "relative completeness gap"));
+        let wanted = (sum - change).abs() / change.abs();
+        assert!((relative - wanted).abs() <= 1e-5 * wanted + rounding / change.abs(), "{relative}, {wanted}");
+        // Over the sum, or over either objective, it would be another number.
+        for other in [sum, at_input, at_baseline] {
+            assert!(
+                (gap.abs() / other.abs() - wanted).abs() > 1e-3 * wanted,
+                "{seed}: {other} like {change}"
+            );
+        }
+        above += usize::from(gap > 1e-2);
+        below += usize::from(gap < -1e-2);
+    }
+    assert!(above > 0 && below > 0, "{above} sums too large, {below} too small");
 }

@@ -3,14 +3,14 @@
 //! Bounds are relative to the largest absolute value. Attributions and drops are differences of nearly equal
 //! logits and sums of gradients: 1e-3. Shares and single logits keep more digits: 1e-5 and 1e-4. Ids are equal.
 
-use mmlens_core::finding::Labels;
+use mmlens_core::finding::{Labels, Tolerance};
 use mmlens_core::{Analysis, Baseline, Case, Objective, Pair, Subject, Target};
 use mmlens_engine::{End, Rule};
 use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::occlusion::{self, Cover, Occlusion};
-use mmlens_model::{AttentionRollout, LogitLens, logit_lens};
-use mmlens_testkit::{Array, Oracle, Tolerance};
+use mmlens_model::{AttentionRollout, LogitLens, attention_rollout, logit_lens};
+use mmlens_testkit::{Array, Oracle};
 
 use crate::support::{llava, numbers, question, scalar, shown, site};
 
@@ -128,7 +128,13 @@ fn occlusion_of_overlapping_windows() {
         }
     }
     agree(ATTRIBUTION, "overlapping windows", &pixels, &oracle.array("overlapping").unwrap().values);
-    assert_eq!(found.table("windows").unwrap().shape(), [windows.rows().len(), windows.cols().len()]);
+    let table = found.table("windows").unwrap();
+    let names = |axis: usize| -> Vec<String> {
+        (0..table.shape()[axis]).map(|i| table.axes()[axis].label(i).unwrap()).collect()
+    };
+    // 12 pixels of 30, 6 apart, and 9, 5 apart: the last is cut by the edge
+    assert_eq!(names(0), ["0–12", "6–18", "12–24", "18–30"]);
+    assert_eq!(names(1), ["0–9", "5–14", "10–19", "15–24", "20–29", "25–30"]);
 }
 
 #[test]
@@ -146,9 +152,14 @@ fn rollout_of_tower_and_language_model() {
     let sites: Vec<_> = (0..4).map(|i| site(&format!("vision.blocks.{i}.attn.pattern"))).collect();
     let inputs = subject.encode(&question().sample).unwrap();
     let mixing = mmlens_engine::Mixing { heads: mmlens_engine::Heads::Mean, residual: 0.5 };
-    let mixed = mmlens_engine::mixed_attention(subject, &inputs, &sites, mixing).unwrap();
-    let whole = mmlens_engine::Rollout::of(mixed.into_values()).unwrap().unwrap();
-    agree(SHARE, "vision", whole.matrix(0), &oracle.array("vision").unwrap().values);
+    let settings = mmlens_engine::FlowSettings {
+        mixing,
+        whole: 100,
+        memory: mmlens_engine::Memory::default(),
+        method: "x",
+    };
+    let whole = mmlens_engine::Flow::through(subject, &inputs, sites, settings).unwrap();
+    agree(SHARE, "vision", whole.matrix(0).unwrap(), &oracle.array("vision").unwrap().values);
     // the decoder's last row on image positions, times the tower's rows of these positions
     let (text, vision) =
         (&oracle.array("text").unwrap().values, &oracle.array("vision.read").unwrap().values);
@@ -160,6 +171,15 @@ fn rollout_of_tower_and_language_model() {
         .collect();
     agree(SHARE, "through the tower", numbers(&found, "picture through the tower"), &wanted[1..]);
     assert!((f64::from(scalar(&found, "outside the patches")) - wanted[0]).abs() < 1e-6);
+    // Of many positions the product is not made: what is read off it is carried through the layers, by states that are few.
+    for memory in [mmlens_engine::Memory::default(), mmlens_engine::Memory::bytes(3_000_000)] {
+        let settings = attention_rollout::Settings { whole: 0, ..Default::default() };
+        let carried =
+            AttentionRollout::new(settings).unwrap().within(memory).run(subject, &question()).unwrap();
+        assert!(carried.table("text").is_err() && carried.table("vision").is_err());
+        agree(SHARE, "carried", numbers(&carried, "tokens"), last);
+        agree(SHARE, "carried", numbers(&carried, "picture through the tower"), &wanted[1..]);
+    }
 }
 
 #[test]

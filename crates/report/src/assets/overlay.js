@@ -10,14 +10,11 @@ function overlays(root) {
   let opacity = 0.65;
   let grey = true;
 
-  const cellsOf = (picture) => {
-    const layer = chosen && chosen.layers.find(([where]) => where === picture);
-    return layer ? data.cells[layer[1]] : null;
-  };
+  const layerOf = (picture) => (chosen ? chosen.layers.find((layer) => layer.picture === picture) : undefined);
   // Calls `each` with value and box of every cell.
-  function visit(cells, each) {
-    const { table, axes, index } = chosen;
-    const from = base(table, index);
+  function visit({ cells: id, table, axes, others }, each) {
+    const cells = data.cells[id];
+    const from = others.reduce((sum, axis, k) => sum + chosen.index[k] * table.strides[axis], 0);
     if (cells.boxes) {
       const stride = table.strides[axes[0]];
       for (const [at, box] of cells.boxes) each(table.numbers[from + at * stride], box, [at]);
@@ -29,44 +26,64 @@ function overlays(root) {
     );
   }
 
+  // Every pixel has the mean of the cells on it, each counted by how much of the pixel it covers.
+  function paint(layer, canvas, zoom) {
+    const [width, height] = [canvas.width, canvas.height];
+    const [sum, covered, missing] = [0, 1, 2].map(() => new Float32Array(width * height));
+    const shared = (from, to, at) => Math.min(to, at + 1) - Math.max(from, at);
+    visit(layer, (v, box) => {
+      const [x0, y0, x1, y1] = box.map((edge) => edge * zoom);
+      for (let y = Math.max(0, Math.floor(y0)); y < Math.min(height, y1); y++) {
+        const down = shared(y0, y1, y);
+        for (let x = Math.max(0, Math.floor(x0)); x < Math.min(width, x1); x++) {
+          const share = down * shared(x0, x1, x);
+          if (Number.isNaN(v)) missing[y * width + x] += share;
+          else {
+            covered[y * width + x] += share;
+            sum[y * width + x] += share * v;
+          }
+        }
+      }
+    });
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(width, height);
+    const pixels = new Uint32Array(image.data.buffer);
+    const seam = 1e-3;
+    for (let i = 0; i < pixels.length; i++) {
+      if (covered[i] <= seam && missing[i] <= seam) continue;
+      const [r, g, b, a] = colour(chosen.scale, covered[i] > seam ? sum[i] / covered[i] : NaN, "picture");
+      pixels[i] = ((a << 24) | (b << 16) | (g << 8) | r) >>> 0;
+    }
+    context.putImageData(image, 0, 0);
+  }
+
   function draw() {
     figures.forEach(({ stage, canvas, mark }, picture) => {
-      const cells = cellsOf(picture);
+      const layer = layerOf(picture);
       mark.hidden = true;
-      canvas.hidden = !cells;
-      stage.classList.toggle("grey", Boolean(cells) && grey);
-      if (!cells) return;
+      canvas.hidden = !layer;
+      stage.classList.toggle("grey", Boolean(layer) && grey);
+      if (!layer) return;
       // small pictures get more canvas pixels than picture pixels, so that edges of cells fall where they are
       const [width, height] = [Number(canvas.dataset.width), Number(canvas.dataset.height)];
       // and very large ones as many as a browser allows
       const zoom = Math.min(Math.max(1, Math.min(8, Math.floor(640 / width))), Math.sqrt(16e6 / (width * height)));
       [canvas.width, canvas.height] = [Math.max(1, Math.floor(width * zoom)), Math.max(1, Math.floor(height * zoom))];
-      const context = canvas.getContext("2d");
-      const image = context.createImageData(canvas.width, canvas.height);
-      const pixels = new Uint32Array(image.data.buffer);
-      const edge = (v, most) => Math.min(most, Math.max(0, Math.ceil(v * zoom - 0.5)));
-      visit(cells, (v, [x0, y0, x1, y1]) => {
-        const [r, g, b, a] = colour(chosen.scale, v, "picture");
-        const paint = ((a << 24) | (b << 16) | (g << 8) | r) >>> 0;
-        const [left, right] = [edge(x0, canvas.width), edge(x1, canvas.width)];
-        const bottom = edge(y1, canvas.height);
-        for (let y = edge(y0, canvas.height); y < bottom; y++) pixels.fill(paint, y * canvas.width + left, y * canvas.width + right);
-      });
-      context.putImageData(image, 0, 0);
+      paint(layer, canvas, zoom);
       canvas.style.opacity = opacity;
     });
   }
 
   figures.forEach(({ stage, canvas, mark }, picture) => {
     const locate = (event) => {
-      const cells = cellsOf(picture);
-      if (!cells) return null;
+      const layer = layerOf(picture);
+      if (!layer) return null;
       const frame = stage.getBoundingClientRect();
       const [width, height] = [Number(canvas.dataset.width), Number(canvas.dataset.height)];
       const x = ((event.clientX - frame.left) / frame.width) * width;
       const y = ((event.clientY - frame.top) / frame.height) * height;
       let found = null;
-      visit(cells, (v, box, at) => {
+      visit(layer, (v, box, at) => {
         if (x >= box[0] && x < box[2] && y >= box[1] && y < box[3]) found = { v, box, at };
       });
       if (!found) {
@@ -79,9 +96,9 @@ function overlays(root) {
       mark.style.top = `${(100 * Math.max(0, y0)) / height}%`;
       mark.style.width = `${(100 * (Math.min(width, x1) - Math.max(0, x0))) / width}%`;
       mark.style.height = `${(100 * (Math.min(height, y1) - Math.max(0, y0))) / height}%`;
-      const where = found.at.length > 1 ? `row ${found.at[0]}, column ${found.at[1]}` : position(chosen.table.axes[chosen.axes[0]], found.at[0]);
+      const where = found.at.length > 1 ? `row ${found.at[0]}, column ${found.at[1]}` : position(layer.table.axes[layer.axes[0]], found.at[0]);
       const box = `x ${number(x0)}\u2013${number(x1)}, y ${number(y0)}\u2013${number(y1)} px`;
-      return { rect: around(event), content: [strong(measure(found.v, { scale: chosen.scale, unit: chosen.table.unit })), line(where), line(box)] };
+      return { rect: around(event), content: [strong(measure(found.v, { scale: chosen.scale, unit: chosen.unit })), line(where), line(box)] };
     };
     hover(stage, locate, () => (mark.hidden = true));
   });
@@ -92,11 +109,19 @@ function overlays(root) {
     detail.replaceChildren();
     chosen = null;
     if (overlay) {
-      const table = open(overlay.table);
-      chosen = { ...overlay, table };
-      const extra = sliders(table, overlay.axes, draw);
-      chosen.index = extra.index;
-      detail.append(...[extra.node, legend({ scale: overlay.scale, unit: table.unit }, "picture")].filter(Boolean));
+      const layers = overlay.layers.map((layer) => {
+        const table = open(layer.table);
+        return { ...layer, table, others: table.axes.map((_, axis) => axis).filter((axis) => !layer.axes.includes(axis)) };
+      });
+      chosen = { ...overlay, layers, index: [] };
+      const [{ table, axes, others }] = layers;
+      const moved = () => {
+        chosen.index = others.map((axis) => extra.index[axis]);
+        draw();
+      };
+      const extra = sliders(table, axes, moved);
+      chosen.index = others.map((axis) => extra.index[axis]);
+      detail.append(...[extra.node, legend({ scale: overlay.scale, unit: overlay.unit }, "picture")].filter(Boolean));
     }
     draw();
   }
@@ -109,9 +134,7 @@ function overlays(root) {
     list.append(el("label", {}, input, el("span", {}, text, sub ? el("small", {}, sub) : null)));
   };
   data.overlays.forEach((overlay, i) => {
-    const { method, name: table } = data.tables[overlay.table];
-    const sub = [table.replace(/[_-]/g, " "), overlay.group].filter(Boolean).join(", ");
-    option(method, sub, overlay, i === 0);
+    option(overlay.method, overlay.name.replace(/[_-]/g, " "), overlay, i === 0);
   });
   option("Picture alone", "", null, false);
   const id = fresh("opacity");

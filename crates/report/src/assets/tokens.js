@@ -46,7 +46,7 @@ function tokens(root) {
       flow.append(node);
       if (axis.labels && /\n$/.test(axis.labels[i])) flow.append(el("br"));
       if (table) hover(node, () => ({ rect: node.getBoundingClientRect(), content: said(i) }));
-      return () => table && tint(node, table.scale, value(i));
+      return () => table && tint(node, entry.scale, value(i));
     }
     function said(i) {
       const id = axis.ids[i] !== null && axis.ids[i] !== undefined ? line(`id ${axis.ids[i]}`) : null;
@@ -103,7 +103,7 @@ function tokens(root) {
 
     repaint = () => nodes.forEach((paint) => paint());
     repaint();
-    detail.replaceChildren(...[extra.node, table ? legend(table) : null].filter(Boolean));
+    detail.replaceChildren(...[extra.node, table ? legend({ scale: entry.scale, unit: table.unit }) : null].filter(Boolean));
   }
   choose(data.tokens[0]);
 }

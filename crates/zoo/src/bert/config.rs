@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::checkpoint::read_part;
 use crate::parts::Act;
-use crate::{ZooError, blocks, divides, positive};
+use crate::{ZooError, above_zero, blocks, divides, positive, present};
 
 /// A stack of post-norm blocks and its embeddings.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +60,18 @@ struct Raw {
     position_embedding_type: Option<String>,
 }
 
+/// Fields that are not taken as null.
+const NEVER_NULL: [&str; 8] = [
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "hidden_act",
+    "layer_norm_eps",
+];
+
 impl StackConfig {
     /// Reads a config; `at` is what errors put before a field.
     pub(crate) fn read(config: &Value, at: &str, defaults: &Defaults) -> Result<Self, ZooError> {
@@ -76,6 +88,7 @@ impl StackConfig {
         if let Some(found) = raw.model_type.filter(|found| found != defaults.family) {
             return Err(unsupported("model_type", found, defaults.family));
         }
+        present(config, at, &NEVER_NULL)?;
         if let Some(found) = raw.position_embedding_type.filter(|found| found != "absolute") {
             return Err(unsupported("position_embedding_type", found, "absolute"));
         }
@@ -101,6 +114,7 @@ impl StackConfig {
         ] {
             positive(&field(name), value)?;
         }
+        above_zero(&field("layer_norm_eps"), raw.layer_norm_eps)?;
         blocks(&field("num_hidden_layers"), stack.blocks)?;
         divides(&field("num_attention_heads"), stack.heads, "hidden_size", stack.d_model)?;
         Ok(stack)
@@ -126,6 +140,11 @@ impl BertConfig {
     pub fn read(config: &Value) -> Result<Self, ZooError> {
         let known = &["BertForMaskedLM", "BertForPreTraining", "BertModel"];
         let architecture = crate::architecture(config, known)?;
+        present(
+            config,
+            "",
+            &["is_decoder", "add_cross_attention", "tie_word_embeddings", "type_vocab_size"],
+        )?;
         for option in ["is_decoder", "add_cross_attention"] {
             if config.get(option) == Some(&Value::Bool(true)) {
                 return Err(ZooError::Unsupported {

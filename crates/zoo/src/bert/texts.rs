@@ -94,6 +94,7 @@ impl Texts {
             maps: Vec::new(),
             pixels: None,
             grids: Vec::new(),
+            colours: Vec::new(),
             images: vec![Vec::new(); texts.len()],
             asked: mmlens_core::Asked::Last,
         };

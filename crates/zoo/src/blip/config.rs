@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use crate::bert::{Defaults, StackConfig};
 use crate::checkpoint::read_part;
+use crate::decoder::given;
 use crate::vision::TowerConfig;
-use crate::{ZooError, architecture};
+use crate::{ZooError, architecture, present};
 
 /// What a BLIP was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +33,8 @@ pub struct BlipConfig {
     pub tied: bool,
     /// What a written text begins with.
     pub bos: u32,
-    /// What ends it.
-    pub sep: u32,
+    /// What ends it, if anything does.
+    pub sep: Option<u32>,
     /// What fills up shorter rows.
     pub pad: u32,
 }
@@ -42,7 +43,8 @@ pub struct BlipConfig {
 #[serde(default)]
 struct Ids {
     bos_token_id: Option<u32>,
-    sep_token_id: Option<u32>,
+    #[serde(deserialize_with = "given")]
+    sep_token_id: Option<Option<u32>>,
     pad_token_id: Option<u32>,
     is_decoder: Option<bool>,
 }
@@ -64,6 +66,8 @@ impl BlipConfig {
         let task = TASKS.iter().find(|(name, _)| *name == named).map_or(BlipTask::Caption, |(_, task)| *task);
         let part = |name: &str| config.get(name).cloned().unwrap_or(Value::Null);
         let (raw_text, raw_vision) = (part("text_config"), part("vision_config"));
+        present(config, "", &["tie_word_embeddings"])?;
+        present(&raw_text, "text_config.", &["bos_token_id", "is_decoder", "tie_word_embeddings"])?;
         let family = "blip_vision_model";
         let vision = TowerConfig::read(&raw_vision, "vision_config.", family)?;
         if vision.model_type != family {
@@ -101,7 +105,8 @@ impl BlipConfig {
             task,
             tied: !untied(config) && !untied(&raw_text),
             bos: ids.bos_token_id.unwrap_or(30_522),
-            sep: ids.sep_token_id.unwrap_or(102),
+            // Null is no end.
+            sep: ids.sep_token_id.unwrap_or(Some(102)),
             pad: ids.pad_token_id.unwrap_or(0),
             text: StackConfig { context: Some(vision.d_model), ..text },
             vision,
@@ -120,7 +125,7 @@ mod tests {
         let config = BlipConfig::read(&json!({"model_type": "blip"})).unwrap();
         assert_eq!(
             (config.task, config.tied, config.bos, config.sep),
-            (BlipTask::Caption, true, 30_522, 102)
+            (BlipTask::Caption, true, 30_522, Some(102))
         );
         assert_eq!((config.text.heads, config.text.context, config.vision.image_size), (8, Some(768), 384));
     }

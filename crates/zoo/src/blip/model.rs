@@ -264,6 +264,17 @@ impl BlipModel {
         Ok(Some(logits?))
     }
 
+    /// What is written so far in each row, and the padding it begins with: a caption, or what there is of an answer.
+    ///
+    /// # Errors
+    /// Answers that do not begin at one place.
+    pub(crate) fn written(&self, inputs: &Inputs) -> Result<Vec<(Vec<u32>, usize)>, ZooError> {
+        match &self.encoder {
+            Some(_) => Ok(self.parted(inputs)?.1.into_iter().map(|ids| (ids, 0)).collect()),
+            None => Ok(inputs.ids.iter().cloned().zip(inputs.pads.iter().copied()).collect()),
+        }
+    }
+
     /// Questions, and what of the answers is there: what follows the first token that begins one, or that token alone.
     #[allow(clippy::type_complexity, reason = "two lists of rows")]
     fn parted(&self, inputs: &Inputs) -> Result<(Vec<Vec<u32>>, Vec<Vec<u32>>), ZooError> {

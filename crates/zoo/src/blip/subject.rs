@@ -14,9 +14,10 @@ use serde_json::Value;
 use super::{BlipConfig, BlipModel, BlipTask};
 use crate::ZooError;
 use crate::bert::Texts;
-use crate::checkpoint::{Checkpoint, Layout, Weights, read_json};
-use crate::generate::{Continuation, Decoding, Steps, generate};
-use crate::llava::{process, stack};
+use crate::checkpoint::{Checkpoint, GenerationConfig, Layout, Weights, read_json};
+use crate::error::of_folder;
+use crate::generate::{Continued, Decoding, Steps, Text, forked};
+use crate::llava::{colours, process, stack};
 use crate::parts::KvCache;
 use crate::processor::ImageProcessor;
 use crate::self_check::{Looked, SelfCheck, glimpse, look_over, pattern};
@@ -33,6 +34,7 @@ pub struct Blip {
     labels: Labels,
     processor: ImageProcessor,
     model: BlipModel,
+    generation: GenerationConfig,
     device: Device,
     sites: Vec<SiteSpec>,
     anatomy: Vec<Anatomy>,
@@ -46,15 +48,18 @@ pub struct Blip {
 /// # Memory
 /// On a CPU, f32 weights are mapped, not copied; others are widened tensor by tensor.
 pub fn open_blip(folder: &Path, device: &Device) -> Result<Blip, ZooError> {
-    let config: Value = read_json(folder.join("config.json"))?;
-    let config = BlipConfig::read(&config)?;
-    let texts = Texts::from_dir(folder, config.text.positions, Some(config.pad))?;
-    let processor = ImageProcessor::from_dir(folder)?;
-    Blip::new(name_of(folder), config, Checkpoint::open(folder)?, texts, processor, device)
+    of_folder(folder, || {
+        let config: Value = read_json(folder.join("config.json"))?;
+        let config = BlipConfig::read(&config)?;
+        let texts = Texts::from_dir(folder, config.text.positions, Some(config.pad))?;
+        let processor = ImageProcessor::from_dir(folder)?;
+        let generation = GenerationConfig::of_decoder(folder)?;
+        Blip::new(name_of(folder), config, Checkpoint::open(folder)?, (texts, processor), generation, device)
+    })
 }
 
 impl Blip {
-    /// From parts at hand.
+    /// From parts at hand; what ends and fills up a text is in `config`.
     ///
     /// # Errors
     /// Parts that do not fit each other.
@@ -62,8 +67,8 @@ impl Blip {
         name: String,
         config: BlipConfig,
         checkpoint: Checkpoint,
-        texts: Texts,
-        processor: ImageProcessor,
+        (texts, processor): (Texts, ImageProcessor),
+        generation: GenerationConfig,
         device: &Device,
     ) -> Result<Self, ZooError> {
         let side = config.vision.image_size;
@@ -86,7 +91,21 @@ impl Blip {
         let (sites, anatomy) = (model.sites(), model.anatomy());
         let labels = Labels::new(["no match", "match"]);
         let device = device.clone();
-        Ok(Self { name, checkpoint, config, texts, labels, processor, model, device, sites, anatomy })
+        let generation =
+            GenerationConfig { eos: config.sep.into_iter().collect(), pad: Some(config.pad), ..generation };
+        Ok(Self {
+            name,
+            checkpoint,
+            config,
+            texts,
+            labels,
+            processor,
+            model,
+            generation,
+            device,
+            sites,
+            anatomy,
+        })
     }
 
     /// The network.
@@ -180,6 +199,7 @@ impl Subject for Blip {
                 map.views.iter().flat_map(|view| self.model.vision.config().patches(view)).collect();
         }
         inputs.pixels = stack(&processed, &self.device).map_err(|e| self.failed(e))?;
+        inputs.colours = colours(&self.processor, sample).map_err(|e| self.failed(e))?;
         inputs.images.iter_mut().for_each(|own| own.push(0));
         Ok(inputs)
     }
@@ -203,6 +223,11 @@ impl Subject for Blip {
         })
     }
 
+    fn longest_answer(&self, inputs: &Inputs) -> Option<usize> {
+        let begun = self.model.written(inputs).ok()?.first().map_or(0, |(ids, _)| ids.len());
+        self.generation.longest_answer(begun)
+    }
+
     fn generate_with(
         &self,
         inputs: &Inputs,
@@ -213,7 +238,19 @@ impl Subject for Blip {
             let (subject, what) = (self.name.clone(), "generation".to_owned());
             return Err(SubjectError::Unsupported { subject, what });
         }
+        let copies = plans.continuations();
         let mut steps = Steps::new(self, plans, inputs)?;
+        let decoding = Decoding {
+            how,
+            config: &self.generation,
+            folder: self.checkpoint.origin(),
+            vocab: self.config.text.vocab,
+            pad: self.pad(),
+            positions: Some(self.config.text.positions),
+        };
+        let written = self.model.written(inputs).map_err(|e| self.failed(e))?;
+        let prompts = written.into_iter().map(|(ids, pad)| Text { ids, pad }).collect();
+        let texts = Continued::new(self, decoding, prompts, copies)?;
         let (mut cache, mut seen) = (KvCache::default(), None);
         let prompt = Inputs { asked: Asked::Last, ..inputs.clone() };
         let first = steps.step(|run| {
@@ -225,26 +262,15 @@ impl Subject for Blip {
         });
         let mut first = first.map_err(|e| self.failed(e))?;
         let mut seen = seen.ok_or_else(|| HookError::NoOutput("generation".to_owned()))?;
-        let mut pads = inputs.pads.clone();
-        let copies = plans.continuations();
         if copies > 1 {
-            let [rows, asked, vocab] = first.dims();
-            let forked = first.unsqueeze_dim::<4>(1).expand([rows, copies, asked, vocab]);
-            first = forked.reshape([rows * copies, asked, vocab]);
-            (cache, seen) = (cache.fork(copies), seen.fork(copies));
-            pads = pads.into_iter().flat_map(|pad| std::iter::repeat_n(pad, copies)).collect();
+            (first, cache, seen) = (forked(first, copies), cache.fork(copies), seen.fork(copies));
         }
-        let decoding = Decoding { how, eos: &[self.config.sep], pad: self.pad(), pads: &pads };
-        let rows = generate(&decoding, first, |next| {
-            steps.step(|run| self.model.go_on(next, &pads, &seen, &mut cache, run))
+        let rows = texts.write(first, |next, pads| {
+            steps.step(|run| self.model.go_on(next, pads, &seen, &mut cache, run))
         });
-        let told = |row: Continuation| Generated {
-            text: self.decode(&row.tokens),
-            tokens: row.tokens,
-            probabilities: row.probabilities,
-            ended: row.ended,
-        };
-        Ok((rows.map_err(|e| self.failed(e))?.into_iter().map(told).collect(), steps.finish()?))
+        let mut rows = rows.map_err(|e| self.failed(e))?;
+        rows.iter_mut().for_each(|row| row.text = self.decode(&row.tokens));
+        Ok((rows, steps.finish()?))
     }
 
     fn decode(&self, ids: &[u32]) -> String {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use mmlens_files::WriteError;
+
 use super::json::ConfigError;
 
 /// Why a checkpoint was refused.
@@ -22,8 +24,13 @@ pub enum CheckpointError {
     },
     /// The folder holds no safetensors weights.
     #[error(
-        "{}: no `model.safetensors` and no `model.safetensors.index.json`; found {}",
+        "{}: {}no `model.safetensors` and no `model.safetensors.index.json`; found {}",
         dir.display(),
+        if found.iter().any(|file| file.starts_with("pytorch_model")) {
+            "`python oracles/to_safetensors.py FOLDER` of mmlens converts `pytorch_model.bin`: "
+        } else {
+            ""
+        },
         short_list(found, 8)
     )]
     NoWeights {
@@ -176,13 +183,8 @@ pub enum CheckpointError {
         tensor: String,
     },
     /// The file could not be written.
-    #[error("{}: could not be written: {problem}", file.display())]
-    Write {
-        /// The file.
-        file: PathBuf,
-        /// What went wrong.
-        problem: String,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
 /// What makes a file something else than a whole safetensors file.
@@ -207,7 +209,7 @@ pub enum HeaderProblem {
     },
     /// The header is not the JSON it should be.
     #[error("its header is not valid: {0}")]
-    Json(serde_json::Error),
+    Json(mmlens_files::JsonError),
     /// One name stands twice in the header.
     #[error("`{0}` stands twice in its header")]
     Twice(String),
@@ -237,6 +239,8 @@ pub struct Misfit {
     pub surplus: Vec<(String, Vec<usize>)>,
     /// What has another shape: name, found, expected.
     pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// The sizes that the config leaves out, where its file is at hand: their defaults may be why.
+    pub left_out: Vec<String>,
 }
 
 impl Misfit {
@@ -268,6 +272,11 @@ impl fmt::Display for Misfit {
         if !self.surplus.is_empty() {
             let all: Vec<_> = self.surplus.iter().map(named).collect();
             write!(f, "; {} not used: {}", all.len(), short_list(&all, SHOWN))?;
+        }
+        if !self.left_out.is_empty() {
+            let all: Vec<_> = self.left_out.iter().map(|field| format!("`{field}`")).collect();
+            let fields = short_list(&all, SHOWN);
+            write!(f, "; config.json leaves out {fields}, so that their defaults were taken")?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mmlens_files::JsonError;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -38,31 +39,65 @@ pub enum ConfigError {
         /// What was found there and what was expected.
         problem: String,
     },
+    /// The text has more values than any such file.
+    #[error("{}: it has {found} values, expected at most {most}", file.display())]
+    Values {
+        /// The file.
+        file: PathBuf,
+        /// How many it has.
+        found: usize,
+        /// How many are read.
+        most: usize,
+    },
 }
 
-/// Reads a JSON file.
+/// The most bytes of a config. Those with 20,000 classes have one or two million.
+pub const MOST_CONFIG_BYTES: u64 = 1 << 24;
+/// The most values in a config; where all of them are kept, each takes some 70 bytes.
+pub const MOST_CONFIG_VALUES: usize = 1 << 20;
+
+/// Reads a JSON file: a regular file of at most [`MOST_CONFIG_BYTES`] and [`MOST_CONFIG_VALUES`].
 ///
 /// # Errors
 ///
-/// [`ConfigError::Read`] if the file cannot be read, [`ConfigError::Json`] if it does not say what `T` needs.
+/// [`ConfigError::Read`] if the file cannot be read or is refused, [`ConfigError::Json`] if it does not say what `T` needs.
 pub fn read_json<T: DeserializeOwned>(file: impl AsRef<Path>) -> Result<T, ConfigError> {
-    let file = file.as_ref();
-    let text = std::fs::read(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
-    parse_json(file, &text)
+    read_json_within(file.as_ref(), MOST_CONFIG_BYTES, MOST_CONFIG_VALUES)
+}
+
+/// As [`read_json`], with other limits.
+pub(crate) fn read_json_within<T: DeserializeOwned>(
+    file: &Path,
+    bytes: u64,
+    values: usize,
+) -> Result<T, ConfigError> {
+    let text = mmlens_files::read(file, bytes);
+    let text = text.map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+    parse_json_within(file, &text, values)
 }
 
 /// Reads JSON that is in memory; `file` is what errors call it.
 ///
 /// # Errors
 ///
-/// [`ConfigError::Json`] if the text does not say what `T` needs.
+/// [`ConfigError::Json`] if the text does not say what `T` needs, [`ConfigError::Values`] if it says far too much.
 pub fn parse_json<T: DeserializeOwned>(file: impl AsRef<Path>, text: &[u8]) -> Result<T, ConfigError> {
-    serde_json::from_slice(text).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        let said = error.to_string();
-        let problem = said.split(" at line ").next().unwrap_or(&said).to_owned();
-        let field = if error.is_data() { field_at(text, line, column) } else { String::new() };
-        ConfigError::Json { file: file.as_ref().to_owned(), field, line, column, problem }
+    parse_json_within(file.as_ref(), text, MOST_CONFIG_VALUES)
+}
+
+/// As [`parse_json`], with another limit.
+pub(crate) fn parse_json_within<T: DeserializeOwned>(
+    file: &Path,
+    text: &[u8],
+    most: usize,
+) -> Result<T, ConfigError> {
+    let found = mmlens_files::count_values(text);
+    if found > most {
+        return Err(ConfigError::Values { file: file.to_owned(), found, most });
+    }
+    mmlens_files::parse_json(text).map_err(|error| {
+        let JsonError { field, line, column, problem } = error;
+        ConfigError::Json { file: file.to_owned(), field, line, column, problem }
     })
 }
 
@@ -72,16 +107,16 @@ pub fn parse_json<T: DeserializeOwned>(file: impl AsRef<Path>, text: &[u8]) -> R
 ///
 /// [`ZooError::Value`] with the field that is not what `T` needs.
 pub fn read_part<T: DeserializeOwned>(part: &Value, at: &str) -> Result<T, ZooError> {
-    parse_json("", part.to_string().as_bytes()).map_err(|error| match error {
-        ConfigError::Json { field, problem, .. } => {
-            let field = format!("{at}{field}").trim_end_matches('.').to_owned();
-            let field = if field.is_empty() { "config.json".to_owned() } else { field };
-            let (found, expected) = problem.split_once(", expected ").unwrap_or((&problem, "something else"));
-            let found =
-                found.trim_start_matches("invalid type: ").trim_start_matches("invalid value: ").to_owned();
-            ZooError::Value { field, found, expected: expected.to_owned() }
+    mmlens_files::parse_value(part).map_err(|error| {
+        let found_and_expected = error.found_and_expected();
+        let (found, expected) = found_and_expected.unwrap_or((&error.problem, "something else"));
+        let field = format!("{at}{}", error.field);
+        let field = field.trim_end_matches('.');
+        ZooError::Value {
+            field: if field.is_empty() { "the config" } else { field }.to_owned(),
+            found: found.to_owned(),
+            expected: expected.to_owned(),
         }
-        other => other.into(),
     })
 }
 
@@ -98,74 +133,6 @@ pub fn read_json_if_there<T: DeserializeOwned>(file: impl AsRef<Path>) -> Result
     }
 }
 
-/// Whose value is being read at a place of a JSON text: the keys around it, joined by dots.
-fn field_at(text: &[u8], line: usize, column: usize) -> String {
-    let line_start = text
-        .split_inclusive(|&byte| byte == b'\n')
-        .take(line.saturating_sub(1))
-        .map(<[u8]>::len)
-        .sum::<usize>();
-    let end = (line_start + column).min(text.len());
-    // One level per open brace or bracket: the key (or index) whose value is being read there.
-    let mut levels: Vec<Level> = Vec::new();
-    let mut at = 0;
-    while at < end {
-        match text[at] {
-            b'"' => {
-                let close = string_end(text, at);
-                // A key is complete once its colon comes; a string that reaches the end is the value itself.
-                if let Some(Level::Object { key, awaiting: awaiting @ true }) = levels.last_mut() {
-                    let inside = text.get(at + 1..close).unwrap_or_default();
-                    *key = Some(String::from_utf8_lossy(inside).into_owned());
-                    *awaiting = false;
-                }
-                at = close;
-            }
-            b'{' => levels.push(Level::Object { key: None, awaiting: true }),
-            b'[' => levels.push(Level::Array { index: 0 }),
-            // The error of a value that is a whole object or list stands at its last byte.
-            b'}' | b']' if at + 1 < end => {
-                levels.pop();
-            }
-            b',' if at + 1 < end => match levels.last_mut() {
-                Some(Level::Object { key, awaiting }) => (*key, *awaiting) = (None, true),
-                Some(Level::Array { index }) => *index += 1,
-                None => {}
-            },
-            _ => {}
-        }
-        at += 1;
-    }
-    // Closing brace at the very end: what is missing is missing from the object itself, not from its last field.
-    if end > 0 && matches!(text[end - 1], b'}' | b']') {
-        levels.pop();
-    }
-    let names = levels.iter().filter_map(|level| match level {
-        Level::Object { key, .. } => key.clone(),
-        Level::Array { index } => Some(index.to_string()),
-    });
-    names.collect::<Vec<_>>().join(".")
-}
-
-enum Level {
-    Object { key: Option<String>, awaiting: bool },
-    Array { index: usize },
-}
-
-/// The place of the closing quote of the string that opens at `open`, or the end of the text.
-fn string_end(text: &[u8], open: usize) -> usize {
-    let mut at = open + 1;
-    while at < text.len() {
-        match text[at] {
-            b'\\' => at += 1,
-            b'"' => return at,
-            _ => {}
-        }
-        at += 1;
-    }
-    text.len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,39 +141,37 @@ mod tests {
     #[allow(dead_code, reason = "only its errors matter here")]
     struct Outer {
         width: usize,
-        inner: Inner,
-    }
-
-    #[derive(Debug, serde::Deserialize)]
-    #[allow(dead_code, reason = "only its errors matter here")]
-    struct Inner {
-        heads: usize,
-        list: Vec<usize>,
-    }
-
-    fn said(text: &str) -> String {
-        parse_json::<Outer>("config.json", text.as_bytes()).unwrap_err().to_string()
+        inner: Vec<usize>,
     }
 
     #[test]
-    fn errors_name_field_and_line() {
+    fn errors_name_file_field_and_line() {
+        let said = |text: &str| parse_json::<Outer>("config.json", text.as_bytes()).unwrap_err().to_string();
         assert_eq!(
             said("{\n \"width\": \"8\",\n \"inner\": {}}"),
             "config.json:2:13: field `width`: invalid type: string \"8\", expected usize"
         );
-        assert_eq!(
-            said("{\"width\": 8,\n \"inner\": {\"list\": [], \"heads\": -1}}"),
-            "config.json:2:34: field `inner.heads`: invalid value: integer `-1`, expected usize"
-        );
-        assert_eq!(
-            said("{\"width\": 8, \"inner\": {\"heads\": 1, \"list\": [1, {\"a\": 2}, 3]}}"),
-            "config.json:1:47: field `inner.list.1`: invalid type: map, expected usize"
-        );
-        assert_eq!(
-            said("{\"width\": 8,\n \"inner\": {\"heads\": 4}}"),
-            "config.json:2:22: field `inner`: missing field `list`"
-        );
         assert_eq!(said("{\"width\": 8}"), "config.json:1:12: missing field `inner`");
-        assert_eq!(said("{\"width\": 8"), "config.json:1:11: EOF while parsing an object");
+        assert_eq!(said("[]"), "config.json:1:2: invalid length 0, expected an object with 2 elements");
+        let many = format!("[{}0]", "0,".repeat(1 << 20));
+        assert_eq!(said(&many), "config.json: it has 1048578 values, expected at most 1048576");
+    }
+
+    #[test]
+    fn parts_name_their_field() {
+        let said = |part: Value, at: &str| read_part::<Outer>(&part, at).unwrap_err().to_string();
+        let part = serde_json::json!({"width": 8, "inner": [1, "a"]});
+        assert_eq!(said(part, "text_config."), "`text_config.inner.1` = string \"a\", expected usize");
+        assert_eq!(said(Value::Null, "text_config."), "`text_config` = null, expected an object");
+        assert_eq!(said(Value::Bool(true), ""), "`the config` = boolean `true`, expected an object");
+        let missing = "`text_config` = missing field `inner`, expected something else";
+        assert_eq!(said(serde_json::json!({"width": 8}), "text_config."), missing);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = read_json::<Value>(folder.path()).unwrap_err().to_string();
+        assert!(said.ends_with("could not be read: it is a folder, expected a regular file"), "{said}");
     }
 }

@@ -38,8 +38,11 @@ use std::sync::OnceLock;
 pub use safetensors::Dtype;
 
 pub use error::{CheckpointError, HeaderProblem, Misfit};
-pub use generation::{GenerationConfig, one_or_many};
-pub use json::{ConfigError, parse_json, read_json, read_json_if_there, read_part};
+pub use generation::{GenerationConfig, SequenceBias, one_or_many};
+pub(crate) use json::parse_json_within;
+pub use json::{
+    ConfigError, MOST_CONFIG_BYTES, MOST_CONFIG_VALUES, parse_json, read_json, read_json_if_there, read_part,
+};
 pub use layout::{KNOWN_BUFFERS, Layout};
 pub use save::{HostTensor, SaveSettings, StoredFloat, save_checkpoint, save_safetensors};
 pub use storage::Access;

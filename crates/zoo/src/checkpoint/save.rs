@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
+use mmlens_files::{Target, write, write_tensors};
 use safetensors::{Dtype, View};
 use serde_json::json;
 
 use super::error::CheckpointError;
-use super::widen;
+use super::{shards, widen};
 
 /// A tensor in the memory of the host.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,7 +110,7 @@ impl SaveSettings {
     }
 }
 
-/// Writes one safetensors file. A file of that name is replaced as a whole, or not at all.
+/// Writes one safetensors file, whole or not at all: see [`Target`].
 ///
 /// # Errors
 ///
@@ -120,41 +121,69 @@ pub fn save_safetensors(
     settings: &SaveSettings,
 ) -> Result<(), CheckpointError> {
     let file = file.as_ref();
-    write(file, &unique(file, tensors)?.iter().collect::<Vec<_>>(), settings)
+    save(file, &unique(file, tensors)?.iter().collect::<Vec<_>>(), settings)
 }
 
 /// Writes `model.safetensors` into `dir`; or shards and `model.safetensors.index.json` if [`SaveSettings::shard_bytes`]
 /// asks for it and the weights are larger.
 ///
+/// Weights that were there before are what a reader finds until the new ones are whole, and are then removed: shards get names
+/// that the index there does not use (`model-v2-00001-of-00003.safetensors`), and the index is written last.
+///
 /// # Errors
 ///
-/// As [`save_safetensors`].
+/// As [`save_safetensors`]; what says of an index that is there why it cannot be read.
 pub fn save_checkpoint(
     dir: impl AsRef<Path>,
     tensors: impl IntoIterator<Item = (String, HostTensor)>,
     settings: &SaveSettings,
 ) -> Result<(), CheckpointError> {
     let dir = dir.as_ref();
-    let single = dir.join("model.safetensors");
+    let (single, index) = (dir.join(shards::SINGLE), dir.join(shards::INDEX));
     let tensors = unique(&single, tensors)?;
-    let shards = split(&tensors, settings);
-    if shards.len() <= 1 {
-        return write(&single, &tensors.iter().collect::<Vec<_>>(), settings);
+    let parts = split(&tensors, settings);
+    let before = shards::named(dir)?;
+    if parts.len() <= 1 {
+        save(&single, &tensors.iter().collect::<Vec<_>>(), settings)?;
+        return remove(std::iter::once(index).chain(before.iter().map(|shard| dir.join(shard))));
     }
     let total: u64 = tensors.values().map(|tensor| bytes_of(tensor, settings.dtype)).sum();
+    let names = free_names(parts.len(), &before);
     let mut weight_map = serde_json::Map::new();
-    for (i, shard) in shards.iter().enumerate() {
-        let name = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
-        write(&dir.join(&name), shard, settings)?;
-        weight_map.extend(shard.iter().map(|(tensor, _)| ((*tensor).clone(), json!(name))));
+    for (name, part) in names.iter().zip(&parts) {
+        save(&dir.join(name), part, settings)?;
+        weight_map.extend(part.iter().map(|(tensor, _)| ((*tensor).clone(), json!(name))));
     }
-    let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
-    let file = dir.join("model.safetensors.index.json");
-    std::fs::write(&file, format!("{index:#}\n")).map_err(|source| CheckpointError::Io {
-        file,
-        doing: "write it",
-        source,
-    })
+    let text = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
+    write(&index, format!("{text:#}\n"))?;
+    // One file would be taken before an index.
+    remove(std::iter::once(single).chain(before.iter().map(|shard| dir.join(shard))))
+}
+
+/// Names of shards, none of which is used.
+fn free_names(count: usize, used: &BTreeSet<String>) -> Vec<String> {
+    let named = |version: usize| -> Vec<String> {
+        let version = if version == 1 { String::new() } else { format!("v{version}-") };
+        (1..=count).map(|i| format!("model-{version}{i:05}-of-{count:05}.safetensors")).collect()
+    };
+    (1..).map(named).find(|names| names.iter().all(|name| !used.contains(name))).unwrap_or_default()
+}
+
+/// Removes files that may be there.
+fn remove(files: impl Iterator<Item = PathBuf>) -> Result<(), CheckpointError> {
+    for file in files {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(CheckpointError::Io {
+                    file,
+                    doing: "remove the weights of before",
+                    source: error,
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 type Named<'a> = (&'a String, &'a HostTensor);
@@ -203,12 +232,11 @@ fn bytes_of(tensor: &HostTensor, dtype: StoredFloat) -> u64 {
     tensor.values.len() as u64 * each
 }
 
-fn write(file: &Path, tensors: &[Named<'_>], settings: &SaveSettings) -> Result<(), CheckpointError> {
+fn save(file: &Path, tensors: &[Named<'_>], settings: &SaveSettings) -> Result<(), CheckpointError> {
     let views = tensors.iter().map(|&(name, tensor)| (name, Stored { tensor, dtype: settings.dtype }));
     let format = ("format".to_owned(), "pt".to_owned());
     let metadata = settings.metadata.clone().into_iter().chain([format]).collect();
-    safetensors::serialize_to_file(views, Some(metadata), file)
-        .map_err(|e| CheckpointError::Write { file: PathBuf::from(file), problem: e.to_string() })
+    Ok(Target::new(file)?.write(|out| write_tensors(out, views, &metadata))?)
 }
 
 /// One tensor as the format wants to see it; its bytes exist only while they are written.

@@ -44,8 +44,8 @@ enum Place {
 impl Storage {
     pub(super) fn open(path: &Path, access: Access) -> Result<Self, CheckpointError> {
         let fail = |doing| move |source| CheckpointError::Io { file: path.to_owned(), doing, source };
-        let file = File::open(path).map_err(fail("open it"))?;
-        let bytes = file.metadata().map_err(fail("learn its size"))?.len();
+        let (file, about) = mmlens_files::open(path).map_err(fail("open it"))?;
+        let bytes = about.len();
         let place = match access {
             Access::Mapped if bytes > 0 => {
                 Place::Mapped(map(&file).map_err(fail("map it into memory"))?, Mutex::new(file))

@@ -137,6 +137,7 @@ impl Captions {
             if !self.masked {
                 let label = TokenLabel::new(self.name(pad), Modality::Special).with_id(pad);
                 map.tokens.splice(at..at, std::iter::repeat_n(label, more));
+                map.padding = (at..at + more).collect();
             }
         }
         Ok(padded)

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::read_part;
 use crate::parts::{Act, RopeConfig};
-use crate::{ZooError, blocks, divides, positive};
+use crate::{ZooError, above_zero, blocks, divides, positive, present};
 
 /// What a decoder is, whatever its family calls it.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,7 +126,7 @@ struct Raw {
 }
 
 /// A field that means one thing when it is null and another when it is left out.
-fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+pub(crate) fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     value: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(value).map(Some)
@@ -145,6 +145,8 @@ struct Family {
     max_positions: usize,
     act: &'static str,
     tied: bool,
+    /// Fields that must not be null, beside those of [`NEVER_NULL`].
+    never_null: &'static [&'static str],
     finish: fn(&Raw, &mut DecoderConfig, &str) -> Result<(), ZooError>,
 }
 
@@ -160,8 +162,22 @@ const LLAMA: Family = Family {
     max_positions: 2048,
     act: "silu",
     tied: false,
+    never_null: &["hidden_act", "rms_norm_eps", "tie_word_embeddings", "attention_bias", "mlp_bias"],
     finish: llama,
 };
+
+/// Fields that no family takes as null.
+const NEVER_NULL: &[&str] = &[
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "vocab_size",
+    "max_position_embeddings",
+];
+
+/// What all of Qwen's text models refuse.
+const SEEING: &[&str] = &["hidden_act", "rms_norm_eps"];
 
 /// Every family, with the defaults of its config class in transformers.
 const FAMILIES: &[Family] = &[
@@ -171,14 +187,20 @@ const FAMILIES: &[Family] = &[
         neurons: 14336,
         kv_heads: Some(8),
         max_positions: 4096 * 32,
+        never_null: &["hidden_act", "rms_norm_eps", "tie_word_embeddings"],
         finish: mistral,
         ..LLAMA
     },
     QWEN2,
-    Family { model_type: "qwen2_vl_text", ..QWEN2 },
-    Family { model_type: "qwen2_5_vl_text", ..QWEN2 },
+    Family { model_type: "qwen2_vl_text", never_null: SEEING, ..QWEN2 },
+    Family { model_type: "qwen2_5_vl_text", never_null: SEEING, ..QWEN2 },
     QWEN3,
-    Family { model_type: "qwen3_vl_text", max_positions: 128_000, ..QWEN3 },
+    Family {
+        model_type: "qwen3_vl_text",
+        max_positions: 128_000,
+        never_null: &["hidden_act", "rms_norm_eps", "head_dim", "attention_bias", "layer_types"],
+        ..QWEN3
+    },
     Family {
         model_type: "gemma2",
         d_model: 2304,
@@ -191,6 +213,15 @@ const FAMILIES: &[Family] = &[
         max_positions: 8192,
         act: "gelu_pytorch_tanh",
         tied: true,
+        never_null: &[
+            "hidden_activation",
+            "rms_norm_eps",
+            "tie_word_embeddings",
+            "num_key_value_heads",
+            "head_dim",
+            "attention_bias",
+            "query_pre_attn_scalar",
+        ],
         finish: gemma2,
     },
     Family {
@@ -203,6 +234,18 @@ const FAMILIES: &[Family] = &[
         max_positions: 1024,
         act: "gelu_new",
         tied: true,
+        never_null: &[
+            "n_embd",
+            "n_layer",
+            "n_head",
+            "n_positions",
+            "activation_function",
+            "layer_norm_epsilon",
+            "scale_attn_weights",
+            "scale_attn_by_inverse_layer_idx",
+            "add_cross_attention",
+            "tie_word_embeddings",
+        ],
         finish: gpt2,
         ..LLAMA
     },
@@ -214,6 +257,14 @@ const QWEN2: Family = Family {
     kv_heads: Some(32),
     vocab: 151_936,
     max_positions: 32768,
+    never_null: &[
+        "hidden_act",
+        "rms_norm_eps",
+        "tie_word_embeddings",
+        "head_dim",
+        "use_sliding_window",
+        "max_window_layers",
+    ],
     finish: qwen2,
     ..LLAMA
 };
@@ -225,6 +276,15 @@ const QWEN3: Family = Family {
     d_head: Some(128),
     vocab: 151_936,
     max_positions: 32768,
+    never_null: &[
+        "hidden_act",
+        "rms_norm_eps",
+        "tie_word_embeddings",
+        "head_dim",
+        "attention_bias",
+        "use_sliding_window",
+        "max_window_layers",
+    ],
     finish: qwen3,
     ..LLAMA
 };
@@ -255,6 +315,7 @@ impl DecoderConfig {
         let family = FAMILIES.iter().find(|f| f.model_type == kind).ok_or_else(|| {
             unsupported("model_type", kind.to_owned(), Self::families().collect::<Vec<_>>().join(", "))
         })?;
+        refuse_nulls(config, at, kind)?;
         if raw.quantization_config.is_some() {
             let found = "a quantised checkpoint".to_owned();
             return Err(unsupported("quantization_config", found, "f32, f16 and bf16 weights".to_owned()));
@@ -302,7 +363,7 @@ impl DecoderConfig {
         for (name, eps) in
             [("rms_norm_eps", raw.rms_norm_eps), ("layer_norm_epsilon", raw.layer_norm_epsilon)]
         {
-            above_zero(field(name), eps)?;
+            above_zero(&field(name), eps)?;
         }
         let mut config = Self {
             model_type: kind.to_owned(),
@@ -335,6 +396,16 @@ impl DecoderConfig {
     }
 }
 
+/// Refuses what a family does not take as null.
+///
+/// # Errors
+/// [`ZooError::Value`] by the field.
+pub(crate) fn refuse_nulls(config: &Value, at: &str, kind: &str) -> Result<(), ZooError> {
+    present(config, at, NEVER_NULL)?;
+    let own = FAMILIES.iter().find(|family| family.model_type == kind);
+    present(config, at, own.map_or(&[], |family| family.never_null))
+}
+
 fn rotary(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError> {
     divides("rotary pairs: 2", 2, &format!("{at}head_dim"), config.d_head)?;
     // An older config's `rope_scaling` goes before `rope_parameters`, unless it is empty.
@@ -352,16 +423,6 @@ fn rotary(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooErro
     config.rope =
         Some(RopeConfig::read(Some(&parameters), raw.rope_theta, config.d_head, config.max_positions)?);
     Ok(())
-}
-
-/// A number that divides or lies below a root.
-fn above_zero(field: String, value: Option<f64>) -> Result<Option<f32>, ZooError> {
-    match value {
-        Some(found) if !(found.is_finite() && found > 0.0) => {
-            Err(ZooError::Value { field, found: found.to_string(), expected: "a number above 0".to_owned() })
-        }
-        given => Ok(given.map(|x| x as f32)),
-    }
 }
 
 fn llama(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError> {
@@ -456,12 +517,12 @@ fn gemma2(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooErro
         });
     }
     let field = |name: &str| format!("{at}{name}");
-    let scalar = above_zero(field("query_pre_attn_scalar"), raw.query_pre_attn_scalar)?;
+    let scalar = above_zero(&field("query_pre_attn_scalar"), raw.query_pre_attn_scalar)?;
     config.scale = scalar.unwrap_or(256.0).powf(-0.5);
     let cap = raw.attn_logit_softcapping.unwrap_or(Some(50.0));
-    config.score_cap = above_zero(field("attn_logit_softcapping"), cap)?;
+    config.score_cap = above_zero(&field("attn_logit_softcapping"), cap)?;
     let cap = raw.final_logit_softcapping.unwrap_or(Some(30.0));
-    config.logit_cap = above_zero(field("final_logit_softcapping"), cap)?;
+    config.logit_cap = above_zero(&field("final_logit_softcapping"), cap)?;
     config.embed_scale = Some((config.d_model as f32).sqrt());
     windows(raw, config, at, raw.sliding_window.unwrap_or(Some(4096)), |block| block % 2 == 0)
 }

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use mmlens_core::{Anatomy, Asked, AxisName, Part, Point, Resume, Run, Site, SiteSpec};
 
 pub use config::{DecoderConfig, NormKind};
+pub(crate) use config::{given, refuse_nulls};
 pub use open::open_decoder;
 
 use crate::ZooError;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
+use mmlens_files::write;
 
 use super::{HubCache, HubError, HubId, is_plain};
 use crate::checkpoint::read_json;
@@ -95,11 +96,9 @@ impl Hub {
         }
         let pointer = self.cache.root.join(id.folder()).join("refs").join(&id.revision);
         if id.revision != commit {
-            let kept = pointer
-                .parent()
-                .map_or(Ok(()), fs::create_dir_all)
-                .and_then(|()| fs::write(&pointer, &commit));
-            kept.map_err(|source| HubError::Read { path: pointer, source })?;
+            let made = pointer.parent().map_or(Ok(()), fs::create_dir_all);
+            made.map_err(|source| HubError::Read { path: pointer.clone(), source })?;
+            write(&pointer, &commit)?;
         }
         Ok(repo.folder)
     }

@@ -74,6 +74,7 @@ impl Eyes for LlavaEyes {
         let views: Vec<View> = pictures.iter().enumerate().map(view).collect();
         Ok(Seen {
             pixels: stack(&pictures, device)?,
+            colours: colours(&self.processor, sample)?,
             pictures: views.iter().map(|view| self.expand(view)).collect(),
             images: (0..pictures.len()).collect(),
             views,
@@ -93,6 +94,18 @@ pub(crate) fn process(processor: &ImageProcessor, sample: &Sample) -> Result<Vec
     let one = |p: &mmlens_core::Picture| {
         let refused = |error| ZooError::Picture { name: p.name.clone(), error };
         processor.process(&p.image).map_err(refused)
+    };
+    sample.pictures.iter().map(one).collect()
+}
+
+/// The mean colour of every picture of a sample, as its tower is given it.
+///
+/// # Errors
+/// A picture that is refused, by its name.
+pub(crate) fn colours(processor: &ImageProcessor, sample: &Sample) -> Result<Vec<[f32; 3]>, ZooError> {
+    let one = |p: &mmlens_core::Picture| {
+        let refused = |error| ZooError::Picture { name: p.name.clone(), error };
+        processor.colour(&p.image).map_err(refused)
     };
     sample.pictures.iter().map(one).collect()
 }

@@ -8,12 +8,12 @@ use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Run, Site, SiteSpec};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::ZooError;
 use crate::checkpoint::WeightSource;
 use crate::decoder::{Decoder, DecoderConfig, Sequence};
 use crate::parts::{Act, KvCache, Linear};
 use crate::vision::{TowerConfig, VisionTower};
 use crate::vlm::{Glance, Network, place, resumed};
+use crate::{ZooError, present};
 
 /// `config.json` of a LLaVA checkpoint.
 #[derive(Debug, Clone, Deserialize)]
@@ -70,6 +70,7 @@ impl LlavaConfig {
             "image_size": 336, "patch_size": 14});
         // Without a tower's config transformers takes CLIP ViT-L/14 at 336 pixels.
         let config = if self.vision_config.is_null() { &large } else { &self.vision_config };
+        present(config, "vision_config.", &["model_type"])?;
         TowerConfig::read(config, "vision_config.", "clip_vision_model")
     }
 
@@ -78,6 +79,7 @@ impl LlavaConfig {
     /// # Errors
     /// A family or option that is not supported, a value that cannot be.
     pub fn decoder(&self) -> Result<DecoderConfig, ZooError> {
+        present(&self.text_config, "text_config.", &["model_type"])?;
         let mut text = DecoderConfig::read(&self.text_config, "text_config.", "llama")?;
         text.tied |= self.tie_word_embeddings;
         // The unembedding is the whole model's, which knows nothing of Gemma 2's cap.

@@ -34,6 +34,14 @@ pub enum RopeError {
         /// What it says.
         found: f64,
     },
+    /// A parameter that is null.
+    #[error("rope type `{kind}`: `{field}` = null, expected a value, or no such field")]
+    Null {
+        /// The kind.
+        kind: String,
+        /// The parameter.
+        field: &'static str,
+    },
     /// Parameters that are not of the expected form.
     #[error("the rope parameters cannot be read: {0}")]
     Form(String),
@@ -140,6 +148,14 @@ impl Sections {
     }
 }
 
+fn truncated() -> bool {
+    true
+}
+
+fn null_is_false<'de, D: serde::Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or(false))
+}
+
 #[derive(Debug, Default, Deserialize)]
 struct Raw {
     rope_type: Option<String>,
@@ -155,7 +171,8 @@ struct Raw {
     beta_slow: Option<f64>,
     mscale: Option<f64>,
     mscale_all_dim: Option<f64>,
-    truncate: Option<bool>,
+    #[serde(default = "truncated", deserialize_with = "null_is_false")]
+    truncate: bool,
     partial_rotary_factor: Option<f64>,
     short_factor: Option<Vec<f64>>,
     long_factor: Option<Vec<f64>>,
@@ -201,7 +218,7 @@ impl Raw {
                     beta_fast: self.beta_fast.filter(|beta| *beta != 0.0).unwrap_or(32.0),
                     beta_slow: self.beta_slow.filter(|beta| *beta != 0.0).unwrap_or(1.0),
                     original,
-                    truncate: self.truncate.unwrap_or(true),
+                    truncate: self.truncate,
                 }
             }
             "longrope" => {
@@ -232,6 +249,30 @@ impl Raw {
             },
             other => return Err(RopeError::Kind(other.to_owned())),
         })
+    }
+
+    /// Parameters that transformers does not take as null. Null is an attention factor or a bound that is not set, a `factor`
+    /// that follows from the lengths, and no truncation.
+    fn present(&self, given: &Value) -> Result<(), RopeError> {
+        let name = self.name();
+        let factor = matches!(name.as_str(), "yarn" | "longrope");
+        let fields = [
+            "rope_type",
+            "type",
+            "rope_theta",
+            "factor",
+            "low_freq_factor",
+            "high_freq_factor",
+            "original_max_position_embeddings",
+            "partial_rotary_factor",
+            "short_factor",
+            "long_factor",
+        ];
+        let null = |field: &&&str| given.get(**field).is_some_and(Value::is_null);
+        match fields.iter().filter(|field| !(factor && **field == "factor")).find(null) {
+            Some(field) => Err(RopeError::Null { kind: name, field }),
+            None => Ok(()),
+        }
     }
 
     /// Numbers that would make frequencies that are none.
@@ -274,7 +315,10 @@ impl RopeConfig {
                 if let Some((name, _)) = nested {
                     return Err(RopeError::Kind(format!("{name}, one of several by the kind of block")));
                 }
-                serde_json::from_value(value.clone()).map_err(|e| RopeError::Form(e.to_string()))?
+                let raw: Raw =
+                    mmlens_files::parse_value(value).map_err(|e| RopeError::Form(e.to_string()))?;
+                raw.present(value)?;
+                raw
             }
         };
         let theta = raw.rope_theta.or(theta).unwrap_or(10_000.0);
@@ -282,7 +326,7 @@ impl RopeConfig {
         raw.check(theta)?;
         let sections = match raw.mrope_section.as_deref() {
             None => None,
-            Some(&[t, h, w]) if t + h + w == width / 2 => {
+            Some(&[t, h, w]) if t.saturating_add(h).saturating_add(w) == width / 2 => {
                 Some(Sections { lengths: [t, h, w], interleaved: raw.mrope_interleaved.unwrap_or(false) })
             }
             Some(other) => {
@@ -291,7 +335,29 @@ impl RopeConfig {
                 return Err(RopeError::Form(said));
             }
         };
-        Ok(Self { theta, width, max_positions, kind, sections })
+        let config = Self { theta, width, max_positions, kind, sections };
+        config.turns(&raw.name())?;
+        Ok(config)
+    }
+
+    /// Refuses numbers that are well each for itself and make no angle together, such as two bounds that are one.
+    fn turns(&self, name: &str) -> Result<(), RopeError> {
+        for length in [1, self.max_positions, self.max_positions.saturating_mul(2)] {
+            let (frequencies, scale) = self.frequencies(length);
+            let farthest = self.max_positions as f32;
+            if let Some(found) = frequencies.into_iter().find(|f| !(f * farthest).is_finite()) {
+                return Err(RopeError::Form(format!(
+                    "rope type `{name}`: a frequency of {found} over {} positions is no angle",
+                    self.max_positions
+                )));
+            }
+            if !(scale.is_finite() && scale > 0.0) {
+                return Err(RopeError::Form(format!(
+                    "rope type `{name}`: cosine and sine are multiplied by {scale}, expected a number above 0"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// One frequency for each pair of coordinates, for a sequence of a given length, and what multiplies cosine

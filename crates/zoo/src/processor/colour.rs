@@ -35,6 +35,27 @@ pub(crate) fn to_rgb(picture: &DynamicImage, convert: bool) -> Result<Rgb<'_>, P
     Ok(Rgb { width: picture.width() as usize, height: picture.height() as usize, bytes })
 }
 
+/// The mean colour of pictures, on a scale of 0 to 255: red, green and blue, over all pixels of all of them.
+///
+/// # Errors
+/// [`ProcessorError::Colour`] for colours that are not taken, [`ProcessorError::Empty`] where there are no pixels.
+pub fn mean_colour<'a>(
+    pictures: impl IntoIterator<Item = &'a DynamicImage>,
+) -> Result<[f64; 3], ProcessorError> {
+    let (mut sums, mut count) = ([0_u64; 3], 0_u64);
+    for picture in pictures {
+        let rgb = to_rgb(picture, true)?;
+        for pixel in rgb.bytes.chunks_exact(3) {
+            sums.iter_mut().zip(pixel).for_each(|(sum, level)| *sum += u64::from(*level));
+        }
+        count += rgb.width as u64 * rgb.height as u64;
+    }
+    match count {
+        0 => Err(ProcessorError::Empty { width: 0, height: 0 }),
+        count => Ok(sums.map(|sum| sum as f64 / count as f64)),
+    }
+}
+
 fn upper(value: u16) -> u8 {
     (value >> 8) as u8
 }

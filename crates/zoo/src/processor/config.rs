@@ -6,11 +6,14 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::MOST_PROCESSED;
 use super::error::ProcessorError;
 use super::resample::Filter;
 use super::size::Size;
+use crate::checkpoint::read_json_if_there;
 
 /// What is done to a picture, in this order.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +70,6 @@ const KINDS: &[Kind] = &[
             "CLIPImageProcessor",
             "CLIPImageProcessorFast",
             "CLIPImageProcessorPil",
-            "CLIPFeatureExtractor",
             "LlavaNextImageProcessor",
             "LlavaNextImageProcessorFast",
             "LlavaNextImageProcessorPil",
@@ -127,7 +129,7 @@ const KINDS: &[Kind] = &[
         std: CLIP_STD,
     },
     Kind {
-        names: &["ViTImageProcessor", "ViTImageProcessorFast", "ViTImageProcessorPil", "ViTFeatureExtractor"],
+        names: &["ViTImageProcessor", "ViTImageProcessorFast", "ViTImageProcessorPil"],
         size: FULL,
         resample: Filter::Bilinear,
         crop: None,
@@ -138,6 +140,44 @@ const KINDS: &[Kind] = &[
         std: HALVES,
     },
 ];
+
+/// The processors of files that do not name theirs, by the `model_type` of the model's config.
+const BY_MODEL: &[(&str, &str)] = &[
+    ("clip", "CLIPImageProcessor"),
+    ("siglip", "SiglipImageProcessor"),
+    ("llava", "LlavaImageProcessor"),
+    ("llava_next", "LlavaNextImageProcessor"),
+    ("smolvlm", "SmolVLMImageProcessor"),
+    ("idefics3", "Idefics3ImageProcessor"),
+    ("vit", "ViTImageProcessor"),
+    ("blip", "BlipImageProcessor"),
+];
+
+/// What of `config.json` says which processor a folder has.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Model {
+    model_type: Option<String>,
+    image_processor_type: Option<String>,
+}
+
+/// Names the processor of a folder in its fields, where they do not: by its older name, or by the model's config.
+///
+/// # Errors
+/// A `config.json` that cannot be read.
+pub(super) fn name(dir: &Path, fields: &mut Map<String, Value>) -> Result<(), ProcessorError> {
+    let named = |field: &str| fields.get(field).is_some_and(|value| !value.is_null());
+    if named("image_processor_type") || named("feature_extractor_type") {
+        return Ok(());
+    }
+    let model: Model = read_json_if_there(dir.join("config.json"))?.unwrap_or_default();
+    let kind = model.model_type.unwrap_or_default();
+    let usual = || BY_MODEL.iter().find(|(own, _)| *own == kind).map(|(_, name)| (*name).to_owned());
+    if let Some(name) = model.image_processor_type.or_else(usual) {
+        fields.insert("image_processor_type".to_owned(), name.into());
+    }
+    Ok(())
+}
 
 /// Fields that say who wrote the file, or how results are wrapped: no number depends on them.
 const HARMLESS: &[&str] = &[
@@ -191,6 +231,18 @@ impl Steps {
         if normalize.is_some() && std.contains(&0.0) {
             return Err(fields.complain("image_std", "numbers other than zero"));
         }
+        if let Some((field, expected)) = beyond(rescale, normalize) {
+            return Err(fields.complain(field, expected));
+        }
+        let sides = match (crop, resize) {
+            (Some(sides), _) => Some(("crop_size", sides)),
+            (None, Some((Size::Exactly { height, width }, _))) => Some(("size", (height, width))),
+            _ => None,
+        };
+        let large = |(height, width): (usize, usize)| height.saturating_mul(width) > MOST_PROCESSED;
+        if let Some((field, _)) = sides.filter(|(_, sides)| large(*sides)) {
+            return Err(fields.complain(field, "16777216 pixels at most"));
+        }
         let pad = fields.flag("do_pad", false)?;
         // Pictures of one size are as large as the largest of them.
         let alike = crop.is_none() && matches!(resize, Some((Size::Exactly { .. }, _)));
@@ -212,6 +264,28 @@ impl Steps {
     }
 }
 
+/// No level of a picture becomes a number beyond this: pixels, not weights, would be why a model gives no numbers.
+const MOST_LEVEL: f64 = 1e6;
+
+/// The field that makes levels too large, and what it should be.
+pub(crate) fn beyond(
+    rescale: Option<f64>,
+    normalize: Option<([f64; 3], [f64; 3])>,
+) -> Option<(&'static str, &'static str)> {
+    let white = 255.0 * rescale.unwrap_or(1.0);
+    let (mean, std) = normalize.unwrap_or(([0.0; 3], [1.0; 3]));
+    let large = |value: f64| value.abs() > MOST_LEVEL;
+    if large(white) {
+        return Some(("rescale_factor", "a number that keeps levels within a million"));
+    }
+    if mean.iter().any(|mean| large(*mean)) {
+        return Some(("image_mean", "numbers within a million"));
+    }
+    let normalized = |(mean, std): (&f64, &f64)| large(mean / std) || large((white - mean) / std);
+    let far = mean.iter().zip(&std).any(normalized);
+    far.then_some(("image_std", "numbers that keep levels within a million"))
+}
+
 /// The fields of a processor's file, and which of them were looked at.
 pub(crate) struct Fields<'a> {
     file: &'a Path,
@@ -229,8 +303,10 @@ impl<'a> Fields<'a> {
         let named = ["image_processor_type", "feature_extractor_type"]
             .iter()
             .find_map(|field| self.fields.get(*field).filter(|value| !value.is_null()));
-        let kind =
-            named.and_then(Value::as_str).and_then(|name| KINDS.iter().find(|k| k.names.contains(&name)));
+        // Feature extractors are what image processors were called before.
+        let name =
+            named.and_then(Value::as_str).map(|name| name.replace("FeatureExtractor", "ImageProcessor"));
+        let kind = name.and_then(|name| KINDS.iter().find(|kind| kind.names.contains(&name.as_str())));
         kind.ok_or_else(|| ProcessorError::Kind {
             file: self.file.to_owned(),
             found: named.map_or_else(|| "not named".to_owned(), short),

@@ -32,8 +32,9 @@ use std::path::{Path, PathBuf};
 use image::{DynamicImage, RgbImage};
 use serde_json::{Map, Value};
 
+pub use colour::mean_colour;
 pub(crate) use colour::to_rgb;
-pub(crate) use config::Fields;
+pub(crate) use config::{Fields, beyond};
 pub use error::ProcessorError;
 pub use geometry::{Geometry, PixelBox};
 pub use resample::Filter;
@@ -46,7 +47,7 @@ use config::Steps;
 use geometry::AxisMap;
 
 /// The most pixels a picture may have.
-pub const MOST_PIXELS: usize = 90_000_000;
+pub const MOST_PIXELS: usize = mmlens_core::MOST_PICTURE_PIXELS as usize;
 /// The most pixels a processed picture may have.
 pub const MOST_PROCESSED: usize = 1 << 24;
 
@@ -80,8 +81,15 @@ impl ImageProcessor {
         Self::read(&file, &fields)
     }
 
-    /// The fields of a folder's image processor, and the file they are in.
+    /// The fields of a folder's image processor, and the file they are in. One that is not named there has the name that goes
+    /// with the model's config, as in transformers.
     pub(crate) fn fields_in(dir: &Path) -> Result<(PathBuf, Map<String, Value>), ProcessorError> {
+        let (file, mut fields) = Self::written_in(dir)?;
+        config::name(dir, &mut fields)?;
+        Ok((file, fields))
+    }
+
+    fn written_in(dir: &Path) -> Result<(PathBuf, Map<String, Value>), ProcessorError> {
         let nested = dir.join("processor_config.json");
         if let Some(mut fields) = read_json_if_there::<Map<String, Value>>(&nested)?
             && let Some(fields) = fields.remove("image_processor")
@@ -145,7 +153,22 @@ impl ImageProcessor {
     /// The value that a grey level (0 to 255) of a channel becomes: for baselines, and for showing pixels again.
     #[must_use]
     pub fn value(&self, channel: usize, level: u8) -> f32 {
-        self.levels(channel.min(2))[usize::from(level)]
+        self.valued(channel.min(2), f64::from(level))
+    }
+
+    /// The mean colour of a picture, all of it, in the numbers that the tower is given: what [`ImageProcessor::process`] would
+    /// make of every pixel of a picture in that colour alone, which need be no whole level.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessorError`] for pictures that are empty, or of colours that are not taken.
+    ///
+    /// # Cost
+    ///
+    /// One look at every pixel.
+    pub fn colour(&self, picture: &DynamicImage) -> Result<[f32; 3], ProcessorError> {
+        let mean = mean_colour([picture])?;
+        Ok(std::array::from_fn(|channel| self.valued(channel, mean[channel])))
     }
 
     /// Processes one picture, which should be upright already.
@@ -236,17 +259,19 @@ impl ImageProcessor {
         Ok(Rgb { width: side, height: side, bytes: bytes.into() })
     }
 
-    /// What each of the 256 levels of a channel becomes. Products are taken in `f64` and differences in `f32`, as NumPy
-    /// does for the reference.
+    /// What a level of a channel becomes. Products are taken in `f64` and differences in `f32`, as NumPy does for the
+    /// reference.
+    #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
+    fn valued(&self, channel: usize, level: f64) -> f32 {
+        let value = (level * self.steps.rescale.unwrap_or(1.0)) as f32;
+        let normalized =
+            |(mean, std): ([f64; 3], [f64; 3])| (value - mean[channel] as f32) / std[channel] as f32;
+        self.steps.normalize.map_or(value, normalized)
+    }
+
+    /// What each of the 256 levels of a channel becomes.
     fn levels(&self, channel: usize) -> [f32; 256] {
-        std::array::from_fn(|level| {
-            #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
-            let value = (level as f64 * self.steps.rescale.unwrap_or(1.0)) as f32;
-            #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
-            let normalized =
-                |(mean, std): ([f64; 3], [f64; 3])| (value - mean[channel] as f32) / std[channel] as f32;
-            self.steps.normalize.map_or(value, normalized)
-        })
+        std::array::from_fn(|level| self.valued(channel, level as f64))
     }
 
     /// The values of a picture that has `part` at the place `at`, and black around it.

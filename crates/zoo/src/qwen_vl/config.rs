@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::read_part;
-use crate::decoder::DecoderConfig;
+use crate::decoder::{DecoderConfig, refuse_nulls};
 use crate::parts::Act;
-use crate::{ZooError, blocks, divides, positive};
+use crate::{ZooError, above_zero, blocks, divides, positive, present};
 
 /// Which of the three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,6 +186,7 @@ impl QwenVlConfig {
             let supported = "f32, f16 and bf16 weights";
             return Err(unsupported("quantization_config", "a quantised checkpoint", supported));
         }
+        present(config, "", &["image_token_id", "video_token_id", "tie_word_embeddings"])?;
         let vision = QwenTowerConfig::read(config.get("vision_config").unwrap_or(&Value::Null), kind)?;
         let text = text(config, kind)?;
         if vision.out != text.d_model {
@@ -209,6 +210,18 @@ impl QwenVlConfig {
     }
 }
 
+/// Fields of a tower that none of the three takes as null.
+const NEVER_NULL: [&str; 8] = [
+    "depth",
+    "hidden_size",
+    "num_heads",
+    "hidden_act",
+    "in_channels",
+    "patch_size",
+    "temporal_patch_size",
+    "spatial_merge_size",
+];
+
 impl QwenTowerConfig {
     fn read(config: &Value, kind: QwenKind) -> Result<Self, ZooError> {
         let raw: RawTower = match config {
@@ -220,6 +233,24 @@ impl QwenTowerConfig {
         if let Some(found) = raw.model_type.filter(|m| !own.contains(m)) {
             return Err(unsupported("vision_config.model_type", found, &own.join(", ")));
         }
+        let own: &[&str] = match kind {
+            QwenKind::Two => &["embed_dim", "mlp_ratio", "head_dim"],
+            QwenKind::TwoFive => &[
+                "out_hidden_size",
+                "intermediate_size",
+                "window_size",
+                "fullatt_block_indexes",
+                "tokens_per_second",
+            ],
+            QwenKind::Three => &[
+                "out_hidden_size",
+                "intermediate_size",
+                "num_position_embeddings",
+                "deepstack_visual_indexes",
+            ],
+        };
+        present(config, "vision_config.", &NEVER_NULL)?;
+        present(config, "vision_config.", own)?;
         let two = kind == QwenKind::Two;
         let (depth, wide, heads, patch, act) = match kind {
             QwenKind::Two => (32, 1280, 16, 14, "quick_gelu"),
@@ -277,10 +308,8 @@ impl QwenTowerConfig {
         if let Some(found) = rope.rope_type.filter(|t| t != "axial") {
             return Err(unsupported(&at("rope_parameters.rope_type"), found, "axial"));
         }
+        above_zero(&at("rope_parameters.rope_theta"), rope.rope_theta)?;
         tower.theta = rope.rope_theta.unwrap_or(tower.theta);
-        if !(tower.theta.is_finite() && tower.theta > 0.0) {
-            return Err(value(&at("rope_parameters.rope_theta"), tower.theta, "a number above 0"));
-        }
         match kind {
             QwenKind::Two => {}
             QwenKind::TwoFive => {
@@ -330,6 +359,7 @@ fn text(config: &Value, kind: QwenKind) -> Result<DecoderConfig, ZooError> {
     if said != name && said != own {
         return Err(unsupported(&format!("{at}model_type"), said, &format!("{name}, {own}")));
     }
+    refuse_nulls(nested, at, &own)?;
     text.insert("model_type".to_owned(), json!(own));
     text.retain(|_, v| !v.is_null());
     if !text.contains_key("num_key_value_heads")

@@ -7,7 +7,7 @@ use mmlens_core::finding::PatchLabel;
 use mmlens_core::{AnyTensor, Grid, Sample, View};
 
 use super::film::Film;
-use super::pixels::{Cut, extents};
+use super::pixels::{Cut, Library, extents};
 use super::settings::{ClipKind, ClipSettings, Patches, Settings};
 use crate::ZooError;
 use crate::processor::ProcessorError;
@@ -211,6 +211,11 @@ impl Eyes for QwenEyes {
             let cut = self.pictures.picture(&picture.image).map_err(refused(&picture.name))?;
             let size = (picture.image.width(), picture.image.height());
             let entry = Entry::new(cut, patches, entries.len(), size);
+            seen.colours.push(
+                self.pictures
+                    .colour([picture.image.as_ref()], Library::Pillow)
+                    .map_err(refused(&picture.name))?,
+            );
             seen.pictures.push(self.expand_picture(entry.places(patches)));
             entries.push(entry);
         }
@@ -222,6 +227,8 @@ impl Eyes for QwenEyes {
             let mut entry = Entry::new(cut, patches, entries.len(), size);
             entry.frames = film.taken.iter().step_by(patches.frames).copied().collect();
             entry.seconds = Some(film.seconds);
+            let frames = clip.frames.iter().map(AsRef::as_ref);
+            seen.colours.push(self.clips.shared.colour(frames, Library::Torch).map_err(refused(&clip.name))?);
             seen.clips.push(self.expand_clip(&film, entry.places(patches)));
             entries.push(entry);
         }

@@ -5,7 +5,8 @@ use image::DynamicImage;
 use super::settings::{Patches, Settings};
 use super::size::near;
 use crate::processor::{
-    MOST_PIXELS, MOST_PROCESSED, ProcessorError, Rgb, Target, limited, resize, resize_as_torch, to_rgb,
+    MOST_PIXELS, MOST_PROCESSED, ProcessorError, Rgb, Target, limited, mean_colour, resize, resize_as_torch,
+    to_rgb,
 };
 
 /// A picture or clip as the tower takes it.
@@ -84,26 +85,41 @@ impl Settings {
         })
     }
 
-    /// What each of the 256 levels of each channel becomes. NumPy multiplies in `f64` and subtracts in `f32`; torchvision
-    /// does both at once in `f32`, the factor moved into mean and deviation.
-    #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
+    /// What each of the 256 levels of each channel becomes.
     pub(super) fn levels(&self, library: Library) -> [[f32; 256]; 3] {
+        std::array::from_fn(|channel| std::array::from_fn(|at| self.valued(library, channel, at as f64)))
+    }
+
+    /// What a level becomes. NumPy multiplies in `f64` and subtracts in `f32`; torchvision does both at once in `f32`, the
+    /// factor moved into mean and deviation.
+    #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
+    fn valued(&self, library: Library, channel: usize, level: f64) -> f32 {
         let factor = self.rescale.unwrap_or(1.0);
-        let level = |channel: usize, level: usize| {
-            let plain = level as f32;
-            match (library, self.normalize) {
-                (Library::Pillow, None) => (level as f64 * factor) as f32,
-                (Library::Pillow, Some((mean, std))) => {
-                    ((level as f64 * factor) as f32 - mean[channel] as f32) / std[channel] as f32
-                }
-                (Library::Torch, None) => plain * factor as f32,
-                (Library::Torch, Some((mean, std))) => {
-                    let wide = (1.0 / factor) as f32;
-                    (plain - mean[channel] as f32 * wide) / (std[channel] as f32 * wide)
-                }
+        let plain = level as f32;
+        match (library, self.normalize) {
+            (Library::Pillow, None) => (level * factor) as f32,
+            (Library::Pillow, Some((mean, std))) => {
+                ((level * factor) as f32 - mean[channel] as f32) / std[channel] as f32
             }
-        };
-        std::array::from_fn(|channel| std::array::from_fn(|at| level(channel, at)))
+            (Library::Torch, None) => plain * factor as f32,
+            (Library::Torch, Some((mean, std))) => {
+                let wide = (1.0 / factor) as f32;
+                (plain - mean[channel] as f32 * wide) / (std[channel] as f32 * wide)
+            }
+        }
+    }
+
+    /// The mean colour of a picture, or of all frames of a clip, in the numbers that the tower is given.
+    ///
+    /// # Errors
+    /// [`ProcessorError`] for colours that are not taken.
+    pub(super) fn colour<'a>(
+        &self,
+        frames: impl IntoIterator<Item = &'a DynamicImage>,
+        library: Library,
+    ) -> Result<[f32; 3], ProcessorError> {
+        let mean = mean_colour(frames)?;
+        Ok(std::array::from_fn(|channel| self.valued(library, channel, mean[channel])))
     }
 }
 

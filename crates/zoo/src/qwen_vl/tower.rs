@@ -59,7 +59,9 @@ impl QwenTower {
         for i in 0..config.blocks {
             blocks.push(block(&config, weights, &at(&format!("blocks.{i}")))?);
         }
-        let patches = Linear::new(kernel.reshape([d, config.values()]), bias);
+        let values = config.values();
+        let kernel = weights.made(kernel, [d, values], |kernel| kernel.reshape([d, values]));
+        let patches = Linear::of(weights, kernel, bias);
         Ok(Self { config, patches, table, blocks })
     }
 
@@ -126,9 +128,6 @@ impl QwenTower {
                 if found.iter().product::<usize>() != want.iter().product::<usize>() || found[2] != want[2] {
                     return Err(ZooError::State { found: found.to_vec(), expected: want.to_vec() });
                 }
-                if let Some((layer, _)) = reads.iter().find(|(layer, _)| *layer < block) {
-                    return Err(ZooError::ResumesBehind { block, layer: layer + 1 });
-                }
                 (block, hidden.reshape(want))
             }
             _ => {
@@ -154,7 +153,13 @@ impl QwenTower {
                 deep.push(x.clone());
             }
         }
-        Ok((!run.done()).then_some(Looked { last: x, deep }))
+        if run.done() {
+            return Ok(None);
+        }
+        match reads.iter().find(|(layer, _)| *layer < first) {
+            Some((layer, _)) => Err(ZooError::ResumesBehind { block: first, layer: layer + 1 }),
+            None => Ok(Some(Looked { last: x, deep })),
+        }
     }
 
     /// How many entries of scores its attention computes for pictures and clips of these sizes, in all blocks and heads: where no

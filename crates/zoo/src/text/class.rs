@@ -2,14 +2,16 @@
 //!
 //! Of that file they take the vocabulary, the merges, the added tokens and (but for CLIP's) what stands around a text.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use super::error::TextError;
+use super::library::{MOST_TOKENIZER_BYTES, parse_vocabulary};
 use super::special::SpecialTokens;
 use super::{steps, wordpiece};
-use crate::checkpoint::{ConfigError, parse_json, read_json};
+use crate::checkpoint::ConfigError;
 
 /// A class with steps of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +76,9 @@ impl TokenizerClass {
     /// may have `vocab.json` and `merges.txt` instead.
     pub(super) fn read(self, dir: &Path, special: &SpecialTokens) -> Result<(PathBuf, Vec<u8>), TextError> {
         let mut file = dir.join("tokenizer.json");
-        let mut whole: Map<String, Value> = match std::fs::read(&file) {
-            Ok(text) => parse_json(&file, &text)?,
+        let mut whole: Map<String, Value> = match mmlens_files::read(&file, MOST_TOKENIZER_BYTES) {
+            Ok(text) => parse_vocabulary(&file, &text)?,
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(TextError::unread(file, error)),
             Err(_) if self.of_bytes() && dir.join("vocab.json").exists() => {
                 let model = of_two(dir)?;
                 file = dir.join("vocab.json");
@@ -175,10 +178,13 @@ pub(super) fn bpe(mut model: Map<String, Value>, with: &Value) -> Value {
 
 /// The model of a folder with a vocabulary and a list of merges.
 fn of_two(dir: &Path) -> Result<Value, TextError> {
-    let vocab: Value = read_json(dir.join("vocab.json"))?;
+    let file = dir.join("vocab.json");
+    let text = mmlens_files::read(&file, MOST_TOKENIZER_BYTES);
+    let text = text.map_err(|source| ConfigError::Read { file: file.clone(), source })?;
+    let vocab: Value = parse_vocabulary(&file, &text)?;
     let file = dir.join("merges.txt");
-    let text =
-        std::fs::read_to_string(&file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
+    let text = mmlens_files::read_text(&file, MOST_TOKENIZER_BYTES)
+        .map_err(|source| ConfigError::Read { file: file.clone(), source })?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let merges: Vec<Vec<&str>> = lines.map(|line| line.split_whitespace().collect()).collect();
     if let Some(odd) = merges.iter().find(|merge| merge.len() != 2) {

@@ -19,6 +19,8 @@ mod class;
 mod clock;
 mod error;
 mod expand;
+mod jinja;
+mod library;
 mod piece;
 mod python;
 mod resolve;

@@ -15,13 +15,10 @@ pub(super) struct Alphabet {
 const SPACE: char = '␣';
 
 impl Alphabet {
-    pub(super) fn of(tokenizer: &tokenizers::Tokenizer) -> Self {
-        let as_json = |part: Result<Value, serde_json::Error>| part.unwrap_or(Value::Null);
-        let decoder = as_json(serde_json::to_value(tokenizer.get_decoder()));
-        let splitter = as_json(serde_json::to_value(tokenizer.get_pre_tokenizer()));
-        let model = as_json(serde_json::to_value(tokenizer.get_model()));
-        let word_end = model.get("end_of_word_suffix").and_then(Value::as_str).filter(|end| !end.is_empty());
-        Self { bytes: uses_bytes(&decoder) || uses_bytes(&splitter), word_end: word_end.map(str::to_owned) }
+    /// By the decoder, the step that cuts texts, and what ends a word.
+    pub(super) fn new(decoder: &Value, splitter: &Value, word_end: Option<&str>) -> Self {
+        let word_end = word_end.filter(|end| !end.is_empty()).map(str::to_owned);
+        Self { bytes: uses_bytes(decoder) || uses_bytes(splitter), word_end }
     }
 
     /// A joined text with spaces for what ends a word.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr, Value, ValueKind};
-use minijinja::{Error, ErrorKind};
+use minijinja::{Error, ErrorKind, State};
 use serde_json::Value as Json;
 
 /// A value of JSON as a template sees it; objects keep the order of their keys.
@@ -21,6 +21,17 @@ pub(super) fn from_json(json: &Json) -> Value {
         Json::Object(fields) => Value::from_object(Dict(
             fields.iter().map(|(key, value)| (key.as_str().into(), from_json(value))).collect(),
         )),
+    }
+}
+
+/// Bytes of the texts of a value, and some for each that is nested in it.
+pub(super) fn bytes(json: &Json) -> usize {
+    const EACH: usize = 16;
+    EACH + match json {
+        Json::String(text) => text.len(),
+        Json::Array(items) => items.iter().map(bytes).sum(),
+        Json::Object(fields) => fields.iter().map(|(key, value)| EACH + key.len() + bytes(value)).sum(),
+        _ => 0,
     }
 }
 
@@ -48,7 +59,12 @@ impl Object for Dict {
 
 /// The filter `tojson` as transformers defines it: Python's `json.dumps`, without the escaping that Jinja would do.
 #[allow(clippy::needless_pass_by_value, reason = "filters own their arguments")]
-pub(super) fn tojson(value: &Value, ascii: Option<bool>, options: Kwargs) -> Result<String, Error> {
+pub(super) fn tojson(
+    state: &State<'_, '_>,
+    value: &Value,
+    ascii: Option<bool>,
+    options: Kwargs,
+) -> Result<String, Error> {
     let ascii = match ascii {
         Some(ascii) => ascii,
         None => options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
@@ -63,9 +79,47 @@ pub(super) fn tojson(value: &Value, ascii: Option<bool>, options: Kwargs) -> Res
         None if indent.is_some() => (",".to_owned(), ": ".to_owned()),
         None => (", ".to_owned(), ": ".to_owned()),
     };
-    let mut out = String::new();
+    let mut out = Out::within(state);
     Dump { ascii, indent, sorted, item, key }.write(&mut out, value, 0)?;
-    Ok(out)
+    Ok(out.text)
+}
+
+/// Text of no more bytes than there are steps left to pay for.
+struct Out {
+    text: String,
+    most: usize,
+}
+
+impl Out {
+    fn within(state: &State<'_, '_>) -> Self {
+        let steps = state.fuel_levels().map_or(u64::MAX, |(_, left)| left);
+        Self { text: String::new(), most: usize::try_from(steps.saturating_mul(64)).unwrap_or(usize::MAX) }
+    }
+
+    fn push_str(&mut self, text: &str) -> Result<(), Error> {
+        self.room(text.len())?;
+        self.text.push_str(text);
+        Ok(())
+    }
+
+    fn push(&mut self, character: char) -> Result<(), Error> {
+        self.room(character.len_utf8())?;
+        self.text.push(character);
+        Ok(())
+    }
+
+    fn spaces(&mut self, count: usize) -> Result<(), Error> {
+        self.room(count)?;
+        self.text.extend(std::iter::repeat_n(' ', count));
+        Ok(())
+    }
+
+    fn room(&self, bytes: usize) -> Result<(), Error> {
+        match self.text.len().checked_add(bytes) {
+            Some(bytes) if bytes <= self.most => Ok(()),
+            _ => Err(ErrorKind::OutOfFuel.into()),
+        }
+    }
 }
 
 /// How to write JSON.
@@ -78,13 +132,13 @@ struct Dump {
 }
 
 impl Dump {
-    fn write(&self, out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+    fn write(&self, out: &mut Out, value: &Value, depth: usize) -> Result<(), Error> {
         match value.kind() {
-            ValueKind::None => out.push_str("null"),
-            ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number if value.is_integer() => out.push_str(&value.to_string()),
-            ValueKind::Number => out.push_str(&float(f64::try_from(value.clone())?)),
-            ValueKind::String => self.text(out, value.as_str().unwrap_or_default()),
+            ValueKind::None => out.push_str("null")?,
+            ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" })?,
+            ValueKind::Number if value.is_integer() => out.push_str(&value.to_string())?,
+            ValueKind::Number => out.push_str(&float(f64::try_from(value.clone())?))?,
+            ValueKind::String => self.text(out, value.as_str().unwrap_or_default())?,
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
                 self.all(out, ('[', ']'), items.len(), depth, |out, at| {
@@ -97,8 +151,8 @@ impl Dump {
                     keys.sort();
                 }
                 self.all(out, ('{', '}'), keys.len(), depth, |out, at| {
-                    self.text(out, &key_text(&keys[at]));
-                    out.push_str(&self.key);
+                    self.text(out, &key_text(&keys[at]))?;
+                    out.push_str(&self.key)?;
                     self.write(out, &value.get_item(&keys[at])?, depth + 1)
                 })?;
             }
@@ -112,53 +166,53 @@ impl Dump {
 
     fn all(
         &self,
-        out: &mut String,
+        out: &mut Out,
         (open, close): (char, char),
         count: usize,
         depth: usize,
-        mut each: impl FnMut(&mut String, usize) -> Result<(), Error>,
+        mut each: impl FnMut(&mut Out, usize) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let line = |out: &mut String, depth: usize| {
-            if let Some(indent) = self.indent {
-                out.push('\n');
-                out.extend(std::iter::repeat_n(' ', indent * depth));
+        let line = |out: &mut Out, depth: usize| match self.indent {
+            Some(indent) => {
+                out.push('\n')?;
+                out.spaces(indent.saturating_mul(depth))
             }
+            None => Ok(()),
         };
-        out.push(open);
+        out.push(open)?;
         for at in 0..count {
             if at > 0 {
-                out.push_str(&self.item);
+                out.push_str(&self.item)?;
             }
-            line(out, depth + 1);
+            line(out, depth + 1)?;
             each(out, at)?;
         }
         if count > 0 {
-            line(out, depth);
+            line(out, depth)?;
         }
-        out.push(close);
-        Ok(())
+        out.push(close)
     }
 
-    fn text(&self, out: &mut String, text: &str) {
-        out.push('"');
+    fn text(&self, out: &mut Out, text: &str) -> Result<(), Error> {
+        out.push('"')?;
         for character in text.chars() {
             match character {
-                '"' => out.push_str("\\\""),
-                '\\' => out.push_str("\\\\"),
-                '\n' => out.push_str("\\n"),
-                '\r' => out.push_str("\\r"),
-                '\t' => out.push_str("\\t"),
-                '\u{8}' => out.push_str("\\b"),
-                '\u{c}' => out.push_str("\\f"),
+                '"' => out.push_str("\\\"")?,
+                '\\' => out.push_str("\\\\")?,
+                '\n' => out.push_str("\\n")?,
+                '\r' => out.push_str("\\r")?,
+                '\t' => out.push_str("\\t")?,
+                '\u{8}' => out.push_str("\\b")?,
+                '\u{c}' => out.push_str("\\f")?,
                 c if c < ' ' || (self.ascii && !c.is_ascii()) => {
                     for unit in c.encode_utf16(&mut [0; 2]) {
-                        out.push_str(&format!("\\u{unit:04x}"));
+                        out.push_str(&format!("\\u{unit:04x}"))?;
                     }
                 }
-                c => out.push(c),
+                c => out.push(c)?,
             }
         }
-        out.push('"');
+        out.push('"')
     }
 }
 

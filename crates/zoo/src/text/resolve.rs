@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::class::TokenizerClass;
 use super::error::TextError;
+use super::library::MOST_TOKENIZER_BYTES;
 use crate::checkpoint::read_json_if_there;
 
 /// What transformers has on record for a kind of model.
@@ -61,7 +62,9 @@ impl TokenizerClass {
 
 /// Whether a folder's `tokenizer.json` works on bytes, where `LlamaTokenizer` is known to be a mistake.
 fn of_bytes(dir: &Path) -> bool {
-    std::fs::read_to_string(dir.join("tokenizer.json")).is_ok_and(|text| text.contains("\"ByteLevel\""))
+    const NAMED: &[u8] = b"\"ByteLevel\"";
+    let text = mmlens_files::read(dir.join("tokenizer.json"), MOST_TOKENIZER_BYTES);
+    text.is_ok_and(|text| text.windows(NAMED.len()).any(|part| part == NAMED))
 }
 
 #[cfg(test)]

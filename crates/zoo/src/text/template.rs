@@ -6,14 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
-use minijinja::{Environment, Error, ErrorKind};
+use minijinja::{Environment, Error, ErrorKind, State};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use super::clock::strftime;
 use super::error::TextError;
+use super::jinja::{Jinja, MOST_STEPS, MOST_TEMPLATE_BYTES};
 use super::python;
 use super::special::SpecialTokens;
 use crate::checkpoint::{ConfigError, read_json_if_there};
@@ -111,7 +111,7 @@ impl ChatOptions {
 pub struct ChatTemplate {
     /// What errors call it.
     name: String,
-    source: String,
+    jinja: Jinja,
     special: SpecialTokens,
 }
 
@@ -135,7 +135,7 @@ impl ChatTemplate {
         let dir = dir.as_ref();
         let special = SpecialTokens::from_dir(dir)?;
         let plain = dir.join("chat_template.jinja");
-        match std::fs::read_to_string(&plain) {
+        match mmlens_files::read_text(&plain, MOST_TEMPLATE_BYTES as u64) {
             Ok(source) => return Self::new(&plain.display().to_string(), &source, special),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => return Err(ConfigError::Read { file: plain, source }.into()),
@@ -157,18 +157,33 @@ impl ChatTemplate {
     ///
     /// [`TextError::Template`] if it is not well formed.
     pub fn new(name: &str, source: &str, special: SpecialTokens) -> Result<Self, TextError> {
-        let template = Self { name: name.to_owned(), source: without_tracking(source), special };
-        template.environment(None)?;
-        Ok(template)
+        // Jinja takes every end of a line for a line feed.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        let jinja = Jinja::new(name, &source).map_err(|error| failed(name, &error))?;
+        Ok(Self { name: name.to_owned(), jinja, special })
+    }
+
+    /// What errors call it: its file, and the field in it where there is one.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The messages as text.
     ///
     /// # Errors
     ///
-    /// [`TextError::Refused`] if the template raises an exception, [`TextError::Template`] if it fails otherwise.
+    /// [`TextError::Refused`] if the template raises an exception, [`TextError::Template`] if it fails otherwise, as for one
+    /// that takes too many steps: a million, each an instruction or 64 bytes of text, and four for each byte of the messages.
+    ///
+    /// # Memory
+    /// 64 bytes a step at most.
     pub fn render(&self, messages: &[Message], options: &ChatOptions) -> Result<String, TextError> {
-        let json = serde_json::to_value(messages).map_err(|e| self.problem(0, e.to_string()))?;
+        let json = serde_json::to_value(messages).map_err(|e| TextError::Template {
+            template: self.name.clone(),
+            line: 0,
+            problem: e.to_string(),
+        })?;
         self.render_json(&json, options)
     }
 
@@ -178,65 +193,70 @@ impl ChatTemplate {
     ///
     /// As [`ChatTemplate::render`].
     pub fn render_json(&self, messages: &Json, options: &ChatOptions) -> Result<String, TextError> {
-        let environment = self.environment(options.now)?;
-        let mut context: Vec<(String, Value)> = vec![
+        let mut values: Vec<(String, Value)> = vec![
             ("tools".to_owned(), Value::from(())),
             ("documents".to_owned(), Value::from(())),
             ("messages".to_owned(), python::from_json(&without_nulls(messages))),
             ("add_generation_prompt".to_owned(), Value::from(options.add_generation_prompt)),
         ];
-        context.extend(self.special.iter().map(|(role, token)| (role.to_owned(), Value::from(token))));
-        context
-            .extend(options.variables.iter().map(|(name, value)| (name.clone(), python::from_json(value))));
-        let template = environment.get_template(&self.name).map_err(|e| self.failed(&e))?;
-        template.render(Value::from_pairs(context)).map_err(|e| self.failed(&e))
+        values.extend(self.special.iter().map(|(role, token)| (role.to_owned(), Value::from(token))));
+        values.extend(options.variables.iter().map(|(name, value)| (name.clone(), python::from_json(value))));
+        let bytes = python::bytes(messages) + options.variables.values().map(python::bytes).sum::<usize>();
+        let rendered = self.jinja.render(&mut environment(options.now), &values, bytes);
+        rendered.map_err(|error| failed(&self.name, &error))
     }
+}
 
-    fn environment(&self, now: Option<i64>) -> Result<Environment<'_>, TextError> {
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|e| self.failed(&e))?);
-        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", python::tojson);
-        environment.add_filter("wordcount", |text: &str| {
-            text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).count()
-        });
-        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, "the template raised an exception")
-                .with_source(Raised(message)))
-        });
-        environment.add_function("strftime_now", move |format: &str| {
-            strftime(format, now.unwrap_or_else(clock)).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::InvalidOperation,
-                    format!("`{format}` has a directive that is not known"),
-                )
-            })
-        });
-        environment.add_template(&self.name, &self.source).map_err(|e| self.failed(&e))?;
-        Ok(environment)
-    }
+/// The functions and filters of transformers.
+fn environment(now: Option<i64>) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.add_filter("tojson", python::tojson);
+    environment.add_filter("wordcount", |text: &str| {
+        text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).count()
+    });
+    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, "the template raised an exception")
+            .with_source(Raised(message)))
+    });
+    environment.add_function("strftime_now", move |state: &State<'_, '_>, format: &str| {
+        // A directive of two bytes becomes ten at most.
+        state.consume_fuel(format.len() as u64 / 8)?;
+        strftime(format, now.unwrap_or_else(clock)).ok_or_else(|| {
+            let problem = format!("`{}` has a directive that is not known", cut(format));
+            Error::new(ErrorKind::InvalidOperation, problem)
+        })
+    });
+    environment
+}
 
-    fn failed(&self, error: &Error) -> TextError {
-        let line = error.line().unwrap_or(0);
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            if let Some(Raised(message)) = cause.downcast_ref() {
-                return TextError::Refused { template: self.name.clone(), line, message: message.clone() };
-            }
-            source = cause.source();
+/// The most characters of a message that a template brings about: it may quote what was given.
+const LONGEST: usize = 300;
+
+fn cut(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
+}
+
+fn failed(template: &str, error: &Error) -> TextError {
+    let (template, line) = (template.to_owned(), error.line().unwrap_or(0));
+    let mut source = Some(error as &dyn std::error::Error);
+    while let Some(cause) = source {
+        if let Some(Raised(message)) = cause.downcast_ref() {
+            return TextError::Refused { template, line, message: cut(message) };
         }
-        let problem = match error.detail() {
-            Some(detail) => format!("{}: {detail}", error.kind()),
-            None => error.kind().to_string(),
-        };
-        self.problem(line, problem)
+        if cause.downcast_ref().is_some_and(|error: &Error| error.kind() == ErrorKind::OutOfFuel) {
+            let problem = format!(
+                "it takes more than {MOST_STEPS} steps, each an instruction or 64 bytes of text; expected a template \
+                 that ends"
+            );
+            return TextError::Template { template, line, problem };
+        }
+        source = cause.source();
     }
-
-    fn problem(&self, line: usize, problem: String) -> TextError {
-        TextError::Template { template: self.name.clone(), line, problem }
-    }
+    let problem = match error.detail() {
+        Some(detail) => format!("{}: {}", error.kind(), cut(detail)),
+        None => error.kind().to_string(),
+    };
+    TextError::Template { template, line, problem }
 }
 
 /// What a template said when it refused.
@@ -288,25 +308,4 @@ fn choose(file: &Path, value: &Json, name: &str) -> Result<String, TextError> {
     let known: Vec<String> = listed.iter().map(|(name, _)| name.clone()).collect();
     let chosen = listed.into_iter().find(|(known, _)| known == name).map(|(_, source)| source);
     chosen.ok_or_else(|| TextError::NoSuchTemplate { file, name: name.to_owned(), known })
-}
-
-/// The template without the tags `generation` and `endgeneration`, with which transformers notes what an assistant said.
-/// A plain scope stands in their place, so that lines and the trimming of spaces stay as they are.
-fn without_tracking(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(open) = rest.find("{%") {
-        let Some(length) = rest[open..].find("%}") else { break };
-        let (before, tag) = (&rest[..open], &rest[open..open + length]);
-        let word = tag[2..].trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace());
-        out.push_str(before);
-        match word {
-            "generation" => out.push_str(&tag.replace("generation", "with")),
-            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endwith")),
-            _ => out.push_str(tag),
-        }
-        rest = &rest[open + length..];
-    }
-    out.push_str(rest);
-    out
 }

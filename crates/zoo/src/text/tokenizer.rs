@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
-use tokenizers::{AddedToken, ModelWrapper};
+use tokenizers::AddedToken;
 
 use super::class::TokenizerClass;
 use super::error::TextError;
+use super::library::{Library, MOST_TOKENIZER_BYTES};
 use super::piece::Alphabet;
 use super::special::SpecialTokens;
 use crate::checkpoint::{parse_json, read_json_if_there};
@@ -16,7 +16,7 @@ use crate::checkpoint::{parse_json, read_json_if_there};
 /// Turns text into token ids and back.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Library,
     file: PathBuf,
     special: SpecialTokens,
     alphabet: Alphabet,
@@ -48,7 +48,8 @@ impl Tokenizer {
             return Self::from_dir_as(dir, class);
         }
         let file = dir.join("tokenizer.json");
-        let text = std::fs::read(&file).map_err(|source| TextError::unread(file.clone(), source))?;
+        let text = mmlens_files::read(&file, MOST_TOKENIZER_BYTES)
+            .map_err(|source| TextError::unread(file.clone(), source))?;
         let config_file = dir.join("tokenizer_config.json");
         let config = read_json_if_there(&config_file)?.unwrap_or_default();
         Self::assemble(file, &text, &config_file, &config, SpecialTokens::from_dir(dir)?)
@@ -89,30 +90,19 @@ impl Tokenizer {
         config: &Map<String, Value>,
         special: SpecialTokens,
     ) -> Result<Self, TextError> {
-        let complain = |problem: tokenizers::Error| TextError::Tokenizer {
-            file: file.clone(),
-            problem: problem.to_string(),
-        };
-        // The library panics over some texts that are not JSON.
-        parse_json::<IgnoredAny>(&file, text)?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(complain)?;
-        inner.with_truncation(None).map_err(complain)?;
-        inner.with_padding(None);
+        let mut inner = Library::read(&file, text)?;
         add_configured_tokens(&mut inner, config_file, config)?;
-        let missing: Vec<_> = special
-            .iter()
-            .map(|(_, token)| token)
-            .filter(|token| inner.token_to_id(token).is_some())
-            .filter(|token| !inner.get_added_vocabulary().is_special_token(token))
-            .map(|token| AddedToken::from(token, true))
-            .collect();
-        inner.add_special_tokens(missing).map_err(complain)?;
+        for (_, token) in special.iter() {
+            if inner.id(token).is_some() && !inner.is_special(token) {
+                inner.add(AddedToken::from(token, true))?;
+            }
+        }
         let flag = |field: &str| config.get(field).and_then(Value::as_bool).unwrap_or(false);
         // Cleaning up is meant for word pieces; transformers leaves byte pairs alone unless told otherwise.
         let tidy = flag("clean_up_tokenization_spaces")
-            && (!matches!(inner.get_model(), ModelWrapper::BPE(_))
+            && (inner.byte_pairs().is_none()
                 || flag("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"));
-        let alphabet = Alphabet::of(&inner);
+        let alphabet = inner.alphabet();
         Ok(Self { inner, file, special, alphabet, tidy })
     }
 
@@ -122,14 +112,8 @@ impl Tokenizer {
     ///
     /// [`TextError::Conversion`], as for a character without a token where the tokenizer has no token for the unknown.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<Token>, TextError> {
-        let encoding =
-            self.inner.encode(text, add_special).map_err(|e| self.failed("could not tokenize", &e))?;
-        let places = encoding.get_offsets().iter().zip(encoding.get_special_tokens_mask());
-        let token = |(&id, (&bytes, &added)): (&u32, (&(usize, usize), &u32))| Token {
-            id,
-            bytes: (added == 0).then_some(bytes),
-        };
-        Ok(encoding.get_ids().iter().zip(places).map(token).collect())
+        let tokens = self.inner.encode(text, add_special)?.into_iter();
+        Ok(tokens.map(|(id, bytes, added)| Token { id, bytes: (!added).then_some(bytes) }).collect())
     }
 
     /// The tokens of a rendered chat: those at the ends are added unless the template wrote the first of them itself, which
@@ -149,12 +133,10 @@ impl Tokenizer {
     ///
     /// [`TextError::NoToken`] for an id without a token.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TextError> {
-        if let Some(&id) = ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
+        if let Some(&id) = ids.iter().find(|&&id| self.inner.token(id).is_none()) {
             return Err(self.no_token(id));
         }
-        let text =
-            self.inner.decode(ids, skip_special).map_err(|e| self.failed("could not join tokens", &e))?;
-        let text = self.alphabet.joined(text);
+        let text = self.alphabet.joined(self.inner.decode(ids, skip_special)?);
         Ok(if self.tidy { tidied(text) } else { text })
     }
 
@@ -164,34 +146,33 @@ impl Tokenizer {
     ///
     /// [`TextError::NoToken`] for an id without a token.
     pub fn piece(&self, id: u32) -> Result<String, TextError> {
-        let token = self.inner.id_to_token(id).ok_or_else(|| self.no_token(id))?;
-        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder().contains_key(&id);
-        Ok(self.alphabet.show(&token, added))
+        let token = self.inner.token(id).ok_or_else(|| self.no_token(id))?;
+        Ok(self.alphabet.show(&token, self.inner.added(id).is_some()))
     }
 
     /// The id of a token, written as the vocabulary writes it.
     #[must_use]
     pub fn id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
+        self.inner.id(token)
     }
 
     /// A token as the vocabulary writes it.
     #[must_use]
     pub fn token(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+        self.inner.token(id)
     }
 
     /// Whether a token is left out by [`Tokenizer::decode`] when special tokens are.
     #[must_use]
     pub fn is_special(&self, id: u32) -> bool {
-        let token = self.inner.id_to_token(id);
-        token.is_some_and(|token| self.inner.get_added_vocabulary().is_special_token(&token))
+        let token = self.inner.token(id);
+        token.is_some_and(|token| self.inner.is_special(&token))
     }
 
     /// How many tokens there are, those that were added included.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.inner.len()
     }
 
     /// The special tokens by role.
@@ -232,10 +213,6 @@ impl Tokenizer {
         }
     }
 
-    fn failed(&self, doing: &'static str, problem: &tokenizers::Error) -> TextError {
-        TextError::Conversion { file: self.file.clone(), doing, problem: problem.to_string() }
-    }
-
     fn no_token(&self, id: u32) -> TextError {
         TextError::NoToken { file: self.file.clone(), id, known: self.vocab_size() }
     }
@@ -243,7 +220,7 @@ impl Tokenizer {
 
 /// Adds the tokens of `added_tokens_decoder` that `tokenizer.json` lacks or describes otherwise.
 fn add_configured_tokens(
-    inner: &mut tokenizers::Tokenizer,
+    inner: &mut Library,
     file: &Path,
     config: &Map<String, Value>,
 ) -> Result<(), TextError> {
@@ -271,7 +248,7 @@ fn add_configured_tokens(
     for (id, described) in listed {
         let number: u32 =
             id.parse().map_err(|_| complain(id.clone(), format!("`{id}`"), "a token id as its name"))?;
-        let token = Described::deserialize(described)
+        let token: Described = mmlens_files::parse_value(described)
             .map_err(|e| complain(id.clone(), e.to_string(), "a token with its `content`"))?;
         tokens.push((number, token));
     }
@@ -285,14 +262,13 @@ fn add_configured_tokens(
             rstrip: described.rstrip,
             special: described.special,
         };
-        if inner.get_added_vocabulary().get_added_tokens_decoder().get(&id) == Some(&token) {
+        if inner.added(id) == Some(&token) {
             continue;
         }
         let content = token.content.clone();
-        let added = if token.special { inner.add_special_tokens([token]) } else { inner.add_tokens([token]) };
-        added.map_err(|e| complain(id.to_string(), e.to_string(), "a token that can be added"))?;
-        if inner.token_to_id(&content) != Some(id) {
-            let found = format!("`{content}`, which has the id {:?}", inner.token_to_id(&content));
+        let own = inner.add(token)?;
+        if own != Some(id) {
+            let found = format!("`{content}`, which has the id {own:?}");
             return Err(complain(id.to_string(), found, "the token of that id"));
         }
     }

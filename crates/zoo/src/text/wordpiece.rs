@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::class::set;
 use super::error::TextError;
+use super::library::MOST_TOKENIZER_BYTES;
 use super::special::SpecialTokens;
 use crate::checkpoint::{ConfigError, read_json_if_there};
 
@@ -88,7 +89,7 @@ pub(super) fn replace(
 /// # Errors
 /// [`TextError::Config`] if the file cannot be read.
 pub(super) fn of_lines(file: &Path) -> Result<Value, TextError> {
-    let read = std::fs::read_to_string(file);
+    let read = mmlens_files::read_text(file, MOST_TOKENIZER_BYTES);
     let text = read.map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
     let vocab: Map<String, Value> =
         text.lines().enumerate().map(|(id, token)| (token.to_owned(), json!(id))).collect();

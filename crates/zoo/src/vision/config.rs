@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::checkpoint::read_part;
 use crate::parts::Act;
-use crate::{ZooError, blocks, divides, positive};
+use crate::{ZooError, above_zero, blocks, divides, positive, present};
 
 /// What an image tower is, whatever its family calls it.
 #[derive(Debug, Clone, PartialEq)]
@@ -169,6 +169,18 @@ const FAMILIES: &[Family] = &[
     },
 ];
 
+/// Fields that no family takes as null.
+const NEVER_NULL: [&str; 8] = [
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "image_size",
+    "patch_size",
+    "hidden_act",
+    "layer_norm_eps",
+];
+
 impl TowerConfig {
     /// The `model_type` of every family that can be read.
     pub fn families() -> impl Iterator<Item = &'static str> {
@@ -192,6 +204,13 @@ impl TowerConfig {
             found: kind.to_owned(),
             supported: Self::families().collect::<Vec<_>>().join(", "),
         })?;
+        present(config, at, &NEVER_NULL)?;
+        match kind {
+            // BLIP's class has no such field, so that it is left alone.
+            "blip_vision_model" => {}
+            "vit" => present(config, at, &["num_channels", "qkv_bias"])?,
+            _ => present(config, at, &["num_channels"])?,
+        }
         let [d_model, neurons, layers, heads, image_size, patch_size] = family.defaults;
         let bias = raw.qkv_bias.unwrap_or(true);
         let config = Self {
@@ -222,6 +241,7 @@ impl TowerConfig {
         ] {
             positive(&field(name), value)?;
         }
+        above_zero(&field("layer_norm_eps"), raw.layer_norm_eps)?;
         blocks(&field("num_hidden_layers"), config.blocks)?;
         if config.grid() == 0 {
             return Err(ZooError::Value {

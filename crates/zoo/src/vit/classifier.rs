@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::{Labels, VitConfig, VitModel};
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, Layout, Weights, read_json};
-use crate::llava::{process, stack};
+use crate::error::of_folder;
+use crate::llava::{colours, process, stack};
 use crate::processor::ImageProcessor;
 use crate::self_check::{Looked, SelfCheck, glimpse, look_over, pattern};
 use crate::vlm::name_of;
@@ -38,10 +39,12 @@ pub struct ImageClassifier {
 /// # Memory
 /// On a CPU, f32 weights are mapped, not copied; others are widened tensor by tensor.
 pub fn open_vit(folder: &Path, device: &Device) -> Result<ImageClassifier, ZooError> {
-    let config: Value = read_json(folder.join("config.json"))?;
-    let config = VitConfig::read(&config)?;
-    let processor = ImageProcessor::from_dir(folder)?;
-    ImageClassifier::new(name_of(folder), &config, Checkpoint::open(folder)?, processor, device)
+    of_folder(folder, || {
+        let config: Value = read_json(folder.join("config.json"))?;
+        let config = VitConfig::read(&config)?;
+        let processor = ImageProcessor::from_dir(folder)?;
+        ImageClassifier::new(name_of(folder), &config, Checkpoint::open(folder)?, processor, device)
+    })
 }
 
 impl ImageClassifier {
@@ -112,6 +115,7 @@ impl Subject for ImageClassifier {
                 pictures: vec![(picture.image.width(), picture.image.height())],
                 patches: self.model.vision.config().patches(&view),
                 views: vec![view],
+                padding: Vec::new(),
             })
         };
         let rows = pictures.len();
@@ -122,6 +126,7 @@ impl Subject for ImageClassifier {
             maps: pictures.iter().zip(&sample.pictures).map(map).collect(),
             pixels: stack(&pictures, &self.device).map_err(|e| e.of_subject(&self.name))?,
             grids: Vec::new(),
+            colours: colours(&self.processor, sample).map_err(|e| e.of_subject(&self.name))?,
             images: (0..rows).map(|image| vec![image]).collect(),
             asked: Asked::Last,
         })

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Labels;
 use crate::vision::TowerConfig;
-use crate::{ZooError, architecture};
+use crate::{ZooError, architecture, present};
 
 /// A tower and what its classes are called.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,7 @@ impl VitConfig {
     /// An architecture or option that is not supported, a value that cannot be.
     pub fn read(config: &Value) -> Result<Self, ZooError> {
         architecture(config, &["ViTForImageClassification"])?;
+        present(config, "", &["num_labels"])?;
         let tower = TowerConfig::read(config, "", "vit")?;
         if tower.model_type != "vit" {
             return Err(ZooError::Unsupported {

@@ -39,6 +39,8 @@ pub struct Seen {
     pub pixels: Option<AnyTensor>,
     /// See [`mmlens_core::Inputs::grids`].
     pub grids: Vec<Grid>,
+    /// See [`mmlens_core::Inputs::colours`].
+    pub colours: Vec<[f32; 3]>,
     /// One view for each entry of the pixel batch.
     pub views: Vec<View>,
     /// See [`mmlens_core::TokenMap::patches`].

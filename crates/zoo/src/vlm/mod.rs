@@ -24,7 +24,7 @@ pub use words::WordsError;
 
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, GenerationConfig};
-use crate::generate::{Continuation, Decoding, Steps, generate};
+use crate::generate::{Continued, Decoding, Steps, Text, forked};
 use crate::hub;
 use crate::parts::KvCache;
 use crate::self_check::{Looked, SelfCheck, look_over};
@@ -185,6 +185,10 @@ impl Subject for Vlm {
         mmlens_core::device::kind(&self.parts.device)
     }
 
+    fn kernels(&self) -> Option<String> {
+        crate::about::kernels(&self.parts.device)
+    }
+
     fn sites(&self) -> &[SiteSpec] {
         &self.sites
     }
@@ -198,6 +202,10 @@ impl Subject for Vlm {
         let seen = self.eyes.look(sample, &self.parts.device).map_err(|e| self.failed(e))?;
         let (ids, mut map) =
             words::tokenise(&self.parts.tokenizer, self.eyes.as_ref(), &seen, &prompt, special)
+                .map_err(|e| match (&sample.words, &self.parts.template) {
+                    (Words::Ask(question), Some(template)) => e.of_template(template, question),
+                    _ => e,
+                })
                 .map_err(|e| self.refuse(e))?;
         let clips = sample.clips.iter().filter_map(|c| c.frames.first());
         let pictures = sample.pictures.iter().map(|p| &p.image).chain(clips);
@@ -209,6 +217,7 @@ impl Subject for Vlm {
             maps: vec![Arc::new(map)],
             pixels: seen.pixels,
             grids: seen.grids,
+            colours: seen.colours,
             images: vec![seen.images],
             asked: Asked::Last,
         })
@@ -234,41 +243,42 @@ impl Subject for Vlm {
         Ok(self.network.text().unembed(states).into())
     }
 
+    fn longest_answer(&self, inputs: &Inputs) -> Option<usize> {
+        self.parts.generation.longest_answer(inputs.positions())
+    }
+
     fn generate_with(
         &self,
         inputs: &Inputs,
         how: &Generation,
         plans: &Plans,
     ) -> Result<(Vec<Generated>, BTreeMap<usize, Trace>), SubjectError> {
+        let (copies, text) = (plans.continuations(), self.network.text().config());
         let mut steps = Steps::new(self, plans, inputs)?;
-        let mut cache = KvCache::default();
-        let mut prompt = inputs.clone();
-        prompt.asked = Asked::Last;
-        let mut first = steps.step(|run| self.pass(&prompt, Some(&mut cache), run))?;
-        let mut pads = inputs.pads.clone();
-        let copies = plans.continuations();
-        if copies > 1 {
-            let [rows, asked, vocab] = first.dims();
-            first = first.unsqueeze_dim::<4>(1).expand([rows, copies, asked, vocab]).reshape([
-                rows * copies,
-                asked,
-                vocab,
-            ]);
-            cache = cache.fork(copies);
-            pads = pads.into_iter().flat_map(|pad| std::iter::repeat_n(pad, copies)).collect();
-        }
-        let decoding = Decoding { how, eos: &self.parts.generation.eos, pad: self.pad(), pads: &pads };
-        let rows = generate(&decoding, first, |next| {
-            steps.step(|run| self.network.go_on(next, &pads, &mut cache, &self.parts.device, run))
-        })
-        .map_err(|e| self.failed(e))?;
-        let told = |row: Continuation| Generated {
-            text: self.decode(&row.tokens),
-            tokens: row.tokens,
-            probabilities: row.probabilities,
-            ended: row.ended,
+        let decoding = Decoding {
+            how,
+            config: &self.parts.generation,
+            folder: self.parts.checkpoint.origin(),
+            vocab: text.vocab,
+            pad: self.pad(),
+            positions: text.rope.is_none().then_some(text.max_positions),
         };
-        Ok((rows.into_iter().map(told).collect(), steps.finish()?))
+        let prompt = |(ids, pad): (&Vec<u32>, &usize)| Text { ids: ids.clone(), pad: *pad };
+        let prompts = inputs.ids.iter().zip(&inputs.pads).map(prompt).collect();
+        let texts = Continued::new(self, decoding, prompts, copies)?;
+        let mut cache = KvCache::default();
+        let prompt = Inputs { asked: Asked::Last, ..inputs.clone() };
+        let mut first = steps.step(|run| self.pass(&prompt, Some(&mut cache), run))?;
+        if copies > 1 {
+            (first, cache) = (forked(first, copies), cache.fork(copies));
+        }
+        let mut rows = texts
+            .write(first, |next, pads| {
+                steps.step(|run| self.network.go_on(next, pads, &mut cache, &self.parts.device, run))
+            })
+            .map_err(|e| self.failed(e))?;
+        rows.iter_mut().for_each(|row| row.text = self.decode(&row.tokens));
+        Ok((rows, steps.finish()?))
     }
 
     fn decode(&self, ids: &[u32]) -> String {

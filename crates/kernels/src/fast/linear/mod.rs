@@ -131,7 +131,7 @@ fn apply(x: FlexTensor, weight: &Weight<'_>, bias: Option<&FlexTensor>) -> FlexT
     let mut shape = dims(&x);
     let x = packed(x);
     let bias = bias.map(|bias| packed(bias.clone()));
-    let out = forward(Level::best(), x.storage(), weight, bias.as_ref().map(FlexTensor::storage));
+    let out = forward(Level::taken(), x.storage(), weight, bias.as_ref().map(FlexTensor::storage));
     if let Some(last) = shape.last_mut() {
         *last = weight.output;
     }
@@ -146,7 +146,7 @@ pub(crate) fn linear<const D: usize>(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Result<Tensor<D>, Given<D>> {
-    let level = Level::best();
+    let level = Level::taken();
     let [output, input] = weight.dims();
     let fits = x.dims().last() == Some(&input) && bias.as_ref().is_none_or(|bias| bias.dims() == [output]);
     if level == Level::Portable || !fits {

@@ -1,0 +1,106 @@
+//! Answers of `ask` and `explain`: how long they are, where they stop, what the checkpoint makes of them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+
+use serde_json::{Value, json};
+use support::{copy, mmlens, model};
+
+/// A prompt of 70 of `gpt2-a`'s 80 positions: bytes are its tokens where nothing merges.
+const LONG: &str = "x1x2x3x4x5x6x7x8x9x0x1x2x3x4x5x6x7x8x9x0x1x2x3x4x5x6x7x8x9x0x1x2x3x4x5";
+
+/// `gpt2-a` with other generation settings.
+fn told(settings: &Value) -> tempfile::TempDir {
+    let folder = copy("gpt2-a");
+    fs::write(folder.path().join("generation_config.json"), settings.to_string()).unwrap();
+    folder
+}
+
+fn ids(answer: &Value) -> Vec<u64> {
+    answer["tokens"].as_array().unwrap().iter().map(|token| token["id"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn an_answer_stops_at_the_last_position_and_says_so() {
+    let model = model("gpt2-a");
+    let answer = mmlens(["ask", &model, "--prompt", LONG, "--json"]).json();
+    // The last of the 11 takes no position.
+    assert_eq!((ids(&answer).len(), &answer["last_position"]), (11, &json!(true)), "{answer}");
+    assert_eq!(answer["ended"], false);
+    let said = mmlens(["ask", &model, "--prompt", LONG]);
+    assert_eq!(said.code, Some(0));
+    assert_eq!(
+        said.err,
+        "note: the answer stops after 11 tokens at the model's last position (70 of its positions are the prompt's)\n"
+    );
+    let asked = mmlens(["ask", &model, "--prompt", LONG, "--max-new", "11", "--json"]).json();
+    assert_eq!((ids(&asked), &asked["last_position"]), (ids(&answer), &json!(false)));
+
+    let out = tempfile::tempdir().unwrap();
+    let out = out.path().join("out").display().to_string();
+    let explain = ["explain", &model, "--prompt", LONG, "--method", "logit-lens", "--out", &out];
+    let said = mmlens(explain);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.err.contains("note: the answer stops after 11 tokens"), "{}", said.err);
+    let explained = mmlens(explain.into_iter().chain(["--json"])).json();
+    assert_eq!(ids(&explained), ids(&answer));
+    assert_eq!(
+        (&explained["last_position"], &explained["target"]["id"]),
+        (&json!(true), &answer["tokens"][0]["id"])
+    );
+}
+
+#[test]
+fn the_token_that_is_said_first_is_explained() {
+    let plain = mmlens(["ask", &model("gpt2-a"), "--prompt", "Go on", "--json"]).json();
+    let first = ids(&plain)[0];
+    let folder = told(&json!({"suppress_tokens": [first]}));
+    let path = folder.path().display().to_string();
+    let answer = mmlens(["ask", &path, "--prompt", "Go on", "--json"]).json();
+    assert!(!ids(&answer).contains(&first));
+    let out = folder.path().join("out").display().to_string();
+    let explain = ["explain", &path, "--prompt", "Go on", "--method", "logit-lens", "--out", &out, "--json"];
+    let explained = mmlens(explain).json();
+    assert_eq!((ids(&explained), &explained["target"]["id"]), (ids(&answer), &answer["tokens"][0]["id"]));
+    // Of a suppressed token there is no answer, but it can be explained.
+    let first = first.to_string();
+    let explained = mmlens(explain.into_iter().chain(["--target", &first])).json();
+    assert_eq!(explained["target"]["id"].to_string(), first);
+}
+
+#[test]
+fn the_checkpoint_says_how_long_an_answer_is_if_nobody_else_does() {
+    let length = |settings: Value, more: &[&str]| {
+        let folder = told(&settings);
+        let path = folder.path().display().to_string();
+        let args = ["ask", &path, "--prompt", "Go on", "--json"];
+        ids(&mmlens(args.into_iter().chain(more.iter().copied())).json()).len()
+    };
+    assert_eq!(length(json!({}), &[]), 64);
+    assert_eq!(length(json!({"max_new_tokens": 5}), &[]), 5);
+    assert_eq!(length(json!({"max_new_tokens": 5}), &["--max-new", "7"]), 7);
+    assert_eq!(length(json!({"max_length": 4000}), &[]), 64);
+
+    let folder = told(&json!({"max_length": 3}));
+    let path = folder.path().display().to_string();
+    let said = mmlens(["ask", &path, "--prompt", "Go on there"]).refused();
+    assert!(said.contains("`max_length`") && said.contains("give `--max-new`"), "{said}");
+    let out = folder.path().join("out").display().to_string();
+    let args =
+        ["explain", &path, "--prompt", "Go on there", "--method", "logit-lens", "--out", &out, "--json"];
+    assert_eq!(ids(&mmlens(args).json()).len(), 1);
+}
+
+#[test]
+fn settings_that_are_not_offered_are_refused_by_file_and_field() {
+    let folder = told(&json!({"num_beams": 4}));
+    let path = folder.path().display().to_string();
+    let said = mmlens(["ask", &path, "--prompt", "Go on"]).refused();
+    let file = folder.path().join("generation_config.json").display().to_string();
+    assert!(said.contains(&format!("`{file}: num_beams`: `4` is not supported; supported: 1")), "{said}");
+    let out = folder.path().join("t.safetensors").display().to_string();
+    mmlens(["trace", &path, "--prompt", "Go on", "--out", &out]).well();
+}

@@ -1,0 +1,219 @@
+//! What the program writes: never over what it reads, whole whatever happens to it, and told apart when it is not.
+#![cfg(test)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use mmlens::files::{State, look};
+use mmlens::finding::Finding;
+use mmlens_testkit::kill_again_and_again;
+
+use support::{Said, args, command, copy, mmlens, model, picture};
+
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            found.insert(PathBuf::from(path.file_name().unwrap()), fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+fn trace(model: &Path, out: &Path, more: &[&str]) -> Said {
+    let fixed = ["trace", model.to_str().unwrap(), "--prompt", "Hi", "--out", out.to_str().unwrap()];
+    mmlens(fixed.iter().chain(more))
+}
+
+#[test]
+fn weights_and_pictures_are_not_written_over() {
+    let folder = copy("llava-a");
+    let before = contents(folder.path());
+    let weights = folder.path().join("model.safetensors");
+    let mut ways = vec![weights.clone(), folder.path().join("config.json")];
+    #[cfg(unix)]
+    {
+        let elsewhere = tempfile::tempdir_in(folder.path()).unwrap().keep();
+        std::os::unix::fs::symlink(&weights, elsewhere.join("link")).unwrap();
+        fs::hard_link(&weights, elsewhere.join("other name")).unwrap();
+        ways.extend([elsewhere.join("link"), elsewhere.join("other name")]);
+    }
+    for way in &ways {
+        let said = trace(folder.path(), way, &[]).refused();
+        assert!(said.starts_with(&format!("cannot write {}: it is ", way.display())), "{said}");
+        assert!(said.ends_with(", which is read here"), "{said}");
+    }
+    let image = folder.path().join("picture.png");
+    fs::copy(picture("square"), &image).unwrap();
+    let said = trace(folder.path(), &image, &["--image", image.to_str().unwrap()]).refused();
+    assert!(said.ends_with("picture.png, which is read here"), "{said}");
+    fs::remove_file(&image).unwrap();
+    assert_eq!(contents(folder.path()), before);
+    // Any other place is free, also beside the weights.
+    trace(folder.path(), &folder.path().join("trace.out"), &[]).well();
+}
+
+#[test]
+fn a_run_does_not_write_into_what_it_reads() {
+    let folder = copy("llava-a");
+    let before = contents(folder.path());
+    let image = folder.path().join("ig.png");
+    let explain = |out: &Path, image: &str| {
+        let fixed = ["explain", folder.path().to_str().unwrap(), "--ask", "Red?", "--method", "ig"];
+        mmlens(fixed.iter().chain(&["--image", image, "--out", out.to_str().unwrap()]))
+    };
+    let said = explain(folder.path(), &picture("square")).refused();
+    assert!(said.starts_with(&format!("cannot write into {}: it is ", folder.path().display())), "{said}");
+    let out = tempfile::tempdir().unwrap();
+    let own = out.path().join("ig.png");
+    fs::copy(picture("square"), &own).unwrap();
+    let said = explain(out.path(), own.to_str().unwrap()).refused();
+    assert!(said.ends_with("ig.png, which is read here"), "{said}");
+    assert_eq!(fs::read(&own).unwrap(), fs::read(picture("square")).unwrap());
+    assert_eq!(contents(out.path()).len(), 1, "nothing is left");
+    assert!(!image.exists());
+    assert_eq!(contents(folder.path()), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn devices_and_pipes_are_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::os::unix::fs::symlink("/dev/null", folder.path().join("link")).unwrap();
+    for (place, kind) in
+        [(PathBuf::from("/dev/null"), "a device"), (pipe, "a pipe"), (folder.path().join("link"), "a device")]
+    {
+        // Of a model that is not there: the place is refused before anything is opened.
+        let said = trace(Path::new(&model("llava-a")), &place, &[]).refused();
+        assert_eq!(
+            said,
+            format!("cannot write {}: it is {kind}, expected a regular file or nothing", place.display())
+        );
+    }
+    use std::os::unix::fs::FileTypeExt;
+    assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+}
+
+fn explain(out: &Path) -> Command {
+    let mut command = command();
+    command.args(args(&["explain", &model("llava-a"), "--image", &picture("square"), "--ask", "Is it red?"]));
+    command.args(["--out".as_ref(), out.as_os_str()]);
+    command
+}
+
+/// Every file of the program in a folder is whole by itself.
+fn all_whole(folder: &Path) {
+    for (name, bytes) in contents(folder) {
+        match name.extension().and_then(|end| end.to_str()) {
+            Some("png") => drop(image::load_from_memory(&bytes).unwrap_or_else(|e| panic!("{name:?}: {e}"))),
+            Some("safetensors") => {
+                drop(Finding::from_bytes(&bytes).unwrap_or_else(|e| panic!("{name:?}: {e}")));
+            }
+            Some("html") => assert!(bytes.ends_with(b"</html>\n"), "{name:?} is cut"),
+            Some("json") => drop(serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()),
+            other => assert_eq!((other, bytes.as_slice()), (Some("txt"), b"mine".as_slice())),
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
+    let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert!(explain(whole.path()).output().unwrap().status.success());
+    let begun = std::time::Instant::now();
+    assert!(explain(whole.path()).output().unwrap().status.success());
+    let longest = begun.elapsed().max(Duration::from_millis(50));
+    let expected = contents(whole.path());
+    let folder = |job: usize| killed.path().join((job / 2).to_string());
+    let start = |job| {
+        let folder = folder(job);
+        // The first run into a folder finds it empty, the second finds what the first wrote.
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("own.txt"), "mine").unwrap();
+        explain(&folder)
+    };
+    let look_at = |job| {
+        all_whole(&folder(job));
+        let state = look(folder(job)).unwrap();
+        let files = contents(&folder(job));
+        let as_expected = expected.iter().all(|(name, bytes)| files.get(name) == Some(bytes));
+        assert_eq!(state.state == State::Whole, as_expected, "{state:?}");
+    };
+    let ended = |job: usize| {
+        all_whole(&folder(job));
+        let mut files = contents(&folder(job));
+        assert_eq!(files.remove(Path::new("own.txt")), Some(b"mine".to_vec()));
+        assert!(files == expected, "job {job}: {:?}", files.keys());
+        assert!(!folder(job).join("mmlens-unfinished").exists());
+        assert_eq!(look(folder(job)).unwrap().state, State::Whole);
+    };
+    kill_again_and_again(longest, start, look_at, ended);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_the_run_before() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(explain(folder.path()).output().unwrap().status.success());
+    let before = contents(folder.path());
+    let run = explain(folder.path());
+    let mut limited = Command::new("sh");
+    // A page has more than 32 KiB, the finding and its picture have fewer than 16.
+    limited.args(["-c", r#"trap '' XFSZ; ulimit -f 32; exec "$0" "$@""#]).arg(run.get_program());
+    limited
+        .args(run.get_args())
+        .args(["--method", "occlusion"])
+        .envs(run.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let output = limited.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.starts_with("error: cannot write ")
+            && said.contains("report.html")
+            && said.contains("File too large"),
+        "{said}"
+    );
+    assert_eq!(contents(folder.path()), before);
+    let state = look(folder.path()).unwrap();
+    assert_eq!((state.state, state.unfinished), (State::Whole, true));
+    // With room, it goes on with what it had.
+    let said = explain(folder.path()).args(["--method", "occlusion", "--json"]).output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(said["findings"][0]["kept"], true);
+    assert_eq!(look(folder.path()).unwrap().state, State::Whole);
+    let trace = folder.path().join("trace.safetensors");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", r#"trap '' XFSZ; ulimit -f 32; exec "$0" "$@""#]).arg(env!("CARGO_BIN_EXE_mmlens"));
+    limited.args([
+        "trace",
+        &model("llava-a"),
+        "--prompt",
+        "A long prompt of many words",
+        "--read",
+        "text.blocks.*.*",
+    ]);
+    let output = limited.arg("--out").arg(&trace).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.starts_with(&format!("error: cannot write {}: File too large", trace.display())), "{said}");
+    assert!(!trace.exists() && !folder.path().join("trace.safetensors.mmlens-partial").exists());
+}
+
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = mmlens::files::RunFolder::begin(folder.path(), BTreeMap::new(), []).unwrap();
+    let output = explain(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said, format!("error: {} is being written into by another run\n", folder.path().display()));
+    assert_eq!(output.status.code(), Some(1));
+    drop(held);
+    assert!(explain(folder.path()).output().unwrap().status.success());
+}

@@ -1,0 +1,189 @@
+//! A picture from a file, within limits that hold before it is decoded.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::Path;
+use std::sync::Arc;
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+
+use crate::caught::{Panicked, caught};
+use crate::{SubjectError, upright};
+
+/// The most pixels a picture may have. (Pillow warns of pictures with more.)
+pub const MOST_PICTURE_PIXELS: u64 = 90_000_000;
+/// The most bytes of a picture's file.
+pub const MOST_PICTURE_BYTES: u64 = 1 << 28;
+/// The most bytes that decoding a picture may take, as far as decoders count them: 8 for each of the most pixels, in 16 bits
+/// and four channels, and some for what else is in a file.
+const MOST_DECODED: u64 = 8 * MOST_PICTURE_PIXELS + (1 << 26);
+
+/// A picture with its name.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// What it is called in findings and reports.
+    pub name: String,
+    /// The pixels, as decoded and turned upright.
+    pub image: Arc<DynamicImage>,
+}
+
+impl Picture {
+    /// A picture from memory.
+    pub fn new(name: impl Into<String>, image: impl Into<DynamicImage>) -> Self {
+        Self { name: name.into(), image: Arc::new(image.into()) }
+    }
+
+    /// A picture from a file (PNG, JPEG, WebP, BMP, GIF), turned upright by what its EXIF says, or else its XMP.
+    ///
+    /// # Errors
+    /// [`SubjectError::Picture`] if the file cannot be read or decoded, is larger than [`MOST_PICTURE_BYTES`], or says that it
+    /// has more than [`MOST_PICTURE_PIXELS`].
+    ///
+    /// # Memory
+    /// The pixels, twice where they are turned, and the file. What the file says of its size is checked before.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, SubjectError> {
+        let path = path.as_ref();
+        let image = opened(path, u64::MAX).map_err(|fault| SubjectError::Picture {
+            path: path.display().to_string(),
+            reason: fault.to_string(),
+        })?;
+        let name =
+            path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+        Ok(Self::new(name, image))
+    }
+}
+
+/// Why a picture is not opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error("the picture has no pixels")]
+    Empty,
+    #[error("it claims to have {width} x {height} pixels, expected at most {MOST_PICTURE_PIXELS} of them")]
+    Pixels { width: u32, height: u32 },
+    #[error("more pixels than are left of those of a clip")]
+    Beyond,
+    #[error("the decoder fails: {0}")]
+    Panic(#[from] Panicked),
+}
+
+/// A regular file of at most so many bytes.
+pub(crate) fn regular(path: &Path, most: u64) -> io::Result<File> {
+    let (file, about) = mmlens_files::open(path)?;
+    match about.len() {
+        found if found > most => Err(mmlens_files::Refused::Size { found, most }.into()),
+        _ => Ok(file),
+    }
+}
+
+/// The pixels of a file, turned upright, if there are at most `left` of them.
+pub(crate) fn opened(path: &Path, left: u64) -> Result<DynamicImage, Fault> {
+    caught(|| decoded(path, left))?
+}
+
+fn decoded(path: &Path, left: u64) -> Result<DynamicImage, Fault> {
+    let mut reader = ImageReader::new(BufReader::new(regular(path, MOST_PICTURE_BYTES)?));
+    if let Ok(format) = ImageFormat::from_path(path) {
+        reader.set_format(format);
+    }
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MOST_DECODED);
+    reader.limits(limits);
+    let reader = reader.with_guessed_format()?;
+    let format = reader.format();
+    let mut decoder = reader.into_decoder()?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        return Err(Fault::Empty);
+    }
+    if pixels > MOST_PICTURE_PIXELS {
+        return Err(Fault::Pixels { width, height });
+    }
+    if pixels > left {
+        return Err(Fault::Beyond);
+    }
+    let orientation = upright::orientation(&mut decoder, format);
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::path::PathBuf;
+
+    use image::RgbImage;
+
+    use super::*;
+
+    /// A picture of one pixel in a format, its bytes changed.
+    fn file(folder: &Path, format: ImageFormat, change: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
+        let mut bytes = Vec::new();
+        RgbImage::new(1, 1).write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+        change(&mut bytes);
+        let path = folder.join("a").with_extension(format.extensions_str()[0]);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn said(path: &Path) -> String {
+        Picture::open(path).unwrap_err().to_string()
+    }
+
+    fn put(bytes: &mut [u8], at: usize, with: &[u8]) {
+        bytes[at..at + with.len()].copy_from_slice(with);
+    }
+
+    #[test]
+    fn what_a_file_claims_is_checked_before_it_is_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        let large = "it claims to have 65535 x 65535 pixels, expected at most 90000000 of them";
+        // Width and height of a BMP are 4 bytes each behind 18, little endian; of a JPEG, height first, 2 bytes each behind
+        // the marker FF C0, two bytes of length and one of precision; of a GIF, 2 bytes each behind 6.
+        let bmp = file(folder.path(), ImageFormat::Bmp, |bytes| {
+            put(bytes, 18, &65_535_u32.to_le_bytes());
+            put(bytes, 22, &65_535_u32.to_le_bytes());
+        });
+        assert!(bmp.metadata().unwrap().len() < 64);
+        let jpeg = file(folder.path(), ImageFormat::Jpeg, |bytes| {
+            let frame = bytes.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
+            put(bytes, frame + 5, &[0xff; 4]);
+        });
+        let gif = file(folder.path(), ImageFormat::Gif, |bytes| put(bytes, 6, &[0xff; 4]));
+        for path in [bmp, jpeg, gif] {
+            assert!(said(&path).ends_with(large), "{}", said(&path));
+        }
+        // Those of a PNG stand behind 16 bytes, with a checksum behind them; of a lossless WebP, one less
+        // in 14 bits each, behind 21.
+        let png = file(folder.path(), ImageFormat::Png, |bytes| {
+            put(bytes, 16, &0x7fff_ffff_u32.to_be_bytes());
+            put(bytes, 20, &0x7fff_ffff_u32.to_be_bytes());
+            let sum = crc(&bytes[12..29]);
+            put(bytes, 29, &sum.to_be_bytes());
+        });
+        assert!(said(&png).contains("a.png: "), "{}", said(&png));
+        let webp = file(folder.path(), ImageFormat::WebP, |bytes| put(bytes, 21, &[0xfe, 0xbf, 0xff, 0x0f]));
+        assert!(said(&webp).contains("16383 x 16383 pixels"), "{}", said(&webp));
+    }
+
+    /// The checksum of PNG's chunks.
+    fn crc(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |sum, byte| {
+            (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0xedb8_8320 * (sum & 1)))
+        })
+    }
+
+    #[test]
+    fn only_regular_files_are_pictures() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(said(folder.path()).ends_with("it is a folder, expected a regular file"));
+        let sparse = folder.path().join("a.png");
+        File::create(&sparse).unwrap().set_len(1 << 40).unwrap();
+        assert!(said(&sparse).ends_with("it has 1099511627776 bytes, expected at most 268435456"));
+    }
+}

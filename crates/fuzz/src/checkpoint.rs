@@ -1,0 +1,118 @@
+//! One file of a checkpoint's folder, everything else in it as it was: opened, encoded for, run, two tokens generated.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use burn::tensor::Device;
+use mmlens_core::{Generation, Picture, Plan, Sample, Subject, SubjectError, Words};
+use mmlens_zoo::OpenOptions;
+
+use crate::{Outcome, Room};
+
+/// The checkpoints that have such a file, by name.
+fn having(file: &str) -> anyhow::Result<Vec<String>> {
+    let folder = mmlens_testkit::fixtures();
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        if entry.path().join("model").join(file).is_file() && entry.path().join("model/config.json").is_file()
+        {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    anyhow::ensure!(!names.is_empty() && names.len() < 256, "{} checkpoints have `{file}`", names.len());
+    Ok(names)
+}
+
+/// The file of every checkpoint that has it, behind a byte that says which.
+pub(crate) fn seeds(file: &str) -> anyhow::Result<Vec<Vec<u8>>> {
+    let names = having(file)?;
+    let read = |(i, name): (usize, &String)| {
+        let path = mmlens_testkit::checkpoint(name).join(file);
+        let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+        Ok([vec![i as u8], bytes].concat())
+    };
+    names.iter().enumerate().map(read).collect()
+}
+
+/// Opens the checkpoint with the file replaced, and uses it.
+pub(crate) fn once(room: &Room, file: &str, bytes: &[u8]) -> anyhow::Result<Outcome> {
+    let Some((which, contents)) = bytes.split_first() else { return Ok(Outcome::Accepted) };
+    let names = having_once(file)?;
+    let name = names.get(usize::from(*which) % names.len().max(1)).context("a checkpoint")?;
+    let sample = sample(room.takes(name, first_taken)?)?;
+    let folder = room.copy(name)?;
+    let path = folder.join(file);
+    let whole = fs::read(mmlens_testkit::checkpoint(name).join(file))?;
+    // A mapped file must not shrink below its readers: it is replaced, not written into.
+    replace(&path, contents)?;
+    let outcome = used(&folder, &sample);
+    replace(&path, &whole)?;
+    Ok(outcome.map_or_else(Outcome::Refused, |()| Outcome::Accepted))
+}
+
+/// As [`having`]; the fixtures do not change while a process runs.
+fn having_once(file: &str) -> anyhow::Result<Vec<String>> {
+    use std::sync::Mutex;
+    static KNOWN: Mutex<Option<(String, Vec<String>)>> = Mutex::new(None);
+    let mut known = KNOWN.lock().map_err(|_| anyhow::anyhow!("a case panicked while it listed fixtures"))?;
+    if let Some((_, names)) = known.as_ref().filter(|(own, _)| own == file) {
+        return Ok(names.clone());
+    }
+    let names = having(file)?;
+    *known = Some((file.to_owned(), names.clone()));
+    Ok(names)
+}
+
+fn replace(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
+    if path.exists() {
+        fs::remove_file(path)?;
+    }
+    fs::write(path, contents).with_context(|| path.display().to_string())
+}
+
+/// What a user does with a checkpoint.
+fn used(folder: &Path, sample: &Sample) -> Result<(), String> {
+    let subject =
+        OpenOptions::new(&Device::flex()).self_check(false).open(folder).map_err(|e| e.to_string())?;
+    // What an opened model refuses it refuses under its own name.
+    run(subject.as_ref(), sample).map_err(|error| format!("{}: {error}", folder.display()))
+}
+
+/// Encodes, runs, generates where the model does.
+pub(crate) fn run(subject: &dyn Subject, sample: &Sample) -> Result<(), SubjectError> {
+    let inputs = subject.encode(sample)?;
+    subject.run(&inputs, Plan::new().to_output())?;
+    let how = Generation { max_new: 2, ..Generation::default() };
+    match subject.generate(&inputs, &how) {
+        Ok(_) | Err(SubjectError::Unsupported { .. }) => Ok(()),
+        Err(other) => Err(other),
+    }
+}
+
+/// One sample for each way to ask: at least one of them suits every model.
+pub(crate) fn sample(number: usize) -> anyhow::Result<Sample> {
+    let shown = || Picture::open(mmlens_testkit::picture("wide"));
+    Ok(match number {
+        0 => Sample::ask(shown()?, "what is ï?"),
+        1 => Sample::new(vec![shown()?], Words::Texts(vec!["a b".to_owned(), "c".to_owned()])),
+        2 => Sample::prompt(vec![], "a [MASK] b\u{e9}"),
+        3 => Sample::new(vec![shown()?], Words::Nothing),
+        4 => Sample::prompt(vec![shown()?], "a b"),
+        other => anyhow::bail!("there is no sample {other}"),
+    })
+}
+
+/// The first of them that a model takes.
+pub(crate) fn first_taken(subject: &dyn Subject) -> anyhow::Result<usize> {
+    let mut said = String::new();
+    for number in 0..5 {
+        match run(subject, &sample(number)?) {
+            Ok(()) => return Ok(number),
+            Err(error) => said = error.to_string(),
+        }
+    }
+    anyhow::bail!("{} takes none of the samples: {said}", subject.name())
+}

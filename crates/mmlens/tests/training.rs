@@ -1,0 +1,90 @@
+//! A training that is killed again and again ends with the weights of one that was not.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::duplicate_mod, reason = "two programs, which share modules")]
+
+#[allow(dead_code, reason = "a program, of which the test calls one function")]
+#[path = "../examples/train_clip/main.rs"]
+mod train_clip;
+#[allow(dead_code, reason = "a program, of which the test calls one function")]
+#[path = "../examples/train_shapes/main.rs"]
+mod train_shapes;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use clap::Parser;
+use mmlens_testkit::kill_again_and_again;
+
+/// Six steps of few pictures, saved after every second.
+const SMALL: &str = "--steps 6 --save 2 --pictures 4 --threads 2 --scored 8";
+
+fn args(folder: &Path) -> Vec<String> {
+    let place = |name: &str| folder.join(name).display().to_string();
+    let places = ["--out".to_owned(), place("model"), "--state".to_owned(), place("state.safetensors")];
+    let small = SMALL.split(' ').map(str::to_owned);
+    std::iter::once("train".to_owned()).chain(small).chain(places).collect()
+}
+
+fn train(which: &str, folder: &Path) {
+    match which {
+        "shapes" => train_shapes::train(&train_shapes::Args::parse_from(args(folder))).unwrap(),
+        "clip" => train_clip::train(&train_clip::Args::parse_from(args(folder))).unwrap(),
+        other => panic!("{other}"),
+    }
+}
+
+/// Trains when another test tells it to: that test kills it.
+#[test]
+fn child() {
+    let Ok(job) = std::env::var("MMLENS_TRAINING_CHILD") else { return };
+    let (which, folder) = job.split_once(' ').unwrap();
+    train(which, Path::new(folder));
+}
+
+fn killed(which: &str, longest: Duration) {
+    let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    train(which, whole.path());
+    let folder = |job: usize| killed.path().join(job.to_string());
+    let start = |job| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "child"]);
+        command.env("MMLENS_TRAINING_CHILD", format!("{which} {}", folder(job).display()));
+        command
+    };
+    let look = |_| {};
+    kill_again_and_again(longest, start, look, |job| {
+        for name in
+            ["state.safetensors", "model/model.safetensors", "model/config.json", "model/tokenizer.json"]
+        {
+            let read = |folder: &Path| fs::read(folder.join(name)).unwrap();
+            assert!(read(whole.path()) == read(&folder(job)), "{which}, job {job}: {name}");
+        }
+        let log = fs::read_to_string(folder(job).join("model/training.jsonl")).unwrap();
+        let steps =
+            log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].clone());
+        assert_eq!(steps.collect::<Vec<_>>(), [2, 4, 6], "{which}, job {job}");
+        mmlens::zoo::open(folder(job).join("model"), &Default::default()).unwrap();
+    });
+}
+
+#[test]
+fn a_llava_in_training_is_killed() {
+    killed("shapes", Duration::from_millis(1500));
+}
+
+#[test]
+fn a_clip_in_training_is_killed() {
+    killed("clip", Duration::from_millis(1500));
+}
+
+#[test]
+fn a_training_with_other_settings_is_not_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    train("shapes", folder.path());
+    let other = args(folder.path()).into_iter().chain(["--seed".to_owned(), "8".to_owned()]);
+    let said = train_shapes::train(&train_shapes::Args::parse_from(other)).unwrap_err().to_string();
+    assert!(said.contains("seed 7, unbiased false, turns 8, expected ") && said.contains("seed 8"), "{said}");
+}

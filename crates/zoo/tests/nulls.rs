@@ -1,0 +1,93 @@
+//! Fields of `config.json` that are null: refused by name where transformers refuses them, and else what they mean to it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use mmlens_core::{Picture, Plan, Sample, Words};
+use mmlens_zoo::OpenOptions;
+use serde_json::Value;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures")
+}
+
+fn sample(model: &str) -> Sample {
+    let picture = || Picture::open(fixtures().join("pictures/square.png")).unwrap();
+    match model {
+        "gpt2-a" | "llama-a" | "mistral-a" | "qwen2-a" | "qwen3-a" | "gemma2-a" | "llava-b" => {
+            Sample::prompt(Vec::new(), "Go on")
+        }
+        "bert-a" => Sample::prompt(Vec::new(), "a [MASK] b"),
+        "vit-a" | "blip-a" => Sample::new(vec![picture()], Words::Nothing),
+        "clip-a" | "siglip-a" => Sample::new(vec![picture()], Words::Texts(vec!["a".to_owned()])),
+        _ => Sample::ask(picture(), "What is it?"),
+    }
+}
+
+/// The logits of a checkpoint with another config, or why there are none.
+fn said(model: &str, config: &Value) -> Result<Vec<f32>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(fixtures().join(model).join("model")).unwrap() {
+        let file = file.unwrap().path();
+        fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
+    }
+    fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    let subject = OpenOptions::new(&Device::flex()).self_check(false).open(folder.path());
+    let subject = subject.map_err(|e| e.to_string())?;
+    let inputs = subject.encode(&sample(model)).map_err(|e| e.to_string())?.ask_all();
+    let trace = subject.run(&inputs, Plan::new()).map_err(|e| e.to_string())?;
+    let output = trace.output();
+    let given = output.logits.clone().or_else(|| output.pairs.clone().map(|pairs| pairs.logits));
+    Ok(given.unwrap().to_values().unwrap())
+}
+
+fn changed(config: &Value, field: &str, value: Option<Value>) -> Value {
+    let mut config = config.clone();
+    let (at, name) =
+        field.rsplit_once('.').map_or((Vec::new(), field), |(at, name)| (at.split('.').collect(), name));
+    let part = at.into_iter().fold(&mut config, |part, name| &mut part[name]);
+    let part = part.as_object_mut().unwrap();
+    match value {
+        Some(value) => part.insert(name.to_owned(), value),
+        None => part.remove(name),
+    };
+    config
+}
+
+#[test]
+fn a_null_is_refused_or_means_what_it_means_to_transformers() {
+    let text = fs::read_to_string(fixtures().join("nulls/cases.json")).unwrap();
+    let cases: Vec<(String, Option<String>, String, Value)> = serde_json::from_str(&text).unwrap();
+    let mut wrong = Vec::new();
+    for (model, rope, field, verdict) in &cases {
+        let file = rope.as_ref().map_or_else(
+            || fixtures().join(model).join("model/config.json"),
+            |name| fixtures().join("rope").join(name),
+        );
+        let config: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        let name = field.rsplit('.').next().unwrap();
+        let found = said(model, &changed(&config, field, Some(Value::Null)));
+        let problem = match (verdict.as_str(), &found) {
+            (Some("refused"), Err(error)) if error.contains(name) => None,
+            (Some("refused"), other) => {
+                Some(format!("{:?}, expected a refusal", other.as_ref().map(|_| "logits")))
+            }
+            (_, found) => {
+                let means = (verdict != "absent").then(|| verdict.clone());
+                let expected = said(model, &changed(&config, field, means));
+                let same = match (found, &expected) {
+                    (Ok(found), Ok(expected)) => found == expected,
+                    (Err(_), Err(_)) => true,
+                    _ => false,
+                };
+                (!same).then(|| format!("{:?}, not {:?}", found.as_ref().err(), expected.as_ref().err()))
+            }
+        };
+        wrong.extend(problem.map(|problem| format!("{model} {rope:?} {field}: {problem}")));
+    }
+    assert!(cases.len() > 300, "{}", cases.len());
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}

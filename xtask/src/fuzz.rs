@@ -1,0 +1,54 @@
+//! `cargo xtask fuzz`: the targets of `crates/fuzz`, under its own driver or under libFuzzer.
+
+use std::path::Path;
+use std::process::Command;
+
+/// What has LLVM count the edges that are taken, as libFuzzer wants it. A stable compiler will do.
+const INSTRUMENTED: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// Runs what the words ask for; whether nothing went wrong.
+pub(crate) fn run(root: &Path, words: &[&str]) -> Result<bool, String> {
+    match words {
+        ["--coverage", target] => coverage(root, target, "600"),
+        ["--coverage", target, seconds] => coverage(root, target, seconds),
+        _ => {
+            let run = ["run", "--quiet", "--release", "--locked", "--bin", "fuzz", "--", "run"];
+            status(Command::new("cargo").current_dir(root).args(run).args(words))
+        }
+    }
+}
+
+fn coverage(root: &Path, target: &str, seconds: &str) -> Result<bool, String> {
+    let folder = root.join("target/fuzz").join(target);
+    let corpus = folder.join("corpus");
+    let seeds = ["run", "--quiet", "--release", "--locked", "--bin", "fuzz", "--", "seeds", target];
+    if !status(Command::new("cargo").current_dir(root).args(seeds).arg(&corpus))? {
+        return Ok(false);
+    }
+    let build =
+        ["--release", "--locked", "--target-dir", "target/libfuzzer", "--features", "mmlens-fuzz/libfuzzer"];
+    let run = Command::new("cargo")
+        .current_dir(root)
+        .arg("run")
+        .args(build)
+        .args(["--bin", "libfuzzer", "--"])
+        .arg(&corpus)
+        .arg(format!("-artifact_prefix={}/", folder.display()))
+        .args([
+            &format!("-max_total_time={seconds}"),
+            "-timeout=20",
+            "-rss_limit_mb=4096",
+            "-max_len=1048576",
+        ])
+        .env("RUSTFLAGS", INSTRUMENTED)
+        .env("MMLENS_FUZZ_TARGET", target)
+        .env("RAYON_NUM_THREADS", "1")
+        .status();
+    run.map(|status| status.success()).map_err(|error| format!("cargo: {error}"))
+}
+
+fn status(command: &mut Command) -> Result<bool, String> {
+    command.status().map(|status| status.success()).map_err(|error| format!("cargo: {error}"))
+}
