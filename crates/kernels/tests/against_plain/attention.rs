@@ -187,27 +187,6 @@ fn ends_of_the_line() {
     }
 }
 
-/// The same bits however many threads there are.
-#[test]
-fn threads_change_nothing() {
-    let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let leaves = qkv([1, 700, 4, 16], 700, 2).map(|x| x.autodiff().require_grad());
-            let [q, k, v] = leaves.clone();
-            let z = attention(q, k, v, &causal(700, 700), PLAIN);
-            let bits = |x: Tensor<4>| values(x).into_iter().map(f32::to_bits).collect::<Vec<_>>();
-            let grads = (z.clone() * random::<4>(9, 1.0, z.dims()).autodiff()).sum().backward();
-            let slopes = leaves.map(|x| bits(x.grad(&grads).unwrap())).concat();
-            (bits(z), slopes)
-        })
-    };
-    let one = run(1);
-    for threads in [2, 3, 7] {
-        assert_eq!(run(threads), one, "{threads} threads");
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
