@@ -26,6 +26,7 @@ mod clip;
 pub mod device;
 mod error;
 pub mod gate;
+mod gif;
 mod inputs;
 mod integrity;
 mod mean;
