@@ -5,9 +5,9 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image::codecs::gif::GifDecoder;
-use image::{AnimationDecoder, DynamicImage, ImageDecoder, ImageError, Limits};
+use image::DynamicImage;
 
+use crate::gif::Frames;
 use crate::picture::{Fault, MOST_PICTURE_BYTES, opened as opened_picture, regular};
 use crate::{SubjectError, caught};
 
@@ -148,8 +148,8 @@ fn animated(path: &Path) -> Result<(Vec<Arc<DynamicImage>>, Option<f64>), Subjec
 
 fn frames_of(path: &Path) -> Result<(Vec<Arc<DynamicImage>>, Option<f64>), SubjectError> {
     let file = regular(path, MOST_PICTURE_BYTES).map_err(|e| fail(path, e))?;
-    let mut decoder = GifDecoder::new(BufReader::new(file)).map_err(|e| fail(path, e))?;
-    let (width, height) = decoder.dimensions();
+    let mut coming = Frames::new(BufReader::new(file)).map_err(|e| fail(path, e))?;
+    let (width, height) = coming.dimensions();
     let canvas = u64::from(width) * u64::from(height);
     if canvas == 0 {
         return Err(fail(path, "it has no frames"));
@@ -157,42 +157,18 @@ fn frames_of(path: &Path) -> Result<(Vec<Arc<DynamicImage>>, Option<f64>), Subje
     if canvas > MOST_CLIP_PIXELS {
         return Err(too_many_pixels(path));
     }
-    // The canvas before a frame, the frame and the canvas after it, of four bytes a pixel. A frame that claims to be far
-    // larger than its canvas is none.
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(3 * 4 * canvas + (1 << 16));
-    decoder.set_limits(limits).map_err(|e| fail(path, e))?;
-    let (mut frames, mut left, mut seconds) = (Vec::new(), MOST_CLIP_PIXELS, 0.0);
-    let mut coming = decoder.into_frames();
-    loop {
-        // Of the next frame nothing is known before it is there, except that it is as large as the canvas.
-        let room = left >= canvas && frames.len() < MOST_CLIP_FRAMES;
-        let Some(frame) = coming.next() else { break };
-        let frame = frame.map_err(|error| match error {
-            ImageError::Limits(_) => {
-                let at = frames.len();
-                fail(path, format!("frame {at} is larger than the canvas of {width} x {height} pixels"))
-            }
-            error => fail(path, error),
-        })?;
-        if !room {
-            few(path, frames.len() + 1)?;
-            return Err(too_many_pixels(path));
-        }
-        left -= canvas;
-        let (top, bottom) = frame.delay().numer_denom_ms();
-        seconds += f64::from(top) / f64::from(bottom.max(1)) / 1000.0;
-        let frame = DynamicImage::ImageRgba8(frame.into_buffer());
-        let frame = match frame.as_rgba8().is_some_and(|p| p.pixels().all(|p| p.0[3] == 255)) {
-            true => DynamicImage::ImageRgb8(frame.to_rgb8()),
-            false => frame,
-        };
-        frames.push(Arc::new(frame));
+    let (mut frames, mut left, mut hundredths) = (Vec::new(), MOST_CLIP_PIXELS, 0_u64);
+    while let Some(frame) = coming.read().map_err(|e| fail(path, e))? {
+        few(path, frames.len() + 1)?;
+        let pixels = u64::from(frame.image.width()) * u64::from(frame.image.height());
+        left = left.checked_sub(pixels).ok_or_else(|| too_many_pixels(path))?;
+        hundredths += u64::from(frame.hundredths);
+        frames.push(Arc::new(frame.image));
     }
     if frames.is_empty() {
         return Err(fail(path, "it has no frames"));
     }
-    let fps = (seconds > 0.0).then(|| frames.len() as f64 / seconds);
+    let fps = (hundredths > 0).then(|| frames.len() as f64 * 100.0 / hundredths as f64);
     Ok((frames, fps))
 }
 

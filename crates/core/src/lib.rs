@@ -26,6 +26,7 @@ mod change;
 mod clip;
 pub mod device;
 mod error;
+mod gif;
 mod inputs;
 mod integrity;
 mod mean;

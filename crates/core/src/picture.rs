@@ -8,6 +8,7 @@ use std::sync::Arc;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::caught::{Panicked, caught};
+use crate::gif::{Frames, GifFault};
 use crate::{SubjectError, upright};
 
 /// The most pixels a picture may have. (Pillow warns of pictures with more.)
@@ -60,6 +61,8 @@ pub(crate) enum Fault {
     Io(#[from] io::Error),
     #[error(transparent)]
     Image(#[from] ImageError),
+    #[error(transparent)]
+    Gif(#[from] GifFault),
     #[error("the picture has no pixels")]
     Empty,
     #[error("it claims to have {width} x {height} pixels, expected at most {MOST_PICTURE_PIXELS} of them")]
@@ -93,9 +96,21 @@ fn decoded(path: &Path, left: u64) -> Result<DynamicImage, Fault> {
     limits.max_alloc = Some(MOST_DECODED);
     reader.limits(limits);
     let reader = reader.with_guessed_format()?;
-    let format = reader.format();
+    if reader.format() == Some(ImageFormat::Gif) {
+        let mut frames = Frames::new(reader.into_inner())?;
+        within(frames.dimensions(), left)?;
+        return Ok(frames.read()?.ok_or(Fault::Empty)?.image);
+    }
     let mut decoder = reader.into_decoder()?;
-    let (width, height) = decoder.dimensions();
+    within(decoder.dimensions(), left)?;
+    let orientation = upright::orientation(&mut decoder);
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+/// Refuses what claims to have no pixels, or too many.
+fn within((width, height): (u32, u32), left: u64) -> Result<(), Fault> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
         return Err(Fault::Empty);
@@ -106,10 +121,7 @@ fn decoded(path: &Path, left: u64) -> Result<DynamicImage, Fault> {
     if pixels > left {
         return Err(Fault::Beyond);
     }
-    let orientation = upright::orientation(&mut decoder, format);
-    let mut image = DynamicImage::from_decoder(decoder)?;
-    image.apply_orientation(orientation);
-    Ok(image)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Which way up a picture is: what EXIF says, or else XMP, as Pillow's `exif_transpose` reads them.
 
+use image::ImageDecoder;
 use image::metadata::Orientation;
-use image::{ImageDecoder, ImageFormat};
 
 /// The tag of the orientation.
 const TAG: u16 = 0x0112;
@@ -9,14 +9,10 @@ const TAG: u16 = 0x0112;
 const NAME: &[u8] = b"tiff:Orientation";
 
 /// The orientation of a picture that is about to be decoded. EXIF goes before XMP, also where its value means nothing; what
-/// means nothing turns nothing.
-pub(crate) fn orientation(decoder: &mut impl ImageDecoder, format: Option<ImageFormat>) -> Orientation {
+/// means nothing turns nothing. (Pillow reads neither of a GIF.)
+pub(crate) fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
     let exif = decoder.exif_metadata().ok().flatten().and_then(|chunk| of_exif(&chunk));
-    let said = exif.or_else(|| match format {
-        // Pillow reads no XMP of a GIF.
-        Some(ImageFormat::Gif) => None,
-        _ => decoder.xmp_metadata().ok().flatten().and_then(|text| of_xmp(&text)),
-    });
+    let said = exif.or_else(|| decoder.xmp_metadata().ok().flatten().and_then(|text| of_xmp(&text)));
     said.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms)
 }
 

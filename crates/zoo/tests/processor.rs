@@ -259,6 +259,26 @@ fn pictures_are_turned_upright_as_pillow_turns_them() {
     }
 }
 
+/// Frames smaller than the canvas, transparency, disposal: what is seen is what Pillow composes.
+#[test]
+fn frames_of_gifs_are_composed_as_pillow_composes_them() {
+    type Shown = Vec<(u32, u32, Vec<u8>)>;
+    let folder = fixtures().join("gifs");
+    let text = std::fs::read_to_string(folder.join("expected.json")).unwrap();
+    let expected: std::collections::BTreeMap<String, Shown> = serde_json::from_str(&text).unwrap();
+    assert!(expected.len() > 15);
+    for (name, expected) in expected {
+        let clip = mmlens_core::Clip::open(folder.join(&name), None).unwrap();
+        assert_eq!((clip.frames.len(), clip.fps), (expected.len(), Some(10.0)), "{name}");
+        let picture = mmlens_core::Picture::open(folder.join(&name)).unwrap().image;
+        assert_eq!(picture, clip.frames[0], "{name}");
+        for (at, (frame, (width, height, bytes))) in clip.frames.iter().zip(expected).enumerate() {
+            assert_eq!((frame.width(), frame.height()), (width, height), "{name}, frame {at}");
+            assert_eq!(frame.as_bytes(), bytes, "{name}, frame {at}");
+        }
+    }
+}
+
 /// A processor that is not named is that of the model's kind; a feature extractor is what a processor was called before.
 #[test]
 fn processors_of_old_files_are_inferred() {
