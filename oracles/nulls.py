@@ -1,6 +1,9 @@
-"""Writes `fixtures/nulls/cases.json`: what transformers makes of a field of `config.json` that is null.
+"""Writes `fixtures/nulls/cases.json` and `processors.json`: what transformers makes of a field that is null, in `config.json` and in what a
+processor reads.
 
     python oracles/nulls.py
+
+A case of a processor is `[checkpoint, file, field, verdict]`: its pixels are compared, of one picture that is not square.
 
 A case is `[checkpoint, rope, field, verdict]`. `rope` names the file of `fixtures/rope` that stands in the place of `config.json`, or is null.
 Verdicts: `refused`, when opening it or in its first pass; `absent`, the same as without the field; else the JSON value that null is the same as.
@@ -10,6 +13,7 @@ those are `absent`.
 
 import json
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -110,7 +114,71 @@ def verdict(name, config, row, field):
     return MEANS.get(field.split(".")[-1], "absent")
 
 
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
+# Read by no one where pixels are made, or named elsewhere: classes, tokens, clips.
+LEFT = ("processor_class", "image_processor_type", "feature_extractor_type", "video_processor", "image_processor", "image_token", "video_sampling", "return_tensors")
+
+
+def pixels(name, file, config, row):
+    """What the processor makes of a picture, or None if it refuses."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "model"
+        shutil.copytree(FIXTURES / name / "model", place)
+        (place / file).write_text(json.dumps(config))
+        try:
+            checkpoint = trace.open_checkpoint(place)
+            batch = trace.prepare(checkpoint, make_traces.opened([row]))
+            inputs = vars(batch)
+            inputs = {**inputs, **inputs.get("given", {})}
+            return inputs["pixel_values"], inputs.get("input_ids")
+        except (Exception, SystemExit):
+            return None
+
+
+def same(a, b):
+    if a is None or b is None:
+        return a is b
+    equal = lambda x, y: (x is None) == (y is None) and (x is None or (x.shape == y.shape and bool((x == y).all())))
+    return equal(a[0], b[0]) and equal(a[1], b[1])
+
+
+def processors():
+    cases = []
+    for home in sorted(FIXTURES.glob("*/model/config.json")):
+        name = home.parent.parent.name
+        for file in PROCESSOR_FILES:
+            path = home.parent / file
+            if not path.is_file():
+                continue
+            config = json.loads(path.read_text())
+            listed = [x for x in config if x not in LEFT]
+            listed += [f"image_processor.{x}" for x in config.get("image_processor") or {} if x not in LEFT]
+            rows = [{**row, "images": ["wide"]} for row in (ASK, SHOWN, PAIR)]
+            shown = next((row for row in rows if pixels(name, file, config, row) is not None), None)
+            if shown is None:
+                raise SystemExit(f"{name} {file}: no row opens")
+            for field in listed:
+                nulled, without, off = (json.loads(json.dumps(config)) for _ in range(3))
+                put(nulled, field, None)
+                drop(without, field)
+                put(off, field, False)
+                found = pixels(name, file, nulled, shown)
+                if found is None:
+                    verdict = "refused"
+                elif same(found, pixels(name, file, without, shown)):
+                    verdict = "absent"
+                elif same(found, pixels(name, file, off, shown)):
+                    verdict = False
+                else:
+                    raise SystemExit(f"{name} {file} {field}: null is neither absent nor false")
+                cases.append([name, file, field, verdict])
+            print(name, file, flush=True)
+    (HOME / "processors.json").write_text("[\n" + ",\n".join(map(json.dumps, cases)) + "\n]\n")
+
+
 def main():
+    if sys.argv[1:] == ["processors"]:
+        return processors()
     cases = []
     for name, row, listed in JOBS:
         config = json.loads((FIXTURES / name / "model" / "config.json").read_text())
@@ -127,6 +195,7 @@ def main():
         print(file.name, flush=True)
     HOME.mkdir(exist_ok=True)
     (HOME / "cases.json").write_text("[\n" + ",\n".join(map(json.dumps, cases)) + "\n]\n")
+    processors()
     common.why(
         HOME,
         "nulls.py",

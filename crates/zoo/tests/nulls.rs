@@ -1,4 +1,5 @@
-//! Fields of `config.json` that are null: refused by name where transformers refuses them, and else what they mean to it.
+//! Fields that are null, of `config.json` and of what a processor reads: refused by name where transformers refuses them, and
+//! else what they mean to it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -9,6 +10,7 @@ use burn::tensor::Device;
 use mmlens_core::{Picture, Plan, Sample, Words};
 use mmlens_zoo::OpenOptions;
 use serde_json::Value;
+use tempfile::TempDir;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures")
@@ -21,20 +23,28 @@ fn sample(model: &str) -> Sample {
             Sample::prompt(Vec::new(), "Go on")
         }
         "bert-a" => Sample::prompt(Vec::new(), "a [MASK] b"),
-        "vit-a" | "blip-a" => Sample::new(vec![picture()], Words::Nothing),
-        "clip-a" | "siglip-a" => Sample::new(vec![picture()], Words::Texts(vec!["a".to_owned()])),
+        "vit-a" | "vit-" | "blip-a" | "blip-" => Sample::new(vec![picture()], Words::Nothing),
+        "clip-a" | "clip-" | "siglip-a" | "siglip-" => {
+            Sample::new(vec![picture()], Words::Texts(vec!["a".to_owned()]))
+        }
         _ => Sample::ask(picture(), "What is it?"),
     }
 }
 
-/// The logits of a checkpoint with another config, or why there are none.
-fn said(model: &str, config: &Value) -> Result<Vec<f32>, String> {
+/// A checkpoint with another text in the place of a file.
+fn with_file(model: &str, name: &str, value: &Value) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in fs::read_dir(fixtures().join(model).join("model")).unwrap() {
         let file = file.unwrap().path();
         fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
     }
-    fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    fs::write(folder.path().join(name), value.to_string()).unwrap();
+    folder
+}
+
+/// The logits of a checkpoint with another config, or why there are none.
+fn said(model: &str, config: &Value) -> Result<Vec<f32>, String> {
+    let folder = with_file(model, "config.json", config);
     let subject = OpenOptions::new(&Device::flex()).self_check(false).open(folder.path());
     let subject = subject.map_err(|e| e.to_string())?;
     let inputs = subject.encode(&sample(model)).map_err(|e| e.to_string())?.ask_all();
@@ -42,6 +52,16 @@ fn said(model: &str, config: &Value) -> Result<Vec<f32>, String> {
     let output = trace.output();
     let given = output.logits.clone().or_else(|| output.pairs.clone().map(|pairs| pairs.logits));
     Ok(given.unwrap().to_values().unwrap())
+}
+
+/// The pixels that a checkpoint makes of a picture, and its tokens, or why there are none.
+fn seen(model: &str, file: &str, value: &Value) -> Result<(Vec<f32>, Vec<Vec<u32>>), String> {
+    let folder = with_file(model, file, value);
+    let subject = OpenOptions::new(&Device::flex()).self_check(false).open(folder.path());
+    let mut sample = sample(model.split_inclusive('-').next().unwrap());
+    sample.images = vec![Picture::open(fixtures().join("pictures/wide.png")).unwrap()];
+    let inputs = subject.map_err(|e| e.to_string())?.encode(&sample).map_err(|e| e.to_string())?;
+    Ok((inputs.pixels.unwrap().to_values().unwrap(), inputs.ids))
 }
 
 fn changed(config: &Value, field: &str, value: Option<Value>) -> Value {
@@ -89,5 +109,32 @@ fn a_null_is_refused_or_means_what_it_means_to_transformers() {
         wrong.extend(problem.map(|problem| format!("{model} {rope:?} {field}: {problem}")));
     }
     assert!(cases.len() > 300, "{}", cases.len());
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[test]
+fn a_null_of_a_processor_is_refused_or_means_what_it_means_to_transformers() {
+    let text = fs::read_to_string(fixtures().join("nulls/processors.json")).unwrap();
+    let cases: Vec<(String, String, String, Value)> = serde_json::from_str(&text).unwrap();
+    let mut wrong = Vec::new();
+    for (model, file, field, verdict) in &cases {
+        let path = fixtures().join(model).join("model").join(file);
+        let config: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        let name = field.rsplit('.').next().unwrap();
+        let found = seen(model, file, &changed(&config, field, Some(Value::Null)));
+        let problem = match (verdict.as_str(), &found) {
+            (Some("refused"), Err(error)) if error.contains(name) && error.contains(file) => None,
+            (Some("refused"), Err(error)) => Some(error.clone()),
+            (Some("refused"), Ok(_)) => Some("pixels, expected a refusal".to_owned()),
+            (_, Err(error)) => Some(error.clone()),
+            (_, Ok(found)) => {
+                let means = (verdict != "absent").then(|| verdict.clone());
+                let expected = seen(model, file, &changed(&config, field, means));
+                (Ok(found) != expected.as_ref()).then(|| "other pixels".to_owned())
+            }
+        };
+        wrong.extend(problem.map(|problem| format!("{model} {file} {field}, {verdict}: {problem}")));
+    }
+    assert!(cases.len() > 100, "{}", cases.len());
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }

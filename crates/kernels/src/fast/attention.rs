@@ -22,9 +22,6 @@ use super::softmax::{cap_row, cap_row_back, exp_row, scale_row, softmax_row_back
 use crate::masking::{Block, Piece, Rules, Sizing, Tile};
 use crate::{AttentionSettings, Masking};
 
-/// Tasks that the queries of a batch are divided into, at least, where they are many: four for each of eight cores.
-const TASKS: usize = 32;
-
 /// Below so many products, one core does it all.
 const FEW: usize = 1 << 17;
 

@@ -243,6 +243,16 @@ impl Steps {
         if let Some((field, _)) = sides.filter(|(_, sides)| large(*sides)) {
             return Err(fields.complain(field, "16777216 pixels at most"));
         }
+        for (needed, field) in [
+            (resize.is_some(), "size"),
+            (resize.is_some(), "resample"),
+            (crop.is_some(), "crop_size"),
+            (rescale.is_some(), "rescale_factor"),
+            (normalize.is_some(), "image_mean"),
+            (normalize.is_some(), "image_std"),
+        ] {
+            fields.not_null(field, needed)?;
+        }
         let pad = fields.flag("do_pad", false)?;
         // Pictures of one size are as large as the largest of them.
         let alike = crop.is_none() && matches!(resize, Some((Size::Exactly { .. }, _)));
@@ -323,6 +333,14 @@ impl<'a> Fields<'a> {
     /// Whether a field is there, and null.
     pub(crate) fn is_null(&self, field: &str) -> bool {
         self.fields.get(field).is_some_and(Value::is_null)
+    }
+
+    /// Refuses a field that is null where it is needed: one that is left out has a default, one that is null has not.
+    pub(crate) fn not_null(&self, field: &str, needed: bool) -> Result<(), ProcessorError> {
+        match needed && self.is_null(field) {
+            true => Err(self.complain(field, "to be given, or to be left out for its default")),
+            false => Ok(()),
+        }
     }
 
     /// That a field is not what it should be.

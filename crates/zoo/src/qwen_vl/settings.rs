@@ -149,18 +149,17 @@ impl Settings {
         if factor == 0.0 {
             return Err(fields.complain("rescale_factor", "a number other than zero"));
         }
+        let rescale = fields.flag("do_rescale", true)?.then_some(factor);
         for (needed, field) in [
             (true, "patch_size"),
             (true, "temporal_patch_size"),
             (true, "merge_size"),
+            (rescale.is_some(), "rescale_factor"),
             (normalize.is_some(), "image_mean"),
             (normalize.is_some(), "image_std"),
         ] {
-            if needed && fields.is_null(field) {
-                return Err(fields.complain(field, "to be given, or to be left out for its default"));
-            }
+            fields.not_null(field, needed)?;
         }
-        let rescale = fields.flag("do_rescale", true)?.then_some(factor);
         if let Some((field, expected)) = beyond(rescale, normalize) {
             return Err(fields.complain(field, expected));
         }
