@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
@@ -61,8 +61,8 @@ impl<'a> Copy<'a> {
         let mut refused = BTreeMap::new();
         loop {
             let lines = self.write(&refused)?;
-            let (messages, whole) = self.cargo()?;
-            if whole {
+            let (messages, ended) = self.cargo()?;
+            if ended.success() {
                 return Ok(Built { programs: programs(&messages), refused });
             }
             let before = refused.len();
@@ -77,15 +77,9 @@ impl<'a> Copy<'a> {
                 }
             }
             if refused.len() == before {
-                let said: Vec<String> = errors(&messages)
-                    .into_iter()
-                    .map(|(file, line, said)| format!("{file}:{line}: {said}"))
-                    .collect();
-                return Err(format!(
-                    "the copy in {} does not build:\n{}",
-                    self.folder().display(),
-                    said.join("\n")
-                ));
+                let folder = self.folder();
+                let said = untold(&messages, &ended).join("\n");
+                return Err(format!("the copy in {} does not build:\n{said}", folder.display()));
             }
         }
     }
@@ -161,8 +155,8 @@ impl<'a> Copy<'a> {
         roots.into_iter().find(|root| self.root.join(root).is_file())
     }
 
-    /// Builds the test programs: what cargo says, and whether all was built.
-    fn cargo(&self) -> Result<(Vec<Value>, bool), String> {
+    /// Builds the test programs: what cargo says, and how it ended.
+    fn cargo(&self) -> Result<(Vec<Value>, ExitStatus), String> {
         let mut cargo = Command::new(crate::check::program());
         cargo
             .args([
@@ -182,10 +176,7 @@ impl<'a> Copy<'a> {
         let output = cargo.spawn().and_then(std::process::Child::wait_with_output);
         let output = output.map_err(|e| format!("cargo test --no-run: {e}"))?;
         let lines = String::from_utf8_lossy(&output.stdout);
-        Ok((
-            lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
-            output.status.success(),
-        ))
+        Ok((lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(), output.status))
     }
 }
 
@@ -235,6 +226,18 @@ fn programs(messages: &[Value]) -> BTreeMap<(String, String), PathBuf> {
         Some(((krate.to_string_lossy().into_owned(), name.to_owned()), program))
     };
     messages.iter().filter_map(program).collect()
+}
+
+/// Everything the compiler refuses, with or without a place; how cargo ended, if it refuses nothing.
+fn untold(messages: &[Value], ended: &impl std::fmt::Display) -> Vec<String> {
+    let words = |message: &Value| {
+        let message = message.get("message")?;
+        message.get("level")?.as_str().filter(|level| *level == "error")?;
+        let rendered = message.get("rendered").and_then(Value::as_str);
+        Some(rendered.or_else(|| message.get("message")?.as_str())?.trim().to_owned())
+    };
+    let said: Vec<String> = messages.iter().filter_map(words).collect();
+    if said.is_empty() { vec![format!("cargo test --no-run ended with {ended}")] } else { said }
 }
 
 /// What the compiler refuses: file, line and words.
