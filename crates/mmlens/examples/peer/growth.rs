@@ -35,6 +35,7 @@ pub(crate) fn pictures(folder: &Path, count: usize, times: Times) -> Result<Valu
         pixels: Some(pixels.repeat_dim(0, count).into()),
         grids: vec![Grid { frames: 1, rows: SIDE, cols: SIDE, seconds: None }; count],
         images: vec![(0..count).collect()],
+        colours: Vec::new(),
         asked: Default::default(),
     };
     let see = || among_threads("flex", || model.see(&inputs, &mut Run::idle()));
