@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{arrows, methods, models, mutate, prose, writes};
+use crate::{arrows, methods, models, mutate, nan, prose, writes};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -41,6 +41,7 @@ pub(crate) const STEPS: &[Step] = &[
         run: mutations,
     },
     Step { name: "models", about: "docs/models.md tells of every fixture", run: models },
+    Step { name: "nan", about: "no search for the largest passes NaN by", run: nan },
     Step { name: "prose", about: "links lead somewhere; the README says how tests are run", run: prose },
     Step { name: "writes", about: "files are written through mmlens-files alone", run: writes },
     Step { name: "deny", about: "licences, sources, advisories (where cargo-deny is installed)", run: deny },
@@ -138,6 +139,13 @@ fn models(root: &Path) -> Outcome {
     }
 }
 
+fn nan(root: &Path) -> Outcome {
+    match nan::faults(root) {
+        Ok((faults, count)) => verdict(&faults, format!("{count} files")),
+        Err(fault) => Outcome::Failed(fault),
+    }
+}
+
 fn prose(root: &Path) -> Outcome {
     match prose::faults(root) {
         Ok((faults, count)) => verdict(&faults, format!("{count} documents")),
@@ -230,7 +238,7 @@ mod tests {
         let unknown = choose(&["lint"]).err().unwrap();
         assert_eq!(
             unknown,
-            "`lint` is no step; steps are fmt, arrows, methods, mutations, models, prose, writes, deny, clippy, doc, test"
+            "`lint` is no step; steps are fmt, arrows, methods, mutations, models, nan, prose, writes, deny, clippy, doc, test"
         );
     }
 

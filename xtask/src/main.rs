@@ -7,6 +7,7 @@ mod fuzz;
 mod methods;
 mod models;
 mod mutate;
+mod nan;
 mod prose;
 mod writes;
 

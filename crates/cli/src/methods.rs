@@ -10,7 +10,7 @@ use mmlens::core::{
     Analysis, AnalysisError, Baseline, Card, Case, Pair, Part, Point, Site, Subject, Watch, Words,
 };
 use mmlens::engine::{End, Memory, Positions};
-use mmlens::finding::{Axis, Finding, FindingError, Labelled, Labels, Role, TableError};
+use mmlens::finding::{Axis, Finding, FindingError, Labelled, Labels, Role, TableError, top};
 use mmlens::model::{
     ActivationPatching, AttentionKnockout, AttentionRollout, AttributionPatching, IntegratedGradients,
     LogitLens, Occlusion, activation_patching, attention_knockout, attention_rollout, attribution_patching,
@@ -212,9 +212,12 @@ fn clearest(table: &Labelled) -> usize {
     };
     let spread = |layer: usize| {
         let values = || patches.iter().filter_map(|token| table.get(&[layer, *token]));
-        values().fold(f32::MIN, f32::max) - values().fold(f32::MAX, f32::min)
+        // no NaN: a finding's numbers are finite
+        values().fold(f32::MIN, f32::max) - values().fold(f32::MAX, f32::min) // no NaN: the same
     };
-    (0..layers.len()).max_by(|a, b| spread(*a).total_cmp(&spread(*b))).unwrap_or(0)
+    let spreads: Vec<f32> = (0..layers.len()).map(spread).collect();
+    // Which layer is shown first; of a table without numbers, the first.
+    top(&spreads).ok().flatten().unwrap_or(0)
 }
 
 /// Whether an axis holds tokens, none of which is a patch.

@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mmlens::finding::Tolerance;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -14,8 +15,6 @@ use support::{DUAL, MODELS, fixtures, mmlens, model, picture};
 const ACTIVATIONS: f64 = 1e-4;
 const GRADIENTS: f64 = 1e-3;
 const PIXELS: f64 = 1e-6;
-/// Scores below this are masked: transformers adds the lowest f32 there, others minus infinity.
-const MASKED: f64 = -1e30;
 
 /// The program takes one prompt at a time.
 const UNREACHABLE: [&str; 2] = ["trace-batch.safetensors", "has several prompts"];
@@ -93,20 +92,16 @@ fn numbers(file: &SafeTensors<'_>, key: &str) -> Vec<f64> {
     }
 }
 
-/// The largest absolute difference over the largest absolute value of the reference.
-fn error(key: &str, ours: &[f64], reference: &[f64]) -> f64 {
-    let scores = key.ends_with("attn.scores") && !key.starts_with("grad.");
-    let (mut worst, mut scale) = (0.0_f64, 0.0_f64);
-    for (a, b) in ours.iter().zip(reference) {
-        if scores && (*a < MASKED || *b < MASKED) {
-            assert!(*a < MASKED && *b < MASKED, "{key}: masked in one of the two alone");
-            continue;
-        }
-        assert!(a.is_finite(), "{key}: {a}");
-        worst = worst.max((a - b).abs());
-        scale = scale.max(b.abs());
+/// What a key may differ by: pixels against all of them, scores against those of their head, all else row by row; and which of
+/// the three kinds it is.
+fn within(key: &str, shape: &[usize]) -> (usize, Tolerance) {
+    let (row, head) = (shape.last().copied().unwrap(), shape.iter().rev().take(2).product());
+    match key {
+        _ if key.starts_with("grad.") => (1, Tolerance::relative(GRADIENTS).by_row(row)),
+        "pixel_values" | "vision.pixels" => (2, Tolerance::relative(PIXELS)),
+        _ if key.ends_with(".scores") => (0, Tolerance::relative(2.0 * ACTIVATIONS).by_row(head).masked()),
+        _ => (0, Tolerance::relative(ACTIVATIONS).by_row(row)),
     }
-    if scale > 0.0 { worst / scale } else { worst }
 }
 
 #[test]
@@ -142,15 +137,11 @@ fn every_key_is_that_of_transformers() {
                 assert_eq!(a, b, "{of} {name}: {key}");
                 continue;
             }
-            let error = error(key, &a, &b);
-            let (kind, bound) = match key {
-                _ if key.starts_with("grad.") => (1, GRADIENTS),
-                "pixel_values" | "vision.pixels" => (2, PIXELS),
-                _ => (0, ACTIVATIONS),
-            };
-            worst[kind] = worst[kind].max(error);
-            if error > bound {
-                faults.push(format!("{of} {name}: {key}: {error:.2e} above {bound:.0e}"));
+            let (kind, tolerance) = within(key, wanted.shape());
+            match tolerance.check(&format!("{of} {name}: {key}"), &a, &b) {
+                Ok(gap) if gap.relative > worst[kind] => worst[kind] = gap.relative,
+                Ok(_) => {}
+                Err(error) => faults.push(error.to_string()),
             }
         }
         compared += theirs.len();

@@ -67,9 +67,9 @@ impl TokenMap {
         })
     }
 
-    /// Positions of the text tokens that overlap a byte range of the prompt.
+    /// Positions of the text tokens that share a byte with a range of the prompt; none with an empty one.
     pub fn bytes(&self, start: usize, end: usize) -> Vec<usize> {
-        self.filter(|t| t.bytes.is_some_and(|(a, b)| a < end && start < b))
+        self.filter(|t| t.bytes.is_some_and(|(a, b)| a.max(start) < b.min(end)))
     }
 
     /// What the positions of a tower are that looks at an entry of this prompt's part of the pixel batch: its patches in order, `None`

@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use mmlens_finding::{Mismatch, Tolerance};
+
+use crate::tensor::place;
 use crate::{AnyTensor, HookError, Part, Point, Site, Subject};
 
 /// What a value breaks.
@@ -32,17 +35,21 @@ pub enum Breach {
         off: f64,
     },
     /// Attention weights that are not the softmax of their scores.
-    #[error("`{site}` is off by {off:e} from the softmax of `{scores}`")]
+    #[error("`{site}` is off by {off:e} at {at:?} from the softmax of `{scores}`")]
     Softmax {
         /// The place.
         site: Site,
         /// Where the scores are.
         scores: Site,
-        /// The largest difference.
+        /// Where in it.
+        at: Vec<usize>,
+        /// The difference.
         off: f64,
     },
     /// A stream that is not the sum of what was written to it.
-    #[error("`{site}` is off by {off:e} from `{before}` + `{added}`, whose largest value is {largest:e}")]
+    #[error(
+        "`{site}` is off by {off:e} at {at:?} from `{before}` + `{added}`, whose values there are of size {size:e}"
+    )]
     Sum {
         /// The place.
         site: Site,
@@ -50,19 +57,23 @@ pub enum Breach {
         before: Site,
         /// What was added.
         added: Site,
-        /// The largest difference.
+        /// Where in it.
+        at: Vec<usize>,
+        /// The difference.
         off: f64,
-        /// The largest value of the sum.
-        largest: f64,
+        /// The absolute values of both, together.
+        size: f64,
     },
     /// A stream that changed where nothing is written to it.
-    #[error("`{site}` is off by {off:e} from `{before}`, which it should equal")]
+    #[error("`{site}` is off by {off:e} at {at:?} from `{before}`, which it should equal")]
     Stream {
         /// The place.
         site: Site,
         /// The stream before.
         before: Site,
-        /// The largest difference.
+        /// Where in it.
+        at: Vec<usize>,
+        /// The difference.
         off: f64,
     },
     /// An output that is no number.
@@ -86,12 +97,15 @@ pub struct Integrity {
     weights: f64,
     streams: BTreeMap<Part, Held>,
     added: BTreeMap<Part, Held>,
+    /// What is added to a stream after a block.
+    between: BTreeMap<Part, Held>,
     scores: Option<Held>,
 }
 
 #[derive(Debug, Clone)]
 struct Held {
     site: Site,
+    dims: Vec<usize>,
     values: Vec<f32>,
 }
 
@@ -116,6 +130,7 @@ impl Integrity {
             weights: (2.0 * epsilon).max(1e-4),
             streams: BTreeMap::new(),
             added: BTreeMap::new(),
+            between: BTreeMap::new(),
             scores: None,
         }
     }
@@ -129,15 +144,14 @@ impl Integrity {
     /// The value is copied to the host.
     pub fn see(&mut self, site: Site, value: &AnyTensor) -> Result<(), Breach> {
         let (dims, values) = (value.dims(), value.to_values()?);
-        let masked = matches!(site.point(), Point::Scores | Point::CrossScores);
-        if let Some(at) = values.iter().position(|v| v.is_nan() || (!masked && v.is_infinite())) {
+        if let Some(at) = values.iter().position(|value| !site.admits(*value)) {
             return Err(Breach::NotANumber { site, at: place(at, &dims), found: values[at] });
         }
-        let held = Held { site, values };
+        let held = Held { site, dims, values };
         match site.point() {
             Point::Scores | Point::CrossScores => self.scores = Some(held),
             Point::Pattern | Point::CrossPattern | Point::PoolPattern => {
-                self.look_at_weights(&held, &dims)?;
+                self.look_at_weights(&held)?;
             }
             // Where a norm follows a sum, what it gives is what goes on.
             Point::Input
@@ -146,17 +160,17 @@ impl Integrity {
             | Point::NormalizedResidPost => drop(self.streams.insert(site.part(), held)),
             Point::AttnOut | Point::CrossOut | Point::MlpOut => drop(self.added.insert(site.part(), held)),
             Point::ResidPre => self.entered(held)?,
-            Point::QIn | Point::KIn | Point::VIn | Point::MlpIn => self.is_read(&held, &dims)?,
+            Point::QIn | Point::KIn | Point::VIn | Point::MlpIn => self.is_read(&held)?,
             Point::ResidMid | Point::ResidCross | Point::ResidPost => self.written(held)?,
-            Point::Deepstack => self.added_between(&held),
+            Point::Deepstack => drop(self.between.insert(site.part(), held)),
             _ => {}
         }
         Ok(())
     }
 
-    fn look_at_weights(&mut self, held: &Held, dims: &[usize]) -> Result<(), Breach> {
+    fn look_at_weights(&mut self, held: &Held) -> Result<(), Breach> {
         let site = held.site;
-        let keys = dims.last().copied().unwrap_or(1).max(1);
+        let keys = held.dims.last().copied().unwrap_or(1).max(1);
         for (row, weights) in held.values.chunks(keys).enumerate() {
             let sum: f64 = weights.iter().map(|w| f64::from(*w)).sum();
             let off = (sum - 1.0).abs();
@@ -173,9 +187,9 @@ impl Integrity {
                 )
         };
         if let Some(scores) = self.scores.take().filter(alike) {
-            let off = apart(&held.values, scores.values.chunks(keys).flat_map(softmax));
-            if off > self.rounding {
-                return Err(Breach::Softmax { site, scores: scores.site, off });
+            let wanted: Vec<f64> = scores.values.chunks(keys).flat_map(softmax).collect();
+            if let Some((at, off, _)) = self.beyond(held, &wanted, |_| 1.0) {
+                return Err(Breach::Softmax { site, scores: scores.site, at, off });
             }
         }
         Ok(())
@@ -184,79 +198,80 @@ impl Integrity {
     /// Nothing happens to the stream between two blocks, but for what was seen to be added.
     fn entered(&mut self, held: Held) -> Result<(), Breach> {
         let part = held.site.part();
+        self.added.remove(&part);
         if let Some(before) = self.streams.get(&part) {
-            let off = apart(&held.values, before.values.iter().map(|v| f64::from(*v)));
-            if off > self.rounding * largest(&held.values) {
-                return Err(Breach::Stream { site: held.site, before: before.site, off });
+            match self.between.remove(&part) {
+                Some(added) => self.is_sum(&held, before, &added)?,
+                None => self.is_same(&held, before, &before.values)?,
             }
         }
-        self.added.remove(&part);
         self.streams.insert(part, held);
         Ok(())
     }
 
     /// What reads the stream reads a copy of it, every head its own.
-    fn is_read(&self, held: &Held, dims: &[usize]) -> Result<(), Breach> {
+    fn is_read(&self, held: &Held) -> Result<(), Breach> {
         let Some(before) = self.streams.get(&held.site.part()) else { return Ok(()) };
-        let width = dims.last().copied().unwrap_or(1).max(1);
+        let width = held.dims.last().copied().unwrap_or(1).max(1);
         let heads = held.values.len() / before.values.len().max(1);
         let copies = before.values.chunks(width).flat_map(|x| std::iter::repeat_n(x, heads).flatten());
-        let off = apart(&held.values, copies.map(|v| f64::from(*v)));
-        if off > self.rounding * largest(&held.values) {
-            return Err(Breach::Stream { site: held.site, before: before.site, off });
-        }
-        Ok(())
+        self.is_same(held, before, &copies.copied().collect::<Vec<f32>>())
     }
 
     fn written(&mut self, held: Held) -> Result<(), Breach> {
         let part = held.site.part();
         let added = self.added.remove(&part);
         if let (Some(before), Some(added)) = (self.streams.get(&part), added) {
-            let sum = before.values.iter().zip(&added.values).map(|(b, a)| f64::from(*b) + f64::from(*a));
-            let off = apart(&held.values, sum);
-            let largest = largest(&held.values).max(largest(&before.values));
-            if off > self.rounding * largest {
-                let (site, before, added) = (held.site, before.site, added.site);
-                return Err(Breach::Sum { site, before, added, off, largest });
-            }
+            self.is_sum(&held, before, &added)?;
         }
         self.streams.insert(part, held);
         Ok(())
     }
 
-    fn added_between(&mut self, held: &Held) {
-        if let Some(stream) = self.streams.get_mut(&held.site.part()) {
-            stream.values.iter_mut().zip(&held.values).for_each(|(stream, added)| *stream += added);
+    fn is_same(&self, held: &Held, before: &Held, wanted: &[f32]) -> Result<(), Breach> {
+        let wanted: Vec<f64> = wanted.iter().map(|value| f64::from(*value)).collect();
+        let size = |i: usize| wanted.get(i).map_or(0.0, |value| value.abs());
+        match self.beyond(held, &wanted, size) {
+            Some((at, off, _)) => Err(Breach::Stream { site: held.site, before: before.site, at, off }),
+            None => Ok(()),
+        }
+    }
+
+    fn is_sum(&self, held: &Held, before: &Held, added: &Held) -> Result<(), Breach> {
+        let terms = || before.values.iter().zip(&added.values).map(|(b, a)| (f64::from(*b), f64::from(*a)));
+        let sums: Vec<f64> = terms().map(|(before, added)| before + added).collect();
+        let sizes: Vec<f64> = terms().map(|(before, added)| before.abs() + added.abs()).collect();
+        match self.beyond(held, &sums, |i| sizes.get(i).copied().unwrap_or(0.0)) {
+            Some((at, off, size)) => {
+                let (site, before, added) = (held.site, before.site, added.site);
+                Err(Breach::Sum { site, before, added, at, off, size })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Where values are off by more than rounding of what they are made of, by how much, and how large that is. Every value
+    /// by itself: one that is a thousand times as large as another excuses nothing.
+    fn beyond(
+        &self,
+        held: &Held,
+        wanted: &[f64],
+        size: impl Fn(usize) -> f64,
+    ) -> Option<(Vec<usize>, f64, f64)> {
+        match Tolerance::relative(self.rounding).check_by("values", &held.values, wanted, size) {
+            Ok(_) => None,
+            Err(Mismatch::Apart { gap, .. }) => Some((place(gap.at, &held.dims), gap.absolute, gap.scale)),
+            Err(Mismatch::NotFinite { at, .. }) => Some((place(at, &held.dims), f64::INFINITY, 0.0)),
+            Err(_) => Some((held.dims.clone(), f64::INFINITY, 0.0)),
         }
     }
 }
 
-/// The largest difference; infinite between values of other number.
-fn apart(found: &[f32], wanted: impl Iterator<Item = f64>) -> f64 {
-    let mut wanted = wanted.fuse();
-    let off = found.iter().map(|f| wanted.next().map_or(f64::INFINITY, |w| (f64::from(*f) - w).abs()));
-    let off = off.fold(0.0, f64::max);
-    if wanted.next().is_some() { f64::INFINITY } else { off }
-}
-
-fn largest(values: &[f32]) -> f64 {
-    values.iter().fold(0.0, |most, v| f64::from(v.abs()).max(most))
-}
-
 fn softmax(scores: &[f32]) -> Vec<f64> {
-    let highest = scores.iter().fold(f64::NEG_INFINITY, |most, s| f64::from(*s).max(most));
+    let highest = scores.iter().fold(f64::NEG_INFINITY, |most, s| f64::from(*s).max(most)); // no NaN: it was looked for
     let weights: Vec<f64> = scores.iter().map(|s| (f64::from(*s) - highest).exp()).collect();
     let total: f64 = weights.iter().sum();
     weights.into_iter().map(|w| w / total).collect()
-}
-
-fn place(mut index: usize, dims: &[usize]) -> Vec<usize> {
-    let mut place = vec![0; dims.len()];
-    for (slot, len) in place.iter_mut().zip(dims).rev() {
-        *slot = index % len.max(&1);
-        index /= len.max(&1);
-    }
-    place
 }
 
 #[cfg(test)]
@@ -312,25 +327,66 @@ mod tests {
         let said = changed("text.blocks.0.attn.pattern", &[0.5, 0.5, 0.0]).unwrap_err();
         assert!(
             said.starts_with("`text.blocks.0.attn.pattern` is off by 2.")
-                && said.ends_with("from the softmax of `text.blocks.0.attn.scores`"),
+                && said.ends_with("at [0, 0] from the softmax of `text.blocks.0.attn.scores`"),
             "{said}"
         );
         let said = changed("text.blocks.0.resid_mid", &[1.5, -1.25]).unwrap_err();
         assert_eq!(
             said,
-            "`text.blocks.0.resid_mid` is off by 2.5e-1 from `text.blocks.0.resid_pre` + `text.blocks.0.attn_out`, \
-             whose largest value is 2e0"
+            "`text.blocks.0.resid_mid` is off by 2.5e-1 at [0, 1] from `text.blocks.0.resid_pre` + \
+             `text.blocks.0.attn_out`, whose values there are of size 2.5e0"
         );
         let said = changed("text.blocks.0.attn.q_in", &[1.0, -2.0, -2.0, 1.0]).unwrap_err();
         assert_eq!(
             said,
-            "`text.blocks.0.attn.q_in` is off by 3e0 from `text.blocks.0.resid_pre`, which it should equal"
+            "`text.blocks.0.attn.q_in` is off by 3e0 at [1, 0] from `text.blocks.0.resid_pre`, which it should equal"
         );
         let said = changed("text.blocks.1.resid_pre", &[2.5, -0.5]).unwrap_err();
         assert_eq!(
             said,
-            "`text.blocks.1.resid_pre` is off by 5e-1 from `text.blocks.0.resid_post`, which it should equal"
+            "`text.blocks.1.resid_pre` is off by 5e-1 at [0, 1] from `text.blocks.0.resid_post` + \
+             `text.blocks.0.deepstack`, whose values there are of size 1e0"
         );
+        let values =
+            [("text.blocks.0.resid_post", &[2.5, -0.5][..]), ("text.blocks.1.resid_pre", &[2.5, -0.25])];
+        assert_eq!(
+            run(&values).unwrap_err(),
+            "`text.blocks.1.resid_pre` is off by 2.5e-1 at [0, 1] from `text.blocks.0.resid_post`, which it should equal"
+        );
+    }
+
+    /// A state of 4000 beside one of 1: measured against it, the other might be off by 4 percent.
+    #[test]
+    fn a_massive_activation_excuses_nothing_beside_it() {
+        let sum = |mid: f32| {
+            run(&[
+                ("text.blocks.0.resid_pre", &[4000.0, 1.0]),
+                ("text.blocks.0.attn_out", &[0.5, 0.5]),
+                ("text.blocks.0.resid_mid", &[4000.5, mid]),
+            ])
+        };
+        assert_eq!(sum(1.5), Ok(()));
+        let said = sum(1.51).unwrap_err();
+        assert!(said.contains("at [0, 1] from") && said.ends_with("of size 1.5e0"), "{said}");
+        let said = run(&[
+            ("text.blocks.0.resid_post", &[4000.0, 1.0]),
+            ("text.blocks.1.resid_pre", &[4000.0, 1.01]),
+        ]);
+        assert!(said.unwrap_err().contains("at [0, 1] from"));
+    }
+
+    /// 1457 and 1456.5 are neighbours of e^0.5 : 1; and an infinite score is no mask.
+    #[test]
+    fn large_scores_pass_and_infinite_ones_do_not() {
+        let share = 0.5_f32.exp() / (0.5_f32.exp() + 1.0);
+        let pass = |scores: &'static [f32], pattern: &'static [f32]| {
+            run(&[("text.blocks.0.attn.scores", scores), ("text.blocks.0.attn.pattern", pattern)])
+        };
+        let pattern: &'static [f32] = vec![share, 1.0 - share, 0.0].leak();
+        assert_eq!(pass(&[1457.0, 1456.5, f32::MIN], pattern), Ok(()));
+        assert!(pass(&[1457.0, 1456.0, f32::MIN], pattern).unwrap_err().contains("from the softmax"));
+        let said = pass(&[f32::INFINITY, 1456.5, f32::MIN], pattern).unwrap_err();
+        assert_eq!(said, "`text.blocks.0.attn.scores` holds inf at [0, 0], where a finite number belongs");
     }
 
     /// BERT: what a norm behind a sum gives is what is added to, and what the next block begins with.

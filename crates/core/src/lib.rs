@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod agreement;
 mod analysis;
 mod baseline;
 mod broken;
@@ -46,7 +47,8 @@ mod upright;
 mod wanted;
 
 pub use analysis::{
-    Analysis, AnalysisError, Card, Case, Fit, Pair, Target, Unwatched, Watch, provenance, step, top_token,
+    Analysis, AnalysisError, Card, Case, Fit, Pair, Target, Unwatched, Watch, found, provenance, step,
+    top_token,
 };
 pub use baseline::Baseline;
 pub use broken::Place;
@@ -68,7 +70,7 @@ pub use seed::Seed;
 pub use selector::Selector;
 pub use site::{AxisName, Part, Point, Site, SiteSpec};
 pub use subject::{Anatomy, Generated, Generation, Sampling, Subject, SubjectError};
-pub use tensor::{Activation, AnyTensor};
+pub use tensor::{Activation, AnyTensor, place};
 pub use threads::among_threads;
 pub use wanted::Wanted;
 

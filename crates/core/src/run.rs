@@ -298,7 +298,8 @@ impl Run {
     /// Ends the pass: takes the gradients and hands over what was read.
     ///
     /// # Errors
-    /// A planned site that was never reached, an objective the output cannot answer, a gradient that never came.
+    /// A planned site that was never reached, an objective the output cannot answer or that is no number for some row, a
+    /// gradient that never came.
     pub fn finish(self, output: Output) -> Result<Trace, HookError> {
         if let Some(site) = self.work.keys().find(|site| !self.reached.contains(site)) {
             return Err(HookError::NeverReached(*site));
@@ -317,7 +318,7 @@ impl Run {
                     value.clone().sum().backward();
                 }
             }
-            scores = Some(AnyTensor::new(value.without_autodiff()).to_values()?);
+            scores = Some(AnyTensor::new(value.without_autodiff()).finite_values(objective)?);
         }
         if let Some(fault) = self.faults.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(fault);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use mmlens_finding::MASKED;
 use serde::{Deserialize, Serialize};
 
 use crate::HookError;
@@ -172,6 +173,12 @@ impl Site {
         self.point
     }
 
+    /// Whether a value can stand here: a finite number, or, in attention scores, one that is masked.
+    pub fn admits(&self, value: f32) -> bool {
+        let masked = matches!(self.point, Point::Scores | Point::CrossScores) && f64::from(value) <= MASKED;
+        value.is_finite() || masked
+    }
+
     fn key(&self) -> (Part, Stage, Option<u16>, Point) {
         (self.part, self.point.stage(), self.block, self.point)
     }
@@ -261,7 +268,7 @@ pub(crate) fn closest<S: AsRef<str>>(text: &str, candidates: impl IntoIterator<I
         .into_iter()
         .map(|c| (strsim::jaro_winkler(text, c.as_ref()), c))
         .filter(|(score, _)| *score > 0.6)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .max_by(|a, b| a.0.total_cmp(&b.0)) // no NaN: it is not above 0.6
         .map(|(_, c)| c.as_ref().to_owned())
 }
 

@@ -281,6 +281,7 @@ fn a_pixel_of_a_mask_shows_the_colour_of_its_object() {
                 a.iter().zip(b).map(|(&a, b)| f64::from(a.abs_diff(b)).powi(2)).sum::<f64>().sqrt()
             };
             let others = scene.objects.iter().map(|other| other.rgb).chain([[scene.background; 3]]);
+            // no NaN: distances of whole numbers
             let furthest = others.map(|other| apart(object.rgb, other)).fold(0.0, f64::max);
             for (x, y) in object.mask.pixels() {
                 // Half of the pixel or more is the object's, so at most half the way to another colour; grain
@@ -301,6 +302,7 @@ fn colours_are_nearest_to_their_own_name_by_far() {
         };
         let own = far(object.colour);
         let others = Colour::ALL.iter().filter(|&&colour| colour != object.colour);
+        // no NaN: distances of whole numbers
         let next = others.map(|&colour| far(colour)).fold(f64::MAX, f64::min);
         assert!(own < 18.0 && next > 60.0, "{}: {own} from its own, {next} from the next", object.colour);
     }

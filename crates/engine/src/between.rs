@@ -9,7 +9,7 @@ use mmlens_core::{
     AnalysisError, AnyTensor, HookError, Inputs, Objective, Part, Plan, Point, Site, State, Subject, Trace,
 };
 
-use crate::{Node, Progress, batches, folded, reshaped, unfolded};
+use crate::{Node, Progress, batches, folded, of_range, reshaped, unfolded};
 
 /// Where between a corrupted and a clean prompt gradients are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -158,7 +158,7 @@ impl<'a> Contrast<'a> {
         let nodes = self.between.nodes();
         let mut sums: BTreeMap<Site, (Vec<usize>, Tensor<2>)> = BTreeMap::new();
         for range in batches(nodes.len(), rows) {
-            let chunk = nodes.get(range).unwrap_or(&[]);
+            let chunk = of_range(&nodes, range)?;
             let mut plan = Plan::new().objective(self.objective);
             for line in &lines {
                 let hidden = line.stand(chunk)?;

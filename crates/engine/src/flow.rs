@@ -117,14 +117,21 @@ impl Rollout {
     }
 
     /// Shares given to positions, as shares of what these are mixed of.
-    pub fn carry(&self, row: usize, shares: &[f32]) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// [`HookError::Values`] for a row there is not, or another number of shares than there are positions.
+    pub fn carry(&self, row: usize, shares: &[f32]) -> Result<Vec<f32>, HookError> {
+        if row >= self.rows() || shares.len() != self.positions {
+            let dims = vec![self.rows(), self.positions];
+            return Err(HookError::Values { dims, given: shares.len() });
+        }
         let mut carried = vec![0.0_f64; self.positions];
         for (share, from) in shares.iter().zip(self.matrix(row).chunks(self.positions.max(1))) {
             for (sum, part) in carried.iter_mut().zip(from) {
                 *sum += f64::from(*share) * f64::from(*part);
             }
         }
-        carried.into_iter().map(|sum| sum as f32).collect()
+        Ok(carried.into_iter().map(|sum| sum as f32).collect())
     }
 }
 
@@ -218,7 +225,8 @@ mod tests {
         let rollout = Rollout::of([layer]).unwrap().unwrap();
         assert_eq!((rollout.rows(), rollout.positions(), rollout.last(0)), (1, 2, &[1.0, 0.0][..]));
         // 0.4 * (0.25, 0.75) + 0.2 * (1, 0)
-        let carried = rollout.carry(0, &[0.4, 0.2]);
+        let carried = rollout.carry(0, &[0.4, 0.2]).unwrap();
+        assert!(rollout.carry(0, &[0.4]).is_err() && rollout.carry(9, &[0.4, 0.2]).is_err());
         assert!((carried[0] - 0.3).abs() < 1e-7 && (carried[1] - 0.3).abs() < 1e-7, "{carried:?}");
         assert!(rollout.matrix(1).is_empty());
     }

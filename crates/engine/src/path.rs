@@ -12,7 +12,7 @@ use mmlens_core::{
     State, Subject,
 };
 
-use crate::{Node, Progress, Rule, batches, folded, reshaped, score, unfolded};
+use crate::{Node, Progress, Rule, batches, folded, of_range, reshaped, score, unfolded};
 
 /// A site and the value its path begins at.
 #[derive(Debug, Clone)]
@@ -158,7 +158,7 @@ impl PathIntegral {
         let nodes = self.rule.nodes(self.steps.get());
         let mut scored = Vec::with_capacity(nodes.len());
         for range in batches(nodes.len(), self.rows) {
-            let chunk = nodes.get(range).unwrap_or(&[]);
+            let chunk = of_range(&nodes, range)?;
             let scores = stage.walk(&mut moving, chunk)?;
             scored.extend(chunk.iter().copied().zip(scores));
             progress.advance(chunk.len())?;

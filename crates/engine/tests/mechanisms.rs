@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 
 use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
+use mmlens_core::finding::Tolerance;
 use mmlens_core::{
     AnalysisError, AxisName, Baseline, Change, Inputs, Objective, Picture, Plan, Region, Sample, Site,
     Subject, Unwatched,
@@ -14,11 +15,11 @@ use mmlens_engine::{
     End, PathIntegral, Progress, Rule, Start, Windows, blocks_read, put, score, show, states_at, sweep,
     unattended,
 };
-use mmlens_testkit::{Tolerance, Toy, checkpoint, picture};
+use mmlens_testkit::{Toy, checkpoint, picture};
 use mmlens_zoo::llava::open_llava;
 use proptest::prelude::*;
 
-const ROUNDING: Tolerance = Tolerance { absolute: 2e-6, relative: 1e-5 };
+const ROUNDING: Tolerance = Tolerance::either(2e-6, 1e-5);
 
 fn site(name: &str) -> Site {
     name.parse().unwrap()

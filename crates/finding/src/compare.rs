@@ -1,6 +1,6 @@
 //! Comparison of tables: only what means the same is ever compared.
 
-use crate::{Axis, Labelled, TableError, Values};
+use crate::{Axis, Gap, Labelled, TableError, Tolerance, Values};
 
 impl Labelled {
     /// This table minus another of the same axes and unit. The name of this one is kept.
@@ -14,25 +14,13 @@ impl Labelled {
         Ok(self.rebuilt(self.axes().to_vec(), Values::Numbers(difference)))
     }
 
-    /// The largest absolute difference between two tables of the same axes and unit. Equal infinities differ by
-    /// nothing; a NaN anywhere makes the result NaN; empty tables differ by nothing.
+    /// Whether this table holds the numbers of another of the same axes and unit, within a tolerance.
     ///
     /// # Errors
-    /// As [`Labelled::minus`].
-    pub fn max_abs_difference(&self, other: &Self) -> Result<f32, TableError> {
-        let (left, right) = self.beside(other, "max_abs_difference")?;
-        let gaps = left.iter().zip(right).map(|(a, b)| if a == b { 0.0 } else { (a - b).abs() });
-        Ok(gaps.fold(0.0, |max: f32, gap| if max.is_nan() || gap <= max { max } else { gap }))
-    }
-
-    /// Whether every pair satisfies `|a - b| <= absolute + relative * |b|`. NaN is close to nothing.
-    ///
-    /// # Errors
-    /// As [`Labelled::minus`].
-    pub fn allclose(&self, other: &Self, absolute: f32, relative: f32) -> Result<bool, TableError> {
-        let (left, right) = self.beside(other, "allclose")?;
-        let close = |(a, b): (&f32, &f32)| a == b || (a - b).abs() <= absolute + relative * b.abs();
-        Ok(left.iter().zip(right).all(close))
+    /// As [`Labelled::minus`], and [`TableError::Apart`] for a value too far off, or one of either that is no finite number.
+    pub fn check(&self, other: &Self, tolerance: Tolerance) -> Result<Gap, TableError> {
+        let (left, right) = self.beside(other, "check")?;
+        Ok(tolerance.check(&format!("table `{}`", self.name()), left, right)?)
     }
 
     /// The numbers of both, once it is sure that they mean the same.
@@ -112,7 +100,7 @@ fn describe(a: &Axis, b: &Axis) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Axis, Labelled, Modality, PatchLabel, Role, TokenLabel, Unit};
+    use crate::{Axis, Labelled, Modality, PatchLabel, Role, TokenLabel, Tolerance, Unit};
 
     fn words(name: &str, words: [&str; 2], values: [f32; 2]) -> Labelled {
         let tokens = words.map(|word| TokenLabel::new(word, Modality::Text));
@@ -149,7 +137,7 @@ mod tests {
     #[test]
     fn other_units_ranks_and_texts_are_refused_by_name() {
         let scalar = |name, unit| Labelled::scalar(name, unit, 1.0);
-        let error = scalar("a", Unit::Logit).max_abs_difference(&scalar("b", Unit::LogProbability));
+        let error = scalar("a", Unit::Logit).check(&scalar("b", Unit::LogProbability), Tolerance::EXACT);
         assert_eq!(
             error.unwrap_err().to_string(),
             "tables `a` and `b` differ in unit: logit against log probability"
@@ -167,25 +155,19 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_gap_counts_infinities_and_nan() {
-        let gap = |a, b| words("a", ["x", "y"], a).max_abs_difference(&words("b", ["x", "y"], b)).unwrap();
-        assert_eq!(gap([1.0, f32::INFINITY], [0.5, f32::INFINITY]), 0.5);
-        assert_eq!(gap([1.0, f32::INFINITY], [0.5, 0.0]), f32::INFINITY);
-        assert!(gap([f32::NAN, 9.0], [f32::NAN, 0.0]).is_nan());
-        assert!(gap([9.0, f32::NAN], [0.0, f32::NAN]).is_nan());
-    }
-
-    #[test]
-    fn closeness_is_absolute_plus_relative_and_never_holds_for_nan() {
-        let close = |a, b, absolute, relative| {
-            words("a", ["x", "y"], a).allclose(&words("b", ["x", "y"], b), absolute, relative).unwrap()
-        };
-        // |101 - 100| = 1 <= 0.5 + 0.01 * 100 = 1.5
-        assert!(close([101.0, 0.0], [100.0, 0.0], 0.5, 0.01));
-        // 1 > 0.5 + 0.004 * 100 = 0.9
-        assert!(!close([101.0, 0.0], [100.0, 0.0], 0.5, 0.004));
-        assert!(!close([f32::NAN, 0.0], [f32::NAN, 0.0], 1.0, 1.0));
-        assert!(close([f32::INFINITY, 0.0], [f32::INFINITY, 0.0], 0.0, 0.0));
+    fn tables_are_compared_within_a_tolerance_and_never_without_numbers() {
+        let check =
+            |a, b| words("a", ["x", "y"], a).check(&words("b", ["x", "y"], b), Tolerance::relative(0.01));
+        // |101 - 100| is a hundredth of 100.
+        assert_eq!(check([101.0, 0.0], [100.0, 0.0]).unwrap().absolute, 1.0);
+        assert_eq!(
+            check([102.0, 0.0], [100.0, 0.0]).unwrap_err().to_string(),
+            "table `a`: value 0 is off by 2e0, 2e-2 of 1e2; allowed 0e0, or 1e-2 of it"
+        );
+        for odd in [f32::NAN, f32::INFINITY] {
+            let said = check([1.0, odd], [1.0, odd]).unwrap_err().to_string();
+            assert_eq!(said, format!("table `a`: value 1 is {odd}, wanted {odd}"));
+        }
     }
 
     #[test]

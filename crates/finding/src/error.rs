@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mmlens_files::WriteError;
 
-use crate::{Role, Unit};
+use crate::{Mismatch, Role, Unit};
 
 /// What can be wrong with a table or with an operation on tables.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -122,6 +122,9 @@ pub enum TableError {
         /// Unit of the right table.
         right_unit: Unit,
     },
+    /// The tables differ in a number, or hold one that is no finite number.
+    #[error(transparent)]
+    Apart(#[from] Mismatch),
 }
 
 /// What can be wrong with a finding as a whole.

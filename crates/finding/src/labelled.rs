@@ -234,6 +234,7 @@ impl Labelled {
         index
             .iter()
             .zip(&self.axes)
+            // no NaN: whole numbers
             .try_fold(0, |offset, (&i, axis)| (i < axis.len()).then(|| offset * axis.len() + i))
     }
 

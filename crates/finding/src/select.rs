@@ -102,6 +102,7 @@ fn descending(a: f32, b: f32) -> Ordering {
         (true, true) => Ordering::Equal,
         (true, false) => Ordering::Greater,
         (false, true) => Ordering::Less,
+        // no NaN: those are looked at above
         (false, false) => b.partial_cmp(&a).unwrap_or(Ordering::Equal),
     }
 }

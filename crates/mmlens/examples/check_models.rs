@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use mmlens::files::write;
-use mmlens::zoo::certify::{ACTIVATIONS, Certificate, GRADIENTS, certify};
+use mmlens::zoo::certify::{Certificate, Kind, certify};
 use mmlens::zoo::families::{Checked, FAMILIES, Largest};
 
 fn main() -> Result<()> {
@@ -63,11 +63,13 @@ fn main() -> Result<()> {
 
 fn add(checked: &mut Checked, sites: &mut BTreeSet<String>, fixture: &str, certificate: &Certificate) {
     for compared in &certificate.compared {
-        let relative = f64::from(compared.error) / f64::from(compared.largest).max(f64::MIN_POSITIVE);
-        let largest = match compared.bound {
-            ACTIVATIONS => &mut checked.activations,
-            GRADIENTS => &mut checked.gradients,
-            _ => {
+        let relative = compared.relative();
+        let largest = match compared.kind {
+            Kind::Activations => &mut checked.activations,
+            Kind::Gradients => &mut checked.gradients,
+            Kind::Ids | Kind::Pixels => {
+                // Pixels are a site as well as an input.
+                sites.extend(compared.name.contains('.').then(|| without_block(&compared.name)));
                 if compared.name == "generated" {
                     checked.tokens += 1;
                 }
@@ -77,7 +79,7 @@ fn add(checked: &mut Checked, sites: &mut BTreeSet<String>, fixture: &str, certi
         if relative > largest.error {
             *largest = Largest { error: two_digits(relative), at: format!("{fixture} {}", compared.name) };
         }
-        if compared.bound == ACTIVATIONS {
+        if compared.kind == Kind::Activations {
             sites.insert(without_block(&compared.name));
         }
     }

@@ -19,10 +19,10 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use mmlens::core::{Inputs, Objective, Part, Plan, Point, Site, Subject, Trace, device};
-use mmlens::zoo::certify::{ACTIVATIONS, GRADIENTS, certify, samples};
+use mmlens::zoo::certify::{Kind, certify, samples};
 use mmlens_testkit::{checkpoint, fixtures};
 
-/// The largest difference, over the largest value of its tensor, and where it is.
+/// The largest difference, over what it is measured against, and where it is.
 #[derive(Default)]
 struct Largest {
     error: f64,
@@ -83,23 +83,25 @@ fn measure(row: &mut Row, folder: &str, device: &Device) -> Result<()> {
     let pictures = fixtures().join("pictures");
     for trace in folders::traces(folder) {
         for compared in certify(subject.as_ref(), &trace, &pictures)?.compared {
-            let error = f64::from(compared.error) / f64::from(compared.largest).max(f64::MIN_POSITIVE);
-            let column = match compared.bound {
-                ACTIVATIONS => &mut row.activations,
-                GRADIENTS => &mut row.gradients,
-                _ => continue,
+            let column = match compared.kind {
+                Kind::Activations => &mut row.activations,
+                Kind::Gradients => &mut row.gradients,
+                Kind::Ids | Kind::Pixels => continue,
             };
-            column.see(error, || format!("{folder} {}", compared.name));
+            column.see(compared.relative(), || format!("{folder} {}", compared.name));
         }
         let (there, here) =
             (pass(subject.as_ref(), &trace, &pictures)?, pass(here.as_ref(), &trace, &pictures)?);
+        let spec = |site: Site| subject.sites().iter().find(|spec| spec.site == site);
         for ((site, there), (_, here)) in there.values().zip(here.values()) {
-            let error = apart(&there.to_values()?, &here.to_values()?);
-            row.activations_here.see(error, || format!("{folder} {site}"));
+            let tolerance = spec(site).context("an unpublished site")?.tolerance(&here.dims(), 0.0);
+            let gap = tolerance.gap(&site.to_string(), &there.to_values()?, &here.to_values()?)?;
+            row.activations_here.see(gap.relative, || format!("{folder} {site}"));
         }
         for ((site, there), (_, here)) in there.grads().zip(here.grads()) {
-            let error = apart(&there.to_values()?, &here.to_values()?);
-            row.gradients_here.see(error, || format!("{folder} {site}"));
+            let tolerance = spec(site).context("an unpublished site")?.gradient_tolerance(&here.dims(), 0.0);
+            let gap = tolerance.gap(&site.to_string(), &there.to_values()?, &here.to_values()?)?;
+            row.gradients_here.see(gap.relative, || format!("{folder} {site}"));
         }
     }
     Ok(())
@@ -125,14 +127,4 @@ fn pass(subject: &dyn Subject, trace: &Path, pictures: &Path) -> Result<Trace> {
         plan = plan.grad(input)?.objective(objective);
     }
     Ok(subject.run(&inputs, plan)?)
-}
-
-/// Masked scores are as low as numbers go on every device.
-fn apart(there: &[f32], here: &[f32]) -> f64 {
-    let (mut apart, mut largest) = (0.0_f64, f64::MIN_POSITIVE);
-    for (there, here) in there.iter().zip(here).filter(|(_, here)| **here > -1e30) {
-        apart = apart.max(f64::from((there - here).abs()));
-        largest = largest.max(f64::from(here.abs()));
-    }
-    apart / largest
 }

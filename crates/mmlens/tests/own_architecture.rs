@@ -98,7 +98,7 @@ fn integrated_gradients_add_up_and_the_lens_ends_in_its_logits() {
     let last = words.table("words").unwrap().as_texts().unwrap().last().cloned().unwrap();
     let trace = subject.run(&inputs, Plan::new().objective(objective).to_output()).unwrap();
     let logits = AnyTensor::new(trace.output().at(Ask::Last).unwrap()).to_values().unwrap();
-    let top = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();
+    let top = mmlens::core::finding::top(&logits).unwrap().unwrap();
     assert_eq!(last, subject.token(top as u32));
 }
 

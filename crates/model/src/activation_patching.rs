@@ -81,7 +81,7 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Modality, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Pair, Part, Plan, Point, Site, Subject, TokenMap, Watch, provenance,
+    Analysis, AnalysisError, Card, Pair, Part, Plan, Point, Site, Subject, TokenMap, Watch, found, provenance,
 };
 use mmlens_engine::{Edit, Memory, Positions, Progress, Sweep, label, score};
 use serde_json::json;
@@ -240,19 +240,14 @@ impl Analysis for ActivationPatching {
         }
         let lens = [self.points.len(), layers, groups.len()];
         let grid = lens.map(|len| Axis::count(Role::Sample, len)).to_vec();
-        let sweep = Sweep::over(grid, |at| match *at {
-            [point, layer, group] => {
-                let patch = patches.get(point * layers + layer).cloned();
-                let group = groups.get(group).cloned().unwrap_or_default();
-                patch.map(|patch| patch.positions(group)).into_iter().collect()
-            }
-            _ => Vec::new(),
-        })
-        .measure(objective);
+        // Row-major: points, layers, groups.
+        let each = |patch: &Edit, group: &Vec<usize>| vec![patch.clone().positions(group.clone())];
+        let variants = patches.iter().flat_map(|patch| groups.iter().map(move |group| each(patch, group)));
+        let sweep = Sweep::of(grid, variants.collect())?.measure(objective);
         let mut progress = Progress::new(watch, CARD.id, sweep.len());
         let swept = sweep.run(subject, corrupted, &self.memory.at_most(self.rows), &mut progress)?;
         let patched = swept.measured.first().map_or(&[][..], |measured| measured.values.as_slice());
-        let unit = label::unit_of(&objective);
+        let unit = objective.unit();
         let axes = vec![Axis::count(Role::Layer, layers), axis];
         let mut tables = Vec::new();
         for (point, patched) in self.points.iter().zip(patched.chunks((layers * groups.len()).max(1))) {
@@ -274,7 +269,7 @@ impl Analysis for ActivationPatching {
         let settings = named(settings);
         let mut made = provenance(subject, &CARD, settings, &all, Some(&objective));
         made.baseline = Some("the corrupted sample".to_owned());
-        Ok(Finding::new(made, tables)?)
+        found(made, tables)
     }
 }
 

@@ -80,8 +80,8 @@ use std::collections::BTreeMap;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Labels, Modality, PatchLabel, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Case, Inputs, Part, Plan, Point, Site, Subject, TokenMap, Watch,
-    provenance,
+    Analysis, AnalysisError, Card, Case, HookError, Inputs, Part, Plan, Point, Site, Subject, TokenMap,
+    Watch, found, provenance,
 };
 use mmlens_engine::{Heads, Mixing, Positions, Progress, Rollout, blocks_read, label, mixed_attention};
 use serde_json::json;
@@ -178,23 +178,29 @@ impl Analysis for AttentionRollout {
         progress.advance(1)?;
         let sites = [vision.as_slice(), text.as_slice()].concat();
         let mixed = mixed_attention(subject, &inputs, &sites, self.0)?;
-        let rolled = |sites: &[Site]| Rollout::of(sites.iter().filter_map(|site| mixed.get(site).cloned()));
+        let rolled = |sites: &[Site]| {
+            let layers = sites.iter().map(|site| mixed.get(site).cloned().ok_or(HookError::NotRead(*site)));
+            Rollout::of(layers.collect::<Result<Vec<_>, _>>()?)
+        };
         let decoder = rolled(&text)?;
         let mut tables = match &decoder {
             Some(decoder) => words(map, decoder)?,
             None => Vec::new(),
         };
         if let Some(tower) = rolled(&vision)? {
-            let last = decoder.as_ref().map_or(&[][..], |decoder| decoder.last(0));
-            tables.extend(match pooled(subject, &inputs, map, &tower)? {
-                Some(pooled) => pooled,
-                None => pictures(&inputs, map, last, &tower)?,
+            tables.extend(match (pooled(subject, &inputs, map, &tower)?, &decoder) {
+                (Some(pooled), _) => pooled,
+                (None, Some(decoder)) => pictures(&inputs, map, decoder.last(0), &tower)?,
+                (None, None) => {
+                    let found = "the language model of this one publishes none";
+                    return Err(input(&CARD, "attention of what looks at the image positions", found));
+                }
             });
         }
         progress.advance(1)?;
         let settings = [("residual", json!(self.0.residual)), ("heads", json!(self.0.heads.name()))];
         let settings = named(settings);
-        Ok(Finding::new(provenance(subject, &CARD, settings, &sites, None), tables)?)
+        found(provenance(subject, &CARD, settings, &sites, None), tables)
     }
 }
 
@@ -257,7 +263,7 @@ fn pooled(
     for (entry, own) in weights.chunks(heads * positions).take(entries).enumerate() {
         let name = |what: &str| if entries > 1 { format!("{what}/{entry}") } else { what.to_owned() };
         let mean = |at: usize| own.iter().skip(at).step_by(positions).sum::<f32>() / heads as f32;
-        let carried = tower.carry(entry, &(0..positions).map(mean).collect::<Vec<_>>());
+        let carried = tower.carry(entry, &(0..positions).map(mean).collect::<Vec<_>>())?;
         let axis = label::tower_axis(map, entry, entries, positions);
         let pairs = [Role::Query, Role::Key].map(|role| Axis::new(role, axis.labels.clone())).to_vec();
         tables.push(Labelled::numbers(name("vision"), Unit::Ratio, pairs, tower.matrix(entry).to_vec())?);
@@ -296,7 +302,7 @@ fn pictures(
     if let Some(shares) = packed(map, last, positions, shown.len()) {
         let patches = || Axis::patches(map.patches.clone());
         let pairs = [Role::Query, Role::Key].map(|role| Axis::new(role, patches().labels)).to_vec();
-        let carried = tower.carry(0, &shares);
+        let carried = tower.carry(0, &shares)?;
         return Ok(vec![
             Labelled::numbers("vision", Unit::Ratio, pairs, tower.matrix(0).to_vec())?,
             Labelled::numbers("picture through the tower", Unit::Ratio, vec![patches()], carried)?,
@@ -331,10 +337,11 @@ fn pictures(
         let axis = label::tower_axis(map, place, entries, positions);
         let pairs = [Role::Query, Role::Key].map(|role| Axis::new(role, axis.labels.clone())).to_vec();
         tables.push(Labelled::numbers(name("vision"), Unit::Ratio, pairs, tower.matrix(entry).to_vec())?);
-        let given = own(place).map(|i| last.get(*i).copied().unwrap_or(0.0));
+        let given: Option<Vec<f32>> = own(place).map(|i| last.get(*i).copied()).collect();
+        let given = given.ok_or(HookError::Values { dims: vec![map.len()], given: last.len() })?;
         // A class token that the language model is not shown comes before the patches, and gets no share from it.
         let shares: Vec<f32> = std::iter::repeat_n(0.0, extra).chain(given).collect();
-        let carried = tower.carry(entry, &shares);
+        let carried = tower.carry(entry, &shares)?;
         let patches = patches(place);
         let before = positions - patches.len().min(positions);
         let (outside, on) = carried.split_at(before);

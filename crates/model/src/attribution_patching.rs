@@ -80,7 +80,7 @@ use std::num::NonZeroUsize;
 use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, AxisName, Card, HookError, Pair, Part, Point, Site, SiteSpec, Subject, Watch,
-    provenance,
+    found, provenance,
 };
 use mmlens_engine::{Between, Contrast, Positions, Progress, Prompts, feeds, label, score, summed};
 use serde_json::json;
@@ -180,7 +180,7 @@ impl Analysis for AttributionPatching {
         let (read, objective) = ((sites.as_slice(), sites.as_slice()), opened.objective);
         let runs = Contrast::run(subject, prompts, objective, read, self.between, &mut progress)?;
         let grads = runs.gradients(&sites, self.rows, &mut progress)?;
-        let unit = label::unit_of(&objective);
+        let unit = objective.unit();
         let tokens = label::token_axis_at(opened.map(), &positions);
         let mut tables = Vec::new();
         for (point, spec) in self.points.iter().zip(specs) {
@@ -189,10 +189,16 @@ impl Analysis for AttributionPatching {
                 let site = Site::block(Part::Text, layer, *point);
                 let grad = grads.get(&site).ok_or(HookError::NoGradient(site))?;
                 let (clean, corrupted) = (runs.clean.get(site)?, runs.corrupted.get(site)?);
+                for other in [corrupted, grad] {
+                    if other.dims() != clean.dims() {
+                        let (holds, given) = (clean.dims(), other.dims());
+                        return Err(HookError::Operand { site, holds, given, verb: "compared" }.into());
+                    }
+                }
                 let apart = clean.to_values()?.into_iter().zip(corrupted.to_values()?);
                 let values: Vec<f32> =
                     apart.zip(grad.to_values()?).map(|((left, right), grad)| (left - right) * grad).collect();
-                scores.add(spec, &values, &clean.dims(), &positions);
+                scores.add(spec, &values, &clean.dims(), &positions)?;
             }
             tables.extend(scores.tables(point.name(), unit, layers, &tokens)?);
         }
@@ -208,7 +214,7 @@ impl Analysis for AttributionPatching {
         ]);
         let mut made = provenance(subject, &CARD, settings, &sites, Some(&objective));
         made.baseline = Some("the corrupted sample".to_owned());
-        Ok(Finding::new(made, tables)?)
+        found(made, tables)
     }
 }
 
@@ -241,7 +247,13 @@ struct Scores {
 
 impl Scores {
     /// `values` are of one layer, row-major, `[1, pos, ...]`.
-    fn add(&mut self, spec: &SiteSpec, values: &[f32], dims: &[usize], positions: &[usize]) {
+    fn add(
+        &mut self,
+        spec: &SiteSpec,
+        values: &[f32],
+        dims: &[usize],
+        positions: &[usize],
+    ) -> Result<(), HookError> {
         let wide: usize = dims.iter().skip(2).product();
         let kept: Vec<f32> = positions
             .iter()
@@ -251,16 +263,17 @@ impl Scores {
         if let Some(len) = shape.get_mut(1) {
             *len = positions.len();
         }
-        self.tokens.extend(summed(&kept, &shape, &[1]));
+        self.tokens.extend(summed(&kept, &shape, &[1])?);
         let over = |axis| spec.axis(axis).map(|at| (shape.get(at).copied().unwrap_or(0), at));
         if let Some((heads, at)) = over(AxisName::Head) {
-            self.heads.get_or_insert((heads, Vec::new())).1.extend(summed(&kept, &shape, &[at]));
-            let each = summed(&kept, &shape, &[1, at]);
+            self.heads.get_or_insert((heads, Vec::new())).1.extend(summed(&kept, &shape, &[at])?);
+            let each = summed(&kept, &shape, &[1, at])?;
             self.each.extend((0..heads).flat_map(|head| each.iter().skip(head).step_by(heads).copied()));
         }
         if let Some((neurons, at)) = over(AxisName::Neuron) {
-            self.neurons.get_or_insert((neurons, Vec::new())).1.extend(summed(&kept, &shape, &[at]));
+            self.neurons.get_or_insert((neurons, Vec::new())).1.extend(summed(&kept, &shape, &[at])?);
         }
+        Ok(())
     }
 
     fn tables(

@@ -22,7 +22,9 @@
 //! | `target log probability` | layer, token | log probability | of the target token |
 //! | `target rank` | layer, token | count | how many tokens are more likely than the target |
 //! | `entropy` | layer, token | nat | of `p_l[n]` |
-//! | `divergence` | layer, token | nat | Kullback-Leibler, of `p_l[n]` from what the last layer says at that position |
+//! | `divergence` | layer, token | nat | Kullback-Leibler `D(p_L[n] || p_l[n])`: what `p_l[n]` misses of what the last layer says there |
+//!
+//! `D(p || q) = sum p (ln p - ln q)` is the divergence of `p` from `q`; the other way round it has other values.
 //!
 //! The layer axis begins before block 0. At the last layer the lens is the model's own output.
 //!
@@ -77,11 +79,11 @@ use std::num::NonZeroUsize;
 use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Card, Case, HookError, Objective, Part, Plan, Point, Site, Subject,
-    SubjectError, TokenMap, Trace, Watch, provenance,
+    SubjectError, TokenMap, Trace, Watch, found, provenance,
 };
 use mmlens_engine::distribution::{divergence, entropy, largest, log_probabilities, rank};
 use mmlens_engine::states_at;
-use mmlens_engine::{Positions, Progress, batches, label};
+use mmlens_engine::{Positions, Progress, batches, label, of_range};
 use serde_json::json;
 
 use crate::check::{at_least_one, chosen, input, named, one_row, own_words};
@@ -171,7 +173,7 @@ impl Analysis for LogitLens {
         let mut progress = Progress::new(watch, CARD.id, positions.len());
         let mut seen = Seen::new(streams.len(), positions.len());
         for range in batches(positions.len(), self.rows) {
-            let some = positions.get(range.clone()).unwrap_or(&[]);
+            let some = of_range(&positions, range.clone())?;
             self.look(subject, &trace, &streams, (range.start, some), target, &mut seen)?;
             progress.advance(some.len())?;
         }
@@ -182,7 +184,7 @@ impl Analysis for LogitLens {
             ("rows", json!(self.rows)),
         ];
         let settings = named(settings);
-        Ok(Finding::new(provenance(subject, &CARD, settings, &streams, Some(&objective)), tables)?)
+        found(provenance(subject, &CARD, settings, &streams, Some(&objective)), tables)
     }
 }
 
@@ -205,27 +207,27 @@ impl LogitLens {
                 other => other.into(),
             })?;
             let vocabulary = logits.dims().last().copied().unwrap_or(0);
+            let outside = HookError::Objective { what: "token", index: target, len: vocabulary };
             if target >= vocabulary {
-                return Err(HookError::Objective { what: "token", index: target, len: vocabulary }.into());
+                return Err(outside.into());
             }
+            let what = format!("the lens at `{site}`");
             let logs: Vec<Vec<f64>> =
-                logits.to_values()?.chunks(vocabulary.max(1)).map(log_probabilities).collect();
+                logits.finite_values(what)?.chunks(vocabulary.max(1)).map(log_probabilities).collect();
             let reference = if last.is_empty() { &logs } else { &last };
             for (i, (logs, reference)) in logs.iter().zip(reference).enumerate() {
-                seen.put(
-                    layer,
-                    first + i,
-                    Reading {
-                        best: largest(logs, self.top.get())
-                            .into_iter()
-                            .map(|id| (id as u32, logs.get(id).copied().unwrap_or(0.0)))
-                            .collect(),
-                        target: logs.get(target).copied().unwrap_or(0.0),
-                        rank: rank(logs, target),
-                        entropy: entropy(logs),
-                        divergence: divergence(reference, logs),
-                    },
-                );
+                let best = largest(logs, self.top.get()).into_iter().map(|(id, log)| (id as u32, log));
+                let (Some(own), Some(rank)) = (logs.get(target), rank(logs, target)) else {
+                    return Err(outside.into());
+                };
+                let reading = Reading {
+                    best: best.collect(),
+                    target: *own,
+                    rank,
+                    entropy: entropy(logs),
+                    divergence: divergence(reference, logs),
+                };
+                seen.put(layer, first + i, reading);
             }
             if last.is_empty() {
                 last = logs;

@@ -82,9 +82,9 @@ use std::num::NonZeroUsize;
 use mmlens_core::finding::{Axis, Finding, Labelled, Role};
 use mmlens_core::{
     Analysis, AnalysisError, AnyTensor, Card, Change, HookError, Inputs, Objective, Pair, Part, Plan, Point,
-    Region, Site, Subject, Trace, Watch, provenance,
+    Region, Site, Subject, Trace, Watch, found, provenance,
 };
-use mmlens_engine::{Circuit, Progress, Receiver, Sender, Start, feeds, label, reshaped, score, sweep};
+use mmlens_engine::{Circuit, Progress, Receiver, Sender, Start, feeds, of_range, reshaped, score, sweep};
 use serde_json::json;
 
 use crate::check::{at_least_one, input, named, running_sum, setting};
@@ -278,7 +278,7 @@ impl Analysis for PathPatching {
                 }
             }
         }
-        let unit = label::unit_of(&opened.objective);
+        let unit = opened.objective.unit();
         let axis = |names: Vec<String>| Axis::names(Role::Concept, names);
         let mut axes = vec![axis(senders.iter().map(Sender::to_string).collect())];
         if !matches!(self.receivers, Receivers::Together(_)) {
@@ -310,7 +310,7 @@ impl Analysis for PathPatching {
         ]);
         let mut made = provenance(subject, &CARD, settings, &sites, Some(&opened.objective));
         made.baseline = Some("the corrupted sample".to_owned());
-        Ok(Finding::new(made, tables)?)
+        found(made, tables)
     }
 }
 
@@ -385,8 +385,9 @@ impl<'a> Work<'a> {
     /// Step 1 for some senders of one block, a row each: they hold what they have in the other run, everything else is frozen.
     fn tell(&self, senders: &[Sender]) -> Result<Told, AnalysisError> {
         let (layers, rows) = (self.circuit.layers, senders.len());
-        let first = senders.first().map_or(0, |sender| sender.layer());
-        let source = if senders.first() == Some(&Sender::Input) { &self.other } else { &self.base };
+        let first = senders.first().ok_or_else(|| input(&CARD, "senders", "there are none"))?;
+        let source = if *first == Sender::Input { &self.other } else { &self.base };
+        let first = first.layer();
         let (inputs, mut plan) = Start::block(self.inputs, source, first)?.copies(rows)?;
         plan = plan.objective(self.objective);
         let at = |layer, point| Site::block(Part::Text, layer, point);
@@ -441,7 +442,7 @@ impl<'a> Work<'a> {
             let start = Start::block(self.inputs, &self.base, block)?;
             let (subject, rows) = (self.subject, self.method.rows);
             let scores = sweep(subject, self.objective, variants.len(), rows, progress, |range| {
-                let some = variants.get(range).unwrap_or(&[]);
+                let some = of_range(&variants, range)?;
                 let (inputs, mut plan) = start.copies(some.len())?;
                 for (row, variant) in some.iter().enumerate() {
                     for receiver in &variant.heard {

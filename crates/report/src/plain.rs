@@ -89,6 +89,7 @@ fn list(table: &Labelled, numbers: Option<&Labelled>) -> (String, usize) {
         order.sort_by(|a, b| size(b).total_cmp(&size(a)));
     }
     let signed = values.iter().any(|v| *v < 0.0);
+    // no NaN: the scale of what is drawn
     let most = values.iter().filter(|v| v.is_finite()).fold(0.0f32, |most, v| most.max(v.abs()));
     let mut html = String::from("<thead><tr>");
     for axis in 0..shape.len() {

@@ -96,8 +96,9 @@ fn grids(tokens: &[TokenLabel], from: usize) -> Vec<Grid> {
         let (rows, columns) = (patch.row + 1, patch.col + 1);
         match grids.iter_mut().find(|grid| (grid.tile, grid.frame) == (patch.tile, patch.frame)) {
             Some(grid) => {
+                // no NaN: whole numbers
                 grid.rows = grid.rows.max(rows);
-                grid.columns = grid.columns.max(columns);
+                grid.columns = grid.columns.max(columns); // no NaN: whole numbers
                 grid.cells.push(cell);
             }
             None => {

@@ -30,6 +30,7 @@ impl Scale {
     /// One scale for several heat maps. Of a map of very many pixels, the largest half percent may lie off the scale.
     pub(crate) fn of_maps(unit: Unit, maps: &[Vec<f32>]) -> Self {
         let scale = Self::of(unit, &maps.concat());
+        // no NaN: the scale of what is drawn
         let bound = maps.iter().map(|map| upper(map)).fold(0.0, f32::max);
         match (scale.signed, scale.lo == 0.0) {
             (true, _) => Self { lo: -bound, hi: bound, ..scale },
@@ -42,6 +43,7 @@ impl Scale {
     pub(crate) fn of(unit: Unit, numbers: &[f32]) -> Self {
         let missing = numbers.iter().filter(|v| v.is_nan()).count();
         let finite = numbers.iter().copied().filter(|v| v.is_finite());
+        // no NaN: the scale of what is drawn
         let ends = finite.fold(None, |ends, v| match ends {
             None => Some((v, v)),
             Some((min, max)) => Some((v.min(min), v.max(max))),

@@ -7,8 +7,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use mmlens_core::finding::Modality;
-use mmlens_core::{Picture, Plan, Sample, Seed, Subject, SubjectError, Unwatched, Watch};
+use mmlens_core::finding::{Modality, Tolerance};
+use mmlens_core::{
+    Anatomy, Inputs, Output, Picture, Plan, Run, Sample, Seed, SiteSpec, Subject, SubjectError, Unwatched,
+    Watch,
+};
 use mmlens_store::{Precision, Recording, Rows, Store};
 use mmlens_testkit::{Toy, kill_again_and_again};
 use proptest::prelude::*;
@@ -67,9 +70,9 @@ fn rows_are_what_single_passes_hold() {
                 assert_eq!(label.patch, token.patch);
                 let found = &values[row * width..(row + 1) * width];
                 let wanted = &alone[position * width..(position + 1) * width];
-                let off = found.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 // Batches are padded; sums of a few numbers of size 1 differ in their last bits.
-                assert!(off < 1e-5, "{site} of sample {i} at {position}: {off}");
+                let what = format!("{site} of sample {i} at {position}");
+                Tolerance::absolute(1e-5).check(&what, found, wanted).unwrap();
                 row += 1;
             }
         }
@@ -99,9 +102,66 @@ fn towers_pictures_and_prompts_have_rows_of_their_own() {
                 all(&store).into_iter().filter(|r| labels[*r as usize].sample == i as u64).collect();
             let found = store.read(site, &own).unwrap();
             assert_eq!(found.len(), alone.len(), "{site}");
-            assert!(found.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-5), "{site} of {i}");
+            Tolerance::absolute(1e-5).check(&format!("{site} of {i}"), &found, &alone).unwrap();
         }
     }
+}
+
+/// A toy that once gives a value that is no number.
+struct Odd(Toy);
+
+impl Subject for Odd {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+    fn weights_hash(&self) -> String {
+        self.0.weights_hash()
+    }
+    fn device(&self) -> String {
+        self.0.device()
+    }
+    fn sites(&self) -> &[SiteSpec] {
+        self.0.sites()
+    }
+    fn anatomy(&self) -> &[Anatomy] {
+        self.0.anatomy()
+    }
+    fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        self.0.encode(sample)
+    }
+    fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
+        let site = SITE.parse().unwrap();
+        let value = self.0.run(inputs, Plan::new().read(site)?)?.get(site)?.clone();
+        let (dims, mut values) = (value.dims(), value.to_values()?);
+        // Of a prompt of five positions, the fourth.
+        let odd = inputs.maps.iter().position(|map| map.len() == 5);
+        if let Some(row) = odd {
+            values[(row * dims[1] + inputs.pads[row] + 3) * dims[2] + 2] = f32::NEG_INFINITY;
+        }
+        run.at(site, value.filled(values)?)?;
+        Ok(Output::default())
+    }
+    fn decode(&self, ids: &[u32]) -> String {
+        self.0.decode(ids)
+    }
+    fn token(&self, id: u32) -> String {
+        self.0.token(id)
+    }
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
+        self.0.tokens(text)
+    }
+}
+
+#[test]
+fn what_is_no_number_is_not_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    // Sample 4 has five positions.
+    let mut words = |i: usize| Ok(Sample::prompt(vec![], "abcdefgh".get(..1 + i % 5).unwrap()));
+    let said = recording(SITE).run(&Odd(Toy::curved(1)), folder.path(), 9, &mut words, &Unwatched);
+    assert_eq!(
+        said.unwrap_err().to_string(),
+        format!("`{SITE}` of sample 4 holds -inf at position 3, coordinate 2, where a finite number belongs")
+    );
 }
 
 #[test]

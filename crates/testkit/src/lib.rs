@@ -1,12 +1,10 @@
 //! Tiny subjects, contracts and the oracle reader of the mmlens tests.
 
-mod compare;
 mod contract;
 mod kill;
 mod oracle;
 mod toy;
 
-pub use compare::{Gap, Mismatch, Tolerance};
 pub use contract::{analysis_breaches, subject_breaches};
 pub use kill::{kill_again_and_again, kills};
 pub use oracle::{Array, Oracle, OracleError, checkpoint, fixtures, picture};

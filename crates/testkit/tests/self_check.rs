@@ -169,12 +169,12 @@ fn subjects_that_break_their_table_are_found() {
     assert_eq!(breach(Fault::Hidden), Some(HookError::Unpublished(site(Point::Z)).into()));
     let first = |point| Site::block(Part::Text, 0, point);
     match breach(Fault::Unwritten) {
-        Some(Breach::Sum { site, before, added, off, largest }) => {
+        Some(Breach::Sum { site, before, added, off, size, .. }) => {
             assert_eq!(
                 (site, before, added),
                 (first(Point::ResidMid), first(Point::ResidPre), first(Point::AttnOut))
             );
-            assert!(off > 0.0 && off < largest);
+            assert!(off > 0.0 && off < size);
         }
         other => panic!("{other:?}"),
     }

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use mmlens_core::finding::Tolerance;
 use mmlens_core::*;
 use mmlens_zoo::vit::{ImageClassifier, open_vit};
 
@@ -51,7 +52,7 @@ fn pictures_are_rows_of_one_position() {
             let single = subject.encode(&shown(&[picture])).unwrap();
             let apart = logits(&single).1;
             // the same arithmetic on another shape: f32 rounding
-            assert!(apart.iter().zip(together).all(|(a, b)| (a - b).abs() < 1e-5), "{name} {picture}");
+            Tolerance::absolute(1e-5).check(&format!("{name} {picture}"), &apart, together).unwrap();
             let patches = subject.model().vision.tokens() - 1;
             assert_eq!((single.map().patches.len(), single.map().len()), (patches, 0));
         }

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use mmlens_core::finding::Tolerance;
 use mmlens_core::*;
 use mmlens_zoo::DualEncoder;
 use mmlens_zoo::clip::open_clip;
@@ -29,12 +30,10 @@ fn everything(subject: &dyn Subject) -> Plan {
     subject.sites().iter().fold(Plan::new().to_output(), |plan, spec| plan.read(spec.site).unwrap())
 }
 
-/// Largest difference over largest value, masked scores apart.
-fn off(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    let shown = |x: f32| if x < -1e30 { 0.0 } else { x };
-    let largest = b.iter().fold(1e-9_f32, |m, x| m.max(shown(*x).abs()));
-    a.iter().zip(b).fold(0.0_f32, |m, (x, y)| m.max((shown(*x) - shown(*y)).abs())) / largest
+/// The same arithmetic on another shape: f32 rounding.
+fn alike(what: &str, spec: &SiteSpec, theirs: &[f32], ours: &AnyTensor) {
+    let tolerance = spec.tolerance(&ours.dims(), 1e-4);
+    tolerance.check(&format!("{what} at {}", spec.site), theirs, &ours.to_values().unwrap()).unwrap();
 }
 
 /// What stands at the real positions of one row: padding is cut off both ends of every axis that has it.
@@ -70,11 +69,10 @@ fn pairs_of_a_padded_batch_equal_single_runs_at_every_site() {
                 let ours = alone.get(spec.site).unwrap();
                 let theirs = together.get(spec.site).unwrap().rows(row, 1).unwrap();
                 let theirs = cut(&theirs, &ours.dims(), batch.pads[row]);
-                // the same arithmetic on another shape: f32 rounding
-                assert!(off(&theirs, &ours.to_values().unwrap()) < 1e-4, "{name}: {} row {row}", spec.site);
+                alike(&format!("{name} row {row}"), spec, &theirs, ours);
             }
             let (a, b) = (together.scores().unwrap()[row], alone.scores().unwrap()[0]);
-            assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "{name} row {row}: {a} {b}");
+            Tolerance::either(1e-4, 1e-4).check(&format!("{name} row {row}"), &[a], &[b]).unwrap();
         }
     }
 }
@@ -93,7 +91,7 @@ fn texts_padded_on_the_right_equal_texts_alone() {
             for spec in subject.sites().iter().filter(|spec| spec.site.part() == Part::Text) {
                 let ours = alone.get(spec.site).unwrap();
                 let theirs = cut(&together.get(spec.site).unwrap().rows(row, 1).unwrap(), &ours.dims(), 0);
-                assert!(off(&theirs, &ours.to_values().unwrap()) < 1e-4, "{name}: {} row {row}", spec.site);
+                alike(&format!("{name} row {row}"), spec, &theirs, ours);
             }
         }
     }

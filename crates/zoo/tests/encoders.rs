@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use mmlens_core::finding::Tolerance;
 use mmlens_core::*;
 use mmlens_zoo::bert::{TextEncoder, open_bert};
 
@@ -54,14 +55,15 @@ fn padding_on_either_side_changes_nothing() {
         for (row, single) in singles.iter().enumerate() {
             let alone = run(single);
             for spec in subject.sites() {
-                let ours = real(spec, alone.get(spec.site).unwrap(), single, 0);
-                let largest = ours.iter().fold(1e-9_f32, |m, x| m.max(x.abs()));
+                let (dims, ours) = (
+                    alone.get(spec.site).unwrap().dims(),
+                    real(spec, alone.get(spec.site).unwrap(), single, 0),
+                );
                 for (inputs, trace) in [(&left, &left_trace), (&right, &right_trace)] {
                     let theirs = real(spec, trace.get(spec.site).unwrap(), inputs, row);
-                    assert_eq!(theirs.len(), ours.len(), "{name} {}", spec.site);
-                    let off = ours.iter().zip(&theirs).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
                     // the same arithmetic on another shape: f32 rounding
-                    assert!(off < 1e-4 * largest, "{name} {} row {row}: {off}", spec.site);
+                    let what = format!("{name} {} row {row}", spec.site);
+                    spec.tolerance(&dims, 1e-4).check(&what, &theirs, &ours).unwrap();
                 }
             }
         }
@@ -78,7 +80,7 @@ fn what_leaves_the_last_block_says_what_the_model_says() {
         let states = trace.tensor::<3>(last).unwrap().squeeze_dim::<2>(0);
         let said = subject.unembed(states.into()).unwrap().to_values().unwrap();
         let logits = trace.output().logits.clone().unwrap().to_values().unwrap();
-        assert!(said.iter().zip(&logits).all(|(a, b)| (a - b).abs() < 1e-5), "{name}");
+        Tolerance::absolute(1e-5).check(name, &said, &logits).unwrap();
     }
     let bare = open("bert-b");
     let states = AnyTensor::from_values(vec![0.0; 18], &[1, 18], &Device::flex()).unwrap();

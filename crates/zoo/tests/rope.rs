@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use mmlens_core::finding::Tolerance;
 use mmlens_core::{Plan, Sample, Site, Subject};
 use mmlens_zoo::LlavaConfig;
 use mmlens_zoo::checkpoint::read_json;
@@ -26,12 +27,6 @@ fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
         .chunks_exact(4)
         .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
         .collect()
-}
-
-fn off(ours: &[f32], theirs: &[f32]) -> f32 {
-    assert_eq!(ours.len(), theirs.len());
-    let largest = theirs.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-    ours.iter().zip(theirs).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs())) / largest
 }
 
 /// llava-b's files with another config.
@@ -58,15 +53,19 @@ fn check(name: &str) {
 
         let rope = read_json::<LlavaConfig>(&config_file).unwrap().decoder().unwrap().rope.unwrap();
         let (frequencies, scale) = rope.frequencies(inputs.positions());
-        assert!(off(&frequencies, &floats(&file, "inv_freq")) < 1e-6, "{name}.{age}: {frequencies:?}");
-        assert!(off(&[scale], &floats(&file, "attention_scaling")) < 1e-6, "{name}.{age}: {scale}");
+        let close = Tolerance::relative(1e-6);
+        let what = |what: &str| format!("{name}.{age}: {what}");
+        close.check(&what("inv_freq"), &frequencies, &floats(&file, "inv_freq")).unwrap();
+        close.check(&what("attention_scaling"), &[scale], &floats(&file, "attention_scaling")).unwrap();
 
         let sites = ["text.blocks.0.attn.q_rot", "text.blocks.0.attn.k_rot", "text.final_norm"];
         let plan = sites.iter().fold(Plan::new(), |plan, site| plan.read(*site).unwrap());
         let trace = llava.run(&inputs, plan).unwrap();
         for site in sites {
-            let ours = trace.get(site.parse::<Site>().unwrap()).unwrap().to_values().unwrap();
-            assert!(off(&ours, &floats(&file, site)) < 1e-4, "{name}.{age}: {site}");
+            let ours = trace.get(site.parse::<Site>().unwrap()).unwrap();
+            let spec = llava.sites().iter().find(|spec| spec.site.to_string() == site).unwrap();
+            let (dims, ours) = (ours.dims(), ours.to_values().unwrap());
+            spec.tolerance(&dims, 1e-4).check(&what(site), &ours, &floats(&file, site)).unwrap();
         }
     }
 }
@@ -132,5 +131,6 @@ fn llama3_between_its_bounds() {
     let config = RopeConfig::read(Some(&parameters), Some(100.0), 4, 4096).unwrap();
     let (found, scale) = config.frequencies(10);
     let wanted = [1.0, 0.1 * (1.0 / 3.0 + 2.0 / 24.0)];
-    assert!(off(&found, &wanted) < 1e-6 && scale == 1.0, "{found:?}");
+    Tolerance::relative(1e-6).check("frequencies", &found, &wanted).unwrap();
+    assert_eq!(scale, 1.0);
 }

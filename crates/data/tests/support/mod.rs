@@ -102,6 +102,7 @@ fn read(scene: &Scene, words: &[&str]) -> Option<Reading> {
             let mut left: Vec<usize> = all.clone();
             let mut phrases = Vec::new();
             while !left.is_empty() {
+                // no NaN: centres of what was drawn
                 let edge = left.iter().map(|&i| scene.objects[i].centre.0).fold(f32::MAX, f32::min);
                 let mut column: Vec<usize> =
                     left.iter().copied().filter(|&i| scene.objects[i].centre.0 < edge + 3.0).collect();

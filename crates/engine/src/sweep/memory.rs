@@ -121,6 +121,7 @@ pub(crate) fn estimate(subject: &dyn Subject, inputs: &Inputs, demand: Demand) -
             attention += 4 * heads * length * length + length * part.d_head * 4 * heads;
         }
         attention += 3 * demand.heads * heads * stream;
+        // no NaN: whole numbers
         most = most.max(count * (6 * stream + attention.max(3 * length * part.d_mlp)));
         if part.part == Part::Vision {
             seen = count * stream;

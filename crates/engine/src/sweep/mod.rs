@@ -91,11 +91,23 @@ impl Sweep {
         &self.axes
     }
 
+    /// Variants listed in row-major order of the axes.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] if they are not as many as the axes have points.
+    pub fn of(axes: Vec<Axis>, variants: Vec<Vec<Edit>>) -> Result<Self, HookError> {
+        let dims: Vec<usize> = axes.iter().map(Axis::len).collect();
+        if dims.iter().product::<usize>() != variants.len() {
+            return Err(HookError::Values { dims, given: variants.len() });
+        }
+        Ok(Self { axes, variants, metrics: Vec::new() })
+    }
+
     /// Runs every variant of one case: a single row of input.
     ///
     /// # Errors
-    /// [`SubjectError::Batch`] for inputs of several rows, [`HookError::NoObjective`] if nothing is measured, whatever a
-    /// pass reports, and [`AnalysisError::Cancelled`].
+    /// [`SubjectError::Batch`] for inputs of several rows, [`HookError::NoObjective`] if nothing is measured,
+    /// [`HookError::NotFinite`] for a measure that is no number (but for [`Metric::Output`]), whatever a pass reports, and [`AnalysisError::Cancelled`].
     pub fn run(
         &self,
         subject: &dyn Subject,
@@ -138,7 +150,8 @@ struct Prepared<'a> {
     inputs: &'a Inputs,
     groups: BTreeMap<Entry, Vec<usize>>,
     base: Trace,
-    unedited: Vec<Vec<f32>>,
+    /// For each metric.
+    unedited: Vec<f32>,
     /// For each variant the first position that it changes.
     firsts: Vec<usize>,
 }
@@ -176,7 +189,7 @@ impl<'a> Prepared<'a> {
             }
         }
         let base = subject.run(inputs, plan)?;
-        let unedited = measured(sweep, subject, base.output(), base.output(), 1)?;
+        let unedited = measured(sweep, subject, base.output(), base.output(), 1)?.concat();
         Ok(Self { sweep, subject, inputs, groups, base, unedited, firsts })
     }
 
@@ -239,9 +252,13 @@ impl<'a> Prepared<'a> {
 
     /// For each metric its value for every variant of a task: one pass.
     fn measure(&self, task: &Task) -> Result<Vec<Vec<f32>>, AnalysisError> {
+        let behind = |error: &AnalysisError| {
+            matches!(error, AnalysisError::Subject(SubjectError::Hook(HookError::ResumesBehind { .. })))
+        };
         match self.pass(task, task.entry) {
-            // A tower of which several depths are read may not resume behind the first of them.
-            Err(_) if matches!(task.entry, Entry::Block(Part::Vision, _)) => self.pass(task, Entry::Pictures),
+            // A tower of which several depths are read does not resume behind the first of them. It says so before its
+            // first block, so that asking costs an embedding; the pass then begins with the pictures.
+            Err(error) if behind(&error) => self.pass(task, Entry::Pictures),
             measured => measured,
         }
     }
@@ -292,7 +309,7 @@ fn measured(
     Ok(measured.map_err(|panic| SubjectError::broken(subject, Place::Metric, panic.message))??)
 }
 
-/// For each metric the values of all variants, as they come in.
+/// For each metric the values of all variants, as they come in; NaN until then.
 struct Found(Vec<Vec<f32>>);
 
 impl Found {
@@ -314,7 +331,7 @@ impl Found {
         let metrics = sweep.metrics.iter().zip(&prepared.unedited).zip(self.0);
         let measured = metrics.map(|((metric, base), values)| Measured {
             metric: metric.clone(),
-            unedited: base.first().copied().unwrap_or(f32::NAN),
+            unedited: *base,
             values,
         });
         Swept { axes: sweep.axes.clone(), measured: measured.collect() }

@@ -96,7 +96,7 @@ impl<'a> Work<'a> {
                 continue;
             }
             match row.iter().rposition(|masked| *masked == 0) {
-                Some(last) => reach = reach.max(last + 1),
+                Some(last) => reach = reach.max(last + 1), // no NaN: whole numbers
                 None => return keys,
             }
         }

@@ -1,4 +1,5 @@
 use burn::tensor::{Bool, Device, Tensor, TensorData};
+use mmlens_finding::Tolerance;
 
 /// Numbers that look random, between -1 and 1.
 pub(crate) fn noise(seed: u64, n: usize) -> Vec<f32> {
@@ -30,18 +31,19 @@ pub(crate) fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     x.without_autodiff().into_data().try_to_vec::<f32>().unwrap()
 }
 
-/// Largest difference over the largest value (at least 1); infinite and undefined values must be the same.
-pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
+/// Largest difference over the largest value (at least 1) of the finite ones; infinite and undefined values must be the same.
+pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f64) {
     assert_eq!(got.len(), want.len(), "{what}");
-    let size = want.iter().filter(|x| x.is_finite()).fold(1.0_f32, |a, x| a.max(x.abs()));
+    let (mut ours, mut plain) = (Vec::new(), Vec::new());
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        let same = if want.is_finite() {
-            (got - want).abs() <= tolerance * size
+        if got.is_finite() && want.is_finite() {
+            ours.push(*got);
+            plain.push(*want);
         } else {
-            got == want || (got.is_nan() && want.is_nan())
-        };
-        assert!(same, "{what} at {i}: {got}, plain {want}");
+            assert!(got == want || (got.is_nan() && want.is_nan()), "{what} at {i}: {got}, plain {want}");
+        }
     }
+    Tolerance::either(tolerance, tolerance).check(what, &ours, &plain).unwrap();
 }
 
 /// Values and gradients of two functions of some tensors, with one upstream gradient for both.

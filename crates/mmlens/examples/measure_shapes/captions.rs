@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result};
 use mmlens::data::shapes::{Colour, Detail, Mentioned, Score, Shape, Size, Split, World};
+use mmlens::finding::top;
 use mmlens::prelude::*;
 
 /// Captions of a choice that differ from the true one in one word, and that are true of other scenes.
@@ -18,8 +19,8 @@ pub(crate) fn measure(subject: &dyn Subject, world: &World, scenes: u64) -> Resu
         let choices = scene.choices(world, NEAR, FAR, &mut scene.rng(0));
         let texts: Vec<String> = choices.iter().map(ToString::to_string).collect();
         let logits = compare(subject, scene.render(), texts)?;
-        choice[scene.objects.len() - 1].count(best(&logits) == 0);
-        near.count(best(&logits[..=NEAR]) == 0);
+        choice[scene.objects.len() - 1].count(best(&logits)? == 0);
+        near.count(best(&logits[..=NEAR])? == 0);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -61,7 +62,7 @@ fn single(subject: &dyn Subject, world: &World, scenes: u64) -> Result<()> {
     for scene in alone.take(usize::try_from(scenes)?) {
         for (_, detail, candidates, score) in &mut rows {
             let texts = candidates.iter().map(ToString::to_string).collect();
-            let found = candidates[best(&compare(subject, scene.render(), texts)?)];
+            let found = candidates[best(&compare(subject, scene.render(), texts)?)?];
             let truth = Mentioned::of(&scene.objects[0], *detail);
             score.count(found == truth);
             if *detail == Detail::Full {
@@ -93,7 +94,6 @@ fn compare(subject: &dyn Subject, picture: image::RgbImage, texts: Vec<String>) 
     Ok(trace.output().pairs.as_ref().context("no dual encoder")?.logits.to_values()?)
 }
 
-fn best(logits: &[f32]) -> usize {
-    let best = logits.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
-    best.map_or(0, |(at, _)| at)
+fn best(logits: &[f32]) -> Result<usize> {
+    top(logits)?.context("no captions")
 }

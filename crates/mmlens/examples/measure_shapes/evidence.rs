@@ -6,6 +6,7 @@
 use anyhow::{Context, Result};
 use mmlens::data::shapes::{Kind, SIDE, Split, World};
 use mmlens::engine::End;
+use mmlens::finding::top;
 use mmlens::model::{AttentionRollout, IntegratedGradients, Occlusion, integrated_gradients, occlusion};
 use mmlens::prelude::*;
 
@@ -87,8 +88,8 @@ pub(crate) fn measure(subject: &dyn Subject, world: &World, questions: usize) ->
             let bbox = bbox.map(|v| v as f32);
             let total: f64 = cells.iter().map(|(_, v)| f64::from(v.abs())).sum();
             let inside: f64 = cells.iter().map(|(cell, v)| f64::from(v.abs() * overlap(*cell, bbox))).sum();
-            let highest =
-                cells.iter().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())).context("an empty map")?.0;
+            let sizes: Vec<f32> = cells.iter().map(|(_, value)| value.abs()).collect();
+            let highest = cells[top(&sizes)?.context("an empty map")?].0;
             let side = SIDE as f32;
             let area = f64::from((bbox[2] - bbox[0]) * (bbox[3] - bbox[1]) / (side * side));
             let share = inside / total.max(1e-12);

@@ -96,6 +96,7 @@ impl Letters {
                     }
                 }
                 for mut weights in scores.rows_mut() {
+                    // no NaN: one that is passed by here makes the sum NaN, and with it the row.
                     let top = weights.fold(f32::NEG_INFINITY, |top, score| top.max(*score));
                     weights.mapv_inplace(|score| (score - top).exp());
                     let sum = weights.sum();

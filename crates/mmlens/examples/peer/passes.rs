@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 use mmlens::core::among_threads;
+use mmlens::finding::top;
 use mmlens::prelude::*;
 use mmlens::zoo::checkpoint::{Checkpoint, Layout, Weights, read_json};
 use mmlens::zoo::clip::{ClipConfig, ClipModel};
@@ -87,12 +88,9 @@ fn decode(decoder: &Decoder, ids: &[u32], tokens: usize, device: &Device) -> Res
     let mut said = Vec::with_capacity(tokens);
     while said.len() < tokens {
         let logits = step(decoder, &next, Some(&mut cache), device)?;
-        let top = logits
-            .iter()
-            .enumerate()
-            .fold((0, f32::MIN), |top, (i, x)| if *x > top.1 { (i, *x) } else { top });
-        said.push(top.0 as f32);
-        next = vec![top.0 as u32];
+        let top = top(&logits)?.context("no logits")?;
+        said.push(top as f32);
+        next = vec![top as u32];
     }
     Ok(said)
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mmlens::data::shapes::Kind;
+use mmlens::finding::top;
 use mmlens::prelude::{AnyTensor, Asked, Plan, Run};
 use mmlens::zoo::checkpoint::WeightSource;
 use mmlens::zoo::decoder::Sequence;
@@ -175,8 +176,7 @@ pub(crate) fn score(
         let mut right = vec![true; turns.ids.len()];
         for (row, token) in &turns.targets {
             let scores = &values[row * vocab..(row + 1) * vocab];
-            let top = scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i);
-            right[row / turns.length()] &= top == Some(*token as usize);
+            right[row / turns.length()] &= top(scores)? == Some(*token as usize);
         }
         for (kind, right) in turns.kinds.iter().zip(right) {
             let count = counts.entry(*kind).or_default();

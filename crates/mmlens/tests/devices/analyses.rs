@@ -1,16 +1,15 @@
 //! Integrated gradients and occlusion, as they are on the CPU.
 
 use burn::tensor::Device;
-use mmlens::core::finding::Finding;
+use mmlens::core::finding::{Finding, Tolerance};
 use mmlens::core::{Analysis, Case, device};
 use mmlens::model::integrated_gradients::{self, IntegratedGradients};
 use mmlens::model::occlusion::{self, Cover, Occlusion};
-use mmlens_testkit::Tolerance;
 
 use crate::sweeps::{opened, sample};
 
 /// Attributions are sums of products over 64 pixels and more: their rounding, relative to the largest.
-const ROUNDING: f64 = 1e-4;
+const ROUNDING: Tolerance = Tolerance::relative(1e-4);
 
 fn found(device: &Device) -> [Finding; 2] {
     let (subject, _) = opened(device);
@@ -34,9 +33,7 @@ pub(crate) fn hold(device: &Device) {
         for (there, here) in there.tables().iter().zip(here.tables()) {
             assert_eq!((there.name(), there.axes()), (here.name(), here.axes()));
             let (Some(there), Some(wanted)) = (there.as_numbers(), here.as_numbers()) else { continue };
-            let largest = wanted.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-            let within = Tolerance::absolute(ROUNDING * f64::from(largest));
-            within.check(here.name(), there, wanted).unwrap();
+            ROUNDING.check(here.name(), there, wanted).unwrap();
             compared += wanted.len();
         }
         assert!(compared > 6);

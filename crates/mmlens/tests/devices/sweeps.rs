@@ -3,15 +3,15 @@
 use std::num::NonZeroUsize;
 
 use burn::tensor::Device;
-use mmlens::core::finding::{Axis, Role};
+use mmlens::core::finding::{Axis, Role, Tolerance};
 use mmlens::core::{
     Ask, Inputs, Objective, Part, Picture, Plan, Point, Sample, Site, Subject, Trace, Unwatched, device,
 };
 use mmlens::engine::{Edit, Memory, Metric, Progress, Sweep};
-use mmlens_testkit::{Tolerance, checkpoint, picture};
+use mmlens_testkit::{checkpoint, picture};
 
 /// Another order of summation in f32, of logits about 1 in size.
-pub(crate) const ROUNDING: Tolerance = Tolerance { absolute: 1e-5, relative: 1e-5 };
+pub(crate) const ROUNDING: Tolerance = Tolerance::either(1e-5, 1e-5);
 
 const BLOCKS: usize = 2;
 const HEADS: usize = 2;

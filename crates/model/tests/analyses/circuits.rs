@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use mmlens_core::finding::Finding;
+use mmlens_core::finding::{Finding, Tolerance};
 use mmlens_core::{Analysis, Case, Change, Objective, Pair, Plan, Point, Region, Sample, Subject};
 use mmlens_engine::{Between, Positions, Receiver, Sender};
 use mmlens_model::activation_patching::{self, ActivationPatching};
@@ -10,7 +10,7 @@ use mmlens_model::attention_knockout::{self, AttentionKnockout, Edges};
 use mmlens_model::attribution_patching::{self, AttributionPatching};
 use mmlens_model::edge_attribution::{self, EdgeAttribution};
 use mmlens_model::path_patching::{self, Frozen, Mlps, PathPatching, Receivers};
-use mmlens_testkit::{Oracle, Tolerance, Toy};
+use mmlens_testkit::{Oracle, Toy};
 use proptest::prelude::*;
 
 use crate::support::{about, largest, llava, numbers, painted, question, scalar, shown, site, total};
@@ -19,7 +19,7 @@ use crate::support::{about, largest, llava, numbers, painted, question, scalar, 
 const ATTRIBUTION: Tolerance = Tolerance::relative(1e-3);
 const LOGIT: Tolerance = Tolerance::relative(1e-4);
 /// Another grouping of the same sums in f32.
-const ROUNDING: Tolerance = Tolerance { absolute: 2e-6, relative: 1e-5 };
+const ROUNDING: Tolerance = Tolerance::either(2e-6, 1e-5);
 
 fn few() -> ProptestConfig {
     ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() }
@@ -229,7 +229,7 @@ proptest! {
         let found = attribute(&toy, &pair, between, 3);
         for point in ["resid_pre", "attn_out", "attn.z", "mlp_out", "resid_post"] {
             let wanted = numbers(&exact, &format!("{point}/effect"));
-            let tolerance = Tolerance { absolute: 1e-4, relative: 1e-4 };
+            let tolerance = Tolerance::either(1e-4, 1e-4);
             tolerance.check(point, numbers(&found, point), wanted).unwrap();
         }
     }
@@ -242,7 +242,7 @@ proptest! {
             let wide = table.shape().iter().skip(1).product();
             table.as_numbers().unwrap().chunks(wide).map(|row| total(row) as f32).collect::<Vec<_>>()
         };
-        let tolerance = Tolerance { absolute: 1e-5, relative: 1e-4 };
+        let tolerance = Tolerance::either(1e-5, 1e-4);
         for (parts, whole) in [
             ("attn.z/heads", "attn_out"),
             ("attn.result/heads", "attn_out"),
@@ -268,7 +268,7 @@ proptest! {
         let wanted = [
             sum("resid_pre", 0), heads[0], heads[1], sum("mlp_out", 0), heads[2], heads[3], sum("mlp_out", 1),
         ];
-        Tolerance { absolute: 1e-5, relative: 1e-4 }.check("senders", senders, &wanted).unwrap();
+        Tolerance::either(1e-5, 1e-4).check("senders", senders, &wanted).unwrap();
     }
 
     #[test]
@@ -279,7 +279,7 @@ proptest! {
             let settings = path_patching::Settings { frozen, mlps, ..Default::default() };
             paths(&toy, &pair, settings)
         };
-        let tolerance = Tolerance { absolute: 1e-4, relative: 1e-4 };
+        let tolerance = Tolerance::either(1e-4, 1e-4);
         let into = exact(Frozen::Corrupted, Mlps::Frozen);
         tolerance.check("paths", numbers(&found, "edges"), numbers(&into, "effect")).unwrap();
         // what is put in is lost the other way round
@@ -333,7 +333,7 @@ proptest! {
         let (toy, pair) = (Toy::curved(seed), toy_pair("abc", 4));
         let steps = NonZeroUsize::new(5).unwrap();
         let path = Between::Path { steps };
-        let tolerance = Tolerance { absolute: 1e-5, relative: 1e-5 };
+        let tolerance = Tolerance::either(1e-5, 1e-5);
         let (one, many) = (edges(&toy, &pair, path, 8, 1), edges(&toy, &pair, path, layers, rows));
         tolerance.check("edges", numbers(&many, "edges"), numbers(&one, "edges")).unwrap();
         let (one, many) = (attribute(&toy, &pair, path, 1), attribute(&toy, &pair, path, rows));

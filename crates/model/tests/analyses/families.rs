@@ -1,7 +1,7 @@
 //! Circuits in every kind of decoder: what must hold whatever stands in its blocks.
 
 use burn::tensor::Device;
-use mmlens_core::{Analysis, Case, Pair, Picture, Point, Sample, Subject, Words};
+use mmlens_core::{Analysis, Case, Pair, Part, Picture, Point, Sample, Subject, Words};
 use mmlens_engine::{Receiver, Sender};
 use mmlens_model::activation_patching::{self, ActivationPatching, Places};
 use mmlens_model::attention_rollout::AttentionRollout;
@@ -41,7 +41,7 @@ fn opened(name: &str) -> (Box<dyn Subject>, Pair) {
 }
 
 fn blocks(subject: &dyn Subject) -> usize {
-    subject.anatomy().iter().find(|a| a.part == mmlens_core::Part::Text).unwrap().blocks
+    subject.anatomy().iter().find(|a| a.part == Part::Text).unwrap().blocks
 }
 
 #[test]
@@ -50,8 +50,10 @@ fn edges_add_up_to_their_nodes() {
         let (subject, pair) = opened(name);
         let settings = edge_attribution::Settings { layers: 2, ..Default::default() };
         let edges = EdgeAttribution::new(settings).unwrap().run(subject.as_ref(), &pair).unwrap();
-        let settings =
-            attribution_patching::Settings { points: vec![Point::Z, Point::ResidPost], ..Default::default() };
+        let settings = attribution_patching::Settings {
+            points: vec![Point::ResidPre, Point::Z, Point::MlpOut, Point::ResidPost],
+            ..Default::default()
+        };
         let nodes = AttributionPatching::new(settings).unwrap().run(subject.as_ref(), &pair).unwrap();
         let scale = largest(numbers(&edges, "edges"));
         assert!(scale > 0.0, "{name}");
@@ -62,14 +64,38 @@ fn edges_add_up_to_their_nodes() {
         let told = f64::from(*numbers(&edges, "receivers").last().unwrap());
         assert!((read - told).abs() < 1e-3 * scale, "{name}: {read} {told}");
         let heads = nodes.table("attn.z/heads").unwrap();
+        // What a point scores at a layer, at all positions.
+        let layer_of = |point: &str, layer: usize| {
+            let table = nodes.table(point).unwrap();
+            total(table.as_numbers().unwrap().chunks(table.shape()[1]).nth(layer).unwrap())
+        };
         let senders = edges.table("senders").unwrap();
+        let (mut single, mut mlps, mut inputs) = (0, 0, 0);
         for at in 0..senders.len() {
             let label = senders.axes()[0].label(at).unwrap();
-            let Some((layer, head)) = label.split_once(".h") else { continue };
-            let node = heads.get(&[layer.parse().unwrap(), head.parse().unwrap()]).unwrap();
-            let sum = senders.get(&[at]).unwrap();
-            assert!(f64::from((node - sum).abs()) < 1e-3 * scale, "{name} {label}: {node} {sum}");
+            let node = match label.split_once('.') {
+                None => {
+                    inputs += 1;
+                    assert_eq!(label, "input");
+                    layer_of("resid_pre", 0)
+                }
+                Some((layer, "mlp")) => {
+                    mlps += 1;
+                    layer_of("mlp_out", layer.parse().unwrap())
+                }
+                // What a tower adds after a block has no node of its own there.
+                Some((_, "deepstack")) => continue,
+                Some((layer, head)) => {
+                    single += 1;
+                    let head = head.strip_prefix('h').unwrap();
+                    f64::from(heads.get(&[layer.parse().unwrap(), head.parse().unwrap()]).unwrap())
+                }
+            };
+            let sum = f64::from(senders.get(&[at]).unwrap());
+            assert!((node - sum).abs() < 1e-3 * scale, "{name} {label}: {node} {sum}");
         }
+        let text = subject.anatomy().iter().find(|a| a.part == Part::Text).unwrap();
+        assert_eq!((single, mlps, inputs), (text.blocks * text.heads, text.blocks, 1), "{name}");
     }
 }
 

@@ -3,14 +3,14 @@
 //! Bounds are relative to the largest absolute value. Attributions and drops are differences of nearly equal
 //! logits and sums of gradients: 1e-3. Shares and single logits keep more digits: 1e-5 and 1e-4. Ids are equal.
 
-use mmlens_core::finding::Labels;
+use mmlens_core::finding::{Labels, Tolerance};
 use mmlens_core::{Analysis, Baseline, Case, Objective, Pair, Subject, Target};
 use mmlens_engine::{End, Rule};
 use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::occlusion::{self, Cover, Occlusion};
 use mmlens_model::{AttentionRollout, LogitLens, logit_lens};
-use mmlens_testkit::{Array, Oracle, Tolerance};
+use mmlens_testkit::{Array, Oracle};
 
 use crate::support::{llava, numbers, question, scalar, shown, site};
 

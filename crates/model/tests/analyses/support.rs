@@ -52,7 +52,7 @@ pub(crate) fn total(values: &[f32]) -> f64 {
 }
 
 pub(crate) fn largest(values: &[f32]) -> f64 {
-    values.iter().fold(0.0, |m, v| m.max(f64::from(v.abs())))
+    mmlens_core::finding::largest(values).unwrap()
 }
 
 pub(crate) fn named(finding: &Finding) -> Vec<&str> {

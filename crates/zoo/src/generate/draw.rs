@@ -31,10 +31,10 @@ pub(super) fn check(sampling: &Sampling) -> Result<(), ZooError> {
 /// # Errors
 /// Scores of which none can be drawn.
 pub(super) fn choose(sampling: &Sampling, scores: &[f32], row: usize, step: usize) -> Result<u32, ZooError> {
-    let (top, highest) = scores
-        .iter()
-        .enumerate()
-        .fold((0, f32::NEG_INFINITY), |best, (i, s)| if *s > best.1 { (i, *s) } else { best });
+    let scored = scores.iter().enumerate();
+    // no NaN: the model's own scores were looked at; what must not come is minus infinity.
+    let (top, highest) =
+        scored.fold((0, f32::NEG_INFINITY), |best, (i, s)| if *s > best.1 { (i, *s) } else { best });
     let Sampling::Draw { temperature, top_p, seed } = sampling else { return Ok(top as u32) };
     if !highest.is_finite() {
         return Err(ZooError::Value {

@@ -33,6 +33,7 @@ struct Axis {
 impl Axis {
     fn new(filter: Filter, from: usize, to: usize) -> Self {
         let exact: Vec<(usize, Vec<f64>)> = (0..to).map(|at| weights(filter, from, to, at)).collect();
+        // no NaN: weights of a filter
         let largest = exact.iter().flat_map(|(_, w)| w).copied().fold(0.0, f64::max);
         let one = |bits: u32| f64::from(1_u32 << bits);
         let fits = |bits: &u32| largest * one(bits + 1) + 0.5 < f64::from(1 << 15);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::DynamicImage;
+use mmlens_core::finding::Tolerance;
 use mmlens_core::{Clip, Picture};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -43,10 +44,7 @@ fn same(name: &str, cut: &Cut, grid: &Value) {
     }
     let theirs: Vec<f32> =
         view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-    assert_eq!(cut.values.len(), theirs.len(), "{name}");
-    let largest = theirs.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
-    let worst = cut.values.iter().zip(&theirs).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
-    assert!(worst <= 1e-6 * largest, "{name}: off by {worst:e} of {largest:e}");
+    Tolerance::relative(1e-6).check(name, &cut.values, &theirs).unwrap();
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! stays that of the pixels.
 
 use burn::tensor::{Device, Tensor};
-use mmlens_core::{Anatomy, AxisName, Grid, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Grid, HookError, Part, Point, Resume, Run, Site, SiteSpec};
 
 use super::grid::{self, Place};
 use super::merger::EPS;
@@ -127,7 +127,8 @@ impl QwenTower {
                     return Err(ZooError::State { found: found.to_vec(), expected: want.to_vec() });
                 }
                 if let Some((layer, _)) = reads.iter().find(|(layer, _)| *layer < block) {
-                    return Err(ZooError::ResumesBehind { block, layer: layer + 1 });
+                    let resume = Site::block(Part::Vision, block, Point::ResidPre);
+                    return Err(HookError::ResumesBehind { resume, layer: layer + 1 }.into());
                 }
                 (block, hidden.reshape(want))
             }

@@ -13,7 +13,7 @@ mod patches;
 use std::collections::BTreeMap;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, HookError, Part, Point, Resume, Run, Site, SiteSpec};
 
 pub use config::{Qkv, TowerConfig};
 
@@ -200,7 +200,8 @@ pub fn encode(
                 return Err(ZooError::State { found: found.to_vec(), expected: want.to_vec() });
             }
             if let Some(layer) = layers.iter().copied().find(|layer| *layer < block) {
-                return Err(ZooError::ResumesBehind { block, layer });
+                let resume = Site::block(Part::Vision, block, Point::ResidPre);
+                return Err(HookError::ResumesBehind { resume, layer }.into());
             }
             (block, hidden)
         }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    AnyTensor, AxisName, Inputs, Part, Plan, Point, Sample, Site, SiteSpec, Subject, Trace, Words,
+    AnyTensor, AxisName, Generation, Inputs, Part, Plan, Point, Sample, Sampling, Site, SiteSpec, Subject,
+    SubjectError, Trace, Words,
 };
 use mmlens_zoo::ZooError;
 use proptest::prelude::*;
@@ -52,17 +53,33 @@ pub(super) fn every() -> Vec<Opened> {
 }
 
 /// Tries a property on some samples of every folder: `test` is given a folder, and numbers and words to vary its samples with.
+///
+/// A sample that the property says nothing of is rejected (`prop_assume!`, or [`Opened::encoded`]), and another is drawn: a folder
+/// of which every sample is rejected fails.
 pub(super) fn of_every(cases: u32, test: impl Fn(&Opened, &[Varied]) -> Result<(), TestCaseError>) {
+    let tried = of_those(cases, |_| true, test);
+    assert!(tried >= 22, "only {tried} folders");
+}
+
+/// The same of those folders that the property is about; how many they are.
+pub(super) fn of_those(
+    cases: u32,
+    about: impl Fn(&Opened) -> bool,
+    test: impl Fn(&Opened, &[Varied]) -> Result<(), TestCaseError>,
+) -> usize {
     let varied = (any::<usize>(), "[a-z ]{0,3}[A-Z0-9]{1,2}([ äß円]|😀){0,3}", any::<u64>())
         .prop_map(|(which, words, number)| Varied { which, words, number });
-    for folder in every() {
-        let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let folders: Vec<Opened> = every().into_iter().filter(about).collect();
+    for folder in &folders {
+        let config =
+            Config { cases, max_global_rejects: 200, failure_persistence: None, ..Config::default() };
         let tried =
-            TestRunner::new(config).run(&(varied.clone(), varied.clone()), |(a, b)| test(&folder, &[a, b]));
+            TestRunner::new(config).run(&(varied.clone(), varied.clone()), |(a, b)| test(folder, &[a, b]));
         if let Err(error) = tried {
             panic!("{}: {error}", folder.name);
         }
     }
+    folders.len()
 }
 
 /// How a sample differs from one of a trace.
@@ -104,9 +121,33 @@ impl Opened {
 
     /// That sample encoded, or where it is too long for the model, the trace's own.
     pub(super) fn inputs(&self, varied: &Varied) -> Inputs {
-        let encoded = self.subject.encode(&self.sample(varied));
-        let own = || self.subject.encode(&self.samples[varied.which % self.samples.len()]);
-        encoded.or_else(|_| own()).unwrap().ask_all()
+        let own = || self.subject.encode(&self.samples[varied.which % self.samples.len()]).unwrap();
+        self.encoded(&self.sample(varied)).unwrap_or_else(|_| own().ask_all())
+    }
+
+    /// A sample encoded. One that is too long for the model is rejected; any other refusal is a failure.
+    pub(super) fn encoded(&self, sample: &Sample) -> Result<Inputs, TestCaseError> {
+        match self.subject.encode(sample) {
+            Ok(inputs) => Ok(inputs.ask_all()),
+            Err(error) => {
+                let said = error.to_string();
+                let long = ["expected 1 to", "tokens, of at most"].iter().any(|part| said.contains(part));
+                prop_assert!(long, "{}", said);
+                Err(TestCaseError::reject("longer than the model is"))
+            }
+        }
+    }
+
+    /// Whether it generates.
+    pub(super) fn generates(&self) -> bool {
+        let inputs = self.subject.encode(&self.samples[0]).unwrap();
+        let how = Generation { max_new: 1, sampling: Sampling::Greedy, stop_at_end: false };
+        !matches!(self.subject.generate(&inputs, &how), Err(SubjectError::Unsupported { .. }))
+    }
+
+    /// Whether it compares pictures with texts, each in a tower of its own.
+    pub(super) fn is_dual(&self) -> bool {
+        self.subject.sites().iter().any(|spec| spec.site.point() == Point::Projected)
     }
 
     pub(super) fn spec(&self, site: Site) -> &SiteSpec {
@@ -141,14 +182,24 @@ pub(super) fn said(trace: &Trace) -> Vec<f32> {
     logits.map_or_else(Vec::new, |logits| logits.to_values().unwrap())
 }
 
-/// Largest difference over largest value.
-pub(super) fn off(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    let largest = b.iter().fold(1e-9_f32, |m, x| m.max(x.abs()));
-    a.iter().zip(b).fold(0.0_f32, |m, (x, y)| m.max((x - y).abs())) / largest
+/// The same values of a site but for rounding, measured as [`SiteSpec::tolerance`] says.
+pub(super) fn alike(
+    spec: &SiteSpec,
+    row: usize,
+    found: &(Vec<usize>, Vec<f32>),
+    wanted: &(Vec<usize>, Vec<f32>),
+) -> Result<(), TestCaseError> {
+    /// The same arithmetic on another shape, or in another order.
+    const ROUNDING: f64 = 1e-4;
+    let what = format!("{} row {row}", spec.site);
+    prop_assert_eq!(&found.0, &wanted.0, "{}", what);
+    spec.tolerance(&found.0, ROUNDING)
+        .check(&what, &found.1, &wanted.1)
+        .map_err(|error| TestCaseError::fail(error.to_string()))?;
+    Ok(())
 }
 
-/// One row's own values of a site: without padding, without what belongs to other rows. Masked scores are zero.
+/// One row's own values of a site: without padding, without what belongs to other rows.
 pub(super) fn own(spec: &SiteSpec, x: &AnyTensor, inputs: &Inputs, row: usize) -> (Vec<usize>, Vec<f32>) {
     let dims = x.dims();
     // Pictures one after the other in one sequence: this row's patches, as shares of all.
@@ -192,7 +243,7 @@ pub(super) fn own(spec: &SiteSpec, x: &AnyTensor, inputs: &Inputs, row: usize) -
             rest /= shape[axis];
             stride *= dims[axis];
         }
-        Some(values[index]).filter(|v| *v > -1e30).unwrap_or(0.0)
+        values[index]
     });
     (shape.clone(), cut.collect())
 }

@@ -4,9 +4,10 @@
 use std::path::Path;
 
 use burn::tensor::Device;
+use mmlens_core::finding::{Tolerance, largest, top};
 use mmlens_core::{
     AxisName, Change, Generation, Grid, Inputs, Integrity, Output, Part, Plan, Point, Region, Run, Sample,
-    Sampling, Site, SiteSpec, SubjectError, Trace, Words,
+    Sampling, Site, SiteSpec, Trace, Words,
 };
 use mmlens_zoo::decoder::open_decoder;
 use mmlens_zoo::idefics3::open_idefics3;
@@ -18,13 +19,10 @@ use mmlens_zoo::{DecoderConfig, Vlm, ZooError};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::every::{Opened, Varied, of_every, off, own, read, said};
+use super::every::{Opened, Varied, alike, of_every, of_those, own, read, said};
 
-/// The same arithmetic on another shape: f32 rounding.
-const ROUNDING: f32 = 1e-4;
-
-/// A batch of two samples, and each alone. Of a dual encoder, the texts of one sample.
-fn together(folder: &Opened, [a, b]: &[Varied; 2]) -> Option<(Inputs, Vec<Inputs>)> {
+/// A batch of two samples, and each alone; samples that are no batch are rejected. Of a dual encoder, the texts of one sample.
+fn together(folder: &Opened, [a, b]: &[Varied; 2]) -> Result<(Inputs, Vec<Inputs>), TestCaseError> {
     let sample = folder.sample(a);
     let Words::Texts(mut texts) = sample.words.clone() else {
         let singles = vec![folder.inputs(a), folder.inputs(b)];
@@ -33,34 +31,30 @@ fn together(folder: &Opened, [a, b]: &[Varied; 2]) -> Option<(Inputs, Vec<Inputs
             singles.iter().filter_map(|s| s.pixels.as_ref().map(|p| p.dims()[1..].to_vec())).collect();
         if sizes.windows(2).any(|pair| pair[0] != pair[1]) {
             assert!(Inputs::batch(&singles, folder.subject.pad()).is_err());
-            return None;
+            return Err(TestCaseError::reject("pictures of sizes that do not go together"));
         }
-        return Some((Inputs::batch(&singles, folder.subject.pad()).unwrap(), singles));
+        return Ok((Inputs::batch(&singles, folder.subject.pad()).unwrap(), singles));
     };
     texts.push(b.words.clone());
     let with = |texts: &[String]| {
         let sample = Sample { words: Words::Texts(texts.to_vec()), ..sample.clone() };
-        folder.subject.encode(&sample).ok().map(Inputs::ask_all)
+        folder.encoded(&sample)
     };
-    let singles: Option<Vec<Inputs>> = texts.iter().map(|text| with(std::slice::from_ref(text))).collect();
-    Some((with(&texts)?, singles?))
+    let singles: Result<Vec<Inputs>, _> = texts.iter().map(|text| with(std::slice::from_ref(text))).collect();
+    Ok((with(&texts)?, singles?))
 }
 
 #[test]
 fn rows_of_a_padded_batch_equal_single_runs_at_every_site() {
     of_every(3, |folder, varied| {
-        let Some((batch, singles)) = together(folder, &[varied[0].clone(), varied[1].clone()]) else {
-            return Ok(());
-        };
+        let (batch, singles) = together(folder, &[varied[0].clone(), varied[1].clone()])?;
         let both = folder.all(&batch);
         for (row, single) in singles.iter().enumerate() {
             let alone = folder.all(single);
             for spec in folder.sites(single) {
                 let ours = own(spec, alone.get(spec.site).unwrap(), single, 0);
                 let theirs = own(spec, both.get(spec.site).unwrap(), &batch, row);
-                prop_assert_eq!(&ours.0, &theirs.0, "{} row {}", spec.site, row);
-                let off = off(&theirs.1, &ours.1);
-                prop_assert!(off < ROUNDING, "{} row {}: {:e}", spec.site, row, off);
+                alike(spec, row, &theirs, &ours)?;
             }
         }
         Ok(())
@@ -70,15 +64,11 @@ fn rows_of_a_padded_batch_equal_single_runs_at_every_site() {
 /// Greedy tokens are those that passes over the whole sequence give; where two lead by no more than rounding, either may be taken.
 #[test]
 fn cached_generation_equals_passes_over_the_whole_sequence() {
-    of_every(3, |folder, varied| {
-        let Some((batch, singles)) = together(folder, &[varied[0].clone(), varied[1].clone()]) else {
-            return Ok(());
-        };
+    let tried = of_those(3, Opened::generates, |folder, varied| {
+        let (batch, singles) = together(folder, &[varied[0].clone(), varied[1].clone()])?;
         let how = Generation { max_new: 5, sampling: Sampling::Greedy, stop_at_end: false };
-        let generated = match folder.subject.generate(&batch, &how) {
-            Err(SubjectError::Unsupported { .. }) => return Ok(()),
-            generated => generated.unwrap(),
-        };
+        let generated = folder.subject.generate(&batch, &how).unwrap();
+        let mut compared = 0;
         for (single, made) in singles.iter().zip(&generated) {
             let mut inputs = single.clone();
             prop_assert_eq!(made.tokens.len(), 5);
@@ -93,17 +83,19 @@ fn cached_generation_equals_passes_over_the_whole_sequence() {
                 let dims = trace.output().logits.as_ref().unwrap().dims();
                 let logits = said(&trace);
                 let last = &logits[logits.len() - dims[2]..];
-                let top = last.iter().fold(f32::NEG_INFINITY, |m, x| m.max(*x));
-                let largest = last.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+                let top = last[top(last).unwrap().unwrap()];
                 let lead = top - last[*token as usize];
-                prop_assert!(lead <= 1e-4 * largest, "{} behind the best", lead);
+                prop_assert!(f64::from(lead) <= 1e-4 * largest(last).unwrap(), "{} behind the best", lead);
                 let sum: f32 = last.iter().map(|x| (x - top).exp()).sum();
                 prop_assert!((probability - (-lead).exp() / sum).abs() < 1e-3);
                 inputs.ids[0].push(*token);
+                compared += 1;
             }
         }
+        prop_assert!(compared >= batch.rows());
         Ok(())
     });
+    assert!(tried >= 15, "only {tried} folders generate");
 }
 
 /// The token that begins an answer, where the question is read by an encoder of its own.
@@ -143,85 +135,89 @@ fn beyond(folder: &Opened, inputs: &Inputs, image: usize) -> usize {
 
 #[test]
 fn what_is_cached_equals_what_is_not_at_every_site() {
-    of_every(3, |folder, varied| {
-        let Some(model) = network(folder) else { return Ok(()) };
-        let Some((batch, _)) = together(folder, &[varied[0].clone(), varied[1].clone()]) else {
-            return Ok(());
-        };
-        let whole = folder.all(&batch);
-        // The cache begins anywhere behind the pictures of every row, within its padding or behind.
-        let pictured = (0..batch.rows()).filter_map(|row| {
-            let shown = batch.maps[row].tokens.iter().rposition(|token| token.patch.is_some())?;
-            Some(
-                batch.pads[row]
-                    + shown
-                    + 2
-                    + batch.images[row].iter().map(|i| beyond(folder, &batch, *i)).sum::<usize>(),
-            )
-        });
-        let from = pictured.max().unwrap_or(1);
-        let Some(room) = (batch.positions() - 1).checked_sub(from) else { return Ok(()) };
-        let split = from + varied[0].number as usize % (room + 1);
-        let of_words =
-            |spec: &&SiteSpec| spec.site.part() == Part::Text && spec.site.point() != Point::Deepstack;
-        let sites: Vec<&SiteSpec> = folder.sites(&batch).into_iter().filter(of_words).collect();
-        let (device, mut cache) = (Device::flex(), KvCache::default());
-        let mut first = batch.clone();
-        first.ids.iter_mut().for_each(|ids| ids.truncate(split));
-        model.network().forward(&first, Some(&mut cache), &device, &mut Run::idle()).unwrap();
-        let rest: Vec<Vec<u32>> = batch.ids.iter().map(|ids| ids[split..].to_vec()).collect();
-        let mut run = Run::start(read(&sites), "cached", folder.subject.sites()).unwrap();
-        let logits = model.network().go_on(&rest, &batch.pads, &mut cache, &device, &mut run).unwrap();
-        let cached = run.finish(Output::of_logits(logits.unwrap())).unwrap();
-        for spec in sites {
-            let (theirs, ours) = (whole.get(spec.site).unwrap(), cached.get(spec.site).unwrap());
-            for row in 0..batch.rows() {
-                let theirs = own(spec, theirs, &batch, row);
-                // What is computed now is the end of the sequence.
-                let padded = batch.pads[row];
-                let ours = ours.to_values().unwrap();
-                let dims = cached.get(spec.site).unwrap().dims();
-                let begins = |axis: &AxisName, len: usize| match axis {
-                    AxisName::Key => padded,
-                    AxisName::Pos | AxisName::Query if spec.site.point() != Point::Logits => {
-                        padded.saturating_sub(split).min(len)
+    let tried = of_those(
+        3,
+        |folder| network(folder).is_some(),
+        |folder, varied| {
+            let model = network(folder).unwrap();
+            let (batch, _) = together(folder, &[varied[0].clone(), varied[1].clone()])?;
+            let whole = folder.all(&batch);
+            // The cache begins anywhere behind the pictures of every row, within its padding or behind.
+            let pictured = (0..batch.rows()).filter_map(|row| {
+                let shown = batch.maps[row].tokens.iter().rposition(|token| token.patch.is_some())?;
+                Some(
+                    batch.pads[row]
+                        + shown
+                        + 2
+                        + batch.images[row].iter().map(|i| beyond(folder, &batch, *i)).sum::<usize>(),
+                )
+            });
+            let from = pictured.max().unwrap_or(1);
+            // Nothing is left of a prompt that ends with a picture.
+            prop_assume!(from < batch.positions());
+            let room = batch.positions() - 1 - from;
+            let split = from + varied[0].number as usize % (room + 1);
+            let of_words =
+                |spec: &&SiteSpec| spec.site.part() == Part::Text && spec.site.point() != Point::Deepstack;
+            let sites: Vec<&SiteSpec> = folder.sites(&batch).into_iter().filter(of_words).collect();
+            let (device, mut cache) = (Device::flex(), KvCache::default());
+            let mut first = batch.clone();
+            first.ids.iter_mut().for_each(|ids| ids.truncate(split));
+            model.network().forward(&first, Some(&mut cache), &device, &mut Run::idle()).unwrap();
+            let rest: Vec<Vec<u32>> = batch.ids.iter().map(|ids| ids[split..].to_vec()).collect();
+            let mut run = Run::start(read(&sites), "cached", folder.subject.sites()).unwrap();
+            let logits = model.network().go_on(&rest, &batch.pads, &mut cache, &device, &mut run).unwrap();
+            let cached = run.finish(Output::of_logits(logits.unwrap())).unwrap();
+            for spec in sites {
+                let (theirs, ours) = (whole.get(spec.site).unwrap(), cached.get(spec.site).unwrap());
+                for row in 0..batch.rows() {
+                    let theirs = own(spec, theirs, &batch, row);
+                    // What is computed now is the end of the sequence.
+                    let padded = batch.pads[row];
+                    let ours = ours.to_values().unwrap();
+                    let dims = cached.get(spec.site).unwrap().dims();
+                    let begins = |axis: &AxisName, len: usize| match axis {
+                        AxisName::Key => padded,
+                        AxisName::Pos | AxisName::Query if spec.site.point() != Point::Logits => {
+                            padded.saturating_sub(split).min(len)
+                        }
+                        _ => 0,
+                    };
+                    let shape: Vec<usize> = spec
+                        .axes
+                        .iter()
+                        .zip(&dims)
+                        .map(
+                            |((axis, _), len)| {
+                                if *axis == AxisName::Batch { 1 } else { len - begins(axis, *len) }
+                            },
+                        )
+                        .collect();
+                    let mut cut = (shape.clone(), Vec::new());
+                    let mut whole = cut.clone();
+                    for flat in 0..shape.iter().product::<usize>() {
+                        let (mut rest, mut index, mut stride) = (flat, 0, 1);
+                        let (mut whole_index, mut whole_stride) = (0, 1);
+                        for (at, (axis, _)) in spec.axes.iter().enumerate().rev() {
+                            let place = rest % shape[at];
+                            rest /= shape[at];
+                            let start = if *axis == AxisName::Batch { row } else { begins(axis, dims[at]) };
+                            index += (start + place) * stride;
+                            stride *= dims[at];
+                            let behind = if *axis == AxisName::Batch { 0 } else { theirs.0[at] - shape[at] };
+                            whole_index += (behind + place) * whole_stride;
+                            whole_stride *= theirs.0[at];
+                        }
+                        cut.1.push(ours[index]);
+                        whole.1.push(theirs.1[whole_index]);
                     }
-                    _ => 0,
-                };
-                let shape: Vec<usize> = spec
-                    .axes
-                    .iter()
-                    .zip(&dims)
-                    .map(
-                        |((axis, _), len)| {
-                            if *axis == AxisName::Batch { 1 } else { len - begins(axis, *len) }
-                        },
-                    )
-                    .collect();
-                // Of the row's values at this site, as everywhere: sums that nearly cancel keep the error of their terms.
-                let largest = theirs.1.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
-                for flat in 0..shape.iter().product::<usize>() {
-                    let (mut rest, mut index, mut stride) = (flat, 0, 1);
-                    let (mut whole_index, mut whole_stride) = (0, 1);
-                    for (at, (axis, _)) in spec.axes.iter().enumerate().rev() {
-                        let place = rest % shape[at];
-                        rest /= shape[at];
-                        let start = if *axis == AxisName::Batch { row } else { begins(axis, dims[at]) };
-                        index += (start + place) * stride;
-                        stride *= dims[at];
-                        let behind = if *axis == AxisName::Batch { 0 } else { theirs.0[at] - shape[at] };
-                        whole_index += (behind + place) * whole_stride;
-                        whole_stride *= theirs.0[at];
-                    }
-                    let ours = Some(ours[index]).filter(|v| *v > -1e30).unwrap_or(0.0);
-                    let theirs = theirs.1[whole_index];
-                    let off = (ours - theirs).abs() / largest;
-                    prop_assert!(off < ROUNDING, "{} row {}: {:e} of {}", spec.site, row, off, largest);
+                    alike(spec, row, &cut, &whole)?;
                 }
             }
-        }
-        Ok(())
-    });
+            Ok(())
+        },
+    );
+    assert!(tried >= 15, "only {tried} folders have a cache");
 }
 
 /// A part of a site: the whole of it, or for one of its axes a few indices.
@@ -279,25 +275,26 @@ fn writing_back_at_all_sites_changes_nothing_anywhere() {
 
 #[test]
 fn a_pass_resumed_at_any_block_equals_the_whole_one() {
-    of_every(2, |folder, varied| {
-        let inputs = folder.inputs(&varied[0]);
+    let text = |folder: &Opened| {
+        // Dual encoders have no one stream to resume.
         let text = folder.subject.anatomy().iter().find(|anatomy| anatomy.part == Part::Text);
-        let Some(text) = text else { return Ok(()) };
-        if said_in_pairs(folder, &inputs) {
-            return Ok(());
-        }
-        let site = Site::block(Part::Text, varied[1].which % text.blocks, Point::ResidPre);
-        let whole = folder.subject.run(&inputs, Plan::new().read(site).unwrap().to_output()).unwrap();
-        let state = whole.state(Part::Text, site.block_index().unwrap()).unwrap();
-        let resumed = folder.subject.run(&inputs, Plan::new().resume(state)).unwrap();
-        prop_assert_eq!(said(&resumed), said(&whole), "{}", site);
-        Ok(())
-    });
-}
-
-/// Dual encoders have no one stream to resume.
-fn said_in_pairs(folder: &Opened, inputs: &Inputs) -> bool {
-    folder.subject.run(inputs, Plan::new()).unwrap().output().pairs.is_some()
+        text.filter(|_| !folder.is_dual()).cloned()
+    };
+    let tried = of_those(
+        2,
+        |folder| text(folder).is_some(),
+        |folder, varied| {
+            let inputs = folder.inputs(&varied[0]);
+            let text = text(folder).unwrap();
+            let site = Site::block(Part::Text, varied[1].which % text.blocks, Point::ResidPre);
+            let whole = folder.subject.run(&inputs, Plan::new().read(site).unwrap().to_output()).unwrap();
+            let state = whole.state(Part::Text, site.block_index().unwrap()).unwrap();
+            let resumed = folder.subject.run(&inputs, Plan::new().resume(state).to_output()).unwrap();
+            prop_assert_eq!(said(&resumed), said(&whole), "{}", site);
+            Ok(())
+        },
+    );
+    assert!(tried >= 15, "only {tried} folders resume");
 }
 
 /// The stream is the sum of what was written to it, in every part; and rows of patterns sum to one.
@@ -316,8 +313,15 @@ fn the_stream_is_the_sum_of_what_was_written_to_it() {
 /// Each head's share and the output bias make up what attention adds; the bias is the same at every position.
 #[test]
 fn heads_sum_to_what_attention_adds() {
-    of_every(2, |folder, varied| {
+    // A norm behind attention leaves no such sum.
+    let normed = |folder: &Opened, part| part == Part::Text && folder.decoder() == "gemma2";
+    let summed = |folder: &Opened| {
+        let mut sites = folder.subject.sites().iter().map(|spec| spec.site);
+        sites.any(|site| site.point() == Point::Result && !normed(folder, site.part()))
+    };
+    let tried = of_those(2, summed, |folder, varied| {
         let trace = folder.all(&folder.inputs(&varied[0]));
+        let mut compared = 0;
         for anatomy in folder.subject.anatomy() {
             for block in 0..anatomy.blocks {
                 let site = |point| Site::block(anatomy.part, block, point);
@@ -332,20 +336,22 @@ fn heads_sum_to_what_attention_adds() {
                         (0..d).map(|i| added[i] - heads.chunks(d).map(|head| head[i]).sum::<f32>())
                     })
                     .collect();
-                // A norm behind attention leaves no such sum.
-                if anatomy.part == Part::Text && folder.decoder() == "gemma2" {
+                if normed(folder, anatomy.part) {
                     continue;
                 }
-                let largest = added.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+                // A sum over heads in another order: rounded as its terms are.
+                let rounding = Tolerance::absolute(1e-5 * largest(&added).unwrap().max(1.0));
                 for position in left.chunks(d) {
-                    let apart =
-                        position.iter().zip(&left[..d]).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
-                    prop_assert!(apart < 1e-5 * largest.max(1.0), "{} {}", site(Point::Result), apart);
+                    rounding.check(&site(Point::Result).to_string(), position, &left[..d]).unwrap();
+                    compared += 1;
                 }
             }
         }
+        // Of Gemma 2 behind a tower, a prompt without a picture has none.
+        prop_assume!(compared > 0);
         Ok(())
     });
+    assert!(tried >= 15, "only {tried} folders have heads to sum");
 }
 
 /// A property that fails must say where.

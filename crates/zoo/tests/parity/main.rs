@@ -3,9 +3,8 @@
 //! `identities`, `maps` and `options` hold for every folder: what must be the same between runs, what the token map says, and
 //! configs that say something else.
 //!
-//! One test per checkpoint folder; every trace file in it is a case. Bounds: largest absolute error over largest
-//! absolute value at most 1e-4 (activations) and 1e-3 (gradients), one to two orders above the error of f32 itself
-//! as measured by `oracles/make_traces.py`; ids and greedy tokens exact.
+//! One test per checkpoint folder; every trace file in it is a case. Bounds are those of a certificate, 1e-4 (activations)
+//! and 1e-3 (gradients) of the largest value beside the error; ids and greedy tokens exact.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -10,7 +10,7 @@ use mmlens_core::{Clip, Picture, Sample, Seed, TokenMap, Words};
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use super::every::{every, of_every};
+use super::every::{Opened, every, of_those};
 use super::fixtures;
 
 /// A picture of noise, so that no two patches are alike.
@@ -39,25 +39,25 @@ fn within(bbox: [f32; 4], [x, y]: [f32; 2]) -> bool {
 /// that any patch shows is shown by one of the patches that cover the box, and each of those touches it.
 #[test]
 fn boxes_and_tokens_agree() {
-    of_every(8, |folder, varied| {
+    let seeing = |folder: &Opened| folder.samples.iter().any(|sample| !sample.pictures.is_empty());
+    let tried = of_those(8, seeing, |folder, varied| {
         let mut sample = folder.sample(&varied[0]);
-        if sample.pictures.is_empty() {
-            return Ok(());
-        }
+        prop_assume!(!sample.pictures.is_empty());
         let number = varied[1].number;
         let size = |i: u64| 1 + (number >> (8 * i) & 0x5f) as u32;
         sample.pictures = (0..sample.pictures.len() as u64)
             .map(|i| noise(size(2 * i % 6), size((2 * i + 1) % 6), number ^ i))
             .collect();
-        // Pictures too thin for a processor are refused in words.
-        let Ok(inputs) = folder.subject.encode(&sample) else { return Ok(()) };
+        let inputs = folder.encoded(&sample)?;
         let map = inputs.map();
+        let mut looked = 0;
         for (image, picture) in sample.pictures.iter().enumerate() {
             let patches = patches(map, image);
             if patches.is_empty() && matches!(sample.words, Words::Texts(_)) {
                 continue; // dual encoders label the patches of their first picture
             }
             prop_assert!(!patches.is_empty(), "picture {} has no patches", image);
+            looked += 1;
             let (width, height) = (picture.image.width() as f32, picture.image.height() as f32);
             for patch in &patches {
                 let [x0, y0, x1, y1] = patch.bbox;
@@ -100,18 +100,29 @@ fn boxes_and_tokens_agree() {
                 prop_assert!(!shown || found, "{:?} in {:?} of {}x{}", point, bbox, width, height);
             }
         }
+        prop_assert!(looked > 0);
         Ok(())
     });
+    assert!(tried >= 15, "only {tried} folders see pictures");
 }
 
-/// Every written byte of a prompt belongs to a token, and a token is found by its bytes.
+/// Every written byte of a prompt belongs to a token, and by some bytes those tokens are found that share one with them, and no
+/// others.
 #[test]
 fn bytes_and_tokens_agree() {
-    of_every(6, |folder, varied| {
+    let prompted = |folder: &Opened| folder.samples.iter().any(|s| matches!(s.words, Words::Prompt(_)));
+    let tried = of_those(6, prompted, |folder, varied| {
         let sample = folder.sample(&varied[0]);
-        let Words::Prompt(prompt) = &sample.words else { return Ok(()) };
-        let Ok(inputs) = folder.subject.encode(&sample) else { return Ok(()) };
+        prop_assume!(matches!(sample.words, Words::Prompt(_)));
+        let Words::Prompt(prompt) = &sample.words else { unreachable!("looked at above") };
+        let inputs = folder.encoded(&sample)?;
         let map = inputs.map();
+        // One byte after the other, as the labels say.
+        let sharing = |from: usize, to: usize| -> Vec<usize> {
+            let shares = |(a, b): (usize, usize)| (from..to).any(|byte| (a..b).contains(&byte));
+            (0..map.tokens.len()).filter(|p| map.tokens[*p].bytes.is_some_and(shares)).collect()
+        };
+        let mut written = 0;
         prop_assert_eq!(map.tokens.len(), inputs.ids[0].len());
         let mut covered = vec![false; prompt.len()];
         for (position, (label, id)) in map.tokens.iter().zip(&inputs.ids[0]).enumerate() {
@@ -119,7 +130,15 @@ fn bytes_and_tokens_agree() {
             let Some((from, to)) = label.bytes else { continue };
             prop_assert!(from <= to && to <= prompt.len());
             covered[from..to].iter_mut().for_each(|byte| *byte = true);
-            prop_assert!(from == to || map.bytes(from, to).contains(&position));
+            prop_assert!(from == to || sharing(from, to).contains(&position));
+            prop_assert_eq!(map.bytes(from, to), sharing(from, to), "bytes {}..{}", from, to);
+            written += usize::from(from < to);
+        }
+        prop_assert!(written > 0, "no token was written: {:?}", prompt);
+        let place = |i: u64| Seed(varied[1].number).at(i).value() as usize % (prompt.len() + 1);
+        for i in 0..8 {
+            let (from, to) = (place(2 * i).min(place(2 * i + 1)), place(2 * i).max(place(2 * i + 1)));
+            prop_assert_eq!(map.bytes(from, to), sharing(from, to), "bytes {}..{}", from, to);
         }
         if sample.pictures.is_empty() && sample.clips.is_empty() {
             let bare: Vec<u8> = prompt.bytes().zip(&covered).filter(|(_, c)| !**c).map(|(b, _)| b).collect();
@@ -127,6 +146,7 @@ fn bytes_and_tokens_agree() {
         }
         Ok(())
     });
+    assert!(tried >= 15, "only {tried} folders are prompted");
 }
 
 /// What `oracles/counts.py` wrote of one prompt.
@@ -148,6 +168,7 @@ struct Counted {
 fn positions_are_as_many_as_processors_make() {
     let text = std::fs::read(fixtures().join("counts/cases.json")).unwrap();
     let mut all: BTreeMap<String, Vec<Counted>> = serde_json::from_slice(&text).unwrap();
+    let (mut encoded_cases, mut refused) = (0, 0);
     for folder in every() {
         for case in all.remove(&folder.name).unwrap_or_default() {
             let black = |width, height| Arc::new(DynamicImage::from(RgbImage::new(width, height)));
@@ -161,6 +182,7 @@ fn positions_are_as_many_as_processors_make() {
             let Some(length) = case.length else {
                 let said = encoded.err().map(|error| error.to_string());
                 assert!(said.is_some_and(|said| said.len() > 20), "{}: {case:?}", folder.name);
+                refused += 1;
                 continue;
             };
             let inputs = encoded.unwrap_or_else(|error| panic!("{}: {case:?}: {error}", folder.name));
@@ -168,7 +190,9 @@ fn positions_are_as_many_as_processors_make() {
             let shown = inputs.ids[0].iter().filter(|id| case.tokens.contains(&Some(**id))).count();
             assert_eq!(Some(shown), case.shown, "{}: {case:?}", folder.name);
             assert_eq!(inputs.map().len(), length, "{}: {case:?}", folder.name);
+            encoded_cases += 1;
         }
     }
+    assert!(encoded_cases > 50 && refused > 0, "{encoded_cases} encoded, {refused} refused");
     assert!(all.is_empty(), "{:?} is no folder", all.keys());
 }

@@ -1,16 +1,18 @@
 //! Configs that say something else: what is not supported is refused by its name, with what is; what cannot be is an error;
 //! nothing is a panic.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use burn::tensor::Device;
-use mmlens_core::{Inputs, Plan, Subject};
+use mmlens_core::finding::finite;
+use mmlens_core::{Plan, Subject};
 use mmlens_zoo::{DecoderConfig, ZooError};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Value, json};
 
-use super::every::{Opened, every};
+use super::every::{Opened, every, said};
 
 /// A folder's files with another config.
 fn with_config(folder: &Path, config: &Value) -> tempfile::TempDir {
@@ -280,24 +282,51 @@ fn strange() -> impl Strategy<Value = Option<Value>> {
     ]
 }
 
-/// Opens a changed folder, and where it still opens, runs it: an error, or numbers.
-fn try_it(folder: &Opened, changed: &Path, what: &str) {
+/// Opens a changed folder, and where it still opens, runs it: an error in words, or finite numbers. How far it came.
+fn try_it(folder: &Opened, changed: &Path, what: &str) -> Came {
+    let told = |said: String| assert!(said.split_whitespace().count() > 3, "{what}: {said}");
     let subject = match open(changed) {
         Ok(subject) => subject,
         Err(error) => {
-            assert!(error.to_string().len() > 10, "{what}: {error}");
-            return;
+            told(error.to_string());
+            return Came::Refused;
         }
     };
-    let Ok(inputs) = subject.encode(&folder.samples[0]).map(Inputs::ask_all) else { return };
-    if let Err(error) = subject.run(&inputs, Plan::new()) {
-        assert!(error.to_string().len() > 10, "{what}: {error}");
+    let inputs = match subject.encode(&folder.samples[0]) {
+        Ok(inputs) => inputs.ask_all(),
+        Err(error) => {
+            told(error.to_string());
+            return Came::Opened;
+        }
+    };
+    match subject.run(&inputs, Plan::new()) {
+        Ok(trace) => {
+            let said = said(&trace);
+            if let Err(error) = finite(&said) {
+                panic!("{what}: {error}");
+            }
+            Came::Through
+        }
+        Err(error) => {
+            told(error.to_string());
+            Came::Opened
+        }
     }
+}
+
+#[derive(PartialEq)]
+enum Came {
+    Refused,
+    Opened,
+    Through,
 }
 
 #[test]
 fn no_config_makes_it_panic() {
+    let (refused, through) = (Cell::new(0), Cell::new(0));
     for folder in every() {
+        let came = try_it(&folder, &folder.folder, &folder.name);
+        assert!(came == Came::Through, "{} as it is", folder.name);
         for file in
             ["config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json"]
         {
@@ -322,7 +351,9 @@ fn no_config_makes_it_panic() {
                             changed.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key);
                         }
                     }
-                    try_it(&folder, with_file(&folder.folder, file, &changed).path(), &what);
+                    let came = try_it(&folder, with_file(&folder.folder, file, &changed).path(), &what);
+                    refused.set(refused.get() + usize::from(came == Came::Refused));
+                    through.set(through.get() + usize::from(came == Came::Through));
                     Ok(())
                 });
             if let Err(error) = tried {
@@ -330,29 +361,48 @@ fn no_config_makes_it_panic() {
             }
         }
     }
+    // Half of the fields say what the weights say, too; a third is looked at by nobody.
+    let (refused, through) = (refused.get(), through.get());
+    assert!(refused > 300 && through > 300, "{refused} refused, {through} ran through");
 }
 
 /// What a config leaves out is the default of its class or an error, and never another model in silence: with a field
 /// gone, a folder says what it said, or is refused.
 #[test]
 fn a_missing_field_never_changes_a_size_in_silence() {
+    let (mut opened, mut refused) = (0, 0);
     for folder in every() {
         let original = config(&folder);
         for field in original.as_object().unwrap().keys() {
             let mut changed = original.clone();
             changed.as_object_mut().unwrap().remove(field);
-            if let Ok(subject) = open(with_config(&folder.folder, &changed).path()) {
-                for (now, before) in subject.anatomy().iter().zip(folder.subject.anatomy()) {
-                    let mut now = now.clone();
-                    // How the same matrices are divided among heads cannot be seen in them.
-                    (now.heads, now.kv_heads, now.d_head) = (before.heads, before.kv_heads, before.d_head);
-                    assert!(
-                        &now == before || field.contains("text_config"),
-                        "{} without {field}: {now:?}",
+            match open(with_config(&folder.folder, &changed).path()) {
+                Err(error) => {
+                    assert!(error.to_string().split_whitespace().count() > 3, "{error}");
+                    refused += 1;
+                }
+                Ok(subject) => {
+                    opened += 1;
+                    assert_eq!(
+                        subject.anatomy().len(),
+                        folder.subject.anatomy().len(),
+                        "{} without {field}",
                         folder.name
                     );
+                    for (now, before) in subject.anatomy().iter().zip(folder.subject.anatomy()) {
+                        let mut now = now.clone();
+                        // How the same matrices are divided among heads cannot be seen in them.
+                        (now.heads, now.kv_heads, now.d_head) =
+                            (before.heads, before.kv_heads, before.d_head);
+                        assert!(
+                            &now == before || field.contains("text_config"),
+                            "{} without {field}: {now:?}",
+                            folder.name
+                        );
+                    }
                 }
             }
         }
     }
+    assert!(opened > 200 && refused > 100, "{opened} opened, {refused} refused");
 }

@@ -1,0 +1,97 @@
+//! Reading a reference.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use mmlens_core::{Clip, Picture, Sample, Words};
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+use super::CertifyError;
+
+/// A reference, read.
+pub(super) struct Reference {
+    path: PathBuf,
+    about: Value,
+    pub(super) floats: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    pub(super) ids: BTreeMap<String, (Vec<usize>, Vec<i64>)>,
+}
+
+impl Reference {
+    pub(super) fn read(path: &Path) -> Result<Self, CertifyError> {
+        let fail = |reason: String| CertifyError::File { path: path.display().to_string(), reason };
+        let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| fail(e.to_string()))?;
+        let about = header.metadata().as_ref().and_then(|m| m.get("about"));
+        let about = about.ok_or_else(|| fail("its metadata has no `about`: it is no trace".to_owned()))?;
+        let about = serde_json::from_str(about).map_err(|e| fail(format!("`about`: {e}")))?;
+        let (mut floats, mut ids) = (BTreeMap::new(), BTreeMap::new());
+        for (name, view) in SafeTensors::deserialize(&bytes).map_err(|e| fail(e.to_string()))?.tensors() {
+            let (shape, data) = (view.shape().to_vec(), view.data());
+            match view.dtype() {
+                Dtype::F32 => {
+                    let (values, _) = data.as_chunks::<4>();
+                    floats.insert(name, (shape, values.iter().map(|b| f32::from_le_bytes(*b)).collect()));
+                }
+                Dtype::I64 => {
+                    let (values, _) = data.as_chunks::<8>();
+                    ids.insert(name, (shape, values.iter().map(|b| i64::from_le_bytes(*b)).collect()));
+                }
+                other => return Err(fail(format!("`{name}` is {other:?}, expected F32 or I64"))),
+            }
+        }
+        Ok(Self { path: path.to_owned(), about, floats, ids })
+    }
+
+    pub(super) fn wrong(&self, field: &str, reason: impl Into<String>) -> CertifyError {
+        CertifyError::Reference {
+            path: self.path.display().to_string(),
+            field: field.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    /// How far float32 itself is off at a value, where the reference says so: measured against a pass in float64.
+    pub(super) fn rounding(&self, name: &str) -> Result<Option<f64>, CertifyError> {
+        let Some(found) = self.about.get("rounding").and_then(|all| all.get(name)) else { return Ok(None) };
+        let known = found.as_f64().filter(|share| share.is_finite() && *share >= 0.0);
+        known
+            .map(Some)
+            .ok_or_else(|| self.wrong(name, format!("its rounding is {found}, where a share belongs")))
+    }
+
+    pub(super) fn samples(&self, pictures: &Path) -> Result<Vec<Sample>, CertifyError> {
+        let rows = self.about.get("rows").and_then(Value::as_array);
+        let rows = rows.ok_or_else(|| self.wrong("about", "it names no rows"))?;
+        rows.iter().map(|row| self.sample(row, pictures)).collect()
+    }
+
+    fn sample(&self, row: &Value, pictures: &Path) -> Result<Sample, CertifyError> {
+        let list = |name: &str| row.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+        let text = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+        let picture = |name: &Value| {
+            let name =
+                name.as_str().ok_or_else(|| self.wrong("rows", format!("{name} is no picture's name")))?;
+            let plain = pictures.join(name);
+            let path = if plain.is_file() { plain } else { pictures.join(format!("{name}.png")) };
+            Ok::<_, CertifyError>(Picture::open(path)?)
+        };
+        let words = match (text("ask"), text("prompt"), row.get("texts")) {
+            (Some(ask), ..) => Words::Ask(ask),
+            (_, Some(prompt), _) => Words::Prompt(prompt),
+            (_, _, Some(texts)) => Words::Texts(
+                serde_json::from_value(texts.clone()).map_err(|e| self.wrong("texts", e.to_string()))?,
+            ),
+            _ => Words::Nothing,
+        };
+        let shown: Result<_, _> = list("images").iter().map(picture).collect();
+        let mut sample = Sample::new(shown?, words);
+        for (i, frames) in list("videos").iter().enumerate() {
+            let frames = frames.as_array().map(Vec::as_slice).unwrap_or_default();
+            let frames: Result<_, CertifyError> = frames.iter().map(|f| Ok(picture(f)?.image)).collect();
+            let fps = row.get("fps").and_then(Value::as_f64);
+            sample.clips.push(Clip { name: format!("clip {i}"), frames: frames?, fps });
+        }
+        Ok(sample)
+    }
+}
