@@ -5,7 +5,7 @@
 //! first (`Tolerance`, `largest`, `top`); this holds the sources to it, tests and examples included.
 //!
 //! Types are not known here, so that integers are found as well: they have `Iterator::max` and `min`. Where no NaN can be, or where it is
-//! meant to be passed by, a comment says so, in the statement or above it: `// no NaN: REASON`.
+//! meant to be passed by, the line says so, or the one above: `// no NaN: REASON`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ fn found(text: &str) -> Vec<(usize, String)> {
     let lines: Vec<&str> = text.lines().collect();
     let line = |at: usize| code[..at.min(code.len())].matches('\n').count();
     let marked = |from: usize, to: usize| {
-        let near = lines.get(line(begin(&code, from))..=line(to)).unwrap_or_default();
+        let near = lines.get(line(from).saturating_sub(1)..=line(to)).unwrap_or_default();
         near.iter().any(|line| line.split_once(MARK).is_some_and(|(_, why)| why.trim().len() >= 8))
     };
     let mut faults: Vec<(usize, String)> = all
@@ -120,15 +120,6 @@ fn argument(text: &str) -> &str {
         }
     }
     text
-}
-
-/// Where the statement begins that a place lies in, comments above it included.
-fn begin(code: &str, at: usize) -> usize {
-    let before = code[..at].rfind([';', '{', '}']).map_or(0, |end| end + 1);
-    // What follows on the same line belongs to what ended there.
-    let rest = code[before..at].split('\n').next().unwrap_or_default();
-    let comment = rest.chars().all(|c| c == '_' || c.is_whitespace());
-    if comment && before + rest.len() < at { before + rest.len() + 1 } else { before }
 }
 
 /// Whether a call on `x` ends up in the same `x`: `x = x.max(`, and not `let x = x.max(`.
@@ -267,13 +258,11 @@ mod tests {
                     let m = x.fold(0.0, f32::max);\n\
                     let m = x.fold(0.0, f32::max);\n\
                     let m = x.fold(0.0, f32::max); // no NaN: whole numbers\n\
-                    // no NaN: whole numbers\n\
-                    // and more to say of it\n\
-                    let m =\n    x.iter().fold(0.0, f32::max);\n\
+                    \n\
                     let m = x.fold(0.0, |a, b| {\n    a.max(b) // no NaN: whole numbers\n});\n\
                     let ä = ('ä', \"ä\");\n\
                     let m = x.fold(0.0, f32::max);";
-        assert_eq!(lines(text), [3, 13]);
+        assert_eq!(lines(text), [3, 10]);
         let (_, what) = found("x.fold(0.0, |a, b| a.max(b))").remove(0);
         assert_eq!(what, "`.max(` inside `.fold(..)` passes NaN by");
     }

@@ -26,7 +26,7 @@ pub(crate) struct Question {
     pub(crate) case: Case,
     /// The sample that leads to another answer, or why there is none.
     pub(crate) corrupted: Result<mmlens::core::Sample, &'static str>,
-    /// What the passes of a sweep may take at once.
+    /// What each method may take at once.
     pub(crate) memory: Memory,
 }
 
@@ -90,7 +90,8 @@ pub(crate) static METHODS: [Method; 7] = [
             let along = sites.map(|site| End::new(site, baseline(site))).collect();
             // Beside words, pixels need more nodes than alone: a gap of one part in a hundred instead of ten.
             let settings = integrated_gradients::Settings { along, steps: 128, ..Default::default() };
-            IntegratedGradients::new(settings)?.run_watched(subject, &question.case, watch)
+            let method = IntegratedGradients::new(settings)?.within(question.memory);
+            method.run_watched(subject, &question.case, watch)
         },
         heat: Some("vision.pixels/picture"),
         layer: |_| 0,
@@ -129,7 +130,7 @@ pub(crate) static METHODS: [Method; 7] = [
         card: &attention_rollout::CARD,
         compares: false,
         run: |subject, question, watch| {
-            AttentionRollout::default().run_watched(subject, &question.case, watch)
+            AttentionRollout::default().within(question.memory).run_watched(subject, &question.case, watch)
         },
         heat: Some("picture through the tower"),
         layer: |_| 0,
@@ -140,7 +141,8 @@ pub(crate) static METHODS: [Method; 7] = [
         card: &logit_lens::CARD,
         compares: false,
         run: |subject, question, watch| {
-            LogitLens::new(logit_lens::Settings::default())?.run_watched(subject, &question.case, watch)
+            let method = LogitLens::new(logit_lens::Settings::default())?.within(question.memory);
+            method.run_watched(subject, &question.case, watch)
         },
         heat: Some("target"),
         layer: clearest,
@@ -168,6 +170,7 @@ pub(crate) static METHODS: [Method; 7] = [
         run: |subject, question, watch| {
             let pair = question.pair(&attribution_patching::CARD)?;
             AttributionPatching::new(attribution_patching::Settings::default())?
+                .within(question.memory)
                 .run_watched(subject, &pair, watch)
         },
         heat: Some("resid_pre"),

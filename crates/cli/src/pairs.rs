@@ -63,7 +63,8 @@ impl Compared {
 
 fn best(logits: &[f32], texts: usize) -> Result<u32> {
     let own = logits.get(..texts).context("no text was compared")?;
-    Ok(u32::try_from(top(own)?.context("no text was compared")?)?)
+    let best = top(own).context("the logits of the first picture")?;
+    Ok(u32::try_from(best.context("no text was compared")?)?)
 }
 
 fn pairs(output: &Output) -> Result<&Pairs, HookError> {
@@ -103,7 +104,7 @@ mod tests {
         assert_eq!(best(&[1.0, 3.0, 2.0, 9.0, 0.0, 0.0], 3).unwrap(), 1);
         assert_eq!(best(&[2.0, 2.0], 2).unwrap(), 0);
         assert!(best(&[], 0).is_err() && best(&[1.0], 2).is_err());
-        let said = best(&[1.0, f32::NAN, 2.0], 3).unwrap_err().to_string();
-        assert_eq!(said, "value 1 is NaN, where a finite number belongs");
+        let said = format!("{:#}", best(&[1.0, f32::NAN], 2).unwrap_err());
+        assert_eq!(said, "the logits of the first picture: value 1 is NaN, where a finite number belongs");
     }
 }

@@ -93,6 +93,7 @@ fn what_a_classifier_cannot_do_is_refused_by_name() {
     let (vit, wide) = (model("vit-a"), picture("wide"));
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out").display().to_string();
+    let traced = folder.path().join("traced").display().to_string();
     for (words, said) in [
         (vec!["ask", &vit, "--image", &wide, "--ask", "What?"], "it classifies pictures and takes no words"),
         (vec!["ask", &vit, "--image", &wide, "--text", "a"], "`--text` is for dual encoders"),
@@ -102,7 +103,7 @@ fn what_a_classifier_cannot_do_is_refused_by_name() {
         ),
         (vec!["explain", &vit, "--image", &wide, "--target", "7", "--out", &out], "token 7"),
         (
-            vec!["trace", &vit, "--image", &wide, "--generate", "2", "--out", &out],
+            vec!["trace", &vit, "--image", &wide, "--generate", "2", "--out", &traced],
             "does not offer generation",
         ),
         (

@@ -134,6 +134,7 @@ fn what_a_dual_encoder_cannot_do_is_refused_by_name() {
     let (clip, wide) = (model("clip-a"), picture("wide"));
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out").display().to_string();
+    let traced = folder.path().join("traced").display().to_string();
     for (words, said) in [
         (
             vec!["ask", &clip, "--image", &wide, "--ask", "What?"],
@@ -149,11 +150,11 @@ fn what_a_dual_encoder_cannot_do_is_refused_by_name() {
             "2 pictures were given",
         ),
         (
-            vec!["trace", &clip, "--image", &wide, "--text", "a", "--generate", "2", "--out", &out],
+            vec!["trace", &clip, "--image", &wide, "--text", "a", "--generate", "2", "--out", &traced],
             "`--generate` is for language models",
         ),
         (
-            vec!["trace", &clip, "--image", &wide, "--text", "a", "--target", "1", "--out", &out],
+            vec!["trace", &clip, "--image", &wide, "--text", "a", "--target", "1", "--out", &traced],
             "the objective asks for text 1, but the output has 1",
         ),
         (vec!["ask", &model("llava-a"), "--image", &wide, "--text", "a"], "`--text` is for dual encoders"),

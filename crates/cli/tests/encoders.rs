@@ -65,6 +65,7 @@ fn what_an_encoder_of_text_cannot_do_is_refused_by_name() {
     let bert = model("bert-a");
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out").display().to_string();
+    let traced = folder.path().join("traced").display().to_string();
     for (words, said) in [
         (vec!["ask", &bert, "--prompt", "no mask"], "give one with `[MASK]` in it"),
         (vec!["ask", &bert, "--ask", "a [MASK]?"], "it has no chat template"),
@@ -74,7 +75,7 @@ fn what_an_encoder_of_text_cannot_do_is_refused_by_name() {
             "the model has no such token",
         ),
         (
-            vec!["trace", &bert, "--prompt", "a", "--generate", "2", "--out", &out],
+            vec!["trace", &bert, "--prompt", "a", "--generate", "2", "--out", &traced],
             "does not offer generation",
         ),
     ] {

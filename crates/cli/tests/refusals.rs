@@ -88,7 +88,7 @@ fn a_config_that_cannot_be() {
     let text = said(&|c| c["text_config"]["hidden_size"] = "wide".into());
     assert_holds(&text, &["`text_config.hidden_size` = string \"wide\"", "expected usize"]);
     let kind = said(&|c| c["model_type"] = "t5".into());
-    assert_holds(&kind, &["config.json: model_type", "`t5` is not supported; supported: llava"]);
+    assert_holds(&kind, &["config.json: `model_type`: `t5` is not supported; supported: llava"]);
     fs::write(&config, "{").unwrap();
     assert_holds(&ask(folder.path()), &["config.json:1:", "EOF"]);
 }

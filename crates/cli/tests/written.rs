@@ -115,7 +115,7 @@ fn all_whole(folder: &Path) {
         match name.extension().and_then(|end| end.to_str()) {
             Some("png") => drop(image::load_from_memory(&bytes).unwrap_or_else(|e| panic!("{name:?}: {e}"))),
             Some("safetensors") => {
-                drop(Finding::from_bytes(&bytes).unwrap_or_else(|e| panic!("{name:?}: {e}")))
+                drop(Finding::from_bytes(&bytes).unwrap_or_else(|e| panic!("{name:?}: {e}")));
             }
             Some("html") => assert!(bytes.ends_with(b"</html>\n"), "{name:?} is cut"),
             Some("json") => drop(serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()),

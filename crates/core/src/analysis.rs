@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 
 use mmlens_finding::{Finding, FindingError, Labelled, Provenance, TableError, finite, top};
 
-use crate::{Ask, HookError, Inputs, Objective, Plan, Sample, Seed, Site, Subject, SubjectError, place};
+use crate::{
+    Ask, HookError, Inputs, Objective, Plan, Sample, Seed, Site, Subject, SubjectError, memory, place,
+};
 
 /// What a method is, for people who choose one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +71,22 @@ pub enum AnalysisError {
         at: String,
         /// What stands there.
         found: f32,
+    },
+    /// What does not fit into the memory the method may take, though as little is held at once as can be.
+    #[error(
+        "{method} takes up to {} at once, most of it at `{at}`, and its budget is {}: give it a larger budget, or fewer \
+         positions, pictures or layers",
+        memory::size(*need), memory::size(*budget)
+    )]
+    Memory {
+        /// The method.
+        method: &'static str,
+        /// Bytes it takes at most.
+        need: u64,
+        /// Where most of them are taken.
+        at: Site,
+        /// Bytes it may take.
+        budget: u64,
     },
     /// Stopped by the watcher.
     #[error("{method} was cancelled after {done} of {total}")]
@@ -261,14 +279,16 @@ pub fn found(made: Provenance, tables: Vec<Labelled>) -> Result<Finding, Analysi
     Ok(Finding::new(made, tables)?)
 }
 
-/// The provenance every finding carries, filled from the subject; a method adds its own settings.
+/// The provenance every finding carries, filled from the subject; a method adds its own settings. What decides the last digits
+/// stands among the settings: what a method says of its passes, and the path of the kernels (`kernels`).
 pub fn provenance(
     subject: &dyn Subject,
     card: &Card,
-    settings: BTreeMap<String, serde_json::Value>,
+    mut settings: BTreeMap<String, serde_json::Value>,
     sites: &[Site],
     objective: Option<&Objective>,
 ) -> Provenance {
+    settings.extend(subject.kernels().map(|path| ("kernels".to_owned(), path.into())));
     Provenance {
         method: card.id.to_owned(),
         settings,

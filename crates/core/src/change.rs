@@ -6,7 +6,7 @@ use burn::tensor::{Bool, Tensor, TensorData};
 
 use crate::mean::{batch_means, filled};
 use crate::tensor::with_rank;
-use crate::{AnyTensor, AxisName, Change, HookError, Inputs, Region, Site, SiteSpec};
+use crate::{AnyTensor, AxisName, Change, HookError, Inputs, Region, Site, SiteSpec, Strip};
 
 /// The score of a pair that must not attend: the lowest finite f32, so that masked rows stay free of NaN.
 pub const MASKED: f32 = f32::MIN;
@@ -25,13 +25,15 @@ pub(crate) fn check_axes(spec: &SiteSpec, region: &Region) -> Result<(), HookErr
     Ok(())
 }
 
-/// The value of a site with a region changed, in a pass over some inputs, where they are known.
+/// The value of a site with a region changed, in a pass over some inputs, where they are known. Of scores, `strip` says where
+/// those given lie, if they are not all.
 pub(crate) fn apply(
     spec: &SiteSpec,
     x: AnyTensor,
     region: &Region,
     change: &Change,
     inputs: Option<&Inputs>,
+    strip: Option<&Strip>,
 ) -> Result<AnyTensor, HookError> {
     let dims = x.dims();
     let part = Part::of(spec, &dims, region)?;
@@ -78,7 +80,7 @@ pub(crate) fn apply(
         }
         Change::Mask => {
             let masked = with_rank!(x, x => part.map(x, |x, _| x.full_like(MASKED)))?;
-            check_rows(spec, &masked, region)?;
+            check_rows(spec, &masked, region, strip.map_or(0, |strip| strip.queries.start))?;
             Ok(masked)
         }
         Change::MaskOthers => {
@@ -89,7 +91,12 @@ pub(crate) fn apply(
             let axes = [axis(AxisName::Query)?, axis(AxisName::Key)?];
             // With cached positions, queries are the last of the keys.
             let [high, wide] = axes.map(|axis| dims.get(axis).copied().unwrap_or(0));
-            let before = wide.saturating_sub(high);
+            let before = match strip {
+                None => [wide.saturating_sub(high), 0],
+                Some(Strip { queries, keys, of: [_, high, wide], .. }) => {
+                    [queries.start + wide.saturating_sub(*high), keys.start]
+                }
+            };
             with_rank!(x, x => part.map(x, |x, cell| {
                 let others = others(&x, cell, axes, before);
                 x.mask_fill(others, MASKED)
@@ -243,14 +250,16 @@ fn others<const D: usize>(
     x: &Tensor<D>,
     cell: &[Range<usize>],
     [query, key]: [usize; 2],
-    before: usize,
+    [query_before, key_before]: [usize; 2],
 ) -> Tensor<D, Bool> {
     let from = |axis: usize| cell.get(axis).map_or(0, |run| run.start);
     let dims = x.dims();
     let mut shape = [1; D];
     let mut apart = Vec::new();
     if let (Some(high), Some(wide)) = (dims.get(query).copied(), dims.get(key).copied()) {
-        let edge = |i: usize| from(query) + before + i / wide.max(1) != from(key) + i % wide.max(1);
+        let edge = |i: usize| {
+            from(query) + query_before + i / wide.max(1) != from(key) + key_before + i % wide.max(1)
+        };
         apart.extend((0..high * wide).map(edge));
         shape.iter_mut().enumerate().for_each(|(axis, len)| {
             if axis == query || axis == key {
@@ -262,8 +271,8 @@ fn others<const D: usize>(
     Tensor::<D, Bool>::from_data(TensorData::new(apart, shape), &device).expand(dims)
 }
 
-/// Every masked query must keep a key.
-fn check_rows(spec: &SiteSpec, x: &AnyTensor, region: &Region) -> Result<(), HookError> {
+/// Every masked query must keep a key. `before` queries come before those given.
+fn check_rows(spec: &SiteSpec, x: &AnyTensor, region: &Region, before: usize) -> Result<(), HookError> {
     let mut rows = region.clone();
     rows.chosen.remove(&AxisName::Key);
     let dims = x.dims();
@@ -279,7 +288,7 @@ fn check_rows(spec: &SiteSpec, x: &AnyTensor, region: &Region) -> Result<(), Hoo
             let query = queries.start + row % queries.len().max(1);
             let chosen = region.chosen.get(&AxisName::Query).is_none_or(|q| q.contains(&query));
             if chosen && scores.iter().all(|s| *s <= MASKED / 2.0) {
-                return Err(HookError::NothingLeft { site: spec.site, query });
+                return Err(HookError::NothingLeft { site: spec.site, query: before + query });
             }
         }
     }
@@ -339,7 +348,7 @@ mod tests {
                 (Change::With(std::sync::Arc::new(move |_| Ok(full.clone()))), Box::new(|i| operand[i])),
             ];
             for (change, value) in expected {
-                let after = apply(&spec, x.clone(), &region, &change, None)?.to_values()?;
+                let after = apply(&spec, x.clone(), &region, &change, None, None)?.to_values()?;
                 for (i, got) in after.iter().enumerate() {
                     prop_assert_eq!(*got, if inside(i) { value(i) } else { before[i] }, "{:?} at {}", change, i);
                 }

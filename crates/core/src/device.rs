@@ -196,8 +196,7 @@ pub fn host() -> Device {
 /// signals it takes over.
 ///
 /// Whoever knows the token computes here, and its memory is theirs to fill. The connection is not encrypted: listen on a
-/// trusted network, or on loopback behind a tunnel. Connections, and the messages they send, are limited
-/// ([`gate`](crate::gate)); the server itself listens on a port of loopback of its own.
+/// trusted network, or on loopback behind a tunnel.
 ///
 /// # Errors
 /// [`DeviceError::Served`] for an empty token, devices of several kinds or none, or a socket that fails.
@@ -206,22 +205,14 @@ pub fn serve(
     devices: impl IntoIterator<Item = Device>,
     listener: std::net::TcpListener,
     token: &str,
-    limits: crate::gate::Limits,
 ) -> Result<(), DeviceError> {
     use burn::server::{RemoteServer, TokenAuthorizer, WebSocketTransport};
 
     let failed = |reason: &dyn fmt::Display| DeviceError::Served { reason: reason.to_string() };
     let authorizer = TokenAuthorizer::new(token).map_err(|error| failed(&error))?;
-    let inner = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| failed(&error))?;
-    let place = inner.local_addr().map_err(|error| failed(&error))?;
-    // It ends with the process: the server's end is.
-    std::thread::Builder::new()
-        .name("gate".to_owned())
-        .spawn(move || crate::gate::stand(&listener, place, limits))
-        .map_err(|error| failed(&error))?;
     RemoteServer::new(devices)
         .with_authorizer(authorizer)
-        .serve(WebSocketTransport::from_listener(inner))
+        .serve(WebSocketTransport::from_listener(listener))
         .map_err(|error| failed(&error))
 }
 

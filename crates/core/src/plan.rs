@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{AnyTensor, AxisName, Content, HookError, Objective, Selector, Site, Wanted};
+use crate::strip::ScanFn;
+use crate::{AnyTensor, AxisName, Content, HookError, Objective, Selector, Site, Strip, Wanted};
 
 /// An edit or gradient edit written by the user.
 pub type ChangeFn = Arc<dyn Fn(AnyTensor) -> Result<AnyTensor, HookError> + Send + Sync>;
@@ -126,6 +127,17 @@ pub(crate) enum Act {
     Edit { region: Region, change: Change },
     Grad,
     GradEdit(GradFn),
+    Scan(Scan),
+}
+
+/// A scan in a form that prints.
+#[derive(Clone)]
+pub(crate) struct Scan(pub(crate) ScanFn);
+
+impl fmt::Debug for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("closure")
+    }
 }
 
 /// A gradient edit in a form that prints.
@@ -236,6 +248,24 @@ impl Plan {
             region = region.heads(heads);
         }
         self.change(scores, region, Change::Mask)
+    }
+
+    /// Sees attention scores or weights at every site a selector fits, after edits, some queries at a time and in their order, so
+    /// that they need not be there at once. A subject that computes them at once gives them at once.
+    ///
+    /// # Errors
+    /// [`HookError::Syntax`] if the selector does not parse. A site without queries and keys is refused when the pass starts.
+    pub fn scan<S>(
+        mut self,
+        places: S,
+        see: impl Fn(&Strip, &AnyTensor) -> Result<(), HookError> + Send + Sync + 'static,
+    ) -> Result<Self, HookError>
+    where
+        S: TryInto<Selector>,
+        HookError: From<S::Error>,
+    {
+        self.acts.push((places.try_into()?, Act::Scan(Scan(Arc::new(see)))));
+        Ok(self)
     }
 
     /// Asks for the gradient of the objective at every site a selector fits, all in one backward pass.

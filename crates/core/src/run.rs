@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::tensor::Tensor;
 
 use crate::change::{apply, check_axes};
+use crate::need::{Asks, Planned};
 use crate::plan::{Act, ChangeFn};
+use crate::strip::ScanFn;
 use crate::tap::{OnGrad, Taken, tap_any};
 use crate::{
-    Activation, AnyTensor, Change, HookError, Inputs, Objective, Output, Part, Place, Plan, Point, Region,
-    Site, SiteSpec, State, Subject, SubjectError, Wanted, caught,
+    Activation, Anatomy, AnyTensor, AxisName, Change, Copies, Held, HookError, Inputs, Objective, Output,
+    Part, Place, Plan, Point, Region, Site, SiteSpec, State, Strip, Subject, SubjectError, Wanted, caught,
 };
 
 #[derive(Default)]
@@ -19,6 +21,15 @@ struct Work {
     read: bool,
     grad: bool,
     grad_edits: Vec<ChangeFn>,
+    scans: Vec<ScanFn>,
+}
+
+impl Work {
+    fn held(&self) -> Held {
+        let whole = self.read || self.grad || !self.grad_edits.is_empty();
+        let edits = self.edits.iter().map(|(_, change)| change.held());
+        edits.max().unwrap_or(Held::Seen).max(if whole { Held::Whole } else { Held::Seen })
+    }
 }
 
 impl std::fmt::Debug for Run {
@@ -66,8 +77,9 @@ impl Run {
                     Act::Grad => entry.grad = true,
                     Act::GradEdit(change) => entry.grad_edits.push(change.0.clone()),
                     Act::Edit { region, change } => entry.edits.push((region.clone(), change.clone())),
+                    Act::Scan(scan) => entry.scans.push(scan.0.clone()),
                 }
-                reads |= matches!(act, Act::Read | Act::Grad);
+                reads |= matches!(act, Act::Read | Act::Grad | Act::Scan(_));
             }
         }
         if !work.is_empty() {
@@ -77,6 +89,13 @@ impl Run {
             let spec = specs.get(site).ok_or(HookError::Unpublished(*site))?;
             for (region, _) in &entry.edits {
                 check_axes(spec, region)?;
+            }
+            let pairs = [AxisName::Query, AxisName::Key].map(|axis| (axis, spec.axis(axis)));
+            if let (false, Some((axis, _))) =
+                (entry.scans.is_empty(), pairs.iter().find(|(_, at)| at.is_none()))
+            {
+                let (axes, axis) = (spec.describe(), axis.name().to_owned());
+                return Err(HookError::NoAxis { site: *site, axes, axis });
             }
         }
         if let Some(state) = &plan.resume {
@@ -201,11 +220,15 @@ impl Run {
         self.place = Place::Edit(site);
         let mut x = x.into_tensor();
         for (region, change) in &work.edits {
-            x = apply(spec, x, region, change, self.inputs.as_ref())?;
+            x = apply(spec, x, region, change, self.inputs.as_ref(), None)?;
             let to = x.dims();
             if to != dims {
                 return Err(HookError::Reshaped { site, from: dims, to });
             }
+        }
+        if let (false, [rows, _, queries, keys]) = (work.scans.is_empty(), dims.as_slice()) {
+            let (strip, plain) = (Strip::whole([*rows, *queries, *keys]), x.clone().plain());
+            work.scans.iter().try_for_each(|scan| scan(&strip, &plain))?;
         }
         self.place = Place::Behind(site);
         if work.read {
@@ -248,6 +271,49 @@ impl Run {
         !self.work.is_empty() && self.work.contains_key(&site)
     }
 
+    /// How much of scores or weights must be there at a time, for what is planned at some sites. A model that holds no more
+    /// passes them by [`Run::at_strip`], else by [`Run::at`].
+    pub fn held(&self, sites: impl IntoIterator<Item = Site>) -> Held {
+        let planned = sites.into_iter().filter_map(|site| self.work.get(&site));
+        planned.map(Work::held).max().unwrap_or(Held::Nothing)
+    }
+
+    /// As [`Run::at`], for some rows and queries of scores or weights, `[row, head, query, key]`; to be called for all of them, in
+    /// their order. The site is reached with the last.
+    ///
+    /// # Errors
+    /// As [`Run::at`].
+    pub fn at_strip<A: Activation>(&mut self, site: Site, strip: &Strip, x: A) -> Result<A, HookError> {
+        if self.work.is_empty() {
+            return Ok(x);
+        }
+        let spec = self.specs.get(&site).ok_or(HookError::Unpublished(site))?;
+        let dims = x.dims();
+        if !spec.fits(&dims) {
+            return Err(HookError::Shape { site, published: spec.describe(), found: dims });
+        }
+        if self.reached.contains(&site) {
+            return Err(HookError::Revisited(site));
+        }
+        self.place = Place::Behind(site);
+        let [rows, queries, _] = strip.of;
+        if (strip.rows.end, strip.queries.end) == (rows, queries) {
+            self.reached.insert(site);
+        }
+        let Some(work) = self.work.get(&site) else { return Ok(x) };
+        self.place = Place::Edit(site);
+        let mut x = x.into_tensor();
+        for (region, change) in &work.edits {
+            if let Some((region, change)) = change.of_strip(spec, region, strip)? {
+                x = apply(spec, x, &region, &change, self.inputs.as_ref(), Some(strip))?;
+            }
+        }
+        let plain = x.clone().plain();
+        work.scans.iter().try_for_each(|scan| scan(strip, &plain))?;
+        self.place = Place::Behind(site);
+        A::from_tensor(x)
+    }
+
     /// The only logits that are needed of the output; `None` if all are that the inputs ask for. A model may compute no
     /// more than these. It then passes no site of logits, and makes its output with [`Run::output`].
     #[inline]
@@ -278,6 +344,11 @@ impl Run {
         !self.output && self.work.keys().all(|site| self.reached.contains(site))
     }
 
+    /// Whether nothing is wanted but what stands in the blocks of a part, so that the pass ends in one of them.
+    pub fn ends_in_blocks(&self, part: Part) -> bool {
+        !self.output && self.work.keys().all(|site| site.part() == part && site.block_index().is_some())
+    }
+
     /// Whether the pass resumes inside or after this part, and if inside, at which block and from what state.
     pub fn resume(&self, part: Part) -> Resume {
         match &self.resume {
@@ -293,6 +364,36 @@ impl Run {
     /// after it; none if the state has all positions.
     pub fn past(&self) -> &[(AnyTensor, AnyTensor)] {
         &self.past
+    }
+
+    /// What it is made of, as far as it takes memory.
+    pub(crate) fn planned<'a>(
+        &self,
+        (anatomy, published): (&'a [Anatomy], &'a [SiteSpec]),
+        fused: bool,
+        inputs: &'a Inputs,
+        copies: Copies,
+    ) -> Planned<'a> {
+        let asks = |(site, work): (&Site, &Work)| {
+            let grad = work.grad || !work.grad_edits.is_empty();
+            (*site, Asks { read: work.read, grad, held: work.held() })
+        };
+        let numbers = |state: &State| {
+            let dims = state.hidden.dims();
+            (state.site, dims.iter().product(), dims.get(1).copied().unwrap_or(0))
+        };
+        Planned {
+            published,
+            anatomy,
+            fused,
+            inputs,
+            copies,
+            sites: self.work.iter().map(asks).collect(),
+            resume: self.resume.as_ref().map(numbers),
+            past: self.past.first().map_or(0, |(k, _)| k.dims().get(1).copied().unwrap_or(0)),
+            output: self.output,
+            wanted: self.wanted.clone(),
+        }
     }
 
     /// Ends the pass: takes the gradients and hands over what was read.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
-    AnyTensor, Ask, Asked, HookError, Inputs, Output, Part, Place, Plan, Plans, Run, Sample, SiteSpec, Trace,
-    Wanted,
+    AnyTensor, Ask, Asked, Copies, HookError, Inputs, Need, Output, Part, Place, Plan, Plans, Run, Sample,
+    Site, SiteSpec, Trace, Wanted, memory,
 };
 
 /// What a subject cannot do, or could not.
@@ -57,6 +57,21 @@ pub enum SubjectError {
         subject: String,
         /// What is in the way.
         reason: String,
+    },
+    /// A pass that takes more memory than the machine has left.
+    #[error(
+        "a pass of `{subject}` takes up to {}, most of it at `{at}`, and {} are left: give it fewer positions, pictures or rows",
+        memory::size(*need), memory::size(*left)
+    )]
+    Memory {
+        /// The subject.
+        subject: String,
+        /// Bytes that the pass takes at most.
+        need: u64,
+        /// Where most of them are taken.
+        at: Site,
+        /// Bytes this process can still take.
+        left: u64,
     },
     /// Something this subject does not offer.
     #[error("`{subject}` does not offer {what}")]
@@ -168,6 +183,11 @@ pub trait Subject: Send + Sync {
     /// The kind of device it computes on.
     fn device(&self) -> String;
 
+    /// The path of the kernels it computes with, where there are several that differ in the last digits.
+    fn kernels(&self) -> Option<String> {
+        None
+    }
+
     /// Every site, in the order of a pass.
     fn sites(&self) -> &[SiteSpec];
 
@@ -192,11 +212,46 @@ pub trait Subject: Send + Sync {
         false
     }
 
+    /// What a pass takes at most, told before it is made: from the published shapes, for so many copies of the inputs.
+    ///
+    /// # Errors
+    /// A plan that cannot be carried out.
+    fn need(&self, inputs: &Inputs, plan: &Plan, copies: Copies) -> Result<Need, HookError> {
+        let run = Run::start(plan.clone(), self.name(), self.sites())?;
+        run.planned((self.anatomy(), self.sites()), self.device() == "flex", inputs, copies).need()
+    }
+
+    /// The lengths that a site has in a pass over these inputs.
+    ///
+    /// # Errors
+    /// [`HookError::NoSuchSite`] for a site that is not published.
+    fn dims(&self, inputs: &Inputs, site: Site) -> Result<Vec<usize>, HookError> {
+        crate::Selector::from(site).resolve(self.name(), self.sites())?;
+        Run::idle().planned((self.anatomy(), self.sites()), true, inputs, Copies::ONE).dims(site)
+    }
+
+    /// Refuses a run that would take more memory than the machine has left.
+    ///
+    /// # Errors
+    /// [`SubjectError::Memory`].
+    fn fits(&self, inputs: &Inputs, run: &Run) -> Result<(), SubjectError> {
+        let fused = self.device() == "flex";
+        let need = run.planned((self.anatomy(), self.sites()), fused, inputs, Copies::ONE).need()?;
+        let subject = || self.name().to_owned();
+        match memory::lacking(need.bytes) {
+            Some(left) => {
+                Err(SubjectError::Memory { subject: subject(), need: need.bytes, at: need.at, left })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Carries out a plan: checked before, complete after, or an error.
     ///
     /// # Errors
-    /// See [`HookError`]; [`SubjectError::Broken`], with the site the pass had come to, for a panic in the model, in an
-    /// edit or of a device that died. The subject can be run again.
+    /// [`HookError`]; [`SubjectError::Memory`] for what is too large for this machine, before it is begun;
+    /// [`SubjectError::Broken`], with the site the pass had come to, for a panic in the model, in an edit or of a device that
+    /// died. The subject can be run again.
     fn run(&self, inputs: &Inputs, plan: Plan) -> Result<Trace, SubjectError> {
         inputs.check()?;
         let wanted = plan.wanted.as_ref().map_or(&[][..], Wanted::asks);
@@ -210,6 +265,7 @@ pub trait Subject: Send + Sync {
             return Err(SubjectError::Batch { reason });
         }
         let run = Run::start(plan, self.name(), self.sites())?.over(inputs);
+        self.fits(inputs, &run)?;
         crate::among_threads(&self.device(), || run.carry_out(self, |run| self.forward(inputs, run)))
     }
 

@@ -410,7 +410,7 @@ fn colours_look_as_they_are_called() {
             let (x, y) = object.centre;
             let hidden = scene.objects.iter().filter(|other| {
                 let [x0, y0, x1, y1] = other.bbox.map(|edge| edge as f32);
-                (x0..x1).contains(&(x as f32)) && (y0..y1).contains(&(y as f32))
+                (x0..x1).contains(&x) && (y0..y1).contains(&y)
             });
             if hidden.count() > 1 {
                 continue;

@@ -6,10 +6,11 @@ use std::num::NonZeroUsize;
 
 use burn::tensor::{Tensor, TensorData};
 use mmlens_core::{
-    AnalysisError, AnyTensor, HookError, Inputs, Objective, Part, Plan, Point, Site, State, Subject, Trace,
+    AnalysisError, AnyTensor, Copies, HookError, Inputs, Objective, Part, Plan, Point, Site, State, Subject,
+    Trace,
 };
 
-use crate::{Node, Progress, batches, folded, of_range, reshaped, unfolded};
+use crate::{Memory, Node, Progress, batches, folded, held, numbers, of_range, reshaped, unfolded};
 
 /// Where between a corrupted and a clean prompt gradients are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,7 +93,7 @@ impl<'a> Contrast<'a> {
     /// are taken at `grad` in the same pass.
     ///
     /// # Errors
-    /// Whatever a pass reports, [`AnalysisError::Cancelled`].
+    /// Whatever a pass reports, [`AnalysisError::Memory`], [`AnalysisError::Cancelled`].
     ///
     /// # Cost
     /// Two forward passes and at most one backward; two steps of `progress`.
@@ -102,23 +103,25 @@ impl<'a> Contrast<'a> {
         objective: Objective,
         (read, grad): (&[Site], &[Site]),
         between: Between,
+        memory: &Memory,
         progress: &mut Progress<'_>,
     ) -> Result<Self, AnalysisError> {
         let mut reading = Plan::new().objective(objective);
         for site in feeds(subject).iter().chain(read) {
             reading = reading.read(*site)?;
         }
-        let mut one = |inputs: &Inputs, here: bool| -> Result<Trace, AnalysisError> {
+        let mut one = |inputs: &Inputs, here: bool, kept: u64| -> Result<Trace, AnalysisError> {
             let mut plan = reading.clone();
             for site in grad.iter().filter(|_| here) {
                 plan = plan.grad(*site)?;
             }
+            memory.hold(progress.method(), kept, subject.need(inputs, &plan, Copies::ONE)?)?;
             let trace = subject.run(inputs, plan)?;
             progress.advance(1)?;
             Ok(trace)
         };
-        let clean = one(prompts.clean, between == Between::Clean)?;
-        let corrupted = one(prompts.corrupted, between == Between::Corrupted)?;
+        let clean = one(prompts.clean, between == Between::Clean, 0)?;
+        let corrupted = one(prompts.corrupted, between == Between::Corrupted, held(&clean))?;
         Ok(Self { clean, corrupted, subject, prompts, objective, between })
     }
 
@@ -126,15 +129,16 @@ impl<'a> Contrast<'a> {
     /// way. What was taken when both were run is not taken again.
     ///
     /// # Errors
-    /// [`HookError::NoGradient`], whatever else a pass reports, and [`AnalysisError::Cancelled`].
+    /// [`HookError::NoGradient`], whatever else a pass reports, [`AnalysisError::Memory`] where not even one place fits, and
+    /// [`AnalysisError::Cancelled`].
     ///
     /// # Cost
-    /// A forward and a backward pass of the language model for every place, `rows` of them side by side, each a step of
-    /// `progress`; none for what is there.
+    /// A forward and a backward pass of the language model for every place, as many of them side by side as `memory` allows,
+    /// each a step of `progress`; none for what is there.
     pub fn gradients(
         &self,
         sites: &[Site],
-        rows: NonZeroUsize,
+        memory: &Memory,
         progress: &mut Progress<'_>,
     ) -> Result<BTreeMap<Site, AnyTensor>, AnalysisError> {
         let taken = match self.between {
@@ -156,20 +160,22 @@ impl<'a> Contrast<'a> {
             .collect::<Result<_, HookError>>()?;
         let fed = if self.between == Between::Clean { self.prompts.clean } else { self.prompts.corrupted };
         let nodes = self.between.nodes();
+        let rows = {
+            let ends: usize = lines.iter().map(|line| line.dims.iter().product::<usize>()).sum();
+            let plan = self.planned(&lines, sites, nodes.get(..1).unwrap_or(&[]))?;
+            // Beside both runs, where lines begin and how far they go; the sums so far.
+            let sums: usize = numbers(self.subject, fed, sites)?;
+            let kept = held(&self.clean) + held(&self.corrupted) + 4 * (2 * ends + sums) as u64;
+            memory.rows(progress.method(), kept, |times| {
+                let need = self.subject.need(fed, &plan, Copies::rows(times))?;
+                // Where every place stands, one by one; its gradient, weighted.
+                Ok(need.and(2 * times * ends + times * sums))
+            })?
+        };
         let mut sums: BTreeMap<Site, (Vec<usize>, Tensor<2>)> = BTreeMap::new();
         for range in batches(nodes.len(), rows) {
             let chunk = of_range(&nodes, range)?;
-            let mut plan = Plan::new().objective(self.objective);
-            for line in &lines {
-                let hidden = line.stand(chunk)?;
-                plan = match line.site.point() {
-                    Point::ResidPre => plan.resume(State { site: line.site, hidden }),
-                    _ => plan.set(line.site, hidden)?,
-                };
-            }
-            for site in sites {
-                plan = plan.grad(*site)?;
-            }
+            let plan = self.planned(&lines, sites, chunk)?;
             let trace = self.subject.run(&fed.repeat(chunk.len()), plan)?;
             for site in sites {
                 let grad = trace.grad(*site)?;
@@ -184,6 +190,22 @@ impl<'a> Contrast<'a> {
         }
         let whole = sums.into_iter().map(|(site, (dims, sum))| Ok((site, unfolded(sum, &dims)?)));
         Ok(whole.collect::<Result<_, HookError>>()?)
+    }
+
+    /// A pass at some places, for gradients at some sites.
+    fn planned(&self, lines: &[Line], sites: &[Site], chunk: &[Node]) -> Result<Plan, HookError> {
+        let mut plan = Plan::new().objective(self.objective);
+        for line in lines {
+            let hidden = line.stand(chunk)?;
+            plan = match line.site.point() {
+                Point::ResidPre => plan.resume(State { site: line.site, hidden }),
+                _ => plan.set(line.site, hidden)?,
+            };
+        }
+        for site in sites {
+            plan = plan.grad(*site)?;
+        }
+        Ok(plan)
     }
 }
 

@@ -14,9 +14,10 @@
 //! | `products` | values as vectors of nodes, and their inner products |
 //! | `put` | [`put()`], [`unattended`]: another edit in every row of a batch |
 //! | `window` | [`Windows`]: parts of a picture, and what many windows say about each place |
-//! | `flow` | [`Mixing`], [`Rollout`]: attention as shares that flow through layers |
+//! | `flow` | [`Mixing`], [`Flow`]: attention as shares that flow through layers |
 //! | `distribution` | what a row of logits says |
 //! | `label`, `pool`, `positions` | from values at sites to labelled tables |
+//! | `memory` | [`Memory`]: what a method may take, and how many rows fit into it |
 //! | `fold`, `progress` | ranks, batches, cancellation |
 
 mod between;
@@ -25,6 +26,7 @@ pub mod distribution;
 mod flow;
 mod fold;
 pub mod label;
+mod memory;
 mod path;
 mod pool;
 mod positions;
@@ -38,8 +40,9 @@ mod window;
 
 pub use between::{Between, Contrast, Prompts, feeds};
 pub use circuit::{Circuit, Receiver, Sender};
-pub use flow::{Heads, Mixing, Rollout, blocks_read, composed, mixed_attention};
+pub use flow::{Flow, FlowSettings, Heads, Mixing, blocks_read};
 pub use fold::{folded, reshaped, states_at, unfolded};
+pub use memory::{Memory, NoSize, held, numbers};
 pub use path::{Along, End, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::Positions;
@@ -48,8 +51,7 @@ pub use progress::{Progress, batches, of_range};
 pub use put::{put, unattended};
 pub use quadrature::{Node, Rule};
 pub use sweep::{
-    DataError, DataSwept, Demand, Edit, Measured, Memory, Metric, NoSize, OutputFn, Reference, Sweep, Swept,
-    sweep_data,
+    DataError, DataSwept, Edit, Measured, Metric, OutputFn, Reference, Sweep, Swept, sweep_data,
 };
 pub use variants::{Start, score, sweep};
 pub use window::{Windows, show};

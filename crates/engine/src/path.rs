@@ -8,11 +8,11 @@ use std::num::NonZeroUsize;
 
 use burn::tensor::{Tensor, TensorData};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Baseline, HookError, Inputs, Objective, Part, Plan, Point, Site, SiteSpec,
-    State, Subject,
+    AnalysisError, AnyTensor, Baseline, Copies, HookError, Inputs, Objective, Part, Plan, Point, Site,
+    SiteSpec, State, Subject,
 };
 
-use crate::{Node, Progress, Rule, batches, folded, of_range, reshaped, score, unfolded};
+use crate::{Memory, Node, Progress, Rule, batches, folded, numbers, of_range, reshaped, score, unfolded};
 
 /// A site and the value its path begins at.
 #[derive(Debug, Clone)]
@@ -57,8 +57,8 @@ pub struct PathIntegral {
     pub rule: Rule,
     /// How many there are.
     pub steps: NonZeroUsize,
-    /// How many share a pass.
-    pub rows: NonZeroUsize,
+    /// How many share a pass, and what the passes may take.
+    pub memory: Memory,
 }
 
 /// What each coordinate of a site contributed.
@@ -127,7 +127,8 @@ impl PathIntegral {
     ///
     /// # Errors
     /// [`HookError::NoSuchSite`] and [`HookError::NoGradient`], the latter also for a site behind which another
-    /// site of the path is set: its value does not reach the objective. [`AnalysisError::Cancelled`].
+    /// site of the path is set: its value does not reach the objective. [`AnalysisError::Memory`] where not even one node fits
+    /// into its memory. [`AnalysisError::Cancelled`].
     pub fn walk(
         &self,
         subject: &dyn Subject,
@@ -143,13 +144,21 @@ impl PathIntegral {
         if let Some(block) = entry {
             plan = plan.read(Site::block(Part::Text, block, Point::ResidPre))?;
         }
+        let method = progress.method();
+        // What is read, where it begins, how far it goes, and its baseline.
+        let sites: Vec<Site> = self.ends.iter().map(|end| end.site).collect();
+        let kept = 4 * 4 * numbers(subject, inputs, &sites)? as u64;
+        self.memory.hold(method, kept, subject.need(inputs, &plan, Copies::ONE)?)?;
         let whole = subject.run(inputs, plan)?;
+        let at_input = score(&whole)?;
         let state = entry.map(|block| whole.state(Part::Text, block)).transpose()?;
         let mut moving = Vec::with_capacity(self.ends.len());
         for end in &self.ends {
             moving.push(Moving::new(subject, inputs, end, whole.get(end.site)?, entry)?);
         }
+        drop(whole);
         let stage = Stage { subject, inputs, state, objective };
+        let rows = stage.rows(&moving, method, &self.memory)?;
         let mut plan = stage.plan(1)?;
         for m in &moving {
             plan = plan.set(m.at, m.baseline.clone())?;
@@ -157,7 +166,7 @@ impl PathIntegral {
         let bare = subject.run(inputs, plan)?;
         let nodes = self.rule.nodes(self.steps.get());
         let mut scored = Vec::with_capacity(nodes.len());
-        for range in batches(nodes.len(), self.rows) {
+        for range in batches(nodes.len(), rows) {
             let chunk = of_range(&nodes, range)?;
             let scores = stage.walk(&mut moving, chunk)?;
             scored.extend(chunk.iter().copied().zip(scores));
@@ -165,7 +174,7 @@ impl PathIntegral {
         }
         Ok(Path {
             along: moving.into_iter().map(Moving::finish).collect::<Result<_, _>>()?,
-            at_input: score(&whole)?,
+            at_input,
             at_baseline: score(&bare)?,
             nodes: scored,
         })
@@ -181,6 +190,29 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
+    /// How many nodes share a pass.
+    fn rows(
+        &self,
+        moving: &[Moving],
+        method: &'static str,
+        memory: &Memory,
+    ) -> Result<NonZeroUsize, AnalysisError> {
+        let sizes: usize = moving.iter().map(|m| m.dims.iter().product::<usize>()).sum();
+        let state = self.state.as_ref().map_or(0, |state| state.hidden.dims().iter().product());
+        // Where a site begins, how far it goes, its baseline, and the sum so far.
+        let kept = 4 * (4 * sizes + state) as u64;
+        let mut plan = self.plan(1)?;
+        for m in moving {
+            plan = plan.set(m.at, m.baseline.clone())?.grad(m.at)?;
+        }
+        let pictures = own_pictures(moving);
+        memory.rows(method, kept, |times| {
+            let need = self.subject.need(self.inputs, &plan, Copies { times, pictures })?;
+            // Where every node stands, one by one and together; its gradient, weighted.
+            Ok(need.and(3 * times * sizes))
+        })
+    }
+
     fn plan(&self, rows: usize) -> Result<Plan, HookError> {
         let plan = Plan::new().objective(self.objective);
         Ok(match &self.state {
@@ -194,8 +226,8 @@ impl Stage<'_> {
     /// One forward and backward pass over a batch of nodes; adds the weighted gradients, gives the scores.
     fn walk(&self, moving: &mut [Moving], chunk: &[Node]) -> Result<Vec<f32>, AnalysisError> {
         let rows = chunk.len();
-        let own_pictures = moving.iter().any(|m| matches!(m.at.part(), Part::Vision | Part::Connector));
-        let inputs = if own_pictures { self.inputs.repeat_pictures(rows)? } else { self.inputs.repeat(rows) };
+        let inputs =
+            if own_pictures(moving) { self.inputs.repeat_pictures(rows)? } else { self.inputs.repeat(rows) };
         let mut plan = self.plan(rows)?;
         for m in moving.iter() {
             plan = plan.set(m.at, m.stand(chunk)?)?.grad(m.at)?;
@@ -210,6 +242,11 @@ impl Stage<'_> {
         }
         Ok(scores.to_vec())
     }
+}
+
+/// Whether every node has pictures of its own.
+fn own_pictures(moving: &[Moving]) -> bool {
+    moving.iter().any(|m| matches!(m.at.part(), Part::Vision | Part::Connector))
 }
 
 impl Moving {

@@ -35,6 +35,11 @@ impl<'a> Progress<'a> {
         step(self.watch, self.method, self.done, self.total)
     }
 
+    /// The method at work.
+    pub fn method(&self) -> &'static str {
+        self.method
+    }
+
     /// Steps done.
     pub fn done(&self) -> usize {
         self.done

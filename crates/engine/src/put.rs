@@ -1,7 +1,7 @@
 //! Values of another run put in at chosen positions, another choice in every row of the batch.
 
 use burn::tensor::{Bool, Tensor, TensorData};
-use mmlens_core::{AnyTensor, HookError, MASKED, Plan, Selector, Site};
+use mmlens_core::{AnyTensor, AxisName, Change, HookError, Plan, Region, Selector, Site};
 
 use crate::reshaped;
 
@@ -37,33 +37,14 @@ pub fn put(plan: Plan, site: Site, places: Vec<Vec<usize>>, other: AnyTensor) ->
 /// The sites have axes `[batch, head, query, key]`.
 ///
 /// # Errors
-/// [`HookError::Syntax`] if the selector does not parse; during the pass as [`put`].
-pub fn unattended(plan: Plan, scores: &str, places: Vec<Vec<usize>>) -> Result<Plan, HookError> {
+/// [`HookError::Syntax`] if the selector does not parse; during the pass [`HookError::Index`] for a row or a position past the end.
+pub fn unattended(mut plan: Plan, scores: &str, places: Vec<Vec<usize>>) -> Result<Plan, HookError> {
     let selector: Selector = scores.parse()?;
-    let name = scores.to_owned();
-    plan.edit(selector, move |x| {
-        let x: Tensor<4> = x.rank_of(&name)?;
-        let [rows, heads, queries, keys] = x.dims();
-        if rows != places.len() {
-            let (dims, given) = (vec![places.len(), heads, queries, keys], rows * heads * queries * keys);
-            return Err(HookError::Values { dims, given });
-        }
-        // With cached positions, queries are the last of the keys.
-        let before = keys.saturating_sub(queries);
-        let mut hidden = vec![false; rows * queries * keys];
-        for (row, places) in places.iter().enumerate() {
-            for &key in places.iter().filter(|key| **key < keys) {
-                for query in (0..queries).filter(|query| query + before != key) {
-                    if let Some(slot) = hidden.get_mut((row * queries + query) * keys + key) {
-                        *slot = true;
-                    }
-                }
-            }
-        }
-        let device = x.device().without_autodiff();
-        let hidden = Tensor::<4, Bool>::from_data(TensorData::new(hidden, [rows, 1, queries, keys]), &device);
-        Ok(x.mask_fill(hidden.expand([rows, heads, queries, keys]), MASKED).into())
-    })
+    for (row, places) in places.into_iter().enumerate() {
+        let edges = Region::all().rows([row]).of(AxisName::Key, places);
+        plan = plan.change(selector.clone(), edges, Change::MaskOthers)?;
+    }
+    Ok(plan)
 }
 
 fn first_two(site: Site, dims: &[usize], places: &[Vec<usize>]) -> Result<[usize; 2], HookError> {

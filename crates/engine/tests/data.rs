@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
@@ -180,6 +181,14 @@ fn what_does_not_belong_together_is_refused() {
         swept(&toy, 0, None, &Unwatched).unwrap_err(),
         "sweep over a data set: count = 0, but at least one case"
     );
+
+    // Another budget or other rows move the last digits.
+    let mut cases = |i| case(&toy, i);
+    let other = Memory::bytes(1 << 29).at_most(NonZeroUsize::new(7).unwrap());
+    let said = sweep_data(&toy, "every head", 9, &mut cases, &other, Some(&journal), &Unwatched).unwrap_err();
+    let wanted = "line 1: a sweep within 4294967296 bytes and 64 rows a pass; expected a sweep within 536870912 bytes \
+                  and 7 rows a pass";
+    assert!(said.to_string().ends_with(wanted), "{said}");
 
     let mut unlike = |i: usize| {
         let (inputs, _) = case(&toy, i)?;

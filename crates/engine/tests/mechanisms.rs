@@ -12,8 +12,8 @@ use mmlens_core::{
     Subject, Unwatched,
 };
 use mmlens_engine::{
-    End, PathIntegral, Progress, Rule, Start, Windows, blocks_read, put, score, show, states_at, sweep,
-    unattended,
+    End, Memory, PathIntegral, Progress, Rule, Start, Windows, blocks_read, put, score, show, states_at,
+    sweep, unattended,
 };
 use mmlens_testkit::{Toy, checkpoint, picture};
 use mmlens_zoo::llava::open_llava;
@@ -125,7 +125,7 @@ proptest! {
         let read = toy.run(&whole, Plan::new().read(site(at)).unwrap()).unwrap();
         let value = read.get(site(at)).unwrap().to_values().unwrap();
         let ends = vec![End::new(site(at), Baseline::Zero)];
-        let path = PathIntegral { ends, rule: Rule::Midpoint, steps: rows(1), rows: rows(1) };
+        let path = PathIntegral { ends, rule: Rule::Midpoint, steps: rows(1), memory: Memory::default() };
         let found = path.walk(&toy, &whole, objective(), &mut Progress::new(&Unwatched, "path", 1)).unwrap();
         let half = Plan::new().change(site(at), Region::all(), Change::Scale(0.5)).unwrap();
         let grad = toy.run(&whole, half.grad(site(at)).unwrap().objective(objective())).unwrap();
@@ -184,9 +184,13 @@ fn edits_that_do_not_fit_are_refused() {
     let pattern = site("text.blocks.0.attn.pattern");
     let error = toy.run(&whole, put(Plan::new(), pattern, vec![vec![0]], own.clone()).unwrap()).unwrap_err();
     assert!(error.to_string().contains("cannot be put there"), "{error}");
-    let error =
-        toy.run(&whole, unattended(Plan::new(), "text.blocks.*.attn.scores", vec![]).unwrap()).unwrap_err();
-    assert_eq!(error.to_string(), "72 values cannot fill a tensor of shape [0, 2, 6, 6]");
+    let refused = |places| {
+        let plan = unattended(Plan::new(), "text.blocks.*.attn.scores", places).unwrap();
+        toy.run(&whole, plan).unwrap_err().to_string()
+    };
+    let place = "`text.blocks.0.attn.scores`";
+    assert_eq!(refused(vec![vec![0], vec![0]]), format!("{place}: batch 1 is out of range, there are 1"));
+    assert_eq!(refused(vec![vec![6]]), format!("{place}: key 6 is out of range, there are 6"));
     assert!(states_at(&own, &[6]).is_err());
     assert_eq!(states_at(&own, &[5, 0, 5]).unwrap().dims(), [3, 6]);
 }

@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn values_are_counted() {
         // the object, `a` and its list of two, `b` and its text
-        assert_eq!(count_values(br#"{"a": [1, 2], "b": "[,\\"{"}"#), 7);
+        assert_eq!(count_values(br#"{"a": [1, 2], "b": "[,\"{"}"#), 7);
         assert_eq!(count_values(b"[[[]]]"), 4);
         assert_eq!(count_values(b""), 1);
     }

@@ -2,14 +2,12 @@
 //! JSON under one key of the metadata. The same finding always gives the same bytes.
 
 use std::fmt::Display;
-use std::fs;
 use std::path::Path;
 
-use mmlens_files::{write, write_tensors};
+use mmlens_files::{JsonError, count_values, parse_json, write, write_tensors};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{Axis, FileError, Finding, FindingError, Labelled, Provenance, Unit, Values};
 
@@ -18,6 +16,11 @@ pub const FORMAT: &str = "mmlens-finding";
 
 /// Major and minor version of the format. Another major version is refused; a newer minor one only adds.
 pub const FORMAT_VERSION: (u32, u32) = (1, 0);
+
+/// The most bytes of a finding's file.
+pub const MOST_BYTES: u64 = 1 << 32;
+/// The most values of its description: labels, names and settings.
+const MOST_VALUES: usize = 1 << 23;
 
 /// What the JSON in the metadata says.
 #[derive(Serialize, Deserialize)]
@@ -98,13 +101,17 @@ impl Finding {
         Ok(write(path, self.to_bytes()?)?)
     }
 
-    /// Reads a finding from its file.
+    /// Reads a finding from its file, a regular one of at most [`MOST_BYTES`].
+    ///
+    /// # Memory
+    /// Twice the file.
     ///
     /// # Errors
     /// [`FileError::Io`] or [`FileError::File`], both with the path.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, FileError> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(|source| FileError::Io { path: path.to_owned(), source })?;
+        let bytes = mmlens_files::read(path, MOST_BYTES)
+            .map_err(|source| FileError::Io { path: path.to_owned(), source })?;
         Self::from_bytes(&bytes)
             .map_err(|error| FileError::File { path: path.to_owned(), source: Box::new(error) })
     }
@@ -116,19 +123,23 @@ fn container(error: &dyn Display) -> FileError {
 
 /// The version first, since another one may mean anything.
 fn describe(json: &str) -> Result<Description, FileError> {
-    let unclear = |error: serde_json::Error| FileError::Description { reason: error.to_string() };
-    let value: Value = serde_json::from_str(json).map_err(unclear)?;
-    let found = value.get("version").cloned().unwrap_or(Value::Null);
-    let major = found.get(0).and_then(Value::as_u64);
-    if major != Some(u64::from(FORMAT_VERSION.0)) {
-        let expected = format!("{}.x", FORMAT_VERSION.0);
-        let found = match (major, found.get(1).and_then(Value::as_u64)) {
-            (Some(major), Some(minor)) => format!("{major}.{minor}"),
-            _ => found.to_string(),
-        };
-        return Err(FileError::Version { found, expected });
+    #[derive(Deserialize)]
+    struct Versioned {
+        #[serde(default)]
+        version: Option<(u64, u64)>,
     }
-    serde_json::from_value(value).map_err(unclear)
+    let unclear = |error: JsonError| FileError::Description { reason: error.to_string() };
+    let found = count_values(json.as_bytes());
+    if found > MOST_VALUES {
+        let reason = format!("it has {found} values, expected at most {MOST_VALUES}");
+        return Err(FileError::Description { reason });
+    }
+    let Versioned { version } = parse_json(json.as_bytes()).map_err(unclear)?;
+    if version.is_none_or(|(major, _)| major != u64::from(FORMAT_VERSION.0)) {
+        let found = version.map_or_else(|| "null".to_owned(), |(major, minor)| format!("{major}.{minor}"));
+        return Err(FileError::Version { found, expected: format!("{}.x", FORMAT_VERSION.0) });
+    }
+    parse_json(json.as_bytes()).map_err(unclear)
 }
 
 fn read_table(file: &SafeTensors<'_>, table: Table) -> Result<Labelled, FileError> {

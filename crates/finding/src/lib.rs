@@ -33,7 +33,7 @@ mod unit;
 
 pub use axis::{Axis, Labels, Modality, PatchLabel, Role, TokenLabel};
 pub use error::{FileError, FindingError, TableError};
-pub use file::{FORMAT, FORMAT_VERSION};
+pub use file::{FORMAT, FORMAT_VERSION, MOST_BYTES};
 pub use finding::Finding;
 pub use finite::{NotFinite, finite, largest, top};
 pub use labelled::{Labelled, Values};

@@ -68,17 +68,26 @@ impl Target {
     }
 }
 
+/// A reader whose refusals name the file, within the usual limits.
+const fn reader(
+    name: &'static str,
+    about: &'static str,
+    format: Format,
+    seeds: fn(&Room) -> anyhow::Result<Vec<Vec<u8>>>,
+    once: fn(&Room, &[u8]) -> anyhow::Result<Outcome>,
+) -> Target {
+    Target { name, about, format, limits: LIMITS, named: true, seeds, once }
+}
+
 macro_rules! file {
     ($name:literal, $file:literal, $format:expr, $about:literal) => {
-        Target {
-            name: $name,
-            about: $about,
-            format: $format,
-            limits: LIMITS,
-            named: true,
-            seeds: |_| checkpoint::seeds($file),
-            once: |room, bytes| checkpoint::once(room, $file, bytes),
-        }
+        reader(
+            $name,
+            $about,
+            $format,
+            |_| checkpoint::seeds($file),
+            |room, bytes| checkpoint::once(room, $file, bytes),
+        )
     };
 }
 
@@ -103,67 +112,51 @@ pub const TARGETS: &[Target] = &[
     ),
     file!("weights", "model.safetensors", Format::Safetensors, "weights, header and values"),
     file!("index", "model.safetensors.index.json", Format::Json, "which shard holds which weight"),
+    reader(
+        "picture",
+        "a picture, decoded, prepared, looked at in one pass",
+        Format::Picture,
+        pictures::seeds,
+        pictures::once,
+    ),
+    reader("clip", "an animated GIF as a clip", Format::Picture, pictures::clip_seeds, pictures::clip_once),
     Target {
-        name: "picture",
-        about: "a picture, decoded, prepared, looked at in one pass",
-        format: Format::Picture,
-        limits: LIMITS,
-        named: true,
-        seeds: pictures::seeds,
-        once: pictures::once,
-    },
-    Target {
-        name: "clip",
-        about: "an animated GIF as a clip",
-        format: Format::Picture,
-        limits: LIMITS,
-        named: true,
-        seeds: pictures::clip_seeds,
-        once: pictures::clip_once,
-    },
-    Target {
-        name: "finding",
-        about: "a finding, loaded, saved again, drawn on a page",
-        format: Format::Safetensors,
-        limits: LIMITS,
+        // Its bytes have no file.
         named: false,
-        seeds: results::finding_seeds,
-        once: results::finding_once,
+        ..reader(
+            "finding",
+            "a finding, loaded, saved again, drawn on a page",
+            Format::Safetensors,
+            results::finding_seeds,
+            results::finding_once,
+        )
     },
-    Target {
-        name: "store",
-        about: "recorded activations: manifest, journal, shards",
-        format: Format::Any,
-        limits: LIMITS,
-        named: true,
-        seeds: results::store_seeds,
-        once: results::store_once,
-    },
-    Target {
-        name: "journal",
-        about: "the journal of a sweep over data, gone on with",
-        format: Format::Any,
-        limits: LIMITS,
-        named: true,
-        seeds: results::journal_seeds,
-        once: results::journal_once,
-    },
-    Target {
-        name: "run",
-        about: "the folder of a run: manifest and journal, looked at and gone on with",
-        format: Format::Any,
-        limits: LIMITS,
-        named: true,
-        seeds: results::run_seeds,
-        once: results::run_once,
-    },
-    Target {
-        name: "reference",
-        about: "a reference that a checkpoint is certified against",
-        format: Format::Safetensors,
-        limits: LIMITS,
-        named: true,
-        seeds: results::reference_seeds,
-        once: results::reference_once,
-    },
+    reader(
+        "store",
+        "recorded activations: manifest, journal, shards",
+        Format::Any,
+        results::store_seeds,
+        results::store_once,
+    ),
+    reader(
+        "journal",
+        "the journal of a sweep over data, gone on with",
+        Format::Any,
+        results::journal_seeds,
+        results::journal_once,
+    ),
+    reader(
+        "run",
+        "the folder of a run: manifest and journal, looked at and gone on with",
+        Format::Any,
+        results::run_seeds,
+        results::run_once,
+    ),
+    reader(
+        "reference",
+        "a reference that a checkpoint is certified against",
+        Format::Safetensors,
+        results::reference_seeds,
+        results::reference_once,
+    ),
 ];

@@ -1,10 +1,9 @@
 //! Cases of one target in one process, told line by line, so that who started it knows which case it died of.
 
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 
 use clap::Args;
+use mmlens_core::caught;
 use mmlens_fuzz::{Outcome, Room, mutate};
 use rlimit::{Resource, setrlimit};
 
@@ -27,9 +26,6 @@ pub(crate) struct Settings {
     end: u64,
 }
 
-/// What the last panic said, and where.
-static SAID: Mutex<String> = Mutex::new(String::new());
-
 impl Settings {
     /// Every line of the output is a word and a case: `at I` before it, `ok I`, `no I TEXT`, `panic I TEXT` after it.
     pub(crate) fn run(&self) -> anyhow::Result<bool> {
@@ -37,11 +33,6 @@ impl Settings {
         let limits = target.limits;
         // Written memory counts, reserved address space does not. What cannot be had aborts the process.
         setrlimit(Resource::DATA, limits.memory, limits.memory)?;
-        std::panic::set_hook(Box::new(|info| {
-            if let Ok(mut said) = SAID.lock() {
-                *said = info.to_string();
-            }
-        }));
         let room = Room::new()?;
         let seeds = target.seeds(&room)?;
         let mut out = std::io::stdout().lock();
@@ -50,7 +41,7 @@ impl Settings {
             writeln!(out, "at {case}")?;
             out.flush()?;
             let bytes = mutate(target.format, &seeds, self.seed, case, limits.input);
-            let outcome = catch_unwind(AssertUnwindSafe(|| target.once(&room, &bytes)));
+            let outcome = caught(|| target.once(&room, &bytes));
             match outcome {
                 Ok(Ok(Outcome::Accepted)) => writeln!(out, "ok {case}")?,
                 Ok(Ok(Outcome::Refused(text))) => {
@@ -61,10 +52,7 @@ impl Settings {
                     writeln!(out, "{word} {case} {}", line(&text))?;
                 }
                 Ok(Err(error)) => return Err(error.context(format!("case {case}"))),
-                Err(_) => {
-                    let said = SAID.lock().map(|said| said.clone()).unwrap_or_default();
-                    writeln!(out, "panic {case} {}", line(&said))?;
-                }
+                Err(panicked) => writeln!(out, "panic {case} {}", line(&panicked.to_string()))?,
             }
             case += self.step;
         }

@@ -1,6 +1,7 @@
 //! A training that is killed again and again ends with the weights of one that was not.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::duplicate_mod, reason = "two programs, which share modules")]
 
 #[allow(dead_code, reason = "a program, of which the test calls one function")]
 #[path = "../examples/train_clip/main.rs"]

@@ -30,7 +30,7 @@
 //!   block whose axes are `[batch, pos, ...]`.
 //! - `places`: every position by itself ([`Places::Each`]); all positions that hold pictures or words together
 //!   ([`Places::Modalities`]); all at once ([`Places::Together`]).
-//! - `rows`: 32 patches share a pass.
+//! - `rows`: 32 patches share a pass, or fewer, as memory allows ([`Memory`]).
 //!
 //! # Cost
 //! One pass for the clean and one for the corrupted prompt, then `points x layers x positions` passes, each
@@ -77,16 +77,16 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Modality, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Pair, Part, Plan, Point, Site, Subject, TokenMap, Watch, found, provenance,
+    Analysis, AnalysisError, Card, Copies, HookError, Inputs, Objective, Pair, Part, Plan, Point, Site,
+    Subject, TokenMap, Trace, Watch, found, provenance,
 };
-use mmlens_engine::{Edit, Memory, Positions, Progress, Sweep, label, score};
+use mmlens_engine::{Edit, Memory, Positions, Progress, Sweep, held, label, numbers, score};
 use serde_json::json;
 
-use crate::check::{at_least_one, chosen, input, named, points_of_blocks};
+use crate::check::{at_least_one, bounded, chosen, input, points_of_blocks};
 use crate::pair::Opened;
 
 /// What this method is.
@@ -177,7 +177,6 @@ impl Default for Settings {
 pub struct ActivationPatching {
     points: Vec<Point>,
     places: Places,
-    rows: NonZeroUsize,
     memory: Memory,
 }
 
@@ -189,14 +188,15 @@ impl ActivationPatching {
     pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
         let Settings { points, places, rows } = settings;
         points_of_blocks(&CARD, &points)?;
-        Ok(Self { points, places, rows: at_least_one(&CARD, "rows", rows)?, memory: Memory::default() })
+        let memory = Memory::default().at_most(at_least_one(&CARD, "rows", rows)?);
+        Ok(Self { points, places, memory })
     }
 
-    /// How much its passes may take at once; fewer than `rows` patches share one where they would take more. The numbers do
-    /// not change.
+    /// How much its passes may take at once beside the model; fewer than `rows` patches share
+    /// one where they would take more.
     #[must_use]
     pub fn within(mut self, memory: Memory) -> Self {
-        self.memory = memory;
+        self.memory = memory.at_most(self.memory.most_rows());
         self
     }
 }
@@ -224,29 +224,49 @@ impl Analysis for ActivationPatching {
         }
         let sites = |point: Point| (0..layers).map(move |layer| Site::block(Part::Text, layer, point));
         let all: Vec<Site> = self.points.iter().flat_map(|point| sites(*point)).collect();
-        let right = subject.run(clean, reading(all.iter().copied())?.objective(objective))?;
-        let wrong = subject.run(corrupted, Plan::new().objective(objective))?;
-        let (at_clean, at_corrupted) = (score(&right)?, score(&wrong)?);
-        let apart = f64::from(at_clean) - f64::from(at_corrupted);
-        if apart == 0.0 || !apart.is_finite() {
-            let found = format!(
-                "the {objective} is {at_clean} for the clean and {at_corrupted} for the corrupted one"
-            );
-            return Err(input(&CARD, "two samples that the objective tells apart", found));
+        // As many sites at a time as leave the passes of the sweep half of the memory.
+        let sizes: Vec<usize> =
+            all.iter().map(|site| numbers(subject, clean, &[*site])).collect::<Result<_, HookError>>()?;
+        // In numbers of four bytes.
+        let half = self.memory.left() / 8;
+        let mut so_far = 0;
+        let fit = sizes.iter().take_while(|size| {
+            so_far += **size as u64;
+            so_far <= half
+        });
+        let at_once = fit.count().max(1);
+        let answer = |inputs: &Inputs, sites: &[Site]| -> Result<(Trace, f32), AnalysisError> {
+            let plan = reading(sites.iter().copied())?.objective(objective);
+            self.memory.hold(CARD.id, 0, subject.need(inputs, &plan, Copies::ONE)?)?;
+            let trace = subject.run(inputs, plan)?;
+            let score = score(&trace)?;
+            Ok((trace, score))
+        };
+        let (_, at_corrupted) = answer(corrupted, &[])?;
+        let mut progress = Progress::new(watch, CARD.id, all.len() * groups.len());
+        let (mut at_clean, mut patched) = (at_corrupted, Vec::new());
+        for sites in all.chunks(at_once) {
+            let (right, score) = answer(clean, sites)?;
+            at_clean = score;
+            apart(objective, at_clean, at_corrupted)?;
+            let mut patches = Vec::with_capacity(sites.len());
+            for site in sites {
+                patches.push(Edit::patch(*site, &right)?);
+            }
+            let kept = held(&right);
+            drop(right);
+            let grid = [sites.len(), groups.len()].map(|len| Axis::count(Role::Sample, len)).to_vec();
+            // Row-major: sites, groups.
+            let each = |patch: &Edit, group: &Vec<usize>| vec![patch.clone().positions(group.clone())];
+            let variants =
+                patches.iter().flat_map(|patch| groups.iter().map(move |group| each(patch, group)));
+            let sweep = Sweep::of(grid, variants.collect())?.measure(objective);
+            let memory = self.memory.less(kept);
+            let swept = sweep.run(subject, corrupted, &memory, &mut progress)?;
+            let own = swept.measured.into_iter().next().ok_or(HookError::NoObjective)?;
+            patched.extend(own.values);
         }
-        let mut patches = Vec::with_capacity(all.len());
-        for site in &all {
-            patches.push(Edit::patch(*site, &right)?);
-        }
-        let lens = [self.points.len(), layers, groups.len()];
-        let grid = lens.map(|len| Axis::count(Role::Sample, len)).to_vec();
-        // Row-major: points, layers, groups.
-        let each = |patch: &Edit, group: &Vec<usize>| vec![patch.clone().positions(group.clone())];
-        let variants = patches.iter().flat_map(|patch| groups.iter().map(move |group| each(patch, group)));
-        let sweep = Sweep::of(grid, variants.collect())?.measure(objective);
-        let mut progress = Progress::new(watch, CARD.id, sweep.len());
-        let swept = sweep.run(subject, corrupted, &self.memory.at_most(self.rows), &mut progress)?;
-        let patched = swept.measured.first().map_or(&[][..], |measured| measured.values.as_slice());
+        let apart = apart(objective, at_clean, at_corrupted)?;
         let unit = objective.unit();
         let axes = vec![Axis::count(Role::Layer, layers), axis];
         let mut tables = Vec::new();
@@ -264,16 +284,26 @@ impl Analysis for ActivationPatching {
         tables.push(Labelled::scalar("corrupted", unit, at_corrupted));
         tables.push(opened.other_tokens()?);
         let points: Vec<&str> = self.points.iter().map(|point| point.name()).collect();
-        let settings =
-            [("points", json!(points)), ("places", json!(self.places.name())), ("rows", json!(self.rows))];
-        let settings = named(settings);
+        let settings = [("points", json!(points)), ("places", json!(self.places.name()))];
+        let settings = bounded(&self.memory, settings);
         let mut made = provenance(subject, &CARD, settings, &all, Some(&objective));
         made.baseline = Some("the corrupted sample".to_owned());
         found(made, tables)
     }
 }
 
-fn reading(sites: impl IntoIterator<Item = Site>) -> Result<Plan, AnalysisError> {
+/// How far the objective of both lies apart, if it tells them apart.
+fn apart(objective: Objective, at_clean: f32, at_corrupted: f32) -> Result<f64, AnalysisError> {
+    let apart = f64::from(at_clean) - f64::from(at_corrupted);
+    if apart == 0.0 || !apart.is_finite() {
+        let found =
+            format!("the {objective} is {at_clean} for the clean and {at_corrupted} for the corrupted one");
+        return Err(input(&CARD, "two samples that the objective tells apart", found));
+    }
+    Ok(apart)
+}
+
+fn reading(sites: impl IntoIterator<Item = Site>) -> Result<Plan, HookError> {
     let mut plan = Plan::new();
     for site in sites {
         plan = plan.read(site)?;

@@ -84,7 +84,7 @@ use mmlens_core::{
 use mmlens_engine::{Edit, Memory, Metric, Positions, Progress, Sweep, of_range};
 use serde_json::json;
 
-use crate::check::{at_least_one, chosen, input, named, one_row, own_words, setting};
+use crate::check::{at_least_one, bounded, chosen, input, one_row, own_words, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -147,7 +147,6 @@ impl Default for Settings {
 pub struct AttentionKnockout {
     edges: Vec<Edges>,
     window: Option<NonZeroUsize>,
-    rows: NonZeroUsize,
     memory: Memory,
 }
 
@@ -171,14 +170,15 @@ impl AttentionKnockout {
             ));
         }
         let window = window.map(|window| at_least_one(&CARD, "window", window)).transpose()?;
-        Ok(Self { edges, window, rows: at_least_one(&CARD, "rows", rows)?, memory: Memory::default() })
+        let memory = Memory::default().at_most(at_least_one(&CARD, "rows", rows)?);
+        Ok(Self { edges, window, memory })
     }
 
-    /// How much its passes may take at once; fewer than `rows` variants share one where they would take more. The numbers
-    /// do not change.
+    /// How much its passes may take at once beside the model; fewer than `rows` variants share
+    /// one where they would take more.
     #[must_use]
     pub fn within(mut self, memory: Memory) -> Self {
-        self.memory = memory;
+        self.memory = memory.at_most(self.memory.most_rows());
         self
     }
 
@@ -247,7 +247,7 @@ impl Analysis for AttentionKnockout {
             sweep = sweep.measure(Metric::Probability { at, token });
         }
         let mut progress = Progress::new(watch, CARD.id, sweep.len());
-        let swept = sweep.run(subject, &inputs, &self.memory.at_most(self.rows), &mut progress)?;
+        let swept = sweep.run(subject, &inputs, &self.memory, &mut progress)?;
         let mut tables = Vec::new();
         for measured in &swept.measured {
             let whole = f64::from(measured.unedited);
@@ -279,11 +279,8 @@ impl Analysis for AttentionKnockout {
             .iter()
             .map(|edges| format!("{}: {} to {}", edges.name, edges.keys, edges.queries))
             .collect();
-        let settings = named([
-            ("edges", json!(edges)),
-            ("window", json!(self.window.map_or(2 * (layers / 8) + 1, NonZeroUsize::get))),
-            ("rows", json!(self.rows)),
-        ]);
+        let window = self.window.map_or(2 * (layers / 8) + 1, NonZeroUsize::get);
+        let settings = bounded(&self.memory, [("edges", json!(edges)), ("window", json!(window))]);
         found(provenance(subject, &CARD, settings, &sites, Some(&objective)), tables)
     }
 }

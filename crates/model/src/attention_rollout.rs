@@ -34,11 +34,15 @@
 //! # Settings
 //! - `residual`: 0.5, as in the paper: the stream counts as much as what a layer adds.
 //! - `heads`: their mean, as in the paper; [`Heads::Max`] and [`Heads::Min`] follow vision practice.
+//! - `whole`: 2048. `text` and `vision`, the whole rollout, are made of parts of up to so many positions; of larger ones the
+//!   finding has what is read off them, which is carried through the layers instead.
 //!
 //! # Cost
-//! One forward pass with explicit attention, and one or two of the tower alone to find how many of its blocks
-//! are read. Layers are mixed as the pass reaches them, so that no more than one layer's heads are held; the
-//! product costs `L P^3` for `P` positions.
+//! A forward pass with explicit attention for each part, and one or two of the tower alone to find how many of its blocks
+//! are read. Layers are mixed as the pass reaches them, some queries at a time, so that no more than some rows of one layer's
+//! weights are held. Up to `whole` positions `P` the product costs `L P^3`, and memory for two of its matrices. Beyond, shares
+//! are carried from the last layer to the first, each from a state that was kept before it: `L P^2`, two passes in all and
+//! memory for the states, or more passes where the memory it may take ([`Memory`]) holds only some of them.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for a residual share outside 0 to 1. Running: [`AnalysisError::Input`]
@@ -83,7 +87,7 @@ use mmlens_core::{
     Analysis, AnalysisError, Card, Case, HookError, Inputs, Part, Plan, Point, Site, Subject, TokenMap,
     Watch, found, provenance,
 };
-use mmlens_engine::{Heads, Mixing, Positions, Progress, Rollout, blocks_read, label, mixed_attention};
+use mmlens_engine::{Flow, FlowSettings, Heads, Memory, Mixing, Positions, Progress, blocks_read, label};
 use serde_json::json;
 
 use crate::check::{input, named, one_row, setting};
@@ -110,22 +114,28 @@ pub struct Settings {
     pub residual: f32,
     /// How heads become one.
     pub heads: Heads,
+    /// The whole rollout of a part is made up to so many positions.
+    pub whole: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { residual: 0.5, heads: Heads::Mean }
+        Self { residual: 0.5, heads: Heads::Mean, whole: 2048 }
     }
 }
 
 /// Attention rollout with checked settings.
 #[derive(Debug, Clone, Copy)]
-pub struct AttentionRollout(Mixing);
+pub struct AttentionRollout {
+    mixing: Mixing,
+    whole: usize,
+    memory: Memory,
+}
 
 impl Default for AttentionRollout {
     fn default() -> Self {
-        let Settings { residual, heads } = Settings::default();
-        Self(Mixing { heads, residual })
+        let Settings { residual, heads, whole } = Settings::default();
+        Self { mixing: Mixing { heads, residual }, whole, memory: Memory::default() }
     }
 }
 
@@ -135,11 +145,18 @@ impl AttentionRollout {
     /// # Errors
     /// [`AnalysisError::Setting`] for a residual share outside 0 to 1.
     pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let Settings { residual, heads } = settings;
+        let Settings { residual, heads, whole } = settings;
         if !(0.0..=1.0).contains(&residual) {
             return Err(setting(&CARD, "residual", residual, "a share lies between 0 and 1"));
         }
-        Ok(Self(Mixing { heads, residual }))
+        Ok(Self { mixing: Mixing { heads, residual }, whole, ..Self::default() })
+    }
+
+    /// How much its passes may take at once beside the model.
+    #[must_use]
+    pub fn within(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
     }
 }
 
@@ -177,20 +194,23 @@ impl Analysis for AttentionRollout {
         }
         progress.advance(1)?;
         let sites = [vision.as_slice(), text.as_slice()].concat();
-        let mixed = mixed_attention(subject, &inputs, &sites, self.0)?;
-        let rolled = |sites: &[Site]| {
-            let layers = sites.iter().map(|site| mixed.get(site).cloned().ok_or(HookError::NotRead(*site)));
-            Rollout::of(layers.collect::<Result<Vec<_>, _>>()?)
+        let Self { mixing, whole, memory } = *self;
+        let flow = |sites: Vec<Site>| {
+            let settings = FlowSettings { mixing, whole, memory, method: CARD.id };
+            (!sites.is_empty()).then(|| Flow::through(subject, &inputs, sites, settings)).transpose()
         };
-        let decoder = rolled(&text)?;
-        let mut tables = match &decoder {
-            Some(decoder) => words(map, decoder)?,
-            None => Vec::new(),
-        };
-        if let Some(tower) = rolled(&vision)? {
-            tables.extend(match (pooled(subject, &inputs, map, &tower)?, &decoder) {
+        let (mut tables, mut last) = (Vec::new(), None);
+        if let Some(decoder) = flow(text)? {
+            let mut end = vec![0.0; decoder.positions()];
+            end.last_mut().into_iter().for_each(|share| *share = 1.0);
+            let carried = decoder.carry(&[end])?.concat();
+            tables = words(map, &decoder, &carried)?;
+            last = Some(carried);
+        }
+        if let Some(tower) = flow(vision)? {
+            tables.extend(match (pooled(subject, &inputs, map, &tower)?, &last) {
                 (Some(pooled), _) => pooled,
-                (None, Some(decoder)) => pictures(&inputs, map, decoder.last(0), &tower)?,
+                (None, Some(last)) => pictures(&inputs, map, last, &tower)?,
                 (None, None) => {
                     let found = "the language model of this one publishes none";
                     return Err(input(&CARD, "attention of what looks at the image positions", found));
@@ -198,8 +218,12 @@ impl Analysis for AttentionRollout {
             });
         }
         progress.advance(1)?;
-        let settings = [("residual", json!(self.0.residual)), ("heads", json!(self.0.heads.name()))];
-        let settings = named(settings);
+        let settings = named([
+            ("residual", json!(mixing.residual)),
+            ("heads", json!(mixing.heads.name())),
+            ("whole", json!(whole)),
+            ("memory", json!(memory.budget())),
+        ]);
         found(provenance(subject, &CARD, settings, &sites, None), tables)
     }
 }
@@ -210,14 +234,14 @@ fn patterns(subject: &dyn Subject, part: Part) -> Vec<Site> {
 }
 
 /// What the language model's rollout says by itself.
-fn words(map: &TokenMap, decoder: &Rollout) -> Result<Vec<Labelled>, AnalysisError> {
+fn words(map: &TokenMap, decoder: &Flow<'_>, last: &[f32]) -> Result<Vec<Labelled>, AnalysisError> {
     let axis = |role| Axis::new(role, Labels::Tokens(map.tokens.clone()));
-    let last = decoder.last(0);
-    let pairs = vec![axis(Role::Query), axis(Role::Key)];
-    let mut tables = vec![
-        Labelled::numbers("text", Unit::Ratio, pairs, decoder.matrix(0).to_vec())?,
-        Labelled::numbers("tokens", Unit::Ratio, vec![label::token_axis(map)], last.to_vec())?,
-    ];
+    let mut tables = Vec::new();
+    if let Some(matrix) = decoder.matrix(0) {
+        let pairs = vec![axis(Role::Query), axis(Role::Key)];
+        tables.push(Labelled::numbers("text", Unit::Ratio, pairs, matrix.to_vec())?);
+    }
+    tables.push(Labelled::numbers("tokens", Unit::Ratio, vec![label::token_axis(map)], last.to_vec())?);
     let labelled = map.tokens.iter().zip(last);
     let (patches, shares): (Vec<_>, Vec<_>) =
         labelled.clone().filter_map(|(t, share)| Some((t.patch?, *share))).unzip();
@@ -239,7 +263,7 @@ fn pooled(
     subject: &dyn Subject,
     inputs: &Inputs,
     map: &TokenMap,
-    tower: &Rollout,
+    tower: &Flow<'_>,
 ) -> Result<Option<Vec<Labelled>>, AnalysisError> {
     let (entries, positions) = (tower.rows(), tower.positions());
     let each = map.patches.len() / entries.max(1);
@@ -260,13 +284,14 @@ fn pooled(
     };
     let heads = (weights.len() / (entries * positions).max(1)).max(1);
     let mut tables = Vec::new();
-    for (entry, own) in weights.chunks(heads * positions).take(entries).enumerate() {
+    let mean = |own: &[f32]| {
+        let at = |at: usize| own.iter().skip(at).step_by(positions).sum::<f32>() / heads as f32;
+        (0..positions).map(at).collect()
+    };
+    let shares: Vec<Vec<f32>> = weights.chunks(heads * positions).take(entries).map(mean).collect();
+    for (entry, carried) in tower.carry(&shares)?.into_iter().enumerate() {
         let name = |what: &str| if entries > 1 { format!("{what}/{entry}") } else { what.to_owned() };
-        let mean = |at: usize| own.iter().skip(at).step_by(positions).sum::<f32>() / heads as f32;
-        let carried = tower.carry(entry, &(0..positions).map(mean).collect::<Vec<_>>())?;
-        let axis = label::tower_axis(map, entry, entries, positions);
-        let pairs = [Role::Query, Role::Key].map(|role| Axis::new(role, axis.labels.clone())).to_vec();
-        tables.push(Labelled::numbers(name("vision"), Unit::Ratio, pairs, tower.matrix(entry).to_vec())?);
+        tables.extend(square(&name("vision"), map, tower, (entry, entry))?);
         let (outside, on) = carried.split_at(positions - each.min(positions));
         let patches = map.patches.iter().skip(entry * each).take(each).copied().collect();
         let axes = vec![Axis::patches(patches)];
@@ -274,6 +299,19 @@ fn pooled(
         tables.push(Labelled::scalar(name("outside the patches"), Unit::Ratio, outside.iter().sum()));
     }
     Ok(Some(tables))
+}
+
+/// The whole rollout of the tower for one picture, if it was made; `place` is that among the pictures of the prompt.
+fn square(
+    name: &str,
+    map: &TokenMap,
+    tower: &Flow<'_>,
+    (place, entry): (usize, usize),
+) -> Result<Option<Labelled>, AnalysisError> {
+    let Some(matrix) = tower.matrix(entry) else { return Ok(None) };
+    let axis = label::tower_axis(map, place, tower.rows(), tower.positions());
+    let pairs = [Role::Query, Role::Key].map(|role| Axis::new(role, axis.labels.clone())).to_vec();
+    Ok(Some(Labelled::numbers(name, Unit::Ratio, pairs, matrix.to_vec())?))
 }
 
 /// Where a tower is given patches instead of pictures, the share of each: those merged into one position share alike.
@@ -295,18 +333,20 @@ fn pictures(
     inputs: &Inputs,
     map: &TokenMap,
     last: &[f32],
-    tower: &Rollout,
+    tower: &Flow<'_>,
 ) -> Result<Vec<Labelled>, AnalysisError> {
     let (entries, positions) = (tower.rows(), tower.positions());
     let shown = Positions::Pictures.of(map).unwrap_or_default();
     if let Some(shares) = packed(map, last, positions, shown.len()) {
         let patches = || Axis::patches(map.patches.clone());
-        let pairs = [Role::Query, Role::Key].map(|role| Axis::new(role, patches().labels)).to_vec();
-        let carried = tower.carry(0, &shares)?;
-        return Ok(vec![
-            Labelled::numbers("vision", Unit::Ratio, pairs, tower.matrix(0).to_vec())?,
-            Labelled::numbers("picture through the tower", Unit::Ratio, vec![patches()], carried)?,
-        ]);
+        let mut tables = Vec::new();
+        if let Some(matrix) = tower.matrix(0) {
+            let pairs = [Role::Query, Role::Key].map(|role| Axis::new(role, patches().labels)).to_vec();
+            tables.push(Labelled::numbers("vision", Unit::Ratio, pairs, matrix.to_vec())?);
+        }
+        let carried = tower.carry(&[shares])?.concat();
+        tables.push(Labelled::numbers("picture through the tower", Unit::Ratio, vec![patches()], carried)?);
+        return Ok(tables);
     }
     let each = shown.len() / entries.max(1);
     let own = |place: usize| shown.iter().skip(place * each).take(each);
@@ -332,16 +372,20 @@ fn pictures(
     };
     let order = inputs.images.first().map_or(&[][..], Vec::as_slice);
     let mut tables = Vec::new();
+    let mut shares = vec![vec![0.0; positions]; entries];
     for (place, entry) in order.iter().copied().enumerate() {
-        let name = |what: &str| if entries > 1 { format!("{what}/{entry}") } else { what.to_owned() };
-        let axis = label::tower_axis(map, place, entries, positions);
-        let pairs = [Role::Query, Role::Key].map(|role| Axis::new(role, axis.labels.clone())).to_vec();
-        tables.push(Labelled::numbers(name("vision"), Unit::Ratio, pairs, tower.matrix(entry).to_vec())?);
+        // A class token that the language model is not shown comes before the patches, and gets no share from it.
         let given: Option<Vec<f32>> = own(place).map(|i| last.get(*i).copied()).collect();
         let given = given.ok_or(HookError::Values { dims: vec![map.len()], given: last.len() })?;
-        // A class token that the language model is not shown comes before the patches, and gets no share from it.
-        let shares: Vec<f32> = std::iter::repeat_n(0.0, extra).chain(given).collect();
-        let carried = tower.carry(entry, &shares)?;
+        let slot = shares.get_mut(entry);
+        *slot.ok_or(HookError::Values { dims: vec![entries], given: entry })? =
+            std::iter::repeat_n(0.0, extra).chain(given).collect();
+    }
+    let carried = tower.carry(&shares)?;
+    for (place, entry) in order.iter().copied().enumerate() {
+        let name = |what: &str| if entries > 1 { format!("{what}/{entry}") } else { what.to_owned() };
+        tables.extend(square(&name("vision"), map, tower, (place, entry))?);
+        let carried = carried.get(entry).ok_or(HookError::Values { dims: vec![entries], given: entry })?;
         let patches = patches(place);
         let before = positions - patches.len().min(positions);
         let (outside, on) = carried.split_at(before);

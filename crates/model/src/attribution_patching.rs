@@ -31,12 +31,13 @@
 //!   gradients: what the language model is fed with moves from the corrupted to the clean prompt.
 //! - `positions`: all. With some of them, scores of heads and neurons are sums over these, so that one position gives the
 //!   score of every neuron there.
-//! - `rows`: 8 places of a path share a pass.
+//! - `rows`: 8 places of a path share a pass, or fewer, as memory allows.
 //!
 //! # Cost
 //! Two forward passes and one backward, for all nodes; along a path `steps` forward and backward passes of the language
 //! model more. Peak memory: the values of both runs and the gradients at all points asked for, beside what the backward pass
-//! keeps.
+//! keeps. What would take more than the memory it may take ([`Memory`]) is done a part of the layers at a time, with as many
+//! passes for each part.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no points, a point twice or outside blocks, no rows. Running:
@@ -76,16 +77,19 @@
 //! ```
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, AxisName, Card, HookError, Pair, Part, Point, Site, SiteSpec, Subject, Watch,
-    found, provenance,
+    Analysis, AnalysisError, AxisName, Card, Copies, HookError, Pair, Part, Plan, Point, Site, SiteSpec,
+    Subject, Watch, found, provenance,
 };
-use mmlens_engine::{Between, Contrast, Positions, Progress, Prompts, feeds, label, score, summed};
+use mmlens_engine::{
+    Between, Contrast, Memory, Positions, Progress, Prompts, batches, feeds, label, numbers, score, summed,
+};
 use serde_json::json;
 
-use crate::check::{at_least_one, chosen, input, named, points_of_blocks};
+use crate::check::{at_least_one, bounded, chosen, input, points_of_blocks};
 use crate::pair::Opened;
 
 /// What this method is.
@@ -133,7 +137,7 @@ pub struct AttributionPatching {
     points: Vec<Point>,
     between: Between,
     positions: Positions,
-    rows: NonZeroUsize,
+    memory: Memory,
 }
 
 impl AttributionPatching {
@@ -144,7 +148,52 @@ impl AttributionPatching {
     pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
         let Settings { points, between, positions, rows } = settings;
         points_of_blocks(&CARD, &points)?;
-        Ok(Self { points, between, positions, rows: at_least_one(&CARD, "rows", rows)? })
+        let memory = Memory::default().at_most(at_least_one(&CARD, "rows", rows)?);
+        Ok(Self { points, between, positions, memory })
+    }
+
+    /// How much its passes may take at once beside the model; fewer than `rows` places share a pass where they would take
+    /// more, and what is of too many layers is done some layers at a time.
+    #[must_use]
+    pub fn within(mut self, memory: Memory) -> Self {
+        self.memory = memory.at_most(self.memory.most_rows());
+        self
+    }
+
+    fn sites(&self, layers: Range<usize>) -> Vec<Site> {
+        let of_layer =
+            |layer: usize| self.points.iter().map(move |point| Site::block(Part::Text, layer, *point));
+        layers.flat_map(of_layer).collect()
+    }
+
+    /// How many layers are held at once.
+    fn layers(
+        &self,
+        subject: &dyn Subject,
+        opened: &Opened,
+        layers: usize,
+    ) -> Result<NonZeroUsize, AnalysisError> {
+        let most = NonZeroUsize::new(layers).unwrap_or(NonZeroUsize::MIN);
+        let numbers = |sites: &[Site]| numbers(subject, &opened.clean, sites);
+        let fed = numbers(&feeds(subject))?;
+        self.memory.most(CARD.id, 0, most, |count| {
+            let mut plan = Plan::new().objective(opened.objective);
+            let some = self.sites(0..count);
+            for site in &some {
+                plan = plan.read(*site)?.grad(*site)?;
+            }
+            let own = numbers(&some)?;
+            let on_the_way = if let Between::Path { .. } = self.between { 2 * fed + 2 * own } else { 0 };
+            // The other run, and what feeds both; on the host three of one site.
+            let host = some
+                .iter()
+                .map(|site| numbers(&[*site]))
+                // no NaN: whole numbers
+                .try_fold(0, |most, own| Ok::<_, HookError>(own?.max(most)))?;
+            Ok(subject
+                .need(&opened.corrupted, &plan, Copies::ONE)?
+                .and(own + 2 * fed + on_the_way + 4 * host))
+        })
     }
 }
 
@@ -167,51 +216,61 @@ impl Analysis for AttributionPatching {
         if feeds(subject).is_empty() {
             return Err(input(&CARD, "a language model with blocks", "this subject has none"));
         }
-        let sites: Vec<Site> = self
-            .points
-            .iter()
-            .flat_map(|point| (0..layers).map(|layer| Site::block(Part::Text, layer, *point)))
-            .collect();
         let specs: Vec<&SiteSpec> =
             self.points.iter().map(|point| spec(subject, *point)).collect::<Result<_, _>>()?;
         let steps = if let Between::Path { steps } = self.between { steps.get() } else { 0 };
-        let mut progress = Progress::new(watch, CARD.id, 2 + steps);
+        let held = self.layers(subject, &opened, layers)?;
+        let parts = layers.div_ceil(held.get());
+        let mut progress = Progress::new(watch, CARD.id, parts * (2 + steps));
         let prompts = Prompts { clean: &opened.clean, corrupted: &opened.corrupted };
-        let (read, objective) = ((sites.as_slice(), sites.as_slice()), opened.objective);
-        let runs = Contrast::run(subject, prompts, objective, read, self.between, &mut progress)?;
-        let grads = runs.gradients(&sites, self.rows, &mut progress)?;
+        let objective = opened.objective;
+        let mut scores: Vec<Scores> = self.points.iter().map(|_| Scores::default()).collect();
+        let mut ends = None;
+        for some in batches(layers, held) {
+            let sites = self.sites(some.clone());
+            let read = (sites.as_slice(), sites.as_slice());
+            let runs =
+                Contrast::run(subject, prompts, objective, read, self.between, &self.memory, &mut progress)?;
+            let grads = runs.gradients(&sites, &self.memory, &mut progress)?;
+            for ((point, spec), scores) in self.points.iter().zip(&specs).zip(&mut scores) {
+                for layer in some.clone() {
+                    let site = Site::block(Part::Text, layer, *point);
+                    let grad = grads.get(&site).ok_or(HookError::NoGradient(site))?;
+                    let (clean, corrupted) = (runs.clean.get(site)?, runs.corrupted.get(site)?);
+                    for other in [corrupted, grad] {
+                        if other.dims() != clean.dims() {
+                            let (holds, given) = (clean.dims(), other.dims());
+                            return Err(HookError::Operand { site, holds, given, verb: "compared" }.into());
+                        }
+                    }
+                    let apart = clean.to_values()?.into_iter().zip(corrupted.to_values()?);
+                    let values: Vec<f32> = apart
+                        .zip(grad.to_values()?)
+                        .map(|((left, right), grad)| (left - right) * grad)
+                        .collect();
+                    scores.add(spec, &values, &clean.dims(), &positions)?;
+                }
+            }
+            ends = Some((score(&runs.clean)?, score(&runs.corrupted)?));
+        }
+        let none = || input(&CARD, "a language model with blocks", "this subject has none");
+        let (at_clean, at_corrupted) = ends.ok_or_else(none)?;
         let unit = objective.unit();
         let tokens = label::token_axis_at(opened.map(), &positions);
         let mut tables = Vec::new();
-        for (point, spec) in self.points.iter().zip(specs) {
-            let mut scores = Scores::default();
-            for layer in 0..layers {
-                let site = Site::block(Part::Text, layer, *point);
-                let grad = grads.get(&site).ok_or(HookError::NoGradient(site))?;
-                let (clean, corrupted) = (runs.clean.get(site)?, runs.corrupted.get(site)?);
-                for other in [corrupted, grad] {
-                    if other.dims() != clean.dims() {
-                        let (holds, given) = (clean.dims(), other.dims());
-                        return Err(HookError::Operand { site, holds, given, verb: "compared" }.into());
-                    }
-                }
-                let apart = clean.to_values()?.into_iter().zip(corrupted.to_values()?);
-                let values: Vec<f32> =
-                    apart.zip(grad.to_values()?).map(|((left, right), grad)| (left - right) * grad).collect();
-                scores.add(spec, &values, &clean.dims(), &positions)?;
-            }
+        for (point, scores) in self.points.iter().zip(scores) {
             tables.extend(scores.tables(point.name(), unit, layers, &tokens)?);
         }
-        tables.push(Labelled::scalar("clean", unit, score(&runs.clean)?));
-        tables.push(Labelled::scalar("corrupted", unit, score(&runs.corrupted)?));
+        tables.push(Labelled::scalar("clean", unit, at_clean));
+        tables.push(Labelled::scalar("corrupted", unit, at_corrupted));
         tables.push(opened.other_tokens()?);
         let points: Vec<&str> = self.points.iter().map(|point| point.name()).collect();
-        let settings = named([
+        let settings = [
             ("points", json!(points)),
             ("gradients", json!(self.between.to_string())),
             ("positions", json!(self.positions.to_string())),
-            ("rows", json!(self.rows)),
-        ]);
+        ];
+        let (settings, sites) = (bounded(&self.memory, settings), self.sites(0..layers));
         let mut made = provenance(subject, &CARD, settings, &sites, Some(&objective));
         made.baseline = Some("the corrupted sample".to_owned());
         found(made, tables)

@@ -4,13 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use mmlens_core::{AnalysisError, Card, Inputs, Part, Point, Subject, TokenMap};
-use mmlens_engine::Positions;
+use mmlens_engine::{Memory, Positions};
 
 /// Settings as provenance keeps them.
 pub(crate) fn named<const N: usize>(
     settings: [(&str, serde_json::Value); N],
 ) -> BTreeMap<String, serde_json::Value> {
     settings.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+/// What bounds the passes of a method: how many rows share one at most, and bytes. Both decide the last digits.
+pub(crate) fn bounded<const N: usize>(
+    memory: &Memory,
+    settings: [(&str, serde_json::Value); N],
+) -> BTreeMap<String, serde_json::Value> {
+    let mut settings = named(settings);
+    settings.extend(named([("rows", memory.most_rows().get().into()), ("memory", memory.budget().into())]));
+    settings
 }
 
 /// Settings that cannot be.

@@ -29,8 +29,9 @@
 //! - `between`: [`Between::Corrupted`]; with [`Between::Path`] this is EAP-IG, the gradient averaged over places between both
 //!   prompts, which the authors find more faithful; [`Between::Clean`] is the original's choice.
 //! - `top`: 20 edges in `strongest`.
-//! - `layers`: 8. So many blocks' senders, and so many blocks' receivers, are held at once.
-//! - `rows`: 4 places of a path share a pass.
+//! - `layers`: 8. So many blocks' senders, and so many blocks' receivers, are held at once, or fewer, as memory allows
+//!   ([`Memory`]).
+//! - `rows`: 4 places of a path share a pass, or fewer.
 //!
 //! # Cost
 //! Two forward passes; for every `layers` blocks, `n` of them, one forward and backward pass (`steps` along a path) and up to
@@ -79,16 +80,16 @@ use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Mismatch, Role, Tolerance};
 use mmlens_core::{
-    Analysis, AnalysisError, AnyTensor, Card, HookError, Inputs, Pair, Part, Plan, Point, Site, Subject,
-    Trace, Watch, found, provenance,
+    Analysis, AnalysisError, AnyTensor, Card, Copies, HookError, Inputs, Pair, Part, Plan, Point, Site,
+    Subject, Trace, Watch, found, provenance,
 };
 use mmlens_engine::{
-    Between, Circuit, Contrast, Progress, Prompts, Receiver, Sender, as_vector, batches, by_head, less,
-    products, score, summed,
+    Between, Circuit, Contrast, Memory, Progress, Prompts, Receiver, Sender, as_vector, batches, by_head,
+    feeds, less, numbers, products, score, summed,
 };
 use serde_json::json;
 
-use crate::check::{at_least_one, input, named, running_sum};
+use crate::check::{at_least_one, bounded, input, running_sum};
 use crate::pair::Opened;
 
 /// What this method is.
@@ -131,7 +132,7 @@ pub struct EdgeAttribution {
     between: Between,
     top: NonZeroUsize,
     layers: NonZeroUsize,
-    rows: NonZeroUsize,
+    memory: Memory,
 }
 
 impl EdgeAttribution {
@@ -145,7 +146,48 @@ impl EdgeAttribution {
             between,
             top: at_least_one(&CARD, "top", top)?,
             layers: at_least_one(&CARD, "layers", layers)?,
-            rows: at_least_one(&CARD, "rows", rows)?,
+            memory: Memory::default().at_most(at_least_one(&CARD, "rows", rows)?),
+        })
+    }
+
+    /// How much its passes may take at once beside the model; fewer than `layers` blocks are held, and fewer than `rows`
+    /// places share a pass, where they would take more.
+    #[must_use]
+    pub fn within(mut self, memory: Memory) -> Self {
+        self.memory = memory.at_most(self.memory.most_rows());
+        self
+    }
+
+    /// How many blocks are held at once.
+    fn held(
+        &self,
+        subject: &dyn Subject,
+        opened: &Opened,
+        circuit: &Circuit,
+    ) -> Result<NonZeroUsize, AnalysisError> {
+        let inputs = &opened.corrupted;
+        let most = self.layers.min(NonZeroUsize::new(circuit.layers).unwrap_or(NonZeroUsize::MIN));
+        let numbers = |sites: &[Site]| numbers(subject, inputs, sites);
+        let stream = numbers(&[Site::block(Part::Text, 0, Point::ResidPre)])?;
+        let fed = numbers(&feeds(subject))?;
+        self.memory.most(CARD.id, 0, most, |count| {
+            let heard = sites_of(&circuit.receivers(0..count), circuit.layers);
+            let asked = numbers(&heard)?;
+            let mut back = Plan::new().objective(opened.objective);
+            for site in &heard {
+                back = back.grad(*site)?;
+            }
+            let (mut forth, mut written) = (Plan::new(), stream);
+            for site in writing(&(0..count)) {
+                forth = forth.read(site)?;
+                written += numbers(&[site])?;
+            }
+            let starts = 2 * (circuit.layers.div_ceil(count) * stream + fed);
+            let back = subject.need(inputs, &back, Copies::ONE)?.and(2 * (fed + asked));
+            // Both runs' values, their differences, and these once more as one matrix.
+            let forth = subject.need(inputs, &forth, Copies::ONE)?.and(2 * asked + 3 * written);
+            let more = if forth.bytes > back.bytes { forth } else { back };
+            Ok(more.and(starts))
         })
     }
 }
@@ -166,7 +208,8 @@ impl Analysis for EdgeAttribution {
         running_sum(&CARD, subject)?;
         let opened = Opened::new(&CARD, subject, pair)?;
         let circuit = one_stream(&CARD, subject)?;
-        let chunks: Vec<Range<usize>> = batches(circuit.layers, self.layers).collect();
+        let held = self.held(subject, &opened, &circuit)?;
+        let chunks: Vec<Range<usize>> = batches(circuit.layers, held).collect();
         let pairs = chunks.len() * (chunks.len() + 1) / 2;
         let steps = self.between.nodes().len() * chunks.len() + pairs;
         let mut progress = Progress::new(watch, CARD.id, 2 + steps);
@@ -174,7 +217,8 @@ impl Analysis for EdgeAttribution {
         let starts: Vec<Site> =
             chunks.iter().map(|chunk| Site::block(Part::Text, chunk.start, Point::ResidPre)).collect();
         let read = (starts.as_slice(), &[][..]);
-        let runs = Contrast::run(subject, prompts, opened.objective, read, self.between, &mut progress)?;
+        let (objective, memory) = (opened.objective, &self.memory);
+        let runs = Contrast::run(subject, prompts, objective, read, self.between, memory, &mut progress)?;
         let (senders, receivers) = (circuit.senders(0..circuit.layers), circuit.receivers(0..circuit.layers));
         let mut edges: BTreeMap<(Sender, Receiver), f32> = BTreeMap::new();
         for (last, to) in chunks.iter().enumerate() {
@@ -223,12 +267,12 @@ impl Analysis for EdgeAttribution {
             Labelled::scalar("clean", unit, score(&runs.clean)?),
             Labelled::scalar("corrupted", unit, score(&runs.corrupted)?),
         ];
-        let settings = named([
+        let settings = [
             ("gradients", json!(self.between.to_string())),
             ("top", json!(self.top)),
             ("layers", json!(self.layers)),
-            ("rows", json!(self.rows)),
-        ]);
+        ];
+        let settings = bounded(&self.memory, settings);
         let sites = sites_of(&receivers, circuit.layers);
         let mut made = provenance(subject, &CARD, settings, &sites, Some(&opened.objective));
         made.baseline = Some("the corrupted sample".to_owned());
@@ -246,7 +290,7 @@ impl EdgeAttribution {
         progress: &mut Progress<'_>,
     ) -> Result<Vec<AnyTensor>, AnalysisError> {
         let sites = sites_of(receivers, circuit.layers);
-        let grads = runs.gradients(&sites, self.rows, progress)?;
+        let grads = runs.gradients(&sites, &self.memory, progress)?;
         let vector = |site: &Site| {
             let grad = grads.get(site).ok_or(HookError::NoGradient(*site))?;
             if grad.rank() == 4 { by_head(grad) } else { as_vector(grad) }
@@ -277,6 +321,12 @@ pub(crate) fn one_stream(card: &Card, subject: &dyn Subject) -> Result<Circuit, 
     Ok(Circuit::of(subject)?)
 }
 
+/// Where the senders of some blocks write, and what attention adds in all.
+fn writing(layers: &Range<usize>) -> impl Iterator<Item = Site> + use<> {
+    let points = [Point::Result, Point::AttnOut, Point::MlpOut];
+    layers.clone().flat_map(move |layer| points.map(|point| Site::block(Part::Text, layer, point)))
+}
+
 /// What the senders of some blocks write, clean less corrupted, as vectors in their order.
 fn written(
     subject: &dyn Subject,
@@ -288,10 +338,8 @@ fn written(
     let at = |layer, point| Site::block(Part::Text, layer, point);
     let pass = |inputs: &Inputs, run: &Trace| -> Result<Trace, AnalysisError> {
         let mut plan = Plan::new().resume(run.state(Part::Text, layers.start)?);
-        for layer in layers.clone() {
-            for point in [Point::Result, Point::AttnOut, Point::MlpOut] {
-                plan = plan.read(at(layer, point))?;
-            }
+        for site in writing(layers) {
+            plan = plan.read(site)?;
         }
         Ok(subject.run(inputs, plan)?)
     };

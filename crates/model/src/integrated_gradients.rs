@@ -42,7 +42,7 @@
 //!   1e-7 with 512; from its mean over positions 32 leave a gap of 6e-4 logits. Nor is it smooth in a network
 //!   of rectifiers: on the shipped shapes model, contributions of pixels from zero are off by 12 % (in the
 //!   Euclidean norm) with 32 nodes, 6 % with 64, 2 % with 128, 1 % with 256.
-//! - `rows`: 8 nodes share a pass.
+//! - `rows`: 8 nodes share a pass, or fewer, as memory allows ([`Memory`]).
 //!
 //! `text.embed` holds vectors for image placeholders too; they have no effect, since image features take their
 //! places, and no part in a mean over positions. `text.input` is the stream after that.
@@ -107,10 +107,10 @@ use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Baseline, Card, Case, Part, Point, Site, Subject, Watch, found, provenance,
 };
-use mmlens_engine::{End, Path, PathIntegral, Progress, Rule, label};
+use mmlens_engine::{End, Memory, Path, PathIntegral, Progress, Rule, label};
 use serde_json::json;
 
-use crate::check::{at_least_one, named, one_row, setting};
+use crate::check::{at_least_one, bounded, one_row, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -172,18 +172,23 @@ impl IntegratedGradients {
             return Err(setting(&CARD, "steps", steps, expected));
         }
         let (steps, rows) = (at_least_one(&CARD, "steps", steps)?, at_least_one(&CARD, "rows", rows)?);
-        Ok(Self(PathIntegral { ends: along, rule, steps, rows }))
+        Ok(Self(PathIntegral { ends: along, rule, steps, memory: Memory::default().at_most(rows) }))
+    }
+
+    /// How much its passes may take at once beside the model; fewer than `rows` nodes share
+    /// one where they would take more.
+    #[must_use]
+    pub fn within(mut self, memory: Memory) -> Self {
+        self.0.memory = memory.at_most(self.0.memory.most_rows());
+        self
     }
 
     fn settings(&self) -> BTreeMap<String, serde_json::Value> {
         let path = &self.0;
         let along: Vec<String> = path.ends.iter().map(|end| end.site.to_string()).collect();
-        named([
-            ("along", json!(along)),
-            ("rule", json!(path.rule.name())),
-            ("steps", json!(path.steps)),
-            ("rows", json!(path.rows)),
-        ])
+        let settings =
+            [("along", json!(along)), ("rule", json!(path.rule.name())), ("steps", json!(path.steps))];
+        bounded(&path.memory, settings)
     }
 
     /// Where each path begins, in words.

@@ -31,11 +31,12 @@
 //! # Settings
 //! - `top`: 5 words.
 //! - `positions`: all; or those of pictures, of words, the last, or some by number.
-//! - `rows`: 32 states are unembedded at a time.
+//! - `rows`: 32 states are unembedded at a time, or fewer, as memory allows.
 //!
 //! # Cost
-//! One forward pass that reads the stream, and `(layers + 1) x positions` products with the unembedding. Peak
-//! memory: the streams, and two times `rows x vocabulary`.
+//! One forward pass that keeps the stream, and `(layers + 1) x positions` products with the unembedding. Peak
+//! memory: the streams at the positions looked at, and `rows x vocabulary` eight times over. Where the streams are more than
+//! the memory it may take ([`Memory`]), those of some positions are kept at a time, with a pass for each part.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no words or no rows. Running: [`AnalysisError::Input`] for an
@@ -74,19 +75,22 @@
 //! # }
 //! ```
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Case, HookError, Objective, Part, Plan, Point, Site, Subject,
-    SubjectError, TokenMap, Trace, Watch, found, provenance,
+    Analysis, AnalysisError, AnyTensor, Ask, Card, Case, Copies, HookError, Inputs, Need, Objective, Part,
+    Plan, Point, Site, Subject, SubjectError, TokenMap, Wanted, Watch, found, provenance,
 };
 use mmlens_engine::distribution::{divergence, entropy, largest, log_probabilities, rank};
 use mmlens_engine::states_at;
-use mmlens_engine::{Positions, Progress, batches, label, of_range};
+use mmlens_engine::{Memory, Positions, Progress, batches, label, numbers, of_range};
 use serde_json::json;
 
-use crate::check::{at_least_one, chosen, input, named, one_row, own_words};
+use crate::check::{at_least_one, bounded, chosen, input, one_row, own_words};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -125,7 +129,7 @@ impl Default for Settings {
 pub struct LogitLens {
     top: NonZeroUsize,
     positions: Positions,
-    rows: NonZeroUsize,
+    memory: Memory,
 }
 
 impl LogitLens {
@@ -138,8 +142,16 @@ impl LogitLens {
         Ok(Self {
             top: at_least_one(&CARD, "top", top)?,
             positions,
-            rows: at_least_one(&CARD, "rows", rows)?,
+            memory: Memory::default().at_most(at_least_one(&CARD, "rows", rows)?),
         })
+    }
+
+    /// How much may be taken at once beside the model; fewer than `rows` states are unembedded at a time where they would take
+    /// more, and the streams of fewer positions are held.
+    #[must_use]
+    pub fn within(mut self, memory: Memory) -> Self {
+        self.memory = memory.at_most(self.memory.most_rows());
+        self
     }
 }
 
@@ -165,44 +177,78 @@ impl Analysis for LogitLens {
         if streams.is_empty() {
             return Err(input(&CARD, "a language model with blocks", "this subject has none"));
         }
-        let mut plan = Plan::new();
-        for site in &streams {
-            plan = plan.read(*site)?;
-        }
-        let trace = subject.run(&inputs, plan)?;
+        let room = self.room(subject, &inputs, &streams, positions.len())?;
         let mut progress = Progress::new(watch, CARD.id, positions.len());
         let mut seen = Seen::new(streams.len(), positions.len());
-        for range in batches(positions.len(), self.rows) {
-            let some = of_range(&positions, range.clone())?;
-            self.look(subject, &trace, &streams, (range.start, some), target, &mut seen)?;
-            progress.advance(some.len())?;
+        for held in batches(positions.len(), room.held) {
+            let some = of_range(&positions, held.clone())?;
+            let states = states_of(subject, &inputs, &streams, some)?;
+            for range in batches(some.len(), room.rows) {
+                self.look(subject, &states, &streams, (held.start, range.clone()), target, &mut seen)?;
+                progress.advance(range.len())?;
+            }
         }
         let tables = seen.tables(subject, map, &positions, streams.len() - 1)?;
-        let settings = [
-            ("top", json!(self.top)),
-            ("positions", json!(self.positions.to_string())),
-            ("rows", json!(self.rows)),
-        ];
-        let settings = named(settings);
+        let settings = [("top", json!(self.top)), ("positions", json!(self.positions.to_string()))];
+        let settings = bounded(&self.memory, settings);
         found(provenance(subject, &CARD, settings, &streams, Some(&objective)), tables)
     }
 }
 
+/// How much is held at a time.
+struct Room {
+    /// Positions whose streams are held.
+    held: NonZeroUsize,
+    /// Positions that are unembedded.
+    rows: NonZeroUsize,
+}
+
 impl LogitLens {
-    /// What some positions say at every layer; `first` is the place of the first of them among all.
+    fn room(
+        &self,
+        subject: &dyn Subject,
+        inputs: &Inputs,
+        streams: &[Site],
+        positions: usize,
+    ) -> Result<Room, AnalysisError> {
+        let stream = numbers(subject, inputs, streams.get(..1).unwrap_or(&[]))?;
+        let width = stream / inputs.positions().max(1);
+        let logits = Site::of(Part::Text, Point::Logits);
+        let vocabulary = numbers(subject, inputs, &[logits]).unwrap_or(0);
+        let floor = Need { bytes: 0, at: logits };
+        // What every place says: a reading, its words, and the tables made of them.
+        let said = streams.len() * positions * (24 + 16 * self.top.get());
+        // Logits of a state on the device and the host, as logarithms in double precision, those of the last layer, and their
+        // order.
+        let unembedded = |rows: usize| floor.and(8 * rows * vocabulary + 4 * vocabulary + said);
+        let pass = subject.need(inputs, &passing(streams, &[], &Kept::default())?, Copies::ONE)?;
+        let most = NonZeroUsize::new(positions).unwrap_or(NonZeroUsize::MIN);
+        let held = self.memory.most(CARD.id, 0, most, |count| {
+            let (pass, look) = (pass.and(said), unembedded(1));
+            let more = if pass.bytes > look.bytes { pass } else { look };
+            Ok(more.and(streams.len() * count * width))
+        })?;
+        let kept = 4 * (streams.len() * held.get() * width) as u64;
+        let rows = self.memory.rows(CARD.id, kept, |rows| Ok(unembedded(rows)))?;
+        Ok(Room { held, rows })
+    }
+
+    /// What some positions say at every layer: a range of those whose states are held, of which `first` come before.
     fn look(
         &self,
         subject: &dyn Subject,
-        trace: &Trace,
+        states: &BTreeMap<Site, AnyTensor>,
         streams: &[Site],
-        (first, positions): (usize, &[usize]),
+        (first, range): (usize, Range<usize>),
         target: usize,
         seen: &mut Seen,
     ) -> Result<(), AnalysisError> {
+        let first = first + range.start;
         let mut last: Vec<Vec<f64>> = Vec::new();
         // The last layer first: it is what the others are compared with.
         for (layer, site) in streams.iter().enumerate().rev() {
-            let logits = subject.unembed(states_at(trace.get(*site)?, positions)?).map_err(|e| match e {
+            let own = states.get(site).ok_or(HookError::NotRead(*site))?.rows(range.start, range.len())?;
+            let logits = subject.unembed(own).map_err(|e| match e {
                 SubjectError::Unsupported { .. } => input(&CARD, "an unembedding", "this subject has none"),
                 other => other.into(),
             })?;
@@ -235,6 +281,37 @@ impl LogitLens {
         }
         Ok(())
     }
+}
+
+/// States by the site where they stood.
+type Kept = Arc<Mutex<BTreeMap<Site, AnyTensor>>>;
+
+/// A pass in which the states of some positions are kept, and the others are not.
+fn passing(streams: &[Site], positions: &[usize], kept: &Kept) -> Result<Plan, HookError> {
+    // The last logit is as little of the output as there is.
+    let mut plan = Plan::new().wanting(Wanted::tokens_at(Ask::Last, [0]));
+    for &site in streams {
+        let (kept, positions) = (kept.clone(), positions.to_vec());
+        plan = plan.edit(site, move |x| {
+            let states = states_at(&x, &positions)?;
+            kept.lock().unwrap_or_else(PoisonError::into_inner).insert(site, states);
+            Ok(x)
+        })?;
+    }
+    Ok(plan)
+}
+
+/// The states of some positions at some sites, `[positions, d]`: one pass.
+fn states_of(
+    subject: &dyn Subject,
+    inputs: &Inputs,
+    streams: &[Site],
+    positions: &[usize],
+) -> Result<BTreeMap<Site, AnyTensor>, AnalysisError> {
+    let kept = Kept::default();
+    subject.run(inputs, passing(streams, positions, &kept)?)?;
+    let states = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(states)
 }
 
 /// What one state says.

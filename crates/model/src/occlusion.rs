@@ -76,19 +76,18 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, AnyTensor, Baseline, Card, Case, HookError, Inputs, Objective, Part, Plan,
-    Point, Site, SiteSpec, Subject, TokenMap, Trace, Watch, found, provenance,
+    Analysis, AnalysisError, AnyTensor, Baseline, Card, Case, Copies, HookError, Inputs, Objective, Part,
+    Plan, Point, Site, SiteSpec, Subject, TokenMap, Trace, Watch, found, provenance,
 };
 use mmlens_engine::{
-    Demand, Memory, Positions, Progress, Start, Windows, label, of_range, put, score, show, sweep, unattended,
+    Memory, Positions, Progress, Start, Windows, held, label, of_range, put, score, show, sweep, unattended,
 };
 use serde_json::json;
 
-use crate::check::{at_least_one, input, named, one_row, own_words, setting};
+use crate::check::{at_least_one, bounded, input, one_row, own_words, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -204,7 +203,6 @@ impl Default for Settings {
 #[derive(Debug, Clone)]
 pub struct Occlusion {
     settings: Settings,
-    rows: NonZeroUsize,
     memory: Memory,
 }
 
@@ -218,14 +216,15 @@ impl Occlusion {
             return Err(setting(&CARD, "picture, words", "none", "pictures, words or both must be hidden"));
         }
         settings.picture.map_or(Ok(()), Cover::check)?;
-        Ok(Self { rows: at_least_one(&CARD, "rows", settings.rows)?, settings, memory: Memory::default() })
+        let memory = Memory::default().at_most(at_least_one(&CARD, "rows", settings.rows)?);
+        Ok(Self { settings, memory })
     }
 
-    /// How much its passes may take at once; fewer than `rows` variants share one where they would take more. The numbers
-    /// do not change.
+    /// How much its passes may take at once beside the model; fewer than `rows` variants share
+    /// one where they would take more.
     #[must_use]
     pub fn within(mut self, memory: Memory) -> Self {
-        self.memory = memory;
+        self.memory = memory.at_most(self.memory.most_rows());
         self
     }
 
@@ -234,11 +233,9 @@ impl Occlusion {
             Hide::Replace(_) => "replace",
             Hide::Unattended => "unattended",
         });
-        named([
-            ("picture", json!(self.settings.picture.map(Cover::settings))),
-            ("words", json!(words)),
-            ("rows", json!(self.rows)),
-        ])
+        let settings =
+            [("picture", json!(self.settings.picture.map(Cover::settings))), ("words", json!(words))];
+        bounded(&self.memory, settings)
     }
 }
 
@@ -269,6 +266,7 @@ impl Analysis for Occlusion {
         if !words.is_empty() {
             plan = plan.read(ENTERED)?;
         }
+        self.memory.hold(CARD.id, 0, subject.need(&inputs, &plan, Copies::ONE)?)?;
         let whole = subject.run(&inputs, plan)?;
         let windows = pictures.as_ref().map_or(0, |p| p.windows.len() * p.entries);
         let progress = Progress::new(watch, CARD.id, windows + words.len());
@@ -278,7 +276,8 @@ impl Analysis for Occlusion {
             map,
             objective,
             at: score(&whole)?,
-            memory: self.memory.at_most(self.rows),
+            memory: self.memory,
+            kept: held(&whole),
             progress,
         };
         let (mut tables, mut sites, mut baselines) = (Vec::new(), Vec::new(), Vec::new());
@@ -347,6 +346,8 @@ struct Stage<'a> {
     objective: Objective,
     at: f32,
     memory: Memory,
+    /// Bytes that are held throughout.
+    kept: u64,
     progress: Progress<'a>,
 }
 
@@ -370,8 +371,12 @@ impl Stage<'_> {
         for entry in 0..*entries {
             let (picture, hidden) = (pixels.rows(entry, 1)?, hidden.rows(entry, 1)?);
             let (objective, inputs) = (self.objective, self.inputs);
-            let demand = Demand { pictures: true, ..Demand::default() };
-            let rows = self.memory.rows(self.subject, inputs, demand);
+            let plan = Plan::new().objective(objective);
+            // Of every variant the picture, hidden and not, and which of its pixels are.
+            let pixels = 3 * picture.dims().iter().product::<usize>();
+            let rows = self.memory.rows(CARD.id, self.kept, |times| {
+                Ok(self.subject.need(inputs, &plan, Copies::pictures(times))?.and(times * pixels))
+            })?;
             let scores = sweep(self.subject, objective, windows.len(), rows, &mut self.progress, |range| {
                 Ok((show(inputs, entry, windows.hide(&picture, &hidden, range)?)?, Plan::new()))
             })?;
@@ -399,16 +404,22 @@ impl Stage<'_> {
             }
             Hide::Unattended => None,
         };
-        let (objective, demand) = (self.objective, Demand { scores: hidden.is_none(), ..Demand::default() });
-        let rows = self.memory.rows(self.subject, self.inputs, demand);
+        let objective = self.objective;
+        let planned = |plan: Plan, places: Vec<Vec<usize>>| match &hidden {
+            Some(hidden) => put(plan, ENTERED, places, hidden.clone()),
+            None => unattended(plan, "text.blocks.*.attn.scores", places),
+        };
+        let (one, plan) = start.copies(1)?;
+        let plan = planned(plan, vec![vec![0]])?.objective(objective);
+        // The stream, once more for what is put in its place.
+        let stream = whole.get(ENTERED)?.dims().iter().product::<usize>();
+        let rows = self.memory.rows(CARD.id, self.kept, |times| {
+            Ok(self.subject.need(&one, &plan, Copies::rows(times))?.and(times * stream))
+        })?;
         let scores = sweep(self.subject, objective, words.len(), rows, &mut self.progress, |range| {
             let (inputs, plan) = start.copies(range.len())?;
             let places = of_range(words, range)?.iter().map(|position| vec![*position]).collect();
-            let plan = match &hidden {
-                Some(hidden) => put(plan, ENTERED, places, hidden.clone())?,
-                None => unattended(plan, "text.blocks.*.attn.scores", places)?,
-            };
-            Ok((inputs, plan))
+            Ok((inputs, planned(plan, places)?))
         })?;
         let axis = label::token_axis_at(self.map, words);
         Ok(Labelled::numbers("tokens", self.unit(), vec![axis], self.drops(&scores))?)

@@ -33,7 +33,7 @@
 //!   then negative. [`Frozen::Corrupted`] puts clean values into the corrupted run, as activation patching does.
 //! - `mlps`: [`Mlps::Frozen`], so that the path is direct; [`Mlps::Computed`] lets MLPs between pass on what they are told,
 //!   as Wang et al. do.
-//! - `rows`: 16 variants share a pass.
+//! - `rows`: 16 variants share a pass, or fewer, as memory allows ([`Memory`]).
 //!
 //! # Cost
 //! Two passes, one for each sender from its block on, and one for each edge from the receiver's block on, in batches; none
@@ -81,13 +81,15 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Role};
 use mmlens_core::{
-    Analysis, AnalysisError, AnyTensor, Card, Change, HookError, Inputs, Objective, Pair, Part, Plan, Point,
-    Region, Site, Subject, Trace, Watch, found, provenance,
+    Analysis, AnalysisError, AnyTensor, Card, Change, Copies, HookError, Inputs, Objective, Pair, Part, Plan,
+    Point, Region, Site, Subject, Trace, Watch, found, provenance,
 };
-use mmlens_engine::{Circuit, Progress, Receiver, Sender, Start, feeds, of_range, reshaped, score, sweep};
+use mmlens_engine::{
+    Circuit, Memory, Progress, Receiver, Sender, Start, feeds, held, of_range, reshaped, score, sweep,
+};
 use serde_json::json;
 
-use crate::check::{at_least_one, input, named, running_sum, setting};
+use crate::check::{at_least_one, bounded, input, running_sum, setting};
 use crate::edge_attribution::one_stream;
 use crate::pair::Opened;
 
@@ -173,7 +175,7 @@ pub struct PathPatching {
     receivers: Receivers,
     frozen: Frozen,
     mlps: Mlps,
-    rows: NonZeroUsize,
+    memory: Memory,
 }
 
 impl PathPatching {
@@ -197,7 +199,16 @@ impl PathPatching {
                 }
             }
         }
-        Ok(Self { senders, receivers, frozen, mlps, rows: at_least_one(&CARD, "rows", rows)? })
+        let memory = Memory::default().at_most(at_least_one(&CARD, "rows", rows)?);
+        Ok(Self { senders, receivers, frozen, mlps, memory })
+    }
+
+    /// How much its passes may take at once beside the model; fewer than `rows` variants share
+    /// one where they would take more.
+    #[must_use]
+    pub fn within(mut self, memory: Memory) -> Self {
+        self.memory = memory.at_most(self.memory.most_rows());
+        self
     }
 
     /// Receivers that are patched at once, one variant of each sender after the other.
@@ -260,7 +271,7 @@ impl Analysis for PathPatching {
             let key = |at: &usize| senders.get(*at).map(|sender| (sender.layer(), *sender == Sender::Input));
             key(a) == key(b)
         };
-        for some in order.chunk_by(alike).flat_map(|block| block.chunks(self.rows.get())) {
+        for some in order.chunk_by(alike).flat_map(|block| block.chunks(work.told.get())) {
             let own: Vec<Sender> = some.iter().filter_map(|at| senders.get(*at).copied()).collect();
             let told = work.tell(&own)?;
             progress.advance(own.len())?;
@@ -301,13 +312,13 @@ impl Analysis for PathPatching {
             Receivers::Each(some) => format!("each of {}", listed(some)),
             Receivers::Together(some) => format!("together {}", listed(some)),
         };
-        let settings = named([
+        let settings = [
             ("senders", json!(self.senders.as_deref().map_or("each".to_owned(), listed))),
             ("receivers", json!(receivers)),
             ("frozen", json!(format!("{:?}", self.frozen).to_lowercase())),
             ("mlps", json!(format!("{:?}", self.mlps).to_lowercase())),
-            ("rows", json!(self.rows)),
-        ]);
+        ];
+        let settings = bounded(&self.memory, settings);
         let mut made = provenance(subject, &CARD, settings, &sites, Some(&opened.objective));
         made.baseline = Some("the corrupted sample".to_owned());
         found(made, tables)
@@ -348,6 +359,8 @@ struct Work<'a> {
     other: Trace,
     whole: f32,
     other_whole: f32,
+    /// Senders that share a pass of step 1.
+    told: NonZeroUsize,
 }
 
 /// What step 1 gave: for every sender a row.
@@ -373,17 +386,40 @@ impl<'a> Work<'a> {
                 plan = plan.read(Site::block(Part::Text, layer, point))?;
             }
         }
+        let hold = |inputs, plan: &Plan, kept| {
+            method.memory.hold(CARD.id, kept, subject.need(inputs, plan, Copies::ONE)?)
+        };
+        hold(other, &plan, 0)?;
         let other = subject.run(other, plan.clone())?;
         for layer in 0..circuit.layers {
             plan = plan.read(Site::block(Part::Text, layer, Point::ResidPre))?;
         }
+        hold(inputs, &plan, held(&other))?;
         let base = subject.run(inputs, plan)?;
         let (whole, other_whole) = (score(&base)?, score(&other)?);
-        Ok(Self { method, subject, circuit, inputs, objective, base, other, whole, other_whole })
+        let told = NonZeroUsize::MIN;
+        let mut work =
+            Self { method, subject, circuit, inputs, objective, base, other, whole, other_whole, told };
+        // Half of what is left is for what senders tell, half for the passes in which it is heard.
+        let kept = work.kept() + method.memory.less(work.kept()).left() / 2;
+        let (one, plan) = work.telling(&[Sender::Input])?;
+        work.told =
+            method.memory.rows(CARD.id, kept, |times| subject.need(&one, &plan, Copies::rows(times)))?;
+        Ok(work)
+    }
+
+    /// Bytes of both runs.
+    fn kept(&self) -> u64 {
+        held(&self.base) + held(&self.other)
     }
 
     /// Step 1 for some senders of one block, a row each: they hold what they have in the other run, everything else is frozen.
     fn tell(&self, senders: &[Sender]) -> Result<Told, AnalysisError> {
+        let (inputs, plan) = self.telling(senders)?;
+        Ok(Told { trace: self.subject.run(&inputs, plan)? })
+    }
+
+    fn telling(&self, senders: &[Sender]) -> Result<(Inputs, Plan), AnalysisError> {
         let (layers, rows) = (self.circuit.layers, senders.len());
         let first = senders.first().ok_or_else(|| input(&CARD, "senders", "there are none"))?;
         let source = if *first == Sender::Input { &self.other } else { &self.base };
@@ -413,7 +449,7 @@ impl<'a> Work<'a> {
             };
             plan = plan.change(site, region, set(&self.other, site)?)?;
         }
-        Ok(Told { trace: self.subject.run(&inputs, plan)? })
+        Ok((inputs, plan))
     }
 
     /// Step 2: the effect of every variant.
@@ -440,9 +476,8 @@ impl<'a> Work<'a> {
         }
         for (block, variants) in blocks {
             let start = Start::block(self.inputs, &self.base, block)?;
-            let (subject, rows) = (self.subject, self.method.rows);
-            let scores = sweep(subject, self.objective, variants.len(), rows, progress, |range| {
-                let some = of_range(&variants, range)?;
+            let subject = self.subject;
+            let plan = |some: &[Variant]| -> Result<(Inputs, Plan), HookError> {
                 let (inputs, mut plan) = start.copies(some.len())?;
                 for (row, variant) in some.iter().enumerate() {
                     for receiver in &variant.heard {
@@ -452,6 +487,21 @@ impl<'a> Work<'a> {
                     }
                 }
                 Ok((inputs, plan))
+            };
+            // What each variant changes, all of it in one row: no pass changes more.
+            let (one, mut all) = start.copies(1)?;
+            for receiver in variants.iter().flat_map(|variant| &variant.heard).collect::<BTreeSet<_>>() {
+                let site = receiver.site(self.circuit.layers);
+                all = all.change(site, Region::all(), Change::Zero)?;
+            }
+            let all = all.objective(self.objective);
+            let kept = self.kept() + held(&told.trace);
+            let rows = self
+                .method
+                .memory
+                .rows(CARD.id, kept, |times| subject.need(&one, &all, Copies::rows(times)))?;
+            let scores = sweep(subject, self.objective, variants.len(), rows, progress, |range| {
+                Ok(plan(of_range(&variants, range)?)?)
             })?;
             effects.extend(variants.iter().zip(scores).map(|(variant, score)| (variant.slot, effect(score))));
         }

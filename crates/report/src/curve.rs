@@ -123,9 +123,9 @@ struct Frame {
 impl Frame {
     fn of(table: &Labelled, len: usize) -> Self {
         let finite = table.as_numbers().unwrap_or_default().iter().copied().filter(|v| v.is_finite());
+        let ends = (f32::INFINITY, f32::NEG_INFINITY);
         // no NaN: the scale of what is drawn
-        let (min, max) =
-            finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)));
+        let (min, max) = finite.fold(ends, |(lo, hi), v| (lo.min(v), hi.max(v)));
         let (min, max) = if min <= max { (min, max) } else { (0.0, 0.0) };
         let (mut lo, mut hi) = (f64::from(min), f64::from(max));
         // zero belongs to the picture unless the values lie in a narrow band far from it

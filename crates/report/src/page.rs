@@ -349,7 +349,6 @@ fn policy() -> String {
 #[cfg(test)]
 mod tests {
     use image::RgbImage;
-    use mmlens_files::write;
     use mmlens_finding::{Axis, Finding, Labelled, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit};
 
     use super::{Guide, Page};

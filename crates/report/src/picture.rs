@@ -5,9 +5,15 @@ use std::io::Cursor;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use image::{ImageFormat, RgbImage};
+use image::error::{LimitError, LimitErrorKind};
+use image::{
+    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits, RgbImage,
+};
 
 use crate::ReportError;
+
+/// The most pixels of a picture.
+const MOST_PIXELS: u64 = 90_000_000;
 
 /// A picture of the input, at its original resolution: the one whose pixels the boxes of patches speak of.
 #[derive(Clone, PartialEq)]
@@ -42,12 +48,13 @@ impl Picture {
     /// becomes PNG.
     ///
     /// # Errors
-    /// [`ReportError::Picture`] for bytes that are no picture, [`ReportError::Empty`] for one without pixels.
+    /// [`ReportError::Picture`] for bytes that are no picture, or one of more than 90 million pixels; [`ReportError::Empty`] for one
+    /// without pixels.
     pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Result<Self, ReportError> {
         let name = name.into();
         let fail = |source| ReportError::Picture { picture: name.clone(), source };
         let format = image::guess_format(&bytes).map_err(fail)?;
-        let pixels = image::load_from_memory_with_format(&bytes, format).map_err(fail)?.into_rgb8();
+        let pixels = decoded(&bytes).map_err(fail)?;
         let kind = match format {
             ImageFormat::Png => "image/png",
             ImageFormat::Jpeg => "image/jpeg",
@@ -83,10 +90,7 @@ impl Picture {
     /// # Errors
     /// [`ReportError::Picture`] if they cannot be decoded.
     pub fn pixels(&self) -> Result<RgbImage, ReportError> {
-        match image::load_from_memory(&self.bytes) {
-            Ok(pixels) => Ok(pixels.into_rgb8()),
-            Err(source) => Err(ReportError::Picture { picture: self.name.clone(), source }),
-        }
+        decoded(&self.bytes).map_err(|source| ReportError::Picture { picture: self.name.clone(), source })
     }
 
     /// Image and frame of the input, where `index` is the place in the list of pictures.
@@ -99,6 +103,19 @@ impl Picture {
     pub(crate) fn data_uri(&self) -> String {
         format!("data:{};base64,{}", self.kind, STANDARD.encode(&self.bytes))
     }
+}
+
+/// The pixels of a file in memory. What it says of its size is looked at before it is decoded.
+fn decoded(bytes: &[u8]) -> ImageResult<RgbImage> {
+    let mut decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        return Err(ImageError::Limits(LimitError::from_kind(LimitErrorKind::DimensionError)));
+    }
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(8 * MOST_PIXELS + (1 << 26));
+    decoder.set_limits(limits)?;
+    Ok(DynamicImage::from_decoder(decoder)?.into_rgb8())
 }
 
 impl fmt::Debug for Picture {

@@ -55,7 +55,7 @@ fn parse(path: &Path, lines: &[String]) -> Result<Vec<Shard>, StoreError> {
         let wrong = |found: &dyn std::fmt::Display, expected: &str| {
             StoreError::broken(path, format!("line {}: {found}", at + 1), expected)
         };
-        let shard: Shard = serde_json::from_str(line).map_err(|e| wrong(&e, "a shard"))?;
+        let shard: Shard = mmlens_files::parse_json(line.as_bytes()).map_err(|e| wrong(&e, "a shard"))?;
         let before = shards.last().map_or(0, |last| last.to);
         if shard.file != Shard::name(at) || shard.from != before || shard.to <= shard.from {
             let found = format!("`{}` of samples {} to {}", shard.file, shard.from, shard.to);

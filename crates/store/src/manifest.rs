@@ -10,6 +10,10 @@ use crate::{Rows, StoreError};
 pub(crate) const FILE: &str = "manifest.json";
 /// Of this layout.
 const FORMAT: u32 = 1;
+/// The most bytes of a manifest: a store has hundreds of sites, of some hundred bytes each.
+const MOST_BYTES: u64 = 1 << 24;
+/// The most numbers of a site in one row: 1 GiB of them.
+const MOST_WIDTH: usize = 1 << 28;
 
 /// How activations are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -22,6 +26,16 @@ pub enum Precision {
     Bf16,
     /// Rounded to the nearest half: 11 bits of precision. What is beyond 65504 becomes infinite, and is refused.
     F16,
+}
+
+impl Precision {
+    /// Bytes of a number.
+    pub(crate) fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
 }
 
 /// One site of a store.
@@ -64,6 +78,9 @@ pub struct Manifest {
     pub precision: Precision,
     /// Samples of one pass.
     pub batch: usize,
+    /// The path of the kernels, where there are several that differ in the last digits.
+    #[serde(default)]
+    pub kernels: Option<String>,
     /// Rows after which a shard ends, with the batch that reaches them.
     pub shard: usize,
 }
@@ -75,8 +92,8 @@ impl Manifest {
 
     pub(crate) fn read(folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join(FILE);
-        let text = std::fs::read(&path).map_err(StoreError::io(&path))?;
-        let manifest: Self = serde_json::from_slice(&text)
+        let text = mmlens_files::read(&path, MOST_BYTES).map_err(StoreError::io(&path))?;
+        let manifest: Self = mmlens_files::parse_json(&text)
             .map_err(|e| StoreError::broken(&path, e, "the manifest of a store"))?;
         if manifest.format != FORMAT {
             return Err(StoreError::broken(
@@ -84,6 +101,13 @@ impl Manifest {
                 format!("format {}", manifest.format),
                 format!("format {FORMAT}"),
             ));
+        }
+        for (at, column) in manifest.columns.iter().enumerate() {
+            let width = column.shape.iter().try_fold(1_usize, |width, len| width.checked_mul(*len));
+            if width.is_none_or(|width| width > MOST_WIDTH) {
+                let found = format!("field `columns.{at}.shape`: {:?}", column.shape);
+                return Err(StoreError::broken(&path, found, format!("at most {MOST_WIDTH} numbers a row")));
+            }
         }
         Ok(manifest)
     }
@@ -103,6 +127,7 @@ impl Manifest {
             ("modalities", shown(&self.modalities), shown(&asked.modalities)),
             ("precision", shown(&self.precision), shown(&asked.precision)),
             ("batch", shown(&self.batch), shown(&asked.batch)),
+            ("kernels", shown(&self.kernels), shown(&asked.kernels)),
             ("shard", shown(&self.shard), shown(&asked.shard)),
         ];
         match fields.into_iter().find(|(_, found, asked)| found != asked) {

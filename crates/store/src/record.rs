@@ -168,6 +168,7 @@ impl Recording {
             modalities: self.modalities.iter().copied().collect(),
             precision: self.precision,
             batch: self.batch,
+            kernels: subject.kernels(),
             shard: self.shard,
         })
     }

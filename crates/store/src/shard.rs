@@ -143,8 +143,8 @@ pub(crate) struct Opened {
 impl Opened {
     pub(crate) fn new(folder: &Path, shard: &Shard) -> Result<Self, StoreError> {
         let path = folder.join(&shard.file);
-        let mut file = File::open(&path).map_err(StoreError::io(&path))?;
-        let bytes = file.metadata().map_err(StoreError::io(&path))?.len();
+        let (mut file, about) = mmlens_files::open(&path).map_err(StoreError::io(&path))?;
+        let bytes = about.len();
         if bytes != shard.bytes {
             return Err(StoreError::broken(
                 &path,
@@ -164,8 +164,13 @@ impl Opened {
         }
         let mut header = vec![0; length as usize];
         file.read_exact(&mut header).map_err(StoreError::io(&path))?;
-        let header: Metadata = serde_json::from_slice(&header)
+        let header: Metadata = mmlens_files::parse_json(&header)
             .map_err(|e| StoreError::broken(&path, e, "a safetensors header"))?;
+        let data = header.data_len() as u64;
+        if data.checked_add(8 + length) != Some(bytes) {
+            let wanted = format!("8 bytes, a header of {length} and {data} of data");
+            return Err(StoreError::broken(&path, format!("{bytes} bytes"), wanted));
+        }
         let tensors = header
             .tensors()
             .into_iter()
@@ -186,9 +191,10 @@ impl Opened {
             StoreError::broken(&self.path, format!("no tensor `{name}`"), "one of each column")
         })?;
         let rows = shape.first().copied().unwrap_or(0) as u64;
-        if !dtypes.contains(dtype) || shape.get(1..) != Some(row) || first + count > rows {
+        let end = first.saturating_add(count);
+        if !dtypes.contains(dtype) || shape.get(1..) != Some(row) || end > rows {
             let found = format!("`{name}` of {dtype:?} {shape:?}");
-            let wanted = format!("rows {first} to {} of {dtypes:?} {row:?}", first + count);
+            let wanted = format!("rows {first} to {end} of {dtypes:?} {row:?}");
             return Err(StoreError::broken(&self.path, found, wanted));
         }
         let width = (row.iter().product::<usize>() * dtype.bitsize() / 8) as u64;
@@ -244,7 +250,7 @@ impl Opened {
 /// That a file is what was written.
 pub(crate) fn verify(folder: &Path, shard: &Shard) -> Result<(), StoreError> {
     let path = folder.join(&shard.file);
-    let mut file = File::open(&path).map_err(StoreError::io(&path))?;
+    let (mut file, _) = mmlens_files::open(&path).map_err(StoreError::io(&path))?;
     let mut hash = Sha256::new();
     let mut piece = vec![0; 1 << 20];
     loop {

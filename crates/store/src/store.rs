@@ -42,15 +42,23 @@ impl Store {
         let folder = folder.as_ref().to_owned();
         let manifest = Manifest::read(&folder)?;
         let shards = journal::read(&folder)?;
-        let mut starts = vec![0];
+        let mut starts = vec![0_u64];
         for shard in &shards {
             let path = folder.join(&shard.file);
-            let bytes = std::fs::metadata(&path).map_err(StoreError::io(&path))?.len();
+            let bytes = mmlens_files::open(&path).map_err(StoreError::io(&path))?.1.len();
             if bytes != shard.bytes {
                 let (found, wanted) = (format!("{bytes} bytes"), format!("{} bytes", shard.bytes));
                 return Err(StoreError::broken(&path, found, wanted));
             }
-            starts.push(starts.last().copied().unwrap_or(0) + shard.rows);
+            let row: usize = manifest.columns.iter().map(crate::Column::width).sum();
+            let needed = shard.rows.checked_mul(row as u64 * manifest.precision.bytes());
+            if needed.is_none_or(|needed| needed > bytes) {
+                let found = format!("{bytes} bytes");
+                let wanted = format!("{} rows of {row} numbers", shard.rows);
+                return Err(StoreError::broken(&path, found, wanted));
+            }
+            let start = starts.last().copied().unwrap_or(0).checked_add(shard.rows);
+            starts.push(start.ok_or_else(|| StoreError::broken(&path, "too many rows", "fewer than 2^64"))?);
         }
         Ok(Self { folder, manifest, shards, starts, opened: RefCell::default() })
     }

@@ -1,5 +1,12 @@
 //! What every subject says of itself in the same words.
 
+use burn::tensor::Device;
+
+/// The path of the kernels, on the device that they compute on.
+pub(crate) fn kernels(device: &Device) -> Option<String> {
+    (mmlens_core::device::kind(device) == "flex").then(|| mmlens_kernels::Path::taken().to_string())
+}
+
 /// The methods of `Subject` that say what a subject is, from its fields `name`, `checkpoint`, `device`, `sites` and `anatomy`.
 macro_rules! about {
     () => {
@@ -13,6 +20,10 @@ macro_rules! about {
 
         fn device(&self) -> String {
             mmlens_core::device::kind(&self.device)
+        }
+
+        fn kernels(&self) -> Option<String> {
+            crate::about::kernels(&self.device)
         }
 
         fn sites(&self) -> &[mmlens_core::SiteSpec] {

@@ -28,6 +28,17 @@ fn within(field: &str, value: usize, most: usize) -> Result<(), ZooError> {
     Err(ZooError::Value { field, found, expected: format!("1 to {most}") })
 }
 
+/// A number that divides or lies below a root, and that `f32` holds with room for what it is multiplied with.
+pub(crate) fn above_zero(field: &str, value: Option<f64>) -> Result<Option<f32>, ZooError> {
+    let expected = match value {
+        Some(found) if !(found.is_finite() && found > 0.0) => "a number above 0",
+        Some(found) if !(1e-30..=1e30).contains(&found) => "1e-30 to 1e30",
+        given => return Ok(given.map(|x| x as f32)),
+    };
+    let found = value.map_or_else(String::new, |x| format!("{x:?}"));
+    Err(ZooError::Value { field: field.to_owned(), found, expected: expected.to_owned() })
+}
+
 /// Refuses fields that are null where transformers takes no null: a field that is left out has a default, one that is null
 /// has not. `at` is what errors put before a field.
 pub(crate) fn present(raw: &Value, at: &str, fields: &[&str]) -> Result<(), ZooError> {

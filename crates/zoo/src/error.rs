@@ -1,8 +1,11 @@
 //! What can go wrong in the zoo, as values: what, where, found, expected.
 
+use std::path::{Path, PathBuf};
+
 use mmlens_core::{Breach, HookError, SubjectError};
 
-use crate::checkpoint::{CheckpointError, ConfigError};
+use crate::checkpoint::{CheckpointError, ConfigError, read_json};
+use crate::left_out::left_out;
 use crate::parts::RopeError;
 use crate::processor::ProcessorError;
 use crate::text::TextError;
@@ -50,6 +53,14 @@ pub enum ZooError {
         found: String,
         /// What could be there.
         expected: String,
+    },
+    /// What is wrong with a file, where the complaint does not name it.
+    #[error("{}: {error}", file.display())]
+    In {
+        /// The file.
+        file: PathBuf,
+        /// The complaint.
+        error: Box<Self>,
     },
     /// Rotary settings that cannot be read.
     #[error(transparent)]
@@ -108,7 +119,29 @@ impl From<SubjectError> for ZooError {
     }
 }
 
+/// Opens a model of a folder, whose `config.json` is named in complaints about values, and where weights do not fit, with
+/// the sizes that it leaves out.
+pub(crate) fn of_folder<T>(folder: &Path, open: impl FnOnce() -> Result<T, ZooError>) -> Result<T, ZooError> {
+    let file = folder.join("config.json");
+    open().map_err(|error| match error {
+        error @ (ZooError::Unsupported { .. } | ZooError::Value { .. } | ZooError::Rope(_)) => {
+            error.within(&file)
+        }
+        ZooError::Checkpoint(CheckpointError::Misfit(mut misfit)) => {
+            misfit.left_out =
+                read_json(&file).map_or_else(|_| Vec::new(), |config| left_out(&config, &misfit));
+            CheckpointError::Misfit(misfit).into()
+        }
+        error => error,
+    })
+}
+
 impl ZooError {
+    /// The complaint, about a file.
+    pub(crate) fn within(self, file: &Path) -> Self {
+        Self::In { file: file.to_owned(), error: Box::new(self) }
+    }
+
     /// As what a subject says: a complaint of its own or of a site stays one, anything else is a sample it cannot take.
     pub(crate) fn of_subject(self, subject: &str) -> SubjectError {
         match self {

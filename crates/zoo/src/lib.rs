@@ -13,6 +13,7 @@ pub mod families;
 mod generate;
 pub mod hub;
 pub mod idefics3;
+mod left_out;
 pub mod llava;
 pub mod llava_next;
 mod open;
@@ -35,4 +36,4 @@ pub use self_check::SelfCheck;
 pub use vision::{TowerConfig, VisionTower};
 pub use vlm::Vlm;
 
-pub(crate) use config::{architecture, blocks, divides, positive, present};
+pub(crate) use config::{above_zero, architecture, blocks, divides, positive, present};

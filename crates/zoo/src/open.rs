@@ -118,10 +118,8 @@ pub fn model_type(folder: impl AsRef<Path>) -> Result<String, ZooError> {
 /// How the kind is opened that a folder's `config.json` names.
 fn kind(folder: &Path) -> Result<Open, ZooError> {
     let file = folder.join("config.json");
-    let refused = |field: &str, found: String, supported: String| ZooError::Unsupported {
-        field: format!("{}: {field}", file.display()),
-        found,
-        supported,
+    let refused = |field: &str, found: String, supported: String| {
+        ZooError::Unsupported { field: field.to_owned(), found, supported }.within(&file)
     };
     let name = model_type(folder)?;
     let Some((_, open)) = KINDS.iter().find(|(own, _)| *own == name) else {
@@ -169,7 +167,7 @@ mod tests {
         assert_eq!(
             said,
             format!(
-                "`{}: model_type`: `t5` is not supported; supported: {}",
+                "{}: `model_type`: `t5` is not supported; supported: {}",
                 file.display(),
                 KINDS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
             )

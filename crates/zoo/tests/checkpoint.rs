@@ -241,11 +241,11 @@ fn damaged_headers_are_refused_by_name() {
         ),
         (
             file_of("{\"t\": 3}", 0),
-            "its header is not valid: `t`: invalid type: integer `3`, expected struct RawEntry",
+            "its header is not valid: line 1 column 7: field `t`: invalid type: integer `3`, expected an object",
         ),
         (
             file_of("[]", 0),
-            "its header is not valid: invalid type: sequence, expected an object of tensors by name",
+            "its header is not valid: line 1 column 0: invalid type: sequence, expected an object of tensors by name",
         ),
         (file_of(&"[".repeat(400), 0), "its header is not valid"),
         (
@@ -279,7 +279,7 @@ fn damaged_headers_are_refused_by_name() {
         ),
         (
             file_of(r#"{"t":{"dtype":"F32","shape":[-1],"data_offsets":[0,8]}}"#, 8),
-            "`t`: invalid value: integer `-1`",
+            "field `t.shape.0`: invalid value: integer `-1`",
         ),
     ] {
         let error = refusal(bytes);

@@ -216,7 +216,12 @@ fn an_answer_stops_at_the_last_position_and_says_so() {
             subject.generate(&inputs, &how).unwrap().remove(0)
         };
         let (all, stopped) = (expected[0].len(), write(1000));
-        assert_eq!((written(&[stopped.clone()]), stopped.last_position), (expected, true), "{}", case.name);
+        assert_eq!(
+            (written(std::slice::from_ref(&stopped)), stopped.last_position),
+            (expected, true),
+            "{}",
+            case.name
+        );
         assert_eq!((stopped.ended, stopped.probabilities.len()), (false, all), "{}", case.name);
         // Whoever asks for no more is told of nothing.
         let asked = write(all);

@@ -14,6 +14,9 @@ use serde_json::Value;
 use super::list::{List, Mistake};
 use super::splice::{self, ASKED, Language, Place, spliced};
 
+/// A mistake by its id, its file, and the lines it stands on.
+type Stands<'a> = (String, &'a str, std::ops::Range<usize>);
+
 /// The test programs of the copy.
 #[derive(Debug, Default)]
 pub(super) struct Built {
@@ -88,10 +91,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Writes what differs, removes what is gone, and says on which lines each mistake stands.
-    fn write(
-        &self,
-        refused: &BTreeMap<String, String>,
-    ) -> Result<Vec<(String, &'a str, std::ops::Range<usize>)>, String> {
+    fn write(&self, refused: &BTreeMap<String, String>) -> Result<Vec<Stands<'a>>, String> {
         let folder = self.folder();
         let mut of_file: BTreeMap<&str, Vec<&Mistake>> = BTreeMap::new();
         for mistake in self.list.mistakes.iter().filter(|mistake| !refused.contains_key(&mistake.id)) {

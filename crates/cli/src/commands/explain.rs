@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use image::DynamicImage;
-use mmlens::core::{AnalysisError, Case, Clip, Picture, Sample, Subject, Words};
+use mmlens::core::{AnalysisError, Case, Clip, Copies, Picture, Plan, Sample, Subject, Words, memory};
 use mmlens::engine::Memory;
 use mmlens::files::{RunFolder, sha256};
 use mmlens::finding::Finding;
@@ -55,8 +55,8 @@ pub(crate) struct Explain {
     target: Option<String>,
     #[command(flatten)]
     corruption: CorruptionArgs,
-    /// How much memory the passes of occlusion, patching and knockout may take at once, beside the model, such as 800MB or 2GiB;
-    /// without it a quarter of what is free. The numbers do not depend on it but for the last digits.
+    /// How much memory each method may take at once, beside the model and the sample, such as 800MB or 2GiB; without it 4GiB. The
+    /// same size gives the same bits; another one, other last digits. A method that cannot do with so little is refused.
     #[arg(long, value_name = "SIZE")]
     memory: Option<Memory>,
     /// The folder for what is written; made if it is not there. Files of the names above are replaced, others are left alone.
@@ -136,9 +136,29 @@ struct Told {
     last_position: bool,
     tokens: Vec<Token>,
     target: Aim,
+    memory: Announced,
     findings: Vec<Written>,
     left_out: Vec<LeftOut>,
     report: PathBuf,
+}
+
+/// What is taken of memory beside the model, in bytes.
+#[derive(Serialize)]
+struct Announced {
+    /// What each method may take at once.
+    budget: u64,
+    /// What a pass of the prompt takes at most by itself.
+    pass: u64,
+}
+
+impl Announced {
+    fn told(&self, unasked: bool) -> String {
+        let from = if unasked { "the default; --memory" } else { "--memory" };
+        let [budget, pass] = [self.budget, self.pass].map(memory::size);
+        format!(
+            "memory     up to {budget} for each method ({from}); a pass of this prompt takes up to {pass}"
+        )
+    }
 }
 
 /// What a method left on disk.
@@ -176,6 +196,13 @@ impl Explain {
         let settled = settle(subject, sample, self.target.as_deref())?;
         let case = Case { sample: settled.sample.clone(), target: settled.target.clone() };
         let question = Question { case, corrupted, memory: self.memory.unwrap_or_default() };
+        let pass = subject.need(&subject.encode(&question.case.sample)?, &Plan::new(), Copies::ONE)?.bytes;
+        let memory = Announced { budget: question.memory.budget(), pass };
+        if !self.json {
+            print::line(format!("answer     {}", print::visible(&settled.answer)))?;
+            print::line(format!("explained  {}", print::visible(&settled.explained)))?;
+            print::line(memory.told(self.memory.is_none()))?;
+        }
         let own = &question.case.sample;
         let mut shown = own.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
         shown.extend(frames_on_page(&own.clips, own.pictures.len(), &settled.prompt)?);
@@ -213,7 +240,7 @@ impl Explain {
         }
         let report = run.write(REPORT, page.html()?.as_bytes())?;
         run.finish()?;
-        self.tell(subject, settled, written, left_out, report)
+        self.tell(subject, settled, memory, written, left_out, report)
     }
 
     /// The folder, with the settings that a run must have to go on with what another left there.
@@ -227,7 +254,8 @@ impl Explain {
             ("device", json!(subject.device())),
             ("methods", json!(methods)),
             ("target", json!(self.target)),
-            ("memory", json!(self.memory.map(|memory| format!("{memory:?}")))),
+            ("memory", json!(self.memory.unwrap_or_default().budget())),
+            ("kernels", json!(subject.kernels())),
             ("sample", fingerprint(sample)),
             ("corrupted", json!(corrupted.map(fingerprint))),
         ];
@@ -261,7 +289,11 @@ impl Explain {
         let finding = method.run(subject, question, &bar);
         bar.done();
         match finding {
-            Err(error @ AnalysisError::Input { .. }) if self.method.is_empty() => Ok(Err(error.to_string())),
+            Err(error @ (AnalysisError::Input { .. } | AnalysisError::Memory { .. }))
+                if self.method.is_empty() =>
+            {
+                Ok(Err(error.to_string()))
+            }
             other => other.map(Ok).with_context(|| format!("--method {}", method.name)),
         }
     }
@@ -322,6 +354,7 @@ impl Explain {
         &self,
         subject: &dyn Subject,
         settled: Settled,
+        memory: Announced,
         findings: Vec<Written>,
         left_out: Vec<LeftOut>,
         report: PathBuf,
@@ -334,6 +367,7 @@ impl Explain {
             last_position: settled.note.is_some(),
             tokens: settled.tokens,
             target: settled.aim,
+            memory,
             findings,
             left_out,
             report,
@@ -341,8 +375,6 @@ impl Explain {
         if self.json {
             return print::json(&told);
         }
-        print::line(format!("answer     {}", print::visible(&told.answer)))?;
-        print::line(format!("explained  {}", print::visible(&settled.explained)))?;
         let compares = |written: &&Written| Method::of(written.method).is_some_and(|method| method.compares);
         let comparing: Vec<&str> =
             told.findings.iter().filter(compares).map(|written| written.method).collect();

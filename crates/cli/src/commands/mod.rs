@@ -9,8 +9,12 @@ mod serve;
 mod sites;
 mod trace;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use mmlens::kernels;
+
+/// Which path of the kernels is taken, instead of the best there is.
+const KERNELS: &str = "MMLENS_KERNELS";
 
 /// Opens up multimodal models: the answer, why it was given, and what lies inside.
 #[derive(Debug, Parser)]
@@ -33,6 +37,10 @@ enum Command {
 
 impl Cli {
     pub(crate) fn run(&self) -> Result<()> {
+        if let Some(path) = std::env::var_os(KERNELS) {
+            let take = path.to_string_lossy().parse::<kernels::Path>().and_then(kernels::Path::take);
+            take.with_context(|| format!("the environment variable {KERNELS}"))?;
+        }
         match &self.command {
             Command::Ask(ask) => ask.run(),
             Command::Certify(certify) => certify.run(),

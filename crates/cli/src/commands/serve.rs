@@ -4,7 +4,6 @@ use std::net::{SocketAddr, TcpListener};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use mmlens::core::gate::Limits;
 use mmlens::core::{DeviceName, device};
 
 use crate::model::token;
@@ -23,22 +22,15 @@ pub(crate) struct Serve {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// Clients at a time; more are refused.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
-    connections: usize,
-    /// The most bytes of one message of a client, of at most 1 GiB. A tensor is one message.
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message)]
-    message: u64,
 }
 
 impl Serve {
     pub(crate) fn run(&self) -> Result<()> {
         let token = token().ok_or(Refusal::NoToken)?;
         let device = self.device.open(None)?;
-        let limits = Limits { connections: self.connections, message: self.message, ..Limits::default() };
         let listener =
             TcpListener::bind(self.listen).with_context(|| format!("cannot listen on {}", self.listen))?;
         print::line(format!("serving {} at remote:ws://{}", self.device, listener.local_addr()?))?;
-        Ok(device::serve([device], listener, &token, limits)?)
+        Ok(device::serve([device], listener, &token)?)
     }
 }

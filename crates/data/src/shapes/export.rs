@@ -1,7 +1,6 @@
 //! Scenes as files, for programs in other languages.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, GrayImage, ImageError, ImageFormat};
@@ -60,9 +59,12 @@ pub enum ExportError {
         /// The line, from 1.
         line: usize,
         /// Why.
-        source: serde_json::Error,
+        source: mmlens_files::JsonError,
     },
 }
+
+/// The most bytes of a file of records: a hundred thousand scenes have some 300 MB.
+const MOST_RECORDS: u64 = 1 << 32;
 
 /// One line of `samples.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -156,17 +158,15 @@ pub fn export(world: &World, split: Split, count: u64, folder: &Path) -> Result<
 pub fn read_records(folder: &Path) -> Result<Vec<Record>, ExportError> {
     let path = folder.join("samples.jsonl");
     let failed = |source| ExportError::Records { path: path.clone(), source };
-    let lines = BufReader::new(File::open(&path).map_err(failed)?).lines();
-    lines
-        .enumerate()
-        .map(|(index, line)| {
-            serde_json::from_str(&line.map_err(failed)?).map_err(|source| ExportError::Malformed {
-                path: path.clone(),
-                line: index + 1,
-                source,
-            })
+    let text = mmlens_files::read_text(&path, MOST_RECORDS).map_err(failed)?;
+    let lines = text.lines().enumerate().map(|(index, line)| {
+        mmlens_files::parse_json(line.as_bytes()).map_err(|source| ExportError::Malformed {
+            path: path.clone(),
+            line: index + 1,
+            source,
         })
-        .collect()
+    });
+    lines.collect()
 }
 
 impl Record {

@@ -7,8 +7,8 @@ use mmlens_core::{AnalysisError, Inputs, Subject, Watch};
 use mmlens_files::Journal;
 use serde::{Deserialize, Serialize};
 
-use super::{Memory, Sweep, Swept};
-use crate::Progress;
+use super::{Sweep, Swept};
+use crate::{Memory, Progress};
 
 const METHOD: &str = "sweep over a data set";
 
@@ -59,17 +59,22 @@ struct Head {
     subject: String,
     weights: String,
     alterations: Vec<String>,
+    /// What decides how many variants share a pass, and the path of the kernels: they decide the last digits.
+    memory: Memory,
+    kernels: Option<String>,
     metrics: Vec<(String, Unit)>,
     axes: Vec<Axis>,
 }
 
 impl Head {
-    fn of(about: &str, subject: &dyn Subject, swept: &Swept) -> Self {
+    fn of(about: &str, subject: &dyn Subject, memory: &Memory, swept: &Swept) -> Self {
         Self {
             about: about.to_owned(),
             subject: subject.name().to_owned(),
             weights: subject.weights_hash(),
             alterations: subject.alterations().to_vec(),
+            memory: *memory,
+            kernels: subject.kernels(),
             metrics: swept.measured.iter().map(|m| (m.metric.name(), m.metric.unit())).collect(),
             axes: swept.axes.clone(),
         }
@@ -122,7 +127,8 @@ pub struct DataSwept {
 ///
 /// Each case is entered in the journal when it is done. A process that is killed loses the case it was at; the same call
 /// goes on with it, and what comes back in the end is the same, bit for bit. `about` says what is swept, in the user's
-/// words: a journal about something else, or of another model, is refused.
+/// words: a journal about something else, of another model, or of another way to compute (budget, rows of a pass, path of the
+/// kernels) is refused.
 ///
 /// # Errors
 /// [`DataError`]; with [`AnalysisError::Cancelled`] the journal keeps what is done.
@@ -147,12 +153,25 @@ pub fn sweep_data(
     };
     let done = found.as_ref().map_or(0, DataSwept::cases);
     if let (Some((path, _)), Some(swept)) = (&file, &found) {
-        let now = (about, subject.name(), subject.weights_hash(), subject.alterations());
         let head = &swept.head;
+        let wrong = |found: String, expected: String| {
+            Err(DataError::Broken { path: path.to_path_buf(), line: 1, found, expected })
+        };
+        let now = (about, subject.name(), subject.weights_hash(), subject.alterations());
         if now != (&head.about, &head.subject, head.weights.clone(), &head.alterations) {
             let found = format!("a sweep about `{}` of {} ({})", head.about, head.subject, head.weights);
             let expected = format!("one about `{about}` of {} ({})", subject.name(), subject.weights_hash());
-            return Err(DataError::Broken { path: path.to_path_buf(), line: 1, found, expected });
+            return wrong(found, expected);
+        }
+        // Bits would differ from case to case.
+        let way = |memory: &Memory, kernels: Option<&str>| {
+            let (bytes, rows) = (memory.budget(), memory.most_rows());
+            let path = kernels.map_or_else(String::new, |path| format!(" with the kernels' path `{path}`"));
+            format!("a sweep within {bytes} bytes and {rows} rows a pass{path}")
+        };
+        let kernels = subject.kernels();
+        if (memory, &kernels) != (&head.memory, &head.kernels) {
+            return wrong(way(&head.memory, head.kernels.as_deref()), way(memory, kernels.as_deref()));
         }
     }
     let mut progress = Progress::new(watch, METHOD, count);
@@ -161,7 +180,7 @@ pub fn sweep_data(
         let (inputs, sweep) = case(index)?;
         let mut inner = Progress::new(&mmlens_core::Unwatched, METHOD, sweep.len());
         let swept = sweep.run(subject, &inputs, memory, &mut inner)?;
-        let head = Head::of(about, subject, &swept);
+        let head = Head::of(about, subject, memory, &swept);
         let line = Line::of(index, &swept);
         let all = match &mut found {
             Some(all) if !all.head.like(&head) => {
@@ -207,11 +226,14 @@ fn parse(path: &Path, lines: &[String]) -> Result<Option<DataSwept>, DataError> 
         expected: expected.to_owned(),
     };
     let Some((first, rest)) = lines.split_first() else { return Ok(None) };
-    let head = serde_json::from_str(first).map_err(|e| wrong(0, e.to_string(), "the head of a sweep"))?;
+    let head = mmlens_files::parse_json(first.as_bytes())
+        .map_err(|e| wrong(0, e.to_string(), "the head of a sweep"))?;
     let mut swept = DataSwept::empty(head);
-    let cells: usize = swept.head.axes.iter().map(Axis::len).product();
+    let cells = swept.head.axes.iter().try_fold(1_usize, |cells, axis| cells.checked_mul(axis.len()));
+    let cells = cells.ok_or_else(|| wrong(0, "more cells than can be counted".to_owned(), "a sweep"))?;
     for (case, text) in rest.iter().enumerate() {
-        let line: Line = serde_json::from_str(text).map_err(|e| wrong(case + 1, e.to_string(), "a case"))?;
+        let line: Line = mmlens_files::parse_json(text.as_bytes())
+            .map_err(|e| wrong(case + 1, e.to_string(), "a case"))?;
         let metrics = swept.head.metrics.len();
         let whole = line.unedited.len() == metrics
             && line.values.len() == metrics

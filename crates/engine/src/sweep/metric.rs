@@ -149,18 +149,6 @@ pub(super) fn wanting(plan: Plan, metrics: &[Metric]) -> Plan {
     }
 }
 
-/// How many logits the metrics look at in each row, of a vocabulary.
-pub(super) fn logits(metrics: &[Metric], inputs: &Inputs, vocab: usize) -> usize {
-    match (wanted(metrics), inputs.asked) {
-        (Some(wanted), _) => {
-            let (positions, tokens) = wanted.lengths();
-            positions * tokens.unwrap_or(vocab)
-        }
-        (None, Asked::Last) => vocab,
-        (None, Asked::All) => vocab * inputs.positions(),
-    }
-}
-
 /// The last position from which on a pass may be computed for the metrics; `None` if they may look at any.
 pub(super) fn latest(metrics: &[Metric], inputs: &Inputs) -> Option<usize> {
     let last = inputs.positions().checked_sub(1)?;

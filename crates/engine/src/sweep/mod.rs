@@ -14,7 +14,6 @@
 
 mod data;
 mod edit;
-mod memory;
 mod metric;
 mod spread;
 
@@ -23,16 +22,15 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Labelled, TableError};
 use mmlens_core::{
-    AnalysisError, AxisName, HookError, Inputs, Output, Part, Place, Plan, Point, Region, Selector, Site,
-    SiteSpec, State, Subject, SubjectError, Trace, caught,
+    AnalysisError, AxisName, Copies, HookError, Inputs, Output, Part, Place, Plan, Point, Region, Selector,
+    Site, SiteSpec, State, Subject, SubjectError, Trace, caught,
 };
 
 pub use data::{DataError, DataSwept, sweep_data};
 pub use edit::{Edit, Reference};
-pub use memory::{Demand, Memory, NoSize};
 pub use metric::{Metric, OutputFn};
 
-use crate::Progress;
+use crate::{Memory, Progress};
 
 /// Variants of one case and what is measured of each.
 #[derive(Debug, Clone)]
@@ -115,13 +113,17 @@ impl Sweep {
         memory: &Memory,
         progress: &mut Progress<'_>,
     ) -> Result<Swept, AnalysisError> {
-        let prepared = Prepared::new(self, subject, inputs)?;
+        let order = Order::new(self, subject, inputs, memory, progress.method())?;
         let mut found = Found::none(self);
-        for task in prepared.tasks(memory) {
-            found.enter(&task, prepared.measure(&task)?);
-            progress.advance(task.variants.len())?;
+        for stage in &order.stages {
+            let prepared = Prepared::new(&order, subject, inputs, stage)?;
+            found.begin(&prepared);
+            for task in prepared.tasks()? {
+                found.enter(&task, prepared.measure(&task)?);
+                progress.advance(task.variants.len())?;
+            }
         }
-        Ok(found.of(self, &prepared))
+        Ok(found.of(self))
     }
 
     /// Variants by where they depart from the unedited pass.
@@ -143,17 +145,116 @@ impl Sweep {
     }
 }
 
-/// A sweep about to run on one subject: the case has passed unedited, and its states are kept.
+/// A sweep in the order in which it is run.
+struct Order<'a> {
+    sweep: &'a Sweep,
+    memory: &'a Memory,
+    method: &'static str,
+    groups: BTreeMap<Entry, Vec<usize>>,
+    /// For each variant the first position that it changes.
+    firsts: Vec<usize>,
+    /// At least one.
+    stages: Vec<Stage>,
+}
+
+/// Groups of variants whose states are held at once, after one unedited pass.
+#[derive(Debug, Default)]
+struct Stage {
+    entries: Vec<Entry>,
+    /// The block from which on keys and values are held, for variants that change late positions.
+    known: Option<usize>,
+}
+
+impl Stage {
+    fn plan(&self, subject: &dyn Subject, metrics: &[Metric]) -> Result<Plan, HookError> {
+        let mut plan = metric::wanting(base_plan(self.entries.iter())?, metrics);
+        if let Some(first) = self.known {
+            for (key, value) in read_by_attention(subject, first) {
+                plan = plan.read(key)?.read(value)?;
+            }
+        }
+        Ok(plan)
+    }
+}
+
+impl<'a> Order<'a> {
+    fn new(
+        sweep: &'a Sweep,
+        subject: &dyn Subject,
+        inputs: &Inputs,
+        memory: &'a Memory,
+        method: &'static str,
+    ) -> Result<Self, AnalysisError> {
+        if inputs.rows() != 1 {
+            let reason = format!("a sweep takes one case at a time, not {} rows", inputs.rows());
+            return Err(SubjectError::Batch { reason }.into());
+        }
+        if sweep.metrics.is_empty() {
+            return Err(HookError::NoObjective.into());
+        }
+        let (groups, firsts) = (sweep.groups(subject)?, firsts(sweep, subject, inputs));
+        let mut order = Self { sweep, memory, method, groups, firsts, stages: Vec::new() };
+        let mut stage = Stage::default();
+        for entry in order.groups.keys() {
+            let mut more = Stage { entries: [stage.entries.as_slice(), &[*entry]].concat(), known: None };
+            more.known = order.late(&more.entries);
+            if stage.entries.is_empty() || order.held(subject, inputs, &more)? {
+                stage = more;
+                continue;
+            }
+            order.stages.push(std::mem::replace(
+                &mut stage,
+                Stage { entries: vec![*entry], known: order.late(&[*entry]) },
+            ));
+        }
+        order.stages.push(stage);
+        for at in 0..order.stages.len() {
+            let Some(stage) = order.stages.get(at) else { continue };
+            // Without keys and values all positions are computed for every variant.
+            if stage.known.is_some() && !order.held(subject, inputs, stage)? {
+                let bare = Stage { entries: stage.entries.clone(), known: None };
+                order.stages.splice(at..=at, [bare]);
+            }
+        }
+        Ok(order)
+    }
+
+    /// Whether what a stage holds takes no more than half of the budget, so that variants have the other half.
+    fn held(&self, subject: &dyn Subject, inputs: &Inputs, stage: &Stage) -> Result<bool, HookError> {
+        let plan = stage.plan(subject, &self.sweep.metrics)?;
+        let with = subject.need(inputs, &plan, Copies::ONE)?;
+        let bare = metric::wanting(Plan::new(), &self.sweep.metrics);
+        let without = subject.need(inputs, &bare, Copies::ONE)?;
+        Ok(with.bytes.saturating_sub(without.bytes) <= self.memory.left() / 2)
+    }
+
+    /// The first block at which a variant departs that changes late positions alone.
+    fn late(&self, entries: &[Entry]) -> Option<usize> {
+        let late = |entry: &Entry| match entry {
+            Entry::Block(Part::Text, block) => {
+                let mut members = self.groups.get(entry).into_iter().flatten();
+                members.any(|variant| self.first(*variant) > 0).then_some(*block)
+            }
+            _ => None,
+        };
+        entries.iter().filter_map(late).min()
+    }
+
+    fn first(&self, variant: usize) -> usize {
+        self.firsts.get(variant).copied().unwrap_or(0)
+    }
+}
+
+/// A stage about to run on one subject: the case has passed unedited, and its states are kept.
 struct Prepared<'a> {
+    order: &'a Order<'a>,
     sweep: &'a Sweep,
     subject: &'a dyn Subject,
     inputs: &'a Inputs,
-    groups: BTreeMap<Entry, Vec<usize>>,
+    stage: &'a Stage,
     base: Trace,
     /// For each metric.
     unedited: Vec<f32>,
-    /// For each variant the first position that it changes.
-    firsts: Vec<usize>,
 }
 
 /// Variants that share a pass.
@@ -165,89 +266,72 @@ struct Task {
 }
 
 impl<'a> Prepared<'a> {
-    fn new(sweep: &'a Sweep, subject: &'a dyn Subject, inputs: &'a Inputs) -> Result<Self, AnalysisError> {
-        if inputs.rows() != 1 {
-            let reason = format!("a sweep takes one case at a time, not {} rows", inputs.rows());
-            return Err(SubjectError::Batch { reason }.into());
-        }
-        if sweep.metrics.is_empty() {
-            return Err(HookError::NoObjective.into());
-        }
-        let groups = sweep.groups(subject)?;
-        let firsts = firsts(sweep, subject, inputs);
-        let mut plan = metric::wanting(base_plan(groups.keys())?, &sweep.metrics);
-        let late = |(entry, members): (&Entry, &Vec<usize>)| match entry {
-            Entry::Block(Part::Text, block) => {
-                let late = members.iter().any(|variant| firsts.get(*variant).is_some_and(|from| *from > 0));
-                late.then_some(*block)
-            }
-            _ => None,
-        };
-        if let Some(first) = groups.iter().filter_map(late).min() {
-            for (key, value) in read_by_attention(subject, first) {
-                plan = plan.read(key)?.read(value)?;
-            }
-        }
+    fn new(
+        order: &'a Order<'a>,
+        subject: &'a dyn Subject,
+        inputs: &'a Inputs,
+        stage: &'a Stage,
+    ) -> Result<Self, AnalysisError> {
+        let sweep = order.sweep;
+        let plan = stage.plan(subject, &sweep.metrics)?;
+        order.memory.hold(order.method, 0, subject.need(inputs, &plan, Copies::ONE)?)?;
         let base = subject.run(inputs, plan)?;
         let unedited = measured(sweep, subject, base.output(), base.output(), 1)?.concat();
-        Ok(Self { sweep, subject, inputs, groups, base, unedited, firsts })
+        Ok(Self { order, sweep, subject, inputs, stage, base, unedited })
     }
 
-    /// What the variants of a group compute apart from one another.
-    fn demand(&self, entry: Entry, members: &[usize]) -> Demand {
-        let pictures = matches!(entry, Entry::Pictures | Entry::Block(Part::Vision, _));
-        let logits = metric::logits(&self.sweep.metrics, self.inputs, memory::vocab(self.subject));
-        let mut demand = Demand { pictures, logits, ..Demand::default() };
+    /// How many variants of a group share a pass.
+    fn rows(&self, entry: Entry, members: &[usize]) -> Result<NonZeroUsize, AnalysisError> {
+        // The states the groups resume from stay for as long as the stage runs.
+        let kept = crate::held(&self.base);
+        let start = Start::new(entry, self.inputs, &self.base)?;
+        let (_, plan) = start.copies(1)?;
+        let mut plan = metric::wanting(plan, &self.sweep.metrics);
         let edits = members.iter().filter_map(|variant| self.sweep.variants.get(*variant)).flatten();
-        let published = self.subject.sites().iter();
-        // Sites that some edit touches.
-        let places: BTreeSet<&Selector> = edits.map(Edit::places).collect();
-        let mut heads = BTreeSet::new();
-        for spec in published.filter(|spec| places.iter().any(|places| places.matches(&spec.site))) {
-            let has = |axis| spec.axis(axis).is_some();
-            demand.scores |= has(AxisName::Key);
-            if has(AxisName::Head) && has(AxisName::DModel) {
-                heads.insert(spec.site.point());
-            }
+        // Every place that one of them touches.
+        let places: BTreeMap<&Selector, &Edit> = edits.map(|edit| (edit.places(), edit)).collect();
+        for edit in places.into_values() {
+            plan = edit.planned(plan, self.subject.sites(), entry, (1, 0), self.inputs, 0)?;
         }
-        demand.heads = heads.len();
-        demand
+        let need =
+            |times| self.subject.need(self.inputs, &plan, Copies { times, pictures: start.own_pictures });
+        let memory = match entry {
+            Entry::Alone => self.order.memory.at_most(NonZeroUsize::MIN),
+            _ => *self.order.memory,
+        };
+        memory.rows(self.order.method, kept, need)
     }
 
-    fn tasks(&self, memory: &Memory) -> Vec<Task> {
-        // The states the groups resume from stay for as long as the sweep runs.
-        let kept: usize = self.base.values().map(|(_, x)| 4 * x.dims().iter().product::<usize>()).sum();
-        let memory = memory.less(kept as u64);
-        let of_group = |(entry, members): (&Entry, &Vec<usize>)| {
-            let rows = match entry {
-                Entry::Alone => NonZeroUsize::MIN,
-                _ => memory.rows(self.subject, self.inputs, self.demand(*entry, members)),
-            };
+    fn tasks(&self) -> Result<Vec<Task>, AnalysisError> {
+        let mut tasks = Vec::new();
+        for entry in &self.stage.entries {
+            let members = self.order.groups.get(entry).map_or(&[][..], Vec::as_slice);
+            let rows = self.rows(*entry, members)?;
             let first = |variant: &usize| match entry {
-                Entry::Block(Part::Text, _) => self.firsts.get(*variant).copied().unwrap_or(0),
+                Entry::Block(Part::Text, _) if self.stage.known.is_some() => self.order.first(*variant),
                 _ => 0,
             };
             // Those that change late positions first; a pack computes what the earliest of it needs.
-            let mut members = members.clone();
+            let mut members = members.to_vec();
             members.sort_by_key(|variant| std::cmp::Reverse(first(variant)));
             let near = self.inputs.positions().div_ceil(8);
-            let mut tasks: Vec<Task> = Vec::new();
+            let mut own: Vec<Task> = Vec::new();
             for variant in members {
-                let own = first(&variant);
-                match tasks.last_mut() {
+                let from = first(&variant);
+                match own.last_mut() {
                     Some(task)
                         if task.variants.len() < rows.get()
-                            && task.variants.first().map_or(0, first).saturating_sub(own) <= near =>
+                            && task.variants.first().map_or(0, first).saturating_sub(from) <= near =>
                     {
-                        task.from = own;
+                        task.from = from;
                         task.variants.push(variant);
                     }
-                    _ => tasks.push(Task { entry: *entry, from: own, variants: vec![variant] }),
+                    _ => own.push(Task { entry: *entry, from, variants: vec![variant] }),
                 }
             }
-            tasks
-        };
-        self.groups.iter().flat_map(of_group).collect()
+            tasks.extend(own);
+        }
+        Ok(tasks)
     }
 
     /// For each metric its value for every variant of a task: one pass.
@@ -309,16 +393,26 @@ fn measured(
     Ok(measured.map_err(|panic| SubjectError::broken(subject, Place::Metric, panic.message))??)
 }
 
-/// For each metric the values of all variants, as they come in; NaN until then.
-struct Found(Vec<Vec<f32>>);
+/// For each metric the values of all variants, as they come in, NaN until then; and that without edits.
+struct Found {
+    values: Vec<Vec<f32>>,
+    unedited: Vec<f32>,
+}
 
 impl Found {
     fn none(sweep: &Sweep) -> Self {
-        Self(vec![vec![f32::NAN; sweep.len()]; sweep.metrics.len()])
+        Self { values: vec![vec![f32::NAN; sweep.len()]; sweep.metrics.len()], unedited: Vec::new() }
+    }
+
+    /// What the unedited pass of a stage gave; all stages give the same.
+    fn begin(&mut self, prepared: &Prepared<'_>) {
+        if self.unedited.is_empty() {
+            self.unedited.clone_from(&prepared.unedited);
+        }
     }
 
     fn enter(&mut self, task: &Task, measured: Vec<Vec<f32>>) {
-        for (values, measured) in self.0.iter_mut().zip(measured) {
+        for (values, measured) in self.values.iter_mut().zip(measured) {
             for (variant, value) in task.variants.iter().zip(measured) {
                 if let Some(slot) = values.get_mut(*variant) {
                     *slot = value;
@@ -327,13 +421,10 @@ impl Found {
         }
     }
 
-    fn of(self, sweep: &Sweep, prepared: &Prepared<'_>) -> Swept {
-        let metrics = sweep.metrics.iter().zip(&prepared.unedited).zip(self.0);
-        let measured = metrics.map(|((metric, base), values)| Measured {
-            metric: metric.clone(),
-            unedited: *base,
-            values,
-        });
+    fn of(self, sweep: &Sweep) -> Swept {
+        let metrics = sweep.metrics.iter().zip(self.unedited).zip(self.values);
+        let measured =
+            metrics.map(|((metric, unedited), values)| Measured { metric: metric.clone(), unedited, values });
         Swept { axes: sweep.axes.clone(), measured: measured.collect() }
     }
 }

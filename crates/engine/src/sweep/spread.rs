@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use mmlens_core::{AnalysisError, Inputs, Panicked, Place, Subject, SubjectError, caught};
 
-use super::{Found, Memory, Prepared, Sweep, Swept};
-use crate::Progress;
+use super::{Found, Order, Prepared, Stage, Sweep, Swept};
+use crate::{Memory, Progress};
 
 impl Sweep {
     /// Runs every variant of one case on several copies of a model at once, each on a device of its own and given the
@@ -28,11 +28,28 @@ impl Sweep {
         progress: &mut Progress<'_>,
     ) -> Result<Swept, AnalysisError> {
         let (subject, inputs) = alike(copies)?;
-        let first = Prepared::new(self, subject, inputs)?;
-        let tasks = first.tasks(memory);
+        let order = Order::new(self, subject, inputs, memory, progress.method())?;
+        let shared = Mutex::new((Found::none(self), progress));
+        for stage in &order.stages {
+            self.stage_over(copies, &order, stage, &shared)?;
+        }
+        Ok(shared.into_inner().unwrap_or_else(PoisonError::into_inner).0.of(self))
+    }
+
+    fn stage_over<'a>(
+        &'a self,
+        copies: &[(&'a dyn Subject, &'a Inputs)],
+        order: &Order<'a>,
+        stage: &Stage,
+        shared: &Mutex<(Found, &mut Progress<'_>)>,
+    ) -> Result<(), AnalysisError> {
+        let (subject, inputs) = alike(copies)?;
+        let first = Prepared::new(order, subject, inputs, stage)?;
+        let tasks = first.tasks()?;
         let next = AtomicUsize::new(0);
-        let shared = Mutex::new((Found::none(self), progress, None));
         let locked = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+        locked().0.begin(&first);
+        let failed = Mutex::new(None);
         let work = |prepared: &Prepared<'_>| -> Result<(), AnalysisError> {
             while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let measured = prepared.measure(task)?;
@@ -45,7 +62,7 @@ impl Sweep {
         // The first error stops whoever asks for the next pack.
         let stop = |error: AnalysisError| {
             next.store(tasks.len(), Ordering::Relaxed);
-            locked().2.get_or_insert(error);
+            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         };
         std::thread::scope(|scope| {
             for (place, (subject, inputs)) in copies.iter().enumerate() {
@@ -54,7 +71,7 @@ impl Sweep {
                 scope.spawn(move || {
                     let done = caught(|| match place {
                         0 => work(first),
-                        _ => Prepared::new(self, subject, inputs).and_then(|own| work(&own)),
+                        _ => Prepared::new(order, subject, inputs, stage).and_then(|own| work(&own)),
                     });
                     let broken = |panic: Panicked| {
                         Err(SubjectError::broken(subject, Place::Outside, panic.message).into())
@@ -63,11 +80,7 @@ impl Sweep {
                 });
             }
         });
-        let (found, _, error) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-        match error {
-            Some(error) => Err(error),
-            None => Ok(found.of(self, &first)),
-        }
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 }
 

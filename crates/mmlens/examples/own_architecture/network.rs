@@ -145,7 +145,7 @@ impl Network {
         Ok(Self {
             connector: Linear::take(weights, "connector", config.d_model, D, true)?,
             tower: VisionTower::take(config, weights, "tower")?,
-            head: Linear::new(words.table().clone(), None),
+            head: Linear::of(weights, words.table().clone(), None),
             words,
             positions: Embedding::take(weights, "positions", POSITIONS, D)?,
             blocks: (0..BLOCKS)

@@ -22,7 +22,7 @@ pub(crate) fn measure(times: Times) -> Result<Value> {
     for _ in 0..=times.repetitions {
         let start = Instant::now();
         linear(x.clone(), weight.clone(), None).into_data();
-        // no NaN: quotients of a clock
+        // no NaN: what a clock says
         products = products.max(2.0 * (SIDE as f64).powi(3) / start.elapsed().as_secs_f64() / 1e9);
     }
     let threads = std::thread::available_parallelism()?.get();
@@ -35,7 +35,7 @@ pub(crate) fn measure(times: Times) -> Result<Value> {
             readers.into_iter().filter_map(|reader| reader.join().ok()).sum()
         });
         std::hint::black_box(sum);
-        // no NaN: quotients of a clock
+        // no NaN: what a clock says
         read = read.max((threads * READ * 4) as f64 / start.elapsed().as_secs_f64() / 1e9);
     }
     Ok(json!({ "products": products, "read": read }))

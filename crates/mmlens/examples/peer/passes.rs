@@ -55,7 +55,7 @@ pub(crate) fn decoder(folder: &Path, device: &Device) -> Result<Decoder> {
     let config = DecoderConfig::read(&read_json::<Value>(folder.join("config.json"))?, "", "llama")?;
     let checkpoint = Checkpoint::open(folder)?;
     let weights = Weights::new(&checkpoint, device).layout(Layout::DECODER);
-    Ok(weights.build(|weights| Decoder::take(config, weights, "model", "lm_head"))?)
+    Ok(weights.build(|weights| Decoder::take(config.clone(), weights, "model", "lm_head"))?)
 }
 
 fn states(tower: &VisionTower, pixels: Tensor<4>) -> Result<Tensor<3>> {

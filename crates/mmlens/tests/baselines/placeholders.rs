@@ -66,7 +66,7 @@ fn everything(subject: &dyn Subject, case: &Case) -> Vec<(String, Vec<u32>)> {
         let plan = Plan::new().change(site(place), Region::all(), Change::Mean).unwrap();
         all.push((format!("mean of {place}"), vec![scored(subject, case, plan).to_bits()]));
         let (inputs, objective) = case.open(subject).unwrap();
-        let reference = Reference::mean(subject, &site(place).into(), &[inputs.clone()]).unwrap();
+        let reference = Reference::mean(subject, &site(place).into(), std::slice::from_ref(&inputs)).unwrap();
         let sweep =
             Sweep::over(vec![Axis::count(Role::Sample, 1)], |_| vec![reference.at(site(place)).unwrap()]);
         let mut progress = Progress::new(&Unwatched, "sweep", 1);

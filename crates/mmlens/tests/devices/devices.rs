@@ -37,13 +37,7 @@ mod server {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let port = listener.local_addr().unwrap().port();
             std::thread::spawn(move || {
-                mmlens::core::device::serve(
-                    [mmlens::core::device::host()],
-                    listener,
-                    TOKEN,
-                    Default::default(),
-                )
-                .unwrap();
+                mmlens::core::device::serve([mmlens::core::device::host()], listener, TOKEN).unwrap();
             });
             port
         });
@@ -67,8 +61,7 @@ fn strangers_are_turned_away() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let name = format!("remote:ws://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
-        mmlens::core::device::serve([mmlens::core::device::host()], listener, TOKEN, Default::default())
-            .unwrap()
+        mmlens::core::device::serve([mmlens::core::device::host()], listener, TOKEN).unwrap()
     });
     let name: DeviceName = name.parse().unwrap();
     for token in [None, Some(""), Some("another")] {
@@ -85,7 +78,6 @@ fn strangers_are_turned_away() {
 #[test]
 fn a_server_without_a_token_is_refused() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let error = mmlens::core::device::serve([mmlens::core::device::host()], listener, "", Default::default())
-        .unwrap_err();
+    let error = mmlens::core::device::serve([mmlens::core::device::host()], listener, "").unwrap_err();
     assert!(error.to_string().starts_with("devices cannot be served: "), "{error}");
 }

@@ -9,7 +9,7 @@ use mmlens_engine::{End, Rule};
 use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::occlusion::{self, Cover, Occlusion};
-use mmlens_model::{AttentionRollout, LogitLens, logit_lens};
+use mmlens_model::{AttentionRollout, LogitLens, attention_rollout, logit_lens};
 use mmlens_testkit::{Array, Oracle};
 
 use crate::support::{llava, numbers, question, scalar, shown, site};
@@ -152,9 +152,14 @@ fn rollout_of_tower_and_language_model() {
     let sites: Vec<_> = (0..4).map(|i| site(&format!("vision.blocks.{i}.attn.pattern"))).collect();
     let inputs = subject.encode(&question().sample).unwrap();
     let mixing = mmlens_engine::Mixing { heads: mmlens_engine::Heads::Mean, residual: 0.5 };
-    let mixed = mmlens_engine::mixed_attention(subject, &inputs, &sites, mixing).unwrap();
-    let whole = mmlens_engine::Rollout::of(mixed.into_values()).unwrap().unwrap();
-    agree(SHARE, "vision", whole.matrix(0), &oracle.array("vision").unwrap().values);
+    let settings = mmlens_engine::FlowSettings {
+        mixing,
+        whole: 100,
+        memory: mmlens_engine::Memory::default(),
+        method: "x",
+    };
+    let whole = mmlens_engine::Flow::through(subject, &inputs, sites, settings).unwrap();
+    agree(SHARE, "vision", whole.matrix(0).unwrap(), &oracle.array("vision").unwrap().values);
     // the decoder's last row on image positions, times the tower's rows of these positions
     let (text, vision) =
         (&oracle.array("text").unwrap().values, &oracle.array("vision.read").unwrap().values);
@@ -166,6 +171,15 @@ fn rollout_of_tower_and_language_model() {
         .collect();
     agree(SHARE, "through the tower", numbers(&found, "picture through the tower"), &wanted[1..]);
     assert!((f64::from(scalar(&found, "outside the patches")) - wanted[0]).abs() < 1e-6);
+    // Of many positions the product is not made: what is read off it is carried through the layers, by states that are few.
+    for memory in [mmlens_engine::Memory::default(), mmlens_engine::Memory::bytes(3_000_000)] {
+        let settings = attention_rollout::Settings { whole: 0, ..Default::default() };
+        let carried =
+            AttentionRollout::new(settings).unwrap().within(memory).run(subject, &question()).unwrap();
+        assert!(carried.table("text").is_err() && carried.table("vision").is_err());
+        agree(SHARE, "carried", numbers(&carried, "tokens"), last);
+        agree(SHARE, "carried", numbers(&carried, "picture through the tower"), &wanted[1..]);
+    }
 }
 
 #[test]

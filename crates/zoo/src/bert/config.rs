@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::checkpoint::read_part;
 use crate::parts::Act;
-use crate::{ZooError, blocks, divides, positive, present};
+use crate::{ZooError, above_zero, blocks, divides, positive, present};
 
 /// A stack of post-norm blocks and its embeddings.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,6 +114,7 @@ impl StackConfig {
         ] {
             positive(&field(name), value)?;
         }
+        above_zero(&field("layer_norm_eps"), raw.layer_norm_eps)?;
         blocks(&field("num_hidden_layers"), stack.blocks)?;
         divides(&field("num_attention_heads"), stack.heads, "hidden_size", stack.d_model)?;
         Ok(stack)

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{BertConfig, BertModel, Texts};
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, Layout, Weights, read_json};
+use crate::error::of_folder;
 use crate::self_check::{Looked, SelfCheck, glimpse, look_over};
 use crate::vlm::name_of;
 
@@ -32,11 +33,13 @@ pub struct TextEncoder {
 /// # Memory
 /// On a CPU, f32 weights are mapped, not copied; others are widened tensor by tensor.
 pub fn open_bert(folder: &Path, device: &Device) -> Result<TextEncoder, ZooError> {
-    let raw: Value = read_json(folder.join("config.json"))?;
-    let config = BertConfig::read(&raw)?;
-    let pad = raw.get("pad_token_id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
-    let texts = Texts::from_dir(folder, config.stack.positions, pad)?;
-    TextEncoder::new(name_of(folder), &config, Checkpoint::open(folder)?, texts, device)
+    of_folder(folder, || {
+        let raw: Value = read_json(folder.join("config.json"))?;
+        let config = BertConfig::read(&raw)?;
+        let pad = raw.get("pad_token_id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+        let texts = Texts::from_dir(folder, config.stack.positions, pad)?;
+        TextEncoder::new(name_of(folder), &config, Checkpoint::open(folder)?, texts, device)
+    })
 }
 
 impl TextEncoder {

@@ -35,7 +35,8 @@ impl WordHead {
             Some(words) if weights.has(&own) => {
                 // Both are there: where they differ, each is its own, as the file says.
                 let own: Tensor<2> = weights.take(&own, [vocab, d])?;
-                let same = own.dims() == words.dims()
+                let same = !weights.compares()
+                    && own.dims() == words.dims()
                     && own.clone().equal(words.clone()).all().into_scalar::<bool>();
                 if same { words.clone() } else { own }
             }
@@ -48,7 +49,8 @@ impl WordHead {
         let bias: Tensor<1> = weights.take(&first, [vocab])?;
         if weights.has(&second) {
             let twin: Tensor<1> = weights.take(&second, [vocab])?;
-            if words.is_some() && !twin.equal(bias.clone()).all().into_scalar::<bool>() {
+            if words.is_some() && !weights.compares() && !twin.equal(bias.clone()).all().into_scalar::<bool>()
+            {
                 return Err(ZooError::Value {
                     field: second,
                     found: "other numbers".to_owned(),
@@ -60,7 +62,7 @@ impl WordHead {
             dense: Linear::take(weights, &at("transform.dense"), d, d, true)?,
             act: config.act,
             norm: Norm::layer(weights, &at("transform.LayerNorm"), d, config.eps)?,
-            decoder: Linear::new(table, Some(bias)),
+            decoder: Linear::of(weights, table, Some(bias)),
         })
     }
 

@@ -15,6 +15,7 @@ use super::{BlipConfig, BlipModel, BlipTask};
 use crate::ZooError;
 use crate::bert::Texts;
 use crate::checkpoint::{Checkpoint, GenerationConfig, Layout, Weights, read_json};
+use crate::error::of_folder;
 use crate::generate::{Continued, Decoding, Steps, Text, forked};
 use crate::llava::{colours, process, stack};
 use crate::parts::KvCache;
@@ -47,12 +48,14 @@ pub struct Blip {
 /// # Memory
 /// On a CPU, f32 weights are mapped, not copied; others are widened tensor by tensor.
 pub fn open_blip(folder: &Path, device: &Device) -> Result<Blip, ZooError> {
-    let config: Value = read_json(folder.join("config.json"))?;
-    let config = BlipConfig::read(&config)?;
-    let texts = Texts::from_dir(folder, config.text.positions, Some(config.pad))?;
-    let processor = ImageProcessor::from_dir(folder)?;
-    let generation = GenerationConfig::of_decoder(folder)?;
-    Blip::new(name_of(folder), config, Checkpoint::open(folder)?, (texts, processor), generation, device)
+    of_folder(folder, || {
+        let config: Value = read_json(folder.join("config.json"))?;
+        let config = BlipConfig::read(&config)?;
+        let texts = Texts::from_dir(folder, config.text.positions, Some(config.pad))?;
+        let processor = ImageProcessor::from_dir(folder)?;
+        let generation = GenerationConfig::of_decoder(folder)?;
+        Blip::new(name_of(folder), config, Checkpoint::open(folder)?, (texts, processor), generation, device)
+    })
 }
 
 impl Blip {

@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use super::CertifyError;
 
+/// The most bytes of a reference.
+const MOST_BYTES: u64 = 1 << 32;
+
 /// A reference, read.
 pub(super) struct Reference {
     path: PathBuf,
@@ -20,7 +23,7 @@ pub(super) struct Reference {
 impl Reference {
     pub(super) fn read(path: &Path) -> Result<Self, CertifyError> {
         let fail = |reason: String| CertifyError::File { path: path.display().to_string(), reason };
-        let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+        let bytes = mmlens_files::read(path, MOST_BYTES).map_err(|e| fail(e.to_string()))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| fail(e.to_string()))?;
         let about = header.metadata().as_ref().and_then(|m| m.get("about"));
         let about = about.ok_or_else(|| fail("its metadata has no `about`: it is no trace".to_owned()))?;

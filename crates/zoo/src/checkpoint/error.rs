@@ -209,7 +209,7 @@ pub enum HeaderProblem {
     },
     /// The header is not the JSON it should be.
     #[error("its header is not valid: {0}")]
-    Json(serde_json::Error),
+    Json(mmlens_files::JsonError),
     /// One name stands twice in the header.
     #[error("`{0}` stands twice in its header")]
     Twice(String),
@@ -239,6 +239,8 @@ pub struct Misfit {
     pub surplus: Vec<(String, Vec<usize>)>,
     /// What has another shape: name, found, expected.
     pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// The sizes that the config leaves out, where its file is at hand: their defaults may be why.
+    pub left_out: Vec<String>,
 }
 
 impl Misfit {
@@ -270,6 +272,11 @@ impl fmt::Display for Misfit {
         if !self.surplus.is_empty() {
             let all: Vec<_> = self.surplus.iter().map(named).collect();
             write!(f, "; {} not used: {}", all.len(), short_list(&all, SHOWN))?;
+        }
+        if !self.left_out.is_empty() {
+            let all: Vec<_> = self.left_out.iter().map(|field| format!("`{field}`")).collect();
+            let fields = short_list(&all, SHOWN);
+            write!(f, "; config.json leaves out {fields}, so that their defaults were taken")?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use safetensors::Dtype;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::error::{CheckpointError, HeaderProblem};
@@ -50,7 +50,7 @@ pub(super) fn json_length(first: [u8; 8], file_bytes: u64) -> Result<usize, Head
 /// Reads the JSON of a header and checks it against the size of the file.
 pub(super) fn parse(file: &Path, json: &[u8], file_bytes: u64) -> Result<Header, CheckpointError> {
     let complain = |problem| CheckpointError::Header { file: file.to_owned(), problem };
-    let raw: RawHeader = serde_json::from_slice(json).map_err(|e| complain(HeaderProblem::Json(e)))?;
+    let raw: RawHeader = mmlens_files::parse_json(json).map_err(|e| complain(HeaderProblem::Json(e)))?;
     if let Some(name) = raw.twice {
         return Err(complain(HeaderProblem::Twice(name)));
     }
@@ -168,12 +168,10 @@ impl<'de> Visitor<'de> for HeaderVisitor {
             if !seen.insert(name.clone()) {
                 header.twice.get_or_insert(name.clone());
             }
-            let value: Value = map.next_value()?;
-            let named = |e: serde_json::Error| A::Error::custom(format!("`{name}`: {e}"));
             if name == "__metadata__" {
-                header.metadata = serde_json::from_value(value).map_err(named)?;
+                header.metadata = map.next_value()?;
             } else {
-                let entry = serde_json::from_value(value).map_err(named)?;
+                let entry = map.next_value()?;
                 header.entries.push((name, entry));
             }
         }

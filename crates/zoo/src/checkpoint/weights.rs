@@ -9,9 +9,6 @@ use super::layout::{self, KNOWN_BUFFERS, Layout};
 use super::{Checkpoint, Dtype, nearest};
 use crate::error::ZooError;
 
-/// No tensor has more numbers than this.
-const MOST_ABSENT: usize = 1 << 31;
-
 /// Whatever a model can take its weights from: a checkpoint, or an initialiser.
 pub trait WeightSource {
     /// The tensor called `name`, whose shape must be `shape`.
@@ -23,12 +20,31 @@ pub trait WeightSource {
 
     /// Whether there is a tensor called `name` (as with tied embeddings, where the head may be absent).
     fn has(&self, name: &str) -> bool;
+
+    /// Whether names and shapes are compared, and what is taken stands for weights that are not read: nothing should depend on
+    /// its numbers, nor be computed of it but through [`WeightSource::made`].
+    fn compares(&self) -> bool {
+        false
+    }
+
+    /// What `make` makes of a tensor that was taken, with the shape `to`.
+    fn made<const D: usize, const E: usize>(
+        &self,
+        taken: Tensor<D>,
+        to: [usize; E],
+        make: impl FnOnce(Tensor<D>) -> Tensor<E>,
+    ) -> Tensor<E> {
+        debug_assert!(!self.compares(), "a source that compares has its own");
+        let _ = to;
+        make(taken)
+    }
 }
 
 /// Reads a [`Checkpoint`] for a model.
 ///
-/// [`Weights::build`] is the usual way: it runs the constructor of the model, goes on past what is missing, and then
-/// reports all of it together. Taking tensors directly is possible too; then the first that does not fit is an error.
+/// [`Weights::build`] is the usual way: it runs the constructor of the model twice, first to compare names and shapes, without
+/// reading a tensor, and reports together all that is wrong; then to take the weights. Taking tensors directly is possible
+/// too; then the first that does not fit is an error.
 ///
 /// # Memory
 ///
@@ -46,8 +62,8 @@ pub struct Weights<'a> {
     ignored: Vec<String>,
     taken: BTreeSet<String>,
     faults: Misfit,
-    /// Whether to go on, with zeros, after a tensor that does not fit.
-    going_on: bool,
+    /// Whether names and shapes are compared, with tensors that take no memory.
+    comparing: bool,
 }
 
 impl<'a> Weights<'a> {
@@ -62,7 +78,7 @@ impl<'a> Weights<'a> {
             ignored: KNOWN_BUFFERS.iter().map(|&pattern| pattern.to_owned()).collect(),
             taken: BTreeSet::new(),
             faults: Misfit { checkpoint: checkpoint.origin().to_owned(), ..Misfit::default() },
-            going_on: false,
+            comparing: false,
         };
         weights.rename(str::to_owned)
     }
@@ -113,16 +129,18 @@ impl<'a> Weights<'a> {
         self.names.get(name).and_then(|file_name| self.checkpoint.info(file_name)).map(|info| info.shape)
     }
 
-    /// Builds a model and checks that it used the whole checkpoint.
+    /// Builds a model and checks that it uses the whole checkpoint. `make` is run twice; see [`WeightSource::compares`].
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Misfit`] with all that is missing, surplus or misshapen; else what `make` says.
-    pub fn build<M>(mut self, make: impl FnOnce(&mut Self) -> Result<M, ZooError>) -> Result<M, ZooError> {
-        self.going_on = true;
-        let model = make(&mut self)?;
-        self.finish()?;
-        Ok(model)
+    /// [`CheckpointError::Misfit`] with all that is missing, surplus or misshapen, before a weight is read; else what `make`
+    /// says.
+    pub fn build<M>(mut self, make: impl Fn(&mut Self) -> Result<M, ZooError>) -> Result<M, ZooError> {
+        self.comparing = true;
+        make(&mut self)?;
+        self.compared()?;
+        self.comparing = false;
+        make(&mut self)
     }
 
     /// Checks that every tensor was used and that none was missing or misshapen.
@@ -131,6 +149,10 @@ impl<'a> Weights<'a> {
     ///
     /// [`CheckpointError::Misfit`], or [`CheckpointError::Collision`].
     pub fn finish(mut self) -> Result<(), ZooError> {
+        self.compared()
+    }
+
+    fn compared(&mut self) -> Result<(), ZooError> {
         if let Some(collision) = self.collision.take() {
             return Err(collision.into());
         }
@@ -144,7 +166,7 @@ impl<'a> Weights<'a> {
         if self.faults.is_empty() {
             Ok(())
         } else {
-            Err(CheckpointError::Misfit(Box::new(self.faults)).into())
+            Err(CheckpointError::Misfit(Box::new(std::mem::take(&mut self.faults))).into())
         }
     }
 
@@ -169,18 +191,17 @@ impl<'a> Weights<'a> {
         Ok(TensorData::new(self.checkpoint.floats(file_name)?, stored.shape.clone()))
     }
 
-    /// Notes what does not fit; goes on with zeros (that take no memory) where a report is to come. Beyond any real
-    /// tensor it does not: a model may reshape what it takes, and then the zeros would take theirs.
-    fn unfit<const D: usize>(
-        &self,
-        shape: [usize; D],
-        error: CheckpointError,
-    ) -> Result<Tensor<D>, ZooError> {
-        let count = shape.iter().try_fold(1_usize, |count, len| count.checked_mul(*len));
-        if !self.going_on || count.is_none_or(|count| count > MOST_ABSENT) {
-            return Err(error.into());
+    /// A tensor of a shape that takes no memory, as long as nothing is computed of it. Of more numbers than can be counted there
+    /// is none: then what was found so far is the error.
+    fn stand_in<const D: usize>(&mut self, shape: [usize; D]) -> Result<Tensor<D>, ZooError> {
+        match shape.iter().try_fold(1_usize, |count, len| count.checked_mul(*len)) {
+            Some(count) if count < usize::MAX / size_of::<f32>() => Ok(self.nothing(shape)),
+            _ => Err(CheckpointError::Misfit(Box::new(std::mem::take(&mut self.faults))).into()),
         }
-        Ok(Tensor::<D>::zeros([1; D], (&self.device, self.dtype)).expand(shape))
+    }
+
+    fn nothing<const D: usize>(&self, shape: [usize; D]) -> Tensor<D> {
+        Tensor::<D>::zeros([1; D], (&self.device, self.dtype)).expand(shape)
     }
 }
 
@@ -188,12 +209,15 @@ impl WeightSource for Weights<'_> {
     fn take<const D: usize>(&mut self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, ZooError> {
         let Some(&file_name) = self.names.get(name) else {
             self.faults.missing.push((name.to_owned(), shape.to_vec()));
+            if self.comparing {
+                return self.stand_in(shape);
+            }
             let error = CheckpointError::NoTensor {
                 checkpoint: self.checkpoint.origin().to_owned(),
                 tensor: name.to_owned(),
                 nearest: nearest(name, self.names()),
             };
-            return self.unfit(shape, error);
+            return Err(error.into());
         };
         self.taken.insert(name.to_owned());
         let found = &self.checkpoint.stored(file_name)?.shape;
@@ -201,13 +225,19 @@ impl WeightSource for Weights<'_> {
         let alone = found.is_empty() && shape.iter().eq(&[1]);
         if *found != shape && !alone {
             self.faults.misshapen.push((name.to_owned(), found.clone(), shape.to_vec()));
+            if self.comparing {
+                return self.stand_in(shape);
+            }
             let error = CheckpointError::Shape {
                 checkpoint: self.checkpoint.origin().to_owned(),
                 tensor: name.to_owned(),
                 found: found.clone(),
                 expected: shape.to_vec(),
             };
-            return self.unfit(shape, error);
+            return Err(error.into());
+        }
+        if self.comparing {
+            return self.stand_in(shape);
         }
         let mut data = self.host(file_name)?;
         if alone {
@@ -221,6 +251,19 @@ impl WeightSource for Weights<'_> {
 
     fn has(&self, name: &str) -> bool {
         self.names.contains_key(name)
+    }
+
+    fn compares(&self) -> bool {
+        self.comparing
+    }
+
+    fn made<const D: usize, const E: usize>(
+        &self,
+        taken: Tensor<D>,
+        to: [usize; E],
+        make: impl FnOnce(Tensor<D>) -> Tensor<E>,
+    ) -> Tensor<E> {
+        if self.comparing { self.nothing(to) } else { make(taken) }
     }
 }
 
@@ -236,11 +279,18 @@ mod tests {
         let tensor = HostTensor::new("t", vec![1], vec![1.0]).unwrap();
         save_safetensors(&file, [("t".to_owned(), tensor)], &SaveSettings::new()).unwrap();
         let checkpoint = Checkpoint::open_with(&file, Access::Copied).unwrap();
-        for side in [1 << 24, usize::MAX] {
+        for side in [1 << 24, 1 << 40, usize::MAX] {
             let said = Weights::new(&checkpoint, &Device::default())
-                .build(|weights| Ok(weights.take("t", [side, side, 3])?.reshape([side])))
-                .unwrap_err();
-            assert!(said.to_string().contains('t') && said.to_string().contains(&side.to_string()), "{said}");
+                .build(|weights| {
+                    let all: Tensor<3> = weights.take("t", [side, side, 3])?;
+                    weights.take::<1>("u", [side])?;
+                    Ok(weights.made(all, [side], |all| all.reshape([side])))
+                })
+                .unwrap_err()
+                .to_string();
+            assert!(said.contains(&format!("`t` has [1], expected [{side}, {side}, 3]")), "{said}");
+            // What cannot be counted ends the comparison.
+            assert_eq!(said.contains("1 missing: `u`"), side == 1 << 24, "{said}");
         }
     }
 

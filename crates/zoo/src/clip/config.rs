@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::checkpoint::read_part;
 use crate::parts::Act;
 use crate::vision::TowerConfig;
-use crate::{ZooError, blocks, divides, positive, present};
+use crate::{ZooError, above_zero, blocks, divides, positive, present};
 
 /// Which of the two ways of comparing pictures and texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +115,7 @@ impl ClipConfig {
     /// # Errors
     /// A kind or option that is not supported, a value that cannot be.
     pub fn read(config: &Value) -> Result<Self, ZooError> {
-        let outer: Outer = parse(config, "config.json")?;
+        let outer: Outer = read_part(config, "")?;
         let kind = match outer.model_type.as_str() {
             "clip" => DualKind::Clip,
             "siglip" => DualKind::Siglip,
@@ -164,7 +165,7 @@ impl ClipConfig {
     }
 
     fn text(kind: DualKind, raw: &Value) -> Result<(TextTowerConfig, Option<usize>), ZooError> {
-        let text: Text = if raw.is_null() { Text::default() } else { parse(raw, "text_config")? };
+        let text: Text = if raw.is_null() { Text::default() } else { read_part(raw, "text_config.")? };
         let (family, clip) = match kind {
             DualKind::Clip => ("clip_text_model", true),
             DualKind::Siglip => ("siglip_text_model", false),
@@ -198,6 +199,7 @@ impl ClipConfig {
         ] {
             positive(&format!("text_config.{name}"), value)?;
         }
+        above_zero("text_config.layer_norm_eps", text.layer_norm_eps)?;
         blocks("text_config.num_hidden_layers", config.blocks)?;
         divides("text_config.num_attention_heads", config.heads, "hidden_size", config.d_model)?;
         Ok((config, text.projection_size))
@@ -224,14 +226,6 @@ fn reading(eos: Option<&Value>) -> Result<Reading, ZooError> {
             }),
         },
     }
-}
-
-fn parse<T: serde::de::DeserializeOwned>(value: &Value, what: &str) -> Result<T, ZooError> {
-    T::deserialize(value).map_err(|e| ZooError::Value {
-        field: what.to_owned(),
-        found: e.to_string(),
-        expected: "the config of a dual encoder".to_owned(),
-    })
 }
 
 fn unsupported(field: &str, found: &str, supported: &str) -> ZooError {

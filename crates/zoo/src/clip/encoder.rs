@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{Captions, ClipConfig, ClipModel};
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, Weights, read_json};
+use crate::error::of_folder;
 use crate::llava::{colours, process, stack};
 use crate::processor::ImageProcessor;
 use crate::self_check::{Looked, SelfCheck, look_over};
@@ -43,11 +44,13 @@ pub struct DualEncoder {
 /// # Memory
 /// On a CPU, f32 weights are mapped, not copied; others are widened tensor by tensor.
 pub fn open_clip(folder: &Path, device: &Device) -> Result<DualEncoder, ZooError> {
-    let config: Value = read_json(folder.join("config.json"))?;
-    let config = ClipConfig::read(&config)?;
-    let captions = Captions::from_dir(folder, &config)?;
-    let processor = ImageProcessor::from_dir(folder)?;
-    DualEncoder::new(name_of(folder), &config, Checkpoint::open(folder)?, captions, processor, device)
+    of_folder(folder, || {
+        let config: Value = read_json(folder.join("config.json"))?;
+        let config = ClipConfig::read(&config)?;
+        let captions = Captions::from_dir(folder, &config)?;
+        let processor = ImageProcessor::from_dir(folder)?;
+        DualEncoder::new(name_of(folder), &config, Checkpoint::open(folder)?, captions, processor, device)
+    })
 }
 
 impl DualEncoder {

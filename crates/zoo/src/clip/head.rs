@@ -34,10 +34,9 @@ impl PoolingHead {
     ) -> Result<Self, ZooError> {
         let (d, neurons) = (config.d_model, config.neurons);
         let at = |name: &str| format!("{prefix}.{name}");
-        let fused = Linear::new(
-            weights.take(&at("attention.in_proj_weight"), [3 * d, d])?,
-            Some(weights.take(&at("attention.in_proj_bias"), [3 * d])?),
-        );
+        let (weight, bias) = (at("attention.in_proj_weight"), at("attention.in_proj_bias"));
+        let (weight, bias) = (weights.take(&weight, [3 * d, d])?, weights.take(&bias, [3 * d])?);
+        let fused = Linear::of(weights, weight, Some(bias));
         let [q, k, v] = fused.split();
         Ok(Self {
             probe: weights.take(&at("probe"), [1, 1, d])?,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::read_part;
 use crate::parts::{Act, RopeConfig};
-use crate::{ZooError, blocks, divides, positive, present};
+use crate::{ZooError, above_zero, blocks, divides, positive, present};
 
 /// What a decoder is, whatever its family calls it.
 #[derive(Debug, Clone, PartialEq)]
@@ -363,7 +363,7 @@ impl DecoderConfig {
         for (name, eps) in
             [("rms_norm_eps", raw.rms_norm_eps), ("layer_norm_epsilon", raw.layer_norm_epsilon)]
         {
-            above_zero(field(name), eps)?;
+            above_zero(&field(name), eps)?;
         }
         let mut config = Self {
             model_type: kind.to_owned(),
@@ -423,16 +423,6 @@ fn rotary(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooErro
     config.rope =
         Some(RopeConfig::read(Some(&parameters), raw.rope_theta, config.d_head, config.max_positions)?);
     Ok(())
-}
-
-/// A number that divides or lies below a root.
-fn above_zero(field: String, value: Option<f64>) -> Result<Option<f32>, ZooError> {
-    match value {
-        Some(found) if !(found.is_finite() && found > 0.0) => {
-            Err(ZooError::Value { field, found: found.to_string(), expected: "a number above 0".to_owned() })
-        }
-        given => Ok(given.map(|x| x as f32)),
-    }
 }
 
 fn llama(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError> {
@@ -527,12 +517,12 @@ fn gemma2(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooErro
         });
     }
     let field = |name: &str| format!("{at}{name}");
-    let scalar = above_zero(field("query_pre_attn_scalar"), raw.query_pre_attn_scalar)?;
+    let scalar = above_zero(&field("query_pre_attn_scalar"), raw.query_pre_attn_scalar)?;
     config.scale = scalar.unwrap_or(256.0).powf(-0.5);
     let cap = raw.attn_logit_softcapping.unwrap_or(Some(50.0));
-    config.score_cap = above_zero(field("attn_logit_softcapping"), cap)?;
+    config.score_cap = above_zero(&field("attn_logit_softcapping"), cap)?;
     let cap = raw.final_logit_softcapping.unwrap_or(Some(30.0));
-    config.logit_cap = above_zero(field("final_logit_softcapping"), cap)?;
+    config.logit_cap = above_zero(&field("final_logit_softcapping"), cap)?;
     config.embed_scale = Some((config.d_model as f32).sqrt());
     windows(raw, config, at, raw.sliding_window.unwrap_or(Some(4096)), |block| block % 2 == 0)
 }

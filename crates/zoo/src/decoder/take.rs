@@ -55,11 +55,12 @@ fn embeddings(
         true => table.clone(),
         false => {
             let own = weights.take(other, shape)?;
-            let same = tied && own.clone().equal(table.clone()).all().into_scalar::<bool>();
+            let read = tied && !weights.compares();
+            let same = read && own.clone().equal(table.clone()).all().into_scalar::<bool>();
             if same { table.clone() } else { own }
         }
     };
-    Ok((Embedding::new(table), Linear::new(unembedding, None)))
+    Ok((Embedding::new(table), Linear::of(weights, unembedding, None)))
 }
 
 fn norm(config: &DecoderConfig, weights: &mut impl WeightSource, name: &str) -> Result<Norm, ZooError> {

@@ -31,10 +31,10 @@ pub(super) fn check(sampling: &Sampling) -> Result<(), ZooError> {
 /// # Errors
 /// Scores of which none can be drawn.
 pub(super) fn choose(sampling: &Sampling, scores: &[f32], row: usize, step: usize) -> Result<u32, ZooError> {
+    let least = (0, f32::NEG_INFINITY);
     let scored = scores.iter().enumerate();
-    // no NaN: the model's own scores were looked at; what must not come is minus infinity.
-    let (top, highest) =
-        scored.fold((0, f32::NEG_INFINITY), |best, (i, s)| if *s > best.1 { (i, *s) } else { best });
+    // no NaN: the model's own scores were looked at; what must not come stands at minus infinity
+    let (top, highest) = scored.fold(least, |best, (i, s)| if *s > best.1 { (i, *s) } else { best });
     let Sampling::Draw { temperature, top_p, seed } = sampling else { return Ok(top as u32) };
     if !highest.is_finite() {
         return Err(ZooError::Value {
@@ -86,10 +86,11 @@ mod tests {
         // Logits of ln 1, ln 2 and ln 5 at temperature t are drawn as 1, 2^(1/t) and 5^(1/t): at 1 as 1, 2, 5 of 8, at
         // one half as 1, 4, 25 of 30, at 2 as 1, 1.414, 2.236 of 4.650.
         let scores = [0.0, 2.0_f32.ln(), 5.0_f32.ln()];
+        let roots = 1.0 + 2.0_f64.sqrt() + 5.0_f64.sqrt();
         for (temperature, shares) in [
             (1.0, [1.0 / 8.0, 2.0 / 8.0, 5.0 / 8.0]),
             (0.5, [1.0 / 30.0, 4.0 / 30.0, 25.0 / 30.0]),
-            (2.0, [1.0 / 4.650_282, 1.414_214 / 4.650_282, 2.236_068 / 4.650_282]),
+            (2.0, [1.0 / roots, 2.0_f64.sqrt() / roots, 5.0_f64.sqrt() / roots]),
         ] {
             let found = drawn(&scores, temperature, 1.0, 40_000);
             // Four deviations of a share of one half among 40,000 draws: 4 * 0.5 / 200.

@@ -51,6 +51,8 @@ impl<'a> Steps<'a> {
     ) -> Result<Self, SubjectError> {
         inputs.check()?;
         plans.check(None)?;
+        let first = plans.at(0).unwrap_or_default();
+        subject.fits(inputs, &Run::start(first, subject.name(), subject.sites())?)?;
         let prompt = plans.at(0).is_some().then(|| inputs.clone());
         Ok(Self { subject, plans, prompt, taken: 0, traces: BTreeMap::new() })
     }

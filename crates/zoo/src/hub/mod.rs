@@ -227,7 +227,7 @@ impl HubCache {
             return Err(HubError::NotCached { id: id.clone(), at: model });
         }
         let pointer = model.join("refs").join(&id.revision);
-        let commit = match fs::read_to_string(&pointer) {
+        let commit = match mmlens_files::read_text(&pointer, MOST_POINTER) {
             Ok(commit) => commit.trim().to_owned(),
             // No branch or tag of that name: it may be a commit itself.
             Err(source) if source.kind() == io::ErrorKind::NotFound => id.revision.clone(),
@@ -244,6 +244,9 @@ impl HubCache {
         Err(HubError::NoRevision { id: id.clone(), at: folder, have })
     }
 }
+
+/// The most bytes of a pointer: it names a commit.
+const MOST_POINTER: u64 = 1 << 12;
 
 /// Whether a name is that of something in a folder, whatever else a pointer or a server may say.
 fn is_plain(name: &str) -> bool {

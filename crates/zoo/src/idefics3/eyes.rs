@@ -72,10 +72,9 @@ impl Cut {
     /// A file that is missing or broken, a size that cannot be.
     pub fn read(folder: &Path) -> Result<Self, ZooError> {
         let (file, mut fields) = ImageProcessor::fields_in(folder)?;
-        let wrong = |field: &str, found: &Value, expected: &str| ZooError::Value {
-            field: format!("{}: {field}", file.display()),
-            found: found.to_string(),
-            expected: expected.to_owned(),
+        let wrong = |field: &str, found: &Value, expected: &str| {
+            let (found, expected) = (found.to_string(), expected.to_owned());
+            ZooError::Value { field: field.to_owned(), found, expected }.within(&file)
         };
         let mut flag = |name: &str| match fields.remove(name) {
             None => Ok(true),
@@ -135,11 +134,12 @@ impl Idefics3Eyes {
         let written: Option<Written> = read_json_if_there(&file)?;
         let length = written.and_then(|w| w.image_seq_len).unwrap_or(LENGTH);
         if length != grid * grid {
-            return Err(ZooError::Value {
-                field: format!("{}: image_seq_len", file.display()),
+            let error = ZooError::Value {
+                field: "image_seq_len".to_owned(),
                 found: length.to_string(),
                 expected: format!("the {} positions that the connector makes of a tile", grid * grid),
-            });
+            };
+            return Err(error.within(&file));
         }
         let processor = ImageProcessor::read(&cut.file, &cut.fields)?;
         let (_, filter) = processor.resizing();

@@ -21,6 +21,7 @@ pub use tiles::{First, tiled};
 
 use crate::checkpoint::{Layout, WeightSource, Weights, read_json};
 use crate::decoder::{Decoder, DecoderConfig, Sequence};
+use crate::error::of_folder;
 use crate::parts::{KvCache, Linear, Norm};
 use crate::vision::{TowerConfig, VisionTower};
 use crate::vlm::{Glance, Network, Placeholder, Vlm, VlmParts, place, resumed};
@@ -205,19 +206,21 @@ impl Network for Idefics3Model {
 /// # Errors
 /// Any file that is missing, broken or does not fit the others; an option that is not supported.
 pub fn open_idefics3(folder: &Path, device: &Device) -> Result<Vlm, ZooError> {
-    let config: Idefics3Config = read_json(folder.join("config.json"))?;
-    let parts = VlmParts::from_dir(folder, device)?;
-    let cut = Cut::read(folder)?;
-    let model = Weights::new(&parts.checkpoint, device)
-        .layout(Layout::IDEFICS3)
-        .build(|weights| Idefics3Model::take(&config, cut.tile, weights))?;
-    let token = config.image_token_id;
-    let text = parts.tokenizer.token(token).ok_or_else(|| ZooError::Value {
-        field: "image_token_id".to_owned(),
-        found: token.to_string(),
-        expected: format!("a token id below {}", parts.tokenizer.vocab_size()),
-    })?;
-    let side = config.scale_factor * model.vision.config().patch_size;
-    let eyes = Idefics3Eyes::new(folder, &cut, Placeholder { text, token }, (model.grid(), side))?;
-    Vlm::new(parts, model, eyes)
+    of_folder(folder, || {
+        let config: Idefics3Config = read_json(folder.join("config.json"))?;
+        let parts = VlmParts::from_dir(folder, device)?;
+        let cut = Cut::read(folder)?;
+        let model = Weights::new(&parts.checkpoint, device)
+            .layout(Layout::IDEFICS3)
+            .build(|weights| Idefics3Model::take(&config, cut.tile, weights))?;
+        let token = config.image_token_id;
+        let text = parts.tokenizer.token(token).ok_or_else(|| ZooError::Value {
+            field: "image_token_id".to_owned(),
+            found: token.to_string(),
+            expected: format!("a token id below {}", parts.tokenizer.vocab_size()),
+        })?;
+        let side = config.scale_factor * model.vision.config().patch_size;
+        let eyes = Idefics3Eyes::new(folder, &cut, Placeholder { text, token }, (model.grid(), side))?;
+        Vlm::new(parts, model, eyes)
+    })
 }

@@ -13,6 +13,7 @@ pub use model::{FeatureLayers, LlavaConfig, LlavaModel};
 
 use crate::ZooError;
 use crate::checkpoint::{Layout, Weights, read_json};
+use crate::error::of_folder;
 use crate::processor::ImageProcessor;
 use crate::vlm::{Vlm, VlmParts};
 
@@ -21,8 +22,10 @@ use crate::vlm::{Vlm, VlmParts};
 /// # Errors
 /// Any file that is missing, broken or does not fit the others; an option that is not supported.
 pub fn open_llava(folder: &Path, device: &Device) -> Result<Vlm, ZooError> {
-    let config: LlavaConfig = read_json(folder.join("config.json"))?;
-    llava(&config, VlmParts::from_dir(folder, device)?, ImageProcessor::from_dir(folder)?)
+    of_folder(folder, || {
+        let config: LlavaConfig = read_json(folder.join("config.json"))?;
+        llava(&config, VlmParts::from_dir(folder, device)?, ImageProcessor::from_dir(folder)?)
+    })
 }
 
 /// From parts at hand.

@@ -48,13 +48,15 @@ impl LlavaNextEyes {
             fields.remove("aspect_ratio_setting");
         }
         if let Some(given) = fields.remove("image_grid_pinpoints") {
-            let given = read_pinpoints("image_grid_pinpoints", &given)?;
+            let given =
+                read_pinpoints("image_grid_pinpoints", &given).map_err(|error| error.within(&file))?;
             if given != *pinpoints {
-                return Err(ZooError::Value {
-                    field: format!("{}: image_grid_pinpoints", file.display()),
+                let error = ZooError::Value {
+                    field: "image_grid_pinpoints".to_owned(),
                     found: format!("{:?}", given.0),
                     expected: format!("those of config.json, {:?}", pinpoints.0),
-                });
+                };
+                return Err(error.within(&file));
             }
         }
         let processor = ImageProcessor::read(&file, &fields)?;
@@ -63,20 +65,22 @@ impl LlavaNextEyes {
             Size::Exactly { height, width } => (height, width),
             Size::ShortestEdge(edge) => (edge, edge),
             other => {
-                return Err(ZooError::Unsupported {
-                    field: format!("{}: size", file.display()),
+                let error = ZooError::Unsupported {
+                    field: "size".to_owned(),
                     found: format!("{other:?}"),
                     supported: "height and width, shortest_edge".to_owned(),
-                });
+                };
+                return Err(error.within(&file));
             }
         };
         let tile = processor.crop_height().unwrap_or(whole.0);
         if tile != side {
-            return Err(ZooError::Value {
-                field: format!("{}: crop_size", file.display()),
+            let error = ZooError::Value {
+                field: "crop_size".to_owned(),
                 found: tile.to_string(),
                 expected: format!("image_size = {side} of the tower"),
-            });
+            };
+            return Err(error.within(&file));
         }
         Ok(Self { processor, filter, whole, tile, pinpoints: pinpoints.clone(), placeholder, grid, patch })
     }

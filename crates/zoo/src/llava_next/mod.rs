@@ -22,6 +22,7 @@ pub use eyes::LlavaNextEyes;
 use crate::ZooError;
 use crate::checkpoint::{Layout, WeightSource, Weights, read_json};
 use crate::decoder::{Decoder, Sequence};
+use crate::error::of_folder;
 use crate::llava::{LlavaConfig, LlavaModel};
 use crate::parts::KvCache;
 use crate::vlm::{Glance, Network, Placeholder, Vlm, VlmParts, place, resumed};
@@ -164,25 +165,27 @@ impl Network for LlavaNextModel {
 /// # Errors
 /// Any file that is missing, broken or does not fit the others; an option that is not supported.
 pub fn open_llava_next(folder: &Path, device: &Device) -> Result<Vlm, ZooError> {
-    let raw: Raw = read_json(folder.join("config.json"))?;
-    let pinpoints = match &raw.image_grid_pinpoints {
-        None | Some(Value::Null) => Pinpoints::usual(),
-        Some(value) => eyes::read_pinpoints("image_grid_pinpoints", value)?,
-    };
-    let config: LlavaConfig = read_json(folder.join("config.json"))?;
-    let parts = VlmParts::from_dir(folder, device)?;
-    let model = Weights::new(&parts.checkpoint, device)
-        .layout(Layout::LLAVA)
-        .ignore(&["model.vision_tower.post_layernorm.*", "model.vision_tower.head.*"])
-        .build(|weights| LlavaNextModel::take(&config, pinpoints, weights))?;
-    let token = config.image_token_index;
-    let text = parts.tokenizer.token(token).ok_or_else(|| ZooError::Value {
-        field: "image_token_index".to_owned(),
-        found: token.to_string(),
-        expected: format!("a token id below {}", parts.tokenizer.vocab_size()),
-    })?;
-    let tower = model.llava.vision.config();
-    let sizes = (tower.grid(), tower.patch_size, tower.image_size);
-    let eyes = LlavaNextEyes::read(folder, &model.pinpoints, Placeholder { text, token }, sizes)?;
-    Vlm::new(parts, model, eyes)
+    of_folder(folder, || {
+        let raw: Raw = read_json(folder.join("config.json"))?;
+        let pinpoints = match &raw.image_grid_pinpoints {
+            None | Some(Value::Null) => Pinpoints::usual(),
+            Some(value) => eyes::read_pinpoints("image_grid_pinpoints", value)?,
+        };
+        let config: LlavaConfig = read_json(folder.join("config.json"))?;
+        let parts = VlmParts::from_dir(folder, device)?;
+        let model = Weights::new(&parts.checkpoint, device)
+            .layout(Layout::LLAVA)
+            .ignore(&["model.vision_tower.post_layernorm.*", "model.vision_tower.head.*"])
+            .build(|weights| LlavaNextModel::take(&config, pinpoints.clone(), weights))?;
+        let token = config.image_token_index;
+        let text = parts.tokenizer.token(token).ok_or_else(|| ZooError::Value {
+            field: "image_token_index".to_owned(),
+            found: token.to_string(),
+            expected: format!("a token id below {}", parts.tokenizer.vocab_size()),
+        })?;
+        let tower = model.llava.vision.config();
+        let sizes = (tower.grid(), tower.patch_size, tower.image_size);
+        let eyes = LlavaNextEyes::read(folder, &model.pinpoints, Placeholder { text, token }, sizes)?;
+        Vlm::new(parts, model, eyes)
+    })
 }

@@ -2,7 +2,7 @@
 //! within a sequence or across two.
 
 use burn::tensor::Tensor;
-use mmlens_core::{AxisName, HookError, MASKED, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{AxisName, Held, HookError, MASKED, Part, Point, Run, Site, SiteSpec, Strip};
 use mmlens_kernels::{AttentionSettings, attention, plain::spread, softmax};
 
 use super::{KvCache, Linear, Masking, Norm, Rotation};
@@ -101,8 +101,8 @@ impl Attention {
     /// the projections.
     ///
     /// Each head is given a copy of the stream of its own only if `attn.q_in`, `k_in` or `v_in` is wanted. The explicit
-    /// form, which holds all scores at once, is computed only if `attn.scores` or `attn.pattern` is wanted, and per-head
-    /// results only if `attn.result` is.
+    /// form is computed only if `attn.scores` or `attn.pattern` is wanted, some queries at a time unless all of it is
+    /// ([`Run::held`]), and per-head results only if `attn.result` is.
     ///
     /// # Errors
     /// Whatever a site reports.
@@ -209,20 +209,37 @@ impl Attention {
     ) -> Result<Tensor<3>, HookError> {
         let AttentionShape { heads, kv_heads, width, scale, cap } = self.shape;
         let [b, p, ..] = q.dims();
-        let z = if run.wants(site(places.scores)) || run.wants(site(places.pattern)) {
-            let (q, k, v) = (q.swap_dims(1, 2), spread(k, heads / kv_heads), spread(v, heads / kv_heads));
-            let mut scores = q.matmul(k.swap_dims(2, 3)).mul_scalar(scale);
-            if let Some(cap) = cap {
-                scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
+        let (scores, pattern) = (site(places.scores), site(places.pattern));
+        let z = match run.held([scores, pattern]) {
+            Held::Nothing => attention(q, k, v, masking.mask(), AttentionSettings { scale, cap }),
+            held => {
+                let (q, k, v) = (q.swap_dims(1, 2), spread(k, heads / kv_heads), spread(v, heads / kv_heads));
+                let keys = k.dims()[2];
+                let mask = masking.expanded(b, heads);
+                let some = if held == Held::Whole { p } else { Strip::queries_of(b, heads, keys).min(p) };
+                let mut parts = Vec::with_capacity(p.div_ceil(some.max(1)));
+                for from in (0..p).step_by(some.max(1)) {
+                    let many = some.min(p - from);
+                    let strip =
+                        Strip { rows: 0..b, queries: from..from + many, keys: 0..keys, of: [b, p, keys] };
+                    let own = q.clone().narrow(2, from, many);
+                    let mut x = own.matmul(k.clone().swap_dims(2, 3)).mul_scalar(scale);
+                    if let Some(cap) = cap {
+                        x = x.div_scalar(cap).tanh().mul_scalar(cap);
+                    }
+                    if let Some(mask) = &mask {
+                        x = x.mask_fill(mask.clone().narrow(2, from, many), MASKED);
+                    }
+                    let mut at = |site, x| match held {
+                        Held::Whole => run.at(site, x),
+                        _ => run.at_strip(site, &strip, x),
+                    };
+                    let x = at(scores, x)?;
+                    parts.push(at(pattern, softmax(x, 1.0, None))?.matmul(v.clone()));
+                }
+                let z = if parts.len() == 1 { parts.swap_remove(0) } else { Tensor::cat(parts, 2) };
+                z.swap_dims(1, 2)
             }
-            if let Some(mask) = masking.expanded(b, heads) {
-                scores = scores.mask_fill(mask, MASKED);
-            }
-            let scores = run.at(site(places.scores), scores)?;
-            let pattern = run.at(site(places.pattern), softmax(scores, 1.0, None))?;
-            pattern.matmul(v).swap_dims(1, 2)
-        } else {
-            attention(q, k, v, masking.mask(), AttentionSettings { scale, cap })
         };
         let z = run.at(site(places.z), z)?;
         if run.wants(site(places.result)) {

@@ -41,7 +41,14 @@ impl Linear {
         output: usize,
     ) -> Result<Self, ZooError> {
         let weight: Tensor<2> = weights.take(&format!("{name}.weight"), [input, output])?;
-        Ok(Self::new(weight.transpose(), Some(weights.take(&format!("{name}.bias"), [output])?)))
+        let weight = weights.made(weight, [output, input], |weight| lay_out(weight.transpose()));
+        Ok(Self { weight, bias: Some(weights.take(&format!("{name}.bias"), [output])?) })
+    }
+
+    /// From tensors that were taken; else as [`Linear::new`].
+    pub fn of(weights: &impl WeightSource, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        let shape = weight.dims();
+        Self { weight: weights.made(weight, shape, lay_out), bias }
     }
 
     /// Parts of equal size of a product that was kept in one, such as queries, keys and values.

@@ -68,7 +68,8 @@ impl Norm {
         offset: f32,
     ) -> Result<Self, ZooError> {
         let weight: Tensor<1> = weights.take(&format!("{name}.weight"), [width])?;
-        Ok(Self::Rms { weight: if offset == 0.0 { weight } else { weight.add_scalar(offset) }, eps })
+        let add = |weight: Tensor<1>| if offset == 0.0 { weight } else { weight.add_scalar(offset) };
+        Ok(Self::Rms { weight: weights.made(weight, [width], add), eps })
     }
 
     /// Normalises the last axis.

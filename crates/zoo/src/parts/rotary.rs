@@ -316,7 +316,7 @@ impl RopeConfig {
                     return Err(RopeError::Kind(format!("{name}, one of several by the kind of block")));
                 }
                 let raw: Raw =
-                    serde_json::from_value(value.clone()).map_err(|e| RopeError::Form(e.to_string()))?;
+                    mmlens_files::parse_value(value).map_err(|e| RopeError::Form(e.to_string()))?;
                 raw.present(value)?;
                 raw
             }
@@ -326,7 +326,7 @@ impl RopeConfig {
         raw.check(theta)?;
         let sections = match raw.mrope_section.as_deref() {
             None => None,
-            Some(&[t, h, w]) if t + h + w == width / 2 => {
+            Some(&[t, h, w]) if t.saturating_add(h).saturating_add(w) == width / 2 => {
                 Some(Sections { lengths: [t, h, w], interleaved: raw.mrope_interleaved.unwrap_or(false) })
             }
             Some(other) => {
@@ -335,7 +335,29 @@ impl RopeConfig {
                 return Err(RopeError::Form(said));
             }
         };
-        Ok(Self { theta, width, max_positions, kind, sections })
+        let config = Self { theta, width, max_positions, kind, sections };
+        config.turns(&raw.name())?;
+        Ok(config)
+    }
+
+    /// Refuses numbers that are well each for itself and make no angle together, such as two bounds that are one.
+    fn turns(&self, name: &str) -> Result<(), RopeError> {
+        for length in [1, self.max_positions, self.max_positions.saturating_mul(2)] {
+            let (frequencies, scale) = self.frequencies(length);
+            let farthest = self.max_positions as f32;
+            if let Some(found) = frequencies.into_iter().find(|f| !(f * farthest).is_finite()) {
+                return Err(RopeError::Form(format!(
+                    "rope type `{name}`: a frequency of {found} over {} positions is no angle",
+                    self.max_positions
+                )));
+            }
+            if !(scale.is_finite() && scale > 0.0) {
+                return Err(RopeError::Form(format!(
+                    "rope type `{name}`: cosine and sine are multiplied by {scale}, expected a number above 0"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// One frequency for each pair of coordinates, for a sequence of a given length, and what multiplies cosine

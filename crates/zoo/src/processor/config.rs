@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::MOST_PROCESSED;
 use super::error::ProcessorError;
 use super::resample::Filter;
 use super::size::Size;
@@ -230,6 +231,18 @@ impl Steps {
         if normalize.is_some() && std.contains(&0.0) {
             return Err(fields.complain("image_std", "numbers other than zero"));
         }
+        if let Some((field, expected)) = beyond(rescale, normalize) {
+            return Err(fields.complain(field, expected));
+        }
+        let sides = match (crop, resize) {
+            (Some(sides), _) => Some(("crop_size", sides)),
+            (None, Some((Size::Exactly { height, width }, _))) => Some(("size", (height, width))),
+            _ => None,
+        };
+        let large = |(height, width): (usize, usize)| height.saturating_mul(width) > MOST_PROCESSED;
+        if let Some((field, _)) = sides.filter(|(_, sides)| large(*sides)) {
+            return Err(fields.complain(field, "16777216 pixels at most"));
+        }
         let pad = fields.flag("do_pad", false)?;
         // Pictures of one size are as large as the largest of them.
         let alike = crop.is_none() && matches!(resize, Some((Size::Exactly { .. }, _)));
@@ -249,6 +262,28 @@ impl Steps {
         let size = (size, filter);
         Ok(Self { convert_rgb, square, resize, size, crop_height, crop, rescale, normalize })
     }
+}
+
+/// No level of a picture becomes a number beyond this: pixels, not weights, would be why a model gives no numbers.
+const MOST_LEVEL: f64 = 1e6;
+
+/// The field that makes levels too large, and what it should be.
+pub(crate) fn beyond(
+    rescale: Option<f64>,
+    normalize: Option<([f64; 3], [f64; 3])>,
+) -> Option<(&'static str, &'static str)> {
+    let white = 255.0 * rescale.unwrap_or(1.0);
+    let (mean, std) = normalize.unwrap_or(([0.0; 3], [1.0; 3]));
+    let large = |value: f64| value.abs() > MOST_LEVEL;
+    if large(white) {
+        return Some(("rescale_factor", "a number that keeps levels within a million"));
+    }
+    if mean.iter().any(|mean| large(*mean)) {
+        return Some(("image_mean", "numbers within a million"));
+    }
+    let normalized = |(mean, std): (&f64, &f64)| large(mean / std) || large((white - mean) / std);
+    let far = mean.iter().zip(&std).any(normalized);
+    far.then_some(("image_std", "numbers that keep levels within a million"))
 }
 
 /// The fields of a processor's file, and which of them were looked at.

@@ -34,7 +34,7 @@ use serde_json::{Map, Value};
 
 pub use colour::mean_colour;
 pub(crate) use colour::to_rgb;
-pub(crate) use config::Fields;
+pub(crate) use config::{Fields, beyond};
 pub use error::ProcessorError;
 pub use geometry::{Geometry, PixelBox};
 pub use resample::Filter;

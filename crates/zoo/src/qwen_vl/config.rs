@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::checkpoint::read_part;
 use crate::decoder::{DecoderConfig, refuse_nulls};
 use crate::parts::Act;
-use crate::{ZooError, blocks, divides, positive, present};
+use crate::{ZooError, above_zero, blocks, divides, positive, present};
 
 /// Which of the three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,10 +303,8 @@ impl QwenTowerConfig {
         if let Some(found) = rope.rope_type.filter(|t| t != "axial") {
             return Err(unsupported(&at("rope_parameters.rope_type"), found, "axial"));
         }
+        above_zero(&at("rope_parameters.rope_theta"), rope.rope_theta)?;
         tower.theta = rope.rope_theta.unwrap_or(tower.theta);
-        if !(tower.theta.is_finite() && tower.theta > 0.0) {
-            return Err(value(&at("rope_parameters.rope_theta"), tower.theta, "a number above 0"));
-        }
         match kind {
             QwenKind::Two => {}
             QwenKind::TwoFive => {

@@ -31,6 +31,7 @@ pub use tower::{Looked, QwenTower};
 
 use crate::ZooError;
 use crate::checkpoint::{Layout, Weights, read_json};
+use crate::error::of_folder;
 use crate::vlm::{Vlm, VlmParts};
 
 /// Opens a Qwen-VL checkpoint's Hugging Face folder.
@@ -38,18 +39,20 @@ use crate::vlm::{Vlm, VlmParts};
 /// # Errors
 /// Any file that is missing, broken or does not fit the others; an option that is not supported.
 pub fn open_qwen_vl(folder: &Path, device: &Device) -> Result<Vlm, ZooError> {
-    let parts = VlmParts::from_dir(folder, device)?;
-    let network = open_network(folder, &parts)?;
-    let config = network.config();
-    let vision = &config.vision;
-    let expected = Expected {
-        patches: Patches { side: vision.patch, frames: vision.frames, merge: vision.merge },
-        image_token: config.image_token,
-        video_token: config.video_token,
-        steps_apart: config.kind.frames_apart(),
-    };
-    let eyes = QwenEyes::from_dir(folder, &parts.tokenizer, expected)?;
-    Vlm::new(parts, network, eyes)
+    of_folder(folder, || {
+        let parts = VlmParts::from_dir(folder, device)?;
+        let network = open_network(folder, &parts)?;
+        let config = network.config();
+        let vision = &config.vision;
+        let expected = Expected {
+            patches: Patches { side: vision.patch, frames: vision.frames, merge: vision.merge },
+            image_token: config.image_token,
+            video_token: config.video_token,
+            steps_apart: config.kind.frames_apart(),
+        };
+        let eyes = QwenEyes::from_dir(folder, &parts.tokenizer, expected)?;
+        Vlm::new(parts, network, eyes)
+    })
 }
 
 /// Reads the network of a checkpoint's Hugging Face folder.
@@ -57,12 +60,14 @@ pub fn open_qwen_vl(folder: &Path, device: &Device) -> Result<Vlm, ZooError> {
 /// # Errors
 /// A file that is missing, broken or does not fit the others; an option that is not supported.
 pub fn open_network(folder: &Path, parts: &VlmParts) -> Result<QwenVlModel, ZooError> {
-    let config: serde_json::Value = read_json(folder.join("config.json"))?;
-    let config = QwenVlConfig::read(&config)?;
-    // A tied head may lie in the file all the same.
-    let spare: &[&str] = if config.text.tied { &["lm_head.weight"] } else { &[] };
-    Weights::new(&parts.checkpoint, &parts.device)
-        .layout(Layout::QWEN_VL)
-        .ignore(spare)
-        .build(|weights| QwenVlModel::take(config, weights))
+    of_folder(folder, || {
+        let config: serde_json::Value = read_json(folder.join("config.json"))?;
+        let config = QwenVlConfig::read(&config)?;
+        // A tied head may lie in the file all the same.
+        let spare: &[&str] = if config.text.tied { &["lm_head.weight"] } else { &[] };
+        Weights::new(&parts.checkpoint, &parts.device)
+            .layout(Layout::QWEN_VL)
+            .ignore(spare)
+            .build(|weights| QwenVlModel::take(config.clone(), weights))
+    })
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::checkpoint::read_json_if_there;
-use crate::processor::{Fields, Filter, ImageProcessor, ProcessorError};
+use crate::processor::{Fields, Filter, ImageProcessor, ProcessorError, beyond};
 
 const CLIP_MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const CLIP_STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
@@ -160,12 +160,16 @@ impl Settings {
                 return Err(fields.complain(field, "to be given, or to be left out for its default"));
             }
         }
+        let rescale = fields.flag("do_rescale", true)?.then_some(factor);
+        if let Some((field, expected)) = beyond(rescale, normalize) {
+            return Err(fields.complain(field, expected));
+        }
         let pixels = limits(fields, own.pixels, older)?;
         Ok(Self {
             convert_rgb: fields.flag("do_convert_rgb", true)?,
             resize: fields.flag("do_resize", true)?.then_some(filter),
             pixels,
-            rescale: fields.flag("do_rescale", true)?.then_some(factor),
+            rescale,
             normalize,
             patches: Patches {
                 side: count(fields, "patch_size")?.unwrap_or(own.side),

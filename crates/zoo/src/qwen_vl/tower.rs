@@ -59,7 +59,9 @@ impl QwenTower {
         for i in 0..config.blocks {
             blocks.push(block(&config, weights, &at(&format!("blocks.{i}")))?);
         }
-        let patches = Linear::new(kernel.reshape([d, config.values()]), bias);
+        let values = config.values();
+        let kernel = weights.made(kernel, [d, values], |kernel| kernel.reshape([d, values]));
+        let patches = Linear::of(weights, kernel, bias);
         Ok(Self { config, patches, table, blocks })
     }
 
@@ -126,10 +128,6 @@ impl QwenTower {
                 if found.iter().product::<usize>() != want.iter().product::<usize>() || found[2] != want[2] {
                     return Err(ZooError::State { found: found.to_vec(), expected: want.to_vec() });
                 }
-                if let Some((layer, _)) = reads.iter().find(|(layer, _)| *layer < block) {
-                    let resume = Site::block(Part::Vision, block, Point::ResidPre);
-                    return Err(HookError::ResumesBehind { resume, layer: layer + 1 }.into());
-                }
                 (block, hidden.reshape(want))
             }
             _ => {
@@ -142,6 +140,13 @@ impl QwenTower {
                 (0, run.at(Site::of(Part::Vision, Point::Input), x)?)
             }
         };
+        let behind = reads.iter().find(|(layer, _)| *layer < first).map(|(layer, _)| {
+            let resume = Site::block(Part::Vision, first, Point::ResidPre);
+            HookError::ResumesBehind { resume, layer: layer + 1 }
+        });
+        if let (Some(behind), false) = (&behind, run.ends_in_blocks(Part::Vision)) {
+            return Err(behind.clone().into());
+        }
         let rotation = rotary::turn(&places, self.config.theta, self.config.d_head(), &device);
         let (frames, windows) = self.maskings(&places, &device);
         let mut deep = Vec::with_capacity(reads.len());
@@ -156,7 +161,13 @@ impl QwenTower {
                 deep.push(x.clone());
             }
         }
-        Ok((!run.done()).then_some(Looked { last: x, deep }))
+        if run.done() {
+            return Ok(None);
+        }
+        match behind {
+            Some(behind) => Err(behind.into()),
+            None => Ok(Some(Looked { last: x, deep })),
+        }
     }
 
     /// Who attends to whom in a frame, and in a window.

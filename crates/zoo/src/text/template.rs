@@ -163,6 +163,12 @@ impl ChatTemplate {
         Ok(Self { name: name.to_owned(), jinja, special })
     }
 
+    /// What errors call it: its file, and the field in it where there is one.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The messages as text.
     ///
     /// # Errors

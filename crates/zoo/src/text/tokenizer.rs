@@ -248,7 +248,7 @@ fn add_configured_tokens(
     for (id, described) in listed {
         let number: u32 =
             id.parse().map_err(|_| complain(id.clone(), format!("`{id}`"), "a token id as its name"))?;
-        let token = Described::deserialize(described)
+        let token: Described = mmlens_files::parse_value(described)
             .map_err(|e| complain(id.clone(), e.to_string(), "a token with its `content`"))?;
         tokens.push((number, token));
     }

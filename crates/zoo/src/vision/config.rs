@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::checkpoint::read_part;
 use crate::parts::Act;
-use crate::{ZooError, blocks, divides, positive, present};
+use crate::{ZooError, above_zero, blocks, divides, positive, present};
 
 /// What an image tower is, whatever its family calls it.
 #[derive(Debug, Clone, PartialEq)]
@@ -241,6 +241,7 @@ impl TowerConfig {
         ] {
             positive(&field(name), value)?;
         }
+        above_zero(&field("layer_norm_eps"), raw.layer_norm_eps)?;
         blocks(&field("num_hidden_layers"), config.blocks)?;
         if config.grid() == 0 {
             return Err(ZooError::Value {

@@ -51,14 +51,20 @@ impl VisionTower {
         };
         let name = at("embeddings.class_embedding");
         let class = match (config.class_token, config.leading_axes) {
-            (true, true) => Some(weights.take::<3>(&name, [1, 1, d])?.reshape([d])),
+            (true, true) => {
+                let class: Tensor<3> = weights.take(&name, [1, 1, d])?;
+                Some(weights.made(class, [d], |class| class.reshape([d])))
+            }
             (true, false) => Some(weights.take(&name, [d])?),
             (false, _) => None,
         };
         let positions = config.learned.map_or(config.tokens(), |learned| learned * learned);
         let name = at("embeddings.position_embedding.weight");
         let positions = match config.leading_axes {
-            true => weights.take::<3>(&name, [1, positions, d])?.reshape([positions, d]),
+            true => {
+                let all: Tensor<3> = weights.take(&name, [1, positions, d])?;
+                weights.made(all, [positions, d], |all| all.reshape([positions, d]))
+            }
             false => weights.take(&name, [positions, d])?,
         };
         let input_norm = match config.input_norm {
@@ -69,7 +75,9 @@ impl VisionTower {
         for i in 0..config.blocks {
             blocks.push(block(&config, weights, &at(&format!("encoder.layers.{i}")))?);
         }
-        let patches = Linear::new(kernel.reshape([d, c * p * p]), bias);
+        let values = c * p * p;
+        let kernel = weights.made(kernel, [d, values], |kernel| kernel.reshape([d, values]));
+        let patches = Linear::of(weights, kernel, bias);
         Ok(Self { config, patches, class, positions, input_norm, blocks })
     }
 
@@ -199,14 +207,17 @@ pub fn encode(
             if found != want {
                 return Err(ZooError::State { found: found.to_vec(), expected: want.to_vec() });
             }
-            if let Some(layer) = layers.iter().copied().find(|layer| *layer < block) {
-                let resume = Site::block(Part::Vision, block, Point::ResidPre);
-                return Err(HookError::ResumesBehind { resume, layer }.into());
-            }
             (block, hidden)
         }
         _ => (0, run.at(Site::of(Part::Vision, Point::Input), x)?),
     };
+    let behind = layers.iter().copied().find(|layer| *layer < first).map(|layer| {
+        let resume = Site::block(Part::Vision, first, Point::ResidPre);
+        HookError::ResumesBehind { resume, layer }
+    });
+    if let (Some(behind), false) = (&behind, run.ends_in_blocks(Part::Vision)) {
+        return Err(behind.clone().into());
+    }
     let mut states = BTreeMap::new();
     let wanted = (0..blocks.len()).rev().find(|i| run.wants_block(Part::Vision, *i));
     let last = layers.iter().copied().chain(wanted.map(|i| i + 1)).max().unwrap_or(0);
@@ -214,8 +225,16 @@ pub fn encode(
         if run.done() {
             return Ok(None);
         }
-        states.insert(i, x.clone());
+        if layers.contains(&i) {
+            states.insert(i, x.clone());
+        }
         x = block.forward(x, (Part::Vision, i), None, masking, None, run)?;
+    }
+    if run.done() {
+        return Ok(None);
+    }
+    if let Some(behind) = behind {
+        return Err(behind.into());
     }
     states.insert(last.max(first), x);
     Ok(Some(layers.iter().filter_map(|layer| states.get(layer).cloned()).collect()))

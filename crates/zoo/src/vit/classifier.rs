@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{Labels, VitConfig, VitModel};
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, Layout, Weights, read_json};
+use crate::error::of_folder;
 use crate::llava::{colours, process, stack};
 use crate::processor::ImageProcessor;
 use crate::self_check::{Looked, SelfCheck, glimpse, look_over, pattern};
@@ -38,10 +39,12 @@ pub struct ImageClassifier {
 /// # Memory
 /// On a CPU, f32 weights are mapped, not copied; others are widened tensor by tensor.
 pub fn open_vit(folder: &Path, device: &Device) -> Result<ImageClassifier, ZooError> {
-    let config: Value = read_json(folder.join("config.json"))?;
-    let config = VitConfig::read(&config)?;
-    let processor = ImageProcessor::from_dir(folder)?;
-    ImageClassifier::new(name_of(folder), &config, Checkpoint::open(folder)?, processor, device)
+    of_folder(folder, || {
+        let config: Value = read_json(folder.join("config.json"))?;
+        let config = VitConfig::read(&config)?;
+        let processor = ImageProcessor::from_dir(folder)?;
+        ImageClassifier::new(name_of(folder), &config, Checkpoint::open(folder)?, processor, device)
+    })
 }
 
 impl ImageClassifier {

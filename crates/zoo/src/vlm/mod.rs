@@ -185,6 +185,10 @@ impl Subject for Vlm {
         mmlens_core::device::kind(&self.parts.device)
     }
 
+    fn kernels(&self) -> Option<String> {
+        crate::about::kernels(&self.parts.device)
+    }
+
     fn sites(&self) -> &[SiteSpec] {
         &self.sites
     }
@@ -198,6 +202,10 @@ impl Subject for Vlm {
         let seen = self.eyes.look(sample, &self.parts.device).map_err(|e| self.failed(e))?;
         let (ids, mut map) =
             words::tokenise(&self.parts.tokenizer, self.eyes.as_ref(), &seen, &prompt, special)
+                .map_err(|e| match (&sample.words, &self.parts.template) {
+                    (Words::Ask(question), Some(template)) => e.of_template(template, question),
+                    _ => e,
+                })
                 .map_err(|e| self.refuse(e))?;
         let clips = sample.clips.iter().filter_map(|c| c.frames.first());
         let pictures = sample.pictures.iter().map(|p| &p.image).chain(clips);

@@ -4,7 +4,7 @@ use mmlens_core::TokenMap;
 use mmlens_core::finding::{Modality, TokenLabel};
 
 use super::{Expansion, Eyes, Placeholder, Seen};
-use crate::text::{TextError, Tokenizer};
+use crate::text::{ChatTemplate, TextError, Tokenizer};
 
 /// Why a prompt and its pictures do not fit.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,22 @@ pub enum WordsError {
     /// Another number of placeholders than pictures.
     #[error("the prompt has {found} {what} placeholders (`{text}`), but {given} {what}s were given")]
     Placeholders {
+        /// `picture` or `clip`.
+        what: &'static str,
+        /// The placeholder.
+        text: String,
+        /// Placeholders in the prompt.
+        found: usize,
+        /// Pictures or clips.
+        given: usize,
+    },
+    /// The same, of a prompt that a chat template made.
+    #[error(
+        "{template}: the chat template writes {found} {what} placeholders (`{text}`) for {given} {what}s"
+    )]
+    Template {
+        /// The template.
+        template: String,
         /// `picture` or `clip`.
         what: &'static str,
         /// The placeholder.
@@ -45,6 +61,19 @@ pub enum WordsError {
     /// Nothing is left to compute.
     #[error("the prompt has no tokens")]
     Empty,
+}
+
+impl WordsError {
+    /// Of a question that a template put into a prompt: a placeholder too many or too few is the template's, unless the
+    /// question has any itself.
+    pub(super) fn of_template(self, template: &ChatTemplate, question: &str) -> Self {
+        match self {
+            Self::Placeholders { what, text, found, given } if !question.contains(&text) => {
+                Self::Template { template: template.name().to_owned(), what, text, found, given }
+            }
+            other => other,
+        }
+    }
 }
 
 /// A placeholder in the prompt.

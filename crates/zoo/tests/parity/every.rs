@@ -33,7 +33,8 @@ pub(super) fn every() -> Vec<Opened> {
         let name = dir.file_name().unwrap().to_string_lossy().into_owned();
         let subject = match mmlens_zoo::open(dir.join("model"), &Device::flex()) {
             Ok(subject) => subject,
-            Err(ZooError::Unsupported { field, .. }) if field.ends_with("config.json: model_type") => {
+            Err(ZooError::In { error, .. }) if matches!(&*error, ZooError::Unsupported { field, .. } if field == "model_type") =>
+            {
                 continue;
             }
             Err(error) => panic!("{name}: {error}"),

@@ -366,6 +366,32 @@ fn no_config_makes_it_panic() {
     assert!(refused > 300 && through > 300, "{refused} refused, {through} ran through");
 }
 
+/// Every number with a fraction (what lies below a root, a base, a cap, a stretch) at every value that a root, a quotient or a
+/// logarithm does not take.
+#[test]
+fn no_number_of_a_config_makes_what_is_no_number() {
+    let extremes = [-1.0, -0.0, 0.0, 1e-300, 1e-38, 1e-12, 1.0, 1e12, 1e38, 1e300, -1e300];
+    let mut tried = 0;
+    for folder in every() {
+        let original = config(&folder);
+        let mut all = Vec::new();
+        places(&original, "", &mut all);
+        for place in all {
+            if !original.pointer(&place).is_some_and(Value::is_f64) {
+                continue;
+            }
+            for extreme in extremes {
+                let mut changed = original.clone();
+                *changed.pointer_mut(&place).unwrap() = json!(extreme);
+                let what = format!("{} {place} = {extreme:e}", folder.name);
+                try_it(&folder, with_file(&folder.folder, "config.json", &changed).path(), &what);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 1000, "{tried}");
+}
+
 /// What a config leaves out is the default of its class or an error, and never another model in silence: with a field
 /// gone, a folder says what it said, or is refused.
 #[test]

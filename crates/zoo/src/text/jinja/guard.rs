@@ -133,6 +133,7 @@ fn expr<'a>(one: &Expr<'a>) -> Expr<'a> {
             Expr::Slice(again(e, Slice { expr: expr(&e.expr), start, stop, step }))
         }
         Expr::UnaryOp(e) => {
+            #[allow(clippy::needless_match, reason = "the library's kind cannot be copied")]
             let op = match e.op {
                 UnaryOpKind::Not => UnaryOpKind::Not,
                 UnaryOpKind::Neg => UnaryOpKind::Neg,

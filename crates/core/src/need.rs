@@ -1,0 +1,396 @@
+//! What a pass takes of memory, told from shapes before it is made.
+
+use crate::{Anatomy, Asked, AxisName, Held, HookError, Inputs, Part, Point, Site, SiteSpec, Strip, Wanted};
+
+/// How many copies of the inputs share a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copies {
+    /// So many rows for each of the inputs.
+    pub times: usize,
+    /// Whether each copy has pictures of its own; else all show the same, which are computed once.
+    pub pictures: bool,
+}
+
+impl Copies {
+    /// The inputs as they are.
+    pub const ONE: Self = Self { times: 1, pictures: false };
+
+    /// Copies as [`Inputs::repeat`] makes them.
+    pub fn rows(times: usize) -> Self {
+        Self { times, pictures: false }
+    }
+
+    /// Copies as [`Inputs::repeat_pictures`] makes them.
+    pub fn pictures(times: usize) -> Self {
+        Self { times, pictures: true }
+    }
+}
+
+/// What a pass takes at most beside the weights and its inputs, in f32: what is computed at its worst moment, and whatever it
+/// keeps. It is meant to be more than is used, by at most a factor of two and a half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// Bytes.
+    pub bytes: u64,
+    /// Where most of them are taken.
+    pub at: Site,
+}
+
+impl Need {
+    /// The same with so many numbers more, in f32.
+    #[must_use]
+    pub fn and(self, numbers: usize) -> Self {
+        Self { bytes: self.bytes.saturating_add(4 * numbers as u64), ..self }
+    }
+}
+
+/// Numbers that are there at a time, by where they belong.
+#[derive(Debug, Default)]
+struct Ledger {
+    all: f64,
+    most: f64,
+    at: Option<Site>,
+}
+
+impl Ledger {
+    fn add(&mut self, site: Site, numbers: f64) {
+        self.all += numbers;
+        if self.at.is_none() || numbers > self.most {
+            (self.most, self.at) = (numbers, Some(site));
+        }
+    }
+
+    /// The larger of two that are not there at once.
+    fn or(self, other: Self) -> Self {
+        if other.all > self.all { other } else { self }
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.all += other.all;
+        if other.most > self.most || self.at.is_none() {
+            (self.most, self.at) = (other.most, other.at);
+        }
+        self
+    }
+}
+
+/// The sizes of a part in a pass.
+struct Extent<'a> {
+    anatomy: &'a Anatomy,
+    /// Rows or pictures.
+    count: f64,
+    /// Positions that are computed.
+    length: f64,
+    /// Positions that are attended to.
+    keys: f64,
+    /// The blocks that are computed.
+    blocks: std::ops::Range<usize>,
+    gated: bool,
+}
+
+impl Extent<'_> {
+    /// Scores that are there at a time.
+    fn pairs(&self, held: Held) -> f64 {
+        let (heads, keys) = (self.anatomy.heads as f64, self.keys);
+        let queries = match held {
+            Held::Nothing => return 0.0,
+            Held::Whole => self.length,
+            _ => {
+                let some = Strip::queries_of(self.count as usize, self.anatomy.heads, keys as usize);
+                self.length.min(some as f64)
+            }
+        };
+        self.count * heads * queries * keys
+    }
+}
+
+/// What a pass is made of, as far as it takes memory.
+pub(crate) struct Planned<'a> {
+    pub(crate) published: &'a [SiteSpec],
+    pub(crate) anatomy: &'a [Anatomy],
+    /// Whether attention holds scores for some queries at a time only, when nobody looks at them.
+    pub(crate) fused: bool,
+    pub(crate) inputs: &'a Inputs,
+    pub(crate) copies: Copies,
+    /// Planned sites: whether read, differentiated, or anything else.
+    pub(crate) sites: Vec<(Site, Asks)>,
+    /// Where it goes on, from how many numbers of one copy, and of how many positions.
+    pub(crate) resume: Option<(Site, usize, usize)>,
+    /// Positions before those, whose keys and values are known.
+    pub(crate) past: usize,
+    /// Whether it runs to the output.
+    pub(crate) output: bool,
+    pub(crate) wanted: Option<Wanted>,
+}
+
+/// What is asked of a site, beside an edit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asks {
+    pub(crate) read: bool,
+    pub(crate) grad: bool,
+    /// Of scores or weights, how much must be there at a time.
+    pub(crate) held: Held,
+}
+
+impl Planned<'_> {
+    pub(crate) fn need(&self) -> Result<Need, HookError> {
+        let mut kept = Ledger::default();
+        let first_tap = self.sites.iter().filter(|(_, asks)| asks.grad).map(|(site, _)| *site).min();
+        for (site, asks) in &self.sites {
+            let numbers = self.numbers(*site)?;
+            if asks.read {
+                kept.add(*site, numbers);
+            }
+            if asks.grad {
+                kept.add(*site, numbers);
+            }
+        }
+        if let Some((site, numbers, _)) = self.resume {
+            kept.add(site, (numbers * self.copies.times) as f64);
+        }
+        let mut worst = Ledger::default();
+        for extent in self.extents() {
+            let part = extent.anatomy.part;
+            let stream = |block| Site::block(part, block, Point::ResidPre);
+            let tracked = first_tap.map(|tap| {
+                let from = extent.blocks.clone().find(|block| stream(*block + 1) > tap);
+                from.unwrap_or(extent.blocks.end)..extent.blocks.end
+            });
+            worst = worst.or(self.moment(&extent, tracked.is_some()));
+            for block in tracked.unwrap_or(0..0) {
+                kept = kept.and(self.tape(&extent, block));
+            }
+            if part == Part::Vision {
+                // What it hands on waits for the words.
+                let last = extent.blocks.end.saturating_sub(1);
+                let site = Site::block(part, last, Point::ResidPost);
+                kept.add(site, extent.count * extent.length * extent.anatomy.d_model as f64);
+            }
+        }
+        if let (Some(pixels), true) = (&self.inputs.pixels, self.sees()) {
+            // Cut into patches, and their products.
+            let copies = if self.copies.pictures { self.copies.times } else { 1 };
+            let pixels = (pixels.dims().iter().product::<usize>() * copies) as f64;
+            let site = Site::of(Part::Vision, Point::Pixels);
+            kept.add(site, pixels);
+            let mut seen = Ledger::default();
+            seen.add(site, 2.0 * pixels);
+            worst = worst.or(seen);
+        }
+        if self.output {
+            worst = worst.or(self.logits());
+        }
+        let all = kept.and(worst);
+        let at = all.at.unwrap_or(Site::of(Part::Text, Point::Input));
+        Ok(Need { bytes: (4.0 * all.all * SLACK) as u64 + FLOOR, at })
+    }
+
+    /// Whether pictures are computed.
+    fn sees(&self) -> bool {
+        self.resume.is_none_or(|(site, ..)| site.part() < Part::Vision)
+    }
+
+    /// The parts that are computed.
+    fn extents(&self) -> Vec<Extent<'_>> {
+        let last = match self.output {
+            true => None,
+            false => self.sites.iter().map(|(site, _)| *site).max(),
+        };
+        let mut extents = Vec::new();
+        for anatomy in self.anatomy {
+            let part = anatomy.part;
+            let from = match self.resume {
+                Some((site, ..)) if site.part() > part => continue,
+                Some((site, ..)) if site.part() == part => site.block_index().unwrap_or(0),
+                _ => 0,
+            };
+            let until = match last {
+                Some(site) if site.part() < part => continue,
+                Some(site) if site.part() == part => match site.block_index() {
+                    Some(block) => block + 1,
+                    None if site.point() <= Point::Input => 0,
+                    None => anatomy.blocks,
+                },
+                _ => anatomy.blocks,
+            };
+            let (count, length) = self.extent(part);
+            if count == 0 || length == 0 {
+                continue;
+            }
+            let gate = Site::block(part, 0, Point::MlpGate);
+            let past = if part == Part::Text { self.past } else { 0 };
+            extents.push(Extent {
+                anatomy,
+                count: count as f64,
+                length: length as f64,
+                keys: (length + past) as f64,
+                blocks: from..until.max(from),
+                gated: self.published.iter().any(|spec| spec.site == gate),
+            });
+        }
+        extents
+    }
+
+    /// Rows or pictures of a part, and positions of each.
+    fn extent(&self, part: Part) -> (usize, usize) {
+        let times = self.copies.times;
+        if !matches!(part, Part::Vision | Part::Connector) {
+            let resumed = self.resume.filter(|(site, ..)| site.part() == part).map(|(.., length)| length);
+            return (self.inputs.rows() * times, resumed.unwrap_or(self.inputs.positions()));
+        }
+        let copies = if self.copies.pictures { times } else { 1 };
+        if !self.inputs.grids.is_empty() {
+            let patches = self.inputs.grids.iter().map(|grid| grid.frames * grid.rows * grid.cols);
+            // All pictures are one sequence, of which attention sees one at a time.
+            return (copies, patches.sum());
+        }
+        let fixed = |spec: &SiteSpec| {
+            let pos = spec.axis(AxisName::Pos)?;
+            spec.axes.get(pos)?.1.filter(|_| spec.site.part() == part)
+        };
+        let length = self.published.iter().find_map(fixed).unwrap_or(self.inputs.positions());
+        (self.inputs.pictures() * copies, length)
+    }
+
+    /// The lengths of a site.
+    pub(crate) fn dims(&self, site: Site) -> Result<Vec<usize>, HookError> {
+        let spec =
+            self.published.iter().find(|spec| spec.site == site).ok_or(HookError::Unpublished(site))?;
+        let part = site.part();
+        let (count, length) = self.extent(part);
+        if site == Site::of(Part::Vision, Point::Pixels) {
+            let mut dims = self.inputs.pixels.as_ref().map_or_else(Vec::new, crate::AnyTensor::dims);
+            if let (Some(first), true) = (dims.first_mut(), self.copies.pictures) {
+                *first *= self.copies.times;
+            }
+            return Ok(dims);
+        }
+        let asked = match self.inputs.asked {
+            Asked::Last => 1,
+            Asked::All => self.inputs.positions(),
+        };
+        // Cross-attention looks at what the tower gives.
+        let seen = || self.extent(Part::Vision).1;
+        let across = (Point::CrossQ..=Point::CrossResult).contains(&site.point());
+        let len = |(axis, fixed): &(AxisName, Option<usize>)| match (axis, fixed) {
+            (_, Some(len)) => *len,
+            (AxisName::Batch | AxisName::Image, None) => count,
+            (AxisName::Pos, None) if site.point() == Point::Logits => asked,
+            (AxisName::Pos, None) if matches!(site.point(), Point::CrossK | Point::CrossV) => seen(),
+            (AxisName::Key, None) if across => seen(),
+            (AxisName::Key, None) => length + if part == Part::Text { self.past } else { 0 },
+            _ => length,
+        };
+        Ok(spec.axes.iter().map(len).collect())
+    }
+
+    /// Numbers that a site holds.
+    fn numbers(&self, site: Site) -> Result<f64, HookError> {
+        let numbers = self.dims(site)?.iter().map(|len| *len as f64).product::<f64>();
+        // All pictures of a packed tower are one, as many copies as there are.
+        let packed = !self.inputs.grids.is_empty() && site.part() == Part::Vision;
+        Ok(if packed && site.point() != Point::Pixels {
+            numbers * self.extent(Part::Vision).0 as f64
+        } else {
+            numbers
+        })
+    }
+
+    fn asked_of(&self, part: Part, block: usize, points: &[Point]) -> bool {
+        self.sites.iter().any(|(site, _)| {
+            site.part() == part && site.block_index() == Some(block) && points.contains(&site.point())
+        })
+    }
+
+    /// How much of a block's scores and weights is there at a time.
+    fn held(&self, part: Part, block: usize) -> Held {
+        let points = [Point::Scores, Point::Pattern, Point::CrossScores, Point::CrossPattern];
+        let own = self.sites.iter().filter(|(site, _)| {
+            site.part() == part && site.block_index() == Some(block) && points.contains(&site.point())
+        });
+        own.map(|(_, asks)| asks.held).max().unwrap_or(Held::Nothing)
+    }
+
+    /// The worst moment within a block, of all blocks of a part.
+    fn moment(&self, extent: &Extent<'_>, tracked: bool) -> Ledger {
+        let a = extent.anatomy;
+        let n = extent.count * extent.length;
+        let [d, m] = [a.d_model, a.d_mlp].map(|width| n * width as f64);
+        let heads = |heads: usize| n * (heads * a.d_head) as f64;
+        let blocks = extent.blocks.clone();
+        let explicit = blocks.clone().max_by_key(|block| self.held(a.part, *block));
+        let held = explicit.map_or(Held::Nothing, |block| self.held(a.part, block));
+        let copied = |block: usize| {
+            let points = [Point::QIn, Point::KIn, Point::VIn, Point::Result];
+            points.iter().filter(|point| self.asked_of(a.part, block, &[**point])).count()
+        };
+        let copied = blocks.clone().map(copied).max().unwrap_or(0) as f64;
+        let at = |point| Site::block(a.part, explicit.unwrap_or(blocks.start), point);
+        let pairs = extent.pairs(held.max(if self.fused { Held::Nothing } else { Held::Whole }));
+        // The stream, what was normed of it, and what is turned for a product.
+        let backward = if tracked { 1.5 } else { 1.0 };
+        let mut attention = Ledger::default();
+        attention.add(at(Point::Z), 3.0 * d + backward * (2.0 * heads(a.heads) + 2.0 * heads(a.kv_heads)));
+        // Keys and values of the positions before, joined with those behind.
+        let joined = extent.count * (extent.keys - extent.length) * (a.kv_heads * a.d_head) as f64;
+        attention.add(at(Point::KRot), 4.0 * joined);
+        if pairs > 0.0 {
+            let spread = if a.heads == a.kv_heads { 0.0 } else { 2.0 * heads(a.heads) };
+            attention.add(at(Point::Scores), 3.0 * pairs + spread);
+        }
+        attention.add(at(Point::Result), 3.0 * copied * a.heads as f64 * d);
+        let mut mlp = Ledger::default();
+        mlp.add(at(Point::MlpPost), 3.0 * d + backward * 2.0 * m);
+        attention.or(mlp)
+    }
+
+    /// What a backward pass keeps of a block.
+    fn tape(&self, extent: &Extent<'_>, block: usize) -> Ledger {
+        let a = extent.anatomy;
+        let n = extent.count * extent.length;
+        let heads = |heads: usize| n * (heads * a.d_head) as f64;
+        let d = n * a.d_model as f64;
+        let at = |point| Site::block(a.part, block, point);
+        let mut tape = Ledger::default();
+        tape.add(at(Point::ResidPre), 2.0 * d);
+        tape.add(at(Point::Q), heads(a.heads) + 2.0 * heads(a.kv_heads));
+        let branches = if extent.gated { 2.0 } else { 1.0 };
+        tape.add(at(Point::MlpPre), branches * n * a.d_mlp as f64);
+        let pairs = extent.pairs(Held::Whole);
+        if !self.fused || self.held(a.part, block) > Held::Nothing {
+            tape.add(at(Point::Scores), 2.0 * pairs);
+        }
+        if !self.fused {
+            // What plain operations keep beside: normed values, the parts of a curve.
+            tape.add(at(Point::MlpPre), 3.0 * d + 3.0 * n * a.d_mlp as f64);
+        }
+        for point in [Point::QIn, Point::KIn, Point::VIn, Point::Result] {
+            if self.asked_of(a.part, block, &[point]) {
+                tape.add(at(point), a.heads as f64 * d);
+            }
+        }
+        tape
+    }
+
+    fn logits(&self) -> Ledger {
+        let site = Site::of(Part::Text, Point::Logits);
+        let spec = self.published.iter().find(|spec| spec.axis(AxisName::Vocab).is_some());
+        let vocab = spec.and_then(|spec| spec.axes.get(spec.axis(AxisName::Vocab)?)?.1).unwrap_or(0);
+        let (positions, tokens) = match (&self.wanted, self.inputs.asked) {
+            (Some(wanted), _) => wanted.lengths(),
+            (None, Asked::Last) => (1, None),
+            (None, Asked::All) => (self.inputs.positions(), None),
+        };
+        let rows = (self.inputs.rows() * self.copies.times * positions) as f64;
+        let mut logits = Ledger::default();
+        // Beside them their exponentials, and a copy on the host.
+        logits.add(spec.map_or(site, |spec| spec.site), 5.0 * rows * tokens.unwrap_or(vocab) as f64);
+        logits
+    }
+}
+
+/// Smaller things: rotations, indices, what is cut out and put back.
+const SLACK: f64 = 1.1;
+
+/// What each of a few threads holds for a product, however small the pass.
+const FLOOR: u64 = 1 << 20;
