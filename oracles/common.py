@@ -73,6 +73,23 @@ def why(folder, script, what, tolerance, reason, **extra):
     )
 
 
+LEAST = 1e-4
+
+
+def beside(a, b, axes):
+    """Largest difference over the largest absolute value of `b` in the same row, which spans the last `axes` axes; a row counts as if that were no
+    less than `LEAST` of the largest of all. NaN if either holds one."""
+    assert a.shape == b.shape, (a.shape, b.shape)
+    if not a.numel():
+        return 0.0
+    a, b = a.double(), b.double()
+    rows = lambda x: x.reshape(*x.shape[: max(x.ndim - axes, 0)], -1).abs().amax(-1)
+    worst, scale = rows(a - b), rows(b)
+    scale = torch.maximum(scale, LEAST * scale.max())
+    ratio = torch.where(worst == 0, torch.zeros_like(worst), worst / scale)
+    return ratio.max().item()
+
+
 def difference(a, b):
     """Largest absolute difference, and that over the largest absolute value of `b` (the reference)."""
     assert a.shape == b.shape, (a.shape, b.shape)

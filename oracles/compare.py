@@ -2,7 +2,7 @@
 
     python oracles/compare.py OURS.safetensors REFERENCE.safetensors [--activations 1e-4] [--gradients 1e-3] [--all]
 
-The error of a key is its largest absolute difference over the largest absolute value of the reference. Keys of `attn.scores` are
+The error of a key is measured as `mmlens certify` measures it (README.md): against the largest value of the reference beside it. Keys of `attn.scores` are
 compared only where both files leave them unmasked (a mask may be minus infinity or a large negative number), positions hidden by the reference's `attention_mask` are left out, and whole
 numbers must be equal. Keys of one file only are listed; with `--all` a key of the reference that is missing is a failure.
 """
@@ -10,12 +10,23 @@ numbers must be equal. Keys of one file only are listed; with `--all` a key of t
 import argparse
 import sys
 
-from common import difference, load
+from common import beside, load
 
 import torch
 
 EXACT = ("input_ids", "generated", "target", "attention_mask", "position_ids")
 MASKED = -1e30
+
+
+def scores(key):
+    return key.endswith(".scores") and not key.startswith("grad.")
+
+
+def axes(key, x):
+    """How many of the last axes are one row: all of pixels, scores of a head, else the last."""
+    if key in ("pixel_values", "vision.pixels"):
+        return x.ndim
+    return 2 if scores(key) else 1
 
 
 def visible(key, x, mask):
@@ -51,17 +62,18 @@ def compare(ours, reference, activations=1e-4, gradients=1e-3):
             continue
         a, b = a.float(), b.float()
         keep = visible(key, b, mask)
-        if key.endswith(".scores") and not key.startswith("grad."):
+        if scores(key):
+            bound = 2 * activations
             hidden = (a < MASKED) | (b < MASKED)
             if ((a < MASKED) != (b < MASKED))[keep].any():
                 rows.append((key, float("nan"), bound, "masked entries differ"))
                 continue
             keep &= ~hidden
-        a, b = a[keep], b[keep]
-        if not torch.isfinite(a).all():
+        if not (torch.isfinite(a[keep]).all() and torch.isfinite(b[keep]).all()):
             rows.append((key, float("nan"), bound, "not finite"))
             continue
-        error = difference(a, b)[1]
+        # What takes no part is zero on both sides: it differs by nothing and measures nothing.
+        error = beside(a.masked_fill(~keep, 0), b.masked_fill(~keep, 0), axes(key, b))
         rows.append((key, error, bound, "" if error <= bound else "beyond the bound"))
     return rows
 

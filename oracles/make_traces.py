@@ -5,7 +5,6 @@
 
 import argparse
 import importlib
-from dataclasses import replace
 from pathlib import Path
 
 import common
@@ -14,6 +13,7 @@ from common import FIXTURES
 from PIL import Image
 
 import compare
+import double
 import pictures
 import trace
 
@@ -41,41 +41,10 @@ def opened(rows):
     return out
 
 
-def norms(model):
-    """transformers' RMS norms insist on float32: a `forward` for each of their classes that does not."""
-
-    def plain(self, x):
-        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + getattr(self, "variance_epsilon", 0.0) + getattr(self, "eps", 0.0))
-
-    def offset(self, x):
-        return (1.0 + self.weight) * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)
-
-    found = {type(module) for module in model.modules() if type(module).__name__.endswith("RMSNorm")}
-    return {kind: offset if kind.__name__.startswith("Gemma") else plain for kind in found}
-
-
-def in_double(checkpoint, batch, grads):
-    """The same pass in float64: what float32 itself costs."""
-    replaced = norms(checkpoint.model)
-    before = {kind: kind.forward for kind in replaced}
-    widen = lambda x: x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
-    for kind, forward in replaced.items():
-        kind.forward = forward
-    checkpoint.model.double()
-    try:
-        more = {name: widen(x) for name, x in batch.more.items()}
-        double = replace(batch, pixel_values=widen(batch.pixel_values), more=more)
-        return trace.run(checkpoint, double, grads, check=False)
-    finally:
-        for kind, forward in before.items():
-            kind.forward = forward
-        checkpoint.model.float()
-
-
 def rounding(checkpoint, batch, grads):
     """Largest relative error of float32 against float64 over all sites, and over the gradients."""
     sites, gradients, _ = trace.run(checkpoint, batch, grads, check=False)
-    exact, exact_gradients, _ = in_double(checkpoint, batch, grads)
+    exact, exact_gradients, _ = double.in_double(checkpoint, batch, grads)
     seen = lambda site, x: x > compare.MASKED if site.endswith(".scores") else torch.ones_like(x, dtype=torch.bool)
     values = [common.difference(x[seen(s, x)], exact[s][seen(s, x)])[1] for s, x in sites.items()]
     slopes = [common.difference(g, exact_gradients[s])[1] for s, g in gradients.items()]

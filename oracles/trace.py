@@ -1,7 +1,7 @@
 """Runs a checkpoint in transformers and writes every site under mmlens's names, as `mmlens trace` does.
 
     python oracles/trace.py MODEL_DIR [--image I ...] [--video V ... --fps F] [--ask Q | --prompt RAW | --text T ...] [--read SELECTOR ...]
-                            [--generate N] [--grad SITE ...] [--target argmax|ID] --out F.safetensors
+                            [--generate N] [--grad SITE ...] [--target argmax|ID] [--double] --out F.safetensors
 
 A video is a folder of pictures in the order of their names, or their paths with commas between. The sites are defined in README.md. Everything
 is float32 with explicit ("eager") attention. Before the file is written the script compares what it recorded with the library's own
@@ -14,6 +14,7 @@ from pathlib import Path
 import common
 from PIL import Image
 
+from double import rounding
 from families import of, open_checkpoint
 from passes import Batch, Checkpoint, generate, run, select, tensors
 
@@ -48,6 +49,12 @@ def main():
     parser.add_argument("--generate", type=int, default=0)
     parser.add_argument("--grad", action="append", default=[])
     parser.add_argument("--target", default="argmax")
+    parser.add_argument(
+        "--double",
+        action="store_true",
+        help="run the pass once more in float64, which takes twice the memory, and write how far float32 itself is off: `mmlens certify` then lets every "
+        "value differ by four times that, where it is more than the usual bound",
+    )
     parser.add_argument("--backend", default="pil", choices=("pil", "torchvision"))
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
@@ -62,6 +69,8 @@ def main():
     named = row | {"images": [str(Path(path).resolve()) for path in args.image]}
     named |= {"videos": [[str(path) for path in paths(video)] for video in args.video]} if args.video else {}
     about = {"rows": [named], "prompts": batch.prompts, "generate": args.generate}
+    if args.double:
+        about["rounding"] = rounding(checkpoint, batch, args.grad, int(out["target"][0]))
     common.save(args.out, out, about)
     for name, x in sorted(out.items()):
         print(f"{name:40} {str(list(x.shape)):22} {str(x.dtype).removeprefix('torch.')}")

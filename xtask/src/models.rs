@@ -60,7 +60,7 @@ fn page(families: &[Value]) -> Result<String, String> {
         "# Models\n\n\
          Made by `{AGAIN}`; not written by hand. `mmlens sites MODEL` says the same of a model.\n\n\
          Every checkpoint here is tiny and random, so that every path is cheap to compare; of your own, `mmlens certify` says it.\n\
-         An error is the largest absolute difference from transformers over the largest absolute value of that site. Bounds: 1e-4 for\n\
+         An error is a difference from transformers over the largest value beside it, at its position or of its head. Bounds: 1e-4 for\n\
          activations, 1e-3 for gradients; token ids and greedy tokens are equal.\n\n\
          | family | `model_type` | checkpoints | passes | sites | largest error of activations | of gradients | known limits |\n\
          |---|---|---|---|---|---|---|---|\n"

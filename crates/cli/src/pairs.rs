@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 use mmlens::core::{HookError, Inputs, Output, Pairs, Plan, Subject};
-use mmlens::finding::top;
+use mmlens::finding::{finite, top};
 use serde::Serialize;
 
-use crate::refusal::Refusal;
+use crate::refusal::numbers;
 use crate::tensors::Held;
 
 /// The tables of a pass, `[image, text]`, row by row.
@@ -36,13 +36,10 @@ impl Compared {
         let compared = Self {
             texts: inputs.rows(),
             probabilities: pairs.probabilities()?.to_values()?,
-            logits: pairs.logits.to_values()?,
-            cosine: pairs.cosine.to_values()?,
+            logits: numbers(subject, pairs.logits.finite_values("logits_per_image"))?,
+            cosine: numbers(subject, pairs.cosine.finite_values("cosine"))?,
             apart: pairs.apart,
         };
-        if compared.logits.iter().any(|logit| logit.is_nan()) {
-            return Err(Refusal::NoNumbers { model: subject.name().to_owned() }.into());
-        }
         Ok(compared)
     }
 
@@ -65,8 +62,9 @@ impl Compared {
 }
 
 fn best(logits: &[f32], texts: usize) -> Result<u32> {
-    let best = top(logits.get(..texts).unwrap_or(logits)).context("the logits of the first picture")?;
-    Ok(u32::try_from(best.context("there are no texts to compare")?)?)
+    let own = logits.get(..texts).context("no text was compared")?;
+    let best = top(own).context("the logits of the first picture")?;
+    Ok(u32::try_from(best.context("no text was compared")?)?)
 }
 
 fn pairs(output: &Output) -> Result<&Pairs, HookError> {
@@ -74,6 +72,8 @@ fn pairs(output: &Output) -> Result<&Pairs, HookError> {
 }
 
 /// What a trace holds of an output: embeddings, logits, and the text whose logit counts, by default the best.
+///
+/// Among logits that are no numbers there is no best, and then no target.
 pub(crate) fn tensors(output: &Output, target: Option<u32>) -> Result<Vec<(String, Held)>> {
     let pairs = pairs(output)?;
     let len = pairs.texts.dims().first().copied().unwrap_or(0);
@@ -81,14 +81,17 @@ pub(crate) fn tensors(output: &Output, target: Option<u32>) -> Result<Vec<(Strin
         Some(text) if text as usize >= len => {
             return Err(HookError::Objective { what: "text", index: text as usize, len }.into());
         }
-        Some(text) => text,
-        None => best(&pairs.logits.to_values()?, len)?,
+        Some(text) => Some(text),
+        None => {
+            let logits = pairs.logits.to_values()?;
+            finite(&logits).is_ok().then(|| best(&logits, len)).transpose()?
+        }
     };
     let floats =
         [("image_embeds", &pairs.images), ("text_embeds", &pairs.texts), ("logits_per_image", &pairs.logits)];
     let mut held: Vec<(String, Held)> =
         floats.into_iter().map(|(name, x)| (name.to_owned(), Held::Floats(x.clone()))).collect();
-    held.push(("target".to_owned(), Held::Ids(vec![target], vec![1])));
+    held.extend(target.map(|target| ("target".to_owned(), Held::Ids(vec![target], vec![1]))));
     Ok(held)
 }
 
@@ -100,7 +103,7 @@ mod tests {
     fn the_best_text_is_that_of_the_first_picture() {
         assert_eq!(best(&[1.0, 3.0, 2.0, 9.0, 0.0, 0.0], 3).unwrap(), 1);
         assert_eq!(best(&[2.0, 2.0], 2).unwrap(), 0);
-        assert_eq!(best(&[], 0).unwrap_err().to_string(), "there are no texts to compare");
+        assert!(best(&[], 0).is_err() && best(&[1.0], 2).is_err());
         let said = format!("{:#}", best(&[1.0, f32::NAN], 2).unwrap_err());
         assert_eq!(said, "the logits of the first picture: value 1 is NaN, where a finite number belongs");
     }

@@ -1,5 +1,7 @@
 //! What the program refuses beyond what the libraries do.
 
+use mmlens::core::{HookError, Subject, SubjectError};
+
 /// Why the program will not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -34,8 +36,14 @@ pub(crate) enum Refusal {
     #[error("`--target {found}`: {reason}")]
     Target { found: String, reason: String },
     /// Logits that are no numbers.
-    #[error("`{model}` gives logits that are no numbers: its weights are damaged, or too large for f32")]
+    #[error(
+        "`{model}` gives logits that are no numbers: its weights are damaged, or too large for f32; \
+         `mmlens trace` says where they begin"
+    )]
     NoNumbers { model: String },
+    /// A pass that holds values that are no numbers.
+    #[error("the pass holds values that are no numbers; `--allow-nan` writes them all the same")]
+    OddTrace,
     /// A checkpoint whose greatest length the prompt has already.
     #[error(
         "the prompt has {prompt} positions, and `{model}` says in its files that prompt and answer have no more (`max_length`); \
@@ -45,4 +53,17 @@ pub(crate) enum Refusal {
     /// As many corrupted pictures as pictures are needed.
     #[error("{found} `--corrupted-image` for {pictures} `--image`; give one for each, in the same order")]
     CorruptedPictures { found: usize, pictures: usize },
+}
+
+/// What was made of logits; where they are no numbers, of which model, and where.
+pub(crate) fn numbers<T, E: Into<SubjectError>>(
+    subject: &dyn Subject,
+    made: Result<T, E>,
+) -> anyhow::Result<T> {
+    made.map_err(|error| match error.into() {
+        error @ SubjectError::Hook(HookError::NotFinite { .. }) => {
+            anyhow::Error::from(error).context(Refusal::NoNumbers { model: subject.name().to_owned() })
+        }
+        other => other.into(),
+    })
 }

@@ -51,4 +51,32 @@ fn a_checkpoint_is_certified_and_a_falsified_reference_is_not_matched() {
 
     let said = certify(&model.join("model.safetensors"), false);
     assert!(said.refused().contains("it is no trace"));
+
+    // A gradient alone, off by a tenth of a percent and a fifth more of its largest; NaN behind the first value of a reference.
+    let with = |name: &str, change: &dyn Fn(&mut [f32])| {
+        let mut changed = bytes.clone();
+        let tensor = file.tensor(name).unwrap();
+        let from = tensor.data().as_ptr() as usize - bytes.as_ptr() as usize;
+        let mut values: Vec<f32> =
+            tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        change(&mut values);
+        for (i, value) in values.iter().enumerate() {
+            changed[from + 4 * i..][..4].copy_from_slice(&value.to_le_bytes());
+        }
+        fs::write(other.path(), changed).unwrap();
+        certify(other.path(), false)
+    };
+    let said = with("grad.vision.pixels", &|values| {
+        *values.last_mut().unwrap() += 1.2e-3 * mmlens::finding::largest(values).unwrap() as f32;
+    });
+    assert!(said.out.contains("grad.vision.pixels DIFFERS") && said.out.matches("DIFFERS").count() == 1);
+    assert!(said.refused().starts_with("1 of "));
+    let said = with("connector.out", &|values| values[1] = f32::NAN).refused();
+    assert!(said.ends_with(": `connector.out`: NaN at [0, 0, 1], where a finite number belongs"), "{said}");
+    // One infinity, and the rest off by a thousand.
+    let said = with("connector.out", &|values| {
+        values.iter_mut().for_each(|value| *value += 1000.0);
+        values[0] = f32::INFINITY;
+    });
+    assert!(said.refused().contains("`connector.out`: inf at [0, 0, 0]"));
 }

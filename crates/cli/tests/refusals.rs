@@ -110,17 +110,52 @@ fn weights_that_are_no_numbers() {
     let path = folder.path().to_str().unwrap();
     let image = picture("square");
     let asked = ["ask", path, "--no-self-check", "--ask", "Is it red?", "--image", &image];
+    let said = mmlens(asked).refused();
+    assert_holds(&said, &["gives logits that are no numbers", "`text.logits of token 0` holds NaN at [0, "]);
+    let (explain, out) = (&["explain", "--image", &image][..], folder.path().join("out"));
+    let told = ["--no-self-check", "--ask", "Is it red?", "--out", out.to_str().unwrap(), path];
+    let said = mmlens(explain.iter().chain(&told)).refused();
+    assert_holds(&said, &["`text.logits of token 0` holds NaN at [0, ", "where a finite number belongs"]);
+}
+
+/// A trace is refused with the first site that holds no number, in the order of the pass; allowed, it says where they are.
+#[test]
+fn traces_that_hold_no_numbers() {
+    let folder = copy("llava-a");
+    let file = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let weights = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let bias = weights.tensor("language_model.model.layers.1.mlp.down_proj.bias").unwrap();
+    let at = bias.data().as_ptr() as usize - bytes.as_ptr() as usize + 4 * 5;
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&file, &bytes).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let (path, out) = (folder.path().to_str().unwrap(), target.path().join("out.safetensors"));
+    let trace = |more: &[&str]| {
+        let told = ["trace", path, "--no-self-check", "--prompt", "Hi there", "--out", out.to_str().unwrap()];
+        mmlens(told.iter().chain(more))
+    };
+    let said = trace(&[]).refused();
     assert_holds(
-        &mmlens(asked).refused(),
-        &["the score of token 0 at step 0 of row 0` = NaN, expected a number to choose by"],
+        &said,
+        &["`--allow-nan` writes them all the same", ": `logits` holds NaN at [0, 0, 0], where"],
     );
-    // No token is the most likely one, and a trace names none.
-    let out = folder.path().join("out.safetensors");
-    let traced = ["trace", path, "--no-self-check", "--prompt", "Hi", "--out", out.to_str().unwrap()];
-    assert_holds(
-        &mmlens(traced).refused(),
-        &["the logits at the last position: value 0 is NaN, where a finite number belongs"],
-    );
+    let reads = ["--read", "text.blocks.*.*", "--read", "text.blocks.*.*.*", "--read", "text.*"];
+    let said = trace(&reads).refused();
+    assert_holds(&said, &[": `text.blocks.1.mlp_out` holds NaN at [0, 0, 5], where a finite number belongs"]);
+    // Nothing before holds any: no scores are refused for their masks.
+    trace(&["--read", "text.blocks.0.attn.scores", "--generate", "2"]).refused();
+    assert!(!out.exists());
+
+    let allowed: Vec<&str> = reads.iter().copied().chain(["--allow-nan", "--json"]).collect();
+    let written = trace(&allowed).json();
+    let odd = |name: &str| written["tensors"][name]["not_finite"].as_str().map(str::to_owned);
+    assert_eq!(odd("text.blocks.1.mlp_out").as_deref(), Some("NaN at [0, 0, 5]"));
+    assert_eq!(odd("logits").as_deref(), Some("NaN at [0, 0, 0]"));
+    assert_eq!((odd("text.blocks.1.resid_mid"), odd("text.blocks.0.attn.scores")), (None, None));
+    // Among logits that are no numbers none is the highest.
+    assert!(written["tensors"]["target"].is_null() && out.exists());
+    assert!(trace(&["--allow-nan"]).well().contains("NaN at [0, 0, 0]"));
 }
 
 #[test]

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use mmlens_finding::{Finding, FindingError, Provenance, TableError, top};
+use mmlens_finding::{Finding, FindingError, Labelled, Provenance, TableError, finite, top};
 
-use crate::{Ask, HookError, Inputs, Objective, Plan, Sample, Seed, Site, Subject, SubjectError, memory};
+use crate::{
+    Ask, HookError, Inputs, Objective, Plan, Sample, Seed, Site, Subject, SubjectError, memory, place,
+};
 
 /// What a method is, for people who choose one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,18 @@ pub enum AnalysisError {
         needs: &'static str,
         /// What it was given.
         found: String,
+    },
+    /// A result that is no finite number.
+    #[error("{method}: `{table}` holds {found} at {at}, where a finite number belongs")]
+    NotFinite {
+        /// The method.
+        method: String,
+        /// The table.
+        table: String,
+        /// Where in it, by the labels of its axes.
+        at: String,
+        /// What stands there.
+        found: f32,
     },
     /// What does not fit into the memory the method may take, though as little is held at once as can be.
     #[error(
@@ -172,7 +186,8 @@ impl Case {
 /// The most likely next token of the first row.
 ///
 /// # Errors
-/// Whatever the pass reports, or [`HookError::NoOutput`] for a subject without logits.
+/// Whatever the pass reports, [`HookError::NoOutput`] for a subject without logits, [`HookError::NotFinite`] if one of them
+/// is no number.
 pub fn top_token(subject: &dyn Subject, inputs: &Inputs) -> Result<u32, SubjectError> {
     let trace = subject.run(inputs, Plan::new().to_output())?;
     let logits = trace.output().logits.clone().ok_or_else(|| HookError::NoOutput("top token".to_owned()))?;
@@ -180,11 +195,12 @@ pub fn top_token(subject: &dyn Subject, inputs: &Inputs) -> Result<u32, SubjectE
         [b, a, v] => [*b, *a, *v],
         dims => return Err(HookError::Rank { site: "logits".to_owned(), holds: dims.len(), asked: 3 }.into()),
     };
-    let values = logits.to_values()?;
-    let last = values.get((asked - 1) * vocab..asked * vocab).unwrap_or(&[]);
-    let refused = |reason: String| HookError::Read(format!("the logits at the last position: {reason}"));
-    let best = top(last).map_err(|error| refused(error.to_string()))?;
-    Ok(best.ok_or_else(|| refused("there are none".to_owned()))? as u32)
+    let (values, dims) = (logits.to_values()?, logits.dims());
+    let none = || HookError::NoOutput("top token".to_owned());
+    let first = asked.checked_sub(1).ok_or_else(none)? * vocab;
+    let last = values.get(first..first + vocab).ok_or_else(none)?;
+    let top = top(last).map_err(|error| HookError::not_finite("text.logits", &dims, first, error))?;
+    Ok(top.ok_or_else(none)? as u32)
 }
 
 /// A clean case and a corrupted sample of the same length.
@@ -243,6 +259,26 @@ pub trait Fit {
     ) -> Result<Self::Fitted, AnalysisError>;
 }
 
+/// What a method found: tables of which every number is finite.
+///
+/// # Errors
+/// [`AnalysisError::NotFinite`] with the first value that is none, and [`AnalysisError::Finding`] for tables of one name.
+pub fn found(made: Provenance, tables: Vec<Labelled>) -> Result<Finding, AnalysisError> {
+    for table in &tables {
+        let Err(error) = finite(table.as_numbers().unwrap_or_default()) else { continue };
+        let places = place(error.at, &table.shape());
+        let named = table.axes().iter().zip(places).map(|(axis, at)| {
+            let label = axis.label(at).unwrap_or_else(|| at.to_string());
+            format!("{} `{label}`", axis.role)
+        });
+        let at = named.collect::<Vec<_>>().join(", ");
+        let at = if at.is_empty() { "its only place".to_owned() } else { at };
+        let (method, table) = (made.method.clone(), table.name().to_owned());
+        return Err(AnalysisError::NotFinite { method, table, at, found: error.found as f32 });
+    }
+    Ok(Finding::new(made, tables)?)
+}
+
 /// The provenance every finding carries, filled from the subject; a method adds its own settings. What decides the last digits
 /// stands among the settings: what a method says of its passes, and the path of the kernels (`kernels`).
 pub fn provenance(
@@ -266,5 +302,28 @@ pub fn provenance(
         dtype: subject.dtype(),
         device: subject.device(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mmlens_finding::{Axis, Labelled, Provenance, Role, Unit};
+
+    use super::found;
+
+    #[test]
+    fn a_result_that_is_no_number_is_named_by_its_labels() {
+        let axes = || vec![Axis::count(Role::Layer, 2), Axis::names(Role::Token, ["a", "red"])];
+        let table = |values| Labelled::numbers("effect", Unit::Logit, axes(), values).unwrap();
+        let made = || Provenance::new("patching", "toy");
+        assert!(found(made(), vec![table(vec![0.0, 1.0, 2.0, 3.0])]).is_ok());
+        let said = found(made(), vec![table(vec![0.0, 1.0, 2.0, f32::NAN])]).unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "patching: `effect` holds NaN at layer `1`, token `red`, where a finite number belongs"
+        );
+        let scalar = Labelled::scalar("objective", Unit::Logit, f32::INFINITY);
+        let said = found(made(), vec![scalar]).unwrap_err().to_string();
+        assert_eq!(said, "patching: `objective` holds inf at its only place, where a finite number belongs");
     }
 }

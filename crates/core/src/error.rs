@@ -1,6 +1,9 @@
 //! What can go wrong between a plan and a pass.
 
+use mmlens_finding::NotFinite;
+
 use crate::Site;
+use crate::tensor::place;
 
 /// A plan that cannot be carried out, or a model that broke its own table of sites.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -161,6 +164,16 @@ pub enum HookError {
     /// A place from which this subject cannot resume.
     #[error("a pass can resume at `PART.blocks.I.resid_pre` only, not at `{0}`")]
     NoResume(Site),
+    /// A pass that resumes behind a state that it needs.
+    #[error(
+        "the connector reads hidden state {layer} of the tower, which lies before `{resume}`, where this pass resumes"
+    )]
+    ResumesBehind {
+        /// Where the pass starts.
+        resume: Site,
+        /// The state that is missing: 0 is what enters block 0.
+        layer: usize,
+    },
     /// Gradients asked for without saying of what.
     #[error("the plan asks for gradients but names no objective")]
     NoObjective,
@@ -198,6 +211,16 @@ pub enum HookError {
         /// How many values there were.
         given: usize,
     },
+    /// A value that is no finite number, where one belongs.
+    #[error("`{what}` holds {found} at {at:?}, where a finite number belongs")]
+    NotFinite {
+        /// A site, or what was made of one.
+        what: String,
+        /// Where in it.
+        at: Vec<usize>,
+        /// What stands there.
+        found: f32,
+    },
     /// A device that did not hand over its values.
     #[error("reading values from the device failed: {0}")]
     Read(String),
@@ -209,6 +232,17 @@ pub enum HookError {
         /// What it said.
         reason: String,
     },
+}
+
+impl HookError {
+    /// What of some values, from one of a tensor of this shape on, is no finite number.
+    pub fn not_finite(what: impl ToString, dims: &[usize], first: usize, error: NotFinite) -> Self {
+        Self::NotFinite {
+            what: what.to_string(),
+            at: place(first + error.at, dims),
+            found: error.found as f32,
+        }
+    }
 }
 
 fn suggestion(nearest: &Option<String>) -> String {

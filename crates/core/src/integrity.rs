@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use mmlens_finding::{MASKED, Mismatch, Tolerance};
+use mmlens_finding::{Mismatch, Tolerance};
 
+use crate::tensor::place;
 use crate::{AnyTensor, HookError, Part, Point, Site, Subject};
 
 /// What a value breaks.
@@ -143,9 +144,7 @@ impl Integrity {
     /// The value is copied to the host.
     pub fn see(&mut self, site: Site, value: &AnyTensor) -> Result<(), Breach> {
         let (dims, values) = (value.dims(), value.to_values()?);
-        let masked = matches!(site.point(), Point::Scores | Point::CrossScores);
-        let belongs = |value: &f32| value.is_finite() || masked && f64::from(*value) <= MASKED;
-        if let Some(at) = values.iter().position(|value| !belongs(value)) {
+        if let Some(at) = values.iter().position(|value| !site.admits(*value)) {
             return Err(Breach::NotANumber { site, at: place(at, &dims), found: values[at] });
         }
         let held = Held { site, dims, values };
@@ -273,15 +272,6 @@ fn softmax(scores: &[f32]) -> Vec<f64> {
     let weights: Vec<f64> = scores.iter().map(|s| (f64::from(*s) - highest).exp()).collect();
     let total: f64 = weights.iter().sum();
     weights.into_iter().map(|w| w / total).collect()
-}
-
-fn place(mut index: usize, dims: &[usize]) -> Vec<usize> {
-    let mut place = vec![0; dims.len()];
-    for (slot, len) in place.iter_mut().zip(dims).rev() {
-        *slot = index % len.max(&1);
-        index /= len.max(&1);
-    }
-    place
 }
 
 #[cfg(test)]

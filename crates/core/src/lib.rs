@@ -50,7 +50,8 @@ mod upright;
 mod wanted;
 
 pub use analysis::{
-    Analysis, AnalysisError, Card, Case, Fit, Pair, Target, Unwatched, Watch, provenance, step, top_token,
+    Analysis, AnalysisError, Card, Case, Fit, Pair, Target, Unwatched, Watch, found, provenance, step,
+    top_token,
 };
 pub use baseline::Baseline;
 pub use broken::Place;
@@ -74,7 +75,7 @@ pub use selector::Selector;
 pub use site::{AxisName, Part, Point, Site, SiteSpec};
 pub use strip::{Held, ScanFn, Strip};
 pub use subject::{Anatomy, Generated, Generation, Sampling, Subject, SubjectError};
-pub use tensor::{Activation, AnyTensor};
+pub use tensor::{Activation, AnyTensor, place};
 pub use threads::among_threads;
 pub use wanted::Wanted;
 

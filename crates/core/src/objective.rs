@@ -4,6 +4,7 @@ use std::fmt;
 
 use burn::tensor::activation::{log_softmax, sigmoid, softmax};
 use burn::tensor::{Int, Tensor, TensorData};
+use mmlens_finding::Unit;
 use serde::{Deserialize, Serialize};
 
 use crate::{AnyTensor, HookError, Wanted};
@@ -192,21 +193,21 @@ impl fmt::Display for Ask {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Objective {
-    /// The logit of a token. Unit: logit.
+    /// The logit of a token.
     Logit {
         /// Where.
         at: Ask,
         /// Which token.
         token: u32,
     },
-    /// The log-probability of a token. Unit: nat.
+    /// The natural logarithm of the probability of a token.
     LogProbability {
         /// Where.
         at: Ask,
         /// Which token.
         token: u32,
     },
-    /// The logit of one token minus that of another. Unit: logit.
+    /// The logit of one token minus that of another.
     LogitDifference {
         /// Where.
         at: Ask,
@@ -244,6 +245,17 @@ impl Objective {
     /// Logit of `token` minus logit of `against` at the last position.
     pub fn logit_difference(token: u32, against: u32) -> Self {
         Self::LogitDifference { at: Ask::Last, token, against }
+    }
+
+    /// What it is measured in.
+    pub fn unit(&self) -> Unit {
+        match self {
+            Self::Logit { .. } | Self::LogitDifference { .. } | Self::Similarity | Self::Pair { .. } => {
+                Unit::Logit
+            }
+            Self::LogProbability { .. } => Unit::LogProbability,
+            Self::Cosine => Unit::Cosine,
+        }
     }
 
     /// Which position of the output it looks at, if it looks at one.
@@ -327,5 +339,22 @@ impl fmt::Display for Objective {
             Self::Cosine => f.write_str("cosine of picture and text"),
             Self::Pair { image, text } => write!(f, "logit of picture {image} and text {text}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ask, Objective, Unit};
+
+    /// What the lens calls a log probability is one here, so that the two can be compared.
+    #[test]
+    fn every_objective_has_a_unit() {
+        assert_eq!(Objective::logit(1).unit(), Unit::Logit);
+        assert_eq!(Objective::logit_difference(1, 2).unit(), Unit::Logit);
+        assert_eq!(Objective::log_probability(1).unit(), Unit::LogProbability);
+        assert_eq!(Objective::LogProbability { at: Ask::At(3), token: 1 }.unit(), Unit::LogProbability);
+        assert_eq!(Objective::Similarity.unit(), Unit::Logit);
+        assert_eq!(Objective::Pair { image: 0, text: 1 }.unit(), Unit::Logit);
+        assert_eq!(Objective::Cosine.unit(), Unit::Cosine);
     }
 }

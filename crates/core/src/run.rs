@@ -344,6 +344,11 @@ impl Run {
         !self.output && self.work.keys().all(|site| self.reached.contains(site))
     }
 
+    /// Whether nothing is wanted but what stands in the blocks of a part, so that the pass ends in one of them.
+    pub fn ends_in_blocks(&self, part: Part) -> bool {
+        !self.output && self.work.keys().all(|site| site.part() == part && site.block_index().is_some())
+    }
+
     /// Whether the pass resumes inside or after this part, and if inside, at which block and from what state.
     pub fn resume(&self, part: Part) -> Resume {
         match &self.resume {
@@ -394,7 +399,8 @@ impl Run {
     /// Ends the pass: takes the gradients and hands over what was read.
     ///
     /// # Errors
-    /// A planned site that was never reached, an objective the output cannot answer, a gradient that never came.
+    /// A planned site that was never reached, an objective the output cannot answer or that is no number for some row, a
+    /// gradient that never came.
     pub fn finish(self, output: Output) -> Result<Trace, HookError> {
         if let Some(site) = self.work.keys().find(|site| !self.reached.contains(site)) {
             return Err(HookError::NeverReached(*site));
@@ -413,7 +419,7 @@ impl Run {
                     value.clone().sum().backward();
                 }
             }
-            scores = Some(AnyTensor::new(value.without_autodiff()).to_values()?);
+            scores = Some(AnyTensor::new(value.without_autodiff()).finite_values(objective)?);
         }
         if let Some(fault) = self.faults.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(fault);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use mmlens_finding::MASKED;
 use serde::{Deserialize, Serialize};
 
 use crate::HookError;
@@ -170,6 +171,12 @@ impl Site {
     /// What is found there.
     pub fn point(&self) -> Point {
         self.point
+    }
+
+    /// Whether a value can stand here: a finite number, or, in attention scores, one that is masked.
+    pub fn admits(&self, value: f32) -> bool {
+        let masked = matches!(self.point, Point::Scores | Point::CrossScores) && f64::from(value) <= MASKED;
+        value.is_finite() || masked
     }
 
     fn key(&self) -> (Part, Stage, Option<u16>, Point) {

@@ -2,6 +2,7 @@
 
 use burn::backend::{DispatchTensor, TensorMetadata};
 use burn::tensor::{Device, Tensor, TensorData};
+use mmlens_finding::finite;
 use ndarray::{ArrayD, IxDyn};
 
 use crate::HookError;
@@ -70,6 +71,16 @@ impl AnyTensor {
         let data = with_rank!(self.clone(), x => x.try_into_data())?;
         let data = data.map_err(|e| HookError::Read(format!("{e:?}")))?;
         data.convert::<f32>().try_to_vec::<f32>().map_err(|e| HookError::Read(format!("{e:?}")))
+    }
+
+    /// Row-major host values, every one of them a finite number. `what` names them in the error.
+    ///
+    /// # Errors
+    /// [`HookError::NotFinite`] with the place of the first that is none, and as [`AnyTensor::to_values`].
+    pub fn finite_values(&self, what: impl ToString) -> Result<Vec<f32>, HookError> {
+        let values = self.to_values()?;
+        finite(&values).map_err(|error| HookError::not_finite(what, &self.dims(), 0, error))?;
+        Ok(values)
     }
 
     /// The same values where another tensor is: itself, if they share a device, else a copy without gradient tracking,
@@ -145,6 +156,16 @@ impl<const D: usize> From<Tensor<D>> for AnyTensor {
     fn from(x: Tensor<D>) -> Self {
         Self::new(x)
     }
+}
+
+/// Where a value stands along each axis, given its place among the row-major ones.
+pub fn place(mut index: usize, dims: &[usize]) -> Vec<usize> {
+    let mut place = vec![0; dims.len()];
+    for (slot, len) in place.iter_mut().zip(dims).rev() {
+        *slot = index % len.max(&1);
+        index /= len.max(&1);
+    }
+    place
 }
 
 /// Runs an expression on an [`AnyTensor`] with its rank in the type. The value is a `Result`.

@@ -10,7 +10,7 @@ use mmlens_core::{
     Trace,
 };
 
-use crate::{Memory, Node, Progress, batches, folded, held, numbers, reshaped, unfolded};
+use crate::{Memory, Node, Progress, batches, folded, held, numbers, of_range, reshaped, unfolded};
 
 /// Where between a corrupted and a clean prompt gradients are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -174,7 +174,7 @@ impl<'a> Contrast<'a> {
         };
         let mut sums: BTreeMap<Site, (Vec<usize>, Tensor<2>)> = BTreeMap::new();
         for range in batches(nodes.len(), rows) {
-            let chunk = nodes.get(range).unwrap_or(&[]);
+            let chunk = of_range(&nodes, range)?;
             let plan = self.planned(&lines, sites, chunk)?;
             let trace = self.subject.run(&fed.repeat(chunk.len()), plan)?;
             for site in sites {

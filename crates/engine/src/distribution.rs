@@ -2,7 +2,7 @@
 
 /// Natural logarithms of the probabilities a row of logits stands for.
 pub fn log_probabilities(logits: &[f32]) -> Vec<f64> {
-    // no NaN: one makes every result NaN
+    // no NaN: one that is passed by here makes the sum NaN, and with it every value.
     let highest = logits.iter().fold(f64::NEG_INFINITY, |m, v| m.max(f64::from(*v)));
     let total: f64 = logits.iter().map(|v| (f64::from(*v) - highest).exp()).sum();
     let shift = highest + total.ln();
@@ -14,7 +14,8 @@ pub fn entropy(logs: &[f64]) -> f64 {
     -logs.iter().map(|l| weighted(*l, *l)).sum::<f64>()
 }
 
-/// Divergence of `other` from `reference`, `sum reference (ln reference - ln other)`, in nats.
+/// Kullback-Leibler divergence `D(reference || other)`, `sum reference (ln reference - ln other)`, in nats: of `reference` from
+/// `other`.
 pub fn divergence(reference: &[f64], other: &[f64]) -> f64 {
     reference.iter().zip(other).map(|(r, o)| weighted(*r, r - o)).sum()
 }
@@ -24,25 +25,25 @@ fn weighted(log: f64, value: f64) -> f64 {
     if share > 0.0 { share * value } else { 0.0 }
 }
 
-/// The places of the `count` largest values, largest first; of equal ones the first comes first. NaN is never
-/// large.
-pub fn largest(values: &[f64], count: usize) -> Vec<usize> {
-    let mut best: Vec<usize> = Vec::with_capacity(count + 1);
+/// The `count` largest values with their places, largest first; of equal ones the first comes first. NaN is never large.
+pub fn largest(values: &[f64], count: usize) -> Vec<(usize, f64)> {
+    let mut best: Vec<(usize, f64)> = Vec::with_capacity(count + 1);
     for (i, value) in values.iter().enumerate().filter(|(_, v)| !v.is_nan()) {
-        let better = |at: &usize| values.get(*at).is_some_and(|kept| kept >= value);
+        let better = |(_, kept): &(usize, f64)| kept >= value;
         if best.len() == count && best.last().is_none_or(better) {
             continue;
         }
         let place = best.partition_point(better);
-        best.insert(place, i);
+        best.insert(place, (i, *value));
         best.truncate(count);
     }
     best
 }
 
-/// How many values are larger than the one at a place.
-pub fn rank(values: &[f64], place: usize) -> usize {
-    values.get(place).map_or(0, |own| values.iter().filter(|v| *v > own).count())
+/// How many values are larger than the one at a place; `None` for a place there is not, or one that holds no number.
+pub fn rank(values: &[f64], place: usize) -> Option<usize> {
+    let own = values.get(place).filter(|own| !own.is_nan())?;
+    Some(values.iter().filter(|v| *v > own).count())
 }
 
 #[cfg(test)]
@@ -77,10 +78,12 @@ mod tests {
     #[test]
     fn the_best_come_first_and_ties_keep_their_order() {
         let values = [1.0, 5.0, f64::NAN, 5.0, 3.0, 5.0];
-        assert_eq!(largest(&values, 3), [1, 3, 5]);
-        assert_eq!(largest(&values, 4), [1, 3, 5, 4]);
-        assert_eq!(largest(&values, 9), [1, 3, 5, 4, 0]);
+        let places = |count| largest(&values, count).iter().map(|(at, _)| *at).collect::<Vec<_>>();
+        assert_eq!(places(3), [1, 3, 5]);
+        assert_eq!(largest(&values, 4), [(1, 5.0), (3, 5.0), (5, 5.0), (4, 3.0)]);
+        assert_eq!(places(9), [1, 3, 5, 4, 0]);
         assert!(largest(&values, 0).is_empty());
-        assert_eq!((rank(&values, 3), rank(&values, 4), rank(&values, 0)), (0, 3, 4));
+        let ranks = [3, 4, 0, 2, 6].map(|place| rank(&values, place));
+        assert_eq!(ranks, [Some(0), Some(3), Some(4), None, None]);
     }
 }

@@ -157,17 +157,20 @@ impl<'a> Flow<'a> {
     /// Shares given to positions, of every row of the batch, as shares of what these are mixed of.
     ///
     /// # Errors
-    /// Whatever a pass reports; [`AnalysisError::Memory`].
+    /// [`HookError::Values`] for another number of rows, or of shares than there are positions; whatever a pass reports;
+    /// [`AnalysisError::Memory`].
     ///
     /// # Cost
     /// None where the whole product is there. Else one pass that keeps states at block boundaries, and one through every block
     /// from the state before it, of which no more than some rows of the weights are held.
     pub fn carry(&self, shares: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, AnalysisError> {
+        if shares.len() != self.rows || shares.iter().any(|own| own.len() != self.positions) {
+            let given = shares.iter().map(Vec::len).sum();
+            return Err(HookError::Values { dims: vec![self.rows, self.positions], given }.into());
+        }
         let Some(product) = &self.product else { return self.carried(shares) };
-        let size = self.positions * self.positions;
-        let through = |(row, shares): (usize, &Vec<f32>)| {
+        let through = |(shares, matrix): (&Vec<f32>, &[f32])| {
             let mut carried = vec![0.0_f64; self.positions];
-            let matrix = product.get(row * size..(row + 1) * size).unwrap_or(&[]);
             for (share, from) in shares.iter().zip(matrix.chunks(self.positions.max(1))) {
                 for (sum, part) in carried.iter_mut().zip(from) {
                     *sum += f64::from(*share) * f64::from(*part);
@@ -175,7 +178,8 @@ impl<'a> Flow<'a> {
             }
             carried.into_iter().map(|sum| sum as f32).collect()
         };
-        Ok(shares.iter().enumerate().map(through).collect())
+        let size = self.positions * self.positions;
+        Ok(shares.iter().zip(product.chunks(size.max(1))).map(through).collect())
     }
 
     /// The product of the layers: one pass.
@@ -213,15 +217,19 @@ impl<'a> Flow<'a> {
             let sum = Arc::new(Mutex::new(vec![vec![0.0_f64; self.positions]; carried.len()]));
             let given = Arc::new(std::mem::take(&mut carried));
             let into = sum.clone();
+            let expected = [self.rows, self.positions, self.positions];
             let scan = move |strip: &Strip, pattern: &AnyTensor| {
                 let mixed = AnyTensor::new(mixing.mix(strip, pattern)?).to_values()?;
                 let mut sum = into.lock().unwrap_or_else(PoisonError::into_inner);
                 let wide = strip.queries.len() * strip.keys.len();
                 for (row, mixed) in strip.rows.clone().zip(mixed.chunks(wide.max(1))) {
-                    let (Some(given), Some(sum)) = (given.get(row), sum.get_mut(row)) else { continue };
                     for (query, from) in strip.queries.clone().zip(mixed.chunks(strip.keys.len().max(1))) {
-                        let share = given.get(query).copied().unwrap_or(0.0);
-                        let into = sum.get_mut(strip.keys.clone()).unwrap_or_default();
+                        let share = given.get(row).and_then(|own| own.get(query)).copied();
+                        let into = sum.get_mut(row).and_then(|own| own.get_mut(strip.keys.clone()));
+                        let (Some(share), Some(into)) = (share, into) else {
+                            let given = strip.of.iter().product();
+                            return Err(HookError::Values { dims: expected.to_vec(), given });
+                        };
                         into.iter_mut().zip(from).for_each(|(sum, part)| *sum += share * f64::from(*part));
                     }
                 }

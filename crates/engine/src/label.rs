@@ -5,22 +5,9 @@ use std::ops::Range;
 use mmlens_core::finding::{
     Axis, Labelled, Labels, Modality, PatchLabel, Role, TableError, TokenLabel, Unit,
 };
-use mmlens_core::{AxisName, Objective, Part, Point, SiteSpec, TokenMap};
+use mmlens_core::{AxisName, Part, Point, SiteSpec, TokenMap};
 
 use crate::summed;
-
-/// What an objective is measured in.
-pub fn unit_of(objective: &Objective) -> Unit {
-    match objective {
-        Objective::Logit { .. }
-        | Objective::LogitDifference { .. }
-        | Objective::Similarity
-        | Objective::Pair { .. } => Unit::Logit,
-        Objective::LogProbability { .. } => Unit::Nat,
-        Objective::Cosine => Unit::Cosine,
-        _ => Unit::None,
-    }
-}
 
 /// The positions of a prompt.
 pub fn token_axis(map: &TokenMap) -> Axis {
@@ -129,7 +116,13 @@ pub fn tables(
         let at = |wanted: AxisName| axes.iter().position(|axis| *axis == wanted);
         let kept = |places: &[usize], name: String| {
             let labels = places.iter().filter_map(|axis| labels.get(*axis).cloned()).collect();
-            Labelled::numbers(name, unit, labels, summed(values, &inner, places))
+            let sums = summed(values, &inner, places).map_err(|_| TableError::Count {
+                table: name.clone(),
+                lengths: inner.clone(),
+                expected: width,
+                found: values.len(),
+            })?;
+            Labelled::numbers(name, unit, labels, sums)
         };
         tables.push(Labelled::numbers(name.clone(), unit, labels.clone(), values.to_vec())?);
         if let (Some(rows), Some(cols)) = (at(AxisName::Height), at(AxisName::Width)) {

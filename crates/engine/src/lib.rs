@@ -47,7 +47,7 @@ pub use path::{Along, End, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::Positions;
 pub use products::{as_vector, by_head, less, products};
-pub use progress::{Progress, batches};
+pub use progress::{Progress, batches, of_range};
 pub use put::{put, unattended};
 pub use quadrature::{Node, Rule};
 pub use sweep::{

@@ -12,7 +12,7 @@ use mmlens_core::{
     SiteSpec, State, Subject,
 };
 
-use crate::{Memory, Node, Progress, Rule, batches, folded, numbers, reshaped, score, unfolded};
+use crate::{Memory, Node, Progress, Rule, batches, folded, numbers, of_range, reshaped, score, unfolded};
 
 /// A site and the value its path begins at.
 #[derive(Debug, Clone)]
@@ -167,7 +167,7 @@ impl PathIntegral {
         let nodes = self.rule.nodes(self.steps.get());
         let mut scored = Vec::with_capacity(nodes.len());
         for range in batches(nodes.len(), rows) {
-            let chunk = nodes.get(range).unwrap_or(&[]);
+            let chunk = of_range(&nodes, range)?;
             let scores = stage.walk(&mut moving, chunk)?;
             scored.extend(chunk.iter().copied().zip(scores));
             progress.advance(chunk.len())?;

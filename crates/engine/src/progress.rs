@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use mmlens_core::{AnalysisError, Watch, step};
+use mmlens_core::{AnalysisError, HookError, Watch, step};
 
 /// How far a method has come. Every step is reported, and may be the last.
 #[derive(Clone, Copy)]
@@ -51,6 +51,15 @@ pub fn batches(items: usize, rows: NonZeroUsize) -> impl Iterator<Item = Range<u
     (0..items).step_by(rows.get()).map(move |from| from..items.min(from + rows.get()))
 }
 
+/// The items of a range.
+///
+/// # Errors
+/// [`HookError::Values`] for a range beyond them: less than was asked for is never taken for all of it.
+pub fn of_range<T>(items: &[T], range: Range<usize>) -> Result<&[T], HookError> {
+    let (end, given) = (range.end, items.len());
+    items.get(range).ok_or(HookError::Values { dims: vec![end], given })
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
@@ -58,7 +67,7 @@ mod tests {
 
     use mmlens_core::Watch;
 
-    use super::{Progress, batches};
+    use super::{Progress, batches, of_range};
 
     struct Until(usize);
 
@@ -70,6 +79,9 @@ mod tests {
 
     #[test]
     fn batches_cover_every_item_once() {
+        assert_eq!(of_range(&[1, 2, 3], 1..3).unwrap(), [2, 3]);
+        let said = of_range(&[1, 2, 3], 2..4).unwrap_err().to_string();
+        assert_eq!(said, "3 values cannot fill a tensor of shape [4]");
         let of = |items, rows| batches(items, NonZeroUsize::new(rows).unwrap()).collect::<Vec<_>>();
         assert_eq!(of(7, 3), [0..3, 3..6, 6..7]);
         assert_eq!(of(6, 3), [0..3, 3..6]);

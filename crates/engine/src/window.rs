@@ -69,17 +69,16 @@ impl Windows {
     }
 
     /// Rows and columns of one window.
-    fn at(&self, index: usize) -> (Range<usize>, Range<usize>) {
+    fn at(&self, index: usize) -> Option<(Range<usize>, Range<usize>)> {
         let across = self.cols.len().max(1);
-        let range = |ranges: &[Range<usize>], i: usize| ranges.get(i).cloned().unwrap_or(0..0);
-        (range(&self.rows, index / across), range(&self.cols, index % across))
+        Some((self.rows.get(index / across)?.clone(), self.cols.get(index % across)?.clone()))
     }
 
     /// The picture `[1, channel, height, width]` behind a range of windows: in copy `i` the pixels of window
     /// `range.start + i` are those of the baseline, `[range.len(), channel, height, width]`.
     ///
     /// # Errors
-    /// [`HookError::Values`] if picture and baseline differ in shape.
+    /// [`HookError::Values`] if picture and baseline differ in shape, for a window there is not, or one beyond the picture.
     pub fn hide(
         &self,
         picture: &AnyTensor,
@@ -94,12 +93,15 @@ impl Windows {
         let baseline: Tensor<4> = reshaped(baseline.clone(), [1, channels, height, width])?;
         let mut hidden = vec![false; copies * height * width];
         for (copy, index) in range.enumerate() {
-            let (rows, cols) = self.at(index);
+            let within =
+                |(rows, cols): &(Range<usize>, Range<usize>)| rows.end <= height && cols.end <= width;
+            let (rows, cols) = self
+                .at(index)
+                .filter(within)
+                .ok_or(HookError::Values { dims: vec![self.len(), height, width], given: index })?;
             for row in rows {
                 let from = (copy * height + row) * width;
-                if let Some(run) = hidden.get_mut(from + cols.start..from + cols.end) {
-                    run.fill(true);
-                }
+                hidden[from + cols.start..from + cols.end].fill(true);
             }
         }
         let hidden = TensorData::new(hidden, [copies, 1, height, width]);
@@ -119,7 +121,13 @@ impl Windows {
     }
 
     /// For each of [`cells`](Self::cells), the mean of one value per window over the windows that cover it.
-    pub fn mean(&self, values: &[f32]) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// [`HookError::Values`] for another number of values than windows.
+    pub fn mean(&self, values: &[f32]) -> Result<Vec<f32>, HookError> {
+        if values.len() != self.len() {
+            return Err(HookError::Values { dims: vec![self.len()], given: values.len() });
+        }
         let [rows, cols] = self.cells();
         let covers = |windows: &[Range<usize>], cell: &Range<usize>| -> Vec<usize> {
             let inside = |w: &Range<usize>| w.start <= cell.start && cell.end <= w.end;
@@ -135,7 +143,7 @@ impl Windows {
                 means.push((sum / (down.len() * across.len()).max(1) as f64) as f32);
             }
         }
-        means
+        Ok(means)
     }
 }
 
@@ -214,7 +222,7 @@ mod tests {
         assert_eq!(windows.cols(), [0..4, 3..7, 6..9]);
         assert_eq!(windows.cells()[1], [0..3, 3..4, 4..6, 6..7, 7..9]);
         // 1, (1 + 4) / 2, 4, (4 + 10) / 2, 10
-        assert_eq!(windows.mean(&[1.0, 4.0, 10.0]), [1.0, 2.5, 4.0, 7.0, 10.0]);
+        assert_eq!(windows.mean(&[1.0, 4.0, 10.0]).unwrap(), [1.0, 2.5, 4.0, 7.0, 10.0]);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Axis, Modality, Role, Tolerance, Unit, top};
 use mmlens_core::{
-    Anatomy, AnyTensor, Ask, AxisName, Change, Inputs, Objective, Output, Part, Picture, Plan, Point, Region,
-    Run, Sample, Seed, Selector, Site, SiteSpec, Subject, SubjectError, Trace, Unwatched, Watch, Words,
+    Anatomy, AnyTensor, Ask, AxisName, Change, HookError, Inputs, Objective, Output, Part, Picture, Plan,
+    Point, Region, Resume, Run, Sample, Seed, Selector, Site, SiteSpec, Subject, SubjectError, Trace,
+    Unwatched, Watch, Words,
 };
 use mmlens_engine::{Edit, Memory, Metric, Progress, Reference, Sweep};
 use mmlens_testkit::{Toy, Work, checkpoint, picture};
@@ -350,6 +351,100 @@ fn a_sweep_that_cannot_be_is_refused_and_a_long_one_can_be_cancelled() {
     assert_eq!(run(zero("text.input").measure(logit), &case, &Never), "sweep was cancelled after 2 of 3");
     let wide = Metric::of("wide", Unit::Logit, |_| Ok(vec![0.0; 9]));
     assert!(run(zero("text.input").measure(wide), &case, &Unwatched).contains("9 values"));
+    let none = Sweep::of(vec![Axis::count(Role::Layer, 3)], vec![Vec::new(); 2]).unwrap_err().to_string();
+    assert_eq!(none, "2 values cannot fill a tensor of shape [3]");
+}
+
+/// Of variants that hold no numbers no metric is told: neither a rank, which no NaN exceeds, nor a probability.
+#[test]
+fn variants_that_give_no_numbers_are_refused() {
+    let toy = Toy::curved(7);
+    let case = inputs(&toy, "#ab");
+    let nan = Edit::scale(site("text.blocks.1.mlp_out"), f32::NAN);
+    for metric in [
+        Metric::from(Objective::logit(TOKEN)),
+        Metric::Probability { at: Ask::Last, token: TOKEN },
+        Metric::Rank { at: Ask::Last, token: TOKEN },
+        Metric::Divergence { at: Ask::Last },
+    ] {
+        let variants = vec![vec![], vec![nan.clone()]];
+        let sweep = Sweep::of(vec![Axis::count(Role::Sample, 2)], variants).unwrap().measure(metric.clone());
+        let mut progress = Progress::new(&Unwatched, "sweep", 2);
+        let said = sweep.run(&toy, &case, &at_most(2), &mut progress).unwrap_err().to_string();
+        assert!(said.contains("holds NaN at [") && said.ends_with("where a finite number belongs"), "{said}");
+    }
+}
+
+/// A tower that does not resume: because it breaks, or because it says that it needs what lies before.
+struct Tower<'a> {
+    whole: &'a dyn Subject,
+    breaks: bool,
+    tried: std::sync::atomic::AtomicUsize,
+}
+
+/// Only a tower that says so is run from its pictures instead. Once any error of a tower was.
+#[test]
+fn a_tower_that_breaks_is_not_tried_another_way() {
+    let llava = mmlens_zoo::open(checkpoint("llava-a"), &Device::flex()).unwrap();
+    let sample = Sample::ask(Picture::open(picture("square")).unwrap(), "Red?");
+    let case = llava.encode(&sample).unwrap();
+    let sweep = Sweep::over(vec![Axis::count(Role::Head, 2)], |at| {
+        vec![Edit::zero(site("vision.blocks.1.attn.z")).heads([at[0]])]
+    });
+    let sweep = sweep.measure(Objective::logit(TOKEN));
+    let run = |subject: &dyn Subject| {
+        let mut progress = Progress::new(&Unwatched, "sweep", sweep.len());
+        sweep.run(subject, &case, &at_most(2), &mut progress)
+    };
+    let whole = run(llava.as_ref()).unwrap();
+    let tower = |breaks| Tower { whole: llava.as_ref(), breaks, tried: Default::default() };
+    let (refusing, breaking) = (tower(false), tower(true));
+    let found = run(&refusing).unwrap();
+    ROUNDING.check("refusing", &found.measured[0].values, &whole.measured[0].values).unwrap();
+    assert_eq!(run(&breaking).unwrap_err().to_string(), "the batch does not fit together: a broken tower");
+    // The unedited pass, and the one that broke.
+    assert_eq!(breaking.tried.into_inner(), 2);
+}
+
+impl Subject for Tower<'_> {
+    fn name(&self) -> &str {
+        self.whole.name()
+    }
+    fn weights_hash(&self) -> String {
+        self.whole.weights_hash()
+    }
+    fn device(&self) -> String {
+        self.whole.device()
+    }
+    fn sites(&self) -> &[SiteSpec] {
+        self.whole.sites()
+    }
+    fn anatomy(&self) -> &[Anatomy] {
+        self.whole.anatomy()
+    }
+    fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        self.whole.encode(sample)
+    }
+    fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
+        self.tried.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        match (run.resume(Part::Vision), self.breaks) {
+            (Resume::At(..), true) => Err(SubjectError::Batch { reason: "a broken tower".to_owned() }),
+            (Resume::At(block, _), false) => {
+                let resume = Site::block(Part::Vision, block, Point::ResidPre);
+                Err(HookError::ResumesBehind { resume, layer: 0 }.into())
+            }
+            _ => self.whole.forward(inputs, run),
+        }
+    }
+    fn decode(&self, ids: &[u32]) -> String {
+        self.whole.decode(ids)
+    }
+    fn token(&self, id: u32) -> String {
+        self.whole.token(id)
+    }
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
+        self.whole.tokens(text)
+    }
 }
 
 /// Heads, neurons and positions of every part of every family, packed and alone.

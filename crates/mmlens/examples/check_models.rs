@@ -68,6 +68,8 @@ fn add(checked: &mut Checked, sites: &mut BTreeSet<String>, fixture: &str, certi
             Kind::Activations => &mut checked.activations,
             Kind::Gradients => &mut checked.gradients,
             Kind::Ids | Kind::Pixels => {
+                // Pixels are a site as well as an input.
+                sites.extend(compared.name.contains('.').then(|| without_block(&compared.name)));
                 if compared.name == "generated" {
                     checked.tokens += 1;
                 }

@@ -81,7 +81,7 @@ use std::collections::BTreeMap;
 use mmlens_core::finding::{Axis, Finding, Labelled, Modality, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Card, Copies, HookError, Inputs, Objective, Pair, Part, Plan, Point, Site,
-    Subject, TokenMap, Trace, Watch, provenance,
+    Subject, TokenMap, Trace, Watch, found, provenance,
 };
 use mmlens_engine::{Edit, Memory, Positions, Progress, Sweep, held, label, numbers, score};
 use serde_json::json;
@@ -256,18 +256,18 @@ impl Analysis for ActivationPatching {
             let kept = held(&right);
             drop(right);
             let grid = [sites.len(), groups.len()].map(|len| Axis::count(Role::Sample, len)).to_vec();
-            let sweep = Sweep::over(grid, |at| {
-                let patch = at.first().and_then(|site| patches.get(*site)).cloned();
-                let group = at.last().and_then(|group| groups.get(*group)).cloned();
-                patch.zip(group).map(|(patch, group)| patch.positions(group)).into_iter().collect()
-            })
-            .measure(objective);
+            // Row-major: sites, groups.
+            let each = |patch: &Edit, group: &Vec<usize>| vec![patch.clone().positions(group.clone())];
+            let variants =
+                patches.iter().flat_map(|patch| groups.iter().map(move |group| each(patch, group)));
+            let sweep = Sweep::of(grid, variants.collect())?.measure(objective);
             let memory = self.memory.less(kept);
             let swept = sweep.run(subject, corrupted, &memory, &mut progress)?;
-            patched.extend(swept.measured.into_iter().next().map_or_else(Vec::new, |own| own.values));
+            let own = swept.measured.into_iter().next().ok_or(HookError::NoObjective)?;
+            patched.extend(own.values);
         }
         let apart = apart(objective, at_clean, at_corrupted)?;
-        let unit = label::unit_of(&objective);
+        let unit = objective.unit();
         let axes = vec![Axis::count(Role::Layer, layers), axis];
         let mut tables = Vec::new();
         for (point, patched) in self.points.iter().zip(patched.chunks((layers * groups.len()).max(1))) {
@@ -288,7 +288,7 @@ impl Analysis for ActivationPatching {
         let settings = bounded(&self.memory, settings);
         let mut made = provenance(subject, &CARD, settings, &all, Some(&objective));
         made.baseline = Some("the corrupted sample".to_owned());
-        Ok(Finding::new(made, tables)?)
+        found(made, tables)
     }
 }
 

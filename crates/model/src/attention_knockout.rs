@@ -79,9 +79,9 @@ use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Case, Part, Point, Site, Subject, TokenMap, Watch, provenance,
+    Analysis, AnalysisError, Card, Case, Part, Point, Site, Subject, TokenMap, Watch, found, provenance,
 };
-use mmlens_engine::{Edit, Memory, Metric, Positions, Progress, Sweep, label};
+use mmlens_engine::{Edit, Memory, Metric, Positions, Progress, Sweep, of_range};
 use serde_json::json;
 
 use crate::check::{at_least_one, bounded, chosen, input, one_row, own_words, setting};
@@ -235,17 +235,14 @@ impl Analysis for AttentionKnockout {
         let windows = self.windows(layers);
         let kinds = Axis::names(Role::Concept, self.edges.iter().map(|edges| edges.name.clone()));
         let axes = vec![kinds.clone(), Axis::count(Role::Layer, layers)];
-        let mut sweep = Sweep::over(axes.clone(), |at| {
-            let (Some(cut), Some(window)) = (
-                at.first().and_then(|kind| cuts.get(*kind)),
-                at.last().and_then(|layer| windows.get(*layer)),
-            ) else {
-                return Vec::new();
-            };
-            let within = sites.get(window.clone()).unwrap_or_default().iter();
-            within.map(|site| Edit::cut(*site, cut.queries.clone(), cut.keys.clone())).collect()
-        })
-        .measure(objective);
+        let windows: Vec<&[Site]> =
+            windows.into_iter().map(|window| of_range(&sites, window)).collect::<Result<_, _>>()?;
+        // Row-major: kinds of edges, windows of layers.
+        let cut = |cut: &Cut, sites: &[Site]| -> Vec<Edit> {
+            sites.iter().map(|site| Edit::cut(*site, cut.queries.clone(), cut.keys.clone())).collect()
+        };
+        let variants = cuts.iter().flat_map(|edges| windows.iter().map(move |sites| cut(edges, sites)));
+        let mut sweep = Sweep::of(axes.clone(), variants.collect())?.measure(objective);
         if let (Some(token), Some(at)) = (objective.token(), objective.at()) {
             sweep = sweep.measure(Metric::Probability { at, token });
         }
@@ -268,7 +265,7 @@ impl Analysis for AttentionKnockout {
                 }
                 Metric::Probability { .. } => {}
                 _ => {
-                    let unit = label::unit_of(&objective);
+                    let unit = objective.unit();
                     let changes = changes.map(|change| change as f32).collect();
                     tables.push(Labelled::numbers("change", unit, axes.clone(), changes)?);
                     tables.push(Labelled::scalar("objective", unit, measured.unedited));
@@ -284,7 +281,7 @@ impl Analysis for AttentionKnockout {
             .collect();
         let window = self.window.map_or(2 * (layers / 8) + 1, NonZeroUsize::get);
         let settings = bounded(&self.memory, [("edges", json!(edges)), ("window", json!(window))]);
-        Ok(Finding::new(provenance(subject, &CARD, settings, &sites, Some(&objective)), tables)?)
+        found(provenance(subject, &CARD, settings, &sites, Some(&objective)), tables)
     }
 }
 

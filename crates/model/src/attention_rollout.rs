@@ -84,8 +84,8 @@ use std::collections::BTreeMap;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Labels, Modality, PatchLabel, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Case, Inputs, Part, Plan, Point, Site, Subject, TokenMap, Watch,
-    provenance,
+    Analysis, AnalysisError, Card, Case, HookError, Inputs, Part, Plan, Point, Site, Subject, TokenMap,
+    Watch, found, provenance,
 };
 use mmlens_engine::{Flow, FlowSettings, Heads, Memory, Mixing, Positions, Progress, blocks_read, label};
 use serde_json::json;
@@ -199,17 +199,22 @@ impl Analysis for AttentionRollout {
             let settings = FlowSettings { mixing, whole, memory, method: CARD.id };
             (!sites.is_empty()).then(|| Flow::through(subject, &inputs, sites, settings)).transpose()
         };
-        let (mut tables, mut last) = (Vec::new(), Vec::new());
+        let (mut tables, mut last) = (Vec::new(), None);
         if let Some(decoder) = flow(text)? {
             let mut end = vec![0.0; decoder.positions()];
             end.last_mut().into_iter().for_each(|share| *share = 1.0);
-            last = decoder.carry(&[end])?.into_iter().next().unwrap_or_default();
-            tables = words(map, &decoder, &last)?;
+            let carried = decoder.carry(&[end])?.concat();
+            tables = words(map, &decoder, &carried)?;
+            last = Some(carried);
         }
         if let Some(tower) = flow(vision)? {
-            tables.extend(match pooled(subject, &inputs, map, &tower)? {
-                Some(pooled) => pooled,
-                None => pictures(&inputs, map, &last, &tower)?,
+            tables.extend(match (pooled(subject, &inputs, map, &tower)?, &last) {
+                (Some(pooled), _) => pooled,
+                (None, Some(last)) => pictures(&inputs, map, last, &tower)?,
+                (None, None) => {
+                    let found = "the language model of this one publishes none";
+                    return Err(input(&CARD, "attention of what looks at the image positions", found));
+                }
             });
         }
         progress.advance(1)?;
@@ -219,7 +224,7 @@ impl Analysis for AttentionRollout {
             ("whole", json!(whole)),
             ("memory", json!(memory.budget())),
         ]);
-        Ok(Finding::new(provenance(subject, &CARD, settings, &sites, None), tables)?)
+        found(provenance(subject, &CARD, settings, &sites, None), tables)
     }
 }
 
@@ -339,7 +344,7 @@ fn pictures(
             let pairs = [Role::Query, Role::Key].map(|role| Axis::new(role, patches().labels)).to_vec();
             tables.push(Labelled::numbers("vision", Unit::Ratio, pairs, matrix.to_vec())?);
         }
-        let carried = tower.carry(&[shares])?.into_iter().next().unwrap_or_default();
+        let carried = tower.carry(&[shares])?.concat();
         tables.push(Labelled::numbers("picture through the tower", Unit::Ratio, vec![patches()], carried)?);
         return Ok(tables);
     }
@@ -370,15 +375,17 @@ fn pictures(
     let mut shares = vec![vec![0.0; positions]; entries];
     for (place, entry) in order.iter().copied().enumerate() {
         // A class token that the language model is not shown comes before the patches, and gets no share from it.
-        let given = own(place).map(|i| last.get(*i).copied().unwrap_or(0.0));
-        let given = std::iter::repeat_n(0.0, extra).chain(given).collect();
-        shares.get_mut(entry).into_iter().for_each(|slot: &mut Vec<f32>| slot.clone_from(&given));
+        let given: Option<Vec<f32>> = own(place).map(|i| last.get(*i).copied()).collect();
+        let given = given.ok_or(HookError::Values { dims: vec![map.len()], given: last.len() })?;
+        let slot = shares.get_mut(entry);
+        *slot.ok_or(HookError::Values { dims: vec![entries], given: entry })? =
+            std::iter::repeat_n(0.0, extra).chain(given).collect();
     }
     let carried = tower.carry(&shares)?;
     for (place, entry) in order.iter().copied().enumerate() {
         let name = |what: &str| if entries > 1 { format!("{what}/{entry}") } else { what.to_owned() };
         tables.extend(square(&name("vision"), map, tower, (place, entry))?);
-        let carried = carried.get(entry).map_or(&[][..], Vec::as_slice);
+        let carried = carried.get(entry).ok_or(HookError::Values { dims: vec![entries], given: entry })?;
         let patches = patches(place);
         let before = positions - patches.len().min(positions);
         let (outside, on) = carried.split_at(before);

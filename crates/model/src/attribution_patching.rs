@@ -82,7 +82,7 @@ use std::ops::Range;
 use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, AxisName, Card, Copies, HookError, Pair, Part, Plan, Point, Site, SiteSpec,
-    Subject, Watch, provenance,
+    Subject, Watch, found, provenance,
 };
 use mmlens_engine::{
     Between, Contrast, Memory, Positions, Progress, Prompts, batches, feeds, label, numbers, score, summed,
@@ -237,18 +237,25 @@ impl Analysis for AttributionPatching {
                     let site = Site::block(Part::Text, layer, *point);
                     let grad = grads.get(&site).ok_or(HookError::NoGradient(site))?;
                     let (clean, corrupted) = (runs.clean.get(site)?, runs.corrupted.get(site)?);
+                    for other in [corrupted, grad] {
+                        if other.dims() != clean.dims() {
+                            let (holds, given) = (clean.dims(), other.dims());
+                            return Err(HookError::Operand { site, holds, given, verb: "compared" }.into());
+                        }
+                    }
                     let apart = clean.to_values()?.into_iter().zip(corrupted.to_values()?);
                     let values: Vec<f32> = apart
                         .zip(grad.to_values()?)
                         .map(|((left, right), grad)| (left - right) * grad)
                         .collect();
-                    scores.add(spec, &values, &clean.dims(), &positions);
+                    scores.add(spec, &values, &clean.dims(), &positions)?;
                 }
             }
             ends = Some((score(&runs.clean)?, score(&runs.corrupted)?));
         }
-        let (at_clean, at_corrupted) = ends.unwrap_or((f32::NAN, f32::NAN));
-        let unit = label::unit_of(&objective);
+        let none = || input(&CARD, "a language model with blocks", "this subject has none");
+        let (at_clean, at_corrupted) = ends.ok_or_else(none)?;
+        let unit = objective.unit();
         let tokens = label::token_axis_at(opened.map(), &positions);
         let mut tables = Vec::new();
         for (point, scores) in self.points.iter().zip(scores) {
@@ -266,7 +273,7 @@ impl Analysis for AttributionPatching {
         let (settings, sites) = (bounded(&self.memory, settings), self.sites(0..layers));
         let mut made = provenance(subject, &CARD, settings, &sites, Some(&objective));
         made.baseline = Some("the corrupted sample".to_owned());
-        Ok(Finding::new(made, tables)?)
+        found(made, tables)
     }
 }
 
@@ -299,7 +306,13 @@ struct Scores {
 
 impl Scores {
     /// `values` are of one layer, row-major, `[1, pos, ...]`.
-    fn add(&mut self, spec: &SiteSpec, values: &[f32], dims: &[usize], positions: &[usize]) {
+    fn add(
+        &mut self,
+        spec: &SiteSpec,
+        values: &[f32],
+        dims: &[usize],
+        positions: &[usize],
+    ) -> Result<(), HookError> {
         let wide: usize = dims.iter().skip(2).product();
         let kept: Vec<f32> = positions
             .iter()
@@ -309,16 +322,17 @@ impl Scores {
         if let Some(len) = shape.get_mut(1) {
             *len = positions.len();
         }
-        self.tokens.extend(summed(&kept, &shape, &[1]));
+        self.tokens.extend(summed(&kept, &shape, &[1])?);
         let over = |axis| spec.axis(axis).map(|at| (shape.get(at).copied().unwrap_or(0), at));
         if let Some((heads, at)) = over(AxisName::Head) {
-            self.heads.get_or_insert((heads, Vec::new())).1.extend(summed(&kept, &shape, &[at]));
-            let each = summed(&kept, &shape, &[1, at]);
+            self.heads.get_or_insert((heads, Vec::new())).1.extend(summed(&kept, &shape, &[at])?);
+            let each = summed(&kept, &shape, &[1, at])?;
             self.each.extend((0..heads).flat_map(|head| each.iter().skip(head).step_by(heads).copied()));
         }
         if let Some((neurons, at)) = over(AxisName::Neuron) {
-            self.neurons.get_or_insert((neurons, Vec::new())).1.extend(summed(&kept, &shape, &[at]));
+            self.neurons.get_or_insert((neurons, Vec::new())).1.extend(summed(&kept, &shape, &[at])?);
         }
+        Ok(())
     }
 
     fn tables(

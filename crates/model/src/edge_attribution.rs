@@ -81,11 +81,11 @@ use std::ops::Range;
 use mmlens_core::finding::{Axis, Finding, Labelled, Mismatch, Role, Tolerance};
 use mmlens_core::{
     Analysis, AnalysisError, AnyTensor, Card, Copies, HookError, Inputs, Pair, Part, Plan, Point, Site,
-    Subject, Trace, Watch, provenance,
+    Subject, Trace, Watch, found, provenance,
 };
 use mmlens_engine::{
     Between, Circuit, Contrast, Memory, Progress, Prompts, Receiver, Sender, as_vector, batches, by_head,
-    feeds, label, less, numbers, products, score, summed,
+    feeds, less, numbers, products, score, summed,
 };
 use serde_json::json;
 
@@ -228,6 +228,10 @@ impl Analysis for EdgeAttribution {
                 let spoken = circuit.senders(from.clone());
                 let written = written(subject, &circuit, from, &runs, prompts)?;
                 let scores = products(&written, &grads)?;
+                if scores.len() != spoken.len() * heard.len() {
+                    let dims = vec![spoken.len(), heard.len()];
+                    return Err(HookError::Values { dims, given: scores.len() }.into());
+                }
                 for (sender, row) in spoken.iter().zip(scores.chunks(heard.len().max(1))) {
                     let of = heard.iter().zip(row).filter(|(receiver, _)| receiver.hears(*sender));
                     edges.extend(of.map(|(receiver, score)| ((*sender, *receiver), *score)));
@@ -235,20 +239,26 @@ impl Analysis for EdgeAttribution {
                 progress.advance(1)?;
             }
         }
-        let unit = label::unit_of(&opened.objective);
+        let unit = opened.objective.unit();
         let axis = |names: Vec<String>| Axis::names(Role::Concept, names);
         let from = axis(senders.iter().map(Sender::to_string).collect());
         let to = axis(receivers.iter().map(Receiver::to_string).collect());
         let each =
             senders.iter().flat_map(|sender| receivers.iter().map(move |receiver| (*sender, *receiver)));
-        let values: Vec<f32> = each.map(|edge| edges.get(&edge).copied().unwrap_or(0.0)).collect();
+        // Zero where the receiver does not hear the sender: there is no edge.
+        let value = |edge: (Sender, Receiver)| match edges.get(&edge) {
+            Some(value) => Ok(*value),
+            None if !edge.1.hears(edge.0) => Ok(0.0),
+            None => Err(HookError::Values { dims: vec![senders.len(), receivers.len()], given: edges.len() }),
+        };
+        let values: Vec<f32> = each.map(value).collect::<Result<_, _>>()?;
         let shape = [senders.len(), receivers.len()];
-        let sums = [0, 1].map(|kept| summed(&values, &shape, &[kept]));
+        let sum = |kept: usize| summed(&values, &shape, &[kept]);
+        let (by_sender, by_receiver) = (sum(0)?, sum(1)?);
         let mut ranked: Vec<(&(Sender, Receiver), &f32)> = edges.iter().collect();
         ranked.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
         ranked.truncate(self.top.get());
         let strongest = axis(ranked.iter().map(|((from, to), _)| format!("{from} to {to}")).collect());
-        let [by_sender, by_receiver] = sums;
         let tables = vec![
             Labelled::numbers("edges", unit, vec![from.clone(), to.clone()], values)?,
             Labelled::numbers("senders", unit, vec![from], by_sender)?,
@@ -266,7 +276,7 @@ impl Analysis for EdgeAttribution {
         let sites = sites_of(&receivers, circuit.layers);
         let mut made = provenance(subject, &CARD, settings, &sites, Some(&opened.objective));
         made.baseline = Some("the corrupted sample".to_owned());
-        Ok(Finding::new(made, tables)?)
+        found(made, tables)
     }
 }
 
@@ -355,7 +365,7 @@ fn written(
 
 /// That heads, `[1, pos, head, d]`, sum to what attention adds to the stream.
 fn add_up(layer: usize, heads: &AnyTensor, added: &AnyTensor) -> Result<(), AnalysisError> {
-    let sums = summed(&heads.to_values()?, &heads.dims(), &[1, 3]);
+    let sums = summed(&heads.to_values()?, &heads.dims(), &[1, 3])?;
     let what = format!("in block {layer}, heads beside what attention adds");
     // A norm behind the sum changes it many times over; rounding, by a millionth.
     let found = match Tolerance::relative(1e-2).check(&what, &sums, &added.to_values()?) {

@@ -105,7 +105,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Baseline, Card, Case, Part, Point, Site, Subject, Watch, provenance,
+    Analysis, AnalysisError, Baseline, Card, Case, Part, Point, Site, Subject, Watch, found, provenance,
 };
 use mmlens_engine::{End, Memory, Path, PathIntegral, Progress, Rule, label};
 use serde_json::json;
@@ -221,7 +221,7 @@ impl Analysis for IntegratedGradients {
         let mut progress = Progress::new(watch, CARD.id, self.0.steps.get() * paths.len());
         let walked = paths.iter().map(|path| path.walk(subject, &inputs, objective, &mut progress));
         let walked: Vec<Path> = walked.collect::<Result<_, _>>()?;
-        let unit = label::unit_of(&objective);
+        let unit = objective.unit();
         let along = || walked.iter().flat_map(|path| &path.along);
         let mut tables = Vec::new();
         for along in along() {
@@ -235,7 +235,7 @@ impl Analysis for IntegratedGradients {
         tables.extend(summary(&walked, unit)?);
         let mut made = provenance(subject, &CARD, self.settings(), &sites, Some(&objective));
         made.baseline = Some(Self::beginnings(&paths));
-        Ok(Finding::new(made, tables)?)
+        found(made, tables)
     }
 }
 

@@ -22,7 +22,9 @@
 //! | `target log probability` | layer, token | log probability | of the target token |
 //! | `target rank` | layer, token | count | how many tokens are more likely than the target |
 //! | `entropy` | layer, token | nat | of `p_l[n]` |
-//! | `divergence` | layer, token | nat | Kullback-Leibler, of `p_l[n]` from what the last layer says at that position |
+//! | `divergence` | layer, token | nat | Kullback-Leibler `D(p_L[n] || p_l[n])`: what `p_l[n]` misses of what the last layer says there |
+//!
+//! `D(p || q) = sum p (ln p - ln q)` is the divergence of `p` from `q`; the other way round it has other values.
 //!
 //! The layer axis begins before block 0. At the last layer the lens is the model's own output.
 //!
@@ -81,11 +83,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, AnyTensor, Ask, Card, Case, Copies, HookError, Inputs, Need, Objective, Part,
-    Plan, Point, Site, Subject, SubjectError, TokenMap, Wanted, Watch, provenance,
+    Plan, Point, Site, Subject, SubjectError, TokenMap, Wanted, Watch, found, provenance,
 };
 use mmlens_engine::distribution::{divergence, entropy, largest, log_probabilities, rank};
 use mmlens_engine::states_at;
-use mmlens_engine::{Memory, Positions, Progress, batches, label, numbers};
+use mmlens_engine::{Memory, Positions, Progress, batches, label, numbers, of_range};
 use serde_json::json;
 
 use crate::check::{at_least_one, bounded, chosen, input, one_row, own_words};
@@ -179,7 +181,7 @@ impl Analysis for LogitLens {
         let mut progress = Progress::new(watch, CARD.id, positions.len());
         let mut seen = Seen::new(streams.len(), positions.len());
         for held in batches(positions.len(), room.held) {
-            let some = positions.get(held.clone()).unwrap_or(&[]);
+            let some = of_range(&positions, held.clone())?;
             let states = states_of(subject, &inputs, &streams, some)?;
             for range in batches(some.len(), room.rows) {
                 self.look(subject, &states, &streams, (held.start, range.clone()), target, &mut seen)?;
@@ -189,7 +191,7 @@ impl Analysis for LogitLens {
         let tables = seen.tables(subject, map, &positions, streams.len() - 1)?;
         let settings = [("top", json!(self.top)), ("positions", json!(self.positions.to_string()))];
         let settings = bounded(&self.memory, settings);
-        Ok(Finding::new(provenance(subject, &CARD, settings, &streams, Some(&objective)), tables)?)
+        found(provenance(subject, &CARD, settings, &streams, Some(&objective)), tables)
     }
 }
 
@@ -251,27 +253,27 @@ impl LogitLens {
                 other => other.into(),
             })?;
             let vocabulary = logits.dims().last().copied().unwrap_or(0);
+            let outside = HookError::Objective { what: "token", index: target, len: vocabulary };
             if target >= vocabulary {
-                return Err(HookError::Objective { what: "token", index: target, len: vocabulary }.into());
+                return Err(outside.into());
             }
+            let what = format!("the lens at `{site}`");
             let logs: Vec<Vec<f64>> =
-                logits.to_values()?.chunks(vocabulary.max(1)).map(log_probabilities).collect();
+                logits.finite_values(what)?.chunks(vocabulary.max(1)).map(log_probabilities).collect();
             let reference = if last.is_empty() { &logs } else { &last };
             for (i, (logs, reference)) in logs.iter().zip(reference).enumerate() {
-                seen.put(
-                    layer,
-                    first + i,
-                    Reading {
-                        best: largest(logs, self.top.get())
-                            .into_iter()
-                            .map(|id| (id as u32, logs.get(id).copied().unwrap_or(0.0)))
-                            .collect(),
-                        target: logs.get(target).copied().unwrap_or(0.0),
-                        rank: rank(logs, target),
-                        entropy: entropy(logs),
-                        divergence: divergence(reference, logs),
-                    },
-                );
+                let best = largest(logs, self.top.get()).into_iter().map(|(id, log)| (id as u32, log));
+                let (Some(own), Some(rank)) = (logs.get(target), rank(logs, target)) else {
+                    return Err(outside.into());
+                };
+                let reading = Reading {
+                    best: best.collect(),
+                    target: *own,
+                    rank,
+                    entropy: entropy(logs),
+                    divergence: divergence(reference, logs),
+                };
+                seen.put(layer, first + i, reading);
             }
             if last.is_empty() {
                 last = logs;

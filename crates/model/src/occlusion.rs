@@ -27,8 +27,8 @@
 //! - `picture`: [`Cover::Grid`] of cells (default 8 x 8) or [`Cover::Sliding`] windows with a stride, high and
 //!   wide in processed pixels; `None` leaves pictures whole.
 //! - `pixels`: the baseline of hidden pixels, by default zero: the mean colour, since pixels are normalised.
-//! - `words`: [`Hide::Replace`] puts a baseline in the place of the token's vector at `text.input` (default,
-//!   with zero); [`Hide::Unattended`] leaves the vector but lets nobody else attend to it, in any layer, so
+//! - `words`: [`Hide::Replace`] puts a baseline in the place of the token's vector at `text.blocks.0.resid_pre`, where it
+//!   enters the first block (default, with zero); [`Hide::Unattended`] leaves the vector but lets nobody else attend to it, in any layer, so
 //!   that nothing unusual enters the stream; `None` leaves words whole.
 //! - `rows`: 16 variants share a pass.
 //!
@@ -80,10 +80,10 @@ use std::collections::BTreeMap;
 use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, AnyTensor, Baseline, Card, Case, Copies, HookError, Inputs, Objective, Part,
-    Plan, Point, Site, SiteSpec, Subject, TokenMap, Trace, Watch, provenance,
+    Plan, Point, Site, SiteSpec, Subject, TokenMap, Trace, Watch, found, provenance,
 };
 use mmlens_engine::{
-    Memory, Positions, Progress, Start, Windows, held, label, put, score, show, sweep, unattended,
+    Memory, Positions, Progress, Start, Windows, held, label, of_range, put, score, show, sweep, unattended,
 };
 use serde_json::json;
 
@@ -299,7 +299,7 @@ impl Analysis for Occlusion {
         tables.push(Labelled::scalar("objective", stage.unit(), stage.at));
         let mut made = provenance(subject, &CARD, self.provenance(), &sites, Some(&objective));
         made.baseline = (!baselines.is_empty()).then(|| baselines.join("; "));
-        Ok(Finding::new(made, tables)?)
+        found(made, tables)
     }
 }
 
@@ -353,7 +353,7 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn unit(&self) -> Unit {
-        label::unit_of(&self.objective)
+        self.objective.unit()
     }
 
     fn drops(&self, scores: &[f32]) -> Vec<f32> {
@@ -384,7 +384,7 @@ impl Stage<'_> {
             let name = |what: &str| if *entries > 1 { format!("{what}/{entry}") } else { what.to_owned() };
             let [rows, cols] = windows.cells();
             let axes = label::picture_axes(self.map, entry, &rows, &cols).to_vec();
-            tables.push(Labelled::numbers(name("picture"), self.unit(), axes, windows.mean(&drops))?);
+            tables.push(Labelled::numbers(name("picture"), self.unit(), axes, windows.mean(&drops)?)?);
             if windows.overlap() {
                 let named = |role, ranges: &[std::ops::Range<usize>]| {
                     Axis::names(role, ranges.iter().map(|r| format!("{}–{}", r.start, r.end)))
@@ -418,7 +418,7 @@ impl Stage<'_> {
         })?;
         let scores = sweep(self.subject, objective, words.len(), rows, &mut self.progress, |range| {
             let (inputs, plan) = start.copies(range.len())?;
-            let places = words.get(range).unwrap_or(&[]).iter().map(|position| vec![*position]).collect();
+            let places = of_range(words, range)?.iter().map(|position| vec![*position]).collect();
             Ok((inputs, planned(plan, places)?))
         })?;
         let axis = label::token_axis_at(self.map, words);

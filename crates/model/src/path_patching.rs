@@ -82,10 +82,10 @@ use std::num::NonZeroUsize;
 use mmlens_core::finding::{Axis, Finding, Labelled, Role};
 use mmlens_core::{
     Analysis, AnalysisError, AnyTensor, Card, Change, Copies, HookError, Inputs, Objective, Pair, Part, Plan,
-    Point, Region, Site, Subject, Trace, Watch, provenance,
+    Point, Region, Site, Subject, Trace, Watch, found, provenance,
 };
 use mmlens_engine::{
-    Circuit, Memory, Progress, Receiver, Sender, Start, feeds, held, label, reshaped, score, sweep,
+    Circuit, Memory, Progress, Receiver, Sender, Start, feeds, held, of_range, reshaped, score, sweep,
 };
 use serde_json::json;
 
@@ -289,7 +289,7 @@ impl Analysis for PathPatching {
                 }
             }
         }
-        let unit = label::unit_of(&opened.objective);
+        let unit = opened.objective.unit();
         let axis = |names: Vec<String>| Axis::names(Role::Concept, names);
         let mut axes = vec![axis(senders.iter().map(Sender::to_string).collect())];
         if !matches!(self.receivers, Receivers::Together(_)) {
@@ -321,7 +321,7 @@ impl Analysis for PathPatching {
         let settings = bounded(&self.memory, settings);
         let mut made = provenance(subject, &CARD, settings, &sites, Some(&opened.objective));
         made.baseline = Some("the corrupted sample".to_owned());
-        Ok(Finding::new(made, tables)?)
+        found(made, tables)
     }
 }
 
@@ -419,10 +419,11 @@ impl<'a> Work<'a> {
         Ok(Told { trace: self.subject.run(&inputs, plan)? })
     }
 
-    fn telling(&self, senders: &[Sender]) -> Result<(Inputs, Plan), HookError> {
+    fn telling(&self, senders: &[Sender]) -> Result<(Inputs, Plan), AnalysisError> {
         let (layers, rows) = (self.circuit.layers, senders.len());
-        let first = senders.first().map_or(0, |sender| sender.layer());
-        let source = if senders.first() == Some(&Sender::Input) { &self.other } else { &self.base };
+        let first = senders.first().ok_or_else(|| input(&CARD, "senders", "there are none"))?;
+        let source = if *first == Sender::Input { &self.other } else { &self.base };
+        let first = first.layer();
         let (inputs, mut plan) = Start::block(self.inputs, source, first)?.copies(rows)?;
         plan = plan.objective(self.objective);
         let at = |layer, point| Site::block(Part::Text, layer, point);
@@ -500,7 +501,7 @@ impl<'a> Work<'a> {
                 .memory
                 .rows(CARD.id, kept, |times| subject.need(&one, &all, Copies::rows(times)))?;
             let scores = sweep(subject, self.objective, variants.len(), rows, progress, |range| {
-                Ok(plan(variants.get(range).unwrap_or(&[]))?)
+                Ok(plan(of_range(&variants, range)?)?)
             })?;
             effects.extend(variants.iter().zip(scores).map(|(variant, score)| (variant.slot, effect(score))));
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mmlens_core::{AnalysisError, HookError, SubjectError};
+use mmlens_core::{AnalysisError, HookError, Site, SubjectError};
 use mmlens_files::WriteError;
 
 /// Why activations could not be recorded or read.
@@ -67,6 +67,22 @@ pub enum StoreError {
         found: String,
         /// What is possible.
         expected: &'static str,
+    },
+    /// A value that is no finite number.
+    #[error(
+        "`{site}` of sample {sample} holds {found} at position {position}, coordinate {at}, where a finite number belongs"
+    )]
+    NotFinite {
+        /// The site.
+        site: Site,
+        /// The sample.
+        sample: u64,
+        /// Which of its rows.
+        position: u32,
+        /// Where in the row.
+        at: usize,
+        /// What stands there.
+        found: f32,
     },
     /// A column that was not recorded.
     #[error("`{found}` was not recorded; there is {}", have.join(", "))]

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use mmlens_core::finding::{Modality, PatchLabel};
-use mmlens_core::{Inputs, Plan, Sample, Selector, Subject, SubjectError, Trace, Watch, step};
+use mmlens_core::{
+    HookError, Inputs, Plan, Sample, Selector, Site, Subject, SubjectError, Trace, Watch, step,
+};
 use mmlens_files::write;
 
 use crate::shard::Gathered;
@@ -207,14 +209,19 @@ impl Recording {
             rows.labels.push(label);
         }
         for (i, column) in manifest.columns.iter().enumerate() {
-            let values = trace.get(column.site.parse().map_err(StoreError::from)?)?.to_values()?;
+            let site: Site = column.site.parse()?;
+            let values = trace.get(site)?.to_values()?;
             let width = column.width();
-            for (row, _) in &chosen {
-                let own = values.get(row * width..(row + 1) * width).unwrap_or_default();
-                if !rows.push(i, own) {
-                    // no NaN: only numbers are too large for f16
-                    let largest = own.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
-                    let found = format!("f16, and `{}` holds {largest:e}", column.site);
+            for (row, label) in &chosen {
+                let (from, given) = (row * width, values.len());
+                let own = values.get(from..from + width);
+                let own = own.ok_or(HookError::Values { dims: vec![row + 1, width], given })?;
+                if let Some((at, found)) = own.iter().enumerate().find(|(_, value)| !site.admits(**value)) {
+                    let (sample, position) = (label.sample, label.position);
+                    return Err(StoreError::NotFinite { site, sample, position, at, found: *found });
+                }
+                if let Some(beyond) = rows.push(i, own) {
+                    let found = format!("f16, and `{}` holds {beyond:e}", column.site);
                     let expected = "a precision that can hold it: bf16 or f32";
                     return Err(StoreError::Setting { field: "precision", found, expected });
                 }

@@ -34,18 +34,18 @@ impl Gathered {
         Self { precision, columns: vec![Vec::new(); columns], labels: Labels::default() }
     }
 
-    /// More values of a column. `false` if one is finite, but not in this precision.
-    pub(crate) fn push(&mut self, column: usize, values: &[f32]) -> bool {
-        let Some(bytes) = self.columns.get_mut(column) else { return true };
+    /// More values of a column; the first of them that is finite, but not in this precision.
+    pub(crate) fn push(&mut self, column: usize, values: &[f32]) -> Option<f32> {
+        let bytes = self.columns.get_mut(column)?;
         match self.precision {
             Precision::F32 => bytes.extend(values.iter().flat_map(|v| v.to_le_bytes())),
             Precision::Bf16 => bytes.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes())),
             Precision::F16 => {
                 bytes.extend(values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()));
-                return values.iter().all(|v| !v.is_finite() || f16::from_f32(*v).is_finite());
+                return values.iter().copied().find(|v| v.is_finite() && !f16::from_f32(*v).is_finite());
             }
         }
-        true
+        None
     }
 
     /// Writes the file: complete under its name, or not there at all.

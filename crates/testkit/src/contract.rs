@@ -287,8 +287,7 @@ fn resuming(subject: &dyn Subject, inputs: &Inputs) -> Checked {
                     }
                 }
                 // A tower may refuse: several of its depths may be read. The language model may not.
-                Err(error) if anatomy.part == Part::Text => return Err(format!("`{site}`: {error}")),
-                Err(SubjectError::Sample { .. }) => {}
+                Err(SubjectError::Hook(HookError::ResumesBehind { .. })) if anatomy.part != Part::Text => {}
                 Err(error) => return Err(format!("`{site}`: {error}")),
             }
         }
@@ -351,10 +350,9 @@ fn wanted(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         let trace = subject.run(&inputs, plan.objective(objective)).map_err(text)?;
         Ok::<_, String>(trace.scores().map_err(text)?.to_vec())
     };
-    let grad = |plan: Plan, objective| {
-        let trace =
-            subject.run(&inputs, plan.grad(stream).map_err(text)?.objective(objective)).map_err(text)?;
-        values(trace.grad(stream).map_err(text)?)
+    let grad = |plan: Plan, objective| -> Result<Vec<f32>, SubjectError> {
+        let trace = subject.run(&inputs, plan.grad(stream)?.objective(objective))?;
+        Ok(trace.grad(stream)?.to_values()?)
     };
     for at in [Ask::Last, Ask::At(asked / 2)] {
         let (token, against) = (vocab / 2, vocab - 1);
@@ -365,10 +363,15 @@ fn wanted(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         ] {
             let (some, all) = (score(Plan::new(), objective)?, score(Plan::new().to_output(), objective)?);
             ROUNDING.check(&objective.to_string(), &some, &all).map_err(text)?;
-            // An engine may have no gradients.
-            if let Ok(all) = grad(Plan::new().to_output(), objective) {
-                let what = format!("gradient of the {objective}");
-                ROUNDING.check(&what, &grad(Plan::new(), objective)?, &all).map_err(text)?;
+            match grad(Plan::new().to_output(), objective) {
+                Ok(all) => {
+                    let what = format!("gradient of the {objective}");
+                    let some = grad(Plan::new(), objective).map_err(text)?;
+                    ROUNDING.check(&what, &some, &all).map_err(text)?;
+                }
+                // An engine may have no gradients.
+                Err(SubjectError::Hook(HookError::NoGradient(_) | HookError::NoTap(_))) => {}
+                Err(error) => return Err(format!("gradient of the {objective}: {error}")),
             }
         }
     }

@@ -98,16 +98,6 @@ pub enum ZooError {
         /// What is needed.
         expected: Vec<usize>,
     },
-    /// A pass that resumes behind a state it needs.
-    #[error(
-        "the connector reads hidden state {layer} of the tower, which lies before `vision.blocks.{block}.resid_pre`, where this pass resumes"
-    )]
-    ResumesBehind {
-        /// Where it resumes.
-        block: usize,
-        /// The state that is missing.
-        layer: usize,
-    },
     /// Placeholders that do not match the pictures.
     #[error("row {row} has {found} image positions, its pictures have {expected}")]
     Placeholders {

@@ -250,8 +250,7 @@ fn own(subject: &dyn Subject, inputs: &Inputs, how: &Generation) -> (Generated, 
     let row = rows.remove(0);
     let share = |(trace, token): (&mmlens_core::Trace, &u32)| {
         let logits = trace.get("text.logits".parse().unwrap()).unwrap().to_values().unwrap();
-        // no NaN: one makes every share NaN, which equals nothing
-        let highest = logits.iter().copied().max_by(f32::total_cmp).unwrap();
+        let highest = logits[mmlens_core::finding::top(&logits).unwrap().unwrap()];
         let all: f64 = logits.iter().map(|x| f64::from(x - highest).exp()).sum();
         (f64::from(logits[*token as usize] - highest).exp() / all) as f32
     };

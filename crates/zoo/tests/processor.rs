@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, GrayAlphaImage, RgbImage};
-use mmlens_core::finding::Tolerance;
+use mmlens_core::finding::{Tolerance, finite};
 use mmlens_zoo::checkpoint::Checkpoint;
 use mmlens_zoo::processor::{ImageProcessor, PixelBox, Processed};
 use proptest::prelude::*;
@@ -395,11 +395,14 @@ proptest! {
         for (field, value) in chosen {
             config[fields[field]] = values[value].clone();
         }
-        if let Ok(processor) = ImageProcessor::from_json("test", config.to_string().as_bytes())
-            && let Ok(processed) = processor.process(&noise(width, height))
-        {
-            prop_assert_eq!(processed.pixels.len(), 3 * processed.height * processed.width);
-            prop_assert_eq!(processed.geometry.rows().len(), processed.height);
+        let processor = ImageProcessor::from_json("test", config.to_string().as_bytes());
+        match processor.and_then(|processor| processor.process(&noise(width, height))) {
+            Ok(processed) => {
+                prop_assert_eq!(processed.pixels.len(), 3 * processed.height * processed.width);
+                prop_assert_eq!(processed.geometry.rows().len(), processed.height);
+                prop_assert_eq!(finite(&processed.pixels).map_err(|error| error.to_string()), Ok(()), "{}", config);
+            }
+            Err(error) => prop_assert!(error.to_string().split_whitespace().count() > 3, "{}", error),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is explained: the first token of an answer, a class, or how well a caption fits.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mmlens::core::{Ask, Generation, Inputs, Objective, Sample, Subject, Target, Words, top_token};
 use mmlens::finding::TokenLabel;
 use serde::Serialize;
@@ -146,9 +146,8 @@ fn caption(subject: &dyn Subject, sample: Sample, wanted: Option<&str>) -> Resul
         .map(|(id, (fit, text))| Token { id, text: text.clone(), probability: fit.probability })
         .collect();
     let id = compared.best()?;
-    let best = tokens.get(id as usize);
-    let (text, probability) = best.map_or((String::new(), 0.0), |t| (t.text.clone(), t.probability));
-    let logit = compared.picture(0).nth(id as usize).map_or(0.0, |fit| fit.logit);
+    let Token { text, probability, .. } = tokens.get(id as usize).context("no text was compared")?.clone();
+    let logit = compared.picture(0).nth(id as usize).context("no text was compared")?.logit;
     let sample = Sample { words: Words::Texts(vec![text.clone()]), ..sample };
     Ok(Settled {
         prompt: subject.encode(&sample)?.map().tokens.clone(),

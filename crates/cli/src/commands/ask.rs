@@ -1,6 +1,6 @@
 //! `mmlens ask`: the answer.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::core::{Generated, Generation, Inputs, Sample, Sampling, Seed, Subject, Words};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use crate::input::{QuestionArgs, is_classifier, is_dual, masks, suited, written}
 use crate::model::ModelArgs;
 use crate::pairs::{Compared, Likeness};
 use crate::print;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, numbers};
 
 /// Prints the answer to a question about pictures, or how well captions fit them.
 ///
@@ -126,7 +126,7 @@ fn lines(classes: &[Class]) -> Vec<[String; 3]> {
 }
 
 /// A token of an answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Token {
     pub(crate) id: u32,
     pub(crate) text: String,
@@ -163,11 +163,7 @@ pub(crate) fn usual(subject: &dyn Subject, inputs: &Inputs) -> Result<usize> {
 
 /// The only answer to a batch of one.
 pub(crate) fn answer(subject: &dyn Subject, inputs: &Inputs, how: &Generation) -> Result<Generated> {
-    let answer = subject.generate(inputs, how)?.into_iter().next().unwrap_or_default();
-    if answer.probabilities.iter().any(|share| share.is_nan()) {
-        return Err(Refusal::NoNumbers { model: subject.name().to_owned() }.into());
-    }
-    Ok(answer)
+    numbers(subject, subject.generate(inputs, how))?.into_iter().next().context("no answer was generated")
 }
 
 impl Ask {

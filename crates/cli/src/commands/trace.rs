@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::core::{
-    AnyTensor, Generation, HookError, Inputs, Objective, Plan, Point, Sample, Subject, top_token,
+    AnyTensor, Generation, HookError, Inputs, Objective, Plan, Point, Sample, Subject, place, top_token,
 };
 use mmlens::files::Target as WrittenTo;
 use mmlens::finding::top;
@@ -26,6 +26,9 @@ use crate::tensors::{Held, write};
 /// its name, `logits` (all positions), `target` (the token whose logit is differentiated), `grad.SITE` and `generated`.
 /// Of a dual encoder: `image_embeds` and `text_embeds` (of length one), `logits_per_image`, and as `target` the text
 /// whose logit with the first picture is differentiated. Of a classifier: `logits` of each class, and as `target` the class.
+///
+/// A value that is NaN or infinite, masked attention scores excepted, is an error that names the first site with one, in the
+/// order of the pass, and where it is; nothing is written then.
 #[derive(Debug, Args)]
 pub(crate) struct Trace {
     #[command(flatten)]
@@ -56,9 +59,18 @@ pub(crate) struct Trace {
     /// The file, none of those that are read. It is written as a whole or not at all.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Writes values that are NaN or infinite all the same, and says where they are: to look for where they come from.
+    #[arg(long)]
+    allow_nan: bool,
     /// Lists what was written as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What a file is to hold, and of its tensors with values that are no numbers, where the first is.
+struct Passed {
+    tensors: BTreeMap<String, Held>,
+    odd: BTreeMap<String, String>,
 }
 
 /// What the model is told, in one of three ways, or nothing.
@@ -103,12 +115,44 @@ impl Trace {
         let words = words(ask.as_ref(), prompt.as_ref(), text);
         suited(subject, &words)?;
         let inputs = subject.encode(&Sample::new(pictures, words).with_clips(clips))?;
-        let tensors = self.pass(subject, &inputs)?;
-        write(&target, &tensors, &self.about(subject).to_string())?;
-        self.print(&tensors)
+        let passed = self.pass(subject, &inputs)?;
+        write(&target, &passed.tensors, &self.about(subject).to_string())?;
+        self.print(&passed)
     }
 
-    fn pass(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<BTreeMap<String, Held>> {
+    /// Which tensors of a pass hold values that are no numbers. An error, unless they are allowed.
+    fn odd(&self, trace: &mmlens::core::Trace) -> Result<BTreeMap<String, String>> {
+        let output = trace.output();
+        let pairs = output.pairs.iter().flat_map(|pairs| {
+            [
+                ("image_embeds", &pairs.images),
+                ("text_embeds", &pairs.texts),
+                ("logits_per_image", &pairs.logits),
+            ]
+        });
+        let outputs = output.logits.iter().map(|logits| ("logits", logits)).chain(pairs);
+        // In the order of the pass, so that the first is where they come from.
+        let held = trace
+            .values()
+            .map(|(site, x)| (key(site), Some(site), x))
+            .chain(outputs.map(|(name, x)| (name.to_owned(), None, x)))
+            .chain(trace.grads().map(|(site, x)| (format!("grad.{}", key(site)), None, x)));
+        let mut odd = BTreeMap::new();
+        for (name, site, x) in held {
+            let values = x.to_values()?;
+            let admits = |value: f32| site.map_or(value.is_finite(), |site| site.admits(value));
+            let Some(first) = values.iter().position(|value| !admits(*value)) else { continue };
+            let (at, found) = (place(first, &x.dims()), values[first]);
+            if !self.allow_nan {
+                let error = HookError::NotFinite { what: name, at, found };
+                return Err(anyhow::Error::from(error).context(Refusal::OddTrace));
+            }
+            odd.entry(name).or_insert_with(|| format!("{found} at {at:?}"));
+        }
+        Ok(odd)
+    }
+
+    fn pass(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<Passed> {
         let mut plan = Plan::new().to_output();
         for selector in &self.read {
             plan = plan.read(selector)?;
@@ -137,6 +181,7 @@ impl Trace {
             });
         }
         let trace = subject.run(&inputs.clone().ask_all(), plan)?;
+        let odd = self.odd(&trace)?;
         let mut tensors = BTreeMap::new();
         if inputs.positions() > 0 {
             tensors.insert("input_ids".to_owned(), Held::rows(&inputs.ids));
@@ -149,32 +194,36 @@ impl Trace {
             .extend(trace.grads().map(|(site, x)| (format!("grad.{}", key(site)), Held::Floats(x.clone()))));
         if dual {
             tensors.extend(pairs(trace.output(), token)?);
-            return Ok(tensors);
+            return Ok(Passed { tensors, odd });
         }
         let says = subject.sites().iter().any(|spec| spec.site.point() == Point::Logits);
         let logits = match trace.output().logits.clone() {
             Some(logits) => logits,
             // A model of states alone.
-            None if !says => return Ok(tensors),
+            None if !says => return Ok(Passed { tensors, odd }),
             None => return Err(HookError::NoOutput("logits".to_owned()).into()),
         };
+        // Among logits that are no numbers there is no highest.
         let token = match token {
-            Some(token) => token,
-            None => last_top(logits.clone())?,
+            None if odd.contains_key("logits") => None,
+            None => Some(last_top(logits.clone())?),
+            token => token,
         };
-        let (index, len) = (token as usize, logits.dims().last().copied().unwrap_or(0));
-        if index >= len {
-            return Err(HookError::Objective { what: "token", index, len }.into());
+        if let Some(token) = token {
+            let (index, len) = (token as usize, logits.dims().last().copied().unwrap_or(0));
+            if index >= len {
+                return Err(HookError::Objective { what: "token", index, len }.into());
+            }
+            tensors.insert("target".to_owned(), Held::Ids(vec![token], vec![1]));
         }
         tensors.insert("logits".to_owned(), Held::Floats(logits));
-        tensors.insert("target".to_owned(), Held::Ids(vec![token], vec![1]));
         if self.generate > 0 {
             let how = Generation { max_new: self.generate.into(), ..Generation::default() };
             let rows: Vec<Vec<u32>> =
                 subject.generate(inputs, &how)?.into_iter().map(|row| row.tokens).collect();
             tensors.insert("generated".to_owned(), Held::rows(&rows));
         }
-        Ok(tensors)
+        Ok(Passed { tensors, odd })
     }
 
     /// How the file came to be.
@@ -195,17 +244,22 @@ impl Trace {
         })
     }
 
-    fn print(&self, tensors: &BTreeMap<String, Held>) -> Result<()> {
+    fn print(&self, Passed { tensors, odd }: &Passed) -> Result<()> {
         if self.json {
             let list = tensors.iter().map(|(name, held)| {
-                let described = json!({ "shape": held.shape(), "dtype": held.dtype() });
+                let mut described = json!({ "shape": held.shape(), "dtype": held.dtype() });
+                if let Some(odd) = odd.get(name) {
+                    described["not_finite"] = odd.as_str().into();
+                }
                 (name.clone(), described)
             });
             let list: serde_json::Map<String, Value> = list.collect();
             return print::json(&json!({ "out": self.out.display().to_string(), "tensors": list }));
         }
         let rows = tensors.iter().map(|(name, held)| {
-            [name.clone(), format!("{:?}", held.shape()), format!("{:?}", held.dtype()).to_lowercase()]
+            let dtype = format!("{:?}", held.dtype()).to_lowercase();
+            let odd = odd.get(name).cloned().unwrap_or_default();
+            [name.clone(), format!("{:?}", held.shape()), dtype, odd]
         });
         print::columns(&rows.collect::<Vec<_>>())
     }
@@ -216,6 +270,5 @@ fn last_top(logits: AnyTensor) -> Result<u32> {
     let logits = logits.rank_of::<3>("logits")?;
     let last = logits.dims()[1].saturating_sub(1);
     let values = AnyTensor::new(logits.narrow(0, 0, 1).narrow(1, last, 1)).to_values()?;
-    let best = top(&values).context("the logits at the last position")?;
-    Ok(best.context("the logits at the last position: there are none")? as u32)
+    Ok(u32::try_from(top(&values)?.context("no logits at the last position")?)?)
 }

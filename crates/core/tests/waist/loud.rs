@@ -130,6 +130,19 @@ fn an_objective_outside_the_output_is_refused() {
 }
 
 #[test]
+fn an_objective_that_is_no_number_is_refused() {
+    for (by, found) in [(f32::NAN, "NaN"), (f32::INFINITY, "")] {
+        let plan = Plan::new().change("text.blocks.1.resid_post", Region::all(), Change::Scale(by)).unwrap();
+        let said = refused(plan.objective(Objective::logit(1)));
+        let start = format!("`logit of token 1 at the last position` holds {found}");
+        assert!(
+            said.starts_with(&start) && said.ends_with(" at [0], where a finite number belongs"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_pass_resumes_at_block_boundaries_only_and_never_before_a_planned_site() {
     let hidden = AnyTensor::from_values(vec![0.0; 6], &[1, 2, 3], &crate::toy::device()).unwrap();
     let state = |site: &str| State { site: site.parse().unwrap(), hidden: hidden.clone() };

@@ -81,7 +81,15 @@ impl Head {
     }
 
     fn shown(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        let axes: Vec<String> = self.axes.iter().map(Axis::to_string).collect();
+        let metrics: Vec<&str> = self.metrics.iter().map(|(name, _)| name.as_str()).collect();
+        format!(
+            "{} of `{}` ({}) over {axes:?} about `{}`",
+            metrics.join(", "),
+            self.subject,
+            self.weights,
+            self.about
+        )
     }
 
     /// Whether values of another case may stand beside those of the first: the model, what the user says, the metrics'
@@ -182,13 +190,13 @@ pub fn sweep_data(
             Some(all) => all,
             None => {
                 if let Some((path, file)) = &mut file {
-                    file.append(&head.shown()).map_err(io(path))?;
+                    file.append(&text(path, &head)?).map_err(io(path))?;
                 }
                 found.insert(DataSwept::empty(head))
             }
         };
         if let Some((path, file)) = &mut file {
-            file.append(&serde_json::to_string(&line).unwrap_or_default()).map_err(io(path))?;
+            file.append(&text(path, &line)?).map_err(io(path))?;
         }
         all.push(&line);
         progress.advance(1)?;
@@ -199,6 +207,11 @@ pub fn sweep_data(
     let mut found = found.ok_or_else(none)?;
     found.truncate(count);
     Ok(found)
+}
+
+/// A line of the journal.
+fn text(path: &Path, line: &impl Serialize) -> Result<String, DataError> {
+    serde_json::to_string(line).map_err(|error| io(path)(std::io::Error::other(error)))
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> DataError + '_ {

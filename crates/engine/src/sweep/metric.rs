@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use burn::tensor::activation::softmax;
-use mmlens_core::finding::Unit;
+use mmlens_core::finding::{Unit, finite};
 use mmlens_core::{AnyTensor, Ask, Asked, HookError, Inputs, Objective, Output, Plan, Wanted};
 
 use crate::distribution::{divergence, log_probabilities, rank};
-use crate::label;
 
 /// A measurement written by the user: one number for every row of an output.
 pub type OutputFn = Arc<dyn Fn(&Output) -> Result<Vec<f32>, HookError> + Send + Sync>;
@@ -38,7 +37,7 @@ pub enum Metric {
         /// Where.
         at: Ask,
     },
-    /// Any function of the output.
+    /// Any function of the output. It may be NaN where it has no value.
     Output {
         /// What it is called.
         name: String,
@@ -73,7 +72,7 @@ impl Metric {
     /// What it is measured in.
     pub fn unit(&self) -> Unit {
         match self {
-            Self::Objective(objective) => label::unit_of(objective),
+            Self::Objective(objective) => objective.unit(),
             Self::Probability { .. } => Unit::Probability,
             Self::Rank { .. } => Unit::Count,
             Self::Divergence { .. } => Unit::Nat,
@@ -105,11 +104,12 @@ impl Metric {
             Self::Rank { at, token } => {
                 let (rows, vocab) = host(output, *at)?;
                 within(*token, vocab)?;
+                let outside = || HookError::Objective { what: "token", index: *token as usize, len: vocab };
                 let rank = |row: &[f32]| {
                     let row: Vec<f64> = row.iter().map(|logit| f64::from(*logit)).collect();
-                    rank(&row, *token as usize) as f32
+                    rank(&row, *token as usize).map(|rank| rank as f32).ok_or_else(outside)
                 };
-                Ok(rows.chunks(vocab.max(1)).map(rank).collect())
+                rows.chunks(vocab.max(1)).map(rank).collect()
             }
             Self::Divergence { at } => {
                 let (reference, _) = host(base, *at)?;
@@ -162,7 +162,7 @@ pub(super) fn latest(metrics: &[Metric], inputs: &Inputs) -> Option<usize> {
     }
 }
 
-/// Every metric, for every row.
+/// Every metric, for every row: finite numbers, but for functions of users.
 pub(super) fn rows(
     metrics: &[Metric],
     output: &Output,
@@ -171,10 +171,14 @@ pub(super) fn rows(
 ) -> Result<Vec<Vec<f32>>, HookError> {
     let one = |metric: &Metric| {
         let values = metric.of_rows(output, base)?;
-        match values.len() {
-            given if given == rows => Ok(values),
-            given => Err(HookError::Values { dims: vec![rows], given }),
+        if values.len() != rows {
+            return Err(HookError::Values { dims: vec![rows], given: values.len() });
         }
+        // A function of the user's own may have no value for some output.
+        if !matches!(metric, Metric::Output { .. }) {
+            finite(&values).map_err(|error| HookError::not_finite(metric.name(), &[rows], 0, error))?;
+        }
+        Ok(values)
     };
     metrics.iter().map(one).collect()
 }
@@ -182,7 +186,7 @@ pub(super) fn rows(
 fn host(output: &Output, at: Ask) -> Result<(Vec<f32>, usize), HookError> {
     let logits = output.at(at)?;
     let [_, vocab] = logits.dims();
-    Ok((AnyTensor::new(logits).to_values()?, vocab))
+    Ok((AnyTensor::new(logits).finite_values(format!("text.logits at {at}"))?, vocab))
 }
 
 fn within(token: u32, vocab: usize) -> Result<(), HookError> {

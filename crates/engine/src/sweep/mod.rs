@@ -89,11 +89,23 @@ impl Sweep {
         &self.axes
     }
 
+    /// Variants listed in row-major order of the axes.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] if they are not as many as the axes have points.
+    pub fn of(axes: Vec<Axis>, variants: Vec<Vec<Edit>>) -> Result<Self, HookError> {
+        let dims: Vec<usize> = axes.iter().map(Axis::len).collect();
+        if dims.iter().product::<usize>() != variants.len() {
+            return Err(HookError::Values { dims, given: variants.len() });
+        }
+        Ok(Self { axes, variants, metrics: Vec::new() })
+    }
+
     /// Runs every variant of one case: a single row of input.
     ///
     /// # Errors
-    /// [`SubjectError::Batch`] for inputs of several rows, [`HookError::NoObjective`] if nothing is measured, whatever a
-    /// pass reports, and [`AnalysisError::Cancelled`].
+    /// [`SubjectError::Batch`] for inputs of several rows, [`HookError::NoObjective`] if nothing is measured,
+    /// [`HookError::NotFinite`] for a measure that is no number (but for [`Metric::Output`]), whatever a pass reports, and [`AnalysisError::Cancelled`].
     pub fn run(
         &self,
         subject: &dyn Subject,
@@ -241,7 +253,8 @@ struct Prepared<'a> {
     inputs: &'a Inputs,
     stage: &'a Stage,
     base: Trace,
-    unedited: Vec<Vec<f32>>,
+    /// For each metric.
+    unedited: Vec<f32>,
 }
 
 /// Variants that share a pass.
@@ -263,7 +276,7 @@ impl<'a> Prepared<'a> {
         let plan = stage.plan(subject, &sweep.metrics)?;
         order.memory.hold(order.method, 0, subject.need(inputs, &plan, Copies::ONE)?)?;
         let base = subject.run(inputs, plan)?;
-        let unedited = measured(sweep, subject, base.output(), base.output(), 1)?;
+        let unedited = measured(sweep, subject, base.output(), base.output(), 1)?.concat();
         Ok(Self { order, sweep, subject, inputs, stage, base, unedited })
     }
 
@@ -323,9 +336,13 @@ impl<'a> Prepared<'a> {
 
     /// For each metric its value for every variant of a task: one pass.
     fn measure(&self, task: &Task) -> Result<Vec<Vec<f32>>, AnalysisError> {
+        let behind = |error: &AnalysisError| {
+            matches!(error, AnalysisError::Subject(SubjectError::Hook(HookError::ResumesBehind { .. })))
+        };
         match self.pass(task, task.entry) {
-            // A tower of which several depths are read may not resume behind the first of them.
-            Err(_) if matches!(task.entry, Entry::Block(Part::Vision, _)) => self.pass(task, Entry::Pictures),
+            // A tower of which several depths are read does not resume behind the first of them. It says so before its
+            // first block, so that asking costs an embedding; the pass then begins with the pictures.
+            Err(error) if behind(&error) => self.pass(task, Entry::Pictures),
             measured => measured,
         }
     }
@@ -376,7 +393,7 @@ fn measured(
     Ok(measured.map_err(|panic| SubjectError::broken(subject, Place::Metric, panic.message))??)
 }
 
-/// For each metric the values of all variants, as they come in, and that without edits.
+/// For each metric the values of all variants, as they come in, NaN until then; and that without edits.
 struct Found {
     values: Vec<Vec<f32>>,
     unedited: Vec<f32>,
@@ -390,8 +407,7 @@ impl Found {
     /// What the unedited pass of a stage gave; all stages give the same.
     fn begin(&mut self, prepared: &Prepared<'_>) {
         if self.unedited.is_empty() {
-            self.unedited =
-                prepared.unedited.iter().map(|own| own.first().copied().unwrap_or(f32::NAN)).collect();
+            self.unedited.clone_from(&prepared.unedited);
         }
     }
 

@@ -3,6 +3,7 @@
 use burn::tensor::Device;
 use mmlens::data::shapes::{Detail, Split, World};
 use mmlens::engine::End;
+use mmlens::finding::Tolerance;
 use mmlens::model::{IntegratedGradients, integrated_gradients};
 use mmlens::prelude::*;
 
@@ -32,12 +33,8 @@ fn each_side_is_complete_by_itself() {
             for table in [side, "objective at baseline"] {
                 let (alone, own) = (numbers(&alone, table), numbers(&both, table));
                 let own = if own.len() == alone.len() { own } else { &own[at..=at] };
-                // no NaN: a gap that is no number is infinite
-                let far = alone.iter().zip(own).fold(0.0_f64, |most, (a, b)| {
-                    let gap = f64::from((a - b).abs());
-                    if gap.is_finite() { most.max(gap) } else { f64::INFINITY }
-                });
-                assert!(far < 1e-5, "{name} {side} {table}: {far}");
+                let what = format!("{name} {side} {table}");
+                Tolerance::absolute(1e-5).check(&what, alone, own).unwrap();
             }
             let steps = both.table("path").unwrap();
             assert_eq!((steps.shape(), &steps.axes()[0]), (vec![2, 64], &paths), "{name}");

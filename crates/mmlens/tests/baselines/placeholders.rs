@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use mmlens::engine::{Edit, Memory, Metric, Progress, Reference, Sweep};
+use mmlens::finding::largest;
 use mmlens::model::{Occlusion, occlusion};
 use mmlens::prelude::*;
 use serde_json::Value;
@@ -148,8 +149,7 @@ fn padding_is_in_no_mean() {
                     all.map(|v| f64::from(*v)).sum::<f64>() / count as f64
                 })
                 .collect();
-            // no NaN: what is compared by it refuses NaN
-            let largest = mean.iter().fold(1e-3_f64, |most, v| most.max(v.abs()));
+            let largest = largest(&mean).unwrap().max(1e-3);
             let batch = padded(0);
             let found = read(&batch, change());
             let length = batch.positions();

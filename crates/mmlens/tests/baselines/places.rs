@@ -1,7 +1,7 @@
 //! Where a label says that a patch lies, there are the pixels that its position sees: rows and columns, tiles, merged patches.
 
 use image::Rgb;
-use mmlens::finding::PatchLabel;
+use mmlens::finding::{PatchLabel, top};
 use mmlens::prelude::*;
 
 use crate::{ASIDE, ASKED, case, flat, opened, picture, showing, site};
@@ -22,8 +22,7 @@ fn moved(before: &[f32], after: &[f32], dims: &[usize]) -> Vec<Vec<f64>> {
 }
 
 fn most(moved: &[f64]) -> usize {
-    // no NaN: they were asserted to be finite
-    (0..moved.len()).max_by(|a, b| moved[*a].total_cmp(&moved[*b])).unwrap()
+    top(moved).unwrap().unwrap()
 }
 
 /// The patches that are shown at positions of the prompt, or of the tower, where no position shows any.
@@ -57,9 +56,9 @@ fn looked_at(name: &str, subject: &dyn Subject, (width, height): (u32, u32)) {
     let labels = labels(map);
     let asked = map.tokens.iter().any(|token| token.patch.is_some());
     let packed = !plain.grids.is_empty();
-    let areas = labels.iter().map(|(_, p)| (p.bbox[2] - p.bbox[0]) * (p.bbox[3] - p.bbox[1]));
-    // no NaN: boxes on a picture
-    let largest = areas.fold(0.0_f32, |most, area| if area > most { area } else { most });
+    let area = |(_, p): &(usize, PatchLabel)| (p.bbox[2] - p.bbox[0]) * (p.bbox[3] - p.bbox[1]);
+    let areas: Vec<f32> = labels.iter().map(area).collect();
+    let largest = areas[top(&areas).unwrap().unwrap()];
     let mut looked = 0;
     for (at, patch) in &labels {
         let [x0, y0, x1, y1] = patch.bbox;

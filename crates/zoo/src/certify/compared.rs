@@ -1,7 +1,9 @@
 //! One value of the reference beside the subject's own.
 
 use mmlens_core::finding::{MASKED, Mismatch, Tolerance};
-use mmlens_core::{AnyTensor, AxisName, Generation, Inputs, Sampling, SiteSpec, Subject};
+use mmlens_core::{
+    AnyTensor, AxisName, Generation, HookError, Inputs, Sampling, SiteSpec, Subject, SubjectError, place,
+};
 use serde::Serialize;
 
 use super::CertifyError;
@@ -47,7 +49,8 @@ pub struct Compared {
     pub largest: f64,
     /// Where that error is.
     pub at: Vec<usize>,
-    /// The largest error allowed, over that value; ids must be equal.
+    /// The largest error allowed, over that value: that of its kind, twice as much for scores, more where the reference says that
+    /// float32 itself is further off; ids must be equal.
     pub bound: f64,
     /// What makes a comparison impossible: another shape, or a value of the subject that is no finite number.
     pub fault: Option<String>,
@@ -61,7 +64,7 @@ impl Compared {
         if self.error == 0.0 { 0.0 } else { self.error / self.largest }
     }
 
-    fn new(name: &str, kind: Kind) -> Self {
+    pub(super) fn new(name: &str, kind: Kind) -> Self {
         Self {
             name: name.to_owned(),
             kind,
@@ -74,10 +77,13 @@ impl Compared {
         }
     }
 
-    fn failed(self, at: Vec<usize>, fault: String) -> Self {
+    pub(super) fn failed(self, at: Vec<usize>, fault: String) -> Self {
         Self { at, fault: Some(fault), ..self }
     }
 }
+
+/// Where a reference says how far float32 itself is off, so many times that may be between it and the subject.
+const ROUNDINGS: f64 = 4.0;
 
 /// What a value of the reference belongs to.
 pub(super) struct Beside<'a> {
@@ -111,12 +117,15 @@ pub(super) fn compare(
         (Kind::Gradients, Some(spec)) => spec.gradient_tolerance(shape, out.bound),
         (_, None) => Tolerance::relative(out.bound).by_row(shape.last().copied().unwrap_or(1)),
     };
+    // Both sides round, each in its own order.
+    let rounding = beside.reference.rounding(name)?.map_or(0.0, |share| ROUNDINGS * share);
+    let tolerance = Tolerance { relative: tolerance.relative.max(rounding), ..tolerance };
     // What is left out is zero on both sides: it differs by nothing and measures nothing.
     let left_out = |i: usize| {
         beside.seen.is_some_and(|seen| seen.get(i) == Some(&0.0))
             || beside.spec.is_some_and(|spec| padded(spec, &place(i, shape), shape, beside.inputs))
     };
-    let (mut ours, mut theirs) = (ours.to_values().map_err(mmlens_core::SubjectError::from)?, theirs.clone());
+    let (mut ours, mut theirs) = (ours.to_values().map_err(SubjectError::from)?, theirs.clone());
     for (i, (ours, theirs)) in ours.iter_mut().zip(&mut theirs).enumerate() {
         if left_out(i) {
             (*ours, *theirs) = (0.0, 0.0);
@@ -171,8 +180,14 @@ pub(super) fn generated(
 ) -> Result<Compared, CertifyError> {
     let length = shape.get(1).copied().unwrap_or(0);
     let how = Generation { max_new: length, sampling: Sampling::Greedy, stop_at_end: true };
-    let rows = subject.generate(inputs, &how)?;
     let mut found = Compared::new("generated", Kind::Ids);
+    let rows = match subject.generate(inputs, &how) {
+        Ok(rows) => rows,
+        Err(SubjectError::Hook(error @ HookError::NotFinite { .. })) => {
+            return Ok(found.failed(Vec::new(), error.to_string()));
+        }
+        Err(error) => return Err(error.into()),
+    };
     if shape.first() != Some(&rows.len()) {
         let fault = format!("it has {} rows, the reference {shape:?}", rows.len());
         return Ok(found.failed(Vec::new(), fault));
@@ -192,15 +207,6 @@ pub(super) fn generated(
         }
     }
     Ok(found)
-}
-
-fn place(mut index: usize, shape: &[usize]) -> Vec<usize> {
-    let mut place = vec![0; shape.len()];
-    for (slot, len) in place.iter_mut().zip(shape).rev() {
-        *slot = index % len.max(&1);
-        index /= len.max(&1);
-    }
-    place
 }
 
 /// Whether an entry lies at a position that is padding.

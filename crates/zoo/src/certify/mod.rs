@@ -87,7 +87,8 @@ pub fn samples(path: &Path, pictures: &Path) -> Result<Vec<Sample>, CertifyError
 /// Holds a subject against a reference. Names of pictures are those of files in a folder, with or without `.png`.
 ///
 /// Padded positions are left out. What each value may differ by is [`Kind::bound`], measured as [`SiteSpec::tolerance`] says;
-/// masked scores must be masked on both sides; ids and greedy tokens must be equal.
+/// masked scores must be masked on both sides; ids and greedy tokens must be equal. A reference may say how far float32 itself
+/// is off at a value (`rounding` in its `about`): four times that is allowed, where it is more.
 ///
 /// # Errors
 /// [`CertifyError`] for a reference that cannot be read or holds no number where one belongs, or a subject that refuses. A
@@ -115,7 +116,7 @@ pub fn certify(subject: &dyn Subject, path: &Path, pictures: &Path) -> Result<Ce
     }
     let specs: BTreeMap<String, &SiteSpec> =
         subject.sites().iter().map(|spec| (spec.site.to_string(), spec)).collect();
-    let (trace, alike) = pass(subject, &inputs, &reference, &specs)?;
+    let (trace, slopes) = pass(subject, &inputs, &reference, &specs)?;
     for (name, theirs) in &reference.floats {
         let site = name.strip_prefix("grad.").unwrap_or(name);
         let place = || site.parse::<Site>();
@@ -127,7 +128,17 @@ pub fn certify(subject: &dyn Subject, path: &Path, pictures: &Path) -> Result<Ce
             "image_embeds" => (pairs()?.images, Kind::Activations),
             "text_embeds" => (pairs()?.texts, Kind::Activations),
             "logits_per_image" => (pairs()?.logits, Kind::Activations),
-            _ if name.starts_with("grad.") && alike => (trace.grad(place()?)?.clone(), Kind::Gradients),
+            _ if name.starts_with("grad.") => match &slopes {
+                Slopes::Taken => (trace.grad(place()?)?.clone(), Kind::Gradients),
+                Slopes::Failed(fault) => {
+                    out.compared.push(Compared::new(name, Kind::Gradients).failed(Vec::new(), fault.clone()));
+                    continue;
+                }
+                Slopes::Apart => {
+                    out.left_out.push(name.clone());
+                    continue;
+                }
+            },
             "vision.pixels" if specs.contains_key(name) => (trace.get(place()?)?.clone(), Kind::Pixels),
             _ if specs.contains_key(name) => (trace.get(place()?)?.clone(), Kind::Activations),
             _ => {
@@ -149,27 +160,36 @@ pub fn certify(subject: &dyn Subject, path: &Path, pictures: &Path) -> Result<Ce
     Ok(out)
 }
 
-/// Every value of the reference read or differentiated; and whether all rows have one target, without which gradients cannot
-/// be compared.
+/// Gradients of a pass.
+enum Slopes {
+    /// Those that the reference has.
+    Taken,
+    /// None: its rows have different targets, or it names none.
+    Apart,
+    /// None: what is differentiated is no number.
+    Failed(String),
+}
+
+/// Every value of the reference read or differentiated.
 fn pass(
     subject: &dyn Subject,
     inputs: &Inputs,
     reference: &Reference,
     specs: &BTreeMap<String, &SiteSpec>,
-) -> Result<(Trace, bool), CertifyError> {
+) -> Result<(Trace, Slopes), CertifyError> {
     let targets = reference.ids.get("target").map(|(_, ids)| ids.as_slice()).unwrap_or_default();
     let first = targets.first().copied();
     let alike = first.is_some() && targets.iter().all(|t| Some(*t) == first);
-    let mut plan = Plan::new().to_output();
-    for name in reference.floats.keys() {
-        match name.strip_prefix("grad.") {
-            Some(site) if alike => plan = plan.grad(site)?,
-            None if specs.contains_key(name) => plan = plan.read(name.as_str())?,
-            _ => {}
-        }
+    let mut reads = Plan::new().to_output();
+    for name in reference.floats.keys().filter(|name| specs.contains_key(*name)) {
+        reads = reads.read(name.as_str())?;
     }
-    let differentiated = reference.floats.keys().any(|name| name.starts_with("grad."));
-    if let (Some(target), true) = (first, alike && differentiated) {
+    let slopes: Vec<&str> = reference.floats.keys().filter_map(|name| name.strip_prefix("grad.")).collect();
+    let mut plan = reads.clone();
+    if let (Some(target), true) = (first, alike && !slopes.is_empty()) {
+        for site in slopes {
+            plan = plan.grad(site)?;
+        }
         let token = u32::try_from(target).map_err(|_| reference.wrong("target", format!("{target}")))?;
         // What is differentiated: the logit of a token, or of the first picture and a text.
         plan = plan.objective(match reference.floats.contains_key("logits_per_image") {
@@ -177,5 +197,12 @@ fn pass(
             false => Objective::logit(token),
         });
     }
-    Ok((subject.run(inputs, plan)?, alike))
+    match subject.run(inputs, plan) {
+        Ok(trace) => Ok((trace, if alike { Slopes::Taken } else { Slopes::Apart })),
+        // All that is read is told all the same.
+        Err(SubjectError::Hook(error @ HookError::NotFinite { .. })) => {
+            Ok((subject.run(inputs, reads)?, Slopes::Failed(error.to_string())))
+        }
+        Err(error) => Err(error.into()),
+    }
 }

@@ -54,6 +54,15 @@ impl Reference {
         }
     }
 
+    /// How far float32 itself is off at a value, where the reference says so: measured against a pass in float64.
+    pub(super) fn rounding(&self, name: &str) -> Result<Option<f64>, CertifyError> {
+        let Some(found) = self.about.get("rounding").and_then(|all| all.get(name)) else { return Ok(None) };
+        let known = found.as_f64().filter(|share| share.is_finite() && *share >= 0.0);
+        known
+            .map(Some)
+            .ok_or_else(|| self.wrong(name, format!("its rounding is {found}, where a share belongs")))
+    }
+
     pub(super) fn samples(&self, pictures: &Path) -> Result<Vec<Sample>, CertifyError> {
         let rows = self.about.get("rows").and_then(Value::as_array);
         let rows = rows.ok_or_else(|| self.wrong("about", "it names no rows"))?;

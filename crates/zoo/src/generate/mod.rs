@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Tensor, activation::softmax};
+use mmlens_core::finding::finite;
 use mmlens_core::{
     AnyTensor, Generated, Generation, HookError, Inputs, Output, Plans, Run, Subject, SubjectError, Trace,
     among_threads,
@@ -139,7 +140,7 @@ impl<'a> Continued<'a> {
     /// A row that has ended is fed padding until all have; what it would say is not kept.
     ///
     /// # Errors
-    /// Whatever `go_on` reports; scores of which none can be drawn.
+    /// Whatever `go_on` reports; logits that are no numbers ([`HookError::NotFinite`]); scores of which none can be drawn.
     pub(crate) fn write(
         mut self,
         first: Tensor<3>,
@@ -171,6 +172,7 @@ impl<'a> Continued<'a> {
         let Decoding { how, config, pad, .. } = &self.decoding;
         let vocab = logits.dims()[2];
         let probabilities = AnyTensor::new(softmax(logits.clone(), 2)).to_values()?;
+        let dims = logits.dims();
         let mut values = AnyTensor::new(logits).to_values()?;
         let mut next = Vec::with_capacity(self.rows.len());
         let given = values.chunks_mut(vocab).zip(probabilities.chunks(vocab));
@@ -179,6 +181,10 @@ impl<'a> Continued<'a> {
                 next.push(vec![*pad]);
                 continue;
             }
+            let wrong = |error| {
+                HookError::not_finite(format!("text.logits of token {step}"), &dims, row * vocab, error)
+            };
+            finite(scores).map_err(wrong)?;
             if !self.rules.is_empty() {
                 self.rules.apply(&self.texts[row], scores);
             }

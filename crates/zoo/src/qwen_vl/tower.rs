@@ -6,7 +6,7 @@
 //! stays that of the pixels.
 
 use burn::tensor::Tensor;
-use mmlens_core::{Anatomy, AxisName, Grid, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Grid, HookError, Part, Point, Resume, Run, Site, SiteSpec};
 
 use super::grid::{self, Place};
 use super::merger::EPS;
@@ -140,6 +140,13 @@ impl QwenTower {
                 (0, run.at(Site::of(Part::Vision, Point::Input), x)?)
             }
         };
+        let behind = reads.iter().find(|(layer, _)| *layer < first).map(|(layer, _)| {
+            let resume = Site::block(Part::Vision, first, Point::ResidPre);
+            HookError::ResumesBehind { resume, layer: layer + 1 }
+        });
+        if let (Some(behind), false) = (&behind, run.ends_in_blocks(Part::Vision)) {
+            return Err(behind.clone().into());
+        }
         let rotation = rotary::turn(&places, self.config.theta, self.config.d_head(), &device);
         let (frames, windows) = maskings(&self.config, &places);
         let mut deep = Vec::with_capacity(reads.len());
@@ -156,8 +163,8 @@ impl QwenTower {
         if run.done() {
             return Ok(None);
         }
-        match reads.iter().find(|(layer, _)| *layer < first) {
-            Some((layer, _)) => Err(ZooError::ResumesBehind { block: first, layer: layer + 1 }),
+        match behind {
+            Some(behind) => Err(behind.into()),
             None => Ok(Some(Looked { last: x, deep })),
         }
     }

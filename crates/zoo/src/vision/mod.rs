@@ -13,7 +13,7 @@ mod patches;
 use std::collections::BTreeMap;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, HookError, Part, Point, Resume, Run, Site, SiteSpec};
 
 pub use config::{Qkv, TowerConfig};
 
@@ -211,6 +211,13 @@ pub fn encode(
         }
         _ => (0, run.at(Site::of(Part::Vision, Point::Input), x)?),
     };
+    let behind = layers.iter().copied().find(|layer| *layer < first).map(|layer| {
+        let resume = Site::block(Part::Vision, first, Point::ResidPre);
+        HookError::ResumesBehind { resume, layer }
+    });
+    if let (Some(behind), false) = (&behind, run.ends_in_blocks(Part::Vision)) {
+        return Err(behind.clone().into());
+    }
     let mut states = BTreeMap::new();
     let wanted = (0..blocks.len()).rev().find(|i| run.wants_block(Part::Vision, *i));
     let last = layers.iter().copied().chain(wanted.map(|i| i + 1)).max().unwrap_or(0);
@@ -226,8 +233,8 @@ pub fn encode(
     if run.done() {
         return Ok(None);
     }
-    if let Some(layer) = layers.iter().copied().find(|layer| *layer < first) {
-        return Err(ZooError::ResumesBehind { block: first, layer });
+    if let Some(behind) = behind {
+        return Err(behind.into());
     }
     states.insert(last.max(first), x);
     Ok(Some(layers.iter().filter_map(|layer| states.get(layer).cloned()).collect()))
