@@ -59,7 +59,7 @@ fn seen(model: &str, file: &str, value: &Value) -> Result<(Vec<f32>, Vec<Vec<u32
     let folder = with_file(model, file, value);
     let subject = OpenOptions::new(&Device::flex()).self_check(false).open(folder.path());
     let mut sample = sample(model.split_inclusive('-').next().unwrap());
-    sample.images = vec![Picture::open(fixtures().join("pictures/wide.png")).unwrap()];
+    sample.pictures = vec![Picture::open(fixtures().join("pictures/wide.png")).unwrap()];
     let inputs = subject.map_err(|e| e.to_string())?.encode(&sample).map_err(|e| e.to_string())?;
     Ok((inputs.pixels.unwrap().to_values().unwrap(), inputs.ids))
 }

@@ -87,7 +87,7 @@ fn memory_grows_with_the_positions() {
         let checkpoint = Checkpoint::open(&folder).unwrap();
         let weights =
             Weights::new(&checkpoint, &Device::flex()).layout(Layout::QWEN_VL).ignore(&["lm_head.weight"]);
-        let model = weights.build(|weights| QwenVlModel::take(config, weights)).unwrap();
+        let model = weights.build(|weights| QwenVlModel::take(config.clone(), weights)).unwrap();
         pictures(&model, 1);
         let (one, eight) = (pictures(&model, 1), pictures(&model, 8));
         println!("{name}: {one} bytes for a picture, {eight} for each of eight");

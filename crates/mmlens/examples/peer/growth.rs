@@ -24,7 +24,7 @@ pub(crate) fn pictures(folder: &Path, count: usize, times: Times) -> Result<Valu
     let config = QwenVlConfig::read(&read_json::<Value>(model.join("config.json"))?)?;
     let checkpoint = Checkpoint::open(&model)?;
     let weights = Weights::new(&checkpoint, &device).layout(Layout::QWEN_VL);
-    let model = weights.build(|weights| QwenVlModel::take(config, weights))?;
+    let model = weights.build(|weights| QwenVlModel::take(config.clone(), weights))?;
     let values = model.config().vision.values();
     let pixels: Tensor<2> = random(folder, "patches", [SIDE * SIDE, values], &device)?;
     let inputs = Inputs {
