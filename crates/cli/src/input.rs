@@ -243,7 +243,7 @@ pub(crate) fn target(subject: &dyn Subject, text: &str) -> Result<u32> {
         );
     };
     // A word that the vocabulary lacks becomes its token for the unknown.
-    if subject.decode(&[*id]).trim().to_lowercase() != text.trim().to_lowercase() {
+    if subject.decode(&[*id])?.trim().to_lowercase() != text.trim().to_lowercase() {
         return Err(
             refuse(format!("the model has no such token; it would read `{}`", subject.token(*id))).into()
         );

@@ -307,10 +307,14 @@ pub trait Subject: Send + Sync {
         Err(SubjectError::Unsupported { subject: self.name().to_owned(), what: "generation".to_owned() })
     }
 
-    /// The text of token ids, special tokens left out.
-    fn decode(&self, ids: &[u32]) -> String;
+    /// The text of token ids. Special tokens are left out, and ids that name none: an unembedding may have more rows than the
+    /// vocabulary has tokens.
+    ///
+    /// # Errors
+    /// [`SubjectError::Sample`] if the tokenizer fails.
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError>;
 
-    /// One token as it is shown to a person.
+    /// One token as it is shown to a person; an id that names none is shown itself.
     fn token(&self, id: u32) -> String;
 
     /// The token ids of a text, without any special tokens around it.
@@ -324,7 +328,7 @@ pub trait Subject: Send + Sync {
         None
     }
 
-    /// The id rows of different lengths are padded with.
+    /// The id rows of different lengths are padded with. Padding is masked, so that any id of the vocabulary does.
     fn pad(&self) -> u32 {
         0
     }

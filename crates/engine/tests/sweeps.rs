@@ -436,7 +436,7 @@ impl Subject for Tower<'_> {
             _ => self.whole.forward(inputs, run),
         }
     }
-    fn decode(&self, ids: &[u32]) -> String {
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
         self.whole.decode(ids)
     }
     fn token(&self, id: u32) -> String {
@@ -682,7 +682,7 @@ impl Subject for Whole<'_> {
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
         self.0.forward(inputs, run)
     }
-    fn decode(&self, ids: &[u32]) -> String {
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
         self.0.decode(ids)
     }
     fn token(&self, id: u32) -> String {

@@ -141,7 +141,7 @@ impl Subject for Odd {
         run.at(site, value.filled(values)?)?;
         Ok(Output::default())
     }
-    fn decode(&self, ids: &[u32]) -> String {
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
         self.0.decode(ids)
     }
     fn token(&self, id: u32) -> String {

@@ -434,8 +434,8 @@ impl Subject for Toy {
         Ok(states.matmul(self.unembed.clone()).into())
     }
 
-    fn decode(&self, ids: &[u32]) -> String {
-        ids.iter().map(|id| self.token(*id)).collect()
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
+        Ok(ids.iter().map(|id| self.token(*id)).collect())
     }
 
     fn token(&self, id: u32) -> String {

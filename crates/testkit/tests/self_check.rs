@@ -139,7 +139,7 @@ impl Subject for Faulty {
         }
         Ok(trace.output().clone())
     }
-    fn decode(&self, ids: &[u32]) -> String {
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
         self.toy.decode(ids)
     }
     fn token(&self, id: u32) -> String {

@@ -11,6 +11,7 @@ use image::{Rgb, RgbImage};
 use mmlens_core::finding::Tolerance;
 use mmlens_core::*;
 use mmlens_zoo::llava::open_llava;
+use mmlens_zoo::llava_next::open_llava_next;
 use mmlens_zoo::{Vlm, shipped};
 use proptest::prelude::*;
 
@@ -241,6 +242,18 @@ fn odd_pictures_give_right_results() {
         assert_eq!(inputs.pixels.as_ref().unwrap().dims(), [1, 3, 30, 30]);
         assert!(logits(&llava().run(&inputs, Plan::new()).unwrap()).iter().all(|x| x.is_finite()));
     }
+}
+
+#[test]
+fn a_row_that_lacks_a_tile_of_its_picture_is_refused() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures/llava-next-a/model");
+    let subject = open_llava_next(&folder, &Device::flex()).unwrap();
+    let mut inputs = subject.encode(&sample("<image>What is it?", (60, 40))).unwrap();
+    let tiles = inputs.images[0].len();
+    inputs.images[0].pop();
+    let said = subject.run(&inputs, Plan::new()).unwrap_err().to_string();
+    let expected = format!("`tiles of row 0` = {}, expected at least {tiles}", tiles - 1);
+    assert!(said.contains(&expected), "{said}");
 }
 
 #[test]

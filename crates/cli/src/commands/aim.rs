@@ -107,9 +107,10 @@ fn mask(
     let mut all = classes(subject, &inputs.ask_all())?;
     let likeliest = |at: &usize| all.get(*at).and_then(|row| row.first());
     let answer: Vec<u32> = masks.iter().filter_map(likeliest).map(|class| class.id).collect();
-    let at = masks.first().copied().unwrap_or(0);
+    let at = *masks.first().context("no position is masked")?;
     let likely = if at < all.len() { all.swap_remove(at) } else { Vec::new() };
-    let id = wanted.or_else(|| likely.first().map(|class| class.id)).unwrap_or(0);
+    let id = wanted.or_else(|| likely.first().map(|class| class.id));
+    let id = id.context("nothing is said of the mask")?;
     let own = likely.iter().find(|class| class.id == id);
     let share = own.map_or_else(String::new, |class| format!(", probability {:.3}", class.probability));
     let text = subject.token(id);
@@ -119,7 +120,7 @@ fn mask(
         prompt,
         explained: format!("the logit of `{text}` (id {id}{share}) at position {at}"),
         aim: Aim { id, text },
-        answer: subject.decode(&answer),
+        answer: subject.decode(&answer)?,
         ended: true,
         note: None,
         tokens: told(likely),

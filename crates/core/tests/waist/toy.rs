@@ -137,8 +137,8 @@ impl Subject for Toy {
         Ok(Output::of_logits(run.at(Site::of(Part::Text, Point::Logits), last)?))
     }
 
-    fn decode(&self, ids: &[u32]) -> String {
-        format!("{ids:?}")
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
+        Ok(format!("{ids:?}"))
     }
 
     fn token(&self, id: u32) -> String {

@@ -149,8 +149,8 @@ impl Subject for Own {
         said.ok_or_else(|| self.refuse("states of another width cannot be unembedded"))
     }
 
-    fn decode(&self, ids: &[u32]) -> String {
-        ids.iter().map(|id| self.token(*id)).collect()
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
+        Ok(ids.iter().map(|id| self.token(*id)).collect())
     }
 
     fn token(&self, id: u32) -> String {

@@ -218,8 +218,8 @@ impl Subject for Letters {
         Ok(Output::of_logits(logits.into_dyn().into_tensor()))
     }
 
-    fn decode(&self, ids: &[u32]) -> String {
-        ids.iter().map(|id| self.token(*id)).collect()
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
+        Ok(ids.iter().map(|id| self.token(*id)).collect())
     }
 
     fn token(&self, id: u32) -> String {

@@ -130,8 +130,8 @@ impl Subject for TextEncoder {
         })
     }
 
-    fn decode(&self, ids: &[u32]) -> String {
-        self.texts.decode(ids)
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
+        self.texts.decode(ids).map_err(|e| self.refuse(e))
     }
 
     fn token(&self, id: u32) -> String {

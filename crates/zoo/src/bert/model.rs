@@ -88,8 +88,8 @@ pub(crate) fn first_of(x: Tensor<3>, pads: &[usize]) -> Tensor<2> {
         return x.narrow(1, 0, 1).squeeze_dim(1);
     }
     let device = x.device().without_autodiff();
-    let at = |row: usize| (row * length + pads.get(row).copied().unwrap_or(0)) as i64;
-    let places: Vec<i64> = (0..rows).map(at).collect();
-    let places = Tensor::<1, Int>::from_data(TensorData::new(places, [rows]), &device);
+    let places: Vec<i64> = pads.iter().enumerate().map(|(row, pad)| (row * length + pad) as i64).collect();
+    let count = [places.len()];
+    let places = Tensor::<1, Int>::from_data(TensorData::new(places, count), &device);
     x.reshape([rows * length, d]).select(0, places)
 }

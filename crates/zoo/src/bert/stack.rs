@@ -12,7 +12,7 @@
 //! place of `normalized_resid_mid` before the MLP. Names of weights are BERT's.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, HookError, Part, Point, Resume, Run, Site, SiteSpec};
 
 use super::StackConfig;
 use crate::ZooError;
@@ -179,8 +179,10 @@ impl Stack {
         if let Some(id) = ids.iter().flatten().find(|id| **id as usize >= self.config.vocab) {
             return Err(ZooError::Token { id: *id, vocab: self.config.vocab });
         }
-        let pad = |row: usize| padding.pads.get(row).copied().unwrap_or(0);
-        let longest = (0..rows).map(|row| past + length - pad(row).min(past + length)).max().unwrap_or(0);
+        if padding.pads.len() != rows {
+            return Err(HookError::Values { dims: vec![rows], given: padding.pads.len() }.into());
+        }
+        let longest = padding.pads.iter().map(|pad| (past + length).saturating_sub(*pad)).max().unwrap_or(0);
         if longest > self.config.positions || longest == 0 {
             return Err(ZooError::Value {
                 field: "positions of a text".to_owned(),
@@ -197,8 +199,11 @@ impl Stack {
             x = x + types.apply(table(vec![0; rows * length]));
         }
         // Positions count real tokens only.
-        let place = |row: usize| (past..past + length).map(move |at| at.saturating_sub(pad(row)) as i64);
-        let x = x + self.positions.apply(table((0..rows).flat_map(place).collect()));
+        let place = |pad: &usize| {
+            let pad = *pad;
+            (past..past + length).map(move |at| at.saturating_sub(pad) as i64)
+        };
+        let x = x + self.positions.apply(table(padding.pads.iter().flat_map(place).collect()));
         Ok(run.at(Site::of(self.part, Point::Input), self.norm.apply(x))?)
     }
 }

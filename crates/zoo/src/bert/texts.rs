@@ -7,7 +7,7 @@ use mmlens_core::finding::{Modality, TokenLabel};
 use mmlens_core::{Inputs, TokenMap};
 
 use crate::ZooError;
-use crate::text::Tokenizer;
+use crate::text::{TextError, Tokenizer};
 
 /// A tokenizer and what texts are padded with.
 #[derive(Debug, Clone)]
@@ -18,7 +18,8 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// Reads a folder's tokenizer; `most` is how many positions a text may have, `pad` what the config pads with.
+    /// Reads a folder's tokenizer; `most` is how many positions a text may have, `pad` what the config pads with. Where neither
+    /// names a token, texts are padded with id 0: padding is masked.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -78,10 +79,13 @@ impl Texts {
         self.tokenizer.piece(id).unwrap_or_else(|_| format!("<{id}>"))
     }
 
-    /// The text of token ids, special tokens left out.
-    pub fn decode(&self, ids: &[u32]) -> String {
+    /// The text of token ids. Special tokens are left out, and ids that name none.
+    ///
+    /// # Errors
+    /// Ids that the tokenizer cannot join.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TextError> {
         let known: Vec<u32> = ids.iter().copied().filter(|id| self.tokenizer.piece(*id).is_ok()).collect();
-        self.tokenizer.decode(&known, true).unwrap_or_else(|e| e.to_string())
+        self.tokenizer.decode(&known, true)
     }
 
     /// Rows of one length, without pictures; the shorter ones are padded on the right.

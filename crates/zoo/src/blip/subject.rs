@@ -195,8 +195,8 @@ impl Subject for Blip {
                 cols: p.geometry.cols(),
             };
             map.views = processed.iter().map(view).collect();
-            map.patches =
-                map.views.iter().flat_map(|view| self.model.vision.config().patches(view)).collect();
+            let tower = self.model.vision.config();
+            map.patches = tower.patches_of(&map.views).map_err(|e| self.failed(e))?;
         }
         inputs.pixels = stack(&processed, &self.device).map_err(|e| self.failed(e))?;
         inputs.colours = colours(&self.processor, sample).map_err(|e| self.failed(e))?;
@@ -224,8 +224,9 @@ impl Subject for Blip {
     }
 
     fn longest_answer(&self, inputs: &Inputs) -> Option<usize> {
-        let begun = self.model.written(inputs).ok()?.first().map_or(0, |(ids, _)| ids.len());
-        self.generation.longest_answer(begun)
+        let written = self.model.written(inputs).ok()?;
+        let (begun, _) = written.first()?;
+        self.generation.longest_answer(begun.len())
     }
 
     fn generate_with(
@@ -269,15 +270,17 @@ impl Subject for Blip {
             steps.step(|run| self.model.go_on(next, pads, &seen, &mut cache, run))
         });
         let mut rows = rows.map_err(|e| self.failed(e))?;
-        rows.iter_mut().for_each(|row| row.text = self.decode(&row.tokens));
+        for row in &mut rows {
+            row.text = self.decode(&row.tokens)?;
+        }
         Ok((rows, steps.finish()?))
     }
 
-    fn decode(&self, ids: &[u32]) -> String {
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
         if self.matches() {
-            return ids.iter().filter_map(|id| self.labels.get(*id)).collect::<Vec<_>>().join(", ");
+            return Ok(ids.iter().filter_map(|id| self.labels.get(*id)).collect::<Vec<_>>().join(", "));
         }
-        self.texts.decode(ids)
+        self.texts.decode(ids).map_err(|e| self.refuse(e))
     }
 
     fn token(&self, id: u32) -> String {

@@ -178,9 +178,12 @@ pub(super) fn generated(
     shape: &[usize],
     theirs: &[i64],
 ) -> Result<Compared, CertifyError> {
-    let length = shape.get(1).copied().unwrap_or(0);
-    let how = Generation { max_new: length, sampling: Sampling::Greedy, stop_at_end: true };
     let mut found = Compared::new("generated", Kind::Ids);
+    let [wanted, length] = *shape else {
+        let fault = format!("it has rows of tokens, the reference {shape:?}");
+        return Ok(found.failed(Vec::new(), fault));
+    };
+    let how = Generation { max_new: length, sampling: Sampling::Greedy, stop_at_end: true };
     let rows = match subject.generate(inputs, &how) {
         Ok(rows) => rows,
         Err(SubjectError::Hook(error @ HookError::NotFinite { .. })) => {
@@ -188,7 +191,7 @@ pub(super) fn generated(
         }
         Err(error) => return Err(error.into()),
     };
-    if shape.first() != Some(&rows.len()) {
+    if wanted != rows.len() {
         let fault = format!("it has {} rows, the reference {shape:?}", rows.len());
         return Ok(found.failed(Vec::new(), fault));
     }

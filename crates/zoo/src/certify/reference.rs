@@ -70,8 +70,19 @@ impl Reference {
     }
 
     fn sample(&self, row: &Value, pictures: &Path) -> Result<Sample, CertifyError> {
-        let list = |name: &str| row.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-        let text = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+        let there = |name: &str| row.get(name).filter(|value| !value.is_null());
+        let odd = |name: &str, found: &Value, wanted: &str| {
+            self.wrong("rows", format!("its {name} is {found}, where {wanted} belongs"))
+        };
+        let list = |name: &str| match there(name) {
+            None => Ok(Vec::new()),
+            Some(all) => all.as_array().cloned().ok_or_else(|| odd(name, all, "a list")),
+        };
+        let text = |name: &str| {
+            let text =
+                |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| odd(name, value, "a text"));
+            there(name).map(text).transpose()
+        };
         let picture = |name: &Value| {
             let name =
                 name.as_str().ok_or_else(|| self.wrong("rows", format!("{name} is no picture's name")))?;
@@ -79,7 +90,7 @@ impl Reference {
             let path = if plain.is_file() { plain } else { pictures.join(format!("{name}.png")) };
             Ok::<_, CertifyError>(Picture::open(path)?)
         };
-        let words = match (text("ask"), text("prompt"), row.get("texts")) {
+        let words = match (text("ask")?, text("prompt")?, there("texts")) {
             (Some(ask), ..) => Words::Ask(ask),
             (_, Some(prompt), _) => Words::Prompt(prompt),
             (_, _, Some(texts)) => Words::Texts(
@@ -87,12 +98,13 @@ impl Reference {
             ),
             _ => Words::Nothing,
         };
-        let shown: Result<_, _> = list("images").iter().map(picture).collect();
+        let shown: Result<_, _> = list("images")?.iter().map(picture).collect();
         let mut sample = Sample::new(shown?, words);
-        for (i, frames) in list("videos").iter().enumerate() {
-            let frames = frames.as_array().map(Vec::as_slice).unwrap_or_default();
+        let rate = |value: &Value| value.as_f64().ok_or_else(|| odd("fps", value, "a number"));
+        let fps = there("fps").map(rate).transpose()?;
+        for (i, clip) in list("videos")?.iter().enumerate() {
+            let frames = clip.as_array().ok_or_else(|| odd("videos", clip, "a list of frames"))?;
             let frames: Result<_, CertifyError> = frames.iter().map(|f| Ok(picture(f)?.image)).collect();
-            let fps = row.get("fps").and_then(Value::as_f64);
             sample.clips.push(Clip { name: format!("clip {i}"), frames: frames?, fps });
         }
         Ok(sample)

@@ -197,7 +197,8 @@ impl GenerationConfig {
         format!("{}: {within}{field}", dir.join(file).display())
     }
 
-    /// How many tokens an answer to a prompt of so many positions may have; `None` if nothing is said.
+    /// How many tokens an answer to a prompt of so many positions may have; `None` if nothing is said. A length that is negative,
+    /// or that the prompt fills, leaves none.
     #[must_use]
     pub fn longest_answer(&self, prompt: usize) -> Option<usize> {
         let whole = |length: i64| usize::try_from(length).unwrap_or(0).saturating_sub(prompt);

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use mmlens_core::finding::PatchLabel;
 use mmlens_core::{
     Anatomy, Asked, Inputs, Output, Run, Sample, SiteSpec, Subject, SubjectError, View, Words,
 };
@@ -123,8 +122,7 @@ impl Subject for DualEncoder {
         let sizes: Vec<(u32, u32)> =
             sample.pictures.iter().map(|p| (p.image.width(), p.image.height())).collect();
         let mut padded = self.captions.encode(texts).map_err(|e| self.failed(e))?;
-        let patches: Vec<PatchLabel> =
-            views.iter().flat_map(|view| self.model.vision.config().patches(view)).collect();
+        let patches = self.model.vision.config().patches_of(&views).map_err(|e| self.failed(e))?;
         for map in &mut padded.maps {
             (map.views, map.pictures, map.patches) = (views.clone(), sizes.clone(), patches.clone());
         }
@@ -146,10 +144,10 @@ impl Subject for DualEncoder {
         Ok(pairs.map_or_else(Output::default, Output::of_pairs))
     }
 
-    fn decode(&self, ids: &[u32]) -> String {
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
         let tokenizer = self.captions.tokenizer();
         let known: Vec<u32> = ids.iter().copied().filter(|id| tokenizer.token(*id).is_some()).collect();
-        tokenizer.decode(&known, true).unwrap_or_else(|e| e.to_string())
+        tokenizer.decode(&known, true).map_err(|e| self.refuse(e))
     }
 
     fn token(&self, id: u32) -> String {

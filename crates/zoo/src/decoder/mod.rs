@@ -144,13 +144,21 @@ impl Decoder {
             if run.done() {
                 return Ok(None);
             }
-            let window = self.config.windows.get(i).copied().flatten().filter(|w| *w < past + length);
-            if !maskings.iter().any(|(w, _)| *w == window) {
-                let reach = window.map_or(Reach::Before, Reach::Window);
-                maskings.push((window, Masking::rows(reach, padding, past, length)));
-            }
-            let masking = maskings.iter().find(|(w, _)| *w == window).map(|(_, m)| m.clone());
-            let masking = masking.unwrap_or_default();
+            let window = self.config.windows.get(i).ok_or_else(|| ZooError::Value {
+                field: "windows".to_owned(),
+                found: format!("{} entries", self.config.windows.len()),
+                expected: format!("one for each of {} blocks", self.blocks.len()),
+            })?;
+            let window = window.filter(|w| *w < past + length);
+            let masking = match maskings.iter().find(|(w, _)| *w == window) {
+                Some((_, known)) => known.clone(),
+                None => {
+                    let reach = window.map_or(Reach::Before, Reach::Window);
+                    let made = Masking::rows(reach, padding, past, length);
+                    maskings.push((window, made.clone()));
+                    made
+                }
+            };
             let at = (Part::Text, i);
             x = block.forward(x, at, rotation.as_ref(), &masking, cache.as_deref_mut(), run)?;
             if let Some(deep) = sequence.deepstack.get(i) {

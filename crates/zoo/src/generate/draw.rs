@@ -62,7 +62,13 @@ pub(super) fn choose(sampling: &Sampling, scores: &[f32], row: usize, step: usiz
             return Ok(*token as u32);
         }
     }
-    Ok(shares.get(kept.saturating_sub(1)).map_or(0, |(token, _)| *token as u32))
+    // What rounding leaves over is the last one's.
+    let last = shares.iter().take(kept).next_back().map(|(token, _)| *token as u32);
+    last.ok_or_else(|| ZooError::Value {
+        field: format!("the scores of token {step} of row {row}"),
+        found: "none".to_owned(),
+        expected: "at least one to draw by".to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -189,7 +189,8 @@ impl<'a> Continued<'a> {
                 self.rules.apply(&self.texts[row], scores);
             }
             let token = choose(&how.sampling, scores, row, step)?;
-            state.probabilities.push(shares.get(token as usize).copied().unwrap_or(f32::NAN));
+            let share = shares.get(token as usize).ok_or(ZooError::Token { id: token, vocab })?;
+            state.probabilities.push(*share);
             state.tokens.push(token);
             self.texts[row].ids.push(token);
             state.ended = how.stop_at_end && config.eos.contains(&token);

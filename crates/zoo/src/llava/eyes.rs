@@ -46,16 +46,16 @@ impl LlavaEyes {
     }
 
     /// The class token where it is kept, then the patches row by row.
-    fn expand(&self, view: &View) -> Expansion {
+    fn expand(&self, view: &View) -> Result<Expansion, ZooError> {
         let mut places = Vec::with_capacity(self.positions);
         if self.keeps_class {
             places.push(None);
         }
-        places.extend(self.tower.patches(view).into_iter().map(Some));
+        places.extend(self.tower.patches(view)?.into_iter().map(Some));
         // Of a tower without a class token, strategy `default` drops the first patch.
         let surplus = places.len().saturating_sub(self.positions);
         places.drain(..surplus);
-        Expansion { text: self.placeholder.text.repeat(places.len()), places }
+        Ok(Expansion { text: self.placeholder.text.repeat(places.len()), places })
     }
 }
 
@@ -75,7 +75,7 @@ impl Eyes for LlavaEyes {
         Ok(Seen {
             pixels: stack(&pictures, device)?,
             colours: colours(&self.processor, sample)?,
-            pictures: views.iter().map(|view| self.expand(view)).collect(),
+            pictures: views.iter().map(|view| self.expand(view)).collect::<Result<_, _>>()?,
             images: (0..pictures.len()).collect(),
             views,
             // Whoever is shown clips is told that there is no placeholder for them.

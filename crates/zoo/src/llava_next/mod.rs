@@ -76,7 +76,10 @@ impl LlavaNextModel {
     }
 
     /// For every position of a row's pictures, the feature it takes; the one behind the last is the end of a row.
-    fn sources(&self, inputs: &Inputs, row: usize) -> Vec<usize> {
+    ///
+    /// # Errors
+    /// [`ZooError::Value`] for a row that has fewer tiles than its pictures are cut into.
+    fn sources(&self, inputs: &Inputs, row: usize) -> Result<Vec<usize>, ZooError> {
         let tower = self.llava.vision.config();
         let (g, side) = (tower.grid(), tower.image_size);
         let (entries, end) = (&inputs.images[row], inputs.pictures() * g * g);
@@ -86,16 +89,22 @@ impl LlavaNextModel {
             let size = (*height as usize, *width as usize);
             let (to_height, to_width) = self.pinpoints.best(size);
             let (down, across) = (to_height / side, to_width / side);
-            let tile = |i: usize| entries.get(next + i).map_or(0, |entry| entry * g * g);
+            let count = 1 + down * across;
+            let tiles = entries.get(next..next + count).ok_or_else(|| ZooError::Value {
+                field: format!("tiles of row {row}"),
+                found: entries.len().to_string(),
+                expected: format!("at least {}", next + count),
+            })?;
+            let tile = |i: usize| tiles[i] * g * g;
             sources.extend((0..g * g).map(|i| tile(0) + i));
             let (rows, cols) = unpadded(size, (down * g, across * g));
             for y in rows {
                 sources.extend(cols.clone().map(|x| tile(1 + y / g * across + x / g) + y % g * g + x % g));
                 sources.push(end);
             }
-            next += 1 + down * across;
+            next += count;
         }
-        sources
+        Ok(sources)
     }
 }
 
@@ -152,7 +161,7 @@ impl Network for LlavaNextModel {
         };
         let words = self.llava.words(&inputs.ids, device, run)?;
         let sources: Vec<Vec<usize>> = match features {
-            Some(_) => (0..inputs.rows()).map(|row| self.sources(inputs, row)).collect(),
+            Some(_) => (0..inputs.rows()).map(|row| self.sources(inputs, row)).collect::<Result<_, _>>()?,
             None => Vec::new(),
         };
         let x = place(words, features, &inputs.ids, &[self.llava.image_token()], &sources)?;

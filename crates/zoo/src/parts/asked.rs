@@ -12,7 +12,10 @@ pub fn asked(x: Tensor<3>, asked: Asked, run: &Run) -> Result<Tensor<3>, HookErr
     let places = match (run.wanted(), asked) {
         (Some(wanted), _) => {
             // In a pass that goes on from some positions alone, places are counted with those before.
-            let past = run.past().first().map_or(0, |(k, _)| k.dims().get(1).copied().unwrap_or(0));
+            let past = match run.past().first() {
+                Some((known, _)) => known.clone().rank_of::<4>("known keys")?.dims()[1],
+                None => 0,
+            };
             let own = |index: usize| match index.checked_sub(past) {
                 Some(index) => Ok(index),
                 None => Err(HookError::Objective { what: "position", index, len: length }),

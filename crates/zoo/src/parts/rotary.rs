@@ -437,7 +437,7 @@ impl RopeConfig {
         Rotation::of(angles, [b, p, frequencies.len()], scale, device)
     }
 
-    /// As [`Self::rotation`], for positions in time, rows and columns.
+    /// As [`Self::rotation`], for positions in time, rows and columns. Without sections every frequency turns with time.
     pub fn rotation_in_space(&self, positions: &[Vec<[usize; 3]>], device: &Device) -> Rotation {
         let longest = positions.iter().flatten().flatten().max().map_or(0, |p| p + 1);
         let (frequencies, scale) = self.frequencies(longest);
@@ -445,9 +445,10 @@ impl RopeConfig {
         let (b, p) = (positions.len(), positions.first().map_or(0, Vec::len));
         let frequencies: Vec<(usize, f32)> =
             frequencies.into_iter().enumerate().map(|(i, f)| (axis(i), f)).collect();
-        let angles = positions.iter().flatten().flat_map(|pos| {
-            frequencies.iter().map(move |(axis, f)| pos.get(*axis).copied().unwrap_or(0) as f32 * f)
-        });
+        let angles = positions
+            .iter()
+            .flatten()
+            .flat_map(|pos| frequencies.iter().map(move |(axis, f)| pos[*axis] as f32 * f));
         Rotation::of(angles, [b, p, frequencies.len()], scale, device)
     }
 }

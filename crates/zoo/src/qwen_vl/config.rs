@@ -390,9 +390,10 @@ fn text(config: &Value, kind: QwenKind) -> Result<DecoderConfig, ZooError> {
         text.remove("use_sliding_window");
         text.remove("layer_types");
     } else if let Some(found) = text.remove("head_dim") {
-        let size = |field: &str| text.get(field).and_then(Value::as_u64).unwrap_or(0);
-        let width = size("hidden_size").checked_div(size("num_attention_heads")).unwrap_or(0);
-        if found.as_u64() != Some(width) {
+        // Sizes that are none are refused by their own fields.
+        if let Some(width) = head_width(&text)
+            && found.as_u64() != Some(width)
+        {
             return Err(unsupported(&format!("{at}head_dim"), found, &width.to_string()));
         }
     }
@@ -413,6 +414,12 @@ fn defaults(kind: QwenKind) -> Defaults {
     }
 }
 
+/// The width of a head where nothing says it, if the sizes are numbers.
+fn head_width(text: &Map<String, Value>) -> Option<u64> {
+    let size = |field: &str| text.get(field).and_then(Value::as_u64);
+    size("hidden_size")?.checked_div(size("num_attention_heads")?)
+}
+
 /// One spelling for the rotary settings: `rope_parameters`, with all three sections.
 fn rotary(text: &mut Map<String, Value>, kind: QwenKind, at: &str) -> Result<(), ZooError> {
     let own = |v: Option<Value>| v.and_then(|v| v.as_object().cloned()).filter(|m| !m.is_empty());
@@ -421,18 +428,15 @@ fn rotary(text: &mut Map<String, Value>, kind: QwenKind, at: &str) -> Result<(),
     let default = if kind == QwenKind::Three { 500_000.0 } else { 1_000_000.0 };
     let theta = text.remove("rope_theta").unwrap_or_else(|| json!(default));
     rope.entry("rope_theta").or_insert(theta);
-    let size = |field: &str| text.get(field).and_then(Value::as_u64).unwrap_or(0);
-    let width = match text.get("head_dim").and_then(Value::as_u64) {
-        Some(width) => width,
-        None => size("hidden_size").checked_div(size("num_attention_heads")).unwrap_or(0),
-    };
+    let width = text.get("head_dim").and_then(Value::as_u64).or_else(|| head_width(text));
     let interleaved = kind == QwenKind::Three;
     rope.insert("mrope_interleaved".to_owned(), json!(interleaved));
     let sections = rope.entry("mrope_section").or_insert(match interleaved {
         true => json!([24, 20, 20]),
         false => json!([16, 24, 24]),
     });
-    if interleaved && let Value::Array(lengths) = sections {
+    // A width that is none is refused by its own field.
+    if interleaved && let (Some(width), Value::Array(lengths)) = (width, sections) {
         // The first length has no say: time has what rows and columns leave.
         let rest: u64 = lengths.iter().skip(1).filter_map(Value::as_u64).sum();
         let time = (width / 2).checked_sub(rest);

@@ -12,6 +12,7 @@ use super::settings::{ClipKind, ClipSettings, Patches, Settings};
 use crate::ZooError;
 use crate::processor::ProcessorError;
 use crate::text::Tokenizer;
+use crate::vision::joined;
 use crate::vlm::{Expansion, Eyes, Placeholder, Seen};
 
 /// What the network expects of its processors.
@@ -129,7 +130,7 @@ struct Entry {
     cut: Cut,
     /// Which picture of the sample.
     image: usize,
-    /// For each step in time, its first frame; empty for a picture.
+    /// For each step in time, its first frame.
     frames: Vec<usize>,
     /// For a clip, the seconds from one step to the next.
     seconds: Option<f64>,
@@ -143,7 +144,7 @@ impl Entry {
             rows: extents(cut.rows * patches.side, height as usize),
             cols: extents(cut.cols * patches.side, width as usize),
         };
-        Self { cut, image, frames: Vec::new(), seconds: None, view }
+        Self { frames: vec![0; cut.frames], cut, image, seconds: None, view }
     }
 
     fn grid(&self) -> Grid {
@@ -168,20 +169,18 @@ impl Entry {
 
     /// One label for each group of merged patches: step by step, row by row.
     fn grid_of(&self, patches: Patches) -> Vec<PatchLabel> {
-        let factor = patches.factor();
-        let extent = |spans: &[[f32; 2]], at: usize| {
-            let from = spans.get(at * factor).map_or(0.0, |span| span[0]);
-            (from, spans.get((at + 1) * factor - 1).map_or(from, |span| span[1]))
-        };
-        let (rows, cols) = (self.cut.rows / patches.merge, self.cut.cols / patches.merge);
-        let mut places = Vec::with_capacity(self.cut.frames * rows * cols);
-        for step in 0..self.cut.frames {
-            let frame = self.frames.get(step).copied().unwrap_or(0);
-            for row in 0..rows {
-                let (y0, y1) = extent(&self.view.rows, row);
-                places.extend((0..cols).map(|col| {
-                    let (x0, x1) = extent(&self.view.cols, col);
-                    PatchLabel { image: self.image, tile: 0, frame, row, col, bbox: [x0, y0, x1, y1] }
+        let extents = |spans: &[[f32; 2]]| joined(spans, patches.factor());
+        let (rows, cols, image) = (extents(&self.view.rows), extents(&self.view.cols), self.image);
+        let mut places = Vec::with_capacity(self.frames.len() * rows.len() * cols.len());
+        for frame in &self.frames {
+            for (row, [y0, y1]) in rows.iter().enumerate() {
+                places.extend(cols.iter().enumerate().map(|(col, [x0, x1])| PatchLabel {
+                    image,
+                    tile: 0,
+                    frame: *frame,
+                    row,
+                    col,
+                    bbox: [*x0, *y0, *x1, *y1],
                 }));
             }
         }
@@ -238,11 +237,10 @@ impl Eyes for QwenEyes {
         seen.views = entries.iter().map(|entry| entry.view.clone()).collect();
         if !entries.is_empty() {
             let width = 3 * patches.frames * patches.side * patches.side;
-            let values = entries.into_iter().map(|entry| entry.cut.values).reduce(|mut all, next| {
-                all.extend(next);
-                all
-            });
-            let values = values.unwrap_or_default();
+            let mut values = Vec::new();
+            for entry in entries {
+                values.extend(entry.cut.values);
+            }
             let shape = [values.len() / width, width];
             seen.pixels =
                 Some(AnyTensor::new(Tensor::<2>::from_data(TensorData::new(values, shape), device)));

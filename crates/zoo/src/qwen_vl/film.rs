@@ -41,8 +41,9 @@ impl ClipSettings {
             return Err(ProcessorError::NoFrames);
         }
         let taken = self.chosen(total, clip.fps)?;
-        let frames = taken.iter().filter_map(|at| clip.frames.get(*at));
-        let frames = frames.map(|frame| self.shared.rgb(frame)).collect::<Result<Vec<_>, _>>()?;
+        let missing = || ProcessorError::Sampling { wanted: taken.len(), frames: total };
+        let frames = taken.iter().map(|at| self.shared.rgb(clip.frames.get(*at).ok_or_else(missing)?));
+        let frames = frames.collect::<Result<Vec<_>, ProcessorError>>()?;
         let first = frames.first().map_or((0, 0), |frame| (frame.width, frame.height));
         if let Some((at, odd)) = frames.iter().enumerate().find(|(_, f)| (f.width, f.height) != first) {
             let (frame, found) = (taken.get(at).copied().unwrap_or(at), (odd.width, odd.height));
@@ -62,7 +63,7 @@ impl ClipSettings {
             None => RATE,
         };
         Ok(Film {
-            cut: cut(&shown, self.shared.patches, &self.shared.levels(Library::Torch)),
+            cut: cut(&shown, self.shared.patches, &self.shared.levels(Library::Torch))?,
             times: times(&taken, rate, together),
             seconds: together as f64 / sampled,
             taken,
@@ -160,7 +161,7 @@ fn stepped(total: usize, wanted: usize) -> Result<Vec<usize>, ProcessorError> {
     }
 }
 
-/// For each step in time, the mean of when its first and last frame are.
+/// For each step in time, the mean of when its first and last frame are; the last frame is repeated until the steps are whole.
 pub(super) fn times(taken: &[usize], rate: f64, together: usize) -> Vec<f64> {
     let last = taken.last().copied().unwrap_or(0);
     let at = |i: usize| taken.get(i).copied().unwrap_or(last) as f64 / rate;

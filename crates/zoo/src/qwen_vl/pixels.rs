@@ -45,7 +45,7 @@ impl Settings {
         };
         let resized = self.resized(&rgb, size, Library::Pillow)?;
         let frames = vec![&resized; self.patches.frames];
-        Ok(cut(&frames, self.patches, &self.levels(Library::Pillow)))
+        cut(&frames, self.patches, &self.levels(Library::Pillow))
     }
 
     /// The bytes of a picture, of a size that can be worked with.
@@ -125,9 +125,21 @@ impl Settings {
 
 /// Frames of one size as patches. Their number should be a multiple of the frames of a patch, their sides multiples of a
 /// merged patch.
-pub(super) fn cut(frames: &[&Rgb<'_>], patches: Patches, levels: &[[f32; 256]; 3]) -> Cut {
+///
+/// # Errors
+/// [`ProcessorError::Frames`] for frames of different sizes.
+pub(super) fn cut(
+    frames: &[&Rgb<'_>],
+    patches: Patches,
+    levels: &[[f32; 256]; 3],
+) -> Result<Cut, ProcessorError> {
     let Patches { side, frames: together, merge } = patches;
     let (height, width) = frames.first().map_or((0, 0), |frame| (frame.height, frame.width));
+    let odd = |frame: &&Rgb<'_>| (frame.width, frame.height) != (width, height);
+    if let Some((frame, other)) = frames.iter().enumerate().find(|(_, frame)| odd(frame)) {
+        let (found, first) = ((other.width, other.height), (width, height));
+        return Err(ProcessorError::Frames { frame, found, first });
+    }
     let (rows, cols, steps) = (height / side, width / side, frames.len() / together);
     let mut values = Vec::with_capacity(3 * frames.len() * height * width);
     for step in frames.chunks_exact(together) {
@@ -139,7 +151,7 @@ pub(super) fn cut(frames: &[&Rgb<'_>], patches: Patches, levels: &[[f32; 256]; 3
                     for frame in step {
                         for y in row * side..(row + 1) * side {
                             let start = 3 * (y * width + col * side);
-                            let line = frame.bytes.get(start..start + 3 * side).unwrap_or_default();
+                            let line = &frame.bytes[start..start + 3 * side];
                             let of = line.iter().skip(channel).step_by(3);
                             values.extend(of.map(|level| levels[usize::from(*level)]));
                         }
@@ -148,7 +160,7 @@ pub(super) fn cut(frames: &[&Rgb<'_>], patches: Patches, levels: &[[f32; 256]; 3
             }
         }
     }
-    Cut { values, frames: steps, rows, cols }
+    Ok(Cut { values, frames: steps, rows, cols })
 }
 
 /// For every pixel of a processed side, its extent on the original side.
@@ -167,12 +179,21 @@ mod tests {
         let bytes: Vec<u8> = (0..32_u8).flat_map(|at| [at; 3]).collect();
         let frame = Rgb { width: 8, height: 4, bytes: bytes.into() };
         let plain: [[f32; 256]; 3] = std::array::from_fn(|_| std::array::from_fn(|level| level as f32));
-        let cut = cut(&[&frame, &frame], Patches { side: 2, frames: 2, merge: 2 }, &plain);
+        let cut = cut(&[&frame, &frame], Patches { side: 2, frames: 2, merge: 2 }, &plain).unwrap();
         assert_eq!((cut.frames, cut.rows, cut.cols), (1, 2, 4));
         let firsts: Vec<f32> = cut.values.chunks(3 * 2 * 4).map(|patch| patch[0]).collect();
         assert_eq!(firsts, [0.0, 2.0, 16.0, 18.0, 4.0, 6.0, 20.0, 22.0]);
         let patch = [0.0, 1.0, 8.0, 9.0];
         assert_eq!(cut.values[..24], [patch; 6].concat());
+    }
+
+    #[test]
+    fn frames_of_different_sizes_are_not_cut_together() {
+        let frame = |width: usize| Rgb { width, height: 4, bytes: vec![0; 3 * 4 * width].into() };
+        let (wide, narrow) = (frame(8), frame(4));
+        let patches = Patches { side: 2, frames: 2, merge: 2 };
+        let said = cut(&[&wide, &narrow], patches, &[[0.0; 256]; 3]).unwrap_err().to_string();
+        assert_eq!(said, "frame 1 of the clip is 4 x 4, its first one 8 x 4");
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Tokenizer {
         let tidy = flag("clean_up_tokenization_spaces")
             && (inner.byte_pairs().is_none()
                 || flag("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"));
-        let alphabet = inner.alphabet();
+        let alphabet = inner.alphabet()?;
         Ok(Self { inner, file, special, alphabet, tidy })
     }
 

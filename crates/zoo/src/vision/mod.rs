@@ -16,6 +16,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use mmlens_core::{Anatomy, AxisName, HookError, Part, Point, Resume, Run, Site, SiteSpec};
 
 pub use config::{Qkv, TowerConfig};
+pub(crate) use patches::joined;
 
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
@@ -237,7 +238,14 @@ pub fn encode(
         return Err(behind.into());
     }
     states.insert(last.max(first), x);
-    Ok(Some(layers.iter().filter_map(|layer| states.get(layer).cloned()).collect()))
+    let state = |layer: &usize| {
+        states.get(layer).cloned().ok_or_else(|| ZooError::Value {
+            field: "hidden state of the tower".to_owned(),
+            found: layer.to_string(),
+            expected: format!("at most {}", blocks.len()),
+        })
+    };
+    layers.iter().map(state).collect::<Result<_, _>>().map(Some)
 }
 
 /// A pre-norm block under CLIP's names.

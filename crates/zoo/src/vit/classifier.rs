@@ -110,20 +110,21 @@ impl Subject for ImageClassifier {
         let map = |(processed, picture): (&crate::processor::Processed, &mmlens_core::Picture)| {
             let (rows, cols) = (processed.geometry.rows(), processed.geometry.cols());
             let view = View { image: 0, rows, cols };
-            Arc::new(TokenMap {
+            Ok(Arc::new(TokenMap {
                 tokens: Vec::new(),
                 pictures: vec![(picture.image.width(), picture.image.height())],
-                patches: self.model.vision.config().patches(&view),
+                patches: self.model.vision.config().patches(&view)?,
                 views: vec![view],
                 padding: Vec::new(),
-            })
+            }))
         };
+        let maps: Result<Vec<_>, ZooError> = pictures.iter().zip(&sample.pictures).map(map).collect();
         let rows = pictures.len();
         Ok(Inputs {
             ids: vec![Vec::new(); rows],
             pads: vec![0; rows],
             tails: vec![0; rows],
-            maps: pictures.iter().zip(&sample.pictures).map(map).collect(),
+            maps: maps.map_err(|e| e.of_subject(&self.name))?,
             pixels: stack(&pictures, &self.device).map_err(|e| e.of_subject(&self.name))?,
             grids: Vec::new(),
             colours: colours(&self.processor, sample).map_err(|e| e.of_subject(&self.name))?,
@@ -138,8 +139,8 @@ impl Subject for ImageClassifier {
     }
 
     /// The labels of classes, separated by commas.
-    fn decode(&self, ids: &[u32]) -> String {
-        ids.iter().filter_map(|id| self.labels.get(*id)).collect::<Vec<_>>().join(", ")
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
+        Ok(ids.iter().filter_map(|id| self.labels.get(*id)).collect::<Vec<_>>().join(", "))
     }
 
     /// The label of a class.

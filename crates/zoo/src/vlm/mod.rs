@@ -277,15 +277,16 @@ impl Subject for Vlm {
                 steps.step(|run| self.network.go_on(next, pads, &mut cache, &self.parts.device, run))
             })
             .map_err(|e| self.failed(e))?;
-        rows.iter_mut().for_each(|row| row.text = self.decode(&row.tokens));
+        for row in &mut rows {
+            row.text = self.decode(&row.tokens)?;
+        }
         Ok((rows, steps.finish()?))
     }
 
-    fn decode(&self, ids: &[u32]) -> String {
-        // Rows of the unembedding beyond the vocabulary have no text.
+    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
         let known: Vec<u32> =
             ids.iter().copied().filter(|id| self.parts.tokenizer.piece(*id).is_ok()).collect();
-        self.parts.tokenizer.decode(&known, true).unwrap_or_else(|e| e.to_string())
+        self.parts.tokenizer.decode(&known, true).map_err(|e| self.refuse(e))
     }
 
     fn token(&self, id: u32) -> String {

@@ -55,6 +55,12 @@ pub enum WordsError {
         /// Positions of the pictures.
         expected: usize,
     },
+    /// Two placeholders that share letters.
+    #[error("a placeholder at byte {at} of the prompt begins before the one before it ends")]
+    Overlap {
+        /// Where the second begins.
+        at: usize,
+    },
     /// The tokenizer refused.
     #[error(transparent)]
     Text(#[from] TextError),
@@ -103,13 +109,13 @@ pub(super) fn tokenise(
     let mut became = Vec::with_capacity(places.len());
     let mut at = 0;
     for place in &places {
-        text.push_str(prompt.get(at..place.start).unwrap_or_default());
+        text.push_str(prompt.get(at..place.start).ok_or(WordsError::Overlap { at: place.start })?);
         let start = text.len();
         text.push_str(&place.expansion.text);
         became.push((start, text.len()));
         at = place.end;
     }
-    text.push_str(prompt.get(at..).unwrap_or_default());
+    text.push_str(&prompt[at..]);
 
     let original = |byte: usize, is_end: bool| -> usize {
         let mut shift: i64 = 0;

@@ -130,11 +130,17 @@ impl Library {
     }
 
     /// How its vocabulary writes tokens.
-    pub(super) fn alphabet(&self) -> Alphabet {
-        let as_json = |part: Result<_, serde_json::Error>| part.unwrap_or(serde_json::Value::Null);
-        let decoder = as_json(serde_json::to_value(self.inner.get_decoder()));
-        let splitter = as_json(serde_json::to_value(self.inner.get_pre_tokenizer()));
-        Alphabet::new(&decoder, &splitter, self.byte_pairs().flatten())
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] for steps that cannot be told as JSON.
+    pub(super) fn alphabet(&self) -> Result<Alphabet, TextError> {
+        let complain = |error: serde_json::Error| TextError::Tokenizer {
+            file: self.file.clone(),
+            problem: cut(&error.to_string()),
+        };
+        let decoder = serde_json::to_value(self.inner.get_decoder()).map_err(complain)?;
+        let splitter = serde_json::to_value(self.inner.get_pre_tokenizer()).map_err(complain)?;
+        Ok(Alphabet::new(&decoder, &splitter, self.byte_pairs().flatten()))
     }
 
     /// Refuses a text that may become too long.
