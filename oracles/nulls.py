@@ -115,8 +115,8 @@ def verdict(name, config, row, field):
 
 
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
-# Read by no one where pixels are made, or named elsewhere: classes, tokens, clips.
-LEFT = ("processor_class", "image_processor_type", "feature_extractor_type", "video_processor", "image_processor", "image_token", "video_sampling", "return_tensors")
+# Read by no one where pixels are made, or named elsewhere: classes, tokens, clips; LLaVA's counts of image tokens, which mmlens takes from its tower.
+LEFT = ("processor_class", "image_processor_type", "feature_extractor_type", "video_processor", "image_processor", "image_token", "video_sampling", "return_tensors", "num_additional_image_tokens", "patch_size")
 
 
 def pixels(name, file, config, row):
@@ -152,7 +152,7 @@ def processors():
                 continue
             config = json.loads(path.read_text())
             listed = [x for x in config if x not in LEFT]
-            listed += [f"image_processor.{x}" for x in config.get("image_processor") or {} if x not in LEFT]
+            listed += [f"image_processor.{x}" for x in config.get("image_processor") or {} if x not in LEFT or x == "patch_size"]
             rows = [{**row, "images": ["wide"]} for row in (ASK, SHOWN, PAIR)]
             shown = next((row for row in rows if pixels(name, file, config, row) is not None), None)
             if shown is None:

@@ -23,10 +23,8 @@ fn sample(model: &str) -> Sample {
             Sample::prompt(Vec::new(), "Go on")
         }
         "bert-a" => Sample::prompt(Vec::new(), "a [MASK] b"),
-        "vit-a" | "vit-" | "blip-a" | "blip-" => Sample::new(vec![picture()], Words::Nothing),
-        "clip-a" | "clip-" | "siglip-a" | "siglip-" => {
-            Sample::new(vec![picture()], Words::Texts(vec!["a".to_owned()]))
-        }
+        "vit-a" | "blip-a" => Sample::new(vec![picture()], Words::Nothing),
+        "clip-a" | "siglip-a" => Sample::new(vec![picture()], Words::Texts(vec!["a".to_owned()])),
         _ => Sample::ask(picture(), "What is it?"),
     }
 }
@@ -58,9 +56,14 @@ fn said(model: &str, config: &Value) -> Result<Vec<f32>, String> {
 fn seen(model: &str, file: &str, value: &Value) -> Result<(Vec<f32>, Vec<Vec<u32>>), String> {
     let folder = with_file(model, file, value);
     let subject = OpenOptions::new(&Device::flex()).self_check(false).open(folder.path());
-    let mut sample = sample(model.split_inclusive('-').next().unwrap());
-    sample.pictures = vec![Picture::open(fixtures().join("pictures/wide.png")).unwrap()];
-    let inputs = subject.map_err(|e| e.to_string())?.encode(&sample).map_err(|e| e.to_string())?;
+    let subject = subject.map_err(|e| e.to_string())?;
+    let words = match model {
+        "blip-itm" => Words::Texts(vec!["a".to_owned()]),
+        "blip-qa" => Words::Ask("what is it?".to_owned()),
+        other => sample(&format!("{}-a", other.split('-').next().unwrap())).words,
+    };
+    let picture = Picture::open(fixtures().join("pictures/wide.png")).unwrap();
+    let inputs = subject.encode(&Sample::new(vec![picture], words)).map_err(|e| e.to_string())?;
     Ok((inputs.pixels.unwrap().to_values().unwrap(), inputs.ids))
 }
 
@@ -123,14 +126,17 @@ fn a_null_of_a_processor_is_refused_or_means_what_it_means_to_transformers() {
         let name = field.rsplit('.').next().unwrap();
         let found = seen(model, file, &changed(&config, field, Some(Value::Null)));
         let problem = match (verdict.as_str(), &found) {
-            (Some("refused"), Err(error)) if error.contains(name) && error.contains(file) => None,
-            (Some("refused"), Err(error)) => Some(error.clone()),
-            (Some("refused"), Ok(_)) => Some("pixels, expected a refusal".to_owned()),
-            (_, Err(error)) => Some(error.clone()),
-            (_, Ok(found)) => {
+            (Some("refused"), Err(error)) if error.contains(name) => None,
+            (Some("refused"), other) => Some(format!("{:?}", other.as_ref().map(|_| "pixels"))),
+            (_, found) => {
                 let means = (verdict != "absent").then(|| verdict.clone());
+                // Towers take pictures of one size, where processors make any.
                 let expected = seen(model, file, &changed(&config, field, means));
-                (Ok(found) != expected.as_ref()).then(|| "other pixels".to_owned())
+                let same = match (found, &expected) {
+                    (Err(_), Err(_)) => true,
+                    (found, expected) => found == expected,
+                };
+                (!same).then(|| format!("{:?}, not {:?}", found.as_ref().err(), expected.as_ref().err()))
             }
         };
         wrong.extend(problem.map(|problem| format!("{model} {file} {field}, {verdict}: {problem}")));

@@ -6,7 +6,7 @@ use mmlens_core::{
 };
 use serde::Serialize;
 
-use super::CertifyError;
+use super::Refusal;
 use super::reference::Reference;
 
 /// What is compared, and with that how far it may be off.
@@ -98,14 +98,14 @@ pub(super) struct Beside<'a> {
 /// Holds a value against that of the reference.
 ///
 /// # Errors
-/// [`CertifyError::Reference`] for a reference that holds no finite number where one belongs.
+/// [`Refusal::Reference`] for a reference that holds no finite number where one belongs.
 pub(super) fn compare(
     name: &str,
     kind: Kind,
     ours: &AnyTensor,
     (shape, theirs): &(Vec<usize>, Vec<f32>),
     beside: &Beside<'_>,
-) -> Result<Compared, CertifyError> {
+) -> Result<Compared, Refusal> {
     let out = Compared::new(name, kind);
     if ours.dims() != *shape {
         let fault = format!("its shape is {:?}, that of the reference {shape:?}", ours.dims());
@@ -141,7 +141,7 @@ pub(super) fn compare(
             let at = place(at, shape);
             if !(wanted.is_finite() || tolerance.masks && wanted <= MASKED) {
                 let reason = format!("{wanted} at {at:?}, where a finite number belongs");
-                return Err(beside.reference.wrong(name, reason));
+                return Err(beside.reference.wrong(name, reason).into());
             }
             let fault = format!("{found} at {at:?}, where the reference has {wanted}");
             Ok(out.failed(at, fault))
@@ -177,7 +177,7 @@ pub(super) fn generated(
     inputs: &Inputs,
     shape: &[usize],
     theirs: &[i64],
-) -> Result<Compared, CertifyError> {
+) -> Result<Compared, Refusal> {
     let mut found = Compared::new("generated", Kind::Ids);
     let [wanted, length] = *shape else {
         let fault = format!("it has rows of tokens, the reference {shape:?}");

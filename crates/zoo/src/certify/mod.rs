@@ -38,12 +38,45 @@ pub enum CertifyError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The subject refused.
-    #[error(transparent)]
-    Subject(#[from] SubjectError),
+    /// The subject refuses what the reference asks of it.
+    #[error("{path}: {error}")]
+    Subject {
+        /// The reference.
+        path: String,
+        /// Why.
+        error: SubjectError,
+    },
 }
 
-impl From<HookError> for CertifyError {
+/// Why a subject is not held against a reference: for the one or for the other.
+#[derive(Debug)]
+enum Refusal {
+    Reference(CertifyError),
+    Subject(SubjectError),
+}
+
+impl Refusal {
+    fn of(self, path: &Path) -> CertifyError {
+        match self {
+            Self::Reference(error) => error,
+            Self::Subject(error) => CertifyError::Subject { path: path.display().to_string(), error },
+        }
+    }
+}
+
+impl From<CertifyError> for Refusal {
+    fn from(error: CertifyError) -> Self {
+        Self::Reference(error)
+    }
+}
+
+impl From<SubjectError> for Refusal {
+    fn from(error: SubjectError) -> Self {
+        Self::Subject(error)
+    }
+}
+
+impl From<HookError> for Refusal {
     fn from(error: HookError) -> Self {
         Self::Subject(error.into())
     }
@@ -97,7 +130,15 @@ pub fn samples(path: &Path, pictures: &Path) -> Result<Vec<Sample>, CertifyError
 /// # Cost
 /// One forward pass, one backward if there are gradients, and generation if there are tokens.
 pub fn certify(subject: &dyn Subject, path: &Path, pictures: &Path) -> Result<Certificate, CertifyError> {
-    let reference = Reference::read(path)?;
+    held(subject, &Reference::read(path)?, path, pictures).map_err(|refusal| refusal.of(path))
+}
+
+fn held(
+    subject: &dyn Subject,
+    reference: &Reference,
+    path: &Path,
+    pictures: &Path,
+) -> Result<Certificate, Refusal> {
     let singles: Result<Vec<Inputs>, _> =
         reference.samples(pictures)?.iter().map(|sample| subject.encode(sample)).collect();
     let inputs = Inputs::batch(&singles?, subject.pad())?.ask_all();
@@ -116,7 +157,7 @@ pub fn certify(subject: &dyn Subject, path: &Path, pictures: &Path) -> Result<Ce
     }
     let specs: BTreeMap<String, &SiteSpec> =
         subject.sites().iter().map(|spec| (spec.site.to_string(), spec)).collect();
-    let (trace, slopes) = pass(subject, &inputs, &reference, &specs)?;
+    let (trace, slopes) = pass(subject, &inputs, reference, &specs)?;
     for (name, theirs) in &reference.floats {
         let site = name.strip_prefix("grad.").unwrap_or(name);
         let place = || site.parse::<Site>();
@@ -151,7 +192,7 @@ pub fn certify(subject: &dyn Subject, path: &Path, pictures: &Path) -> Result<Ce
             reference.floats.get(site).filter(|_| name.starts_with("grad.") && site.ends_with(".pattern"));
         let spec = specs.get(if site == "logits" { "text.logits" } else { site }).copied();
         let seen = seen.map(|(_, x)| x.as_slice());
-        let beside = Beside { reference: &reference, inputs: &inputs, spec, seen };
+        let beside = Beside { reference, inputs: &inputs, spec, seen };
         out.compared.push(compare(name, kind, &ours, theirs, &beside)?);
     }
     if let Some((shape, theirs)) = reference.ids.get("generated") {
@@ -176,7 +217,7 @@ fn pass(
     inputs: &Inputs,
     reference: &Reference,
     specs: &BTreeMap<String, &SiteSpec>,
-) -> Result<(Trace, Slopes), CertifyError> {
+) -> Result<(Trace, Slopes), Refusal> {
     let targets = reference.ids.get("target").map(|(_, ids)| ids.as_slice()).unwrap_or_default();
     let first = targets.first().copied();
     let alike = first.is_some() && targets.iter().all(|t| Some(*t) == first);

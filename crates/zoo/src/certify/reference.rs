@@ -88,7 +88,7 @@ impl Reference {
                 name.as_str().ok_or_else(|| self.wrong("rows", format!("{name} is no picture's name")))?;
             let plain = pictures.join(name);
             let path = if plain.is_file() { plain } else { pictures.join(format!("{name}.png")) };
-            Ok::<_, CertifyError>(Picture::open(path)?)
+            Picture::open(path).map_err(|error| self.wrong("rows", error.to_string()))
         };
         let words = match (text("ask")?, text("prompt")?, there("texts")) {
             (Some(ask), ..) => Words::Ask(ask),

@@ -87,14 +87,14 @@ impl Cut {
             value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=8192).contains(n))
         };
         let tile = match fields.remove("max_image_size") {
-            None | Some(Value::Null) => TILE,
+            None => TILE,
             Some(size) => size
                 .get("longest_edge")
                 .and_then(side)
                 .ok_or_else(|| wrong("max_image_size", &size, "a longest_edge of 1 to 8192"))?,
         };
         let first = match fields.remove("size") {
-            None | Some(Value::Null) => First::Longest(LONGEST),
+            None => First::Longest(LONGEST),
             Some(size) => {
                 let at = |name: &str| size.get(name).and_then(side);
                 match (at("longest_edge"), at("height"), at("width")) {
@@ -110,6 +110,9 @@ impl Cut {
                 }
             }
         };
+        if let Some(null) = fields.get("do_pad").filter(|value| value.is_null()) {
+            return Err(wrong("do_pad", null, "true or false"));
+        }
         // Tiles are padded in number, over a batch, and frames of clips are chosen: nothing that a picture's tiles show.
         for idle in ["do_pad", "return_row_col_info", "video_sampling"] {
             fields.remove(idle);

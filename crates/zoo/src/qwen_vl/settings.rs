@@ -150,7 +150,9 @@ impl Settings {
             return Err(fields.complain("rescale_factor", "a number other than zero"));
         }
         let rescale = fields.flag("do_rescale", true)?.then_some(factor);
+        let resize = fields.flag("do_resize", true)?.then_some(filter);
         for (needed, field) in [
+            (resize.is_some(), "resample"),
             (true, "patch_size"),
             (true, "temporal_patch_size"),
             (true, "merge_size"),
@@ -166,7 +168,7 @@ impl Settings {
         let pixels = limits(fields, own.pixels, older)?;
         Ok(Self {
             convert_rgb: fields.flag("do_convert_rgb", true)?,
-            resize: fields.flag("do_resize", true)?.then_some(filter),
+            resize,
             pixels,
             rescale,
             normalize,
