@@ -6,6 +6,8 @@ use std::io::{Read, Seek};
 use gif::{ColorOutput, DecodeOptions, Decoder, DecodingError, DisposalMethod, Frame};
 use image::{DynamicImage, RgbImage, RgbaImage};
 
+use crate::picture::MOST_PICTURE_PIXELS;
+
 /// A colour and whether it is seen: 255, or 0.
 type Pixel = [u8; 4];
 
@@ -157,7 +159,8 @@ impl<R: Read + Seek> Frames<R> {
     fn fits(&self, area: &Area) -> Result<(), GifFault> {
         let (width, height) = self.claimed;
         let pixels = self.width.max(area.right) * self.height.max(area.bottom);
-        match pixels <= GROWS.0 * width * height + GROWS.1 {
+        let most = (width * height).max(MOST_PICTURE_PIXELS as usize);
+        match pixels <= most.min(GROWS.0 * width * height + GROWS.1) {
             true => Ok(()),
             false => Err(GifFault::Larger { at: self.read, width, height }),
         }

@@ -150,7 +150,10 @@ fn notices(name: &str, trace: &str) {
         let old = reference.values(value)[last];
         if shown(old, value) {
             let far = old * 1.1 + 0.5;
-            assert_eq!(reference.with_value(value, last, far).differ(subject.as_ref()), [value.clone()]);
+            assert_eq!(
+                reference.with_value(value, last, far).differ(subject.as_ref()),
+                std::slice::from_ref(value)
+            );
         }
     }
 }

@@ -106,9 +106,9 @@ impl Block<'_> {
     /// The keys that any of them sees (all keys, if none does), at most so many in a tile.
     pub(crate) fn tiles(&self, most: usize) -> Vec<Tile> {
         let Self { rules, stretch, queries, .. } = self;
-        let all = [0..rules.keys];
+        let all = 0..rules.keys;
         let (keys, reach) = match self.is_blind() {
-            true => (&all[..], 0..rules.keys),
+            true => (std::slice::from_ref(&all), 0..rules.keys),
             false => {
                 let last = queries.end.saturating_sub(1);
                 let (first, last) =

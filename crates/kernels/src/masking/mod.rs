@@ -264,7 +264,7 @@ impl Rules {
 
     /// Whether all of a stretch see all keys. A reach grows or moves with the query, so the first and the last tell.
     fn is_all(&self, stretch: &Stretch) -> bool {
-        let all = |query| self.seen(stretch, query).eq([0..self.keys]);
+        let all = |query| self.seen(stretch, query).eq(std::iter::once(0..self.keys));
         stretch.queries.is_empty() || (all(stretch.queries.start) && all(stretch.queries.end - 1))
     }
 

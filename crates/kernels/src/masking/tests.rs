@@ -45,7 +45,7 @@ fn blocks_cover(masking: &Masking, shape: [usize; 3]) {
     let [rows, queries, keys] = shape;
     let table = hidden(masking, shape);
     let rules = masking.rules(shape);
-    for row in 0..rows {
+    for (row, table) in table.iter().enumerate().take(rows) {
         let mut next = 0;
         for block in rules.blocks(row, Sizing::new(3, 32)) {
             assert_eq!((block.batch(), block.queries().start), (row, next));
@@ -63,9 +63,9 @@ fn blocks_cover(masking: &Masking, shape: [usize; 3]) {
                         }
                     }
                 }
-                let blind = table[row][query].iter().all(|hidden| *hidden);
+                let blind = table[query].iter().all(|hidden| *hidden);
                 assert_eq!(block.is_blind(), blind);
-                let want: Vec<bool> = table[row][query].iter().map(|hidden| blind || !hidden).collect();
+                let want: Vec<bool> = table[query].iter().map(|hidden| blind || !hidden).collect();
                 assert_eq!(seen, want);
             }
         }
