@@ -22,7 +22,7 @@
 //! | `target log probability` | layer, token | log probability | of the target token |
 //! | `target rank` | layer, token | count | how many tokens are more likely than the target |
 //! | `entropy` | layer, token | nat | of `p_l[n]` |
-//! | `divergence` | layer, token | nat | Kullback-Leibler `D(p_L[n] || p_l[n])`: what `p_l[n]` misses of what the last layer says there |
+//! | `divergence` | layer, token | nat | Kullback-Leibler `D(p_L[n] \|\| p_l[n])`: what `p_l[n]` misses of what the last layer says there |
 //!
 //! `D(p || q) = sum p (ln p - ln q)` is the divergence of `p` from `q`; the other way round it has other values.
 //!
