@@ -37,8 +37,6 @@ fn main() -> ExitCode {
     }));
     match std::panic::catch_unwind(|| Cli::parse().run()) {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        // Whoever read the output has seen enough.
-        Ok(Err(error)) if print::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             print::error(&print::chain(&error));
             ExitCode::FAILURE

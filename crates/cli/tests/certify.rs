@@ -4,11 +4,12 @@
 mod support;
 
 use std::fs;
+use std::process::Stdio;
 
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use support::{fixtures, mmlens};
+use support::{command, fixtures, mmlens};
 
 #[test]
 fn a_checkpoint_is_certified_and_a_falsified_reference_is_not_matched() {
@@ -79,4 +80,22 @@ fn a_checkpoint_is_certified_and_a_falsified_reference_is_not_matched() {
         values[0] = f32::INFINITY;
     });
     assert!(said.refused().contains("`connector.out`: inf at [0, 0, 0]"));
+}
+
+/// What a certificate says does not depend on whether somebody reads it.
+#[test]
+fn nobody_need_read_a_certificate() {
+    let folder = fixtures().join("llava-a");
+    let other = fixtures().join("llava-b/trace-ask.safetensors");
+    let pictures = fixtures().join("pictures");
+    for (reference, code) in [(folder.join("trace-ask.safetensors"), 0), (other, 1)] {
+        for json in [false, true] {
+            let mut command = command();
+            command.arg("certify").arg(folder.join("model")).arg("--against").arg(&reference);
+            command.arg("--pictures").arg(&pictures).args(json.then_some("--json"));
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            drop(child.stdout.take());
+            assert_eq!(child.wait().unwrap().code(), Some(code), "{}", reference.display());
+        }
+    }
 }

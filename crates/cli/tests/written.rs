@@ -217,3 +217,28 @@ fn two_runs_do_not_share_a_folder() {
     drop(held);
     assert!(explain(folder.path()).output().unwrap().status.success());
 }
+
+/// A run goes on with what another left only where configs, tokenizers and templates are what they were.
+#[test]
+fn a_run_knows_the_files_around_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let (copied, out) = (copy("llava-a"), folder.path().join("out"));
+    let own = copied.path();
+    let settings = || {
+        let ask = ["--prompt", "Red?", "--method", "logit-lens"];
+        let said =
+            mmlens(["explain", own.to_str().unwrap(), "--out", out.to_str().unwrap()].iter().chain(&ask));
+        said.well();
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
+        manifest["settings"].clone()
+    };
+    let before = settings();
+    assert_eq!(before, settings());
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        assert_eq!(before["settings of the model"][name].as_str().unwrap().len(), 64, "{name}");
+    }
+    let config = fs::read_to_string(own.join("config.json")).unwrap();
+    fs::write(own.join("config.json"), config.replacen('{', "{ ", 1)).unwrap();
+    assert_ne!(before, settings());
+}

@@ -165,6 +165,12 @@ impl RunFolder {
             files: Vec::new(),
         };
         let aside = folder.join(UNFINISHED);
+        if let Ok(place) = aside.canonicalize() {
+            let within = |input: &&PathBuf| input.canonicalize().is_ok_and(|input| input.starts_with(&place));
+            if let Some(input) = inputs.iter().find(within) {
+                return Err(RunError::Input { folder: aside, input: input.clone() });
+            }
+        }
         let (journal, lines) = Self::resume(&folder, &aside)?;
         let of_this_run = matches!(lines.first(), Some(Line::Run(found)) if *found == manifest);
         let mut run = Self {

@@ -40,6 +40,12 @@ pub enum WriteError {
         /// The same file, as it is read.
         input: PathBuf,
     },
+    /// The file is the program that runs.
+    #[error("cannot write {}: it is this program", path.display())]
+    Program {
+        /// The place.
+        path: PathBuf,
+    },
     /// The file is write-protected.
     #[error("cannot write {}: the file there is write-protected", path.display())]
     Protected {
@@ -82,7 +88,7 @@ impl Target {
     /// Looks at a place, and writes nothing yet.
     ///
     /// # Errors
-    /// [`WriteError::NotAFile`] for a folder, a device, a FIFO or a socket, [`WriteError::DeadLink`], [`WriteError::Protected`],
+    /// [`WriteError::NotAFile`] for a folder, a device, a FIFO or a socket, [`WriteError::DeadLink`], [`WriteError::Program`], [`WriteError::Protected`],
     /// [`WriteError::Io`] for a folder that is not there.
     pub fn new(path: impl AsRef<Path>) -> Result<Self, WriteError> {
         let asked = path.as_ref().to_owned();
@@ -111,7 +117,10 @@ impl Target {
         };
         let target = Self { asked, file };
         target.check()?;
-        Ok(target)
+        match std::env::current_exe() {
+            Ok(program) if same(&target.file, &program) => Err(WriteError::Program { path: target.asked }),
+            _ => Ok(target),
+        }
     }
 
     /// That it is none of the files that are read: the same file under whatever name, through whatever links. Of a folder
@@ -120,17 +129,21 @@ impl Target {
     /// # Errors
     /// [`WriteError::Input`].
     pub fn apart_from<P: AsRef<Path>>(self, inputs: impl IntoIterator<Item = P>) -> Result<Self, WriteError> {
-        if !self.file.exists() {
+        // What lies where the file is filled would be removed.
+        let own = [self.file.clone(), with_ending(&self.file)];
+        let own: Vec<&PathBuf> = own.iter().filter(|file| file.exists()).collect();
+        if own.is_empty() {
             return Ok(self);
         }
+        let is_own = |path: &Path| own.iter().any(|file| same(file, path));
         let refused = |input: PathBuf| WriteError::Input { path: self.asked.clone(), input };
         for input in inputs {
             let input = input.as_ref();
-            if same(&self.file, input) {
+            if is_own(input) {
                 return Err(refused(input.to_owned()));
             }
             let inside = fs::read_dir(input).into_iter().flatten().flatten();
-            if let Some(found) = inside.map(|entry| entry.path()).find(|path| same(&self.file, path)) {
+            if let Some(found) = inside.map(|entry| entry.path()).find(|path| is_own(path)) {
                 return Err(refused(found));
             }
         }

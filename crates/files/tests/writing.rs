@@ -167,6 +167,31 @@ fn an_input_is_refused_under_whatever_name() {
     }
 }
 
+/// What lies where a file is filled would be taken for what a killed process left, and removed.
+#[test]
+fn an_input_may_not_lie_where_a_file_is_filled() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a");
+    let input = partial(&file);
+    fs::write(&input, "picture").unwrap();
+    let said = Target::new(&file).unwrap().apart_from([&input]).unwrap_err().to_string();
+    assert!(said.contains("which is read here"), "{said}");
+    assert_eq!(fs::read(&input).unwrap(), b"picture");
+}
+
+#[test]
+fn the_program_that_runs_is_not_written() {
+    let program = std::env::current_exe().unwrap();
+    let mut names = vec![program];
+    if cfg!(target_os = "linux") {
+        names.push(PathBuf::from("/proc/self/exe"));
+    }
+    for name in names {
+        let said = Target::new(&name).unwrap_err().to_string();
+        assert!(said.ends_with("it is this program"), "{said}");
+    }
+}
+
 #[test]
 fn tensors_are_the_bytes_of_the_library() {
     let floats: Vec<u8> = [1.0_f32, -2.5, 3.0].iter().flat_map(|v| v.to_le_bytes()).collect();

@@ -295,7 +295,7 @@ impl TokenLabel {
 pub enum Modality {
     /// Words.
     Text,
-    /// A part of a still picture.
+    /// A part of a picture, or of a frame of a clip that a model takes as it takes pictures.
     Image,
     /// A part of a recording.
     Audio,

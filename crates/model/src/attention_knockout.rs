@@ -21,13 +21,14 @@
 //! | `change` | concept, layer | objective | change of the objective; the concept is the kind of edges, the layer the middle of the window |
 //! | `probability change` | concept, layer | ratio | relative change of the token's probability |
 //! | `objective`, `probability` | | objective, probability | with nothing cut |
-//! | `pairs` | concept | count | pairs of query and earlier key that are cut, in one head of one layer |
+//! | `pairs` | concept | count | pairs of query and earlier key that are cut, in one head of one layer; a model that reads both ways loses those with later keys too |
 //!
 //! The two tables of probabilities only for an objective of one token, if its probability is not zero.
 //!
 //! # Settings
 //! - `edges`: from pictures to the question, from pictures to the last position, and from the question to the last
-//!   position, as Zhang et al. have them ([`Positions::Question`]); any two sets of positions ([`Edges::between`]).
+//!   position, as Zhang et al. have them ([`Positions::Question`]); any two sets of positions ([`Edges::between`]). The last
+//!   position is where the answer is read: of an objective at a position of its own (a masked word) it is that one.
 //! - `window`: how many layers at once. By default about a quarter of all, and odd: `2 (layers / 8) + 1`, which is 9 of
 //!   32 as in both papers and 1 of 4. One layer alone is easily passed by.
 //! - `rows`: 32 variants share a pass, or fewer, as memory allows ([`Memory`]).
@@ -79,7 +80,7 @@ use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Case, Part, Point, Site, Subject, TokenMap, Watch, found, provenance,
+    Analysis, AnalysisError, Ask, Card, Case, Part, Point, Site, Subject, TokenMap, Watch, found, provenance,
 };
 use mmlens_engine::{Edit, Memory, Metric, Positions, Progress, Sweep, of_range};
 use serde_json::json;
@@ -198,8 +199,13 @@ struct Cut {
 }
 
 impl Cut {
-    fn of(edges: &Edges, map: &TokenMap) -> Result<Self, AnalysisError> {
-        Ok(Self { keys: chosen(&CARD, &edges.keys, map)?, queries: chosen(&CARD, &edges.queries, map)? })
+    /// `asked` is the position that the objective is read at, if it has one of its own: then it is the last.
+    fn of(edges: &Edges, map: &TokenMap, asked: Option<usize>) -> Result<Self, AnalysisError> {
+        let places = |positions: &Positions| match (positions, asked) {
+            (Positions::Last, Some(at)) => chosen(&CARD, &Positions::At(vec![at]), map),
+            _ => chosen(&CARD, positions, map),
+        };
+        Ok(Self { keys: places(&edges.keys)?, queries: places(&edges.queries)? })
     }
 
     fn pairs(&self) -> usize {
@@ -223,7 +229,12 @@ impl Analysis for AttentionKnockout {
         let (inputs, objective) = case.open(subject)?;
         let map = one_row(&CARD, &inputs)?;
         own_words(&CARD, subject)?;
-        let cuts: Vec<Cut> = self.edges.iter().map(|edges| Cut::of(edges, map)).collect::<Result<_, _>>()?;
+        let asked = match objective.at() {
+            Some(Ask::At(at)) => Some(at),
+            _ => None,
+        };
+        let cuts: Vec<Cut> =
+            self.edges.iter().map(|edges| Cut::of(edges, map, asked)).collect::<Result<_, _>>()?;
         let layers = subject.anatomy().iter().find(|a| a.part == Part::Text).map_or(0, |a| a.blocks);
         let sites: Vec<Site> =
             (0..layers).map(|layer| Site::block(Part::Text, layer, Point::Scores)).collect();

@@ -9,18 +9,19 @@
 //! ```
 //!
 //! Row `i` of `R` says which positions of the input position `i` is mixed of after all layers, in shares that
-//! sum to one. The row of the last position says it of the answer. Its shares on image positions are carried on
+//! sum to one. The row of the position that the answer is read at says it of the answer: the last, that of the objective where
+//! it has one of its own (a masked word), or the one that a caption is read at. Its shares on image positions are carried on
 //! through the rollout of the tower, whose patches lie on the picture: the two are one product. Of a dual encoder, whose
 //! text shows no picture, the tower's rollout begins with what its one vector is pooled from: the class token, or the
 //! patches as attention weighs them. So does that of a classifier, which has no language model.
 //!
 //! # In and out
-//! In: a [`Case`] of one row; its objective does not matter. Out:
+//! In: a [`Case`] of one row; of its objective nothing matters but the position. Out:
 //!
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
 //! | `text` | query, key | ratio | rollout of the language model |
-//! | `tokens` | token | ratio | its last row |
+//! | `tokens` | token | ratio | its row of the answer |
 //! | `picture` | patch | ratio | that row on image positions, each on its own patch |
 //! | `by modality` | concept | ratio | its shares by kind: text, image, special markers |
 //! | `vision` | query, key | ratio | rollout of the tower, as far as it is read |
@@ -28,8 +29,10 @@
 //! | `outside the patches` | | ratio | what of them ends on a class token |
 //!
 //! The last three only for a subject with a tower of blocks, tables of pictures only for a sample with one, the others only for
-//! a subject with a language model.
-//! Several pictures have their own: `vision/0`, `picture through the tower/0` and so on; `picture` holds all.
+//! a subject with a language model. Several pictures have their own: `vision/0`, `picture through the tower/0` and so on; `picture`
+//! holds all. Where the tower reads all pictures as one sequence (Qwen-VL), they share one table, nothing ends outside the
+//! patches, and patches that are merged into one position share alike. Where the class token is shown to the language model, too
+//! (`vision_feature_select_strategy` `full`), it counts as image in `by modality`, is carried on, and is left out of `picture`.
 //!
 //! # Settings
 //! - `residual`: 0.5, as in the paper: the stream counts as much as what a layer adds.
@@ -46,7 +49,7 @@
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for a residual share outside 0 to 1. Running: [`AnalysisError::Input`]
-//! for a case of several rows, a subject without attention or with cross-attention; [`AnalysisError::Subject`];
+//! for a case of several rows, a subject without attention, with cross-attention or with pictures in tiles; [`AnalysisError::Subject`];
 //! [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
@@ -84,8 +87,8 @@ use std::collections::BTreeMap;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Labels, Modality, PatchLabel, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Case, HookError, Inputs, Part, Plan, Point, Site, Subject, TokenMap,
-    Watch, found, provenance,
+    Analysis, AnalysisError, Ask, Card, Case, HookError, Inputs, Part, Plan, Point, Site, Subject, Target,
+    TokenMap, Watch, found, provenance,
 };
 use mmlens_engine::{Flow, FlowSettings, Heads, Memory, Mixing, Positions, Progress, blocks_read, label};
 use serde_json::json;
@@ -201,8 +204,9 @@ impl Analysis for AttentionRollout {
         };
         let (mut tables, mut last) = (Vec::new(), None);
         if let Some(decoder) = flow(text)? {
-            let mut end = vec![0.0; decoder.positions()];
-            end.last_mut().into_iter().for_each(|share| *share = 1.0);
+            let (at, len) = (read_at(subject, &inputs, case)?, decoder.positions());
+            let mut end = vec![0.0; len];
+            *end.get_mut(at).ok_or(HookError::Objective { what: "position", index: at, len })? = 1.0;
             let carried = decoder.carry(&[end])?.concat();
             tables = words(map, &decoder, &carried)?;
             last = Some(carried);
@@ -226,6 +230,25 @@ impl Analysis for AttentionRollout {
         ]);
         found(provenance(subject, &CARD, settings, &sites, None), tables)
     }
+}
+
+/// The position that the answer is read at. A text tower says it by what it pools: the vector of that position.
+fn read_at(subject: &dyn Subject, inputs: &Inputs, case: &Case) -> Result<usize, AnalysisError> {
+    let last = inputs.positions().saturating_sub(1);
+    if let Target::Objective(objective) = &case.target
+        && let Some(Ask::At(at)) = objective.at()
+    {
+        return Ok(at);
+    }
+    let [normed, pooled] = [Point::FinalNorm, Point::Pooled].map(|point| Site::of(Part::Text, point));
+    let published = |site: &Site| subject.sites().iter().any(|spec| spec.site == *site);
+    if ![normed, pooled].iter().all(published) {
+        return Ok(last);
+    }
+    let trace = subject.run(inputs, Plan::new().read(normed)?.read(pooled)?)?;
+    let (all, one) = (trace.get(normed)?.to_values()?, trace.get(pooled)?.to_values()?);
+    let found = all.chunks(one.len().max(1)).position(|vector| vector == one);
+    found.ok_or_else(|| input(&CARD, "a text tower that pools one of its positions", "this one does not"))
 }
 
 fn patterns(subject: &dyn Subject, part: Part) -> Vec<Site> {
@@ -296,7 +319,11 @@ fn pooled(
         let patches = map.patches.iter().skip(entry * each).take(each).copied().collect();
         let axes = vec![Axis::patches(patches)];
         tables.push(Labelled::numbers(name("picture through the tower"), Unit::Ratio, axes, on.to_vec())?);
-        tables.push(Labelled::scalar(name("outside the patches"), Unit::Ratio, outside.iter().sum()));
+        tables.push(Labelled::scalar(
+            name("outside the patches"),
+            Unit::Ratio,
+            outside.iter().fold(0.0, |sum, share| sum + share),
+        ));
     }
     Ok(Some(tables))
 }
@@ -396,7 +423,11 @@ fn pictures(
             vec![on_axis],
             on.to_vec(),
         )?);
-        tables.push(Labelled::scalar(name("outside the patches"), Unit::Ratio, outside.iter().sum()));
+        tables.push(Labelled::scalar(
+            name("outside the patches"),
+            Unit::Ratio,
+            outside.iter().fold(0.0, |sum, share| sum + share),
+        ));
     }
     Ok(tables)
 }

@@ -22,7 +22,7 @@
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
 //! | `S` | those of the site, without the batch | objective | the contribution of every coordinate |
-//! | `S/picture` | row, column | objective | pixels: summed over channels, on the original picture |
+//! | `S/picture` | row, column, or patch | objective | pixels: summed over channels, on the original picture; a tower that is given patches (Qwen-VL) has one value each |
 //! | `S/tokens` | token or patch | objective | sites with positions: summed over everything else |
 //! | `by site` | concept | objective | the sum over each site |
 //! | `path` | step | objective | the objective at every node |
@@ -30,7 +30,9 @@
 //! | `completeness gap` | | objective | sum of all contributions minus `f(x) - f(x')` |
 //! | `relative completeness gap` | | ratio | that gap over `f(x) - f(x')`, without sign |
 //!
-//! Where there are two paths, all of these but `objective` have an axis more before the others, concept: the sites of each path. Where a site holds several pictures, each has its own tables: `S/0`, `S/0/picture`, `S/1` and so on.
+//! Where there are two paths, all of these but `objective` have an axis more before the others, concept: the sites of each path. Where a site holds several pictures, each has its own
+//! tables: `S/0`, `S/0/picture`, `S/1` and so on; pictures in tiles have one for each tile, and Qwen-VL's pictures, which are one sequence, share one.
+//! A caption that a tokenizer fills up to a fixed length (SigLIP) moves with what fills it up, as far as the tower reads that.
 //!
 //! # Settings
 //! - `along`: sites and their baselines; by default `vision.pixels` from zero, which is the mean colour since

@@ -21,7 +21,9 @@
 //! | `objective` | | objective | `f(x)` |
 //!
 //! `picture` has the coarsest rows and columns on which it is constant: one for each cell of a grid. Several
-//! pictures are hidden one at a time, and each has its own tables: `picture/0`, `picture/1`.
+//! pictures are hidden one at a time, and each has its own tables: `picture/0`, `picture/1`; of pictures in tiles each tile has. Cell
+//! `i` of `k` over `n` pixels begins at pixel `i n / k`, rounded down. What fills a caption up to a fixed length (SigLIP) is no token
+//! that is hidden, though its tower may read it.
 //!
 //! # Settings
 //! - `picture`: [`Cover::Grid`] of cells (default 8 x 8) or [`Cover::Sliding`] windows with a stride, high and
@@ -40,7 +42,8 @@
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for nothing to hide, a window or grid of nothing, strides that leave
 //! gaps, no rows. Running: [`AnalysisError::Input`] for a sample without a picture or without words where they
-//! are to be hidden, a grid finer than the picture, a case of several rows; [`AnalysisError::Subject`];
+//! are to be hidden, pictures that the tower is given as patches (Qwen-VL) unless `picture` is `None`, a grid finer than the
+//! picture, a case of several rows; [`AnalysisError::Subject`];
 //! [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads

@@ -289,7 +289,7 @@ fn measured_rounding_is_allowed_four_times() {
     assert_eq!(off(&measured, 4.5e-3), ["connector.out"]);
     assert_eq!(off(&reference, 3.5e-3), ["connector.out"]);
     let said = saying(serde_json::json!(-1.0), &mut about).against(subject.as_ref()).unwrap_err().to_string();
-    assert!(said.ends_with("`connector.out`: its rounding is -1.0, where a share belongs"), "{said}");
+    assert!(said.ends_with("`connector.out`: its rounding is -1.0, where 0 to 0.001 belongs"), "{said}");
 }
 
 #[test]

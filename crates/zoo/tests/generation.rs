@@ -131,6 +131,31 @@ fn every_setting_writes_what_transformers_writes() {
     assert!(held > 100, "{held}");
 }
 
+/// Any of several tokens ends an answer, whatever its place in the list.
+#[test]
+fn any_of_the_ends_ends_an_answer() {
+    let about = serde_json::json!({"model": "gpt2-a", "what": "ends", "generation": {"eos_token_id": null}, "config": {"eos_token_id": null}});
+    let mut case = Case { name: "ends".to_owned(), model: "gpt2-a".to_owned(), about };
+    let write = |case: &Case| {
+        let (_folder, subject) = case.open();
+        let inputs = subject.encode(&Sample::prompt(Vec::new(), "Go on")).unwrap();
+        let how = Generation { max_new: 12, ..Generation::default() };
+        subject.generate(&inputs, &how).unwrap().remove(0).tokens
+    };
+    let all = write(&case);
+    assert_eq!(all.len(), 12);
+    let at = (1..12).find(|at| !all[..*at].contains(&all[*at])).unwrap();
+    let other = (0..).find(|id| !all.contains(id)).unwrap();
+    for ends in [[other, all[at]], [all[at], other]] {
+        case.about["generation"]["eos_token_id"] = serde_json::json!(ends);
+        let written = write(&case);
+        assert!(
+            all.starts_with(&written) && (at..=at + 1).contains(&written.len()),
+            "{written:?} of {all:?}"
+        );
+    }
+}
+
 #[test]
 fn what_is_not_offered_is_refused_by_file_and_field() {
     let mut held = 0;

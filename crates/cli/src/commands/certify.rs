@@ -44,7 +44,7 @@ impl Certify {
                 std::iter::once(head).chain(certificate.compared.iter().map(row)).collect();
             print::columns(&rows)?;
             for name in &certificate.left_out {
-                print::line(format_args!("{name}: not compared"))?;
+                print::line(format_args!("{}: not compared", print::visible(name)))?;
             }
         }
         let failed = certificate.compared.iter().filter(|c| !c.passed).count();
@@ -59,7 +59,8 @@ impl Certify {
 }
 
 fn row(c: &Compared) -> [String; 6] {
-    let name = if c.passed { c.name.clone() } else { format!("{} DIFFERS", c.name) };
+    let name = print::visible(&c.name);
+    let name = if c.passed { name } else { format!("{name} DIFFERS") };
     let only = |what: String| [name.clone(), what, String::new(), String::new(), String::new(), place(&c.at)];
     if let Some(fault) = &c.fault {
         return only(fault.clone());

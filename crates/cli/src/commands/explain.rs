@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use image::DynamicImage;
@@ -39,7 +39,8 @@ use crate::refusal::Refusal;
 /// leaves what it had in `mmlens-unfinished`, and goes on there if it is started again with the same options.
 ///
 /// What stands for "not there" is the mean colour of the picture, for parts of it (ig, occlusion) and for all of it
-/// (patching, attribution); for words it is their mean (ig), for a caption zero. Of a dual encoder pixels move while the caption
+/// (patching, attribution); for words it is their mean (ig) or zero where they enter the first block
+/// (occlusion), for a caption of a dual encoder zero. Of a dual encoder pixels move while the caption
 /// stays, and words while the picture stays.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
@@ -238,6 +239,11 @@ impl Explain {
             written.push(Written { method: method.name, finding: file, heat_maps, kept, seconds });
             page.findings.push(method.on_page(&finding, settled.aim.id, &settled.aim.text)?);
         }
+        if written.is_empty() {
+            let reasons: Vec<String> =
+                left_out.iter().map(|left| format!("{}: {}", left.method, left.reason)).collect();
+            bail!("no method explains this: {}", reasons.join("; "));
+        }
         let report = run.write(REPORT, page.html()?.as_bytes())?;
         run.finish()?;
         self.tell(subject, settled, memory, written, left_out, report)
@@ -251,6 +257,10 @@ impl Explain {
             ("model", json!(subject.name())),
             ("weights", json!(subject.weights_hash())),
             ("alterations", json!(subject.alterations())),
+            (
+                "settings of the model",
+                self.model.folder()?.map_or(Ok(Value::Null), |folder| around(&folder))?,
+            ),
             ("device", json!(subject.device())),
             ("methods", json!(methods)),
             ("target", json!(self.target)),
@@ -404,6 +414,28 @@ const REPORT: &str = "report.html";
 /// What the file of a finding is called.
 fn finding_of(method: &Method) -> String {
     format!("{}.safetensors", method.name)
+}
+
+/// The most bytes of a file that stands around the weights.
+const MOST_SETTINGS: u64 = 1 << 28;
+
+/// Hashes of the files that stand around the weights of a model: configs, tokenizers, templates.
+fn around(folder: &Path) -> Result<Value> {
+    let mut hashes = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry.with_context(|| folder.display().to_string())?.path();
+        let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
+        if ["json", "jinja", "txt", "model"].contains(&kind) && path.is_file() {
+            let bytes =
+                mmlens::files::read(&path, MOST_SETTINGS).with_context(|| path.display().to_string())?;
+            hashes.insert(entry_name(&path), sha256(bytes));
+        }
+    }
+    Ok(json!(hashes))
+}
+
+fn entry_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// All that a sample says: its words, and a hash of every picture's pixels.

@@ -8,5 +8,6 @@ mod contracts;
 mod families;
 mod identities;
 mod oracles;
+mod read_at;
 mod refusals;
 mod support;

@@ -226,6 +226,9 @@ fn pass(
         reads = reads.read(name.as_str())?;
     }
     let slopes: Vec<&str> = reference.floats.keys().filter_map(|name| name.strip_prefix("grad.")).collect();
+    if targets.is_empty() && !slopes.is_empty() {
+        return Err(reference.wrong("target", "it names no token, and there are gradients").into());
+    }
     let mut plan = reads.clone();
     if let (Some(target), true) = (first, alike && !slopes.is_empty()) {
         for site in slopes {

@@ -134,7 +134,8 @@ impl Captions {
             })?;
             let at = if self.left { 0 } else { ids.len() };
             ids.splice(at..at, std::iter::repeat_n(pad, more));
-            if !self.masked {
+            // What every text is padded to is a part of it; what a batch is padded to is not.
+            if !self.masked || self.length.is_some() {
                 let label = TokenLabel::new(self.name(pad), Modality::Special).with_id(pad);
                 map.tokens.splice(at..at, std::iter::repeat_n(label, more));
                 map.padding = (at..at + more).collect();

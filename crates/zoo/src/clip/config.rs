@@ -175,6 +175,9 @@ impl ClipConfig {
         {
             return Err(unsupported("text_config.model_type", found, family));
         }
+        if clip && let Some(found) = raw.get("is_causal").filter(|causal| **causal != Value::Bool(true)) {
+            return Err(unsupported("text_config.is_causal", &found.to_string(), "true"));
+        }
         let defaults = if clip { [49408, 512, 2048, 8, 77] } else { [32000, 768, 3072, 12, 64] };
         let [vocab, d_model, neurons, heads, positions] = defaults;
         let (act, eps) = if clip { ("quick_gelu", 1e-5) } else { ("gelu_pytorch_tanh", 1e-6) };

@@ -316,6 +316,9 @@ impl DecoderConfig {
             unsupported("model_type", kind.to_owned(), Self::families().collect::<Vec<_>>().join(", "))
         })?;
         refuse_nulls(config, at, kind)?;
+        if let Some(found) = config.get("is_causal").filter(|causal| **causal != Value::Bool(true)) {
+            return Err(unsupported("is_causal", found.to_string(), "true".to_owned()));
+        }
         if raw.quantization_config.is_some() {
             let found = "a quantised checkpoint".to_owned();
             return Err(unsupported("quantization_config", found, "f32, f16 and bf16 weights".to_owned()));

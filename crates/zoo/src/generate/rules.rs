@@ -3,7 +3,7 @@
 //!
 //! The text is the prompt with its padding, its expanded placeholders included, and what was written since. What comes
 //! after these in transformers (temperature, `top_k`, `top_p` and the like) is a matter of drawing. `renormalize_logits`
-//! changes no choice.
+//! changes no choice among finite scores.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -355,5 +355,19 @@ fn supported(config: &GenerationConfig, dir: &Path) -> Result<(), ZooError> {
             Err(refuse("penalty_alpha", alpha.to_string(), "0 or null, no contrastive search"))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_penalty_lowers_scores_of_both_signs_and_leaves_padding_alone() {
+        let rules = Rules { rules: vec![Rule::Penalty(2.0)], ends: vec![3], prompt: 3, longest: 9 };
+        let text = Text { ids: vec![0, 1, 2], pad: 1 };
+        let mut scores = [1.0, 2.0, -2.0, 4.0];
+        rules.apply(&text, &mut scores);
+        assert_eq!(scores, [1.0, 1.0, -4.0, 4.0]);
     }
 }

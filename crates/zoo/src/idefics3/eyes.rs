@@ -13,6 +13,7 @@ use crate::ZooError;
 use crate::checkpoint::read_json_if_there;
 use crate::llava::stack;
 use crate::processor::{Filter, ImageProcessor, Processed, ProcessorError, resized};
+use crate::text::SpecialTokens;
 use crate::vlm::{Expansion, Eyes, Placeholder, Seen, tile_patch, tile_view};
 
 /// What stands around a picture's positions.
@@ -133,6 +134,14 @@ impl Idefics3Eyes {
         placeholder: Placeholder,
         (grid, side): (usize, usize),
     ) -> Result<Self, ZooError> {
+        let roles = SpecialTokens::from_dir(folder)?;
+        for (role, ours) in [("fake_image_token", FAKE), ("global_image_token", GLOBAL)] {
+            if let Some(found) = roles.get(role).filter(|found| *found != ours) {
+                let (field, found) = (role.to_owned(), found.to_owned());
+                let error = ZooError::Unsupported { field, found, supported: ours.to_owned() };
+                return Err(error.within(&folder.join("tokenizer_config.json")));
+            }
+        }
         let file = folder.join("processor_config.json");
         let written: Option<Written> = read_json_if_there(&file)?;
         let length = written.and_then(|w| w.image_seq_len).unwrap_or(LENGTH);

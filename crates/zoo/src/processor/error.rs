@@ -152,7 +152,7 @@ pub enum ProcessorError {
         fps: f64,
     },
     /// A rate that is none.
-    #[error("the clip has {fps} frames in a second, expected a number above zero")]
+    #[error("the clip has {fps} frames in a second, expected 0.001 to 1000000")]
     Rate {
         /// What was given.
         fps: f64,

@@ -153,6 +153,7 @@ struct RawTower {
     num_position_embeddings: Option<usize>,
     deepstack_visual_indexes: Option<Vec<usize>>,
     rope_parameters: Option<RawRope>,
+    rope_theta: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -309,7 +310,8 @@ impl QwenTowerConfig {
             return Err(unsupported(&at("rope_parameters.rope_type"), found, "axial"));
         }
         above_zero(&at("rope_parameters.rope_theta"), rope.rope_theta)?;
-        tower.theta = rope.rope_theta.unwrap_or(tower.theta);
+        above_zero(&at("rope_theta"), raw.rope_theta)?;
+        tower.theta = rope.rope_theta.or(raw.rope_theta).unwrap_or(tower.theta);
         match kind {
             QwenKind::Two => {}
             QwenKind::TwoFive => {

@@ -11,6 +11,8 @@ use crate::processor::{ProcessorError, Rgb, limited};
 pub const MOST_OF_CLIP: usize = 1 << 26;
 /// What transformers takes for the rate of a clip that does not say.
 const RATE: f64 = 24.0;
+/// Frames of a second that a clip may have: times of others leave what positions can say.
+const RATES: std::ops::RangeInclusive<f64> = 1e-3..=1e6;
 
 /// A clip as the tower takes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +35,7 @@ impl ClipSettings {
     /// the settings refuse.
     pub fn film(&self, clip: &Clip) -> Result<Film, ProcessorError> {
         let together = self.shared.patches.frames;
-        if let Some(fps) = clip.fps.filter(|fps| !(fps.is_finite() && *fps > 0.0)) {
+        if let Some(fps) = clip.fps.filter(|fps| !RATES.contains(fps)) {
             return Err(ProcessorError::Rate { fps });
         }
         let total = clip.frames.len();
@@ -221,7 +223,9 @@ mod tests {
             said(three.film(&clip(&[(8, 4)], None))),
             "the clip has 1 frames to show, at least 2 are needed"
         );
-        assert!(said(two.film(&clip(&[(8, 4)], Some(0.0)))).contains("above zero"));
+        for rate in [0.0, 1e-30, 1e30, f64::NAN] {
+            assert!(said(two.film(&clip(&[(8, 4)], Some(rate)))).contains("expected 0.001 to 1000000"));
+        }
         let sampled = settings(json!({"do_sample_frames": true, "fps": 2}), ClipKind::Two);
         assert!(said(sampled.film(&clip(&[(8, 4); 9], None))).contains("give its `fps`"));
     }

@@ -53,9 +53,15 @@ impl SpecialTokens {
     pub(super) fn add(&mut self, fields: &Map<String, Value>) {
         let named = fields.iter().filter(|(field, _)| field.ends_with("_token"));
         let extra = fields.get("extra_special_tokens").and_then(Value::as_object).into_iter().flatten();
-        for (role, value) in named.chain(extra) {
+        // Those of a list have no role but to be special.
+        let listed = ["additional_special_tokens", "extra_special_tokens"].into_iter().flat_map(|field| {
+            let list = fields.get(field).and_then(Value::as_array).into_iter().flatten();
+            list.enumerate().map(move |(at, token)| (format!("{field}[{at}]"), token))
+        });
+        let named = named.chain(extra).map(|(role, token)| (role.clone(), token));
+        for (role, value) in named.chain(listed) {
             if let Some(token) = content(value) {
-                self.roles.entry(role.clone()).or_insert_with(|| token.to_owned());
+                self.roles.entry(role).or_insert_with(|| token.to_owned());
             }
         }
     }
