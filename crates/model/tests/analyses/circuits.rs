@@ -425,3 +425,15 @@ fn attribution_at_some_positions_is_a_part_of_that_at_all() {
     }
     assert_eq!(some.provenance.settings["positions"], "[2, 5]");
 }
+
+/// What the two runs score does not depend on which of them the others are held to.
+#[test]
+fn both_runs_are_told_whichever_is_frozen() {
+    let [clean, corrupted] = [Frozen::Clean, Frozen::Corrupted].map(|frozen| {
+        let settings = path_patching::Settings { frozen, ..Default::default() };
+        let found = PathPatching::new(settings).unwrap().run(llava("llava-a"), &contrast()).unwrap();
+        ["clean", "corrupted"].map(|name| scalar(&found, name))
+    });
+    assert_eq!(clean, corrupted);
+    assert_ne!(clean[0], clean[1]);
+}

@@ -133,6 +133,13 @@ fn bytes_and_tokens_agree() {
             prop_assert!(from == to || sharing(from, to).contains(&position));
             prop_assert_eq!(map.bytes(from, to), sharing(from, to), "bytes {}..{}", from, to);
             written += usize::from(from < to);
+            // A token that can be read stands where its bytes are, unless a processor wrote it in the place of a clip.
+            let piece =
+                label.text.trim_start_matches(['Ġ', '▁', '#']).trim_end_matches("</w>").to_lowercase();
+            let own = prompt.get(from..to).filter(|own| own.is_ascii() && from < to && !own.contains('<'));
+            if let (Some(own), true) = (own, piece.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
+                prop_assert!(own.to_lowercase().contains(&piece), "{:?} at {:?} of {:?}", piece, own, prompt);
+            }
         }
         prop_assert!(written > 0, "no token was written: {:?}", prompt);
         let place = |i: u64| Seed(varied[1].number).at(i).value() as usize % (prompt.len() + 1);
