@@ -4,17 +4,17 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Axis, Modality, Role, Tolerance, Unit, top};
 use mmlens_core::{
-    Anatomy, AnyTensor, Ask, AxisName, Change, HookError, Inputs, Objective, Output, Part, Picture, Plan,
-    Point, Region, Resume, Run, Sample, Seed, Selector, Site, SiteSpec, Subject, SubjectError, Trace,
-    Unwatched, Watch, Words,
+    AnyTensor, Ask, AxisName, Change, HookError, Inputs, Objective, Part, Picture, Plan, Point, Region,
+    Resume, Sample, Seed, Selector, Site, Subject, SubjectError, Trace, Unwatched, Watch, Words,
 };
 use mmlens_engine::{Edit, Memory, Metric, Progress, Reference, Sweep};
-use mmlens_testkit::{Toy, Work, checkpoint, picture};
+use mmlens_testkit::{Altered, Toy, Work, checkpoint, picture};
 use proptest::prelude::*;
 
 const ROUNDING: Tolerance = Tolerance::either(2e-6, 1e-5);
@@ -375,13 +375,6 @@ fn variants_that_give_no_numbers_are_refused() {
     }
 }
 
-/// A tower that does not resume: because it breaks, or because it says that it needs what lies before.
-struct Tower<'a> {
-    whole: &'a dyn Subject,
-    breaks: bool,
-    tried: std::sync::atomic::AtomicUsize,
-}
-
 /// Only a tower that says so is run from its pictures instead. Once any error of a tower was.
 #[test]
 fn a_tower_that_breaks_is_not_tried_another_way() {
@@ -397,54 +390,24 @@ fn a_tower_that_breaks_is_not_tried_another_way() {
         sweep.run(subject, &case, &at_most(2), &mut progress)
     };
     let whole = run(llava.as_ref()).unwrap();
-    let tower = |breaks| Tower { whole: llava.as_ref(), breaks, tried: Default::default() };
-    let (refusing, breaking) = (tower(false), tower(true));
+    let at = |block| Site::block(Part::Vision, block, Point::ResidPre);
+    let refusing = Altered::new(llava.as_ref(), |inputs, run| match run.resume(Part::Vision) {
+        Resume::At(block, _) => Err(HookError::ResumesBehind { resume: at(block), layer: 0 }.into()),
+        _ => llava.forward(inputs, run),
+    });
     let found = run(&refusing).unwrap();
     ROUNDING.check("refusing", &found.measured[0].values, &whole.measured[0].values).unwrap();
+    let tried = AtomicUsize::new(0);
+    let breaking = Altered::new(llava.as_ref(), |inputs, run| {
+        tried.fetch_add(1, Ordering::Relaxed);
+        match run.resume(Part::Vision) {
+            Resume::At(..) => Err(SubjectError::Batch { reason: "a broken tower".to_owned() }),
+            _ => llava.forward(inputs, run),
+        }
+    });
     assert_eq!(run(&breaking).unwrap_err().to_string(), "the batch does not fit together: a broken tower");
     // The unedited pass, and the one that broke.
-    assert_eq!(breaking.tried.into_inner(), 2);
-}
-
-impl Subject for Tower<'_> {
-    fn name(&self) -> &str {
-        self.whole.name()
-    }
-    fn weights_hash(&self) -> String {
-        self.whole.weights_hash()
-    }
-    fn device(&self) -> String {
-        self.whole.device()
-    }
-    fn sites(&self) -> &[SiteSpec] {
-        self.whole.sites()
-    }
-    fn anatomy(&self) -> &[Anatomy] {
-        self.whole.anatomy()
-    }
-    fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
-        self.whole.encode(sample)
-    }
-    fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
-        self.tried.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        match (run.resume(Part::Vision), self.breaks) {
-            (Resume::At(..), true) => Err(SubjectError::Batch { reason: "a broken tower".to_owned() }),
-            (Resume::At(block, _), false) => {
-                let resume = Site::block(Part::Vision, block, Point::ResidPre);
-                Err(HookError::ResumesBehind { resume, layer: 0 }.into())
-            }
-            _ => self.whole.forward(inputs, run),
-        }
-    }
-    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
-        self.whole.decode(ids)
-    }
-    fn token(&self, id: u32) -> String {
-        self.whole.token(id)
-    }
-    fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
-        self.whole.tokens(text)
-    }
+    assert_eq!(tried.load(Ordering::Relaxed), 2);
 }
 
 /// Heads, neurons and positions of every part of every family, packed and alone.
@@ -639,56 +602,17 @@ fn positions_before_a_change_are_not_computed_again() {
         for count in [1, 2] {
             let metrics: Vec<Metric> = objectives.iter().take(count).map(|o| (*o).into()).collect();
             let found = measured(subject, &case, variants.clone(), &at_most(7), metrics);
+            // Altered, it does not go on from some positions alone.
+            let whole = Altered::new(subject, |inputs, run| subject.forward(inputs, run));
             for (v, edits) in variants.iter().enumerate() {
                 for (objective, found) in objectives.iter().zip(&found) {
                     // One variant alone, of which all positions are computed.
-                    let single = measured(
-                        &Whole(subject),
-                        &case,
-                        vec![edits.clone()],
-                        &at_most(1),
-                        vec![(*objective).into()],
-                    );
+                    let single =
+                        measured(&whole, &case, vec![edits.clone()], &at_most(1), vec![(*objective).into()]);
                     let loose = Tolerance::either(1e-5, 1e-5);
                     loose.check(&format!("{name} {v} {objective}"), &found[v..=v], &single[0]).unwrap();
                 }
             }
         }
-    }
-}
-
-/// A subject that does not go on from some positions alone.
-struct Whole<'a>(&'a dyn Subject);
-
-impl Subject for Whole<'_> {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-    fn weights_hash(&self) -> String {
-        self.0.weights_hash()
-    }
-    fn device(&self) -> String {
-        self.0.device()
-    }
-    fn sites(&self) -> &[SiteSpec] {
-        self.0.sites()
-    }
-    fn anatomy(&self) -> &[Anatomy] {
-        self.0.anatomy()
-    }
-    fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
-        self.0.encode(sample)
-    }
-    fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
-        self.0.forward(inputs, run)
-    }
-    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
-        self.0.decode(ids)
-    }
-    fn token(&self, id: u32) -> String {
-        self.0.token(id)
-    }
-    fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
-        self.0.tokens(text)
     }
 }

@@ -395,17 +395,22 @@ fn is_plain(name: &str) -> bool {
 
 /// Whether a file is there as it was entered.
 pub(crate) fn is_whole(path: &Path, entry: &Entry) -> bool {
-    let hash = || -> io::Result<String> {
-        let ((mut file, _), mut hash, mut piece) = (open(path)?, Sha256::new(), vec![0; 1 << 16]);
-        loop {
-            match file.read(&mut piece)? {
-                0 => return Ok(hexadecimal(&hash.finalize())),
-                read => hash.update(piece.get(..read).unwrap_or_default()),
-            }
-        }
-    };
     let length = fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == entry.bytes);
-    length && hash().is_ok_and(|found| found == entry.sha256)
+    length && sha256_of(path).is_ok_and(|found| found == entry.sha256)
+}
+
+/// The SHA-256 of a regular file, in hexadecimal digits, read piece by piece.
+///
+/// # Errors
+/// As [`open`], and what the system says as it is read.
+pub fn sha256_of(path: impl AsRef<Path>) -> io::Result<String> {
+    let ((mut file, _), mut hash, mut piece) = (open(path)?, Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hexadecimal(&hash.finalize())),
+            read => hash.update(piece.get(..read).unwrap_or_default()),
+        }
+    }
 }
 
 /// The SHA-256 of some bytes, in hexadecimal digits.

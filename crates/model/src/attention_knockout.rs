@@ -28,7 +28,8 @@
 //! # Settings
 //! - `edges`: from pictures to the question, from pictures to the last position, and from the question to the last
 //!   position, as Zhang et al. have them ([`Positions::Question`]); any two sets of positions ([`Edges::between`]). The last
-//!   position is where the answer is read: of an objective at a position of its own (a masked word) it is that one.
+//!   position is where the answer is read: of an objective at a position of its own (a masked word) that one, of a caption the
+//!   one that its tower pools.
 //! - `window`: how many layers at once. By default about a quarter of all, and odd: `2 (layers / 8) + 1`, which is 9 of
 //!   32 as in both papers and 1 of 4. One layer alone is easily passed by.
 //! - `rows`: 32 variants share a pass, or fewer, as memory allows ([`Memory`]).
@@ -80,12 +81,12 @@ use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Ask, Card, Case, Part, Point, Site, Subject, TokenMap, Watch, found, provenance,
+    Analysis, AnalysisError, Card, Case, Part, Point, Site, Subject, TokenMap, Watch, found, provenance,
 };
 use mmlens_engine::{Edit, Memory, Metric, Positions, Progress, Sweep, of_range};
 use serde_json::json;
 
-use crate::check::{at_least_one, bounded, chosen, input, one_row, own_words, setting};
+use crate::check::{at_least_one, bounded, chosen, input, one_row, own_words, read_at, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -199,10 +200,10 @@ struct Cut {
 }
 
 impl Cut {
-    /// `asked` is the position that the objective is read at, if it has one of its own: then it is the last.
-    fn of(edges: &Edges, map: &TokenMap, asked: Option<usize>) -> Result<Self, AnalysisError> {
-        let places = |positions: &Positions| match (positions, asked) {
-            (Positions::Last, Some(at)) => chosen(&CARD, &Positions::At(vec![at]), map),
+    /// The last position is `read`, where the answer is read.
+    fn of(edges: &Edges, map: &TokenMap, read: usize) -> Result<Self, AnalysisError> {
+        let places = |positions: &Positions| match positions {
+            Positions::Last => chosen(&CARD, &Positions::At(vec![read]), map),
             _ => chosen(&CARD, positions, map),
         };
         Ok(Self { keys: places(&edges.keys)?, queries: places(&edges.queries)? })
@@ -229,12 +230,9 @@ impl Analysis for AttentionKnockout {
         let (inputs, objective) = case.open(subject)?;
         let map = one_row(&CARD, &inputs)?;
         own_words(&CARD, subject)?;
-        let asked = match objective.at() {
-            Some(Ask::At(at)) => Some(at),
-            _ => None,
-        };
+        let read = read_at(&CARD, subject, &inputs, objective.at())?;
         let cuts: Vec<Cut> =
-            self.edges.iter().map(|edges| Cut::of(edges, map, asked)).collect::<Result<_, _>>()?;
+            self.edges.iter().map(|edges| Cut::of(edges, map, read)).collect::<Result<_, _>>()?;
         let layers = subject.anatomy().iter().find(|a| a.part == Part::Text).map_or(0, |a| a.blocks);
         let sites: Vec<Site> =
             (0..layers).map(|layer| Site::block(Part::Text, layer, Point::Scores)).collect();

@@ -87,13 +87,13 @@ use std::collections::BTreeMap;
 
 use mmlens_core::finding::{Axis, Finding, Labelled, Labels, Modality, PatchLabel, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Ask, Card, Case, HookError, Inputs, Part, Plan, Point, Site, Subject, Target,
+    Analysis, AnalysisError, Card, Case, HookError, Inputs, Part, Plan, Point, Site, Subject, Target,
     TokenMap, Watch, found, provenance,
 };
 use mmlens_engine::{Flow, FlowSettings, Heads, Memory, Mixing, Positions, Progress, blocks_read, label};
 use serde_json::json;
 
-use crate::check::{input, named, one_row, setting};
+use crate::check::{input, named, one_row, read_at, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -204,7 +204,11 @@ impl Analysis for AttentionRollout {
         };
         let (mut tables, mut last) = (Vec::new(), None);
         if let Some(decoder) = flow(text)? {
-            let (at, len) = (read_at(subject, &inputs, case)?, decoder.positions());
+            let objective = match &case.target {
+                Target::Objective(objective) => objective.at(),
+                _ => None,
+            };
+            let (at, len) = (read_at(&CARD, subject, &inputs, objective)?, decoder.positions());
             let mut end = vec![0.0; len];
             *end.get_mut(at).ok_or(HookError::Objective { what: "position", index: at, len })? = 1.0;
             let carried = decoder.carry(&[end])?.concat();
@@ -232,23 +236,9 @@ impl Analysis for AttentionRollout {
     }
 }
 
-/// The position that the answer is read at. A text tower says it by what it pools: the vector of that position.
-fn read_at(subject: &dyn Subject, inputs: &Inputs, case: &Case) -> Result<usize, AnalysisError> {
-    let last = inputs.positions().saturating_sub(1);
-    if let Target::Objective(objective) = &case.target
-        && let Some(Ask::At(at)) = objective.at()
-    {
-        return Ok(at);
-    }
-    let [normed, pooled] = [Point::FinalNorm, Point::Pooled].map(|point| Site::of(Part::Text, point));
-    let published = |site: &Site| subject.sites().iter().any(|spec| spec.site == *site);
-    if ![normed, pooled].iter().all(published) {
-        return Ok(last);
-    }
-    let trace = subject.run(inputs, Plan::new().read(normed)?.read(pooled)?)?;
-    let (all, one) = (trace.get(normed)?.to_values()?, trace.get(pooled)?.to_values()?);
-    let found = all.chunks(one.len().max(1)).position(|vector| vector == one);
-    found.ok_or_else(|| input(&CARD, "a text tower that pools one of its positions", "this one does not"))
+/// The sum, which of no shares is zero and not minus zero.
+fn total(shares: &[f32]) -> f32 {
+    shares.iter().fold(0.0, |sum, share| sum + share)
 }
 
 fn patterns(subject: &dyn Subject, part: Part) -> Vec<Site> {
@@ -319,11 +309,7 @@ fn pooled(
         let patches = map.patches.iter().skip(entry * each).take(each).copied().collect();
         let axes = vec![Axis::patches(patches)];
         tables.push(Labelled::numbers(name("picture through the tower"), Unit::Ratio, axes, on.to_vec())?);
-        tables.push(Labelled::scalar(
-            name("outside the patches"),
-            Unit::Ratio,
-            outside.iter().fold(0.0, |sum, share| sum + share),
-        ));
+        tables.push(Labelled::scalar(name("outside the patches"), Unit::Ratio, total(outside)));
     }
     Ok(Some(tables))
 }
@@ -423,11 +409,7 @@ fn pictures(
             vec![on_axis],
             on.to_vec(),
         )?);
-        tables.push(Labelled::scalar(
-            name("outside the patches"),
-            Unit::Ratio,
-            outside.iter().fold(0.0, |sum, share| sum + share),
-        ));
+        tables.push(Labelled::scalar(name("outside the patches"), Unit::Ratio, total(outside)));
     }
     Ok(tables)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
-use mmlens_core::{AnalysisError, Card, Inputs, Part, Point, Subject, TokenMap};
+use mmlens_core::{AnalysisError, Ask, Card, Inputs, Part, Plan, Point, Site, Subject, TokenMap};
 use mmlens_engine::{Memory, Positions};
 
 /// Settings as provenance keeps them.
@@ -74,6 +74,28 @@ pub(crate) fn one_row<'a>(card: &Card, inputs: &'a Inputs) -> Result<&'a TokenMa
         return Err(input(card, "a sample whose every position is labelled", found));
     }
     Ok(inputs.map())
+}
+
+/// The position that an answer is read at: that of its objective, or the last. A text tower says it by what it pools: the vector
+/// of that position (one pass).
+pub(crate) fn read_at(
+    card: &Card,
+    subject: &dyn Subject,
+    inputs: &Inputs,
+    objective: Option<Ask>,
+) -> Result<usize, AnalysisError> {
+    if let Some(Ask::At(at)) = objective {
+        return Ok(at);
+    }
+    let [normed, pooled] = [Point::FinalNorm, Point::Pooled].map(|point| Site::of(Part::Text, point));
+    let published = |site: &Site| subject.sites().iter().any(|spec| spec.site == *site);
+    if ![normed, pooled].iter().all(published) {
+        return Ok(inputs.positions().saturating_sub(1));
+    }
+    let trace = subject.run(inputs, Plan::new().read(normed)?.read(pooled)?)?;
+    let (all, one) = (trace.get(normed)?.to_values()?, trace.get(pooled)?.to_values()?);
+    let found = all.chunks(one.len().max(1)).position(|vector| vector == one);
+    found.ok_or_else(|| input(card, "a text tower that pools one of its positions", "this one does not"))
 }
 
 /// That the words of a sample are positions of the language model, and not of an encoder of their own.

@@ -3,10 +3,9 @@
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Anatomy, Breach, HookError, Inputs, Output, Part, Point, Run, Sample, Site, SiteSpec, Subject,
-    SubjectError, Words,
+    Breach, HookError, Inputs, Output, Part, Point, Run, Sample, Site, SiteSpec, Subject, SubjectError, Words,
 };
-use mmlens_testkit::{Toy, checkpoint};
+use mmlens_testkit::{Altered, Toy, checkpoint};
 use mmlens_zoo::self_check::look_over_subject;
 use mmlens_zoo::{OpenOptions, ZooError};
 use safetensors::{Dtype, SafeTensors};
@@ -79,79 +78,43 @@ enum Fault {
     Weights,
 }
 
-/// The toy with a fault: its sites are passed on to a run of its own, and from there to the run that looks.
-struct Faulty {
-    toy: Toy,
-    fault: Fault,
-    sites: Vec<SiteSpec>,
+/// What the toy publishes, with a fault.
+fn published(toy: &Toy, fault: Fault) -> Vec<SiteSpec> {
+    let mut sites = toy.sites().to_vec();
+    let at = |point| Site::block(Part::Text, 1, point);
+    match fault {
+        Fault::Missing => {
+            let spec = sites.iter().find(|s| s.site == at(Point::MlpOut)).unwrap().clone();
+            sites.push(SiteSpec { site: at(Point::Deepstack), ..spec });
+            sites.sort_by_key(|s| s.site);
+        }
+        Fault::Hidden => sites.retain(|s| s.site != at(Point::Z)),
+        _ => {}
+    }
+    sites
 }
 
-impl Faulty {
-    fn new(fault: Fault) -> Self {
-        let toy = Toy::curved(7);
-        let mut sites = toy.sites().to_vec();
-        let at = |point| Site::block(Part::Text, 1, point);
-        match fault {
-            Fault::Missing => {
-                let spec = sites.iter().find(|s| s.site == at(Point::MlpOut)).unwrap().clone();
-                sites.push(SiteSpec { site: at(Point::Deepstack), ..spec });
-                sites.sort_by_key(|s| s.site);
+/// A pass of the toy with a fault: its sites are passed on to a run of its own, and from there to the run that looks.
+fn faulty(toy: &Toy, fault: Fault, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
+    let plan = toy.sites().iter().try_fold(mmlens_core::Plan::new().to_output(), |p, s| p.read(s.site))?;
+    let trace = toy.run(inputs, plan)?;
+    for (site, value) in trace.values() {
+        let value = match (fault, site.point()) {
+            (Fault::Unwritten, Point::ResidMid) | (Fault::Weights, Point::Pattern) => {
+                let doubled = value.to_values()?.iter().map(|v| v * 1.5).collect();
+                value.filled(doubled)?
             }
-            Fault::Hidden => sites.retain(|s| s.site != at(Point::Z)),
-            _ => {}
-        }
-        Self { toy, fault, sites }
+            _ => value.clone(),
+        };
+        run.at(site, value)?;
     }
-}
-
-impl Subject for Faulty {
-    fn name(&self) -> &str {
-        "faulty"
-    }
-    fn weights_hash(&self) -> String {
-        String::new()
-    }
-    fn device(&self) -> String {
-        self.toy.device()
-    }
-    fn sites(&self) -> &[SiteSpec] {
-        &self.sites
-    }
-    fn anatomy(&self) -> &[Anatomy] {
-        self.toy.anatomy()
-    }
-    fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
-        self.toy.encode(sample)
-    }
-    fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
-        let plan =
-            self.toy.sites().iter().try_fold(mmlens_core::Plan::new().to_output(), |p, s| p.read(s.site))?;
-        let trace = self.toy.run(inputs, plan)?;
-        for (site, value) in trace.values() {
-            let value = match (self.fault, site.point()) {
-                (Fault::Unwritten, Point::ResidMid) | (Fault::Weights, Point::Pattern) => {
-                    let doubled = value.to_values()?.iter().map(|v| v * 1.5).collect();
-                    value.filled(doubled)?
-                }
-                _ => value.clone(),
-            };
-            run.at(site, value)?;
-        }
-        Ok(trace.output().clone())
-    }
-    fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
-        self.toy.decode(ids)
-    }
-    fn token(&self, id: u32) -> String {
-        self.toy.token(id)
-    }
-    fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
-        self.toy.tokens(text)
-    }
+    Ok(trace.output().clone())
 }
 
 fn breach(fault: Fault) -> Option<Breach> {
-    let subject = Faulty::new(fault);
+    let toy = Toy::curved(7);
+    let subject = Altered::new(&toy, |inputs, run| faulty(&toy, fault, inputs, run));
+    let subject = subject.publishing(published(&toy, fault));
     let picture = image::RgbImage::from_fn(8, 8, |x, y| image::Rgb([x as u8 * 30, y as u8 * 30, 99]));
     let sample = Sample::new(vec![mmlens_core::Picture::new("p", picture)], Words::Prompt("ab#c".to_owned()));
     match look_over_subject(&subject, &subject.encode(&sample).unwrap()) {

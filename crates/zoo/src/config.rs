@@ -39,6 +39,18 @@ pub(crate) fn above_zero(field: &str, value: Option<f64>) -> Result<Option<f32>,
     Err(ZooError::Value { field: field.to_owned(), found, expected: expected.to_owned() })
 }
 
+/// Refuses attention that is switched to both ways, in a model that is computed as one that looks back.
+pub(crate) fn causal(config: &Value, at: &str) -> Result<(), ZooError> {
+    match config.get("is_causal").filter(|causal| **causal != Value::Bool(true)) {
+        Some(found) => Err(ZooError::Unsupported {
+            field: format!("{at}is_causal"),
+            found: found.to_string(),
+            supported: "true".to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Refuses fields that are null where transformers takes no null: a field that is left out has a default, one that is null
 /// has not. `at` is what errors put before a field.
 pub(crate) fn present(raw: &Value, at: &str, fields: &[&str]) -> Result<(), ZooError> {

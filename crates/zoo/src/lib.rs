@@ -36,4 +36,4 @@ pub use self_check::SelfCheck;
 pub use vision::{TowerConfig, VisionTower};
 pub use vlm::Vlm;
 
-pub(crate) use config::{above_zero, architecture, blocks, divides, positive, present};
+pub(crate) use config::{above_zero, architecture, blocks, causal, divides, positive, present};

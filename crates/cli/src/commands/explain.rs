@@ -10,7 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use image::DynamicImage;
 use mmlens::core::{AnalysisError, Case, Clip, Copies, Picture, Plan, Sample, Subject, Words, memory};
 use mmlens::engine::Memory;
-use mmlens::files::{RunFolder, sha256};
+use mmlens::files::{RunFolder, sha256, sha256_of};
 use mmlens::finding::Finding;
 use mmlens::report::{OverlaySettings, Page, ReportError, on_picture, overlay_png};
 use serde::Serialize;
@@ -416,26 +416,19 @@ fn finding_of(method: &Method) -> String {
     format!("{}.safetensors", method.name)
 }
 
-/// The most bytes of a file that stands around the weights.
-const MOST_SETTINGS: u64 = 1 << 28;
-
 /// Hashes of the files that stand around the weights of a model: configs, tokenizers, templates.
 fn around(folder: &Path) -> Result<Value> {
     let mut hashes = BTreeMap::new();
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-        let path = entry.with_context(|| folder.display().to_string())?.path();
+        let entry = entry.with_context(|| folder.display().to_string())?;
+        let path = entry.path();
         let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
         if ["json", "jinja", "txt", "model"].contains(&kind) && path.is_file() {
-            let bytes =
-                mmlens::files::read(&path, MOST_SETTINGS).with_context(|| path.display().to_string())?;
-            hashes.insert(entry_name(&path), sha256(bytes));
+            let hash = sha256_of(&path).with_context(|| path.display().to_string())?;
+            hashes.insert(entry.file_name().to_string_lossy().into_owned(), hash);
         }
     }
     Ok(json!(hashes))
-}
-
-fn entry_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// All that a sample says: its words, and a hash of every picture's pixels.

@@ -14,6 +14,7 @@
 
 mod data;
 mod edit;
+mod entry;
 mod metric;
 mod spread;
 
@@ -22,13 +23,15 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Labelled, TableError};
 use mmlens_core::{
-    AnalysisError, AxisName, Copies, HookError, Inputs, Output, Part, Place, Plan, Point, Region, Selector,
-    Site, SiteSpec, State, Subject, SubjectError, Trace, caught,
+    AnalysisError, Copies, HookError, Inputs, Output, Part, Place, Plan, Point, Selector, Site, State,
+    Subject, SubjectError, Trace, caught,
 };
 
 pub use data::{DataError, DataSwept, sweep_data};
 pub use edit::{Edit, Reference};
 pub use metric::{Metric, OutputFn};
+
+use entry::{Entry, Start, base_plan, of_copy, row_axis};
 
 use crate::{Memory, Progress};
 
@@ -489,116 +492,5 @@ impl Swept {
             tables.push(Labelled::scalar(format!("{name}/unedited"), unit, *unedited));
         }
         Ok(tables)
-    }
-}
-
-/// Where a variant departs from the unedited pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Entry {
-    /// Nowhere, or at a site whose rows do not belong to one variant each: by itself, from the input.
-    Alone,
-    /// At the input of the tower or in it: every variant has pictures of its own.
-    Pictures,
-    /// At the input of the language model: the variants share their pictures.
-    Input,
-    /// In a block, whose state before it is kept.
-    Block(Part, usize),
-}
-
-impl Entry {
-    fn of(touched: &BTreeSet<Site>, published: &[SiteSpec]) -> Self {
-        let Some(&site) = touched.first() else { return Self::Alone };
-        let block = |part, block: usize| {
-            let before = Site::block(part, block, Point::ResidPre);
-            published.iter().any(|s| s.site == before && row_axis(s).is_some())
-        };
-        match (site.part(), site.block_index()) {
-            (part @ (Part::Text | Part::Vision), Some(i)) if block(part, i) => Self::Block(part, i),
-            (Part::Vision | Part::Connector | Part::Audio, _) => Self::Pictures,
-            // What enters the decoder enters its first block, where pictures are in their places already.
-            (Part::Text, None) if site == ENTERED && block(Part::Text, 0) && !touched.contains(&FIRST) => {
-                Self::Block(Part::Text, 0)
-            }
-            // After the last block: its state is the cheapest place to resume.
-            (Part::Text, None) if site.point() > Point::Input => {
-                let last = published.iter().filter(|s| s.site.part() == Part::Text);
-                match last.filter_map(|s| s.site.block_index()).max() {
-                    Some(i) if block(Part::Text, i) => Self::Block(Part::Text, i),
-                    _ => Self::Input,
-                }
-            }
-            _ => Self::Input,
-        }
-    }
-
-    /// Where an edit is made in a pass that starts here.
-    fn place(self, site: Site) -> Site {
-        if self == Self::Block(Part::Text, 0) && site == ENTERED { FIRST } else { site }
-    }
-}
-
-/// What enters the decoder, and the same as its first block has it.
-const ENTERED: Site = Site::of(Part::Text, Point::Input);
-const FIRST: Site = Site::block(Part::Text, 0, Point::ResidPre);
-
-/// The axis along which copies are packed.
-fn row_axis(spec: &SiteSpec) -> Option<AxisName> {
-    let first = spec.axes.first()?;
-    (matches!(first.0, AxisName::Batch | AxisName::Image) && first.1.is_none()).then_some(first.0)
-}
-
-fn base_plan<'a>(entries: impl Iterator<Item = &'a Entry>) -> Result<Plan, HookError> {
-    let mut plan = Plan::new();
-    for entry in entries {
-        if let Entry::Block(part, block) = entry {
-            plan = plan.read(Site::block(*part, *block, Point::ResidPre))?;
-        }
-    }
-    Ok(plan)
-}
-
-/// Inputs and state that all variants of a group share.
-struct Start<'a> {
-    inputs: &'a Inputs,
-    own_pictures: bool,
-    state: Option<State>,
-}
-
-impl<'a> Start<'a> {
-    fn new(entry: Entry, inputs: &'a Inputs, base: &Trace) -> Result<Self, HookError> {
-        Ok(match entry {
-            Entry::Alone | Entry::Input => Self { inputs, own_pictures: false, state: None },
-            Entry::Pictures => Self { inputs, own_pictures: true, state: None },
-            Entry::Block(part, block) => {
-                Self { inputs, own_pictures: part == Part::Vision, state: Some(base.state(part, block)?) }
-            }
-        })
-    }
-
-    fn copies(&self, times: usize) -> Result<(Inputs, Plan), HookError> {
-        let packed = match self.own_pictures {
-            true => self.inputs.repeat_pictures(times)?,
-            false => self.inputs.repeat(times),
-        };
-        let plan = match &self.state {
-            None => Plan::new(),
-            Some(State { site, hidden }) => {
-                Plan::new().resume(State { site: *site, hidden: hidden.repeat_rows(times)? })
-            }
-        };
-        Ok((packed, plan))
-    }
-}
-
-/// The rows of a copy: its prompt, or its pictures.
-fn of_copy(spec: &SiteSpec, region: &Region, copy: usize, pictures: usize) -> Region {
-    match row_axis(spec) {
-        Some(AxisName::Batch) => region.clone().rows([copy]),
-        Some(AxisName::Image) => {
-            let named =
-                region.indices(AxisName::Image).map_or_else(|| (0..pictures).collect(), <[_]>::to_vec);
-            region.clone().of(AxisName::Image, named.into_iter().map(|image| copy * pictures + image))
-        }
-        _ => region.clone(),
     }
 }

@@ -71,7 +71,15 @@ fn of_a_caption_it_is_where_the_tower_reads() {
         let largest = *ids.iter().max().unwrap();
         let at = ids.iter().position(|id| *id == largest).unwrap();
         within += usize::from(at + 1 < ids.len());
-        row(subject.as_ref(), &Case { sample, target: Target::Objective(Objective::Similarity) }, at);
+        let case = Case { sample, target: Target::Objective(Objective::Similarity) };
+        row(subject.as_ref(), &case, at);
+        let routed = |queries| {
+            let edges = vec![Edges::between(Positions::At(vec![0]), queries)];
+            let settings = attention_knockout::Settings { edges, ..Default::default() };
+            let finding = AttentionKnockout::new(settings).unwrap().run(subject.as_ref(), &case).unwrap();
+            numbers(&finding, "change").to_vec()
+        };
+        assert_eq!(routed(Positions::Last), routed(Positions::At(vec![at])), "{words}");
     }
     let plain = mmlens_zoo::open(checkpoint("clip-a"), &Device::default()).unwrap();
     let sample = Sample::new(vec![shown()], Words::Texts(vec!["a b".to_owned()]));

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::checkpoint::read_part;
 use crate::parts::Act;
 use crate::vision::TowerConfig;
-use crate::{ZooError, above_zero, blocks, divides, positive, present};
+use crate::{ZooError, above_zero, blocks, causal, divides, positive, present};
 
 /// Which of the two ways of comparing pictures and texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,8 +175,8 @@ impl ClipConfig {
         {
             return Err(unsupported("text_config.model_type", found, family));
         }
-        if clip && let Some(found) = raw.get("is_causal").filter(|causal| **causal != Value::Bool(true)) {
-            return Err(unsupported("text_config.is_causal", &found.to_string(), "true"));
+        if clip {
+            causal(raw, "text_config.")?;
         }
         let defaults = if clip { [49408, 512, 2048, 8, 77] } else { [32000, 768, 3072, 12, 64] };
         let [vocab, d_model, neurons, heads, positions] = defaults;

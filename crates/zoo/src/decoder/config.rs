@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::read_part;
 use crate::parts::{Act, RopeConfig};
-use crate::{ZooError, above_zero, blocks, divides, positive, present};
+use crate::{ZooError, above_zero, blocks, causal, divides, positive, present};
 
 /// What a decoder is, whatever its family calls it.
 #[derive(Debug, Clone, PartialEq)]
@@ -316,9 +316,7 @@ impl DecoderConfig {
             unsupported("model_type", kind.to_owned(), Self::families().collect::<Vec<_>>().join(", "))
         })?;
         refuse_nulls(config, at, kind)?;
-        if let Some(found) = config.get("is_causal").filter(|causal| **causal != Value::Bool(true)) {
-            return Err(unsupported("is_causal", found.to_string(), "true".to_owned()));
-        }
+        causal(config, at)?;
         if raw.quantization_config.is_some() {
             let found = "a quantised checkpoint".to_owned();
             return Err(unsupported("quantization_config", found, "f32, f16 and bf16 weights".to_owned()));
