@@ -3,16 +3,14 @@
 use std::collections::BTreeSet;
 use std::io::Cursor;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, Rgb, RgbImage};
-use mmlens::core::{AxisName, Clip, Inputs, Part, Picture, Point, Sample, Site, Subject, Words};
+use mmlens::core::{Clip, Inputs, Picture, Sample, Subject, Words, kind};
 use mmlens::finding::TokenLabel;
 use mmlens::report;
-use mmlens::zoo::processor::{ProcessorError, mean_colour};
 
 use crate::refusal::Refusal;
 
@@ -108,17 +106,6 @@ pub(crate) fn written(words: &Words) -> String {
     }
 }
 
-/// Whether a subject compares pictures with captions.
-pub(crate) fn is_dual(subject: &dyn Subject) -> bool {
-    subject.sites().iter().any(|spec| spec.site == Site::of(Part::Text, Point::Projected))
-}
-
-/// Whether a subject says one thing of each row, a class, instead of a token at every position.
-pub(crate) fn is_classifier(subject: &dyn Subject) -> bool {
-    let one = |(axis, length): &(AxisName, Option<usize>)| *axis != AxisName::Pos || *length == Some(1);
-    subject.sites().iter().any(|spec| spec.site.point() == Point::Logits && spec.axes.iter().all(one))
-}
-
 /// What stands for a missing word, and where it stands in the only row, of a model that says which word is missing.
 pub(crate) fn masks(subject: &dyn Subject, inputs: &Inputs) -> Result<Option<Vec<usize>>, Refusal> {
     let Some(mask) = subject.mask() else { return Ok(None) };
@@ -130,17 +117,13 @@ pub(crate) fn masks(subject: &dyn Subject, inputs: &Inputs) -> Result<Option<Vec
     Ok(Some(places))
 }
 
-/// Whether texts are rows: of an encoder of text, or of a classifier that reads.
-fn takes_texts(subject: &dyn Subject) -> bool {
-    let reads = subject.anatomy().iter().any(|anatomy| anatomy.part == Part::Text);
-    subject.mask().is_some() || (reads && is_classifier(subject))
-}
-
 /// Refuses captions where a question is needed, and the other way round.
 pub(crate) fn suited(subject: &dyn Subject, words: &Words) -> Result<(), Refusal> {
     let model = || subject.name().to_owned();
-    match (words, is_dual(subject)) {
-        (Words::Texts(_), false) if !takes_texts(subject) => Err(Refusal::NoCaptions { model: model() }),
+    match (words, kind::compares(subject)) {
+        (Words::Texts(_), false) if !kind::takes_texts(subject) => {
+            Err(Refusal::NoCaptions { model: model() })
+        }
         (Words::Ask(_) | Words::Prompt(_) | Words::Nothing, true) => {
             Err(Refusal::Captions { model: model() })
         }
@@ -166,7 +149,8 @@ pub(crate) fn frames_on_page(
             prompt.iter().filter_map(|t| t.patch).filter(|p| p.image == image).map(|p| p.frame).collect();
         for frame in begun {
             let Some(pixels) = clip.frames.get(frame) else { continue };
-            let named = Picture { name: format!("{}, frame {frame}", clip.name), image: pixels.clone() };
+            let name = format!("{}, frame {frame}", clip.name);
+            let named = Picture { name, image: pixels.clone(), source: clip.source.clone() };
             shown.push(on_page(&named)?.at(image, frame));
         }
     }
@@ -201,34 +185,6 @@ fn on_white(image: &DynamicImage) -> RgbImage {
     })
 }
 
-/// A picture of the same size that shows its mean colour alone, as near as whole levels come.
-///
-/// # Errors
-/// A picture of colours that are not taken.
-pub(crate) fn flat_picture(picture: &Picture) -> Result<Picture> {
-    let colour = level([picture.image.as_ref()]).with_context(|| picture.name.clone())?;
-    Ok(Picture { name: format!("mean colour of {}", picture.name), image: filled(&picture.image, colour) })
-}
-
-/// A clip of the same length whose frames show its mean colour alone, that of all frames together.
-///
-/// # Errors
-/// A clip without frames, or of colours that are not taken.
-pub(crate) fn flat_clip(clip: &Clip) -> Result<Clip> {
-    let colour = level(clip.frames.iter().map(AsRef::as_ref)).with_context(|| clip.name.clone())?;
-    let frames = clip.frames.iter().map(|frame| filled(frame, colour)).collect();
-    Ok(Clip::new(format!("mean colour of {}", clip.name), frames, clip.fps))
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of bytes is a byte")]
-fn level<'a>(pictures: impl IntoIterator<Item = &'a DynamicImage>) -> Result<Rgb<u8>, ProcessorError> {
-    Ok(Rgb(mean_colour(pictures)?.map(|mean| mean.round() as u8)))
-}
-
-fn filled(like: &DynamicImage, colour: Rgb<u8>) -> Arc<DynamicImage> {
-    Arc::new(RgbImage::from_pixel(like.width(), like.height(), colour).into())
-}
-
 /// The token that `--target` means: an id, or a text that is exactly one token.
 pub(crate) fn target(subject: &dyn Subject, text: &str) -> Result<u32> {
     if let Ok(id) = text.parse() {
@@ -254,25 +210,6 @@ pub(crate) fn target(subject: &dyn Subject, text: &str) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_mean_colour_is_rounded() {
-        let mut pixels = RgbImage::new(2, 1);
-        pixels.put_pixel(0, 0, Rgb([255, 1, 0]));
-        // red 255 / 2 = 127.5, rounded up; green 1 / 2 = 0.5, rounded up
-        let mean = flat_picture(&Picture::new("p", pixels)).unwrap();
-        assert_eq!(mean.image.to_rgb8().into_raw(), [128, 1, 0, 128, 1, 0]);
-        assert_eq!(mean.name, "mean colour of p");
-    }
-
-    #[test]
-    fn a_clip_has_one_mean_colour() {
-        let frame = |level: u8| Arc::new(RgbImage::from_pixel(1, 1, Rgb([level, 0, 9])).into());
-        let flat = flat_clip(&Clip::new("c", vec![frame(10), frame(40), frame(40)], None)).unwrap();
-        // (10 + 40 + 40) / 3
-        assert!(flat.frames.iter().all(|frame| frame.to_rgb8().get_pixel(0, 0).0 == [30, 0, 9]));
-        assert_eq!((flat.frames.len(), flat.name.as_str()), (3, "mean colour of c"));
-    }
 
     #[test]
     fn what_is_transparent_is_white() {

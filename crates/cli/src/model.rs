@@ -62,6 +62,11 @@ impl ModelArgs {
         }
     }
 
+    /// What the model was called; nothing, for the one that is opened without a name.
+    pub(crate) fn named(&self) -> Option<String> {
+        self.model.as_ref().or(self.named.as_ref()).cloned()
+    }
+
     /// What was checked of the family of the model, against transformers.
     pub(crate) fn checked(&self) -> Result<Option<zoo::families::Checked>> {
         let kind = match self.model.as_ref().or(self.named.as_ref()) {

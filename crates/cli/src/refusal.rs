@@ -53,6 +53,9 @@ pub(crate) enum Refusal {
     /// As many corrupted pictures as pictures are needed.
     #[error("{found} `--corrupted-image` for {pictures} `--image`; give one for each, in the same order")]
     CorruptedPictures { found: usize, pictures: usize },
+    /// A setting of a method that does not run.
+    #[error("`--set {method}...`: this method does not run; those that do: {chosen}")]
+    Unset { method: String, chosen: String },
 }
 
 /// What was made of logits; where they are no numbers, of which model, and where.

@@ -1,11 +1,14 @@
 //! What a value is compared with.
 
+use serde::{Deserialize, Serialize};
+
 use crate::mean::own_means;
 use crate::tensor::with_rank;
 use crate::{AnyTensor, HookError, Inputs, Part, Point, Site, SiteSpec};
 
 /// The value that stands for "not there" at a site.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Baseline {
     /// Zero in the site's own space. For pixels, which are normalised, this is the mean colour of the processor, not black.
@@ -22,8 +25,8 @@ pub enum Baseline {
     ///   and patches among patches ([`Content`](crate::Content)). Padding is left out and stays as it is, and so do, at
     ///   `text.embed`, positions whose vectors image features replace.
     Mean,
-    /// A given value; each length equals the site's or is 1.
-    Given(AnyTensor),
+    /// A given value; each length equals the site's or is 1. A finding keeps it as a table of its own.
+    Given(#[serde(with = "host")] AnyTensor),
 }
 
 impl Baseline {
@@ -53,7 +56,7 @@ impl Baseline {
                 }
                 let site = spec.site;
                 with_rank!(value.clone(), x => {
-                    let given = given.clone().rank_of(site)?;
+                    let given = given.beside(value)?.rank_of(site)?;
                     Ok(AnyTensor::new(x.zeros_like() + given))
                 })?
             }
@@ -76,5 +79,30 @@ impl Baseline {
             .to_owned(),
             Self::Given(x) => format!("given value of shape {:?}", x.dims()),
         }
+    }
+}
+
+/// A tensor as settings hold it: its shape and its values.
+mod host {
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::{AnyTensor, device};
+
+    #[derive(Serialize, Deserialize)]
+    struct Host {
+        shape: Vec<usize>,
+        values: Vec<f32>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(value: &AnyTensor, to: S) -> Result<S::Ok, S::Error> {
+        let values = value.to_values().map_err(S::Error::custom)?;
+        Host { shape: value.dims(), values }.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<AnyTensor, D::Error> {
+        let Host { shape, values } = Host::deserialize(from)?;
+        AnyTensor::from_values(values, &shape, &device::host()).map_err(D::Error::custom)
     }
 }

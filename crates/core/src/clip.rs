@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::DynamicImage;
+use mmlens_finding::{ClipRecord, Source};
 
 use crate::gif::Frames;
-use crate::picture::{Fault, MOST_PICTURE_BYTES, opened as opened_picture, regular};
+use crate::picture::{Fault, MOST_PICTURE_BYTES, filled, hash, level, opened as opened_picture, regular};
 use crate::{SubjectError, caught};
 
 /// How files end that are taken for frames.
@@ -29,12 +30,38 @@ pub struct Clip {
     pub frames: Vec<Arc<DynamicImage>>,
     /// Frames in a second, where it is known.
     pub fps: Option<f64>,
+    /// Where they came from.
+    pub source: Source,
 }
 
 impl Clip {
     /// A clip from memory.
     pub fn new(name: impl Into<String>, frames: Vec<Arc<DynamicImage>>, fps: Option<f64>) -> Self {
-        Self { name: name.into(), frames, fps }
+        Self { name: name.into(), frames, fps, source: Source::Memory }
+    }
+
+    /// A clip of the same length whose frames show its mean colour alone, that of all frames together.
+    ///
+    /// # Errors
+    /// [`SubjectError::Picture`] for a clip without frames, or of colours that are not taken.
+    pub fn mean_colour(&self) -> Result<Self, SubjectError> {
+        let colour = level(&self.name, self.frames.iter().map(AsRef::as_ref))?;
+        Ok(Self {
+            name: format!("mean colour of {}", self.name),
+            frames: self.frames.iter().map(|frame| filled(frame, colour)).collect(),
+            fps: self.fps,
+            source: Source::MeanColourOf(Box::new(self.source.clone())),
+        })
+    }
+
+    /// What a finding keeps of it.
+    pub(crate) fn record(&self) -> ClipRecord {
+        ClipRecord {
+            name: self.name.clone(),
+            source: self.source.clone(),
+            fps: self.fps,
+            frames: self.frames.iter().map(|frame| hash(frame)).collect(),
+        }
     }
 
     /// A clip from a folder with one picture for each frame, in the order of their names, numbers in them counting as
@@ -52,12 +79,12 @@ impl Clip {
         let path = path.as_ref();
         let name =
             path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
-        let files = Self::files(path)?;
+        let (files, source) = (Self::files(path)?, Source::File(path.display().to_string()));
         if files == [path] && ends_with(path, "gif") {
             let (frames, own) = animated(path)?;
-            return Ok(Self { name, frames, fps: fps.or(own) });
+            return Ok(Self { name, frames, fps: fps.or(own), source });
         }
-        Ok(Self { name, frames: opened(path, &files)?, fps })
+        Ok(Self { name, frames: opened(path, &files)?, fps, source })
     }
 
     /// The files of the frames of a clip that [`Clip::open`] would open, in their order; of an animated GIF the GIF.

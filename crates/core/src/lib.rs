@@ -18,19 +18,21 @@
 //! ```
 
 mod agreement;
-mod analysis;
 mod baseline;
 mod broken;
 mod caught;
 mod change;
 mod clip;
+mod colour;
 pub mod device;
 mod error;
 mod gif;
 mod inputs;
 mod integrity;
+pub mod kind;
 mod mean;
 pub mod memory;
+mod method;
 mod need;
 mod objective;
 mod picture;
@@ -49,20 +51,23 @@ mod threads;
 mod upright;
 mod wanted;
 
-pub use analysis::{
-    Analysis, AnalysisError, Card, Case, Fit, Pair, Target, Unwatched, Watch, found, provenance, step,
-    top_token,
-};
 pub use baseline::Baseline;
 pub use broken::Place;
 pub use caught::{Panicked, caught};
 pub use change::MASKED;
 pub use clip::{Clip, MOST_CLIP_FRAMES, MOST_CLIP_PIXELS};
+pub use colour::{ColourError, mean_colour, rgb_bytes};
 pub use device::{DeviceError, DeviceName};
 pub use error::HookError;
 pub use inputs::{Asked, Grid, Inputs, TokenMap, View};
 pub use integrity::{Breach, Integrity};
+pub use kind::Capability;
 pub use mean::{Content, contents};
+pub use method::{
+    Analysis, AnalysisError, Answer, AnyAnalysis, Card, Case, Cost, Form, Given, Input, Leaf, Memory, Method,
+    NoSize, On, Pair, Rerun, RerunError, Shared, Target, Unwatched, Watch, explain, first, found, rerun,
+    step, top_token,
+};
 pub use need::{Copies, Need};
 pub use objective::{Ask, Objective, Output, Pairs};
 pub use picture::{MOST_PICTURE_BYTES, MOST_PICTURE_PIXELS, Picture};

@@ -5,11 +5,12 @@ use std::io::{self, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
+use mmlens_finding::{PictureRecord, Source};
 
 use crate::caught::{Panicked, caught};
 use crate::gif::{Frames, GifFault};
-use crate::{SubjectError, upright};
+use crate::{SubjectError, mean_colour, upright};
 
 /// The most pixels a picture may have. (Pillow warns of pictures with more.)
 pub const MOST_PICTURE_PIXELS: u64 = 90_000_000;
@@ -26,12 +27,37 @@ pub struct Picture {
     pub name: String,
     /// The pixels, as decoded and turned upright.
     pub image: Arc<DynamicImage>,
+    /// Where they came from.
+    pub source: Source,
 }
 
 impl Picture {
     /// A picture from memory.
     pub fn new(name: impl Into<String>, image: impl Into<DynamicImage>) -> Self {
-        Self { name: name.into(), image: Arc::new(image.into()) }
+        Self { name: name.into(), image: Arc::new(image.into()), source: Source::Memory }
+    }
+
+    /// A picture of the same size that shows its mean colour alone, as near as whole levels come.
+    ///
+    /// # Errors
+    /// [`SubjectError::Picture`] for colours that are not taken.
+    pub fn mean_colour(&self) -> Result<Self, SubjectError> {
+        let colour = level(&self.name, [self.image.as_ref()])?;
+        Ok(Self {
+            name: format!("mean colour of {}", self.name),
+            image: filled(&self.image, colour),
+            source: Source::MeanColourOf(Box::new(self.source.clone())),
+        })
+    }
+
+    /// What a finding keeps of it.
+    pub(crate) fn record(&self) -> PictureRecord {
+        PictureRecord {
+            name: self.name.clone(),
+            source: self.source.clone(),
+            size: [self.image.width(), self.image.height()],
+            sha256: hash(&self.image),
+        }
     }
 
     /// A picture from a file (PNG, JPEG, WebP, BMP, GIF), turned upright by what its EXIF says, or else its XMP.
@@ -50,8 +76,31 @@ impl Picture {
         })?;
         let name =
             path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
-        Ok(Self::new(name, image))
+        let source = Source::File(path.display().to_string());
+        Ok(Self { source, ..Self::new(name, image) })
     }
+}
+
+/// The colour of a picture's mean, each channel rounded.
+pub(crate) fn level<'a>(
+    name: &str,
+    pictures: impl IntoIterator<Item = &'a DynamicImage>,
+) -> Result<Rgb<u8>, SubjectError> {
+    let mean = mean_colour(pictures)
+        .map_err(|error| SubjectError::Picture { path: name.to_owned(), reason: error.to_string() })?;
+    Ok(Rgb(mean.map(|mean| mean.round() as u8)))
+}
+
+/// A picture of one colour, of the size of another.
+pub(crate) fn filled(like: &DynamicImage, colour: Rgb<u8>) -> Arc<DynamicImage> {
+    Arc::new(RgbImage::from_pixel(like.width(), like.height(), colour).into())
+}
+
+/// SHA-256 of pixels, with their size and colours.
+pub(crate) fn hash(image: &DynamicImage) -> String {
+    let mut bytes = format!("{}x{} {:?} ", image.width(), image.height(), image.color()).into_bytes();
+    bytes.extend_from_slice(image.as_bytes());
+    mmlens_files::sha256(bytes)
 }
 
 /// Why a picture is not opened.
@@ -197,5 +246,24 @@ mod tests {
         let sparse = folder.path().join("a.png");
         File::create(&sparse).unwrap().set_len(1 << 40).unwrap();
         assert!(said(&sparse).ends_with("it has 1099511627776 bytes, expected at most 268435456"));
+    }
+
+    #[test]
+    fn the_mean_colour_is_rounded() {
+        let mut pixels = RgbImage::new(2, 1);
+        pixels.put_pixel(0, 0, Rgb([255, 1, 0]));
+        // red 255 / 2 = 127.5, rounded up; green 1 / 2 = 0.5, rounded up
+        let mean = Picture::new("p", pixels).mean_colour().unwrap();
+        assert_eq!(mean.image.to_rgb8().into_raw(), [128, 1, 0, 128, 1, 0]);
+        assert_eq!(mean.name, "mean colour of p");
+    }
+
+    #[test]
+    fn a_clip_has_one_mean_colour() {
+        let frame = |level: u8| Arc::new(RgbImage::from_pixel(1, 1, image::Rgb([level, 0, 9])).into());
+        let flat = crate::Clip::new("c", vec![frame(10), frame(40), frame(40)], None).mean_colour().unwrap();
+        // (10 + 40 + 40) / 3
+        assert!(flat.frames.iter().all(|frame| frame.to_rgb8().get_pixel(0, 0).0 == [30, 0, 9]));
+        assert_eq!((flat.frames.len(), flat.name.as_str()), (3, "mean colour of c"));
     }
 }

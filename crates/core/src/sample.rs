@@ -1,5 +1,7 @@
 //! What is asked of a model: pictures and words.
 
+use std::sync::Arc;
+
 use crate::{Clip, Picture};
 
 /// The words of a sample.
@@ -37,6 +39,20 @@ impl Sample {
     pub fn with_clips(mut self, clips: Vec<Clip>) -> Self {
         self.clips = clips;
         self
+    }
+
+    /// Whether it is the same sample: the same words, and pictures and clips that share their pixels in memory.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let seen = |p: &Picture, q: &Picture| p.name == q.name && Arc::ptr_eq(&p.image, &q.image);
+        let shown = |p: &Clip, q: &Clip| {
+            let frames = || p.frames.iter().zip(&q.frames);
+            (&p.name, p.fps, p.frames.len()) == (&q.name, q.fps, q.frames.len())
+                && frames().all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        self.words == other.words
+            && (self.pictures.len(), self.clips.len()) == (other.pictures.len(), other.clips.len())
+            && self.pictures.iter().zip(&other.pictures).all(|(p, q)| seen(p, q))
+            && self.clips.iter().zip(&other.clips).all(|(p, q)| shown(p, q))
     }
 
     /// A question about one picture.

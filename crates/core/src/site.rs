@@ -44,7 +44,7 @@ macro_rules! points {
         /// What is found at a place. Order is the order of a pass.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[non_exhaustive]
-        pub enum Point { $(#[doc = $doc] $variant,)* }
+        pub enum Point { $(#[doc = $doc] #[serde(rename = $name)] $variant,)* }
 
         impl Point {
             /// Every point.

@@ -188,6 +188,11 @@ pub trait Subject: Send + Sync {
         None
     }
 
+    /// Whether gradients can be taken at its sites.
+    fn differentiable(&self) -> bool {
+        true
+    }
+
     /// Every site, in the order of a pass.
     fn sites(&self) -> &[SiteSpec];
 

@@ -1,19 +1,21 @@
 //! Two prompts of equal length, a clean and a corrupted one, and gradients at one of them or on the way between.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 
 use burn::tensor::{Tensor, TensorData};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Copies, HookError, Inputs, Objective, Part, Plan, Point, Site, State, Subject,
-    Trace,
+    AnalysisError, AnyTensor, Copies, HookError, Inputs, Memory, Objective, Part, Plan, Point, Site, State,
+    Subject, Trace,
 };
 
-use crate::{Memory, Node, Progress, batches, folded, held, numbers, of_range, reshaped, unfolded};
+use crate::{Node, Progress, batches, folded, held, numbers, of_range, reshaped, unfolded};
 
 /// Where between a corrupted and a clean prompt gradients are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Between {
     /// At the corrupted one.

@@ -1,11 +1,14 @@
 //! What writes to the residual stream of a decoder, and what reads it: the nodes between which a circuit has its edges.
 
 use std::fmt;
+use std::str::FromStr;
 
 use mmlens_core::{AxisName, HookError, Part, Point, Site, Subject};
+use serde::{Deserialize, Serialize};
 
 /// What writes to the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum Sender {
     /// What enters the first block.
@@ -30,7 +33,8 @@ pub enum Sender {
 }
 
 /// What reads the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum Receiver {
     /// The queries of a head.
@@ -157,6 +161,95 @@ impl fmt::Display for Receiver {
             Self::Mlp { layer } => write!(f, "{layer}.mlp"),
             Self::Logits => f.write_str("logits"),
         }
+    }
+}
+
+/// A text that names no node of a circuit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is no {kind} of a circuit; they are called like {like}")]
+pub struct NoNode {
+    found: String,
+    kind: &'static str,
+    like: &'static str,
+}
+
+/// The block of a node, and what follows its dot.
+fn in_block(text: &str) -> Option<(usize, &str)> {
+    let (layer, rest) = text.split_once('.')?;
+    Some((layer.parse().ok()?, rest))
+}
+
+impl FromStr for Sender {
+    type Err = NoNode;
+
+    fn from_str(text: &str) -> Result<Self, NoNode> {
+        let node = || {
+            if text == "input" {
+                return Some(Self::Input);
+            }
+            let (layer, rest) = in_block(text)?;
+            match rest {
+                "mlp" => Some(Self::Mlp { layer }),
+                "deepstack" => Some(Self::Deepstack { layer }),
+                _ => Some(Self::Head { layer, head: rest.strip_prefix('h')?.parse().ok()? }),
+            }
+        };
+        let (found, like) = (|| text.to_owned(), "`input`, `0.h3`, `0.mlp`");
+        node().ok_or_else(|| NoNode { found: found(), kind: "sender", like })
+    }
+}
+
+impl FromStr for Receiver {
+    type Err = NoNode;
+
+    fn from_str(text: &str) -> Result<Self, NoNode> {
+        let node = || {
+            if text == "logits" {
+                return Some(Self::Logits);
+            }
+            let (layer, rest) = in_block(text)?;
+            if rest == "mlp" {
+                return Some(Self::Mlp { layer });
+            }
+            let (kind, head) = rest.split_at_checked(1)?;
+            let head = head.parse().ok()?;
+            match kind {
+                "q" => Some(Self::Query { layer, head }),
+                "k" => Some(Self::Key { layer, head }),
+                "v" => Some(Self::Value { layer, head }),
+                _ => None,
+            }
+        };
+        let (found, like) = (|| text.to_owned(), "`1.q3`, `1.k0`, `1.v0`, `1.mlp`, `logits`");
+        node().ok_or_else(|| NoNode { found: found(), kind: "receiver", like })
+    }
+}
+
+impl TryFrom<String> for Sender {
+    type Error = NoNode;
+
+    fn try_from(text: String) -> Result<Self, NoNode> {
+        text.parse()
+    }
+}
+
+impl From<Sender> for String {
+    fn from(node: Sender) -> Self {
+        node.to_string()
+    }
+}
+
+impl TryFrom<String> for Receiver {
+    type Error = NoNode;
+
+    fn try_from(text: String) -> Result<Self, NoNode> {
+        text.parse()
+    }
+}
+
+impl From<Receiver> for String {
+    fn from(node: Receiver) -> Self {
+        node.to_string()
     }
 }
 

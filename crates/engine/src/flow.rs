@@ -1,18 +1,20 @@
 //! Attention weights read as shares that flow from position to position, layer by layer.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Tensor, TensorData};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Change, Copies, HookError, Inputs, Part, Plan, Point, Region, Site, State,
-    Strip, Subject, SubjectError,
+    AnalysisError, AnyTensor, Change, Copies, HookError, Inputs, Memory, Part, Plan, Point, Region, Site,
+    State, Strip, Subject, SubjectError,
 };
 
-use crate::{Memory, numbers};
+use crate::numbers;
 
 /// How the heads of a layer become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Heads {
     /// Their mean.
     #[default]

@@ -124,12 +124,14 @@ pub fn tables(
             })?;
             Labelled::numbers(name, unit, labels, sums)
         };
-        tables.push(Labelled::numbers(name.clone(), unit, labels.clone(), values.to_vec())?);
+        let whole = Labelled::numbers(name.clone(), unit, labels.clone(), values.to_vec())?;
         if let (Some(rows), Some(cols)) = (at(AxisName::Height), at(AxisName::Width)) {
-            tables.push(kept(&[rows, cols], format!("{name}/picture"))?);
+            tables.extend([whole.aside(), kept(&[rows, cols], format!("{name}/picture"))?]);
         } else if let Some(position) = at(AxisName::Pos) {
             let what = if spec.site.point() == Point::Pixels { "picture" } else { "tokens" };
-            tables.push(kept(&[position], format!("{name}/{what}"))?);
+            tables.extend([whole.aside(), kept(&[position], format!("{name}/{what}"))?]);
+        } else {
+            tables.push(whole);
         }
     }
     Ok(tables)

@@ -17,7 +17,7 @@
 //! | `flow` | [`Mixing`], [`Flow`]: attention as shares that flow through layers |
 //! | `distribution` | what a row of logits says |
 //! | `label`, `pool`, `positions` | from values at sites to labelled tables |
-//! | `memory` | [`Memory`]: what a method may take, and how many rows fit into it |
+//! | `held` | how many numbers sites hold |
 //! | `fold`, `progress` | ranks, batches, cancellation |
 
 mod between;
@@ -25,8 +25,8 @@ mod circuit;
 pub mod distribution;
 mod flow;
 mod fold;
+mod held;
 pub mod label;
-mod memory;
 mod path;
 mod pool;
 mod positions;
@@ -39,10 +39,10 @@ mod variants;
 mod window;
 
 pub use between::{Between, Contrast, Prompts, feeds};
-pub use circuit::{Circuit, Receiver, Sender};
+pub use circuit::{Circuit, NoNode, Receiver, Sender};
 pub use flow::{Flow, FlowSettings, Heads, Mixing, blocks_read};
 pub use fold::{folded, reshaped, states_at, unfolded};
-pub use memory::{Memory, NoSize, held, numbers};
+pub use held::{held, numbers};
 pub use path::{Along, End, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::Positions;

@@ -4,18 +4,20 @@
 //! every site stands at `x' + a_i (x - x')`, all sites at the same `a_i`. The nodes `a_i` and weights `w_i` are
 //! those of a quadrature rule.
 
+use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
 
 use burn::tensor::{Tensor, TensorData};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Baseline, Copies, HookError, Inputs, Objective, Part, Plan, Point, Site,
-    SiteSpec, State, Subject,
+    AnalysisError, AnyTensor, Baseline, Copies, HookError, Inputs, Memory, Objective, Part, Plan, Point,
+    Site, SiteSpec, State, Subject, Trace, kind,
 };
 
-use crate::{Memory, Node, Progress, Rule, batches, folded, numbers, of_range, reshaped, score, unfolded};
+use crate::{Node, Progress, Rule, batches, folded, numbers, of_range, reshaped, score, unfolded};
 
 /// A site and the value its path begins at.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct End {
     /// Where.
     pub site: Site,
@@ -33,11 +35,7 @@ impl End {
     /// tower keeps what it was given: between both baselines lies a pair that may fit better than any true one, so that on the
     /// way there a word that fits would count against its picture.
     pub fn paths(subject: &dyn Subject, ends: &[Self]) -> Vec<Vec<Self>> {
-        let projects = |part| {
-            let site = Site::of(part, Point::Projected);
-            subject.sites().iter().any(|spec| spec.site == site)
-        };
-        let compares = projects(Part::Vision) && projects(Part::Text);
+        let compares = kind::compares(subject);
         let seen = |end: &&Self| !compares || matches!(end.site.part(), Part::Vision | Part::Connector);
         let (seen, read): (Vec<&Self>, Vec<&Self>) = ends.iter().partition(seen);
         [seen, read]
@@ -122,8 +120,34 @@ struct Moving {
 }
 
 impl PathIntegral {
-    /// Walks the path, all ends together ([`End::paths`] says which belong on one): one pass for the input, one for the baselines, and a forward and backward pass for every
-    /// batch of nodes. Passes begin at the first block that has a site, if all sites lie in the language model.
+    /// What a walk reads of the unedited pass.
+    pub fn reads(&self, subject: &dyn Subject) -> Vec<Site> {
+        let start = entry(subject, &self.ends).map(|block| Site::block(Part::Text, block, Point::ResidPre));
+        self.ends.iter().map(|end| end.site).chain(start).collect()
+    }
+
+    /// That the unedited pass, and what is kept of it, fit into its memory.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Memory`]; [`HookError::NoSuchSite`].
+    pub fn hold(
+        &self,
+        subject: &dyn Subject,
+        (inputs, objective): (&Inputs, Objective),
+        method: &'static str,
+    ) -> Result<(), AnalysisError> {
+        let mut plan = Plan::new().objective(objective);
+        for site in self.reads(subject) {
+            plan = plan.read(site)?;
+        }
+        // What is read, where it begins, how far it goes, and its baseline.
+        let sites: Vec<Site> = self.ends.iter().map(|end| end.site).collect();
+        let kept = 4 * 4 * numbers(subject, inputs, &sites)? as u64;
+        self.memory.hold(method, kept, subject.need(inputs, &plan, Copies::ONE)?)
+    }
+
+    /// Walks the path, all ends together ([`End::paths`] says which belong on one), from an unedited pass in which what it
+    /// [reads](Self::reads) was read: one pass for the baselines, and a forward and backward pass for every batch of nodes. Passes begin at the first block that has a site, if all sites lie in the language model.
     ///
     /// # Errors
     /// [`HookError::NoSuchSite`] and [`HookError::NoGradient`], the latter also for a site behind which another
@@ -132,31 +156,18 @@ impl PathIntegral {
     pub fn walk(
         &self,
         subject: &dyn Subject,
-        inputs: &Inputs,
-        objective: Objective,
+        (inputs, objective): (&Inputs, Objective),
+        whole: &Trace,
         progress: &mut Progress<'_>,
     ) -> Result<Path, AnalysisError> {
         let entry = entry(subject, &self.ends);
-        let mut plan = Plan::new().objective(objective);
-        for end in &self.ends {
-            plan = plan.read(end.site)?;
-        }
-        if let Some(block) = entry {
-            plan = plan.read(Site::block(Part::Text, block, Point::ResidPre))?;
-        }
         let method = progress.method();
-        // What is read, where it begins, how far it goes, and its baseline.
-        let sites: Vec<Site> = self.ends.iter().map(|end| end.site).collect();
-        let kept = 4 * 4 * numbers(subject, inputs, &sites)? as u64;
-        self.memory.hold(method, kept, subject.need(inputs, &plan, Copies::ONE)?)?;
-        let whole = subject.run(inputs, plan)?;
-        let at_input = score(&whole)?;
+        let at_input = score(whole)?;
         let state = entry.map(|block| whole.state(Part::Text, block)).transpose()?;
         let mut moving = Vec::with_capacity(self.ends.len());
         for end in &self.ends {
             moving.push(Moving::new(subject, inputs, end, whole.get(end.site)?, entry)?);
         }
-        drop(whole);
         let stage = Stage { subject, inputs, state, objective };
         let rows = stage.rows(&moving, method, &self.memory)?;
         let mut plan = stage.plan(1)?;

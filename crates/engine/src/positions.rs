@@ -1,12 +1,14 @@
 //! Which positions of a prompt a method looks at.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use mmlens_core::TokenMap;
 use mmlens_core::finding::Modality;
 
 /// Positions of a prompt, chosen before the prompt is known.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Positions {
     /// All of them.

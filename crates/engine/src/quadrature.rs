@@ -1,5 +1,6 @@
 //! Rules that turn an integral over `[0, 1]` into a weighted sum.
 
+use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 use std::fmt;
 
@@ -13,7 +14,8 @@ pub struct Node {
 }
 
 /// A quadrature rule on `[0, 1]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Rule {
     /// Midpoints of equal intervals. Exact for straight lines; never touches the ends.
     Midpoint,

@@ -15,7 +15,7 @@ use crate::{Axis, FileError, Finding, FindingError, Labelled, Provenance, Unit, 
 pub const FORMAT: &str = "mmlens-finding";
 
 /// Major and minor version of the format. Another major version is refused; a newer minor one only adds.
-pub const FORMAT_VERSION: (u32, u32) = (1, 0);
+pub const FORMAT_VERSION: (u32, u32) = (1, 1);
 
 /// The most bytes of a finding's file.
 pub const MOST_BYTES: u64 = 1 << 32;
@@ -38,6 +38,9 @@ struct Table {
     /// The texts of a table of texts; the numbers of any other lie in the tensor of its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     texts: Option<Vec<String>>,
+    /// Whether it stands aside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    aside: bool,
 }
 
 impl Finding {
@@ -51,6 +54,7 @@ impl Finding {
             unit: table.unit(),
             axes: table.axes().to_vec(),
             texts: table.as_texts().map(<[String]>::to_vec),
+            aside: table.is_aside(),
         });
         let description = Description {
             version: FORMAT_VERSION,
@@ -147,7 +151,8 @@ fn read_table(file: &SafeTensors<'_>, table: Table) -> Result<Labelled, FileErro
         Some(texts) => Values::Texts(texts),
         None => Values::Numbers(read_numbers(file, &table.name, &table.axes)?),
     };
-    Ok(Labelled::new(table.name, table.unit, table.axes, values).map_err(FindingError::from)?)
+    let read = Labelled::new(table.name, table.unit, table.axes, values).map_err(FindingError::from)?;
+    Ok(if table.aside { read.aside() } else { read })
 }
 
 fn read_numbers(file: &SafeTensors<'_>, name: &str, axes: &[Axis]) -> Result<Vec<f32>, FileError> {

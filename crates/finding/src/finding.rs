@@ -44,6 +44,18 @@ impl Finding {
         &self.tables
     }
 
+    /// The answer: the first table and those of the same quantity, one for each picture or tile; none, of a finding without tables.
+    #[must_use]
+    pub fn answer(&self) -> Vec<&Labelled> {
+        let quantity = self.tables.first().map(Labelled::quantity);
+        self.tables.iter().filter(|table| Some(table.quantity()) == quantity).collect()
+    }
+
+    /// The tables that are shown: all but those that stand aside.
+    pub fn shown(&self) -> impl Iterator<Item = &Labelled> {
+        self.tables.iter().filter(|table| !table.is_aside())
+    }
+
     /// The tables alone.
     #[must_use]
     pub fn into_tables(self) -> Vec<Labelled> {

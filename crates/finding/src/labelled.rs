@@ -9,6 +9,7 @@ pub struct Labelled {
     unit: Unit,
     axes: Vec<Axis>,
     values: Values,
+    aside: bool,
 }
 
 /// The values of a table.
@@ -69,7 +70,7 @@ impl Labelled {
                 return Err(TableError::Place { table: name, role: axis.role, index, found });
             }
         }
-        Ok(Self { name, unit, axes, values })
+        Ok(Self { name, unit, axes, values, aside: false })
     }
 
     /// A table of numbers.
@@ -96,7 +97,7 @@ impl Labelled {
     /// One number without axes.
     #[must_use]
     pub fn scalar(name: impl Into<String>, unit: Unit, value: f32) -> Self {
-        Self { name: name.into(), unit, axes: Vec::new(), values: Values::Numbers(vec![value]) }
+        Self { name: name.into(), unit, axes: Vec::new(), values: Values::Numbers(vec![value]), aside: false }
     }
 
     /// The name.
@@ -223,7 +224,22 @@ impl Labelled {
     /// As [`Labelled::new`], and [`TableError::Axes`] or [`TableError::Ranks`] if a length or the number of axes changes.
     pub fn relabelled(self, axes: Vec<Axis>) -> Result<Self, TableError> {
         crate::compare::same_lengths(&self, &axes)?;
-        Self::new(self.name, self.unit, axes, self.values)
+        let aside = self.aside;
+        Ok(Self { aside, ..Self::new(self.name, self.unit, axes, self.values)? })
+    }
+
+    /// The same table, standing aside: kept in the file, but not part of what is shown of a finding. Single coordinates that other
+    /// tables sum up, or the same in another unit.
+    #[must_use]
+    pub fn aside(mut self) -> Self {
+        self.aside = true;
+        self
+    }
+
+    /// Whether it stands aside.
+    #[must_use]
+    pub const fn is_aside(&self) -> bool {
+        self.aside
     }
 
     /// Place of an index among the row-major values.
@@ -251,7 +267,7 @@ impl Labelled {
 
     /// The same name and unit over other axes and values that are known to fit.
     pub(crate) fn rebuilt(&self, axes: Vec<Axis>, values: Values) -> Self {
-        Self { name: self.name.clone(), unit: self.unit, axes, values }
+        Self { name: self.name.clone(), unit: self.unit, axes, values, aside: self.aside }
     }
 }
 

@@ -21,23 +21,27 @@
 
 mod axis;
 mod compare;
+mod difference;
 mod error;
 mod file;
 mod finding;
 mod finite;
 mod labelled;
 mod provenance;
+mod record;
 mod select;
 mod tolerance;
 mod unit;
 
 pub use axis::{Axis, Labels, Modality, PatchLabel, Role, TokenLabel};
+pub use difference::Difference;
 pub use error::{FileError, FindingError, TableError};
 pub use file::{FORMAT, FORMAT_VERSION, MOST_BYTES};
 pub use finding::Finding;
 pub use finite::{NotFinite, finite, largest, top};
 pub use labelled::{Labelled, Values};
 pub use provenance::Provenance;
+pub use record::{ClipRecord, InputRecord, PictureRecord, SampleRecord, Source, WordsRecord};
 pub use select::Entry;
 pub use tolerance::{Against, Gap, LEAST, MASKED, Mismatch, Tolerance};
 pub use unit::Unit;

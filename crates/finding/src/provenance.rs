@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::InputRecord;
+
 /// How a finding came to be: enough to run it again.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Provenance {
     /// Id of the method.
     pub method: String,
-    /// Its settings by name, defaults included.
+    /// Its settings by name, defaults included, and what the input settled: they read back.
     pub settings: BTreeMap<String, Value>,
+    /// What it was run on; `None` for what was made of findings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<InputRecord>,
     /// Name of the model.
     pub subject: String,
     /// Hash of the weights as they were read.
@@ -30,6 +35,15 @@ pub struct Provenance {
     pub dtype: String,
     /// Kind of device.
     pub device: String,
+    /// The path of the kernels that computed, where there are several: it decides the last digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<String>,
+    /// Bytes that the method could take at once. How rows are packed follows from it, and so do the last digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Where the model was read from, if a program told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Version of mmlens.
     pub version: String,
 }

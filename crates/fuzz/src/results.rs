@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use mmlens_core::Memory;
 use mmlens_core::finding::{Axis, Finding, Role};
 use mmlens_core::{AnalysisError, Objective, Part, Point, Sample, Seed, Site, Subject, Unwatched};
-use mmlens_engine::{Edit, Memory, Sweep, sweep_data};
+use mmlens_engine::{Edit, Sweep, sweep_data};
 use mmlens_files::{RunError, RunFolder, look};
 use mmlens_report::Page;
 use mmlens_store::{Recording, Store};

@@ -13,6 +13,9 @@ pub use mmlens_report as report;
 pub use mmlens_store as store;
 pub use mmlens_zoo as zoo;
 
+#[doc(inline)]
+pub use mmlens_model::METHODS;
+
 /// What most programs need.
 pub mod prelude {
     pub use mmlens_core::*;

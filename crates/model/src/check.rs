@@ -1,27 +1,10 @@
-//! What all methods word alike: refusals, and settings as provenance keeps them.
+//! What all methods word alike: refusals.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
-use mmlens_core::{AnalysisError, Ask, Card, Inputs, Part, Plan, Point, Site, Subject, TokenMap};
-use mmlens_engine::{Memory, Positions};
-
-/// Settings as provenance keeps them.
-pub(crate) fn named<const N: usize>(
-    settings: [(&str, serde_json::Value); N],
-) -> BTreeMap<String, serde_json::Value> {
-    settings.map(|(name, value)| (name.to_owned(), value)).into()
-}
-
-/// What bounds the passes of a method: how many rows share one at most, and bytes. Both decide the last digits.
-pub(crate) fn bounded<const N: usize>(
-    memory: &Memory,
-    settings: [(&str, serde_json::Value); N],
-) -> BTreeMap<String, serde_json::Value> {
-    let mut settings = named(settings);
-    settings.extend(named([("rows", memory.most_rows().get().into()), ("memory", memory.budget().into())]));
-    settings
-}
+use mmlens_core::{AnalysisError, Ask, Card, Inputs, Part, Plan, Point, Site, Subject, TokenMap, kind};
+use mmlens_engine::Positions;
 
 /// Settings that cannot be.
 pub(crate) fn setting(
@@ -35,7 +18,7 @@ pub(crate) fn setting(
 
 /// An input the method cannot work on.
 pub(crate) fn input(card: &Card, needs: &'static str, found: impl Into<String>) -> AnalysisError {
-    AnalysisError::Input { method: card.id, needs, found: found.into() }
+    AnalysisError::Input { method: card.id, needs: needs.into(), found: found.into() }
 }
 
 /// Points that lie in blocks, each once, at least one.
@@ -88,30 +71,13 @@ pub(crate) fn read_at(
         return Ok(at);
     }
     let [normed, pooled] = [Point::FinalNorm, Point::Pooled].map(|point| Site::of(Part::Text, point));
-    let published = |site: &Site| subject.sites().iter().any(|spec| spec.site == *site);
-    if ![normed, pooled].iter().all(published) {
+    if ![normed, pooled].iter().all(|site| kind::has(subject, *site)) {
         return Ok(inputs.positions().saturating_sub(1));
     }
     let trace = subject.run(inputs, Plan::new().read(normed)?.read(pooled)?)?;
     let (all, one) = (trace.get(normed)?.to_values()?, trace.get(pooled)?.to_values()?);
     let found = all.chunks(one.len().max(1)).position(|vector| vector == one);
     found.ok_or_else(|| input(card, "a text tower that pools one of its positions", "this one does not"))
-}
-
-/// That the words of a sample are positions of the language model, and not of an encoder of their own.
-pub(crate) fn own_words(card: &Card, subject: &dyn Subject) -> Result<(), AnalysisError> {
-    match subject.anatomy().iter().any(|anatomy| anatomy.part == Part::Encoder) {
-        true => Err(input(card, "words in the language model", "an encoder of its own reads them")),
-        false => Ok(()),
-    }
-}
-
-/// That the stream of the language model is one running sum, which a norm behind each sum, as in BERT, makes impossible.
-pub(crate) fn running_sum(card: &Card, subject: &dyn Subject) -> Result<(), AnalysisError> {
-    match subject.sites().iter().any(|spec| spec.site.point() == Point::NormalizedResidMid) {
-        true => Err(input(card, "a stream that is one running sum", "a norm follows each of its sums")),
-        false => Ok(()),
-    }
 }
 
 /// Positions of a prompt, at least one.

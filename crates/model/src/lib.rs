@@ -1,54 +1,36 @@
-//! Analyses of mmlens, from tokens to layers: integrated gradients, occlusion, rollout, logit lens, patching.
+//! Analyses of mmlens on a model: from tokens to layers.
 //!
-//! Every method is one file and one type, made from checked settings and run on any
-//! [`Subject`](mmlens_core::Subject); it gives a [`Finding`](mmlens_core::finding::Finding). [`METHODS`] lists
-//! them.
-//!
-//! | question | method |
-//! |---|---|
-//! | which pixels and words, in shares that add up | [`IntegratedGradients`] |
-//! | what is lost when a part is hidden | [`Occlusion`] |
-//! | along which attention it could have come | [`AttentionRollout`] |
-//! | what the model would say at each layer | [`LogitLens`] |
-//! | which state brings the answer back | [`ActivationPatching`] |
-//! | which states, heads and neurons carry the answer, in two passes | [`AttributionPatching`] |
-//! | which connections between them do | [`EdgeAttribution`] |
-//! | what one head tells another directly | [`PathPatching`] |
-//! | along which route, and at which depth, it got there | [`AttentionKnockout`] |
+//! Every method is one file and one type, made from settings that read back and run on any
+//! [`Subject`](mmlens_core::Subject); it gives a [`Finding`](mmlens_core::finding::Finding). [`METHODS`] lists them, and says of each
+//! what it answers, needs and costs, and when it misleads. The modules are the leaves of the survey.
 
-use mmlens_core::Card;
-
-pub mod activation_patching;
-pub mod attention_knockout;
-pub mod attention_rollout;
-pub mod attribution_patching;
 mod check;
-pub mod edge_attribution;
-pub mod integrated_gradients;
-pub mod logit_lens;
-pub mod occlusion;
-mod pair;
-pub mod path_patching;
+pub mod layer;
+pub mod token;
 
-pub use activation_patching::ActivationPatching;
-pub use attention_knockout::AttentionKnockout;
-pub use attention_rollout::AttentionRollout;
-pub use attribution_patching::AttributionPatching;
-pub use edge_attribution::EdgeAttribution;
-pub use integrated_gradients::IntegratedGradients;
-pub use logit_lens::LogitLens;
-pub use occlusion::Occlusion;
-pub use path_patching::PathPatching;
+use mmlens_core::Method;
 
-/// Every method of this crate.
-pub const METHODS: &[Card] = &[
-    integrated_gradients::CARD,
-    occlusion::CARD,
-    attention_rollout::CARD,
-    logit_lens::CARD,
-    activation_patching::CARD,
-    attention_knockout::CARD,
-    attribution_patching::CARD,
-    edge_attribution::CARD,
-    path_patching::CARD,
-];
+/// A row for each method: it is offered under its own name, and stands in the table.
+macro_rules! methods {
+    ($($leaf:ident :: $module:ident :: $method:ident,)*) => {
+        $(
+            #[doc(inline)]
+            pub use $leaf::$module::{self, $method};
+        )*
+
+        /// Every method of this crate, in the order in which they are run and shown.
+        pub static METHODS: &[Method] = &[$(Method::of::<$method>(),)*];
+    };
+}
+
+methods! {
+    token::integrated_gradients::IntegratedGradients,
+    token::occlusion::Occlusion,
+    layer::attention_rollout::AttentionRollout,
+    layer::logit_lens::LogitLens,
+    layer::activation_patching::ActivationPatching,
+    layer::attribution_patching::AttributionPatching,
+    layer::attention_knockout::AttentionKnockout,
+    layer::edge_attribution::EdgeAttribution,
+    layer::path_patching::PathPatching,
+}

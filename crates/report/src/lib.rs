@@ -37,6 +37,7 @@
 //! # }
 //! ```
 
+mod answer;
 mod colour;
 mod composite;
 mod curve;
@@ -53,6 +54,7 @@ mod runs;
 mod scale;
 mod view;
 
+pub use answer::{Drawn, drawn};
 pub use error::ReportError;
 pub use overlay::{OnPicture, OverlaySettings, on_picture, overlay, overlay_png};
 pub use page::{Guide, Page};

@@ -9,6 +9,7 @@ use mmlens_files::write;
 use mmlens_finding::{Axis, Finding, Labelled, TokenLabel};
 use sha2::{Digest, Sha256};
 
+use crate::answer::shown;
 use crate::curve::curve;
 use crate::data::{Data, OverPicture};
 use crate::heat::Heat;
@@ -166,7 +167,10 @@ impl Page {
         let on_page = |heat: &Heat| {
             self.pictures.iter().enumerate().any(|(i, picture)| heat.on(picture.place(i)).is_some())
         };
-        let tables = finding.tables();
+        let tables = finding.tables().iter().filter_map(|table| shown(table).transpose());
+        let tables: Vec<Labelled> =
+            tables.map(|t| Ok(t?.into_owned())).collect::<Result<_, ReportError>>()?;
+        let tables = tables.as_slice();
         let mut page = Section::default();
         let mut numbers = vec![None; tables.len()];
         let method = words(&finding.provenance.method);

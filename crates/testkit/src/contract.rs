@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mmlens_core::{
     Analysis, AnalysisError, Anatomy, AnyTensor, Ask, Asked, Change, HookError, Inputs, Integrity, Objective,
-    Part, Plan, Point, Region, Run, Site, State, Subject, SubjectError, Trace, Wanted, Watch, device,
+    On, Part, Plan, Point, Region, Run, Site, State, Subject, SubjectError, Trace, Wanted, Watch, device,
 };
 use mmlens_finding::{Finding, Tolerance};
 
@@ -54,7 +54,7 @@ pub fn analysis_breaches<A: Analysis>(
     input: &A::Input,
     probe: &Inputs,
 ) -> Vec<String> {
-    let (mut breaches, card) = (Vec::new(), analysis.card());
+    let (mut breaches, card) = (Vec::new(), A::CARD);
     let run = || catch_unwind(AssertUnwindSafe(|| analysis.run(subject, input)));
     let before = output(subject, probe);
     let (first, second) = match (run(), run()) {
@@ -93,14 +93,14 @@ pub fn analysis_breaches<A: Analysis>(
     for (field, _) in missing.iter().filter(|(_, missing)| *missing) {
         breaches.push(format!("provenance lacks its {field}"));
     }
-    match analysis.run_watched(subject, input, &Impatient) {
+    match analysis.run_on(&On::new(subject).watched(&Impatient), input) {
         Err(AnalysisError::Cancelled { method, done, total })
             if method == card.id && 0 < done && done <= total => {}
         Err(error) => breaches.push(format!("cancelling gives `{error}`")),
         Ok(_) => breaches.push("it cannot be cancelled".to_owned()),
     }
     let count = Count::default();
-    if analysis.run_watched(subject, input, &count).is_ok() {
+    if analysis.run_on(&On::new(subject).watched(&count), input).is_ok() {
         breaches.extend(count.breach());
     }
     if !matches!((before, output(subject, probe)), (Ok(a), Ok(b)) if a == b) {

@@ -1,13 +1,13 @@
 //! What is explained: the first token of an answer, a class, or how well a caption fits.
 
 use anyhow::{Context, Result};
-use mmlens::core::{Ask, Generation, Inputs, Objective, Sample, Subject, Target, Words, top_token};
+use mmlens::core::{Ask, Generation, Inputs, Objective, Sample, Subject, Target, Words, kind, top_token};
 use mmlens::finding::TokenLabel;
 use serde::Serialize;
 
 use crate::classes::{Class, classes};
 use crate::commands::ask::{Token, answer, note_of, tokens};
-use crate::input::{is_classifier, is_dual, masks, target};
+use crate::input::{masks, target};
 use crate::pairs::Compared;
 use crate::refusal::Refusal;
 
@@ -39,7 +39,7 @@ pub(crate) struct Settled {
 /// Asks the subject, and settles what is explained: `wanted`, or the token that it says first, or the caption that
 /// fits best.
 pub(crate) fn settle(subject: &dyn Subject, sample: Sample, wanted: Option<&str>) -> Result<Settled> {
-    if is_dual(subject) {
+    if kind::compares(subject) {
         return caption(subject, sample, wanted);
     }
     let inputs = subject.encode(&sample)?;
@@ -47,7 +47,7 @@ pub(crate) fn settle(subject: &dyn Subject, sample: Sample, wanted: Option<&str>
         return mask(subject, sample, inputs, &masks, wanted);
     }
     let wanted = wanted.map(|text| target(subject, text)).transpose()?;
-    if is_classifier(subject) {
+    if kind::classifies(subject) {
         let id = wanted.map_or_else(|| top_token(subject, &inputs), Ok)?;
         return class(subject, sample, &inputs, id);
     }

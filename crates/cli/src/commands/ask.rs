@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use mmlens::core::{Generated, Generation, Inputs, Sample, Sampling, Seed, Subject, Words};
+use mmlens::core::{Generated, Generation, Inputs, Sample, Sampling, Seed, Subject, Words, kind};
 use serde::Serialize;
 
 use crate::classes::{Class, classes};
-use crate::input::{QuestionArgs, is_classifier, is_dual, masks, suited, written};
+use crate::input::{QuestionArgs, masks, suited, written};
 use crate::model::ModelArgs;
 use crate::pairs::{Compared, Likeness};
 use crate::print;
@@ -172,10 +172,10 @@ impl Ask {
         let subject = self.model.open()?;
         suited(subject.as_ref(), &sample.words)?;
         let inputs = subject.encode(&sample)?;
-        if is_dual(subject.as_ref()) {
+        if kind::compares(subject.as_ref()) {
             return self.compare(subject.as_ref(), &sample, &inputs);
         }
-        if is_classifier(subject.as_ref()) {
+        if kind::classifies(subject.as_ref()) {
             return self.classify(subject.as_ref(), &sample, &inputs);
         }
         if let Some(masks) = masks(subject.as_ref(), &inputs)? {

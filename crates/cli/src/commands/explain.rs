@@ -7,21 +7,21 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use image::DynamicImage;
-use mmlens::core::{AnalysisError, Case, Clip, Copies, Picture, Plan, Sample, Subject, Words, memory};
-use mmlens::engine::Memory;
-use mmlens::files::{RunFolder, sha256, sha256_of};
+use mmlens::METHODS;
+use mmlens::core::{
+    AnalysisError, AnyAnalysis, Case, Copies, Form, Given, Memory, Method, On, Plan, Sample, Subject, Words,
+    explain, memory,
+};
+use mmlens::files::{RunFolder, sha256_of};
 use mmlens::finding::Finding;
-use mmlens::report::{OverlaySettings, Page, ReportError, on_picture, overlay_png};
+use mmlens::report::{OverlaySettings, Page, ReportError, drawn, on_picture, overlay_png};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::commands::aim::{Aim, Settled, settle};
 use crate::commands::ask::Token;
-use crate::input::{
-    QuestionArgs, flat_clip, flat_picture, frames_on_page, on_page, pictures, suited, written,
-};
-use crate::methods::{METHODS, Method, Question};
+use crate::input::{QuestionArgs, frames_on_page, on_page, pictures, suited, written};
+use crate::methods::{self, Set};
 use crate::model::ModelArgs;
 use crate::print;
 use crate::progress::Bar;
@@ -48,9 +48,12 @@ pub(crate) struct Explain {
     model: ModelArgs,
     #[command(flatten)]
     question: QuestionArgs,
-    /// The methods, separated by commas; without it all that this input allows.
-    #[arg(long, value_name = "METHOD", value_delimiter = ',', value_parser = methods())]
+    /// The methods, separated by commas; without it those of a first look that this input allows.
+    #[arg(long, value_name = "METHOD", value_delimiter = ',', value_parser = offered())]
     method: Vec<String>,
+    /// A setting of a method, such as ig.steps=64 or occlusion.picture=null; repeat it for several. Values are JSON.
+    #[arg(long, value_name = "METHOD.SETTING=VALUE")]
+    set: Vec<Set>,
     /// The token (or class) whose logit is explained, as text or as id; without it the first one of the answer.
     #[arg(long, value_name = "TOKEN")]
     target: Option<String>,
@@ -84,47 +87,28 @@ struct CorruptionArgs {
     corrupted_text: Option<String>,
 }
 
-fn methods() -> impl TypedValueParser<Value = String> {
-    PossibleValuesParser::new(METHODS.iter().map(Method::value))
+fn offered() -> impl TypedValueParser<Value = String> {
+    PossibleValuesParser::new(METHODS.iter().map(methods::value))
 }
 
 impl CorruptionArgs {
-    /// The sample that leads to another answer, or why there is none.
-    fn sample(&self, clean: &Sample) -> Result<Result<Sample, &'static str>> {
-        if let Some(question) = &self.corrupted_ask {
-            return Ok(Ok(Sample { words: Words::Ask(question.clone()), ..clean.clone() }));
-        }
-        if let Some(text) = &self.corrupted_text {
-            return Ok(Ok(Sample { words: Words::Texts(vec![text.clone()]), ..clean.clone() }));
-        }
-        if matches!(clean.words, Words::Texts(_)) {
-            return Ok(Err(
-                "what the text tower holds does not depend on the picture; give `--corrupted-text`",
-            ));
-        }
-        if !self.corrupted_image.is_empty() {
-            let (found, pictures) = (self.corrupted_image.len(), clean.pictures.len());
-            if found != pictures {
-                return Err(Refusal::CorruptedPictures { found, pictures }.into());
+    /// What the methods are run on: the case, and what is compared with it.
+    fn given(&self, case: Case) -> Result<Given> {
+        let clean = &case.sample;
+        let words = |words| Sample { words, ..clean.clone() };
+        let corrupted = match (&self.corrupted_ask, &self.corrupted_text, self.corrupted_image.as_slice()) {
+            (Some(question), ..) => words(Words::Ask(question.clone())),
+            (_, Some(text), _) => words(Words::Texts(vec![text.clone()])),
+            (.., []) => return Ok(Given::new(case)?),
+            (.., files) => {
+                let (found, expected) = (files.len(), clean.pictures.len());
+                if found != expected {
+                    return Err(Refusal::CorruptedPictures { found, pictures: expected }.into());
+                }
+                Sample { pictures: pictures(files)?, ..clean.clone() }
             }
-            return Ok(Ok(Sample { pictures: self::pictures(&self.corrupted_image)?, ..clean.clone() }));
-        }
-        if clean.pictures.is_empty() && clean.clips.is_empty() {
-            return Ok(Err("there is no picture to replace and no `--corrupted-ask`"));
-        }
-        let pictures: Vec<Picture> = clean.pictures.iter().map(flat_picture).collect::<Result<_>>()?;
-        let clips = clean.clips.iter().map(flat_clip).collect::<Result<_>>()?;
-        Ok(Ok(Sample { pictures, clips, ..clean.clone() }))
-    }
-
-    /// The comparison in words.
-    fn describe(&self) -> String {
-        match (&self.corrupted_ask, &self.corrupted_text, self.corrupted_image.as_slice()) {
-            (Some(question), ..) => format!("the question “{question}”"),
-            (_, Some(text), _) => format!("the caption “{text}”"),
-            (.., []) => "the mean colour of the picture".to_owned(),
-            (.., files) => files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "),
-        }
+        };
+        Ok(Given { case, corrupted: Some(corrupted) })
     }
 }
 
@@ -171,6 +155,9 @@ struct Written {
     /// Whether it was computed before, by a run that was cut off.
     kept: bool,
     seconds: f64,
+    /// What it was compared with, of methods that compare two runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compares: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -189,55 +176,77 @@ struct LeftOut {
 impl Explain {
     pub(crate) fn run(&self) -> Result<()> {
         let sample = self.question.sample()?;
-        let corrupted = self.corruption.sample(&sample)?;
+        let rows = methods::chosen(&self.method);
+        let made = methods::made(&rows, &self.set)?;
         let subject = self.model.open()?;
         let subject = subject.as_ref();
         suited(subject, &sample.words)?;
-        let mut run = self.begin(subject, &sample, corrupted.as_ref().ok())?;
-        let settled = settle(subject, sample, self.target.as_deref())?;
+        let memory = self.memory.unwrap_or_default();
+        let given = self.corruption.given(Case::new(sample))?;
+        let mut run = self.begin(subject, &given, &rows, &made)?;
+        let settled = settle(subject, given.case.sample.clone(), self.target.as_deref())?;
         let case = Case { sample: settled.sample.clone(), target: settled.target.clone() };
-        let question = Question { case, corrupted, memory: self.memory.unwrap_or_default() };
-        let pass = subject.need(&subject.encode(&question.case.sample)?, &Plan::new(), Copies::ONE)?.bytes;
-        let memory = Announced { budget: question.memory.budget(), pass };
+        let given = Given { case, ..given };
+        let own = &given.case.sample;
+        let pass = subject.need(&subject.encode(own)?, &Plan::new(), Copies::ONE)?.bytes;
+        let announced = Announced { budget: memory.budget(), pass };
         if !self.json {
             print::line(format!("answer     {}", print::visible(&settled.answer)))?;
             print::line(format!("explained  {}", print::visible(&settled.explained)))?;
-            print::line(memory.told(self.memory.is_none()))?;
+            print::line(announced.told(self.memory.is_none()))?;
         }
-        let own = &question.case.sample;
         let mut shown = own.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
         shown.extend(frames_on_page(&own.clips, own.pictures.len(), &settled.prompt)?);
         let mut page = Page {
             title: title(&settled.aim.text),
             pictures: shown,
             prompt: settled.prompt.clone(),
-            question: written(&question.case.sample.words),
+            question: written(&own.words),
             answer: settled.answer.clone(),
             answer_tokens: settled.tokens.iter().map(|t| (t.text.clone(), t.probability)).collect(),
             findings: Vec::new(),
-            guides: METHODS.iter().map(Method::guide).collect(),
+            guides: rows.iter().map(|method| methods::guide(method)).collect(),
         };
+        let kept: Vec<Option<PathBuf>> = rows.iter().map(|method| run.kept(&finding_of(method))).collect();
+        let (todo, known): (Vec<_>, Vec<_>) =
+            made.into_iter().zip(&kept).partition(|(_, kept)| kept.is_none());
+        drop(known);
+        let todo: Vec<Box<dyn AnyAnalysis>> = todo.into_iter().map(|(method, _)| method).collect();
+        let bar = Bar::new();
+        let mut found = explain(&todo, On::new(subject).watched(&bar).within(memory), &given);
         let (mut written, mut left_out) = (Vec::new(), Vec::new());
-        for method in self.methods() {
+        for (method, kept) in rows.iter().zip(&kept) {
             let started = Instant::now();
-            let name = finding_of(method);
-            let kept = run.kept(&name);
-            let finding = match &kept {
+            let finding = match kept {
                 Some(file) => Ok(Finding::load(file)?),
-                None => self.find(method, subject, &question)?.map(|f| self.signed(method, f, &question)),
+                None => {
+                    let finding = found.next().context("a method was not run")?;
+                    bar.done();
+                    self.settle(method, finding)?
+                }
             };
-            let finding = match finding {
+            let mut finding = match finding {
                 Ok(finding) => finding,
                 Err(reason) => {
-                    left_out.push(LeftOut { method: method.name, reason });
+                    left_out.push(LeftOut { method: method.card.short, reason });
                     continue;
                 }
             };
-            let file = run.write(&name, &finding.to_bytes()?)?;
-            let heat_maps = self.draw(method, &finding, &page, &mut run)?;
+            finding.provenance.model = self.model.named();
+            let file = run.write(&finding_of(method), &finding.to_bytes()?)?;
+            let heat_maps = draw(method, &finding, &page, &mut run)?;
+            let compares =
+                (method.form == Form::TwoRuns).then(|| finding.provenance.baseline.clone()).flatten();
             let (kept, seconds) = (kept.is_some(), seconds(started));
-            written.push(Written { method: method.name, finding: file, heat_maps, kept, seconds });
-            page.findings.push(method.on_page(&finding, settled.aim.id, &settled.aim.text)?);
+            written.push(Written {
+                method: method.card.short,
+                finding: file,
+                heat_maps,
+                kept,
+                seconds,
+                compares,
+            });
+            page.findings.push(on_page_of(finding, settled.aim.id, &settled.aim.text));
         }
         if written.is_empty() {
             let reasons: Vec<String> =
@@ -246,118 +255,61 @@ impl Explain {
         }
         let report = run.write(REPORT, page.html()?.as_bytes())?;
         run.finish()?;
-        self.tell(subject, settled, memory, written, left_out, report)
+        self.tell(subject, settled, announced, written, left_out, report)
     }
 
     /// The folder, with the settings that a run must have to go on with what another left there.
-    fn begin(&self, subject: &dyn Subject, sample: &Sample, corrupted: Option<&Sample>) -> Result<RunFolder> {
-        let methods: Vec<&str> = self.methods().iter().map(|method| method.name).collect();
+    fn begin(
+        &self,
+        subject: &dyn Subject,
+        given: &Given,
+        rows: &[&Method],
+        made: &[Box<dyn AnyAnalysis>],
+    ) -> Result<RunFolder> {
+        let named = rows.iter().zip(made).map(|(row, method)| Ok((row.card.id, method.settings()?)));
+        let methods: BTreeMap<&str, Value> = named.collect::<Result<_>>()?;
+        let folder = self.model.folder()?;
         let settings = [
             ("command", json!("explain")),
             ("model", json!(subject.name())),
             ("weights", json!(subject.weights_hash())),
             ("alterations", json!(subject.alterations())),
-            (
-                "settings of the model",
-                self.model.folder()?.map_or(Ok(Value::Null), |folder| around(&folder))?,
-            ),
+            ("settings of the model", folder.as_deref().map_or(Ok(Value::Null), around)?),
             ("device", json!(subject.device())),
             ("methods", json!(methods)),
             ("target", json!(self.target)),
             ("memory", json!(self.memory.unwrap_or_default().budget())),
             ("kernels", json!(subject.kernels())),
-            ("sample", fingerprint(sample)),
-            ("corrupted", json!(corrupted.map(fingerprint))),
+            ("sample", json!(given.case.sample.record())),
+            ("corrupted", json!(given.corrupted.as_ref().map(Sample::record))),
         ];
         let settings: BTreeMap<String, Value> = settings.map(|(name, value)| (name.to_owned(), value)).into();
         let inputs = self.question.inputs().chain(self.corruption.corrupted_image.iter().cloned());
-        let run = RunFolder::begin(&self.out, settings, inputs.chain(self.model.folder()?))?;
+        let run = RunFolder::begin(&self.out, settings, inputs.chain(folder))?;
         run.place(REPORT)?;
-        for method in self.methods() {
+        for method in rows {
             run.place(&finding_of(method))?;
-            run.place(&format!("{}.png", method.name))?;
+            run.place(&format!("{}.png", method.card.short))?;
         }
         Ok(run)
     }
 
-    fn methods(&self) -> Vec<&'static Method> {
-        if self.method.is_empty() {
-            return METHODS.iter().collect();
-        }
-        let asked: Vec<&'static Method> = self.method.iter().filter_map(|name| Method::of(name)).collect();
-        METHODS.iter().filter(|method| asked.iter().any(|other| other.name == method.name)).collect()
-    }
-
     /// A method's finding; the reason why there is none, if nobody asked for this method by name.
-    fn find(
+    fn settle(
         &self,
         method: &Method,
-        subject: &dyn Subject,
-        question: &Question,
+        finding: Result<Finding, AnalysisError>,
     ) -> Result<Result<Finding, String>> {
-        let bar = Bar::new();
-        let finding = method.run(subject, question, &bar);
-        bar.done();
         match finding {
             Err(error @ (AnalysisError::Input { .. } | AnalysisError::Memory { .. }))
                 if self.method.is_empty() =>
             {
-                Ok(Err(error.to_string()))
+                let compares = matches!(&error, AnalysisError::Input { needs, .. } if needs == CORRUPTED);
+                let hint = if compares { "; `--corrupted-ask` or `--corrupted-text` gives one" } else { "" };
+                Ok(Err(format!("{error}{hint}")))
             }
-            other => other.map(Ok).with_context(|| format!("--method {}", method.name)),
+            other => other.map(Ok).with_context(|| format!("--method {}", method.card.short)),
         }
-    }
-
-    /// The finding with the sample it is about, so that it can be made again.
-    fn signed(&self, method: &Method, mut finding: Finding, question: &Question) -> Finding {
-        let pictures: Vec<String> = question.case.sample.pictures.iter().map(|p| p.name.clone()).collect();
-        let words = &question.case.sample.words;
-        let asked = match words {
-            Words::Ask(_) => Some("ask"),
-            Words::Prompt(_) => Some("prompt"),
-            Words::Texts(_) => Some("text"),
-            Words::Nothing => None,
-        };
-        let mut made = finding.provenance.with_setting("pictures", pictures);
-        if let Some(asked) = asked {
-            made = made.with_setting(asked, self::written(words));
-        }
-        if method.compares {
-            made.baseline = Some(self.corruption.describe());
-        }
-        finding.provenance = made;
-        finding
-    }
-
-    /// The heat maps of a finding, as files.
-    fn draw(
-        &self,
-        method: &Method,
-        finding: &Finding,
-        page: &Page,
-        run: &mut RunFolder,
-    ) -> Result<Vec<HeatMap>> {
-        let mut drawn = Vec::new();
-        let Some(heat) = method.heat(finding) else { return Ok(drawn) };
-        for (index, picture) in page.pictures.iter().enumerate() {
-            let (image, frame) = picture.place(index);
-            let on = match on_picture(&heat.tables, (image, frame), picture.dimensions()) {
-                Err(ReportError::OtherPicture { .. }) => continue,
-                on => on?,
-            };
-            let settings = OverlaySettings { image, frame, ..OverlaySettings::default() };
-            let name = match (image, frame) {
-                (0, 0) => String::new(),
-                (_, 0) => format!("-{image}"),
-                _ => format!("-{image}-{frame}"),
-            };
-            let png = overlay_png(picture, &heat.tables, settings)?;
-            let file = run.write(&format!("{}{name}.png", method.name), &png)?;
-            let aside = format!(", and {:.3} on what the processor put around the picture", on.outside);
-            let shows = heat.from.clone() + if on.outside == 0.0 { "" } else { &aside };
-            drawn.push(HeatMap { file, image: picture.name().to_owned(), shows });
-        }
-        Ok(drawn)
     }
 
     fn tell(
@@ -385,12 +337,10 @@ impl Explain {
         if self.json {
             return print::json(&told);
         }
-        let compares = |written: &&Written| Method::of(written.method).is_some_and(|method| method.compares);
-        let comparing: Vec<&str> =
-            told.findings.iter().filter(compares).map(|written| written.method).collect();
-        if !comparing.is_empty() {
-            let (what, by) = (print::visible(&self.corruption.describe()), comparing.join(", "));
-            print::line(format!("compared   with {what} ({by})"))?;
+        let comparing = || told.findings.iter().filter(|written| written.compares.is_some());
+        if let Some(what) = comparing().find_map(|written| written.compares.as_deref()) {
+            let by: Vec<&str> = comparing().map(|written| written.method).collect();
+            print::line(format!("compared   with {} ({})", print::visible(what), by.join(", ")))?;
         }
         print::line("")?;
         let show = |path: &Path| print::visible(&path.display().to_string());
@@ -410,10 +360,45 @@ impl Explain {
 }
 
 const REPORT: &str = "report.html";
+/// What methods that compare two runs need.
+const CORRUPTED: &str = "a corrupted sample";
 
 /// What the file of a finding is called.
 fn finding_of(method: &Method) -> String {
-    format!("{}.safetensors", method.name)
+    format!("{}.safetensors", method.card.short)
+}
+
+/// A finding as the page shows it, `target` being how it calls the token that is explained.
+fn on_page_of(mut finding: Finding, id: u32, target: &str) -> Finding {
+    let named = format!("token {id} (“{target}”)");
+    let objective = finding.provenance.objective.take();
+    finding.provenance.objective = objective.map(|text| text.replace(&format!("token {id}"), &named));
+    finding
+}
+
+/// The heat maps of a finding, as files.
+fn draw(method: &Method, finding: &Finding, page: &Page, run: &mut RunFolder) -> Result<Vec<HeatMap>> {
+    let mut written = Vec::new();
+    let Some(heat) = drawn(finding) else { return Ok(written) };
+    for (index, picture) in page.pictures.iter().enumerate() {
+        let (image, frame) = picture.place(index);
+        let on = match on_picture(&heat.tables, (image, frame), picture.dimensions()) {
+            Err(ReportError::OtherPicture { .. }) => continue,
+            on => on?,
+        };
+        let settings = OverlaySettings { image, frame, ..OverlaySettings::default() };
+        let name = match (image, frame) {
+            (0, 0) => String::new(),
+            (_, 0) => format!("-{image}"),
+            _ => format!("-{image}-{frame}"),
+        };
+        let png = overlay_png(picture, &heat.tables, settings)?;
+        let file = run.write(&format!("{}{name}.png", method.card.short), &png)?;
+        let aside = format!(", and {:.3} on what the processor put around the picture", on.outside);
+        let shows = heat.from.clone() + if on.outside == 0.0 { "" } else { &aside };
+        written.push(HeatMap { file, image: picture.name().to_owned(), shows });
+    }
+    Ok(written)
 }
 
 /// Hashes of the files that stand around the weights of a model: configs, tokenizers, templates.
@@ -429,30 +414,6 @@ fn around(folder: &Path) -> Result<Value> {
         }
     }
     Ok(json!(hashes))
-}
-
-/// All that a sample says: its words, and a hash of every picture's pixels.
-fn fingerprint(sample: &Sample) -> Value {
-    let picture = |image: &DynamicImage| {
-        format!("{}x{} {:?} {}", image.width(), image.height(), image.color(), sha256(image.as_bytes()))
-    };
-    let pictures: Vec<Value> =
-        sample.pictures.iter().map(|own| json!([own.name, picture(&own.image)])).collect();
-    let frames = |clip: &Clip| clip.frames.iter().map(|frame| picture(frame)).collect::<Vec<_>>();
-    let clips: Vec<Value> =
-        sample.clips.iter().map(|clip| json!([clip.name, clip.fps, frames(clip)])).collect();
-    let kind = match &sample.words {
-        Words::Ask(_) => "ask",
-        Words::Prompt(_) => "prompt",
-        Words::Texts(_) => "text",
-        Words::Nothing => "nothing",
-    };
-    let texts = match &sample.words {
-        Words::Ask(text) | Words::Prompt(text) => vec![text.as_str()],
-        Words::Texts(texts) => texts.iter().map(String::as_str).collect(),
-        Words::Nothing => Vec::new(),
-    };
-    json!({ "pictures": pictures, "clips": clips, "words": [kind, texts] })
 }
 
 fn title(token: &str) -> String {

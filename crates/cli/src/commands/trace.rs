@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::core::{
-    AnyTensor, Generation, HookError, Inputs, Objective, Plan, Point, Sample, Subject, place, top_token,
+    AnyTensor, Generation, HookError, Inputs, Objective, Plan, Point, Sample, Subject, kind, place, top_token,
 };
 use mmlens::files::Target as WrittenTo;
 use mmlens::finding::top;
 use serde_json::{Value, json};
 
 use crate::commands::sites::key;
-use crate::input::{ClipArgs, is_dual, pictures, suited, words};
+use crate::input::{ClipArgs, pictures, suited, words};
 use crate::model::{ModelArgs, supported};
 use crate::pairs::{Compared, tensors as pairs};
 use crate::print;
@@ -157,7 +157,7 @@ impl Trace {
         for selector in &self.read {
             plan = plan.read(selector)?;
         }
-        let dual = is_dual(subject);
+        let dual = kind::compares(subject);
         if dual && self.generate > 0 {
             return Err(Refusal::NoTokens { option: "generate", model: subject.name().to_owned() }.into());
         }

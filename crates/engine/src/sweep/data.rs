@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use mmlens_core::finding::{Axis, Labelled, Role, TableError, Unit};
-use mmlens_core::{AnalysisError, Inputs, Subject, Watch};
+use mmlens_core::{AnalysisError, Inputs, Memory, Subject, Watch};
 use mmlens_files::Journal;
 use serde::{Deserialize, Serialize};
 
 use super::{Sweep, Swept};
-use crate::{Memory, Progress};
+use crate::Progress;
 
 const METHOD: &str = "sweep over a data set";
 

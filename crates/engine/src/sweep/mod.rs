@@ -23,8 +23,8 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Labelled, TableError};
 use mmlens_core::{
-    AnalysisError, Copies, HookError, Inputs, Output, Part, Place, Plan, Point, Selector, Site, State,
-    Subject, SubjectError, Trace, caught,
+    AnalysisError, Copies, HookError, Inputs, Memory, Output, Part, Place, Plan, Point, Selector, Site,
+    State, Subject, SubjectError, Trace, caught,
 };
 
 pub use data::{DataError, DataSwept, sweep_data};
@@ -33,7 +33,7 @@ pub use metric::{Metric, OutputFn};
 
 use entry::{Entry, Start, base_plan, of_copy, row_axis};
 
-use crate::{Memory, Progress};
+use crate::Progress;
 
 /// Variants of one case and what is measured of each.
 #[derive(Debug, Clone)]

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use mmlens_core::{AnalysisError, Inputs, Panicked, Place, Subject, SubjectError, caught};
+use mmlens_core::{AnalysisError, Inputs, Memory, Panicked, Place, Subject, SubjectError, caught};
 
 use super::{Found, Order, Prepared, Stage, Sweep, Swept};
-use crate::{Memory, Progress};
+use crate::Progress;
 
 impl Sweep {
     /// Runs every variant of one case on several copies of a model at once, each on a device of its own and given the

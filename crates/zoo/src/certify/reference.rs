@@ -112,7 +112,7 @@ impl Reference {
         for (i, clip) in list("videos")?.iter().enumerate() {
             let frames = clip.as_array().ok_or_else(|| odd("videos", clip, "a list of frames"))?;
             let frames: Result<_, CertifyError> = frames.iter().map(|f| Ok(picture(f)?.image)).collect();
-            sample.clips.push(Clip { name: format!("clip {i}"), frames: frames?, fps });
+            sample.clips.push(Clip::new(format!("clip {i}"), frames?, fps));
         }
         Ok(sample)
     }

@@ -30,9 +30,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, RgbImage};
+use mmlens_core::mean_colour;
 use serde_json::{Map, Value};
 
-pub use colour::mean_colour;
 pub(crate) use colour::to_rgb;
 pub(crate) use config::{Fields, beyond};
 pub use error::ProcessorError;

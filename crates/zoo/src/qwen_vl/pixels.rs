@@ -1,12 +1,12 @@
 //! From pictures and frames to patches: resized, normalised, cut and put in the tower's order.
 
 use image::DynamicImage;
+use mmlens_core::mean_colour;
 
 use super::settings::{Patches, Settings};
 use super::size::near;
 use crate::processor::{
-    MOST_PIXELS, MOST_PROCESSED, ProcessorError, Rgb, Target, limited, mean_colour, resize, resize_as_torch,
-    to_rgb,
+    MOST_PIXELS, MOST_PROCESSED, ProcessorError, Rgb, Target, limited, resize, resize_as_torch, to_rgb,
 };
 
 /// A picture or clip as the tower takes it.

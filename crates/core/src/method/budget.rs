@@ -4,8 +4,9 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
-use mmlens_core::{AnalysisError, HookError, Inputs, Need, Site, Subject, Trace, memory};
 use serde::{Deserialize, Serialize};
+
+use crate::{AnalysisError, HookError, Need, memory};
 
 /// What the passes of a method may take at once, beside the model, its inputs and what was there before.
 ///
@@ -149,20 +150,6 @@ impl fmt::Display for Memory {
     }
 }
 
-/// Numbers that some sites hold together in a pass over these inputs.
-///
-/// # Errors
-/// [`HookError::Unpublished`] for a site that is not published.
-pub fn numbers(subject: &dyn Subject, inputs: &Inputs, sites: &[Site]) -> Result<usize, HookError> {
-    sites.iter().map(|site| Ok(subject.dims(inputs, *site)?.iter().product::<usize>())).sum()
-}
-
-/// Bytes of what a pass brought back.
-pub fn held(trace: &Trace) -> u64 {
-    let values = trace.values().chain(trace.grads());
-    values.map(|(_, x)| 4 * x.dims().iter().product::<usize>() as u64).sum()
-}
-
 /// Units and what they are, the largest of each kind first.
 const UNITS: [(&str, f64); 9] = [
     ("TB", 1e12),
@@ -213,9 +200,8 @@ impl FromStr for Memory {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use mmlens_core::{Need, Part, Point, Site};
-
     use super::Memory;
+    use crate::{Need, Part, Point, Site};
 
     #[test]
     fn sizes_are_read_with_their_units() {

@@ -79,36 +79,40 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, AxisName, Card, Copies, HookError, Pair, Part, Plan, Point, Site, SiteSpec,
-    Subject, Watch, found, provenance,
+    Analysis, AnalysisError, Answer, AxisName, Capability, Card, Copies, Cost, HookError, Leaf, On, Pair,
+    Part, Plan, Point, Site, SiteSpec, Subject, kind,
 };
 use mmlens_engine::{
-    Between, Contrast, Memory, Positions, Progress, Prompts, batches, feeds, label, numbers, score, summed,
+    Between, Contrast, Positions, Progress, Prompts, batches, feeds, label, numbers, score, summed,
 };
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, bounded, chosen, input, points_of_blocks};
-use crate::pair::Opened;
+use super::pair::Opened;
+use crate::check::{at_least_one, chosen, input, points_of_blocks};
 
 /// What this method is.
 pub const CARD: Card = Card {
     id: "attribution-patching",
+    short: "attribution",
     name: "Attribution patching",
     question: "Which states, heads and neurons carry the answer, found in two passes instead of one for each?",
     citation: "Syed, Rager, Conmy: Attribution Patching Outperforms Automated Circuit Discovery. BlackboxNLP 2024. https://arxiv.org/abs/2310.10348",
+    leaf: Leaf::Layer,
     cost: "2 forward + 1 backward; along a path, steps x (forward + backward) more",
-    needs: "gradients in a language model; a clean and a corrupted prompt of equal length",
+    needs: &[Capability::OwnWords, Capability::Blocks(Part::Text), Capability::Gradients],
     misleads: &[
         "It is a first-order guess: where the objective is curved between both runs it may be far off, even in sign.",
         "Effects of both signs cancel in sums over positions and coordinates.",
         "Effects hold for this pair of prompts.",
     ],
+    first: true,
 };
 
 /// What is scored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Which values of a block.
     pub points: Vec<Point>,
@@ -134,56 +138,33 @@ impl Default for Settings {
 /// Attribution patching with checked settings.
 #[derive(Debug, Clone)]
 pub struct AttributionPatching {
-    points: Vec<Point>,
-    between: Between,
-    positions: Positions,
-    memory: Memory,
+    settings: Settings,
+    rows: NonZeroUsize,
 }
 
 impl AttributionPatching {
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`AnalysisError::Setting`], see the module.
-    pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let Settings { points, between, positions, rows } = settings;
-        points_of_blocks(&CARD, &points)?;
-        let memory = Memory::default().at_most(at_least_one(&CARD, "rows", rows)?);
-        Ok(Self { points, between, positions, memory })
-    }
-
-    /// How much its passes may take at once beside the model; fewer than `rows` places share a pass where they would take
-    /// more, and what is of too many layers is done some layers at a time.
-    #[must_use]
-    pub fn within(mut self, memory: Memory) -> Self {
-        self.memory = memory.at_most(self.memory.most_rows());
-        self
-    }
-
     fn sites(&self, layers: Range<usize>) -> Vec<Site> {
-        let of_layer =
-            |layer: usize| self.points.iter().map(move |point| Site::block(Part::Text, layer, *point));
+        let of_layer = |layer: usize| {
+            self.settings.points.iter().map(move |point| Site::block(Part::Text, layer, *point))
+        };
         layers.flat_map(of_layer).collect()
     }
 
     /// How many layers are held at once.
-    fn layers(
-        &self,
-        subject: &dyn Subject,
-        opened: &Opened,
-        layers: usize,
-    ) -> Result<NonZeroUsize, AnalysisError> {
-        let most = NonZeroUsize::new(layers).unwrap_or(NonZeroUsize::MIN);
+    fn layers(&self, on: &On<'_>, opened: &Opened, layers: usize) -> Result<NonZeroUsize, AnalysisError> {
+        let (subject, memory) = (on.subject(), on.memory().at_most(self.rows));
+        let most = at_least_one(&CARD, "layers", layers)?;
         let numbers = |sites: &[Site]| numbers(subject, &opened.clean, sites);
         let fed = numbers(&feeds(subject))?;
-        self.memory.most(CARD.id, 0, most, |count| {
+        memory.most(CARD.id, 0, most, |count| {
             let mut plan = Plan::new().objective(opened.objective);
             let some = self.sites(0..count);
             for site in &some {
                 plan = plan.read(*site)?.grad(*site)?;
             }
             let own = numbers(&some)?;
-            let on_the_way = if let Between::Path { .. } = self.between { 2 * fed + 2 * own } else { 0 };
+            let on_the_way =
+                if let Between::Path { .. } = self.settings.between { 2 * fed + 2 * own } else { 0 };
             // The other run, and what feeds both; on the host three of one site.
             let host = some
                 .iter()
@@ -199,40 +180,50 @@ impl AttributionPatching {
 
 impl Analysis for AttributionPatching {
     type Input = Pair;
+    type Settings = Settings;
+    const CARD: Card = CARD;
 
-    fn card(&self) -> &'static Card {
-        &CARD
+    fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        points_of_blocks(&CARD, &settings.points)?;
+        let rows = at_least_one(&CARD, "rows", settings.rows)?;
+        Ok(Self { settings, rows })
     }
 
-    fn run_watched(
-        &self,
-        subject: &dyn Subject,
-        pair: &Pair,
-        watch: &dyn Watch,
-    ) -> Result<Finding, AnalysisError> {
-        let opened = Opened::new(&CARD, subject, pair)?;
-        let positions = chosen(&CARD, &self.positions, opened.map())?;
-        let layers = subject.anatomy().iter().find(|a| a.part == Part::Text).map_or(0, |a| a.blocks);
-        if feeds(subject).is_empty() {
-            return Err(input(&CARD, "a language model with blocks", "this subject has none"));
-        }
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
+        let opened = Opened::new(&CARD, on, pair)?;
+        let layers = kind::blocks(on.subject(), Part::Text);
+        let parts = layers.div_ceil(self.layers(on, &opened, layers)?.get());
+        let nodes = self.settings.between.nodes().len();
+        let path = if let Between::Path { .. } = self.settings.between { nodes } else { 0 };
+        Ok(Cost::rows(parts * (2 + path)).with_gradients(parts * nodes.max(1)))
+    }
+
+    fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
+        let subject = on.subject();
+        let opened = Opened::new(&CARD, on, pair)?;
+        let Settings { points, between, positions, .. } = &self.settings;
+        let positions = chosen(&CARD, positions, opened.map())?;
+        let (layers, memory) = (kind::blocks(subject, Part::Text), on.memory().at_most(self.rows));
         let specs: Vec<&SiteSpec> =
-            self.points.iter().map(|point| spec(subject, *point)).collect::<Result<_, _>>()?;
-        let steps = if let Between::Path { steps } = self.between { steps.get() } else { 0 };
-        let held = self.layers(subject, &opened, layers)?;
+            points.iter().map(|point| spec(subject, *point)).collect::<Result<_, _>>()?;
+        let steps = if let Between::Path { steps } = *between { steps.get() } else { 0 };
+        let held = self.layers(on, &opened, layers)?;
         let parts = layers.div_ceil(held.get());
-        let mut progress = Progress::new(watch, CARD.id, parts * (2 + steps));
+        let mut progress = Progress::new(on.watch(), CARD.id, parts * (2 + steps));
         let prompts = Prompts { clean: &opened.clean, corrupted: &opened.corrupted };
         let objective = opened.objective;
-        let mut scores: Vec<Scores> = self.points.iter().map(|_| Scores::default()).collect();
+        let mut scores: Vec<Scores> = points.iter().map(|_| Scores::default()).collect();
         let mut ends = None;
         for some in batches(layers, held) {
             let sites = self.sites(some.clone());
             let read = (sites.as_slice(), sites.as_slice());
-            let runs =
-                Contrast::run(subject, prompts, objective, read, self.between, &self.memory, &mut progress)?;
-            let grads = runs.gradients(&sites, &self.memory, &mut progress)?;
-            for ((point, spec), scores) in self.points.iter().zip(&specs).zip(&mut scores) {
+            let runs = Contrast::run(subject, prompts, objective, read, *between, &memory, &mut progress)?;
+            let grads = runs.gradients(&sites, &memory, &mut progress)?;
+            for ((point, spec), scores) in points.iter().zip(&specs).zip(&mut scores) {
                 for layer in some.clone() {
                     let site = Site::block(Part::Text, layer, *point);
                     let grad = grads.get(&site).ok_or(HookError::NoGradient(site))?;
@@ -258,22 +249,23 @@ impl Analysis for AttributionPatching {
         let unit = objective.unit();
         let tokens = label::token_axis_at(opened.map(), &positions);
         let mut tables = Vec::new();
-        for (point, scores) in self.points.iter().zip(scores) {
+        for (point, scores) in points.iter().zip(scores) {
             tables.extend(scores.tables(point.name(), unit, layers, &tokens)?);
         }
         tables.push(Labelled::scalar("clean", unit, at_clean));
         tables.push(Labelled::scalar("corrupted", unit, at_corrupted));
         tables.push(opened.other_tokens()?);
-        let points: Vec<&str> = self.points.iter().map(|point| point.name()).collect();
-        let settings = [
-            ("points", json!(points)),
-            ("gradients", json!(self.between.to_string())),
-            ("positions", json!(self.positions.to_string())),
-        ];
-        let (settings, sites) = (bounded(&self.memory, settings), self.sites(0..layers));
-        let mut made = provenance(subject, &CARD, settings, &sites, Some(&objective));
-        made.baseline = Some("the corrupted sample".to_owned());
-        found(made, tables)
+        // What the page shows: the stream, heads, and what MLPs add; the rest is the same in parts.
+        let in_stream = |(_, spec): &(&Point, &&SiteSpec)| spec.axis(AxisName::DModel).is_some();
+        let stream: Vec<&str> =
+            points.iter().zip(&specs).filter(in_stream).map(|(point, _)| point.name()).collect();
+        let shown = |table: &Labelled| {
+            let name = table.name();
+            table.as_scalar().is_some() || name.ends_with("/heads") || stream.contains(&name)
+        };
+        let tables = tables.into_iter().map(|table| if shown(&table) { table } else { table.aside() });
+        let answer = Answer::new(tables.collect(), self.sites(0..layers));
+        Ok(answer.explaining(&objective).against(pair.difference()))
     }
 }
 

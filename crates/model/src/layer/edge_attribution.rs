@@ -78,37 +78,46 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use mmlens_core::finding::{Axis, Finding, Labelled, Mismatch, Role, Tolerance};
+use mmlens_core::finding::{Axis, Labelled, Mismatch, Role, Tolerance};
 use mmlens_core::{
-    Analysis, AnalysisError, AnyTensor, Card, Copies, HookError, Inputs, Pair, Part, Plan, Point, Site,
-    Subject, Trace, Watch, found, provenance,
+    Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Copies, Cost, HookError, Inputs, Leaf,
+    Memory, On, Pair, Part, Plan, Point, Site, Subject, Trace,
 };
 use mmlens_engine::{
-    Between, Circuit, Contrast, Memory, Progress, Prompts, Receiver, Sender, as_vector, batches, by_head,
-    feeds, less, numbers, products, score, summed,
+    Between, Circuit, Contrast, Progress, Prompts, Receiver, Sender, as_vector, batches, by_head, feeds,
+    less, numbers, products, score, summed,
 };
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, bounded, input, running_sum};
-use crate::pair::Opened;
+use super::pair::Opened;
+use crate::check::{at_least_one, input};
 
 /// What this method is.
 pub const CARD: Card = Card {
     id: "edge-attribution",
+    short: "edges",
     name: "Edge attribution patching",
     question: "Which connections between heads and MLPs carry the answer: who speaks to whom?",
     citation: "Syed, Rager, Conmy: Attribution Patching Outperforms Automated Circuit Discovery. BlackboxNLP 2024. https://arxiv.org/abs/2310.10348",
+    leaf: Leaf::Layer,
     cost: "2 forward + (forward + backward) for every 8 blocks; along a path, steps times the latter",
-    needs: "a decoder whose heads and MLPs read and write one stream; a clean and a corrupted prompt of equal length",
+    needs: &[
+        Capability::RunningSum,
+        Capability::OwnWords,
+        Capability::Blocks(Part::Text),
+        Capability::Gradients,
+    ],
     misleads: &[
         "It is a first-order guess, worst where attention is saturated.",
         "Edges that back each other up look weak.",
         "A circuit of the strongest edges must be tested for faithfulness.",
     ],
+    first: false,
 };
 
 /// How edges are scored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Where gradients are taken.
     pub between: Between,
@@ -129,48 +138,21 @@ impl Default for Settings {
 /// Edge attribution patching with checked settings.
 #[derive(Debug, Clone)]
 pub struct EdgeAttribution {
-    between: Between,
+    settings: Settings,
     top: NonZeroUsize,
     layers: NonZeroUsize,
-    memory: Memory,
+    rows: NonZeroUsize,
 }
 
 impl EdgeAttribution {
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`AnalysisError::Setting`], see the module.
-    pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let Settings { between, top, layers, rows } = settings;
-        Ok(Self {
-            between,
-            top: at_least_one(&CARD, "top", top)?,
-            layers: at_least_one(&CARD, "layers", layers)?,
-            memory: Memory::default().at_most(at_least_one(&CARD, "rows", rows)?),
-        })
-    }
-
-    /// How much its passes may take at once beside the model; fewer than `layers` blocks are held, and fewer than `rows`
-    /// places share a pass, where they would take more.
-    #[must_use]
-    pub fn within(mut self, memory: Memory) -> Self {
-        self.memory = memory.at_most(self.memory.most_rows());
-        self
-    }
-
     /// How many blocks are held at once.
-    fn held(
-        &self,
-        subject: &dyn Subject,
-        opened: &Opened,
-        circuit: &Circuit,
-    ) -> Result<NonZeroUsize, AnalysisError> {
-        let inputs = &opened.corrupted;
+    fn held(&self, on: &On<'_>, opened: &Opened, circuit: &Circuit) -> Result<NonZeroUsize, AnalysisError> {
+        let (subject, memory, inputs) = (on.subject(), on.memory().at_most(self.rows), &opened.corrupted);
         let most = self.layers.min(NonZeroUsize::new(circuit.layers).unwrap_or(NonZeroUsize::MIN));
         let numbers = |sites: &[Site]| numbers(subject, inputs, sites);
         let stream = numbers(&[Site::block(Part::Text, 0, Point::ResidPre)])?;
         let fed = numbers(&feeds(subject))?;
-        self.memory.most(CARD.id, 0, most, |count| {
+        memory.most(CARD.id, 0, most, |count| {
             let heard = sites_of(&circuit.receivers(0..count), circuit.layers);
             let asked = numbers(&heard)?;
             let mut back = Plan::new().objective(opened.objective);
@@ -194,36 +176,50 @@ impl EdgeAttribution {
 
 impl Analysis for EdgeAttribution {
     type Input = Pair;
+    type Settings = Settings;
+    const CARD: Card = CARD;
 
-    fn card(&self) -> &'static Card {
-        &CARD
+    fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        let top = at_least_one(&CARD, "top", settings.top)?;
+        let layers = at_least_one(&CARD, "layers", settings.layers)?;
+        let rows = at_least_one(&CARD, "rows", settings.rows)?;
+        Ok(Self { settings, top, layers, rows })
     }
 
-    fn run_watched(
-        &self,
-        subject: &dyn Subject,
-        pair: &Pair,
-        watch: &dyn Watch,
-    ) -> Result<Finding, AnalysisError> {
-        running_sum(&CARD, subject)?;
-        let opened = Opened::new(&CARD, subject, pair)?;
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
+        let opened = Opened::new(&CARD, on, pair)?;
+        let circuit = one_stream(&CARD, on.subject())?;
+        let chunks = circuit.layers.div_ceil(self.held(on, &opened, &circuit)?.get());
+        let nodes = self.settings.between.nodes().len();
+        let path = if let Between::Path { .. } = self.settings.between { nodes * chunks } else { 0 };
+        Ok(Cost::rows(2 + path + chunks * (chunks + 1)).with_gradients(nodes.max(1) * chunks))
+    }
+
+    fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
+        let subject = on.subject();
+        let opened = Opened::new(&CARD, on, pair)?;
         let circuit = one_stream(&CARD, subject)?;
-        let held = self.held(subject, &opened, &circuit)?;
+        let (between, memory) = (self.settings.between, on.memory().at_most(self.rows));
+        let held = self.held(on, &opened, &circuit)?;
         let chunks: Vec<Range<usize>> = batches(circuit.layers, held).collect();
         let pairs = chunks.len() * (chunks.len() + 1) / 2;
-        let steps = self.between.nodes().len() * chunks.len() + pairs;
-        let mut progress = Progress::new(watch, CARD.id, 2 + steps);
+        let steps = between.nodes().len() * chunks.len() + pairs;
+        let mut progress = Progress::new(on.watch(), CARD.id, 2 + steps);
         let prompts = Prompts { clean: &opened.clean, corrupted: &opened.corrupted };
         let starts: Vec<Site> =
             chunks.iter().map(|chunk| Site::block(Part::Text, chunk.start, Point::ResidPre)).collect();
         let read = (starts.as_slice(), &[][..]);
-        let (objective, memory) = (opened.objective, &self.memory);
-        let runs = Contrast::run(subject, prompts, objective, read, self.between, memory, &mut progress)?;
+        let objective = opened.objective;
+        let runs = Contrast::run(subject, prompts, objective, read, between, &memory, &mut progress)?;
         let (senders, receivers) = (circuit.senders(0..circuit.layers), circuit.receivers(0..circuit.layers));
         let mut edges: BTreeMap<(Sender, Receiver), f32> = BTreeMap::new();
         for (last, to) in chunks.iter().enumerate() {
             let heard = circuit.receivers(to.clone());
-            let grads = self.asked(&circuit, &heard, &runs, &mut progress)?;
+            let grads = Self::asked(&circuit, &heard, &runs, &memory, &mut progress)?;
             for from in chunks.iter().take(last + 1) {
                 let spoken = circuit.senders(from.clone());
                 let written = written(subject, &circuit, from, &runs, prompts)?;
@@ -267,30 +263,22 @@ impl Analysis for EdgeAttribution {
             Labelled::scalar("clean", unit, score(&runs.clean)?),
             Labelled::scalar("corrupted", unit, score(&runs.corrupted)?),
         ];
-        let settings = [
-            ("gradients", json!(self.between.to_string())),
-            ("top", json!(self.top)),
-            ("layers", json!(self.layers)),
-        ];
-        let settings = bounded(&self.memory, settings);
-        let sites = sites_of(&receivers, circuit.layers);
-        let mut made = provenance(subject, &CARD, settings, &sites, Some(&opened.objective));
-        made.baseline = Some("the corrupted sample".to_owned());
-        found(made, tables)
+        let answer = Answer::new(tables, sites_of(&receivers, circuit.layers));
+        Ok(answer.explaining(&opened.objective).against(pair.difference()))
     }
 }
 
 impl EdgeAttribution {
     /// The gradient at every receiver's own copy of the stream, as vectors in the order of the receivers.
     fn asked(
-        &self,
         circuit: &Circuit,
         receivers: &[Receiver],
         runs: &Contrast<'_>,
+        memory: &Memory,
         progress: &mut Progress<'_>,
     ) -> Result<Vec<AnyTensor>, AnalysisError> {
         let sites = sites_of(receivers, circuit.layers);
-        let grads = runs.gradients(&sites, &self.memory, progress)?;
+        let grads = runs.gradients(&sites, memory, progress)?;
         let vector = |site: &Site| {
             let grad = grads.get(site).ok_or(HookError::NoGradient(*site))?;
             if grad.rank() == 4 { by_head(grad) } else { as_vector(grad) }

@@ -79,32 +79,38 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Case, Part, Point, Site, Subject, TokenMap, Watch, found, provenance,
+    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Leaf, On, Part, Point, Site, TokenMap,
+    kind,
 };
-use mmlens_engine::{Edit, Memory, Metric, Positions, Progress, Sweep, of_range};
+use mmlens_engine::{Edit, Metric, Positions, Progress, Sweep, of_range};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, bounded, chosen, input, one_row, own_words, read_at, setting};
+use crate::check::{at_least_one, chosen, input, one_row, read_at, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
     id: "attention-knockout",
+    short: "knockout",
     name: "Attention knock-out",
     question: "Along which route, and at which depth, does what the picture shows reach the answer?",
     citation: "Geva, Bastings, Filippova, Globerson: Dissecting Recall of Factual Associations in Auto-Regressive Language Models. EMNLP 2023. https://arxiv.org/abs/2304.14767",
+    leaf: Leaf::Layer,
     cost: "1 forward + edges x layers forward from the first layer of the window on, in batches, without the tower",
-    needs: "attention scores of a language model that can resume at its blocks",
+    needs: &[Capability::OwnWords, Capability::Scores(Part::Text)],
     misleads: &[
         "A blocked route may have a bypass: around the window, or through other positions.",
         "The remaining weights are scaled up; cutting a first token that serves as a sink changes everything.",
         "Sets of different size are compared.",
     ],
+    first: true,
 };
 
 /// Attention edges from a set of keys to a set of queries.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Edges {
     /// What they are called.
     pub name: String,
@@ -122,7 +128,8 @@ impl Edges {
 }
 
 /// What is cut.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Which edges, one kind after the other.
     pub edges: Vec<Edges>,
@@ -147,41 +154,16 @@ impl Default for Settings {
 /// Attention knock-out with checked settings.
 #[derive(Debug, Clone)]
 pub struct AttentionKnockout {
-    edges: Vec<Edges>,
+    settings: Settings,
     window: Option<NonZeroUsize>,
-    memory: Memory,
+    rows: NonZeroUsize,
 }
 
 impl AttentionKnockout {
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`AnalysisError::Setting`], see the module.
-    pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let Settings { edges, window, rows } = settings;
-        if edges.is_empty() {
-            return Err(setting(&CARD, "edges", "none", "something must be cut"));
-        }
-        let mut seen = BTreeSet::new();
-        if let Some(twice) = edges.iter().find(|edges| !seen.insert(edges.name.as_str())) {
-            return Err(setting(
-                &CARD,
-                "edges",
-                format!("`{}` twice", twice.name),
-                "names must tell them apart",
-            ));
-        }
-        let window = window.map(|window| at_least_one(&CARD, "window", window)).transpose()?;
-        let memory = Memory::default().at_most(at_least_one(&CARD, "rows", rows)?);
-        Ok(Self { edges, window, memory })
-    }
-
-    /// How much its passes may take at once beside the model; fewer than `rows` variants share
-    /// one where they would take more.
-    #[must_use]
-    pub fn within(mut self, memory: Memory) -> Self {
-        self.memory = memory.at_most(self.memory.most_rows());
-        self
+    /// The edges that are cut: of those from pictures none, where the sample has none.
+    fn edges(&self, map: &TokenMap) -> impl Iterator<Item = &Edges> {
+        let none = Positions::Pictures.of(map).is_ok_and(|shown| shown.is_empty());
+        self.settings.edges.iter().filter(move |edges| !(none && edges.keys == Positions::Pictures))
     }
 
     /// The window around each layer, cut off at both ends of the model.
@@ -216,33 +198,53 @@ impl Cut {
 
 impl Analysis for AttentionKnockout {
     type Input = Case;
+    type Settings = Settings;
+    const CARD: Card = CARD;
 
-    fn card(&self) -> &'static Card {
-        &CARD
+    fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        let Settings { edges, window, rows } = &settings;
+        if edges.is_empty() {
+            return Err(setting(&CARD, "edges", "none", "something must be cut"));
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = edges.iter().find(|edges| !seen.insert(edges.name.as_str())) {
+            let found = format!("`{}` twice", twice.name);
+            return Err(setting(&CARD, "edges", found, "names must tell them apart"));
+        }
+        let window = window.map(|window| at_least_one(&CARD, "window", window)).transpose()?;
+        let rows = at_least_one(&CARD, "rows", *rows)?;
+        Ok(Self { settings, window, rows })
     }
 
-    fn run_watched(
-        &self,
-        subject: &dyn Subject,
-        case: &Case,
-        watch: &dyn Watch,
-    ) -> Result<Finding, AnalysisError> {
-        let (inputs, objective) = case.open(subject)?;
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
+        let inputs = on.encode(&case.sample)?;
+        let kinds = self.edges(one_row(&CARD, &inputs)?).count();
+        Ok(Cost::rows(2 + kinds * kind::blocks(on.subject(), Part::Text)))
+    }
+
+    fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
+        let subject = on.subject();
+        let (inputs, objective) = on.open(case)?;
         let map = one_row(&CARD, &inputs)?;
-        own_words(&CARD, subject)?;
         let read = read_at(&CARD, subject, &inputs, objective.at())?;
-        let cuts: Vec<Cut> =
-            self.edges.iter().map(|edges| Cut::of(edges, map, read)).collect::<Result<_, _>>()?;
-        let layers = subject.anatomy().iter().find(|a| a.part == Part::Text).map_or(0, |a| a.blocks);
+        let edges: Vec<&Edges> = self.edges(map).collect();
+        if edges.is_empty() {
+            return Err(input(&CARD, "a picture that edges lead from", "the sample has none"));
+        }
+        let cuts: Vec<Cut> = edges.iter().map(|edges| Cut::of(edges, map, read)).collect::<Result<_, _>>()?;
+        let layers = kind::blocks(subject, Part::Text);
         let sites: Vec<Site> =
             (0..layers).map(|layer| Site::block(Part::Text, layer, Point::Scores)).collect();
-        let published = |site: &Site| subject.sites().iter().any(|spec| spec.site == *site);
-        if sites.is_empty() || !sites.iter().all(published) {
-            let found = "this one publishes none, or not in every block";
+        if !sites.iter().all(|site| kind::has(subject, *site)) {
+            let found = "this one does not publish them in every block";
             return Err(input(&CARD, "a subject with attention scores in its language model", found));
         }
         let windows = self.windows(layers);
-        let kinds = Axis::names(Role::Concept, self.edges.iter().map(|edges| edges.name.clone()));
+        let kinds = Axis::names(Role::Concept, edges.iter().map(|edges| edges.name.clone()));
         let axes = vec![kinds.clone(), Axis::count(Role::Layer, layers)];
         let windows: Vec<&[Site]> =
             windows.into_iter().map(|window| of_range(&sites, window)).collect::<Result<_, _>>()?;
@@ -255,8 +257,8 @@ impl Analysis for AttentionKnockout {
         if let (Some(token), Some(at)) = (objective.token(), objective.at()) {
             sweep = sweep.measure(Metric::Probability { at, token });
         }
-        let mut progress = Progress::new(watch, CARD.id, sweep.len());
-        let swept = sweep.run(subject, &inputs, &self.memory, &mut progress)?;
+        let mut progress = Progress::new(on.watch(), CARD.id, sweep.len());
+        let swept = sweep.run(subject, &inputs, &on.memory().at_most(self.rows), &mut progress)?;
         let mut tables = Vec::new();
         for measured in &swept.measured {
             let whole = f64::from(measured.unedited);
@@ -283,19 +285,15 @@ impl Analysis for AttentionKnockout {
         }
         let pairs = cuts.iter().map(|cut| cut.pairs() as f32).collect();
         tables.push(Labelled::numbers("pairs", Unit::Count, vec![kinds], pairs)?);
-        let edges: Vec<String> = self
-            .edges
-            .iter()
-            .map(|edges| format!("{}: {} to {}", edges.name, edges.keys, edges.queries))
-            .collect();
         let window = self.window.map_or(2 * (layers / 8) + 1, NonZeroUsize::get);
-        let settings = bounded(&self.memory, [("edges", json!(edges)), ("window", json!(window))]);
-        found(provenance(subject, &CARD, settings, &sites, Some(&objective)), tables)
+        Ok(Answer::new(tables, sites).explaining(&objective).settled("window", json!(window)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use mmlens_core::Analysis as _;
+
     use super::{AttentionKnockout, Settings};
 
     #[test]

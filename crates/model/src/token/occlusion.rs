@@ -78,40 +78,44 @@
 //! # }
 //! ```
 
-use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, AnyTensor, Baseline, Card, Case, Copies, HookError, Inputs, Objective, Part,
-    Plan, Point, Site, SiteSpec, Subject, TokenMap, Trace, Watch, found, provenance,
+    Analysis, AnalysisError, Answer, AnyTensor, Baseline, Card, Case, Copies, Cost, HookError, Inputs, Leaf,
+    Memory, Objective, On, Part, Plan, Point, Site, SiteSpec, Subject, TokenMap, Trace, Words, kind,
 };
 use mmlens_engine::{
-    Memory, Positions, Progress, Start, Windows, held, label, of_range, put, score, show, sweep, unattended,
+    Positions, Progress, Start, Windows, held, label, of_range, put, score, show, sweep, unattended,
 };
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, bounded, input, one_row, own_words, setting};
+use crate::check::{at_least_one, input, one_row, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
     id: "occlusion",
+    short: "occlusion",
     name: "Occlusion",
     question: "How much of this answer goes when a part of the picture or a word is hidden?",
     citation: "Zeiler, Fergus: Visualizing and Understanding Convolutional Networks. ECCV 2014. https://arxiv.org/abs/1311.2901",
+    leaf: Leaf::Token,
     cost: "1 + windows + tokens forward, in batches; tokens without the tower",
-    needs: "nothing but forward passes; for words, a language model that can resume at block 0",
+    needs: &[],
     misleads: &[
         "A hole is something the model has never seen.",
         "Evidence that stands in two places costs nothing when either is hidden alone.",
         "The size of the window decides what can be found.",
     ],
+    first: true,
 };
 
 const PIXELS: Site = Site::of(Part::Vision, Point::Pixels);
 const ENTERED: Site = Site::block(Part::Text, 0, Point::ResidPre);
 
 /// How a picture is cut into windows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Cover {
     /// So many cells that share no pixel.
     Grid {
@@ -160,17 +164,11 @@ impl Cover {
             Self::Sliding { window, stride } => Ok(Windows::sliding(size, window, stride)),
         }
     }
-
-    fn settings(self) -> serde_json::Value {
-        match self {
-            Self::Grid { rows, cols } => json!({"grid": [rows, cols]}),
-            Self::Sliding { window, stride } => json!({"window": window, "stride": stride}),
-        }
-    }
 }
 
 /// How a word is hidden.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Hide {
     /// A baseline takes the place of its vector where the stream begins.
     Replace(Baseline),
@@ -179,13 +177,14 @@ pub enum Hide {
 }
 
 /// What is hidden, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// How pictures are cut; `None` leaves them whole.
+    /// How pictures are cut; `None` leaves them whole, as does a sample without any.
     pub picture: Option<Cover>,
     /// What stands in the place of hidden pixels.
     pub pixels: Baseline,
-    /// How words are hidden; `None` leaves them whole.
+    /// How words are hidden; `None` leaves them whole, as does a sample without any, and one whose words an encoder of its own reads.
     pub words: Option<Hide>,
     /// How many variants share a pass.
     pub rows: usize,
@@ -195,7 +194,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             picture: Some(Cover::Grid { rows: 8, cols: 8 }),
-            pixels: Baseline::Zero,
+            pixels: Baseline::Mean,
             words: Some(Hide::Replace(Baseline::Zero)),
             rows: 16,
         }
@@ -206,82 +205,88 @@ impl Default for Settings {
 #[derive(Debug, Clone)]
 pub struct Occlusion {
     settings: Settings,
-    memory: Memory,
+    rows: NonZeroUsize,
 }
 
 impl Occlusion {
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`AnalysisError::Setting`], see the module.
-    pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        if settings.picture.is_none() && settings.words.is_none() {
-            return Err(setting(&CARD, "picture, words", "none", "pictures, words or both must be hidden"));
+    /// What of a sample is hidden: windows over its pictures, and words.
+    fn parts(
+        &self,
+        subject: &dyn Subject,
+        case: &Case,
+        inputs: &Inputs,
+    ) -> Result<(Option<Pictures>, Vec<usize>), AnalysisError> {
+        let map = one_row(&CARD, inputs)?;
+        let cover = self.settings.picture.filter(|_| inputs.pixels.is_some());
+        let pictures = cover.map(|cover| Pictures::of(cover, inputs)).transpose()?;
+        let words = match self.settings.words {
+            Some(_) if case.sample.words != Words::Nothing && !kind::reads_apart(subject) => {
+                Positions::Words.of(map).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        if pictures.is_none() && words.is_empty() {
+            return Err(input(
+                &CARD,
+                "a picture or words to hide",
+                "the sample has none of what is to be hidden",
+            ));
         }
-        settings.picture.map_or(Ok(()), Cover::check)?;
-        let memory = Memory::default().at_most(at_least_one(&CARD, "rows", settings.rows)?);
-        Ok(Self { settings, memory })
-    }
-
-    /// How much its passes may take at once beside the model; fewer than `rows` variants share
-    /// one where they would take more.
-    #[must_use]
-    pub fn within(mut self, memory: Memory) -> Self {
-        self.memory = memory.at_most(self.memory.most_rows());
-        self
-    }
-
-    fn provenance(&self) -> BTreeMap<String, serde_json::Value> {
-        let words = self.settings.words.as_ref().map(|hide| match hide {
-            Hide::Replace(_) => "replace",
-            Hide::Unattended => "unattended",
-        });
-        let settings =
-            [("picture", json!(self.settings.picture.map(Cover::settings))), ("words", json!(words))];
-        bounded(&self.memory, settings)
+        Ok((pictures, words))
     }
 }
 
 impl Analysis for Occlusion {
     type Input = Case;
+    type Settings = Settings;
+    const CARD: Card = CARD;
 
-    fn card(&self) -> &'static Card {
-        &CARD
+    fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        if settings.picture.is_none() && settings.words.is_none() {
+            return Err(setting(&CARD, "picture, words", "none", "pictures, words or both must be hidden"));
+        }
+        settings.picture.map_or(Ok(()), Cover::check)?;
+        let rows = at_least_one(&CARD, "rows", settings.rows)?;
+        Ok(Self { settings, rows })
     }
 
-    fn run_watched(
-        &self,
-        subject: &dyn Subject,
-        case: &Case,
-        watch: &dyn Watch,
-    ) -> Result<Finding, AnalysisError> {
-        let (inputs, objective) = case.open(subject)?;
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
+        let (pictures, words) = self.parts(on.subject(), case, &on.encode(&case.sample)?)?;
+        Ok(Cost::rows(1 + pictures.map_or(0, |p| p.windows.len() * p.entries) + words.len()))
+    }
+
+    fn reads(&self, on: &On<'_>, case: &Case) -> Result<Vec<Site>, AnalysisError> {
+        let (_, words) = self.parts(on.subject(), case, &on.encode(&case.sample)?)?;
+        Ok(if words.is_empty() { Vec::new() } else { vec![ENTERED] })
+    }
+
+    fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
+        let subject = on.subject();
+        let (inputs, objective) = on.open(case)?;
         let map = one_row(&CARD, &inputs)?;
-        let pictures = self.settings.picture.map(|cover| Pictures::of(cover, &inputs)).transpose()?;
-        let words = match self.settings.words {
-            None => Vec::new(),
-            Some(_) => {
-                own_words(&CARD, subject)?;
-                words(map)?
-            }
-        };
+        let (pictures, words) = self.parts(subject, case, &inputs)?;
+        let read = if words.is_empty() { &[][..] } else { &[ENTERED][..] };
         let mut plan = Plan::new().objective(objective);
-        if !words.is_empty() {
-            plan = plan.read(ENTERED)?;
+        for site in read {
+            plan = plan.read(*site)?;
         }
-        self.memory.hold(CARD.id, 0, subject.need(&inputs, &plan, Copies::ONE)?)?;
-        let whole = subject.run(&inputs, plan)?;
+        let memory = on.memory().at_most(self.rows);
+        memory.hold(CARD.id, 0, subject.need(&inputs, &plan, Copies::ONE)?)?;
+        let whole = on.unedited(case, (&inputs, objective), read)?;
         let windows = pictures.as_ref().map_or(0, |p| p.windows.len() * p.entries);
-        let progress = Progress::new(watch, CARD.id, windows + words.len());
         let mut stage = Stage {
             subject,
             inputs: &inputs,
             map,
             objective,
             at: score(&whole)?,
-            memory: self.memory,
+            memory,
             kept: held(&whole),
-            progress,
+            progress: Progress::new(on.watch(), CARD.id, windows + words.len()),
         };
         let (mut tables, mut sites, mut baselines) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(pictures) = &pictures {
@@ -289,7 +294,7 @@ impl Analysis for Occlusion {
             sites.push(PIXELS);
             baselines.push(format!("{PIXELS}: {}", self.settings.pixels.describe(PIXELS)));
         }
-        if let Some(hide) = &self.settings.words {
+        if let Some(hide) = self.settings.words.as_ref().filter(|_| !words.is_empty()) {
             tables.push(stage.words(&words, hide, &whole)?);
             match hide {
                 Hide::Replace(baseline) => {
@@ -300,9 +305,8 @@ impl Analysis for Occlusion {
             }
         }
         tables.push(Labelled::scalar("objective", stage.unit(), stage.at));
-        let mut made = provenance(subject, &CARD, self.provenance(), &sites, Some(&objective));
-        made.baseline = (!baselines.is_empty()).then(|| baselines.join("; "));
-        found(made, tables)
+        let answer = Answer::new(tables, sites).explaining(&objective);
+        Ok(if baselines.is_empty() { answer } else { answer.against(baselines.join("; ")) })
     }
 }
 
@@ -326,14 +330,6 @@ impl Pictures {
             _ => Err(none()),
         }
     }
-}
-
-fn words(map: &TokenMap) -> Result<Vec<usize>, AnalysisError> {
-    let words = Positions::Words.of(map).unwrap_or_default();
-    if words.is_empty() {
-        return Err(input(&CARD, "words to hide", "the sample has none"));
-    }
-    Ok(words)
 }
 
 fn scores(subject: &dyn Subject) -> impl Iterator<Item = Site> {
@@ -393,7 +389,7 @@ impl Stage<'_> {
                     Axis::names(role, ranges.iter().map(|r| format!("{}–{}", r.start, r.end)))
                 };
                 let axes = vec![named(Role::Row, windows.rows()), named(Role::Column, windows.cols())];
-                tables.push(Labelled::numbers(name("windows"), self.unit(), axes, drops)?);
+                tables.push(Labelled::numbers(name("windows"), self.unit(), axes, drops)?.aside());
             }
         }
         Ok(tables)

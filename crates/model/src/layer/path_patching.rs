@@ -79,37 +79,41 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Axis, Finding, Labelled, Role};
+use mmlens_core::finding::{Axis, Labelled, Role};
 use mmlens_core::{
-    Analysis, AnalysisError, AnyTensor, Card, Change, Copies, HookError, Inputs, Objective, Pair, Part, Plan,
-    Point, Region, Site, Subject, Trace, Watch, found, provenance,
+    Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Change, Copies, Cost, HookError, Inputs,
+    Leaf, Memory, Objective, On, Pair, Part, Plan, Point, Region, Site, Subject, Trace,
 };
 use mmlens_engine::{
-    Circuit, Memory, Progress, Receiver, Sender, Start, feeds, held, of_range, reshaped, score, sweep,
+    Circuit, Progress, Receiver, Sender, Start, feeds, held, of_range, reshaped, score, sweep,
 };
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, bounded, input, running_sum, setting};
-use crate::edge_attribution::one_stream;
-use crate::pair::Opened;
+use super::edge_attribution::one_stream;
+use super::pair::Opened;
+use crate::check::{at_least_one, input, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
     id: "path-patching",
+    short: "paths",
     name: "Path patching",
     question: "What does one head tell another directly, and does the answer depend on it?",
     citation: "Wang, Variengien, Conmy, Shlegeris, Steinhardt: Interpretability in the Wild: a Circuit for Indirect Object Identification in GPT-2 Small. ICLR 2023. https://arxiv.org/abs/2211.00593",
+    leaf: Leaf::Layer,
     cost: "2 forward + senders x forward from the sender's block + edges x forward from the receiver's block, in batches",
-    needs: "a decoder whose heads and MLPs read and write one stream; a clean and a corrupted prompt of equal length",
+    needs: &[Capability::RunningSum, Capability::OwnWords, Capability::Blocks(Part::Text)],
     misleads: &[
         "A receiver with several weak senders may need all of them at once.",
         "Streams that mix two runs are none the model was trained on.",
         "Under grouped attention a key's effect is that of the whole group.",
     ],
+    first: false,
 };
 
 /// Which receivers.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Receivers {
     /// Each that the decoder has.
@@ -122,7 +126,8 @@ pub enum Receivers {
 }
 
 /// Which run everything else is frozen to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Frozen {
     /// The clean one; corrupted values are put in.
     #[default]
@@ -132,7 +137,8 @@ pub enum Frozen {
 }
 
 /// What MLPs between sender and receiver do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mlps {
     /// They are held to the base, as the heads are.
     #[default]
@@ -142,7 +148,8 @@ pub enum Mlps {
 }
 
 /// Which paths.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Which senders; all if none are named.
     pub senders: Option<Vec<Sender>>,
@@ -171,49 +178,19 @@ impl Default for Settings {
 /// Path patching with checked settings.
 #[derive(Debug, Clone)]
 pub struct PathPatching {
-    senders: Option<Vec<Sender>>,
-    receivers: Receivers,
-    frozen: Frozen,
-    mlps: Mlps,
-    memory: Memory,
+    settings: Settings,
+    rows: NonZeroUsize,
 }
 
 impl PathPatching {
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`AnalysisError::Setting`], see the module.
-    pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let Settings { senders, receivers, frozen, mlps, rows } = settings;
-        if let Some(senders) = &senders {
-            once("senders", senders)?;
-        }
-        match &receivers {
-            Receivers::All => {}
-            Receivers::Each(some) => once("receivers", some)?,
-            Receivers::Together(some) => {
-                once("receivers", some)?;
-                if some.contains(&Receiver::Logits) {
-                    let reason = "what the logits read is settled before anything together with them";
-                    return Err(setting(&CARD, "receivers", "`logits` together with others", reason));
-                }
-            }
-        }
-        let memory = Memory::default().at_most(at_least_one(&CARD, "rows", rows)?);
-        Ok(Self { senders, receivers, frozen, mlps, memory })
-    }
-
-    /// How much its passes may take at once beside the model; fewer than `rows` variants share
-    /// one where they would take more.
-    #[must_use]
-    pub fn within(mut self, memory: Memory) -> Self {
-        self.memory = memory.at_most(self.memory.most_rows());
-        self
+    /// What speaks.
+    fn senders(&self, circuit: &Circuit) -> Vec<Sender> {
+        self.settings.senders.clone().unwrap_or_else(|| circuit.senders(0..circuit.layers))
     }
 
     /// Receivers that are patched at once, one variant of each sender after the other.
     fn groups(&self, circuit: &Circuit) -> Vec<Vec<Receiver>> {
-        match &self.receivers {
+        match &self.settings.receivers {
             Receivers::All => circuit.receivers(0..circuit.layers).into_iter().map(|one| vec![one]).collect(),
             Receivers::Each(some) => some.iter().map(|one| vec![*one]).collect(),
             Receivers::Together(some) => vec![some.clone()],
@@ -234,35 +211,61 @@ fn once<T: Ord + std::fmt::Display>(name: &'static str, nodes: &[T]) -> Result<(
 
 impl Analysis for PathPatching {
     type Input = Pair;
+    type Settings = Settings;
+    const CARD: Card = CARD;
 
-    fn card(&self) -> &'static Card {
-        &CARD
+    fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        let Settings { senders, receivers, rows, .. } = &settings;
+        if let Some(senders) = senders {
+            once("senders", senders)?;
+        }
+        match receivers {
+            Receivers::All => {}
+            Receivers::Each(some) => once("receivers", some)?,
+            Receivers::Together(some) => {
+                once("receivers", some)?;
+                if some.contains(&Receiver::Logits) {
+                    let reason = "what the logits read is settled before anything together with them";
+                    return Err(setting(&CARD, "receivers", "`logits` together with others", reason));
+                }
+            }
+        }
+        let rows = at_least_one(&CARD, "rows", *rows)?;
+        Ok(Self { settings, rows })
     }
 
-    fn run_watched(
-        &self,
-        subject: &dyn Subject,
-        pair: &Pair,
-        watch: &dyn Watch,
-    ) -> Result<Finding, AnalysisError> {
-        running_sum(&CARD, subject)?;
-        let opened = Opened::new(&CARD, subject, pair)?;
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn cost(&self, on: &On<'_>, _: &Pair) -> Result<Cost, AnalysisError> {
+        let circuit = one_stream(&CARD, on.subject())?;
+        let senders = self.senders(&circuit);
+        let groups = self.groups(&circuit);
+        let hears = |sender: &Sender, group: &[Receiver]| group.iter().any(|v| v.hears(*sender));
+        let edges = senders.iter().map(|sender| groups.iter().filter(|group| hears(sender, group)).count());
+        Ok(Cost::rows(2 + senders.len() + edges.sum::<usize>()))
+    }
+
+    fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
+        let subject = on.subject();
+        let opened = Opened::new(&CARD, on, pair)?;
         let circuit = one_stream(&CARD, subject)?;
-        let senders = self.senders.clone().unwrap_or_else(|| circuit.senders(0..circuit.layers));
+        let senders = self.senders(&circuit);
         let groups = self.groups(&circuit);
         there(&senders, &circuit.senders(0..circuit.layers))?;
         there(&groups.concat(), &circuit.receivers(0..circuit.layers))?;
-        let (base, other) = match self.frozen {
+        let (base, other) = match self.settings.frozen {
             Frozen::Clean => (&opened.clean, &opened.corrupted),
             Frozen::Corrupted => (&opened.corrupted, &opened.clean),
         };
-        let work = Work::new(self, subject, &circuit, base, other, opened.objective)?;
+        let work = Work::new(self, on, &circuit, base, other, opened.objective)?;
         let heard = |sender: &Sender, group: &[Receiver]| {
             let heard: Vec<Receiver> = group.iter().copied().filter(|v| v.hears(*sender)).collect();
             (!heard.is_empty()).then_some(heard)
         };
         let edges = senders.iter().flat_map(|u| groups.iter().filter(move |group| heard(u, group).is_some()));
-        let mut progress = Progress::new(watch, CARD.id, senders.len() + edges.count());
+        let mut progress = Progress::new(on.watch(), CARD.id, senders.len() + edges.count());
         let mut effects = vec![0.0; senders.len() * groups.len()];
         // Senders of one block leave its state together.
         let mut order: Vec<usize> = (0..senders.len()).collect();
@@ -292,10 +295,10 @@ impl Analysis for PathPatching {
         let unit = opened.objective.unit();
         let axis = |names: Vec<String>| Axis::names(Role::Concept, names);
         let mut axes = vec![axis(senders.iter().map(Sender::to_string).collect())];
-        if !matches!(self.receivers, Receivers::Together(_)) {
+        if !matches!(self.settings.receivers, Receivers::Together(_)) {
             axes.push(axis(groups.iter().flatten().map(Receiver::to_string).collect()));
         }
-        let (clean, corrupted) = match self.frozen {
+        let (clean, corrupted) = match self.settings.frozen {
             Frozen::Clean => (work.whole, work.other_whole),
             Frozen::Corrupted => (work.other_whole, work.whole),
         };
@@ -307,26 +310,8 @@ impl Analysis for PathPatching {
         let mut sites: Vec<Site> = groups.iter().flatten().map(|v| v.site(circuit.layers)).collect();
         sites.sort_unstable();
         sites.dedup();
-        let receivers = match &self.receivers {
-            Receivers::All => "each".to_owned(),
-            Receivers::Each(some) => format!("each of {}", listed(some)),
-            Receivers::Together(some) => format!("together {}", listed(some)),
-        };
-        let settings = [
-            ("senders", json!(self.senders.as_deref().map_or("each".to_owned(), listed))),
-            ("receivers", json!(receivers)),
-            ("frozen", json!(format!("{:?}", self.frozen).to_lowercase())),
-            ("mlps", json!(format!("{:?}", self.mlps).to_lowercase())),
-        ];
-        let settings = bounded(&self.memory, settings);
-        let mut made = provenance(subject, &CARD, settings, &sites, Some(&opened.objective));
-        made.baseline = Some("the corrupted sample".to_owned());
-        found(made, tables)
+        Ok(Answer::new(tables, sites).explaining(&opened.objective).against(pair.difference()))
     }
-}
-
-fn listed<T: std::fmt::Display>(nodes: &[T]) -> String {
-    nodes.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// That a decoder has these nodes.
@@ -350,7 +335,8 @@ struct Variant {
 
 /// Both runs, and what all passes share.
 struct Work<'a> {
-    method: &'a PathPatching,
+    mlps: Mlps,
+    memory: Memory,
     subject: &'a dyn Subject,
     circuit: &'a Circuit,
     inputs: &'a Inputs,
@@ -370,13 +356,15 @@ struct Told {
 
 impl<'a> Work<'a> {
     fn new(
-        method: &'a PathPatching,
-        subject: &'a dyn Subject,
+        method: &PathPatching,
+        on: &On<'a>,
         circuit: &'a Circuit,
         inputs: &'a Inputs,
         other: &Inputs,
         objective: Objective,
     ) -> Result<Self, AnalysisError> {
+        let (subject, mlps) = (on.subject(), method.settings.mlps);
+        let memory = on.memory().at_most(method.rows);
         let mut plan = Plan::new().objective(objective);
         for site in feeds(subject) {
             plan = plan.read(site)?;
@@ -386,9 +374,8 @@ impl<'a> Work<'a> {
                 plan = plan.read(Site::block(Part::Text, layer, point))?;
             }
         }
-        let hold = |inputs, plan: &Plan, kept| {
-            method.memory.hold(CARD.id, kept, subject.need(inputs, plan, Copies::ONE)?)
-        };
+        let hold =
+            |inputs, plan: &Plan, kept| memory.hold(CARD.id, kept, subject.need(inputs, plan, Copies::ONE)?);
         hold(other, &plan, 0)?;
         let other = subject.run(other, plan.clone())?;
         for layer in 0..circuit.layers {
@@ -399,12 +386,11 @@ impl<'a> Work<'a> {
         let (whole, other_whole) = (score(&base)?, score(&other)?);
         let told = NonZeroUsize::MIN;
         let mut work =
-            Self { method, subject, circuit, inputs, objective, base, other, whole, other_whole, told };
+            Self { mlps, memory, subject, circuit, inputs, objective, base, other, whole, other_whole, told };
         // Half of what is left is for what senders tell, half for the passes in which it is heard.
-        let kept = work.kept() + method.memory.less(work.kept()).left() / 2;
+        let kept = work.kept() + memory.less(work.kept()).left() / 2;
         let (one, plan) = work.telling(&[Sender::Input])?;
-        work.told =
-            method.memory.rows(CARD.id, kept, |times| subject.need(&one, &plan, Copies::rows(times)))?;
+        work.told = memory.rows(CARD.id, kept, |times| subject.need(&one, &plan, Copies::rows(times)))?;
         Ok(work)
     }
 
@@ -432,7 +418,7 @@ impl<'a> Work<'a> {
         for layer in first..layers {
             let (z, mlp) = (at(layer, Point::Z), at(layer, Point::MlpOut));
             plan = plan.change(z, Region::all(), set(&self.base, z)?)?;
-            if self.method.mlps == Mlps::Frozen {
+            if self.mlps == Mlps::Frozen {
                 plan = plan.change(mlp, Region::all(), set(&self.base, mlp)?)?;
             }
             for point in [Point::ResidPre, Point::ResidMid] {
@@ -496,10 +482,8 @@ impl<'a> Work<'a> {
             }
             let all = all.objective(self.objective);
             let kept = self.kept() + held(&told.trace);
-            let rows = self
-                .method
-                .memory
-                .rows(CARD.id, kept, |times| subject.need(&one, &all, Copies::rows(times)))?;
+            let rows =
+                self.memory.rows(CARD.id, kept, |times| subject.need(&one, &all, Copies::rows(times)))?;
             let scores = sweep(subject, self.objective, variants.len(), rows, progress, |range| {
                 Ok(plan(of_range(&variants, range)?)?)
             })?;

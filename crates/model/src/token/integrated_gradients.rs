@@ -103,37 +103,43 @@
 //! # }
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Baseline, Card, Case, Part, Point, Site, Subject, Watch, found, provenance,
+    Analysis, AnalysisError, Answer, Baseline, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Point,
+    Site, Subject, kind,
 };
-use mmlens_engine::{End, Memory, Path, PathIntegral, Progress, Rule, label};
-use serde_json::json;
+use mmlens_engine::{End, Path, PathIntegral, Progress, Rule, label};
+use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, bounded, one_row, setting};
+use crate::check::{at_least_one, input, one_row, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
     id: "integrated-gradients",
+    short: "ig",
     name: "Integrated gradients",
     question: "Which pixels, words or inner values does this answer come from, in shares that add up?",
     citation: "Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks. ICML 2017. https://arxiv.org/abs/1703.01365",
+    leaf: Leaf::Token,
     cost: "2 forward + steps x (forward + backward), in batches",
-    needs: "gradients at the sites",
+    needs: &[Capability::Gradients],
     misleads: &[
         "Another baseline gives another answer.",
         "The path leads through inputs the model has never seen.",
         "Too few nodes; a small completeness gap is needed, but not enough.",
     ],
+    first: true,
 };
 
 /// How the path runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The sites that move together, each from its baseline.
-    pub along: Vec<End>,
+    /// The sites that move together, each from its baseline; `None` for the pictures and the words of the sample.
+    pub along: Option<Vec<End>>,
     /// Where the nodes lie.
     pub rule: Rule,
     /// How many nodes there are.
@@ -144,53 +150,44 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let along = vec![End::new(Site::of(Part::Vision, Point::Pixels), Baseline::Zero)];
-        Self { along, rule: Rule::GaussLegendre, steps: 50, rows: 8 }
+        Self { along: None, rule: Rule::GaussLegendre, steps: 128, rows: 8 }
     }
 }
 
 /// Integrated gradients with checked settings.
 #[derive(Debug, Clone)]
-pub struct IntegratedGradients(PathIntegral);
+pub struct IntegratedGradients {
+    settings: Settings,
+    steps: NonZeroUsize,
+    rows: NonZeroUsize,
+}
 
 impl IntegratedGradients {
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`AnalysisError::Setting`], see the module.
-    pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let Settings { along, rule, steps, rows } = settings;
+    /// The sites that move: those asked for, or the pictures and words of a sample, each from its mean. A caption that is compared
+    /// with a picture moves from zero: the mean of its words, with all of them in it, fits the picture as well as the caption.
+    fn along(&self, subject: &dyn Subject, inputs: &Inputs) -> Vec<End> {
+        if let Some(along) = &self.settings.along {
+            return along.clone();
+        }
+        let words = if kind::compares(subject) { Baseline::Zero } else { Baseline::Mean };
+        let pixels = inputs.pixels.is_some().then(|| Site::of(Part::Vision, Point::Pixels));
+        let pixels = pixels.map(|site| End::new(site, Baseline::Mean));
+        let ends = pixels.into_iter().chain([End::new(kind::words_enter(subject), words)]);
+        ends.filter(|end| kind::has(subject, end.site)).collect()
+    }
+
+    fn paths(&self, on: &On<'_>, inputs: &Inputs) -> Result<Vec<PathIntegral>, AnalysisError> {
+        let along = self.along(on.subject(), inputs);
         if along.is_empty() {
-            return Err(setting(&CARD, "along", "no site", "a path needs at least one"));
+            return Err(input(
+                &CARD,
+                "a picture or words that the subject publishes",
+                "the sample has neither",
+            ));
         }
-        let mut seen = BTreeSet::new();
-        if let Some(twice) = along.iter().find(|end| !seen.insert(end.site)) {
-            return Err(setting(&CARD, "along", format!("`{}` twice", twice.site), "a site moves once"));
-        }
-        let least = if rule == Rule::Trapezoid { 2 } else { 1 };
-        if !(least..=4096).contains(&steps) {
-            let expected =
-                if least == 2 { "the trapezoid rule needs 2 to 4096" } else { "it needs 1 to 4096" };
-            return Err(setting(&CARD, "steps", steps, expected));
-        }
-        let (steps, rows) = (at_least_one(&CARD, "steps", steps)?, at_least_one(&CARD, "rows", rows)?);
-        Ok(Self(PathIntegral { ends: along, rule, steps, memory: Memory::default().at_most(rows) }))
-    }
-
-    /// How much its passes may take at once beside the model; fewer than `rows` nodes share
-    /// one where they would take more.
-    #[must_use]
-    pub fn within(mut self, memory: Memory) -> Self {
-        self.0.memory = memory.at_most(self.0.memory.most_rows());
-        self
-    }
-
-    fn settings(&self) -> BTreeMap<String, serde_json::Value> {
-        let path = &self.0;
-        let along: Vec<String> = path.ends.iter().map(|end| end.site.to_string()).collect();
-        let settings =
-            [("along", json!(along)), ("rule", json!(path.rule.name())), ("steps", json!(path.steps))];
-        bounded(&path.memory, settings)
+        let (rule, steps, memory) = (self.settings.rule, self.steps, on.memory().at_most(self.rows));
+        let path = |ends| PathIntegral { ends, rule, steps, memory };
+        Ok(End::paths(on.subject(), &along).into_iter().map(path).collect())
     }
 
     /// Where each path begins, in words.
@@ -205,23 +202,52 @@ impl IntegratedGradients {
 
 impl Analysis for IntegratedGradients {
     type Input = Case;
+    type Settings = Settings;
+    const CARD: Card = CARD;
 
-    fn card(&self) -> &'static Card {
-        &CARD
+    fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        let Settings { along, rule, steps, rows } = &settings;
+        if along.as_ref().is_some_and(Vec::is_empty) {
+            return Err(setting(&CARD, "along", "no site", "a path needs at least one"));
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = along.iter().flatten().find(|end| !seen.insert(end.site)) {
+            return Err(setting(&CARD, "along", format!("`{}` twice", twice.site), "a site moves once"));
+        }
+        let least = if *rule == Rule::Trapezoid { 2 } else { 1 };
+        if !(least..=4096).contains(steps) {
+            let expected =
+                if least == 2 { "the trapezoid rule needs 2 to 4096" } else { "it needs 1 to 4096" };
+            return Err(setting(&CARD, "steps", steps, expected));
+        }
+        let (steps, rows) = (at_least_one(&CARD, "steps", *steps)?, at_least_one(&CARD, "rows", *rows)?);
+        Ok(Self { settings, steps, rows })
     }
 
-    fn run_watched(
-        &self,
-        subject: &dyn Subject,
-        case: &Case,
-        watch: &dyn Watch,
-    ) -> Result<Finding, AnalysisError> {
-        let (inputs, objective) = case.open(subject)?;
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
+        let (paths, steps) = (self.paths(on, &on.encode(&case.sample)?)?.len(), self.steps.get());
+        Ok(Cost::rows(1 + paths * (1 + steps)).with_gradients(paths * steps))
+    }
+
+    fn reads(&self, on: &On<'_>, case: &Case) -> Result<Vec<Site>, AnalysisError> {
+        let paths = self.paths(on, &on.encode(&case.sample)?)?;
+        Ok(paths.iter().flat_map(|path| path.reads(on.subject())).collect())
+    }
+
+    fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
+        let subject = on.subject();
+        let (inputs, objective) = on.open(case)?;
         let map = one_row(&CARD, &inputs)?;
-        let path = |ends| PathIntegral { ends, ..self.0.clone() };
-        let paths: Vec<PathIntegral> = End::paths(subject, &self.0.ends).into_iter().map(path).collect();
-        let mut progress = Progress::new(watch, CARD.id, self.0.steps.get() * paths.len());
-        let walked = paths.iter().map(|path| path.walk(subject, &inputs, objective, &mut progress));
+        let paths = self.paths(on, &inputs)?;
+        let read: Vec<Site> = paths.iter().flat_map(|path| path.reads(subject)).collect();
+        paths.iter().try_for_each(|path| path.hold(subject, (&inputs, objective), CARD.id))?;
+        let whole = on.unedited(case, (&inputs, objective), &read)?;
+        let mut progress = Progress::new(on.watch(), CARD.id, self.steps.get() * paths.len());
+        let walked = paths.iter().map(|path| path.walk(subject, (&inputs, objective), &whole, &mut progress));
         let walked: Vec<Path> = walked.collect::<Result<_, _>>()?;
         let unit = objective.unit();
         let along = || walked.iter().flat_map(|path| &path.along);
@@ -230,14 +256,20 @@ impl Analysis for IntegratedGradients {
             let name = along.spec.site.to_string();
             tables.extend(label::tables(&name, unit, &along.spec, &along.dims, &along.values, map)?);
         }
+        // Sums over what belongs together are the answer, single coordinates are kept beside.
+        let (mut tables, single): (Vec<Labelled>, Vec<Labelled>) =
+            tables.into_iter().partition(|table| !table.is_aside());
         let sites: Vec<Site> = along().map(|along| along.spec.site).collect();
         let totals = along().map(|along| along.total() as f32).collect();
         let names = Axis::names(Role::Concept, sites.iter().map(Site::to_string));
         tables.push(Labelled::numbers("by site", unit, vec![names], totals)?);
         tables.extend(summary(&walked, unit)?);
-        let mut made = provenance(subject, &CARD, self.settings(), &sites, Some(&objective));
-        made.baseline = Some(Self::beginnings(&paths));
-        found(made, tables)
+        tables.extend(single);
+        let ends: Vec<&End> = paths.iter().flat_map(|path| &path.ends).collect();
+        let settled =
+            serde_json::to_value(&ends).map_err(|error| setting(&CARD, "along", error, "it is written"))?;
+        let beginnings = Self::beginnings(&paths);
+        Ok(Answer::new(tables, sites).explaining(&objective).against(beginnings).settled("along", settled))
     }
 }
 

@@ -1,10 +1,10 @@
 //! What methods that compare a clean with a corrupted prompt need of both.
 
 use mmlens_core::finding::{Labelled, Modality, TableError, TokenLabel};
-use mmlens_core::{AnalysisError, Card, Inputs, Objective, Pair, Subject, TokenMap};
+use mmlens_core::{AnalysisError, Card, Inputs, Objective, On, Pair, TokenMap};
 use mmlens_engine::label;
 
-use crate::check::{input, one_row, own_words};
+use crate::check::{input, one_row};
 
 /// Both prompts, encoded and found to be comparable position by position.
 pub(crate) struct Opened {
@@ -15,11 +15,10 @@ pub(crate) struct Opened {
 
 impl Opened {
     /// Encodes both and settles the objective by the clean case.
-    pub(crate) fn new(card: &Card, subject: &dyn Subject, pair: &Pair) -> Result<Self, AnalysisError> {
-        let (clean, objective) = pair.clean.open(subject)?;
-        let mut corrupted = subject.encode(&pair.corrupted)?;
+    pub(crate) fn new(card: &Card, on: &On<'_>, pair: &Pair) -> Result<Self, AnalysisError> {
+        let (clean, objective) = on.open(&pair.clean)?;
+        let mut corrupted = on.encode(&pair.corrupted)?;
         corrupted.asked = clean.asked;
-        own_words(card, subject)?;
         comparable(card, &clean, one_row(card, &clean)?, &corrupted, one_row(card, &corrupted)?)?;
         Ok(Self { clean, corrupted, objective })
     }

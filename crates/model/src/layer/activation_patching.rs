@@ -77,35 +77,40 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Axis, Finding, Labelled, Modality, Role, Unit};
+use mmlens_core::finding::{Axis, Labelled, Modality, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Copies, HookError, Inputs, Objective, Pair, Part, Plan, Point, Site,
-    Subject, TokenMap, Trace, Watch, found, provenance,
+    Analysis, AnalysisError, Answer, Capability, Card, Copies, Cost, HookError, Inputs, Leaf, Objective, On,
+    Pair, Part, Plan, Point, Site, Subject, TokenMap, Trace, kind,
 };
-use mmlens_engine::{Edit, Memory, Positions, Progress, Sweep, held, label, numbers, score};
-use serde_json::json;
+use mmlens_engine::{Edit, Positions, Progress, Sweep, held, label, numbers, score};
+use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, bounded, chosen, input, points_of_blocks};
-use crate::pair::Opened;
+use super::pair::Opened;
+use crate::check::{at_least_one, chosen, input, one_row, points_of_blocks};
 
 /// What this method is.
 pub const CARD: Card = Card {
     id: "activation-patching",
+    short: "patching",
     name: "Activation patching",
     question: "Which state, put back into a run that goes wrong, brings the answer back?",
     citation: "Meng, Bau, Andonian, Belinkov: Locating and Editing Factual Associations in GPT. NeurIPS 2022. https://arxiv.org/abs/2202.05262",
+    leaf: Leaf::Layer,
     cost: "2 forward + points x layers x positions forward from the layer on, in batches, without the tower",
-    needs: "a language model that can resume at its blocks; a clean and a corrupted prompt of equal length",
+    needs: &[Capability::OwnWords, Capability::Blocks(Part::Text)],
     misleads: &[
         "Effects hold for this pair of prompts.",
         "Redundant routes hide one another.",
         "A large effect in the stream says that information is there, not that this layer made it.",
     ],
+    first: true,
 };
 
 /// Which positions are patched together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Places {
     /// Every one of these by itself.
@@ -123,14 +128,6 @@ impl Default for Places {
 }
 
 impl Places {
-    fn name(&self) -> String {
-        match self {
-            Self::Each(positions) => format!("each of {positions}"),
-            Self::Modalities => "modalities".to_owned(),
-            Self::Together => "together".to_owned(),
-        }
-    }
-
     /// The groups of positions, and the axis that names them.
     fn groups(&self, map: &TokenMap) -> Result<(Vec<Vec<usize>>, Axis), AnalysisError> {
         match self {
@@ -156,7 +153,8 @@ impl Places {
 }
 
 /// What is patched.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Which values of a block.
     pub points: Vec<Point>,
@@ -175,75 +173,77 @@ impl Default for Settings {
 /// Activation patching with checked settings.
 #[derive(Debug, Clone)]
 pub struct ActivationPatching {
-    points: Vec<Point>,
-    places: Places,
-    memory: Memory,
+    settings: Settings,
+    rows: NonZeroUsize,
 }
 
 impl ActivationPatching {
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`AnalysisError::Setting`], see the module.
-    pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let Settings { points, places, rows } = settings;
-        points_of_blocks(&CARD, &points)?;
-        let memory = Memory::default().at_most(at_least_one(&CARD, "rows", rows)?);
-        Ok(Self { points, places, memory })
+    /// What is patched, layer by layer for each point.
+    fn sites(&self, subject: &dyn Subject) -> impl Iterator<Item = Site> {
+        let layers = kind::blocks(subject, Part::Text);
+        let of = move |point: Point| (0..layers).map(move |layer| Site::block(Part::Text, layer, point));
+        self.settings.points.iter().flat_map(move |point| of(*point))
     }
 
-    /// How much its passes may take at once beside the model; fewer than `rows` patches share
-    /// one where they would take more.
-    #[must_use]
-    pub fn within(mut self, memory: Memory) -> Self {
-        self.memory = memory.at_most(self.memory.most_rows());
-        self
-    }
-}
-
-impl Analysis for ActivationPatching {
-    type Input = Pair;
-
-    fn card(&self) -> &'static Card {
-        &CARD
-    }
-
-    fn run_watched(
-        &self,
-        subject: &dyn Subject,
-        pair: &Pair,
-        watch: &dyn Watch,
-    ) -> Result<Finding, AnalysisError> {
-        let opened = Opened::new(&CARD, subject, pair)?;
-        let Opened { clean, corrupted, objective } = &opened;
-        let (map, objective) = (opened.map(), *objective);
-        let (groups, axis) = self.places.groups(map)?;
-        let layers = subject.anatomy().iter().find(|a| a.part == Part::Text).map_or(0, |a| a.blocks);
-        if layers == 0 {
-            return Err(input(&CARD, "a language model with blocks", "this subject has none"));
-        }
-        let sites = |point: Point| (0..layers).map(move |layer| Site::block(Part::Text, layer, point));
-        let all: Vec<Site> = self.points.iter().flat_map(|point| sites(*point)).collect();
-        // As many sites at a time as leave the passes of the sweep half of the memory.
-        let sizes: Vec<usize> =
-            all.iter().map(|site| numbers(subject, clean, &[*site])).collect::<Result<_, HookError>>()?;
+    /// As many sites at a time as leave the passes of the sweep half of the memory.
+    fn at_once(&self, on: &On<'_>, inputs: &Inputs, sites: &[Site]) -> Result<usize, AnalysisError> {
+        let sizes: Vec<usize> = sites
+            .iter()
+            .map(|site| numbers(on.subject(), inputs, &[*site]))
+            .collect::<Result<_, HookError>>()?;
         // In numbers of four bytes.
-        let half = self.memory.left() / 8;
+        let half = on.memory().left() / 8;
         let mut so_far = 0;
         let fit = sizes.iter().take_while(|size| {
             so_far += **size as u64;
             so_far <= half
         });
-        let at_once = fit.count().max(1);
+        Ok(fit.count().max(1))
+    }
+}
+
+impl Analysis for ActivationPatching {
+    type Input = Pair;
+    type Settings = Settings;
+    const CARD: Card = CARD;
+
+    fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        points_of_blocks(&CARD, &settings.points)?;
+        let rows = at_least_one(&CARD, "rows", settings.rows)?;
+        Ok(Self { settings, rows })
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
+        let inputs = on.encode(&pair.clean.sample)?;
+        let (groups, _) = self.settings.places.groups(one_row(&CARD, &inputs)?)?;
+        let sites: Vec<Site> = self.sites(on.subject()).collect();
+        let chunks = sites.len().div_ceil(self.at_once(on, &inputs, &sites)?);
+        Ok(Cost::rows(1 + 2 * chunks + sites.len() * groups.len()))
+    }
+
+    fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
+        let subject = on.subject();
+        let opened = Opened::new(&CARD, on, pair)?;
+        let Opened { clean, corrupted, objective } = &opened;
+        let (map, objective) = (opened.map(), *objective);
+        let (groups, axis) = self.settings.places.groups(map)?;
+        let layers = kind::blocks(subject, Part::Text);
+        let all: Vec<Site> = self.sites(subject).collect();
+        let at_once = self.at_once(on, clean, &all)?;
+        let memory = on.memory().at_most(self.rows);
         let answer = |inputs: &Inputs, sites: &[Site]| -> Result<(Trace, f32), AnalysisError> {
             let plan = reading(sites.iter().copied())?.objective(objective);
-            self.memory.hold(CARD.id, 0, subject.need(inputs, &plan, Copies::ONE)?)?;
+            memory.hold(CARD.id, 0, subject.need(inputs, &plan, Copies::ONE)?)?;
             let trace = subject.run(inputs, plan)?;
             let score = score(&trace)?;
             Ok((trace, score))
         };
         let (_, at_corrupted) = answer(corrupted, &[])?;
-        let mut progress = Progress::new(watch, CARD.id, all.len() * groups.len());
+        let mut progress = Progress::new(on.watch(), CARD.id, all.len() * groups.len());
         let (mut at_clean, mut patched) = (at_corrupted, Vec::new());
         for sites in all.chunks(at_once) {
             let (right, score) = answer(clean, sites)?;
@@ -261,8 +261,7 @@ impl Analysis for ActivationPatching {
             let variants =
                 patches.iter().flat_map(|patch| groups.iter().map(move |group| each(patch, group)));
             let sweep = Sweep::of(grid, variants.collect())?.measure(objective);
-            let memory = self.memory.less(kept);
-            let swept = sweep.run(subject, corrupted, &memory, &mut progress)?;
+            let swept = sweep.run(subject, corrupted, &memory.less(kept), &mut progress)?;
             let own = swept.measured.into_iter().next().ok_or(HookError::NoObjective)?;
             patched.extend(own.values);
         }
@@ -270,25 +269,24 @@ impl Analysis for ActivationPatching {
         let unit = objective.unit();
         let axes = vec![Axis::count(Role::Layer, layers), axis];
         let mut tables = Vec::new();
-        for (point, patched) in self.points.iter().zip(patched.chunks((layers * groups.len()).max(1))) {
+        for (point, patched) in
+            self.settings.points.iter().zip(patched.chunks((layers * groups.len()).max(1)))
+        {
             let effects: Vec<f64> =
                 patched.iter().map(|score| f64::from(*score) - f64::from(at_corrupted)).collect();
             let recovered = effects.iter().map(|effect| (effect / apart) as f32).collect();
             let effects = effects.iter().map(|effect| *effect as f32).collect();
             let name = point.name();
             tables.push(Labelled::numbers(name, Unit::Ratio, axes.clone(), recovered)?);
-            tables.push(Labelled::numbers(format!("{name}/effect"), unit, axes.clone(), effects)?);
-            tables.push(Labelled::numbers(format!("{name}/patched"), unit, axes.clone(), patched.to_vec())?);
+            // The same in units of the objective.
+            tables.push(Labelled::numbers(format!("{name}/effect"), unit, axes.clone(), effects)?.aside());
+            let patched = Labelled::numbers(format!("{name}/patched"), unit, axes.clone(), patched.to_vec())?;
+            tables.push(patched.aside());
         }
         tables.push(Labelled::scalar("clean", unit, at_clean));
         tables.push(Labelled::scalar("corrupted", unit, at_corrupted));
         tables.push(opened.other_tokens()?);
-        let points: Vec<&str> = self.points.iter().map(|point| point.name()).collect();
-        let settings = [("points", json!(points)), ("places", json!(self.places.name()))];
-        let settings = bounded(&self.memory, settings);
-        let mut made = provenance(subject, &CARD, settings, &all, Some(&objective));
-        made.baseline = Some("the corrupted sample".to_owned());
-        found(made, tables)
+        Ok(Answer::new(tables, all).explaining(&objective).against(pair.difference()))
     }
 }
 

@@ -85,33 +85,37 @@
 
 use std::collections::BTreeMap;
 
-use mmlens_core::finding::{Axis, Finding, Labelled, Labels, Modality, PatchLabel, Role, Unit};
+use mmlens_core::finding::{Axis, Labelled, Labels, Modality, PatchLabel, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Case, HookError, Inputs, Part, Plan, Point, Site, Subject, Target,
-    TokenMap, Watch, found, provenance,
+    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, HookError, Inputs, Leaf, On, Part, Plan,
+    Point, Site, Subject, Target, TokenMap, kind,
 };
-use mmlens_engine::{Flow, FlowSettings, Heads, Memory, Mixing, Positions, Progress, blocks_read, label};
-use serde_json::json;
+use mmlens_engine::{Flow, FlowSettings, Heads, Mixing, Positions, Progress, blocks_read, label};
+use serde::{Deserialize, Serialize};
 
-use crate::check::{input, named, one_row, read_at, setting};
+use crate::check::{input, one_row, read_at, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
     id: "attention-rollout",
+    short: "rollout",
     name: "Attention rollout",
     question: "Along which path of attention could words and patches have reached this answer?",
     citation: "Abnar, Zuidema: Quantifying Attention Flow in Transformers. ACL 2020. https://arxiv.org/abs/2005.00928",
+    leaf: Leaf::Layer,
     cost: "1 forward with explicit attention, 1 to 2 of the tower",
-    needs: "attention patterns",
+    needs: &[Capability::SelfAttention, Capability::Attention],
     misleads: &[
         "Weights are not contributions.",
         "It knows no sign and no target: it is the same for every answer.",
         "Early positions gather shares; the first token is often a sink.",
     ],
+    first: true,
 };
 
 /// How layers become shares.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The share of the stream that passes a layer by, from 0 to 1.
     pub residual: f32,
@@ -128,62 +132,38 @@ impl Default for Settings {
 }
 
 /// Attention rollout with checked settings.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct AttentionRollout {
-    mixing: Mixing,
-    whole: usize,
-    memory: Memory,
-}
-
-impl Default for AttentionRollout {
-    fn default() -> Self {
-        let Settings { residual, heads, whole } = Settings::default();
-        Self { mixing: Mixing { heads, residual }, whole, memory: Memory::default() }
-    }
-}
-
-impl AttentionRollout {
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`AnalysisError::Setting`] for a residual share outside 0 to 1.
-    pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let Settings { residual, heads, whole } = settings;
-        if !(0.0..=1.0).contains(&residual) {
-            return Err(setting(&CARD, "residual", residual, "a share lies between 0 and 1"));
-        }
-        Ok(Self { mixing: Mixing { heads, residual }, whole, ..Self::default() })
-    }
-
-    /// How much its passes may take at once beside the model.
-    #[must_use]
-    pub fn within(mut self, memory: Memory) -> Self {
-        self.memory = memory;
-        self
-    }
+    settings: Settings,
 }
 
 impl Analysis for AttentionRollout {
     type Input = Case;
+    type Settings = Settings;
+    const CARD: Card = CARD;
 
-    fn card(&self) -> &'static Card {
-        &CARD
+    fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        if !(0.0..=1.0).contains(&settings.residual) {
+            return Err(setting(&CARD, "residual", settings.residual, "a share lies between 0 and 1"));
+        }
+        Ok(Self { settings })
     }
 
-    fn run_watched(
-        &self,
-        subject: &dyn Subject,
-        case: &Case,
-        watch: &dyn Watch,
-    ) -> Result<Finding, AnalysisError> {
-        let inputs = subject.encode(&case.sample)?;
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn cost(&self, on: &On<'_>, _: &Case) -> Result<Cost, AnalysisError> {
+        let parts = [Part::Text, Part::Vision].into_iter();
+        let flows = parts.filter(|part| kind::publishes(on.subject(), *part, Point::Pattern)).count();
+        Ok(Cost::rows(2 + flows))
+    }
+
+    fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
+        let subject = on.subject();
+        let inputs = on.encode(&case.sample)?;
         let map = one_row(&CARD, &inputs)?;
-        let crosses = |spec: &mmlens_core::SiteSpec| spec.site.point() == Point::CrossPattern;
-        if subject.sites().iter().any(crosses) {
-            let needs = "a subject whose words and patches attend to one another in one stream";
-            return Err(input(&CARD, needs, "this one's words attend to the patches from outside"));
-        }
-        let mut progress = Progress::new(watch, CARD.id, 2);
+        let mut progress = Progress::new(on.watch(), CARD.id, 2);
         let text = patterns(subject, Part::Text);
         let mut vision = patterns(subject, Part::Vision);
         if inputs.pixels.is_none() {
@@ -197,7 +177,8 @@ impl Analysis for AttentionRollout {
         }
         progress.advance(1)?;
         let sites = [vision.as_slice(), text.as_slice()].concat();
-        let Self { mixing, whole, memory } = *self;
+        let Settings { residual, heads, whole } = self.settings;
+        let (mixing, memory) = (Mixing { heads, residual }, on.memory());
         let flow = |sites: Vec<Site>| {
             let settings = FlowSettings { mixing, whole, memory, method: CARD.id };
             (!sites.is_empty()).then(|| Flow::through(subject, &inputs, sites, settings)).transpose()
@@ -226,13 +207,15 @@ impl Analysis for AttentionRollout {
             });
         }
         progress.advance(1)?;
-        let settings = named([
-            ("residual", json!(mixing.residual)),
-            ("heads", json!(mixing.heads.name())),
-            ("whole", json!(whole)),
-            ("memory", json!(memory.budget())),
-        ]);
-        found(provenance(subject, &CARD, settings, &sites, None), tables)
+        // On the picture first, where something is said of it; whole matrices are kept beside.
+        let place = |table: &Labelled| match table.quantity().as_str() {
+            "picture through the tower" | "outside the patches" => 0,
+            "tokens" | "by modality" => 1,
+            _ => 2,
+        };
+        tables.sort_by_key(place);
+        let tables = tables.into_iter().map(|table| if place(&table) == 2 { table.aside() } else { table });
+        Ok(Answer::new(tables.collect(), sites))
     }
 }
 

@@ -80,35 +80,39 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mmlens_core::finding::{Axis, Finding, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, AnyTensor, Ask, Card, Case, Copies, HookError, Inputs, Need, Objective, Part,
-    Plan, Point, Site, Subject, SubjectError, TokenMap, Wanted, Watch, found, provenance,
+    Analysis, AnalysisError, Answer, AnyTensor, Ask, Capability, Card, Case, Copies, Cost, HookError, Inputs,
+    Leaf, Need, Objective, On, Part, Plan, Point, Site, Subject, SubjectError, TokenMap, Wanted,
 };
 use mmlens_engine::distribution::{divergence, entropy, largest, log_probabilities, rank};
 use mmlens_engine::states_at;
-use mmlens_engine::{Memory, Positions, Progress, batches, label, numbers, of_range};
-use serde_json::json;
+use mmlens_engine::{Positions, Progress, batches, label, numbers, of_range};
+use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, bounded, chosen, input, one_row, own_words};
+use crate::check::{at_least_one, chosen, input, one_row};
 
 /// What this method is.
 pub const CARD: Card = Card {
     id: "logit-lens",
+    short: "logit-lens",
     name: "Logit lens",
     question: "What would the model say, at every position, if it stopped at this layer?",
     citation: "nostalgebraist: interpreting GPT: the logit lens. 2020. https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens",
+    leaf: Leaf::Layer,
     cost: "1 forward, (layers + 1) x positions unembeddings",
-    needs: "the residual stream and an unembedding",
+    needs: &[Capability::OwnWords, Capability::Blocks(Part::Text), Capability::Unembedding],
     misleads: &[
         "Early layers write in another basis than the unembedding reads.",
         "What is readable need not be used.",
         "At image positions the model was never trained to predict a word.",
     ],
+    first: true,
 };
 
 /// What the lens shows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// How many words at every place.
     pub top: usize,
@@ -127,58 +131,42 @@ impl Default for Settings {
 /// The logit lens with checked settings.
 #[derive(Debug, Clone)]
 pub struct LogitLens {
+    settings: Settings,
     top: NonZeroUsize,
-    positions: Positions,
-    memory: Memory,
-}
-
-impl LogitLens {
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`AnalysisError::Setting`] for no words or no rows.
-    pub fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let Settings { top, positions, rows } = settings;
-        Ok(Self {
-            top: at_least_one(&CARD, "top", top)?,
-            positions,
-            memory: Memory::default().at_most(at_least_one(&CARD, "rows", rows)?),
-        })
-    }
-
-    /// How much may be taken at once beside the model; fewer than `rows` states are unembedded at a time where they would take
-    /// more, and the streams of fewer positions are held.
-    #[must_use]
-    pub fn within(mut self, memory: Memory) -> Self {
-        self.memory = memory.at_most(self.memory.most_rows());
-        self
-    }
+    rows: NonZeroUsize,
 }
 
 impl Analysis for LogitLens {
     type Input = Case;
+    type Settings = Settings;
+    const CARD: Card = CARD;
 
-    fn card(&self) -> &'static Card {
-        &CARD
+    fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        let top = at_least_one(&CARD, "top", settings.top)?;
+        let rows = at_least_one(&CARD, "rows", settings.rows)?;
+        Ok(Self { settings, top, rows })
     }
 
-    fn run_watched(
-        &self,
-        subject: &dyn Subject,
-        case: &Case,
-        watch: &dyn Watch,
-    ) -> Result<Finding, AnalysisError> {
-        let (inputs, objective) = case.open(subject)?;
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
+        let inputs = on.encode(&case.sample)?;
+        let positions = chosen(&CARD, &self.settings.positions, one_row(&CARD, &inputs)?)?.len();
+        let room = self.room(on, &inputs, &streams(on.subject()), positions)?;
+        Ok(Cost::rows(positions.div_ceil(room.held.get())))
+    }
+
+    fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
+        let subject = on.subject();
+        let (inputs, objective) = on.open(case)?;
         let map = one_row(&CARD, &inputs)?;
-        own_words(&CARD, subject)?;
         let target = target(&objective)?;
-        let positions = chosen(&CARD, &self.positions, map)?;
+        let positions = chosen(&CARD, &self.settings.positions, map)?;
         let streams = streams(subject);
-        if streams.is_empty() {
-            return Err(input(&CARD, "a language model with blocks", "this subject has none"));
-        }
-        let room = self.room(subject, &inputs, &streams, positions.len())?;
-        let mut progress = Progress::new(watch, CARD.id, positions.len());
+        let room = self.room(on, &inputs, &streams, positions.len())?;
+        let mut progress = Progress::new(on.watch(), CARD.id, positions.len());
         let mut seen = Seen::new(streams.len(), positions.len());
         for held in batches(positions.len(), room.held) {
             let some = of_range(&positions, held.clone())?;
@@ -189,9 +177,7 @@ impl Analysis for LogitLens {
             }
         }
         let tables = seen.tables(subject, map, &positions, streams.len() - 1)?;
-        let settings = [("top", json!(self.top)), ("positions", json!(self.positions.to_string()))];
-        let settings = bounded(&self.memory, settings);
-        found(provenance(subject, &CARD, settings, &streams, Some(&objective)), tables)
+        Ok(Answer::new(tables, streams).explaining(&objective))
     }
 }
 
@@ -206,11 +192,12 @@ struct Room {
 impl LogitLens {
     fn room(
         &self,
-        subject: &dyn Subject,
+        on: &On<'_>,
         inputs: &Inputs,
         streams: &[Site],
         positions: usize,
     ) -> Result<Room, AnalysisError> {
+        let (subject, memory) = (on.subject(), on.memory().at_most(self.rows));
         let stream = numbers(subject, inputs, streams.get(..1).unwrap_or(&[]))?;
         let width = stream / inputs.positions().max(1);
         let logits = Site::of(Part::Text, Point::Logits);
@@ -223,13 +210,13 @@ impl LogitLens {
         let unembedded = |rows: usize| floor.and(8 * rows * vocabulary + 4 * vocabulary + said);
         let pass = subject.need(inputs, &passing(streams, &[], &Kept::default())?, Copies::ONE)?;
         let most = NonZeroUsize::new(positions).unwrap_or(NonZeroUsize::MIN);
-        let held = self.memory.most(CARD.id, 0, most, |count| {
+        let held = memory.most(CARD.id, 0, most, |count| {
             let (pass, look) = (pass.and(said), unembedded(1));
             let more = if pass.bytes > look.bytes { pass } else { look };
             Ok(more.and(streams.len() * count * width))
         })?;
         let kept = 4 * (streams.len() * held.get() * width) as u64;
-        let rows = self.memory.rows(CARD.id, kept, |rows| Ok(unembedded(rows)))?;
+        let rows = memory.rows(CARD.id, kept, |rows| Ok(unembedded(rows)))?;
         Ok(Room { held, rows })
     }
 
@@ -354,6 +341,7 @@ impl Seen {
         let best = || self.readings.iter().flat_map(|r| &r.best);
         let each = |value: &dyn Fn(&Reading) -> f64| self.readings.iter().map(|r| value(r) as f32).collect();
         Ok(vec![
+            Labelled::numbers("target", Unit::Probability, places.clone(), each(&|r| r.target.exp()))?,
             Labelled::texts("words", ranked.clone(), best().map(|(id, _)| subject.token(*id)).collect())?,
             Labelled::numbers(
                 "probabilities",
@@ -361,22 +349,24 @@ impl Seen {
                 ranked.clone(),
                 best().map(|(_, log)| log.exp() as f32).collect(),
             )?,
+            // The same in another unit, and what is said of whole distributions.
             Labelled::numbers(
                 "log probabilities",
                 Unit::LogProbability,
                 ranked,
                 best().map(|(_, log)| *log as f32).collect(),
-            )?,
-            Labelled::numbers("target", Unit::Probability, places.clone(), each(&|r| r.target.exp()))?,
+            )?
+            .aside(),
             Labelled::numbers(
                 "target log probability",
                 Unit::LogProbability,
                 places.clone(),
                 each(&|r| r.target),
-            )?,
-            Labelled::numbers("target rank", Unit::Count, places.clone(), each(&|r| r.rank as f64))?,
-            Labelled::numbers("entropy", Unit::Nat, places.clone(), each(&|r| r.entropy))?,
-            Labelled::numbers("divergence", Unit::Nat, places, each(&|r| r.divergence))?,
+            )?
+            .aside(),
+            Labelled::numbers("target rank", Unit::Count, places.clone(), each(&|r| r.rank as f64))?.aside(),
+            Labelled::numbers("entropy", Unit::Nat, places.clone(), each(&|r| r.entropy))?.aside(),
+            Labelled::numbers("divergence", Unit::Nat, places, each(&|r| r.divergence))?.aside(),
         ])
     }
 }

@@ -1,0 +1,152 @@
+//! What a kind of model can do, told from what it publishes. This is the one place that does: a new kind of model is taught here.
+
+use std::fmt;
+
+use crate::{AnalysisError, AxisName, Card, Part, Point, Site, Subject};
+
+/// Something a subject may offer, and a method may need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Capability {
+    /// Gradients at its sites.
+    Gradients,
+    /// A part that is made of blocks.
+    Blocks(Part),
+    /// Scores of attention in a part, before the softmax.
+    Scores(Part),
+    /// Shares of attention, in a tower or in the language model.
+    Attention,
+    /// That words and patches attend to one another in one stream, and not to states from outside.
+    SelfAttention,
+    /// That words are positions of the language model, and not of an encoder of their own.
+    OwnWords,
+    /// That the stream of the language model is one running sum, with no norm behind its sums.
+    RunningSum,
+    /// That states of the stream can be read as words.
+    Unembedding,
+}
+
+impl Capability {
+    /// What it is, in words.
+    #[must_use]
+    pub fn describe(self) -> String {
+        match self {
+            Self::Gradients => "gradients".to_owned(),
+            Self::Blocks(Part::Text) => "a language model with blocks".to_owned(),
+            Self::Blocks(part) => format!("blocks in its part `{}`", part.name()),
+            Self::Scores(Part::Text) => "a subject with attention scores in its language model".to_owned(),
+            Self::Scores(part) => format!("attention scores in its part `{}`", part.name()),
+            Self::Attention => "a subject with attention".to_owned(),
+            Self::SelfAttention => {
+                "a subject whose words and patches attend to one another in one stream".to_owned()
+            }
+            Self::OwnWords => "words in the language model".to_owned(),
+            Self::RunningSum => "a stream that is one running sum".to_owned(),
+            Self::Unembedding => "an unembedding".to_owned(),
+        }
+    }
+
+    /// Why a subject does not offer it; `None` if it does.
+    #[must_use]
+    pub fn lacking(self, subject: &dyn Subject) -> Option<&'static str> {
+        let missing = |there: bool, found| if there { None } else { Some(found) };
+        match self {
+            Self::Gradients => missing(subject.differentiable(), "this subject computes none"),
+            Self::Blocks(part) => missing(blocks(subject, part) > 0, "this subject has none"),
+            Self::Scores(part) => {
+                missing(publishes(subject, part, Point::Scores), "this subject publishes none")
+            }
+            Self::Attention => missing(anywhere(subject, Point::Pattern), "this one publishes none"),
+            Self::SelfAttention => missing(
+                !anywhere(subject, Point::CrossPattern),
+                "this one's words attend to the patches from outside",
+            ),
+            Self::OwnWords => missing(!reads_apart(subject), "an encoder of its own reads them"),
+            Self::RunningSum => {
+                missing(!anywhere(subject, Point::NormalizedResidMid), "a norm follows each of its sums")
+            }
+            Self::Unembedding => missing(says_words(subject), "this subject has none"),
+        }
+    }
+
+    /// That a subject offers it.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Input`] with what is needed and what was found.
+    pub fn check(self, card: &Card, subject: &dyn Subject) -> Result<(), AnalysisError> {
+        match self.lacking(subject) {
+            None => Ok(()),
+            Some(found) => Err(AnalysisError::Input {
+                method: card.id,
+                needs: self.describe().into(),
+                found: found.to_owned(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
+
+/// Whether a subject publishes a site.
+#[must_use]
+pub fn has(subject: &dyn Subject, site: Site) -> bool {
+    subject.sites().iter().any(|spec| spec.site == site)
+}
+
+/// Whether a subject publishes a point in a part, in some block or outside of blocks.
+#[must_use]
+pub fn publishes(subject: &dyn Subject, part: Part, point: Point) -> bool {
+    subject.sites().iter().any(|spec| spec.site.part() == part && spec.site.point() == point)
+}
+
+/// How many blocks a part has; none, if the subject does not have it.
+#[must_use]
+pub fn blocks(subject: &dyn Subject, part: Part) -> usize {
+    subject.anatomy().iter().filter(|anatomy| anatomy.part == part).map(|anatomy| anatomy.blocks).sum()
+}
+
+fn anywhere(subject: &dyn Subject, point: Point) -> bool {
+    subject.sites().iter().any(|spec| spec.site.point() == point)
+}
+
+/// Whether it compares pictures with captions in a space that both are projected into (CLIP, SigLIP).
+#[must_use]
+pub fn compares(subject: &dyn Subject) -> bool {
+    let projects = |part| has(subject, Site::of(part, Point::Projected));
+    projects(Part::Vision) && projects(Part::Text)
+}
+
+/// Whether it says one thing of each row, a class, instead of a token at every position.
+#[must_use]
+pub fn classifies(subject: &dyn Subject) -> bool {
+    let one = |(axis, length): &(AxisName, Option<usize>)| *axis != AxisName::Pos || *length == Some(1);
+    subject.sites().iter().any(|spec| spec.site.point() == Point::Logits && spec.axes.iter().all(one))
+}
+
+/// Whether words are read by an encoder of their own.
+#[must_use]
+pub fn reads_apart(subject: &dyn Subject) -> bool {
+    subject.anatomy().iter().any(|anatomy| anatomy.part == Part::Encoder)
+}
+
+/// Where the words of a prompt enter: an encoder of their own, or the language model.
+#[must_use]
+pub fn words_enter(subject: &dyn Subject) -> Site {
+    Site::of(if reads_apart(subject) { Part::Encoder } else { Part::Text }, Point::Embed)
+}
+
+/// Whether states of its stream can be read as words: it has logits at every position.
+fn says_words(subject: &dyn Subject) -> bool {
+    !classifies(subject) && has(subject, Site::of(Part::Text, Point::Logits))
+}
+
+/// Whether texts are rows: of an encoder of text, or of a classifier that reads.
+#[must_use]
+pub fn takes_texts(subject: &dyn Subject) -> bool {
+    let reads = subject.anatomy().iter().any(|anatomy| anatomy.part == Part::Text);
+    compares(subject) || subject.mask().is_some() || (reads && classifies(subject))
+}

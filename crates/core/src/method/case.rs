@@ -1,0 +1,256 @@
+//! What methods are run on.
+
+use mmlens_finding::{InputRecord, SampleRecord, Source, WordsRecord, top};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{AnalysisError, Ask, HookError, Inputs, Objective, Plan, Sample, Subject, SubjectError, Words};
+
+/// What is to be explained about a sample.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// The logit of the token the model is most likely to say next.
+    #[default]
+    Top,
+    /// The logit of a token.
+    Token(u32),
+    /// Any objective.
+    Objective(Objective),
+}
+
+/// A sample and what is to be explained about it.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The sample.
+    pub sample: Sample,
+    /// What is explained.
+    pub target: Target,
+}
+
+impl Case {
+    /// The model's top answer to a sample.
+    pub fn new(sample: Sample) -> Self {
+        Self { sample, target: Target::Top }
+    }
+
+    /// Encodes the sample and settles the objective (one pass, if the target is the top token). An objective at a
+    /// position of its own asks for the output at all of them.
+    ///
+    /// # Errors
+    /// Whatever encoding or the pass reports.
+    pub fn open(&self, subject: &dyn Subject) -> Result<(Inputs, Objective), SubjectError> {
+        let inputs = subject.encode(&self.sample)?;
+        let objective = self.target.settled(|| top_token(subject, &inputs))?;
+        Ok((asked(inputs, &objective), objective))
+    }
+}
+
+impl Target {
+    /// The objective it means, with a way to find the top token.
+    pub(crate) fn settled(
+        &self,
+        top: impl FnOnce() -> Result<u32, SubjectError>,
+    ) -> Result<Objective, SubjectError> {
+        match self {
+            Self::Token(token) => Ok(Objective::logit(*token)),
+            Self::Objective(objective) => Ok(*objective),
+            Self::Top => Ok(Objective::logit(top()?)),
+        }
+    }
+}
+
+/// Inputs that ask for the output where an objective looks.
+pub(crate) fn asked(inputs: Inputs, objective: &Objective) -> Inputs {
+    if matches!(objective.at(), Some(Ask::At(_))) { inputs.ask_all() } else { inputs }
+}
+
+/// The most likely next token of the first row.
+///
+/// # Errors
+/// Whatever the pass reports, [`HookError::NoOutput`] for a subject without logits, [`HookError::NotFinite`] if one of them
+/// is no number.
+pub fn top_token(subject: &dyn Subject, inputs: &Inputs) -> Result<u32, SubjectError> {
+    let trace = subject.run(inputs, Plan::new().to_output())?;
+    let logits = trace.output().logits.clone().ok_or_else(|| HookError::NoOutput("top token".to_owned()))?;
+    let [_, asked, vocab] = match logits.dims().as_slice() {
+        [b, a, v] => [*b, *a, *v],
+        dims => return Err(HookError::Rank { site: "logits".to_owned(), holds: dims.len(), asked: 3 }.into()),
+    };
+    let (values, dims) = (logits.to_values()?, logits.dims());
+    let none = || HookError::NoOutput("top token".to_owned());
+    let first = asked.checked_sub(1).ok_or_else(none)? * vocab;
+    let last = values.get(first..first + vocab).ok_or_else(none)?;
+    let top = top(last).map_err(|error| HookError::not_finite("text.logits", &dims, first, error))?;
+    Ok(top.ok_or_else(none)? as u32)
+}
+
+/// A clean case and a corrupted sample of the same length.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The case whose answer is to be explained.
+    pub clean: Case,
+    /// The sample that leads to another answer.
+    pub corrupted: Sample,
+}
+
+impl Pair {
+    /// What the corrupted sample has instead, in words.
+    #[must_use]
+    pub fn difference(&self) -> String {
+        let (clean, other) = (&self.clean.sample, &self.corrupted);
+        let mut said = Vec::new();
+        if clean.words != other.words {
+            said.push(match &other.words {
+                Words::Ask(question) => format!("the question “{question}”"),
+                Words::Prompt(prompt) => format!("the prompt “{prompt}”"),
+                Words::Texts(texts) => {
+                    let many = if texts.len() == 1 { "caption" } else { "captions" };
+                    let texts: Vec<String> = texts.iter().map(|text| format!("“{text}”")).collect();
+                    format!("the {many} {}", texts.join(", "))
+                }
+                Words::Nothing => "no words".to_owned(),
+            });
+        }
+        let of_a_picture = |source: &Source| matches!(source, Source::MeanColourOf(_));
+        let mut sources =
+            other.pictures.iter().map(|p| &p.source).chain(other.clips.iter().map(|c| &c.source));
+        let seen = !(other.pictures.is_empty() && other.clips.is_empty());
+        if seen && sources.all(of_a_picture) {
+            said.push("the mean colour of the picture".to_owned());
+        } else {
+            let others = other.pictures.iter().zip(&clean.pictures);
+            let new = others.filter(|(a, b)| !std::sync::Arc::ptr_eq(&a.image, &b.image));
+            said.extend(new.map(|(picture, _)| picture.name.clone()));
+        }
+        if said.is_empty() { "the corrupted sample".to_owned() } else { said.join(", ") }
+    }
+}
+
+/// All that somebody gave for methods to be run on, whatever each of them takes of it.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// What is explained.
+    pub case: Case,
+    /// The sample that leads to another answer, if there is one.
+    pub corrupted: Option<Sample>,
+}
+
+impl Given {
+    /// A case, and for methods that compare two runs the same words about pictures of their mean colour alone, where there are
+    /// pictures. Captions have no such pair: what a text tower holds does not depend on the picture.
+    ///
+    /// # Errors
+    /// [`SubjectError::Picture`] for pictures whose colours are not taken.
+    pub fn new(case: Case) -> Result<Self, SubjectError> {
+        let Sample { pictures, clips, words } = &case.sample;
+        let seen = !(pictures.is_empty() && clips.is_empty()) && !matches!(words, Words::Texts(_));
+        let corrupted = seen.then(|| case.sample.mean_colour()).transpose()?;
+        Ok(Self { case, corrupted })
+    }
+
+    /// The same with another sample to compare with.
+    #[must_use]
+    pub fn against(self, corrupted: Sample) -> Self {
+        Self { corrupted: Some(corrupted), ..self }
+    }
+}
+
+/// What a method is run on, taken from what somebody gave.
+pub trait Input: Sized {
+    /// What it is made of.
+    const FORM: Form;
+
+    /// Takes it from what was given.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Input`] that names what is missing.
+    fn of(given: &Given, method: &'static str) -> Result<Self, AnalysisError>;
+
+    /// What a finding keeps of it.
+    fn record(&self) -> InputRecord;
+}
+
+/// What inputs of methods are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Form {
+    /// A sample, and what of it is explained.
+    OneCase,
+    /// A case and a sample that leads to another answer.
+    TwoRuns,
+}
+
+impl Form {
+    /// What it is, in words.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::OneCase => "a sample",
+            Self::TwoRuns => "a clean and a corrupted sample of equal length",
+        }
+    }
+}
+
+impl Input for Case {
+    const FORM: Form = Form::OneCase;
+
+    fn of(given: &Given, _: &'static str) -> Result<Self, AnalysisError> {
+        Ok(given.case.clone())
+    }
+
+    fn record(&self) -> InputRecord {
+        InputRecord { sample: self.sample.record(), target: json!(self.target), corrupted: None }
+    }
+}
+
+impl Input for Pair {
+    const FORM: Form = Form::TwoRuns;
+
+    fn of(given: &Given, method: &'static str) -> Result<Self, AnalysisError> {
+        let corrupted = given.corrupted.clone().ok_or_else(|| {
+            let found = match given.case.sample.words {
+                Words::Texts(_) => {
+                    "none was given, and what the text tower holds does not depend on the picture"
+                }
+                _ => "none was given, and there is no picture that its mean colour could stand for",
+            };
+            AnalysisError::Input { method, needs: "a corrupted sample".into(), found: found.to_owned() }
+        })?;
+        Ok(Self { clean: given.case.clone(), corrupted })
+    }
+
+    fn record(&self) -> InputRecord {
+        InputRecord { corrupted: Some(self.corrupted.record()), ..self.clean.record() }
+    }
+}
+
+impl Sample {
+    /// The same words about pictures of nothing but their mean colour; of a clip that of all its frames.
+    ///
+    /// # Errors
+    /// [`SubjectError::Picture`] for colours that are not taken.
+    pub fn mean_colour(&self) -> Result<Self, SubjectError> {
+        Ok(Self {
+            pictures: self.pictures.iter().map(crate::Picture::mean_colour).collect::<Result<_, _>>()?,
+            clips: self.clips.iter().map(crate::Clip::mean_colour).collect::<Result<_, _>>()?,
+            words: self.words.clone(),
+        })
+    }
+
+    /// What a finding keeps of it.
+    #[must_use]
+    pub fn record(&self) -> SampleRecord {
+        let words = match &self.words {
+            Words::Ask(text) => WordsRecord::Ask(text.clone()),
+            Words::Prompt(text) => WordsRecord::Prompt(text.clone()),
+            Words::Texts(texts) => WordsRecord::Texts(texts.clone()),
+            Words::Nothing => WordsRecord::Nothing,
+        };
+        SampleRecord {
+            words,
+            pictures: self.pictures.iter().map(crate::Picture::record).collect(),
+            clips: self.clips.iter().map(crate::Clip::record).collect(),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The one shape of every method: made from settings that read back, run on a subject and an input, giving a finding.
+
+mod answer;
+mod budget;
+mod card;
+mod case;
+mod error;
+mod explain;
+mod on;
+mod rerun;
+mod watch;
+
+use std::fmt;
+
+use mmlens_files::parse_value;
+use mmlens_finding::Finding;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use answer::{Answer, found};
+pub use budget::{Memory, NoSize};
+pub use card::{Card, Cost, Leaf};
+pub use case::{Case, Form, Given, Input, Pair, Target, top_token};
+pub use error::AnalysisError;
+pub use explain::{explain, first};
+pub use on::{On, Shared};
+pub use rerun::{Rerun, RerunError, rerun};
+pub use watch::{Unwatched, Watch, step};
+
+use crate::{Site, Subject};
+
+/// A method, made from checked settings.
+///
+/// A method is written as a type with its settings and [`Analysis::answer`]; being made, run, listed, offered on a command line,
+/// signed and run again follows from that. [`Method::of`] makes it a row of a table of methods.
+pub trait Analysis: Sized + Send + Sync + 'static {
+    /// What it is run on: a [`Case`] or a [`Pair`].
+    type Input: Input;
+
+    /// Its settings. They are written into every finding and read back from there.
+    type Settings: Serialize + DeserializeOwned + Default + Clone + fmt::Debug;
+
+    /// What it is.
+    const CARD: Card;
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Setting`] for what cannot be.
+    fn new(settings: Self::Settings) -> Result<Self, AnalysisError>;
+
+    /// The settings it was made from.
+    fn settings(&self) -> &Self::Settings;
+
+    /// What it costs on an input, told from sizes before any pass.
+    ///
+    /// # Errors
+    /// As [`Analysis::run`], as far as it can be told before a pass.
+    fn cost(&self, on: &On<'_>, input: &Self::Input) -> Result<Cost, AnalysisError>;
+
+    /// What it reads of the unedited pass of its case ([`On::unedited`]), beside the objective: sites that are cheap to keep.
+    ///
+    /// # Errors
+    /// As [`Analysis::run`], as far as it can be told before a pass.
+    fn reads(&self, _on: &On<'_>, _input: &Self::Input) -> Result<Vec<Site>, AnalysisError> {
+        Ok(Vec::new())
+    }
+
+    /// Answers. What the card needs is checked before.
+    ///
+    /// # Errors
+    /// See [`AnalysisError`].
+    fn answer(&self, on: &On<'_>, input: &Self::Input) -> Result<Answer, AnalysisError>;
+
+    /// Runs it, watched and within a budget of memory as `on` says.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Input`] for a subject that lacks what the card needs; see the method.
+    fn run_on(&self, on: &On<'_>, input: &Self::Input) -> Result<Finding, AnalysisError> {
+        let card = Self::CARD;
+        card.needs.iter().try_for_each(|need| need.check(&card, on.subject()))?;
+        let answer = self.answer(on, input)?;
+        answer.signed(&card, on, written(&card, self.settings())?, input.record())
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// As [`Analysis::run_on`].
+    fn run(&self, subject: &dyn Subject, input: &Self::Input) -> Result<Finding, AnalysisError> {
+        self.run_on(&On::new(subject), input)
+    }
+}
+
+/// Settings as a finding keeps them.
+fn written(card: &Card, settings: &impl Serialize) -> Result<Value, AnalysisError> {
+    serde_json::to_value(settings)
+        .map_err(|error| AnalysisError::Settings { method: card.id, reason: error.to_string() })
+}
+
+/// A method of whatever type, run on whatever it takes of what was given.
+pub trait AnyAnalysis: Send + Sync {
+    /// What it is.
+    fn card(&self) -> Card;
+
+    /// The settings it was made from.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Settings`] for settings that cannot be written, such as a closure.
+    fn settings(&self) -> Result<Value, AnalysisError>;
+
+    /// See [`Analysis::cost`].
+    ///
+    /// # Errors
+    /// As there, and for an input that was not given.
+    fn cost(&self, on: &On<'_>, given: &Given) -> Result<Cost, AnalysisError>;
+
+    /// See [`Analysis::reads`].
+    ///
+    /// # Errors
+    /// As there, and for an input that was not given.
+    fn reads(&self, on: &On<'_>, given: &Given) -> Result<Vec<Site>, AnalysisError>;
+
+    /// See [`Analysis::run_on`].
+    ///
+    /// # Errors
+    /// As there, and for an input that was not given.
+    fn run_given(&self, on: &On<'_>, given: &Given) -> Result<Finding, AnalysisError>;
+}
+
+impl<A: Analysis> AnyAnalysis for A {
+    fn card(&self) -> Card {
+        A::CARD
+    }
+
+    fn settings(&self) -> Result<Value, AnalysisError> {
+        written(&A::CARD, Analysis::settings(self))
+    }
+
+    fn cost(&self, on: &On<'_>, given: &Given) -> Result<Cost, AnalysisError> {
+        Analysis::cost(self, on, &A::Input::of(given, A::CARD.id)?)
+    }
+
+    fn reads(&self, on: &On<'_>, given: &Given) -> Result<Vec<Site>, AnalysisError> {
+        Analysis::reads(self, on, &A::Input::of(given, A::CARD.id)?)
+    }
+
+    fn run_given(&self, on: &On<'_>, given: &Given) -> Result<Finding, AnalysisError> {
+        // What the subject lacks is the first reason, before what was not given.
+        let card = A::CARD;
+        card.needs.iter().try_for_each(|need| need.check(&card, on.subject()))?;
+        self.run_on(on, &A::Input::of(given, card.id)?)
+    }
+}
+
+/// A row of a table of methods: something that can be listed, and made from settings.
+#[derive(Clone, Copy)]
+pub struct Method {
+    /// What it is.
+    pub card: Card,
+    /// What it is run on.
+    pub form: Form,
+    defaults: fn() -> Result<Value, AnalysisError>,
+    make: fn(Value) -> Result<Box<dyn AnyAnalysis>, AnalysisError>,
+}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.card.id)
+    }
+}
+
+impl Method {
+    /// The row of a method.
+    #[must_use]
+    pub const fn of<A: Analysis>() -> Self {
+        Self {
+            card: A::CARD,
+            form: A::Input::FORM,
+            defaults: || written(&A::CARD, &A::Settings::default()),
+            make: |settings| {
+                let settings: A::Settings = parse_value(&settings).map_err(|error| {
+                    AnalysisError::Settings { method: A::CARD.id, reason: error.to_string() }
+                })?;
+                Ok(Box::new(A::new(settings)?))
+            },
+        }
+    }
+
+    /// Its default settings.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Settings`] for defaults that cannot be written.
+    pub fn defaults(&self) -> Result<Value, AnalysisError> {
+        (self.defaults)()
+    }
+
+    /// The method, made from settings by name; what is not named has its default.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Settings`] for a name that is no setting, or a value of another kind, and whatever [`Analysis::new`] says.
+    pub fn make(&self, settings: Value) -> Result<Box<dyn AnyAnalysis>, AnalysisError> {
+        (self.make)(settings)
+    }
+
+    /// Whether it is called so: by its id or its short name.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.card.id == name || self.card.short == name
+    }
+}

@@ -1,0 +1,155 @@
+//! A finding, made again.
+
+use std::path::{Path, PathBuf};
+
+use mmlens_finding::{
+    ClipRecord, Difference, Finding, InputRecord, PictureRecord, SampleRecord, Source, WordsRecord,
+};
+use serde_json::Value;
+
+use super::answer::with_tensors;
+use crate::{AnalysisError, Case, Clip, Given, Method, On, Picture, Sample, SubjectError, Target, Words};
+
+/// A finding made again, and in what it differs from the one that was there.
+#[derive(Debug)]
+pub struct Rerun {
+    /// What was found now.
+    pub finding: Finding,
+    /// In what it differs, from how it was made to what it says. Nothing: the same bits.
+    pub differences: Vec<Difference>,
+}
+
+/// Why a finding cannot be made again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RerunError {
+    /// What made it is no method of the table.
+    #[error("`{0}` is no method that can be run")]
+    Method(String),
+    /// It does not say what it was made from.
+    #[error(
+        "the finding does not say what `{method}` was run on: it was made by {version}, or from other findings"
+    )]
+    NoInput {
+        /// Its method.
+        method: String,
+        /// The version that made it.
+        version: String,
+    },
+    /// A picture or clip that a program handed over.
+    #[error("`{0}` was handed over by a program, so that there is no file to read it from: name one")]
+    NoFile(String),
+    /// More or fewer pictures than the finding is about.
+    #[error("{found} pictures were named, and the finding is about {expected}")]
+    Pictures {
+        /// So many were named.
+        found: usize,
+        /// So many are in the finding.
+        expected: usize,
+    },
+    /// What is explained cannot be read.
+    #[error("what was explained cannot be read: {0}")]
+    Target(String),
+    /// A picture cannot be read.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// The method failed.
+    #[error(transparent)]
+    Analysis(#[from] AnalysisError),
+}
+
+/// Makes a finding again on a subject: the same method with the same settings, on the same input, within the same memory.
+///
+/// `pictures` are read in the place of those that the finding names, in their order, if there are any. Pictures that are not the
+/// same, another version, other weights, kernels or devices are told among the differences.
+///
+/// # Errors
+/// [`RerunError`].
+pub fn rerun<'m>(
+    methods: impl IntoIterator<Item = &'m Method>,
+    finding: &Finding,
+    on: &On<'_>,
+    pictures: &[PathBuf],
+) -> Result<Rerun, RerunError> {
+    let made = &finding.provenance;
+    let method = methods.into_iter().find(|method| method.card.id == made.method);
+    let method = method.ok_or_else(|| RerunError::Method(made.method.clone()))?;
+    let input = made
+        .input
+        .as_ref()
+        .ok_or_else(|| RerunError::NoInput { method: made.method.clone(), version: made.version.clone() })?;
+    let settings = Value::Object(made.settings.clone().into_iter().collect());
+    let method = method.make(with_tensors(settings, finding)?)?;
+    let given = given(input, pictures)?;
+    let memory = made.memory.map_or_else(|| on.memory(), crate::Memory::bytes);
+    let mut again = method.run_given(&on.within(memory), &given)?;
+    // Where files lie is no difference in what was found.
+    again.provenance.model.clone_from(&made.model);
+    let differences = finding.differences(&again);
+    Ok(Rerun { finding: again, differences })
+}
+
+/// What a finding says that it was made from, read again.
+fn given(input: &InputRecord, pictures: &[PathBuf]) -> Result<Given, RerunError> {
+    let expected = input.sample.pictures.len();
+    if !pictures.is_empty() && pictures.len() != expected {
+        return Err(RerunError::Pictures { found: pictures.len(), expected });
+    }
+    let target: Target = serde_json::from_value(input.target.clone())
+        .map_err(|error| RerunError::Target(error.to_string()))?;
+    let sample = opened(&input.sample, pictures)?;
+    // Pictures of both samples are the same files, as far as they were.
+    let corrupted = input.corrupted.as_ref().map(|record| {
+        let same = |at: usize, path: &PathBuf| {
+            let (own, other) = (input.sample.pictures.get(at)?, record.pictures.get(at)?);
+            (origin(&own.source) == origin(&other.source)).then(|| path.clone())
+        };
+        let own: Option<Vec<PathBuf>> =
+            pictures.iter().enumerate().map(|(at, path)| same(at, path)).collect();
+        opened(record, &own.unwrap_or_default())
+    });
+    Ok(Given { case: Case { sample, target }, corrupted: corrupted.transpose()? })
+}
+
+fn origin(source: &Source) -> &Source {
+    if let Source::MeanColourOf(of) = source { origin(of) } else { source }
+}
+
+fn opened(record: &SampleRecord, pictures: &[PathBuf]) -> Result<Sample, RerunError> {
+    let words = match &record.words {
+        WordsRecord::Ask(text) => Words::Ask(text.clone()),
+        WordsRecord::Prompt(text) => Words::Prompt(text.clone()),
+        WordsRecord::Texts(texts) => Words::Texts(texts.clone()),
+        WordsRecord::Nothing => Words::Nothing,
+    };
+    let read = |(at, own): (usize, &PictureRecord)| picture(own, pictures.get(at).map(PathBuf::as_path));
+    let pictures = record.pictures.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+    let clips = record.clips.iter().map(clip).collect::<Result<_, _>>()?;
+    Ok(Sample { pictures, clips, words })
+}
+
+fn picture(record: &PictureRecord, instead: Option<&Path>) -> Result<Picture, RerunError> {
+    fn read(source: &Source, name: &str, instead: Option<&Path>) -> Result<Picture, RerunError> {
+        Ok(match (source, instead) {
+            (Source::MeanColourOf(of), _) => {
+                let name = name.strip_prefix("mean colour of ").unwrap_or(name);
+                read(of, name, instead)?.mean_colour()?
+            }
+            (_, Some(path)) => Picture { name: name.to_owned(), ..Picture::open(path)? },
+            (Source::File(path), None) => Picture { name: name.to_owned(), ..Picture::open(path)? },
+            (Source::Memory, None) => return Err(RerunError::NoFile(name.to_owned())),
+        })
+    }
+    read(&record.source, &record.name, instead)
+}
+
+fn clip(record: &ClipRecord) -> Result<Clip, RerunError> {
+    fn read(source: &Source, record: &ClipRecord) -> Result<Clip, RerunError> {
+        Ok(match source {
+            Source::MeanColourOf(of) => read(of, record)?.mean_colour()?,
+            Source::File(path) => Clip::open(path, record.fps)?,
+            Source::Memory => return Err(RerunError::NoFile(record.name.clone())),
+        })
+    }
+    Ok(Clip { name: record.name.clone(), ..read(&record.source, record)? })
+}

@@ -1,0 +1,84 @@
+//! What a method was run on, as a finding keeps it: enough to find the same pictures again, and to notice others.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a method was run on.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// The sample.
+    pub sample: SampleRecord,
+    /// What is explained, as it was asked for: `"top"`, `{"token": 42}` or an objective.
+    #[serde(default)]
+    pub target: Value,
+    /// The sample it was compared with, for methods that compare two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupted: Option<SampleRecord>,
+}
+
+/// A sample: its words, and where its pictures came from.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SampleRecord {
+    /// The words.
+    pub words: WordsRecord,
+    /// The pictures, in the order of their placeholders.
+    #[serde(default)]
+    pub pictures: Vec<PictureRecord>,
+    /// The clips, in the order of their placeholders.
+    #[serde(default)]
+    pub clips: Vec<ClipRecord>,
+}
+
+/// The words of a sample.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WordsRecord {
+    /// A question, put through the chat template of the checkpoint.
+    Ask(String),
+    /// A text taken as it is.
+    Prompt(String),
+    /// Captions.
+    Texts(Vec<String>),
+    /// None.
+    #[default]
+    Nothing,
+}
+
+/// Where something seen came from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// It was handed over by a program; there is no file to read again.
+    #[default]
+    Memory,
+    /// A file or folder, as it was named.
+    File(String),
+    /// The mean colour of what came from there, in its size.
+    MeanColourOf(Box<Self>),
+}
+
+/// A picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PictureRecord {
+    /// What it is called.
+    pub name: String,
+    /// Where it came from.
+    pub source: Source,
+    /// Width and height.
+    pub size: [u32; 2],
+    /// SHA-256 of its pixels as they were decoded, with their size and colours.
+    pub sha256: String,
+}
+
+/// A clip.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClipRecord {
+    /// What it is called.
+    pub name: String,
+    /// Where it came from.
+    pub source: Source,
+    /// Frames in a second, where it is known.
+    pub fps: Option<f64>,
+    /// SHA-256 of the pixels of each frame.
+    pub frames: Vec<String>,
+}

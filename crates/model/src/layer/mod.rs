@@ -1,0 +1,10 @@
+//! Layers, heads and what flows between them: where an answer is made, and along which way.
+
+pub mod activation_patching;
+pub mod attention_knockout;
+pub mod attention_rollout;
+pub mod attribution_patching;
+pub mod edge_attribution;
+pub mod logit_lens;
+mod pair;
+pub mod path_patching;

@@ -1,0 +1,159 @@
+//! What of a finding is drawn over pictures, and what of it stands on a page.
+
+use std::borrow::Cow;
+
+use mmlens_finding::{Axis, Finding, Labelled, Labels, Role, TableError, top};
+
+/// The answer of a finding as a map over pictures.
+#[derive(Debug, Clone)]
+pub struct Drawn {
+    /// Where the numbers come from, in words.
+    pub from: String,
+    /// One table, or one for each picture or tile.
+    pub tables: Vec<Labelled>,
+}
+
+/// The answer of a finding as a map over pictures: its first quantity, of several layers the one at which places of the picture
+/// differ most. `None` if it says nothing of places: tables of words, of heads, of routes.
+#[must_use]
+pub fn drawn(finding: &Finding) -> Option<Drawn> {
+    let tables = finding.answer();
+    let first = tables.first()?;
+    let quantity = first.quantity();
+    if first.as_numbers().is_none() || !first.axes().iter().any(in_picture) {
+        return None;
+    }
+    let Some(axis) = first.axis_of(Role::Layer) else {
+        return Some(Drawn { from: format!("`{quantity}`"), tables: tables.into_iter().cloned().collect() });
+    };
+    let layer = widest(first, axis);
+    let name = first.axes().get(axis)?.label(layer).unwrap_or_default();
+    let name = if name == layer.to_string() { format!("layer {layer}") } else { name };
+    let of_layer = tables.iter().map(|table| table.slice(axis, layer).ok());
+    Some(Drawn { from: format!("`{quantity}`, {name}"), tables: of_layer.collect::<Option<_>>()? })
+}
+
+/// Whether an axis holds places of a picture.
+fn in_picture(axis: &Axis) -> bool {
+    match &axis.labels {
+        Labels::Tokens(tokens) => tokens.iter().any(|token| token.patch.is_some()),
+        Labels::Patches(_) | Labels::Spans { .. } => true,
+        _ => false,
+    }
+}
+
+/// Where along an axis the places of a picture differ most: the first such, where several do.
+#[must_use]
+pub(crate) fn widest(table: &Labelled, axis: usize) -> usize {
+    let len = table.axes().get(axis).map_or(0, Axis::len);
+    let spreads: Vec<f32> = (0..len).map(|at| spread(table, axis, at).unwrap_or(0.0)).collect();
+    // Of a table without numbers, the first.
+    top(&spreads).ok().flatten().unwrap_or(0)
+}
+
+/// How far apart the numbers of patches lie at one place along an axis.
+fn spread(table: &Labelled, axis: usize, at: usize) -> Option<f32> {
+    let slice = table.slice(axis, at).ok()?;
+    let tokens = slice.axes().iter().position(|axis| matches!(axis.labels, Labels::Tokens(_)));
+    let slice = match tokens.and_then(|place| Some((place, &slice.axes().get(place)?.labels))) {
+        Some((place, Labels::Tokens(tokens))) => {
+            let patch = |at: &usize| tokens.get(*at).is_some_and(|token| token.patch.is_some());
+            slice.select(place, &(0..tokens.len()).filter(patch).collect::<Vec<_>>()).ok()?
+        }
+        _ => slice,
+    };
+    let values = slice.as_numbers()?;
+    let first = *values.first()?;
+    // no NaN: a finding's numbers are finite
+    let (low, high) = values.iter().fold((first, first), |(low, high), v| (v.min(low), v.max(high)));
+    Some(high - low)
+}
+
+/// What of a table stands on a page: nothing of one that says at each position what its axis says anyway, and of tokens no
+/// patches where all of these are zero.
+pub(crate) fn shown(table: &Labelled) -> Result<Option<Cow<'_, Labelled>>, TableError> {
+    if table.is_aside() || repeats_its_axis(table) {
+        return Ok(None);
+    }
+    without_idle_patches(table).map(Some)
+}
+
+fn repeats_its_axis(table: &Labelled) -> bool {
+    let (Some(texts), [axis]) = (table.as_texts(), table.axes()) else { return false };
+    texts.iter().enumerate().all(|(i, text)| axis.label(i).as_ref() == Some(text))
+}
+
+fn without_idle_patches(table: &Labelled) -> Result<Cow<'_, Labelled>, TableError> {
+    let whole = Ok(Cow::Borrowed(table));
+    let (Some(values), [Axis { labels: Labels::Tokens(tokens), .. }]) = (table.as_numbers(), table.axes())
+    else {
+        return whole;
+    };
+    let (patches, words): (Vec<usize>, Vec<usize>) =
+        (0..tokens.len()).partition(|i| tokens.get(*i).is_some_and(|token| token.patch.is_some()));
+    if words.is_empty() || patches.iter().any(|i| values.get(*i) != Some(&0.0)) {
+        return whole;
+    }
+    table.select(0, &words).map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use mmlens_finding::{Axis, Finding, Labelled, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit};
+
+    use super::{drawn, shown};
+
+    fn patch(col: usize) -> TokenLabel {
+        let bbox = [col as f32, 0.0, col as f32 + 1.0, 1.0];
+        let patch = PatchLabel { image: 0, tile: 0, frame: 0, row: 0, col, bbox };
+        TokenLabel::new("<image>", Modality::Image).with_patch(patch)
+    }
+
+    #[test]
+    fn patches_without_a_share_are_left_out() {
+        let tokens = vec![patch(0), TokenLabel::new("red", Modality::Text)];
+        let table = |values| {
+            Labelled::numbers("tokens", Unit::Logit, vec![Axis::tokens(tokens.clone())], values).unwrap()
+        };
+        let of = |table: &Labelled| shown(table).unwrap().unwrap().into_owned();
+        let words = of(&table(vec![0.0, 0.5]));
+        assert_eq!((words.shape(), words.get(&[0])), (vec![1], Some(0.5)));
+        let all = table(vec![0.1, 0.5]);
+        assert_eq!(of(&all), all);
+    }
+
+    #[test]
+    fn what_stands_aside_or_repeats_its_axis_is_not_shown() {
+        let tokens = || vec![Axis::names(Role::Token, ["a", "red"])];
+        let texts = |second: &str| {
+            Labelled::texts("corrupted tokens", tokens(), vec!["a".to_owned(), second.to_owned()]).unwrap()
+        };
+        assert!(shown(&texts("red")).unwrap().is_none());
+        assert!(shown(&texts("blue")).unwrap().is_some());
+        assert!(shown(&texts("blue").aside()).unwrap().is_none());
+    }
+
+    /// Words apart count for nothing, however much they differ.
+    #[test]
+    fn the_layer_is_the_one_that_tells_patches_apart() {
+        let tokens = vec![patch(0), patch(1), TokenLabel::new("red", Modality::Text)];
+        let axes = vec![Axis::count(Role::Layer, 3), Axis::tokens(tokens)];
+        let values = vec![0.1, 0.2, 9.0, 0.1, 0.7, 0.0, 0.3, 0.4, -5.0];
+        let table = Labelled::numbers("target", Unit::Probability, axes, values).unwrap();
+        let finding = Finding::new(Provenance::new("logit-lens", "toy"), vec![table]).unwrap();
+        let drawn = drawn(&finding).unwrap();
+        assert_eq!(drawn.from, "`target`, layer 1");
+        assert_eq!(drawn.tables[0].as_numbers(), Some(&[0.1, 0.7, 0.0][..]));
+    }
+
+    #[test]
+    fn words_and_heads_are_no_map() {
+        let of = |axes: Vec<Axis>, count| {
+            let table = Labelled::numbers("t", Unit::Logit, axes, vec![1.0; count]).unwrap();
+            drawn(&Finding::new(Provenance::new("m", "toy"), vec![table]).unwrap()).is_some()
+        };
+        assert!(!of(vec![Axis::names(Role::Token, ["a", "red"])], 2));
+        assert!(!of(vec![Axis::count(Role::Layer, 2), Axis::count(Role::Head, 2)], 4));
+        assert!(of(vec![Axis::tokens(vec![patch(0)])], 1));
+    }
+}
