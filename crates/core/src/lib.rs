@@ -65,8 +65,8 @@ pub use kind::Capability;
 pub use mean::{Content, contents};
 pub use method::{
     Analysis, AnalysisError, Answer, AnyAnalysis, Card, Case, Cost, Form, Given, Input, Leaf, Memory, Method,
-    NoSize, On, Pair, Rerun, RerunError, Shared, Target, Unwatched, Watch, explain, first, found, rerun,
-    step, top_token,
+    NoSize, On, Pair, Rerun, RerunError, Shared, Target, Unwatched, Watch, explain, found, rerun, step,
+    top_token,
 };
 pub use need::{Copies, Need};
 pub use objective::{Ask, Objective, Output, Pairs};

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use mmlens_core::finding::{Axis, Role, Unit};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Ask, Inputs, Objective, Output, Part, Point, Sample, Site, Subject, Unwatched,
-    Watch,
+    AnalysisError, AnyTensor, Ask, Inputs, Memory, Objective, Output, Part, Point, Sample, Site, Subject,
+    Unwatched, Watch,
 };
-use mmlens_engine::{DataSwept, Edit, Memory, Metric, Progress, Sweep, sweep_data};
+use mmlens_engine::{DataSwept, Edit, Metric, Progress, Sweep, sweep_data};
 use mmlens_testkit::{Toy, kill_again_and_again};
 
 fn words(i: usize) -> String {

@@ -8,12 +8,12 @@ use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::Tolerance;
 use mmlens_core::{
-    AnalysisError, AxisName, Baseline, Change, Inputs, Objective, Picture, Plan, Region, Sample, Site,
-    Subject, Unwatched,
+    AnalysisError, AxisName, Baseline, Change, Inputs, Memory, Objective, Picture, Plan, Region, Sample,
+    Site, Subject, Unwatched,
 };
 use mmlens_engine::{
-    End, Memory, PathIntegral, Progress, Rule, Start, Windows, blocks_read, put, score, show, states_at,
-    sweep, unattended,
+    End, PathIntegral, Progress, Rule, Start, Windows, blocks_read, put, score, show, states_at, sweep,
+    unattended,
 };
 use mmlens_testkit::{Toy, checkpoint, picture};
 use mmlens_zoo::llava::open_llava;
@@ -126,7 +126,10 @@ proptest! {
         let value = read.get(site(at)).unwrap().to_values().unwrap();
         let ends = vec![End::new(site(at), Baseline::Zero)];
         let path = PathIntegral { ends, rule: Rule::Midpoint, steps: rows(1), memory: Memory::default() };
-        let found = path.walk(&toy, &whole, objective(), &mut Progress::new(&Unwatched, "path", 1)).unwrap();
+        let plan = Plan::new().read(site(at)).unwrap().objective(objective());
+        let unedited = toy.run(&whole, plan).unwrap();
+        let mut progress = Progress::new(&Unwatched, "path", 1);
+        let found = path.walk(&toy, (&whole, objective()), &unedited, &mut progress).unwrap();
         let half = Plan::new().change(site(at), Region::all(), Change::Scale(0.5)).unwrap();
         let grad = toy.run(&whole, half.grad(site(at)).unwrap().objective(objective())).unwrap();
         let grad = grad.grad(site(at)).unwrap().to_values().unwrap();

@@ -10,9 +10,10 @@ use std::path::Path;
 use burn::tensor::Device;
 use mmlens_core::finding::{Axis, Role};
 use mmlens_core::{
-    AnalysisError, Ask, Inputs, Objective, Part, Picture, Plan, Point, Sample, Site, Subject, Unwatched,
+    AnalysisError, Ask, Inputs, Memory, Objective, Part, Picture, Plan, Point, Sample, Site, Subject,
+    Unwatched,
 };
-use mmlens_engine::{Edit, Memory, Metric, Progress, Sweep};
+use mmlens_engine::{Edit, Metric, Progress, Sweep};
 use mmlens_testkit::{checkpoint, picture};
 use mmlens_zoo::checkpoint::SaveSettings;
 use peak_alloc::PeakAlloc;

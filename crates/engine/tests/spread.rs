@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use image::{Rgb, RgbImage};
 use mmlens_core::finding::{Axis, Role, Unit};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Ask, Change, HookError, Inputs, Objective, Part, Picture, Point, Sample, Site,
-    Subject, Unwatched, Watch,
+    AnalysisError, AnyTensor, Ask, Change, HookError, Inputs, Memory, Objective, Part, Picture, Point,
+    Sample, Site, Subject, Unwatched, Watch,
 };
-use mmlens_engine::{Edit, Memory, Metric, Progress, Sweep};
+use mmlens_engine::{Edit, Metric, Progress, Sweep};
 use mmlens_testkit::Toy;
 
 fn inputs(toy: &Toy, words: &str) -> Inputs {

@@ -10,10 +10,10 @@ use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Axis, Modality, Role, Tolerance, Unit, top};
 use mmlens_core::{
-    AnyTensor, Ask, AxisName, Change, HookError, Inputs, Objective, Part, Picture, Plan, Point, Region,
-    Resume, Sample, Seed, Selector, Site, Subject, SubjectError, Trace, Unwatched, Watch, Words,
+    AnyTensor, Ask, AxisName, Change, HookError, Inputs, Memory, Objective, Part, Picture, Plan, Point,
+    Region, Resume, Sample, Seed, Selector, Site, Subject, SubjectError, Trace, Unwatched, Watch, Words,
 };
-use mmlens_engine::{Edit, Memory, Metric, Progress, Reference, Sweep};
+use mmlens_engine::{Edit, Metric, Progress, Reference, Sweep};
 use mmlens_testkit::{Altered, Toy, Work, checkpoint, picture};
 use proptest::prelude::*;
 

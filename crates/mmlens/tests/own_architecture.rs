@@ -10,7 +10,7 @@ mod subject;
 use std::num::NonZeroUsize;
 
 use burn::tensor::Device;
-use mmlens::engine::{Edit, End, Memory, Progress, Sweep};
+use mmlens::engine::{Edit, End, Progress, Sweep};
 use mmlens::model::{IntegratedGradients, LogitLens, integrated_gradients, logit_lens};
 use mmlens::prelude::*;
 use mmlens_testkit::{analysis_breaches, subject_breaches};
@@ -86,12 +86,15 @@ fn integrated_gradients_add_up_and_the_lens_ends_in_its_logits() {
     let (inputs, objective) = case.open(&subject).unwrap();
     let along =
         ["text.embed", "vision.pixels"].map(|site| End::new(site.parse().unwrap(), Baseline::Zero)).to_vec();
-    let settings = integrated_gradients::Settings { along, ..Default::default() };
+    let settings = integrated_gradients::Settings { along: Some(along), ..Default::default() };
     let method = IntegratedGradients::new(settings).unwrap();
     let finding = method.run(&subject, &case).unwrap();
     let gap = finding.table("relative completeness gap").unwrap().as_numbers().unwrap()[0];
     assert!(gap.abs() < 1e-2, "what the parts were given is not what the objective changed by: {gap}");
-    assert_eq!(analysis_breaches(&method, &subject, &case, &inputs), Vec::<String>::new());
+    assert_eq!(
+        analysis_breaches(&method, &subject, &Given::new(case.clone()).unwrap(), &inputs),
+        Vec::<String>::new()
+    );
 
     let lens = LogitLens::new(logit_lens::Settings { top: 1, ..Default::default() }).unwrap();
     let words = lens.run(&subject, &case).unwrap();

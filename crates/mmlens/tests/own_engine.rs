@@ -7,7 +7,7 @@ mod engine;
 
 use std::num::NonZeroUsize;
 
-use mmlens::engine::{Edit, Memory, Metric, Progress, Sweep};
+use mmlens::engine::{Edit, Metric, Progress, Sweep};
 use mmlens::finding::Axis;
 use mmlens::model::{activation_patching, occlusion};
 use mmlens::prelude::*;

@@ -11,9 +11,10 @@ use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::Finding;
 use mmlens_core::{
-    Analysis, AnalysisError, Baseline, Case, Objective, Pair, Picture, Plan, Sample, Subject, Target,
+    Analysis, AnalysisError, Baseline, Case, Memory, Objective, On, Pair, Picture, Plan, Sample, Subject,
+    Target,
 };
-use mmlens_engine::{Between, End, Memory};
+use mmlens_engine::{Between, End};
 use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::attention_knockout::{self, AttentionKnockout};
 use mmlens_model::attention_rollout::{self, AttentionRollout};
@@ -73,23 +74,25 @@ fn of_text(letters: usize) -> Vec<(&'static str, Method)> {
             "integrated gradients of words",
             Box::new(move |subject, memory| {
                 let along = vec![End::new("text.embed".parse()?, Baseline::Zero)];
-                let settings = integrated_gradients::Settings { along, steps: 8, ..Default::default() };
-                IntegratedGradients::new(settings)?.within(memory).run(subject, &case())
+                let settings =
+                    integrated_gradients::Settings { along: Some(along), steps: 8, ..Default::default() };
+                IntegratedGradients::new(settings)?.run_on(&On::new(subject).within(memory), &case())
             }),
         ),
         (
             "integrated gradients in a block",
             Box::new(move |subject, memory| {
                 let along = vec![End::new("text.blocks.3.mlp.post".parse()?, Baseline::Zero)];
-                let settings = integrated_gradients::Settings { along, steps: 8, ..Default::default() };
-                IntegratedGradients::new(settings)?.within(memory).run(subject, &case())
+                let settings =
+                    integrated_gradients::Settings { along: Some(along), steps: 8, ..Default::default() };
+                IntegratedGradients::new(settings)?.run_on(&On::new(subject).within(memory), &case())
             }),
         ),
         (
             "occlusion of words",
             Box::new(move |subject, memory| {
                 let settings = occlusion::Settings { picture: None, ..Default::default() };
-                Occlusion::new(settings)?.within(memory).run(subject, &case())
+                Occlusion::new(settings)?.run_on(&On::new(subject).within(memory), &case())
             }),
         ),
         (
@@ -97,31 +100,34 @@ fn of_text(letters: usize) -> Vec<(&'static str, Method)> {
             Box::new(move |subject, memory| {
                 let words = Some(Hide::Unattended);
                 let settings = occlusion::Settings { picture: None, words, ..Default::default() };
-                Occlusion::new(settings)?.within(memory).run(subject, &case())
+                Occlusion::new(settings)?.run_on(&On::new(subject).within(memory), &case())
             }),
         ),
         (
             "rollout",
-            Box::new(move |subject, memory| AttentionRollout::default().within(memory).run(subject, &case())),
+            Box::new(move |subject, memory| {
+                AttentionRollout::default().run_on(&On::new(subject).within(memory), &case())
+            }),
         ),
         (
             "rollout, carried",
             Box::new(move |subject, memory| {
                 let settings = attention_rollout::Settings { whole: 0, ..Default::default() };
-                AttentionRollout::new(settings)?.within(memory).run(subject, &case())
+                AttentionRollout::new(settings)?.run_on(&On::new(subject).within(memory), &case())
             }),
         ),
         (
             "lens",
             Box::new(move |subject, memory| {
-                LogitLens::new(logit_lens::Settings::default())?.within(memory).run(subject, &case())
+                LogitLens::new(logit_lens::Settings::default())?
+                    .run_on(&On::new(subject).within(memory), &case())
             }),
         ),
         (
             "patching",
             Box::new(move |subject, memory| {
                 let settings = activation_patching::Settings::default();
-                ActivationPatching::new(settings)?.within(memory).run(subject, &pair())
+                ActivationPatching::new(settings)?.run_on(&On::new(subject).within(memory), &pair())
             }),
         ),
         (
@@ -129,35 +135,35 @@ fn of_text(letters: usize) -> Vec<(&'static str, Method)> {
             Box::new(move |subject, memory| {
                 let mut settings = attention_knockout::Settings::default();
                 settings.edges.retain(|edges| edges.name.starts_with("question"));
-                AttentionKnockout::new(settings)?.within(memory).run(subject, &case())
+                AttentionKnockout::new(settings)?.run_on(&On::new(subject).within(memory), &case())
             }),
         ),
         (
             "attribution",
             Box::new(move |subject, memory| {
                 let settings = attribution_patching::Settings::default();
-                AttributionPatching::new(settings)?.within(memory).run(subject, &pair())
+                AttributionPatching::new(settings)?.run_on(&On::new(subject).within(memory), &pair())
             }),
         ),
         (
             "attribution along a path",
             Box::new(move |subject, memory| {
                 let settings = attribution_patching::Settings { between: path, ..Default::default() };
-                AttributionPatching::new(settings)?.within(memory).run(subject, &pair())
+                AttributionPatching::new(settings)?.run_on(&On::new(subject).within(memory), &pair())
             }),
         ),
         (
             "edges",
             Box::new(move |subject, memory| {
                 let settings = edge_attribution::Settings::default();
-                EdgeAttribution::new(settings)?.within(memory).run(subject, &pair())
+                EdgeAttribution::new(settings)?.run_on(&On::new(subject).within(memory), &pair())
             }),
         ),
         (
             "edges along a path",
             Box::new(move |subject, memory| {
                 let settings = edge_attribution::Settings { between: path, ..Default::default() };
-                EdgeAttribution::new(settings)?.within(memory).run(subject, &pair())
+                EdgeAttribution::new(settings)?.run_on(&On::new(subject).within(memory), &pair())
             }),
         ),
         (
@@ -165,7 +171,7 @@ fn of_text(letters: usize) -> Vec<(&'static str, Method)> {
             Box::new(move |subject, memory| {
                 let senders = Some(vec!["1.h2", "2.mlp"].into_iter().map(sender).collect());
                 let settings = path_patching::Settings { senders, ..Default::default() };
-                PathPatching::new(settings)?.within(memory).run(subject, &pair())
+                PathPatching::new(settings)?.run_on(&On::new(subject).within(memory), &pair())
             }),
         ),
     ]
@@ -187,18 +193,20 @@ fn of_picture(sample: fn() -> Sample, cells: bool) -> Vec<(&'static str, Method)
             "integrated gradients of pixels",
             Box::new(move |subject, memory| {
                 let settings = integrated_gradients::Settings { steps: 8, ..Default::default() };
-                IntegratedGradients::new(settings)?.within(memory).run(subject, &case())
+                IntegratedGradients::new(settings)?.run_on(&On::new(subject).within(memory), &case())
             }),
         ),
         (
             "rollout through the tower",
-            Box::new(move |subject, memory| AttentionRollout::default().within(memory).run(subject, &case())),
+            Box::new(move |subject, memory| {
+                AttentionRollout::default().run_on(&On::new(subject).within(memory), &case())
+            }),
         ),
         (
             "rollout, carried through the tower",
             Box::new(move |subject, memory| {
                 let settings = attention_rollout::Settings { whole: 0, ..Default::default() };
-                AttentionRollout::new(settings)?.within(memory).run(subject, &case())
+                AttentionRollout::new(settings)?.run_on(&On::new(subject).within(memory), &case())
             }),
         ),
     ];
@@ -208,7 +216,7 @@ fn of_picture(sample: fn() -> Sample, cells: bool) -> Vec<(&'static str, Method)
             Box::new(move |subject, memory| {
                 let picture = Some(Cover::Grid { rows: 4, cols: 4 });
                 let settings = occlusion::Settings { picture, words: None, ..Default::default() };
-                Occlusion::new(settings)?.within(memory).run(subject, &case())
+                Occlusion::new(settings)?.run_on(&On::new(subject).within(memory), &case())
             }),
         ));
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mmlens_core::{Anatomy, Inputs, Output, Run, Sample, SiteSpec, Subject, SubjectError};
+use mmlens_core::{Anatomy, AnyTensor, Inputs, Output, Run, Sample, SiteSpec, Subject, SubjectError};
 
 type Pass<'a> = dyn Fn(&Inputs, &mut Run) -> Result<Output, SubjectError> + Send + Sync + 'a;
 
@@ -56,6 +56,9 @@ impl Subject for Altered<'_> {
     }
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
         (self.pass)(inputs, run)
+    }
+    fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        self.subject.unembed(states)
     }
     fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
         self.subject.decode(ids)

@@ -2,12 +2,16 @@
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mmlens_core::{
-    Analysis, AnalysisError, Anatomy, AnyTensor, Ask, Asked, Change, HookError, Inputs, Integrity, Objective,
-    On, Part, Plan, Point, Region, Run, Site, State, Subject, SubjectError, Trace, Wanted, Watch, device,
+    AnalysisError, Anatomy, AnyAnalysis, AnyTensor, Ask, Asked, Change, Given, HookError, Inputs, Integrity,
+    Objective, On, Part, Plan, Point, Region, Run, Site, State, Subject, SubjectError, Trace, Wanted, Watch,
+    device,
 };
-use mmlens_finding::{Finding, Tolerance};
+use mmlens_finding::{Finding, Labelled, Tolerance};
+
+use crate::Altered;
 
 /// Another order of summation in f32, on values of any size.
 const ROUNDING: Tolerance = Tolerance::either(1e-6, 1e-5);
@@ -46,16 +50,17 @@ pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
 
 /// Everything an analysis breaks of its contract on this input, in words; nothing, if it keeps it.
 ///
-/// It gives the same finding twice; the finding survives a file; its provenance is complete; a watcher can
-/// cancel it and is told the truth about how far it came; the subject answers afterwards as before.
-pub fn analysis_breaches<A: Analysis>(
-    analysis: &A,
+/// It gives the same finding twice; the finding survives a file; its provenance is complete; its first table is the answer; a
+/// watcher can cancel it and is told the truth about how far it came; it takes as many rows as it said that it would; the
+/// subject answers afterwards as before.
+pub fn analysis_breaches(
+    analysis: &dyn AnyAnalysis,
     subject: &dyn Subject,
-    input: &A::Input,
+    given: &Given,
     probe: &Inputs,
 ) -> Vec<String> {
-    let (mut breaches, card) = (Vec::new(), A::CARD);
-    let run = || catch_unwind(AssertUnwindSafe(|| analysis.run(subject, input)));
+    let (mut breaches, card) = (Vec::new(), analysis.card());
+    let run = || catch_unwind(AssertUnwindSafe(|| analysis.run_given(&On::new(subject), given)));
     let before = output(subject, probe);
     let (first, second) = match (run(), run()) {
         (Ok(Ok(first)), Ok(Ok(second))) => (first, second),
@@ -93,20 +98,41 @@ pub fn analysis_breaches<A: Analysis>(
     for (field, _) in missing.iter().filter(|(_, missing)| *missing) {
         breaches.push(format!("provenance lacks its {field}"));
     }
-    match analysis.run_on(&On::new(subject).watched(&Impatient), input) {
+    match analysis.run_given(&On::new(subject).watched(&Impatient), given) {
         Err(AnalysisError::Cancelled { method, done, total })
             if method == card.id && 0 < done && done <= total => {}
         Err(error) => breaches.push(format!("cancelling gives `{error}`")),
         Ok(_) => breaches.push("it cannot be cancelled".to_owned()),
     }
     let count = Count::default();
-    if analysis.run_on(&On::new(subject).watched(&count), input).is_ok() {
+    if analysis.run_given(&On::new(subject).watched(&count), given).is_ok() {
         breaches.extend(count.breach());
     }
+    if first.tables().first().is_some_and(Labelled::is_aside) {
+        breaches.push("its answer stands aside".to_owned());
+    }
+    breaches.extend(dear(analysis, subject, given).err());
     if !matches!((before, output(subject, probe)), (Ok(a), Ok(b)) if a == b) {
         breaches.push("the subject answers differently afterwards".to_owned());
     }
     breaches
+}
+
+/// That it takes no more rows than it said, and not less than half of them.
+fn dear(analysis: &dyn AnyAnalysis, subject: &dyn Subject, given: &Given) -> Checked {
+    let said = |error: &dyn std::fmt::Display| format!("its cost cannot be told: {error}");
+    let cost = analysis.cost(&On::new(subject), given).map_err(|error| said(&error))?;
+    let rows = AtomicU64::new(0);
+    let counted = Altered::new(subject, |inputs, run| {
+        rows.fetch_add(inputs.rows() as u64, Ordering::Relaxed);
+        subject.forward(inputs, run)
+    });
+    analysis.run_given(&On::new(&counted), given).map_err(|error| said(&error))?;
+    let taken = rows.load(Ordering::Relaxed);
+    match taken <= cost.forward && cost.forward <= 2 * taken {
+        true => Ok(()),
+        false => Err(format!("it took {taken} rows, and had said {}", cost.forward)),
+    }
 }
 
 struct Impatient;

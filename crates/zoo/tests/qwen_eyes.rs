@@ -240,7 +240,7 @@ proptest! {
         SUBJECTS.with(|subjects| {
             let subject = &subjects[model];
             let own = expected(&fixtures().join(MODELS[model]).join("model")).patches;
-            let shown = pictures.iter().map(|(w, h)| Picture { name: "p".to_owned(), image: blank(*w, *h) });
+            let shown = pictures.iter().map(|(w, h)| Picture { image: blank(*w, *h), ..Picture::new("p", DynamicImage::default()) });
             let films = clips.iter().map(|(n, w, h)| Clip::new("c", vec![blank(*w, *h); *n], Some(2.0)));
             let sample = Sample::new(shown.collect(), Words::Ask("¿Qué es 円?".to_owned())).with_clips(films.collect());
             let inputs = subject.encode(&sample).unwrap();

@@ -31,7 +31,7 @@ fn noise(width: u32, height: u32, seed: u64) -> Arc<DynamicImage> {
 }
 
 fn picture(width: u32, height: u32) -> Picture {
-    Picture { name: "noise".to_owned(), image: noise(width, height, 7) }
+    Picture { image: noise(width, height, 7), ..Picture::new("noise", DynamicImage::default()) }
 }
 
 fn clip(frames: u64, width: u32, height: u32) -> Clip {

@@ -16,14 +16,14 @@ use mmlens_files::parse_value;
 use mmlens_finding::Finding;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use answer::{Answer, found};
 pub use budget::{Memory, NoSize};
 pub use card::{Card, Cost, Leaf};
 pub use case::{Case, Form, Given, Input, Pair, Target, top_token};
 pub use error::AnalysisError;
-pub use explain::{explain, first};
+pub use explain::explain;
 pub use on::{On, Shared};
 pub use rerun::{Rerun, RerunError, rerun};
 pub use watch::{Unwatched, Watch, step};
@@ -202,6 +202,16 @@ impl Method {
     /// [`AnalysisError::Settings`] for a name that is no setting, or a value of another kind, and whatever [`Analysis::new`] says.
     pub fn make(&self, settings: Value) -> Result<Box<dyn AnyAnalysis>, AnalysisError> {
         (self.make)(settings)
+    }
+
+    /// Those of a table that run where nobody named one, with their default settings.
+    ///
+    /// # Errors
+    /// As [`Method::make`], for defaults that are no settings.
+    pub fn first<'m>(
+        table: impl IntoIterator<Item = &'m Self>,
+    ) -> Result<Vec<Box<dyn AnyAnalysis>>, AnalysisError> {
+        table.into_iter().filter(|method| method.card.first).map(|method| method.make(json!({}))).collect()
     }
 
     /// Whether it is called so: by its id or its short name.

@@ -14,7 +14,7 @@ const KINDS: [Kind; 4] = [Kind::Colour, Kind::Shape, Kind::Size, Kind::Location]
 
 struct Method {
     name: &'static str,
-    analysis: Box<dyn Analysis<Input = Case>>,
+    analysis: Box<dyn AnyAnalysis>,
     /// The table that lies on the picture.
     table: &'static str,
 }
@@ -32,7 +32,8 @@ struct Sums {
 fn methods() -> Result<Vec<Method>> {
     let pixels = Site::of(Part::Vision, Point::Pixels);
     let path = integrated_gradients::Settings {
-        along: vec![End::new(pixels, Baseline::Mean)],
+        along: Some(vec![End::new(pixels, Baseline::Mean)]),
+        steps: 50,
         rows: 25,
         ..Default::default()
     };
@@ -83,7 +84,7 @@ pub(crate) fn measure(subject: &dyn Subject, world: &World, questions: usize) ->
         let bar = indicatif::ProgressBar::new(cases.len() as u64);
         let mut sums = Sums::default();
         for (case, bbox) in &cases {
-            let finding = method.analysis.run(subject, case)?;
+            let finding = method.analysis.run_given(&On::new(subject), &Given::new(case.clone())?)?;
             let cells = cells(&finding, method.table).with_context(|| format!("{}: no map", method.name))?;
             let bbox = bbox.map(|v| v as f32);
             let total: f64 = cells.iter().map(|(_, v)| f64::from(v.abs())).sum();

@@ -35,10 +35,10 @@ fn main() -> Result<()> {
         })
     );
     let settings = integrated_gradients::Settings {
-        along: vec![
+        along: Some(vec![
             End::new("text.embed".parse()?, Baseline::Zero),
             End::new("vision.pixels".parse()?, Baseline::Zero),
-        ],
+        ]),
         ..Default::default()
     };
     let finding = IntegratedGradients::new(settings)?.run(&subject, &case)?;

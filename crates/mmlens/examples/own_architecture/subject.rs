@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use mmlens::core::finding::PatchLabel;
-use mmlens::core::{TokenMap, View};
+use mmlens::core::{ColourError, TokenMap, View, mean_colour};
 use mmlens::prelude::*;
 use mmlens::zoo::ZooError;
-use mmlens::zoo::processor::{ProcessorError, mean_colour};
 
 use crate::network::{Drawn, GRID, Network, PLACEHOLDER, POSITIONS, SIDE, VOCAB};
 
@@ -111,7 +110,7 @@ impl Subject for Own {
         let count = map.views.len();
         let scaled = |mean: [f64; 3]| mean.map(|level| (level / 127.5 - 1.0) as f32);
         let colour = |picture: &Picture| Ok(scaled(mean_colour([picture.image.as_ref()])?));
-        let colours: Result<Vec<[f32; 3]>, ProcessorError> = sample.pictures.iter().map(colour).collect();
+        let colours: Result<Vec<[f32; 3]>, ColourError> = sample.pictures.iter().map(colour).collect();
         let colours = colours.map_err(|error| self.refuse(error.to_string()))?;
         let pixels = match count {
             0 => None,

@@ -9,7 +9,7 @@
 mod engine;
 
 use anyhow::Result;
-use mmlens::engine::{Edit, Memory, Progress, Sweep};
+use mmlens::engine::{Edit, Progress, Sweep};
 use mmlens::finding::Axis;
 use mmlens::prelude::*;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use mmlens::engine::{Edit, Memory, Metric, Progress, Sweep};
+use mmlens::engine::{Edit, Metric, Progress, Sweep};
 use mmlens::model::{ActivationPatching, activation_patching};
 use mmlens::prelude::*;
 use serde_json::Value;

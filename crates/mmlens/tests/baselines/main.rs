@@ -9,7 +9,6 @@ mod placeholders;
 mod places;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use burn::tensor::Device;
 use image::{Rgb, RgbImage};
@@ -80,7 +79,8 @@ fn site(name: &str) -> Site {
 /// Integrated gradients from means.
 fn gradients(sites: &[&str], steps: usize) -> IntegratedGradients {
     let along = sites.iter().map(|name| End::new(site(name), Baseline::Mean)).collect();
-    let settings = integrated_gradients::Settings { along, steps, rows: 4, ..Default::default() };
+    let settings =
+        integrated_gradients::Settings { along: Some(along), steps, rows: 4, ..Default::default() };
     IntegratedGradients::new(settings).unwrap()
 }
 
@@ -95,7 +95,7 @@ fn scored(subject: &dyn Subject, case: &Case, plan: Plan) -> f32 {
 }
 
 fn picture(image: RgbImage) -> Picture {
-    Picture { name: "made".to_owned(), image: Arc::new(image.into()) }
+    Picture::new("made", image)
 }
 
 /// Noise whose mean colour is exactly this: pixels come in pairs as far above it as below.

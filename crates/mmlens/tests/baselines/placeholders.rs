@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use mmlens::engine::{Edit, Memory, Metric, Progress, Reference, Sweep};
+use mmlens::engine::{Edit, Metric, Progress, Reference, Sweep};
 use mmlens::finding::largest;
 use mmlens::model::{Occlusion, occlusion};
 use mmlens::prelude::*;

@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use burn::tensor::Device;
 use mmlens::core::finding::{Axis, Role, Tolerance};
 use mmlens::core::{
-    Ask, Inputs, Objective, Part, Picture, Plan, Point, Sample, Site, Subject, Trace, Unwatched, device,
+    Ask, Inputs, Memory, Objective, Part, Picture, Plan, Point, Sample, Site, Subject, Trace, Unwatched,
+    device,
 };
-use mmlens::engine::{Edit, Memory, Metric, Progress, Sweep};
+use mmlens::engine::{Edit, Metric, Progress, Sweep};
 use mmlens_testkit::{checkpoint, picture};
 
 /// Another order of summation in f32, of logits about 1 in size.

@@ -1,95 +1,111 @@
 //! Every row of `METHODS` keeps the contract of analyses, on every tiny subject.
 
-use std::collections::BTreeSet;
+use std::path::Path;
 
-use mmlens_core::{Analysis, Case, Pair, Point, Sample, Subject};
-use mmlens_model::activation_patching::{self, ActivationPatching};
-use mmlens_model::integrated_gradients::{self, IntegratedGradients};
-use mmlens_model::logit_lens::{self, LogitLens};
-use mmlens_model::occlusion::{self, Occlusion};
-use mmlens_model::{
-    AttentionKnockout, AttentionRollout, AttributionPatching, EdgeAttribution, METHODS, PathPatching,
-    attention_knockout, attribution_patching, edge_attribution, path_patching,
-};
+use mmlens_core::finding::Finding;
+use mmlens_core::{Case, Given, Method, On, Picture, Sample, Subject, explain, rerun};
+use mmlens_model::METHODS;
 use mmlens_testkit::{Toy, analysis_breaches};
+use serde_json::{Value, json};
 
 use crate::support::{llava, painted, shown};
 
-fn keeps<A: Analysis>(analysis: &A, subject: &dyn Subject, input: &A::Input, probe: &Sample) -> &'static str {
-    let probe = subject.encode(probe).unwrap();
-    let breaches = analysis_breaches(analysis, subject, input, &probe);
-    assert!(breaches.is_empty(), "{} on {}:\n{}", analysis.card().id, subject.name(), breaches.join("\n"));
-    analysis.card().id
+/// Settings that make a method cheap, where its defaults are not.
+fn cheap(method: &Method) -> Value {
+    match method.card.short {
+        "ig" => json!({ "steps": 4, "rows": 3 }),
+        "occlusion" => json!({ "picture": { "grid": { "rows": 3, "cols": 2 } } }),
+        "patching" => json!({ "points": ["resid_pre", "attn_out", "mlp_out"] }),
+        _ => json!({}),
+    }
 }
 
-fn all(subject: &dyn Subject, clean: &Sample, corrupted: &Sample) {
-    let case = Case::new(clean.clone());
-    let pair = Pair { clean: case.clone(), corrupted: corrupted.clone() };
-    let gradients =
-        IntegratedGradients::new(integrated_gradients::Settings { steps: 4, rows: 3, ..Default::default() });
-    let hidden = occlusion::Settings {
-        picture: Some(occlusion::Cover::Grid { rows: 3, cols: 2 }),
-        ..Default::default()
+/// A sample whose pictures are files.
+fn on_disk(folder: &Path, sample: Sample) -> Sample {
+    let saved = |(at, picture): (usize, Picture)| {
+        let path = folder.join(format!("{}-{at}.png", picture.name));
+        picture.image.save(&path).unwrap();
+        Picture::open(path).unwrap()
     };
-    let points = vec![Point::ResidPre, Point::AttnOut, Point::MlpOut];
-    let patching = ActivationPatching::new(activation_patching::Settings { points, ..Default::default() });
-    let kept = BTreeSet::from([
-        keeps(&gradients.unwrap(), subject, &case, clean),
-        keeps(&Occlusion::new(hidden).unwrap(), subject, &case, clean),
-        keeps(&AttentionRollout::default(), subject, &case, clean),
-        keeps(&LogitLens::new(logit_lens::Settings::default()).unwrap(), subject, &case, clean),
-        keeps(&patching.unwrap(), subject, &pair, clean),
-        keeps(
-            &AttributionPatching::new(attribution_patching::Settings::default()).unwrap(),
-            subject,
-            &pair,
-            clean,
-        ),
-        keeps(&EdgeAttribution::new(edge_attribution::Settings::default()).unwrap(), subject, &pair, clean),
-        keeps(&PathPatching::new(path_patching::Settings::default()).unwrap(), subject, &pair, clean),
-        keeps(
-            &AttentionKnockout::new(attention_knockout::Settings::default()).unwrap(),
-            subject,
-            &case,
-            clean,
-        ),
-    ]);
-    let listed: BTreeSet<&str> = METHODS.iter().map(|card| card.id).collect();
-    assert_eq!(kept, listed);
+    Sample { pictures: sample.pictures.into_iter().enumerate().map(saved).collect(), ..sample }
+}
+
+fn all(subject: &dyn Subject, clean: Sample, corrupted: Sample) {
+    let folder = tempfile::tempdir().unwrap();
+    let (right, wrong) = (folder.path().join("right"), folder.path().join("wrong"));
+    for folder in [&right, &wrong] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let given = Given::new(Case::new(on_disk(&right, clean))).unwrap().against(on_disk(&wrong, corrupted));
+    let probe = subject.encode(&given.case.sample).unwrap();
+    let made: Vec<_> = METHODS.iter().map(|method| method.make(cheap(method)).unwrap()).collect();
+    for (method, found) in made.iter().zip(explain(&made, On::new(subject), &given)) {
+        let name = format!("{} on {}", method.card().id, subject.name());
+        let breaches = analysis_breaches(method.as_ref(), subject, &given, &probe);
+        assert!(breaches.is_empty(), "{name}:\n{}", breaches.join("\n"));
+        let found = found.unwrap();
+        // What methods share is no part of what they find.
+        let alone = method.run_given(&On::new(subject), &given).unwrap();
+        assert_eq!(found.differences(&alone), [], "{name}");
+        // A finding says enough to be made again from its file.
+        let read = Finding::from_bytes(&found.to_bytes().unwrap()).unwrap();
+        let again = rerun(METHODS, &read, &On::new(subject), &[]).unwrap();
+        assert_eq!(again.differences, [], "{name}");
+    }
 }
 
 #[test]
 fn on_the_toys() {
     for toy in [Toy::curved(2), Toy::straight(2)] {
         let of = |picture: u32, words: &str| Sample::prompt(vec![painted(picture)], words);
-        all(&toy, &of(1, "#abc"), &of(2, "#xbz"));
+        all(&toy, of(1, "#abc"), of(2, "#xbz"));
     }
 }
 
 #[test]
 fn on_llava() {
-    all(llava("llava-a"), &shown(&["square"], "<image>Red?"), &shown(&["tall"], "<image>Red?"));
+    all(llava("llava-a"), shown(&["square"], "<image>Red?"), shown(&["tall"], "<image>Red?"));
 }
 
 #[test]
 fn on_llava_with_the_class_token() {
-    all(llava("llava-b"), &shown(&["square"], "<image>Red?"), &shown(&["tall"], "<image>Red?"));
+    all(llava("llava-b"), shown(&["square"], "<image>Red?"), shown(&["tall"], "<image>Red?"));
 }
 
 #[test]
 fn on_llava_with_several_feature_layers() {
-    all(llava("llava-multi"), &shown(&["square"], "<image>Red?"), &shown(&["tall"], "<image>Red?"));
+    all(llava("llava-multi"), shown(&["square"], "<image>Red?"), shown(&["tall"], "<image>Red?"));
 }
 
 #[test]
 fn cards_are_complete() {
-    for card in METHODS {
-        for text in [card.name, card.question, card.citation, card.cost, card.needs] {
+    for card in METHODS.iter().map(|method| method.card) {
+        for text in [card.short, card.name, card.question, card.citation, card.cost] {
             assert!(!text.is_empty(), "{card:?}");
         }
         assert!(
             card.citation.contains("https://") && card.question.ends_with('?') && card.misleads.len() > 1,
             "{card:?}"
         );
+    }
+}
+
+#[test]
+fn names_tell_methods_apart() {
+    for name in METHODS.iter().flat_map(|method| [method.card.id, method.card.short]) {
+        assert_eq!(METHODS.iter().filter(|method| method.is_called(name)).count(), 1, "{name}");
+    }
+}
+
+/// What is written of defaults makes the same method, and a name that is no setting is refused.
+#[test]
+fn settings_read_back() {
+    for method in METHODS {
+        let defaults = method.defaults().unwrap();
+        assert_eq!(method.make(defaults.clone()).unwrap().settings().unwrap(), defaults, "{method:?}");
+        let said = method.make(json!({ "nonsense": 1 })).err().unwrap().to_string();
+        let wanted =
+            format!("settings of {}: field `nonsense`: unknown field `nonsense`, expected", method.card.id);
+        assert!(said.starts_with(&wanted), "{said}");
     }
 }

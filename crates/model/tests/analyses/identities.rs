@@ -35,7 +35,8 @@ fn gradients(
     baseline: &Baseline,
 ) -> IntegratedGradients {
     let along = sites.iter().map(|name| End::new(site(name), baseline.clone())).collect();
-    IntegratedGradients::new(integrated_gradients::Settings { along, rule, steps, rows }).unwrap()
+    IntegratedGradients::new(integrated_gradients::Settings { along: Some(along), rule, steps, rows })
+        .unwrap()
 }
 
 fn rules() -> impl Strategy<Value = Rule> {
@@ -100,7 +101,7 @@ proptest! {
             let trace = toy.run(&inputs, Plan::new().read(site(name)).unwrap()).unwrap();
             End::new(site(name), Baseline::Given(trace.get(site(name)).unwrap().clone()))
         });
-        let settings = integrated_gradients::Settings { along: along.collect(), steps: 3, ..Default::default() };
+        let settings = integrated_gradients::Settings { along: Some(along.collect()), steps: 3, ..Default::default() };
         let found = IntegratedGradients::new(settings).unwrap().run(&toy, &case).unwrap();
         prop_assert!(sites.iter().all(|name| numbers(&found, name).iter().all(|v| *v == 0.0)));
         prop_assert_eq!(scalar(&found, "relative completeness gap"), 0.0);

@@ -4,7 +4,7 @@
 //! logits and sums of gradients: 1e-3. Shares and single logits keep more digits: 1e-5 and 1e-4. Ids are equal.
 
 use mmlens_core::finding::{Labels, Tolerance};
-use mmlens_core::{Analysis, Baseline, Case, Objective, Pair, Subject, Target};
+use mmlens_core::{Analysis, Baseline, Case, Memory, Objective, On, Pair, Subject, Target};
 use mmlens_engine::{End, Rule};
 use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
@@ -85,7 +85,7 @@ fn integrated_gradients_of_pixels_and_words_together() {
     let steps = oracle.about()["steps"].as_u64().unwrap() as usize;
     for (rule, name) in [(Rule::GaussLegendre, "gausslegendre"), (Rule::Midpoint, "riemann_middle")] {
         let along = ["vision.pixels", "text.embed"].map(|name| End::new(site(name), Baseline::Zero)).to_vec();
-        let settings = integrated_gradients::Settings { along, rule, steps, rows: 5 };
+        let settings = integrated_gradients::Settings { along: Some(along), rule, steps, rows: 5 };
         let found = IntegratedGradients::new(settings).unwrap().run(llava("llava-a"), &question()).unwrap();
         for place in ["vision.pixels", "text.embed"] {
             let wanted = &oracle.array(&format!("{name}.{place}")).unwrap().values;
@@ -152,12 +152,7 @@ fn rollout_of_tower_and_language_model() {
     let sites: Vec<_> = (0..4).map(|i| site(&format!("vision.blocks.{i}.attn.pattern"))).collect();
     let inputs = subject.encode(&question().sample).unwrap();
     let mixing = mmlens_engine::Mixing { heads: mmlens_engine::Heads::Mean, residual: 0.5 };
-    let settings = mmlens_engine::FlowSettings {
-        mixing,
-        whole: 100,
-        memory: mmlens_engine::Memory::default(),
-        method: "x",
-    };
+    let settings = mmlens_engine::FlowSettings { mixing, whole: 100, memory: Memory::default(), method: "x" };
     let whole = mmlens_engine::Flow::through(subject, &inputs, sites, settings).unwrap();
     agree(SHARE, "vision", whole.matrix(0).unwrap(), &oracle.array("vision").unwrap().values);
     // the decoder's last row on image positions, times the tower's rows of these positions
@@ -172,10 +167,12 @@ fn rollout_of_tower_and_language_model() {
     agree(SHARE, "through the tower", numbers(&found, "picture through the tower"), &wanted[1..]);
     assert!((f64::from(scalar(&found, "outside the patches")) - wanted[0]).abs() < 1e-6);
     // Of many positions the product is not made: what is read off it is carried through the layers, by states that are few.
-    for memory in [mmlens_engine::Memory::default(), mmlens_engine::Memory::bytes(3_000_000)] {
+    for memory in [Memory::default(), Memory::bytes(3_000_000)] {
         let settings = attention_rollout::Settings { whole: 0, ..Default::default() };
-        let carried =
-            AttentionRollout::new(settings).unwrap().within(memory).run(subject, &question()).unwrap();
+        let carried = AttentionRollout::new(settings)
+            .unwrap()
+            .run_on(&On::new(subject).within(memory), &question())
+            .unwrap();
         assert!(carried.table("text").is_err() && carried.table("vision").is_err());
         agree(SHARE, "carried", numbers(&carried, "tokens"), last);
         agree(SHARE, "carried", numbers(&carried, "picture through the tower"), &wanted[1..]);

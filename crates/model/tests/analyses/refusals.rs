@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use mmlens_core::{Analysis, AnalysisError, Baseline, Case, Objective, Pair, Point, Sample, Watch};
+use mmlens_core::{Analysis, AnalysisError, Baseline, Case, Objective, On, Pair, Point, Sample, Watch};
 use mmlens_engine::{End, Positions, Receiver, Rule, Sender};
 use mmlens_model::activation_patching::{self, ActivationPatching, Places};
 use mmlens_model::attention_knockout::{self, AttentionKnockout};
@@ -28,7 +28,7 @@ fn said<T>(result: Result<T, AnalysisError>) -> String {
 
 fn along(names: &[&str]) -> integrated_gradients::Settings {
     let along = names.iter().map(|name| End::new(site(name), Baseline::Zero)).collect();
-    integrated_gradients::Settings { along, ..Default::default() }
+    integrated_gradients::Settings { along: Some(along), steps: 50, ..Default::default() }
 }
 
 #[test]
@@ -39,11 +39,11 @@ fn settings_that_cannot_be() {
         said(IntegratedGradients::new(settings))
     };
     assert_eq!(
-        ig(|s| s.along.clear()),
+        ig(|s| s.along = Some(Vec::new())),
         "integrated-gradients: along = no site, but a path needs at least one"
     );
     assert_eq!(
-        ig(|s| s.along.extend(s.along.clone())),
+        ig(|s| s.along = Some(vec![End::new(site("vision.pixels"), Baseline::Zero); 2])),
         "integrated-gradients: along = `vision.pixels` twice, but a site moves once"
     );
     assert_eq!(ig(|s| s.steps = 0), "integrated-gradients: steps = 0, but it needs 1 to 4096");
@@ -255,7 +255,7 @@ fn sites_that_are_not_there_or_do_not_count() {
     let wrong =
         mmlens_core::AnyTensor::from_values(vec![0.0; 2], &[2], &burn::tensor::Device::default()).unwrap();
     let settings = integrated_gradients::Settings {
-        along: vec![End::new(site("text.embed"), Baseline::Given(wrong))],
+        along: Some(vec![End::new(site("text.embed"), Baseline::Given(wrong))]),
         ..Default::default()
     };
     assert_eq!(
@@ -277,6 +277,6 @@ fn a_watcher_cancels_in_the_middle() {
     let method =
         IntegratedGradients::new(integrated_gradients::Settings { rows: 1, ..along(&["text.embed"]) })
             .unwrap();
-    let error = method.run_watched(&Toy::curved(1), &case("a"), &Third).unwrap_err();
+    let error = method.run_on(&On::new(&Toy::curved(1)).watched(&Third), &case("a")).unwrap_err();
     assert_eq!(error.to_string(), "integrated-gradients was cancelled after 3 of 50");
 }

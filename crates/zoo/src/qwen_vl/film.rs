@@ -194,7 +194,7 @@ mod tests {
 
     fn clip(sizes: &[(u32, u32)], fps: Option<f64>) -> Clip {
         let frame = |(w, h): &(u32, u32)| Arc::new(DynamicImage::from(RgbImage::new(*w, *h)));
-        Clip { name: "c".to_owned(), frames: sizes.iter().map(frame).collect(), fps }
+        Clip::new("c", sizes.iter().map(frame).collect(), fps)
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn clips() {
         let kind = if case["kind"] == "qwen3_vl" { ClipKind::Three } else { ClipKind::Two };
         let settings = ClipSettings::from_dir(folder.path(), kind).unwrap();
         let frames = case["frames"].as_array().unwrap().iter().map(picture).collect();
-        let film = settings.film(&Clip { name: name.clone(), frames, fps: case["fps"].as_f64() }).unwrap();
+        let film = settings.film(&Clip::new(name.as_str(), frames, case["fps"].as_f64())).unwrap();
         let Film { cut, taken, seconds, times } = &film;
         same(&format!("clips.{name}"), cut, &case["grid"]);
         assert_eq!(*taken, numbers(&case["taken"]), "{name}");

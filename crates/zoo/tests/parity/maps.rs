@@ -18,7 +18,7 @@ fn noise(width: u32, height: u32, seed: u64) -> Picture {
     let level = |x: u32, y: u32, c: u64| (Seed(seed).at(u64::from(x * 4099 + y)).at(c).unit() * 255.0) as u8;
     let image =
         RgbImage::from_fn(width, height, |x, y| Rgb([level(x, y, 0), level(x, y, 1), level(x, y, 2)]));
-    Picture { name: "noise".to_owned(), image: Arc::new(DynamicImage::from(image)) }
+    Picture::new("noise", image)
 }
 
 /// Where the patches of a picture are: in positions, or, where no position shows a picture, in the tower alone.
@@ -179,7 +179,10 @@ fn positions_are_as_many_as_processors_make() {
     for folder in every() {
         for case in all.remove(&folder.name).unwrap_or_default() {
             let black = |width, height| Arc::new(DynamicImage::from(RgbImage::new(width, height)));
-            let picture = |(w, h): &(u32, u32)| Picture { name: "black".to_owned(), image: black(*w, *h) };
+            let picture = |(w, h): &(u32, u32)| Picture {
+                image: black(*w, *h),
+                ..Picture::new("black", DynamicImage::default())
+            };
             let clip = |(frames, w, h): &(u32, u32, u32)| {
                 Clip::new("black", (0..*frames).map(|_| black(*w, *h)).collect(), Some(2.0))
             };
