@@ -34,6 +34,11 @@ impl Case {
         Self { sample, target: Target::Top }
     }
 
+    /// Rows that pass through the model to settle what is explained: one, if it is the top token.
+    pub fn settling(&self) -> usize {
+        usize::from(self.target == Target::Top)
+    }
+
     /// Encodes the sample and settles the objective (one pass, if the target is the top token). An objective at a
     /// position of its own asks for the output at all of them.
     ///

@@ -223,7 +223,7 @@ impl Analysis for AttentionKnockout {
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
         let kinds = self.edges(one_row(&CARD, &inputs)?).count();
-        Ok(Cost::rows(2 + kinds * kind::blocks(on.subject(), Part::Text)))
+        Ok(Cost::rows(case.settling() + 2 + kinds * kind::blocks(on.subject(), Part::Text)))
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {

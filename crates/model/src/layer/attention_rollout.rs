@@ -153,10 +153,24 @@ impl Analysis for AttentionRollout {
         &self.settings
     }
 
-    fn cost(&self, on: &On<'_>, _: &Case) -> Result<Cost, AnalysisError> {
-        let parts = [Part::Text, Part::Vision].into_iter();
-        let flows = parts.filter(|part| kind::publishes(on.subject(), *part, Point::Pattern)).count();
-        Ok(Cost::rows(2 + flows))
+    fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
+        let (subject, inputs) = (on.subject(), on.encode(&case.sample)?);
+        // One pass where the product of the layers is made; else one that keeps states, and one for each layer.
+        let flow = |part: Part| -> Result<usize, AnalysisError> {
+            let sites = patterns(subject, part);
+            let Some(first) = sites.first() else { return Ok(0) };
+            let positions = subject.dims(&inputs, *first)?.last().copied().unwrap_or(0);
+            Ok(if positions <= self.settings.whole { 1 } else { 1 + sites.len() })
+        };
+        // Which position is read, of a text tower.
+        let read = usize::from(kind::compares(subject));
+        let text = flow(Part::Text)? + read;
+        // How far the tower is looked at: a pass, and one for each block that it does not use. What pools it.
+        let seen = match inputs.pixels {
+            Some(_) => flow(Part::Vision)? + 2 + kind::blocks(subject, Part::Vision),
+            None => 0,
+        };
+        Ok(Cost::rows((text + seen) * inputs.rows()))
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {

@@ -199,7 +199,7 @@ impl Analysis for AttributionPatching {
         let parts = layers.div_ceil(self.layers(on, &opened, layers)?.get());
         let nodes = self.settings.between.nodes().len();
         let path = if let Between::Path { .. } = self.settings.between { nodes } else { 0 };
-        Ok(Cost::rows(parts * (2 + path)).with_gradients(parts * nodes.max(1)))
+        Ok(Cost::rows(pair.clean.settling() + parts * (2 + path)).with_gradients(parts * nodes.max(1)))
     }
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {

@@ -195,8 +195,8 @@ impl Analysis for EdgeAttribution {
         let circuit = one_stream(&CARD, on.subject())?;
         let chunks = circuit.layers.div_ceil(self.held(on, &opened, &circuit)?.get());
         let nodes = self.settings.between.nodes().len();
-        let path = if let Between::Path { .. } = self.settings.between { nodes * chunks } else { 0 };
-        Ok(Cost::rows(2 + path + chunks * (chunks + 1)).with_gradients(nodes.max(1) * chunks))
+        let whole = pair.clean.settling() + 2;
+        Ok(Cost::rows(whole + nodes * chunks + chunks * (chunks + 1)).with_gradients(nodes * chunks))
     }
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {

@@ -155,7 +155,7 @@ impl Analysis for LogitLens {
         let inputs = on.encode(&case.sample)?;
         let positions = chosen(&CARD, &self.settings.positions, one_row(&CARD, &inputs)?)?.len();
         let room = self.room(on, &inputs, &streams(on.subject()), positions)?;
-        Ok(Cost::rows(positions.div_ceil(room.held.get())))
+        Ok(Cost::rows(case.settling() + positions.div_ceil(room.held.get())))
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {

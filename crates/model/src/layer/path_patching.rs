@@ -238,13 +238,13 @@ impl Analysis for PathPatching {
         &self.settings
     }
 
-    fn cost(&self, on: &On<'_>, _: &Pair) -> Result<Cost, AnalysisError> {
+    fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
         let circuit = one_stream(&CARD, on.subject())?;
         let senders = self.senders(&circuit);
         let groups = self.groups(&circuit);
         let hears = |sender: &Sender, group: &[Receiver]| group.iter().any(|v| v.hears(*sender));
         let edges = senders.iter().map(|sender| groups.iter().filter(|group| hears(sender, group)).count());
-        Ok(Cost::rows(2 + senders.len() + edges.sum::<usize>()))
+        Ok(Cost::rows(pair.clean.settling() + 2 + senders.len() + edges.sum::<usize>()))
     }
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {

@@ -230,7 +230,7 @@ impl Analysis for IntegratedGradients {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let (paths, steps) = (self.paths(on, &on.encode(&case.sample)?)?.len(), self.steps.get());
-        Ok(Cost::rows(1 + paths * (1 + steps)).with_gradients(paths * steps))
+        Ok(Cost::rows(case.settling() + 1 + paths * (1 + steps)).with_gradients(paths * steps))
     }
 
     fn reads(&self, on: &On<'_>, case: &Case) -> Result<Vec<Site>, AnalysisError> {

@@ -226,11 +226,12 @@ impl Occlusion {
             _ => Vec::new(),
         };
         if pictures.is_none() && words.is_empty() {
-            return Err(input(
-                &CARD,
-                "a picture or words to hide",
-                "the sample has none of what is to be hidden",
-            ));
+            let needs = match (self.settings.picture, &self.settings.words) {
+                (Some(_), None) => "a picture to hide parts of",
+                (None, Some(_)) => "words to hide",
+                _ => "a picture or words to hide",
+            };
+            return Err(input(&CARD, needs, "the sample has none"));
         }
         Ok((pictures, words))
     }
@@ -256,7 +257,8 @@ impl Analysis for Occlusion {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let (pictures, words) = self.parts(on.subject(), case, &on.encode(&case.sample)?)?;
-        Ok(Cost::rows(1 + pictures.map_or(0, |p| p.windows.len() * p.entries) + words.len()))
+        let windows = pictures.map_or(0, |p| p.windows.len() * p.entries);
+        Ok(Cost::rows(case.settling() + 1 + windows + words.len()))
     }
 
     fn reads(&self, on: &On<'_>, case: &Case) -> Result<Vec<Site>, AnalysisError> {

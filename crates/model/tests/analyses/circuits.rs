@@ -423,7 +423,7 @@ fn attribution_at_some_positions_is_a_part_of_that_at_all() {
             numbers(&some, name).iter().zip(numbers(&all, name)).map(|(a, b)| a - b).collect();
         assert!(largest(&apart) > 1e-2, "{name}");
     }
-    assert_eq!(some.provenance.settings["positions"], "[2, 5]");
+    assert_eq!(some.provenance.settings["positions"]["at"], serde_json::json!([2, 5]));
 }
 
 /// What the two runs score does not depend on which of them the others are held to.

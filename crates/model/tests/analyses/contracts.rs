@@ -10,13 +10,37 @@ use serde_json::{Value, json};
 
 use crate::support::{llava, painted, shown};
 
-/// Settings that make a method cheap, where its defaults are not.
-fn cheap(method: &Method) -> Value {
+/// Settings of each method, beside its defaults where these are cheap: others take other ways through it.
+fn settings(method: &Method) -> Vec<Value> {
+    let path = json!({ "between": { "path": { "steps": 3 } }, "rows": 2 });
     match method.card.short {
-        "ig" => json!({ "steps": 4, "rows": 3 }),
-        "occlusion" => json!({ "picture": { "grid": { "rows": 3, "cols": 2 } } }),
-        "patching" => json!({ "points": ["resid_pre", "attn_out", "mlp_out"] }),
-        _ => json!({}),
+        "ig" => vec![
+            json!({ "steps": 4, "rows": 3 }),
+            json!({
+                "along": [{ "site": "text.blocks.1.resid_pre", "baseline": { "constant": 0.25 } }],
+                "rule": "midpoint",
+                "steps": 3,
+            }),
+        ],
+        "occlusion" => vec![
+            json!({ "picture": { "grid": { "rows": 3, "cols": 2 } } }),
+            json!({ "picture": null, "words": "unattended", "rows": 2 }),
+            json!({ "picture": { "sliding": { "window": [4, 5], "stride": [4, 3] } }, "words": null }),
+        ],
+        "rollout" => vec![json!({}), json!({ "whole": 0, "heads": "max", "residual": 0.25 })],
+        "logit-lens" => vec![json!({}), json!({ "top": 2, "positions": { "at": [0, 2] }, "rows": 3 })],
+        "patching" => vec![
+            json!({ "points": ["resid_pre", "attn_out", "mlp_out"] }),
+            json!({ "places": "modalities", "rows": 2 }),
+        ],
+        "attribution" => vec![json!({}), path],
+        "edges" => vec![json!({}), json!({ "layers": 1 }), path],
+        "knockout" => vec![json!({}), json!({ "window": 1 })],
+        "paths" => vec![
+            json!({}),
+            json!({ "senders": ["input", "0.mlp"], "receivers": { "each": ["1.q0", "logits"] } }),
+        ],
+        other => panic!("`{other}` has no settings here"),
     }
 }
 
@@ -38,9 +62,10 @@ fn all(subject: &dyn Subject, clean: Sample, corrupted: Sample) {
     }
     let given = Given::new(Case::new(on_disk(&right, clean))).unwrap().against(on_disk(&wrong, corrupted));
     let probe = subject.encode(&given.case.sample).unwrap();
-    let made: Vec<_> = METHODS.iter().map(|method| method.make(cheap(method)).unwrap()).collect();
+    let settings = METHODS.iter().flat_map(|method| settings(method).into_iter().map(move |s| (method, s)));
+    let made: Vec<_> = settings.map(|(method, settings)| method.make(settings).unwrap()).collect();
     for (method, found) in made.iter().zip(explain(&made, On::new(subject), &given)) {
-        let name = format!("{} on {}", method.card().id, subject.name());
+        let name = format!("{} on {}, {}", method.card().id, subject.name(), method.settings().unwrap());
         let breaches = analysis_breaches(method.as_ref(), subject, &given, &probe);
         assert!(breaches.is_empty(), "{name}:\n{}", breaches.join("\n"));
         let found = found.unwrap();

@@ -64,7 +64,8 @@ fn integrated_gradients_of_pixels() {
                 "{rule}: {node:?} {at} {weight}"
             );
         }
-        let settings = integrated_gradients::Settings { rule, steps, ..Default::default() };
+        let along = Some(vec![End::new(site("vision.pixels"), Baseline::Zero)]);
+        let settings = integrated_gradients::Settings { along, rule, steps, ..Default::default() };
         let found = IntegratedGradients::new(settings).unwrap().run(llava("llava-a"), &question()).unwrap();
         let wanted = scaled(oracle.array(&format!("{name}.vision.pixels")).unwrap(), scale);
         agree(
@@ -102,7 +103,7 @@ fn occlusion_of_cells() {
     let oracle = Oracle::open("methods/occlusion").unwrap();
     for rows in [1, 7, 64] {
         let picture = Some(Cover::Grid { rows: 5, cols: 5 });
-        let settings = occlusion::Settings { picture, words: None, rows, ..Default::default() };
+        let settings = occlusion::Settings { picture, words: None, rows, pixels: Baseline::Zero };
         let found = Occlusion::new(settings).unwrap().run(llava("llava-a"), &question()).unwrap();
         agree(ATTRIBUTION, "cells", numbers(&found, "picture"), &oracle.array("cells").unwrap().values);
     }
@@ -112,7 +113,12 @@ fn occlusion_of_cells() {
 fn occlusion_of_overlapping_windows() {
     let oracle = Oracle::open("methods/occlusion").unwrap();
     let cover = Cover::Sliding { window: [12, 9], stride: [6, 5] };
-    let settings = occlusion::Settings { picture: Some(cover), words: None, ..Default::default() };
+    let settings = occlusion::Settings {
+        picture: Some(cover),
+        words: None,
+        pixels: Baseline::Zero,
+        ..Default::default()
+    };
     let found = Occlusion::new(settings).unwrap().run(llava("llava-a"), &question()).unwrap();
     let windows = mmlens_engine::Windows::sliding([30, 30], [12, 9], [6, 5]);
     let [rows, cols] = windows.cells();

@@ -119,8 +119,8 @@ fn routes_and_circuits_that_cannot_be() {
     );
     assert_eq!(said(cut(|s| s.rows = 0)), "attention-knockout: rows = 0, but it must be at least 1");
     assert_eq!(
-        said(cut(|_| ()).unwrap().run(&toy, &case("ab"))),
-        "attention-knockout needs at least one position, but the sample has none of `pictures`"
+        said(cut(|s| s.edges.truncate(2)).unwrap().run(&toy, &case("ab"))),
+        "attention-knockout needs a picture that edges lead from, but the sample has none"
     );
     let nodes = |points: &[Point], rows| {
         let settings = attribution_patching::Settings { points: points.to_vec(), rows, ..Default::default() };
@@ -171,11 +171,11 @@ fn inputs_a_method_cannot_work_on() {
         said(Occlusion::new(settings).unwrap().run(&toy, &case(words)))
     };
     assert_eq!(
-        hide(occlusion::Settings::default(), "abc"),
+        hide(occlusion::Settings { words: None, ..Default::default() }, "abc"),
         "occlusion needs a picture to hide parts of, but the sample has none"
     );
     assert_eq!(
-        hide(occlusion::Settings::default(), "#"),
+        hide(occlusion::Settings { picture: None, ..Default::default() }, "#"),
         "occlusion needs words to hide, but the sample has none"
     );
     let fine = occlusion::Settings { picture: Some(Cover::Grid { rows: 9, cols: 2 }), ..Default::default() };
