@@ -80,10 +80,10 @@ pub(crate) fn files(root: &Path) -> Result<Vec<String>, String> {
     Ok(files)
 }
 
-/// Whether a row such as `layer::logit_lens::CARD` means the card `logit_lens::CARD`.
+/// Whether a row such as `layer::logit_lens::LogitLens` means the card `logit_lens::CARD`.
 fn names(row: &str, card: &str) -> bool {
-    let name = card.rsplit("::").next().unwrap_or(card);
-    row == name || row == card || row.strip_suffix(card).is_some_and(|before| before.ends_with("::"))
+    let module = |path: &str| path.rsplit("::").nth(1).map(str::to_owned);
+    module(row).is_some() && module(row) == module(card)
 }
 
 /// The name of the module a file holds.
@@ -106,11 +106,10 @@ fn cards(module: &str, text: &str) -> Vec<Card> {
     text.match_indices(": Card = Card {").filter_map(define).collect()
 }
 
-/// The rows of a `METHODS` table, if the file has one.
+/// The rows of a table of methods, if the file has one.
 fn table(text: &str) -> Vec<String> {
-    let Some((_, rest)) = text.split_once("const METHODS:") else { return Vec::new() };
-    let Some((_, rest)) = rest.split_once("= &[") else { return Vec::new() };
-    let body = rest.split_once("];").map_or(rest, |(body, _)| body);
+    let Some((_, rest)) = text.split_once("\nmmlens_core::methods! {") else { return Vec::new() };
+    let body = rest.split_once('}').map_or(rest, |(body, _)| body);
     let plain: String = body.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
     plain
         .split(',')
@@ -202,7 +201,7 @@ mod tests {
     use std::env;
 
     const TABLE: &str =
-        "pub const METHODS: &[&Card] = &[\n    // layers\n    &layer::logit_lens::CARD,\n];\n";
+        "mod layer;\nmmlens_core::methods! {\n    // layers\n    layer::logit_lens::LogitLens,\n}\n";
     const TEST: &str = "#[test]\nfn agrees() {\n    let oracle = Oracle::open(\"methods/logit-lens\");\n    LogitLens::new();\n}\n";
     const FILE: &str = "crates/model/src/layer/logit_lens.rs";
 
@@ -267,19 +266,19 @@ mod tests {
 
     #[test]
     fn cards_and_rows_belong_together() {
-        let none = "pub const METHODS: &[Card] = &[];";
+        let none = "\nmmlens_core::methods! {}";
         let fault = "`logit_lens::CARD` is no row of its crate's METHODS";
         assert_eq!(said("no-row", &page(""), none, TEST), [format!("{FILE}: {fault}")]);
-        let both = "pub const METHODS: &[Card] = &[logit_lens::CARD, tuned_lens::CARD];";
-        let fault = "METHODS has the row `tuned_lens::CARD`, but no card of that name was found";
-        assert_eq!(said("no-card", &page(""), both, TEST), [format!("crates/model/src/lib.rs: {fault}")]);
+        let both = TABLE.replace('}', "    layer::tuned_lens::TunedLens,\n}");
+        let fault = "METHODS has the row `layer::tuned_lens::TunedLens`, but no card of that name was found";
+        assert_eq!(said("no-card", &page(""), &both, TEST), [format!("crates/model/src/lib.rs: {fault}")]);
     }
 
     #[test]
     fn rows_are_matched_by_whole_names() {
-        assert!(names("layer::logit_lens::CARD", "logit_lens::CARD"));
-        assert!(names("CARD", "logit_lens::CARD"));
-        assert!(!names("layer::my_logit_lens::CARD", "logit_lens::CARD"));
+        assert!(names("layer::logit_lens::LogitLens", "logit_lens::CARD"));
+        assert!(!names("LogitLens", "logit_lens::CARD"));
+        assert!(!names("layer::my_logit_lens::LogitLens", "logit_lens::CARD"));
         assert_eq!(module(Path::new("src/layer/mod.rs")), "layer");
         assert_eq!(type_of("logit_lens"), "LogitLens");
     }

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         FAULT.lock().unwrap_or_else(PoisonError::into_inner).replace(fault.to_string());
     }));
     match std::panic::catch_unwind(|| Cli::parse().run()) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Ok(code)) => code,
         Ok(Err(error)) => {
             print::error(&print::chain(&error));
             ExitCode::FAILURE

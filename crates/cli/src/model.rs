@@ -20,6 +20,13 @@ pub(crate) struct ModelArgs {
     /// The same, as an option.
     #[arg(long = "model", value_name = "MODEL", conflicts_with = "model", id = "named")]
     named: Option<String>,
+    #[command(flatten)]
+    open: OpenArgs,
+}
+
+/// How a model is opened.
+#[derive(Debug, Args)]
+pub(crate) struct OpenArgs {
     /// Opens the model without looking it over: whether every site is reached, numbers are finite, attention weights sum to
     /// one, and the stream is the sum of what was written to it.
     #[arg(long)]
@@ -30,10 +37,11 @@ pub(crate) struct ModelArgs {
     device: DeviceName,
 }
 
-impl ModelArgs {
-    pub(crate) fn open(&self) -> Result<Box<dyn Subject>> {
+impl OpenArgs {
+    /// The model of this name; without one the model that ships inside.
+    pub(crate) fn subject(&self, model: Option<&str>) -> Result<Box<dyn Subject>> {
         let device = self.device.open(token().as_deref())?;
-        let Some(model) = self.model.as_ref().or(self.named.as_ref()) else {
+        let Some(model) = model else {
             return Ok(Box::new(zoo::shipped::shapes(&device)?));
         };
         if let Some(shipped) = zoo::shipped::named(model, &device) {
@@ -54,12 +62,13 @@ impl ModelArgs {
 }
 
 impl ModelArgs {
+    pub(crate) fn open(&self) -> Result<Box<dyn Subject>> {
+        self.open.subject(self.model.as_ref().or(self.named.as_ref()).map(String::as_str))
+    }
+
     /// The folder of the model, if it does not ship inside: what is written must not be one of its files.
     pub(crate) fn folder(&self) -> Result<Option<PathBuf>> {
-        match self.model.as_ref().or(self.named.as_ref()) {
-            Some(model) if zoo::shipped::model_type(model).is_none() => Ok(Some(locate(model)?)),
-            _ => Ok(None),
-        }
+        folder_of(self.model.as_ref().or(self.named.as_ref()).map(String::as_str))
     }
 
     /// What the model was called; nothing, for the one that is opened without a name.
@@ -77,6 +86,14 @@ impl ModelArgs {
             },
         };
         Ok(zoo::families::checked_of(&kind)?)
+    }
+}
+
+/// The folder of a model, if it does not ship inside.
+pub(crate) fn folder_of(model: Option<&str>) -> Result<Option<PathBuf>> {
+    match model {
+        Some(model) if zoo::shipped::model_type(model).is_none() => Ok(Some(locate(model)?)),
+        _ => Ok(None),
     }
 }
 

@@ -2,6 +2,7 @@
 #![cfg(all(test, feature = "remote-server"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "program/support/mod.rs"]
 mod support;
 
 use std::io::{BufRead, BufReader, Write};

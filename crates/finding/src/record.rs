@@ -57,6 +57,18 @@ pub enum Source {
     MeanColourOf(Box<Self>),
 }
 
+impl Source {
+    /// The file or folder it leads back to.
+    #[must_use]
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::Memory => None,
+            Self::File(path) => Some(path),
+            Self::MeanColourOf(source) => source.file(),
+        }
+    }
+}
+
 /// A picture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PictureRecord {

@@ -8,22 +8,7 @@ mod check;
 pub mod layer;
 pub mod token;
 
-use mmlens_core::Method;
-
-/// A row for each method: it is offered under its own name, and stands in the table.
-macro_rules! methods {
-    ($($leaf:ident :: $module:ident :: $method:ident,)*) => {
-        $(
-            #[doc(inline)]
-            pub use $leaf::$module::{self, $method};
-        )*
-
-        /// Every method of this crate, in the order in which they are run and shown.
-        pub static METHODS: &[Method] = &[$(Method::of::<$method>(),)*];
-    };
-}
-
-methods! {
+mmlens_core::methods! {
     token::integrated_gradients::IntegratedGradients,
     token::occlusion::Occlusion,
     layer::attention_rollout::AttentionRollout,

@@ -4,10 +4,13 @@ mod aim;
 mod ask;
 mod certify;
 mod explain;
+mod rerun;
 #[cfg(feature = "remote-server")]
 mod serve;
 mod sites;
 mod trace;
+
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -29,6 +32,7 @@ enum Command {
     Ask(ask::Ask),
     Certify(certify::Certify),
     Explain(explain::Explain),
+    Rerun(rerun::Rerun),
     #[cfg(feature = "remote-server")]
     Serve(serve::Serve),
     Sites(sites::Sites),
@@ -36,7 +40,7 @@ enum Command {
 }
 
 impl Cli {
-    pub(crate) fn run(&self) -> Result<()> {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
         if let Some(path) = std::env::var_os(KERNELS) {
             let take = path.to_string_lossy().parse::<kernels::Path>().and_then(kernels::Path::take);
             take.with_context(|| format!("the environment variable {KERNELS}"))?;
@@ -45,11 +49,13 @@ impl Cli {
             Command::Ask(ask) => ask.run(),
             Command::Certify(certify) => certify.run(),
             Command::Explain(explain) => explain.run(),
+            Command::Rerun(rerun) => return rerun.run(),
             #[cfg(feature = "remote-server")]
             Command::Serve(serve) => serve.run(),
             Command::Sites(sites) => sites.run(),
             Command::Trace(trace) => trace.run(),
-        }
+        }?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 

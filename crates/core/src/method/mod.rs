@@ -154,6 +154,26 @@ impl<A: Analysis> AnyAnalysis for A {
     }
 }
 
+/// The table of a crate's methods, `METHODS`: a row for each, by which it is also offered under its own name.
+///
+/// ```ignore
+/// mmlens_core::methods! {
+///     layer::logit_lens::LogitLens,
+/// }
+/// ```
+#[macro_export]
+macro_rules! methods {
+    ($($leaf:ident :: $module:ident :: $method:ident,)*) => {
+        $(
+            #[doc(inline)]
+            pub use $leaf::$module::{self, $method};
+        )*
+
+        /// Every method of this crate, in the order in which they are run and shown.
+        pub static METHODS: &[$crate::Method] = &[$($crate::Method::of::<$method>(),)*];
+    };
+}
+
 /// A row of a table of methods: something that can be listed, and made from settings.
 #[derive(Clone, Copy)]
 pub struct Method {

@@ -30,7 +30,7 @@
 //!   block whose axes are `[batch, pos, ...]`.
 //! - `places`: every position by itself ([`Places::Each`]); all positions that hold pictures or words together
 //!   ([`Places::Modalities`]); all at once ([`Places::Together`]).
-//! - `rows`: 32 patches share a pass, or fewer, as memory allows ([`Memory`]).
+//! - `rows`: 32 patches share a pass, or fewer, as memory allows ([`On::within`](mmlens_core::On::within)).
 //!
 //! # Cost
 //! One pass for the clean and one for the corrupted prompt, then `points x layers x positions` passes, each

@@ -29,10 +29,10 @@
 //! - `edges`: from pictures to the question, from pictures to the last position, and from the question to the last
 //!   position, as Zhang et al. have them ([`Positions::Question`]); any two sets of positions ([`Edges::between`]). The last
 //!   position is where the answer is read: of an objective at a position of its own (a masked word) that one, of a caption the
-//!   one that its tower pools.
+//!   one that its tower pools. Edges from pictures are left out where a sample has none.
 //! - `window`: how many layers at once. By default about a quarter of all, and odd: `2 (layers / 8) + 1`, which is 9 of
 //!   32 as in both papers and 1 of 4. One layer alone is easily passed by.
-//! - `rows`: 32 variants share a pass, or fewer, as memory allows ([`Memory`]).
+//! - `rows`: 32 variants share a pass, or fewer, as memory allows ([`On::within`](mmlens_core::On::within)).
 //!
 //! # Cost
 //! One pass with nothing cut, then `edges x layers` passes, each from the first layer of its window on, never through

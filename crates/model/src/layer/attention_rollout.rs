@@ -45,7 +45,7 @@
 //! are read. Layers are mixed as the pass reaches them, some queries at a time, so that no more than some rows of one layer's
 //! weights are held. Up to `whole` positions `P` the product costs `L P^3`, and memory for two of its matrices. Beyond, shares
 //! are carried from the last layer to the first, each from a state that was kept before it: `L P^2`, two passes in all and
-//! memory for the states, or more passes where the memory it may take ([`Memory`]) holds only some of them.
+//! memory for the states, or more passes where the memory it may take ([`On::within`](mmlens_core::On::within)) holds only some of them.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for a residual share outside 0 to 1. Running: [`AnalysisError::Input`]

@@ -36,7 +36,7 @@
 //! # Cost
 //! Two forward passes and one backward, for all nodes; along a path `steps` forward and backward passes of the language
 //! model more. Peak memory: the values of both runs and the gradients at all points asked for, beside what the backward pass
-//! keeps. What would take more than the memory it may take ([`Memory`]) is done a part of the layers at a time, with as many
+//! keeps. What would take more than the memory it may take ([`On::within`](mmlens_core::On::within)) is done a part of the layers at a time, with as many
 //! passes for each part.
 //!
 //! # Errors

@@ -30,7 +30,7 @@
 //!   prompts, which the authors find more faithful; [`Between::Clean`] is the original's choice.
 //! - `top`: 20 edges in `strongest`.
 //! - `layers`: 8. So many blocks' senders, and so many blocks' receivers, are held at once, or fewer, as memory allows
-//!   ([`Memory`]).
+//!   ([`On::within`](mmlens_core::On::within)).
 //! - `rows`: 4 places of a path share a pass, or fewer.
 //!
 //! # Cost

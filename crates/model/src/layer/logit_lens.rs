@@ -15,10 +15,10 @@
 //!
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
+//! | `target` | layer, token | probability | of the target token |
 //! | `words` | layer, token, rank | | the most likely words |
 //! | `probabilities` | layer, token, rank | probability | theirs |
 //! | `log probabilities` | layer, token, rank | log probability | the same, where probabilities vanish |
-//! | `target` | layer, token | probability | of the target token |
 //! | `target log probability` | layer, token | log probability | of the target token |
 //! | `target rank` | layer, token | count | how many tokens are more likely than the target |
 //! | `entropy` | layer, token | nat | of `p_l[n]` |
@@ -36,7 +36,7 @@
 //! # Cost
 //! One forward pass that keeps the stream, and `(layers + 1) x positions` products with the unembedding. Peak
 //! memory: the streams at the positions looked at, and `rows x vocabulary` eight times over. Where the streams are more than
-//! the memory it may take ([`Memory`]), those of some positions are kept at a time, with a pass for each part.
+//! the memory it may take ([`On::within`](mmlens_core::On::within)), those of some positions are kept at a time, with a pass for each part.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no words or no rows. Running: [`AnalysisError::Input`] for an

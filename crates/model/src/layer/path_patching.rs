@@ -33,7 +33,7 @@
 //!   then negative. [`Frozen::Corrupted`] puts clean values into the corrupted run, as activation patching does.
 //! - `mlps`: [`Mlps::Frozen`], so that the path is direct; [`Mlps::Computed`] lets MLPs between pass on what they are told,
 //!   as Wang et al. do.
-//! - `rows`: 16 variants share a pass, or fewer, as memory allows ([`Memory`]).
+//! - `rows`: 16 variants share a pass, or fewer, as memory allows ([`On::within`](mmlens_core::On::within)).
 //!
 //! # Cost
 //! Two passes, one for each sender from its block on, and one for each edge from the receiver's block on, in batches; none

@@ -1,7 +1,4 @@
 //! What the program writes: never over what it reads, whole whatever happens to it, and told apart when it is not.
-#![cfg(test)]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +10,7 @@ use mmlens::files::{State, look};
 use mmlens::finding::Finding;
 use mmlens_testkit::kill_again_and_again;
 
-use support::{Said, args, command, copy, mmlens, model, picture};
+use crate::support::{Said, args, command, copy, mmlens, model, picture};
 
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();

@@ -1,7 +1,4 @@
 //! Dual encoders on the command line: which caption fits, why, and what is refused.
-#![cfg(test)]
-
-mod support;
 
 use std::fs;
 
@@ -9,7 +6,7 @@ use mmlens::data::shapes::{Detail, Split, World};
 use mmlens::finding::Finding;
 use serde_json::Value;
 
-use support::{DUAL, args, copy, mmlens, model, picture};
+use crate::support::{DUAL, args, copy, mmlens, model, picture};
 
 fn probabilities(picture: &Value) -> Vec<f64> {
     picture["texts"].as_array().unwrap().iter().map(|text| text["probability"].as_f64().unwrap()).collect()

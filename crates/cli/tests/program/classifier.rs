@@ -1,11 +1,8 @@
 //! Classifiers on the command line: the likeliest classes, why, and what is refused.
-#![cfg(test)]
-
-mod support;
 
 use mmlens::finding::Finding;
 
-use support::{args, fixtures, mmlens, model, picture};
+use crate::support::{args, fixtures, mmlens, model, picture};
 
 #[test]
 fn the_likeliest_classes_are_told_for_each_picture() {

@@ -1,9 +1,6 @@
 //! BLIP on the command line: captions, answers and matches, why, and what is refused.
-#![cfg(test)]
 
-mod support;
-
-use support::{args, fixtures, mmlens, model, picture};
+use crate::support::{args, fixtures, mmlens, model, picture};
 
 #[test]
 fn pictures_are_captioned_asked_and_matched() {

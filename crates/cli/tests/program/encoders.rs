@@ -1,11 +1,8 @@
 //! Encoders of text on the command line: what may stand behind a mask, why, and what is refused.
-#![cfg(test)]
-
-mod support;
 
 use mmlens::finding::Finding;
 
-use support::{args, fixtures, mmlens, model};
+use crate::support::{args, fixtures, mmlens, model};
 
 const TEXT: &str = "The small [MASK] star is left of [MASK].";
 

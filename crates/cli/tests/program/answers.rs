@@ -1,13 +1,9 @@
 //! Answers of `ask` and `explain`: how long they are, where they stop, what the checkpoint makes of them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::fs;
 
+use crate::support::{copy, mmlens, model};
 use serde_json::{Value, json};
-use support::{copy, mmlens, model};
 
 /// A prompt of 70 of `gpt2-a`'s 80 positions: bytes are its tokens where nothing merges.
 const LONG: &str = "x1x2x3x4x5x6x7x8x9x0x1x2x3x4x5x6x7x8x9x0x1x2x3x4x5x6x7x8x9x0x1x2x3x4x5";

@@ -1,7 +1,4 @@
 //! Clips on the command line: `--video` and `--fps`.
-#![cfg(test)]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +6,8 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
+use crate::support::{QWEN, args, fixtures, mmlens, model, picture};
 use mmlens::finding::{Finding, Tolerance};
-use support::{QWEN, args, fixtures, mmlens, model, picture};
 
 /// The frames of a clip in a folder, under names that sort otherwise as text than as numbers.
 fn film(folder: &Path, frames: &[Value]) -> String {

@@ -1,7 +1,4 @@
 //! Bad input: a clear message and exit code 1, or the right result; never a panic.
-#![cfg(test)]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +7,7 @@ use std::process::Stdio;
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
-use support::{args, command, copy, mmlens, model, picture};
+use crate::support::{args, command, copy, mmlens, model, picture};
 
 /// What `ask` says about a damaged checkpoint.
 fn ask(folder: &Path) -> String {
@@ -204,7 +201,7 @@ fn pictures_of_odd_sizes_are_answered() {
         RgbImage::from_fn(width, height, |x, y| Rgb([(x % 251) as u8, (y % 241) as u8, 9]))
             .save(&file)
             .unwrap();
-        for name in support::MODELS {
+        for name in crate::support::MODELS {
             let said = mmlens([
                 "ask",
                 &model(name),

@@ -1,7 +1,4 @@
 //! `mmlens certify` on a true reference, on a falsified one and on what is none.
-#![cfg(test)]
-
-mod support;
 
 use std::fs;
 use std::process::Stdio;
@@ -9,7 +6,7 @@ use std::process::Stdio;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use support::{command, fixtures, mmlens};
+use crate::support::{command, fixtures, mmlens};
 
 #[test]
 fn a_checkpoint_is_certified_and_a_falsified_reference_is_not_matched() {

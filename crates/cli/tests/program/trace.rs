@@ -1,7 +1,4 @@
 //! `mmlens trace` against what transformers computed with the same checkpoints, key by key, and what else it promises.
-#![cfg(test)]
-
-mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +7,7 @@ use mmlens::finding::Tolerance;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use support::{DUAL, MODELS, fixtures, mmlens, model, picture};
+use crate::support::{DUAL, MODELS, fixtures, mmlens, model, picture};
 
 const ACTIVATIONS: f64 = 1e-4;
 const GRADIENTS: f64 = 1e-3;
@@ -193,12 +190,18 @@ fn every_site_can_be_read_at_once() {
     let out = folder.path().join("out.safetensors");
     for name in MODELS {
         let sites = mmlens(["sites", &model(name), "--json"]).json();
-        let mut args =
-            support::args(&["trace", &model(name), "--prompt", "<image>Hi", "--image", &picture("wide")]);
+        let mut args = crate::support::args(&[
+            "trace",
+            &model(name),
+            "--prompt",
+            "<image>Hi",
+            "--image",
+            &picture("wide"),
+        ]);
         for selector in ["*.*", "*.blocks.*.*", "*.blocks.*.*.*"] {
-            args.extend(support::args(&["--read", selector]));
+            args.extend(crate::support::args(&["--read", selector]));
         }
-        args.extend(support::args(&["--out", out.to_str().unwrap()]));
+        args.extend(crate::support::args(&["--out", out.to_str().unwrap()]));
         mmlens(args).well();
         let bytes = fs::read(&out).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
