@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Generated, Generation, Inputs, Picture, Plan, Plans, Sample, Sampling, Seed, Steps, Subject,
+    Generated, Generation, Generator, Inputs, Picture, Plan, Plans, Sample, Sampling, Seed, Steps, Subject,
     SubjectError, Words,
 };
 use mmlens_zoo::OpenOptions;
@@ -271,7 +271,7 @@ fn rows_of_a_batch_stop_each_at_its_own_last_position() {
 /// The softmax of what the model said at each step, at the tokens that came.
 fn own(subject: &dyn Subject, inputs: &Inputs, how: &Generation) -> (Generated, Vec<f32>) {
     let plans = Plans::new().during(Steps::Every, Plan::new().read("text.logits").unwrap());
-    let (mut rows, traces) = subject.generate_with(inputs, how, &plans).unwrap();
+    let (mut rows, traces) = Generator::new(how).plans(&plans).write(subject, inputs).unwrap();
     let row = rows.remove(0);
     let share = |(trace, token): (&mmlens_core::Trace, &u32)| {
         let logits = trace.get("text.logits".parse().unwrap()).unwrap().to_values().unwrap();
