@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod beams;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +29,12 @@ struct Case {
 
 impl Case {
     fn all() -> Vec<Self> {
-        let text = fs::read_to_string(fixtures().join("generation/cases.json")).unwrap();
+        Self::of("generation")
+    }
+
+    /// The cases of a folder of fixtures.
+    fn of(folder: &str) -> Vec<Self> {
+        let text = fs::read_to_string(fixtures().join(folder).join("cases.json")).unwrap();
         let cases: Vec<Value> = serde_json::from_str(&text).unwrap();
         let named = |about: Value| {
             let model = about["model"].as_str().unwrap().to_owned();
