@@ -369,6 +369,32 @@ impl Plan {
         }
     }
 
+    /// Whether an edit is of some rows of the batch.
+    pub(crate) fn names_rows(&self) -> bool {
+        let named = |act: &Act| matches!(act, Act::Edit { region, .. } if region.chosen.contains_key(&AxisName::Batch));
+        self.acts.iter().any(|(_, act)| named(act))
+    }
+
+    /// The same for a batch of which these rows are left, of so many: an edit of a row finds it in its place among them, or is
+    /// left out with it.
+    #[must_use]
+    pub(crate) fn of_rows(mut self, left: &[usize], of: usize) -> Self {
+        if left.len() == of {
+            return self;
+        }
+        let place = |row: &usize| match left.iter().position(|own| own == row) {
+            None if *row >= of => Some(*row),
+            place => place,
+        };
+        self.acts.retain_mut(|(_, act)| {
+            let Act::Edit { region, .. } = act else { return true };
+            let Some(rows) = region.chosen.get_mut(&AxisName::Batch) else { return true };
+            *rows = rows.iter().filter_map(place).collect();
+            !rows.is_empty()
+        });
+        self
+    }
+
     /// What of it cannot be done while generating.
     pub(crate) fn not_while_generating(&self) -> Option<&'static str> {
         if self.resume.is_some() {

@@ -88,6 +88,11 @@ impl Plans {
         Some(own.reduce(Plan::and)?.to_output())
     }
 
+    /// Whether a plan changes some rows by their number.
+    pub(crate) fn names_rows(&self) -> bool {
+        self.parts.iter().any(|(_, plan)| plan.names_rows())
+    }
+
     /// What cannot be done while generating, or was not: gradients and resumption; a step by number that was not among
     /// the `taken` ones.
     ///

@@ -1,12 +1,10 @@
 //! The model under study, behind one object-safe trait.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::{
-    AnyTensor, Ask, Asked, Copies, HookError, Inputs, Need, Output, Part, Place, Plan, Plans, Run, Sample,
-    Site, SiteSpec, Trace, Wanted, memory,
+    AnyTensor, Ask, Asked, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Output, Part,
+    Place, Plan, Rules, Run, Sample, Session, SessionError, Site, SiteSpec, Trace, Wanted, memory,
 };
 
 /// What a subject cannot do, or could not.
@@ -16,6 +14,9 @@ pub enum SubjectError {
     /// A plan that cannot be carried out.
     #[error(transparent)]
     Hook(#[from] HookError),
+    /// Tokens that a session cannot take, or rows and steps it does not have.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// A picture that cannot be read.
     #[error("{path}: {reason}")]
     Picture {
@@ -107,59 +108,6 @@ pub struct Anatomy {
     pub d_head: usize,
     /// Neurons in each MLP.
     pub d_mlp: usize,
-}
-
-/// How an answer is generated.
-///
-/// What a checkpoint says of the scores of the next token (a penalty for repetition, tokens that must not come, a least
-/// length) holds for both ways of choosing one, before it is chosen; what it says of how long an answer is and how tokens
-/// are drawn does not, since that is said here.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Generation {
-    /// At most so many tokens. A model whose positions were learned stops at the last of them: [`Generated::last_position`].
-    pub max_new: usize,
-    /// How the next token is chosen.
-    pub sampling: Sampling,
-    /// Whether an end token ends it.
-    pub stop_at_end: bool,
-}
-
-/// How the next token is chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Sampling {
-    /// The one with the highest score; of equal ones that with the lowest id.
-    Greedy,
-    /// Drawn from the distribution at a temperature, restricted to the smallest set of tokens that holds `top_p` of it.
-    Draw {
-        /// Divides the logits; above 0.
-        temperature: f32,
-        /// In (0, 1].
-        top_p: f32,
-        /// Decides every draw.
-        seed: crate::Seed,
-    },
-}
-
-impl Default for Generation {
-    fn default() -> Self {
-        Self { max_new: 64, sampling: Sampling::Greedy, stop_at_end: true }
-    }
-}
-
-/// What was generated for one row.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Generated {
-    /// The new token ids, the end token included where one came.
-    pub tokens: Vec<u32>,
-    /// The probability the model itself gave each of them: the softmax of its logits, before what the checkpoint or a
-    /// temperature makes of them.
-    pub probabilities: Vec<f32>,
-    /// The text, special tokens left out.
-    pub text: String,
-    /// Whether an end token came.
-    pub ended: bool,
-    /// Whether it stops short of [`Generation::max_new`] since the model has no further position.
-    pub last_position: bool,
 }
 
 /// A model that can be opened up. Object-safe: every analysis holds a `&dyn Subject`.
@@ -288,28 +236,31 @@ pub trait Subject: Send + Sync {
         None
     }
 
-    /// Generates an answer for every row.
+    /// Reads a prompt, carrying out a plan, and goes on from there token by token ([`Session`]). The plan holds for the pass over the
+    /// prompt alone; what it brought back is [`Session::begun`].
+    ///
+    /// # Errors
+    /// [`SubjectError::Unsupported`] for a model that does not generate; whatever the plan reports, gradients and resumption
+    /// among it; [`SubjectError::Memory`].
+    fn begin(&self, _inputs: &Inputs, _plan: Plan) -> Result<Box<dyn Session + '_>, SubjectError> {
+        Err(SubjectError::Unsupported { subject: self.name().to_owned(), what: "generation".to_owned() })
+    }
+
+    /// What its checkpoint makes of the scores of the next token, what ends an answer, and what answers to these inputs go on from.
+    ///
+    /// # Errors
+    /// [`SubjectError::Generation`] for a checkpoint that asks for something that is not offered.
+    fn rules(&self, inputs: &Inputs) -> Result<Rules, SubjectError> {
+        Ok(Rules::none(inputs))
+    }
+
+    /// Generates an answer for every row. For plans by step and scores of one's own see [`Generator`].
     ///
     /// # Errors
     /// [`SubjectError::Unsupported`] for a model that does not generate, [`SubjectError::Generation`] for a checkpoint
     /// that asks for something that is not offered.
     fn generate(&self, inputs: &Inputs, how: &Generation) -> Result<Vec<Generated>, SubjectError> {
-        Ok(self.generate_with(inputs, how, &Plans::new())?.0)
-    }
-
-    /// Generates answers, one for every row and continuation, and carries out plans on the way. The traces are those
-    /// of the steps that have a plan, by step. Rows that have ended go on with padding until all have, so what is read
-    /// there later says nothing: [`Generated::tokens`] tells how long a row went on.
-    ///
-    /// # Errors
-    /// As [`Subject::generate`]; whatever a plan reports.
-    fn generate_with(
-        &self,
-        _inputs: &Inputs,
-        _how: &Generation,
-        _plans: &Plans,
-    ) -> Result<(Vec<Generated>, BTreeMap<usize, Trace>), SubjectError> {
-        Err(SubjectError::Unsupported { subject: self.name().to_owned(), what: "generation".to_owned() })
+        Ok(Generator::new(how).write(self, inputs)?.0)
     }
 
     /// The text of token ids. Special tokens are left out, and ids that name none: an unembedding may have more rows than the

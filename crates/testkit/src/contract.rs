@@ -14,7 +14,7 @@ use mmlens_finding::{Finding, Labelled, Tolerance};
 use crate::Altered;
 
 /// Another order of summation in f32, on values of any size.
-const ROUNDING: Tolerance = Tolerance::either(1e-6, 1e-5);
+pub(crate) const ROUNDING: Tolerance = Tolerance::either(1e-6, 1e-5);
 
 /// Everything a subject breaks of its contract on these inputs, in words; nothing, if it keeps it.
 ///
@@ -24,7 +24,6 @@ const ROUNDING: Tolerance = Tolerance::either(1e-6, 1e-5);
 /// objective has the same value and gradient whether the logits it looks at are computed alone or among all; bad inputs
 /// and bad plans are errors, never panics.
 pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
-    let mut breaches = Vec::new();
     let checks: [(&str, Check); 11] = [
         ("table of sites", table),
         ("empty plan", empty_plan),
@@ -38,6 +37,12 @@ pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
         ("bad inputs", bad_inputs),
         ("bad plans", bad_plans),
     ];
+    broken(&checks, subject, inputs)
+}
+
+/// The checks that do not hold, and what each says.
+pub(crate) fn broken(checks: &[(&str, Check)], subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
+    let mut breaches = Vec::new();
     for (name, check) in checks {
         match catch_unwind(AssertUnwindSafe(|| check(subject, inputs))) {
             Ok(Ok(())) => {}
@@ -163,19 +168,19 @@ impl Count {
     }
 }
 
-type Checked = Result<(), String>;
+pub(crate) type Checked = Result<(), String>;
 
-type Check = fn(&dyn Subject, &Inputs) -> Result<(), String>;
+pub(crate) type Check = fn(&dyn Subject, &Inputs) -> Result<(), String>;
 
-fn text(error: impl ToString) -> String {
+pub(crate) fn text(error: impl ToString) -> String {
     error.to_string()
 }
 
-fn values(x: &AnyTensor) -> Result<Vec<f32>, String> {
+pub(crate) fn values(x: &AnyTensor) -> Result<Vec<f32>, String> {
     x.to_values().map_err(text)
 }
 
-fn output(subject: &dyn Subject, inputs: &Inputs) -> Result<Vec<f32>, String> {
+pub(crate) fn output(subject: &dyn Subject, inputs: &Inputs) -> Result<Vec<f32>, String> {
     let trace = subject.run(inputs, Plan::new()).map_err(text)?;
     answer(trace.output())
 }
@@ -411,7 +416,7 @@ fn wanted(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     ROUNDING.check("a token of the first", &first(&some)?, &first(&whole)?).map(|_| ()).map_err(text)
 }
 
-fn refused<T>(what: &str, attempt: impl FnOnce() -> Result<T, SubjectError>) -> Checked {
+pub(crate) fn refused<T>(what: &str, attempt: impl FnOnce() -> Result<T, SubjectError>) -> Checked {
     match catch_unwind(AssertUnwindSafe(attempt)) {
         Ok(Err(_)) => Ok(()),
         Ok(Ok(_)) => Err(format!("{what} is accepted")),

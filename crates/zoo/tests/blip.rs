@@ -64,7 +64,7 @@ fn rows_of_a_batch_go_on_as_they_do_alone() {
             assert_eq!(subject.generate(single, &how).unwrap()[0].tokens, row.tokens, "{name}");
         }
         let plans = Plans::new().copies(std::num::NonZeroUsize::new(2).unwrap());
-        let (forked, _) = subject.generate_with(&batch, &how, &plans).unwrap();
+        let (forked, _) = Generator::new(&how).plans(&plans).write(&subject, &batch).unwrap();
         let tokens: Vec<_> = forked.iter().map(|row| row.tokens.clone()).collect();
         let [a, b] = [0, 1].map(|row| together[row].tokens.clone());
         assert_eq!(tokens, [a.clone(), a, b.clone(), b], "{name}");

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use mmlens::core::{Generated, Generation, Inputs, Sample, Sampling, Seed, Subject, Words, kind};
+use mmlens::core::{Beams, Generated, Generation, Inputs, Sample, Sampling, Seed, Subject, Words, kind};
 use serde::Serialize;
 
 use crate::classes::{Class, classes};
@@ -33,6 +33,9 @@ pub(crate) struct Ask {
     max_new: Option<u16>,
     #[command(flatten)]
     draw: DrawArgs,
+    /// Writes so many answers side by side and tells the best, by the mean of its tokens' log-probabilities; at least 2.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..), conflicts_with_all = ["draw", "text"])]
+    beams: Option<u16>,
     /// Decides every draw.
     #[arg(long, value_name = "S", requires = "draw")]
     seed: Option<u64>,
@@ -281,6 +284,9 @@ impl Ask {
     }
 
     fn sampling(&self) -> Sampling {
+        if let Some(beams) = self.beams {
+            return Sampling::Beams(Beams::new(beams.into()));
+        }
         match (self.draw.temperature, self.draw.top_p) {
             (None, None) | (Some(0.0), _) => Sampling::Greedy,
             (temperature, top_p) => Sampling::Draw {

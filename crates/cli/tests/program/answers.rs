@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use crate::support::{copy, mmlens, model};
 use serde_json::{Value, json};
+
+use crate::support::{copy, fixtures, mmlens, model};
 
 /// A prompt of 70 of `gpt2-a`'s 80 positions: bytes are its tokens where nothing merges.
 const LONG: &str = "x1x2x3x4x5x6x7x8x9x0x1x2x3x4x5x6x7x8x9x0x1x2x3x4x5x6x7x8x9x0x1x2x3x4x5";
@@ -47,6 +48,28 @@ fn an_answer_stops_at_the_last_position_and_says_so() {
         (&explained["last_position"], &explained["target"]["id"]),
         (&json!(true), &answer["tokens"][0]["id"])
     );
+}
+
+/// The best of several beams is the oracle's; a checkpoint that asks for a search is answered for by one.
+#[test]
+fn beams_are_searched() {
+    let cases = fs::read_to_string(fixtures().join("beams/cases.json")).unwrap();
+    let cases: Vec<Value> = serde_json::from_str(&cases).unwrap();
+    let of = |case: &&Value| case["model"] == "gpt2-a" && case["what"] == "five beams";
+    let case = cases.iter().find(of).unwrap();
+    let ask = |path: &str, more: &[&str]| {
+        mmlens(["ask", path, "--prompt", "Go on", "--max-new", "10"].into_iter().chain(more.iter().copied()))
+    };
+    let answer = ask(&model("gpt2-a"), &["--beams", "5", "--json"]).json();
+    assert_eq!(json!(ids(&answer)), case["tokens"][0]);
+    let folder = told(&json!({"num_beams": 5, "eos_token_id": 266}));
+    let path = folder.path().display().to_string();
+    assert_eq!(ids(&ask(&path, &["--beams", "5", "--json"]).json()), ids(&answer));
+    let said = ask(&path, &[]).refused();
+    assert!(said.contains("num_beams`: `5` is not supported"), "{said}");
+    for more in [&["--beams", "1"][..], &["--beams", "2", "--temperature", "1"]] {
+        assert_eq!(ask(&model("gpt2-a"), more).code, Some(2));
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{BlipConfig, BlipTask};
 use crate::ZooError;
 use crate::bert::{Stack, Tokens, WordHead, first_of};
 use crate::checkpoint::WeightSource;
-use crate::parts::{Context, KvCache, Linear, Masking, Norm, Padding, Reach, asked, said};
+use crate::parts::{Context, KvCache, Linear, Masking, Norm, Padding, Reach, asked, chosen, picked, said};
 use crate::vision::VisionTower;
 
 /// The network.
@@ -52,13 +52,10 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Each row `times` over, one after the other.
-    pub(crate) fn fork(&self, times: usize) -> Self {
-        let [rows, positions, d] = self.states.dims();
-        let states = self.states.clone().unsqueeze_dim::<4>(1).expand([rows, times, positions, d]);
-        let over = |sizes: &[usize]| sizes.iter().flat_map(|n| std::iter::repeat_n(*n, times)).collect();
-        let states = states.reshape([rows * times, positions, d]);
-        Self { states, pads: over(&self.pads), tails: over(&self.tails) }
+    /// Goes on with these rows, which exist, in this order.
+    pub(crate) fn keep(&mut self, rows: &[usize]) {
+        self.states = chosen(&self.states, rows);
+        (self.pads, self.tails) = (picked(&self.pads, rows), picked(&self.tails, rows));
     }
 
     fn context(&self, queries: usize) -> Context {

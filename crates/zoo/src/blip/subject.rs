@@ -1,25 +1,25 @@
 //! A BLIP as a subject: pictures and words in, sites and what it says out.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, Generated, Generation, HookError, Inputs, Output, Plans, Run, Sample,
-    SiteSpec, Subject, SubjectError, TokenMap, Trace, View, Words,
+    Anatomy, AnyTensor, Decode, Decoding, Inputs, Output, Plan, Rules, Run, Sample, Session, SiteSpec,
+    Subject, SubjectError, Text, TokenMap, View, Words,
 };
 use serde_json::Value;
 
+use super::model::Seen;
 use super::{BlipConfig, BlipModel, BlipTask};
 use crate::ZooError;
 use crate::bert::Texts;
 use crate::checkpoint::{Checkpoint, GenerationConfig, Layout, Weights, read_json};
 use crate::error::of_folder;
-use crate::generate::{Continued, Decoding, Steps, Text, forked};
 use crate::llava::{colours, process, stack};
-use crate::parts::KvCache;
+use crate::parts::{KvCache, picked};
 use crate::processor::ImageProcessor;
+use crate::rules::rules;
 use crate::self_check::{Looked, SelfCheck, glimpse, look_over, pattern};
 use crate::vit::Labels;
 use crate::vlm::name_of;
@@ -153,6 +153,17 @@ impl Blip {
         Ok(self.texts.rows(rows))
     }
 
+    /// What is written so far in every row: a caption, or what there is of an answer.
+    fn begun_texts(&self, inputs: &Inputs) -> Result<Vec<Text>, SubjectError> {
+        if self.matches() {
+            let (subject, what) = (self.name.clone(), "generation".to_owned());
+            return Err(SubjectError::Unsupported { subject, what });
+        }
+        inputs.check()?;
+        let written = self.model.written(inputs).map_err(|e| self.failed(e))?;
+        Ok(written.into_iter().map(|(ids, pad)| Text { ids, pad }).collect())
+    }
+
     /// What a caption begins with, behind the token that begins it.
     fn begun(&self, text: &str) -> Result<(Vec<u32>, TokenMap), SubjectError> {
         let bos = self.config.bos;
@@ -229,51 +240,25 @@ impl Subject for Blip {
         self.generation.longest_answer(begun.len())
     }
 
-    fn generate_with(
-        &self,
-        inputs: &Inputs,
-        how: &Generation,
-        plans: &Plans,
-    ) -> Result<(Vec<Generated>, BTreeMap<usize, Trace>), SubjectError> {
-        if self.matches() {
-            let (subject, what) = (self.name.clone(), "generation".to_owned());
-            return Err(SubjectError::Unsupported { subject, what });
-        }
-        let copies = plans.continuations();
-        let mut steps = Steps::new(self, plans, inputs)?;
-        let decoding = Decoding {
-            how,
-            config: &self.generation,
-            folder: self.checkpoint.origin(),
-            vocab: self.config.text.vocab,
-            pad: self.pad(),
-            positions: Some(self.config.text.positions),
-        };
-        let written = self.model.written(inputs).map_err(|e| self.failed(e))?;
-        let prompts = written.into_iter().map(|(ids, pad)| Text { ids, pad }).collect();
-        let texts = Continued::new(self, decoding, prompts, copies)?;
-        let (mut cache, mut seen) = (KvCache::default(), None);
-        let prompt = Inputs { asked: Asked::Last, ..inputs.clone() };
-        let first = steps.step(|run| {
-            let read = self.model.read(&prompt, Some(&mut cache), run)?;
-            Ok::<_, ZooError>(read.map(|(logits, states)| {
-                seen = Some(states);
-                logits
-            }))
-        });
-        let mut first = first.map_err(|e| self.failed(e))?;
-        let mut seen = seen.ok_or_else(|| HookError::NoOutput("generation".to_owned()))?;
-        if copies > 1 {
-            (first, cache, seen) = (forked(first, copies), cache.fork(copies), seen.fork(copies));
-        }
-        let rows = texts.write(first, |next, pads| {
-            steps.step(|run| self.model.go_on(next, pads, &seen, &mut cache, run))
-        });
-        let mut rows = rows.map_err(|e| self.failed(e))?;
-        for row in &mut rows {
-            row.text = self.decode(&row.tokens)?;
-        }
-        Ok((rows, steps.finish()?))
+    fn begin(&self, inputs: &Inputs, plan: Plan) -> Result<Box<dyn Session + '_>, SubjectError> {
+        let begun = self.begun_texts(inputs)?;
+        let all = self.config.text.positions;
+        let room = begun.iter().map(|text| all.saturating_sub(text.ids.len().saturating_sub(text.pad)));
+        let session = Decoding::begin(self, inputs, plan, Some(room.collect()), |prompt, run| {
+            let mut cache = KvCache::default();
+            let read = self.model.read(prompt, Some(&mut cache), run).map_err(|e| self.failed(e))?;
+            let Some((logits, seen)) = read else { return Ok(None) };
+            let (pads, prompt) = (begun.iter().map(|text| text.pad).collect(), cache.positions());
+            Ok(Some((logits.into(), Written { blip: self, pads, prompt, seen, cache })))
+        })?;
+        Ok(Box::new(session))
+    }
+
+    fn rules(&self, inputs: &Inputs) -> Result<Rules, SubjectError> {
+        let texts = self.begun_texts(inputs)?;
+        rules(&self.generation, self.checkpoint.origin(), self.config.text.vocab, texts).map_err(|error| {
+            SubjectError::Generation { subject: self.name.clone(), reason: error.to_string() }
+        })
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
@@ -300,6 +285,35 @@ impl Subject for Blip {
 
     fn pad(&self) -> u32 {
         self.config.pad
+    }
+}
+
+/// What has been written and looked at, and how it goes on.
+#[derive(Clone)]
+struct Written<'a> {
+    blip: &'a Blip,
+    pads: Vec<usize>,
+    /// Positions written at the beginning.
+    prompt: usize,
+    seen: Seen,
+    cache: KvCache,
+}
+
+impl Decode for Written<'_> {
+    fn go_on(&mut self, tokens: &[u32], run: &mut Run) -> Result<Option<AnyTensor>, SubjectError> {
+        let ids: Vec<Vec<u32>> = tokens.iter().map(|token| vec![*token]).collect();
+        let logits = self.blip.model.go_on(&ids, &self.pads, &self.seen, &mut self.cache, run);
+        Ok(logits.map_err(|error| self.blip.failed(error))?.map(AnyTensor::new))
+    }
+
+    fn cut(&mut self, steps: usize) -> bool {
+        self.cache.cut(self.prompt + steps)
+    }
+
+    fn keep(&mut self, rows: &[usize]) {
+        self.pads = picked(&self.pads, rows);
+        self.seen.keep(rows);
+        self.cache.keep(rows);
     }
 }
 

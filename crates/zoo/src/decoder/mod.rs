@@ -256,7 +256,7 @@ impl Decoder {
         // How many of the new positions are padding still.
         let padding: Vec<usize> =
             sequence.pads.iter().map(|pad| pad.saturating_sub(past).min(length)).collect();
-        let before = cache.as_ref().and_then(|c| c.next()).map(<[_]>::to_vec);
+        let before = cache.as_ref().and_then(|c| c.next());
         let own = |given: &[Vec<[usize; 3]>]| -> Vec<Vec<[usize; 3]>> {
             given.iter().map(|row| row[row.len().saturating_sub(length)..].to_vec()).collect()
         };
@@ -274,7 +274,7 @@ impl Decoder {
                 let from = before.as_ref().and_then(|b| b.get(row)).copied().unwrap_or(0);
                 given.iter().skip(*pad).flatten().max().map_or(from, |p| p + 1)
             };
-            cache.set_next(given.iter().zip(&padding).enumerate().map(next).collect());
+            cache.set_next(past + length, given.iter().zip(&padding).enumerate().map(next).collect());
         }
         Some(rope.rotation_in_space(&given, device))
     }

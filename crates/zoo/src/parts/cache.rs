@@ -1,6 +1,6 @@
 //! Keys and values of the positions seen so far.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor, TensorData};
 
 /// Keys and values of the positions seen so far, for every block.
 ///
@@ -9,8 +9,8 @@ use burn::tensor::Tensor;
 pub struct KvCache {
     blocks: Vec<Option<(Grown, Grown)>>,
     cross: Vec<(Tensor<4>, Tensor<4>)>,
-    /// For each row, the rotary position that comes next, where it is not the number of positions seen.
-    next: Option<Vec<usize>>,
+    /// For each row, the rotary position that comes behind so many positions, where it is not their number.
+    next: Option<(usize, Vec<usize>)>,
     /// Whether what is appended is not kept.
     fleeting: bool,
 }
@@ -33,14 +33,42 @@ impl KvCache {
         self.blocks.iter().flatten().next().map_or(0, |(k, _)| k.positions)
     }
 
-    /// The rotary position each row goes on with, if a model has said so.
-    pub fn next(&self) -> Option<&[usize]> {
-        self.next.as_deref()
+    /// The rotary position each row goes on with, if a model has said so. It counts on by one for each position.
+    pub fn next(&self) -> Option<Vec<usize>> {
+        let (behind, next) = self.next.as_ref()?;
+        let now = self.positions();
+        Some(next.iter().map(|next| (next + now).saturating_sub(*behind)).collect())
     }
 
-    /// Says where each row goes on.
-    pub fn set_next(&mut self, next: Vec<usize>) {
-        self.next = Some(next);
+    /// Says where each row goes on behind so many positions.
+    pub fn set_next(&mut self, behind: usize, next: Vec<usize>) {
+        self.next = Some((behind, next));
+    }
+
+    /// Forgets all but the first positions, also in blocks that a pass came to before it broke off. Gives whether every block has
+    /// these.
+    pub(crate) fn cut(&mut self, positions: usize) -> bool {
+        self.blocks.iter_mut().all(|block| match block {
+            Some((k, v)) if k.positions >= positions && v.positions >= positions => {
+                (k.positions, v.positions) = (positions, positions);
+                true
+            }
+            _ => false,
+        })
+    }
+
+    /// Goes on with these rows, which exist, in this order; one may be named several times.
+    pub(crate) fn keep(&mut self, rows: &[usize]) {
+        for (k, v) in self.blocks.iter_mut().flatten() {
+            k.buffer = chosen(&k.buffer, rows);
+            v.buffer = chosen(&v.buffer, rows);
+        }
+        for (k, v) in &mut self.cross {
+            (*k, *v) = (chosen(k, rows), chosen(v, rows));
+        }
+        if let Some((_, next)) = &mut self.next {
+            *next = picked(next, rows);
+        }
     }
 
     /// Each row `times` over, one after the other: `[a, b]` becomes `[a, a, b, b]`. Many continuations then share
@@ -55,10 +83,8 @@ impl KvCache {
         let blocks =
             self.blocks.iter().map(|block| block.as_ref().map(|(k, v)| (grown(k), grown(v)))).collect();
         let cross = self.cross.iter().map(|(k, v)| (fork(k), fork(v))).collect();
-        let next = self
-            .next
-            .as_ref()
-            .map(|next| next.iter().flat_map(|position| std::iter::repeat_n(*position, times)).collect());
+        let over = |next: &[usize]| next.iter().flat_map(|at| std::iter::repeat_n(*at, times)).collect();
+        let next = self.next.as_ref().map(|(behind, next)| (*behind, over(next)));
         Self { blocks, cross, next, fleeting: self.fleeting }
     }
 
@@ -90,6 +116,18 @@ impl KvCache {
             self.cross.push((k, v));
         }
     }
+}
+
+/// Some rows of the first axis, in an order.
+pub(crate) fn chosen<const D: usize>(x: &Tensor<D>, rows: &[usize]) -> Tensor<D> {
+    let index: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+    let device = x.device().without_autodiff();
+    x.clone().select(0, Tensor::<1, Int>::from_data(TensorData::new(index, [rows.len()]), &device))
+}
+
+/// Some entries of a list, in an order.
+pub(crate) fn picked<T: Clone>(list: &[T], rows: &[usize]) -> Vec<T> {
+    rows.iter().filter_map(|row| list.get(*row).cloned()).collect()
 }
 
 /// Positions along the second axis, with room for more: what is appended is written behind them, and only a buffer that is

@@ -15,6 +15,7 @@ pub use asked::{asked, said};
 pub use attention::{Attention, AttentionShape, Context};
 pub use block::{Block, Norms};
 pub use cache::KvCache;
+pub(crate) use cache::{chosen, picked};
 pub use linear::{Embedding, Linear};
 pub use mlp::Mlp;
 pub use mmlens_kernels::{Masking, Padding, Reach};

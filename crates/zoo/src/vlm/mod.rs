@@ -6,14 +6,13 @@ mod place;
 mod tile;
 mod words;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, Generated, Generation, Inputs, Output, Plans, Run, Sample, SiteSpec, Subject,
-    SubjectError, Trace, Words,
+    Anatomy, AnyTensor, Asked, Decode, Decoding, Inputs, Output, Plan, Rules, Run, Sample, Session, SiteSpec,
+    Subject, SubjectError, Words,
 };
 
 pub use eyes::{Blind, Expansion, Eyes, Placeholder, Seen};
@@ -24,9 +23,9 @@ pub use words::WordsError;
 
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, GenerationConfig};
-use crate::generate::{Continued, Decoding, Steps, Text, forked};
 use crate::hub;
-use crate::parts::KvCache;
+use crate::parts::{KvCache, picked};
+use crate::rules::rules;
 use crate::self_check::{Looked, SelfCheck, look_over};
 use crate::text::{ChatOptions, ChatTemplate, Message, TextError, Tokenizer};
 
@@ -247,40 +246,27 @@ impl Subject for Vlm {
         self.parts.generation.longest_answer(inputs.positions())
     }
 
-    fn generate_with(
-        &self,
-        inputs: &Inputs,
-        how: &Generation,
-        plans: &Plans,
-    ) -> Result<(Vec<Generated>, BTreeMap<usize, Trace>), SubjectError> {
-        let (copies, text) = (plans.continuations(), self.network.text().config());
-        let mut steps = Steps::new(self, plans, inputs)?;
-        let decoding = Decoding {
-            how,
-            config: &self.parts.generation,
-            folder: self.parts.checkpoint.origin(),
-            vocab: text.vocab,
-            pad: self.pad(),
-            positions: text.rope.is_none().then_some(text.max_positions),
+    fn begin(&self, inputs: &Inputs, plan: Plan) -> Result<Box<dyn Session + '_>, SubjectError> {
+        let text = self.network.text().config();
+        let learned = text.rope.is_none().then_some(text.max_positions);
+        let left = |all: usize| {
+            let taken = inputs.pads.iter().map(|pad| inputs.positions().saturating_sub(*pad));
+            taken.map(|taken| all.saturating_sub(taken)).collect()
         };
-        let prompt = |(ids, pad): (&Vec<u32>, &usize)| Text { ids: ids.clone(), pad: *pad };
-        let prompts = inputs.ids.iter().zip(&inputs.pads).map(prompt).collect();
-        let texts = Continued::new(self, decoding, prompts, copies)?;
-        let mut cache = KvCache::default();
-        let prompt = Inputs { asked: Asked::Last, ..inputs.clone() };
-        let mut first = steps.step(|run| self.pass(&prompt, Some(&mut cache), run))?;
-        if copies > 1 {
-            (first, cache) = (forked(first, copies), cache.fork(copies));
-        }
-        let mut rows = texts
-            .write(first, |next, pads| {
-                steps.step(|run| self.network.go_on(next, pads, &mut cache, &self.parts.device, run))
-            })
-            .map_err(|e| self.failed(e))?;
-        for row in &mut rows {
-            row.text = self.decode(&row.tokens)?;
-        }
-        Ok((rows, steps.finish()?))
+        let session = Decoding::begin(self, inputs, plan, learned.map(left), |prompt, run| {
+            let mut cache = KvCache::default();
+            let Some(logits) = self.pass(prompt, Some(&mut cache), run)? else { return Ok(None) };
+            let (pads, prompt) = (prompt.pads.clone(), prompt.positions());
+            Ok(Some((logits.into(), Written { vlm: self, pads, prompt, cache })))
+        })?;
+        Ok(Box::new(session))
+    }
+
+    fn rules(&self, inputs: &Inputs) -> Result<Rules, SubjectError> {
+        let VlmParts { name, checkpoint, generation, .. } = &self.parts;
+        let texts = Rules::none(inputs).texts;
+        rules(generation, checkpoint.origin(), self.network.text().config().vocab, texts)
+            .map_err(|error| SubjectError::Generation { subject: name.clone(), reason: error.to_string() })
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
@@ -300,6 +286,34 @@ impl Subject for Vlm {
 
     fn pad(&self) -> u32 {
         self.parts.generation.pad.or(self.parts.generation.eos.first().copied()).unwrap_or(0)
+    }
+}
+
+/// What has been read, and how it goes on.
+#[derive(Clone)]
+struct Written<'a> {
+    vlm: &'a Vlm,
+    pads: Vec<usize>,
+    /// Positions of the prompt.
+    prompt: usize,
+    cache: KvCache,
+}
+
+impl Decode for Written<'_> {
+    fn go_on(&mut self, tokens: &[u32], run: &mut Run) -> Result<Option<AnyTensor>, SubjectError> {
+        let ids: Vec<Vec<u32>> = tokens.iter().map(|token| vec![*token]).collect();
+        let Vlm { network, parts, .. } = self.vlm;
+        let logits = network.go_on(&ids, &self.pads, &mut self.cache, &parts.device, run);
+        Ok(logits.map_err(|error| self.vlm.failed(error))?.map(AnyTensor::new))
+    }
+
+    fn cut(&mut self, steps: usize) -> bool {
+        self.cache.cut(self.prompt + steps)
+    }
+
+    fn keep(&mut self, rows: &[usize]) {
+        self.pads = picked(&self.pads, rows);
+        self.cache.keep(rows);
     }
 }
 

@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::Tolerance;
 use mmlens_core::{
-    AxisName, Change, Generated, Generation, Inputs, Part, Place, Plan, Plans, Point, Region, Sampling, Seed,
-    SiteSpec, Steps, SubjectError, Trace,
+    AxisName, Change, Generated, Generation, Generator, Inputs, Part, Place, Plan, Plans, Point, Region,
+    Sampling, Seed, SiteSpec, Steps, SubjectError, Trace,
 };
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn greedy() -> Generation {
 }
 
 fn generate(folder: &Opened, inputs: &Inputs, plans: &Plans) -> (Vec<Generated>, BTreeMap<usize, Trace>) {
-    folder.subject.generate_with(inputs, &greedy(), plans).unwrap()
+    Generator::new(&greedy()).plans(plans).write(folder.subject.as_ref(), inputs).unwrap()
 }
 
 /// Sites that every step passes.
@@ -168,7 +168,7 @@ fn continuations_share_one_prompt_and_go_their_own_ways() {
 
         let draw = Sampling::Draw { temperature: 3.0, top_p: 1.0, seed: Seed(3) };
         let how = Generation { sampling: draw, max_new: 6, ..greedy() };
-        let (drawn, _) = folder.subject.generate_with(&inputs, &how, &three).unwrap();
+        let (drawn, _) = Generator::new(&how).plans(&three).write(folder.subject.as_ref(), &inputs).unwrap();
         assert!(drawn[0].tokens != drawn[1].tokens || drawn[1].tokens != drawn[2].tokens, "{}", folder.name);
     }
 }
@@ -185,7 +185,8 @@ fn a_panic_in_a_step_is_an_error_with_its_place() {
         for steps in [Steps::Prompt, Steps::At(vec![2])] {
             let panics = Plan::new().edit(place, |_| panic!("a fault of mine")).unwrap();
             let plans = Plans::new().during(steps, panics);
-            let error = folder.subject.generate_with(&inputs, &greedy(), &plans).unwrap_err();
+            let error =
+                Generator::new(&greedy()).plans(&plans).write(folder.subject.as_ref(), &inputs).unwrap_err();
             let SubjectError::Broken { place: at, reason, .. } = &error else {
                 panic!("{}: {error}", folder.name)
             };
@@ -201,8 +202,13 @@ fn what_generation_cannot_do_is_refused() {
     let folders = every();
     let folder = folders.iter().find(|folder| folder.name == "llava-a").unwrap();
     let inputs = folder.subject.encode(&folder.samples[0]).unwrap();
-    let refuse =
-        |plans: &Plans| folder.subject.generate_with(&inputs, &greedy(), plans).unwrap_err().to_string();
+    let refuse = |plans: &Plans| {
+        Generator::new(&greedy())
+            .plans(plans)
+            .write(folder.subject.as_ref(), &inputs)
+            .unwrap_err()
+            .to_string()
+    };
     let read = |place: &str| Plan::new().read(place).unwrap();
     let said = refuse(&Plans::new().during(Steps::At(vec![9]), read("text.embed")));
     assert_eq!(said, "something is planned at step 9, but the answer took 4 steps (0 to 3)");

@@ -1,27 +1,47 @@
 //! Choosing the next token: the one with the highest score, or one drawn from a seed.
 
-use mmlens_core::Sampling;
+use super::Sampling;
 
-use crate::ZooError;
+/// Settings or scores by which no token can be chosen.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("`{field}` = {found}, expected {expected}")]
+pub(super) struct ChoiceError {
+    field: String,
+    found: String,
+    expected: &'static str,
+}
 
-/// Settings that can be drawn with.
+impl ChoiceError {
+    fn new(field: impl Into<String>, found: impl ToString, expected: &'static str) -> Self {
+        Self { field: field.into(), found: found.to_string(), expected }
+    }
+}
+
+/// Settings that can be chosen by.
 ///
 /// # Errors
-/// A temperature or share that cannot be, by name.
-pub(super) fn check(sampling: &Sampling) -> Result<(), ZooError> {
-    let Sampling::Draw { temperature, top_p, .. } = sampling else { return Ok(()) };
-    let bad = |field: &str, found: f32, expected: &str| {
-        Err(ZooError::Value {
-            field: field.to_owned(),
-            found: found.to_string(),
-            expected: expected.to_owned(),
-        })
-    };
-    if !(temperature.is_finite() && *temperature > 0.0) {
-        return bad("temperature", *temperature, "a number above 0 (use greedy decoding for 0)");
-    }
-    if !(*top_p > 0.0 && *top_p <= 1.0) {
-        return bad("top_p", *top_p, "a share above 0 and at most 1");
+/// A temperature, share, number of beams or penalty that cannot be, by name.
+pub(super) fn check(sampling: &Sampling) -> Result<(), ChoiceError> {
+    match sampling {
+        Sampling::Greedy => {}
+        Sampling::Draw { temperature, top_p, .. } => {
+            if !(temperature.is_finite() && *temperature > 0.0) {
+                let expected = "a number above 0 (use greedy decoding for 0)";
+                return Err(ChoiceError::new("temperature", temperature, expected));
+            }
+            if !(*top_p > 0.0 && *top_p <= 1.0) {
+                return Err(ChoiceError::new("top_p", top_p, "a share above 0 and at most 1"));
+            }
+        }
+        Sampling::Beams(beams) => {
+            if beams.beams < 2 {
+                let expected = "at least 2 (greedy decoding is one beam)";
+                return Err(ChoiceError::new("beams", beams.beams, expected));
+            }
+            if !beams.length_penalty.is_finite() {
+                return Err(ChoiceError::new("length_penalty", beams.length_penalty, "a finite number"));
+            }
+        }
     }
     Ok(())
 }
@@ -30,18 +50,20 @@ pub(super) fn check(sampling: &Sampling) -> Result<(), ZooError> {
 ///
 /// # Errors
 /// Scores of which none can be drawn.
-pub(super) fn choose(sampling: &Sampling, scores: &[f32], row: usize, step: usize) -> Result<u32, ZooError> {
+pub(super) fn choose(
+    sampling: &Sampling,
+    scores: &[f32],
+    row: usize,
+    step: usize,
+) -> Result<u32, ChoiceError> {
     let least = (0, f32::NEG_INFINITY);
     let scored = scores.iter().enumerate();
     // no NaN: the model's own scores were looked at; what must not come stands at minus infinity
     let (top, highest) = scored.fold(least, |best, (i, s)| if *s > best.1 { (i, *s) } else { best });
     let Sampling::Draw { temperature, top_p, seed } = sampling else { return Ok(top as u32) };
     if !highest.is_finite() {
-        return Err(ZooError::Value {
-            field: format!("the highest score of token {step} of row {row}"),
-            found: highest.to_string(),
-            expected: "a finite number to draw by".to_owned(),
-        });
+        let field = format!("the highest score of token {step} of row {row}");
+        return Err(ChoiceError::new(field, highest, "a finite number to draw by"));
     }
     let mut shares: Vec<(usize, f64)> =
         scores.iter().map(|s| f64::from((s - highest) / temperature).exp()).enumerate().collect();
@@ -64,16 +86,15 @@ pub(super) fn choose(sampling: &Sampling, scores: &[f32], row: usize, step: usiz
     }
     // What rounding leaves over is the last one's.
     let last = shares.iter().take(kept).next_back().map(|(token, _)| *token as u32);
-    last.ok_or_else(|| ZooError::Value {
-        field: format!("the scores of token {step} of row {row}"),
-        found: "none".to_owned(),
-        expected: "at least one to draw by".to_owned(),
+    last.ok_or_else(|| {
+        let field = format!("the scores of token {step} of row {row}");
+        ChoiceError::new(field, "none", "at least one to draw by")
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use mmlens_core::Seed;
+    use crate::Seed;
 
     use super::*;
 

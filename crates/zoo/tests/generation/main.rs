@@ -3,12 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod beams;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Generated, Generation, Inputs, Picture, Plan, Plans, Sample, Sampling, Seed, Steps, Subject,
+    Generated, Generation, Generator, Inputs, Picture, Plan, Plans, Sample, Sampling, Seed, Steps, Subject,
     SubjectError, Words,
 };
 use mmlens_zoo::OpenOptions;
@@ -27,7 +29,12 @@ struct Case {
 
 impl Case {
     fn all() -> Vec<Self> {
-        let text = fs::read_to_string(fixtures().join("generation/cases.json")).unwrap();
+        Self::of("generation")
+    }
+
+    /// The cases of a folder of fixtures.
+    fn of(folder: &str) -> Vec<Self> {
+        let text = fs::read_to_string(fixtures().join(folder).join("cases.json")).unwrap();
         let cases: Vec<Value> = serde_json::from_str(&text).unwrap();
         let named = |about: Value| {
             let model = about["model"].as_str().unwrap().to_owned();
@@ -271,7 +278,7 @@ fn rows_of_a_batch_stop_each_at_its_own_last_position() {
 /// The softmax of what the model said at each step, at the tokens that came.
 fn own(subject: &dyn Subject, inputs: &Inputs, how: &Generation) -> (Generated, Vec<f32>) {
     let plans = Plans::new().during(Steps::Every, Plan::new().read("text.logits").unwrap());
-    let (mut rows, traces) = subject.generate_with(inputs, how, &plans).unwrap();
+    let (mut rows, traces) = Generator::new(how).plans(&plans).write(subject, inputs).unwrap();
     let row = rows.remove(0);
     let share = |(trace, token): (&mmlens_core::Trace, &u32)| {
         let logits = trace.get("text.logits".parse().unwrap()).unwrap().to_values().unwrap();

@@ -5,15 +5,21 @@
 //! attends evenly to everything before and has no nonlinearity, so that every logit is an affine function of
 //! pixels and embeddings.
 
+mod decode;
+mod sites;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation::softmax};
 use image::RgbImage;
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, AxisName, HookError, Inputs, MASKED, Output, Part, Point, Resume, Run, Sample,
-    Seed, Site, SiteSpec, Subject, SubjectError, TokenMap, View, Words,
+    Anatomy, AnyTensor, Asked, HookError, Inputs, MASKED, Output, Part, Plan, Point, Resume, Rules, Run,
+    Sample, Seed, Session, Site, SiteSpec, Subject, SubjectError, TokenMap, View, Words,
 };
 use mmlens_finding::{Modality, PatchLabel, TokenLabel};
+
+use decode::Cache;
+use sites::sites;
 
 const SIDE: usize = 8;
 const PATCH: usize = 4;
@@ -52,6 +58,7 @@ pub struct Toy {
     unembed: Tensor<2>,
     sites: Vec<SiteSpec>,
     anatomy: Vec<Anatomy>,
+    ends: Vec<u32>,
     device: Device,
 }
 
@@ -127,8 +134,15 @@ impl Toy {
             unembed: draw.matrix(WIDTH, VOCAB),
             sites: sites(),
             anatomy: vec![text],
+            ends: Vec::new(),
             device,
         }
+    }
+
+    /// The same with tokens that end an answer.
+    #[must_use]
+    pub fn ending(self, ends: impl IntoIterator<Item = u32>) -> Self {
+        Self { ends: ends.into_iter().collect(), ..self }
     }
 
     /// What it has computed since it was made.
@@ -171,6 +185,18 @@ impl Toy {
         Ok((!run.done()).then_some(out))
     }
 
+    /// Token vectors, `[batch, pos, d]`.
+    fn words(&self, ids: &[Vec<u32>], run: &mut Run) -> Result<Tensor<3>, SubjectError> {
+        let (b, p) = (ids.len(), ids.first().map_or(0, Vec::len));
+        if let Some(id) = ids.iter().flatten().find(|id| **id as usize >= VOCAB) {
+            return Err(self.refuse(format!("token {id} is outside the vocabulary of {VOCAB}")));
+        }
+        let ids: Vec<i64> = ids.iter().flatten().map(|id| i64::from(*id)).collect();
+        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [b * p]), &self.device);
+        let words = self.embed.clone().select(0, ids).reshape([b, p, WIDTH]);
+        Ok(run.at(Site::of(Part::Text, Point::Embed), words)?)
+    }
+
     /// Token vectors with patches in the place of their placeholders, `[batch, pos, d]`.
     fn read(
         &self,
@@ -179,13 +205,7 @@ impl Toy {
         run: &mut Run,
     ) -> Result<Tensor<3>, SubjectError> {
         let (b, p) = (inputs.rows(), inputs.positions());
-        if let Some(id) = inputs.ids.iter().flatten().find(|id| **id as usize >= VOCAB) {
-            return Err(self.refuse(format!("token {id} is outside the vocabulary of {VOCAB}")));
-        }
-        let ids: Vec<i64> = inputs.ids.iter().flatten().map(|id| i64::from(*id)).collect();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [b * p]), &self.device);
-        let words = self.embed.clone().select(0, ids).reshape([b, p, WIDTH]);
-        let words = run.at(Site::of(Part::Text, Point::Embed), words)?;
+        let words = self.words(&inputs.ids, run)?;
         let mut index: Vec<i64> = (0..(b * p) as i64).collect();
         for (row, (ids, images)) in inputs.ids.iter().zip(&inputs.images).enumerate() {
             let places: Vec<usize> = (0..p).filter(|i| ids[*i] == PLACEHOLDER).collect();
@@ -214,6 +234,7 @@ impl Toy {
         i: usize,
         x: Tensor<3>,
         hidden: &Tensor<4, Bool>,
+        cache: Option<&mut Cache>,
         run: &mut Run,
     ) -> Result<Tensor<3>, HookError> {
         let ToyBlock { q, k, v, o, up, down } = &self.blocks[i];
@@ -235,10 +256,15 @@ impl Toy {
         let q = run.at(site(Point::Q), heads(q, q_own))?.swap_dims(1, 2);
         let k = run.at(site(Point::K), heads(k, k_own))?.swap_dims(1, 2);
         let v = run.at(site(Point::V), heads(v, v_own))?.swap_dims(1, 2);
+        let (k, v) = match cache {
+            Some(cache) => cache.extend(i, k, v),
+            None => (k, v),
+        };
+        let keys = k.dims()[2];
         let scores = q.matmul(k.swap_dims(2, 3)).div_scalar((HEAD as f32).sqrt());
         let scores = if self.straight { scores.mul_scalar(0.0) } else { scores };
-        let scores =
-            run.at(site(Point::Scores), scores.mask_fill(hidden.clone().expand([b, HEADS, p, p]), MASKED))?;
+        let scores = run
+            .at(site(Point::Scores), scores.mask_fill(hidden.clone().expand([b, HEADS, p, keys]), MASKED))?;
         let pattern = run.at(site(Point::Pattern), softmax(scores, 3))?;
         let mixed = run.at(site(Point::Z), pattern.matmul(v).swap_dims(1, 2))?;
         let out = if run.wants(site(Point::Result)) {
@@ -259,9 +285,14 @@ impl Toy {
         run.at(site(Point::ResidPost), x)
     }
 
-    fn pass(&self, inputs: &Inputs, run: &mut Run) -> Result<Option<Tensor<3>>, SubjectError> {
+    fn pass(
+        &self,
+        inputs: &Inputs,
+        cache: Option<&mut Cache>,
+        run: &mut Run,
+    ) -> Result<Option<Tensor<3>>, SubjectError> {
         let (b, p) = (inputs.rows(), inputs.positions());
-        let (first, mut x) = match run.resume(Part::Text) {
+        let (first, x) = match run.resume(Part::Text) {
             Resume::At(block, hidden) => {
                 let hidden: Tensor<3> = hidden.rank_of("the saved state")?;
                 if hidden.dims() != [b, p, WIDTH] {
@@ -285,33 +316,48 @@ impl Toy {
                 (0, run.at(Site::of(Part::Text, Point::Input), x)?)
             }
         };
-        let mut hidden = Vec::with_capacity(b * p * p);
-        for pad in &inputs.pads {
+        self.go_through(x, (first, &inputs.pads), cache, inputs.asked, run)
+    }
+
+    /// Through the blocks from one on, behind what is cached; `None` if the pass ended before its logits.
+    fn go_through(
+        &self,
+        mut x: Tensor<3>,
+        (first, pads): (usize, &[usize]),
+        mut cache: Option<&mut Cache>,
+        asked: Asked,
+        run: &mut Run,
+    ) -> Result<Option<Tensor<3>>, SubjectError> {
+        let [b, p, _] = x.dims();
+        let past = cache.as_ref().map_or(0, |cache| cache.positions());
+        let keys = past + p;
+        let mut hidden = Vec::with_capacity(b * p * keys);
+        for pad in pads {
             let unseen =
                 |query: usize, key: usize| key != query && (key > query || key < *pad || query < *pad);
-            hidden.extend((0..p * p).map(|i| unseen(i / p, i % p)));
+            hidden.extend((0..p * keys).map(|i| unseen(past + i / keys, i % keys)));
         }
-        let hidden = Tensor::from_data(TensorData::new(hidden, [b, 1, p, p]), &self.device);
+        let hidden = Tensor::from_data(TensorData::new(hidden, [b, 1, p, keys]), &self.device);
         for i in first..BLOCKS {
             if run.done() {
                 return Ok(None);
             }
             self.worked(|work| work.blocks += b);
-            x = self.block(i, x, &hidden, run)?;
+            x = self.block(i, x, &hidden, cache.as_deref_mut(), run)?;
         }
         if run.done() {
             return Ok(None);
         }
-        let logits = self.say(x, inputs, run)?;
+        let logits = self.say(x, asked, run)?;
         self.worked(|work| work.logits += logits.dims().iter().product::<usize>());
         Ok(Some(logits))
     }
 
     /// The logits that are asked for.
-    fn say(&self, x: Tensor<3>, inputs: &Inputs, run: &mut Run) -> Result<Tensor<3>, SubjectError> {
+    fn say(&self, x: Tensor<3>, asked: Asked, run: &mut Run) -> Result<Tensor<3>, SubjectError> {
         let p = x.dims()[1];
         let Some(wanted) = run.wanted() else {
-            let x = if inputs.asked == Asked::Last { x.narrow(1, p - 1, 1) } else { x };
+            let x = if asked == Asked::Last { x.narrow(1, p - 1, 1) } else { x };
             return Ok(run.at(Site::of(Part::Text, Point::Logits), times(x, &self.unembed))?);
         };
         let index =
@@ -420,7 +466,7 @@ impl Subject for Toy {
         if inputs.positions() == 0 {
             return Err(self.refuse("the rows have no positions".to_owned()));
         }
-        Ok(match self.pass(inputs, run)? {
+        Ok(match self.pass(inputs, None, run)? {
             Some(logits) => run.output(logits)?,
             None => Output::default(),
         })
@@ -432,6 +478,14 @@ impl Subject for Toy {
             return Err(self.refuse(format!("states of width {}, not {WIDTH}", states.dims()[1])));
         }
         Ok(states.matmul(self.unembed.clone()).into())
+    }
+
+    fn begin(&self, inputs: &Inputs, plan: Plan) -> Result<Box<dyn Session + '_>, SubjectError> {
+        self.decoding(inputs, plan)
+    }
+
+    fn rules(&self, inputs: &Inputs) -> Result<Rules, SubjectError> {
+        Ok(Rules { ends: self.ends.clone(), ..Rules::none(inputs) })
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
@@ -470,52 +524,4 @@ fn apart(x: Tensor<4>, weight: &Tensor<2>) -> Tensor<4> {
     let weight = weight.clone().reshape([d, heads, HEAD]).swap_dims(0, 1);
     let y = x.reshape([a * b, heads, d]).swap_dims(0, 1).matmul(weight);
     y.swap_dims(0, 1).reshape([a, b, heads, HEAD])
-}
-
-fn sites() -> Vec<SiteSpec> {
-    use AxisName::{
-        Batch, Channel, DHead, DModel, Head, Height, Image, Key, Neuron, Pos, Query, Vocab, Width,
-    };
-    let pixels = [(Image, None), (Channel, Some(3)), (Height, Some(SIDE)), (Width, Some(SIDE))];
-    let seen = [(Image, None), (Pos, Some(PATCHES)), (DModel, Some(WIDTH))];
-    let stream = vec![(Batch, None), (Pos, None), (DModel, Some(WIDTH))];
-    let pairs = vec![(Batch, None), (Head, Some(HEADS)), (Query, None), (Key, None)];
-    let neurons = vec![(Batch, None), (Pos, None), (Neuron, Some(NEURONS))];
-    let heads = vec![(Batch, None), (Pos, None), (Head, Some(HEADS)), (DHead, Some(HEAD))];
-    let wide = vec![(Batch, None), (Pos, None), (Head, Some(HEADS)), (DModel, Some(WIDTH))];
-    let mut sites = vec![
-        SiteSpec::new(Site::of(Part::Vision, Point::Pixels), pixels),
-        SiteSpec::new(Site::of(Part::Vision, Point::Features), seen),
-        SiteSpec::new(Site::of(Part::Connector, Point::Out), seen),
-        SiteSpec::new(Site::of(Part::Text, Point::Embed), stream.clone()),
-        SiteSpec::new(Site::of(Part::Text, Point::Input), stream.clone()),
-    ];
-    for i in 0..BLOCKS {
-        let points = [
-            (Point::ResidPre, stream.clone()),
-            (Point::QIn, wide.clone()),
-            (Point::KIn, wide.clone()),
-            (Point::VIn, wide.clone()),
-            (Point::Q, heads.clone()),
-            (Point::K, heads.clone()),
-            (Point::V, heads.clone()),
-            (Point::Scores, pairs.clone()),
-            (Point::Pattern, pairs.clone()),
-            (Point::Z, heads.clone()),
-            (Point::Result, wide.clone()),
-            (Point::AttnOut, stream.clone()),
-            (Point::ResidMid, stream.clone()),
-            (Point::MlpIn, stream.clone()),
-            (Point::MlpPre, neurons.clone()),
-            (Point::MlpPost, neurons.clone()),
-            (Point::MlpOut, stream.clone()),
-            (Point::ResidPost, stream.clone()),
-        ];
-        sites.extend(points.map(|(point, axes)| SiteSpec::new(Site::block(Part::Text, i, point), axes)));
-    }
-    sites.push(SiteSpec::new(
-        Site::of(Part::Text, Point::Logits),
-        [(Batch, None), (Pos, None), (Vocab, Some(VOCAB))],
-    ));
-    sites
 }
