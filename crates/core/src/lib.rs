@@ -18,6 +18,7 @@
 //! ```
 
 mod agreement;
+mod altered;
 mod analysis;
 mod baseline;
 mod broken;
@@ -26,6 +27,7 @@ mod change;
 mod clip;
 pub mod device;
 mod error;
+mod forward;
 mod gif;
 mod inputs;
 mod integrity;
@@ -49,6 +51,7 @@ mod threads;
 mod upright;
 mod wanted;
 
+pub use altered::{Alteration, AlterationError, AlterationFault, Altered};
 pub use analysis::{
     Analysis, AnalysisError, Card, Case, Fit, Pair, Target, Unwatched, Watch, found, provenance, step,
     top_token,
@@ -59,7 +62,7 @@ pub use caught::{Panicked, caught};
 pub use change::MASKED;
 pub use clip::{Clip, MOST_CLIP_FRAMES, MOST_CLIP_PIXELS};
 pub use device::{DeviceError, DeviceName};
-pub use error::HookError;
+pub use error::{HookError, Unfit};
 pub use inputs::{Asked, Grid, Inputs, TokenMap, View};
 pub use integrity::{Breach, Integrity};
 pub use mean::{Content, contents};

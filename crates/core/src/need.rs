@@ -126,6 +126,8 @@ pub(crate) struct Planned<'a> {
 /// What is asked of a site, beside an edit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asks {
+    /// Whether the plan asks for the site; else edits stand there, which keep no pass from ending.
+    pub(crate) planned: bool,
     pub(crate) read: bool,
     pub(crate) grad: bool,
     /// Of scores or weights, how much must be there at a time.
@@ -194,7 +196,7 @@ impl Planned<'_> {
     fn extents(&self) -> Vec<Extent<'_>> {
         let last = match self.output {
             true => None,
-            false => self.sites.iter().map(|(site, _)| *site).max(),
+            false => self.sites.iter().filter(|(_, asks)| asks.planned).map(|(site, _)| *site).max(),
         };
         let mut extents = Vec::new();
         for anatomy in self.anatomy {

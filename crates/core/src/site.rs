@@ -306,6 +306,23 @@ pub enum AxisName {
 }
 
 impl AxisName {
+    /// Every axis.
+    pub const ALL: [Self; 13] = [
+        Self::Batch,
+        Self::Image,
+        Self::Pos,
+        Self::Channel,
+        Self::Height,
+        Self::Width,
+        Self::Head,
+        Self::DHead,
+        Self::DModel,
+        Self::Query,
+        Self::Key,
+        Self::Neuron,
+        Self::Vocab,
+    ];
+
     /// Its name in print.
     pub fn name(self) -> &'static str {
         match self {

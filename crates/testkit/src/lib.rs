@@ -1,12 +1,12 @@
 //! Tiny subjects, contracts and the oracle reader of the mmlens tests.
 
-mod altered;
+mod rewired;
 mod contract;
 mod kill;
 mod oracle;
 mod toy;
 
-pub use altered::Altered;
+pub use rewired::Rewired;
 pub use contract::{analysis_breaches, subject_breaches};
 pub use kill::{kill_again_and_again, kills};
 pub use oracle::{Array, Oracle, OracleError, checkpoint, fixtures, picture};
