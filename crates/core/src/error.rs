@@ -255,7 +255,9 @@ pub enum Unfit {
     #[error("it is made in every row, and cannot name rows of a batch")]
     NamesRows,
     /// An operand that no value of the site could take.
-    #[error("a value of shape {given:?} fits no `{axes}` of every row (each length must be equal or 1, and 1 for the batch)")]
+    #[error(
+        "a value of shape {given:?} fits no `{axes}` of every row (each length must be equal or 1, and 1 for the batch)"
+    )]
     Operand {
         /// Its shape.
         given: Vec<usize>,
@@ -290,7 +292,9 @@ pub enum Unfit {
     #[error("it looks at all positions, and the pass computes some of them")]
     SomePositions,
     /// A value for each position of the prompt, while the answer is generated.
-    #[error("its value has {positions} positions, and an answer has others: name those that it is for (`pos=0..{positions}`)")]
+    #[error(
+        "its value has {positions} positions, and an answer has others: name those that it is for (`pos=0..{positions}`)"
+    )]
     Answer {
         /// How many.
         positions: usize,

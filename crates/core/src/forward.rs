@@ -217,8 +217,16 @@ mod tests {
         assert!(methods.len() > 20, "{methods:?}");
         assert_eq!(names(own.split("#[cfg(test)]").next().unwrap(), "\n    (@", &[' ']), methods);
         let all = own.split("; all) => {").nth(1).unwrap();
-        let mut all: Vec<&str> =
-            all.split("$to; ").nth(1).unwrap().split(");").next().unwrap().split(',').map(str::trim).collect();
+        let mut all: Vec<&str> = all
+            .split("$to; ")
+            .nth(1)
+            .unwrap()
+            .split(");")
+            .next()
+            .unwrap()
+            .split(',')
+            .map(str::trim)
+            .collect();
         all.sort_unstable();
         assert_eq!(all, methods);
     }

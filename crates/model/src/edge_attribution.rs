@@ -323,7 +323,13 @@ pub(crate) fn one_stream(card: &Card, subject: &dyn Subject) -> Result<Circuit, 
         Point::ResidPre => site.block_index() != Some(0),
         point => matches!(
             point,
-            Point::QIn | Point::KIn | Point::VIn | Point::AttnOut | Point::ResidMid | Point::MlpIn | Point::ResidPost
+            Point::QIn
+                | Point::KIn
+                | Point::VIn
+                | Point::AttnOut
+                | Point::ResidMid
+                | Point::MlpIn
+                | Point::ResidPost
         ),
     };
     let edited = subject.edited().iter().filter(|site| site.part() == Part::Text).find(carries);

@@ -1,13 +1,13 @@
 //! Tiny subjects, contracts and the oracle reader of the mmlens tests.
 
-mod rewired;
 mod contract;
 mod kill;
 mod oracle;
+mod rewired;
 mod toy;
 
-pub use rewired::Rewired;
 pub use contract::{analysis_breaches, subject_breaches};
 pub use kill::{kill_again_and_again, kills};
 pub use oracle::{Array, Oracle, OracleError, checkpoint, fixtures, picture};
+pub use rewired::Rewired;
 pub use toy::{Toy, Work};

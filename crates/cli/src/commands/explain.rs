@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::commands::aim::{Aim, Settled, settle};
 use crate::commands::ask::Token;
+use crate::edits::EditArgs;
 use crate::input::{
     QuestionArgs, flat_clip, flat_picture, frames_on_page, on_page, pictures, suited, written,
 };
@@ -48,6 +49,8 @@ pub(crate) struct Explain {
     model: ModelArgs,
     #[command(flatten)]
     question: QuestionArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     /// The methods, separated by commas; without it all that this input allows.
     #[arg(long, value_name = "METHOD", value_delimiter = ',', value_parser = methods())]
     method: Vec<String>,
@@ -131,6 +134,7 @@ impl CorruptionArgs {
 #[derive(Serialize)]
 struct Told {
     model: String,
+    alterations: Vec<String>,
     question: String,
     answer: String,
     ended: bool,
@@ -190,9 +194,10 @@ impl Explain {
     pub(crate) fn run(&self) -> Result<()> {
         let sample = self.question.sample()?;
         let corrupted = self.corruption.sample(&sample)?;
-        let subject = self.model.open()?;
-        let subject = subject.as_ref();
+        let subject = self.edits.of(self.model.open()?)?;
+        let subject: &dyn Subject = &subject;
         suited(subject, &sample.words)?;
+        self.edits.suited(subject, &subject.encode(&sample)?)?;
         let mut run = self.begin(subject, &sample, corrupted.as_ref().ok())?;
         let settled = settle(subject, sample, self.target.as_deref())?;
         let case = Case { sample: settled.sample.clone(), target: settled.target.clone() };
@@ -202,6 +207,7 @@ impl Explain {
         if !self.json {
             print::line(format!("answer     {}", print::visible(&settled.answer)))?;
             print::line(format!("explained  {}", print::visible(&settled.explained)))?;
+            self.edits.tell()?;
             print::line(memory.told(self.memory.is_none()))?;
         }
         let own = &question.case.sample;
@@ -271,6 +277,7 @@ impl Explain {
         ];
         let settings: BTreeMap<String, Value> = settings.map(|(name, value)| (name.to_owned(), value)).into();
         let inputs = self.question.inputs().chain(self.corruption.corrupted_image.iter().cloned());
+        let inputs = inputs.chain(self.edits.inputs());
         let run = RunFolder::begin(&self.out, settings, inputs.chain(self.model.folder()?))?;
         run.place(REPORT)?;
         for method in self.methods() {
@@ -371,6 +378,7 @@ impl Explain {
     ) -> Result<()> {
         let told = Told {
             model: subject.name().to_owned(),
+            alterations: subject.alterations().to_vec(),
             question: written(&settled.sample.words),
             answer: settled.answer,
             ended: settled.ended,

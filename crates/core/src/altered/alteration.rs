@@ -1,6 +1,7 @@
 //! One edit that stands: where, in which part of it, and what, in words too.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mmlens_files::sha256;
@@ -15,6 +16,7 @@ pub struct Alteration {
     region: Region,
     change: Change,
     words: String,
+    file: Option<PathBuf>,
 }
 
 impl Alteration {
@@ -49,7 +51,7 @@ impl Alteration {
                 return Err(HookError::Standing { place: site, edit, unfit: Unfit::Nameless });
             }
         };
-        Ok(Self { words: worded(&places, &region, &what), places, region, change })
+        Ok(Self { words: worded(&places, &region, &what), places, region, change, file: None })
     }
 
     /// A change by a closure, which findings tell by a name. It is given one row, or picture, at a time, `[1, ...]`, and keeps
@@ -70,18 +72,22 @@ impl Alteration {
         let places = places.try_into()?;
         let words = worded(&places, &region, name.trim());
         if name.trim().is_empty() {
-            return Err(HookError::Standing { place: places.to_string(), edit: words, unfit: Unfit::Nameless });
+            return Err(HookError::Standing {
+                place: places.to_string(),
+                edit: words,
+                unfit: Unfit::Nameless,
+            });
         }
-        Ok(Self { words, places, region, change: Change::With(Arc::new(change)) })
+        Ok(Self { words, places, region, change: Change::With(Arc::new(change)), file: None })
     }
 
-    /// The same, told with what was written in the place of its value.
-    pub(super) fn written(mut self, what: &str) -> Result<Self, HookError> {
+    /// The same, told as it was written, and the file it was read from.
+    pub(super) fn written(mut self, what: &str, file: Option<PathBuf>) -> Result<Self, HookError> {
         let told = match &self.change {
             Change::Add(value) | Change::Set(value) => format!("{what} {}", fingerprint(value)?),
             _ => what.to_owned(),
         };
-        self.words = worded(&self.places, &self.region, &told);
+        (self.words, self.file) = (worded(&self.places, &self.region, &told), file);
         Ok(self)
     }
 
@@ -93,6 +99,11 @@ impl Alteration {
     /// Which part of them.
     pub fn region(&self) -> &Region {
         &self.region
+    }
+
+    /// The file that its value was read from, if from one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// What is done there.

@@ -13,6 +13,7 @@
 //! Tensors are F32 and have the axes of the site, each of its length or of length 1; of fewer axes, the last ones.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use mmlens_files::{TensorError, read_tensor};
 
@@ -146,20 +147,12 @@ impl Alteration {
             fault,
         })
     }
-
-    /// The file that an edit as it is written reads, if it reads one.
-    pub fn file_of(text: &str) -> Option<&str> {
-        let change = text.rsplit_once(']').map_or(text, |(_, behind)| behind).split_once('=')?.1;
-        let operand = change.strip_prefix("add:").or(change.strip_prefix("set:"))?;
-        operand.rsplit_once('#').map(|(file, _)| file)
-    }
 }
 
 fn parsed(text: Piece<'_>) -> Result<Alteration, Fault> {
     let end = text.text.find(['[', '=']).ok_or_else(|| text.fault(AlterationFault::NoChange))?;
     let (site, rest) = text.split(end, 0);
-    let places: Selector =
-        site.text.parse().map_err(|error| site.fault(AlterationFault::Site(error)))?;
+    let places: Selector = site.text.parse().map_err(|error| site.fault(AlterationFault::Site(error)))?;
     let (region, change) = match rest.text.strip_prefix('[') {
         None => (Region::all(), rest.split(0, 1).1),
         Some(_) => {
@@ -171,8 +164,8 @@ fn parsed(text: Piece<'_>) -> Result<Alteration, Fault> {
             (region(inside)?, behind.split(0, 1).1)
         }
     };
-    let own = changed(change)?;
-    let made = Alteration::new(places, region, own).and_then(|made| made.written(change.text));
+    let (own, file) = changed(change)?;
+    let made = Alteration::new(places, region, own).and_then(|made| made.written(change.text, file));
     made.map_err(|error| change.fault(AlterationFault::Value(error)))
 }
 
@@ -190,10 +183,11 @@ fn region(inside: Piece<'_>) -> Result<Region, Fault> {
         let listed = match one.split_at("=") {
             None => one,
             Some((name, listed)) => {
-                let axis = AxisName::ALL.into_iter().find(|axis| axis.name() == name.text).ok_or_else(|| {
-                    let nearest = closest(name.text, AxisName::ALL.map(AxisName::name));
-                    name.fault(AlterationFault::Axis { nearest })
-                })?;
+                let axis =
+                    AxisName::ALL.into_iter().find(|axis| axis.name() == name.text).ok_or_else(|| {
+                        let nearest = closest(name.text, AxisName::ALL.map(AxisName::name));
+                        name.fault(AlterationFault::Axis { nearest })
+                    })?;
                 if let Some((axis, indices)) = current.replace((axis, Vec::new())) {
                     region = region.of(axis, indices);
                 }
@@ -219,7 +213,10 @@ fn range(piece: Piece<'_>) -> Result<Range<usize>, Fault> {
     let number = |piece: Piece<'_>| piece.text.parse().map_err(|_| piece.fault(AlterationFault::Indices));
     let Some((from, to)) = piece.split_at("..") else {
         let index: usize = number(piece)?;
-        return index.checked_add(1).map(|end| index..end).ok_or_else(|| piece.fault(AlterationFault::Indices));
+        return index
+            .checked_add(1)
+            .map(|end| index..end)
+            .ok_or_else(|| piece.fault(AlterationFault::Indices));
     };
     let range: Range<usize> = number(from)?..number(to)?;
     match range.len() {
@@ -229,10 +226,11 @@ fn range(piece: Piece<'_>) -> Result<Range<usize>, Fault> {
     }
 }
 
-fn changed(change: Piece<'_>) -> Result<Change, Fault> {
+/// A change, and the file that it was read from.
+fn changed(change: Piece<'_>) -> Result<(Change, Option<PathBuf>), Fault> {
     match change.text {
-        "zero" => return Ok(Change::Zero),
-        "mean" => return Ok(Change::Mean),
+        "zero" => return Ok((Change::Zero, None)),
+        "mean" => return Ok((Change::Mean, None)),
         _ => {}
     }
     let unknown = || {
@@ -241,7 +239,7 @@ fn changed(change: Piece<'_>) -> Result<Change, Fault> {
     };
     let (verb, operand) = change.split_at(":").ok_or_else(unknown)?;
     match verb.text {
-        "scale" => Ok(Change::Scale(number(operand)?)),
+        "scale" => Ok((Change::Scale(number(operand)?), None)),
         "add" => {
             let (tensor, times) = match operand.text.rfind('*') {
                 Some(star) if operand.text.rfind('#').is_some_and(|mark| mark < star) => {
@@ -250,9 +248,13 @@ fn changed(change: Piece<'_>) -> Result<Change, Fault> {
                 }
                 _ => (operand, 1.0),
             };
-            Ok(Change::Add(tensor_of(tensor, times)?))
+            let (value, file) = tensor_of(tensor, times)?;
+            Ok((Change::Add(value), Some(file)))
         }
-        "set" => Ok(Change::Set(tensor_of(operand, 1.0)?)),
+        "set" => {
+            let (value, file) = tensor_of(operand, 1.0)?;
+            Ok((Change::Set(value), Some(file)))
+        }
         _ => Err(unknown()),
     }
 }
@@ -262,8 +264,8 @@ fn number(piece: Piece<'_>) -> Result<f32, Fault> {
     number.ok_or_else(|| piece.fault(AlterationFault::Number))
 }
 
-/// The tensor of `FILE#TENSOR`, so many times.
-fn tensor_of(piece: Piece<'_>, times: f32) -> Result<AnyTensor, Fault> {
+/// The tensor of `FILE#TENSOR`, so many times, and the file.
+fn tensor_of(piece: Piece<'_>, times: f32) -> Result<(AnyTensor, PathBuf), Fault> {
     let (file, name) = piece
         .text
         .rsplit_once('#')
@@ -271,8 +273,10 @@ fn tensor_of(piece: Piece<'_>, times: f32) -> Result<AnyTensor, Fault> {
         .ok_or_else(|| piece.fault(AlterationFault::Tensor))?;
     let numbers = read_tensor(file, name).map_err(|error| piece.fault(AlterationFault::File(error)))?;
     let shape = if numbers.shape.is_empty() { vec![1] } else { numbers.shape };
-    let values = if times == 1.0 { numbers.values } else { numbers.values.into_iter().map(|v| v * times).collect() };
+    let values =
+        if times == 1.0 { numbers.values } else { numbers.values.into_iter().map(|v| v * times).collect() };
     let value = AnyTensor::from_values(values, &shape, &device::host());
     let value = value.and_then(|value| value.finite_values(piece.text).map(|_| value));
-    value.map_err(|error| piece.fault(AlterationFault::Value(error)))
+    let value = value.map_err(|error| piece.fault(AlterationFault::Value(error)))?;
+    Ok((value, file.into()))
 }

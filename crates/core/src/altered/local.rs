@@ -124,11 +124,13 @@ impl Standing {
         let crossed = (Point::CrossQ..=Point::CrossResult).contains(&point);
         let seen = matches!(point, Point::CrossK | Point::CrossV);
         let words = matches!(self.site().part(), Part::Text | Part::Encoder);
-        self.spec.axes.iter().enumerate().map(|(at, (axis, _))| (at, *axis)).filter(move |(_, axis)| match axis {
-            AxisName::Pos => words && !seen,
-            AxisName::Query => words,
-            AxisName::Key => words && !crossed,
-            _ => false,
+        self.spec.axes.iter().enumerate().map(|(at, (axis, _))| (at, *axis)).filter(move |(_, axis)| {
+            match axis {
+                AxisName::Pos => words && !seen,
+                AxisName::Query => words,
+                AxisName::Key => words && !crossed,
+                _ => false,
+            }
         })
     }
 
@@ -193,7 +195,10 @@ impl Standing {
         }
         let change = self.bound(&self.change, &self.region, None);
         let shifts: BTreeSet<usize> = pads.iter().copied().collect();
-        let keys = self.region.indices(AxisName::Key).filter(|_| self.sequence().any(|(_, axis)| axis == AxisName::Key));
+        let keys = self
+            .region
+            .indices(AxisName::Key)
+            .filter(|_| self.sequence().any(|(_, axis)| axis == AxisName::Key));
         let (Some(keys), false) = (keys, apart) else { return Ok(vec![(self.region.clone(), change)]) };
         let of = |shift: &usize| {
             let rows = (0..pads.len()).filter(|row| pads.get(*row) == Some(shift));
@@ -226,7 +231,8 @@ impl Standing {
             if let Some(index) = named.iter().copied().find(|index| *index >= shown) {
                 return Err(missing(index));
             }
-            let entries = within.iter().enumerate().filter(|(_, own)| named.contains(own)).map(|(entry, _)| entry);
+            let entries =
+                within.iter().enumerate().filter(|(_, own)| named.contains(own)).map(|(entry, _)| entry);
             region = region.of(AxisName::Image, entries);
         }
         let gathered = |value: &AnyTensor| match value.dims().first() {
@@ -250,17 +256,27 @@ impl Standing {
 
     /// Whether it treats positions of a tower differently.
     fn looks_apart(&self) -> bool {
-        let several = |value: &AnyTensor| self.spec.axis(AxisName::Pos).is_some_and(|at| value.dims().get(at) > Some(&1));
+        let several = |value: &AnyTensor| {
+            self.spec.axis(AxisName::Pos).is_some_and(|at| value.dims().get(at) > Some(&1))
+        };
         match &self.change {
             Change::With(_) => true,
             Change::Add(value) | Change::Set(value) if several(value) => true,
             Change::Fill(given) if given.values().any(several) => true,
-            _ => [AxisName::Pos, AxisName::Query, AxisName::Key].iter().any(|axis| self.region.indices(*axis).is_some()),
+            _ => [AxisName::Pos, AxisName::Query, AxisName::Key]
+                .iter()
+                .any(|axis| self.region.indices(*axis).is_some()),
         }
     }
 
     /// Of a value with an entry for every position those from one on.
-    fn from_position(&self, change: Change, inputs: &Inputs, first: usize, apart: bool) -> Result<Change, HookError> {
+    fn from_position(
+        &self,
+        change: Change,
+        inputs: &Inputs,
+        first: usize,
+        apart: bool,
+    ) -> Result<Change, HookError> {
         let positions = inputs.positions();
         let cut = |value: AnyTensor| {
             let Some(several) = self.positions_of(&value) else { return Ok(value) };
@@ -287,7 +303,13 @@ impl Standing {
 
     /// The region by the positions of a pass, for rows that begin with the same padding; none where the pass computes none of
     /// its positions.
-    fn regions(&self, region: &Region, inputs: &Inputs, first: usize, apart: bool) -> Result<Vec<Region>, HookError> {
+    fn regions(
+        &self,
+        region: &Region,
+        inputs: &Inputs,
+        first: usize,
+        apart: bool,
+    ) -> Result<Vec<Region>, HookError> {
         let named: Vec<AxisName> =
             self.sequence().map(|(_, axis)| axis).filter(|axis| region.indices(*axis).is_some()).collect();
         if named.is_empty() {
@@ -302,7 +324,8 @@ impl Standing {
             groups.entry(pads(row)).or_default().push(row);
             let tail = inputs.tails.get(row).copied().unwrap_or(0);
             let length = inputs.positions().saturating_sub(pads(row) + tail);
-            let beyond = |axis: &AxisName| region.indices(*axis)?.iter().copied().find(|index| *index >= length);
+            let beyond =
+                |axis: &AxisName| region.indices(*axis)?.iter().copied().find(|index| *index >= length);
             // How many words an answer has so far, an encoder of questions does not tell.
             if let (false, Some(index)) = (apart, named.iter().find_map(beyond)) {
                 return Err(self.unfit(Unfit::Position { index, row, length }));
@@ -314,7 +337,8 @@ impl Standing {
             for axis in &named {
                 let from = if *axis == AxisName::Key { 0 } else { first };
                 let indices = region.indices(*axis).unwrap_or_default();
-                let indices: Vec<usize> = indices.iter().filter_map(|index| (index + pad).checked_sub(from)).collect();
+                let indices: Vec<usize> =
+                    indices.iter().filter_map(|index| (index + pad).checked_sub(from)).collect();
                 if indices.is_empty() {
                     return None;
                 }
@@ -332,7 +356,9 @@ impl Standing {
             Change::Mean => Change::With(Arc::new(move |x| row_means(&spec, x, inputs.as_ref()))),
             Change::Fill(given) => {
                 let (given, positions) = (given.clone(), region.indices(AxisName::Pos).map(<[_]>::to_vec));
-                Change::With(Arc::new(move |x| filled(&spec, x, &given, positions.as_deref(), inputs.as_ref())))
+                Change::With(Arc::new(move |x| {
+                    filled(&spec, x, &given, positions.as_deref(), inputs.as_ref())
+                }))
             }
             Change::With(change) => {
                 let change = change.clone();

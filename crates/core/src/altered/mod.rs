@@ -37,8 +37,8 @@ use burn::tensor::Tensor;
 use crate::change::apply;
 use crate::plan::{Stood, known};
 use crate::{
-    AnyTensor, Asked, Copies, Generated, Generation, HookError, Inputs, Need, Output, Part,
-    Plan, Plans, Point, Run, Site, Steps, Subject, SubjectError, Trace, forward_subject,
+    AnyTensor, Asked, Copies, Generated, Generation, HookError, Inputs, Need, Output, Part, Plan, Plans,
+    Point, Run, Site, Steps, Subject, SubjectError, Trace, forward_subject,
 };
 
 pub use alteration::Alteration;
@@ -150,7 +150,8 @@ impl<S: Subject> Subject for Altered<S> {
         let mut logits = self.inner.unembed(states)?;
         for own in said {
             let rows: Tensor<2> = logits.rank_of(own.site())?;
-            let changed = apply(own.spec(), rows.unsqueeze_dim::<3>(1).into(), own.region(), own.change(), None, None)?;
+            let changed =
+                apply(own.spec(), rows.unsqueeze_dim::<3>(1).into(), own.region(), own.change(), None, None)?;
             logits = changed.rank_of::<3>(own.site())?.squeeze_dim::<2>(1).into();
         }
         Ok(logits)
