@@ -25,9 +25,11 @@ use crate::Subject;
 #[macro_export]
 macro_rules! forward_subject {
     (|$own:ident| $to:expr; all) => {
-        $crate::forward_subject!(|$own| $to; name, weights_hash, alterations, dtype, device, kernels, edited, sites, anatomy,
-            encode, forward, goes_on, need, dims, fits, run, unembed, longest_answer, generate, generate_with, decode, token,
-            tokens, mask, pad);
+        $crate::forward_subject!(
+            |$own| $to; name, weights_hash, alterations, dtype, device, kernels, edited, sites, anatomy, encode,
+            forward, goes_on, need, dims, fits, run, unembed, longest_answer, generate, generate_with, decode,
+            token, tokens, mask, pad
+        );
     };
     (|$own:ident| $to:expr; $($method:ident),+ $(,)?) => {
         $($crate::forward_subject!(@$method |$own| $to);)+
@@ -93,7 +95,11 @@ macro_rules! forward_subject {
         }
     };
     (@forward |$own:ident| $to:expr) => {
-        fn forward(&self, inputs: &$crate::Inputs, run: &mut $crate::Run) -> Result<$crate::Output, $crate::SubjectError> {
+        fn forward(
+            &self,
+            inputs: &$crate::Inputs,
+            run: &mut $crate::Run,
+        ) -> Result<$crate::Output, $crate::SubjectError> {
             let $own = self;
             $crate::Subject::forward($to, inputs, run)
         }
@@ -105,7 +111,12 @@ macro_rules! forward_subject {
         }
     };
     (@need |$own:ident| $to:expr) => {
-        fn need(&self, inputs: &$crate::Inputs, plan: &$crate::Plan, copies: $crate::Copies) -> Result<$crate::Need, $crate::HookError> {
+        fn need(
+            &self,
+            inputs: &$crate::Inputs,
+            plan: &$crate::Plan,
+            copies: $crate::Copies,
+        ) -> Result<$crate::Need, $crate::HookError> {
             let $own = self;
             $crate::Subject::need($to, inputs, plan, copies)
         }
@@ -123,7 +134,11 @@ macro_rules! forward_subject {
         }
     };
     (@run |$own:ident| $to:expr) => {
-        fn run(&self, inputs: &$crate::Inputs, plan: $crate::Plan) -> Result<$crate::Trace, $crate::SubjectError> {
+        fn run(
+            &self,
+            inputs: &$crate::Inputs,
+            plan: $crate::Plan,
+        ) -> Result<$crate::Trace, $crate::SubjectError> {
             let $own = self;
             $crate::Subject::run($to, inputs, plan)
         }
@@ -141,13 +156,22 @@ macro_rules! forward_subject {
         }
     };
     (@generate |$own:ident| $to:expr) => {
-        fn generate(&self, inputs: &$crate::Inputs, how: &$crate::Generation) -> Result<Vec<$crate::Generated>, $crate::SubjectError> {
+        fn generate(
+            &self,
+            inputs: &$crate::Inputs,
+            how: &$crate::Generation,
+        ) -> Result<Vec<$crate::Generated>, $crate::SubjectError> {
             let $own = self;
             $crate::Subject::generate($to, inputs, how)
         }
     };
     (@generate_with |$own:ident| $to:expr) => {
-        fn generate_with(&self, inputs: &$crate::Inputs, how: &$crate::Generation, plans: &$crate::Plans) -> Result<(Vec<$crate::Generated>, ::std::collections::BTreeMap<usize, $crate::Trace>), $crate::SubjectError> {
+        fn generate_with(
+            &self,
+            inputs: &$crate::Inputs,
+            how: &$crate::Generation,
+            plans: &$crate::Plans,
+        ) -> Result<(Vec<$crate::Generated>, ::std::collections::BTreeMap<usize, $crate::Trace>), $crate::SubjectError> {
             let $own = self;
             $crate::Subject::generate_with($to, inputs, how, plans)
         }

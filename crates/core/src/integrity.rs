@@ -196,6 +196,12 @@ impl Integrity {
                 self.added.insert(held.site.part(), held);
             }
             Point::Deepstack => drop(self.between.insert(held.site.part(), held)),
+            // What depends on a point of the model's own, nobody else knows.
+            Point::Own(_) => {
+                let part = held.site.part();
+                [&mut self.streams, &mut self.added, &mut self.between].map(|held| held.remove(&part));
+                self.scores = None;
+            }
             _ => {}
         }
     }

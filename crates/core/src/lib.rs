@@ -35,6 +35,7 @@ mod mean;
 pub mod memory;
 mod need;
 mod objective;
+mod own;
 mod picture;
 mod plan;
 mod plans;
@@ -48,6 +49,7 @@ mod subject;
 mod tap;
 mod tensor;
 mod threads;
+mod trace;
 mod upright;
 mod wanted;
 
@@ -67,11 +69,13 @@ pub use inputs::{Asked, Grid, Inputs, TokenMap, View};
 pub use integrity::{Breach, Integrity};
 pub use mean::{Content, contents};
 pub use need::{Copies, Need};
+
 pub use objective::{Ask, Objective, Output, Pairs};
+pub use own::OwnPoint;
 pub use picture::{MOST_PICTURE_BYTES, MOST_PICTURE_PIXELS, Picture};
 pub use plan::{Change, ChangeFn, Plan, Region, State};
 pub use plans::{Plans, Steps};
-pub use run::{Resume, Run, Trace};
+pub use run::{Resume, Run};
 pub use sample::{Sample, Words};
 pub use seed::Seed;
 pub use selector::Selector;
@@ -80,6 +84,7 @@ pub use strip::{Held, ScanFn, Strip};
 pub use subject::{Anatomy, Generated, Generation, Sampling, Subject, SubjectError};
 pub use tensor::{Activation, AnyTensor, place};
 pub use threads::among_threads;
+pub use trace::Trace;
 pub use wanted::Wanted;
 
 pub use mmlens_finding as finding;

@@ -309,21 +309,23 @@ pub(crate) fn row_means(
     let dims = x.dims();
     let members = members(spec, &dims, inputs)?;
     let at = spec.axis(AxisName::Pos).unwrap_or(0);
-    let [rows, length] = [0, at].map(|axis| dims.get(axis).copied().unwrap_or(0));
+    let rows = dims.first().copied().unwrap_or(0);
     // All pictures of a packed tower lie in one row; of others every row is an owner of its own.
     let alike = |member: &Member| (if rows == 1 { member.owner } else { 0 }, member.content);
     let present: BTreeSet<(usize, Content)> = members.iter().flatten().map(alike).collect();
     present.into_iter().try_fold(x, |x, own| {
         let chosen: Vec<bool> = members.iter().map(|m| m.as_ref().map(alike) == Some(own)).collect();
-        let count = |row: &[bool]| row.iter().filter(|chosen| **chosen).count().max(1) as f32;
-        let counts: Vec<f32> = chosen.chunks(length.max(1)).map(count).collect();
-        with_rank!(x, x => mean_in_rows(x, at, chosen, counts))
+        with_rank!(x, x => mean_in_rows(x, at, chosen))
     })
 }
 
-/// A value with some positions replaced by their mean in each row, of so many.
-fn mean_in_rows<const D: usize>(x: Tensor<D>, at: usize, chosen: Vec<bool>, counts: Vec<f32>) -> AnyTensor {
-    let (dims, mask, device) = (x.dims(), chosen_of(&x, at, chosen), x.device().without_autodiff());
+/// A value with some positions replaced by their mean in each row.
+fn mean_in_rows<const D: usize>(x: Tensor<D>, at: usize, chosen: Vec<bool>) -> AnyTensor {
+    let (dims, device) = (x.dims(), x.device().without_autodiff());
+    // Of a row without any nothing is replaced.
+    let count = |row: &[bool]| row.iter().filter(|chosen| **chosen).count().max(1) as f32;
+    let counts: Vec<f32> = chosen.chunks(dims.get(at).copied().unwrap_or(1).max(1)).map(count).collect();
+    let mask = chosen_of(&x, at, chosen);
     let shape: [usize; D] = std::array::from_fn(|axis| if axis == 0 { dims[axis] } else { 1 });
     let counts = Tensor::<D>::from_data(TensorData::new(counts, shape), &device);
     let sum = x.clone().mask_fill(mask.clone().bool_not(), 0.0).sum_dim(at);

@@ -210,7 +210,7 @@ impl Planned<'_> {
                 Some(site) if site.part() < part => continue,
                 Some(site) if site.part() == part => match site.block_index() {
                     Some(block) => block + 1,
-                    None if site.point() <= Point::Input => 0,
+                    None if site.before_blocks() => 0,
                     None => anatomy.blocks,
                 },
                 _ => anatomy.blocks,

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "contracts/own_sites.rs"]
+mod own_sites;
+
 use burn::tensor::Device;
 use mmlens_core::{Ask, Clip, Inputs, Objective, Part, Picture, Plan, Point, Sample, Site, Subject, Words};
 use mmlens_testkit::{Toy, checkpoint, picture, subject_breaches};

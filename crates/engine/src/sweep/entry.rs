@@ -39,7 +39,7 @@ impl Entry {
                 Self::Block(Part::Text, 0)
             }
             // After the last block: its state is the cheapest place to resume.
-            (Part::Text, None) if site.point() > Point::Input => {
+            (Part::Text, None) if !site.before_blocks() => {
                 let last = published.iter().filter(|s| s.site.part() == Part::Text);
                 match last.filter_map(|s| s.site.block_index()).max() {
                     Some(i) if block(Part::Text, i) => Self::Block(Part::Text, i),
