@@ -2,6 +2,7 @@
 
 mod classes;
 mod commands;
+mod edits;
 mod input;
 mod methods;
 mod model;

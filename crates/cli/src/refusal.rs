@@ -1,6 +1,6 @@
 //! What the program refuses beyond what the libraries do.
 
-use mmlens::core::{HookError, Subject, SubjectError};
+use mmlens::core::{HookError, Site, Subject, SubjectError};
 
 /// Why the program will not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,9 @@ pub(crate) enum Refusal {
          `mmlens trace` says where they begin"
     )]
     NoNumbers { model: String },
+    /// An edit of pictures without one.
+    #[error("`--edit` changes `{site}`, and no picture is shown")]
+    NothingEdited { site: Site },
     /// A pass that holds values that are no numbers.
     #[error("the pass holds values that are no numbers; `--allow-nan` writes them all the same")]
     OddTrace,

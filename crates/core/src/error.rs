@@ -224,6 +224,16 @@ pub enum HookError {
     /// A device that did not hand over its values.
     #[error("reading values from the device failed: {0}")]
     Read(String),
+    /// A standing edit that has no meaning at its site, or in a pass.
+    #[error("`{edit}` cannot stand: {unfit}")]
+    Standing {
+        /// The site, or the selector of several.
+        place: String,
+        /// The edit, in words.
+        edit: String,
+        /// Why not.
+        unfit: Unfit,
+    },
     /// An edit written by the user that failed.
     #[error("the edit at `{site}` failed: {reason}")]
     Edit {
@@ -232,6 +242,66 @@ pub enum HookError {
         /// What it said.
         reason: String,
     },
+}
+
+/// Why an edit cannot stand, or a pass cannot be run under it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// A closure without a name.
+    #[error("a closure needs a name, by which findings tell it (`Alteration::named`)")]
+    Nameless,
+    /// Rows of a batch, of which a model knows nothing.
+    #[error("it is made in every row, and cannot name rows of a batch")]
+    NamesRows,
+    /// An operand that no value of the site could take.
+    #[error(
+        "a value of shape {given:?} fits no `{axes}` of every row (each length must be equal or 1, and 1 for the batch)"
+    )]
+    Operand {
+        /// Its shape.
+        given: Vec<usize>,
+        /// The axes of the site.
+        axes: String,
+    },
+    /// A picture that the inputs do not show.
+    #[error("it names picture {index}, and rows show {shown}")]
+    Picture {
+        /// The number, counted within a row.
+        index: usize,
+        /// How many there are.
+        shown: usize,
+    },
+    /// A position that a row does not have.
+    #[error("it names position {index}, and row {row} has {length}")]
+    Position {
+        /// The position, counted without padding.
+        index: usize,
+        /// The row.
+        row: usize,
+        /// How many positions it has.
+        length: usize,
+    },
+    /// A value for each position, and rows that begin with padding.
+    #[error("its value has {positions} positions, and the rows of this batch begin with padding")]
+    Padded {
+        /// How many.
+        positions: usize,
+    },
+    /// What looks at all positions, in a pass over some.
+    #[error("it looks at all positions, and the pass computes some of them")]
+    SomePositions,
+    /// A value for each position of the prompt, while the answer is generated.
+    #[error(
+        "its value has {positions} positions, and an answer has others: name those that it is for (`pos=0..{positions}`)"
+    )]
+    Answer {
+        /// How many.
+        positions: usize,
+    },
+    /// Pictures that are one sequence to the tower, in several rows that show different ones.
+    #[error("the tower takes all pictures as one sequence, and the rows of this batch show different ones")]
+    Packed,
 }
 
 impl HookError {

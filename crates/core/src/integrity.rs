@@ -100,6 +100,7 @@ pub struct Integrity {
     /// What is added to a stream after a block.
     between: BTreeMap<Part, Held>,
     scores: Option<Held>,
+    edited: Vec<Site>,
 }
 
 #[derive(Debug, Clone)]
@@ -110,10 +111,11 @@ struct Held {
 }
 
 impl Integrity {
-    /// For passes of a subject, with the rounding of its precision.
+    /// For passes of a subject, with the rounding of its precision. Where it has standing edits, numbers must be finite, and
+    /// what follows must follow from them; they themselves follow from nothing.
     #[must_use]
     pub fn of(subject: &dyn Subject) -> Self {
-        Self::new(&subject.dtype())
+        Self { edited: subject.edited().to_vec(), ..Self::new(&subject.dtype()) }
     }
 
     /// For passes in a precision, `f32`, `bf16` or `f16`.
@@ -132,6 +134,7 @@ impl Integrity {
             added: BTreeMap::new(),
             between: BTreeMap::new(),
             scores: None,
+            edited: Vec::new(),
         }
     }
 
@@ -148,6 +151,10 @@ impl Integrity {
             return Err(Breach::NotANumber { site, at: place(at, &dims), found: values[at] });
         }
         let held = Held { site, dims, values };
+        if self.edited.contains(&site) {
+            self.begins(held);
+            return Ok(());
+        }
         match site.point() {
             Point::Scores | Point::CrossScores => self.scores = Some(held),
             Point::Pattern | Point::CrossPattern | Point::PoolPattern => {
@@ -166,6 +173,37 @@ impl Integrity {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What was changed by hand is what the rest follows from.
+    fn begins(&mut self, held: Held) {
+        match held.site.point() {
+            Point::Scores | Point::CrossScores => self.scores = Some(held),
+            Point::Pattern | Point::CrossPattern => self.scores = None,
+            Point::Input
+            | Point::ResidPre
+            | Point::ResidMid
+            | Point::ResidCross
+            | Point::ResidPost
+            | Point::NormalizedResidMid
+            | Point::NormalizedResidCross
+            | Point::NormalizedResidPost => {
+                self.added.remove(&held.site.part());
+                self.between.remove(&held.site.part());
+                self.streams.insert(held.site.part(), held);
+            }
+            Point::AttnOut | Point::CrossOut | Point::MlpOut => {
+                self.added.insert(held.site.part(), held);
+            }
+            Point::Deepstack => drop(self.between.insert(held.site.part(), held)),
+            // What depends on a point of the model's own, nobody else knows.
+            Point::Own(_) => {
+                let part = held.site.part();
+                [&mut self.streams, &mut self.added, &mut self.between].map(|held| held.remove(&part));
+                self.scores = None;
+            }
+            _ => {}
+        }
     }
 
     fn look_at_weights(&mut self, held: &Held) -> Result<(), Breach> {

@@ -18,6 +18,7 @@
 //! ```
 
 mod agreement;
+mod altered;
 mod baseline;
 mod broken;
 mod caught;
@@ -28,6 +29,7 @@ mod decoding;
 pub mod device;
 mod error;
 mod generate;
+mod forward;
 mod gif;
 mod inputs;
 mod integrity;
@@ -37,6 +39,7 @@ pub mod memory;
 mod method;
 mod need;
 mod objective;
+mod own;
 mod picture;
 mod plan;
 mod plans;
@@ -51,9 +54,11 @@ mod subject;
 mod tap;
 mod tensor;
 mod threads;
+mod trace;
 mod upright;
 mod wanted;
 
+pub use altered::{Alteration, AlterationError, AlterationFault, Altered};
 pub use baseline::Baseline;
 pub use broken::Place;
 pub use caught::{Panicked, caught};
@@ -62,7 +67,7 @@ pub use clip::{Clip, MOST_CLIP_FRAMES, MOST_CLIP_PIXELS};
 pub use colour::{ColourError, mean_colour, rgb_bytes};
 pub use decoding::{Decode, Decoding};
 pub use device::{DeviceError, DeviceName};
-pub use error::HookError;
+pub use error::{HookError, Unfit};
 pub use generate::{
     Beams, Generated, Generation, Generator, Rule, Rules, Sampling, ScoresFn, Text, Upcoming,
 };
@@ -77,10 +82,11 @@ pub use method::{
 };
 pub use need::{Copies, Need};
 pub use objective::{Ask, Objective, Output, Pairs};
+pub use own::OwnPoint;
 pub use picture::{MOST_PICTURE_BYTES, MOST_PICTURE_PIXELS, Picture};
 pub use plan::{Change, ChangeFn, Plan, Region, State};
 pub use plans::{Plans, Steps};
-pub use run::{Resume, Run, Trace};
+pub use run::{Resume, Run};
 pub use sample::{Sample, Words};
 pub use seed::Seed;
 pub use selector::Selector;
@@ -90,6 +96,7 @@ pub use strip::{Held, ScanFn, Strip};
 pub use subject::{Anatomy, Subject, SubjectError};
 pub use tensor::{Activation, AnyTensor, place};
 pub use threads::among_threads;
+pub use trace::Trace;
 pub use wanted::Wanted;
 
 pub use mmlens_finding as finding;

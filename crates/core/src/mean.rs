@@ -153,7 +153,7 @@ fn towers(inputs: &Inputs, by_picture: bool, rows: usize, length: usize) -> Vec<
 }
 
 /// For each entry of the pixel batch the first row that shows it, and which of the row's own it is.
-fn owners(inputs: &Inputs) -> Vec<Option<(usize, usize)>> {
+pub(crate) fn owners(inputs: &Inputs) -> Vec<Option<(usize, usize)>> {
     let mut owners = vec![None; inputs.pictures()];
     for (row, images) in inputs.images.iter().enumerate() {
         for (own, entry) in images.iter().enumerate() {
@@ -294,6 +294,44 @@ pub(crate) fn batch_means(
     })
 }
 
+/// As [`batch_means`], but every row, and every picture, by itself: rows do not mix.
+///
+/// # Errors
+/// [`HookError::NoMean`] for a site without positions, as [`own_means`] for pixels.
+pub(crate) fn row_means(
+    spec: &SiteSpec,
+    x: AnyTensor,
+    inputs: Option<&Inputs>,
+) -> Result<AnyTensor, HookError> {
+    if spec.site.point() == Point::Pixels {
+        return batch_means(spec, x, inputs);
+    }
+    let dims = x.dims();
+    let members = members(spec, &dims, inputs)?;
+    let at = spec.axis(AxisName::Pos).unwrap_or(0);
+    let rows = dims.first().copied().unwrap_or(0);
+    // All pictures of a packed tower lie in one row; of others every row is an owner of its own.
+    let alike = |member: &Member| (if rows == 1 { member.owner } else { 0 }, member.content);
+    let present: BTreeSet<(usize, Content)> = members.iter().flatten().map(alike).collect();
+    present.into_iter().try_fold(x, |x, own| {
+        let chosen: Vec<bool> = members.iter().map(|m| m.as_ref().map(alike) == Some(own)).collect();
+        with_rank!(x, x => mean_in_rows(x, at, chosen))
+    })
+}
+
+/// A value with some positions replaced by their mean in each row.
+fn mean_in_rows<const D: usize>(x: Tensor<D>, at: usize, chosen: Vec<bool>) -> AnyTensor {
+    let (dims, device) = (x.dims(), x.device().without_autodiff());
+    // Of a row without any nothing is replaced.
+    let count = |row: &[bool]| row.iter().filter(|chosen| **chosen).count().max(1) as f32;
+    let counts: Vec<f32> = chosen.chunks(dims.get(at).copied().unwrap_or(1).max(1)).map(count).collect();
+    let mask = chosen_of(&x, at, chosen);
+    let shape: [usize; D] = std::array::from_fn(|axis| if axis == 0 { dims[axis] } else { 1 });
+    let counts = Tensor::<D>::from_data(TensorData::new(counts, shape), &device);
+    let sum = x.clone().mask_fill(mask.clone().bool_not(), 0.0).sum_dim(at);
+    AnyTensor::new(x.mask_where(mask, (sum / counts).expand(dims)))
+}
+
 /// A value with every position replaced by what is given for what it carries.
 ///
 /// # Errors
@@ -340,9 +378,13 @@ fn mask<const D: usize>(
     contents: &[Option<Content>],
     content: Content,
 ) -> Tensor<D, Bool> {
+    chosen_of(x, at, contents.iter().map(|own| *own == Some(content)).collect())
+}
+
+/// Which entries of a value stand at some positions, `[first axis, position]`.
+fn chosen_of<const D: usize>(x: &Tensor<D>, at: usize, own: Vec<bool>) -> Tensor<D, Bool> {
     let dims = x.dims();
     let shape: [usize; D] = std::array::from_fn(|axis| if axis == 0 || axis == at { dims[axis] } else { 1 });
-    let own: Vec<bool> = contents.iter().map(|own| *own == Some(content)).collect();
     let device = x.device().without_autodiff();
     Tensor::<D, Bool>::from_data(TensorData::new(own, shape), &device).expand(dims)
 }

@@ -126,6 +126,8 @@ pub(crate) struct Planned<'a> {
 /// What is asked of a site, beside an edit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asks {
+    /// Whether the plan asks for the site; else edits stand there, which keep no pass from ending.
+    pub(crate) planned: bool,
     pub(crate) read: bool,
     pub(crate) grad: bool,
     /// Of scores or weights, how much must be there at a time.
@@ -194,7 +196,7 @@ impl Planned<'_> {
     fn extents(&self) -> Vec<Extent<'_>> {
         let last = match self.output {
             true => None,
-            false => self.sites.iter().map(|(site, _)| *site).max(),
+            false => self.sites.iter().filter(|(_, asks)| asks.planned).map(|(site, _)| *site).max(),
         };
         let mut extents = Vec::new();
         for anatomy in self.anatomy {
@@ -208,7 +210,7 @@ impl Planned<'_> {
                 Some(site) if site.part() < part => continue,
                 Some(site) if site.part() == part => match site.block_index() {
                     Some(block) => block + 1,
-                    None if site.point() <= Point::Input => 0,
+                    None if site.before_blocks() => 0,
                     None => anatomy.blocks,
                 },
                 _ => anatomy.blocks,

@@ -165,6 +165,16 @@ pub struct Plan {
     pub(crate) output: bool,
     pub(crate) wanted: Option<Wanted>,
     pub(crate) past: Vec<(AnyTensor, AnyTensor)>,
+    /// Edits of the subject itself, before those of the plan.
+    pub(crate) standing: Vec<Stood>,
+}
+
+/// An edit that stands, as one pass makes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Stood {
+    pub(crate) site: Site,
+    pub(crate) region: Region,
+    pub(crate) change: Change,
 }
 
 impl Plan {
@@ -346,6 +356,7 @@ impl Plan {
     #[must_use]
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.acts.extend(other.acts);
+        self.standing.extend(other.standing);
         self.objective = other.objective.or(self.objective);
         if other.resume.is_some() {
             (self.resume, self.past) = (other.resume, other.past);
@@ -355,6 +366,18 @@ impl Plan {
             Some(wanted) => self.wanting(wanted),
             None => self,
         }
+    }
+
+    /// This plan upon standing edits, which come before those that stand already.
+    #[must_use]
+    pub(crate) fn upon(mut self, standing: Vec<Stood>) -> Self {
+        self.standing.splice(0..0, standing);
+        self
+    }
+
+    /// How many positions before those of the pass are known.
+    pub(crate) fn known(&self) -> usize {
+        known(&self.past)
     }
 
     /// Of which logits the output is needed; `None` for all that the inputs ask for.
@@ -402,6 +425,11 @@ impl Plan {
         }
         self.acts.iter().any(|(_, act)| matches!(act, Act::Grad | Act::GradEdit(_))).then_some("gradients")
     }
+}
+
+/// How many positions keys and values are known of.
+pub(crate) fn known(past: &[(AnyTensor, AnyTensor)]) -> usize {
+    past.first().and_then(|(keys, _)| keys.dims().get(1).copied()).unwrap_or(0)
 }
 
 impl From<std::convert::Infallible> for HookError {

@@ -1,22 +1,23 @@
-//! One pass: carrying out a plan while a model computes, and what comes back.
+//! One pass: carrying out a plan while a model computes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::tensor::Tensor;
-
 use crate::change::{apply, check_axes};
 use crate::need::{Asks, Planned};
-use crate::plan::{Act, ChangeFn};
+use crate::plan::{Act, ChangeFn, Stood, known};
 use crate::strip::ScanFn;
 use crate::tap::{OnGrad, Taken, tap_any};
 use crate::{
     Activation, Anatomy, AnyTensor, AxisName, Change, Copies, Held, HookError, Inputs, Objective, Output,
-    Part, Place, Plan, Point, Region, Site, SiteSpec, State, Strip, Subject, SubjectError, Wanted, caught,
+    Part, Place, Plan, Point, Region, Site, SiteSpec, State, Strip, Subject, SubjectError, Trace, Wanted,
+    caught,
 };
 
 #[derive(Default)]
 struct Work {
+    /// Whether the plan asks for it; else there are standing edits alone, which nobody waits for.
+    planned: bool,
     edits: Vec<(Region, Change)>,
     read: bool,
     grad: bool,
@@ -72,6 +73,7 @@ impl Run {
         for (selector, act) in &plan.acts {
             for site in selector.resolve(subject, published)? {
                 let entry = work.entry(site).or_default();
+                entry.planned = true;
                 match act {
                     Act::Read => entry.read = true,
                     Act::Grad => entry.grad = true,
@@ -112,7 +114,7 @@ impl Run {
         let output = plan.output || !reads || plan.objective.is_some() || plan.wanted.is_some();
         // Logits that are read or changed are all needed.
         let wanted = plan.wanted().filter(|_| work.keys().all(|site| site.point() != Point::Logits));
-        Ok(Self {
+        let mut run = Self {
             work,
             specs,
             reached: BTreeSet::new(),
@@ -127,7 +129,33 @@ impl Run {
             place: Place::Start,
             backward: backward(),
             inputs: None,
-        })
+        };
+        run.stand(plan.standing, published)?;
+        Ok(run)
+    }
+
+    /// Makes standing edits before those that are there, wherever the pass comes to their sites. Nobody waits for them: they
+    /// do not keep a pass from ending. A state from which the pass goes on holds those at its own site already.
+    ///
+    /// # Errors
+    /// A site that is not published, an axis it does not have.
+    pub(crate) fn stand(&mut self, standing: Vec<Stood>, published: &[SiteSpec]) -> Result<(), HookError> {
+        let held = self.resume.as_ref().map(|state| state.site);
+        for Stood { site, region, change } in standing.into_iter().rev() {
+            if Some(site) == held {
+                continue;
+            }
+            let spec = published.iter().find(|spec| spec.site == site);
+            check_axes(spec.ok_or(HookError::Unpublished(site))?, &region)?;
+            self.work.entry(site).or_default().edits.insert(0, (region, change));
+            if site.point() == Point::Logits {
+                self.wanted = None;
+            }
+        }
+        if self.specs.is_empty() && !self.work.is_empty() {
+            self.specs.extend(published.iter().map(|spec| (spec.site, spec.clone())));
+        }
+        Ok(())
     }
 
     /// Over these inputs, which tell what each position is. Without them an edit that asks takes every position of the language
@@ -341,12 +369,16 @@ impl Run {
     /// Whether nothing later is wanted, so that the pass can end here.
     #[inline]
     pub fn done(&self) -> bool {
-        !self.output && self.work.keys().all(|site| self.reached.contains(site))
+        !self.output && self.planned_sites().all(|site| self.reached.contains(site))
     }
 
     /// Whether nothing is wanted but what stands in the blocks of a part, so that the pass ends in one of them.
     pub fn ends_in_blocks(&self, part: Part) -> bool {
-        !self.output && self.work.keys().all(|site| site.part() == part && site.block_index().is_some())
+        !self.output && self.planned_sites().all(|site| site.part() == part && site.block_index().is_some())
+    }
+
+    fn planned_sites(&self) -> impl Iterator<Item = &Site> {
+        self.work.iter().filter(|(_, work)| work.planned).map(|(site, _)| site)
     }
 
     /// Whether the pass resumes inside or after this part, and if inside, at which block and from what state.
@@ -376,7 +408,7 @@ impl Run {
     ) -> Planned<'a> {
         let asks = |(site, work): (&Site, &Work)| {
             let grad = work.grad || !work.grad_edits.is_empty();
-            (*site, Asks { read: work.read, grad, held: work.held() })
+            (*site, Asks { planned: work.planned, read: work.read, grad, held: work.held() })
         };
         let numbers = |state: &State| {
             let dims = state.hidden.dims();
@@ -390,7 +422,7 @@ impl Run {
             copies,
             sites: self.work.iter().map(asks).collect(),
             resume: self.resume.as_ref().map(numbers),
-            past: self.past.first().map_or(0, |(k, _)| k.dims().get(1).copied().unwrap_or(0)),
+            past: known(&self.past),
             output: self.output,
             wanted: self.wanted.clone(),
         }
@@ -402,7 +434,7 @@ impl Run {
     /// A planned site that was never reached, an objective the output cannot answer or that is no number for some row, a
     /// gradient that never came.
     pub fn finish(self, output: Output) -> Result<Trace, HookError> {
-        if let Some(site) = self.work.keys().find(|site| !self.reached.contains(site)) {
+        if let Some(site) = self.planned_sites().find(|site| !self.reached.contains(site)) {
             return Err(HookError::NeverReached(*site));
         }
         let mut scores = None;
@@ -447,72 +479,4 @@ pub enum Resume {
     At(usize, AnyTensor),
     /// Not at all: the pass goes on in a later part.
     Later,
-}
-
-/// What a pass brought back.
-#[derive(Debug, Clone)]
-pub struct Trace {
-    taken: BTreeMap<Site, AnyTensor>,
-    grads: BTreeMap<Site, AnyTensor>,
-    scores: Option<Vec<f32>>,
-    output: Output,
-}
-
-impl Trace {
-    /// The value read at a site.
-    ///
-    /// # Errors
-    /// [`HookError::NotRead`] if the plan did not ask for it.
-    pub fn get(&self, site: Site) -> Result<&AnyTensor, HookError> {
-        self.taken.get(&site).ok_or(HookError::NotRead(site))
-    }
-
-    /// The value read at a site, at a rank.
-    ///
-    /// # Errors
-    /// [`HookError::NotRead`], or [`HookError::Rank`] if the site has another.
-    pub fn tensor<const D: usize>(&self, site: Site) -> Result<Tensor<D>, HookError> {
-        self.get(site)?.clone().rank_of(site)
-    }
-
-    /// The gradient of the objective, summed over the batch, at a site. Rows do not mix, so each row of the gradient
-    /// is that row's own.
-    ///
-    /// # Errors
-    /// [`HookError::NoGradient`] if the plan did not ask for it.
-    pub fn grad(&self, site: Site) -> Result<&AnyTensor, HookError> {
-        self.grads.get(&site).ok_or(HookError::NoGradient(site))
-    }
-
-    /// Everything read, in the order of a pass.
-    pub fn values(&self) -> impl Iterator<Item = (Site, &AnyTensor)> {
-        self.taken.iter().map(|(site, x)| (*site, x))
-    }
-
-    /// Every gradient taken, in the order of a pass.
-    pub fn grads(&self) -> impl Iterator<Item = (Site, &AnyTensor)> {
-        self.grads.iter().map(|(site, x)| (*site, x))
-    }
-
-    /// The objective for each row of the batch.
-    ///
-    /// # Errors
-    /// [`HookError::NoObjective`] if the plan named none.
-    pub fn scores(&self) -> Result<&[f32], HookError> {
-        self.scores.as_deref().ok_or(HookError::NoObjective)
-    }
-
-    /// The output, as far as the pass went.
-    pub fn output(&self) -> &Output {
-        &self.output
-    }
-
-    /// The state entering a block, if its `resid_pre` was read: where a later pass can resume.
-    ///
-    /// # Errors
-    /// [`HookError::NotRead`] if it was not.
-    pub fn state(&self, part: Part, block: usize) -> Result<State, HookError> {
-        let site = Site::block(part, block, Point::ResidPre);
-        Ok(State { site, hidden: self.get(site)?.clone() })
-    }
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use mmlens_finding::MASKED;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::HookError;
+use crate::{HookError, OwnPoint};
 
 /// The parts a multimodal model is made of, in the order data passes through them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,22 +42,40 @@ impl Part {
 macro_rules! points {
     ($($variant:ident $name:literal $stage:ident $doc:literal,)*) => {
         /// What is found at a place. Order is the order of a pass.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
-        pub enum Point { $(#[doc = $doc] #[serde(rename = $name)] $variant,)* }
+        pub enum Point {
+            $(#[doc = $doc] $variant,)*
+            /// One that a model publishes beside these, right behind one of them ([`Point::own`]).
+            Own(OwnPoint),
+        }
+
+        /// Where the points stand in a pass.
+        #[derive(Clone, Copy)]
+        enum Place { $($variant,)* }
 
         impl Point {
-            /// Every point.
+            /// Every point that models share.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// Its name in a site.
             pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
+                match self { $(Self::$variant => $name,)* Self::Own(own) => own.name() }
             }
 
             /// What it holds, in a sentence.
             pub fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => $doc,)* }
+                match self { $(Self::$variant => $doc,)* Self::Own(own) => own.meaning() }
+            }
+
+            /// Its place in [`Point::ALL`]; of one's own that of the point in front of it.
+            pub(crate) fn place(self) -> usize {
+                match self { $(Self::$variant => Place::$variant as usize,)* Self::Own(own) => own.place() }
+            }
+
+            /// As it is called in files: by the name of its variant.
+            fn variant(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)* Self::Own(own) => own.name() }
             }
 
             /// Whether it lies inside a block.
@@ -66,10 +84,25 @@ macro_rules! points {
             }
 
             pub(crate) fn stage(self) -> Stage {
-                match self { $(Self::$variant => Stage::$stage,)* }
+                match self { $(Self::$variant => Stage::$stage,)* Self::Own(own) => own.front().stage() }
             }
         }
     };
+}
+
+impl Serialize for Point {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.variant())
+    }
+}
+
+impl<'de> Deserialize<'de> for Point {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let listed = Self::ALL.iter().copied().find(|point| point.variant() == text);
+        let own = || Self::named(&text).filter(|point| point.front().is_some());
+        listed.or_else(own).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no point")))
+    }
 }
 
 /// Where in a part a point lies.
@@ -173,6 +206,11 @@ impl Site {
         self.point
     }
 
+    /// Whether it lies before the blocks of its part.
+    pub fn before_blocks(&self) -> bool {
+        self.point.stage() == Stage::Before
+    }
+
     /// Whether a value can stand here: a finite number, or, in attention scores, one that is masked.
     pub fn admits(&self, value: f32) -> bool {
         let masked = matches!(self.point, Point::Scores | Point::CrossScores) && f64::from(value) <= MASKED;
@@ -245,7 +283,7 @@ impl FromStr for Site {
                 (Some(index), name)
             }
         };
-        let point = Point::ALL.iter().copied().find(|p| p.name() == name).ok_or_else(|| {
+        let point = Point::named(name).ok_or_else(|| {
             fail(&format!("`{name}` is no point"), closest(name, Point::ALL.iter().map(|p| p.name())))
         })?;
         match (block, point.stage()) {
@@ -303,9 +341,32 @@ pub enum AxisName {
     Neuron,
     /// Token of the vocabulary.
     Vocab,
+    /// Expert of a mixture.
+    Expert,
+    /// Feature of a dictionary.
+    Feature,
 }
 
 impl AxisName {
+    /// Every axis.
+    pub const ALL: [Self; 15] = [
+        Self::Batch,
+        Self::Image,
+        Self::Pos,
+        Self::Channel,
+        Self::Height,
+        Self::Width,
+        Self::Head,
+        Self::DHead,
+        Self::DModel,
+        Self::Query,
+        Self::Key,
+        Self::Neuron,
+        Self::Vocab,
+        Self::Expert,
+        Self::Feature,
+    ];
+
     /// Its name in print.
     pub fn name(self) -> &'static str {
         match self {
@@ -322,6 +383,8 @@ impl AxisName {
             Self::Key => "key",
             Self::Neuron => "neuron",
             Self::Vocab => "vocab",
+            Self::Expert => "expert",
+            Self::Feature => "feature",
         }
     }
 }

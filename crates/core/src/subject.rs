@@ -141,6 +141,12 @@ pub trait Subject: Send + Sync {
         true
     }
 
+    /// The sites at which it has standing edits, in the order of a pass: what is said of a site by an equation
+    /// holds there before the edit, and not after it.
+    fn edited(&self) -> &[Site] {
+        &[]
+    }
+
     /// Every site, in the order of a pass.
     fn sites(&self) -> &[SiteSpec];
 

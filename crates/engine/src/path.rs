@@ -322,10 +322,11 @@ impl Moving {
 
 /// The first block of the language model with a site of the path, if no site lies before it.
 ///
-/// `text.input` counts as the `resid_pre` of block 0: what enters block 0 is what both are.
+/// `text.input` counts as the `resid_pre` of block 0: what enters block 0 is what both are, unless an edit stands between them.
 fn entry(subject: &dyn Subject, ends: &[End]) -> Option<usize> {
+    let apart = subject.edited().contains(&Site::block(Part::Text, 0, Point::ResidPre));
     let block = |site: Site| match (site.part(), site.point(), site.block_index()) {
-        (Part::Text, Point::Input, _) => Some(0),
+        (Part::Text, Point::Input, _) => (!apart).then_some(0),
         (Part::Text, _, block) => block,
         _ => None,
     };

@@ -14,7 +14,7 @@ use mmlens_core::{
     Region, Resume, Sample, Seed, Selector, Site, Subject, SubjectError, Trace, Unwatched, Watch, Words,
 };
 use mmlens_engine::{Edit, Metric, Progress, Reference, Sweep};
-use mmlens_testkit::{Altered, Toy, Work, checkpoint, picture};
+use mmlens_testkit::{Rewired, Toy, Work, checkpoint, picture};
 use proptest::prelude::*;
 
 const ROUNDING: Tolerance = Tolerance::either(2e-6, 1e-5);
@@ -391,14 +391,14 @@ fn a_tower_that_breaks_is_not_tried_another_way() {
     };
     let whole = run(llava.as_ref()).unwrap();
     let at = |block| Site::block(Part::Vision, block, Point::ResidPre);
-    let refusing = Altered::new(llava.as_ref(), |inputs, run| match run.resume(Part::Vision) {
+    let refusing = Rewired::new(llava.as_ref(), |inputs, run| match run.resume(Part::Vision) {
         Resume::At(block, _) => Err(HookError::ResumesBehind { resume: at(block), layer: 0 }.into()),
         _ => llava.forward(inputs, run),
     });
     let found = run(&refusing).unwrap();
     ROUNDING.check("refusing", &found.measured[0].values, &whole.measured[0].values).unwrap();
     let tried = AtomicUsize::new(0);
-    let breaking = Altered::new(llava.as_ref(), |inputs, run| {
+    let breaking = Rewired::new(llava.as_ref(), |inputs, run| {
         tried.fetch_add(1, Ordering::Relaxed);
         match run.resume(Part::Vision) {
             Resume::At(..) => Err(SubjectError::Batch { reason: "a broken tower".to_owned() }),
@@ -603,7 +603,7 @@ fn positions_before_a_change_are_not_computed_again() {
             let metrics: Vec<Metric> = objectives.iter().take(count).map(|o| (*o).into()).collect();
             let found = measured(subject, &case, variants.clone(), &at_most(7), metrics);
             // Altered, it does not go on from some positions alone.
-            let whole = Altered::new(subject, |inputs, run| subject.forward(inputs, run));
+            let whole = Rewired::new(subject, |inputs, run| subject.forward(inputs, run));
             for (v, edits) in variants.iter().enumerate() {
                 for (objective, found) in objectives.iter().zip(&found) {
                     // One variant alone, of which all positions are computed.

@@ -1,11 +1,103 @@
-//! Safetensors files written tensor by tensor.
+//! Safetensors files: written tensor by tensor, and read for one of them.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-use safetensors::View;
 use safetensors::tensor::TensorInfo;
+use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 use serde_json::{Map, Value};
+
+/// The largest file that is read for one of its tensors.
+const MOST_FILE: u64 = 1 << 32;
+/// So many of its names are told of a file that lacks one.
+const TOLD: usize = 8;
+
+/// The numbers of a tensor, row-major, and its shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Numbers {
+    /// The length of each axis.
+    pub shape: Vec<usize>,
+    /// As many as the lengths multiply to.
+    pub values: Vec<f32>,
+}
+
+/// A tensor that cannot be had of a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TensorError {
+    /// A file that cannot be read.
+    #[error("{}: {error}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A file that holds no tensors.
+    #[error("{} is no safetensors file: {error}", file.display())]
+    Format {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        error: SafeTensorError,
+    },
+    /// A name that the file does not have.
+    #[error("{} holds no `{name}`, but {}", file.display(), told(held))]
+    Missing {
+        /// The file.
+        file: PathBuf,
+        /// What was asked for.
+        name: String,
+        /// What it holds, by name.
+        held: Vec<String>,
+    },
+    /// Numbers of another type.
+    #[error("`{name}` in {} is {found}, expected F32", file.display())]
+    Type {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type.
+        found: Dtype,
+    },
+}
+
+fn told(held: &[String]) -> String {
+    let some: Vec<String> = held.iter().take(TOLD).map(|name| format!("`{name}`")).collect();
+    match held.len() {
+        0 => "nothing at all".to_owned(),
+        all if all > TOLD => format!("{} and {} others", some.join(", "), all - TOLD),
+        _ => some.join(", "),
+    }
+}
+
+/// One tensor of a safetensors file, of type F32.
+///
+/// # Errors
+/// [`TensorError`] with the file, and what it holds where the name is not among that.
+///
+/// # Memory
+/// The whole file for as long as it is read, of at most 4 GiB.
+pub fn read_tensor(path: impl AsRef<Path>, name: &str) -> Result<Numbers, TensorError> {
+    let path = path.as_ref();
+    let file = || path.to_owned();
+    let bytes = crate::read(path, MOST_FILE).map_err(|error| TensorError::File { file: file(), error })?;
+    let tensors =
+        SafeTensors::deserialize(&bytes).map_err(|error| TensorError::Format { file: file(), error })?;
+    let Ok(tensor) = tensors.tensor(name) else {
+        let mut held: Vec<String> = tensors.names().into_iter().map(ToString::to_string).collect();
+        held.sort_unstable();
+        return Err(TensorError::Missing { file: file(), name: name.to_owned(), held });
+    };
+    if tensor.dtype() != Dtype::F32 {
+        return Err(TensorError::Type { file: file(), name: name.to_owned(), found: tensor.dtype() });
+    }
+    let (numbers, _) = tensor.data().as_chunks::<4>();
+    let values = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    Ok(Numbers { shape: tensor.shape().to_vec(), values })
+}
 
 /// What the readers of the format take.
 const MOST_HEADER: usize = 100_000_000;

@@ -12,7 +12,7 @@ use mmlens_core::{
     Inputs, Output, Picture, Plan, Run, Sample, Seed, Subject, SubjectError, Unwatched, Watch,
 };
 use mmlens_store::{Precision, Recording, Rows, Store};
-use mmlens_testkit::{Altered, Toy, kill_again_and_again};
+use mmlens_testkit::{Rewired, Toy, kill_again_and_again};
 use proptest::prelude::*;
 
 const SITE: &str = "text.blocks.1.resid_post";
@@ -124,7 +124,7 @@ fn what_is_no_number_is_not_recorded() {
     // Sample 4 has five positions.
     let mut words = |i: usize| Ok(Sample::prompt(vec![], "abcdefgh".get(..1 + i % 5).unwrap()));
     let toy = Toy::curved(1);
-    let subject = Altered::new(&toy, |inputs, run| odd(&toy, inputs, run));
+    let subject = Rewired::new(&toy, |inputs, run| odd(&toy, inputs, run));
     let said = recording(SITE).run(&subject, folder.path(), 9, &mut words, &Unwatched);
     assert_eq!(
         said.unwrap_err().to_string(),

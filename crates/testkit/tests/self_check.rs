@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use mmlens_core::{
     Breach, HookError, Inputs, Output, Part, Point, Run, Sample, Site, SiteSpec, Subject, SubjectError, Words,
 };
-use mmlens_testkit::{Altered, Toy, checkpoint};
+use mmlens_testkit::{Rewired, Toy, checkpoint};
 use mmlens_zoo::self_check::look_over_subject;
 use mmlens_zoo::{OpenOptions, ZooError};
 use safetensors::{Dtype, SafeTensors};
@@ -113,7 +113,7 @@ fn faulty(toy: &Toy, fault: Fault, inputs: &Inputs, run: &mut Run) -> Result<Out
 
 fn breach(fault: Fault) -> Option<Breach> {
     let toy = Toy::curved(7);
-    let subject = Altered::new(&toy, |inputs, run| faulty(&toy, fault, inputs, run));
+    let subject = Rewired::new(&toy, |inputs, run| faulty(&toy, fault, inputs, run));
     let subject = subject.publishing(published(&toy, fault));
     let picture = image::RgbImage::from_fn(8, 8, |x, y| image::Rgb([x as u8 * 30, y as u8 * 30, 99]));
     let sample = Sample::new(vec![mmlens_core::Picture::new("p", picture)], Words::Prompt("ab#c".to_owned()));

@@ -6,6 +6,7 @@ use mmlens::core::{Beams, Generated, Generation, Inputs, Sample, Sampling, Seed,
 use serde::Serialize;
 
 use crate::classes::{Class, classes};
+use crate::edits::EditArgs;
 use crate::input::{QuestionArgs, masks, suited, written};
 use crate::model::ModelArgs;
 use crate::pairs::{Compared, Likeness};
@@ -23,6 +24,8 @@ pub(crate) struct Ask {
     model: ModelArgs,
     #[command(flatten)]
     question: QuestionArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     /// The most tokens of the answer; without it 64, or fewer where the checkpoint says so.
     #[arg(
         long,
@@ -59,6 +62,7 @@ struct DrawArgs {
 #[derive(Serialize)]
 struct Told<'a> {
     model: &'a str,
+    alterations: &'a [String],
     question: &'a str,
     answer: &'a str,
     ended: bool,
@@ -70,6 +74,7 @@ struct Told<'a> {
 #[derive(Serialize)]
 struct Fits<'a> {
     model: &'a str,
+    alterations: &'a [String],
     /// Whether each probability stands for itself, or those of a picture add up to one.
     each_for_itself: bool,
     pictures: Vec<Fit<'a>>,
@@ -93,6 +98,7 @@ struct Text<'a> {
 #[derive(Serialize)]
 struct Classes<'a> {
     model: &'a str,
+    alterations: &'a [String],
     pictures: Vec<Classified>,
 }
 
@@ -109,6 +115,7 @@ struct Classified {
 #[derive(Serialize)]
 struct Filled<'a> {
     model: &'a str,
+    alterations: &'a [String],
     text: &'a str,
     masks: Vec<Mask<'a>>,
 }
@@ -172,24 +179,26 @@ pub(crate) fn answer(subject: &dyn Subject, inputs: &Inputs, how: &Generation) -
 impl Ask {
     pub(crate) fn run(&self) -> Result<()> {
         let sample = self.question.sample()?;
-        let subject = self.model.open()?;
-        suited(subject.as_ref(), &sample.words)?;
+        let subject = self.edits.of(self.model.open()?)?;
+        let subject: &dyn Subject = &subject;
+        suited(subject, &sample.words)?;
         let inputs = subject.encode(&sample)?;
-        if kind::compares(subject.as_ref()) {
-            return self.compare(subject.as_ref(), &sample, &inputs);
+        self.edits.suited(subject, &inputs)?;
+        if kind::compares(subject) {
+            return self.compare(subject, &sample, &inputs);
         }
-        if kind::classifies(subject.as_ref()) {
-            return self.classify(subject.as_ref(), &sample, &inputs);
+        if kind::classifies(subject) {
+            return self.classify(subject, &sample, &inputs);
         }
-        if let Some(masks) = masks(subject.as_ref(), &inputs)? {
-            return self.fill(subject.as_ref(), &sample, inputs, &masks);
+        if let Some(masks) = masks(subject, &inputs)? {
+            return self.fill(subject, &sample, inputs, &masks);
         }
         let max_new = match self.max_new {
             Some(most) => most.into(),
-            None => usual(subject.as_ref(), &inputs)?,
+            None => usual(subject, &inputs)?,
         };
         let how = Generation { max_new, sampling: self.sampling(), stop_at_end: true };
-        let answer = answer(subject.as_ref(), &inputs, &how)?;
+        let answer = answer(subject, &inputs, &how)?;
         if !self.json {
             print::line(print::visible(answer.text.trim()))?;
             note_of(&inputs, &answer).iter().for_each(|note| print::note(note));
@@ -197,11 +206,12 @@ impl Ask {
         }
         print::json(&Told {
             model: subject.name(),
+            alterations: subject.alterations(),
             question: &written(&sample.words),
             answer: answer.text.trim(),
             ended: answer.ended,
             last_position: answer.last_position,
-            tokens: tokens(subject.as_ref(), &answer),
+            tokens: tokens(subject, &answer),
         })
     }
 
@@ -218,6 +228,7 @@ impl Ask {
             let each_for_itself = compared.apart;
             return print::json(&Fits {
                 model: subject.name(),
+                alterations: subject.alterations(),
                 each_for_itself,
                 pictures: pictures.collect(),
             });
@@ -255,7 +266,8 @@ impl Ask {
                 }
             };
             let pictures = named.into_iter().zip(&rows).map(row).collect();
-            return print::json(&Classes { model: subject.name(), pictures });
+            let alterations = subject.alterations();
+            return print::json(&Classes { model: subject.name(), alterations, pictures });
         }
         for ((_, name), row) in named.into_iter().zip(&rows) {
             if rows.len() > 1 {
@@ -272,7 +284,8 @@ impl Ask {
         let masks: Vec<Mask<'_>> = masks.iter().filter_map(filled).collect();
         if self.json {
             let text = &written(&sample.words);
-            return print::json(&Filled { model: subject.name(), text, masks });
+            let alterations = subject.alterations();
+            return print::json(&Filled { model: subject.name(), alterations, text, masks });
         }
         for mask in &masks {
             if masks.len() > 1 {

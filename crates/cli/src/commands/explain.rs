@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::commands::aim::{Aim, Settled, settle};
 use crate::commands::ask::Token;
+use crate::edits::EditArgs;
 use crate::input::{QuestionArgs, frames_on_page, on_page, pictures, suited, written};
 use crate::methods::{self, Set};
 use crate::model::ModelArgs;
@@ -48,6 +49,8 @@ pub(crate) struct Explain {
     model: ModelArgs,
     #[command(flatten)]
     question: QuestionArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     /// The methods, separated by commas; without it those of a first look that this input allows.
     #[arg(long, value_name = "METHOD", value_delimiter = ',', value_parser = offered())]
     method: Vec<String>,
@@ -115,6 +118,7 @@ impl CorruptionArgs {
 #[derive(Serialize)]
 struct Told {
     model: String,
+    alterations: Vec<String>,
     question: String,
     answer: String,
     ended: bool,
@@ -178,9 +182,10 @@ impl Explain {
         let sample = self.question.sample()?;
         let rows = methods::chosen(&self.method);
         let made = methods::made(&rows, &self.set)?;
-        let subject = self.model.open()?;
-        let subject = subject.as_ref();
+        let subject = self.edits.of(self.model.open()?)?;
+        let subject: &dyn Subject = &subject;
         suited(subject, &sample.words)?;
+        self.edits.suited(subject, &subject.encode(&sample)?)?;
         let memory = self.memory.unwrap_or_default();
         let given = self.corruption.given(Case::new(sample))?;
         let mut run = self.begin(subject, &given, &rows, &made)?;
@@ -193,6 +198,7 @@ impl Explain {
         if !self.json {
             print::line(format!("answer     {}", print::visible(&settled.answer)))?;
             print::line(format!("explained  {}", print::visible(&settled.explained)))?;
+            self.edits.tell()?;
             print::line(announced.told(self.memory.is_none()))?;
         }
         let mut shown = own.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
@@ -285,6 +291,7 @@ impl Explain {
         ];
         let settings: BTreeMap<String, Value> = settings.map(|(name, value)| (name.to_owned(), value)).into();
         let inputs = self.question.inputs().chain(self.corruption.corrupted_image.iter().cloned());
+        let inputs = inputs.chain(self.edits.inputs());
         let run = RunFolder::begin(&self.out, settings, inputs.chain(folder))?;
         run.place(REPORT)?;
         for method in rows {
@@ -323,6 +330,7 @@ impl Explain {
     ) -> Result<()> {
         let told = Told {
             model: subject.name().to_owned(),
+            alterations: subject.alterations().to_vec(),
             question: written(&settled.sample.words),
             answer: settled.answer,
             ended: settled.ended,

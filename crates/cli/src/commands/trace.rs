@@ -13,6 +13,7 @@ use mmlens::finding::top;
 use serde_json::{Value, json};
 
 use crate::commands::sites::key;
+use crate::edits::EditArgs;
 use crate::input::{ClipArgs, pictures, suited, words};
 use crate::model::{ModelArgs, supported};
 use crate::pairs::{Compared, tensors as pairs};
@@ -40,6 +41,8 @@ pub(crate) struct Trace {
     clips: ClipArgs,
     #[command(flatten)]
     words: WordsArgs,
+    #[command(flatten)]
+    edits: EditArgs,
     /// A site to read: `text.blocks.0.attn.pattern`; `*` stands for one segment, `0..3` for blocks, `{q,k}` for
     /// alternatives. Repeat it for several.
     #[arg(long, value_name = "SELECTOR")]
@@ -108,13 +111,15 @@ impl Trace {
         supported("dtype", &self.dtype, &["f32"])?;
         let (pictures, clips) = (pictures(&self.images)?, self.clips.clips()?);
         let inputs = self.images.iter().cloned().chain(self.clips.inputs()).chain(self.model.folder()?);
+        let inputs = inputs.chain(self.edits.inputs());
         let target = WrittenTo::new(&self.out)?.apart_from(inputs)?;
-        let subject = self.model.open()?;
-        let subject = subject.as_ref();
+        let subject = self.edits.of(self.model.open()?)?;
+        let subject: &dyn Subject = &subject;
         let WordsArgs { ask, prompt, text } = &self.words;
         let words = words(ask.as_ref(), prompt.as_ref(), text);
         suited(subject, &words)?;
         let inputs = subject.encode(&Sample::new(pictures, words).with_clips(clips))?;
+        self.edits.suited(subject, &inputs)?;
         let passed = self.pass(subject, &inputs)?;
         write(&target, &passed.tensors, &self.about(subject).to_string())?;
         self.print(&passed)
@@ -232,6 +237,7 @@ impl Trace {
         json!({
             "model": subject.name(),
             "weights": subject.weights_hash(),
+            "alterations": subject.alterations(),
             "images": images,
             "videos": self.clips.named(),
             "fps": self.clips.fps(),

@@ -123,3 +123,35 @@ fn settings_that_are_not_offered_are_refused_by_file_and_field() {
     let out = folder.path().join("t.safetensors").display().to_string();
     mmlens(["trace", &path, "--prompt", "Go on", "--out", &out]).well();
 }
+
+/// Logits that are all zero give every token the same share, and the first of the vocabulary is taken, at every step.
+#[test]
+fn answers_and_explanations_are_those_of_the_edited_model() {
+    let model = model("gpt2-a");
+    let edits = ["--edit", "text.blocks.0.attn.z[head=1]=zero", "--edit", "text.logits=zero"];
+    let asked = ["ask", &model, "--prompt", "Go on", "--max-new", "3", "--json"];
+    let answer = mmlens(asked.into_iter().chain(edits)).json();
+    assert_eq!(ids(&answer)[0], 0, "{answer}");
+    assert_eq!(answer["alterations"], json!([edits[1], edits[3]]));
+    let shares: Vec<f64> = answer["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|token| token["probability"].as_f64().unwrap())
+        .collect();
+    assert!(shares.windows(2).all(|pair| pair[0] == pair[1]), "{answer}");
+    let plain = mmlens(asked).json();
+    assert_eq!(plain["alterations"], json!([]));
+    assert_ne!(plain["tokens"], answer["tokens"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out").display().to_string();
+    let ablated =
+        ["explain", &model, "--prompt", "Go on", "--method", "logit-lens", "--out", &out, edits[0], edits[1]];
+    let said = mmlens(ablated).well();
+    assert!(said.contains("\nedited     text.blocks.0.attn.z[head=1]=zero\n"), "{said}");
+    let finding = mmlens::finding::Finding::load(folder.path().join("out/logit-lens.safetensors")).unwrap();
+    assert_eq!(finding.provenance.alterations, [edits[1]]);
+    let page = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
+    assert!(page.contains("text.blocks.0.attn.z[head=1]=zero"));
+}

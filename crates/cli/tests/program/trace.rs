@@ -249,3 +249,46 @@ fn the_file_says_how_it_came_to_be() {
     );
     assert_eq!(about["weights"].as_str().unwrap().len(), 64);
 }
+
+/// What another run had in the stream, set in the place of what this one has: the rest is that run's, to the last bit.
+#[test]
+fn an_edit_sets_what_another_trace_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (first, second, site) = (path("first"), path("second"), "text.blocks.2.resid_pre");
+    let trace = |image: &str, out: &str, more: &[&str]| {
+        let (model, image) = (model("llava-a"), picture(image));
+        let fixed =
+            ["trace", &model, "--image", &image, "--ask", "Red?", "--read", "text.blocks.*.resid_pre"];
+        mmlens(fixed.into_iter().chain(["--out", out]).chain(more.iter().copied()))
+    };
+    trace("square", &first, &[]).well();
+    let set = format!("{site}=set:{first}#{site}");
+    trace("tall", &second, &["--edit", &set]).well();
+    let [first_bytes, bytes] = [&first, &second].map(|file| fs::read(file).unwrap());
+    let files = [&first_bytes, &bytes].map(|bytes| SafeTensors::deserialize(bytes).unwrap());
+    let same = |key: &str| numbers(&files[0], key) == numbers(&files[1], key);
+    assert!(same("logits") && same(site) && !same("text.blocks.1.resid_pre"));
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let about: Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["about"]).unwrap();
+    let told = about["alterations"][0].as_str().unwrap().to_owned();
+    assert!(told.starts_with(&format!("{set} [1, ")) && told.contains("] sha256 "), "{told}");
+
+    let said = trace("tall", &first, &["--edit", &set]).refused();
+    assert!(said.contains(&first), "what is read is not written over: {said}");
+    let said = trace("tall", &second, &["--edit", "text.blocks.9.attn.z[head=1]=zero"]).refused();
+    assert!(
+        said.ends_with("has no site `text.blocks.9.attn.z` (did you mean `text.blocks.2.attn.z`?)"),
+        "{said}"
+    );
+    let typo = trace("tall", &second, &["--edit", "text.blocks.1.attn.z[haed=1]=zero"]);
+    assert_eq!(typo.code, Some(2));
+    assert!(
+        typo.err.contains("at `haed` (character 22): no axis is called so (did you mean `head`?)"),
+        "{}",
+        typo.err
+    );
+    let unseen =
+        ["trace", &model("llava-a"), "--prompt", "Hello", "--edit", "vision.pixels=zero", "--out", &second];
+    assert_eq!(mmlens(unseen).refused(), "`--edit` changes `vision.pixels`, and no picture is shown");
+}

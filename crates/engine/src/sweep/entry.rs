@@ -18,7 +18,9 @@ pub(super) enum Entry {
 }
 
 impl Entry {
-    pub(super) fn of(touched: &BTreeSet<Site>, published: &[SiteSpec]) -> Self {
+    /// `edited`: sites with standing edits. Where there is one at the first block, what enters the decoder is another value
+    /// than what that block has.
+    pub(super) fn of(touched: &BTreeSet<Site>, published: &[SiteSpec], edited: &[Site]) -> Self {
         let Some(&site) = touched.first() else { return Self::Alone };
         let block = |part, block: usize| {
             let before = Site::block(part, block, Point::ResidPre);
@@ -28,11 +30,16 @@ impl Entry {
             (part @ (Part::Text | Part::Vision), Some(i)) if block(part, i) => Self::Block(part, i),
             (Part::Vision | Part::Connector | Part::Audio, _) => Self::Pictures,
             // What enters the decoder enters its first block, where pictures are in their places already.
-            (Part::Text, None) if site == ENTERED && block(Part::Text, 0) && !touched.contains(&FIRST) => {
+            (Part::Text, None)
+                if site == ENTERED
+                    && block(Part::Text, 0)
+                    && !touched.contains(&FIRST)
+                    && !edited.contains(&FIRST) =>
+            {
                 Self::Block(Part::Text, 0)
             }
             // After the last block: its state is the cheapest place to resume.
-            (Part::Text, None) if site.point() > Point::Input => {
+            (Part::Text, None) if !site.before_blocks() => {
                 let last = published.iter().filter(|s| s.site.part() == Part::Text);
                 match last.filter_map(|s| s.site.block_index()).max() {
                     Some(i) if block(Part::Text, i) => Self::Block(Part::Text, i),

@@ -141,7 +141,8 @@ impl Sweep {
                     packs &= subject.sites().iter().any(|spec| spec.site == site && row_axis(spec).is_some());
                 }
             }
-            let entry = if packs { Entry::of(&touched, subject.sites()) } else { Entry::Alone };
+            let entry =
+                if packs { Entry::of(&touched, subject.sites(), subject.edited()) } else { Entry::Alone };
             groups.entry(entry).or_default().push(variant);
         }
         Ok(groups)

@@ -306,6 +306,24 @@ pub(crate) fn one_stream(card: &Card, subject: &dyn Subject) -> Result<Circuit, 
             format!("this one has `{}`", spec.site),
         ));
     }
+    // What is written arrives as it is, unless it is changed on its way.
+    let carries = |site: &&Site| match site.point() {
+        Point::ResidPre => site.block_index() != Some(0),
+        point => matches!(
+            point,
+            Point::QIn
+                | Point::KIn
+                | Point::VIn
+                | Point::AttnOut
+                | Point::ResidMid
+                | Point::MlpIn
+                | Point::ResidPost
+        ),
+    };
+    let edited = subject.edited().iter().filter(|site| site.part() == Part::Text).find(carries);
+    if let Some(site) = edited {
+        return Err(input(card, "a stream without standing edits", format!("`{site}` has one")));
+    }
     Ok(Circuit::of(subject)?)
 }
 

@@ -236,7 +236,9 @@ impl LogitLens {
         for (layer, site) in streams.iter().enumerate().rev() {
             let own = states.get(site).ok_or(HookError::NotRead(*site))?.rows(range.start, range.len())?;
             let logits = subject.unembed(own).map_err(|e| match e {
-                SubjectError::Unsupported { .. } => input(&CARD, "an unembedding", "this subject has none"),
+                SubjectError::Unsupported { what, .. } => {
+                    input(&CARD, "an unembedding", format!("this subject does not offer {what}"))
+                }
                 other => other.into(),
             })?;
             let vocabulary = logits.dims().last().copied().unwrap_or(0);

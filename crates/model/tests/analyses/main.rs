@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the pages of the methods quote the gaps printed here")]
 
+mod altered;
 mod circuits;
 mod contracts;
 mod families;

@@ -145,6 +145,15 @@ impl Toy {
         Self { ends: ends.into_iter().collect(), ..self }
     }
 
+    /// The same without what a head writes: its rows of the output projection are zero.
+    #[must_use]
+    pub fn without_head(mut self, block: usize, head: usize) -> Self {
+        let zero = Tensor::zeros([HEAD, WIDTH], &self.device);
+        let o = &mut self.blocks[block].o;
+        *o = o.clone().slice_assign([head * HEAD..(head + 1) * HEAD, 0..WIDTH], zero);
+        self
+    }
+
     /// What it has computed since it was made.
     pub fn work(&self) -> Work {
         *self.work.lock().unwrap_or_else(PoisonError::into_inner)

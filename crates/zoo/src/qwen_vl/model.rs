@@ -158,9 +158,9 @@ impl Network for QwenVlModel {
         let shape = resumed(inputs, d, device, run);
         let seen = match (&inputs.pixels, &shape) {
             (None, _) => None,
-            // What is added behind later blocks is needed still; nothing before the decoder is changed in such a pass.
+            // What is added behind later blocks is needed still; before the decoder such a pass has standing edits alone.
             (Some(_), Some(_)) => match run.resume(Part::Text) {
-                Resume::At(block, _) if block < self.deep.len() => self.see(inputs, &mut Run::idle())?,
+                Resume::At(block, _) if block < self.deep.len() => self.see(inputs, run)?,
                 _ => None,
             },
             (Some(_), None) => match self.see(inputs, run)? {
