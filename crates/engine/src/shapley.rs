@@ -431,3 +431,6 @@ impl Factor {
         x
     }
 }
+
+#[cfg(test)]
+mod tests;

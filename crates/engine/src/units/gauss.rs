@@ -52,7 +52,24 @@ fn mirrored(i: i64, length: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use mmlens_core::Picture;
+    use mmlens_core::finding::Tolerance;
+    use mmlens_testkit::{Oracle, picture};
+
     use super::{blurred, mirrored};
+
+    #[test]
+    fn a_blur_is_that_of_scipy() {
+        let oracle = Oracle::open("units/units").unwrap();
+        let image = Picture::open(picture("square")).unwrap().image.to_rgb8();
+        let green: Vec<f64> = image.pixels().map(|pixel| f64::from(pixel.0[1])).collect();
+        for sigma in [0.7, 3.0] {
+            let wanted = oracle.array(&format!("blur/square/{sigma:?}")).unwrap();
+            let found = blurred(green.clone(), [40, 40], sigma);
+            let rows: Vec<f64> = found.chunks(40).step_by(13).flatten().copied().collect();
+            Tolerance::either(1e-10, 0.0).check("blur", &rows, &wanted.values).unwrap();
+        }
+    }
 
     #[test]
     fn edges_are_mirrored_with_their_last_pixel_twice() {

@@ -121,9 +121,49 @@ impl System {
 
 #[cfg(test)]
 mod tests {
-    use mmlens_core::Seed;
+    use mmlens_core::finding::Tolerance;
+    use mmlens_core::{Picture, Seed};
+    use mmlens_testkit::{Oracle, picture};
 
     use super::filled;
+
+    /// The same system, solved directly by SciPy.
+    #[test]
+    fn holes_are_filled_as_the_linear_system_says() {
+        let oracle = Oracle::open("units/units").unwrap();
+        let image = Picture::open(picture("wide")).unwrap().image.to_rgb8();
+        let green: Vec<f64> = image.pixels().map(|pixel| f64::from(pixel.0[1])).collect();
+        let missing: Vec<bool> =
+            oracle.array("road/wide/missing").unwrap().values.iter().map(|gone| *gone > 0.5).collect();
+        // What stands in a hole has no say.
+        let holed = green.iter().zip(&missing).map(|(level, gone)| if *gone { -1e3 } else { *level });
+        let mut channels = vec![holed.collect::<Vec<f64>>()];
+        filled(&mut channels, [31, 47], &missing, 0.0, Seed(0));
+        let own = |gone: bool, values: &[f64]| -> Vec<f64> {
+            values.iter().zip(&missing).filter(|(_, own)| **own == gone).map(|(v, _)| *v).collect()
+        };
+        assert_eq!(own(false, &channels[0]), own(false, &green));
+        let wanted = oracle.array("road/wide").unwrap();
+        assert!(wanted.values.len() > 200);
+        Tolerance::either(1e-6, 0.0).check("holes", &own(true, &channels[0]), &wanted.values).unwrap();
+    }
+
+    /// Of `n` draws the mean is off by `d / sqrt(n)`, the variance by `sqrt(2 / n)` of itself: bounds are four of these.
+    #[test]
+    fn noise_has_the_deviation_asked_for() {
+        let missing: Vec<bool> = (0..4000).map(|i| i % 40 > 0).collect();
+        let mut channels = vec![vec![100.0; 4000]; 2];
+        filled(&mut channels, [100, 40], &missing, 2.5, Seed(3));
+        let drawn = |channel: &[f64]| -> Vec<f64> {
+            channel.iter().zip(&missing).filter(|(_, gone)| **gone).map(|(v, _)| (v - 100.0) / 2.5).collect()
+        };
+        let own = drawn(&channels[0]);
+        assert_ne!(own, drawn(&channels[1]));
+        let n = own.len() as f64;
+        let mean = own.iter().sum::<f64>() / n;
+        let variance = own.iter().map(|x| x * x).sum::<f64>() / n;
+        assert!(mean.abs() < 4.0 / n.sqrt() && (variance - 1.0).abs() < 4.0 * (2.0 / n).sqrt(), "{mean} {variance}");
+    }
 
     /// A ramp is the mean of its neighbours everywhere inside.
     #[test]

@@ -150,7 +150,10 @@ type Centre = [f64; 5];
 struct Clusters<'a> {
     colours: &'a [[f64; 3]],
     size: [usize; 2],
-    apart: [usize; 2],
+    /// Distances count in steps of the grid.
+    step: usize,
+    /// How far down and across a centre looks, half.
+    near: [usize; 2],
     centres: Vec<Centre>,
     nearest: Vec<u32>,
 }
@@ -159,7 +162,15 @@ impl<'a> Clusters<'a> {
     fn new(colours: &'a [[f64; 3]], size: [usize; 2], seeds: &Seeds) -> Self {
         let centre = |row: usize, col: usize| [row as f64, col as f64, 0.0, 0.0, 0.0];
         let centres = seeds.rows.iter().flat_map(|row| seeds.cols.iter().map(move |col| centre(*row, *col)));
-        Self { colours, size, apart: seeds.apart, centres: centres.collect(), nearest: vec![0; colours.len()] }
+        Self {
+            colours,
+            size,
+            step: seeds.apart[0].max(seeds.apart[1]),
+            // scikit-image makes a grid anew of as many points as there came to be.
+            near: Seeds::of(size, seeds.len()).apart,
+            centres: centres.collect(),
+            nearest: vec![0; colours.len()],
+        }
     }
 
     fn run(mut self, steps: usize) -> Vec<u32> {
@@ -173,9 +184,9 @@ impl<'a> Clusters<'a> {
     /// Every pixel to the nearest of the centres within two steps; of equal ones the first.
     fn assign(&mut self) {
         let [height, width] = self.size;
-        let [down, across] = self.apart.map(|apart| apart as f64);
+        let [down, across] = self.near.map(|near| near as f64);
         // scikit-image keeps the step in single precision.
-        let step = self.apart[0].max(self.apart[1]) as f32;
+        let step = self.step as f32;
         let weight = 1.0 / f64::from(step * step);
         let mut distance = vec![f64::MAX; self.colours.len()];
         for (k, centre) in self.centres.iter().enumerate() {
@@ -276,7 +287,45 @@ fn set(found: &mut [Option<u32>], at: usize, label: u32) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Seeds, connected, to_lab};
+    use mmlens_core::Picture;
+    use mmlens_testkit::{Oracle, picture};
+
+    use super::{Seeds, Slic, connected, to_lab};
+
+    #[test]
+    fn segments_are_those_of_scikit_image_label_for_label() {
+        let oracle = Oracle::open("units/units").unwrap();
+        let few = Slic { segments: 12, ..Slic::default() };
+        let plain = Slic { segments: 40, compactness: 20.0, start_label: 0, ..Slic::default() };
+        let blurred = Slic { segments: 25, compactness: 5.0, sigma: 1.0, ..Slic::default() };
+        let apart = Slic { segments: 30, compactness: 0.5, connected: false, steps: 4, ..Slic::default() };
+        for (name, kind, slic) in [
+            ("square", "few", few),
+            ("wide", "few", few),
+            ("tall", "few", few),
+            ("square", "plain", plain),
+            ("wide", "blurred", blurred),
+            ("tall", "apart", apart),
+        ] {
+            let image = Picture::open(picture(name)).unwrap().image.to_rgb8();
+            let wanted = oracle.array(&format!("slic/{name}/{kind}")).unwrap();
+            let found = slic.of(&image).unwrap();
+            assert_eq!(wanted.dims, [found.size().1 as usize, found.size().0 as usize]);
+            assert_eq!(found.labels(), wanted.ids(), "{name} {kind}");
+            assert!(found.labels().iter().max() > Some(&7), "{name} {kind}");
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_refused() {
+        let said = |slic: Slic| slic.of(&image::RgbImage::new(4, 4)).unwrap_err().to_string();
+        let usual = Slic::default();
+        assert_eq!(said(Slic { segments: 0, ..usual }), "segments = 0, expected at least 1");
+        assert_eq!(said(Slic { compactness: f64::NAN, ..usual }), "compactness = NaN, expected a number above 0");
+        assert_eq!(said(Slic { sigma: -1.0, ..usual }), "sigma = -1, expected 0 or a number above");
+        assert_eq!(said(Slic { start_label: 2, ..usual }), "start_label = 2, expected 0 or 1");
+        assert!(usual.of(&image::RgbImage::new(0, 4)).is_err());
+    }
 
     /// The examples of `skimage.util.regular_grid`: of 20 x 40 pixels 8 points lie 10 apart, 32 points 5 apart.
     #[test]
