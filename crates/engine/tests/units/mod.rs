@@ -29,8 +29,13 @@ fn one_by_one(subject: &dyn Subject, hiding: &Hiding<'_>, objective: Objective, 
     some.iter().map(one).collect()
 }
 
+/// What the first row shows, picture by picture.
 fn pixels(inputs: &Inputs) -> Vec<f32> {
-    inputs.pixels.as_ref().unwrap().to_values().unwrap()
+    let pixels = inputs.pixels.as_ref().unwrap();
+    if !inputs.grids.is_empty() {
+        return pixels.to_values().unwrap();
+    }
+    inputs.images[0].iter().flat_map(|entry| pixels.rows(*entry, 1).unwrap().to_values().unwrap()).collect()
 }
 
 /// All coalitions of a few units.
