@@ -1,6 +1,6 @@
 """What units of pictures and shares of players are compared with: `fixtures/units`.
 
-    pip install scikit-image==0.26.0 shap==0.51.0 && python oracles/units.py
+    python oracles/units.py
 
 Segments are scikit-image's, blurs scipy's, ROAD's interpolation is the linear system of Rong et al. (2022) solved by scipy, Shapley values
 are shap's, which takes every coalition of so few players, and the sum over orders written out.

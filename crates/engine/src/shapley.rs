@@ -54,7 +54,9 @@ pub enum ShapleyError {
     #[error("{0} players, of whom at most {MOST_PLAYERS} are enumerated; sample coalitions instead")]
     Players(usize),
     /// Too few coalitions to tell the players apart, and how far off they are.
-    #[error("{samples} coalitions are too few to tell {players} players apart; take at least {least}, or more where that fails")]
+    #[error(
+        "{samples} coalitions are too few to tell {players} players apart; take at least {least}, or more where that fails"
+    )]
     Samples {
         /// How many were asked for.
         samples: usize,
@@ -85,14 +87,24 @@ impl From<ShapleyError> for AnalysisError {
     fn from(error: ShapleyError) -> Self {
         let method = "Shapley values";
         match error {
-            ShapleyError::Players(players) => {
-                Self::Setting { method, setting: "players", found: players.to_string(), expected: "at most 20 are enumerated" }
-            }
+            ShapleyError::Players(players) => Self::Setting {
+                method,
+                setting: "players",
+                found: players.to_string(),
+                expected: "at most 20 are enumerated",
+            },
             ShapleyError::Samples { ref samples, .. } => {
                 let found = format!("{samples} ({error})");
-                Self::Setting { method, setting: "samples", found, expected: "enough to tell the players apart" }
+                Self::Setting {
+                    method,
+                    setting: "samples",
+                    found,
+                    expected: "enough to tell the players apart",
+                }
             }
-            ShapleyError::Scores { found, expected } => HookError::Values { dims: vec![expected], given: found }.into(),
+            ShapleyError::Scores { found, expected } => {
+                HookError::Values { dims: vec![expected], given: found }.into()
+            }
             ShapleyError::NotFinite { coalition, found } => {
                 Self::NotFinite { method: method.to_owned(), table: "score".to_owned(), at: coalition, found }
             }
@@ -167,9 +179,8 @@ pub fn kernel<E: From<ShapleyError>>(
     let mut some = vec![Coalition::none(players), Coalition::all(players)];
     some.extend(taken.rows.iter().map(|row| row.coalition.clone()));
     let scores = scored(&some, &mut score)?;
-    let (none, all) = match *scores.as_slice() {
-        [none, all, ..] => (none, all),
-        _ => return Err(ShapleyError::Scores { found: scores.len(), expected: some.len() }.into()),
+    let [none, all, ..] = *scores.as_slice() else {
+        return Err(ShapleyError::Scores { found: scores.len(), expected: some.len() }.into());
     };
     let few = || ShapleyError::Samples { samples, players, least: 4 * players };
     let (values, errors) = match players {
@@ -181,7 +192,13 @@ pub fn kernel<E: From<ShapleyError>>(
         }
     };
     let narrow = |all: Vec<f64>| all.into_iter().map(|value| value as f32).collect();
-    Ok(Shares { none: none as f32, all: all as f32, values: narrow(values), errors: narrow(errors), scored: some.len() })
+    Ok(Shares {
+        none: none as f32,
+        all: all as f32,
+        values: narrow(values),
+        errors: narrow(errors),
+        scored: some.len(),
+    })
 }
 
 /// The scores of some coalitions, each a finite number.
@@ -227,7 +244,10 @@ impl Taken {
         // Sizes up to half of the players, each together with its complement, but for exactly half.
         let (sizes, paired) = (players / 2, (players - 1) / 2);
         let mut shares: Vec<f64> = (1..=sizes)
-            .map(|size| (players - 1) as f64 / (size * (players - size)) as f64 * if size <= paired { 2.0 } else { 1.0 })
+            .map(|size| {
+                (players - 1) as f64 / (size * (players - size)) as f64
+                    * if size <= paired { 2.0 } else { 1.0 }
+            })
             .collect();
         let whole: f64 = shares.iter().sum();
         shares.iter_mut().for_each(|share| *share /= whole);
@@ -402,7 +422,8 @@ struct Factor {
 impl Factor {
     /// `None` for a matrix that is not positive definite, up to rounding.
     fn of(mut matrix: Vec<f64>, size: usize) -> Option<Self> {
-        let scale = (0..size).filter_map(|i| matrix.get(i * size + i)).fold(0.0, |most: f64, own| most.max(*own)); // no NaN: sums of weights
+        let scale =
+            (0..size).filter_map(|i| matrix.get(i * size + i)).fold(0.0, |most: f64, own| most.max(*own)); // no NaN: sums of weights
         for i in 0..size {
             for j in 0..=i {
                 let sum: f64 = (0..j).map(|k| matrix[i * size + k] * matrix[j * size + k]).sum();

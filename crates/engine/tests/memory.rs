@@ -100,7 +100,8 @@ fn a_sweep_keeps_within_its_budget_and_makes_use_of_it() {
     ];
     for (name, subject, inputs, edit, metric) in cases {
         subject.run(inputs, Plan::new()).unwrap(); // Whatever is made once, such as threads.
-        let sweep = Sweep::over(vec![Axis::count(Role::Sample, 40)], move |_| vec![edit.clone()]).measure(metric);
+        let sweep =
+            Sweep::over(vec![Axis::count(Role::Sample, 40)], move |_| vec![edit.clone()]).measure(metric);
         let tight = least(subject, inputs, &sweep);
         for times in [1, 8] {
             let budget = times * tight;

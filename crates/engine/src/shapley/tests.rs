@@ -2,7 +2,7 @@ use mmlens_core::finding::{Tolerance, largest};
 use mmlens_testkit::Oracle;
 use proptest::prelude::*;
 
-use super::{Seed, Shares, ShapleyError, exact, kernel};
+use super::{Seed, ShapleyError, Shares, exact, kernel};
 use crate::Coalition;
 
 type Scores = Result<Vec<f32>, ShapleyError>;
@@ -32,7 +32,8 @@ fn values_are_those_of_shap_and_of_the_sum_over_orders() {
     let oracle = Oracle::open("units/units").unwrap();
     for players in [2, 5, 6] {
         let scores = oracle.array(&format!("game/{players}")).unwrap().f32();
-        let [shares, library] = ["shares", "kernel"].map(|of| oracle.array(&format!("{of}/{players}")).unwrap().f32());
+        let [shares, library] =
+            ["shares", "kernel"].map(|of| oracle.array(&format!("{of}/{players}")).unwrap().f32());
         let all = exact(players, table(&scores)).unwrap();
         let least = kernel(players, 1 << players, Seed(0), table(&scores)).unwrap();
         ROUNDING.check("exact", &all.values, &shares).unwrap();
@@ -58,10 +59,15 @@ fn what_cannot_be_told_is_refused() {
     let game = |some: &[Coalition]| -> Scores { Ok(some.iter().map(|s| s.size() as f32).collect()) };
     assert!(said(exact(21, game)).starts_with("21 players, of whom at most 20"));
     let few = said(kernel(12, 6, Seed(0), game));
-    assert_eq!(few, "6 coalitions are too few to tell 12 players apart; take at least 48, or more where that fails");
+    assert_eq!(
+        few,
+        "6 coalitions are too few to tell 12 players apart; take at least 48, or more where that fails"
+    );
     let short = said(exact(2, |_| Ok(vec![0.0; 3])));
     assert_eq!(short, "3 scores for 4 coalitions");
-    let broken = |some: &[Coalition]| -> Scores { Ok(some.iter().map(|s| if s.size() == 1 { f32::NAN } else { 0.0 }).collect()) };
+    let broken = |some: &[Coalition]| -> Scores {
+        Ok(some.iter().map(|s| if s.size() == 1 { f32::NAN } else { 0.0 }).collect())
+    };
     assert_eq!(said(exact(2, broken)), "the score of {0} of 2 is NaN");
     assert_eq!(said(kernel(3, 99, Seed(0), broken)), "the score of {0} of 3 is NaN");
 }
@@ -108,7 +114,8 @@ fn sum(values: &[f32]) -> f32 {
 
 /// Games of a few players, by their scores.
 fn games(most: usize) -> impl Strategy<Value = (usize, Vec<f32>)> {
-    (2..=most).prop_flat_map(|n| prop::collection::vec(-4.0..4.0_f32, 1 << n).prop_map(move |scores| (n, scores)))
+    (2..=most)
+        .prop_flat_map(|n| prop::collection::vec(-4.0..4.0_f32, 1 << n).prop_map(move |scores| (n, scores)))
 }
 
 /// Both ways, the second by draws where there are more than a few players.

@@ -100,8 +100,7 @@ pub(crate) fn showing(inputs: &Inputs, shown: &[Shown]) -> Result<Inputs, HookEr
         next += entries.len();
         sources.extend(entries);
     }
-    let at = |all: &[[f32; 3]]| sources.iter().filter_map(|entry| all.get(*entry).copied()).collect();
-    out.colours = at(&inputs.colours);
+    out.colours = sources.iter().filter_map(|entry| inputs.colours.get(*entry).copied()).collect();
     out.grids = sources.iter().filter_map(|entry| inputs.grids.get(*entry).copied()).collect();
     out.pixels = stacked(stack)?;
     Ok(out)

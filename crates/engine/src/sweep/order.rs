@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mmlens_core::{
-    AnalysisError, Copies, HookError, Inputs, Part, Plan, Point, Site, Subject, SubjectError,
-};
+use mmlens_core::{AnalysisError, Copies, HookError, Inputs, Part, Plan, Point, Site, Subject, SubjectError};
 
 use super::Edit;
 use super::entry::{Entry, PIXELS, base_plan, row_axis};
@@ -12,13 +10,16 @@ use super::lazy::Variants;
 use super::metric::{self, Metric};
 use crate::Memory;
 
+/// Variants by where they depart from the unedited pass.
+type Groups = BTreeMap<Entry, Vec<usize>>;
+
 /// A sweep in the order in which it is run.
 pub(super) struct Order<'a> {
     pub(super) variants: &'a dyn Variants,
     pub(super) metrics: &'a [Metric],
     pub(super) memory: &'a Memory,
     pub(super) method: &'static str,
-    pub(super) groups: BTreeMap<Entry, Vec<usize>>,
+    pub(super) groups: Groups,
     /// For each variant the first position that it changes.
     firsts: Vec<usize>,
     /// At least one.
@@ -123,7 +124,6 @@ pub(super) fn read_by_attention(subject: &dyn Subject, first: usize) -> impl Ite
     })
 }
 
-
 /// Variants by where they depart from the unedited pass, and for each the first position that it changes: no later than what is
 /// measured, and 0 where all must be computed. Each variant is made, looked at and dropped.
 fn surveyed(
@@ -131,10 +131,10 @@ fn surveyed(
     metrics: &[Metric],
     subject: &dyn Subject,
     inputs: &Inputs,
-) -> Result<(BTreeMap<Entry, Vec<usize>>, Vec<usize>), HookError> {
+) -> Result<(Groups, Vec<usize>), HookError> {
     let padded = inputs.pads.iter().chain(&inputs.tails).any(|n| *n > 0);
     let latest = metric::latest(metrics, inputs).filter(|_| subject.goes_on() && !padded);
-    let mut groups: BTreeMap<Entry, Vec<usize>> = BTreeMap::new();
+    let mut groups = Groups::new();
     let mut firsts = Vec::with_capacity(variants.len());
     for variant in 0..variants.len() {
         let edits = variants.edits(variant);
@@ -158,7 +158,8 @@ fn departure(edits: &[Edit], shows: bool, subject: &dyn Subject) -> Result<Entry
     let pictured = |site: &&Site| matches!(site.part(), Part::Vision | Part::Connector | Part::Audio);
     match (shows, touched.iter().find(pictured)) {
         (true, Some(site)) => {
-            let reason = format!("pixels are shown in the place of `{PIXELS}`; edits beside them are of words alone");
+            let reason =
+                format!("pixels are shown in the place of `{PIXELS}`; edits beside them are of words alone");
             Err(HookError::Edit { site: *site, reason })
         }
         (true, None) if packs => Ok(Entry::Shown),

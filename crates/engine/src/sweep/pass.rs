@@ -203,6 +203,8 @@ impl Found {
 
     pub(super) fn of(self, metrics: &[Metric]) -> Vec<Measured> {
         let metrics = metrics.iter().zip(self.unedited).zip(self.values);
-        metrics.map(|((metric, unedited), values)| Measured { metric: metric.clone(), unedited, values }).collect()
+        metrics
+            .map(|((metric, unedited), values)| Measured { metric: metric.clone(), unedited, values })
+            .collect()
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use image::{DynamicImage, RgbImage};
 use mmlens_core::{Baseline, Clip, Part, Picture, Point, Sample, Seed, Site};
 
+use super::UnitError;
 use super::gauss::blurred;
 use super::road;
-use super::UnitError;
 
 /// What stands in the place of a unit that is absent.
 ///
@@ -65,9 +65,13 @@ impl From<Baseline> for Absent {
 impl Absent {
     /// Checks what a user says of it.
     pub(super) fn check(&self) -> Result<(), UnitError> {
-        let wrong = |setting, found: f64, expected| Err(UnitError::Setting { setting, found: found.to_string(), expected });
+        let wrong = |setting, found: f64, expected| {
+            Err(UnitError::Setting { setting, found: found.to_string(), expected })
+        };
         match self {
-            Self::Blur { sigma } if !sigma.is_finite() || *sigma <= 0.0 => wrong("sigma", *sigma, "a number above 0"),
+            Self::Blur { sigma } if !sigma.is_finite() || *sigma <= 0.0 => {
+                wrong("sigma", *sigma, "a number above 0")
+            }
             Self::Road { noise, .. } if !noise.is_finite() || *noise < 0.0 => {
                 wrong("noise", *noise, "0 or a number above")
             }
@@ -115,23 +119,25 @@ impl fmt::Display for Absent {
     }
 }
 
-/// A sample with every picture and frame changed as a whole.
+/// A sample with every picture and frame changed as a whole. `change` is given which it is among pictures and frames, and which picture or
+/// clip it is of, clips counted behind pictures.
 pub(super) fn with_pictures(
     sample: &Sample,
-    mut change: impl FnMut(usize, &DynamicImage) -> RgbImage,
+    mut change: impl FnMut(usize, usize, &DynamicImage) -> RgbImage,
 ) -> Sample {
     let mut number = 0;
-    let mut next = |image: &DynamicImage| {
+    let mut next = |of: usize, image: &DynamicImage| {
         number += 1;
-        Arc::new(DynamicImage::from(change(number - 1, image)))
+        Arc::new(DynamicImage::from(change(number - 1, of, image)))
     };
-    let pictures = sample.pictures.iter();
-    let pictures = pictures.map(|p| Picture { name: p.name.clone(), image: next(&p.image) }).collect();
-    let clip = |clip: &Clip| Clip {
-        frames: clip.frames.iter().map(|frame| next(frame)).collect(),
+    let pictures = sample.pictures.iter().enumerate();
+    let pictures =
+        pictures.map(|(of, p)| Picture { name: p.name.clone(), image: next(of, &p.image) }).collect();
+    let clip = |(at, clip): (usize, &Clip)| Clip {
+        frames: clip.frames.iter().map(|frame| next(sample.pictures.len() + at, frame)).collect(),
         ..clip.clone()
     };
-    let clips = sample.clips.iter().map(clip).collect();
+    let clips = sample.clips.iter().enumerate().map(clip).collect();
     Sample { pictures, clips, words: sample.words.clone() }
 }
 
@@ -178,7 +184,8 @@ fn together(channels: [Vec<f64>; 3], [height, width]: [usize; 2]) -> RgbImage {
     let mut out = RgbImage::new(width as u32, height as u32);
     for (i, pixel) in out.pixels_mut().enumerate() {
         // no NaN: means of levels
-        pixel.0 = [0, 1, 2].map(|c| channels[c].get(i).map_or(0, |level| level.round().clamp(0.0, 255.0) as u8));
+        pixel.0 =
+            [0, 1, 2].map(|c| channels[c].get(i).map_or(0, |level| level.round().clamp(0.0, 255.0) as u8));
     }
     out
 }

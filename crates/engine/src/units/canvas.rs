@@ -64,7 +64,9 @@ impl Canvas {
             [patches, values] if !inputs.grids.is_empty() => {
                 let (sheets, side) = sheets(inputs, patches).ok_or(UnitError::Pixels { found })?;
                 match values.checked_rem(side * side) {
-                    Some(0) => Ok(Some(Self { pixels, sheets, patches: Some((values / (side * side), side)) })),
+                    Some(0) => {
+                        Ok(Some(Self { pixels, sheets, patches: Some((values / (side * side), side)) }))
+                    }
                     _ => Err(UnitError::Pixels { found: vec![patches, values] }),
                 }
             }
@@ -157,16 +159,17 @@ fn by_fill<'a>(pieces: &[(&'a Piece, &'a AnyTensor)]) -> Vec<(&'a AnyTensor, Vec
 impl Sheet {
     /// Marks the pixels of an area, `[step, height, width]`.
     fn mark(&self, area: &Area, mask: &mut [bool]) {
-        let (all, within) = (0..self.steps, |steps: &Range<usize>, rows: &Range<usize>, cols: &Range<usize>| {
-            let mut lines = Vec::new();
-            for step in steps.clone() {
-                for row in rows.clone() {
-                    let from = (step * self.height + row) * self.width;
-                    lines.push(from + cols.start..from + cols.end);
+        let (all, within) =
+            (0..self.steps, |steps: &Range<usize>, rows: &Range<usize>, cols: &Range<usize>| {
+                let mut lines = Vec::new();
+                for step in steps.clone() {
+                    for row in rows.clone() {
+                        let from = (step * self.height + row) * self.width;
+                        lines.push(from + cols.start..from + cols.end);
+                    }
                 }
-            }
-            lines
-        });
+                lines
+            });
         let lines = match area {
             Area::Box { rows, cols } => within(&all, rows, cols),
             Area::Steps { steps, rows, cols } => within(steps, rows, cols),

@@ -17,7 +17,9 @@ pub enum UnitError {
         expected: &'static str,
     },
     /// Inputs of several rows, or with padding, where units are parts of one.
-    #[error("units are parts of one sample without padding; these inputs have {rows} rows, {labelled} of {positions} positions labelled")]
+    #[error(
+        "units are parts of one sample without padding; these inputs have {rows} rows, {labelled} of {positions} positions labelled"
+    )]
     Rows {
         /// Rows there are.
         rows: usize,
@@ -81,7 +83,9 @@ pub enum UnitError {
         expected: String,
     },
     /// Pictures in a form whose pixels cannot be told apart.
-    #[error("pixels of shape {found:?} are no pictures in rows and columns, nor patches that the token map places")]
+    #[error(
+        "pixels of shape {found:?} are no pictures in rows and columns, nor patches that the token map places"
+    )]
     Pixels {
         /// Their shape.
         found: Vec<usize>,

@@ -9,11 +9,13 @@ pub(super) fn blurred(channel: Vec<f64>, [height, width]: [usize; 2], sigma: f64
     let weights = weights(sigma);
     let down = along(&channel, &weights, height, width, width);
     // Columns lie one apart, rows a width.
-    (0..height).flat_map(|row| {
-        let start = row * width;
-        let line = down.get(start..start + width).unwrap_or_default();
-        along(line, &weights, width, 1, 1)
-    }).collect()
+    (0..height)
+        .flat_map(|row| {
+            let start = row * width;
+            let line = down.get(start..start + width).unwrap_or_default();
+            along(line, &weights, width, 1, 1)
+        })
+        .collect()
 }
 
 /// Weights from the middle outwards; they and their mirror sum to one.

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use image::DynamicImage;
-use mmlens_core::finding::Axis;
 use mmlens_core::{
-    AnalysisError, AnyTensor, AxisName, Baseline, Change, HookError, Inputs, Part, Plan, Point, Region, Sample,
-    Selector, Site, Subject,
+    AnalysisError, AnyTensor, AxisName, Baseline, Change, HookError, Inputs, Part, Plan, Point, Region,
+    Sample, Selector, Site, Subject,
 };
 
 use super::absent::{blurry, fitted, interpolated, noisy, with_pictures};
@@ -142,14 +141,8 @@ impl<'a> Hiding<'a> {
     ) -> Result<Vec<f32>, AnalysisError> {
         coalitions.iter().try_for_each(|coalition| self.fits(coalition))?;
         let variants = Coalitions { hiding: self, coalitions };
-        let mut found =
-            sweep::run(&variants, &[metric.into()], self.subject, self.inputs, memory, progress)?;
+        let mut found = sweep::run(&variants, &[metric.into()], self.subject, self.inputs, memory, progress)?;
         Ok(found.pop().map_or_else(Vec::new, |measured| measured.values))
-    }
-
-    /// An axis of the units.
-    pub fn axis(&self) -> Axis {
-        self.units.axis()
     }
 
     fn fits(&self, coalition: &Coalition) -> Result<(), HookError> {
@@ -163,10 +156,14 @@ impl<'a> Hiding<'a> {
     fn pixels(&self, absent: &Absent) -> Result<Fill, UnitError> {
         let canvas = self.canvas.as_ref().ok_or(UnitError::Nothing("picture"))?;
         let changed = match absent {
-            Absent::Baseline(baseline) => return Ok(Fill::Pixels(self.baseline_at(PIXELS, baseline, &canvas.pixels)?)),
+            Absent::Baseline(baseline) => {
+                return Ok(Fill::Pixels(self.baseline_at(PIXELS, baseline, &canvas.pixels)?));
+            }
             Absent::Road { noise, seed } => return Ok(Fill::Interpolated { noise: *noise, seed: *seed }),
-            Absent::Blur { sigma } => with_pictures(self.sample, |_, picture| blurry(picture, *sigma)),
-            Absent::Noise { seed } => with_pictures(self.sample, |at, picture| noisy(picture, seed.at(at as u64))),
+            Absent::Blur { sigma } => with_pictures(self.sample, |_, _, picture| blurry(picture, *sigma)),
+            Absent::Noise { seed } => {
+                with_pictures(self.sample, |at, _, picture| noisy(picture, seed.at(at as u64)))
+            }
             Absent::Other(other) => {
                 let count = |sample: &Sample| {
                     let frames: Vec<usize> = sample.clips.iter().map(|clip| clip.frames.len()).collect();
@@ -179,7 +176,7 @@ impl<'a> Hiding<'a> {
                 let frames = other.clips.iter().flat_map(|clip| &clip.frames);
                 let images: Vec<&DynamicImage> =
                     other.pictures.iter().map(|p| &p.image).chain(frames).map(AsRef::as_ref).collect();
-                with_pictures(self.sample, |at, own| {
+                with_pictures(self.sample, |at, _, own| {
                     let size = (own.width(), own.height());
                     images.get(at).map_or_else(|| own.to_rgb8(), |other| fitted(other, size))
                 })
@@ -191,7 +188,8 @@ impl<'a> Hiding<'a> {
 
     /// The pixels that the subject makes of a changed sample, of which no more than the pictures differ.
     fn processed(&self, changed: &Sample) -> Result<AnyTensor, UnitError> {
-        let (made, own) = (self.subject.encode(changed)?, self.canvas.as_ref().map(|canvas| canvas.pixels.dims()));
+        let (made, own) =
+            (self.subject.encode(changed)?, self.canvas.as_ref().map(|canvas| canvas.pixels.dims()));
         let found = made.pixels.as_ref().map(AnyTensor::dims);
         match made.pixels {
             Some(pixels) if found == own && made.grids == self.inputs.grids => Ok(pixels),
@@ -203,7 +201,12 @@ impl<'a> Hiding<'a> {
         }
     }
 
-    fn baseline_at(&self, site: Site, baseline: &Baseline, value: &AnyTensor) -> Result<AnyTensor, UnitError> {
+    fn baseline_at(
+        &self,
+        site: Site,
+        baseline: &Baseline,
+        value: &AnyTensor,
+    ) -> Result<AnyTensor, UnitError> {
         let spec = self.subject.sites().iter().find(|spec| spec.site == site);
         Ok(baseline.at(spec.ok_or(HookError::Unpublished(site))?, value, self.inputs)?)
     }
@@ -286,8 +289,8 @@ impl<'a> Hiding<'a> {
             if gone.is_empty() {
                 continue;
             }
-            let changed = with_pictures(self.sample, |at, picture| {
-                let missing = missing(&gone, at, (picture.width(), picture.height()));
+            let changed = with_pictures(self.sample, |at, of, picture| {
+                let missing = missing(&gone, of, (picture.width(), picture.height()));
                 match missing.contains(&true) {
                     true => interpolated(picture, &missing, *noise, seed.at(at as u64)),
                     false => picture.to_rgb8(),
@@ -345,7 +348,8 @@ fn missing(places: &[&Place], at: usize, (width, height): (u32, u32)) -> Vec<boo
         match place {
             Place::Box { image, bbox } if *image == at => {
                 // The first pixel whose middle is no less than an edge.
-                let edge = |edge: f32, most: usize| ((f64::from(edge) - 0.5).ceil().max(0.0) as usize).min(most); // no NaN: a box on a picture
+                let edge =
+                    |edge: f32, most: usize| ((f64::from(edge) - 0.5).ceil().max(0.0) as usize).min(most); // no NaN: a box on a picture
                 let [x0, x1] = [bbox[0], bbox[2]].map(|x| edge(x, wide));
                 for y in edge(bbox[1], high)..edge(bbox[3], high) {
                     if let Some(line) = missing.get_mut(y * wide + x0..y * wide + x1.max(x0)) {

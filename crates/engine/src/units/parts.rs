@@ -99,7 +99,11 @@ impl Units {
     pub fn cells(inputs: &Inputs, image: usize, [rows, cols]: [usize; 2]) -> Result<Self, UnitError> {
         if rows == 0 || cols == 0 {
             let found = format!("{rows} x {cols} cells");
-            return Err(UnitError::Setting { setting: "grid", found, expected: "at least one row and one column" });
+            return Err(UnitError::Setting {
+                setting: "grid",
+                found,
+                expected: "at least one row and one column",
+            });
         }
         let seen = Seen::of(inputs)?;
         let [x0, y0, x1, y1] = seen.extent(image)?;
@@ -151,7 +155,8 @@ impl Units {
         let middle = |[a, b]: [f32; 2]| (a < b).then(|| f64::midpoint(f64::from(a), f64::from(b)));
         let labels = |view: &View| -> Arc<Vec<u32>> {
             let at = |y: [f32; 2], x: [f32; 2]| segments.at(middle(x)?, middle(y)?);
-            let of_row = |y: &[f32; 2]| view.cols.iter().map(|x| at(*y, *x).unwrap_or(none)).collect::<Vec<_>>();
+            let of_row =
+                |y: &[f32; 2]| view.cols.iter().map(|x| at(*y, *x).unwrap_or(none)).collect::<Vec<_>>();
             Arc::new(view.rows.iter().flat_map(of_row).collect())
         };
         let maps: Vec<_> = entries.iter().map(|(entry, view, _)| (*entry, labels(view))).collect();
@@ -187,8 +192,7 @@ impl Units {
         let mut units = Vec::with_capacity(patches.len());
         for patch in &patches {
             let unseen = || UnitError::Unseen { unit: patch.to_string() };
-            let (entry, view, sheet) =
-                *seen.entries(patch.image)?.get(patch.tile).ok_or_else(unseen)?;
+            let (entry, view, sheet) = *seen.entries(patch.image)?.get(patch.tile).ok_or_else(unseen)?;
             let [x0, y0, x1, y1] = patch.bbox.map(f64::from);
             let (rows, cols) = (between(&view.rows, y0, y1), between(&view.cols, x0, x1));
             if rows.is_empty() || cols.is_empty() {
@@ -227,15 +231,19 @@ impl Units {
         let view = seen.views.iter().find(|(own, _)| *own == entry).map(|(_, view)| *view).ok_or(none)?;
         let mut units = Vec::with_capacity(windows.len());
         let across = windows.cols().len().max(1);
-        for (index, (rows, cols)) in
-            windows.rows().iter().flat_map(|rows| windows.cols().iter().map(move |cols| (rows, cols))).enumerate()
+        for (index, (rows, cols)) in windows
+            .rows()
+            .iter()
+            .flat_map(|rows| windows.cols().iter().map(move |cols| (rows, cols)))
+            .enumerate()
         {
             let name = format!("rows {}–{}, columns {}–{}", rows.start, rows.end, cols.start, cols.end);
             if rows.end > sheet.height || cols.end > sheet.width {
                 return Err(UnitError::Unseen { unit: name });
             }
             let span = |extents: &[[f32; 2]], own: &Range<usize>| {
-                let ends = (extents.get(own.start), own.end.checked_sub(1).and_then(|last| extents.get(last)));
+                let ends =
+                    (extents.get(own.start), own.end.checked_sub(1).and_then(|last| extents.get(last)));
                 ends.0.zip(ends.1).map_or([0.0; 2], |(first, last)| [first[0], last[1]])
             };
             let ([x0, x1], [y0, y1]) = (span(&view.cols, cols), span(&view.rows, rows));
@@ -262,8 +270,12 @@ impl Units {
             for step in 0..sheet.steps {
                 let frame = frames.get(step).copied().unwrap_or(step);
                 let patch = PatchLabel { frame, ..whole(image, extent) };
-                let [rows, cols] = [&view.rows, &view.cols].map(|own| between(own, f64::NEG_INFINITY, f64::INFINITY));
-                let held = Held::Pixels(vec![Piece { entry, area: Area::Steps { steps: step..step + 1, rows, cols } }]);
+                let [rows, cols] =
+                    [&view.rows, &view.cols].map(|own| between(own, f64::NEG_INFINITY, f64::INFINITY));
+                let held = Held::Pixels(vec![Piece {
+                    entry,
+                    area: Area::Steps { steps: step..step + 1, rows, cols },
+                }]);
                 units.push(Unit::new(label(format!("from frame {frame}"), patch), held, vec![Place::Frames]));
             }
         }

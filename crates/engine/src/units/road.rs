@@ -162,15 +162,20 @@ mod tests {
         let n = own.len() as f64;
         let mean = own.iter().sum::<f64>() / n;
         let variance = own.iter().map(|x| x * x).sum::<f64>() / n;
-        assert!(mean.abs() < 4.0 / n.sqrt() && (variance - 1.0).abs() < 4.0 * (2.0 / n).sqrt(), "{mean} {variance}");
+        assert!(
+            mean.abs() < 4.0 / n.sqrt() && (variance - 1.0).abs() < 4.0 * (2.0 / n).sqrt(),
+            "{mean} {variance}"
+        );
     }
 
     /// A ramp is the mean of its neighbours everywhere inside.
     #[test]
     fn a_ramp_is_filled_by_itself() {
         let ramp: Vec<f64> = (0..48).map(|i| f64::from(i / 8) + 2.0 * f64::from(i % 8)).collect();
-        let missing: Vec<bool> = (0..48).map(|i| (1..5).contains(&(i / 8)) && (2..7).contains(&(i % 8))).collect();
-        let mut channels = vec![ramp.iter().zip(&missing).map(|(v, gone)| if *gone { 0.0 } else { *v }).collect()];
+        let missing: Vec<bool> =
+            (0..48).map(|i| (1..5).contains(&(i / 8)) && (2..7).contains(&(i % 8))).collect();
+        let mut channels =
+            vec![ramp.iter().zip(&missing).map(|(v, gone)| if *gone { 0.0 } else { *v }).collect()];
         filled(&mut channels, [6, 8], &missing, 0.0, Seed(1));
         for (found, wanted) in channels[0].iter().zip(&ramp) {
             assert!((found - wanted).abs() < 1e-7, "{found} {wanted}");

@@ -40,7 +40,8 @@ impl Segments {
             DynamicImage::ImageLuma8(grey) => grey.iter().map(|level| u32::from(*level)).collect(),
             DynamicImage::ImageLuma16(grey) => grey.iter().map(|level| u32::from(*level)).collect(),
             coloured => {
-                let label = |pixel: &image::Rgb<u8>| pixel.0.iter().fold(0, |sum, c| 256 * sum + u32::from(*c));
+                let label =
+                    |pixel: &image::Rgb<u8>| pixel.0.iter().fold(0, |sum, c| 256 * sum + u32::from(*c));
                 coloured.to_rgb8().pixels().map(label).collect()
             }
         };

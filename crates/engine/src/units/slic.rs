@@ -5,8 +5,8 @@
 
 use image::RgbImage;
 
-use super::{Segments, UnitError};
 use super::gauss::blurred;
+use super::{Segments, UnitError};
 
 /// How a picture is cut into segments; defaults are `scikit-image`'s.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -321,7 +321,10 @@ mod tests {
         let said = |slic: Slic| slic.of(&image::RgbImage::new(4, 4)).unwrap_err().to_string();
         let usual = Slic::default();
         assert_eq!(said(Slic { segments: 0, ..usual }), "segments = 0, expected at least 1");
-        assert_eq!(said(Slic { compactness: f64::NAN, ..usual }), "compactness = NaN, expected a number above 0");
+        assert_eq!(
+            said(Slic { compactness: f64::NAN, ..usual }),
+            "compactness = NaN, expected a number above 0"
+        );
         assert_eq!(said(Slic { sigma: -1.0, ..usual }), "sigma = -1, expected 0 or a number above");
         assert_eq!(said(Slic { start_label: 2, ..usual }), "start_label = 2, expected 0 or 1");
         assert!(usual.of(&image::RgbImage::new(0, 4)).is_err());

@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn words_are_what_a_reader_takes_for_them() {
-        let words = |text: &str| -> Vec<String> { split(text).into_iter().map(|w| text[w].to_owned()).collect() };
+        let words =
+            |text: &str| -> Vec<String> { split(text).into_iter().map(|w| text[w].to_owned()).collect() };
         assert_eq!(words("What's the T-shirt's colour?"), ["What's", "the", "T-shirt's", "colour", "?"]);
         assert_eq!(words("3.5 km, 1,000 m. a.b"), ["3.5", "km", ",", "1,000", "m", ".", "a", ".", "b"]);
         assert_eq!(words(" 'no' -- yes-"), ["'", "no", "'", "-", "-", "yes", "-"]);

@@ -33,12 +33,17 @@ fn opened(name: &str) -> Box<dyn Subject> {
 
 /// The first sample with one picture that the traces of a checkpoint are of, with another picture.
 fn sample(name: &str, picture: RgbImage) -> Sample {
-    let mut files: Vec<_> = std::fs::read_dir(fixtures().join(name)).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(fixtures().join(name)).unwrap().map(|e| e.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|end| end == "safetensors"));
     files.sort();
-    let all = files.iter().flat_map(|path| mmlens_zoo::certify::samples(path, &fixtures().join("pictures")).unwrap());
+    let all = files
+        .iter()
+        .flat_map(|path| mmlens_zoo::certify::samples(path, &fixtures().join("pictures")).unwrap());
     let one = |sample: &Sample| {
-        sample.pictures.len() == 1 && sample.clips.is_empty() && !matches!(&sample.words, Words::Texts(t) if t.len() > 1)
+        sample.pictures.len() == 1
+            && sample.clips.is_empty()
+            && !matches!(&sample.words, Words::Texts(t) if t.len() > 1)
     };
     let words = all.filter(one).map(|sample| sample.words).next();
     let words = words.unwrap_or_else(|| match name {
@@ -86,7 +91,10 @@ fn cells_of_every_family_are_hidden_in_every_way() {
             let [first, none] = [&some[1], &some[3]].map(|some| pixels(&hiding.only(some).unwrap().0));
             let differ = |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| a != b).count() as f64;
             let share = differ(&first, &own) / differ(&none, &own);
-            assert!((0.1..0.45).contains(&share), "{name} {way}: {share} of what is hidden lies in the first of four cells");
+            assert!(
+                (0.1..0.45).contains(&share),
+                "{name} {way}: {share} of what is hidden lies in the first of four cells"
+            );
             if way == "other" {
                 assert_eq!(none, pixels(&subject.encode(&other).unwrap()), "{name}");
             }
@@ -106,14 +114,17 @@ fn cells_lie_where_the_original_has_them() {
         let within = |x: u32, y: u32| (32..64).contains(&x) && y < 32;
         let plain = sample(name, RgbImage::from_pixel(96, 64, left));
         let painted = RgbImage::from_fn(96, 64, |x, y| if within(x, y) { right } else { left });
-        let other = Sample::new(vec![Picture::new("b", RgbImage::from_pixel(96, 64, right))], plain.words.clone());
+        let other =
+            Sample::new(vec![Picture::new("b", RgbImage::from_pixel(96, 64, right))], plain.words.clone());
         let inputs = subject.encode(&plain).unwrap();
         let boxes = Units::boxes(&inputs, 0, &[("cell", [32.0, 0.0, 64.0, 32.0])]).unwrap();
-        let hiding = Hiding::new(subject, &plain, &inputs, boxes.instead(Absent::Other(Arc::new(other)))).unwrap();
+        let hiding =
+            Hiding::new(subject, &plain, &inputs, boxes.instead(Absent::Other(Arc::new(other)))).unwrap();
         let found = pixels(&hiding.only(&Coalition::none(1)).unwrap().0);
         let wanted = pixels(&subject.encode(&sample(name, painted)).unwrap());
         let own = pixels(&inputs);
-        let count = |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| (*a - *b).abs() > 0.3).count() as f64;
+        let count =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| (*a - *b).abs() > 0.3).count() as f64;
         let (hidden, wrong) = (count(&found, &own), count(&found, &wanted));
         assert!(hidden > 20.0 && wrong < 0.4 * hidden, "{name}: {wrong} of {hidden} values");
         eprintln!("{name}: {wrong} of {hidden}");
@@ -142,7 +153,10 @@ fn words_of_every_family_are_hidden() {
             PACKED.check(name, &found, &one_by_one(subject, &hiding, objective(name), &some)).unwrap();
             let whole = score(subject, &inputs, Plan::new(), objective(name));
             PACKED.check(name, &found[n..=n], &[whole]).unwrap();
-            assert!(found[..n].iter().any(|score| (score - whole).abs() > 1e-5), "{name}: {found:?} of {whole}");
+            assert!(
+                found[..n].iter().any(|score| (score - whole).abs() > 1e-5),
+                "{name}: {found:?} of {whole}"
+            );
         }
     }
 }
@@ -168,7 +182,9 @@ fn a_cell_and_a_word_are_hidden_together() {
         let shown = show(&inputs, 0, windows.hide(&whole, &grey, 2..3).unwrap()).unwrap();
         let place = Site::block(Part::Text, 0, Point::ResidPre);
         let plan = match instead {
-            Absent::Unattended => unattended(Plan::new(), "text.blocks.*.attn.scores", vec![last.clone()]).unwrap(),
+            Absent::Unattended => {
+                unattended(Plan::new(), "text.blocks.*.attn.scores", vec![last.clone()]).unwrap()
+            }
             _ => {
                 let trace = subject.run(&inputs, Plan::new().read(place).unwrap()).unwrap();
                 let dims = trace.get(place).unwrap().dims();
@@ -180,7 +196,9 @@ fn a_cell_and_a_word_are_hidden_together() {
         let all = [some, Coalition::all(4 + n), Coalition::none(4 + n)];
         let found = measured(&hiding, objective("llava-a"), &all, 2);
         PACKED.check("by hand", &found[..1], &[wanted]).unwrap();
-        PACKED.check("one by one", &found, &one_by_one(subject, &hiding, objective("llava-a"), &all)).unwrap();
+        PACKED
+            .check("one by one", &found, &one_by_one(subject, &hiding, objective("llava-a"), &all))
+            .unwrap();
     }
 }
 
@@ -199,7 +217,8 @@ fn other_units_are_hidden_too() {
         assert!(found.0 > 3 && found.1 > 3, "{name}: {found:?}");
         for units in [segments, patches] {
             let n = units.len();
-            let hiding = Hiding::new(subject, &sample, &inputs, units.instead(Baseline::Constant(0.25))).unwrap();
+            let hiding =
+                Hiding::new(subject, &sample, &inputs, units.instead(Baseline::Constant(0.25))).unwrap();
             // Parts share no pixel, and leave none of the picture out.
             let own = pixels(&inputs);
             let mut hidden = vec![0; own.len()];
@@ -210,7 +229,12 @@ fn other_units_are_hidden_too() {
             }
             let all = pixels(&hiding.only(&Coalition::none(n)).unwrap().0);
             for (i, (sum, (all, own))) in hidden.iter().zip(all.iter().zip(&own)).enumerate() {
-                assert_eq!(*sum, usize::from(all != own), "{name} {i}: {all} {own} {n} {:?}", inputs.pixels.as_ref().unwrap().dims());
+                assert_eq!(
+                    *sum,
+                    usize::from(all != own),
+                    "{name} {i}: {all} {own} {n} {:?}",
+                    inputs.pixels.as_ref().unwrap().dims()
+                );
             }
             let some = [Coalition::none(n), Coalition::of(n, (0..n).step_by(3))];
             let found = measured(&hiding, objective(name), &some, 2);
@@ -257,11 +281,22 @@ fn clips_and_second_pictures_are_parts_too() {
     let some = [1, 5, 20].map(|number| Coalition::numbered(n + 4, number));
     let found = measured(&hiding, Objective::logit(2), &some, 3);
     PACKED.check("clip", &found, &one_by_one(subject.as_ref(), &hiding, Objective::logit(2), &some)).unwrap();
+    // A cell is interpolated in every frame.
+    let road = Absent::Road { noise: 0.0, seed: Seed(0) };
+    let cells = Units::cells(&inputs, 0, [2, 2]).unwrap().instead(road);
+    let filling = Hiding::new(subject.as_ref(), &sample, &inputs, cells).unwrap();
+    let filled = pixels(&filling.only(&Coalition::all(4).without(3)).unwrap().0);
+    let differ = |range: std::ops::Range<usize>| range.filter(|i| filled[*i] != own[*i]).count();
+    assert!(differ(0..half) > half / 8 && differ(half..2 * half) > half / 8);
     let road = Units::frames(&inputs, 0).unwrap().instead(Absent::Road { noise: 0.0, seed: Seed(0) });
     let refused = Hiding::new(subject.as_ref(), &sample, &inputs, road).unwrap_err().to_string();
     assert!(refused.ends_with("cannot stand in the place of a part of a clip"), "{refused}");
 
-    for (name, placeholder) in [("llava-a", "<image>"), ("llava-next-a", "<image>"), ("qwen2-vl-a", "<|vision_start|><|image_pad|><|vision_end|>")] {
+    for (name, placeholder) in [
+        ("llava-a", "<image>"),
+        ("llava-next-a", "<image>"),
+        ("qwen2-vl-a", "<|vision_start|><|image_pad|><|vision_end|>"),
+    ] {
         let subject = opened(name);
         let pictures = [0, 3].map(|seed| Picture::new("two", textured(seed))).to_vec();
         let sample = Sample::prompt(pictures, format!("{placeholder}a{placeholder}b?"));
@@ -269,7 +304,9 @@ fn clips_and_second_pictures_are_parts_too() {
         let units = Units::cells(&inputs, 1, [1, 2]).unwrap().and(Units::cells(&inputs, 0, [1, 1]).unwrap());
         let hiding = Hiding::new(subject.as_ref(), &sample, &inputs, units).unwrap();
         let found = measured(&hiding, Objective::logit(2), &every(3), 5);
-        PACKED.check(name, &found, &one_by_one(subject.as_ref(), &hiding, Objective::logit(2), &every(3))).unwrap();
+        PACKED
+            .check(name, &found, &one_by_one(subject.as_ref(), &hiding, Objective::logit(2), &every(3)))
+            .unwrap();
         assert!(found.iter().all(|score| score.is_finite()));
         let apart = |a: usize, b: usize| (found[a] - found[b]).abs() > 1e-6;
         assert!(apart(7, 6) && apart(7, 5) && apart(7, 3) && apart(0, 4), "{name}: {found:?}");

@@ -61,7 +61,7 @@ impl Alive {
     fn new(count: &Arc<Mutex<(usize, usize)>>) -> Self {
         let mut counted = count.lock().unwrap();
         counted.0 += 1;
-        counted.1 = counted.1.max(counted.0);
+        counted.1 = counted.1.max(counted.0); // no NaN: counts
         drop(counted);
         Self(count.clone())
     }

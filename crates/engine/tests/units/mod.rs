@@ -21,7 +21,12 @@ fn score(subject: &dyn Subject, inputs: &Inputs, plan: Plan, objective: Objectiv
 }
 
 /// Each coalition in a pass of its own, from the input on.
-fn one_by_one(subject: &dyn Subject, hiding: &Hiding<'_>, objective: Objective, some: &[Coalition]) -> Vec<f32> {
+fn one_by_one(
+    subject: &dyn Subject,
+    hiding: &Hiding<'_>,
+    objective: Objective,
+    some: &[Coalition],
+) -> Vec<f32> {
     let one = |coalition: &Coalition| {
         let (inputs, plan) = hiding.only(coalition).unwrap();
         score(subject, &inputs, plan, objective)

@@ -28,7 +28,11 @@ fn by_hand(toy: &Toy, inputs: &Inputs, cells: &[usize], words: &[usize]) -> f32 
         shown = windows.hide(&shown, &grey, *cell..cell + 1).unwrap();
     }
     let variant = show(inputs, 0, shown).unwrap();
-    let zero = inputs.pixels.as_ref().unwrap().shaped(vec![0.0; inputs.positions() * 6], &[1, inputs.positions(), 6]);
+    let zero = inputs
+        .pixels
+        .as_ref()
+        .unwrap()
+        .shaped(vec![0.0; inputs.positions() * 6], &[1, inputs.positions(), 6]);
     let plan = put(Plan::new(), ENTERED, vec![words.to_vec()], zero.unwrap()).unwrap();
     score(toy, &variant, plan, objective())
 }
@@ -137,6 +141,30 @@ fn without_any_unit_another_sample_is_left() {
     assert_ne!(found[0], found[1]);
 }
 
+/// What has not changed is computed once: the tower for words, and a picture whose neighbour is hidden.
+#[test]
+fn what_coalitions_share_is_computed_once() {
+    let toy = Toy::curved(5);
+    let sample = sample("#ab#cd");
+    let inputs = toy.encode(&sample).unwrap();
+    let words = Units::words(&inputs, &Positions::Words).unwrap();
+    let units = words.and(Units::cells(&inputs, 1, [2, 2]).unwrap());
+    let hiding = Hiding::new(&toy, &sample, &inputs, units).unwrap();
+    let n = hiding.units().len();
+    let looked = |some: &[Coalition]| {
+        let before = toy.work().pictures;
+        measured(&hiding, objective(), some, 3);
+        toy.work().pictures - before
+    };
+    // Two pictures without edits, and none for words.
+    let (one, other) = (Coalition::all(n).without(0), Coalition::all(n).without(1));
+    assert_eq!(looked(&[one.clone(), other.clone(), one.clone().without(1)]), 2);
+    // Three times the second one beside two of the case's own.
+    let cells = [2, 3, 4].map(|cell| one.clone().without(cell));
+    assert_eq!(looked(&cells), 2 + 2 + 3);
+    assert_eq!(looked(&[one, other, cells[0].clone(), cells[1].clone()]), 2 + 2 + 2);
+}
+
 #[test]
 fn segments_and_boxes_lie_on_the_original() {
     let toy = Toy::curved(1);
@@ -153,7 +181,13 @@ fn segments_and_boxes_lie_on_the_original() {
     assert_eq!((patches[0].bbox, patches[1].bbox), ([0.0, 0.0, 4.0, 8.0], [4.0, 0.0, 16.0, 8.0]));
     let shown = |units: Units| {
         let n = units.len();
-        pixels(&Hiding::new(&toy, &sample, &inputs, units).unwrap().only(&Coalition::all(n).without(0)).unwrap().0)
+        pixels(
+            &Hiding::new(&toy, &sample, &inputs, units)
+                .unwrap()
+                .only(&Coalition::all(n).without(0))
+                .unwrap()
+                .0,
+        )
     };
     let (own, boxed) = (pixels(&inputs), shown(left));
     assert_eq!(boxed, shown(both));
@@ -173,7 +207,10 @@ fn units_are_labelled_for_findings() {
     let cells = Units::cells(&inputs, 0, [2, 4]).unwrap();
     let [rows, cols] = cells.grid_axes().unwrap();
     assert_eq!((rows.role, cols.role, rows.len(), cols.len()), (Role::Row, Role::Column, 2, 4));
-    assert_eq!(cols.labels, Labels::Spans { image: 0, spans: vec![[0.0, 2.0], [2.0, 4.0], [4.0, 6.0], [6.0, 8.0]] });
+    assert_eq!(
+        cols.labels,
+        Labels::Spans { image: 0, spans: vec![[0.0, 2.0], [2.0, 4.0], [4.0, 6.0], [6.0, 8.0]] }
+    );
     assert_eq!(cells.axis().role, Role::Patch);
     assert_eq!(cells.iter().nth(5).unwrap().label().patch.unwrap().bbox, [2.0, 4.0, 4.0, 8.0]);
     let joint = cells.and(Units::words(&inputs, &Positions::Words).unwrap());
@@ -182,7 +219,8 @@ fn units_are_labelled_for_findings() {
     let Labels::Tokens(labels) = joint.axis().labels else { panic!("{:?}", joint.axis()) };
     assert_eq!((labels[8].text.as_str(), labels[8].bytes), ("ab", Some((1, 3))));
     assert_eq!(Units::patches(&inputs).unwrap().len(), 4);
-    let whole = Units::all_pictures(&inputs).unwrap().and(Units::all_words(&inputs, &Positions::Words).unwrap());
+    let whole =
+        Units::all_pictures(&inputs).unwrap().and(Units::all_words(&inputs, &Positions::Words).unwrap());
     assert_eq!(whole.iter().map(mmlens_engine::Unit::name).collect::<Vec<_>>(), ["pictures", "words"]);
 }
 
@@ -194,7 +232,10 @@ fn what_fits_no_unit_is_refused() {
     let cells = || Units::cells(&inputs, 0, [2, 2]).unwrap();
     let words = || Units::words(&inputs, &Positions::Words).unwrap();
     let said = |units: Units| Hiding::new(&toy, &sample, &inputs, units).unwrap_err().to_string();
-    assert_eq!(said(cells().instead(Absent::Mask)), "the mask token cannot stand in the place of a part of a picture");
+    assert_eq!(
+        said(cells().instead(Absent::Mask)),
+        "the mask token cannot stand in the place of a part of a picture"
+    );
     assert_eq!(
         said(cells().instead(Absent::Unattended)),
         "a word that nobody attends to cannot stand in the place of a part of a picture"
@@ -212,10 +253,16 @@ fn what_fits_no_unit_is_refused() {
         said(cells().and(words()).instead(Baseline::Zero)),
         "a baseline cannot stand in the place of parts of pictures and words at once"
     );
-    assert_eq!(said(words().instead(Absent::Mask)), "`curved toy` has no token that stands for a missing word");
+    assert_eq!(
+        said(words().instead(Absent::Mask)),
+        "`curved toy` has no token that stands for a missing word"
+    );
     assert_eq!(said(cells().instead(Absent::Blur { sigma: 0.0 })), "sigma = 0, expected a number above 0");
     let other = |words: &str| Absent::Other(Arc::new(super::toy::sample(words)));
-    assert_eq!(said(words().instead(other("#abc"))), "another sample: 1 rows of 7 positions, this sample has 1 row of 6 positions");
+    assert_eq!(
+        said(words().instead(other("#abc"))),
+        "another sample: 1 rows of 7 positions, this sample has 1 row of 6 positions"
+    );
     assert_eq!(
         said(cells().instead(other("ab"))),
         "another sample: 0 pictures and clips of [] frames, this sample has 1 pictures and clips of [] frames"
@@ -223,17 +270,35 @@ fn what_fits_no_unit_is_refused() {
 
     let none = |found: Result<Units, UnitError>| found.unwrap_err().to_string();
     assert_eq!(none(Units::cells(&inputs, 1, [2, 2])), "there is no picture 1 among 1");
-    assert_eq!(none(Units::cells(&inputs, 0, [0, 2])), "grid = 0 x 2 cells, expected at least one row and one column");
-    assert_eq!(none(Units::cells(&inputs, 0, [9, 2])), "the model is given no pixel of image 0 row 4 column 0");
-    assert_eq!(none(Units::boxes(&inputs, 0, &[("speck", [0.1, 0.1, 0.2, 0.2])])), "the model is given no pixel of speck");
+    assert_eq!(
+        none(Units::cells(&inputs, 0, [0, 2])),
+        "grid = 0 x 2 cells, expected at least one row and one column"
+    );
+    assert_eq!(
+        none(Units::cells(&inputs, 0, [9, 2])),
+        "the model is given no pixel of image 0 row 4 column 0"
+    );
+    assert_eq!(
+        none(Units::boxes(&inputs, 0, &[("speck", [0.1, 0.1, 0.2, 0.2])])),
+        "the model is given no pixel of speck"
+    );
     assert_eq!(none(Units::frames(&inputs, 0)), "the sample has no clip of several frames");
     assert_eq!(none(Units::words(&inputs, &Positions::At(vec![9]))), "there is no position 9 among 6");
-    assert_eq!(none(Units::words(&inputs, &Positions::At(vec![0]))), "the sample has no words among these positions");
+    assert_eq!(
+        none(Units::words(&inputs, &Positions::At(vec![0]))),
+        "the sample has no words among these positions"
+    );
     let small = Segments::new(2, 2, vec![0; 4]).unwrap();
-    assert_eq!(none(Units::segments(&inputs, 0, &small)), "segments of (2, 2) pixels for a picture of (8, 8) (width, height)");
+    assert_eq!(
+        none(Units::segments(&inputs, 0, &small)),
+        "segments of (2, 2) pixels for a picture of (8, 8) (width, height)"
+    );
     assert!(Segments::new(2, 2, vec![0; 3]).is_err());
     let beyond = Windows::grid([9, 8], [2, 2]);
-    assert_eq!(none(Units::windows(&inputs, 0, &beyond)), "the model is given no pixel of rows 4–9, columns 0–4");
+    assert_eq!(
+        none(Units::windows(&inputs, 0, &beyond)),
+        "the model is given no pixel of rows 4–9, columns 0–4"
+    );
     let blind = toy.encode(&Sample::new(Vec::new(), Words::Prompt("ab".to_owned()))).unwrap();
     assert_eq!(none(Units::cells(&blind, 0, [2, 2])), "the sample has no picture");
     let two = inputs.repeat(2);
@@ -242,7 +307,10 @@ fn what_fits_no_unit_is_refused() {
     let hiding = Hiding::new(&toy, &sample, &inputs, cells()).unwrap();
     assert!(hiding.only(&Coalition::all(5)).is_err());
     let error = UnitError::Nothing("words").of("kernel-shap").to_string();
-    assert_eq!(error, "kernel-shap needs a sample with units that can be absent as asked, but the sample has no words");
+    assert_eq!(
+        error,
+        "kernel-shap needs a sample with units that can be absent as asked, but the sample has no words"
+    );
 }
 
 /// Only the mask decides what a place is filled with: pixels that are left are the picture's own.

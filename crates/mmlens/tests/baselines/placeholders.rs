@@ -67,8 +67,9 @@ fn everything(subject: &dyn Subject, case: &Case) -> Vec<(String, Vec<u32>)> {
         all.push((format!("mean of {place}"), vec![scored(subject, case, plan).to_bits()]));
         let (inputs, objective) = case.open(subject).unwrap();
         let reference = Reference::mean(subject, &site(place).into(), std::slice::from_ref(&inputs)).unwrap();
-        let sweep =
-            Sweep::over(vec![Axis::count(Role::Sample, 1)], move |_| vec![reference.at(site(place)).unwrap()]);
+        let sweep = Sweep::over(vec![Axis::count(Role::Sample, 1)], move |_| {
+            vec![reference.at(site(place)).unwrap()]
+        });
         let mut progress = Progress::new(&Unwatched, "sweep", 1);
         let sweep = sweep.measure(Metric::from(objective));
         let swept = sweep.run(subject, &inputs, &Memory::default(), &mut progress).unwrap();
