@@ -61,7 +61,9 @@ impl Alive {
     fn new(count: &Arc<Mutex<(usize, usize)>>) -> Self {
         let mut counted = count.lock().unwrap();
         counted.0 += 1;
-        counted.1 = counted.1.max(counted.0); // no NaN: counts
+        if counted.0 > counted.1 {
+            counted.1 = counted.0;
+        }
         drop(counted);
         Self(count.clone())
     }
