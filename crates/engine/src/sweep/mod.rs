@@ -7,6 +7,7 @@
 //!   computed again; only a change of token vectors (`text.embed`) sees the pictures once in every pass;
 //! - of a subject that [goes on](Subject::goes_on), computes no position before the first that a variant changes: keys and
 //!   values of those are the unedited pass's;
+//! - makes variants when their pass is due, so that no more than one pack of them is there at once;
 //! - packs variants that depart at the same block along the batch axis, as many as a memory budget holds ([`Memory`]);
 //! - hands such packs to several devices, if there are ([`Sweep::run_over`]).
 //!

@@ -79,16 +79,6 @@ impl Absent {
         }
     }
 
-    /// Whether it can stand in the place of a part of a picture.
-    pub(super) fn of_pixels(&self) -> bool {
-        !matches!(self, Self::Mask | Self::Unattended)
-    }
-
-    /// Whether it can stand in the place of words.
-    pub(super) fn of_words(&self) -> bool {
-        matches!(self, Self::Baseline(_) | Self::Other(_) | Self::Mask | Self::Unattended)
-    }
-
     /// What it is in the place of parts of pictures and of words, as findings tell it.
     pub fn describe(&self, part: Part) -> String {
         let site = match part {

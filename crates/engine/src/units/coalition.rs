@@ -32,9 +32,9 @@ impl Coalition {
     }
 
     /// With the units there whose bits are set in a number, the first in the lowest bit: all coalitions of up to 63 units are the numbers
-    /// below `2^units`.
+    /// below `2^units`. Units beyond the 64th are absent.
     pub fn numbered(units: usize, number: u64) -> Self {
-        Self::of(units.min(64), (0..units.min(64)).filter(|unit| number >> unit & 1 == 1))
+        Self::of(units, (0..units.min(64)).filter(|unit| number >> unit & 1 == 1))
     }
 
     /// With one more.
@@ -112,6 +112,7 @@ mod tests {
     fn numbers_name_every_coalition_once() {
         let mut all: Vec<Coalition> = (0..8).map(|number| Coalition::numbered(3, number)).collect();
         assert_eq!(all[5].present().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(Coalition::numbered(70, u64::MAX).absent().collect::<Vec<_>>(), [64, 65, 66, 67, 68, 69]);
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 8);

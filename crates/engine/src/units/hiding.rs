@@ -75,8 +75,6 @@ impl<'a> Hiding<'a> {
             let worded = own().any(|unit| matches!(unit.held, Held::Positions(_)));
             let unfit = |what| UnitError::Unfit { absent: absent.to_string(), what };
             let fill = match (pictured, worded) {
-                (true, _) if !absent.of_pixels() => return Err(unfit("a part of a picture")),
-                (_, true) if !absent.of_words() => return Err(unfit("a word")),
                 (true, true) => return Err(unfit("parts of pictures and words at once")),
                 (true, false) => hiding.pixels(absent)?,
                 (false, true) => hiding.vectors(absent, kind)?,
@@ -181,7 +179,9 @@ impl<'a> Hiding<'a> {
                     images.get(at).map_or_else(|| own.to_rgb8(), |other| fitted(other, size))
                 })
             }
-            Absent::Mask | Absent::Unattended => return Ok(Fill::Unused),
+            Absent::Mask | Absent::Unattended => {
+                return Err(UnitError::Unfit { absent: absent.to_string(), what: "a part of a picture" });
+            }
         };
         Ok(Fill::Pixels(self.processed(&changed)?))
     }
@@ -248,7 +248,9 @@ impl<'a> Hiding<'a> {
                 }
                 read(&other)?
             }
-            _ => return Ok(Fill::Unused),
+            Absent::Blur { .. } | Absent::Noise { .. } | Absent::Road { .. } => {
+                return Err(UnitError::Unfit { absent: absent.to_string(), what: "a word" });
+            }
         };
         Ok(Fill::Vectors(vectors))
     }
@@ -273,7 +275,8 @@ impl<'a> Hiding<'a> {
                 Some(Fill::Interpolated { .. }) => made.get(&unit.absent),
                 _ => None,
             };
-            pieces.extend(fill.into_iter().flat_map(|fill| own.iter().map(move |piece| (piece, fill))));
+            let fill = fill.ok_or(HookError::NotRead(PIXELS))?;
+            pieces.extend(own.iter().map(|piece| (piece, fill)));
         }
         let canvas = self.canvas.as_ref().ok_or(HookError::NotRead(PIXELS))?;
         canvas.exchanged(&pieces).map_err(|error| error.of("hiding"))
@@ -318,7 +321,8 @@ impl<'a> Hiding<'a> {
                     edits.push(Edit::set(self.entered(), vectors.clone()).positions(positions));
                 }
                 Some(Fill::Unattended) => edits.push(self.unattended(positions)),
-                _ => {}
+                // No words are absent in such a way: it was refused.
+                Some(Fill::Pixels(_) | Fill::Interpolated { .. } | Fill::Unused) | None => {}
             }
         }
         edits

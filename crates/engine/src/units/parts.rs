@@ -181,7 +181,7 @@ impl Units {
     }
 
     /// The patches that the positions of the model show, each in its own tile alone; of models without such positions (dual encoders,
-    /// classifiers) the patches of the tower.
+    /// classifiers) the patches of the tower. Those of nothing but what a processor put around the picture are none.
     ///
     /// # Errors
     /// As [`Units::cells`].
@@ -196,7 +196,7 @@ impl Units {
             let [x0, y0, x1, y1] = patch.bbox.map(f64::from);
             let (rows, cols) = (between(&view.rows, y0, y1), between(&view.cols, x0, x1));
             if rows.is_empty() || cols.is_empty() {
-                continue; // Nothing but what a processor put around the picture.
+                continue;
             }
             let area = match sheet.steps {
                 1 => Area::Box { rows, cols },
