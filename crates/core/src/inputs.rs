@@ -24,6 +24,9 @@ pub struct View {
 pub struct TokenMap {
     /// One label for each position.
     pub tokens: Vec<TokenLabel>,
+    /// The text in which the bytes of tokens are counted, placeholders not yet expanded: the prompt as the template made it. Empty where
+    /// there is none.
+    pub text: String,
     /// Width and height of each original picture.
     pub pictures: Vec<(u32, u32)>,
     /// One view for each entry of the pixel batch that belongs to this prompt.

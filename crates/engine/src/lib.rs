@@ -14,6 +14,8 @@
 //! | `products` | values as vectors of nodes, and their inner products |
 //! | `put` | [`put()`], [`unattended`]: another edit in every row of a batch |
 //! | `window` | [`Windows`]: parts of a picture, and what many windows say about each place |
+//! | `units` | [`Units`]: parts of a sample that can be absent, and passes over coalitions of them ([`Hiding`]) |
+//! | `shapley` | [`shapley::exact`], [`shapley::kernel`]: shares of players in a game |
 //! | `flow` | [`Mixing`], [`Flow`]: attention as shares that flow through layers |
 //! | `distribution` | what a row of logits says |
 //! | `label`, `pool`, `positions` | from values at sites to labelled tables |
@@ -34,7 +36,9 @@ mod products;
 mod progress;
 mod put;
 mod quadrature;
+pub mod shapley;
 mod sweep;
+pub mod units;
 mod variants;
 mod window;
 
@@ -53,5 +57,6 @@ pub use quadrature::{Node, Rule};
 pub use sweep::{
     DataError, DataSwept, Edit, Measured, Metric, OutputFn, Reference, Sweep, Swept, sweep_data,
 };
+pub use units::{Absent, Coalition, Hiding, Segments, Slic, Unit, UnitError, Units};
 pub use variants::{Start, score, sweep};
 pub use window::{Windows, show};

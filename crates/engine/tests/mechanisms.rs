@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod units;
+
 use std::num::NonZeroUsize;
 
 use burn::tensor::Device;

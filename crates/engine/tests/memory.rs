@@ -13,7 +13,7 @@ use mmlens_core::{
     AnalysisError, Ask, Inputs, Memory, Objective, Part, Picture, Plan, Point, Sample, Site, Subject,
     Unwatched,
 };
-use mmlens_engine::{Edit, Metric, Progress, Sweep};
+use mmlens_engine::{Coalition, Edit, Hiding, Metric, Progress, Sweep, Units};
 use mmlens_testkit::{checkpoint, picture};
 use mmlens_zoo::checkpoint::SaveSettings;
 use peak_alloc::PeakAlloc;
@@ -101,7 +101,8 @@ fn a_sweep_keeps_within_its_budget_and_makes_use_of_it() {
     ];
     for (name, subject, inputs, edit, metric) in cases {
         subject.run(inputs, Plan::new()).unwrap(); // Whatever is made once, such as threads.
-        let sweep = Sweep::over(vec![Axis::count(Role::Sample, 40)], |_| vec![edit.clone()]).measure(metric);
+        let sweep =
+            Sweep::over(vec![Axis::count(Role::Sample, 40)], move |_| vec![edit.clone()]).measure(metric);
         let tight = least(subject, inputs, &sweep);
         for times in [1, 8] {
             let budget = times * tight;
@@ -116,5 +117,42 @@ fn a_sweep_keeps_within_its_budget_and_makes_use_of_it() {
             let used = if budget > 4 << 20 && !name.starts_with("small") { 0.3 } else { 0.0 };
             assert!((used..=1.0).contains(&share), "{name}: {share} of a budget of {budget} bytes");
         }
+    }
+    more_take_no_more(small.as_ref(), &seen, shown_sample());
+}
+
+fn shown_sample() -> Sample {
+    let shown = vec![Picture::open(picture("square")).unwrap()];
+    Sample::prompt(shown, format!("<image>{}", "abcdefgh".repeat(5)))
+}
+
+/// Variants are made pack by pack: hundreds of coalitions take no more than a few, and so do edits with values of their own.
+fn more_take_no_more(subject: &dyn Subject, inputs: &Inputs, sample: Sample) {
+    let memory = Memory::default().at_most(NonZeroUsize::new(4).unwrap());
+    let cells = Units::cells(inputs, 0, [3, 4]).unwrap();
+    let hiding = Hiding::new(subject, &sample, inputs, cells).unwrap();
+    let of_coalitions = |count: u64| {
+        let some: Vec<Coalition> = (0..count).map(|number| Coalition::numbered(12, number)).collect();
+        COUNTED.reset_peak_usage();
+        let before = COUNTED.current_usage();
+        let mut progress = Progress::new(&Unwatched, "hiding", some.len());
+        hiding.measure(Objective::logit(3), &some, &memory, &mut progress).unwrap();
+        (COUNTED.peak_usage() - before) as f64
+    };
+    let site = Site::block(Part::Text, 0, Point::ResidPre);
+    let stream = subject.run(inputs, Plan::new().read(site).unwrap()).unwrap().get(site).unwrap().clone();
+    let of_edits = |count: usize| {
+        let (like, dims) = (stream.clone(), stream.dims());
+        let sweep = Sweep::over(vec![Axis::count(Role::Sample, count)], move |at| {
+            let values = vec![at[0] as f32; dims.iter().product()];
+            vec![Edit::set(site, like.filled(values).unwrap())]
+        });
+        peak(subject, inputs, &sweep.measure(Objective::logit(3)), &memory).1
+    };
+    for (what, few, many) in
+        [("coalitions", of_coalitions(16), of_coalitions(400)), ("edits", of_edits(16), of_edits(400))]
+    {
+        // What every variant leaves: a score, and where it departs.
+        assert!(many < 1.1 * few + 4e4, "{what}: {few} bytes of 16, {many} of 400");
     }
 }

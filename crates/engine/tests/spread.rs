@@ -131,7 +131,7 @@ fn a_device_that_breaks_off_is_an_error() {
 fn an_edit_that_panics_is_an_error_with_its_site() {
     let (whole, memory) = sweep();
     let site = Site::block(Part::Text, 1, Point::MlpOut);
-    let sweep = Sweep::over(vec![Axis::count(Role::Layer, 4)], |at| {
+    let sweep = Sweep::over(vec![Axis::count(Role::Layer, 4)], move |at| {
         let at = at[0];
         let edit = move |x: AnyTensor| if at == 3 { panic!("variant {at}") } else { Ok(x) };
         vec![Edit::new(site, Change::With(Arc::new(edit)))]

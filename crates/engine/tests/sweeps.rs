@@ -131,7 +131,7 @@ fn measured(
     metrics: Vec<Metric>,
 ) -> Vec<Vec<f32>> {
     let axes = vec![Axis::count(Role::Sample, edits.len())];
-    let sweep = Sweep::over(axes, |at| edits[at[0]].clone());
+    let sweep = Sweep::over(axes, move |at| edits[at[0]].clone());
     let sweep = metrics.into_iter().fold(sweep, Sweep::measure);
     let mut progress = Progress::new(&Unwatched, "sweep", sweep.len());
     let found = sweep.run(subject, inputs, memory, &mut progress).unwrap();
@@ -262,7 +262,7 @@ fn a_mean_over_a_reference_set_and_noise_do_what_they_say() {
     let found = swept(&toy, &set[0], vec![vec![reference.at(place).unwrap()], by_hand], &Memory::default());
     ROUNDING.check("mean", &found[0][..1], &found[0][1..]).unwrap();
     let letters = Reference::mean(&toy, &place.into(), &set[2..]).unwrap();
-    let plan = Sweep::over(vec![Axis::count(Role::Sample, 1)], |_| vec![letters.at(place).unwrap()]);
+    let plan = Sweep::over(vec![Axis::count(Role::Sample, 1)], move |_| vec![letters.at(place).unwrap()]);
     let plan = plan.measure(Objective::logit(TOKEN));
     let said = plan.run(&toy, &set[0], &Memory::default(), &mut Progress::new(&Unwatched, "sweep", 1));
     assert_eq!(
@@ -338,7 +338,7 @@ fn a_sweep_that_cannot_be_is_refused_and_a_long_one_can_be_cancelled() {
     let case = inputs(&toy, "#ab");
     let zero = |places: &str| {
         let places: Selector = places.parse().unwrap();
-        Sweep::over(vec![Axis::count(Role::Layer, 3)], |_| vec![Edit::zero(places.clone())])
+        Sweep::over(vec![Axis::count(Role::Layer, 3)], move |_| vec![Edit::zero(places.clone())])
     };
     let run = |sweep: Sweep, inputs: &Inputs, watch: &dyn Watch| {
         let mut progress = Progress::new(watch, "sweep", sweep.len());

@@ -62,8 +62,9 @@ fn packed_sweeps_equal_single_passes() {
         })
         .collect();
     assert_eq!(parts.len(), 2 * 2 + 3 * 3);
-    let sweep = Sweep::over(vec![Axis::count(Role::Head, parts.len())], |at| {
-        let (part, block, head) = parts[at[0]];
+    let own = parts.clone();
+    let sweep = Sweep::over(vec![Axis::count(Role::Head, parts.len())], move |at| {
+        let (part, block, head) = own[at[0]];
         vec![Edit::zero(Site::block(part, block, Point::Z)).heads([head])]
     })
     .measure(Objective::logit_difference(3, 8));

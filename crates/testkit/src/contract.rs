@@ -11,7 +11,7 @@ use mmlens_core::{
 };
 use mmlens_finding::{Finding, Labelled, Tolerance};
 
-use crate::Altered;
+use crate::Rewired;
 
 /// Another order of summation in f32, on values of any size.
 pub(crate) const ROUNDING: Tolerance = Tolerance::either(1e-6, 1e-5);
@@ -128,7 +128,7 @@ fn dear(analysis: &dyn AnyAnalysis, subject: &dyn Subject, given: &Given) -> Che
     let said = |error: &dyn std::fmt::Display| format!("its cost cannot be told: {error}");
     let cost = analysis.cost(&On::new(subject), given).map_err(|error| said(&error))?;
     let rows = AtomicU64::new(0);
-    let counted = Altered::new(subject, |inputs, run| {
+    let counted = Rewired::new(subject, |inputs, run| {
         rows.fetch_add(inputs.rows() as u64, Ordering::Relaxed);
         subject.forward(inputs, run)
     });

@@ -134,6 +134,7 @@ fn numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
         bytes.chunks(N).map(|chunk| chunk.try_into().ok().map(&number)).collect()
     }
     match dtype {
+        Dtype::U8 => Some(bytes.iter().map(|b| f64::from(*b)).collect()),
         Dtype::F32 => read(bytes, |b| f64::from(f32::from_le_bytes(b))),
         Dtype::F64 => read(bytes, f64::from_le_bytes),
         Dtype::I32 => read(bytes, |b| f64::from(i32::from_le_bytes(b))),

@@ -38,7 +38,8 @@ use burn::tensor::Tensor;
 use crate::change::apply;
 use crate::plan::{Stood, known};
 use crate::{
-    AnyTensor, Asked, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Output, Part, Plan, Point, Run, Session, Site, Subject, SubjectError, Trace, forward_subject,
+    AnyTensor, Asked, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Output, Part, Plan,
+    Point, Run, Session, Site, Subject, SubjectError, Trace, forward_subject,
 };
 
 pub use alteration::Alteration;

@@ -119,6 +119,14 @@ impl Edit {
         self
     }
 
+    /// Planned for a case by itself.
+    ///
+    /// # Errors
+    /// [`HookError`] as [`Plan::change`].
+    pub(crate) fn whole(self, plan: Plan) -> Result<Plan, HookError> {
+        plan.change(self.places, self.region, self.change)
+    }
+
     /// Where it applies.
     pub fn places(&self) -> &Selector {
         &self.places

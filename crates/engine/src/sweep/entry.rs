@@ -11,6 +11,8 @@ pub(super) enum Entry {
     Alone,
     /// At the input of the tower or in it: every variant has pictures of its own.
     Pictures,
+    /// At the pixels, which are others: every variant has its own in the places of some pictures, and shares the rest.
+    Shown,
     /// At the input of the language model: the variants share their pictures.
     Input,
     /// In a block, whose state before it is kept.
@@ -56,6 +58,9 @@ impl Entry {
     }
 }
 
+/// What enters the tower.
+pub(super) const PIXELS: Site = Site::of(Part::Vision, Point::Pixels);
+
 /// What enters the decoder, and the same as its first block has it.
 pub(super) const ENTERED: Site = Site::of(Part::Text, Point::Input);
 pub(super) const FIRST: Site = Site::block(Part::Text, 0, Point::ResidPre);
@@ -87,7 +92,7 @@ impl<'a> Start<'a> {
     pub(super) fn new(entry: Entry, inputs: &'a Inputs, base: &Trace) -> Result<Self, HookError> {
         Ok(match entry {
             Entry::Alone | Entry::Input => Self { inputs, own_pictures: false, state: None },
-            Entry::Pictures => Self { inputs, own_pictures: true, state: None },
+            Entry::Pictures | Entry::Shown => Self { inputs, own_pictures: true, state: None },
             Entry::Block(part, block) => {
                 Self { inputs, own_pictures: part == Part::Vision, state: Some(base.state(part, block)?) }
             }

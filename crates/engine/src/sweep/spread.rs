@@ -5,7 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use mmlens_core::{AnalysisError, Inputs, Memory, Panicked, Place, Subject, SubjectError, caught};
 
-use super::{Found, Order, Prepared, Stage, Sweep, Swept};
+use super::order::{Order, Stage};
+use super::pass::{Found, Prepared};
+use super::{Sweep, Swept};
 use crate::Progress;
 
 impl Sweep {
@@ -28,12 +30,13 @@ impl Sweep {
         progress: &mut Progress<'_>,
     ) -> Result<Swept, AnalysisError> {
         let (subject, inputs) = alike(copies)?;
-        let order = Order::new(self, subject, inputs, memory, progress.method())?;
-        let shared = Mutex::new((Found::none(self), progress));
+        let order = Order::new((&self.variants, &self.metrics), subject, inputs, memory, progress.method())?;
+        let shared = Mutex::new((Found::none(&self.metrics, self.len()), progress));
         for stage in &order.stages {
             self.stage_over(copies, &order, stage, &shared)?;
         }
-        Ok(shared.into_inner().unwrap_or_else(PoisonError::into_inner).0.of(self))
+        let found = shared.into_inner().unwrap_or_else(PoisonError::into_inner).0;
+        Ok(Swept { axes: self.axes.clone(), measured: found.of(&self.metrics) })
     }
 
     fn stage_over<'a>(

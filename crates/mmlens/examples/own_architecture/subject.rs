@@ -64,7 +64,8 @@ impl Subject for Own {
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         let Words::Prompt(text) = &sample.words else { return Err(self.refuse("it takes one prompt")) };
         let mut pictures = sample.pictures.iter().enumerate();
-        let (mut ids, mut map, mut pixels) = (Vec::new(), TokenMap::default(), Vec::new());
+        let (mut ids, mut pixels) = (Vec::new(), Vec::new());
+        let mut map = TokenMap { text: text.clone(), ..TokenMap::default() };
         for (at, letter) in text.char_indices() {
             let id = match letter {
                 '#' => PLACEHOLDER,

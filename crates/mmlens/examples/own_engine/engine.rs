@@ -151,7 +151,7 @@ impl Subject for Letters {
         if text.is_empty() || !sample.pictures.is_empty() || !sample.clips.is_empty() {
             return Err(Self::refuse("it takes letters, and nothing to look at"));
         }
-        let mut map = TokenMap::default();
+        let mut map = TokenMap { text: text.clone(), ..TokenMap::default() };
         let mut ids = Vec::new();
         for (at, letter) in text.char_indices() {
             let id = self.tokens(&letter.to_string())?[0];

@@ -67,8 +67,9 @@ fn everything(subject: &dyn Subject, case: &Case) -> Vec<(String, Vec<u32>)> {
         all.push((format!("mean of {place}"), vec![scored(subject, case, plan).to_bits()]));
         let (inputs, objective) = case.open(subject).unwrap();
         let reference = Reference::mean(subject, &site(place).into(), std::slice::from_ref(&inputs)).unwrap();
-        let sweep =
-            Sweep::over(vec![Axis::count(Role::Sample, 1)], |_| vec![reference.at(site(place)).unwrap()]);
+        let sweep = Sweep::over(vec![Axis::count(Role::Sample, 1)], move |_| {
+            vec![reference.at(site(place)).unwrap()]
+        });
         let mut progress = Progress::new(&Unwatched, "sweep", 1);
         let sweep = sweep.measure(Metric::from(objective));
         let swept = sweep.run(subject, &inputs, &Memory::default(), &mut progress).unwrap();
@@ -181,7 +182,7 @@ fn padding_is_in_no_mean() {
                 let reference = Reference::mean(subject, &place.into(), inputs).unwrap();
                 let edit: Edit = reference.at(place).unwrap();
                 let mut progress = Progress::new(&Unwatched, "sweep", 1);
-                let sweep = Sweep::over(vec![Axis::count(Role::Sample, 1)], |_| vec![edit.clone()])
+                let sweep = Sweep::over(vec![Axis::count(Role::Sample, 1)], move |_| vec![edit.clone()])
                     .measure(Objective::logit(2));
                 let swept = sweep.run(subject, &rows[0], &Memory::default(), &mut progress).unwrap();
                 swept.measured[0].values[0]

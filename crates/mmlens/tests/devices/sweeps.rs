@@ -37,12 +37,12 @@ pub(crate) fn other(subject: &dyn Subject) -> Trace {
 /// Heads to zero and positions from another picture, in every block: edits of one row of many.
 pub(crate) fn sweep(positions: usize, other: &Trace) -> Sweep {
     let axes = vec![Axis::count(Role::Layer, BLOCKS), Axis::count(Role::Token, positions + HEADS)];
-    let sweep = Sweep::over(axes, |at| {
+    let stream = |block| Site::block(Part::Text, block, Point::ResidPre);
+    let patches: Vec<Edit> = (0..BLOCKS).map(|block| Edit::patch(stream(block), other).unwrap()).collect();
+    let sweep = Sweep::over(axes, move |at| {
         vec![match at[1].checked_sub(positions) {
             Some(head) => Edit::zero(Site::block(Part::Text, at[0], Point::Z)).heads([head]),
-            None => Edit::patch(Site::block(Part::Text, at[0], Point::ResidPre), other)
-                .unwrap()
-                .positions([at[1]]),
+            None => patches[at[0]].clone().positions([at[1]]),
         }]
     });
     sweep.measure(Objective::logit(4)).measure(Metric::Divergence { at: Ask::Last })

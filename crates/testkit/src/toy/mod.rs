@@ -412,7 +412,8 @@ impl Subject for Toy {
             return Err(self
                 .refuse(format!("the prompt `{text}` does not go with {} pictures", sample.pictures.len())));
         }
-        let (mut ids, mut map, mut image) = (Vec::new(), TokenMap::default(), 0);
+        let (mut ids, mut image) = (Vec::new(), 0);
+        let mut map = TokenMap { text: text.clone(), ..TokenMap::default() };
         for (at, letter) in text.char_indices() {
             if letter == '#' {
                 let (wide, high) =

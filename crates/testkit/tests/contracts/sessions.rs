@@ -9,7 +9,7 @@ use mmlens_core::{
     SessionError, Steps, Subject, SubjectError, Words,
 };
 use mmlens_finding::{Tolerance, top};
-use mmlens_testkit::{Altered, Toy, Work, fixtures, session_breaches};
+use mmlens_testkit::{Rewired, Toy, Work, fixtures, session_breaches};
 use mmlens_zoo::certify;
 
 use super::open;

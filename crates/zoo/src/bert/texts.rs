@@ -57,7 +57,7 @@ impl Texts {
                 expected: format!("1 to {}", self.most),
             });
         }
-        let mut map = TokenMap::default();
+        let mut map = TokenMap { text: text.to_owned(), ..TokenMap::default() };
         for piece in &pieces {
             let label = self.label(piece.id);
             map.tokens.push(match piece.bytes {

@@ -167,7 +167,7 @@ impl Blip {
     /// What a caption begins with, behind the token that begins it.
     fn begun(&self, text: &str) -> Result<(Vec<u32>, TokenMap), SubjectError> {
         let bos = self.config.bos;
-        let (mut ids, mut map) = (vec![bos], TokenMap::default());
+        let (mut ids, mut map) = (vec![bos], TokenMap { text: text.to_owned(), ..TokenMap::default() });
         map.tokens.push(self.texts.label(bos));
         for piece in self.texts.tokenizer().encode(text, false).map_err(|e| self.refuse(e))? {
             let label = self.texts.label(piece.id);

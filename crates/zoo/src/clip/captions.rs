@@ -158,7 +158,7 @@ impl Captions {
                 expected: format!("1 to {most}"),
             });
         }
-        let mut map = TokenMap::default();
+        let mut map = TokenMap { text: text.to_owned(), ..TokenMap::default() };
         for piece in &pieces {
             let kind = if self.tokenizer.is_special(piece.id) { Modality::Special } else { Modality::Text };
             let label = TokenLabel::new(self.name(piece.id), kind).with_id(piece.id);

@@ -112,6 +112,7 @@ impl Subject for ImageClassifier {
             let view = View { image: 0, rows, cols };
             Ok(Arc::new(TokenMap {
                 tokens: Vec::new(),
+                text: String::new(),
                 pictures: vec![(picture.image.width(), picture.image.height())],
                 patches: self.model.vision.config().patches(&view)?,
                 views: vec![view],

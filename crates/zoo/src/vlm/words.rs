@@ -170,6 +170,7 @@ pub(super) fn tokenise(
     if ids.is_empty() {
         return Err(WordsError::Empty);
     }
+    map.text = prompt.to_owned();
     map.views = seen.views.clone();
     map.patches = seen.patches.clone();
     Ok((ids, map))

@@ -1,0 +1,397 @@
+//! A case whose units can be absent: inputs and edits of coalitions, and what is measured of them.
+
+use std::collections::BTreeMap;
+
+use image::DynamicImage;
+use mmlens_core::{
+    AnalysisError, AnyTensor, AxisName, Baseline, Change, HookError, Inputs, Memory, Part, Plan, Point,
+    Region, Sample, Selector, Site, Subject,
+};
+
+use super::absent::{blurry, fitted, interpolated, noisy, with_pictures};
+use super::canvas::{Canvas, Piece};
+use super::{Absent, Coalition, Held, Place, UnitError, Units, one_row};
+use crate::sweep::{self, Shown, Variants, showing};
+use crate::{Edit, Metric, Progress};
+
+const PIXELS: Site = Site::of(Part::Vision, Point::Pixels);
+
+/// A case whose units can be absent. See [the module](crate::units) for its use.
+#[derive(Clone)]
+pub struct Hiding<'a> {
+    subject: &'a dyn Subject,
+    sample: &'a Sample,
+    inputs: &'a Inputs,
+    units: Units,
+    canvas: Option<Canvas>,
+    /// For each of the units' ways to be absent, what stands there.
+    fills: Vec<Fill>,
+    /// The part of the model that reads words, and where its attention looks.
+    reader: Part,
+    scores: Selector,
+}
+
+/// What stands in the places of one kind of units.
+#[derive(Debug, Clone)]
+enum Fill {
+    /// Pixels in the shape of the case's.
+    Pixels(AnyTensor),
+    /// Pixels that depend on what else is absent.
+    Interpolated { noise: f64, seed: mmlens_core::Seed },
+    /// Vectors of all positions where the stream begins, `[1, pos, d_model]`.
+    Vectors(AnyTensor),
+    /// None: nobody attends.
+    Unattended,
+    /// No unit is absent this way.
+    Unused,
+}
+
+impl<'a> Hiding<'a> {
+    /// Makes what stands in the places of units. `inputs` is what the subject made of `sample`, a single row.
+    ///
+    /// # Errors
+    /// [`UnitError::Unfit`] for what cannot stand in such a place, [`UnitError::NoMask`], [`UnitError::Setting`] of an [`Absent`],
+    /// [`UnitError::Unlike`] for another sample of another shape, [`UnitError::Rows`]; whatever a pass reports.
+    ///
+    /// # Cost
+    /// For each kind of absence that changes pictures, one encoding; for vectors of words, a pass up to the first block. Held are pixels or
+    /// vectors for each kind, once.
+    pub fn new(
+        subject: &'a dyn Subject,
+        sample: &'a Sample,
+        inputs: &'a Inputs,
+        units: Units,
+    ) -> Result<Self, UnitError> {
+        one_row(inputs)?;
+        let encoder = subject.anatomy().iter().any(|anatomy| anatomy.part == Part::Encoder);
+        let reader = if encoder { Part::Encoder } else { Part::Text };
+        let canvas = Canvas::of(inputs)?;
+        let scores = format!("{}.blocks.*.attn.scores", reader.name()).parse()?;
+        let mut hiding = Self { subject, sample, inputs, units, canvas, fills: Vec::new(), reader, scores };
+        for (kind, absent) in hiding.units.absents().iter().enumerate() {
+            absent.check()?;
+            let own = || hiding.units.iter().filter(|unit| unit.absent == kind);
+            let pictured = own().any(|unit| matches!(unit.held, Held::Pixels(_)));
+            let worded = own().any(|unit| matches!(unit.held, Held::Positions(_)));
+            let unfit = |what| UnitError::Unfit { absent: absent.to_string(), what };
+            let fill = match (pictured, worded) {
+                (true, true) => return Err(unfit("parts of pictures and words at once")),
+                (true, false) => hiding.pixels(absent)?,
+                (false, true) => hiding.vectors(absent, kind)?,
+                (false, false) => Fill::Unused,
+            };
+            let frames = own().any(|unit| unit.places.contains(&Place::Frames));
+            if let (Fill::Interpolated { .. }, true) = (&fill, frames) {
+                return Err(unfit("a part of a clip"));
+            }
+            hiding.fills.push(fill);
+        }
+        Ok(hiding)
+    }
+
+    /// The units.
+    pub fn units(&self) -> &Units {
+        &self.units
+    }
+
+    /// What stands in the places of absent units, in words, as a finding tells it.
+    pub fn baseline(&self) -> String {
+        let told = self.fills.iter().zip(self.units.absents()).filter_map(|(fill, absent)| match fill {
+            Fill::Unused => None,
+            Fill::Pixels(_) | Fill::Interpolated { .. } => Some(absent.describe(Part::Vision)),
+            Fill::Vectors(_) | Fill::Unattended => Some(absent.describe(self.reader)),
+        });
+        told.collect::<Vec<_>>().join("; ")
+    }
+
+    /// The case with the units of a coalition alone: its inputs, and a plan that holds the edits of words.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] for a coalition of another number of units; whatever making pixels reports.
+    pub fn only(&self, coalition: &Coalition) -> Result<(Inputs, Plan), AnalysisError> {
+        self.fits(coalition)?;
+        let inputs = match self.exchanges(coalition) {
+            true => showing(self.inputs, &[self.exchanged(coalition)?])?,
+            false => self.inputs.clone(),
+        };
+        let mut plan = Plan::new();
+        for edit in self.worded(coalition) {
+            plan = edit.whole(plan)?;
+        }
+        Ok((inputs, plan))
+    }
+
+    /// A metric of every coalition, in their order. They are packed within the budget; coalitions that lack words alone go on behind the
+    /// tower.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] for a coalition of another number of units; as [`Sweep::run`](crate::Sweep::run).
+    ///
+    /// # Cost
+    /// A pass for each coalition, from the pixels where it lacks a part of a picture, and one more for all. Beside the passes one pack of
+    /// pixels is there at a time, thrice.
+    pub fn measure(
+        &self,
+        metric: impl Into<Metric>,
+        coalitions: &[Coalition],
+        memory: &Memory,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<f32>, AnalysisError> {
+        coalitions.iter().try_for_each(|coalition| self.fits(coalition))?;
+        let variants = Coalitions { hiding: self, coalitions };
+        let mut found = sweep::run(&variants, &[metric.into()], self.subject, self.inputs, memory, progress)?;
+        Ok(found.pop().map_or_else(Vec::new, |measured| measured.values))
+    }
+
+    fn fits(&self, coalition: &Coalition) -> Result<(), HookError> {
+        match coalition.units() == self.units.len() {
+            true => Ok(()),
+            false => Err(HookError::Values { dims: vec![self.units.len()], given: coalition.units() }),
+        }
+    }
+
+    /// Pixels that stand for absent parts of pictures.
+    fn pixels(&self, absent: &Absent) -> Result<Fill, UnitError> {
+        let canvas = self.canvas.as_ref().ok_or(UnitError::Nothing("picture"))?;
+        let changed = match absent {
+            Absent::Baseline(baseline) => {
+                return Ok(Fill::Pixels(self.baseline_at(PIXELS, baseline, &canvas.pixels)?));
+            }
+            Absent::Road { noise, seed } => return Ok(Fill::Interpolated { noise: *noise, seed: *seed }),
+            Absent::Blur { sigma } => with_pictures(self.sample, |_, _, picture| blurry(picture, *sigma)),
+            Absent::Noise { seed } => {
+                with_pictures(self.sample, |at, _, picture| noisy(picture, seed.at(at as u64)))
+            }
+            Absent::Other(other) => {
+                let count = |sample: &Sample| {
+                    let frames: Vec<usize> = sample.clips.iter().map(|clip| clip.frames.len()).collect();
+                    format!("{} pictures and clips of {frames:?} frames", sample.pictures.len())
+                };
+                let (found, expected) = (count(other), count(self.sample));
+                if found != expected {
+                    return Err(UnitError::Unlike { what: "another sample", found, expected });
+                }
+                let frames = other.clips.iter().flat_map(|clip| &clip.frames);
+                let images: Vec<&DynamicImage> =
+                    other.pictures.iter().map(|p| &p.image).chain(frames).map(AsRef::as_ref).collect();
+                with_pictures(self.sample, |at, _, own| {
+                    let size = (own.width(), own.height());
+                    images.get(at).map_or_else(|| own.to_rgb8(), |other| fitted(other, size))
+                })
+            }
+            Absent::Mask | Absent::Unattended => {
+                return Err(UnitError::Unfit { absent: absent.to_string(), what: "a part of a picture" });
+            }
+        };
+        Ok(Fill::Pixels(self.processed(&changed)?))
+    }
+
+    /// The pixels that the subject makes of a changed sample, of which no more than the pictures differ.
+    fn processed(&self, changed: &Sample) -> Result<AnyTensor, UnitError> {
+        let (made, own) =
+            (self.subject.encode(changed)?, self.canvas.as_ref().map(|canvas| canvas.pixels.dims()));
+        let found = made.pixels.as_ref().map(AnyTensor::dims);
+        match made.pixels {
+            Some(pixels) if found == own && made.grids == self.inputs.grids => Ok(pixels),
+            _ => Err(UnitError::Unlike {
+                what: "pixels of changed pictures",
+                found: format!("{found:?}"),
+                expected: format!("{own:?}"),
+            }),
+        }
+    }
+
+    fn baseline_at(
+        &self,
+        site: Site,
+        baseline: &Baseline,
+        value: &AnyTensor,
+    ) -> Result<AnyTensor, UnitError> {
+        let spec = self.subject.sites().iter().find(|spec| spec.site == site);
+        Ok(baseline.at(spec.ok_or(HookError::Unpublished(site))?, value, self.inputs)?)
+    }
+
+    /// Where the stream of words begins.
+    fn entered(&self) -> Site {
+        Site::block(self.reader, 0, Point::ResidPre)
+    }
+
+    /// Vectors that stand for absent words.
+    fn vectors(&self, absent: &Absent, kind: usize) -> Result<Fill, UnitError> {
+        let site = self.entered();
+        let read = |inputs: &Inputs| -> Result<AnyTensor, UnitError> {
+            let trace = self.subject.run(inputs, Plan::new().read(site)?)?;
+            Ok(trace.get(site)?.clone())
+        };
+        let vectors = match absent {
+            Absent::Unattended => return Ok(Fill::Unattended),
+            Absent::Baseline(baseline) => self.baseline_at(site, baseline, &read(self.inputs)?)?,
+            Absent::Mask => {
+                let none = || UnitError::NoMask { subject: self.subject.name().to_owned() };
+                let mask = self.subject.mask().ok_or_else(none)?;
+                let mut masked = self.inputs.clone();
+                let own = self.units.iter().filter(|unit| unit.absent == kind);
+                for position in own.flat_map(super::Unit::positions) {
+                    let ids = masked.ids.iter_mut().filter_map(|ids| ids.get_mut(*position));
+                    ids.for_each(|id| *id = mask);
+                }
+                read(&masked)?
+            }
+            Absent::Other(other) => {
+                let other = self.subject.encode(other)?;
+                if (other.rows(), other.positions()) != (1, self.inputs.positions()) {
+                    return Err(UnitError::Unlike {
+                        what: "another sample",
+                        found: format!("{} rows of {} positions", other.rows(), other.positions()),
+                        expected: format!("1 row of {} positions", self.inputs.positions()),
+                    });
+                }
+                read(&other)?
+            }
+            Absent::Blur { .. } | Absent::Noise { .. } | Absent::Road { .. } => {
+                return Err(UnitError::Unfit { absent: absent.to_string(), what: "a word" });
+            }
+        };
+        Ok(Fill::Vectors(vectors))
+    }
+
+    /// Whether a coalition lacks a part of a picture.
+    fn exchanges(&self, coalition: &Coalition) -> bool {
+        self.absent(coalition).any(|unit| matches!(unit.held, Held::Pixels(_)))
+    }
+
+    fn absent<'b>(&'b self, coalition: &'b Coalition) -> impl Iterator<Item = &'b super::Unit> {
+        coalition.absent().filter_map(|unit| self.units.units.get(unit))
+    }
+
+    /// The pictures of a coalition.
+    fn exchanged(&self, coalition: &Coalition) -> Result<Shown, AnalysisError> {
+        let made = self.made(coalition).map_err(|error| error.of("hiding"))?;
+        let mut pieces: Vec<(&Piece, &AnyTensor)> = Vec::new();
+        for unit in self.absent(coalition) {
+            let Held::Pixels(own) = &unit.held else { continue };
+            let fill = match self.fills.get(unit.absent) {
+                Some(Fill::Pixels(pixels)) => Some(pixels),
+                Some(Fill::Interpolated { .. }) => made.get(&unit.absent),
+                _ => None,
+            };
+            let fill = fill.ok_or(HookError::NotRead(PIXELS))?;
+            pieces.extend(own.iter().map(|piece| (piece, fill)));
+        }
+        let canvas = self.canvas.as_ref().ok_or(HookError::NotRead(PIXELS))?;
+        canvas.exchanged(&pieces).map_err(|error| error.of("hiding"))
+    }
+
+    /// Pixels that depend on the coalition, by the kind of absence.
+    fn made(&self, coalition: &Coalition) -> Result<BTreeMap<usize, AnyTensor>, UnitError> {
+        let mut made = BTreeMap::new();
+        for (kind, fill) in self.fills.iter().enumerate() {
+            let Fill::Interpolated { noise, seed } = fill else { continue };
+            // Whatever is missing is missing, in whichever way.
+            let gone: Vec<&Place> = self.absent(coalition).flat_map(|unit| &unit.places).collect();
+            if gone.is_empty() {
+                continue;
+            }
+            let changed = with_pictures(self.sample, |at, of, picture| {
+                let missing = missing(&gone, of, (picture.width(), picture.height()));
+                match missing.contains(&true) {
+                    true => interpolated(picture, &missing, *noise, seed.at(at as u64)),
+                    false => picture.to_rgb8(),
+                }
+            });
+            made.insert(kind, self.processed(&changed)?);
+        }
+        Ok(made)
+    }
+
+    /// The edits of a coalition's absent words.
+    fn worded(&self, coalition: &Coalition) -> Vec<Edit> {
+        let mut by_kind: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for unit in self.absent(coalition) {
+            if let Held::Positions(positions) = &unit.held {
+                by_kind.entry(unit.absent).or_default().extend(positions);
+            }
+        }
+        let mut edits = Vec::new();
+        for (kind, mut positions) in by_kind {
+            positions.sort_unstable();
+            positions.dedup();
+            match self.fills.get(kind) {
+                Some(Fill::Vectors(vectors)) => {
+                    edits.push(Edit::set(self.entered(), vectors.clone()).positions(positions));
+                }
+                Some(Fill::Unattended) => edits.push(self.unattended(positions)),
+                // No words are absent in such a way: it was refused.
+                Some(Fill::Pixels(_) | Fill::Interpolated { .. } | Fill::Unused) | None => {}
+            }
+        }
+        edits
+    }
+
+    /// No position but itself attends to any of these, in any layer.
+    fn unattended(&self, keys: Vec<usize>) -> Edit {
+        // What comes before the first of them does not see it anyway, where a model goes on from its past.
+        let first = if self.subject.goes_on() { keys.iter().min().copied().unwrap_or(0) } else { 0 };
+        let queries = first..self.inputs.positions();
+        let edges = Region::all().of(AxisName::Query, queries).of(AxisName::Key, keys);
+        Edit::new(self.scores.clone(), Change::MaskOthers).within(edges)
+    }
+}
+
+impl std::fmt::Debug for Hiding<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} units of `{}`: {}", self.units.len(), self.subject.name(), self.baseline())
+    }
+}
+
+/// Which pixels of an original picture some places cover: those whose middle lies there.
+fn missing(places: &[&Place], at: usize, (width, height): (u32, u32)) -> Vec<bool> {
+    let (wide, high) = (width as usize, height as usize);
+    let mut missing = vec![false; wide * high];
+    for place in places {
+        match place {
+            Place::Box { image, bbox } if *image == at => {
+                // The first pixel whose middle is no less than an edge.
+                let edge =
+                    |edge: f32, most: usize| ((f64::from(edge) - 0.5).ceil().max(0.0) as usize).min(most); // no NaN: a box on a picture
+                let [x0, x1] = [bbox[0], bbox[2]].map(|x| edge(x, wide));
+                for y in edge(bbox[1], high)..edge(bbox[3], high) {
+                    if let Some(line) = missing.get_mut(y * wide + x0..y * wide + x1.max(x0)) {
+                        line.fill(true);
+                    }
+                }
+            }
+            Place::Label { image, segments, label } if *image == at => {
+                let own = missing.iter_mut().zip(segments.labels());
+                own.for_each(|(slot, found)| *slot |= found == label);
+            }
+            _ => {}
+        }
+    }
+    missing
+}
+
+/// Coalitions as the variants of a sweep.
+struct Coalitions<'a> {
+    hiding: &'a Hiding<'a>,
+    coalitions: &'a [Coalition],
+}
+
+impl Variants for Coalitions<'_> {
+    fn len(&self) -> usize {
+        self.coalitions.len()
+    }
+
+    fn edits(&self, variant: usize) -> Vec<Edit> {
+        self.coalitions.get(variant).map_or_else(Vec::new, |coalition| self.hiding.worded(coalition))
+    }
+
+    fn shows(&self, variant: usize) -> bool {
+        self.coalitions.get(variant).is_some_and(|coalition| self.hiding.exchanges(coalition))
+    }
+
+    fn shown(&self, variant: usize) -> Result<Shown, AnalysisError> {
+        let past = || HookError::Values { dims: vec![self.coalitions.len()], given: variant };
+        self.hiding.exchanged(self.coalitions.get(variant).ok_or_else(past)?)
+    }
+}

@@ -1,0 +1,325 @@
+//! Units that are parts of pictures and clips.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use mmlens_core::finding::{Modality, PatchLabel, Role, TokenLabel};
+use mmlens_core::{Inputs, TokenMap, View};
+
+use super::canvas::{Area, Canvas, Piece, Sheet};
+use super::{Held, Place, Segments, Unit, UnitError, Units, one_row, spans};
+use crate::Windows;
+
+/// Pictures of one row, and how they lie.
+struct Seen<'a> {
+    map: &'a TokenMap,
+    sheets: Vec<Sheet>,
+    /// For every entry of the pixel batch that the row shows, its view.
+    views: Vec<(usize, &'a View)>,
+}
+
+impl<'a> Seen<'a> {
+    fn of(inputs: &'a Inputs) -> Result<Self, UnitError> {
+        let map = one_row(inputs)?;
+        let canvas = Canvas::of(inputs)?.ok_or(UnitError::Nothing("picture"))?;
+        let entries = inputs.images.first().map_or(&[][..], Vec::as_slice);
+        let views = entries.iter().copied().zip(&map.views).collect();
+        Ok(Self { map, sheets: canvas.sheets().to_vec(), views })
+    }
+
+    /// The entries that show a picture or clip.
+    fn entries(&self, image: usize) -> Result<Vec<(usize, &'a View, &Sheet)>, UnitError> {
+        let own = self.views.iter().filter(|(_, view)| view.image == image);
+        let own: Vec<_> = own.filter_map(|(e, view)| Some((*e, *view, self.sheets.get(*e)?))).collect();
+        match own.is_empty() {
+            true => Err(UnitError::None { what: "picture", index: image, len: self.map.pictures.len() }),
+            false => Ok(own),
+        }
+    }
+
+    /// What of a picture the model is given: `x0, y0, x1, y1`.
+    fn extent(&self, image: usize) -> Result<[f64; 4], UnitError> {
+        let (mut cols, mut rows) = ([f64::INFINITY, f64::NEG_INFINITY], [f64::INFINITY, f64::NEG_INFINITY]);
+        for (_, view, _) in self.entries(image)? {
+            for (all, own) in [(&mut cols, &view.cols), (&mut rows, &view.rows)] {
+                for [from, to] in own.iter().filter(|[from, to]| from < to) {
+                    // no NaN: extents on a picture
+                    *all = [all[0].min(f64::from(*from)), all[1].max(f64::from(*to))];
+                }
+            }
+        }
+        Ok([cols[0], rows[0], cols[1], rows[1]])
+    }
+
+    /// The pixels of every entry whose middle lies in a box.
+    fn within(&self, image: usize, [x0, y0, x1, y1]: [f64; 4]) -> Result<Vec<Piece>, UnitError> {
+        let pieces = self.entries(image)?.into_iter().filter_map(|(entry, view, _)| {
+            let (rows, cols) = (between(&view.rows, y0, y1), between(&view.cols, x0, x1));
+            (!rows.is_empty() && !cols.is_empty()).then_some(Piece { entry, area: Area::Box { rows, cols } })
+        });
+        Ok(pieces.collect())
+    }
+
+    fn boxed(&self, name: String, patch: PatchLabel, bbox: [f64; 4]) -> Result<Unit, UnitError> {
+        let pieces = self.within(patch.image, bbox)?;
+        if pieces.is_empty() {
+            return Err(UnitError::Unseen { unit: name });
+        }
+        let place = Place::Box { image: patch.image, bbox: patch.bbox };
+        Ok(Unit::new(label(name, patch), Held::Pixels(pieces), vec![place]))
+    }
+}
+
+/// Pixels whose middle lies from `from` up to `to` on the original. Pixels around the picture have no extent there, and no middle.
+fn between(extents: &[[f32; 2]], from: f64, to: f64) -> Range<usize> {
+    let inside = |[a, b]: &[f32; 2]| {
+        let middle = f64::midpoint(f64::from(*a), f64::from(*b));
+        a < b && from <= middle && middle < to
+    };
+    match (extents.iter().position(inside), extents.iter().rposition(inside)) {
+        (Some(first), Some(last)) => first..last + 1,
+        _ => 0..0,
+    }
+}
+
+fn label(name: String, patch: PatchLabel) -> TokenLabel {
+    TokenLabel::new(name, Modality::Image).with_patch(patch)
+}
+
+fn whole(image: usize, bbox: [f64; 4]) -> PatchLabel {
+    PatchLabel { image, tile: 0, frame: 0, row: 0, col: 0, bbox: bbox.map(|edge| edge as f32) }
+}
+
+impl Units {
+    /// Cells of a grid over what the model is given of a picture (or of every frame of a clip), row by row.
+    ///
+    /// # Errors
+    /// [`UnitError::Setting`] for a grid of nothing, [`UnitError::Unseen`] for one finer than the pixels that the model is given,
+    /// [`UnitError::Nothing`] or [`UnitError::None`] without such a picture, [`UnitError::Rows`].
+    pub fn cells(inputs: &Inputs, image: usize, [rows, cols]: [usize; 2]) -> Result<Self, UnitError> {
+        if rows == 0 || cols == 0 {
+            let found = format!("{rows} x {cols} cells");
+            return Err(UnitError::Setting {
+                setting: "grid",
+                found,
+                expected: "at least one row and one column",
+            });
+        }
+        let seen = Seen::of(inputs)?;
+        let [x0, y0, x1, y1] = seen.extent(image)?;
+        let cut = |from: f64, to: f64, parts: usize| -> Vec<f64> {
+            (0..=parts).map(|i| from + (to - from) * i as f64 / parts as f64).collect()
+        };
+        let (down, across) = (cut(y0, y1, rows), cut(x0, x1, cols));
+        let mut units = Vec::with_capacity(rows * cols);
+        for (row, y) in down.windows(2).enumerate() {
+            for (col, x) in across.windows(2).enumerate() {
+                let ([y0, y1], [x0, x1]) = (y, x) else { continue };
+                let bbox = [*x0, *y0, *x1, *y1];
+                let patch = PatchLabel { row, col, ..whole(image, bbox) };
+                units.push(seen.boxed(patch.to_string(), patch, bbox)?);
+            }
+        }
+        let grid = Some([spans(Role::Row, image, &down), spans(Role::Column, image, &across)]);
+        Ok(Self { grid, ..Self::of(units) })
+    }
+
+    /// Boxes with names, `x0, y0, x1, y1` in pixels of an original picture. They may overlap.
+    ///
+    /// # Errors
+    /// [`UnitError::Unseen`] for a box of which the model is given no pixel, and as [`Units::cells`].
+    pub fn boxes(inputs: &Inputs, image: usize, boxes: &[(&str, [f32; 4])]) -> Result<Self, UnitError> {
+        let seen = Seen::of(inputs)?;
+        let unit = |(col, (name, bbox)): (usize, &(&str, [f32; 4]))| {
+            let patch = PatchLabel { col, bbox: *bbox, ..whole(image, [0.0; 4]) };
+            seen.boxed((*name).to_owned(), patch, bbox.map(f64::from))
+        };
+        Ok(Self::of(boxes.iter().enumerate().map(unit).collect::<Result<_, _>>()?))
+    }
+
+    /// Segments of a picture ([`Slic`](super::Slic), or a mask), in the order of their labels. Those of which the model is given no
+    /// pixel are none.
+    ///
+    /// # Errors
+    /// [`UnitError::Segments`] for segments of another size than the picture, and as [`Units::cells`].
+    pub fn segments(inputs: &Inputs, image: usize, segments: &Segments) -> Result<Self, UnitError> {
+        let seen = Seen::of(inputs)?;
+        let entries = seen.entries(image)?;
+        let expected = seen.map.pictures.get(image).copied().unwrap_or_default();
+        if segments.size() != expected {
+            return Err(UnitError::Segments { found: segments.size(), expected });
+        }
+        let boxes = segments.boxes();
+        // A label that no segment has, for pixels around the picture.
+        let none = (0..).find(|label| !boxes.contains_key(label)).unwrap_or(u32::MAX);
+        let middle = |[a, b]: [f32; 2]| (a < b).then(|| f64::midpoint(f64::from(a), f64::from(b)));
+        let labels = |view: &View| -> Arc<Vec<u32>> {
+            let at = |y: [f32; 2], x: [f32; 2]| segments.at(middle(x)?, middle(y)?);
+            let of_row =
+                |y: &[f32; 2]| view.cols.iter().map(|x| at(*y, *x).unwrap_or(none)).collect::<Vec<_>>();
+            Arc::new(view.rows.iter().flat_map(of_row).collect())
+        };
+        let maps: Vec<_> = entries.iter().map(|(entry, view, _)| (*entry, labels(view))).collect();
+        let shared = Arc::new(segments.clone());
+        let mut units = Vec::new();
+        for (col, (label, bbox)) in boxes.into_iter().enumerate() {
+            let own = maps.iter().filter(|(_, labels)| labels.contains(&label));
+            let piece = |(entry, labels): &(usize, Arc<Vec<u32>>)| Piece {
+                entry: *entry,
+                area: Area::Label { labels: labels.clone(), label },
+            };
+            let pieces: Vec<Piece> = own.map(piece).collect();
+            if pieces.is_empty() {
+                continue;
+            }
+            let patch = PatchLabel { col, bbox, ..whole(image, [0.0; 4]) };
+            let place = Place::Label { image, segments: shared.clone(), label };
+            let named = super::parts::label(format!("segment {label}"), patch);
+            units.push(Unit::new(named, Held::Pixels(pieces), vec![place]));
+        }
+        Ok(Self::of(units))
+    }
+
+    /// The patches that the positions of the model show, each in its own tile alone; of models without such positions (dual encoders,
+    /// classifiers) the patches of the tower. Those of nothing but what a processor put around the picture are none.
+    ///
+    /// # Errors
+    /// As [`Units::cells`].
+    pub fn patches(inputs: &Inputs) -> Result<Self, UnitError> {
+        let seen = Seen::of(inputs)?;
+        let shown: Vec<PatchLabel> = seen.map.tokens.iter().filter_map(|token| token.patch).collect();
+        let patches = if shown.is_empty() { seen.map.patches.clone() } else { shown };
+        let mut units = Vec::with_capacity(patches.len());
+        for patch in &patches {
+            let unseen = || UnitError::Unseen { unit: patch.to_string() };
+            let (entry, view, sheet) = *seen.entries(patch.image)?.get(patch.tile).ok_or_else(unseen)?;
+            let [x0, y0, x1, y1] = patch.bbox.map(f64::from);
+            let (rows, cols) = (between(&view.rows, y0, y1), between(&view.cols, x0, x1));
+            if rows.is_empty() || cols.is_empty() {
+                continue;
+            }
+            let area = match sheet.steps {
+                1 => Area::Box { rows, cols },
+                _ => {
+                    let step = steps(&patches, patch.image).iter().position(|frame| *frame == patch.frame);
+                    let step = step.ok_or_else(unseen)?;
+                    Area::Steps { steps: step..step + 1, rows, cols }
+                }
+            };
+            let place = match sheet.steps {
+                1 => Place::Box { image: patch.image, bbox: patch.bbox },
+                _ => Place::Frames,
+            };
+            let held = Held::Pixels(vec![Piece { entry, area }]);
+            units.push(Unit::new(label(patch.to_string(), *patch), held, vec![place]));
+        }
+        match units.is_empty() {
+            true => Err(UnitError::Nothing("patch that a position shows")),
+            false => Ok(Self::of(units)),
+        }
+    }
+
+    /// Windows over one entry of the pixel batch (a picture or tile), in pixels as they are given to the tower.
+    ///
+    /// # Errors
+    /// [`UnitError::None`] without such an entry, [`UnitError::Unseen`] for a window beyond it, and as [`Units::cells`].
+    pub fn windows(inputs: &Inputs, entry: usize, windows: &Windows) -> Result<Self, UnitError> {
+        let seen = Seen::of(inputs)?;
+        let len = seen.sheets.len();
+        let none = UnitError::None { what: "entry of the pixel batch", index: entry, len };
+        let sheet = seen.sheets.get(entry).ok_or_else(|| none.clone())?;
+        let view = seen.views.iter().find(|(own, _)| *own == entry).map(|(_, view)| *view).ok_or(none)?;
+        let mut units = Vec::with_capacity(windows.len());
+        let across = windows.cols().len().max(1);
+        for (index, (rows, cols)) in windows
+            .rows()
+            .iter()
+            .flat_map(|rows| windows.cols().iter().map(move |cols| (rows, cols)))
+            .enumerate()
+        {
+            let name = format!("rows {}–{}, columns {}–{}", rows.start, rows.end, cols.start, cols.end);
+            if rows.end > sheet.height || cols.end > sheet.width {
+                return Err(UnitError::Unseen { unit: name });
+            }
+            let span = |extents: &[[f32; 2]], own: &Range<usize>| {
+                let ends =
+                    (extents.get(own.start), own.end.checked_sub(1).and_then(|last| extents.get(last)));
+                ends.0.zip(ends.1).map_or([0.0; 2], |(first, last)| [first[0], last[1]])
+            };
+            let ([x0, x1], [y0, y1]) = (span(&view.cols, cols), span(&view.rows, rows));
+            let bbox = [x0, y0, x1, y1];
+            let (row, col) = (index / across, index % across);
+            let patch = PatchLabel { row, col, bbox, ..whole(view.image, [0.0; 4]) };
+            let area = Area::Box { rows: rows.clone(), cols: cols.clone() };
+            let place = Place::Box { image: view.image, bbox };
+            units.push(Unit::new(label(name, patch), Held::Pixels(vec![Piece { entry, area }]), vec![place]));
+        }
+        Ok(Self::of(units))
+    }
+
+    /// The steps in time of a clip: frames, or as many as a tower takes together.
+    ///
+    /// # Errors
+    /// [`UnitError::Nothing`] for a picture, which has one, and as [`Units::cells`].
+    pub fn frames(inputs: &Inputs, image: usize) -> Result<Self, UnitError> {
+        let seen = Seen::of(inputs)?;
+        let extent = seen.extent(image)?;
+        let frames = steps(&seen.map.patches, image);
+        let mut units = Vec::new();
+        for (entry, view, sheet) in seen.entries(image)?.into_iter().filter(|(_, _, sheet)| sheet.steps > 1) {
+            for step in 0..sheet.steps {
+                let frame = frames.get(step).copied().unwrap_or(step);
+                let patch = PatchLabel { frame, ..whole(image, extent) };
+                let [rows, cols] =
+                    [&view.rows, &view.cols].map(|own| between(own, f64::NEG_INFINITY, f64::INFINITY));
+                let held = Held::Pixels(vec![Piece {
+                    entry,
+                    area: Area::Steps { steps: step..step + 1, rows, cols },
+                }]);
+                units.push(Unit::new(label(format!("from frame {frame}"), patch), held, vec![Place::Frames]));
+            }
+        }
+        match units.is_empty() {
+            true => Err(UnitError::Nothing("clip of several frames")),
+            false => Ok(Self::of(units)),
+        }
+    }
+
+    /// Each picture and clip as a whole, without what a processor put around it.
+    ///
+    /// # Errors
+    /// As [`Units::cells`].
+    pub fn pictures(inputs: &Inputs) -> Result<Self, UnitError> {
+        let seen = Seen::of(inputs)?;
+        let unit = |image: usize| {
+            let extent = seen.extent(image)?;
+            seen.boxed(format!("picture {image}"), whole(image, extent), extent)
+        };
+        Ok(Self::of((0..seen.map.pictures.len()).map(unit).collect::<Result<_, _>>()?))
+    }
+
+    /// All pictures and clips as one unit: a whole modality.
+    ///
+    /// # Errors
+    /// As [`Units::cells`].
+    pub fn all_pictures(inputs: &Inputs) -> Result<Self, UnitError> {
+        let each = Self::pictures(inputs)?;
+        let (mut pieces, mut places) = (Vec::new(), Vec::new());
+        for unit in each.units {
+            places.extend(unit.places);
+            if let Held::Pixels(own) = unit.held {
+                pieces.extend(own);
+            }
+        }
+        let label = TokenLabel::new("pictures", Modality::Image);
+        Ok(Self::of(vec![Unit::new(label, Held::Pixels(pieces), places)]))
+    }
+}
+
+/// The frames at which the steps of a clip begin, in order.
+fn steps(patches: &[PatchLabel], image: usize) -> Vec<usize> {
+    let mut frames: Vec<usize> = patches.iter().filter(|p| p.image == image).map(|p| p.frame).collect();
+    frames.sort_unstable();
+    frames.dedup();
+    frames
+}
