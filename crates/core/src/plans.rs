@@ -67,13 +67,6 @@ impl Plans {
         self
     }
 
-    /// As [`Plans::during`], before those that are there.
-    #[must_use]
-    pub(crate) fn before(mut self, steps: Steps, plan: Plan) -> Self {
-        self.parts.insert(0, (steps, plan));
-        self
-    }
-
     /// So many continuations of every prompt: the prompt and its pictures are computed once, and every continuation
     /// goes on from a copy of their cache. The rows of the answer, and of every step after the prompt's, are the
     /// continuations of the first prompt, then those of the second, and so on. Draws differ between them, and so may

@@ -121,8 +121,7 @@ pub(super) fn with_pictures(
         Arc::new(DynamicImage::from(change(number - 1, of, image)))
     };
     let pictures = sample.pictures.iter().enumerate();
-    let pictures =
-        pictures.map(|(of, p)| Picture { name: p.name.clone(), image: next(of, &p.image) }).collect();
+    let pictures = pictures.map(|(of, p)| Picture { image: next(of, &p.image), ..p.clone() }).collect();
     let clip = |(at, clip): (usize, &Clip)| Clip {
         frames: clip.frames.iter().map(|frame| next(sample.pictures.len() + at, frame)).collect(),
         ..clip.clone()

@@ -105,7 +105,7 @@ impl UnitError {
             }
             other => AnalysisError::Input {
                 method,
-                needs: "a sample with units that can be absent as asked",
+                needs: "a sample with units that can be absent as asked".into(),
                 found: other.to_string(),
             },
         }

@@ -1,8 +1,9 @@
 use std::sync::{Arc, Mutex};
 
+use mmlens_core::Memory;
 use mmlens_core::finding::{Axis, Role};
 use mmlens_core::{AnyTensor, Change, Sample, Subject, Unwatched};
-use mmlens_engine::{Edit, Memory, Progress, Sweep};
+use mmlens_engine::{Edit, Progress, Sweep};
 use mmlens_testkit::{Rewired, Toy};
 
 use crate::{objective, rows, site};
@@ -22,7 +23,7 @@ fn variants_are_made_when_their_pass_is_due() {
     let inputs = toy.encode(&Sample::prompt(Vec::new(), "abcdef")).unwrap();
     let events = Arc::new(Mutex::new(Vec::new()));
     let seen = events.clone();
-    let watched = Altered::new(&toy, move |inputs, run| {
+    let watched = Rewired::new(&toy, move |inputs, run| {
         seen.lock().unwrap().push(Event::Pass(inputs.rows()));
         toy_pass(inputs, run)
     });

@@ -4,8 +4,9 @@ mod families;
 mod lazy;
 mod toy;
 
+use mmlens_core::Memory;
 use mmlens_core::{Inputs, Objective, Plan, Subject, Unwatched};
-use mmlens_engine::{Coalition, Hiding, Memory, Progress};
+use mmlens_engine::{Coalition, Hiding, Progress};
 
 /// What is measured of some coalitions, so many in a pass.
 fn measured(hiding: &Hiding<'_>, objective: Objective, some: &[Coalition], rows: usize) -> Vec<f32> {

@@ -7,21 +7,15 @@ use burn::tensor::Device;
 use mmlens_core::finding::{Axis, Finding, Role, Tolerance};
 use mmlens_core::{
     Alteration, Altered, Analysis, AnalysisError, AnyTensor, Asked, AxisName, Case, Change, Content, Copies,
-    Generation, Inputs, Objective, Pair, Part, Picture, Plan, Plans, Point, Region, Run, Sample, Site, Steps,
-    Subject, SubjectError, Trace, Unwatched, Words,
+    Generation, Generator, Given, Inputs, Memory, Method, Objective, On, Part, Picture, Plan, Plans, Point,
+    Region, Run, Sample, Site, Steps, Subject, SubjectError, Trace, Unwatched, Words,
 };
-use mmlens_engine::{Edit, Memory, Progress, Sweep};
-use mmlens_model::activation_patching::{self, ActivationPatching};
-use mmlens_model::integrated_gradients::{self, IntegratedGradients};
+use mmlens_engine::{Edit, Progress, Sweep};
+use mmlens_model::METHODS;
 use mmlens_model::logit_lens::{self, LogitLens};
-use mmlens_model::occlusion::{self, Occlusion};
-use mmlens_model::{
-    AttentionKnockout, AttentionRollout, AttributionPatching, EdgeAttribution, METHODS, PathPatching,
-    attention_knockout, attribution_patching, edge_attribution, path_patching,
-};
 use mmlens_testkit::{Toy, analysis_breaches, checkpoint, picture, subject_breaches};
 
-use crate::support::{llava, painted, shown, site};
+use crate::support::{llava, painted, settings, shown, site};
 
 const ROUNDING: Tolerance = Tolerance::either(2e-6, 1e-5);
 
@@ -33,37 +27,18 @@ fn every_method(
     clean: &Sample,
     corrupted: &Sample,
 ) -> BTreeMap<&'static str, (Found, Vec<String>)> {
-    let case = Case::new(clean.clone());
-    let pair = Pair { clean: case.clone(), corrupted: corrupted.clone() };
+    let given = Given::new(Case::new(clean.clone())).unwrap().against(corrupted.clone());
     let probe = subject.encode(clean).unwrap();
-    fn run<A: Analysis>(
-        made: Result<A, AnalysisError>,
-        subject: &dyn Subject,
-        input: &A::Input,
-        probe: &Inputs,
-    ) -> (&'static str, (Found, Vec<String>)) {
-        let made = made.unwrap();
-        let (found, id) = (made.run(subject, input), made.card().id);
-        let breaches =
-            if found.is_ok() { analysis_breaches(&made, subject, input, probe) } else { Vec::new() };
-        (id, (found, breaches))
-    }
-    let gradients = integrated_gradients::Settings { steps: 4, rows: 3, ..Default::default() };
-    let cover = Some(occlusion::Cover::Grid { rows: 3, cols: 2 });
-    let hidden = occlusion::Settings { picture: cover, ..Default::default() };
-    let points = vec![Point::ResidPre, Point::AttnOut, Point::MlpOut];
-    let patched = activation_patching::Settings { points, ..Default::default() };
-    BTreeMap::from([
-        run(IntegratedGradients::new(gradients), subject, &case, &probe),
-        run(Occlusion::new(hidden), subject, &case, &probe),
-        run(Ok(AttentionRollout::default()), subject, &case, &probe),
-        run(LogitLens::new(logit_lens::Settings::default()), subject, &case, &probe),
-        run(ActivationPatching::new(patched), subject, &pair, &probe),
-        run(AttributionPatching::new(attribution_patching::Settings::default()), subject, &pair, &probe),
-        run(EdgeAttribution::new(edge_attribution::Settings::default()), subject, &pair, &probe),
-        run(PathPatching::new(path_patching::Settings::default()), subject, &pair, &probe),
-        run(AttentionKnockout::new(attention_knockout::Settings::default()), subject, &case, &probe),
-    ])
+    let one = |method: &Method| {
+        let made = method.make(settings(method).swap_remove(0)).unwrap();
+        let found = made.run_given(&On::new(subject), &given);
+        let breaches = match &found {
+            Ok(_) => analysis_breaches(made.as_ref(), subject, &given, &probe),
+            Err(_) => Vec::new(),
+        };
+        (method.card.id, (found, breaches))
+    };
+    METHODS.iter().map(one).collect()
 }
 
 fn edits(texts: &[&str]) -> Vec<Alteration> {
@@ -521,13 +496,8 @@ fn answers_have_the_edits_at_every_step() {
         ];
         let altered = under(subject, &texts);
         let how = Generation { max_new: 6, stop_at_end: false, ..Generation::default() };
-        let (rows, traces) = altered
-            .generate_with(
-                &inputs,
-                &how,
-                &Plans::new().during(Steps::At(vec![2]), Plan::new().read("text.logits").unwrap()),
-            )
-            .unwrap();
+        let plans = Plans::new().during(Steps::At(vec![2]), Plan::new().read("text.logits").unwrap());
+        let (rows, traces) = Generator::new(&how).plans(&plans).write(&altered, &inputs).unwrap();
         assert_eq!(traces.keys().copied().collect::<Vec<_>>(), [2], "{name}");
         assert_eq!(altered.generate(&inputs, &how).unwrap(), rows);
         let mut longer = inputs.clone();

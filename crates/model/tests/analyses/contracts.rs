@@ -3,46 +3,12 @@
 use std::path::Path;
 
 use mmlens_core::finding::Finding;
-use mmlens_core::{Case, Given, Method, On, Picture, Sample, Subject, explain, rerun};
+use mmlens_core::{Case, Given, On, Picture, Sample, Subject, explain, rerun};
 use mmlens_model::METHODS;
 use mmlens_testkit::{Toy, analysis_breaches};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{llava, painted, shown};
-
-/// Settings of each method, beside its defaults where these are cheap: others take other ways through it.
-fn settings(method: &Method) -> Vec<Value> {
-    let path = json!({ "between": { "path": { "steps": 3 } }, "rows": 2 });
-    match method.card.short {
-        "ig" => vec![
-            json!({ "steps": 4, "rows": 3 }),
-            json!({
-                "along": [{ "site": "text.blocks.1.resid_pre", "baseline": { "constant": 0.25 } }],
-                "rule": "midpoint",
-                "steps": 3,
-            }),
-        ],
-        "occlusion" => vec![
-            json!({ "picture": { "grid": { "rows": 3, "cols": 2 } } }),
-            json!({ "picture": null, "words": "unattended", "rows": 2 }),
-            json!({ "picture": { "sliding": { "window": [4, 5], "stride": [4, 3] } }, "words": null }),
-        ],
-        "rollout" => vec![json!({}), json!({ "whole": 0, "heads": "max", "residual": 0.25 })],
-        "logit-lens" => vec![json!({}), json!({ "top": 2, "positions": { "at": [0, 2] }, "rows": 3 })],
-        "patching" => vec![
-            json!({ "points": ["resid_pre", "attn_out", "mlp_out"] }),
-            json!({ "places": "modalities", "rows": 2 }),
-        ],
-        "attribution" => vec![json!({}), path],
-        "edges" => vec![json!({}), json!({ "layers": 1 }), path],
-        "knockout" => vec![json!({}), json!({ "window": 1 })],
-        "paths" => vec![
-            json!({}),
-            json!({ "senders": ["input", "0.mlp"], "receivers": { "each": ["1.q0", "logits"] } }),
-        ],
-        other => panic!("`{other}` has no settings here"),
-    }
-}
+use crate::support::{llava, painted, settings, shown};
 
 /// A sample whose pictures are files.
 fn on_disk(folder: &Path, sample: Sample) -> Sample {

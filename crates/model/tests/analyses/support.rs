@@ -5,10 +5,11 @@ use std::sync::OnceLock;
 use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Finding, Labelled};
-use mmlens_core::{Case, Objective, Picture, Sample, Site, Target};
+use mmlens_core::{Case, Method, Objective, Picture, Sample, Site, Target};
 use mmlens_testkit::{checkpoint, picture};
 use mmlens_zoo::Vlm;
 use mmlens_zoo::llava::open_llava;
+use serde_json::{Value, json};
 
 pub(crate) fn llava(name: &str) -> &'static Vlm {
     static OPEN: OnceLock<std::sync::Mutex<std::collections::BTreeMap<String, &'static Vlm>>> =
@@ -61,4 +62,38 @@ pub(crate) fn named(finding: &Finding) -> Vec<&str> {
 
 pub(crate) fn site(name: &str) -> Site {
     name.parse().unwrap()
+}
+
+/// Settings of each method, beside its defaults where these are cheap: others take other ways through it.
+pub(crate) fn settings(method: &Method) -> Vec<Value> {
+    let path = json!({ "between": { "path": { "steps": 3 } }, "rows": 2 });
+    match method.card.short {
+        "ig" => vec![
+            json!({ "steps": 4, "rows": 3 }),
+            json!({
+                "along": [{ "site": "text.blocks.1.resid_pre", "baseline": { "constant": 0.25 } }],
+                "rule": "midpoint",
+                "steps": 3,
+            }),
+        ],
+        "occlusion" => vec![
+            json!({ "picture": { "grid": { "rows": 3, "cols": 2 } } }),
+            json!({ "picture": null, "words": "unattended", "rows": 2 }),
+            json!({ "picture": { "sliding": { "window": [4, 5], "stride": [4, 3] } }, "words": null }),
+        ],
+        "rollout" => vec![json!({}), json!({ "whole": 0, "heads": "max", "residual": 0.25 })],
+        "logit-lens" => vec![json!({}), json!({ "top": 2, "positions": { "at": [0, 2] }, "rows": 3 })],
+        "patching" => vec![
+            json!({ "points": ["resid_pre", "attn_out", "mlp_out"] }),
+            json!({ "places": "modalities", "rows": 2 }),
+        ],
+        "attribution" => vec![json!({}), path],
+        "edges" => vec![json!({}), json!({ "layers": 1 }), path],
+        "knockout" => vec![json!({}), json!({ "window": 1 })],
+        "paths" => vec![
+            json!({}),
+            json!({ "senders": ["input", "0.mlp"], "receivers": { "each": ["1.q0", "logits"] } }),
+        ],
+        other => panic!("`{other}` has no settings here"),
+    }
 }

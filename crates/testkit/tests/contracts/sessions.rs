@@ -347,7 +347,7 @@ fn a_search_carries_out_plans() {
         traces.values().map(|trace| trace.get(place.parse().unwrap()).unwrap().dims()[0]).collect();
     assert_eq!(rows, [3, 6, 6, 6]);
     // The same as a search in a model without that layer.
-    let without = Altered::new(&toy, |inputs, run| toy.forward(inputs, run));
+    let without = Rewired::new(&toy, |inputs, run| toy.forward(inputs, run));
     assert!(without.begin(&inputs, Plan::new()).is_err());
     assert_ne!(made, toy.generate(&inputs, &how).unwrap());
 }
