@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-#[path = "../examples/own_architecture/network.rs"]
+#[path = "../../../examples/own_architecture/network.rs"]
 mod network;
-#[path = "../examples/own_architecture/subject.rs"]
+#[path = "../../../examples/own_architecture/subject.rs"]
 mod subject;
 
 use std::num::NonZeroUsize;

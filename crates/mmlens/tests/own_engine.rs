@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-#[path = "../examples/own_engine/engine.rs"]
+#[path = "../../../examples/own_engine/engine.rs"]
 mod engine;
 
 use std::num::NonZeroUsize;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-#[path = "../examples/own_kernel/kernel.rs"]
+#[path = "../../../examples/own_kernel/kernel.rs"]
 mod kernel;
 
 use burn::tensor::Tensor;

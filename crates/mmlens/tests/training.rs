@@ -4,10 +4,10 @@
 #![allow(clippy::duplicate_mod, reason = "two programs, which share modules")]
 
 #[allow(dead_code, reason = "a program, of which the test calls one function")]
-#[path = "../examples/train_clip/main.rs"]
+#[path = "../../../examples/train_clip/main.rs"]
 mod train_clip;
 #[allow(dead_code, reason = "a program, of which the test calls one function")]
-#[path = "../examples/train_shapes/main.rs"]
+#[path = "../../../examples/train_shapes/main.rs"]
 mod train_shapes;
 
 use std::fs;

@@ -8,7 +8,7 @@
 #![allow(clippy::print_stdout, reason = "a program prints")]
 #![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "devices are opened as the tests open them")]
 
-#[path = "../tests/devices/devices.rs"]
+#[path = "../crates/mmlens/tests/devices/devices.rs"]
 mod devices;
 #[path = "../tests/devices/folders.rs"]
 mod folders;
