@@ -10,7 +10,7 @@
 
 #[path = "../crates/mmlens/tests/devices/devices.rs"]
 mod devices;
-#[path = "../tests/devices/folders.rs"]
+#[path = "../crates/mmlens/tests/devices/folders.rs"]
 mod folders;
 
 use std::path::Path;

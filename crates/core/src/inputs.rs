@@ -151,6 +151,28 @@ pub struct Inputs {
 }
 
 impl Inputs {
+    /// One row of text: the token at each position, and what it is.
+    ///
+    /// # Errors
+    /// [`SubjectError::Batch`] for another number of labels than tokens.
+    pub fn text(ids: Vec<u32>, tokens: Vec<TokenLabel>) -> Result<Self, SubjectError> {
+        if ids.len() != tokens.len() {
+            let reason = format!("{} labels for {} tokens", tokens.len(), ids.len());
+            return Err(SubjectError::Batch { reason });
+        }
+        Ok(Self {
+            ids: vec![ids],
+            pads: vec![0],
+            tails: vec![0],
+            maps: vec![Arc::new(TokenMap { tokens, ..TokenMap::default() })],
+            pixels: None,
+            grids: Vec::new(),
+            colours: Vec::new(),
+            images: vec![Vec::new()],
+            asked: Asked::Last,
+        })
+    }
+
     /// Number of prompts.
     pub fn rows(&self) -> usize {
         self.ids.len()

@@ -100,3 +100,6 @@ pub use trace::Trace;
 pub use wanted::Wanted;
 
 pub use mmlens_finding as finding;
+
+// What signatures and derives here need, so that a crate outside depends on this one alone.
+pub use {burn, ndarray, serde, serde_json};

@@ -60,6 +60,16 @@ impl Sample {
         Self::new(vec![picture], Words::Ask(question.into()))
     }
 
+    /// A text alone, taken as it is.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::prompt(Vec::new(), text)
+    }
+
+    /// A picture and captions that it is compared with.
+    pub fn captions(picture: Picture, captions: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self::new(vec![picture], Words::Texts(captions.into_iter().map(Into::into).collect()))
+    }
+
     /// A raw prompt about any number of pictures.
     pub fn prompt(pictures: Vec<Picture>, prompt: impl Into<String>) -> Self {
         Self::new(pictures, Words::Prompt(prompt.into()))

@@ -145,6 +145,12 @@ impl Labelled {
         }
     }
 
+    /// The numbers as an array whose axes are those of the table; `None` for a table of texts.
+    #[must_use]
+    pub fn to_array(&self) -> Option<ndarray::ArrayD<f32>> {
+        ndarray::ArrayD::from_shape_vec(self.shape(), self.as_numbers()?.to_vec()).ok()
+    }
+
     /// The texts, row-major; `None` for a table of numbers.
     #[must_use]
     pub fn as_texts(&self) -> Option<&[String]> {
@@ -331,6 +337,17 @@ mod tests {
         // 1 * 12 + 2 * 4 + 3 = 23
         assert_eq!(table.unravel(23), [1, 2, 3]);
         assert_eq!(table.offset(&[0, 3, 0]), None);
+    }
+
+    #[test]
+    fn a_table_is_an_array() {
+        let axes = [2, 3].map(|len| Axis::count(Role::Layer, len)).to_vec();
+        let table = Labelled::numbers("t", Unit::None, axes, (0..6u8).map(f32::from).collect()).unwrap();
+        let array = table.to_array().unwrap();
+        assert_eq!((array.shape(), array[[1, 2]]), (&[2, 3][..], 5.0));
+        let texts = Labelled::texts("t", vec![Axis::count(Role::Rank, 1)], vec!["a".to_owned()]).unwrap();
+        assert!(texts.to_array().is_none());
+        assert_eq!(Labelled::scalar("s", Unit::Logit, 2.0).to_array().unwrap()[[]], 2.0);
     }
 
     #[test]

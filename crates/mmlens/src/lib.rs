@@ -13,11 +13,18 @@ pub use mmlens_report as report;
 pub use mmlens_store as store;
 pub use mmlens_zoo as zoo;
 
+// What signatures need, and what settings of a method of one's own derive: with `#[serde(crate = "mmlens::serde")]`.
+pub use mmlens_core::{burn, ndarray, serde, serde_json};
+
 #[doc(inline)]
 pub use mmlens_model::METHODS;
 
 /// What most programs need.
 pub mod prelude {
+    pub use mmlens_core::burn::tensor::{Device, Tensor};
     pub use mmlens_core::*;
+    pub use mmlens_engine::{Edit, Metric, Progress, Sweep};
     pub use mmlens_finding::{Axis, Finding, Labelled, Labels, Modality, Provenance, Role, TokenLabel, Unit};
+
+    pub use crate::METHODS;
 }
