@@ -112,7 +112,7 @@ impl Sweep {
     /// Runs every variant of one case: a single row of input.
     ///
     /// # Errors
-    /// [`SubjectError::Batch`] for inputs of several rows, [`HookError::NoObjective`] if nothing is measured,
+    /// [`SubjectError::Batch`](mmlens_core::SubjectError::Batch) for inputs of several rows, [`HookError::NoObjective`] if nothing is measured,
     /// [`HookError::NotFinite`] for a measure that is no number (but for [`Metric::Output`]), whatever a pass reports, and [`AnalysisError::Cancelled`].
     pub fn run(
         &self,
