@@ -13,19 +13,19 @@ use crate::{HookError, OwnPoint};
 pub enum Part {
     /// The image tower.
     Vision,
-    /// What carries image features into the language model.
+    /// The audio tower.
+    Audio,
+    /// What carries features of towers into the language model.
     Connector,
     /// A text encoder that the language model attends to.
     Encoder,
     /// The language model, or the text tower.
     Text,
-    /// The audio tower.
-    Audio,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 5] = [Self::Vision, Self::Connector, Self::Encoder, Self::Text, Self::Audio];
+    pub const ALL: [Self; 5] = [Self::Vision, Self::Audio, Self::Connector, Self::Encoder, Self::Text];
 
     /// Its name in a site.
     pub fn name(self) -> &'static str {

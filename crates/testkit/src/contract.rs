@@ -134,6 +134,10 @@ fn dear(analysis: &dyn AnyAnalysis, subject: &dyn Subject, given: &Given) -> Che
     });
     analysis.run_given(&On::new(&counted), given).map_err(|error| said(&error))?;
     let taken = rows.load(Ordering::Relaxed);
+    let budget = mmlens_core::Memory::default().budget();
+    if cost.bytes == 0 || cost.bytes > budget {
+        return Err(format!("it says that it takes {} bytes of {budget}", cost.bytes));
+    }
     let blocks: usize = subject.anatomy().iter().map(|anatomy| anatomy.blocks).sum();
     match taken <= cost.forward && cost.forward <= 2 * taken + blocks as u64 {
         true => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Capability;
+use crate::{Capability, Need};
 
 /// What a method is. Everything that lists, offers or documents methods reads it from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,19 +92,27 @@ pub struct Cost {
     pub forward: u64,
     /// Rows of which gradients are taken.
     pub backward: u64,
+    /// Bytes that it takes at once beside the model and its inputs, at most: what its widest pass may need, within its budget.
+    pub bytes: u64,
 }
 
 impl Cost {
     /// So many rows through the model.
     #[must_use]
     pub const fn rows(forward: usize) -> Self {
-        Self { forward: forward as u64, backward: 0 }
+        Self { forward: forward as u64, backward: 0, bytes: 0 }
     }
 
     /// With so many of which gradients are taken.
     #[must_use]
     pub const fn with_gradients(self, backward: usize) -> Self {
         Self { backward: backward as u64, ..self }
+    }
+
+    /// With passes of so many rows, which take so much each.
+    #[must_use]
+    pub fn at_once(self, rows: usize, of_a_row: Need, budget: u64) -> Self {
+        Self { bytes: of_a_row.bytes.saturating_mul(rows as u64).min(budget), ..self }
     }
 
     /// How long it may take, where one row takes so many seconds: a backward pass counts as two forward passes.

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::case::asked;
 use crate::{
-    Case, HookError, Inputs, Memory, Objective, Plan, Sample, Site, Subject, SubjectError, Target, Trace,
-    Unwatched, Watch, top_token,
+    Case, Copies, HookError, Inputs, Memory, Need, Objective, Plan, Sample, Site, Subject, SubjectError,
+    Target, Trace, Unwatched, Watch, top_token,
 };
 
 /// What a run of a method has at hand.
@@ -95,6 +95,22 @@ impl<'a> On<'a> {
             (_, target) => target.settled(|| top_token(self.subject, &inputs))?,
         };
         Ok((asked(inputs, &objective), objective))
+    }
+
+    /// What one row of a case takes in a pass, with gradients at some sites: told from shapes.
+    ///
+    /// # Errors
+    /// [`HookError::NoSuchSite`].
+    pub fn row(&self, case: &Case, inputs: &Inputs, gradients: &[Site]) -> Result<Need, HookError> {
+        let objective = match &case.target {
+            Target::Objective(objective) => *objective,
+            Target::Token(token) => Objective::logit(*token),
+            // Which token is no matter of size.
+            Target::Top => Objective::logit(0),
+        };
+        let plan =
+            gradients.iter().try_fold(Plan::new().objective(objective), |plan, site| plan.grad(*site))?;
+        self.subject.need(inputs, &plan, Copies::ONE)
     }
 
     /// The unedited pass of a case: what it holds at some sites, and the value of its objective. It is made once for all that

@@ -222,7 +222,8 @@ impl Analysis for ActivationPatching {
         let (groups, _) = self.settings.places.groups(one_row(&CARD, &inputs)?)?;
         let sites: Vec<Site> = self.sites(on.subject()).collect();
         let chunks = sites.len().div_ceil(self.at_once(on, &inputs, &sites)?);
-        Ok(Cost::rows(pair.clean.settling() + 1 + 2 * chunks + sites.len() * groups.len()))
+        let cost = Cost::rows(pair.clean.settling() + 1 + 2 * chunks + sites.len() * groups.len());
+        Ok(cost.at_once(self.rows.get(), on.row(&pair.clean, &inputs, &[])?, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {

@@ -223,7 +223,8 @@ impl Analysis for AttentionKnockout {
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
         let kinds = self.edges(one_row(&CARD, &inputs)?).count();
-        Ok(Cost::rows(case.settling() + 2 + kinds * kind::blocks(on.subject(), Part::Text)))
+        let cost = Cost::rows(case.settling() + 2 + kinds * kind::blocks(on.subject(), Part::Text));
+        Ok(cost.at_once(self.rows.get(), on.row(case, &inputs, &[])?, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {

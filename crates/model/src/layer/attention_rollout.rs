@@ -170,7 +170,8 @@ impl Analysis for AttentionRollout {
             Some(_) => flow(Part::Vision)? + 2 + kind::blocks(subject, Part::Vision),
             None => 0,
         };
-        Ok(Cost::rows((text + seen) * inputs.rows()))
+        let cost = Cost::rows((text + seen) * inputs.rows());
+        Ok(cost.at_once(1, on.row(case, &inputs, &[])?, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {

@@ -199,7 +199,10 @@ impl Analysis for AttributionPatching {
         let parts = layers.div_ceil(self.layers(on, &opened, layers)?.get());
         let nodes = self.settings.between.nodes().len();
         let path = if let Between::Path { .. } = self.settings.between { nodes } else { 0 };
-        Ok(Cost::rows(pair.clean.settling() + parts * (2 + path)).with_gradients(parts * nodes.max(1)))
+        let row = on.row(&pair.clean, &opened.clean, &self.sites(0..layers.div_ceil(parts)))?;
+        let cost =
+            Cost::rows(pair.clean.settling() + parts * (2 + path)).with_gradients(parts * nodes.max(1));
+        Ok(cost.at_once(1, row, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {

@@ -196,7 +196,10 @@ impl Analysis for EdgeAttribution {
         let chunks = circuit.layers.div_ceil(self.held(on, &opened, &circuit)?.get());
         let nodes = self.settings.between.nodes().len();
         let whole = pair.clean.settling() + 2;
-        Ok(Cost::rows(whole + nodes * chunks + chunks * (chunks + 1)).with_gradients(nodes * chunks))
+        let heard = sites_of(&circuit.receivers(0..circuit.layers.div_ceil(chunks)), circuit.layers);
+        let row = on.row(&pair.clean, &opened.clean, &heard)?;
+        let cost = Cost::rows(whole + nodes * chunks + chunks * (chunks + 1)).with_gradients(nodes * chunks);
+        Ok(cost.at_once(1, row, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {

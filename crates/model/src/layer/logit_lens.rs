@@ -155,7 +155,8 @@ impl Analysis for LogitLens {
         let inputs = on.encode(&case.sample)?;
         let positions = chosen(&CARD, &self.settings.positions, one_row(&CARD, &inputs)?)?.len();
         let room = self.room(on, &inputs, &streams(on.subject()), positions)?;
-        Ok(Cost::rows(case.settling() + positions.div_ceil(room.held.get())))
+        let cost = Cost::rows(case.settling() + positions.div_ceil(room.held.get()));
+        Ok(cost.at_once(1, on.row(case, &inputs, &[])?, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {

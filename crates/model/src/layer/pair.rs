@@ -48,7 +48,7 @@ fn comparable(
         let found = format!("the clean one has {left} positions and the corrupted one {right}");
         return Err(input(card, "clean and corrupted samples of the same length", found));
     }
-    let image = |token: &TokenLabel| token.modality == Modality::Image;
+    let image = |token: &TokenLabel| matches!(token.modality, Modality::Image | Modality::Video);
     match map.tokens.iter().zip(&other.tokens).position(|(a, b)| image(a) != image(b)) {
         Some(position) => {
             let found = format!("at position {position} only one of them shows a picture");

@@ -244,7 +244,9 @@ impl Analysis for PathPatching {
         let groups = self.groups(&circuit);
         let hears = |sender: &Sender, group: &[Receiver]| group.iter().any(|v| v.hears(*sender));
         let edges = senders.iter().map(|sender| groups.iter().filter(|group| hears(sender, group)).count());
-        Ok(Cost::rows(pair.clean.settling() + 2 + senders.len() + edges.sum::<usize>()))
+        let cost = Cost::rows(pair.clean.settling() + 2 + senders.len() + edges.sum::<usize>());
+        let row = on.row(&pair.clean, &on.encode(&pair.clean.sample)?, &[])?;
+        Ok(cost.at_once(self.rows.get(), row, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {

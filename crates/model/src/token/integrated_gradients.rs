@@ -231,8 +231,12 @@ impl Analysis for IntegratedGradients {
     }
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
-        let (paths, steps) = (self.paths(on, &on.encode(&case.sample)?)?.len(), self.steps.get());
-        Ok(Cost::rows(case.settling() + 1 + paths * (1 + steps)).with_gradients(paths * steps))
+        let inputs = on.encode(&case.sample)?;
+        let (paths, steps) = (self.paths(on, &inputs)?, self.steps.get());
+        let sites: Vec<Site> = paths.iter().flat_map(|path| &path.ends).map(|end| end.site).collect();
+        let (paths, row) = (paths.len(), on.row(case, &inputs, &sites)?);
+        let cost = Cost::rows(case.settling() + 1 + paths * (1 + steps)).with_gradients(paths * steps);
+        Ok(cost.at_once(self.rows.get(), row, on.memory().budget()))
     }
 
     fn reads(&self, on: &On<'_>, case: &Case) -> Result<Vec<Site>, AnalysisError> {

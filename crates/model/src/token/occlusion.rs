@@ -257,9 +257,11 @@ impl Analysis for Occlusion {
     }
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
-        let (pictures, words) = self.parts(on.subject(), case, &on.encode(&case.sample)?)?;
+        let inputs = on.encode(&case.sample)?;
+        let (pictures, words) = self.parts(on.subject(), case, &inputs)?;
         let windows = pictures.map_or(0, |p| p.windows.len() * p.entries);
-        Ok(Cost::rows(case.settling() + 1 + windows + words.len()))
+        let cost = Cost::rows(case.settling() + 1 + windows + words.len());
+        Ok(cost.at_once(self.rows.get(), on.row(case, &inputs, &[])?, on.memory().budget()))
     }
 
     fn reads(&self, on: &On<'_>, case: &Case) -> Result<Vec<Site>, AnalysisError> {

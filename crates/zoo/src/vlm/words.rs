@@ -82,12 +82,16 @@ impl WordsError {
     }
 }
 
+/// What errors call a clip.
+const CLIP: &str = "clip";
+
 /// A placeholder in the prompt.
 struct Place<'a> {
     start: usize,
     end: usize,
     expansion: &'a Expansion,
     token: u32,
+    shows: Modality,
 }
 
 /// Expands the placeholders of a prompt and tokenises it. Byte ranges of the map are those of the prompt before expansion.
@@ -102,7 +106,7 @@ pub(super) fn tokenise(
     special: bool,
 ) -> Result<(Vec<u32>, TokenMap), WordsError> {
     let mut places = find(prompt, "picture", eyes.picture(), &seen.pictures)?;
-    places.extend(find(prompt, "clip", eyes.clip(), &seen.clips)?);
+    places.extend(find(prompt, CLIP, eyes.clip(), &seen.clips)?);
     places.sort_by_key(|p| p.start);
     let mut text = String::with_capacity(prompt.len());
     // For each placeholder, the bytes of the expanded text it became.
@@ -130,9 +134,9 @@ pub(super) fn tokenise(
         }
         (byte as i64 + shift) as usize
     };
-    let mut labels: Vec<(u32, _)> = Vec::new();
+    let mut labels: Vec<(u32, Modality, _)> = Vec::new();
     for place in &places {
-        labels.extend(place.expansion.places.iter().map(|label| (place.token, label)));
+        labels.extend(place.expansion.places.iter().map(|label| (place.token, place.shows, label)));
     }
     let mut next = labels.iter();
     let (mut ids, mut map) = (Vec::new(), TokenMap::default());
@@ -142,12 +146,11 @@ pub(super) fn tokenise(
         let name = tokenizer.piece(piece.id).unwrap_or_else(|_| format!("<{}>", piece.id));
         let mut label = if visual.contains(&piece.id) {
             used += 1;
-            let label = TokenLabel::new(name, Modality::Image);
             match next.next() {
-                Some((token, place)) if *token == piece.id => match place {
-                    Some(patch) => label.with_patch(*patch),
-                    None => label,
-                },
+                Some((token, shows, place)) if *token == piece.id => {
+                    let label = TokenLabel::new(name, *shows);
+                    place.map_or(label.clone(), |patch| label.with_patch(patch))
+                }
                 _ => return Err(positions(eyes, piece.id, &text, tokenizer, labels.len())),
             }
         } else if tokenizer.is_special(piece.id) {
@@ -198,8 +201,9 @@ fn find<'a>(
         let (text, found) = (placeholder.text.clone(), starts.len());
         return Err(WordsError::Placeholders { what, text, found, given });
     }
-    let token = placeholder.token;
-    let place = |(start, expansion)| Place { start, end: start + placeholder.text.len(), expansion, token };
+    let (token, shows) = (placeholder.token, if what == CLIP { Modality::Video } else { Modality::Image });
+    let end = |start| start + placeholder.text.len();
+    let place = |(start, expansion)| Place { start, end: end(start), expansion, token, shows };
     Ok(starts.into_iter().zip(expansions).map(place).collect())
 }
 
