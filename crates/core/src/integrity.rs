@@ -199,8 +199,8 @@ impl Integrity {
             // What depends on a point of the model's own, nobody else knows.
             Point::Own(_) => {
                 let part = held.site.part();
-                for held in [&mut self.streams, &mut self.added, &mut self.between] {
-                    held.remove(&part);
+                for known in [&mut self.streams, &mut self.added, &mut self.between] {
+                    known.remove(&part);
                 }
                 self.scores = None;
             }

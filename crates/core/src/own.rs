@@ -1,7 +1,6 @@
 //! Points of one's own: what an architecture, a dictionary or a router publishes beside the points that all models share.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
@@ -11,43 +10,56 @@ use crate::{HookError, Point};
 /// A point that [`Point::ALL`] does not list. Its name says where it lies: that of the point right in front of it, and words of its
 /// own: `mlp_in.router`, `resid_post.sae.features`. Two are the same if their names are.
 #[derive(Clone, Copy)]
-pub struct OwnPoint {
+pub struct OwnPoint(u16);
+
+/// What is told of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    name: String,
+    meaning: String,
     /// The place of the listed point in front of it in [`Point::ALL`].
     front: usize,
-    name: &'static str,
-    meaning: &'static str,
 }
 
+/// Every point of one's own that was ever named, each once: a site is a small value that is copied.
+static NAMED: Mutex<Vec<&'static Told>> = Mutex::new(Vec::new());
+
 impl OwnPoint {
+    fn told(self) -> &'static Told {
+        static NOTHING: Told = Told { name: String::new(), meaning: String::new(), front: 0 };
+        let named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+        named.get(usize::from(self.0)).copied().unwrap_or(&NOTHING)
+    }
+
     /// The listed point in front of it.
     pub fn front(self) -> Point {
-        Point::ALL.get(self.front).copied().unwrap_or(Point::Logits)
+        Point::ALL.get(self.told().front).copied().unwrap_or(Point::Logits)
     }
 
     /// Its name in a site.
     pub fn name(self) -> &'static str {
-        self.name
+        &self.told().name
     }
 
     /// What it holds, in a sentence, as whoever publishes it says.
     pub fn meaning(self) -> &'static str {
-        self.meaning
+        &self.told().meaning
     }
 
     pub(crate) fn place(self) -> usize {
-        self.front
+        self.told().front
     }
 }
 
 impl fmt::Debug for OwnPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
+        f.write_str(self.name())
     }
 }
 
 impl PartialEq for OwnPoint {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+        self.name() == other.name()
     }
 }
 
@@ -55,7 +67,7 @@ impl Eq for OwnPoint {}
 
 impl Hash for OwnPoint {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
+        self.name().hash(state);
     }
 }
 
@@ -77,9 +89,7 @@ impl Point {
     pub fn own(front: Self, path: &str, meaning: &str) -> Result<Self, HookError> {
         let name = format!("{}.{path}", front.name());
         match path.split('.').all(is_word) {
-            true => {
-                Ok(Self::Own(OwnPoint { front: front.place(), name: kept(&name), meaning: kept(meaning) }))
-            }
+            true => kept(Told { name, meaning: meaning.to_owned(), front: front.place() }).map(Self::Own),
             false => Err(HookError::Syntax {
                 text: name,
                 reason: format!("`{path}` is no path of words of small letters, digits and `_`"),
@@ -111,7 +121,7 @@ impl Point {
 impl Ord for Point {
     fn cmp(&self, other: &Self) -> Ordering {
         let own = |point: &Self| match point {
-            Self::Own(own) => own.name,
+            Self::Own(own) => own.name(),
             _ => "",
         };
         self.place().cmp(&other.place()).then_with(|| own(self).cmp(own(other)))
@@ -129,16 +139,17 @@ fn is_word(word: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(letters)
 }
 
-/// A text that stays, each once.
-fn kept(text: &str) -> &'static str {
-    static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut all = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    match all.get(text) {
-        Some(text) => text,
-        None => {
-            let text: &'static str = Box::leak(text.into());
-            all.insert(text);
-            text
-        }
+/// What is told stays, each once.
+fn kept(told: Told) -> Result<OwnPoint, HookError> {
+    let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = named.iter().position(|own| **own == told);
+    let place = u16::try_from(known.unwrap_or(named.len())).map_err(|_| HookError::Syntax {
+        text: told.name.clone(),
+        reason: format!("there are {} points of one's own already", named.len()),
+        nearest: None,
+    })?;
+    if known.is_none() {
+        named.push(Box::leak(Box::new(told)));
     }
+    Ok(OwnPoint(place))
 }

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use mmlens_core::Memory;
 use mmlens_core::finding::{Axis, Finding, Role};
-use mmlens_core::{AnalysisError, Objective, Part, Point, Sample, Seed, Site, Subject, Unwatched};
+use mmlens_core::{
+    Alteration, Altered, AnalysisError, Memory, Objective, Part, Plan, Point, Sample, Seed, Site, Subject,
+    Unwatched,
+};
 use mmlens_engine::{Edit, Sweep, sweep_data};
 use mmlens_files::{RunError, RunFolder, look};
 use mmlens_report::Page;
@@ -241,4 +243,58 @@ pub(crate) fn reference_once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcom
     let subject = room.subject(name.split('/').next().unwrap_or(name))?;
     let path = room.file("reference.safetensors", contents)?;
     Ok(of(certify::certify(subject, &path, &mmlens_testkit::fixtures().join("pictures"))))
+}
+
+/// Tensors as `mmlens trace` writes them: a direction, and a value for each of some positions.
+pub(crate) fn tensor_seeds(_: &Room) -> anyhow::Result<Vec<Vec<u8>>> {
+    let of = |shape: &str, count: usize| {
+        let header = format!(
+            r#"{{"v":{{"dtype":"F32","shape":{shape},"data_offsets":[0,{}]}},"__metadata__":{{"about":"x"}}}}"#,
+            4 * count
+        );
+        let numbers = (0..count).flat_map(|i| (i as f32 - 1.5).to_le_bytes());
+        let length = (header.len() as u64).to_le_bytes();
+        length.into_iter().chain(header.into_bytes()).chain(numbers).collect()
+    };
+    Ok(vec![of("[6]", 6), of("[1,5,6]", 30)])
+}
+
+/// Adds a tensor of the file to the stream of the toy.
+pub(crate) fn tensor_once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
+    let path = room.file("tensor.safetensors", bytes)?;
+    let at = |change: &str| format!("text.blocks.0.resid_post={change}:{}#v", path.display());
+    stands(&at("set"));
+    Ok(stands(&at("add")))
+}
+
+/// Edits of every kind.
+pub(crate) fn edit_seeds(_: &Room) -> anyhow::Result<Vec<Vec<u8>>> {
+    let texts = [
+        "text.blocks.1.attn.z[head=1]=zero",
+        "text.blocks.*.mlp.post[pos=0,2..4,neuron=7]=scale:-0.5",
+        "vision.pixels[image=0]=mean",
+        "text.blocks.0..2.attn.{q,k}=add:/nowhere#v*3",
+        "text.blocks.1.resid_post.own.place=set:/nowhere#v",
+    ];
+    Ok(texts.map(|text| text.as_bytes().to_vec()).to_vec())
+}
+
+/// Reads an edit, and runs the toy under it.
+pub(crate) fn edit_once(_: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
+    Ok(stands(&String::from_utf8_lossy(bytes)))
+}
+
+/// The toy under an edit: whether it stands, and what a pass says. Only that an edit cannot be read names its file.
+fn stands(text: &str) -> Outcome {
+    let edit = match Alteration::parse(text) {
+        Err(error) => return Outcome::Refused(error.to_string()),
+        Ok(edit) => edit,
+    };
+    let toy = Toy::curved(1);
+    let ran = Altered::new(&toy, [edit]).map(|subject| {
+        let inputs = subject.encode(&Sample::prompt(Vec::new(), "abcde"))?;
+        subject.run(&inputs, Plan::new())
+    });
+    drop(ran);
+    Outcome::Accepted
 }

@@ -153,6 +153,24 @@ pub const TARGETS: &[Target] = &[
         results::run_once,
     ),
     reader(
+        "tensor",
+        "a tensor that an edit adds, made to stand, run",
+        Format::Safetensors,
+        results::tensor_seeds,
+        results::tensor_once,
+    ),
+    Target {
+        // Its bytes are the edit itself.
+        named: false,
+        ..reader(
+            "edit",
+            "an edit as it is written, made to stand, run",
+            Format::Any,
+            results::edit_seeds,
+            results::edit_once,
+        )
+    },
+    reader(
         "reference",
         "a reference that a checkpoint is certified against",
         Format::Safetensors,

@@ -37,7 +37,7 @@ pub struct AlterationError {
     /// What stands there.
     pub found: String,
     /// What is wrong with it.
-    pub fault: AlterationFault,
+    pub fault: Box<AlterationFault>,
 }
 
 /// What is wrong with an edit in text.
@@ -115,14 +115,14 @@ impl<'a> Piece<'a> {
     }
 
     fn fault(self, fault: AlterationFault) -> Fault {
-        Fault { at: self.at, found: self.text.to_owned(), fault }
+        Fault { at: self.at, found: self.text.to_owned(), fault: Box::new(fault) }
     }
 }
 
 struct Fault {
     at: usize,
     found: String,
-    fault: AlterationFault,
+    fault: Box<AlterationFault>,
 }
 
 impl Alteration {

@@ -166,7 +166,7 @@ impl Standing {
         // Of the logits the last position alone may be asked for.
         let logits = text && self.site().point() == Point::Logits && inputs.asked == Asked::Last && !apart;
         let first = if logits { inputs.positions().saturating_sub(1) } else { from };
-        let change = self.from_position(change, inputs, first, apart)?;
+        let change = self.behind_known(change, inputs, first, apart)?;
         let rows = self.regions(&region, inputs, first, apart)?;
         let local = |region: Region| {
             let change = self.bound(&change, &region, Some(inputs));
@@ -270,7 +270,7 @@ impl Standing {
     }
 
     /// Of a value with an entry for every position those from one on.
-    fn from_position(
+    fn behind_known(
         &self,
         change: Change,
         inputs: &Inputs,

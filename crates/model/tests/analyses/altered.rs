@@ -141,8 +141,10 @@ fn every_method_keeps_its_contract_under_edits_of_all_kinds() {
     }
 }
 
+type Trial = (Box<dyn Subject>, Vec<Sample>, Vec<Alteration>);
+
 /// Subjects, inputs, and what can be done to them.
-fn cases() -> Vec<(Box<dyn Subject>, Vec<Sample>, Vec<Alteration>)> {
+fn cases() -> Vec<Trial> {
     let with = |texts: &[&str], site: &str, width: usize| {
         let mut own = edits(texts);
         own.push(Alteration::new(site, Region::all(), Change::Add(direction(width))).unwrap());
