@@ -177,7 +177,10 @@ fn rows(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         go(session.as_mut(), 1, path)?;
     }
     check("a step after", together.as_ref(), &alone)?;
-    // Back beyond where rows were given up, they are those that were kept.
+    // Back beyond where rows were given up, and put in another order since, they are those that were kept.
+    together.keep(&copy(1).chain(copy(0)).chain(copy(2)).collect::<Vec<_>>()).map_err(text)?;
+    alone.swap(0, 1);
+    check("in another order", together.as_ref(), &alone)?;
     together.back(2).map_err(text)?;
     for session in &mut alone {
         session.back(2).map_err(text)?;
