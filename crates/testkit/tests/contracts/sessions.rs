@@ -106,7 +106,8 @@ fn two_sessions_are_weighed_against_each_other() {
             let (a, b) = (clear.logits().to_values().unwrap(), blurred.logits().to_values().unwrap());
             let weighed: Vec<f32> = a.iter().zip(&b).map(|(a, b)| (1.0 + by) * a - by * b).collect();
             let next = [top(&weighed).unwrap().unwrap() as u32];
-            (clear.step(&next, Plan::new()).unwrap(), blurred.step(&next, Plan::new()).unwrap());
+            clear.step(&next, Plan::new()).unwrap();
+            blurred.step(&next, Plan::new()).unwrap();
         }
         clear.written()[0].clone()
     };
@@ -251,7 +252,7 @@ fn an_early_stop_of_beams_costs_fewer_passes() {
             *(if early_stopping { &mut early } else { &mut late }) += between(before, toy.work());
         }
     }
-    assert!(2 * early < late, "{early} and {late}");
+    assert!(3 * early < 2 * late, "{early} and {late}");
 }
 
 /// Plans name rows by the number of the answer, whichever answers have ended.
@@ -286,7 +287,7 @@ fn a_plan_finds_its_row_when_others_have_ended() {
         }
     }
     assert!(held > 20, "{held}");
-    let (_, error) = (0, Generator::new(&free).plans(&plans(3)).write(&toy, &inputs).unwrap_err());
+    let error = Generator::new(&free).plans(&plans(3)).write(&toy, &inputs).unwrap_err();
     assert_eq!(error.to_string(), "`text.blocks.0.resid_post`: batch 3 is out of range, there are 3");
 }
 
