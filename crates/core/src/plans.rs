@@ -69,8 +69,8 @@ impl Plans {
 
     /// So many continuations of every prompt: the prompt and its pictures are computed once, and every continuation
     /// goes on from a copy of their cache. The rows of the answer, and of every step after the prompt's, are the
-    /// continuations of the first prompt, then those of the second, and so on. Draws differ between them, and so may
-    /// what a plan does to a row.
+    /// continuations of the first prompt, then those of the second, and so on; those that have ended are left out. Draws differ
+    /// between them, and so may what a plan does to a row.
     #[must_use]
     pub fn copies(mut self, copies: NonZeroUsize) -> Self {
         self.copies = copies;

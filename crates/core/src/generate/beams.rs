@@ -150,7 +150,7 @@ impl Search {
         going.iter_mut().filter(|one| one.hit).for_each(|one| one.beam.score += NEVER);
         let going = best(going, how.beams, |one| one.beam.score);
         let highest = going.first().map_or(NEVER, |one| one.beam.score) / length;
-        let least = self.kept.iter().map(|beam| beam.score).min_by(f32::total_cmp).unwrap_or(NEVER);
+        let least = self.kept.last().map_or(NEVER, |beam| beam.score);
         self.improvable &= self.kept.iter().any(|beam| highest > if beam.ended { least } else { NEVER });
         let full = how.early_stopping && self.kept.iter().all(|beam| beam.ended);
         self.done = dead || full || !self.improvable;

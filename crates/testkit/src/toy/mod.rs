@@ -6,17 +6,16 @@
 //! pixels and embeddings.
 
 mod decode;
+mod encode;
 mod sites;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation::softmax};
-use image::RgbImage;
 use mmlens_core::{
     Anatomy, AnyTensor, Asked, HookError, Inputs, MASKED, Output, Part, Plan, Point, Resume, Rules, Run,
-    Sample, Seed, Session, Site, SiteSpec, Subject, SubjectError, TokenMap, View, Words,
+    Sample, Seed, Session, Site, SiteSpec, Subject, SubjectError,
 };
-use mmlens_finding::{Modality, PatchLabel, TokenLabel};
 
 use decode::Cache;
 use sites::sites;
@@ -403,73 +402,7 @@ impl Subject for Toy {
     }
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
-        let text = match &sample.words {
-            Words::Prompt(text) => text.clone(),
-            Words::Ask(text) => format!("{}{text}", "#".repeat(sample.pictures.len())),
-            Words::Texts(_) | Words::Nothing => return Err(self.refuse("it takes one prompt")),
-        };
-        if text.is_empty() || text.matches('#').count() != sample.pictures.len() {
-            return Err(self
-                .refuse(format!("the prompt `{text}` does not go with {} pictures", sample.pictures.len())));
-        }
-        let (mut ids, mut image) = (Vec::new(), 0);
-        let mut map = TokenMap { text: text.clone(), ..TokenMap::default() };
-        for (at, letter) in text.char_indices() {
-            if letter == '#' {
-                let (wide, high) =
-                    (sample.pictures[image].image.width(), sample.pictures[image].image.height());
-                let spans = |length: u32| -> Vec<[f32; 2]> {
-                    let step = length as f32 / SIDE as f32;
-                    (0..SIDE).map(|i| [i as f32 * step, (i + 1) as f32 * step]).collect()
-                };
-                let (rows, cols) = (spans(high), spans(wide));
-                for i in 0..PATCHES {
-                    let (row, col) = (i / GRID, i % GRID);
-                    let (from, to) =
-                        ([col * PATCH, row * PATCH], [(col + 1) * PATCH - 1, (row + 1) * PATCH - 1]);
-                    let bbox = [cols[from[0]][0], rows[from[1]][0], cols[to[0]][1], rows[to[1]][1]];
-                    let patch = PatchLabel { image, tile: 0, frame: 0, row, col, bbox };
-                    map.tokens
-                        .push(TokenLabel::new("#", Modality::Image).with_id(PLACEHOLDER).with_patch(patch));
-                    ids.push(PLACEHOLDER);
-                }
-                map.pictures.push((wide, high));
-                map.views.push(View { image, rows, cols });
-                image += 1;
-            } else {
-                let id = u32::from(letter) % PLACEHOLDER;
-                let label = TokenLabel::new(letter, Modality::Text).with_id(id);
-                map.tokens.push(label.with_bytes(at, at + letter.len_utf8()));
-                ids.push(id);
-            }
-        }
-        let mut pixels = Vec::new();
-        for picture in &sample.pictures {
-            let rgb = picture.image.to_rgb8();
-            for channel in 0..3 {
-                for i in 0..SIDE * SIDE {
-                    let (x, y) = (
-                        (i % SIDE) as u32 * rgb.width() / SIDE as u32,
-                        (i / SIDE) as u32 * rgb.height() / SIDE as u32,
-                    );
-                    pixels.push(f32::from(rgb.get_pixel(x, y).0[channel]) / 127.5 - 1.0);
-                }
-            }
-        }
-        let dims = [sample.pictures.len(), 3, SIDE, SIDE];
-        let pixels =
-            if image == 0 { None } else { Some(AnyTensor::from_values(pixels, &dims, &self.device)?) };
-        Ok(Inputs {
-            ids: vec![ids],
-            pads: vec![0],
-            tails: vec![0],
-            maps: vec![Arc::new(map)],
-            pixels,
-            grids: Vec::new(),
-            colours: sample.pictures.iter().map(|picture| colour(&picture.image.to_rgb8())).collect(),
-            images: vec![(0..image).collect()],
-            asked: Asked::Last,
-        })
+        self.encoded(sample)
     }
 
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
@@ -512,14 +445,6 @@ impl Subject for Toy {
     fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
         Ok(text.chars().map(|letter| u32::from(letter) % PLACEHOLDER).collect())
     }
-}
-
-/// The mean colour of a picture, scaled as its pixels are.
-fn colour(picture: &RgbImage) -> [f32; 3] {
-    std::array::from_fn(|channel| {
-        let levels = picture.pixels().map(|pixel| f64::from(pixel.0[channel]));
-        (levels.sum::<f64>() / f64::from(picture.width() * picture.height()) / 127.5 - 1.0) as f32
-    })
 }
 
 /// `[a, b, d]` times `[d, e]`.

@@ -106,7 +106,8 @@ fn two_sessions_are_weighed_against_each_other() {
             let (a, b) = (clear.logits().to_values().unwrap(), blurred.logits().to_values().unwrap());
             let weighed: Vec<f32> = a.iter().zip(&b).map(|(a, b)| (1.0 + by) * a - by * b).collect();
             let next = [top(&weighed).unwrap().unwrap() as u32];
-            (clear.step(&next, Plan::new()).unwrap(), blurred.step(&next, Plan::new()).unwrap());
+            clear.step(&next, Plan::new()).unwrap();
+            blurred.step(&next, Plan::new()).unwrap();
         }
         clear.written()[0].clone()
     };
@@ -235,6 +236,25 @@ fn beams_of_a_prompt_that_is_done_cost_nothing() {
     assert!(together < BLOCKS * (3 + 3 * 3 * 11), "{together}");
 }
 
+/// Once as many answers have ended as there are beams, a search that is to stop early goes on no further.
+#[test]
+fn an_early_stop_of_beams_costs_fewer_passes() {
+    let (mut early, mut late) = (0, 0);
+    for seed in 0..8 {
+        let toy = Toy::curved(seed).ending(0..9);
+        let inputs = rows(&toy);
+        for early_stopping in [true, false] {
+            // Longer answers are so much better that none of those on their way is beyond hope.
+            let beams = Beams { early_stopping, length_penalty: 4.0, ..Beams::new(2) };
+            let how = Generation { max_new: 12, sampling: Sampling::Beams(beams), stop_at_end: true };
+            let before = toy.work();
+            toy.generate(&inputs, &how).unwrap();
+            *(if early_stopping { &mut early } else { &mut late }) += between(before, toy.work());
+        }
+    }
+    assert!(3 * early < 2 * late, "{early} and {late}");
+}
+
 /// Plans name rows by the number of the answer, whichever answers have ended.
 #[test]
 fn a_plan_finds_its_row_when_others_have_ended() {
@@ -267,7 +287,7 @@ fn a_plan_finds_its_row_when_others_have_ended() {
         }
     }
     assert!(held > 20, "{held}");
-    let (_, error) = (0, Generator::new(&free).plans(&plans(3)).write(&toy, &inputs).unwrap_err());
+    let error = Generator::new(&free).plans(&plans(3)).write(&toy, &inputs).unwrap_err();
     assert_eq!(error.to_string(), "`text.blocks.0.resid_post`: batch 3 is out of range, there are 3");
 }
 

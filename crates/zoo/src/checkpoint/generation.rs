@@ -98,7 +98,7 @@ settings! {
     suppress_tokens = "suppress_tokens": Option<Vec<i64>>,
     /// Tokens that must not come first.
     begin_suppress_tokens = "begin_suppress_tokens": Option<Vec<i64>>,
-    /// Beams; more than one is not supported.
+    /// Beams; more than one leaves no answer without a search.
     num_beams = "num_beams": Option<Value>,
     /// Answers to a prompt; more than one is not supported.
     num_return_sequences = "num_return_sequences": Option<Value>,
