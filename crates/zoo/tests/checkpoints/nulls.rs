@@ -1,8 +1,6 @@
 //! Fields that are null, of `config.json` and of what a processor reads: refused by name where transformers refuses them, and
 //! else what they mean to it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,6 @@
 //! What must hold between runs of one model: fused and explicit attention, single and batched, cached and uncached,
 //! whole and resumed, read and written back. On a tiny checkpoint with grouped heads, biases and awkward sizes.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::path::Path;
 use std::sync::OnceLock;
 

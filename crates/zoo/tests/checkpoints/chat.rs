@@ -1,7 +1,5 @@
 //! Tokenizers and chat templates against transformers, from the first word to the ids a model is given.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
-
 use std::path::{Path, PathBuf};
 
 use mmlens_zoo::checkpoint::Checkpoint;

@@ -1,7 +1,5 @@
 //! Encoders of text: padding on either side, what stands behind a mask, the lens, what they refuse.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;

@@ -1,7 +1,5 @@
 //! BLIP: captions go on from their prompt, answers behind their question, texts match pictures; what is refused.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;

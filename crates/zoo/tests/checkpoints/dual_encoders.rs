@@ -1,7 +1,5 @@
 //! What must hold between runs of one dual encoder: pairs alone, in a table, in a padded batch, resumed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;

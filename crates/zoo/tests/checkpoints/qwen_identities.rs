@@ -1,8 +1,6 @@
 //! What must hold between runs of one Qwen-VL model, with pictures and clips of different sizes in a batch: single and batched,
 //! cached and uncached, whole and resumed, read and written back.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,7 +1,5 @@
 //! Image processors against Pillow and transformers, and what they refuse.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
-
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, GrayAlphaImage, RgbImage};

@@ -1,8 +1,6 @@
 //! Generation by the checkpoint's settings, token for token as `generate(do_sample=False)` of transformers writes it; drawn
 //! tokens by the same rules; where an answer stops.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 mod beams;
 
 use std::fs;

@@ -1,7 +1,5 @@
 //! What Qwen-VL is shown: token ids and pixels as transformers' processors make them, and labels that lead back to the pictures.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

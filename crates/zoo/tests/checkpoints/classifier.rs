@@ -1,7 +1,5 @@
 //! A classifier of pictures: classes by their labels, one row for each picture, what it refuses.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;

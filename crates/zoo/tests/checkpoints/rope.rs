@@ -3,8 +3,6 @@
 //! Frequencies are one power and one division in f32: 1e-6 of the largest. Rotated queries and keys and the final norm
 //! are held to the bound of all activations, 1e-4 of the largest.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;

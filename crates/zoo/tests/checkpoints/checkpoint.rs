@@ -1,7 +1,5 @@
 //! Checkpoints: what is read, what is written, and what is refused.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
-
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};

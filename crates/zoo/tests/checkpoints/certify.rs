@@ -1,8 +1,6 @@
 //! What a certificate notices: an error just beyond the bound wherever it is, in every value of a reference and in it alone;
 //! and what is no number on either side.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
