@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::METHODS;
-use mmlens::core::{On, rerun};
+use mmlens::core::{Alteration, Altered, On, rerun};
 use mmlens::files::Target;
 use mmlens::finding::{Difference, Finding};
 use serde::Serialize;
@@ -60,8 +60,13 @@ impl Rerun {
         let model = self.model.as_ref().or(finding.provenance.model.as_ref()).map(String::as_str);
         let out = self.out.as_ref().map(|out| self.target(out, &finding, model)).transpose()?;
         let subject = self.open.subject(model)?;
+        // A model that was altered is altered alike.
+        let edits = finding.provenance.alterations.iter().map(|edit| {
+            Alteration::parse(edit).with_context(|| format!("the model had `{}`", print::visible(edit)))
+        });
+        let subject = Altered::new(subject, edits.collect::<Result<Vec<_>>>()?)?;
         let bar = Bar::new();
-        let on = On::new(subject.as_ref()).watched(&bar);
+        let on = On::new(&subject).watched(&bar);
         let again = rerun(METHODS, &finding, &on, &self.images);
         bar.done();
         let again = again.with_context(|| self.finding.display().to_string())?;

@@ -49,6 +49,26 @@ fn every_finding_is_made_again_bit_by_bit() {
     }
 }
 
+/// What was changed in the model is part of the finding, and is changed again.
+#[test]
+fn findings_of_an_altered_model_are_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let edit = "text.blocks.0.attn.z[head=1]=zero";
+    let out = explained(folder.path(), &["--edit", edit]);
+    for name in ["logit-lens", "ig"] {
+        let finding = out.join(format!("{name}.safetensors"));
+        assert_eq!(Finding::load(&finding).unwrap().provenance.alterations, [edit]);
+        let said = rerun(&finding, &[]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+    }
+    let mut closure = Finding::load(out.join("logit-lens.safetensors")).unwrap();
+    closure.provenance.alterations = vec!["my own closure".to_owned()];
+    let saved = folder.path().join("closure.safetensors");
+    closure.save(&saved).unwrap();
+    let said = rerun(&saved, &[]).refused();
+    assert!(said.contains("the model had `my own closure`"), "{said}");
+}
+
 #[test]
 fn a_picture_that_moved_is_named_and_may_be_given() {
     let folder = tempfile::tempdir().unwrap();
