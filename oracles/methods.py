@@ -4,9 +4,12 @@
 whose logit there is the objective.
 """
 
+import itertools
 import math
 
 import common
+import numpy as np
+import shap
 import torch
 from captum.attr import IntegratedGradients, Occlusion
 from captum.attr._utils.approximation_methods import approximation_parameters
@@ -115,6 +118,55 @@ def occlusion(q):
     print(f"occlusion: cells {grid.shape}, from {grid.min():.4f} to {grid.max():.4f}")
 
 
+def kernel_shap(q, side=2):
+    """Cells of a grid and the words between picture and last position as players: every coalition in one pass each."""
+    high, wide = (n // side for n in q.pixels.shape[2:])
+    image = (q.ids[0] == q.model.config.image_token_id).nonzero()[:, 0]
+    words = list(range(int(image[-1]) + 1, q.ids.shape[1] - 1))
+    cells = [(r, c) for r in range(side) for c in range(side)]
+    n = len(cells) + len(words)
+    assert n <= 8
+
+    def score(present):
+        """Absent cells are zero after normalisation, absent words a vector of zeros where the stream begins."""
+        pixels, embeds = q.pixels.clone(), q.embeds.clone()
+        for there, (r, c) in zip(present, cells):
+            if not there:
+                pixels[:, :, r * high : (r + 1) * high, c * wide : (c + 1) * wide] = 0
+        for there, at in zip(present[len(cells) :], words):
+            if not there:
+                embeds[:, at] = 0
+        with torch.no_grad():
+            return float(q.of_both(pixels, embeds)[0, q.target])
+
+    scores = {z: score(z) for z in itertools.product((0, 1), repeat=n)}
+    explain = shap.explainers.ExactExplainer(lambda rows: np.array([scores[tuple(int(v) for v in row)] for row in rows]), np.zeros((1, n)))
+    shares = np.asarray(explain(np.ones((1, n))).values)[0]
+    # The same as the mean over all orders.
+    orders = np.zeros(n)
+    for order in itertools.permutations(range(n)):
+        present = [0] * n
+        for player in order:
+            before = scores[tuple(present)]
+            present[player] = 1
+            orders[player] += scores[tuple(present)] - before
+    assert np.abs(orders / math.factorial(n) - shares).max() < 1e-6
+    whole, none = scores[(1,) * n], scores[(0,) * n]
+    size = np.abs(shares)
+    out = {
+        "cells": torch.tensor(shares[: len(cells)]).reshape(side, side),
+        "words": torch.tensor(shares[len(cells) :]),
+        "by_modality": torch.tensor([size[: len(cells)].sum(), size[len(cells) :].sum()]) / size.sum(),
+        "objective": torch.tensor(whole),
+        "objective_of_nothing": torch.tensor(none),
+        "target": torch.tensor([q.target]),
+        "positions": torch.tensor(words),
+    }
+    about = q.about | {"side": side, "hidden_value": "0 after normalisation; zeros where the stream begins", "library": f"shap {shap.__version__}"}
+    common.save(FOLDER / "kernel-shap.safetensors", out, about)
+    print(f"kernel shap: {n} players, shares {shares.round(4)}, from {none:.4f} to {whole:.4f}")
+
+
 def rollout(patterns):
     """Half attention (mean of heads), half identity, rows summing to one; later layers multiply from the left."""
     joined = None
@@ -218,6 +270,7 @@ def main():
     sites, _, _ = trace.run(checkpoint, q.batch)
     integrated_gradients(q)
     occlusion(q)
+    kernel_shap(Question(checkpoint, "<image>Is it big?", "wide"))
     attention_rollout(q, sites)
     logit_lens(q, sites)
     activation_patching("picture", q, Question(checkpoint, "<image>Red?", "tall"), sites)

@@ -11,6 +11,7 @@ pub mod token;
 mmlens_core::methods! {
     token::integrated_gradients::IntegratedGradients,
     token::occlusion::Occlusion,
+    token::kernel_shap::KernelShap,
     layer::attention_rollout::AttentionRollout,
     layer::logit_lens::LogitLens,
     layer::activation_patching::ActivationPatching,

@@ -9,8 +9,9 @@ use mmlens_engine::{End, Heads, Positions, Rule};
 use mmlens_model::activation_patching::{self, ActivationPatching, Places};
 use mmlens_model::attention_rollout::{self, AttentionRollout};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
+use mmlens_model::kernel_shap::{self, KernelShap};
 use mmlens_model::logit_lens::{self, LogitLens};
-use mmlens_model::occlusion::{self, Cover, Hide, Occlusion};
+use mmlens_model::occlusion::{self, Cover, Each, Hide, Occlusion};
 use mmlens_testkit::Toy;
 use proptest::prelude::*;
 
@@ -129,7 +130,7 @@ proptest! {
         let (toy, case) = (Toy::straight(seed), asked(seed as u32, "ab", token));
         let run = |rows, cols| {
             let picture = Some(Cover::Grid { rows, cols });
-            let settings = occlusion::Settings { picture, words: None, rows: 5, pixels: Baseline::Mean };
+            let settings = occlusion::Settings { picture, words: None, rows: 5, pixels: Baseline::Mean, ..Default::default() };
             Occlusion::new(settings).unwrap().run(&toy, &case).unwrap()
         };
         let (cells, whole) = (run(rows, cols), run(1, 1));
@@ -145,7 +146,7 @@ proptest! {
         let run = |rows| {
             let picture = Some(Cover::Sliding { window: [4, 3], stride: [2, 3] });
             let words = Some(if attended { Hide::Unattended } else { Hide::Replace(Baseline::Mean) });
-            let settings = occlusion::Settings { picture, words, rows, pixels: Baseline::Constant(0.3) };
+            let settings = occlusion::Settings { picture, words, rows, pixels: Baseline::Constant(0.3), ..Default::default() };
             Occlusion::new(settings).unwrap().run(&toy, &case).unwrap()
         };
         let (one, many) = (run(1), run(rows));
@@ -164,11 +165,72 @@ proptest! {
             picture: Some(Cover::Grid { rows: 2, cols: 3 }),
             pixels: Baseline::Given(inputs.pixels.clone().unwrap()),
             words: Some(Hide::Replace(Baseline::Given(trace.get(entered).unwrap().clone()))),
-            rows: 4,
-        };
+            rows: 4, ..Default::default() };
         let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
         for name in ["picture", "tokens"] {
             prop_assert!(largest(numbers(&found, name)) < 1e-6, "{name}");
+        }
+    }
+
+    /// Enumerated and drawn.
+    #[test]
+    fn shares_of_parts_add_up(seed in 0..99_u64, samples in prop::sample::select(vec![40_usize, 300])) {
+        let (toy, case) = (Toy::curved(seed), asked(seed as u32, "abc", 5));
+        let picture = Some(Cover::Grid { rows: 2, cols: 3 });
+        let settings = kernel_shap::Settings { picture, each: Each::Token, samples, ..Default::default() };
+        let found = KernelShap::new(settings).unwrap().run(&toy, &case).unwrap();
+        let shares = [numbers(&found, "picture"), numbers(&found, "tokens")].concat();
+        let change = f64::from(scalar(&found, "objective")) - f64::from(scalar(&found, "objective of nothing"));
+        let allowed = 1e-5 * largest(&shares).max(f64::from(scalar(&found, "objective").abs()));
+        prop_assert!((total(&shares) - change).abs() < allowed, "{} and {change}", total(&shares));
+        let gap = f64::from(scalar(&found, "efficiency gap"));
+        prop_assert!((gap - (total(&shares) - change)).abs() < allowed);
+        let (inputs, objective) = case.open(&toy).unwrap();
+        let whole = toy.run(&inputs, Plan::new().objective(objective)).unwrap().scores().unwrap()[0];
+        prop_assert!(f64::from((whole - scalar(&found, "objective")).abs()) < allowed);
+        let magnitude = |table| numbers(&found, table).iter().map(|share| f64::from(share.abs())).sum::<f64>();
+        let of_all = magnitude("picture") / (magnitude("picture") + magnitude("tokens"));
+        let modalities = numbers(&found, "by modality");
+        prop_assert!((f64::from(modalities[0]) - of_all).abs() < 1e-5 && (modalities[0] + modalities[1] - 1.0).abs() < 1e-5);
+        prop_assert_eq!(found.provenance.seed.is_some(), samples == 40);
+        let errors = largest(numbers(&found, "picture error"));
+        prop_assert_eq!(errors > 0.0, samples == 40, "{}", errors);
+    }
+
+    /// Where parts are replaced by what stands there, they have no share, and words have what they have by themselves.
+    #[test]
+    fn a_part_that_changes_nothing_has_no_share(seed in 0..99_u64) {
+        let (toy, case) = (Toy::curved(seed), asked(4, "abc", 6));
+        let (inputs, _) = case.open(&toy).unwrap();
+        let pixels = Baseline::Given(inputs.pixels.clone().unwrap());
+        let settings = kernel_shap::Settings {
+            picture: Some(Cover::Grid { rows: 2, cols: 2 }),
+            pixels,
+            each: Each::Token,
+            ..Default::default()
+        };
+        let alone = kernel_shap::Settings { picture: None, ..settings.clone() };
+        let run = |settings| KernelShap::new(settings).unwrap().run(&toy, &case).unwrap();
+        let (both, alone) = (run(settings), run(alone));
+        let size = 1e-6 + 1e-5 * f64::from(scalar(&both, "objective").abs());
+        prop_assert!(largest(numbers(&both, "picture")) < size, "{:?}", numbers(&both, "picture"));
+        let words = numbers(&both, "tokens").iter().zip(numbers(&alone, "tokens"));
+        prop_assert!(words.map(|(a, b)| f64::from((a - b).abs())).all(|gap| gap < size));
+    }
+
+    /// Of an affine subject what a part adds does not depend on the others.
+    #[test]
+    fn shares_of_a_straight_subject_are_its_drops(seed in 0..99_u64, token in 0..27_u32) {
+        let (toy, case) = (Toy::straight(seed), asked(seed as u32, "ab", token));
+        let picture = Some(Cover::Grid { rows: 2, cols: 3 });
+        let shap = kernel_shap::Settings { picture, words: None, ..Default::default() };
+        let hide = occlusion::Settings { picture, words: None, ..Default::default() };
+        let shares = KernelShap::new(shap).unwrap().run(&toy, &case).unwrap();
+        let drops = Occlusion::new(hide).unwrap().run(&toy, &case).unwrap();
+        let (shares, drops) = (numbers(&shares, "picture"), numbers(&drops, "picture"));
+        prop_assert_eq!(shares.len(), 6);
+        for (share, drop) in shares.iter().zip(drops) {
+            prop_assert!((share - drop).abs() < 1e-4, "{share} {drop}");
         }
     }
 
@@ -355,7 +417,8 @@ fn several_pictures_have_their_own_tables() {
 fn hiding_a_word_is_a_pass_without_its_vector() {
     let (toy, case) = (Toy::curved(5), asked(3, "abc", 9));
     let words = Some(Hide::Replace(Baseline::Zero));
-    let settings = occlusion::Settings { picture: None, words, rows: 2, pixels: Baseline::Zero };
+    let settings =
+        occlusion::Settings { picture: None, words, rows: 2, pixels: Baseline::Zero, ..Default::default() };
     let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
     let (inputs, objective) = case.open(&toy).unwrap();
     let whole = toy.run(&inputs, Plan::new().objective(objective)).unwrap().scores().unwrap()[0];
@@ -438,6 +501,7 @@ fn hiding_one_of_two_pictures_is_a_pass_with_that_picture_changed() {
         words: None,
         rows: 1,
         pixels: Baseline::Zero,
+        ..Default::default()
     };
     let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
     let (inputs, objective) = case.open(&toy).unwrap();

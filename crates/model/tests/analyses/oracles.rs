@@ -8,7 +8,8 @@ use mmlens_core::{Analysis, Baseline, Case, Memory, Objective, On, Pair, Subject
 use mmlens_engine::{End, Rule};
 use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
-use mmlens_model::occlusion::{self, Cover, Occlusion};
+use mmlens_model::kernel_shap::{self, KernelShap};
+use mmlens_model::occlusion::{self, Cover, Each, Hide, Occlusion};
 use mmlens_model::{AttentionRollout, LogitLens, attention_rollout, logit_lens};
 use mmlens_testkit::{Array, Oracle};
 
@@ -103,7 +104,8 @@ fn occlusion_of_cells() {
     let oracle = Oracle::open("methods/occlusion").unwrap();
     for rows in [1, 7, 64] {
         let picture = Some(Cover::Grid { rows: 5, cols: 5 });
-        let settings = occlusion::Settings { picture, words: None, rows, pixels: Baseline::Zero };
+        let settings =
+            occlusion::Settings { picture, words: None, rows, pixels: Baseline::Zero, ..Default::default() };
         let found = Occlusion::new(settings).unwrap().run(llava("llava-a"), &question()).unwrap();
         agree(ATTRIBUTION, "cells", numbers(&found, "picture"), &oracle.array("cells").unwrap().values);
     }
@@ -141,6 +143,37 @@ fn occlusion_of_overlapping_windows() {
     // 12 pixels of 30, 6 apart, and 9, 5 apart: the last is cut by the edge
     assert_eq!(names(0), ["0–12", "6–18", "12–24", "18–30"]);
     assert_eq!(names(1), ["0–9", "5–14", "10–19", "15–24", "20–29", "25–30"]);
+}
+
+/// Every coalition of four cells and three words of another picture.
+#[test]
+fn kernel_shap_of_cells_and_words() {
+    let oracle = Oracle::open("methods/kernel-shap").unwrap();
+    let wanted = |name: &str| oracle.array(name).unwrap().values.clone();
+    let objective = Objective::logit(oracle.array("target").unwrap().ids()[0]);
+    let sample = shown(&["wide"], oracle.about()["prompt"].as_str().unwrap());
+    let case = Case { sample, target: Target::Objective(objective) };
+    let settings = kernel_shap::Settings {
+        picture: Some(Cover::Grid { rows: 2, cols: 2 }),
+        pixels: Baseline::Zero,
+        words: Some(Hide::Replace(Baseline::Zero)),
+        each: Each::Token,
+        samples: 126,
+        ..Default::default()
+    };
+    let found = KernelShap::new(settings).unwrap().run(llava("llava-a"), &case).unwrap();
+    agree(ATTRIBUTION, "shares of cells", numbers(&found, "picture"), &wanted("cells"));
+    agree(ATTRIBUTION, "shares of words", numbers(&found, "tokens"), &wanted("words"));
+    agree(ATTRIBUTION, "by modality", numbers(&found, "by modality"), &wanted("by_modality"));
+    let ends = [scalar(&found, "objective"), scalar(&found, "objective of nothing")];
+    agree(LOGIT, "both ends", &ends, &[wanted("objective"), wanted("objective_of_nothing")].concat());
+    assert!(numbers(&found, "picture error").iter().all(|error| *error == 0.0));
+    assert!(found.provenance.seed.is_none());
+    let inputs = llava("llava-a").encode(&case.sample).unwrap();
+    let axis = &found.table("tokens").unwrap().axes()[0];
+    for (place, position) in wanted("positions").into_iter().enumerate() {
+        assert_eq!(axis.label(place).as_ref(), Some(&inputs.map().tokens[position as usize].text));
+    }
 }
 
 #[test]
