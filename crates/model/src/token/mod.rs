@@ -4,3 +4,4 @@ pub mod integrated_gradients;
 pub mod kernel_shap;
 pub mod occlusion;
 mod parts;
+pub mod smooth_grad;

@@ -3,7 +3,8 @@
 use image::{Rgb, RgbImage};
 use mmlens_core::finding::{Labels, Role, Tolerance};
 use mmlens_core::{
-    Analysis, Baseline, Case, Change, Objective, Pair, Picture, Plan, Point, Region, Sample, Subject, Target,
+    Analysis, Baseline, Case, Change, Objective, Pair, Picture, Plan, Point, Region, Sample, Seed, Subject,
+    Target,
 };
 use mmlens_engine::{End, Heads, Positions, Rule};
 use mmlens_model::activation_patching::{self, ActivationPatching, Places};
@@ -12,6 +13,7 @@ use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::kernel_shap::{self, KernelShap};
 use mmlens_model::logit_lens::{self, LogitLens};
 use mmlens_model::occlusion::{self, Cover, Each, Hide, Occlusion};
+use mmlens_model::smooth_grad::{self, SmoothGrad};
 use mmlens_testkit::Toy;
 use proptest::prelude::*;
 
@@ -195,6 +197,43 @@ proptest! {
         prop_assert_eq!(found.provenance.seed.is_some(), samples == 40);
         let errors = largest(numbers(&found, "picture error"));
         prop_assert_eq!(errors > 0.0, samples == 40, "{}", errors);
+    }
+
+    /// To the last bit, and the deviation is zero.
+    #[test]
+    fn without_noise_the_method_inside_is_left(seed in 0..99_u64, samples in 1..5_usize) {
+        let (toy, case) = (Toy::curved(seed), asked(seed as u32, "abc", 5));
+        let with = serde_json::json!({ "steps": 3, "rows": 2 });
+        let inside: integrated_gradients::Settings = serde_json::from_value(with.clone()).unwrap();
+        let alone = IntegratedGradients::new(inside).unwrap().run(&toy, &case).unwrap();
+        let with = with.as_object().unwrap().clone();
+        let settings = smooth_grad::Settings { with, samples, noise: 0.0, ..Default::default() };
+        let found = SmoothGrad::new(settings).unwrap().run(&toy, &case).unwrap();
+        for table in alone.tables() {
+            prop_assert_eq!(found.table(table.name()).unwrap(), table);
+            let deviation = numbers(&found, &format!("{} deviation", table.name()));
+            prop_assert!(deviation.iter().all(|value| *value == 0.0), "{}", table.name());
+        }
+        prop_assert_eq!(found.tables().len(), 2 * alone.tables().len() + 1);
+    }
+
+    /// Of an affine subject every contribution moves with its noise: their sum is what the objective gained in the mean.
+    #[test]
+    fn shaken_contributions_are_complete(seed in 0..99_u64, noise in 0.01..0.5_f64) {
+        let (toy, case) = (Toy::straight(seed), asked(seed as u32, "ab", 5));
+        let with = serde_json::json!({ "along": [{ "site": "vision.pixels", "baseline": "zero" }], "steps": 1, "rows": 1 });
+        let with = with.as_object().unwrap().clone();
+        let settings = smooth_grad::Settings { with, samples: 3, noise, seed: Seed(seed), ..Default::default() };
+        let found = SmoothGrad::new(settings).unwrap().run(&toy, &case).unwrap();
+        let change = f64::from(scalar(&found, "objective")) - f64::from(scalar(&found, "objective at baseline"));
+        let sum = total(numbers(&found, "vision.pixels"));
+        let size = largest(numbers(&found, "objective")).max(change.abs());
+        prop_assert!((sum - change).abs() < 1e-4 + 1e-5 * size, "{sum} {change}");
+        prop_assert!(largest(numbers(&found, "vision.pixels deviation")) > 0.0);
+        let (inputs, _) = case.open(&toy).unwrap();
+        let pixels = inputs.pixels.unwrap().to_values().unwrap();
+        let range = pixels.iter().max_by(|a, b| a.total_cmp(b)).unwrap() - pixels.iter().min_by(|a, b| a.total_cmp(b)).unwrap();
+        prop_assert!((f64::from(scalar(&found, "sigma")) - noise * f64::from(range)).abs() < 1e-5 * f64::from(range));
     }
 
     /// Where parts are replaced by what stands there, they have no share, and words have what they have by themselves.

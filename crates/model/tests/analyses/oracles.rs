@@ -4,12 +4,13 @@
 //! logits and sums of gradients: 1e-3. Shares and single logits keep more digits: 1e-5 and 1e-4. Ids are equal.
 
 use mmlens_core::finding::{Labels, Tolerance};
-use mmlens_core::{Analysis, Baseline, Case, Memory, Objective, On, Pair, Subject, Target};
+use mmlens_core::{Analysis, Baseline, Case, Memory, Objective, On, Pair, Seed, Subject, Target};
 use mmlens_engine::{End, Rule};
 use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::kernel_shap::{self, KernelShap};
 use mmlens_model::occlusion::{self, Cover, Each, Hide, Occlusion};
+use mmlens_model::smooth_grad::{self, SmoothGrad};
 use mmlens_model::{AttentionRollout, LogitLens, attention_rollout, logit_lens};
 use mmlens_testkit::{Array, Oracle};
 
@@ -174,6 +175,34 @@ fn kernel_shap_of_cells_and_words() {
     for (place, position) in wanted("positions").into_iter().enumerate() {
         assert_eq!(axis.label(place).as_ref(), Some(&inputs.map().tokens[position as usize].text));
     }
+}
+
+/// The noise is drawn in Python as it is here.
+#[test]
+fn smooth_grad_of_pixels() {
+    let oracle = Oracle::open("methods/smooth-grad").unwrap();
+    let about = |name: &str| oracle.about()[name].clone();
+    let objective = Objective::logit(oracle.array("target").unwrap().ids()[0]);
+    let sample = shown(&["tall"], about("prompt").as_str().unwrap());
+    let with = serde_json::json!({
+        "along": [{ "site": "vision.pixels", "baseline": "zero" }],
+        "steps": about("steps"),
+        "rows": 3,
+    });
+    let settings = smooth_grad::Settings {
+        with: with.as_object().unwrap().clone(),
+        samples: about("samples").as_u64().unwrap() as usize,
+        noise: about("noise").as_f64().unwrap(),
+        seed: Seed(about("seed").as_u64().unwrap()),
+        ..Default::default()
+    };
+    let case = Case { sample, target: Target::Objective(objective) };
+    let found = SmoothGrad::new(settings).unwrap().run(llava("llava-a"), &case).unwrap();
+    let wanted = |name: &str| oracle.array(name).unwrap().values.clone();
+    agree(SHARE, "sigma", &[scalar(&found, "sigma")], &wanted("sigma"));
+    agree(ATTRIBUTION, "mean", numbers(&found, "vision.pixels/picture"), &wanted("mean"));
+    let deviation = numbers(&found, "vision.pixels/picture deviation");
+    agree(ATTRIBUTION, "deviation", deviation, &wanted("deviation"));
 }
 
 #[test]

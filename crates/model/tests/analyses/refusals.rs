@@ -14,6 +14,7 @@ use mmlens_model::kernel_shap::{self, KernelShap};
 use mmlens_model::logit_lens::{self, LogitLens};
 use mmlens_model::occlusion::{self, Cover, Each, Occlusion};
 use mmlens_model::path_patching::{self, PathPatching, Receivers};
+use mmlens_model::smooth_grad::{self, SmoothGrad};
 use mmlens_testkit::Toy;
 
 use crate::support::{about, painted, site};
@@ -99,6 +100,25 @@ fn settings_that_cannot_be() {
     );
     assert_eq!(shared(|s| s.samples = 0), "kernel-shap: samples = 0, but it must be at least 1");
     assert_eq!(shared(|s| s.rows = 0), "kernel-shap: rows = 0, but it must be at least 1");
+    let shaken = |change: fn(&mut smooth_grad::Settings)| {
+        let mut settings = smooth_grad::Settings::default();
+        change(&mut settings);
+        said(SmoothGrad::new(settings).map(|_| ()))
+    };
+    for other in ["occlusion", "smooth", "patching", "nonsense"] {
+        let settings = smooth_grad::Settings { of: other.to_owned(), ..Default::default() };
+        assert_eq!(
+            said(SmoothGrad::new(settings).map(|_| ())),
+            format!("smooth-grad: of = `{other}`, but a gradient method of one case is shaken, such as `ig`")
+        );
+    }
+    assert_eq!(shaken(|s| s.samples = 0), "smooth-grad: samples = 0, but it must be at least 1");
+    assert_eq!(shaken(|s| s.noise = -0.1), "smooth-grad: noise = -0.1, but it is a share, 0 or above");
+    assert_eq!(shaken(|s| s.noise = f64::NAN), "smooth-grad: noise = NaN, but it is a share, 0 or above");
+    assert_eq!(
+        shaken(|s| s.with.extend([("steps".to_owned(), 0.into())])),
+        "integrated-gradients: steps = 0, but it needs 1 to 4096"
+    );
     let rolled = |residual| {
         said(AttentionRollout::new(attention_rollout::Settings { residual, ..Default::default() }))
     };
