@@ -24,12 +24,12 @@
 //! | `efficiency gap` | | objective | the sum of all shares less `v(all) - v(none)`: rounding |
 //! | `picture error`, `tokens error` | as the shares | objective | standard errors from the coalitions drawn; zero where all were taken |
 //!
-//! Several pictures have tables of their own, `picture/0`, `picture/1`, as in [`occlusion`](super::occlusion); `by modality` is there if the
-//! sample has parts of both kinds.
+//! Several pictures have tables of their own, `picture/0`, `picture/1`, as in [`occlusion`](super::occlusion); `by modality` is there if
+//! the sample has parts of both kinds.
 //!
 //! # Settings
-//! - `picture`: how pictures are cut, by default [`Cover::Grid`] of 4 x 4 cells; [`Cover::Patches`], [`Cover::Slic`], [`Cover::Whole`]. Windows
-//!   that overlap are no players. `None` leaves pictures as they are.
+//! - `picture`: how pictures are cut, by default [`Cover::Grid`] of 4 x 4 cells; [`Cover::Patches`], [`Cover::Slic`], [`Cover::Whole`].
+//!   Windows that overlap are no players. `None` leaves pictures as they are.
 //! - `pixels`: what stands in the place of absent pixels, by default the picture's own mean colour, as in occlusion.
 //! - `words`: what stands in the place of absent words, by default zero at `text.blocks.0.resid_pre`; `None` leaves words as they are.
 //! - `each`: [`Each::Word`] (default: fewer players, and what a reader takes for one), [`Each::Token`], [`Each::All`].
@@ -40,8 +40,8 @@
 //! - `rows`: 16 coalitions share a pass.
 //!
 //! # Cost
-//! `min(2^n, samples + 2)` forward passes, and three more; coalitions that lack words alone do not run the tower. No gradients. Peak memory grows with
-//! `rows`; the numbers do not depend on it beyond rounding. Least squares takes `samples n^2` operations on the host.
+//! `min(2^n, samples + 2)` forward passes, and three more; coalitions that lack words alone do not run the tower. No gradients. Peak memory
+//! grows with `rows`; the numbers do not depend on it beyond rounding. Least squares takes `samples n^2` operations on the host.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for nothing that can be absent, a grid of nothing, windows, no rows. Running: as occlusion, and
@@ -57,9 +57,10 @@
 //! - With few samples the errors are large; look at `picture error` before a ranking.
 //!
 //! # Agreement
-//! `shap` 0.51's `ExactExplainer` and an enumeration of all orders in torch on `llava-a`, four cells and words of another picture: see
-//! the bound in `oracles.rs`. Identities tested: shares add up to what all parts change; a part that changes nothing has no share; two parts
-//! share as their drops say; exact and drawn shares agree within errors.
+//! `shap` 0.51's `ExactExplainer`, and a mean over all orders in torch, on `llava-a`, of four cells and three words: largest difference
+//! relative to the largest share 4.5e-6. Identities tested: enumerated or drawn, shares add up to what all parts change; a part that
+//! changes nothing has no share, and leaves the others theirs; shares of an affine subject are its drops; one part alone has all; pictures
+//! in tiles and in patches too.
 //!
 //! # Reference
 //! Lundberg, Lee: A Unified Approach to Interpreting Model Predictions. NeurIPS 2017. <https://arxiv.org/abs/1705.07874>. By modality:

@@ -1,5 +1,7 @@
 //! Parts of a sample that can be absent, as methods are asked for them: parts of its pictures, and words.
 
+use std::ops::Range;
+
 use mmlens_core::finding::{Axis, Labelled, Role, TableError, Unit};
 use mmlens_core::{
     AnalysisError, Baseline, Card, Case, Inputs, Part, Point, Site, Subject, View, Words, kind,
@@ -14,9 +16,9 @@ const ENTERED: Site = Site::block(Part::Text, 0, Point::ResidPre);
 
 /// How pictures are cut into parts.
 ///
-/// A picture that the model is given in one piece is cut in the pixels that its tower is given. Of one in tiles (and a small picture of all of
-/// it) a part is absent in every tile at once, and pixels are those of the finest tile, counted over all of the picture. A part of a clip is
-/// absent in every frame.
+/// A picture that the model is given in one piece is cut in the pixels that its tower is given. Of one in tiles (and a small picture of all
+/// of it) a part is absent in every tile at once, and pixels are those of the finest tile, counted over all of the picture. A part of a
+/// clip is absent in every frame.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Cover {
@@ -145,6 +147,9 @@ pub(crate) struct Parts {
     replaced: bool,
 }
 
+/// Parts of a picture; of windows, also these and the rows and columns of their cells.
+type Lying = (Units, Option<(Windows, [Axis; 2])>);
+
 /// So many parts of a picture, or of all pictures, and how they lie.
 #[derive(Debug)]
 struct Pictured {
@@ -227,12 +232,7 @@ impl Asked<'_> {
     }
 
     /// For each picture its parts, or one list for all, and windows where they are such.
-    fn pictures(
-        &self,
-        cover: Cover,
-        case: &Case,
-        inputs: &Inputs,
-    ) -> Result<Vec<(Units, Option<(Windows, [Axis; 2])>)>, AnalysisError> {
+    fn pictures(&self, cover: Cover, case: &Case, inputs: &Inputs) -> Result<Vec<Lying>, AnalysisError> {
         let map = inputs.map();
         let said = |error| self.said(error);
         match cover {
@@ -254,76 +254,51 @@ impl Asked<'_> {
         each.collect()
     }
 
-    fn windows(
-        &self,
-        cover: Cover,
-        image: usize,
-        inputs: &Inputs,
-    ) -> Result<(Units, Option<(Windows, [Axis; 2])>), AnalysisError> {
+    /// Windows over one picture, and the rows and columns of their cells.
+    fn windows(&self, cover: Cover, image: usize, inputs: &Inputs) -> Result<Lying, AnalysisError> {
         let map = inputs.map();
         let said = |error| self.said(error);
+        let none =
+            || input(self.card, "a picture that the token map places", format!("picture {image} is not"));
         let shown = inputs.images.first().map_or(&[][..], Vec::as_slice);
-        let own: Vec<(usize, usize, &View)> = map
-            .views
-            .iter()
-            .zip(shown)
-            .enumerate()
+        let views = map.views.iter().zip(shown).enumerate();
+        let own: Vec<(usize, usize, &View)> = views
             .filter(|(_, (view, _))| view.image == image)
             .map(|(at, (view, entry))| (at, *entry, view))
             .collect();
-        let none =
-            || input(self.card, "a picture that the token map places", format!("picture {image} is not"));
-        let (size, edges) = match own.as_slice() {
-            [] => return Err(none()),
-            [(_, _, view)] => ([view.rows.len(), view.cols.len()], None),
-            several => {
-                let [rows, cols] = [
-                    fine(several.iter().map(|(_, _, view)| view.rows.as_slice())),
-                    fine(several.iter().map(|(_, _, view)| view.cols.as_slice())),
-                ];
-                let ([rows, cols], [high, wide]) =
-                    ([&rows, &cols], [rows.len(), cols.len()].map(|n| n.max(1) - 1));
-                ([high, wide], Some([rows.clone(), cols.clone()]))
-            }
-        };
-        let windows = cover.over(size, self.card)?.ok_or_else(none)?;
-        let [rows, cols] = windows.cells();
-        match (edges, own.first()) {
-            (Some([down, across]), _) => {
-                let at = |edges: &[f32], i: usize| edges.get(i).copied().unwrap_or(f32::NAN);
-                let boxes: Vec<(String, [f32; 4])> = windows
-                    .rows()
-                    .iter()
-                    .flat_map(|rows| windows.cols().iter().map(move |cols| (rows, cols)))
-                    .map(|(rows, cols)| {
-                        let name =
-                            format!("rows {}–{}, columns {}–{}", rows.start, rows.end, cols.start, cols.end);
-                        let corner = |row, col| [at(&across, col), at(&down, row)];
-                        let ([x0, y0], [x1, y1]) =
-                            (corner(rows.start, cols.start), corner(rows.end, cols.end));
-                        (name, [x0, y0, x1, y1])
-                    })
-                    .collect();
-                let named: Vec<(&str, [f32; 4])> =
-                    boxes.iter().map(|(name, bbox)| (name.as_str(), *bbox)).collect();
-                let units = Units::boxes(inputs, image, &named).map_err(said)?;
-                let spans = |role, edges: &[f32], cells: &[std::ops::Range<usize>]| {
-                    Axis::spans(
-                        role,
-                        image,
-                        cells.iter().map(|c| [at(edges, c.start), at(edges, c.end)]).collect(),
-                    )
-                };
-                let axes = [spans(Role::Row, &down, &rows), spans(Role::Column, &across, &cols)];
-                Ok((units, Some((windows, axes))))
-            }
-            (None, Some((at, entry, _))) => {
-                let units = Units::windows(inputs, *entry, &windows).map_err(said)?;
-                let axes = label::picture_axes(map, *at, &rows, &cols);
-                Ok((units, Some((windows, axes))))
-            }
-            (None, None) => Err(none()),
+        if let [(at, entry, view)] = *own.as_slice() {
+            let size = [view.rows.len(), view.cols.len()];
+            let windows = cover.over(size, self.card)?.ok_or_else(none)?;
+            let units = Units::windows(inputs, entry, &windows).map_err(said)?;
+            let [rows, cols] = windows.cells();
+            let axes = label::picture_axes(map, at, &rows, &cols);
+            return Ok((units, Some((windows, axes))));
         }
+        let down = fine(own.iter().map(|(_, _, view)| view.rows.as_slice()));
+        let across = fine(own.iter().map(|(_, _, view)| view.cols.as_slice()));
+        let (Some(high), Some(wide)) = (down.len().checked_sub(1), across.len().checked_sub(1)) else {
+            return Err(none());
+        };
+        let windows = cover.over([high, wide], self.card)?.ok_or_else(none)?;
+        let span = |edges: &[f32], of: &Range<usize>| Some([*edges.get(of.start)?, *edges.get(of.end)?]);
+        let mut boxes = Vec::with_capacity(windows.len());
+        for (rows, cols) in
+            windows.rows().iter().flat_map(|rows| windows.cols().iter().map(move |cols| (rows, cols)))
+        {
+            let [y0, y1] = span(&down, rows).ok_or_else(none)?;
+            let [x0, x1] = span(&across, cols).ok_or_else(none)?;
+            let name = format!("rows {}–{}, columns {}–{}", rows.start, rows.end, cols.start, cols.end);
+            boxes.push((name, [x0, y0, x1, y1]));
+        }
+        let named: Vec<(&str, [f32; 4])> = boxes.iter().map(|(name, bbox)| (name.as_str(), *bbox)).collect();
+        let units = Units::boxes(inputs, image, &named).map_err(said)?;
+        let axis = |role, edges: &[f32], cells: &[Range<usize>]| {
+            let spans = cells.iter().map(|cell| span(edges, cell)).collect::<Option<Vec<_>>>();
+            Ok::<_, AnalysisError>(Axis::spans(role, image, spans.ok_or_else(none)?))
+        };
+        let [rows, cols] = windows.cells();
+        let axes = [axis(Role::Row, &down, &rows)?, axis(Role::Column, &across, &cols)?];
+        Ok((units, Some((windows, axes))))
     }
 }
 
@@ -369,8 +344,8 @@ impl Parts {
         self.units.len() - self.words
     }
 
-    /// Tables of one value for each part: `picture` for those of pictures (`picture/0` and so on of several), on the original, where windows
-    /// overlap beside a table of every window, `windows`; `tokens` for words.
+    /// Tables of one value for each part: `picture` for those of pictures (`picture/0` and so on of several), on the original, where
+    /// windows overlap beside a table of every window, `windows`; `tokens` for words.
     pub(crate) fn tables(
         &self,
         called: &Called,
@@ -399,7 +374,7 @@ impl Parts {
                         windows.mean(own)?,
                     )?);
                     if windows.overlap() {
-                        let named = |role, ranges: &[std::ops::Range<usize>]| {
+                        let named = |role, ranges: &[Range<usize>]| {
                             Axis::names(role, ranges.iter().map(|r| format!("{}–{}", r.start, r.end)))
                         };
                         let axes =

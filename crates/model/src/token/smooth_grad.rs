@@ -11,7 +11,8 @@
 //! The mean is SmoothGrad, the square of the deviation VarGrad, and the sum of both squares SmoothGrad-Squared.
 //!
 //! # In and out
-//! In: a [`Case`] of one row. What is explained is settled once, on the input as it is. Out, for every table `T` of numbers of the method inside:
+//! In: a [`Case`] of one row. What is explained is settled once, on the input as it is. Out, for every table `T` of numbers of the method
+//! inside:
 //!
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
@@ -26,31 +27,34 @@
 //! - `with`: its settings by name; what is not named has its default.
 //! - `site`: where noise is added, by default `vision.pixels`; drawn for each coordinate of the value there.
 //! - `samples`: 16. The paper sees little change beyond 50, and most of it by 10.
-//! - `noise`: 0.15 of the range of values at the site; the paper finds 0.1 to 0.2 to look best. Zero gives the method inside to the last bit.
+//! - `noise`: 0.15 of the range of values at the site; the paper finds 0.1 to 0.2 to look best. Zero gives the method inside to the last
+//!   bit.
 //! - `seed`: of the draws, 0. The draw of coordinate `i` of sample `k` depends on `seed`, `k` and `i` alone.
 //!
 //! # Cost
-//! `samples` times the method inside, and two passes. Beside what that needs, noise and two doubles for every number of its finding.
+//! `samples` times the method inside, and two passes. Where a tower is given patches in one sequence (Qwen-VL) and noise is added there,
+//! its `rows` are one. Beside what that needs, noise and two doubles for every number of its finding.
 //!
 //! # Errors
-//! Making: [`AnalysisError::Setting`] for a name that is no such method, no samples, noise that is no share; whatever the method inside says of
-//! its settings. Running: [`AnalysisError::Subject`] for a site the subject does not have; whatever the method inside reports.
+//! Making: [`AnalysisError::Setting`] for a name that is no such method, no samples, noise that is no share; whatever the method inside
+//! says of its settings. Running: [`AnalysisError::Subject`] for a site the subject does not have; whatever the method inside reports.
 //!
 //! # When it misleads
 //! - A smooth map looks better than it is: maps of SmoothGrad pass for explanations of networks with random weights (Adebayo et al. 2018,
 //!   "Sanity Checks for Saliency Maps").
-//! - Noise takes the input off the pictures that the model has seen; large noise explains how noise is read (Smilkov et al. 2017 choose it by
-//!   eye).
+//! - Noise takes the input off the pictures that the model has seen; large noise explains how noise is read (Smilkov et al. 2017 choose it
+//!   by eye).
 //! - The mean hides samples that disagree in sign; look at the deviation beside it.
 //!
 //! # Agreement
-//! captum 0.9's integrated gradients on `llava-a`, of pixels with the same noise added: bounds stand in `oracles.rs`. Identities
-//! tested: without noise the mean is the method inside and the deviation zero, to the last bit; an affine subject has the mean of its noise.
+//! captum 0.9's integrated gradients on `llava-a`, of pixels with the same noise added, four samples: largest difference relative to the
+//! largest value 1.0e-6 for the mean and 1.4e-6 for the deviation. Identities tested: without noise the mean is the method inside and the
+//! deviation zero, to the last bit; contributions add up to the change in the mean.
 //!
 //! # Reference
-//! Smilkov, Thorat, Kim, Viégas, Wattenberg: SmoothGrad: removing noise by adding noise. 2017. <https://arxiv.org/abs/1706.03825>. The variance:
-//! Adebayo, Gilmer, Goodfellow, Kim: Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values. 2018.
-//! <https://arxiv.org/abs/1810.03307>. The paper shakes plain gradients; we shake any method, and draw from numbers counted by
+//! Smilkov, Thorat, Kim, Viégas, Wattenberg: SmoothGrad: removing noise by adding noise. 2017. <https://arxiv.org/abs/1706.03825>. The
+//! variance: Adebayo, Gilmer, Goodfellow, Kim: Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values.
+//! 2018. <https://arxiv.org/abs/1810.03307>. The paper shakes plain gradients; we shake any method, and draw from numbers counted by
 //! coordinate.
 //!
 //! # Example
