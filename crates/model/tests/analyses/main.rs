@@ -11,4 +11,5 @@ mod identities;
 mod oracles;
 mod read_at;
 mod refusals;
+mod shares;
 mod support;
