@@ -11,6 +11,7 @@
 //! | `variants` | [`sweep()`]: variants prepared by the caller, in batches, from a common start ([`Start`]) |
 //! | `between` | [`Contrast`]: two prompts of equal length, and gradients at one of them or on the way ([`Between`]) |
 //! | `circuit` | [`Circuit`]: what writes to the stream of a decoder ([`Sender`]) and what reads it ([`Receiver`]) |
+//! | `projection`, `gain` | [`Projection`], [`Gain`]: products and norms by the weights that a subject shows, and their gradients |
 //! | `products` | values as vectors of nodes, and their inner products |
 //! | `put` | [`put()`], [`unattended`]: another edit in every row of a batch |
 //! | `window` | [`Windows`]: parts of a picture, and what many windows say about each place |
@@ -27,6 +28,7 @@ mod circuit;
 pub mod distribution;
 mod flow;
 mod fold;
+mod gain;
 mod held;
 pub mod label;
 mod path;
@@ -34,6 +36,7 @@ mod pool;
 mod positions;
 mod products;
 mod progress;
+mod projection;
 mod put;
 mod quadrature;
 pub mod shapley;
@@ -46,12 +49,14 @@ pub use between::{Between, Contrast, Prompts, feeds};
 pub use circuit::{Circuit, NoNode, Receiver, Sender};
 pub use flow::{Flow, FlowSettings, Heads, Mixing, blocks_read};
 pub use fold::{folded, reshaped, states_at, unfolded};
+pub use gain::{Gain, HeldGain};
 pub use held::{held, numbers};
 pub use path::{Along, End, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::Positions;
 pub use products::{as_vector, by_head, less, products};
 pub use progress::{Progress, batches, of_range};
+pub use projection::{ProductGradient, Projection};
 pub use put::{put, unattended};
 pub use quadrature::{Node, Rule};
 pub use sweep::{
