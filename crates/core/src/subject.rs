@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::{
     AnyTensor, Ask, Asked, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Output, Part,
-    Place, Plan, Rules, Run, Sample, Session, SessionError, Site, SiteSpec, Trace, Wanted, WeightSpec, memory,
+    Place, Plan, Rules, Run, Sample, Session, SessionError, Site, SiteSpec, Trace, Wanted, WeightSpec,
+    memory,
 };
 
 /// What a subject cannot do, or could not.

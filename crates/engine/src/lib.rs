@@ -56,7 +56,7 @@ pub use pool::summed;
 pub use positions::Positions;
 pub use products::{as_vector, by_head, less, products};
 pub use progress::{Progress, batches, of_range};
-pub use projection::{ProductGradient, Projection};
+pub use projection::{ProductGradient, Projection, Pulled};
 pub use put::{put, unattended};
 pub use quadrature::{Node, Rule};
 pub use sweep::{

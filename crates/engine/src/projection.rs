@@ -1,7 +1,9 @@
 //! A product between two sites, by the weights that a subject shows: applied, and its gradient made without tracking it.
 
 use burn::tensor::Tensor;
-use mmlens_core::{AnyTensor, HookError, Site, Subject, SubjectError, Through, Trace, WeightKind, WeightSpec};
+use mmlens_core::{
+    AnyTensor, HookError, Site, Subject, SubjectError, Through, Trace, WeightKind, WeightSpec,
+};
 
 use crate::gain::biased;
 use crate::{Gain, reshaped, unfolded};
@@ -34,6 +36,15 @@ pub struct ProductGradient {
     pub bias: AnyTensor,
 }
 
+/// A direction taken back through a product.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// Along the value that is read.
+    pub along: Vec<f64>,
+    /// What biases on the way add; `None` if there are none.
+    pub constant: Option<f64>,
+}
+
 impl Projection {
     /// The product of a subject under a name such as `text.blocks.3.attn.o`. Weights are shared with the subject, not copied.
     ///
@@ -43,7 +54,8 @@ impl Projection {
     pub fn of(subject: &dyn Subject, name: &str) -> Result<Self, SubjectError> {
         let spec = subject.weights().iter().find(|spec| spec.name == name);
         let spec = spec.ok_or_else(|| SubjectError::no_weight(subject, name))?.clone();
-        let (WeightKind::Product { summed }, Some(reads), Some(writes)) = (spec.kind, &spec.reads, &spec.writes)
+        let (WeightKind::Product { summed }, Some(reads), Some(writes)) =
+            (spec.kind, &spec.reads, &spec.writes)
         else {
             let what = format!("a product between two sites under the name `{name}`");
             return Err(SubjectError::Unsupported { subject: subject.name().to_owned(), what });
@@ -54,7 +66,8 @@ impl Projection {
             Some((_, bias)) => Some(reshaped(bias, [gives.iter().product()])?),
             None => None,
         };
-        let (before, after) = (between(subject, reads.through.as_ref())?, between(subject, writes.through.as_ref())?);
+        let (before, after) =
+            (between(subject, reads.through.as_ref())?, between(subject, writes.through.as_ref())?);
         Ok(Self { weight, bias, before, after, spec })
     }
 
@@ -127,13 +140,57 @@ impl Projection {
         })
     }
 
-    /// Directions in what it gives, `[n, out]`, as directions in what the product itself is given, `[n, in]`: `d W`.
-    pub fn pulled(&self, directions: Tensor<2>) -> Tensor<2> {
-        directions.matmul(self.weight.clone())
+    /// A direction at the site it writes as one at the site it reads, with the scales of norms between held at what they are where
+    /// the site it reads holds `read`, `[in]`: products with what is written are those with what is read, plus a constant. `None`
+    /// where a cap lies between, which is no affine map.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] for a vector of another width; [`HookError::Read`].
+    pub fn pulled(&self, read: &[f32], direction: &[f64]) -> Result<Option<Pulled>, HookError> {
+        let [out, given] = self.weight.dims();
+        for (found, wanted) in [(read.len(), given), (direction.len(), out)] {
+            if found != wanted {
+                return Err(HookError::Values { dims: vec![wanted], given: found });
+            }
+        }
+        let device = self.weight.device();
+        let row = |values: Vec<f32>| Tensor::<1>::from_floats(values.as_slice(), &device).unsqueeze::<2>();
+        let host = |x: Tensor<2>| AnyTensor::new(x).to_values();
+        let read_here = row(read.to_vec());
+        let (mut along, mut constant) = (direction.to_vec(), None);
+        match &self.after {
+            Some(Between::Norm(gain)) => {
+                let held = gain.held_at(&host(self.product(read_here.clone()))?)?;
+                constant = held.has_bias().then(|| held.constant(&along));
+                along = held.pull(&along);
+            }
+            Some(Between::Scale(by)) => along.iter_mut().for_each(|d| *d *= f64::from(*by)),
+            Some(Between::Cap(_)) => return Ok(None),
+            None => {}
+        }
+        if let Some(bias) = &self.bias {
+            let bias = AnyTensor::new(bias.clone()).to_values()?;
+            let own: f64 = bias.iter().zip(&along).map(|(bias, d)| f64::from(*bias) * d).sum();
+            constant = Some(constant.unwrap_or(0.0) + own);
+        }
+        let narrow = along.iter().map(|d| *d as f32).collect();
+        along = host(row(narrow).matmul(self.weight.clone()))?.into_iter().map(f64::from).collect();
+        match &self.before {
+            Some(Between::Norm(gain)) => {
+                let held = gain.held_at(read)?;
+                if held.has_bias() {
+                    constant = Some(constant.unwrap_or(0.0) + held.constant(&along));
+                }
+                along = held.pull(&along);
+            }
+            Some(Between::Scale(by)) => along.iter_mut().for_each(|d| *d *= f64::from(*by)),
+            Some(Between::Cap(_)) => return Ok(None),
+            None => {}
+        }
+        Ok(Some(Pulled { along, constant }))
     }
 
-    /// Some entries of what it gives, as directions in what it is given: rows of its weight, in double precision on the host,
-    /// and their biases. The caller checks that the entry is there.
+    /// One entry of what it gives: its row of the weight, `[in]`, and its bias.
     ///
     /// # Errors
     /// [`HookError::Values`] for an entry that is not there; [`HookError::Read`].
@@ -144,16 +201,6 @@ impl Projection {
             None => None,
         };
         Ok((row.into_iter().map(f64::from).collect(), bias.map(f64::from)))
-    }
-
-    /// Its bias, flat; `None` if it has none.
-    pub fn bias(&self) -> Option<&Tensor<1>> {
-        self.bias.as_ref()
-    }
-
-    /// The norm between it and the site it writes, if there is one.
-    pub fn norm_after(&self) -> Option<&Gain> {
-        if let Some(Between::Norm(gain)) = &self.after { Some(gain) } else { None }
     }
 
     fn entered(&self, read: Tensor<2>) -> Tensor<2> {

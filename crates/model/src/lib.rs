@@ -13,6 +13,7 @@ mmlens_core::methods! {
     token::occlusion::Occlusion,
     layer::attention_rollout::AttentionRollout,
     layer::logit_lens::LogitLens,
+    layer::direct_logit_attribution::DirectLogitAttribution,
     layer::activation_patching::ActivationPatching,
     layer::attribution_patching::AttributionPatching,
     layer::attention_knockout::AttentionKnockout,

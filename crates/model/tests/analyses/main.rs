@@ -6,9 +6,11 @@
 mod altered;
 mod circuits;
 mod contracts;
+mod direct;
 mod families;
 mod identities;
 mod oracles;
 mod read_at;
 mod refusals;
 mod support;
+mod weights;

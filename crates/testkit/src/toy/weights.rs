@@ -30,7 +30,12 @@ pub(super) fn weights() -> Vec<WeightSpec> {
         ]);
     }
     let last = Site::block(Part::Text, BLOCKS - 1, Point::ResidPost);
-    all.push(WeightSpec::product("text.unembed", (&WORDS, &STREAM), port(last), port(outside(Point::Logits))));
+    all.push(WeightSpec::product(
+        "text.unembed",
+        (&WORDS, &STREAM),
+        port(last),
+        port(outside(Point::Logits)),
+    ));
     all
 }
 
@@ -38,7 +43,8 @@ impl Toy {
     /// A weight of [`weights`], by its name.
     pub(super) fn named(&self, name: &str) -> Option<AnyTensor> {
         let spec = self.weights.iter().find(|spec| spec.name == name)?;
-        let stored: &Tensor<2> = match name.strip_prefix("text.blocks.").and_then(|rest| rest.split_once('.')) {
+        let stored: &Tensor<2> = match name.strip_prefix("text.blocks.").and_then(|rest| rest.split_once('.'))
+        {
             None if name == "text.embed" => return Some(self.embed.clone().into()),
             None => &self.unembed,
             Some((block, own)) => {

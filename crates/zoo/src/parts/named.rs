@@ -141,8 +141,7 @@ impl Block {
             }
         };
         let written = writes(Point::MlpOut, "mlp.post_norm");
-        let spec =
-            WeightSpec::product(at("mlp.down"), (&stream, &neurons), plain(Point::MlpPost), written);
+        let spec = WeightSpec::product(at("mlp.down"), (&stream, &neurons), plain(Point::MlpPost), written);
         all.extend(product(down, spec));
         all
     }
