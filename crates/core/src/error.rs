@@ -315,6 +315,6 @@ impl HookError {
     }
 }
 
-fn suggestion(nearest: &Option<String>) -> String {
+pub(crate) fn suggestion(nearest: &Option<String>) -> String {
     nearest.as_ref().map_or_else(String::new, |n| format!(" (did you mean `{n}`?)"))
 }

@@ -13,7 +13,7 @@ use crate::Subject;
 ///
 /// #[deny(clippy::missing_trait_methods)]
 /// impl<S: Subject> Subject for Renamed<S> {
-///     forward_subject!(|own| &own.0; weights_hash, alterations, dtype, device, kernels, differentiable, edited, sites, anatomy, encode,
+///     forward_subject!(|own| &own.0; weights_hash, alterations, dtype, device, kernels, differentiable, edited, sites, anatomy, weights, weight, encode,
 ///         forward, goes_on, need, dims, fits, run, unembed, longest_answer, begin, rules, generate, decode, token, tokens,
 ///         mask, pad);
 ///
@@ -26,7 +26,7 @@ use crate::Subject;
 macro_rules! forward_subject {
     (|$own:ident| $to:expr; all) => {
         $crate::forward_subject!(
-            |$own| $to; name, weights_hash, alterations, dtype, device, kernels, differentiable, edited, sites, anatomy, encode,
+            |$own| $to; name, weights_hash, alterations, dtype, device, kernels, differentiable, edited, sites, anatomy, weights, weight, encode,
             forward, goes_on, need, dims, fits, run, unembed, longest_answer, begin, rules, generate, decode,
             token, tokens, mask, pad
         );
@@ -86,6 +86,18 @@ macro_rules! forward_subject {
         fn anatomy(&self) -> &[$crate::Anatomy] {
             let $own = self;
             $crate::Subject::anatomy($to)
+        }
+    };
+    (@weights |$own:ident| $to:expr) => {
+        fn weights(&self) -> &[$crate::WeightSpec] {
+            let $own = self;
+            $crate::Subject::weights($to)
+        }
+    };
+    (@weight |$own:ident| $to:expr) => {
+        fn weight(&self, name: &str) -> Result<$crate::AnyTensor, $crate::SubjectError> {
+            let $own = self;
+            $crate::Subject::weight($to, name)
         }
     };
     (@encode |$own:ident| $to:expr) => {

@@ -24,6 +24,8 @@ pub enum Capability {
     RunningSum,
     /// That states of the stream can be read as words.
     Unembedding,
+    /// Weights of a part, by name.
+    Weights(Part),
 }
 
 impl Capability {
@@ -43,6 +45,8 @@ impl Capability {
             Self::OwnWords => "words in the language model".to_owned(),
             Self::RunningSum => "a stream that is one running sum".to_owned(),
             Self::Unembedding => "an unembedding".to_owned(),
+            Self::Weights(Part::Text) => "the weights of a language model by name".to_owned(),
+            Self::Weights(part) => format!("the weights of its part `{}` by name", part.name()),
         }
     }
 
@@ -66,6 +70,9 @@ impl Capability {
                 missing(!anywhere(subject, Point::NormalizedResidMid), "a norm follows each of its sums")
             }
             Self::Unembedding => missing(says_words(subject), "this subject has none"),
+            Self::Weights(part) => {
+                missing(subject.weights().iter().any(|spec| spec.is_in(part)), "this subject shows none")
+            }
         }
     }
 

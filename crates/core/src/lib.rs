@@ -57,6 +57,7 @@ mod threads;
 mod trace;
 mod upright;
 mod wanted;
+mod weight;
 
 pub use altered::{Alteration, AlterationError, AlterationFault, Altered};
 pub use baseline::Baseline;
@@ -98,6 +99,7 @@ pub use tensor::{Activation, AnyTensor, place};
 pub use threads::among_threads;
 pub use trace::Trace;
 pub use wanted::Wanted;
+pub use weight::{Port, Through, WeightKind, WeightSpec};
 
 pub use mmlens_finding as finding;
 

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::{
     AnyTensor, Ask, Asked, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Output, Part,
-    Place, Plan, Rules, Run, Sample, Session, SessionError, Site, SiteSpec, Trace, Wanted, memory,
+    Place, Plan, Rules, Run, Sample, Session, SessionError, Site, SiteSpec, Trace, Wanted, WeightSpec,
+    memory,
 };
 
 /// What a subject cannot do, or could not.
@@ -74,6 +75,16 @@ pub enum SubjectError {
         /// Bytes this process can still take.
         left: u64,
     },
+    /// A weight that the subject does not publish.
+    #[error("`{subject}` publishes no weight `{asked}`{}", crate::error::suggestion(nearest))]
+    NoWeight {
+        /// The subject.
+        subject: String,
+        /// What was asked for.
+        asked: String,
+        /// The closest weight it has.
+        nearest: Option<String>,
+    },
     /// Something this subject does not offer.
     #[error("`{subject}` does not offer {what}")]
     Unsupported {
@@ -88,6 +99,13 @@ impl SubjectError {
     /// What a panic in the middle of a subject's work said, as an error.
     pub fn broken<S: Subject + ?Sized>(subject: &S, place: Place, reason: String) -> Self {
         Self::Broken { subject: subject.name().to_owned(), device: subject.device(), place, reason }
+    }
+
+    /// That a subject publishes no weight of a name.
+    pub fn no_weight<S: Subject + ?Sized>(subject: &S, asked: &str) -> Self {
+        let names = subject.weights().iter().map(|spec| &spec.name);
+        let nearest = crate::site::closest(asked, names);
+        Self::NoWeight { subject: subject.name().to_owned(), asked: asked.to_owned(), nearest }
     }
 }
 
@@ -152,6 +170,19 @@ pub trait Subject: Send + Sync {
 
     /// The sizes of its parts.
     fn anatomy(&self) -> &[Anatomy];
+
+    /// The weights it shows, by name; none, for a model that shows none. Those of an altered subject are those of the model as loaded.
+    fn weights(&self) -> &[WeightSpec] {
+        &[]
+    }
+
+    /// A weight of [`Subject::weights`], with the axes published there. It is the stored tensor seen in that shape, and no copy.
+    ///
+    /// # Errors
+    /// [`SubjectError::NoWeight`] for a name that is not published.
+    fn weight(&self, name: &str) -> Result<AnyTensor, SubjectError> {
+        Err(SubjectError::no_weight(self, name))
+    }
 
     /// A sample as the model takes it, with its token map.
     ///

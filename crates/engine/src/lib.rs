@@ -11,6 +11,7 @@
 //! | `variants` | [`sweep()`]: variants prepared by the caller, in batches, from a common start ([`Start`]) |
 //! | `between` | [`Contrast`]: two prompts of equal length, and gradients at one of them or on the way ([`Between`]) |
 //! | `circuit` | [`Circuit`]: what writes to the stream of a decoder ([`Sender`]) and what reads it ([`Receiver`]) |
+//! | `projection`, `gain` | [`Projection`], [`Gain`]: products and norms by the weights that a subject shows, and their gradients |
 //! | `products` | values as vectors of nodes, and their inner products |
 //! | `put` | [`put()`], [`unattended`]: another edit in every row of a batch |
 //! | `window` | [`Windows`]: parts of a picture, and what many windows say about each place |
@@ -29,6 +30,7 @@ pub mod distribution;
 mod draws;
 mod flow;
 mod fold;
+mod gain;
 mod held;
 pub mod label;
 mod path;
@@ -36,6 +38,7 @@ mod pool;
 mod positions;
 mod products;
 mod progress;
+mod projection;
 mod put;
 mod quadrature;
 pub mod shapley;
@@ -49,12 +52,14 @@ pub use circuit::{Circuit, NoNode, Receiver, Sender};
 pub use draws::normal;
 pub use flow::{Flow, FlowSettings, Heads, Mixing, blocks_read};
 pub use fold::{folded, reshaped, states_at, unfolded};
+pub use gain::{Gain, HeldGain};
 pub use held::{held, numbers};
 pub use path::{Along, End, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::Positions;
 pub use products::{as_vector, by_head, less, products};
 pub use progress::{Progress, batches, of_range};
+pub use projection::{ProductGradient, Projection, Pulled};
 pub use put::{put, unattended};
 pub use quadrature::{Node, Rule};
 pub use sweep::{

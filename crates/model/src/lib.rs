@@ -15,6 +15,7 @@ mmlens_core::methods! {
     token::smooth_grad::SmoothGrad,
     layer::attention_rollout::AttentionRollout,
     layer::logit_lens::LogitLens,
+    layer::direct_logit_attribution::DirectLogitAttribution,
     layer::activation_patching::ActivationPatching,
     layer::attribution_patching::AttributionPatching,
     layer::attention_knockout::AttentionKnockout,

@@ -107,7 +107,8 @@ impl<S: Subject> fmt::Debug for Altered<S> {
 
 #[deny(clippy::missing_trait_methods)]
 impl<S: Subject> Subject for Altered<S> {
-    forward_subject!(|own| &own.inner; name, weights_hash, dtype, device, kernels, differentiable, sites, anatomy, encode, dims, fits,
+    forward_subject!(|own| &own.inner; name, weights_hash, dtype, device, kernels, differentiable, sites, anatomy, weights, weight, encode,
+        dims, fits,
         longest_answer, rules, decode, token, tokens, mask, pad);
 
     fn alterations(&self) -> &[String] {

@@ -132,7 +132,7 @@ fn every_method_keeps_its_contract_under_edits_of_all_kinds() {
     for (id, (finding, breaches)) in every_method(&scaled, &clean, &corrupted) {
         assert!(breaches.is_empty(), "{id}:\n{}", breaches.join("\n"));
         match id {
-            "edge-attribution" | "path-patching" => assert_eq!(
+            "edge-attribution" | "path-patching" | "direct-logit-attribution" => assert_eq!(
                 finding.unwrap_err().to_string(),
                 format!("{id} needs a stream without standing edits, but `text.blocks.1.resid_mid` has one")
             ),

@@ -6,6 +6,7 @@
 mod altered;
 mod circuits;
 mod contracts;
+mod direct;
 mod families;
 mod identities;
 mod oracles;
@@ -13,3 +14,4 @@ mod read_at;
 mod refusals;
 mod shares;
 mod support;
+mod weights;

@@ -96,6 +96,7 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
         ],
         "rollout" => vec![json!({}), json!({ "whole": 0, "heads": "max", "residual": 0.25 })],
         "logit-lens" => vec![json!({}), json!({ "top": 2, "positions": { "at": [0, 2] }, "rows": 3 })],
+        "dla" => vec![json!({}), json!({ "heads": false, "neurons": 5 })],
         "patching" => vec![
             json!({ "points": ["ResidPre", "AttnOut", "MlpOut"] }),
             json!({ "places": "modalities", "rows": 2 }),

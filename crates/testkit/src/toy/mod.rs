@@ -8,17 +8,19 @@
 mod decode;
 mod encode;
 mod sites;
+mod weights;
 
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation::softmax};
 use mmlens_core::{
     Anatomy, AnyTensor, Asked, HookError, Inputs, MASKED, Output, Part, Plan, Point, Resume, Rules, Run,
-    Sample, Seed, Session, Site, SiteSpec, Subject, SubjectError,
+    Sample, Seed, Session, Site, SiteSpec, Subject, SubjectError, WeightSpec,
 };
 
 use decode::Cache;
 use sites::sites;
+use weights::weights;
 
 const SIDE: usize = 8;
 const PATCH: usize = 4;
@@ -57,6 +59,7 @@ pub struct Toy {
     unembed: Tensor<2>,
     sites: Vec<SiteSpec>,
     anatomy: Vec<Anatomy>,
+    weights: Vec<WeightSpec>,
     ends: Vec<u32>,
     device: Device,
 }
@@ -133,6 +136,7 @@ impl Toy {
             unembed: draw.matrix(WIDTH, VOCAB),
             sites: sites(),
             anatomy: vec![text],
+            weights: weights(),
             ends: Vec::new(),
             device,
         }
@@ -399,6 +403,14 @@ impl Subject for Toy {
 
     fn anatomy(&self) -> &[Anatomy] {
         &self.anatomy
+    }
+
+    fn weights(&self) -> &[WeightSpec] {
+        &self.weights
+    }
+
+    fn weight(&self, name: &str) -> Result<AnyTensor, SubjectError> {
+        self.named(name).ok_or_else(|| SubjectError::no_weight(self, name))
     }
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {

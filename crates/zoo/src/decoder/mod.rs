@@ -3,6 +3,7 @@
 //! One network, driven by [`DecoderConfig`]; it follows the `*ForCausalLM` classes of transformers.
 
 mod config;
+mod named;
 mod open;
 mod take;
 
@@ -25,6 +26,8 @@ pub struct Decoder {
     blocks: Vec<Block>,
     norm: Norm,
     head: Linear,
+    /// Whether the unembedding is the embedding.
+    tied: bool,
 }
 
 /// What a decoder is told besides token vectors.

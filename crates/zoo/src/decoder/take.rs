@@ -23,7 +23,7 @@ impl Decoder {
         let learned = config.rope.is_none();
         let at = |name: &str| format!("{prefix}.{name}");
         let (embed, head) = (at(if learned { "wte" } else { "embed_tokens" }), format!("{head}.weight"));
-        let (embedding, head) =
+        let (embedding, head, tied) =
             embeddings(weights, &format!("{embed}.weight"), &head, [vocab, d], config.tied)?;
         let positions =
             if learned { Some(Embedding::take(weights, &at("wpe"), config.max_positions, d)?) } else { None };
@@ -35,32 +35,32 @@ impl Decoder {
             });
         }
         let norm = norm(&config, weights, &at(if learned { "ln_f" } else { "norm" }))?;
-        Ok(Self { config, embedding, positions, blocks, norm, head })
+        Ok(Self { config, embedding, positions, blocks, norm, head, tied })
     }
 }
 
 /// The embedding and the unembedding. Where they are tied, either name may stand for both; where both are there and differ,
-/// the config is wrong and each is its own.
+/// the config is wrong and each is its own. Last, whether they are one.
 fn embeddings(
     weights: &mut impl WeightSource,
     embed: &str,
     head: &str,
     shape: [usize; 2],
     tied: bool,
-) -> Result<(Embedding, Linear), ZooError> {
+) -> Result<(Embedding, Linear, bool), ZooError> {
     let (name, other) =
         if tied && !weights.has(embed) && weights.has(head) { (head, embed) } else { (embed, head) };
     let table = weights.take(name, shape)?;
-    let unembedding: Tensor<2> = match tied && !weights.has(other) {
-        true => table.clone(),
+    let (unembedding, one): (Tensor<2>, bool) = match tied && !weights.has(other) {
+        true => (table.clone(), true),
         false => {
             let own = weights.take(other, shape)?;
             let read = tied && !weights.compares();
             let same = read && own.clone().equal(table.clone()).all().into_scalar::<bool>();
-            if same { table.clone() } else { own }
+            (if same { table.clone() } else { own }, same)
         }
     };
-    Ok((Embedding::new(table), Linear::of(weights, unembedding, None)))
+    Ok((Embedding::new(table), Linear::of(weights, unembedding, None), one))
 }
 
 fn norm(config: &DecoderConfig, weights: &mut impl WeightSource, name: &str) -> Result<Norm, ZooError> {

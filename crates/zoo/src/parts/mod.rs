@@ -7,6 +7,7 @@ mod block;
 mod cache;
 mod linear;
 mod mlp;
+pub(crate) mod named;
 mod norm;
 mod rotary;
 
@@ -19,5 +20,6 @@ pub(crate) use cache::{chosen, picked};
 pub use linear::{Embedding, Linear};
 pub use mlp::Mlp;
 pub use mmlens_kernels::{Masking, Padding, Reach};
+pub use named::Named;
 pub use norm::Norm;
 pub use rotary::{RopeConfig, RopeError, RopeKind, Rotation};

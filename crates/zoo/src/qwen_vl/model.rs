@@ -11,7 +11,7 @@ use super::{QwenTower, QwenVlConfig};
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
 use crate::decoder::{Decoder, Sequence};
-use crate::parts::KvCache;
+use crate::parts::{KvCache, Named};
 use crate::vlm::{Glance, Network, resumed};
 
 /// The network.
@@ -124,12 +124,16 @@ impl Network for QwenVlModel {
         &self.text
     }
 
-    /// A picture of one position.
+    fn named(&self) -> Vec<Named> {
+        self.text.named(self.deep.len())
+    }
+
     /// Not where something is added to the stream behind a block.
     fn goes_on(&self) -> bool {
         self.deep.is_empty()
     }
 
+    /// A picture of one position.
     fn glance(&self, device: &Device) -> Result<Glance, ZooError> {
         let merge = self.config.vision.merge;
         let pixels = [merge * merge, self.config.vision.values()];

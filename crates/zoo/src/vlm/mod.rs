@@ -12,7 +12,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use mmlens_core::{
     Anatomy, AnyTensor, Asked, Decode, Decoding, Inputs, Output, Plan, Rules, Run, Sample, Session, SiteSpec,
-    Subject, SubjectError, Words,
+    Subject, SubjectError, WeightSpec, Words,
 };
 
 pub use eyes::{Blind, Expansion, Eyes, Placeholder, Seen};
@@ -91,6 +91,7 @@ pub struct Vlm {
     eyes: Box<dyn Eyes>,
     sites: Vec<SiteSpec>,
     anatomy: Vec<Anatomy>,
+    weights: Vec<WeightSpec>,
 }
 
 impl Vlm {
@@ -113,7 +114,8 @@ impl Vlm {
             }
         }
         let (sites, anatomy) = (network.sites(), network.anatomy());
-        Ok(Self { parts, network: Box::new(network), eyes: Box::new(eyes), sites, anatomy })
+        let weights = network.named().into_iter().map(|named| named.spec).collect();
+        Ok(Self { parts, network: Box::new(network), eyes: Box::new(eyes), sites, anatomy, weights })
     }
 
     /// The network.
@@ -194,6 +196,15 @@ impl Subject for Vlm {
 
     fn anatomy(&self) -> &[Anatomy] {
         &self.anatomy
+    }
+
+    fn weights(&self) -> &[WeightSpec] {
+        &self.weights
+    }
+
+    fn weight(&self, name: &str) -> Result<AnyTensor, SubjectError> {
+        let named = self.network.named().into_iter().find(|named| named.spec.name == name);
+        named.and_then(|named| named.shaped()).ok_or_else(|| SubjectError::no_weight(self, name))
     }
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {

@@ -5,7 +5,7 @@ use mmlens_core::{Anatomy, Asked, Inputs, Part, Point, Resume, Run, Site, SiteSp
 
 use crate::ZooError;
 use crate::decoder::{Decoder, Sequence};
-use crate::parts::KvCache;
+use crate::parts::{KvCache, Named};
 use crate::self_check::{glimpse, pattern};
 
 /// The network of a language model that may be shown pictures.
@@ -18,6 +18,11 @@ pub trait Network: std::fmt::Debug + Send + Sync {
 
     /// The decoder.
     fn text(&self) -> &Decoder;
+
+    /// Its weights by name: those of its decoder, unless a network says otherwise.
+    fn named(&self) -> Vec<Named> {
+        self.text().named(0)
+    }
 
     /// The least that shows every site: the network, cut down to small pictures, and inputs of a few positions. The weights
     /// are shared. Unless a network says otherwise: itself, and a few words.

@@ -1,0 +1,478 @@
+//! Direct logit attribution: how much of the answer's logit does each head, each MLP and the embedding write by itself?
+//!
+//! # Idea
+//! What the last norm reads is a sum: `x = embedding + sum over layers of (attention + MLP)`. A norm is not linear, but with its
+//! scale `s` held at what it is in this pass it is: with gain `g`, unembedding `u` of the target and `C` the subtraction of the mean
+//! (layer norm; nothing for RMS norm), a term `c` of the sum has
+//!
+//! ```text
+//! share(c) = u . ( g * C(c) / s ),     logit = sum of shares + u . (bias of the norm) + bias of the unembedding
+//! ```
+//!
+//! Attention is the sum of its heads and an MLP that of its neurons, `z W_O` and `post W_down` by parts, so that their shares add up
+//! in turn. For a difference of two logits, `u` is the difference of both.
+//!
+//! # In and out
+//! In: a [`Case`] of one row, whose objective is a logit or a difference of two. Out:
+//!
+//! | table | axes | unit | meaning |
+//! |---|---|---|---|
+//! | `layers` | layer, component | logit | what attention and MLP of each layer write; `deepstack` where a tower adds to the stream behind it |
+//! | `heads` | layer, head | logit | what each head writes |
+//! | `outside the layers` | component | logit | the embedding at the position read (an image position: its feature), learned `positions`, biases |
+//! | `logit` | | logit | what is shared out, before the cap of Gemma 2 |
+//! | `gap` | | logit | `logit` less `layers` and `outside the layers`: rounding |
+//! | `objective` | | logit | what the model says, behind its cap |
+//! | `biases` | layer, component | logit | biases of attention's output and of the MLP's: what their heads and neurons leave over |
+//! | `neurons` | neuron | logit | the neurons of largest share, as `layer.neuron` |
+//!
+//! Shares are those at the position where the answer is read. What other positions hold arrives there through heads.
+//!
+//! # Settings
+//! - `heads`: true.
+//! - `neurons`: 0. So many neurons, those of largest share of either sign in all layers.
+//!
+//! # Cost
+//! One forward pass, of which one position is kept at each layer; for each layer products of one vector with `W_O`, and with
+//! `W_down` if neurons are asked for. Peak memory: that of the pass.
+//!
+//! # Errors
+//! Running: [`AnalysisError::Input`] for an objective that is no logit, a case of several rows, a subject that shows no weights or
+//! whose stream is no running sum, a standing edit of the stream, or of what heads (neurons) add up to while these are asked
+//! for; [`AnalysisError::Subject`] for a target outside the vocabulary; [`AnalysisError::Cancelled`].
+//!
+//! # When it misleads
+//! - It sees what is written for the logit, not what other layers make of it: a head that matters through later heads has no share
+//!   (Wang et al. 2023, "Interpretability in the Wild").
+//! - Later layers may erase what earlier ones write; shares of both signs then cancel, and ablating either changes little (McGrath
+//!   et al. 2023, "The Hydra Effect").
+//! - The scale is held: a term that changes it for all others is not told so. Where every vocabulary entry moves alike, the softmax
+//!   does not see it: prefer the difference of two logits.
+//! - Gemma 2 norms what attention and MLP write before it is added. That scale is held, too, so that heads add up; a large
+//!   head shrinks the others through it. Its cap bends the logit behind everything shown here.
+//!
+//! # Agreement
+//! Direct computation in torch 2.15 with the weights as published, in double precision, on `llava-a`, `gemma2-a` and `gpt2-a`: every
+//! layer, head and neuron; largest difference relative to the largest value 2.2e-6. Identities tested in every decoder: shares sum to
+//! the logit; heads and bias to attention; neurons and bias to the MLP.
+//!
+//! # Reference
+//! Elhage et al.: A Mathematical Framework for Transformer Circuits. 2021. <https://transformer-circuits.pub/2021/framework/index.html>;
+//! nostalgebraist 2020 for the read-out. TransformerLens folds the gain and centres the weights first; here they are used as published, which
+//! gives the same shares but for the mean over the vocabulary that centring takes off the unembedding.
+//!
+//! # Example
+//! ```no_run
+//! use mmlens_core::{Analysis, Case};
+//! use mmlens_model::{DirectLogitAttribution, direct_logit_attribution::Settings};
+//! # fn explain(subject: &dyn mmlens_core::Subject, case: &Case) -> Result<(), mmlens_core::AnalysisError> {
+//! let shares = DirectLogitAttribution::new(Settings { neurons: 10, ..Settings::default() })?;
+//! let finding = shares.run(subject, case)?;
+//! println!("{:?}", finding.table("heads")?.get(&[1, 3]));
+//! # Ok(())
+//! # }
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mmlens_core::finding::{Axis, Labelled, Role, Unit};
+use mmlens_core::{
+    Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Case, Copies, Cost, HookError, Inputs,
+    Leaf, Objective, On, Part, Plan, Point, Site, Subject, WeightKind, kind,
+};
+use mmlens_engine::{Gain, HeldGain, Progress, Projection, Pulled};
+use serde::{Deserialize, Serialize};
+
+use crate::check::{input, one_row, read_at};
+
+/// What this method is.
+pub const CARD: Card = Card {
+    id: "direct-logit-attribution",
+    short: "dla",
+    name: "Direct logit attribution",
+    question: "How much of the answer's logit does each head, each MLP and the embedding write by itself?",
+    citation: "Elhage et al.: A Mathematical Framework for Transformer Circuits. 2021. https://transformer-circuits.pub/2021/framework/index.html",
+    leaf: Leaf::Layer,
+    cost: "1 forward, 1 product with each output projection",
+    needs: &[
+        Capability::Blocks(Part::Text),
+        Capability::RunningSum,
+        Capability::Unembedding,
+        Capability::Weights(Part::Text),
+    ],
+    misleads: &[
+        "It sees what is written for the logit, not what later layers make of it.",
+        "Shares of both signs cancel where later layers erase what earlier ones write.",
+        "The scale of the last norm is held at what it is in this pass.",
+    ],
+    first: false,
+};
+
+/// What is shown.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Whether attention is taken apart into heads.
+    pub heads: bool,
+    /// How many neurons, those of largest share.
+    pub neurons: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { heads: true, neurons: 0 }
+    }
+}
+
+/// Direct logit attribution with its settings.
+#[derive(Debug, Clone, Default)]
+pub struct DirectLogitAttribution {
+    settings: Settings,
+}
+
+impl Analysis for DirectLogitAttribution {
+    type Input = Case;
+    type Settings = Settings;
+    const CARD: Card = CARD;
+
+    fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        Ok(Self { settings })
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
+        let inputs = on.encode(&case.sample)?;
+        one_row(&CARD, &inputs)?;
+        let row = on.row(case, &inputs, &[])?;
+        Ok(Cost::rows(case.settling() + 1).at_once(1, row, on.memory().budget()))
+    }
+
+    fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
+        let subject = on.subject();
+        let (inputs, objective) = on.open(case)?;
+        one_row(&CARD, &inputs)?;
+        let targets = targets(&objective)?;
+        self.unedited(subject)?;
+        let at = read_at(&CARD, subject, &inputs, objective.at())?;
+        let layers = kind::blocks(subject, Part::Text);
+        let mut progress = Progress::new(on.watch(), CARD.id, 1 + layers);
+        let sites = self.sites(subject, layers);
+        let (states, said) = states(on, &inputs, objective, (&sites, at))?;
+        progress.advance(1)?;
+        let end = ReadOut::new(subject, &targets, &states.stream(layers)?)?;
+
+        let mut written = Written::default();
+        for layer in 0..layers {
+            let site = |point| Site::block(Part::Text, layer, point);
+            let [attention, mlp] = [Point::AttnOut, Point::MlpOut].map(site);
+            written.layers.extend([end.share(states.get(attention)?), end.share(states.get(mlp)?)]);
+            if states.has(site(Point::Deepstack)) {
+                written.deepstack.insert(layer, end.share(states.get(site(Point::Deepstack))?));
+            }
+            let mut biases = [None, None];
+            if self.settings.heads {
+                let (z, pulled) = pulled(subject, &states, (site(Point::Z), attention), &end)?;
+                let width = z.len().checked_div(heads(subject)).unwrap_or(0).max(1);
+                let each = z.chunks(width).zip(pulled.along.chunks(width));
+                written.heads.extend(each.map(|(z, along)| product(along, z)));
+                biases[0] = pulled.constant;
+            }
+            if self.settings.neurons > 0 {
+                let (post, pulled) = pulled(subject, &states, (site(Point::MlpPost), mlp), &end)?;
+                let each = post.iter().zip(&pulled.along).enumerate();
+                written.neurons.extend(each.map(|(i, (post, d))| (layer, i, f64::from(*post) * d)));
+                biases[1] = pulled.constant;
+            }
+            written.biases.push(biases);
+            progress.advance(1)?;
+        }
+        let outside = outside(subject, &states, at, &end)?;
+        let tables = self.tables(written, outside, &end, said)?;
+        Ok(Answer::new(tables, sites).explaining(&objective))
+    }
+}
+
+impl DirectLogitAttribution {
+    /// What is read of the pass: every term of the sum, the sum itself, and what heads and neurons are made of.
+    fn sites(&self, subject: &dyn Subject, layers: usize) -> Vec<Site> {
+        let mut sites = vec![Site::of(Part::Text, Point::Input)];
+        for layer in 0..layers {
+            let mut points = vec![Point::AttnOut, Point::MlpOut];
+            points.extend(self.settings.heads.then_some(Point::Z));
+            points.extend((self.settings.neurons > 0).then_some(Point::MlpPost));
+            points.extend((layer + 1 == layers).then_some(Point::ResidPost));
+            points.push(Point::Deepstack);
+            let own = points.into_iter().map(|point| Site::block(Part::Text, layer, point));
+            sites.extend(own.filter(|site| site.point() != Point::Deepstack || kind::has(subject, *site)));
+        }
+        sites.sort_unstable();
+        sites
+    }
+
+    /// That the terms read are those that were summed: no standing edit lies between.
+    fn unedited(&self, subject: &dyn Subject) -> Result<(), AnalysisError> {
+        let (heads, neurons) = (self.settings.heads, self.settings.neurons > 0);
+        for site in subject.edited().iter().filter(|site| site.part() == Part::Text) {
+            let needs = match site.point() {
+                Point::ResidPre | Point::ResidMid | Point::ResidPost | Point::FinalNorm => {
+                    "a stream without standing edits"
+                }
+                Point::AttnOut | Point::Result if heads => {
+                    "heads that add up to what attention writes, or `heads` = false"
+                }
+                Point::MlpOut if neurons => "neurons that add up to what the MLP writes, or `neurons` = 0",
+                _ => continue,
+            };
+            let found = match needs {
+                "a stream without standing edits" => format!("`{site}` has one"),
+                _ => format!("`{site}` has a standing edit"),
+            };
+            return Err(input(&CARD, needs, found));
+        }
+        Ok(())
+    }
+
+    fn tables(
+        &self,
+        written: Written,
+        outside: Vec<(&'static str, f64)>,
+        end: &ReadOut,
+        said: f32,
+    ) -> Result<Vec<Labelled>, AnalysisError> {
+        let Written { layers: shares, deepstack, heads, biases, mut neurons } = written;
+        let layers = biases.len();
+        let layer = || Axis::count(Role::Layer, layers);
+        let components = |names: &[&str]| Axis::names(Role::Concept, names.iter().copied());
+        let table = |name: &str, axes, values: Vec<f64>| {
+            Labelled::numbers(
+                name,
+                Unit::Logit,
+                axes,
+                values.into_iter().map(|v| v as f32).collect::<Vec<_>>(),
+            )
+        };
+        let sum: f64 = shares.iter().chain(deepstack.values()).sum::<f64>()
+            + outside.iter().map(|(_, share)| share).sum::<f64>();
+        let mut names = vec!["attention", "MLP"];
+        let mut values = shares;
+        if !deepstack.is_empty() {
+            names.push("deepstack");
+            let rows = values.chunks(2).enumerate();
+            values = rows
+                .flat_map(|(layer, row)| {
+                    // A layer behind which nothing is added adds nothing.
+                    row.iter().copied().chain([deepstack.get(&layer).copied().unwrap_or(0.0)])
+                })
+                .collect();
+        }
+        let mut tables = vec![table("layers", vec![layer(), components(&names)], values)?];
+        if self.settings.heads {
+            let head = Axis::count(Role::Head, heads.len().checked_div(layers).unwrap_or(0));
+            tables.push(table("heads", vec![layer(), head], heads)?);
+        }
+        let (names, values): (Vec<_>, Vec<_>) = outside.into_iter().unzip();
+        tables.push(table("outside the layers", vec![components(&names)], values)?);
+        tables.push(Labelled::scalar("logit", Unit::Logit, end.logit as f32));
+        tables.push(Labelled::scalar("gap", Unit::Logit, (end.logit - sum) as f32));
+        tables.push(Labelled::scalar("objective", Unit::Logit, said));
+        if biases.iter().flatten().any(Option::is_some) {
+            // A product without a bias adds nothing beside its heads or neurons.
+            let values = biases.iter().flatten().map(|bias| bias.unwrap_or(0.0)).collect();
+            tables.push(table("biases", vec![layer(), components(&["attention", "MLP"])], values)?.aside());
+        }
+        if self.settings.neurons > 0 {
+            neurons.sort_by(|(.., a), (.., b)| b.abs().total_cmp(&a.abs())); // no NaN: states are finite
+            neurons.truncate(self.settings.neurons);
+            let names = neurons.iter().map(|(layer, neuron, _)| format!("{layer}.{neuron}"));
+            let axis = Axis::names(Role::Neuron, names);
+            tables.push(
+                table("neurons", vec![axis], neurons.iter().map(|(.., share)| *share).collect())?.aside(),
+            );
+        }
+        Ok(tables)
+    }
+}
+
+/// Shares of what is written, layer after layer.
+#[derive(Default)]
+struct Written {
+    /// Attention, MLP.
+    layers: Vec<f64>,
+    /// By the layer behind which something is added.
+    deepstack: BTreeMap<usize, f64>,
+    heads: Vec<f64>,
+    /// Of attention and MLP, where they are taken apart.
+    biases: Vec<[Option<f64>; 2]>,
+    /// Layer, neuron, share.
+    neurons: Vec<(usize, usize, f64)>,
+}
+
+/// States of the position read, by the site where they stood.
+struct States(BTreeMap<Site, Vec<f32>>);
+
+impl States {
+    fn has(&self, site: Site) -> bool {
+        self.0.contains_key(&site)
+    }
+
+    fn get(&self, site: Site) -> Result<&[f32], HookError> {
+        self.0.get(&site).map(Vec::as_slice).ok_or(HookError::NotRead(site))
+    }
+
+    /// What the last norm reads.
+    fn stream(&self, layers: usize) -> Result<Vec<f32>, HookError> {
+        let last = |point| Site::block(Part::Text, layers.saturating_sub(1), point);
+        let mut stream = self.get(last(Point::ResidPost))?.to_vec();
+        if self.has(last(Point::Deepstack)) {
+            let added = self.get(last(Point::Deepstack))?;
+            stream.iter_mut().zip(added).for_each(|(x, added)| *x += added);
+        }
+        Ok(stream)
+    }
+}
+
+/// What the sites hold at one position, and the objective: one pass.
+fn states(
+    on: &On<'_>,
+    inputs: &Inputs,
+    objective: Objective,
+    (sites, at): (&[Site], usize),
+) -> Result<(States, f32), AnalysisError> {
+    let kept = Arc::new(Mutex::new(BTreeMap::<Site, AnyTensor>::new()));
+    let mut plan = Plan::new().objective(objective);
+    for &site in sites {
+        let kept = kept.clone();
+        plan = plan.edit(site, move |x| {
+            let state = x.part(1, at, 1)?;
+            kept.lock().unwrap_or_else(PoisonError::into_inner).insert(site, state);
+            Ok(x)
+        })?;
+    }
+    on.memory().hold(CARD.id, 0, on.subject().need(inputs, &plan, Copies::ONE)?)?;
+    let trace = on.subject().run(inputs, plan)?;
+    let said = trace.scores()?.first().copied().ok_or(HookError::NoObjective)?;
+    let states = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
+    let host = states.into_iter().map(|(site, x)| Ok((site, x.finite_values(site)?)));
+    Ok((States(host.collect::<Result<_, HookError>>()?), said))
+}
+
+/// How the logit reads the stream, with the scale of the last norm held.
+struct ReadOut {
+    /// Along the stream: `C(g u) / s`.
+    along: Vec<f64>,
+    /// Of the norm and of the unembedding, where they have one.
+    biases: Vec<(&'static str, f64)>,
+    /// The logit before a cap.
+    logit: f64,
+}
+
+impl ReadOut {
+    fn new(subject: &dyn Subject, targets: &[(u32, f64)], stream: &[f32]) -> Result<Self, AnalysisError> {
+        let logits = Site::of(Part::Text, Point::Logits);
+        let lacking =
+            |what: &str| input(&CARD, "the weights that read the stream", format!("there is no {what}"));
+        let writes = |site| move |port: &mmlens_core::Port| port.site == site;
+        let unembedding = subject.weights().iter().find(|spec| {
+            matches!(spec.kind, WeightKind::Product { .. })
+                && spec.writes.as_ref().is_some_and(writes(logits))
+        });
+        let unembedding = unembedding.ok_or_else(|| lacking("unembedding among them"))?;
+        let read = unembedding.reads.as_ref().map(|port| port.site);
+        let gain = subject.weights().iter().find(|spec| {
+            let own = spec.writes.as_ref().map(|port| port.site);
+            matches!(spec.kind, WeightKind::Gain { .. }) && own.is_some() && own == read
+        });
+        let product_of = Projection::of(subject, &unembedding.name)?;
+        let (mut behind, mut bias) = (Vec::new(), None);
+        for (token, sign) in targets {
+            let (row, own) = product_of.row(*token as usize)?;
+            behind.resize(row.len(), 0.0);
+            behind.iter_mut().zip(row).for_each(|(sum, u): (&mut f64, f64)| *sum += sign * u);
+            if let Some(own) = own {
+                bias = Some(bias.unwrap_or(0.0) + sign * own);
+            }
+        }
+        let held: Option<HeldGain> = match (gain, read.map(|site| site.point())) {
+            (Some(gain), _) => Some(Gain::of(subject, &gain.name)?.held_at(stream)?),
+            (None, Some(Point::ResidPost)) => None,
+            (None, _) => return Err(lacking("norm among them that the unembedding reads")),
+        };
+        let mut biases = Vec::new();
+        let along = match &held {
+            Some(held) => {
+                biases.extend(held.has_bias().then(|| ("bias of the last norm", held.constant(&behind))));
+                held.pull(&behind)
+            }
+            None => behind,
+        };
+        biases.extend(bias.map(|bias| ("bias of the unembedding", bias)));
+        let logit = product(&along, stream) + biases.iter().map(|(_, bias)| bias).sum::<f64>();
+        Ok(Self { along, biases, logit })
+    }
+
+    fn share(&self, term: &[f32]) -> f64 {
+        product(&self.along, term)
+    }
+}
+
+/// What a product reads at the position, and the direction of the logit taken back through it.
+fn pulled<'a>(
+    subject: &dyn Subject,
+    states: &'a States,
+    (from, to): (Site, Site),
+    end: &ReadOut,
+) -> Result<(&'a [f32], Pulled), AnalysisError> {
+    let read = states.get(from)?;
+    let lacking = || {
+        let found = format!("none is linear between `{from}` and `{to}`");
+        input(&CARD, "the weights of output projections", found)
+    };
+    let projection = Projection::between(subject, from, to)?.ok_or_else(lacking)?;
+    let pulled = projection.pulled(read, &end.along)?.ok_or_else(lacking)?;
+    Ok((read, pulled))
+}
+
+/// What is in the sum beside the layers, and what is added behind it.
+fn outside(
+    subject: &dyn Subject,
+    states: &States,
+    at: usize,
+    end: &ReadOut,
+) -> Result<Vec<(&'static str, f64)>, AnalysisError> {
+    let entered = Site::of(Part::Text, Point::Input);
+    let table = subject.weights().iter().find(|spec| {
+        spec.kind == WeightKind::Table && spec.writes.as_ref().is_some_and(|port| port.site == entered)
+    });
+    let whole = end.share(states.get(entered)?);
+    let mut all = vec![("embedding", whole)];
+    if let Some(table) = table {
+        let learned = end.share(&subject.weight(&table.name)?.rows(at, 1)?.to_values()?);
+        all = vec![("embedding", whole - learned), ("positions", learned)];
+    }
+    all.extend(end.biases.iter().copied());
+    Ok(all)
+}
+
+/// Tokens whose logits are added up, each with its sign.
+fn targets(objective: &Objective) -> Result<Vec<(u32, f64)>, AnalysisError> {
+    match *objective {
+        Objective::Logit { token, .. } => Ok(vec![(token, 1.0)]),
+        Objective::LogitDifference { token, against, .. } => Ok(vec![(token, 1.0), (against, -1.0)]),
+        _ => {
+            let needs = "an objective that is a logit, or a difference of two";
+            Err(input(&CARD, needs, format!("this one is the {objective}")))
+        }
+    }
+}
+
+fn heads(subject: &dyn Subject) -> usize {
+    subject.anatomy().iter().find(|own| own.part == Part::Text).map_or(0, |own| own.heads)
+}
+
+fn product(along: &[f64], term: &[f32]) -> f64 {
+    along.iter().zip(term).map(|(d, x)| d * f64::from(*x)).sum()
+}

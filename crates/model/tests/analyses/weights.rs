@@ -1,0 +1,283 @@
+//! Weights by name: what they say of sites holds in every decoder, and gradients made of sites are those of torch.
+
+use std::collections::BTreeSet;
+
+use burn::tensor::{Device, Tensor};
+use mmlens_core::finding::Tolerance;
+use mmlens_core::{
+    Analysis, AnyTensor, Ask, AxisName, Case, Inputs, Objective, Part, Picture, Plan, Point, Port, Sample,
+    Site, Subject, Through, Trace, WeightKind, WeightSpec,
+};
+use mmlens_engine::{Gain, Projection, folded};
+use mmlens_model::DirectLogitAttribution;
+use mmlens_testkit::{Oracle, Toy, checkpoint, picture};
+
+use crate::support::{llava, painted, question};
+
+const WORDS: [&str; 10] = [
+    "llama-a",
+    "llama-b",
+    "mistral-a",
+    "mistral-b",
+    "qwen2-a",
+    "qwen3-a",
+    "gemma2-a",
+    "gemma2-b",
+    "gpt2-a",
+    "gpt2-old",
+];
+const PICTURES: [&str; 9] = [
+    "llava-a",
+    "llava-b",
+    "llava-next-a",
+    "idefics3-a",
+    "smolvlm-a",
+    "qwen2-vl-a",
+    "qwen2.5-vl-a",
+    "qwen3-vl-a",
+    "qwen3-vl-b",
+];
+const SAME: Tolerance = Tolerance::relative(1e-5);
+
+/// A decoder of the zoo, or the toy, and a prompt for it.
+pub(crate) fn decoders() -> impl Iterator<Item = (Box<dyn Subject>, Sample)> {
+    let open = |name: &str| mmlens_zoo::open(checkpoint(name), &Device::default()).unwrap();
+    let shown = |name: &str| {
+        let picture = Picture::open(picture("wide")).unwrap();
+        match name {
+            "llava-a" | "llava-b" => Sample::prompt(vec![picture], "<image>Red?"),
+            _ => Sample::ask(picture, "Red?"),
+        }
+    };
+    let toy = (Box::new(Toy::curved(3)) as Box<dyn Subject>, Sample::prompt(vec![painted(1)], "#abc"));
+    let words = WORDS.into_iter().map(move |name| (open(name), Sample::prompt(vec![], "It is red.")));
+    words.chain(PICTURES.into_iter().map(move |name| (open(name), shown(name)))).chain([toy])
+}
+
+/// The places a weight names.
+fn ports(spec: &WeightSpec) -> impl Iterator<Item = &Port> {
+    spec.reads.iter().chain(&spec.writes)
+}
+
+/// A pass that read all the places that weights name.
+fn read(subject: &dyn Subject, inputs: &Inputs) -> Trace {
+    let sites: BTreeSet<Site> = subject.weights().iter().flat_map(ports).map(|port| port.site).collect();
+    let plan = sites.into_iter().fold(Plan::new(), |plan, site| plan.read(site).unwrap());
+    subject.run(inputs, plan).unwrap()
+}
+
+#[test]
+fn what_is_written_is_what_is_read_times_the_weight() {
+    let (mut products, mut gains, mut biases, mut tables) = (0, 0, 0, 0);
+    for (subject, sample) in decoders() {
+        let inputs = subject.encode(&sample).unwrap().ask_all();
+        let trace = read(subject.as_ref(), &inputs);
+        let mut names = BTreeSet::new();
+        for spec in subject.weights() {
+            let at = format!("{}: `{}`", subject.name(), spec.name);
+            assert!(names.insert(&spec.name), "{at} twice");
+            let weight = subject.weight(&spec.name).unwrap();
+            assert_eq!(weight.dims(), spec.dims(), "{at}");
+            let compared = match (spec.kind, &spec.reads, &spec.writes) {
+                (WeightKind::Product { .. }, Some(reads), Some(writes)) => {
+                    let projection = Projection::of(subject.as_ref(), &spec.name).unwrap();
+                    products += 1;
+                    Some((projection.apply(trace.get(reads.site).unwrap()).unwrap(), writes.site))
+                }
+                (WeightKind::Gain { .. }, Some(reads), Some(writes)) => {
+                    let x = trace.get(reads.site).unwrap().clone();
+                    let [b, p, d] = x.dims()[..] else { panic!("{at}") };
+                    let x: Tensor<2> = x.rank_of::<3>(reads.site).unwrap().reshape([b * p, d]);
+                    let y = Gain::of(subject.as_ref(), &spec.name).unwrap().apply(x);
+                    gains += 1;
+                    Some((y.reshape([b, p, d]).into(), writes.site))
+                }
+                (WeightKind::Bias, None, _) => {
+                    let own = spec.name.strip_suffix(".bias").unwrap();
+                    let owner = subject.weights().iter().find(|other| other.name == own).unwrap();
+                    assert_eq!(spec, &owner.bias(), "{at}");
+                    biases += 1;
+                    None
+                }
+                (WeightKind::Table, None, Some(writes)) => {
+                    tables += 1;
+                    row(subject.as_ref(), &trace, (&weight, writes), &inputs, &at);
+                    None
+                }
+                // What a norm in front of a product gives, and one behind it is given, is no site.
+                (WeightKind::Gain { .. }, ..) => None,
+                other => panic!("{at}: {other:?}"),
+            };
+            if let Some((made, site)) = compared {
+                let found = trace.get(site).unwrap();
+                assert_eq!(made.dims(), found.dims(), "{at}");
+                SAME.check(&at, &made.to_values().unwrap(), &found.to_values().unwrap()).unwrap();
+            }
+            if let Some(other) = &spec.tied {
+                let other = subject.weight(other).unwrap().to_values().unwrap();
+                assert_eq!(weight.to_values().unwrap(), other, "{at}");
+            }
+        }
+        // Every output and input projection of every block is there.
+        let text = subject.anatomy().iter().find(|own| own.part == Part::Text).unwrap();
+        for block in 0..text.blocks {
+            let site = |point| Site::block(Part::Text, block, point);
+            let pairs = [
+                (Point::ResidPre, Point::Q),
+                (Point::ResidPre, Point::K),
+                (Point::ResidPre, Point::V),
+                (Point::Z, Point::AttnOut),
+                (Point::MlpIn, Point::MlpPre),
+                (Point::MlpPost, Point::MlpOut),
+            ];
+            for (from, to) in pairs {
+                let found = Projection::between(subject.as_ref(), site(from), site(to)).unwrap();
+                assert!(found.is_some(), "{}: {} to {}", subject.name(), from.name(), to.name());
+            }
+        }
+    }
+    println!("{products} products, {gains} norms, {biases} biases, {tables} tables");
+    assert!(products > 300 && gains > 15 && biases > 50 && tables > 20);
+}
+
+/// The rows of a table stand at the position of a word: the token's where words enter, the position's where positions are added.
+fn row(
+    subject: &dyn Subject,
+    trace: &Trace,
+    (table, writes): (&AnyTensor, &Port),
+    inputs: &Inputs,
+    at: &str,
+) {
+    let last = inputs.positions() - 1;
+    let state = |site: Site| trace.get(site).unwrap().part(1, last, 1).unwrap().to_values().unwrap();
+    let row = |index: usize| table.rows(index, 1).unwrap().to_values().unwrap();
+    let embed = Site::of(Part::Text, Point::Embed);
+    if writes.site == embed {
+        let scale = match writes.through {
+            Some(Through::Scale(by)) => by,
+            None => 1.0,
+            ref other => panic!("{at}: {other:?}"),
+        };
+        let wanted: Vec<f32> = row(inputs.ids[0][last] as usize).iter().map(|x| x * scale).collect();
+        SAME.check(at, &state(embed), &wanted).unwrap();
+    } else {
+        let sum: Vec<f32> = state(embed).iter().zip(row(last)).map(|(x, position)| x + position).collect();
+        SAME.check(at, &state(writes.site), &sum).unwrap();
+        assert!(subject.name().starts_with("gpt2"));
+    }
+}
+
+#[test]
+fn gradients_of_weights_are_those_of_torch() {
+    let mut compared = 0;
+    for name in ["llava-a", "gemma2-a", "gpt2-a"] {
+        let oracle = Oracle::open(&format!("methods/weight-gradients-{name}")).unwrap();
+        let subject = mmlens_zoo::open(checkpoint(name), &Device::default()).unwrap();
+        let sample = match name {
+            "llava-a" => question().sample,
+            _ => Sample::prompt(vec![], oracle.about()["prompt"].as_str().unwrap()),
+        };
+        let inputs = subject.encode(&sample).unwrap();
+        let target = oracle.array("target").unwrap().ids()[0];
+        for (weight, wanted) in
+            oracle.arrays().filter(|(name, _)| *name != "target" && !name.ends_with(".bias"))
+        {
+            let projection = Projection::of(subject.as_ref(), weight).unwrap();
+            let (reads, writes) =
+                (projection.spec().reads.clone().unwrap(), projection.spec().writes.clone().unwrap());
+            let plan = Plan::new().read(reads.site).unwrap().grad(writes.site).unwrap();
+            let trace = subject.run(&inputs, plan.objective(Objective::logit(target))).unwrap();
+            let found = projection.gradient(&trace).unwrap();
+            let mut dims = projection.spec().dims();
+            dims.insert(0, 1);
+            assert_eq!(found.weight.dims(), dims, "{name} {weight}");
+            let own = found.weight.to_values().unwrap();
+            let gap = Tolerance::relative(1e-4)
+                .check(&format!("{name} {weight}"), &own[..wanted.values.len()], &wanted.values)
+                .unwrap();
+            println!("{name} {weight}: {:.1e}", gap.relative);
+            if let Ok(wanted) = oracle.array(&format!("{weight}.bias")) {
+                let own = found.bias.to_values().unwrap();
+                Tolerance::relative(1e-4)
+                    .check(&format!("{name} {weight}.bias"), &own, &wanted.values)
+                    .unwrap();
+                compared += 1;
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared >= 20, "{compared}");
+}
+
+/// The logit `c tanh(u . x / c)` has the gradient `(1 - (logit / c)^2) x` along `u`, and nothing along the other words.
+#[test]
+fn the_gradient_of_an_unembedding_goes_through_its_cap() {
+    let subject = mmlens_zoo::open(checkpoint("gemma2-a"), &Device::default()).unwrap();
+    let inputs = subject.encode(&Sample::prompt(vec![], "It is red.")).unwrap().ask_all();
+    let projection = Projection::of(subject.as_ref(), "text.unembed").unwrap();
+    let [normed, logits] = [Point::FinalNorm, Point::Logits].map(|point| Site::of(Part::Text, point));
+    let Some(Through::Cap(cap)) = projection.spec().writes.clone().unwrap().through else { panic!() };
+    let objective = Objective::Logit { at: Ask::At(2), token: 7 };
+    let plan = Plan::new().read(normed).unwrap().grad(logits).unwrap().objective(objective);
+    let trace = subject.run(&inputs, plan).unwrap();
+    let logit = trace.scores().unwrap()[0];
+    let x = trace.get(normed).unwrap().part(1, 2, 1).unwrap().to_values().unwrap();
+    let wanted: Vec<f32> = x.iter().map(|x| x * (1.0 - (logit / cap).powi(2))).collect();
+    let found = projection.gradient(&trace).unwrap().weight.to_values().unwrap();
+    let width = x.len();
+    SAME.check("the row", &found[7 * width..8 * width], &wanted).unwrap();
+    let rest = found.iter().enumerate().filter(|(i, _)| i / width != 7);
+    assert!(rest.clone().count() > 0 && rest.into_iter().all(|(_, grad)| *grad == 0.0));
+}
+
+/// Several rows have a gradient each.
+#[test]
+fn every_row_has_the_gradient_it_has_alone() {
+    let toy = Toy::curved(5);
+    let name = "text.blocks.0.mlp.up";
+    let projection = Projection::of(&toy, name).unwrap();
+    let (reads, writes) =
+        (projection.spec().reads.clone().unwrap(), projection.spec().writes.clone().unwrap());
+    let gradient = |inputs: &Inputs| {
+        let plan = Plan::new().read(reads.site).unwrap().grad(writes.site).unwrap();
+        let trace = toy.run(inputs, plan.objective(Objective::logit(4))).unwrap();
+        projection.gradient(&trace).unwrap()
+    };
+    let of = |words: &str| toy.encode(&Sample::prompt(vec![], words)).unwrap();
+    let (one, other) = (of("abc"), of("bdf"));
+    let both = gradient(&Inputs::batch(&[one.clone(), other.clone()], toy.pad()).unwrap());
+    let rows: Tensor<2> = folded(both.weight).unwrap();
+    for (row, alone) in [one, other].iter().enumerate() {
+        let own = AnyTensor::new(rows.clone().narrow(0, row, 1)).to_values().unwrap();
+        SAME.check(name, &own, &gradient(alone).weight.to_values().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let toy = Toy::curved(1);
+    assert_eq!(
+        toy.weight("text.blocks.1.attn.out").unwrap_err().to_string(),
+        "`curved toy` publishes no weight `text.blocks.1.attn.out` (did you mean `text.blocks.1.attn.o`?)"
+    );
+    assert_eq!(
+        Projection::of(&toy, "text.embed").unwrap_err().to_string(),
+        "`curved toy` does not offer a product between two sites under the name `text.embed`"
+    );
+    let spec = toy.weights().iter().find(|spec| spec.name == "text.blocks.0.attn.o").unwrap();
+    assert_eq!(spec.axes, [(AxisName::DModel, 6), (AxisName::Head, 2), (AxisName::DHead, 3)]);
+    let short = AnyTensor::from_values(vec![0.0; 6], &[1, 1, 6], &Device::default()).unwrap();
+    let said = Projection::of(&toy, "text.blocks.0.attn.o").unwrap().apply(&short).unwrap_err().to_string();
+    assert!(said.contains("[2, 3]"), "{said}");
+    // A kind of model that shows none.
+    let blip = mmlens_zoo::open(checkpoint("blip-a"), &Device::default()).unwrap();
+    assert!(blip.weights().is_empty());
+    let sample = Sample::prompt(vec![Picture::open(picture("wide")).unwrap()], "Red");
+    let said =
+        DirectLogitAttribution::default().run(blip.as_ref(), &Case::new(sample)).unwrap_err().to_string();
+    assert!(said.starts_with("direct-logit-attribution needs "), "{said}");
+    assert_eq!(
+        llava("llava-a").weights().len(),
+        llava("llava-a").weights().iter().filter(|w| w.is_in(Part::Text)).count()
+    );
+}
