@@ -199,13 +199,15 @@ impl Analysis for KernelShap {
     }
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
-        let parts = self.parts(on, case, &on.encode(&case.sample)?)?;
+        let inputs = on.encode(&case.sample)?;
+        let parts = self.parts(on, case, &inputs)?;
         let players = parts.units.len();
         let coalitions = match self.settings.enumerates(players) {
             true => 1 << players,
             false => self.settings.samples.saturating_add(2),
         };
-        Ok(Cost::rows(case.settling() + 1 + parts.settling() + coalitions))
+        let cost = Cost::rows(case.settling() + 1 + parts.settling() + coalitions);
+        Ok(cost.at_once(self.rows.get(), on.row(case, &inputs, &[])?, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {

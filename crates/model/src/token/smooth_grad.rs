@@ -201,7 +201,7 @@ impl Analysis for SmoothGrad {
         let one = self.inside(on)?.cost(on, &Given { case: settled, corrupted: None })?;
         let times = self.samples.get() as u64;
         let forward = case.settling() as u64 + 1 + times.saturating_mul(one.forward);
-        Ok(Cost { forward, backward: times.saturating_mul(one.backward) })
+        Ok(Cost { forward, backward: times.saturating_mul(one.backward), ..one })
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
