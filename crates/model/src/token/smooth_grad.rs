@@ -72,7 +72,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
-use mmlens_core::finding::{Finding, Labelled, Unit};
+use mmlens_core::finding::{Finding, Labelled, Unit, finite};
 use mmlens_core::{
     Alteration, Altered, Analysis, AnalysisError, Answer, AnyAnalysis, AnyTensor, AxisName, Capability, Card,
     Case, Change, Cost, Form, Given, HookError, Leaf, Method, Objective, On, Part, Plan, Point, Region, Seed,
@@ -210,7 +210,7 @@ impl Analysis for SmoothGrad {
         let (inputs, objective) = on.open(case)?;
         one_row(&CARD, &inputs)?;
         let value = subject.run(&inputs, Plan::new().read(site)?)?.get(site)?.clone();
-        let sigma = noise * range(&value)?;
+        let sigma = noise * range(site, &value)?;
         let case = Case { target: Target::Objective(objective), ..case.clone() };
         let given = Given { case, corrupted: None };
         let mut found: Option<Moments> = None;
@@ -238,11 +238,17 @@ impl Analysis for SmoothGrad {
 }
 
 /// The largest less the smallest number.
-fn range(value: &AnyTensor) -> Result<f64, AnalysisError> {
-    let values = value.to_values()?;
-    let ends =
-        values.iter().copied().min_by(f32::total_cmp).zip(values.iter().copied().max_by(f32::total_cmp));
-    Ok(ends.map_or(0.0, |(low, high)| f64::from(high) - f64::from(low)))
+fn range(site: Site, value: &AnyTensor) -> Result<f64, AnalysisError> {
+    let mut values = value.to_values()?;
+    finite(&values).map_err(|error| AnalysisError::NotFinite {
+        method: CARD.id.to_owned(),
+        table: site.to_string(),
+        at: format!("its value {}", error.at),
+        found: error.found as f32,
+    })?;
+    values.sort_by(f32::total_cmp);
+    let ends = values.first().zip(values.last());
+    Ok(ends.map_or(0.0, |(low, high)| f64::from(*high) - f64::from(*low)))
 }
 
 /// Noise in the shape of a value.
