@@ -4,9 +4,12 @@
 whose logit there is the objective.
 """
 
+import itertools
 import math
 
 import common
+import numpy as np
+import shap
 import torch
 from captum.attr import IntegratedGradients, Occlusion
 from captum.attr._utils.approximation_methods import approximation_parameters
@@ -115,6 +118,88 @@ def occlusion(q):
     print(f"occlusion: cells {grid.shape}, from {grid.min():.4f} to {grid.max():.4f}")
 
 
+def kernel_shap(q, side=2):
+    """Cells of a grid and the words between picture and last position as players: every coalition in one pass each."""
+    high, wide = (n // side for n in q.pixels.shape[2:])
+    image = (q.ids[0] == q.model.config.image_token_id).nonzero()[:, 0]
+    words = list(range(int(image[-1]) + 1, q.ids.shape[1] - 1))
+    cells = [(r, c) for r in range(side) for c in range(side)]
+    n = len(cells) + len(words)
+    assert n <= 8
+
+    def score(present):
+        """Absent cells are zero after normalisation, absent words a vector of zeros where the stream begins."""
+        pixels, embeds = q.pixels.clone(), q.embeds.clone()
+        for there, (r, c) in zip(present, cells):
+            if not there:
+                pixels[:, :, r * high : (r + 1) * high, c * wide : (c + 1) * wide] = 0
+        for there, at in zip(present[len(cells) :], words):
+            if not there:
+                embeds[:, at] = 0
+        with torch.no_grad():
+            return float(q.of_both(pixels, embeds)[0, q.target])
+
+    scores = {z: score(z) for z in itertools.product((0, 1), repeat=n)}
+    explain = shap.explainers.ExactExplainer(lambda rows: np.array([scores[tuple(int(v) for v in row)] for row in rows]), np.zeros((1, n)))
+    shares = np.asarray(explain(np.ones((1, n))).values)[0]
+    # The same as the mean over all orders.
+    orders = np.zeros(n)
+    for order in itertools.permutations(range(n)):
+        present = [0] * n
+        for player in order:
+            before = scores[tuple(present)]
+            present[player] = 1
+            orders[player] += scores[tuple(present)] - before
+    assert np.abs(orders / math.factorial(n) - shares).max() < 1e-6
+    whole, none = scores[(1,) * n], scores[(0,) * n]
+    size = np.abs(shares)
+    out = {
+        "cells": torch.tensor(shares[: len(cells)]).reshape(side, side),
+        "words": torch.tensor(shares[len(cells) :]),
+        "by_modality": torch.tensor([size[: len(cells)].sum(), size[len(cells) :].sum()]) / size.sum(),
+        "objective": torch.tensor(whole),
+        "objective_of_nothing": torch.tensor(none),
+        "target": torch.tensor([q.target]),
+        "positions": torch.tensor(words),
+    }
+    about = q.about | {"side": side, "hidden_value": "0 after normalisation; zeros where the stream begins", "library": f"shap {shap.__version__}"}
+    common.save(FOLDER / "kernel-shap.safetensors", out, about)
+    print(f"kernel shap: {n} players, shares {shares.round(4)}, from {none:.4f} to {whole:.4f}")
+
+
+def draws(seed, count):
+    """What `Seed(seed).at(i)` draws of a normal distribution, for each i: SplitMix64's finaliser, then Box and Muller."""
+    ones = (1 << 64) - 1
+
+    def mix(z):
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & ones
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB & ones
+        return z ^ (z >> 31)
+
+    at = lambda seed, item: mix(seed ^ mix((item + 0x9E3779B97F4A7C15) & ones))
+    unit = lambda seed: (mix(seed) >> 40) / (1 << 24)
+    normal = lambda seed: math.sqrt(-2 * math.log(1 - unit(at(seed, 0)))) * math.cos(math.tau * unit(at(seed, 1)))
+    return at, lambda seed: [normal(at(seed, i)) for i in range(count)]
+
+
+def smooth_grad(q, samples=4, noise=0.15, seed=3, steps=8):
+    """Mean and deviation of integrated gradients of pixels with noise added, each from zero."""
+    at, normal = draws(seed, q.pixels.numel())
+    sigma = noise * float(q.pixels.max() - q.pixels.min())
+    maps = []
+    for k in range(samples):
+        drawn = torch.tensor(normal(at(seed, k)), dtype=torch.float64)
+        shaken = q.pixels + (sigma * drawn).to(q.pixels).reshape(q.pixels.shape)
+        scores = IntegratedGradients(q.of_pixels).attribute(shaken, torch.zeros_like(shaken), target=q.target, n_steps=steps, method="gausslegendre")
+        maps.append(scores[0].sum(0).double())
+    maps = torch.stack(maps)
+    out = {"mean": maps.mean(0), "deviation": maps.std(0, correction=0), "sigma": torch.tensor(sigma), "target": torch.tensor([q.target])}
+    out = {name: value.float() if value.is_floating_point() else value for name, value in out.items()}
+    about = q.about | {"steps": steps, "samples": samples, "noise": noise, "seed": seed, "baseline": "zeros", "maps": "sums over channels"}
+    common.save(FOLDER / "smooth-grad.safetensors", out, about)
+    print(f"smooth grad: sigma {sigma:.4f}, mean up to {maps.mean(0).abs().max():.4f}, deviation up to {out['deviation'].max():.4f}")
+
+
 def rollout(patterns):
     """Half attention (mean of heads), half identity, rows summing to one; later layers multiply from the left."""
     joined = None
@@ -218,6 +303,8 @@ def main():
     sites, _, _ = trace.run(checkpoint, q.batch)
     integrated_gradients(q)
     occlusion(q)
+    kernel_shap(Question(checkpoint, "<image>Is it big?", "wide"))
+    smooth_grad(Question(checkpoint, "<image>Red?", "tall"))
     attention_rollout(q, sites)
     logit_lens(q, sites)
     activation_patching("picture", q, Question(checkpoint, "<image>Red?", "tall"), sites)
@@ -226,7 +313,7 @@ def main():
         FOLDER,
         "methods.py",
         "Explanations of one answer of llava-a, by captum 0.9 and by direct computation; its circuits by patching.py; shares and gradients of weights by direct.py.",
-        {"integrated gradients": 1e-3, "occlusion": 1e-3, "rollout": 1e-5, "lens": 1e-4, "patching": 1e-4, "circuits": 1e-3, "direct": 1e-5, "weights": 1e-4, "ids": 0},
+        {"integrated gradients": 1e-3, "occlusion": 1e-3, "shares of parts": 1e-3, "smooth grad": 1e-3, "rollout": 1e-5, "lens": 1e-4, "patching": 1e-4, "circuits": 1e-3, "direct": 1e-5, "weights": 1e-4, "ids": 0},
         "Relative to the largest absolute value. Gradients and differences of nearly equal logits lose digits that single logits keep. "
         "Top ids are exact: `smallest_gap` between neighbouring ranks is far above the error.",
     )

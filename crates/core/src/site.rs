@@ -73,11 +73,6 @@ macro_rules! points {
                 match self { $(Self::$variant => Place::$variant as usize,)* Self::Own(own) => own.place() }
             }
 
-            /// As it is called in files: by the name of its variant.
-            fn variant(self) -> &'static str {
-                match self { $(Self::$variant => stringify!($variant),)* Self::Own(own) => own.name() }
-            }
-
             /// Whether it lies inside a block.
             pub fn in_block(self) -> bool {
                 self.stage() == Stage::Block
@@ -92,14 +87,14 @@ macro_rules! points {
 
 impl Serialize for Point {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.variant())
+        serializer.serialize_str(self.name())
     }
 }
 
 impl<'de> Deserialize<'de> for Point {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let listed = Self::ALL.iter().copied().find(|point| point.variant() == text);
+        let listed = Self::ALL.iter().copied().find(|point| point.name() == text);
         let own = || Self::named(&text).filter(|point| point.front().is_some());
         listed.or_else(own).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no point")))
     }

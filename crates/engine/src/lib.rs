@@ -21,11 +21,13 @@
 //! | `distribution` | what a row of logits says |
 //! | `label`, `pool`, `positions` | from values at sites to labelled tables |
 //! | `held` | how many numbers sites hold |
+//! | `draws` | [`normal`]: draws that depend on a seed alone |
 //! | `fold`, `progress` | ranks, batches, cancellation |
 
 mod between;
 mod circuit;
 pub mod distribution;
+mod draws;
 mod flow;
 mod fold;
 mod gain;
@@ -47,6 +49,7 @@ mod window;
 
 pub use between::{Between, Contrast, Prompts, feeds};
 pub use circuit::{Circuit, NoNode, Receiver, Sender};
+pub use draws::normal;
 pub use flow::{Flow, FlowSettings, Heads, Mixing, blocks_read};
 pub use fold::{folded, reshaped, states_at, unfolded};
 pub use gain::{Gain, HeldGain};

@@ -128,8 +128,8 @@ proptest! {
         let value = read.get(site(at)).unwrap().to_values().unwrap();
         let ends = vec![End::new(site(at), Baseline::Zero)];
         let path = PathIntegral { ends, rule: Rule::Midpoint, steps: rows(1), memory: Memory::default() };
-        let plan = Plan::new().read(site(at)).unwrap().objective(objective());
-        let unedited = toy.run(&whole, plan).unwrap();
+        let plan = path.reads(&toy).into_iter().fold(Plan::new(), |plan, site| plan.read(site).unwrap());
+        let unedited = toy.run(&whole, plan.objective(objective())).unwrap();
         let mut progress = Progress::new(&Unwatched, "path", 1);
         let found = path.walk(&toy, (&whole, objective()), &unedited, &mut progress).unwrap();
         let half = Plan::new().change(site(at), Region::all(), Change::Scale(0.5)).unwrap();

@@ -11,6 +11,8 @@ pub mod token;
 mmlens_core::methods! {
     token::integrated_gradients::IntegratedGradients,
     token::occlusion::Occlusion,
+    token::kernel_shap::KernelShap,
+    token::smooth_grad::SmoothGrad,
     layer::attention_rollout::AttentionRollout,
     layer::logit_lens::LogitLens,
     layer::direct_logit_attribution::DirectLogitAttribution,

@@ -105,7 +105,7 @@ fn what_a_classifier_cannot_do_is_refused_by_name() {
         ),
         (
             vec!["explain", &vit, "--image", &wide, "--method", "logit-lens", "--out", &out],
-            "at least one position",
+            "logit-lens needs a language model with blocks, but this subject has none",
         ),
     ] {
         let refused = mmlens(args(&words)).refused();

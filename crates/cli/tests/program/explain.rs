@@ -198,8 +198,8 @@ fn without_a_picture_the_rest_is_explained() {
     assert_eq!(said.code, Some(0), "{said:?}");
     let note = |name: &str, id: &str| {
         format!(
-            "note: {name} was left out: {id} needs a corrupted sample, but there is no picture to replace and no \
-             `--corrupted-ask`\n"
+            "note: {name} was left out: {id} needs a corrupted sample, but none was given, and there is no picture that its \
+             mean colour could stand for; `--corrupted-ask` or `--corrupted-text` gives one\n"
         )
     };
     let notes = note("patching", "activation-patching") + &note("attribution", "attribution-patching");

@@ -120,7 +120,7 @@ impl Pair {
         let of_a_picture = |source: &Source| matches!(source, Source::MeanColourOf(_));
         let mut sources =
             other.pictures.iter().map(|p| &p.source).chain(other.clips.iter().map(|c| &c.source));
-        let seen = !(other.pictures.is_empty() && other.clips.is_empty());
+        let seen = !other.pictures.is_empty() || !other.clips.is_empty();
         if seen && sources.all(of_a_picture) {
             said.push("the mean colour of the picture".to_owned());
         } else {
@@ -149,7 +149,8 @@ impl Given {
     /// [`SubjectError::Picture`] for pictures whose colours are not taken.
     pub fn new(case: Case) -> Result<Self, SubjectError> {
         let Sample { pictures, clips, words } = &case.sample;
-        let seen = !(pictures.is_empty() && clips.is_empty()) && !matches!(words, Words::Texts(_));
+        let shown = !pictures.is_empty() || !clips.is_empty();
+        let seen = shown && !matches!(words, Words::Texts(_));
         let corrupted = seen.then(|| case.sample.mean_colour()).transpose()?;
         Ok(Self { case, corrupted })
     }

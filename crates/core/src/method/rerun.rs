@@ -106,7 +106,15 @@ fn given(input: &InputRecord, pictures: &[PathBuf]) -> Result<Given, RerunError>
         };
         let own: Option<Vec<PathBuf>> =
             pictures.iter().enumerate().map(|(at, path)| same(at, path)).collect();
-        opened(record, &own.unwrap_or_default())
+        let mut other = opened(record, &own.unwrap_or_default())?;
+        // A picture of both is one picture.
+        let both = input.sample.pictures.iter().zip(&record.pictures).zip(&sample.pictures);
+        for (slot, ((own, other), picture)) in other.pictures.iter_mut().zip(both) {
+            if own == other {
+                *slot = picture.clone();
+            }
+        }
+        Ok::<_, RerunError>(other)
     });
     Ok(Given { case: Case { sample, target }, corrupted: corrupted.transpose()? })
 }

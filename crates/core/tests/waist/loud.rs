@@ -28,7 +28,7 @@ fn a_misspelt_site_is_refused_at_once() {
     let error = "txt.input".parse::<Site>().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "`txt.input` is not a site or selector: `txt` is no part; parts are vision, connector, encoder, text, audio \
+        "`txt.input` is not a site or selector: `txt` is no part; parts are vision, audio, connector, encoder, text \
          (did you mean `text`?)"
     );
     let error = "text.resid_pre".parse::<Site>().unwrap_err();

@@ -72,7 +72,6 @@
 mod absent;
 mod canvas;
 mod coalition;
-mod draws;
 mod error;
 mod gauss;
 mod hiding;

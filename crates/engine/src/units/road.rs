@@ -4,7 +4,7 @@
 //! pixel is the mean of its neighbours, those beside it with weight 1/6, those at its corners with 1/12, over the neighbours that lie on
 //! the picture; missing neighbours are unknowns of the same linear system. Noise is added, so that what is missing cannot be told by its smoothness.
 
-use super::draws::normal;
+use crate::normal;
 use mmlens_core::Seed;
 
 const BESIDE: f64 = 1.0 / 6.0;

@@ -81,8 +81,8 @@ use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Leaf, On, Part, Point, Site, TokenMap,
-    kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Point, Site,
+    TokenMap, kind,
 };
 use mmlens_engine::{Edit, Metric, Positions, Progress, Sweep, of_range};
 use serde::{Deserialize, Serialize};
@@ -160,9 +160,10 @@ pub struct AttentionKnockout {
 }
 
 impl AttentionKnockout {
-    /// The edges that are cut: of those from pictures none, where the sample has none.
-    fn edges(&self, map: &TokenMap) -> impl Iterator<Item = &Edges> {
-        let none = Positions::Pictures.of(map).is_ok_and(|shown| shown.is_empty());
+    /// The edges that are cut: of those from pictures none, where the sample has none. Pictures that no position shows are no
+    /// reason to leave them out.
+    fn edges(&self, inputs: &Inputs) -> impl Iterator<Item = &Edges> {
+        let none = inputs.pixels.is_none();
         self.settings.edges.iter().filter(move |edges| !(none && edges.keys == Positions::Pictures))
     }
 
@@ -222,7 +223,7 @@ impl Analysis for AttentionKnockout {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
-        let kinds = self.edges(one_row(&CARD, &inputs)?).count();
+        let kinds = self.edges(&inputs).count();
         let cost = Cost::rows(case.settling() + 2 + kinds * kind::blocks(on.subject(), Part::Text));
         Ok(cost.at_once(self.rows.get(), on.row(case, &inputs, &[])?, on.memory().budget()))
     }
@@ -232,7 +233,7 @@ impl Analysis for AttentionKnockout {
         let (inputs, objective) = on.open(case)?;
         let map = one_row(&CARD, &inputs)?;
         let read = read_at(&CARD, subject, &inputs, objective.at())?;
-        let edges: Vec<&Edges> = self.edges(map).collect();
+        let edges: Vec<&Edges> = self.edges(&inputs).collect();
         if edges.is_empty() {
             return Err(input(&CARD, "a picture that edges lead from", "the sample has none"));
         }

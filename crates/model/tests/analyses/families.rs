@@ -1,12 +1,17 @@
 //! Circuits in every kind of decoder: what must hold whatever stands in its blocks.
 
 use burn::tensor::Device;
-use mmlens_core::{Analysis, Case, Pair, Part, Picture, Point, Sample, Subject, Words};
+use mmlens_core::finding::Labels;
+use mmlens_core::{
+    Analysis, AnyTensor, Baseline, Case, Inputs, Pair, Part, Picture, Plan, Point, Sample, Subject, Words,
+};
 use mmlens_engine::{Receiver, Sender};
 use mmlens_model::activation_patching::{self, ActivationPatching, Places};
 use mmlens_model::attention_rollout::AttentionRollout;
 use mmlens_model::attribution_patching::{self, AttributionPatching};
 use mmlens_model::edge_attribution::{self, EdgeAttribution};
+use mmlens_model::kernel_shap::{self, KernelShap};
+use mmlens_model::occlusion::{self, Cover, Each, Occlusion};
 use mmlens_model::path_patching::{self, Frozen, PathPatching, Receivers};
 use mmlens_testkit::{checkpoint, picture};
 
@@ -162,4 +167,135 @@ fn heads_behind_a_norm_are_not_taken_apart() {
     let said = method.run(subject.as_ref(), &pair).unwrap_err().to_string();
     let start = "edge-attribution needs a decoder whose heads add up to what attention adds to the stream, but in block 0";
     assert!(said.starts_with(start), "{said}");
+}
+
+/// The pixels of a sample, those whose middle lies in a box on the original at zero: by hand, in tiles and in patches.
+fn hidden(inputs: &Inputs, [x0, y0, x1, y1]: [f32; 4]) -> (Inputs, usize) {
+    let (map, pixels) = (inputs.map(), inputs.pixels.as_ref().unwrap());
+    let (dims, mut values) = (pixels.dims(), pixels.to_values().unwrap());
+    let mut count = 0;
+    let mut within = |view: usize, row: usize, col: usize| {
+        let ([top, bottom], [left, right]) = (map.views[view].rows[row], map.views[view].cols[col]);
+        let (y, x) = ((top + bottom) / 2.0, (left + right) / 2.0);
+        let inside = top < bottom && left < right && y0 <= y && y < y1 && x0 <= x && x < x1;
+        count += usize::from(inside);
+        inside
+    };
+    match *dims {
+        [entries, channels, height, width] => {
+            for (entry, row, col) in (0..entries).flat_map(|entry| {
+                (0..height).flat_map(move |row| (0..width).map(move |col| (entry, row, col)))
+            }) {
+                if within(entry, row, col) {
+                    for channel in 0..channels {
+                        values[((entry * channels + channel) * height + row) * width + col] = 0.0;
+                    }
+                }
+            }
+        }
+        [patches, each] => {
+            let side = map.views[0].rows.len() / inputs.grids[0].rows;
+            for (patch, label) in map.patches.iter().enumerate().take(patches) {
+                for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
+                    if within(0, label.row * side + y, label.col * side + x) {
+                        for deep in 0..each / (side * side) {
+                            values[patch * each + (deep * side + y) * side + x] = 0.0;
+                        }
+                    }
+                }
+            }
+        }
+        _ => panic!("{dims:?}"),
+    }
+    let pixels = Some(AnyTensor::from_values(values, &dims, &Device::default()).unwrap());
+    (Inputs { pixels, ..inputs.clone() }, count)
+}
+
+/// One map on the original, whether a model is given tiles or patches in sequence; every cell is a pass without its pixels.
+#[test]
+fn cells_are_hidden_wherever_a_tower_is_given_them() {
+    for name in PICTURES {
+        let (subject, pair) = opened(name);
+        let subject = subject.as_ref();
+        let (inputs, objective) = pair.clean.open(subject).unwrap();
+        let score = |inputs: &Inputs| {
+            subject.run(inputs, Plan::new().objective(objective)).unwrap().scores().unwrap()[0]
+        };
+        let (whole, all) = (score(&inputs), hidden(&inputs, [0.0, 0.0, 1e6, 1e6]).1);
+        let settings = occlusion::Settings {
+            picture: Some(Cover::Grid { rows: 2, cols: 3 }),
+            pixels: Baseline::Zero,
+            words: None,
+            rows: 4,
+            ..Default::default()
+        };
+        let found = Occlusion::new(settings).unwrap().run(subject, &pair.clean).unwrap();
+        let table = found.table("picture").unwrap();
+        assert_eq!(table.shape(), [2, 3], "{name}");
+        let spans = |axis: usize| match &table.axes()[axis].labels {
+            Labels::Spans { image: 0, spans } => spans.clone(),
+            other => panic!("{name}: {other:?}"),
+        };
+        let mut seen = 0;
+        for (row, [y0, y1]) in spans(0).into_iter().enumerate() {
+            for (col, [x0, x1]) in spans(1).into_iter().enumerate() {
+                let (inputs, count) = hidden(&inputs, [x0, y0, x1, y1]);
+                let (drop, wanted) = (table.get(&[row, col]).unwrap(), whole - score(&inputs));
+                assert!(
+                    count > 0 && (drop - wanted).abs() < 1e-4 * whole.abs().max(1.0),
+                    "{name}: {drop} {wanted}"
+                );
+                assert!(drop != 0.0, "{name}");
+                seen += count;
+            }
+        }
+        assert_eq!(seen, all, "{name}: every pixel lies in one cell");
+    }
+}
+
+/// Patches, segments, whole pictures and words of every family as players: shares add up, and one player has all.
+#[test]
+fn shares_of_every_family_add_up() {
+    for name in PICTURES {
+        let (subject, pair) = opened(name);
+        let run = |settings: kernel_shap::Settings| {
+            KernelShap::new(settings).unwrap().run(subject.as_ref(), &pair.clean).unwrap()
+        };
+        let base = || kernel_shap::Settings { samples: 40, words: None, ..Default::default() };
+        for (picture, words) in [
+            (Cover::Grid { rows: 2, cols: 2 }, true),
+            (Cover::Slic { segments: 5, compactness: 10.0 }, false),
+            (Cover::Whole, true),
+        ] {
+            let words = kernel_shap::Settings::default().words.filter(|_| words);
+            let found = run(kernel_shap::Settings { picture: Some(picture), words, ..base() });
+            let shares = ["picture", "tokens"].into_iter().filter_map(|table| found.table(table).ok());
+            let sum: f64 = shares.map(|table| total(table.as_numbers().unwrap())).sum();
+            let (to, from) = (scalar(&found, "objective"), scalar(&found, "objective of nothing"));
+            let gap = (sum - f64::from(to - from)).abs();
+            assert!(gap < 1e-5 * f64::from(to.abs()).max(1.0), "{name} {picture:?}: {sum} {to} {from}");
+            assert!(largest(numbers(&found, "picture")) > 0.0, "{name} {picture:?}");
+        }
+        // The whole as one player: its share is its drop.
+        let settings = occlusion::Settings {
+            picture: Some(Cover::Whole),
+            words: None,
+            each: Each::All,
+            ..Default::default()
+        };
+        let drop = Occlusion::new(settings).unwrap().run(subject.as_ref(), &pair.clean).unwrap();
+        let share = run(kernel_shap::Settings { picture: Some(Cover::Whole), ..base() });
+        let (drop, share) = (numbers(&drop, "picture")[0], numbers(&share, "picture")[0]);
+        assert!((drop - share).abs() < 1e-4 * drop.abs().max(1.0), "{name}: {drop} {share}");
+        // A patch at a time, as many as positions show.
+        let settings =
+            occlusion::Settings { picture: Some(Cover::Patches), words: None, ..Default::default() };
+        let found = Occlusion::new(settings).unwrap().run(subject.as_ref(), &pair.clean).unwrap();
+        let Labels::Patches(patches) = &found.table("picture").unwrap().axes()[0].labels else {
+            panic!("{name}: no patches")
+        };
+        let shown = subject.encode(&pair.clean.sample).unwrap();
+        let shown = shown.map().tokens.iter().filter(|token| token.patch.is_some()).count();
+        assert_eq!(patches.len(), shown, "{name}");
+    }
 }

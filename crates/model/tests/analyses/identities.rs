@@ -19,11 +19,11 @@ use crate::support::{about, largest, llava, named, numbers, painted, question, s
 /// Another grouping of the same sums in f32.
 const ROUNDING: Tolerance = Tolerance::either(2e-6, 1e-5);
 
-fn few() -> ProptestConfig {
+pub(crate) fn few() -> ProptestConfig {
     ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn asked(picture: u32, words: &str, token: u32) -> Case {
+pub(crate) fn asked(picture: u32, words: &str, token: u32) -> Case {
     about(Sample::prompt(vec![painted(picture)], format!("#{words}")), Objective::logit(token))
 }
 
@@ -129,7 +129,7 @@ proptest! {
         let (toy, case) = (Toy::straight(seed), asked(seed as u32, "ab", token));
         let run = |rows, cols| {
             let picture = Some(Cover::Grid { rows, cols });
-            let settings = occlusion::Settings { picture, words: None, rows: 5, pixels: Baseline::Mean };
+            let settings = occlusion::Settings { picture, words: None, rows: 5, pixels: Baseline::Mean, ..Default::default() };
             Occlusion::new(settings).unwrap().run(&toy, &case).unwrap()
         };
         let (cells, whole) = (run(rows, cols), run(1, 1));
@@ -145,7 +145,7 @@ proptest! {
         let run = |rows| {
             let picture = Some(Cover::Sliding { window: [4, 3], stride: [2, 3] });
             let words = Some(if attended { Hide::Unattended } else { Hide::Replace(Baseline::Mean) });
-            let settings = occlusion::Settings { picture, words, rows, pixels: Baseline::Constant(0.3) };
+            let settings = occlusion::Settings { picture, words, rows, pixels: Baseline::Constant(0.3), ..Default::default() };
             Occlusion::new(settings).unwrap().run(&toy, &case).unwrap()
         };
         let (one, many) = (run(1), run(rows));
@@ -164,8 +164,7 @@ proptest! {
             picture: Some(Cover::Grid { rows: 2, cols: 3 }),
             pixels: Baseline::Given(inputs.pixels.clone().unwrap()),
             words: Some(Hide::Replace(Baseline::Given(trace.get(entered).unwrap().clone()))),
-            rows: 4,
-        };
+            rows: 4, ..Default::default() };
         let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
         for name in ["picture", "tokens"] {
             prop_assert!(largest(numbers(&found, name)) < 1e-6, "{name}");
@@ -355,7 +354,8 @@ fn several_pictures_have_their_own_tables() {
 fn hiding_a_word_is_a_pass_without_its_vector() {
     let (toy, case) = (Toy::curved(5), asked(3, "abc", 9));
     let words = Some(Hide::Replace(Baseline::Zero));
-    let settings = occlusion::Settings { picture: None, words, rows: 2, pixels: Baseline::Zero };
+    let settings =
+        occlusion::Settings { picture: None, words, rows: 2, pixels: Baseline::Zero, ..Default::default() };
     let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
     let (inputs, objective) = case.open(&toy).unwrap();
     let whole = toy.run(&inputs, Plan::new().objective(objective)).unwrap().scores().unwrap()[0];
@@ -438,6 +438,7 @@ fn hiding_one_of_two_pictures_is_a_pass_with_that_picture_changed() {
         words: None,
         rows: 1,
         pixels: Baseline::Zero,
+        ..Default::default()
     };
     let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
     let (inputs, objective) = case.open(&toy).unwrap();

@@ -12,5 +12,6 @@ mod identities;
 mod oracles;
 mod read_at;
 mod refusals;
+mod shares;
 mod support;
 mod weights;

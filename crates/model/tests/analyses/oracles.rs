@@ -4,11 +4,13 @@
 //! logits and sums of gradients: 1e-3. Shares and single logits keep more digits: 1e-5 and 1e-4. Ids are equal.
 
 use mmlens_core::finding::{Labels, Tolerance};
-use mmlens_core::{Analysis, Baseline, Case, Memory, Objective, On, Pair, Subject, Target};
+use mmlens_core::{Analysis, Baseline, Case, Memory, Objective, On, Pair, Seed, Subject, Target};
 use mmlens_engine::{End, Rule};
 use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
-use mmlens_model::occlusion::{self, Cover, Occlusion};
+use mmlens_model::kernel_shap::{self, KernelShap};
+use mmlens_model::occlusion::{self, Cover, Each, Hide, Occlusion};
+use mmlens_model::smooth_grad::{self, SmoothGrad};
 use mmlens_model::{AttentionRollout, LogitLens, attention_rollout, logit_lens};
 use mmlens_testkit::{Array, Oracle};
 
@@ -103,7 +105,8 @@ fn occlusion_of_cells() {
     let oracle = Oracle::open("methods/occlusion").unwrap();
     for rows in [1, 7, 64] {
         let picture = Some(Cover::Grid { rows: 5, cols: 5 });
-        let settings = occlusion::Settings { picture, words: None, rows, pixels: Baseline::Zero };
+        let settings =
+            occlusion::Settings { picture, words: None, rows, pixels: Baseline::Zero, ..Default::default() };
         let found = Occlusion::new(settings).unwrap().run(llava("llava-a"), &question()).unwrap();
         agree(ATTRIBUTION, "cells", numbers(&found, "picture"), &oracle.array("cells").unwrap().values);
     }
@@ -141,6 +144,65 @@ fn occlusion_of_overlapping_windows() {
     // 12 pixels of 30, 6 apart, and 9, 5 apart: the last is cut by the edge
     assert_eq!(names(0), ["0–12", "6–18", "12–24", "18–30"]);
     assert_eq!(names(1), ["0–9", "5–14", "10–19", "15–24", "20–29", "25–30"]);
+}
+
+/// Every coalition of four cells and three words of another picture.
+#[test]
+fn kernel_shap_of_cells_and_words() {
+    let oracle = Oracle::open("methods/kernel-shap").unwrap();
+    let wanted = |name: &str| oracle.array(name).unwrap().values.clone();
+    let objective = Objective::logit(oracle.array("target").unwrap().ids()[0]);
+    let sample = shown(&["wide"], oracle.about()["prompt"].as_str().unwrap());
+    let case = Case { sample, target: Target::Objective(objective) };
+    let settings = kernel_shap::Settings {
+        picture: Some(Cover::Grid { rows: 2, cols: 2 }),
+        pixels: Baseline::Zero,
+        words: Some(Hide::Replace(Baseline::Zero)),
+        each: Each::Token,
+        samples: 126,
+        ..Default::default()
+    };
+    let found = KernelShap::new(settings).unwrap().run(llava("llava-a"), &case).unwrap();
+    agree(ATTRIBUTION, "shares of cells", numbers(&found, "picture"), &wanted("cells"));
+    agree(ATTRIBUTION, "shares of words", numbers(&found, "tokens"), &wanted("words"));
+    agree(ATTRIBUTION, "by modality", numbers(&found, "by modality"), &wanted("by_modality"));
+    let ends = [scalar(&found, "objective"), scalar(&found, "objective of nothing")];
+    agree(LOGIT, "both ends", &ends, &[wanted("objective"), wanted("objective_of_nothing")].concat());
+    assert!(numbers(&found, "picture error").iter().all(|error| *error == 0.0));
+    assert!(found.provenance.seed.is_none());
+    let inputs = llava("llava-a").encode(&case.sample).unwrap();
+    let axis = &found.table("tokens").unwrap().axes()[0];
+    for (place, position) in wanted("positions").into_iter().enumerate() {
+        assert_eq!(axis.label(place).as_ref(), Some(&inputs.map().tokens[position as usize].text));
+    }
+}
+
+/// The noise is drawn in Python as it is here.
+#[test]
+fn smooth_grad_of_pixels() {
+    let oracle = Oracle::open("methods/smooth-grad").unwrap();
+    let about = |name: &str| oracle.about()[name].clone();
+    let objective = Objective::logit(oracle.array("target").unwrap().ids()[0]);
+    let sample = shown(&["tall"], about("prompt").as_str().unwrap());
+    let with = serde_json::json!({
+        "along": [{ "site": "vision.pixels", "baseline": "zero" }],
+        "steps": about("steps"),
+        "rows": 3,
+    });
+    let settings = smooth_grad::Settings {
+        with: with.as_object().unwrap().clone(),
+        samples: about("samples").as_u64().unwrap() as usize,
+        noise: about("noise").as_f64().unwrap(),
+        seed: Seed(about("seed").as_u64().unwrap()),
+        ..Default::default()
+    };
+    let case = Case { sample, target: Target::Objective(objective) };
+    let found = SmoothGrad::new(settings).unwrap().run(llava("llava-a"), &case).unwrap();
+    let wanted = |name: &str| oracle.array(name).unwrap().values.clone();
+    agree(SHARE, "sigma", &[scalar(&found, "sigma")], &wanted("sigma"));
+    agree(ATTRIBUTION, "mean", numbers(&found, "vision.pixels/picture"), &wanted("mean"));
+    let deviation = numbers(&found, "vision.pixels/picture deviation");
+    agree(ATTRIBUTION, "deviation", deviation, &wanted("deviation"));
 }
 
 #[test]

@@ -10,9 +10,11 @@ use mmlens_model::attention_rollout::{self, AttentionRollout};
 use mmlens_model::attribution_patching::{self, AttributionPatching};
 use mmlens_model::edge_attribution::{self, EdgeAttribution};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
+use mmlens_model::kernel_shap::{self, KernelShap};
 use mmlens_model::logit_lens::{self, LogitLens};
-use mmlens_model::occlusion::{self, Cover, Occlusion};
+use mmlens_model::occlusion::{self, Cover, Each, Occlusion};
 use mmlens_model::path_patching::{self, PathPatching, Receivers};
+use mmlens_model::smooth_grad::{self, SmoothGrad};
 use mmlens_testkit::Toy;
 
 use crate::support::{about, painted, site};
@@ -75,6 +77,48 @@ fn settings_that_cannot_be() {
         "occlusion: picture = window [0, 4], stride [1, 1], but windows and strides must be at least 1"
     );
     assert_eq!(hide(|s| s.rows = 0), "occlusion: rows = 0, but it must be at least 1");
+    assert_eq!(
+        hide(|s| s.picture = Some(Cover::Slic { segments: 0, compactness: 10.0 })),
+        "occlusion: picture = 0 segments, but there must be one"
+    );
+    assert_eq!(
+        hide(|s| s.picture = Some(Cover::Slic { segments: 9, compactness: f64::NAN })),
+        "occlusion: picture = compactness NaN, but it must be a number above 0"
+    );
+    let shared = |change: fn(&mut kernel_shap::Settings)| {
+        let mut settings = kernel_shap::Settings::default();
+        change(&mut settings);
+        said(KernelShap::new(settings))
+    };
+    assert_eq!(
+        shared(|s| s.picture = Some(Cover::Sliding { window: [4, 4], stride: [4, 4] })),
+        "kernel-shap: picture = sliding windows, but parts that share no pixel are players"
+    );
+    assert_eq!(
+        shared(|s| (s.picture, s.words) = (None, None)),
+        "kernel-shap: picture, words = none, but pictures, words or both must be hidden"
+    );
+    assert_eq!(shared(|s| s.samples = 0), "kernel-shap: samples = 0, but it must be at least 1");
+    assert_eq!(shared(|s| s.rows = 0), "kernel-shap: rows = 0, but it must be at least 1");
+    let shaken = |change: fn(&mut smooth_grad::Settings)| {
+        let mut settings = smooth_grad::Settings::default();
+        change(&mut settings);
+        said(SmoothGrad::new(settings).map(|_| ()))
+    };
+    for other in ["occlusion", "smooth", "patching", "nonsense"] {
+        let settings = smooth_grad::Settings { of: other.to_owned(), ..Default::default() };
+        assert_eq!(
+            said(SmoothGrad::new(settings).map(|_| ())),
+            format!("smooth-grad: of = `{other}`, but a gradient method of one case is shaken, such as `ig`")
+        );
+    }
+    assert_eq!(shaken(|s| s.samples = 0), "smooth-grad: samples = 0, but it must be at least 1");
+    assert_eq!(shaken(|s| s.noise = -0.1), "smooth-grad: noise = -0.1, but it is a share, 0 or above");
+    assert_eq!(shaken(|s| s.noise = f64::NAN), "smooth-grad: noise = NaN, but it is a share, 0 or above");
+    assert_eq!(
+        shaken(|s| s.with.extend([("steps".to_owned(), 0.into())])),
+        "integrated-gradients: steps = 0, but it needs 1 to 4096"
+    );
     let rolled = |residual| {
         said(AttentionRollout::new(attention_rollout::Settings { residual, ..Default::default() }))
     };
@@ -182,6 +226,17 @@ fn inputs_a_method_cannot_work_on() {
     assert_eq!(
         hide(fine, "#a"),
         "occlusion needs a picture of at least one pixel for each cell, but 9 x 2 cells were asked for of 8 x 8 pixels"
+    );
+    let shared = |change: fn(&mut kernel_shap::Settings)| {
+        let mut settings = kernel_shap::Settings::default();
+        change(&mut settings);
+        said(KernelShap::new(settings).unwrap().run(&toy, &case("#abc")))
+    };
+    let few = shared(|s| (s.each, s.samples) = (Each::Token, 3));
+    assert!(few.contains("samples = 3 (3 coalitions are too few to tell "), "{few}");
+    assert_eq!(
+        shared(|s| (s.picture, s.among) = (None, Positions::At(vec![99]))),
+        "kernel-shap needs a sample with units that can be absent as asked, but there is no position 99 among 7"
     );
     let lens = |positions| {
         let lens = LogitLens::new(logit_lens::Settings { positions, ..Default::default() }).unwrap();

@@ -80,12 +80,25 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
             json!({ "picture": { "grid": { "rows": 3, "cols": 2 } } }),
             json!({ "picture": null, "words": "unattended", "rows": 2 }),
             json!({ "picture": { "sliding": { "window": [4, 5], "stride": [4, 3] } }, "words": null }),
+            json!({ "picture": "whole", "each": "all", "among": "question" }),
+        ],
+        "shap" => vec![
+            json!({ "picture": { "grid": { "rows": 2, "cols": 2 } }, "each": "token", "rows": 3 }),
+            json!({ "picture": { "grid": { "rows": 3, "cols": 3 } }, "each": "token", "samples": 100, "seed": 4 }),
+            json!({ "picture": "whole", "words": "unattended", "each": "token" }),
+        ],
+        "smooth" => vec![
+            json!({ "samples": 3, "with": { "steps": 3, "rows": 2 } }),
+            json!({ "site": "text.embed", "noise": 0.5, "seed": 2, "samples": 2, "with": {
+                "along": [{ "site": "text.embed", "baseline": { "constant": 0.25 } }],
+                "steps": 4,
+            } }),
         ],
         "rollout" => vec![json!({}), json!({ "whole": 0, "heads": "max", "residual": 0.25 })],
         "logit-lens" => vec![json!({}), json!({ "top": 2, "positions": { "at": [0, 2] }, "rows": 3 })],
         "dla" => vec![json!({}), json!({ "heads": false, "neurons": 5 })],
         "patching" => vec![
-            json!({ "points": ["resid_pre", "attn_out", "mlp_out"] }),
+            json!({ "points": ["ResidPre", "AttnOut", "MlpOut"] }),
             json!({ "places": "modalities", "rows": 2 }),
         ],
         "attribution" => vec![json!({}), path],

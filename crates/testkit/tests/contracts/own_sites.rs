@@ -290,7 +290,7 @@ fn own_names_are_read_ordered_and_refused_like_others() {
     let json = serde_json::to_string(&[router, at(Point::Z)]).unwrap();
     assert_eq!(serde_json::from_str::<Vec<Site>>(&json).unwrap(), [router, at(Point::Z)]);
     let json = serde_json::to_string(&[router.point(), Point::ResidPre]).unwrap();
-    assert_eq!(json, r#"["mlp_in.moe.router","ResidPre"]"#);
+    assert_eq!(json, r#"["mlp_in.moe.router","resid_pre"]"#);
     assert_eq!(serde_json::from_str::<Vec<Point>>(&json).unwrap(), [router.point(), Point::ResidPre]);
 
     let refused = |plan: Result<Plan, HookError>| match plan {

@@ -253,7 +253,8 @@ proptest! {
             let patches: usize = inputs.grids.iter().map(|g| g.frames * g.rows * g.cols).sum();
             assert_eq!(map.patches.len(), patches);
             assert_eq!(inputs.pixels.as_ref().map_or(0, |p| p.dims()[0]), patches);
-            assert_eq!(map.of(Modality::Image).len() * own.merge * own.merge, patches);
+            let shown = map.of(Modality::Image).len() + map.of(Modality::Video).len();
+            assert_eq!(shown * own.merge * own.merge, patches);
 
             let mut start = 0;
             for (image, (grid, view)) in inputs.grids.iter().zip(&map.views).enumerate() {

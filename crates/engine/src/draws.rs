@@ -3,7 +3,7 @@
 use mmlens_core::Seed;
 
 /// A draw of the normal distribution (Box and Muller 1958).
-pub(super) fn normal(seed: Seed) -> f64 {
+pub fn normal(seed: Seed) -> f64 {
     let (radius, angle) = (1.0 - f64::from(seed.at(0).unit()), f64::from(seed.at(1).unit()));
     (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
 }
