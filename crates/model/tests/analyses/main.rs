@@ -9,6 +9,7 @@ mod contracts;
 mod families;
 mod identities;
 mod oracles;
+mod probes;
 mod read_at;
 mod refusals;
 mod support;
