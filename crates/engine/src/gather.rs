@@ -37,14 +37,18 @@ pub fn rows_of(
     let spec = on.subject().sites().iter().find(|spec| spec.site == site);
     let spec = spec.ok_or_else(|| unpublished(on, site))?;
     let (lead, prompt) = lead(method, spec)?;
+    let refused =
+        |needs: &'static str, found: String| Err(AnalysisError::Input { method, needs: needs.into(), found });
+    if !prompt && *positions != Positions::All {
+        let found = format!("`{positions}` was asked for of {}", spec.describe());
+        return refused("all rows of a site that has no positions of a prompt", found);
+    }
     let trace = on.subject().run(inputs, Plan::new().read(site)?)?;
     let value = trace.get(site)?;
     let dims = value.dims();
     let (rows, width) =
         (dims.iter().take(lead).product::<usize>(), dims.iter().skip(lead).product::<usize>());
     let values = value.finite_values(site)?;
-    let refused =
-        |needs: &'static str, found: String| Err(AnalysisError::Input { method, needs: needs.into(), found });
     let (places, tokens) = if prompt {
         let map = inputs.map();
         if inputs.rows() != 1 || map.len() != rows {
@@ -64,10 +68,6 @@ pub fn rows_of(
         let tokens = places.iter().map(|at| map.tokens.get(*at).and_then(|token| token.id)).collect();
         (places, Some(tokens))
     } else {
-        if *positions != Positions::All {
-            let found = format!("`{positions}` was asked for of {}", spec.describe());
-            return refused("all rows of a site that has no positions of a prompt", found);
-        }
         ((0..rows).collect::<Vec<_>>(), None)
     };
     let mut chosen = Vec::with_capacity(places.len() * width);

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use mmlens_core::finding::{Axis, Finding, Role};
 use mmlens_core::{
-    Alteration, Altered, AnalysisError, Case, Cases, Memory, Objective, Part, Plan, Point, Sample, Seed,
-    Site, Subject, Unwatched, from_fn,
+    Alteration, Altered, Analysis, AnalysisError, Case, Cases, Fitted, Memory, Objective, Part, Plan, Point,
+    Sample, Seed, Site, Subject, Unwatched, from_fn,
 };
-use mmlens_engine::{Edit, Sweep, sweep_data};
+use mmlens_engine::{Edit, Sweep, sweep_data, vectors};
 use mmlens_files::{RunError, RunFolder, look};
+use mmlens_model::linear_probe::{Learned, Probe};
 use mmlens_report::Page;
 use mmlens_store::{Recording, Store};
 use mmlens_testkit::Toy;
@@ -266,6 +267,38 @@ pub(crate) fn tensor_once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> 
     let at = |change: &str| format!("text.blocks.0.resid_post={change}:{}#v", path.display());
     stands(&at("set"));
     Ok(stands(&at("add")))
+}
+
+/// Probes that tell two and three classes apart.
+pub(crate) fn fitted_seeds(room: &Room) -> anyhow::Result<Vec<Vec<u8>>> {
+    let path = room.path().join("fitted.safetensors");
+    let saved = |classes: usize| {
+        let learned = Learned {
+            classes: ["red", "green", "blue"].iter().take(classes).map(ToString::to_string).collect(),
+            weights: vec![vec![0.5, -1.0, 2.0, 0.25]; vectors(classes)],
+            intercepts: vec![0.125; vectors(classes)],
+            ..Learned::default()
+        };
+        Probe::new(learned)?.save(&path)?;
+        Ok(fs::read(&path)?)
+    };
+    [2, 3].into_iter().map(saved).collect()
+}
+
+/// Loads a probe, and holds it to what it saves.
+pub(crate) fn fitted_once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
+    let probe = match Probe::load(room.file("fitted.safetensors", bytes)?) {
+        Ok(probe) => probe,
+        Err(error) => return Ok(Outcome::Refused(error.to_string())),
+    };
+    let again = room.path().join("again.safetensors");
+    probe.save(&again)?;
+    assert_eq!(
+        Probe::load(&again)?.settings(),
+        probe.settings(),
+        "a probe that was read and saved reads differently"
+    );
+    Ok(Outcome::Accepted)
 }
 
 /// Edits of every kind.

@@ -220,7 +220,7 @@ fn what_is_saved_and_loaded_has_the_same_bits() {
     );
     let said = refused("\"intercepts\"", "\"interceqts\"");
     assert!(said.ends_with("there is no tensor `intercepts`"), "{said}");
-    let said = refused(",\\\"c\\\"]", "       ]");
+    let said = refused(",\\\"c\\\"]", "      ]");
     assert!(said.contains("classes = 1, but there must be two"), "{said}");
     assert!(Probe::new(Learned::default()).unwrap_err().to_string().contains("a probe has to be learned"));
     let long = Learned { intercepts: vec![0.0; 2], ..Analysis::settings(&probe).clone() };
