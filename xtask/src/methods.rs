@@ -54,13 +54,13 @@ pub(crate) fn faults(root: &Path) -> Result<(Vec<String>, usize), String> {
         }
         for (card, shown) in &cards {
             if !rows.iter().any(|(row, _)| names(row, &card.path)) {
-                faults.push(format!("{shown}: `{}` is no row of its crate's METHODS", card.path));
+                faults.push(format!("{shown}: `{}` is no row of its crate's METHODS or FITS", card.path));
             }
         }
         for (row, shown) in &rows {
             if !cards.iter().any(|(card, _)| names(row, &card.path)) {
                 faults.push(format!(
-                    "{shown}: METHODS has the row `{row}`, but no card of that name was found"
+                    "{shown}: METHODS or FITS has the row `{row}`, but no card of that name was found"
                 ));
             }
         }
@@ -106,9 +106,13 @@ fn cards(module: &str, text: &str) -> Vec<Card> {
     text.match_indices(": Card = Card {").filter_map(define).collect()
 }
 
-/// The rows of a table of methods, if the file has one.
+/// The rows of the tables of methods, and of what learns before it is one, if the file has them.
 fn table(text: &str) -> Vec<String> {
-    let Some((_, rest)) = text.split_once("\nmmlens_core::methods! {") else { return Vec::new() };
+    ["methods", "fits"].iter().flat_map(|name| rows(text, name)).collect()
+}
+
+fn rows(text: &str, name: &str) -> Vec<String> {
+    let Some((_, rest)) = text.split_once(&format!("\nmmlens_core::{name}! {{")) else { return Vec::new() };
     let body = rest.split_once('}').map_or(rest, |(body, _)| body);
     let plain: String = body.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
     plain
@@ -267,10 +271,11 @@ mod tests {
     #[test]
     fn cards_and_rows_belong_together() {
         let none = "\nmmlens_core::methods! {}";
-        let fault = "`logit_lens::CARD` is no row of its crate's METHODS";
+        let fault = "`logit_lens::CARD` is no row of its crate's METHODS or FITS";
         assert_eq!(said("no-row", &page(""), none, TEST), [format!("{FILE}: {fault}")]);
         let both = TABLE.replace('}', "    layer::tuned_lens::TunedLens,\n}");
-        let fault = "METHODS has the row `layer::tuned_lens::TunedLens`, but no card of that name was found";
+        let fault =
+            "METHODS or FITS has the row `layer::tuned_lens::TunedLens`, but no card of that name was found";
         assert_eq!(said("no-card", &page(""), &both, TEST), [format!("crates/model/src/lib.rs: {fault}")]);
     }
 

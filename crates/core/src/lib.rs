@@ -21,6 +21,7 @@ mod agreement;
 mod altered;
 mod baseline;
 mod broken;
+mod cases;
 mod caught;
 mod change;
 mod clip;
@@ -28,6 +29,7 @@ mod colour;
 mod decoding;
 pub mod device;
 mod error;
+mod examples;
 mod forward;
 mod generate;
 mod gif;
@@ -62,6 +64,7 @@ mod weight;
 pub use altered::{Alteration, AlterationError, AlterationFault, Altered};
 pub use baseline::Baseline;
 pub use broken::Place;
+pub use cases::{Annotated, Cases, FromFn, Listed, Mask, Subset, from_fn, held_out};
 pub use caught::{Panicked, caught};
 pub use change::MASKED;
 pub use clip::{Clip, MOST_CLIP_FRAMES, MOST_CLIP_PIXELS};
@@ -69,6 +72,7 @@ pub use colour::{ColourError, mean_colour, rgb_bytes};
 pub use decoding::{Decode, Decoding};
 pub use device::{DeviceError, DeviceName};
 pub use error::{HookError, Unfit};
+pub use examples::Examples;
 pub use generate::{
     Beams, Generated, Generation, Generator, Rule, Rules, Sampling, ScoresFn, Text, Upcoming,
 };
@@ -77,9 +81,9 @@ pub use integrity::{Breach, Integrity};
 pub use kind::Capability;
 pub use mean::{Content, contents};
 pub use method::{
-    Analysis, AnalysisError, Answer, AnyAnalysis, Card, Case, Cost, Form, Given, Input, Leaf, Memory, Method,
-    NoSize, On, Pair, Rerun, RerunError, Shared, Target, Unwatched, Watch, explain, found, rerun, step,
-    top_token,
+    Analysis, AnalysisError, Answer, AnyAnalysis, Card, Case, Cost, Ended, Fit, Fitted, FittedError, Form,
+    Given, Input, Leaf, Memory, Method, NoSize, On, Outcome, Pair, Parts, Rerun, RerunError, Shared, Target,
+    Unwatched, Watch, explain, found, rerun, step, top_token,
 };
 pub use need::{Copies, Need};
 pub use objective::{Ask, Objective, Output, Pairs};

@@ -85,6 +85,24 @@ pub enum SubjectError {
         /// The closest weight it has.
         nearest: Option<String>,
     },
+    /// A case that a data set does not have.
+    #[error("`{data}` has no case {index}: it has {len}")]
+    NoCase {
+        /// The data set.
+        data: String,
+        /// What was asked for.
+        index: usize,
+        /// Cases there are.
+        len: usize,
+    },
+    /// Labels or groups that are none of a data set.
+    #[error("labels of `{data}`: {reason}")]
+    Annotation {
+        /// The data set.
+        data: String,
+        /// What was found, and what is expected.
+        reason: String,
+    },
     /// Something this subject does not offer.
     #[error("`{subject}` does not offer {what}")]
     Unsupported {

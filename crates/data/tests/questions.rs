@@ -243,3 +243,43 @@ proptest! {
         }
     }
 }
+
+/// Read as a data set, a scene is what the world draws: the answer is the label, and the masks are the evidence.
+#[test]
+fn as_a_data_set_it_is_the_same_world() {
+    use mmlens_core::{Cases, Words};
+    use mmlens_data::shapes::ShapesCases;
+
+    let data = ShapesCases::new(World::new(11).with_bias(true), Split::Test, Kind::Count, 40);
+    assert_eq!(data.len(), 40);
+    for index in 0..data.len() {
+        let (scene, question) = data.scene(index).unwrap();
+        assert_eq!(World::new(11).with_bias(true).scene(Split::Test, scene.id), scene);
+        let case = data.case(index).unwrap();
+        assert_eq!(case.sample.words, Words::Ask(question.text.clone()));
+        assert_eq!(case.sample.pictures[0].image.to_rgb8(), scene.render());
+        assert_eq!(data.classes()[data.label(index).unwrap().unwrap()], question.answer);
+        assert_eq!(data.group(index).unwrap(), Some(scene.key));
+        // What is counted are the objects whose masks are given.
+        let masks = data.masks(index).unwrap();
+        assert_eq!(masks.len().to_string(), question.answer);
+        for (mask, object) in masks.iter().zip(&question.evidence) {
+            let inside = mask.inside.iter().filter(|inside| **inside).count();
+            assert_eq!(inside, scene.objects[*object].mask.count() as usize);
+        }
+    }
+    assert_eq!(
+        data.case(40).unwrap_err().to_string(),
+        "`shapes 11, biased, test, count` has no case 40: it has 40"
+    );
+    let same = ShapesCases::new(World::new(11).with_bias(true), Split::Test, Kind::Count, 40);
+    assert_eq!(same.hash().unwrap(), data.hash().unwrap());
+    for other in [
+        ShapesCases::new(World::new(12).with_bias(true), Split::Test, Kind::Count, 40),
+        ShapesCases::new(World::new(11).with_bias(true), Split::Train, Kind::Count, 40),
+        ShapesCases::new(World::new(11).with_bias(true), Split::Test, Kind::Colour, 40),
+        ShapesCases::new(World::new(11).with_bias(true), Split::Test, Kind::Count, 39),
+    ] {
+        assert_ne!(other.hash().unwrap(), data.hash().unwrap());
+    }
+}

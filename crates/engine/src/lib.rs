@@ -20,6 +20,8 @@
 //! | `flow` | [`Mixing`], [`Flow`]: attention as shares that flow through layers |
 //! | `distribution` | what a row of logits says |
 //! | `label`, `pool`, `positions` | from values at sites to labelled tables |
+//! | `gather` | [`examples()`]: rows of a site over a data set, to learn from |
+//! | `lbfgs`, `logistic` | [`minimise`], [`Logistic`]: what is learned from rows |
 //! | `held` | how many numbers sites hold |
 //! | `draws` | [`normal`]: draws that depend on a seed alone |
 //! | `fold`, `progress` | ranks, batches, cancellation |
@@ -31,8 +33,11 @@ mod draws;
 mod flow;
 mod fold;
 mod gain;
+mod gather;
 mod held;
 pub mod label;
+mod lbfgs;
+mod logistic;
 mod path;
 mod pool;
 mod positions;
@@ -53,7 +58,10 @@ pub use draws::normal;
 pub use flow::{Flow, FlowSettings, Heads, Mixing, blocks_read};
 pub use fold::{folded, reshaped, states_at, unfolded};
 pub use gain::{Gain, HeldGain};
+pub use gather::{Held, examples, rows_of};
 pub use held::{held, numbers};
+pub use lbfgs::{Limits, Minimum, minimise};
+pub use logistic::{Classed, Logistic, vectors};
 pub use path::{Along, End, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::Positions;

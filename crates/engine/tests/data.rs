@@ -10,19 +10,24 @@ use std::time::Duration;
 
 use mmlens_core::finding::{Axis, Role, Unit};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Ask, Inputs, Memory, Objective, Output, Part, Point, Sample, Site, Subject,
-    Unwatched, Watch,
+    AnalysisError, AnyTensor, Ask, Case, Cases, Inputs, Memory, Objective, Output, Part, Point, Sample, Site,
+    Subject, Unwatched, Watch, from_fn,
 };
 use mmlens_engine::{DataSwept, Edit, Metric, Progress, Sweep, sweep_data};
 use mmlens_testkit::{Toy, kill_again_and_again};
 
-fn words(i: usize) -> String {
-    "abcdefgh".chars().cycle().skip(i).take(2 + i % 4).collect()
+fn sample(i: usize) -> Sample {
+    let words: String = "abcdefgh".chars().cycle().skip(i).take(2 + i % 4).collect();
+    Sample::prompt(vec![], words)
+}
+
+fn words(count: usize) -> impl Cases {
+    from_fn("words", count, |i| Ok(Case::new(sample(i))))
 }
 
 /// Every head of every block, of prompts of different lengths.
-fn case(toy: &Toy, i: usize) -> Result<(Inputs, Sweep), AnalysisError> {
-    let inputs = toy.encode(&Sample::prompt(vec![], words(i)))?;
+fn heads_of(toy: &Toy, case: &Case) -> Result<(Inputs, Sweep), AnalysisError> {
+    let inputs = toy.encode(&case.sample)?;
     let axes = vec![Axis::count(Role::Layer, 2), Axis::count(Role::Head, 2)];
     let heads = |at: &[usize]| vec![Edit::zero(Site::block(Part::Text, at[0], Point::Z)).heads([at[1]])];
     let sweep =
@@ -31,8 +36,8 @@ fn case(toy: &Toy, i: usize) -> Result<(Inputs, Sweep), AnalysisError> {
 }
 
 fn swept(toy: &Toy, count: usize, journal: Option<&Path>, watch: &dyn Watch) -> Result<DataSwept, String> {
-    let mut cases = |i| case(toy, i);
-    sweep_data(toy, "every head", count, &mut cases, &Memory::default(), journal, watch)
+    let mut heads = |case: &Case| heads_of(toy, case);
+    sweep_data(toy, "every head", &words(count), &mut heads, &Memory::default(), journal, watch)
         .map_err(|e| e.to_string())
 }
 
@@ -42,7 +47,7 @@ fn cases_are_what_they_are_alone() {
     let all = swept(&toy, 7, None, &Unwatched).unwrap();
     assert_eq!(all.cases(), 7);
     for i in 0..7 {
-        let (inputs, sweep) = case(&toy, i).unwrap();
+        let (inputs, sweep) = heads_of(&toy, &words(7).case(i).unwrap()).unwrap();
         let mut progress = Progress::new(&Unwatched, "sweep", sweep.len());
         let alone = sweep.run(&toy, &inputs, &Memory::default(), &mut progress).unwrap();
         for (m, measured) in alone.measured.iter().enumerate() {
@@ -71,15 +76,15 @@ fn what_is_no_number_stays_none() {
         Ok(logits.into_iter().map(f32::sqrt).collect())
     };
     let swept = |count: usize| {
-        let mut cases = |i| {
-            let (inputs, _) = case(&toy, i)?;
+        let mut blocks_of = |case: &Case| {
+            let inputs = toy.encode(&case.sample)?;
             let axes = vec![Axis::count(Role::Layer, 2)];
             let blocks =
                 |at: &[usize]| vec![Edit::scale(Site::block(Part::Text, at[0], Point::MlpOut), -3.0)];
             Ok((inputs, Sweep::over(axes, blocks).measure(Metric::of("root", Unit::None, root))))
         };
         let memory = Memory::default();
-        sweep_data(&toy, "roots", count, &mut cases, &memory, Some(&journal), &Unwatched).unwrap()
+        sweep_data(&toy, "roots", &words(count), &mut blocks_of, &memory, Some(&journal), &Unwatched).unwrap()
     };
     let (made, read) = (swept(8), swept(8));
     let all = |swept: &DataSwept| {
@@ -143,14 +148,14 @@ fn a_journal_is_written_by_one_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("sweep.jsonl");
     let (toy, mut said) = (Toy::curved(1), String::new());
-    let mut nested = |i| {
-        if i == 0 {
+    let mut nested = |case: &Case| {
+        if said.is_empty() {
             said = swept(&toy, 2, Some(&journal), &Unwatched).unwrap_err();
         }
-        case(&toy, i)
+        heads_of(&toy, case)
     };
     let memory = Memory::default();
-    sweep_data(&toy, "every head", 2, &mut nested, &memory, Some(&journal), &Unwatched).unwrap();
+    sweep_data(&toy, "every head", &words(2), &mut nested, &memory, Some(&journal), &Unwatched).unwrap();
     assert_eq!(said, format!("{}: another process writes to it", journal.display()));
 }
 
@@ -176,27 +181,38 @@ fn what_does_not_belong_together_is_refused() {
         swept(&toy, 2, None, &Unwatched).unwrap()
     );
     let said = swept(&Toy::curved(2), 5, Some(&journal), &Unwatched).unwrap_err();
-    assert!(said.contains("line 1: a sweep about `every head` of"), "{said}");
+    assert!(said.contains("line 1: a sweep about `every head` in `words` of"), "{said}");
     assert_eq!(
         swept(&toy, 0, None, &Unwatched).unwrap_err(),
-        "sweep over a data set: count = 0, but at least one case"
+        "sweep over a data set: cases = 0, but at least one case"
     );
 
     // Another budget or other rows move the last digits.
-    let mut cases = |i| case(&toy, i);
+    let mut heads = |case: &Case| heads_of(&toy, case);
     let other = Memory::bytes(1 << 29).at_most(NonZeroUsize::new(7).unwrap());
-    let said = sweep_data(&toy, "every head", 9, &mut cases, &other, Some(&journal), &Unwatched).unwrap_err();
+    let said = sweep_data(&toy, "every head", &words(9), &mut heads, &other, Some(&journal), &Unwatched);
+    let said = said.unwrap_err();
     let wanted = "line 1: a sweep within 4294967296 bytes and 64 rows a pass; expected a sweep within 536870912 bytes \
                   and 7 rows a pass";
     assert!(said.to_string().ends_with(wanted), "{said}");
 
-    let mut unlike = |i: usize| {
-        let (inputs, _) = case(&toy, i)?;
-        let heads = vec![Axis::count(Role::Head, 1 + i)];
+    // Of the same sweep over other data.
+    let others = from_fn("others", 9, |i| Ok(Case::new(sample(i))));
+    let memory = Memory::default();
+    let said = sweep_data(&toy, "every head", &others, &mut heads, &memory, Some(&journal), &Unwatched);
+    let said = said.unwrap_err().to_string();
+    assert!(said.contains("a sweep about `every head` in `words` of"), "{said}");
+    assert!(said.contains("expected one about `every head` in `others` of"), "{said}");
+
+    let mut i = 0;
+    let mut unlike = |case: &Case| {
+        let inputs = toy.encode(&case.sample)?;
+        i += 1;
+        let heads = vec![Axis::count(Role::Head, i)];
         let zero = |at: &[usize]| vec![Edit::zero(Site::block(Part::Text, 0, Point::Z)).heads([at[0]])];
         Ok((inputs, Sweep::over(heads, zero).measure(Objective::logit(4))))
     };
-    let said = sweep_data(&toy, "x", 2, &mut unlike, &Memory::default(), None, &Unwatched).unwrap_err();
+    let said = sweep_data(&toy, "x", &words(2), &mut unlike, &memory, None, &Unwatched).unwrap_err();
     assert!(said.to_string().starts_with("case 1 sweeps"), "{said}");
 
     let text = std::fs::read_to_string(&journal).unwrap();

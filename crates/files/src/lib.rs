@@ -8,6 +8,7 @@
 //! one run, with a manifest of them). Whatever happens to the process, a file is there as a whole under its name, or is what
 //! it was before.
 
+mod doubles;
 mod journal;
 mod json;
 mod look;
@@ -16,6 +17,7 @@ mod run;
 mod target;
 mod tensors;
 
+pub use doubles::{Doubles, Learned, read_doubles, write_doubles};
 pub use journal::Journal;
 pub use json::{JsonError, count_values, parse_json, parse_value};
 pub use look::{RunState, State, look};

@@ -53,7 +53,7 @@ pub enum TensorError {
         held: Vec<String>,
     },
     /// Numbers of another type.
-    #[error("`{name}` in {} is {found}, expected F32", file.display())]
+    #[error("`{name}` in {} is {found}, expected {expected}", file.display())]
     Type {
         /// The file.
         file: PathBuf,
@@ -61,6 +61,8 @@ pub enum TensorError {
         name: String,
         /// Its type.
         found: Dtype,
+        /// What is read.
+        expected: Dtype,
     },
 }
 
@@ -92,7 +94,8 @@ pub fn read_tensor(path: impl AsRef<Path>, name: &str) -> Result<Numbers, Tensor
         return Err(TensorError::Missing { file: file(), name: name.to_owned(), held });
     };
     if tensor.dtype() != Dtype::F32 {
-        return Err(TensorError::Type { file: file(), name: name.to_owned(), found: tensor.dtype() });
+        let (found, expected) = (tensor.dtype(), Dtype::F32);
+        return Err(TensorError::Type { file: file(), name: name.to_owned(), found, expected });
     }
     let (numbers, _) = tensor.data().as_chunks::<4>();
     let values = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();

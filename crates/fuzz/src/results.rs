@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use mmlens_core::finding::{Axis, Finding, Role};
 use mmlens_core::{
-    Alteration, Altered, AnalysisError, Memory, Objective, Part, Plan, Point, Sample, Seed, Site, Subject,
-    Unwatched,
+    Alteration, Altered, Analysis, AnalysisError, Case, Cases, Fitted, Memory, Objective, Part, Plan, Point,
+    Sample, Seed, Site, Subject, Unwatched, from_fn,
 };
-use mmlens_engine::{Edit, Sweep, sweep_data};
+use mmlens_engine::{Edit, Sweep, sweep_data, vectors};
 use mmlens_files::{RunError, RunFolder, look};
+use mmlens_model::linear_probe::{Learned, Probe};
 use mmlens_report::Page;
 use mmlens_store::{Recording, Store};
 use mmlens_testkit::Toy;
@@ -83,15 +84,16 @@ pub(crate) fn finding_once(_: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
     Ok(of(Page { findings: vec![finding], ..Page::default() }.html()))
 }
 
-fn words(i: usize) -> String {
-    "abcdefgh".chars().cycle().skip(i).take(2 + i % 4).collect()
+fn words(count: usize) -> impl Cases {
+    from_fn("words", count, |i| {
+        let words: String = "abcdefgh".chars().cycle().skip(i).take(2 + i % 4).collect();
+        Ok(Case::new(Sample::prompt(vec![], words)))
+    })
 }
 
 fn record(folder: &Path) -> anyhow::Result<Store> {
-    let recording =
-        Recording::new("text.blocks.1.{resid_post,mlp_out}".parse()?).data("words").batch(2)?.shard(8)?;
-    let mut sample = |i| Ok(Sample::prompt(vec![], words(i)));
-    Ok(recording.run(&Toy::curved(1), folder, 5, &mut sample, &Unwatched)?)
+    let recording = Recording::new("text.blocks.1.{resid_post,mlp_out}".parse()?).batch(2)?.shard(8)?;
+    Ok(recording.run(&Toy::curved(1), folder, &words(5), &Unwatched)?)
 }
 
 /// The files of a store, by name.
@@ -146,13 +148,13 @@ pub(crate) fn store_once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
 
 fn swept(journal: &Path) -> Result<(), String> {
     let toy = Toy::curved(1);
-    let mut case = |i: usize| -> Result<_, AnalysisError> {
-        let inputs = toy.encode(&Sample::prompt(vec![], words(i)))?;
+    let mut case = |case: &Case| -> Result<_, AnalysisError> {
+        let inputs = toy.encode(&case.sample)?;
         let axes = vec![Axis::count(Role::Layer, 2), Axis::count(Role::Head, 2)];
         let heads = |at: &[usize]| vec![Edit::zero(Site::block(Part::Text, at[0], Point::Z)).heads([at[1]])];
         Ok((inputs, Sweep::over(axes, heads).measure(Objective::logit(4))))
     };
-    sweep_data(&toy, "heads", 3, &mut case, &Memory::default(), Some(journal), &Unwatched)
+    sweep_data(&toy, "heads", &words(3), &mut case, &Memory::default(), Some(journal), &Unwatched)
         .map(drop)
         .map_err(|error| error.to_string())
 }
@@ -265,6 +267,38 @@ pub(crate) fn tensor_once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> 
     let at = |change: &str| format!("text.blocks.0.resid_post={change}:{}#v", path.display());
     stands(&at("set"));
     Ok(stands(&at("add")))
+}
+
+/// Probes that tell two and three classes apart.
+pub(crate) fn fitted_seeds(room: &Room) -> anyhow::Result<Vec<Vec<u8>>> {
+    let path = room.path().join("fitted.safetensors");
+    let saved = |classes: usize| {
+        let learned = Learned {
+            classes: ["red", "green", "blue"].iter().take(classes).map(ToString::to_string).collect(),
+            weights: vec![vec![0.5, -1.0, 2.0, 0.25]; vectors(classes)],
+            intercepts: vec![0.125; vectors(classes)],
+            ..Learned::default()
+        };
+        Probe::new(learned)?.save(&path)?;
+        Ok(fs::read(&path)?)
+    };
+    [2, 3].into_iter().map(saved).collect()
+}
+
+/// Loads a probe, and holds it to what it saves.
+pub(crate) fn fitted_once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
+    let probe = match Probe::load(room.file("fitted.safetensors", bytes)?) {
+        Ok(probe) => probe,
+        Err(error) => return Ok(Outcome::Refused(error.to_string())),
+    };
+    let again = room.path().join("again.safetensors");
+    probe.save(&again)?;
+    assert_eq!(
+        Probe::load(&again)?.settings(),
+        probe.settings(),
+        "a probe that was read and saved reads differently"
+    );
+    Ok(Outcome::Accepted)
 }
 
 /// Edits of every kind.

@@ -159,6 +159,13 @@ pub const TARGETS: &[Target] = &[
         results::tensor_seeds,
         results::tensor_once,
     ),
+    reader(
+        "fitted",
+        "a probe that was learned, loaded, saved again",
+        Format::Safetensors,
+        results::fitted_seeds,
+        results::fitted_once,
+    ),
     Target {
         // Its bytes are the edit itself.
         named: false,

@@ -2,9 +2,10 @@
 //!
 //! Every method is one file and one type, made from settings that read back and run on any
 //! [`Subject`](mmlens_core::Subject); it gives a [`Finding`](mmlens_core::finding::Finding). [`METHODS`] lists them, and says of each
-//! what it answers, needs and costs, and when it misleads. The modules are the leaves of the survey.
+//! what it answers, needs and costs, and when it misleads; [`FITS`] lists what learns first, and is a method then. The modules are the leaves of the survey.
 
 mod check;
+pub mod feature;
 pub mod layer;
 pub mod token;
 
@@ -21,4 +22,8 @@ mmlens_core::methods! {
     layer::attention_knockout::AttentionKnockout,
     layer::edge_attribution::EdgeAttribution,
     layer::path_patching::PathPatching,
+}
+
+mmlens_core::fits! {
+    feature::linear_probe::LinearProbe,
 }

@@ -23,15 +23,14 @@
 //! One shard and the activations of one batch, however long the data set. Reading holds what is asked for.
 //!
 //! ```
-//! use mmlens_core::{Sample, Seed, Unwatched};
+//! use mmlens_core::{Case, Sample, Seed, Unwatched, from_fn};
 //! use mmlens_store::{Recording, Store};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let subject = mmlens_testkit::Toy::curved(1);
 //! # let folder = tempfile::tempdir()?;
 //! let (prompts, site) = (["a", "bc", "def"], "text.blocks.1.resid_post");
-//! let mut sample = |i: usize| Ok(Sample::prompt(Vec::new(), prompts[i]));
-//! let recording = Recording::new(site.parse()?).data("prompts");
-//! recording.run(&subject, folder.path(), prompts.len(), &mut sample, &Unwatched)?;
+//! let data = from_fn("prompts", prompts.len(), |i| Ok(Case::new(Sample::text(prompts[i]))));
+//! Recording::new(site.parse()?).run(&subject, folder.path(), &data, &Unwatched)?;
 //!
 //! let store = Store::open(folder.path())?;
 //! assert_eq!(store.len(), 6);
@@ -45,6 +44,7 @@
 //! ```
 
 mod error;
+mod examples;
 mod journal;
 mod label;
 mod manifest;

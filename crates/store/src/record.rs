@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mmlens_core::finding::{Modality, PatchLabel};
 use mmlens_core::{
-    HookError, Inputs, Plan, Sample, Selector, Site, Subject, SubjectError, Trace, Watch, step,
+    Cases, HookError, Inputs, Plan, Selector, Site, Subject, SubjectError, Trace, Watch, step,
 };
 use mmlens_files::write;
 
@@ -16,7 +16,6 @@ use crate::{Column, Label, Manifest, Precision, Rows, Store, StoreError, journal
 #[derive(Debug, Clone)]
 pub struct Recording {
     sites: Selector,
-    data: String,
     modalities: BTreeSet<Modality>,
     precision: Precision,
     batch: usize,
@@ -27,21 +26,7 @@ impl Recording {
     /// All rows of some sites in f32, eight samples a pass, about 65,536 rows a shard. Sites recorded together have the
     /// same kind of rows.
     pub fn new(sites: Selector) -> Self {
-        Self {
-            sites,
-            data: String::new(),
-            modalities: BTreeSet::new(),
-            precision: Precision::F32,
-            batch: 8,
-            shard: 1 << 16,
-        }
-    }
-
-    /// What the data set is called, so that another one is not mixed in.
-    #[must_use]
-    pub fn data(mut self, name: impl Into<String>) -> Self {
-        self.data = name.into();
-        self
+        Self { sites, modalities: BTreeSet::new(), precision: Precision::F32, batch: 8, shard: 1 << 16 }
     }
 
     /// Of the positions of prompts, only those that carry one of these.
@@ -76,10 +61,11 @@ impl Recording {
         Ok(Self { shard: rows, ..self })
     }
 
-    /// Records the samples `0 .. count` into a folder, or those of them that are not there yet.
+    /// Records the samples of a data set into a folder, or those of them that are not there yet. A longer data set of the same name
+    /// goes on where a shorter one ended.
     ///
     /// # Errors
-    /// A folder with another recording, one that somebody else records into; sites that cannot be recorded together;
+    /// A folder with another recording, or of another data set by its name, one that somebody else records into; sites that cannot be recorded together;
     /// whatever a pass reports; [`mmlens_core::AnalysisError::Cancelled`], after which the same call goes on with the
     /// last complete shard.
     ///
@@ -89,12 +75,11 @@ impl Recording {
         &self,
         subject: &dyn Subject,
         folder: impl AsRef<Path>,
-        count: usize,
-        sample: &mut dyn FnMut(usize) -> Result<Sample, SubjectError>,
+        data: &dyn Cases,
         watch: &dyn Watch,
     ) -> Result<Store, StoreError> {
-        let folder = folder.as_ref();
-        let manifest = self.manifest(subject)?;
+        let (folder, count) = (folder.as_ref(), data.len());
+        let manifest = self.manifest(subject, data.name())?;
         std::fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
         let (shards, mut list) = journal::resume(folder)?;
         if folder.join(manifest::FILE).exists() {
@@ -111,7 +96,7 @@ impl Recording {
         while next < count {
             let end = count.min(next + self.batch);
             let encoded: Result<Vec<Inputs>, SubjectError> =
-                (next..end).map(|i| subject.encode(&sample(i)?)).collect();
+                (next..end).map(|i| subject.encode(&data.case(i)?.sample)).collect();
             self.pass(subject, &manifest, next, &encoded?, &mut rows)?;
             next = end;
             if rows.labels.len() >= self.shard || next == count {
@@ -124,7 +109,7 @@ impl Recording {
         Store::open(folder)
     }
 
-    fn manifest(&self, subject: &dyn Subject) -> Result<Manifest, StoreError> {
+    fn manifest(&self, subject: &dyn Subject, data: &str) -> Result<Manifest, StoreError> {
         let mut columns = Vec::new();
         let mut kind: Option<(Rows, String)> = None;
         for spec in subject.sites().iter().filter(|spec| self.sites.matches(&spec.site)) {
@@ -162,7 +147,7 @@ impl Recording {
             subject: subject.name().to_owned(),
             weights_hash: subject.weights_hash(),
             alterations: subject.alterations().to_vec(),
-            data: self.data.clone(),
+            data: data.to_owned(),
             rows,
             columns,
             modalities: self.modalities.iter().copied().collect(),

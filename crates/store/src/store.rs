@@ -68,6 +68,10 @@ impl Store {
         &self.manifest
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Its complete shards.
     pub fn shards(&self) -> &[Shard] {
         &self.shards

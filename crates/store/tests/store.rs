@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use mmlens_core::finding::{Modality, Tolerance};
 use mmlens_core::{
-    Inputs, Output, Picture, Plan, Run, Sample, Seed, Subject, SubjectError, Unwatched, Watch,
+    Annotated, Case, Cases, Examples, Inputs, Output, Picture, Plan, Run, Sample, Seed, Subject,
+    SubjectError, Unwatched, Watch, from_fn,
 };
 use mmlens_store::{Precision, Recording, Rows, Store};
 use mmlens_testkit::{Rewired, Toy, kill_again_and_again};
@@ -33,12 +34,16 @@ fn sample(i: usize) -> Result<Sample, SubjectError> {
     })
 }
 
+fn words(count: usize) -> impl Cases {
+    from_fn("words", count, |i| Ok(Case::new(sample(i)?)))
+}
+
 fn recording(site: &str) -> Recording {
-    Recording::new(site.parse().unwrap()).data("words").batch(4).unwrap().shard(30).unwrap()
+    Recording::new(site.parse().unwrap()).batch(4).unwrap().shard(30).unwrap()
 }
 
 fn record(recording: &Recording, folder: &Path, count: usize) -> Store {
-    recording.run(&Toy::curved(1), folder, count, &mut sample, &Unwatched).unwrap()
+    recording.run(&Toy::curved(1), folder, &words(count), &Unwatched).unwrap()
 }
 
 fn all(store: &Store) -> Vec<u64> {
@@ -82,18 +87,17 @@ fn rows_are_what_single_passes_hold() {
 #[test]
 fn towers_pictures_and_prompts_have_rows_of_their_own() {
     let toy = Toy::curved(1);
-    let pictured = &mut |i: usize| -> Result<Sample, SubjectError> {
-        Ok(Sample::prompt(vec![painted(i), painted(i + 9)], "#a#"))
-    };
+    let pictured = |i: usize| Sample::prompt(vec![painted(i), painted(i + 9)], "#a#");
+    let data = from_fn("pictures", 5, |i| Ok(Case::new(pictured(i))));
     for (site, rows) in [("vision.features", Rows::Patches), ("vision.pixels", Rows::Pictures)] {
         let spec = toy.sites().iter().find(|spec| spec.site.to_string() == site).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let store = recording(site).run(&toy, folder.path(), 5, pictured, &Unwatched).unwrap();
+        let store = recording(site).run(&toy, folder.path(), &data, &Unwatched).unwrap();
         assert_eq!(store.manifest().rows, rows, "{}", spec.describe());
         let labels = store.labels(&all(&store)).unwrap();
         for i in 0..5 {
             let trace = {
-                let inputs = toy.encode(&pictured(i).unwrap()).unwrap();
+                let inputs = toy.encode(&pictured(i)).unwrap();
                 toy.run(&inputs, Plan::new().read(site).unwrap()).unwrap()
             };
             let alone = trace.get(site.parse().unwrap()).unwrap().to_values().unwrap();
@@ -122,13 +126,44 @@ fn odd(toy: &Toy, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError
 fn what_is_no_number_is_not_recorded() {
     let folder = tempfile::tempdir().unwrap();
     // Sample 4 has five positions.
-    let mut words = |i: usize| Ok(Sample::prompt(vec![], "abcdefgh".get(..1 + i % 5).unwrap()));
+    let of = |i: usize| Sample::prompt(vec![], "abcdefgh".get(..1 + i % 5).unwrap());
+    let data = from_fn("words", 9, |i| Ok(Case::new(of(i))));
     let toy = Toy::curved(1);
     let subject = Rewired::new(&toy, |inputs, run| odd(&toy, inputs, run));
-    let said = recording(SITE).run(&subject, folder.path(), 9, &mut words, &Unwatched);
+    let said = recording(SITE).run(&subject, folder.path(), &data, &Unwatched);
     assert_eq!(
         said.unwrap_err().to_string(),
         format!("`{SITE}` of sample 4 holds -inf at position 3, coordinate 2, where a finite number belongs")
+    );
+}
+
+/// Rows of a store are what the passes of the same cases hold, with the same labels, groups and kinds.
+#[test]
+fn rows_to_learn_from_are_those_of_the_cases() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = record(&recording(SITE), folder.path(), 12);
+    let labels = (0..12).map(|i| i % 3).collect();
+    let data = Annotated::new(words(12), ["a", "b", "c"], labels).unwrap();
+    let rows: Vec<u64> = all(&store).into_iter().rev().collect();
+    let found = store.examples(SITE, &rows, &data).unwrap();
+    let labels = store.labels(&rows).unwrap();
+    assert_eq!(found.rows().flatten().copied().collect::<Vec<_>>(), store.read(SITE, &rows).unwrap());
+    for (at, label) in labels.iter().enumerate() {
+        assert_eq!((found.labels()[at], found.groups()[at]), (label.sample as usize % 3, label.sample));
+        assert_eq!(found.kinds()[at], Examples::kind(label.token, label.sample));
+    }
+    assert_eq!(found.provenance().sites, [SITE]);
+    let grouped = data.grouped(vec![5; 12]).unwrap();
+    assert_eq!(store.examples(SITE, &rows, &grouped).unwrap().groups(), vec![5; rows.len()]);
+    let said = store.examples(SITE, &rows, &words(12)).unwrap_err().to_string();
+    assert!(said.starts_with("examples needs a label for every case, but case"), "{said}");
+    let others = from_fn("others", 12, |i| Ok(Case::new(sample(i)?)));
+    let said = store.examples(SITE, &rows, &others).unwrap_err().to_string();
+    assert!(said.contains("`data` is \"words\" there, \"others\" here"), "{said}");
+    let short = Annotated::new(words(5), ["a"], vec![0; 5]).unwrap();
+    assert_eq!(
+        store.examples(SITE, &rows, &short).unwrap_err().to_string(),
+        "`words` has no case 11: it has 5"
     );
 }
 
@@ -172,7 +207,7 @@ fn child() {
             ControlFlow::Continue(())
         }
     }
-    recording(SITE).run(&Toy::curved(1), &folder, 120, &mut sample, &Slow).unwrap();
+    recording(SITE).run(&Toy::curved(1), &folder, &words(120), &Slow).unwrap();
 }
 
 #[test]
@@ -209,7 +244,7 @@ fn a_recording_that_is_killed_again_and_again_ends_with_the_same_bytes() {
 fn child_on_a_full_disk() {
     let Ok(folder) = std::env::var("MMLENS_STORE_FULL_CHILD") else { return };
     let large = recording(SITE).shard(1 << 20).unwrap();
-    let said = large.run(&Toy::curved(1), &folder, 1200, &mut sample, &Unwatched).unwrap_err().to_string();
+    let said = large.run(&Toy::curved(1), &folder, &words(1200), &Unwatched).unwrap_err().to_string();
     assert!(said.starts_with("cannot write ") && said.contains("shard-000000"), "{said}");
     assert!(said.contains("File too large"), "{said}");
 }
@@ -231,7 +266,7 @@ fn a_full_disk_is_said_and_gone_on_from() {
     assert_eq!(names, ["manifest.json", "shards.jsonl"]);
     let large = || recording(SITE).shard(1 << 20).unwrap();
     for folder in [full.path(), whole.path()] {
-        large().run(&Toy::curved(1), folder, 1200, &mut sample, &Unwatched).unwrap();
+        large().run(&Toy::curved(1), folder, &words(1200), &Unwatched).unwrap();
     }
     let shard = |folder: &Path| std::fs::read(folder.join("shard-000000.safetensors")).unwrap();
     assert!(shard(full.path()) == shard(whole.path()) && shard(full.path()).len() > 1 << 16);
@@ -250,9 +285,10 @@ fn a_data_set_that_grows_is_gone_on_with() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let refuse = |recording: Recording, subject: &Toy| {
-        recording.run(subject, folder.path(), 9, &mut sample, &Unwatched).unwrap_err().to_string()
+    let refused = |recording: Recording, subject: &Toy, data: &dyn Cases| {
+        recording.run(subject, folder.path(), data, &Unwatched).unwrap_err().to_string()
     };
+    let refuse = |recording, subject: &Toy| refused(recording, subject, &words(9));
     let toy = Toy::curved(1);
     assert!(refuse(recording("text.blocks.0.attn.pattern"), &toy).contains("depends on the input"));
     assert!(refuse(recording("text.blocks.9.resid_post"), &toy).contains("text.blocks.9.resid_post"));
@@ -261,9 +297,9 @@ fn what_does_not_fit_is_refused() {
     record(&recording(SITE), folder.path(), 9);
     let said = refuse(recording(SITE), &Toy::curved(2));
     assert!(said.contains("holds another recording: `weights_hash`"), "{said}");
-    assert!(
-        refuse(recording(SITE).data("others"), &toy).contains("`data` is \"words\" there, \"others\" here")
-    );
+    let others = from_fn("others", 9, |i| Ok(Case::new(sample(i)?)));
+    let said = refused(recording(SITE), &toy, &others);
+    assert!(said.contains("`data` is \"words\" there, \"others\" here"), "{said}");
 
     let store = Store::open(folder.path()).unwrap();
     assert!(store.read("text.embed", &[0]).unwrap_err().to_string().contains("was not recorded"));
@@ -282,15 +318,16 @@ fn what_does_not_fit_is_refused() {
 #[test]
 fn a_folder_is_recorded_into_by_one_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
-    let (path, mut said) = (folder.path().to_owned(), String::new());
-    let mut nested = |i: usize| {
+    let said = std::sync::OnceLock::new();
+    let nested = from_fn("words", 3, |i| {
         if i == 0 {
-            let second = recording(SITE).run(&Toy::curved(1), &path, 3, &mut sample, &Unwatched);
-            said = second.unwrap_err().to_string();
+            let second = recording(SITE).run(&Toy::curved(1), folder.path(), &words(3), &Unwatched);
+            said.set(second.unwrap_err().to_string()).unwrap();
         }
-        sample(i)
-    };
-    recording(SITE).run(&Toy::curved(1), folder.path(), 3, &mut nested, &Unwatched).unwrap();
+        Ok(Case::new(sample(i)?))
+    });
+    recording(SITE).run(&Toy::curved(1), folder.path(), &nested, &Unwatched).unwrap();
+    let said = said.get().unwrap();
     assert!(said.contains("another process"), "{said}");
 }
 

@@ -22,6 +22,7 @@
 
 mod ask;
 mod caption;
+mod cases;
 mod describe;
 mod export;
 mod question;
@@ -32,6 +33,7 @@ mod vocabulary;
 mod world;
 
 pub use caption::{Caption, Detail, Mentioned};
+pub use cases::ShapesCases;
 pub use describe::{Phrase, parse_description};
 pub use export::{ExportError, ObjectRecord, Record, export, read_records};
 pub use question::{CELL_MARGIN, CLEAR_OFFSET, Kind, Mention, Question};

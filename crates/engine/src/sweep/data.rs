@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mmlens_core::finding::{Axis, Labelled, Role, TableError, Unit};
-use mmlens_core::{AnalysisError, Inputs, Memory, Subject, Watch};
+use mmlens_core::{AnalysisError, Case, Cases, Inputs, Memory, Subject, Watch};
 use mmlens_files::Journal;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,9 @@ pub enum DataError {
 struct Head {
     /// What the user says is swept.
     about: String,
+    /// What the data set is called.
+    #[serde(default)]
+    data: String,
     subject: String,
     weights: String,
     alterations: Vec<String>,
@@ -67,9 +70,10 @@ struct Head {
 }
 
 impl Head {
-    fn of(about: &str, subject: &dyn Subject, memory: &Memory, swept: &Swept) -> Self {
+    fn of((about, data): (&str, &str), subject: &dyn Subject, memory: &Memory, swept: &Swept) -> Self {
         Self {
             about: about.to_owned(),
+            data: data.to_owned(),
             subject: subject.name().to_owned(),
             weights: subject.weights_hash(),
             alterations: subject.alterations().to_vec(),
@@ -84,11 +88,12 @@ impl Head {
         let axes: Vec<String> = self.axes.iter().map(Axis::to_string).collect();
         let metrics: Vec<&str> = self.metrics.iter().map(|(name, _)| name.as_str()).collect();
         format!(
-            "{} of `{}` ({}) over {axes:?} about `{}`",
+            "{} of `{}` ({}) over {axes:?} about `{}` in `{}`",
             metrics.join(", "),
             self.subject,
             self.weights,
-            self.about
+            self.about,
+            self.data
         )
     }
 
@@ -97,8 +102,8 @@ impl Head {
     fn like(&self, other: &Self) -> bool {
         let lens = |head: &Self| head.axes.iter().map(Axis::len).collect::<Vec<_>>();
         let units = |head: &Self| head.metrics.iter().map(|(_, unit)| *unit).collect::<Vec<_>>();
-        (&self.about, &self.subject, &self.weights, &self.alterations)
-            == (&other.about, &other.subject, &other.weights, &other.alterations)
+        (&self.about, &self.data, &self.subject, &self.weights, &self.alterations)
+            == (&other.about, &other.data, &other.subject, &other.weights, &other.alterations)
             && (lens(self), units(self)) == (lens(other), units(other))
     }
 }
@@ -122,12 +127,12 @@ pub struct DataSwept {
     values: Vec<Vec<f32>>,
 }
 
-/// Sweeps the cases `0 .. count`, each prepared by `case`, or those of them that a journal does not have yet. Every
+/// Sweeps every case of a data set, each prepared by `prepare`, or those of them that a journal does not have yet. Every
 /// case must sweep as many variants along as many axes.
 ///
 /// Each case is entered in the journal when it is done. A process that is killed loses the case it was at; the same call
 /// goes on with it, and what comes back in the end is the same, bit for bit. `about` says what is swept, in the user's
-/// words: a journal about something else, of another model, or of another way to compute (budget, rows of a pass, path of the
+/// words: a journal about something else, of another data set by its name, of another model, or of another way to compute (budget, rows of a pass, path of the
 /// kernels) is refused.
 ///
 /// # Errors
@@ -138,8 +143,8 @@ pub struct DataSwept {
 pub fn sweep_data(
     subject: &dyn Subject,
     about: &str,
-    count: usize,
-    case: &mut dyn FnMut(usize) -> Result<(Inputs, Sweep), AnalysisError>,
+    data: &dyn Cases,
+    prepare: &mut dyn FnMut(&Case) -> Result<(Inputs, Sweep), AnalysisError>,
     memory: &Memory,
     journal: Option<&Path>,
     watch: &dyn Watch,
@@ -157,10 +162,14 @@ pub fn sweep_data(
         let wrong = |found: String, expected: String| {
             Err(DataError::Broken { path: path.to_path_buf(), line: 1, found, expected })
         };
-        let now = (about, subject.name(), subject.weights_hash(), subject.alterations());
-        if now != (&head.about, &head.subject, head.weights.clone(), &head.alterations) {
-            let found = format!("a sweep about `{}` of {} ({})", head.about, head.subject, head.weights);
-            let expected = format!("one about `{about}` of {} ({})", subject.name(), subject.weights_hash());
+        let now = (about, data.name(), subject.name(), subject.weights_hash(), subject.alterations());
+        if now != (&head.about, &head.data, &head.subject, head.weights.clone(), &head.alterations) {
+            let said = |about: &str, data: &str, subject: &str, weights: &str| {
+                format!("about `{about}` in `{data}` of {subject} ({weights})")
+            };
+            let found = said(&head.about, &head.data, &head.subject, &head.weights);
+            let expected = said(about, data.name(), subject.name(), &subject.weights_hash());
+            let (found, expected) = (format!("a sweep {found}"), format!("one {expected}"));
             return wrong(found, expected);
         }
         // Bits would differ from case to case.
@@ -174,13 +183,14 @@ pub fn sweep_data(
             return wrong(way(&head.memory, head.kernels.as_deref()), way(memory, kernels.as_deref()));
         }
     }
+    let count = data.len();
     let mut progress = Progress::new(watch, METHOD, count);
     progress.advance(done.min(count))?;
     for index in done..count {
-        let (inputs, sweep) = case(index)?;
+        let (inputs, sweep) = prepare(&data.case(index).map_err(AnalysisError::from)?)?;
         let mut inner = Progress::new(&mmlens_core::Unwatched, METHOD, sweep.len());
         let swept = sweep.run(subject, &inputs, memory, &mut inner)?;
-        let head = Head::of(about, subject, memory, &swept);
+        let head = Head::of((about, data.name()), subject, memory, &swept);
         let line = Line::of(index, &swept);
         let all = match &mut found {
             Some(all) if !all.head.like(&head) => {
@@ -203,7 +213,7 @@ pub fn sweep_data(
     }
     let expected = "at least one case";
     let none =
-        || AnalysisError::Setting { method: METHOD, setting: "count", found: "0".to_owned(), expected };
+        || AnalysisError::Setting { method: METHOD, setting: "cases", found: "0".to_owned(), expected };
     let mut found = found.ok_or_else(none)?;
     found.truncate(count);
     Ok(found)

@@ -10,6 +10,7 @@ mod direct;
 mod families;
 mod identities;
 mod oracles;
+mod probes;
 mod read_at;
 mod refusals;
 mod shares;

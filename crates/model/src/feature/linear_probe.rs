@@ -1,0 +1,435 @@
+//! Linear probe: can a property of the input be read off an activation, by a linear function and not by memory alone?
+//!
+//! # Idea
+//! With `h` the activation at a site, `c` one of the classes of a property, weights `w` and intercepts `b` make least
+//!
+//! ```text
+//! sum_i -ln p(c_i | h_i) + |w|^2 / (2 C),     p(. | h) = softmax(w h + b)
+//! ```
+//!
+//! over rows of which some were held out. The control task gives every *kind* of row (the type of its word, say) a class drawn once by
+//! chance; what a probe gets right there it has memorised. Selectivity is accuracy less accuracy on the control task.
+//!
+//! # In and out
+//! In: [`Examples`], or a data set with labels ([`LinearProbe::learn`]). Out: a [`Probe`], which is a method of single cases, how the
+//! search ended, and a finding:
+//!
+//! | table | axes | unit | meaning |
+//! |---|---|---|---|
+//! | `scores` | concept | ratio | of held-out rows: `accuracy`, `control accuracy`, `selectivity`; `majority`, the share of the class that is most frequent among those learned from |
+//! | `training scores` | concept | ratio | accuracies on the rows learned from |
+//! | `log loss` | concept | nat | the mean of `-ln p` of the right class, of both parts |
+//! | `rows` | concept | count | learned from, held out; held-out rows whose kind was learned from; steps of both searches |
+//!
+//! Of a case a [`Probe`] gives:
+//!
+//! | table | axes | unit | meaning |
+//! |---|---|---|---|
+//! | `probabilities` | token or sample, concept | probability | of each class, at each row |
+//!
+//! # Settings
+//! - `site`: `text.blocks.0.resid_post`. Any site whose rows have a fixed length.
+//! - `positions`: the last, where the answer is decided. A site without positions of a prompt takes `all`.
+//! - `c`: 1, the inverse strength of the penalty, scikit-learn's default.
+//! - `standardised`: no. Whether every coordinate is scaled to mean 0 and deviation 1 over the rows learned from. The weights are
+//!   those of the activations as they are, either way.
+//! - `held_out`: 0.2 of the groups.
+//! - `steps`: 1000 at most; `tolerance`: 1e-8, the gradient of the mean loss at which the search has converged.
+//!
+//! # Cost
+//! One pass for each case, which ends at the site. Then `4 x rows x width x classes` operations for each step, of both tasks. Memory:
+//! the rows in single and, for those learned from, in double precision. A [`Probe`] takes one pass.
+//!
+//! # Errors
+//! Making: [`AnalysisError::Setting`] for numbers that are not positive and finite, or a share that is not between 0 and 1. Fitting:
+//! [`AnalysisError::Input`] for fewer than two classes or groups, a class that no row is learned from has, rows of another site, a case
+//! without a label, positions that a case does not have; [`AnalysisError::Cancelled`]. A search that stops early is no error: see
+//! [`Outcome::ended`]. Loading: [`FittedError`](mmlens_core::FittedError) for a file of another method, or parts that do not fit.
+//!
+//! # When it misleads
+//! - What can be read is not what is used: a probe finds information that the model never looks at (Elazar, Ravfogel, Jacovi, Goldberg,
+//!   TACL 2021, "Amnesic Probing"). Change the direction, and see whether the answer changes.
+//! - A wide activation and few rows let a probe memorise; so look at selectivity, not accuracy alone (Hewitt, Liang 2019). Where rows of
+//!   one kind are never both learned from and held out, as when groups and kinds are the same, the control task is chance, and
+//!   selectivity says nothing: `rows` counts the held-out rows whose kind was learned from.
+//! - Rows of one picture on both sides of the split are no test: give such cases one group.
+//! - Accuracies on skewed classes flatter: compare with `majority`.
+//!
+//! # Agreement
+//! scikit-learn 1.9.1, `LogisticRegression` (lbfgs, tolerance 1e-10) on the same rows, split and control labels, two and three classes,
+//! with and without standardising: largest difference of weights, relative to the largest weight, and of probabilities below 1e-4;
+//! accuracies equal. Identities tested: an orthogonal map of the rows changes no probability; the gradient vanishes at the end; what
+//! is saved and loaded gives the same bits.
+//!
+//! # Reference
+//! Hewitt, Liang: Designing and Interpreting Probes with Control Tasks. EMNLP 2019. <https://arxiv.org/abs/1909.03368>. Here the
+//! control labels are drawn in the shares in which the classes occur among the rows learned from.
+//!
+//! # Example
+//! ```
+//! use mmlens_core::{Annotated, Case, Fit, On, Sample, Seed, from_fn};
+//! use mmlens_model::{LinearProbe, linear_probe::Settings};
+//! let toy = mmlens_testkit::Toy::curved(1);
+//! let of = |i: usize| format!("{}b{}", if i % 2 == 0 { "a" } else { "c" }, ["d", "e", "f"][i % 3]);
+//! let data = from_fn("words", 24, |i| Ok(Case::new(Sample::text(of(i)))));
+//! let data = Annotated::new(data, ["a", "c"], (0..24).map(|i| i % 2).collect())?;
+//! let probe = LinearProbe::new(Settings { site: "text.blocks.1.resid_post".parse()?, ..Settings::default() })?;
+//! let learned = probe.learn(&On::new(&toy), &data, Seed(1))?;
+//! println!("{}: {:?}", learned.ended, learned.finding.table("scores")?.as_numbers());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::collections::BTreeSet;
+
+use mmlens_core::finding::{Axis, Labelled, Provenance, Role, Unit};
+use mmlens_core::{
+    Analysis, AnalysisError, Card, Cases, Ended, Examples, Fit, Leaf, On, Outcome, Part, Point, Seed, Site,
+    Watch, found, held_out, step,
+};
+use mmlens_engine::{Classed, Limits, Logistic, Positions, examples};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::check::{at_least_one, input, setting};
+
+mod probe;
+
+pub use probe::{Learned, Probe};
+
+/// What this method is.
+pub const CARD: Card = Card {
+    id: "linear-probe",
+    short: "probe",
+    name: "Linear probe with a control task",
+    question: "Can a property of the input be read off an activation, by a linear function and not by memory alone?",
+    citation: "Hewitt, Liang: Designing and Interpreting Probes with Control Tasks. EMNLP 2019. https://arxiv.org/abs/1909.03368",
+    leaf: Leaf::Feature,
+    cost: "1 forward for each case; of a fitted probe 1 forward",
+    needs: &[],
+    misleads: &[
+        "What can be read is not what is used.",
+        "A wide activation and few rows let a probe memorise.",
+        "Rows of one picture on both sides of the split are no test.",
+    ],
+    first: false,
+};
+
+/// How a probe is learned.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What is read.
+    pub site: Site,
+    /// At which positions.
+    pub positions: Positions,
+    /// The inverse strength of the penalty.
+    pub c: f64,
+    /// Whether coordinates are scaled.
+    pub standardised: bool,
+    /// The share of the groups that is held out.
+    pub held_out: f64,
+    /// The most steps of a search.
+    pub steps: usize,
+    /// The gradient at which a search has converged.
+    pub tolerance: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            site: Site::block(Part::Text, 0, Point::ResidPost),
+            positions: Positions::Last,
+            c: 1.0,
+            standardised: false,
+            held_out: 0.2,
+            steps: 1000,
+            tolerance: 1e-8,
+        }
+    }
+}
+
+/// What learns a linear probe, with checked settings.
+#[derive(Debug, Clone)]
+pub struct LinearProbe {
+    settings: Settings,
+}
+
+impl Fit for LinearProbe {
+    type From = Examples;
+    type Settings = Settings;
+    type Fitted = Probe;
+    const CARD: Card = CARD;
+
+    fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        at_least_one(&CARD, "steps", settings.steps)?;
+        for (name, value) in [("c", settings.c), ("tolerance", settings.tolerance)] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(setting(&CARD, name, value, "it must be a finite number above zero"));
+            }
+        }
+        if !(settings.held_out > 0.0 && settings.held_out < 1.0) {
+            return Err(setting(&CARD, "held_out", settings.held_out, "it must lie between 0 and 1"));
+        }
+        Ok(Self { settings })
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn fit(&self, from: &Examples, seed: Seed, watch: &dyn Watch) -> Result<Outcome<Probe>, AnalysisError> {
+        let Settings { site, steps, .. } = self.settings;
+        self.right_site(from)?;
+        let out = held_out(from.groups(), self.settings.held_out, seed);
+        let out = out.ok_or_else(|| input(&CARD, "at least two groups", "there is one"))?;
+        every_class(from, &out)?;
+        let scale = self.scale(from, &out);
+        let total = 2 * steps;
+
+        let task = Task::new(from, from.labels(), &out, &scale);
+        let (model, ended) = self.search(&task, &mut |done| step(watch, CARD.id, done, total))?;
+        step(watch, CARD.id, steps, total)?;
+        let control = control_labels(from, &out, seed);
+        let control = Task::new(from, &control, &out, &scale);
+        let second = self.search(&control, &mut |done| step(watch, CARD.id, steps + done, total))?;
+        step(watch, CARD.id, total, total)?;
+
+        let tables = tables(from, &out, (&task, &model, &ended), (&control, &second.0, &second.1))?;
+        let Logistic { weights, intercepts } = scale.undone(model);
+        let classes = from.classes().to_vec();
+        let learned =
+            Learned { site, positions: self.settings.positions.clone(), classes, weights, intercepts };
+        let finding = found(self.made(from, seed, [&ended, &second.1])?, tables)?;
+        Ok(Outcome { fitted: Probe::new(learned)?, ended, finding })
+    }
+}
+
+impl LinearProbe {
+    /// Reads the site in every case of a data set with labels, and learns from that.
+    ///
+    /// # Errors
+    /// As [`Fit::fit`], and whatever a pass reports.
+    pub fn learn(&self, on: &On<'_>, data: &dyn Cases, seed: Seed) -> Result<Outcome<Probe>, AnalysisError> {
+        let Settings { site, positions, .. } = &self.settings;
+        let from = examples((on, CARD.id), data, *site, positions)?;
+        self.fit(&from, seed, on.watch())
+    }
+
+    fn right_site(&self, from: &Examples) -> Result<(), AnalysisError> {
+        let (sites, own) = (&from.provenance().sites, self.settings.site.to_string());
+        if sites.is_empty() || *sites == [own.as_str()] {
+            return Ok(());
+        }
+        Err(input(
+            &CARD,
+            "rows of its own site",
+            format!("these are of {}, and that is {own}", sites.join(", ")),
+        ))
+    }
+
+    fn scale(&self, from: &Examples, out: &[bool]) -> Scale {
+        let none = Scale { means: vec![0.0; from.width()], deviations: vec![1.0; from.width()] };
+        if !self.settings.standardised {
+            return none;
+        }
+        let kept = || from.rows().zip(out).filter(|(_, out)| !**out).map(|(row, _)| row);
+        let n = kept().count() as f64;
+        let mut scale = Scale { means: vec![0.0; from.width()], deviations: vec![0.0; from.width()] };
+        for row in kept() {
+            scale.means.iter_mut().zip(row).for_each(|(mean, x)| *mean += f64::from(*x) / n);
+        }
+        for row in kept() {
+            let each = scale.deviations.iter_mut().zip(&scale.means).zip(row);
+            each.for_each(|((square, mean), x)| *square += (f64::from(*x) - mean).powi(2) / n);
+        }
+        // A coordinate that is always the same says nothing, at any scale.
+        let deviation = |square: &mut f64| *square = if *square > 0.0 { square.sqrt() } else { 1.0 };
+        scale.deviations.iter_mut().for_each(deviation);
+        scale
+    }
+
+    fn search(
+        &self,
+        task: &Task,
+        each: &mut dyn FnMut(usize) -> Result<(), AnalysisError>,
+    ) -> Result<(Logistic, Ended), AnalysisError> {
+        let Settings { c, steps, tolerance, .. } = self.settings;
+        if task.classes.len() < 2 {
+            // Whatever a row is, it is of the one class there is.
+            return Ok((
+                Logistic { weights: Vec::new(), intercepts: Vec::new() },
+                Ended::Converged { steps: 0, gradient: 0.0 },
+            ));
+        }
+        Logistic::fit(CARD.id, &task.kept, c, Limits { steps, gradient: tolerance }, each)
+    }
+
+    fn made(&self, from: &Examples, seed: Seed, ended: [&Ended; 2]) -> Result<Provenance, AnalysisError> {
+        let settings = serde_json::to_value(&self.settings);
+        let wrong = |reason: String| AnalysisError::Settings { method: CARD.id, reason };
+        let Value::Object(settings) = settings.map_err(|error| wrong(error.to_string()))? else {
+            return Err(wrong("they are no object".to_owned()));
+        };
+        let made = from.provenance().clone();
+        let made = Provenance {
+            method: CARD.id.to_owned(),
+            settings: settings.into_iter().collect(),
+            sites: vec![self.settings.site.to_string()],
+            seed: Some(seed.value()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..made
+        };
+        let data = json!({ "name": from.data(), "rows": from.len(), "sha256": from.hash() });
+        let [task, control] = ended;
+        Ok(made
+            .with_setting("data", data)
+            .with_setting("ended", json!(task))
+            .with_setting("control ended", json!(control)))
+    }
+}
+
+/// That each class that rows have is among those learned from, and that there are two.
+fn every_class(from: &Examples, out: &[bool]) -> Result<(), AnalysisError> {
+    let kept: BTreeSet<usize> =
+        from.labels().iter().zip(out).filter(|(_, out)| !**out).map(|(label, _)| *label).collect();
+    match from.classes().iter().enumerate().find(|(class, _)| !kept.contains(class)) {
+        Some((_, name)) => {
+            Err(input(&CARD, "rows of every class to learn from", format!("none of `{name}` was left")))
+        }
+        None if kept.len() < 2 => {
+            Err(input(&CARD, "at least two classes", format!("there are {}", kept.len())))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A class for each kind of rows, drawn once, in the shares in which classes occur among the rows learned from.
+fn control_labels(from: &Examples, out: &[bool], seed: Seed) -> Vec<usize> {
+    let kept = from.labels().iter().zip(out).filter(|(_, out)| !**out).map(|(label, _)| *label);
+    let mut pool: Vec<usize> = kept.collect();
+    pool.sort_unstable();
+    let draws = seed.at(CONTROL);
+    let drawn = |kind: &u64| {
+        let at = (f64::from(draws.at(*kind).unit()) * pool.len() as f64) as usize;
+        pool.get(at).copied().unwrap_or_default()
+    };
+    from.kinds().iter().map(drawn).collect()
+}
+
+/// Which item of a seed the draws of the control task are.
+const CONTROL: u64 = 1 << 32;
+
+/// What every coordinate is less, and divided by.
+struct Scale {
+    means: Vec<f64>,
+    deviations: Vec<f64>,
+}
+
+impl Scale {
+    fn of(&self, row: &[f32]) -> impl Iterator<Item = f64> {
+        let each = row.iter().zip(&self.means).zip(&self.deviations);
+        each.map(|((x, mean), deviation)| (f64::from(*x) - mean) / deviation)
+    }
+
+    /// The same model of rows that are not scaled.
+    fn undone(&self, model: Logistic) -> Logistic {
+        let each = model.weights.into_iter().zip(model.intercepts).map(|(weights, intercept)| {
+            let weights: Vec<f64> = weights.iter().zip(&self.deviations).map(|(w, d)| w / d).collect();
+            let shift: f64 = weights.iter().zip(&self.means).map(|(w, mean)| w * mean).sum();
+            (weights, intercept - shift)
+        });
+        let (weights, intercepts) = each.unzip();
+        Logistic { weights, intercepts }
+    }
+}
+
+/// Rows and labels of one task, apart by whether they are learned from.
+struct Task {
+    /// Classes that occur among the rows learned from; these are numbered anew.
+    classes: Vec<usize>,
+    kept: Classed,
+    out: Classed,
+}
+
+/// The number of a class that no row was learned from has.
+const UNSEEN: usize = usize::MAX;
+
+impl Task {
+    fn new(from: &Examples, labels: &[usize], out: &[bool], scale: &Scale) -> Self {
+        let kept = labels.iter().zip(out).filter(|(_, out)| !**out).map(|(label, _)| *label);
+        let classes: Vec<usize> = kept.collect::<BTreeSet<_>>().into_iter().collect();
+        let part = |which: bool| {
+            let chosen = || from.rows().zip(labels).zip(out).filter(move |(_, out)| **out == which);
+            Classed {
+                values: chosen().flat_map(|((row, _), _)| scale.of(row).collect::<Vec<_>>()).collect(),
+                width: from.width(),
+                labels: chosen()
+                    .map(|((_, label), _)| classes.binary_search(label).unwrap_or(UNSEEN))
+                    .collect(),
+                classes: classes.len(),
+            }
+        };
+        let (kept, out) = (part(false), part(true));
+        Self { classes, kept, out }
+    }
+}
+
+/// The share of rows whose likeliest class is theirs, and the mean of minus the logarithm of its probability.
+fn score(rows: &Classed, model: &Logistic) -> (f64, f64) {
+    let (mut right, mut loss) = (0.0, 0.0);
+    for (row, label) in rows.values.chunks_exact(rows.width.max(1)).zip(&rows.labels) {
+        let logs = if model.weights.is_empty() { vec![0.0] } else { model.log_probabilities(row) };
+        let best = logs.iter().enumerate().max_by(|(i, a), (j, b)| a.total_cmp(b).then(j.cmp(i)));
+        right += f64::from(u8::from(best.is_some_and(|(class, _)| class == *label)));
+        loss -= logs.get(*label).copied().unwrap_or(f64::NEG_INFINITY);
+    }
+    let n = rows.labels.len().max(1) as f64;
+    (right / n, loss / n)
+}
+
+type Tried<'a> = (&'a Task, &'a Logistic, &'a Ended);
+
+fn tables(
+    from: &Examples,
+    out: &[bool],
+    (task, model, ended): Tried<'_>,
+    (control, second, control_ended): Tried<'_>,
+) -> Result<Vec<Labelled>, AnalysisError> {
+    let table = |name: &str, unit, said: &[(&str, f64)]| {
+        let axis = Axis::names(Role::Concept, said.iter().map(|(name, _)| *name));
+        Labelled::numbers(name, unit, vec![axis], said.iter().map(|(_, value)| *value as f32).collect())
+    };
+    let (accuracy, loss) = score(&task.out, model);
+    let (trained, trained_loss) = score(&task.kept, model);
+    let (by_memory, _) = score(&control.out, second);
+    let (memorised, _) = score(&control.kept, second);
+    let count = |class: usize, rows: &Classed| rows.labels.iter().filter(|label| **label == class).count();
+    // Of two that are as frequent, the first.
+    let classes = 0..task.classes.len();
+    let most = classes.max_by_key(|class| (count(*class, &task.kept), std::cmp::Reverse(*class)));
+    let majority =
+        most.map_or(0, |class| count(class, &task.out)) as f64 / task.out.labels.len().max(1) as f64;
+    let kept: BTreeSet<u64> =
+        from.kinds().iter().zip(out).filter(|(_, out)| !**out).map(|(kind, _)| *kind).collect();
+    let seen = from.kinds().iter().zip(out).filter(|(kind, out)| **out && kept.contains(kind)).count();
+    let scores = [
+        ("accuracy", accuracy),
+        ("control accuracy", by_memory),
+        ("selectivity", accuracy - by_memory),
+        ("majority", majority),
+    ];
+    let rows = [
+        ("learned from", task.kept.labels.len() as f64),
+        ("held out", task.out.labels.len() as f64),
+        ("held out, of a kind learned from", seen as f64),
+        ("steps", ended.at().0 as f64),
+        ("control steps", control_ended.at().0 as f64),
+    ];
+    Ok(vec![
+        table("scores", Unit::Ratio, &scores)?,
+        table("training scores", Unit::Ratio, &[("accuracy", trained), ("control accuracy", memorised)])?
+            .aside(),
+        table("log loss", Unit::Nat, &[("learned from", trained_loss), ("held out", loss)])?.aside(),
+        table("rows", Unit::Count, &rows)?.aside(),
+    ])
+}

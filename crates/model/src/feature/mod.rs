@@ -1,0 +1,3 @@
+//! Features: what the directions of activations stand for.
+
+pub mod linear_probe;
