@@ -379,6 +379,7 @@ fn score(rows: &Classed, model: &Logistic) -> (f64, f64) {
     let (mut right, mut loss) = (0.0, 0.0);
     for (row, label) in rows.values.chunks_exact(rows.width.max(1)).zip(&rows.labels) {
         let logs = if model.weights.is_empty() { vec![0.0] } else { model.log_probabilities(row) };
+        // no NaN: rows and weights are finite
         let best = logs.iter().enumerate().max_by(|(i, a), (j, b)| a.total_cmp(b).then(j.cmp(i)));
         right += f64::from(u8::from(best.is_some_and(|(class, _)| class == *label)));
         loss -= logs.get(*label).copied().unwrap_or(f64::NEG_INFINITY);
