@@ -86,6 +86,7 @@ use mmlens_core::{
     Analysis, AnalysisError, Card, Cases, Ended, Examples, Fit, Leaf, On, Outcome, Part, Point, Seed, Site,
     Watch, found, held_out, step,
 };
+use mmlens_engine::distribution::largest;
 use mmlens_engine::{Classed, Limits, Logistic, Positions, examples};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -379,9 +380,8 @@ fn score(rows: &Classed, model: &Logistic) -> (f64, f64) {
     let (mut right, mut loss) = (0.0, 0.0);
     for (row, label) in rows.values.chunks_exact(rows.width.max(1)).zip(&rows.labels) {
         let logs = if model.weights.is_empty() { vec![0.0] } else { model.log_probabilities(row) };
-        // no NaN: rows and weights are finite
-        let best = logs.iter().enumerate().max_by(|(i, a), (j, b)| a.total_cmp(b).then(j.cmp(i)));
-        right += f64::from(u8::from(best.is_some_and(|(class, _)| class == *label)));
+        let best = largest(&logs, 1);
+        right += f64::from(u8::from(best.first().is_some_and(|(class, _)| class == label)));
         loss -= logs.get(*label).copied().unwrap_or(f64::NEG_INFINITY);
     }
     let n = rows.labels.len().max(1) as f64;
