@@ -27,6 +27,7 @@ fn main() -> Done {
     a_subject_of_its_own()?;
     a_steered_answer(&shapes, &sample)?;
     a_sweep_with_its_own_metric(&shapes, &sample)?;
+    a_fitted_probe()?;
     println!("all of it works");
     Ok(())
 }
@@ -41,23 +42,35 @@ fn reads_an_edit_and_a_gradient(subject: &dyn Subject, sample: &Sample) -> Done 
     let token = top_token(subject, &inputs)?;
     check("the triangle is yellow", subject.token(token) == "yellow")?;
     let plan = || -> Result<Plan, HookError> {
-        Plan::new().read("text.blocks.*.resid_post")?.grad("vision.pixels").map(|p| p.objective(Objective::logit(token)))
+        Plan::new()
+            .read("text.blocks.*.resid_post")?
+            .grad("vision.pixels")
+            .map(|p| p.objective(Objective::logit(token)))
     };
     let whole = subject.run(&inputs, plan()?)?;
-    let cut = subject.run(&inputs, plan()?.change("text.blocks.1.attn.z", Region::all().heads([2]), Change::Zero)?)?;
+    let cut = subject
+        .run(&inputs, plan()?.change("text.blocks.1.attn.z", Region::all().heads([2]), Change::Zero)?)?;
     let (before, after) = (whole.scores()?[0], cut.scores()?[0]);
     let gradient = whole.grad("vision.pixels".parse()?)?.to_values()?;
-    check("a head counts, and pixels have a gradient", before != after && gradient.iter().any(|g| *g != 0.0))?;
+    check(
+        "a head counts, and pixels have a gradient",
+        before != after && gradient.iter().any(|g| *g != 0.0),
+    )?;
     let first = whole.get("text.blocks.0.resid_post".parse()?)?.to_values()?;
     let same = cut.get("text.blocks.0.resid_post".parse()?)?.to_values()?;
     check("what lies before the edit is as it was", first == same)
 }
 
 fn stock_methods(subject: &dyn Subject, sample: &Sample) -> Done {
-    use mmlens::model::{IntegratedGradients, LogitLens, Occlusion, integrated_gradients, logit_lens, occlusion};
+    use mmlens::model::{
+        IntegratedGradients, LogitLens, Occlusion, integrated_gradients, logit_lens, occlusion,
+    };
     let case = Case::new(sample.clone());
     let ig = IntegratedGradients::new(integrated_gradients::Settings { steps: 64, ..Default::default() })?;
-    let cells = occlusion::Settings { picture: Some(occlusion::Cover::Grid { rows: 4, cols: 4 }), ..Default::default() };
+    let cells = occlusion::Settings {
+        picture: Some(occlusion::Cover::Grid { rows: 4, cols: 4 }),
+        ..Default::default()
+    };
     let lens = LogitLens::new(logit_lens::Settings { top: 3, ..Default::default() })?;
     let (ig, drops) = (ig.run(subject, &case)?, Occlusion::new(cells)?.run(subject, &case)?);
     let gap = ig.table("relative completeness gap")?.as_scalar().ok_or("no gap")?;
@@ -70,7 +83,8 @@ fn stock_methods(subject: &dyn Subject, sample: &Sample) -> Done {
     // The same through the table, by name, and several at once.
     let given = Given::new(case)?;
     let named = METHODS.iter().find(|method| method.is_called("ig")).ok_or("no ig")?;
-    let again = named.make(mmlens::serde_json::json!({ "steps": 64 }))?.run_given(&On::new(subject), &given)?;
+    let again =
+        named.make(mmlens::serde_json::json!({ "steps": 64 }))?.run_given(&On::new(subject), &given)?;
     check("a method by name gives the same bits", again.differences(&ig).is_empty())?;
     let all: Vec<Finding> =
         explain(&Method::first(METHODS)?, On::new(subject), &given).collect::<Result<_, _>>()?;
@@ -95,7 +109,10 @@ fn a_subject_of_its_own() -> Done {
     let router = "text.blocks.0.mlp_in.moe.router";
     let trace = mixture.run(&inputs, Plan::new().read(router)?)?;
     let shares = trace.get(router.parse()?)?.to_values()?;
-    check("a router's shares sum to one", shares.chunks(2).all(|pair| (pair[0] + pair[1] - 1.0).abs() < 1e-6))?;
+    check(
+        "a router's shares sum to one",
+        shares.chunks(2).all(|pair| (pair[0] + pair[1] - 1.0).abs() < 1e-6),
+    )?;
     let one = Alteration::parse("text.blocks.0.mlp_in.moe.router[expert=0]=zero")?;
     let altered = Altered::new(&mixture, [one])?;
     let plan = || Plan::new().to_output();
@@ -114,7 +131,10 @@ fn a_subject_of_its_own() -> Done {
 fn a_steered_answer(subject: &dyn Subject, sample: &Sample) -> Done {
     let inputs = subject.encode(sample)?;
     let site = "text.blocks.2.resid_post";
-    let other = subject.encode(&Sample { words: Words::Ask("what shape is left of the circle?".to_owned()), ..sample.clone() })?;
+    let other = subject.encode(&Sample {
+        words: Words::Ask("what shape is left of the circle?".to_owned()),
+        ..sample.clone()
+    })?;
     let last = |inputs: &Inputs| -> Result<AnyTensor, Box<dyn Error>> {
         let trace = subject.run(inputs, Plan::new().read(site)?)?;
         Ok(trace.get(site.parse()?)?.part(1, inputs.positions() - 1, 1)?)
@@ -129,10 +149,38 @@ fn a_steered_answer(subject: &dyn Subject, sample: &Sample) -> Done {
     check("an answer that is steered is another", plain != changed)
 }
 
+/// Whether a text begins with `a`, read off the stream of the model of one's own.
+fn a_fitted_probe() -> Done {
+    use mmlens::model::linear_probe::{LinearProbe, Probe, Settings};
+    let mixture = Mixture::new()?;
+    let text = |i: usize| format!("{}{}", ["a", "c"][i % 2], ["b", "d", "e"][i % 3]);
+    let data = from_fn("texts", 30, |i| Ok(Case { sample: Sample::text(text(i)), target: Target::Token(0) }));
+    let data = Annotated::new(data, ["a", "c"], (0..30).map(|i| i % 2).collect())?;
+    let settings = Settings {
+        site: "text.blocks.0.resid_post".parse()?,
+        positions: mmlens::engine::Positions::At(vec![0]),
+        ..Settings::default()
+    };
+    let learned = LinearProbe::new(settings)?.learn(&On::new(&mixture), &data, Seed(1))?;
+    println!("    {}", learned.ended);
+    let scores = learned.finding.table("scores")?.as_numbers().ok_or("no scores")?;
+    check("a probe tells the first letter", scores.first() == Some(&1.0))?;
+    let file = std::env::temp_dir().join(format!("outside-probe-{}.safetensors", std::process::id()));
+    learned.fitted.save(&file)?;
+    let again = Probe::load(&file)?;
+    std::fs::remove_file(&file)?;
+    let case = Case { sample: Sample::text("ab"), target: Target::Token(0) };
+    let (one, two) = (learned.fitted.run(&mixture, &case)?, again.run(&mixture, &case)?);
+    check("a probe that was saved and loaded says the same", one.differences(&two).is_empty())
+}
+
 fn a_sweep_with_its_own_metric(subject: &dyn Subject, sample: &Sample) -> Done {
     let inputs = subject.encode(sample)?;
     let sizes = subject.anatomy().iter().find(|part| part.part == Part::Text).ok_or("no language model")?;
-    let axes = vec![mmlens::finding::Axis::count(Role::Layer, sizes.blocks), mmlens::finding::Axis::count(Role::Head, sizes.heads)];
+    let axes = vec![
+        mmlens::finding::Axis::count(Role::Layer, sizes.blocks),
+        mmlens::finding::Axis::count(Role::Head, sizes.heads),
+    ];
     let entropy = Metric::of("entropy", Unit::Nat, |output| {
         let logits = AnyTensor::new(output.at(Ask::Last)?);
         let width = logits.dims()[1];
@@ -149,5 +197,8 @@ fn a_sweep_with_its_own_metric(subject: &dyn Subject, sample: &Sample) -> Done {
     let mut progress = Progress::new(&Unwatched, "heads", sweep.len());
     let swept = sweep.run(subject, &inputs, &Memory::default(), &mut progress)?;
     let measured = swept.measured.first().ok_or("nothing measured")?;
-    check("a sweep measures what it is told", measured.values.len() == sizes.blocks * sizes.heads && measured.values.iter().all(|e| *e >= 0.0))
+    check(
+        "a sweep measures what it is told",
+        measured.values.len() == sizes.blocks * sizes.heads && measured.values.iter().all(|e| *e >= 0.0),
+    )
 }
