@@ -316,7 +316,7 @@ def main():
         {"integrated gradients": 1e-3, "occlusion": 1e-3, "shares of parts": 1e-3, "smooth grad": 1e-3, "rollout": 1e-5, "lens": 1e-4, "patching": 1e-4, "circuits": 1e-3, "direct": 1e-5, "weights": 1e-4, "probes": 1e-4, "ids": 0},
         "Relative to the largest absolute value. Gradients and differences of nearly equal logits lose digits that single logits keep. "
         "Top ids are exact: `smallest_gap` between neighbouring ranks is far above the error. Probes: both searches end where the gradient "
-        "is all but zero, not at the same point; with 1e-10 and 1e-8 of it, weights of rows of unlike scale may differ by 1e-5.",
+        "is all but zero.",
     )
 
 
