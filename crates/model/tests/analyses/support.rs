@@ -98,7 +98,7 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
         "logit-lens" => vec![json!({}), json!({ "top": 2, "positions": { "at": [0, 2] }, "rows": 3 })],
         "dla" => vec![json!({}), json!({ "heads": false, "neurons": 5 })],
         "patching" => vec![
-            json!({ "points": ["ResidPre", "AttnOut", "MlpOut"] }),
+            json!({ "points": ["resid_pre", "attn_out", "mlp_out"] }),
             json!({ "places": "modalities", "rows": 2 }),
         ],
         "attribution" => vec![json!({}), path],
