@@ -53,13 +53,14 @@
 //!
 //! # Agreement
 //! Direct computation in torch 2.15 with the weights as published, in double precision, on `llava-a`, `gemma2-a` and `gpt2-a`: every
-//! layer, head and neuron; largest difference relative to the largest value 2.2e-6. Identities tested in every decoder: shares sum to
-//! the logit; heads and bias to attention; neurons and bias to the MLP.
+//! layer, head and neuron; largest difference relative to the largest value 1.6e-6 for neurons, 3.3e-7 for heads, 1.1e-6 for
+//! layers. Identities tested in every decoder: shares sum to the logit; heads and bias to attention; neurons and bias to the MLP.
 //!
 //! # Reference
-//! Elhage et al.: A Mathematical Framework for Transformer Circuits. 2021. <https://transformer-circuits.pub/2021/framework/index.html>;
-//! nostalgebraist 2020 for the read-out. TransformerLens folds the gain and centres the weights first; here they are used as published, which
-//! gives the same shares but for the mean over the vocabulary that centring takes off the unembedding.
+//! Elhage et al.: A Mathematical Framework for Transformer Circuits. 2021.
+//! <https://transformer-circuits.pub/2021/framework/index.html>; nostalgebraist 2020 for the read-out. TransformerLens folds the
+//! gain and centres the weights first; here they are used as published, which gives the same shares but for the mean over the
+//! vocabulary that centring takes off the unembedding.
 //!
 //! # Example
 //! ```no_run
