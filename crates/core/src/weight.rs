@@ -81,11 +81,14 @@ pub struct WeightSpec {
     pub tied: Option<String>,
 }
 
+/// Axes with their lengths.
+type Axes<'a> = &'a [(AxisName, usize)];
+
 impl WeightSpec {
     /// A product from one place to another; the axes it gives, then those it is given.
     pub fn product(
         name: impl Into<String>,
-        (gives, given): (&[(AxisName, usize)], &[(AxisName, usize)]),
+        (gives, given): (Axes<'_>, Axes<'_>),
         reads: Option<Port>,
         writes: Option<Port>,
     ) -> Self {

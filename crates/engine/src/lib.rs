@@ -71,7 +71,7 @@ pub use projection::{ProductGradient, Projection, Pulled};
 pub use put::{put, unattended};
 pub use quadrature::{Node, Rule};
 pub use sweep::{
-    DataError, DataSwept, Edit, Measured, Metric, OutputFn, Reference, Sweep, Swept, sweep_data,
+    DataError, DataSwept, Edit, Measured, Metric, OutputFn, Prepare, Reference, Sweep, Swept, sweep_data,
 };
 pub use units::{Absent, Coalition, Hiding, Segments, Slic, Unit, UnitError, Units};
 pub use variants::{Start, score, sweep};

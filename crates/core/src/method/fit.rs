@@ -138,7 +138,7 @@ pub enum FittedError {
         /// The file.
         file: PathBuf,
         /// What is wrong.
-        error: AnalysisError,
+        error: Box<AnalysisError>,
     },
 }
 
@@ -166,7 +166,7 @@ pub trait Fitted: Analysis {
     /// [`FittedError::Write`]; the file is then what it was before.
     fn save(&self, path: impl AsRef<Path>) -> Result<(), FittedError> {
         let path = path.as_ref();
-        let unfit = |error| FittedError::Unfit { file: path.to_owned(), error };
+        let unfit = |error| FittedError::Unfit { file: path.to_owned(), error: Box::new(error) };
         let Parts { tensors, about } = self.parts().map_err(unfit)?;
         let texts = [(METHOD, Self::CARD.id.to_owned()), (ABOUT, about)];
         let texts = texts.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
@@ -190,7 +190,7 @@ pub trait Fitted: Analysis {
         }
         let about = texts.remove(ABOUT).unwrap_or_default();
         Self::of(Parts { tensors, about })
-            .map_err(|error| FittedError::Unfit { file: path.to_owned(), error })
+            .map_err(|error| FittedError::Unfit { file: path.to_owned(), error: Box::new(error) })
     }
 }
 

@@ -127,6 +127,9 @@ pub struct DataSwept {
     values: Vec<Vec<f32>>,
 }
 
+/// Makes of a case the inputs, and what is swept over them.
+pub type Prepare<'a> = dyn FnMut(&Case) -> Result<(Inputs, Sweep), AnalysisError> + 'a;
+
 /// Sweeps every case of a data set, each prepared by `prepare`, or those of them that a journal does not have yet. Every
 /// case must sweep as many variants along as many axes.
 ///
@@ -144,7 +147,7 @@ pub fn sweep_data(
     subject: &dyn Subject,
     about: &str,
     data: &dyn Cases,
-    prepare: &mut dyn FnMut(&Case) -> Result<(Inputs, Sweep), AnalysisError>,
+    prepare: &mut Prepare<'_>,
     memory: &Memory,
     journal: Option<&Path>,
     watch: &dyn Watch,

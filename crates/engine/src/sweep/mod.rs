@@ -25,7 +25,7 @@ mod spread;
 use mmlens_core::finding::{Axis, Labelled, TableError};
 use mmlens_core::{AnalysisError, HookError, Inputs, Memory, Subject};
 
-pub use data::{DataError, DataSwept, sweep_data};
+pub use data::{DataError, DataSwept, Prepare, sweep_data};
 pub use edit::{Edit, Reference};
 pub use metric::{Metric, OutputFn};
 
