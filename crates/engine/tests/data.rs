@@ -215,7 +215,16 @@ fn what_does_not_belong_together_is_refused() {
     let said = sweep_data(&toy, "x", &words(2), &mut unlike, &memory, None, &Unwatched).unwrap_err();
     assert!(said.to_string().starts_with("case 1 sweeps"), "{said}");
 
+    // A head that was changed is of nothing that the cases sweep: the file is to be named, also where it has no case yet.
     let text = std::fs::read_to_string(&journal).unwrap();
+    let other = folder.path().join("other.jsonl");
+    let mut head: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    head["axes"].as_array_mut().unwrap().pop().unwrap();
+    std::fs::write(&other, format!("{head}\n")).unwrap();
+    let said = swept(&toy, 2, Some(&other), &Unwatched).unwrap_err();
+    assert!(said.starts_with(&format!("{} line 1: a sweep of logit of token 4", other.display())), "{said}");
+    assert!(said.contains("; expected case 0 sweeps logit of token 4"), "{said}");
+
     std::fs::write(&journal, text.replace("\"case\":3", "\"case\":9")).unwrap();
     let said = swept(&toy, 9, Some(&journal), &Unwatched).unwrap_err();
     assert!(

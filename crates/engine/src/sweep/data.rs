@@ -135,8 +135,8 @@ pub type Prepare<'a> = dyn FnMut(&Case) -> Result<(Inputs, Sweep), AnalysisError
 ///
 /// Each case is entered in the journal when it is done. A process that is killed loses the case it was at; the same call
 /// goes on with it, and what comes back in the end is the same, bit for bit. `about` says what is swept, in the user's
-/// words: a journal about something else, of another data set by its name, of another model, or of another way to compute (budget, rows of a pass, path of the
-/// kernels) is refused.
+/// words: a journal about something else, of another data set by its name, of another model, of sweeps unlike those of
+/// the cases that follow, or of another way to compute (budget, rows of a pass, path of the kernels) is refused.
 ///
 /// # Errors
 /// [`DataError`]; with [`AnalysisError::Cancelled`] the journal keeps what is done.
@@ -160,6 +160,7 @@ pub fn sweep_data(
         None => (None, None),
     };
     let done = found.as_ref().map_or(0, DataSwept::cases);
+    let began_before = found.is_some();
     if let (Some((path, _)), Some(swept)) = (&file, &found) {
         let head = &swept.head;
         let wrong = |found: String, expected: String| {
@@ -197,8 +198,16 @@ pub fn sweep_data(
         let line = Line::of(index, &swept);
         let all = match &mut found {
             Some(all) if !all.head.like(&head) => {
-                let (found, expected) = (head.shown(), all.head.shown());
-                return Err(DataError::Unlike { case: index, found, expected });
+                let (now, first) = (head.shown(), all.head.shown());
+                // What the first case swept was read, not seen: the journal may be what is wrong.
+                return Err(match &file {
+                    Some((path, _)) if began_before => {
+                        let (found, expected) =
+                            (format!("a sweep of {first}"), format!("case {index} sweeps {now}"));
+                        DataError::Broken { path: path.to_path_buf(), line: 1, found, expected }
+                    }
+                    _ => DataError::Unlike { case: index, found: now, expected: first },
+                });
             }
             Some(all) => all,
             None => {
