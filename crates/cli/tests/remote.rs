@@ -2,6 +2,7 @@
 #![cfg(all(test, feature = "remote-server"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "a part of what tests of the program share")]
 #[path = "program/support/mod.rs"]
 mod support;
 

@@ -2,10 +2,10 @@
 
 use mmlens_core::finding::Provenance;
 use mmlens_core::{
-    AnalysisError, AxisName, Case, Cases, Examples, HookError, Inputs, On, Plan, Site, SiteSpec,
+    AnalysisError, AxisName, Case, Cases, Examples, HookError, Inputs, On, Plan, Selector, Site, SiteSpec,
 };
 
-use crate::{Positions, Progress};
+use crate::{Positions, Progress, one_row};
 
 /// What a site holds of one case: the values of some rows, and the token of each, where it is a position of a prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,37 +34,25 @@ pub fn rows_of(
     site: Site,
     positions: &Positions,
 ) -> Result<Held, AnalysisError> {
-    let spec = on.subject().sites().iter().find(|spec| spec.site == site);
-    let spec = spec.ok_or_else(|| unpublished(on, site))?;
+    let subject = on.subject();
+    Selector::from(site).resolve(subject.name(), subject.sites())?;
+    let spec = subject.sites().iter().find(|spec| spec.site == site);
+    let spec = spec.ok_or(HookError::Unpublished(site))?;
     let (lead, prompt) = lead(method, spec)?;
-    let refused =
-        |needs: &'static str, found: String| Err(AnalysisError::Input { method, needs: needs.into(), found });
     if !prompt && *positions != Positions::All {
+        let needs = "all rows of a site that has no positions of a prompt".into();
         let found = format!("`{positions}` was asked for of {}", spec.describe());
-        return refused("all rows of a site that has no positions of a prompt", found);
+        return Err(AnalysisError::Input { method, needs, found });
     }
-    let trace = on.subject().run(inputs, Plan::new().read(site)?)?;
+    let trace = subject.run(inputs, Plan::new().read(site)?)?;
     let value = trace.get(site)?;
     let dims = value.dims();
     let (rows, width) =
         (dims.iter().take(lead).product::<usize>(), dims.iter().skip(lead).product::<usize>());
     let values = value.finite_values(site)?;
     let (places, tokens) = if prompt {
-        let map = inputs.map();
-        if inputs.rows() != 1 || map.len() != rows {
-            let found = format!("this one has {} rows of {} positions", inputs.rows(), inputs.positions());
-            return refused("a case of one row, whose every position is labelled", found);
-        }
-        let places = match positions.of(map) {
-            Ok(places) if places.is_empty() => {
-                return refused("at least one position", format!("the case has none of `{positions}`"));
-            }
-            Ok(places) => places,
-            Err(past) => {
-                let found = format!("position {past} was asked for of {}", map.len());
-                return refused("positions that the case has", found);
-            }
-        };
+        let map = one_row(method, inputs)?;
+        let places = positions.chosen(method, map)?;
         let tokens = places.iter().map(|at| map.tokens.get(*at).and_then(|token| token.id)).collect();
         (places, Some(tokens))
     } else {
@@ -77,15 +65,6 @@ pub fn rows_of(
         chosen.extend(row.ok_or(HookError::Values { dims: vec![place + 1, width], given })?);
     }
     Ok(Held { values: chosen, width, places, tokens })
-}
-
-fn unpublished(on: &On<'_>, site: Site) -> AnalysisError {
-    // A plan that reads it is refused with the nearest name.
-    let plan = Plan::new().read(site);
-    let run = plan.and_then(|plan| {
-        mmlens_core::Run::start(plan, on.subject().name(), on.subject().sites()).map(|_| ())
-    });
-    run.err().unwrap_or(HookError::NotRead(site)).into()
 }
 
 /// How many axes number the rows of a site, and whether these are positions of a prompt.

@@ -13,7 +13,6 @@
 //! | `circuit` | [`Circuit`]: what writes to the stream of a decoder ([`Sender`]) and what reads it ([`Receiver`]) |
 //! | `projection`, `gain` | [`Projection`], [`Gain`]: products and norms by the weights that a subject shows, and their gradients |
 //! | `products` | values as vectors of nodes, and their inner products |
-//! | `put` | [`put()`], [`unattended`]: another edit in every row of a batch |
 //! | `window` | [`Windows`]: parts of a picture, and what many windows say about each place |
 //! | `units` | [`Units`]: parts of a sample that can be absent, and passes over coalitions of them ([`Hiding`]) |
 //! | `shapley` | [`shapley::exact`], [`shapley::kernel`]: shares of players in a game |
@@ -44,7 +43,6 @@ mod positions;
 mod products;
 mod progress;
 mod projection;
-mod put;
 mod quadrature;
 pub mod shapley;
 mod sweep;
@@ -64,15 +62,14 @@ pub use lbfgs::{Limits, Minimum, minimise};
 pub use logistic::{Classed, Logistic, vectors};
 pub use path::{Along, End, Path, PathIntegral};
 pub use pool::summed;
-pub use positions::Positions;
+pub use positions::{Positions, one_row};
 pub use products::{as_vector, by_head, less, products};
 pub use progress::{Progress, batches, of_range};
 pub use projection::{ProductGradient, Projection, Pulled};
-pub use put::{put, unattended};
 pub use quadrature::{Node, Rule};
 pub use sweep::{
     DataError, DataSwept, Edit, Measured, Metric, OutputFn, Prepare, Reference, Sweep, Swept, sweep_data,
 };
 pub use units::{Absent, Coalition, Hiding, Segments, Slic, Unit, UnitError, Units};
 pub use variants::{Start, score, sweep};
-pub use window::{Windows, show};
+pub use window::Windows;

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use mmlens_core::TokenMap;
 use mmlens_core::finding::Modality;
+use mmlens_core::{AnalysisError, Inputs, TokenMap};
 
 /// Positions of a prompt, chosen before the prompt is known.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,6 +58,43 @@ impl Positions {
             _ => Ok(chosen),
         }
     }
+
+    /// The positions in a prompt, as [`of`](Self::of): at least one.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Input`] for none, or a position the prompt does not have.
+    pub fn chosen(&self, method: &'static str, map: &TokenMap) -> Result<Vec<usize>, AnalysisError> {
+        match self.of(map) {
+            Ok(found) if found.is_empty() => {
+                refused(method, "at least one position", format!("the sample has none of `{self}`"))
+            }
+            Ok(found) => Ok(found),
+            Err(past) => {
+                let found = format!("position {past} was asked for of {}", map.len());
+                refused(method, "positions that the sample has", found)
+            }
+        }
+    }
+}
+
+/// The token map of inputs of one row without padding.
+///
+/// # Errors
+/// [`AnalysisError::Input`] for others.
+pub fn one_row<'a>(method: &'static str, inputs: &'a Inputs) -> Result<&'a TokenMap, AnalysisError> {
+    let (rows, pads) = (inputs.rows(), inputs.pads.first().copied().unwrap_or(0));
+    if rows != 1 {
+        return refused(method, "a sample of one row", format!("this one has {rows}"));
+    }
+    if pads != 0 || inputs.map().len() != inputs.positions() {
+        let found = format!("{} of {} positions are labelled", inputs.map().len(), inputs.positions());
+        return refused(method, "a sample whose every position is labelled", found);
+    }
+    Ok(inputs.map())
+}
+
+fn refused<T>(method: &'static str, needs: &'static str, found: String) -> Result<T, AnalysisError> {
+    Err(AnalysisError::Input { method, needs: needs.into(), found })
 }
 
 impl fmt::Display for Positions {

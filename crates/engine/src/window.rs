@@ -1,12 +1,9 @@
-//! Windows that hide parts of a picture, and what many windows say about each place.
+//! Windows over a picture, and what many windows say about each place.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use burn::tensor::{Bool, Tensor, TensorData};
-use mmlens_core::{AnyTensor, HookError, Inputs};
-
-use crate::reshaped;
+use mmlens_core::HookError;
 
 /// Windows over a picture: every row range with every column range, row by row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,48 +65,6 @@ impl Windows {
         touch(&self.rows) || touch(&self.cols)
     }
 
-    /// Rows and columns of one window.
-    fn at(&self, index: usize) -> Option<(Range<usize>, Range<usize>)> {
-        let across = self.cols.len().max(1);
-        Some((self.rows.get(index / across)?.clone(), self.cols.get(index % across)?.clone()))
-    }
-
-    /// The picture `[1, channel, height, width]` behind a range of windows: in copy `i` the pixels of window
-    /// `range.start + i` are those of the baseline, `[range.len(), channel, height, width]`.
-    ///
-    /// # Errors
-    /// [`HookError::Values`] if picture and baseline differ in shape, for a window there is not, or one beyond the picture.
-    pub fn hide(
-        &self,
-        picture: &AnyTensor,
-        baseline: &AnyTensor,
-        range: Range<usize>,
-    ) -> Result<AnyTensor, HookError> {
-        let (dims, copies) = (picture.dims(), range.len());
-        let [1, channels, height, width] = *dims else {
-            return Err(HookError::Rank { site: "a picture".to_owned(), holds: dims.len(), asked: 4 });
-        };
-        let picture: Tensor<4> = reshaped(picture.clone(), [1, channels, height, width])?;
-        let baseline: Tensor<4> = reshaped(baseline.clone(), [1, channels, height, width])?;
-        let mut hidden = vec![false; copies * height * width];
-        for (copy, index) in range.enumerate() {
-            let within =
-                |(rows, cols): &(Range<usize>, Range<usize>)| rows.end <= height && cols.end <= width;
-            let (rows, cols) = self
-                .at(index)
-                .filter(within)
-                .ok_or(HookError::Values { dims: vec![self.len(), height, width], given: index })?;
-            for row in rows {
-                let from = (copy * height + row) * width;
-                hidden[from + cols.start..from + cols.end].fill(true);
-            }
-        }
-        let hidden = TensorData::new(hidden, [copies, 1, height, width]);
-        let hidden = Tensor::<4, Bool>::from_data(hidden, &picture.device().without_autodiff());
-        let wide = [copies, channels, height, width];
-        Ok(picture.expand(wide).mask_where(hidden.expand(wide), baseline.expand(wide)).into())
-    }
-
     /// The coarsest grid on whose cells every window covers all or nothing.
     pub fn cells(&self) -> [Vec<Range<usize>>; 2] {
         let cut = |ranges: &[Range<usize>]| {
@@ -147,50 +102,8 @@ impl Windows {
     }
 }
 
-/// One row for each of `variants`, `[n, channel, height, width]`, all of the prompt of `inputs` (one row), with
-/// the variant in the place of its picture `entry`. Pictures that stay the same are shared by all rows.
-///
-/// # Errors
-/// [`HookError::Values`] if the pictures differ in shape.
-pub fn show(inputs: &Inputs, entry: usize, variants: AnyTensor) -> Result<Inputs, HookError> {
-    let dims = variants.dims();
-    let copies = dims.first().copied().unwrap_or(0);
-    let mut out = inputs.repeat(copies);
-    let kept = match &inputs.pixels {
-        Some(pixels) if inputs.images.iter().flatten().any(|i| *i != entry) => Some(pixels.clone()),
-        _ => None,
-    };
-    let first = kept.as_ref().map_or(0, |p| p.dims().first().copied().unwrap_or(0));
-    for (row, images) in out.images.iter_mut().enumerate() {
-        images.iter_mut().filter(|i| **i == entry).for_each(|i| *i = first + row);
-    }
-    let colour = inputs.colours.get(entry);
-    out.colours = match colour {
-        None => Vec::new(),
-        Some(colour) => {
-            let kept = if kept.is_some() { inputs.colours.as_slice() } else { &[] };
-            kept.iter().copied().chain(std::iter::repeat_n(*colour, copies)).collect()
-        }
-    };
-    out.pixels = Some(match kept {
-        None => variants,
-        Some(kept) => {
-            let kept: Tensor<4> = kept.rank_of("the pictures")?;
-            let variants: Tensor<4> = variants.rank_of("the pictures")?;
-            if kept.dims().get(1..) != variants.dims().get(1..) {
-                return Err(HookError::Values { dims: kept.dims().to_vec(), given: dims.iter().product() });
-            }
-            Tensor::cat(vec![kept, variants], 0).into()
-        }
-    });
-    Ok(out)
-}
-
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
-    use mmlens_core::AnyTensor;
-
     use super::Windows;
 
     #[test]
@@ -223,21 +136,5 @@ mod tests {
         assert_eq!(windows.cells()[1], [0..3, 3..4, 4..6, 6..7, 7..9]);
         // 1, (1 + 4) / 2, 4, (4 + 10) / 2, 10
         assert_eq!(windows.mean(&[1.0, 4.0, 10.0]).unwrap(), [1.0, 2.5, 4.0, 7.0, 10.0]);
-    }
-
-    #[test]
-    fn only_the_window_is_hidden() {
-        let device = Device::default();
-        let picture = AnyTensor::from_values(vec![1.0; 2 * 6], &[1, 2, 2, 3], &device).unwrap();
-        let baseline = AnyTensor::from_values(vec![0.0; 2 * 6], &[1, 2, 2, 3], &device).unwrap();
-        let windows = Windows::grid([2, 3], [2, 3]);
-        let hidden = windows.hide(&picture, &baseline, 1..3).unwrap();
-        assert_eq!(hidden.dims(), [2, 2, 2, 3]);
-        let one = [1.0, 0.0, 1.0, 1.0, 1.0, 1.0];
-        let two = [1.0, 1.0, 0.0, 1.0, 1.0, 1.0];
-        assert_eq!(hidden.to_values().unwrap(), [one, one, two, two].concat());
-        assert!(
-            windows.hide(&picture, &AnyTensor::from_values(vec![0.0], &[1], &device).unwrap(), 0..1).is_err()
-        );
     }
 }

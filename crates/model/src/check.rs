@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
-use mmlens_core::{AnalysisError, Ask, Card, Inputs, Part, Plan, Point, Site, Subject, TokenMap, kind};
-use mmlens_engine::Positions;
+use mmlens_core::{AnalysisError, Ask, Card, Inputs, Part, Plan, Point, Site, Subject, kind};
 
 /// Settings that cannot be.
 pub(crate) fn setting(
@@ -46,19 +45,6 @@ pub(crate) fn at_least_one(
     NonZeroUsize::new(count).ok_or_else(|| setting(card, name, count, "it must be at least 1"))
 }
 
-/// The token map of inputs of one row without padding.
-pub(crate) fn one_row<'a>(card: &Card, inputs: &'a Inputs) -> Result<&'a TokenMap, AnalysisError> {
-    let (rows, pads) = (inputs.rows(), inputs.pads.first().copied().unwrap_or(0));
-    if rows != 1 {
-        return Err(input(card, "a sample of one row", format!("this one has {rows}")));
-    }
-    if pads != 0 || inputs.map().len() != inputs.positions() {
-        let found = format!("{} of {} positions are labelled", inputs.map().len(), inputs.positions());
-        return Err(input(card, "a sample whose every position is labelled", found));
-    }
-    Ok(inputs.map())
-}
-
 /// The position that an answer is read at: that of its objective, or the last. A text tower says it by what it pools: the vector
 /// of that position (one pass).
 pub(crate) fn read_at(
@@ -78,22 +64,4 @@ pub(crate) fn read_at(
     let (all, one) = (trace.get(normed)?.to_values()?, trace.get(pooled)?.to_values()?);
     let found = all.chunks(one.len().max(1)).position(|vector| vector == one);
     found.ok_or_else(|| input(card, "a text tower that pools one of its positions", "this one does not"))
-}
-
-/// Positions of a prompt, at least one.
-pub(crate) fn chosen(
-    card: &Card,
-    positions: &Positions,
-    map: &TokenMap,
-) -> Result<Vec<usize>, AnalysisError> {
-    match positions.of(map) {
-        Ok(found) if found.is_empty() => {
-            Err(input(card, "at least one position", format!("the sample has none of `{positions}`")))
-        }
-        Ok(found) => Ok(found),
-        Err(past) => {
-            let found = format!("position {past} was asked for of {}", map.len());
-            Err(input(card, "positions that the sample has", found))
-        }
-    }
 }

@@ -4,7 +4,9 @@ use mmlens_finding::{InputRecord, SampleRecord, Source, WordsRecord, top};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{AnalysisError, Ask, HookError, Inputs, Objective, Plan, Sample, Subject, SubjectError, Words};
+use crate::{
+    AnalysisError, Ask, HookError, Inputs, Objective, On, Plan, Sample, Subject, SubjectError, Words,
+};
 
 /// What is to be explained about a sample.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -45,9 +47,7 @@ impl Case {
     /// # Errors
     /// Whatever encoding or the pass reports.
     pub fn open(&self, subject: &dyn Subject) -> Result<(Inputs, Objective), SubjectError> {
-        let inputs = subject.encode(&self.sample)?;
-        let objective = self.target.settled(|| top_token(subject, &inputs))?;
-        Ok((asked(inputs, &objective), objective))
+        On::new(subject).open(self)
     }
 }
 

@@ -139,16 +139,14 @@ fn opened(record: &SampleRecord, pictures: &[PathBuf]) -> Result<Sample, RerunEr
 fn picture(record: &PictureRecord, instead: Option<&Path>) -> Result<Picture, RerunError> {
     fn read(source: &Source, name: &str, instead: Option<&Path>) -> Result<Picture, RerunError> {
         Ok(match (source, instead) {
-            (Source::MeanColourOf(of), _) => {
-                let name = name.strip_prefix("mean colour of ").unwrap_or(name);
-                read(of, name, instead)?.mean_colour()?
-            }
-            (_, Some(path)) => Picture { name: name.to_owned(), ..Picture::open(path)? },
-            (Source::File(path), None) => Picture { name: name.to_owned(), ..Picture::open(path)? },
+            (Source::MeanColourOf(of), _) => read(of, name, instead)?.mean_colour()?,
+            (_, Some(path)) => Picture::open(path)?,
+            (Source::File(path), None) => Picture::open(path)?,
             (Source::Memory, None) => return Err(RerunError::NoFile(name.to_owned())),
         })
     }
-    read(&record.source, &record.name, instead)
+    let read = read(&record.source, &record.name, instead)?;
+    Ok(Picture { name: record.name.clone(), ..read })
 }
 
 fn clip(record: &ClipRecord) -> Result<Clip, RerunError> {

@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use mmlens_data::shapes::{Kind, Question, Scene, Split, World, vocabulary};
 use proptest::prelude::*;
 
-mod support;
-
 fn scenes(split: Split, count: u64) -> impl Iterator<Item = Scene> {
     (0..count).map(move |index| World::new(11).with_bias(true).scene(split, index))
 }
@@ -38,7 +36,7 @@ fn rates<'a>(answers: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, f64> {
 fn every_question_agrees_with_a_second_reading() {
     for &split in Split::ALL {
         for scene in scenes(split, 400) {
-            scene.questions().iter().for_each(|question| support::check(&scene, question));
+            scene.questions().iter().for_each(|question| crate::support::check(&scene, question));
         }
     }
 }
@@ -46,7 +44,7 @@ fn every_question_agrees_with_a_second_reading() {
 #[test]
 fn drawn_questions_agree_and_are_among_all_questions() {
     for (scene, question) in drawn(1000) {
-        support::check(&scene, &question);
+        crate::support::check(&scene, &question);
         assert!(scene.questions().contains(&question), "{question:?}");
     }
 }
@@ -137,7 +135,8 @@ fn near_misses_are_most_of_the_noes_about_colour_and_shape() {
         {
             all += 1;
             let misses = |object: &_| {
-                support::phrase(object).1.word() == *colour || support::phrase(object).2.word() == *shape
+                crate::support::phrase(object).1.word() == *colour
+                    || crate::support::phrase(object).2.word() == *shape
             };
             near += usize::from(scene.objects.iter().any(misses));
         }
@@ -231,12 +230,12 @@ proptest! {
     fn questions_agree_for_any_seed(seed: u64, index: u64, split in 0..3_usize, bias: bool) {
         let scene = World::new(seed).with_bias(bias).scene(Split::ALL[split], index);
         for question in scene.questions() {
-            support::check(&scene, &question);
+            crate::support::check(&scene, &question);
         }
         let mut rng = scene.rng(index);
         for &kind in Kind::ALL {
             if let Some(question) = scene.ask(kind, &mut rng) {
-                support::check(&scene, &question);
+                crate::support::check(&scene, &question);
             } else {
                 prop_assert!(!scene.questions().iter().any(|question| question.kind == kind));
             }

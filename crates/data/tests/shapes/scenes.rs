@@ -7,8 +7,6 @@ use mmlens_data::shapes::{
 };
 use proptest::prelude::*;
 
-mod support;
-
 fn scenes(world: World, split: Split, count: u64) -> impl Iterator<Item = Scene> {
     (0..count).map(move |index| world.scene(split, index))
 }
@@ -218,7 +216,7 @@ fn objects_lie_within_the_picture_and_stay_visible() {
 
 /// Who is on top at a point, by the formulas.
 fn top(scene: &Scene, point: (f64, f64)) -> Option<usize> {
-    (0..scene.objects.len()).rev().find(|&index| support::inside(&scene.objects[index], point))
+    (0..scene.objects.len()).rev().find(|&index| crate::support::inside(&scene.objects[index], point))
 }
 
 #[test]
@@ -240,7 +238,7 @@ fn masks_pictures_and_hidden_parts_agree_with_the_formulas() {
                     seen[top] += 1;
                 }
                 for (index, object) in scene.objects.iter().enumerate() {
-                    whole[index] += u32::from(support::inside(object, point));
+                    whole[index] += u32::from(crate::support::inside(object, point));
                 }
             }
             pixels += 1;

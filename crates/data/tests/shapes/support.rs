@@ -1,9 +1,6 @@
 //! A second reading of the world, written apart from the generator: it reads a question as text and answers
 //! it from the list of objects, and it decides by formula whether a point lies inside a shape.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
-
 use mmlens_data::shapes::{Colour, Kind, Mention, Object, Question, Scene, Shape, Size};
 
 /// Asserts that a question's answer, evidence and mentions are what a reader of its text would say.

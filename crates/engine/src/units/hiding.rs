@@ -12,7 +12,7 @@ use super::absent::{blurry, fitted, interpolated, noisy, with_pictures};
 use super::canvas::{Canvas, Piece};
 use super::{Absent, Coalition, Held, Place, UnitError, Units, one_row};
 use crate::sweep::{self, Shown, Variants, showing};
-use crate::{Edit, Metric, Progress};
+use crate::{Edit, Measured, Metric, Progress};
 
 const PIXELS: Site = Site::of(Part::Vision, Point::Pixels);
 
@@ -121,7 +121,7 @@ impl<'a> Hiding<'a> {
         Ok((inputs, plan))
     }
 
-    /// A metric of every coalition, in their order. They are packed within the budget; coalitions that lack words alone go on behind the
+    /// A metric of every coalition, in their order, and of the case as it is. They are packed within the budget; coalitions that lack words alone go on behind the
     /// tower.
     ///
     /// # Errors
@@ -136,11 +136,11 @@ impl<'a> Hiding<'a> {
         coalitions: &[Coalition],
         memory: &Memory,
         progress: &mut Progress<'_>,
-    ) -> Result<Vec<f32>, AnalysisError> {
+    ) -> Result<Measured, AnalysisError> {
         coalitions.iter().try_for_each(|coalition| self.fits(coalition))?;
         let variants = Coalitions { hiding: self, coalitions };
         let mut found = sweep::run(&variants, &[metric.into()], self.subject, self.inputs, memory, progress)?;
-        Ok(found.pop().map_or_else(Vec::new, |measured| measured.values))
+        Ok(found.pop().ok_or(HookError::NoObjective)?)
     }
 
     fn fits(&self, coalition: &Coalition) -> Result<(), HookError> {

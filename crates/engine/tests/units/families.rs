@@ -8,9 +8,10 @@ use mmlens_core::finding::Tolerance;
 use mmlens_core::{
     Baseline, Inputs, Objective, Part, Picture, Plan, Point, Sample, Seed, Site, Subject, Words,
 };
-use mmlens_engine::{Absent, Coalition, Hiding, Positions, Slic, Units, Windows, put, show, unattended};
+use mmlens_engine::{Absent, Coalition, Hiding, Positions, Slic, Units, Windows};
 use mmlens_testkit::{checkpoint, fixtures};
 
+use super::by_hand::{hide, put, show, unattended};
 use super::{every, measured, one_by_one, pixels, score};
 
 const ASKED: [&str; 8] = [
@@ -179,7 +180,7 @@ fn a_cell_and_a_word_are_hidden_together() {
         let hiding = Hiding::new(subject, &sample, &inputs, units).unwrap();
         let some = Coalition::all(4 + n).without(2).without(4 + n - 1);
         let grey = whole.shaped(vec![0.5; whole.dims().iter().product()], &whole.dims()).unwrap();
-        let shown = show(&inputs, 0, windows.hide(&whole, &grey, 2..3).unwrap()).unwrap();
+        let shown = show(&inputs, 0, hide(&windows, &whole, &grey, 2..3));
         let place = Site::block(Part::Text, 0, Point::ResidPre);
         let plan = match instead {
             Absent::Unattended => {
@@ -189,7 +190,7 @@ fn a_cell_and_a_word_are_hidden_together() {
                 let trace = subject.run(&inputs, Plan::new().read(place).unwrap()).unwrap();
                 let dims = trace.get(place).unwrap().dims();
                 let zero = whole.shaped(vec![0.0; dims.iter().product()], &dims).unwrap();
-                put(Plan::new(), place, vec![last.clone()], zero).unwrap()
+                put(Plan::new(), place, vec![last.clone()], &zero).unwrap()
             }
         };
         let wanted = score(subject, &shown, plan, objective("llava-a"));

@@ -1,5 +1,6 @@
 //! Units that can be absent: on the toy against inputs made by hand, and on every family against one pass at a time.
 
+pub(crate) mod by_hand;
 mod families;
 mod lazy;
 mod toy;
@@ -12,7 +13,7 @@ use mmlens_engine::{Coalition, Hiding, Progress};
 fn measured(hiding: &Hiding<'_>, objective: Objective, some: &[Coalition], rows: usize) -> Vec<f32> {
     let memory = Memory::default().at_most(super::rows(rows));
     let mut progress = Progress::new(&Unwatched, "hiding", some.len());
-    let found = hiding.measure(objective, some, &memory, &mut progress).unwrap();
+    let found = hiding.measure(objective, some, &memory, &mut progress).unwrap().values;
     assert_eq!((progress.done(), found.len()), (some.len(), some.len()));
     found
 }

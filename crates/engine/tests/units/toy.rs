@@ -2,12 +2,11 @@ use std::sync::Arc;
 
 use mmlens_core::finding::{Labels, Modality, Role, Tolerance};
 use mmlens_core::{Baseline, Inputs, Objective, Plan, Point, Sample, Seed, Site, Subject, Words};
-use mmlens_engine::{
-    Absent, Coalition, Hiding, Positions, Segments, UnitError, Units, Windows, put, shapley, show, unattended,
-};
+use mmlens_engine::{Absent, Coalition, Hiding, Positions, Segments, UnitError, Units, Windows, shapley};
 use mmlens_testkit::Toy;
 use proptest::prelude::*;
 
+use super::by_hand::{hide, put, show, unattended};
 use super::{every, measured, one_by_one, pixels, score};
 use crate::{ROUNDING, objective, painted};
 
@@ -25,15 +24,15 @@ fn by_hand(toy: &Toy, inputs: &Inputs, cells: &[usize], words: &[usize]) -> f32 
     let grey = Baseline::Mean.at(&toy.sites()[0], &whole, inputs).unwrap();
     let mut shown = whole.clone();
     for cell in cells {
-        shown = windows.hide(&shown, &grey, *cell..cell + 1).unwrap();
+        shown = hide(&windows, &shown, &grey, *cell..cell + 1);
     }
-    let variant = show(inputs, 0, shown).unwrap();
+    let variant = show(inputs, 0, shown);
     let zero = inputs
         .pixels
         .as_ref()
         .unwrap()
         .shaped(vec![0.0; inputs.positions() * 6], &[1, inputs.positions(), 6]);
-    let plan = put(Plan::new(), ENTERED, vec![words.to_vec()], zero.unwrap()).unwrap();
+    let plan = put(Plan::new(), ENTERED, vec![words.to_vec()], &zero.unwrap()).unwrap();
     score(toy, &variant, plan, objective())
 }
 
@@ -97,11 +96,11 @@ fn windows_are_those_of_occlusion() {
         let n = windows.len();
         let some: Vec<Coalition> = (0..n).map(|unit| Coalition::all(n).without(unit)).collect();
         let [own, grey] = [&whole, &grey].map(|x| x.rows(entry, 1).unwrap());
-        let shown = show(&inputs, entry, windows.hide(&own, &grey, 0..n).unwrap()).unwrap();
+        let shown = show(&inputs, entry, hide(&windows, &own, &grey, 0..n));
         let wanted = toy.run(&shown, Plan::new().objective(objective())).unwrap().scores().unwrap().to_vec();
         assert_eq!(measured(&hiding, objective(), &some, n), wanted);
         let (alone, _) = hiding.only(&some[4]).unwrap();
-        let one = show(&inputs, entry, windows.hide(&own, &grey, 4..5).unwrap()).unwrap();
+        let one = show(&inputs, entry, hide(&windows, &own, &grey, 4..5));
         assert_eq!((pixels(&alone), alone.images), (pixels(&one), one.images));
     }
 }

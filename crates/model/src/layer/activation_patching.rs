@@ -84,11 +84,11 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Copies, Cost, HookError, Inputs, Leaf, Objective, On,
     Pair, Part, Plan, Point, Site, Subject, TokenMap, Trace, kind,
 };
-use mmlens_engine::{Edit, Positions, Progress, Sweep, held, label, numbers, score};
+use mmlens_engine::{Edit, Positions, Progress, Sweep, held, label, numbers, one_row, score};
 use serde::{Deserialize, Serialize};
 
 use super::pair::Opened;
-use crate::check::{at_least_one, chosen, input, one_row, points_of_blocks};
+use crate::check::{at_least_one, input, points_of_blocks};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -132,7 +132,7 @@ impl Places {
     fn groups(&self, map: &TokenMap) -> Result<(Vec<Vec<usize>>, Axis), AnalysisError> {
         match self {
             Self::Each(positions) => {
-                let positions = chosen(&CARD, positions, map)?;
+                let positions = positions.chosen(CARD.id, map)?;
                 let axis = label::token_axis_at(map, &positions);
                 Ok((positions.into_iter().map(|p| vec![p]).collect(), axis))
             }
@@ -219,7 +219,7 @@ impl Analysis for ActivationPatching {
 
     fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&pair.clean.sample)?;
-        let (groups, _) = self.settings.places.groups(one_row(&CARD, &inputs)?)?;
+        let (groups, _) = self.settings.places.groups(one_row(CARD.id, &inputs)?)?;
         let sites: Vec<Site> = self.sites(on.subject()).collect();
         let chunks = sites.len().div_ceil(self.at_once(on, &inputs, &sites)?);
         let cost = Cost::rows(pair.clean.settling() + 1 + 2 * chunks + sites.len() * groups.len());

@@ -84,11 +84,11 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Point, Site,
     TokenMap, kind,
 };
-use mmlens_engine::{Edit, Metric, Positions, Progress, Sweep, of_range};
+use mmlens_engine::{Edit, Metric, Positions, Progress, Sweep, of_range, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, chosen, input, one_row, read_at, setting};
+use crate::check::{at_least_one, input, read_at, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -186,8 +186,8 @@ impl Cut {
     /// The last position is `read`, where the answer is read.
     fn of(edges: &Edges, map: &TokenMap, read: usize) -> Result<Self, AnalysisError> {
         let places = |positions: &Positions| match positions {
-            Positions::Last => chosen(&CARD, &Positions::At(vec![read]), map),
-            _ => chosen(&CARD, positions, map),
+            Positions::Last => Positions::At(vec![read]).chosen(CARD.id, map),
+            _ => positions.chosen(CARD.id, map),
         };
         Ok(Self { keys: places(&edges.keys)?, queries: places(&edges.queries)? })
     }
@@ -231,7 +231,7 @@ impl Analysis for AttentionKnockout {
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
         let (inputs, objective) = on.open(case)?;
-        let map = one_row(&CARD, &inputs)?;
+        let map = one_row(CARD.id, &inputs)?;
         let read = read_at(&CARD, subject, &inputs, objective.at())?;
         let edges: Vec<&Edges> = self.edges(&inputs).collect();
         if edges.is_empty() {

@@ -90,10 +90,10 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, HookError, Inputs, Leaf, On, Part, Plan,
     Point, Site, Subject, Target, TokenMap, kind,
 };
-use mmlens_engine::{Flow, FlowSettings, Heads, Mixing, Positions, Progress, blocks_read, label};
+use mmlens_engine::{Flow, FlowSettings, Heads, Mixing, Positions, Progress, blocks_read, label, one_row};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{input, one_row, read_at, setting};
+use crate::check::{input, read_at, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -177,7 +177,7 @@ impl Analysis for AttentionRollout {
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
         let inputs = on.encode(&case.sample)?;
-        let map = one_row(&CARD, &inputs)?;
+        let map = one_row(CARD.id, &inputs)?;
         let mut progress = Progress::new(on.watch(), CARD.id, 2);
         let text = patterns(subject, Part::Text);
         let mut vision = patterns(subject, Part::Vision);

@@ -90,7 +90,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 
 use super::pair::Opened;
-use crate::check::{at_least_one, chosen, input, points_of_blocks};
+use crate::check::{at_least_one, input, points_of_blocks};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -209,7 +209,7 @@ impl Analysis for AttributionPatching {
         let subject = on.subject();
         let opened = Opened::new(&CARD, on, pair)?;
         let Settings { points, between, positions, .. } = &self.settings;
-        let positions = chosen(&CARD, positions, opened.map())?;
+        let positions = positions.chosen(CARD.id, opened.map())?;
         let (layers, memory) = (kind::blocks(subject, Part::Text), on.memory().at_most(self.rows));
         let specs: Vec<&SiteSpec> =
             points.iter().map(|point| spec(subject, *point)).collect::<Result<_, _>>()?;

@@ -82,10 +82,10 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Case, Copies, Cost, HookError, Inputs,
     Leaf, Objective, On, Part, Plan, Point, Site, Subject, WeightKind, kind,
 };
-use mmlens_engine::{Gain, HeldGain, Progress, Projection, Pulled};
+use mmlens_engine::{Gain, HeldGain, Progress, Projection, Pulled, one_row};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{input, one_row, read_at};
+use crate::check::{input, read_at};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -147,7 +147,7 @@ impl Analysis for DirectLogitAttribution {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
-        one_row(&CARD, &inputs)?;
+        one_row(CARD.id, &inputs)?;
         let row = on.row(case, &inputs, &[])?;
         Ok(Cost::rows(case.settling() + 1).at_once(1, row, on.memory().budget()))
     }
@@ -155,7 +155,7 @@ impl Analysis for DirectLogitAttribution {
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
         let (inputs, objective) = on.open(case)?;
-        one_row(&CARD, &inputs)?;
+        one_row(CARD.id, &inputs)?;
         let targets = targets(&objective)?;
         self.unedited(subject)?;
         let at = read_at(&CARD, subject, &inputs, objective.at())?;

@@ -86,11 +86,10 @@ use mmlens_core::{
     Leaf, Need, Objective, On, Part, Plan, Point, Site, Subject, SubjectError, TokenMap, Wanted,
 };
 use mmlens_engine::distribution::{divergence, entropy, largest, log_probabilities, rank};
-use mmlens_engine::states_at;
-use mmlens_engine::{Positions, Progress, batches, label, numbers, of_range};
+use mmlens_engine::{Positions, Progress, batches, label, numbers, of_range, one_row, states_at};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, chosen, input, one_row};
+use crate::check::{at_least_one, input};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -153,7 +152,7 @@ impl Analysis for LogitLens {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
-        let positions = chosen(&CARD, &self.settings.positions, one_row(&CARD, &inputs)?)?.len();
+        let positions = self.settings.positions.chosen(CARD.id, one_row(CARD.id, &inputs)?)?.len();
         let room = self.room(on, &inputs, &streams(on.subject()), positions)?;
         let cost = Cost::rows(case.settling() + positions.div_ceil(room.held.get()));
         Ok(cost.at_once(1, on.row(case, &inputs, &[])?, on.memory().budget()))
@@ -162,9 +161,9 @@ impl Analysis for LogitLens {
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
         let (inputs, objective) = on.open(case)?;
-        let map = one_row(&CARD, &inputs)?;
+        let map = one_row(CARD.id, &inputs)?;
         let target = target(&objective)?;
-        let positions = chosen(&CARD, &self.settings.positions, map)?;
+        let positions = self.settings.positions.chosen(CARD.id, map)?;
         let streams = streams(subject);
         let room = self.room(on, &inputs, &streams, positions.len())?;
         let mut progress = Progress::new(on.watch(), CARD.id, positions.len());

@@ -2,9 +2,9 @@
 
 use mmlens_core::finding::{Labelled, Modality, TableError, TokenLabel};
 use mmlens_core::{AnalysisError, Card, Inputs, Objective, On, Pair, TokenMap};
-use mmlens_engine::label;
+use mmlens_engine::{label, one_row};
 
-use crate::check::{input, one_row};
+use crate::check::input;
 
 /// Both prompts, encoded and found to be comparable position by position.
 pub(crate) struct Opened {
@@ -19,7 +19,7 @@ impl Opened {
         let (clean, objective) = on.open(&pair.clean)?;
         let mut corrupted = on.encode(&pair.corrupted)?;
         corrupted.asked = clean.asked;
-        comparable(card, &clean, one_row(card, &clean)?, &corrupted, one_row(card, &corrupted)?)?;
+        comparable(card, &clean, one_row(card.id, &clean)?, &corrupted, one_row(card.id, &corrupted)?)?;
         Ok(Self { clean, corrupted, objective })
     }
 

@@ -113,10 +113,10 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, Baseline, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Point,
     Site, Subject, kind,
 };
-use mmlens_engine::{End, Path, PathIntegral, Progress, Rule, label};
+use mmlens_engine::{End, Path, PathIntegral, Progress, Rule, label, one_row};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, input, one_row, setting};
+use crate::check::{at_least_one, input, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -247,7 +247,7 @@ impl Analysis for IntegratedGradients {
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
         let (inputs, objective) = on.open(case)?;
-        let map = one_row(&CARD, &inputs)?;
+        let map = one_row(CARD.id, &inputs)?;
         let paths = self.paths(on, &inputs)?;
         let read: Vec<Site> = paths.iter().flat_map(|path| path.reads(subject)).collect();
         paths.iter().try_for_each(|path| path.hold(subject, (&inputs, objective), CARD.id))?;

@@ -40,7 +40,7 @@
 //! - `rows`: 16 coalitions share a pass.
 //!
 //! # Cost
-//! `min(2^n, samples + 2)` forward passes, and three more; coalitions that lack words alone do not run the tower. No gradients. Peak memory
+//! `min(2^n, samples + 2)` forward passes, and two more; coalitions that lack words alone do not run the tower. No gradients. Peak memory
 //! grows with `rows`; the numbers do not depend on it beyond rounding. Least squares takes `samples n^2` operations on the host.
 //!
 //! # Errors
@@ -101,7 +101,7 @@ pub const CARD: Card = Card {
     question: "What is each part of the picture and each word worth to this answer?",
     citation: "Lundberg, Lee: A Unified Approach to Interpreting Model Predictions. NeurIPS 2017. https://arxiv.org/abs/1705.07874",
     leaf: Leaf::Token,
-    cost: "3 + min(2^parts, samples + 2) forward, in batches",
+    cost: "2 + min(2^parts, samples + 2) forward, in batches",
     needs: &[],
     misleads: &[
         "Pictures with holes and sentences with gaps are something the model has never seen.",
@@ -224,7 +224,7 @@ impl Analysis for KernelShap {
         let score = |some: &[Coalition]| {
             let total = if all { 1 << players } else { some.len() };
             let progress = progress.get_or_insert_with(|| Progress::new(on.watch(), CARD.id, total));
-            hiding.measure(objective, some, &memory, progress)
+            Ok::<_, AnalysisError>(hiding.measure(objective, some, &memory, progress)?.values)
         };
         let shares: Shares = match all {
             true => shapley::exact(players, score)?,

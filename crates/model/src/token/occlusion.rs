@@ -41,8 +41,8 @@
 //! - `rows`: 16 variants share a pass.
 //!
 //! # Cost
-//! One forward pass for each part and each token, and three more: for the objective, for what the others share, and for the vectors that
-//! baselines of words are made of. For tokens the tower does not run again: passes begin at block 0. Parts of pictures run everything. No
+//! One forward pass for each part and each token, and two more: for what the others share, which gives the objective, and for the vectors
+//! that baselines of words are made of. For tokens the tower does not run again: passes begin at block 0. Parts of pictures run everything. No
 //! gradients. Peak memory grows with `rows`; the numbers do not depend on it beyond rounding.
 //!
 //! # Errors
@@ -90,7 +90,7 @@ use mmlens_core::finding::Labelled;
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Baseline, Card, Case, Copies, Cost, Inputs, Leaf, On, Plan,
 };
-use mmlens_engine::{Coalition, Hiding, Positions, Progress, score};
+use mmlens_engine::{Coalition, Hiding, Positions, Progress};
 use serde::{Deserialize, Serialize};
 
 use super::parts::{Asked, Called, Parts};
@@ -106,7 +106,7 @@ pub const CARD: Card = Card {
     question: "How much of this answer goes when a part of the picture or a word is hidden?",
     citation: "Zeiler, Fergus: Visualizing and Understanding Convolutional Networks. ECCV 2014. https://arxiv.org/abs/1311.2901",
     leaf: Leaf::Token,
-    cost: "3 + parts + tokens forward, in batches; tokens without the tower",
+    cost: "2 + parts + tokens forward, in batches; tokens without the tower",
     needs: &[],
     misleads: &[
         "A hole is something the model has never seen.",
@@ -185,7 +185,7 @@ impl Analysis for Occlusion {
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
         let parts = self.parts(on, case, &inputs)?;
-        let cost = Cost::rows(case.settling() + 2 + parts.settling() + parts.units.len());
+        let cost = Cost::rows(case.settling() + 1 + parts.settling() + parts.units.len());
         Ok(cost.at_once(self.rows.get(), on.row(case, &inputs, &[])?, on.memory().budget()))
     }
 
@@ -196,15 +196,14 @@ impl Analysis for Occlusion {
         let memory = on.memory().at_most(self.rows);
         let plan = Plan::new().objective(objective);
         memory.hold(CARD.id, 0, subject.need(&inputs, &plan, Copies::ONE)?)?;
-        let whole = on.unedited(case, (&inputs, objective), &[])?;
-        let at = score(&whole)?;
         let units = parts.units.clone();
         let hiding = Hiding::new(subject, &case.sample, &inputs, units).map_err(|error| error.of(CARD.id))?;
         let count = hiding.units().len();
         let without: Vec<Coalition> = (0..count).map(|part| Coalition::all(count).without(part)).collect();
         let mut progress = Progress::new(on.watch(), CARD.id, count);
-        let scores = hiding.measure(objective, &without, &memory, &mut progress)?;
-        let drops: Vec<f32> = scores.iter().map(|score| at - score).collect();
+        let measured = hiding.measure(objective, &without, &memory, &mut progress)?;
+        let at = measured.unedited;
+        let drops: Vec<f32> = measured.values.iter().map(|score| at - score).collect();
         let called = Called { picture: "picture", tokens: "tokens" };
         let mut tables = parts.tables(&called, objective.unit(), &drops)?;
         tables.push(Labelled::scalar("objective", objective.unit(), at));

@@ -6,10 +6,10 @@ use mmlens_core::finding::{Axis, Labelled, Role, TableError, Unit};
 use mmlens_core::{
     AnalysisError, Baseline, Card, Case, Inputs, Part, Point, Site, Subject, View, Words, kind,
 };
-use mmlens_engine::{Absent, Positions, Slic, UnitError, Units, Windows, label};
+use mmlens_engine::{Absent, Positions, Slic, UnitError, Units, Windows, label, one_row};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{input, one_row, setting};
+use crate::check::{input, setting};
 
 const PIXELS: Site = Site::of(Part::Vision, Point::Pixels);
 const ENTERED: Site = Site::block(Part::Text, 0, Point::ResidPre);
@@ -181,7 +181,7 @@ impl Asked<'_> {
         case: &Case,
         inputs: &Inputs,
     ) -> Result<Parts, AnalysisError> {
-        let map = one_row(self.card, inputs)?;
+        let map = one_row(self.card.id, inputs)?;
         let (mut units, mut pictured) = (None::<Units>, Vec::new());
         if let Some(cover) = self.picture.filter(|_| inputs.pixels.is_some()) {
             for (own, windows) in self.pictures(cover, case, inputs)? {

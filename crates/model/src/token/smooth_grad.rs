@@ -78,12 +78,12 @@ use mmlens_core::{
     Case, Change, Cost, Form, Given, HookError, Leaf, Method, Objective, On, Part, Plan, Point, Region, Seed,
     Site, Target, Watch,
 };
-use mmlens_engine::normal;
+use mmlens_engine::{normal, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::METHODS;
-use crate::check::{at_least_one, one_row, setting};
+use crate::check::{at_least_one, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -208,7 +208,7 @@ impl Analysis for SmoothGrad {
         let Settings { site, noise, seed, .. } = self.settings;
         let (subject, inside) = (on.subject(), self.inside(on)?);
         let (inputs, objective) = on.open(case)?;
-        one_row(&CARD, &inputs)?;
+        one_row(CARD.id, &inputs)?;
         let value = subject.run(&inputs, Plan::new().read(site)?)?.get(site)?.clone();
         let sigma = noise * range(site, &value)?;
         let case = Case { target: Target::Objective(objective), ..case.clone() };

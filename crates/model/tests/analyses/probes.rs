@@ -273,7 +273,7 @@ fn what_cannot_be_learned_from_is_refused() {
     );
     let past = Settings { positions: Positions::At(vec![40]), ..settings() };
     assert!(
-        learn(past, &data).starts_with("linear-probe needs positions that the case has, but position 40")
+        learn(past, &data).starts_with("linear-probe needs positions that the sample has, but position 40")
     );
     let tower = Settings { site: "vision.pixels".parse().unwrap(), ..settings() };
     assert!(learn(tower, &data).contains("all rows of a site that has no positions of a prompt"));

@@ -1,5 +1,4 @@
 //! Running the program as its users do.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::ffi::OsStr;
 use std::fs;
