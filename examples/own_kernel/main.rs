@@ -26,7 +26,7 @@ fn main() -> Result<()> {
     let objective = Objective::logit(top_token(subject, &inputs)?);
     // What tells one question from the other, block by block: the difference of their last states.
     let states = "text.blocks.*.resid_post";
-    let ours = subject.run(&inputs, Plan::new().read(states)?.objective(objective))?;
+    let ours = subject.run(&inputs, Plan::new().read(states)?.objective(&objective))?;
     let theirs = subject.run(&encode(other)?, Plan::new().read(states)?)?;
     println!("{question} (not: {other})\n  the {objective} is {:.3}", ours.scores()?[0]);
     for (site, state) in ours.values() {
@@ -36,7 +36,7 @@ fn main() -> Result<()> {
         let difference: Vec<f32> = last.map(|(a, b)| a - b).collect();
         let direction = kernel::Direction::of(&difference).context("two questions, one state")?;
         let plan = Plan::new().edit(site, move |x| kernel::without(site, x, &direction))?;
-        let trace = subject.run(&inputs, plan.grad("text.input")?.objective(objective))?;
+        let trace = subject.run(&inputs, plan.grad("text.input")?.objective(&objective))?;
         let gradient = trace.grad("text.input".parse()?)?.to_values()?;
         let size = gradient.iter().map(|x| x * x).sum::<f32>().sqrt();
         println!("  without what tells them apart at {site}: {:.3}, gradient {size:.3}", trace.scores()?[0]);

@@ -2,8 +2,8 @@
 
 use mmlens_finding::NotFinite;
 
-use crate::Site;
 use crate::tensor::place;
+use crate::{Site, Unreadable};
 
 /// A plan that cannot be carried out, or a model that broke its own table of sites.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -177,6 +177,14 @@ pub enum HookError {
     /// Gradients asked for without saying of what.
     #[error("the plan asks for gradients but names no objective")]
     NoObjective,
+    /// An objective that a site cannot be.
+    #[error("{reading} is no objective: {why}")]
+    Unreadable {
+        /// The site and its region.
+        reading: String,
+        /// Why not.
+        why: Unreadable,
+    },
     /// A pass that ended without the output an objective needs.
     #[error("the objective `{0}` needs an output this subject does not produce")]
     NoOutput(String),

@@ -86,7 +86,7 @@ pub use method::{
     Unwatched, Watch, explain, found, rerun, step, top_token,
 };
 pub use need::{Copies, Need};
-pub use objective::{Ask, Objective, Output, Pairs};
+pub use objective::{Ask, Custom, Measure, Objective, Output, Pairs, Reading, Unreadable};
 pub use own::OwnPoint;
 pub use picture::{MOST_PICTURE_BYTES, MOST_PICTURE_PIXELS, Picture};
 pub use plan::{Change, ChangeFn, Plan, Region, State};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::strip::ScanFn;
 use crate::{AnyTensor, AxisName, Content, HookError, Objective, Selector, Site, Strip, Wanted};
 
@@ -59,7 +61,8 @@ impl fmt::Debug for Change {
 /// let two_heads_late = Region::all().of(AxisName::Head, [0, 3]).of(AxisName::Pos, 5..9);
 /// assert!(!two_heads_late.is_all());
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Region {
     pub(crate) chosen: BTreeMap<AxisName, Vec<usize>>,
 }
@@ -110,6 +113,37 @@ impl Region {
     pub fn is_all(&self) -> bool {
         self.chosen.is_empty()
     }
+
+    /// The same with all of an axis.
+    #[must_use]
+    pub(crate) fn without(&self, axis: AxisName) -> Self {
+        let mut own = self.clone();
+        own.chosen.remove(&axis);
+        own
+    }
+}
+
+/// `[head=1,3,pos=0..4]`: three and more in a row are a range. Nothing, of the whole site.
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let axes: Vec<String> = self.chosen.iter().map(|(axis, indices)| listed(*axis, indices)).collect();
+        if axes.is_empty() { Ok(()) } else { write!(f, "[{}]", axes.join(",")) }
+    }
+}
+
+fn listed(axis: AxisName, indices: &[usize]) -> String {
+    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+    for index in indices {
+        match runs.last_mut() {
+            Some(run) if run.end == *index => run.end += 1,
+            _ => runs.push(*index..index + 1),
+        }
+    }
+    let each = runs.into_iter().flat_map(|run| match run.len() {
+        0..=2 => run.map(|index| index.to_string()).collect(),
+        _ => vec![format!("{}..{}", run.start, run.end)],
+    });
+    format!("{}={}", axis.name(), each.collect::<Vec<String>>().join(","))
 }
 
 /// A state saved at a block boundary, from which a pass can go on.
@@ -125,6 +159,7 @@ pub struct State {
 pub(crate) enum Act {
     Read,
     Edit { region: Region, change: Change },
+    Keep,
     Grad,
     GradEdit(GradFn),
     Scan(Scan),
@@ -193,6 +228,20 @@ impl Plan {
         HookError: From<S::Error>,
     {
         self.acts.push((places.try_into()?, Act::Read));
+        Ok(self)
+    }
+
+    /// Keeps what every site a selector fits holds after edits in the output ([`Output::kept`](crate::Output::kept)), so that objectives
+    /// and metrics can look at it, and gradients flow through it. The sites of [`Plan::objective`] are kept by themselves.
+    ///
+    /// # Errors
+    /// [`HookError::Syntax`] if it does not parse.
+    pub fn keep<S>(mut self, places: S) -> Result<Self, HookError>
+    where
+        S: TryInto<Selector>,
+        HookError: From<S::Error>,
+    {
+        self.acts.push((places.try_into()?, Act::Keep));
         Ok(self)
     }
 
@@ -312,9 +361,29 @@ impl Plan {
     /// What the pass is about; its value comes back for every row of the batch. The trace need not hold more of the output
     /// than this value depends on.
     #[must_use]
-    pub fn objective(mut self, objective: Objective) -> Self {
-        self.objective = Some(objective);
+    pub fn objective(mut self, objective: impl Into<Objective>) -> Self {
+        self.objective = Some(objective.into());
         self
+    }
+
+    /// Another objective in the same pass, forward alone: its value is [`Objective::score`] of the output that comes back.
+    ///
+    /// ```
+    /// # use mmlens_core::{Ask, Inputs, Objective, Plan, Subject, SubjectError};
+    /// # fn look(subject: &dyn Subject, inputs: &Inputs) -> Result<(), SubjectError> {
+    /// let (one, other) = (Objective::logit(3), Objective::log_probability(3));
+    /// let trace = subject.run(inputs, Plan::new().objective(one).also(&other))?;
+    /// println!("{:?}, {}", trace.scores()?, other.score(trace.output())?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn also(mut self, objective: &Objective) -> Self {
+        self.acts.extend(objective.sites().into_iter().map(|site| (Selector::from(site), Act::Keep)));
+        match objective.wanted() {
+            Some(wanted) => self.wanting(wanted),
+            None => self.to_output(),
+        }
     }
 
     /// Goes on from a saved state instead of from the input. Sites before it cannot be planned.

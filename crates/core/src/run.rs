@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::change::{apply, check_axes};
 use crate::need::{Asks, Planned};
+use crate::objective::{Kept, Rows};
 use crate::plan::{Act, ChangeFn, Stood, known};
 use crate::strip::ScanFn;
 use crate::tap::{OnGrad, Taken, tap_any};
 use crate::{
     Activation, Anatomy, AnyTensor, AxisName, Change, Copies, Held, HookError, Inputs, Objective, Output,
-    Part, Place, Plan, Point, Region, Site, SiteSpec, State, Strip, Subject, SubjectError, Trace, Wanted,
-    caught,
+    Part, Place, Plan, Point, Reading, Region, Site, SiteSpec, State, Strip, Subject, SubjectError, Trace,
+    Unreadable, Wanted, caught,
 };
 
 #[derive(Default)]
@@ -20,6 +21,7 @@ struct Work {
     planned: bool,
     edits: Vec<(Region, Change)>,
     read: bool,
+    keep: bool,
     grad: bool,
     grad_edits: Vec<ChangeFn>,
     scans: Vec<ScanFn>,
@@ -27,7 +29,7 @@ struct Work {
 
 impl Work {
     fn held(&self) -> Held {
-        let whole = self.read || self.grad || !self.grad_edits.is_empty();
+        let whole = self.read || self.keep || self.grad || !self.grad_edits.is_empty();
         let edits = self.edits.iter().map(|(_, change)| change.held());
         edits.max().unwrap_or(Held::Seen).max(if whole { Held::Whole } else { Held::Seen })
     }
@@ -45,6 +47,7 @@ pub struct Run {
     specs: BTreeMap<Site, SiteSpec>,
     reached: BTreeSet<Site>,
     taken: BTreeMap<Site, AnyTensor>,
+    kept: BTreeMap<Site, Kept>,
     grads: Taken,
     faults: Arc<Mutex<Option<HookError>>>,
     objective: Option<Objective>,
@@ -76,12 +79,20 @@ impl Run {
                 entry.planned = true;
                 match act {
                     Act::Read => entry.read = true,
+                    Act::Keep => entry.keep = true,
                     Act::Grad => entry.grad = true,
                     Act::GradEdit(change) => entry.grad_edits.push(change.0.clone()),
                     Act::Edit { region, change } => entry.edits.push((region.clone(), change.clone())),
                     Act::Scan(scan) => entry.scans.push(scan.0.clone()),
                 }
-                reads |= matches!(act, Act::Read | Act::Grad | Act::Scan(_));
+                reads |= matches!(act, Act::Read | Act::Keep | Act::Grad | Act::Scan(_));
+            }
+        }
+        if let Some(objective) = &plan.objective {
+            objective.check(published)?;
+            for site in objective.sites() {
+                let entry = work.entry(site).or_default();
+                (entry.planned, entry.keep, reads) = (true, true, true);
             }
         }
         if !work.is_empty() {
@@ -107,11 +118,18 @@ impl Run {
             if let Some(site) = work.keys().find(|s| **s < state.site) {
                 return Err(HookError::BeforeResume { site: *site, resume: state.site });
             }
+            let kept = work.iter().find(|(site, entry)| entry.keep && site.part() == state.site.part());
+            if let (false, Some((site, _))) = (plan.past.is_empty(), kept) {
+                let reading = Reading::at(*site).to_string();
+                return Err(HookError::Unreadable { reading, why: Unreadable::SomePositions });
+            }
         }
         if plan.objective.is_none() && work.values().any(|w| w.grad || !w.grad_edits.is_empty()) {
             return Err(HookError::NoObjective);
         }
-        let output = plan.output || !reads || plan.objective.is_some() || plan.wanted.is_some();
+        let nothing = plan.wanted().is_some_and(|wanted| wanted.is_none());
+        let asked = plan.objective.is_some() || plan.wanted.is_some();
+        let output = plan.output || if asked { !nothing } else { !reads };
         // Logits that are read or changed are all needed.
         let wanted = plan.wanted().filter(|_| work.keys().all(|site| site.point() != Point::Logits));
         let mut run = Self {
@@ -119,6 +137,7 @@ impl Run {
             specs,
             reached: BTreeSet::new(),
             taken: BTreeMap::new(),
+            kept: BTreeMap::new(),
             grads: Taken::default(),
             faults: Arc::default(),
             objective: plan.objective,
@@ -158,12 +177,12 @@ impl Run {
         Ok(())
     }
 
-    /// Over these inputs, which tell what each position is. Without them an edit that asks takes every position of the language
-    /// model for a word, and every position of a tower for a patch.
+    /// Over these inputs, which tell what each position is, and which rows show which pictures. Without them an edit that asks takes
+    /// every position of the language model for a word, and every position of a tower for a patch.
     #[must_use]
     pub fn over(mut self, inputs: &Inputs) -> Self {
         let asks = |(_, change): &(Region, Change)| matches!(change, Change::Mean | Change::Fill(_));
-        if self.work.values().any(|work| work.edits.iter().any(asks)) {
+        if self.work.values().any(|work| work.keep || work.edits.iter().any(asks)) {
             self.inputs = Some(inputs.clone());
         }
         self
@@ -176,6 +195,7 @@ impl Run {
             specs: BTreeMap::new(),
             reached: BTreeSet::new(),
             taken: BTreeMap::new(),
+            kept: BTreeMap::new(),
             grads: Taken::default(),
             faults: Arc::default(),
             objective: None,
@@ -264,6 +284,10 @@ impl Run {
         }
         if work.grad || !work.grad_edits.is_empty() {
             x = tap_any(x, &self.on_grad(site, work))?;
+        }
+        if work.keep {
+            let rows = Rows::of(spec, &dims, self.inputs.as_ref());
+            self.kept.insert(site, Kept { spec: spec.clone(), value: x.clone(), rows });
         }
         A::from_tensor(x)
     }
@@ -408,7 +432,8 @@ impl Run {
     ) -> Planned<'a> {
         let asks = |(site, work): (&Site, &Work)| {
             let grad = work.grad || !work.grad_edits.is_empty();
-            (*site, Asks { planned: work.planned, read: work.read, grad, held: work.held() })
+            let read = work.read || work.keep;
+            (*site, Asks { planned: work.planned, read, grad, held: work.held() })
         };
         let numbers = |state: &State| {
             let dims = state.hidden.dims();
@@ -437,6 +462,7 @@ impl Run {
         if let Some(site) = self.planned_sites().find(|site| !self.reached.contains(site)) {
             return Err(HookError::NeverReached(*site));
         }
+        let output = output.keeping(self.kept);
         let mut scores = None;
         if let Some(objective) = &self.objective {
             let value = objective.score(&output)?;

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::{
-    AnyTensor, Ask, Asked, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Output, Part,
-    Place, Plan, Rules, Run, Sample, Session, SessionError, Site, SiteSpec, Trace, Wanted, WeightSpec,
-    memory,
+    AnyTensor, Ask, Asked, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Objective,
+    Output, Part, Place, Plan, Rules, Run, Sample, Session, SessionError, Site, SiteSpec, Trace, Wanted,
+    WeightSpec, memory,
 };
 
 /// What a subject cannot do, or could not.
@@ -263,7 +263,8 @@ pub trait Subject: Send + Sync {
     fn run(&self, inputs: &Inputs, plan: Plan) -> Result<Trace, SubjectError> {
         inputs.check()?;
         let wanted = plan.wanted.as_ref().map_or(&[][..], Wanted::asks);
-        let asks = plan.objective.and_then(|o| o.at()).into_iter().chain(wanted.iter().copied());
+        let own = plan.objective.as_ref().map(Objective::asks).unwrap_or_default();
+        let asks = own.into_iter().chain(wanted.iter().copied());
         let early =
             asks.filter_map(|at| if let Ask::At(position) = at { Some(position) } else { None }).next();
         if let (Asked::Last, Some(position)) = (inputs.asked, early) {

@@ -13,6 +13,16 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// None at all.
+    pub(crate) fn none() -> Self {
+        Self { at: Vec::new(), tokens: Some(Vec::new()) }
+    }
+
+    /// Whether it is none at all.
+    pub(crate) fn is_none(&self) -> bool {
+        self.at.is_empty()
+    }
+
     /// All tokens at a position.
     pub fn at(at: Ask) -> Self {
         Self { at: vec![at], tokens: None }

@@ -102,7 +102,7 @@ impl<'a> Contrast<'a> {
     pub fn run(
         subject: &'a dyn Subject,
         prompts: Prompts<'a>,
-        objective: Objective,
+        objective: &Objective,
         (read, grad): (&[Site], &[Site]),
         between: Between,
         memory: &Memory,
@@ -124,7 +124,7 @@ impl<'a> Contrast<'a> {
         };
         let clean = one(prompts.clean, between == Between::Clean, 0)?;
         let corrupted = one(prompts.corrupted, between == Between::Corrupted, held(&clean))?;
-        Ok(Self { clean, corrupted, subject, prompts, objective, between })
+        Ok(Self { clean, corrupted, subject, prompts, objective: objective.clone(), between })
     }
 
     /// The gradient of the objective at some sites of the language model, `[1, ...]`: at one prompt, or the mean on the
@@ -196,7 +196,7 @@ impl<'a> Contrast<'a> {
 
     /// A pass at some places, for gradients at some sites.
     fn planned(&self, lines: &[Line], sites: &[Site], chunk: &[Node]) -> Result<Plan, HookError> {
-        let mut plan = Plan::new().objective(self.objective);
+        let mut plan = Plan::new().objective(&self.objective);
         for line in lines {
             let hidden = line.stand(chunk)?;
             plan = match line.site.point() {

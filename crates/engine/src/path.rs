@@ -121,8 +121,9 @@ struct Moving {
 
 impl PathIntegral {
     /// What a walk reads of the unedited pass.
-    pub fn reads(&self, subject: &dyn Subject) -> Vec<Site> {
-        let start = entry(subject, &self.ends).map(|block| Site::block(Part::Text, block, Point::ResidPre));
+    pub fn reads(&self, subject: &dyn Subject, objective: &Objective) -> Vec<Site> {
+        let start = entry(subject, &self.ends, objective)
+            .map(|block| Site::block(Part::Text, block, Point::ResidPre));
         self.ends.iter().map(|end| end.site).chain(start).collect()
     }
 
@@ -133,11 +134,11 @@ impl PathIntegral {
     pub fn hold(
         &self,
         subject: &dyn Subject,
-        (inputs, objective): (&Inputs, Objective),
+        (inputs, objective): (&Inputs, &Objective),
         method: &'static str,
     ) -> Result<(), AnalysisError> {
         let mut plan = Plan::new().objective(objective);
-        for site in self.reads(subject) {
+        for site in self.reads(subject, objective) {
             plan = plan.read(site)?;
         }
         // What is read, where it begins, how far it goes, and its baseline.
@@ -156,11 +157,11 @@ impl PathIntegral {
     pub fn walk(
         &self,
         subject: &dyn Subject,
-        (inputs, objective): (&Inputs, Objective),
+        (inputs, objective): (&Inputs, &Objective),
         whole: &Trace,
         progress: &mut Progress<'_>,
     ) -> Result<Path, AnalysisError> {
-        let entry = entry(subject, &self.ends);
+        let entry = entry(subject, &self.ends, objective);
         let method = progress.method();
         let at_input = score(whole)?;
         let state = entry.map(|block| whole.state(Part::Text, block)).transpose()?;
@@ -197,7 +198,7 @@ struct Stage<'a> {
     subject: &'a dyn Subject,
     inputs: &'a Inputs,
     state: Option<State>,
-    objective: Objective,
+    objective: &'a Objective,
 }
 
 impl Stage<'_> {
@@ -320,10 +321,10 @@ impl Moving {
     }
 }
 
-/// The first block of the language model with a site of the path, if no site lies before it.
+/// The first block of the language model with a site of the path or of the objective, if no site of them lies before it.
 ///
 /// `text.input` counts as the `resid_pre` of block 0: what enters block 0 is what both are, unless an edit stands between them.
-fn entry(subject: &dyn Subject, ends: &[End]) -> Option<usize> {
+fn entry(subject: &dyn Subject, ends: &[End], objective: &Objective) -> Option<usize> {
     let apart = subject.edited().contains(&Site::block(Part::Text, 0, Point::ResidPre));
     let block = |site: Site| match (site.part(), site.point(), site.block_index()) {
         (Part::Text, Point::Input, _) => (!apart).then_some(0),
@@ -332,6 +333,14 @@ fn entry(subject: &dyn Subject, ends: &[End]) -> Option<usize> {
     };
     let blocks: Option<Vec<usize>> = ends.iter().map(|end| block(end.site)).collect();
     let first = blocks?.into_iter().min()?;
+    // What is looked at behind the blocks comes in any case; of what comes before, nothing is left to be looked at.
+    let before =
+        |site: &Site| site.part() < Part::Text || site.before_blocks() || site.block_index() < Some(first);
+    let behind =
+        |site: &Site| site.part() == Part::Text && site.block_index().is_none() && !site.before_blocks();
+    if objective.sites().iter().any(|site| before(site) && !behind(site)) {
+        return None;
+    }
     let site = Site::block(Part::Text, first, Point::ResidPre);
     subject.sites().iter().any(|s| s.site == site).then_some(first)
 }

@@ -50,7 +50,7 @@ impl Start {
 /// that gives another number of scores than it was given rows.
 pub fn sweep(
     subject: &dyn Subject,
-    objective: Objective,
+    objective: &Objective,
     variants: usize,
     rows: NonZeroUsize,
     progress: &mut Progress<'_>,

@@ -102,7 +102,7 @@ proptest! {
         let whole = inputs(&toy, "#a");
         let scaled = |i: usize| Change::Scale(i as f32 / 4.0);
         let mut progress = Progress::new(&Unwatched, "sweep", variants);
-        let found = sweep(&toy, objective(), variants, rows(batch), &mut progress, |range| {
+        let found = sweep(&toy, &objective(), variants, rows(batch), &mut progress, |range| {
             let (packed, mut plan) = Start::input(&whole).copies(range.len())?;
             for (row, i) in range.enumerate() {
                 plan = plan.change("text.input", Region::all().rows([row]), scaled(i))?;
@@ -128,10 +128,10 @@ proptest! {
         let value = read.get(site(at)).unwrap().to_values().unwrap();
         let ends = vec![End::new(site(at), Baseline::Zero)];
         let path = PathIntegral { ends, rule: Rule::Midpoint, steps: rows(1), memory: Memory::default() };
-        let plan = path.reads(&toy).into_iter().fold(Plan::new(), |plan, site| plan.read(site).unwrap());
+        let plan = path.reads(&toy, &objective()).into_iter().fold(Plan::new(), |plan, site| plan.read(site).unwrap());
         let unedited = toy.run(&whole, plan.objective(objective())).unwrap();
         let mut progress = Progress::new(&Unwatched, "path", 1);
-        let found = path.walk(&toy, (&whole, objective()), &unedited, &mut progress).unwrap();
+        let found = path.walk(&toy, (&whole, &objective()), &unedited, &mut progress).unwrap();
         let half = Plan::new().change(site(at), Region::all(), Change::Scale(0.5)).unwrap();
         let grad = toy.run(&whole, half.grad(site(at)).unwrap().objective(objective())).unwrap();
         let grad = grad.grad(site(at)).unwrap().to_values().unwrap();

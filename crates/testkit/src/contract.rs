@@ -386,11 +386,11 @@ fn wanted(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     let (asked, vocab) = (logits.dims()[1], logits.dims()[2] as u32);
     let part = subject.anatomy().last().map_or(Part::Text, |anatomy| anatomy.part);
     let stream = Site::block(part, 0, Point::ResidPre);
-    let score = |plan: Plan, objective| {
+    let score = |plan: Plan, objective: &Objective| {
         let trace = subject.run(&inputs, plan.objective(objective)).map_err(text)?;
         Ok::<_, String>(trace.scores().map_err(text)?.to_vec())
     };
-    let grad = |plan: Plan, objective| -> Result<Vec<f32>, SubjectError> {
+    let grad = |plan: Plan, objective: &Objective| -> Result<Vec<f32>, SubjectError> {
         let trace = subject.run(&inputs, plan.grad(stream)?.objective(objective))?;
         Ok(trace.grad(stream)?.to_values()?)
     };
@@ -400,13 +400,14 @@ fn wanted(subject: &dyn Subject, inputs: &Inputs) -> Checked {
             Objective::Logit { at, token },
             Objective::LogitDifference { at, token, against },
             Objective::LogProbability { at, token },
+            Objective::Probability { at, token },
         ] {
-            let (some, all) = (score(Plan::new(), objective)?, score(Plan::new().to_output(), objective)?);
+            let (some, all) = (score(Plan::new(), &objective)?, score(Plan::new().to_output(), &objective)?);
             ROUNDING.check(&objective.to_string(), &some, &all).map_err(text)?;
-            match grad(Plan::new().to_output(), objective) {
+            match grad(Plan::new().to_output(), &objective) {
                 Ok(all) => {
                     let what = format!("gradient of the {objective}");
-                    let some = grad(Plan::new(), objective).map_err(text)?;
+                    let some = grad(Plan::new(), &objective).map_err(text)?;
                     ROUNDING.check(&what, &some, &all).map_err(text)?;
                 }
                 // An engine may have no gradients.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mmlens_files::sha256;
 
-use crate::{AnyTensor, AxisName, Change, HookError, Region, Selector, Unfit};
+use crate::{AnyTensor, Change, HookError, Region, Selector, Unfit};
 
 /// An edit that stands in an [`Altered`](crate::Altered) subject. In words it is `SITE[AXIS=INDICES,...]=CHANGE`, as
 /// [`Alteration::parse`] reads it; of a value its shape and the first digits of the SHA-256 of its numbers are told.
@@ -119,27 +119,7 @@ impl fmt::Display for Alteration {
 }
 
 fn worded(places: &Selector, region: &Region, what: &str) -> String {
-    let axes: Vec<String> = region.chosen.iter().map(|(axis, indices)| listed(*axis, indices)).collect();
-    match axes.is_empty() {
-        true => format!("{places}={what}"),
-        false => format!("{places}[{}]={what}", axes.join(",")),
-    }
-}
-
-/// `head=1,3` or `pos=0..4`: three and more in a row are a range.
-fn listed(axis: AxisName, indices: &[usize]) -> String {
-    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
-    for index in indices {
-        match runs.last_mut() {
-            Some(run) if run.end == *index => run.end += 1,
-            _ => runs.push(*index..index + 1),
-        }
-    }
-    let each = runs.into_iter().flat_map(|run| match run.len() {
-        0..=2 => run.map(|index| index.to_string()).collect(),
-        _ => vec![format!("{}..{}", run.start, run.end)],
-    });
-    format!("{}={}", axis.name(), each.collect::<Vec<String>>().join(","))
+    format!("{places}{region}={what}")
 }
 
 /// `[1, 1, 6] sha256 0123456789ab`.

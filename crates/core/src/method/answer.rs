@@ -29,7 +29,7 @@ impl Answer {
     /// What is explained.
     #[must_use]
     pub fn explaining(self, objective: &Objective) -> Self {
-        Self { objective: Some(*objective), ..self }
+        Self { objective: Some(objective.clone()), ..self }
     }
 
     /// Compared with what, in words.

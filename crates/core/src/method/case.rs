@@ -59,7 +59,7 @@ impl Target {
     ) -> Result<Objective, SubjectError> {
         match self {
             Self::Token(token) => Ok(Objective::logit(*token)),
-            Self::Objective(objective) => Ok(*objective),
+            Self::Objective(objective) => Ok(objective.clone()),
             Self::Top => Ok(Objective::logit(top()?)),
         }
     }
@@ -67,7 +67,7 @@ impl Target {
 
 /// Inputs that ask for the output where an objective looks.
 pub(crate) fn asked(inputs: Inputs, objective: &Objective) -> Inputs {
-    if matches!(objective.at(), Some(Ask::At(_))) { inputs.ask_all() } else { inputs }
+    if objective.asks().iter().any(|at| matches!(at, Ask::At(_))) { inputs.ask_all() } else { inputs }
 }
 
 /// The most likely next token of the first row.

@@ -97,19 +97,22 @@ impl<'a> On<'a> {
         Ok((asked(inputs, &objective), objective))
     }
 
+    /// An objective that looks where that of a case will: which token is the likeliest, it takes no pass to say.
+    pub fn form(&self, case: &Case) -> Objective {
+        match &case.target {
+            Target::Objective(objective) => objective.clone(),
+            Target::Token(token) => Objective::logit(*token),
+            Target::Top => Objective::logit(0),
+        }
+    }
+
     /// What one row of a case takes in a pass, with gradients at some sites: told from shapes.
     ///
     /// # Errors
     /// [`HookError::NoSuchSite`].
     pub fn row(&self, case: &Case, inputs: &Inputs, gradients: &[Site]) -> Result<Need, HookError> {
-        let objective = match &case.target {
-            Target::Objective(objective) => *objective,
-            Target::Token(token) => Objective::logit(*token),
-            // Which token is no matter of size.
-            Target::Top => Objective::logit(0),
-        };
-        let plan =
-            gradients.iter().try_fold(Plan::new().objective(objective), |plan, site| plan.grad(*site))?;
+        let plan = Plan::new().objective(self.form(case));
+        let plan = gradients.iter().try_fold(plan, |plan, site| plan.grad(*site))?;
         self.subject.need(inputs, &plan, Copies::ONE)
     }
 
@@ -122,7 +125,7 @@ impl<'a> On<'a> {
     pub fn unedited(
         &self,
         case: &Case,
-        (inputs, objective): (&Inputs, Objective),
+        (inputs, objective): (&Inputs, &Objective),
         sites: &[Site],
     ) -> Result<Trace, SubjectError> {
         match self.shared {
@@ -132,7 +135,7 @@ impl<'a> On<'a> {
     }
 }
 
-fn reading(objective: Objective, sites: &[Site]) -> Result<Plan, HookError> {
+fn reading(objective: &Objective, sites: &[Site]) -> Result<Plan, HookError> {
     sites.iter().try_fold(Plan::new().objective(objective), |plan, site| plan.read(*site))
 }
 
@@ -215,18 +218,18 @@ impl Shared {
         &self,
         subject: &dyn Subject,
         sample: &Sample,
-        (inputs, objective): (&Inputs, Objective),
+        (inputs, objective): (&Inputs, &Objective),
         sites: &[Site],
     ) -> Result<Trace, SubjectError> {
         let within = |some: &[Site]| sites.iter().all(|site| some.contains(site));
-        let covers = |pass: &&Pass| pass.objective == objective && within(&pass.sites);
+        let covers = |pass: &&Pass| pass.objective == *objective && within(&pass.sites);
         let held = self.known(sample, |known| known.passes.iter().find(covers).map(|p| p.trace.clone()));
         if let Some(trace) = held.flatten() {
             return Ok(trace);
         }
         let sites = if within(&self.announced) { self.announced.clone() } else { sites.to_vec() };
         let trace = subject.run(inputs, reading(objective, &sites)?)?;
-        let pass = Pass { objective, sites, trace: trace.clone() };
+        let pass = Pass { objective: objective.clone(), sites, trace: trace.clone() };
         self.known(sample, |known| known.passes.push(pass));
         Ok(trace)
     }

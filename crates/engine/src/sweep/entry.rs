@@ -20,10 +20,17 @@ pub(super) enum Entry {
 }
 
 impl Entry {
-    /// `edited`: sites with standing edits. Where there is one at the first block, what enters the decoder is another value
-    /// than what that block has.
-    pub(super) fn of(touched: &BTreeSet<Site>, published: &[SiteSpec], edited: &[Site]) -> Self {
-        let Some(&site) = touched.first() else { return Self::Alone };
+    /// From the first site that is touched, or looked at. `edited`: sites with standing edits. Where there is one at the first block,
+    /// what enters the decoder is another value than what that block has.
+    pub(super) fn of(
+        touched: &BTreeSet<Site>,
+        looked: &BTreeSet<Site>,
+        published: &[SiteSpec],
+        edited: &[Site],
+    ) -> Self {
+        let (false, Some(&site)) = (touched.is_empty(), touched.iter().chain(looked).min()) else {
+            return Self::Alone;
+        };
         let block = |part, block: usize| {
             let before = Site::block(part, block, Point::ResidPre);
             published.iter().any(|s| s.site == before && row_axis(s).is_some())
@@ -36,6 +43,7 @@ impl Entry {
                 if site == ENTERED
                     && block(Part::Text, 0)
                     && !touched.contains(&FIRST)
+                    && !looked.contains(&ENTERED)
                     && !edited.contains(&FIRST) =>
             {
                 Self::Block(Part::Text, 0)

@@ -1,11 +1,11 @@
 //! What is measured of every variant of a sweep.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use burn::tensor::activation::softmax;
 use mmlens_core::finding::{Unit, finite};
-use mmlens_core::{AnyTensor, Ask, Asked, HookError, Inputs, Objective, Output, Plan, Wanted};
+use mmlens_core::{AnyTensor, Ask, Asked, HookError, Inputs, Objective, Output, Part, Plan, Site, Wanted};
 
 use crate::distribution::{divergence, log_probabilities, rank};
 
@@ -16,15 +16,8 @@ pub type OutputFn = Arc<dyn Fn(&Output) -> Result<Vec<f32>, HookError> + Send + 
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Metric {
-    /// A logit, a logit difference, a log-probability, a similarity.
+    /// Whatever can be explained: a logit, a probability, a phrase, a similarity, what a site holds.
     Objective(Objective),
-    /// The probability of a token.
-    Probability {
-        /// Where.
-        at: Ask,
-        /// Which.
-        token: u32,
-    },
     /// How many tokens have a larger logit.
     Rank {
         /// Where.
@@ -62,7 +55,6 @@ impl Metric {
     pub fn name(&self) -> String {
         match self {
             Self::Objective(objective) => objective.to_string(),
-            Self::Probability { at, token } => format!("probability of token {token} at {at}"),
             Self::Rank { at, token } => format!("rank of token {token} at {at}"),
             Self::Divergence { at } => format!("divergence at {at}"),
             Self::Output { name, .. } => name.clone(),
@@ -73,7 +65,6 @@ impl Metric {
     pub fn unit(&self) -> Unit {
         match self {
             Self::Objective(objective) => objective.unit(),
-            Self::Probability { .. } => Unit::Probability,
             Self::Rank { .. } => Unit::Count,
             Self::Divergence { .. } => Unit::Nat,
             Self::Output { unit, .. } => *unit,
@@ -84,9 +75,7 @@ impl Metric {
     fn wanted(&self) -> Option<Wanted> {
         match self {
             Self::Objective(objective) => objective.wanted(),
-            Self::Probability { at, .. } | Self::Rank { at, .. } | Self::Divergence { at } => {
-                Some(Wanted::at(*at))
-            }
+            Self::Rank { at, .. } | Self::Divergence { at } => Some(Wanted::at(*at)),
             Self::Output { .. } => None,
         }
     }
@@ -95,12 +84,6 @@ impl Metric {
     fn of_rows(&self, output: &Output, base: &Output) -> Result<Vec<f32>, HookError> {
         match self {
             Self::Objective(objective) => AnyTensor::new(objective.score(output)?).to_values(),
-            Self::Probability { at, token } => {
-                let share = softmax(output.at(*at)?, 1);
-                let [_, vocab] = share.dims();
-                within(*token, vocab)?;
-                AnyTensor::new(share.narrow(1, *token as usize, 1)).to_values()
-            }
             Self::Rank { at, token } => {
                 let (rows, vocab) = host(output, *at)?;
                 within(*token, vocab)?;
@@ -129,6 +112,12 @@ impl From<Objective> for Metric {
     }
 }
 
+impl From<&Objective> for Metric {
+    fn from(objective: &Objective) -> Self {
+        Self::Objective(objective.clone())
+    }
+}
+
 impl fmt::Debug for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name())
@@ -141,17 +130,30 @@ fn wanted(metrics: &[Metric]) -> Option<Wanted> {
     all?.into_iter().reduce(|all, own| all.and(&own))
 }
 
-/// A plan that runs to what the metrics look at: some logits, or all of the output.
-pub(super) fn wanting(plan: Plan, metrics: &[Metric]) -> Plan {
-    match wanted(metrics) {
+/// The sites that metrics look at.
+pub(super) fn sites(metrics: &[Metric]) -> BTreeSet<Site> {
+    let of = |metric: &Metric| match metric {
+        Metric::Objective(objective) => objective.sites(),
+        _ => Vec::new(),
+    };
+    metrics.iter().flat_map(of).collect()
+}
+
+/// A plan that runs to what the metrics look at: sites, some logits, or all of the output.
+pub(super) fn wanting(plan: Plan, metrics: &[Metric]) -> Result<Plan, HookError> {
+    let plan = sites(metrics).into_iter().try_fold(plan, |plan, site| plan.keep(site))?;
+    Ok(match wanted(metrics) {
         Some(wanted) => plan.wanting(wanted),
         None => plan.to_output(),
-    }
+    })
 }
 
 /// The last position from which on a pass may be computed for the metrics; `None` if they may look at any.
 pub(super) fn latest(metrics: &[Metric], inputs: &Inputs) -> Option<usize> {
     let last = inputs.positions().checked_sub(1)?;
+    if sites(metrics).iter().any(|site| site.part() == Part::Text) {
+        return None;
+    }
     match (wanted(metrics), inputs.asked) {
         (Some(wanted), _) => {
             let at = |ask: &Ask| if let Ask::At(index) = ask { *index } else { last };

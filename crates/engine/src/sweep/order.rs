@@ -37,7 +37,7 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn plan(&self, subject: &dyn Subject, metrics: &[Metric]) -> Result<Plan, HookError> {
-        let mut plan = metric::wanting(base_plan(self.entries.iter())?, metrics);
+        let mut plan = metric::wanting(base_plan(self.entries.iter())?, metrics)?;
         if let Some(first) = self.known {
             for (key, value) in read_by_attention(subject, first) {
                 plan = plan.read(key)?.read(value)?;
@@ -93,7 +93,7 @@ impl<'a> Order<'a> {
     fn held(&self, subject: &dyn Subject, inputs: &Inputs, stage: &Stage) -> Result<bool, HookError> {
         let plan = stage.plan(subject, self.metrics)?;
         let with = subject.need(inputs, &plan, Copies::ONE)?;
-        let bare = metric::wanting(Plan::new(), self.metrics);
+        let bare = metric::wanting(Plan::new(), self.metrics)?;
         let without = subject.need(inputs, &bare, Copies::ONE)?;
         Ok(with.bytes.saturating_sub(without.bytes) <= self.memory.left() / 2)
     }
@@ -135,19 +135,25 @@ fn surveyed(
 ) -> Result<(Groups, Vec<usize>), HookError> {
     let padded = inputs.pads.iter().chain(&inputs.tails).any(|n| *n > 0);
     let latest = metric::latest(metrics, inputs).filter(|_| subject.goes_on() && !padded);
+    let looked = metric::sites(metrics);
     let mut groups = Groups::new();
     let mut firsts = Vec::with_capacity(variants.len());
     for variant in 0..variants.len() {
         let edits = variants.edits(variant);
-        let entry = departure(&edits, variants.shows(variant), subject)?;
+        let entry = departure(&edits, variants.shows(variant), &looked, subject)?;
         firsts.push(latest.map_or(0, |latest| first(&edits, subject).min(latest)));
         groups.entry(entry).or_default().push(variant);
     }
     Ok((groups, firsts))
 }
 
-/// Where a variant departs from the unedited pass.
-fn departure(edits: &[Edit], shows: bool, subject: &dyn Subject) -> Result<Entry, HookError> {
+/// Where a variant departs from the unedited pass: no later than at the first site that is `looked` at.
+fn departure(
+    edits: &[Edit],
+    shows: bool,
+    looked: &BTreeSet<Site>,
+    subject: &dyn Subject,
+) -> Result<Entry, HookError> {
     let mut touched = BTreeSet::new();
     let mut packs = edits.iter().all(Edit::by_row);
     for edit in edits {
@@ -168,7 +174,7 @@ fn departure(edits: &[Edit], shows: bool, subject: &dyn Subject) -> Result<Entry
             let reason = "beside pixels that are shown, edits must keep to their own row".to_owned();
             Err(HookError::Edit { site: PIXELS, reason })
         }
-        (false, _) if packs => Ok(Entry::of(&touched, subject.sites(), subject.edited())),
+        (false, _) if packs => Ok(Entry::of(&touched, looked, subject.sites(), subject.edited())),
         (false, _) => Ok(Entry::Alone),
     }
 }

@@ -10,8 +10,9 @@ use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Axis, Modality, Role, Tolerance, Unit, top};
 use mmlens_core::{
-    AnyTensor, Ask, AxisName, Change, HookError, Inputs, Memory, Objective, Part, Picture, Plan, Point,
-    Region, Resume, Sample, Seed, Selector, Site, Subject, SubjectError, Trace, Unwatched, Watch, Words,
+    AnyTensor, Ask, AxisName, Change, HookError, Inputs, Measure, Memory, Objective, Part, Picture, Plan,
+    Point, Region, Resume, Sample, Seed, Selector, Site, Subject, SubjectError, Trace, Unwatched, Watch,
+    Words,
 };
 use mmlens_engine::{Edit, Metric, Progress, Reference, Sweep};
 use mmlens_testkit::{Rewired, Toy, checkpoint, picture};
@@ -112,7 +113,7 @@ fn metrics() -> Vec<Metric> {
         Objective::logit(TOKEN).into(),
         Objective::logit_difference(TOKEN, 7).into(),
         Objective::log_probability(TOKEN).into(),
-        Metric::Probability { at: Ask::Last, token: TOKEN },
+        Measure::Probability.of(Ask::Last, TOKEN).into(),
         Metric::Rank { at: Ask::Last, token: TOKEN },
         Metric::Divergence { at: Ask::Last },
         Metric::of("largest", Unit::Logit, |output| {
@@ -348,9 +349,9 @@ fn a_sweep_that_cannot_be_is_refused_and_a_long_one_can_be_cancelled() {
     };
     let logit = Objective::logit(TOKEN);
     assert!(run(zero("text.input"), &case, &Unwatched).contains("objective"));
-    assert!(run(zero("text.blocks.7.*").measure(logit), &case, &Unwatched).contains("text.blocks.7"));
-    assert!(run(zero("text.input").measure(logit), &case.repeat(2), &Unwatched).contains("2 rows"));
-    assert_eq!(run(zero("text.input").measure(logit), &case, &Never), "sweep was cancelled after 2 of 3");
+    assert!(run(zero("text.blocks.7.*").measure(&logit), &case, &Unwatched).contains("text.blocks.7"));
+    assert!(run(zero("text.input").measure(&logit), &case.repeat(2), &Unwatched).contains("2 rows"));
+    assert_eq!(run(zero("text.input").measure(&logit), &case, &Never), "sweep was cancelled after 2 of 3");
     let wide = Metric::of("wide", Unit::Logit, |_| Ok(vec![0.0; 9]));
     assert!(run(zero("text.input").measure(wide), &case, &Unwatched).contains("9 values"));
     let none = Sweep::of(vec![Axis::count(Role::Layer, 3)], vec![Vec::new(); 2]).unwrap_err().to_string();
@@ -365,7 +366,7 @@ fn variants_that_give_no_numbers_are_refused() {
     let nan = Edit::scale(site("text.blocks.1.mlp_out"), f32::NAN);
     for metric in [
         Metric::from(Objective::logit(TOKEN)),
-        Metric::Probability { at: Ask::Last, token: TOKEN },
+        Measure::Probability.of(Ask::Last, TOKEN).into(),
         Metric::Rank { at: Ask::Last, token: TOKEN },
         Metric::Divergence { at: Ask::Last },
     ] {

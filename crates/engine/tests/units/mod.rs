@@ -10,7 +10,7 @@ use mmlens_core::{Inputs, Objective, Plan, Subject, Unwatched};
 use mmlens_engine::{Coalition, Hiding, Progress};
 
 /// What is measured of some coalitions, so many in a pass.
-fn measured(hiding: &Hiding<'_>, objective: Objective, some: &[Coalition], rows: usize) -> Vec<f32> {
+fn measured(hiding: &Hiding<'_>, objective: impl Into<mmlens_engine::Metric>, some: &[Coalition], rows: usize) -> Vec<f32> {
     let memory = Memory::default().at_most(super::rows(rows));
     let mut progress = Progress::new(&Unwatched, "hiding", some.len());
     let found = hiding.measure(objective, some, &memory, &mut progress).unwrap().values;
@@ -18,7 +18,7 @@ fn measured(hiding: &Hiding<'_>, objective: Objective, some: &[Coalition], rows:
     found
 }
 
-fn score(subject: &dyn Subject, inputs: &Inputs, plan: Plan, objective: Objective) -> f32 {
+fn score(subject: &dyn Subject, inputs: &Inputs, plan: Plan, objective: impl Into<Objective>) -> f32 {
     mmlens_engine::score(&subject.run(inputs, plan.objective(objective)).unwrap()).unwrap()
 }
 
@@ -26,12 +26,13 @@ fn score(subject: &dyn Subject, inputs: &Inputs, plan: Plan, objective: Objectiv
 fn one_by_one(
     subject: &dyn Subject,
     hiding: &Hiding<'_>,
-    objective: Objective,
+    objective: impl Into<Objective>,
     some: &[Coalition],
 ) -> Vec<f32> {
+    let objective = objective.into();
     let one = |coalition: &Coalition| {
         let (inputs, plan) = hiding.only(coalition).unwrap();
-        score(subject, &inputs, plan, objective)
+        score(subject, &inputs, plan, &objective)
     };
     some.iter().map(one).collect()
 }

@@ -230,7 +230,7 @@ impl Analysis for ActivationPatching {
         let subject = on.subject();
         let opened = Opened::new(&CARD, on, pair)?;
         let Opened { clean, corrupted, objective } = &opened;
-        let (map, objective) = (opened.map(), *objective);
+        let map = opened.map();
         let (groups, axis) = self.settings.places.groups(map)?;
         let layers = kind::blocks(subject, Part::Text);
         let all: Vec<Site> = self.sites(subject).collect();
@@ -261,7 +261,7 @@ impl Analysis for ActivationPatching {
             let each = |patch: &Edit, group: &Vec<usize>| vec![patch.clone().positions(group.clone())];
             let variants =
                 patches.iter().flat_map(|patch| groups.iter().map(move |group| each(patch, group)));
-            let sweep = Sweep::of(grid, variants.collect())?.measure(objective);
+            let sweep = Sweep::of(grid, variants.collect())?.measure(objective.clone());
             let swept = sweep.run(subject, corrupted, &memory.less(kept), &mut progress)?;
             let own = swept.measured.into_iter().next().ok_or(HookError::NoObjective)?;
             patched.extend(own.values);
@@ -287,12 +287,12 @@ impl Analysis for ActivationPatching {
         tables.push(Labelled::scalar("clean", unit, at_clean));
         tables.push(Labelled::scalar("corrupted", unit, at_corrupted));
         tables.push(opened.other_tokens()?);
-        Ok(Answer::new(tables, all).explaining(&objective).against(pair.difference()))
+        Ok(Answer::new(tables, all).explaining(objective).against(pair.difference()))
     }
 }
 
 /// How far the objective of both lies apart, if it tells them apart.
-fn apart(objective: Objective, at_clean: f32, at_corrupted: f32) -> Result<f64, AnalysisError> {
+fn apart(objective: &Objective, at_clean: f32, at_corrupted: f32) -> Result<f64, AnalysisError> {
     let apart = f64::from(at_clean) - f64::from(at_corrupted);
     if apart == 0.0 || !apart.is_finite() {
         let found =

@@ -81,10 +81,10 @@ use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Point, Site,
-    TokenMap, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Inputs, Leaf, Objective, On, Part, Point,
+    Site, TokenMap, kind,
 };
-use mmlens_engine::{Edit, Metric, Positions, Progress, Sweep, of_range, one_row};
+use mmlens_engine::{Edit, Positions, Progress, Sweep, of_range, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -255,18 +255,18 @@ impl Analysis for AttentionKnockout {
             sites.iter().map(|site| Edit::cut(*site, cut.queries.clone(), cut.keys.clone())).collect()
         };
         let variants = cuts.iter().flat_map(|edges| windows.iter().map(move |sites| cut(edges, sites)));
-        let mut sweep = Sweep::of(axes.clone(), variants.collect())?.measure(objective);
+        let mut sweep = Sweep::of(axes.clone(), variants.collect())?.measure(objective.clone());
         if let (Some(token), Some(at)) = (objective.token(), objective.at()) {
-            sweep = sweep.measure(Metric::Probability { at, token });
+            sweep = sweep.measure(Objective::Probability { at, token });
         }
         let mut progress = Progress::new(on.watch(), CARD.id, sweep.len());
         let swept = sweep.run(subject, &inputs, &on.memory().at_most(self.rows), &mut progress)?;
         let mut tables = Vec::new();
-        for measured in &swept.measured {
+        for (which, measured) in swept.measured.iter().enumerate() {
             let whole = f64::from(measured.unedited);
             let changes = measured.values.iter().map(|value| f64::from(*value) - whole);
-            match &measured.metric {
-                Metric::Probability { .. } if whole > 0.0 => {
+            match which {
+                1 if whole > 0.0 => {
                     let relative = changes.map(|change| (change / whole) as f32).collect();
                     tables.push(Labelled::numbers(
                         "probability change",
@@ -276,7 +276,7 @@ impl Analysis for AttentionKnockout {
                     )?);
                     tables.push(Labelled::scalar("probability", Unit::Probability, measured.unedited));
                 }
-                Metric::Probability { .. } => {}
+                1 => {}
                 _ => {
                     let unit = objective.unit();
                     let changes = changes.map(|change| change as f32).collect();

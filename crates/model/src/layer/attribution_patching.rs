@@ -157,7 +157,7 @@ impl AttributionPatching {
         let numbers = |sites: &[Site]| numbers(subject, &opened.clean, sites);
         let fed = numbers(&feeds(subject))?;
         memory.most(CARD.id, 0, most, |count| {
-            let mut plan = Plan::new().objective(opened.objective);
+            let mut plan = Plan::new().objective(&opened.objective);
             let some = self.sites(0..count);
             for site in &some {
                 plan = plan.read(*site)?.grad(*site)?;
@@ -218,7 +218,7 @@ impl Analysis for AttributionPatching {
         let parts = layers.div_ceil(held.get());
         let mut progress = Progress::new(on.watch(), CARD.id, parts * (2 + steps));
         let prompts = Prompts { clean: &opened.clean, corrupted: &opened.corrupted };
-        let objective = opened.objective;
+        let objective = &opened.objective;
         let mut scores: Vec<Scores> = points.iter().map(|_| Scores::default()).collect();
         let mut ends = None;
         for some in batches(layers, held) {

@@ -162,7 +162,7 @@ impl Analysis for DirectLogitAttribution {
         let layers = kind::blocks(subject, Part::Text);
         let mut progress = Progress::new(on.watch(), CARD.id, 1 + layers);
         let sites = self.sites(subject, layers);
-        let (states, said) = states(on, &inputs, objective, (&sites, at))?;
+        let (states, said) = states(on, &inputs, &objective, (&sites, at))?;
         progress.advance(1)?;
         let end = ReadOut::new(subject, &targets, &states.stream(layers)?)?;
 
@@ -340,7 +340,7 @@ impl States {
 fn states(
     on: &On<'_>,
     inputs: &Inputs,
-    objective: Objective,
+    objective: &Objective,
     (sites, at): (&[Site], usize),
 ) -> Result<(States, f32), AnalysisError> {
     let kept = Arc::new(Mutex::new(BTreeMap::<Site, AnyTensor>::new()));

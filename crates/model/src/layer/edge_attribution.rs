@@ -155,7 +155,7 @@ impl EdgeAttribution {
         memory.most(CARD.id, 0, most, |count| {
             let heard = sites_of(&circuit.receivers(0..count), circuit.layers);
             let asked = numbers(&heard)?;
-            let mut back = Plan::new().objective(opened.objective);
+            let mut back = Plan::new().objective(&opened.objective);
             for site in &heard {
                 back = back.grad(*site)?;
             }
@@ -216,7 +216,7 @@ impl Analysis for EdgeAttribution {
         let starts: Vec<Site> =
             chunks.iter().map(|chunk| Site::block(Part::Text, chunk.start, Point::ResidPre)).collect();
         let read = (starts.as_slice(), &[][..]);
-        let objective = opened.objective;
+        let objective = &opened.objective;
         let runs = Contrast::run(subject, prompts, objective, read, between, &memory, &mut progress)?;
         let (senders, receivers) = (circuit.senders(0..circuit.layers), circuit.receivers(0..circuit.layers));
         let mut edges: BTreeMap<(Sender, Receiver), f32> = BTreeMap::new();

@@ -261,7 +261,7 @@ impl Analysis for PathPatching {
             Frozen::Clean => (&opened.clean, &opened.corrupted),
             Frozen::Corrupted => (&opened.corrupted, &opened.clean),
         };
-        let work = Work::new(self, on, &circuit, base, other, opened.objective)?;
+        let work = Work::new(self, on, &circuit, base, other, &opened.objective)?;
         let heard = |sender: &Sender, group: &[Receiver]| {
             let heard: Vec<Receiver> = group.iter().copied().filter(|v| v.hears(*sender)).collect();
             (!heard.is_empty()).then_some(heard)
@@ -363,7 +363,7 @@ impl<'a> Work<'a> {
         circuit: &'a Circuit,
         inputs: &'a Inputs,
         other: &Inputs,
-        objective: Objective,
+        objective: &Objective,
     ) -> Result<Self, AnalysisError> {
         let (subject, mlps) = (on.subject(), method.settings.mlps);
         let memory = on.memory().at_most(method.rows);
@@ -387,8 +387,19 @@ impl<'a> Work<'a> {
         let base = subject.run(inputs, plan)?;
         let (whole, other_whole) = (score(&base)?, score(&other)?);
         let told = NonZeroUsize::MIN;
-        let mut work =
-            Self { mlps, memory, subject, circuit, inputs, objective, base, other, whole, other_whole, told };
+        let mut work = Self {
+            mlps,
+            memory,
+            subject,
+            circuit,
+            inputs,
+            objective: objective.clone(),
+            base,
+            other,
+            whole,
+            other_whole,
+            told,
+        };
         // Half of what is left is for what senders tell, half for the passes in which it is heard.
         let kept = work.kept() + memory.less(work.kept()).left() / 2;
         let (one, plan) = work.telling(&[Sender::Input])?;
@@ -413,7 +424,7 @@ impl<'a> Work<'a> {
         let source = if *first == Sender::Input { &self.other } else { &self.base };
         let first = first.layer();
         let (inputs, mut plan) = Start::block(self.inputs, source, first)?.copies(rows)?;
-        plan = plan.objective(self.objective);
+        plan = plan.objective(&self.objective);
         let at = |layer, point| Site::block(Part::Text, layer, point);
         let row = |row: usize| Region::all().rows([row]);
         let set = |run: &Trace, site| Ok::<_, HookError>(Change::Set(run.get(site)?.clone()));
@@ -482,11 +493,11 @@ impl<'a> Work<'a> {
                 let site = receiver.site(self.circuit.layers);
                 all = all.change(site, Region::all(), Change::Zero)?;
             }
-            let all = all.objective(self.objective);
+            let all = all.objective(&self.objective);
             let kept = self.kept() + held(&told.trace);
             let rows =
                 self.memory.rows(CARD.id, kept, |times| subject.need(&one, &all, Copies::rows(times)))?;
-            let scores = sweep(subject, self.objective, variants.len(), rows, progress, |range| {
+            let scores = sweep(subject, &self.objective, variants.len(), rows, progress, |range| {
                 Ok(plan(of_range(&variants, range)?)?)
             })?;
             effects.extend(variants.iter().zip(scores).map(|(variant, score)| (variant.slot, effect(score))));

@@ -240,8 +240,10 @@ impl Analysis for IntegratedGradients {
     }
 
     fn reads(&self, on: &On<'_>, case: &Case) -> Result<Vec<Site>, AnalysisError> {
-        let paths = self.paths(on, &on.encode(&case.sample)?)?;
-        Ok(paths.iter().flat_map(|path| path.reads(on.subject())).collect())
+        let inputs = on.encode(&case.sample)?;
+        let objective = on.form(case);
+        let paths = self.paths(on, &inputs)?;
+        Ok(paths.iter().flat_map(|path| path.reads(on.subject(), &objective)).collect())
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
@@ -249,11 +251,12 @@ impl Analysis for IntegratedGradients {
         let (inputs, objective) = on.open(case)?;
         let map = one_row(CARD.id, &inputs)?;
         let paths = self.paths(on, &inputs)?;
-        let read: Vec<Site> = paths.iter().flat_map(|path| path.reads(subject)).collect();
-        paths.iter().try_for_each(|path| path.hold(subject, (&inputs, objective), CARD.id))?;
-        let whole = on.unedited(case, (&inputs, objective), &read)?;
+        let read: Vec<Site> = paths.iter().flat_map(|path| path.reads(subject, &objective)).collect();
+        paths.iter().try_for_each(|path| path.hold(subject, (&inputs, &objective), CARD.id))?;
+        let whole = on.unedited(case, (&inputs, &objective), &read)?;
         let mut progress = Progress::new(on.watch(), CARD.id, self.steps.get() * paths.len());
-        let walked = paths.iter().map(|path| path.walk(subject, (&inputs, objective), &whole, &mut progress));
+        let walked =
+            paths.iter().map(|path| path.walk(subject, (&inputs, &objective), &whole, &mut progress));
         let walked: Vec<Path> = walked.collect::<Result<_, _>>()?;
         let unit = objective.unit();
         let along = || walked.iter().flat_map(|path| &path.along);

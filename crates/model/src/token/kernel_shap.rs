@@ -224,7 +224,7 @@ impl Analysis for KernelShap {
         let score = |some: &[Coalition]| {
             let total = if all { 1 << players } else { some.len() };
             let progress = progress.get_or_insert_with(|| Progress::new(on.watch(), CARD.id, total));
-            Ok::<_, AnalysisError>(hiding.measure(objective, some, &memory, progress)?.values)
+            Ok::<_, AnalysisError>(hiding.measure(&objective, some, &memory, progress)?.values)
         };
         let shares: Shares = match all {
             true => shapley::exact(players, score)?,

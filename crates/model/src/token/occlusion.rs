@@ -194,14 +194,14 @@ impl Analysis for Occlusion {
         let (inputs, objective) = on.open(case)?;
         let parts = self.parts(on, case, &inputs)?;
         let memory = on.memory().at_most(self.rows);
-        let plan = Plan::new().objective(objective);
+        let plan = Plan::new().objective(&objective);
         memory.hold(CARD.id, 0, subject.need(&inputs, &plan, Copies::ONE)?)?;
         let units = parts.units.clone();
         let hiding = Hiding::new(subject, &case.sample, &inputs, units).map_err(|error| error.of(CARD.id))?;
         let count = hiding.units().len();
         let without: Vec<Coalition> = (0..count).map(|part| Coalition::all(count).without(part)).collect();
         let mut progress = Progress::new(on.watch(), CARD.id, count);
-        let measured = hiding.measure(objective, &without, &memory, &mut progress)?;
+        let measured = hiding.measure(&objective, &without, &memory, &mut progress)?;
         let at = measured.unedited;
         let drops: Vec<f32> = measured.values.iter().map(|score| at - score).collect();
         let called = Called { picture: "picture", tokens: "tokens" };

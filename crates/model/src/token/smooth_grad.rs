@@ -211,7 +211,7 @@ impl Analysis for SmoothGrad {
         one_row(CARD.id, &inputs)?;
         let value = subject.run(&inputs, Plan::new().read(site)?)?.get(site)?.clone();
         let sigma = noise * range(site, &value)?;
-        let case = Case { target: Target::Objective(objective), ..case.clone() };
+        let case = Case { target: Target::Objective(objective.clone()), ..case.clone() };
         let given = Given { case, corrupted: None };
         let mut found: Option<Moments> = None;
         for sample in 0..self.samples.get() {

@@ -112,7 +112,7 @@ fn cutting_one_edge_is_what_a_plan_does() {
     let found = knockout(edges, 1, 4).run(subject, &case).unwrap();
     for layer in 0..3 {
         let scores = format!("text.blocks.{layer}.attn.scores");
-        let plan = Plan::new().objective(objective).knock_out(scores.as_str(), None, [28], [3, 7]).unwrap();
+        let plan = Plan::new().objective(&objective).knock_out(scores.as_str(), None, [28], [3, 7]).unwrap();
         let whole = scalar(&found, "objective");
         let wanted = subject.run(&inputs, plan).unwrap().scores().unwrap()[0] - whole;
         // Four units in the last place of the objective, about nine: fewer positions are summed in another order.
@@ -311,7 +311,7 @@ proptest! {
         ] {
             let read = Plan::new().read(name).unwrap();
             let held = toy.run(&other, read).unwrap().get(site(name)).unwrap().clone();
-            let plan = Plan::new().objective(objective).change(name, region, Change::Set(held)).unwrap();
+            let plan = Plan::new().objective(&objective).change(name, region, Change::Set(held)).unwrap();
             let wanted = toy.run(&inputs, plan).unwrap().scores().unwrap()[0] - scalar(&found, "clean");
             prop_assert!((into(receiver) - f64::from(wanted)).abs() < 1e-4, "{name}: {} {wanted}", into(receiver));
         }

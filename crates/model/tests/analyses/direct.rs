@@ -147,7 +147,7 @@ fn a_head_of_the_last_layer_of_the_straight_toy_is_worth_what_it_takes_away() {
     assert_eq!(named(&found), ["layers", "heads", "outside the layers", "logit", "gap", "objective"]);
     let (inputs, objective) = case.open(&toy).unwrap();
     let score = |subject: &dyn Subject| {
-        subject.run(&inputs, Plan::new().objective(objective)).unwrap().scores().unwrap()[0]
+        subject.run(&inputs, Plan::new().objective(&objective)).unwrap().scores().unwrap()[0]
     };
     // The MLP behind it reads the head, too; its own share of what the head wrote is what is left.
     for head in 0..2 {

@@ -219,7 +219,7 @@ fn cells_are_hidden_wherever_a_tower_is_given_them() {
         let subject = subject.as_ref();
         let (inputs, objective) = pair.clean.open(subject).unwrap();
         let score = |inputs: &Inputs| {
-            subject.run(inputs, Plan::new().objective(objective)).unwrap().scores().unwrap()[0]
+            subject.run(inputs, Plan::new().objective(&objective)).unwrap().scores().unwrap()[0]
         };
         let (whole, all) = (score(&inputs), hidden(&inputs, [0.0, 0.0, 1e6, 1e6]).1);
         let settings = occlusion::Settings {

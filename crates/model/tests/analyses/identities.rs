@@ -358,11 +358,11 @@ fn hiding_a_word_is_a_pass_without_its_vector() {
         occlusion::Settings { picture: None, words, rows: 2, pixels: Baseline::Zero, ..Default::default() };
     let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
     let (inputs, objective) = case.open(&toy).unwrap();
-    let whole = toy.run(&inputs, Plan::new().objective(objective)).unwrap().scores().unwrap()[0];
+    let whole = toy.run(&inputs, Plan::new().objective(&objective)).unwrap().scores().unwrap()[0];
     let (words, table) = (Positions::Words.of(inputs.map()).unwrap(), found.table("tokens").unwrap());
     assert_eq!(table.shape(), [words.len()]);
     for (place, position) in words.into_iter().enumerate() {
-        let plan = Plan::new().objective(objective).change(
+        let plan = Plan::new().objective(&objective).change(
             site("text.blocks.0.resid_pre"),
             Region::all().positions([position]),
             Change::Zero,
@@ -442,9 +442,9 @@ fn hiding_one_of_two_pictures_is_a_pass_with_that_picture_changed() {
     };
     let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
     let (inputs, objective) = case.open(&toy).unwrap();
-    let whole = toy.run(&inputs, Plan::new().objective(objective)).unwrap().scores().unwrap()[0];
+    let whole = toy.run(&inputs, Plan::new().objective(&objective)).unwrap().scores().unwrap()[0];
     for entry in 0..2 {
-        let plan = Plan::new().objective(objective).change(
+        let plan = Plan::new().objective(&objective).change(
             site("vision.pixels"),
             mmlens_core::Region::all().of(mmlens_core::AxisName::Image, [entry]),
             mmlens_core::Change::Zero,

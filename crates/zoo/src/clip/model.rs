@@ -185,6 +185,7 @@ impl ClipModel {
             texts: texts.into(),
             cosine: cosine.into(),
             logits: logits.into(),
+            scale: self.scale.clone().exp().into(),
             own,
             apart: self.kind == DualKind::Siglip,
         }))

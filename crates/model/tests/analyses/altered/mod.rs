@@ -354,12 +354,12 @@ fn sweeps_under_edits_are_unshared_runs() {
             vec![Edit::new(*place, change.clone()).within(region.clone())]
         };
         let axes = vec![Axis::count(Role::Sample, variants.len())];
-        let sweep = Sweep::of(axes, variants.iter().map(edited).collect()).unwrap().measure(objective);
+        let sweep = Sweep::of(axes, variants.iter().map(edited).collect()).unwrap().measure(&objective);
         let memory = Memory::default().at_most(NonZeroUsize::new(5).unwrap());
         let mut progress = Progress::new(&Unwatched, "sweep", sweep.len());
         let found = sweep.run(&altered, &inputs, &memory, &mut progress).unwrap();
         let alone = |own: Plan| {
-            let plan = joined(&standing, &sites, own.objective(objective));
+            let plan = joined(&standing, &sites, own.objective(&objective));
             subject.run(&inputs, plan).unwrap().scores().unwrap()[0]
         };
         let loose = Tolerance::either(1e-5, 1e-5);
