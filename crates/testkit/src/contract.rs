@@ -12,6 +12,7 @@ use mmlens_core::{
 use mmlens_finding::{Finding, Labelled, Tolerance};
 
 use crate::Rewired;
+use crate::looked::{objectives_share_a_pass, sites_are_objectives};
 
 /// Another order of summation in f32, on values of any size.
 pub(crate) const ROUNDING: Tolerance = Tolerance::either(1e-6, 1e-5);
@@ -21,10 +22,11 @@ pub(crate) const ROUNDING: Tolerance = Tolerance::either(1e-6, 1e-5);
 /// An empty plan changes no bit; every published site is reached once, in order, with its published shape;
 /// writing back what was read changes no bit; the residual stream is what its parts add up to; attention
 /// weights are the softmax of the scores; a pass resumes at every block of the language model, and from half of the positions where it says so; rows do not mix; an
-/// objective has the same value and gradient whether the logits it looks at are computed alone or among all; bad inputs
+/// objective has the same value and gradient whether the logits it looks at are computed alone or among all; what a site
+/// holds is an objective, for each row its own; bad inputs
 /// and bad plans are errors, never panics.
 pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
-    let checks: [(&str, Check); 11] = [
+    let checks: [(&str, Check); 13] = [
         ("table of sites", table),
         ("empty plan", empty_plan),
         ("reading every site", read_all),
@@ -34,6 +36,8 @@ pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
         ("resuming", resuming),
         ("rows", rows),
         ("logits that are wanted", wanted),
+        ("sites as objectives", sites_are_objectives),
+        ("objectives that share a pass", objectives_share_a_pass),
         ("bad inputs", bad_inputs),
         ("bad plans", bad_plans),
     ];

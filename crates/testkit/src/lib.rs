@@ -2,6 +2,7 @@
 
 mod contract;
 mod kill;
+mod looked;
 mod oracle;
 mod rewired;
 mod session;

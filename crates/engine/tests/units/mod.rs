@@ -10,7 +10,12 @@ use mmlens_core::{Inputs, Objective, Plan, Subject, Unwatched};
 use mmlens_engine::{Coalition, Hiding, Progress};
 
 /// What is measured of some coalitions, so many in a pass.
-fn measured(hiding: &Hiding<'_>, objective: impl Into<mmlens_engine::Metric>, some: &[Coalition], rows: usize) -> Vec<f32> {
+fn measured(
+    hiding: &Hiding<'_>,
+    objective: impl Into<mmlens_engine::Metric>,
+    some: &[Coalition],
+    rows: usize,
+) -> Vec<f32> {
     let memory = Memory::default().at_most(super::rows(rows));
     let mut progress = Progress::new(&Unwatched, "hiding", some.len());
     let found = hiding.measure(objective, some, &memory, &mut progress).unwrap().values;

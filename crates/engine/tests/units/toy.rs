@@ -331,6 +331,10 @@ fn interpolation_fills_what_is_absent_and_nothing_else() {
     let objective = Objective::logit(4);
     let some = [some, Coalition::none(16), Coalition::all(16)];
     ROUNDING
-        .check("road", &measured(&hiding, &objective, &some, 2), &one_by_one(&toy, &hiding, &objective, &some))
+        .check(
+            "road",
+            &measured(&hiding, &objective, &some, 2),
+            &one_by_one(&toy, &hiding, &objective, &some),
+        )
         .unwrap();
 }
