@@ -185,6 +185,9 @@ pub enum HookError {
         /// Why not.
         why: Unreadable,
     },
+    /// A phrase whose first token nothing stands before.
+    #[error("the {0} has no token before it")]
+    NothingBefore(String),
     /// A pass that ended without the output an objective needs.
     #[error("the objective `{0}` needs an output this subject does not produce")]
     NoOutput(String),

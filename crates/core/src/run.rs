@@ -89,7 +89,7 @@ impl Run {
             }
         }
         if let Some(objective) = &plan.objective {
-            objective.check(published)?;
+            objective.check(subject, published)?;
             for site in objective.sites() {
                 let entry = work.entry(site).or_default();
                 (entry.planned, entry.keep, reads) = (true, true, true);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
-use mmlens_core::{AnalysisError, Ask, Card, Inputs, Part, Plan, Point, Site, Subject, kind};
+use mmlens_core::{AnalysisError, Ask, Card, Inputs, Objective, Part, Plan, Point, Site, Subject, kind};
 
 /// Settings that cannot be.
 pub(crate) fn setting(
@@ -45,23 +45,54 @@ pub(crate) fn at_least_one(
     NonZeroUsize::new(count).ok_or_else(|| setting(card, name, count, "it must be at least 1"))
 }
 
-/// The position that an answer is read at: that of its objective, or the last. A text tower says it by what it pools: the vector
-/// of that position (one pass).
+/// The one position that an answer is read at, as [`read_from`].
 pub(crate) fn read_at(
     card: &Card,
     subject: &dyn Subject,
     inputs: &Inputs,
-    objective: Option<Ask>,
+    objective: &Objective,
 ) -> Result<usize, AnalysisError> {
-    if let Some(Ask::At(at)) = objective {
-        return Ok(at);
+    match read_from(card, subject, inputs, objective)?.as_slice() {
+        [at] => Ok(*at),
+        _ => {
+            let found = format!("this one is the {objective}");
+            Err(input(card, "an objective that looks at one position of the output", found))
+        }
+    }
+}
+
+/// The positions that an answer is read at: those of its objective, or the last. A text tower says it by what it pools: the vector
+/// of that position (one pass).
+pub(crate) fn read_from(
+    card: &Card,
+    subject: &dyn Subject,
+    inputs: &Inputs,
+    objective: &Objective,
+) -> Result<Vec<usize>, AnalysisError> {
+    use Objective::{Against, Cosine, Pair, Similarity};
+    let last = inputs.positions().saturating_sub(1);
+    let place = |at: &Ask| if let Ask::At(at) = at { *at } else { last };
+    match (objective, objective.asks().as_slice()) {
+        (_, [Ask::Last]) | (Against { .. } | Cosine | Pair { .. } | Similarity, []) => {}
+        (_, []) => {
+            let found = format!("this one is the {objective}");
+            return Err(input(card, "an objective that looks at positions of the output", found));
+        }
+        (_, asks) => {
+            let mut read: Vec<usize> = asks.iter().map(place).collect();
+            read.sort_unstable();
+            read.dedup();
+            return Ok(read);
+        }
     }
     let [normed, pooled] = [Point::FinalNorm, Point::Pooled].map(|point| Site::of(Part::Text, point));
     if ![normed, pooled].iter().all(|site| kind::has(subject, *site)) {
-        return Ok(inputs.positions().saturating_sub(1));
+        return Ok(vec![last]);
     }
     let trace = subject.run(inputs, Plan::new().read(normed)?.read(pooled)?)?;
     let (all, one) = (trace.get(normed)?.to_values()?, trace.get(pooled)?.to_values()?);
     let found = all.chunks(one.len().max(1)).position(|vector| vector == one);
-    found.ok_or_else(|| input(card, "a text tower that pools one of its positions", "this one does not"))
+    found
+        .map(|at| vec![at])
+        .ok_or_else(|| input(card, "a text tower that pools one of its positions", "this one does not"))
 }

@@ -17,7 +17,7 @@ pub use output::{Output, Pairs};
 pub(crate) use reading::Rows;
 pub use reading::{Reading, Unreadable};
 
-use crate::{HookError, Site, Wanted};
+use crate::{HookError, Selector, Site, SiteSpec, Wanted};
 
 /// Which of the asked positions of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -272,6 +272,12 @@ impl Objective {
         }
     }
 
+    /// The last site it looks at, if it looks at sites alone: nothing behind it matters.
+    pub fn ends_at(&self) -> Option<Site> {
+        let sites_alone = self.wanted().is_some_and(|wanted| wanted.is_none());
+        self.sites().into_iter().max().filter(|_| sites_alone)
+    }
+
     /// The only logits it looks at, which may be none; `None` if it looks at something else of the output.
     pub fn wanted(&self) -> Option<Wanted> {
         match self {
@@ -301,14 +307,16 @@ impl Objective {
     /// Whether it can be looked at in a pass of a subject with these sites.
     ///
     /// # Errors
-    /// [`HookError::Unpublished`], [`HookError::NoAxis`], [`HookError::Index`], [`HookError::Unreadable`].
-    pub(crate) fn check(&self, published: &[crate::SiteSpec]) -> Result<(), HookError> {
+    /// [`HookError::NoSuchSite`], [`HookError::NoAxis`], [`HookError::Index`], [`HookError::Unreadable`],
+    /// [`HookError::NothingBefore`].
+    pub(crate) fn check(&self, subject: &str, published: &[SiteSpec]) -> Result<(), HookError> {
+        for site in self.sites() {
+            Selector::from(site).resolve(subject, published)?;
+        }
         match self {
             Self::Site(reading) => reading.check(published),
-            Self::Sum(terms) => terms.iter().try_for_each(|(_, term)| term.check(published)),
-            Self::Span { from: 0, .. } => {
-                Err(HookError::Objective { what: "the token before position", index: 0, len: 0 })
-            }
+            Self::Sum(terms) => terms.iter().try_for_each(|(_, term)| term.check(subject, published)),
+            Self::Span { from: 0, .. } => Err(HookError::NothingBefore(self.to_string())),
             _ => Ok(()),
         }
     }

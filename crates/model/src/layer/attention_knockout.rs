@@ -88,7 +88,7 @@ use mmlens_engine::{Edit, Positions, Progress, Sweep, of_range, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, input, read_at, setting};
+use crate::check::{at_least_one, input, read_from, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -183,10 +183,10 @@ struct Cut {
 }
 
 impl Cut {
-    /// The last position is `read`, where the answer is read.
-    fn of(edges: &Edges, map: &TokenMap, read: usize) -> Result<Self, AnalysisError> {
+    /// The last position is where the answer is read; of a phrase there are several.
+    fn of(edges: &Edges, map: &TokenMap, read: &[usize]) -> Result<Self, AnalysisError> {
         let places = |positions: &Positions| match positions {
-            Positions::Last => Positions::At(vec![read]).chosen(CARD.id, map),
+            Positions::Last => Positions::At(read.to_vec()).chosen(CARD.id, map),
             _ => positions.chosen(CARD.id, map),
         };
         Ok(Self { keys: places(&edges.keys)?, queries: places(&edges.queries)? })
@@ -232,12 +232,13 @@ impl Analysis for AttentionKnockout {
         let subject = on.subject();
         let (inputs, objective) = on.open(case)?;
         let map = one_row(CARD.id, &inputs)?;
-        let read = read_at(&CARD, subject, &inputs, objective.at())?;
+        let read = read_from(&CARD, subject, &inputs, &objective)?;
         let edges: Vec<&Edges> = self.edges(&inputs).collect();
         if edges.is_empty() {
             return Err(input(&CARD, "a picture that edges lead from", "the sample has none"));
         }
-        let cuts: Vec<Cut> = edges.iter().map(|edges| Cut::of(edges, map, read)).collect::<Result<_, _>>()?;
+        let cuts: Vec<Cut> =
+            edges.iter().map(|edges| Cut::of(edges, map, &read)).collect::<Result<_, _>>()?;
         let layers = kind::blocks(subject, Part::Text);
         let sites: Vec<Site> =
             (0..layers).map(|layer| Site::block(Part::Text, layer, Point::Scores)).collect();

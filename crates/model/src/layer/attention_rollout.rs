@@ -88,7 +88,7 @@ use std::collections::BTreeMap;
 use mmlens_core::finding::{Axis, Labelled, Labels, Modality, PatchLabel, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, HookError, Inputs, Leaf, On, Part, Plan,
-    Point, Site, Subject, Target, TokenMap, kind,
+    Point, Site, Subject, TokenMap, kind,
 };
 use mmlens_engine::{Flow, FlowSettings, Heads, Mixing, Positions, Progress, blocks_read, label, one_row};
 use serde::{Deserialize, Serialize};
@@ -200,11 +200,8 @@ impl Analysis for AttentionRollout {
         };
         let (mut tables, mut last) = (Vec::new(), None);
         if let Some(decoder) = flow(text)? {
-            let objective = match &case.target {
-                Target::Objective(objective) => objective.at(),
-                _ => None,
-            };
-            let (at, len) = (read_at(&CARD, subject, &inputs, objective)?, decoder.positions());
+            let objective = on.form(case);
+            let (at, len) = (read_at(&CARD, subject, &inputs, &objective)?, decoder.positions());
             let mut end = vec![0.0; len];
             *end.get_mut(at).ok_or(HookError::Objective { what: "position", index: at, len })? = 1.0;
             let carried = decoder.carry(&[end])?.concat();

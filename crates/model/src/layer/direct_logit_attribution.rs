@@ -158,7 +158,7 @@ impl Analysis for DirectLogitAttribution {
         one_row(CARD.id, &inputs)?;
         let targets = targets(&objective)?;
         self.unedited(subject)?;
-        let at = read_at(&CARD, subject, &inputs, objective.at())?;
+        let at = read_at(&CARD, subject, &inputs, &objective)?;
         let layers = kind::blocks(subject, Part::Text);
         let mut progress = Progress::new(on.watch(), CARD.id, 1 + layers);
         let sites = self.sites(subject, layers);

@@ -110,8 +110,8 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Baseline, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Point,
-    Site, Subject, kind,
+    Analysis, AnalysisError, Answer, Baseline, Capability, Card, Case, Cost, Inputs, Leaf, Objective, On,
+    Part, Point, Site, Subject, kind,
 };
 use mmlens_engine::{End, Path, PathIntegral, Progress, Rule, label, one_row};
 use serde::{Deserialize, Serialize};
@@ -167,7 +167,8 @@ pub struct IntegratedGradients {
 impl IntegratedGradients {
     /// The sites that move: those asked for, or the pictures and words of a sample, each from its mean. A caption that is compared
     /// with a picture moves from zero: the mean of its words, with all of them in it, fits the picture as well as the caption.
-    fn along(&self, subject: &dyn Subject, inputs: &Inputs) -> Vec<End> {
+    /// What enters behind an objective is left out.
+    fn along(&self, subject: &dyn Subject, inputs: &Inputs, objective: &Objective) -> Vec<End> {
         if let Some(along) = &self.settings.along {
             return along.clone();
         }
@@ -175,11 +176,18 @@ impl IntegratedGradients {
         let pixels = inputs.pixels.is_some().then(|| Site::of(Part::Vision, Point::Pixels));
         let pixels = pixels.map(|site| End::new(site, Baseline::Mean));
         let ends = pixels.into_iter().chain([End::new(kind::words_enter(subject), words)]);
-        ends.filter(|end| kind::has(subject, end.site)).collect()
+        let ended = objective.ends_at();
+        let matters = |end: &End| ended.is_none_or(|last| end.site <= last);
+        ends.filter(|end| kind::has(subject, end.site)).filter(matters).collect()
     }
 
-    fn paths(&self, on: &On<'_>, inputs: &Inputs) -> Result<Vec<PathIntegral>, AnalysisError> {
-        let along = self.along(on.subject(), inputs);
+    fn paths(
+        &self,
+        on: &On<'_>,
+        inputs: &Inputs,
+        objective: &Objective,
+    ) -> Result<Vec<PathIntegral>, AnalysisError> {
+        let along = self.along(on.subject(), inputs, objective);
         if along.is_empty() {
             return Err(input(
                 &CARD,
@@ -232,7 +240,7 @@ impl Analysis for IntegratedGradients {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
-        let (paths, steps) = (self.paths(on, &inputs)?, self.steps.get());
+        let (paths, steps) = (self.paths(on, &inputs, &on.form(case))?, self.steps.get());
         let sites: Vec<Site> = paths.iter().flat_map(|path| &path.ends).map(|end| end.site).collect();
         let (paths, row) = (paths.len(), on.row(case, &inputs, &sites)?);
         let cost = Cost::rows(case.settling() + 1 + paths * (1 + steps)).with_gradients(paths * steps);
@@ -242,7 +250,7 @@ impl Analysis for IntegratedGradients {
     fn reads(&self, on: &On<'_>, case: &Case) -> Result<Vec<Site>, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
         let objective = on.form(case);
-        let paths = self.paths(on, &inputs)?;
+        let paths = self.paths(on, &inputs, &objective)?;
         Ok(paths.iter().flat_map(|path| path.reads(on.subject(), &objective)).collect())
     }
 
@@ -250,7 +258,7 @@ impl Analysis for IntegratedGradients {
         let subject = on.subject();
         let (inputs, objective) = on.open(case)?;
         let map = one_row(CARD.id, &inputs)?;
-        let paths = self.paths(on, &inputs)?;
+        let paths = self.paths(on, &inputs, &objective)?;
         let read: Vec<Site> = paths.iter().flat_map(|path| path.reads(subject, &objective)).collect();
         paths.iter().try_for_each(|path| path.hold(subject, (&inputs, &objective), CARD.id))?;
         let whole = on.unedited(case, (&inputs, &objective), &read)?;
