@@ -37,6 +37,8 @@ pub struct TokenMap {
     /// Positions that fill a text up to a fixed length and that attention sees, as SigLIP's do. They are no words, and means of
     /// what enters the first block leave them out.
     pub padding: Vec<usize>,
+    /// Where an answer begins that stands behind the prompt, if one does: it goes on to the end.
+    pub answer: Option<usize>,
 }
 
 impl TokenMap {
@@ -48,6 +50,16 @@ impl TokenMap {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
+    }
+
+    /// Positions of the prompt: all but those of an answer behind it.
+    pub fn prompt(&self) -> std::ops::Range<usize> {
+        0..self.answer.unwrap_or(self.len()).min(self.len())
+    }
+
+    /// Positions of the answer behind the prompt; none, if there is none.
+    pub fn reply(&self) -> std::ops::Range<usize> {
+        self.prompt().end..self.len()
     }
 
     /// Positions that hold a modality.
@@ -171,6 +183,32 @@ impl Inputs {
             images: vec![Vec::new()],
             asked: Asked::Last,
         })
+    }
+
+    /// The same single row with an answer behind it, token by token, each shown as `shown` says.
+    ///
+    /// # Errors
+    /// [`SubjectError::Batch`] for several rows, or rows that have an answer already; for an answer without tokens.
+    pub fn answered(
+        mut self,
+        tokens: &[u32],
+        shown: impl Fn(u32) -> TokenLabel,
+    ) -> Result<Self, SubjectError> {
+        let fail = |reason: &str| Err(SubjectError::Batch { reason: reason.to_owned() });
+        if tokens.is_empty() {
+            return fail("the answer has no tokens");
+        }
+        let ([ids], [map]) = (self.ids.as_mut_slice(), self.maps.as_mut_slice()) else {
+            return fail("an answer stands behind a single row");
+        };
+        let map = Arc::make_mut(map);
+        if map.answer.is_some() || self.tails.iter().any(|tail| *tail > 0) {
+            return fail("an answer stands behind a prompt that ends its row");
+        }
+        map.answer = Some(map.len());
+        ids.extend(tokens);
+        map.tokens.extend(tokens.iter().map(|token| shown(*token).with_id(*token)));
+        Ok(self)
     }
 
     /// Number of prompts.

@@ -92,7 +92,7 @@ pub use picture::{MOST_PICTURE_BYTES, MOST_PICTURE_PIXELS, Picture};
 pub use plan::{Change, ChangeFn, Plan, Region, State};
 pub use plans::{Plans, Steps};
 pub use run::{Resume, Run};
-pub use sample::{Sample, Words};
+pub use sample::{Reply, Sample, Words};
 pub use seed::Seed;
 pub use selector::Selector;
 pub use session::{Session, SessionError};

@@ -1,8 +1,8 @@
-//! What is asked of a model: pictures and words.
+//! What is asked of a model: pictures and words, and what was answered.
 
 use std::sync::Arc;
 
-use crate::{Clip, Picture};
+use crate::{Clip, Picture, SubjectError};
 
 /// The words of a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,17 @@ pub enum Words {
     Nothing,
 }
 
-/// One input: pictures and words.
+/// What stands behind the words of a sample: an answer that was given before, by this model or by anybody. What each of its tokens
+/// is, the model reads before it comes to the next (teacher forcing).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// A text, put where the chat template puts an answer to a question; behind a prompt as it is.
+    Text(String),
+    /// Tokens, as a model generates them.
+    Tokens(Vec<u32>),
+}
+
+/// One input: pictures and words, and possibly an answer.
 #[derive(Debug, Clone)]
 pub struct Sample {
     /// The pictures, in the order of their placeholders.
@@ -26,12 +36,14 @@ pub struct Sample {
     pub clips: Vec<Clip>,
     /// The words.
     pub words: Words,
+    /// What was answered, if it is a part of the input.
+    pub reply: Option<Reply>,
 }
 
 impl Sample {
     /// Pictures and words.
     pub fn new(pictures: Vec<Picture>, words: Words) -> Self {
-        Self { pictures, clips: Vec::new(), words }
+        Self { pictures, clips: Vec::new(), words, reply: None }
     }
 
     /// With clips.
@@ -39,6 +51,27 @@ impl Sample {
     pub fn with_clips(mut self, clips: Vec<Clip>) -> Self {
         self.clips = clips;
         self
+    }
+
+    /// With an answer behind the words.
+    #[must_use]
+    pub fn answered(mut self, reply: Reply) -> Self {
+        self.reply = Some(reply);
+        self
+    }
+
+    /// Refuses a sample with an answer, for subjects that give none.
+    ///
+    /// # Errors
+    /// [`SubjectError::Sample`].
+    pub fn unanswered(&self, subject: &str) -> Result<(), SubjectError> {
+        match self.reply {
+            None => Ok(()),
+            Some(_) => {
+                let reason = "it takes no answer beside the words".to_owned();
+                Err(SubjectError::Sample { subject: subject.to_owned(), reason })
+            }
+        }
     }
 
     /// Whether it is the same sample: the same words, and pictures and clips that share their pixels in memory.
@@ -49,7 +82,7 @@ impl Sample {
             (&p.name, p.fps, p.frames.len()) == (&q.name, q.fps, q.frames.len())
                 && frames().all(|(a, b)| Arc::ptr_eq(a, b))
         };
-        self.words == other.words
+        (&self.words, &self.reply) == (&other.words, &other.reply)
             && (self.pictures.len(), self.clips.len()) == (other.pictures.len(), other.clips.len())
             && self.pictures.iter().zip(&other.pictures).all(|(p, q)| seen(p, q))
             && self.clips.iter().zip(&other.clips).all(|(p, q)| shown(p, q))

@@ -191,11 +191,9 @@ mod tests {
         let spans = |n: usize, step: f32| (0..n).map(|i| [i as f32 * step, (i + 1) as f32 * step]).collect();
         TokenMap {
             tokens,
-            text: String::new(),
             pictures: vec![(20, 10)],
             views: vec![View { image: 0, rows: spans(2, 5.0), cols: spans(4, 5.0) }],
-            patches: Vec::new(),
-            padding: Vec::new(),
+            ..TokenMap::default()
         }
     }
 

@@ -16,13 +16,15 @@ pub enum Positions {
     All,
     /// Those that show pictures.
     Pictures,
-    /// Those that hold words, markers of the model included; not what fills a text up to a fixed length.
+    /// Those that hold words of the prompt, markers of the model included; not what fills a text up to a fixed length.
     Words,
-    /// Words that come after the first picture, the last position excepted; where there are none, all words that are no
-    /// markers of the model, the last position excepted.
+    /// Words of the prompt that come after the first picture, its last position excepted; where there are none, all its words that
+    /// are no markers of the model, its last position excepted.
     Question,
-    /// The last, where the next token is decided.
+    /// The last of the prompt, where the next token is decided: the first of an answer, if one stands behind it.
     Last,
+    /// Those of an answer behind the prompt.
+    Answer,
     /// These.
     At(Vec<usize>),
 }
@@ -40,15 +42,16 @@ impl Positions {
         let mut chosen: Vec<usize> = match self {
             Self::All => (0..map.len()).collect(),
             Self::Pictures => (0..map.len()).filter(pictured).collect(),
-            Self::Words => (0..map.len()).filter(|i| !pictured(i) && !map.padding.contains(i)).collect(),
+            Self::Words => map.prompt().filter(|i| !pictured(i) && !map.padding.contains(i)).collect(),
             Self::Question => {
-                let end = map.len().saturating_sub(1);
+                let end = map.prompt().end.saturating_sub(1);
                 let first = (0..end).find(pictured).unwrap_or(end);
                 let after: Vec<usize> = (first..end).filter(|i| !pictured(i)).collect();
                 let text = |i: &usize| map.tokens.get(*i).is_some_and(|t| t.modality == Modality::Text);
                 if after.is_empty() { (0..end).filter(text).collect() } else { after }
             }
-            Self::Last => map.len().checked_sub(1).into_iter().collect(),
+            Self::Last => map.prompt().last().into_iter().collect(),
+            Self::Answer => map.reply().collect(),
             Self::At(positions) => positions.clone(),
         };
         chosen.sort_unstable();
@@ -105,6 +108,7 @@ impl fmt::Display for Positions {
             Self::Words => f.write_str("words"),
             Self::Question => f.write_str("question"),
             Self::Last => f.write_str("last"),
+            Self::Answer => f.write_str("answer"),
             Self::At(positions) => write!(f, "{positions:?}"),
         }
     }

@@ -27,6 +27,19 @@ pub struct SampleRecord {
     /// The clips, in the order of their placeholders.
     #[serde(default)]
     pub clips: Vec<ClipRecord>,
+    /// The answer behind the words, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<ReplyRecord>,
+}
+
+/// An answer that is a part of a sample.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplyRecord {
+    /// As text.
+    Text(String),
+    /// As tokens.
+    Tokens(Vec<u32>),
 }
 
 /// The words of a sample.

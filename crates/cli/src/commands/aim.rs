@@ -1,7 +1,10 @@
 //! What is explained: the first token of an answer, a class, or how well a caption fits.
 
 use anyhow::{Context, Result};
-use mmlens::core::{Ask, Generation, Inputs, Objective, Sample, Subject, Target, Words, kind, top_token};
+use mmlens::core::{
+    AnyTensor, Ask, Case, Generation, Inputs, Measure, Objective, On, Plan, Sample, Subject, Target, Words,
+    kind, top_token,
+};
 use mmlens::finding::TokenLabel;
 use serde::Serialize;
 
@@ -11,10 +14,11 @@ use crate::input::{masks, target};
 use crate::pairs::Compared;
 use crate::refusal::Refusal;
 
-/// A token, or one of the captions by its number.
+/// A token, or one of the captions by its number; without one an answer that was given.
 #[derive(Serialize)]
 pub(crate) struct Aim {
-    pub(crate) id: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<u32>,
     pub(crate) text: String,
 }
 
@@ -37,12 +41,16 @@ pub(crate) struct Settled {
 }
 
 /// Asks the subject, and settles what is explained: `wanted`, or the token that it says first, or the caption that
-/// fits best.
-pub(crate) fn settle(subject: &dyn Subject, sample: Sample, wanted: Option<&str>) -> Result<Settled> {
-    if kind::compares(subject) {
-        return caption(subject, sample, wanted);
+/// fits best, or all of an answer that the sample holds.
+pub(crate) fn settle(on: &On<'_>, sample: Sample, wanted: Option<&str>) -> Result<Settled> {
+    let subject = on.subject();
+    if sample.reply.is_some() {
+        return given(on, sample);
     }
-    let inputs = subject.encode(&sample)?;
+    if kind::compares(subject) {
+        return caption(on, sample, wanted);
+    }
+    let inputs = on.encode(&sample)?;
     if let Some(masks) = masks(subject, &inputs)? {
         return mask(subject, sample, inputs, &masks, wanted);
     }
@@ -67,10 +75,42 @@ pub(crate) fn settle(subject: &dyn Subject, sample: Sample, wanted: Option<&str>
         target: Target::Token(id),
         prompt: inputs.map().tokens.clone(),
         explained: format!("the logit of `{text}` (id {id}{likely})"),
-        aim: Aim { id, text },
+        aim: Aim { id: Some(id), text },
         answer: answer.text.trim().to_owned(),
         ended: answer.ended,
         note: note_of(&inputs, &answer),
+        tokens,
+    })
+}
+
+/// All of an answer that was given.
+fn given(on: &On<'_>, sample: Sample) -> Result<Settled> {
+    let subject = on.subject();
+    let case = Case::answer(sample);
+    let (inputs, objective) = on.open(&case)?;
+    let (reply, ids) = (inputs.map().reply(), inputs.ids.concat());
+    let said: Vec<(usize, u32)> = reply.filter_map(|at| Some((at, *ids.get(at)?))).collect();
+    let each = |(at, token): &(usize, u32)| Measure::Probability.of(Ask::At(at.saturating_sub(1)), *token);
+    let plan = said.iter().fold(Plan::new().objective(objective), |plan, one| plan.also(&each(one)));
+    let trace = subject.run(&inputs, plan)?;
+    let mut tokens = Vec::with_capacity(said.len());
+    for one in &said {
+        let probability = AnyTensor::new(each(one).score(trace.output())?).to_values()?;
+        let probability = probability.first().copied().context("no row was scored")?;
+        tokens.push(Token { id: one.1, text: subject.token(one.1), probability });
+    }
+    let whole = trace.scores()?.first().copied().context("no row was scored")?;
+    let answer = subject.decode(&said.iter().map(|(_, id)| *id).collect::<Vec<_>>())?.trim().to_owned();
+    let many = if tokens.len() == 1 { "1 token".to_owned() } else { format!("{} tokens", tokens.len()) };
+    Ok(Settled {
+        sample: case.sample,
+        target: case.target,
+        prompt: inputs.map().tokens.clone(),
+        explained: format!("the log-probability of the given answer ({many}): {whole:.3}"),
+        aim: Aim { id: None, text: answer.clone() },
+        answer,
+        ended: false,
+        note: None,
         tokens,
     })
 }
@@ -86,7 +126,7 @@ fn class(subject: &dyn Subject, sample: Sample, inputs: &Inputs, id: u32) -> Res
         target: Target::Token(id),
         prompt: inputs.map().tokens.clone(),
         explained: format!("the logit of `{text}` (class {id}{share})"),
-        aim: Aim { id, text },
+        aim: Aim { id: Some(id), text },
         answer: likely.first().map_or_else(String::new, |class| class.text.clone()),
         ended: true,
         note: None,
@@ -119,7 +159,7 @@ fn mask(
         target: Target::Objective(Objective::Logit { at: Ask::At(at), token: id }),
         prompt,
         explained: format!("the logit of `{text}` (id {id}{share}) at position {at}"),
-        aim: Aim { id, text },
+        aim: Aim { id: Some(id), text },
         answer: subject.decode(&answer)?,
         ended: true,
         note: None,
@@ -132,14 +172,15 @@ fn told(classes: Vec<Class>) -> Vec<Token> {
     classes.into_iter().map(token).collect()
 }
 
-fn caption(subject: &dyn Subject, sample: Sample, wanted: Option<&str>) -> Result<Settled> {
+fn caption(on: &On<'_>, sample: Sample, wanted: Option<&str>) -> Result<Settled> {
+    let subject = on.subject();
     if wanted.is_some() {
         return Err(Refusal::NoTokens { option: "target", model: subject.name().to_owned() }.into());
     }
     if sample.pictures.len() > 1 {
         return Err(Refusal::OnePicture { found: sample.pictures.len() }.into());
     }
-    let inputs = subject.encode(&sample)?;
+    let inputs = on.encode(&sample)?;
     let compared = Compared::of(subject, &inputs)?;
     let texts = if let Words::Texts(texts) = &sample.words { texts.clone() } else { Vec::new() };
     let tokens: Vec<Token> = (0..)
@@ -151,12 +192,12 @@ fn caption(subject: &dyn Subject, sample: Sample, wanted: Option<&str>) -> Resul
     let logit = compared.picture(0).nth(id as usize).context("no text was compared")?.logit;
     let sample = Sample { words: Words::Texts(vec![text.clone()]), ..sample };
     Ok(Settled {
-        prompt: subject.encode(&sample)?.map().tokens.clone(),
+        prompt: on.encode(&sample)?.map().tokens.clone(),
         sample,
         target: Target::Objective(Objective::Similarity),
         explained: format!("the similarity with `{text}` (logit {logit:.3}, probability {probability:.3})"),
         answer: text.clone(),
-        aim: Aim { id, text },
+        aim: Aim { id: Some(id), text },
         ended: true,
         note: None,
         tokens,

@@ -9,8 +9,8 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mmlens::METHODS;
 use mmlens::core::{
-    AnalysisError, AnyAnalysis, Case, Copies, Form, Given, Memory, Method, On, Plan, Sample, Subject, Words,
-    explain, memory,
+    AnalysisError, AnyAnalysis, Case, Copies, Form, Given, Memory, Method, On, Plan, Reply, Sample, Shared,
+    Subject, Words, explain, memory,
 };
 use mmlens::files::{RunFolder, sha256_of};
 use mmlens::finding::Finding;
@@ -60,6 +60,9 @@ pub(crate) struct Explain {
     /// The token (or class) whose logit is explained, as text or as id; without it the first one of the answer.
     #[arg(long, value_name = "TOKEN")]
     target: Option<String>,
+    /// An answer that was given, by this model or by anybody: explained is how likely all of it is, each token behind those before.
+    #[arg(long, value_name = "ANSWER", conflicts_with_all = ["target", "text"])]
+    answer: Option<String>,
     #[command(flatten)]
     corruption: CorruptionArgs,
     /// How much memory each method may take at once, beside the model and the sample, such as 800MB or 2GiB; without it 4GiB. The
@@ -179,21 +182,24 @@ struct LeftOut {
 
 impl Explain {
     pub(crate) fn run(&self) -> Result<()> {
-        let sample = self.question.sample()?;
+        let mut sample = self.question.sample()?;
+        sample.reply = self.answer.clone().map(Reply::Text);
         let rows = methods::chosen(&self.method);
         let made = methods::made(&rows, &self.set)?;
         let subject = self.edits.of(self.model.open()?)?;
         let subject: &dyn Subject = &subject;
         suited(subject, &sample.words)?;
-        self.edits.suited(subject, &subject.encode(&sample)?)?;
-        let memory = self.memory.unwrap_or_default();
+        let (memory, shared) = (self.memory.unwrap_or_default(), Shared::new());
+        let bar = Bar::new();
+        let on = On::new(subject).watched(&bar).within(memory).sharing(&shared);
+        self.edits.suited(subject, &on.encode(&sample)?)?;
         let given = self.corruption.given(Case::new(sample))?;
         let mut run = self.begin(subject, &given, &rows, &made)?;
-        let settled = settle(subject, given.case.sample.clone(), self.target.as_deref())?;
+        let settled = settle(&on, given.case.sample.clone(), self.target.as_deref())?;
         let case = Case { sample: settled.sample.clone(), target: settled.target.clone() };
         let given = Given { case, ..given };
         let own = &given.case.sample;
-        let pass = subject.need(&subject.encode(own)?, &Plan::new(), Copies::ONE)?.bytes;
+        let pass = subject.need(&on.encode(own)?, &Plan::new(), Copies::ONE)?.bytes;
         let announced = Announced { budget: memory.budget(), pass };
         if !self.json {
             print::line(format!("answer     {}", print::visible(&settled.answer)))?;
@@ -218,8 +224,7 @@ impl Explain {
             made.into_iter().zip(&kept).partition(|(_, kept)| kept.is_none());
         drop(known);
         let todo: Vec<Box<dyn AnyAnalysis>> = todo.into_iter().map(|(method, _)| method).collect();
-        let bar = Bar::new();
-        let mut found = explain(&todo, On::new(subject).watched(&bar).within(memory), &given);
+        let mut found = explain(&todo, on, &given);
         let (mut written, mut left_out) = (Vec::new(), Vec::new());
         for (method, kept) in rows.iter().zip(&kept) {
             let started = Instant::now();
@@ -252,7 +257,7 @@ impl Explain {
                 seconds,
                 compares,
             });
-            page.findings.push(on_page_of(finding, settled.aim.id, &settled.aim.text));
+            page.findings.push(on_page_of(finding, &settled.aim));
         }
         if written.is_empty() {
             let reasons: Vec<String> =
@@ -376,11 +381,13 @@ fn finding_of(method: &Method) -> String {
     format!("{}.safetensors", method.card.short)
 }
 
-/// A finding as the page shows it, `target` being how it calls the token that is explained.
-fn on_page_of(mut finding: Finding, id: u32, target: &str) -> Finding {
-    let named = format!("token {id} (“{target}”)");
-    let objective = finding.provenance.objective.take();
-    finding.provenance.objective = objective.map(|text| text.replace(&format!("token {id}"), &named));
+/// A finding as the page shows it, with the token or the answer that is explained called by its text.
+fn on_page_of(mut finding: Finding, Aim { id, text }: &Aim) -> Finding {
+    let told = finding.provenance.objective.take().map(|told| match id {
+        Some(id) => told.replace(&format!("token {id}"), &format!("token {id} (“{text}”)")),
+        None => format!("{told} (“{text}”)"),
+    });
+    finding.provenance.objective = told;
     finding
 }
 

@@ -1,11 +1,12 @@
 //! What methods are run on.
 
-use mmlens_finding::{InputRecord, SampleRecord, Source, WordsRecord, top};
+use mmlens_finding::{InputRecord, ReplyRecord, SampleRecord, Source, WordsRecord, top};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    AnalysisError, Ask, HookError, Inputs, Objective, On, Plan, Sample, Subject, SubjectError, Words,
+    AnalysisError, Ask, HookError, Inputs, Measure, Objective, On, Plan, Reply, Sample, Subject,
+    SubjectError, Words,
 };
 
 /// What is to be explained about a sample.
@@ -17,6 +18,18 @@ pub enum Target {
     Top,
     /// The logit of a token.
     Token(u32),
+    /// Tokens of the answer that the sample holds, each judged by what stands before it: all of it, or a phrase.
+    Answer {
+        /// The first of them, counted in the answer.
+        #[serde(default)]
+        from: usize,
+        /// The one behind the last; `None` for the end of the answer.
+        #[serde(default)]
+        to: Option<usize>,
+        /// Their log-probability, logit or probability.
+        #[serde(default)]
+        measure: Measure,
+    },
     /// Any objective.
     Objective(Objective),
 }
@@ -36,6 +49,11 @@ impl Case {
         Self { sample, target: Target::Top }
     }
 
+    /// What made the model give the answer that a sample holds: the log-probability of all of it.
+    pub fn answer(sample: Sample) -> Self {
+        Self { sample, target: Target::Answer { from: 0, to: None, measure: Measure::default() } }
+    }
+
     /// Rows that pass through the model to settle what is explained: one, if it is the top token.
     pub fn settling(&self) -> usize {
         usize::from(self.target == Target::Top)
@@ -52,12 +70,36 @@ impl Case {
 }
 
 impl Target {
-    /// The objective it means, with a way to find the top token.
+    /// The objective it means for some inputs, with a way to find the top token.
     pub(crate) fn settled(
         &self,
+        subject: &dyn Subject,
+        inputs: &Inputs,
         top: impl FnOnce() -> Result<u32, SubjectError>,
     ) -> Result<Objective, SubjectError> {
         match self {
+            Self::Answer { from, to, measure } => {
+                let fail =
+                    |reason: String| Err(SubjectError::Sample { subject: subject.name().to_owned(), reason });
+                let (reply, [ids]) = (inputs.map().reply(), inputs.ids.as_slice()) else {
+                    return fail(format!("an answer is explained of one row, not of {}", inputs.rows()));
+                };
+                if reply.is_empty() {
+                    return fail("its answer is to be explained, but it holds none".to_owned());
+                }
+                let (from, to) = (*from, to.unwrap_or(reply.len()));
+                let start = reply.start + inputs.pads.first().copied().unwrap_or(0);
+                let tokens = ids.get(start..start + reply.len()).and_then(|all| all.get(from..to));
+                match tokens.filter(|tokens| !tokens.is_empty()) {
+                    Some(tokens) => {
+                        Ok(Objective::Span { from: start + from, tokens: tokens.to_vec(), measure: *measure })
+                    }
+                    None => fail(format!(
+                        "tokens {from}..{to} of its answer are to be explained, which has {}",
+                        reply.len()
+                    )),
+                }
+            }
             Self::Token(token) => Ok(Objective::logit(*token)),
             Self::Objective(objective) => Ok(objective.clone()),
             Self::Top => Ok(Objective::logit(top()?)),
@@ -148,7 +190,7 @@ impl Given {
     /// # Errors
     /// [`SubjectError::Picture`] for pictures whose colours are not taken.
     pub fn new(case: Case) -> Result<Self, SubjectError> {
-        let Sample { pictures, clips, words } = &case.sample;
+        let Sample { pictures, clips, words, .. } = &case.sample;
         let shown = !pictures.is_empty() || !clips.is_empty();
         let seen = shown && !matches!(words, Words::Texts(_));
         let corrupted = seen.then(|| case.sample.mean_colour()).transpose()?;
@@ -241,6 +283,7 @@ impl Sample {
             pictures: self.pictures.iter().map(crate::Picture::mean_colour).collect::<Result<_, _>>()?,
             clips: self.clips.iter().map(crate::Clip::mean_colour).collect::<Result<_, _>>()?,
             words: self.words.clone(),
+            reply: self.reply.clone(),
         })
     }
 
@@ -257,6 +300,10 @@ impl Sample {
             words,
             pictures: self.pictures.iter().map(crate::Picture::record).collect(),
             clips: self.clips.iter().map(crate::Clip::record).collect(),
+            reply: self.reply.as_ref().map(|reply| match reply {
+                Reply::Text(text) => ReplyRecord::Text(text.clone()),
+                Reply::Tokens(tokens) => ReplyRecord::Tokens(tokens.clone()),
+            }),
         }
     }
 }

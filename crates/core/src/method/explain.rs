@@ -6,7 +6,7 @@ use crate::{AnalysisError, AnyAnalysis, Given, On, Shared};
 
 /// What each of some methods finds, in their order, one after the other as they are asked for. The sample is encoded once, and
 /// its unedited pass made once, for all of them; each gives the finding that it gives alone. What one of them cannot do is no
-/// reason to stop.
+/// reason to stop. They share what `on` shares already.
 ///
 /// ```no_run
 /// # use mmlens_core::{AnalysisError, Case, Given, Method, On, Subject, explain};
@@ -23,10 +23,10 @@ pub fn explain<'a>(
     on: On<'a>,
     given: &'a Given,
 ) -> impl Iterator<Item = Result<Finding, AnalysisError>> + 'a {
-    let shared = Shared::new();
+    let own = Shared::new();
+    let shared = on.shared().unwrap_or(&own);
     // Why one of them cannot is told when its turn comes.
-    let read = methods.iter().filter_map(|method| method.reads(&on.sharing(&shared), given).ok());
-    let announced = read.flatten().collect();
-    let shared = shared.announced(announced);
-    methods.iter().map(move |method| method.run_given(&on.sharing(&shared), given))
+    let read = methods.iter().filter_map(|method| method.reads(&on.sharing(shared), given).ok());
+    shared.announce(read.flatten().collect());
+    methods.iter().map(move |method| method.run_given(&on.sharing(on.shared().unwrap_or(&own)), given))
 }

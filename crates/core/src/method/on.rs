@@ -55,6 +55,11 @@ impl<'a> On<'a> {
         Self { shared: Some(shared), ..self }
     }
 
+    /// What it shares with others, if it does.
+    pub fn shared(&self) -> Option<&'a Shared> {
+        self.shared
+    }
+
     /// The subject.
     pub fn subject(&self) -> &'a dyn Subject {
         self.subject
@@ -92,28 +97,27 @@ impl<'a> On<'a> {
             (Some(shared), Target::Top) => {
                 Objective::logit(shared.top(self.subject, &case.sample, &inputs)?)
             }
-            (_, target) => target.settled(|| top_token(self.subject, &inputs))?,
+            (_, target) => target.settled(self.subject, &inputs, || top_token(self.subject, &inputs))?,
         };
         Ok((asked(inputs, &objective), objective))
     }
 
     /// An objective that looks where that of a case will: which token is the likeliest, it takes no pass to say.
-    pub fn form(&self, case: &Case) -> Objective {
-        match &case.target {
-            Target::Objective(objective) => objective.clone(),
-            Target::Token(token) => Objective::logit(*token),
-            Target::Top => Objective::logit(0),
-        }
+    ///
+    /// # Errors
+    /// [`SubjectError::Sample`] for an answer that the sample does not hold.
+    pub fn form(&self, case: &Case, inputs: &Inputs) -> Result<Objective, SubjectError> {
+        case.target.settled(self.subject, inputs, || Ok(0))
     }
 
     /// What one row of a case takes in a pass, with gradients at some sites: told from shapes.
     ///
     /// # Errors
-    /// [`HookError::NoSuchSite`].
-    pub fn row(&self, case: &Case, inputs: &Inputs, gradients: &[Site]) -> Result<Need, HookError> {
-        let plan = Plan::new().objective(self.form(case));
+    /// [`HookError::NoSuchSite`]; as [`On::form`].
+    pub fn row(&self, case: &Case, inputs: &Inputs, gradients: &[Site]) -> Result<Need, SubjectError> {
+        let plan = Plan::new().objective(self.form(case, inputs)?);
         let plan = gradients.iter().try_fold(plan, |plan, site| plan.grad(*site))?;
-        self.subject.need(inputs, &plan, Copies::ONE)
+        Ok(self.subject.need(inputs, &plan, Copies::ONE)?)
     }
 
     /// The unedited pass of a case: what it holds at some sites, and the value of its objective. It is made once for all that
@@ -145,7 +149,7 @@ fn reading(objective: &Objective, sites: &[Site]) -> Result<Plan, HookError> {
 pub struct Shared {
     known: Mutex<Vec<Known>>,
     /// What is read of unedited passes, by any of those that share.
-    announced: Vec<Site>,
+    announced: Mutex<Vec<Site>>,
 }
 
 /// So many samples are remembered, the latest ones.
@@ -174,12 +178,11 @@ impl Shared {
         Self::default()
     }
 
-    /// Of an unedited pass all these sites are read at once.
-    #[must_use]
-    pub fn announced(self, mut sites: Vec<Site>) -> Self {
+    /// Of an unedited pass all these sites are read at once, from now on.
+    pub fn announce(&self, mut sites: Vec<Site>) {
         sites.sort_unstable();
         sites.dedup();
-        Self { announced: sites, ..self }
+        *self.announced.lock().unwrap_or_else(PoisonError::into_inner) = sites;
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Vec<Known>) -> T) -> T {
@@ -227,7 +230,8 @@ impl Shared {
         if let Some(trace) = held.flatten() {
             return Ok(trace);
         }
-        let sites = if within(&self.announced) { self.announced.clone() } else { sites.to_vec() };
+        let announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sites = if within(&announced) { announced } else { sites.to_vec() };
         let trace = subject.run(inputs, reading(objective, &sites)?)?;
         let pass = Pass { objective: objective.clone(), sites, trace: trace.clone() };
         self.known(sample, |known| known.passes.push(pass));

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use mmlens_finding::{
-    ClipRecord, Difference, Finding, InputRecord, PictureRecord, SampleRecord, Source, WordsRecord,
+    ClipRecord, Difference, Finding, InputRecord, PictureRecord, ReplyRecord, SampleRecord, Source,
+    WordsRecord,
 };
 use serde_json::Value;
 
 use super::answer::with_tensors;
-use crate::{AnalysisError, Case, Clip, Given, Method, On, Picture, Sample, SubjectError, Target, Words};
+use crate::{
+    AnalysisError, Case, Clip, Given, Method, On, Picture, Reply, Sample, SubjectError, Target, Words,
+};
 
 /// A finding made again, and in what it differs from the one that was there.
 #[derive(Debug)]
@@ -133,7 +136,11 @@ fn opened(record: &SampleRecord, pictures: &[PathBuf]) -> Result<Sample, RerunEr
     let read = |(at, own): (usize, &PictureRecord)| picture(own, pictures.get(at).map(PathBuf::as_path));
     let pictures = record.pictures.iter().enumerate().map(read).collect::<Result<_, _>>()?;
     let clips = record.clips.iter().map(clip).collect::<Result<_, _>>()?;
-    Ok(Sample { pictures, clips, words })
+    let reply = record.reply.as_ref().map(|reply| match reply {
+        ReplyRecord::Text(text) => Reply::Text(text.clone()),
+        ReplyRecord::Tokens(tokens) => Reply::Tokens(tokens.clone()),
+    });
+    Ok(Sample { pictures, clips, words, reply })
 }
 
 fn picture(record: &PictureRecord, instead: Option<&Path>) -> Result<Picture, RerunError> {

@@ -127,7 +127,7 @@ pub(super) fn with_pictures(
         ..clip.clone()
     };
     let clips = sample.clips.iter().enumerate().map(clip).collect();
-    Sample { pictures, clips, words: sample.words.clone() }
+    Sample { pictures, clips, words: sample.words.clone(), reply: sample.reply.clone() }
 }
 
 /// The blurred picture.

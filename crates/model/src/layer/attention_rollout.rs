@@ -200,7 +200,7 @@ impl Analysis for AttentionRollout {
         };
         let (mut tables, mut last) = (Vec::new(), None);
         if let Some(decoder) = flow(text)? {
-            let objective = on.form(case);
+            let objective = on.form(case, &inputs)?;
             let (at, len) = (read_at(&CARD, subject, &inputs, &objective)?, decoder.positions());
             let mut end = vec![0.0; len];
             *end.get_mut(at).ok_or(HookError::Objective { what: "position", index: at, len })? = 1.0;

@@ -240,7 +240,7 @@ impl Analysis for IntegratedGradients {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
-        let (paths, steps) = (self.paths(on, &inputs, &on.form(case))?, self.steps.get());
+        let (paths, steps) = (self.paths(on, &inputs, &on.form(case, &inputs)?)?, self.steps.get());
         let sites: Vec<Site> = paths.iter().flat_map(|path| &path.ends).map(|end| end.site).collect();
         let (paths, row) = (paths.len(), on.row(case, &inputs, &sites)?);
         let cost = Cost::rows(case.settling() + 1 + paths * (1 + steps)).with_gradients(paths * steps);
@@ -249,7 +249,7 @@ impl Analysis for IntegratedGradients {
 
     fn reads(&self, on: &On<'_>, case: &Case) -> Result<Vec<Site>, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
-        let objective = on.form(case);
+        let objective = on.form(case, &inputs)?;
         let paths = self.paths(on, &inputs, &objective)?;
         Ok(paths.iter().flat_map(|path| path.reads(on.subject(), &objective)).collect())
     }

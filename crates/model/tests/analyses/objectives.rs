@@ -1,16 +1,16 @@
 //! Objectives that are no token's logit: phrases, what sites hold, sums. Every method explains them, or says that it does not.
 
 use burn::tensor::activation::log_softmax;
-use mmlens_core::finding::{Tolerance, Unit};
+use mmlens_core::finding::{Finding, Tolerance, Unit};
 use mmlens_core::{
-    Analysis, AnyTensor, Ask, AxisName, Baseline, Change, Custom, Given, Measure, Objective, On, Plan,
-    Reading, Region, Sample, Subject, Words,
+    Analysis, AnyTensor, Ask, AxisName, Baseline, Case, Change, Custom, Given, Measure, Objective, On,
+    Picture, Plan, Reading, Region, Reply, Sample, Subject, Words, rerun,
 };
-use mmlens_engine::End;
+use mmlens_engine::{End, Positions};
 use mmlens_model::METHODS;
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::occlusion::{self, Occlusion};
-use mmlens_testkit::{Toy, analysis_breaches, checkpoint};
+use mmlens_testkit::{Toy, analysis_breaches, checkpoint, picture};
 
 use crate::support::{about, llava, numbers, painted, scalar, settings, shown, site, total};
 
@@ -242,4 +242,52 @@ fn what_cannot_be_looked_at_is_refused() {
     let shown = Reading::at(site("vision.features")).within(Region::all().of(AxisName::Image, [3]));
     let said = said(shown);
     assert!(said.contains("picture 3 is named, but row 0 shows 1"), "{said}");
+}
+
+/// Every method takes a sample with an answer: explained is all of it, by default by its log-probability; the finding is made
+/// again from what it says.
+#[test]
+fn a_given_answer_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let (subject, path) = (llava("llava-a"), folder.path().join("square.png"));
+    std::fs::copy(picture("square"), &path).unwrap();
+    let asked = Sample::prompt(vec![Picture::open(&path).unwrap()], "<image>Red?");
+    let prompt = subject.encode(&asked).unwrap().positions();
+    let sample = asked.answered(Reply::Text(" it is".to_owned()));
+    let inputs = subject.encode(&sample).unwrap();
+    let tokens = inputs.ids[0][prompt..].to_vec();
+    assert!(tokens.len() > 1, "{tokens:?}");
+    let wanted = Objective::span(prompt, tokens).to_string();
+    let given = Given::new(Case::answer(sample)).unwrap();
+    let mut explained = 0;
+    for method in METHODS {
+        let made = method.make(settings(method).swap_remove(0)).unwrap();
+        match made.run_given(&On::new(subject), &given) {
+            Ok(found) => {
+                if let Some(told) = &found.provenance.objective {
+                    assert_eq!(*told, wanted);
+                }
+                let read = Finding::from_bytes(&found.to_bytes().unwrap()).unwrap();
+                let again = rerun(METHODS, &read, &On::new(subject), &[]).unwrap();
+                assert_eq!(again.differences, [], "{}", method.card.id);
+                explained += 1;
+            }
+            Err(error) => {
+                let no =
+                    REFUSED.iter().any(|(id, names, _)| *id == method.card.id && names.contains(&"phrase"));
+                assert!(no, "{}: {error}", method.card.id);
+            }
+        }
+    }
+    assert_eq!(explained, METHODS.len() - 3);
+    // What was said is no part of the question.
+    let map = inputs.map();
+    for positions in [Positions::Question, Positions::Words, Positions::Last] {
+        let chosen = positions.of(map).unwrap();
+        assert!(!chosen.is_empty() && chosen.iter().all(|at| *at < prompt), "{positions} {chosen:?}");
+    }
+    assert_eq!(Positions::Answer.of(map).unwrap(), map.reply().collect::<Vec<_>>());
+    let settings = occlusion::Settings { picture: None, each: occlusion::Each::Token, ..Default::default() };
+    let hidden = Occlusion::new(settings).unwrap().run(subject, &given.case).unwrap();
+    assert_eq!(numbers(&hidden, "tokens").len(), Positions::Words.of(map).unwrap().len());
 }

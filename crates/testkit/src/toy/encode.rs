@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use image::RgbImage;
-use mmlens_core::{AnyTensor, Asked, Inputs, Sample, SubjectError, TokenMap, View, Words};
+use mmlens_core::{
+    AnyTensor, Asked, Inputs, Reply, Sample, Subject as _, SubjectError, TokenMap, View, Words,
+};
 use mmlens_finding::{Modality, PatchLabel, TokenLabel};
 
 use super::{GRID, PATCH, PATCHES, PLACEHOLDER, SIDE, Toy};
@@ -66,7 +68,7 @@ impl Toy {
         let dims = [sample.pictures.len(), 3, SIDE, SIDE];
         let pixels =
             if image == 0 { None } else { Some(AnyTensor::from_values(pixels, &dims, &self.device)?) };
-        Ok(Inputs {
+        let inputs = Inputs {
             ids: vec![ids],
             pads: vec![0],
             tails: vec![0],
@@ -76,7 +78,16 @@ impl Toy {
             colours: sample.pictures.iter().map(|picture| colour(&picture.image.to_rgb8())).collect(),
             images: vec![(0..image).collect()],
             asked: Asked::Last,
-        })
+        };
+        let reply = match &sample.reply {
+            None => return Ok(inputs),
+            Some(Reply::Text(text)) => text.chars().map(|letter| u32::from(letter) % PLACEHOLDER).collect(),
+            Some(Reply::Tokens(tokens)) => tokens.clone(),
+        };
+        match reply.iter().find(|token| **token >= PLACEHOLDER) {
+            Some(token) => Err(self.refuse(format!("token {token} of the answer is none"))),
+            None => inputs.answered(&reply, |token| TokenLabel::new(self.token(token), Modality::Text)),
+        }
     }
 }
 

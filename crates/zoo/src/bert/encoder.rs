@@ -90,6 +90,7 @@ impl Subject for TextEncoder {
     crate::about::about!();
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        sample.unanswered(self.name())?;
         if !sample.pictures.is_empty() || !sample.clips.is_empty() {
             return Err(self.refuse("it reads texts and sees no pictures"));
         }

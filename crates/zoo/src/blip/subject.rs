@@ -189,6 +189,7 @@ impl Subject for Blip {
     crate::about::about!();
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        sample.unanswered(self.name())?;
         if !sample.clips.is_empty() {
             return Err(self.refuse("it takes pictures, no clips"));
         }

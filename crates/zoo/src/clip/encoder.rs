@@ -101,6 +101,7 @@ impl Subject for DualEncoder {
     crate::about::about!();
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        sample.unanswered(self.name())?;
         let Words::Texts(texts) = &sample.words else {
             return Err(
                 self.refuse("it compares pictures with captions: give texts, not a question or a prompt")

@@ -97,6 +97,7 @@ impl Subject for ImageClassifier {
 
     /// Each picture is a row of its own.
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        sample.unanswered(self.name())?;
         if sample.words != Words::Nothing {
             return Err(self.refuse("it classifies pictures and takes no words"));
         }
@@ -111,12 +112,10 @@ impl Subject for ImageClassifier {
             let (rows, cols) = (processed.geometry.rows(), processed.geometry.cols());
             let view = View { image: 0, rows, cols };
             Ok(Arc::new(TokenMap {
-                tokens: Vec::new(),
-                text: String::new(),
                 pictures: vec![(picture.image.width(), picture.image.height())],
                 patches: self.model.vision.config().patches(&view)?,
                 views: vec![view],
-                padding: Vec::new(),
+                ..TokenMap::default()
             }))
         };
         let maps: Result<Vec<_>, ZooError> = pictures.iter().zip(&sample.pictures).map(map).collect();

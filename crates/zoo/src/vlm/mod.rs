@@ -3,6 +3,7 @@
 mod eyes;
 mod network;
 mod place;
+mod reply;
 mod tile;
 mod words;
 
@@ -11,8 +12,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, Decode, Decoding, Inputs, Output, Plan, Rules, Run, Sample, Session, SiteSpec,
-    Subject, SubjectError, WeightSpec, Words,
+    Anatomy, AnyTensor, Asked, Decode, Decoding, Inputs, Output, Plan, Reply, Rules, Run, Sample, Session,
+    SiteSpec, Subject, SubjectError, WeightSpec, Words,
 };
 
 pub use eyes::{Blind, Expansion, Eyes, Placeholder, Seen};
@@ -133,6 +134,10 @@ impl Vlm {
         self.eyes.as_ref()
     }
 
+    fn blind(&self) -> bool {
+        self.eyes.picture().is_none() && self.eyes.clip().is_none()
+    }
+
     fn refuse(&self, reason: impl ToString) -> SubjectError {
         SubjectError::Sample { subject: self.parts.name.clone(), reason: reason.to_string() }
     }
@@ -156,7 +161,7 @@ impl Vlm {
                         "the checkpoint has no chat template; give the whole prompt instead of a question",
                     )
                 })?;
-                let blind = self.eyes.picture().is_none() && self.eyes.clip().is_none();
+                let blind = self.blind();
                 let message = match blind {
                     true => Message::words(question),
                     false => Message::shown(sample.pictures.len(), sample.clips.len(), question),
@@ -220,7 +225,12 @@ impl Subject for Vlm {
         let clips = sample.clips.iter().filter_map(|c| c.frames.first());
         let pictures = sample.pictures.iter().map(|p| &p.image).chain(clips);
         map.pictures = pictures.map(|p| (p.width(), p.height())).collect();
-        Ok(Inputs {
+        let reply = match &sample.reply {
+            None => Vec::new(),
+            Some(Reply::Tokens(tokens)) => tokens.clone(),
+            Some(Reply::Text(text)) => self.continued(sample, &seen, (&prompt, special), &ids, text)?,
+        };
+        let inputs = Inputs {
             ids: vec![ids],
             pads: vec![0],
             tails: vec![0],
@@ -230,7 +240,11 @@ impl Subject for Vlm {
             colours: seen.colours,
             images: vec![seen.images],
             asked: Asked::Last,
-        })
+        };
+        match sample.reply {
+            None => Ok(inputs),
+            Some(_) => self.answered(inputs, &reply),
+        }
     }
 
     fn goes_on(&self) -> bool {

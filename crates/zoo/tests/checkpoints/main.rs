@@ -15,4 +15,5 @@ mod nulls;
 mod processor;
 mod qwen_eyes;
 mod qwen_identities;
+mod reply;
 mod rope;

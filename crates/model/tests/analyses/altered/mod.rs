@@ -525,11 +525,7 @@ fn positions_of_packed_pictures_are_those_of_one_sample() {
         subject.encode(&Sample::prompt(vec![Picture::open(picture("tiny")).unwrap()], words)).unwrap();
     let altered = under(subject.as_ref(), &["vision.blocks.1.resid_pre[pos=2]=zero"]);
     let breaches = subject_breaches(&altered, &inputs);
-    assert_eq!(
-        breaches,
-        [
-            "rows: `vision.blocks.1.resid_pre[pos=2]=zero` cannot stand: the tower takes all pictures as one sequence, and the \
-          rows of this batch show different ones"
-        ]
-    );
+    let said = "`vision.blocks.1.resid_pre[pos=2]=zero` cannot stand: the tower takes all pictures as one sequence, and the \
+                rows of this batch show different ones";
+    assert_eq!(breaches, [format!("rows: {said}"), format!("sites as objectives: `vision.pixels`: {said}")]);
 }
