@@ -191,6 +191,33 @@ fn a_target_is_one_token() {
     assert!(mmlens(ask).refused().contains("the model has no such token"));
 }
 
+/// A given answer is explained as a whole; what is at one position alone says that it is not.
+#[test]
+fn a_given_answer_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = ["--image", &picture("square"), "--ask", "Is it red?", "--json"];
+    let answered = |answer: &str, more: &[&str]| {
+        explain(&model("llava-a"), folder.path(), &[&ask[..], &["--answer", answer], more].concat())
+    };
+    let said = answered("red", &[]).json();
+    assert_eq!((said["answer"].as_str(), said["target"]["text"].as_str()), (Some("red"), Some("red")));
+    assert!(said["target"]["id"].is_null(), "{said}");
+    let tokens = said["tokens"].as_array().unwrap();
+    let left_out: Vec<_> = said["left_out"].as_array().unwrap().iter().map(|left| &left["method"]).collect();
+    assert!(tokens.len() > 1 && left_out == ["rollout", "logit-lens"], "{said}");
+    let sum: f64 = tokens.iter().map(|token| token["probability"].as_f64().unwrap().ln()).sum();
+    let finding = Finding::load(folder.path().join("occlusion.safetensors")).unwrap();
+    let whole = finding.table("objective").unwrap().as_scalar().unwrap();
+    assert!((f64::from(whole) - sum).abs() < 1e-4, "{whole} {sum}");
+    let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(
+        page.contains("log-probability of 3 tokens from position") && page.contains("(“red”)"),
+        "{tokens:?}"
+    );
+    assert!(answered(" ", &[]).refused().contains("the answer is empty"));
+    assert!(answered("red", &["--target", "red"]).refused().contains("--target"));
+}
+
 #[test]
 fn without_a_picture_the_rest_is_explained() {
     let folder = tempfile::tempdir().unwrap();
