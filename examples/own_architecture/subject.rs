@@ -117,7 +117,7 @@ impl Subject for Own {
             0 => None,
             _ => Some(AnyTensor::from_values(pixels, &[count, 3, SIDE, SIDE], &self.device)?),
         };
-        Ok(Inputs {
+        Inputs::new(Batch {
             ids: vec![ids],
             pads: vec![0],
             tails: vec![0],
@@ -162,6 +162,6 @@ impl Subject for Own {
     }
 
     fn tokens(&self, text: &str) -> Result<Vec<u32>, SubjectError> {
-        Ok(self.encode(&Sample::prompt(Vec::new(), text))?.ids.swap_remove(0))
+        Ok(self.encode(&Sample::prompt(Vec::new(), text))?.ids.concat())
     }
 }

@@ -159,16 +159,13 @@ impl Subject for Letters {
             map.tokens.push(TokenLabel::new(letter, Modality::Text).with_id(id).with_bytes(at, end));
             ids.push(id);
         }
-        Ok(Inputs {
+        Inputs::new(Batch {
             ids: vec![ids],
             pads: vec![0],
             tails: vec![0],
             maps: vec![Arc::new(map)],
-            pixels: None,
-            grids: Vec::new(),
-            colours: Vec::new(),
             images: vec![Vec::new()],
-            asked: Asked::Last,
+            ..Batch::default()
         })
     }
 

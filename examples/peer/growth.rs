@@ -27,7 +27,7 @@ pub(crate) fn pictures(folder: &Path, count: usize, times: Times) -> Result<Valu
     let model = weights.build(|weights| QwenVlModel::take(config.clone(), weights))?;
     let values = model.config().vision.values();
     let pixels: Tensor<2> = random(folder, "patches", [SIDE * SIDE, values], &device)?;
-    let inputs = Inputs {
+    let inputs = Inputs::new(Batch {
         ids: vec![Vec::new()],
         pads: vec![0],
         tails: vec![0],
@@ -35,9 +35,8 @@ pub(crate) fn pictures(folder: &Path, count: usize, times: Times) -> Result<Valu
         pixels: Some(pixels.repeat_dim(0, count).into()),
         grids: vec![Grid { frames: 1, rows: SIDE, cols: SIDE, seconds: None }; count],
         images: vec![(0..count).collect()],
-        colours: Vec::new(),
-        asked: Default::default(),
-    };
+        ..Batch::default()
+    })?;
     let see = || among_threads("flex", || model.see(&inputs, &mut Run::idle()));
     times.measure(
         || see()?.context("the pass ended early"),

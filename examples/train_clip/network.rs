@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, bail};
 use burn::tensor::activation::softplus;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use mmlens::core::TokenMap;
+use mmlens::core::{self, TokenMap};
 use mmlens::data::shapes::Score;
-use mmlens::prelude::{AnyTensor, Asked, Inputs, Plan, Run};
+use mmlens::prelude::{AnyTensor, Inputs, Plan, Run};
 use mmlens::zoo::checkpoint::{Access, Checkpoint, WeightSource};
 use mmlens::zoo::{ClipConfig, ClipModel};
 
@@ -176,17 +176,14 @@ fn read(model: &ClipModel, ids: &[Vec<u32>], device: &Device) -> Result<Tensor<2
     let mut parts = Vec::new();
     for texts in lengths.values() {
         let unlabelled = Arc::new(TokenMap::default());
-        let inputs = Inputs {
+        let inputs = Inputs::new(core::Batch {
             ids: texts.iter().map(|text| ids[*text].clone()).collect(),
             pads: vec![0; texts.len()],
             tails: vec![0; texts.len()],
             maps: vec![unlabelled; texts.len()],
-            pixels: None,
-            grids: Vec::new(),
-            colours: Vec::new(),
             images: vec![Vec::new(); texts.len()],
-            asked: Asked::Last,
-        };
+            ..core::Batch::default()
+        })?;
         parts.push(model.read(&inputs, &mut Run::idle())?.context("the pass ended early")?);
     }
     let order: Vec<usize> = lengths.into_values().flatten().collect();

@@ -5,8 +5,8 @@ use std::fmt;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::{
-    AnyTensor, Asked, HookError, Inputs, Output, Plan, Run, Session, SessionError, Subject, SubjectError,
-    Trace, among_threads,
+    AnyTensor, HookError, Inputs, Output, Plan, Run, Session, SessionError, Subject, SubjectError, Trace,
+    among_threads,
 };
 
 /// What a subject goes on with behind a prompt: keys and values of the positions so far, and what else the next token needs.
@@ -113,7 +113,7 @@ impl<'a, D: Decode> Decoding<'a, D> {
         pass: impl FnOnce(&Inputs, &mut Run) -> Result<Option<(AnyTensor, D)>, SubjectError> + Send,
     ) -> Result<Self, SubjectError> {
         inputs.check()?;
-        let prompt = Inputs { asked: Asked::Last, ..inputs.clone() };
+        let prompt = inputs.clone().ask_last();
         let run = started(subject, plan)?.over(&prompt);
         subject.fits(&prompt, &run)?;
         let mut state = None;

@@ -76,7 +76,7 @@ pub use examples::Examples;
 pub use generate::{
     Beams, Generated, Generation, Generator, Rule, Rules, Sampling, ScoresFn, Text, Upcoming,
 };
-pub use inputs::{Asked, Grid, Inputs, TokenMap, View};
+pub use inputs::{Asked, Batch, Grid, Inputs, TokenMap, View};
 pub use integrity::{Breach, Integrity};
 pub use kind::Capability;
 pub use mean::{Content, contents};

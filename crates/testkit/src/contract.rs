@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mmlens_core::{
-    AnalysisError, Anatomy, AnyAnalysis, AnyTensor, Ask, Asked, Change, Given, HookError, Inputs, Integrity,
+    AnalysisError, Anatomy, AnyAnalysis, AnyTensor, Ask, Batch, Change, Given, HookError, Inputs, Integrity,
     Objective, On, Part, Plan, Point, Region, Run, Site, State, Subject, SubjectError, Trace, Wanted, Watch,
     device,
 };
@@ -360,8 +360,7 @@ fn behind(
     let past: Result<Vec<_>, HookError> = past.collect();
     let State { site, hidden } = trace.state(Part::Text, block).map_err(text)?;
     let hidden = hidden.part(1, half, inputs.positions() - half).map_err(text)?;
-    let mut inputs = inputs.clone();
-    inputs.asked = Asked::Last;
+    let inputs = inputs.clone().ask_last();
     let plan = Plan::new().resume_behind(State { site, hidden }, past.map_err(text)?);
     answer(subject.run(&inputs, plan).map_err(text)?.output())
 }
@@ -377,8 +376,7 @@ fn rows(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     let Some(logits) = &trace.output().logits else { return Ok(()) };
     let (asked, vocab, all) = (logits.dims()[1], logits.dims()[2], values(logits)?);
     let lasts: Vec<f32> = all.chunks(asked * vocab).flat_map(|r| r[(asked - 1) * vocab..].to_vec()).collect();
-    let mut asked = inputs.clone();
-    asked.asked = Asked::Last;
+    let asked = inputs.clone().ask_last();
     ROUNDING.check("the last of all positions", &lasts, &output(subject, &asked)?).map(|_| ()).map_err(text)
 }
 
@@ -438,11 +436,8 @@ pub(crate) fn refused<T>(what: &str, attempt: impl FnOnce() -> Result<T, Subject
 }
 
 fn bad_inputs(subject: &dyn Subject, inputs: &Inputs) -> Checked {
-    let with = |change: &dyn Fn(&mut Inputs)| {
-        let mut bad = inputs.clone();
-        change(&mut bad);
-        bad
-    };
+    // Refused where they are built, or by the subject.
+    let with = |change: &dyn Fn(&mut Batch)| inputs.clone().with(change);
     let pixels = |dims: &[usize]| inputs.pixels.as_ref()?.shaped(vec![0.0; dims.iter().product()], dims).ok();
     let mut cases = vec![
         ("no rows", with(&|i| i.ids.clear())),
@@ -478,7 +473,7 @@ fn bad_inputs(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         cases.push(("pictures of two channels", with(&|i| i.pixels = pixels(&[1, 2, 30, 30]))));
     }
     for (what, bad) in cases {
-        refused(what, || subject.run(&bad, Plan::new()))?;
+        refused(what, || subject.run(&bad?, Plan::new()))?;
     }
     Ok(())
 }

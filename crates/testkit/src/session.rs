@@ -67,12 +67,17 @@ fn unlike(what: &str, a: &dyn Session, b: &[u32]) -> Checked {
 fn one_by_one(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     let mut session = begun(subject, inputs)?;
     let mut whole = inputs.clone();
-    for (ids, text) in whole.ids.iter_mut().zip(subject.rules(inputs).map_err(text)?.texts) {
-        // What is written may be apart from what was read.
-        if !ids.ends_with(&text.ids) {
-            ids.extend(text.ids);
-        }
-    }
+    let begun = subject.rules(inputs).map_err(text)?.texts;
+    whole = whole
+        .with(|batch| {
+            for (ids, text) in batch.ids.iter_mut().zip(begun) {
+                // What is written may be apart from what was read.
+                if !ids.ends_with(&text.ids) {
+                    ids.extend(text.ids);
+                }
+            }
+        })
+        .map_err(text)?;
     for step in 0..4 {
         let dims = session.logits().dims();
         if dims.len() != 2 || dims.first() != Some(&inputs.rows()) {
@@ -83,7 +88,9 @@ fn one_by_one(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         Tolerance::either(1e-5, 1e-4).check(&format!("step {step}"), &found, &wanted).map_err(text)?;
         let next = tokens(inputs.rows(), step, 0);
         session.step(&next, Plan::new()).map_err(text)?;
-        whole.ids.iter_mut().zip(&next).for_each(|(ids, token)| ids.push(*token));
+        whole = whole
+            .with(|batch| batch.ids.iter_mut().zip(&next).for_each(|(ids, token)| ids.push(*token)))
+            .map_err(text)?;
         if session.written().iter().zip(&whole.ids).any(|(own, ids)| !ids.ends_with(own)) {
             return Err("what is said to be written is not".to_owned());
         }

@@ -8,7 +8,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mmlens_core::{
-    AnyTensor, Breach, HookError, Inputs, Integrity, Output, Plan, Run, Site, SiteSpec, Subject,
+    AnyTensor, Batch, Breach, HookError, Inputs, Integrity, Output, Plan, Run, Site, SiteSpec, Subject,
+    SubjectError,
 };
 
 use crate::ZooError;
@@ -104,24 +105,26 @@ pub fn look_over_subject(subject: &dyn Subject, inputs: &Inputs) -> Result<(), Z
 
 /// Inputs of one row: a few words, and between them `count` positions of a picture, which have the first of the tokens that
 /// are no words.
-pub(crate) fn glimpse(vocab: usize, (visual, count): (&[u32], usize), pixels: Option<AnyTensor>) -> Inputs {
+pub(crate) fn glimpse(
+    vocab: usize,
+    (visual, count): (&[u32], usize),
+    pixels: Option<AnyTensor>,
+) -> Result<Inputs, SubjectError> {
     let words = (0..vocab as u32).filter(|id| !visual.contains(id));
     let mut ids: Vec<u32> = words.take(3).collect();
     if let Some(token) = visual.first() {
         let at = ids.len().min(1);
         ids.splice(at..at, std::iter::repeat_n(*token, count));
     }
-    Inputs {
+    Inputs::new(Batch {
         ids: vec![ids],
         pads: vec![0],
         tails: vec![0],
         maps: vec![Arc::default()],
         images: vec![if pixels.is_some() { vec![0] } else { Vec::new() }],
         pixels,
-        grids: Vec::new(),
-        colours: Vec::new(),
-        asked: mmlens_core::Asked::Last,
-    }
+        ..Batch::default()
+    })
 }
 
 /// Pixels that are not all alike, within the range of normalised ones.

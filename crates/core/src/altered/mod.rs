@@ -38,8 +38,8 @@ use burn::tensor::Tensor;
 use crate::change::apply;
 use crate::plan::{Stood, known};
 use crate::{
-    AnyTensor, Asked, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Output, Part, Plan,
-    Point, Run, Session, Site, Subject, SubjectError, Trace, forward_subject,
+    AnyTensor, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Output, Part, Plan, Point,
+    Run, Session, Site, Subject, SubjectError, Trace, forward_subject,
 };
 
 pub use alteration::Alteration;
@@ -166,7 +166,7 @@ impl<S: Subject> Subject for Altered<S> {
 
     fn begin(&self, inputs: &Inputs, plan: Plan) -> Result<Box<dyn Session + '_>, SubjectError> {
         inputs.check()?;
-        let prompt = Inputs { asked: Asked::Last, ..inputs.clone() };
+        let prompt = inputs.clone().ask_last();
         let local = self.local(&Pass::Over { inputs: &prompt, from: 0 })?;
         let inner = self.inner.begin(inputs, plan.upon(local))?;
         Ok(Box::new(Answering { subject: self, inner, pads: inputs.pads.clone() }))

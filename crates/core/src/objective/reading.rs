@@ -285,7 +285,7 @@ impl Rows {
     /// Of a value in a pass over some inputs; without them it is one row, unless the site has an axis of rows.
     pub(crate) fn of(spec: &SiteSpec, dims: &[usize], inputs: Option<&Inputs>) -> Self {
         let Some((first, fixed)) = spec.axes.first() else {
-            return Self::Whole(inputs.map_or(1, Inputs::rows));
+            return Self::Whole(inputs.map_or(1, |inputs| inputs.rows()));
         };
         match (first, fixed, inputs) {
             (AxisName::Batch, None, _) => Self::First,
@@ -295,7 +295,7 @@ impl Rows {
                     spec.axis(AxisName::Pos).and_then(|at| dims.get(at)).copied().unwrap_or_default();
                 Self::Packed(packed(inputs, length))
             }
-            (_, _, inputs) => Self::Whole(inputs.map_or(1, Inputs::rows)),
+            (_, _, inputs) => Self::Whole(inputs.map_or(1, |inputs| inputs.rows())),
         }
     }
 }

@@ -124,11 +124,10 @@ fn rows_do_not_mix() {
 #[test]
 fn positions_are_counted_without_padding() {
     let subject = altered(&["text.input[pos=0]=zero"]);
-    let mut inputs = Toy::inputs(&[[1, 2], [0, 5]]);
-    inputs.pads = vec![0, 1];
+    let inputs = Toy::inputs(&[[1, 2], [0, 5]]).with(|batch| batch.pads = vec![0, 1]).unwrap();
     let entered = read(&subject, &inputs, "text.input", Plan::new());
     assert_eq!(entered, [0.0, 0.0, 0.0, 2.0, 3.0, 4.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0]);
-    inputs.pads = vec![0, 0];
+    let inputs = inputs.with(|batch| batch.pads = vec![0, 0]).unwrap();
     let entered = read(&subject, &inputs, "text.input", Plan::new());
     assert_eq!(entered, [0.0, 0.0, 0.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 5.0, 6.0, 7.0]);
     // Of the logits the last position alone is there, unless all are asked for.
@@ -209,8 +208,7 @@ fn what_cannot_stand_is_refused() {
         several(&[1, 5, 3]),
         "`text.input` has shape [1, 2, 3]; a value of shape [1, 5, 3] cannot be set there (each length must be equal or 1)"
     );
-    let mut padded = Toy::inputs(&[[0, 2]]);
-    padded.pads = vec![1];
+    let padded = Toy::inputs(&[[0, 2]]).with(|batch| batch.pads = vec![1]).unwrap();
     let value = new("text.input", Region::all(), Change::Set(tensor(&[0.0; 6], &[1, 2, 3]))).unwrap();
     let said = Altered::new(toy(), [value]).unwrap().run(&padded, Plan::new()).unwrap_err().to_string();
     assert!(

@@ -1,7 +1,9 @@
 //! What is asked for happens or is refused: each refusal with its text.
 
-use crate::toy::{Fault, Toy};
+use crate::toy::{Fault, Toy, device as host};
 use mmlens_core::*;
+use mmlens_finding::{Modality, TokenLabel};
+use std::sync::Arc;
 
 fn refused(plan: Plan) -> String {
     Toy::new(Fault::None).run(&Toy::inputs(&[[1, 2]]), plan).unwrap_err().to_string()
@@ -180,10 +182,30 @@ fn a_model_that_breaks_its_own_table_is_found_out() {
 
 #[test]
 fn a_batch_that_does_not_fit_together_is_refused() {
-    let mut inputs = Toy::inputs(&[[1, 2], [3, 4]]);
-    inputs.ids[1].pop();
-    let error = Toy::new(Fault::None).run(&inputs, Plan::new()).unwrap_err();
-    assert_eq!(error.to_string(), "the batch does not fit together: row 1 has 1 positions, row 0 has 2");
+    let said = |change: &dyn Fn(&mut Batch)| {
+        let error = Toy::inputs(&[[1, 2], [3, 4]]).with(change).unwrap_err().to_string();
+        error.strip_prefix("the batch does not fit together: ").unwrap().to_owned()
+    };
+    let labels = |count| {
+        Arc::new(TokenMap {
+            tokens: vec![TokenLabel::new("a", Modality::Text); count],
+            ..TokenMap::default()
+        })
+    };
+    assert_eq!(said(&|batch| batch.ids[1].truncate(1)), "row 1 has 1 positions, row 0 has 2");
+    assert_eq!(said(&|batch| batch.ids.clear()), "the batch has no positions");
+    assert_eq!(said(&|batch| batch.tails.push(0)), "2 rows, but 2 and 3 pads, 2 maps, 2 picture lists");
+    assert_eq!(said(&|batch| batch.tails = vec![0, 2]), "row 1 is padded by 2 of 2 positions");
+    assert_eq!(said(&|batch| batch.images[1].push(0)), "picture 0 is named, there are 0");
+    assert_eq!(said(&|batch| batch.colours = vec![[0.0; 3]]), "1 mean colours, but 0 pictures");
+    assert_eq!(said(&|batch| batch.maps[1] = labels(3)), "row 1 has 2 positions, 3 labels and 0 of padding");
+    let grid = Grid { frames: 1, rows: 2, cols: 2, seconds: None };
+    let pixels = AnyTensor::from_values(vec![0.0; 6], &[3, 2], &host()).unwrap();
+    let packed = |batch: &mut Batch| (batch.grids, batch.pixels) = (vec![grid], Some(pixels.clone()));
+    assert_eq!(said(&packed), "the pictures have 4 patches, the pixels 3");
+    let none = Toy::inputs(&[[1, 2]]).repeat(0);
+    let said = Toy::new(Fault::None).run(&none, Plan::new()).unwrap_err().to_string();
+    assert_eq!(said, "the batch does not fit together: the batch has no positions");
 }
 
 #[test]

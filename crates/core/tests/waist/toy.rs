@@ -43,17 +43,15 @@ impl Toy {
 
     /// Rows of two positions, filled from ids.
     pub(crate) fn inputs(rows: &[[u32; 2]]) -> Inputs {
-        Inputs {
+        Inputs::new(Batch {
             ids: rows.iter().map(|r| r.to_vec()).collect(),
             pads: vec![0; rows.len()],
             tails: vec![0; rows.len()],
             maps: rows.iter().map(|_| Arc::default()).collect(),
-            pixels: None,
-            grids: Vec::new(),
-            colours: Vec::new(),
             images: vec![Vec::new(); rows.len()],
-            asked: Asked::Last,
-        }
+            ..Batch::default()
+        })
+        .unwrap()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use mmlens_core::{AnalysisError, AnyTensor, HookError, Inputs};
+use mmlens_core::{AnalysisError, AnyTensor, HookError, Inputs, SubjectError};
 
 use super::Edit;
 
@@ -72,8 +72,8 @@ impl std::fmt::Debug for Made {
 ///
 /// # Errors
 /// [`HookError::Values`] if pictures differ in shape.
-pub(crate) fn showing(inputs: &Inputs, shown: &[Shown]) -> Result<Inputs, HookError> {
-    let mut out = inputs.repeat(shown.len());
+pub(crate) fn showing(inputs: &Inputs, shown: &[Shown]) -> Result<Inputs, SubjectError> {
+    let mut images = inputs.repeat(shown.len()).images.clone();
     let patches = !inputs.grids.is_empty();
     let pictures = inputs.pictures();
     let own = |entry: &usize, shown: &Shown| patches || shown.entries.contains(entry);
@@ -90,8 +90,8 @@ pub(crate) fn showing(inputs: &Inputs, shown: &[Shown]) -> Result<Inputs, HookEr
             _ => {}
         }
         let rows = inputs.rows();
-        for images in out.images.iter_mut().skip(copy * rows).take(rows) {
-            for image in images.iter_mut() {
+        for own in images.iter_mut().skip(copy * rows).take(rows) {
+            for image in own.iter_mut() {
                 if let Some(at) = entries.iter().position(|entry| entry == image) {
                     *image = next + at;
                 }
@@ -100,10 +100,13 @@ pub(crate) fn showing(inputs: &Inputs, shown: &[Shown]) -> Result<Inputs, HookEr
         next += entries.len();
         sources.extend(entries);
     }
-    out.colours = sources.iter().filter_map(|entry| inputs.colours.get(*entry).copied()).collect();
-    out.grids = sources.iter().filter_map(|entry| inputs.grids.get(*entry).copied()).collect();
-    out.pixels = stacked(stack)?;
-    Ok(out)
+    let pixels = stacked(stack)?;
+    inputs.repeat(shown.len()).with(|batch| {
+        batch.images = images;
+        batch.colours = sources.iter().filter_map(|entry| inputs.colours.get(*entry).copied()).collect();
+        batch.grids = sources.iter().filter_map(|entry| inputs.grids.get(*entry).copied()).collect();
+        batch.pixels = pixels;
+    })
 }
 
 /// Values one after the other along their first axis.

@@ -191,7 +191,7 @@ impl<'a> Hiding<'a> {
         let (made, own) =
             (self.subject.encode(changed)?, self.canvas.as_ref().map(|canvas| canvas.pixels.dims()));
         let found = made.pixels.as_ref().map(AnyTensor::dims);
-        match made.pixels {
+        match made.pixels.clone() {
             Some(pixels) if found == own && made.grids == self.inputs.grids => Ok(pixels),
             _ => Err(UnitError::Unlike {
                 what: "pixels of changed pictures",
@@ -229,12 +229,13 @@ impl<'a> Hiding<'a> {
             Absent::Mask => {
                 let none = || UnitError::NoMask { subject: self.subject.name().to_owned() };
                 let mask = self.subject.mask().ok_or_else(none)?;
-                let mut masked = self.inputs.clone();
                 let own = self.units.iter().filter(|unit| unit.absent == kind);
-                for position in own.flat_map(super::Unit::positions) {
-                    let ids = masked.ids.iter_mut().filter_map(|ids| ids.get_mut(*position));
-                    ids.for_each(|id| *id = mask);
-                }
+                let masked = self.inputs.clone().with(|batch| {
+                    for position in own.flat_map(super::Unit::positions) {
+                        let ids = batch.ids.iter_mut().filter_map(|ids| ids.get_mut(*position));
+                        ids.for_each(|id| *id = mask);
+                    }
+                })?;
                 read(&masked)?
             }
             Absent::Other(other) => {

@@ -59,15 +59,17 @@ pub(crate) fn hide(
 /// One row for each of `variants`, all of the prompt of `inputs` (one row), with the variant in the place of its picture `entry`.
 pub(crate) fn show(inputs: &Inputs, entry: usize, variants: AnyTensor) -> Inputs {
     let copies = variants.dims()[0];
-    let mut out = inputs.repeat(copies);
     let pixels: Tensor<4> = inputs.pixels.clone().unwrap().rank_of("pictures").unwrap();
     let pictures = pixels.dims()[0];
-    for (row, images) in out.images.iter_mut().enumerate() {
-        images.iter_mut().filter(|i| **i == entry).for_each(|i| *i = pictures + row);
-    }
-    if let Some(colour) = inputs.colours.get(entry) {
-        out.colours = inputs.colours.iter().copied().chain(std::iter::repeat_n(*colour, copies)).collect();
-    }
-    out.pixels = Some(Tensor::cat(vec![pixels, variants.rank_of("pictures").unwrap()], 0).into());
-    out
+    let repeated = inputs.repeat(copies).with(|batch| {
+        for (row, images) in batch.images.iter_mut().enumerate() {
+            images.iter_mut().filter(|i| **i == entry).for_each(|i| *i = pictures + row);
+        }
+        if let Some(colour) = inputs.colours.get(entry) {
+            batch.colours =
+                inputs.colours.iter().copied().chain(std::iter::repeat_n(*colour, copies)).collect();
+        }
+        batch.pixels = Some(Tensor::cat(vec![pixels, variants.rank_of("pictures").unwrap()], 0).into());
+    });
+    repeated.unwrap()
 }

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::Tolerance;
 use mmlens_core::{
-    Baseline, Inputs, Objective, Part, Picture, Plan, Point, Sample, Seed, Site, Subject, Words,
+    Baseline, Batch, Objective, Part, Picture, Plan, Point, Sample, Seed, Site, Subject, Words,
 };
 use mmlens_engine::{Absent, Coalition, Hiding, Positions, Slic, Units, Windows};
 use mmlens_testkit::{checkpoint, fixtures};
@@ -248,8 +248,9 @@ fn other_units_are_hidden_too() {
     let words = Units::words(&inputs, &Positions::Words).unwrap().instead(Absent::Mask);
     let (n, own) = (words.len(), words.iter().next().unwrap().positions().to_vec());
     let hiding = Hiding::new(bert.as_ref(), &sample, &inputs, words).unwrap();
-    let mut masked: Inputs = inputs.clone();
-    own.iter().for_each(|position| masked.ids[0][*position] = bert.mask().unwrap());
+    let mask = bert.mask().unwrap();
+    let hide = |batch: &mut Batch| own.iter().for_each(|position| batch.ids[0][*position] = mask);
+    let masked = inputs.clone().with(hide).unwrap();
     let wanted = score(bert.as_ref(), &masked, Plan::new(), Objective::logit(2));
     let found = measured(&hiding, Objective::logit(2), &[Coalition::all(n).without(0)], 1);
     PACKED.check("mask", &found, &[wanted]).unwrap();

@@ -101,7 +101,7 @@ fn windows_are_those_of_occlusion() {
         assert_eq!(measured(&hiding, objective(), &some, n), wanted);
         let (alone, _) = hiding.only(&some[4]).unwrap();
         let one = show(&inputs, entry, hide(&windows, &own, &grey, 4..5));
-        assert_eq!((pixels(&alone), alone.images), (pixels(&one), one.images));
+        assert_eq!((pixels(&alone), &alone.images), (pixels(&one), &one.images));
     }
 }
 

@@ -127,10 +127,11 @@ fn padding_is_in_no_mean() {
             // Encoders of text pad on the right.
             "bert-a" => {
                 let longest = rows[1].positions();
-                let mut short = rows[0].clone();
-                short.tails = vec![longest - short.positions()];
-                short.ids[0].resize(longest, pad);
-                Inputs::batch(&[short, rows[1].clone()], pad).unwrap()
+                let short = rows[0].clone().with(|batch| {
+                    batch.tails = vec![longest - batch.positions()];
+                    batch.ids[0].resize(longest, pad);
+                });
+                Inputs::batch(&[short.unwrap(), rows[1].clone()], pad).unwrap()
             }
             _ => Inputs::batch(&rows, pad).unwrap(),
         };
@@ -142,7 +143,7 @@ fn padding_is_in_no_mean() {
             };
             let change = || Plan::new().change(place, Region::all(), Change::Mean).unwrap();
             let own: Vec<Vec<f32>> = rows.iter().map(|row| read(row, Plan::new())).collect();
-            let count: usize = rows.iter().map(Inputs::positions).sum();
+            let count: usize = rows.iter().map(|row| row.positions()).sum();
             let wide = own[0].len() / rows[0].positions();
             let mean: Vec<f64> = (0..wide)
                 .map(|d| {

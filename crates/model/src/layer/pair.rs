@@ -1,7 +1,7 @@
 //! What methods that compare a clean with a corrupted prompt need of both.
 
 use mmlens_core::finding::{Labelled, Modality, TableError, TokenLabel};
-use mmlens_core::{AnalysisError, Card, Inputs, Objective, On, Pair, TokenMap};
+use mmlens_core::{AnalysisError, Asked, Card, Inputs, Objective, On, Pair, TokenMap};
 use mmlens_engine::{label, one_row};
 
 use crate::check::input;
@@ -17,8 +17,8 @@ impl Opened {
     /// Encodes both and settles the objective by the clean case.
     pub(crate) fn new(card: &Card, on: &On<'_>, pair: &Pair) -> Result<Self, AnalysisError> {
         let (clean, objective) = on.open(&pair.clean)?;
-        let mut corrupted = on.encode(&pair.corrupted)?;
-        corrupted.asked = clean.asked;
+        let corrupted = on.encode(&pair.corrupted)?;
+        let corrupted = if clean.asked == Asked::All { corrupted.ask_all() } else { corrupted };
         comparable(card, &clean, one_row(card.id, &clean)?, &corrupted, one_row(card.id, &corrupted)?)?;
         Ok(Self { clean, corrupted, objective })
     }

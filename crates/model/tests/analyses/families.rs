@@ -37,7 +37,7 @@ fn opened(name: &str) -> (Box<dyn Subject>, Pair) {
         return (subject, pair);
     }
     let of = |words: &str| Sample::prompt(vec![], words);
-    let ids = |words: &str| subject.encode(&of(words)).unwrap().ids.remove(0);
+    let ids = |words: &str| subject.encode(&of(words)).unwrap().ids.concat();
     let clean = ids("It is red.");
     let fits = |words: &&str| ids(words).len() == clean.len() && ids(words) != clean;
     let corrupted = ["Is it red.", "It is bed.", "At is red.", "It is rad.", "It is red!", "It-is red."];
@@ -208,7 +208,7 @@ fn hidden(inputs: &Inputs, [x0, y0, x1, y1]: [f32; 4]) -> (Inputs, usize) {
         _ => panic!("{dims:?}"),
     }
     let pixels = Some(AnyTensor::from_values(values, &dims, &Device::default()).unwrap());
-    (Inputs { pixels, ..inputs.clone() }, count)
+    (inputs.clone().with(|batch| batch.pixels = pixels).unwrap(), count)
 }
 
 /// One map on the original, whether a model is given tiles or patches in sequence; every cell is a pass without its pixels.

@@ -412,7 +412,8 @@ fn channels_have_the_names_of_their_colours() {
         let picture = Picture::new("plain", RgbImage::from_pixel(9, 9, Rgb(colour)));
         Case::new(Sample::prompt(vec![picture], "<image>Red?"))
     };
-    let pixels = |case: &Case| subject.encode(&case.sample).unwrap().pixels.unwrap().to_values().unwrap();
+    let pixels =
+        |case: &Case| subject.encode(&case.sample).unwrap().pixels.clone().unwrap().to_values().unwrap();
     let found = gradients(&["vision.pixels"], Rule::Midpoint, 1, 1, &Baseline::Zero)
         .run(subject, &of([255, 0, 0]))
         .unwrap();

@@ -40,7 +40,7 @@ fn row(subject: &dyn Subject, case: &Case, at: usize) {
 fn of_a_masked_word_it_is_that_word() {
     let subject = mmlens_zoo::open(checkpoint("bert-a"), &Device::default()).unwrap();
     let sample = Sample::prompt(vec![], "a [MASK] b c");
-    let ids = subject.encode(&sample).unwrap().ids.remove(0);
+    let ids = subject.encode(&sample).unwrap().ids.concat();
     let at = ids.iter().position(|id| Some(*id) == subject.mask()).unwrap();
     assert!(at > 0 && at + 2 < ids.len());
     let target = Target::Objective(Objective::Logit { at: Ask::At(at), token: 7 });
@@ -67,7 +67,7 @@ fn of_a_caption_it_is_where_the_tower_reads() {
     let mut within = 0;
     for words in ["a b", "red", "a red circle", "the"] {
         let sample = Sample::new(vec![shown()], Words::Texts(vec![words.to_owned()]));
-        let ids = subject.encode(&sample).unwrap().ids.remove(0);
+        let ids = subject.encode(&sample).unwrap().ids.concat();
         let largest = *ids.iter().max().unwrap();
         let at = ids.iter().position(|id| *id == largest).unwrap();
         within += usize::from(at + 1 < ids.len());

@@ -71,7 +71,7 @@ proptest! {
         prop_assert!((sum - change).abs() < 1e-4 + 1e-5 * size, "{sum} {change}");
         prop_assert!(largest(numbers(&found, "vision.pixels deviation")) > 0.0);
         let (inputs, _) = case.open(&toy).unwrap();
-        let pixels = inputs.pixels.unwrap().to_values().unwrap();
+        let pixels = inputs.pixels.clone().unwrap().to_values().unwrap();
         let mut sorted = pixels;
         sorted.sort_by(f32::total_cmp);
         let range = sorted[sorted.len() - 1] - sorted[0];

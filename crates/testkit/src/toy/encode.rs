@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use image::RgbImage;
 use mmlens_core::{
-    AnyTensor, Asked, Inputs, Reply, Sample, Subject as _, SubjectError, TokenMap, View, Words,
+    AnyTensor, Asked, Batch, Inputs, Reply, Sample, Subject as _, SubjectError, TokenMap, View, Words,
 };
 use mmlens_finding::{Modality, PatchLabel, TokenLabel};
 
@@ -68,7 +68,7 @@ impl Toy {
         let dims = [sample.pictures.len(), 3, SIDE, SIDE];
         let pixels =
             if image == 0 { None } else { Some(AnyTensor::from_values(pixels, &dims, &self.device)?) };
-        let inputs = Inputs {
+        let inputs = Inputs::new(Batch {
             ids: vec![ids],
             pads: vec![0],
             tails: vec![0],
@@ -78,7 +78,7 @@ impl Toy {
             colours: sample.pictures.iter().map(|picture| colour(&picture.image.to_rgb8())).collect(),
             images: vec![(0..image).collect()],
             asked: Asked::Last,
-        };
+        })?;
         let reply = match &sample.reply {
             None => return Ok(inputs),
             Some(Reply::Text(text)) => text.chars().map(|letter| u32::from(letter) % PLACEHOLDER).collect(),

@@ -6,9 +6,9 @@ use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mmlens_core::finding::Tolerance;
 use mmlens_core::{
-    Alteration, Altered, Anatomy, AnyTensor, Asked, AxisName, Change, HookError, Inputs, Objective, Output,
-    Part, Plan, Point, Region, Resume, Run, Sample, Seed, Site, SiteSpec, Subject, SubjectError, TokenMap,
-    Words,
+    Alteration, Altered, Anatomy, AnyTensor, Asked, AxisName, Batch, Change, HookError, Inputs, Objective,
+    Output, Part, Plan, Point, Region, Resume, Run, Sample, Seed, Site, SiteSpec, Subject, SubjectError,
+    TokenMap, Words,
 };
 use mmlens_testkit::subject_breaches;
 
@@ -130,7 +130,7 @@ impl Subject for Mixture {
     }
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         let Words::Prompt(text) = &sample.words else { return Err(self.refuse("it takes a prompt")) };
-        Ok(Inputs {
+        Inputs::new(Batch {
             ids: vec![self.tokens(text)?],
             pads: vec![0],
             tails: vec![0],

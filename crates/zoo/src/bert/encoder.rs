@@ -106,7 +106,7 @@ impl Subject for TextEncoder {
             return Err(self.refuse("it reads texts: give at least one"));
         }
         let rows: Result<Vec<_>, ZooError> = texts.iter().map(|text| self.texts.one(text)).collect();
-        Ok(self.texts.rows(rows.map_err(|e| self.failed(e))?))
+        self.texts.rows(rows.map_err(|e| self.failed(e))?)
     }
 
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
@@ -155,7 +155,7 @@ impl Subject for TextEncoder {
 
 impl SelfCheck for TextEncoder {
     fn self_check(&self) -> Result<(), ZooError> {
-        let inputs = glimpse(self.model.text.config().vocab, (&[], 0), None);
+        let inputs = glimpse(self.model.text.config().vocab, (&[], 0), None)?;
         let dtype = self.dtype();
         let looked = Looked { published: &self.sites, sites: &self.sites, dtype: &dtype };
         look_over(&looked, |run| {

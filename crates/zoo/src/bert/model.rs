@@ -1,7 +1,7 @@
 //! The network: a stack that looks both ways, and a head of words or a pooler behind it.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Batch, Inputs, Part, Point, Run, Site, SiteSpec};
 
 use super::{BertConfig, Stack, Tokens, WordHead};
 use crate::ZooError;
@@ -63,7 +63,7 @@ impl BertModel {
     /// # Errors
     /// Whatever a site reports; tokens or positions there are not.
     pub fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Option<Tensor<3>>, ZooError> {
-        let Inputs { ids, pads, tails, .. } = inputs;
+        let Batch { ids, pads, tails, .. } = &**inputs;
         let tokens = Tokens { ids, padding: Padding { pads, tails }, reach: Reach::Both };
         let Some(x) = self.text.forward(tokens, None, None, run)? else { return Ok(None) };
         if let Some(pooler) = &self.pooler {

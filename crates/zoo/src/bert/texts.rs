@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mmlens_core::finding::{Modality, TokenLabel};
-use mmlens_core::{Inputs, TokenMap};
+use mmlens_core::{Batch, Inputs, SubjectError, TokenMap};
 
 use crate::ZooError;
 use crate::text::{TextError, Tokenizer};
@@ -89,25 +89,19 @@ impl Texts {
     }
 
     /// Rows of one length, without pictures; the shorter ones are padded on the right.
-    pub(crate) fn rows(&self, texts: Vec<(Vec<u32>, TokenMap)>) -> Inputs {
+    ///
+    /// # Errors
+    /// [`SubjectError::Batch`] for no text, or one without tokens.
+    pub(crate) fn rows(&self, texts: Vec<(Vec<u32>, TokenMap)>) -> Result<Inputs, SubjectError> {
         let longest = texts.iter().map(|(ids, _)| ids.len()).max().unwrap_or(0);
-        let mut inputs = Inputs {
-            ids: Vec::new(),
-            pads: vec![0; texts.len()],
-            tails: Vec::new(),
-            maps: Vec::new(),
-            pixels: None,
-            grids: Vec::new(),
-            colours: Vec::new(),
-            images: vec![Vec::new(); texts.len()],
-            asked: mmlens_core::Asked::Last,
-        };
+        let mut batch =
+            Batch { pads: vec![0; texts.len()], images: vec![Vec::new(); texts.len()], ..Batch::default() };
         for (mut ids, map) in texts {
-            inputs.tails.push(longest - ids.len());
+            batch.tails.push(longest - ids.len());
             ids.resize(longest, self.pad);
-            inputs.ids.push(ids);
-            inputs.maps.push(Arc::new(map));
+            batch.ids.push(ids);
+            batch.maps.push(Arc::new(map));
         }
-        inputs
+        Inputs::new(batch)
     }
 }

@@ -1,7 +1,7 @@
 //! The network: a tower, and text models of post-norm blocks that attend to it.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, Asked, AxisName, Inputs, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, Asked, AxisName, Batch, Inputs, Part, Point, Run, Site, SiteSpec};
 
 use super::{BlipConfig, BlipTask};
 use crate::ZooError;
@@ -156,7 +156,7 @@ impl BlipModel {
         run: &mut Run,
     ) -> Result<Option<(Tensor<3>, Seen)>, ZooError> {
         let Some(seen) = self.see(inputs, run)? else { return Ok(None) };
-        let Inputs { ids, pads, tails, .. } = inputs;
+        let Batch { ids, pads, tails, .. } = &**inputs;
         let padding = Padding { pads, tails };
         let reach = if matches!(self.head, Head::Match(_)) { Reach::Both } else { Reach::Before };
         let Some(encoder) = &self.encoder else {

@@ -150,7 +150,7 @@ impl Blip {
                 return Err(self.refuse("it says whether a text fits a picture: give at least one text"));
             }
         };
-        Ok(self.texts.rows(rows))
+        self.texts.rows(rows)
     }
 
     /// What is written so far in every row: a caption, or what there is of an answer.
@@ -159,7 +159,6 @@ impl Blip {
             let (subject, what) = (self.name.clone(), "generation".to_owned());
             return Err(SubjectError::Unsupported { subject, what });
         }
-        inputs.check()?;
         let written = self.model.written(inputs).map_err(|e| self.failed(e))?;
         Ok(written.into_iter().map(|(ids, pad)| Text { ids, pad }).collect())
     }
@@ -196,9 +195,10 @@ impl Subject for Blip {
         let [picture] = sample.pictures.as_slice() else {
             return Err(self.refuse(format!("it looks at one picture, {} were given", sample.pictures.len())));
         };
-        let mut inputs = self.rows(&sample.words)?;
+        let inputs = self.rows(&sample.words)?;
         let processed = process(&self.processor, sample).map_err(|e| self.failed(e))?;
-        for map in &mut inputs.maps {
+        let mut maps = inputs.maps.clone();
+        for map in &mut maps {
             let map = Arc::make_mut(map);
             map.pictures = vec![(picture.image.width(), picture.image.height())];
             let view = |p: &crate::processor::Processed| View {
@@ -210,10 +210,12 @@ impl Subject for Blip {
             let tower = self.model.vision.config();
             map.patches = tower.patches_of(&map.views).map_err(|e| self.failed(e))?;
         }
-        inputs.pixels = stack(&processed, &self.device).map_err(|e| self.failed(e))?;
-        inputs.colours = colours(&self.processor, sample).map_err(|e| self.failed(e))?;
-        inputs.images.iter_mut().for_each(|own| own.push(0));
-        Ok(inputs)
+        let pixels = stack(&processed, &self.device).map_err(|e| self.failed(e))?;
+        let colours = colours(&self.processor, sample).map_err(|e| self.failed(e))?;
+        inputs.with(|batch| {
+            (batch.maps, batch.pixels, batch.colours) = (maps, pixels, colours);
+            batch.images.iter_mut().for_each(|own| own.push(0));
+        })
     }
 
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
@@ -323,7 +325,7 @@ impl SelfCheck for Blip {
         let model = self.model.cropped(2);
         let tower = model.vision.config();
         let pixels = pattern(&[1, tower.channels, tower.image_size, tower.image_size], &self.device)?;
-        let inputs = glimpse(self.config.text.vocab, (&[self.config.bos], 0), Some(pixels));
+        let inputs = glimpse(self.config.text.vocab, (&[self.config.bos], 0), Some(pixels))?;
         let (sites, dtype) = (model.sites(), self.dtype());
         let looked = Looked { published: &self.sites, sites: &sites, dtype: &dtype };
         look_over(&looked, |run| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Anatomy, Asked, Inputs, Output, Run, Sample, SiteSpec, Subject, SubjectError, View, Words,
+    Anatomy, Asked, Batch, Inputs, Output, Run, Sample, SiteSpec, Subject, SubjectError, View, Words,
 };
 use serde_json::Value;
 
@@ -127,7 +127,7 @@ impl Subject for DualEncoder {
         for map in &mut padded.maps {
             (map.views, map.pictures, map.patches) = (views.clone(), sizes.clone(), patches.clone());
         }
-        Ok(Inputs {
+        Inputs::new(Batch {
             pads: vec![0; texts.len()],
             tails: padded.tails,
             maps: padded.maps.into_iter().map(Arc::new).collect(),

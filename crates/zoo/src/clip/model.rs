@@ -107,8 +107,9 @@ impl ClipModel {
         let tower = small.vision.config();
         let pixels = pattern(&[1, tower.channels, tower.image_size, tower.image_size], device)?;
         let config = small.text.config();
-        let mut inputs = glimpse(config.vocab, (&[], 0), Some(pixels));
-        inputs.ids.iter_mut().for_each(|ids| ids.truncate(config.positions));
+        let inputs = glimpse(config.vocab, (&[], 0), Some(pixels))?;
+        let inputs =
+            inputs.with(|batch| batch.ids.iter_mut().for_each(|ids| ids.truncate(config.positions)))?;
         Ok((small, inputs))
     }
 

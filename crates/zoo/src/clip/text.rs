@@ -1,7 +1,7 @@
 //! The text tower of a dual encoder: learned positions, pre-norm blocks, a norm, one vector for each text.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Batch, Inputs, Part, Point, Resume, Run, Site, SiteSpec};
 
 use super::{Reading, TextTowerConfig};
 use crate::ZooError;
@@ -79,7 +79,7 @@ impl TextTower {
     /// # Errors
     /// Whatever a site reports; a token outside the vocabulary, more positions than were learned.
     pub fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Option<Tensor<2>>, ZooError> {
-        let Inputs { ids, pads, tails, .. } = inputs;
+        let Batch { ids, pads, tails, .. } = &**inputs;
         let (rows, len, d) = (inputs.rows(), inputs.positions(), self.config.d_model);
         let device = self.embedding.table().device().without_autodiff();
         let longest = pads.iter().map(|pad| len - pad.min(&len)).max().unwrap_or(len);

@@ -4,7 +4,7 @@
 //! Follows `LlavaForConditionalGeneration` of transformers.
 
 use burn::tensor::{Device, Tensor};
-use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Batch, Inputs, Part, Point, Run, Site, SiteSpec};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -279,7 +279,7 @@ impl Network for LlavaModel {
         device: &Device,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
-        let Inputs { ids, pads, images, asked, .. } = inputs;
+        let Batch { ids, pads, images, asked, .. } = &**inputs;
         let sequence = Sequence { pads, asked: *asked, ..Sequence::default() };
         if let Some(shape) = resumed(inputs, self.text.config().d_model, device, run) {
             return self.text.forward(shape, sequence, cache, run);

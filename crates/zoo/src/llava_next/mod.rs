@@ -131,8 +131,10 @@ impl Network for LlavaNextModel {
         let small = Self { llava, newline: self.newline.clone(), pinpoints };
         let mut glance = Glance::at(small, (&[token], grid * grid + grid * (grid + 1)), &pixels, device)?;
         let pictures = vec![(side as u32, side as u32)];
-        glance.inputs.maps = vec![Arc::new(TokenMap { pictures, ..TokenMap::default() })];
-        glance.inputs.images = vec![vec![0, 1]];
+        glance.inputs = glance.inputs.with(|batch| {
+            batch.maps = vec![Arc::new(TokenMap { pictures, ..TokenMap::default() })];
+            batch.images = vec![vec![0, 1]];
+        })?;
         Ok(glance)
     }
 

@@ -3,7 +3,7 @@
 //! Follows the `*ForConditionalGeneration` classes of transformers.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, Grid, Inputs, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Batch, Grid, Inputs, Part, Point, Resume, Run, Site, SiteSpec};
 
 use super::merger::Merger;
 use super::positions::RowPlan;
@@ -139,7 +139,8 @@ impl Network for QwenVlModel {
         let pixels = [merge * merge, self.config.vision.values()];
         let visual = [self.config.image_token, self.config.video_token];
         let mut glance = Glance::at(self.clone(), (&visual, 1), &pixels, device)?;
-        glance.inputs.grids = vec![Grid { frames: 1, rows: merge, cols: merge, seconds: None }];
+        let grids = vec![Grid { frames: 1, rows: merge, cols: merge, seconds: None }];
+        glance.inputs = glance.inputs.with(|batch| batch.grids = grids)?;
         Ok(glance)
     }
 
@@ -150,7 +151,7 @@ impl Network for QwenVlModel {
         device: &Device,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
-        let Inputs { ids, pads, asked, .. } = inputs;
+        let Batch { ids, pads, asked, .. } = &**inputs;
         if inputs.pixels.is_none() && !inputs.grids.is_empty() {
             let patches = inputs.grids.iter().map(|g| g.frames * g.rows * g.cols).sum();
             let expected = vec![patches, self.config.vision.values()];

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Anatomy, Asked, Inputs, Output, Run, Sample, SiteSpec, Subject, SubjectError, TokenMap, View, Words,
+    Anatomy, Asked, Batch, Inputs, Output, Run, Sample, SiteSpec, Subject, SubjectError, TokenMap, View,
+    Words,
 };
 use serde_json::Value;
 
@@ -120,7 +121,7 @@ impl Subject for ImageClassifier {
         };
         let maps: Result<Vec<_>, ZooError> = pictures.iter().zip(&sample.pictures).map(map).collect();
         let rows = pictures.len();
-        Ok(Inputs {
+        Inputs::new(Batch {
             ids: vec![Vec::new(); rows],
             pads: vec![0; rows],
             tails: vec![0; rows],
@@ -159,7 +160,7 @@ impl SelfCheck for ImageClassifier {
         let model = VitModel { vision: self.model.vision.cropped(2), ..self.model.clone() };
         let tower = model.vision.config();
         let pixels = pattern(&[1, tower.channels, tower.image_size, tower.image_size], &self.device)?;
-        let inputs = glimpse(0, (&[], 0), Some(pixels));
+        let inputs = glimpse(0, (&[], 0), Some(pixels))?;
         let (sites, dtype) = (model.sites(), self.dtype());
         let looked = Looked { published: &self.sites, sites: &sites, dtype: &dtype };
         look_over(&looked, |run| {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, Decode, Decoding, Inputs, Output, Plan, Reply, Rules, Run, Sample, Session,
-    SiteSpec, Subject, SubjectError, WeightSpec, Words,
+    Anatomy, AnyTensor, Asked, Batch, Decode, Decoding, Inputs, Output, Plan, Reply, Rules, Run, Sample,
+    Session, SiteSpec, Subject, SubjectError, WeightSpec, Words,
 };
 
 pub use eyes::{Blind, Expansion, Eyes, Placeholder, Seen};
@@ -230,7 +230,7 @@ impl Subject for Vlm {
             Some(Reply::Tokens(tokens)) => tokens.clone(),
             Some(Reply::Text(text)) => self.continued(sample, &seen, (&prompt, special), &ids, text)?,
         };
-        let inputs = Inputs {
+        let inputs = Inputs::new(Batch {
             ids: vec![ids],
             pads: vec![0],
             tails: vec![0],
@@ -240,7 +240,7 @@ impl Subject for Vlm {
             colours: seen.colours,
             images: vec![seen.images],
             asked: Asked::Last,
-        };
+        })?;
         match sample.reply {
             None => Ok(inputs),
             Some(_) => self.answered(inputs, &reply),

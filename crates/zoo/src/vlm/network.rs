@@ -30,7 +30,7 @@ pub trait Network: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Sizes that cannot be cut down.
     fn glance(&self, _device: &Device) -> Result<Glance, ZooError> {
-        let inputs = glimpse(self.text().config().vocab, (&[], 0), None);
+        let inputs = glimpse(self.text().config().vocab, (&[], 0), None)?;
         Ok(Glance { network: None, inputs })
     }
 
@@ -88,7 +88,7 @@ impl Glance {
         device: &Device,
     ) -> Result<Self, ZooError> {
         let pixels = pattern(pixels, device)?;
-        let inputs = glimpse(network.text().config().vocab, shown, Some(pixels));
+        let inputs = glimpse(network.text().config().vocab, shown, Some(pixels))?;
         Ok(Self { network: Some(Box::new(network)), inputs })
     }
 }

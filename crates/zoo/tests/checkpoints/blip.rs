@@ -1,6 +1,7 @@
 //! BLIP: captions go on from their prompt, answers behind their question, texts match pictures; what is refused.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use mmlens_core::finding::Tolerance;
@@ -75,13 +76,13 @@ fn an_answer_stands_behind_its_question() {
     let question = subject.encode(&shown("square", Words::Ask("What colour is it?".to_owned()))).unwrap();
     let how = Generation { max_new: 4, stop_at_end: false, ..Generation::default() };
     let answer = subject.generate(&question, &how).unwrap().remove(0);
-    let mut whole = question.clone().ask_all();
-    whole.ids[0].push(subject.config().bos);
+    let bos = subject.config().bos;
+    let whole = question.clone().ask_all().with(|batch| batch.ids[0].push(bos)).unwrap();
     assert!(
         close(&logits(&subject, &question), &logits(&subject, &whole)),
         "the first token is a matter of course"
     );
-    whole.ids[0].extend(&answer.tokens);
+    let whole = whole.with(|batch| batch.ids[0].extend(&answer.tokens)).unwrap();
     let said = logits(&subject, &whole);
     let vocab = subject.config().text.vocab;
     for (step, token) in answer.tokens.iter().enumerate() {
@@ -93,11 +94,15 @@ fn an_answer_stands_behind_its_question() {
     let pattern = trace.get("text.blocks.1.cross.pattern".parse().unwrap()).unwrap().dims();
     assert_eq!(pattern, [1, 3, 5, question.positions()], "answers look at the question");
     let questions = [whole.clone(), question.clone().ask_all()];
-    let mut uneven = Inputs::batch(&questions, subject.pad()).unwrap();
+    let uneven = Inputs::batch(&questions, subject.pad()).unwrap();
     let said = subject.run(&uneven, Plan::new()).unwrap_err().to_string();
     assert!(said.contains("where the answer of row 1 begins"), "{said}");
-    uneven.ids = vec![vec![subject.config().bos, 5]; 2];
-    uneven.pads = vec![0; 2];
+    let uneven = uneven.with(|batch| {
+        batch.ids = vec![vec![bos, 5]; 2];
+        batch.pads = vec![0; 2];
+        batch.maps = vec![Arc::default(); 2];
+    });
+    let uneven = uneven.unwrap();
     assert!(subject.run(&uneven, Plan::new()).unwrap_err().to_string().contains("behind questions"));
 }
 

@@ -55,8 +55,13 @@ fn pictures_are_rows_of_one_position() {
             assert_eq!((single.map().patches.len(), single.map().len()), (patches, 0));
         }
         // Rows in another order than their pictures, and two rows of one picture.
-        let mut inputs = subject.encode(&shown(&pictures)).unwrap();
-        inputs.images = vec![vec![2], vec![0], vec![2], vec![1]];
+        let order = vec![vec![2], vec![0], vec![2], vec![1]];
+        let shuffle = |batch: &mut Batch| {
+            (batch.ids, batch.pads, batch.tails) = (vec![Vec::new(); 4], vec![0; 4], vec![0; 4]);
+            batch.maps = vec![batch.maps[0].clone(); 4];
+            batch.images = order;
+        };
+        let inputs = subject.encode(&shown(&pictures)).unwrap().with(shuffle).unwrap();
         let (_, other) = logits(&inputs);
         let row = |i: usize| together[i * classes..(i + 1) * classes].to_vec();
         assert_eq!(other, [row(2), row(0), row(2), row(1)].concat());
@@ -73,8 +78,8 @@ fn what_it_cannot_take_is_refused() {
     );
     let clip = Clip::new("clip", vec![shown(&["square"]).pictures[0].image.clone()], None);
     assert!(refused(shown(&["square"]).with_clips(vec![clip])).contains("no clips"));
-    let mut inputs = subject.encode(&shown(&["square", "wide"])).unwrap();
-    inputs.images[1] = vec![0, 1];
+    let inputs = subject.encode(&shown(&["square", "wide"])).unwrap();
+    let inputs = inputs.with(|batch| batch.images[1] = vec![0, 1]).unwrap();
     assert!(subject.run(&inputs, Plan::new()).unwrap_err().to_string().contains("a row of 2 pictures"));
     let error = subject.generate(&subject.encode(&shown(&["square"])).unwrap(), &Generation::default());
     assert!(error.unwrap_err().to_string().contains("does not offer generation"));

@@ -140,7 +140,7 @@ fn samples_it_cannot_take_are_refused() {
     assert!(refused(sample(&[], &["a"])).contains("give at least one of each"));
     assert!(refused(Sample::prompt(Vec::new(), "a")).contains("give texts"));
     assert!(refused(sample(&["square"], &[&"a ".repeat(40)])).contains("= 42, expected 1 to 41"));
-    let mut inputs = subject.encode(&sample(&["square"], &["a"])).unwrap();
-    inputs.images[0] = vec![0, 0];
+    let inputs = subject.encode(&sample(&["square"], &["a"])).unwrap();
+    let inputs = inputs.with(|batch| batch.images[0] = vec![0, 0]).unwrap();
     assert!(subject.run(&inputs, Plan::new()).unwrap_err().to_string().contains("twice"));
 }

@@ -141,7 +141,7 @@ fn cached_generation_equals_passes_over_the_whole_sequence() {
     let generated = llava().generate(&inputs, &how).unwrap().remove(0);
     for token in generated.tokens {
         assert_eq!(top_token(llava(), &inputs).unwrap(), token);
-        inputs.ids[0].push(token);
+        inputs = inputs.with(|batch| batch.ids[0].push(token)).unwrap();
     }
 }
 
@@ -246,9 +246,9 @@ fn odd_pictures_give_right_results() {
 fn a_row_that_lacks_a_tile_of_its_picture_is_refused() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures/llava-next-a/model");
     let subject = open_llava_next(&folder, &Device::flex()).unwrap();
-    let mut inputs = subject.encode(&sample("<image>What is it?", (60, 40))).unwrap();
+    let inputs = subject.encode(&sample("<image>What is it?", (60, 40))).unwrap();
     let tiles = inputs.images[0].len();
-    inputs.images[0].pop();
+    let inputs = inputs.with(|batch| batch.images[0].truncate(tiles - 1)).unwrap();
     let said = subject.run(&inputs, Plan::new()).unwrap_err().to_string();
     let expected = format!("`tiles of row 0` = {}, expected at least {tiles}", tiles - 1);
     assert!(said.contains(&expected), "{said}");

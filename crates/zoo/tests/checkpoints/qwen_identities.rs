@@ -177,8 +177,8 @@ fn cached_generation_equals_passes_over_the_whole_sequence() {
     let mut compared = 0;
     for name in MODELS {
         let subject = open(name);
-        for mut inputs in singles(&subject) {
-            inputs.asked = Asked::Last;
+        for inputs in singles(&subject) {
+            let mut inputs = inputs.ask_last();
             let how = Generation { max_new: 8, sampling: Sampling::Greedy, stop_at_end: false };
             let generated = subject.generate(&inputs, &how).unwrap().remove(0);
             for token in generated.tokens {
@@ -187,7 +187,7 @@ fn cached_generation_equals_passes_over_the_whole_sequence() {
                 if ["<|image_pad|>", "<|video_pad|>"].contains(&subject.token(token).as_str()) {
                     break;
                 }
-                inputs.ids[0].push(token);
+                inputs = inputs.with(|batch| batch.ids[0].push(token)).unwrap();
                 compared += 1;
             }
         }

@@ -34,8 +34,8 @@ fn passed(folder: &Opened) -> Vec<&SiteSpec> {
 
 /// A prompt and the answer so far. `None` where the answer holds a placeholder, which in a prompt stands for a picture.
 fn longer(folder: &Opened, inputs: &Inputs, tokens: &[u32]) -> Option<Inputs> {
-    let mut whole = inputs.clone();
-    whole.ids[0].extend(begins_an_answer(folder).into_iter().chain(tokens.iter().copied()));
+    let said = begins_an_answer(folder).into_iter().chain(tokens.iter().copied());
+    let whole = inputs.clone().with(|batch| batch.ids[0].extend(said)).unwrap();
     folder.subject.run(&whole, Plan::new()).is_ok().then_some(whole)
 }
 

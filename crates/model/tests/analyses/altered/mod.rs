@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use burn::tensor::Device;
 use mmlens_core::finding::{Axis, Role, Tolerance};
 use mmlens_core::{
-    Alteration, Altered, Analysis, AnyTensor, Asked, AxisName, Case, Change, Content, Copies, Generation,
-    Generator, Inputs, Memory, Objective, Part, Picture, Plan, Plans, Point, Region, Run, Sample, Site,
-    Steps, Subject, SubjectError, Trace, Unwatched, Words,
+    Alteration, Altered, Analysis, AnyTensor, AxisName, Case, Change, Content, Copies, Generation, Generator,
+    Inputs, Memory, Objective, Part, Picture, Plan, Plans, Point, Region, Run, Sample, Site, Steps, Subject,
+    SubjectError, Trace, Unwatched, Words,
 };
 use mmlens_engine::{Edit, Progress, Sweep};
 use mmlens_model::logit_lens::{self, LogitLens};
@@ -400,8 +400,7 @@ fn answers_have_the_edits_at_every_step() {
         let (rows, traces) = Generator::new(&how).plans(&plans).write(&altered, &inputs).unwrap();
         assert_eq!(traces.keys().copied().collect::<Vec<_>>(), [2], "{name}");
         assert_eq!(altered.generate(&inputs, &how).unwrap(), rows);
-        let mut longer = inputs.clone();
-        longer.asked = Asked::Last;
+        let mut longer = inputs.clone().ask_last();
         for (step, token) in rows[0].tokens.iter().enumerate() {
             let trace = subject.run(&longer, planned(&edits(&texts))).unwrap();
             let logits = trace.output().logits.clone().unwrap().to_values().unwrap();
@@ -410,7 +409,7 @@ fn answers_have_the_edits_at_every_step() {
             let total: f64 = logits.iter().map(|l| f64::from(*l).exp()).sum();
             let share = (f64::from(logits[top as usize]).exp() / total) as f32;
             ROUNDING.check("probability", &[rows[0].probabilities[step]], &[share]).unwrap();
-            longer.ids[0].push(*token);
+            longer = longer.with(|batch| batch.ids[0].push(*token)).unwrap();
         }
         assert_ne!(subject.generate(&inputs, &how).unwrap()[0].probabilities, rows[0].probabilities);
         // An answer has positions that neither a mean over the prompt nor a value for it speaks of.

@@ -85,6 +85,6 @@ fn prompts_of_a_batch_find_what_they_find_alone() {
         assert!(row.last_position && !row.ended && alone.last_position);
     }
     let lengths: Vec<usize> = together.iter().map(|row| row.tokens.len()).collect();
-    let positions: Vec<usize> = singles.iter().map(Inputs::positions).collect();
+    let positions: Vec<usize> = singles.iter().map(|single| single.positions()).collect();
     assert!(lengths.iter().zip(&positions).all(|(length, own)| length + own == lengths[0] + positions[0]));
 }
