@@ -62,6 +62,7 @@ impl Subject for Own {
 
     /// One prompt of small letters, spaces and one `#` for each picture.
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        sample.unanswered(self.name())?;
         let Words::Prompt(text) = &sample.words else { return Err(self.refuse("it takes one prompt")) };
         let mut pictures = sample.pictures.iter().enumerate();
         let (mut ids, mut pixels) = (Vec::new(), Vec::new());

@@ -145,6 +145,7 @@ impl Subject for Letters {
     }
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        sample.unanswered(self.name())?;
         let (Words::Prompt(text) | Words::Ask(text)) = &sample.words else {
             return Err(Self::refuse("it takes one prompt"));
         };

@@ -125,7 +125,20 @@ fn a_subject_of_its_own() -> Done {
     let settings = mmlens::model::integrated_gradients::Settings { along, ..Default::default() };
     let found = mmlens::model::IntegratedGradients::new(settings)?.run(&mixture, &case)?;
     let gap = found.table("completeness gap")?.as_scalar().ok_or("no gap")?;
-    check("a stock method goes to its own site", gap.abs() < 1e-4)
+    check("a stock method goes to its own site", gap.abs() < 1e-4)?;
+    // Which words decide what the router gives the second expert at the last of them.
+    let last = Region::all().positions([inputs.positions() - 1]).of(AxisName::Expert, [1]);
+    let share = Objective::from(Reading::at(router.parse()?).within(last));
+    let case = Case { target: Target::Objective(share), ..case };
+    let entered = "text.blocks.0.resid_pre".parse()?;
+    let along = Some(vec![mmlens::engine::End::new(entered, Baseline::Zero)]);
+    let settings = mmlens::model::integrated_gradients::Settings { along, ..Default::default() };
+    let found = mmlens::model::IntegratedGradients::new(settings)?.run(&mixture, &case)?;
+    let scalar = |name: &str| -> Result<f32, Box<dyn Error>> {
+        Ok(found.table(name)?.as_scalar().ok_or("no scalar")?)
+    };
+    let (value, gap) = (scalar("objective")?, scalar("completeness gap")?);
+    check("a router is an objective", Some(&value) == shares.last() && gap.abs() < 1e-4)
 }
 
 fn a_steered_answer(subject: &dyn Subject, sample: &Sample) -> Done {

@@ -202,7 +202,8 @@ pub trait Subject: Send + Sync {
         Err(SubjectError::no_weight(self, name))
     }
 
-    /// A sample as the model takes it, with its token map.
+    /// A sample as the model takes it, with its token map; an answer that it holds stands behind the prompt
+    /// ([`Inputs::answered`]), or is refused ([`Sample::unanswered`]).
     ///
     /// # Errors
     /// [`SubjectError::Sample`] if it cannot take it: too many pictures, an empty prompt.

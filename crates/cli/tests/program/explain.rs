@@ -215,7 +215,11 @@ fn a_given_answer_is_explained() {
         "{tokens:?}"
     );
     assert!(answered(" ", &[]).refused().contains("the answer is empty"));
-    assert!(answered("red", &["--target", "red"]).refused().contains("--target"));
+    let both = answered("red", &["--target", "red"]);
+    assert!(
+        both.code == Some(2) && both.err.contains("'--answer <ANSWER>' cannot be used with '--target"),
+        "{both:?}"
+    );
 }
 
 #[test]

@@ -100,15 +100,8 @@ impl Batch {
         if let Some(bad) = self.images.iter().flatten().find(|i| **i >= pictures) {
             return fail(format!("picture {bad} is named, there are {pictures}"));
         }
-        let labelled = self.maps.iter().zip(self.pads.iter().zip(&self.tails));
-        for (row, (map, (pad, tail))) in labelled.enumerate().filter(|(_, (map, _))| !map.is_empty()) {
-            if map.len() + pad + tail > len {
-                return fail(format!(
-                    "row {row} has {len} positions, {} labels and {} of padding",
-                    map.len(),
-                    pad + tail
-                ));
-            }
+        if let Some((row, map)) = self.maps.iter().enumerate().find(|(_, map)| map.len() > len) {
+            return fail(format!("row {row} has {len} positions, but {} labels", map.len()));
         }
         let patches: usize = self.grids.iter().map(|grid| grid.frames * grid.rows * grid.cols).sum();
         if let (false, Some(found)) =

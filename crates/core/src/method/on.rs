@@ -82,7 +82,7 @@ impl<'a> On<'a> {
     pub fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         match self.shared {
             Some(shared) => shared.encode(self.subject, sample),
-            None => self.subject.encode(sample),
+            None => encoded(self.subject, sample),
         }
     }
 
@@ -136,6 +136,18 @@ impl<'a> On<'a> {
             Some(shared) => shared.unedited(self.subject, &case.sample, (inputs, objective), sites),
             None => self.subject.run(inputs, reading(objective, sites)?),
         }
+    }
+}
+
+/// A sample as a subject takes it, with all that it holds.
+fn encoded(subject: &dyn Subject, sample: &Sample) -> Result<Inputs, SubjectError> {
+    let inputs = subject.encode(sample)?;
+    match (&sample.reply, inputs.map().answer) {
+        (Some(_), None) => {
+            let reason = "it left out the answer that the sample holds".to_owned();
+            Err(SubjectError::Sample { subject: subject.name().to_owned(), reason })
+        }
+        _ => Ok(inputs),
     }
 }
 
@@ -197,7 +209,7 @@ impl Shared {
         if let Some(inputs) = self.known(sample, |known| known.inputs.clone()) {
             return Ok(inputs);
         }
-        let inputs = subject.encode(sample)?;
+        let inputs = encoded(subject, sample)?;
         let known = Known { sample: sample.clone(), inputs: inputs.clone(), top: None, passes: Vec::new() };
         self.with(|all| {
             if all.len() >= REMEMBERED {

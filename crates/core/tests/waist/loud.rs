@@ -198,7 +198,7 @@ fn a_batch_that_does_not_fit_together_is_refused() {
     assert_eq!(said(&|batch| batch.tails = vec![0, 2]), "row 1 is padded by 2 of 2 positions");
     assert_eq!(said(&|batch| batch.images[1].push(0)), "picture 0 is named, there are 0");
     assert_eq!(said(&|batch| batch.colours = vec![[0.0; 3]]), "1 mean colours, but 0 pictures");
-    assert_eq!(said(&|batch| batch.maps[1] = labels(3)), "row 1 has 2 positions, 3 labels and 0 of padding");
+    assert_eq!(said(&|batch| batch.maps[1] = labels(3)), "row 1 has 2 positions, but 3 labels");
     let grid = Grid { frames: 1, rows: 2, cols: 2, seconds: None };
     let pixels = AnyTensor::from_values(vec![0.0; 6], &[3, 2], &host()).unwrap();
     let packed = |batch: &mut Batch| (batch.grids, batch.pixels) = (vec![grid], Some(pixels.clone()));
@@ -218,5 +218,16 @@ fn selectors_that_mean_nothing_are_refused() {
     ] {
         let error = text.parse::<Selector>().unwrap_err();
         assert_eq!(error.to_string(), format!("`{text}` is not a site or selector: {reason}"));
+    }
+}
+
+/// A subject that takes no notice of an answer is not run without it.
+#[test]
+fn an_answer_that_is_left_out_is_noticed() {
+    let toy = Toy::new(Fault::None);
+    let sample = Sample::text("a").answered(Reply::Tokens(vec![1]));
+    for on in [On::new(&toy), On::new(&toy).sharing(&Shared::new())] {
+        let said = on.encode(&sample).unwrap_err().to_string();
+        assert_eq!(said, "`toy` cannot take this sample: it left out the answer that the sample holds");
     }
 }

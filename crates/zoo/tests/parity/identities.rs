@@ -143,7 +143,7 @@ fn what_is_cached_equals_what_is_not_at_every_site() {
             let model = network(folder).unwrap();
             let (batch, _) = together(folder, &[varied[0].clone(), varied[1].clone()])?;
             let whole = folder.all(&batch);
-            // The cache begins anywhere behind the pictures of every row, within its padding or behind.
+            // The cache begins anywhere behind the padding and the pictures of every row.
             let pictured = (0..batch.rows()).filter_map(|row| {
                 let shown = batch.maps[row].tokens.iter().rposition(|token| token.patch.is_some())?;
                 Some(
@@ -153,7 +153,8 @@ fn what_is_cached_equals_what_is_not_at_every_site() {
                         + batch.images[row].iter().map(|i| beyond(folder, &batch, *i)).sum::<usize>(),
                 )
             });
-            let from = pictured.max().unwrap_or(1);
+            let padded = batch.pads.iter().max().map_or(1, |pad| pad + 1);
+            let from = pictured.max().unwrap_or(1).max(padded);
             // Nothing is left of a prompt that ends with a picture.
             prop_assume!(from < batch.positions());
             let room = batch.positions() - 1 - from;
