@@ -4,6 +4,7 @@ use mmlens_finding::{InputRecord, SampleRecord, Source, WordsRecord, top};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::many::ManyCases;
 use crate::{
     AnalysisError, Ask, HookError, Inputs, Objective, On, Plan, Sample, Subject, SubjectError, Words,
 };
@@ -139,6 +140,8 @@ pub struct Given {
     pub case: Case,
     /// The sample that leads to another answer, if there is one.
     pub corrupted: Option<Sample>,
+    /// A data set, if there is one.
+    pub many: Option<ManyCases>,
 }
 
 impl Given {
@@ -152,7 +155,7 @@ impl Given {
         let shown = !pictures.is_empty() || !clips.is_empty();
         let seen = shown && !matches!(words, Words::Texts(_));
         let corrupted = seen.then(|| case.sample.mean_colour()).transpose()?;
-        Ok(Self { case, corrupted })
+        Ok(Self { case, corrupted, many: None })
     }
 
     /// The same with another sample to compare with.
@@ -185,6 +188,8 @@ pub enum Form {
     OneCase,
     /// A case and a sample that leads to another answer.
     TwoRuns,
+    /// A data set, and a second subject beside the first, if there is one.
+    ManyCases,
 }
 
 impl Form {
@@ -194,6 +199,7 @@ impl Form {
         match self {
             Self::OneCase => "a sample",
             Self::TwoRuns => "a clean and a corrupted sample of equal length",
+            Self::ManyCases => "a data set, and a second model, if there is one",
         }
     }
 }
@@ -206,7 +212,7 @@ impl Input for Case {
     }
 
     fn record(&self) -> InputRecord {
-        InputRecord { sample: self.sample.record(), target: json!(self.target), corrupted: None }
+        InputRecord { sample: self.sample.record(), target: json!(self.target), ..InputRecord::default() }
     }
 }
 
