@@ -113,6 +113,12 @@ mod tests {
             said("occlusion.rows=2"),
             "`--set occlusion...`: this method does not run; those that do: ig, logit-lens"
         );
+        let named = ["ig".to_owned(), "cka".to_owned()];
+        let said = format!("{:#}", made(&chosen(&named), &[]).err().unwrap());
+        assert_eq!(
+            said,
+            "`--method cka` needs a data set, and one sample is given here: a program hands one over (`Given::over`)"
+        );
         assert!(set("ig.steps").unwrap_err().contains("expected METHOD.SETTING=VALUE"));
     }
 }

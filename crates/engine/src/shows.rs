@@ -105,8 +105,13 @@ mod tests {
 
     #[test]
     fn rows_are_told_apart_by_what_they_show() {
-        let patch = |col: usize, x: f32| {
-            PatchLabel { image: 0, tile: 0, frame: 0, row: 0, col, bbox: [x, 0.0, x + 8.0, 8.0] }
+        let patch = |col: usize, x: f32| PatchLabel {
+            image: 0,
+            tile: 0,
+            frame: 0,
+            row: 0,
+            col,
+            bbox: [x, 0.0, x + 8.0, 8.0],
         };
         let word = |text: &str, from: usize| TokenLabel::new(text, Modality::Text).with_bytes(from, from + 2);
         let shown = TokenLabel::new("<image>", Modality::Image).with_patch(patch(1, 8.0));

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use mmlens_finding::{
-    ClipRecord, DataRecord, Difference, Finding, InputRecord, PictureRecord, SampleRecord, Source, WordsRecord,
+    ClipRecord, DataRecord, Difference, Finding, InputRecord, PictureRecord, SampleRecord, Source,
+    WordsRecord,
 };
 use serde_json::Value;
 

@@ -212,11 +212,7 @@ impl Cka {
     ///
     /// # Errors
     /// [`AnalysisError::Input`] for rows that are not as many, too few, no finite numbers, or all alike.
-    pub fn of_rows(
-        &self,
-        left: (&[f64], usize),
-        right: (&[f64], usize),
-    ) -> Result<Likeness, AnalysisError> {
+    pub fn of_rows(&self, left: (&[f64], usize), right: (&[f64], usize)) -> Result<Likeness, AnalysisError> {
         let refused = |needs: &'static str, found: String| {
             Err(AnalysisError::Input { method: CARD.id, needs: needs.into(), found })
         };
@@ -361,7 +357,10 @@ impl Cka {
                     percent(largest)
                 ));
             } else if *ten >= few && *width >= 40 {
-                said.push(format!("{name}: {} % of the variance lies in 10 of {width} dimensions", percent(ten)));
+                said.push(format!(
+                    "{name}: {} % of the variance lies in 10 of {width} dimensions",
+                    percent(ten)
+                ));
             }
         }
         said

@@ -15,7 +15,7 @@ use mmlens_model::METHODS;
 use mmlens_model::logit_lens::{self, LogitLens};
 use mmlens_testkit::{Toy, analysis_breaches, checkpoint, picture, subject_breaches};
 
-use crate::support::{llava, painted, settings, shown, site};
+use crate::support::{llava, many, painted, settings, shown, site};
 
 const ROUNDING: Tolerance = Tolerance::either(2e-6, 1e-5);
 
@@ -27,7 +27,7 @@ fn every_method(
     clean: &Sample,
     corrupted: &Sample,
 ) -> BTreeMap<&'static str, (Found, Vec<String>)> {
-    let given = Given::new(Case::new(clean.clone())).unwrap().against(corrupted.clone());
+    let given = Given::new(Case::new(clean.clone())).unwrap().against(corrupted.clone()).over(many(clean));
     let probe = subject.encode(clean).unwrap();
     let one = |method: &Method| {
         let made = method.make(settings(method).swap_remove(0)).unwrap();

@@ -33,13 +33,7 @@ pub(super) fn drawn_order(len: usize, seed: Seed) -> Vec<usize> {
 }
 
 impl Batches {
-    pub(super) fn new(
-        pairs: Pairs,
-        settings: &Settings,
-        cases: usize,
-        memory: Memory,
-        widest: Site,
-    ) -> Self {
+    pub(super) fn new(pairs: Pairs, settings: &Settings, cases: usize, memory: Memory, widest: Site) -> Self {
         let Settings { estimator, seed, .. } = *settings;
         let waiting = pairs.widths.iter().map(|_| Vec::new()).collect();
         let spreads = pairs.widths.iter().map(|width| Spread::new(*width)).collect();

@@ -283,8 +283,7 @@ mod tests {
                 let wanted = by_the_book(&kernel(&x, a), &kernel(&y, b), unbiased);
                 for way in [Way::Gram, Way::Covariance] {
                     let how = How { way, unbiased };
-                    let of =
-                        |rows: &[f64], width: usize| Prepared::new(how, rows.to_vec(), width).unwrap();
+                    let of = |rows: &[f64], width: usize| Prepared::new(how, rows.to_vec(), width).unwrap();
                     let found = hsic(how, &of(&x, a), &of(&y, b));
                     // Kernels of rows that are not centred hold numbers up to 30 * 150, whose products lose 1e-16 of their size.
                     let bound = Tolerance::absolute(1e-7);
@@ -298,8 +297,7 @@ mod tests {
     fn shuffled_rows_are_rows_in_another_order() {
         let (n, width, order) = (6, 4, [3, 1, 5, 0, 4, 2]);
         let (x, y) = (drawn(n, 3, 1), drawn(n, width, 2));
-        let moved: Vec<f64> =
-            order.iter().flat_map(|at| y[at * width..(at + 1) * width].to_vec()).collect();
+        let moved: Vec<f64> = order.iter().flat_map(|at| y[at * width..(at + 1) * width].to_vec()).collect();
         for way in [Way::Gram, Way::Covariance] {
             for unbiased in [false, true] {
                 let how = How { way, unbiased };

@@ -28,11 +28,7 @@ pub(super) struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    pub(super) fn of(
-        settings: &Settings,
-        on: &On<'a>,
-        input: &'a ManyCases,
-    ) -> Result<Self, AnalysisError> {
+    pub(super) fn of(settings: &Settings, on: &On<'a>, input: &'a ManyCases) -> Result<Self, AnalysisError> {
         let first = resolved(on.subject(), settings.sites.as_deref())?;
         let against = settings.against.as_deref().or(settings.sites.as_deref());
         let (sides, left, right) = match input.other() {
@@ -52,7 +48,8 @@ impl<'a> Places<'a> {
                 all.sort_unstable();
                 all.dedup();
                 let sides = vec![Side::new(settings, *on, input.data(), &all)?];
-                let places = |some: &[Site]| some.iter().filter_map(|site| all.binary_search(site).ok()).collect();
+                let places =
+                    |some: &[Site]| some.iter().filter_map(|site| all.binary_search(site).ok()).collect();
                 (sides, places(&first), places(&second))
             }
         };
@@ -65,8 +62,10 @@ impl<'a> Places<'a> {
         cases * self.sides.len()
     }
 
-    fn columns(&self) -> impl Iterator<Item = (&Side<'a>, Site)> {
-        self.sides.iter().flat_map(|side| side.asked.iter().map(move |(site, _)| (side, *site)))
+    /// Every site, with the number of its side.
+    fn columns(&self) -> impl Iterator<Item = (usize, Site)> {
+        let sides = self.sides.iter().enumerate();
+        sides.flat_map(|(at, side)| side.asked.iter().map(move |(site, _)| (at, *site)))
     }
 
     /// Sites by their numbers.
@@ -83,11 +82,16 @@ impl<'a> Places<'a> {
 
     /// A site by its number, with its subject where there are two.
     pub(super) fn named(&self, at: usize) -> String {
-        let found = self.columns().nth(at).map(|(side, site)| match self.sides.len() {
-            1 => format!("`{site}`"),
-            _ => format!("`{site}` of `{}`", side.on.subject().name()),
-        });
-        found.unwrap_or_default()
+        let Some((side, site)) = self.columns().nth(at) else { return String::new() };
+        // Two checkpoints may be called the same.
+        let which = if side == 0 { "first" } else { "second" };
+        match self.sides.as_slice() {
+            [_] => format!("`{site}`"),
+            sides => {
+                let name = sides.get(side).map_or("", |side| side.on.subject().name());
+                format!("`{site}` of the {which} (`{name}`)")
+            }
+        }
     }
 
     /// Takes a case into the batches: one pass of each subject. `each` is told of every pass.
