@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mmlens_core::finding::{Finding, Labels, Tolerance};
 use mmlens_core::{
-    Alteration, Altered, Analysis, AnalysisError, Case, Cases, Given, ManyCases, Memory, On, Plan, Sample,
-    Seed, Subject, Watch, from_fn, rerun,
+    Alteration, Altered, Analysis, AnalysisError, Case, Given, ManyCases, Memory, On, Plan, Sample, Seed,
+    Subject, Watch, from_fn, rerun,
 };
 use mmlens_engine::{Positions, normal};
 use mmlens_model::cka::{Estimator, RowsOf, Settings};
@@ -82,10 +82,11 @@ fn it_agrees_with_numpy() {
         for (form, estimator) in estimators {
             let settings =
                 Settings { sites: sites.clone(), estimator, seed: Seed(11), ..Settings::default() };
-            let found = cka(settings).run(llava("llava-a"), &data).unwrap();
+            let found = Cka::new(settings).unwrap().run(llava("llava-a"), &data).unwrap();
             for (table, form) in [("cka", form.to_owned()), ("shuffled", format!("{form}.shuffled"))] {
                 let found = found.table(table).unwrap();
                 let wanted = oracle.array(&format!("{name}.{form}")).unwrap();
+                assert_eq!(found.shape(), wanted.dims);
                 // There the decoder comes first, here what a pass reaches first.
                 let (text, other) = (3, if name == "one" { 3 } else { 2 });
                 let [rows, columns] = [0, 1].map(|axis| wanted.dims[axis]);
@@ -384,8 +385,8 @@ fn patches_are_laid_upon_the_positions_that_show_them() {
     // Two towers of other grids, and two decoders whose tokenizers cut texts elsewhere.
     let beside = || questions(4).beside(llava("llava-b"));
     let said = cka(settings(&towers[..1], &towers[..1], Positions::All)).run(subject, &beside()).unwrap_err();
-    let wanted = "cka needs rows that correspond one to one, but case 0 has 26 at `vision.blocks.1.resid_post` of `llava-a` and 17 at \
-                  `vision.blocks.1.resid_post` of `llava-b`";
+    let wanted = "cka needs rows that correspond one to one, but case 0 has 26 at `vision.blocks.1.resid_post` of the first (`model`) and 17 at \
+                  `vision.blocks.1.resid_post` of the second (`model`)";
     assert_eq!(said.to_string(), wanted);
     let words = ["text.blocks.0.resid_post"];
     let said = cka(settings(&words, &words, Positions::Words)).run(subject, &beside()).unwrap_err();
@@ -447,7 +448,7 @@ fn what_cannot_be_compared_is_refused_by_name() {
     assert_eq!(
         said,
         format!(
-            "cka needs rows that differ, but all 6 of `text.blocks.0.resid_post` of `{}` are alike",
+            "cka needs rows that differ, but all 6 of `text.blocks.0.resid_post` of the first (`{}`) are alike",
             toy.name()
         )
     );
@@ -549,7 +550,7 @@ fn it_keeps_the_contract_of_methods_with_two_subjects() {
     let probe = toy.encode(&sample).unwrap();
     let row = METHODS.iter().find(|method| method.is_called("cka")).unwrap();
     for settings in [
-        json!({ "sites": ["*.blocks.*.resid_post", "connector.out"] }),
+        json!({ "sites": ["text.blocks.*.resid_post", "text.embed"] }),
         json!({ "rows": "positions", "positions": "all", "estimator": { "minibatch": { "batch": 4 } } }),
     ] {
         let method = row.make(settings).unwrap();

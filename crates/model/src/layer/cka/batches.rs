@@ -20,6 +20,8 @@ pub(super) struct Batches {
     sums: Sums,
     /// Rows there were.
     pub(super) rows: usize,
+    /// Bytes of what the last pass brought back.
+    pub(super) beside: u64,
 }
 
 /// Which item of a seed are the draws of batch 0.
@@ -38,7 +40,7 @@ impl Batches {
         let waiting = pairs.widths.iter().map(|_| Vec::new()).collect();
         let spreads = pairs.widths.iter().map(|width| Spread::new(*width)).collect();
         let sums = Sums::new(&pairs);
-        Self { pairs, estimator, seed, cases, memory, widest, waiting, spreads, sums, rows: 0 }
+        Self { pairs, estimator, seed, cases, memory, widest, waiting, spreads, sums, rows: 0, beside: 0 }
     }
 
     /// Bytes of so many rows, and of what is known of all.
@@ -68,7 +70,7 @@ impl Batches {
         if waiting.capacity() == 0 {
             let expected = self.estimator.expected(rows.len() / width, self.cases);
             let bytes = Self::bytes(&self.pairs, expected);
-            self.memory.hold(CARD.id, 0, Need { bytes, at: self.widest })?;
+            self.memory.hold(CARD.id, self.beside, Need { bytes, at: self.widest })?;
             waiting.reserve_exact(expected * width);
         }
         if waiting.capacity() < waiting.len() + rows.len() {

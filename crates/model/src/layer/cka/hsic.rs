@@ -31,6 +31,9 @@ impl How {
 /// So many columns of a product of dimensions are there at a time.
 const STRIP: usize = 128;
 
+/// Bytes of the panels that a product copies its factors into: `256 x 1024` of the one and `64 x 256` of the other.
+const PANELS: u64 = 8 * (256 * 1024 + 64 * 256);
+
 /// The rows of a site, less their mean, as they are multiplied.
 pub(super) struct Prepared {
     /// `[n, n]` or `[n, d]`.
@@ -142,13 +145,13 @@ impl Pairs {
         let covariance = rows * (squares + 2.0 * wide(&self.left) * wide(&self.right));
         let square = 8 * (n as u64).saturating_mul(n as u64);
         // One beside them is being made, or shuffled, which takes two.
-        let grams = square.saturating_mul(columns as u64 + 2);
+        let grams = square.saturating_mul(columns as u64 + 2).saturating_add(PANELS);
         if gram <= covariance && grams <= left {
             return (Way::Gram, grams);
         }
         let widest = self.right.iter().map(|column| self.width(*column)).max().unwrap_or_default();
         let widest = widest.max(self.widths.iter().copied().max().unwrap_or_default());
-        (Way::Covariance, 8 * (widest as u64).saturating_mul((n + STRIP) as u64))
+        (Way::Covariance, PANELS + 8 * (widest as u64).saturating_mul((n + STRIP) as u64))
     }
 }
 
@@ -235,7 +238,7 @@ fn column_of(sums: &mut [f64], at: usize, across: usize) -> impl Iterator<Item =
 mod tests {
     use mmlens_core::finding::Tolerance;
 
-    use super::{How, Pairs, Prepared, Way, hsic};
+    use super::{How, PANELS, Pairs, Prepared, Way, hsic};
 
     fn drawn(rows: usize, width: usize, seed: u64) -> Vec<f64> {
         let draw = |i: usize| {
@@ -316,8 +319,8 @@ mod tests {
         let pairs = Pairs { widths: vec![768, 768], left: vec![0], right: vec![1] };
         let way = |n, left| pairs.way(n, left);
         // 100 * 100 * 8 bytes, of two sites, one that is being made and one that is shuffled
-        assert_eq!(way(100, 1 << 30), (Way::Gram, 4 * 80_000));
-        assert_eq!(way(100, 300_000), (Way::Covariance, 8 * 768 * 228));
-        assert_eq!(way(100_000, u64::MAX), (Way::Covariance, 8 * 768 * 100_128));
+        assert_eq!(way(100, 1 << 30), (Way::Gram, 4 * 80_000 + PANELS));
+        assert_eq!(way(100, PANELS + 300_000), (Way::Covariance, 8 * 768 * 228 + PANELS));
+        assert_eq!(way(100_000, u64::MAX), (Way::Covariance, 8 * 768 * 100_128 + PANELS));
     }
 }

@@ -4,7 +4,7 @@ use mmlens_core::{
     AnalysisError, Case, Cases, Copies, Cost, HookError, Inputs, ManyCases, On, Plan, Point, Selector, Site,
     Subject,
 };
-use mmlens_engine::{Held, Positions, numbers, row_count, row_width, rows_at};
+use mmlens_engine::{Held, Positions, Shows, numbers, row_count, row_width, rows_at};
 
 use super::batches::Batches;
 use super::hsic::Pairs;
@@ -25,6 +25,8 @@ pub(super) struct Places<'a> {
     sides: Vec<Side<'a>>,
     pub(super) pairs: Pairs,
     rows: RowsOf,
+    /// Whether rows are patches.
+    patches: bool,
 }
 
 impl<'a> Places<'a> {
@@ -54,7 +56,12 @@ impl<'a> Places<'a> {
             }
         };
         let widths = sides.iter().flat_map(|side| side.widths.iter().copied()).collect();
-        Ok(Self { sides, pairs: Pairs { widths, left, right }, rows: settings.rows })
+        Ok(Self {
+            sides,
+            pairs: Pairs { widths, left, right },
+            rows: settings.rows,
+            patches: settings.positions == Positions::Pictures,
+        })
     }
 
     /// Passes there are.
@@ -106,12 +113,17 @@ impl<'a> Places<'a> {
             let (subject, memory) = (side.on.subject(), side.on.memory());
             let Case { sample, .. } = side.data.case(index)?;
             let inputs = subject.encode(&sample)?;
-            let kept = batches.held() + side.beside(&inputs)?;
-            memory.hold(CARD.id, kept, subject.need(&inputs, &side.plan, Copies::ONE)?)?;
+            batches.beside = side.beside(&inputs)?;
+            memory.hold(
+                CARD.id,
+                batches.held() + batches.beside,
+                subject.need(&inputs, &side.plan, Copies::ONE)?,
+            )?;
             for held in rows_at((&side.on, CARD.id), &inputs, &side.asked)? {
                 match self.rows {
                     RowsOf::Cases => batches.take(at, &mean(&held))?,
                     RowsOf::Positions => {
+                        let held = if self.patches { patches_of(held) } else { held };
                         let wide: Vec<f64> = held.values.iter().map(|x| f64::from(*x)).collect();
                         batches.take(at, &wide)?;
                         match &first {
@@ -128,13 +140,7 @@ impl<'a> Places<'a> {
     }
 
     /// That a site has rows of the same as the first one.
-    fn one_to_one(
-        &self,
-        case: usize,
-        at: usize,
-        first: &[mmlens_engine::Shows],
-        held: &Held,
-    ) -> Result<(), AnalysisError> {
+    fn one_to_one(&self, case: usize, at: usize, first: &[Shows], held: &Held) -> Result<(), AnalysisError> {
         let (own, other) = (self.named(0), self.named(at));
         let found = if first.len() == held.shows.len() {
             let mut both = first.iter().zip(&held.shows).enumerate();
@@ -229,6 +235,17 @@ fn resolved(subject: &dyn Subject, selectors: Option<&[Selector]>) -> Result<Vec
     sites.sort_unstable();
     sites.dedup();
     Ok(sites)
+}
+
+/// The rows that show a patch: a class token that is handed on stands among the positions of a picture, and shows none.
+fn patches_of(held: Held) -> Held {
+    let Held { values, width, places, shows, prompt } = held;
+    let chosen = |row: &Shows| row.patch().is_some();
+    let rows = values.chunks(width.max(1)).zip(&shows).filter(|(_, row)| chosen(row));
+    let values = rows.flat_map(|(values, _)| values.iter().copied()).collect();
+    let places =
+        places.into_iter().zip(&shows).filter(|(_, row)| chosen(row)).map(|(place, _)| place).collect();
+    Held { values, width, places, shows: shows.into_iter().filter(chosen).collect(), prompt }
 }
 
 /// The mean of the rows of a case.
