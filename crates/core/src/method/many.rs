@@ -11,7 +11,9 @@ use crate::{AnalysisError, Cases, Subject, SubjectError};
 
 /// A data set to run a method on, and a second subject to run it on as well, if there is one.
 ///
-/// One form for both: what is asked of two subjects over the same cases can be asked of one, with other places of its own.
+/// One form for both: what is asked of two subjects over the same cases can be asked of one, with other places of its own. It owns what
+/// it holds, as a [`Given`] does: cases that are borrowed are handed over by a [`from_fn`](crate::from_fn) that owns them, a subject that goes on being
+/// used as an [`Arc`].
 ///
 /// ```
 /// # use mmlens_core::{Case, ManyCases, Sample, SubjectError, from_fn};

@@ -218,8 +218,8 @@ impl Sums {
 
     /// The first site of which nothing is left to compare with.
     pub(super) fn empty(&self) -> Option<usize> {
-        // Whatever is no number is nothing, too.
-        self.own.iter().zip(&self.scales).position(|(own, scale)| !(*own > NOTHING * scale))
+        let nothing = |(own, scale): (&f64, &f64)| own.is_nan() || *own <= NOTHING * scale;
+        self.own.iter().zip(&self.scales).position(nothing)
     }
 
     /// CKA of every pair, `[left, right]`, and of shuffled rows.
