@@ -156,7 +156,7 @@ fn look(model: &ClipModel, batch: &Batch, device: &Device) -> Result<(Tensor<2>,
     let seen = Arc::new(Mutex::new(None));
     let keep = seen.clone();
     let last = model.vision.config().blocks - 1;
-    let plan = Plan::new().edit(&format!("vision.blocks.{last}.resid_post"), move |x| {
+    let plan = Plan::new().edit(format!("vision.blocks.{last}.resid_post"), move |x| {
         *keep.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(x.clone());
         Ok(x)
     })?;

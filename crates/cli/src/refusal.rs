@@ -56,6 +56,11 @@ pub(crate) enum Refusal {
     /// As many corrupted pictures as pictures are needed.
     #[error("{found} `--corrupted-image` for {pictures} `--image`; give one for each, in the same order")]
     CorruptedPictures { found: usize, pictures: usize },
+    /// A method of data sets, where there is one sample.
+    #[error(
+        "`--method {method}` needs a data set, and one sample is given here: a program hands one over (`Given::over`)"
+    )]
+    NeedsData { method: &'static str },
     /// A setting of a method that does not run.
     #[error("`--set {method}...`: this method does not run; those that do: {chosen}")]
     Unset { method: String, chosen: String },

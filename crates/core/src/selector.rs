@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::site::closest;
 use crate::{HookError, Site, SiteSpec};
 
@@ -15,7 +17,8 @@ use crate::{HookError, Site, SiteSpec};
 /// assert!(late.matches(&"text.blocks.7.resid_post".parse().unwrap()));
 /// assert!(!late.matches(&"text.blocks.1.resid_post".parse().unwrap()));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Selector {
     text: String,
     segments: Vec<Segment>,
@@ -102,6 +105,20 @@ impl FromStr for Selector {
             text.parse::<Site>()?;
         }
         Ok(Self { text: text.to_owned(), segments })
+    }
+}
+
+impl TryFrom<String> for Selector {
+    type Error = HookError;
+
+    fn try_from(text: String) -> Result<Self, HookError> {
+        text.parse()
+    }
+}
+
+impl From<Selector> for String {
+    fn from(selector: Selector) -> Self {
+        selector.text
     }
 }
 

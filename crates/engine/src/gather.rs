@@ -1,13 +1,15 @@
-//! Rows to learn from: what a site holds of every case of a data set.
+//! Rows of cases: what sites hold of them, to learn from and to compare.
 
 use mmlens_core::finding::Provenance;
 use mmlens_core::{
     AnalysisError, AxisName, Case, Cases, Examples, HookError, Inputs, On, Plan, Selector, Site, SiteSpec,
+    Subject, Trace,
 };
 
-use crate::{Positions, Progress, one_row};
+use crate::shows::{crosses, of_tower};
+use crate::{Positions, Progress, Shows, one_row};
 
-/// What a site holds of one case: the values of some rows, and the token of each, where it is a position of a prompt.
+/// What a site holds of one case: the values of some rows, and what each of them shows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Held {
     /// Rows, one after the other.
@@ -16,70 +18,164 @@ pub struct Held {
     pub width: usize,
     /// Which rows of the site they are.
     pub places: Vec<usize>,
-    /// The tokens, for a site that has positions of a prompt.
-    pub tokens: Option<Vec<Option<u32>>>,
+    /// What each of them shows.
+    pub shows: Vec<Shows>,
+    /// Whether they are positions of a prompt.
+    pub prompt: bool,
 }
 
 /// What a site holds of one case, at some positions: one pass, which ends there.
 ///
-/// A site `[batch, pos, ...]` has a row for each of the positions; others have one for each prompt, picture or place of a tower, and
-/// all of them are taken: [`Positions::All`].
-///
 /// # Errors
-/// [`AnalysisError::Input`] for positions that the case does not have, or of a site without positions of a prompt, and for a site of
-/// which a length depends on the input; whatever encoding or the pass reports, [`HookError::NotFinite`].
+/// As [`rows_at`].
 pub fn rows_of(
     (on, method): (&On<'_>, &'static str),
     inputs: &Inputs,
     site: Site,
     positions: &Positions,
 ) -> Result<Held, AnalysisError> {
-    let subject = on.subject();
-    Selector::from(site).resolve(subject.name(), subject.sites())?;
-    let spec = subject.sites().iter().find(|spec| spec.site == site);
-    let spec = spec.ok_or(HookError::Unpublished(site))?;
-    let (lead, prompt) = lead(method, spec)?;
-    if !prompt && *positions != Positions::All {
-        let needs = "all rows of a site that has no positions of a prompt".into();
-        let found = format!("`{positions}` was asked for of {}", spec.describe());
-        return Err(AnalysisError::Input { method, needs, found });
-    }
-    let trace = subject.run(inputs, Plan::new().read(site)?)?;
-    let value = trace.get(site)?;
-    let dims = value.dims();
-    let (rows, width) =
-        (dims.iter().take(lead).product::<usize>(), dims.iter().skip(lead).product::<usize>());
-    let values = value.finite_values(site)?;
-    let (places, tokens) = if prompt {
-        let map = one_row(method, inputs)?;
-        let places = positions.chosen(method, map)?;
-        let tokens = places.iter().map(|at| map.tokens.get(*at).and_then(|token| token.id)).collect();
-        (places, Some(tokens))
-    } else {
-        ((0..rows).collect::<Vec<_>>(), None)
-    };
-    let mut chosen = Vec::with_capacity(places.len() * width);
-    for place in &places {
-        let (from, given) = (place * width, values.len());
-        let row = values.get(from..from + width);
-        chosen.extend(row.ok_or(HookError::Values { dims: vec![place + 1, width], given })?);
-    }
-    Ok(Held { values: chosen, width, places, tokens })
+    let mut held = rows_at((on, method), inputs, &[(site, positions.clone())])?;
+    held.pop().ok_or_else(|| HookError::NotRead(site).into())
 }
 
-/// How many axes number the rows of a site, and whether these are positions of a prompt.
-fn lead(method: &'static str, spec: &SiteSpec) -> Result<(usize, bool), AnalysisError> {
-    let names: Vec<AxisName> = spec.axes.iter().map(|(axis, _)| *axis).collect();
-    let (lead, prompt) = match names.as_slice() {
-        [AxisName::Batch, AxisName::Pos, ..] => (2, true),
-        [AxisName::Image, AxisName::Pos, ..] => (2, false),
-        _ => (1, false),
-    };
-    if spec.axes.iter().skip(lead).any(|(_, length)| length.is_none()) {
-        let found = format!("`{}` has {}", spec.site, spec.describe());
-        return Err(AnalysisError::Input { method, needs: "rows whose length is fixed".into(), found });
+/// What sites hold of one case, each at some positions: one pass, which ends at the last of them.
+///
+/// A site `[batch, pos, ...]` has a row for each of the positions. A tower has one for each of its places, of all pictures: all of
+/// them are taken ([`Positions::All`]), or those that show a patch ([`Positions::Pictures`]). Other sites have one for each prompt or
+/// picture, and all are taken.
+///
+/// # Errors
+/// [`AnalysisError::Input`] for positions that the case does not have, or of a site without positions of a prompt, and for a site of
+/// which a length depends on the input; whatever encoding or the pass reports, [`HookError::NotFinite`].
+pub fn rows_at(
+    (on, method): (&On<'_>, &'static str),
+    inputs: &Inputs,
+    asked: &[(Site, Positions)],
+) -> Result<Vec<Held>, AnalysisError> {
+    let subject = on.subject();
+    let (mut rows, mut plan) = (Vec::with_capacity(asked.len()), Plan::new());
+    for (site, positions) in asked {
+        rows.push((Rows::of(method, published(subject, *site)?)?.suit(method, positions)?, positions));
+        plan = plan.read(*site)?;
     }
-    Ok((lead, prompt))
+    let trace = subject.run(inputs, plan)?;
+    rows.into_iter().map(|(rows, positions)| rows.held(method, inputs, &trace, positions)).collect()
+}
+
+/// Numbers of a row of a site, and whether it has such positions.
+///
+/// # Errors
+/// [`HookError::NoSuchSite`]; [`AnalysisError::Input`] for a site of which a length depends on the input.
+pub fn row_width(
+    (on, method): (&On<'_>, &'static str),
+    site: Site,
+    positions: &Positions,
+) -> Result<(usize, bool), AnalysisError> {
+    let rows = Rows::of(method, published(on.subject(), site)?)?;
+    Ok((rows.width, rows.suits(positions)))
+}
+
+/// How many rows of a site these positions are, told before a pass; at most, where a tower merges its patches.
+///
+/// # Errors
+/// As [`rows_at`].
+pub fn row_count(
+    (on, method): (&On<'_>, &'static str),
+    inputs: &Inputs,
+    site: Site,
+    positions: &Positions,
+) -> Result<usize, AnalysisError> {
+    let rows = Rows::of(method, published(on.subject(), site)?)?.suit(method, positions)?;
+    if rows.prompt {
+        return Ok(positions.chosen(method, one_row(method, inputs)?)?.len());
+    }
+    Ok(on.subject().dims(inputs, site)?.iter().take(rows.lead).product())
+}
+
+fn published(subject: &dyn Subject, site: Site) -> Result<&SiteSpec, HookError> {
+    Selector::from(site).resolve(subject.name(), subject.sites())?;
+    let spec = subject.sites().iter().find(|spec| spec.site == site);
+    spec.ok_or(HookError::Unpublished(site))
+}
+
+/// What the rows of a site are.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    spec: &'a SiteSpec,
+    /// How many axes number them.
+    lead: usize,
+    /// Whether these are positions of a prompt.
+    prompt: bool,
+    /// Whether these are places of a tower.
+    tower: bool,
+    width: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn of(method: &'static str, spec: &'a SiteSpec) -> Result<Self, AnalysisError> {
+        let names: Vec<AxisName> = spec.axes.iter().map(|(axis, _)| *axis).collect();
+        let (lead, prompt, tower) = match names.as_slice() {
+            [AxisName::Batch, AxisName::Pos, ..] => (2, !crosses(spec), false),
+            [AxisName::Image, AxisName::Pos, ..] => (2, false, true),
+            [AxisName::Pos, ..] => (1, false, true),
+            _ => (1, false, false),
+        };
+        let width: Option<usize> = spec.axes.iter().skip(lead).map(|(_, length)| *length).product();
+        let width = width.ok_or_else(|| {
+            let found = format!("`{}` has {}", spec.site, spec.describe());
+            AnalysisError::Input { method, needs: "rows whose length is fixed".into(), found }
+        })?;
+        Ok(Self { spec, lead, prompt, tower, width })
+    }
+
+    /// Whether the site has such positions.
+    fn suits(&self, positions: &Positions) -> bool {
+        self.prompt || *positions == Positions::All || (self.tower && *positions == Positions::Pictures)
+    }
+
+    fn suit(self, method: &'static str, positions: &Positions) -> Result<Self, AnalysisError> {
+        if self.suits(positions) {
+            return Ok(self);
+        }
+        let needs = "all rows of a site that has no positions of a prompt".into();
+        let found = format!("`{positions}` was asked for of {}", self.spec.describe());
+        Err(AnalysisError::Input { method, needs, found })
+    }
+
+    fn held(
+        self,
+        method: &'static str,
+        inputs: &Inputs,
+        trace: &Trace,
+        positions: &Positions,
+    ) -> Result<Held, AnalysisError> {
+        let Self { spec, lead, prompt, width, .. } = self;
+        let value = trace.get(spec.site)?;
+        let (dims, values) = (value.dims(), value.finite_values(spec.site)?);
+        let rows = dims.iter().take(lead).product::<usize>();
+        let (places, shows) = if prompt {
+            let map = one_row(method, inputs)?;
+            let places = positions.chosen(method, map)?;
+            let shows = places.iter().filter_map(|at| map.tokens.get(*at).cloned().map(Shows::Token));
+            (places.clone(), shows.collect())
+        } else {
+            let all = of_tower(spec, &dims, rows, inputs.map());
+            let patches = *positions == Positions::Pictures;
+            let chosen = all.into_iter().enumerate().filter(|(_, row)| !patches || row.patch().is_some());
+            chosen.unzip()
+        };
+        if places.is_empty() {
+            let found = format!("`{}` has none of `{positions}`", spec.site);
+            return Err(AnalysisError::Input { method, needs: "at least one row".into(), found });
+        }
+        let mut chosen = Vec::with_capacity(places.len() * width);
+        for place in &places {
+            let (from, given) = (place * width, values.len());
+            let row = values.get(from..from + width);
+            chosen.extend(row.ok_or(HookError::Values { dims: vec![place + 1, width], given })?);
+        }
+        Ok(Held { values: chosen, width, places, shows, prompt })
+    }
 }
 
 /// What a site holds of every case of a data set with labels, at some positions.
@@ -113,10 +209,7 @@ pub fn examples(
         values.extend(held.values);
         labels.extend(std::iter::repeat_n(label, rows));
         groups.extend(std::iter::repeat_n(group, rows));
-        match held.tokens {
-            Some(tokens) => kinds.extend(tokens.into_iter().map(|id| Examples::kind(id, group))),
-            None => kinds.extend(std::iter::repeat_n(group, rows)),
-        }
+        kinds.extend(held.shows.iter().map(|row| Examples::kind(row.token(), group)));
         progress.advance(1)?;
     }
     let subject = on.subject();

@@ -19,7 +19,7 @@
 //! | `flow` | [`Mixing`], [`Flow`]: attention as shares that flow through layers |
 //! | `distribution` | what a row of logits says |
 //! | `label`, `pool`, `positions` | from values at sites to labelled tables |
-//! | `gather` | [`examples()`]: rows of a site over a data set, to learn from |
+//! | `gather`, `shows` | rows of sites, what each of them shows ([`Shows`]), and [`examples()`] to learn from |
 //! | `lbfgs`, `logistic` | [`minimise`], [`Logistic`]: what is learned from rows |
 //! | `held` | how many numbers sites hold |
 //! | `draws` | [`normal`]: draws that depend on a seed alone |
@@ -45,6 +45,7 @@ mod progress;
 mod projection;
 mod quadrature;
 pub mod shapley;
+mod shows;
 mod sweep;
 pub mod units;
 mod variants;
@@ -56,7 +57,7 @@ pub use draws::normal;
 pub use flow::{Flow, FlowSettings, Heads, Mixing, blocks_read};
 pub use fold::{folded, reshaped, states_at, unfolded};
 pub use gain::{Gain, HeldGain};
-pub use gather::{Held, examples, rows_of};
+pub use gather::{Held, examples, row_count, row_width, rows_at, rows_of};
 pub use held::{held, numbers};
 pub use lbfgs::{Limits, Minimum, minimise};
 pub use logistic::{Classed, Logistic, vectors};
@@ -67,6 +68,7 @@ pub use products::{as_vector, by_head, less, products};
 pub use progress::{Progress, batches, of_range};
 pub use projection::{ProductGradient, Projection, Pulled};
 pub use quadrature::{Node, Rule};
+pub use shows::Shows;
 pub use sweep::{
     DataError, DataSwept, Edit, Measured, Metric, OutputFn, Prepare, Reference, Sweep, Swept, sweep_data,
 };

@@ -41,7 +41,10 @@ pub use finding::Finding;
 pub use finite::{NotFinite, finite, largest, top};
 pub use labelled::{Labelled, Values};
 pub use provenance::Provenance;
-pub use record::{ClipRecord, InputRecord, PictureRecord, ReplyRecord, SampleRecord, Source, WordsRecord};
+pub use record::{
+    BesideRecord, ClipRecord, DataRecord, InputRecord, PictureRecord, ReplyRecord, SampleRecord, Source,
+    WordsRecord,
+};
 pub use select::Entry;
 pub use tolerance::{Against, Gap, LEAST, MASKED, Mismatch, Tolerance};
 pub use unit::Unit;

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// What a method was run on.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct InputRecord {
-    /// The sample.
+    /// The sample; empty, for methods that are run on a data set.
     pub sample: SampleRecord,
     /// What is explained, as it was asked for: `"top"`, `{"token": 42}` or an objective.
     #[serde(default)]
@@ -14,6 +14,44 @@ pub struct InputRecord {
     /// The sample it was compared with, for methods that compare two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrupted: Option<SampleRecord>,
+    /// The data set, for methods that are run on many cases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataRecord>,
+    /// The second model, for methods that were run on two side by side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<BesideRecord>,
+}
+
+/// A data set. It is a program's: there is no file to read it from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// What it is called.
+    pub name: String,
+    /// Cases there are.
+    pub cases: usize,
+    /// SHA-256 of all there is in it.
+    pub sha256: String,
+}
+
+/// A model that stood beside another.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BesideRecord {
+    /// Its name.
+    pub subject: String,
+    /// Hash of its weights as they were read.
+    pub weights_hash: String,
+    /// Everything that was changed in it after it was read, in order.
+    pub alterations: Vec<String>,
+    /// Number type of its computation.
+    pub dtype: String,
+    /// Kind of its device.
+    pub device: String,
+    /// The path of the kernels that it computed with, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<String>,
+    /// The data set as it took it, where that was another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataRecord>,
 }
 
 /// A sample: its words, and where its pictures came from.

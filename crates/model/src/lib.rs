@@ -22,6 +22,7 @@ mmlens_core::methods! {
     layer::attention_knockout::AttentionKnockout,
     layer::edge_attribution::EdgeAttribution,
     layer::path_patching::PathPatching,
+    layer::cka::Cka,
 }
 
 mmlens_core::fits! {

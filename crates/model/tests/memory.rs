@@ -11,14 +11,15 @@ use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::Finding;
 use mmlens_core::{
-    Analysis, AnalysisError, Baseline, Case, Memory, Objective, On, Pair, Picture, Plan, Sample, Subject,
-    Target,
+    Analysis, AnalysisError, Baseline, Case, ManyCases, Memory, Objective, On, Pair, Picture, Plan, Sample,
+    Selector, Subject, Target, from_fn,
 };
-use mmlens_engine::{Between, End};
+use mmlens_engine::{Between, End, Positions};
 use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::attention_knockout::{self, AttentionKnockout};
 use mmlens_model::attention_rollout::{self, AttentionRollout};
 use mmlens_model::attribution_patching::{self, AttributionPatching};
+use mmlens_model::cka::{self, Cka};
 use mmlens_model::edge_attribution::{self, EdgeAttribution};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::logit_lens::{self, LogitLens};
@@ -167,6 +168,31 @@ fn of_text(letters: usize) -> Vec<(&'static str, Method)> {
             }),
         ),
         (
+            "similarity",
+            Box::new(move |subject, memory| {
+                let settings = cka::Settings { sites: streams(), ..Default::default() };
+                Cka::new(settings)?.run_on(&On::new(subject).within(memory), &texts(40, letters))
+            }),
+        ),
+        (
+            "similarity of positions",
+            Box::new(move |subject, memory| {
+                let (rows, positions) = (cka::RowsOf::Positions, Positions::All);
+                let settings = cka::Settings { sites: streams(), rows, positions, ..Default::default() };
+                Cka::new(settings)?.run_on(&On::new(subject).within(memory), &texts(40, letters))
+            }),
+        ),
+        (
+            "similarity in batches",
+            Box::new(move |subject, memory| {
+                let (rows, positions) = (cka::RowsOf::Positions, Positions::All);
+                let estimator = cka::Estimator::Minibatch { batch: 100 };
+                let settings =
+                    cka::Settings { sites: streams(), rows, positions, estimator, ..Default::default() };
+                Cka::new(settings)?.run_on(&On::new(subject).within(memory), &texts(40, letters))
+            }),
+        ),
+        (
             "paths",
             Box::new(move |subject, memory| {
                 let senders = Some(vec!["1.h2", "2.mlp"].into_iter().map(sender).collect());
@@ -175,6 +201,17 @@ fn of_text(letters: usize) -> Vec<(&'static str, Method)> {
             }),
         ),
     ]
+}
+
+fn streams() -> Option<Vec<Selector>> {
+    Some(vec!["text.blocks.*.resid_post".parse().unwrap()])
+}
+
+/// Texts of some letters, each beginning elsewhere.
+fn texts(count: usize, letters: usize) -> ManyCases {
+    let text = move |i: usize| "abcdefgh".chars().cycle().skip(i % 8).step_by(1 + i / 8 % 5).take(letters);
+    let case = move |i: usize| Ok(Case::new(Sample::text(text(i).collect::<String>())));
+    ManyCases::over(from_fn("texts", count, case)).unwrap()
 }
 
 fn sender(name: &str) -> mmlens_engine::Sender {

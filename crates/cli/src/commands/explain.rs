@@ -114,7 +114,7 @@ impl CorruptionArgs {
                 Sample { pictures: pictures(files)?, ..clean.clone() }
             }
         };
-        Ok(Given { case, corrupted: Some(corrupted) })
+        Ok(Given { case, corrupted: Some(corrupted), many: None })
     }
 }
 

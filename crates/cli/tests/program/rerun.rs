@@ -4,15 +4,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mmlens::METHODS;
-use mmlens::finding::Finding;
+use mmlens::core::{Form, Method};
+use mmlens::finding::{DataRecord, Finding};
 
 use crate::support::{Said, args, mmlens, model, picture};
 
-/// Every method's finding about a picture, `square.png` in the folder.
+/// Every method that can do with a sample.
+fn of_samples() -> impl Iterator<Item = &'static Method> {
+    METHODS.iter().filter(|method| method.form != Form::ManyCases)
+}
+
+/// Every such method's finding about a picture, `square.png` in the folder.
 fn explained(folder: &Path, more: &[&str]) -> PathBuf {
     let (shown, out) = (folder.join("square.png"), folder.join("out"));
     fs::copy(picture("square"), &shown).unwrap();
-    let all: Vec<&str> = METHODS.iter().map(|method| method.card.short).collect();
+    let all: Vec<&str> = of_samples().map(|method| method.card.short).collect();
     let (all, out_name) = (all.join(","), out.to_str().unwrap());
     let fixed = [
         "explain",
@@ -39,7 +45,7 @@ fn rerun(finding: &Path, more: &[&str]) -> Said {
 fn every_finding_is_made_again_bit_by_bit() {
     let folder = tempfile::tempdir().unwrap();
     let out = explained(folder.path(), &["--memory", "64MB", "--corrupted-ask", "Big?"]);
-    for method in METHODS {
+    for method in of_samples() {
         let (finding, again) =
             (out.join(format!("{}.safetensors", method.card.short)), folder.path().join("again"));
         let said = rerun(&finding, &["--out", again.to_str().unwrap()]);
@@ -126,6 +132,15 @@ fn what_is_no_finding_of_a_method_is_refused() {
     changed.save(&difference).unwrap();
     let said = rerun(&difference, &[]).refused();
     assert!(said.contains("settings of logit-lens: field `nonsense`: unknown field `nonsense`"), "{said}");
+    let mut many = lens.clone();
+    let data = DataRecord { name: "scenes".to_owned(), cases: 40, sha256: String::new() };
+    many.provenance.input.as_mut().unwrap().data = Some(data);
+    many.save(&difference).unwrap();
+    let said = rerun(&difference, &[]).refused();
+    assert!(
+        said.contains("`logit-lens` was run on 40 cases of `scenes`, a data set that a program made"),
+        "{said}"
+    );
     // A file that is read here is not written over.
     let shown = folder.path().join("square.png");
     let said = rerun(&out.join("logit-lens.safetensors"), &["--out", shown.to_str().unwrap()]).refused();

@@ -4,6 +4,7 @@ use mmlens_finding::{InputRecord, ReplyRecord, SampleRecord, Source, WordsRecord
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::many::ManyCases;
 use crate::{
     AnalysisError, Ask, HookError, Inputs, Measure, Objective, On, Plan, Reply, Sample, Subject,
     SubjectError, Words,
@@ -181,6 +182,8 @@ pub struct Given {
     pub case: Case,
     /// The sample that leads to another answer, if there is one.
     pub corrupted: Option<Sample>,
+    /// A data set, if there is one.
+    pub many: Option<ManyCases>,
 }
 
 impl Given {
@@ -194,7 +197,7 @@ impl Given {
         let shown = !pictures.is_empty() || !clips.is_empty();
         let seen = shown && !matches!(words, Words::Texts(_));
         let corrupted = seen.then(|| case.sample.mean_colour()).transpose()?;
-        Ok(Self { case, corrupted })
+        Ok(Self { case, corrupted, many: None })
     }
 
     /// The same with another sample to compare with.
@@ -227,6 +230,8 @@ pub enum Form {
     OneCase,
     /// A case and a sample that leads to another answer.
     TwoRuns,
+    /// A data set, and a second subject beside the first, if there is one.
+    ManyCases,
 }
 
 impl Form {
@@ -236,6 +241,7 @@ impl Form {
         match self {
             Self::OneCase => "a sample",
             Self::TwoRuns => "a clean and a corrupted sample of equal length",
+            Self::ManyCases => "a data set, and a second model, if there is one",
         }
     }
 }
@@ -248,7 +254,7 @@ impl Input for Case {
     }
 
     fn record(&self) -> InputRecord {
-        InputRecord { sample: self.sample.record(), target: json!(self.target), corrupted: None }
+        InputRecord { sample: self.sample.record(), target: json!(self.target), ..InputRecord::default() }
     }
 }
 

@@ -7,6 +7,7 @@ mod case;
 mod error;
 mod explain;
 mod fit;
+mod many;
 mod on;
 mod rerun;
 mod watch;
@@ -26,6 +27,7 @@ pub use case::{Case, Form, Given, Input, Pair, Target, top_token};
 pub use error::AnalysisError;
 pub use explain::explain;
 pub use fit::{Ended, Fit, Fitted, FittedError, Outcome, Parts};
+pub use many::ManyCases;
 pub use on::{On, Shared};
 pub use rerun::{Rerun, RerunError, rerun};
 pub use watch::{Unwatched, Watch, step};
@@ -37,7 +39,7 @@ use crate::{Site, Subject};
 /// A method is written as a type with its settings and [`Analysis::answer`]; being made, run, listed, offered on a command line,
 /// signed and run again follows from that. [`Method::of`] makes it a row of a table of methods.
 pub trait Analysis: Sized + Send + Sync + 'static {
-    /// What it is run on: a [`Case`] or a [`Pair`].
+    /// What it is run on: a [`Case`], a [`Pair`] or [`ManyCases`].
     type Input: Input;
 
     /// Its settings. They are written into every finding and read back from there.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use mmlens_finding::{
-    ClipRecord, Difference, Finding, InputRecord, PictureRecord, ReplyRecord, SampleRecord, Source,
-    WordsRecord,
+    ClipRecord, DataRecord, Difference, Finding, InputRecord, PictureRecord, ReplyRecord, SampleRecord,
+    Source, WordsRecord,
 };
 use serde_json::Value;
 
@@ -38,6 +38,18 @@ pub enum RerunError {
         method: String,
         /// The version that made it.
         version: String,
+    },
+    /// A data set that a program handed over.
+    #[error(
+        "`{method}` was run on {cases} cases of `{data}`, a data set that a program made: only there can it be made again"
+    )]
+    Data {
+        /// Its method.
+        method: String,
+        /// The data set.
+        data: String,
+        /// Cases there were.
+        cases: usize,
     },
     /// A picture or clip that a program handed over.
     #[error("`{0}` was handed over by a program, so that there is no file to read it from: name one")]
@@ -81,6 +93,9 @@ pub fn rerun<'m>(
         .input
         .as_ref()
         .ok_or_else(|| RerunError::NoInput { method: made.method.clone(), version: made.version.clone() })?;
+    if let Some(DataRecord { name, cases, .. }) = &input.data {
+        return Err(RerunError::Data { method: made.method.clone(), data: name.clone(), cases: *cases });
+    }
     let settings = Value::Object(made.settings.clone().into_iter().collect());
     let method = method.make(with_tensors(settings, finding)?)?;
     let given = given(input, pictures)?;
@@ -119,7 +134,7 @@ fn given(input: &InputRecord, pictures: &[PathBuf]) -> Result<Given, RerunError>
         }
         Ok::<_, RerunError>(other)
     });
-    Ok(Given { case: Case { sample, target }, corrupted: corrupted.transpose()? })
+    Ok(Given { case: Case { sample, target }, corrupted: corrupted.transpose()?, many: None })
 }
 
 fn origin(source: &Source) -> &Source {

@@ -4,6 +4,7 @@ pub mod activation_patching;
 pub mod attention_knockout;
 pub mod attention_rollout;
 pub mod attribution_patching;
+pub mod cka;
 pub mod direct_logit_attribution;
 pub mod edge_attribution;
 pub mod logit_lens;

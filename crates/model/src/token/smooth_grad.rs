@@ -198,7 +198,7 @@ impl Analysis for SmoothGrad {
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         // What is explained is settled before.
         let settled = Case { target: Target::Objective(Objective::logit(0)), ..case.clone() };
-        let one = self.inside(on)?.cost(on, &Given { case: settled, corrupted: None })?;
+        let one = self.inside(on)?.cost(on, &Given { case: settled, corrupted: None, many: None })?;
         let times = self.samples.get() as u64;
         let forward = case.settling() as u64 + 1 + times.saturating_mul(one.forward);
         Ok(Cost { forward, backward: times.saturating_mul(one.backward), ..one })
@@ -212,7 +212,7 @@ impl Analysis for SmoothGrad {
         let value = subject.run(&inputs, Plan::new().read(site)?)?.get(site)?.clone();
         let sigma = noise * range(site, &value)?;
         let case = Case { target: Target::Objective(objective.clone()), ..case.clone() };
-        let given = Given { case, corrupted: None };
+        let given = Given { case, corrupted: None, many: None };
         let mut found: Option<Moments> = None;
         for sample in 0..self.samples.get() {
             let drawn = drawn(&value, sigma, seed.at(sample as u64))?;

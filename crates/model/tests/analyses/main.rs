@@ -15,5 +15,6 @@ mod probes;
 mod read_at;
 mod refusals;
 mod shares;
+mod similarity;
 mod support;
 mod weights;

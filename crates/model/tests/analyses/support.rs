@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Finding, Labelled};
-use mmlens_core::{Case, Method, Objective, Picture, Sample, Site, Target};
+use mmlens_core::{Case, ManyCases, Method, Objective, Picture, Sample, Site, Target, Words, from_fn};
 use mmlens_testkit::{checkpoint, picture};
 use mmlens_zoo::Vlm;
 use mmlens_zoo::llava::open_llava;
@@ -64,6 +64,17 @@ pub(crate) fn site(name: &str) -> Site {
     name.parse().unwrap()
 }
 
+/// A data set of cases like a sample: its pictures, and its words with a few letters behind them.
+pub(crate) fn many(sample: &Sample) -> ManyCases {
+    let sample = sample.clone();
+    let Words::Prompt(prompt) = sample.words.clone() else { panic!("no prompt") };
+    let case = move |i: usize| {
+        let words = Words::Prompt(format!("{prompt}{}", ["", "a", "ab", "bd", "dba", "bb"][i]));
+        Ok(Case::new(Sample { words, ..sample.clone() }))
+    };
+    ManyCases::over(from_fn("many", 6, case)).unwrap()
+}
+
 /// Settings of each method, beside its defaults where these are cheap: others take other ways through it.
 pub(crate) fn settings(method: &Method) -> Vec<Value> {
     let path = json!({ "between": { "path": { "steps": 3 } }, "rows": 2 });
@@ -107,6 +118,12 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
         "paths" => vec![
             json!({}),
             json!({ "senders": ["input", "0.mlp"], "receivers": { "each": ["1.q0", "logits"] } }),
+        ],
+        "cka" => vec![
+            json!({}),
+            json!({ "sites": ["text.input", "text.blocks.*.mlp_out"], "estimator": "full", "positions": "all" }),
+            json!({ "rows": "positions", "positions": "pictures", "against": ["connector.out"] }),
+            json!({ "estimator": { "minibatch": { "batch": 4 } }, "seed": 3 }),
         ],
         other => panic!("`{other}` has no settings here"),
     }

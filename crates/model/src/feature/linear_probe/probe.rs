@@ -108,9 +108,9 @@ impl Analysis for Probe {
         for row in held.values.chunks_exact(held.width.max(1)) {
             values.extend(self.log_probabilities(row)?.into_iter().map(|log| log.exp() as f32));
         }
-        let rows = match held.tokens {
-            Some(_) => label::token_axis_at(inputs.map(), &held.places),
-            None => Axis::count(Role::Sample, held.places.len()),
+        let rows = match held.prompt {
+            true => label::token_axis_at(inputs.map(), &held.places),
+            false => Axis::count(Role::Sample, held.places.len()),
         };
         let axes = vec![rows, Axis::names(Role::Concept, classes.iter().map(String::as_str))];
         let table = Labelled::numbers("probabilities", Unit::Probability, axes, values)?;

@@ -8,7 +8,7 @@ use mmlens_model::METHODS;
 use mmlens_testkit::{Toy, analysis_breaches};
 
 use super::{ROUNDING, under};
-use crate::support::{llava, painted, settings, shown};
+use crate::support::{llava, many, painted, settings, shown};
 
 type Found = Result<Finding, AnalysisError>;
 
@@ -18,7 +18,7 @@ fn every_method(
     clean: &Sample,
     corrupted: &Sample,
 ) -> BTreeMap<&'static str, (Found, Vec<String>)> {
-    let given = Given::new(Case::new(clean.clone())).unwrap().against(corrupted.clone());
+    let given = Given::new(Case::new(clean.clone())).unwrap().against(corrupted.clone()).over(many(clean));
     let probe = subject.encode(clean).unwrap();
     let one = |method: &Method| {
         let made = method.make(settings(method).swap_remove(0)).unwrap();
