@@ -12,6 +12,8 @@ pub enum Capability {
     Gradients,
     /// A part that is made of blocks.
     Blocks(Part),
+    /// Some part that is.
+    AnyBlocks,
     /// Scores of attention in a part, before the softmax.
     Scores(Part),
     /// Shares of attention, in a tower or in the language model.
@@ -35,6 +37,7 @@ impl Capability {
         match self {
             Self::Gradients => "gradients".to_owned(),
             Self::Blocks(Part::Text) => "a language model with blocks".to_owned(),
+            Self::AnyBlocks => "a part with blocks".to_owned(),
             Self::Blocks(part) => format!("blocks in its part `{}`", part.name()),
             Self::Scores(Part::Text) => "a subject with attention scores in its language model".to_owned(),
             Self::Scores(part) => format!("attention scores in its part `{}`", part.name()),
@@ -56,6 +59,10 @@ impl Capability {
         let missing = |there: bool, found| if there { None } else { Some(found) };
         match self {
             Self::Gradients => missing(subject.differentiable(), "this subject computes none"),
+            Self::AnyBlocks => {
+                let some = subject.anatomy().iter().any(|anatomy| anatomy.blocks > 0);
+                missing(some, "this subject has none")
+            }
             Self::Blocks(part) => missing(blocks(subject, part) > 0, "this subject has none"),
             Self::Scores(part) => {
                 missing(publishes(subject, part, Point::Scores), "this subject publishes none")

@@ -63,6 +63,27 @@ pub fn tower_axis(map: &TokenMap, entry: usize, entries: usize, len: usize) -> A
     Axis::tokens(positions.into_iter().map(label).collect())
 }
 
+/// Some positions of every one of `entries` pictures of a tower, one picture after the other, as [`tower_axis`] calls them.
+pub fn tower_axis_at(map: &TokenMap, entries: usize, len: usize, positions: &[usize]) -> Axis {
+    let (mut patches, mut tokens, mut numbers) = (Vec::new(), Vec::new(), 0);
+    for entry in 0..entries {
+        let own = tower_axis(map, entry, entries, len);
+        match own.labels {
+            Labels::Patches(all) => patches.extend(positions.iter().filter_map(|at| all.get(*at).copied())),
+            Labels::Tokens(all) => tokens.extend(positions.iter().filter_map(|at| all.get(*at).cloned())),
+            _ => numbers += positions.len(),
+        }
+    }
+    match entries * positions.len() {
+        all if all == patches.len() => Axis::patches(patches),
+        all if all == tokens.len() => Axis::tokens(tokens),
+        all if all == numbers && entries == 1 => {
+            Axis::names(Role::Patch, positions.iter().map(ToString::to_string))
+        }
+        all => Axis::count(Role::Patch, all),
+    }
+}
+
 /// Patches in `len` groups of one size, each as the box around it; `None` if there are no such groups.
 fn merged(patches: &[PatchLabel], len: usize) -> Option<Vec<PatchLabel>> {
     if len == 0 || patches.is_empty() || !patches.len().is_multiple_of(len) {

@@ -26,16 +26,18 @@
 //! Tokens are those of the clean prompt. With groups of positions the axis holds their names instead.
 //!
 //! # Settings
+//! - `part`: the language model, `text`; or a tower or an encoder of questions, by its name. Positions of a tower are those of its own
+//!   sequence, picture by picture and tile by tile: patches, and a class token where it has one.
 //! - `points`: [`Point::ResidPre`]; also [`Point::AttnOut`] and [`Point::MlpOut`], and any other point of a
 //!   block whose axes are `[batch, pos, ...]`.
 //! - `places`: every position by itself ([`Places::Each`]); all positions that hold pictures or words together
-//!   ([`Places::Modalities`]); all at once ([`Places::Together`]).
+//!   ([`Places::Modalities`]); all at once ([`Places::Together`]). Of a tower each of all or of some by number, or all at once.
 //! - `rows`: 32 patches share a pass, or fewer, as memory allows ([`On::within`](mmlens_core::On::within)).
 //!
 //! # Cost
 //! One pass for the clean and one for the corrupted prompt, then `points x layers x positions` passes, each
 //! from the layer it patches on and, where the subject goes on from some positions alone, from the first position it
-//! patches on: on average a quarter of the language model, never the tower. Peak memory: the streams of both runs, keys and
+//! patches on: on average a quarter of the language model, and the tower where it is patched. Peak memory: the streams of both runs, keys and
 //! values of one, and `rows` copies of a stream.
 //!
 //! # Errors
@@ -81,14 +83,14 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Labelled, Modality, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Copies, Cost, HookError, Inputs, Leaf, Objective, On,
-    Pair, Part, Plan, Point, Site, Subject, TokenMap, Trace, kind,
+    Analysis, AnalysisError, Answer, AxisName, Capability, Card, Copies, Cost, HookError, Inputs, Leaf,
+    Objective, On, Pair, Part, Plan, Point, Region, Site, Subject, TokenMap, Trace, kind,
 };
 use mmlens_engine::{Edit, Positions, Progress, Sweep, held, label, numbers, one_row, score};
 use serde::{Deserialize, Serialize};
 
 use super::pair::Opened;
-use crate::check::{at_least_one, input, points_of_blocks};
+use crate::check::{at_least_one, input, points_of_blocks, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -99,7 +101,7 @@ pub const CARD: Card = Card {
     citation: "Meng, Bau, Andonian, Belinkov: Locating and Editing Factual Associations in GPT. NeurIPS 2022. https://arxiv.org/abs/2202.05262",
     leaf: Leaf::Layer,
     cost: "2 forward + points x layers x positions forward from the layer on, in batches, without the tower",
-    needs: &[Capability::OwnWords, Capability::Blocks(Part::Text)],
+    needs: &[Capability::AnyBlocks],
     misleads: &[
         "Effects hold for this pair of prompts.",
         "Redundant routes hide one another.",
@@ -121,6 +123,10 @@ pub enum Places {
     Together,
 }
 
+fn all_positions() -> Axis {
+    Axis::names(Role::Concept, ["all positions"])
+}
+
 impl Default for Places {
     fn default() -> Self {
         Self::Each(Positions::All)
@@ -129,12 +135,12 @@ impl Default for Places {
 
 impl Places {
     /// The groups of positions, and the axis that names them.
-    fn groups(&self, map: &TokenMap) -> Result<(Vec<Vec<usize>>, Axis), AnalysisError> {
-        match self {
+    fn groups(&self, map: &TokenMap) -> Result<(Vec<Region>, Axis), AnalysisError> {
+        let (groups, axis) = match self {
             Self::Each(positions) => {
                 let positions = positions.chosen(CARD.id, map)?;
                 let axis = label::token_axis_at(map, &positions);
-                Ok((positions.into_iter().map(|p| vec![p]).collect(), axis))
+                (positions.into_iter().map(|p| vec![p]).collect(), axis)
             }
             Self::Modalities => {
                 let mut groups: BTreeMap<Modality, Vec<usize>> = BTreeMap::new();
@@ -143,12 +149,57 @@ impl Places {
                 }
                 let axis =
                     Axis::names(Role::Concept, groups.keys().map(|kind| format!("{kind:?}").to_lowercase()));
-                Ok((groups.into_values().collect(), axis))
+                (groups.into_values().collect::<Vec<_>>(), axis)
             }
-            Self::Together => {
-                Ok((vec![(0..map.len()).collect()], Axis::names(Role::Concept, ["all positions"])))
+            Self::Together => (vec![(0..map.len()).collect()], all_positions()),
+        };
+        Ok((groups.into_iter().map(|group| Region::all().positions(group)).collect(), axis))
+    }
+
+    /// The same of a tower, which has positions of its own at a site, for each of its pictures.
+    fn groups_of_tower(
+        &self,
+        subject: &dyn Subject,
+        inputs: &Inputs,
+        site: Site,
+    ) -> Result<(Vec<Region>, Axis), AnalysisError> {
+        let dims = subject.dims(inputs, site)?;
+        let spec = subject.sites().iter().find(|spec| spec.site == site);
+        let spec = spec.ok_or(HookError::Unpublished(site))?;
+        let length = spec.axis(AxisName::Pos).and_then(|at| dims.get(at)).copied();
+        let length =
+            length.ok_or_else(|| input(&CARD, "points with positions", format!("`{site}` has none")))?;
+        let pictures = match (spec.axes.first(), dims.first()) {
+            (Some((AxisName::Image, None)), Some(pictures)) => Some(*pictures),
+            _ => None,
+        };
+        let chosen: Vec<usize> = match self {
+            Self::Together => return Ok((vec![Region::all()], all_positions())),
+            Self::Each(Positions::All) => (0..length).collect(),
+            Self::Each(Positions::At(some)) => some.clone(),
+            _ => {
+                let found = format!("{self:?}");
+                return Err(setting(
+                    &CARD,
+                    "places",
+                    found,
+                    "a tower's are each of all, each of some by number, or all together",
+                ));
             }
+        };
+        if let Some(past) = chosen.iter().find(|position| **position >= length) {
+            let found = format!("position {past} was asked for of {length}");
+            return Err(input(&CARD, "positions that the tower has", found));
         }
+        let mut groups = Vec::new();
+        for picture in 0..pictures.unwrap_or(1) {
+            groups.extend(chosen.iter().map(|position| {
+                let region = Region::all().positions([*position]);
+                if pictures.is_some() { region.of(AxisName::Image, [picture]) } else { region }
+            }));
+        }
+        let axis = label::tower_axis_at(inputs.map(), pictures.unwrap_or(1), length, &chosen);
+        Ok((groups, axis))
     }
 }
 
@@ -156,6 +207,8 @@ impl Places {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// Of which part.
+    pub part: Part,
     /// Which values of a block.
     pub points: Vec<Point>,
     /// Which positions are patched together.
@@ -166,7 +219,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { points: vec![Point::ResidPre], places: Places::default(), rows: 32 }
+        Self { part: Part::Text, points: vec![Point::ResidPre], places: Places::default(), rows: 32 }
     }
 }
 
@@ -180,9 +233,25 @@ pub struct ActivationPatching {
 impl ActivationPatching {
     /// What is patched, layer by layer for each point.
     fn sites(&self, subject: &dyn Subject) -> impl Iterator<Item = Site> {
-        let layers = kind::blocks(subject, Part::Text);
-        let of = move |point: Point| (0..layers).map(move |layer| Site::block(Part::Text, layer, point));
+        let part = self.settings.part;
+        let layers = kind::blocks(subject, part);
+        let of = move |point: Point| (0..layers).map(move |layer| Site::block(part, layer, point));
         self.settings.points.iter().flat_map(move |point| of(*point))
+    }
+
+    /// The groups of positions that are patched together, and the axis that names them; of a subject that has the part.
+    fn groups(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<(Vec<Region>, Axis), AnalysisError> {
+        let Settings { part, points, places, .. } = &self.settings;
+        Capability::Blocks(*part).check(&CARD, subject)?;
+        let map = one_row(CARD.id, inputs)?;
+        match (part, points.first()) {
+            (Part::Text, _) => {
+                Capability::OwnWords.check(&CARD, subject)?;
+                places.groups(map)
+            }
+            (Part::Encoder, _) | (_, None) => places.groups(map),
+            (_, Some(point)) => places.groups_of_tower(subject, inputs, Site::block(*part, 0, *point)),
+        }
     }
 
     /// As many sites at a time as leave the passes of the sweep half of the memory.
@@ -219,7 +288,7 @@ impl Analysis for ActivationPatching {
 
     fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&pair.clean.sample)?;
-        let (groups, _) = self.settings.places.groups(one_row(CARD.id, &inputs)?)?;
+        let (groups, _) = self.groups(on.subject(), &inputs)?;
         let sites: Vec<Site> = self.sites(on.subject()).collect();
         let chunks = sites.len().div_ceil(self.at_once(on, &inputs, &sites)?);
         let cost = Cost::rows(pair.clean.settling() + 1 + 2 * chunks + sites.len() * groups.len());
@@ -230,9 +299,8 @@ impl Analysis for ActivationPatching {
         let subject = on.subject();
         let opened = Opened::new(&CARD, on, pair)?;
         let Opened { clean, corrupted, objective } = &opened;
-        let map = opened.map();
-        let (groups, axis) = self.settings.places.groups(map)?;
-        let layers = kind::blocks(subject, Part::Text);
+        let (groups, axis) = self.groups(subject, clean)?;
+        let layers = kind::blocks(subject, self.settings.part);
         let all: Vec<Site> = self.sites(subject).collect();
         let at_once = self.at_once(on, clean, &all)?;
         let memory = on.memory().at_most(self.rows);
@@ -258,7 +326,7 @@ impl Analysis for ActivationPatching {
             drop(right);
             let grid = [sites.len(), groups.len()].map(|len| Axis::count(Role::Sample, len)).to_vec();
             // Row-major: sites, groups.
-            let each = |patch: &Edit, group: &Vec<usize>| vec![patch.clone().positions(group.clone())];
+            let each = |patch: &Edit, group: &Region| vec![patch.clone().within(group.clone())];
             let variants =
                 patches.iter().flat_map(|patch| groups.iter().map(move |group| each(patch, group)));
             let sweep = Sweep::of(grid, variants.collect())?.measure(objective.clone());

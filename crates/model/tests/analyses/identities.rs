@@ -228,7 +228,7 @@ proptest! {
         let other = format!("#{}", "z".repeat(word.len()));
         let pair = Pair { clean: asked(1, &word, token), corrupted: Sample::prompt(vec![painted(2)], other) };
         let points = vec![Point::ResidPre, Point::ResidPost];
-        let settings = activation_patching::Settings { places: Places::Together, points, rows: 8 };
+        let settings = activation_patching::Settings { places: Places::Together, points, rows: 8, ..Default::default() };
         let found = ActivationPatching::new(settings).unwrap().run(&toy, &pair).unwrap();
         for name in ["resid_pre", "resid_post"] {
             let table = format!("{name}/patched");

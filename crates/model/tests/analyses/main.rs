@@ -17,4 +17,5 @@ mod refusals;
 mod shares;
 mod similarity;
 mod support;
+mod towers;
 mod weights;
