@@ -10,6 +10,7 @@ use crate::{HookError, OwnPoint};
 
 /// The parts a multimodal model is made of, in the order data passes through them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Part {
     /// The image tower.
     Vision,
