@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use mmlens_core::finding::{Finding, Labels, Role, Tolerance};
 use mmlens_core::{
-    Analysis, Case, Given, Memory, Objective, On, Part, Picture, Plan, Sample, Subject, Target, Words,
+    Analysis, AnalysisError, Case, Given, Memory, Objective, On, Part, Picture, Plan, Sample, Subject, Target, Words,
 };
 use mmlens_engine::Positions;
 use mmlens_engine::distribution::log_probabilities;
@@ -41,7 +41,7 @@ fn of(part: Part) -> LogitLens {
     lens(Settings { part: Some(part), ..Settings::default() })
 }
 
-fn said(found: Result<Finding, mmlens_core::AnalysisError>) -> String {
+fn said(found: Result<Finding, AnalysisError>) -> String {
     found.unwrap_err().to_string()
 }
 
@@ -254,10 +254,17 @@ fn some_positions_are_those_of_all() {
             }
         }
     }
-    // What a pass takes, and room for few of the streams.
-    let inputs = subject.encode(&case.sample).unwrap();
-    let pass = subject.need(&inputs, &Plan::new(), mmlens_core::Copies::ONE).unwrap().bytes;
-    let tight = run(Positions::All, 32, Memory::bytes(pass + 12_000));
+    // Room for a few of the places at a time.
+    let (method, least) = (lens(Settings::default()), Memory::bytes(1 << 10));
+    let one = match method.run_on(&On::new(subject.as_ref()).within(least), &case) {
+        Err(AnalysisError::Memory { need, .. }) => need,
+        other => panic!("{other:?}"),
+    };
+    let tight = Memory::bytes(one + 3_000);
+    let cost = method.cost(&On::new(subject.as_ref()).within(tight), &case).unwrap();
+    // Two rows in each pass over some of 34 places.
+    assert!((6..=34).contains(&cost.forward), "{cost:?}");
+    let tight = run(Positions::All, 32, tight);
     COSINE.check("tight", numbers(&tight, "cosine/1"), numbers(&all, "cosine/1")).unwrap();
 }
 

@@ -77,7 +77,8 @@ fn towers_are_read_out_with_their_edits() {
         assert_eq!(
             altered.read_out(part, states).unwrap_err().to_string(),
             format!(
-                "`{name}` cannot read out states of its part `{}`: `{edit}` stands between its last block and `{end}`",
+                "`{}` cannot read out states of its part `{}`: `{edit}` stands between its last block and `{end}`",
+                subject.name(),
                 part.name()
             )
         );
@@ -89,7 +90,7 @@ fn towers_are_read_out_with_their_edits() {
     altered.run(&inputs, Plan::new()).unwrap();
     assert_eq!(
         altered.read_out(Part::Vision, state).unwrap_err().to_string(),
-        "`clip-a` cannot read out states of its part `vision`: `vision.projected[image=0]=zero` is made at some positions or \
+        "`model` cannot read out states of its part `vision`: `vision.projected[image=0]=zero` is made at some positions or \
          pictures, and a state is at none"
     );
 }
