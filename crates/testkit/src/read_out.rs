@@ -29,7 +29,9 @@ fn width(subject: &dyn Subject, part: Part) -> usize {
 
 fn silent(subject: &dyn Subject, part: Part) -> Checked {
     match subject.read_out(part, zeros(width(subject, part))?) {
-        Err(SubjectError::NoReadOut { subject: own, part: of, .. }) if own == subject.name() && of == part => {
+        Err(SubjectError::NoReadOut { subject: own, part: of, .. })
+            if own == subject.name() && of == part =>
+        {
             Ok(())
         }
         Err(error) => Err(format!("what cannot be read out gives `{error}`")),
@@ -45,7 +47,8 @@ fn held(subject: &dyn Subject, inputs: &Inputs, part: Part, space: kind::Space) 
     }
     let (end, added) = (space.site(part), Some(added).filter(|site| kind::has(subject, *site)));
     let plan = [Some(stream), Some(end), added].into_iter().flatten();
-    let plan = plan.into_iter().try_fold(Plan::new().to_output(), |plan, site| plan.read(site)).map_err(text)?;
+    let plan =
+        plan.into_iter().try_fold(Plan::new().to_output(), |plan, site| plan.read(site)).map_err(text)?;
     let trace = subject.run(&inputs.clone().ask_all(), plan).map_err(text)?;
     let mut states: Tensor<3> = trace.tensor(stream).map_err(text)?;
     if let Some(added) = added {
@@ -53,9 +56,10 @@ fn held(subject: &dyn Subject, inputs: &Inputs, part: Part, space: kind::Space) 
     }
     let [rows, positions, width] = states.dims();
     refused("states of another width", || subject.read_out(part, zeros_of(width + 1)?))?;
-    let edited = subject.edited().iter().any(|site| {
-        site.part() == part && *site > stream && site.point() != Point::Deepstack
-    });
+    let edited = subject
+        .edited()
+        .iter()
+        .any(|site| site.part() == part && *site > stream && site.point() != Point::Deepstack);
     let said = match subject.read_out(part, states.reshape([rows * positions, width]).into()) {
         // What an edit behind the last block does may depend on where a state stood.
         Err(SubjectError::NoReadOut { .. }) if edited => return Ok(()),

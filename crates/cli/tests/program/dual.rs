@@ -64,7 +64,8 @@ fn the_best_caption_is_explained_on_pixels_and_words() {
             let finding = Finding::load(written["finding"].as_str().unwrap()).unwrap();
             if written["method"] == "logit-lens" {
                 // The caption that is explained, then the other.
-                let axis = &finding.table(if name == "clip-a" { "cosine" } else { "cosine/0" }).unwrap().axes()[2];
+                let axis =
+                    &finding.table(if name == "clip-a" { "cosine" } else { "cosine/0" }).unwrap().axes()[2];
                 let first = if name == "clip-a" { said["answer"].as_str().unwrap() } else { "wide" };
                 assert!(axis.label(0).unwrap().starts_with(first), "{name}: {axis:?}");
                 assert_eq!(axis.len(), if name == "clip-a" { 2 } else { 1 });

@@ -82,12 +82,23 @@
 //! - Cosines of different layers have different means: all of a layer lie in a cone (Liang et al. 2022, "Mind the Gap"). Compare
 //!   positions and captions within a layer, beside its `mean cosine`.
 //!
+//! What misled us, on `shapes-clip` and `docs/pictures/scene.png` (a yellow triangle among others) with the captions `a yellow triangle`,
+//! which is true and has probability 1.000, `a red circle` and `a blue square`: at the last layer the patch nearest to the true one,
+//! cosine 0.55, lies on the triangle; but 52 of 64 patches are likeliest to be `a red circle`, which is nowhere in the picture. That
+//! caption is near everything there (`mean cosine` 0.29, of the true one 0.25), and a scale of some tens makes certainties of small
+//! differences. The class token, which decides, has a cosine of 0.24 with the true caption, less than the mean patch. `mean cosine` of
+//! the true caption goes -0.06, -0.12, -0.14, -0.03, 0.25 from layer to layer, and those of the false ones rise with it. The one map that
+//! `mmlens explain` draws as a file is of the layer at which patches differ most, here before block 0, where none has looked at
+//! another. And captions stand in the order of their axis: first the one that is explained, not the first that was given.
+//!
 //! # Agreement
 //! Direct computation in torch 2.15 on `llava-a` at every layer and position: top words and ranks equal;
 //! largest difference relative to the largest value 9.4e-7 for log-probabilities, 6.6e-7 for entropy, 7.2e-7
 //! for divergence. Identities tested: the last layer is the model's output; entropy between 0 and the logarithm
 //! of the vocabulary; divergence zero at the last layer.
-//! AGREEMENT
+//! On `clip-a`, two pictures and three captions, every layer and position of both towers by the library's hidden states: largest
+//! difference 3.0e-7 for cosines, 1.1e-6 for logits up to 2.0, 3.6e-7 for probabilities. Identities tested: the last layer, where it is
+//! pooled, is the model's own similarity (a classifier's own logits); captions in another order are columns in another order.
 //!
 //! # Reference
 //! nostalgebraist: interpreting GPT: the logit lens. 2020.
@@ -219,7 +230,8 @@ impl Analysis for LogitLens {
 impl LogitLens {
     /// The part whose stream is read, and what it is read out as.
     fn part(&self, subject: &dyn Subject) -> Result<(Part, Space), AnalysisError> {
-        let order = if kind::compares(subject) { [Part::Vision, Part::Text] } else { [Part::Text, Part::Vision] };
+        let order =
+            if kind::compares(subject) { [Part::Vision, Part::Text] } else { [Part::Text, Part::Vision] };
         let reads = |part: &Part| kind::reads_out(subject, *part).is_ok();
         let part = self.settings.part.or_else(|| order.into_iter().find(reads)).unwrap_or(Part::Text);
         let space = kind::reads_out(subject, part).map_err(|reason| unread(part, reason))?;

@@ -3,7 +3,8 @@
 use burn::tensor::Device;
 use mmlens_core::finding::{Finding, Labels, Role, Tolerance};
 use mmlens_core::{
-    Analysis, AnalysisError, Case, Given, Memory, Objective, On, Part, Picture, Plan, Sample, Subject, Target, Words,
+    Analysis, AnalysisError, Case, Given, Memory, Objective, On, Part, Picture, Plan, Sample, Subject,
+    Target, Words,
 };
 use mmlens_engine::Positions;
 use mmlens_engine::distribution::log_probabilities;
@@ -217,7 +218,11 @@ fn a_classifier_is_read_as_words_are() {
         assert_eq!(layers, mmlens_core::kind::blocks(subject.as_ref(), part) + 1, "{name}");
         let own = f64::from(table.get(&[layers - 1, 0]).unwrap());
         assert!((own - logs[1]).abs() < 1e-5, "{name}: {own} {}", logs[1]);
-        let best = if logs[0] >= logs[1] && name == "blip-itm" { 0 } else { mmlens_core::finding::top(&logits.to_values().unwrap()).unwrap().unwrap() };
+        let best = if logs[0] >= logs[1] && name == "blip-itm" {
+            0
+        } else {
+            mmlens_core::finding::top(&logits.to_values().unwrap()).unwrap().unwrap()
+        };
         let said = found.table("words").unwrap().get_text(&[layers - 1, 0, 0]).unwrap().to_owned();
         assert_eq!(said, subject.token(best as u32), "{name}");
         if part == Part::Vision {
@@ -246,11 +251,14 @@ fn some_positions_are_those_of_all() {
         assert_eq!(some.shape(), [layers, 2, captions]);
         for layer in 0..layers {
             for caption in 0..captions {
-                let at = |table: &mmlens_core::finding::Labelled, at| table.get(&[layer, at, caption]).unwrap();
+                let at =
+                    |table: &mmlens_core::finding::Labelled, at| table.get(&[layer, at, caption]).unwrap();
                 for place in 1..positions {
                     assert!((at(whole, place) - at(patches, place - 1)).abs() < 2e-6);
                 }
-                assert!((at(whole, 0) - at(some, 0)).abs() < 2e-6 && (at(whole, 5) - at(some, 1)).abs() < 2e-6);
+                assert!(
+                    (at(whole, 0) - at(some, 0)).abs() < 2e-6 && (at(whole, 5) - at(some, 1)).abs() < 2e-6
+                );
             }
         }
     }
@@ -275,8 +283,12 @@ fn captions_beside_those_of_the_case_are_compared_too() {
     let beside = lens(Settings { captions: further, ..Settings::default() });
     let found = beside.run(subject.as_ref(), &captioned(&["tall"], &["ring"])).unwrap();
     let axis = &found.table("cosine").unwrap().axes()[2];
-    assert_eq!((axis.role, axis.label(0), axis.label(1), axis.len()), (Role::Concept, Some("ring".into()), Some("a photo".into()), 2));
-    let both = lens(Settings::default()).run(subject.as_ref(), &captioned(&["tall"], &["ring", "a photo"])).unwrap();
+    assert_eq!(
+        (axis.role, axis.label(0), axis.label(1), axis.len()),
+        (Role::Concept, Some("ring".into()), Some("a photo".into()), 2)
+    );
+    let both =
+        lens(Settings::default()).run(subject.as_ref(), &captioned(&["tall"], &["ring", "a photo"])).unwrap();
     assert_eq!(found.tables(), both.tables());
 }
 
@@ -347,7 +359,8 @@ fn what_cannot_be_read_out_is_refused_by_name() {
         said(captions.run(llava("llava-a"), &question())),
         "logit-lens needs a dual encoder to compare captions, but 1 were given, and this one gives logits"
     );
-    let two = Case { sample: Sample::new(pictures(&["square", "wide"]), Words::Nothing), target: Target::Token(1) };
+    let two =
+        Case { sample: Sample::new(pictures(&["square", "wide"]), Words::Nothing), target: Target::Token(1) };
     assert_eq!(
         said(lens(Settings::default()).run(opened("vit-a").as_ref(), &two)),
         "logit-lens needs a sample of one row, but this one has 2"

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    AnyTensor, Beams, Change, Generation, Generator, Inputs, Part, Plan, Plans, Region, Sample, Sampling, Seed,
-    SessionError, Steps, Subject, SubjectError, Words,
+    AnyTensor, Beams, Change, Generation, Generator, Inputs, Part, Plan, Plans, Region, Sample, Sampling,
+    Seed, SessionError, Steps, Subject, SubjectError, Words,
 };
 use mmlens_finding::{Tolerance, top};
 use mmlens_testkit::{Rewired, Toy, Work, fixtures, session_breaches};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, Inputs, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError, View, Words,
-    kind,
+    Anatomy, AnyTensor, Asked, Inputs, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError, View,
+    Words, kind,
 };
 use serde_json::Value;
 

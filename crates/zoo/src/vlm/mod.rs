@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, Decode, Decoding, Inputs, Output, Part, Plan, Reply, Rules, Run, Sample, Session,
-    SiteSpec, Subject, SubjectError, WeightSpec, Words, kind,
+    Anatomy, AnyTensor, Asked, Decode, Decoding, Inputs, Output, Part, Plan, Reply, Rules, Run, Sample,
+    Session, SiteSpec, Subject, SubjectError, WeightSpec, Words, kind,
 };
 
 pub use eyes::{Blind, Expansion, Eyes, Placeholder, Seen};

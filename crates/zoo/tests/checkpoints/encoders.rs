@@ -84,7 +84,7 @@ fn what_leaves_the_last_block_says_what_the_model_says() {
     let states = AnyTensor::from_values(vec![0.0; 18], &[1, 18], &Device::flex()).unwrap();
     assert_eq!(
         bare.read_out(Part::Text, states).unwrap_err().to_string(),
-        "`bert-b` cannot read out states of its part `text`: it ends in states, with neither logits nor a projection into a \
+        "`model` cannot read out states of its part `text`: it ends in states, with neither logits nor a projection into a \
          shared space"
     );
 }

@@ -92,7 +92,12 @@ impl Seen {
         from..from + count * self.others.len()
     }
 
-    fn look(&mut self, subject: &dyn Subject, streams: &Streams, held: &Held<'_>) -> Result<(), AnalysisError> {
+    fn look(
+        &mut self,
+        subject: &dyn Subject,
+        streams: &Streams,
+        held: &Held<'_>,
+    ) -> Result<(), AnalysisError> {
         let none = || HookError::NoOutput("pictures and captions in the shared space".to_owned());
         let pairs = held.output.pairs.as_ref().ok_or_else(none)?;
         self.rule = Rule::of(pairs)?;
@@ -133,7 +138,12 @@ impl Seen {
             if others > 1 || self.rule.apart {
                 let shares = cosines.chunks(others.max(1)).flat_map(|own| self.rule.probabilities(own));
                 let shares = shares.collect();
-                tables.push(Labelled::numbers(name("probabilities"), Unit::Probability, all.clone(), shares)?);
+                tables.push(Labelled::numbers(
+                    name("probabilities"),
+                    Unit::Probability,
+                    all.clone(),
+                    shares,
+                )?);
             }
             let cosines = Labelled::numbers(name("cosine"), Unit::Cosine, all, cosines)?;
             // Of one, `target` says it already.

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mmlens_core::finding::{Axis, Labels, Modality, Role, TokenLabel};
 use mmlens_core::kind::Space;
 use mmlens_core::{
-    AnalysisError, AnyTensor, Ask, Copies, HookError, Inputs, Need, On, Output, Part, Plan, Point, Site, Subject,
-    TokenMap, Wanted,
+    AnalysisError, AnyTensor, Ask, Copies, HookError, Inputs, Need, On, Output, Part, Plan, Point, Site,
+    Subject, TokenMap, Wanted,
 };
 use mmlens_engine::{Positions, Progress, batches, label, of_range, states_at};
 

@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use burn::tensor::Device;
 use mmlens_core::finding::{Axis, Role, Tolerance};
 use mmlens_core::{
-    Alteration, Altered, AnyTensor, Asked, AxisName, Change, Content, Copies, Generation,
-    Generator, Inputs, Memory, Objective, Part, Picture, Plan, Plans, Point, Region, Run, Sample, Site,
-    Steps, Subject, SubjectError, Trace, Unwatched, Words,
+    Alteration, Altered, AnyTensor, Asked, AxisName, Change, Content, Copies, Generation, Generator, Inputs,
+    Memory, Objective, Part, Picture, Plan, Plans, Point, Region, Run, Sample, Site, Steps, Subject,
+    SubjectError, Trace, Unwatched, Words,
 };
 use mmlens_engine::{Edit, Progress, Sweep};
 use mmlens_testkit::{Toy, checkpoint, picture, subject_breaches};

@@ -3,7 +3,8 @@
 use burn::tensor::Device;
 use mmlens_core::finding::Tolerance;
 use mmlens_core::{
-    Alteration, Altered, Analysis, AnyTensor, Case, Part, Picture, Plan, Point, Sample, Site, Subject, Words, kind,
+    Alteration, Altered, Analysis, AnyTensor, Case, Part, Picture, Plan, Point, Sample, Site, Subject, Words,
+    kind,
 };
 use mmlens_model::logit_lens::{self, LogitLens};
 use mmlens_testkit::{Toy, checkpoint, picture};
@@ -66,7 +67,12 @@ fn towers_are_read_out_with_their_edits() {
         let states: AnyTensor = states.clone().narrow(0, 0, 1).squeeze_dim::<2>(0).into();
         let [plain, edited] = [&[][..], &[format!("{end}={given}")][..]].map(|edits| {
             let edits = edits.iter().map(|edit| Alteration::parse(edit).unwrap());
-            Altered::new(&subject, edits).unwrap().read_out(part, states.clone()).unwrap().to_values().unwrap()
+            Altered::new(&subject, edits)
+                .unwrap()
+                .read_out(part, states.clone())
+                .unwrap()
+                .to_values()
+                .unwrap()
         });
         let by: f32 = given.strip_prefix("scale:").map_or(0.0, |by| by.parse().unwrap());
         let wanted: Vec<f32> = plain.iter().map(|value| value * by).collect();
@@ -86,7 +92,8 @@ fn towers_are_read_out_with_their_edits() {
     let (subject, inputs) = shown("clip-a", caption());
     let width = subject.anatomy()[0].d_model;
     let state = AnyTensor::from_values(vec![1.0; width], &[1, width], &Device::default()).unwrap();
-    let altered = Altered::new(&subject, [Alteration::parse("vision.projected[image=0]=zero").unwrap()]).unwrap();
+    let altered =
+        Altered::new(&subject, [Alteration::parse("vision.projected[image=0]=zero").unwrap()]).unwrap();
     altered.run(&inputs, Plan::new()).unwrap();
     assert_eq!(
         altered.read_out(Part::Vision, state).unwrap_err().to_string(),
