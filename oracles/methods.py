@@ -312,7 +312,7 @@ def main():
     common.why(
         FOLDER,
         "methods.py",
-        "Explanations of one answer of llava-a, by captum 0.9 and by direct computation; its circuits by patching.py; shares and gradients of weights by direct.py; linear probes by probes.py; CKA by cka.py.",
+        "Explanations of one answer of llava-a, by captum 0.9 and by direct computation; its circuits by patching.py; shares and gradients of weights by direct.py; linear probes by probes.py; CKA by cka.py; the lens on the towers of clip-a by lens.py.",
         {"integrated gradients": 1e-3, "occlusion": 1e-3, "shares of parts": 1e-3, "smooth grad": 1e-3, "rollout": 1e-5, "lens": 1e-4, "patching": 1e-4, "circuits": 1e-3, "direct": 1e-5, "weights": 1e-4, "probes": 1e-4, "cka": 1e-4, "ids": 0},
         "Relative to the largest absolute value. Gradients and differences of nearly equal logits lose digits that single logits keep. "
         "Top ids are exact: `smallest_gap` between neighbouring ranks is far above the error. Probes: both searches end where the gradient "

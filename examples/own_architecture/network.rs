@@ -273,9 +273,9 @@ impl Network {
         })?))
     }
 
-    /// Final norm and unembedding of states, `[rows, d]`; `None` for another width.
-    pub(crate) fn unembed(&self, states: Tensor<2>) -> Option<Tensor<2>> {
-        (states.dims()[1] == D).then(|| self.head.apply(self.norm.apply(states)))
+    /// Final norm and unembedding of states, `[rows, d]`.
+    pub(crate) fn unembed(&self, states: Tensor<2>) -> Tensor<2> {
+        self.head.apply(self.norm.apply(states))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use mmlens::core::finding::PatchLabel;
 use mmlens::core::{ColourError, TokenMap, View, mean_colour};
 use mmlens::prelude::*;
@@ -144,10 +144,8 @@ impl Subject for Own {
         }
     }
 
-    fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
-        let states: Tensor<2> = states.rank_of("the states to unembed")?;
-        let said = self.network.unembed(states).map(AnyTensor::new);
-        said.ok_or_else(|| self.refuse("states of another width cannot be unembedded"))
+    fn read_out(&self, part: Part, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        Ok(self.network.unembed(kind::readable(self, part, states)?).into())
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {

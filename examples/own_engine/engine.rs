@@ -216,6 +216,15 @@ impl Subject for Letters {
         Ok(Output::of_logits(logits.into_dyn().into_tensor()))
     }
 
+    /// Of the text, the part it has: the last norm, and each letter's embedding.
+    fn read_out(&self, part: Part, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        let states = kind::readable(self, part, states)?;
+        let states = ArrayD::from_tensor(states.unsqueeze_dim::<3>(0).into())?.into_dimensionality::<Ix3>();
+        let states = states.map_err(|error| Self::refuse(error.to_string()))?;
+        let logits = times(&norm(&states), &self.embed.t().to_owned());
+        Ok(logits.index_axis_move(Dim(0), 0).into_dyn().into_tensor())
+    }
+
     fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
         Ok(ids.iter().map(|id| self.token(*id)).collect())
     }

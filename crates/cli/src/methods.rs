@@ -53,8 +53,16 @@ impl std::str::FromStr for Set {
     }
 }
 
-/// The chosen methods with the settings that were given for them.
-pub(crate) fn made(chosen: &[&Method], sets: &[Set]) -> Result<Vec<Box<dyn AnyAnalysis>>> {
+/// The setting of methods that compare captions.
+const CAPTIONS: &str = "captions";
+
+/// The chosen methods with the settings that were given for them. Where a method compares captions, `captions` are those it is to
+/// compare, unless its settings say which.
+pub(crate) fn made(
+    chosen: &[&Method],
+    sets: &[Set],
+    captions: &[String],
+) -> Result<Vec<Box<dyn AnyAnalysis>>> {
     let of_none = |set: &&Set| !chosen.iter().any(|method| method.is_called(&set.method));
     if let Some(set) = sets.iter().find(of_none) {
         let chosen = chosen.iter().map(|method| method.card.short).collect::<Vec<_>>().join(", ");
@@ -65,7 +73,11 @@ pub(crate) fn made(chosen: &[&Method], sets: &[Set]) -> Result<Vec<Box<dyn AnyAn
     }
     let make = |method: &&Method| {
         let own = sets.iter().filter(|set| method.is_called(&set.method));
-        let settings: Map<String, Value> = own.map(|set| (set.setting.clone(), set.value.clone())).collect();
+        let mut settings: Map<String, Value> =
+            own.map(|set| (set.setting.clone(), set.value.clone())).collect();
+        if !captions.is_empty() && method.defaults()?.get(CAPTIONS).is_some() {
+            settings.entry(CAPTIONS).or_insert_with(|| captions.into());
+        }
         method.make(Value::Object(settings)).with_context(|| format!("--method {}", method.card.short))
     };
     chosen.iter().map(make).collect()
@@ -76,6 +88,19 @@ mod tests {
     use serde_json::json;
 
     use super::{METHODS, Set, chosen, made};
+
+    #[test]
+    fn captions_are_told_to_what_compares_them_unless_it_is_set() {
+        let all = ["red".to_owned(), "blue".to_owned()];
+        let own = |sets: &[Set], captions: &[String]| {
+            let made = made(&chosen(&["ig".to_owned(), "logit-lens".to_owned()]), sets, captions).unwrap();
+            assert_eq!(made[0].settings().unwrap().get("captions"), None);
+            made[1].settings().unwrap()["captions"].clone()
+        };
+        assert_eq!((own(&[], &all), own(&[], &[])), (json!(all), json!([])));
+        let set = "logit-lens.captions=[\"green\"]".parse().unwrap();
+        assert_eq!(own(&[set], &all), json!(["green"]));
+    }
 
     #[test]
     fn every_method_of_the_library_is_offered() {
@@ -92,7 +117,7 @@ mod tests {
     fn settings_are_read_and_refused() {
         let set = |text: &str| text.parse::<Set>();
         let asked = ["ig".to_owned(), "logit-lens".to_owned()];
-        let of = |text: &str| made(&chosen(&asked), &[set(text).unwrap()]);
+        let of = |text: &str| made(&chosen(&asked), &[set(text).unwrap()], &[]);
         let ig = &of("ig.steps=64").unwrap()[0];
         assert_eq!(ig.settings().unwrap()["steps"], json!(64));
         assert_eq!(
@@ -114,7 +139,7 @@ mod tests {
             "`--set occlusion...`: this method does not run; those that do: ig, logit-lens"
         );
         let named = ["ig".to_owned(), "cka".to_owned()];
-        let said = format!("{:#}", made(&chosen(&named), &[]).err().unwrap());
+        let said = format!("{:#}", made(&chosen(&named), &[], &[]).err().unwrap());
         assert_eq!(
             said,
             "`--method cka` needs a data set, and one sample is given here: a program hands one over (`Given::over`)"

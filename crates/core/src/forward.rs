@@ -14,7 +14,7 @@ use crate::Subject;
 /// #[deny(clippy::missing_trait_methods)]
 /// impl<S: Subject> Subject for Renamed<S> {
 ///     forward_subject!(|own| &own.0; weights_hash, alterations, dtype, device, kernels, differentiable, edited, sites, anatomy, weights, weight, encode,
-///         forward, goes_on, need, dims, fits, run, unembed, longest_answer, begin, rules, generate, decode, token, tokens,
+///         forward, goes_on, need, dims, fits, run, read_out, longest_answer, begin, rules, generate, decode, token, tokens,
 ///         mask, pad);
 ///
 ///     fn name(&self) -> &str {
@@ -27,7 +27,7 @@ macro_rules! forward_subject {
     (|$own:ident| $to:expr; all) => {
         $crate::forward_subject!(
             |$own| $to; name, weights_hash, alterations, dtype, device, kernels, differentiable, edited, sites, anatomy, weights, weight, encode,
-            forward, goes_on, need, dims, fits, run, unembed, longest_answer, begin, rules, generate, decode,
+            forward, goes_on, need, dims, fits, run, read_out, longest_answer, begin, rules, generate, decode,
             token, tokens, mask, pad
         );
     };
@@ -155,10 +155,14 @@ macro_rules! forward_subject {
             $crate::Subject::run($to, inputs, plan)
         }
     };
-    (@unembed |$own:ident| $to:expr) => {
-        fn unembed(&self, states: $crate::AnyTensor) -> Result<$crate::AnyTensor, $crate::SubjectError> {
+    (@read_out |$own:ident| $to:expr) => {
+        fn read_out(
+            &self,
+            part: $crate::Part,
+            states: $crate::AnyTensor,
+        ) -> Result<$crate::AnyTensor, $crate::SubjectError> {
             let $own = self;
-            $crate::Subject::unembed($to, states)
+            $crate::Subject::read_out($to, part, states)
         }
     };
     (@longest_answer |$own:ident| $to:expr) => {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::{AnalysisError, AxisName, Card, Part, Point, Site, Subject};
+use burn::tensor::Tensor;
+
+use crate::{AnalysisError, AnyTensor, AxisName, Card, Part, Point, Site, Subject, SubjectError};
 
 /// Something a subject may offer, and a method may need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,8 +26,10 @@ pub enum Capability {
     OwnWords,
     /// That the stream of the language model is one running sum, with no norm behind its sums.
     RunningSum,
-    /// That states of the stream can be read as words.
-    Unembedding,
+    /// That states of a part can be read out by themselves ([`reads_out`]).
+    ReadOut(Part),
+    /// That states of some part can.
+    AnyReadOut,
     /// Weights of a part, by name.
     Weights(Part),
 }
@@ -47,7 +51,8 @@ impl Capability {
             }
             Self::OwnWords => "words in the language model".to_owned(),
             Self::RunningSum => "a stream that is one running sum".to_owned(),
-            Self::Unembedding => "an unembedding".to_owned(),
+            Self::ReadOut(part) => format!("states of its part `{}` that can be read out", part.name()),
+            Self::AnyReadOut => "a part whose states can be read out".to_owned(),
             Self::Weights(Part::Text) => "the weights of a language model by name".to_owned(),
             Self::Weights(part) => format!("the weights of its part `{}` by name", part.name()),
         }
@@ -76,7 +81,11 @@ impl Capability {
             Self::RunningSum => {
                 missing(!anywhere(subject, Point::NormalizedResidMid), "a norm follows each of its sums")
             }
-            Self::Unembedding => missing(says_words(subject), "this subject has none"),
+            Self::ReadOut(part) => reads_out(subject, part).err(),
+            Self::AnyReadOut => {
+                let reads = |part: &Part| reads_out(subject, *part).is_ok();
+                missing(Part::ALL.iter().any(reads), "no part of this subject ends in logits or a projection")
+            }
             Self::Weights(part) => {
                 missing(subject.weights().iter().any(|spec| spec.is_in(part)), "this subject shows none")
             }
@@ -137,8 +146,12 @@ pub fn compares(subject: &dyn Subject) -> bool {
 /// Whether it says one thing of each row, a class, instead of a token at every position.
 #[must_use]
 pub fn classifies(subject: &dyn Subject) -> bool {
-    let one = |(axis, length): &(AxisName, Option<usize>)| *axis != AxisName::Pos || *length == Some(1);
-    subject.sites().iter().any(|spec| spec.site.point() == Point::Logits && spec.axes.iter().all(one))
+    subject.sites().iter().any(|spec| spec.site.point() == Point::Logits && of_a_row(&spec.axes))
+}
+
+/// Whether logits are those of a row, and not of its positions.
+fn of_a_row(axes: &[(AxisName, Option<usize>)]) -> bool {
+    axes.iter().all(|(axis, length)| *axis != AxisName::Pos || *length == Some(1))
 }
 
 /// Whether words are read by an encoder of their own.
@@ -153,9 +166,70 @@ pub fn words_enter(subject: &dyn Subject) -> Site {
     Site::of(if reads_apart(subject) { Part::Encoder } else { Part::Text }, Point::Embed)
 }
 
-/// Whether states of its stream can be read as words: it has logits at every position.
-fn says_words(subject: &dyn Subject) -> bool {
-    !classifies(subject) && has(subject, Site::of(Part::Text, Point::Logits))
+/// What lies behind the last block of a part, where each state comes out by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Space {
+    /// A logit for each word of a vocabulary, said at every position.
+    Words,
+    /// A logit for each class, said of what is pooled.
+    Classes,
+    /// The space that pictures and captions are compared in; what is pooled is projected into it.
+    Shared,
+}
+
+impl Space {
+    /// Where what a part gives is found.
+    #[must_use]
+    pub fn site(self, part: Part) -> Site {
+        Site::of(part, if self == Self::Shared { Point::Projected } else { Point::Logits })
+    }
+}
+
+/// What states of a part are read out as ([`Subject::read_out`]), or why they cannot be.
+///
+/// # Errors
+/// In words: a part that pools all positions by attention has nothing to say of one; a part that ends in states says nothing.
+pub fn reads_out<S: Subject + ?Sized>(subject: &S, part: Part) -> Result<Space, &'static str> {
+    let at = |point| subject.sites().iter().find(|spec| spec.site == Site::of(part, point));
+    if at(Point::PoolPattern).is_some() {
+        return Err("it pools all its positions by attention, and none is read by itself");
+    }
+    match (at(Point::Logits), at(Point::Projected)) {
+        (Some(logits), _) => Ok(if of_a_row(&logits.axes) { Space::Classes } else { Space::Words }),
+        (None, Some(_)) => Ok(Space::Shared),
+        (None, None) if subject.anatomy().iter().any(|anatomy| anatomy.part == part) => {
+            Err("it ends in states, with neither logits nor a projection into a shared space")
+        }
+        (None, None) => Err("there is no such part"),
+    }
+}
+
+/// States to be read out, `[rows, d_model]`.
+///
+/// # Errors
+/// [`SubjectError::NoReadOut`] for a part whose states cannot be, [`SubjectError::Sample`] for another width,
+/// [`HookError::Rank`](crate::HookError::Rank).
+pub fn readable<S: Subject + ?Sized>(
+    subject: &S,
+    part: Part,
+    states: AnyTensor,
+) -> Result<Tensor<2>, SubjectError> {
+    reads_out(subject, part).map_err(|_| SubjectError::no_read_out(subject, part))?;
+    let states: Tensor<2> = states.rank_of("the states to read out")?;
+    let found = states.dims()[1];
+    let own = |wanted: &usize| *wanted != found;
+    let stream = subject.anatomy().iter().find(|anatomy| anatomy.part == part).map(|anatomy| anatomy.d_model);
+    match stream.filter(own) {
+        None => Ok(states),
+        Some(wanted) => Err(SubjectError::Sample {
+            subject: subject.name().to_owned(),
+            reason: format!(
+                "states of width {found} cannot be read out; the stream of its part `{}` has {wanted}",
+                part.name()
+            ),
+        }),
+    }
 }
 
 /// Whether texts are rows: of an encoder of text, or of a classifier that reads.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     AnyTensor, Ask, Asked, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Objective,
     Output, Part, Place, Plan, Rules, Run, Sample, Session, SessionError, Site, SiteSpec, Trace, Wanted,
-    WeightSpec, memory,
+    WeightSpec, kind, memory,
 };
 
 /// What a subject cannot do, or could not.
@@ -103,6 +103,16 @@ pub enum SubjectError {
         /// What was found, and what is expected.
         reason: String,
     },
+    /// States that cannot be read out by themselves.
+    #[error("`{subject}` cannot read out states of its part `{}`: {reason}", part.name())]
+    NoReadOut {
+        /// The subject.
+        subject: String,
+        /// The part whose states they are.
+        part: Part,
+        /// Why not.
+        reason: String,
+    },
     /// Something this subject does not offer.
     #[error("`{subject}` does not offer {what}")]
     Unsupported {
@@ -117,6 +127,12 @@ impl SubjectError {
     /// What a panic in the middle of a subject's work said, as an error.
     pub fn broken<S: Subject + ?Sized>(subject: &S, place: Place, reason: String) -> Self {
         Self::Broken { subject: subject.name().to_owned(), device: subject.device(), place, reason }
+    }
+
+    /// That states of a part cannot be read out: for want of an output of the part, or of a subject that offers it.
+    pub fn no_read_out<S: Subject + ?Sized>(subject: &S, part: Part) -> Self {
+        let reason = kind::reads_out(subject, part).err().unwrap_or("it does not offer that");
+        Self::NoReadOut { subject: subject.name().to_owned(), part, reason: reason.to_owned() }
     }
 
     /// That a subject publishes no weight of a name.
@@ -279,13 +295,16 @@ pub trait Subject: Send + Sync {
         crate::among_threads(&self.device(), || run.carry_out(self, |run| self.forward(inputs, run)))
     }
 
-    /// What the model would say if its text stream stopped here: final norm and unembedding of residual states
-    /// `[rows, d_model]`, giving `[rows, vocab]`.
+    /// What a part would give if its stream stopped here: states `[rows, d_model]` of its residual stream, each by itself, through
+    /// what lies behind its last block. Of a language model that is the final norm and the unembedding, `[rows, vocab]`; of a tower
+    /// of a dual encoder the last norm and the projection, `[rows, d_shared]`, of whatever length that comes out; of a classifier
+    /// the last norm and the head, `[rows, classes]`. [`kind::reads_out`] tells which of these, before it is asked.
     ///
     /// # Errors
-    /// [`SubjectError::Unsupported`] for a model without an unembedding.
-    fn unembed(&self, _states: AnyTensor) -> Result<AnyTensor, SubjectError> {
-        Err(SubjectError::Unsupported { subject: self.name().to_owned(), what: "an unembedding".to_owned() })
+    /// [`SubjectError::NoReadOut`] for a part that ends in states, or pools all positions into one; [`SubjectError::Sample`] for
+    /// states of another width.
+    fn read_out(&self, part: Part, _states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        Err(SubjectError::no_read_out(self, part))
     }
 
     /// How many tokens its checkpoint lets an answer to these inputs have; `None` if it does not say.

@@ -64,7 +64,7 @@ pub use logistic::{Classed, Logistic, vectors};
 pub use path::{Along, End, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::{Positions, one_row};
-pub use products::{as_vector, by_head, less, products};
+pub use products::{as_vector, by_head, cosines, less, products};
 pub use progress::{Progress, batches, of_range};
 pub use projection::{ProductGradient, Projection, Pulled};
 pub use quadrature::{Node, Rule};

@@ -28,6 +28,21 @@ pub fn as_vector(x: &AnyTensor) -> Result<AnyTensor, HookError> {
     reshaped(x.clone(), [1, all]).map(AnyTensor::new::<2>)
 }
 
+/// Cosines of vectors `[a, n]` and `[b, n]`: `[a, b]`. A vector of zeros has none, and is no number there.
+///
+/// # Errors
+/// [`HookError::Rank`] for other ranks, [`HookError::Values`] for vectors of different length.
+pub fn cosines(left: &AnyTensor, right: &AnyTensor) -> Result<AnyTensor, HookError> {
+    let rows = |x: &AnyTensor| -> Result<Tensor<2>, HookError> { x.clone().rank_of("vectors to compare") };
+    let (left, right) = (rows(left)?, rows(right)?);
+    let [dims, given] = [left.dims(), right.dims()];
+    if dims[1] != given[1] {
+        return Err(HookError::Values { dims: dims.to_vec(), given: given[1] });
+    }
+    let unit = |x: Tensor<2>| x.clone() / x.square().sum_dim(1).sqrt();
+    Ok(unit(left).matmul(unit(right).transpose()).into())
+}
+
 /// `[1, pos, head, d]` as a vector for each head, `[head, pos * d]`.
 ///
 /// # Errors
@@ -71,7 +86,7 @@ mod tests {
     use burn::tensor::Device;
     use mmlens_core::AnyTensor;
 
-    use super::{as_vector, by_head, less, products};
+    use super::{as_vector, by_head, cosines, less, products};
 
     fn tensor(values: &[f32], dims: &[usize]) -> AnyTensor {
         AnyTensor::from_values(values.to_vec(), dims, &Device::default()).unwrap()
@@ -89,5 +104,15 @@ mod tests {
         assert!(by_head(&tensor(&[0.0; 4], &[2, 2, 1, 1])).is_err());
         assert_eq!(less(&x, &x).unwrap().to_values().unwrap(), [0.0; 4]);
         assert!(less(&x, &tensor(&[0.0; 4], &[4])).is_err());
+    }
+
+    #[test]
+    fn cosines_by_hand() {
+        let (left, right) = (tensor(&[3.0, 4.0, 0.0, -2.0], &[2, 2]), tensor(&[1.0, 0.0], &[1, 2]));
+        // (3, 4) and (0, -2) with (1, 0)
+        let found = cosines(&left, &right).unwrap();
+        assert_eq!((found.dims(), found.to_values().unwrap()), (vec![2, 1], vec![0.6, 0.0]));
+        assert!(cosines(&tensor(&[0.0, 0.0], &[1, 2]), &right).unwrap().finite_values("zeros").is_err());
+        assert!(cosines(&left, &tensor(&[1.0], &[1, 1])).is_err());
     }
 }

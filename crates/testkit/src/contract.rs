@@ -13,6 +13,7 @@ use mmlens_finding::{Finding, Labelled, Tolerance};
 
 use crate::Rewired;
 use crate::looked::{objectives_share_a_pass, sites_are_objectives};
+use crate::read_out::read_out_is_output;
 
 /// Another order of summation in f32, on values of any size.
 pub(crate) const ROUNDING: Tolerance = Tolerance::either(1e-6, 1e-5);
@@ -21,18 +22,19 @@ pub(crate) const ROUNDING: Tolerance = Tolerance::either(1e-6, 1e-5);
 ///
 /// An empty plan changes no bit; every published site is reached once, in order, with its published shape;
 /// writing back what was read changes no bit; the residual stream is what its parts add up to; attention
-/// weights are the softmax of the scores; a pass resumes at every block of the language model, and from half of the positions where it says so; rows do not mix; an
+/// weights are the softmax of the scores; what leaves the last block of a part is read out as what the pass gives, or not at all; a pass resumes at every block of the language model, and from half of the positions where it says so; rows do not mix; an
 /// objective has the same value and gradient whether the logits it looks at are computed alone or among all; what a site
 /// holds is an objective, for each row its own; bad inputs
 /// and bad plans are errors, never panics.
 pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
-    let checks: [(&str, Check); 13] = [
+    let checks: [(&str, Check); 14] = [
         ("table of sites", table),
         ("empty plan", empty_plan),
         ("reading every site", read_all),
         ("reading one site", read_each),
         ("writing back", write_back),
         ("identities", identities),
+        ("reading out", read_out_is_output),
         ("resuming", resuming),
         ("rows", rows),
         ("logits that are wanted", wanted),

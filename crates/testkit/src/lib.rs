@@ -4,6 +4,7 @@ mod contract;
 mod kill;
 mod looked;
 mod oracle;
+mod read_out;
 mod rewired;
 mod session;
 mod toy;

@@ -194,7 +194,13 @@ impl List {
             }
         }
         for file in methods {
-            let own = self.mistakes.iter().filter(|mistake| mistake.file == *file).count();
+            // A method is its file, and the folder of the same name.
+            let folder = file.strip_suffix(".rs").map(|stem| format!("{stem}/"));
+            let of_it = |mistake: &&Mistake| {
+                mistake.file == *file
+                    || folder.as_ref().is_some_and(|folder| mistake.file.starts_with(folder))
+            };
+            let own = self.mistakes.iter().filter(of_it).count();
             if own < PER_METHOD {
                 faults.push(format!(
                     "{file}: a method has {PER_METHOD} planted mistakes in {FOLDER}, this one {own}"
@@ -219,11 +225,12 @@ mod tests {
     /// What is said of a list about a crate of one source and one test target.
     fn said(name: &str, mistakes: Vec<Mistake>) -> Vec<String> {
         let root = std::env::temp_dir().join(format!("mmlens-mutate-{}-{name}", std::process::id()));
-        for folder in ["crates/model/src", "crates/model/tests"] {
+        for folder in ["crates/model/src/lens", "crates/model/tests"] {
             fs::create_dir_all(root.join(folder)).unwrap();
         }
         let source = "fn sum() { a + b }\nfn twice() { c + c }\nfn again() { c + c }\n";
         fs::write(root.join("crates/model/src/lens.rs"), source).unwrap();
+        fs::write(root.join("crates/model/src/lens/part.rs"), "fn part() { d + d }\n").unwrap();
         fs::write(root.join("crates/model/tests/lens.rs"), "").unwrap();
         let list = List { mistakes, scaffolds: Vec::new() };
         let said = list.faults(&root, &["crates/model/src/lens.rs".to_owned()]).unwrap();
@@ -261,6 +268,9 @@ mod tests {
         let fault =
             "crates/model/src/lens.rs: a method has 2 planted mistakes in xtask/mutations, this one 1";
         assert_eq!(said("one", vec![mistake("a", "a + b")]), [fault]);
+        let file = "crates/model/src/lens/part.rs".to_owned();
+        let part = Mistake { file, ..mistake("b", "d + d") };
+        assert_eq!(said("two", vec![mistake("a", "a + b"), part]), Vec::<String>::new());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mmlens::METHODS;
 use mmlens::core::{
     AnalysisError, AnyAnalysis, Case, Copies, Form, Given, Memory, Method, On, Plan, Reply, Sample, Shared,
-    Subject, Words, explain, memory,
+    Subject, Words, explain, kind, memory,
 };
 use mmlens::files::{RunFolder, sha256_of};
 use mmlens::finding::Finding;
@@ -185,10 +185,17 @@ impl Explain {
         let mut sample = self.question.sample()?;
         sample.reply = self.answer.clone().map(Reply::Text);
         let rows = methods::chosen(&self.method);
-        let made = methods::made(&rows, &self.set)?;
+        let mut made = methods::made(&rows, &self.set, &[])?;
         let subject = self.edits.of(self.model.open()?)?;
         let subject: &dyn Subject = &subject;
         suited(subject, &sample.words)?;
+        // The best of several captions is explained; what compares captions is told of all.
+        match &sample.words {
+            Words::Texts(all) if all.len() > 1 && kind::compares(subject) => {
+                made = methods::made(&rows, &self.set, all)?;
+            }
+            _ => {}
+        }
         let (memory, shared) = (self.memory.unwrap_or_default(), Shared::new());
         let bar = Bar::new();
         let on = On::new(subject).watched(&bar).within(memory).sharing(&shared);

@@ -62,7 +62,7 @@ fn what_it_says_is_explained_on_pixels_and_words() {
         ),
         ("blip-a", &[], &["ig", "occlusion", "logit-lens", "patching", "attribution"]),
         ("blip-qa", &["--ask", "What colour is it?"], &["ig", "occlusion"]),
-        ("blip-itm", &["--text", "a red circle"], &["ig", "occlusion"]),
+        ("blip-itm", &["--text", "a red circle"], &["ig", "occlusion", "logit-lens"]),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().to_str().unwrap();

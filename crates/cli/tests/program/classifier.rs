@@ -46,7 +46,7 @@ fn a_class_is_explained_on_the_picture() {
         assert_eq!(said["target"]["id"], id);
         let methods: Vec<&str> =
             said["findings"].as_array().unwrap().iter().map(|f| f["method"].as_str().unwrap()).collect();
-        assert_eq!(methods, ["ig", "occlusion", "rollout"]);
+        assert_eq!(methods, ["ig", "occlusion", "rollout", "logit-lens"]);
         for written in said["findings"].as_array().unwrap() {
             let finding = Finding::load(written["finding"].as_str().unwrap()).unwrap();
             if written["method"] != "rollout" {
@@ -104,8 +104,8 @@ fn what_a_classifier_cannot_do_is_refused_by_name() {
             "does not offer generation",
         ),
         (
-            vec!["explain", &vit, "--image", &wide, "--method", "logit-lens", "--out", &out],
-            "logit-lens needs a language model with blocks, but this subject has none",
+            vec!["explain", &vit, "--image", &wide, "--method", "dla", "--out", &out],
+            "direct-logit-attribution needs a language model with blocks, but this subject has none",
         ),
     ] {
         let refused = mmlens(args(&words)).refused();

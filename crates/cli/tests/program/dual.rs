@@ -59,10 +59,22 @@ fn the_best_caption_is_explained_on_pixels_and_words() {
         assert_eq!(said["answer"], captions[1 + 2 * usize::from(shares[1] > shares[0])]);
         let methods: Vec<&str> =
             said["findings"].as_array().unwrap().iter().map(|f| f["method"].as_str().unwrap()).collect();
-        assert_eq!(methods, ["ig", "occlusion", "rollout"]);
+        assert_eq!(methods, ["ig", "occlusion", "rollout", "logit-lens"]);
         for written in said["findings"].as_array().unwrap() {
             let finding = Finding::load(written["finding"].as_str().unwrap()).unwrap();
-            if written["method"] == "rollout" {
+            if written["method"] == "logit-lens" {
+                // The caption that is explained, then the other.
+                let axis =
+                    &finding.table(if name == "clip-a" { "cosine" } else { "cosine/0" }).unwrap().axes()[2];
+                let first = if name == "clip-a" { said["answer"].as_str().unwrap() } else { "wide" };
+                assert!(axis.label(0).unwrap().starts_with(first), "{name}: {axis:?}");
+                assert_eq!(axis.len(), if name == "clip-a" { 2 } else { 1 });
+                // A picture is drawn where its tower is read.
+                assert_eq!(written["heat_maps"].as_array().unwrap().len(), usize::from(name == "clip-a"));
+                if name == "siglip-a" {
+                    continue;
+                }
+            } else if written["method"] == "rollout" {
                 let shares =
                     finding.table("picture through the tower").unwrap().as_numbers().unwrap().to_vec();
                 let outside = finding.table("outside the patches").unwrap().get(&[]).unwrap();
@@ -76,7 +88,11 @@ fn the_best_caption_is_explained_on_pixels_and_words() {
             } else {
                 assert_eq!(finding.provenance.objective.as_deref(), Some("similarity of picture and text"));
             }
-            let words = if written["method"] == "ig" { "text.embed/tokens" } else { "tokens" };
+            let words = match written["method"].as_str() {
+                Some("ig") => "text.embed/tokens",
+                Some("logit-lens") => "target",
+                _ => "tokens",
+            };
             assert!(finding.table(words).unwrap().as_numbers().unwrap().iter().any(|v| *v != 0.0), "{name}");
             let map = image::open(written["heat_maps"][0]["file"].as_str().unwrap()).unwrap();
             assert_eq!((map.width(), map.height()), (47, 31), "at the size of the picture");

@@ -108,14 +108,18 @@ impl Standing {
         self.site().part() != Part::Text || (!whole && self.site().point() != Point::Logits)
     }
 
-    /// Whether it does the same at every position, whichever it is.
-    pub(super) fn by_position(&self) -> bool {
+    /// Whether it does the same at every position and for every picture, whichever it is.
+    pub(super) fn is_alike(&self) -> bool {
         let alike = match &self.change {
             Change::Zero | Change::Scale(_) => true,
-            Change::Add(value) | Change::Set(value) => self.positions_of(value).is_none(),
+            Change::Add(value) | Change::Set(value) => {
+                let pictures = self.spec.axis(AxisName::Image).and_then(|at| value.dims().get(at).copied());
+                self.positions_of(value).is_none() && pictures.is_none_or(|pictures| pictures == 1)
+            }
             _ => false,
         };
-        alike && self.region.indices(AxisName::Pos).is_none()
+        let named = |axis| self.region.indices(axis).is_some();
+        alike && !named(AxisName::Pos) && !named(AxisName::Image)
     }
 
     /// The axes that count positions of a prompt.

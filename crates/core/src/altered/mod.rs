@@ -19,7 +19,7 @@
 //! | a pass that resumes | a state holds what was edited before it, and at its own site: there nothing is edited again. What the model computes again is edited again |
 //! | a site that a pass does not come to | is not missed: a model without a head is the same model to a prompt without pictures |
 //! | an answer that is generated | the steps behind the prompt have the edits that name no positions of it |
-//! | the logit lens | says what the model would: logits with the edits there. Behind an edited `final_norm`, [`Subject::unembed`] is refused |
+//! | the logit lens | says what the model would: what [`Subject::read_out`] gives has the edits that stand there, of logits or in the shared space. With an edit on the way, as of `final_norm`, it is refused |
 //! | equations of sites | hold before the edit at a site, and not after it: [`Subject::edited`] lists such sites |
 //!
 //! What has no meaning in a pass is refused there ([`HookError::Standing`]): a picture or a position that the input does not have, a value for
@@ -39,7 +39,7 @@ use crate::change::apply;
 use crate::plan::{Stood, known};
 use crate::{
     AnyTensor, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Output, Part, Plan, Point,
-    Run, Session, Site, Subject, SubjectError, Trace, forward_subject,
+    Run, Session, Site, Subject, SubjectError, Trace, forward_subject, kind,
 };
 
 pub use alteration::Alteration;
@@ -92,6 +92,14 @@ impl<S: Subject> Altered<S> {
         Ok(local)
     }
 
+    /// Whether a site of a part lies on the way from the stream that leaves its last block to what it gives. What a tower adds
+    /// to that stream lies on the way into it.
+    fn lies_behind(&self, part: Part, site: Site) -> bool {
+        let last = kind::blocks(&self.inner, part).checked_sub(1);
+        let last = last.map(|block| Site::block(part, block, Point::ResidPost));
+        site.part() == part && last.is_none_or(|last| site > last) && site.point() != Point::Deepstack
+    }
+
     /// A plan of a pass over some inputs, with these edits.
     fn under(&self, inputs: &Inputs, plan: Plan) -> Result<Plan, HookError> {
         let local = self.local(&Pass::Over { inputs, from: plan.known() })?;
@@ -138,26 +146,36 @@ impl<S: Subject> Subject for Altered<S> {
         self.inner.forward(inputs, run)
     }
 
-    fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
-        let last = self.standing.iter().filter(|own| own.site().part() == Part::Text);
-        let (normed, said): (Vec<_>, Vec<_>) = last
-            .filter(|own| matches!(own.site().point(), Point::FinalNorm | Point::Logits))
-            .partition(|own| own.site().point() == Point::FinalNorm);
-        let refused = |own: &Standing| SubjectError::Unsupported {
-            subject: self.inner.name().to_owned(),
-            what: format!("an unembedding of states by themselves under `{}`", own.words()),
+    fn read_out(&self, part: Part, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        let Ok(space) = kind::reads_out(&self.inner, part) else {
+            return self.inner.read_out(part, states);
         };
-        if let Some(own) = normed.first().or(said.iter().find(|own| !own.by_position())) {
-            return Err(refused(own));
+        let end = space.site(part);
+        let behind = self.standing.iter().filter(|own| self.lies_behind(part, own.site()));
+        let (said, between): (Vec<_>, Vec<_>) = behind.partition(|own| own.site() == end);
+        let refused = |own: &Standing, why: &str| {
+            let reason = format!("`{}` {why}", own.words());
+            SubjectError::NoReadOut { subject: self.inner.name().to_owned(), part, reason }
+        };
+        if let Some(own) = between.first() {
+            return Err(refused(own, &format!("stands between its last block and `{end}`")));
         }
-        let mut logits = self.inner.unembed(states)?;
+        if let Some(own) = said.iter().find(|own| !own.is_alike()) {
+            return Err(refused(own, "is made at some positions or pictures, and a state is at none"));
+        }
+        let mut given = self.inner.read_out(part, states)?;
         for own in said {
-            let rows: Tensor<2> = logits.rank_of(own.site())?;
-            let changed =
-                apply(own.spec(), rows.unsqueeze_dim::<3>(1).into(), own.region(), own.change(), None, None)?;
-            logits = changed.rank_of::<3>(own.site())?.squeeze_dim::<2>(1).into();
+            let rows: Tensor<2> = given.rank_of(end)?;
+            // Logits at positions, or of what is pooled.
+            let rows = if own.spec().rank() == 3 { rows.unsqueeze_dim::<3>(1).into() } else { rows.into() };
+            let changed = apply(own.spec(), rows, own.region(), own.change(), None, None)?;
+            given = if own.spec().rank() == 3 {
+                changed.rank_of::<3>(end)?.squeeze_dim::<2>(1).into()
+            } else {
+                changed
+            };
         }
-        Ok(logits)
+        Ok(given)
     }
 
     fn generate(&self, inputs: &Inputs, how: &Generation) -> Result<Vec<Generated>, SubjectError> {

@@ -50,6 +50,8 @@ pub struct Pairs {
     pub own: Vec<usize>,
     /// What a cosine is multiplied by for its logit, `[1]`.
     pub scale: AnyTensor,
+    /// What is added then, `[1]`, where something is (SigLIP).
+    pub bias: Option<AnyTensor>,
     /// Whether every pair is judged for itself (SigLIP: sigmoid), rather than a text among all texts (CLIP: softmax).
     pub apart: bool,
 }
@@ -71,6 +73,7 @@ impl Pairs {
             cosine: self.cosine.plain(),
             logits: self.logits.plain(),
             scale: self.scale.plain(),
+            bias: self.bias.map(AnyTensor::plain),
             ..self
         }
     }

@@ -99,7 +99,7 @@ pub const CARD: Card = Card {
     needs: &[
         Capability::Blocks(Part::Text),
         Capability::RunningSum,
-        Capability::Unembedding,
+        Capability::ReadOut(Part::Text),
         Capability::Weights(Part::Text),
     ],
     misleads: &[

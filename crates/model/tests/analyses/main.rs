@@ -9,6 +9,7 @@ mod contracts;
 mod direct;
 mod families;
 mod identities;
+mod lens;
 mod objectives;
 mod oracles;
 mod probes;

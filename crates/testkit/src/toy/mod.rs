@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation::softmax};
 use mmlens_core::{
     Anatomy, AnyTensor, Asked, HookError, Inputs, MASKED, Output, Part, Plan, Point, Resume, Rules, Run,
-    Sample, Seed, Session, Site, SiteSpec, Subject, SubjectError, WeightSpec,
+    Sample, Seed, Session, Site, SiteSpec, Subject, SubjectError, WeightSpec, kind,
 };
 
 use decode::Cache;
@@ -427,11 +427,8 @@ impl Subject for Toy {
         })
     }
 
-    fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
-        let states: Tensor<2> = states.rank_of("states")?;
-        if states.dims()[1] != WIDTH {
-            return Err(self.refuse(format!("states of width {}, not {WIDTH}", states.dims()[1])));
-        }
+    fn read_out(&self, part: Part, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        let states = kind::readable(self, part, states)?;
         Ok(states.matmul(self.unembed.clone()).into())
     }
 

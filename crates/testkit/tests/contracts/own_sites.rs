@@ -8,7 +8,7 @@ use mmlens_core::finding::Tolerance;
 use mmlens_core::{
     Alteration, Altered, Anatomy, AnyTensor, Asked, AxisName, Batch, Change, HookError, Inputs, Objective,
     Output, Part, Plan, Point, Region, Resume, Run, Sample, Seed, Site, SiteSpec, Subject, SubjectError,
-    TokenMap, Words,
+    TokenMap, Words, kind,
 };
 use mmlens_testkit::subject_breaches;
 
@@ -191,6 +191,10 @@ impl Subject for Mixture {
         }
         Ok(Output::of_logits(run.at(Site::of(Part::Text, Point::Logits), logits)?))
     }
+    fn read_out(&self, part: Part, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        Ok(kind::readable(self, part, states)?.matmul(self.unembed.clone()).into())
+    }
+
     fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {
         Ok(ids.iter().map(|id| self.token(*id)).collect())
     }

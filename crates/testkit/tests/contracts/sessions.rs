@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    AnyTensor, Beams, Change, Generation, Generator, Inputs, Plan, Plans, Region, Sample, Sampling, Seed,
-    SessionError, Steps, Subject, SubjectError, Words,
+    AnyTensor, Beams, Change, Generation, Generator, Inputs, Part, Plan, Plans, Region, Sample, Sampling,
+    Seed, SessionError, Steps, Subject, SubjectError, Words,
 };
 use mmlens_finding::{Tolerance, top};
 use mmlens_testkit::{Rewired, Toy, Work, fixtures, session_breaches};
@@ -150,7 +150,7 @@ fn layers_of_one_step_are_weighed_against_each_other() {
         let (pos, d) = (state.dims()[1], state.dims()[2]);
         let state = state.part(1, pos - 1, 1).unwrap().to_values().unwrap();
         let state = AnyTensor::from_values(state, &[1, d], &mmlens_core::device::host()).unwrap();
-        let early = toy.unembed(state).unwrap().to_values().unwrap();
+        let early = toy.read_out(Part::Text, state).unwrap().to_values().unwrap();
         let late = session.logits().to_values().unwrap();
         let weighed: Vec<f32> = late.iter().zip(&early).map(|(late, early)| late - early).collect();
         let next = top(&weighed).unwrap().unwrap() as u32;

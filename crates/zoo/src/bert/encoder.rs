@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor};
-use mmlens_core::{Anatomy, AnyTensor, Inputs, Output, Run, Sample, SiteSpec, Subject, SubjectError, Words};
+use burn::tensor::Device;
+use mmlens_core::{
+    Anatomy, AnyTensor, Inputs, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError, Words, kind,
+};
 use serde_json::Value;
 
 use super::{BertConfig, BertModel, Texts};
@@ -117,18 +119,9 @@ impl Subject for TextEncoder {
         Ok(logits.map_or_else(|| Ok(Output::default()), |logits| run.output(logits))?)
     }
 
-    fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
-        let states: Tensor<2> = states.rank_of("the states to unembed")?;
-        let (found, wanted) = (states.dims()[1], self.model.text.config().d_model);
-        if found != wanted {
-            let reason = format!("states of width {found} cannot be unembedded; the stream has {wanted}");
-            return Err(self.refuse(reason));
-        }
-        let said = self.model.unembed(states).map(AnyTensor::new);
-        said.ok_or_else(|| SubjectError::Unsupported {
-            subject: self.name.clone(),
-            what: "an unembedding".to_owned(),
-        })
+    fn read_out(&self, part: Part, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        let said = self.model.unembed(kind::readable(self, part, states)?);
+        said.map(AnyTensor::new).ok_or_else(|| SubjectError::no_read_out(self, part))
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {

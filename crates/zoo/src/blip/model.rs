@@ -194,11 +194,12 @@ impl BlipModel {
         self.write(tokens, Asked::Last, &context, Some(cache), run)
     }
 
-    /// What states behind the last block's sum would say, `[rows, d]` to `[rows, vocab]`; `None` without words.
-    pub fn unembed(&self, states: Tensor<2>) -> Option<Tensor<2>> {
+    /// What states behind the text model's last sum would say, `[rows, d]` to `[rows, vocab]`, of a match to `[rows, 2]`.
+    pub fn read_out(&self, states: Tensor<2>) -> Tensor<2> {
+        let normed = self.text.last_norm().apply(states);
         match &self.head {
-            Head::Words(head) => Some(head.say(self.text.last_norm().apply(states), None)),
-            Head::Match(_) => None,
+            Head::Words(head) => head.say(normed, None),
+            Head::Match(head) => head.apply(normed),
         }
     }
 

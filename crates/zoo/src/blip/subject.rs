@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use mmlens_core::{
-    Anatomy, AnyTensor, Decode, Decoding, Inputs, Output, Plan, Rules, Run, Sample, Session, SiteSpec,
-    Subject, SubjectError, Text, TokenMap, View, Words,
+    Anatomy, AnyTensor, Decode, Decoding, Inputs, Output, Part, Plan, Rules, Run, Sample, Session, SiteSpec,
+    Subject, SubjectError, Text, TokenMap, View, Words, kind,
 };
 use serde_json::Value;
 
@@ -223,18 +223,9 @@ impl Subject for Blip {
         Ok(logits.map_or_else(|| Ok(Output::default()), |logits| run.output(logits))?)
     }
 
-    fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
-        let states: Tensor<2> = states.rank_of("the states to unembed")?;
-        let (found, wanted) = (states.dims()[1], self.config.text.d_model);
-        if found != wanted {
-            let reason = format!("states of width {found} cannot be unembedded; the stream has {wanted}");
-            return Err(self.refuse(reason));
-        }
-        let said = self.model.unembed(states).map(AnyTensor::new);
-        said.ok_or_else(|| SubjectError::Unsupported {
-            subject: self.name.clone(),
-            what: "an unembedding".to_owned(),
-        })
+    fn read_out(&self, part: Part, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        // Text alone: its tower ends in states.
+        Ok(self.model.read_out(kind::readable(self, part, states)?).into())
     }
 
     fn longest_answer(&self, inputs: &Inputs) -> Option<usize> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Anatomy, Asked, Batch, Inputs, Output, Run, Sample, SiteSpec, Subject, SubjectError, View, Words,
+    Anatomy, AnyTensor, Asked, Batch, Inputs, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError,
+    View, Words, kind,
 };
 use serde_json::Value;
 
@@ -143,6 +144,11 @@ impl Subject for DualEncoder {
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
         let pairs = self.model.forward(inputs, run).map_err(|e| self.failed(e))?;
         Ok(pairs.map_or_else(Output::default, Output::of_pairs))
+    }
+
+    fn read_out(&self, part: Part, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        let given = self.model.read_out(part, kind::readable(self, part, states)?);
+        given.map(AnyTensor::new).ok_or_else(|| SubjectError::no_read_out(self, part))
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {

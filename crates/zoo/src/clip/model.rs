@@ -3,7 +3,7 @@
 //! Follows `CLIPModel` and `SiglipModel` of transformers.
 
 use burn::tensor::{Device, Tensor};
-use mmlens_core::{Anatomy, AxisName, Inputs, Pairs, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AnyTensor, AxisName, Inputs, Pairs, Part, Point, Run, Site, SiteSpec};
 
 use super::{ClipConfig, DualKind, PoolingHead, TextTower};
 use crate::ZooError;
@@ -156,6 +156,18 @@ impl ClipModel {
         Ok((!run.done()).then_some(projected))
     }
 
+    /// What states of a tower would be in the shared space, `[rows, d]` to `[rows, d_shared]`, each by itself: the last norm and
+    /// the projection. `None` for a tower that is pooled by attention.
+    pub fn read_out(&self, part: Part, states: Tensor<2>) -> Option<Tensor<2>> {
+        match (part, &self.pooling) {
+            (Part::Text, _) => Some(self.text_projection.apply(self.text.normed(states))),
+            (Part::Vision, Pooling::Class(projection)) => {
+                Some(projection.apply(self.post_norm.apply(states)))
+            }
+            _ => None,
+        }
+    }
+
     /// The whole pass; `None` if it ended before.
     ///
     /// # Errors
@@ -187,6 +199,7 @@ impl ClipModel {
             cosine: cosine.into(),
             logits: logits.into(),
             scale: self.scale.clone().exp().into(),
+            bias: self.bias.clone().map(AnyTensor::new),
             own,
             apart: self.kind == DualKind::Siglip,
         }))

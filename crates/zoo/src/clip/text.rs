@@ -137,6 +137,11 @@ impl TextTower {
         Ok(Some(run.at(Site::of(Part::Text, Point::Pooled), pooled)?))
     }
 
+    /// States through its last norm, `[rows, d]`.
+    pub fn normed(&self, states: Tensor<2>) -> Tensor<2> {
+        self.norm.apply(states)
+    }
+
     /// The position where a row is read, padding of `pad` at its start.
     pub fn read_at(&self, ids: &[u32], pad: usize) -> usize {
         let real = || ids.iter().enumerate().skip(pad);

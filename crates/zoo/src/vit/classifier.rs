@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Anatomy, Asked, Batch, Inputs, Output, Run, Sample, SiteSpec, Subject, SubjectError, TokenMap, View,
-    Words,
+    Anatomy, AnyTensor, Asked, Batch, Inputs, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError,
+    TokenMap, View, Words, kind,
 };
 use serde_json::Value;
 
@@ -137,6 +137,10 @@ impl Subject for ImageClassifier {
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
         let logits = self.model.forward(inputs, run).map_err(|e| e.of_subject(&self.name))?;
         Ok(logits.map_or_else(Output::default, Output::of_logits))
+    }
+
+    fn read_out(&self, part: Part, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        Ok(self.model.read_out(kind::readable(self, part, states)?).into())
     }
 
     /// The labels of classes, separated by commas.

@@ -50,6 +50,11 @@ impl VitModel {
         vec![self.vision.anatomy()]
     }
 
+    /// What states of the tower would say, `[rows, d]` to `[rows, classes]`, each by itself: the norm and the classifier.
+    pub fn read_out(&self, states: Tensor<2>) -> Tensor<2> {
+        self.classifier.apply(self.norm.apply(states))
+    }
+
     /// Class logits of every row, `[batch, 1, classes]`; `None` if the pass ended before.
     ///
     /// # Errors

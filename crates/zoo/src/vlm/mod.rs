@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, Batch, Decode, Decoding, Inputs, Output, Plan, Reply, Rules, Run, Sample,
-    Session, SiteSpec, Subject, SubjectError, WeightSpec, Words,
+    Anatomy, AnyTensor, Asked, Batch, Decode, Decoding, Inputs, Output, Part, Plan, Reply, Rules, Run,
+    Sample, Session, SiteSpec, Subject, SubjectError, WeightSpec, Words, kind,
 };
 
 pub use eyes::{Blind, Expansion, Eyes, Placeholder, Seen};
@@ -256,14 +256,8 @@ impl Subject for Vlm {
         Ok(logits.map_or_else(|| Ok(Output::default()), |logits| run.output(logits))?)
     }
 
-    fn unembed(&self, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
-        let states: Tensor<2> = states.rank_of("the states to unembed")?;
-        let (found, wanted) = (states.dims()[1], self.network.text().config().d_model);
-        if found != wanted {
-            return Err(
-                self.refuse(format!("states of width {found} cannot be unembedded; the stream has {wanted}"))
-            );
-        }
+    fn read_out(&self, part: Part, states: AnyTensor) -> Result<AnyTensor, SubjectError> {
+        let states = kind::readable(self, part, states)?;
         Ok(self.network.text().unembed(states).into())
     }
 

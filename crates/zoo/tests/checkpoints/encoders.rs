@@ -76,13 +76,17 @@ fn what_leaves_the_last_block_says_what_the_model_says() {
         let last = Site::block(Part::Text, subject.anatomy()[0].blocks - 1, Point::ResidPost);
         let trace = subject.run(&inputs, Plan::new().read(last).unwrap().to_output()).unwrap();
         let states = trace.tensor::<3>(last).unwrap().squeeze_dim::<2>(0);
-        let said = subject.unembed(states.into()).unwrap().to_values().unwrap();
+        let said = subject.read_out(Part::Text, states.into()).unwrap().to_values().unwrap();
         let logits = trace.output().logits.clone().unwrap().to_values().unwrap();
         Tolerance::absolute(1e-5).check(name, &said, &logits).unwrap();
     }
     let bare = open("bert-b");
     let states = AnyTensor::from_values(vec![0.0; 18], &[1, 18], &Device::flex()).unwrap();
-    assert!(bare.unembed(states).unwrap_err().to_string().contains("does not offer an unembedding"));
+    assert_eq!(
+        bare.read_out(Part::Text, states).unwrap_err().to_string(),
+        "`model` cannot read out states of its part `text`: it ends in states, with neither logits nor a projection into a \
+         shared space"
+    );
 }
 
 #[test]

@@ -5,17 +5,17 @@ use std::num::NonZeroUsize;
 use burn::tensor::Device;
 use mmlens_core::finding::{Axis, Role, Tolerance};
 use mmlens_core::{
-    Alteration, Altered, Analysis, AnyTensor, AxisName, Case, Change, Content, Copies, Generation, Generator,
-    Inputs, Memory, Objective, Part, Picture, Plan, Plans, Point, Region, Run, Sample, Site, Steps, Subject,
-    SubjectError, Trace, Unwatched, Words,
+    Alteration, Altered, AnyTensor, AxisName, Change, Content, Copies, Generation, Generator, Inputs, Memory,
+    Objective, Part, Picture, Plan, Plans, Point, Region, Run, Sample, Site, Steps, Subject, SubjectError,
+    Trace, Unwatched, Words,
 };
 use mmlens_engine::{Edit, Progress, Sweep};
-use mmlens_model::logit_lens::{self, LogitLens};
 use mmlens_testkit::{Toy, checkpoint, picture, subject_breaches};
 
 use crate::support::{llava, painted, shown, site};
 
 mod methods;
+mod read_out;
 
 const ROUNDING: Tolerance = Tolerance::either(2e-6, 1e-5);
 
@@ -438,32 +438,6 @@ fn answers_have_the_edits_at_every_step() {
             subject.generate(&inputs, &how).unwrap()[0].tokens
         );
     }
-}
-
-#[test]
-fn the_lens_says_what_the_model_would() {
-    let toy = Toy::curved(9);
-    let inputs = toy.encode(&Sample::prompt(vec![painted(1)], "#abc")).unwrap();
-    let altered = under(&toy, &["text.blocks.1.mlp_out=scale:2", "text.logits[vocab=2,5]=scale:-1"]);
-    let last = site("text.blocks.1.resid_post");
-    let trace = altered.run(&inputs.clone().ask_all(), Plan::new().read(last).unwrap().to_output()).unwrap();
-    let states = trace.get(last).unwrap().clone().rank_of::<3>("states").unwrap().squeeze_dim::<2>(0);
-    let said = altered.unembed(states.clone().into()).unwrap().to_values().unwrap();
-    ROUNDING.check("lens", &said, &trace.output().logits.clone().unwrap().to_values().unwrap()).unwrap();
-    let refused = |texts: &[&str]| under(&toy, texts).unembed(states.clone().into()).unwrap_err().to_string();
-    assert_eq!(
-        refused(&["text.logits[pos=1]=zero"]),
-        "`curved toy` does not offer an unembedding of states by themselves under `text.logits[pos=1]=zero`"
-    );
-    let llava = llava("llava-a");
-    let normed = under(llava, &["text.final_norm=scale:2"]);
-    let lens = LogitLens::new(logit_lens::Settings::default()).unwrap();
-    let said = lens.run(&normed, &Case::new(shown(&["square"], "<image>Red?"))).unwrap_err().to_string();
-    assert_eq!(
-        said,
-        "logit-lens needs an unembedding, but this subject does not offer an unembedding of states by themselves under \
-         `text.final_norm=scale:2`"
-    );
 }
 
 /// What a pass takes is that of a plan with the edits, and a pass that reads something early is not made longer.
