@@ -194,7 +194,7 @@ impl List {
             }
         }
         for file in methods {
-            let own = self.mistakes.iter().filter(|mistake| mistake.file == *file).count();
+            let own = self.mistakes.iter().filter(|mistake| is_of(&mistake.file, file)).count();
             if own < PER_METHOD {
                 faults.push(format!(
                     "{file}: a method has {PER_METHOD} planted mistakes in {FOLDER}, this one {own}"
@@ -203,6 +203,12 @@ impl List {
         }
         Ok(faults)
     }
+}
+
+/// Whether a file is that of a method, or lies in the folder of its name.
+fn is_of(file: &str, method: &str) -> bool {
+    let folder = method.strip_suffix(".rs").and_then(|folder| file.strip_prefix(folder));
+    file == method || folder.is_some_and(|rest| rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -261,6 +267,13 @@ mod tests {
         let fault =
             "crates/model/src/lens.rs: a method has 2 planted mistakes in xtask/mutations, this one 1";
         assert_eq!(said("one", vec![mistake("a", "a + b")]), [fault]);
+    }
+
+    #[test]
+    fn parts_of_a_method_are_its_own() {
+        let method = "src/layer/lens.rs";
+        assert!(is_of(method, method) && is_of("src/layer/lens/words.rs", method));
+        assert!(!is_of("src/layer/lens_of_two.rs", method) && !is_of("src/layer/other/lens.rs", method));
     }
 
     #[test]
