@@ -46,9 +46,8 @@ fn held(subject: &dyn Subject, inputs: &Inputs, part: Part, space: kind::Space) 
         return Ok(());
     }
     let (end, added) = (space.site(part), Some(added).filter(|site| kind::has(subject, *site)));
-    let plan = [Some(stream), Some(end), added].into_iter().flatten();
-    let plan =
-        plan.into_iter().try_fold(Plan::new().to_output(), |plan, site| plan.read(site)).map_err(text)?;
+    let mut sites = [Some(stream), Some(end), added].into_iter().flatten();
+    let plan = sites.try_fold(Plan::new().to_output(), Plan::read).map_err(text)?;
     let trace = subject.run(&inputs.clone().ask_all(), plan).map_err(text)?;
     let mut states: Tensor<3> = trace.tensor(stream).map_err(text)?;
     if let Some(added) = added {
