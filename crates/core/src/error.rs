@@ -108,7 +108,7 @@ pub enum HookError {
         axes: String,
     },
     /// Pixels of pictures whose mean colour the inputs do not tell.
-    #[error("the inputs tell the mean colour of {found} of {entries} pictures (`Inputs::colours`)")]
+    #[error("the inputs tell the mean colour of {found} of {entries} pictures (`Batch::colours`)")]
     NoColours {
         /// How many colours there are.
         found: usize,

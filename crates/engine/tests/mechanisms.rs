@@ -1,6 +1,6 @@
 //! The mechanisms against what they stand for: one pass at a time, edit by edit.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod units;
 

@@ -10,6 +10,9 @@ use crate::contract::{Checked, ROUNDING, text, values};
 /// Another order of summation, seen at single entries, some of which are small differences of larger numbers.
 const CANCELLED: Tolerance = Tolerance::either(5e-6, 1e-4);
 
+/// Long sums of both signs.
+const SUMS: Tolerance = Tolerance::either(1e-4, 1e-4);
+
 /// At every site one entry of every row, and a direction over the last axis: the values are those that are read, their gradient
 /// is where they lie, a pass ends with them, and rows side by side, each with pictures of its own, have the values they have alone.
 pub(crate) fn sites_are_objectives(subject: &dyn Subject, inputs: &Inputs) -> Checked {
@@ -82,13 +85,7 @@ fn one_site(subject: &dyn Subject, inputs: &Inputs, spec: &SiteSpec) -> Checked 
         };
         let wanted: Vec<f32> = places.iter().map(along).collect();
         let found = trace.scores().map_err(text)?;
-        // Long sums of both signs.
-        let size = wanted.iter().fold(1.0_f32, |most, x| most.max(x.abs())); // no NaN: the check before was of the same values
-        for (found, wanted) in found.iter().zip(&wanted) {
-            if !((found - wanted).abs() <= 1e-4 * size) {
-                return Err(format!("along a direction {found}, but {wanted}"));
-            }
-        }
+        SUMS.check("along a direction", found, &wanted).map_err(text)?;
     }
     let packed = inputs.repeat_pictures(2).map_err(text)?;
     let twice = subject.run(&packed, Plan::new().objective(reading)).map_err(text)?;
@@ -128,7 +125,7 @@ pub(crate) fn objectives_share_a_pass(subject: &dyn Subject, inputs: &Inputs) ->
         let trace = subject.run(&inputs, Plan::new().objective(objective)).map_err(text)?;
         Ok::<_, String>(trace.scores().map_err(text)?.to_vec())
     };
-    let plan = all.iter().fold(Plan::new(), |plan, objective| plan.also(objective));
+    let plan = all.iter().fold(Plan::new(), Plan::also);
     let trace = subject.run(&inputs, plan).map_err(text)?;
     for objective in &all {
         let together = AnyTensor::new(objective.score(trace.output()).map_err(text)?);
@@ -142,9 +139,7 @@ pub(crate) fn objectives_share_a_pass(subject: &dyn Subject, inputs: &Inputs) ->
     for (row, held) in values(&first)?.chunks(per_row.max(1)).enumerate().take(inputs.rows()) {
         let held: f64 = held.iter().map(|x| f64::from(*x)).sum();
         let wanted = 0.5 * (f64::from(each[0][row]) + f64::from(each[1][row]) + held);
-        if !((f64::from(last[row]) - wanted).abs() <= 1e-4 * (1.0 + wanted.abs())) {
-            return Err(format!("the sum is {}, but {wanted}", last[row]));
-        }
+        SUMS.check("a sum", &last[row..=row], &[wanted as f32]).map_err(text)?;
     }
     Ok(())
 }

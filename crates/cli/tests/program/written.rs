@@ -106,7 +106,7 @@ fn explain(out: &Path) -> Command {
     command
 }
 
-/// Every file of the program in a folder is whole by itself.
+/// Every file of the program in a folder is whole by itself, but for one that says by its name that it was being filled.
 fn all_whole(folder: &Path) {
     for (name, bytes) in contents(folder) {
         match name.extension().and_then(|end| end.to_str()) {
@@ -116,6 +116,8 @@ fn all_whole(folder: &Path) {
             }
             Some("html") => assert!(bytes.ends_with(b"</html>\n"), "{name:?} is cut"),
             Some("json") => drop(serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()),
+            // A kill between filling and renaming; the next run takes the name, and none is left at the end.
+            Some("mmlens-partial") => {}
             other => assert_eq!((other, bytes.as_slice()), (Some("txt"), b"mine".as_slice())),
         }
     }

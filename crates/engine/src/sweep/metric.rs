@@ -141,7 +141,7 @@ pub(super) fn sites(metrics: &[Metric]) -> BTreeSet<Site> {
 
 /// A plan that runs to what the metrics look at: sites, some logits, or all of the output.
 pub(super) fn wanting(plan: Plan, metrics: &[Metric]) -> Result<Plan, HookError> {
-    let plan = sites(metrics).into_iter().try_fold(plan, |plan, site| plan.keep(site))?;
+    let plan = sites(metrics).into_iter().try_fold(plan, Plan::keep)?;
     Ok(match wanted(metrics) {
         Some(wanted) => plan.wanting(wanted),
         None => plan.to_output(),

@@ -132,7 +132,7 @@ fn positions_before_a_change_are_not_computed_again() {
         }
         let objectives = [Objective::logit(3), Objective::LogProbability { at: Ask::At(last - 1), token: 5 }];
         for count in [1, 2] {
-            let metrics: Vec<Metric> = objectives.iter().take(count).map(|o| o.into()).collect();
+            let metrics: Vec<Metric> = objectives.iter().take(count).map(Into::into).collect();
             let found = measured(subject, &case, variants.clone(), &at_most(7), metrics);
             // Altered, it does not go on from some positions alone.
             let whole = Rewired::new(subject, |inputs, run| subject.forward(inputs, run));

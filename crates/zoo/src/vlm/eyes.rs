@@ -37,9 +37,9 @@ pub struct Placeholder {
 pub struct Seen {
     /// The pixels; none, without pictures.
     pub pixels: Option<AnyTensor>,
-    /// See [`mmlens_core::Inputs::grids`].
+    /// See [`mmlens_core::Batch::grids`].
     pub grids: Vec<Grid>,
-    /// See [`mmlens_core::Inputs::colours`].
+    /// See [`mmlens_core::Batch::colours`].
     pub colours: Vec<[f32; 3]>,
     /// One view for each entry of the pixel batch.
     pub views: Vec<View>,
