@@ -22,7 +22,7 @@ MODELS = [
     "qwen3-a",
     "smolvlm-a",
 ]
-ANSWERS = ["red", "a red circle", "Größe 円"]
+ANSWERS = ["red", "a red circle", "Größe 円", " blue", "blue ", "\nb"]
 QUESTION = "What is it?"
 
 
@@ -43,28 +43,28 @@ def row(model, answer):
     content = (lambda text: text) if blind else (lambda text: [{"type": "text", "text": text}])
     asked = [{"role": "user", "content": content(QUESTION)}]
     whole = asked + [{"role": "assistant", "content": content(answer)}]
-    make = lambda messages, add: tokenizer.apply_chat_template(
-        messages, chat_template=template, add_generation_prompt=add, tokenize=False
+    make = lambda messages, **how: tokenizer.apply_chat_template(
+        messages, chat_template=template, tokenize=False, **how
     )
-    prompt, text = make(asked, True), make(whole, False)
-    behind = text.startswith(prompt)
-    lead = text[len(prompt) : text.index(answer, len(prompt))] if behind else ""
-    if lead.strip():
-        lead = ""
+    prompt, text = make(asked, add_generation_prompt=True), make(whole, continue_final_message=True)
+    behind = text[len(prompt) :] if text.startswith(prompt) else answer
+    # More than spaces between prompt and answer is none of the answer.
+    if behind[: behind.index(answer.strip())].strip():
+        behind = answer
     begun = tokenizer.bos_token and prompt.startswith(tokenizer.bos_token)
     special = not begun and not blind
     own = tokenizer(prompt, add_special_tokens=special).input_ids
-    both = tokenizer(prompt + lead + answer, add_special_tokens=special).input_ids
+    both = tokenizer(prompt + behind, add_special_tokens=special).input_ids
     together = both[: len(own)] == own
-    ids = both[len(own) :] if together else tokenizer(lead + answer, add_special_tokens=False).input_ids
-    return {"model": model, "ask": QUESTION, "answer": answer, "prompt": prompt, "lead": lead, "together": together, "ids": ids}
+    ids = both[len(own) :] if together else tokenizer(behind, add_special_tokens=False).input_ids
+    return {"model": model, "ask": QUESTION, "answer": answer, "prompt": prompt, "behind": behind, "together": together, "ids": ids}
 
 
 def main():
     rows = [row(model, answer) for model in MODELS for answer in ANSWERS]
     (pathlib.Path(FIXTURES) / "replies.json").write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
     for one in rows:
-        print(one["model"], repr(one["answer"]), repr(one["lead"]), one["together"], one["ids"])
+        print(one["model"], repr(one["answer"]), repr(one["behind"]), one["together"], one["ids"])
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ fn main() -> Result<()> {
     let scenes = compare::scenes(llava, args.scenes)?;
     let (tower, decoder) = ("vision.blocks.*.resid_post", "text.blocks.*.resid_post");
     let settings = Settings { estimator, ..Settings::default() };
-    println!("A row for each scene: towers by the mean of their patches, words by their last position\n");
+    println!("A row for each scene: towers by the mean of their positions, words by their last position\n");
     show(&compare::compare(&clip, &scenes, &[tower, decoder], &[tower, decoder], settings.clone())?)?;
     println!("\nA row for each patch: towers, and where the decoder shows them\n");
     let patches = Settings { rows: RowsOf::Positions, positions: Positions::Pictures, ..settings };

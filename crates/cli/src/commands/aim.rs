@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use mmlens::core::{
-    AnyTensor, Ask, Case, Generation, Inputs, Measure, Objective, On, Plan, Sample, Subject, Target, Words,
-    kind, top_token,
+    AnyTensor, Ask, Case, Generation, Inputs, Measure, Objective, On, Plan, Reply, Sample, Subject, Target,
+    Words, kind, top_token,
 };
 use mmlens::finding::TokenLabel;
 use serde::Serialize;
@@ -32,12 +32,22 @@ pub(crate) struct Settled {
     /// That in words.
     pub(crate) explained: String,
     pub(crate) answer: String,
+    /// Of an answer that was given: its log-probability, and what the model says by itself.
+    pub(crate) given: Option<Given>,
     /// Whether an end token came.
     pub(crate) ended: bool,
     /// That the answer stops where the model's positions end.
     pub(crate) note: Option<String>,
     /// The tokens of the answer, the likeliest classes, or all captions.
     pub(crate) tokens: Vec<Token>,
+}
+
+/// An answer that was given, as the model finds it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Given {
+    pub(crate) log_probability: f32,
+    /// What the model says by itself.
+    pub(crate) own_answer: String,
 }
 
 /// Asks the subject, and settles what is explained: `wanted`, or the token that it says first, or the caption that
@@ -77,6 +87,7 @@ pub(crate) fn settle(on: &On<'_>, sample: Sample, wanted: Option<&str>) -> Resul
         explained: format!("the logit of `{text}` (id {id}{likely})"),
         aim: Aim { id: Some(id), text },
         answer: answer.text.trim().to_owned(),
+        given: None,
         ended: answer.ended,
         note: note_of(&inputs, &answer),
         tokens,
@@ -100,15 +111,26 @@ fn given(on: &On<'_>, sample: Sample) -> Result<Settled> {
         tokens.push(Token { id: one.1, text: subject.token(one.1), probability });
     }
     let whole = trace.scores()?.first().copied().context("no row was scored")?;
-    let answer = subject.decode(&said.iter().map(|(_, id)| *id).collect::<Vec<_>>())?.trim().to_owned();
+    // As it was written: special tokens are a part of it.
+    let answer = match &case.sample.reply {
+        Some(Reply::Text(text)) => text.clone(),
+        _ => subject.decode(&said.iter().map(|(_, id)| *id).collect::<Vec<_>>())?,
+    };
+    let asked = Sample { reply: None, ..case.sample.clone() };
+    let asked = on.encode(&asked)?;
+    let usual = Generation::default();
+    let max_new = subject.longest_answer(&asked).map_or(usual.max_new, |most| most.clamp(1, usual.max_new));
+    let own_answer = self::answer(subject, &asked, &Generation { max_new, ..usual })?.text.trim().to_owned();
+    let told = if whole > -5e-4 { format!("{whole:.2e}") } else { format!("{whole:.3}") };
     let many = if tokens.len() == 1 { "1 token".to_owned() } else { format!("{} tokens", tokens.len()) };
     Ok(Settled {
         sample: case.sample,
         target: case.target,
         prompt: inputs.map().tokens.clone(),
-        explained: format!("the log-probability of the given answer ({many}): {whole:.3}"),
+        explained: format!("the log-probability of the given answer ({many}): {told}"),
         aim: Aim { id: None, text: answer.clone() },
         answer,
+        given: Some(Given { log_probability: whole, own_answer }),
         ended: false,
         note: None,
         tokens,
@@ -128,6 +150,7 @@ fn class(subject: &dyn Subject, sample: Sample, inputs: &Inputs, id: u32) -> Res
         explained: format!("the logit of `{text}` (class {id}{share})"),
         aim: Aim { id: Some(id), text },
         answer: likely.first().map_or_else(String::new, |class| class.text.clone()),
+        given: None,
         ended: true,
         note: None,
         tokens: told(likely),
@@ -161,6 +184,7 @@ fn mask(
         explained: format!("the logit of `{text}` (id {id}{share}) at position {at}"),
         aim: Aim { id: Some(id), text },
         answer: subject.decode(&answer)?,
+        given: None,
         ended: true,
         note: None,
         tokens: told(likely),
@@ -197,6 +221,7 @@ fn caption(on: &On<'_>, sample: Sample, wanted: Option<&str>) -> Result<Settled>
         target: Target::Objective(Objective::Similarity),
         explained: format!("the similarity with `{text}` (logit {logit:.3}, probability {probability:.3})"),
         answer: text.clone(),
+        given: None,
         aim: Aim { id: Some(id), text },
         ended: true,
         note: None,

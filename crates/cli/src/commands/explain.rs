@@ -13,12 +13,12 @@ use mmlens::core::{
     Subject, Words, explain, kind, memory,
 };
 use mmlens::files::{RunFolder, sha256_of};
-use mmlens::finding::Finding;
+use mmlens::finding::{Finding, largest};
 use mmlens::report::{OverlaySettings, Page, ReportError, drawn, on_picture, overlay_png};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::commands::aim::{Aim, Settled, settle};
+use crate::commands::aim::{self, Aim, Settled, settle};
 use crate::commands::ask::Token;
 use crate::edits::EditArgs;
 use crate::input::{QuestionArgs, frames_on_page, on_page, pictures, suited, written};
@@ -28,9 +28,10 @@ use crate::print;
 use crate::progress::Bar;
 use crate::refusal::Refusal;
 
-/// Explains the first token of an answer, and writes findings, heat maps and one page that shows them all.
+/// Explains an answer, and writes findings, heat maps and one page that shows them all.
 ///
-/// What is explained is the logit of the token that the model says next, or of `--target`. Of a dual encoder it is the
+/// What is explained is the logit of the token that the model says next, or of `--target`; of an `--answer` its log-probability, which
+/// shares out other differences than a logit does. Of a dual encoder it is the
 /// similarity of the picture and the caption, its entry of `logits_per_image`; of several captions the one that fits
 /// best; of a classifier the logit of the likeliest class. Each method writes
 /// `METHOD.safetensors` and, where it says something about places, `METHOD.png`, a heat map over the first picture
@@ -60,7 +61,9 @@ pub(crate) struct Explain {
     /// The token (or class) whose logit is explained, as text or as id; without it the first one of the answer.
     #[arg(long, value_name = "TOKEN")]
     target: Option<String>,
-    /// An answer that was given, by this model or by anybody: explained is how likely all of it is, each token behind those before.
+    /// An answer that was given, by this model or by anybody: explained is how likely all of it is, each token behind those before. That
+    /// it ends there is no part of it, unless the token that ends answers is written too (`yellow</s>`). For language models, with
+    /// pictures or without.
     #[arg(long, value_name = "ANSWER", conflicts_with_all = ["target", "text"])]
     answer: Option<String>,
     #[command(flatten)]
@@ -124,12 +127,16 @@ struct Told {
     alterations: Vec<String>,
     question: String,
     answer: String,
+    #[serde(flatten)]
+    given: Option<aim::Given>,
     ended: bool,
     last_position: bool,
     tokens: Vec<Token>,
     target: Aim,
     memory: Announced,
     findings: Vec<Written>,
+    /// What speaks against taking them at their word.
+    cautions: Vec<String>,
     left_out: Vec<LeftOut>,
     report: PathBuf,
 }
@@ -210,6 +217,9 @@ impl Explain {
         let announced = Announced { budget: memory.budget(), pass };
         if !self.json {
             print::line(format!("answer     {}", print::visible(&settled.answer)))?;
+            if let Some(given) = &settled.given {
+                print::line(format!("itself     {}", print::visible(&given.own_answer)))?;
+            }
             print::line(format!("explained  {}", print::visible(&settled.explained)))?;
             self.edits.tell()?;
             print::line(announced.told(self.memory.is_none()))?;
@@ -221,7 +231,10 @@ impl Explain {
             pictures: shown,
             prompt: settled.prompt.clone(),
             question: written(&own.words),
-            answer: settled.answer.clone(),
+            answer: match &settled.given {
+                None => settled.answer.clone(),
+                Some(given) => format!("{} (given; by itself: {})", settled.answer, given.own_answer),
+            },
             answer_tokens: settled.tokens.iter().map(|t| (t.text.clone(), t.probability)).collect(),
             findings: Vec::new(),
             guides: rows.iter().map(|method| methods::guide(method)).collect(),
@@ -232,7 +245,7 @@ impl Explain {
         drop(known);
         let todo: Vec<Box<dyn AnyAnalysis>> = todo.into_iter().map(|(method, _)| method).collect();
         let mut found = explain(&todo, on, &given);
-        let (mut written, mut left_out) = (Vec::new(), Vec::new());
+        let (mut written, mut left_out, mut cautions) = (Vec::new(), Vec::new(), Vec::new());
         for (method, kept) in rows.iter().zip(&kept) {
             let started = Instant::now();
             let finding = match kept {
@@ -264,6 +277,7 @@ impl Explain {
                 seconds,
                 compares,
             });
+            cautions.extend(doubt(method, &finding));
             page.findings.push(on_page_of(finding, &settled.aim));
         }
         if written.is_empty() {
@@ -273,7 +287,7 @@ impl Explain {
         }
         let report = run.write(REPORT, page.html()?.as_bytes())?;
         run.finish()?;
-        self.tell(subject, settled, announced, written, left_out, report)
+        self.tell(subject, settled, announced, (written, cautions, left_out), report)
     }
 
     /// The folder, with the settings that a run must have to go on with what another left there.
@@ -336,8 +350,7 @@ impl Explain {
         subject: &dyn Subject,
         settled: Settled,
         memory: Announced,
-        findings: Vec<Written>,
-        left_out: Vec<LeftOut>,
+        (findings, cautions, left_out): (Vec<Written>, Vec<String>, Vec<LeftOut>),
         report: PathBuf,
     ) -> Result<()> {
         let told = Told {
@@ -345,12 +358,14 @@ impl Explain {
             alterations: subject.alterations().to_vec(),
             question: written(&settled.sample.words),
             answer: settled.answer,
+            given: settled.given,
             ended: settled.ended,
             last_position: settled.note.is_some(),
             tokens: settled.tokens,
             target: settled.aim,
             memory,
             findings,
+            cautions,
             left_out,
             report,
         };
@@ -372,6 +387,7 @@ impl Explain {
         print::columns(&rows.collect::<Vec<_>>())?;
         print::line(format!("\nreport     {}", show(&told.report)))?;
         settled.note.iter().for_each(|note| print::note(note));
+        told.cautions.iter().for_each(|caution| print::note(caution));
         for LeftOut { method, reason } in &told.left_out {
             print::note(&format!("{method} was left out: {}", print::visible(reason)));
         }
@@ -397,6 +413,28 @@ fn on_page_of(mut finding: Finding, Aim { id, text }: &Aim) -> Finding {
     finding.provenance.objective = told;
     finding
 }
+
+/// What speaks against taking a finding at its word, with its number.
+fn doubt(method: &Method, finding: &Finding) -> Option<String> {
+    let (short, scalar) = (method.card.short, |name: &str| finding.table(name).ok()?.as_scalar());
+    let missed =
+        finding.table("relative completeness gap").ok().and_then(|table| largest(table.as_numbers()?).ok());
+    if let Some(missed) = missed.filter(|missed| *missed > WIDE_GAP) {
+        let percent = 100.0 * missed;
+        return Some(format!(
+            "{short}: the shares miss what they should add up to by {percent:.0} %; more nodes (`--set {short}.steps=512`) miss less"
+        ));
+    }
+    match (scalar("clean"), scalar("corrupted")) {
+        (Some(clean), Some(corrupted)) if clean < corrupted => Some(format!(
+            "{short}: what is explained is {clean:.3} here and {corrupted:.3} in what it is compared with: what is brought back is a loss"
+        )),
+        _ => None,
+    }
+}
+
+/// A share of the change beyond which shares that miss it are spoken of.
+const WIDE_GAP: f64 = 0.05;
 
 /// The heat maps of a finding, as files.
 fn draw(method: &Method, finding: &Finding, page: &Page, run: &mut RunFolder) -> Result<Vec<HeatMap>> {

@@ -111,7 +111,7 @@ fn a_hostile_name_stays_a_name() {
     fs::copy(picture("square"), &file).unwrap();
     let out = folder.path().join("out");
     let question = "</script><img src=x onerror=alert(2)> $&amp;";
-    explain(&model("llava-b"), &out, &["--image", file.to_str().unwrap(), "--ask", question]).well();
+    explain(&model("llava-b"), &out, &["--image", file.to_str().unwrap(), "--ask", question]).cautioned();
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(
         !page.contains("<script>alert") && !page.contains("<img src=x") && !page.contains("<!--"),
@@ -133,7 +133,7 @@ fn only_the_methods_asked_for_are_run() {
     let folder = tempfile::tempdir().unwrap();
     let ask =
         ["--image", &picture("square"), "--ask", "Is it red?", "--method", "rollout,integrated-gradients"];
-    explain(&model("llava-a"), folder.path(), &ask).well();
+    explain(&model("llava-a"), folder.path(), &ask).cautioned();
     assert_eq!(
         files(folder.path()),
         ["ig.png", "ig.safetensors", "manifest.json", "report.html", "rollout.png", "rollout.safetensors"]
@@ -151,7 +151,7 @@ fn only_the_methods_asked_for_are_run() {
 fn every_picture_has_its_map() {
     let folder = tempfile::tempdir().unwrap();
     let ask = ["--image", &picture("tiny"), "--image", &picture("square"), "--ask", "Is it red?"];
-    explain(&model("llava-b"), folder.path(), &ask).well();
+    explain(&model("llava-b"), folder.path(), &ask).cautioned();
     for name in names().into_iter().filter(|name| *name != "knockout") {
         let size = |file: String| {
             let drawn = image::open(folder.path().join(file)).unwrap();
@@ -209,6 +209,18 @@ fn a_given_answer_is_explained() {
     let finding = Finding::load(folder.path().join("occlusion.safetensors")).unwrap();
     let whole = finding.table("objective").unwrap().as_scalar().unwrap();
     assert!((f64::from(whole) - sum).abs() < 1e-4, "{whole} {sum}");
+    assert!(said["cautions"].as_array().is_some(), "{said}");
+    assert!((said["log_probability"].as_f64().unwrap() - sum).abs() < 1e-4, "{said}");
+    let own = mmlens(args(&[
+        "ask",
+        &model("llava-a"),
+        "--image",
+        &picture("square"),
+        "--ask",
+        "Is it red?",
+        "--json",
+    ]));
+    assert_eq!(said["own_answer"].as_str().unwrap(), own.json()["answer"].as_str().unwrap().trim());
     let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
     assert!(
         page.contains("log-probability of 3 tokens from position") && page.contains("(“red”)"),
@@ -264,11 +276,11 @@ fn the_corrupted_sample_can_be_chosen() {
         let score = |name: &str| finding.table(name).unwrap().as_scalar().unwrap();
         (score("clean"), score("corrupted"))
     };
-    patch(&[]).well();
+    patch(&[]).cautioned();
     let (clean, by_colour) = corrupted();
-    assert!(patch(&["--corrupted-image", &picture("tall")]).well().contains("tall.png (patching)"));
+    assert!(patch(&["--corrupted-image", &picture("tall")]).cautioned().contains("tall.png (patching)"));
     let (same, by_picture) = corrupted();
-    patch(&["--corrupted-ask", "Is it bed?"]).well();
+    patch(&["--corrupted-ask", "Is it bed?"]).cautioned();
     let (again, by_question) = corrupted();
     assert!(clean == same && same == again, "{clean} {same} {again}");
     assert!(by_colour != by_picture && by_picture != by_question && by_question != clean);
@@ -295,7 +307,7 @@ fn pictures_of_odd_sizes_and_colours_are_explained() {
         let out = folder.path().join(width.to_string());
         let ask =
             ["--image", file.to_str().unwrap(), "--ask", "Is it red?", "--method", "ig,occlusion,rollout"];
-        explain(&model("llava-old"), &out, &ask).well();
+        explain(&model("llava-old"), &out, &ask).cautioned();
         let drawn = image::open(out.join("occlusion.png")).unwrap();
         assert_eq!((drawn.width(), drawn.height()), (width, height));
     }
@@ -392,12 +404,12 @@ fn a_finding_is_the_same_bytes_again() {
         names().into_iter().map(read).collect::<Vec<_>>()
     };
     for (folder, threads) in folders.iter().zip(["1", "2", "3"]) {
-        within(folder.path(), "64MB", &[("RAYON_NUM_THREADS", threads)]).well();
+        within(folder.path(), "64MB", &[("RAYON_NUM_THREADS", threads)]).cautioned();
     }
     let one = bytes(folders[0].path());
     assert!(one == bytes(folders[1].path()) && one == bytes(folders[2].path()));
 
-    within(folders[3].path(), "64MB", &[("MMLENS_KERNELS", "none")]).well();
+    within(folders[3].path(), "64MB", &[("MMLENS_KERNELS", "none")]).cautioned();
     let (best, none) = (findings(folders[0].path()), findings(folders[3].path()));
     alike(&best, &none, 1e-4);
     for ((_, best), (_, none)) in best.iter().zip(&none) {

@@ -33,7 +33,7 @@ fn explained(folder: &Path, more: &[&str]) -> PathBuf {
     mmlens(
         args(&fixed).into_iter().chain(args(&["--method", &all, "--set", "ig.steps=8"])).chain(args(more)),
     )
-    .well();
+    .cautioned();
     out
 }
 

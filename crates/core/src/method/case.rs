@@ -265,7 +265,7 @@ impl Input for Pair {
         let corrupted = given.corrupted.clone().ok_or_else(|| {
             let found = match given.case.sample.words {
                 Words::Texts(_) => {
-                    "none was given, and what the text tower holds does not depend on the picture"
+                    "none was given: of captions another one, or another picture, is to be named"
                 }
                 _ => "none was given, and there is no picture that its mean colour could stand for",
             };

@@ -23,7 +23,7 @@
 //! | `clean`, `corrupted` | | objective | `f_clean`, `f_corrupted` |
 //! | `corrupted tokens` | token | | what the corrupted prompt has at each position |
 //!
-//! Tokens are those of the clean prompt. With groups of positions the axis holds their names instead.
+//! Tokens are those of the clean prompt, or of a tower its class token and patches. With groups of positions the axis holds their names instead.
 //!
 //! # Settings
 //! - `part`: the language model, `text`; or a tower or an encoder of questions, by its name. Positions of a tower are those of its own
@@ -42,7 +42,7 @@
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no points, a point twice or outside blocks, no rows. Running:
-//! [`AnalysisError::Input`] for prompts of different length or with pictures at different positions, an
+//! [`AnalysisError::Input`] for states that are the same in both runs, prompts of different length or with pictures at different positions, an
 //! objective that both answer alike, several rows, a position past the end; [`AnalysisError::Subject`] for a
 //! point the subject does not have; [`AnalysisError::Cancelled`].
 //!
@@ -83,8 +83,8 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Labelled, Modality, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, AxisName, Capability, Card, Copies, Cost, HookError, Inputs, Leaf,
-    Objective, On, Pair, Part, Plan, Point, Region, Site, Subject, TokenMap, Trace, kind,
+    Analysis, AnalysisError, Answer, AnyTensor, AxisName, Capability, Card, Copies, Cost, HookError, Inputs,
+    Leaf, Objective, On, Pair, Part, Plan, Point, Region, Site, Subject, TokenMap, Trace, kind,
 };
 use mmlens_engine::{Edit, Positions, Progress, Sweep, held, label, numbers, one_row, score};
 use serde::{Deserialize, Serialize};
@@ -178,7 +178,7 @@ impl Places {
             Self::Each(Positions::All) => (0..length).collect(),
             Self::Each(Positions::At(some)) => some.clone(),
             _ => {
-                let found = format!("{self:?}");
+                let found = serde_json::to_string(self).unwrap_or_default();
                 return Err(setting(
                     &CARD,
                     "places",
@@ -187,6 +187,9 @@ impl Places {
                 ));
             }
         };
+        if chosen.is_empty() {
+            return Err(input(&CARD, "at least one position", "none of the tower was named"));
+        }
         if let Some(past) = chosen.iter().find(|position| **position >= length) {
             let found = format!("position {past} was asked for of {length}");
             return Err(input(&CARD, "positions that the tower has", found));
@@ -311,18 +314,30 @@ impl Analysis for ActivationPatching {
             let score = score(&trace)?;
             Ok((trace, score))
         };
-        let (_, at_corrupted) = answer(corrupted, &[])?;
+        // Places that hold the same in both runs bring nothing back, and rounding would be shown as if it did.
+        let layers_of = all.len() / self.settings.points.len().max(1);
+        let last: Vec<Site> = all.chunks(layers_of.max(1)).filter_map(|own| own.last().copied()).collect();
+        let (other, at_corrupted) = answer(corrupted, &last)?;
+        let other: BTreeMap<Site, AnyTensor> = last
+            .iter()
+            .map(|site| Ok((*site, other.get(*site)?.clone())))
+            .collect::<Result<_, HookError>>()?;
+        let mut differ = false;
         let mut progress = Progress::new(on.watch(), CARD.id, all.len() * groups.len());
         let (mut at_clean, mut patched) = (at_corrupted, Vec::new());
         for sites in all.chunks(at_once) {
             let (right, score) = answer(clean, sites)?;
             at_clean = score;
             apart(objective, at_clean, at_corrupted)?;
+            for (site, other) in other.iter().filter(|(site, _)| sites.contains(site)) {
+                differ |= right.get(*site)?.to_values()? != other.to_values()?;
+            }
             let mut patches = Vec::with_capacity(sites.len());
             for site in sites {
                 patches.push(Edit::patch(*site, &right)?);
             }
-            let kept = held(&right);
+            let beside: usize = other.values().map(|x| 4 * x.dims().iter().product::<usize>()).sum();
+            let kept = held(&right) + beside as u64;
             drop(right);
             let grid = [sites.len(), groups.len()].map(|len| Axis::count(Role::Sample, len)).to_vec();
             // Row-major: sites, groups.
@@ -333,6 +348,11 @@ impl Analysis for ActivationPatching {
             let swept = sweep.run(subject, corrupted, &memory.less(kept), &mut progress)?;
             let own = swept.measured.into_iter().next().ok_or(HookError::NoObjective)?;
             patched.extend(own.values);
+        }
+        if !differ {
+            let found =
+                last.first().map_or_else(String::new, |site| format!("both hold the same at `{site}`"));
+            return Err(input(&CARD, "two samples that differ in the states patched", found));
         }
         let apart = apart(objective, at_clean, at_corrupted)?;
         let unit = objective.unit();

@@ -36,7 +36,8 @@
 //!
 //! # Settings
 //! - `along`: sites and their baselines. By default (`None`) what the sample has: `vision.pixels` from each picture's own mean
-//!   colour, and the words, `text.embed` (of a model whose words an encoder of their own reads `encoder.embed`), from their mean; a
+//!   colour, and the words, `text.embed` (of a model whose words an encoder of their own reads `encoder.embed`), from their mean (an
+//!   answer that the sample holds is among them, and in the mean); a
 //!   caption that is compared with a picture from zero. On the shapes world the mean colour finds the evidence 1.3 times better
 //!   than the colour that normalisation makes zero.
 //! - `rule`, `steps`: Gauss and Legendre, as captum has it, with 128 nodes: beside words, pixels need more than captum's 50

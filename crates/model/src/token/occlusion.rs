@@ -17,7 +17,7 @@
 //! |---|---|---|---|
 //! | `picture` | row, column; patch | objective | the drop at every place, on the original picture |
 //! | `windows` | row, column | objective | the drop of every window, only where windows overlap |
-//! | `tokens` | token | objective | the drop of every token that does not show a picture, or of every word |
+//! | `tokens` | token | objective | the drop of every token of the prompt that does not show a picture, or of every word; those of a given answer with `among: answer` |
 //! | `objective` | | objective | `f(x)` |
 //!
 //! `picture` has the coarsest rows and columns on which it is constant: one for each cell of a grid; parts that are no windows have a patch

@@ -68,8 +68,10 @@ fn a_tower_is_patched_at_its_own_positions() {
                 );
             }
         }
+        let said = run(Places::Each(Positions::At(Vec::new()))).unwrap_err().to_string();
+        assert!(said.contains("needs at least one position"), "{said}");
         let said = run(Places::Modalities).unwrap_err().to_string();
-        assert!(said.contains("places = Modalities, but a tower's are each of all"), "{said}");
+        assert!(said.contains("places = \"modalities\", but a tower's are each of all"), "{said}");
         let said = run(Places::Each(Positions::At(vec![1 << 20]))).unwrap_err().to_string();
         assert!(said.contains("positions that the tower has"), "{said}");
     }
@@ -96,6 +98,16 @@ fn patching_a_tower_keeps_the_contract() {
     let given = Given::new(about(of("square"), Objective::Similarity)).unwrap().against(of("tall"));
     let probe = clip.encode(&given.case.sample).unwrap();
     assert_eq!(analysis_breaches(&method, clip.as_ref(), &given, &probe), Vec::<String>::new());
+    // The same picture in both runs: its tower brings nothing back.
+    let asked = |words: &str| shown(&["square"], words);
+    let pair =
+        Pair { clean: about(asked("<image>Red?"), Objective::logit(5)), corrupted: asked("<image>Rid?") };
+    let said = method.run(subject, &pair).unwrap_err().to_string();
+    assert_eq!(
+        said,
+        "activation-patching needs two samples that differ in the states patched, but both hold the same at \
+         `vision.blocks.3.resid_post`"
+    );
     // The toy's tower has no blocks.
     let case = Case::new(Sample::prompt(vec![painted(1)], "#ab"));
     let pair = Pair { clean: case, corrupted: Sample::prompt(vec![painted(2)], "#ab") };

@@ -22,9 +22,25 @@ impl Vlm {
         if answer.trim().is_empty() {
             return Err(self.refuse("the answer is empty"));
         }
-        let begun =
-            if answer.starts_with(char::is_whitespace) { None } else { self.begins(sample, prompt, answer) };
-        let answer = begun.unwrap_or_default() + answer;
+        let tokens = self.behind(sample, seen, (prompt, special), ids, answer)?;
+        let unknown = self.parts.tokenizer.special_id("unk_token").filter(|unknown| tokens.contains(unknown));
+        match unknown.map(|unknown| self.token(unknown)) {
+            Some(unknown) if !answer.contains(&unknown) => {
+                Err(self.refuse(format!("it has no words for all of the answer `{answer}`")))
+            }
+            _ => Ok(tokens),
+        }
+    }
+
+    fn behind(
+        &self,
+        sample: &Sample,
+        seen: &Seen,
+        (prompt, special): (&str, bool),
+        ids: &[u32],
+        answer: &str,
+    ) -> Result<Vec<u32>, SubjectError> {
+        let answer = self.begins(sample, prompt, answer).unwrap_or_else(|| answer.to_owned());
         let tokenizer = &self.parts.tokenizer;
         let whole = format!("{prompt}{answer}");
         let together = words::tokenise(tokenizer, self.eyes.as_ref(), seen, &whole, special);
@@ -36,7 +52,8 @@ impl Vlm {
         self.tokens(&answer)
     }
 
-    /// The spaces that the chat template puts between what begins an answer and the answer.
+    /// An answer as the chat template writes it behind what begins one: with the spaces that it puts there, and those at the ends that
+    /// it leaves; `None` where there is no template, or more than spaces between.
     fn begins(&self, sample: &Sample, prompt: &str, answer: &str) -> Option<String> {
         let (Words::Ask(question), Some(template)) = (&sample.words, &self.parts.template) else {
             return None;
@@ -51,8 +68,11 @@ impl Vlm {
         };
         let whole = template.render(&messages, &ChatOptions::default()).ok()?;
         let rest = whole.strip_prefix(prompt)?;
-        let spaces = rest.split_at_checked(rest.find(answer)?)?.0;
-        spaces.chars().all(char::is_whitespace).then(|| spaces.to_owned())
+        let (bare, end) = (answer.trim(), answer.len() - answer.trim_end().len());
+        let (spaces, behind) = rest.split_at_checked(rest.find(bare)?)?;
+        let own = behind.strip_prefix(answer.trim_start()).map_or(bare.len(), |_| bare.len() + end);
+        let written = behind.get(..own).filter(|_| spaces.chars().all(char::is_whitespace))?;
+        Some(format!("{spaces}{written}"))
     }
 
     /// Inputs with an answer behind the prompt.

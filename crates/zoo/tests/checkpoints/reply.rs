@@ -31,7 +31,7 @@ struct Row {
 fn an_answer_has_the_tokens_that_transformers_gives_it() {
     let text = std::fs::read_to_string(fixtures().join("replies.json")).unwrap();
     let rows: Vec<Row> = serde_json::from_str(&text).unwrap();
-    assert_eq!(rows.len(), 24);
+    assert_eq!(rows.len(), 48);
     for row in rows {
         let subject = open(&row.model);
         let asked = Sample::new(Vec::new(), Words::Ask(row.ask.clone()));
@@ -95,6 +95,11 @@ fn an_answer_that_cannot_be_is_refused() {
     assert!(with(Reply::Text("  ".to_owned())).contains("the answer is empty"));
     assert!(with(Reply::Tokens(vec![])).contains("the answer has no tokens"));
     assert!(with(Reply::Tokens(vec![1 << 30])).contains("token 1073741824 of the answer is none of"));
+    // A word that the vocabulary does not have is none of the words it stands for.
+    let shapes = mmlens_zoo::shipped::shapes(&Device::default()).unwrap();
+    let unknown = said(&shapes, asked().answered(Reply::Text("mauve".to_owned())));
+    assert!(unknown.contains("it has no words for all of the answer `mauve`"), "{unknown}");
+    shapes.encode(&asked().answered(Reply::Text("<unk>".to_owned()))).unwrap();
     for subject in [blip.as_ref(), clip.as_ref()] {
         let said = said(subject, asked().answered(Reply::Text("red".to_owned())));
         assert!(said.contains("it takes no answer beside the words"), "{said}");
