@@ -8,8 +8,8 @@ use anyhow::Result;
 use clap::Args;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, Rgb, RgbImage};
-use mmlens::core::{Clip, Inputs, Picture, Sample, Subject, Words, kind};
-use mmlens::finding::TokenLabel;
+use mmlens::core::{Clip, Inputs, Picture, Sample, Subject, TokenMap, Words, kind};
+use mmlens::finding::{Modality, TokenLabel};
 use mmlens::report;
 
 use crate::refusal::Refusal;
@@ -115,6 +115,19 @@ pub(crate) fn masks(subject: &dyn Subject, inputs: &Inputs) -> Result<Option<Vec
         return Err(Refusal::NoMask { model: subject.name().to_owned(), mask: subject.token(mask) });
     }
     Ok(Some(places))
+}
+
+/// Words that a model has no token for, and reads as one that stands for all such.
+pub(crate) fn unknown(map: &TokenMap) -> Option<String> {
+    let read = |token: &TokenLabel| {
+        let (from, to) = token.bytes.filter(|_| token.modality == Modality::Special)?;
+        let written = map.text.get(from..to)?.trim();
+        (written != token.text.trim()).then(|| (written.to_owned(), token.text.clone()))
+    };
+    let all: Vec<(String, String)> = map.tokens.iter().filter_map(read).collect();
+    let (_, stands) = all.first()?;
+    let words: Vec<String> = all.iter().map(|(word, _)| format!("`{word}`")).collect();
+    Some(format!("the model has no token for {}, and reads `{stands}`", words.join(", ")))
 }
 
 /// Refuses captions where a question is needed, and the other way round.

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::commands::aim::{self, Aim, Settled, settle};
 use crate::commands::ask::Token;
 use crate::edits::EditArgs;
-use crate::input::{QuestionArgs, frames_on_page, on_page, pictures, suited, written};
+use crate::input::{QuestionArgs, frames_on_page, on_page, pictures, suited, unknown, written};
 use crate::methods::{self, Set};
 use crate::model::ModelArgs;
 use crate::print;
@@ -245,7 +245,8 @@ impl Explain {
         drop(known);
         let todo: Vec<Box<dyn AnyAnalysis>> = todo.into_iter().map(|(method, _)| method).collect();
         let mut found = explain(&todo, on, &given);
-        let (mut written, mut left_out, mut cautions) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut written, mut left_out) = (Vec::new(), Vec::new());
+        let mut cautions: Vec<String> = unknown(on.encode(own)?.map()).into_iter().collect();
         for (method, kept) in rows.iter().zip(&kept) {
             let started = Instant::now();
             let finding = match kept {

@@ -191,6 +191,22 @@ fn a_target_is_one_token() {
     assert!(mmlens(ask).refused().contains("the model has no such token"));
 }
 
+/// A word that no token stands for is named, and only there.
+#[test]
+fn unknown_words_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, question, _) = scene(folder.path());
+    let cautions = |question: &str| {
+        let out = folder.path().join("out");
+        let ask = ["explain", "--image", file.to_str().unwrap(), "--ask", question, "--method", "rollout"];
+        let fixed = args(&ask).into_iter().chain(args(&["--json", "--out", out.to_str().unwrap()]));
+        mmlens(fixed).json()["cautions"].clone()
+    };
+    assert_eq!(cautions(&question), Value::Array(Vec::new()));
+    let said = cautions("what colour is the zebra?").to_string();
+    assert!(said.contains("the model has no token for `zebra`, and reads `<unk>`"), "{said}");
+}
+
 /// A given answer is explained as a whole; what is at one position alone says that it is not.
 #[test]
 fn a_given_answer_is_explained() {
