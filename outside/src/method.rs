@@ -57,7 +57,7 @@ impl Analysis for Share {
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
         let (inputs, objective) = on.open(case)?;
         let sites = self.sites();
-        let trace = on.unedited(case, (&inputs, objective), &sites)?;
+        let trace = on.unedited(case, (&inputs, &objective), &sites)?;
         let [wrote, holds] = [trace.get(sites[0])?, trace.get(sites[1])?].map(|x| (x.to_values(), x.dims()));
         let (wrote, holds, width) = (wrote.0?, holds.0?, holds.1[2]);
         let norm = |x: &[f32]| x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
