@@ -193,6 +193,15 @@ impl List {
                 }
             }
         }
+        for mistake in &self.mistakes {
+            let right = mistake.right.trim();
+            let whole =
+                !right.starts_with("let ") && !right.starts_with(['.', '&', '?']) && !right.ends_with('{');
+            if !whole {
+                let id = &mistake.id;
+                faults.push(format!("{FOLDER}: `{id}`: `{right}` is neither an expression nor a statement that others do without"));
+            }
+        }
         for file in methods {
             // A method is its file, and the folder of the same name.
             let folder = file.strip_suffix(".rs").map(|stem| format!("{stem}/"));
@@ -261,6 +270,17 @@ mod tests {
         let moved = Mistake { tests: vec!["model/gone".to_owned()], ..mistake("a", "a + b") };
         let said = said("target", vec![moved, mistake("b", "a + b")]);
         assert_eq!(said, ["xtask/mutations: `a`: there is no test target `model/gone`"]);
+    }
+
+    #[test]
+    fn what_can_be_planted_is_an_expression() {
+        let said = said("let", vec![mistake("a", "fn twice() {"), mistake("b", "a + b")]);
+        assert_eq!(
+            said,
+            [
+                "xtask/mutations: `a`: `fn twice() {` is neither an expression nor a statement that others do without"
+            ]
+        );
     }
 
     #[test]
