@@ -56,7 +56,6 @@ fn show(finding: &Finding) -> Result<()> {
             println!("{:28} {:28} {own:6.3} ({other:.3})", name(rows, row), name(columns, column));
         }
     }
-    let cautions = finding.find("cautions").and_then(|table| table.as_texts());
-    cautions.unwrap_or_default().iter().for_each(|caution| println!("  {caution}"));
+    finding.cautions().iter().for_each(|caution| println!("  {caution}"));
     Ok(())
 }

@@ -105,7 +105,12 @@ pub(crate) fn apply(
     }
 }
 
-fn check_indices(site: Site, axis: AxisName, indices: &[usize], len: usize) -> Result<(), HookError> {
+pub(crate) fn check_indices(
+    site: Site,
+    axis: AxisName,
+    indices: &[usize],
+    len: usize,
+) -> Result<(), HookError> {
     match indices.iter().find(|i| **i >= len) {
         Some(&index) => Err(HookError::Index { site, axis: axis.name().to_owned(), index, len }),
         None => Ok(()),

@@ -112,7 +112,7 @@ impl<'a, D: Decode> Decoding<'a, D> {
         room: Option<Vec<usize>>,
         pass: impl FnOnce(&Inputs, &mut Run) -> Result<Option<(AnyTensor, D)>, SubjectError> + Send,
     ) -> Result<Self, SubjectError> {
-        inputs.check()?;
+        inputs.some()?;
         let prompt = inputs.clone().ask_last();
         let run = started(subject, plan)?.over(&prompt);
         subject.fits(&prompt, &run)?;

@@ -4,12 +4,13 @@
 //! those whose vectors image features replace.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use burn::tensor::{Bool, Tensor, TensorData};
 use mmlens_finding::Modality;
 
 use crate::tensor::with_rank;
-use crate::{AnyTensor, AxisName, HookError, Inputs, Part, Point, Site, SiteSpec};
+use crate::{AnyTensor, AxisName, Grid, HookError, Inputs, Part, Point, Site, SiteSpec};
 
 /// What a position carries. Means are taken over positions that carry the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,13 +125,10 @@ fn prompts(site: Site, inputs: &Inputs, rows: usize, length: usize) -> Vec<Optio
 
 /// Positions of a tower to which all pictures are one sequence.
 fn packed(inputs: &Inputs, length: usize) -> Vec<Option<Member>> {
-    let sizes: Vec<usize> = inputs.grids.iter().map(|grid| grid.frames * grid.rows * grid.cols).collect();
-    // As many patches as were merged into one position.
-    let merged = (sizes.iter().sum::<usize>() / length.max(1)).max(1);
-    let of_entry = |(owner, size): (usize, &usize)| {
-        std::iter::repeat_n(Some(Member { owner, content: Content::Picture }), size / merged)
+    let of_entry = |(owner, own): (usize, Range<usize>)| {
+        std::iter::repeat_n(Some(Member { owner, content: Content::Picture }), own.len())
     };
-    sizes.iter().enumerate().flat_map(of_entry).collect()
+    inputs.in_sequence(length).into_iter().enumerate().flat_map(of_entry).collect()
 }
 
 /// Positions of a tower that looks at pictures one by one, or of what looks at its positions from outside.
@@ -219,7 +217,7 @@ fn colours(spec: &SiteSpec, value: &AnyTensor, inputs: &Inputs) -> Result<AnyTen
     match *value.dims() {
         // Each patch holds its numbers channel by channel.
         [patches, numbers] if !inputs.grids.is_empty() && numbers.is_multiple_of(3) => {
-            let sizes = inputs.grids.iter().map(|grid| grid.frames * grid.rows * grid.cols);
+            let sizes = inputs.grids.iter().map(Grid::patches);
             if sizes.clone().sum::<usize>() != patches {
                 return Err(no_mean(spec));
             }

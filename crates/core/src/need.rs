@@ -242,7 +242,7 @@ impl Planned<'_> {
         }
         let copies = if self.copies.pictures { times } else { 1 };
         if !self.inputs.grids.is_empty() {
-            let patches = self.inputs.grids.iter().map(|grid| grid.frames * grid.rows * grid.cols);
+            let patches = self.inputs.grids.iter().map(crate::Grid::patches);
             // All pictures are one sequence, of which attention sees one at a time.
             return (copies, patches.sum());
         }
@@ -256,8 +256,7 @@ impl Planned<'_> {
 
     /// The lengths of a site.
     pub(crate) fn dims(&self, site: Site) -> Result<Vec<usize>, HookError> {
-        let spec =
-            self.published.iter().find(|spec| spec.site == site).ok_or(HookError::Unpublished(site))?;
+        let spec = SiteSpec::among(self.published, site)?;
         let part = site.part();
         let (count, length) = self.extent(part);
         if site == Site::of(Part::Vision, Point::Pixels) {

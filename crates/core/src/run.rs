@@ -164,8 +164,7 @@ impl Run {
             if Some(site) == held {
                 continue;
             }
-            let spec = published.iter().find(|spec| spec.site == site);
-            check_axes(spec.ok_or(HookError::Unpublished(site))?, &region)?;
+            check_axes(SiteSpec::among(published, site)?, &region)?;
             self.work.entry(site).or_default().edits.insert(0, (region, change));
             if site.point() == Point::Logits {
                 self.wanted = None;

@@ -400,6 +400,14 @@ impl SiteSpec {
         Self { site, axes: axes.into_iter().collect() }
     }
 
+    /// The one of a site, among those that are published.
+    ///
+    /// # Errors
+    /// [`HookError::Unpublished`].
+    pub fn among(published: &[Self], site: Site) -> Result<&Self, HookError> {
+        published.iter().find(|spec| spec.site == site).ok_or(HookError::Unpublished(site))
+    }
+
     /// Number of axes.
     pub fn rank(&self) -> usize {
         self.axes.len()

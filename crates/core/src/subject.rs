@@ -278,7 +278,7 @@ pub trait Subject: Send + Sync {
     /// [`SubjectError::Broken`], with the site the pass had come to, for a panic in the model, in an edit or of a device that
     /// died. The subject can be run again.
     fn run(&self, inputs: &Inputs, plan: Plan) -> Result<Trace, SubjectError> {
-        inputs.check()?;
+        inputs.some()?;
         let wanted = plan.wanted.as_ref().map_or(&[][..], Wanted::asks);
         let own = plan.objective.as_ref().map(Objective::asks).unwrap_or_default();
         let asks = own.into_iter().chain(wanted.iter().copied());

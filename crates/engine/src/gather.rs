@@ -94,8 +94,7 @@ pub fn row_count(
 
 fn published(subject: &dyn Subject, site: Site) -> Result<&SiteSpec, HookError> {
     Selector::from(site).resolve(subject.name(), subject.sites())?;
-    let spec = subject.sites().iter().find(|spec| spec.site == site);
-    spec.ok_or(HookError::Unpublished(site))
+    SiteSpec::among(subject.sites(), site)
 }
 
 /// What the rows of a site are.

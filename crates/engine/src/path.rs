@@ -269,8 +269,7 @@ impl Moving {
         value: &AnyTensor,
         entry: Option<usize>,
     ) -> Result<Self, HookError> {
-        let spec =
-            subject.sites().iter().find(|s| s.site == end.site).ok_or(HookError::Unpublished(end.site))?;
+        let spec = SiteSpec::among(subject.sites(), end.site)?;
         let baseline = end.baseline.at(spec, value, inputs)?;
         let from = folded(baseline.clone())?;
         let difference = folded(value.clone())? - from.clone();

@@ -130,14 +130,14 @@ mod tests {
     use super::*;
 
     #[derive(Debug, serde::Deserialize)]
-    #[allow(dead_code, reason = "only its errors matter here")]
+    #[expect(dead_code, reason = "only its errors matter here")]
     struct Outer {
         width: usize,
         inner: Inner,
     }
 
     #[derive(Debug, serde::Deserialize)]
-    #[allow(dead_code, reason = "only its errors matter here")]
+    #[expect(dead_code, reason = "only its errors matter here")]
     struct Inner {
         heads: usize,
         list: Vec<usize>,

@@ -37,7 +37,7 @@ pub use axis::{Axis, Labels, Modality, PatchLabel, Role, TokenLabel};
 pub use difference::Difference;
 pub use error::{FileError, FindingError, TableError};
 pub use file::{FORMAT, FORMAT_VERSION, MOST_BYTES};
-pub use finding::Finding;
+pub use finding::{CAUTIONS, Finding};
 pub use finite::{NotFinite, finite, largest, top};
 pub use labelled::{Labelled, Values};
 pub use provenance::Provenance;

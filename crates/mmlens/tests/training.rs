@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::duplicate_mod, reason = "two programs, which share modules")]
 
-#[allow(dead_code, reason = "a program, of which the test calls one function")]
+#[expect(dead_code, reason = "a program, of which the test calls one function")]
 #[path = "../../../examples/train_clip/main.rs"]
 mod train_clip;
-#[allow(dead_code, reason = "a program, of which the test calls one function")]
+#[expect(dead_code, reason = "a program, of which the test calls one function")]
 #[path = "../../../examples/train_shapes/main.rs"]
 mod train_shapes;
 

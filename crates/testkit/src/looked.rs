@@ -1,7 +1,8 @@
 //! What a site holds, as an objective.
 
 use mmlens_core::{
-    AnyTensor, AxisName, HookError, Inputs, Objective, Plan, Reading, Region, SiteSpec, Subject, SubjectError,
+    AnyTensor, AxisName, HookError, Inputs, Objective, Plan, Reading, Region, SiteSpec, Subject,
+    SubjectError, Unreadable,
 };
 use mmlens_finding::Tolerance;
 
@@ -14,7 +15,8 @@ const CANCELLED: Tolerance = Tolerance::either(5e-6, 1e-4);
 const SUMS: Tolerance = Tolerance::either(1e-4, 1e-4);
 
 /// At every site one entry of every row, and a direction over the last axis: the values are those that are read, their gradient
-/// is where they lie, a pass ends with them, and rows side by side, each with pictures of its own, have the values they have alone.
+/// is where they lie, a pass ends with them, and rows side by side, each with pictures of its own, have the values they have alone;
+/// where pictures of several rows lie in one sequence without positions (scores, of queries and keys), they are refused.
 pub(crate) fn sites_are_objectives(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     for spec in subject.sites() {
         one_site(subject, inputs, spec).map_err(|breach| format!("`{}`: {breach}", spec.site))?;
@@ -88,7 +90,16 @@ fn one_site(subject: &dyn Subject, inputs: &Inputs, spec: &SiteSpec) -> Checked 
         SUMS.check("along a direction", found, &wanted).map_err(text)?;
     }
     let packed = inputs.repeat_pictures(2).map_err(text)?;
-    let twice = subject.run(&packed, Plan::new().objective(reading)).map_err(text)?;
+    let twice = subject.run(&packed, Plan::new().objective(reading));
+    if !by_rows && spec.axis(AxisName::Pos).is_none() {
+        return match twice {
+            Err(SubjectError::Hook(HookError::Unreadable { why: Unreadable::NoRows { .. }, .. })) => Ok(()),
+            other => {
+                Err(format!("rows side by side: {:?}", other.map(|trace| trace.scores().map(<[_]>::to_vec))))
+            }
+        };
+    }
+    let twice = twice.map_err(text)?;
     let wanted = [wanted.clone(), wanted].concat();
     CANCELLED.check("side by side", twice.scores().map_err(text)?, &wanted).map(|_| ()).map_err(text)
 }

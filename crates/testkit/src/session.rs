@@ -262,7 +262,8 @@ fn failures(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     for (i, (tokens, plan)) in attempts.into_iter().enumerate() {
         match session.step(&tokens, plan) {
             Err(SubjectError::Session(error)) => return Err(format!("attempt {i}: {error}")),
-            Err(_) => {}
+            Err(SubjectError::Hook(_) | SubjectError::Broken { .. } | SubjectError::Sample { .. }) => {}
+            Err(other) => return Err(format!("attempt {i}: {other}")),
             Ok(_) => return Err(format!("attempt {i} went through")),
         }
         if session.steps() != 2 {

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use mmlens::core::{
-    AnyTensor, Ask, Case, Generation, Inputs, Measure, Objective, On, Plan, Reply, Sample, Subject, Target,
-    Words, kind, top_token,
+    AnyTensor, Ask, Case, Generated, Generation, Inputs, Measure, Objective, On, Plan, Reply, Sample,
+    Subject, Target, Words, kind, top_token,
 };
 use mmlens::finding::TokenLabel;
 use serde::Serialize;
@@ -69,10 +69,7 @@ pub(crate) fn settle(on: &On<'_>, sample: Sample, wanted: Option<&str>) -> Resul
         let id = wanted.map_or_else(|| top_token(subject, &inputs), Ok)?;
         return class(subject, sample, &inputs, id);
     }
-    let usual = Generation::default();
-    // The first token is explained, however long the checkpoint lets answers be.
-    let max_new = subject.longest_answer(&inputs).map_or(usual.max_new, |most| most.clamp(1, usual.max_new));
-    let answer = answer(subject, &inputs, &Generation { max_new, ..usual })?;
+    let answer = said(subject, &inputs)?;
     let tokens = tokens(subject, &answer);
     // What comes first need not have the highest logit: the checkpoint has a say.
     let first = wanted.or(tokens.first().map(|token| token.id));
@@ -94,18 +91,25 @@ pub(crate) fn settle(on: &On<'_>, sample: Sample, wanted: Option<&str>) -> Resul
     })
 }
 
+/// What the model says by itself, however long the checkpoint lets answers be.
+fn said(subject: &dyn Subject, inputs: &Inputs) -> Result<Generated> {
+    let usual = Generation::default();
+    let max_new = subject.longest_answer(inputs).map_or(usual.max_new, |most| most.clamp(1, usual.max_new));
+    answer(subject, inputs, &Generation { max_new, ..usual })
+}
+
 /// All of an answer that was given.
 fn given(on: &On<'_>, sample: Sample) -> Result<Settled> {
     let subject = on.subject();
     let case = Case::answer(sample);
     let (inputs, objective) = on.open(&case)?;
     let (reply, ids) = (inputs.map().reply(), inputs.ids.concat());
-    let said: Vec<(usize, u32)> = reply.filter_map(|at| Some((at, *ids.get(at)?))).collect();
+    let spoken: Vec<(usize, u32)> = reply.filter_map(|at| Some((at, *ids.get(at)?))).collect();
     let each = |(at, token): &(usize, u32)| Measure::Probability.of(Ask::At(at.saturating_sub(1)), *token);
-    let plan = said.iter().fold(Plan::new().objective(objective), |plan, one| plan.also(&each(one)));
+    let plan = spoken.iter().fold(Plan::new().objective(objective), |plan, one| plan.also(&each(one)));
     let trace = subject.run(&inputs, plan)?;
-    let mut tokens = Vec::with_capacity(said.len());
-    for one in &said {
+    let mut tokens = Vec::with_capacity(spoken.len());
+    for one in &spoken {
         let probability = AnyTensor::new(each(one).score(trace.output())?).to_values()?;
         let probability = probability.first().copied().context("no row was scored")?;
         tokens.push(Token { id: one.1, text: subject.token(one.1), probability });
@@ -114,13 +118,11 @@ fn given(on: &On<'_>, sample: Sample) -> Result<Settled> {
     // As it was written: special tokens are a part of it.
     let answer = match &case.sample.reply {
         Some(Reply::Text(text)) => text.clone(),
-        _ => subject.decode(&said.iter().map(|(_, id)| *id).collect::<Vec<_>>())?,
+        _ => subject.decode(&spoken.iter().map(|(_, id)| *id).collect::<Vec<_>>())?,
     };
     let asked = Sample { reply: None, ..case.sample.clone() };
     let asked = on.encode(&asked)?;
-    let usual = Generation::default();
-    let max_new = subject.longest_answer(&asked).map_or(usual.max_new, |most| most.clamp(1, usual.max_new));
-    let own_answer = self::answer(subject, &asked, &Generation { max_new, ..usual })?.text.trim().to_owned();
+    let own_answer = said(subject, &asked)?.text.trim().to_owned();
     let told = if whole > -5e-4 { format!("{whole:.2e}") } else { format!("{whole:.3}") };
     let many = if tokens.len() == 1 { "1 token".to_owned() } else { format!("{} tokens", tokens.len()) };
     Ok(Settled {

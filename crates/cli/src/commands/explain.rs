@@ -13,7 +13,7 @@ use mmlens::core::{
     Subject, Words, explain, kind, memory,
 };
 use mmlens::files::{RunFolder, sha256_of};
-use mmlens::finding::{Finding, largest};
+use mmlens::finding::Finding;
 use mmlens::report::{OverlaySettings, Page, ReportError, drawn, on_picture, overlay_png};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -278,7 +278,8 @@ impl Explain {
                 seconds,
                 compares,
             });
-            cautions.extend(doubt(method, &finding));
+            let short = method.card.short;
+            cautions.extend(finding.cautions().iter().map(|caution| format!("{short}: {caution}")));
             page.findings.push(on_page_of(finding, &settled.aim));
         }
         if written.is_empty() {
@@ -414,28 +415,6 @@ fn on_page_of(mut finding: Finding, Aim { id, text }: &Aim) -> Finding {
     finding.provenance.objective = told;
     finding
 }
-
-/// What speaks against taking a finding at its word, with its number.
-fn doubt(method: &Method, finding: &Finding) -> Option<String> {
-    let (short, scalar) = (method.card.short, |name: &str| finding.table(name).ok()?.as_scalar());
-    let missed =
-        finding.table("relative completeness gap").ok().and_then(|table| largest(table.as_numbers()?).ok());
-    if let Some(missed) = missed.filter(|missed| *missed > WIDE_GAP) {
-        let percent = 100.0 * missed;
-        return Some(format!(
-            "{short}: the shares miss what they should add up to by {percent:.0} %; more nodes (`--set {short}.steps=512`) miss less"
-        ));
-    }
-    match (scalar("clean"), scalar("corrupted")) {
-        (Some(clean), Some(corrupted)) if clean < corrupted => Some(format!(
-            "{short}: what is explained is {clean:.3} here and {corrupted:.3} in what it is compared with: what is brought back is a loss"
-        )),
-        _ => None,
-    }
-}
-
-/// A share of the change beyond which shares that miss it are spoken of.
-const WIDE_GAP: f64 = 0.05;
 
 /// The heat maps of a finding, as files.
 fn draw(method: &Method, finding: &Finding, page: &Page, run: &mut RunFolder) -> Result<Vec<HeatMap>> {

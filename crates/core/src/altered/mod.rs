@@ -39,7 +39,7 @@ use crate::change::apply;
 use crate::plan::{Stood, known};
 use crate::{
     AnyTensor, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Output, Part, Plan, Point,
-    Run, Session, Site, Subject, SubjectError, Trace, forward_subject, kind,
+    Run, Session, Site, SiteSpec, Subject, SubjectError, Trace, forward_subject, kind,
 };
 
 pub use alteration::Alteration;
@@ -67,8 +67,7 @@ impl<S: Subject> Altered<S> {
         let mut standing = Vec::new();
         for alteration in alterations {
             for site in alteration.places().resolve(inner.name(), inner.sites())? {
-                let spec = inner.sites().iter().find(|spec| spec.site == site);
-                standing.push(Standing::new(spec.ok_or(HookError::Unpublished(site))?, &alteration)?);
+                standing.push(Standing::new(SiteSpec::among(inner.sites(), site)?, &alteration)?);
             }
             names.push(alteration.to_string());
         }
@@ -136,7 +135,7 @@ impl<S: Subject> Subject for Altered<S> {
     }
 
     fn run(&self, inputs: &Inputs, plan: Plan) -> Result<Trace, SubjectError> {
-        inputs.check()?;
+        inputs.some()?;
         self.inner.run(inputs, self.under(inputs, plan)?)
     }
 
@@ -165,14 +164,14 @@ impl<S: Subject> Subject for Altered<S> {
         }
         let mut given = self.inner.read_out(part, states)?;
         for own in said {
-            let rows: Tensor<2> = given.rank_of(end)?;
-            // Logits at positions, or of what is pooled.
-            let rows = if own.spec().rank() == 3 { rows.unsqueeze_dim::<3>(1).into() } else { rows.into() };
-            let changed = apply(own.spec(), rows, own.region(), own.change(), None, None)?;
-            given = if own.spec().rank() == 3 {
-                changed.rank_of::<3>(end)?.squeeze_dim::<2>(1).into()
-            } else {
-                changed
+            let change = |x| apply(own.spec(), x, own.region(), own.change(), None, None);
+            given = match own.spec().rank() {
+                // Of what has positions, one.
+                3 => {
+                    let rows: Tensor<2> = given.rank_of(end)?;
+                    change(rows.unsqueeze_dim::<3>(1).into())?.rank_of::<3>(end)?.squeeze_dim::<2>(1).into()
+                }
+                _ => change(given)?,
             };
         }
         Ok(given)
@@ -183,7 +182,7 @@ impl<S: Subject> Subject for Altered<S> {
     }
 
     fn begin(&self, inputs: &Inputs, plan: Plan) -> Result<Box<dyn Session + '_>, SubjectError> {
-        inputs.check()?;
+        inputs.some()?;
         let prompt = inputs.clone().ask_last();
         let local = self.local(&Pass::Over { inputs: &prompt, from: 0 })?;
         let inner = self.inner.begin(inputs, plan.upon(local))?;

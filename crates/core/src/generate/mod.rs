@@ -171,7 +171,7 @@ impl<'a> Generator<'a> {
     ) -> Result<(Vec<Generated>, BTreeMap<usize, Trace>), SubjectError> {
         let Self { how, plans, scores } = self;
         let cannot = |reason: String| SubjectError::Generation { subject: subject.name().to_owned(), reason };
-        inputs.check()?;
+        inputs.some()?;
         plans.check(None)?;
         draw::check(&how.sampling).map_err(|error| cannot(error.to_string()))?;
         let rules = subject.rules(inputs)?;

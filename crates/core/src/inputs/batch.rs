@@ -1,5 +1,6 @@
 //! The parts of what a model takes, and whether they belong together.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::TokenMap;
@@ -53,7 +54,27 @@ pub struct Batch {
     pub asked: Asked,
 }
 
+impl Grid {
+    /// Its patches.
+    pub fn patches(&self) -> usize {
+        self.frames * self.rows * self.cols
+    }
+}
+
 impl Batch {
+    /// Where the positions of each picture lie, where all pictures are one sequence of so many positions: as many patches as were
+    /// merged are one of them.
+    pub fn in_sequence(&self, length: usize) -> Vec<Range<usize>> {
+        let merged = (self.grids.iter().map(Grid::patches).sum::<usize>() / length.max(1)).max(1);
+        let mut from = 0;
+        let next = |grid: &Grid| {
+            let own = from..from + grid.patches() / merged;
+            from = own.end;
+            own
+        };
+        self.grids.iter().map(next).collect()
+    }
+
     /// Number of prompts.
     pub fn rows(&self) -> usize {
         self.ids.len()
@@ -103,7 +124,7 @@ impl Batch {
         if let Some((row, map)) = self.maps.iter().enumerate().find(|(_, map)| map.len() > len) {
             return fail(format!("row {row} has {len} positions, but {} labels", map.len()));
         }
-        let patches: usize = self.grids.iter().map(|grid| grid.frames * grid.rows * grid.cols).sum();
+        let patches: usize = self.grids.iter().map(Grid::patches).sum();
         if let (false, Some(found)) =
             (self.grids.is_empty(), self.pixels.as_ref().and_then(|p| p.dims().first().copied()))
             && found != patches

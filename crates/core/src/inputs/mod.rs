@@ -58,8 +58,11 @@ impl Inputs {
     ///
     /// # Errors
     /// As [`Inputs::new`].
-    pub(crate) fn check(&self) -> Result<(), SubjectError> {
-        self.0.check()
+    pub(crate) fn some(&self) -> Result<(), SubjectError> {
+        match self.rows() {
+            0 => Err(SubjectError::Batch { reason: "the batch has no positions".to_owned() }),
+            _ => Ok(()),
+        }
     }
 
     /// One row of text: the token at each position, and what it is.

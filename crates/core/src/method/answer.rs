@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mmlens_finding::{Axis, Finding, InputRecord, Labelled, Provenance, Role, Unit, finite};
+use mmlens_finding::{Axis, CAUTIONS, Finding, InputRecord, Labelled, Provenance, Role, Unit, finite};
 use serde_json::{Map, Value, json};
 
 use crate::{AnalysisError, Card, Objective, On, Seed, Site, place};
@@ -16,6 +16,7 @@ pub struct Answer {
     objective: Option<Objective>,
     baseline: Option<String>,
     seed: Option<Seed>,
+    cautions: Vec<String>,
     settled: BTreeMap<&'static str, Value>,
 }
 
@@ -23,7 +24,15 @@ impl Answer {
     /// Tables, read or changed at these sites.
     pub fn new(tables: Vec<Labelled>, sites: impl IntoIterator<Item = Site>) -> Self {
         let sites = sites.into_iter().collect();
-        Self { tables, sites, objective: None, baseline: None, seed: None, settled: BTreeMap::new() }
+        Self {
+            tables,
+            sites,
+            objective: None,
+            baseline: None,
+            seed: None,
+            cautions: Vec::new(),
+            settled: BTreeMap::new(),
+        }
     }
 
     /// What is explained.
@@ -44,6 +53,14 @@ impl Answer {
         Self { seed: Some(seed), ..self }
     }
 
+    /// What speaks against taking the answer at its word on this input, with its numbers. It stands in the finding as the
+    /// table [`CAUTIONS`]; without any there is none.
+    #[must_use]
+    pub fn cautioned(mut self, cautions: impl IntoIterator<Item = String>) -> Self {
+        self.cautions.extend(cautions);
+        self
+    }
+
     /// What the input settled of a setting that left it open. It stands in the finding in the place of what was given, and
     /// reads back as that.
     #[must_use]
@@ -60,7 +77,7 @@ impl Answer {
         settings: Value,
         input: InputRecord,
     ) -> Result<Finding, AnalysisError> {
-        let Self { mut tables, sites, objective, baseline, seed, settled } = self;
+        let Self { mut tables, sites, objective, baseline, seed, cautions, settled } = self;
         let Value::Object(mut settings) = settings else {
             let reason = format!("they are {settings}, expected an object");
             return Err(AnalysisError::Settings { method: card.id, reason });
@@ -69,6 +86,10 @@ impl Answer {
         let mut given = Vec::new();
         let settings = settings.into_iter().map(|(name, value)| Ok((name, saved_apart(value, &mut given)?)));
         let settings = settings.collect::<Result<_, AnalysisError>>()?;
+        if !cautions.is_empty() {
+            let ranks = Axis::count(Role::Rank, cautions.len());
+            tables.push(Labelled::texts(CAUTIONS, vec![ranks], cautions)?);
+        }
         tables.extend(given);
         let subject = on.subject();
         found(

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Output;
 use super::output::Kept;
-use crate::change::check_axes;
+use crate::change::{check_axes, check_indices};
 use crate::tensor::with_rank;
-use crate::{AnyTensor, AxisName, HookError, Inputs, Region, Site, SiteSpec};
+use crate::{AxisName, HookError, Inputs, Region, Site, SiteSpec};
 
 /// What a site holds, after edits, as an objective: the sum over a region of it, or what of the region points in a direction.
 ///
@@ -51,19 +51,6 @@ pub enum Unreadable {
     /// A pass over some positions alone.
     #[error("the pass goes on from some positions alone, and has nothing of the others")]
     SomePositions,
-    /// All pictures in one sequence, which rows do not share.
-    #[error("all pictures are one sequence there, and rows show different ones")]
-    Packed,
-    /// A picture that a row does not show.
-    #[error("picture {index} is named, but row {row} shows {shown}")]
-    Picture {
-        /// Which.
-        index: usize,
-        /// The row.
-        row: usize,
-        /// How many it shows.
-        shown: usize,
-    },
     /// Values that do not belong to a row each.
     #[error("its values do not belong to a row each, and there are {rows}")]
     NoRows {
@@ -114,8 +101,7 @@ impl Reading {
     }
 
     pub(super) fn check(&self, published: &[SiteSpec]) -> Result<(), HookError> {
-        let spec = published.iter().find(|spec| spec.site == self.site);
-        let spec = spec.ok_or(HookError::Unpublished(self.site))?;
+        let spec = SiteSpec::among(published, self.site)?;
         let pictures = spec.axes.first() == Some(&(AxisName::Image, None));
         // Which pictures a row shows is known in the pass.
         let region = match pictures {
@@ -126,14 +112,11 @@ impl Reading {
         if self.region.indices(AxisName::Batch).is_some() {
             return Err(self.unreadable(Unreadable::NamesRows));
         }
-        match spec.axes.last() {
-            Some((_, Some(length))) => self.fits(*length),
-            _ => Ok(()),
-        }
-        .and_then(|()| match spec.axes.last() {
-            Some((axis, _)) => self.region.indices(*axis).map_or(Ok(()), |own| self.fits(own.len())),
-            None => Ok(()),
-        })
+        let left = spec
+            .axes
+            .last()
+            .and_then(|(axis, length)| self.region.indices(*axis).map(<[_]>::len).or(*length));
+        left.map_or(Ok(()), |left| self.fits(left))
     }
 
     /// Whether the direction fits a last axis of a length, of which the region leaves nothing out.
@@ -148,73 +131,31 @@ impl Reading {
 
     pub(super) fn score(&self, output: &Output) -> Result<Tensor<1>, HookError> {
         let Kept { spec, value, rows } = output.kept_of(self.site)?;
-        let named = |axis| self.region.indices(axis);
+        let added =
+            |left, region: &Region| with_rank!(value.clone(), x => self.added(spec, x, left, region))?;
         match rows {
-            Rows::First => self.added(spec, value, None, &self.region),
-            Rows::Entries(own) => {
-                let each = self.added(spec, value, None, &self.region.without(AxisName::Image))?;
-                let chosen = named(AxisName::Image);
-                let own = own.iter().enumerate().map(|(row, own)| match chosen {
+            Rows::First => added(0, &self.region),
+            Rows::Own { axis, at, entries } => {
+                let each = added(*at, &self.region.without(*axis))?;
+                let chosen = self.region.indices(*axis);
+                let own = entries.iter().map(|own| match chosen {
                     None => Ok(own.clone()),
                     Some(chosen) => {
-                        let entry = |index: &usize| {
-                            let (index, shown) = (*index, own.len());
-                            own.get(index)
-                                .copied()
-                                .ok_or_else(|| self.unreadable(Unreadable::Picture { index, row, shown }))
-                        };
-                        chosen.iter().map(entry).collect()
+                        check_indices(self.site, *axis, chosen, own.len())?;
+                        Ok(chosen.iter().filter_map(|index| own.get(*index).copied()).collect())
                     }
                 });
-                by_row(each, &own.collect::<Result<Vec<_>, _>>()?)
+                by_row(each, &own.collect::<Result<Vec<_>, HookError>>()?)
             }
-            Rows::Packed(own) => {
-                let rows = own.len();
-                let alike = own.iter().all(|other| Some(other) == own.first());
-                match spec.axis(AxisName::Pos) {
-                    Some(at) => {
-                        let each = self.added(spec, value, Some(at), &self.region.without(AxisName::Pos))?;
-                        let chosen = named(AxisName::Pos);
-                        let own = own.iter().map(|own| match chosen {
-                            None => Ok(own.clone()),
-                            Some(chosen) => {
-                                let place = |index: &usize| {
-                                    let (index, len) = (*index, own.len());
-                                    let axis = AxisName::Pos.name().to_owned();
-                                    let outside = HookError::Index { site: self.site, axis, index, len };
-                                    own.get(index).copied().ok_or(outside)
-                                };
-                                chosen.iter().map(place).collect()
-                            }
-                        });
-                        by_row(each, &own.collect::<Result<Vec<_>, _>>()?)
-                    }
-                    None if alike => {
-                        let one = self.added(spec, value, None, &self.region)?.sum();
-                        Ok(one.expand([rows]))
-                    }
-                    None => Err(self.unreadable(Unreadable::Packed)),
-                }
+            Rows::Whole { rows, alike } if *alike || *rows == 1 => {
+                Ok(added(0, &self.region)?.sum().expand([*rows]))
             }
-            Rows::Whole(1) => Ok(self.added(spec, value, None, &self.region)?.sum()),
-            Rows::Whole(rows) => Err(self.unreadable(Unreadable::NoRows { rows: *rows })),
+            Rows::Whole { rows, .. } => Err(self.unreadable(Unreadable::NoRows { rows: *rows })),
         }
     }
 
-    /// A region of a value, times the direction, added up over all axes but one: the first, if none is named.
-    fn added(
-        &self,
-        spec: &SiteSpec,
-        value: &AnyTensor,
-        left: Option<usize>,
-        region: &Region,
-    ) -> Result<Tensor<1>, HookError> {
-        check_axes(spec, region)?;
-        let left = left.unwrap_or(0);
-        with_rank!(value.clone(), x => self.added_of(spec, x, left, region))?
-    }
-
-    fn added_of<const D: usize>(
+    /// A region of a value, times the direction, added up over all axes but one.
+    fn added<const D: usize>(
         &self,
         spec: &SiteSpec,
         mut x: Tensor<D>,
@@ -225,9 +166,7 @@ impl Reading {
         for (axis, indices) in &region.chosen {
             let Some(at) = spec.axis(*axis) else { continue };
             let len = x.dims().get(at).copied().unwrap_or_default();
-            if let Some(&index) = indices.iter().find(|index| **index >= len) {
-                return Err(HookError::Index { site: self.site, axis: axis.name().to_owned(), index, len });
-            }
+            check_indices(self.site, *axis, indices, len)?;
             let indices: Vec<i64> = indices.iter().map(|index| *index as i64).collect();
             let count = indices.len();
             x = x.select(at, Tensor::<1, Int>::from_data(TensorData::new(indices, [count]), &device));
@@ -273,45 +212,34 @@ impl fmt::Display for Reading {
 pub(crate) enum Rows {
     /// One of the first axis each.
     First,
-    /// Those of the first axis that are a row's pictures.
-    Entries(Vec<Vec<usize>>),
-    /// All pictures are one sequence: the positions that are a row's.
-    Packed(Vec<Vec<usize>>),
-    /// Nothing says; so many rows there are.
-    Whole(usize),
+    /// Of an axis, and where it stands, for each row its own: its pictures, or their positions in the sequence of all pictures.
+    Own { axis: AxisName, at: usize, entries: Vec<Vec<usize>> },
+    /// Nothing tells them apart; so many rows there are, and whether pictures are one sequence there and all rows show the same ones.
+    Whole { rows: usize, alike: bool },
 }
 
 impl Rows {
     /// Of a value in a pass over some inputs; without them it is one row, unless the site has an axis of rows.
     pub(crate) fn of(spec: &SiteSpec, dims: &[usize], inputs: Option<&Inputs>) -> Self {
-        let Some((first, fixed)) = spec.axes.first() else {
-            return Self::Whole(inputs.map_or(1, |inputs| inputs.rows()));
-        };
-        match (first, fixed, inputs) {
-            (AxisName::Batch, None, _) => Self::First,
-            (AxisName::Image, None, Some(inputs)) => Self::Entries(inputs.images.clone()),
-            (_, _, Some(inputs)) if !inputs.grids.is_empty() => {
-                let length =
-                    spec.axis(AxisName::Pos).and_then(|at| dims.get(at)).copied().unwrap_or_default();
-                Self::Packed(packed(inputs, length))
+        if spec.axes.first() == Some(&(AxisName::Batch, None)) {
+            return Self::First;
+        }
+        let Some(inputs) = inputs else { return Self::Whole { rows: 1, alike: true } };
+        let own = |axis, at, entries| Self::Own { axis, at, entries };
+        match (spec.axes.first(), spec.axis(AxisName::Pos)) {
+            (Some((AxisName::Image, None)), _) => own(AxisName::Image, 0, inputs.images.clone()),
+            (_, Some(at)) if !inputs.grids.is_empty() => {
+                let places = inputs.in_sequence(dims.get(at).copied().unwrap_or_default());
+                let of_row = |own: &Vec<usize>| {
+                    own.iter().filter_map(|entry| places.get(*entry).cloned()).flatten().collect()
+                };
+                own(AxisName::Pos, at, inputs.images.iter().map(of_row).collect())
             }
-            (_, _, inputs) => Self::Whole(inputs.map_or(1, |inputs| inputs.rows())),
+            _ => {
+                let same = |own: &Vec<usize>| Some(own) == inputs.images.first();
+                let alike = !inputs.grids.is_empty() && inputs.images.iter().all(same);
+                Self::Whole { rows: inputs.rows(), alike }
+            }
         }
     }
-}
-
-/// For each row the positions of its pictures in the sequence of all of them.
-fn packed(inputs: &Inputs, length: usize) -> Vec<Vec<usize>> {
-    let sizes: Vec<usize> = inputs.grids.iter().map(|grid| grid.frames * grid.rows * grid.cols).collect();
-    // As many patches as were merged into one position.
-    let merged = (sizes.iter().sum::<usize>() / length.max(1)).max(1);
-    let mut starts = Vec::with_capacity(sizes.len());
-    let mut from = 0;
-    for size in &sizes {
-        starts.push(from..from + size / merged);
-        from += size / merged;
-    }
-    let of_row =
-        |own: &Vec<usize>| own.iter().filter_map(|entry| starts.get(*entry).cloned()).flatten().collect();
-    inputs.images.iter().map(of_row).collect()
 }

@@ -244,8 +244,7 @@ impl Reference {
         for input in inputs {
             let trace = subject.run(input, Plan::new().read(places.clone())?)?;
             for (site, value) in trace.values() {
-                let published = subject.sites().iter().find(|spec| spec.site == site);
-                let spec = published.ok_or(HookError::Unpublished(site))?;
+                let spec = SiteSpec::among(subject.sites(), site)?;
                 add(sums.entry(site).or_default(), spec, value, input)?;
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use image::DynamicImage;
 use mmlens_core::{
     AnalysisError, AnyTensor, AxisName, Baseline, Change, HookError, Inputs, Memory, Part, Plan, Point,
-    Region, Sample, Selector, Site, Subject,
+    Region, Sample, Selector, Site, SiteSpec, Subject,
 };
 
 use super::absent::{blurry, fitted, interpolated, noisy, with_pictures};
@@ -207,8 +207,7 @@ impl<'a> Hiding<'a> {
         baseline: &Baseline,
         value: &AnyTensor,
     ) -> Result<AnyTensor, UnitError> {
-        let spec = self.subject.sites().iter().find(|spec| spec.site == site);
-        Ok(baseline.at(spec.ok_or(HookError::Unpublished(site))?, value, self.inputs)?)
+        Ok(baseline.at(SiteSpec::among(self.subject.sites(), site)?, value, self.inputs)?)
     }
 
     /// Where the stream of words begins.

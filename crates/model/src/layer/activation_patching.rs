@@ -22,6 +22,7 @@
 //! | `P/patched` | layer, token | objective | `f_l,n` |
 //! | `clean`, `corrupted` | | objective | `f_clean`, `f_corrupted` |
 //! | `corrupted tokens` | token | | what the corrupted prompt has at each position |
+//! | `cautions` | rank | text | that `f_clean` is below `f_corrupted`; only where it is |
 //!
 //! Tokens are those of the clean prompt, or of a tower its class token and patches. With groups of positions the axis holds their names instead.
 //!
@@ -84,7 +85,7 @@ use std::num::NonZeroUsize;
 use mmlens_core::finding::{Axis, Labelled, Modality, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, AxisName, Capability, Card, Copies, Cost, HookError, Inputs,
-    Leaf, Objective, On, Pair, Part, Plan, Point, Region, Site, Subject, TokenMap, Trace, kind,
+    Leaf, Objective, On, Pair, Part, Plan, Point, Region, Site, SiteSpec, Subject, TokenMap, Trace, kind,
 };
 use mmlens_engine::{Edit, Positions, Progress, Sweep, held, label, numbers, one_row, score};
 use serde::{Deserialize, Serialize};
@@ -164,8 +165,7 @@ impl Places {
         site: Site,
     ) -> Result<(Vec<Region>, Axis), AnalysisError> {
         let dims = subject.dims(inputs, site)?;
-        let spec = subject.sites().iter().find(|spec| spec.site == site);
-        let spec = spec.ok_or(HookError::Unpublished(site))?;
+        let spec = SiteSpec::among(subject.sites(), site)?;
         let length = spec.axis(AxisName::Pos).and_then(|at| dims.get(at)).copied();
         let length =
             length.ok_or_else(|| input(&CARD, "points with positions", format!("`{site}` has none")))?;
@@ -375,7 +375,8 @@ impl Analysis for ActivationPatching {
         tables.push(Labelled::scalar("clean", unit, at_clean));
         tables.push(Labelled::scalar("corrupted", unit, at_corrupted));
         tables.push(opened.other_tokens()?);
-        Ok(Answer::new(tables, all).explaining(objective).against(pair.difference()))
+        let cautions = opened.caution(at_clean, at_corrupted);
+        Ok(Answer::new(tables, all).explaining(objective).against(pair.difference()).cautioned(cautions))
     }
 }
 

@@ -268,7 +268,8 @@ impl Analysis for AttributionPatching {
         };
         let tables = tables.into_iter().map(|table| if shown(&table) { table } else { table.aside() });
         let answer = Answer::new(tables.collect(), self.sites(0..layers));
-        Ok(answer.explaining(objective).against(pair.difference()))
+        let cautions = opened.caution(at_clean, at_corrupted);
+        Ok(answer.explaining(objective).against(pair.difference()).cautioned(cautions))
     }
 }
 

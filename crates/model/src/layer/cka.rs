@@ -306,6 +306,7 @@ impl Analysis for Cka {
         Ok(Answer::new(tables, sites)
             .against("the rows of the second, shuffled")
             .seeded(seed)
+            .cautioned(self.cautions(&found, &places))
             .settled("sites", json!(first))
             .settled("against", json!(second)))
     }
@@ -325,11 +326,6 @@ impl Cka {
             Labelled::numbers(name, Unit::Ratio, axes, values.iter().map(|value| *value as f32).collect())
         };
         let mut tables = vec![table("cka", cka)?, table("shuffled", shuffled)?];
-        let cautions = self.cautions(found, places);
-        if !cautions.is_empty() {
-            let ranks = Axis::count(Role::Rank, cautions.len());
-            tables.push(Labelled::texts("cautions", vec![ranks], cautions)?);
-        }
         let counts = [("cases", cases), ("rows", *rows), ("batches", *batches)];
         let names = Axis::names(Role::Concept, counts.map(|(name, _)| name));
         let values = counts.map(|(_, count)| count as f32).to_vec();

@@ -33,6 +33,16 @@ impl Opened {
         let texts = self.corrupted.map().tokens.iter().map(|token| token.text.clone()).collect();
         Labelled::texts("corrupted tokens", vec![label::token_axis(self.map())], texts)
     }
+
+    /// A pair the wrong way round: what is explained is smaller in the clean run than in the corrupted one.
+    pub(crate) fn caution(&self, at_clean: f32, at_corrupted: f32) -> Option<String> {
+        (at_clean < at_corrupted).then(|| {
+            format!(
+                "the {} is {at_clean:.3} in the clean run and {at_corrupted:.3} in the corrupted one: what is brought back is a loss",
+                self.objective
+            )
+        })
+    }
 }
 
 /// States of one run fit into the other only position by position.

@@ -29,6 +29,7 @@
 //! | `objective`, `objective at baseline` | | objective | `f(x)` and `f(x')` |
 //! | `completeness gap` | | objective | sum of all contributions minus `f(x) - f(x')` |
 //! | `relative completeness gap` | | ratio | that gap over `f(x) - f(x')`, without sign |
+//! | `cautions` | rank | text | each path whose relative gap is above 0.05; only where there is one |
 //!
 //! Where there are two paths, all of these but `objective` have an axis more before the others, concept: the sites of each path. Where a site holds several pictures, each has its own
 //! tables: `S/0`, `S/0/picture`, `S/1` and so on; pictures in tiles have one for each tile, and Qwen-VL's pictures, which are one sequence, share one.
@@ -209,6 +210,19 @@ impl IntegratedGradients {
         let apart = if paths.len() > 1 { "; each alone, while the other is as it was given" } else { "" };
         each.join("; ") + apart
     }
+
+    /// That contributions miss what they should add up to by much.
+    fn caution(&self, path: &Path) -> Option<String> {
+        let missed = relative_gap(path);
+        (missed > WIDE_GAP).then(|| {
+            format!(
+                "contributions along `{}` miss what they should add up to by {:.0} % of it; more than {} `steps` miss less",
+                moved(path),
+                100.0 * missed,
+                self.steps
+            )
+        })
+    }
 }
 
 impl Analysis for IntegratedGradients {
@@ -287,18 +301,30 @@ impl Analysis for IntegratedGradients {
         let settled =
             serde_json::to_value(&ends).map_err(|error| setting(&CARD, "along", error, "it is written"))?;
         let beginnings = Self::beginnings(&paths);
-        Ok(Answer::new(tables, sites).explaining(&objective).against(beginnings).settled("along", settled))
+        let answer = Answer::new(tables, sites).explaining(&objective).against(beginnings);
+        Ok(answer.cautioned(walked.iter().filter_map(|path| self.caution(path))).settled("along", settled))
     }
+}
+
+/// A share of the change beyond which contributions that miss it are spoken of.
+const WIDE_GAP: f32 = 0.05;
+
+/// The sites that move along a path, in words.
+fn moved(path: &Path) -> String {
+    path.along.iter().map(|along| along.spec.site.to_string()).collect::<Vec<_>>().join(" + ")
+}
+
+/// The completeness gap over the change, without sign.
+fn relative_gap(path: &Path) -> f32 {
+    let (gap, change) = (path.gap(), path.change().abs().max(f64::from(f32::MIN_POSITIVE)));
+    if gap == 0.0 { 0.0 } else { (gap.abs() / change).min(f64::from(f32::MAX)) as f32 }
 }
 
 /// What each path says of itself; of several, one value for each.
 fn summary(paths: &[Path], unit: Unit) -> Result<Vec<Labelled>, AnalysisError> {
-    let sites = |path: &Path| {
-        path.along.iter().map(|along| along.spec.site.to_string()).collect::<Vec<_>>().join(" + ")
-    };
     let over = match paths {
         [_] => Vec::new(),
-        paths => vec![Axis::names(Role::Concept, paths.iter().map(sites))],
+        paths => vec![Axis::names(Role::Concept, paths.iter().map(moved))],
     };
     let nodes = paths.first().map_or(&[][..], |path| path.nodes.as_slice());
     let steps = Axis::names(Role::Step, nodes.iter().map(|(node, _)| place(node.at)));
@@ -306,16 +332,12 @@ fn summary(paths: &[Path], unit: Unit) -> Result<Vec<Labelled>, AnalysisError> {
     let each = |name: &str, unit, value: &dyn Fn(&Path) -> f32| {
         Labelled::numbers(name, unit, over.clone(), paths.iter().map(value).collect())
     };
-    let relative = |path: &Path| {
-        let (gap, change) = (path.gap(), path.change().abs().max(f64::from(f32::MIN_POSITIVE)));
-        if gap == 0.0 { 0.0 } else { (gap.abs() / change).min(f64::from(f32::MAX)) as f32 }
-    };
     Ok(vec![
         Labelled::numbers("path", unit, [over.clone(), vec![steps]].concat(), scores)?,
         Labelled::scalar("objective", unit, paths.first().map_or(f32::NAN, |path| path.at_input)),
         each("objective at baseline", unit, &|path| path.at_baseline)?,
         each("completeness gap", unit, &|path| path.gap() as f32)?,
-        each("relative completeness gap", Unit::Ratio, &relative)?,
+        each("relative completeness gap", Unit::Ratio, &relative_gap)?,
     ])
 }
 

@@ -19,6 +19,7 @@
 //! | `T` | those of `T` | that of `T` | the mean over samples |
 //! | `T deviation` | those of `T` | that of `T` | the standard deviation over samples (divided by `n`) |
 //! | `sigma` | | activation | the deviation of the noise |
+//! | `cautions` | rank | text | of how many samples the method inside warns, and how of the first; only where it does |
 //!
 //! So `objective` is the mean over shaken inputs, not that of the input.
 //!
@@ -72,11 +73,11 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
-use mmlens_core::finding::{Finding, Labelled, Unit, finite};
+use mmlens_core::finding::{CAUTIONS, Finding, Labelled, Unit, finite};
 use mmlens_core::{
     Alteration, Altered, Analysis, AnalysisError, Answer, AnyAnalysis, AnyTensor, AxisName, Capability, Card,
     Case, Change, Cost, Form, Given, HookError, Leaf, Method, Objective, On, Part, Plan, Point, Region, Seed,
-    Site, Target, Watch,
+    Site, SiteSpec, Target, Watch,
 };
 use mmlens_engine::{normal, one_row};
 use serde::{Deserialize, Serialize};
@@ -151,8 +152,7 @@ impl SmoothGrad {
     /// The method inside. A tower that is given patches of all pictures in one sequence has one copy of them in a pass, so that noise
     /// has its place.
     fn inside(&self, on: &On<'_>) -> Result<Box<dyn AnyAnalysis>, AnalysisError> {
-        let spec = on.subject().sites().iter().find(|spec| spec.site == self.settings.site);
-        let spec = spec.ok_or(HookError::Unpublished(self.settings.site))?;
+        let spec = SiteSpec::among(on.subject().sites(), self.settings.site)?;
         let first = spec.axes.first().map(|(axis, fixed)| (*axis, fixed.is_none()));
         let mut with = self.settings.with.clone();
         let own_rows = matches!(first, Some((AxisName::Batch | AxisName::Image, true)));
@@ -213,13 +213,17 @@ impl Analysis for SmoothGrad {
         let sigma = noise * range(site, &value)?;
         let case = Case { target: Target::Objective(objective.clone()), ..case.clone() };
         let given = Given { case, corrupted: None, many: None };
-        let mut found: Option<Moments> = None;
+        let (mut found, mut warned, mut caution): (Option<Moments>, usize, Option<String>) = (None, 0, None);
         for sample in 0..self.samples.get() {
             let drawn = drawn(&value, sigma, seed.at(sample as u64))?;
             let shaken = Altered::new(subject, [Alteration::new(site, Region::all(), Change::Add(drawn))?])?;
             let watch = Sample { watch: on.watch(), sample, samples: self.samples.get() };
             let inner = On::new(&shaken).watched(&watch).within(on.memory());
             let one = inside.run_given(&inner, &given).map_err(|error| watch.own(error))?;
+            if let Some(first) = one.cautions().first() {
+                warned += 1;
+                caution.get_or_insert_with(|| first.clone());
+            }
             match &mut found {
                 None => found = Some(Moments::of(one)?),
                 Some(moments) => moments.add(&one)?,
@@ -229,7 +233,9 @@ impl Analysis for SmoothGrad {
         let baseline = found.first.provenance.baseline.clone();
         let mut tables = found.tables()?;
         tables.push(Labelled::scalar("sigma", Unit::Activation, sigma as f32));
-        let answer = Answer::new(tables, [site]).explaining(&objective).seeded(seed);
+        let caution =
+            caution.map(|first| format!("{warned} of {} samples, the first: {first}", self.samples));
+        let answer = Answer::new(tables, [site]).explaining(&objective).seeded(seed).cautioned(caution);
         Ok(match baseline {
             Some(baseline) => answer.against(baseline),
             None => answer,
@@ -295,9 +301,10 @@ struct Moments {
 
 impl Moments {
     fn of(first: Finding) -> Result<Self, AnalysisError> {
-        // Tensors among its settings are settings here.
+        // Tensors among its settings are settings here, and cautions are counted.
         let given = |table: &Labelled| table.is_aside() && table.name().starts_with("given ");
-        let tables = first.tables().iter().filter(|table| !given(table)).cloned().collect();
+        let own = |table: &&Labelled| !given(table) && table.name() != CAUTIONS;
+        let tables = first.tables().iter().filter(own).cloned().collect();
         let first = Finding::new(first.provenance.clone(), tables)?;
         let own = |table: &Labelled| {
             table.as_numbers().unwrap_or_default().iter().map(|value| (f64::from(*value), 0.0)).collect()

@@ -70,14 +70,15 @@ proptest! {
     ) {
         let (toy, case) = (Toy::curved(seed), asked(seed as u32, &word, token));
         let found = gradients(&sites, rule, 128, 40, &Baseline::Zero).run(&toy, &case).unwrap();
-        let sizes: Vec<f64> = sites.iter().map(|name| largest(numbers(&found, name))).chain([0.1]).collect();
-        let scale = mmlens_core::finding::largest(&sizes).unwrap();
+        // All that is shared out, whatever its sign: many pixels may err by a little each.
+        let shared = |name: &&str| numbers(&found, name).iter().map(|v| f64::from(v.abs())).sum::<f64>();
+        let scale = 0.1 + sites.iter().map(shared).sum::<f64>();
         let gap = f64::from(scalar(&found, "completeness gap")).abs();
         // 128 equal steps err by about 1/128^2 of the curvature; Gauss and Legendre by rounding alone
-        prop_assert!(gap < scale * 5e-3, "gap {gap}, largest {scale}");
+        prop_assert!(gap < scale * 1e-3, "gap {gap}, shared out {scale}");
         let sum = total(numbers(&found, "by site"));
         let change = f64::from(scalar(&found, "objective")) - f64::from(scalar(&found, "objective at baseline"));
-        prop_assert!((sum - change).abs() < scale * 5e-3 + 1e-5);
+        prop_assert!((sum - change).abs() < scale * 1e-3 + 1e-5);
     }
 
     #[test]

@@ -246,7 +246,7 @@ fn what_cannot_be_looked_at_is_refused() {
     assert!(said(Reading::at(site("text.blocks.7.mlp.post"))).contains("text.blocks.7.mlp.post"));
     let shown = Reading::at(site("vision.features")).within(Region::all().of(AxisName::Image, [3]));
     let said = said(shown);
-    assert!(said.contains("picture 3 is named, but row 0 shows 1"), "{said}");
+    assert!(said.contains("image 3 is out of range, there are 1"), "{said}");
 }
 
 /// Every method takes a sample with an answer: explained is all of it, by default by its log-probability; the finding is made

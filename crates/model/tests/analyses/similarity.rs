@@ -344,7 +344,7 @@ fn rows_are_what_passes_hold() {
             column.iter().map(|x| (x - mean).powi(2)).sum::<f64>()
         };
         let all: Vec<f64> = (0..6).map(variance).collect();
-        let largest = all.iter().copied().fold(0.0, f64::max) / all.iter().sum::<f64>(); // no NaN: checked below
+        let largest = mmlens_core::finding::largest(&all).unwrap() / all.iter().sum::<f64>();
         let wanted = [largest, 1.0];
         Tolerance::absolute(1e-6).check("variance", numbers(&found, "variance"), &wanted).unwrap();
         seen.push(by(Estimator::Debiased).of_rows((&own, 6), (&noise[..count * 3], 3)).unwrap().cka);
@@ -402,7 +402,7 @@ fn patches_are_laid_upon_the_positions_that_show_them() {
 fn cautions_come_with_their_numbers() {
     let toy = Toy::curved(1);
     let found = by(Estimator::Full).run(&toy, &letters(4)).unwrap();
-    let cautions = found.table("cautions").unwrap().as_texts().unwrap();
+    let cautions = found.cautions();
     let mean = wide(&found, "shuffled").iter().sum::<f64>() / 4.0;
     assert_eq!(
         cautions[0],
@@ -412,17 +412,14 @@ fn cautions_come_with_their_numbers() {
     );
     assert_eq!(numbers(&found, "dimensions"), [6.0, 6.0]);
     let enough = by(Estimator::Full).run(&toy, &letters(9)).unwrap();
-    assert!(
-        enough.find("cautions").is_none()
-            || !enough.table("cautions").unwrap().as_texts().unwrap()[0].contains("rows of")
-    );
+    assert!(enough.cautions().iter().all(|caution| !caution.contains("rows of")));
     // A dimension that is pulled out has nearly all the variance.
     let pulled = Rewired::new(&toy, |inputs, run| toy.forward(inputs, run));
     let edit = Alteration::parse("text.blocks.1.resid_post[d_model=2]=scale:100");
     let edit = edit.unwrap_or_else(|error| panic!("{error}"));
     let altered = Altered::new(pulled, [edit]).unwrap();
     let found = by(Estimator::Debiased).run(&altered, &letters(9)).unwrap();
-    let cautions = found.table("cautions").unwrap().as_texts().unwrap();
+    let cautions = found.cautions();
     let said = cautions.last().unwrap();
     assert!(
         said.starts_with("`text.blocks.1.resid_post`: ")

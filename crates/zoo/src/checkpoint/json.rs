@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, serde::Deserialize)]
-    #[allow(dead_code, reason = "only its errors matter here")]
+    #[expect(dead_code, reason = "only its errors matter here")]
     struct Outer {
         width: usize,
         inner: Vec<usize>,

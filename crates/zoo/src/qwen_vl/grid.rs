@@ -58,16 +58,11 @@ pub(super) fn check(grids: &[Grid], found: &[usize], config: &QwenTowerConfig) -
             expected: format!("rows and columns in multiples of {merge}"),
         });
     }
-    let expected = vec![grids.iter().map(patches).sum(), config.values()];
+    let expected = vec![grids.iter().map(Grid::patches).sum(), config.values()];
     if found != expected {
         return Err(ZooError::Pixels { found: found.to_vec(), expected });
     }
     Ok(())
-}
-
-/// Patches of a picture or clip.
-pub(super) fn patches(grid: &Grid) -> usize {
-    grid.frames * grid.rows * grid.cols
 }
 
 /// For each patch, the number of the window it lies in. `side` is that of a window, in patches.

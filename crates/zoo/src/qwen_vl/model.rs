@@ -153,7 +153,7 @@ impl Network for QwenVlModel {
     ) -> Result<Option<Tensor<3>>, ZooError> {
         let Batch { ids, pads, asked, .. } = &**inputs;
         if inputs.pixels.is_none() && !inputs.grids.is_empty() {
-            let patches = inputs.grids.iter().map(|g| g.frames * g.rows * g.cols).sum();
+            let patches = inputs.grids.iter().map(Grid::patches).sum();
             let expected = vec![patches, self.config.vision.values()];
             return Err(ZooError::Pixels { found: Vec::new(), expected });
         }

@@ -3,7 +3,6 @@
 use mmlens_core::Grid;
 
 use super::QwenVlConfig;
-use super::grid::patches;
 use crate::ZooError;
 
 /// One row of a batch.
@@ -83,7 +82,7 @@ impl RowPlan {
 fn pieces(config: &QwenVlConfig, index: usize, grids: &[Grid]) -> Vec<Piece> {
     let Some(grid) = grids.get(index) else { return Vec::new() };
     let (merge, unit) = (config.vision.merge, config.vision.unit());
-    let start: usize = grids.iter().take(index).map(|g| patches(g) / unit).sum();
+    let start: usize = grids.iter().take(index).map(|g| g.patches() / unit).sum();
     let (rows, cols) = (grid.rows / merge, grid.cols / merge);
     let token = if grid.seconds.is_some() { config.video_token } else { config.image_token };
     let interval = match (config.vision.per_second, grid.seconds) {

@@ -173,7 +173,7 @@ impl QwenTower {
     /// scores are asked for, the pairs of patches that see one another.
     pub fn visits(&self, grids: &[Grid]) -> u64 {
         let c = &self.config;
-        let patches = grids.iter().map(grid::patches).sum();
+        let patches = grids.iter().map(Grid::patches).sum();
         let shape = [1, patches, patches];
         let (frames, windows) = maskings(c, &grid::places(grids, c.merge));
         let of = |block| if c.windowed(block) { &windows } else { &frames };

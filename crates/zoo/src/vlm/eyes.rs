@@ -16,6 +16,11 @@ pub trait Eyes: std::fmt::Debug + Send + Sync {
         None
     }
 
+    /// Both, as far as there are any.
+    fn placeholders(&self) -> Vec<&Placeholder> {
+        self.picture().into_iter().chain(self.clip()).collect()
+    }
+
     /// Pictures and clips as the tower takes them.
     ///
     /// # Errors

@@ -105,7 +105,7 @@ impl Vlm {
         network: impl Network + 'static,
         eyes: impl Eyes + 'static,
     ) -> Result<Self, ZooError> {
-        for placeholder in eyes.picture().into_iter().chain(eyes.clip()) {
+        for placeholder in eyes.placeholders() {
             if parts.tokenizer.token(placeholder.token).is_none() {
                 return Err(ZooError::Value {
                     field: format!("the token of `{}`", placeholder.text),
@@ -135,7 +135,7 @@ impl Vlm {
     }
 
     fn blind(&self) -> bool {
-        self.eyes.picture().is_none() && self.eyes.clip().is_none()
+        self.eyes.placeholders().is_empty()
     }
 
     fn refuse(&self, reason: impl ToString) -> SubjectError {

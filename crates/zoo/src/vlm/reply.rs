@@ -22,34 +22,18 @@ impl Vlm {
         if answer.trim().is_empty() {
             return Err(self.refuse("the answer is empty"));
         }
-        let tokens = self.behind(sample, seen, (prompt, special), ids, answer)?;
-        let unknown = self.parts.tokenizer.special_id("unk_token").filter(|unknown| tokens.contains(unknown));
+        let written = self.begins(sample, prompt, answer).unwrap_or_else(|| answer.to_owned());
+        let (tokenizer, whole) = (&self.parts.tokenizer, format!("{prompt}{written}"));
+        let together = words::tokenise(tokenizer, self.eyes.as_ref(), seen, &whole, special);
+        let rest = together.ok().and_then(|(all, _)| all.strip_prefix(ids).map(<[u32]>::to_vec));
+        let tokens = rest.map_or_else(|| self.tokens(&written), Ok)?;
+        let unknown = tokenizer.special_id("unk_token").filter(|unknown| tokens.contains(unknown));
         match unknown.map(|unknown| self.token(unknown)) {
             Some(unknown) if !answer.contains(&unknown) => {
                 Err(self.refuse(format!("it has no words for all of the answer `{answer}`")))
             }
             _ => Ok(tokens),
         }
-    }
-
-    fn behind(
-        &self,
-        sample: &Sample,
-        seen: &Seen,
-        (prompt, special): (&str, bool),
-        ids: &[u32],
-        answer: &str,
-    ) -> Result<Vec<u32>, SubjectError> {
-        let answer = self.begins(sample, prompt, answer).unwrap_or_else(|| answer.to_owned());
-        let tokenizer = &self.parts.tokenizer;
-        let whole = format!("{prompt}{answer}");
-        let together = words::tokenise(tokenizer, self.eyes.as_ref(), seen, &whole, special);
-        if let Ok((all, _)) = together
-            && let Some(rest) = all.strip_prefix(ids)
-        {
-            return Ok(rest.to_vec());
-        }
-        self.tokens(&answer)
     }
 
     /// An answer as the chat template writes it behind what begins one: with the spaces that it puts there, and those at the ends that
@@ -78,8 +62,7 @@ impl Vlm {
     /// Inputs with an answer behind the prompt.
     pub(super) fn answered(&self, inputs: Inputs, reply: &[u32]) -> Result<Inputs, SubjectError> {
         let (vocab, tokenizer) = (self.network.text().config().vocab, &self.parts.tokenizer);
-        let visual: Vec<u32> =
-            self.eyes.picture().into_iter().chain(self.eyes.clip()).map(|p| p.token).collect();
+        let visual: Vec<u32> = self.eyes.placeholders().iter().map(|p| p.token).collect();
         if let Some(token) = reply.iter().find(|token| **token as usize >= vocab) {
             return Err(self.refuse(format!("token {token} of the answer is none of {vocab}")));
         }

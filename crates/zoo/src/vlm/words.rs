@@ -140,7 +140,7 @@ pub(super) fn tokenise(
     }
     let mut next = labels.iter();
     let (mut ids, mut map) = (Vec::new(), TokenMap::default());
-    let visual: Vec<u32> = eyes.picture().into_iter().chain(eyes.clip()).map(|p| p.token).collect();
+    let visual: Vec<u32> = eyes.placeholders().iter().map(|p| p.token).collect();
     let mut used = 0;
     for piece in tokenizer.encode(&text, special)? {
         let name = tokenizer.piece(piece.id).unwrap_or_else(|_| format!("<{}>", piece.id));
@@ -180,7 +180,7 @@ pub(super) fn tokenise(
 }
 
 fn positions(eyes: &dyn Eyes, token: u32, text: &str, tokenizer: &Tokenizer, expected: usize) -> WordsError {
-    let placeholder = eyes.picture().into_iter().chain(eyes.clip()).find(|p| p.token == token);
+    let placeholder = eyes.placeholders().into_iter().find(|p| p.token == token);
     let found =
         tokenizer.encode(text, false).map_or(0, |pieces| pieces.iter().filter(|p| p.id == token).count());
     WordsError::Positions { text: placeholder.map_or_else(String::new, |p| p.text.clone()), found, expected }
