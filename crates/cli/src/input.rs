@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use clap::error::ErrorKind;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, Rgb, RgbImage};
-use mmlens::core::{Clip, Inputs, Picture, Sample, Subject, TokenMap, Words, kind};
+use mmlens::core::{Clip, Picture, Sample, Subject, TokenMap, Words, kind};
 use mmlens::finding::{Modality, TokenLabel};
 use mmlens::report;
 
@@ -64,7 +65,7 @@ impl ClipArgs {
 #[group(multiple = false)]
 struct AskedArgs {
     /// The question, put through the checkpoint's chat template.
-    #[arg(long, value_name = "QUESTION", required_unless_present_any = ["prompt", "text", "images"])]
+    #[arg(long, value_name = "QUESTION")]
     ask: Option<String>,
     /// The text as it is, with image placeholders as the checkpoint's processor writes them before expansion.
     #[arg(long, value_name = "TEXT")]
@@ -80,8 +81,18 @@ impl QuestionArgs {
         self.images.iter().cloned().chain(self.clips.inputs())
     }
 
+    /// What was said, in one of three ways.
+    pub(crate) fn said(&self) -> (Option<String>, Option<String>, Vec<String>) {
+        let AskedArgs { ask, prompt, text } = &self.words;
+        (ask.clone(), prompt.clone(), text.clone())
+    }
+
     pub(crate) fn sample(&self) -> Result<Sample> {
         let AskedArgs { ask, prompt, text } = &self.words;
+        if ask.is_none() && prompt.is_none() && text.is_empty() && self.images.is_empty() {
+            let said = "nothing is asked: give --ask, --prompt or --text, or --image alone where a model needs no words\n";
+            return Err(clap::Error::raw(ErrorKind::MissingRequiredArgument, said).into());
+        }
         let words = words(ask.as_ref(), prompt.as_ref(), text);
         Ok(Sample::new(pictures(&self.images)?, words).with_clips(self.clips.clips()?))
     }
@@ -104,17 +115,6 @@ pub(crate) fn written(words: &Words) -> String {
         Words::Texts(texts) => texts.join(" | "),
         Words::Nothing => String::new(),
     }
-}
-
-/// What stands for a missing word, and where it stands in the only row, of a model that says which word is missing.
-pub(crate) fn masks(subject: &dyn Subject, inputs: &Inputs) -> Result<Option<Vec<usize>>, Refusal> {
-    let Some(mask) = subject.mask() else { return Ok(None) };
-    let ids = inputs.ids.first().map_or(&[][..], Vec::as_slice);
-    let places: Vec<usize> = (0..ids.len()).filter(|at| ids.get(*at) == Some(&mask)).collect();
-    if places.is_empty() || inputs.rows() > 1 {
-        return Err(Refusal::NoMask { model: subject.name().to_owned(), mask: subject.token(mask) });
-    }
-    Ok(Some(places))
 }
 
 /// Words that a model has no token for, and reads as one that stands for all such.
@@ -196,28 +196,6 @@ fn on_white(image: &DynamicImage) -> RgbImage {
         let mix = |level: u8| (u32::from(level) * alpha + 255 * (255 - alpha) + 127) / 255;
         Rgb(colour.map(|level| u8::try_from(mix(level)).unwrap_or(u8::MAX)))
     })
-}
-
-/// The token that `--target` means: an id, or a text that is exactly one token.
-pub(crate) fn target(subject: &dyn Subject, text: &str) -> Result<u32> {
-    if let Ok(id) = text.parse() {
-        return Ok(id);
-    }
-    let refuse = |reason: String| Refusal::Target { found: text.to_owned(), reason };
-    let ids = subject.tokens(text)?;
-    let [id] = ids.as_slice() else {
-        let parts: Vec<String> = ids.iter().map(|id| format!("`{}`", subject.token(*id))).collect();
-        return Err(
-            refuse(format!("a target is one token, this is {}: {}", ids.len(), parts.join(" "))).into()
-        );
-    };
-    // A word that the vocabulary lacks becomes its token for the unknown.
-    if subject.decode(&[*id])?.trim().to_lowercase() != text.trim().to_lowercase() {
-        return Err(
-            refuse(format!("the model has no such token; it would read `{}`", subject.token(*id))).into()
-        );
-    }
-    Ok(*id)
 }
 
 #[cfg(test)]

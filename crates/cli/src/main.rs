@@ -1,6 +1,5 @@
 //! The program `mmlens`: the answer of a multimodal model, why it was given, and what its inside holds.
 
-mod classes;
 mod commands;
 mod edits;
 mod input;
@@ -38,6 +37,14 @@ fn main() -> ExitCode {
     }));
     match std::panic::catch_unwind(|| Cli::parse().run()) {
         Ok(Ok(code)) => code,
+        Ok(Err(error)) if error.is::<clap::Error>() => {
+            print::error(error.to_string().trim_start_matches("error: ").trim_end());
+            ExitCode::from(2)
+        }
+        Ok(Err(_)) if progress::stopped() => {
+            print::note("stopped; what is whole is kept, and the same command goes on from there");
+            ExitCode::from(progress::CUT_OFF)
+        }
         Ok(Err(error)) => {
             print::error(&print::chain(&error));
             ExitCode::FAILURE

@@ -20,6 +20,11 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     line(serde_json::to_string_pretty(value)?)
 }
 
+/// Writes results for machines, on one line.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<()> {
+    line(serde_json::to_string(value)?)
+}
+
 /// Writes lines of columns, each as wide as its widest cell; the last column is not padded.
 pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> Result<()> {
     let wide = |column: usize| {

@@ -1,6 +1,7 @@
 //! What the program refuses beyond what the libraries do.
 
 use mmlens::core::{HookError, Site, Subject, SubjectError};
+use mmlens::engine::AimError;
 
 /// Why the program will not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -23,36 +24,27 @@ pub(crate) enum Refusal {
         "`{model}` is a dual encoder, which compares pictures with captions: give `--text`, once for each"
     )]
     Captions { model: String },
-    /// A text without a missing word.
-    #[error("`{model}` says which word is missing from a text: give one with `{mask}` in it")]
-    NoMask { model: String, mask: String },
-    /// An option that means nothing to a dual encoder.
-    #[error("`--{option}` is for language models; `{model}` is a dual encoder")]
-    NoTokens { option: &'static str, model: String },
-    /// More than one picture where one caption is explained.
-    #[error("{found} pictures were given; the similarity of one picture and one caption is explained")]
-    OnePicture { found: usize },
-    /// A target that is not one token.
-    #[error("`--target {found}`: {reason}")]
-    Target { found: String, reason: String },
     /// Logits that are no numbers.
     #[error(
         "`{model}` gives logits that are no numbers: its weights are damaged, or too large for f32; \
          `mmlens trace` says where they begin"
     )]
     NoNumbers { model: String },
+    /// An option that means nothing to a dual encoder.
+    #[error("`--{option}` is for language models; `{model}` is a dual encoder")]
+    NoTokens { option: &'static str, model: String },
     /// An edit of pictures without one.
     #[error("`--edit` changes `{site}`, and no picture is shown")]
     NothingEdited { site: Site },
     /// A pass that holds values that are no numbers.
     #[error("the pass holds values that are no numbers; `--allow-nan` writes them all the same")]
     OddTrace,
-    /// A checkpoint whose greatest length the prompt has already.
-    #[error(
-        "the prompt has {prompt} positions, and `{model}` says in its files that prompt and answer have no more (`max_length`); \
-         give `--max-new`"
-    )]
-    NoRoom { model: String, prompt: usize },
+    /// A case of many that cannot be read.
+    #[error("{place}: {reason}")]
+    Case { place: String, reason: String },
+    /// Cases that failed.
+    #[error("{failed} of {count} cases failed")]
+    Cases { failed: usize, count: usize },
     /// As many corrupted pictures as pictures are needed.
     #[error("{found} `--corrupted-image` for {pictures} `--image`; give one for each, in the same order")]
     CorruptedPictures { found: usize, pictures: usize },
@@ -67,12 +59,9 @@ pub(crate) enum Refusal {
 }
 
 /// What was made of logits; where they are no numbers, of which model, and where.
-pub(crate) fn numbers<T, E: Into<SubjectError>>(
-    subject: &dyn Subject,
-    made: Result<T, E>,
-) -> anyhow::Result<T> {
+pub(crate) fn numbers<T, E: Into<AimError>>(subject: &dyn Subject, made: Result<T, E>) -> anyhow::Result<T> {
     made.map_err(|error| match error.into() {
-        error @ SubjectError::Hook(HookError::NotFinite { .. }) => {
+        AimError::Subject(error @ SubjectError::Hook(HookError::NotFinite { .. })) => {
             anyhow::Error::from(error).context(Refusal::NoNumbers { model: subject.name().to_owned() })
         }
         other => other.into(),

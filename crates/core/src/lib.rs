@@ -83,7 +83,7 @@ pub use mean::{Content, contents};
 pub use method::{
     Analysis, AnalysisError, Answer, AnyAnalysis, Card, Case, Cost, Ended, Fit, Fitted, FittedError, Form,
     Given, Input, Leaf, ManyCases, Memory, Method, NoSize, On, Outcome, Pair, Parts, Rerun, RerunError,
-    Shared, Target, Unwatched, Watch, explain, found, rerun, step, top_token,
+    Shared, Target, Unwatched, Watch, caution, explain, found, rerun, step, top_token,
 };
 pub use need::{Copies, Need};
 pub use objective::{Ask, Custom, Measure, Objective, Output, Pairs, Reading, Unreadable};

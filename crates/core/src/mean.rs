@@ -1,16 +1,18 @@
 //! Means over what is alike: words among words, patches among patches, and for pixels the picture's own colour.
 //!
 //! Left out of every mean, and left as they are, are positions that hold what no output reads: padding, and at `text.embed`
-//! those whose vectors image features replace.
+//! those whose vectors image features replace. A baseline's mean of words is that of the prompt: an answer behind it is replaced by
+//! it, and has no part in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::tensor::{Bool, Tensor, TensorData};
 use mmlens_finding::Modality;
 
 use crate::tensor::with_rank;
-use crate::{AnyTensor, AxisName, Grid, HookError, Inputs, Part, Point, Site, SiteSpec};
+use crate::{AnyTensor, AxisName, Grid, HookError, Inputs, Part, Point, Site, SiteSpec, TokenMap};
 
 /// What a position carries. Means are taken over positions that carry the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,6 +125,18 @@ fn prompts(site: Site, inputs: &Inputs, rows: usize, length: usize) -> Vec<Optio
     (0..rows).flat_map(of_row).collect()
 }
 
+/// Where the answer of every row stands at a site that holds positions of prompts.
+fn answers(spec: &SiteSpec, inputs: &Inputs, length: usize) -> Vec<Range<usize>> {
+    if spec.site.part() != Part::Text || length != inputs.positions() {
+        return Vec::new();
+    }
+    let of_row = |(map, pad): (&Arc<TokenMap>, &usize)| {
+        let reply = map.reply();
+        reply.start + pad..reply.end + pad
+    };
+    inputs.maps.iter().zip(&inputs.pads).map(of_row).collect()
+}
+
 /// Positions of a tower to which all pictures are one sequence.
 fn packed(inputs: &Inputs, length: usize) -> Vec<Option<Member>> {
     let of_entry = |(owner, own): (usize, Range<usize>)| {
@@ -187,10 +201,14 @@ pub(crate) fn own_means(spec: &SiteSpec, value: &AnyTensor, inputs: &Inputs) -> 
         let (row, across) = (run / (between * length).max(1), run / length % between.max(1));
         (members.get(row * length + run % length).copied().flatten(), across * inner)
     };
+    let answers = answers(spec, inputs, length);
     let mut values = value.to_values()?;
     let mut sums: BTreeMap<Member, (Vec<f64>, usize)> = BTreeMap::new();
     for (run, own) in values.chunks(inner).enumerate() {
         let (Some(member), from) = place(run) else { continue };
+        if answers.get(member.owner).is_some_and(|answer| answer.contains(&(run % length))) {
+            continue;
+        }
         let (sum, count) = sums.entry(member).or_insert_with(|| (vec![0.0; between * inner], 0));
         *count += usize::from(from == 0);
         for (sum, value) in sum.iter_mut().skip(from).zip(own) {

@@ -20,11 +20,14 @@
 //! | `distribution` | what a row of logits says |
 //! | `label`, `pool`, `positions` | from values at sites to labelled tables |
 //! | `gather`, `shows` | rows of sites, what each of them shows ([`Shows`]), and [`examples()`] to learn from |
+//! | `aim` | [`Aim`]: what of an answer is explained |
+//! | `spoken` | [`Spoken`]: the tokens of an answer, explained one by one |
 //! | `lbfgs`, `logistic` | [`minimise`], [`Logistic`]: what is learned from rows |
 //! | `held` | how many numbers sites hold |
 //! | `draws` | [`normal`]: draws that depend on a seed alone |
 //! | `fold`, `progress` | ranks, batches, cancellation |
 
+pub mod aim;
 mod between;
 mod circuit;
 pub mod distribution;
@@ -46,11 +49,13 @@ mod projection;
 mod quadrature;
 pub mod shapley;
 mod shows;
+mod spoken;
 mod sweep;
 pub mod units;
 mod variants;
 mod window;
 
+pub use aim::{Aim, AimError, Settled, Sought};
 pub use between::{Between, Contrast, Prompts, feeds};
 pub use circuit::{Circuit, NoNode, Receiver, Sender};
 pub use draws::normal;
@@ -69,6 +74,7 @@ pub use progress::{Progress, batches, of_range};
 pub use projection::{ProductGradient, Projection, Pulled};
 pub use quadrature::{Node, Rule};
 pub use shows::Shows;
+pub use spoken::{BY_TOKEN, Spoken};
 pub use sweep::{
     DataError, DataSwept, Edit, Measured, Metric, OutputFn, Prepare, Reference, Sweep, Swept, sweep_data,
 };

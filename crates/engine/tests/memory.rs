@@ -136,7 +136,7 @@ fn more_take_no_more(subject: &dyn Subject, inputs: &Inputs, sample: Sample) {
         COUNTED.reset_peak_usage();
         let before = COUNTED.current_usage();
         let mut progress = Progress::new(&Unwatched, "hiding", some.len());
-        hiding.measure(Objective::logit(3), &some, &memory, &mut progress).unwrap();
+        hiding.measure(&[Objective::logit(3).into()], &some, &memory, &mut progress).unwrap();
         (COUNTED.peak_usage() - before) as f64
     };
     let site = Site::block(Part::Text, 0, Point::ResidPre);

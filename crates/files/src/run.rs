@@ -112,8 +112,8 @@ enum Line {
 /// A folder while a run writes into it.
 ///
 /// Files are written aside, into the folder `mmlens-unfinished`, and moved to their places by [`RunFolder::finish`], which
-/// brings them to disk and then writes `manifest.json`. Until then the folder holds what it held before. Files of those names are replaced; nothing
-/// else in the folder is touched. A run that was cut off is gone on with if it is begun again with the same settings, and
+/// brings them to disk and then writes `manifest.json`. Until then the folder holds what it held before. Files of those names are replaced,
+/// and files of the run that was there before, as its manifest has them, are removed; nothing else in the folder is touched. A run that was cut off is gone on with if it is begun again with the same settings, and
 /// dropped if it is begun with others.
 #[derive(Debug)]
 pub struct RunFolder {
@@ -296,6 +296,7 @@ impl RunFolder {
                 }
             }
         }
+        self.remove_old()?;
         let path = self.folder.join(MANIFEST);
         sync(&path).map_err(io(&self.folder))?;
         let manifest = Manifest { files: self.written.values().cloned().collect(), ..self.manifest.clone() };
@@ -306,6 +307,36 @@ impl RunFolder {
         self.ended = true;
         self.leave()?;
         Ok(manifest)
+    }
+
+    /// Removes what another run left here that this one did not write again. What somebody changed since, or this run reads, stays.
+    fn remove_old(&self) -> Result<(), RunError> {
+        let Some(old) = read_manifest(&self.folder)? else { return Ok(()) };
+        for entry in old.files.iter().filter(|entry| !self.written.contains_key(&entry.name)) {
+            let file = self.folder.join(&entry.name);
+            let read = || self.inputs.iter().any(|input| same(&file, input));
+            if is_whole(&file, entry) && !read() {
+                remove(&file)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The manifest of a run of these settings that is whole in a folder: every file as it was written.
+    ///
+    /// # Errors
+    /// [`RunError::Broken`] for a `manifest.json` of something else, [`RunError::Io`].
+    pub fn whole(
+        folder: impl AsRef<Path>,
+        settings: &BTreeMap<String, Value>,
+    ) -> Result<Option<Manifest>, RunError> {
+        let folder = folder.as_ref();
+        let own = |found: &Manifest| {
+            found.version == env!("CARGO_PKG_VERSION")
+                && found.settings == *settings
+                && found.files.iter().all(|entry| is_whole(&folder.join(&entry.name), entry))
+        };
+        Ok(read_manifest(folder)?.filter(own))
     }
 
     /// Removes all that is aside.

@@ -7,9 +7,6 @@ use serde_json::json;
 use crate::compare::same_meaning;
 use crate::{FindingError, Labelled, Provenance};
 
-/// What the table of [cautions](Finding::cautions) is called.
-pub const CAUTIONS: &str = "cautions";
-
 /// The method name of a difference of two findings.
 const DIFFERENCE: &str = "difference";
 
@@ -81,12 +78,6 @@ impl Finding {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Labelled> {
         self.tables.iter().find(|table| table.name() == name)
-    }
-
-    /// What speaks against taking this at its word, with its numbers: the texts of the table [`CAUTIONS`].
-    #[must_use]
-    pub fn cautions(&self) -> &[String] {
-        self.find(CAUTIONS).and_then(Labelled::as_texts).unwrap_or_default()
     }
 
     /// This finding with one more table.

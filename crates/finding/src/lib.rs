@@ -20,6 +20,7 @@
 //! ```
 
 mod axis;
+mod caution;
 mod compare;
 mod difference;
 mod error;
@@ -34,10 +35,11 @@ mod tolerance;
 mod unit;
 
 pub use axis::{Axis, Labels, Modality, PatchLabel, Role, TokenLabel};
+pub use caution::{CAUTIONS, Caution, CautionKind};
 pub use difference::Difference;
 pub use error::{FileError, FindingError, TableError};
 pub use file::{FORMAT, FORMAT_VERSION, MOST_BYTES};
-pub use finding::{CAUTIONS, Finding};
+pub use finding::Finding;
 pub use finite::{NotFinite, finite, largest, top};
 pub use labelled::{Labelled, Values};
 pub use provenance::Provenance;

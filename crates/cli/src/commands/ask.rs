@@ -2,16 +2,18 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use mmlens::core::{Beams, Generated, Generation, Inputs, Sample, Sampling, Seed, Subject, Words, kind};
+use mmlens::core::{Beams, Generation, Inputs, Sample, Sampling, Seed, Subject, Words, kind};
+use mmlens::engine::aim::{Compared, Likely, Likeness, Said, cut_short, likely, masks, spoken, usual};
 use serde::Serialize;
 
-use crate::classes::{Class, classes};
 use crate::edits::EditArgs;
-use crate::input::{QuestionArgs, masks, suited, written};
+use crate::input::{QuestionArgs, suited, written};
 use crate::model::ModelArgs;
-use crate::pairs::{Compared, Likeness};
 use crate::print;
-use crate::refusal::{Refusal, numbers};
+use crate::refusal::numbers;
+
+/// More classes than this are not told.
+const TOLD: usize = 5;
 
 /// Prints the answer to a question about pictures, or how well captions fit them.
 ///
@@ -67,7 +69,7 @@ struct Told<'a> {
     answer: &'a str,
     ended: bool,
     last_position: bool,
-    tokens: Vec<Token>,
+    tokens: Vec<Said>,
 }
 
 /// How well captions fit pictures.
@@ -108,7 +110,7 @@ struct Classified {
     image: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
-    classes: Vec<Class>,
+    classes: Vec<Likely>,
 }
 
 /// What an encoder of text says of a text with masks.
@@ -124,56 +126,15 @@ struct Filled<'a> {
 #[derive(Serialize)]
 struct Mask<'a> {
     position: usize,
-    tokens: &'a [Class],
+    tokens: &'a [Likely],
 }
 
-fn lines(classes: &[Class]) -> Vec<[String; 3]> {
-    let line = |class: &Class| {
+fn lines(classes: &[Likely]) -> Vec<[String; 3]> {
+    let line = |class: &Likely| {
         let share = format!("{:.3}", class.probability);
         [share, format!("logit {:.3}", class.logit), print::visible(&class.text)]
     };
     classes.iter().map(line).collect()
-}
-
-/// A token of an answer.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Token {
-    pub(crate) id: u32,
-    pub(crate) text: String,
-    /// What the model itself gave it, before what the checkpoint or a temperature makes of that.
-    pub(crate) probability: f32,
-}
-
-/// The tokens of an answer.
-pub(crate) fn tokens(subject: &dyn Subject, answer: &Generated) -> Vec<Token> {
-    let pairs = answer.tokens.iter().zip(&answer.probabilities);
-    pairs.map(|(&id, &probability)| Token { id, text: subject.token(id), probability }).collect()
-}
-
-/// That an answer stops where the model's positions end.
-pub(crate) fn note_of(inputs: &Inputs, answer: &Generated) -> Option<String> {
-    let (prompt, tokens) = (inputs.positions(), answer.tokens.len());
-    answer.last_position.then(|| {
-        format!(
-            "the answer stops after {tokens} tokens at the model's last position ({prompt} of its positions are the prompt's)"
-        )
-    })
-}
-
-/// The most tokens of an answer, if nobody says: 64, or fewer where the checkpoint says so.
-pub(crate) fn usual(subject: &dyn Subject, inputs: &Inputs) -> Result<usize> {
-    let usual = Generation::default().max_new;
-    match subject.longest_answer(inputs) {
-        Some(0) => {
-            Err(Refusal::NoRoom { model: subject.name().to_owned(), prompt: inputs.positions() }.into())
-        }
-        longest => Ok(longest.map_or(usual, |longest| longest.min(usual))),
-    }
-}
-
-/// The only answer to a batch of one.
-pub(crate) fn answer(subject: &dyn Subject, inputs: &Inputs, how: &Generation) -> Result<Generated> {
-    numbers(subject, subject.generate(inputs, how))?.into_iter().next().context("no answer was generated")
 }
 
 impl Ask {
@@ -198,10 +159,11 @@ impl Ask {
             None => usual(subject, &inputs)?,
         };
         let how = Generation { max_new, sampling: self.sampling(), stop_at_end: true };
-        let answer = answer(subject, &inputs, &how)?;
+        let answer = numbers(subject, subject.generate(&inputs, &how))?;
+        let answer = answer.into_iter().next().context("no answer was generated")?;
         if !self.json {
             print::line(print::visible(answer.text.trim()))?;
-            note_of(&inputs, &answer).iter().for_each(|note| print::note(note));
+            cut_short(&inputs, &answer).iter().for_each(|note| print::note(note));
             return Ok(());
         }
         print::json(&Told {
@@ -211,19 +173,19 @@ impl Ask {
             answer: answer.text.trim(),
             ended: answer.ended,
             last_position: answer.last_position,
-            tokens: tokens(subject, &answer),
+            tokens: spoken(subject, &answer),
         })
     }
 
     fn compare(&self, subject: &dyn Subject, sample: &Sample, inputs: &Inputs) -> Result<()> {
-        let compared = Compared::of(subject, inputs)?;
+        let compared = numbers(subject, Compared::of(subject, inputs))?;
         let Words::Texts(texts) = &sample.words else { return Ok(()) };
-        let rows: Vec<Vec<Likeness>> =
-            (0..sample.pictures.len()).map(|image| compared.picture(image).collect()).collect();
+        let rows: Vec<&[Likeness]> =
+            (0..sample.pictures.len()).map(|image| compared.picture(image)).collect();
         if self.json {
             let pictures = sample.pictures.iter().zip(rows).map(|(picture, row)| Fit {
                 image: &picture.name,
-                texts: texts.iter().zip(row).map(|(text, likeness)| Text { text, likeness }).collect(),
+                texts: texts.iter().zip(row).map(|(text, fit)| Text { text, likeness: *fit }).collect(),
             });
             let each_for_itself = compared.apart;
             return print::json(&Fits {
@@ -237,7 +199,7 @@ impl Ask {
             if rows.len() > 1 {
                 print::line(print::visible(&picture.name))?;
             }
-            let lines = texts.iter().zip(row).map(|(text, likeness)| {
+            let lines = texts.iter().zip(*row).map(|(text, likeness)| {
                 let share = format!("{:.3}", likeness.probability);
                 [share, format!("logit {:.3}", likeness.logit), print::visible(text)]
             });
@@ -247,7 +209,7 @@ impl Ask {
     }
 
     fn classify(&self, subject: &dyn Subject, sample: &Sample, inputs: &Inputs) -> Result<()> {
-        let rows = classes(subject, inputs)?;
+        let rows = numbers(subject, likely(subject, inputs, TOLD))?;
         let pictures = sample.pictures.iter().map(|picture| picture.name.as_str());
         // Rows are texts, or pictures without any.
         let named: Vec<(Option<&str>, &str)> = match &sample.words {
@@ -257,7 +219,7 @@ impl Ask {
         };
         if self.json {
             let only = pictures.clone().next().unwrap_or_default();
-            let row = |((text, name), classes): ((Option<&'_ str>, &'_ str), &'_ Vec<Class>)| {
+            let row = |((text, name), classes): ((Option<&'_ str>, &'_ str), &'_ Vec<Likely>)| {
                 let image = if text.is_some() { only } else { name };
                 Classified {
                     image: image.to_owned(),
@@ -279,7 +241,7 @@ impl Ask {
     }
 
     fn fill(&self, subject: &dyn Subject, sample: &Sample, inputs: Inputs, masks: &[usize]) -> Result<()> {
-        let all = classes(subject, &inputs.ask_all())?;
+        let all = numbers(subject, likely(subject, &inputs.ask_all(), TOLD))?;
         let filled = |at: &usize| Some(Mask { position: *at, tokens: all.get(*at)?.as_slice() });
         let masks: Vec<Mask<'_>> = masks.iter().filter_map(filled).collect();
         if self.json {

@@ -1,6 +1,5 @@
 //! The commands, one file each.
 
-mod aim;
 mod ask;
 mod certify;
 mod explain;

@@ -8,6 +8,7 @@ use clap::Args;
 use mmlens::core::{
     AnyTensor, Generation, HookError, Inputs, Objective, Plan, Point, Sample, Subject, kind, place, top_token,
 };
+use mmlens::engine::aim::Compared;
 use mmlens::files::Target as WrittenTo;
 use mmlens::finding::top;
 use serde_json::{Value, json};
@@ -16,9 +17,9 @@ use crate::commands::sites::key;
 use crate::edits::EditArgs;
 use crate::input::{ClipArgs, pictures, suited, words};
 use crate::model::{ModelArgs, supported};
-use crate::pairs::{Compared, tensors as pairs};
+use crate::pairs::tensors as pairs;
 use crate::print;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, numbers};
 use crate::tensors::{Held, write};
 
 /// Runs one pass and writes what it held to a safetensors file.
@@ -173,7 +174,7 @@ impl Trace {
         if !self.grad.is_empty() {
             let target = match token {
                 Some(id) => id,
-                None if dual => Compared::of(subject, inputs)?.best()?,
+                None if dual => numbers(subject, Compared::of(subject, inputs))?.best()?,
                 None => top_token(subject, inputs)?,
             };
             token = Some(target);

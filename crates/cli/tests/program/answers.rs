@@ -45,8 +45,8 @@ fn an_answer_stops_at_the_last_position_and_says_so() {
     let explained = mmlens(explain.into_iter().chain(["--json"])).json();
     assert_eq!(ids(&explained), ids(&answer));
     assert_eq!(
-        (&explained["last_position"], &explained["target"]["id"]),
-        (&json!(true), &answer["tokens"][0]["id"])
+        (&explained["last_position"], &explained["explained"]["tokens"]),
+        (&json!(true), &json!([0, 10]))
     );
 }
 
@@ -83,11 +83,14 @@ fn the_token_that_is_said_first_is_explained() {
     let out = folder.path().join("out").display().to_string();
     let explain = ["explain", &path, "--prompt", "Go on", "--method", "logit-lens", "--out", &out, "--json"];
     let explained = mmlens(explain).json();
-    assert_eq!((ids(&explained), &explained["target"]["id"]), (ids(&answer), &answer["tokens"][0]["id"]));
-    // Of a suppressed token there is no answer, but it can be explained.
+    assert_eq!((ids(&explained), &explained["explained"]["tokens"]), (ids(&answer), &json!([0, 64])));
+    // A suppressed token is in no answer, but why it is not can be asked.
     let first = first.to_string();
-    let explained = mmlens(explain.into_iter().chain(["--target", &first])).json();
-    assert_eq!(explained["target"]["id"].to_string(), first);
+    let refused = mmlens(explain.into_iter().chain(["--target", &first])).refused();
+    assert!(refused.contains(&format!("`--versus {first}` asks why it is not there")), "{refused}");
+    let explained = mmlens(explain.into_iter().chain(["--versus", &first])).json();
+    assert_eq!(explained["explained"]["id"], answer["tokens"][0]["id"]);
+    assert!(explained["explained"]["what"].as_str().unwrap().contains("less that of"), "{explained}");
 }
 
 #[test]
@@ -106,7 +109,7 @@ fn the_checkpoint_says_how_long_an_answer_is_if_nobody_else_does() {
     let folder = told(&json!({"max_length": 3}));
     let path = folder.path().display().to_string();
     let said = mmlens(["ask", &path, "--prompt", "Go on there"]).refused();
-    assert!(said.contains("`max_length`") && said.contains("give `--max-new`"), "{said}");
+    assert!(said.contains("`max_length`") && said.contains("`--max-new`"), "{said}");
     let out = folder.path().join("out").display().to_string();
     let args =
         ["explain", &path, "--prompt", "Go on there", "--method", "logit-lens", "--out", &out, "--json"];

@@ -43,7 +43,7 @@ fn a_class_is_explained_on_the_picture() {
         let fixed = args(&["explain", &vit, "--image", &wide, "--out", out, "--json"]);
         let said: serde_json::Value =
             serde_json::from_str(&mmlens(fixed.into_iter().chain(args(target))).out).unwrap();
-        assert_eq!(said["target"]["id"], id);
+        assert_eq!(said["explained"]["id"], id);
         let methods: Vec<&str> =
             said["findings"].as_array().unwrap().iter().map(|f| f["method"].as_str().unwrap()).collect();
         assert_eq!(methods, ["ig", "occlusion", "rollout", "logit-lens"]);

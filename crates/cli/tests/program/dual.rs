@@ -55,7 +55,7 @@ fn the_best_caption_is_explained_on_pixels_and_words() {
         let said = mmlens(fixed.into_iter().chain(args(&captions))).json();
         let shares: Vec<f64> =
             said["tokens"].as_array().unwrap().iter().map(|t| t["probability"].as_f64().unwrap()).collect();
-        assert_eq!(said["target"]["id"], usize::from(shares[1] > shares[0]), "{name}: {shares:?}");
+        assert_eq!(said["explained"]["id"], usize::from(shares[1] > shares[0]), "{name}: {shares:?}");
         assert_eq!(said["answer"], captions[1 + 2 * usize::from(shares[1] > shares[0])]);
         let methods: Vec<&str> =
             said["findings"].as_array().unwrap().iter().map(|f| f["method"].as_str().unwrap()).collect();
@@ -156,7 +156,7 @@ fn what_a_dual_encoder_cannot_do_is_refused_by_name() {
         (vec!["ask", &clip, "--text", "a"], "give at least one of each"),
         (
             vec!["explain", &clip, "--image", &wide, "--text", "a", "--target", "a", "--out", &out],
-            "`--target` is for language models",
+            "--target a: tokens of an answer mean nothing to `model`, a dual encoder",
         ),
         (
             vec!["explain", &clip, "--image", &wide, "--image", &wide, "--text", "a", "--out", &out],

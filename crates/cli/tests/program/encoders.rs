@@ -30,7 +30,7 @@ fn a_word_behind_a_mask_is_explained() {
         serde_json::from_str(&mmlens(words.into_iter().chain(corrupted)).out).unwrap();
     let asked = mmlens(["ask", &model("bert-a"), "--prompt", TEXT, "--json"]).json();
     let (id, at) = (&asked["masks"][0]["tokens"][0]["id"], &asked["masks"][0]["position"]);
-    assert_eq!(&said["target"]["id"], id);
+    assert_eq!(&said["explained"]["id"], id);
     assert_eq!(said["findings"].as_array().unwrap().len(), 4);
     let finding = Finding::load(folder.path().join("ig.safetensors")).unwrap();
     assert_eq!(finding.provenance.objective, Some(format!("logit of token {id} at position {at}")));

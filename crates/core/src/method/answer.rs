@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mmlens_finding::{Axis, CAUTIONS, Finding, InputRecord, Labelled, Provenance, Role, Unit, finite};
+use mmlens_finding::{Axis, Caution, Finding, InputRecord, Labelled, Provenance, Role, Unit, finite};
 use serde_json::{Map, Value, json};
 
 use crate::{AnalysisError, Card, Objective, On, Seed, Site, place};
@@ -16,7 +16,7 @@ pub struct Answer {
     objective: Option<Objective>,
     baseline: Option<String>,
     seed: Option<Seed>,
-    cautions: Vec<String>,
+    cautions: Vec<Caution>,
     settled: BTreeMap<&'static str, Value>,
 }
 
@@ -53,10 +53,10 @@ impl Answer {
         Self { seed: Some(seed), ..self }
     }
 
-    /// What speaks against taking the answer at its word on this input, with its numbers. It stands in the finding as the
-    /// table [`CAUTIONS`]; without any there is none.
+    /// What speaks against taking the answer at its word on this input, with its numbers: the finding tells it
+    /// ([`Finding::cautions`]).
     #[must_use]
-    pub fn cautioned(mut self, cautions: impl IntoIterator<Item = String>) -> Self {
+    pub fn cautioned(mut self, cautions: impl IntoIterator<Item = Caution>) -> Self {
         self.cautions.extend(cautions);
         self
     }
@@ -86,10 +86,7 @@ impl Answer {
         let mut given = Vec::new();
         let settings = settings.into_iter().map(|(name, value)| Ok((name, saved_apart(value, &mut given)?)));
         let settings = settings.collect::<Result<_, AnalysisError>>()?;
-        if !cautions.is_empty() {
-            let ranks = Axis::count(Role::Rank, cautions.len());
-            tables.push(Labelled::texts(CAUTIONS, vec![ranks], cautions)?);
-        }
+        tables.extend(Caution::tables(&cautions)?);
         tables.extend(given);
         let subject = on.subject();
         found(

@@ -30,6 +30,9 @@ pub enum Target {
         /// Their log-probability, logit or probability.
         #[serde(default)]
         measure: Measure,
+        /// Whether each of them is explained by itself too, beside all of them together.
+        #[serde(default)]
+        each: bool,
     },
     /// Any objective.
     Objective(Objective),
@@ -52,7 +55,8 @@ impl Case {
 
     /// What made the model give the answer that a sample holds: the log-probability of all of it.
     pub fn answer(sample: Sample) -> Self {
-        Self { sample, target: Target::Answer { from: 0, to: None, measure: Measure::default() } }
+        let target = Target::Answer { from: 0, to: None, measure: Measure::default(), each: false };
+        Self { sample, target }
     }
 
     /// Rows that pass through the model to settle what is explained: one, if it is the top token.
@@ -79,7 +83,7 @@ impl Target {
         top: impl FnOnce() -> Result<u32, SubjectError>,
     ) -> Result<Objective, SubjectError> {
         match self {
-            Self::Answer { from, to, measure } => {
+            Self::Answer { from, to, measure, .. } => {
                 let fail =
                     |reason: String| Err(SubjectError::Sample { subject: subject.name().to_owned(), reason });
                 let (reply, [ids]) = (inputs.map().reply(), inputs.ids.as_slice()) else {

@@ -4,6 +4,7 @@ mod answer;
 mod budget;
 mod card;
 mod case;
+pub mod caution;
 mod error;
 mod explain;
 mod fit;

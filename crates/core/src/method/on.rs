@@ -102,6 +102,14 @@ impl<'a> On<'a> {
         Ok((asked(inputs, &objective), objective))
     }
 
+    /// The tokens of a phrase that a case asks to explain one by one ([`Target::Answer`]), beside all of them together.
+    pub fn each(&self, case: &Case, objective: &Objective) -> Vec<Objective> {
+        match case.target {
+            Target::Answer { each: true, .. } => objective.by_token(),
+            _ => Vec::new(),
+        }
+    }
+
     /// An objective that looks where that of a case will: which token is the likeliest, it takes no pass to say.
     ///
     /// # Errors

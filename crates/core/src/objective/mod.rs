@@ -262,6 +262,23 @@ impl Objective {
         }
     }
 
+    /// Each token of a phrase by itself, where the phrase is the sum of them: one objective for each token of two or more, by logits or
+    /// log-probabilities. Of anything else none.
+    pub fn by_token(&self) -> Vec<Self> {
+        match self {
+            Self::Span { from, tokens, measure: measure @ (Measure::Logit | Measure::LogProbability) }
+                if tokens.len() > 1 =>
+            {
+                let one = |(at, token): (usize, &u32)| {
+                    let (from, measure) = (from + at, *measure);
+                    Self::Span { from, tokens: vec![*token], measure }
+                };
+                tokens.iter().enumerate().map(one).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The sites it looks at.
     pub fn sites(&self) -> Vec<Site> {
         match self {

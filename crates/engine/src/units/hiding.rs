@@ -121,7 +121,7 @@ impl<'a> Hiding<'a> {
         Ok((inputs, plan))
     }
 
-    /// A metric of every coalition, in their order, and of the case as it is. They are packed within the budget; coalitions that lack words alone go on behind the
+    /// Some metrics of every coalition, in their order, and of the case as it is: one entry for each metric. They are packed within the budget; coalitions that lack words alone go on behind the
     /// tower.
     ///
     /// # Errors
@@ -132,15 +132,14 @@ impl<'a> Hiding<'a> {
     /// pixels is there at a time, thrice.
     pub fn measure(
         &self,
-        metric: impl Into<Metric>,
+        metrics: &[Metric],
         coalitions: &[Coalition],
         memory: &Memory,
         progress: &mut Progress<'_>,
-    ) -> Result<Measured, AnalysisError> {
+    ) -> Result<Vec<Measured>, AnalysisError> {
         coalitions.iter().try_for_each(|coalition| self.fits(coalition))?;
         let variants = Coalitions { hiding: self, coalitions };
-        let mut found = sweep::run(&variants, &[metric.into()], self.subject, self.inputs, memory, progress)?;
-        Ok(found.pop().ok_or(HookError::NoObjective)?)
+        sweep::run(&variants, metrics, self.subject, self.inputs, memory, progress)
     }
 
     fn fits(&self, coalition: &Coalition) -> Result<(), HookError> {

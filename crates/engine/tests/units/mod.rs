@@ -18,7 +18,7 @@ fn measured(
 ) -> Vec<f32> {
     let memory = Memory::default().at_most(super::rows(rows));
     let mut progress = Progress::new(&Unwatched, "hiding", some.len());
-    let found = hiding.measure(objective, some, &memory, &mut progress).unwrap().values;
+    let found = hiding.measure(&[objective.into()], some, &memory, &mut progress).unwrap().remove(0).values;
     assert_eq!((progress.done(), found.len()), (some.len(), some.len()));
     found
 }

@@ -87,7 +87,9 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, AxisName, Capability, Card, Copies, Cost, HookError, Inputs,
     Leaf, Objective, On, Pair, Part, Plan, Point, Region, Site, SiteSpec, Subject, TokenMap, Trace, kind,
 };
-use mmlens_engine::{Edit, Positions, Progress, Sweep, held, label, numbers, one_row, score};
+use mmlens_engine::{
+    Edit, Measured, Positions, Progress, Spoken, Sweep, held, label, numbers, one_row, score,
+};
 use serde::{Deserialize, Serialize};
 
 use super::pair::Opened;
@@ -324,7 +326,9 @@ impl Analysis for ActivationPatching {
             .collect::<Result<_, HookError>>()?;
         let mut differ = false;
         let mut progress = Progress::new(on.watch(), CARD.id, all.len() * groups.len());
-        let (mut at_clean, mut patched) = (at_corrupted, Vec::new());
+        let spoken = Spoken::of(on, &pair.clean, clean, objective)?;
+        let metrics = spoken.beside(objective);
+        let (mut at_clean, mut swept) = (at_corrupted, Vec::new());
         for sites in all.chunks(at_once) {
             let (right, score) = answer(clean, sites)?;
             at_clean = score;
@@ -344,10 +348,13 @@ impl Analysis for ActivationPatching {
             let each = |patch: &Edit, group: &Region| vec![patch.clone().within(group.clone())];
             let variants =
                 patches.iter().flat_map(|patch| groups.iter().map(move |group| each(patch, group)));
-            let sweep = Sweep::of(grid, variants.collect())?.measure(objective.clone());
-            let swept = sweep.run(subject, corrupted, &memory.less(kept), &mut progress)?;
-            let own = swept.measured.into_iter().next().ok_or(HookError::NoObjective)?;
-            patched.extend(own.values);
+            let sweep = Sweep::of(grid, variants.collect())?;
+            let sweep = metrics.iter().fold(sweep, |sweep, metric| sweep.measure(metric.clone()));
+            let found = sweep.run(subject, corrupted, &memory.less(kept), &mut progress)?.measured;
+            match swept.is_empty() {
+                true => swept = found,
+                false => swept.iter_mut().zip(found).for_each(|(all, some)| all.values.extend(some.values)),
+            }
         }
         if !differ {
             let found =
@@ -357,21 +364,26 @@ impl Analysis for ActivationPatching {
         let apart = apart(objective, at_clean, at_corrupted)?;
         let unit = objective.unit();
         let axes = vec![Axis::count(Role::Layer, layers), axis];
-        let mut tables = Vec::new();
-        for (point, patched) in
-            self.settings.points.iter().zip(patched.chunks((layers * groups.len()).max(1)))
-        {
-            let effects: Vec<f64> =
-                patched.iter().map(|score| f64::from(*score) - f64::from(at_corrupted)).collect();
-            let recovered = effects.iter().map(|effect| (effect / apart) as f32).collect();
-            let effects = effects.iter().map(|effect| *effect as f32).collect();
-            let name = point.name();
-            tables.push(Labelled::numbers(name, Unit::Ratio, axes.clone(), recovered)?);
-            // The same in units of the objective.
-            tables.push(Labelled::numbers(format!("{name}/effect"), unit, axes.clone(), effects)?.aside());
-            let patched = Labelled::numbers(format!("{name}/patched"), unit, axes.clone(), patched.to_vec())?;
-            tables.push(patched.aside());
-        }
+        // Of every token as a share of the whole, so that the shares of a place add up to its own.
+        let shown = |measured: &Measured| -> Result<Vec<Labelled>, AnalysisError> {
+            let mut tables = Vec::new();
+            let each = measured.values.chunks((layers * groups.len()).max(1));
+            for (point, patched) in self.settings.points.iter().zip(each) {
+                let effects: Vec<f64> =
+                    patched.iter().map(|score| f64::from(*score) - f64::from(measured.unedited)).collect();
+                let recovered = effects.iter().map(|effect| (effect / apart) as f32).collect();
+                let effects = effects.iter().map(|effect| *effect as f32).collect();
+                let name = point.name();
+                tables.push(Labelled::numbers(name, Unit::Ratio, axes.clone(), recovered)?);
+                // The same in units of the objective.
+                let effects = Labelled::numbers(format!("{name}/effect"), unit, axes.clone(), effects)?;
+                let (name, patched) = (format!("{name}/patched"), patched.to_vec());
+                let patched = Labelled::numbers(name, unit, axes.clone(), patched)?;
+                tables.extend([effects.aside(), patched.aside()]);
+            }
+            Ok(tables)
+        };
+        let mut tables = spoken.with_each(swept.iter().map(shown))?;
         tables.push(Labelled::scalar("clean", unit, at_clean));
         tables.push(Labelled::scalar("corrupted", unit, at_corrupted));
         tables.push(opened.other_tokens()?);

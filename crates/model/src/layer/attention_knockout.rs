@@ -81,10 +81,10 @@ use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Inputs, Leaf, Objective, On, Part, Point,
-    Site, TokenMap, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, HookError, Inputs, Leaf, Objective, On,
+    Part, Point, Site, TokenMap, caution, kind,
 };
-use mmlens_engine::{Edit, Positions, Progress, Sweep, of_range, one_row};
+use mmlens_engine::{Edit, Measured, Positions, Progress, Spoken, Sweep, of_range, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -256,40 +256,44 @@ impl Analysis for AttentionKnockout {
             sites.iter().map(|site| Edit::cut(*site, cut.queries.clone(), cut.keys.clone())).collect()
         };
         let variants = cuts.iter().flat_map(|edges| windows.iter().map(move |sites| cut(edges, sites)));
-        let mut sweep = Sweep::of(axes.clone(), variants.collect())?.measure(objective.clone());
+        let spoken = Spoken::of(on, case, &inputs, &objective)?;
+        let mut sweep = Sweep::of(axes.clone(), variants.collect())?;
+        for metric in spoken.beside(&objective) {
+            sweep = sweep.measure(metric);
+        }
         if let (Some(token), Some(at)) = (objective.token(), objective.at()) {
             sweep = sweep.measure(Objective::Probability { at, token });
         }
         let mut progress = Progress::new(on.watch(), CARD.id, sweep.len());
         let swept = sweep.run(subject, &inputs, &on.memory().at_most(self.rows), &mut progress)?;
-        let mut tables = Vec::new();
-        for (which, measured) in swept.measured.iter().enumerate() {
+        let (measured, probability) = swept.measured.split_at(1 + spoken.objectives().len());
+        let changes = |measured: &Measured| {
             let whole = f64::from(measured.unedited);
-            let changes = measured.values.iter().map(|value| f64::from(*value) - whole);
-            match which {
-                1 if whole > 0.0 => {
-                    let relative = changes.map(|change| (change / whole) as f32).collect();
-                    tables.push(Labelled::numbers(
-                        "probability change",
-                        Unit::Ratio,
-                        axes.clone(),
-                        relative,
-                    )?);
-                    tables.push(Labelled::scalar("probability", Unit::Probability, measured.unedited));
-                }
-                1 => {}
-                _ => {
-                    let unit = objective.unit();
-                    let changes = changes.map(|change| change as f32).collect();
-                    tables.push(Labelled::numbers("change", unit, axes.clone(), changes)?);
-                    tables.push(Labelled::scalar("objective", unit, measured.unedited));
-                }
-            }
+            measured.values.iter().map(move |value| f64::from(*value) - whole).collect::<Vec<f64>>()
+        };
+        let changed = |measured: &Measured| -> Result<Vec<Labelled>, AnalysisError> {
+            let unit = objective.unit();
+            let values = changes(measured).into_iter().map(|change| change as f32).collect();
+            Ok(vec![
+                Labelled::numbers("change", unit, axes.clone(), values)?,
+                Labelled::scalar("objective", unit, measured.unedited),
+            ])
+        };
+        let mut tables = spoken.with_each(measured.iter().map(changed))?;
+        let whole = measured.first().ok_or(HookError::NoObjective)?;
+        let all: Vec<f32> = changes(whole).into_iter().map(|change| change as f32).collect();
+        let caution = caution::rounding(&all, whole.unedited, "changes");
+        if let Some(measured) = probability.first().filter(|measured| measured.unedited > 0.0) {
+            let whole = f64::from(measured.unedited);
+            let relative = changes(measured).into_iter().map(|change| (change / whole) as f32).collect();
+            tables.push(Labelled::numbers("probability change", Unit::Ratio, axes.clone(), relative)?);
+            tables.push(Labelled::scalar("probability", Unit::Probability, measured.unedited));
         }
         let pairs = cuts.iter().map(|cut| cut.pairs() as f32).collect();
         tables.push(Labelled::numbers("pairs", Unit::Count, vec![kinds], pairs)?);
         let window = self.window.map_or(2 * (layers / 8) + 1, NonZeroUsize::get);
-        Ok(Answer::new(tables, sites).explaining(&objective).settled("window", json!(window)))
+        let answer = Answer::new(tables, sites).explaining(&objective).cautioned(caution);
+        Ok(answer.settled("window", json!(window)))
     }
 }
 

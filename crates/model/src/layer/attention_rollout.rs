@@ -90,10 +90,12 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, HookError, Inputs, Leaf, On, Part, Plan,
     Point, Site, Subject, TokenMap, kind,
 };
-use mmlens_engine::{Flow, FlowSettings, Heads, Mixing, Positions, Progress, blocks_read, label, one_row};
+use mmlens_engine::{
+    Flow, FlowSettings, Heads, Mixing, Positions, Progress, Spoken, blocks_read, label, one_row,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{input, read_at, setting};
+use crate::check::{input, read_from, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -198,37 +200,70 @@ impl Analysis for AttentionRollout {
             let settings = FlowSettings { mixing, whole, memory, method: CARD.id };
             (!sites.is_empty()).then(|| Flow::through(subject, &inputs, sites, settings)).transpose()
         };
-        let (mut tables, mut last) = (Vec::new(), None);
+        // The shares that reach the answer: of all its tokens the mean, then those of each.
+        let (mut text_flow, mut last, mut spoken) = (None, Vec::new(), Spoken::none());
         if let Some(decoder) = flow(text)? {
             let objective = on.form(case, &inputs)?;
-            let (at, len) = (read_at(&CARD, subject, &inputs, &objective)?, decoder.positions());
-            let mut end = vec![0.0; len];
-            *end.get_mut(at).ok_or(HookError::Objective { what: "position", index: at, len })? = 1.0;
-            let carried = decoder.carry(&[end])?.concat();
-            tables = words(map, &decoder, &carried)?;
-            last = Some(carried);
+            let len = decoder.positions();
+            let reached = |at: usize| -> Result<Vec<f32>, AnalysisError> {
+                let mut end = vec![0.0; len];
+                *end.get_mut(at).ok_or(HookError::Objective { what: "position", index: at, len })? = 1.0;
+                Ok(decoder.carry(&[end])?.concat())
+            };
+            let read = read_from(&CARD, subject, &inputs, &objective)?;
+            let each: Vec<Vec<f32>> = read.into_iter().map(reached).collect::<Result<_, _>>()?;
+            spoken = Spoken::of(on, case, &inputs, &objective)?;
+            last.push(mean(&each));
+            // Tokens are decided one position after the other, as their objectives stand.
+            last.extend(each.into_iter().take(spoken.objectives().len()));
+            text_flow = Some(decoder);
         }
-        if let Some(tower) = flow(vision)? {
-            tables.extend(match (pooled(subject, &inputs, map, &tower)?, &last) {
-                (Some(pooled), _) => pooled,
-                (None, Some(last)) => pictures(&inputs, map, last, &tower)?,
-                (None, None) => {
-                    let found = "the language model of this one publishes none";
-                    return Err(input(&CARD, "attention of what looks at the image positions", found));
-                }
-            });
+        let tower = flow(vision)?;
+        let pooled = match &tower {
+            Some(tower) => pooled(subject, &inputs, map, tower)?,
+            None => None,
+        };
+        if tower.is_some() && pooled.is_none() && last.is_empty() {
+            let found = "the language model of this one publishes none";
+            return Err(input(&CARD, "attention of what looks at the image positions", found));
         }
         progress.advance(1)?;
-        // On the picture first, where something is said of it; whole matrices are kept beside.
-        let place = |table: &Labelled| match table.quantity().as_str() {
-            "picture through the tower" | "outside the patches" => 0,
-            "tokens" | "by modality" => 1,
-            _ => 2,
+        let shown = |carried: &Vec<f32>| -> Result<Vec<Labelled>, AnalysisError> {
+            let mut tables = match &text_flow {
+                Some(decoder) => words(map, decoder, carried)?,
+                None => Vec::new(),
+            };
+            match (&tower, &pooled) {
+                (_, Some(pooled)) => tables.extend(pooled.iter().cloned()),
+                (Some(tower), None) => tables.extend(pictures(&inputs, map, carried, tower)?),
+                (None, None) => {}
+            }
+            // On the picture first, where something is said of it; whole matrices are kept beside.
+            let place = |table: &Labelled| match table.quantity().as_str() {
+                "picture through the tower" | "outside the patches" => 0,
+                "tokens" | "by modality" => 1,
+                _ => 2,
+            };
+            tables.sort_by_key(place);
+            let aside = |table: Labelled| if place(&table) == 2 { table.aside() } else { table };
+            Ok(tables.into_iter().map(aside).collect())
         };
-        tables.sort_by_key(place);
-        let tables = tables.into_iter().map(|table| if place(&table) == 2 { table.aside() } else { table });
-        Ok(Answer::new(tables.collect(), sites))
+        if last.is_empty() {
+            last.push(Vec::new());
+        }
+        Ok(Answer::new(spoken.with_each(last.iter().map(shown))?, sites))
     }
+}
+
+/// The mean of shares, position by position.
+fn mean(each: &[Vec<f32>]) -> Vec<f32> {
+    let [first, others @ ..] = each else { return Vec::new() };
+    if others.is_empty() {
+        return first.clone();
+    }
+    let sum =
+        |at: usize| each.iter().filter_map(|own| own.get(at)).map(|share| f64::from(*share)).sum::<f64>();
+    (0..first.len()).map(|at| (sum(at) / each.len() as f64) as f32).collect()
 }
 
 /// The sum, which of no shares is zero and not minus zero.

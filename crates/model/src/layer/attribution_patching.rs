@@ -81,11 +81,11 @@ use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, AxisName, Capability, Card, Copies, Cost, HookError, Leaf, On, Pair,
-    Part, Plan, Point, Site, SiteSpec, Subject, kind,
+    Analysis, AnalysisError, Answer, AxisName, Capability, Card, Copies, Cost, HookError, Leaf, Objective,
+    On, Pair, Part, Plan, Point, Site, SiteSpec, Subject, kind,
 };
 use mmlens_engine::{
-    Between, Contrast, Positions, Progress, Prompts, batches, feeds, label, numbers, score, summed,
+    Between, Contrast, Positions, Progress, Prompts, Spoken, batches, feeds, label, numbers, score, summed,
 };
 use serde::{Deserialize, Serialize};
 
@@ -200,32 +200,69 @@ impl Analysis for AttributionPatching {
         let nodes = self.settings.between.nodes().len();
         let path = if let Between::Path { .. } = self.settings.between { nodes } else { 0 };
         let row = on.row(&pair.clean, &opened.clean, &self.sites(0..layers.div_ceil(parts)))?;
-        let cost =
-            Cost::rows(pair.clean.settling() + parts * (2 + path)).with_gradients(parts * nodes.max(1));
+        let times = 1 + on.each(&pair.clean, &opened.objective).len();
+        let cost = Cost::rows(pair.clean.settling() + times * parts * (2 + path))
+            .with_gradients(times * parts * nodes.max(1));
         Ok(cost.at_once(1, row, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
-        let subject = on.subject();
         let opened = Opened::new(&CARD, on, pair)?;
+        let objective = &opened.objective;
+        self.settings.points.iter().try_for_each(|point| spec(on.subject(), *point).map(drop))?;
+        let spoken = Spoken::of(on, &pair.clean, &opened.clean, objective)?;
+        let layers = kind::blocks(on.subject(), Part::Text);
+        let steps = if let Between::Path { steps } = self.settings.between { steps.get() } else { 0 };
+        let passes = layers.div_ceil(self.layers(on, &opened, layers)?.get()) * (2 + steps);
+        let mut progress = Progress::new(on.watch(), CARD.id, passes * (1 + spoken.objectives().len()));
+        let mut ends = None;
+        let mut shown = |objective: &Objective| -> Result<Vec<Labelled>, AnalysisError> {
+            let scored = self.scored(on, &opened, objective, &mut progress)?;
+            ends.get_or_insert(scored.ends);
+            self.tables(on.subject(), &opened, scored)
+        };
+        let mut tables =
+            spoken.with_each(std::iter::once(objective).chain(spoken.objectives()).map(&mut shown))?;
+        let none = || input(&CARD, "a language model with blocks", "this subject has none");
+        let (at_clean, at_corrupted) = ends.ok_or_else(none)?;
+        tables.push(opened.other_tokens()?);
+        let answer = Answer::new(tables, self.sites(0..layers));
+        let cautions = opened.caution(at_clean, at_corrupted);
+        Ok(answer.explaining(objective).against(pair.difference()).cautioned(cautions))
+    }
+}
+
+/// What was found of one objective.
+struct Scored {
+    /// For every point.
+    points: Vec<Scores>,
+    /// The objective of the clean and of the corrupted run.
+    ends: (f32, f32),
+}
+
+impl AttributionPatching {
+    fn scored(
+        &self,
+        on: &On<'_>,
+        opened: &Opened,
+        objective: &Objective,
+        progress: &mut Progress<'_>,
+    ) -> Result<Scored, AnalysisError> {
+        let subject = on.subject();
         let Settings { points, between, positions, .. } = &self.settings;
         let positions = positions.chosen(CARD.id, opened.map())?;
         let (layers, memory) = (kind::blocks(subject, Part::Text), on.memory().at_most(self.rows));
         let specs: Vec<&SiteSpec> =
             points.iter().map(|point| spec(subject, *point)).collect::<Result<_, _>>()?;
-        let steps = if let Between::Path { steps } = *between { steps.get() } else { 0 };
-        let held = self.layers(on, &opened, layers)?;
-        let parts = layers.div_ceil(held.get());
-        let mut progress = Progress::new(on.watch(), CARD.id, parts * (2 + steps));
+        let held = self.layers(on, opened, layers)?;
         let prompts = Prompts { clean: &opened.clean, corrupted: &opened.corrupted };
-        let objective = &opened.objective;
         let mut scores: Vec<Scores> = points.iter().map(|_| Scores::default()).collect();
         let mut ends = None;
         for some in batches(layers, held) {
             let sites = self.sites(some.clone());
             let read = (sites.as_slice(), sites.as_slice());
-            let runs = Contrast::run(subject, prompts, objective, read, *between, &memory, &mut progress)?;
-            let grads = runs.gradients(&sites, &memory, &mut progress)?;
+            let runs = Contrast::run(subject, prompts, objective, read, *between, &memory, progress)?;
+            let grads = runs.gradients(&sites, &memory, progress)?;
             for ((point, spec), scores) in points.iter().zip(&specs).zip(&mut scores) {
                 for layer in some.clone() {
                     let site = Site::block(Part::Text, layer, *point);
@@ -248,32 +285,40 @@ impl Analysis for AttributionPatching {
             ends = Some((score(&runs.clean)?, score(&runs.corrupted)?));
         }
         let none = || input(&CARD, "a language model with blocks", "this subject has none");
-        let (at_clean, at_corrupted) = ends.ok_or_else(none)?;
-        let unit = objective.unit();
-        let tokens = label::token_axis_at(opened.map(), &positions);
+        Ok(Scored { points: scores, ends: ends.ok_or_else(none)? })
+    }
+
+    fn tables(
+        &self,
+        subject: &dyn Subject,
+        opened: &Opened,
+        scored: Scored,
+    ) -> Result<Vec<Labelled>, AnalysisError> {
+        let Settings { points, positions, .. } = &self.settings;
+        let (unit, layers) = (opened.objective.unit(), kind::blocks(subject, Part::Text));
+        let tokens = label::token_axis_at(opened.map(), &positions.chosen(CARD.id, opened.map())?);
         let mut tables = Vec::new();
-        for (point, scores) in points.iter().zip(scores) {
+        for (point, scores) in points.iter().zip(scored.points) {
             tables.extend(scores.tables(point.name(), unit, layers, &tokens)?);
         }
-        tables.push(Labelled::scalar("clean", unit, at_clean));
-        tables.push(Labelled::scalar("corrupted", unit, at_corrupted));
-        tables.push(opened.other_tokens()?);
+        let (clean, corrupted) = scored.ends;
+        tables.push(Labelled::scalar("clean", unit, clean));
+        tables.push(Labelled::scalar("corrupted", unit, corrupted));
         // What the page shows: the stream, heads, and what MLPs add; the rest is the same in parts.
-        let in_stream = |(_, spec): &(&Point, &&SiteSpec)| spec.axis(AxisName::DModel).is_some();
-        let stream: Vec<&str> =
-            points.iter().zip(&specs).filter(in_stream).map(|(point, _)| point.name()).collect();
+        let mut stream = Vec::new();
+        for point in points {
+            if spec(subject, *point)?.axis(AxisName::DModel).is_some() {
+                stream.push(point.name());
+            }
+        }
         let shown = |table: &Labelled| {
             let name = table.name();
             table.as_scalar().is_some() || name.ends_with("/heads") || stream.contains(&name)
         };
-        let tables = tables.into_iter().map(|table| if shown(&table) { table } else { table.aside() });
-        let answer = Answer::new(tables.collect(), self.sites(0..layers));
-        let cautions = opened.caution(at_clean, at_corrupted);
-        Ok(answer.explaining(objective).against(pair.difference()).cautioned(cautions))
+        Ok(tables.into_iter().map(|table| if shown(&table) { table } else { table.aside() }).collect())
     }
 }
 
-/// The first block's site of a point, if its axes begin with batch and position.
 fn spec(subject: &dyn Subject, point: Point) -> Result<&SiteSpec, AnalysisError> {
     let site = Site::block(Part::Text, 0, point);
     let spec = subject.sites().iter().find(|spec| spec.site == site).ok_or_else(|| {

@@ -90,7 +90,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use mmlens_core::finding::{Axis, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Card, Cost, Leaf, ManyCases, Memory, On, Part, Point, Seed, Selector,
     Site,
@@ -344,32 +344,36 @@ impl Cka {
     }
 
     /// What the numbers may owe to something else.
-    fn cautions(&self, found: &Compared, places: &Places<'_>) -> Vec<String> {
+    fn cautions(&self, found: &Compared, places: &Places<'_>) -> Vec<Caution> {
         let mut said = Vec::new();
         let wide = found.pairs.widths.iter().copied().max().unwrap_or_default();
         if self.settings.estimator == Estimator::Full && found.rows < wide {
             let mean = found.shuffled.iter().sum::<f64>() / found.shuffled.len().max(1) as f64;
-            said.push(format!(
+            let text = format!(
                 "{} rows of up to {wide} dimensions: the full estimate is biased towards 1, and shuffled rows give {mean:.2}",
                 found.rows
-            ));
+            );
+            said.push(Caution::new(CautionKind::FewRows, found.rows as f32, text));
         }
         let [one, few] = DOMINANT;
         for (at, (Shares { at: dimension, largest, ten }, width)) in
             found.spreads.iter().zip(&found.pairs.widths).enumerate()
         {
             let (name, percent) = (places.named(at), |share: &f64| (100.0 * share).round());
-            if *largest >= one {
-                said.push(format!(
+            let (share, text) = if *largest >= one {
+                let text = format!(
                     "{name}: {} % of the variance lies in dimension {dimension} of {width}",
                     percent(largest)
-                ));
+                );
+                (largest, text)
             } else if *ten >= few && *width >= 40 {
-                said.push(format!(
-                    "{name}: {} % of the variance lies in 10 of {width} dimensions",
-                    percent(ten)
-                ));
-            }
+                let text =
+                    format!("{name}: {} % of the variance lies in 10 of {width} dimensions", percent(ten));
+                (ten, text)
+            } else {
+                continue;
+            };
+            said.push(Caution::new(CautionKind::OneDirection, *share as f32, text));
         }
         said
     }

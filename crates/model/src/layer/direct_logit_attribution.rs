@@ -80,9 +80,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Case, Copies, Cost, HookError, Inputs,
-    Leaf, Objective, On, Part, Plan, Point, Site, Subject, WeightKind, kind,
+    Leaf, Measure, Objective, On, Part, Plan, Point, Site, Subject, Trace, WeightKind, kind,
 };
-use mmlens_engine::{Gain, HeldGain, Progress, Projection, Pulled, one_row};
+use mmlens_engine::{Gain, HeldGain, Progress, Projection, Pulled, Spoken, one_row};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{input, read_at};
@@ -156,16 +156,49 @@ impl Analysis for DirectLogitAttribution {
         let subject = on.subject();
         let (inputs, objective) = on.open(case)?;
         one_row(CARD.id, &inputs)?;
-        let targets = targets(&objective)?;
+        let Sought { logits, places, log } = Sought::of(&CARD, subject, &inputs, &objective)?;
         self.unedited(subject)?;
-        let at = read_at(&CARD, subject, &inputs, &objective)?;
         let layers = kind::blocks(subject, Part::Text);
-        let mut progress = Progress::new(on.watch(), CARD.id, 1 + layers);
+        let mut progress = Progress::new(on.watch(), CARD.id, 1 + layers * places.len());
         let sites = self.sites(subject, layers);
-        let (states, said) = states(on, &inputs, &objective, (&sites, at))?;
+        let at: Vec<usize> = places.iter().map(|(at, _)| *at).collect();
+        let (states, trace) = states(on, &inputs, (&logits, &objective), (&sites, &at))?;
         progress.advance(1)?;
-        let end = ReadOut::new(subject, &targets, &states.stream(layers)?)?;
+        let mut each = Vec::with_capacity(places.len());
+        for (states, (at, targets)) in states.iter().zip(&places) {
+            each.push(self.shares(subject, states, (*at, targets), &mut progress)?);
+        }
+        let spoken = Spoken::of(on, case, &inputs, &objective)?;
+        let said = |objective: &Objective| -> Result<f32, AnalysisError> {
+            let said = AnyTensor::new(objective.score(trace.output())?).finite_values("the objective")?;
+            Ok(said.first().copied().ok_or(HookError::NoObjective)?)
+        };
+        let whole = self.tables(Shares::sum(&each), said(&logits)?);
+        let of_token = |(own, token): (&Shares, &Objective)| {
+            let logit = Sought::of(&CARD, subject, &inputs, token)?.logits;
+            self.tables(own.clone(), said(&logit)?)
+        };
+        let tokens = each.iter().zip(spoken.objectives()).map(of_token);
+        let mut tables = spoken.with_each(std::iter::once(whole).chain(tokens))?;
+        if log {
+            // Of which the logits are what can be shared out.
+            tables.push(Labelled::scalar("log-probability", Unit::LogProbability, said(&objective)?));
+        }
+        Ok(Answer::new(tables, sites).explaining(&logits))
+    }
+}
 
+impl DirectLogitAttribution {
+    /// What every part of the pass adds to the logits of some tokens at one position.
+    fn shares(
+        &self,
+        subject: &dyn Subject,
+        states: &States,
+        (at, targets): (usize, &[(u32, f64)]),
+        progress: &mut Progress<'_>,
+    ) -> Result<Shares, AnalysisError> {
+        let layers = kind::blocks(subject, Part::Text);
+        let end = ReadOut::new(subject, targets, &states.stream(layers)?)?;
         let mut written = Written::default();
         for layer in 0..layers {
             let site = |point| Site::block(Part::Text, layer, point);
@@ -176,14 +209,14 @@ impl Analysis for DirectLogitAttribution {
             }
             let mut biases = [None, None];
             if self.settings.heads {
-                let (z, pulled) = pulled(subject, &states, (site(Point::Z), attention), &end)?;
+                let (z, pulled) = pulled(subject, states, (site(Point::Z), attention), &end)?;
                 let width = z.len().checked_div(heads(subject)).unwrap_or(0).max(1);
                 let each = z.chunks(width).zip(pulled.along.chunks(width));
                 written.heads.extend(each.map(|(z, along)| product(along, z)));
                 biases[0] = pulled.constant;
             }
             if self.settings.neurons > 0 {
-                let (post, pulled) = pulled(subject, &states, (site(Point::MlpPost), mlp), &end)?;
+                let (post, pulled) = pulled(subject, states, (site(Point::MlpPost), mlp), &end)?;
                 let each = post.iter().zip(&pulled.along).enumerate();
                 written.neurons.extend(each.map(|(i, (post, d))| (layer, i, f64::from(*post) * d)));
                 biases[1] = pulled.constant;
@@ -191,13 +224,10 @@ impl Analysis for DirectLogitAttribution {
             written.biases.push(biases);
             progress.advance(1)?;
         }
-        let outside = outside(subject, &states, at, &end)?;
-        let tables = self.tables(written, outside, &end, said)?;
-        Ok(Answer::new(tables, sites).explaining(&objective))
+        let outside = outside(subject, states, at, &end)?;
+        Ok(Shares { written, outside, logit: end.logit })
     }
-}
 
-impl DirectLogitAttribution {
     /// What is read of the pass: every term of the sum, the sum itself, and what heads and neurons are made of.
     fn sites(&self, subject: &dyn Subject, layers: usize) -> Vec<Site> {
         let mut sites = vec![Site::of(Part::Text, Point::Input)];
@@ -237,13 +267,8 @@ impl DirectLogitAttribution {
         Ok(())
     }
 
-    fn tables(
-        &self,
-        written: Written,
-        outside: Vec<(&'static str, f64)>,
-        end: &ReadOut,
-        said: f32,
-    ) -> Result<Vec<Labelled>, AnalysisError> {
+    fn tables(&self, shares: Shares, said: f32) -> Result<Vec<Labelled>, AnalysisError> {
+        let Shares { written, outside, logit } = shares;
         let Written { layers: shares, deepstack, heads, biases, mut neurons } = written;
         let layers = biases.len();
         let layer = || Axis::count(Role::Layer, layers);
@@ -277,8 +302,8 @@ impl DirectLogitAttribution {
         }
         let (names, values): (Vec<_>, Vec<_>) = outside.into_iter().unzip();
         tables.push(table("outside the layers", vec![components(&names)], values)?);
-        tables.push(Labelled::scalar("logit", Unit::Logit, end.logit as f32));
-        tables.push(Labelled::scalar("gap", Unit::Logit, (end.logit - sum) as f32));
+        tables.push(Labelled::scalar("logit", Unit::Logit, logit as f32));
+        tables.push(Labelled::scalar("gap", Unit::Logit, (logit - sum) as f32));
         tables.push(Labelled::scalar("objective", Unit::Logit, said));
         if biases.iter().flatten().any(Option::is_some) {
             // A product without a bias adds nothing beside its heads or neurons.
@@ -298,8 +323,32 @@ impl DirectLogitAttribution {
     }
 }
 
+/// What is added to the logits of some tokens.
+#[derive(Clone)]
+struct Shares {
+    written: Written,
+    /// What is in the sum beside the layers.
+    outside: Vec<(&'static str, f64)>,
+    logit: f64,
+}
+
+impl Shares {
+    /// Those of several tokens together.
+    fn sum(each: &[Self]) -> Self {
+        let empty = Self { written: Written::default(), outside: Vec::new(), logit: 0.0 };
+        let Some((first, others)) = each.split_first() else { return empty };
+        let mut sum = first.clone();
+        for other in others {
+            sum.written.add(&other.written);
+            sum.outside.iter_mut().zip(&other.outside).for_each(|((_, all), (_, own))| *all += own);
+            sum.logit += other.logit;
+        }
+        sum
+    }
+}
+
 /// Shares of what is written, layer after layer.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Written {
     /// Attention, MLP.
     layers: Vec<f64>,
@@ -312,7 +361,23 @@ struct Written {
     neurons: Vec<(usize, usize, f64)>,
 }
 
-/// States of the position read, by the site where they stood.
+impl Written {
+    /// Adds what is written at another position of the same pass.
+    fn add(&mut self, other: &Self) {
+        let add = |all: &mut [f64], own: &[f64]| all.iter_mut().zip(own).for_each(|(all, own)| *all += own);
+        add(&mut self.layers, &other.layers);
+        add(&mut self.heads, &other.heads);
+        for (layer, share) in &other.deepstack {
+            *self.deepstack.entry(*layer).or_insert(0.0) += share;
+        }
+        for (all, own) in self.biases.iter_mut().flatten().zip(other.biases.iter().flatten()) {
+            *all = all.zip(*own).map(|(all, own)| all + own);
+        }
+        self.neurons.iter_mut().zip(&other.neurons).for_each(|((.., all), (.., own))| *all += own);
+    }
+}
+
+/// States of a position read, by the site where they stood.
 struct States(BTreeMap<Site, Vec<f32>>);
 
 impl States {
@@ -336,29 +401,34 @@ impl States {
     }
 }
 
-/// What the sites hold at one position, and the objective: one pass.
+/// What the sites hold at some positions, in a pass to both objectives.
 fn states(
     on: &On<'_>,
     inputs: &Inputs,
-    objective: &Objective,
-    (sites, at): (&[Site], usize),
-) -> Result<(States, f32), AnalysisError> {
-    let kept = Arc::new(Mutex::new(BTreeMap::<Site, AnyTensor>::new()));
-    let mut plan = Plan::new().objective(objective);
+    (logits, objective): (&Objective, &Objective),
+    (sites, at): (&[Site], &[usize]),
+) -> Result<(Vec<States>, Trace), AnalysisError> {
+    let kept = Arc::new(Mutex::new(BTreeMap::<(usize, Site), AnyTensor>::new()));
+    let mut plan = Plan::new().objective(logits).also(objective);
     for &site in sites {
-        let kept = kept.clone();
+        let (kept, at) = (kept.clone(), at.to_vec());
         plan = plan.edit(site, move |x| {
-            let state = x.part(1, at, 1)?;
-            kept.lock().unwrap_or_else(PoisonError::into_inner).insert(site, state);
+            for (place, at) in at.iter().enumerate() {
+                let state = x.part(1, *at, 1)?;
+                kept.lock().unwrap_or_else(PoisonError::into_inner).insert((place, site), state);
+            }
             Ok(x)
         })?;
     }
     on.memory().hold(CARD.id, 0, on.subject().need(inputs, &plan, Copies::ONE)?)?;
     let trace = on.subject().run(inputs, plan)?;
-    let said = trace.scores()?.first().copied().ok_or(HookError::NoObjective)?;
-    let states = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
-    let host = states.into_iter().map(|(site, x)| Ok((site, x.finite_values(site)?)));
-    Ok((States(host.collect::<Result<_, HookError>>()?), said))
+    let mut states: Vec<States> = at.iter().map(|_| States(BTreeMap::new())).collect();
+    let held = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
+    for ((place, site), x) in held {
+        let own = states.get_mut(place).ok_or(HookError::NotRead(site))?;
+        own.0.insert(site, x.finite_values(site)?);
+    }
+    Ok((states, trace))
 }
 
 /// How the logit reads the stream, with the scale of the last norm held.
@@ -458,14 +528,46 @@ fn outside(
     Ok(all)
 }
 
-/// Tokens whose logits are added up, each with its sign.
-fn targets(objective: &Objective) -> Result<Vec<(u32, f64)>, AnalysisError> {
-    match *objective {
-        Objective::Logit { token, .. } => Ok(vec![(token, 1.0)]),
-        Objective::LogitDifference { token, against, .. } => Ok(vec![(token, 1.0), (against, -1.0)]),
-        _ => {
-            let needs = "an objective that is a logit, or a difference of two";
-            Err(input(&CARD, needs, format!("this one is the {objective}")))
+/// What is shared out: logits.
+struct Sought {
+    /// The objective, by logits.
+    logits: Objective,
+    /// Positions, and the tokens whose logits are added up there, each with its sign.
+    places: Vec<(usize, Vec<(u32, f64)>)>,
+    /// Whether the logarithm of a probability was asked for, of which logits are a part.
+    log: bool,
+}
+
+impl Sought {
+    fn of(
+        card: &Card,
+        subject: &dyn Subject,
+        inputs: &Inputs,
+        objective: &Objective,
+    ) -> Result<Self, AnalysisError> {
+        let one = |logits: Objective, tokens: Vec<(u32, f64)>, log| {
+            let at = read_at(card, subject, inputs, &logits)?;
+            Ok(Self { logits, places: vec![(at, tokens)], log })
+        };
+        match objective {
+            Objective::Logit { token, .. } => one(objective.clone(), vec![(*token, 1.0)], false),
+            Objective::LogProbability { at, token } => {
+                one(Measure::Logit.of(*at, *token), vec![(*token, 1.0)], true)
+            }
+            Objective::LogitDifference { token, against, .. } => {
+                one(objective.clone(), vec![(*token, 1.0), (*against, -1.0)], false)
+            }
+            Objective::Span { from, tokens, measure } if *measure != Measure::Probability => {
+                let place = |(at, token): (usize, &u32)| (at.saturating_sub(1), vec![(*token, 1.0)]);
+                let places = (*from..).zip(tokens).map(place).collect();
+                let log = *measure == Measure::LogProbability;
+                let logits = Objective::Span { from: *from, tokens: tokens.clone(), measure: Measure::Logit };
+                Ok(Self { logits, places, log })
+            }
+            _ => {
+                let needs = "an objective that is a logit, a log-probability, or a difference of two logits";
+                Err(input(card, needs, format!("this one is the {objective}")))
+            }
         }
     }
 }

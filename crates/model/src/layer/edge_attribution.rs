@@ -258,16 +258,18 @@ impl Analysis for EdgeAttribution {
         ranked.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
         ranked.truncate(self.top.get());
         let strongest = axis(ranked.iter().map(|((from, to), _)| format!("{from} to {to}")).collect());
+        let (at_clean, at_corrupted) = (score(&runs.clean)?, score(&runs.corrupted)?);
+        let cautions = opened.caution(at_clean, at_corrupted);
         let tables = vec![
             Labelled::numbers("edges", unit, vec![from.clone(), to.clone()], values)?,
             Labelled::numbers("senders", unit, vec![from], by_sender)?,
             Labelled::numbers("receivers", unit, vec![to], by_receiver)?,
             Labelled::numbers("strongest", unit, vec![strongest], ranked.iter().map(|(_, v)| **v).collect())?,
-            Labelled::scalar("clean", unit, score(&runs.clean)?),
-            Labelled::scalar("corrupted", unit, score(&runs.corrupted)?),
+            Labelled::scalar("clean", unit, at_clean),
+            Labelled::scalar("corrupted", unit, at_corrupted),
         ];
         let answer = Answer::new(tables, sites_of(&receivers, circuit.layers));
-        Ok(answer.explaining(&opened.objective).against(pair.difference()))
+        Ok(answer.explaining(&opened.objective).against(pair.difference()).cautioned(cautions))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What methods that compare a clean with a corrupted prompt need of both.
 
-use mmlens_core::finding::{Labelled, Modality, TableError, TokenLabel};
-use mmlens_core::{AnalysisError, Asked, Card, Inputs, Objective, On, Pair, TokenMap};
+use mmlens_core::finding::{Caution, Labelled, Modality, TableError, TokenLabel};
+use mmlens_core::{AnalysisError, Asked, Card, Inputs, Objective, On, Pair, TokenMap, caution};
 use mmlens_engine::{label, one_row};
 
 use crate::check::input;
@@ -34,14 +34,10 @@ impl Opened {
         Labelled::texts("corrupted tokens", vec![label::token_axis(self.map())], texts)
     }
 
-    /// A pair the wrong way round: what is explained is smaller in the clean run than in the corrupted one.
-    pub(crate) fn caution(&self, at_clean: f32, at_corrupted: f32) -> Option<String> {
-        (at_clean < at_corrupted).then(|| {
-            format!(
-                "the {} is {at_clean:.3} in the clean run and {at_corrupted:.3} in the corrupted one: what is brought back is a loss",
-                self.objective
-            )
-        })
+    /// A pair that is told apart barely, or the wrong way round.
+    pub(crate) fn caution(&self, at_clean: f32, at_corrupted: f32) -> Option<Caution> {
+        let (clean, corrupted) = ((at_clean, "in the clean run"), (at_corrupted, "in the corrupted one"));
+        caution::contrast(&self.objective, clean, corrupted)
     }
 }
 

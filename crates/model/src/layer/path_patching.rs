@@ -312,7 +312,9 @@ impl Analysis for PathPatching {
         let mut sites: Vec<Site> = groups.iter().flatten().map(|v| v.site(circuit.layers)).collect();
         sites.sort_unstable();
         sites.dedup();
-        Ok(Answer::new(tables, sites).explaining(&opened.objective).against(pair.difference()))
+        let cautions = opened.caution(clean, corrupted);
+        let answer = Answer::new(tables, sites).explaining(&opened.objective).against(pair.difference());
+        Ok(answer.cautioned(cautions))
     }
 }
 

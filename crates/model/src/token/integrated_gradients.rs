@@ -110,12 +110,12 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Axis, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Baseline, Capability, Card, Case, Cost, Inputs, Leaf, Objective, On,
-    Part, Point, Site, Subject, kind,
+    Part, Point, Site, Subject, TokenMap, caution, kind,
 };
-use mmlens_engine::{End, Path, PathIntegral, Progress, Rule, label, one_row};
+use mmlens_engine::{End, Path, PathIntegral, Progress, Rule, Spoken, label, one_row};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{at_least_one, input, setting};
@@ -211,17 +211,17 @@ impl IntegratedGradients {
         each.join("; ") + apart
     }
 
-    /// That contributions miss what they should add up to by much.
-    fn caution(&self, path: &Path) -> Option<String> {
-        let missed = relative_gap(path);
-        (missed > WIDE_GAP).then(|| {
-            format!(
-                "contributions along `{}` miss what they should add up to by {:.0} % of it; more than {} `steps` miss less",
-                moved(path),
-                100.0 * missed,
-                self.steps
-            )
-        })
+    /// What speaks against the shares along a path: nothing moved, the two ends barely differ, or the shares do not add up.
+    fn cautions(&self, objective: &Objective, path: &Path) -> Option<Caution> {
+        let moved = moved(path);
+        let values: Vec<f32> = path.along.iter().flat_map(|along| along.values.iter().copied()).collect();
+        let nothing = || caution::rounding(&values, path.at_input, &format!("contributions along `{moved}`"));
+        let (with, without) = ("with the input", format!("at the baseline of `{moved}`"));
+        let ends = || caution::contrast(objective, (path.at_input, with), (path.at_baseline, &without));
+        let (of, hint) =
+            (format!(" along `{moved}`"), format!("; more than {} `steps` may miss less", self.steps));
+        let gap = || caution::gap(f64::from(relative_gap(path)), &of, &hint);
+        nothing().or_else(ends).or_else(gap)
     }
 }
 
@@ -258,7 +258,9 @@ impl Analysis for IntegratedGradients {
         let (paths, steps) = (self.paths(on, &inputs, &on.form(case, &inputs)?)?, self.steps.get());
         let sites: Vec<Site> = paths.iter().flat_map(|path| &path.ends).map(|end| end.site).collect();
         let (paths, row) = (paths.len(), on.row(case, &inputs, &sites)?);
-        let cost = Cost::rows(case.settling() + 1 + paths * (1 + steps)).with_gradients(paths * steps);
+        let times = 1 + on.each(case, &on.form(case, &inputs)?).len();
+        let cost = Cost::rows(case.settling() + times * (1 + paths * (1 + steps)))
+            .with_gradients(times * paths * steps);
         Ok(cost.at_once(self.rows.get(), row, on.memory().budget()))
     }
 
@@ -276,38 +278,49 @@ impl Analysis for IntegratedGradients {
         let paths = self.paths(on, &inputs, &objective)?;
         let read: Vec<Site> = paths.iter().flat_map(|path| path.reads(subject, &objective)).collect();
         paths.iter().try_for_each(|path| path.hold(subject, (&inputs, &objective), CARD.id))?;
-        let whole = on.unedited(case, (&inputs, &objective), &read)?;
-        let mut progress = Progress::new(on.watch(), CARD.id, self.steps.get() * paths.len());
-        let walked =
-            paths.iter().map(|path| path.walk(subject, (&inputs, &objective), &whole, &mut progress));
-        let walked: Vec<Path> = walked.collect::<Result<_, _>>()?;
+        let spoken = Spoken::of(on, case, &inputs, &objective)?;
+        let times = 1 + spoken.objectives().len();
+        let mut progress = Progress::new(on.watch(), CARD.id, self.steps.get() * paths.len() * times);
         let unit = objective.unit();
+        let mut walk = |objective: &Objective| -> Result<Vec<Path>, AnalysisError> {
+            let whole = on.unedited(case, (&inputs, objective), &read)?;
+            let walked =
+                paths.iter().map(|path| path.walk(subject, (&inputs, objective), &whole, &mut progress));
+            walked.collect()
+        };
+        let walked = walk(&objective)?;
+        let each = spoken.objectives().iter().map(|objective| shown(&walk(objective)?, unit, map));
+        let tables = spoken.with_each(std::iter::once(shown(&walked, unit, map)).chain(each))?;
         let along = || walked.iter().flat_map(|path| &path.along);
-        let mut tables = Vec::new();
-        for along in along() {
-            let name = along.spec.site.to_string();
-            tables.extend(label::tables(&name, unit, &along.spec, &along.dims, &along.values, map)?);
-        }
-        // Sums over what belongs together are the answer, single coordinates are kept beside.
-        let (mut tables, single): (Vec<Labelled>, Vec<Labelled>) =
-            tables.into_iter().partition(|table| !table.is_aside());
         let sites: Vec<Site> = along().map(|along| along.spec.site).collect();
-        let totals = along().map(|along| along.total() as f32).collect();
-        let names = Axis::names(Role::Concept, sites.iter().map(Site::to_string));
-        tables.push(Labelled::numbers("by site", unit, vec![names], totals)?);
-        tables.extend(summary(&walked, unit)?);
-        tables.extend(single);
         let ends: Vec<&End> = paths.iter().flat_map(|path| &path.ends).collect();
         let settled =
             serde_json::to_value(&ends).map_err(|error| setting(&CARD, "along", error, "it is written"))?;
         let beginnings = Self::beginnings(&paths);
         let answer = Answer::new(tables, sites).explaining(&objective).against(beginnings);
-        Ok(answer.cautioned(walked.iter().filter_map(|path| self.caution(path))).settled("along", settled))
+        let cautions = walked.iter().filter_map(|path| self.cautions(&objective, path));
+        Ok(answer.cautioned(cautions).settled("along", settled))
     }
 }
 
-/// A share of the change beyond which contributions that miss it are spoken of.
-const WIDE_GAP: f32 = 0.05;
+/// What is found along some paths.
+fn shown(walked: &[Path], unit: Unit, map: &TokenMap) -> Result<Vec<Labelled>, AnalysisError> {
+    let along = || walked.iter().flat_map(|path| &path.along);
+    let mut tables = Vec::new();
+    for along in along() {
+        let name = along.spec.site.to_string();
+        tables.extend(label::tables(&name, unit, &along.spec, &along.dims, &along.values, map)?);
+    }
+    // Sums over what belongs together are the answer, single coordinates are kept beside.
+    let (mut tables, single): (Vec<Labelled>, Vec<Labelled>) =
+        tables.into_iter().partition(|table| !table.is_aside());
+    let totals = along().map(|along| along.total() as f32).collect();
+    let names = Axis::names(Role::Concept, along().map(|along| along.spec.site.to_string()));
+    tables.push(Labelled::numbers("by site", unit, vec![names], totals)?);
+    tables.extend(summary(walked, unit)?);
+    tables.extend(single);
+    Ok(tables)
+}
 
 /// The sites that move along a path, in words.
 fn moved(path: &Path) -> String {

@@ -80,12 +80,15 @@
 //! # }
 //! ```
 
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
-use mmlens_core::{Analysis, AnalysisError, Answer, Baseline, Card, Case, Cost, Inputs, Leaf, On, Seed};
+use mmlens_core::{
+    Analysis, AnalysisError, Answer, Baseline, Card, Case, Cost, HookError, Inputs, Leaf, On, Seed, caution,
+};
 use mmlens_engine::shapley::{self, MOST_PLAYERS, Shares};
-use mmlens_engine::{Coalition, Hiding, Positions, Progress};
+use mmlens_engine::{Coalition, Hiding, Positions, Progress, Spoken};
 use serde::{Deserialize, Serialize};
 
 use super::parts::{Asked, Called, Parts};
@@ -221,19 +224,39 @@ impl Analysis for KernelShap {
         let all = self.settings.enumerates(players);
         // How many are drawn is known when they are.
         let mut progress: Option<Progress<'_>> = None;
+        let spoken = Spoken::of(on, case, &inputs, &objective)?;
+        let metrics = spoken.beside(&objective);
+        // What was measured of the tokens of an answer while the whole was: coalitions are the same for all.
+        let mut beside: Vec<VecDeque<Vec<f32>>> = vec![VecDeque::new(); spoken.objectives().len()];
         let score = |some: &[Coalition]| {
             let total = if all { 1 << players } else { some.len() };
             let progress = progress.get_or_insert_with(|| Progress::new(on.watch(), CARD.id, total));
-            Ok::<_, AnalysisError>(hiding.measure(&objective, some, &memory, progress)?.values)
+            let mut measured = hiding.measure(&metrics, some, &memory, progress)?.into_iter();
+            let whole = measured.next().ok_or(HookError::NoObjective)?;
+            beside.iter_mut().zip(measured).for_each(|(own, measured)| own.push_back(measured.values));
+            Ok::<_, AnalysisError>(whole.values)
         };
         let shares: Shares = match all {
             true => shapley::exact(players, score)?,
             false => shapley::kernel(players, samples, seed, score)?,
         };
         let unit = objective.unit();
+        let shown = |shares: &Shares| -> Result<Vec<Labelled>, AnalysisError> {
+            let called = Called { picture: "picture", tokens: "tokens" };
+            let mut tables = parts.tables(&called, unit, &shares.values)?;
+            tables.extend(by_modality(&parts, &shares.values)?);
+            Ok(tables)
+        };
+        let of_token = |mut measured: VecDeque<Vec<f32>>| {
+            let again =
+                |_: &[Coalition]| Ok::<_, AnalysisError>(measured.pop_front().ok_or(HookError::NoObjective)?);
+            shown(&match all {
+                true => shapley::exact(players, again)?,
+                false => shapley::kernel(players, samples, seed, again)?,
+            })
+        };
         let mut tables =
-            parts.tables(&Called { picture: "picture", tokens: "tokens" }, unit, &shares.values)?;
-        tables.extend(by_modality(&parts, &shares.values)?);
+            spoken.with_each(std::iter::once(shown(&shares)).chain(beside.into_iter().map(of_token)))?;
         let sum: f64 = shares.values.iter().map(|share| f64::from(*share)).sum();
         let gap = sum - (f64::from(shares.all) - f64::from(shares.none));
         tables.extend([
@@ -247,7 +270,11 @@ impl Analysis for KernelShap {
             &shares.errors,
         )?;
         tables.extend(errors.into_iter().map(Labelled::aside));
+        let (with, without) = ((shares.all, "with all parts"), (shares.none, "without any"));
+        let nothing = caution::rounding(&shares.values, shares.all, "values");
+        let cautions = nothing.or_else(|| caution::contrast(&objective, with, without));
         let answer = Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline());
+        let answer = answer.cautioned(cautions);
         Ok(if all { answer } else { answer.seeded(seed) })
     }
 }

@@ -19,6 +19,7 @@
 //! | `windows` | row, column | objective | the drop of every window, only where windows overlap |
 //! | `tokens` | token | objective | the drop of every token of the prompt that does not show a picture, or of every word; those of a given answer with `among: answer` |
 //! | `objective` | | objective | `f(x)` |
+//! | ... ` by answer token` | answer; as above | objective | each of these for every token of an answer, where [`each`](mmlens_core::Target::Answer) is asked for: they add up |
 //!
 //! `picture` has the coarsest rows and columns on which it is constant: one for each cell of a grid; parts that are no windows have a patch
 //! each. Several pictures are hidden one at a time, and each has its own tables: `picture/0`, `picture/1`; patches and whole pictures are
@@ -88,9 +89,10 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::Labelled;
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Baseline, Card, Case, Copies, Cost, Inputs, Leaf, On, Plan,
+    Analysis, AnalysisError, Answer, Baseline, Card, Case, Copies, Cost, HookError, Inputs, Leaf, On, Plan,
+    caution,
 };
-use mmlens_engine::{Coalition, Hiding, Positions, Progress};
+use mmlens_engine::{Coalition, Hiding, Measured, Positions, Progress, Spoken};
 use serde::{Deserialize, Serialize};
 
 use super::parts::{Asked, Called, Parts};
@@ -201,12 +203,22 @@ impl Analysis for Occlusion {
         let count = hiding.units().len();
         let without: Vec<Coalition> = (0..count).map(|part| Coalition::all(count).without(part)).collect();
         let mut progress = Progress::new(on.watch(), CARD.id, count);
-        let measured = hiding.measure(&objective, &without, &memory, &mut progress)?;
-        let at = measured.unedited;
-        let drops: Vec<f32> = measured.values.iter().map(|score| at - score).collect();
+        let spoken = Spoken::of(on, case, &inputs, &objective)?;
+        let metrics = spoken.beside(&objective);
+        let measured = hiding.measure(&metrics, &without, &memory, &mut progress)?;
         let called = Called { picture: "picture", tokens: "tokens" };
-        let mut tables = parts.tables(&called, objective.unit(), &drops)?;
-        tables.push(Labelled::scalar("objective", objective.unit(), at));
-        Ok(Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline()))
+        let drops = |measured: &Measured| -> Vec<f32> {
+            measured.values.iter().map(|score| measured.unedited - score).collect()
+        };
+        let tables = |measured: &Measured| -> Result<Vec<Labelled>, AnalysisError> {
+            let mut tables = parts.tables(&called, objective.unit(), &drops(measured))?;
+            tables.push(Labelled::scalar("objective", objective.unit(), measured.unedited));
+            Ok(tables)
+        };
+        let tables = spoken.with_each(measured.iter().map(tables))?;
+        let whole = measured.first().ok_or(HookError::NoObjective)?;
+        let caution = caution::rounding(&drops(whole), whole.unedited, "drops");
+        let answer = Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline());
+        Ok(answer.cautioned(caution))
     }
 }

@@ -73,7 +73,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
-use mmlens_core::finding::{CAUTIONS, Finding, Labelled, Unit, finite};
+use mmlens_core::finding::{Caution, Finding, Labelled, Unit, finite};
 use mmlens_core::{
     Alteration, Altered, Analysis, AnalysisError, Answer, AnyAnalysis, AnyTensor, AxisName, Capability, Card,
     Case, Change, Cost, Form, Given, HookError, Leaf, Method, Objective, On, Part, Plan, Point, Region, Seed,
@@ -213,16 +213,16 @@ impl Analysis for SmoothGrad {
         let sigma = noise * range(site, &value)?;
         let case = Case { target: Target::Objective(objective.clone()), ..case.clone() };
         let given = Given { case, corrupted: None, many: None };
-        let (mut found, mut warned, mut caution): (Option<Moments>, usize, Option<String>) = (None, 0, None);
+        let (mut found, mut warned, mut caution): (Option<Moments>, usize, Option<Caution>) = (None, 0, None);
         for sample in 0..self.samples.get() {
             let drawn = drawn(&value, sigma, seed.at(sample as u64))?;
             let shaken = Altered::new(subject, [Alteration::new(site, Region::all(), Change::Add(drawn))?])?;
             let watch = Sample { watch: on.watch(), sample, samples: self.samples.get() };
             let inner = On::new(&shaken).watched(&watch).within(on.memory());
             let one = inside.run_given(&inner, &given).map_err(|error| watch.own(error))?;
-            if let Some(first) = one.cautions().first() {
+            if let Some(first) = one.cautions().into_iter().next() {
                 warned += 1;
-                caution.get_or_insert_with(|| first.clone());
+                caution.get_or_insert(first);
             }
             match &mut found {
                 None => found = Some(Moments::of(one)?),
@@ -233,8 +233,10 @@ impl Analysis for SmoothGrad {
         let baseline = found.first.provenance.baseline.clone();
         let mut tables = found.tables()?;
         tables.push(Labelled::scalar("sigma", Unit::Activation, sigma as f32));
-        let caution =
-            caution.map(|first| format!("{warned} of {} samples, the first: {first}", self.samples));
+        let caution = caution.map(|first| Caution {
+            text: format!("{warned} of {} samples, the first: {first}", self.samples),
+            ..first
+        });
         let answer = Answer::new(tables, [site]).explaining(&objective).seeded(seed).cautioned(caution);
         Ok(match baseline {
             Some(baseline) => answer.against(baseline),
@@ -303,7 +305,7 @@ impl Moments {
     fn of(first: Finding) -> Result<Self, AnalysisError> {
         // Tensors among its settings are settings here, and cautions are counted.
         let given = |table: &Labelled| table.is_aside() && table.name().starts_with("given ");
-        let own = |table: &&Labelled| !given(table) && table.name() != CAUTIONS;
+        let own = |table: &&Labelled| !given(table) && !Caution::is_table(table.name());
         let tables = first.tables().iter().filter(own).cloned().collect();
         let first = Finding::new(first.provenance.clone(), tables)?;
         let own = |table: &Labelled| {

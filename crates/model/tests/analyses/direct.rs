@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use mmlens_core::finding::{Finding, Tolerance};
 use mmlens_core::{
-    Alteration, Altered, Analysis, Ask, Case, Objective, Part, Plan, Point, Sample, Site, Subject,
+    Alteration, Altered, Analysis, Ask, Case, Measure, Objective, Part, Plan, Point, Sample, Site, Subject,
 };
 use mmlens_model::direct_logit_attribution::{DirectLogitAttribution, Settings};
 use mmlens_testkit::{Oracle, Toy, checkpoint};
@@ -176,9 +176,9 @@ fn what_is_no_logit_and_what_does_not_add_up_is_refused() {
     let subject = llava("llava-a");
     let all = method(true, 1);
     assert_eq!(
-        said(subject, &all, &about(question().sample, Objective::log_probability(3))),
-        "direct-logit-attribution needs an objective that is a logit, or a difference of two, but this one is the \
-         log-probability of token 3 at the last position"
+        said(subject, &all, &about(question().sample, Measure::Probability.of(Ask::Last, 3))),
+        "direct-logit-attribution needs an objective that is a logit, a log-probability, or a difference of two logits, but this one is the \
+         probability of token 3 at the last position"
     );
     assert_eq!(
         said(subject, &all, &about(question().sample, Objective::logit(331))),

@@ -18,6 +18,7 @@ mod read_at;
 mod refusals;
 mod shares;
 mod similarity;
+mod spoken;
 mod support;
 mod towers;
 mod weights;

@@ -258,7 +258,7 @@ fn inputs_a_method_cannot_work_on() {
     let similar = about(Sample::prompt(vec![], "ab"), Objective::Similarity);
     assert_eq!(
         said(LogitLens::new(logit_lens::Settings::default()).unwrap().run(&toy, &similar)),
-        "logit-lens needs an objective that names a token, but this one is the similarity of picture and text"
+        "logit-lens needs an objective that names tokens, but this one is the similarity of picture and text"
     );
 }
 

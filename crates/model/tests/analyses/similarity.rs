@@ -405,14 +405,14 @@ fn cautions_come_with_their_numbers() {
     let cautions = found.cautions();
     let mean = wide(&found, "shuffled").iter().sum::<f64>() / 4.0;
     assert_eq!(
-        cautions[0],
+        cautions[0].text,
         format!(
             "4 rows of up to 6 dimensions: the full estimate is biased towards 1, and shuffled rows give {mean:.2}"
         )
     );
     assert_eq!(numbers(&found, "dimensions"), [6.0, 6.0]);
     let enough = by(Estimator::Full).run(&toy, &letters(9)).unwrap();
-    assert!(enough.cautions().iter().all(|caution| !caution.contains("rows of")));
+    assert!(enough.cautions().iter().all(|caution| !caution.text.contains("rows of")));
     // A dimension that is pulled out has nearly all the variance.
     let pulled = Rewired::new(&toy, |inputs, run| toy.forward(inputs, run));
     let edit = Alteration::parse("text.blocks.1.resid_post[d_model=2]=scale:100");
@@ -420,7 +420,7 @@ fn cautions_come_with_their_numbers() {
     let altered = Altered::new(pulled, [edit]).unwrap();
     let found = by(Estimator::Debiased).run(&altered, &letters(9)).unwrap();
     let cautions = found.cautions();
-    let said = cautions.last().unwrap();
+    let said = &cautions.last().unwrap().text;
     assert!(
         said.starts_with("`text.blocks.1.resid_post`: ")
             && said.ends_with("of the variance lies in dimension 2 of 6"),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Anatomy, AnyTensor, Decode, Decoding, Inputs, Output, Part, Plan, Rules, Run, Sample, Session, SiteSpec,
-    Subject, SubjectError, Text, TokenMap, View, Words, kind,
+    Anatomy, AnyTensor, Decode, Decoding, Inputs, Output, Part, Plan, Reply, Rules, Run, Sample, Session,
+    SiteSpec, Subject, SubjectError, Text, TokenMap, View, Words, kind,
 };
 use serde_json::Value;
 
@@ -163,6 +163,27 @@ impl Blip {
         Ok(written.into_iter().map(|(ids, pad)| Text { ids, pad }).collect())
     }
 
+    /// A caption with what it goes on with.
+    fn continued(&self, inputs: Inputs, reply: &Reply) -> Result<Inputs, SubjectError> {
+        let ids = match reply {
+            Reply::Tokens(ids) => ids.clone(),
+            Reply::Text(text) if text.trim().is_empty() => return Err(self.refuse("the answer is empty")),
+            Reply::Text(text) => {
+                let pieces = self.texts.tokenizer().encode(text, false).map_err(|e| self.refuse(e))?;
+                pieces.into_iter().map(|piece| piece.id).collect()
+            }
+        };
+        let (vocab, most) = (self.config.text.vocab, self.config.text.positions);
+        if let Some(token) = ids.iter().find(|token| **token as usize >= vocab) {
+            return Err(self.refuse(format!("token {token} of the answer is none of {vocab}")));
+        }
+        let found = inputs.positions() + ids.len();
+        if found > most {
+            return Err(self.refuse(format!("prompt and answer have {found} tokens, of at most {most}")));
+        }
+        inputs.answered(&ids, |token| self.texts.label(token))
+    }
+
     /// What a caption begins with, behind the token that begins it.
     fn begun(&self, text: &str) -> Result<(Vec<u32>, TokenMap), SubjectError> {
         let bos = self.config.bos;
@@ -188,7 +209,10 @@ impl Subject for Blip {
     crate::about::about!();
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
-        sample.unanswered(self.name())?;
+        // An answer to a question is written by a decoder that does not read the question's positions.
+        if self.config.task != BlipTask::Caption {
+            sample.unanswered(self.name())?;
+        }
         if !sample.clips.is_empty() {
             return Err(self.refuse("it takes pictures, no clips"));
         }
@@ -212,10 +236,14 @@ impl Subject for Blip {
         }
         let pixels = stack(&processed, &self.device).map_err(|e| self.failed(e))?;
         let colours = colours(&self.processor, sample).map_err(|e| self.failed(e))?;
-        inputs.with(|batch| {
+        let inputs = inputs.with(|batch| {
             (batch.maps, batch.pixels, batch.colours) = (maps, pixels, colours);
             batch.images.iter_mut().for_each(|own| own.push(0));
-        })
+        })?;
+        match &sample.reply {
+            Some(reply) => self.continued(inputs, reply),
+            None => Ok(inputs),
+        }
     }
 
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {

@@ -53,6 +53,7 @@ fn an_answer_has_the_tokens_that_transformers_gives_it() {
 fn what_was_generated_is_as_likely_when_it_is_given() {
     for (name, words) in [
         ("gpt2-a", Words::Prompt("Red is".to_owned())),
+        ("blip-a", Words::Prompt("a photo".to_owned())),
         ("gemma2-a", Words::Ask("Red?".to_owned())),
         ("qwen3-a", Words::Ask("Red?".to_owned())),
         ("llava-a", Words::Ask("Red?".to_owned())),
@@ -70,7 +71,8 @@ fn what_was_generated_is_as_likely_when_it_is_given() {
         let generated = subject.generate(&inputs, &how).unwrap().swap_remove(0);
         let sample = sample.answered(Reply::Tokens(generated.tokens.clone()));
         for (at, probability) in generated.probabilities.iter().enumerate() {
-            let target = Target::Answer { from: at, to: Some(at + 1), measure: Default::default() };
+            let target =
+                Target::Answer { from: at, to: Some(at + 1), measure: Default::default(), each: false };
             let case = Case { sample: sample.clone(), target };
             let (inputs, objective) = case.open(subject.as_ref()).unwrap();
             let found = subject.run(&inputs, Plan::new().objective(objective)).unwrap().scores().unwrap()[0];
@@ -107,7 +109,7 @@ fn an_answer_that_cannot_be_is_refused() {
     let open = |case: &Case| case.open(llava.as_ref()).unwrap_err().to_string();
     assert!(open(&Case::answer(asked())).contains("its answer is to be explained, but it holds none"));
     let sample = asked().answered(Reply::Tokens(vec![5, 6]));
-    let target = Target::Answer { from: 1, to: Some(7), measure: Default::default() };
+    let target = Target::Answer { from: 1, to: Some(7), measure: Default::default(), each: false };
     let said = open(&Case { sample, target });
     assert!(said.contains("tokens 1..7 of its answer are to be explained, which has 2"), "{said}");
 }

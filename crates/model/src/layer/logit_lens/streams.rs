@@ -97,6 +97,12 @@ impl Streams {
         self.groups.iter().map(|group| group.places.len()).sum()
     }
 
+    /// Which of the places looked at is this position of the only prompt.
+    pub(super) fn place(&self, position: usize) -> Option<usize> {
+        let mut places = self.groups.iter().flat_map(|group| &group.places);
+        places.position(|place| *place == position)
+    }
+
     /// How many passes it takes.
     pub(super) fn passes(&self, limits: &Limits) -> usize {
         self.count().div_ceil(limits.held.get())

@@ -1,8 +1,10 @@
 //! States read as words, or as classes.
 
-use mmlens_core::finding::{Axis, Labelled, Role, Unit};
+use std::collections::BTreeMap;
+
+use mmlens_core::finding::{Axis, Labelled, Labels, Role, TokenLabel, Unit};
 use mmlens_core::kind::Space;
-use mmlens_core::{AnalysisError, Answer, Case, HookError, Objective, On, Part, Subject};
+use mmlens_core::{AnalysisError, Answer, Case, HookError, Inputs, Objective, On, Part, Subject};
 use mmlens_engine::distribution::{divergence, entropy, largest, log_probabilities, rank};
 use mmlens_engine::{label, one_row};
 
@@ -19,14 +21,14 @@ pub(super) fn answer(
     let subject = on.subject();
     let (inputs, objective) = on.open(case)?;
     one_row(CARD.id, &inputs)?;
-    let target = target(&objective)?;
     let streams = Streams::of(subject, &inputs, of, &lens.settings.positions)?;
+    let targets = Targets::of(&inputs, &objective, &streams)?;
     let limits = lens.limits(on, &streams, &inputs)?;
     let mut seen = Seen::new(streams.sites.len(), streams.count());
-    streams.each((on, &inputs), &limits, |held| look(lens, subject, &streams, held, target, &mut seen))?;
+    streams.each((on, &inputs), &limits, |held| look(lens, subject, &streams, held, &targets, &mut seen))?;
     let axis = streams.groups.first().map(|group| group.axis.clone());
     let axis = axis.ok_or_else(|| input(&CARD, "a picture or a prompt", "there is none"))?;
-    let tables = seen.tables(subject, axis, streams.sites.len() - 1)?;
+    let tables = seen.tables(subject, (axis, &targets), streams.sites.len() - 1)?;
     Ok(Answer::new(tables, streams.sites).explaining(&objective))
 }
 
@@ -36,7 +38,7 @@ fn look(
     subject: &dyn Subject,
     streams: &Streams,
     held: &Held<'_>,
-    target: usize,
+    targets: &Targets,
     seen: &mut Seen,
 ) -> Result<(), AnalysisError> {
     let mut last: Vec<Vec<f64>> = Vec::new();
@@ -44,23 +46,22 @@ fn look(
     for (layer, site) in streams.sites.iter().enumerate().rev() {
         let logits = read(subject, streams.part, held.at(*site)?)?;
         let vocabulary = logits.dims().last().copied().unwrap_or(0);
-        let outside = HookError::Objective { what: "token", index: target, len: vocabulary };
-        if target >= vocabulary {
-            return Err(outside.into());
-        }
         let what = format!("the lens at `{site}`");
         let logs: Vec<Vec<f64>> =
             logits.finite_values(what)?.chunks(vocabulary.max(1)).map(log_probabilities).collect();
         let reference = if last.is_empty() { &logs } else { &last };
         for (i, (logs, reference)) in logs.iter().zip(reference).enumerate() {
             let best = largest(logs, lens.top.get()).into_iter().map(|(id, log)| (id as u32, log));
-            let (Some(own), Some(rank)) = (logs.get(target), rank(logs, target)) else {
-                return Err(outside.into());
+            let own = |token: usize| {
+                let outside = HookError::Objective { what: "token", index: token, len: vocabulary };
+                match (logs.get(token), rank(logs, token)) {
+                    (Some(own), Some(rank)) => Ok((*own, rank)),
+                    _ => Err(outside),
+                }
             };
             let reading = Reading {
                 best: best.collect(),
-                target: *own,
-                rank,
+                target: targets.at(held.first + i).map(own).transpose()?,
                 entropy: entropy(logs),
                 divergence: divergence(reference, logs),
             };
@@ -77,8 +78,8 @@ fn look(
 #[derive(Debug, Clone, Default)]
 struct Reading {
     best: Vec<(u32, f64)>,
-    target: f64,
-    rank: usize,
+    /// Of the token looked for at this place: its log-probability and its rank.
+    target: Option<(f64, usize)>,
     entropy: f64,
     divergence: f64,
 }
@@ -103,16 +104,23 @@ impl Seen {
     fn tables(
         &self,
         subject: &dyn Subject,
-        axis: Axis,
+        (axis, targets): (Axis, &Targets),
         blocks: usize,
     ) -> Result<Vec<Labelled>, AnalysisError> {
+        let sought = vec![label::depth_axis(blocks), targets.axis(&axis)];
+        let found = || self.readings.iter().filter_map(|reading| reading.target);
         let places = vec![label::depth_axis(blocks), axis];
         let ranks = self.readings.iter().map(|r| r.best.len()).max().unwrap_or(0);
         let ranked = [places.clone(), vec![Axis::count(Role::Rank, ranks)]].concat();
         let best = || self.readings.iter().flat_map(|r| &r.best);
         let each = |value: &dyn Fn(&Reading) -> f64| self.readings.iter().map(|r| value(r) as f32).collect();
         Ok(vec![
-            Labelled::numbers("target", Unit::Probability, places.clone(), each(&|r| r.target.exp()))?,
+            Labelled::numbers(
+                "target",
+                Unit::Probability,
+                sought.clone(),
+                found().map(|(log, _)| log.exp() as f32).collect(),
+            )?,
             Labelled::texts("words", ranked.clone(), best().map(|(id, _)| subject.token(*id)).collect())?,
             Labelled::numbers(
                 "probabilities",
@@ -131,19 +139,71 @@ impl Seen {
             Labelled::numbers(
                 "target log probability",
                 Unit::LogProbability,
-                places.clone(),
-                each(&|r| r.target),
+                sought.clone(),
+                found().map(|(log, _)| log as f32).collect(),
             )?
             .aside(),
-            Labelled::numbers("target rank", Unit::Count, places.clone(), each(&|r| r.rank as f64))?.aside(),
+            Labelled::numbers(
+                "target rank",
+                Unit::Count,
+                sought,
+                found().map(|(_, rank)| rank as f32).collect(),
+            )?
+            .aside(),
             Labelled::numbers("entropy", Unit::Nat, places.clone(), each(&|r| r.entropy))?.aside(),
             Labelled::numbers("divergence", Unit::Nat, places, each(&|r| r.divergence))?.aside(),
         ])
     }
 }
 
-fn target(objective: &Objective) -> Result<usize, AnalysisError> {
-    objective.token().map(|token| token as usize).ok_or_else(|| {
-        input(&CARD, "an objective that names a token", format!("this one is the {objective}"))
-    })
+/// The token that is looked for at every place.
+enum Targets {
+    /// The same at all of them.
+    Everywhere(usize),
+    /// The tokens of a phrase, each where it is decided: places in their order, and what the tokens are.
+    Spoken(BTreeMap<usize, usize>, Vec<TokenLabel>),
+}
+
+impl Targets {
+    fn of(inputs: &Inputs, objective: &Objective, streams: &Streams) -> Result<Self, AnalysisError> {
+        let found = || format!("this one is the {objective}");
+        if let Some(token) = objective.token() {
+            return Ok(Self::Everywhere(token as usize));
+        }
+        let Objective::Span { from, tokens, .. } = objective else {
+            return Err(input(&CARD, "an objective that names tokens", found()));
+        };
+        let (map, pad) = (inputs.map(), inputs.pads.first().copied().unwrap_or(0));
+        let (mut at, mut labels) = (BTreeMap::new(), Vec::new());
+        for (position, token) in (*from..).zip(tokens) {
+            let place = streams.place(position.saturating_sub(1));
+            let label = position.checked_sub(pad).and_then(|own| map.tokens.get(own));
+            if let (Some(place), Some(label)) = (place, label) {
+                at.insert(place, *token as usize);
+                labels.push(label.clone());
+            }
+        }
+        match labels.is_empty() {
+            true => {
+                Err(input(&CARD, "places that decide the tokens explained among those looked at", found()))
+            }
+            false => Ok(Self::Spoken(at, labels)),
+        }
+    }
+
+    /// The token looked for at a place.
+    fn at(&self, place: usize) -> Option<usize> {
+        match self {
+            Self::Everywhere(token) => Some(*token),
+            Self::Spoken(at, _) => at.get(&place).copied(),
+        }
+    }
+
+    /// What is found of them stands along this axis, behind that of layers.
+    fn axis(&self, places: &Axis) -> Axis {
+        match self {
+            Self::Everywhere(_) => places.clone(),
+            Self::Spoken(_, tokens) => Axis::new(Role::Answer, Labels::Tokens(tokens.clone())),
+        }
+    }
 }

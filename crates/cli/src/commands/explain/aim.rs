@@ -1,0 +1,147 @@
+//! What of the answer is explained, and what it is compared with, as options say.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use mmlens::core::{Case, Given, Measure, On, Sample, Words};
+use mmlens::engine::{Aim, AimError, Settled, Sought};
+use serde_json::{Value, json};
+
+use crate::input::pictures;
+use crate::refusal::{Refusal, numbers};
+
+/// What of the answer is explained: all of it, if nothing is said.
+#[derive(Debug, Clone, Args)]
+pub(super) struct AimArgs {
+    /// A phrase of the answer, as it stands there.
+    #[arg(long, value_name = "PHRASE", conflicts_with = "target")]
+    pub(super) span: Option<String>,
+    /// One token of the answer, as text or as id; of a classifier any class, of a masked word any token.
+    #[arg(long, value_name = "TOKEN")]
+    pub(super) target: Option<String>,
+    /// Rather than this in its place, another phrase, token, class or caption: explained is by how much the one is likelier than the
+    /// other, where the two part.
+    #[arg(long, value_name = "OTHER")]
+    pub(super) versus: Option<String>,
+    /// How tokens and classes are measured; without it log-probability of what is generated, logit of classes.
+    #[arg(long, value_name = "MEASURE", value_parser = measures())]
+    objective: Option<Measure>,
+    /// An answer that was given, by this model or by anybody, in the place of the model's own: each token is judged behind those
+    /// before. That it ends there is no part of it, unless the token that ends answers is written too (`yellow</s>`). For language
+    /// models, with pictures or without.
+    #[arg(long, value_name = "ANSWER", conflicts_with = "text")]
+    pub(super) answer: Option<String>,
+    /// The most tokens of the answer; without it 64, or fewer where the checkpoint says so.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "text")]
+    max_new: Option<u16>,
+    /// Whether there is a map for each token of what is explained, beside that of all; without it for up to 16 tokens. Gradient
+    /// methods take as much time for each as for all.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    each: Option<bool>,
+}
+
+fn measures() -> impl TypedValueParser<Value = Measure> {
+    PossibleValuesParser::new(["log-probability", "logit", "probability"]).map(|name| match name.as_str() {
+        "logit" => Measure::Logit,
+        "probability" => Measure::Probability,
+        _ => Measure::LogProbability,
+    })
+}
+
+impl AimArgs {
+    fn aim(&self) -> Aim {
+        let aim = match (&self.span, &self.target) {
+            (Some(phrase), _) => Aim::default().span(phrase),
+            (_, Some(token)) => Aim::default().token(token),
+            (None, None) => Aim::default(),
+        };
+        let aim = self.versus.iter().fold(aim, |aim, other| aim.versus(other));
+        let aim = self.objective.iter().fold(aim, |aim, measure| aim.measured(*measure));
+        let aim = self.max_new.iter().fold(aim, |aim, most| aim.at_most((*most).into()));
+        self.each.iter().fold(aim, |aim, each| aim.each(*each))
+    }
+
+    /// What was said of it, for the record of a run.
+    pub(super) fn told(&self) -> Value {
+        json!({
+            "span": self.span,
+            "target": self.target,
+            "versus": self.versus,
+            "objective": self.objective,
+            "max_new": self.max_new,
+            "each": self.each,
+        })
+    }
+
+    /// Settles what is explained; a refusal names the option.
+    pub(super) fn settle(&self, on: &On<'_>, sample: Sample) -> Result<Settled> {
+        let aim = self.aim();
+        let settled = numbers(on.subject(), aim.settle(on, sample));
+        let option = match (aim.sought(), &self.versus) {
+            (Sought::Span(phrase), None) => format!("--span {phrase}"),
+            (Sought::Token(token), None) => format!("--target {token}"),
+            (_, Some(other)) => format!("--versus {other}"),
+            (Sought::Answer, None) => return settled,
+        };
+        settled.map_err(|error| match error.downcast_ref::<AimError>() {
+            Some(AimError::Unsaid { found, .. }) => {
+                let hint =
+                    format!("`--answer` gives one that has it, `--versus {found}` asks why it is not there");
+                anyhow!("{error} ({hint})").context(option)
+            }
+            Some(AimError::Subject(_)) | None => error,
+            Some(_) => error.context(option),
+        })
+    }
+}
+
+/// What patching and attribution compare with: the same question about a picture of the mean colour, if nothing is said.
+#[derive(Debug, Clone, Args)]
+#[group(multiple = false)]
+pub(super) struct CorruptionArgs {
+    /// For patching and attribution: the picture that leads to another answer, one for each `--image`. Without this and
+    /// `--corrupted-ask`, the picture's mean colour in its size.
+    #[arg(long, value_name = "FILE")]
+    pub(super) corrupted_image: Vec<PathBuf>,
+    /// For patching and attribution: the question that leads to another answer, of as many tokens.
+    #[arg(long, value_name = "QUESTION", conflicts_with = "text")]
+    pub(super) corrupted_ask: Option<String>,
+    /// For patching and attribution: the prompt that leads to another answer, of as many tokens.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["text", "ask"])]
+    pub(super) corrupted_prompt: Option<String>,
+    /// For patching and attribution of a dual encoder: a caption that fits otherwise, of as many tokens.
+    #[arg(long, value_name = "CAPTION", conflicts_with = "ask")]
+    pub(super) corrupted_text: Option<String>,
+}
+
+impl CorruptionArgs {
+    /// The files it names.
+    pub(super) fn inputs(&self) -> impl Iterator<Item = PathBuf> {
+        self.corrupted_image.iter().cloned()
+    }
+
+    /// What the methods are run on: the case, and what is compared with it.
+    pub(super) fn given(&self, case: Case) -> Result<Given> {
+        let clean = &case.sample;
+        let words = |words| Sample { words, ..clean.clone() };
+        let said = [
+            self.corrupted_ask.clone().map(Words::Ask),
+            self.corrupted_prompt.clone().map(Words::Prompt),
+            self.corrupted_text.clone().map(|text| Words::Texts(vec![text])),
+        ];
+        let corrupted = match (said.into_iter().flatten().next(), self.corrupted_image.as_slice()) {
+            (Some(said), _) => words(said),
+            (None, []) => return Ok(Given::new(case)?),
+            (None, files) => {
+                let (found, expected) = (files.len(), clean.pictures.len());
+                if found != expected {
+                    return Err(Refusal::CorruptedPictures { found, pictures: expected }.into());
+                }
+                Sample { pictures: pictures(files)?, ..clean.clone() }
+            }
+        };
+        Ok(Given { case, corrupted: Some(corrupted), many: None })
+    }
+}

@@ -1,0 +1,182 @@
+//! Many cases: the pictures of a folder, or a file with one case on a line.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result};
+use mmlens::core::{Clip, Reply, Sample};
+use serde::Deserialize;
+
+use super::aim::{AimArgs, CorruptionArgs};
+use super::one::Task;
+use crate::input::{QuestionArgs, pictures, words};
+use crate::refusal::Refusal;
+
+/// Endings of pictures in a folder.
+const PICTURES: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
+
+/// A case that is not read yet.
+pub(super) struct Listed {
+    /// What its folder is called.
+    pub(super) name: String,
+    line: Line,
+    /// The folder its paths are in.
+    base: PathBuf,
+    aim: AimArgs,
+    corruption: CorruptionArgs,
+}
+
+/// A line of a file of cases. What it leaves open is as the options say.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    id: Option<String>,
+    #[serde(default)]
+    image: OneOrMany<PathBuf>,
+    #[serde(default)]
+    video: OneOrMany<PathBuf>,
+    fps: Option<f64>,
+    ask: Option<String>,
+    prompt: Option<String>,
+    #[serde(default)]
+    text: OneOrMany<String>,
+    answer: Option<String>,
+    span: Option<String>,
+    target: Option<String>,
+    versus: Option<String>,
+    #[serde(default)]
+    corrupted_image: OneOrMany<PathBuf>,
+    corrupted_ask: Option<String>,
+    corrupted_prompt: Option<String>,
+    corrupted_text: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl<T: Clone> OneOrMany<T> {
+    fn all(&self) -> Vec<T> {
+        match self {
+            Self::One(one) => vec![one.clone()],
+            Self::Many(many) => many.clone(),
+        }
+    }
+}
+
+/// The cases of a folder of pictures, in the order of their names, or of a file of lines; words that a line does not have are those of
+/// the options.
+pub(super) fn read(
+    path: &Path,
+    question: &QuestionArgs,
+    (aim, corruption): (&AimArgs, &CorruptionArgs),
+) -> Result<Vec<Listed>> {
+    let lines = if path.is_dir() { of_folder(path)? } else { of_file(path)? };
+    let base = if path.is_dir() { Path::new("") } else { path.parent().unwrap_or(Path::new("")) };
+    let (mut seen, mut all) = (BTreeSet::new(), Vec::with_capacity(lines.len()));
+    for (place, name, mut line) in lines {
+        let refuse = |reason: String| Refusal::Case { place: place.clone(), reason };
+        let mut parts = Path::new(&name).components();
+        let plain =
+            matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == &*name);
+        if !plain {
+            return Err(refuse(format!("`{name}` is no name for a folder")).into());
+        }
+        if !seen.insert(name.clone()) {
+            return Err(refuse(format!("`{name}` is the name of two cases")).into());
+        }
+        if line.ask.is_none() && line.prompt.is_none() && line.text.all().is_empty() {
+            let (ask, prompt, text) = question.said();
+            (line.ask, line.prompt, line.text) = (ask, prompt, OneOrMany::Many(text));
+        }
+        all.push(Listed {
+            name,
+            line,
+            base: base.to_owned(),
+            aim: aim.clone(),
+            corruption: corruption.clone(),
+        });
+    }
+    if all.is_empty() {
+        let reason = if path.is_dir() { "there is no picture" } else { "there is no line" };
+        return Err(Refusal::Case { place: path.display().to_string(), reason: reason.to_owned() }.into());
+    }
+    Ok(all)
+}
+
+/// Where a case stands, what it is called, and what it is.
+type Found = (String, String, Line);
+
+fn of_folder(folder: &Path) -> Result<Vec<Found>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry.with_context(|| folder.display().to_string())?.path();
+        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        if path.is_file() && ending.is_some_and(|ending| PICTURES.contains(&ending.as_str())) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let case = |path: PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let line = Line { image: OneOrMany::One(path.clone()), ..Line::default() };
+        (path.display().to_string(), name, line)
+    };
+    Ok(files.into_iter().map(case).collect())
+}
+
+fn of_file(path: &Path) -> Result<Vec<Found>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let mut all = Vec::new();
+    for (number, text) in text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
+        let place = format!("{}, line {}", path.display(), number + 1);
+        let line: Line = serde_json::from_str(text)
+            .map_err(|error| Refusal::Case { place: place.clone(), reason: error.to_string() })?;
+        let name = line.id.clone().unwrap_or_else(|| format!("{:06}", number + 1));
+        all.push((place, name, line));
+    }
+    Ok(all)
+}
+
+impl Listed {
+    /// The case, its pictures read.
+    pub(super) fn task(&self) -> Result<Task> {
+        let Self { line, base, .. } = self;
+        let at = |paths: Vec<PathBuf>| -> Vec<PathBuf> { paths.iter().map(|path| base.join(path)).collect() };
+        let (images, videos) = (at(line.image.all()), at(line.video.all()));
+        let clips = videos.iter().map(|path| Clip::open(path, line.fps)).collect::<Result<_, _>>()?;
+        let words = words(line.ask.as_ref(), line.prompt.as_ref(), &line.text.all());
+        let mut sample = Sample::new(pictures(&images)?, words).with_clips(clips);
+        let (mut aim, mut corruption) = (self.aim.clone(), self.corruption.clone());
+        let or = |own: &Option<String>, all: Option<String>| own.clone().or(all);
+        if line.span.is_some() || line.target.is_some() {
+            (aim.span, aim.target) = (line.span.clone(), line.target.clone());
+        }
+        (aim.versus, aim.answer) = (or(&line.versus, aim.versus), or(&line.answer, aim.answer));
+        sample.reply = aim.answer.clone().map(Reply::Text);
+        let own = [&line.corrupted_ask, &line.corrupted_prompt, &line.corrupted_text];
+        let other = at(line.corrupted_image.all());
+        if own.iter().any(|words| words.is_some()) || !other.is_empty() {
+            corruption = CorruptionArgs {
+                corrupted_image: other,
+                corrupted_ask: line.corrupted_ask.clone(),
+                corrupted_prompt: line.corrupted_prompt.clone(),
+                corrupted_text: line.corrupted_text.clone(),
+            };
+        }
+        let frames = videos
+            .iter()
+            .flat_map(|path| Clip::files(path).unwrap_or_default().into_iter().chain([path.clone()]));
+        let inputs = images.iter().cloned().chain(frames).chain(corruption.inputs()).collect();
+        Ok(Task { sample, aim, corruption, inputs })
+    }
+}

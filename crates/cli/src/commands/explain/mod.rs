@@ -1,0 +1,157 @@
+//! `mmlens explain`: why this answer.
+
+mod aim;
+mod cases;
+mod draw;
+mod one;
+mod told;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use mmlens::METHODS;
+use mmlens::core::{Memory, Method, Reply, Subject};
+
+use serde_json::json;
+
+use crate::edits::EditArgs;
+use crate::input::QuestionArgs;
+use crate::methods::{self, Set};
+use crate::model::ModelArgs;
+use crate::print;
+use crate::progress::{Bar, stoppable, stopped};
+use crate::refusal::Refusal;
+use aim::{AimArgs, CorruptionArgs};
+use one::{Task, Work};
+
+/// Explains an answer, and writes findings, heat maps and one page that shows them all.
+///
+/// What is explained is how likely the whole answer is, its log-probability, with a map for each of its tokens; or a `--span` of
+/// it, or one token, `--target`; `--versus` explains why there is not something else. Of a dual encoder it is the
+/// similarity of the picture and the caption, its entry of `logits_per_image`, of several captions the one that fits
+/// best, of one alone the cosine; of a classifier the logit of the likeliest class. Each method writes
+/// `METHOD.safetensors` and, where it says something about places, `METHOD.png`, a heat map over the first picture
+/// (`METHOD-1.png` over the second, and so on). `report.html` holds everything and needs no network.
+///
+/// The files are moved to their places when all are whole; `manifest.json` lists them and is written last. A run that was cut off
+/// leaves what it had in `mmlens-unfinished`, and goes on there if it is started again with the same options.
+///
+/// What stands for "not there" is the mean colour of the picture, for parts of it (ig, occlusion) and for all of it
+/// (patching, attribution); for words it is their mean (ig) or zero where they enter the first block
+/// (occlusion), for a caption of a dual encoder zero. Of a dual encoder pixels move while the caption
+/// stays, and words while the picture stays.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    question: QuestionArgs,
+    #[command(flatten)]
+    edits: EditArgs,
+    /// The methods, separated by commas; without it those of a first look that this input allows.
+    #[arg(long, value_name = "METHOD", value_delimiter = ',', value_parser = offered())]
+    method: Vec<String>,
+    /// A setting of a method, such as ig.steps=64 or occlusion.picture=null; repeat it for several. Values are JSON.
+    #[arg(long, value_name = "METHOD.SETTING=VALUE")]
+    set: Vec<Set>,
+    #[command(flatten)]
+    aim: AimArgs,
+    #[command(flatten)]
+    corruption: CorruptionArgs,
+    /// How much memory each method may take at once, beside the model and the sample, such as 800MB or 2GiB; without it 4GiB. The
+    /// same size gives the same bits; another one, other last digits. A method that cannot do with so little is refused.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Memory>,
+    /// Many cases, one after the other: a folder of pictures, or a file of cases as JSON, one on a line (docs/cases.md). Each is written
+    /// into a folder of its own in `--out`; those that are whole there already are not made again.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["images", "videos"])]
+    cases: Option<PathBuf>,
+    /// The folder for what is written; made if it is not there. Files of the names above are replaced, those of another run removed,
+    /// files of others are left alone.
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Prints the answer and the places of the files as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn offered() -> impl TypedValueParser<Value = String> {
+    PossibleValuesParser::new(METHODS.iter().map(methods::value))
+}
+
+impl Explain {
+    pub(crate) fn run(&self) -> Result<()> {
+        stoppable()?;
+        if let Some(path) = &self.cases {
+            return self.run_cases(path);
+        }
+        let task = self.task()?;
+        let rows = methods::chosen(&self.method);
+        methods::made(&rows, &self.set, &[])?;
+        let subject = self.edits.of(self.model.open()?)?;
+        let bar = Bar::new();
+        let work = self.work(&subject, &rows, &bar);
+        let told = work.explain(&task, &self.out, !self.json)?;
+        if self.json { print::json(&told) } else { told.print() }
+    }
+
+    /// The one case that options say.
+    fn task(&self) -> Result<Task> {
+        let mut sample = self.question.sample()?;
+        sample.reply = self.aim.answer.clone().map(Reply::Text);
+        let inputs = self.question.inputs().chain(self.corruption.inputs()).collect();
+        Ok(Task { sample, aim: self.aim.clone(), corruption: self.corruption.clone(), inputs })
+    }
+
+    fn work<'a>(&'a self, subject: &'a dyn Subject, rows: &'a [&'static Method], bar: &'a Bar) -> Work<'a> {
+        Work {
+            subject,
+            model: &self.model,
+            edits: &self.edits,
+            rows,
+            set: &self.set,
+            named: !self.method.is_empty(),
+            memory: self.memory,
+            bar,
+        }
+    }
+
+    /// Case after case; one that fails is told, and the others go on.
+    fn run_cases(&self, path: &Path) -> Result<()> {
+        let cases = cases::read(path, &self.question, (&self.aim, &self.corruption))?;
+        let rows = methods::chosen(&self.method);
+        methods::made(&rows, &self.set, &[])?;
+        let subject = self.edits.of(self.model.open()?)?;
+        let bar = Bar::new();
+        let work = self.work(&subject, &rows, &bar);
+        let (count, mut failed) = (cases.len(), 0);
+        for (at, case) in cases.into_iter().enumerate() {
+            let out = self.out.join(&case.name);
+            let told = case.task().and_then(|task| work.once(&task, &out));
+            bar.done();
+            let made = match told {
+                Ok(made) => made,
+                Err(error) if stopped() => return Err(error),
+                Err(error) => {
+                    failed += 1;
+                    let reason = print::chain(&error);
+                    match self.json {
+                        true => print::json_line(&json!({ "case": case.name, "error": reason }))?,
+                        false => print::note(&format!("{}: {reason}", print::visible(&case.name))),
+                    }
+                    continue;
+                }
+            };
+            match self.json {
+                true => print::json_line(&made.of_case(&case.name))?,
+                false => print::line(format!("{}/{count}  {}", at + 1, made.line(&case.name)))?,
+            }
+        }
+        match failed {
+            0 => Ok(()),
+            failed => Err(Refusal::Cases { failed, count }.into()),
+        }
+    }
+}

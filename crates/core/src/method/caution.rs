@@ -1,0 +1,153 @@
+//! When what a method found is not to be taken at its word.
+//!
+//! Each function looks at numbers that a method has at hand and gives a [`Caution`] where they lie on the wrong side of a bound.
+//! The bounds stand here, once for all methods; how often each caution comes where it should, and where it should not, is measured
+//! (docs/cautions.md).
+
+use mmlens_finding::{Caution, CautionKind, TokenLabel, Unit, largest};
+
+use crate::Objective;
+
+/// Contributions that miss more than this share of what they should add up to.
+pub const GAP: f64 = 0.01;
+/// One token with more than this share of all.
+pub const SINK: f64 = 0.9;
+/// Effects below this share of the objective's size are rounding: some thirty times the last bit of f32.
+pub const ROUNDING: f64 = 4e-6;
+/// Tokens that the model finds likelier than the one that is explained.
+pub const LIKELIER: usize = 10;
+
+/// The least difference of an objective that is worth sharing out: a tenth of a nat, a hundredth of a probability or a cosine, and a
+/// hundredth of its size for what has no scale of its own.
+#[must_use]
+pub fn least_difference(unit: Unit, size: f64) -> f64 {
+    match unit {
+        Unit::Logit | Unit::LogProbability | Unit::Nat => 0.1,
+        Unit::Probability | Unit::Cosine | Unit::Ratio => 0.01,
+        _ => 0.01 * size,
+    }
+}
+
+/// That contributions do not add up.
+#[must_use]
+pub fn gap(relative: f64, of: &str, hint: &str) -> Option<Caution> {
+    (relative > GAP).then(|| {
+        let text = format!(
+            "contributions{of} miss what they should add up to by {:.1} % of it{hint}",
+            100.0 * relative
+        );
+        Caution::new(CautionKind::Gap, relative as f32, text)
+    })
+}
+
+/// Two values of the objective, with what is explained and without it: that they barely differ, or differ the wrong way round.
+/// `with` and `without` say in words where it is what.
+#[must_use]
+pub fn contrast(
+    objective: &Objective,
+    (at, with): (f32, &str),
+    (other, without): (f32, &str),
+) -> Option<Caution> {
+    let (a, b) = (f64::from(at), f64::from(other));
+    let apart = a - b;
+    let least = least_difference(objective.unit(), a.abs().max(b.abs())); // no NaN: both finite
+    let values = format!("the {objective} is {at:.3} {with} and {other:.3} {without}");
+    if apart.abs() < least {
+        let text =
+            format!("{values}: the two barely differ, and what is made of their difference says little");
+        return Some(Caution::new(CautionKind::SmallDifference, apart as f32, text));
+    }
+    (apart < 0.0).then(|| {
+        let text = format!("{values}: it is larger without what is explained, so that signs mean the opposite of what they seem to");
+        Caution::new(CautionKind::Reversed, -apart as f32, text)
+    })
+}
+
+/// That nearly all of some shares lies on one token that is a marker, or the first of all.
+#[must_use]
+pub fn sink(shares: &[f32], tokens: &[TokenLabel], hint: &str) -> Option<Caution> {
+    let size = |share: &f32| f64::from(share.abs());
+    let total: f64 = shares.iter().map(size).sum();
+    let (at, most) = shares.iter().map(size).enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let token = tokens.get(at)?;
+    let empty = at == 0 || token.modality == mmlens_finding::Modality::Special;
+    let share = most / total;
+    (shares.len() > 1 && empty && share > SINK).then(|| {
+        let text = format!(
+            "{:.0} % of all lies on `{}`, position {at}, which says nothing of the question{hint}",
+            100.0 * share,
+            token.text
+        );
+        Caution::new(CautionKind::Sink, share as f32, text)
+    })
+}
+
+/// That effects are zero throughout, or no larger than rounding; `what` they are, in words.
+#[must_use]
+pub fn rounding(effects: &[f32], objective: f32, what: &str) -> Option<Caution> {
+    let most = largest(effects).ok().filter(|_| !effects.is_empty())?;
+    if most == 0.0 {
+        let text = format!(
+            "{what} are all exactly zero: nothing of what is explained was changed, or nothing reads it"
+        );
+        return Some(Caution::new(CautionKind::NothingMoved, effects.len() as f32, text));
+    }
+    let bound = ROUNDING * f64::from(objective.abs());
+    (most < bound).then(|| {
+        let text = format!(
+            "the largest of {what} is {most:.1e} of an objective of {objective:.3}: that is rounding"
+        );
+        Caution::new(CautionKind::Rounding, most as f32, text)
+    })
+}
+
+/// That the model finds many tokens likelier than the one that is explained.
+#[must_use]
+pub fn unlikely(token: &str, rank: usize) -> Option<Caution> {
+    (rank > LIKELIER).then(|| {
+        let text = format!("the model finds {rank} other tokens likelier than `{token}`: what is explained is not what it would say");
+        Caution::new(CautionKind::Unlikely, rank as f32, text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use mmlens_finding::{Modality, TokenLabel};
+
+    use super::*;
+
+    fn kind(caution: Option<Caution>) -> Option<CautionKind> {
+        caution.map(|caution| caution.kind)
+    }
+
+    #[test]
+    fn cautions_come_beyond_their_bounds() {
+        let logit = Objective::log_probability(3);
+        let of = |a, b| kind(contrast(&logit, (a, "here"), (b, "there")));
+        assert_eq!(of(-1.0, -1.05), Some(CautionKind::SmallDifference));
+        assert_eq!(of(-1.0, -1.2), None);
+        assert_eq!(of(-1.2, -1.0), Some(CautionKind::Reversed));
+        assert_eq!(kind(gap(0.009, "", "")), None);
+        assert_eq!(gap(0.02, " of ig", "").unwrap().number, 0.02);
+        assert_eq!(kind(rounding(&[0.0, 0.0], 3.0, "drops")), Some(CautionKind::NothingMoved));
+        assert_eq!(kind(rounding(&[1e-6, 0.0], 3.0, "drops")), Some(CautionKind::Rounding));
+        assert_eq!(kind(rounding(&[1e-4, 0.0], 3.0, "drops")), None);
+        assert_eq!((kind(unlikely("a", 10)), kind(unlikely("a", 11))), (None, Some(CautionKind::Unlikely)));
+    }
+
+    #[test]
+    fn a_sink_is_the_first_token_or_a_marker() {
+        let tokens = |second| {
+            [
+                TokenLabel::new("a", Modality::Text),
+                TokenLabel::new("b", second),
+                TokenLabel::new("c", Modality::Text),
+            ]
+        };
+        let of = |shares: [f32; 3], second| kind(sink(&shares, &tokens(second), ""));
+        assert_eq!(of([0.95, 0.03, 0.02], Modality::Text), Some(CautionKind::Sink));
+        assert_eq!(of([0.03, 0.95, 0.02], Modality::Text), None);
+        assert_eq!(of([0.03, 0.95, 0.02], Modality::Special), Some(CautionKind::Sink));
+        assert_eq!(of([0.85, 0.1, 0.05], Modality::Text), None);
+    }
+}

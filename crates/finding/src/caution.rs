@@ -1,0 +1,141 @@
+//! What speaks against taking a finding at its word.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Axis, Finding, Labelled, Role, TableError, Unit};
+
+/// What the table of the sentences of [cautions](Finding::cautions) is called.
+pub const CAUTIONS: &str = "cautions";
+/// What the tables of their kinds and numbers are called, which stand aside.
+const KINDS: &str = "caution kinds";
+const NUMBERS: &str = "caution numbers";
+
+/// Something that speaks against taking a finding at its word: of which kind it is, a number, and a sentence that says both.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caution {
+    /// What kind it is of.
+    pub kind: CautionKind,
+    /// How far it goes; what it counts, its kind says.
+    pub number: f32,
+    /// In words.
+    pub text: String,
+}
+
+/// What a caution is about, and what its number is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CautionKind {
+    /// Contributions do not add up to what they share out; by which share of it.
+    Gap,
+    /// What is explained is nearly the same with the input and without it, or in both runs; by how much it differs.
+    SmallDifference,
+    /// What is explained is larger without the input, or in the corrupted run; by how much.
+    Reversed,
+    /// Nearly all lies on one token that says nothing; which share.
+    Sink,
+    /// Nothing differs between the input and what stands for its absence; how many values were compared.
+    NothingMoved,
+    /// The largest effect is no larger than rounding; the effect.
+    Rounding,
+    /// What is explained is not what the model would say; how many tokens it finds likelier.
+    Unlikely,
+    /// One caption alone, with nothing that it could fit better than; its cosine.
+    NotContrasted,
+    /// Too few rows for what is measured; how many.
+    FewRows,
+    /// One direction holds most of what varies; which share.
+    OneDirection,
+    /// Some other thing.
+    Other,
+}
+
+impl CautionKind {
+    const ALL: [Self; 11] = [
+        Self::Gap,
+        Self::SmallDifference,
+        Self::Reversed,
+        Self::Sink,
+        Self::NothingMoved,
+        Self::Rounding,
+        Self::Unlikely,
+        Self::NotContrasted,
+        Self::FewRows,
+        Self::OneDirection,
+        Self::Other,
+    ];
+
+    /// The kind in lower-case words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gap => "gap",
+            Self::SmallDifference => "small-difference",
+            Self::Reversed => "reversed",
+            Self::Sink => "sink",
+            Self::NothingMoved => "nothing-moved",
+            Self::Rounding => "rounding",
+            Self::Unlikely => "unlikely",
+            Self::NotContrasted => "not-contrasted",
+            Self::FewRows => "few-rows",
+            Self::OneDirection => "one-direction",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl Caution {
+    /// A caution of a kind with its number, in words.
+    pub fn new(kind: CautionKind, number: f32, text: impl Into<String>) -> Self {
+        Self { kind, number, text: text.into() }
+    }
+
+    /// Cautions as the tables that a finding has of them: none of none.
+    ///
+    /// # Errors
+    /// None that a list of cautions can raise.
+    pub fn tables(cautions: &[Self]) -> Result<Vec<Labelled>, TableError> {
+        if cautions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ranks = || vec![Axis::count(Role::Rank, cautions.len())];
+        let texts = cautions.iter().map(|caution| caution.text.clone()).collect();
+        let kinds = cautions.iter().map(|caution| caution.kind.name().to_owned()).collect();
+        let numbers = cautions.iter().map(|caution| caution.number).collect();
+        Ok(vec![
+            Labelled::texts(CAUTIONS, ranks(), texts)?,
+            Labelled::texts(KINDS, ranks(), kinds)?.aside(),
+            Labelled::numbers(NUMBERS, Unit::None, ranks(), numbers)?.aside(),
+        ])
+    }
+
+    /// Whether a table is one of those that hold cautions.
+    #[must_use]
+    pub fn is_table(name: &str) -> bool {
+        [CAUTIONS, KINDS, NUMBERS].contains(&name)
+    }
+}
+
+impl fmt::Display for Caution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Finding {
+    /// What speaks against taking this at its word.
+    pub fn cautions(&self) -> Vec<Caution> {
+        let texts = |name| self.find(name).and_then(Labelled::as_texts).unwrap_or_default();
+        let (kinds, numbers) = (texts(KINDS), self.find(NUMBERS).and_then(Labelled::as_numbers));
+        let one = |(at, text): (usize, &String)| {
+            let named =
+                kinds.get(at).and_then(|own| CautionKind::ALL.into_iter().find(|kind| kind.name() == own));
+            // Of a file without kinds the sentence alone is known.
+            let number = numbers.and_then(|all| all.get(at)).copied().unwrap_or(f32::NAN);
+            Caution { kind: named.unwrap_or(CautionKind::Other), number, text: text.clone() }
+        };
+        texts(CAUTIONS).iter().enumerate().map(one).collect()
+    }
+}
