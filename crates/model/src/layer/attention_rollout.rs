@@ -10,7 +10,7 @@
 //!
 //! Row `i` of `R` says which positions of the input position `i` is mixed of after all layers, in shares that
 //! sum to one. The row of the position that the answer is read at says it of the answer: the last, that of the objective where
-//! it has one of its own (a masked word), or the one that a caption is read at. Its shares on image positions are carried on
+//! it has one of its own (a masked word), or the one that a caption is read at; of a phrase the mean of the rows that decide its tokens. Its shares on image positions are carried on
 //! through the rollout of the tower, whose patches lie on the picture: the two are one product. Of a dual encoder, whose
 //! text shows no picture, the tower's rollout begins with what its one vector is pooled from: the class token, or the
 //! patches as attention weighs them. So does that of a classifier, which has no language model.

@@ -10,10 +10,11 @@
 //! ```
 //!
 //! Attention is the sum of its heads and an MLP that of its neurons, `z W_O` and `post W_down` by parts, so that their shares add up
-//! in turn. For a difference of two logits, `u` is the difference of both.
+//! in turn. For a difference of two logits, `u` is the difference of both. Of a phrase the shares of its tokens are added, each at the
+position that decides it. A log-probability is its logit less what depends on all other tokens: its logit is shared out.
 //!
 //! # In and out
-//! In: a [`Case`] of one row, whose objective is a logit or a difference of two. Out:
+//! In: a [`Case`] of one row, whose objective is a logit, a log-probability, those of a phrase, or a difference of two logits. Out:
 //!
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
@@ -23,6 +24,7 @@
 //! | `logit` | | logit | what is shared out, before the cap of Gemma 2 |
 //! | `gap` | | logit | `logit` less `layers` and `outside the layers`: rounding |
 //! | `objective` | | logit | what the model says, behind its cap |
+//! | `log-probability` | | log probability | what was asked for, where that is one |
 //! | `biases` | layer, component | logit | biases of attention's output and of the MLP's: what their heads and neurons leave over |
 //! | `neurons` | neuron | logit | the neurons of largest share, as `layer.neuron` |
 //!

@@ -19,7 +19,8 @@
 //! How near is this patch to that caption, if the tower stopped here and pooled this position?
 //!
 //! # In and out
-//! In: a [`Case`] of one row, whose objective names the target token or class. Out:
+//! In: a [`Case`] of one row, whose objective names the target token or class. Of a phrase of several tokens `target` and the tables
+//! that begin so have the tokens in the place of positions (layer, answer), each looked for where it is decided. Out:
 //!
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
