@@ -158,7 +158,7 @@ fn planted(subject: &dyn Subject, kind: CautionKind, asked: &Asked, at: usize) -
         }
         // An answer that is no colour.
         CautionKind::Unlikely => {
-            let wrong = ["left", "describe", "circle", "the", "how"][at % 5];
+            let wrong = ["describe", "how", "many", "is", "what"][at % 5];
             let sample = sample(scene, &question.text).answered(Reply::Text(wrong.to_owned()));
             Aim::default().settle(&On::new(subject), sample).unwrap().cautions
         }

@@ -12,7 +12,7 @@ use crate::Objective;
 pub const GAP: f64 = 0.01;
 /// One token with more than this share of all.
 pub const SINK: f64 = 0.9;
-/// Effects below this share of the objective's size are rounding: some thirty times the last bit of f32.
+/// Effects below this share of what the objective is made of are rounding: some thirty times the last bit of f32.
 pub const ROUNDING: f64 = 4e-6;
 /// Tokens that the model finds likelier than the one that is explained.
 pub const LIKELIER: usize = 10;
@@ -82,9 +82,11 @@ pub fn sink(shares: &[f32], tokens: &[TokenLabel], hint: &str) -> Option<Caution
     })
 }
 
-/// That effects are zero throughout, or no larger than rounding; `what` they are, in words.
+/// That effects on an objective of some unit and value are zero throughout, or no larger than rounding; `what` they are, in words.
+/// Logarithms of probabilities are made of logits, which are ones or tens however near zero the difference lies; probabilities of
+/// parts of one.
 #[must_use]
-pub fn rounding(effects: &[f32], objective: f32, what: &str) -> Option<Caution> {
+pub fn rounding(effects: &[f32], (unit, objective): (Unit, f32), what: &str) -> Option<Caution> {
     let most = largest(effects).ok().filter(|_| !effects.is_empty())?;
     if most == 0.0 {
         let text = format!(
@@ -92,7 +94,12 @@ pub fn rounding(effects: &[f32], objective: f32, what: &str) -> Option<Caution> 
         );
         return Some(Caution::new(CautionKind::NothingMoved, effects.len() as f32, text));
     }
-    let bound = ROUNDING * f64::from(objective.abs());
+    let made_of = match unit {
+        Unit::Logit | Unit::LogProbability | Unit::Nat => 1.0,
+        Unit::Probability | Unit::Cosine | Unit::Ratio => 0.1,
+        _ => 0.0,
+    };
+    let bound = ROUNDING * f64::from(objective.abs()).max(made_of); // no NaN: a finite score
     (most < bound).then(|| {
         let text = format!(
             "the largest of {what} is {most:.1e} of an objective of {objective:.3}: that is rounding"
@@ -129,9 +136,12 @@ mod tests {
         assert_eq!(of(-1.2, -1.0), Some(CautionKind::Reversed));
         assert_eq!(kind(gap(0.009, "", "")), None);
         assert_eq!(gap(0.02, " of ig", "").unwrap().number, 0.02);
-        assert_eq!(kind(rounding(&[0.0, 0.0], 3.0, "drops")), Some(CautionKind::NothingMoved));
-        assert_eq!(kind(rounding(&[1e-6, 0.0], 3.0, "drops")), Some(CautionKind::Rounding));
-        assert_eq!(kind(rounding(&[1e-4, 0.0], 3.0, "drops")), None);
+        assert_eq!(kind(rounding(&[0.0, 0.0], (Unit::Logit, 3.0), "drops")), Some(CautionKind::NothingMoved));
+        assert_eq!(
+            kind(rounding(&[1e-6, 0.0], (Unit::LogProbability, -1e-5), "drops")),
+            Some(CautionKind::Rounding)
+        );
+        assert_eq!(kind(rounding(&[1e-4, 0.0], (Unit::Logit, 3.0), "drops")), None);
         assert_eq!((kind(unlikely("a", 10)), kind(unlikely("a", 11))), (None, Some(CautionKind::Unlikely)));
     }
 

@@ -282,7 +282,7 @@ impl Analysis for AttentionKnockout {
         let mut tables = spoken.with_each(measured.iter().map(changed))?;
         let whole = measured.first().ok_or(HookError::NoObjective)?;
         let all: Vec<f32> = changes(whole).into_iter().map(|change| change as f32).collect();
-        let caution = caution::rounding(&all, whole.unedited, "changes");
+        let caution = caution::rounding(&all, (objective.unit(), whole.unedited), "changes");
         if let Some(measured) = probability.first().filter(|measured| measured.unedited > 0.0) {
             let whole = f64::from(measured.unedited);
             let relative = changes(measured).into_iter().map(|change| (change / whole) as f32).collect();

@@ -215,7 +215,7 @@ impl IntegratedGradients {
     fn cautions(&self, objective: &Objective, path: &Path) -> Option<Caution> {
         let moved = moved(path);
         let values: Vec<f32> = path.along.iter().flat_map(|along| along.values.iter().copied()).collect();
-        let nothing = || caution::rounding(&values, path.at_input, &format!("contributions along `{moved}`"));
+        let nothing = || caution::rounding(&values, (objective.unit(), path.at_input), &format!("contributions along `{moved}`"));
         let (with, without) = ("with the input", format!("at the baseline of `{moved}`"));
         let ends = || caution::contrast(objective, (path.at_input, with), (path.at_baseline, &without));
         let (of, hint) =

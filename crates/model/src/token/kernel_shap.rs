@@ -271,7 +271,7 @@ impl Analysis for KernelShap {
         )?;
         tables.extend(errors.into_iter().map(Labelled::aside));
         let (with, without) = ((shares.all, "with all parts"), (shares.none, "without any"));
-        let nothing = caution::rounding(&shares.values, shares.all, "values");
+        let nothing = caution::rounding(&shares.values, (unit, shares.all), "values");
         let cautions = nothing.or_else(|| caution::contrast(&objective, with, without));
         let answer = Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline());
         let answer = answer.cautioned(cautions);

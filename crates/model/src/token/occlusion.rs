@@ -217,7 +217,7 @@ impl Analysis for Occlusion {
         };
         let tables = spoken.with_each(measured.iter().map(tables))?;
         let whole = measured.first().ok_or(HookError::NoObjective)?;
-        let caution = caution::rounding(&drops(whole), whole.unedited, "drops");
+        let caution = caution::rounding(&drops(whole), (objective.unit(), whole.unedited), "drops");
         let answer = Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline());
         Ok(answer.cautioned(caution))
     }
