@@ -79,7 +79,7 @@ pub struct Numbers {
     /// That difference over the largest absolute value of both; zero without a difference, infinite where one is no finite number.
     #[serde(serialize_with = "number")]
     pub relative: f64,
-    /// The correlation of the values (Pearson); none of fewer than two, or where one side is all the same.
+    /// The correlation of the values (Pearson); none of fewer than three, or where one side is all the same.
     pub pearson: Option<f64>,
     /// The correlation of their ranks (Spearman), equal values having the mean of their ranks; none as above.
     pub spearman: Option<f64>,
@@ -188,16 +188,16 @@ impl Labelled {
     /// # Errors
     /// As [`Finding::compared`].
     pub fn compared(&self, other: &Self) -> Result<Compared, TableError> {
-        let told = |axes, outcome| Ok(Compared { table: self.name().to_owned(), axes, outcome });
+        let made = |axes, outcome| Ok(Compared { table: self.name().to_owned(), axes, outcome });
         if self.roles() != other.roles() {
             let axes =
                 |table: &Self| table.axes().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
             let reason = format!("axes `{}` against `{}`", axes(self), axes(other));
-            return told(Vec::new(), Outcome::Apart(reason));
+            return made(Vec::new(), Outcome::Apart(reason));
         }
         if self.unit() != other.unit() {
             let reason = format!("{} against {}", self.unit(), other.unit());
-            return told(Vec::new(), Outcome::Apart(reason));
+            return made(Vec::new(), Outcome::Apart(reason));
         }
         let pairs: Vec<Vec<(usize, usize)>> =
             self.axes().iter().zip(other.axes()).map(|(left, right)| matched(left, right)).collect();
@@ -215,7 +215,7 @@ impl Labelled {
             .collect();
         if let Some(axis) = axes.iter().find(|axis| axis.both == 0) {
             let reason = format!("no {} that both have", axis.role);
-            return told(axes, Outcome::Apart(reason));
+            return made(axes, Outcome::Apart(reason));
         }
         let left = chosen(self, pairs.iter().map(|pairs| pairs.iter().map(|(own, _)| *own).collect()))?;
         let right = chosen(other, pairs.iter().map(|pairs| pairs.iter().map(|(_, own)| *own).collect()))?;
@@ -224,7 +224,7 @@ impl Labelled {
             let axes = self.axes().iter().zip(&pairs).zip(at);
             let place = |((axis, pairs), at): ((&Axis, &Vec<(usize, usize)>), usize)| {
                 let (index, _) = *pairs.get(at)?;
-                Some(Place { role: axis.role, index, label: axis.label(index)? })
+                Some(Place { role: axis.role, index, label: told(axis, index)? })
             };
             axes.filter_map(place).collect()
         };
@@ -235,7 +235,7 @@ impl Labelled {
             (Values::Texts(ours), Values::Texts(theirs)) => Outcome::Texts(texts(ours, theirs, place)),
             _ => Outcome::Apart("numbers against texts".to_owned()),
         };
-        told(axes, outcome)
+        made(axes, outcome)
     }
 }
 
@@ -254,7 +254,16 @@ fn chosen(table: &Labelled, picked: impl Iterator<Item = Vec<usize>>) -> Result<
 /// The labels of the positions of an axis that are not among those matched.
 fn without(axis: &Axis, matched: impl Iterator<Item = usize>) -> Vec<String> {
     let matched: BTreeSet<usize> = matched.collect();
-    (0..axis.len()).filter(|at| !matched.contains(at)).filter_map(|at| axis.label(at)).collect()
+    (0..axis.len()).filter(|at| !matched.contains(at)).filter_map(|at| told(axis, at)).collect()
+}
+
+/// What stands at a position; of a token that shows a part of a picture, which part.
+fn told(axis: &Axis, at: usize) -> Option<String> {
+    let patch = match &axis.labels {
+        Labels::Tokens(tokens) => tokens.get(at).and_then(|token| token.patch),
+        _ => None,
+    };
+    patch.map_or_else(|| axis.label(at), |patch| Some(patch.to_string()))
 }
 
 /// The positions of two axes at which the same stands, in the order of the first.
@@ -344,10 +353,11 @@ fn numbers(unit: Unit, ours: &[f32], theirs: &[f32], place: impl Fn(usize) -> Ve
     }
 }
 
-/// The correlation of two lists of finite numbers, after Pearson; none of fewer than two, or where one does not vary.
+/// The correlation of two lists of finite numbers, after Pearson; none of fewer than three, which says nothing, or where one does not
+/// vary.
 fn correlation(xs: &[f64], ys: &[f64]) -> Option<f64> {
     let varies = |values: &[f64]| values.windows(2).any(|pair| pair.first() != pair.last());
-    if !varies(xs) || !varies(ys) {
+    if xs.len() < 3 || !varies(xs) || !varies(ys) {
         return None;
     }
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
@@ -504,8 +514,8 @@ mod tests {
     fn correlations_by_hand() {
         // Deviations -1 0 1 and -1 1 0: 1 / (sqrt 2 * sqrt 2).
         assert!((correlation(&[1.0, 2.0, 3.0], &[1.0, 3.0, 2.0]).unwrap() - 0.5).abs() < 1e-15);
-        assert_eq!(correlation(&[1.0, 2.0], &[5.0, 5.0]), None);
-        assert_eq!(correlation(&[1.0], &[5.0]), None);
+        assert_eq!(correlation(&[1.0, 2.0, 3.0], &[5.0, 5.0, 5.0]), None);
+        assert_eq!(correlation(&[1.0, 2.0], &[5.0, 6.0]), None);
         // Ranks 2 and 3 are shared by the two 20s.
         assert_eq!(ranks(&[20.0, 10.0, 20.0, 30.0]), [2.5, 1.0, 2.5, 4.0]);
     }

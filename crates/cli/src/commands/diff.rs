@@ -82,7 +82,7 @@ impl Diff {
 
     fn print(&self, made: &[Made<'_>], compared: &Comparison, same: bool) -> Result<()> {
         for Made { field, left, right } in made {
-            let [left, right] = [left, right].map(|value| short(&value.to_string()));
+            let [left, right] = apart(&left.to_string(), &right.to_string());
             print::line(format!("{}: {left} and {right}", print::visible(field)))?;
         }
         for table in &compared.tables {
@@ -118,9 +118,7 @@ fn told(compared: &Compared) -> Result<()> {
     let name = print::visible(&compared.table);
     match &compared.outcome {
         Outcome::Numbers(numbers) => of_numbers(&name, numbers)?,
-        Outcome::Texts(Texts { compared, differ: 0, .. }) => {
-            print::line(format!("`{name}`: {compared} texts, all the same"))?;
-        }
+        Outcome::Texts(Texts { compared, differ: 0, .. }) => print::line(all_same(&name, *compared, "text"))?,
         Outcome::Texts(Texts { compared, differ, first }) => {
             print::line(format!("`{name}`: {differ} of {compared} texts differ"))?;
             if let Some((at, left, right)) = first {
@@ -133,10 +131,17 @@ fn told(compared: &Compared) -> Result<()> {
     compared.axes.iter().try_for_each(left_out)
 }
 
+fn all_same(name: &str, count: usize, what: &str) -> String {
+    match count {
+        1 => format!("`{name}`: the same {what}"),
+        _ => format!("`{name}`: {count} {what}s, all the same"),
+    }
+}
+
 fn of_numbers(name: &str, numbers: &Numbers) -> Result<()> {
     let Numbers { compared, differ, not_finite, unit, .. } = numbers;
     let Some(largest) = &numbers.largest else {
-        return print::line(format!("`{name}`: {compared} numbers, all the same"));
+        return print::line(all_same(name, *compared, "number"));
     };
     print::line(format!("`{name}`: {differ} of {compared} numbers differ"))?;
     let (left, right, at) = (largest.left, largest.right, place(&largest.at));
@@ -152,10 +157,14 @@ fn of_numbers(name: &str, numbers: &Numbers) -> Result<()> {
     let parts = [
         numbers.pearson.map(|r| format!("correlation {r:.6}")),
         numbers.spearman.map(|r| format!("of ranks {r:.6}")),
-        (numbers.sign_flips > 0).then(|| format!("{} signs turned", numbers.sign_flips)),
+        (numbers.sign_flips > 0).then(|| turned(numbers.sign_flips)),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { Ok(()) } else { print::line(format!("  {}", parts.join(", "))) }
+}
+
+fn turned(signs: usize) -> String {
+    if signs == 1 { "1 sign turned".to_owned() } else { format!("{signs} signs turned") }
 }
 
 /// The positions of an axis that only one has.
@@ -177,6 +186,38 @@ fn left_out(axis: &SharedAxis) -> Result<()> {
 /// So many positions that are left out are named.
 const MOST_NAMED: usize = 4;
 
+/// Where a value stands. Tokens repeat, so that their position is told too.
 fn place(at: &[Place]) -> String {
-    at.iter().map(|place| format!("{} {}", place.role, short(&place.label))).collect::<Vec<_>>().join(", ")
+    let one = |Place { role, index, label }: &Place| match role {
+        Role::Token | Role::Query | Role::Key => format!("{role} {index} {}", short(label)),
+        _ => format!("{role} {}", short(label)),
+    };
+    at.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Two texts on one line each, without what both begin with if they are long.
+fn apart(left: &str, right: &str) -> [String; 2] {
+    let same = left.chars().zip(right.chars()).take_while(|(a, b)| a == b).count();
+    let skipped = same.saturating_sub(BEFORE);
+    [left, right].map(|text| {
+        if short(text) == print::visible(text) || skipped == 0 {
+            return short(text);
+        }
+        format!("…{}", short(&text.chars().skip(skipped).collect::<String>()))
+    })
+}
+
+/// So many characters are shown of what both begin with.
+const BEFORE: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::apart;
+
+    #[test]
+    fn long_texts_are_shown_where_they_part() {
+        let (left, right) = ("a".repeat(50) + "left", "a".repeat(50) + "right");
+        assert_eq!(apart(&left, &right), ["…aaaaaaaaaaaaleft", "…aaaaaaaaaaaaright"]);
+        assert_eq!(apart("64", "128"), ["64", "128"]);
+    }
 }

@@ -20,8 +20,8 @@ use crate::{methods, print};
 
 /// Puts findings on one page: of several runs, several models, about one picture or several.
 ///
-/// Pictures are read from where they were and must be what they were, pixel by pixel. Where a method is there twice, its findings
-/// are told apart by their files. The page needs no network, and neither the model nor the findings.
+/// Pictures are read from where they were and must be what they were, pixel by pixel. Findings of one method are numbered, and told
+/// by their models and files. The page needs no network, and neither the model nor the findings.
 #[derive(Debug, Args)]
 pub(crate) struct Report {
     /// The findings, as `mmlens explain` wrote them.
@@ -111,10 +111,14 @@ impl Report {
         let methods: Vec<String> = findings.iter().map(|finding| finding.provenance.method.clone()).collect();
         let mut page =
             Page { title: "Findings".to_owned(), question: question(&findings), ..Page::default() };
-        for (file, finding) in self.findings.iter().zip(findings) {
+        for (at, (file, finding)) in self.findings.iter().zip(findings).enumerate() {
             let finding = self.placed(file, finding, &mut seen, &mut page)?;
-            let twice = methods.iter().filter(|other| **other == finding.provenance.method).count() > 1;
-            page.findings.push(called(file, finding, twice, &mut page.guides));
+            let same = |methods: &[String]| {
+                methods.iter().filter(|other| **other == finding.provenance.method).count()
+            };
+            let number = (same(&methods) > 1).then(|| same(methods.get(..=at).unwrap_or_default()));
+            let apart = page.question.is_empty();
+            page.findings.push(called(file, finding, (number, apart), &mut page.guides));
         }
         Ok((page, seen.shown))
     }
@@ -163,14 +167,25 @@ impl Report {
     }
 }
 
-/// The finding as the page calls it, with how its method is to be read.
-fn called(file: &Path, mut finding: Finding, twice: bool, guides: &mut Vec<Guide>) -> Finding {
-    let method = METHODS.iter().find(|method| method.card.id == finding.provenance.method);
-    if twice {
-        finding.provenance.method = format!("{} ({})", finding.provenance.method, file.display());
+/// The finding as the page calls it, with how its method is to be read. Of a method that is there more than once, `number` is which
+/// of them it is; where not all are about the same words, `apart`, each tells its own.
+fn called(
+    file: &Path,
+    mut finding: Finding,
+    (number, apart): (Option<usize>, bool),
+    guides: &mut Vec<Guide>,
+) -> Finding {
+    let made = &mut finding.provenance;
+    let method = METHODS.iter().find(|method| method.card.id == made.method);
+    let asked = made.input.as_ref().filter(|_| apart).map(|input| written(&input.sample.words));
+    let asked = asked.filter(|words| !words.is_empty()).map(|words| format!("“{words}”"));
+    let from = number.map(|_| format!("{}, {}", made.subject, file.display()));
+    let told: Vec<String> = made.objective.take().into_iter().chain(asked).chain(from).collect();
+    made.objective = (!told.is_empty()).then(|| told.join("; "));
+    if let Some(number) = number {
+        made.method = format!("{} {number}", made.method);
     }
-    let method_on_page = finding.provenance.method.clone();
-    guides.extend(method.map(|method| Guide { method: method_on_page, ..methods::guide(method) }));
+    guides.extend(method.map(|method| Guide { method: made.method.clone(), ..methods::guide(method) }));
     finding
 }
 
@@ -282,12 +297,16 @@ fn sources(finding: &Finding) -> Vec<PathBuf> {
 
 /// What was asked, where all findings are about the same words.
 fn question(findings: &[Finding]) -> String {
-    let mut words =
-        findings.iter().filter_map(|f| f.provenance.input.as_ref()).map(|input| &input.sample.words);
-    let Some(first) = words.next().filter(|first| words.all(|other| other == *first)) else {
-        return String::new();
-    };
-    match first {
+    let inputs = || findings.iter().filter_map(|finding| finding.provenance.input.as_ref());
+    match inputs().next().map(|input| &input.sample.words) {
+        Some(first) if inputs().all(|input| input.sample.words == *first) => written(first),
+        _ => String::new(),
+    }
+}
+
+/// Words as they were given, captions side by side.
+fn written(words: &WordsRecord) -> String {
+    match words {
         WordsRecord::Ask(text) | WordsRecord::Prompt(text) => text.clone(),
         WordsRecord::Texts(texts) => texts.join(" | "),
         WordsRecord::Nothing => String::new(),

@@ -231,8 +231,9 @@ fn made(provenance: &Provenance) -> Result<Vec<[String; 2]>> {
     for (name, value) in &provenance.settings {
         let default = defaults.as_ref().and_then(|defaults| defaults.get(name));
         if default != Some(value) {
-            let default =
-                default.map(|default| format!(" (by itself {})", shown(default))).unwrap_or_default();
+            // What is left open by default is settled by the input.
+            let default = default.filter(|default| !default.is_null());
+            let default = default.map(|default| format!(" (default {})", shown(default))).unwrap_or_default();
             lines.push(("setting", format!("{name} = {}{default}", shown(value))));
         }
     }

@@ -44,7 +44,7 @@ fn what_differs_is_told_where_both_have_it() {
         "settings.layers: 4 and 3
 `effect`: 2 of 3 numbers differ
   most at layer 2: -3.0 and 1.0, by 4.000e0 logit, 1.33e0 of the largest value
-  correlation 0.944911, of ranks 1.000000, 1 signs turned
+  correlation 0.944911, of ranks 1.000000, 1 sign turned
   left out: layer 3, in A alone
 {} and {}: not the same
 ",

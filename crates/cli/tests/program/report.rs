@@ -33,10 +33,11 @@ fn several_runs_are_on_one_page_with_each_picture_once() {
     assert_eq!(html.matches("<figure class=\"picture\"").count(), 1);
     assert!(html.contains("Red?") && html.ends_with("</html>\n"));
     // What is there twice is told apart by its file.
-    for file in [&ig, &other] {
-        assert!(html.contains(&format!("integrated gradients ({})", file.display())), "{}", file.display());
+    for (number, file) in [(1, &ig), (2, &other)] {
+        assert!(html.contains(&format!("<h2>Integrated gradients {number}</h2>")), "{number}");
+        assert!(html.contains(&format!(", {}</p>", file.display())), "{}", file.display());
     }
-    assert!(!html.contains(&format!("({})", occlusion.display())));
+    assert!(!html.contains(&occlusion.display().to_string()));
 }
 
 #[test]

@@ -53,9 +53,9 @@ long      nat    step[50]                    50
 cautions  texts  rank[1]                     1
 
 `heads` in logit, layer x head
-       a      b
-0   1.00  -2.50
-1   0.25  12.00
+      a      b
+0  1.00  -2.50
+1  0.25  12.00
 "
     );
     assert_eq!(show(&file, &[]).well(), expected);
@@ -86,7 +86,7 @@ fn a_real_finding_names_its_input_and_its_settings() {
     for part in [
         "method     integrated-gradients: ",
         "input      “Red?”, square.png (",
-        "setting    steps = 8 (by itself 128)",
+        "setting    steps = 8 (default 128)",
     ] {
         assert!(said.contains(part), "{part} in {said}");
     }
