@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use mmlens::finding::{
-    Compared, Comparison, Difference, Finding, Numbers, Outcome, Place, SharedAxis, Texts,
+    Compared, Comparison, Difference, Finding, Numbers, Outcome, Place, Role, SharedAxis, Texts,
 };
 use serde::Serialize;
 use serde_json::Value;
