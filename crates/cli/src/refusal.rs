@@ -65,6 +65,9 @@ pub(crate) enum Refusal {
         .finding.display()
     )]
     OtherPicture { finding: PathBuf, picture: String, found: String },
+    /// A clip that is not the one that a finding is about.
+    #[error("{}: its clip `{clip}` is not what it was: {found}; `--no-pictures` leaves it out", .finding.display())]
+    OtherClip { finding: PathBuf, clip: String, found: String },
     /// A picture that no finding is about.
     #[error("`--image {}`: no finding is about this picture; they are about {wanted}", .image.display())]
     StrayPicture { image: PathBuf, wanted: String },

@@ -232,7 +232,7 @@ mod tests {
             values.iter().map(|value| digits.show(*value)).collect()
         };
         assert_eq!(shown(&[12.345_678, -0.5]), ["12.35", "-0.50"]);
-        assert_eq!(shown(&[0.012_345, f32::NAN]), ["0.01234", "NaN"]);
+        assert_eq!(shown(&[0.012_346, f32::NAN]), ["0.01235", "NaN"]);
         assert_eq!(shown(&[123_456.0]), ["123456"]);
         assert_eq!(shown(&[1.5e-9, 0.0]), ["1.500e-9", "0.000e0"]);
         assert_eq!(shown(&[1.5e12]), ["1.500e12"]);

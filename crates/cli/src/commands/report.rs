@@ -1,6 +1,6 @@
 //! `mmlens report`: one page of any findings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -72,6 +72,8 @@ struct Seen {
     given: usize,
     /// Numbers by the hashes of what they are.
     numbers: BTreeMap<Vec<String>, usize>,
+    /// Clips by their numbers, with the frames that are on the page.
+    films: BTreeMap<usize, (Clip, BTreeSet<usize>)>,
 }
 
 impl Report {
@@ -212,46 +214,59 @@ impl Seen {
         Ok(number)
     }
 
-    /// The number of a clip, of which these frames are shown.
+    /// The number of a clip on the page, of which these frames are shown.
     fn clip(
         &mut self,
         file: &Path,
         record: &ClipRecord,
-        frames: &[TokenLabel],
+        frames: &BTreeSet<usize>,
         page: &mut Page,
     ) -> Result<usize> {
-        let number = match self.numbers.get(&record.frames) {
-            Some(number) => return Ok(*number),
-            None => self.next(),
+        let known = self.numbers.get(&record.frames).copied();
+        let (number, film) = match known.and_then(|number| Some((number, self.films.remove(&number)?))) {
+            Some(known) => known,
+            None => {
+                let number = self.next();
+                self.shown.push(Shown { picture: record.name.clone(), sha256: record.frames.clone() });
+                self.numbers.insert(record.frames.clone(), number);
+                (number, (filmed(file, record)?, BTreeSet::new()))
+            }
         };
-        let other = |found: String| Refusal::OtherPicture {
-            finding: file.to_owned(),
-            picture: record.name.clone(),
-            found,
+        let (clip, mut shown) = film;
+        let place = |frame: &usize| PatchLabel {
+            image: number,
+            tile: 0,
+            frame: *frame,
+            row: 0,
+            col: 0,
+            bbox: [0.0; 4],
         };
-        let path = record.source.file().ok_or_else(|| other(BY_A_PROGRAM.to_owned()))?;
-        let clip = Clip::open(path, record.fps).map_err(|error| other(error.to_string()))?;
-        let clip = if matches!(record.source, Source::MeanColourOf(_)) { clip.mean_colour()? } else { clip };
-        let hashes = Sample::new(Vec::new(), Words::Nothing).with_clips(vec![clip.clone()]).record().clips;
-        if hashes.first().is_none_or(|found| found.frames != record.frames) {
-            return Err(other(format!("{path} shows other frames now")).into());
-        }
-        let frames: Vec<TokenLabel> = frames
-            .iter()
-            .map(|token| TokenLabel {
-                patch: token.patch.map(|patch| PatchLabel { image: number, ..patch }),
-                ..token.clone()
-            })
-            .collect();
-        page.pictures.extend(frames_on_page(&[clip], number, &frames)?);
-        self.shown.push(Shown { picture: record.name.clone(), sha256: record.frames.clone() });
-        self.numbers.insert(record.frames.clone(), number);
+        let wanted = frames.difference(&shown).map(place);
+        let wanted = wanted.map(|patch| TokenLabel::new("", Modality::Video).with_patch(patch));
+        let wanted: Vec<TokenLabel> = wanted.collect();
+        page.pictures.extend(frames_on_page(std::slice::from_ref(&clip), number, &wanted)?);
+        shown.extend(frames);
+        self.films.insert(number, (clip, shown));
         Ok(number)
     }
 }
 
 /// Why a picture without a file is not shown.
 const BY_A_PROGRAM: &str = "a program handed it over, and there is no file to read it from";
+
+/// A clip from where it was, if it is what it was.
+fn filmed(file: &Path, record: &ClipRecord) -> Result<Clip> {
+    let other =
+        |found: String| Refusal::OtherClip { finding: file.to_owned(), clip: record.name.clone(), found };
+    let path = record.source.file().ok_or_else(|| other(BY_A_PROGRAM.to_owned()))?;
+    let clip = Clip::open(path, record.fps).map_err(|error| other(error.to_string()))?;
+    let clip = if matches!(record.source, Source::MeanColourOf(_)) { clip.mean_colour()? } else { clip };
+    let found = Sample::new(Vec::new(), Words::Nothing).with_clips(vec![clip.clone()]).record().clips;
+    match found.as_slice() {
+        [found] if found.frames == record.frames => Ok(clip),
+        _ => Err(other(format!("{path} shows other frames")).into()),
+    }
+}
 
 /// A picture from where it was, if it is what it was.
 fn reopened(file: &Path, record: &PictureRecord) -> Result<Picture> {
@@ -313,16 +328,16 @@ fn written(words: &WordsRecord) -> String {
     }
 }
 
-/// What of a finding lies on an image: a token for each patch, of which the frames are taken.
-fn frames(finding: &Finding, image: usize) -> Vec<TokenLabel> {
+/// The frames of a clip on which something of a finding lies. What is said of a clip without a frame lies on the first.
+fn frames(finding: &Finding, image: usize) -> BTreeSet<usize> {
     let axes = finding.tables().iter().flat_map(|table| table.axes());
     let patches = axes.flat_map(|axis| match &axis.labels {
         Labels::Patches(patches) => patches.clone(),
         Labels::Tokens(tokens) => tokens.iter().filter_map(|token| token.patch).collect(),
         _ => Vec::new(),
     });
-    let own = patches.filter(|patch| patch.image == image);
-    own.map(|patch| TokenLabel::new("", Modality::Video).with_patch(patch)).collect()
+    let own = patches.filter(|patch| patch.image == image).map(|patch| patch.frame);
+    std::iter::once(0).chain(own).collect()
 }
 
 /// An axis with other numbers for its images.

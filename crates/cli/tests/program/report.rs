@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Said, findings, mmlens, picture};
+use crate::support::{Said, findings, mmlens, model, picture};
 
 fn report(findings: &[&Path], out: &Path, more: &[&str]) -> Said {
     let files = findings.iter().map(|file| file.to_str().unwrap());
@@ -47,7 +47,7 @@ fn findings_about_other_pictures_lie_on_their_own() {
     let tall = tempfile::tempdir().unwrap();
     let (shown, out) = (tall.path().join("tall.png"), tall.path().join("out"));
     fs::copy(picture("tall"), &shown).unwrap();
-    let args = ["explain", &crate::support::model("llava-a"), "--ask", "Red?", "--method", "occlusion"];
+    let args = ["explain", &model("llava-a"), "--ask", "Red?", "--method", "occlusion"];
     let files = ["--image", shown.to_str().unwrap(), "--out", out.to_str().unwrap()];
     mmlens(args.iter().chain(&files)).cautioned();
     let second = out.join("occlusion.safetensors");
@@ -90,4 +90,34 @@ fn a_picture_that_is_not_what_it_was_is_refused() {
     // Not over what is read.
     let said = report(&[&finding], &finding, &["--no-pictures"]).refused();
     assert!(said.ends_with("which is read here"), "{said}");
+}
+
+/// A map that knows of no frame lies on the first of its clip, whichever finding comes first.
+#[test]
+fn frames_of_a_clip_are_shown_and_must_be_what_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let (film, out) = (folder.path().join("film"), folder.path().join("out"));
+    fs::create_dir(&film).unwrap();
+    for frame in 0..4 {
+        fs::copy(picture(&format!("clip-{frame}")), film.join(format!("{frame}.png"))).unwrap();
+    }
+    let args = ["explain", &model("qwen3-vl-a"), "--ask", "Red?", "--method", "occlusion,logit-lens"];
+    let files = ["--video", film.to_str().unwrap(), "--fps", "3", "--out", out.to_str().unwrap()];
+    let said = mmlens(args.iter().chain(&files));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let (occlusion, lens) = (out.join("occlusion.safetensors"), out.join("logit-lens.safetensors"));
+    let page = folder.path().join("page.html");
+    for findings in [[&occlusion, &lens], [&lens, &occlusion]] {
+        let findings = findings.map(|file| file.as_path());
+        let said = report(&findings, &page, &["--json"]).json();
+        assert_eq!(said["pictures"].as_array().unwrap().len(), 1);
+        let html = fs::read_to_string(&page).unwrap();
+        for frame in [0, 2] {
+            assert_eq!(html.matches(&format!("<figcaption>film, frame {frame} ")).count(), 1, "{frame}");
+        }
+    }
+    fs::copy(picture("clip-4"), film.join("2.png")).unwrap();
+    let said = report(&[&lens], &page, &[]).refused();
+    let why = format!("{} shows other frames; `--no-pictures` leaves it out", film.display());
+    assert_eq!(said, format!("{}: its clip `film` is not what it was: {why}", lens.display()));
 }
