@@ -161,6 +161,9 @@ impl Finding {
     /// This finding and another side by side: tables by name, positions by what stands there. Numbers are equal if all their
     /// bits are.
     ///
+    /// # Memory
+    /// What both have of one table, twice.
+    ///
     /// # Errors
     /// [`TableError`], which should not be: the positions that are looked at are there.
     pub fn compared(&self, other: &Self) -> Result<Comparison, TableError> {
@@ -220,13 +223,12 @@ impl Labelled {
         let left = chosen(self, pairs.iter().map(|pairs| pairs.iter().map(|(own, _)| *own).collect()))?;
         let right = chosen(other, pairs.iter().map(|pairs| pairs.iter().map(|(_, own)| *own).collect()))?;
         let place = |offset: usize| -> Vec<Place> {
-            let at = left.unravel(offset);
-            let axes = self.axes().iter().zip(&pairs).zip(at);
-            let place = |((axis, pairs), at): ((&Axis, &Vec<(usize, usize)>), usize)| {
+            let axes = self.axes().iter().zip(&pairs).zip(left.unravel(offset));
+            let place = axes.map(|((axis, pairs), at)| {
                 let (index, _) = *pairs.get(at)?;
                 Some(Place { role: axis.role, index, label: told(axis, index)? })
-            };
-            axes.filter_map(place).collect()
+            });
+            place.flatten().collect()
         };
         let outcome = match (left.values(), right.values()) {
             (Values::Numbers(ours), Values::Numbers(theirs)) => {
@@ -328,14 +330,9 @@ fn numbers(unit: Unit, ours: &[f32], theirs: &[f32], place: impl Fn(usize) -> Ve
     let relative = match largest {
         None => 0.0,
         Some((.., gap)) if gap.is_nan() => f64::INFINITY,
-        // Zeros of another sign differ by nothing.
-        Some((.., gap)) => {
-            if gap > 0.0 {
-                gap / scale
-            } else {
-                0.0
-            }
-        }
+        Some((.., gap)) if gap > 0.0 => gap / scale,
+        // Zeros of another sign.
+        Some(_) => 0.0,
     };
     let largest =
         largest.map(|(at, (left, right), difference)| Largest { at: place(at), left, right, difference });

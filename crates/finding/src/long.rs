@@ -225,7 +225,7 @@ mod tests {
     use super::Cell;
     use crate::{Axis, Labelled, Modality, PatchLabel, Role, TokenLabel, Unit};
 
-    fn names<'a>(table: &'a Labelled) -> Vec<String> {
+    fn names(table: &Labelled) -> Vec<String> {
         table.long().columns().iter().map(|column| column.name().to_owned()).collect()
     }
 

@@ -1,6 +1,6 @@
 //! `mmlens diff`: two findings side by side.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -109,7 +109,7 @@ fn of_provenance(difference: &Difference) -> Option<Made<'_>> {
     }
 }
 
-fn shown(file: &PathBuf) -> String {
+fn shown(file: &Path) -> String {
     print::visible(&file.display().to_string())
 }
 

@@ -9,7 +9,8 @@ use mmlens::METHODS;
 use mmlens::core::{Clip, Picture, Sample, Words};
 use mmlens::files::Target;
 use mmlens::finding::{
-    Axis, ClipRecord, Finding, Labels, Modality, PatchLabel, PictureRecord, Source, TokenLabel, WordsRecord,
+    Axis, ClipRecord, Finding, Labelled, Labels, Modality, PatchLabel, PictureRecord, Source, TokenLabel,
+    WordsRecord,
 };
 use mmlens::report::{Guide, Page};
 use serde::Serialize;
@@ -330,7 +331,7 @@ fn written(words: &WordsRecord) -> String {
 
 /// The frames of a clip on which something of a finding lies. What is said of a clip without a frame lies on the first.
 fn frames(finding: &Finding, image: usize) -> BTreeSet<usize> {
-    let axes = finding.tables().iter().flat_map(|table| table.axes());
+    let axes = finding.tables().iter().flat_map(Labelled::axes);
     let patches = axes.flat_map(|axis| match &axis.labels {
         Labels::Patches(patches) => patches.clone(),
         Labels::Tokens(tokens) => tokens.iter().filter_map(|token| token.patch).collect(),
@@ -358,7 +359,7 @@ fn renumbered(axis: Axis, number: &mut dyn FnMut(usize) -> usize) -> Axis {
 #[cfg(test)]
 mod tests {
     use image::{Rgb, RgbImage};
-    use mmlens::finding::{InputRecord, Labelled, Provenance, Role, Unit};
+    use mmlens::finding::{InputRecord, Provenance, Role, Unit};
 
     use super::*;
 
@@ -393,7 +394,7 @@ mod tests {
     }
 
     fn images(finding: &Finding) -> Vec<usize> {
-        let axes = finding.tables().iter().flat_map(|table| table.axes());
+        let axes = finding.tables().iter().flat_map(Labelled::axes);
         let image = |axis: &Axis| match &axis.labels {
             Labels::Spans { image, .. } => *image,
             Labels::Patches(patches) => patches[0].image,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::METHODS;
-use mmlens::core::memory;
+use mmlens::core::{Method, memory};
 use mmlens::files::Target;
 use mmlens::finding::{Finding, InputRecord, Labelled, Provenance, SampleRecord, Values, WordsRecord};
 use serde::Serialize;
@@ -227,7 +227,7 @@ fn made(provenance: &Provenance) -> Result<Vec<[String; 2]>> {
     if !provenance.sites.is_empty() {
         lines.push(("at", sites(&provenance.sites)));
     }
-    let defaults = method.map(|method| method.defaults()).transpose()?;
+    let defaults = method.map(Method::defaults).transpose()?;
     for (name, value) in &provenance.settings {
         let default = defaults.as_ref().and_then(|defaults| defaults.get(name));
         if default != Some(value) {

@@ -108,7 +108,7 @@ fn frames_of_a_clip_are_shown_and_must_be_what_they_were() {
     let (occlusion, lens) = (out.join("occlusion.safetensors"), out.join("logit-lens.safetensors"));
     let page = folder.path().join("page.html");
     for findings in [[&occlusion, &lens], [&lens, &occlusion]] {
-        let findings = findings.map(|file| file.as_path());
+        let findings = findings.map(std::path::PathBuf::as_path);
         let said = report(&findings, &page, &["--json"]).json();
         assert_eq!(said["pictures"].as_array().unwrap().len(), 1);
         let html = fs::read_to_string(&page).unwrap();
