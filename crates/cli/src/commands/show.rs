@@ -53,7 +53,8 @@ struct FormArgs {
 struct Told<'a> {
     finding: &'a Path,
     method: &'a str,
-    cautions: &'a [String],
+    /// What speaks against taking it at its word.
+    cautions: Vec<String>,
     tables: Vec<Listed<'a>>,
     provenance: &'a Provenance,
 }
@@ -158,7 +159,7 @@ impl Show {
         Told {
             finding: &self.finding,
             method: &finding.provenance.method,
-            cautions: finding.cautions(),
+            cautions: cautions(finding),
             tables: finding.tables().iter().map(listed).collect(),
             provenance: &finding.provenance,
         }
@@ -166,8 +167,8 @@ impl Show {
 
     fn print(&self, finding: &Finding) -> Result<()> {
         print::columns(&made(&finding.provenance)?)?;
-        for caution in finding.cautions() {
-            print::line(format!("caution    {}", print::visible(caution)))?;
+        for caution in cautions(finding) {
+            print::line(format!("caution    {}", print::visible(&caution)))?;
         }
         print::line("")?;
         let answer = finding.answer();
@@ -209,6 +210,11 @@ impl Show {
         let more = format!("all of them: mmlens show {} '{name}' --csv FILE", print::visible(&finding));
         tables::table(table, &more)
     }
+}
+
+/// What speaks against taking a finding at its word.
+fn cautions(finding: &Finding) -> Vec<String> {
+    finding.cautions().iter().map(ToString::to_string).collect()
 }
 
 /// How a finding came to be, line by line.
