@@ -11,7 +11,7 @@
 //!
 //! Attention is the sum of its heads and an MLP that of its neurons, `z W_O` and `post W_down` by parts, so that their shares add up
 //! in turn. For a difference of two logits, `u` is the difference of both. Of a phrase the shares of its tokens are added, each at the
-position that decides it. A log-probability is its logit less what depends on all other tokens: its logit is shared out.
+//! position that decides it. A log-probability is its logit less what depends on all other tokens: its logit is shared out.
 //!
 //! # In and out
 //! In: a [`Case`] of one row, whose objective is a logit, a log-probability, those of a phrase, or a difference of two logits. Out:
