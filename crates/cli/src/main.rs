@@ -2,6 +2,7 @@
 
 mod commands;
 mod edits;
+mod export;
 mod input;
 mod methods;
 mod model;
@@ -9,6 +10,7 @@ mod pairs;
 mod print;
 mod progress;
 mod refusal;
+mod tables;
 mod tensors;
 
 use std::backtrace::Backtrace;
@@ -35,9 +37,13 @@ fn main() -> ExitCode {
         }
         FAULT.lock().unwrap_or_else(PoisonError::into_inner).replace(fault.to_string());
     }));
-    match std::panic::catch_unwind(|| Cli::parse().run()) {
+    let run = || {
+        let cli = Cli::parse();
+        cli.run().map_err(|error| (error, cli.failed()))
+    };
+    match std::panic::catch_unwind(run) {
         Ok(Ok(code)) => code,
-        Ok(Err(error)) if error.is::<clap::Error>() => {
+        Ok(Err((error, _))) if error.is::<clap::Error>() => {
             print::error(error.to_string().trim_start_matches("error: ").trim_end());
             ExitCode::from(2)
         }
@@ -45,9 +51,9 @@ fn main() -> ExitCode {
             print::note("stopped; what is whole is kept, and the same command goes on from there");
             ExitCode::from(progress::CUT_OFF)
         }
-        Ok(Err(error)) => {
+        Ok(Err((error, code))) => {
             print::error(&print::chain(&error));
-            ExitCode::FAILURE
+            code
         }
         Err(_) => {
             let fault = FAULT.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();

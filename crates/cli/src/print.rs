@@ -1,23 +1,42 @@
 //! What the program writes: results to standard output, errors to standard error.
 #![allow(clippy::print_stderr, reason = "the one place where errors are printed")]
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 
 use anyhow::Result;
+use console::Term;
 use serde::Serialize;
 
 /// Writes a line of results. Where nobody reads them any more they go nowhere, and the command goes on: what it decides and
 /// writes to disk does not depend on its reader.
 pub(crate) fn line(text: impl std::fmt::Display) -> Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
+    ended(writeln!(io::stdout().lock(), "{text}"))
+}
+
+/// Writes results for machines, piece by piece.
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from);
+    ended(written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
+}
+
+/// Writes results to standard output in a way of their own, piece by piece.
+pub(crate) fn pieces(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    ended(write(&mut out).and_then(|()| out.flush()))
+}
+
+/// What was written; where nobody reads it any more it goes nowhere.
+fn ended(written: io::Result<()>) -> Result<()> {
+    match written {
         Err(closed) if closed.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
 }
 
-/// Writes results for machines.
-pub(crate) fn json(value: &impl Serialize) -> Result<()> {
-    line(serde_json::to_string_pretty(value)?)
+/// How many columns the terminal has that results are shown on; nothing, if they go elsewhere.
+pub(crate) fn columns_of_terminal() -> Option<usize> {
+    Term::stdout().size_checked().map(|(_, columns)| columns.into())
 }
 
 /// Writes results for machines, on one line.
@@ -42,7 +61,8 @@ pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> Result<()> {
     Ok(())
 }
 
-fn width(cell: &str) -> usize {
+/// Characters of a cell.
+pub(crate) fn width(cell: &str) -> usize {
     cell.chars().count()
 }
 

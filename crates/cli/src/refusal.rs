@@ -1,5 +1,7 @@
 //! What the program refuses beyond what the libraries do.
 
+use std::path::PathBuf;
+
 use mmlens::core::{HookError, Site, Subject, SubjectError};
 use mmlens::engine::AimError;
 
@@ -53,6 +55,22 @@ pub(crate) enum Refusal {
         "`--method {method}` needs a data set, and one sample is given here: a program hands one over (`Given::over`)"
     )]
     NeedsData { method: &'static str },
+    /// An answer of several tables, or of none, where one is written.
+    #[error("{}: the answer is {} tables, and one is written: name it; {}", .finding.display(), .tables.len(), .tables.join(", "))]
+    WhichTable { finding: PathBuf, tables: Vec<String> },
+    /// A picture that is not the one that a finding is about.
+    #[error(
+        "{}: its picture `{picture}` is not what it was: {found}; `--image FILE` names it where it lies now, \
+         `--no-pictures` leaves it out",
+        .finding.display()
+    )]
+    OtherPicture { finding: PathBuf, picture: String, found: String },
+    /// A clip that is not the one that a finding is about.
+    #[error("{}: its clip `{clip}` is not what it was: {found}; `--no-pictures` leaves it out", .finding.display())]
+    OtherClip { finding: PathBuf, clip: String, found: String },
+    /// A picture that no finding is about.
+    #[error("`--image {}`: no finding is about this picture; they are about {wanted}", .image.display())]
+    StrayPicture { image: PathBuf, wanted: String },
     /// A setting of a method that does not run.
     #[error("`--set {method}...`: this method does not run; those that do: {chosen}")]
     Unset { method: String, chosen: String },

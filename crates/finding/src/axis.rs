@@ -308,6 +308,20 @@ pub enum Modality {
     Special,
 }
 
+impl Modality {
+    /// The modality in one lower-case word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Image => "image",
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::Special => "special",
+        }
+    }
+}
+
 /// A patch of a picture, and where it lies in the original.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PatchLabel {

@@ -1,5 +1,6 @@
 //! In what two findings differ: what was computed, and how.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
@@ -12,7 +13,7 @@ use crate::{Finding, Labelled};
 pub enum Difference {
     /// A field of their provenance.
     Provenance {
-        /// The field; of settings with the name.
+        /// The field, with those around it: `settings.steps`.
         field: String,
         /// What the first says.
         left: Value,
@@ -83,33 +84,38 @@ impl Finding {
     }
 }
 
-/// What their provenance says otherwise, settings one by one.
-fn made(left: &Finding, right: &Finding) -> Vec<Difference> {
-    let fields = |finding: &Finding| match serde_json::to_value(&finding.provenance) {
-        Ok(Value::Object(mut fields)) => {
-            let settings = fields.remove("settings");
-            let named = settings.as_ref().and_then(Value::as_object).into_iter().flatten();
-            let named: Vec<_> = named.map(|(name, v)| (format!("settings.{name}"), v.clone())).collect();
-            fields.extend(named);
-            fields
+/// What their provenance says otherwise, field by field: `settings.steps`, `input.sample.pictures.0.sha256`.
+pub(crate) fn made(left: &Finding, right: &Finding) -> Vec<Difference> {
+    let fields = |finding: &Finding| serde_json::to_value(&finding.provenance).unwrap_or(Value::Null);
+    let mut found = Vec::new();
+    descend("", &fields(left), &fields(right), &mut found);
+    found
+}
+
+fn descend(field: &str, left: &Value, right: &Value, found: &mut Vec<Difference>) {
+    let inner = |name: &str| if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
+    match (left, right) {
+        (left, right) if left == right => {}
+        (Value::Object(ours), Value::Object(theirs)) => {
+            let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+            for name in names {
+                let of = |fields: &serde_json::Map<String, Value>| {
+                    fields.get(name).cloned().unwrap_or(Value::Null)
+                };
+                descend(&inner(name), &of(ours), &of(theirs), found);
+            }
         }
-        _ => serde_json::Map::new(),
-    };
-    let (left, right) = (fields(left), fields(right));
-    let mut names: Vec<&String> = left.keys().chain(right.keys()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let of = |fields: &serde_json::Map<String, Value>, name: &String| {
-        fields.get(name).cloned().unwrap_or(Value::Null)
-    };
-    let differ = names.into_iter().filter(|name| left.get(*name) != right.get(*name));
-    differ
-        .map(|name| Difference::Provenance {
-            field: name.clone(),
-            left: of(&left, name),
-            right: of(&right, name),
-        })
-        .collect()
+        (Value::Array(ours), Value::Array(theirs)) if ours.len() == theirs.len() => {
+            for (at, (left, right)) in ours.iter().zip(theirs).enumerate() {
+                descend(&inner(&at.to_string()), left, right, found);
+            }
+        }
+        (left, right) => found.push(Difference::Provenance {
+            field: field.to_owned(),
+            left: left.clone(),
+            right: right.clone(),
+        }),
+    }
 }
 
 fn said(left: &Labelled, right: &Labelled) -> Option<Difference> {

@@ -22,12 +22,14 @@
 mod axis;
 mod caution;
 mod compare;
+mod comparison;
 mod difference;
 mod error;
 mod file;
 mod finding;
 mod finite;
 mod labelled;
+mod long;
 mod provenance;
 mod record;
 mod select;
@@ -36,12 +38,14 @@ mod unit;
 
 pub use axis::{Axis, Labels, Modality, PatchLabel, Role, TokenLabel};
 pub use caution::{CAUTIONS, Caution, CautionKind};
+pub use comparison::{Compared, Comparison, Largest, Numbers, Outcome, Place, SharedAxis, Texts};
 pub use difference::Difference;
 pub use error::{FileError, FindingError, TableError};
 pub use file::{FORMAT, FORMAT_VERSION, MOST_BYTES};
 pub use finding::Finding;
 pub use finite::{NotFinite, finite, largest, top};
 pub use labelled::{Labelled, Values};
+pub use long::{Cell, Cells, Column, Long};
 pub use provenance::Provenance;
 pub use record::{
     BesideRecord, ClipRecord, DataRecord, InputRecord, PictureRecord, ReplyRecord, SampleRecord, Source,

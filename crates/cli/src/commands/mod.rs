@@ -2,10 +2,14 @@
 
 mod ask;
 mod certify;
+mod diff;
 mod explain;
+mod report;
 mod rerun;
+mod scene;
 #[cfg(feature = "remote-server")]
 mod serve;
+mod show;
 mod sites;
 mod trace;
 
@@ -30,15 +34,28 @@ pub(crate) struct Cli {
 enum Command {
     Ask(ask::Ask),
     Certify(certify::Certify),
+    Diff(diff::Diff),
     Explain(explain::Explain),
+    Report(report::Report),
     Rerun(rerun::Rerun),
+    Scene(scene::Scene),
     #[cfg(feature = "remote-server")]
     Serve(serve::Serve),
+    Show(show::Show),
     Sites(sites::Sites),
     Trace(trace::Trace),
 }
 
 impl Cli {
+    /// The exit status of a command that failed. Of those that judge, 1 is a verdict, so that it is 2 as for a command line that is
+    /// not understood.
+    pub(crate) fn failed(&self) -> ExitCode {
+        match self.command {
+            Command::Certify(_) | Command::Diff(_) | Command::Rerun(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
     pub(crate) fn run(&self) -> Result<ExitCode> {
         if let Some(path) = std::env::var_os(KERNELS) {
             let take = path.to_string_lossy().parse::<kernels::Path>().and_then(kernels::Path::take);
@@ -46,11 +63,15 @@ impl Cli {
         }
         match &self.command {
             Command::Ask(ask) => ask.run(),
-            Command::Certify(certify) => certify.run(),
+            Command::Certify(certify) => return certify.run(),
+            Command::Diff(diff) => return diff.run(),
             Command::Explain(explain) => explain.run(),
+            Command::Report(report) => report.run(),
             Command::Rerun(rerun) => return rerun.run(),
+            Command::Scene(scene) => scene.run(),
             #[cfg(feature = "remote-server")]
             Command::Serve(serve) => serve.run(),
+            Command::Show(show) => show.run(),
             Command::Sites(sites) => sites.run(),
             Command::Trace(trace) => trace.run(),
         }?;

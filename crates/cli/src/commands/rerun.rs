@@ -20,7 +20,7 @@ use crate::progress::Bar;
 /// The same method runs with the same settings on the same input, within the same memory. On the same processor it gives the same
 /// bits. Pictures are read from where they were; `--image` names them where they lie now, in the order of the finding.
 ///
-/// The exit status is 0 if what was found is the same, bit by bit, and 1 if it is not.
+/// The exit status is 0 if what was found is the same, bit by bit, 1 if it is not, and 2 if it cannot be made again.
 #[derive(Debug, Args)]
 pub(crate) struct Rerun {
     /// The finding, as `mmlens explain` wrote it.

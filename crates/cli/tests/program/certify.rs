@@ -48,7 +48,7 @@ fn a_checkpoint_is_certified_and_a_falsified_reference_is_not_matched() {
     assert!(said.refused().starts_with("1 of "));
 
     let said = certify(&model.join("model.safetensors"), false);
-    assert!(said.refused().contains("it is no trace"));
+    assert!(said.not_judged().contains("it is no trace"));
 
     // A gradient alone, off by a tenth of a percent and a fifth more of its largest; NaN behind the first value of a reference.
     let with = |name: &str, change: &dyn Fn(&mut [f32])| {
@@ -69,14 +69,14 @@ fn a_checkpoint_is_certified_and_a_falsified_reference_is_not_matched() {
     });
     assert!(said.out.contains("grad.vision.pixels DIFFERS") && said.out.matches("DIFFERS").count() == 1);
     assert!(said.refused().starts_with("1 of "));
-    let said = with("connector.out", &|values| values[1] = f32::NAN).refused();
+    let said = with("connector.out", &|values| values[1] = f32::NAN).not_judged();
     assert!(said.ends_with(": `connector.out`: NaN at [0, 0, 1], where a finite number belongs"), "{said}");
     // One infinity, and the rest off by a thousand.
     let said = with("connector.out", &|values| {
         values.iter_mut().for_each(|value| *value += 1000.0);
         values[0] = f32::INFINITY;
     });
-    assert!(said.refused().contains("`connector.out`: inf at [0, 0, 0]"));
+    assert!(said.not_judged().contains("`connector.out`: inf at [0, 0, 0]"));
 }
 
 /// What a certificate says does not depend on whether somebody reads it.

@@ -71,7 +71,7 @@ fn findings_of_an_altered_model_are_made_again() {
     closure.provenance.alterations = vec!["my own closure".to_owned()];
     let saved = folder.path().join("closure.safetensors");
     closure.save(&saved).unwrap();
-    let said = rerun(&saved, &[]).refused();
+    let said = rerun(&saved, &[]).not_judged();
     assert!(said.contains("the model had `my own closure`"), "{said}");
 }
 
@@ -84,7 +84,7 @@ fn a_picture_that_moved_is_named_and_may_be_given() {
     // The clean picture, and the one that its mean colour stands for.
     for name in ["occlusion", "patching"] {
         let finding = out.join(format!("{name}.safetensors"));
-        let lost = rerun(&finding, &[]).refused();
+        let lost = rerun(&finding, &[]).not_judged();
         assert!(lost.contains(&shown.display().to_string()), "{lost}");
         let found = rerun(&finding, &["--image", elsewhere.to_str().unwrap(), "--json"]).json();
         assert_eq!((&found["same"], found["said"].as_array().unwrap().len()), (&true.into(), 0), "{found}");
@@ -120,32 +120,32 @@ fn what_is_no_finding_of_a_method_is_refused() {
     let lens = Finding::load(out.join("logit-lens.safetensors")).unwrap();
     let difference = folder.path().join("difference.safetensors");
     lens.minus(&lens).unwrap().save(&difference).unwrap();
-    let said = rerun(&difference, &[]).refused();
+    let said = rerun(&difference, &[]).not_judged();
     assert!(said.ends_with("`difference` is no method that can be run"), "{said}");
     let mut old = lens.clone();
     old.provenance.input = None;
     old.save(&difference).unwrap();
-    let said = rerun(&difference, &[]).refused();
+    let said = rerun(&difference, &[]).not_judged();
     assert!(said.contains("the finding does not say what `logit-lens` was run on"), "{said}");
     let mut changed = lens.clone();
     changed.provenance.settings.insert("nonsense".to_owned(), 1.into());
     changed.save(&difference).unwrap();
-    let said = rerun(&difference, &[]).refused();
+    let said = rerun(&difference, &[]).not_judged();
     assert!(said.contains("settings of logit-lens: field `nonsense`: unknown field `nonsense`"), "{said}");
     let mut many = lens.clone();
     let data = DataRecord { name: "scenes".to_owned(), cases: 40, sha256: String::new() };
     many.provenance.input.as_mut().unwrap().data = Some(data);
     many.save(&difference).unwrap();
-    let said = rerun(&difference, &[]).refused();
+    let said = rerun(&difference, &[]).not_judged();
     assert!(
         said.contains("`logit-lens` was run on 40 cases of `scenes`, a data set that a program made"),
         "{said}"
     );
     // A file that is read here is not written over.
     let shown = folder.path().join("square.png");
-    let said = rerun(&out.join("logit-lens.safetensors"), &["--out", shown.to_str().unwrap()]).refused();
+    let said = rerun(&out.join("logit-lens.safetensors"), &["--out", shown.to_str().unwrap()]).not_judged();
     assert!(said.contains("which is read here"), "{said}");
     let many =
-        rerun(&out.join("logit-lens.safetensors"), &["--image", "a.png", "--image", "b.png"]).refused();
+        rerun(&out.join("logit-lens.safetensors"), &["--image", "a.png", "--image", "b.png"]).not_judged();
     assert!(many.ends_with("2 pictures were named, and the finding is about 1"), "{many}");
 }

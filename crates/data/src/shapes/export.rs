@@ -8,7 +8,7 @@ use mmlens_files::{Target, WriteError, write};
 use serde::{Deserialize, Serialize};
 
 use super::question::Question;
-use super::scene::{SIDE, Scene};
+use super::scene::{Object, SIDE, Scene};
 use super::vocabulary::{Colour, Shape, Size};
 use super::world::{Sample, Split, World, progress_bar};
 
@@ -170,51 +170,45 @@ pub fn read_records(folder: &Path) -> Result<Vec<Record>, ExportError> {
 }
 
 impl Record {
-    /// Writes its pictures.
-    fn draw(&self, scene: &Scene, folder: &Path) -> Result<(), ExportError> {
-        let pictures = [(&self.image, scene.render().into()), (&self.mask, scene.labels().into())];
-        for (name, picture) in pictures {
-            let (path, picture): (PathBuf, DynamicImage) = (folder.join(name), picture);
-            let mut png = Cursor::new(Vec::new());
-            picture
-                .write_to(&mut png, ImageFormat::Png)
-                .map_err(|source| ExportError::Picture { path: path.clone(), source })?;
-            write(&path, png.into_inner())?;
-        }
-        Ok(())
-    }
-
-    /// What is true of a sample.
-    fn of(sample: &Sample) -> Self {
-        let Sample { scene, questions } = sample;
-        let image = format!("images/{:06}.png", scene.id);
-        let mask = format!("masks/{:06}.png", scene.id);
-        let description = scene.description();
-        let objects = scene
-            .objects
-            .iter()
-            .map(|object| ObjectRecord {
-                shape: object.shape,
-                colour: object.colour,
-                size: object.size,
-                centre: object.centre,
-                radius: object.radius,
-                rgb: object.rgb,
-                bbox: object.bbox,
-                pixels: object.mask.count(),
-                hidden: object.hidden,
-            })
-            .collect();
+    /// What is true of a scene, and questions about it; the pictures lie in these files beside it.
+    pub fn new(scene: &Scene, questions: Vec<Question>, image: String, mask: String) -> Self {
+        let object = |object: &Object| ObjectRecord {
+            shape: object.shape,
+            colour: object.colour,
+            size: object.size,
+            centre: object.centre,
+            radius: object.radius,
+            rgb: object.rgb,
+            bbox: object.bbox,
+            pixels: object.mask.count(),
+            hidden: object.hidden,
+        };
         Self {
             id: scene.id,
             split: scene.split,
             seed: scene.seed,
             image,
             mask,
-            description,
-            objects,
-            questions: questions.clone(),
+            description: scene.description(),
+            objects: scene.objects.iter().map(object).collect(),
+            questions,
         }
+    }
+
+    /// Writes its pictures.
+    fn draw(&self, scene: &Scene, folder: &Path) -> Result<(), ExportError> {
+        for (name, png) in [(&self.image, scene.png()), (&self.mask, scene.labels_png())] {
+            let path = folder.join(name);
+            let png = png.map_err(|source| ExportError::Picture { path: path.clone(), source })?;
+            write(&path, png)?;
+        }
+        Ok(())
+    }
+
+    /// What is true of a sample.
+    fn of(Sample { scene, questions }: &Sample) -> Self {
+        let [image, mask] = ["images", "masks"].map(|folder| format!("{folder}/{:06}.png", scene.id));
+        Self::new(scene, questions.clone(), image, mask)
     }
 }
 
@@ -229,4 +223,26 @@ impl Scene {
         }
         labels
     }
+
+    /// The picture as the bytes of a PNG.
+    ///
+    /// # Errors
+    /// What the encoder says.
+    pub fn png(&self) -> Result<Vec<u8>, ImageError> {
+        encoded(self.render().into())
+    }
+
+    /// All masks as the bytes of a PNG: see [`Scene::labels`].
+    ///
+    /// # Errors
+    /// What the encoder says.
+    pub fn labels_png(&self) -> Result<Vec<u8>, ImageError> {
+        encoded(self.labels().into())
+    }
+}
+
+fn encoded(picture: DynamicImage) -> Result<Vec<u8>, ImageError> {
+    let mut png = Cursor::new(Vec::new());
+    picture.write_to(&mut png, ImageFormat::Png)?;
+    Ok(png.into_inner())
 }

@@ -54,7 +54,16 @@ impl Said {
 
     /// The message of a run that was refused, without `error: `.
     pub(crate) fn refused(self) -> String {
-        assert_eq!(self.code, Some(1), "{self:?}");
+        self.refused_with(1)
+    }
+
+    /// The same of a command that judges: there 1 is a verdict.
+    pub(crate) fn not_judged(self) -> String {
+        self.refused_with(2)
+    }
+
+    fn refused_with(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{self:?}");
         for noise in ["panicked", "backtrace", "fault of mmlens", "RUST_BACKTRACE"] {
             assert!(!self.err.contains(noise), "{}", self.err);
         }
@@ -90,6 +99,16 @@ pub(crate) fn model(name: &str) -> String {
 
 pub(crate) fn picture(name: &str) -> String {
     fixtures().join("pictures").join(format!("{name}.png")).display().to_string()
+}
+
+/// Findings of some methods about a picture, `square.png` in the folder, in the folder `out` there.
+pub(crate) fn findings(folder: &Path, out: &str, methods: &str, more: &[&str]) -> PathBuf {
+    let (shown, out) = (folder.join("square.png"), folder.join(out));
+    fs::copy(picture("square"), &shown).unwrap();
+    let fixed = ["explain", &model("llava-a"), "--ask", "Red?", "--method", methods];
+    let files = ["--image", shown.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    mmlens(fixed.iter().chain(&files).chain(more)).cautioned();
+    out
 }
 
 /// A copy of a checkpoint, to be damaged.

@@ -1,0 +1,72 @@
+//! `mmlens scene`: a picture of the shapes world, with what is true of it.
+
+use std::fs;
+use std::path::Path;
+
+use mmlens::data::shapes::{Record, Split, World};
+
+use crate::support::{Said, mmlens};
+
+fn scene(out: &Path, more: &[&str]) -> Said {
+    mmlens(["scene", "--out", out.to_str().unwrap()].iter().chain(more))
+}
+
+#[test]
+fn a_scene_is_that_of_the_world_with_all_its_questions() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("scene");
+    let said = scene(&out, &["--seed", "3", "--json"]).json();
+    let world = World::new(3).scene(Split::Test, 0);
+    let drawn = image::open(out.join("scene.png")).unwrap().into_rgb8();
+    assert!(drawn == world.render());
+    let masks = image::open(out.join("masks.png")).unwrap().into_luma8();
+    let truth: Record = serde_json::from_slice(&fs::read(out.join("scene.json")).unwrap()).unwrap();
+    assert!(serde_json::from_value::<Record>(said["scene"].clone()).unwrap() == truth);
+    assert_eq!(truth.questions, world.questions());
+    assert!(truth.questions.len() > 8 && truth.objects.len() == world.objects.len());
+    // The evidence of a question is a list of objects, whose pixels are in the masks and whose box is around them.
+    let question = truth.questions.iter().find(|question| question.evidence.len() == 1).unwrap();
+    let object = &truth.objects[question.evidence[0]];
+    let inside =
+        masks.enumerate_pixels().filter(|(.., pixel)| usize::from(pixel.0[0]) == question.evidence[0] + 1);
+    let [x0, y0, x1, y1] = object.bbox;
+    let inside: Vec<(u32, u32)> = inside.map(|(x, y, _)| (x, y)).collect();
+    assert!(inside.len() == object.pixels as usize && !inside.is_empty());
+    assert!(inside.iter().all(|(x, y)| (x0..x1).contains(x) && (y0..y1).contains(y)));
+    // The same scene again, and another.
+    let before = fs::read(out.join("scene.png")).unwrap();
+    scene(&out, &["--seed", "3"]).well();
+    assert!(fs::read(out.join("scene.png")).unwrap() == before);
+    scene(&out, &["--seed", "3", "--split", "train", "--index", "5", "--biased"]).well();
+    let other = image::open(out.join("scene.png")).unwrap().into_rgb8();
+    assert!(other == World::new(3).with_bias(true).scene(Split::Train, 5).render());
+}
+
+#[test]
+fn nothing_else_is_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("manifest.json"), "{\"somebody\": \"else\"}").unwrap();
+    let said = scene(folder.path(), &[]).refused();
+    let begins = format!("{}: ", folder.path().join("manifest.json").display());
+    assert!(said.starts_with(&begins) && said.ends_with("; expected the manifest of a run"), "{said}");
+    let wrong = scene(folder.path(), &["--split", "tests"]);
+    assert_eq!(wrong.code, Some(2));
+    assert!(
+        wrong.err.contains("unknown split \"tests\": expected train, validation or test"),
+        "{}",
+        wrong.err
+    );
+}
+
+/// What the world asks, the model that ships inside can be asked.
+#[test]
+fn the_model_that_ships_inside_answers_a_question_of_the_scene() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = scene(folder.path(), &["--seed", "3", "--json"]).json();
+    let questions = said["scene"]["questions"].as_array().unwrap();
+    let colour = questions.iter().find(|question| question["kind"] == "colour").unwrap();
+    let picture = folder.path().join("scene.png");
+    let args = ["ask", "--image", picture.to_str().unwrap(), "--ask", colour["text"].as_str().unwrap()];
+    let answer = mmlens(args).well();
+    assert!(answer.starts_with(colour["answer"].as_str().unwrap()), "{answer} for {colour}");
+}
