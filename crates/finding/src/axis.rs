@@ -117,6 +117,8 @@ pub enum Role {
     Key,
     /// Pairs of two inputs, of two heads or of an image and a text.
     Pair,
+    /// Tokens of the answer that is explained.
+    Answer,
 }
 
 impl Role {
@@ -143,6 +145,7 @@ impl Role {
             Self::Query => "query",
             Self::Key => "key",
             Self::Pair => "pair",
+            Self::Answer => "answer",
         }
     }
 }

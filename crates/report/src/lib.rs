@@ -38,6 +38,7 @@
 //! ```
 
 mod answer;
+mod by_token;
 mod colour;
 mod composite;
 mod curve;
@@ -52,6 +53,7 @@ mod picture;
 mod plain;
 mod runs;
 mod scale;
+mod section;
 mod view;
 
 pub use answer::{Drawn, drawn};

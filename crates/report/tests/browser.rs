@@ -1,7 +1,11 @@
 //! The page in a real browser: its parts are there after its script ran, nothing is wrong on the console, nothing
 //! reaches beyond a narrow screen, no text becomes code, and its heat maps are those of the PNG.
-#![cfg(test)]
+//!
+//! Without a browser the tests are listed as ignored, unless `MMLENS_BROWSER=required`.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a program of tests")]
 
+#[path = "../examples/specimen/large.rs"]
+mod large;
 #[path = "../examples/specimen/pair.rs"]
 mod pair;
 #[path = "../examples/specimen/page.rs"]
@@ -10,32 +14,59 @@ mod specimen;
 use std::env;
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::{Rgb, RgbImage};
+use libtest_mimic::{Arguments, Trial};
 use mmlens_finding::{Axis, Finding, Labelled, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit};
 use mmlens_report::{OverlaySettings, Page, Picture, overlay};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const NAMES: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The browser, or `None` where the tests are told to do without.
+/// Every test by its name.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        [$((stringify!($name), $name as fn())),*]
+    };
+}
+
+fn main() -> ExitCode {
+    let tests = tests![
+        every_part_is_there_and_the_console_is_silent,
+        many_pictures_and_many_axes_are_drawn,
+        hostile_texts_stay_texts,
+        nothing_reaches_beyond_a_narrow_screen,
+        the_tip_tells_what_lies_under_the_pointer,
+        the_page_paints_what_the_png_shows,
+        a_slider_shows_the_layer_that_it_names,
+        a_word_has_its_own_colour,
+        words_have_the_scale_of_words,
+        a_token_of_the_answer_is_shown_alone,
+        tiles_are_drawn_apart_and_together,
+        a_large_page_opens_quickly_on_a_phone,
+    ];
+    let ignored = browser().is_none() && env::var("MMLENS_BROWSER").as_deref() != Ok("required");
+    let trials = tests.map(|(name, test)| {
+        let trial = Trial::test(name, move || {
+            test();
+            Ok(())
+        });
+        if ignored { trial.with_kind("no Chromium on PATH").with_ignored_flag(true) } else { trial }
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+}
+
 fn browser() -> Option<PathBuf> {
     let paths = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&paths)
+    env::split_paths(&paths)
         .flat_map(|folder| NAMES.map(|name| folder.join(name)))
-        .find(|candidate| candidate.is_file());
-    if found.is_none() && env::var_os("MMLENS_NO_BROWSER").is_some_and(|value| value == "1") {
-        return None;
-    }
-    let help = "no Chromium on PATH: install it (Debian and Ubuntu: `apt-get install -y chromium`), \
-                or set MMLENS_NO_BROWSER=1 to leave these tests out";
-    Some(found.expect(help))
+        .find(|candidate| candidate.is_file())
 }
 
 /// What a page became in the browser.
@@ -44,9 +75,10 @@ struct Seen {
     console: Vec<String>,
 }
 
-/// Opens the first of these files, given by name and text; `None` without a browser.
-fn see(files: &[(&str, &str)]) -> Option<Seen> {
-    let browser = browser()?;
+/// Opens the first of these files, given by name and text, with these further options.
+fn see(files: &[(&str, &str)], options: &[&str]) -> Seen {
+    let browser = browser()
+        .expect("no Chromium on PATH: install it (Debian and Ubuntu: `apt-get install -y chromium`)");
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     for (name, text) in files {
@@ -55,7 +87,8 @@ fn see(files: &[(&str, &str)]) -> Option<Seen> {
     let mut child = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--enable-logging=stderr", "--v=0", "--dump-dom", "--virtual-time-budget=4000"])
+        .args(["--enable-logging=stderr", "--v=0", "--dump-dom"])
+        .args(options)
         .arg("--window-size=1200,900")
         .arg(format!("--user-data-dir={}", at("profile").display()))
         .arg(format!("file://{}", at(files[0].0).display()))
@@ -74,7 +107,7 @@ fn see(files: &[(&str, &str)]) -> Option<Seen> {
     }
     let text = |name: &str| String::from_utf8_lossy(&fs::read(at(name)).unwrap()).into_owned();
     let console = text("log").lines().filter(|line| line.contains("CONSOLE")).map(str::to_owned).collect();
-    Some(Seen { dom: text("dom"), console })
+    Seen { dom: text("dom"), console }
 }
 
 /// The page of `side` by `side` patches.
@@ -82,12 +115,19 @@ fn html(side: usize) -> String {
     specimen::page(side).unwrap().html().unwrap()
 }
 
-/// What a script of the test says at the end of a page in a frame of this width, since no window is as narrow as a
-/// phone; `None` without a browser.
-fn probe(html: &str, width: u32, script: &str) -> Option<Value> {
+/// Time runs as fast as the page has nothing to do.
+const VIRTUAL: &[&str] = &["--virtual-time-budget=4000"];
+
+/// What a script of the test says at the end of a page in a frame of this width, since no window is as narrow as a phone.
+fn probe(html: &str, width: u32, script: &str) -> Value {
+    probe_with(html, width, "", script, VIRTUAL)
+}
+
+/// The same, with a script that runs before those of the page, and options of the browser.
+fn probe_with(html: &str, width: u32, before: &str, script: &str, options: &[&str]) -> Value {
     let start = html.find("<meta http-equiv=\"Content-Security-Policy\"").unwrap();
     let end = start + html[start..].find('>').unwrap() + 1;
-    let open = [&html[..start], &html[end..]].concat();
+    let open = [&html[..start], "<script>", before, "</script>", &html[end..]].concat();
     let script = format!(
         "<script>const said = (() => {{ {script} }})();\
          const bytes = new TextEncoder().encode(JSON.stringify(said));\
@@ -98,17 +138,17 @@ fn probe(html: &str, width: u32, script: &str) -> Option<Value> {
          addEventListener('message', (event) => {{ document.body.dataset.said = event.data; }});</script>\
          <iframe src=\"page.html\" style=\"border:0;width:{width}px;height:900px\"></iframe></body>"
     );
-    let seen = see(&[("frame.html", &frame), ("page.html", &open.replace("</body>", &script))])?;
+    let page = open.replace("</body>", &script);
+    let seen = see(&[("frame.html", &frame), ("page.html", &page)], options);
     assert_eq!(seen.console, Vec::<String>::new());
     let (_, rest) = seen.dom.split_once("data-said=\"").expect("the script of the test ran");
     let bytes = STANDARD.decode(rest.split('"').next().unwrap()).unwrap();
-    Some(serde_json::from_slice(&bytes).unwrap())
+    serde_json::from_slice(&bytes).unwrap()
 }
 
-#[test]
 fn every_part_is_there_and_the_console_is_silent() {
     for side in [2, 24] {
-        let Some(Seen { dom, console }) = see(&[("page.html", &html(side))]) else { return };
+        let Seen { dom, console } = see(&[("page.html", &html(side))], VIRTUAL);
         assert_eq!(console, Vec::<String>::new(), "{side}");
         assert!(!dom.contains("class=\"failed\""), "a part could not be drawn");
         for part in [
@@ -134,7 +174,6 @@ fn every_part_is_there_and_the_console_is_silent() {
     }
 }
 
-#[test]
 fn many_pictures_and_many_axes_are_drawn() {
     let script = "
         const painted = () => [...document.querySelectorAll('.stage canvas')].map((canvas) => {
@@ -157,11 +196,11 @@ fn many_pictures_and_many_axes_are_drawn() {
         return { names, counts, options: select.options.length, changed: colours() !== before,
             divided: document.querySelectorAll('.divide').length, out: root.scrollWidth > root.clientWidth,
             failed: document.querySelectorAll('.failed').length, text: document.body.innerText };";
-    let Some(said) = probe(&pair::page().unwrap().html().unwrap(), 360, script) else { return };
+    let said = probe(&pair::page().unwrap().html().unwrap(), 360, script);
     // one map for each finding, on both pictures: the tiles of the first and the whole beside them are one
     let names =
         ["Input gradients attribution", "Occlusion attribution", "Attention pattern", "Picture alone"];
-    assert_eq!(said["names"], serde_json::json!(names), "{said}");
+    assert_eq!(said["names"], json!(names), "{said}");
     // the first is cut as its tiles are, 8 x 8, the second into 5 x 5 patches; no colours on the picture alone
     let counts: Vec<[usize; 2]> = serde_json::from_value(said["counts"].clone()).unwrap();
     assert!(counts[0][0] > 30 && counts[0][1] > 10, "{counts:?}");
@@ -172,16 +211,14 @@ fn many_pictures_and_many_axes_are_drawn() {
     assert!(text.contains("No values.") && text.contains("12 without a value, in grey"), "{text}");
 }
 
-#[test]
 fn hostile_texts_stay_texts() {
-    let Some(Seen { dom, .. }) = see(&[("page.html", &html(2))]) else { return };
+    let Seen { dom, .. } = see(&[("page.html", &html(2))], VIRTUAL);
     assert_eq!(dom.matches("<script").count(), 2, "the data and the script of the page");
     assert!(!dom.contains("<script>alert"));
     // the token in the flow, the word of the lens, the concept of the table
     assert!(dom.matches("&lt;script&gt;alert(1)&lt;/script&gt;").count() > 10);
 }
 
-#[test]
 fn nothing_reaches_beyond_a_narrow_screen() {
     let script = "
         const root = document.documentElement;
@@ -202,7 +239,7 @@ fn nothing_reaches_beyond_a_narrow_screen() {
         });
         return { before, after: measure(), unfolded: document.querySelectorAll('.lens thead th').length };";
     for (side, width) in [(24, 320), (24, 360), (2, 360), (24, 1200)] {
-        let Some(said) = probe(&html(side), width, script) else { return };
+        let said = probe(&html(side), width, script);
         for state in ["before", "after"] {
             let state = &said[state];
             assert_eq!(state["inner"], width, "the browser has the width asked for");
@@ -215,7 +252,6 @@ fn nothing_reaches_beyond_a_narrow_screen() {
     }
 }
 
-#[test]
 fn the_tip_tells_what_lies_under_the_pointer() {
     let script = "
         const tip = document.getElementById('tip');
@@ -235,7 +271,7 @@ fn the_tip_tells_what_lies_under_the_pointer() {
             cell: at(cell, 0.5, 0.5),
             map: at(document.querySelector('.map .main'), 0.1, 0.7),
         };";
-    let Some(said) = probe(&html(2), 360, script) else { return };
+    let said = probe(&html(2), 360, script);
     let text = |part: &str| said[part]["text"].as_str().unwrap().to_owned();
     assert!(text("stage").contains("logit") && text("stage").contains("row 0, column 0"), "{said}");
     assert!(text("token").contains(" logit") && text("token").contains(" of"), "{said}");
@@ -247,7 +283,6 @@ fn the_tip_tells_what_lies_under_the_pointer() {
     }
 }
 
-#[test]
 fn the_page_paints_what_the_png_shows() {
     // white beneath, so that the mix of the PNG can be compared with the colour and opacity of the canvas
     let page = specimen::page(24).unwrap();
@@ -265,8 +300,8 @@ fn the_page_paints_what_the_png_shows() {
         for (let y = 3; y < canvas.height; y += 29)
             for (let x = 2; x < canvas.width; x += 31) list.push([x, y, ...all.slice(4 * (y * canvas.width + x)).slice(0, 4)]);
         return { size: [canvas.width, canvas.height], list };";
-    let Some(said) = probe(&page.html().unwrap(), 1200, script) else { return };
-    assert_eq!(said["size"], serde_json::json!([width, height]));
+    let said = probe(&page.html().unwrap(), 1200, script);
+    assert_eq!(said["size"], json!([width, height]));
     let list: Vec<[u32; 6]> = serde_json::from_value(said["list"].clone()).unwrap();
     assert!(list.len() > 100);
     for [x, y, r, g, b, a] in list {
@@ -280,7 +315,6 @@ fn the_page_paints_what_the_png_shows() {
 }
 
 /// Every layer has its own patch that is strong: where a slider stands, that layer's patch is painted, and the label says it.
-#[test]
 fn a_slider_shows_the_layer_that_it_names() {
     let patch = |col: usize| PatchLabel {
         image: 0,
@@ -331,11 +365,10 @@ fn a_slider_shows_the_layer_that_it_names() {
         const value = () => map.querySelector('.main').getAttribute('aria-label');
         const maps = [0, 1, 2].map((head) => move(map.querySelector('.slider'), head, value));
         return { first, overlay, maps };";
-    let Some(said) = probe(&page.html().unwrap(), 800, script) else { return };
+    let said = probe(&page.html().unwrap(), 800, script);
     // it begins at the strongest
-    assert_eq!(said["first"], serde_json::json!(["after block 2", 3]), "{said}");
-    let overlay: Vec<Value> =
-        layers.iter().enumerate().map(|(i, name)| serde_json::json!([name, i])).collect();
+    assert_eq!(said["first"], json!(["after block 2", 3]), "{said}");
+    let overlay: Vec<Value> = layers.iter().enumerate().map(|(i, name)| json!([name, i])).collect();
     assert_eq!(said["overlay"], Value::Array(overlay), "{said}");
     for head in 0..3 {
         let name = format!("h{head}");
@@ -347,7 +380,6 @@ fn a_slider_shows_the_layer_that_it_names() {
 }
 
 /// One word of five is coloured, and it is the one with the value; what is said of a word is its own.
-#[test]
 fn a_word_has_its_own_colour() {
     let words = ["The", " red", " ring", " is", " small"];
     let tokens: Vec<TokenLabel> = words.iter().map(|text| TokenLabel::new(*text, Modality::Text)).collect();
@@ -365,7 +397,7 @@ fn a_word_has_its_own_colour() {
                 token.dispatchEvent(new MouseEvent('click', { bubbles: true, clientX: box.left + 2, clientY: box.top + 2 }));
                 return [token.textContent, token.style.backgroundColor, tip.innerText];
             });";
-        let Some(said) = probe(&page.html().unwrap(), 800, script) else { return };
+        let said = probe(&page.html().unwrap(), 800, script);
         let said: Vec<[String; 3]> = serde_json::from_value(said).unwrap();
         assert_eq!(said.len(), words.len());
         let plain = &said[(strong + 1) % words.len()][1];
@@ -378,7 +410,6 @@ fn a_word_has_its_own_colour() {
 }
 
 /// What pictures hold does not pale the words beside them.
-#[test]
 fn words_have_the_scale_of_words() {
     let patch = |col: usize| {
         let bbox = [col as f32, 0.0, (col + 1) as f32, 1.0];
@@ -400,7 +431,206 @@ fn words_have_the_scale_of_words() {
             "return [...document.querySelectorAll('#tokens .token')].map((token) => token.style.backgroundColor);",
         )
     };
-    let (Some(small), Some(large)) = (colours(0.3), colours(900.0)) else { return };
+    let (small, large) = (colours(0.3), colours(900.0));
     assert_eq!(small, large);
     assert_eq!(small.as_array().unwrap().len(), 3);
+}
+
+/// Pressing a token of the answer shows its own numbers everywhere they are known; pressing "all" those of the whole answer.
+fn a_token_of_the_answer_is_shown_alone() {
+    let page = large::page().unwrap();
+    let script = "
+        const canvas = document.querySelector('.stage canvas');
+        const colour = (patch) => {
+            const [x, y] = [16 * (patch % 50) + 8, 16 * Math.floor(patch / 50) + 8];
+            const copy = document.createElement('canvas');
+            [copy.width, copy.height] = [canvas.width, canvas.height];
+            const context = copy.getContext('2d', { willReadFrequently: true });
+            context.drawImage(canvas, 0, 0);
+            return [...context.getImageData(x, y, 1, 1).data];
+        };
+        const buttons = [...document.querySelectorAll('.answer-tokens button')];
+        const strip = () => [...document.querySelectorAll('.run small')].map((node) => node.textContent).join();
+        const bars = () => document.querySelector('[data-bars] tbody').innerText;
+        const state = () => ({
+            pressed: buttons.filter((button) => button.getAttribute('aria-pressed') === 'true').map((button) => button.dataset.answer),
+            said: document.querySelector('#answer .said').textContent,
+            of: document.querySelector('#overlay .of').textContent,
+            notes: [...document.querySelectorAll('.finding .of')].map((node) => node.textContent),
+            // the bump of token 0 lies at patch 0, that of token 1 at column 7 of row 5
+            first: colour(0), second: colour(5 * 50 + 7), strip: strip(), bars: bars(),
+        });
+        const all = state();
+        buttons.find((button) => button.dataset.answer === '0').click();
+        const zero = state();
+        document.activeElement.blur();
+        document.querySelector('#answer [aria-label=\"Token after\"]').click();
+        const one = state();
+        buttons.find((button) => button.dataset.answer === 'all').click();
+        const again = state();
+        return { all, zero, one, again, count: buttons.length, word: buttons[2].innerText };";
+    let said = probe(&page.html().unwrap(), 800, script);
+    assert_eq!(said["count"], 301);
+    // the second token is likely by 1/2
+    assert_eq!(
+        said["word"].as_str().unwrap().split_whitespace().collect::<Vec<_>>(),
+        ["incomprehensibilities0", "0.50"]
+    );
+    assert_eq!(said["all"], said["again"]);
+    assert_eq!(said["all"]["pressed"], json!(["all"]));
+    assert_eq!(said["zero"]["pressed"], json!(["0"]));
+    assert_eq!(said["one"]["pressed"], json!(["1"]));
+    assert_eq!(said["one"]["said"], "answer token 2 of 300: “incomprehensibilities0”");
+    assert_eq!(said["one"]["of"], said["one"]["said"]);
+    let red = |state: &str, patch: &str| {
+        let [r, _, b, a]: [i64; 4] = serde_json::from_value(said[state][patch].clone()).unwrap();
+        r > b && a > 200
+    };
+    assert!(red("zero", "first") && !red("zero", "second"), "{said}");
+    assert!(red("one", "second") && !red("one", "first"), "{said}");
+    let differ =
+        |part: &str| said["zero"][part] != said["one"][part] && said["zero"][part] != said["all"][part];
+    assert!(differ("strip") && differ("bars"), "{said}");
+    // values of "by layer by answer token": token 0 begins -8, -7, ...; token 1 with 24 % 17 - 8 = -1
+    let first = |state: &str| said[state]["bars"].as_str().unwrap().lines().next().unwrap().to_owned();
+    assert!(
+        first("zero").contains("−8") && first("one").contains("−1") && first("all").contains('1'),
+        "{said}"
+    );
+    let notes: Vec<String> = serde_json::from_value(said["one"]["notes"].clone()).unwrap();
+    assert_eq!(notes[0], "Of answer token 2 of 300: “incomprehensibilities0”.");
+    assert!(notes.last().unwrap().starts_with("The tokens above do not change this"), "{notes:?}");
+}
+
+/// Tiles and the whole of a picture: together what the PNG shows, or one of them alone.
+fn tiles_are_drawn_apart_and_together() {
+    let page = pair::page().unwrap();
+    let (width, height) = page.pictures[0].dimensions();
+    let white = Picture::from_rgb("white", &RgbImage::from_pixel(width, height, Rgb([255; 3]))).unwrap();
+    let settings = OverlaySettings { opacity: 1.0, ..Default::default() };
+    let table = page.findings[1].table("attribution").unwrap();
+    let png = overlay(&white, table, settings).unwrap();
+    let script = "
+        document.querySelectorAll('#overlay input[type=radio]')[1].click();
+        const canvas = document.querySelector('.stage canvas');
+        const select = document.querySelector('#overlay select');
+        const look = (tiles) => {
+            select.value = tiles;
+            select.dispatchEvent(new Event('change'));
+            const copy = document.createElement('canvas');
+            [copy.width, copy.height] = [canvas.width, canvas.height];
+            const context = copy.getContext('2d', { willReadFrequently: true });
+            context.drawImage(canvas, 0, 0);
+            const all = context.getImageData(0, 0, canvas.width, canvas.height).data;
+            const at = (i) => [...all.slice(4 * i, 4 * i + 4)];
+            const list = [];
+            // the middle of every pixel of the picture
+            const zoom = canvas.width / 64;
+            for (let y = 0; y < 64; y++) for (let x = 0; x < 64; x++) list.push(at(Math.floor((y + 0.5) * zoom) * canvas.width + Math.floor((x + 0.5) * zoom)));
+            return list;
+        };
+        return { options: [...select.options].map((option) => option.value), both: look('both'), overview: look('overview'), details: look('details') };";
+    let said = probe(&page.html().unwrap(), 900, script);
+    assert_eq!(said["options"], json!(["both", "overview", "details"]));
+    let both: Vec<[u32; 4]> = serde_json::from_value(said["both"].clone()).unwrap();
+    let different =
+        |part: &str| both.iter().zip(said[part].as_array().unwrap()).filter(|(a, b)| json!(a) != **b).count();
+    assert!(different("overview") > 1000 && different("details") > 1000);
+    let mut compared = 0;
+    for (at, [r, g, b, a]) in both.into_iter().enumerate() {
+        let mix = |c: u32| (f64::from(c) * f64::from(a) + 255.0 * (255.0 - f64::from(a))) / 255.0;
+        let expected = png.get_pixel(at as u32 % 64, at as u32 / 64).0;
+        for (mine, theirs) in [r, g, b].map(mix).into_iter().zip(expected) {
+            assert!((mine - f64::from(theirs)).abs() <= 2.5, "{at}: {mine} {theirs}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 3 * 64 * 64);
+}
+
+/// Writes down every text that is drawn on a canvas, as the four corners of its box.
+const DRAWN_TEXTS: &str = "
+    window.drawn = new Map();
+    const before = HTMLCanvasElement.prototype.getContext;
+    const fill = CanvasRenderingContext2D.prototype.fillText;
+    CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+        const { width } = this.measureText(text);
+        const left = x - ({ center: width / 2, right: width }[this.textAlign] || 0);
+        const [m, ratio] = [this.getTransform(), this.canvas.width / (parseFloat(this.canvas.style.width) || 1)];
+        const corner = (dx, dy) => [(m.a * dx + m.c * dy + m.e) / ratio, (m.b * dx + m.d * dy + m.f) / ratio];
+        // the letters of a line of 11 pixels
+        const box = [[left, y - 5], [left + width, y - 5], [left + width, y + 5], [left, y + 5]].map(([dx, dy]) => corner(dx, dy));
+        if (!window.drawn.has(this.canvas)) window.drawn.set(this.canvas, []);
+        window.drawn.get(this.canvas).push({ text, box });
+        return fill.call(this, text, x, y);
+    };
+    const size = Object.getOwnPropertyDescriptor(HTMLCanvasElement.prototype, 'width');
+    Object.defineProperty(HTMLCanvasElement.prototype, 'width', {
+        get: size.get,
+        set(value) { window.drawn.delete(this); size.set.call(this, value); },
+    });";
+
+/// 2000 patches, 300 answer tokens told one by one, 24 layers of 14 heads.
+fn a_large_page_opens_quickly_on_a_phone() {
+    let html = large::page().unwrap().html().unwrap();
+    assert!(html.len() < 10_000_000, "{} bytes", html.len());
+    assert!(html.len() > 6_000_000, "{} bytes: the numbers are there", html.len());
+    let script = "
+        const opened = performance.now();
+        const root = document.documentElement;
+        // whether two convex shapes share more than an edge: no side of either keeps them apart
+        const meet = (a, b) => ![a, b].some((shape) => shape.some((from, i) => {
+            const to = shape[(i + 1) % shape.length];
+            const [nx, ny] = [to[1] - from[1], from[0] - to[0]];
+            const along = (points) => points.map(([x, y]) => x * nx + y * ny);
+            const [one, two] = [along(a), along(b)];
+            const slack = 0.5 * Math.hypot(nx, ny);
+            return Math.max(...one) <= Math.min(...two) + slack || Math.max(...two) <= Math.min(...one) + slack;
+        }));
+        const clashes = [];
+        let labels = 0;
+        const apart = (where, list) => list.forEach((a, i) => {
+            labels += 1;
+            for (const b of list.slice(i + 1)) if (meet(a.box, b.box)) clashes.push([where, a.text, b.text]);
+        });
+        const corners = ({ left, right, top, bottom }) => [[left, top], [right, top], [right, bottom], [left, bottom]];
+        const look = (state) => {
+            const rects = (nodes) => [...nodes].filter((node) => node.getClientRects().length && node.textContent).map((node) => ({ text: node.textContent, box: corners(node.getBoundingClientRect()) }));
+            for (const [canvas, list] of window.drawn) apart(state + ' map ' + canvas.className, list);
+            for (const svg of document.querySelectorAll('svg.curve')) apart(state + ' curve', rects(svg.querySelectorAll('text')));
+            for (const legend of document.querySelectorAll('.legend')) apart(state + ' legend', rects(legend.querySelectorAll('.ends span, .note')));
+            for (const slider of document.querySelectorAll('.slider')) apart(state + ' slider', rects(slider.querySelectorAll('label, output')));
+            apart(state + ' answer', rects(document.querySelectorAll('.answer-tokens button')));
+            apart(state + ' sight', rects(document.querySelectorAll('#answer > .name, #answer > .said, #answer button')));
+            const cells = [...document.querySelectorAll('td.n, .scalars dd, .answer-tokens small, .heads small')].filter((node) => {
+                const range = document.createRange();
+                range.selectNodeContents(node);
+                const [text, box] = [range.getBoundingClientRect(), (node.closest('button') || node).getBoundingClientRect()];
+                return text.width > 0 && (text.left < box.left - 0.5 || text.right > box.right + 0.5 || text.top < box.top - 0.5 || text.bottom > box.bottom + 0.5);
+            }).map((node) => [state, node.className, node.textContent]);
+            const out = [...document.querySelectorAll('main *')].filter((node) => {
+                if (node.closest('.scroll, svg') && !node.matches('.scroll')) return false;
+                return node.getBoundingClientRect().right > root.clientWidth + 1;
+            }).map((node) => [state, node.tagName, node.className]);
+            return { cells, out, scroll: root.scrollWidth - root.clientWidth };
+        };
+        const first = look('opened');
+        document.querySelector('[data-answer=\"7\"]').click();
+        const token = look('token');
+        [...document.querySelectorAll('#overlay input[type=radio]')].forEach((radio, i) => i === 3 && radio.click());
+        const press = performance.now();
+        document.querySelectorAll('button').forEach((button) => /^Show all/.test(button.textContent) && button.click());
+        const unfolded = look('unfolded');
+        return { opened, first, token, unfolded, clashes: clashes.slice(0, 10), labels, count: clashes.length,
+            failed: document.querySelectorAll('.failed').length, inner: innerWidth, heads: document.querySelectorAll('.heads button').length };";
+    let said = probe_with(&html, 390, DRAWN_TEXTS, script, &["--timeout=60000"]);
+    assert_eq!((&said["inner"], &said["failed"]), (&390.into(), &0.into()));
+    for state in ["first", "token", "unfolded"] {
+        assert_eq!(said[state], json!({ "cells": [], "out": [], "scroll": 0 }), "{state}");
+    }
+    assert!(said["labels"].as_u64().unwrap() > 1000, "{said}");
+    assert_eq!(said["clashes"], json!([]), "{} of {}", said["count"], said["labels"]);
+    assert_eq!(said["heads"], 14);
+    let opened = said["opened"].as_f64().unwrap();
+    assert!(opened > 0.0 && opened < 2000.0, "{opened} ms until everything was drawn");
 }
