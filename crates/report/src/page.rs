@@ -36,6 +36,9 @@ const SCRIPT: &str = concat!(
     "})();\n",
 );
 
+/// An answer of more letters is set small.
+const LONG: usize = 240;
+
 /// What a page shows. Everything but the findings may be left out.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Page {
@@ -143,7 +146,10 @@ impl Page {
                     writeln!(html, "<dt>Question</dt><dd class=\"question\">{}</dd>", text(&self.question));
             }
             if !self.answer.is_empty() {
-                let _ = writeln!(html, "<dt>Answer</dt><dd class=\"answer\">{}</dd>", text(&self.answer));
+                let (long, tab) =
+                    if self.answer.chars().count() > LONG { (" long", " tabindex=\"0\"") } else { ("", "") };
+                let answer = text(&self.answer);
+                let _ = writeln!(html, "<dt>Answer</dt><dd class=\"answer{long}\"{tab}>{answer}</dd>");
             }
             if !tokens.is_empty() {
                 let _ = writeln!(html, "<dt>Its tokens</dt><dd>{tokens}</dd>");

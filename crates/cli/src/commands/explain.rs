@@ -10,7 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mmlens::METHODS;
 use mmlens::core::{
     AnalysisError, AnyAnalysis, Case, Copies, Form, Given, Memory, Method, On, Plan, Reply, Sample, Shared,
-    Subject, Words, explain, kind, memory,
+    Subject, Words, explain, kind, memory, plain_names,
 };
 use mmlens::files::{RunFolder, sha256_of};
 use mmlens::finding::Finding;
@@ -226,6 +226,7 @@ impl Explain {
         }
         let mut shown = own.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
         shown.extend(frames_on_page(&own.clips, own.pictures.len(), &settled.prompt)?);
+        let mut cautions: Vec<String> = unknown(on.encode(own)?.map()).into_iter().collect();
         let mut page = Page {
             title: title(&settled.aim.text),
             pictures: shown,
@@ -238,6 +239,8 @@ impl Explain {
             answer_tokens: settled.tokens.iter().map(|t| (t.text.clone(), t.probability)).collect(),
             findings: Vec::new(),
             guides: rows.iter().map(|method| methods::guide(method)).collect(),
+            cautions: cautions.clone(),
+            names: BTreeMap::new(),
         };
         let kept: Vec<Option<PathBuf>> = rows.iter().map(|method| run.kept(&finding_of(method))).collect();
         let (todo, known): (Vec<_>, Vec<_>) =
@@ -246,7 +249,6 @@ impl Explain {
         let todo: Vec<Box<dyn AnyAnalysis>> = todo.into_iter().map(|(method, _)| method).collect();
         let mut found = explain(&todo, on, &given);
         let (mut written, mut left_out) = (Vec::new(), Vec::new());
-        let mut cautions: Vec<String> = unknown(on.encode(own)?.map()).into_iter().collect();
         for (method, kept) in rows.iter().zip(&kept) {
             let started = Instant::now();
             let finding = match kept {
@@ -287,6 +289,7 @@ impl Explain {
                 left_out.iter().map(|left| format!("{}: {}", left.method, left.reason)).collect();
             bail!("no method explains this: {}", reasons.join("; "));
         }
+        page.names = plain_names(&page.findings);
         let report = run.write(REPORT, page.html()?.as_bytes())?;
         run.finish()?;
         self.tell(subject, settled, announced, (written, cautions, left_out), report)
