@@ -36,6 +36,9 @@ const SCRIPT: &str = concat!(
     "})();\n",
 );
 
+/// How many bytes the pictures of a page have together.
+const MOST_PICTURES: usize = 1_000_000;
+
 /// An answer of more letters is set small.
 const LONG: usize = 240;
 
@@ -115,7 +118,7 @@ impl Page {
             text(title)
         );
         page.push_str(&self.head(title, &data));
-        page.push_str(&self.picture_section(&data));
+        page.push_str(&self.picture_section(&data)?);
         page.push_str(token_section(&data));
         page.push_str(&findings);
         page.push_str(&self.foot());
@@ -219,19 +222,20 @@ impl Page {
         (self.name_in_words(table.name()), named.then(|| table.name()))
     }
 
-    fn picture_section(&self, data: &Data) -> String {
+    fn picture_section(&self, data: &Data) -> Result<String, ReportError> {
         if self.pictures.is_empty() {
-            return String::new();
+            return Ok(String::new());
         }
-        let figures: String =
-            self.pictures.iter().enumerate().map(|(i, picture)| figure(i, picture)).collect();
+        let each = MOST_PICTURES / self.pictures.len();
+        let figures = self.pictures.iter().enumerate().map(|(i, picture)| figure(i, picture, each));
+        let figures = figures.collect::<Result<String, ReportError>>()?;
         let count = if self.pictures.len() > 1 { " many" } else { "" };
         let controls = if data.has_overlays() { "<div id=\"overlay\"></div>" } else { "" };
         let name = if data.has_overlays() { "Where in the picture" } else { "Picture" };
-        format!(
+        Ok(format!(
             "<section aria-labelledby=\"pictures\">\n<h2 id=\"pictures\">{name}</h2>\n\
              <div class=\"beside\"><div class=\"pictures{count}\">{figures}</div>{controls}</div>\n</section>\n"
-        )
+        ))
     }
 
     /// Where the answer begins on an axis that goes on beyond the prompt.
@@ -256,18 +260,23 @@ impl Page {
     }
 }
 
-fn figure(index: usize, picture: &Picture) -> String {
+fn figure(index: usize, picture: &Picture, most: usize) -> Result<String, ReportError> {
     let (width, height) = picture.dimensions();
+    let (address, shown) = picture.data_uri(most)?;
     let name = text(picture.name());
     let small = if width < 160 { " small" } else { "" };
-    format!(
+    let scaled = if shown == (width, height) {
+        String::new()
+    } else {
+        format!(", shown at {} × {}", shown.0, shown.1)
+    };
+    Ok(format!(
         "<figure class=\"picture\" data-picture=\"{index}\">\
          <div class=\"stage{small}\" style=\"--width:{width}px;--shape:{width}/{height}\">\
-         <img src=\"{}\" width=\"{width}\" height=\"{height}\" alt=\"{name}\">\
+         <img src=\"{address}\" width=\"{width}\" height=\"{height}\" alt=\"{name}\">\
          <canvas data-width=\"{width}\" data-height=\"{height}\" hidden></canvas><div class=\"mark\" hidden></div></div>\
-         <figcaption>{name} <span>{width} × {height}</span></figcaption></figure>",
-        picture.data_uri()
-    )
+         <figcaption>{name} <span>{width} × {height}{scaled}</span></figcaption></figure>"
+    ))
 }
 
 const fn token_section(data: &Data) -> &'static str {

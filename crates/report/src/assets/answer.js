@@ -14,7 +14,7 @@ function numbersOf(table) {
 const scaleOf = (table, whole, single) => (single && numbersOf(table) !== table.numbers ? single : whole);
 // What a table is shown of, in words; nothing where it knows no tokens.
 function ofAnswer(table) {
-  if (!table.by_token) return data.answer.length ? "whole answer" : "";
+  if (!table.by_token) return data.answer.length ? "not told by answer token: the tokens above do not change it" : "";
   if (answer.at === null) return "whole answer";
   return numbersOf(table) === table.numbers ? "whole answer: this token is not told apart here" : ofToken();
 }
