@@ -127,7 +127,9 @@ fn without_idle_patches<'a>(
 
 #[cfg(test)]
 mod tests {
-    use mmlens_finding::{Axis, Finding, Labelled, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit};
+    use mmlens_finding::{
+        Axis, Finding, Labelled, Labels, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit,
+    };
 
     use super::{drawn, shown};
 
@@ -154,6 +156,27 @@ mod tests {
         assert_eq!((words.shape(), words.get(&[0])), (vec![1], Some(0.5)));
         let all = table(vec![0.1, 0.5]);
         assert_eq!(of(&all), all);
+    }
+
+    /// Patches whose shares cancel out over the answer have some at its tokens.
+    #[test]
+    fn patches_that_cancel_out_are_kept() {
+        let tokens = vec![patch(0), TokenLabel::new("red", Modality::Text)];
+        let words = ["A", "ring"].map(|word| TokenLabel::new(word, Modality::Text)).to_vec();
+        let answer = Axis::new(Role::Answer, Labels::Tokens(words));
+        let of = |share: f32| {
+            let whole =
+                Labelled::numbers("t", Unit::Logit, vec![Axis::tokens(tokens.clone())], vec![0.0, 0.5]);
+            let axes = vec![answer.clone(), Axis::tokens(tokens.clone())];
+            let each =
+                Labelled::numbers("t by answer token", Unit::Logit, axes, vec![share, 0.2, -share, 0.3]);
+            let tables = vec![whole.unwrap(), each.unwrap().aside()];
+            let finding = Finding::new(Provenance::new("m", "toy"), tables).unwrap();
+            let shown = shown(&finding, &["A".to_owned(), "ring".to_owned()]).unwrap();
+            (shown[0].table.shape(), shown[0].by_token.as_ref().unwrap().table.shape())
+        };
+        assert_eq!(of(0.1), (vec![2], vec![2, 2]));
+        assert_eq!(of(0.0), (vec![1], vec![2, 1]));
     }
 
     #[test]

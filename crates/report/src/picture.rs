@@ -185,7 +185,8 @@ mod tests {
     fn a_file_that_is_too_large_for_a_page_is_scaled_down() {
         // noise, which no format makes small
         let noise = |x: u32, y: u32| {
-            Rgb([3, 5, 7].map(|k| (x * 7919 * k ^ y * 104_729).wrapping_mul(2_654_435_761).to_le_bytes()[3]))
+            Rgb([3, 5, 7]
+                .map(|k| ((x * 7919 * k) ^ (y * 104_729)).wrapping_mul(2_654_435_761).to_le_bytes()[3]))
         };
         let picture = Picture::from_rgb("n", &RgbImage::from_fn(1800, 900, noise)).unwrap();
         let (whole, size) = picture.data_uri(usize::MAX).unwrap();

@@ -529,9 +529,25 @@ fn tiles_are_drawn_apart_and_together() {
             for (let y = 0; y < 64; y++) for (let x = 0; x < 64; x++) list.push(at(Math.floor((y + 0.5) * zoom) * canvas.width + Math.floor((x + 0.5) * zoom)));
             return list;
         };
-        return { options: [...select.options].map((option) => option.value), both: look('both'), overview: look('overview'), details: look('details') };";
+        // what lies on the second eighth of the topmost row
+        const said = (tiles) => {
+            look(tiles);
+            const stage = document.querySelector('.stage');
+            const box = stage.getBoundingClientRect();
+            stage.dispatchEvent(new MouseEvent('click', { bubbles: true, clientX: box.left + 12 / 64 * box.width, clientY: box.top + 4 / 64 * box.height }));
+            return document.querySelector('#tip strong').textContent;
+        };
+        return { told: [said('details'), said('overview'), said('both')], options: [...select.options].map((option) => option.value), both: look('both'), overview: look('overview'), details: look('details') };";
     let said = probe(&page.html().unwrap(), 900, script);
     assert_eq!(said["options"], json!(["both", "overview", "details"]));
+    // of tiles of 4 x 4 patches it is a patch itself, the second of the first tile; of the 3 x 3 of the whole it is a part of one
+    let patches = table.as_numbers().unwrap();
+    let (detail, share) = (patches[1 + 9 + 1], patches[1] * (8.0 * 8.0) / (64.0_f32 / 3.0).powi(2));
+    let told: Vec<String> = serde_json::from_value(said["told"].clone()).unwrap();
+    for (told, expected) in told.iter().zip([detail, share, detail + share]) {
+        let told: f32 = told.trim_end_matches(" logit").replace('−', "-").parse().unwrap();
+        assert!((told - expected).abs() <= 0.006 * expected.abs(), "{told} {expected}");
+    }
     let both: Vec<[u32; 4]> = serde_json::from_value(said["both"].clone()).unwrap();
     let different =
         |part: &str| both.iter().zip(said[part].as_array().unwrap()).filter(|(a, b)| json!(a) != **b).count();
