@@ -28,6 +28,7 @@ const SCRIPT: &str = concat!(
     include_str!("assets/answer.js"),
     include_str!("assets/sliders.js"),
     include_str!("assets/bars.js"),
+    include_str!("assets/curve.js"),
     include_str!("assets/overlay.js"),
     include_str!("assets/tokens.js"),
     include_str!("assets/lens.js"),

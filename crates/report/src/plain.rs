@@ -5,7 +5,6 @@ use std::fmt::Write;
 
 use mmlens_finding::{Labelled, Provenance, Unit, Values};
 
-use crate::curve::measure;
 use crate::html::{number, text, words};
 
 /// Rows beyond these are counted, not shown.
@@ -19,9 +18,13 @@ pub(crate) fn scalars(entries: &str) -> String {
 
 /// A single number under its name; with the number of its table in the data, the script says it by answer token.
 pub(crate) fn scalar(name: &str, table: &Labelled, live: Option<usize>) -> String {
-    let value = measure(table.as_scalar().unwrap_or(f32::NAN), table.unit());
+    let value = number(table.as_scalar().unwrap_or(f32::NAN));
+    let unit = match table.unit() {
+        Unit::None | Unit::Count => String::new(),
+        unit => format!(" <small>{unit}</small>"),
+    };
     let live = live.map_or_else(String::new, |id| format!(r#" data-scalar="{id}""#));
-    format!("<div><dt>{}</dt><dd{live}>{}</dd></div>", text(name), text(&value))
+    format!("<div><dt>{}</dt><dd{live}>{value}{unit}</dd></div>", text(name))
 }
 
 /// Any table as rows and columns; `numbers` has the same axes and stands beside the texts.

@@ -191,7 +191,11 @@ pub(crate) fn section(
                 let live = by_token.and_then(|_| drawing.number(i, data));
                 parts.scalars.push_str(&scalar(&words(&page.name_of(table).0), table, live));
             }
-            // Where each token of the answer has bars of its own, the script draws them.
+            // Where each token of the answer has a curve or bars of its own, the script draws them.
+            View::Curve { lines: None, .. } if by_token.is_some() => {
+                let Some(id) = drawing.number(i, data) else { continue };
+                parts.curves.push_str(&drawing.figured(room, &format!("<div data-curve=\"{id}\"></div>")));
+            }
             View::Curve { .. } | View::Plain { .. } if by_token.is_some() => {
                 let Some(id) = drawing.number(i, data) else { continue };
                 parts.wide.push_str(&drawing.figured(room, &format!("<div data-bars=\"{id}\"></div>")));
@@ -318,4 +322,66 @@ pub(crate) fn warned(cautions: &[String]) -> String {
 fn listed(texts: &[String]) -> String {
     let list: String = texts.iter().map(|each| format!("<li>{}</li>", text(each))).collect();
     format!("<ul>{list}</ul>")
+}
+
+#[cfg(test)]
+mod tests {
+    use mmlens_finding::{Axis, Finding, Labelled, Labels, Modality, Provenance, Role, TokenLabel, Unit};
+
+    use super::MOST_NUMBERS;
+    use crate::Page;
+
+    fn answer(len: usize) -> Axis {
+        let token = |i: usize| TokenLabel::new(format!("t{i}"), Modality::Text);
+        Axis::new(Role::Answer, Labels::Tokens((0..len).map(token).collect()))
+    }
+
+    fn table(name: &str, axes: Vec<Axis>) -> Labelled {
+        let len = axes.iter().map(Axis::len).product();
+        Labelled::numbers(name, Unit::Logit, axes, vec![0.25; len]).unwrap()
+    }
+
+    fn html(tables: Vec<Labelled>) -> String {
+        let findings = vec![Finding::new(Provenance::new("m", "s"), tables).unwrap()];
+        Page { findings, ..Page::default() }.html().unwrap()
+    }
+
+    /// 300 answer tokens of 24 layers of 300 heads are 2.16 million numbers: more than a page holds.
+    #[test]
+    fn what_a_page_has_no_room_for_is_left_to_the_file_and_said() {
+        let axes = || vec![Axis::count(Role::Layer, 24), Axis::count(Role::Head, 300)];
+        let each = |len: usize| [vec![answer(len)], axes()].concat();
+        let page = |len| html(vec![table("t", axes()), table("t by answer token", each(len)).aside()]);
+        let large = page(300);
+        assert!(
+            large.contains("By answer token it has 2\u{202f}160\u{202f}000 numbers, more than a page holds")
+        );
+        assert!(!large.contains("data-answer="), "nothing follows the tokens: they are no buttons");
+        assert!(large.len() < 1_000_000 && large.contains("data-map=\"0\""), "the table itself is there");
+        let small = page(2);
+        assert!(small.contains("data-answer=\"1\"") && !small.contains("more than a page holds"));
+        let whole = html(vec![table("t", vec![Axis::count(Role::Vocab, MOST_NUMBERS + 1)])]);
+        assert!(
+            whole.contains("1\u{202f}500\u{202f}001 values, more than a page holds")
+                && whole.len() < 1_000_000
+        );
+    }
+
+    #[test]
+    fn a_finding_that_follows_no_token_says_so() {
+        let layers = || vec![Axis::count(Role::Layer, 3)];
+        let finding = |tables| Finding::new(Provenance::new("m", "s"), tables).unwrap();
+        let each = [vec![answer(2)], layers()].concat();
+        let follows = finding(vec![table("t", layers()), table("t by answer token", each).aside()]);
+        let findings = vec![follows, finding(vec![table("t", layers())])];
+        let both = Page { findings: findings.clone(), ..Page::default() }.html().unwrap();
+        assert_eq!(both.matches("<p class=\"of\" data-of></p>").count(), 1);
+        assert_eq!(
+            both.matches("The tokens above do not change this: it is about the whole answer.").count(),
+            1
+        );
+        let answer_tokens = ["t0", "t1", ";", "t0", "t1"].map(|text| (text.to_owned(), 0.5)).to_vec();
+        let twice = Page { answer_tokens, findings, ..Page::default() }.html().unwrap();
+        assert!(!twice.contains("data-answer="), "which of the two is meant, nobody knows");
+    }
 }

@@ -79,28 +79,19 @@ pub(crate) fn page() -> Fallible<Page> {
     ];
     let deep = [Axis::count(Role::Layer, LAYERS), tokens.clone()];
     let count = LAYERS * tokens.len();
-    let lens = vec![
-        Labelled::numbers(
-            "recovered",
-            Unit::Ratio,
-            deep.to_vec(),
-            (0..count).map(|i| bump(i % 2031, i / 2031)).collect(),
-        )?,
-        // 300 x 24 x 2031: 14.6 million values, which no page holds; here there is one for each answer token and layer
-        Labelled::numbers(
-            "by layer",
-            Unit::Logit,
-            vec![Axis::count(Role::Layer, LAYERS)],
-            vec![1.0; LAYERS],
-        )?,
-        Labelled::numbers(
-            "by layer by answer token",
-            Unit::Logit,
-            vec![of_answer(), Axis::count(Role::Layer, LAYERS)],
-            (0..ANSWER * LAYERS).map(|i| (i % 17) as f32 - 8.0).collect(),
-        )?
-        .aside(),
-    ];
+    let mut lens = vec![Labelled::numbers(
+        "recovered",
+        Unit::Ratio,
+        deep.to_vec(),
+        (0..count).map(|i| bump(i % 2031, i / 2031)).collect(),
+    )?];
+    for (name, role) in [("by layer", Role::Layer), ("by feature", Role::Feature)] {
+        let axis = Axis::count(role, LAYERS);
+        let each = (0..ANSWER * LAYERS).map(|i| (i % 17) as f32 - 8.0).collect();
+        let by_token = format!("{name} by answer token");
+        lens.push(Labelled::numbers(name, Unit::Logit, vec![axis.clone()], vec![1.0; LAYERS])?);
+        lens.push(Labelled::numbers(by_token, Unit::Logit, vec![of_answer(), axis], each)?.aside());
+    }
     let patches = Axis::patches((0..ROWS * COLUMNS).map(patch).collect());
     let axes = vec![Axis::count(Role::Layer, LAYERS), Axis::count(Role::Head, HEADS), patches];
     let looks = |i: usize| (bump(i % 2000, i / 2000) + 0.1) / 40.0;

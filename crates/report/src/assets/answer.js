@@ -61,5 +61,8 @@ function answers(root) {
 // Single numbers that are known by token.
 function scalarOf(node) {
   const table = open(Number(node.dataset.scalar));
-  answered(() => (node.textContent = measure(numbersOf(table)[0], { scale: {}, unit: table.unit })));
+  const value = el("span", {});
+  const unit = node.querySelector("small");
+  node.replaceChildren(...[value, unit].filter(Boolean));
+  answered(() => (value.textContent = `${number(numbersOf(table)[0])} `));
 }

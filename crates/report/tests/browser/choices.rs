@@ -29,7 +29,7 @@ pub(crate) fn a_token_of_the_answer_is_shown_alone() {
             of: document.querySelector('#overlay .of').textContent,
             notes: [...document.querySelectorAll('.finding .of')].map((node) => node.textContent),
             // the bump of token 0 lies at patch 0, that of token 1 at column 7 of row 5
-            first: colour(0), second: colour(5 * 50 + 7), strip: strip(), bars: bars(),
+            first: colour(0), second: colour(5 * 50 + 7), strip: strip(), bars: bars(), curve: document.querySelector('[data-curve] path').getAttribute('d'),
         });
         const all = state();
         buttons.find((button) => button.dataset.answer === '0').click();
@@ -61,8 +61,8 @@ pub(crate) fn a_token_of_the_answer_is_shown_alone() {
     assert!(red("one", "second") && !red("one", "first"), "{said}");
     let differ =
         |part: &str| said["zero"][part] != said["one"][part] && said["zero"][part] != said["all"][part];
-    assert!(differ("strip") && differ("bars"), "{said}");
-    // values of "by layer by answer token": token 0 begins -8, -7, ...; token 1 with 24 % 17 - 8 = -1
+    assert!(differ("strip") && differ("bars") && differ("curve"), "{said}");
+    // values of "by feature by answer token": token 0 begins -8, -7, ...; token 1 with 24 % 17 - 8 = -1
     let first = |state: &str| said[state]["bars"].as_str().unwrap().lines().next().unwrap().to_owned();
     assert!(
         first("zero").contains("−8") && first("one").contains("−1") && first("all").contains('1'),
