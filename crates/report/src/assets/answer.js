@@ -8,6 +8,7 @@ function numbersOf(table) {
   const own = table.by_token;
   if (!own || answer.at === null || answer.at < own.from || answer.at >= own.from + own.len) return table.numbers;
   const size = table.numbers.length;
+  own.values = own.values || new Float32Array(decoded(own.numbers).buffer);
   return own.values.subarray((answer.at - own.from) * size, (answer.at - own.from + 1) * size);
 }
 // One of two scales: that of single tokens, while one is shown.

@@ -128,7 +128,6 @@ function open(id) {
   const strides = raw.shape.map((_, i) => raw.shape.slice(i + 1).reduce((a, b) => a * b, 1));
   const table = { ...raw, strides, axes: raw.axes.map((axis) => data.axes[axis]) };
   if (raw.numbers !== undefined) table.numbers = new Float32Array(decoded(raw.numbers).buffer);
-  if (raw.by_token !== undefined) table.by_token = { ...raw.by_token, values: new Float32Array(decoded(raw.by_token.numbers).buffer) };
   if (raw.words !== undefined) table.at = new Uint32Array(decoded(raw.words.at).buffer);
   opened.set(id, table);
   return table;
