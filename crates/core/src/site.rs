@@ -38,10 +38,21 @@ impl Part {
             Self::Audio => "audio",
         }
     }
+
+    /// Its name in plain words.
+    pub fn plain(self) -> &'static str {
+        match self {
+            Self::Vision => "image tower",
+            Self::Connector => "connector",
+            Self::Encoder => "text encoder",
+            Self::Text => "text model",
+            Self::Audio => "audio tower",
+        }
+    }
 }
 
 macro_rules! points {
-    ($($variant:ident $name:literal $stage:ident $doc:literal,)*) => {
+    ($($variant:ident $name:literal $plain:literal $stage:ident $doc:literal,)*) => {
         /// What is found at a place. Order is the order of a pass.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
@@ -62,6 +73,11 @@ macro_rules! points {
             /// Its name in a site.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* Self::Own(own) => own.name() }
+            }
+
+            /// What it holds, in a few words; a point of one's own has its name alone.
+            pub fn plain(self) -> &'static str {
+                match self { $(Self::$variant => $plain,)* Self::Own(own) => own.name() }
             }
 
             /// What it holds, in a sentence.
@@ -110,50 +126,50 @@ pub(crate) enum Stage {
 }
 
 points! {
-    Pixels "pixels" Before "The picture as the tower is given it.",
-    Embed "embed" Before "Token or patch embedding, before positions are added.",
-    Input "input" Before "What enters block 0 (text: after image features took their places).",
-    ResidPre "resid_pre" Block "Residual stream entering the block.",
-    QIn "attn.q_in" Block "The stream as each head's query reads it, before the norm in front: a copy for every head.",
-    KIn "attn.k_in" Block "The stream as each head's key reads it, before the norm in front (KV heads).",
-    VIn "attn.v_in" Block "The stream as each head's value reads it, before the norm in front (KV heads).",
-    Q "attn.q" Block "Queries, before rotary.",
-    K "attn.k" Block "Keys, before rotary (KV heads).",
-    V "attn.v" Block "Values (KV heads).",
-    QRot "attn.q_rot" Block "Queries after rotary.",
-    KRot "attn.k_rot" Block "Keys after rotary (KV heads).",
-    Scores "attn.scores" Block "Attention scores: scaled and masked, before softmax.",
-    Pattern "attn.pattern" Block "Attention weights, after softmax.",
-    Z "attn.z" Block "Per-head mix of values.",
-    Result "attn.result" Block "Per-head contribution to the residual stream (without the output bias).",
-    AttnOut "attn_out" Block "What attention adds to the residual stream.",
-    ResidMid "resid_mid" Block "Residual stream between attention and MLP: the sum, before a norm behind it.",
-    NormalizedResidMid "normalized_resid_mid" Block "Of post-norm blocks: `resid_mid` after its norm, which is what goes on.",
-    CrossQ "cross.q" Block "Queries of cross-attention.",
-    CrossK "cross.k" Block "Keys of cross-attention, one for each position attended to.",
-    CrossV "cross.v" Block "Values of cross-attention, one for each position attended to.",
-    CrossScores "cross.scores" Block "Cross-attention scores: scaled and masked, before softmax.",
-    CrossPattern "cross.pattern" Block "Cross-attention weights, after softmax.",
-    CrossZ "cross.z" Block "Per-head mix of cross-attention's values.",
-    CrossResult "cross.result" Block "Per-head contribution of cross-attention to the residual stream (without the output bias).",
-    CrossOut "cross_out" Block "What cross-attention adds to the residual stream.",
-    ResidCross "resid_cross" Block "Residual stream between cross-attention and MLP.",
-    NormalizedResidCross "normalized_resid_cross" Block "Of post-norm blocks: `resid_cross` after its norm, which is what goes on.",
-    MlpIn "mlp_in" Block "The stream as the MLP reads it, before the norm in front.",
-    MlpGate "mlp.gate" Block "Gate branch of a gated MLP, before the nonlinearity.",
-    MlpPre "mlp.pre" Block "Neurons before the nonlinearity (gated MLP: the linear branch).",
-    MlpPost "mlp.post" Block "Neurons as the down projection sees them.",
-    MlpOut "mlp_out" Block "What the MLP adds to the residual stream.",
-    ResidPost "resid_post" Block "Residual stream leaving the block: the sum, before a norm behind it.",
-    NormalizedResidPost "normalized_resid_post" Block "Of post-norm blocks: `resid_post` after its norm, which enters the next block.",
-    Deepstack "deepstack" Block "What is added to the residual stream after the block, from a deeper layer of the tower.",
-    Features "features" After "What leaves the tower for the connector.",
-    Out "out" After "What leaves the connector, in the language model's width.",
-    FinalNorm "final_norm" After "After the last norm.",
-    PoolPattern "pool.pattern" After "Weights with which positions are pooled into one vector, where attention does it.",
-    Pooled "pooled" After "One vector for the whole input.",
-    Projected "projected" After "The pooled vector in the shared space.",
-    Logits "logits" After "Unembedding, at the asked positions; of a classifier, one number for each class.",
+    Pixels "pixels" "pixels" Before "The picture as the tower is given it.",
+    Embed "embed" "embeddings" Before "Token or patch embedding, before positions are added.",
+    Input "input" "input of the blocks" Before "What enters block 0 (text: after image features took their places).",
+    ResidPre "resid_pre" "incoming residual stream" Block "Residual stream entering the block.",
+    QIn "attn.q_in" "input of the queries" Block "The stream as each head's query reads it, before the norm in front: a copy for every head.",
+    KIn "attn.k_in" "input of the keys" Block "The stream as each head's key reads it, before the norm in front (KV heads).",
+    VIn "attn.v_in" "input of the values" Block "The stream as each head's value reads it, before the norm in front (KV heads).",
+    Q "attn.q" "queries" Block "Queries, before rotary.",
+    K "attn.k" "keys" Block "Keys, before rotary (KV heads).",
+    V "attn.v" "values" Block "Values (KV heads).",
+    QRot "attn.q_rot" "rotated queries" Block "Queries after rotary.",
+    KRot "attn.k_rot" "rotated keys" Block "Keys after rotary (KV heads).",
+    Scores "attn.scores" "attention scores" Block "Attention scores: scaled and masked, before softmax.",
+    Pattern "attn.pattern" "attention weights" Block "Attention weights, after softmax.",
+    Z "attn.z" "head outputs" Block "Per-head mix of values.",
+    Result "attn.result" "head contributions" Block "Per-head contribution to the residual stream (without the output bias).",
+    AttnOut "attn_out" "attention output" Block "What attention adds to the residual stream.",
+    ResidMid "resid_mid" "residual stream after attention" Block "Residual stream between attention and MLP: the sum, before a norm behind it.",
+    NormalizedResidMid "normalized_resid_mid" "normalized stream after attention" Block "Of post-norm blocks: `resid_mid` after its norm, which is what goes on.",
+    CrossQ "cross.q" "cross-attention queries" Block "Queries of cross-attention.",
+    CrossK "cross.k" "cross-attention keys" Block "Keys of cross-attention, one for each position attended to.",
+    CrossV "cross.v" "cross-attention values" Block "Values of cross-attention, one for each position attended to.",
+    CrossScores "cross.scores" "cross-attention scores" Block "Cross-attention scores: scaled and masked, before softmax.",
+    CrossPattern "cross.pattern" "cross-attention weights" Block "Cross-attention weights, after softmax.",
+    CrossZ "cross.z" "cross-attention head outputs" Block "Per-head mix of cross-attention's values.",
+    CrossResult "cross.result" "cross-attention head contributions" Block "Per-head contribution of cross-attention to the residual stream (without the output bias).",
+    CrossOut "cross_out" "cross-attention output" Block "What cross-attention adds to the residual stream.",
+    ResidCross "resid_cross" "residual stream after cross-attention" Block "Residual stream between cross-attention and MLP.",
+    NormalizedResidCross "normalized_resid_cross" "normalized stream after cross-attention" Block "Of post-norm blocks: `resid_cross` after its norm, which is what goes on.",
+    MlpIn "mlp_in" "input of the MLP" Block "The stream as the MLP reads it, before the norm in front.",
+    MlpGate "mlp.gate" "MLP gate" Block "Gate branch of a gated MLP, before the nonlinearity.",
+    MlpPre "mlp.pre" "neurons before activation" Block "Neurons before the nonlinearity (gated MLP: the linear branch).",
+    MlpPost "mlp.post" "neurons" Block "Neurons as the down projection sees them.",
+    MlpOut "mlp_out" "MLP output" Block "What the MLP adds to the residual stream.",
+    ResidPost "resid_post" "outgoing residual stream" Block "Residual stream leaving the block: the sum, before a norm behind it.",
+    NormalizedResidPost "normalized_resid_post" "normalized outgoing stream" Block "Of post-norm blocks: `resid_post` after its norm, which enters the next block.",
+    Deepstack "deepstack" "added image features" Block "What is added to the residual stream after the block, from a deeper layer of the tower.",
+    Features "features" "features" After "What leaves the tower for the connector.",
+    Out "out" "output" After "What leaves the connector, in the language model's width.",
+    FinalNorm "final_norm" "after the last norm" After "After the last norm.",
+    PoolPattern "pool.pattern" "pooling weights" After "Weights with which positions are pooled into one vector, where attention does it.",
+    Pooled "pooled" "pooled vector" After "One vector for the whole input.",
+    Projected "projected" "vector in the shared space" After "The pooled vector in the shared space.",
+    Logits "logits" "logits" After "Unembedding, at the asked positions; of a classifier, one number for each class.",
 }
 
 /// A place in a model: `part.point` or `part.blocks.i.point`.
@@ -200,6 +216,21 @@ impl Site {
     /// What is found there.
     pub fn point(&self) -> Point {
         self.point
+    }
+
+    /// Its name in plain words.
+    ///
+    /// ```
+    /// let site: mmlens_core::Site = "text.blocks.3.attn.z".parse()?;
+    /// assert_eq!(site.plain(), "text model block 3, head outputs");
+    /// # Ok::<(), mmlens_core::HookError>(())
+    /// ```
+    pub fn plain(&self) -> String {
+        let (part, point) = (self.part.plain(), self.point.plain());
+        match self.block {
+            Some(block) => format!("{part} block {block}, {point}"),
+            None => format!("{part}, {point}"),
+        }
     }
 
     /// Whether it lies before the blocks of its part.

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use mmlens_finding::{Axis, Finding, Labelled, Labels, Role, TableError, top};
+use mmlens_finding::{Axis, CAUTIONS, Finding, Labelled, Labels, Role, TableError, top};
+
+use crate::ReportError;
+use crate::by_token::{self, ByToken, Shown};
 
 /// The answer of a finding as a map over pictures.
 #[derive(Debug, Clone)]
@@ -13,8 +16,8 @@ pub struct Drawn {
     pub tables: Vec<Labelled>,
 }
 
-/// The answer of a finding as a map over pictures: its first quantity, of several layers the one at which places of the picture
-/// differ most. `None` if it says nothing of places: tables of words, of heads, of routes.
+/// The answer of a finding as a map over pictures: its first quantity, of several layers the one at which the values of places of
+/// the picture have the largest standard deviation. `None` if it says nothing of places: tables of words, of heads, of routes.
 #[must_use]
 pub fn drawn(finding: &Finding) -> Option<Drawn> {
     let tables = finding.answer();
@@ -42,7 +45,7 @@ fn in_picture(axis: &Axis) -> bool {
     }
 }
 
-/// Where along an axis the places of a picture differ most: the first such, where several do.
+/// Where along an axis the values of places of a picture have the largest standard deviation: the first such, where several do.
 #[must_use]
 pub(crate) fn widest(table: &Labelled, axis: usize) -> usize {
     let len = table.axes().get(axis).map_or(0, Axis::len);
@@ -51,7 +54,8 @@ pub(crate) fn widest(table: &Labelled, axis: usize) -> usize {
     top(&spreads).ok().flatten().unwrap_or(0)
 }
 
-/// How far apart the numbers of patches lie at one place along an axis.
+/// The standard deviation of the numbers of patches at one place along an axis.
+#[expect(clippy::cast_possible_truncation, reason = "a spread of f32")]
 fn spread(table: &Labelled, axis: usize, at: usize) -> Option<f32> {
     let slice = table.slice(axis, at).ok()?;
     let tokens = slice.axes().iter().position(|axis| matches!(axis.labels, Labels::Tokens(_)));
@@ -62,20 +66,32 @@ fn spread(table: &Labelled, axis: usize, at: usize) -> Option<f32> {
         }
         _ => slice,
     };
-    let values = slice.as_numbers()?;
-    let first = *values.first()?;
-    // no NaN: a finding's numbers are finite
-    let (low, high) = values.iter().fold((first, first), |(low, high), v| (v.min(low), v.max(high)));
-    Some(high - low)
+    let values = slice.as_numbers().filter(|values| !values.is_empty())?;
+    let count = values.len() as f64;
+    let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum();
+    Some((squares / count).sqrt() as f32)
 }
 
-/// What of a table stands on a page: nothing of one that says at each position what its axis says anyway, and of tokens no
-/// patches where all of these are zero.
-pub(crate) fn shown(table: &Labelled) -> Result<Option<Cow<'_, Labelled>>, TableError> {
-    if table.is_aside() || repeats_its_axis(table) {
-        return Ok(None);
-    }
-    without_idle_patches(table).map(Some)
+/// The tables of a finding that stand on a page, each with what says it by answer token: not those that stand aside or say at each
+/// position what its axis says anyway, nor cautions, which have a place of their own; of tokens no patches where all of these are zero.
+///
+/// # Errors
+/// [`ReportError::ByToken`], [`ReportError::Table`].
+pub(crate) fn shown<'a>(finding: &'a Finding, answer: &[String]) -> Result<Vec<Shown<'a>>, ReportError> {
+    let stands = |table: &&Labelled| {
+        !(table.is_aside() || table.name() == CAUTIONS || by_token::belongs(table) || repeats_its_axis(table))
+    };
+    let shown = |table: &'a Labelled| {
+        let found = by_token::by_token(finding, table)?;
+        let by_token = found.and_then(|by_token| {
+            let from = by_token::place_in(answer, by_token.axes().first()?)?;
+            Some(ByToken { table: Cow::Borrowed(by_token), from })
+        });
+        let elsewhere = found.is_some() && by_token.is_none();
+        Ok(Shown { elsewhere, ..without_idle_patches(table, by_token)? })
+    };
+    finding.tables().iter().filter(stands).map(shown).collect()
 }
 
 fn repeats_its_axis(table: &Labelled) -> bool {
@@ -83,23 +99,37 @@ fn repeats_its_axis(table: &Labelled) -> bool {
     texts.iter().enumerate().all(|(i, text)| axis.label(i).as_ref() == Some(text))
 }
 
-fn without_idle_patches(table: &Labelled) -> Result<Cow<'_, Labelled>, TableError> {
-    let whole = Ok(Cow::Borrowed(table));
+fn without_idle_patches<'a>(
+    table: &'a Labelled,
+    by_token: Option<ByToken<'a>>,
+) -> Result<Shown<'a>, TableError> {
     let (Some(values), [Axis { labels: Labels::Tokens(tokens), .. }]) = (table.as_numbers(), table.axes())
     else {
-        return whole;
+        return Ok(Shown { table: Cow::Borrowed(table), by_token, elsewhere: false });
     };
     let (patches, words): (Vec<usize>, Vec<usize>) =
         (0..tokens.len()).partition(|i| tokens.get(*i).is_some_and(|token| token.patch.is_some()));
-    if words.is_empty() || patches.iter().any(|i| values.get(*i) != Some(&0.0)) {
-        return whole;
+    let idle = |values: &[f32]| patches.iter().all(|i| values.get(*i) == Some(&0.0));
+    let each = by_token.as_ref().and_then(|by_token| by_token.table.as_numbers()).unwrap_or_default();
+    if words.is_empty() || !idle(values) || !each.chunks(tokens.len()).all(idle) {
+        return Ok(Shown { table: Cow::Borrowed(table), by_token, elsewhere: false });
     }
-    table.select(0, &words).map(Cow::Owned)
+    let of_words = |ByToken { table, from }: ByToken<'a>| {
+        table.select(1, &words).map(|table| ByToken { table: Cow::Owned(table), from })
+    };
+    let by_token = by_token.map(of_words);
+    Ok(Shown {
+        table: Cow::Owned(table.select(0, &words)?),
+        by_token: by_token.transpose()?,
+        elsewhere: false,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use mmlens_finding::{Axis, Finding, Labelled, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit};
+    use mmlens_finding::{
+        Axis, Finding, Labelled, Labels, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit,
+    };
 
     use super::{drawn, shown};
 
@@ -109,17 +139,44 @@ mod tests {
         TokenLabel::new("<image>", Modality::Image).with_patch(patch)
     }
 
+    /// What is shown of a finding of one table.
+    fn only(table: Labelled) -> Option<Labelled> {
+        let finding = Finding::new(Provenance::new("m", "toy"), vec![table]).unwrap();
+        shown(&finding, &[]).unwrap().pop().map(|shown| shown.table.into_owned())
+    }
+
     #[test]
     fn patches_without_a_share_are_left_out() {
         let tokens = vec![patch(0), TokenLabel::new("red", Modality::Text)];
         let table = |values| {
             Labelled::numbers("tokens", Unit::Logit, vec![Axis::tokens(tokens.clone())], values).unwrap()
         };
-        let of = |table: &Labelled| shown(table).unwrap().unwrap().into_owned();
+        let of = |table: &Labelled| only(table.clone()).unwrap();
         let words = of(&table(vec![0.0, 0.5]));
         assert_eq!((words.shape(), words.get(&[0])), (vec![1], Some(0.5)));
         let all = table(vec![0.1, 0.5]);
         assert_eq!(of(&all), all);
+    }
+
+    /// Patches whose shares cancel out over the answer have some at its tokens.
+    #[test]
+    fn patches_that_cancel_out_are_kept() {
+        let tokens = vec![patch(0), TokenLabel::new("red", Modality::Text)];
+        let words = ["A", "ring"].map(|word| TokenLabel::new(word, Modality::Text)).to_vec();
+        let answer = Axis::new(Role::Answer, Labels::Tokens(words));
+        let of = |share: f32| {
+            let whole =
+                Labelled::numbers("t", Unit::Logit, vec![Axis::tokens(tokens.clone())], vec![0.0, 0.5]);
+            let axes = vec![answer.clone(), Axis::tokens(tokens.clone())];
+            let each =
+                Labelled::numbers("t by answer token", Unit::Logit, axes, vec![share, 0.2, -share, 0.3]);
+            let tables = vec![whole.unwrap(), each.unwrap().aside()];
+            let finding = Finding::new(Provenance::new("m", "toy"), tables).unwrap();
+            let shown = shown(&finding, &["A".to_owned(), "ring".to_owned()]).unwrap();
+            (shown[0].table.shape(), shown[0].by_token.as_ref().unwrap().table.shape())
+        };
+        assert_eq!(of(0.1), (vec![2], vec![2, 2]));
+        assert_eq!(of(0.0), (vec![1], vec![2, 1]));
     }
 
     #[test]
@@ -128,9 +185,10 @@ mod tests {
         let texts = |second: &str| {
             Labelled::texts("corrupted tokens", tokens(), vec!["a".to_owned(), second.to_owned()]).unwrap()
         };
-        assert!(shown(&texts("red")).unwrap().is_none());
-        assert!(shown(&texts("blue")).unwrap().is_some());
-        assert!(shown(&texts("blue").aside()).unwrap().is_none());
+        assert!(only(texts("red")).is_none());
+        assert!(only(texts("blue")).is_some());
+        assert!(only(texts("blue").aside()).is_none());
+        assert!(only(texts("blue").renamed("cautions")).is_none());
     }
 
     /// Words apart count for nothing, however much they differ.
@@ -144,6 +202,17 @@ mod tests {
         let drawn = drawn(&finding).unwrap();
         assert_eq!(drawn.from, "`target`, layer 1");
         assert_eq!(drawn.tables[0].as_numbers(), Some(&[0.1, 0.7, 0.0][..]));
+    }
+
+    /// One value far out is less of a spread than two groups apart: standard deviation, not range.
+    #[test]
+    fn the_spread_is_the_standard_deviation() {
+        let axes = vec![Axis::count(Role::Layer, 2), Axis::tokens((0..8).map(patch).collect())];
+        // 1 of 8 at 1: sd sqrt(1/8 * 7/8) = 0.331; 4 of 8 at 0.8: sd 0.4
+        let values = [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.8, 0.8, 0.8, 0.8, 0.0, 0.0, 0.0, 0.0]];
+        let table = Labelled::numbers("t", Unit::Ratio, axes, values.concat()).unwrap();
+        let finding = Finding::new(Provenance::new("m", "toy"), vec![table]).unwrap();
+        assert_eq!(drawn(&finding).unwrap().from, "`t`, layer 1");
     }
 
     #[test]

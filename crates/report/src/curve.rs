@@ -7,13 +7,15 @@ use mmlens_finding::{Labelled, Unit};
 use crate::html::{number, text};
 
 const WIDTH: f64 = 340.0;
-const HEIGHT: f64 = 170.0;
+const HEIGHT: f64 = 178.0;
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
-const BOTTOM: f64 = 30.0;
+const BOTTOM: f64 = 38.0;
 /// Between left and right, for labels.
 const SPAN: usize = 280;
+/// Labels of more letters are cut.
+const MOST_LETTERS: usize = 20;
 
 /// A curve along one axis, or one for each position of another. Values that are no number leave a gap.
 pub(crate) fn curve(table: &Labelled, along: usize, lines: Option<usize>) -> String {
@@ -34,20 +36,23 @@ pub(crate) fn curve(table: &Labelled, along: usize, lines: Option<usize>) -> Str
     let mut svg = String::new();
     frame.rules(&mut svg);
     let widest = (0..axis.len()).filter_map(|i| axis.label(i)).map(|label| label.chars().count()).max();
-    for i in ticks(axis.len(), widest.unwrap_or(0)) {
-        let label = text(&axis.label(i).unwrap_or_default());
-        let _ = write!(
-            svg,
-            r#"<text x="{:.1}" y="{:.1}" text-anchor="middle">{label}</text>"#,
-            frame.x(i),
-            HEIGHT - 14.0
-        );
+    let widest = widest.unwrap_or(0).min(MOST_LETTERS);
+    for i in ticks(axis.len(), widest) {
+        let label = clipped(&axis.label(i).unwrap_or_default());
+        // Labels that would reach beyond the drawing end, or begin, where it does.
+        let anchor = match label.chars().count() {
+            letters if i == 0 && letters > 14 && axis.len() > 1 => "start",
+            letters if i + 1 == axis.len() && letters > 4 && i > 0 => "end",
+            _ => "middle",
+        };
+        let (x, y, label) = (frame.x(i), HEIGHT - 18.0, text(&label));
+        let _ = write!(svg, r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{label}</text>"#);
     }
     let _ = write!(
         svg,
         r#"<text class="axis" x="{:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
         (LEFT + WIDTH - RIGHT) / 2.0,
-        HEIGHT - 1.0,
+        HEIGHT - 2.0,
         axis.role
     );
     for (line, name) in names.iter().enumerate() {
@@ -103,10 +108,18 @@ fn key(names: &[String]) -> String {
     format!(r#"<ul class="key">{entries}</ul>"#)
 }
 
+fn clipped(label: &str) -> String {
+    if label.chars().count() <= MOST_LETTERS {
+        return label.to_owned();
+    }
+    label.chars().take(MOST_LETTERS - 1).chain(['\u{2026}']).collect()
+}
+
 /// Up to seven positions that get a label, evenly spread, first and last among them: fewer where labels of so many
 /// characters would touch.
 fn ticks(len: usize, widest: usize) -> Vec<usize> {
-    let wide = 6 * widest + 10;
+    // the last of long labels stands on the left of its place
+    let wide = if widest > 4 { 9 * widest + 10 } else { 6 * widest + 10 };
     let count = (SPAN / wide).clamp(2, 7).min(len);
     let gaps = count.saturating_sub(1).max(1);
     (0..count).map(|i| (i * (len - 1) + gaps / 2) / gaps).collect()
@@ -201,9 +214,9 @@ mod tests {
         assert_eq!(ticks(5, 1), [0, 1, 2, 3, 4]);
         // six gaps of 31 / 6, rounded
         assert_eq!(ticks(32, 2), [0, 5, 10, 16, 21, 26, 31]);
-        // 280 / (6 * 6 + 10) = 6 labels, 280 / (6 * 12 + 10) = 3
-        assert_eq!(ticks(32, 6), [0, 6, 12, 19, 25, 31]);
-        assert_eq!(ticks(5, 12), [0, 2, 4]);
+        // 280 / (9 * 6 + 10) = 4 labels, 280 / (9 * 12 + 10) = 2
+        assert_eq!(ticks(32, 6), [0, 10, 21, 31]);
+        assert_eq!(ticks(5, 12), [0, 4]);
         assert_eq!(ticks(5, 99), [0, 4]);
         assert_eq!(ticks(1, 1), [0]);
         assert_eq!(ticks(0, 0), Vec::<usize>::new());
@@ -211,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_line_runs_from_the_least_to_the_largest() {
-        // zero to one: 0 lies on the floor at 170 - 30 = 140, 1 on the ceiling at 12, 0.5 between them at 76
+        // zero to one: 0 lies on the floor at 178 - 38 = 140, 1 on the ceiling at 12, 0.5 between them at 76
         let svg = curve(&table(vec![0.0, 0.5, 1.0]), 0, None);
         assert!(svg.contains(r#"<path d="M46.0 140.0L186.0 76.0L326.0 12.0"/>"#), "{svg}");
         assert!(svg.contains("layer 1: 0.500 logit"), "{svg}");

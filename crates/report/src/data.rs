@@ -7,8 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use mmlens_finding::{Axis, Labelled, Labels, Modality, Unit, Values};
 use serde::Serialize;
 
+use crate::by_token::ByToken;
 use crate::colour::{Ground, table};
+use crate::composite::adds;
 use crate::heat::{Cells, stride};
+use crate::maps::Piece;
 use crate::runs::{Run, runs};
 use crate::scale::Scale;
 
@@ -23,6 +26,10 @@ pub(crate) struct Data {
     tokens: Vec<Tokens>,
     lenses: Vec<Lens>,
     maps: Vec<Map>,
+    /// The tokens of the answer.
+    answer: Vec<String>,
+    /// What places in a model are called in plain words.
+    names: BTreeMap<String, String>,
     #[serde(skip)]
     seen: Vec<Axis>,
 }
@@ -61,6 +68,19 @@ struct TableData {
     numbers: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     words: Option<Words>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_token: Option<ByTokenData>,
+}
+
+/// The same table for some tokens of the answer, one behind the other.
+#[derive(Debug, Serialize)]
+struct ByTokenData {
+    /// Which token of the answer the first is.
+    from: usize,
+    len: usize,
+    scale: Scale,
+    /// Little-endian f32 in base64.
+    numbers: String,
 }
 
 /// Texts, each once, and which of them stands where: little-endian u32 in base64.
@@ -78,29 +98,45 @@ struct Overlay {
     unit: &'static str,
     /// Of the values on pictures alone.
     scale: Scale,
+    /// The same for single tokens of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_token: Option<Scale>,
+    /// Whether numbers that lie on one place add up.
+    adds: bool,
     layers: Vec<OverlayLayer>,
 }
 
-/// What a heat map has on one picture.
+/// What a heat map has on one picture: one piece as it is, or several on the equal cells of a grid.
 #[derive(Debug, Serialize)]
 struct OverlayLayer {
     picture: usize,
+    pieces: Vec<OverlayPiece>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grid: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct OverlayPiece {
     cells: usize,
     table: usize,
     /// The axes of the table that lie on pictures.
     axes: Vec<usize>,
+    /// Whether its tiles show the whole picture.
+    overview: bool,
 }
 
 /// What is to be laid over a picture.
 pub(crate) struct OverPicture {
     /// Number of the picture.
     pub(crate) picture: usize,
-    /// Number of the table.
-    pub(crate) table: usize,
-    pub(crate) axes: Vec<usize>,
-    pub(crate) cells: Cells,
+    /// What lies on it, with the number of its table as its index.
+    pub(crate) pieces: Vec<Piece>,
+    /// The cells on which the pieces are put together.
+    pub(crate) grid: Option<Cells>,
     /// One list of numbers for each position of the other axes.
     pub(crate) numbers: Vec<Vec<f32>>,
+    /// The same by answer token.
+    pub(crate) by_token: Vec<Vec<f32>>,
 }
 
 /// Tokens to be coloured; without a table, only shown.
@@ -113,6 +149,9 @@ struct Tokens {
     /// Of the words alone: pictures have scales of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     scale: Option<Scale>,
+    /// The same for single tokens of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_token: Option<Scale>,
     /// Where the answer begins, if the axis goes on beyond the prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<usize>,
@@ -137,8 +176,8 @@ struct Map {
 }
 
 impl Data {
-    /// The colour maps, and nothing else yet.
-    pub(crate) fn new() -> Self {
+    /// The colour maps, the tokens of the answer, plain names, and nothing else yet.
+    pub(crate) fn new(answer: Vec<String>, names: BTreeMap<String, String>) -> Self {
         let colours = [("light", Ground::Light), ("dark", Ground::Dark), ("picture", Ground::Picture)];
         let coded = |ground, signed| STANDARD.encode(table(ground, signed));
         Self {
@@ -152,12 +191,19 @@ impl Data {
             tokens: Vec::new(),
             lenses: Vec::new(),
             maps: Vec::new(),
+            answer,
+            names,
             seen: Vec::new(),
         }
     }
 
-    /// Adds a table; its number.
-    pub(crate) fn table(&mut self, method: &str, table: &Labelled) -> usize {
+    /// Adds a table under a name for readers, with what says it by answer token; its number.
+    pub(crate) fn table(
+        &mut self,
+        (method, name): (&str, String),
+        table: &Labelled,
+        by_token: Option<&ByToken<'_>>,
+    ) -> usize {
         let (mut numbers, mut words, mut scale) = (None, None, None);
         match table.values() {
             Values::Numbers(values) => {
@@ -169,13 +215,14 @@ impl Data {
         let axes = table.axes().iter().map(|axis| self.axis(axis)).collect();
         self.tables.push(TableData {
             method: method.to_owned(),
-            name: table.name().to_owned(),
+            name,
             unit: unit_name(table.unit()),
             shape: table.shape(),
             axes,
             scale,
             numbers,
             words,
+            by_token: by_token.map(ByTokenData::of),
         });
         self.tables.len() - 1
     }
@@ -192,24 +239,23 @@ impl Data {
 
     /// Adds a heat map, on one picture or on several, all on one scale.
     pub(crate) fn overlay(&mut self, (method, name): (&str, String), unit: Unit, over: Vec<OverPicture>) {
-        let mut maps: Vec<Vec<f32>> = Vec::new();
-        for (at, numbers) in over.iter().flat_map(|layer| layer.numbers.iter().enumerate()) {
-            match maps.get_mut(at) {
-                Some(map) => map.extend(numbers),
-                None => maps.push(numbers.clone()),
-            }
+        let scale = Scale::of_maps(unit, &side_by_side(over.iter().map(|over| over.numbers.as_slice())));
+        let by_token = side_by_side(over.iter().map(|over| over.by_token.as_slice()));
+        let by_token = (!by_token.is_empty()).then(|| Scale::of_maps(unit, &by_token));
+        let mut layers = Vec::new();
+        for OverPicture { picture, pieces, grid, .. } in over {
+            let grid = grid.map(|grid| self.cells(grid));
+            let piece = |Piece { index, axes, cells, overview }: Piece| OverlayPiece {
+                cells: self.cells(cells),
+                table: index,
+                axes,
+                overview,
+            };
+            layers.push(OverlayLayer { picture, pieces: pieces.into_iter().map(piece).collect(), grid });
         }
-        let scale = Scale::of_maps(unit, &maps);
-        let layers = over.into_iter().map(|OverPicture { picture, table, axes, cells, .. }| OverlayLayer {
-            picture,
-            cells: self.cells(cells),
-            table,
-            axes,
-        });
-        let layers: Vec<OverlayLayer> = layers.collect();
         if !layers.is_empty() {
-            let (method, unit) = (method.to_owned(), unit_name(unit));
-            self.overlays.push(Overlay { method, name, unit, scale, layers });
+            let (method, unit, adds) = (method.to_owned(), unit_name(unit), adds(unit));
+            self.overlays.push(Overlay { method, name, unit, scale, by_token, adds, layers });
         }
     }
 
@@ -223,22 +269,32 @@ impl Data {
     /// Adds tokens to be coloured by a table, given with its number, or only shown.
     pub(crate) fn tokens(
         &mut self,
-        table: Option<(usize, &Labelled)>,
+        table: Option<(usize, &Labelled, Option<&ByToken<'_>>)>,
         axis: &Axis,
         along: usize,
         answer: Option<usize>,
     ) {
         let axis = self.axis(axis);
-        let scale = table.map(|(_, table)| {
-            let runs = self.axes.get(axis).map_or(&[][..], |axis| axis.runs.as_slice());
-            of_words(table, along, runs)
-        });
-        self.tokens.push(Tokens { table: table.map(|(id, _)| id), axis, along, scale, answer });
+        let runs = self.axes.get(axis).map_or(&[][..], |axis| axis.runs.as_slice());
+        let scale = table.map(|(_, table, _)| of_words(table, along, runs));
+        let by_token = table.and_then(|(.., by_token)| by_token);
+        let by_token = by_token.map(|by_token| of_words(&by_token.table, along + 1, runs));
+        self.tokens.push(Tokens { table: table.map(|(id, ..)| id), axis, along, scale, by_token, answer });
     }
 
     /// Whether there are tokens to be shown.
     pub(crate) const fn has_tokens(&self) -> bool {
         !self.tokens.is_empty()
+    }
+
+    /// The tokens of the answer that can be chosen; none, where no finding tells them apart.
+    pub(crate) fn answer(&self) -> &[String] {
+        &self.answer
+    }
+
+    /// Whether findings are shown by answer token.
+    pub(crate) const fn by_token(&self) -> bool {
+        !self.answer.is_empty()
     }
 
     /// Whether there is anything to lay over a picture.
@@ -263,6 +319,30 @@ impl Data {
         self.maps.push(Map { table, rows, columns });
         self.maps.len() - 1
     }
+}
+
+impl ByTokenData {
+    fn of(by_token: &ByToken<'_>) -> Self {
+        let values = by_token.table.as_numbers().unwrap_or_default();
+        Self {
+            from: by_token.from,
+            len: by_token.table.axes().first().map_or(0, Axis::len),
+            scale: Scale::of(by_token.table.unit(), values),
+            numbers: coded(values.iter().map(|v| v.to_le_bytes())),
+        }
+    }
+}
+
+/// The maps of several pictures as one list: what each has at the same position of the other axes belongs together.
+fn side_by_side<'a>(pictures: impl Iterator<Item = &'a [Vec<f32>]>) -> Vec<Vec<f32>> {
+    let mut maps: Vec<Vec<f32>> = Vec::new();
+    for (at, numbers) in pictures.flat_map(|maps| maps.iter().enumerate()) {
+        match maps.get_mut(at) {
+            Some(map) => map.extend(numbers),
+            None => maps.push(numbers.clone()),
+        }
+    }
+    maps
 }
 
 impl AxisData {
@@ -339,6 +419,8 @@ fn coded(words: impl Iterator<Item = [u8; 4]>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use mmlens_finding::{Axis, Labelled, Role, Unit};
 
     use super::{Data, Words};
@@ -355,10 +437,11 @@ mod tests {
 
     #[test]
     fn an_axis_is_written_once() {
-        let table = |name| Labelled::numbers(name, Unit::Logit, vec![Axis::count(Role::Layer, 1)], vec![1.0]);
-        let mut data = Data::new();
-        assert_eq!(data.table("m", &table("a").unwrap()), 0);
-        assert_eq!(data.table("m", &table("b").unwrap()), 1);
+        let table =
+            |name: &str| Labelled::numbers(name, Unit::Logit, vec![Axis::count(Role::Layer, 1)], vec![1.0]);
+        let mut data = Data::new(Vec::new(), BTreeMap::new());
+        let mut add = |name: &str| data.table(("m", name.to_owned()), &table(name).unwrap(), None);
+        assert_eq!([add("a"), add("b")], [0, 1]);
         assert_eq!((data.axes.len(), data.tables[1].axes[0]), (1, 0));
         // 1.0 is 3f800000
         assert_eq!(data.tables[0].numbers.as_deref(), Some("AACAPw=="));

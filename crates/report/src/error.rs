@@ -66,6 +66,16 @@ pub enum ReportError {
         /// The unit of that.
         unit: &'static str,
     },
+    /// A table by answer token that does not belong to the table whose name it has.
+    #[error("table `{table}` has axes {found:?}; tokens of the answer and then {expected:?} were expected")]
+    ByToken {
+        /// Name of the table.
+        table: String,
+        /// Its axes.
+        found: Vec<String>,
+        /// The axes of the table it is named after.
+        expected: Vec<String>,
+    },
     /// A map that was put together and does not fit its own labels.
     #[error(transparent)]
     Table(#[from] mmlens_finding::TableError),

@@ -19,6 +19,8 @@ pub(crate) struct Layer {
     pub(crate) place: (usize, usize),
     /// The places.
     pub(crate) cells: Cells,
+    /// The tiles they lie in, in their order: what each covers of the picture, and how many of the places are its own.
+    pub(crate) tiles: Vec<([f32; 4], usize)>,
     /// Whether some of them lie on others: tiles of a picture, and the whole of it.
     pub(crate) overlap: bool,
 }
@@ -110,7 +112,10 @@ fn grid(table: &Labelled) -> Option<Heat> {
         _ => None,
     };
     let ((image, rows), (other, columns)) = (spans(row)?, spans(column)?);
-    let layer = Layer { place: (image, 0), cells: Cells::Grid { rows, columns }, overlap: false };
+    let ends = |spans: &[[f32; 2]]| Some([spans.first()?[0], spans.last()?[1]]);
+    let extent = ends(&columns).zip(ends(&rows)).map(|([x0, x1], [y0, y1])| [x0, y0, x1, y1]);
+    let tiles = extent.map(|extent| (extent, rows.len() * columns.len())).into_iter().collect();
+    let layer = Layer { place: (image, 0), cells: Cells::Grid { rows, columns }, tiles, overlap: false };
     (image == other).then(|| Heat { axes: vec![row, column], layers: vec![layer] })
 }
 
@@ -160,12 +165,13 @@ fn layers(places: Vec<(usize, PatchLabel)>) -> Vec<Layer> {
             let others = |at: usize| own.iter().skip(at + 1);
             let on_others =
                 |(at, tile): (usize, &Tile)| others(at).any(|other| shares(tile.extent, other.extent));
-            Layer { place, cells: Cells::Boxes(boxes), overlap: own.iter().enumerate().any(on_others) }
+            let tiles = own.iter().map(|tile| (tile.extent, tile.boxes.len())).collect();
+            Layer { place, cells: Cells::Boxes(boxes), tiles, overlap: own.iter().enumerate().any(on_others) }
         })
         .collect()
 }
 
-fn union([a0, b0, a1, b1]: [f32; 4], [c0, d0, c1, d1]: [f32; 4]) -> [f32; 4] {
+pub(crate) fn union([a0, b0, a1, b1]: [f32; 4], [c0, d0, c1, d1]: [f32; 4]) -> [f32; 4] {
     [a0.min(c0), b0.min(d0), a1.max(c1), b1.max(d1)]
 }
 

@@ -75,6 +75,14 @@ pub(crate) fn number(value: f32) -> String {
     format!("{sign}{size:.places$}")
 }
 
+/// A count with its thousands apart.
+pub(crate) fn grouped(count: usize) -> String {
+    let digits = count.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
+    groups.join("\u{202f}")
+}
+
 /// A token without the space before it; one of nothing but space as a mark.
 pub(crate) fn visible(token: &str) -> String {
     let marked = token.replace('\n', "\u{23ce}").replace('\t', "\u{21e5}").replace('\r', "\u{240d}");
@@ -94,7 +102,7 @@ pub(crate) fn words(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{json, number, text, visible, words};
+    use super::{grouped, json, number, text, visible, words};
 
     #[test]
     fn markup_becomes_text() {
@@ -131,6 +139,14 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(number(value), expected);
         }
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!(
+            [0, 999, 1000, 14_400_000].map(grouped),
+            ["0", "999", "1\u{202f}000", "14\u{202f}400\u{202f}000"]
+        );
     }
 
     #[test]

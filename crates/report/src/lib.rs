@@ -13,7 +13,11 @@
 //! | none | name and value |
 //! | anything else | a plain table |
 //!
-//! Axes beyond those that are drawn become sliders. [`overlay_png`] draws one heat map over its picture as a file.
+//! Axes beyond those that are drawn become sliders, which open where the drawn values have the largest standard deviation; heads of a
+//! map over a picture also stand side by side. A table `X by answer token`, with an axis of answer tokens in front of those of `X`, is
+//! what the page shows in the place of `X` once a token of the answer is pressed. Cautions stand above what they speak against. A
+//! page holds a million and a half numbers and says what it leaves to the files of its findings.
+//! [`overlay_png`] draws one heat map over its picture as a file.
 //!
 //! Whatever lies on one picture is drawn as one map, on the page and in files: the tiles a picture is cut into and the whole beside
 //! them, in one table or in several. [`on_picture`] says how what overlaps is added up.
@@ -38,6 +42,7 @@
 //! ```
 
 mod answer;
+mod by_token;
 mod colour;
 mod composite;
 mod curve;
@@ -52,6 +57,7 @@ mod picture;
 mod plain;
 mod runs;
 mod scale;
+mod section;
 mod view;
 
 pub use answer::{Drawn, drawn};

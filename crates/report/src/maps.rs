@@ -6,7 +6,7 @@ use mmlens_finding::{Axis, Labelled, Unit};
 
 use crate::ReportError;
 use crate::composite::{adds, composite};
-use crate::heat::{Cells, Heat, beginnings};
+use crate::heat::{Cells, Heat, Layer, beginnings, union};
 
 /// One quantity, and the tables that hold it: one, or one for each picture or tile.
 pub(crate) struct Map<'a> {
@@ -44,9 +44,25 @@ pub(crate) struct Drawn<'a> {
     /// The axes of the table that lie on pictures.
     pub(crate) axes: Vec<usize>,
     pub(crate) cells: Cells,
+    /// What was put together; empty for a table of those given.
+    pub(crate) pieces: Vec<Piece>,
     /// Of amounts, what lies on no part of the picture: on what a processor put around it.
     pub(crate) outside: f64,
 }
+
+/// What one table has of a map that is put together: in tiles that show the whole picture, or in those that show a part of it.
+pub(crate) struct Piece {
+    /// The number of the table.
+    pub(crate) index: usize,
+    /// The axes of the table that lie on pictures.
+    pub(crate) axes: Vec<usize>,
+    pub(crate) cells: Cells,
+    /// Whether its tiles show the whole picture.
+    pub(crate) overview: bool,
+}
+
+/// A tile that covers this much of what all tiles cover shows the whole picture.
+const WHOLE: f32 = 0.95;
 
 /// The maps of some tables, in the order of the first of each. Tables are of one map if they are called alike but for the number
 /// of their entry, and have the same unit and the same axes besides those on pictures. Where each lies its labels say.
@@ -73,6 +89,18 @@ impl<'a> Map<'a> {
         let parts: Vec<Part<'a>> = tables.into_iter().enumerate().map(part).collect();
         let first = parts.first()?.table;
         Some(Self { name: first.quantity(), unit: first.unit(), parts })
+    }
+
+    /// The same map by answer token, of tables that have one axis more in front; none, if one of them has none.
+    pub(crate) fn by_token(&self, of: impl Fn(usize) -> Option<&'a Labelled>) -> Option<Self> {
+        let behind = |axes: &[usize]| axes.iter().map(|axis| axis + 1).collect::<Vec<_>>();
+        let part = |part: &Part<'a>| {
+            let heat = Heat { axes: behind(&part.heat.axes), layers: part.heat.layers.clone() };
+            let others = [vec![0], behind(&part.others)].concat();
+            Some(Part { index: part.index, table: of(part.index)?, heat, others })
+        };
+        let parts = self.parts.iter().map(part).collect::<Option<_>>()?;
+        Some(Self { name: self.name.clone(), unit: self.unit, parts })
     }
 
     fn takes(&self, part: &Part<'_>) -> bool {
@@ -108,6 +136,7 @@ impl<'a> Map<'a> {
                 table: Cow::Borrowed(part.table),
                 axes: part.heat.axes.clone(),
                 cells: layer.cells.clone(),
+                pieces: Vec::new(),
                 outside,
             }),
             several => {
@@ -127,11 +156,39 @@ impl<'a> Map<'a> {
                     table: Cow::Owned(made.table),
                     axes: vec![rank.saturating_sub(2), rank.saturating_sub(1)],
                     cells: made.cells,
+                    pieces: pieces(several),
                     outside,
                 })
             }
         })
     }
+}
+
+/// What several tables have on one picture, apart by whether a tile shows all of it.
+fn pieces(several: &[(&Part<'_>, &Layer)]) -> Vec<Piece> {
+    let area = |[x0, y0, x1, y1]: [f32; 4]| (x1 - x0) * (y1 - y0);
+    let extents = several.iter().flat_map(|(_, layer)| layer.tiles.iter().map(|(extent, _)| *extent));
+    let all = extents.reduce(union).map_or(0.0, area);
+    let mut pieces = Vec::new();
+    for (part, layer) in several {
+        let whole = |extent: [f32; 4]| area(extent) >= WHOLE * all;
+        let own = layer.tiles.iter().flat_map(|(extent, count)| std::iter::repeat_n(whole(*extent), *count));
+        let own: Vec<bool> = own.collect();
+        for overview in [true, false] {
+            let cells = match &layer.cells {
+                Cells::Boxes(boxes) => {
+                    let kept = boxes.iter().zip(&own).filter(|(_, own)| **own == overview);
+                    Cells::Boxes(kept.map(|(place, _)| *place).collect())
+                }
+                grid if own.first() == Some(&overview) => grid.clone(),
+                Cells::Grid { .. } => continue,
+            };
+            if !matches!(&cells, Cells::Boxes(boxes) if boxes.is_empty()) {
+                pieces.push(Piece { index: part.index, axes: part.heat.axes.clone(), cells, overview });
+            }
+        }
+    }
+    pieces
 }
 
 impl Part<'_> {

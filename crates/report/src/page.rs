@@ -1,5 +1,6 @@
 //! One page that holds everything: pictures, tokens, findings and where they came from.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -10,13 +11,11 @@ use mmlens_finding::{Axis, Finding, Labelled, TokenLabel};
 use sha2::{Digest, Sha256};
 
 use crate::answer::shown;
-use crate::curve::curve;
-use crate::data::{Data, OverPicture};
-use crate::heat::Heat;
+use crate::by_token::spoken_of;
+use crate::data::Data;
 use crate::html::{json, number, text, visible, words};
-use crate::maps::{Map, maps};
-use crate::plain::{caption, plain, provenance, scalars};
-use crate::view::{View, views};
+use crate::plain::provenance;
+use crate::section::{Tables, section, warned};
 use crate::{Picture, ReportError};
 
 const STYLE: &str = concat!(include_str!("assets/page.css"), include_str!("assets/parts.css"));
@@ -26,6 +25,10 @@ const SCRIPT: &str = concat!(
     "(() => {\n\"use strict\";\n",
     include_str!("assets/base.js"),
     include_str!("assets/tip.js"),
+    include_str!("assets/answer.js"),
+    include_str!("assets/sliders.js"),
+    include_str!("assets/bars.js"),
+    include_str!("assets/curve.js"),
     include_str!("assets/overlay.js"),
     include_str!("assets/tokens.js"),
     include_str!("assets/lens.js"),
@@ -34,8 +37,11 @@ const SCRIPT: &str = concat!(
     "})();\n",
 );
 
-/// Maps that are put together from several tables have no more values than these: a page must open on a phone.
-const MOST_CELLS: usize = 1 << 18;
+/// How many bytes the pictures of a page have together.
+const MOST_PICTURES: usize = 1_000_000;
+
+/// An answer of more letters is set small.
+const LONG: usize = 240;
 
 /// What a page shows. Everything but the findings may be left out.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -56,6 +62,10 @@ pub struct Page {
     pub findings: Vec<Finding>,
     /// How the methods are to be read.
     pub guides: Vec<Guide>,
+    /// What speaks against taking the page at its word, besides the cautions of its findings.
+    pub cautions: Vec<String>,
+    /// Plain names of places in the model, by the names that findings give them.
+    pub names: BTreeMap<String, String>,
 }
 
 /// How the findings of a method are to be read.
@@ -75,10 +85,15 @@ impl Page {
     /// # Errors
     /// [`ReportError::Data`], [`ReportError::Table`].
     pub fn html(&self) -> Result<String, ReportError> {
-        let mut data = Data::new();
-        let findings: Result<String, ReportError> =
-            self.findings.iter().map(|finding| self.finding(finding, &mut data)).collect();
-        let findings = findings?;
+        let answer = match self.answer_tokens.as_slice() {
+            [] => spoken_of(&self.findings),
+            tokens => tokens.iter().map(|(word, _)| word.clone()).collect(),
+        };
+        let tables = self.findings.iter().map(|finding| shown(finding, &answer)).collect::<Result<_, _>>()?;
+        let tables = Tables::new(tables);
+        let mut data = Data::new(if tables.by_token() { answer } else { Vec::new() }, self.names.clone());
+        let sections = (0..self.findings.len()).map(|at| section(self, at, &tables, &mut data));
+        let findings = sections.collect::<Result<String, ReportError>>()?;
         if !data.has_tokens() && !self.prompt.is_empty() {
             data.tokens(None, &Axis::tokens(self.prompt.clone()), 0, None);
         }
@@ -103,8 +118,8 @@ impl Page {
             policy(),
             text(title)
         );
-        page.push_str(&self.head(title));
-        page.push_str(&self.picture_section(&data));
+        page.push_str(&self.head(title, &data));
+        page.push_str(&self.picture_section(&data)?);
         page.push_str(token_section(&data));
         page.push_str(&findings);
         page.push_str(&self.foot());
@@ -125,134 +140,118 @@ impl Page {
         Ok(write(path, self.html()?)?)
     }
 
-    fn head(&self, title: &str) -> String {
+    fn head(&self, title: &str, data: &Data) -> String {
         let mut html = format!("<header>\n<h1>{}</h1>\n", text(title));
-        if self.question.is_empty() && self.answer.is_empty() && self.answer_tokens.is_empty() {
-            return html + "</header>\n";
+        let tokens = self.answer_list(data);
+        if !(self.question.is_empty() && self.answer.is_empty() && tokens.is_empty()) {
+            html.push_str("<dl class=\"exchange\">\n");
+            if !self.question.is_empty() {
+                let _ =
+                    writeln!(html, "<dt>Question</dt><dd class=\"question\">{}</dd>", text(&self.question));
+            }
+            if !self.answer.is_empty() {
+                let (long, tab) =
+                    if self.answer.chars().count() > LONG { (" long", " tabindex=\"0\"") } else { ("", "") };
+                let answer = text(&self.answer);
+                let _ = writeln!(html, "<dt>Answer</dt><dd class=\"answer{long}\"{tab}>{answer}</dd>");
+            }
+            if !tokens.is_empty() {
+                let _ = writeln!(html, "<dt>Its tokens</dt><dd>{tokens}</dd>");
+            }
+            html.push_str("</dl>\n");
         }
-        html.push_str("<dl class=\"exchange\">\n");
-        if !self.question.is_empty() {
-            let _ = writeln!(html, "<dt>Question</dt><dd class=\"question\">{}</dd>", text(&self.question));
+        html.push_str(&self.cautioned());
+        html.push_str("</header>\n");
+        if data.by_token() {
+            html.push_str("<div id=\"answer\"></div>\n");
         }
-        if !self.answer.is_empty() {
-            let _ = writeln!(html, "<dt>Answer</dt><dd class=\"answer\">{}</dd>", text(&self.answer));
-        }
-        if !self.answer_tokens.is_empty() {
-            let tokens: String = self.answer_tokens.iter().map(|(word, p)| answer_token(word, *p)).collect();
-            let _ = writeln!(
-                html,
-                "<dt>Its tokens</dt><dd><ol class=\"answer-tokens\" aria-label=\"Tokens of the answer and their probabilities\">{tokens}</ol></dd>"
-            );
-        }
-        html + "</dl>\n</header>\n"
+        html
     }
 
-    fn picture_section(&self, data: &Data) -> String {
-        if self.pictures.is_empty() {
+    /// The tokens of the answer with their probabilities: buttons, where findings tell them apart.
+    fn answer_list(&self, data: &Data) -> String {
+        if data.by_token() {
+            let known = |at: usize| self.answer_tokens.get(at).map(|(_, probability)| *probability);
+            let one = |(at, word): (usize, &String)| answer_button(at, word, known(at));
+            let buttons: String = data.answer().iter().enumerate().map(one).collect();
+            return format!(
+                "<div class=\"answer-tokens\" role=\"group\" aria-label=\"Tokens of the answer and their probabilities\">\
+                 <button type=\"button\" class=\"all\" aria-pressed=\"true\" data-answer=\"all\">all</button>{buttons}</div>\
+                 <p class=\"note\">Press a token, and what follows is about that token alone.</p>"
+            );
+        }
+        if self.answer_tokens.is_empty() {
             return String::new();
         }
-        let figures: String =
-            self.pictures.iter().enumerate().map(|(i, picture)| figure(i, picture)).collect();
-        let count = if self.pictures.len() > 1 { " many" } else { "" };
-        let controls = if data.has_overlays() { "<div id=\"overlay\"></div>" } else { "" };
-        let name = if data.has_overlays() { "Where in the picture" } else { "Picture" };
+        let one = |(word, p): &(String, f32)| format!("<li>{}</li>", answer_token(word, Some(*p)));
+        let list: String = self.answer_tokens.iter().map(one).collect();
         format!(
-            "<section aria-labelledby=\"pictures\">\n<h2 id=\"pictures\">{name}</h2>\n\
-             <div class=\"beside\"><div class=\"pictures{count}\">{figures}</div>{controls}</div>\n</section>\n"
+            "<ol class=\"answer-tokens\" aria-label=\"Tokens of the answer and their probabilities\">{list}</ol>"
         )
     }
 
-    /// The section of one finding, with what is not laid over the pictures or the tokens.
-    fn finding(&self, finding: &Finding, data: &mut Data) -> Result<String, ReportError> {
-        let on_page = |heat: &Heat| {
-            self.pictures.iter().enumerate().any(|(i, picture)| heat.on(picture.place(i)).is_some())
+    /// What speaks against the page, and how much of it stands at which finding.
+    fn cautioned(&self) -> String {
+        let mut html = warned(&self.cautions);
+        let own = |(at, finding): (usize, &Finding)| {
+            let count = finding.cautions().len();
+            let name = text(&words(&finding.provenance.method));
+            (count > 0).then(|| format!("<li><a href=\"#finding-{at}\">{name}</a> <span>{count}</span></li>"))
         };
-        let tables = finding.tables().iter().filter_map(|table| shown(table).transpose());
-        let tables: Vec<Labelled> =
-            tables.map(|t| Ok(t?.into_owned())).collect::<Result<_, ReportError>>()?;
-        let tables = tables.as_slice();
-        let mut page = Section::default();
-        let mut numbers = vec![None; tables.len()];
-        let method = words(&finding.provenance.method);
-        let mut laid = Vec::new();
-        for (i, view) in views(tables, &on_page) {
-            let Some(table) = tables.get(i) else { continue };
-            let mut id = |data: &mut Data| match numbers.get_mut(i) {
-                Some(slot) => *slot.get_or_insert_with(|| data.table(&method, table)),
-                None => data.table(&method, table),
-            };
-            match view {
-                View::Overlay(heat) => laid.push((i, table, heat)),
-                View::Tokens(along) => {
-                    let id = id(data);
-                    if let Some(axis) = table.axes().get(along) {
-                        data.tokens(Some((id, table)), axis, along, self.answer_from(axis));
-                    }
-                }
-                View::Scalar => page.scalars.push(table),
-                View::Curve { along, lines } => {
-                    page.curves.push_str(&figured(table, &curve(table, along, lines)));
-                }
-                View::Lens { rows, columns, rank, numbers } => {
-                    let words = id(data);
-                    let numbers = numbers.and_then(|n| tables.get(n)).map(|t| data.table(&method, t));
-                    let lens = data.lens(words, numbers, (rows, columns), rank);
-                    page.wide.push_str(&figured(table, &format!("<div data-lens=\"{lens}\"></div>")));
-                }
-                View::Map { rows, columns } => {
-                    let table_id = id(data);
-                    let map = data.map(table_id, (rows, columns));
-                    page.wide.push_str(&figured(table, &format!("<div data-map=\"{map}\"></div>")));
-                }
-                View::Plain { numbers } => {
-                    let beside = numbers.and_then(|n| tables.get(n));
-                    page.wide.push_str(&figured(table, &plain(table, beside)));
-                }
-                View::TooLarge => {
-                    let note = format!("{} values: open the file of the finding.", table.len());
-                    page.wide.push_str(&figured(table, &format!("<p class=\"note\">{note}</p>")));
-                }
-            }
+        let list: String = self.findings.iter().enumerate().filter_map(own).collect();
+        let count: usize = self.findings.iter().map(|finding| finding.cautions().len()).sum();
+        if count > 0 {
+            let cautions = if count == 1 { "1 caution".to_owned() } else { format!("{count} cautions") };
+            let _ = writeln!(
+                html,
+                "<nav class=\"cautions\" aria-label=\"Cautions\"><span>{cautions}:</span><ul>{list}</ul></nav>"
+            );
         }
-        for map in maps(laid) {
-            self.overlay(&map, &method, &mut numbers, data)?;
-        }
-        let guide = self.guides.iter().find(|guide| guide.method == finding.provenance.method);
-        Ok(page.html(&method, finding.provenance.objective.as_deref(), guide))
+        html
     }
 
-    /// Lays a map over every picture of the page that it has something on. `numbers` has the number of each table that was added.
-    fn overlay(
-        &self,
-        map: &Map<'_>,
-        method: &str,
-        numbers: &mut [Option<usize>],
-        data: &mut Data,
-    ) -> Result<(), ReportError> {
-        let mut over = Vec::new();
-        for (at, picture) in self.pictures.iter().enumerate() {
-            let Some(drawn) = map.on(picture.place(at), picture.dimensions(), MOST_CELLS)? else { continue };
-            let table = match drawn.own.and_then(|own| numbers.get_mut(own)) {
-                Some(slot) => *slot.get_or_insert_with(|| data.table(method, &drawn.table)),
-                None => data.table(method, &drawn.table),
-            };
-            let numbers = drawn.numbers();
-            over.push(OverPicture { picture: at, table, axes: drawn.axes, cells: drawn.cells, numbers });
+    /// A name in words: the parts of it that are places in the model by their plain names.
+    pub(crate) fn name_in_words(&self, name: &str) -> String {
+        let plain =
+            |part: &str| self.names.get(part).cloned().unwrap_or_else(|| part.replace(['_', '-'], " "));
+        name.split('/').map(plain).collect::<Vec<_>>().join(": ")
+    }
+
+    /// The name of a table in words, and the name it has in its file where that is another.
+    pub(crate) fn name_of<'a>(&self, table: &'a Labelled) -> (String, Option<&'a str>) {
+        let named = table.name().split('/').any(|part| self.names.contains_key(part));
+        (self.name_in_words(table.name()), named.then(|| table.name()))
+    }
+
+    fn picture_section(&self, data: &Data) -> Result<String, ReportError> {
+        if self.pictures.is_empty() {
+            return Ok(String::new());
         }
-        data.overlay((method, map.name.clone()), map.unit, over);
-        Ok(())
+        let each = MOST_PICTURES / self.pictures.len();
+        let figures = self.pictures.iter().enumerate().map(|(i, picture)| figure(i, picture, each));
+        let figures = figures.collect::<Result<String, ReportError>>()?;
+        let count = if self.pictures.len() > 1 { " many" } else { "" };
+        let controls = if data.has_overlays() { "<div id=\"overlay\"></div>" } else { "" };
+        let name = if data.has_overlays() { "Where in the picture" } else { "Picture" };
+        Ok(format!(
+            "<section aria-labelledby=\"pictures\">\n<h2 id=\"pictures\">{name}</h2>\n\
+             <div class=\"beside\"><div class=\"pictures{count}\">{figures}</div>{controls}</div>\n</section>\n"
+        ))
     }
 
     /// Where the answer begins on an axis that goes on beyond the prompt.
-    fn answer_from(&self, axis: &Axis) -> Option<usize> {
+    pub(crate) fn answer_from(&self, axis: &Axis) -> Option<usize> {
         let known = !self.prompt.is_empty() && axis.len() > self.prompt.len();
         let same = |i: usize| axis.label(i).as_ref() == self.prompt.get(i).map(|token| &token.text);
         (known && (0..self.prompt.len()).all(same)).then_some(self.prompt.len())
     }
 
     fn foot(&self) -> String {
-        let findings: String =
-            self.findings.iter().map(|finding| provenance(&finding.provenance, finding.tables())).collect();
+        let findings: String = self
+            .findings
+            .iter()
+            .map(|finding| provenance(&finding.provenance, finding.tables(), &self.names))
+            .collect();
         if findings.is_empty() {
             return String::new();
         }
@@ -262,66 +261,23 @@ impl Page {
     }
 }
 
-/// The parts of a finding's section, in the order in which they are read.
-#[derive(Default)]
-struct Section<'a> {
-    scalars: Vec<&'a Labelled>,
-    curves: String,
-    wide: String,
-}
-
-impl Section<'_> {
-    fn html(&self, method: &str, objective: Option<&str>, guide: Option<&Guide>) -> String {
-        if self.scalars.is_empty() && self.curves.is_empty() && self.wide.is_empty() && guide.is_none() {
-            return String::new();
-        }
-        let mut html = format!("<section class=\"finding\">\n<h2>{}</h2>\n", text(method));
-        if let Some(guide) = guide.filter(|guide| !guide.question.is_empty()) {
-            let _ = writeln!(html, "<p class=\"asks\">{}</p>", text(&guide.question));
-        }
-        if let Some(objective) = objective {
-            let _ = writeln!(html, "<p class=\"objective\">{}</p>", text(objective));
-        }
-        if !self.scalars.is_empty() {
-            html.push_str(&scalars(&self.scalars));
-        }
-        html.push_str(&self.wide);
-        if !self.curves.is_empty() {
-            let _ = writeln!(html, "<div class=\"curves\">{}</div>", self.curves);
-        }
-        if let Some(guide) = guide.filter(|guide| !guide.misleads.is_empty()) {
-            html.push_str(&caution(&guide.misleads));
-        }
-        html + "</section>\n"
-    }
-}
-
-/// When a method misleads.
-fn caution(misleads: &[String]) -> String {
-    let list: String = misleads.iter().map(|when| format!("<li>{}</li>", text(when))).collect();
-    format!("<details class=\"caution\"><summary>When it misleads</summary><ul>{list}</ul></details>\n")
-}
-
-/// A drawing under the name of its table.
-fn figured(table: &Labelled, inner: &str) -> String {
-    let (name, caption) = (text(&words(table.name())), text(&caption(table)));
-    format!(
-        "<figure class=\"table\"><figcaption><h3>{name}</h3> <span>{caption}</span></figcaption>{inner}</figure>\n"
-    )
-}
-
-fn figure(index: usize, picture: &Picture) -> String {
+fn figure(index: usize, picture: &Picture, most: usize) -> Result<String, ReportError> {
     let (width, height) = picture.dimensions();
+    let (address, shown) = picture.data_uri(most)?;
     let name = text(picture.name());
     let small = if width < 160 { " small" } else { "" };
-    format!(
+    let scaled = if shown == (width, height) {
+        String::new()
+    } else {
+        format!(", shown at {} × {}", shown.0, shown.1)
+    };
+    Ok(format!(
         "<figure class=\"picture\" data-picture=\"{index}\">\
          <div class=\"stage{small}\" style=\"--width:{width}px;--shape:{width}/{height}\">\
-         <img src=\"{}\" width=\"{width}\" height=\"{height}\" alt=\"{name}\">\
+         <img src=\"{address}\" width=\"{width}\" height=\"{height}\" alt=\"{name}\">\
          <canvas data-width=\"{width}\" data-height=\"{height}\" hidden></canvas><div class=\"mark\" hidden></div></div>\
-         <figcaption>{name} <span>{width} × {height}</span></figcaption></figure>",
-        picture.data_uri()
-    )
+         <figcaption>{name} <span>{width} × {height}{scaled}</span></figcaption></figure>"
+    ))
 }
 
 const fn token_section(data: &Data) -> &'static str {
@@ -332,14 +288,21 @@ const fn token_section(data: &Data) -> &'static str {
     }
 }
 
-fn answer_token(word: &str, probability: f32) -> String {
+/// A token of the answer over a bar as long as it is likely.
+fn answer_token(word: &str, probability: Option<f32>) -> String {
+    let word = text(&visible(word));
+    let Some(probability) = probability else { return format!("<span class=\"word\">{word}</span>") };
     let share = if probability.is_finite() { probability.clamp(0.0, 1.0) * 100.0 } else { 0.0 };
+    let number = if probability >= 0.01 { format!("{probability:.2}") } else { number(probability) };
     format!(
-        "<li><span class=\"word\">{}</span><svg viewBox=\"0 0 100 4\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
-         <rect width=\"{share:.1}\" height=\"4\"/></svg><small>{}</small></li>",
-        text(&visible(word)),
-        if probability >= 0.01 { format!("{probability:.2}") } else { number(probability) }
+        "<span class=\"word\">{word}</span><svg viewBox=\"0 0 100 4\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
+         <rect width=\"{share:.1}\" height=\"4\"/></svg><small>{number}</small>"
     )
+}
+
+fn answer_button(at: usize, word: &str, probability: Option<f32>) -> String {
+    let inner = answer_token(word, probability);
+    format!("<button type=\"button\" aria-pressed=\"false\" data-answer=\"{at}\">{inner}</button>")
 }
 
 /// No network, and no script but the one of this file.
@@ -384,6 +347,8 @@ mod tests {
                 question: HOSTILE.to_owned(),
                 misleads: vec![HOSTILE.to_owned()],
             }],
+            cautions: vec![HOSTILE.to_owned()],
+            names: [(HOSTILE.to_owned(), HOSTILE.to_owned())].into(),
         }
     }
 
@@ -398,7 +363,7 @@ mod tests {
     #[test]
     fn the_page_stands_alone() {
         let html = hostile().html().unwrap();
-        for outside in ["http:", "https:", "src=\"/", "href=", "@import", "url("] {
+        for outside in ["http:", "https:", "src=\"/", "href=\"h", "href=\"/", "@import", "url("] {
             assert!(!html.contains(outside), "{outside}");
         }
         assert!(html.contains("Content-Security-Policy"));
@@ -420,7 +385,7 @@ mod tests {
             html.contains("<summary>When it misleads</summary><ul><li>Often.</li><li>A &amp; B.</li></ul>")
         );
         assert_eq!(
-            html.matches("<section class=\"finding\">").count(),
+            html.matches("<section class=\"finding\"").count(),
             1,
             "a finding without anything to draw has none"
         );
@@ -445,6 +410,47 @@ mod tests {
         assert_eq!(page.answer_from(&Axis::tokens(vec![word("a"), word("b"), word("c")])), Some(2));
         assert_eq!(page.answer_from(&Axis::tokens(vec![word("a"), word("x"), word("c")])), None);
         assert_eq!(page.answer_from(&Axis::tokens(vec![word("a"), word("b")])), None);
+    }
+
+    #[test]
+    fn cautions_stand_at_their_finding_and_are_counted_above() {
+        let finding = |cautions: &[&str]| {
+            let ranks = Axis::count(Role::Rank, cautions.len());
+            let texts = cautions.iter().map(|caution| (*caution).to_owned()).collect();
+            let table = Labelled::texts("cautions", vec![ranks], texts).unwrap();
+            Finding::new(Provenance::new("m", "s"), vec![table]).unwrap()
+        };
+        let findings = vec![finding(&[]), finding(&["The gap is 0.3 of <all>.", "Few rows."])];
+        let html =
+            Page { findings, cautions: vec!["No token for “mauve”.".to_owned()], ..Page::default() };
+        let html = html.html().unwrap();
+        let own = "<h3>Read with care</h3><ul><li>The gap is 0.3 of &lt;all&gt;.</li><li>Few rows.</li></ul>";
+        let (head, body) = html.split_once("</header>").unwrap();
+        assert!(head.contains("<li>No token for “mauve”.</li>"));
+        assert!(
+            head.contains("2 cautions:</span><ul><li><a href=\"#finding-1\">M</a> <span>2</span>"),
+            "{head}"
+        );
+        assert!(body.contains("id=\"finding-1\"") && body.contains(own));
+        assert!(!body.contains("<table"), "cautions are no table");
+    }
+
+    #[test]
+    fn places_in_the_model_have_plain_names() {
+        let tables = ["vision.pixels/0", "by_head"];
+        let page = Page {
+            names: [("vision.pixels".to_owned(), "image tower, pixels".to_owned())].into(),
+            ..Page::default()
+        };
+        let names = tables.map(|name| Labelled::scalar(name, Unit::Logit, 0.0)).map(|table| {
+            let (name, site) = page.name_of(&table);
+            (name, site.map(str::to_owned))
+        });
+        let expected = [
+            ("image tower, pixels: 0".to_owned(), Some("vision.pixels/0".to_owned())),
+            ("by head".to_owned(), None),
+        ];
+        assert_eq!(names, expected);
     }
 
     #[test]

@@ -5,12 +5,19 @@ use std::io::Cursor;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use image::codecs::jpeg::JpegEncoder;
 use image::error::{LimitError, LimitErrorKind};
+use image::imageops::FilterType;
 use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits, RgbImage,
 };
 
 use crate::ReportError;
+
+/// A picture that is too large for a page is scaled down to sides of at most so many pixels, then further, but not below the least.
+const MOST_SIDE: u32 = 1600;
+const LEAST_SIDE: u32 = 160;
+const QUALITY: u8 = 85;
 
 /// The most pixels of a picture.
 const MOST_PIXELS: u64 = 90_000_000;
@@ -99,9 +106,34 @@ impl Picture {
         self.place.unwrap_or((index, 0))
     }
 
-    /// The picture as an address that holds the picture itself.
-    pub(crate) fn data_uri(&self) -> String {
-        format!("data:{};base64,{}", self.kind, STANDARD.encode(&self.bytes))
+    /// The picture as an address that holds the picture itself, and the size it has there. A file of more than `most` bytes is
+    /// scaled down to a JPEG that has no more, if one of that few pixels can be seen at all.
+    ///
+    /// # Errors
+    /// [`ReportError::Picture`] if it cannot be decoded or written.
+    pub(crate) fn data_uri(&self, most: usize) -> Result<(String, (u32, u32)), ReportError> {
+        if self.bytes.len() <= most {
+            let address = format!("data:{};base64,{}", self.kind, STANDARD.encode(&self.bytes));
+            return Ok((address, (self.width, self.height)));
+        }
+        let whole = DynamicImage::ImageRgb8(self.pixels()?);
+        let mut side = MOST_SIDE;
+        loop {
+            let small = if whole.width().max(whole.height()) > side {
+                whole.resize(side, side, FilterType::Triangle)
+            } else {
+                whole.clone()
+            };
+            let mut bytes = Vec::new();
+            let encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);
+            let fail = |source| ReportError::Picture { picture: self.name.clone(), source };
+            small.write_with_encoder(encoder).map_err(fail)?;
+            if bytes.len() <= most || side <= LEAST_SIDE {
+                let address = format!("data:image/jpeg;base64,{}", STANDARD.encode(&bytes));
+                return Ok((address, (small.width(), small.height())));
+            }
+            side = side * 3 / 4;
+        }
     }
 }
 
@@ -147,6 +179,23 @@ mod tests {
         let picture = Picture::from_bytes("a", encoded(ImageFormat::Bmp)).unwrap();
         assert_eq!(picture.kind, "image/png");
         assert_eq!(picture.pixels().unwrap().get_pixel(2, 1).0, [200, 10, 10]);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_for_a_page_is_scaled_down() {
+        // noise, which no format makes small
+        let noise = |x: u32, y: u32| {
+            Rgb([3, 5, 7]
+                .map(|k| ((x * 7919 * k) ^ (y * 104_729)).wrapping_mul(2_654_435_761).to_le_bytes()[3]))
+        };
+        let picture = Picture::from_rgb("n", &RgbImage::from_fn(1800, 900, noise)).unwrap();
+        let (whole, size) = picture.data_uri(usize::MAX).unwrap();
+        assert!(whole.starts_with("data:image/png;base64,") && size == (1800, 900));
+        let (small, (width, height)) = picture.data_uri(300_000).unwrap();
+        assert!(small.starts_with("data:image/jpeg;base64,") && small.len() < 400_100, "{}", small.len());
+        assert!(width.abs_diff(2 * height) <= 1 && width < 1600, "{width} {height}");
+        // what the boxes of patches speak of stays
+        assert_eq!(picture.dimensions(), (1800, 900));
     }
 
     #[test]

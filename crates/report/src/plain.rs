@@ -1,10 +1,10 @@
 //! Tables as tables, single numbers as a list, provenance at the foot.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use mmlens_finding::{Labelled, Provenance, Unit, Values};
 
-use crate::curve::measure;
 use crate::html::{number, text, words};
 
 /// Rows beyond these are counted, not shown.
@@ -12,13 +12,19 @@ const MOST_ROWS: usize = 60;
 const MOST_COLUMNS: usize = 40;
 
 /// Single numbers as names and values.
-pub(crate) fn scalars(tables: &[&Labelled]) -> String {
-    let mut html = String::from(r#"<dl class="scalars">"#);
-    for table in tables {
-        let value = measure(table.as_scalar().unwrap_or(f32::NAN), table.unit());
-        let _ = write!(html, "<div><dt>{}</dt><dd>{}</dd></div>", text(&words(table.name())), text(&value));
-    }
-    html + "</dl>"
+pub(crate) fn scalars(entries: &str) -> String {
+    format!(r#"<dl class="scalars">{entries}</dl>"#)
+}
+
+/// A single number under its name; with the number of its table in the data, the script says it by answer token.
+pub(crate) fn scalar(name: &str, table: &Labelled, live: Option<usize>) -> String {
+    let value = number(table.as_scalar().unwrap_or(f32::NAN));
+    let unit = match table.unit() {
+        Unit::None | Unit::Count => String::new(),
+        unit => format!(" <small>{unit}</small>"),
+    };
+    let live = live.map_or_else(String::new, |id| format!(r#" data-scalar="{id}""#));
+    format!("<div><dt>{}</dt><dd{live}>{value}{unit}</dd></div>", text(name))
 }
 
 /// Any table as rows and columns; `numbers` has the same axes and stands beside the texts.
@@ -137,7 +143,11 @@ fn bar(value: f32, most: f32, signed: bool) -> String {
 }
 
 /// How a finding came to be, folded away.
-pub(crate) fn provenance(provenance: &Provenance, tables: &[Labelled]) -> String {
+pub(crate) fn provenance(
+    provenance: &Provenance,
+    tables: &[Labelled],
+    names: &BTreeMap<String, String>,
+) -> String {
     let mut rows: Vec<(String, String)> = Vec::new();
     let mut row = |name: &str, value: &str| {
         if !value.is_empty() {
@@ -153,7 +163,11 @@ pub(crate) fn provenance(provenance: &Provenance, tables: &[Labelled]) -> String
     row("weights", &provenance.weights_hash);
     let alterations = provenance.alterations.join("; ");
     row("alterations", if alterations.is_empty() { "none: weights as published" } else { &alterations });
-    row("sites", &provenance.sites.join(", "));
+    let named = |site: &String| match names.get(site) {
+        Some(name) => format!("{site} ({name})"),
+        None => site.clone(),
+    };
+    row("sites", &provenance.sites.iter().map(named).collect::<Vec<_>>().join(", "));
     row("objective", provenance.objective.as_deref().unwrap_or_default());
     row("baseline", provenance.baseline.as_deref().unwrap_or_default());
     row("seed", &provenance.seed.map(|seed| seed.to_string()).unwrap_or_default());
@@ -185,7 +199,7 @@ pub(crate) fn caption(table: &Labelled) -> String {
 mod tests {
     use mmlens_finding::{Axis, Labelled, Provenance, Role, Unit};
 
-    use super::{caption, plain, provenance, scalars};
+    use super::{BTreeMap, caption, plain, provenance};
 
     #[test]
     fn names_and_texts_are_escaped() {
@@ -194,7 +208,8 @@ mod tests {
         let table = Labelled::texts(hostile, vec![axis], vec![hostile.to_owned()]).unwrap();
         let scalar = Labelled::scalar(hostile, Unit::Logit, 1.0);
         let source = Provenance::new(hostile, hostile).with_setting(hostile, hostile);
-        for html in [plain(&table, None), scalars(&[&scalar]), provenance(&source, &[table])] {
+        let scalar = super::scalar(hostile, &scalar, None);
+        for html in [plain(&table, None), scalar, provenance(&source, &[table], &BTreeMap::new())] {
             assert!(html.contains("cript&gt;alert(1)&lt;/script&gt;"), "{html}");
             assert!(!html.contains("<script"), "{html}");
         }

@@ -4,8 +4,6 @@ use mmlens_finding::{Labelled, Labels, Role, Unit};
 
 use crate::heat::Heat;
 
-/// Tables of more values are named on the page, not drawn: it must open on a phone.
-pub(crate) const MOST_VALUES: usize = 1 << 21;
 /// More lines than this in one curve cannot be told apart.
 const MOST_LINES: usize = 5;
 /// A table of numbers with more columns than this is drawn as a map.
@@ -34,31 +32,35 @@ pub(crate) enum View {
 }
 
 /// The views of all tables of a finding, each with the number of its table. `on_page` tells whether a picture of
-/// the page lies under a heat map.
-pub(crate) fn views(tables: &[Labelled], on_page: &dyn Fn(&Heat) -> bool) -> Vec<(usize, View)> {
+/// the page lies under a heat map, `fits` whether there is room for the table of a number.
+pub(crate) fn views(
+    tables: &[&Labelled],
+    on_page: &dyn Fn(&Heat) -> bool,
+    fits: &dyn Fn(usize) -> bool,
+) -> Vec<(usize, View)> {
     let companions: Vec<Option<usize>> = tables.iter().map(|table| companion(tables, table)).collect();
     let taken = |i: usize| companions.contains(&Some(i));
     let mut views = Vec::new();
     for (i, (table, numbers)) in tables.iter().zip(&companions).enumerate() {
-        if !taken(i) {
-            views.extend(of_table(table, *numbers, on_page).into_iter().map(|view| (i, view)));
+        if !fits(i) {
+            views.push((i, View::TooLarge));
+        } else if !taken(i) {
+            let numbers = numbers.filter(|numbers| fits(*numbers));
+            views.extend(of_table(table, numbers, on_page).into_iter().map(|view| (i, view)));
         }
     }
     views
 }
 
 /// The numbers that belong to a table of texts: same axes, probabilities first.
-fn companion(tables: &[Labelled], texts: &Labelled) -> Option<usize> {
+fn companion(tables: &[&Labelled], texts: &Labelled) -> Option<usize> {
     texts.as_texts()?;
     let fits = |table: &Labelled| table.as_numbers().is_some() && table.axes() == texts.axes();
     let likely = |table: &Labelled| matches!(table.unit(), Unit::Probability | Unit::LogProbability);
-    tables.iter().position(|t| fits(t) && likely(t)).or_else(|| tables.iter().position(fits))
+    tables.iter().position(|t| fits(t) && likely(t)).or_else(|| tables.iter().position(|t| fits(t)))
 }
 
 fn of_table(table: &Labelled, numbers: Option<usize>, on_page: &dyn Fn(&Heat) -> bool) -> Vec<View> {
-    if table.len() > MOST_VALUES {
-        return vec![View::TooLarge];
-    }
     if table.as_texts().is_some() {
         return vec![words(table, numbers)];
     }
@@ -148,7 +150,7 @@ fn numeric(table: &Labelled) -> View {
 mod tests {
     use mmlens_finding::{Axis, Labelled, Modality, PatchLabel, Role, TokenLabel, Unit};
 
-    use super::{MOST_VALUES, View, views};
+    use super::{View, views};
 
     fn numbers(axes: &[Axis]) -> Labelled {
         let len = axes.iter().map(Axis::len).product();
@@ -173,6 +175,10 @@ mod tests {
         Axis::tokens(vec![if places { token.with_patch(patch()) } else { token }; 3])
     }
 
+    fn seen(tables: &[Labelled], on_page: bool) -> Vec<(usize, View)> {
+        views(&tables.iter().collect::<Vec<_>>(), &|_| on_page, &|_| true)
+    }
+
     fn kinds(tables: &[Labelled]) -> Vec<&'static str> {
         let name = |view: &View| match view {
             View::Scalar => "scalar",
@@ -184,7 +190,7 @@ mod tests {
             View::Plain { .. } => "plain",
             View::TooLarge => "too large",
         };
-        views(tables, &|_| true).iter().map(|(_, view)| name(view)).collect()
+        seen(tables, true).iter().map(|(_, view)| name(view)).collect()
     }
 
     #[test]
@@ -202,23 +208,24 @@ mod tests {
         assert_eq!(kinds(&[numbers(&[layers(), Axis::count(Role::Head, 2)])]), ["map"]);
         assert_eq!(kinds(&[numbers(&[Axis::names(Role::Feature, ["a"])])]), ["plain"]);
         assert_eq!(kinds(&[texts(&[Axis::count(Role::Sample, 2)])]), ["plain"]);
-        assert_eq!(kinds(&[numbers(&[Axis::count(Role::Vocab, MOST_VALUES + 1)])]), ["too large"]);
+        let large = numbers(&[layers()]);
+        assert_eq!(views(&[&large], &|_| true, &|_| false), [(0, View::TooLarge)]);
     }
 
     #[test]
     fn a_lens_takes_the_numbers_beside_it() {
         let axes = [layers(), tokens(true), Axis::count(Role::Rank, 5)];
-        let found = views(&[numbers(&axes), texts(&axes)], &|_| true);
+        let found = seen(&[numbers(&axes), texts(&axes)], true);
         let lens = View::Lens { rows: 0, columns: 1, rank: Some(2), numbers: Some(0) };
         assert_eq!(found, [(1, lens)]);
         let turned = [tokens(false), layers()];
         let lens = View::Lens { rows: 1, columns: 0, rank: None, numbers: None };
-        assert_eq!(views(&[texts(&turned)], &|_| true), [(0, lens)]);
+        assert_eq!(seen(&[texts(&turned)], true), [(0, lens)]);
     }
 
     #[test]
     fn a_map_puts_depth_down_and_positions_across() {
-        let map = |axes: &[Axis]| views(&[numbers(axes)], &|_| false)[0].1.clone();
+        let map = |axes: &[Axis]| seen(&[numbers(axes)], false)[0].1.clone();
         assert_eq!(map(&[tokens(false), layers()]), View::Map { rows: 1, columns: 0 });
         assert_eq!(map(&[layers(), Axis::count(Role::Head, 2)]), View::Map { rows: 0, columns: 1 });
         let attention =
@@ -228,7 +235,7 @@ mod tests {
 
     #[test]
     fn without_its_picture_a_heat_map_is_still_shown() {
-        let found = views(&[numbers(&[Axis::patches(vec![patch(); 2])])], &|_| false);
+        let found = seen(&[numbers(&[Axis::patches(vec![patch(); 2])])], false);
         assert_eq!(found, [(0, View::Plain { numbers: None })]);
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod recorded;
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
@@ -9,46 +11,13 @@ use std::time::Duration;
 
 use mmlens_core::finding::{Modality, Tolerance};
 use mmlens_core::{
-    Annotated, Case, Cases, Examples, Inputs, Output, Picture, Plan, Run, Sample, Seed, Subject,
-    SubjectError, Unwatched, Watch, from_fn,
+    Annotated, Case, Cases, Examples, Inputs, Output, Plan, Run, Sample, Seed, Subject, SubjectError,
+    Unwatched, Watch, from_fn,
 };
 use mmlens_store::{Precision, Recording, Rows, Store};
 use mmlens_testkit::{Rewired, Toy, kill_again_and_again};
 use proptest::prelude::*;
-
-const SITE: &str = "text.blocks.1.resid_post";
-
-fn painted(seed: usize) -> Picture {
-    let image = image::RgbImage::from_fn(8, 8, |x, y| {
-        image::Rgb([0, 1, 2].map(|c| ((x * 31 + y * 57 + c * 91 + seed as u32 * 13) % 256) as u8))
-    });
-    Picture::new(format!("painted-{seed}"), image)
-}
-
-/// Prompts of different lengths, some with pictures.
-fn sample(i: usize) -> Result<Sample, SubjectError> {
-    let words: String = "abcdefgh".chars().cycle().skip(i).take(1 + i % 5).collect();
-    Ok(match i % 3 {
-        0 => Sample::prompt(vec![painted(i)], format!("#{words}")),
-        _ => Sample::prompt(vec![], words),
-    })
-}
-
-fn words(count: usize) -> impl Cases {
-    from_fn("words", count, |i| Ok(Case::new(sample(i)?)))
-}
-
-fn recording(site: &str) -> Recording {
-    Recording::new(site.parse().unwrap()).batch(4).unwrap().shard(30).unwrap()
-}
-
-fn record(recording: &Recording, folder: &Path, count: usize) -> Store {
-    recording.run(&Toy::curved(1), folder, &words(count), &Unwatched).unwrap()
-}
-
-fn all(store: &Store) -> Vec<u64> {
-    (0..store.len()).collect()
-}
+use recorded::{SITE, all, painted, record, recording, sample, words};
 
 #[test]
 fn rows_are_what_single_passes_hold() {
@@ -365,41 +334,4 @@ proptest! {
         let rest: Vec<_> = store.shuffled(SITE, batch, Seed(seed)).unwrap().skip_to(half as u64).map(Result::unwrap).collect();
         prop_assert_eq!(&rest[..], &batches[half..]);
     }
-}
-
-const READ_IN_PYTHON: &str = r#"
-import json, pathlib, sys
-from safetensors import safe_open
-folder = pathlib.Path(sys.argv[1])
-site = sys.argv[2]
-values, samples = [], []
-for line in (folder / "shards.jsonl").read_text().splitlines():
-    with safe_open(folder / json.loads(line)["file"], "np") as shard:
-        values += [float(v) for v in shard.get_tensor(site).ravel()]
-        samples += [int(s) for s in shard.get_tensor("rows.sample")]
-json.dump({"values": values, "samples": samples}, sys.stdout)
-"#;
-
-/// The Python package `safetensors` reads the same rows. `MMLENS_PYTHON` names an interpreter that has it (and NumPy);
-/// CI does so.
-#[test]
-fn python_reads_the_same() {
-    let Ok(python) = std::env::var("MMLENS_PYTHON") else {
-        assert!(std::env::var_os("CI").is_none(), "CI names no interpreter in MMLENS_PYTHON");
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let store = record(&recording(SITE), folder.path(), 23);
-    let run =
-        Command::new(python).args(["-c", READ_IN_PYTHON]).arg(folder.path()).arg(SITE).output().unwrap();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    #[derive(serde::Deserialize)]
-    struct Read {
-        values: Vec<f32>,
-        samples: Vec<u64>,
-    }
-    let read: Read = serde_json::from_slice(&run.stdout).unwrap();
-    assert_eq!(read.values, store.read(SITE, &all(&store)).unwrap());
-    let labels = store.labels(&all(&store)).unwrap();
-    assert_eq!(read.samples, labels.iter().map(|label| label.sample).collect::<Vec<_>>());
 }

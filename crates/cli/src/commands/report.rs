@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::METHODS;
-use mmlens::core::{Clip, Picture, Sample, Words};
+use mmlens::core::{Clip, Picture, Sample, Words, plain_names};
 use mmlens::files::Target;
 use mmlens::finding::{
     Axis, ClipRecord, Finding, Labelled, Labels, Modality, PatchLabel, PictureRecord, Source, TokenLabel,
@@ -123,6 +123,7 @@ impl Report {
             let apart = page.question.is_empty();
             page.findings.push(called(file, finding, (number, apart), &mut page.guides));
         }
+        page.names = plain_names(&page.findings);
         Ok((page, seen.shown))
     }
 

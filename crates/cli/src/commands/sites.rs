@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::model::ModelArgs;
 use crate::print;
 
-/// Lists every site of a model with its axes and what it holds.
+/// Lists every site of a model with its axes, its name in plain words and what it holds.
 ///
 /// Blocks that hold the same are one line, `text.blocks.0..4.attn.q`, which `mmlens trace --read` takes as it stands. After
 /// an empty line: what was checked of its family of models against transformers, the largest error, and what is not
@@ -32,6 +32,7 @@ impl Sites {
                     spec.axes.iter().map(|(axis, length)| json!({ "axis": axis.name(), "length": length }));
                 json!({
                     "site": spec.site.to_string(),
+                    "name": spec.site.plain(),
                     "axes": axes.collect::<Vec<_>>(),
                     "meaning": spec.site.point().meaning(),
                 })
@@ -39,7 +40,8 @@ impl Sites {
             return print::json(&sites.collect::<Vec<_>>());
         }
         let rows = families(subject.sites()).into_iter().map(|family| {
-            [family.selector(), family.spec.describe(), family.spec.site.point().meaning().to_owned()]
+            let point = family.spec.site.point();
+            [family.selector(), family.spec.describe(), point.plain().to_owned(), point.meaning().to_owned()]
         });
         print::columns(&rows.collect::<Vec<_>>())?;
         match self.model.checked()? {

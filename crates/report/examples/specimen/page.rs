@@ -234,5 +234,6 @@ pub(crate) fn page(side: usize) -> Fallible<Page> {
             question: "Which pixels and words does this answer come from, in shares that add up?".to_owned(),
             misleads: vec!["Another baseline gives another answer.".to_owned(), HOSTILE.to_owned()],
         }],
+        ..Page::default()
     })
 }

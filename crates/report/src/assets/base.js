@@ -7,7 +7,12 @@ for (const axis of data.axes) {
   axis.ids = axis.ids || [];
 }
 
-const decoded = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+function decoded(text) {
+  const raw = atob(text);
+  const bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+  return bytes;
+}
 
 function el(tag, attributes, ...children) {
   const node = document.createElement(tag);
@@ -84,18 +89,25 @@ function tint(node, scale, v) {
   node.style.color = ink(c);
 }
 
-// What a scale means, drawn.
-function legend({ scale, unit }, ground) {
+// What a scale means, drawn; `of` gives the scale, or nothing, each time it is drawn again.
+function legend(of, ground) {
+  const node = el("div", {});
+  const draw = () => {
+    const now = of();
+    node.replaceChildren(...(now ? [scaled(now, ground)] : []));
+  };
+  painted(draw);
+  return { node, draw };
+}
+function scaled({ scale, unit }, ground) {
   const bar = el("span", { class: "ramp" });
   const ends = el("span", { class: "ends" });
   const node = el("div", { class: "legend" }, bar, ends);
   const stops = Array.from({ length: 33 }, (_, i) => scale.lo + ((scale.hi - scale.lo) * i) / 32);
   // a picture in grey is nearly white
   if (ground) bar.style.backgroundColor = "#fff";
-  painted(() => {
-    const list = stops.map((v) => css(colour(scale, v, ground || paper())));
-    bar.style.backgroundImage = `linear-gradient(to right, ${list.join(",")})`;
-  });
+  const list = stops.map((v) => css(colour(scale, v, ground || paper())));
+  bar.style.backgroundImage = `linear-gradient(to right, ${list.join(",")})`;
   const beyond = scale.max > scale.hi || scale.min < scale.lo;
   ends.append(el("span", {}, (beyond && scale.signed ? "\u2264 " : "") + signed(scale.lo, scale)));
   if (scale.signed) ends.append(el("span", {}, "0"));
@@ -154,11 +166,16 @@ function spot(axis, i) {
   }
   return axis.spots.get(i);
 }
+// What stands at a position, with the plain name of a place in the model.
+function plain(axis, i) {
+  const text = axis.labels ? axis.labels[i] : "";
+  return Object.hasOwn(data.names, text) ? `${data.names[text]} (${text})` : label(axis, i);
+}
 // A position in words.
 function position(axis, i) {
   const where = spot(axis, i);
   if (where) return `${axis.role} ${i}: ${where.long}`;
-  return axis.labels ? `${axis.role} ${i}: ${label(axis, i)}` : `${axis.role} ${i}`;
+  return axis.labels ? `${axis.role} ${i}: ${plain(axis, i)}` : `${axis.role} ${i}`;
 }
 
 // Positions of an axis with long runs of picture tokens folded into one place each.
@@ -187,34 +204,4 @@ function foldButton(axes, change) {
     change(on);
   });
   return button;
-}
-
-// A slider for every axis that is not drawn. The index begins at the largest value.
-function sliders(table, drawn, change) {
-  let best = 0;
-  if (table.numbers) {
-    table.numbers.forEach((v, i) => {
-      if (Math.abs(v) > Math.abs(table.numbers[best]) || Number.isNaN(table.numbers[best])) best = i;
-    });
-  }
-  const index = table.shape.map((len, axis) => (drawn.includes(axis) ? 0 : Math.floor(best / table.strides[axis]) % len));
-  const node = el("div", { class: "sliders" });
-  table.axes.forEach((axis, i) => {
-    if (drawn.includes(i) || axis.len < 2) return;
-    const id = fresh("slider");
-    const input = el("input", { type: "range", id, min: 0, max: axis.len - 1, step: 1, value: index[i] });
-    const output = el("output", { for: id });
-    const say = () => {
-      output.textContent = label(axis, index[i]);
-      input.setAttribute("aria-valuetext", `${axis.role} ${label(axis, index[i])}`);
-    };
-    input.addEventListener("input", () => {
-      index[i] = Number(input.value);
-      say();
-      change();
-    });
-    say();
-    node.append(el("div", { class: "slider" }, el("label", { for: id }, axis.role), input, output));
-  });
-  return { node: node.children.length ? node : null, index };
 }

@@ -15,11 +15,11 @@ function lens(root, { words: wordsId, numbers: numbersId, rows, columns, rank })
     return base(words, index);
   };
   const word = (offset) => words.words.list[words.at[offset]];
-  const box = el("div", { class: "scroll lens", tabindex: "0", role: "region", "aria-label": `${words.name.replace(/[_-]/g, " ")}: first word at each ${down.role} and ${across.role}; cursor keys move` });
+  const box = el("div", { class: "scroll lens", tabindex: "0", role: "region", "aria-label": `${words.name}: first word at each ${down.role} and ${across.role}; cursor keys move` });
   const bar = el("div", { class: "tools" }, foldButton([across], (on) => {
     unfolded = on;
     build();
-  }), numbers ? legend(numbers) : null);
+  }), numbers ? legend(() => numbers).node : null);
   root.append(...[extra.node, box, bar].filter(Boolean));
   let cells = [];
   let places = [];

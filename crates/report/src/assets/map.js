@@ -10,19 +10,22 @@ function map(root, { table: id, rows, columns }) {
   const side = el("canvas", { class: "side", "aria-hidden": "true" });
   const main = el("canvas", { class: "main", role: "img", tabindex: "0" });
   const box = el("div", { class: "scroll map" }, side, main);
+  const scale = () => scaleOf(table, table.scale, table.by_token && table.by_token.scale);
+  const key = legend(() => ({ scale: scale(), unit: table.unit }));
   const bar = el("div", { class: "tools" }, foldButton([down, across], (on) => {
     unfolded = on;
     draw();
-  }), legend(table));
+  }), key.node);
   root.append(...[extra.node, box, bar].filter(Boolean));
 
   // The value of a place; of a folded run, the one of largest magnitude, and where it lies.
   function at(rowPlace, columnPlace) {
     const from = base(table, extra.index);
+    const numbers = numbersOf(table);
     let found = { v: NaN, r: rowPlace.from, c: columnPlace.from };
     for (let r = rowPlace.from; r < rowPlace.to; r++) {
       for (let c = columnPlace.from; c < columnPlace.to; c++) {
-        const v = table.numbers[from + r * table.strides[rows] + c * table.strides[columns]];
+        const v = numbers[from + r * table.strides[rows] + c * table.strides[columns]];
         if (Number.isNaN(found.v) || Math.abs(v) > Math.abs(found.v)) found = { v, r, c };
       }
     }
@@ -34,6 +37,16 @@ function map(root, { table: id, rows, columns }) {
     return where ? where.short : label(axis, from).trim();
   }
   const clip = (text, most) => (text.length > most ? text.slice(0, most - 1) + "\u2026" : text);
+
+  // Places whose labels do not touch where each is so many pixels wide: folded ones first, then as many others as there is room for.
+  function apart(places, size, least) {
+    const gap = Math.max(1, Math.ceil(least / size));
+    const kept = [];
+    const free = (at) => kept.every((other) => Math.abs(other - at) >= gap);
+    places.forEach((place, at) => place.run && free(at) && kept.push(at));
+    places.forEach((_, at) => at % gap === 0 && free(at) && kept.push(at));
+    return kept;
+  }
 
   function canvas(node, width, height) {
     // browsers refuse canvases of more pixels than these
@@ -72,14 +85,13 @@ function map(root, { table: id, rows, columns }) {
 
     const labels = canvas(side, left, top + height);
     labels.textAlign = "right";
-    const every = Math.ceil(12 / tall);
-    rowNames.forEach((text, r) => r % every === 0 && labels.fillText(text, left - 8, top + (r + 0.5) * tall));
+    apart(rowPlaces, tall, 13).forEach((r) => labels.fillText(rowNames[r], left - 8, top + (r + 0.5) * tall));
     labels.fillText(down.role, left - 8, top - 9);
 
     const paint = canvas(main, Math.max(width + spill, width), top + height);
-    const gap = Math.ceil(12 / wide);
-    columnNames.forEach((text, c) => {
-      if (c % gap !== 0 && !columnPlaces[c].run) return;
+    // lines of 11 pixels that are slanted touch where they begin less than 15 apart
+    apart(columnPlaces, wide, flat ? 0 : 16).forEach((c) => {
+      const text = columnNames[c];
       paint.save();
       paint.translate((c + 0.5) * wide, top - 8);
       if (flat) paint.textAlign = "center";
@@ -88,14 +100,17 @@ function map(root, { table: id, rows, columns }) {
       paint.restore();
     });
     const seam = wide > 9 && tall > 9 ? 1 : 0;
-    const short = brief(table.scale);
-    const figures = wide >= 38 && tall >= 15;
+    const now = scale();
+    const short = brief(now);
+    const values = rowPlaces.map((rowPlace) => columnPlaces.map((columnPlace) => at(rowPlace, columnPlace)));
+    const longestFigure = () => longest(values.flat().filter(({ v }) => !Number.isNaN(v)).map(({ v }) => short(v)));
+    const figures = wide >= 22 && tall >= 15 && longestFigure() + 6 <= wide;
     paint.textAlign = "center";
     let peak = null;
-    rowPlaces.forEach((rowPlace, r) => columnPlaces.forEach((columnPlace, c) => {
-      const found = at(rowPlace, columnPlace);
+    rowPlaces.forEach((_, r) => columnPlaces.forEach((_, c) => {
+      const found = values[r][c];
       if (!peak || Math.abs(found.v) > Math.abs(peak.v) || Number.isNaN(peak.v)) peak = found;
-      const paints = colour(table.scale, found.v, paper());
+      const paints = colour(now, found.v, paper());
       paint.fillStyle = css(paints);
       paint.fillRect(c * wide, top + r * tall, wide - seam, tall - seam);
       if (figures && !Number.isNaN(found.v)) {
@@ -105,8 +120,8 @@ function map(root, { table: id, rows, columns }) {
       }
     }));
     const size = `${down.len} ${down.role} by ${across.len} ${across.role}`;
-    const most = peak ? `; largest ${measure(peak.v, table)} at ${position(down, peak.r)}, ${position(across, peak.c)}` : "";
-    main.setAttribute("aria-label", `${table.name.replace(/[_-]/g, " ")}: ${size}${most}. Cursor keys move.`);
+    const most = peak ? `; largest ${measure(peak.v, { scale: now, unit: table.unit })} at ${position(down, peak.r)}, ${position(across, peak.c)}` : "";
+    main.setAttribute("aria-label", `${table.name}: ${size}${most}. Cursor keys move.`);
   }
 
   function said(r, c) {
@@ -114,7 +129,7 @@ function map(root, { table: id, rows, columns }) {
     const found = at(rowPlace, columnPlace);
     const count = (rowPlace.to - rowPlace.from) * (columnPlace.to - columnPlace.from);
     const note = count > 1 ? line(`largest of ${count} positions`) : null;
-    return [strong(measure(found.v, table)), line(position(down, found.r)), line(position(across, found.c)), note];
+    return [strong(measure(found.v, { scale: scale(), unit: table.unit })), line(position(down, found.r)), line(position(across, found.c)), note];
   }
   const rect = (r, c) => {
     const frame = main.getBoundingClientRect();
@@ -134,6 +149,12 @@ function map(root, { table: id, rows, columns }) {
     requestAnimationFrame(() => requestAnimationFrame(() => tip.show(rect(r, c), ...said(r, c))));
   });
   painted(draw);
+  if (table.by_token) {
+    answered(() => {
+      draw();
+      key.draw();
+    });
+  }
   let width = root.clientWidth;
   addEventListener("resize", () => {
     if (root.clientWidth === width) return;

@@ -8,24 +8,30 @@ function tokens(root) {
     const select = el("select", { id });
     data.tokens.forEach((entry, i) => {
       const { method, name } = data.tables[entry.table];
-      select.append(el("option", { value: i }, `${method}: ${name.replace(/[_-]/g, " ")}`));
+      select.append(el("option", { value: i }, `${method}: ${name}`));
     });
     select.addEventListener("change", () => choose(data.tokens[Number(select.value)]));
     root.append(el("div", { class: "choice" }, el("label", { for: id }, "coloured by"), select));
   } else if (data.tokens[0].table !== undefined) {
     const { method, name } = data.tables[data.tokens[0].table];
-    root.append(el("p", { class: "objective" }, `${method}: ${name.replace(/[_-]/g, " ")}`));
+    root.append(el("p", { class: "objective" }, `${method}: ${name}`));
   }
   root.append(flow, detail);
   let repaint = () => {};
+  let scaleNow = null;
+  const key = legend(() => scaleNow && scaleNow());
   painters.push(() => repaint());
+  answered(() => repaint());
 
   function choose(entry) {
     const axis = data.axes[entry.axis];
     const table = entry.table === undefined ? null : open(entry.table);
     const stride = table ? table.strides[entry.along] : 0;
     const extra = table ? sliders(table, [entry.along], () => repaint()) : { node: null, index: [] };
-    const value = (i) => table.numbers[base(table, extra.index) + i * stride];
+    const value = (i) => numbersOf(table)[base(table, extra.index) + i * stride];
+    const scale = () => scaleOf(table, entry.scale, entry.by_token);
+    scaleNow = table && (() => ({ scale: scale(), unit: table.unit }));
+    const shown = el("p", { class: "of" });
     const nodes = [];
     flow.replaceChildren();
     const runs = axis.runs.filter((run) => run.to - run.from > 1);
@@ -46,16 +52,16 @@ function tokens(root) {
       flow.append(node);
       if (axis.labels && /\n$/.test(axis.labels[i])) flow.append(el("br"));
       if (table) hover(node, () => ({ rect: node.getBoundingClientRect(), content: said(i) }));
-      return () => table && tint(node, entry.scale, value(i));
+      return () => table && tint(node, scale(), value(i));
     }
     function said(i) {
       const id = axis.ids[i] !== null && axis.ids[i] !== undefined ? line(`id ${axis.ids[i]}`) : null;
-      return [strong(measure(value(i), table)), line(position(axis, i)), id];
+      return [strong(measure(value(i), scaleNow())), line(position(axis, i)), id];
     }
 
     // All positions of one picture, where they lie in it, on a scale of their own: each is small beside a word.
     function strip(run) {
-      let scale = null;
+      let own = null;
       const grids = run.grids.length ? run.grids : [{ rows: 1, columns: run.to - run.from, cells: Array.from({ length: run.to - run.from }, (_, k) => [run.from + k, 0, k]) }];
       const maps = el("span", { class: "maps" });
       const total = el("small", {});
@@ -82,7 +88,7 @@ function tokens(root) {
           const context = canvas.getContext("2d");
           context.clearRect(0, 0, grid.columns, grid.rows);
           for (const [at, r, c] of grid.cells) {
-            context.fillStyle = table ? css(colour(scale, value(at), paper())) : scheme.matches ? "#3a3935" : "#dddad2";
+            context.fillStyle = table ? css(colour(own, value(at), paper())) : scheme.matches ? "#3a3935" : "#dddad2";
             context.fillRect(c, r, 1, 1);
           }
         };
@@ -94,16 +100,21 @@ function tokens(root) {
             const v = value(i);
             if (Number.isFinite(v)) [sum, most] = [sum + v, Math.max(most, Math.abs(v))];
           }
-          scale = table.scale.lo < 0 && !table.scale.signed ? table.scale : { signed: table.scale.signed, lo: table.scale.signed ? -most : 0, hi: most };
-          total.textContent = `sum ${signed(sum, table.scale)}; colours to ${scale.signed ? "\u00b1" : ""}${number(Math.abs(scale.hi))}`;
+          const whole = scaleOf(table, table.scale, table.by_token && table.by_token.scale);
+          own = whole.lo < 0 && !whole.signed ? whole : { signed: whole.signed, lo: whole.signed ? -most : 0, hi: most };
+          total.textContent = `sum ${signed(sum, whole)}; colours to ${own.signed ? "\u00b1" : ""}${number(Math.abs(own.hi))}`;
         }
         paints.forEach((paint) => paint());
       };
     }
 
-    repaint = () => nodes.forEach((paint) => paint());
+    repaint = () => {
+      nodes.forEach((paint) => paint());
+      shown.textContent = table ? ofAnswer(table) : "";
+      key.draw();
+    };
     repaint();
-    detail.replaceChildren(...[extra.node, table ? legend({ scale: entry.scale, unit: table.unit }) : null].filter(Boolean));
+    detail.replaceChildren(...[shown, extra.node, key.node].filter(Boolean));
   }
   choose(data.tokens[0]);
 }

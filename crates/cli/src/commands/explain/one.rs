@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use mmlens::core::{
     AnalysisError, AnyAnalysis, Case, Copies, Form, Given, Memory, Method, On, Plan, Sample, Shared, Subject,
-    Target, Words, explain, kind,
+    Target, Words, explain, kind, plain_names,
 };
 use mmlens::engine::Settled;
 use mmlens::files::{RunFolder, sha256_of};
@@ -134,6 +134,8 @@ impl Work<'_> {
         }
         let mut shown = own.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
         shown.extend(frames_on_page(&own.clips, own.pictures.len(), &settled.prompt)?);
+        let mut cautions: Vec<String> = unknown(on.encode(own)?.map()).into_iter().collect();
+        cautions.extend(settled.cautions.iter().map(ToString::to_string));
         let mut page = Page {
             title: title(&settled.text),
             pictures: shown,
@@ -143,9 +145,17 @@ impl Work<'_> {
                 None => settled.answer.clone(),
                 Some(given) => format!("{} (given; by itself: {})", settled.answer, given.own_answer),
             },
-            answer_tokens: settled.tokens.iter().map(|t| (t.text.clone(), t.probability)).collect(),
+            answer_tokens: match settled.tokens.get(settled.span.clone()) {
+                Some(span) if !span.is_empty() => span,
+                _ => &settled.tokens,
+            }
+            .iter()
+            .map(|token| (token.text.clone(), token.probability))
+            .collect(),
             findings: Vec::new(),
             guides: rows.iter().map(|method| methods::guide(method)).collect(),
+            cautions: cautions.clone(),
+            names: BTreeMap::new(),
         };
         let kept: Vec<Option<PathBuf>> = rows.iter().map(|method| run.kept(&finding_of(method))).collect();
         let whole = of_all(&given);
@@ -164,8 +174,6 @@ impl Work<'_> {
         let mut found = explain(&todo, on, &given);
         let mut found_whole = explain(&apart, on, &whole);
         let (mut written, mut left_out, mut notes) = (Vec::new(), Vec::new(), settled.notes.clone());
-        let mut cautions: Vec<String> = unknown(on.encode(own)?.map()).into_iter().collect();
-        cautions.extend(settled.cautions.iter().map(ToString::to_string));
         for (method, due) in rows.iter().zip(&due) {
             let started = Instant::now();
             let next = |found: Option<Result<Finding, AnalysisError>>| {
@@ -211,6 +219,7 @@ impl Work<'_> {
                 left_out.iter().map(|left| format!("{}: {}", left.method, left.reason)).collect();
             bail!("no method explains this: {}", reasons.join("; "));
         }
+        page.names = plain_names(&page.findings);
         let report = run.write(REPORT, page.html()?.as_bytes())?;
         let told = Told { notes, ..self.told(settled, announced, (written, cautions, left_out), report) };
         if telling {

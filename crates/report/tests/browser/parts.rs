@@ -1,114 +1,16 @@
-//! The page in a real browser: its parts are there after its script ran, nothing is wrong on the console, nothing
-//! reaches beyond a narrow screen, no text becomes code, and its heat maps are those of the PNG.
-#![cfg(test)]
+//! Every part of the page is there and says what it should.
 
-#[path = "../examples/specimen/pair.rs"]
-mod pair;
-#[path = "../examples/specimen/page.rs"]
-mod specimen;
-
-use std::env;
-use std::fs::{self, File};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use image::{Rgb, RgbImage};
 use mmlens_finding::{Axis, Finding, Labelled, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit};
 use mmlens_report::{OverlaySettings, Page, Picture, overlay};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-const NAMES: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
-const PATIENCE: Duration = Duration::from_secs(90);
+use crate::seen::{Seen, VIRTUAL, html, probe, see};
+use crate::{pair, specimen};
 
-/// The browser, or `None` where the tests are told to do without.
-fn browser() -> Option<PathBuf> {
-    let paths = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&paths)
-        .flat_map(|folder| NAMES.map(|name| folder.join(name)))
-        .find(|candidate| candidate.is_file());
-    if found.is_none() && env::var_os("MMLENS_NO_BROWSER").is_some_and(|value| value == "1") {
-        return None;
-    }
-    let help = "no Chromium on PATH: install it (Debian and Ubuntu: `apt-get install -y chromium`), \
-                or set MMLENS_NO_BROWSER=1 to leave these tests out";
-    Some(found.expect(help))
-}
-
-/// What a page became in the browser.
-struct Seen {
-    dom: String,
-    console: Vec<String>,
-}
-
-/// Opens the first of these files, given by name and text; `None` without a browser.
-fn see(files: &[(&str, &str)]) -> Option<Seen> {
-    let browser = browser()?;
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    for (name, text) in files {
-        fs::write(at(name), text).unwrap();
-    }
-    let mut child = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--enable-logging=stderr", "--v=0", "--dump-dom", "--virtual-time-budget=4000"])
-        .arg("--window-size=1200,900")
-        .arg(format!("--user-data-dir={}", at("profile").display()))
-        .arg(format!("file://{}", at(files[0].0).display()))
-        .stdin(Stdio::null())
-        .stdout(File::create(at("dom")).unwrap())
-        .stderr(File::create(at("log")).unwrap())
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if started.elapsed() > PATIENCE {
-            child.kill().unwrap();
-            panic!("the browser took longer than {PATIENCE:?}");
-        }
-        sleep(Duration::from_millis(50));
-    }
-    let text = |name: &str| String::from_utf8_lossy(&fs::read(at(name)).unwrap()).into_owned();
-    let console = text("log").lines().filter(|line| line.contains("CONSOLE")).map(str::to_owned).collect();
-    Some(Seen { dom: text("dom"), console })
-}
-
-/// The page of `side` by `side` patches.
-fn html(side: usize) -> String {
-    specimen::page(side).unwrap().html().unwrap()
-}
-
-/// What a script of the test says at the end of a page in a frame of this width, since no window is as narrow as a
-/// phone; `None` without a browser.
-fn probe(html: &str, width: u32, script: &str) -> Option<Value> {
-    let start = html.find("<meta http-equiv=\"Content-Security-Policy\"").unwrap();
-    let end = start + html[start..].find('>').unwrap() + 1;
-    let open = [&html[..start], &html[end..]].concat();
-    let script = format!(
-        "<script>const said = (() => {{ {script} }})();\
-         const bytes = new TextEncoder().encode(JSON.stringify(said));\
-         parent.postMessage(btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join('')), '*');</script></body>"
-    );
-    let frame = format!(
-        "<!doctype html><body style=\"margin:0\"><script>\
-         addEventListener('message', (event) => {{ document.body.dataset.said = event.data; }});</script>\
-         <iframe src=\"page.html\" style=\"border:0;width:{width}px;height:900px\"></iframe></body>"
-    );
-    let seen = see(&[("frame.html", &frame), ("page.html", &open.replace("</body>", &script))])?;
-    assert_eq!(seen.console, Vec::<String>::new());
-    let (_, rest) = seen.dom.split_once("data-said=\"").expect("the script of the test ran");
-    let bytes = STANDARD.decode(rest.split('"').next().unwrap()).unwrap();
-    Some(serde_json::from_slice(&bytes).unwrap())
-}
-
-#[test]
-fn every_part_is_there_and_the_console_is_silent() {
+pub(crate) fn every_part_is_there_and_the_console_is_silent() {
     for side in [2, 24] {
-        let Some(Seen { dom, console }) = see(&[("page.html", &html(side))]) else { return };
+        let Seen { dom, console } = see(&[("page.html", &html(side))], VIRTUAL);
         assert_eq!(console, Vec::<String>::new(), "{side}");
         assert!(!dom.contains("class=\"failed\""), "a part could not be drawn");
         for part in [
@@ -134,8 +36,7 @@ fn every_part_is_there_and_the_console_is_silent() {
     }
 }
 
-#[test]
-fn many_pictures_and_many_axes_are_drawn() {
+pub(crate) fn many_pictures_and_many_axes_are_drawn() {
     let script = "
         const painted = () => [...document.querySelectorAll('.stage canvas')].map((canvas) => {
             if (canvas.hidden) return 0;
@@ -157,11 +58,11 @@ fn many_pictures_and_many_axes_are_drawn() {
         return { names, counts, options: select.options.length, changed: colours() !== before,
             divided: document.querySelectorAll('.divide').length, out: root.scrollWidth > root.clientWidth,
             failed: document.querySelectorAll('.failed').length, text: document.body.innerText };";
-    let Some(said) = probe(&pair::page().unwrap().html().unwrap(), 360, script) else { return };
+    let said = probe(&pair::page().unwrap().html().unwrap(), 360, script);
     // one map for each finding, on both pictures: the tiles of the first and the whole beside them are one
     let names =
         ["Input gradients attribution", "Occlusion attribution", "Attention pattern", "Picture alone"];
-    assert_eq!(said["names"], serde_json::json!(names), "{said}");
+    assert_eq!(said["names"], json!(names), "{said}");
     // the first is cut as its tiles are, 8 x 8, the second into 5 x 5 patches; no colours on the picture alone
     let counts: Vec<[usize; 2]> = serde_json::from_value(said["counts"].clone()).unwrap();
     assert!(counts[0][0] > 30 && counts[0][1] > 10, "{counts:?}");
@@ -172,51 +73,15 @@ fn many_pictures_and_many_axes_are_drawn() {
     assert!(text.contains("No values.") && text.contains("12 without a value, in grey"), "{text}");
 }
 
-#[test]
-fn hostile_texts_stay_texts() {
-    let Some(Seen { dom, .. }) = see(&[("page.html", &html(2))]) else { return };
+pub(crate) fn hostile_texts_stay_texts() {
+    let Seen { dom, .. } = see(&[("page.html", &html(2))], VIRTUAL);
     assert_eq!(dom.matches("<script").count(), 2, "the data and the script of the page");
     assert!(!dom.contains("<script>alert"));
     // the token in the flow, the word of the lens, the concept of the table
     assert!(dom.matches("&lt;script&gt;alert(1)&lt;/script&gt;").count() > 10);
 }
 
-#[test]
-fn nothing_reaches_beyond_a_narrow_screen() {
-    let script = "
-        const root = document.documentElement;
-        const measure = () => ({
-            inner: innerWidth, client: root.clientWidth, scroll: root.scrollWidth,
-            out: [...document.querySelectorAll('main *')].filter((node) => {
-                if (node.closest('.scroll, svg') && !node.matches('.scroll')) return false;
-                return node.getBoundingClientRect().right > root.clientWidth + 1;
-            }).map((node) => node.tagName + '.' + node.className),
-        });
-        const before = measure();
-        document.querySelectorAll('button').forEach((button) => button.click());
-        document.querySelectorAll('details').forEach((details) => { details.open = true; });
-        document.querySelectorAll('input[type=radio]').forEach((radio) => radio.click());
-        document.querySelectorAll('input[type=range]').forEach((range) => {
-            range.value = range.max;
-            range.dispatchEvent(new Event('input'));
-        });
-        return { before, after: measure(), unfolded: document.querySelectorAll('.lens thead th').length };";
-    for (side, width) in [(24, 320), (24, 360), (2, 360), (24, 1200)] {
-        let Some(said) = probe(&html(side), width, script) else { return };
-        for state in ["before", "after"] {
-            let state = &said[state];
-            assert_eq!(state["inner"], width, "the browser has the width asked for");
-            assert_eq!(state["out"], Value::Array(vec![]), "{side} at {width}");
-            assert!(state["scroll"].as_u64() <= state["client"].as_u64(), "{side} at {width}: {state}");
-        }
-        // a corner, 16 positions of text and all of the picture
-        let positions = said["unfolded"].as_u64().unwrap();
-        assert_eq!(positions, 1 + 16 + (side * side) as u64, "{side} at {width}");
-    }
-}
-
-#[test]
-fn the_tip_tells_what_lies_under_the_pointer() {
+pub(crate) fn the_tip_tells_what_lies_under_the_pointer() {
     let script = "
         const tip = document.getElementById('tip');
         const at = (node, dx, dy) => {
@@ -235,7 +100,7 @@ fn the_tip_tells_what_lies_under_the_pointer() {
             cell: at(cell, 0.5, 0.5),
             map: at(document.querySelector('.map .main'), 0.1, 0.7),
         };";
-    let Some(said) = probe(&html(2), 360, script) else { return };
+    let said = probe(&html(2), 360, script);
     let text = |part: &str| said[part]["text"].as_str().unwrap().to_owned();
     assert!(text("stage").contains("logit") && text("stage").contains("row 0, column 0"), "{said}");
     assert!(text("token").contains(" logit") && text("token").contains(" of"), "{said}");
@@ -247,8 +112,7 @@ fn the_tip_tells_what_lies_under_the_pointer() {
     }
 }
 
-#[test]
-fn the_page_paints_what_the_png_shows() {
+pub(crate) fn the_page_paints_what_the_png_shows() {
     // white beneath, so that the mix of the PNG can be compared with the colour and opacity of the canvas
     let page = specimen::page(24).unwrap();
     let (width, height) = page.pictures[0].dimensions();
@@ -265,8 +129,8 @@ fn the_page_paints_what_the_png_shows() {
         for (let y = 3; y < canvas.height; y += 29)
             for (let x = 2; x < canvas.width; x += 31) list.push([x, y, ...all.slice(4 * (y * canvas.width + x)).slice(0, 4)]);
         return { size: [canvas.width, canvas.height], list };";
-    let Some(said) = probe(&page.html().unwrap(), 1200, script) else { return };
-    assert_eq!(said["size"], serde_json::json!([width, height]));
+    let said = probe(&page.html().unwrap(), 1200, script);
+    assert_eq!(said["size"], json!([width, height]));
     let list: Vec<[u32; 6]> = serde_json::from_value(said["list"].clone()).unwrap();
     assert!(list.len() > 100);
     for [x, y, r, g, b, a] in list {
@@ -280,8 +144,7 @@ fn the_page_paints_what_the_png_shows() {
 }
 
 /// Every layer has its own patch that is strong: where a slider stands, that layer's patch is painted, and the label says it.
-#[test]
-fn a_slider_shows_the_layer_that_it_names() {
+pub(crate) fn a_slider_shows_the_layer_that_it_names() {
     let patch = |col: usize| PatchLabel {
         image: 0,
         tile: 0,
@@ -331,11 +194,10 @@ fn a_slider_shows_the_layer_that_it_names() {
         const value = () => map.querySelector('.main').getAttribute('aria-label');
         const maps = [0, 1, 2].map((head) => move(map.querySelector('.slider'), head, value));
         return { first, overlay, maps };";
-    let Some(said) = probe(&page.html().unwrap(), 800, script) else { return };
+    let said = probe(&page.html().unwrap(), 800, script);
     // it begins at the strongest
-    assert_eq!(said["first"], serde_json::json!(["after block 2", 3]), "{said}");
-    let overlay: Vec<Value> =
-        layers.iter().enumerate().map(|(i, name)| serde_json::json!([name, i])).collect();
+    assert_eq!(said["first"], json!(["after block 2", 3]), "{said}");
+    let overlay: Vec<Value> = layers.iter().enumerate().map(|(i, name)| json!([name, i])).collect();
     assert_eq!(said["overlay"], Value::Array(overlay), "{said}");
     for head in 0..3 {
         let name = format!("h{head}");
@@ -347,8 +209,7 @@ fn a_slider_shows_the_layer_that_it_names() {
 }
 
 /// One word of five is coloured, and it is the one with the value; what is said of a word is its own.
-#[test]
-fn a_word_has_its_own_colour() {
+pub(crate) fn a_word_has_its_own_colour() {
     let words = ["The", " red", " ring", " is", " small"];
     let tokens: Vec<TokenLabel> = words.iter().map(|text| TokenLabel::new(*text, Modality::Text)).collect();
     for strong in 0..words.len() {
@@ -365,7 +226,7 @@ fn a_word_has_its_own_colour() {
                 token.dispatchEvent(new MouseEvent('click', { bubbles: true, clientX: box.left + 2, clientY: box.top + 2 }));
                 return [token.textContent, token.style.backgroundColor, tip.innerText];
             });";
-        let Some(said) = probe(&page.html().unwrap(), 800, script) else { return };
+        let said = probe(&page.html().unwrap(), 800, script);
         let said: Vec<[String; 3]> = serde_json::from_value(said).unwrap();
         assert_eq!(said.len(), words.len());
         let plain = &said[(strong + 1) % words.len()][1];
@@ -378,8 +239,7 @@ fn a_word_has_its_own_colour() {
 }
 
 /// What pictures hold does not pale the words beside them.
-#[test]
-fn words_have_the_scale_of_words() {
+pub(crate) fn words_have_the_scale_of_words() {
     let patch = |col: usize| {
         let bbox = [col as f32, 0.0, (col + 1) as f32, 1.0];
         let patch = PatchLabel { image: 0, tile: 0, frame: 0, row: 0, col, bbox };
@@ -400,7 +260,7 @@ fn words_have_the_scale_of_words() {
             "return [...document.querySelectorAll('#tokens .token')].map((token) => token.style.backgroundColor);",
         )
     };
-    let (Some(small), Some(large)) = (colours(0.3), colours(900.0)) else { return };
+    let (small, large) = (colours(0.3), colours(900.0));
     assert_eq!(small, large);
     assert_eq!(small.as_array().unwrap().len(), 3);
 }
