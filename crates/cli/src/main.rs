@@ -4,6 +4,7 @@ mod commands;
 mod edits;
 mod export;
 mod input;
+mod job;
 mod methods;
 mod model;
 mod pairs;
@@ -16,8 +17,6 @@ mod tensors;
 use std::backtrace::Backtrace;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
-
-use clap::Parser;
 
 use commands::Cli;
 
@@ -38,7 +37,7 @@ fn main() -> ExitCode {
         FAULT.lock().unwrap_or_else(PoisonError::into_inner).replace(fault.to_string());
     }));
     let run = || {
-        let cli = Cli::parse();
+        let cli = Cli::read().map_err(|error| (error, ExitCode::FAILURE))?;
         cli.run().map_err(|error| (error, cli.failed()))
     };
     match std::panic::catch_unwind(run) {

@@ -4,7 +4,9 @@ use std::fmt;
 
 use burn::tensor::Tensor;
 
-use crate::{AnalysisError, AnyTensor, AxisName, Card, Part, Point, Site, Subject, SubjectError};
+use crate::{
+    AnalysisError, AnyTensor, AxisName, Card, Part, Point, Site, Subject, SubjectError, Through, WeightSpec,
+};
 
 /// Something a subject may offer, and a method may need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,6 +18,8 @@ pub enum Capability {
     Blocks(Part),
     /// Some part that is.
     AnyBlocks,
+    /// That it says something in the end: words, a class, how well a picture and a caption fit.
+    Answer,
     /// Scores of attention in a part, before the softmax.
     Scores(Part),
     /// Shares of attention, in a tower or in the language model.
@@ -26,6 +30,8 @@ pub enum Capability {
     OwnWords,
     /// That the stream of the language model is one running sum, with no norm behind its sums.
     RunningSum,
+    /// That what the heads of the language model give is added to its stream as it is, with no norm behind their sum.
+    PlainHeads,
     /// That states of a part can be read out by themselves ([`reads_out`]).
     ReadOut(Part),
     /// That states of some part can.
@@ -42,6 +48,7 @@ impl Capability {
             Self::Gradients => "gradients".to_owned(),
             Self::Blocks(Part::Text) => "a language model with blocks".to_owned(),
             Self::AnyBlocks => "a part with blocks".to_owned(),
+            Self::Answer => "a subject that gives an answer".to_owned(),
             Self::Blocks(part) => format!("blocks in its part `{}`", part.name()),
             Self::Scores(Part::Text) => "a subject with attention scores in its language model".to_owned(),
             Self::Scores(part) => format!("attention scores in its part `{}`", part.name()),
@@ -51,6 +58,7 @@ impl Capability {
             }
             Self::OwnWords => "words in the language model".to_owned(),
             Self::RunningSum => "a stream that is one running sum".to_owned(),
+            Self::PlainHeads => "heads whose output is added to the stream as it is".to_owned(),
             Self::ReadOut(part) => format!("states of its part `{}` that can be read out", part.name()),
             Self::AnyReadOut => "a part whose states can be read out".to_owned(),
             Self::Weights(Part::Text) => "the weights of a language model by name".to_owned(),
@@ -68,6 +76,10 @@ impl Capability {
                 let some = subject.anatomy().iter().any(|anatomy| anatomy.blocks > 0);
                 missing(some, "this subject has none")
             }
+            Self::Answer => {
+                let said = anywhere(subject, Point::Logits) || anywhere(subject, Point::Projected);
+                missing(said, "this one ends in states")
+            }
             Self::Blocks(part) => missing(blocks(subject, part) > 0, "this subject has none"),
             Self::Scores(part) => {
                 missing(publishes(subject, part, Point::Scores), "this subject publishes none")
@@ -80,6 +92,15 @@ impl Capability {
             Self::OwnWords => missing(!reads_apart(subject), "an encoder of its own reads them"),
             Self::RunningSum => {
                 missing(!anywhere(subject, Point::NormalizedResidMid), "a norm follows each of its sums")
+            }
+            Self::PlainHeads => {
+                // Told by the weights; of a subject that shows none it is found when it runs.
+                let normed = |spec: &WeightSpec| {
+                    let read = spec.reads.as_ref().is_some_and(|port| port.site.point() == Point::Z);
+                    let through = spec.writes.as_ref().and_then(|port| port.through.as_ref());
+                    read && spec.is_in(Part::Text) && matches!(through, Some(Through::Norm(_)))
+                };
+                missing(!subject.weights().iter().any(normed), "a norm follows the sum of its heads")
             }
             Self::ReadOut(part) => reads_out(subject, part).err(),
             Self::AnyReadOut => {

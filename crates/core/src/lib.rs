@@ -82,9 +82,10 @@ pub use integrity::{Breach, Integrity};
 pub use kind::Capability;
 pub use mean::{Content, contents};
 pub use method::{
-    Analysis, AnalysisError, Answer, AnyAnalysis, Card, Case, Cost, Ended, Fit, Fitted, FittedError, Form,
-    Given, Input, Leaf, ManyCases, Memory, Method, NoSize, On, Outcome, Pair, Parts, Rerun, RerunError,
-    Shared, Target, Unwatched, Watch, caution, explain, found, rerun, step, top_token,
+    Analysis, AnalysisError, Answer, AnyAnalysis, Card, Case, Cost, Ended, Estimate, Fit, Fitted,
+    FittedError, Form, Given, Input, Leaf, ManyCases, Memory, Method, NoMethod, NoSize, On, Outcome, Pace,
+    Pair, Parts, Rerun, RerunError, Setting, Shared, Target, Unwatched, Watch, caution, estimate, explain,
+    found, rerun, step, top_token,
 };
 pub use need::{Copies, Need};
 pub use objective::{Ask, Custom, Measure, Objective, Output, Pairs, Reading, Unreadable};
@@ -98,7 +99,7 @@ pub use sample::{Reply, Sample, Words};
 pub use seed::Seed;
 pub use selector::Selector;
 pub use session::{Session, SessionError};
-pub use site::{AxisName, Part, Point, Site, SiteSpec};
+pub use site::{AxisName, Part, Point, Site, SiteSpec, closest};
 pub use strip::{Held, ScanFn, Strip};
 pub use subject::{Anatomy, Subject, SubjectError};
 pub use tensor::{Activation, AnyTensor, place};

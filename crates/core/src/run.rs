@@ -28,6 +28,10 @@ struct Work {
 }
 
 impl Work {
+    fn takes_gradient(&self) -> bool {
+        self.grad || !self.grad_edits.is_empty()
+    }
+
     fn held(&self) -> Held {
         let whole = self.read || self.keep || self.grad || !self.grad_edits.is_empty();
         let edits = self.edits.iter().map(|(_, change)| change.held());
@@ -124,7 +128,7 @@ impl Run {
                 return Err(HookError::Unreadable { reading, why: Unreadable::SomePositions });
             }
         }
-        if plan.objective.is_none() && work.values().any(|w| w.grad || !w.grad_edits.is_empty()) {
+        if plan.objective.is_none() && work.values().any(Work::takes_gradient) {
             return Err(HookError::NoObjective);
         }
         let nothing = plan.wanted().is_some_and(|wanted| wanted.is_none());
@@ -387,6 +391,11 @@ impl Run {
     /// Whether anything is planned in a block.
     pub fn wants_block(&self, part: Part, block: usize) -> bool {
         self.work.keys().any(|site| site.part() == part && site.block_index() == Some(block))
+    }
+
+    /// Whether gradients are taken at some site.
+    pub fn takes_gradients(&self) -> bool {
+        self.work.values().any(Work::takes_gradient)
     }
 
     /// Whether nothing later is wanted, so that the pass can end here.

@@ -327,8 +327,9 @@ impl FromStr for Site {
     }
 }
 
-/// The candidate most like `text`, if any is similar at all.
-pub(crate) fn closest<S: AsRef<str>>(text: &str, candidates: impl IntoIterator<Item = S>) -> Option<String> {
+/// The candidate most like a text, if any is similar at all: what was meant, where a name is none.
+#[must_use]
+pub fn closest<S: AsRef<str>>(text: &str, candidates: impl IntoIterator<Item = S>) -> Option<String> {
     candidates
         .into_iter()
         .map(|c| (strsim::jaro_winkler(text, c.as_ref()), c))

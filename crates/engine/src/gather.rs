@@ -2,8 +2,8 @@
 
 use mmlens_core::finding::Provenance;
 use mmlens_core::{
-    AnalysisError, AxisName, Case, Cases, Examples, HookError, Inputs, On, Plan, Selector, Site, SiteSpec,
-    Subject, Trace,
+    AnalysisError, AxisName, Case, Cases, Examples, HookError, Inputs, On, Part, Plan, Selector, Site,
+    SiteSpec, Subject, Trace, kind,
 };
 
 use crate::shows::{crosses, of_tower};
@@ -55,7 +55,10 @@ pub fn rows_at(
     let subject = on.subject();
     let (mut rows, mut plan) = (Vec::with_capacity(asked.len()), Plan::new());
     for (site, positions) in asked {
-        rows.push((Rows::of(method, published(subject, *site)?)?.suit(method, positions)?, positions));
+        rows.push((
+            Rows::of(method, subject, published(subject, *site)?)?.suit(method, positions)?,
+            positions,
+        ));
         plan = plan.read(*site)?;
     }
     let trace = subject.run(inputs, plan)?;
@@ -71,7 +74,7 @@ pub fn row_width(
     site: Site,
     positions: &Positions,
 ) -> Result<(usize, bool), AnalysisError> {
-    let rows = Rows::of(method, published(on.subject(), site)?)?;
+    let rows = Rows::of(method, on.subject(), published(on.subject(), site)?)?;
     Ok((rows.width, rows.suits(positions)))
 }
 
@@ -85,7 +88,7 @@ pub fn row_count(
     site: Site,
     positions: &Positions,
 ) -> Result<usize, AnalysisError> {
-    let rows = Rows::of(method, published(on.subject(), site)?)?.suit(method, positions)?;
+    let rows = Rows::of(method, on.subject(), published(on.subject(), site)?)?.suit(method, positions)?;
     if rows.prompt {
         return Ok(positions.chosen(method, one_row(method, inputs)?)?.len());
     }
@@ -111,10 +114,12 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn of(method: &'static str, spec: &'a SiteSpec) -> Result<Self, AnalysisError> {
+    fn of(method: &'static str, subject: &dyn Subject, spec: &'a SiteSpec) -> Result<Self, AnalysisError> {
         let names: Vec<AxisName> = spec.axes.iter().map(|(axis, _)| *axis).collect();
+        // Where an encoder of its own reads the words, those of the language model are the answer's.
+        let answer = spec.site.part() == Part::Text && kind::reads_apart(subject);
         let (lead, prompt, tower) = match names.as_slice() {
-            [AxisName::Batch, AxisName::Pos, ..] => (2, !crosses(spec), false),
+            [AxisName::Batch, AxisName::Pos, ..] => (2, !crosses(spec) && !answer, false),
             [AxisName::Image, AxisName::Pos, ..] => (2, false, true),
             [AxisName::Pos, ..] => (1, false, true),
             _ => (1, false, false),

@@ -159,6 +159,15 @@ pub fn exact<E: From<ShapleyError>>(
     Ok(Shares { none, all, values, errors: vec![0.0; players], scored: count as usize })
 }
 
+/// How many scores [`kernel`] asks for. Draws that repeat bring nothing new, so that it may be fewer than `samples + 2`.
+///
+/// # Cost
+/// The draws, and no score.
+#[must_use]
+pub fn coalitions(players: usize, samples: usize, seed: Seed) -> usize {
+    2 + if players < 2 { 0 } else { Taken::of(players, samples, seed).rows.len() }
+}
+
 /// Values from the scores of some coalitions (Kernel SHAP). `samples` counts those beside none and all; from `2^n - 2` on all are taken and
 /// the values are exact.
 ///

@@ -61,6 +61,22 @@ pub(crate) fn read_at(
     }
 }
 
+/// Where a text tower holds what it pools, before and after: it says an answer by the vector of one of its positions.
+fn pooled(subject: &dyn Subject) -> Option<[Site; 2]> {
+    let sites = [Point::FinalNorm, Point::Pooled].map(|point| Site::of(Part::Text, point));
+    sites.iter().all(|site| kind::has(subject, *site)).then_some(sites)
+}
+
+/// Passes in which [`read_from`] finds its positions.
+pub(crate) fn passes_of_reading(subject: &dyn Subject, objective: &Objective) -> usize {
+    use Objective::{Against, Cosine, Pair, Similarity};
+    let pooled = pooled(subject).is_some();
+    match (objective, objective.asks().as_slice()) {
+        (_, [Ask::Last]) | (Against { .. } | Cosine | Pair { .. } | Similarity, []) => usize::from(pooled),
+        _ => 0,
+    }
+}
+
 /// The positions that an answer is read at: those of its objective, or the last. A text tower says it by what it pools: the vector
 /// of that position (one pass).
 pub(crate) fn read_from(
@@ -85,10 +101,7 @@ pub(crate) fn read_from(
             return Ok(read);
         }
     }
-    let [normed, pooled] = [Point::FinalNorm, Point::Pooled].map(|point| Site::of(Part::Text, point));
-    if ![normed, pooled].iter().all(|site| kind::has(subject, *site)) {
-        return Ok(vec![last]);
-    }
+    let Some([normed, pooled]) = pooled(subject) else { return Ok(vec![last]) };
     let trace = subject.run(inputs, Plan::new().read(normed)?.read(pooled)?)?;
     let (all, one) = (trace.get(normed)?.to_values()?, trace.get(pooled)?.to_values()?);
     let found = all.chunks(one.len().max(1)).position(|vector| vector == one);

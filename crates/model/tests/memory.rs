@@ -9,10 +9,9 @@ use std::num::NonZeroUsize;
 
 use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
-use mmlens_core::finding::Finding;
 use mmlens_core::{
-    Analysis, AnalysisError, Baseline, Case, ManyCases, Memory, Objective, On, Pair, Picture, Plan, Sample,
-    Selector, Subject, Target, from_fn,
+    Analysis, AnalysisError, AnyAnalysis, Baseline, Case, Given, ManyCases, Memory, Objective, On, Picture,
+    Plan, Sample, Selector, Subject, Target, from_fn,
 };
 use mmlens_engine::{Between, End, Positions};
 use mmlens_model::activation_patching::{self, ActivationPatching};
@@ -20,14 +19,18 @@ use mmlens_model::attention_knockout::{self, AttentionKnockout};
 use mmlens_model::attention_rollout::{self, AttentionRollout};
 use mmlens_model::attribution_patching::{self, AttributionPatching};
 use mmlens_model::cka::{self, Cka};
+use mmlens_model::direct_logit_attribution::{self, DirectLogitAttribution};
 use mmlens_model::edge_attribution::{self, EdgeAttribution};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
+use mmlens_model::kernel_shap::{self, KernelShap};
 use mmlens_model::logit_lens::{self, LogitLens};
 use mmlens_model::occlusion::{self, Cover, Hide, Occlusion};
 use mmlens_model::path_patching::{self, PathPatching};
+use mmlens_model::smooth_grad::{self, SmoothGrad};
 use mmlens_testkit::checkpoint;
 use mmlens_zoo::checkpoint::SaveSettings;
 use peak_alloc::PeakAlloc;
+use serde_json::json;
 
 #[path = "../../zoo/tests/support/llama.rs"]
 mod llama;
@@ -45,7 +48,12 @@ fn counted<T>(work: impl FnOnce() -> T) -> (T, u64) {
     (done, (COUNTED.peak_usage() - before) as u64)
 }
 
-type Method = Box<dyn Fn(&dyn Subject, Memory) -> Result<Finding, AnalysisError>>;
+/// A method, and what it is run on.
+type Work = (Box<dyn AnyAnalysis>, Given);
+
+fn work(method: impl Analysis, given: Given) -> Work {
+    (Box::new(method), given)
+}
 
 fn words(letters: usize) -> String {
     "abcdefgh".chars().cycle().take(letters).collect()
@@ -53,6 +61,10 @@ fn words(letters: usize) -> String {
 
 fn about(sample: Sample) -> Case {
     Case { sample, target: Target::Objective(Objective::logit(3)) }
+}
+
+fn given(case: Case) -> Given {
+    Given { case, corrupted: None, many: None }
 }
 
 /// A picture of noise.
@@ -63,143 +75,99 @@ fn painted(seed: u32, [width, height]: [u32; 2]) -> Picture {
 }
 
 /// Of text: every method that does without pictures.
-fn of_text(letters: usize) -> Vec<(&'static str, Method)> {
-    let case = move || about(Sample::prompt(Vec::new(), words(letters)));
-    let pair = move || {
-        let other = words(letters).replace('c', "h");
-        Pair { clean: case(), corrupted: Sample::prompt(Vec::new(), other) }
-    };
+fn of_text(letters: usize) -> Vec<(&'static str, Work)> {
+    let case = move || given(about(Sample::prompt(Vec::new(), words(letters))));
+    let pair = move || case().against(Sample::prompt(Vec::new(), words(letters).replace('c', "h")));
     let path = Between::Path { steps: NonZeroUsize::new(8).unwrap() };
     vec![
+        ("integrated gradients of words", {
+            let along = vec![End::new("text.embed".parse().unwrap(), Baseline::Zero)];
+            let settings =
+                integrated_gradients::Settings { along: Some(along), steps: 8, ..Default::default() };
+            work(IntegratedGradients::new(settings).unwrap(), case())
+        }),
+        ("integrated gradients in a block", {
+            let along = vec![End::new("text.blocks.3.mlp.post".parse().unwrap(), Baseline::Zero)];
+            let settings =
+                integrated_gradients::Settings { along: Some(along), steps: 8, ..Default::default() };
+            work(IntegratedGradients::new(settings).unwrap(), case())
+        }),
+        ("occlusion of words", {
+            let settings = occlusion::Settings { picture: None, ..Default::default() };
+            work(Occlusion::new(settings).unwrap(), case())
+        }),
+        ("unattended words", {
+            let words = Some(Hide::Unattended);
+            let settings = occlusion::Settings { picture: None, words, ..Default::default() };
+            work(Occlusion::new(settings).unwrap(), case())
+        }),
+        ("rollout", work(AttentionRollout::default(), case())),
+        ("rollout, carried", {
+            let settings = attention_rollout::Settings { whole: 0, ..Default::default() };
+            work(AttentionRollout::new(settings).unwrap(), case())
+        }),
+        ("lens", work(LogitLens::new(logit_lens::Settings::default()).unwrap(), case())),
+        ("patching", {
+            let settings = activation_patching::Settings::default();
+            work(ActivationPatching::new(settings).unwrap(), pair())
+        }),
+        ("knock-out", {
+            let mut settings = attention_knockout::Settings::default();
+            settings.edges.retain(|edges| edges.name.starts_with("question"));
+            work(AttentionKnockout::new(settings).unwrap(), case())
+        }),
+        ("attribution", {
+            let settings = attribution_patching::Settings::default();
+            work(AttributionPatching::new(settings).unwrap(), pair())
+        }),
+        ("attribution along a path", {
+            let settings = attribution_patching::Settings { between: path, ..Default::default() };
+            work(AttributionPatching::new(settings).unwrap(), pair())
+        }),
+        ("edges", {
+            let settings = edge_attribution::Settings::default();
+            work(EdgeAttribution::new(settings).unwrap(), pair())
+        }),
+        ("shares of words", {
+            let settings = kernel_shap::Settings { picture: None, samples: 70, ..Default::default() };
+            work(KernelShap::new(settings).unwrap(), case())
+        }),
         (
-            "integrated gradients of words",
-            Box::new(move |subject, memory| {
-                let along = vec![End::new("text.embed".parse()?, Baseline::Zero)];
-                let settings =
-                    integrated_gradients::Settings { along: Some(along), steps: 8, ..Default::default() };
-                IntegratedGradients::new(settings)?.run_on(&On::new(subject).within(memory), &case())
-            }),
+            "direct logits",
+            work(DirectLogitAttribution::new(direct_logit_attribution::Settings::default()).unwrap(), case()),
         ),
-        (
-            "integrated gradients in a block",
-            Box::new(move |subject, memory| {
-                let along = vec![End::new("text.blocks.3.mlp.post".parse()?, Baseline::Zero)];
-                let settings =
-                    integrated_gradients::Settings { along: Some(along), steps: 8, ..Default::default() };
-                IntegratedGradients::new(settings)?.run_on(&On::new(subject).within(memory), &case())
-            }),
-        ),
-        (
-            "occlusion of words",
-            Box::new(move |subject, memory| {
-                let settings = occlusion::Settings { picture: None, ..Default::default() };
-                Occlusion::new(settings)?.run_on(&On::new(subject).within(memory), &case())
-            }),
-        ),
-        (
-            "unattended words",
-            Box::new(move |subject, memory| {
-                let words = Some(Hide::Unattended);
-                let settings = occlusion::Settings { picture: None, words, ..Default::default() };
-                Occlusion::new(settings)?.run_on(&On::new(subject).within(memory), &case())
-            }),
-        ),
-        (
-            "rollout",
-            Box::new(move |subject, memory| {
-                AttentionRollout::default().run_on(&On::new(subject).within(memory), &case())
-            }),
-        ),
-        (
-            "rollout, carried",
-            Box::new(move |subject, memory| {
-                let settings = attention_rollout::Settings { whole: 0, ..Default::default() };
-                AttentionRollout::new(settings)?.run_on(&On::new(subject).within(memory), &case())
-            }),
-        ),
-        (
-            "lens",
-            Box::new(move |subject, memory| {
-                LogitLens::new(logit_lens::Settings::default())?
-                    .run_on(&On::new(subject).within(memory), &case())
-            }),
-        ),
-        (
-            "patching",
-            Box::new(move |subject, memory| {
-                let settings = activation_patching::Settings::default();
-                ActivationPatching::new(settings)?.run_on(&On::new(subject).within(memory), &pair())
-            }),
-        ),
-        (
-            "knock-out",
-            Box::new(move |subject, memory| {
-                let mut settings = attention_knockout::Settings::default();
-                settings.edges.retain(|edges| edges.name.starts_with("question"));
-                AttentionKnockout::new(settings)?.run_on(&On::new(subject).within(memory), &case())
-            }),
-        ),
-        (
-            "attribution",
-            Box::new(move |subject, memory| {
-                let settings = attribution_patching::Settings::default();
-                AttributionPatching::new(settings)?.run_on(&On::new(subject).within(memory), &pair())
-            }),
-        ),
-        (
-            "attribution along a path",
-            Box::new(move |subject, memory| {
-                let settings = attribution_patching::Settings { between: path, ..Default::default() };
-                AttributionPatching::new(settings)?.run_on(&On::new(subject).within(memory), &pair())
-            }),
-        ),
-        (
-            "edges",
-            Box::new(move |subject, memory| {
-                let settings = edge_attribution::Settings::default();
-                EdgeAttribution::new(settings)?.run_on(&On::new(subject).within(memory), &pair())
-            }),
-        ),
-        (
-            "edges along a path",
-            Box::new(move |subject, memory| {
-                let settings = edge_attribution::Settings { between: path, ..Default::default() };
-                EdgeAttribution::new(settings)?.run_on(&On::new(subject).within(memory), &pair())
-            }),
-        ),
-        (
-            "similarity",
-            Box::new(move |subject, memory| {
-                let settings = cka::Settings { sites: streams(), ..Default::default() };
-                Cka::new(settings)?.run_on(&On::new(subject).within(memory), &texts(40, letters))
-            }),
-        ),
-        (
-            "similarity of positions",
-            Box::new(move |subject, memory| {
-                let (rows, positions) = (cka::RowsOf::Positions, Positions::All);
-                let settings = cka::Settings { sites: streams(), rows, positions, ..Default::default() };
-                Cka::new(settings)?.run_on(&On::new(subject).within(memory), &texts(40, letters))
-            }),
-        ),
-        (
-            "similarity in batches",
-            Box::new(move |subject, memory| {
-                let (rows, positions) = (cka::RowsOf::Positions, Positions::All);
-                let estimator = cka::Estimator::Minibatch { batch: 100 };
-                let settings =
-                    cka::Settings { sites: streams(), rows, positions, estimator, ..Default::default() };
-                Cka::new(settings)?.run_on(&On::new(subject).within(memory), &texts(40, letters))
-            }),
-        ),
-        (
-            "paths",
-            Box::new(move |subject, memory| {
-                let senders = Some(vec!["1.h2", "2.mlp"].into_iter().map(sender).collect());
-                let settings = path_patching::Settings { senders, ..Default::default() };
-                PathPatching::new(settings)?.run_on(&On::new(subject).within(memory), &pair())
-            }),
-        ),
+        ("shaken words", {
+            let site = Some("text.embed".parse().unwrap());
+            let with = json!({ "along": [{ "site": "text.embed", "baseline": "zero" }], "steps": 8 });
+            let with = with.as_object().unwrap().clone();
+            let settings = smooth_grad::Settings { site, with, samples: 2, ..Default::default() };
+            work(SmoothGrad::new(settings).unwrap(), case())
+        }),
+        ("edges along a path", {
+            let settings = edge_attribution::Settings { between: path, ..Default::default() };
+            work(EdgeAttribution::new(settings).unwrap(), pair())
+        }),
+        ("similarity", {
+            let settings = cka::Settings { sites: streams(), ..Default::default() };
+            work(Cka::new(settings).unwrap(), texts(40, letters))
+        }),
+        ("similarity of positions", {
+            let (rows, positions) = (cka::RowsOf::Positions, Positions::All);
+            let settings = cka::Settings { sites: streams(), rows, positions, ..Default::default() };
+            work(Cka::new(settings).unwrap(), texts(40, letters))
+        }),
+        ("similarity in batches", {
+            let (rows, positions) = (cka::RowsOf::Positions, Positions::All);
+            let estimator = cka::Estimator::Minibatch { batch: 100 };
+            let settings =
+                cka::Settings { sites: streams(), rows, positions, estimator, ..Default::default() };
+            work(Cka::new(settings).unwrap(), texts(40, letters))
+        }),
+        ("paths", {
+            let senders = Some(vec!["1.h2", "2.mlp"].into_iter().map(sender).collect());
+            let settings = path_patching::Settings { senders, ..Default::default() };
+            work(PathPatching::new(settings).unwrap(), pair())
+        }),
     ]
 }
 
@@ -208,10 +176,11 @@ fn streams() -> Option<Vec<Selector>> {
 }
 
 /// Texts of some letters, each beginning elsewhere.
-fn texts(count: usize, letters: usize) -> ManyCases {
+fn texts(count: usize, letters: usize) -> Given {
     let text = move |i: usize| "abcdefgh".chars().cycle().skip(i % 8).step_by(1 + i / 8 % 5).take(letters);
     let case = move |i: usize| Ok(Case::new(Sample::text(text(i).collect::<String>())));
-    ManyCases::over(from_fn("texts", count, case)).unwrap()
+    let many = ManyCases::over(from_fn("texts", count, case)).unwrap();
+    given(about(Sample::text("abc"))).over(many)
 }
 
 fn sender(name: &str) -> mmlens_engine::Sender {
@@ -223,50 +192,37 @@ fn sender(name: &str) -> mmlens_engine::Sender {
 }
 
 /// Of a picture, for methods that go through the tower.
-fn of_picture(sample: fn() -> Sample, cells: bool) -> Vec<(&'static str, Method)> {
-    let case = move || about(sample());
-    let mut methods: Vec<(&'static str, Method)> = vec![
-        (
-            "integrated gradients of pixels",
-            Box::new(move |subject, memory| {
-                let settings = integrated_gradients::Settings { steps: 8, ..Default::default() };
-                IntegratedGradients::new(settings)?.run_on(&On::new(subject).within(memory), &case())
-            }),
-        ),
-        (
-            "rollout through the tower",
-            Box::new(move |subject, memory| {
-                AttentionRollout::default().run_on(&On::new(subject).within(memory), &case())
-            }),
-        ),
-        (
-            "rollout, carried through the tower",
-            Box::new(move |subject, memory| {
-                let settings = attention_rollout::Settings { whole: 0, ..Default::default() };
-                AttentionRollout::new(settings)?.run_on(&On::new(subject).within(memory), &case())
-            }),
-        ),
+fn of_picture(sample: fn() -> Sample, cells: bool) -> Vec<(&'static str, Work)> {
+    let case = move || given(about(sample()));
+    let mut methods: Vec<(&'static str, Work)> = vec![
+        ("integrated gradients of pixels", {
+            let settings = integrated_gradients::Settings { steps: 8, ..Default::default() };
+            work(IntegratedGradients::new(settings).unwrap(), case())
+        }),
+        ("rollout through the tower", work(AttentionRollout::default(), case())),
+        ("rollout, carried through the tower", {
+            let settings = attention_rollout::Settings { whole: 0, ..Default::default() };
+            work(AttentionRollout::new(settings).unwrap(), case())
+        }),
     ];
     if cells {
-        methods.push((
-            "occlusion of cells",
-            Box::new(move |subject, memory| {
-                let picture = Some(Cover::Grid { rows: 4, cols: 4 });
-                let settings = occlusion::Settings { picture, words: None, ..Default::default() };
-                Occlusion::new(settings)?.run_on(&On::new(subject).within(memory), &case())
-            }),
-        ));
+        methods.push(("occlusion of cells", {
+            let picture = Some(Cover::Grid { rows: 4, cols: 4 });
+            let settings = occlusion::Settings { picture, words: None, ..Default::default() };
+            work(Occlusion::new(settings).unwrap(), case())
+        }));
     }
     methods
 }
 
 /// Too small a budget is refused before it is broken, with what is needed; that much is enough, and kept to, and so is three
 /// times as much, of which use is made.
-fn keeps_its_budget(name: &str, subject: &dyn Subject, method: &Method) -> Vec<String> {
+fn keeps_its_budget(name: &str, subject: &dyn Subject, (method, given): &Work) -> Vec<String> {
     let mut faults = Vec::new();
     let mut least = 10_000;
     let (found, taken) = loop {
-        let (found, taken) = counted(|| method(subject, Memory::bytes(least)));
+        let (found, taken) =
+            counted(|| method.run_given(&On::new(subject).within(Memory::bytes(least)), given));
         match found {
             Err(AnalysisError::Memory { need, budget, .. }) if need > least => {
                 assert_eq!(budget, least, "{name}");
@@ -279,14 +235,24 @@ fn keeps_its_budget(name: &str, subject: &dyn Subject, method: &Method) -> Vec<S
         }
     };
     let share = |taken: u64, budget: u64| taken as f64 / budget as f64;
-    let tight = share(taken, least);
+    let (tight, at_least) = (share(taken, least), taken);
     let budget = 3 * least;
-    let (ample, taken) = counted(|| method(subject, Memory::bytes(budget)).unwrap());
+    let (ample, taken) =
+        counted(|| method.run_given(&On::new(subject).within(Memory::bytes(budget)), given).unwrap());
     let wide = share(taken, budget);
+    let (_, unbound) = counted(|| method.run_given(&On::new(subject), given).unwrap());
     println!("{name}: at least {least}, of which {tight:.2}; of three times that {wide:.2}");
     for share in [tight, wide] {
         if share > 1.0 {
             faults.push(format!("{name}: {share:.2} of its budget"));
+        }
+    }
+    // What is told of a run is no less than it takes, whatever the budget.
+    for (budget, taken) in [(least, at_least), (budget, taken), (Memory::default().budget(), unbound)] {
+        let told = method.cost(&On::new(subject).within(Memory::bytes(budget)), given).unwrap().bytes;
+        println!("    {taken} of {told} told, of a budget of {budget}");
+        if told < taken || told > budget {
+            faults.push(format!("{name}: takes {taken} of a budget of {budget}, and {told} were told"));
         }
     }
     // A mebibyte is for what every pass takes.

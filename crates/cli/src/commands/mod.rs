@@ -3,7 +3,9 @@
 mod ask;
 mod certify;
 mod diff;
+mod dry;
 mod explain;
+mod methods;
 mod report;
 mod rerun;
 mod scene;
@@ -16,8 +18,10 @@ mod trace;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use mmlens::kernels;
+
+use crate::job;
 
 /// Which path of the kernels is taken, instead of the best there is.
 const KERNELS: &str = "MMLENS_KERNELS";
@@ -36,6 +40,7 @@ enum Command {
     Certify(certify::Certify),
     Diff(diff::Diff),
     Explain(explain::Explain),
+    Methods(methods::Methods),
     Report(report::Report),
     Rerun(rerun::Rerun),
     Scene(scene::Scene),
@@ -56,6 +61,18 @@ impl Cli {
         }
     }
 
+    /// The command line, with the options of its job file, if it names one. What clap refuses of the line itself it tells, and the
+    /// program ends; of a job file it is an error that names the place.
+    pub(crate) fn read() -> Result<Self> {
+        let (words, job) = job::expanded(std::env::args_os().collect(), &Self::command())?;
+        let read =
+            Self::command().try_get_matches_from(words).and_then(|matches| Self::from_arg_matches(&matches));
+        read.or_else(|error| match job.and_then(|job| job.at(&error)) {
+            Some(fault) => Err(fault.into()),
+            None => error.exit(),
+        })
+    }
+
     pub(crate) fn run(&self) -> Result<ExitCode> {
         if let Some(path) = std::env::var_os(KERNELS) {
             let take = path.to_string_lossy().parse::<kernels::Path>().and_then(kernels::Path::take);
@@ -66,6 +83,7 @@ impl Cli {
             Command::Certify(certify) => return certify.run(),
             Command::Diff(diff) => return diff.run(),
             Command::Explain(explain) => explain.run(),
+            Command::Methods(methods) => methods.run(),
             Command::Report(report) => report.run(),
             Command::Rerun(rerun) => return rerun.run(),
             Command::Scene(scene) => scene.run(),
@@ -82,6 +100,7 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use mmlens::METHODS;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -10,6 +10,8 @@ mod diff;
 mod dual;
 mod encoders;
 mod explain;
+mod job;
+mod methods;
 mod refusals;
 mod report;
 mod rerun;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Capability, Need};
+use crate::{AnalysisError, Capability, Need, Subject};
 
 /// What a method is. Everything that lists, offers or documents methods reads it from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,16 @@ pub struct Card {
     pub misleads: &'static [&'static str],
     /// Whether it runs where nobody named a method: cheap, and of few numbers.
     pub first: bool,
+}
+
+impl Card {
+    /// That a subject offers what the method needs. This decides which methods a model allows, and is asked before any of them runs.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Input`] with the first need that is not met, and why not.
+    pub fn allows(&self, subject: &dyn Subject) -> Result<(), AnalysisError> {
+        self.needs.iter().try_for_each(|need| need.check(self, subject))
+    }
 }
 
 /// A leaf of the survey "Explainable and Interpretable Multimodal Large Language Models" (Dang et al., arXiv 2412.02104).

@@ -86,6 +86,16 @@ pub enum AnalysisError {
     },
 }
 
+/// A name that no method of a table has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no method is called `{asked}`{}", crate::error::suggestion(nearest))]
+pub struct NoMethod {
+    /// What was asked for.
+    pub asked: String,
+    /// The closest name.
+    pub nearest: Option<String>,
+}
+
 impl From<HookError> for AnalysisError {
     fn from(error: HookError) -> Self {
         Self::Subject(error.into())

@@ -6,11 +6,13 @@ mod card;
 mod case;
 pub mod caution;
 mod error;
+mod estimate;
 mod explain;
 mod fit;
 mod many;
 mod on;
 mod rerun;
+mod setting;
 mod watch;
 
 use std::fmt;
@@ -25,14 +27,17 @@ pub use answer::{Answer, found};
 pub use budget::{Memory, NoSize};
 pub use card::{Card, Cost, Leaf};
 pub use case::{Case, Form, Given, Input, Pair, Target, top_token};
-pub use error::AnalysisError;
+pub use error::{AnalysisError, NoMethod};
+pub use estimate::{Estimate, Pace, estimate};
 pub use explain::explain;
 pub use fit::{Ended, Fit, Fitted, FittedError, Outcome, Parts};
 pub use many::ManyCases;
 pub use on::{On, Shared};
 pub use rerun::{Rerun, RerunError, rerun};
+pub use setting::Setting;
 pub use watch::{Unwatched, Watch, step};
 
+use crate::site::closest;
 use crate::{Site, Subject};
 
 /// A method, made from checked settings.
@@ -84,7 +89,7 @@ pub trait Analysis: Sized + Send + Sync + 'static {
     /// [`AnalysisError::Input`] for a subject that lacks what the card needs; see the method.
     fn run_on(&self, on: &On<'_>, input: &Self::Input) -> Result<Finding, AnalysisError> {
         let card = Self::CARD;
-        card.needs.iter().try_for_each(|need| need.check(&card, on.subject()))?;
+        card.allows(on.subject())?;
         let answer = self.answer(on, input)?;
         answer.signed(&card, on, written(&card, self.settings())?, input.record())
     }
@@ -144,6 +149,7 @@ impl<A: Analysis> AnyAnalysis for A {
     }
 
     fn cost(&self, on: &On<'_>, given: &Given) -> Result<Cost, AnalysisError> {
+        A::CARD.allows(on.subject())?;
         Analysis::cost(self, on, &A::Input::of(given, A::CARD.id)?)
     }
 
@@ -154,7 +160,7 @@ impl<A: Analysis> AnyAnalysis for A {
     fn run_given(&self, on: &On<'_>, given: &Given) -> Result<Finding, AnalysisError> {
         // What the subject lacks is the first reason, before what was not given.
         let card = A::CARD;
-        card.needs.iter().try_for_each(|need| need.check(&card, on.subject()))?;
+        card.allows(on.subject())?;
         self.run_on(on, &A::Input::of(given, card.id)?)
     }
 }
@@ -237,6 +243,17 @@ impl Method {
         table: impl IntoIterator<Item = &'m Self>,
     ) -> Result<Vec<Box<dyn AnyAnalysis>>, AnalysisError> {
         table.into_iter().filter(|method| method.card.first).map(|method| method.make(json!({}))).collect()
+    }
+
+    /// The method of a table that is called so.
+    ///
+    /// # Errors
+    /// [`NoMethod`], with the closest name.
+    pub fn called<'m>(table: &'m [Self], name: &str) -> Result<&'m Self, NoMethod> {
+        table.iter().find(|method| method.is_called(name)).ok_or_else(|| {
+            let names = table.iter().flat_map(|method| [method.card.short, method.card.id]);
+            NoMethod { asked: name.to_owned(), nearest: closest(name, names) }
+        })
     }
 
     /// Whether it is called so: by its id or its short name.

@@ -27,7 +27,8 @@
 //! Tokens are those of the clean prompt, or of a tower its class token and patches. With groups of positions the axis holds their names instead.
 //!
 //! # Settings
-//! - `part`: the language model, `text`; or a tower or an encoder of questions, by its name. Positions of a tower are those of its own
+//! - `part`: by default the language model, `text`, and the tower where there is none or an encoder of its own reads the words; or a
+//!   tower or an encoder of questions, by its name. Positions of a tower are those of its own
 //!   sequence, picture by picture and tile by tile: patches, and a class token where it has one.
 //! - `points`: [`Point::ResidPre`]; also [`Point::AttnOut`] and [`Point::MlpOut`], and any other point of a
 //!   block whose axes are `[batch, pos, ...]`.
@@ -91,6 +92,7 @@ use mmlens_engine::{
     Edit, Measured, Positions, Progress, Spoken, Sweep, held, label, numbers, one_row, score,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::pair::Opened;
 use crate::check::{at_least_one, input, points_of_blocks, setting};
@@ -212,8 +214,8 @@ impl Places {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Of which part.
-    pub part: Part,
+    /// Of which part; `None` for the language model, or where an encoder of its own reads the words, or there is none, the tower.
+    pub part: Option<Part>,
     /// Which values of a block.
     pub points: Vec<Point>,
     /// Which positions are patched together.
@@ -224,7 +226,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { part: Part::Text, points: vec![Point::ResidPre], places: Places::default(), rows: 32 }
+        Self { part: None, points: vec![Point::ResidPre], places: Places::default(), rows: 32 }
     }
 }
 
@@ -236,9 +238,19 @@ pub struct ActivationPatching {
 }
 
 impl ActivationPatching {
+    /// The part whose states are patched.
+    fn part(&self, subject: &dyn Subject) -> Part {
+        let fits = |part: &Part| {
+            let own = *part != Part::Text || Capability::OwnWords.lacking(subject).is_none();
+            own && kind::blocks(subject, *part) > 0
+        };
+        let own = || [Part::Text, Part::Vision].into_iter().find(fits);
+        self.settings.part.or_else(own).unwrap_or(Part::Text)
+    }
+
     /// What is patched, layer by layer for each point.
     fn sites(&self, subject: &dyn Subject) -> impl Iterator<Item = Site> {
-        let part = self.settings.part;
+        let part = self.part(subject);
         let layers = kind::blocks(subject, part);
         let of = move |point: Point| (0..layers).map(move |layer| Site::block(part, layer, point));
         self.settings.points.iter().flat_map(move |point| of(*point))
@@ -246,8 +258,8 @@ impl ActivationPatching {
 
     /// The groups of positions that are patched together, and the axis that names them; of a subject that has the part.
     fn groups(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<(Vec<Region>, Axis), AnalysisError> {
-        let Settings { part, points, places, .. } = &self.settings;
-        Capability::Blocks(*part).check(&CARD, subject)?;
+        let (part, Settings { points, places, .. }) = (self.part(subject), &self.settings);
+        Capability::Blocks(part).check(&CARD, subject)?;
         let map = one_row(CARD.id, inputs)?;
         match (part, points.first()) {
             (Part::Text, _) => {
@@ -255,7 +267,7 @@ impl ActivationPatching {
                 places.groups(map)
             }
             (Part::Encoder, _) | (_, None) => places.groups(map),
-            (_, Some(point)) => places.groups_of_tower(subject, inputs, Site::block(*part, 0, *point)),
+            (_, Some(point)) => places.groups_of_tower(subject, inputs, Site::block(part, 0, *point)),
         }
     }
 
@@ -305,7 +317,7 @@ impl Analysis for ActivationPatching {
         let opened = Opened::new(&CARD, on, pair)?;
         let Opened { clean, corrupted, objective } = &opened;
         let (groups, axis) = self.groups(subject, clean)?;
-        let layers = kind::blocks(subject, self.settings.part);
+        let layers = kind::blocks(subject, self.part(subject));
         let all: Vec<Site> = self.sites(subject).collect();
         let at_once = self.at_once(on, clean, &all)?;
         let memory = on.memory().at_most(self.rows);
@@ -388,7 +400,8 @@ impl Analysis for ActivationPatching {
         tables.push(Labelled::scalar("corrupted", unit, at_corrupted));
         tables.push(opened.other_tokens()?);
         let cautions = opened.caution(at_clean, at_corrupted);
-        Ok(Answer::new(tables, all).explaining(objective).against(pair.difference()).cautioned(cautions))
+        let answer = Answer::new(tables, all).explaining(objective).against(pair.difference());
+        Ok(answer.cautioned(cautions).settled("part", json!(self.part(subject))))
     }
 }
 

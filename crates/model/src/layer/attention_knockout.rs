@@ -88,7 +88,7 @@ use mmlens_engine::{Edit, Measured, Positions, Progress, Spoken, Sweep, of_range
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, input, read_from, setting};
+use crate::check::{at_least_one, input, passes_of_reading, read_from, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -99,7 +99,7 @@ pub const CARD: Card = Card {
     citation: "Geva, Bastings, Filippova, Globerson: Dissecting Recall of Factual Associations in Auto-Regressive Language Models. EMNLP 2023. https://arxiv.org/abs/2304.14767",
     leaf: Leaf::Layer,
     cost: "1 forward + edges x layers forward from the first layer of the window on, in batches, without the tower",
-    needs: &[Capability::OwnWords, Capability::Scores(Part::Text)],
+    needs: &[Capability::OwnWords, Capability::Scores(Part::Text), Capability::Answer],
     misleads: &[
         "A blocked route may have a bypass: around the window, or through other positions.",
         "The remaining weights are scaled up; cutting a first token that serves as a sink changes everything.",
@@ -223,8 +223,14 @@ impl Analysis for AttentionKnockout {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
-        let kinds = self.edges(&inputs).count();
-        let cost = Cost::rows(case.settling() + 2 + kinds * kind::blocks(on.subject(), Part::Text));
+        let (map, last) = (one_row(CARD.id, &inputs)?, inputs.positions().saturating_sub(1));
+        let cuts = self.edges(&inputs).map(|edges| Cut::of(edges, map, &[last]));
+        let kinds = cuts.collect::<Result<Vec<_>, _>>()?.len();
+        if kinds == 0 {
+            return Err(input(&CARD, "a picture that edges lead from", "the sample has none"));
+        }
+        let read = passes_of_reading(on.subject(), &on.form(case, &inputs)?);
+        let cost = Cost::rows(case.settling() + read + 1 + kinds * kind::blocks(on.subject(), Part::Text));
         Ok(cost.at_once(self.rows.get(), on.row(case, &inputs, &[])?, on.memory().budget()))
     }
 

@@ -95,7 +95,7 @@ use mmlens_engine::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::check::{input, read_from, setting};
+use crate::check::{input, passes_of_reading, read_from, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -106,7 +106,7 @@ pub const CARD: Card = Card {
     citation: "Abnar, Zuidema: Quantifying Attention Flow in Transformers. ACL 2020. https://arxiv.org/abs/2005.00928",
     leaf: Leaf::Layer,
     cost: "1 forward with explicit attention, 1 to 2 of the tower",
-    needs: &[Capability::SelfAttention, Capability::Attention],
+    needs: &[Capability::SelfAttention, Capability::Attention, Capability::Answer],
     misleads: &[
         "Weights are not contributions.",
         "It knows no sign and no target: it is the same for every answer.",
@@ -164,13 +164,19 @@ impl Analysis for AttentionRollout {
             let positions = subject.dims(&inputs, *first)?.last().copied().unwrap_or(0);
             Ok(if positions <= self.settings.whole { 1 } else { 1 + sites.len() })
         };
-        // Which position is read, of a text tower.
-        let read = usize::from(kind::compares(subject));
-        let text = flow(Part::Text)? + read;
-        // How far the tower is looked at: a pass, and one for each block that it does not use. What pools it.
-        let seen = match inputs.pixels {
-            Some(_) => flow(Part::Vision)? + 2 + kind::blocks(subject, Part::Vision),
-            None => 0,
+        let text = match flow(Part::Text)? {
+            0 => 0,
+            passes => passes + passes_of_reading(subject, &on.form(case, &inputs)?),
+        };
+        // How far the tower is looked at is found on the way: a pass, and one for each block that does not count, and the last that does.
+        let publishes = |point| kind::has(subject, Site::of(Part::Vision, point));
+        let seen = match (inputs.pixels.is_some(), flow(Part::Vision)?) {
+            (false, _) | (_, 0) => 0,
+            (true, passes) => {
+                let far =
+                    if publishes(Point::Features) { 1 + kind::blocks(subject, Part::Vision) } else { 0 };
+                passes + far + usize::from(publishes(Point::PoolPattern))
+            }
         };
         let cost = Cost::rows((text + seen) * inputs.rows());
         Ok(cost.at_once(1, on.row(case, &inputs, &[])?, on.memory().budget()))

@@ -103,6 +103,7 @@ pub const CARD: Card = Card {
     cost: "2 forward + (forward + backward) for every 8 blocks; along a path, steps times the latter",
     needs: &[
         Capability::RunningSum,
+        Capability::PlainHeads,
         Capability::OwnWords,
         Capability::Blocks(Part::Text),
         Capability::Gradients,

@@ -149,7 +149,7 @@ pub const CARD: Card = Card {
     citation: "nostalgebraist: interpreting GPT: the logit lens. 2020. https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens",
     leaf: Leaf::Layer,
     cost: "1 forward, (layers + 1) x positions unembeddings",
-    needs: &[Capability::AnyReadOut],
+    needs: &[Capability::AnyReadOut, Capability::OwnWords],
     misleads: &[
         "Early layers write in another basis than the unembedding reads.",
         "What is readable need not be used.",
@@ -237,9 +237,6 @@ impl LogitLens {
         let part = self.settings.part.or_else(|| order.into_iter().find(reads)).unwrap_or(Part::Text);
         let space = kind::reads_out(subject, part).map_err(|reason| unread(part, reason))?;
         Capability::Blocks(part).check(&CARD, subject)?;
-        if part == Part::Text {
-            Capability::OwnWords.check(&CARD, subject)?;
-        }
         match self.settings.captions.as_slice() {
             [] => Ok((part, space)),
             _ if space == Space::Shared => Ok((part, space)),

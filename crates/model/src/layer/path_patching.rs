@@ -242,7 +242,10 @@ impl Analysis for PathPatching {
         let circuit = one_stream(&CARD, on.subject())?;
         let senders = self.senders(&circuit);
         let groups = self.groups(&circuit);
-        let hears = |sender: &Sender, group: &[Receiver]| group.iter().any(|v| v.hears(*sender));
+        // What the logits read is settled by step 1.
+        let hears = |sender: &Sender, group: &[Receiver]| {
+            group.iter().any(|v| *v != Receiver::Logits && v.hears(*sender))
+        };
         let edges = senders.iter().map(|sender| groups.iter().filter(|group| hears(sender, group)).count());
         let cost = Cost::rows(pair.clean.settling() + 2 + senders.len() + edges.sum::<usize>());
         let row = on.row(&pair.clean, &on.encode(&pair.clean.sample)?, &[])?;

@@ -207,7 +207,7 @@ impl Analysis for KernelShap {
         let players = parts.units.len();
         let coalitions = match self.settings.enumerates(players) {
             true => 1 << players,
-            false => self.settings.samples.saturating_add(2),
+            false => shapley::coalitions(players, self.settings.samples, self.settings.seed),
         };
         let cost = Cost::rows(case.settling() + 1 + parts.settling() + coalitions);
         Ok(cost.at_once(self.rows.get(), on.row(case, &inputs, &[])?, on.memory().budget()))

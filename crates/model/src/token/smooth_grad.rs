@@ -26,7 +26,8 @@
 //! # Settings
 //! - `of`: the method inside, by its id or short name: a gradient method that is run on one case, by default integrated gradients.
 //! - `with`: its settings by name; what is not named has its default.
-//! - `site`: where noise is added, by default `vision.pixels`; drawn for each coordinate of the value there.
+//! - `site`: where noise is added, by default `vision.pixels`, or where words enter of a sample without pictures; drawn for each coordinate
+//!   of the value there.
 //! - `samples`: 16. The paper sees little change beyond 50, and most of it by 10.
 //! - `noise`: 0.15 of the range of values at the site; the paper finds 0.1 to 0.2 to look best. Zero gives the method inside to the last
 //!   bit.
@@ -76,8 +77,8 @@ use std::ops::ControlFlow;
 use mmlens_core::finding::{Caution, Finding, Labelled, Unit, finite};
 use mmlens_core::{
     Alteration, Altered, Analysis, AnalysisError, Answer, AnyAnalysis, AnyTensor, AxisName, Capability, Card,
-    Case, Change, Cost, Form, Given, HookError, Leaf, Method, Objective, On, Part, Plan, Point, Region, Seed,
-    Site, SiteSpec, Target, Watch,
+    Case, Change, Cost, Form, Given, HookError, Inputs, Leaf, Method, Objective, On, Part, Plan, Point,
+    Region, Seed, Site, SiteSpec, Target, Watch, kind,
 };
 use mmlens_engine::{normal, one_row};
 use serde::{Deserialize, Serialize};
@@ -112,8 +113,8 @@ pub struct Settings {
     pub of: String,
     /// Its settings, by name.
     pub with: Map<String, Value>,
-    /// Where noise is added.
-    pub site: Site,
+    /// Where noise is added; `None` for the pixels of a sample, or where its words enter, if it has no pictures.
+    pub site: Option<Site>,
     /// How often.
     pub samples: usize,
     /// The deviation of the noise, as a share of the range of values there.
@@ -124,14 +125,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            of: "ig".to_owned(),
-            with: Map::new(),
-            site: Site::of(Part::Vision, Point::Pixels),
-            samples: 16,
-            noise: 0.15,
-            seed: Seed(0),
-        }
+        Self { of: "ig".to_owned(), with: Map::new(), site: None, samples: 16, noise: 0.15, seed: Seed(0) }
     }
 }
 
@@ -149,10 +143,19 @@ impl fmt::Debug for SmoothGrad {
 }
 
 impl SmoothGrad {
+    /// Where noise is added.
+    fn site(&self, on: &On<'_>, inputs: &Inputs) -> Site {
+        let own = || match inputs.pixels {
+            Some(_) => Site::of(Part::Vision, Point::Pixels),
+            None => kind::words_enter(on.subject()),
+        };
+        self.settings.site.unwrap_or_else(own)
+    }
+
     /// The method inside. A tower that is given patches of all pictures in one sequence has one copy of them in a pass, so that noise
     /// has its place.
-    fn inside(&self, on: &On<'_>) -> Result<Box<dyn AnyAnalysis>, AnalysisError> {
-        let spec = SiteSpec::among(on.subject().sites(), self.settings.site)?;
+    fn inside(&self, on: &On<'_>, site: Site) -> Result<Box<dyn AnyAnalysis>, AnalysisError> {
+        let spec = SiteSpec::among(on.subject().sites(), site)?;
         let first = spec.axes.first().map(|(axis, fixed)| (*axis, fixed.is_none()));
         let mut with = self.settings.with.clone();
         let own_rows = matches!(first, Some((AxisName::Batch | AxisName::Image, true)));
@@ -198,17 +201,19 @@ impl Analysis for SmoothGrad {
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         // What is explained is settled before.
         let settled = Case { target: Target::Objective(Objective::logit(0)), ..case.clone() };
-        let one = self.inside(on)?.cost(on, &Given { case: settled, corrupted: None, many: None })?;
+        let site = self.site(on, &on.encode(&case.sample)?);
+        let one = self.inside(on, site)?.cost(on, &Given { case: settled, corrupted: None, many: None })?;
         let times = self.samples.get() as u64;
         let forward = case.settling() as u64 + 1 + times.saturating_mul(one.forward);
         Ok(Cost { forward, backward: times.saturating_mul(one.backward), ..one })
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
-        let Settings { site, noise, seed, .. } = self.settings;
-        let (subject, inside) = (on.subject(), self.inside(on)?);
+        let Settings { noise, seed, .. } = self.settings;
         let (inputs, objective) = on.open(case)?;
         one_row(CARD.id, &inputs)?;
+        let site = self.site(on, &inputs);
+        let (subject, inside) = (on.subject(), self.inside(on, site)?);
         let value = subject.run(&inputs, Plan::new().read(site)?)?.get(site)?.clone();
         let sigma = noise * range(site, &value)?;
         let case = Case { target: Target::Objective(objective.clone()), ..case.clone() };
@@ -237,7 +242,11 @@ impl Analysis for SmoothGrad {
             text: format!("{warned} of {} samples, the first: {first}", self.samples),
             ..first
         });
-        let answer = Answer::new(tables, [site]).explaining(&objective).seeded(seed).cautioned(caution);
+        let answer = Answer::new(tables, [site])
+            .explaining(&objective)
+            .seeded(seed)
+            .cautioned(caution)
+            .settled("site", json!(site));
         Ok(match baseline {
             Some(baseline) => answer.against(baseline),
             None => answer,

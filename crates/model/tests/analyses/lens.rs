@@ -329,7 +329,7 @@ fn what_cannot_be_read_out_is_refused_by_name() {
     );
     assert_eq!(
         said(of(Part::Encoder).run(opened("blip-qa").as_ref(), &asked("ring?"))),
-        format!("logit-lens needs states of its part `encoder` that can be read out, but {ends}")
+        "logit-lens needs words in the language model, but an encoder of its own reads them"
     );
     assert_eq!(
         said(of(Part::Audio).run(llava("llava-a"), &question())),

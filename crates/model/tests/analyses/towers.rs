@@ -34,7 +34,7 @@ fn a_tower_is_patched_at_its_own_positions() {
         let pair =
             Pair { clean: about(sample(pictures[0]), Objective::logit(5)), corrupted: sample(pictures[1]) };
         let run = |places: Places| {
-            let settings = Settings { part: Part::Vision, places, rows: 3, ..Settings::default() };
+            let settings = Settings { part: Some(Part::Vision), places, rows: 3, ..Settings::default() };
             ActivationPatching::new(settings).unwrap().run(subject.as_ref(), &pair)
         };
         let whole = run(Places::Together).unwrap();
@@ -80,7 +80,7 @@ fn a_tower_is_patched_at_its_own_positions() {
 #[test]
 fn patching_a_tower_keeps_the_contract() {
     let settings = || Settings {
-        part: Part::Vision,
+        part: Some(Part::Vision),
         points: vec![Point::ResidPost, Point::AttnOut],
         places: Places::Each(Positions::At(vec![0, 2])),
         ..Settings::default()

@@ -72,6 +72,12 @@ pub(crate) struct Explain {
     /// files of others are left alone.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    /// Runs no method and writes nothing: prints the passes, seconds and memory that each would take, from one pass that is timed.
+    #[arg(long, conflicts_with = "cases")]
+    dry_run: bool,
+    /// A job file: these options as TOML (docs/jobs.md). What is given here wins.
+    #[arg(long, value_name = "FILE")]
+    job: Option<PathBuf>,
     /// Prints the answer and the places of the files as JSON.
     #[arg(long)]
     json: bool,
@@ -93,6 +99,9 @@ impl Explain {
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
         let work = self.work(&subject, &rows, &bar);
+        if self.dry_run {
+            return work.dry(&task, self.json);
+        }
         let told = work.explain(&task, &self.out, !self.json)?;
         if self.json { print::json(&told) } else { told.print() }
     }

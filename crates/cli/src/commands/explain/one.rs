@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::aim::{AimArgs, CorruptionArgs};
 use super::draw::{draw, on_page_of};
 use super::told::{Announced, Explained, LeftOut, Told, Written};
+use crate::commands::dry;
 use crate::edits::EditArgs;
 use crate::input::{frames_on_page, on_page, suited, unknown, written};
 use crate::methods::{self, Set};
@@ -106,6 +107,26 @@ impl Work<'_> {
         self.written(task, out, loud, false)
     }
 
+    /// What the methods would take of a case, which is settled as for a run.
+    pub(super) fn dry(&self, task: &Task, json: bool) -> Result<()> {
+        let made = self.made(&task.sample)?;
+        suited(self.subject, &task.sample.words)?;
+        let shared = Shared::new();
+        let on = On::new(self.subject).within(self.memory.unwrap_or_default()).sharing(&shared);
+        self.edits.suited(self.subject, &on.encode(&task.sample)?)?;
+        let (given, _) = self.settled(task, &on, task.corruption.given(Case::new(task.sample.clone()))?)?;
+        dry::tell(&on, (self.rows, &made), &given, json)
+    }
+
+    /// What is given with what is explained of it.
+    fn settled(&self, task: &Task, on: &On<'_>, given: Given) -> Result<(Given, Settled)> {
+        let settled = task.aim.settle(on, given.case.sample)?;
+        // What the other run is given of the answer, this one is too.
+        let reply = &settled.case.sample.reply;
+        let corrupted = given.corrupted.map(|other| Sample { reply: reply.clone(), ..other });
+        Ok((Given { case: settled.case.clone(), corrupted, many: given.many }, settled))
+    }
+
     fn written(&self, task: &Task, out: &Path, loud: bool, telling: bool) -> Result<Told> {
         let Self { subject, rows, .. } = *self;
         let made = self.made(&task.sample)?;
@@ -115,11 +136,7 @@ impl Work<'_> {
         self.edits.suited(subject, &on.encode(&task.sample)?)?;
         let given = task.corruption.given(Case::new(task.sample.clone()))?;
         let mut run = self.begin(task, &given, &made, out)?;
-        let settled = task.aim.settle(&on, given.case.sample.clone())?;
-        // What the other run is given of the answer, this one is too.
-        let reply = &settled.case.sample.reply;
-        let corrupted = given.corrupted.map(|other| Sample { reply: reply.clone(), ..other });
-        let given = Given { case: settled.case.clone(), corrupted, ..given };
+        let (given, settled) = self.settled(task, &on, given)?;
         let own = &given.case.sample;
         let pass = subject.need(&on.encode(own)?, &Plan::new(), Copies::ONE)?.bytes;
         let announced = Announced { budget: memory.budget(), pass };

@@ -1,0 +1,71 @@
+//! What a method can be told: its settings, their defaults, and what each may be.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Method;
+use crate::AnalysisError;
+
+/// A setting of a method.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Setting {
+    /// Its name.
+    pub name: String,
+    /// Its default.
+    pub default: Value,
+    /// What it may be, in the words in which other values are refused.
+    pub expected: Vec<String>,
+}
+
+/// Values that most settings refuse, each in another way: a word, and numbers below, at and beyond the ends of what is usual.
+fn probes() -> [Value; 5] {
+    [json!("?"), json!(-1), json!(0), json!(1.5), json!(u32::MAX)]
+}
+
+impl Method {
+    /// Its settings, in their order. What each may be is found by asking for what it may not be, so that it is what the method checks.
+    ///
+    /// # Errors
+    /// As [`Method::defaults`].
+    pub fn settings(&self) -> Result<Vec<Setting>, AnalysisError> {
+        let Value::Object(defaults) = self.defaults()? else { return Ok(Vec::new()) };
+        let of = |(name, default): (String, Value)| {
+            let refused = probes().into_iter().filter_map(|probe| {
+                let settings = json!({ name.as_str(): probe });
+                expected(&self.make(settings).err()?, &name)
+            });
+            let mut all: Vec<String> = Vec::new();
+            for one in refused {
+                if !all.contains(&one) {
+                    all.push(one);
+                }
+            }
+            Setting { name, default, expected: all }
+        };
+        Ok(defaults.into_iter().map(of).collect())
+    }
+}
+
+/// What a refusal says was expected of a setting.
+fn expected(error: &AnalysisError, name: &str) -> Option<String> {
+    match error {
+        AnalysisError::Setting { setting, expected, .. } if *setting == name => Some((*expected).to_owned()),
+        AnalysisError::Settings { reason, .. } => {
+            let (_, kind) = reason.rsplit_once("expected ")?;
+            Some(plain(kind.trim_end_matches(" or null")))
+        }
+        _ => None,
+    }
+}
+
+/// The name of a type in words.
+fn plain(kind: &str) -> String {
+    let word = match kind {
+        "usize" | "u64" | "u32" => "a whole number",
+        "f64" | "f32" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        other => other,
+    };
+    word.to_owned()
+}
