@@ -100,7 +100,6 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
-    use mmlens::METHODS;
 
     #[test]
     fn the_command_line_is_consistent() {
