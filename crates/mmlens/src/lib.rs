@@ -23,8 +23,15 @@ pub use mmlens_model::METHODS;
 pub mod prelude {
     pub use mmlens_core::burn::tensor::{Device, Tensor};
     pub use mmlens_core::*;
-    pub use mmlens_engine::{Edit, Metric, Progress, Sweep};
-    pub use mmlens_finding::{Axis, Finding, Labelled, Labels, Modality, Provenance, Role, TokenLabel, Unit};
+    pub use mmlens_engine::{Aim, Edit, Metric, Progress, Settled, Sweep};
+    pub use mmlens_finding::{
+        Axis, Caution, CautionKind, Finding, Labelled, Labels, Modality, Provenance, Role, TokenLabel, Unit,
+    };
 
     pub use crate::METHODS;
 }
+
+/// The sample of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
