@@ -61,13 +61,15 @@ pub(crate) fn spoken_of(findings: &[Finding]) -> Vec<String> {
     axis.map_or_else(Vec::new, texts)
 }
 
-/// Where in an answer the tokens of an axis stand: nowhere, if they are not in it, or in several places.
+/// Where in an answer the tokens of an axis stand: nowhere, if they are not in it, or in several places. A space in front of a
+/// token counts for nothing, since not everybody who names a token keeps it.
 pub(crate) fn place_in(answer: &[String], axis: &Axis) -> Option<usize> {
     let tokens = texts(axis);
     if tokens.is_empty() {
         return None;
     }
-    let mut places = answer.windows(tokens.len()).enumerate().filter(|(_, part)| **part == *tokens);
+    let same = |part: &[String]| part.iter().zip(&tokens).all(|(a, b)| a.trim_start() == b.trim_start());
+    let mut places = answer.windows(tokens.len()).enumerate().filter(|(_, part)| same(part));
     let (from, _) = places.next()?;
     places.next().is_none().then_some(from)
 }
@@ -111,6 +113,7 @@ mod tests {
         let words = ["A", " red", " ring", ",", " red"].map(str::to_owned);
         assert_eq!(place_in(&words, &answer(&["A", " red", " ring", ",", " red"])), Some(0));
         assert_eq!(place_in(&words, &answer(&[" red", " ring"])), Some(1));
+        assert_eq!(place_in(&words, &answer(&["red", "ring"])), Some(1));
         assert_eq!(place_in(&words, &answer(&[" red"])), None);
         assert_eq!(place_in(&words, &answer(&[" blue"])), None);
         assert_eq!(place_in(&words, &answer(&[])), None);
