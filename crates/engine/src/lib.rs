@@ -74,7 +74,7 @@ pub use progress::{Progress, batches, of_range};
 pub use projection::{ProductGradient, Projection, Pulled};
 pub use quadrature::{Node, Rule};
 pub use shows::Shows;
-pub use spoken::{BY_TOKEN, Spoken};
+pub use spoken::Spoken;
 pub use sweep::{
     DataError, DataSwept, Edit, Measured, Metric, OutputFn, Prepare, Reference, Sweep, Swept, sweep_data,
 };

@@ -1,6 +1,6 @@
 //! The tokens of an answer, explained one by one beside all of them together.
 
-use mmlens_core::finding::{Axis, Labelled, Labels, Role, TableError, TokenLabel};
+use mmlens_core::finding::{Axis, BY_TOKEN, Labelled, Labels, Role, TableError, TokenLabel};
 use mmlens_core::{AnalysisError, Ask, Case, HookError, Inputs, Objective, On};
 
 use crate::Metric;
@@ -11,9 +11,6 @@ pub struct Spoken {
     objectives: Vec<Objective>,
     tokens: Vec<TokenLabel>,
 }
-
-/// What the name of a table ends in that says of every token of an answer what the table says of all of them.
-pub const BY_TOKEN: &str = " by answer token";
 
 impl Spoken {
     /// None.

@@ -271,3 +271,36 @@ fn a_run_that_is_killed_leaves_the_one_before_or_can_be_gone_on_with() {
     });
     assert_eq!(names(folder.path()).len(), 7, "{:?}", names(folder.path()));
 }
+
+/// A folder that is written again keeps nothing of the run before but what somebody changed since.
+#[test]
+fn what_another_run_left_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), 1);
+    fs::write(folder.path().join(name(3)), "mine now").unwrap();
+    fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+    let mut other = RunFolder::begin(folder.path(), settings(2), [folder.path().join(name(4))]).unwrap();
+    other.write(&name(0), &bytes(2, 0)).unwrap();
+    // Until the run is whole everything is there.
+    assert!(holds(folder.path(), 1) || folder.path().join(name(1)).exists());
+    other.finish().unwrap();
+    let mut left: Vec<String> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    left.sort();
+    // The last one is read by the new run.
+    assert_eq!(left, ["0.bin", "3.bin", "4.bin", "manifest.json", "notes.txt"]);
+}
+
+/// A run is whole while its settings are the same and its files as they were written.
+#[test]
+fn a_whole_run_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = |seed| RunFolder::whole(folder.path(), &settings(seed)).unwrap().is_some();
+    assert!(!whole(1));
+    run(folder.path(), 1);
+    assert!(whole(1) && !whole(2));
+    fs::write(folder.path().join(name(2)), "cut").unwrap();
+    assert!(!whole(1));
+}

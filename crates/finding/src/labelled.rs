@@ -44,6 +44,9 @@ impl AsRef<[Self]> for Labelled {
     }
 }
 
+/// What the name of a table ends in that says of every token of an answer what the table without it says of all of them.
+pub const BY_TOKEN: &str = " by answer token";
+
 impl Labelled {
     /// A table of any values.
     ///

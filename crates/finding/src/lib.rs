@@ -44,7 +44,7 @@ pub use error::{FileError, FindingError, TableError};
 pub use file::{FORMAT, FORMAT_VERSION, MOST_BYTES};
 pub use finding::Finding;
 pub use finite::{NotFinite, finite, largest, top};
-pub use labelled::{Labelled, Values};
+pub use labelled::{BY_TOKEN, Labelled, Values};
 pub use long::{Cell, Cells, Column, Long};
 pub use provenance::Provenance;
 pub use record::{

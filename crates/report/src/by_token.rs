@@ -2,12 +2,9 @@
 
 use std::borrow::Cow;
 
-use mmlens_finding::{Axis, Finding, Labelled, Labels, Role};
+use mmlens_finding::{Axis, BY_TOKEN, Finding, Labelled, Labels, Role};
 
 use crate::ReportError;
-
-/// What the name of such a table ends in, behind the name of the table it belongs to.
-const SUFFIX: &str = " by answer token";
 
 /// A table that is shown, with the one that says it by answer token.
 #[derive(Clone)]
@@ -31,7 +28,7 @@ pub(crate) struct ByToken<'a> {
 /// # Errors
 /// [`ReportError::ByToken`] for one of that name whose axes are not those of the table behind the tokens of the answer.
 pub(crate) fn by_token<'a>(finding: &'a Finding, of: &Labelled) -> Result<Option<&'a Labelled>, ReportError> {
-    let Some(table) = finding.find(&format!("{}{SUFFIX}", of.name())) else { return Ok(None) };
+    let Some(table) = finding.find(&format!("{}{BY_TOKEN}", of.name())) else { return Ok(None) };
     let list = |axes: &[Axis]| axes.iter().map(ToString::to_string).collect::<Vec<_>>();
     match table.axes().split_first() {
         Some((first, rest)) if is_answer(first) && rest == of.axes() && table.as_numbers().is_some() => {
@@ -47,7 +44,7 @@ pub(crate) fn by_token<'a>(finding: &'a Finding, of: &Labelled) -> Result<Option
 
 /// Whether a table belongs to another, which it says by answer token.
 pub(crate) fn belongs(table: &Labelled) -> bool {
-    table.name().ends_with(SUFFIX) && table.axes().first().is_some_and(is_answer)
+    table.name().ends_with(BY_TOKEN) && table.axes().first().is_some_and(is_answer)
 }
 
 fn is_answer(axis: &Axis) -> bool {

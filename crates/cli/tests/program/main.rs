@@ -1,6 +1,7 @@
 //! The program as its users meet it: what it prints, what it writes, and what it refuses.
 #![cfg(test)]
 
+mod aims;
 mod answers;
 mod blip;
 mod certify;

@@ -4,7 +4,7 @@
 //! The bounds stand here, once for all methods; how often each caution comes where it should, and where it should not, is measured
 //! (docs/cautions.md).
 
-use mmlens_finding::{Caution, CautionKind, TokenLabel, Unit, largest};
+use mmlens_finding::{Caution, CautionKind, TokenLabel, Unit, largest, top};
 
 use crate::Objective;
 
@@ -68,7 +68,9 @@ pub fn contrast(
 pub fn sink(shares: &[f32], tokens: &[TokenLabel], hint: &str) -> Option<Caution> {
     let size = |share: &f32| f64::from(share.abs());
     let total: f64 = shares.iter().map(size).sum();
-    let (at, most) = shares.iter().map(size).enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let sizes: Vec<f64> = shares.iter().map(size).collect();
+    let at = top(&sizes).ok()??;
+    let most = *sizes.get(at)?;
     let token = tokens.get(at)?;
     let empty = at == 0 || token.modality == mmlens_finding::Modality::Special;
     let share = most / total;

@@ -236,6 +236,8 @@ impl Analysis for AttributionPatching {
 struct Scored {
     /// For every point.
     points: Vec<Scores>,
+    /// Which positions were scored.
+    positions: Vec<usize>,
     /// The objective of the clean and of the corrupted run.
     ends: (f32, f32),
 }
@@ -285,7 +287,7 @@ impl AttributionPatching {
             ends = Some((score(&runs.clean)?, score(&runs.corrupted)?));
         }
         let none = || input(&CARD, "a language model with blocks", "this subject has none");
-        Ok(Scored { points: scores, ends: ends.ok_or_else(none)? })
+        Ok(Scored { points: scores, positions, ends: ends.ok_or_else(none)? })
     }
 
     fn tables(
@@ -294,9 +296,9 @@ impl AttributionPatching {
         opened: &Opened,
         scored: Scored,
     ) -> Result<Vec<Labelled>, AnalysisError> {
-        let Settings { points, positions, .. } = &self.settings;
+        let points = &self.settings.points;
         let (unit, layers) = (opened.objective.unit(), kind::blocks(subject, Part::Text));
-        let tokens = label::token_axis_at(opened.map(), &positions.chosen(CARD.id, opened.map())?);
+        let tokens = label::token_axis_at(opened.map(), &scored.positions);
         let mut tables = Vec::new();
         for (point, scores) in points.iter().zip(scored.points) {
             tables.extend(scores.tables(point.name(), unit, layers, &tokens)?);

@@ -1,8 +1,7 @@
 //! The tokens of an answer, explained one by one beside all of them together.
 
-use mmlens_core::finding::{Finding, Role, Tolerance};
+use mmlens_core::finding::{BY_TOKEN, Finding, Role, Tolerance};
 use mmlens_core::{Given, Measure, On, Picture, Reply, Sample, Subject, Target};
-use mmlens_engine::BY_TOKEN;
 use mmlens_model::METHODS;
 use mmlens_testkit::picture;
 
