@@ -33,7 +33,7 @@ fn methods() -> Result<Vec<Method>> {
     let pixels = Site::of(Part::Vision, Point::Pixels);
     let path = integrated_gradients::Settings {
         along: Some(vec![End::new(pixels, Baseline::Mean)]),
-        steps: 50,
+        steps: Some(50),
         rows: 25,
         ..Default::default()
     };

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use mmlens::engine::End;
 use mmlens::model::occlusion::Cover;
 use mmlens::model::{IntegratedGradients, Occlusion, integrated_gradients, occlusion};
 use mmlens::prelude::*;
@@ -18,7 +19,9 @@ const STEP: usize = 7;
 pub(crate) fn gradients(folder: &Path, model: &str, times: Times) -> Result<Value> {
     let subject = open(folder, model)?;
     let case = Case::new(sample(folder, model, "clean")?);
-    let method = IntegratedGradients::new(integrated_gradients::Settings::default())?;
+    let along = Some(vec![End::new("vision.pixels".parse()?, Baseline::Zero)]);
+    let settings = integrated_gradients::Settings { along, steps: Some(50), ..Default::default() };
+    let method = IntegratedGradients::new(settings)?;
     times.measure(
         || Ok(method.run(subject.as_ref(), &case)?),
         |finding| {

@@ -37,17 +37,19 @@ impl Heads {
 }
 
 /// How the heads of a layer, and the stream that passes them by, become one matrix of shares.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Mixing {
     /// How heads become one.
     pub heads: Heads,
     /// The share of the stream that passes the layer by, in [0, 1].
     pub residual: f32,
+    /// Positions that nothing is taken from: as keys they have no weight.
+    pub without: Vec<usize>,
 }
 
 impl Mixing {
     /// Some rows of `(1 - r) heads + r identity`, `[row, query, key]`, divided by their sums, from weights `[row, head, query,
-    /// key]` that lie at a strip. A row whose heads share no key is the identity's.
+    /// key]` that lie at a strip, those of keys that are left out as if they were zero. A row whose heads share no key is the identity's.
     ///
     /// # Errors
     /// [`HookError::Rank`], or [`HookError::Values`] for a pattern that is not square.
@@ -63,6 +65,15 @@ impl Mixing {
             Heads::Min => pattern.min_dim(1),
         }
         .squeeze_dim(1);
+        let fused = match self.without.as_slice() {
+            [] => fused,
+            out => {
+                let stays = |key: usize| f32::from(u8::from(!out.contains(&(strip.keys.start + key))));
+                let stays = TensorData::new((0..keys).map(stays).collect(), [1, 1, keys]);
+                let stays = Tensor::<3>::from_data(stays, &fused.device());
+                fused * stays
+            }
+        };
         let own = |at: usize| {
             f32::from(u8::from(strip.queries.start + at / keys.max(1) == strip.keys.start + at % keys.max(1)))
         };
@@ -78,7 +89,7 @@ impl Mixing {
 }
 
 /// How shares flow, and what the passes may take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct FlowSettings {
     /// How layers become shares.
     pub mixing: Mixing,
@@ -134,7 +145,7 @@ impl<'a> Flow<'a> {
             return Err(HookError::Values { given: positions * positions, dims }.into());
         }
         let mut flow = Self { subject, inputs, sites, settings, rows, positions, product: None };
-        if positions <= settings.whole {
+        if positions <= flow.settings.whole {
             flow.product = Some(flow.multiplied()?);
         }
         Ok(flow)
@@ -186,12 +197,12 @@ impl<'a> Flow<'a> {
 
     /// The product of the layers: one pass.
     fn multiplied(&self) -> Result<Vec<f32>, AnalysisError> {
-        let (rows, positions, mixing) = (self.rows, self.positions, self.settings.mixing);
+        let (rows, positions) = (self.rows, self.positions);
         let size = rows * positions * positions;
         let product: Arc<Mutex<Product>> = Arc::new(Mutex::new(Product::new(rows, positions)));
         let mut plan = Plan::new();
         for &site in &self.sites {
-            let product = product.clone();
+            let (product, mixing) = (product.clone(), self.settings.mixing.clone());
             plan = plan.scan(site, move |strip, pattern| {
                 let mixed = mixing.mix(strip, pattern)?;
                 product.lock().unwrap_or_else(PoisonError::into_inner).multiply(strip, mixed)
@@ -210,7 +221,7 @@ impl<'a> Flow<'a> {
 
     /// Shares carried from the last layer to the first, a block at a time.
     fn carried(&self, shares: &[Vec<f32>]) -> Result<Vec<Vec<f32>>, AnalysisError> {
-        let FlowSettings { mixing, memory, method, .. } = self.settings;
+        let FlowSettings { memory, method, .. } = self.settings;
         let mut carried: Vec<Vec<f64>> =
             shares.iter().map(|own| own.iter().map(|share| f64::from(*share)).collect()).collect();
         let held = self.states(&memory)?;
@@ -218,7 +229,7 @@ impl<'a> Flow<'a> {
         for site in self.sites.iter().rev() {
             let sum = Arc::new(Mutex::new(vec![vec![0.0_f64; self.positions]; carried.len()]));
             let given = Arc::new(std::mem::take(&mut carried));
-            let into = sum.clone();
+            let (into, mixing) = (sum.clone(), self.settings.mixing.clone());
             let expected = [self.rows, self.positions, self.positions];
             let scan = move |strip: &Strip, pattern: &AnyTensor| {
                 let mixed = AnyTensor::new(mixing.mix(strip, pattern)?).to_values()?;
@@ -375,7 +386,7 @@ mod tests {
         AnyTensor::new(x).to_values().unwrap()
     }
 
-    fn mixed(mixing: Mixing, values: &[f32], heads: usize) -> Tensor<3> {
+    fn mixed(mixing: &Mixing, values: &[f32], heads: usize) -> Tensor<3> {
         mixing.mix(&Strip::whole([1, 2, 2]), &pattern(values, heads)).unwrap()
     }
 
@@ -389,7 +400,7 @@ mod tests {
 
     #[test]
     fn uniform_layers_give_the_value_worked_out_by_hand() {
-        let mixing = Mixing { heads: Heads::Mean, residual: 0.5 };
+        let mixing = &Mixing { heads: Heads::Mean, residual: 0.5, without: Vec::new() };
         let uniform = || mixed(mixing, &[0.5; 4], 1);
         // each layer with its skip is [3/4 1/4; 1/4 3/4]; squared, the diagonal is 9/16 + 1/16 = 5/8
         assert_eq!(product([uniform(), uniform()]), [0.625, 0.375, 0.375, 0.625]);
@@ -398,7 +409,7 @@ mod tests {
 
     #[test]
     fn later_layers_multiply_from_the_left() {
-        let mixing = Mixing { heads: Heads::Mean, residual: 0.0 };
+        let mixing = &Mixing { heads: Heads::Mean, residual: 0.0, without: Vec::new() };
         let swap = || mixed(mixing, &[0.0, 1.0, 1.0, 0.0], 1);
         let first = || mixed(mixing, &[1.0, 0.0, 1.0, 0.0], 1);
         // after the swap both rows of `first` still look at what was position 1
@@ -409,7 +420,7 @@ mod tests {
     /// A layer that comes in query by query, each with the keys that it sees, is the layer that comes at once.
     #[test]
     fn strips_make_up_their_layer() {
-        let mixing = Mixing { heads: Heads::Mean, residual: 0.25 };
+        let mixing = &Mixing { heads: Heads::Mean, residual: 0.25, without: Vec::new() };
         let causal = [1.0, 0.0, 0.75, 0.25];
         let whole = mixed(mixing, &causal, 1);
         let mut product = Product::new(1, 2);
@@ -428,7 +439,7 @@ mod tests {
     fn heads_are_joined_and_rows_sum_to_one() {
         // heads [1 0; .5 .5] and [.5 .5; .5 .5]
         let both = [1.0, 0.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5];
-        let mix = |heads| values(mixed(Mixing { heads, residual: 0.0 }, &both, 2));
+        let mix = |heads| values(mixed(&Mixing { heads, residual: 0.0, without: Vec::new() }, &both, 2));
         assert_eq!(mix(Heads::Mean), [0.75, 0.25, 0.5, 0.5]);
         // largest 1, .5 divided by 1.5
         let max = mix(Heads::Max);
@@ -437,10 +448,21 @@ mod tests {
         assert_eq!(mix(Heads::Min), [1.0, 0.0, 0.5, 0.5]);
     }
 
+    /// Keys that are left out have no weight; a row that has no other keeps to itself.
+    #[test]
+    fn keys_that_are_left_out_are_given_nothing() {
+        let without = |key| Mixing { heads: Heads::Mean, residual: 0.5, without: vec![key] };
+        // [1 0; .5 .5] without key 0: [0 0; 0 .5], with half the identity [.5 0; 0 .75]
+        assert_eq!(values(mixed(&without(0), &[1.0, 0.0, 0.5, 0.5], 1)), [1.0, 0.0, 0.0, 1.0]);
+        // without key 1: [1 0; .5 0], with half the identity [1 0; .25 .5]
+        let found = values(mixed(&without(1), &[1.0, 0.0, 0.5, 0.5], 1));
+        assert!((found[2] - 1.0 / 3.0).abs() < 1e-7 && (found[3] - 2.0 / 3.0).abs() < 1e-7, "{found:?}");
+    }
+
     #[test]
     fn a_row_without_a_shared_key_keeps_to_itself() {
         let apart = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0];
-        let mixing = Mixing { heads: Heads::Min, residual: 0.0 };
+        let mixing = &Mixing { heads: Heads::Min, residual: 0.0, without: Vec::new() };
         assert_eq!(values(mixed(mixing, &apart, 2)), [1.0, 0.0, 0.0, 1.0]);
     }
 }

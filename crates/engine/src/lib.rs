@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `quadrature` | [`Rule`]: an integral as a weighted sum |
 //! | `path` | [`PathIntegral`]: gradients at any sites, integrated from baselines |
+//! | `panels` | an integral in panels that are halved where they miss most |
 //! | `sweep` | [`Sweep`]: thousands of edits of one case, planned: what they share is computed once |
 //! | `variants` | [`sweep()`]: variants prepared by the caller, in batches, from a common start ([`Start`]) |
 //! | `between` | [`Contrast`]: two prompts of equal length, and gradients at one of them or on the way ([`Between`]) |
@@ -17,6 +18,7 @@
 //! | `units` | [`Units`]: parts of a sample that can be absent, and passes over coalitions of them ([`Hiding`]) |
 //! | `shapley` | [`shapley::exact`], [`shapley::kernel`]: shares of players in a game |
 //! | `flow` | [`Mixing`], [`Flow`]: attention as shares that flow through layers |
+//! | `sinks` | [`sinks()`]: positions that attention rests on where it is not needed |
 //! | `distribution` | what a row of logits says |
 //! | `label`, `pool`, `positions` | from values at sites to labelled tables |
 //! | `gather`, `shows` | rows of sites, what each of them shows ([`Shows`]), and [`examples()`] to learn from |
@@ -40,6 +42,7 @@ mod held;
 pub mod label;
 mod lbfgs;
 mod logistic;
+mod panels;
 mod path;
 mod pool;
 mod positions;
@@ -49,6 +52,7 @@ mod projection;
 mod quadrature;
 pub mod shapley;
 mod shows;
+mod sinks;
 mod spoken;
 mod sweep;
 pub mod units;
@@ -66,7 +70,7 @@ pub use gather::{Held, examples, row_count, row_width, rows_at, rows_of};
 pub use held::{held, numbers};
 pub use lbfgs::{Limits, Minimum, minimise};
 pub use logistic::{Classed, Logistic, vectors};
-pub use path::{Along, End, Path, PathIntegral};
+pub use path::{Along, End, Nodes, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::{Positions, one_row};
 pub use products::{as_vector, by_head, cosines, less, products};
@@ -74,6 +78,7 @@ pub use progress::{Progress, batches, of_range};
 pub use projection::{ProductGradient, Projection, Pulled};
 pub use quadrature::{Node, Rule};
 pub use shows::Shows;
+pub use sinks::sinks;
 pub use spoken::Spoken;
 pub use sweep::{
     DataError, DataSwept, Edit, Measured, Metric, OutputFn, Prepare, Reference, Sweep, Swept, sweep_data,

@@ -2,7 +2,7 @@
 //!
 //! At each site `s` with value `x` and baseline `x'`: `(x - x') * sum_i w_i * d objective / d s`, taken where
 //! every site stands at `x' + a_i (x - x')`, all sites at the same `a_i`. The nodes `a_i` and weights `w_i` are
-//! those of a quadrature rule.
+//! those of a quadrature rule, or of panels that are halved where they miss most of the change between their ends.
 
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
@@ -13,6 +13,7 @@ use mmlens_core::{
     Site, SiteSpec, State, Subject, Trace, kind,
 };
 
+use crate::panels::{self, Panel, Span, Until};
 use crate::{Node, Progress, Rule, batches, folded, numbers, of_range, reshaped, score, unfolded};
 
 /// A site and the value its path begins at.
@@ -46,15 +47,56 @@ impl End {
     }
 }
 
+/// Where the nodes of a path lie.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Nodes {
+    /// Where a rule puts so many.
+    Fixed {
+        /// Which rule.
+        rule: Rule,
+        /// How many nodes.
+        steps: NonZeroUsize,
+    },
+    /// In 16 equal panels of five Gauss-Legendre nodes, those halved that miss most of the change between their ends, until what all
+    /// panels miss, without signs, is no more than a share of the change along the path, or the budget is spent. What panels hold
+    /// takes no more than a quarter of the memory: where they are large, the budget is smaller.
+    Adaptive {
+        /// That share.
+        gap: f64,
+        /// The most places that the objective is looked at, but for the ends of the path: nodes, those of panels that are halved
+        /// later among them, and the ends of the first panels.
+        budget: NonZeroUsize,
+    },
+}
+
+impl Nodes {
+    /// The fewest places that panels need: the nodes of the first ones, and the ends between them.
+    pub const LEAST: usize = panels::FIRST * panels::NODES + panels::FIRST - 1;
+
+    /// The most places that are looked at.
+    pub const fn most(self) -> usize {
+        match self {
+            Self::Fixed { steps, .. } => steps.get(),
+            Self::Adaptive { budget, .. } => budget.get(),
+        }
+    }
+
+    /// The most places that gradients are taken at.
+    pub const fn most_gradients(self) -> usize {
+        match self {
+            Self::Fixed { steps, .. } => steps.get(),
+            Self::Adaptive { budget, .. } => budget.get().saturating_sub(panels::FIRST - 1),
+        }
+    }
+}
+
 /// A path and how it is cut into nodes.
 #[derive(Debug, Clone)]
 pub struct PathIntegral {
     /// The sites that move, all together.
     pub ends: Vec<End>,
     /// Where the nodes lie.
-    pub rule: Rule,
-    /// How many there are.
-    pub steps: NonZeroUsize,
+    pub nodes: Nodes,
     /// How many share a pass, and what the passes may take.
     pub memory: Memory,
 }
@@ -86,8 +128,12 @@ pub struct Path {
     pub at_input: f32,
     /// The objective where every site stands at its baseline.
     pub at_baseline: f32,
-    /// Every node with its objective.
+    /// Every node that counts, with its objective.
     pub nodes: Vec<(Node, f32)>,
+    /// What the panels of an adaptive path miss of the change between their ends, all without signs.
+    pub missed: Option<f64>,
+    /// How many places the objective was looked at, but for the ends of the path.
+    pub looked: usize,
 }
 
 impl Path {
@@ -116,7 +162,12 @@ struct Moving {
     baseline: AnyTensor,
     from: Tensor<2>,
     difference: Tensor<2>,
-    sum: Option<Tensor<2>>,
+}
+
+/// Nodes that were measured together: the objective at each, and at each site the sum of the gradients as they weigh.
+struct Measured {
+    scores: Vec<f32>,
+    sums: Vec<Tensor<2>>,
 }
 
 impl PathIntegral {
@@ -169,28 +220,75 @@ impl PathIntegral {
         for end in &self.ends {
             moving.push(Moving::new(subject, inputs, end, whole.get(end.site)?, entry)?);
         }
-        let stage = Stage { subject, inputs, state, objective };
-        let rows = stage.rows(&moving, method, &self.memory)?;
-        let mut plan = stage.plan(1)?;
-        for m in &moving {
-            plan = plan.set(m.at, m.baseline.clone())?;
+        let stage = Stage { subject, inputs, state, objective, moving: &moving };
+        let begun = progress.done();
+        let bare = {
+            let mut plan = stage.plan(1)?;
+            for m in &moving {
+                plan = plan.set(m.at, m.baseline.clone())?;
+            }
+            score(&subject.run(inputs, plan)?)?
+        };
+        let (nodes, sums, missed) = match self.nodes {
+            Nodes::Fixed { rule, steps } => {
+                let rows = stage.rows(0, method, &self.memory)?;
+                let nodes = rule.nodes(steps.get());
+                let mut measured = stage.measure(std::slice::from_ref(&nodes), rows, progress)?;
+                let Measured { scores, sums } = measured.pop().ok_or(no_node(steps.get()))?;
+                (nodes.into_iter().zip(scores).collect(), sums, None)
+            }
+            Nodes::Adaptive { gap, budget } => {
+                let (most, nodes) = self.panels(&moving, budget.get());
+                let rows = stage.rows(most, method, &self.memory)?;
+                let panels = stage.panels([bare, at_input], Until { gap, nodes }, rows, progress)?;
+                let missed = panels::missed(&panels);
+                let mut sums: Option<Vec<Tensor<2>>> = None;
+                let mut nodes = Vec::new();
+                for panel in panels {
+                    nodes.extend(panel.span.nodes().into_iter().zip(panel.scores));
+                    add(&mut sums, panel.sums);
+                }
+                (nodes, sums.ok_or(no_node(budget.get()))?, Some(missed))
+            }
+        };
+        let looked = progress.done() - begun;
+        // What was not needed of the budget is done, too.
+        match self.nodes.most().saturating_sub(looked) {
+            0 => {}
+            spared => progress.advance(spared)?,
         }
-        let bare = subject.run(inputs, plan)?;
-        let nodes = self.rule.nodes(self.steps.get());
-        let mut scored = Vec::with_capacity(nodes.len());
-        for range in batches(nodes.len(), rows) {
-            let chunk = of_range(&nodes, range)?;
-            let scores = stage.walk(&mut moving, chunk)?;
-            scored.extend(chunk.iter().copied().zip(scores));
-            progress.advance(chunk.len())?;
-        }
+        let along = moving.into_iter().zip(sums).map(|(moving, sum)| moving.finish(sum));
         Ok(Path {
-            along: moving.into_iter().map(Moving::finish).collect::<Result<_, _>>()?,
+            along: along.collect::<Result<_, _>>()?,
             at_input,
-            at_baseline: score(&bare)?,
-            nodes: scored,
+            at_baseline: bare,
+            nodes,
+            missed,
+            looked,
         })
     }
+
+    /// How many panels are held at most, and how many nodes that comes to.
+    fn panels(&self, moving: &[Moving], budget: usize) -> (usize, usize) {
+        let (first, each) = (panels::FIRST, 2 * panels::NODES);
+        let size = 4 * moving.iter().map(|m| m.dims.iter().product::<usize>()).sum::<usize>() as u64;
+        let fit = usize::try_from(self.memory.left() / 4 / size.max(1)).unwrap_or(usize::MAX);
+        // To halve a panel costs the nodes of two, and there is one more.
+        let halved = (budget.saturating_sub(Nodes::LEAST) / each).min(fit.saturating_sub(first));
+        (first + halved, first * panels::NODES + halved * each)
+    }
+}
+
+/// Adds the sums of some nodes to those of others.
+fn add(sums: &mut Option<Vec<Tensor<2>>>, more: Vec<Tensor<2>>) {
+    *sums = Some(match sums.take() {
+        Some(sums) => sums.into_iter().zip(more).map(|(sum, part)| sum + part).collect(),
+        None => more,
+    });
+}
+
+fn no_node(nodes: usize) -> HookError {
+    HookError::Values { dims: vec![nodes], given: 0 }
 }
 
 /// What all passes of a walk share.
@@ -199,25 +297,26 @@ struct Stage<'a> {
     inputs: &'a Inputs,
     state: Option<State>,
     objective: &'a Objective,
+    moving: &'a [Moving],
 }
 
 impl Stage<'_> {
-    /// How many nodes share a pass.
+    /// How many nodes share a pass, beside what so many panels hold.
     fn rows(
         &self,
-        moving: &[Moving],
+        panels: usize,
         method: &'static str,
         memory: &Memory,
     ) -> Result<NonZeroUsize, AnalysisError> {
-        let sizes: usize = moving.iter().map(|m| m.dims.iter().product::<usize>()).sum();
+        let sizes: usize = self.moving.iter().map(|m| m.dims.iter().product::<usize>()).sum();
         let state = self.state.as_ref().map_or(0, |state| state.hidden.dims().iter().product());
-        // Where a site begins, how far it goes, its baseline, and the sum so far.
-        let kept = 4 * (4 * sizes + state) as u64;
+        // Where a site begins, how far it goes, its baseline, and the sum so far, or that of every panel.
+        let kept = 4 * ((4 + panels) * sizes + state) as u64;
         let mut plan = self.plan(1)?;
-        for m in moving {
+        for m in self.moving {
             plan = plan.set(m.at, m.baseline.clone())?.grad(m.at)?;
         }
-        let pictures = own_pictures(moving);
+        let pictures = own_pictures(self.moving);
         memory.rows(method, kept, |times| {
             let need = self.subject.need(self.inputs, &plan, Copies { times, pictures })?;
             // Where every node stands, one by one and together; its gradient, weighted.
@@ -235,24 +334,93 @@ impl Stage<'_> {
         })
     }
 
-    /// One forward and backward pass over a batch of nodes; adds the weighted gradients, gives the scores.
-    fn walk(&self, moving: &mut [Moving], chunk: &[Node]) -> Result<Vec<f32>, AnalysisError> {
-        let rows = chunk.len();
-        let inputs =
-            if own_pictures(moving) { self.inputs.repeat_pictures(rows)? } else { self.inputs.repeat(rows) };
+    /// Panels from one end of the path to the other, with the objective at both.
+    fn panels(
+        &self,
+        [first, last]: [f32; 2],
+        until: Until,
+        rows: NonZeroUsize,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<Panel<Vec<Tensor<2>>>>, AnalysisError> {
+        let mut places = vec![(0.0, first)];
+        let cuts: Vec<Node> = Span::cuts().into_iter().map(|at| Node { at, weight: 0.0 }).collect();
+        for range in batches(cuts.len(), rows) {
+            let chunk = of_range(&cuts, range)?;
+            let scores = self.pass(chunk, false)?.1;
+            places.extend(chunk.iter().map(|node| node.at).zip(scores));
+            progress.advance(chunk.len())?;
+        }
+        places.push((1.0, last));
+        panels::refine(Span::between(&places), until, |spans| {
+            let nodes: Vec<Vec<Node>> = spans.iter().map(Span::nodes).collect();
+            let measured = self.measure(&nodes, rows, progress)?;
+            let panel = |(span, Measured { scores, sums }): (Span, Measured)| {
+                let given = scores.len();
+                let scores = <[f32; panels::NODES]>::try_from(scores);
+                let scores = scores.map_err(|_| HookError::Values { dims: vec![panels::NODES], given })?;
+                let mut total = 0.0;
+                for (m, sum) in self.moving.iter().zip(&sums) {
+                    total += m.contributed(sum.clone())?.iter().map(|v| f64::from(*v)).sum::<f64>();
+                }
+                Ok(Panel { span, scores, sums, total })
+            };
+            spans.into_iter().zip(measured).map(panel).collect()
+        })
+    }
+
+    /// Passes over the nodes of several groups, as many rows in each as fit.
+    fn measure(
+        &self,
+        groups: &[Vec<Node>],
+        rows: NonZeroUsize,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<Measured>, AnalysisError> {
+        let own =
+            |(group, nodes): (usize, &Vec<Node>)| nodes.iter().map(|node| (group, *node)).collect::<Vec<_>>();
+        let all: Vec<(usize, Node)> = groups.iter().enumerate().flat_map(own).collect();
+        let mut measured: Vec<(Vec<f32>, Option<Vec<Tensor<2>>>)> = vec![(Vec::new(), None); groups.len()];
+        for range in batches(all.len(), rows) {
+            let of_pass = of_range(&all, range)?;
+            let nodes: Vec<Node> = of_pass.iter().map(|(_, node)| *node).collect();
+            let (trace, scores) = self.pass(&nodes, true)?;
+            let mut from = 0;
+            for part in of_pass.chunk_by(|a, b| a.0 == b.0) {
+                let range = from..from + part.len();
+                from = range.end;
+                let [(group, _), ..] = part else { continue };
+                let own = of_range(&nodes, range.clone())?;
+                let sums = self.moving.iter().map(|m| m.gathered(trace.grad(m.at)?, own, range.start));
+                let sums = sums.collect::<Result<_, _>>()?;
+                let (told, sum) = measured.get_mut(*group).ok_or(no_node(groups.len()))?;
+                told.extend_from_slice(of_range(&scores, range)?);
+                add(sum, sums);
+            }
+            progress.advance(nodes.len())?;
+        }
+        let whole = |(scores, sums): (Vec<f32>, Option<Vec<Tensor<2>>>)| {
+            Ok(Measured { scores, sums: sums.ok_or(no_node(1))? })
+        };
+        measured.into_iter().map(whole).collect()
+    }
+
+    /// One pass over a batch of nodes, with gradients or without, and the objective at each.
+    fn pass(&self, nodes: &[Node], grad: bool) -> Result<(Trace, Vec<f32>), AnalysisError> {
+        let rows = nodes.len();
+        let own = own_pictures(self.moving);
+        let inputs = if own { self.inputs.repeat_pictures(rows)? } else { self.inputs.repeat(rows) };
         let mut plan = self.plan(rows)?;
-        for m in moving.iter() {
-            plan = plan.set(m.at, m.stand(chunk)?)?.grad(m.at)?;
+        for m in self.moving {
+            plan = plan.set(m.at, m.stand(nodes)?)?;
+            if grad {
+                plan = plan.grad(m.at)?;
+            }
         }
         let trace = self.subject.run(&inputs, plan)?;
-        for m in moving.iter_mut() {
-            m.gather(trace.grad(m.at)?, chunk)?;
-        }
-        let scores = trace.scores()?;
+        let scores = trace.scores()?.to_vec();
         if scores.len() != rows {
             return Err(HookError::Values { dims: vec![rows], given: scores.len() }.into());
         }
-        Ok(scores.to_vec())
+        Ok((trace, scores))
     }
 }
 
@@ -279,7 +447,7 @@ impl Moving {
             }
             _ => end.site,
         };
-        Ok(Self { at, spec: spec.clone(), dims: value.dims(), baseline, from, difference, sum: None })
+        Ok(Self { at, spec: spec.clone(), dims: value.dims(), baseline, from, difference })
     }
 
     /// The site's value at every node, one copy after the other.
@@ -291,23 +459,25 @@ impl Moving {
         unfolded(Tensor::cat(places, 0), &self.dims_of(chunk.len()))
     }
 
-    fn gather(&mut self, grad: &AnyTensor, chunk: &[Node]) -> Result<(), HookError> {
-        let (rows, width) = (chunk.len(), self.dims.iter().product());
-        let grad: Tensor<2> = reshaped(grad.clone(), [rows, width])?;
-        let weights: Vec<f32> = chunk.iter().map(|n| n.weight as f32).collect();
+    /// Of the gradients of a pass those of some nodes, which begin at a row, as they weigh.
+    fn gathered(&self, grad: &AnyTensor, nodes: &[Node], from: usize) -> Result<Tensor<2>, HookError> {
+        let (rows, width) = (nodes.len(), self.dims.iter().product());
+        let all = grad.dims().iter().product::<usize>() / width;
+        let grad: Tensor<2> = reshaped(grad.clone(), [all, width])?;
+        let grad = if rows == all { grad } else { grad.narrow(0, from, rows) };
+        let weights: Vec<f32> = nodes.iter().map(|n| n.weight as f32).collect();
         let weights = Tensor::<2>::from_data(TensorData::new(weights, [rows, 1]), &grad.device());
-        let part = (grad * weights).sum_dim(0);
-        self.sum = Some(match self.sum.take() {
-            Some(sum) => sum + part,
-            None => part,
-        });
-        Ok(())
+        Ok((grad * weights).sum_dim(0))
     }
 
-    fn finish(self) -> Result<Along, HookError> {
-        let sum = self.sum.ok_or(HookError::NoGradient(self.at))?;
+    /// The contributions that a sum of gradients comes to.
+    fn contributed(&self, sum: Tensor<2>) -> Result<Vec<f32>, HookError> {
         let sum = sum.reshape(self.difference.dims());
-        let values = AnyTensor::new(sum * self.difference).to_values()?;
+        AnyTensor::new(sum * self.difference.clone()).to_values()
+    }
+
+    fn finish(self, sum: Tensor<2>) -> Result<Along, HookError> {
+        let values = self.contributed(sum)?;
         Ok(Along { spec: self.spec, dims: self.dims, values })
     }
 

@@ -14,7 +14,7 @@ use mmlens_core::{
     Site, Subject, Unwatched,
 };
 use mmlens_engine::{
-    End, PathIntegral, Progress, Rule, Start, Windows, blocks_read, score, states_at, sweep,
+    End, Nodes, PathIntegral, Progress, Rule, Start, Windows, blocks_read, score, states_at, sweep,
 };
 use mmlens_testkit::{Toy, checkpoint, picture};
 use mmlens_zoo::llava::open_llava;
@@ -127,7 +127,8 @@ proptest! {
         let read = toy.run(&whole, Plan::new().read(site(at)).unwrap()).unwrap();
         let value = read.get(site(at)).unwrap().to_values().unwrap();
         let ends = vec![End::new(site(at), Baseline::Zero)];
-        let path = PathIntegral { ends, rule: Rule::Midpoint, steps: rows(1), memory: Memory::default() };
+        let nodes = Nodes::Fixed { rule: Rule::Midpoint, steps: rows(1) };
+        let path = PathIntegral { ends, nodes, memory: Memory::default() };
         let plan = path.reads(&toy, &objective()).into_iter().fold(Plan::new(), |plan, site| plan.read(site).unwrap());
         let unedited = toy.run(&whole, plan.objective(objective())).unwrap();
         let mut progress = Progress::new(&Unwatched, "path", 1);

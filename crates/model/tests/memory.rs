@@ -83,13 +83,13 @@ fn of_text(letters: usize) -> Vec<(&'static str, Work)> {
         ("integrated gradients of words", {
             let along = vec![End::new("text.embed".parse().unwrap(), Baseline::Zero)];
             let settings =
-                integrated_gradients::Settings { along: Some(along), steps: 8, ..Default::default() };
+                integrated_gradients::Settings { along: Some(along), steps: Some(8), ..Default::default() };
             work(IntegratedGradients::new(settings).unwrap(), case())
         }),
         ("integrated gradients in a block", {
             let along = vec![End::new("text.blocks.3.mlp.post".parse().unwrap(), Baseline::Zero)];
             let settings =
-                integrated_gradients::Settings { along: Some(along), steps: 8, ..Default::default() };
+                integrated_gradients::Settings { along: Some(along), steps: Some(8), ..Default::default() };
             work(IntegratedGradients::new(settings).unwrap(), case())
         }),
         ("occlusion of words", {
@@ -196,7 +196,7 @@ fn of_picture(sample: fn() -> Sample, cells: bool) -> Vec<(&'static str, Work)> 
     let case = move || given(about(sample()));
     let mut methods: Vec<(&'static str, Work)> = vec![
         ("integrated gradients of pixels", {
-            let settings = integrated_gradients::Settings { steps: 8, ..Default::default() };
+            let settings = integrated_gradients::Settings { steps: Some(8), ..Default::default() };
             work(IntegratedGradients::new(settings).unwrap(), case())
         }),
         ("rollout through the tower", work(AttentionRollout::default(), case())),

@@ -28,10 +28,10 @@ pub fn least_difference(unit: Unit, size: f64) -> f64 {
     }
 }
 
-/// That contributions do not add up.
+/// That contributions do not add up: they miss more than a share of what they should.
 #[must_use]
-pub fn gap(relative: f64, of: &str, hint: &str) -> Option<Caution> {
-    (relative > GAP).then(|| {
+pub fn gap(relative: f64, most: f64, of: &str, hint: &str) -> Option<Caution> {
+    (relative > most).then(|| {
         let text = format!(
             "contributions{of} miss what they should add up to by {:.1} % of it{hint}",
             100.0 * relative
@@ -136,8 +136,8 @@ mod tests {
         assert_eq!(of(-1.0, -1.05), Some(CautionKind::SmallDifference));
         assert_eq!(of(-1.0, -1.2), None);
         assert_eq!(of(-1.2, -1.0), Some(CautionKind::Reversed));
-        assert_eq!(kind(gap(0.009, "", "")), None);
-        assert_eq!(gap(0.02, " of ig", "").unwrap().number, 0.02);
+        assert_eq!(kind(gap(0.009, GAP, "", "")), None);
+        assert_eq!(gap(0.02, GAP, " of ig", "").unwrap().number, 0.02);
         assert_eq!(kind(rounding(&[0.0, 0.0], (Unit::Logit, 3.0), "drops")), Some(CautionKind::NothingMoved));
         assert_eq!(
             kind(rounding(&[1e-6, 0.0], (Unit::LogProbability, -1e-5), "drops")),

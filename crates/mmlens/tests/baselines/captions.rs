@@ -87,7 +87,8 @@ fn a_word_that_fits_counts_for_its_caption() {
     let scenes = (0..).map(|i| world.scene(Split::Test, i)).filter(|scene| scene.objects.len() == 1);
     let ends = [("vision.pixels", Baseline::Mean), ("text.embed", Baseline::Zero)];
     let along = ends.map(|(name, baseline)| End::new(site(name), baseline)).to_vec();
-    let settings = integrated_gradients::Settings { along: Some(along), steps: 128, ..Default::default() };
+    let settings =
+        integrated_gradients::Settings { along: Some(along), steps: Some(128), ..Default::default() };
     let method = IntegratedGradients::new(settings).unwrap();
     let (mut speak, mut words) = (0, 0);
     for scene in scenes.take(16) {

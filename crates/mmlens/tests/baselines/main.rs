@@ -79,8 +79,12 @@ fn site(name: &str) -> Site {
 /// Integrated gradients from means.
 fn gradients(sites: &[&str], steps: usize) -> IntegratedGradients {
     let along = sites.iter().map(|name| End::new(site(name), Baseline::Mean)).collect();
-    let settings =
-        integrated_gradients::Settings { along: Some(along), steps, rows: 4, ..Default::default() };
+    let settings = integrated_gradients::Settings {
+        along: Some(along),
+        steps: Some(steps),
+        rows: 4,
+        ..Default::default()
+    };
     IntegratedGradients::new(settings).unwrap()
 }
 

@@ -17,7 +17,7 @@ fn found(device: &Device) -> [Finding; 2] {
     let case = Case::new(sample("square"));
     // From zero, so that the gap of four nodes is large: a difference of nearly equal numbers keeps fewer digits.
     let along = Some(vec![End::new("vision.pixels".parse().unwrap(), Baseline::Zero)]);
-    let gradients = integrated_gradients::Settings { along, steps: 4, rows: 3, ..Default::default() };
+    let gradients = integrated_gradients::Settings { along, steps: Some(4), rows: 3, ..Default::default() };
     let hidden = occlusion::Settings {
         picture: Some(Cover::Grid { rows: 3, cols: 2 }),
         rows: 4,

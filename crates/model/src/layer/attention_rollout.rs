@@ -24,6 +24,8 @@
 //! | `tokens` | token | ratio | its row of the answer |
 //! | `picture` | patch | ratio | that row on image positions, each on its own patch |
 //! | `by modality` | concept | ratio | its shares by kind: text, image, special markers |
+//! | `sinks` | token | ratio | where sinks are left out: of each position the share of heads to which it is one |
+//! | `cautions` | rank | text | that nearly all shares lie on the first token; only where they do |
 //! | `vision` | query, key | ratio | rollout of the tower, as far as it is read |
 //! | `picture through the tower` | patch | ratio | the shares on image positions, carried through the tower |
 //! | `outside the patches` | | ratio | what of them ends on a class token |
@@ -37,11 +39,17 @@
 //! # Settings
 //! - `residual`: 0.5, as in the paper: the stream counts as much as what a layer adds.
 //! - `heads`: their mean, as in the paper; [`Heads::Max`] and [`Heads::Min`] follow vision practice.
+//! - `sinks`: `keep`, as in the paper. A trained decoder lets attention rest on its first token wherever there is nothing to be taken, and
+//!   rollout takes it for flow: on SmolLM2 that token gets nearly everything whatever is asked (`docs/words.md`).
+//!   `leave-out` takes what attention gives to sinks of the language model as given to nobody: their columns count as zero before rows are divided
+//!   by their sums. A position is a sink if it is one to more than half of the heads of all layers, and it is one to a head if the other positions
+//!   that look at it give it more than `above` of their attention in the mean.
+//! - `above`: 0.3, as in Gu et al. 2025.
 //! - `whole`: 2048. `text` and `vision`, the whole rollout, are made of parts of up to so many positions; of larger ones the
 //!   finding has what is read off them, which is carried through the layers instead.
 //!
 //! # Cost
-//! A forward pass with explicit attention for each part, and one or two of the tower alone to find how many of its blocks
+//! A forward pass with explicit attention for each part, one more of the language model to find its sinks, and one or two of the tower alone to find how many of its blocks
 //! are read. Layers are mixed as the pass reaches them, some queries at a time, so that no more than some rows of one layer's
 //! weights are held. Up to `whole` positions `P` the product costs `L P^3`, and memory for two of its matrices. Beyond, shares
 //! are carried from the last layer to the first, each from a state that was kept before it: `L P^2`, two passes in all and
@@ -59,18 +67,20 @@
 //! - It knows no sign and no target: it is the same for every answer (Chefer, Gur, Wolf 2021, "Transformer
 //!   Interpretability Beyond Attention Visualization").
 //! - With causal attention early positions gather shares through every path; much of a first token's share is a
-//!   sink, not meaning (Xiao et al. 2024, "Efficient Streaming Language Models with Attention Sinks").
+//!   sink, not meaning (Xiao et al. 2024, "Efficient Streaming Language Models with Attention Sinks"). More than nine tenths on the first token are
+//!   spoken of. Without sinks the shares go to those that are next in line: early positions still see more paths than late ones.
 //! - Projectors between tower and language model are taken as the identity on positions.
 //!
 //! # Agreement
 //! Direct computation in torch 2.15 on `llava-a`, tower (all blocks, and those that are read) and language
-//! model: largest difference relative to the largest share 4.4e-7; through the tower 6.6e-7. Identities tested:
+//! model: largest difference relative to the largest share 4.4e-7; through the tower 6.6e-7. Without sinks in NumPy: SINKS. Identities tested:
 //! rows sum to one for every setting; uniform layers give the value worked out by hand; nothing flows backwards
 //! in a causal model.
 //!
 //! # Reference
 //! Abnar, Zuidema: Quantifying Attention Flow in Transformers. ACL 2020. <https://arxiv.org/abs/2005.00928>.
-//! The composition of language model and tower is ours.
+//! Sinks: Gu et al.: When Attention Sink Emerges in Language Models: An Empirical View. ICLR 2025. <https://arxiv.org/abs/2410.10781>; a position's weight
+//! on itself is left out here, and that what sinks are given counts for nobody is ours. The composition of language model and tower is ours.
 //!
 //! # Example
 //! ```no_run
@@ -87,11 +97,11 @@ use std::collections::BTreeMap;
 
 use mmlens_core::finding::{Axis, Labelled, Labels, Modality, PatchLabel, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, HookError, Inputs, Leaf, On, Part, Plan,
-    Point, Site, Subject, TokenMap, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, HookError, Inputs, Leaf, Memory, On, Part,
+    Plan, Point, Site, Subject, TokenMap, caution, kind,
 };
 use mmlens_engine::{
-    Flow, FlowSettings, Heads, Mixing, Positions, Progress, Spoken, blocks_read, label, one_row,
+    Flow, FlowSettings, Heads, Mixing, Positions, Progress, Spoken, blocks_read, label, one_row, sinks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -123,15 +133,33 @@ pub struct Settings {
     pub residual: f32,
     /// How heads become one.
     pub heads: Heads,
+    /// What becomes of positions of the language model that attention rests on.
+    pub sinks: Sinks,
+    /// A position is a sink to a head that gives it more than this share of the attention of those that look at it.
+    pub above: f32,
     /// The whole rollout of a part is made up to so many positions.
     pub whole: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { residual: 0.5, heads: Heads::Mean, whole: 2048 }
+        Self { residual: 0.5, heads: Heads::Mean, sinks: Sinks::Keep, above: 0.3, whole: 2048 }
     }
 }
+
+/// What becomes of positions that attention rests on where it is not needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sinks {
+    /// They are positions like others.
+    #[default]
+    Keep,
+    /// What they are given counts as given to nobody.
+    LeaveOut,
+}
+
+/// A position is a sink if it is one to more than this share of the heads.
+const MOST_HEADS: f32 = 0.5;
 
 /// Attention rollout with checked settings.
 #[derive(Debug, Clone, Copy, Default)]
@@ -147,6 +175,9 @@ impl Analysis for AttentionRollout {
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
         if !(0.0..=1.0).contains(&settings.residual) {
             return Err(setting(&CARD, "residual", settings.residual, "a share lies between 0 and 1"));
+        }
+        if !(0.0..=1.0).contains(&settings.above) {
+            return Err(setting(&CARD, "above", settings.above, "a share lies between 0 and 1"));
         }
         Ok(Self { settings })
     }
@@ -164,9 +195,10 @@ impl Analysis for AttentionRollout {
             let positions = subject.dims(&inputs, *first)?.last().copied().unwrap_or(0);
             Ok(if positions <= self.settings.whole { 1 } else { 1 + sites.len() })
         };
+        let sunk = self.settings.sinks == Sinks::LeaveOut && !patterns(subject, Part::Text).is_empty();
         let text = match flow(Part::Text)? {
             0 => 0,
-            passes => passes + passes_of_reading(subject, &on.form(case, &inputs)?),
+            passes => passes + usize::from(sunk) + passes_of_reading(subject, &on.form(case, &inputs)?),
         };
         // How far the tower is looked at is found on the way: a pass, and one for each block that does not count, and the last that does.
         let publishes = |point| kind::has(subject, Site::of(Part::Vision, point));
@@ -200,15 +232,19 @@ impl Analysis for AttentionRollout {
         }
         progress.advance(1)?;
         let sites = [vision.as_slice(), text.as_slice()].concat();
-        let Settings { residual, heads, whole } = self.settings;
-        let (mixing, memory) = (Mixing { heads, residual }, on.memory());
-        let flow = |sites: Vec<Site>| {
+        let Settings { residual, heads, whole, .. } = self.settings;
+        let memory = on.memory();
+        let sunk = self.sunk(subject, &inputs, &text, &memory)?;
+        let flow = |sites: Vec<Site>, without: Vec<usize>| {
+            let mixing = Mixing { heads, residual, without };
             let settings = FlowSettings { mixing, whole, memory, method: CARD.id };
             (!sites.is_empty()).then(|| Flow::through(subject, &inputs, sites, settings)).transpose()
         };
         // The shares that reach the answer: of all its tokens the mean, then those of each.
         let (mut text_flow, mut last, mut spoken) = (None, Vec::new(), Spoken::none());
-        if let Some(decoder) = flow(text)? {
+        let without = sunk.iter().enumerate().filter(|(_, share)| **share > MOST_HEADS);
+        let without = without.map(|(at, _)| at).collect();
+        if let Some(decoder) = flow(text, without)? {
             let objective = on.form(case, &inputs)?;
             let len = decoder.positions();
             let reached = |at: usize| -> Result<Vec<f32>, AnalysisError> {
@@ -224,7 +260,7 @@ impl Analysis for AttentionRollout {
             last.extend(each.into_iter().take(spoken.objectives().len()));
             text_flow = Some(decoder);
         }
-        let tower = flow(vision)?;
+        let tower = flow(vision, Vec::new())?;
         let pooled = match &tower {
             Some(tower) => pooled(subject, &inputs, map, tower)?,
             None => None,
@@ -257,7 +293,36 @@ impl Analysis for AttentionRollout {
         if last.is_empty() {
             last.push(Vec::new());
         }
-        Ok(Answer::new(spoken.with_each(last.iter().map(shown))?, sites))
+        let mut tables = spoken.with_each(last.iter().map(shown))?;
+        if self.settings.sinks == Sinks::LeaveOut && text_flow.is_some() {
+            tables.push(Labelled::numbers("sinks", Unit::Ratio, vec![label::token_axis(map)], sunk)?);
+        }
+        let instead = match self.settings.sinks {
+            Sinks::Keep => {
+                ": attention rests there where there is nothing to be taken; `sinks` = `leave-out` counts that for nobody"
+            }
+            Sinks::LeaveOut => ", even without sinks",
+        };
+        let caution = last.first().and_then(|shares| caution::sink(shares, &map.tokens, instead));
+        Ok(Answer::new(tables, sites).cautioned(caution))
+    }
+}
+
+impl AttentionRollout {
+    /// Of every position the share of heads to which it is a sink, where that is asked for.
+    fn sunk(
+        &self,
+        subject: &dyn Subject,
+        inputs: &Inputs,
+        sites: &[Site],
+        memory: &Memory,
+    ) -> Result<Vec<f32>, AnalysisError> {
+        match self.settings.sinks {
+            Sinks::LeaveOut if !sites.is_empty() => {
+                sinks(subject, inputs, sites, self.settings.above, (memory, CARD.id))
+            }
+            _ => Ok(Vec::new()),
+        }
     }
 }
 

@@ -25,13 +25,15 @@
 //! | `S/picture` | row, column, or patch | objective | pixels: summed over channels, on the original picture; a tower that is given patches (Qwen-VL) has one value each |
 //! | `S/tokens` | token or patch | objective | sites with positions: summed over everything else |
 //! | `by site` | concept | objective | the sum over each site |
-//! | `path` | step | objective | the objective at every node |
+//! | `path` | step | objective | the objective at every node that counts |
 //! | `objective`, `objective at baseline` | | objective | `f(x)` and `f(x')` |
 //! | `completeness gap` | | objective | sum of all contributions minus `f(x) - f(x')` |
 //! | `relative completeness gap` | | ratio | that gap over `f(x) - f(x')`, without sign |
-//! | `cautions` | rank | text | each path whose relative gap is above 0.05; only where there is one |
+//! | `missed by panels` | | ratio | what panels of the path miss of the change between their ends, all without signs, over `f(x) - f(x')`; not with `steps` |
+//! | `places` | | count | places of the path that were looked at, those of nodes that no longer count among them; not with `steps` |
+//! | `cautions` | rank | text | of each path the first that holds: nothing moved, both ends barely differ or the wrong way round, panels miss more than `gap` or, with `steps`, the relative gap is above 0.01 |
 //!
-//! Where there are two paths, all of these but `objective` have an axis more before the others, concept: the sites of each path. Where a site holds several pictures, each has its own
+//! Where there are two paths, `path` is one table for each (`path/S`), unless `steps` are given; all others of these but `objective` have an axis more before the others, concept: the sites of each path. Where a site holds several pictures, each has its own
 //! tables: `S/0`, `S/0/picture`, `S/1` and so on; pictures in tiles have one for each tile, and Qwen-VL's pictures, which are one sequence, share one.
 //! A caption that a tokenizer fills up to a fixed length (SigLIP) moves with what fills it up, as far as the tower reads that.
 //!
@@ -41,9 +43,13 @@
 //!   answer that the sample holds is among them, and in the mean); a
 //!   caption that is compared with a picture from zero. On the shapes world the mean colour finds the evidence 1.3 times better
 //!   than the colour that normalisation makes zero.
-//! - `rule`, `steps`: Gauss and Legendre, as captum has it, with 128 nodes: beside words, pixels need more than captum's 50
-//!   for a gap of one part in a hundred. As fine as many more equal steps where the objective is smooth. Near zero it is not, if a norm follows: a norm forgets the length of what
-//!   it is given, so that a stream or an embedding that grows from zero brings nearly all of its change at
+//! - `gap`, `budget`: 0.01 and 512. The path is cut into 16 panels of five Gauss-Legendre nodes each. The objective at both ends of a panel says what it should
+//!   give, so that what it misses is known; panels that miss at least a quarter as much as the worst are halved, until what all of them miss, without signs, is no
+//!   more than `gap` of the change along the path, or `budget` places have been looked at. Between words and their mean a trained decoder
+//!   changes its mind in steps too narrow for fixed nodes: over 20 prompts to SmolLM2, 128 nodes miss WORDS (`docs/words.md`). A smooth path is done
+//!   with 95 places. Where sites are large the panels hold no more than a quarter of the memory, and the budget is that much smaller.
+//! - `steps`, `rule`: none, and Gauss and Legendre. So many nodes of one rule, as captum has it, in the place of panels: for comparing. What enters behind a norm has a kink where it is zero:
+//!   a norm forgets the length of what it is given, so that a stream or an embedding that grows from zero brings nearly all of its change at
 //!   once. On `llava-a`, `text.embed` from zero has a relative gap of 0.33 with 32 nodes, 0.012 with 128 and
 //!   1e-7 with 512; from its mean over positions 32 leave a gap of 6e-4 logits. Nor is it smooth in a network
 //!   of rectifiers: on the shipped shapes model, contributions of pixels from zero are off by 12 % (in the
@@ -54,14 +60,14 @@
 //! places, and no part in a mean over positions. `text.input` is the stream after that.
 //!
 //! # Cost
-//! Two forward passes, then `steps / rows` forward and backward passes of `rows` rows. Peak memory grows with
-//! `rows`. The tower runs for every node if a site lies in it; once a batch if all sites lie in the language
+//! Two forward passes, then one of 15 rows for the ends of the first panels, and 80 to `budget - 15` rows, of which gradients are taken, `rows` of them in a pass; with `steps` as
+//! many rows as these. Peak memory grows with `rows`, and by a copy of the sites for every panel. The tower runs for every node if a site lies in it; once a batch if all sites lie in the language
 //! model but before its blocks; not again if all lie in blocks or at `text.input`: passes then begin at the
-//! first block that has one. The numbers do not depend on `rows` beyond rounding.
+//! first block that has one. The numbers do not depend on `rows` beyond rounding, which may decide between two panels that miss alike.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no site, a site twice, no or more than 4096 steps, fewer than two
-//! with the trapezoid rule, no rows. Running: [`AnalysisError::Subject`] for a site the subject does not have,
+//! with the trapezoid rule, a gap that is no share, a budget outside 95 to 65536, no rows. Running: [`AnalysisError::Subject`] for a site the subject does not have,
 //! a baseline that does not fit, or a site that does not reach the objective (also one whose value is replaced
 //! further on by another site of the same path); [`AnalysisError::Input`] for a case of several rows;
 //! [`AnalysisError::Cancelled`].
@@ -75,7 +81,7 @@
 //!   that it fits as well as the caption, so that its words seem to count for nothing. From zero they do count: on 16 true captions
 //!   of the shapes world `shapes-clip` gives the text -1.4 logits from its mean and 12.5 from zero, of 65.
 //! - A large gap says that nodes are too few. A small one does not say that they are enough: errors of many
-//!   coordinates can cancel in the sum. For a question to the shipped shapes model, `text.input` from its mean
+//!   coordinates can cancel in the sum, within a panel too. For a question to the shipped shapes model, `text.input` from its mean
 //!   with 16 nodes had a relative gap of 2 % and contributions off by 19 %. Double the nodes and compare.
 //! - Contributions of saturated or redundant inputs are spread or cancel.
 //! - Maps of pixels can look like the picture whatever the model computes (Adebayo et al. 2018, "Sanity Checks
@@ -91,7 +97,7 @@
 //! # Reference
 //! Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks. ICML 2017.
 //! <https://arxiv.org/abs/1703.01365>. The paper uses right Riemann sums of 20 to 300 steps; we depart by the
-//! rule.
+//! rule, and by adding nodes where they are missed.
 //!
 //! # Example
 //! ```no_run
@@ -115,7 +121,7 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, Baseline, Capability, Card, Case, Cost, Inputs, Leaf, Objective, On,
     Part, Point, Site, Subject, TokenMap, caution, kind,
 };
-use mmlens_engine::{End, Path, PathIntegral, Progress, Rule, Spoken, label, one_row};
+use mmlens_engine::{End, Nodes, Path, PathIntegral, Progress, Rule, Spoken, label, one_row};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{at_least_one, input, setting};
@@ -128,7 +134,7 @@ pub const CARD: Card = Card {
     question: "Which pixels, words or inner values does this answer come from, in shares that add up?",
     citation: "Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks. ICML 2017. https://arxiv.org/abs/1703.01365",
     leaf: Leaf::Token,
-    cost: "2 forward + steps x (forward + backward), in batches",
+    cost: "2 forward + 95 to 512 x (forward + backward), in batches",
     needs: &[Capability::Gradients],
     misleads: &[
         "Another baseline gives another answer.",
@@ -144,17 +150,21 @@ pub const CARD: Card = Card {
 pub struct Settings {
     /// The sites that move together, each from its baseline; `None` for the pictures and the words of the sample.
     pub along: Option<Vec<End>>,
-    /// Where the nodes lie.
+    /// How much of the change along a path its panels may miss together, without signs, as a share.
+    pub gap: f64,
+    /// The most places of a path that are looked at for that.
+    pub budget: usize,
+    /// So many nodes where `rule` puts them, and not as many as `gap` needs.
+    pub steps: Option<usize>,
+    /// Where the nodes lie, if `steps` says how many.
     pub rule: Rule,
-    /// How many nodes there are.
-    pub steps: usize,
     /// How many nodes share a pass.
     pub rows: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { along: None, rule: Rule::GaussLegendre, steps: 128, rows: 8 }
+        Self { along: None, gap: 0.01, budget: 512, steps: None, rule: Rule::GaussLegendre, rows: 8 }
     }
 }
 
@@ -162,7 +172,7 @@ impl Default for Settings {
 #[derive(Debug, Clone)]
 pub struct IntegratedGradients {
     settings: Settings,
-    steps: NonZeroUsize,
+    nodes: Nodes,
     rows: NonZeroUsize,
 }
 
@@ -197,8 +207,8 @@ impl IntegratedGradients {
                 "the sample has neither",
             ));
         }
-        let (rule, steps, memory) = (self.settings.rule, self.steps, on.memory().at_most(self.rows));
-        let path = |ends| PathIntegral { ends, rule, steps, memory };
+        let (nodes, memory) = (self.nodes, on.memory().at_most(self.rows));
+        let path = |ends| PathIntegral { ends, nodes, memory };
         Ok(End::paths(on.subject(), &along).into_iter().map(path).collect())
     }
 
@@ -224,9 +234,22 @@ impl IntegratedGradients {
         };
         let (with, without) = ("with the input", format!("at the baseline of `{moved}`"));
         let ends = || caution::contrast(objective, (path.at_input, with), (path.at_baseline, &without));
-        let (of, hint) =
-            (format!(" along `{moved}`"), format!("; more than {} `steps` may miss less", self.steps));
-        let gap = || caution::gap(f64::from(relative_gap(path)), &of, &hint);
+        let of = format!(" along `{moved}`");
+        // Errors of panels may cancel in the sum.
+        let gap = || match panel_gaps(path) {
+            Some(panels) => {
+                let hint = format!(
+                    " panel by panel, without signs ({:.2} % in all), at {} places; a larger `budget` may miss less",
+                    100.0 * relative_gap(path),
+                    path.looked
+                );
+                caution::gap(f64::from(panels), self.settings.gap, &of, &hint)
+            }
+            None => {
+                let hint = format!("; more than {} `steps` may miss less", path.looked);
+                caution::gap(f64::from(relative_gap(path)), caution::GAP, &of, &hint)
+            }
+        };
         nothing().or_else(ends).or_else(gap)
     }
 }
@@ -237,7 +260,7 @@ impl Analysis for IntegratedGradients {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let Settings { along, rule, steps, rows } = &settings;
+        let Settings { along, gap, budget, steps, rule, rows } = &settings;
         if along.as_ref().is_some_and(Vec::is_empty) {
             return Err(setting(&CARD, "along", "no site", "a path needs at least one"));
         }
@@ -246,13 +269,25 @@ impl Analysis for IntegratedGradients {
             return Err(setting(&CARD, "along", format!("`{}` twice", twice.site), "a site moves once"));
         }
         let least = if *rule == Rule::Trapezoid { 2 } else { 1 };
-        if !(least..=4096).contains(steps) {
+        if let Some(steps) = steps
+            && !(least..=4096).contains(steps)
+        {
             let expected =
                 if least == 2 { "the trapezoid rule needs 2 to 4096" } else { "it needs 1 to 4096" };
             return Err(setting(&CARD, "steps", steps, expected));
         }
-        let (steps, rows) = (at_least_one(&CARD, "steps", *steps)?, at_least_one(&CARD, "rows", *rows)?);
-        Ok(Self { settings, steps, rows })
+        if !gap.is_finite() || *gap < 0.0 {
+            return Err(setting(&CARD, "gap", gap, "it is a share of the change, 0 or above"));
+        }
+        if !(Nodes::LEAST..=65536).contains(budget) {
+            return Err(setting(&CARD, "budget", budget, "the first panels need 95, and 65536 are the most"));
+        }
+        let rows = at_least_one(&CARD, "rows", *rows)?;
+        let nodes = match steps {
+            Some(steps) => Nodes::Fixed { rule: *rule, steps: at_least_one(&CARD, "steps", *steps)? },
+            None => Nodes::Adaptive { gap: *gap, budget: at_least_one(&CARD, "budget", *budget)? },
+        };
+        Ok(Self { settings, nodes, rows })
     }
 
     fn settings(&self) -> &Settings {
@@ -261,12 +296,12 @@ impl Analysis for IntegratedGradients {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
-        let (paths, steps) = (self.paths(on, &inputs, &on.form(case, &inputs)?)?, self.steps.get());
+        let paths = self.paths(on, &inputs, &on.form(case, &inputs)?)?;
         let sites: Vec<Site> = paths.iter().flat_map(|path| &path.ends).map(|end| end.site).collect();
         let (paths, row) = (paths.len(), on.row(case, &inputs, &sites)?);
         let times = 1 + on.each(case, &on.form(case, &inputs)?).len();
-        let cost = Cost::rows(case.settling() + times * (1 + paths * (1 + steps)))
-            .with_gradients(times * paths * steps);
+        let cost = Cost::rows(case.settling() + times * (1 + paths * (1 + self.nodes.most())));
+        let cost = cost.with_gradients(times * paths * self.nodes.most_gradients());
         Ok(cost.at_once(self.rows.get(), row, on.memory().budget()))
     }
 
@@ -286,7 +321,7 @@ impl Analysis for IntegratedGradients {
         paths.iter().try_for_each(|path| path.hold(subject, (&inputs, &objective), CARD.id))?;
         let spoken = Spoken::of(on, case, &inputs, &objective)?;
         let times = 1 + spoken.objectives().len();
-        let mut progress = Progress::new(on.watch(), CARD.id, self.steps.get() * paths.len() * times);
+        let mut progress = Progress::new(on.watch(), CARD.id, self.nodes.most() * paths.len() * times);
         let unit = objective.unit();
         let mut walk = |objective: &Objective| -> Result<Vec<Path>, AnalysisError> {
             let whole = on.unedited(case, (&inputs, objective), &read)?;
@@ -328,6 +363,9 @@ fn shown(walked: &[Path], unit: Unit, map: &TokenMap) -> Result<Vec<Labelled>, A
     Ok(tables)
 }
 
+// What the refusal of a small budget says.
+const _: () = assert!(Nodes::LEAST == 95);
+
 /// The sites that move along a path, in words.
 fn moved(path: &Path) -> String {
     path.along.iter().map(|along| along.spec.site.to_string()).collect::<Vec<_>>().join(" + ")
@@ -335,8 +373,17 @@ fn moved(path: &Path) -> String {
 
 /// The completeness gap over the change, without sign.
 fn relative_gap(path: &Path) -> f32 {
-    let (gap, change) = (path.gap(), path.change().abs().max(f64::from(f32::MIN_POSITIVE)));
-    if gap == 0.0 { 0.0 } else { (gap.abs() / change).min(f64::from(f32::MAX)) as f32 }
+    over_change(path.gap(), path)
+}
+
+/// What the panels of an adaptive path miss, without their signs, over the change.
+fn panel_gaps(path: &Path) -> Option<f32> {
+    path.missed.map(|missed| over_change(missed, path))
+}
+
+fn over_change(missed: f64, path: &Path) -> f32 {
+    let change = path.change().abs().max(f64::from(f32::MIN_POSITIVE));
+    if missed == 0.0 { 0.0 } else { (missed.abs() / change).min(f64::from(f32::MAX)) as f32 }
 }
 
 /// What each path says of itself; of several, one value for each.
@@ -345,22 +392,50 @@ fn summary(paths: &[Path], unit: Unit) -> Result<Vec<Labelled>, AnalysisError> {
         [_] => Vec::new(),
         paths => vec![Axis::names(Role::Concept, paths.iter().map(moved))],
     };
-    let nodes = paths.first().map_or(&[][..], |path| path.nodes.as_slice());
-    let steps = Axis::names(Role::Step, nodes.iter().map(|(node, _)| place(node.at)));
-    let scores = paths.iter().flat_map(|path| path.nodes.iter().map(|(_, score)| *score)).collect();
     let each = |name: &str, unit, value: &dyn Fn(&Path) -> f32| {
         Labelled::numbers(name, unit, over.clone(), paths.iter().map(value).collect())
     };
-    Ok(vec![
-        Labelled::numbers("path", unit, [over.clone(), vec![steps]].concat(), scores)?,
+    let mut tables = scores(paths, &over, unit)?;
+    tables.extend([
         Labelled::scalar("objective", unit, paths.first().map_or(f32::NAN, |path| path.at_input)),
         each("objective at baseline", unit, &|path| path.at_baseline)?,
         each("completeness gap", unit, &|path| path.gap() as f32)?,
         each("relative completeness gap", Unit::Ratio, &relative_gap)?,
-    ])
+    ]);
+    let missed: Option<Vec<f32>> = paths.iter().map(panel_gaps).collect();
+    if let Some(missed) = missed {
+        tables.push(Labelled::numbers("missed by panels", Unit::Ratio, over.clone(), missed)?);
+        tables.push(each("places", Unit::Count, &|path| path.looked as f32)?);
+    }
+    Ok(tables)
+}
+
+/// The objective along the paths: one table where all have the same nodes, one for each where they were added as needed.
+fn scores(paths: &[Path], over: &[Axis], unit: Unit) -> Result<Vec<Labelled>, AnalysisError> {
+    let along = |path: &Path, place: fn(f64) -> String| {
+        Axis::names(Role::Step, path.nodes.iter().map(|(node, _)| place(node.at)))
+    };
+    let told = |path: &Path| path.nodes.iter().map(|(_, score)| *score).collect::<Vec<_>>();
+    let each = |path: &Path| {
+        let name = if paths.len() > 1 { format!("path/{}", moved(path)) } else { "path".to_owned() };
+        Labelled::numbers(name, unit, vec![along(path, fine_place)], told(path))
+    };
+    let tables = match paths {
+        [path, ..] if path.missed.is_none() => {
+            let axes = [over, &[along(path, place)]].concat();
+            vec![Labelled::numbers("path", unit, axes, paths.iter().flat_map(told).collect())?]
+        }
+        paths => paths.iter().map(each).collect::<Result<_, _>>()?,
+    };
+    Ok(tables)
 }
 
 /// A place on the path, near its beginning with as many digits as tell it from others.
 fn place(at: f64) -> String {
     if at < 0.001 { format!("{at:.2e}") } else { format!("{at:.4}") }
+}
+
+/// A place in a panel, which may be narrow.
+fn fine_place(at: f64) -> String {
+    if at < 0.001 { format!("{at:.4e}") } else { format!("{at:.7}") }
 }

@@ -31,6 +31,7 @@
 //! - `samples`: 16. The paper sees little change beyond 50, and most of it by 10.
 //! - `noise`: 0.15 of the range of values at the site; the paper finds 0.1 to 0.2 to look best. Zero gives the method inside to the last
 //!   bit.
+//! - `with`: settings of the method inside. Integrated gradients have 128 `steps` where it names none: nodes that each sample chooses for itself have no mean.
 //! - `seed`: of the draws, 0. The draw of coordinate `i` of sample `k` depends on `seed`, `k` and `i` alone.
 //!
 //! # Cost
@@ -105,6 +106,9 @@ pub const CARD: Card = Card {
     first: false,
 };
 
+/// How many nodes integrated gradients have in every sample, if the settings do not say.
+const STEPS: usize = 128;
+
 /// Which method is shaken, and how much.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -159,8 +163,14 @@ impl SmoothGrad {
         let first = spec.axes.first().map(|(axis, fixed)| (*axis, fixed.is_none()));
         let mut with = self.settings.with.clone();
         let own_rows = matches!(first, Some((AxisName::Batch | AxisName::Image, true)));
-        if !own_rows && self.inside.defaults()?.get("rows").is_some() {
+        let defaults = self.inside.defaults()?;
+        if !own_rows && defaults.get("rows").is_some() {
             with.insert("rows".to_owned(), json!(1));
+        }
+        // The same nodes in every sample: values at nodes of each one's own have no mean.
+        let counted = |fields: &Map<String, Value>| fields.get("steps").is_some_and(|steps| !steps.is_null());
+        if defaults.get("steps").is_some_and(Value::is_null) && !counted(&with) {
+            with.insert("steps".to_owned(), json!(STEPS));
         }
         self.inside.make(Value::Object(with))
     }

@@ -13,7 +13,8 @@ use crate::identities::{asked, few};
 use crate::support::{about, llava, numbers, painted, question, scalar};
 
 fn shares(steps: usize) -> IntegratedGradients {
-    IntegratedGradients::new(integrated_gradients::Settings { steps, ..Default::default() }).unwrap()
+    IntegratedGradients::new(integrated_gradients::Settings { steps: Some(steps), ..Default::default() })
+        .unwrap()
 }
 
 /// What two values of a logit call for.
@@ -84,6 +85,28 @@ proptest! {
         prop_assert!(warned[0] || warned[2], "{warned:?}");
         prop_assert_eq!((warned[0], warned[2]), (warned[1], warned[3]));
     }
+}
+
+/// A budget that is spent before contributions sum to a millionth is spoken of, with both numbers.
+#[test]
+fn a_spent_budget_is_spoken_of() {
+    let run = |budget, gap| {
+        let settings = integrated_gradients::Settings { budget, gap, ..Default::default() };
+        IntegratedGradients::new(settings).unwrap().run(llava("llava-a"), &question()).unwrap()
+    };
+    let found = run(95, 1e-9);
+    let said = found.cautions();
+    let (gap, panels) = (scalar(&found, "relative completeness gap"), scalar(&found, "missed by panels"));
+    assert!(panels > 1e-9 && scalar(&found, "places") == 95.0);
+    let wanted = format!(
+        "contributions along `vision.pixels + text.embed` miss what they should add up to by {:.1} % of it panel by panel, without signs \
+         ({:.2} % in all), at 95 places; a larger `budget` may miss less",
+        100.0 * panels,
+        100.0 * gap
+    );
+    assert_eq!(said, [Caution::new(CautionKind::Gap, panels, wanted)]);
+    let more = run(1000, 0.01);
+    assert!(more.cautions().is_empty() && scalar(&more, "missed by panels") <= 0.01, "{:?}", more.cautions());
 }
 
 /// Both happen on a checkpoint: few nodes miss the sum, many do not.

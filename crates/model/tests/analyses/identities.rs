@@ -35,8 +35,14 @@ fn gradients(
     baseline: &Baseline,
 ) -> IntegratedGradients {
     let along = sites.iter().map(|name| End::new(site(name), baseline.clone())).collect();
-    IntegratedGradients::new(integrated_gradients::Settings { along: Some(along), rule, steps, rows })
-        .unwrap()
+    let settings = integrated_gradients::Settings {
+        along: Some(along),
+        rule,
+        steps: Some(steps),
+        rows,
+        ..Default::default()
+    };
+    IntegratedGradients::new(settings).unwrap()
 }
 
 fn rules() -> impl Strategy<Value = Rule> {
@@ -81,6 +87,32 @@ proptest! {
         prop_assert!((sum - change).abs() < scale * 1e-3 + 1e-5);
     }
 
+    /// Nodes are added until what all panels miss is a thousandth of the change, and what is told of them is so.
+    #[test]
+    fn nodes_are_added_until_contributions_sum_to_the_change(
+        seed in 0..99_u64,
+        sites in places(),
+        word in "[a-f]{1,3}",
+        token in 0..27_u32,
+    ) {
+        let (toy, case) = (Toy::curved(seed), asked(seed as u32, &word, token));
+        let along: Vec<End> = sites.iter().map(|name| End::new(site(name), Baseline::Zero)).collect();
+        let settings = integrated_gradients::Settings { along: Some(along), gap: 1e-3, budget: 2000, ..Default::default() };
+        let found = IntegratedGradients::new(settings).unwrap().run(&toy, &case).unwrap();
+        let change = f64::from(scalar(&found, "objective")) - f64::from(scalar(&found, "objective at baseline"));
+        // Scores are 32 bits wide: of a change of nearly nothing no thousandth can be met.
+        prop_assume!(change.abs() > 1e-2);
+        let (missed, gap) = (scalar(&found, "missed by panels"), scalar(&found, "relative completeness gap"));
+        prop_assert!(missed <= 1e-3 && gap <= missed + 1e-5, "{missed} {gap}");
+        let sum = total(numbers(&found, "by site"));
+        prop_assert!((sum - change).abs() <= 1.1e-3 * change.abs(), "{sum} {change}");
+        let places = scalar(&found, "places") as usize;
+        prop_assert!((95..=2000).contains(&places) && (places - 95).is_multiple_of(10), "{places}");
+        // What counts of them: five for each panel, of which every halving makes one more.
+        prop_assert_eq!(numbers(&found, "path").len(), 5 * (16 + (places - 95) / 10));
+        prop_assert!(found.cautions().is_empty());
+    }
+
     #[test]
     fn a_straight_subject_needs_one_node(seed in 0..99_u64, sites in places(), rule in rules(), token in 0..27_u32) {
         let (toy, case) = (Toy::straight(seed), asked(seed as u32, "ab", token));
@@ -102,7 +134,7 @@ proptest! {
             let trace = toy.run(&inputs, Plan::new().read(site(name)).unwrap()).unwrap();
             End::new(site(name), Baseline::Given(trace.get(site(name)).unwrap().clone()))
         });
-        let settings = integrated_gradients::Settings { along: Some(along.collect()), steps: 3, ..Default::default() };
+        let settings = integrated_gradients::Settings { along: Some(along.collect()), steps: Some(3), ..Default::default() };
         let found = IntegratedGradients::new(settings).unwrap().run(&toy, &case).unwrap();
         prop_assert!(sites.iter().all(|name| numbers(&found, name).iter().all(|v| *v == 0.0)));
         prop_assert_eq!(scalar(&found, "relative completeness gap"), 0.0);

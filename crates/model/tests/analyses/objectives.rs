@@ -153,7 +153,7 @@ fn a_neuron_is_explained_as_a_logit_is() {
     let inputs = toy.encode(&sample).unwrap();
     let objective = neuron("text.blocks.1.mlp.post", 2, inputs.positions() - 1);
     let case = about(sample, objective.clone());
-    let settings = integrated_gradients::Settings { steps: 64, ..Default::default() };
+    let settings = integrated_gradients::Settings { steps: Some(64), ..Default::default() };
     let found = IntegratedGradients::new(settings).unwrap().run(&toy, &case).unwrap();
     let (at_input, gap) = (scalar(&found, "objective"), scalar(&found, "completeness gap"));
     let sum = total(numbers(&found, "by site"));
@@ -196,7 +196,7 @@ fn a_closure_is_an_objective() {
         (1.0, neuron("text.blocks.0.mlp.post", 3, 1)),
     ]);
     let ends = vec![End::new(site("text.input"), Baseline::Zero)];
-    let settings = integrated_gradients::Settings { along: Some(ends), steps: 8, ..Default::default() };
+    let settings = integrated_gradients::Settings { along: Some(ends), steps: Some(8), ..Default::default() };
     let method = IntegratedGradients::new(settings).unwrap();
     let found = |objective: Objective| method.run(&toy, &about(sample.clone(), objective)).unwrap();
     let (own, same) = (found(own.reading([read]).into()), found(same));

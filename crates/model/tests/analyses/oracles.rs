@@ -67,7 +67,8 @@ fn integrated_gradients_of_pixels() {
             );
         }
         let along = Some(vec![End::new(site("vision.pixels"), Baseline::Zero)]);
-        let settings = integrated_gradients::Settings { along, rule, steps, ..Default::default() };
+        let settings =
+            integrated_gradients::Settings { along, rule, steps: Some(steps), ..Default::default() };
         let found = IntegratedGradients::new(settings).unwrap().run(llava("llava-a"), &question()).unwrap();
         let wanted = scaled(oracle.array(&format!("{name}.vision.pixels")).unwrap(), scale);
         agree(
@@ -88,7 +89,13 @@ fn integrated_gradients_of_pixels_and_words_together() {
     let steps = oracle.about()["steps"].as_u64().unwrap() as usize;
     for (rule, name) in [(Rule::GaussLegendre, "gausslegendre"), (Rule::Midpoint, "riemann_middle")] {
         let along = ["vision.pixels", "text.embed"].map(|name| End::new(site(name), Baseline::Zero)).to_vec();
-        let settings = integrated_gradients::Settings { along: Some(along), rule, steps, rows: 5 };
+        let settings = integrated_gradients::Settings {
+            along: Some(along),
+            rule,
+            steps: Some(steps),
+            rows: 5,
+            ..Default::default()
+        };
         let found = IntegratedGradients::new(settings).unwrap().run(llava("llava-a"), &question()).unwrap();
         for place in ["vision.pixels", "text.embed"] {
             let wanted = &oracle.array(&format!("{name}.{place}")).unwrap().values;
@@ -219,7 +226,8 @@ fn rollout_of_tower_and_language_model() {
     // all blocks of the tower, also the one that nothing reads
     let sites: Vec<_> = (0..4).map(|i| site(&format!("vision.blocks.{i}.attn.pattern"))).collect();
     let inputs = subject.encode(&question().sample).unwrap();
-    let mixing = mmlens_engine::Mixing { heads: mmlens_engine::Heads::Mean, residual: 0.5 };
+    let mixing =
+        mmlens_engine::Mixing { heads: mmlens_engine::Heads::Mean, residual: 0.5, without: Vec::new() };
     let settings = mmlens_engine::FlowSettings { mixing, whole: 100, memory: Memory::default(), method: "x" };
     let whole = mmlens_engine::Flow::through(subject, &inputs, sites, settings).unwrap();
     agree(SHARE, "vision", whole.matrix(0).unwrap(), &oracle.array("vision").unwrap().values);
@@ -245,6 +253,31 @@ fn rollout_of_tower_and_language_model() {
         agree(SHARE, "carried", numbers(&carried, "tokens"), last);
         agree(SHARE, "carried", numbers(&carried, "picture through the tower"), &wanted[1..]);
     }
+}
+
+/// Sinks by NumPy, and what is left of the rollout without them, whether the product is made or shares are carried.
+#[test]
+fn rollout_without_sinks() {
+    let (subject, oracle) = (llava("llava-a"), Oracle::open("methods/rollout-sinks").unwrap());
+    let above = oracle.about()["above"].as_f64().unwrap() as f32;
+    let sinks = attention_rollout::Sinks::LeaveOut;
+    let run = |whole| {
+        let settings = attention_rollout::Settings { sinks, above, whole, ..Default::default() };
+        AttentionRollout::new(settings).unwrap().run(subject, &question()).unwrap()
+    };
+    let (found, carried) = (run(100), run(0));
+    let shares = &oracle.array("sinks").unwrap().values;
+    agree(Tolerance::EXACT, "sinks", numbers(&found, "sinks"), shares);
+    let out = shares.iter().filter(|share| **share > 0.5).count();
+    assert!(out > 0 && out < shares.len() / 2, "{out} of {} are sinks", shares.len());
+    let text = &oracle.array("text").unwrap().values;
+    agree(SHARE, "text", numbers(&found, "text"), text);
+    for found in [&found, &carried] {
+        agree(SHARE, "tokens", numbers(found, "tokens"), &text[29 * 30..]);
+    }
+    // Sinks of the language model say nothing of the tower.
+    let kept = AttentionRollout::default().run(subject, &question()).unwrap();
+    assert_eq!(numbers(&found, "vision"), numbers(&kept, "vision"));
 }
 
 #[test]
@@ -311,10 +344,11 @@ fn patching_from_another_question() {
 
 #[test]
 fn heat_maps_lie_on_the_original_picture() {
-    let found = IntegratedGradients::new(integrated_gradients::Settings { steps: 1, ..Default::default() })
-        .unwrap()
-        .run(llava("llava-a"), &question())
-        .unwrap();
+    let found =
+        IntegratedGradients::new(integrated_gradients::Settings { steps: Some(1), ..Default::default() })
+            .unwrap()
+            .run(llava("llava-a"), &question())
+            .unwrap();
     let table = found.table("vision.pixels/picture").unwrap();
     let inputs = llava("llava-a").encode(&question().sample).unwrap();
     let view = &inputs.map().views[0];

@@ -30,7 +30,7 @@ fn said<T>(result: Result<T, AnalysisError>) -> String {
 
 fn along(names: &[&str]) -> integrated_gradients::Settings {
     let along = names.iter().map(|name| End::new(site(name), Baseline::Zero)).collect();
-    integrated_gradients::Settings { along: Some(along), steps: 50, ..Default::default() }
+    integrated_gradients::Settings { along: Some(along), steps: Some(50), ..Default::default() }
 }
 
 #[test]
@@ -48,12 +48,26 @@ fn settings_that_cannot_be() {
         ig(|s| s.along = Some(vec![End::new(site("vision.pixels"), Baseline::Zero); 2])),
         "integrated-gradients: along = `vision.pixels` twice, but a site moves once"
     );
-    assert_eq!(ig(|s| s.steps = 0), "integrated-gradients: steps = 0, but it needs 1 to 4096");
-    assert_eq!(ig(|s| s.steps = 5000), "integrated-gradients: steps = 5000, but it needs 1 to 4096");
+    assert_eq!(ig(|s| s.steps = Some(0)), "integrated-gradients: steps = 0, but it needs 1 to 4096");
+    assert_eq!(ig(|s| s.steps = Some(5000)), "integrated-gradients: steps = 5000, but it needs 1 to 4096");
     assert_eq!(
-        ig(|s| (s.rule, s.steps) = (Rule::Trapezoid, 1)),
+        ig(|s| (s.rule, s.steps) = (Rule::Trapezoid, Some(1))),
         "integrated-gradients: steps = 1, but the trapezoid rule needs 2 to 4096"
     );
+    assert_eq!(
+        ig(|s| s.gap = -0.5),
+        "integrated-gradients: gap = -0.5, but it is a share of the change, 0 or above"
+    );
+    for budget in [94, 65537] {
+        let mut settings = integrated_gradients::Settings::default();
+        settings.budget = budget;
+        assert_eq!(
+            said(IntegratedGradients::new(settings)),
+            format!(
+                "integrated-gradients: budget = {budget}, but the first panels need 95, and 65536 are the most"
+            )
+        );
+    }
     assert_eq!(ig(|s| s.rows = 0), "integrated-gradients: rows = 0, but it must be at least 1");
     let hide = |change: fn(&mut occlusion::Settings)| {
         let mut settings = occlusion::Settings::default();

@@ -86,6 +86,8 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
                 "rule": "midpoint",
                 "steps": 3,
             }),
+            // Nodes are added; half of what it may take is needed.
+            json!({ "budget": 140, "gap": 0.001, "rows": 5 }),
         ],
         "occlusion" => vec![
             json!({ "picture": { "grid": { "rows": 3, "cols": 2 } } }),
@@ -105,7 +107,10 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
                 "steps": 4,
             } }),
         ],
-        "rollout" => vec![json!({}), json!({ "whole": 0, "heads": "max", "residual": 0.25 })],
+        "rollout" => vec![
+            json!({}),
+            json!({ "whole": 0, "heads": "max", "residual": 0.25, "sinks": "leave-out", "above": 0.1 }),
+        ],
         "logit-lens" => vec![json!({}), json!({ "top": 2, "positions": { "at": [0, 2] }, "rows": 3 })],
         "dla" => vec![json!({}), json!({ "heads": false, "neurons": 5 })],
         "patching" => vec![
