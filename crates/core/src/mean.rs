@@ -1,8 +1,8 @@
 //! Means over what is alike: words among words, patches among patches, and for pixels the picture's own colour.
 //!
 //! Left out of every mean, and left as they are, are positions that hold what no output reads: padding, and at `text.embed`
-//! those whose vectors image features replace. A baseline's mean of words is that of the prompt: an answer behind it is replaced by
-//! it, and has no part in it.
+//! those whose vectors image features replace. A baseline's mean of words is that of the prompt: an answer behind it has no part in
+//! it, and stays as it was given.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -196,19 +196,17 @@ pub(crate) fn own_means(spec: &SiteSpec, value: &AnyTensor, inputs: &Inputs) -> 
     let length = dims.get(at).copied().unwrap_or(1).max(1);
     let between: usize = dims.iter().take(at).skip(1).product();
     let inner: usize = dims.iter().skip(at + 1).product::<usize>().max(1);
+    let answers = answers(spec, inputs, length);
     // Where a run of coordinates stands: at which position, and at which place between that axis and the first.
     let place = |run: usize| {
         let (row, across) = (run / (between * length).max(1), run / length % between.max(1));
-        (members.get(row * length + run % length).copied().flatten(), across * inner)
+        let said = answers.get(row).is_some_and(|answer| answer.contains(&(run % length)));
+        (members.get(row * length + run % length).copied().flatten().filter(|_| !said), across * inner)
     };
-    let answers = answers(spec, inputs, length);
     let mut values = value.to_values()?;
     let mut sums: BTreeMap<Member, (Vec<f64>, usize)> = BTreeMap::new();
     for (run, own) in values.chunks(inner).enumerate() {
         let (Some(member), from) = place(run) else { continue };
-        if answers.get(member.owner).is_some_and(|answer| answer.contains(&(run % length))) {
-            continue;
-        }
         let (sum, count) = sums.entry(member).or_insert_with(|| (vec![0.0; between * inner], 0));
         *count += usize::from(from == 0);
         for (sum, value) in sum.iter_mut().skip(from).zip(own) {

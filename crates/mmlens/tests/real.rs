@@ -133,7 +133,7 @@ fn closes(finding: &Finding) {
     );
     let said: Vec<CautionKind> = finding.cautions().iter().map(|caution| caution.kind).collect();
     // Ends that barely differ are spoken of first.
-    assert!(!said.is_empty() || missed <= 0.01, "{missed} {said:?}");
+    assert!(!said.is_empty() || gap <= 0.01, "{gap} {said:?}");
     assert!(said != [CautionKind::Gap] || missed > 0.01, "{missed} {said:?}");
 }
 

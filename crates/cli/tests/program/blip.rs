@@ -61,7 +61,7 @@ fn what_it_says_is_explained_on_pixels_and_words() {
             &["ig", "occlusion", "logit-lens", "patching", "attribution"][..],
         ),
         ("blip-a", &[], &["ig", "occlusion", "logit-lens", "patching", "attribution"]),
-        ("blip-qa", &["--ask", "What colour is it?"], &["ig", "occlusion"]),
+        ("blip-qa", &["--ask", "What colour is it?"], &["ig", "occlusion", "patching"]),
         ("blip-itm", &["--text", "a red circle"], &["ig", "occlusion", "logit-lens"]),
     ] {
         let folder = tempfile::tempdir().unwrap();

@@ -31,7 +31,7 @@
 //! | `relative completeness gap` | | ratio | that gap over `f(x) - f(x')`, without sign |
 //! | `missed by panels` | | ratio | what panels of the path miss of the change between their ends, all without signs, over `f(x) - f(x')`; not with `steps` |
 //! | `places` | | count | places of the path that were looked at, those of nodes that no longer count among them; not with `steps` |
-//! | `cautions` | rank | text | of each path the first that holds: nothing moved, both ends barely differ or the wrong way round, panels miss more than `gap` or, with `steps`, the relative gap is above 0.01 |
+//! | `cautions` | rank | text | of each path the first that holds: nothing moved, both ends barely differ or the wrong way round, the relative gap is above `gap` (0.01 with `steps`), or what panels miss above five times that |
 //!
 //! Where there are two paths, `path` is one table for each (`path/S`), unless `steps` are given; all others of these but `objective` have an axis more before the others, concept: the sites of each path. Where a site holds several pictures, each has its own
 //! tables: `S/0`, `S/0/picture`, `S/1` and so on; pictures in tiles have one for each tile, and Qwen-VL's pictures, which are one sequence, share one.
@@ -40,7 +40,7 @@
 //! # Settings
 //! - `along`: sites and their baselines. By default (`None`) what the sample has: `vision.pixels` from each picture's own mean
 //!   colour, and the words, `text.embed` (of a model whose words an encoder of their own reads `encoder.embed`), from their mean (an
-//!   answer that the sample holds is among them, and in the mean); a
+//!   answer that the sample holds stays as it is: it has no part in the mean, and no share); a
 //!   caption that is compared with a picture from zero. On the shapes world the mean colour finds the evidence 1.3 times better
 //!   than the colour that normalisation makes zero.
 //! - `gap`, `budget`: 0.01 and 512. The path is cut into 16 panels of five Gauss-Legendre nodes each. The objective at both ends of a panel says what it should
@@ -235,19 +235,22 @@ impl IntegratedGradients {
         let (with, without) = ("with the input", format!("at the baseline of `{moved}`"));
         let ends = || caution::contrast(objective, (path.at_input, with), (path.at_baseline, &without));
         let of = format!(" along `{moved}`");
-        // Errors of panels may cancel in the sum.
+        let missed = f64::from(relative_gap(path));
         let gap = || match panel_gaps(path) {
             Some(panels) => {
                 let hint = format!(
-                    " panel by panel, without signs ({:.2} % in all), at {} places; a larger `budget` may miss less",
-                    100.0 * relative_gap(path),
+                    " ({:.1} % panel by panel, without signs) at {} places; a larger `budget` may miss less",
+                    100.0 * panels,
                     path.looked
                 );
-                caution::gap(f64::from(panels), self.settings.gap, &of, &hint)
+                // Errors of panels may cancel in the sum.
+                let most =
+                    if f64::from(panels) > PANELS * self.settings.gap { 0.0 } else { self.settings.gap };
+                caution::gap(missed, most, &of, &hint)
             }
             None => {
                 let hint = format!("; more than {} `steps` may miss less", path.looked);
-                caution::gap(f64::from(relative_gap(path)), caution::GAP, &of, &hint)
+                caution::gap(missed, caution::GAP, &of, &hint)
             }
         };
         nothing().or_else(ends).or_else(gap)
@@ -343,6 +346,9 @@ impl Analysis for IntegratedGradients {
         Ok(answer.cautioned(cautions).settled("along", settled))
     }
 }
+
+/// Panels that miss so many times the gap asked for, without signs, are spoken of even where their errors cancel.
+const PANELS: f64 = 5.0;
 
 /// What is found along some paths.
 fn shown(walked: &[Path], unit: Unit, map: &TokenMap) -> Result<Vec<Labelled>, AnalysisError> {

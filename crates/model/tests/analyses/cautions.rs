@@ -99,12 +99,12 @@ fn a_spent_budget_is_spoken_of() {
     let (gap, panels) = (scalar(&found, "relative completeness gap"), scalar(&found, "missed by panels"));
     assert!(panels > 1e-9 && scalar(&found, "places") == 95.0);
     let wanted = format!(
-        "contributions along `vision.pixels + text.embed` miss what they should add up to by {:.1} % of it panel by panel, without signs \
-         ({:.2} % in all), at 95 places; a larger `budget` may miss less",
-        100.0 * panels,
-        100.0 * gap
+        "contributions along `vision.pixels + text.embed` miss what they should add up to by {:.1} % of it ({:.1} % panel by panel, \
+         without signs) at 95 places; a larger `budget` may miss less",
+        100.0 * gap,
+        100.0 * panels
     );
-    assert_eq!(said, [Caution::new(CautionKind::Gap, panels, wanted)]);
+    assert_eq!(said, [Caution::new(CautionKind::Gap, gap, wanted)]);
     let more = run(1000, 0.01);
     assert!(more.cautions().is_empty() && scalar(&more, "missed by panels") <= 0.01, "{:?}", more.cautions());
 }

@@ -49,7 +49,7 @@ pub(super) struct Work<'a> {
 }
 
 /// What a method explains with no more rows through the model than this is run if nobody names methods; a row backward counts as two.
-const CHEAP: u64 = 2048;
+const CHEAP: u64 = 4096;
 
 /// Whether a method is run, and on what.
 enum Due {
