@@ -7,11 +7,13 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use burn::tensor::Device;
 use libtest_mimic::{Arguments, Trial};
 use mmlens::METHODS;
-use mmlens::finding::{CautionKind, finite};
+use mmlens::finding::finite;
+use mmlens::model::{AttentionRollout, attention_rollout};
 use mmlens::prelude::*;
 use mmlens::zoo::certify::certify;
 use serde_json::{Value, json};
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         trial("every_method_looks_at_a_trained_decoder", |folder| {
             looked_at(folder, "smollm2", &SAID, decoder)
         }),
+        trial("a_trained_decoder_rests_on_its_first_token", rests),
         trial("every_method_looks_at_a_trained_encoder", |folder| {
             looked_at(folder, "rxnfp", &MASKED, encoder)
         }),
@@ -72,10 +75,13 @@ fn certified(folder: &Path, name: &str) {
     assert!(certificate.compared.iter().any(|compared| compared.name == "grad.text.embed"));
 }
 
-/// Settings that keep a method to some seconds, where its defaults do not.
+/// Settings that keep a method to some seconds, where its defaults do not: few samples, and the senders of two blocks.
 fn settings(short: &str) -> Value {
     match short {
         "smooth" => json!({ "site": "text.embed", "samples": 2, "with": { "steps": 16 } }),
+        "paths" => {
+            json!({ "senders": ["input", "0.h0", "0.mlp", "10.h0"], "receivers": { "each": ["11.q0", "logits"] } })
+        }
         _ => json!({}),
     }
 }
@@ -98,13 +104,14 @@ fn looked_at(
         let given = given.over(ManyCases::over(many).unwrap());
         let made: Vec<_> =
             METHODS.iter().map(|method| method.make(settings(method.card.short)).unwrap()).collect();
-        let mut found = 0;
+        let (mut found, mut started) = (0, Instant::now());
         for (method, finding) in METHODS.iter().zip(explain(&made, On::new(subject.as_ref()), &given)) {
-            let short = method.card.short;
+            let (short, took) = (method.card.short, started.elapsed());
+            started = Instant::now();
             match &finding {
                 Ok(finding) => {
                     found += 1;
-                    println!("{name}, {clean}: {short}: {:?}", finding.cautions());
+                    println!("{name}, {clean}: {short}, {took:.1?}: {:?}", finding.cautions());
                     for table in finding.tables() {
                         let numbers = table.as_numbers().unwrap_or_default();
                         assert!(finite(numbers).is_ok(), "{short}: {}", table.name());
@@ -148,6 +155,26 @@ fn decoder(short: &str, finding: Result<&Finding, &AnalysisError>) {
             assert!(share > 0.9 && said.len() == 1 && said[0].kind == CautionKind::Sink, "{share}: {said:?}");
         }
         _ => {}
+    }
+}
+
+/// The first token is a sink to most heads. Without it the shares lie on several others.
+fn rests(folder: &Path) {
+    let subject = open(folder, "smollm2");
+    let run = |text: &str, sinks| {
+        let settings = attention_rollout::Settings { sinks, ..Default::default() };
+        let method = AttentionRollout::new(settings).unwrap();
+        method.run(subject.as_ref(), &Case::new(Sample::prompt(Vec::new(), text))).unwrap()
+    };
+    for (text, _) in SAID {
+        let numbers =
+            |found: &Finding, table: &str| found.table(table).unwrap().as_numbers().unwrap().to_vec();
+        let kept = numbers(&run(text, attention_rollout::Sinks::Keep), "tokens");
+        let found = run(text, attention_rollout::Sinks::LeaveOut);
+        let (left, sinks) = (numbers(&found, "tokens"), numbers(&found, "sinks"));
+        println!("{text}: {kept:.4?}, a sink to {sinks:.2?} of the heads, without {left:.4?}");
+        assert!(kept[0] > 0.9 && sinks[0] > 0.5 && sinks[1..].iter().all(|share| *share < 0.5));
+        assert!(left[0] < 1e-6 && (left.iter().sum::<f32>() - 1.0).abs() < 1e-4);
     }
 }
 
