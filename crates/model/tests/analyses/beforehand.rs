@@ -221,6 +221,10 @@ fn passes_are_told_to_the_row() {
                         let blocks = kind::blocks(subject, Part::Vision) as u64;
                         taken[0] <= told[0] && told[0] <= taken[0] + blocks && taken[1] == told[1]
                     }
+                    // Nodes are added until they are enough.
+                    (Ok(told), Ok(_)) if own.get("budget").is_some() => {
+                        taken[0] <= told[0] && taken[1] <= told[1] && told[0] <= 2 * taken[0]
+                    }
                     (Ok(told), Ok(_)) => *told == taken,
                     // A setting that does not suit the subject is refused beforehand too.
                     (Err(told), Err(said)) => told.to_string() == said.to_string(),
