@@ -151,6 +151,35 @@ impl<'a> Flow<'a> {
         Ok(flow)
     }
 
+    /// Bytes that it takes at once through these layers, told before a pass: at most, with the shares that it carries.
+    ///
+    /// # Errors
+    /// As [`Flow::through`], as far as it can be told before a pass.
+    pub fn taken(
+        subject: &dyn Subject,
+        inputs: &Inputs,
+        sites: &[Site],
+        settings: FlowSettings,
+    ) -> Result<u64, AnalysisError> {
+        let Some(first) = sites.first() else { return Ok(0) };
+        let [rows, _, positions, _] = *subject.dims(inputs, *first)? else { return Ok(0) };
+        let mut plan = Plan::new();
+        for site in sites {
+            plan = plan.scan(*site, |_, _| Ok(()))?;
+        }
+        let pass = subject.need(inputs, &plan, Copies::ONE)?;
+        if positions <= settings.whole {
+            // Beside the product one that is made of it, and what is said of both.
+            return Ok(pass.and(5 * rows * positions * positions).bytes);
+        }
+        let state = Site::block(first.part(), first.block_index().unwrap_or(0), Point::ResidPre);
+        let states = match subject.sites().iter().any(|spec| spec.site == state) {
+            true => 4 * (sites.len() * numbers(subject, inputs, &[state])?) as u64,
+            false => 0,
+        };
+        Ok(pass.bytes.saturating_add(states))
+    }
+
     /// Number of positions.
     pub fn positions(&self) -> usize {
         self.positions

@@ -122,7 +122,13 @@ impl Cost {
     /// With passes of so many rows, which take so much each.
     #[must_use]
     pub fn at_once(self, rows: usize, of_a_row: Need, budget: u64) -> Self {
-        Self { bytes: of_a_row.bytes.saturating_mul(rows as u64).min(budget), ..self }
+        self.taking(of_a_row.bytes.saturating_mul(rows as u64), budget)
+    }
+
+    /// With so many bytes at once, passes and all that is held beside them, as far as the budget goes.
+    #[must_use]
+    pub fn taking(self, bytes: u64, budget: u64) -> Self {
+        Self { bytes: bytes.min(budget), ..self }
     }
 
     /// How long it may take, where one row takes so many seconds: a backward pass counts as two forward passes.

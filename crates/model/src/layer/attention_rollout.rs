@@ -167,6 +167,15 @@ pub struct AttentionRollout {
     settings: Settings,
 }
 
+impl AttentionRollout {
+    /// How shares flow, but for positions that are left out.
+    fn flowing(&self, on: &On<'_>, without: Vec<usize>) -> FlowSettings {
+        let Settings { residual, heads, whole, .. } = self.settings;
+        let mixing = Mixing { heads, residual, without };
+        FlowSettings { mixing, whole, memory: on.memory(), method: CARD.id }
+    }
+}
+
 impl Analysis for AttentionRollout {
     type Input = Case;
     type Settings = Settings;
@@ -211,7 +220,19 @@ impl Analysis for AttentionRollout {
             }
         };
         let cost = Cost::rows((text + seen) * inputs.rows());
-        Ok(cost.at_once(1, on.row(case, &inputs, &[])?, on.memory().budget()))
+        let mut taken = on.row(case, &inputs, &[])?.bytes;
+        for part in [Part::Text, Part::Vision] {
+            let sites = patterns(subject, part);
+            if !sites.is_empty() && (part == Part::Text || inputs.pixels.is_some()) {
+                taken = taken.saturating_add(Flow::taken(
+                    subject,
+                    &inputs,
+                    &sites,
+                    self.flowing(on, Vec::new()),
+                )?);
+            }
+        }
+        Ok(cost.taking(taken, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
@@ -232,12 +253,9 @@ impl Analysis for AttentionRollout {
         }
         progress.advance(1)?;
         let sites = [vision.as_slice(), text.as_slice()].concat();
-        let Settings { residual, heads, whole, .. } = self.settings;
-        let memory = on.memory();
-        let sunk = self.sunk(subject, &inputs, &text, &memory)?;
+        let sunk = self.sunk(subject, &inputs, &text, &on.memory())?;
         let flow = |sites: Vec<Site>, without: Vec<usize>| {
-            let mixing = Mixing { heads, residual, without };
-            let settings = FlowSettings { mixing, whole, memory, method: CARD.id };
+            let settings = self.flowing(on, without);
             (!sites.is_empty()).then(|| Flow::through(subject, &inputs, sites, settings)).transpose()
         };
         // The shares that reach the answer: of all its tokens the mean, then those of each.

@@ -81,8 +81,8 @@ use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, AxisName, Capability, Card, Copies, Cost, HookError, Leaf, Objective,
-    On, Pair, Part, Plan, Point, Site, SiteSpec, Subject, kind,
+    Analysis, AnalysisError, Answer, AxisName, Capability, Card, Copies, Cost, HookError, Leaf, Need,
+    Objective, On, Pair, Part, Plan, Point, Site, SiteSpec, Subject, kind,
 };
 use mmlens_engine::{
     Between, Contrast, Positions, Progress, Prompts, Spoken, batches, feeds, label, numbers, score, summed,
@@ -152,29 +152,32 @@ impl AttributionPatching {
 
     /// How many layers are held at once.
     fn layers(&self, on: &On<'_>, opened: &Opened, layers: usize) -> Result<NonZeroUsize, AnalysisError> {
-        let (subject, memory) = (on.subject(), on.memory().at_most(self.rows));
+        let memory = on.memory().at_most(self.rows);
         let most = at_least_one(&CARD, "layers", layers)?;
+        memory.most(CARD.id, 0, most, |count| self.need(on, opened, count, 1))
+    }
+
+    /// What so many layers take, with so many places between both runs in a pass.
+    fn need(&self, on: &On<'_>, opened: &Opened, count: usize, rows: usize) -> Result<Need, HookError> {
+        let subject = on.subject();
         let numbers = |sites: &[Site]| numbers(subject, &opened.clean, sites);
         let fed = numbers(&feeds(subject))?;
-        memory.most(CARD.id, 0, most, |count| {
-            let mut plan = Plan::new().objective(&opened.objective);
-            let some = self.sites(0..count);
-            for site in &some {
-                plan = plan.read(*site)?.grad(*site)?;
-            }
-            let own = numbers(&some)?;
-            let on_the_way =
-                if let Between::Path { .. } = self.settings.between { 2 * fed + 2 * own } else { 0 };
-            // The other run, and what feeds both; on the host three of one site.
-            let host = some
-                .iter()
-                .map(|site| numbers(&[*site]))
-                // no NaN: whole numbers
-                .try_fold(0, |most, own| Ok::<_, HookError>(own?.max(most)))?;
-            Ok(subject
-                .need(&opened.corrupted, &plan, Copies::ONE)?
-                .and(own + 2 * fed + on_the_way + 4 * host))
-        })
+        let mut plan = Plan::new().objective(&opened.objective);
+        let some = self.sites(0..count);
+        for site in &some {
+            plan = plan.read(*site)?.grad(*site)?;
+        }
+        let own = numbers(&some)?;
+        let on_the_way = if let Between::Path { .. } = self.settings.between { 2 * fed + 2 * own } else { 0 };
+        // The other run, and what feeds both; on the host three of one site.
+        let host = some
+            .iter()
+            .map(|site| numbers(&[*site]))
+            // no NaN: whole numbers
+            .try_fold(0, |most, own| Ok::<_, HookError>(own?.max(most)))?;
+        Ok(subject
+            .need(&opened.corrupted, &plan, Copies::rows(rows))?
+            .and(own + 2 * fed + on_the_way + 4 * host))
     }
 }
 
@@ -199,11 +202,11 @@ impl Analysis for AttributionPatching {
         let parts = layers.div_ceil(self.layers(on, &opened, layers)?.get());
         let nodes = self.settings.between.nodes().len();
         let path = if let Between::Path { .. } = self.settings.between { nodes } else { 0 };
-        let row = on.row(&pair.clean, &opened.clean, &self.sites(0..layers.div_ceil(parts)))?;
+        let need = self.need(on, &opened, layers.div_ceil(parts.max(1)), nodes.clamp(1, self.rows.get()))?;
         let times = 1 + on.each(&pair.clean, &opened.objective).len();
         let cost = Cost::rows(pair.clean.settling() + times * parts * (2 + path))
             .with_gradients(times * parts * nodes.max(1));
-        Ok(cost.at_once(1, row, on.memory().budget()))
+        Ok(cost.taking(need.bytes, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {

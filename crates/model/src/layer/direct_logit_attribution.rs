@@ -82,9 +82,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Case, Copies, Cost, HookError, Inputs,
-    Leaf, Measure, Objective, On, Part, Plan, Point, Site, Subject, Trace, WeightKind, kind,
+    Leaf, Measure, Need, Objective, On, Part, Plan, Point, Site, Subject, Trace, WeightKind, kind,
 };
-use mmlens_engine::{Gain, HeldGain, Progress, Projection, Pulled, Spoken, one_row};
+use mmlens_engine::{Gain, HeldGain, Progress, Projection, Pulled, Spoken, numbers, one_row};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{input, read_at};
@@ -150,8 +150,10 @@ impl Analysis for DirectLogitAttribution {
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
         one_row(CARD.id, &inputs)?;
-        let row = on.row(case, &inputs, &[])?;
-        Ok(Cost::rows(case.settling() + 1).at_once(1, row, on.memory().budget()))
+        let plan = Plan::new().objective(on.form(case, &inputs)?);
+        let sites = self.sites(on.subject(), kind::blocks(on.subject(), Part::Text));
+        let need = taken(on, &inputs, &plan, &sites)?;
+        Ok(Cost::rows(case.settling() + 1).taking(need.bytes, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
@@ -422,7 +424,7 @@ fn states(
             Ok(x)
         })?;
     }
-    on.memory().hold(CARD.id, 0, on.subject().need(inputs, &plan, Copies::ONE)?)?;
+    on.memory().hold(CARD.id, 0, taken(on, inputs, &plan, sites)?)?;
     let trace = on.subject().run(inputs, plan)?;
     let mut states: Vec<States> = at.iter().map(|_| States(BTreeMap::new())).collect();
     let held = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
@@ -431,6 +433,12 @@ fn states(
         own.0.insert(site, x.finite_values(site)?);
     }
     Ok((states, trace))
+}
+
+/// What the pass takes: a state of one position keeps the values of all.
+fn taken(on: &On<'_>, inputs: &Inputs, plan: &Plan, sites: &[Site]) -> Result<Need, HookError> {
+    let need = on.subject().need(inputs, plan, Copies::ONE)?;
+    Ok(need.and(numbers(on.subject(), inputs, sites)?))
 }
 
 /// How the logit reads the stream, with the scale of the last norm held.

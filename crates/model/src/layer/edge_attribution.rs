@@ -81,7 +81,7 @@ use std::ops::Range;
 use mmlens_core::finding::{Axis, Labelled, Mismatch, Role, Tolerance};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Copies, Cost, HookError, Inputs, Leaf,
-    Memory, On, Pair, Part, Plan, Point, Site, Subject, Trace,
+    Memory, Need, On, Pair, Part, Plan, Point, Site, Subject, Trace,
 };
 use mmlens_engine::{
     Between, Circuit, Contrast, Progress, Prompts, Receiver, Sender, as_vector, batches, by_head, feeds,
@@ -148,30 +148,40 @@ pub struct EdgeAttribution {
 impl EdgeAttribution {
     /// How many blocks are held at once.
     fn held(&self, on: &On<'_>, opened: &Opened, circuit: &Circuit) -> Result<NonZeroUsize, AnalysisError> {
-        let (subject, memory, inputs) = (on.subject(), on.memory().at_most(self.rows), &opened.corrupted);
+        let memory = on.memory().at_most(self.rows);
         let most = self.layers.min(NonZeroUsize::new(circuit.layers).unwrap_or(NonZeroUsize::MIN));
+        memory.most(CARD.id, 0, most, |count| Self::need(on, opened, circuit, count, 1))
+    }
+
+    /// What so many layers take, with so many places between both runs in a pass.
+    fn need(
+        on: &On<'_>,
+        opened: &Opened,
+        circuit: &Circuit,
+        count: usize,
+        rows: usize,
+    ) -> Result<Need, HookError> {
+        let (subject, inputs) = (on.subject(), &opened.corrupted);
         let numbers = |sites: &[Site]| numbers(subject, inputs, sites);
         let stream = numbers(&[Site::block(Part::Text, 0, Point::ResidPre)])?;
         let fed = numbers(&feeds(subject))?;
-        memory.most(CARD.id, 0, most, |count| {
-            let heard = sites_of(&circuit.receivers(0..count), circuit.layers);
-            let asked = numbers(&heard)?;
-            let mut back = Plan::new().objective(&opened.objective);
-            for site in &heard {
-                back = back.grad(*site)?;
-            }
-            let (mut forth, mut written) = (Plan::new(), stream);
-            for site in writing(&(0..count)) {
-                forth = forth.read(site)?;
-                written += numbers(&[site])?;
-            }
-            let starts = 2 * (circuit.layers.div_ceil(count) * stream + fed);
-            let back = subject.need(inputs, &back, Copies::ONE)?.and(2 * (fed + asked));
-            // Both runs' values, their differences, and these once more as one matrix.
-            let forth = subject.need(inputs, &forth, Copies::ONE)?.and(2 * asked + 3 * written);
-            let more = if forth.bytes > back.bytes { forth } else { back };
-            Ok(more.and(starts))
-        })
+        let heard = sites_of(&circuit.receivers(0..count), circuit.layers);
+        let asked = numbers(&heard)?;
+        let mut back = Plan::new().objective(&opened.objective);
+        for site in &heard {
+            back = back.grad(*site)?;
+        }
+        let (mut forth, mut written) = (Plan::new(), stream);
+        for site in writing(&(0..count)) {
+            forth = forth.read(site)?;
+            written += numbers(&[site])?;
+        }
+        let starts = 2 * (circuit.layers.div_ceil(count) * stream + fed);
+        let back = subject.need(inputs, &back, Copies::rows(rows))?.and(2 * (fed + asked));
+        // Both runs' values, their differences, and these once more as one matrix.
+        let forth = subject.need(inputs, &forth, Copies::ONE)?.and(2 * asked + 3 * written);
+        let more = if forth.bytes > back.bytes { forth } else { back };
+        Ok(more.and(starts))
     }
 }
 
@@ -197,10 +207,10 @@ impl Analysis for EdgeAttribution {
         let chunks = circuit.layers.div_ceil(self.held(on, &opened, &circuit)?.get());
         let nodes = self.settings.between.nodes().len();
         let whole = pair.clean.settling() + 2;
-        let heard = sites_of(&circuit.receivers(0..circuit.layers.div_ceil(chunks)), circuit.layers);
-        let row = on.row(&pair.clean, &opened.clean, &heard)?;
+        let (count, rows) = (circuit.layers.div_ceil(chunks.max(1)), nodes.clamp(1, self.rows.get()));
+        let need = Self::need(on, &opened, &circuit, count, rows)?;
         let cost = Cost::rows(whole + nodes * chunks + chunks * (chunks + 1)).with_gradients(nodes * chunks);
-        Ok(cost.at_once(1, row, on.memory().budget()))
+        Ok(cost.taking(need.bytes, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {

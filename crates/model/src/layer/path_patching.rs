@@ -85,7 +85,7 @@ use mmlens_core::{
     Leaf, Memory, Objective, On, Pair, Part, Plan, Point, Region, Site, Subject, Trace,
 };
 use mmlens_engine::{
-    Circuit, Progress, Receiver, Sender, Start, feeds, held, of_range, reshaped, score, sweep,
+    Circuit, Progress, Receiver, Sender, Start, feeds, held, numbers, of_range, reshaped, score, sweep,
 };
 use serde::{Deserialize, Serialize};
 
@@ -248,8 +248,16 @@ impl Analysis for PathPatching {
         };
         let edges = senders.iter().map(|sender| groups.iter().filter(|group| hears(sender, group)).count());
         let cost = Cost::rows(pair.clean.settling() + 2 + senders.len() + edges.sum::<usize>());
-        let row = on.row(&pair.clean, &on.encode(&pair.clean.sample)?, &[])?;
-        Ok(cost.at_once(self.rows.get(), row, on.memory().budget()))
+        let inputs = on.encode(&pair.clean.sample)?;
+        let row = on.row(&pair.clean, &inputs, &[])?.bytes;
+        // Beside the passes both runs, and what the senders of one tell.
+        let blocks = (0..circuit.layers).flat_map(|layer| {
+            [Point::ResidPre, Point::Z, Point::MlpOut].map(|point| Site::block(Part::Text, layer, point))
+        });
+        let kept: Vec<Site> = feeds(on.subject()).into_iter().chain(blocks).collect();
+        let kept = 4 * numbers(on.subject(), &inputs, &kept)? as u64;
+        let rows = self.rows.get() as u64;
+        Ok(cost.taking(rows.saturating_mul(row + kept).saturating_add(2 * kept), on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
