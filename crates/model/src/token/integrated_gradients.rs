@@ -46,7 +46,7 @@
 //! - `gap`, `budget`: 0.01 and 512. The path is cut into 16 panels of five Gauss-Legendre nodes each. The objective at both ends of a panel says what it should
 //!   give, so that what it misses is known; panels that miss at least a quarter as much as the worst are halved, until what all of them miss, without signs, is no
 //!   more than `gap` of the change along the path, or `budget` places have been looked at. Between words and their mean a trained decoder
-//!   changes its mind in steps too narrow for fixed nodes: over 20 prompts to SmolLM2, 128 nodes miss WORDS (`docs/words.md`). A smooth path is done
+//!   changes its mind in steps too narrow for fixed nodes (`docs/words.md`). A smooth path is done
 //!   with 95 places. Where sites are large the panels hold no more than a quarter of the memory, and the budget is that much smaller.
 //! - `steps`, `rule`: none, and Gauss and Legendre. So many nodes of one rule, as captum has it, in the place of panels: for comparing. What enters behind a norm has a kink where it is zero:
 //!   a norm forgets the length of what it is given, so that a stream or an embedding that grows from zero brings nearly all of its change at
