@@ -49,7 +49,7 @@ pub(super) struct Work<'a> {
 }
 
 /// What a method explains with no more rows through the model than this is run if nobody names methods; a row backward counts as two.
-const CHEAP: u64 = 4096;
+const CHEAP: u64 = 8192;
 
 /// Whether a method is run, and on what.
 enum Due {
@@ -258,7 +258,7 @@ impl Work<'_> {
         match (price(given), price(whole)) {
             (None, _) => Due::Run,
             (Some(price), None) => Due::Whole(format!(
-                "all of the answer is explained, and not each of its tokens, which takes {price}; `--method {short}` does both, \
+                "its tokens are explained together, and not each by itself, which takes {price}; `--method {short}` does both, \
                  `--span` asks of less"
             )),
             (Some(_), Some(price)) => Due::Dear(format!(
@@ -379,7 +379,7 @@ impl Made {
         let count = |what: &str| self.told[what].as_array().map_or(0, Vec::len);
         let kept = if self.kept { ", kept" } else { "" };
         print::visible(&format!(
-            "{name}: {} ({} findings, {} cautions{kept})",
+            "{name}: {} (findings: {}, cautions: {}{kept})",
             text(&self.told["answer"]),
             count("findings"),
             count("cautions")
