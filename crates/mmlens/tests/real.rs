@@ -46,11 +46,11 @@ fn main() -> ExitCode {
         trial("a_trained_decoder_is_certified", |folder| certified(folder, "smollm2")),
         trial("a_trained_encoder_is_certified", |folder| certified(folder, "rxnfp")),
         trial("every_method_looks_at_a_trained_decoder", |folder| {
-            looked_at(folder, "smollm2", &SAID, decoder)
+            looked_at(folder, "smollm2", &SAID, decoder);
         }),
         trial("a_trained_decoder_rests_on_its_first_token", rests),
         trial("every_method_looks_at_a_trained_encoder", |folder| {
-            looked_at(folder, "rxnfp", &MASKED, encoder)
+            looked_at(folder, "rxnfp", &MASKED, encoder);
         }),
     ];
     let mut arguments = Arguments::from_args();

@@ -59,8 +59,7 @@ fn settings_that_cannot_be() {
         "integrated-gradients: gap = -0.5, but it is a share of the change, 0 or above"
     );
     for budget in [94, 65537] {
-        let mut settings = integrated_gradients::Settings::default();
-        settings.budget = budget;
+        let settings = integrated_gradients::Settings { budget, ..Default::default() };
         assert_eq!(
             said(IntegratedGradients::new(settings)),
             format!(
