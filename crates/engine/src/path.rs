@@ -221,6 +221,12 @@ impl PathIntegral {
             moving.push(Moving::new(subject, inputs, end, whole.get(end.site)?, entry)?);
         }
         let stage = Stage { subject, inputs, state, objective, moving: &moving };
+        // Whether it fits is known before the first pass.
+        let (most, enough) = match self.nodes {
+            Nodes::Fixed { .. } => (0, 0),
+            Nodes::Adaptive { budget, .. } => self.panels(&moving, budget.get()),
+        };
+        let rows = stage.rows(most, method, &self.memory)?;
         let begun = progress.done();
         let bare = {
             let mut plan = stage.plan(1)?;
@@ -231,16 +237,14 @@ impl PathIntegral {
         };
         let (nodes, sums, missed) = match self.nodes {
             Nodes::Fixed { rule, steps } => {
-                let rows = stage.rows(0, method, &self.memory)?;
                 let nodes = rule.nodes(steps.get());
                 let mut measured = stage.measure(std::slice::from_ref(&nodes), rows, progress)?;
                 let Measured { scores, sums } = measured.pop().ok_or(no_node(steps.get()))?;
                 (nodes.into_iter().zip(scores).collect(), sums, None)
             }
             Nodes::Adaptive { gap, budget } => {
-                let (most, nodes) = self.panels(&moving, budget.get());
-                let rows = stage.rows(most, method, &self.memory)?;
-                let panels = stage.panels([bare, at_input], Until { gap, nodes }, rows, progress)?;
+                let until = Until { gap, nodes: enough };
+                let panels = stage.panels([bare, at_input], until, rows, progress)?;
                 let missed = panels::missed(&panels);
                 let mut sums: Option<Vec<Tensor<2>>> = None;
                 let mut nodes = Vec::new();

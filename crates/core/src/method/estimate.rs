@@ -67,9 +67,9 @@ pub fn estimate(
     given: &Given,
     pace: Pace,
 ) -> Vec<Result<Estimate, AnalysisError>> {
-    let of = |method: &Box<dyn AnyAnalysis>| {
+    let of = |method: &dyn AnyAnalysis| {
         let cost = method.cost(on, given)?;
         Ok(Estimate { cost, seconds: cost.seconds(pace.of_a_row) })
     };
-    methods.iter().map(of).collect()
+    methods.iter().map(|method| of(method.as_ref())).collect()
 }

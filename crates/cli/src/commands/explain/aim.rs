@@ -57,7 +57,7 @@ impl AimArgs {
             (_, Some(token)) => Aim::default().token(token),
             (None, None) => Aim::default(),
         };
-        let aim = self.versus.iter().fold(aim, |aim, other| aim.versus(other));
+        let aim = self.versus.iter().fold(aim, Aim::versus);
         let aim = self.objective.iter().fold(aim, |aim, measure| aim.measured(*measure));
         let aim = self.max_new.iter().fold(aim, |aim, most| aim.at_most((*most).into()));
         self.each.iter().fold(aim, |aim, each| aim.each(*each))
