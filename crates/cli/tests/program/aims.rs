@@ -1,6 +1,7 @@
 //! What of an answer is explained, and many cases: as options say.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -205,8 +206,11 @@ fn a_run_that_is_stopped_says_how_to_go_on() {
     let long = ["--method", "rollout,ig", "--set", "ig.steps=4096"];
     let mut child = command();
     child.args(args(&fixed)).args(args(&long)).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = child.spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(1500));
+    let mut child = child.spawn().unwrap();
+    // It has begun when it has said what it explains.
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("memory")));
+    std::thread::sleep(Duration::from_millis(500));
     let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(kill.success());
     let output = child.wait_with_output().unwrap();
