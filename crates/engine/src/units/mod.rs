@@ -32,7 +32,7 @@
 //! let n = hiding.units().len();
 //! let all = Coalition::all(n);
 //! let some: Vec<Coalition> = [all.clone()].into_iter().chain((0..n).map(|i| all.clone().without(i))).collect();
-//! let found = hiding.measure(&[objective.into()], &some, &Memory::default(), progress)?.remove(0).values;
+//! let found = hiding.measure(&[(&objective).into()], &some, &Memory::default(), progress)?.remove(0).values;
 //! let drops: Vec<f32> = found[1..].iter().map(|hidden| found[0] - hidden).collect();
 //! let axes = hiding.units().grid_axes().map_or_else(|| vec![hiding.units().axis()], Vec::from);
 //! Ok(Labelled::numbers("picture", objective.unit(), axes, drops)?)
@@ -50,7 +50,7 @@
 //! let hiding = Hiding::new(subject, &case.sample, &inputs, words).map_err(|e| e.of("leave-one-out"))?;
 //! let n = hiding.units().len();
 //! let some: Vec<Coalition> = (0..n).map(|i| Coalition::all(n).without(i)).collect();
-//! Ok((hiding.units().axis(), hiding.measure(&[objective.into()], &some, &Memory::default(), progress)?.remove(0).values))
+//! Ok((hiding.units().axis(), hiding.measure(&[(&objective).into()], &some, &Memory::default(), progress)?.remove(0).values))
 //! # }
 //! ```
 //!
@@ -65,7 +65,7 @@
 //! let words = Units::words(&inputs, &Positions::Question).map_err(|e| e.of("kernel-shap"))?.instead(Baseline::Mean);
 //! let hiding = Hiding::new(subject, &case.sample, &inputs, cells.and(words)).map_err(|e| e.of("kernel-shap"))?;
 //! let memory = Memory::default();
-//! shapley::kernel(hiding.units().len(), 512, Seed(0), |some| Ok(hiding.measure(&[objective.into()], some, &memory, progress)?.remove(0).values))
+//! shapley::kernel(hiding.units().len(), 512, Seed(0), |some| Ok(hiding.measure(&[(&objective).into()], some, &memory, progress)?.remove(0).values))
 //! # }
 //! ```
 
