@@ -100,6 +100,19 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use mmlens::METHODS;
+
+    /// A key of a job file is an option or the table of a method, and never both.
+    #[test]
+    fn no_method_is_called_as_an_option() {
+        let program = super::Cli::command();
+        let explain = program.find_subcommand("explain").unwrap();
+        let options: Vec<&str> = explain.get_arguments().filter_map(|arg| arg.get_long()).collect();
+        assert!(options.contains(&"job"), "{options:?}");
+        for name in METHODS.iter().flat_map(|method| [method.card.short, method.card.id]) {
+            assert!(!options.contains(&name), "{name}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

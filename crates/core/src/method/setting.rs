@@ -65,6 +65,8 @@ fn plain(kind: &str) -> String {
         "f64" | "f32" => "a number",
         "a boolean" => "true or false",
         "a sequence" => "a list",
+        "a string" => "a text",
+        "a map" => "a table",
         other => other,
     };
     word.to_owned()
