@@ -85,7 +85,8 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Baseline, Card, Case, Cost, HookError, Inputs, Leaf, On, Seed, caution,
+    Analysis, AnalysisError, Answer, Baseline, Card, Case, Copies, Cost, HookError, Inputs, Leaf, On, Plan,
+    Seed, caution,
 };
 use mmlens_engine::shapley::{self, MOST_PLAYERS, Shares};
 use mmlens_engine::{Coalition, Hiding, Positions, Progress, Spoken};
@@ -216,10 +217,13 @@ impl Analysis for KernelShap {
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
         let (inputs, objective) = on.open(case)?;
         let parts = self.parts(on, case, &inputs)?;
+        let memory = on.memory().at_most(self.rows);
+        let plan = Plan::new().objective(&objective);
+        memory.hold(CARD.id, 0, on.subject().need(&inputs, &plan, Copies::ONE)?)?;
         let units = parts.units.clone();
         let hiding =
             Hiding::new(on.subject(), &case.sample, &inputs, units).map_err(|error| error.of(CARD.id))?;
-        let (players, memory) = (hiding.units().len(), on.memory().at_most(self.rows));
+        let players = hiding.units().len();
         let Settings { samples, seed, .. } = self.settings;
         let all = self.settings.enumerates(players);
         // How many are drawn is known when they are.
