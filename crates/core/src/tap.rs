@@ -72,7 +72,7 @@ fn tap<const D: usize>(x: Tensor<D>, on_grad: &OnGrad) -> Option<Tensor<D>> {
     if let Some(y) = tap_on::<burn::backend::NdArray, D>(x.clone(), on_grad) {
         return Some(y);
     }
-    #[cfg(feature = "wgpu")]
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
     if let Some(y) = tap_on::<burn::backend::Cube, D>(x.clone(), on_grad) {
         return Some(y);
     }
