@@ -68,7 +68,7 @@ fn main() -> Result<()> {
         let columns = [&row.activations, &row.gradients, &row.activations_here, &row.gradients_here];
         let columns = columns.map(Largest::shown).join(" | ");
         println!("| `{}` | {columns} | {:.1} |", device::kind(&device), start.elapsed().as_secs_f64());
-        #[cfg(any(feature = "wgpu", feature = "cuda"))]
+        #[cfg(feature = "wgpu")]
         if let Some(adapter) = device.identity() {
             adapters.push(adapter.name);
         }

@@ -31,8 +31,8 @@ pub(crate) struct OpenArgs {
     /// one, and the stream is the sum of what was written to it.
     #[arg(long)]
     no_self_check: bool,
-    /// Where it computes: flex (this machine's CPU), ndarray, wgpu, wgpu:INDEX, cuda, cuda:INDEX,
-    /// remote:ws://HOST:PORT; those beside flex as far as this build has them. A server may ask for a token, taken from MMLENS_DEVICE_TOKEN.
+    /// Where it computes: flex (this machine's CPU), ndarray, wgpu, wgpu:INDEX, remote:ws://HOST:PORT; those beside flex
+    /// as far as this build has them. A server may ask for a token, taken from MMLENS_DEVICE_TOKEN.
     #[arg(long, value_name = "NAME", default_value_t)]
     device: DeviceName,
 }

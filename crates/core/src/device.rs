@@ -16,7 +16,6 @@ use burn::tensor::Device;
 /// | `flex` | this machine's CPU, with the kernels of `mmlens-kernels` | `flex` (default) |
 /// | `ndarray` | this machine's CPU, through the crate `ndarray` | `ndarray` |
 /// | `wgpu`, `wgpu:1` | a GPU through WebGPU: the best there is, or one by its number | `wgpu` |
-/// | `cuda`, `cuda:1` | an NVIDIA GPU through CUDA: the first, or one by its number | `cuda` |
 /// | `remote:ws://HOST:PORT`, `remote:ws://HOST:PORT#1` | the first device another machine serves, or one by its number | `remote` |
 ///
 /// ```
@@ -38,8 +37,6 @@ pub enum DeviceName {
     NdArray,
     /// A GPU through WebGPU, or a software adapter where the system has one.
     Wgpu(Option<usize>),
-    /// An NVIDIA GPU through CUDA, by its number.
-    Cuda(usize),
     /// A device served by another process.
     Remote {
         /// Where it is served: `ws://HOST:PORT`.
@@ -55,7 +52,7 @@ pub enum DeviceName {
 pub enum DeviceError {
     /// No device is called so.
     #[error(
-        "`{found}` is no device; expected one of `flex`, `ndarray`, `wgpu`, `wgpu:INDEX`, `cuda`, `cuda:INDEX`, `remote:ws://HOST:PORT`"
+        "`{found}` is no device; expected one of `flex`, `ndarray`, `wgpu`, `wgpu:INDEX`, `remote:ws://HOST:PORT`"
     )]
     Unknown {
         /// What was given.
@@ -98,23 +95,16 @@ impl DeviceName {
             Self::Flex => flex(),
             Self::NdArray => ndarray(),
             Self::Wgpu(index) => wgpu(self, *index),
-            Self::Cuda(index) => cuda(self, *index),
             Self::Remote { url, index } => remote(self, url, *index, token),
         }
     }
 
-    #[cfg(any(feature = "wgpu", feature = "cuda", feature = "remote"))]
+    #[cfg(any(feature = "wgpu", feature = "remote"))]
     fn unavailable(&self, reason: impl fmt::Display) -> DeviceError {
         DeviceError::Unavailable { name: self.to_string(), reason: reason.to_string() }
     }
 
-    #[cfg(not(all(
-        feature = "flex",
-        feature = "ndarray",
-        feature = "wgpu",
-        feature = "cuda",
-        feature = "remote"
-    )))]
+    #[cfg(not(all(feature = "flex", feature = "ndarray", feature = "wgpu", feature = "remote")))]
     fn not_built(&self, feature: &'static str) -> DeviceError {
         DeviceError::NotBuilt { name: self.to_string(), feature }
     }
@@ -127,8 +117,6 @@ impl fmt::Display for DeviceName {
             Self::NdArray => f.write_str("ndarray"),
             Self::Wgpu(None) => f.write_str("wgpu"),
             Self::Wgpu(Some(index)) => write!(f, "wgpu:{index}"),
-            Self::Cuda(0) => f.write_str("cuda"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
             Self::Remote { url, index: 0 } => write!(f, "remote:{url}"),
             Self::Remote { url, index } => write!(f, "remote:{url}#{index}"),
         }
@@ -144,11 +132,9 @@ impl FromStr for DeviceName {
                 "flex" => Some(Self::Flex),
                 "ndarray" => Some(Self::NdArray),
                 "wgpu" => Some(Self::Wgpu(None)),
-                "cuda" => Some(Self::Cuda(0)),
                 _ => None,
             },
             Some(("wgpu", index)) => index.parse().ok().map(|index| Self::Wgpu(Some(index))),
-            Some(("cuda", index)) => index.parse().ok().map(Self::Cuda),
             Some(("remote", place)) => served(place),
             Some(_) => None,
         };
@@ -173,13 +159,12 @@ pub fn built() -> Vec<&'static str> {
         ("flex", cfg!(feature = "flex")),
         ("ndarray", cfg!(feature = "ndarray")),
         ("wgpu", cfg!(feature = "wgpu")),
-        ("cuda", cfg!(feature = "cuda")),
         ("remote", cfg!(feature = "remote")),
     ];
     all.into_iter().filter(|(_, built)| *built).map(|(name, _)| name).collect()
 }
 
-/// The kind of a device, as a finding names it: `flex`, `ndarray`, `wgpu`, `cuda` or `remote`; of a device that has no name here,
+/// The kind of a device, as a finding names it: `flex`, `ndarray`, `wgpu` or `remote`; of a device that has no name here,
 /// what Burn calls it.
 pub fn kind(device: &Device) -> String {
     match device.clone().without_autodiff().as_dispatch() {
@@ -189,8 +174,6 @@ pub fn kind(device: &Device) -> String {
         DispatchDevice::NdArray(_) => "ndarray".to_owned(),
         #[cfg(feature = "wgpu")]
         DispatchDevice::Cube(burn::backend::CubeDevice::Wgpu(_)) => "wgpu".to_owned(),
-        #[cfg(feature = "cuda")]
-        DispatchDevice::Cube(burn::backend::CubeDevice::Cuda(_)) => "cuda".to_owned(),
         #[cfg(feature = "remote")]
         DispatchDevice::Remote(_) => "remote".to_owned(),
         #[allow(unreachable_patterns, reason = "reached where Burn has backends beside those named above")]
@@ -266,39 +249,25 @@ fn wgpu(name: &DeviceName, index: Option<usize>) -> Result<Device, DeviceError> 
             Err(WgpuInitError::Registration { .. }) => Ok(Device::wgpu(DeviceKind::DefaultDevice)),
             Err(error) => Err(name.unavailable(error)),
         },
-        Some(index) => numbered(name, DeviceType::Wgpu, index),
+        Some(index) => {
+            let mut listed = Device::enumerate(DeviceType::Wgpu).into_iter();
+            let there = listed.len();
+            let device = listed.nth(index);
+            let device =
+                device.ok_or_else(|| name.unavailable(format!("this machine has {there}, from 0")))?;
+            // A listed adapter is opened at its first use, and panics if that fails.
+            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| device.sync())) {
+                Ok(Ok(())) => Ok(device),
+                Ok(Err(error)) => Err(name.unavailable(format!("{error:?}"))),
+                Err(_) => Err(name.unavailable("its driver refuses it")),
+            }
+        }
     }
 }
 
 #[cfg(not(feature = "wgpu"))]
 fn wgpu(name: &DeviceName, _: Option<usize>) -> Result<Device, DeviceError> {
     Err(name.not_built("wgpu"))
-}
-
-#[cfg(feature = "cuda")]
-fn cuda(name: &DeviceName, index: usize) -> Result<Device, DeviceError> {
-    numbered(name, burn::tensor::DeviceType::Cuda, index)
-}
-
-#[cfg(not(feature = "cuda"))]
-fn cuda(name: &DeviceName, _: usize) -> Result<Device, DeviceError> {
-    Err(name.not_built("cuda"))
-}
-
-/// One of the devices of a kind that this machine has. Drivers that are not there, or refuse, panic inside Burn.
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-fn numbered(name: &DeviceName, kind: burn::tensor::DeviceType, index: usize) -> Result<Device, DeviceError> {
-    let listed = crate::caught(|| Device::enumerate(kind).into_iter().collect::<Vec<_>>());
-    let listed = listed.map_err(|panic| name.unavailable(panic.message))?;
-    let there = listed.len();
-    let device = listed.into_iter().nth(index);
-    let device = device.ok_or_else(|| name.unavailable(format!("this machine has {there}, from 0")))?;
-    // A listed adapter is opened at its first use.
-    match crate::caught(|| device.sync()) {
-        Ok(Ok(())) => Ok(device),
-        Ok(Err(error)) => Err(name.unavailable(format!("{error:?}"))),
-        Err(panic) => Err(name.unavailable(panic.message)),
-    }
 }
 
 #[cfg(feature = "remote")]
@@ -323,16 +292,7 @@ mod tests {
 
     #[test]
     fn names_read_back() {
-        let names = [
-            "flex",
-            "ndarray",
-            "wgpu",
-            "wgpu:2",
-            "cuda",
-            "cuda:1",
-            "remote:ws://10.0.0.7:3000",
-            "remote:ws://gpu:1#3",
-        ];
+        let names = ["flex", "ndarray", "wgpu", "wgpu:2", "remote:ws://10.0.0.7:3000", "remote:ws://gpu:1#3"];
         for name in names {
             assert_eq!(name.parse::<DeviceName>().unwrap().to_string(), name);
         }
@@ -344,8 +304,7 @@ mod tests {
     fn other_names_are_refused() {
         for name in [
             "",
-            "cuda:",
-            "cuda:first",
+            "cuda",
             "Flex",
             "flex:0",
             "wgpu:",
@@ -368,12 +327,9 @@ mod tests {
     /// Whatever the build: a kind it has is opened or says what is missing, one it has not names its feature.
     #[test]
     fn a_device_that_is_not_built_names_its_feature() {
-        for (name, feature) in [
-            ("ndarray", "ndarray"),
-            ("wgpu:0", "wgpu"),
-            ("cuda", "cuda"),
-            ("remote:ws://127.0.0.1:9", "remote"),
-        ] {
+        for (name, feature) in
+            [("ndarray", "ndarray"), ("wgpu:0", "wgpu"), ("remote:ws://127.0.0.1:9", "remote")]
+        {
             let opened = name.parse::<DeviceName>().unwrap().open(None);
             match built().contains(&feature) {
                 true => assert!(!matches!(opened, Err(DeviceError::NotBuilt { .. })), "{name}"),

@@ -72,7 +72,7 @@ fn tap<const D: usize>(x: Tensor<D>, on_grad: &OnGrad) -> Option<Tensor<D>> {
     if let Some(y) = tap_on::<burn::backend::NdArray, D>(x.clone(), on_grad) {
         return Some(y);
     }
-    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    #[cfg(feature = "wgpu")]
     if let Some(y) = tap_on::<burn::backend::Cube, D>(x.clone(), on_grad) {
         return Some(y);
     }

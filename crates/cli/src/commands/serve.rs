@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 /// tunnel, or on a network you trust. Ends with Ctrl+C.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// The device: flex, ndarray, wgpu, wgpu:INDEX, cuda, cuda:INDEX.
+    /// The device: flex, ndarray, wgpu, wgpu:INDEX.
     #[arg(long, value_name = "NAME", default_value_t)]
     device: DeviceName,
     /// Where to listen; port 0 takes a free one.

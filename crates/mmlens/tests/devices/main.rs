@@ -65,8 +65,6 @@ suite!(flex);
 suite!(ndarray);
 #[cfg(feature = "wgpu")]
 suite!(wgpu);
-#[cfg(feature = "cuda")]
-suite!(cuda);
 #[cfg(feature = "remote-server")]
 suite!(remote);
 
