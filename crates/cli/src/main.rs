@@ -8,6 +8,7 @@ mod job;
 mod methods;
 mod model;
 mod pairs;
+mod place;
 mod print;
 mod progress;
 mod refusal;

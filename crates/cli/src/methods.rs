@@ -40,6 +40,12 @@ pub(crate) struct Set {
     value: Value,
 }
 
+impl Set {
+    pub(crate) fn new(method: &str, setting: String, value: Value) -> Self {
+        Self { method: method.to_owned(), setting, value }
+    }
+}
+
 impl std::str::FromStr for Set {
     type Err = String;
 

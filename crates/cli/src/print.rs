@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use anyhow::Result;
 use console::Term;
 use serde::Serialize;
+use serde_json::json;
 
 /// Writes a line of results. Where nobody reads them any more they go nowhere, and the command goes on: what it decides and
 /// writes to disk does not depend on its reader.
@@ -37,6 +38,18 @@ fn ended(written: io::Result<()>) -> Result<()> {
 /// How many columns the terminal has that results are shown on; nothing, if they go elsewhere.
 pub(crate) fn columns_of_terminal() -> Option<usize> {
     Term::stdout().size_checked().map(|(_, columns)| columns.into())
+}
+
+/// Tells that a case of many failed: to standard error, or for machines on a line of its own.
+pub(crate) fn failed_case(name: &str, error: &anyhow::Error, json: bool) -> Result<()> {
+    let reason = chain(error);
+    match json {
+        true => json_line(&json!({ "case": name, "error": reason })),
+        false => {
+            note(&format!("{}: {reason}", visible(name)));
+            Ok(())
+        }
+    }
 }
 
 /// Writes results for machines, on one line.

@@ -71,6 +71,17 @@ pub(crate) enum Refusal {
     /// A picture that no finding is about.
     #[error("`--image {}`: no finding is about this picture; they are about {wanted}", .image.display())]
     StrayPicture { image: PathBuf, wanted: String },
+    /// A place that a method does not look at.
+    #[error("`--{option}` is nothing to {method}; `mmlens methods ID` tells what a method has")]
+    NoPlace { option: &'static str, method: String },
+    /// Sites that are no points of layers.
+    #[error(
+        "`--site {sites}`: {method} looks at the same points of the same layers of one part, in blocks; these are others"
+    )]
+    NoGrid { method: &'static str, sites: String },
+    /// A layer beside a site.
+    #[error("`--layer` beside `--site`: for {method} `--site` names its layer")]
+    TwoPlaces { method: String },
     /// A setting of a method that does not run.
     #[error("`--set {method}...`: this method does not run; those that do: {chosen}")]
     Unset { method: String, chosen: String },

@@ -19,12 +19,6 @@ pub fn token_axis_at(map: &TokenMap, positions: &[usize]) -> Axis {
     Axis::tokens(positions.iter().filter_map(|i| map.tokens.get(*i).cloned()).collect())
 }
 
-/// `before block 0`, then every block by its number: the depths a residual stream can be read at.
-pub fn depth_axis(blocks: usize) -> Axis {
-    let names = (0..blocks).map(|block| format!("after block {block}"));
-    Axis::names(Role::Layer, std::iter::once("before block 0".to_owned()).chain(names))
-}
-
 /// Rows and columns of the picture `entry` of the pixel batch, cut into ranges of processed pixels, each with
 /// its extent on the original picture.
 pub fn picture_axes(map: &TokenMap, entry: usize, rows: &[Range<usize>], cols: &[Range<usize>]) -> [Axis; 2] {
@@ -200,7 +194,7 @@ mod tests {
     use mmlens_core::finding::{Labels, Modality, PatchLabel, Role, TokenLabel, Unit};
     use mmlens_core::{AxisName, Part, Point, Site, SiteSpec, TokenMap, View};
 
-    use super::{depth_axis, picture_axes, tables, tower_axis};
+    use super::{picture_axes, tables, tower_axis};
 
     fn map() -> TokenMap {
         let patch = |col: usize| {
@@ -237,13 +231,6 @@ mod tests {
         assert_eq!((rows.role, cols.role), (Role::Row, Role::Column));
         assert_eq!(rows.labels, Labels::Spans { image: 3, spans: vec![[0.0, 7.0], [7.0, 21.0]] });
         assert_eq!(cols.labels, Labels::Spans { image: 3, spans: vec![[0.0, 4.0], [4.0, 6.0]] });
-    }
-
-    #[test]
-    fn depths_are_counted_from_before_block_0() {
-        let axis = depth_axis(3);
-        let names = ["before block 0", "after block 0", "after block 1", "after block 2"];
-        assert_eq!((axis.role, axis.labels), (Role::Layer, Labels::Names(names.map(str::to_owned).to_vec())));
     }
 
     #[test]

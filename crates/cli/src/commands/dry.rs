@@ -3,11 +3,14 @@
 use anyhow::Result;
 use mmlens::core::{AnyAnalysis, Given, Method, On, Pace, estimate, memory};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::print;
+use crate::progress::stopped;
 
+/// What methods would take of a case.
 #[derive(Serialize)]
-struct Told {
+pub(crate) struct Told {
     model: String,
     /// Positions of the prompt.
     positions: usize,
@@ -41,13 +44,12 @@ struct Refused {
     reason: String,
 }
 
-/// Tells what each method would take of what is given.
-pub(crate) fn tell(
+/// What each method would take of what is given.
+pub(crate) fn told(
     on: &On<'_>,
     (rows, made): (&[&Method], &[Box<dyn AnyAnalysis>]),
     given: &Given,
-    json: bool,
-) -> Result<()> {
+) -> Result<Told> {
     let pace = Pace::timed(on, &given.case)?;
     let (mut methods, mut refused) = (Vec::new(), Vec::new());
     for (row, told) in rows.iter().zip(estimate(made, on, given, pace)) {
@@ -61,7 +63,7 @@ pub(crate) fn tell(
             Err(error) => refused.push(Refused { method, reason: error.to_string() }),
         }
     }
-    let told = Told {
+    Ok(Told {
         model: on.subject().name().to_owned(),
         positions: on.encode(&given.case.sample)?.positions(),
         pass_seconds: pace.of_a_row,
@@ -69,8 +71,58 @@ pub(crate) fn tell(
         seconds: rounded(methods.iter().map(|method| method.seconds).sum()),
         methods,
         refused,
-    };
-    if json { print::json(&told) } else { table(&told) }
+    })
+}
+
+impl Told {
+    pub(crate) fn tell(&self, json: bool) -> Result<()> {
+        if json { print::json(self) } else { table(self) }
+    }
+}
+
+/// Tells what every case would take, one after the other as it is known, and all of them together; how many failed.
+pub(crate) fn cases(each: impl Iterator<Item = (String, Result<Told>)>, json: bool) -> Result<usize> {
+    let (mut all, mut bytes, mut count, mut failed) = (0.0, 0, 0, 0);
+    for (name, told) in each {
+        count += 1;
+        let told = match told {
+            Ok(told) => told,
+            Err(error) if stopped() => return Err(error),
+            Err(error) => {
+                failed += 1;
+                print::failed_case(&name, &error, json)?;
+                continue;
+            }
+        };
+        (all, bytes) = (all + told.seconds, most(&told).max(bytes));
+        if json {
+            let mut line = serde_json::to_value(&told)?;
+            if let Some(own) = line.as_object_mut() {
+                own.insert("case".to_owned(), json!(name));
+            }
+            print::json_line(&line)?;
+            continue;
+        }
+        let sum = |of: fn(&Would) -> u64| told.methods.iter().map(of).sum::<u64>();
+        let (forward, backward) = (sum(|would| would.forward), sum(|would| would.backward));
+        let (name, size) = (print::visible(&name), memory::size(most(&told)));
+        let passes = format!("{forward} forward, {backward} backward");
+        print::line(format!(
+            "{name}: {} positions, {passes}, at most {:.1} s, up to {size}",
+            told.positions, told.seconds
+        ))?;
+        for Refused { method, reason } in &told.refused {
+            print::note(&format!("{name}: {method} would be refused: {}", print::visible(reason)));
+        }
+    }
+    if !json {
+        let size = memory::size(bytes);
+        print::line(format!(
+            "\nat most {all:.1} s for {} cases, up to {size} at once; no method was run",
+            count - failed
+        ))?;
+    }
+    Ok(failed)
 }
 
 fn table(told: &Told) -> Result<()> {

@@ -13,6 +13,7 @@ mod encoders;
 mod explain;
 mod job;
 mod methods;
+mod places;
 mod refusals;
 mod report;
 mod rerun;

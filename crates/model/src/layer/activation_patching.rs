@@ -25,6 +25,7 @@
 //! | `cautions` | rank | text | that `f_clean` is below `f_corrupted`; only where it is |
 //!
 //! Tokens are those of the clean prompt, or of a tower its class token and patches. With groups of positions the axis holds their names instead.
+//! With `heads` the tables have a third axis between these: layer, head, token.
 //!
 //! # Settings
 //! - `part`: by default the language model, `text`, and the tower where there is none or an encoder of its own reads the words; or a
@@ -34,10 +35,13 @@
 //!   block whose axes are `[batch, pos, ...]`.
 //! - `places`: every position by itself ([`Places::Each`]); all positions that hold pictures or words together
 //!   ([`Places::Modalities`]); all at once ([`Places::Together`]). Of a tower each of all or of some by number, or all at once.
+//! - `layers`: all, or some by number ([`Indices`]).
+//! - `heads`: `None`, so that a value is put back whole; all or some by number are put back one by one, at points that have heads, such
+//!   as [`Point::Z`].
 //! - `rows`: 32 patches share a pass, or fewer, as memory allows ([`On::within`](mmlens_core::On::within)).
 //!
 //! # Cost
-//! One pass for the clean and one for the corrupted prompt, then `points x layers x positions` passes, each
+//! One pass for the clean and one for the corrupted prompt, then `points x layers x heads x positions` passes (heads only where they are asked for), each
 //! from the layer it patches on and, where the subject goes on from some positions alone, from the first position it
 //! patches on: on average a quarter of the language model, and the tower where it is patched. Peak memory: the streams of both runs, keys and
 //! values of one, and `rows` copies of a stream.
@@ -45,7 +49,8 @@
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no points, a point twice or outside blocks, no rows. Running:
 //! [`AnalysisError::Input`] for states that are the same in both runs, prompts of different length or with pictures at different positions, an
-//! objective that both answer alike, several rows, a position past the end; [`AnalysisError::Subject`] for a
+//! objective that both answer alike, several rows, a position past the end, heads of points that have none or not equally many; [`AnalysisError::Setting`] for a layer or
+//! head past the end; [`AnalysisError::Subject`] for a
 //! point the subject does not have; [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
@@ -89,7 +94,7 @@ use mmlens_core::{
     Leaf, Objective, On, Pair, Part, Plan, Point, Region, Site, SiteSpec, Subject, TokenMap, Trace, kind,
 };
 use mmlens_engine::{
-    Edit, Measured, Positions, Progress, Spoken, Sweep, held, label, numbers, one_row, score,
+    Edit, Indices, Measured, Positions, Progress, Spoken, Sweep, held, label, numbers, one_row, score,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -105,7 +110,7 @@ pub const CARD: Card = Card {
     question: "Which state, put back into a run that goes wrong, brings the answer back?",
     citation: "Meng, Bau, Andonian, Belinkov: Locating and Editing Factual Associations in GPT. NeurIPS 2022. https://arxiv.org/abs/2202.05262",
     leaf: Leaf::Layer,
-    cost: "2 forward + points x layers x positions forward from the layer on, in batches, without the tower",
+    cost: "2 forward + points x layers (x heads) x positions forward from the layer on, in batches, without the tower",
     needs: &[Capability::AnyBlocks],
     misleads: &[
         "Effects hold for this pair of prompts.",
@@ -220,13 +225,24 @@ pub struct Settings {
     pub points: Vec<Point>,
     /// Which positions are patched together.
     pub places: Places,
+    /// Of which layers.
+    pub layers: Indices,
+    /// Which heads, each by itself; `None` for whole values.
+    pub heads: Option<Indices>,
     /// How many patches share a pass.
     pub rows: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { part: None, points: vec![Point::ResidPre], places: Places::default(), rows: 32 }
+        Self {
+            part: None,
+            points: vec![Point::ResidPre],
+            places: Places::default(),
+            layers: Indices::All,
+            heads: None,
+            rows: 32,
+        }
     }
 }
 
@@ -249,15 +265,55 @@ impl ActivationPatching {
     }
 
     /// What is patched, layer by layer for each point.
-    fn sites(&self, subject: &dyn Subject) -> impl Iterator<Item = Site> {
-        let part = self.part(subject);
-        let layers = kind::blocks(subject, part);
-        let of = move |point: Point| (0..layers).map(move |layer| Site::block(part, layer, point));
-        self.settings.points.iter().flat_map(move |point| of(*point))
+    fn sites(&self, subject: &dyn Subject) -> Result<Vec<Site>, AnalysisError> {
+        let (part, layers) = (self.part(subject), self.layers(subject)?);
+        let of = |point: &Point| {
+            let point = *point;
+            layers.iter().map(move |layer| Site::block(part, *layer, point))
+        };
+        Ok(self.settings.points.iter().flat_map(of).collect())
     }
 
-    /// The groups of positions that are patched together, and the axis that names them; of a subject that has the part.
-    fn groups(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<(Vec<Region>, Axis), AnalysisError> {
+    fn layers(&self, subject: &dyn Subject) -> Result<Vec<usize>, AnalysisError> {
+        self.settings.layers.chosen(CARD.id, "layers", kind::blocks(subject, self.part(subject)))
+    }
+
+    /// What is patched together at a site, and the axes that name it: groups of positions, of each head if there are heads; of a
+    /// subject that has the part.
+    fn groups(
+        &self,
+        subject: &dyn Subject,
+        inputs: &Inputs,
+    ) -> Result<(Vec<Region>, Vec<Axis>), AnalysisError> {
+        let (groups, places) = self.places(subject, inputs)?;
+        let Some(heads) = &self.settings.heads else { return Ok((groups, vec![places])) };
+        let count = self.heads(subject, inputs)?;
+        let heads = heads.chosen(CARD.id, "heads", count)?;
+        let each = |head: &usize| groups.iter().map(|group| group.clone().heads([*head])).collect::<Vec<_>>();
+        Ok((heads.iter().flat_map(each).collect(), vec![Indices::axis(Role::Head, &heads, count), places]))
+    }
+
+    /// How many heads the points have.
+    fn heads(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<usize, AnalysisError> {
+        let mut all: Option<(usize, Point)> = None;
+        for point in &self.settings.points {
+            let site = Site::block(self.part(subject), 0, *point);
+            let at = SiteSpec::among(subject.sites(), site)?.axis(AxisName::Head);
+            let count = at.and_then(|at| subject.dims(inputs, site).ok()?.get(at).copied());
+            let count = count.ok_or_else(|| {
+                input(&CARD, "points that have heads", format!("`{}` has none", point.name()))
+            })?;
+            if let Some((other, first)) = all.filter(|(other, _)| *other != count) {
+                let found = format!("`{}` has {other}, `{}` {count}", first.name(), point.name());
+                return Err(input(&CARD, "points with equally many heads", found));
+            }
+            all = Some((count, *point));
+        }
+        all.map(|(count, _)| count).ok_or_else(|| input(&CARD, "points that have heads", "none is named"))
+    }
+
+    /// The groups of positions that are patched together, and the axis that names them.
+    fn places(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<(Vec<Region>, Axis), AnalysisError> {
         let (part, Settings { points, places, .. }) = (self.part(subject), &self.settings);
         Capability::Blocks(part).check(&CARD, subject)?;
         let map = one_row(CARD.id, inputs)?;
@@ -306,7 +362,7 @@ impl Analysis for ActivationPatching {
     fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&pair.clean.sample)?;
         let (groups, _) = self.groups(on.subject(), &inputs)?;
-        let sites: Vec<Site> = self.sites(on.subject()).collect();
+        let sites = self.sites(on.subject())?;
         let chunks = sites.len().div_ceil(self.at_once(on, &inputs, &sites)?);
         let cost = Cost::rows(pair.clean.settling() + 1 + 2 * chunks + sites.len() * groups.len());
         Ok(cost.at_once(self.rows.get(), on.row(&pair.clean, &inputs, &[])?, on.memory().budget()))
@@ -316,9 +372,9 @@ impl Analysis for ActivationPatching {
         let subject = on.subject();
         let opened = Opened::new(&CARD, on, pair)?;
         let Opened { clean, corrupted, objective } = &opened;
-        let (groups, axis) = self.groups(subject, clean)?;
-        let layers = kind::blocks(subject, self.part(subject));
-        let all: Vec<Site> = self.sites(subject).collect();
+        let (groups, places) = self.groups(subject, clean)?;
+        let layers = self.layers(subject)?;
+        let all = self.sites(subject)?;
         let at_once = self.at_once(on, clean, &all)?;
         let memory = on.memory().at_most(self.rows);
         let answer = |inputs: &Inputs, sites: &[Site]| -> Result<(Trace, f32), AnalysisError> {
@@ -329,8 +385,7 @@ impl Analysis for ActivationPatching {
             Ok((trace, score))
         };
         // Places that hold the same in both runs bring nothing back, and rounding would be shown as if it did.
-        let layers_of = all.len() / self.settings.points.len().max(1);
-        let last: Vec<Site> = all.chunks(layers_of.max(1)).filter_map(|own| own.last().copied()).collect();
+        let last: Vec<Site> = all.chunks(layers.len().max(1)).filter_map(|own| own.last().copied()).collect();
         let (other, at_corrupted) = answer(corrupted, &last)?;
         let other: BTreeMap<Site, AnyTensor> = last
             .iter()
@@ -375,11 +430,12 @@ impl Analysis for ActivationPatching {
         }
         let apart = apart(objective, at_clean, at_corrupted)?;
         let unit = objective.unit();
-        let axes = vec![Axis::count(Role::Layer, layers), axis];
+        let of_all = kind::blocks(subject, self.part(subject));
+        let axes = [vec![Indices::axis(Role::Layer, &layers, of_all)], places].concat();
         // Of every token as a share of the whole, so that the shares of a place add up to its own.
         let shown = |measured: &Measured| -> Result<Vec<Labelled>, AnalysisError> {
             let mut tables = Vec::new();
-            let each = measured.values.chunks((layers * groups.len()).max(1));
+            let each = measured.values.chunks((layers.len() * groups.len()).max(1));
             for (point, patched) in self.settings.points.iter().zip(each) {
                 let effects: Vec<f64> =
                     patched.iter().map(|score| f64::from(*score) - f64::from(measured.unedited)).collect();

@@ -2,7 +2,7 @@
 //!
 //! # Idea
 //! Attention is the only way from one position to another. Cut the edges from a set of keys `K` to a set of
-//! queries `Q` in every head of the layers `l - w/2 ..= l + w/2`, by setting their scores to minus infinity before
+//! queries `Q` in the heads of the layers `l - w/2 ..= l + w/2`, by setting their scores to minus infinity before
 //! the softmax, and see what becomes of the objective `f` and of the probability `p` of its token:
 //!
 //! ```text
@@ -32,6 +32,8 @@
 //!   one that its tower pools. Edges from pictures are left out where a sample has none.
 //! - `window`: how many layers at once. By default about a quarter of all, and odd: `2 (layers / 8) + 1`, which is 9 of
 //!   32 as in both papers and 1 of 4. One layer alone is easily passed by.
+//! - `layers`: the middles of windows: all, or some by number ([`Indices`]).
+//! - `heads`: in which heads edges are cut, all of these at once: all, or some by number.
 //! - `rows`: 32 variants share a pass, or fewer, as memory allows ([`On::within`](mmlens_core::On::within)).
 //!
 //! # Cost
@@ -41,7 +43,7 @@
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no edges, a name twice, a window of no layers, no rows. Running:
 //! [`AnalysisError::Input`] for several rows, a set of positions that is empty or not there, or a subject without
-//! attention; [`AnalysisError::Subject`]; [`AnalysisError::Cancelled`].
+//! attention; [`AnalysisError::Setting`] for a layer or head past the end; [`AnalysisError::Subject`]; [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
 //! - A blocked route may have a bypass: information can go around a window, or through other positions (Geva et al.
@@ -81,10 +83,10 @@ use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, HookError, Inputs, Leaf, Objective, On,
-    Part, Point, Site, TokenMap, caution, kind,
+    Analysis, AnalysisError, Answer, AxisName, Capability, Card, Case, Cost, HookError, Inputs, Leaf,
+    Objective, On, Part, Point, Site, SiteSpec, Subject, TokenMap, caution, kind,
 };
-use mmlens_engine::{Edit, Measured, Positions, Progress, Spoken, Sweep, of_range, one_row};
+use mmlens_engine::{Edit, Indices, Measured, Positions, Progress, Spoken, Sweep, of_range, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -135,6 +137,10 @@ pub struct Settings {
     pub edges: Vec<Edges>,
     /// In how many layers at once; `None` for about a quarter.
     pub window: Option<usize>,
+    /// Around which layers.
+    pub layers: Indices,
+    /// In which heads, all at once.
+    pub heads: Indices,
     /// How many variants share a pass at most.
     pub rows: usize,
 }
@@ -146,6 +152,8 @@ impl Default for Settings {
         Self {
             edges: edges.into_iter().map(|(keys, queries)| Edges::between(keys, queries)).collect(),
             window: None,
+            layers: Indices::All,
+            heads: Indices::All,
             rows: 32,
         }
     }
@@ -165,6 +173,19 @@ impl AttentionKnockout {
     fn edges(&self, inputs: &Inputs) -> impl Iterator<Item = &Edges> {
         let none = inputs.pixels.is_none();
         self.settings.edges.iter().filter(move |edges| !(none && edges.keys == Positions::Pictures))
+    }
+
+    /// The heads in which edges are cut; `None` for all.
+    fn heads(
+        &self,
+        subject: &dyn Subject,
+        inputs: &Inputs,
+        sites: &[Site],
+    ) -> Result<Option<Vec<usize>>, AnalysisError> {
+        let (Indices::At(_), Some(site)) = (&self.settings.heads, sites.first()) else { return Ok(None) };
+        let at = SiteSpec::among(subject.sites(), *site)?.axis(AxisName::Head);
+        let count = at.and_then(|at| subject.dims(inputs, *site).ok()?.get(at).copied()).unwrap_or(1);
+        self.settings.heads.chosen(CARD.id, "heads", count).map(Some)
     }
 
     /// The window around each layer, cut off at both ends of the model.
@@ -203,7 +224,7 @@ impl Analysis for AttentionKnockout {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let Settings { edges, window, rows } = &settings;
+        let Settings { edges, window, rows, .. } = &settings;
         if edges.is_empty() {
             return Err(setting(&CARD, "edges", "none", "something must be cut"));
         }
@@ -230,7 +251,9 @@ impl Analysis for AttentionKnockout {
             return Err(input(&CARD, "a picture that edges lead from", "the sample has none"));
         }
         let read = passes_of_reading(on.subject(), &on.form(case, &inputs)?);
-        let cost = Cost::rows(case.settling() + read + 1 + kinds * kind::blocks(on.subject(), Part::Text));
+        let layers = kind::blocks(on.subject(), Part::Text);
+        let layers = self.settings.layers.chosen(CARD.id, "layers", layers)?.len();
+        let cost = Cost::rows(case.settling() + read + 1 + kinds * layers);
         Ok(cost.at_once(self.rows.get(), on.row(case, &inputs, &[])?, on.memory().budget()))
     }
 
@@ -252,14 +275,22 @@ impl Analysis for AttentionKnockout {
             let found = "this one does not publish them in every block";
             return Err(input(&CARD, "a subject with attention scores in its language model", found));
         }
+        let chosen = self.settings.layers.chosen(CARD.id, "layers", layers)?;
+        let heads = self.heads(subject, &inputs, &sites)?;
         let windows = self.windows(layers);
+        let windows = chosen.iter().filter_map(|layer| windows.get(*layer).cloned());
         let kinds = Axis::names(Role::Concept, edges.iter().map(|edges| edges.name.clone()));
-        let axes = vec![kinds.clone(), Axis::count(Role::Layer, layers)];
+        let axes = vec![kinds.clone(), Indices::axis(Role::Layer, &chosen, layers)];
         let windows: Vec<&[Site]> =
-            windows.into_iter().map(|window| of_range(&sites, window)).collect::<Result<_, _>>()?;
+            windows.map(|window| of_range(&sites, window)).collect::<Result<_, _>>()?;
         // Row-major: kinds of edges, windows of layers.
         let cut = |cut: &Cut, sites: &[Site]| -> Vec<Edit> {
-            sites.iter().map(|site| Edit::cut(*site, cut.queries.clone(), cut.keys.clone())).collect()
+            let edit = |site: &Site| Edit::cut(*site, cut.queries.clone(), cut.keys.clone());
+            let in_heads = |edit: Edit| match &heads {
+                Some(heads) => edit.heads(heads.iter().copied()),
+                None => edit,
+            };
+            sites.iter().map(edit).map(in_heads).collect()
         };
         let variants = cuts.iter().flat_map(|edges| windows.iter().map(move |sites| cut(edges, sites)));
         let spoken = Spoken::of(on, case, &inputs, &objective)?;

@@ -38,7 +38,7 @@
 //!
 //! # Settings
 //! - `residual`: 0.5, as in the paper: the stream counts as much as what a layer adds.
-//! - `heads`: their mean, as in the paper; [`Heads::Max`] and [`Heads::Min`] follow vision practice.
+//! - `fusion`: how heads become one: their mean, as in the paper; [`Heads::Max`] and [`Heads::Min`] follow vision practice.
 //! - `sinks`: `keep`, as in the paper. A trained decoder lets attention rest on its first token wherever there is nothing to be taken, and
 //!   rollout takes it for flow: on SmolLM2 that token gets nearly everything whatever is asked (`docs/words.md`).
 //!   `leave-out` takes what attention gives to sinks of the language model as given to nobody: their columns count as zero before rows are divided
@@ -132,7 +132,7 @@ pub struct Settings {
     /// The share of the stream that passes a layer by, from 0 to 1.
     pub residual: f32,
     /// How heads become one.
-    pub heads: Heads,
+    pub fusion: Heads,
     /// What becomes of positions of the language model that attention rests on.
     pub sinks: Sinks,
     /// A position is a sink to a head that gives it more than this share of the attention of those that look at it.
@@ -143,7 +143,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { residual: 0.5, heads: Heads::Mean, sinks: Sinks::Keep, above: 0.3, whole: 2048 }
+        Self { residual: 0.5, fusion: Heads::Mean, sinks: Sinks::Keep, above: 0.3, whole: 2048 }
     }
 }
 
@@ -170,8 +170,8 @@ pub struct AttentionRollout {
 impl AttentionRollout {
     /// How shares flow, but for positions that are left out.
     fn flowing(&self, on: &On<'_>, without: Vec<usize>) -> FlowSettings {
-        let Settings { residual, heads, whole, .. } = self.settings;
-        let mixing = Mixing { heads, residual, without };
+        let Settings { residual, fusion, whole, .. } = self.settings;
+        let mixing = Mixing { heads: fusion, residual, without };
         FlowSettings { mixing, whole, memory: on.memory(), method: CARD.id }
     }
 }

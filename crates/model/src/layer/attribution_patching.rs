@@ -31,6 +31,7 @@
 //!   gradients: what the language model is fed with moves from the corrupted to the clean prompt.
 //! - `positions`: all. With some of them, scores of heads and neurons are sums over these, so that one position gives the
 //!   score of every neuron there.
+//! - `layers`: all, or some by number ([`Indices`]).
 //! - `rows`: 8 places of a path share a pass, or fewer, as memory allows.
 //!
 //! # Cost
@@ -77,7 +78,6 @@
 //! ```
 
 use std::num::NonZeroUsize;
-use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
@@ -85,7 +85,8 @@ use mmlens_core::{
     Objective, On, Pair, Part, Plan, Point, Site, SiteSpec, Subject, kind,
 };
 use mmlens_engine::{
-    Between, Contrast, Positions, Progress, Prompts, Spoken, batches, feeds, label, numbers, score, summed,
+    Between, Contrast, Indices, Positions, Progress, Prompts, Spoken, batches, feeds, label, numbers,
+    of_range, score, summed,
 };
 use serde::{Deserialize, Serialize};
 
@@ -120,6 +121,8 @@ pub struct Settings {
     pub between: Between,
     /// At which positions.
     pub positions: Positions,
+    /// Of which layers.
+    pub layers: Indices,
     /// How many places of a path share a pass.
     pub rows: usize,
 }
@@ -130,6 +133,7 @@ impl Default for Settings {
             points: vec![Point::ResidPre, Point::AttnOut, Point::Z, Point::MlpOut, Point::MlpPost],
             between: Between::default(),
             positions: Positions::All,
+            layers: Indices::All,
             rows: 8,
         }
     }
@@ -143,27 +147,33 @@ pub struct AttributionPatching {
 }
 
 impl AttributionPatching {
-    fn sites(&self, layers: Range<usize>) -> Vec<Site> {
-        let of_layer = |layer: usize| {
+    fn sites(&self, layers: &[usize]) -> Vec<Site> {
+        let of_layer = |layer: &usize| {
+            let layer = *layer;
             self.settings.points.iter().map(move |point| Site::block(Part::Text, layer, *point))
         };
-        layers.flat_map(of_layer).collect()
+        layers.iter().flat_map(of_layer).collect()
+    }
+
+    /// The layers whose values are scored.
+    fn layers(&self, subject: &dyn Subject) -> Result<Vec<usize>, AnalysisError> {
+        self.settings.layers.chosen(CARD.id, "layers", kind::blocks(subject, Part::Text))
     }
 
     /// How many layers are held at once.
-    fn layers(&self, on: &On<'_>, opened: &Opened, layers: usize) -> Result<NonZeroUsize, AnalysisError> {
+    fn held(&self, on: &On<'_>, opened: &Opened, layers: &[usize]) -> Result<NonZeroUsize, AnalysisError> {
         let memory = on.memory().at_most(self.rows);
-        let most = at_least_one(&CARD, "layers", layers)?;
-        memory.most(CARD.id, 0, most, |count| self.need(on, opened, count, 1))
+        let most = at_least_one(&CARD, "layers", layers.len())?;
+        memory.most(CARD.id, 0, most, |count| self.need(on, opened, of_range(layers, 0..count)?, 1))
     }
 
-    /// What so many layers take, with so many places between both runs in a pass.
-    fn need(&self, on: &On<'_>, opened: &Opened, count: usize, rows: usize) -> Result<Need, HookError> {
+    /// What some layers take, with so many places between both runs in a pass.
+    fn need(&self, on: &On<'_>, opened: &Opened, layers: &[usize], rows: usize) -> Result<Need, HookError> {
         let subject = on.subject();
         let numbers = |sites: &[Site]| numbers(subject, &opened.clean, sites);
         let fed = numbers(&feeds(subject))?;
         let mut plan = Plan::new().objective(&opened.objective);
-        let some = self.sites(0..count);
+        let some = self.sites(layers);
         for site in &some {
             plan = plan.read(*site)?.grad(*site)?;
         }
@@ -198,11 +208,13 @@ impl Analysis for AttributionPatching {
 
     fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
         let opened = Opened::new(&CARD, on, pair)?;
-        let layers = kind::blocks(on.subject(), Part::Text);
-        let parts = layers.div_ceil(self.layers(on, &opened, layers)?.get());
+        let layers = self.layers(on.subject())?;
+        let held = self.held(on, &opened, &layers)?;
+        let parts = layers.len().div_ceil(held.get());
         let nodes = self.settings.between.nodes().len();
         let path = if let Between::Path { .. } = self.settings.between { nodes } else { 0 };
-        let need = self.need(on, &opened, layers.div_ceil(parts.max(1)), nodes.clamp(1, self.rows.get()))?;
+        let widest = of_range(&layers, 0..layers.len().div_ceil(parts.max(1)))?;
+        let need = self.need(on, &opened, widest, nodes.clamp(1, self.rows.get()))?;
         let times = 1 + on.each(&pair.clean, &opened.objective).len();
         let cost = Cost::rows(pair.clean.settling() + times * parts * (2 + path))
             .with_gradients(times * parts * nodes.max(1));
@@ -214,9 +226,9 @@ impl Analysis for AttributionPatching {
         let objective = &opened.objective;
         self.settings.points.iter().try_for_each(|point| spec(on.subject(), *point).map(drop))?;
         let spoken = Spoken::of(on, &pair.clean, &opened.clean, objective)?;
-        let layers = kind::blocks(on.subject(), Part::Text);
+        let layers = self.layers(on.subject())?;
         let steps = if let Between::Path { steps } = self.settings.between { steps.get() } else { 0 };
-        let passes = layers.div_ceil(self.layers(on, &opened, layers)?.get()) * (2 + steps);
+        let passes = layers.len().div_ceil(self.held(on, &opened, &layers)?.get()) * (2 + steps);
         let mut progress = Progress::new(on.watch(), CARD.id, passes * (1 + spoken.objectives().len()));
         let mut ends = None;
         let mut shown = |objective: &Objective| -> Result<Vec<Labelled>, AnalysisError> {
@@ -229,7 +241,7 @@ impl Analysis for AttributionPatching {
         let none = || input(&CARD, "a language model with blocks", "this subject has none");
         let (at_clean, at_corrupted) = ends.ok_or_else(none)?;
         tables.push(opened.other_tokens()?);
-        let answer = Answer::new(tables, self.sites(0..layers));
+        let answer = Answer::new(tables, self.sites(&layers));
         let cautions = opened.caution(at_clean, at_corrupted);
         Ok(answer.explaining(objective).against(pair.difference()).cautioned(cautions))
     }
@@ -256,21 +268,22 @@ impl AttributionPatching {
         let subject = on.subject();
         let Settings { points, between, positions, .. } = &self.settings;
         let positions = positions.chosen(CARD.id, opened.map())?;
-        let (layers, memory) = (kind::blocks(subject, Part::Text), on.memory().at_most(self.rows));
+        let (layers, memory) = (self.layers(subject)?, on.memory().at_most(self.rows));
         let specs: Vec<&SiteSpec> =
             points.iter().map(|point| spec(subject, *point)).collect::<Result<_, _>>()?;
-        let held = self.layers(on, opened, layers)?;
+        let held = self.held(on, opened, &layers)?;
         let prompts = Prompts { clean: &opened.clean, corrupted: &opened.corrupted };
         let mut scores: Vec<Scores> = points.iter().map(|_| Scores::default()).collect();
         let mut ends = None;
-        for some in batches(layers, held) {
-            let sites = self.sites(some.clone());
+        for some in batches(layers.len(), held) {
+            let some = of_range(&layers, some)?;
+            let sites = self.sites(some);
             let read = (sites.as_slice(), sites.as_slice());
             let runs = Contrast::run(subject, prompts, objective, read, *between, &memory, progress)?;
             let grads = runs.gradients(&sites, &memory, progress)?;
             for ((point, spec), scores) in points.iter().zip(&specs).zip(&mut scores) {
-                for layer in some.clone() {
-                    let site = Site::block(Part::Text, layer, *point);
+                for layer in some {
+                    let site = Site::block(Part::Text, *layer, *point);
                     let grad = grads.get(&site).ok_or(HookError::NoGradient(site))?;
                     let (clean, corrupted) = (runs.clean.get(site)?, runs.corrupted.get(site)?);
                     for other in [corrupted, grad] {
@@ -300,11 +313,12 @@ impl AttributionPatching {
         scored: Scored,
     ) -> Result<Vec<Labelled>, AnalysisError> {
         let points = &self.settings.points;
-        let (unit, layers) = (opened.objective.unit(), kind::blocks(subject, Part::Text));
+        let (unit, layers) = (opened.objective.unit(), self.layers(subject)?);
+        let layers = Indices::axis(Role::Layer, &layers, kind::blocks(subject, Part::Text));
         let tokens = label::token_axis_at(opened.map(), &scored.positions);
         let mut tables = Vec::new();
         for (point, scores) in points.iter().zip(scored.points) {
-            tables.extend(scores.tables(point.name(), unit, layers, &tokens)?);
+            tables.extend(scores.tables(point.name(), unit, &layers, &tokens)?);
         }
         let (clean, corrupted) = scored.ends;
         tables.push(Labelled::scalar("clean", unit, clean));
@@ -385,10 +399,10 @@ impl Scores {
         self,
         name: &str,
         unit: Unit,
-        layers: usize,
+        layer: &Axis,
         tokens: &Axis,
     ) -> Result<Vec<Labelled>, AnalysisError> {
-        let (layer, token) = (Axis::count(Role::Layer, layers), tokens.clone());
+        let (layer, token) = (layer.clone(), tokens.clone());
         let mut tables =
             vec![Labelled::numbers(name, unit, vec![layer.clone(), token.clone()], self.tokens)?];
         if let Some((heads, values)) = self.heads {

@@ -31,7 +31,7 @@
 //! Shares are those at the position where the answer is read. What other positions hold arrives there through heads.
 //!
 //! # Settings
-//! - `heads`: true.
+//! - `by_head`: true.
 //! - `neurons`: 0. So many neurons, those of largest share of either sign in all layers.
 //!
 //! # Cost
@@ -117,14 +117,14 @@ pub const CARD: Card = Card {
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Whether attention is taken apart into heads.
-    pub heads: bool,
+    pub by_head: bool,
     /// How many neurons, those of largest share.
     pub neurons: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { heads: true, neurons: 0 }
+        Self { by_head: true, neurons: 0 }
     }
 }
 
@@ -212,7 +212,7 @@ impl DirectLogitAttribution {
                 written.deepstack.insert(layer, end.share(states.get(site(Point::Deepstack))?));
             }
             let mut biases = [None, None];
-            if self.settings.heads {
+            if self.settings.by_head {
                 let (z, pulled) = pulled(subject, states, (site(Point::Z), attention), &end)?;
                 let width = z.len().checked_div(heads(subject)).unwrap_or(0).max(1);
                 let each = z.chunks(width).zip(pulled.along.chunks(width));
@@ -237,7 +237,7 @@ impl DirectLogitAttribution {
         let mut sites = vec![Site::of(Part::Text, Point::Input)];
         for layer in 0..layers {
             let mut points = vec![Point::AttnOut, Point::MlpOut];
-            points.extend(self.settings.heads.then_some(Point::Z));
+            points.extend(self.settings.by_head.then_some(Point::Z));
             points.extend((self.settings.neurons > 0).then_some(Point::MlpPost));
             points.extend((layer + 1 == layers).then_some(Point::ResidPost));
             points.push(Point::Deepstack);
@@ -250,14 +250,14 @@ impl DirectLogitAttribution {
 
     /// That the terms read are those that were summed: no standing edit lies between.
     fn unedited(&self, subject: &dyn Subject) -> Result<(), AnalysisError> {
-        let (heads, neurons) = (self.settings.heads, self.settings.neurons > 0);
+        let (heads, neurons) = (self.settings.by_head, self.settings.neurons > 0);
         for site in subject.edited().iter().filter(|site| site.part() == Part::Text) {
             let needs = match site.point() {
                 Point::ResidPre | Point::ResidMid | Point::ResidPost | Point::FinalNorm => {
                     "a stream without standing edits"
                 }
                 Point::AttnOut | Point::Result if heads => {
-                    "heads that add up to what attention writes, or `heads` = false"
+                    "heads that add up to what attention writes, or `by_head` = false"
                 }
                 Point::MlpOut if neurons => "neurons that add up to what the MLP writes, or `neurons` = 0",
                 _ => continue,
@@ -300,7 +300,7 @@ impl DirectLogitAttribution {
                 .collect();
         }
         let mut tables = vec![table("layers", vec![layer(), components(&names)], values)?];
-        if self.settings.heads {
+        if self.settings.by_head {
             let head = Axis::count(Role::Head, heads.len().checked_div(layers).unwrap_or(0));
             tables.push(table("heads", vec![layer(), head], heads)?);
         }

@@ -29,17 +29,17 @@
 //! - `between`: [`Between::Corrupted`]; with [`Between::Path`] this is EAP-IG, the gradient averaged over places between both
 //!   prompts, which the authors find more faithful; [`Between::Clean`] is the original's choice.
 //! - `top`: 20 edges in `strongest`.
-//! - `layers`: 8. So many blocks' senders, and so many blocks' receivers, are held at once, or fewer, as memory allows
+//! - `blocks`: 8. So many blocks' senders, and so many blocks' receivers, are held at once, or fewer, as memory allows
 //!   ([`On::within`](mmlens_core::On::within)).
 //! - `rows`: 4 places of a path share a pass, or fewer.
 //!
 //! # Cost
-//! Two forward passes; for every `layers` blocks, `n` of them, one forward and backward pass (`steps` along a path) and up to
-//! `2 n` forward passes of `layers` blocks. Peak memory: `layers x (2 heads + 2 kv_heads + 2)` copies of the stream, and what
+//! Two forward passes; for every `blocks` blocks, `n` of them, one forward and backward pass (`steps` along a path) and up to
+//! `2 n` forward passes of `blocks` blocks. Peak memory: `blocks x (2 heads + 2 kv_heads + 2)` copies of the stream, and what
 //! a backward pass keeps of them.
 //!
 //! # Errors
-//! Making: [`AnalysisError::Setting`] for no layers, edges or rows. Running: [`AnalysisError::Input`] for prompts of
+//! Making: [`AnalysisError::Setting`] for no blocks, edges or rows. Running: [`AnalysisError::Input`] for prompts of
 //! different length or with pictures at different positions, several rows, a decoder whose heads do not add up to
 //! what attention adds to the stream (a norm follows, as in Gemma 2) or one with cross-attention;
 //! [`AnalysisError::Subject`] for a subject without the sites; [`AnalysisError::Cancelled`].
@@ -55,7 +55,7 @@
 //! Direct computation in torch 2.15 on `llava-a` (6 heads, 2 KV heads), in which every reader is given a copy of the stream:
 //! gradients at either run and along a path of 5 places: largest difference relative to the largest edge 1.1e-6. Identities
 //! tested: the edges out of a sender sum to its score by attribution patching; on a straight subject an edge is what
-//! path patching gives; the same for any `layers` and `rows`.
+//! path patching gives; the same for any `blocks` and `rows`.
 //!
 //! # Reference
 //! Syed, Rager, Conmy: Attribution Patching Outperforms Automated Circuit Discovery. BlackboxNLP 2024.
@@ -125,14 +125,14 @@ pub struct Settings {
     /// How many edges stand in `strongest`.
     pub top: usize,
     /// How many blocks are held at once.
-    pub layers: usize,
+    pub blocks: usize,
     /// How many places of a path share a pass.
     pub rows: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { between: Between::default(), top: 20, layers: 8, rows: 4 }
+        Self { between: Between::default(), top: 20, blocks: 8, rows: 4 }
     }
 }
 
@@ -141,7 +141,7 @@ impl Default for Settings {
 pub struct EdgeAttribution {
     settings: Settings,
     top: NonZeroUsize,
-    layers: NonZeroUsize,
+    blocks: NonZeroUsize,
     rows: NonZeroUsize,
 }
 
@@ -149,7 +149,7 @@ impl EdgeAttribution {
     /// How many blocks are held at once.
     fn held(&self, on: &On<'_>, opened: &Opened, circuit: &Circuit) -> Result<NonZeroUsize, AnalysisError> {
         let memory = on.memory().at_most(self.rows);
-        let most = self.layers.min(NonZeroUsize::new(circuit.layers).unwrap_or(NonZeroUsize::MIN));
+        let most = self.blocks.min(NonZeroUsize::new(circuit.layers).unwrap_or(NonZeroUsize::MIN));
         memory.most(CARD.id, 0, most, |count| Self::need(on, opened, circuit, count, 1))
     }
 
@@ -192,9 +192,9 @@ impl Analysis for EdgeAttribution {
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
         let top = at_least_one(&CARD, "top", settings.top)?;
-        let layers = at_least_one(&CARD, "layers", settings.layers)?;
+        let blocks = at_least_one(&CARD, "blocks", settings.blocks)?;
         let rows = at_least_one(&CARD, "rows", settings.rows)?;
-        Ok(Self { settings, top, layers, rows })
+        Ok(Self { settings, top, blocks, rows })
     }
 
     fn settings(&self) -> &Settings {

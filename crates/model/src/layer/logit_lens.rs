@@ -57,6 +57,7 @@
 //! - `top`: 5 words.
 //! - `positions`: all; or those of pictures, of words, the last, or some by number. Of a tower that sees: all, those of
 //!   pictures (without the class token), or some by number.
+//! - `layers`: all; or after some blocks, by number ([`Indices`]), and after the last, which they are compared with.
 //! - `captions`: none; of a dual encoder further captions beside those of the case. `mmlens explain` names here all that it was given.
 //! - `rows`: 32 states are read out at a time, or fewer, as memory allows.
 //!
@@ -133,7 +134,7 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Sample,
     Subject, SubjectError, Words,
 };
-use mmlens_engine::{Positions, one_row};
+use mmlens_engine::{Indices, Positions, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -169,6 +170,8 @@ pub struct Settings {
     pub top: usize,
     /// Where it looks.
     pub positions: Positions,
+    /// After which blocks, and the last. Before the first block only where it is all.
+    pub layers: Indices,
     /// Of a dual encoder: captions beside those of the case. One that the case has already is not taken twice.
     pub captions: Vec<String>,
     /// How many states are read out at a time.
@@ -177,7 +180,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { part: None, top: 5, positions: Positions::All, captions: Vec::new(), rows: 32 }
+        Self {
+            part: None,
+            top: 5,
+            positions: Positions::All,
+            layers: Indices::All,
+            captions: Vec::new(),
+            rows: 32,
+        }
     }
 }
 
@@ -211,7 +221,7 @@ impl Analysis for LogitLens {
         if space != Space::Shared {
             one_row(CARD.id, &inputs)?;
         }
-        let streams = Streams::of(on.subject(), &inputs, (part, space), &self.settings.positions)?;
+        let streams = Streams::of(on.subject(), &inputs, (part, space), &self.settings)?;
         let passes = streams.passes(&self.limits(on, &streams, &inputs)?);
         let settling = if space == Space::Shared { 0 } else { case.settling() };
         let cost = Cost::rows(settling + passes * inputs.rows());

@@ -43,6 +43,8 @@
 //!   answer that the sample holds stays as it is: it has no part in the mean, and no share); a
 //!   caption that is compared with a picture from zero. On the shapes world the mean colour finds the evidence 1.3 times better
 //!   than the colour that normalisation makes zero.
+//! - `sites`: these in the place of pictures and words, each from its mean over positions (a caption that is compared with a picture from
+//!   zero); `along` says baselines too, and is given alone.
 //! - `gap`, `budget`: 0.01 and 512. The path is cut into 16 panels of five Gauss-Legendre nodes each. The objective at both ends of a panel says what it should
 //!   give, so that what it misses is known; panels that miss at least a quarter as much as the worst are halved, until what all of them miss, without signs, is no
 //!   more than `gap` of the change along the path, or `budget` places have been looked at. Between words and their mean a trained decoder
@@ -150,6 +152,8 @@ pub const CARD: Card = Card {
 pub struct Settings {
     /// The sites that move together, each from its baseline; `None` for the pictures and the words of the sample.
     pub along: Option<Vec<End>>,
+    /// The sites that move together, each from where pictures or words would begin; alone, without `along`.
+    pub sites: Option<Vec<Site>>,
     /// How much of the change along a path its panels may miss together, without signs, as a share.
     pub gap: f64,
     /// The most places of a path that are looked at for that.
@@ -164,7 +168,15 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { along: None, gap: 0.01, budget: 512, steps: None, rule: Rule::GaussLegendre, rows: 8 }
+        Self {
+            along: None,
+            sites: None,
+            gap: 0.01,
+            budget: 512,
+            steps: None,
+            rule: Rule::GaussLegendre,
+            rows: 8,
+        }
     }
 }
 
@@ -184,10 +196,16 @@ impl IntegratedGradients {
         if let Some(along) = &self.settings.along {
             return along.clone();
         }
-        let words = if kind::compares(subject) { Baseline::Zero } else { Baseline::Mean };
+        let compares = kind::compares(subject);
+        let end = |site: Site| {
+            let read = compares && matches!(site.part(), Part::Text | Part::Encoder);
+            End::new(site, if read { Baseline::Zero } else { Baseline::Mean })
+        };
+        if let Some(sites) = &self.settings.sites {
+            return sites.iter().copied().map(end).collect();
+        }
         let pixels = inputs.pixels.is_some().then(|| Site::of(Part::Vision, Point::Pixels));
-        let pixels = pixels.map(|site| End::new(site, Baseline::Mean));
-        let ends = pixels.into_iter().chain([End::new(kind::words_enter(subject), words)]);
+        let ends = pixels.into_iter().chain([kind::words_enter(subject)]).map(end);
         let ended = objective.ends_at();
         let matters = |end: &End| ended.is_none_or(|last| end.site <= last);
         ends.filter(|end| kind::has(subject, end.site)).filter(matters).collect()
@@ -263,13 +281,17 @@ impl Analysis for IntegratedGradients {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let Settings { along, gap, budget, steps, rule, rows } = &settings;
-        if along.as_ref().is_some_and(Vec::is_empty) {
+        let Settings { along, sites, gap, budget, steps, rule, rows } = &settings;
+        if let (Some(_), Some(_)) = (along, sites) {
+            return Err(setting(&CARD, "sites", "beside `along`", "one of them says what moves"));
+        }
+        if along.as_ref().is_some_and(Vec::is_empty) || sites.as_ref().is_some_and(Vec::is_empty) {
             return Err(setting(&CARD, "along", "no site", "a path needs at least one"));
         }
         let mut seen = BTreeSet::new();
-        if let Some(twice) = along.iter().flatten().find(|end| !seen.insert(end.site)) {
-            return Err(setting(&CARD, "along", format!("`{}` twice", twice.site), "a site moves once"));
+        let moved = along.iter().flatten().map(|end| end.site).chain(sites.iter().flatten().copied());
+        if let Some(twice) = moved.into_iter().find(|site| !seen.insert(*site)) {
+            return Err(setting(&CARD, "along", format!("`{twice}` twice"), "a site moves once"));
         }
         let least = if *rule == Rule::Trapezoid { 2 } else { 1 };
         if let Some(steps) = steps

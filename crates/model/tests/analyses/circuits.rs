@@ -36,7 +36,13 @@ fn asked(picture: u32, words: &str, token: u32) -> Case {
 }
 
 fn knockout(edges: Vec<Edges>, window: usize, rows: usize) -> AttentionKnockout {
-    AttentionKnockout::new(attention_knockout::Settings { edges, window: Some(window), rows }).unwrap()
+    AttentionKnockout::new(attention_knockout::Settings {
+        edges,
+        window: Some(window),
+        rows,
+        ..Default::default()
+    })
+    .unwrap()
 }
 
 fn usual() -> Vec<Edges> {
@@ -154,7 +160,7 @@ fn attribute(subject: &dyn Subject, pair: &Pair, between: Between, rows: usize) 
 }
 
 fn edges(subject: &dyn Subject, pair: &Pair, between: Between, layers: usize, rows: usize) -> Finding {
-    let settings = edge_attribution::Settings { between, layers, rows, ..Default::default() };
+    let settings = edge_attribution::Settings { between, blocks: layers, rows, ..Default::default() };
     EdgeAttribution::new(settings).unwrap().run(subject, pair).unwrap()
 }
 
@@ -187,7 +193,7 @@ fn attribution_of_states_heads_and_neurons() {
 fn attribution_of_edges() {
     let oracle = Oracle::open("methods/edges").unwrap();
     for (name, between) in ways() {
-        let settings = edge_attribution::Settings { between, layers: 2, ..Default::default() };
+        let settings = edge_attribution::Settings { between, blocks: 2, ..Default::default() };
         let found = EdgeAttribution::new(settings).unwrap().run(llava("llava-a"), &contrast()).unwrap();
         let wanted = &oracle.array(name).unwrap().values;
         agree(ATTRIBUTION, &format!("edges, {name}"), numbers(&found, "edges"), wanted);

@@ -12,7 +12,7 @@ use crate::support::{about, llava, named, numbers, question, scalar, total};
 use crate::weights::decoders;
 
 fn method(heads: bool, neurons: usize) -> DirectLogitAttribution {
-    DirectLogitAttribution::new(Settings { heads, neurons }).unwrap()
+    DirectLogitAttribution::new(Settings { by_head: heads, neurons }).unwrap()
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn shares_are_those_of_torch() {
             "llava-a" => question(),
             _ => Case::new(Sample::prompt(vec![], oracle.about()["prompt"].as_str().unwrap())),
         };
-        let found: Finding = DirectLogitAttribution::new(Settings { heads: true, neurons: 10_000 })
+        let found: Finding = DirectLogitAttribution::new(Settings { by_head: true, neurons: 10_000 })
             .unwrap()
             .run(subject.as_ref(), &case)
             .unwrap();

@@ -53,7 +53,7 @@ fn blocks(subject: &dyn Subject) -> usize {
 fn edges_add_up_to_their_nodes() {
     for name in WORDS.into_iter().chain(PICTURES) {
         let (subject, pair) = opened(name);
-        let settings = edge_attribution::Settings { layers: 2, ..Default::default() };
+        let settings = edge_attribution::Settings { blocks: 2, ..Default::default() };
         let edges = EdgeAttribution::new(settings).unwrap().run(subject.as_ref(), &pair).unwrap();
         let settings = attribution_patching::Settings {
             points: vec![Point::ResidPre, Point::Z, Point::MlpOut, Point::ResidPost],

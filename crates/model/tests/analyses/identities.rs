@@ -210,7 +210,7 @@ proptest! {
         residual in 0.0..=1.0_f32,
         heads in prop::sample::select(vec![Heads::Mean, Heads::Max, Heads::Min]),
     ) {
-        let method = AttentionRollout::new(attention_rollout::Settings { residual, heads, ..Default::default() }).unwrap();
+        let method = AttentionRollout::new(attention_rollout::Settings { residual, fusion: heads, ..Default::default() }).unwrap();
         let toy = Toy::curved(seed);
         let found = method.run(&toy, &asked(1, "abc", 0)).unwrap();
         let text = found.table("text").unwrap();

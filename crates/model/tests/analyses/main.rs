@@ -14,6 +14,7 @@ mod identities;
 mod lens;
 mod objectives;
 mod oracles;
+mod places;
 mod probes;
 mod read_at;
 mod refusals;

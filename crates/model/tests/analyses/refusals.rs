@@ -194,8 +194,8 @@ fn routes_and_circuits_that_cannot_be() {
         said(nodes(&[Point::QRot], 1).unwrap().run(&toy, &pair)),
         "`curved toy` has no site `text.blocks.0.attn.q_rot`"
     );
-    let edges = |top, layers, rows| {
-        said(EdgeAttribution::new(edge_attribution::Settings { top, layers, rows, ..Default::default() }))
+    let edges = |top, blocks, rows| {
+        said(EdgeAttribution::new(edge_attribution::Settings { top, blocks, rows, ..Default::default() }))
     };
     assert_eq!(edges(0, 1, 1), "edge-attribution: top = 0, but it must be at least 1");
     assert_eq!(edges(1, 0, 1), "edge-attribution: layers = 0, but it must be at least 1");

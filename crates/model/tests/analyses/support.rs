@@ -109,16 +109,16 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
         ],
         "rollout" => vec![
             json!({}),
-            json!({ "whole": 0, "heads": "max", "residual": 0.25, "sinks": "leave-out", "above": 0.1 }),
+            json!({ "whole": 0, "fusion": "max", "residual": 0.25, "sinks": "leave-out", "above": 0.1 }),
         ],
         "logit-lens" => vec![json!({}), json!({ "top": 2, "positions": { "at": [0, 2] }, "rows": 3 })],
-        "dla" => vec![json!({}), json!({ "heads": false, "neurons": 5 })],
+        "dla" => vec![json!({}), json!({ "by_head": false, "neurons": 5 })],
         "patching" => vec![
             json!({ "points": ["resid_pre", "attn_out", "mlp_out"] }),
             json!({ "places": "modalities", "rows": 2 }),
         ],
         "attribution" => vec![json!({}), path],
-        "edges" => vec![json!({}), json!({ "layers": 1 }), path],
+        "edges" => vec![json!({}), json!({ "blocks": 1 }), path],
         "knockout" => vec![json!({}), json!({ "window": 1 })],
         "paths" => vec![
             json!({}),

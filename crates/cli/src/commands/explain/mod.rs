@@ -14,12 +14,12 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mmlens::METHODS;
 use mmlens::core::{Memory, Method, Reply, Subject};
 
-use serde_json::json;
-
+use super::dry;
 use crate::edits::EditArgs;
 use crate::input::QuestionArgs;
 use crate::methods::{self, Set};
 use crate::model::ModelArgs;
+use crate::place::PlaceArgs;
 use crate::print;
 use crate::progress::{Bar, stoppable, stopped};
 use crate::refusal::Refusal;
@@ -57,6 +57,8 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "METHOD.SETTING=VALUE")]
     set: Vec<Set>,
     #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
     aim: AimArgs,
     #[command(flatten)]
     corruption: CorruptionArgs,
@@ -72,8 +74,9 @@ pub(crate) struct Explain {
     /// files of others are left alone.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Runs no method and writes nothing: prints the passes, seconds and memory that each would take, from one pass that is timed.
-    #[arg(long, conflicts_with = "cases")]
+    /// Runs no method and writes nothing: prints the passes, seconds and memory that each would take, from one pass that is timed; of
+    /// many cases what each would take, and all.
+    #[arg(long)]
     dry_run: bool,
     /// A job file: these options as TOML (docs/jobs.md). What is given here wins.
     #[arg(long, value_name = "FILE")]
@@ -94,13 +97,12 @@ impl Explain {
             return self.run_cases(path);
         }
         let task = self.task()?;
-        let rows = methods::chosen(&self.method);
-        methods::made(&rows, &self.set, &[])?;
+        let (rows, set) = self.methods()?;
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
-        let work = self.work(&subject, &rows, &bar);
+        let work = self.work(&subject, (&rows, &set), &bar);
         if self.dry_run {
-            return work.dry(&task, self.json);
+            return work.dry(&task)?.tell(self.json);
         }
         let told = work.explain(&task, &self.out, !self.json)?;
         if self.json { print::json(&told) } else { told.print() }
@@ -114,13 +116,26 @@ impl Explain {
         Ok(Task { sample, aim: self.aim.clone(), corruption: self.corruption.clone(), inputs })
     }
 
-    fn work<'a>(&'a self, subject: &'a dyn Subject, rows: &'a [&'static Method], bar: &'a Bar) -> Work<'a> {
+    /// The methods that run, and their settings; what is wrong with them is told before a model is opened.
+    fn methods(&self) -> Result<(Vec<&'static Method>, Vec<Set>)> {
+        let (rows, placed) = self.place.of(methods::chosen(&self.method), !self.method.is_empty())?;
+        let set = [placed, self.set.clone()].concat();
+        methods::made(&rows, &set, &[])?;
+        Ok((rows, set))
+    }
+
+    fn work<'a>(
+        &'a self,
+        subject: &'a dyn Subject,
+        (rows, set): (&'a [&'static Method], &'a [Set]),
+        bar: &'a Bar,
+    ) -> Work<'a> {
         Work {
             subject,
             model: &self.model,
             edits: &self.edits,
             rows,
-            set: &self.set,
+            set,
             named: !self.method.is_empty(),
             memory: self.memory,
             bar,
@@ -130,12 +145,17 @@ impl Explain {
     /// Case after case; one that fails is told, and the others go on.
     fn run_cases(&self, path: &Path) -> Result<()> {
         let cases = cases::read(path, &self.question, (&self.aim, &self.corruption))?;
-        let rows = methods::chosen(&self.method);
-        methods::made(&rows, &self.set, &[])?;
+        let (rows, set) = self.methods()?;
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
-        let work = self.work(&subject, &rows, &bar);
+        let work = self.work(&subject, (&rows, &set), &bar);
         let (count, mut failed) = (cases.len(), 0);
+        if self.dry_run {
+            let told =
+                |case: cases::Listed| (case.name.clone(), case.task().and_then(|task| work.dry(&task)));
+            failed = dry::cases(cases.into_iter().map(told), self.json)?;
+            return all_well(failed, count);
+        }
         for (at, case) in cases.into_iter().enumerate() {
             let out = self.out.join(&case.name);
             let told = case.task().and_then(|task| work.once(&task, &out));
@@ -145,11 +165,7 @@ impl Explain {
                 Err(error) if stopped() => return Err(error),
                 Err(error) => {
                     failed += 1;
-                    let reason = print::chain(&error);
-                    match self.json {
-                        true => print::json_line(&json!({ "case": case.name, "error": reason }))?,
-                        false => print::note(&format!("{}: {reason}", print::visible(&case.name))),
-                    }
+                    print::failed_case(&case.name, &error, self.json)?;
                     continue;
                 }
             };
@@ -158,9 +174,13 @@ impl Explain {
                 false => print::line(format!("{}/{count}  {}", at + 1, made.line(&case.name)))?,
             }
         }
-        match failed {
-            0 => Ok(()),
-            failed => Err(Refusal::Cases { failed, count }.into()),
-        }
+        all_well(failed, count)
+    }
+}
+
+fn all_well(failed: usize, count: usize) -> Result<()> {
+    match failed {
+        0 => Ok(()),
+        failed => Err(Refusal::Cases { failed, count }.into()),
     }
 }

@@ -108,14 +108,14 @@ impl Work<'_> {
     }
 
     /// What the methods would take of a case, which is settled as for a run.
-    pub(super) fn dry(&self, task: &Task, json: bool) -> Result<()> {
+    pub(super) fn dry(&self, task: &Task) -> Result<dry::Told> {
         let made = self.made(&task.sample)?;
         suited(self.subject, &task.sample.words)?;
         let shared = Shared::new();
         let on = On::new(self.subject).within(self.memory.unwrap_or_default()).sharing(&shared);
         self.edits.suited(self.subject, &on.encode(&task.sample)?)?;
         let (given, _) = self.settled(task, &on, task.corruption.given(Case::new(task.sample.clone()))?)?;
-        dry::tell(&on, (self.rows, &made), &given, json)
+        dry::told(&on, (self.rows, &made), &given)
     }
 
     /// What is given with what is explained of it.

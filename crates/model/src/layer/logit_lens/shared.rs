@@ -5,8 +5,8 @@ use mmlens_core::kind::Space;
 use mmlens_core::{
     AnalysisError, Answer, AnyTensor, HookError, Inputs, On, Pairs, Part, Sample, Subject, Words,
 };
+use mmlens_engine::cosines;
 use mmlens_engine::distribution::log_probabilities;
-use mmlens_engine::{cosines, label};
 
 use super::streams::{Held, Streams};
 use super::{LogitLens, read};
@@ -24,7 +24,7 @@ pub(super) fn answer(
 ) -> Result<Answer, AnalysisError> {
     let subject = on.subject();
     let inputs = on.encode(sample)?;
-    let streams = Streams::of(subject, &inputs, (part, Space::Shared), &lens.settings.positions)?;
+    let streams = Streams::of(subject, &inputs, (part, Space::Shared), &lens.settings)?;
     let limits = lens.limits(on, &streams, &inputs)?;
     let others = match (part, &sample.words) {
         (Part::Text, _) => Axis::names(Role::Image, sample.pictures.iter().map(|picture| &*picture.name)),
@@ -115,7 +115,7 @@ impl Seen {
 
     fn tables(&self, streams: &Streams) -> Result<Vec<Labelled>, AnalysisError> {
         let (layers, others) = (streams.sites.len(), self.others.len());
-        let depth = label::depth_axis(layers - 1);
+        let depth = streams.depths();
         let (mut tables, mut first) = (Vec::new(), 0);
         for (group, of) in streams.groups.iter().enumerate() {
             let (name, count) = (|what| streams.name(what, group), of.axis.len());

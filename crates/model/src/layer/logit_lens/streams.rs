@@ -11,9 +11,9 @@ use mmlens_core::{
     AnalysisError, AnyTensor, Ask, Copies, HookError, Inputs, Need, On, Output, Part, Plan, Point, Site,
     Subject, TokenMap, Wanted,
 };
-use mmlens_engine::{Positions, Progress, batches, label, of_range, states_at};
+use mmlens_engine::{Indices, Positions, Progress, batches, label, of_range, states_at};
 
-use super::CARD;
+use super::{CARD, Settings};
 use crate::check::input;
 
 /// The streams of a part, and the places that are looked at.
@@ -71,11 +71,20 @@ impl Streams {
         subject: &dyn Subject,
         inputs: &Inputs,
         (part, space): (Part, Space),
-        positions: &Positions,
+        Settings { positions, layers, .. }: &Settings,
     ) -> Result<Self, AnalysisError> {
         let after = |site: &Site| site.part() == part && site.point() == Point::ResidPost;
         let mut sites: Vec<Site> = subject.sites().iter().map(|spec| spec.site).filter(after).collect();
-        sites.insert(0, Site::block(part, 0, Point::ResidPre));
+        let chosen = layers.chosen(CARD.id, "layers", sites.len())?;
+        match layers {
+            Indices::All => sites.insert(0, Site::block(part, 0, Point::ResidPre)),
+            _ => {
+                let last = sites.last().copied();
+                sites.retain(|site| {
+                    Some(*site) == last || site.block_index().is_some_and(|block| chosen.contains(&block))
+                });
+            }
+        }
         let last = |site: Site| Ok::<_, HookError>(subject.dims(inputs, site)?.last().copied().unwrap_or(1));
         let widths = [last(Site::block(part, 0, Point::ResidPre))?, last(space.site(part))?];
         let groups = match part {
@@ -101,6 +110,15 @@ impl Streams {
     pub(super) fn place(&self, position: usize) -> Option<usize> {
         let mut places = self.groups.iter().flat_map(|group| &group.places);
         places.position(|place| *place == position)
+    }
+
+    /// Before block 0, and behind blocks by their numbers: the depths at which the streams are read.
+    pub(super) fn depths(&self) -> Axis {
+        let name = |site: &Site| match (site.point(), site.block_index()) {
+            (Point::ResidPost, Some(block)) => format!("after block {block}"),
+            _ => "before block 0".to_owned(),
+        };
+        Axis::names(Role::Layer, self.sites.iter().map(name))
     }
 
     /// How many passes it takes.

@@ -6,7 +6,7 @@ use mmlens_core::finding::{Axis, Labelled, Labels, Role, TokenLabel, Unit};
 use mmlens_core::kind::Space;
 use mmlens_core::{AnalysisError, Answer, Case, HookError, Inputs, Objective, On, Part, Subject};
 use mmlens_engine::distribution::{divergence, entropy, largest, log_probabilities, rank};
-use mmlens_engine::{label, one_row};
+use mmlens_engine::one_row;
 
 use super::streams::{Held, Streams};
 use super::{CARD, LogitLens, read};
@@ -21,14 +21,14 @@ pub(super) fn answer(
     let subject = on.subject();
     let (inputs, objective) = on.open(case)?;
     one_row(CARD.id, &inputs)?;
-    let streams = Streams::of(subject, &inputs, of, &lens.settings.positions)?;
+    let streams = Streams::of(subject, &inputs, of, &lens.settings)?;
     let targets = Targets::of(&inputs, &objective, &streams)?;
     let limits = lens.limits(on, &streams, &inputs)?;
     let mut seen = Seen::new(streams.sites.len(), streams.count());
     streams.each((on, &inputs), &limits, |held| look(lens, subject, &streams, held, &targets, &mut seen))?;
     let axis = streams.groups.first().map(|group| group.axis.clone());
     let axis = axis.ok_or_else(|| input(&CARD, "a picture or a prompt", "there is none"))?;
-    let tables = seen.tables(subject, (axis, &targets), streams.sites.len() - 1)?;
+    let tables = seen.tables(subject, (axis, &targets), &streams.depths())?;
     Ok(Answer::new(tables, streams.sites).explaining(&objective))
 }
 
@@ -105,11 +105,11 @@ impl Seen {
         &self,
         subject: &dyn Subject,
         (axis, targets): (Axis, &Targets),
-        blocks: usize,
+        depths: &Axis,
     ) -> Result<Vec<Labelled>, AnalysisError> {
-        let sought = vec![label::depth_axis(blocks), targets.axis(&axis)];
+        let sought = vec![depths.clone(), targets.axis(&axis)];
         let found = || self.readings.iter().filter_map(|reading| reading.target);
-        let places = vec![label::depth_axis(blocks), axis];
+        let places = vec![depths.clone(), axis];
         let ranks = self.readings.iter().map(|r| r.best.len()).max().unwrap_or(0);
         let ranked = [places.clone(), vec![Axis::count(Role::Rank, ranks)]].concat();
         let best = || self.readings.iter().flat_map(|r| &r.best);
