@@ -9,7 +9,8 @@ use mmlens::prelude::*;
 use mmlens::zoo::ZooError;
 use mmlens::zoo::checkpoint::WeightSource;
 use mmlens::zoo::parts::{
-    Act, Attention, AttentionShape, Embedding, Linear, Masking, Mlp, Norm, Padding, Reach, asked, said,
+    Act, Attention, AttentionShape, Embedding, Linear, Masking, Mlp, Norm, Padding, Reach, selected_logits,
+    selected_states,
 };
 use mmlens::zoo::vision::{Qkv, TowerConfig, VisionTower};
 use mmlens::zoo::vlm::place;
@@ -230,7 +231,7 @@ impl Network {
         Ok(Some(run.at(Site::of(Part::Text, Point::Input), x)?))
     }
 
-    /// The whole pass: logits, `[batch, asked, vocab]`, or those that are wanted; `None` if it ended before.
+    /// The whole pass: logits, `[batch, selected, vocab]`, or those that are selected; `None` if it ended before.
     pub(crate) fn forward(
         &self,
         inputs: &Inputs,
@@ -266,8 +267,8 @@ impl Network {
         if run.done() {
             return Ok(None);
         }
-        let x = asked(x, inputs.asked, run)?;
-        Ok(Some(said(x, VOCAB, run, |x, tokens| match tokens {
+        let x = selected_states(x, inputs.logits_at, run)?;
+        Ok(Some(selected_logits(x, VOCAB, run, |x, tokens| match tokens {
             Some(tokens) => self.head.only(tokens).apply(x),
             None => self.head.apply(x),
         })?))

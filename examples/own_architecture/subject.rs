@@ -127,7 +127,7 @@ impl Subject for Own {
             grids: Vec::new(),
             colours,
             images: vec![(0..count).collect()],
-            asked: Asked::Last,
+            logits_at: LogitsAt::Last,
         })
     }
 

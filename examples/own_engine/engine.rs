@@ -146,7 +146,7 @@ impl Subject for Letters {
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         sample.unanswered(self.name())?;
-        let (Words::Prompt(text) | Words::Ask(text)) = &sample.words else {
+        let (Words::Prompt(text) | Words::Question(text)) = &sample.words else {
             return Err(Self::refuse("it takes one prompt"));
         };
         if text.is_empty() || !sample.pictures.is_empty() || !sample.clips.is_empty() {
@@ -210,7 +210,7 @@ impl Subject for Letters {
         if run.done() {
             return Ok(Output::default());
         }
-        let asked = if inputs.asked == Asked::Last { length - 1 } else { 0 };
+        let asked = if inputs.logits_at == LogitsAt::Last { length - 1 } else { 0 };
         let logits = times(&norm(&x.slice(s![.., asked.., ..]).to_owned()), &self.embed.t().to_owned());
         let logits = Self::at(run, Site::of(Part::Text, Point::Logits), logits)?;
         Ok(Output::of_logits(logits.into_dyn().into_tensor()))

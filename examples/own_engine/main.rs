@@ -17,7 +17,7 @@ fn main() -> Result<()> {
     let subject = engine::Letters::new(Seed(1));
     let inputs = subject.encode(&Sample::prompt(Vec::new(), "the quick brown fox"))?;
     let trace = subject.run(&inputs, Plan::new().to_output())?;
-    let logits = trace.output().at(Ask::Last)?;
+    let logits = trace.output().at(Position::Last)?;
     let likely = AnyTensor::new(logits.argmax(1).float()).to_values()?[0] as u32;
     println!(
         "after \"the quick brown fox\" comes \"{}\"; what each head of each block adds to that:",

@@ -20,8 +20,9 @@ fn main() -> Result<()> {
     let picture = Picture::new("scene", image::DynamicImage::from(scene.render()));
     let questions: Vec<String> = scene.questions().into_iter().map(|question| question.text).collect();
     let [question, other, ..] = questions.as_slice() else { bail!("a scene of one question") };
-    let encode =
-        |question: &String| subject.encode(&Sample::new(vec![picture.clone()], Words::Ask(question.clone())));
+    let encode = |question: &String| {
+        subject.encode(&Sample::new(vec![picture.clone()], Words::Question(question.clone())))
+    };
     let inputs = encode(question)?;
     let objective = Objective::logit(top_token(subject, &inputs)?);
     // What tells one question from the other, block by block: the difference of their last states.

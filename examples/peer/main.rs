@@ -93,8 +93,8 @@ fn open(folder: &Path, model: &str) -> Result<Box<dyn Subject>> {
 /// The picture of a model (`clean` or `other`), with the question that is asked about it.
 fn sample(folder: &Path, model: &str, which: &str) -> Result<Sample> {
     let words = match model {
-        "shapes" => Words::Ask("what colour is the triangle?".to_owned()),
-        "smolvlm" => Words::Ask("What is it?".to_owned()),
+        "shapes" => Words::Question("what colour is the triangle?".to_owned()),
+        "smolvlm" => Words::Question("What is it?".to_owned()),
         _ => Words::Nothing,
     };
     let picture = Picture::open(folder.join(format!("{model}-{which}.png")))?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mmlens::data::shapes::Kind;
 use mmlens::finding::top;
-use mmlens::prelude::{AnyTensor, Asked, Plan, Run};
+use mmlens::prelude::{AnyTensor, LogitsAt, Plan, Run};
 use mmlens::zoo::checkpoint::WeightSource;
 use mmlens::zoo::decoder::Sequence;
 use mmlens::zoo::parts::KvCache;
@@ -118,7 +118,7 @@ fn read(
     let mut run = Run::start(plan, "shapes", &model.sites())?;
     let x = model.text.embed(&turns.ids, device)?;
     let pads = vec![0; turns.ids.len()];
-    let sequence = Sequence { pads: &pads, asked: Asked::All, ..Sequence::default() };
+    let sequence = Sequence { pads: &pads, logits_at: LogitsAt::All, ..Sequence::default() };
     let logits = model.text.forward(x, sequence, Some(&mut cache), &mut run)?;
     let logits = logits.context("the pass ended early")?;
     let [rows, length, vocab] = logits.dims();

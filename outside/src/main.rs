@@ -117,7 +117,7 @@ fn a_subject_of_its_own() -> Done {
     let altered = Altered::new(&mixture, [one])?;
     let plan = || Plan::new().to_output();
     let logits = |subject: &dyn Subject| -> Result<Vec<f32>, Box<dyn Error>> {
-        Ok(AnyTensor::new(subject.run(&inputs, plan())?.output().at(Ask::Last)?).to_values()?)
+        Ok(AnyTensor::new(subject.run(&inputs, plan())?.output().at(Position::Last)?).to_values()?)
     };
     check("without an expert it says something else", logits(&mixture)? != logits(&altered)?)?;
     let case = Case { sample: Sample::text("abdc"), target: Target::Token(3) };
@@ -145,7 +145,7 @@ fn a_steered_answer(subject: &dyn Subject, sample: &Sample) -> Done {
     let inputs = subject.encode(sample)?;
     let site = "text.blocks.2.resid_post";
     let other = subject.encode(&Sample {
-        words: Words::Ask("what shape is left of the circle?".to_owned()),
+        words: Words::Question("what shape is left of the circle?".to_owned()),
         ..sample.clone()
     })?;
     let last = |inputs: &Inputs| -> Result<AnyTensor, Box<dyn Error>> {
@@ -195,7 +195,7 @@ fn a_sweep_with_its_own_metric(subject: &dyn Subject, sample: &Sample) -> Done {
         mmlens::finding::Axis::count(Role::Head, sizes.heads),
     ];
     let entropy = Metric::of("entropy", Unit::Nat, |output| {
-        let logits = AnyTensor::new(output.at(Ask::Last)?);
+        let logits = AnyTensor::new(output.at(Position::Last)?);
         let width = logits.dims()[1];
         let row = |row: &[f32]| {
             let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);

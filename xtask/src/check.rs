@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{arrows, methods, models, mutate, nan, prose, writes};
+use crate::{arrows, methods, models, mutate, nan, prose, words, writes};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -43,6 +43,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "models", about: "docs/models.md tells of every fixture", run: models },
     Step { name: "nan", about: "no search for the largest passes NaN by", run: nan },
     Step { name: "prose", about: "links lead somewhere; the README says how tests are run", run: prose },
+    Step { name: "words", about: "names are words that people search for", run: words },
     Step { name: "writes", about: "files are written through mmlens-files alone", run: writes },
     Step { name: "deny", about: "licences, sources, advisories (where cargo-deny is installed)", run: deny },
     Step { name: "clippy", about: "clippy is silent on all targets", run: clippy },
@@ -153,6 +154,13 @@ fn prose(root: &Path) -> Outcome {
     }
 }
 
+fn words(root: &Path) -> Outcome {
+    match words::faults(root) {
+        Ok((faults, count)) => verdict(&faults, format!("{count} files of source")),
+        Err(fault) => Outcome::Failed(fault),
+    }
+}
+
 fn writes(root: &Path) -> Outcome {
     match writes::faults(root) {
         Ok((faults, count)) => verdict(&faults, format!("{count} files of source")),
@@ -248,7 +256,7 @@ mod tests {
         let unknown = choose(&["lint"]).err().unwrap();
         assert_eq!(
             unknown,
-            "`lint` is no step; steps are fmt, arrows, methods, mutations, models, nan, prose, writes, deny, clippy, doc, test"
+            "`lint` is no step; steps are fmt, arrows, methods, mutations, models, nan, prose, words, writes, deny, clippy, doc, test"
         );
     }
 

@@ -9,6 +9,7 @@ mod models;
 mod mutate;
 mod nan;
 mod prose;
+mod words;
 mod writes;
 
 use std::path::PathBuf;
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
             }
         },
         ["mutate", rest @ ..] => {
-            match mutate::Asked::read(rest).and_then(|asked| mutate::run(&root(), &asked)) {
+            match mutate::LogitsAt::read(rest).and_then(|asked| mutate::run(&root(), &asked)) {
                 Ok(true) => ExitCode::SUCCESS,
                 Ok(false) => ExitCode::FAILURE,
                 Err(fault) => {

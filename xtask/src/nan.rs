@@ -25,11 +25,7 @@ const FUNCTIONS: [&str; 4] = ["f32::max", "f32::min", "f64::max", "f64::min"];
 
 /// Every search that passes NaN by, one line each, and how many files there are.
 pub(crate) fn faults(root: &Path) -> Result<(Vec<String>, usize), String> {
-    let mut files = Vec::new();
-    for folder in ["crates", "xtask", "fuzz"] {
-        collect(&root.join(folder), &mut files)?;
-    }
-    files.sort();
+    let files = sources(root, &["crates", "xtask", "fuzz"])?;
     let mut faults = Vec::new();
     for file in &files {
         let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -37,6 +33,16 @@ pub(crate) fn faults(root: &Path) -> Result<(Vec<String>, usize), String> {
         faults.extend(found(&text).into_iter().map(|(line, what)| format!("{shown}:{line}: {what}")));
     }
     Ok((faults, files.len()))
+}
+
+/// The Rust sources below some folders, in order.
+pub(crate) fn sources(root: &Path, folders: &[&str]) -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
+    for folder in folders {
+        collect(&root.join(folder), &mut files)?;
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn collect(folder: &Path, into: &mut Vec<PathBuf>) -> Result<(), String> {

@@ -24,7 +24,7 @@ pub(crate) struct QuestionArgs {
     #[command(flatten)]
     clips: ClipArgs,
     #[command(flatten)]
-    words: AskedArgs,
+    words: WordsArgs,
 }
 
 /// Clips, for models that take them.
@@ -63,7 +63,7 @@ impl ClipArgs {
 /// What is asked of the pictures.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-struct AskedArgs {
+struct WordsArgs {
     /// The question, put through the checkpoint's chat template.
     #[arg(long, value_name = "QUESTION")]
     ask: Option<String>,
@@ -83,12 +83,12 @@ impl QuestionArgs {
 
     /// What was said, in one of three ways.
     pub(crate) fn said(&self) -> (Option<String>, Option<String>, Vec<String>) {
-        let AskedArgs { ask, prompt, text } = &self.words;
+        let WordsArgs { ask, prompt, text } = &self.words;
         (ask.clone(), prompt.clone(), text.clone())
     }
 
     pub(crate) fn sample(&self) -> Result<Sample> {
-        let AskedArgs { ask, prompt, text } = &self.words;
+        let WordsArgs { ask, prompt, text } = &self.words;
         if ask.is_none() && prompt.is_none() && text.is_empty() && self.images.is_empty() {
             let said = "nothing is asked: give --ask, --prompt or --text, or --image alone where a model needs no words\n";
             return Err(clap::Error::raw(ErrorKind::MissingRequiredArgument, said).into());
@@ -101,7 +101,7 @@ impl QuestionArgs {
 /// What was said, in one of three ways, or nothing.
 pub(crate) fn words(ask: Option<&String>, prompt: Option<&String>, texts: &[String]) -> Words {
     match (ask, prompt, texts) {
-        (Some(question), ..) => Words::Ask(question.clone()),
+        (Some(question), ..) => Words::Question(question.clone()),
         (_, Some(prompt), _) => Words::Prompt(prompt.clone()),
         (.., []) => Words::Nothing,
         (.., texts) => Words::Texts(texts.to_vec()),
@@ -111,7 +111,7 @@ pub(crate) fn words(ask: Option<&String>, prompt: Option<&String>, texts: &[Stri
 /// Words as the user wrote them, captions side by side.
 pub(crate) fn written(words: &Words) -> String {
     match words {
-        Words::Ask(text) | Words::Prompt(text) => text.clone(),
+        Words::Question(text) | Words::Prompt(text) => text.clone(),
         Words::Texts(texts) => texts.join(" | "),
         Words::Nothing => String::new(),
     }
@@ -137,7 +137,7 @@ pub(crate) fn suited(subject: &dyn Subject, words: &Words) -> Result<(), Refusal
         (Words::Texts(_), false) if !kind::takes_texts(subject) => {
             Err(Refusal::NoCaptions { model: model() })
         }
-        (Words::Ask(_) | Words::Prompt(_) | Words::Nothing, true) => {
+        (Words::Question(_) | Words::Prompt(_) | Words::Nothing, true) => {
             Err(Refusal::Captions { model: model() })
         }
         _ => Ok(()),

@@ -113,7 +113,7 @@ impl<'a, D: Decode> Decoding<'a, D> {
         pass: impl FnOnce(&Inputs, &mut Run) -> Result<Option<(AnyTensor, D)>, SubjectError> + Send,
     ) -> Result<Self, SubjectError> {
         inputs.some()?;
-        let prompt = inputs.clone().ask_last();
+        let prompt = inputs.clone().last_logits();
         let run = started(subject, plan)?.over(&prompt);
         subject.fits(&prompt, &run)?;
         let mut state = None;

@@ -14,7 +14,7 @@ use crate::Subject;
 /// #[deny(clippy::missing_trait_methods)]
 /// impl<S: Subject> Subject for Renamed<S> {
 ///     forward_subject!(|own| &own.0; weights_hash, alterations, dtype, device, kernels, differentiable, edited, sites, anatomy, weights, weight, encode,
-///         forward, goes_on, need, dims, fits, run, read_out, longest_answer, begin, rules, generate, decode, token, tokens,
+///         forward, resumes_from_suffix, need, dims, fits, run, read_out, longest_answer, begin, rules, generate, decode, token, tokens,
 ///         mask, pad);
 ///
 ///     fn name(&self) -> &str {
@@ -27,7 +27,7 @@ macro_rules! forward_subject {
     (|$own:ident| $to:expr; all) => {
         $crate::forward_subject!(
             |$own| $to; name, weights_hash, alterations, dtype, device, kernels, differentiable, edited, sites, anatomy, weights, weight, encode,
-            forward, goes_on, need, dims, fits, run, read_out, longest_answer, begin, rules, generate, decode,
+            forward, resumes_from_suffix, need, dims, fits, run, read_out, longest_answer, begin, rules, generate, decode,
             token, tokens, mask, pad
         );
     };
@@ -116,10 +116,10 @@ macro_rules! forward_subject {
             $crate::Subject::forward($to, inputs, run)
         }
     };
-    (@goes_on |$own:ident| $to:expr) => {
-        fn goes_on(&self) -> bool {
+    (@resumes_from_suffix |$own:ident| $to:expr) => {
+        fn resumes_from_suffix(&self) -> bool {
             let $own = self;
-            $crate::Subject::goes_on($to)
+            $crate::Subject::resumes_from_suffix($to)
         }
     };
     (@need |$own:ident| $to:expr) => {

@@ -49,6 +49,7 @@ mod plans;
 mod run;
 mod sample;
 mod seed;
+mod selection;
 mod selector;
 mod session;
 mod site;
@@ -59,7 +60,6 @@ mod tensor;
 mod threads;
 mod trace;
 mod upright;
-mod wanted;
 mod weight;
 
 pub use altered::{Alteration, AlterationError, AlterationFault, Altered};
@@ -77,7 +77,7 @@ pub use examples::Examples;
 pub use generate::{
     Beams, Generated, Generation, Generator, Rule, Rules, Sampling, ScoresFn, Text, Upcoming,
 };
-pub use inputs::{Asked, Batch, Grid, Inputs, TokenMap, View};
+pub use inputs::{Batch, Grid, Inputs, LogitsAt, TokenMap, View};
 pub use integrity::{Breach, Integrity};
 pub use kind::Capability;
 pub use mean::{Content, contents};
@@ -88,7 +88,7 @@ pub use method::{
     found, rerun, step, top_token,
 };
 pub use need::{Copies, Need};
-pub use objective::{Ask, Custom, Measure, Objective, Output, Pairs, Reading, Unreadable};
+pub use objective::{Custom, Measure, Objective, Output, Pairs, Position, Reading, Unreadable};
 pub use own::OwnPoint;
 pub use picture::{MOST_PICTURE_BYTES, MOST_PICTURE_PIXELS, Picture};
 pub use plain::plain_names;
@@ -97,6 +97,7 @@ pub use plans::{Plans, Steps};
 pub use run::{Resume, Run};
 pub use sample::{Reply, Sample, Words};
 pub use seed::Seed;
+pub use selection::LogitSelection;
 pub use selector::Selector;
 pub use session::{Session, SessionError};
 pub use site::{AxisName, Part, Point, Site, SiteSpec, closest};
@@ -105,7 +106,6 @@ pub use subject::{Anatomy, Subject, SubjectError};
 pub use tensor::{Activation, AnyTensor, place};
 pub use threads::among_threads;
 pub use trace::Trace;
-pub use wanted::Wanted;
 pub use weight::{Port, Through, WeightKind, WeightSpec};
 
 pub use mmlens_finding as finding;

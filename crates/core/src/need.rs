@@ -1,6 +1,8 @@
 //! What a pass takes of memory, told from shapes before it is made.
 
-use crate::{Anatomy, Asked, AxisName, Held, HookError, Inputs, Part, Point, Site, SiteSpec, Strip, Wanted};
+use crate::{
+    Anatomy, AxisName, Held, HookError, Inputs, LogitSelection, LogitsAt, Part, Point, Site, SiteSpec, Strip,
+};
 
 /// How many copies of the inputs share a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +122,7 @@ pub(crate) struct Planned<'a> {
     pub(crate) past: usize,
     /// Whether it runs to the output.
     pub(crate) output: bool,
-    pub(crate) wanted: Option<Wanted>,
+    pub(crate) wanted: Option<LogitSelection>,
 }
 
 /// What is asked of a site, beside an edit.
@@ -266,9 +268,9 @@ impl Planned<'_> {
             }
             return Ok(dims);
         }
-        let asked = match self.inputs.asked {
-            Asked::Last => 1,
-            Asked::All => self.inputs.positions(),
+        let asked = match self.inputs.logits_at {
+            LogitsAt::Last => 1,
+            LogitsAt::All => self.inputs.positions(),
         };
         // Cross-attention looks at what the tower gives.
         let seen = || self.extent(Part::Vision).1;
@@ -377,10 +379,10 @@ impl Planned<'_> {
         let site = Site::of(Part::Text, Point::Logits);
         let spec = self.published.iter().find(|spec| spec.axis(AxisName::Vocab).is_some());
         let vocab = spec.and_then(|spec| spec.axes.get(spec.axis(AxisName::Vocab)?)?.1).unwrap_or(0);
-        let (positions, tokens) = match (&self.wanted, self.inputs.asked) {
+        let (positions, tokens) = match (&self.wanted, self.inputs.logits_at) {
             (Some(wanted), _) => wanted.lengths(),
-            (None, Asked::Last) => (1, None),
-            (None, Asked::All) => (self.inputs.positions(), None),
+            (None, LogitsAt::Last) => (1, None),
+            (None, LogitsAt::All) => (self.inputs.positions(), None),
         };
         let rows = (self.inputs.rows() * self.copies.times * positions) as f64;
         let mut logits = Ledger::default();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::strip::ScanFn;
-use crate::{AnyTensor, AxisName, Content, HookError, Objective, Selector, Site, Strip, Wanted};
+use crate::{AnyTensor, AxisName, Content, HookError, LogitSelection, Objective, Selector, Site, Strip};
 
 /// An edit or gradient edit written by the user.
 pub type ChangeFn = Arc<dyn Fn(AnyTensor) -> Result<AnyTensor, HookError> + Send + Sync>;
@@ -190,7 +190,7 @@ impl fmt::Debug for GradFn {
 /// Nothing is attached to the model: a plan goes in, a [`Trace`](crate::Trace) comes out. Edits at one site apply
 /// in the order given; reads see the value after them; gradients are taken at the value after edits.
 /// A pass that reads or differentiates something ends once the last of it is there; one that does neither runs
-/// to its output. Of the output a model need not compute more than an objective, or [`Plan::wanting`], looks at;
+/// to its output. Of the output a model need not compute more than an objective, or [`select_logits`], looks at;
 /// [`Plan::to_output`] asks for all of it.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -198,7 +198,7 @@ pub struct Plan {
     pub(crate) objective: Option<Objective>,
     pub(crate) resume: Option<State>,
     pub(crate) output: bool,
-    pub(crate) wanted: Option<Wanted>,
+    pub(crate) wanted: Option<LogitSelection>,
     pub(crate) past: Vec<(AnyTensor, AnyTensor)>,
     /// Edits of the subject itself, before those of the plan.
     pub(crate) standing: Vec<Stood>,
@@ -369,7 +369,7 @@ impl Plan {
     /// Another objective in the same pass, forward alone: its value is [`Objective::score`] of the output that comes back.
     ///
     /// ```
-    /// # use mmlens_core::{Ask, Inputs, Objective, Plan, Subject, SubjectError};
+    /// # use mmlens_core::{Position, Inputs, Objective, Plan, Subject, SubjectError};
     /// # fn look(subject: &dyn Subject, inputs: &Inputs) -> Result<(), SubjectError> {
     /// let (one, other) = (Objective::logit(3), Objective::log_probability(3));
     /// let trace = subject.run(inputs, Plan::new().objective(one).also(&other))?;
@@ -380,8 +380,8 @@ impl Plan {
     #[must_use]
     pub fn also(mut self, objective: &Objective) -> Self {
         self.acts.extend(objective.sites().into_iter().map(|site| (Selector::from(site), Act::Keep)));
-        match objective.wanted() {
-            Some(wanted) => self.wanting(wanted),
+        match objective.selected_logits() {
+            Some(wanted) => self.select_logits(wanted),
             None => self.to_output(),
         }
     }
@@ -395,7 +395,7 @@ impl Plan {
 
     /// Goes on from a state of the last positions alone, behind others whose keys (as attention reads them: after rotary) and
     /// values are known, `[1, pos, kv head, d_head]` each, of the state's block and of every one after it. Sites then hold
-    /// these positions alone, but for the keys of scores. For subjects that [go on](crate::Subject::goes_on).
+    /// these positions alone, but for the keys of scores. For subjects that [go on](crate::Subject::resumes_from_suffix).
     #[must_use]
     pub fn resume_behind(mut self, state: State, past: Vec<(AnyTensor, AnyTensor)>) -> Self {
         (self.resume, self.past) = (Some(state), past);
@@ -404,7 +404,7 @@ impl Plan {
 
     /// Runs to the output, of which these logits are needed, and those of an objective.
     #[must_use]
-    pub fn wanting(mut self, wanted: Wanted) -> Self {
+    pub fn select_logits(mut self, wanted: LogitSelection) -> Self {
         self.wanted = Some(match self.wanted.take() {
             Some(before) => before.and(&wanted),
             None => wanted,
@@ -432,7 +432,7 @@ impl Plan {
         }
         self.output |= other.output;
         match other.wanted {
-            Some(wanted) => self.wanting(wanted),
+            Some(wanted) => self.select_logits(wanted),
             None => self,
         }
     }
@@ -450,14 +450,14 @@ impl Plan {
     }
 
     /// Of which logits the output is needed; `None` for all that the inputs ask for.
-    pub(crate) fn wanted(&self) -> Option<Wanted> {
+    pub(crate) fn selected_logits(&self) -> Option<LogitSelection> {
         if self.output {
             return None;
         }
         match (self.objective.as_ref(), self.wanted.clone()) {
             (None, wanted) => wanted,
-            (Some(objective), None) => objective.wanted(),
-            (Some(objective), Some(wanted)) => objective.wanted().map(|own| wanted.and(&own)),
+            (Some(objective), None) => objective.selected_logits(),
+            (Some(objective), Some(wanted)) => objective.selected_logits().map(|own| wanted.and(&own)),
         }
     }
 

@@ -10,9 +10,9 @@ use crate::plan::{Act, ChangeFn, Stood, known};
 use crate::strip::ScanFn;
 use crate::tap::{OnGrad, Taken, tap_any};
 use crate::{
-    Activation, Anatomy, AnyTensor, AxisName, Change, Copies, Held, HookError, Inputs, Objective, Output,
-    Part, Place, Plan, Point, Reading, Region, Site, SiteSpec, State, Strip, Subject, SubjectError, Trace,
-    Unreadable, Wanted, caught,
+    Activation, Anatomy, AnyTensor, AxisName, Change, Copies, Held, HookError, Inputs, LogitSelection,
+    Objective, Output, Part, Place, Plan, Point, Reading, Region, Site, SiteSpec, State, Strip, Subject,
+    SubjectError, Trace, Unreadable, caught,
 };
 
 #[derive(Default)]
@@ -57,7 +57,7 @@ pub struct Run {
     objective: Option<Objective>,
     resume: Option<State>,
     output: bool,
-    wanted: Option<Wanted>,
+    wanted: Option<LogitSelection>,
     past: Vec<(AnyTensor, AnyTensor)>,
     /// Where the pass is, should it break off.
     place: Place,
@@ -131,11 +131,11 @@ impl Run {
         if plan.objective.is_none() && work.values().any(Work::takes_gradient) {
             return Err(HookError::NoObjective);
         }
-        let nothing = plan.wanted().is_some_and(|wanted| wanted.is_none());
+        let nothing = plan.selected_logits().is_some_and(|wanted| wanted.is_none());
         let asked = plan.objective.is_some() || plan.wanted.is_some();
         let output = plan.output || if asked { !nothing } else { !reads };
         // Logits that are read or changed are all needed.
-        let wanted = plan.wanted().filter(|_| work.keys().all(|site| site.point() != Point::Logits));
+        let wanted = plan.selected_logits().filter(|_| work.keys().all(|site| site.point() != Point::Logits));
         let mut run = Self {
             work,
             specs,
@@ -372,12 +372,12 @@ impl Run {
     /// The only logits that are needed of the output; `None` if all are that the inputs ask for. A model may compute no
     /// more than these. It then passes no site of logits, and makes its output with [`Run::output`].
     #[inline]
-    pub fn wanted(&self) -> Option<&Wanted> {
+    pub fn selected_logits(&self) -> Option<&LogitSelection> {
         self.wanted.as_ref()
     }
 
-    /// The output of logits `[batch, asked, vocab]` or, where only some are [wanted](Run::wanted), of
-    /// `[batch, positions, tokens]`, both in the order of [`Wanted`].
+    /// The output of logits `[batch, asked, vocab]` or, where only some are [wanted](Run::selected_logits), of
+    /// `[batch, positions, tokens]`, both in the order of [`LogitSelection`].
     ///
     /// # Errors
     /// [`HookError::Unwanted`] for another number of positions or tokens than are wanted.

@@ -8,7 +8,7 @@ use crate::{Clip, Picture, SubjectError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Words {
     /// A question, put through the checkpoint's chat template with a generation prompt; pictures come first, then clips.
-    Ask(String),
+    Question(String),
     /// Text taken as it is, with image placeholders as the checkpoint's processor writes them before expansion.
     Prompt(String),
     /// Captions of a dual encoder.
@@ -90,7 +90,7 @@ impl Sample {
 
     /// A question about one picture.
     pub fn ask(picture: Picture, question: impl Into<String>) -> Self {
-        Self::new(vec![picture], Words::Ask(question.into()))
+        Self::new(vec![picture], Words::Question(question.into()))
     }
 
     /// A text alone, taken as it is.

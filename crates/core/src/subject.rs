@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::{
-    AnyTensor, Ask, Asked, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Objective,
-    Output, Part, Place, Plan, Rules, Run, Sample, Session, SessionError, Site, SiteSpec, Trace, Wanted,
-    WeightSpec, kind, memory,
+    AnyTensor, Copies, Generated, Generation, Generator, HookError, Inputs, LogitSelection, LogitsAt, Need,
+    Objective, Output, Part, Place, Plan, Position, Rules, Run, Sample, Session, SessionError, Site,
+    SiteSpec, Trace, WeightSpec, kind, memory,
 };
 
 /// What a subject cannot do, or could not.
@@ -233,7 +233,7 @@ pub trait Subject: Send + Sync {
 
     /// Whether its language model goes on from some positions alone ([`Plan::resume_behind`]): what a position holds must
     /// not depend on those behind it, and `attn.k_rot` (or `attn.k`, where there is none) and `attn.v` be what attention reads.
-    fn goes_on(&self) -> bool {
+    fn resumes_from_suffix(&self) -> bool {
         false
     }
 
@@ -279,12 +279,12 @@ pub trait Subject: Send + Sync {
     /// died. The subject can be run again.
     fn run(&self, inputs: &Inputs, plan: Plan) -> Result<Trace, SubjectError> {
         inputs.some()?;
-        let wanted = plan.wanted.as_ref().map_or(&[][..], Wanted::asks);
-        let own = plan.objective.as_ref().map(Objective::asks).unwrap_or_default();
+        let wanted = plan.wanted.as_ref().map_or(&[][..], LogitSelection::read_at);
+        let own = plan.objective.as_ref().map(Objective::read_at).unwrap_or_default();
         let asks = own.into_iter().chain(wanted.iter().copied());
         let early =
-            asks.filter_map(|at| if let Ask::At(position) = at { Some(position) } else { None }).next();
-        if let (Asked::Last, Some(position)) = (inputs.asked, early) {
+            asks.filter_map(|at| if let Position::At(position) = at { Some(position) } else { None }).next();
+        if let (LogitsAt::Last, Some(position)) = (inputs.logits_at, early) {
             let reason = format!(
                 "the objective looks at position {position}, but the output is asked for at the last alone"
             );

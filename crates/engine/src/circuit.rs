@@ -88,7 +88,7 @@ impl Sender {
 
 impl Receiver {
     /// Whether something a sender writes can reach it directly.
-    pub fn hears(self, sender: Sender) -> bool {
+    pub fn receives(self, sender: Sender) -> bool {
         let read = match self {
             Self::Query { layer, .. } | Self::Key { layer, .. } | Self::Value { layer, .. } => 2 * layer,
             Self::Mlp { layer } => 2 * layer + 1,
@@ -352,12 +352,13 @@ mod tests {
         let circuit = Circuit { layers: 2, heads: 4, kv_heads: 2, deep: vec![0] };
         let (senders, receivers) = (circuit.senders(0..2), circuit.receivers(0..2));
         assert_eq!((senders.len(), receivers.len()), (1 + 2 * 5 + 1, 2 * (4 + 2 + 2 + 1) + 1));
-        let heard = |receiver: Receiver| senders.iter().filter(|sender| receiver.hears(**sender)).count();
+        let received =
+            |receiver: Receiver| senders.iter().filter(|sender| receiver.receives(**sender)).count();
         // the input alone; the heads beside it; block 0 and what is added after it; all
-        assert_eq!(heard(Receiver::Key { layer: 0, head: 1 }), 1);
-        assert_eq!(heard(Receiver::Mlp { layer: 0 }), 5);
-        assert_eq!(heard(Receiver::Query { layer: 1, head: 3 }), 7);
-        assert_eq!(heard(Receiver::Logits), 12);
+        assert_eq!(received(Receiver::Key { layer: 0, head: 1 }), 1);
+        assert_eq!(received(Receiver::Mlp { layer: 0 }), 5);
+        assert_eq!(received(Receiver::Query { layer: 1, head: 3 }), 7);
+        assert_eq!(received(Receiver::Logits), 12);
         let names: Vec<String> = senders.iter().map(Sender::to_string).collect();
         assert_eq!(names[..7], ["input", "0.h0", "0.h1", "0.h2", "0.h3", "0.mlp", "0.deepstack"]);
         assert_eq!(receivers[4].to_string(), "0.k0");

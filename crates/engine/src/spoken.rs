@@ -1,7 +1,7 @@
 //! The tokens of an answer, explained one by one beside all of them together.
 
 use mmlens_core::finding::{Axis, BY_TOKEN, Labelled, Labels, Role, TableError, TokenLabel};
-use mmlens_core::{AnalysisError, Ask, Case, HookError, Inputs, Objective, On};
+use mmlens_core::{AnalysisError, Case, HookError, Inputs, Objective, On, Position};
 
 use crate::Metric;
 
@@ -34,9 +34,9 @@ impl Spoken {
         let label = |objective: &Objective| {
             // A token is decided at the position before it.
             let at = objective
-                .asks()
+                .read_at()
                 .into_iter()
-                .find_map(|ask| if let Ask::At(at) = ask { Some(at + 1) } else { None });
+                .find_map(|ask| if let Position::At(at) = ask { Some(at + 1) } else { None });
             let index = at.unwrap_or(usize::MAX).saturating_sub(pad);
             let missing = HookError::Objective { what: "position", index, len: map.len() };
             map.tokens.get(index).cloned().ok_or(missing)

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use mmlens_core::finding::{Axis, Role, Unit};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Ask, Case, Cases, Inputs, Memory, Objective, Output, Part, Point, Sample, Site,
-    Subject, Unwatched, Watch, from_fn,
+    AnalysisError, AnyTensor, Case, Cases, Inputs, Memory, Objective, Output, Part, Point, Position, Sample,
+    Site, Subject, Unwatched, Watch, from_fn,
 };
 use mmlens_engine::{DataSwept, Edit, Metric, Progress, Sweep, sweep_data};
 use mmlens_testkit::{Toy, kill_again_and_again};
@@ -30,8 +30,9 @@ fn heads_of(toy: &Toy, case: &Case) -> Result<(Inputs, Sweep), AnalysisError> {
     let inputs = toy.encode(&case.sample)?;
     let axes = vec![Axis::count(Role::Layer, 2), Axis::count(Role::Head, 2)];
     let heads = |at: &[usize]| vec![Edit::zero(Site::block(Part::Text, at[0], Point::Z)).heads([at[1]])];
-    let sweep =
-        Sweep::over(axes, heads).measure(Objective::logit(4)).measure(Metric::Divergence { at: Ask::Last });
+    let sweep = Sweep::over(axes, heads)
+        .measure(Objective::logit(4))
+        .measure(Metric::Divergence { at: Position::Last });
     Ok((inputs, sweep))
 }
 
@@ -72,7 +73,7 @@ fn what_is_no_number_stays_none() {
     let toy = Toy::curved(1);
     // Below zero, there is no root of a logit.
     let root = |output: &Output| {
-        let logits = AnyTensor::new(output.logit(Ask::Last, 4)?).to_values()?;
+        let logits = AnyTensor::new(output.logit(Position::Last, 4)?).to_values()?;
         Ok(logits.into_iter().map(f32::sqrt).collect())
     };
     let swept = |count: usize| {

@@ -10,7 +10,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use mmlens_core::finding::{Axis, Role};
 use mmlens_core::{
-    AnalysisError, Ask, Inputs, Memory, Objective, Part, Picture, Plan, Point, Sample, Site, Subject,
+    AnalysisError, Inputs, Memory, Objective, Part, Picture, Plan, Point, Position, Sample, Site, Subject,
     Unwatched,
 };
 use mmlens_engine::{Coalition, Edit, Hiding, Metric, Progress, Sweep, Units};
@@ -65,7 +65,7 @@ fn a_sweep_keeps_within_its_budget_and_makes_use_of_it() {
     let seen = small.encode(&Sample::prompt(shown, format!("<image>{}", text(40)))).unwrap();
     let at = |part, point| Site::block(part, 0, point);
     let logit = || Metric::from(Objective::logit(3));
-    let all = || Metric::Divergence { at: Ask::Last };
+    let all = || Metric::Divergence { at: Position::Last };
     let cases: [(&str, &dyn Subject, &Inputs, Edit, Metric); 7] = [
         (
             "stream",

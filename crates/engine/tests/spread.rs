@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use image::{Rgb, RgbImage};
 use mmlens_core::finding::{Axis, Role, Unit};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Ask, Change, HookError, Inputs, Memory, Objective, Part, Picture, Point,
+    AnalysisError, AnyTensor, Change, HookError, Inputs, Memory, Objective, Part, Picture, Point, Position,
     Sample, Site, Subject, Unwatched, Watch,
 };
 use mmlens_engine::{Edit, Metric, Progress, Sweep};
@@ -29,7 +29,7 @@ fn sweep() -> (Sweep, Memory) {
     let sweep = Sweep::over(axes, |at| {
         vec![Edit::zero(Site::block(Part::Text, at[0], Point::Z)).positions([at[1]]).heads([at[2]])]
     });
-    let sweep = sweep.measure(Objective::logit(4)).measure(Metric::Divergence { at: Ask::Last });
+    let sweep = sweep.measure(Objective::logit(4)).measure(Metric::Divergence { at: Position::Last });
     (sweep, Memory::default().at_most(NonZeroUsize::new(3).unwrap()))
 }
 
@@ -64,7 +64,7 @@ fn copies_work_at_the_same_time() {
         let begun = begun.clone();
         Metric::of("a meeting", Unit::Count, move |output| {
             let place = begun.fetch_add(1, Ordering::SeqCst);
-            let rows = AnyTensor::new(output.at(Ask::Last)?).dims()[0];
+            let rows = AnyTensor::new(output.at(Position::Last)?).dims()[0];
             for _ in 0..10_000 {
                 if place < 2 || begun.load(Ordering::SeqCst) >= 4 {
                     return Ok(vec![1.0; rows]);
@@ -90,8 +90,8 @@ fn copies_work_at_the_same_time() {
 fn an_error_of_one_ends_all() {
     let (sweep, memory) = sweep();
     let sweep = sweep.measure(Metric::of("a fault", Unit::Count, |output| {
-        let values = AnyTensor::new(output.at(Ask::Last)?).to_values()?;
-        let rows = AnyTensor::new(output.at(Ask::Last)?).dims()[0];
+        let values = AnyTensor::new(output.at(Position::Last)?).to_values()?;
+        let rows = AnyTensor::new(output.at(Position::Last)?).dims()[0];
         if rows > 1 {
             Err(HookError::Read(format!("{} values of {rows} rows", values.len())))
         } else {
@@ -112,7 +112,7 @@ fn an_error_of_one_ends_all() {
 fn a_device_that_breaks_off_is_an_error() {
     let (sweep, memory) = sweep();
     let sweep = sweep.measure(Metric::of("a broken device", Unit::Count, |output| {
-        let rows = AnyTensor::new(output.at(Ask::Last)?).dims()[0];
+        let rows = AnyTensor::new(output.at(Position::Last)?).dims()[0];
         assert!(rows == 1, "the cable was pulled");
         Ok(vec![0.0])
     }));

@@ -85,7 +85,7 @@ pub enum ReplyRecord {
 #[serde(rename_all = "lowercase")]
 pub enum WordsRecord {
     /// A question, put through the chat template of the checkpoint.
-    Ask(String),
+    Question(String),
     /// A text taken as it is.
     Prompt(String),
     /// Captions.

@@ -103,7 +103,7 @@ pub(crate) fn clip_once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
         Err(error) => return Ok(Outcome::Refused(error.to_string())),
     };
     let subject = room.subject(WATCHING.get(usize::from(*who) % WATCHING.len()).context("a model")?)?;
-    let words = mmlens_core::Words::Ask("what?".to_owned());
+    let words = mmlens_core::Words::Question("what?".to_owned());
     let sample = Sample::new(vec![], words).with_clips(vec![clip]);
     Ok(seen(checkpoint::run(subject, &sample), room))
 }

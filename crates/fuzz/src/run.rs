@@ -168,7 +168,7 @@ fn watched(target: &Target, seed: u64, first: u64, step: u64, end: u64) -> anyho
             let patience = Duration::from_secs(target.limits.seconds + if at.is_none() { 60 } else { 0 });
             match lines.recv_timeout(patience) {
                 Ok(line) => {
-                    if let Some(case) = heard(&mut tally, &line)? {
+                    if let Some(case) = entered(&mut tally, &line)? {
                         at = Some(case);
                     }
                 }
@@ -202,7 +202,7 @@ fn watched(target: &Target, seed: u64, first: u64, step: u64, end: u64) -> anyho
 }
 
 /// What a line of a worker says, entered; the case it has begun.
-fn heard(tally: &mut Tally, line: &str) -> anyhow::Result<Option<u64>> {
+fn entered(tally: &mut Tally, line: &str) -> anyhow::Result<Option<u64>> {
     let mut words = line.splitn(3, ' ');
     let (word, case) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let case: u64 = case.parse().with_context(|| format!("the worker said `{line}`"))?;

@@ -29,14 +29,14 @@ fn cases() -> usize {
 }
 
 /// A scene, its question, and the scene with the object that is asked about in another colour.
-struct Asked {
+struct AskedCase {
     scene: Scene,
     question: Question,
     other: Scene,
 }
 
 /// Questions for colours that the model answers rightly, of both scenes.
-fn asked(subject: &dyn Subject) -> Vec<Asked> {
+fn asked(subject: &dyn Subject) -> Vec<AskedCase> {
     let world = World::new(11);
     let answer = |scene: &Scene, question: &Question| {
         Aim::default().settle(&On::new(subject), sample(scene, &question.text)).unwrap().answer
@@ -52,7 +52,7 @@ fn asked(subject: &dyn Subject) -> Vec<Asked> {
         let rightly =
             answer(&scene, &question) == question.answer && answer(&other, &question) == colour.word();
         if rightly {
-            all.push(Asked { scene, question, other });
+            all.push(AskedCase { scene, question, other });
         }
         if all.len() == cases() {
             break;
@@ -97,12 +97,12 @@ impl Rates {
 }
 
 /// What each kind looks like when it is planted: on which case, and the cautions that come.
-fn planted(subject: &dyn Subject, kind: CautionKind, asked: &Asked, at: usize) -> Option<Vec<Caution>> {
-    let Asked { scene, question, other } = asked;
+fn planted(subject: &dyn Subject, kind: CautionKind, asked: &AskedCase, at: usize) -> Option<Vec<Caution>> {
+    let AskedCase { scene, question, other } = asked;
     let token = |text: &str| subject.tokens(text).unwrap()[0];
     let about = |scene: &Scene, answer: &str| Case {
         sample: sample(scene, &question.text),
-        target: Target::Objective(Measure::LogProbability.of(mmlens::core::Ask::Last, token(answer))),
+        target: Target::Objective(Measure::LogProbability.of(mmlens::core::Position::Last, token(answer))),
     };
     let case = || about(scene, &question.answer);
     let plain = |case: Case| Given::new(case).unwrap();
@@ -167,7 +167,7 @@ fn planted(subject: &dyn Subject, kind: CautionKind, asked: &Asked, at: usize) -
 }
 
 /// Default methods on a case that is as it should be: the right answer, and a picture beside it that differs in what is asked about.
-fn sound(subject: &dyn Subject, Asked { scene, question, other }: &Asked) -> Vec<Caution> {
+fn sound(subject: &dyn Subject, AskedCase { scene, question, other }: &AskedCase) -> Vec<Caution> {
     let settled = Aim::default().settle(&On::new(subject), sample(scene, &question.text)).unwrap();
     let given = Given::new(settled.case).unwrap().against(sample(other, &question.text));
     let mut cautions = settled.cautions;

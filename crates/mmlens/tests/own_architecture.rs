@@ -102,7 +102,7 @@ fn integrated_gradients_add_up_and_the_lens_ends_in_its_logits() {
     let words = lens.run(&subject, &case).unwrap();
     let last = words.table("words").unwrap().as_texts().unwrap().last().cloned().unwrap();
     let trace = subject.run(&inputs, Plan::new().objective(objective).to_output()).unwrap();
-    let logits = AnyTensor::new(trace.output().at(Ask::Last).unwrap()).to_values().unwrap();
+    let logits = AnyTensor::new(trace.output().at(Position::Last).unwrap()).to_values().unwrap();
     let top = mmlens::core::finding::top(&logits).unwrap().unwrap();
     assert_eq!(last, subject.token(top as u32));
 }
@@ -114,5 +114,5 @@ fn what_it_cannot_take_is_refused() {
         assert!(subject.encode(&sample(prompt)).is_err(), "{prompt}");
     }
     assert!(subject.encode(&Sample::prompt(Vec::new(), "#")).is_err());
-    assert!(subject.encode(&Sample::new(Vec::new(), Words::Ask("what".to_owned()))).is_err());
+    assert!(subject.encode(&Sample::new(Vec::new(), Words::Question("what".to_owned()))).is_err());
 }

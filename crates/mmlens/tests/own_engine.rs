@@ -28,10 +28,10 @@ fn it_keeps_the_contract_of_subjects() {
     assert_eq!(subject_breaches(&subject, &inputs), Vec::<String>::new());
     let others = ["of letters", "x"].map(|text| subject.encode(&sample(text)).unwrap());
     let batch = Inputs::batch(&others, subject.pad()).unwrap();
-    let rows = subject.run(&batch, Plan::new().to_output()).unwrap().output().at(Ask::Last).unwrap();
+    let rows = subject.run(&batch, Plan::new().to_output()).unwrap().output().at(Position::Last).unwrap();
     let rows = AnyTensor::new(rows).to_values().unwrap();
     for (own, alone) in rows.chunks(27).zip(&others) {
-        let alone = subject.run(alone, Plan::new().to_output()).unwrap().output().at(Ask::Last).unwrap();
+        let alone = subject.run(alone, Plan::new().to_output()).unwrap().output().at(Position::Last).unwrap();
         let alone = AnyTensor::new(alone).to_values().unwrap();
         assert!(own.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-5));
     }
@@ -52,7 +52,7 @@ fn packed_sweeps_equal_single_passes() {
     ];
     let swept = |rows| {
         let sweep = Sweep::over(axes.clone(), zero)
-            .measure(Metric::Divergence { at: Ask::Last })
+            .measure(Metric::Divergence { at: Position::Last })
             .measure(Objective::logit(4));
         let memory = Memory::default().at_most(NonZeroUsize::new(rows).unwrap());
         let mut progress = Progress::new(&Unwatched, "heads", sweep.len());

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
-use mmlens_core::{AnalysisError, Ask, Card, Inputs, Objective, Part, Plan, Point, Site, Subject, kind};
+use mmlens_core::{AnalysisError, Card, Inputs, Objective, Part, Plan, Point, Position, Site, Subject, kind};
 
 /// Settings that cannot be.
 pub(crate) fn setting(
@@ -71,8 +71,10 @@ fn pooled(subject: &dyn Subject) -> Option<[Site; 2]> {
 pub(crate) fn passes_of_reading(subject: &dyn Subject, objective: &Objective) -> usize {
     use Objective::{Against, Cosine, Pair, Similarity};
     let pooled = pooled(subject).is_some();
-    match (objective, objective.asks().as_slice()) {
-        (_, [Ask::Last]) | (Against { .. } | Cosine | Pair { .. } | Similarity, []) => usize::from(pooled),
+    match (objective, objective.read_at().as_slice()) {
+        (_, [Position::Last]) | (Against { .. } | Cosine | Pair { .. } | Similarity, []) => {
+            usize::from(pooled)
+        }
         _ => 0,
     }
 }
@@ -87,9 +89,9 @@ pub(crate) fn read_from(
 ) -> Result<Vec<usize>, AnalysisError> {
     use Objective::{Against, Cosine, Pair, Similarity};
     let last = inputs.positions().saturating_sub(1);
-    let place = |at: &Ask| if let Ask::At(at) = at { *at } else { last };
-    match (objective, objective.asks().as_slice()) {
-        (_, [Ask::Last]) | (Against { .. } | Cosine | Pair { .. } | Similarity, []) => {}
+    let place = |at: &Position| if let Position::At(at) = at { *at } else { last };
+    match (objective, objective.read_at().as_slice()) {
+        (_, [Position::Last]) | (Against { .. } | Cosine | Pair { .. } | Similarity, []) => {}
         (_, []) => {
             let found = format!("this one is the {objective}");
             return Err(input(card, "an objective that looks at positions of the output", found));

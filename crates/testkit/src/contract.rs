@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mmlens_core::{
-    AnalysisError, Anatomy, AnyAnalysis, AnyTensor, Ask, Batch, Change, Given, HookError, Inputs, Integrity,
-    Objective, On, Part, Plan, Point, Region, Run, Site, State, Subject, SubjectError, Trace, Wanted, Watch,
-    device,
+    AnalysisError, Anatomy, AnyAnalysis, AnyTensor, Batch, Change, Given, HookError, Inputs, Integrity,
+    LogitSelection, Objective, On, Part, Plan, Point, Position, Region, Run, Site, State, Subject,
+    SubjectError, Trace, Watch, device,
 };
 use mmlens_finding::{Finding, Labelled, Tolerance};
 
@@ -37,7 +37,7 @@ pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
         ("reading out", read_out_is_output),
         ("resuming", resuming),
         ("rows", rows),
-        ("logits that are wanted", wanted),
+        ("logits that are selected", selected),
         ("sites as objectives", sites_are_objectives),
         ("objectives that share a pass", objectives_share_a_pass),
         ("bad inputs", bad_inputs),
@@ -327,7 +327,7 @@ fn resuming(subject: &dyn Subject, inputs: &Inputs) -> Checked {
                 Ok(resumed) => {
                     let what = format!("resuming at `{site}`");
                     ROUNDING.check(&what, &answer(resumed.output())?, &whole).map_err(text)?;
-                    if anatomy.part == Part::Text && subject.goes_on() && inputs.rows() == 1 {
+                    if anatomy.part == Part::Text && subject.resumes_from_suffix() && inputs.rows() == 1 {
                         let behind = behind(subject, inputs, anatomy, block)?;
                         ROUNDING.check(&format!("{what}, half of it"), &behind, &whole).map_err(text)?;
                     }
@@ -362,7 +362,7 @@ fn behind(
     let past: Result<Vec<_>, HookError> = past.collect();
     let State { site, hidden } = trace.state(Part::Text, block).map_err(text)?;
     let hidden = hidden.part(1, half, inputs.positions() - half).map_err(text)?;
-    let inputs = inputs.clone().ask_last();
+    let inputs = inputs.clone().last_logits();
     let plan = Plan::new().resume_behind(State { site, hidden }, past.map_err(text)?);
     answer(subject.run(&inputs, plan).map_err(text)?.output())
 }
@@ -374,17 +374,17 @@ fn rows(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     ROUNDING.check("copies that share their pictures", &shared, &wanted).map_err(text)?;
     let own = output(subject, &inputs.repeat_pictures(3).map_err(text)?)?;
     ROUNDING.check("copies with pictures of their own", &own, &wanted).map_err(text)?;
-    let trace = subject.run(&inputs.clone().ask_all(), Plan::new()).map_err(text)?;
+    let trace = subject.run(&inputs.clone().all_logits(), Plan::new()).map_err(text)?;
     let Some(logits) = &trace.output().logits else { return Ok(()) };
     let (asked, vocab, all) = (logits.dims()[1], logits.dims()[2], values(logits)?);
     let lasts: Vec<f32> = all.chunks(asked * vocab).flat_map(|r| r[(asked - 1) * vocab..].to_vec()).collect();
-    let asked = inputs.clone().ask_last();
+    let asked = inputs.clone().last_logits();
     ROUNDING.check("the last of all positions", &lasts, &output(subject, &asked)?).map(|_| ()).map_err(text)
 }
 
 /// Some logits alone, or all: the same values, and the same gradients where there are any.
-fn wanted(subject: &dyn Subject, inputs: &Inputs) -> Checked {
-    let inputs = inputs.clone().ask_all();
+fn selected(subject: &dyn Subject, inputs: &Inputs) -> Checked {
+    let inputs = inputs.clone().all_logits();
     let whole = subject.run(&inputs, Plan::new()).map_err(text)?;
     let Some(logits) = &whole.output().logits else { return Ok(()) };
     let (asked, vocab) = (logits.dims()[1], logits.dims()[2] as u32);
@@ -398,7 +398,7 @@ fn wanted(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         let trace = subject.run(&inputs, plan.grad(stream)?.objective(objective))?;
         Ok(trace.grad(stream)?.to_values()?)
     };
-    for at in [Ask::Last, Ask::At(asked / 2)] {
+    for at in [Position::Last, Position::At(asked / 2)] {
         let (token, against) = (vocab / 2, vocab - 1);
         for objective in [
             Objective::Logit { at, token },
@@ -421,11 +421,12 @@ fn wanted(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         }
     }
     // Probabilities at one position and a logit at another, in one pass.
-    let both = Wanted::at(Ask::Last).and(&Wanted::tokens_at(Ask::At(0), [0]));
-    let some = subject.run(&inputs, Plan::new().wanting(both)).map_err(text)?;
-    let last = |trace: &Trace| values(&AnyTensor::new(trace.output().at(Ask::Last).map_err(text)?));
+    let both = LogitSelection::at(Position::Last).and(&LogitSelection::tokens_at(Position::At(0), [0]));
+    let some = subject.run(&inputs, Plan::new().select_logits(both)).map_err(text)?;
+    let last = |trace: &Trace| values(&AnyTensor::new(trace.output().at(Position::Last).map_err(text)?));
     ROUNDING.check("the last position of two", &last(&some)?, &last(&whole)?).map_err(text)?;
-    let first = |trace: &Trace| values(&AnyTensor::new(trace.output().logit(Ask::At(0), 0).map_err(text)?));
+    let first =
+        |trace: &Trace| values(&AnyTensor::new(trace.output().logit(Position::At(0), 0).map_err(text)?));
     ROUNDING.check("a token of the first", &first(&some)?, &first(&whole)?).map(|_| ()).map_err(text)
 }
 

@@ -120,7 +120,7 @@ fn rows(spec: &SiteSpec, inputs: &Inputs) -> Option<Vec<Option<usize>>> {
 
 /// The same number of several objectives that share a pass as of each by itself.
 pub(crate) fn objectives_share_a_pass(subject: &dyn Subject, inputs: &Inputs) -> Checked {
-    let inputs = inputs.clone().ask_all();
+    let inputs = inputs.clone().all_logits();
     let Some(spec) = subject.sites().iter().rev().find(|spec| spec.axis(AxisName::Pos).is_some()) else {
         return Ok(());
     };

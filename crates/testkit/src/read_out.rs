@@ -48,7 +48,7 @@ fn held(subject: &dyn Subject, inputs: &Inputs, part: Part, space: kind::Space) 
     let (end, added) = (space.site(part), Some(added).filter(|site| kind::has(subject, *site)));
     let mut sites = [Some(stream), Some(end), added].into_iter().flatten();
     let plan = sites.try_fold(Plan::new().to_output(), Plan::read).map_err(text)?;
-    let trace = subject.run(&inputs.clone().ask_all(), plan).map_err(text)?;
+    let trace = subject.run(&inputs.clone().all_logits(), plan).map_err(text)?;
     let mut states: Tensor<3> = trace.tensor(stream).map_err(text)?;
     if let Some(added) = added {
         states = states + trace.tensor::<3>(added).map_err(text)?;

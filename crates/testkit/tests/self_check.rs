@@ -6,7 +6,7 @@ use mmlens_core::{
     Breach, HookError, Inputs, Output, Part, Point, Run, Sample, Site, SiteSpec, Subject, SubjectError, Words,
 };
 use mmlens_testkit::{Rewired, Toy, checkpoint};
-use mmlens_zoo::self_check::look_over_subject;
+use mmlens_zoo::self_check::self_check_subject;
 use mmlens_zoo::{OpenOptions, ZooError};
 use safetensors::{Dtype, SafeTensors};
 
@@ -117,7 +117,7 @@ fn breach(fault: Fault) -> Option<Breach> {
     let subject = subject.publishing(published(&toy, fault));
     let picture = image::RgbImage::from_fn(8, 8, |x, y| image::Rgb([x as u8 * 30, y as u8 * 30, 99]));
     let sample = Sample::new(vec![mmlens_core::Picture::new("p", picture)], Words::Prompt("ab#c".to_owned()));
-    match look_over_subject(&subject, &subject.encode(&sample).unwrap()) {
+    match self_check_subject(&subject, &subject.encode(&sample).unwrap()) {
         Ok(()) => None,
         Err(ZooError::SelfCheck(breach)) => Some(breach),
         Err(other) => panic!("{other}"),
@@ -155,6 +155,6 @@ fn subjects_that_break_their_table_are_found() {
 fn inputs_that_do_not_show_every_site_are_found() {
     let toy = Toy::straight(3);
     let inputs = toy.encode(&Sample::new(Vec::new(), Words::Prompt("abc".to_owned()))).unwrap();
-    let error = look_over_subject(&toy, &inputs).unwrap_err();
+    let error = self_check_subject(&toy, &inputs).unwrap_err();
     assert!(matches!(error, ZooError::SelfCheck(Breach::Hook(HookError::NeverReached(_)))), "{error}");
 }

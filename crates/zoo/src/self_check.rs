@@ -40,7 +40,7 @@ pub struct Looked<'a> {
 ///
 /// # Errors
 /// [`ZooError::SelfCheck`]; whatever the pass reports.
-pub fn look_over(
+pub fn self_check(
     looked: &Looked<'_>,
     forward: impl FnOnce(&mut Run) -> Result<Output, ZooError>,
 ) -> Result<(), ZooError> {
@@ -96,16 +96,16 @@ fn answered(output: &Output) -> Result<(), ZooError> {
 ///
 /// # Cost
 /// One forward pass over the inputs, with every optional site computed.
-pub fn look_over_subject(subject: &dyn Subject, inputs: &Inputs) -> Result<(), ZooError> {
+pub fn self_check_subject(subject: &dyn Subject, inputs: &Inputs) -> Result<(), ZooError> {
     let dtype = subject.dtype();
     let published = subject.sites();
     let looked = Looked { published, sites: published, dtype: &dtype };
-    look_over(&looked, |run| Ok(subject.forward(inputs, run)?))
+    self_check(&looked, |run| Ok(subject.forward(inputs, run)?))
 }
 
 /// Inputs of one row: a few words, and between them `count` positions of a picture, which have the first of the tokens that
 /// are no words.
-pub(crate) fn glimpse(
+pub(crate) fn small_inputs(
     vocab: usize,
     (visual, count): (&[u32], usize),
     pixels: Option<AnyTensor>,

@@ -241,7 +241,7 @@ impl Ask {
     }
 
     fn fill(&self, subject: &dyn Subject, sample: &Sample, inputs: Inputs, masks: &[usize]) -> Result<()> {
-        let all = numbers(subject, likely(subject, &inputs.ask_all(), TOLD))?;
+        let all = numbers(subject, likely(subject, &inputs.all_logits(), TOLD))?;
         let filled = |at: &usize| Some(Mask { position: *at, tokens: all.get(*at)?.as_slice() });
         let masks: Vec<Mask<'_>> = masks.iter().filter_map(filled).collect();
         if self.json {

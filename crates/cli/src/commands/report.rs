@@ -324,7 +324,7 @@ fn question(findings: &[Finding]) -> String {
 /// Words as they were given, captions side by side.
 fn written(words: &WordsRecord) -> String {
     match words {
-        WordsRecord::Ask(text) | WordsRecord::Prompt(text) => text.clone(),
+        WordsRecord::Question(text) | WordsRecord::Prompt(text) => text.clone(),
         WordsRecord::Texts(texts) => texts.join(" | "),
         WordsRecord::Nothing => String::new(),
     }
@@ -368,7 +368,7 @@ mod tests {
     fn about(folder: &Path, name: &str, colour: u8) -> PathBuf {
         let picture = folder.join(format!("{name}.png"));
         RgbImage::from_pixel(4, 4, Rgb([colour; 3])).save(&picture).unwrap();
-        let sample = Sample::new(vec![Picture::open(&picture).unwrap()], Words::Ask("What?".to_owned()));
+        let sample = Sample::new(vec![Picture::open(&picture).unwrap()], Words::Question("What?".to_owned()));
         let patch = PatchLabel { image: 0, tile: 0, frame: 0, row: 0, col: 0, bbox: [0.0, 0.0, 4.0, 4.0] };
         let token = TokenLabel::new("<image>", Modality::Image).with_patch(patch);
         let span = |role| Axis::spans(role, 0, vec![[0.0, 4.0]]);

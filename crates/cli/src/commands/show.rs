@@ -275,7 +275,7 @@ fn input(input: &InputRecord) -> Vec<(&'static str, String)> {
 pub(crate) fn sample(sample: &SampleRecord) -> String {
     let quoted = |text: &str| format!("“{text}”");
     let words = match &sample.words {
-        WordsRecord::Ask(text) | WordsRecord::Prompt(text) => Some(quoted(text)),
+        WordsRecord::Question(text) | WordsRecord::Prompt(text) => Some(quoted(text)),
         WordsRecord::Texts(texts) => {
             Some(texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(" "))
         }

@@ -186,7 +186,7 @@ impl Trace {
                 false => Objective::logit(target),
             });
         }
-        let trace = subject.run(&inputs.clone().ask_all(), plan)?;
+        let trace = subject.run(&inputs.clone().all_logits(), plan)?;
         let odd = self.odd(&trace)?;
         let mut tensors = BTreeMap::new();
         if inputs.positions() > 0 {

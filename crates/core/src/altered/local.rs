@@ -11,7 +11,7 @@ use crate::mean::{filled, owners, row_means};
 use crate::plan::{ChangeFn, Stood};
 use crate::tensor::with_rank;
 use crate::{
-    AnyTensor, Asked, AxisName, Change, HookError, Inputs, Part, Point, Region, Site, SiteSpec, Unfit,
+    AnyTensor, AxisName, Change, HookError, Inputs, LogitsAt, Part, Point, Region, Site, SiteSpec, Unfit,
 };
 
 /// Which positions a pass is over.
@@ -103,7 +103,7 @@ impl Standing {
     }
 
     /// Whether it can be made at some positions without those before.
-    pub(super) fn goes_on(&self) -> bool {
+    pub(super) fn resumes_from_suffix(&self) -> bool {
         let whole = matches!(self.change, Change::Mean | Change::With(_));
         self.site().part() != Part::Text || (!whole && self.site().point() != Point::Logits)
     }
@@ -163,12 +163,13 @@ impl Standing {
     fn over(&self, inputs: &Inputs, from: usize, apart: bool) -> Result<Vec<(Region, Change)>, HookError> {
         let text = self.site().part() == Part::Text;
         let from = if text { from } else { 0 };
-        if from > 0 && !self.goes_on() {
+        if from > 0 && !self.resumes_from_suffix() {
             return Err(self.unfit(Unfit::SomePositions));
         }
         let (region, change) = self.of_pictures(inputs)?;
         // Of the logits the last position alone may be asked for.
-        let logits = text && self.site().point() == Point::Logits && inputs.asked == Asked::Last && !apart;
+        let logits =
+            text && self.site().point() == Point::Logits && inputs.logits_at == LogitsAt::Last && !apart;
         let first = if logits { inputs.positions().saturating_sub(1) } else { from };
         let change = self.behind_known(change, inputs, first, apart)?;
         let rows = self.regions(&region, inputs, first, apart)?;

@@ -126,8 +126,8 @@ impl<S: Subject> Subject for Altered<S> {
         &self.edited
     }
 
-    fn goes_on(&self) -> bool {
-        self.inner.goes_on() && self.standing.iter().all(Standing::goes_on)
+    fn resumes_from_suffix(&self) -> bool {
+        self.inner.resumes_from_suffix() && self.standing.iter().all(Standing::resumes_from_suffix)
     }
 
     fn need(&self, inputs: &Inputs, plan: &Plan, copies: Copies) -> Result<Need, HookError> {
@@ -183,7 +183,7 @@ impl<S: Subject> Subject for Altered<S> {
 
     fn begin(&self, inputs: &Inputs, plan: Plan) -> Result<Box<dyn Session + '_>, SubjectError> {
         inputs.some()?;
-        let prompt = inputs.clone().ask_last();
+        let prompt = inputs.clone().last_logits();
         let local = self.local(&Pass::Over { inputs: &prompt, from: 0 })?;
         let inner = self.inner.begin(inputs, plan.upon(local))?;
         Ok(Box::new(Answering { subject: self, inner, pads: inputs.pads.clone() }))

@@ -8,7 +8,7 @@ use crate::{AnyTensor, SubjectError};
 
 /// Which positions the output is computed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Asked {
+pub enum LogitsAt {
     /// The last only.
     #[default]
     Last,
@@ -51,7 +51,7 @@ pub struct Batch {
     /// For each row, its entries of `pixels` (of `grids`, where there are any), in the order of their placeholders.
     pub images: Vec<Vec<usize>>,
     /// Which positions the output is computed for.
-    pub asked: Asked,
+    pub logits_at: LogitsAt,
 }
 
 impl Grid {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mmlens_finding::TokenLabel;
 
-pub use batch::{Asked, Batch, Grid};
+pub use batch::{Batch, Grid, LogitsAt};
 pub use map::{TokenMap, View};
 
 use crate::{AnyTensor, HookError, SubjectError};
@@ -115,15 +115,15 @@ impl Inputs {
 
     /// With the output at all positions.
     #[must_use]
-    pub fn ask_all(mut self) -> Self {
-        self.0.asked = Asked::All;
+    pub fn all_logits(mut self) -> Self {
+        self.0.logits_at = LogitsAt::All;
         self
     }
 
     /// With the output at the last position alone.
     #[must_use]
-    pub fn ask_last(mut self) -> Self {
-        self.0.asked = Asked::Last;
+    pub fn last_logits(mut self) -> Self {
+        self.0.logits_at = LogitsAt::Last;
         self
     }
 
@@ -140,7 +140,7 @@ impl Inputs {
             grids: self.grids.clone(),
             colours: self.colours.clone(),
             images: (0..times).flat_map(over).map(|r| self.images[r].clone()).collect(),
-            asked: self.asked,
+            logits_at: self.logits_at,
         })
     }
 
@@ -171,7 +171,7 @@ impl Inputs {
         let longest = inputs.iter().map(|one| one.positions()).max().unwrap_or(0);
         let first =
             inputs.first().ok_or(SubjectError::Batch { reason: "there is nothing to batch".to_owned() })?;
-        let mut out = Batch { asked: first.asked, ..Batch::default() };
+        let mut out = Batch { logits_at: first.logits_at, ..Batch::default() };
         let mut pictures = Vec::new();
         let mut offset = 0;
         for one in inputs {
@@ -191,7 +191,7 @@ impl Inputs {
                 out.colours.extend(&one.colours);
                 pictures.push(pixels.clone());
             }
-            if one.asked != first.asked {
+            if one.logits_at != first.logits_at {
                 return Err(SubjectError::Batch {
                     reason: "some ask for all positions, some for the last".to_owned(),
                 });

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::many::ManyCases;
 use crate::{
-    AnalysisError, Ask, HookError, Inputs, Measure, Objective, On, Plan, Reply, Sample, Subject,
+    AnalysisError, HookError, Inputs, Measure, Objective, On, Plan, Position, Reply, Sample, Subject,
     SubjectError, Words,
 };
 
@@ -114,7 +114,11 @@ impl Target {
 
 /// Inputs that ask for the output where an objective looks.
 pub(crate) fn asked(inputs: Inputs, objective: &Objective) -> Inputs {
-    if objective.asks().iter().any(|at| matches!(at, Ask::At(_))) { inputs.ask_all() } else { inputs }
+    if objective.read_at().iter().any(|at| matches!(at, Position::At(_))) {
+        inputs.all_logits()
+    } else {
+        inputs
+    }
 }
 
 /// The most likely next token of the first row.
@@ -154,7 +158,7 @@ impl Pair {
         let mut said = Vec::new();
         if clean.words != other.words {
             said.push(match &other.words {
-                Words::Ask(question) => format!("the question “{question}”"),
+                Words::Question(question) => format!("the question “{question}”"),
                 Words::Prompt(prompt) => format!("the prompt “{prompt}”"),
                 Words::Texts(texts) => {
                     let many = if texts.len() == 1 { "caption" } else { "captions" };
@@ -301,7 +305,7 @@ impl Sample {
     #[must_use]
     pub fn record(&self) -> SampleRecord {
         let words = match &self.words {
-            Words::Ask(text) => WordsRecord::Ask(text.clone()),
+            Words::Question(text) => WordsRecord::Question(text.clone()),
             Words::Prompt(text) => WordsRecord::Prompt(text.clone()),
             Words::Texts(texts) => WordsRecord::Texts(texts.clone()),
             Words::Nothing => WordsRecord::Nothing,

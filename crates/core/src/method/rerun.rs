@@ -143,7 +143,7 @@ fn origin(source: &Source) -> &Source {
 
 fn opened(record: &SampleRecord, pictures: &[PathBuf]) -> Result<Sample, RerunError> {
     let words = match &record.words {
-        WordsRecord::Ask(text) => Words::Ask(text.clone()),
+        WordsRecord::Question(text) => Words::Question(text.clone()),
         WordsRecord::Prompt(text) => Words::Prompt(text.clone()),
         WordsRecord::Texts(texts) => Words::Texts(texts.clone()),
         WordsRecord::Nothing => Words::Nothing,

@@ -7,8 +7,8 @@ use burn::tensor::Tensor;
 use mmlens_finding::Unit;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Ask, Output};
-use crate::{HookError, Site, Wanted};
+use super::{Output, Position};
+use crate::{HookError, LogitSelection, Site};
 
 /// The value of every row of an output, `[batch]`.
 type ValueFn = Arc<dyn Fn(&Output) -> Result<Tensor<1>, HookError> + Send + Sync>;
@@ -19,10 +19,10 @@ type ValueFn = Arc<dyn Fn(&Output) -> Result<Tensor<1>, HookError> + Send + Sync
 /// one is refused by its name when it is to be explained again.
 ///
 /// ```
-/// use mmlens_core::{Ask, Custom, Objective, finding::Unit};
+/// use mmlens_core::{Position, Custom, Objective, finding::Unit};
 /// // How much likelier one token is than two others together, by their logits.
 /// let value = |output: &mmlens_core::Output| {
-///     let at = |token| output.logit(Ask::Last, token);
+///     let at = |token| output.logit(Position::Last, token);
 ///     Ok(at(3)? - (at(4)?.exp() + at(5)?.exp()).log())
 /// };
 /// let objective = Objective::from(Custom::new("3 against 4 and 5", Unit::Logit, value));
@@ -32,7 +32,7 @@ type ValueFn = Arc<dyn Fn(&Output) -> Result<Tensor<1>, HookError> + Send + Sync
 pub struct Custom {
     name: String,
     unit: Unit,
-    asks: Vec<Ask>,
+    asks: Vec<Position>,
     sites: Vec<Site>,
     output: bool,
     value: ValueFn,
@@ -57,7 +57,7 @@ impl Custom {
 
     /// Looking at these positions of the output.
     #[must_use]
-    pub fn at(self, asks: impl IntoIterator<Item = Ask>) -> Self {
+    pub fn at(self, asks: impl IntoIterator<Item = Position>) -> Self {
         Self { asks: asks.into_iter().collect(), ..self }
     }
 
@@ -85,7 +85,7 @@ impl Custom {
         self.unit
     }
 
-    pub(super) fn asks(&self) -> Vec<Ask> {
+    pub(super) fn read_at(&self) -> Vec<Position> {
         self.asks.clone()
     }
 
@@ -93,8 +93,8 @@ impl Custom {
         &self.sites
     }
 
-    pub(super) fn wanted(&self) -> Option<Wanted> {
-        (!self.output).then(Wanted::none)
+    pub(super) fn selected_logits(&self) -> Option<LogitSelection> {
+        (!self.output).then(LogitSelection::none)
     }
 
     pub(super) fn score(&self, output: &Output) -> Result<Tensor<1>, HookError> {

@@ -17,18 +17,18 @@ pub use output::{Output, Pairs};
 pub(crate) use reading::Rows;
 pub use reading::{Reading, Unreadable};
 
-use crate::{HookError, Selector, Site, SiteSpec, Wanted};
+use crate::{HookError, LogitSelection, Selector, Site, SiteSpec};
 
 /// Which of the asked positions of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ask {
+pub enum Position {
     /// The last position, where the next token is decided.
     Last,
     /// A position counted from the start of the (padded) sequence. The inputs must ask for all positions.
     At(usize),
 }
 
-impl Ask {
+impl Position {
     /// Its index in a row of so many positions.
     pub(crate) fn index(self, len: usize) -> Result<usize, HookError> {
         let index = match self {
@@ -39,7 +39,7 @@ impl Ask {
     }
 }
 
-impl fmt::Display for Ask {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Last => f.write_str("the last position"),
@@ -74,7 +74,7 @@ impl Measure {
 
     /// A token by this measure.
     #[must_use]
-    pub const fn of(self, at: Ask, token: u32) -> Objective {
+    pub const fn of(self, at: Position, token: u32) -> Objective {
         match self {
             Self::Logit => Objective::Logit { at, token },
             Self::LogProbability => Objective::LogProbability { at, token },
@@ -103,28 +103,28 @@ pub enum Objective {
     /// The logit of a token.
     Logit {
         /// Where.
-        at: Ask,
+        at: Position,
         /// Which token.
         token: u32,
     },
     /// The natural logarithm of the probability of a token.
     LogProbability {
         /// Where.
-        at: Ask,
+        at: Position,
         /// Which token.
         token: u32,
     },
     /// The probability of a token.
     Probability {
         /// Where.
-        at: Ask,
+        at: Position,
         /// Which token.
         token: u32,
     },
     /// The logit of one token minus that of another: the logarithm of how much likelier it is.
     LogitDifference {
         /// Where.
-        at: Ask,
+        at: Position,
         /// The token for.
         token: u32,
         /// The token against.
@@ -189,17 +189,17 @@ impl From<Custom> for Objective {
 impl Objective {
     /// The logit of a token at the last position.
     pub const fn logit(token: u32) -> Self {
-        Self::Logit { at: Ask::Last, token }
+        Self::Logit { at: Position::Last, token }
     }
 
     /// The log-probability of a token at the last position.
     pub const fn log_probability(token: u32) -> Self {
-        Self::LogProbability { at: Ask::Last, token }
+        Self::LogProbability { at: Position::Last, token }
     }
 
     /// Logit of `token` minus logit of `against` at the last position.
     pub const fn logit_difference(token: u32, against: u32) -> Self {
-        Self::LogitDifference { at: Ask::Last, token, against }
+        Self::LogitDifference { at: Position::Last, token, against }
     }
 
     /// The log-probability of tokens that stand in the inputs from a position on, each after what stands before it.
@@ -227,15 +227,15 @@ impl Objective {
     }
 
     /// Which positions of the output it looks at, where it looks at single ones.
-    pub fn asks(&self) -> Vec<Ask> {
+    pub fn read_at(&self) -> Vec<Position> {
         match self {
             Self::Logit { at, .. }
             | Self::LogProbability { at, .. }
             | Self::Probability { at, .. }
             | Self::LogitDifference { at, .. } => vec![*at],
             Self::Span { from, tokens, .. } => places(*from, tokens).map(|(at, _)| at).collect(),
-            Self::Sum(terms) => terms.iter().flat_map(|(_, term)| term.asks()).collect(),
-            Self::Custom(custom) => custom.asks(),
+            Self::Sum(terms) => terms.iter().flat_map(|(_, term)| term.read_at()).collect(),
+            Self::Custom(custom) => custom.read_at(),
             Self::Similarity | Self::Cosine | Self::Against { .. } | Self::Pair { .. } | Self::Site(_) => {
                 Vec::new()
             }
@@ -243,8 +243,8 @@ impl Objective {
     }
 
     /// The position of the output it looks at, if it is about one alone.
-    pub fn at(&self) -> Option<Ask> {
-        match self.asks().as_slice() {
+    pub fn at(&self) -> Option<Position> {
+        match self.read_at().as_slice() {
             [first, rest @ ..] => rest.iter().all(|at| at == first).then_some(*first),
             [] => None,
         }
@@ -291,32 +291,34 @@ impl Objective {
 
     /// The last site it looks at, if it looks at sites alone: nothing behind it matters.
     pub fn ends_at(&self) -> Option<Site> {
-        let sites_alone = self.wanted().is_some_and(|wanted| wanted.is_none());
+        let sites_alone = self.selected_logits().is_some_and(|wanted| wanted.is_none());
         self.sites().into_iter().max().filter(|_| sites_alone)
     }
 
     /// The only logits it looks at, which may be none; `None` if it looks at something else of the output.
-    pub fn wanted(&self) -> Option<Wanted> {
+    pub fn selected_logits(&self) -> Option<LogitSelection> {
         match self {
-            Self::Logit { at, token } => Some(Wanted::tokens_at(*at, [*token])),
-            Self::LogitDifference { at, token, against } => Some(Wanted::tokens_at(*at, [*token, *against])),
-            Self::LogProbability { at, .. } | Self::Probability { at, .. } => Some(Wanted::at(*at)),
+            Self::Logit { at, token } => Some(LogitSelection::tokens_at(*at, [*token])),
+            Self::LogitDifference { at, token, against } => {
+                Some(LogitSelection::tokens_at(*at, [*token, *against]))
+            }
+            Self::LogProbability { at, .. } | Self::Probability { at, .. } => Some(LogitSelection::at(*at)),
             Self::Span { from, tokens, measure } => {
                 let one = |(at, token)| match measure {
-                    Measure::Logit => Wanted::tokens_at(at, [token]),
-                    _ => Wanted::at(at),
+                    Measure::Logit => LogitSelection::tokens_at(at, [token]),
+                    _ => LogitSelection::at(at),
                 };
-                Some(places(*from, tokens).map(one).fold(Wanted::none(), |all, own| all.and(&own)))
+                Some(places(*from, tokens).map(one).fold(LogitSelection::none(), |all, own| all.and(&own)))
             }
-            Self::Site(_) => Some(Wanted::none()),
+            Self::Site(_) => Some(LogitSelection::none()),
             Self::Sum(terms) => {
-                let mut all = Wanted::none();
+                let mut all = LogitSelection::none();
                 for (_, term) in terms {
-                    all = all.and(&term.wanted()?);
+                    all = all.and(&term.selected_logits()?);
                 }
                 Some(all)
             }
-            Self::Custom(custom) => custom.wanted(),
+            Self::Custom(custom) => custom.selected_logits(),
             Self::Similarity | Self::Cosine | Self::Against { .. } | Self::Pair { .. } => None,
         }
     }
@@ -385,8 +387,8 @@ impl Objective {
 }
 
 /// Where each of some tokens in a row is decided: one position before its own.
-fn places(from: usize, tokens: &[u32]) -> impl Iterator<Item = (Ask, u32)> + '_ {
-    tokens.iter().enumerate().map(move |(i, token)| (Ask::At((from + i).saturating_sub(1)), *token))
+fn places(from: usize, tokens: &[u32]) -> impl Iterator<Item = (Position, u32)> + '_ {
+    tokens.iter().enumerate().map(move |(i, token)| (Position::At((from + i).saturating_sub(1)), *token))
 }
 
 /// The sum of some values; none, of none.
@@ -460,8 +462,8 @@ mod tests {
         assert_eq!(Objective::logit(1).unit(), Unit::Logit);
         assert_eq!(Objective::logit_difference(1, 2).unit(), Unit::Logit);
         assert_eq!(Objective::log_probability(1).unit(), Unit::LogProbability);
-        assert_eq!(Objective::LogProbability { at: Ask::At(3), token: 1 }.unit(), Unit::LogProbability);
-        assert_eq!(Measure::Probability.of(Ask::Last, 1).unit(), Unit::Probability);
+        assert_eq!(Objective::LogProbability { at: Position::At(3), token: 1 }.unit(), Unit::LogProbability);
+        assert_eq!(Measure::Probability.of(Position::Last, 1).unit(), Unit::Probability);
         assert_eq!(Objective::Similarity.unit(), Unit::Logit);
         assert_eq!(Objective::Pair { image: 0, text: 1 }.unit(), Unit::Logit);
         assert_eq!(Objective::Cosine.unit(), Unit::Cosine);
@@ -495,7 +497,7 @@ mod tests {
     /// A closure is told by its name, and refused by it.
     #[test]
     fn a_closure_is_not_read_back() {
-        let own = Custom::new("spread", Unit::None, |output| output.logit(Ask::Last, 1));
+        let own = Custom::new("spread", Unit::None, |output| output.logit(Position::Last, 1));
         let text = serde_json::to_string(&Objective::from(own)).unwrap();
         assert_eq!(text, r#"{"Custom":{"closure":"spread"}}"#);
         let said = serde_json::from_str::<Objective>(&text).unwrap_err().to_string();

@@ -6,7 +6,7 @@ use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{Rows, pick};
-use crate::{AnyTensor, Ask, HookError, Site, SiteSpec, Wanted};
+use crate::{AnyTensor, HookError, LogitSelection, Position, Site, SiteSpec};
 
 /// What a pass produced, as far as it went.
 #[derive(Debug, Clone, Default)]
@@ -14,7 +14,7 @@ pub struct Output {
     /// `[batch, asked, vocab]`; none if the pass was run for some of them alone.
     pub logits: Option<AnyTensor>,
     /// Some of them, `[batch, positions, tokens]`, and which.
-    some: Option<(AnyTensor, Wanted)>,
+    some: Option<(AnyTensor, LogitSelection)>,
     /// What a dual encoder made of pictures and texts.
     pub pairs: Option<Pairs>,
     /// What sites held that an objective looks at.
@@ -132,7 +132,7 @@ impl Output {
     ///
     /// # Errors
     /// [`HookError::NoOutput`] if there are none, [`HookError::Objective`] for a position out of range.
-    pub fn at(&self, at: Ask) -> Result<Tensor<2>, HookError> {
+    pub fn at(&self, at: Position) -> Result<Tensor<2>, HookError> {
         let none = || HookError::NoOutput(format!("logits at {at}"));
         let (logits, index) = match (&self.logits, &self.some) {
             (Some(logits), _) => {
@@ -153,7 +153,7 @@ impl Output {
     ///
     /// # Errors
     /// [`HookError::NoOutput`] if they are not there, [`HookError::Objective`] for a position or token out of range.
-    pub fn logit(&self, at: Ask, token: u32) -> Result<Tensor<1>, HookError> {
+    pub fn logit(&self, at: Position, token: u32) -> Result<Tensor<1>, HookError> {
         let Some((some, wanted)) = self.some.as_ref().filter(|_| self.logits.is_none()) else {
             return pick(self.at(at)?, token);
         };
@@ -187,7 +187,7 @@ impl Output {
     }
 
     /// An output of some logits alone, `[batch, positions, tokens]`, both in the order wanted.
-    pub(crate) fn of_wanted(logits: impl Into<AnyTensor>, wanted: Wanted) -> Result<Self, HookError> {
+    pub(crate) fn of_wanted(logits: impl Into<AnyTensor>, wanted: LogitSelection) -> Result<Self, HookError> {
         let logits = logits.into();
         let (found, (positions, tokens)) = (logits.dims(), wanted.lengths());
         match *found {

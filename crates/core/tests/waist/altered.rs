@@ -132,7 +132,7 @@ fn positions_are_counted_without_padding() {
     assert_eq!(entered, [0.0, 0.0, 0.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 5.0, 6.0, 7.0]);
     // Of the logits the last position alone is there, unless all are asked for.
     let last = altered(&["text.logits[pos=0]=zero"]);
-    let all = Toy::inputs(&[[1, 2]]).ask_all();
+    let all = Toy::inputs(&[[1, 2]]).all_logits();
     let logits = |subject: &dyn Subject, inputs: &Inputs| read(subject, inputs, "text.logits", Plan::new());
     let plain = logits(&toy(), &all);
     assert_eq!(logits(&last, &Toy::inputs(&[[1, 2]])), plain[3..]);

@@ -131,7 +131,7 @@ impl Subject for Toy {
             return Ok(Output::default());
         }
         let length = x.dims()[1];
-        let last = if inputs.asked == Asked::Last { x.narrow(1, length - 1, 1) } else { x };
+        let last = if inputs.logits_at == LogitsAt::Last { x.narrow(1, length - 1, 1) } else { x };
         Ok(Output::of_logits(run.at(Site::of(Part::Text, Point::Logits), last)?))
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
-use super::question::{Ask, CELL_MARGIN, CLEAR_OFFSET, Filter, Kind, Naming, Question};
+use super::question::{CELL_MARGIN, CLEAR_OFFSET, Filter, Form, Kind, Naming, Question};
 use super::scene::{Object, SIDE, Scene};
 use super::vocabulary::{Cell, Colour, Direction, Shape};
 
@@ -28,7 +28,7 @@ impl Scene {
     /// Every question that can be asked of this scene in every wording, kind by kind in the order of
     /// [`Kind::ALL`].
     pub fn questions(&self) -> Vec<Question> {
-        Kind::ALL.iter().flat_map(|&kind| self.asks(kind)).map(|ask| self.phrase(ask)).collect()
+        Kind::ALL.iter().flat_map(|&kind| self.forms(kind)).map(|ask| self.phrase(ask)).collect()
     }
 
     /// One question of a kind; `None` if this scene allows none.
@@ -43,11 +43,11 @@ impl Scene {
             Kind::Existence => self.draw_existence(rng),
             Kind::Relation => {
                 let yes = rng.random_bool(0.5);
-                let asks = self.asks(kind);
-                let fitting: Vec<Ask> = asks.into_iter().filter(|&ask| self.holds(ask) == yes).collect();
+                let asks = self.forms(kind);
+                let fitting: Vec<Form> = asks.into_iter().filter(|&ask| self.holds(ask) == yes).collect();
                 fitting.choose(rng).copied()
             }
-            _ => self.asks(kind).choose(rng).copied(),
+            _ => self.forms(kind).choose(rng).copied(),
         };
         ask.map(|ask| self.phrase(ask))
     }
@@ -77,7 +77,7 @@ impl Scene {
     }
 
     /// Every way to ask about a kind.
-    fn asks(&self, kind: Kind) -> Vec<Ask> {
+    fn forms(&self, kind: Kind) -> Vec<Form> {
         let naming = |size, colour, shape| Naming { size, colour, shape };
         match kind {
             Kind::Colour => self.property(kind, 1, &[naming(false, false, true), naming(true, false, true)]),
@@ -85,29 +85,29 @@ impl Scene {
             Kind::Size => self.property(kind, 2, &[naming(false, false, true), naming(false, true, true)]),
             Kind::Location => self.property(kind, 1, &BY_ANY),
             Kind::Count => {
-                std::iter::once(Ask::CountAll).chain(colours().chain(shapes()).map(Ask::Count)).collect()
+                std::iter::once(Form::CountAll).chain(colours().chain(shapes()).map(Form::Count)).collect()
             }
-            Kind::Existence => shapes().chain(colours()).chain(pairs()).map(Ask::Existence).collect(),
+            Kind::Existence => shapes().chain(colours()).chain(pairs()).map(Form::Existence).collect(),
             Kind::Relation => self.relations(),
             Kind::RelationObject => self.relation_objects(),
             Kind::Describe if self.objects.is_empty() => Vec::new(),
-            Kind::Describe => (0..2).map(|wording| Ask::Describe { wording }).collect(),
+            Kind::Describe => (0..2).map(|wording| Form::Describe { wording }).collect(),
         }
     }
 
-    fn property(&self, kind: Kind, wordings: usize, namings: &[Naming]) -> Vec<Ask> {
+    fn property(&self, kind: Kind, wordings: usize, namings: &[Naming]) -> Vec<Form> {
         let mut asks = Vec::new();
         for (object, thing) in self.objects.iter().enumerate() {
             if kind == Kind::Location && Cell::at(thing.centre).is_none() {
                 continue;
             }
             let Some(naming) = self.name(object, namings) else { continue };
-            asks.extend((0..wordings).map(|wording| Ask::Property { kind, wording, object, naming }));
+            asks.extend((0..wordings).map(|wording| Form::Property { kind, wording, object, naming }));
         }
         asks
     }
 
-    fn relations(&self) -> Vec<Ask> {
+    fn relations(&self) -> Vec<Form> {
         let mut asks = Vec::new();
         for object in 0..self.objects.len() {
             for origin in 0..self.objects.len() {
@@ -119,7 +119,7 @@ impl Scene {
                 }
                 for &direction in Direction::ALL {
                     if self.offset(direction, origin, object).abs() >= CLEAR_OFFSET {
-                        asks.push(Ask::Relation { object, direction, origin });
+                        asks.push(Form::Relation { object, direction, origin });
                     }
                 }
             }
@@ -127,7 +127,7 @@ impl Scene {
         asks
     }
 
-    fn relation_objects(&self) -> Vec<Ask> {
+    fn relation_objects(&self) -> Vec<Form> {
         let mut asks = Vec::new();
         for origin in 0..self.objects.len() {
             if self.name(origin, &BY_ANY).is_none() {
@@ -138,7 +138,7 @@ impl Scene {
                 let clear = others().all(|other| self.offset(direction, origin, other).abs() >= CLEAR_OFFSET);
                 let mut beyond = others().filter(|&other| self.offset(direction, origin, other) > 0.0);
                 if let (true, Some(found), None) = (clear, beyond.next(), beyond.next()) {
-                    asks.push(Ask::RelationObject { direction, origin, found });
+                    asks.push(Form::RelationObject { direction, origin, found });
                 }
             }
         }
@@ -166,17 +166,17 @@ impl Scene {
         (0..self.objects.len()).filter(|&index| filter.admits(&self.objects[index])).collect()
     }
 
-    pub(super) fn holds(&self, ask: Ask) -> bool {
+    pub(super) fn holds(&self, ask: Form) -> bool {
         match ask {
-            Ask::Existence(filter) => self.objects.iter().any(|object| filter.admits(object)),
-            Ask::Relation { object, direction, origin } => self.offset(direction, origin, object) > 0.0,
+            Form::Existence(filter) => self.objects.iter().any(|object| filter.admits(object)),
+            Form::Relation { object, direction, origin } => self.offset(direction, origin, object) > 0.0,
             _ => true,
         }
     }
 
-    fn draw_count<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<Ask> {
+    fn draw_count<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<Form> {
         let filters: Vec<Filter> = match rng.random_range(0..3) {
-            0 => return Some(Ask::CountAll),
+            0 => return Some(Form::CountAll),
             1 => colours().collect(),
             _ => shapes().collect(),
         };
@@ -191,10 +191,10 @@ impl Scene {
             .filter(|&(_, count)| count == wanted)
             .map(|(filter, _)| filter)
             .collect();
-        fitting.choose(rng).copied().map(Ask::Count)
+        fitting.choose(rng).copied().map(Form::Count)
     }
 
-    fn draw_existence<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<Ask> {
+    fn draw_existence<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<Form> {
         let yes = rng.random_bool(0.5);
         let form = rng.random_range(0..3);
         let near = rng.random_bool(NEAR_RATE);
@@ -205,14 +205,14 @@ impl Scene {
         };
         // An empty scene, made by taking its only object away, has no question answered by yes.
         let yes = yes && !self.objects.is_empty();
-        filters.retain(|&filter| self.holds(Ask::Existence(filter)) == yes);
+        filters.retain(|&filter| self.holds(Form::Existence(filter)) == yes);
         if form == 2 && !yes && near {
             let misses: Vec<Filter> = filters.iter().copied().filter(|&filter| self.nearly(filter)).collect();
             if !misses.is_empty() {
                 filters = misses;
             }
         }
-        filters.choose(rng).copied().map(Ask::Existence)
+        filters.choose(rng).copied().map(Form::Existence)
     }
 
     /// Whether some object has the colour or the shape.

@@ -116,7 +116,7 @@ pub(super) struct Naming {
 
 /// A way to ask, before it is put into words.
 #[derive(Clone, Copy)]
-pub(super) enum Ask {
+pub(super) enum Form {
     Property { kind: Kind, wording: usize, object: usize, naming: Naming },
     CountAll,
     Count(Filter),
@@ -146,11 +146,11 @@ impl Filter {
 
 impl Scene {
     /// Puts a way to ask into words, with its answer and evidence.
-    pub(super) fn phrase(&self, ask: Ask) -> Question {
+    pub(super) fn phrase(&self, ask: Form) -> Question {
         let mut text = Sentence::default();
         let mut answer = Sentence::default();
         let (kind, mut evidence) = match ask {
-            Ask::Property { kind, wording, object, naming } => {
+            Form::Property { kind, wording, object, naming } => {
                 let thing = &self.objects[object];
                 let (opening, reply) = match (kind, wording) {
                     (Kind::Colour, _) => ("what colour is", thing.colour.word()),
@@ -165,7 +165,7 @@ impl Scene {
                 answer.say(reply);
                 (kind, vec![object])
             }
-            Ask::CountAll => {
+            Form::CountAll => {
                 let all: Vec<usize> = (0..self.objects.len()).collect();
                 text.say("how many objects");
                 text.mention(&all);
@@ -173,7 +173,7 @@ impl Scene {
                 answer.say(digit(all.len()));
                 (Kind::Count, all)
             }
-            Ask::Count(filter) => {
+            Form::Count(filter) => {
                 let counted = self.matching(filter);
                 text.say("how many");
                 match filter {
@@ -186,7 +186,7 @@ impl Scene {
                 answer.say(digit(counted.len()));
                 (Kind::Count, counted)
             }
-            Ask::Existence(filter) => {
+            Form::Existence(filter) => {
                 let found = self.matching(filter);
                 text.say("is there");
                 match filter {
@@ -201,7 +201,7 @@ impl Scene {
                 answer.say(yes_or_no(!found.is_empty()));
                 (Kind::Existence, found)
             }
-            Ask::Relation { object, direction, origin } => {
+            Form::Relation { object, direction, origin } => {
                 text.say("is");
                 self.refer(&mut text, object);
                 text.say(direction.word());
@@ -210,7 +210,7 @@ impl Scene {
                 answer.say(yes_or_no(self.holds(ask)));
                 (Kind::Relation, vec![object, origin])
             }
-            Ask::RelationObject { direction, origin, found } => {
+            Form::RelationObject { direction, origin, found } => {
                 text.say("what is").say(direction.word());
                 self.refer(&mut text, origin);
                 text.say("?");
@@ -219,7 +219,7 @@ impl Scene {
                 answer.mention(&[found]);
                 (Kind::RelationObject, vec![found, origin])
             }
-            Ask::Describe { wording } => {
+            Form::Describe { wording } => {
                 text.say(if wording == 0 { "describe the picture ." } else { "what is in the picture ?" });
                 let order = self.reading_order();
                 let mentions = order

@@ -255,7 +255,7 @@ fn as_a_data_set_it_is_the_same_world() {
         let (scene, question) = data.scene(index).unwrap();
         assert_eq!(World::new(11).with_bias(true).scene(Split::Test, scene.id), scene);
         let case = data.case(index).unwrap();
-        assert_eq!(case.sample.words, Words::Ask(question.text.clone()));
+        assert_eq!(case.sample.words, Words::Question(question.text.clone()));
         assert_eq!(case.sample.pictures[0].image.to_rgb8(), scene.render());
         assert_eq!(data.classes()[data.label(index).unwrap().unwrap()], question.answer);
         assert_eq!(data.group(index).unwrap(), Some(scene.key));

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use mmlens_core::{
-    AnyTensor, Ask, Case, Generated, Generation, HookError, Inputs, Measure, Objective, On, Plan, Reply,
+    AnyTensor, Case, Generated, Generation, HookError, Inputs, Measure, Objective, On, Plan, Position, Reply,
     Sample, Subject, SubjectError, Target, caution,
 };
 
@@ -83,7 +83,8 @@ pub(super) fn given(aim: &Aim, on: &On<'_>, sample: Sample) -> Result<Settled, A
     let (inputs, objective) = on.open(&Case::answer(sample.clone()))?;
     let (reply, row) = (inputs.map().reply(), inputs.ids.concat());
     let spoken: Vec<(usize, u32)> = reply.filter_map(|at| Some((at, *row.get(at)?))).collect();
-    let each = |(at, token): &(usize, u32)| Measure::Probability.of(Ask::At(at.saturating_sub(1)), *token);
+    let each =
+        |(at, token): &(usize, u32)| Measure::Probability.of(Position::At(at.saturating_sub(1)), *token);
     let plan = spoken.iter().fold(Plan::new().objective(&objective), |plan, one| plan.also(&each(one)));
     let (mut ranks, plan) = (Vec::with_capacity(spoken.len()), plan.to_output());
     let trace = subject.run(&inputs, plan)?;
@@ -92,7 +93,7 @@ pub(super) fn given(aim: &Aim, on: &On<'_>, sample: Sample) -> Result<Settled, A
         let values = AnyTensor::new(each(one).score(trace.output())?).to_values()?;
         let probability = values.first().copied().ok_or(HookError::NoObjective)?;
         tokens.push(Said { id: one.1, text: subject.token(one.1), probability });
-        let logits = AnyTensor::new(trace.output().at(Ask::At(one.0.saturating_sub(1)))?).to_values()?;
+        let logits = AnyTensor::new(trace.output().at(Position::At(one.0.saturating_sub(1)))?).to_values()?;
         ranks.push(rank(&log_probabilities(&logits), one.1 as usize));
     }
     let whole = trace.scores()?.first().copied().ok_or(HookError::NoObjective)?;
@@ -242,7 +243,7 @@ impl Parts<'_> {
         // What comes behind a token has no part in it.
         let case = Case {
             sample: self.behind(sample, self.span.start),
-            target: Target::Objective(measure.of(Ask::Last, one.id)),
+            target: Target::Objective(measure.of(Position::Last, one.id)),
         };
         let explained = format!(
             "the {measure} of `{}` (id {}, probability {:.3}): {}",
@@ -291,7 +292,7 @@ impl Parts<'_> {
         if own.id == other {
             return Err(refuse("it is the same token".to_owned()));
         }
-        let objective = rather(aim.measure.unwrap_or_default(), Ask::Last, own.id, other);
+        let objective = rather(aim.measure.unwrap_or_default(), Position::Last, own.id, other);
         let case = Case { sample: self.behind(sample, at), target: Target::Objective(objective) };
         let (value, other) = (told(self.value(on, &case)?), subject.token(other));
         let place = if self.span.len() > 1 || at > 0 {
@@ -306,7 +307,7 @@ impl Parts<'_> {
 }
 
 /// One token rather than another. Logarithms of probabilities differ as logits do.
-pub(super) fn rather(measure: Measure, at: Ask, token: u32, against: u32) -> Objective {
+pub(super) fn rather(measure: Measure, at: Position, token: u32, against: u32) -> Objective {
     match measure {
         Measure::Logit | Measure::LogProbability => Objective::LogitDifference { at, token, against },
         Measure::Probability => {

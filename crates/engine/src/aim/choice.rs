@@ -1,6 +1,6 @@
 //! What is explained where one of several is chosen: a class, or a token in the place of a mask.
 
-use mmlens_core::{Ask, Case, Inputs, Measure, On, Sample, Subject, Target, caution};
+use mmlens_core::{Case, Inputs, Measure, On, Position, Sample, Subject, Target, caution};
 
 use super::answer::rather;
 use super::likely::{best, rows};
@@ -17,14 +17,14 @@ pub(super) fn class(aim: &Aim, on: &On<'_>, sample: Sample) -> Result<Settled, A
     let nothing = || AimError::Nothing { model: subject.name().to_owned() };
     let own = rows(subject, &inputs)?.into_iter().next().ok_or_else(nothing)?;
     let answer = best(subject, &own, 1)?.into_iter().next().ok_or_else(nothing)?.text;
-    settled(aim, on, (sample, inputs), &own, (Ask::Last, answer, "class"))
+    settled(aim, on, (sample, inputs), &own, (Position::Last, answer, "class"))
 }
 
 /// A token in the place of the first mask.
 pub(super) fn masked(aim: &Aim, on: &On<'_>, sample: Sample, places: &[usize]) -> Result<Settled, AimError> {
     let subject = on.subject();
     let inputs = on.encode(&sample)?;
-    let all = rows(subject, &inputs.clone().ask_all())?;
+    let all = rows(subject, &inputs.clone().all_logits())?;
     let nothing = || AimError::Nothing { model: subject.name().to_owned() };
     let mut answer = Vec::with_capacity(places.len());
     for place in places {
@@ -33,7 +33,7 @@ pub(super) fn masked(aim: &Aim, on: &On<'_>, sample: Sample, places: &[usize]) -
     }
     let at = *places.first().ok_or_else(nothing)?;
     let (own, answer) = (all.get(at).ok_or_else(nothing)?, subject.decode(&answer)?);
-    settled(aim, on, (sample, inputs), own, (Ask::At(at), answer, "id"))
+    settled(aim, on, (sample, inputs), own, (Position::At(at), answer, "id"))
 }
 
 fn settled(
@@ -41,7 +41,7 @@ fn settled(
     on: &On<'_>,
     (sample, inputs): (Sample, Inputs),
     logits: &[f32],
-    (at, answer, called): (Ask, String, &str),
+    (at, answer, called): (Position, String, &str),
 ) -> Result<Settled, AimError> {
     let subject = on.subject();
     let likely = best(subject, logits, TOLD)?;
@@ -56,7 +56,7 @@ fn settled(
     let own = likely.iter().find(|class| class.id == id);
     let share = own.map_or_else(String::new, |class| format!(", probability {:.3}", class.probability));
     let (text, measure) = (subject.token(id), aim.measure.unwrap_or(Measure::Logit));
-    let place = if let Ask::At(at) = at { format!(" at position {at}") } else { String::new() };
+    let place = if let Position::At(at) = at { format!(" at position {at}") } else { String::new() };
     let (objective, explained) = match &aim.versus {
         None => {
             let explained = format!("the {measure} of `{text}` ({called} {id}{share}){place}");

@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use mmlens_core::finding::{Unit, finite};
-use mmlens_core::{AnyTensor, Ask, Asked, HookError, Inputs, Objective, Output, Part, Plan, Site, Wanted};
+use mmlens_core::{
+    AnyTensor, HookError, Inputs, LogitSelection, LogitsAt, Objective, Output, Part, Plan, Position, Site,
+};
 
 use crate::distribution::{divergence, log_probabilities, rank};
 
@@ -21,14 +23,14 @@ pub enum Metric {
     /// How many tokens have a larger logit.
     Rank {
         /// Where.
-        at: Ask,
+        at: Position,
         /// Of which.
         token: u32,
     },
     /// How far the next-token distribution has moved: sum p (ln p - ln q), where p is without edits. In nats.
     Divergence {
         /// Where.
-        at: Ask,
+        at: Position,
     },
     /// Any function of the output. It may be NaN where it has no value.
     Output {
@@ -72,10 +74,10 @@ impl Metric {
     }
 
     /// The only logits it looks at; `None` if it looks at something else.
-    fn wanted(&self) -> Option<Wanted> {
+    fn selected_logits(&self) -> Option<LogitSelection> {
         match self {
-            Self::Objective(objective) => objective.wanted(),
-            Self::Rank { at, .. } | Self::Divergence { at } => Some(Wanted::at(*at)),
+            Self::Objective(objective) => objective.selected_logits(),
+            Self::Rank { at, .. } | Self::Divergence { at } => Some(LogitSelection::at(*at)),
             Self::Output { .. } => None,
         }
     }
@@ -125,8 +127,8 @@ impl fmt::Debug for Metric {
 }
 
 /// The only logits that metrics look at, all together; `None` if one looks at something else.
-fn wanted(metrics: &[Metric]) -> Option<Wanted> {
-    let all: Option<Vec<Wanted>> = metrics.iter().map(Metric::wanted).collect();
+fn selected_logits(metrics: &[Metric]) -> Option<LogitSelection> {
+    let all: Option<Vec<LogitSelection>> = metrics.iter().map(Metric::selected_logits).collect();
     all?.into_iter().reduce(|all, own| all.and(&own))
 }
 
@@ -140,10 +142,10 @@ pub(super) fn sites(metrics: &[Metric]) -> BTreeSet<Site> {
 }
 
 /// A plan that runs to what the metrics look at: sites, some logits, or all of the output.
-pub(super) fn wanting(plan: Plan, metrics: &[Metric]) -> Result<Plan, HookError> {
+pub(super) fn measuring(plan: Plan, metrics: &[Metric]) -> Result<Plan, HookError> {
     let plan = sites(metrics).into_iter().try_fold(plan, Plan::keep)?;
-    Ok(match wanted(metrics) {
-        Some(wanted) => plan.wanting(wanted),
+    Ok(match selected_logits(metrics) {
+        Some(wanted) => plan.select_logits(wanted),
         None => plan.to_output(),
     })
 }
@@ -154,13 +156,13 @@ pub(super) fn latest(metrics: &[Metric], inputs: &Inputs) -> Option<usize> {
     if sites(metrics).iter().any(|site| site.part() == Part::Text) {
         return None;
     }
-    match (wanted(metrics), inputs.asked) {
+    match (selected_logits(metrics), inputs.logits_at) {
         (Some(wanted), _) => {
-            let at = |ask: &Ask| if let Ask::At(index) = ask { *index } else { last };
-            wanted.asks().iter().map(at).min()
+            let at = |ask: &Position| if let Position::At(index) = ask { *index } else { last };
+            wanted.read_at().iter().map(at).min()
         }
-        (None, Asked::Last) => Some(last),
-        (None, Asked::All) => None,
+        (None, LogitsAt::Last) => Some(last),
+        (None, LogitsAt::All) => None,
     }
 }
 
@@ -185,7 +187,7 @@ pub(super) fn rows(
     metrics.iter().map(one).collect()
 }
 
-fn host(output: &Output, at: Ask) -> Result<(Vec<f32>, usize), HookError> {
+fn host(output: &Output, at: Position) -> Result<(Vec<f32>, usize), HookError> {
     let logits = output.at(at)?;
     let [_, vocab] = logits.dims();
     Ok((AnyTensor::new(logits).finite_values(format!("text.logits at {at}"))?, vocab))

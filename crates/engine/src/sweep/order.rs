@@ -37,7 +37,7 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn plan(&self, subject: &dyn Subject, metrics: &[Metric]) -> Result<Plan, HookError> {
-        let mut plan = metric::wanting(base_plan(self.entries.iter())?, metrics)?;
+        let mut plan = metric::measuring(base_plan(self.entries.iter())?, metrics)?;
         if let Some(first) = self.known {
             for (key, value) in read_by_attention(subject, first) {
                 plan = plan.read(key)?.read(value)?;
@@ -93,7 +93,7 @@ impl<'a> Order<'a> {
     fn held(&self, subject: &dyn Subject, inputs: &Inputs, stage: &Stage) -> Result<bool, HookError> {
         let plan = stage.plan(subject, self.metrics)?;
         let with = subject.need(inputs, &plan, Copies::ONE)?;
-        let bare = metric::wanting(Plan::new(), self.metrics)?;
+        let bare = metric::measuring(Plan::new(), self.metrics)?;
         let without = subject.need(inputs, &bare, Copies::ONE)?;
         Ok(with.bytes.saturating_sub(without.bytes) <= self.memory.left() / 2)
     }
@@ -134,7 +134,7 @@ fn surveyed(
     inputs: &Inputs,
 ) -> Result<(Groups, Vec<usize>), HookError> {
     let padded = inputs.pads.iter().chain(&inputs.tails).any(|n| *n > 0);
-    let latest = metric::latest(metrics, inputs).filter(|_| subject.goes_on() && !padded);
+    let latest = metric::latest(metrics, inputs).filter(|_| subject.resumes_from_suffix() && !padded);
     let looked = metric::sites(metrics);
     let mut groups = Groups::new();
     let mut firsts = Vec::with_capacity(variants.len());

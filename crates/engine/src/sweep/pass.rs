@@ -53,7 +53,7 @@ impl<'a> Prepared<'a> {
         let kept = crate::held(&self.base);
         let start = Start::new(entry, self.inputs, &self.base)?;
         let (_, plan) = start.copies(1)?;
-        let mut plan = metric::wanting(plan, self.order.metrics)?;
+        let mut plan = metric::measuring(plan, self.order.metrics)?;
         // Every place that one of them touches.
         let mut places: BTreeMap<Selector, Edit> = BTreeMap::new();
         for edit in members.iter().flat_map(|variant| self.order.variants.edits(*variant)) {
@@ -156,7 +156,7 @@ impl<'a> Prepared<'a> {
                 )?;
             }
         }
-        let trace = self.subject.run(&packed, metric::wanting(plan, self.order.metrics)?)?;
+        let trace = self.subject.run(&packed, metric::measuring(plan, self.order.metrics)?)?;
         measured(self.order.metrics, self.subject, trace.output(), self.base.output(), some.len())
     }
 }

@@ -108,7 +108,7 @@ fn alike<'a>(
         }
         if inputs.ids != first.1.ids
             || inputs.pictures() != first.1.pictures()
-            || inputs.asked != first.1.asked
+            || inputs.logits_at != first.1.logits_at
         {
             return Err(wrong(format!("copy {place} is given another case than copy 0")));
         }

@@ -330,7 +330,8 @@ impl<'a> Hiding<'a> {
     /// No position but itself attends to any of these, in any layer.
     fn unattended(&self, keys: Vec<usize>) -> Edit {
         // What comes before the first of them does not see it anyway, where a model goes on from its past.
-        let first = if self.subject.goes_on() { keys.iter().min().copied().unwrap_or(0) } else { 0 };
+        let first =
+            if self.subject.resumes_from_suffix() { keys.iter().min().copied().unwrap_or(0) } else { 0 };
         let queries = first..self.inputs.positions();
         let edges = Region::all().of(AxisName::Query, queries).of(AxisName::Key, keys);
         Edit::new(self.scores.clone(), Change::MaskOthers).within(edges)

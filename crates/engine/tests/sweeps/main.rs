@@ -10,8 +10,8 @@ use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Axis, Modality, Role, Tolerance, Unit, top};
 use mmlens_core::{
-    AnyTensor, Ask, AxisName, Change, HookError, Inputs, Measure, Memory, Objective, Part, Picture, Plan,
-    Point, Region, Resume, Sample, Seed, Selector, Site, Subject, SubjectError, Trace, Unwatched, Watch,
+    AnyTensor, AxisName, Change, HookError, Inputs, Measure, Memory, Objective, Part, Picture, Plan, Point,
+    Position, Region, Resume, Sample, Seed, Selector, Site, Subject, SubjectError, Trace, Unwatched, Watch,
     Words,
 };
 use mmlens_engine::{Edit, Metric, Progress, Reference, Sweep};
@@ -113,11 +113,11 @@ fn metrics() -> Vec<Metric> {
         Objective::logit(TOKEN).into(),
         Objective::logit_difference(TOKEN, 7).into(),
         Objective::log_probability(TOKEN).into(),
-        Measure::Probability.of(Ask::Last, TOKEN).into(),
-        Metric::Rank { at: Ask::Last, token: TOKEN },
-        Metric::Divergence { at: Ask::Last },
+        Measure::Probability.of(Position::Last, TOKEN).into(),
+        Metric::Rank { at: Position::Last, token: TOKEN },
+        Metric::Divergence { at: Position::Last },
         Metric::of("largest", Unit::Logit, |output| {
-            AnyTensor::new(output.at(Ask::Last)?.max_dim(1)).to_values()
+            AnyTensor::new(output.at(Position::Last)?.max_dim(1)).to_values()
         }),
     ]
 }
@@ -366,9 +366,9 @@ fn variants_that_give_no_numbers_are_refused() {
     let nan = Edit::scale(site("text.blocks.1.mlp_out"), f32::NAN);
     for metric in [
         Metric::from(Objective::logit(TOKEN)),
-        Measure::Probability.of(Ask::Last, TOKEN).into(),
-        Metric::Rank { at: Ask::Last, token: TOKEN },
-        Metric::Divergence { at: Ask::Last },
+        Measure::Probability.of(Position::Last, TOKEN).into(),
+        Metric::Rank { at: Position::Last, token: TOKEN },
+        Metric::Divergence { at: Position::Last },
     ] {
         let variants = vec![vec![], vec![nan.clone()]];
         let sweep = Sweep::of(vec![Axis::count(Role::Sample, 2)], variants).unwrap().measure(metric.clone());
@@ -416,7 +416,7 @@ fn a_tower_that_breaks_is_not_tried_another_way() {
 /// Heads, neurons and positions of every part of every family, packed and alone.
 #[test]
 fn every_family_is_swept() {
-    let ask = |text: &str| Words::Ask(text.to_owned());
+    let ask = |text: &str| Words::Question(text.to_owned());
     let prompt = |text: &str| Words::Prompt(text.to_owned());
     let texts = |text: &str| Words::Texts(vec![text.to_owned()]);
     let logit: fn() -> Objective = || Objective::logit_difference(1, 0);
@@ -457,7 +457,10 @@ fn every_family_is_swept() {
                     (Point::MlpPost, AxisName::Neuron),
                 ] {
                     let place = Site::block(part.part, block, point);
-                    let at = if part.part == Part::Text && subject.goes_on() && axis == AxisName::Pos {
+                    let at = if part.part == Part::Text
+                        && subject.resumes_from_suffix()
+                        && axis == AxisName::Pos
+                    {
                         [case.positions() / 2]
                     } else {
                         [0]

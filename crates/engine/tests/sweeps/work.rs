@@ -3,7 +3,8 @@
 use burn::tensor::Device;
 use mmlens_core::finding::{Tolerance, Unit};
 use mmlens_core::{
-    AnyTensor, Ask, AxisName, Change, Objective, Part, Picture, Plan, Point, Region, Sample, Site, Subject,
+    AnyTensor, AxisName, Change, Objective, Part, Picture, Plan, Point, Position, Region, Sample, Site,
+    Subject,
 };
 use mmlens_engine::{Edit, Metric};
 use mmlens_testkit::{Rewired, Toy, Work, checkpoint, picture};
@@ -46,8 +47,11 @@ fn nothing_shared_is_computed_twice() {
     let vocab = toy.vocabulary();
     for (metric, each_row) in [
         (Objective::logit_difference(TOKEN, 7).into(), 2),
-        (Metric::Rank { at: Ask::Last, token: TOKEN }, vocab),
-        (Metric::of("first", Unit::Logit, |o| AnyTensor::new(o.logit(Ask::Last, 0)?).to_values()), vocab),
+        (Metric::Rank { at: Position::Last, token: TOKEN }, vocab),
+        (
+            Metric::of("first", Unit::Logit, |o| AnyTensor::new(o.logit(Position::Last, 0)?).to_values()),
+            vocab,
+        ),
     ] {
         let work = counted(each("text.blocks.1.resid_mid"), metric);
         assert_eq!(work.logits, (1 + positions) * each_row);
@@ -91,11 +95,11 @@ fn positions_before_a_change_are_not_computed_again() {
     ] {
         let subject = mmlens_zoo::open(checkpoint(name), &Device::default()).unwrap();
         let subject = subject.as_ref();
-        assert!(subject.goes_on(), "{name}");
+        assert!(subject.resumes_from_suffix(), "{name}");
         let eye = if shown == 1 { "<|vision_start|><|image_pad|><|vision_end|>" } else { "" };
         let encode = |words: &str| {
             let pictures = (0..shown).map(|_| Picture::open(picture("tiny")).unwrap()).collect();
-            subject.encode(&Sample::prompt(pictures, format!("{eye}{words}"))).unwrap().ask_all()
+            subject.encode(&Sample::prompt(pictures, format!("{eye}{words}"))).unwrap().all_logits()
         };
         let (case, other) = (encode("Is it red or not?"), encode("So we may ask it."));
         let n = case.positions().min(other.positions());
@@ -130,7 +134,8 @@ fn positions_before_a_change_are_not_computed_again() {
                     .within(Region::all().of(AxisName::Query, [p]).of(AxisName::Key, [0])),
             ]);
         }
-        let objectives = [Objective::logit(3), Objective::LogProbability { at: Ask::At(last - 1), token: 5 }];
+        let objectives =
+            [Objective::logit(3), Objective::LogProbability { at: Position::At(last - 1), token: 5 }];
         for count in [1, 2] {
             let metrics: Vec<Metric> = objectives.iter().take(count).map(Into::into).collect();
             let found = measured(subject, &case, variants.clone(), &at_most(7), metrics);

@@ -75,7 +75,7 @@ fn a_clip_has_one_mean_colour() {
         let clip = |frames: Vec<Picture>| {
             Clip::new("clip", frames.into_iter().map(|frame| frame.image).collect(), Some(2.0))
         };
-        let words = Words::Ask("What moves?".to_owned());
+        let words = Words::Question("What moves?".to_owned());
         let shown = |frames| Sample::new(Vec::new(), words.clone()).with_clips(vec![clip(frames)]);
         // Frames of two colours; their mean is exactly between them.
         let frames = |of: &dyn Fn(usize) -> Picture| (0..4).map(of).collect::<Vec<_>>();

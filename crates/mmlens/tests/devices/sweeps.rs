@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use burn::tensor::Device;
 use mmlens::core::finding::{Axis, Role, Tolerance};
 use mmlens::core::{
-    Ask, Inputs, Memory, Objective, Part, Picture, Plan, Point, Sample, Site, Subject, Trace, Unwatched,
+    Inputs, Memory, Objective, Part, Picture, Plan, Point, Position, Sample, Site, Subject, Trace, Unwatched,
     device,
 };
 use mmlens::engine::{Edit, Metric, Progress, Sweep};
@@ -45,7 +45,7 @@ pub(crate) fn sweep(positions: usize, other: &Trace) -> Sweep {
             None => patches[at[0]].clone().positions([at[1]]),
         }]
     });
-    sweep.measure(Objective::logit(4)).measure(Metric::Divergence { at: Ask::Last })
+    sweep.measure(Objective::logit(4)).measure(Metric::Divergence { at: Position::Last })
 }
 
 pub(crate) fn at_most(rows: usize) -> Memory {

@@ -165,10 +165,10 @@ impl EdgeAttribution {
         let numbers = |sites: &[Site]| numbers(subject, inputs, sites);
         let stream = numbers(&[Site::block(Part::Text, 0, Point::ResidPre)])?;
         let fed = numbers(&feeds(subject))?;
-        let heard = sites_of(&circuit.receivers(0..count), circuit.layers);
-        let asked = numbers(&heard)?;
+        let received = sites_of(&circuit.receivers(0..count), circuit.layers);
+        let asked = numbers(&received)?;
         let mut back = Plan::new().objective(&opened.objective);
-        for site in &heard {
+        for site in &received {
             back = back.grad(*site)?;
         }
         let (mut forth, mut written) = (Plan::new(), stream);
@@ -232,18 +232,18 @@ impl Analysis for EdgeAttribution {
         let (senders, receivers) = (circuit.senders(0..circuit.layers), circuit.receivers(0..circuit.layers));
         let mut edges: BTreeMap<(Sender, Receiver), f32> = BTreeMap::new();
         for (last, to) in chunks.iter().enumerate() {
-            let heard = circuit.receivers(to.clone());
-            let grads = Self::asked(&circuit, &heard, &runs, &memory, &mut progress)?;
+            let received = circuit.receivers(to.clone());
+            let grads = Self::received_gradients(&circuit, &received, &runs, &memory, &mut progress)?;
             for from in chunks.iter().take(last + 1) {
                 let spoken = circuit.senders(from.clone());
                 let written = written(subject, &circuit, from, &runs, prompts)?;
                 let scores = products(&written, &grads)?;
-                if scores.len() != spoken.len() * heard.len() {
-                    let dims = vec![spoken.len(), heard.len()];
+                if scores.len() != spoken.len() * received.len() {
+                    let dims = vec![spoken.len(), received.len()];
                     return Err(HookError::Values { dims, given: scores.len() }.into());
                 }
-                for (sender, row) in spoken.iter().zip(scores.chunks(heard.len().max(1))) {
-                    let of = heard.iter().zip(row).filter(|(receiver, _)| receiver.hears(*sender));
+                for (sender, row) in spoken.iter().zip(scores.chunks(received.len().max(1))) {
+                    let of = received.iter().zip(row).filter(|(receiver, _)| receiver.receives(*sender));
                     edges.extend(of.map(|(receiver, score)| ((*sender, *receiver), *score)));
                 }
                 progress.advance(1)?;
@@ -258,7 +258,7 @@ impl Analysis for EdgeAttribution {
         // Zero where the receiver does not hear the sender: there is no edge.
         let value = |edge: (Sender, Receiver)| match edges.get(&edge) {
             Some(value) => Ok(*value),
-            None if !edge.1.hears(edge.0) => Ok(0.0),
+            None if !edge.1.receives(edge.0) => Ok(0.0),
             None => Err(HookError::Values { dims: vec![senders.len(), receivers.len()], given: edges.len() }),
         };
         let values: Vec<f32> = each.map(value).collect::<Result<_, _>>()?;
@@ -286,7 +286,7 @@ impl Analysis for EdgeAttribution {
 
 impl EdgeAttribution {
     /// The gradient at every receiver's own copy of the stream, as vectors in the order of the receivers.
-    fn asked(
+    fn received_gradients(
         circuit: &Circuit,
         receivers: &[Receiver],
         runs: &Contrast<'_>,

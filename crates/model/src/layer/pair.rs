@@ -1,7 +1,7 @@
 //! What methods that compare a clean with a corrupted prompt need of both.
 
 use mmlens_core::finding::{Caution, Labelled, Modality, TableError, TokenLabel};
-use mmlens_core::{AnalysisError, Asked, Card, Inputs, Objective, On, Pair, TokenMap, caution};
+use mmlens_core::{AnalysisError, Card, Inputs, LogitsAt, Objective, On, Pair, TokenMap, caution};
 use mmlens_engine::{label, one_row};
 
 use crate::check::input;
@@ -18,7 +18,7 @@ impl Opened {
     pub(crate) fn new(card: &Card, on: &On<'_>, pair: &Pair) -> Result<Self, AnalysisError> {
         let (clean, objective) = on.open(&pair.clean)?;
         let corrupted = on.encode(&pair.corrupted)?;
-        let corrupted = if clean.asked == Asked::All { corrupted.ask_all() } else { corrupted };
+        let corrupted = if clean.logits_at == LogitsAt::All { corrupted.all_logits() } else { corrupted };
         comparable(card, &clean, one_row(card.id, &clean)?, &corrupted, one_row(card.id, &corrupted)?)?;
         Ok(Self { clean, corrupted, objective })
     }

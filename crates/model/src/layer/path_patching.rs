@@ -31,7 +31,7 @@
 //!   what step 1 gave them.
 //! - `frozen`: to [`Frozen::Clean`], with a corrupted value put in, as Wang et al. have it; the effect on a clean answer is
 //!   then negative. [`Frozen::Corrupted`] puts clean values into the corrupted run, as activation patching does.
-//! - `mlps`: [`Mlps::Frozen`], so that the path is direct; [`Mlps::Computed`] lets MLPs between pass on what they are told,
+//! - `mlps`: [`Mlps::Frozen`], so that the path is direct; [`Mlps::Computed`] lets MLPs between pass on what they are sent,
 //!   as Wang et al. do.
 //! - `rows`: 16 variants share a pass, or fewer, as memory allows ([`On::within`](mmlens_core::On::within)).
 //!
@@ -243,10 +243,11 @@ impl Analysis for PathPatching {
         let senders = self.senders(&circuit);
         let groups = self.groups(&circuit);
         // What the logits read is settled by step 1.
-        let hears = |sender: &Sender, group: &[Receiver]| {
-            group.iter().any(|v| *v != Receiver::Logits && v.hears(*sender))
+        let receives = |sender: &Sender, group: &[Receiver]| {
+            group.iter().any(|v| *v != Receiver::Logits && v.receives(*sender))
         };
-        let edges = senders.iter().map(|sender| groups.iter().filter(|group| hears(sender, group)).count());
+        let edges =
+            senders.iter().map(|sender| groups.iter().filter(|group| receives(sender, group)).count());
         let cost = Cost::rows(pair.clean.settling() + 2 + senders.len() + edges.sum::<usize>());
         let inputs = on.encode(&pair.clean.sample)?;
         let row = on.row(&pair.clean, &inputs, &[])?.bytes;
@@ -273,11 +274,12 @@ impl Analysis for PathPatching {
             Frozen::Corrupted => (&opened.corrupted, &opened.clean),
         };
         let work = Work::new(self, on, &circuit, base, other, &opened.objective)?;
-        let heard = |sender: &Sender, group: &[Receiver]| {
-            let heard: Vec<Receiver> = group.iter().copied().filter(|v| v.hears(*sender)).collect();
-            (!heard.is_empty()).then_some(heard)
+        let received = |sender: &Sender, group: &[Receiver]| {
+            let received: Vec<Receiver> = group.iter().copied().filter(|v| v.receives(*sender)).collect();
+            (!received.is_empty()).then_some(received)
         };
-        let edges = senders.iter().flat_map(|u| groups.iter().filter(move |group| heard(u, group).is_some()));
+        let edges =
+            senders.iter().flat_map(|u| groups.iter().filter(move |group| received(u, group).is_some()));
         let mut progress = Progress::new(on.watch(), CARD.id, senders.len() + edges.count());
         let mut effects = vec![0.0; senders.len() * groups.len()];
         // Senders of one block leave its state together.
@@ -287,19 +289,19 @@ impl Analysis for PathPatching {
             let key = |at: &usize| senders.get(*at).map(|sender| (sender.layer(), *sender == Sender::Input));
             key(a) == key(b)
         };
-        for some in order.chunk_by(alike).flat_map(|block| block.chunks(work.told.get())) {
+        for some in order.chunk_by(alike).flat_map(|block| block.chunks(work.sent.get())) {
             let own: Vec<Sender> = some.iter().filter_map(|at| senders.get(*at).copied()).collect();
-            let told = work.tell(&own)?;
+            let sent = work.send(&own)?;
             progress.advance(own.len())?;
             let mut variants = Vec::new();
             for (row, (place, sender)) in some.iter().zip(&own).enumerate() {
                 for (number, group) in groups.iter().enumerate() {
-                    let Some(heard) = heard(sender, group) else { continue };
+                    let Some(received) = received(sender, group) else { continue };
                     let slot = place * groups.len() + number;
-                    variants.push(Variant { row, heard, slot });
+                    variants.push(Variant { row, received, slot });
                 }
             }
-            for (slot, effect) in work.hear(&told, variants, &mut progress)? {
+            for (slot, effect) in work.receive(&sent, variants, &mut progress)? {
                 if let Some(value) = effects.get_mut(slot) {
                     *value = effect;
                 }
@@ -343,7 +345,7 @@ fn there<T: PartialEq + std::fmt::Display>(asked: &[T], all: &[T]) -> Result<(),
 /// One variant of step 2: these receivers read what step 1 gave them in a row.
 struct Variant {
     row: usize,
-    heard: Vec<Receiver>,
+    received: Vec<Receiver>,
     /// Where its effect belongs.
     slot: usize,
 }
@@ -361,11 +363,11 @@ struct Work<'a> {
     whole: f32,
     other_whole: f32,
     /// Senders that share a pass of step 1.
-    told: NonZeroUsize,
+    sent: NonZeroUsize,
 }
 
 /// What step 1 gave: for every sender a row.
-struct Told {
+struct Sent {
     trace: Trace,
 }
 
@@ -399,7 +401,7 @@ impl<'a> Work<'a> {
         hold(inputs, &plan, held(&other))?;
         let base = subject.run(inputs, plan)?;
         let (whole, other_whole) = (score(&base)?, score(&other)?);
-        let told = NonZeroUsize::MIN;
+        let sent = NonZeroUsize::MIN;
         let mut work = Self {
             mlps,
             memory,
@@ -411,12 +413,12 @@ impl<'a> Work<'a> {
             other,
             whole,
             other_whole,
-            told,
+            sent,
         };
-        // Half of what is left is for what senders tell, half for the passes in which it is heard.
+        // Half of what is left is for what senders tell, half for the passes in which it is received.
         let kept = work.kept() + memory.less(work.kept()).left() / 2;
-        let (one, plan) = work.telling(&[Sender::Input])?;
-        work.told = memory.rows(CARD.id, kept, |times| subject.need(&one, &plan, Copies::rows(times)))?;
+        let (one, plan) = work.sending(&[Sender::Input])?;
+        work.sent = memory.rows(CARD.id, kept, |times| subject.need(&one, &plan, Copies::rows(times)))?;
         Ok(work)
     }
 
@@ -426,12 +428,12 @@ impl<'a> Work<'a> {
     }
 
     /// Step 1 for some senders of one block, a row each: they hold what they have in the other run, everything else is frozen.
-    fn tell(&self, senders: &[Sender]) -> Result<Told, AnalysisError> {
-        let (inputs, plan) = self.telling(senders)?;
-        Ok(Told { trace: self.subject.run(&inputs, plan)? })
+    fn send(&self, senders: &[Sender]) -> Result<Sent, AnalysisError> {
+        let (inputs, plan) = self.sending(senders)?;
+        Ok(Sent { trace: self.subject.run(&inputs, plan)? })
     }
 
-    fn telling(&self, senders: &[Sender]) -> Result<(Inputs, Plan), AnalysisError> {
+    fn sending(&self, senders: &[Sender]) -> Result<(Inputs, Plan), AnalysisError> {
         let (layers, rows) = (self.circuit.layers, senders.len());
         let first = senders.first().ok_or_else(|| input(&CARD, "senders", "there are none"))?;
         let source = if *first == Sender::Input { &self.other } else { &self.base };
@@ -465,17 +467,17 @@ impl<'a> Work<'a> {
     }
 
     /// Step 2: the effect of every variant.
-    fn hear(
+    fn receive(
         &self,
-        told: &Told,
+        sent: &Sent,
         variants: Vec<Variant>,
         progress: &mut Progress<'_>,
     ) -> Result<Vec<(usize, f32)>, AnalysisError> {
         let (mut effects, mut blocks) = (Vec::new(), BTreeMap::<usize, Vec<Variant>>::new());
         let effect = |score: f32| (f64::from(score) - f64::from(self.whole)) as f32;
-        let scores = told.trace.scores()?;
+        let scores = sent.trace.scores()?;
         for variant in variants {
-            match variant.heard.iter().filter_map(|receiver| receiver.layer()).min() {
+            match variant.received.iter().filter_map(|receiver| receiver.layer()).min() {
                 Some(block) => blocks.entry(block).or_default().push(variant),
                 None => {
                     let score = scores.get(variant.row).copied();
@@ -492,9 +494,9 @@ impl<'a> Work<'a> {
             let plan = |some: &[Variant]| -> Result<(Inputs, Plan), HookError> {
                 let (inputs, mut plan) = start.copies(some.len())?;
                 for (row, variant) in some.iter().enumerate() {
-                    for receiver in &variant.heard {
+                    for receiver in &variant.received {
                         let stream =
-                            told.trace.get(receiver.stream(self.circuit.layers))?.rows(variant.row, 1)?;
+                            sent.trace.get(receiver.stream(self.circuit.layers))?.rows(variant.row, 1)?;
                         plan = self.read_instead(plan, *receiver, row, stream)?;
                     }
                 }
@@ -502,12 +504,12 @@ impl<'a> Work<'a> {
             };
             // What each variant changes, all of it in one row: no pass changes more.
             let (one, mut all) = start.copies(1)?;
-            for receiver in variants.iter().flat_map(|variant| &variant.heard).collect::<BTreeSet<_>>() {
+            for receiver in variants.iter().flat_map(|variant| &variant.received).collect::<BTreeSet<_>>() {
                 let site = receiver.site(self.circuit.layers);
                 all = all.change(site, Region::all(), Change::Zero)?;
             }
             let all = all.objective(&self.objective);
-            let kept = self.kept() + held(&told.trace);
+            let kept = self.kept() + held(&sent.trace);
             let rows =
                 self.memory.rows(CARD.id, kept, |times| subject.need(&one, &all, Copies::rows(times)))?;
             let scores = sweep(subject, &self.objective, variants.len(), rows, progress, |range| {

@@ -92,7 +92,7 @@ use mmlens_engine::shapley::{self, MOST_PLAYERS, Shares};
 use mmlens_engine::{Coalition, Hiding, Positions, Progress, Spoken};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Asked, Called, Parts};
+use super::parts::{Called, PartSettings, Parts};
 use crate::check::{at_least_one, setting};
 
 pub use super::parts::{Cover, Each, Hide};
@@ -154,9 +154,9 @@ impl Default for Settings {
 }
 
 impl Settings {
-    fn asked(&self) -> Asked<'_> {
+    fn part_settings(&self) -> PartSettings<'_> {
         let Self { picture, pixels, words, each, among, .. } = self;
-        Asked { card: &CARD, picture: *picture, pixels, words: words.as_ref(), each: *each, among }
+        PartSettings { card: &CARD, picture: *picture, pixels, words: words.as_ref(), each: *each, among }
     }
 
     /// Whether all coalitions of so many parts are scored.
@@ -174,7 +174,7 @@ pub struct KernelShap {
 
 impl KernelShap {
     fn parts(&self, on: &On<'_>, case: &Case, inputs: &Inputs) -> Result<Parts, AnalysisError> {
-        self.settings.asked().of(on.subject(), case, inputs)
+        self.settings.part_settings().of(on.subject(), case, inputs)
     }
 }
 
@@ -184,7 +184,7 @@ impl Analysis for KernelShap {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        settings.asked().check()?;
+        settings.part_settings().check()?;
         if let Some(Cover::Sliding { .. }) = settings.picture {
             return Err(setting(
                 &CARD,

@@ -95,7 +95,7 @@ use mmlens_core::{
 use mmlens_engine::{Coalition, Hiding, Measured, Positions, Progress, Spoken};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Asked, Called, Parts};
+use super::parts::{Called, PartSettings, Parts};
 use crate::check::at_least_one;
 
 pub use super::parts::{Cover, Each, Hide};
@@ -150,9 +150,9 @@ impl Default for Settings {
 }
 
 impl Settings {
-    fn asked(&self) -> Asked<'_> {
+    fn part_settings(&self) -> PartSettings<'_> {
         let Self { picture, pixels, words, each, among, .. } = self;
-        Asked { card: &CARD, picture: *picture, pixels, words: words.as_ref(), each: *each, among }
+        PartSettings { card: &CARD, picture: *picture, pixels, words: words.as_ref(), each: *each, among }
     }
 }
 
@@ -165,7 +165,7 @@ pub struct Occlusion {
 
 impl Occlusion {
     fn parts(&self, on: &On<'_>, case: &Case, inputs: &Inputs) -> Result<Parts, AnalysisError> {
-        self.settings.asked().of(on.subject(), case, inputs)
+        self.settings.part_settings().of(on.subject(), case, inputs)
     }
 }
 
@@ -175,7 +175,7 @@ impl Analysis for Occlusion {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        settings.asked().check()?;
+        settings.part_settings().check()?;
         let rows = at_least_one(&CARD, "rows", settings.rows)?;
         Ok(Self { settings, rows })
     }

@@ -127,7 +127,7 @@ pub enum Each {
 
 /// What can be absent of a sample, as settings ask for it.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct PartSettings<'a> {
     pub(crate) card: &'static Card,
     pub(crate) picture: Option<Cover>,
     pub(crate) pixels: &'a Baseline,
@@ -160,7 +160,7 @@ struct Pictured {
     axis: Axis,
 }
 
-impl Asked<'_> {
+impl PartSettings<'_> {
     /// Checks the settings that all methods share.
     pub(crate) fn check(&self) -> Result<(), AnalysisError> {
         if self.picture.is_none() && self.words.is_none() {

@@ -36,7 +36,7 @@ fn varied(sample: &Sample, by: usize) -> Sample {
     });
     let more = |text: &String| format!("{text}{}", &" abc ade"[..by]);
     let words = match &sample.words {
-        Words::Ask(text) => Words::Ask(more(text)),
+        Words::Question(text) => Words::Question(more(text)),
         Words::Prompt(text) => Words::Prompt(more(text)),
         Words::Texts(texts) => Words::Texts(texts.iter().map(more).collect()),
         Words::Nothing => Words::Nothing,
@@ -61,7 +61,7 @@ fn other_words(subject: &dyn Subject, sample: &Sample) -> Option<Sample> {
     };
     let with = |words| Sample { words, ..sample.clone() };
     let others: Vec<Sample> = match &sample.words {
-        Words::Ask(text) => changed(text).into_iter().map(|text| with(Words::Ask(text))).collect(),
+        Words::Question(text) => changed(text).into_iter().map(|text| with(Words::Question(text))).collect(),
         Words::Prompt(text) => changed(text).into_iter().map(|text| with(Words::Prompt(text))).collect(),
         Words::Texts(texts) => {
             changed(&texts[0]).into_iter().map(|text| with(Words::Texts(vec![text]))).collect()

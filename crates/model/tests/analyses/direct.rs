@@ -3,7 +3,8 @@
 use burn::tensor::Device;
 use mmlens_core::finding::{Finding, Tolerance};
 use mmlens_core::{
-    Alteration, Altered, Analysis, Ask, Case, Measure, Objective, Part, Plan, Point, Sample, Site, Subject,
+    Alteration, Altered, Analysis, Case, Measure, Objective, Part, Plan, Point, Position, Sample, Site,
+    Subject,
 };
 use mmlens_model::direct_logit_attribution::{DirectLogitAttribution, Settings};
 use mmlens_testkit::{Oracle, Toy, checkpoint};
@@ -76,7 +77,7 @@ fn shares_are_those_of_torch() {
 fn shares_add_up() {
     for (model, subject, sample) in decoders() {
         let last = Objective::logit_difference(5, 9);
-        for objective in [last, Objective::Logit { at: Ask::At(1), token: 7 }] {
+        for objective in [last, Objective::Logit { at: Position::At(1), token: 7 }] {
             let name = format!("{model}, {objective}");
             let found =
                 method(true, usize::MAX).run(subject.as_ref(), &about(sample.clone(), objective)).unwrap();
@@ -122,7 +123,7 @@ fn what_is_added_behind_a_block_has_its_share() {
         let (_, subject, sample) = decoders().find(|(model, ..)| *model == name).unwrap();
         let inputs = subject.encode(&sample).unwrap();
         let patch = inputs.map().picture(0)[0];
-        let objective = Objective::Logit { at: Ask::At(patch), token: 7 };
+        let objective = Objective::Logit { at: Position::At(patch), token: 7 };
         let found = method(false, 0).run(subject.as_ref(), &about(sample, objective)).unwrap();
         let table = found.table("layers").unwrap();
         assert_eq!(table.axes()[1].label(2).unwrap(), "deepstack");
@@ -176,7 +177,7 @@ fn what_is_no_logit_and_what_does_not_add_up_is_refused() {
     let subject = llava("llava-a");
     let all = method(true, 1);
     assert_eq!(
-        said(subject, &all, &about(question().sample, Measure::Probability.of(Ask::Last, 3))),
+        said(subject, &all, &about(question().sample, Measure::Probability.of(Position::Last, 3))),
         "direct-logit-attribution needs an objective that is a logit, a log-probability, or a difference of two logits, but this one is the \
          probability of token 3 at the last position"
     );

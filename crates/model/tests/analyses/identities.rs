@@ -232,7 +232,7 @@ proptest! {
         let settings = logit_lens::Settings { top: 27, rows: 3, ..Default::default() };
         let found = LogitLens::new(settings).unwrap().run(&toy, &case).unwrap();
         let (inputs, _) = case.open(&toy).unwrap();
-        let inputs = inputs.ask_all();
+        let inputs = inputs.all_logits();
         let logits = toy.run(&inputs, Plan::new()).unwrap().output().logits.clone().unwrap().to_values().unwrap();
         let words = found.table("words").unwrap();
         let [layers, positions, ranks] = words.shape()[..] else { panic!() };
@@ -492,7 +492,7 @@ fn hiding_one_of_two_pictures_is_a_pass_with_that_picture_changed() {
 #[test]
 fn an_objective_at_a_position_of_its_own() {
     let toy = Toy::curved(8);
-    let objective = Objective::LogProbability { at: mmlens_core::Ask::At(5), token: 4 };
+    let objective = Objective::LogProbability { at: mmlens_core::Position::At(5), token: 4 };
     let case = Case { target: Target::Objective(objective), ..asked(3, "abcd", 0) };
     let found =
         gradients(&["text.embed"], Rule::GaussLegendre, 32, 8, &Baseline::Zero).run(&toy, &case).unwrap();

@@ -3,8 +3,8 @@
 use burn::tensor::activation::log_softmax;
 use mmlens_core::finding::{Finding, Tolerance, Unit};
 use mmlens_core::{
-    Analysis, AnyTensor, Ask, AxisName, Baseline, Case, Change, Custom, Form, Given, Measure, Method,
-    Objective, On, Picture, Plan, Reading, Region, Reply, Sample, Subject, Words, rerun,
+    Analysis, AnyTensor, AxisName, Baseline, Case, Change, Custom, Form, Given, Measure, Method, Objective,
+    On, Picture, Plan, Position, Reading, Region, Reply, Sample, Subject, Words, rerun,
 };
 use mmlens_engine::{End, Positions};
 use mmlens_model::METHODS;
@@ -36,7 +36,7 @@ fn objectives(subject: &dyn Subject, sample: &Sample) -> Vec<(&'static str, Obje
         }
     };
     vec![
-        ("probability", Objective::Probability { at: Ask::Last, token: 4 }),
+        ("probability", Objective::Probability { at: Position::Last, token: 4 }),
         ("phrase", span.clone()),
         ("neuron", neuron("text.blocks.1.mlp.post", 2, last)),
         ("early neuron", neuron("text.blocks.0.mlp.post", 1, last - 1)),
@@ -117,7 +117,7 @@ fn every_method_explains_them_or_says_that_it_does_not() {
 #[test]
 fn a_phrase_is_its_tokens_one_after_the_other() {
     let subject = llava("llava-a");
-    let inputs = subject.encode(&shown(&["square"], "<image>Red?")).unwrap().ask_all();
+    let inputs = subject.encode(&shown(&["square"], "<image>Red?")).unwrap().all_logits();
     let (ids, end) = (inputs.ids[0].clone(), inputs.positions());
     let output = subject.run(&inputs, Plan::new()).unwrap();
     let logits = output.output().logits.clone().unwrap().rank_of::<3>("logits").unwrap();
@@ -189,7 +189,7 @@ fn a_closure_is_an_objective() {
         let post = output.kept(read)?.clone().rank_of::<3>(read)?;
         let [rows, ..] = post.dims();
         let neuron = post.slice([0..rows, 1..2, 3..4]).reshape([rows as i32]);
-        Ok(output.logit(Ask::Last, 4)? - output.logit(Ask::Last, 7)? + neuron)
+        Ok(output.logit(Position::Last, 4)? - output.logit(Position::Last, 7)? + neuron)
     });
     let same = Objective::Sum(vec![
         (1.0, Objective::logit_difference(4, 7)),

@@ -4,7 +4,7 @@
 use std::fs;
 
 use burn::tensor::Device;
-use mmlens_core::{Analysis, Ask, Case, Objective, Picture, Sample, Subject, Target, Words};
+use mmlens_core::{Analysis, Case, Objective, Picture, Position, Sample, Subject, Target, Words};
 use mmlens_engine::Positions;
 use mmlens_model::attention_knockout::{self, AttentionKnockout, Edges};
 use mmlens_model::attention_rollout::AttentionRollout;
@@ -43,7 +43,7 @@ fn of_a_masked_word_it_is_that_word() {
     let ids = subject.encode(&sample).unwrap().ids.concat();
     let at = ids.iter().position(|id| Some(*id) == subject.mask()).unwrap();
     assert!(at > 0 && at + 2 < ids.len());
-    let target = Target::Objective(Objective::Logit { at: Ask::At(at), token: 7 });
+    let target = Target::Objective(Objective::Logit { at: Position::At(at), token: 7 });
     let case = Case { sample, target };
     row(subject.as_ref(), &case, at);
 

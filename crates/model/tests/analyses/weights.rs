@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use burn::tensor::{Device, Tensor};
 use mmlens_core::finding::Tolerance;
 use mmlens_core::{
-    Analysis, AnyTensor, Ask, AxisName, Case, Inputs, Objective, Part, Picture, Plan, Point, Port, Sample,
-    Site, Subject, Through, Trace, WeightKind, WeightSpec,
+    Analysis, AnyTensor, AxisName, Case, Inputs, Objective, Part, Picture, Plan, Point, Port, Position,
+    Sample, Site, Subject, Through, Trace, WeightKind, WeightSpec,
 };
 use mmlens_engine::{Gain, Projection, folded};
 use mmlens_model::DirectLogitAttribution;
@@ -70,7 +70,7 @@ fn read(subject: &dyn Subject, inputs: &Inputs) -> Trace {
 fn what_is_written_is_what_is_read_times_the_weight() {
     let (mut products, mut gains, mut biases, mut tables) = (0, 0, 0, 0);
     for (model, subject, sample) in decoders() {
-        let inputs = subject.encode(&sample).unwrap().ask_all();
+        let inputs = subject.encode(&sample).unwrap().all_logits();
         let trace = read(subject.as_ref(), &inputs);
         let mut names = BTreeSet::new();
         for spec in subject.weights() {
@@ -207,11 +207,11 @@ fn gradients_of_weights_are_those_of_torch() {
 #[test]
 fn the_gradient_of_an_unembedding_goes_through_its_cap() {
     let subject = mmlens_zoo::open(checkpoint("gemma2-a"), &Device::default()).unwrap();
-    let inputs = subject.encode(&Sample::prompt(vec![], "It is red.")).unwrap().ask_all();
+    let inputs = subject.encode(&Sample::prompt(vec![], "It is red.")).unwrap().all_logits();
     let projection = Projection::of(subject.as_ref(), "text.unembed").unwrap();
     let [normed, logits] = [Point::FinalNorm, Point::Logits].map(|point| Site::of(Part::Text, point));
     let Some(Through::Cap(cap)) = projection.spec().writes.clone().unwrap().through else { panic!() };
-    let objective = Objective::Logit { at: Ask::At(2), token: 7 };
+    let objective = Objective::Logit { at: Position::At(2), token: 7 };
     let plan = Plan::new().read(normed).unwrap().grad(logits).unwrap().objective(objective);
     let trace = subject.run(&inputs, plan).unwrap();
     let logit = trace.scores().unwrap()[0];

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 use mmlens_core::{
-    AnyTensor, Asked, Decode, Decoding, Inputs, Part, Plan, Point, Run, Session, Site, SubjectError,
+    AnyTensor, Decode, Decoding, Inputs, LogitsAt, Part, Plan, Point, Run, Session, Site, SubjectError,
 };
 
 use super::Toy;
@@ -43,7 +43,7 @@ impl Decode for Written<'_> {
         let ids: Vec<Vec<u32>> = tokens.iter().map(|token| vec![*token]).collect();
         let x = self.toy.words(&ids, run)?;
         let x = run.at(Site::of(Part::Text, Point::Input), x)?;
-        let logits = self.toy.go_through(x, (0, &self.pads), Some(&mut self.cache), Asked::Last, run)?;
+        let logits = self.toy.go_through(x, (0, &self.pads), Some(&mut self.cache), LogitsAt::Last, run)?;
         Ok(logits.map(AnyTensor::new))
     }
 

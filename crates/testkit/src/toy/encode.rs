@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use image::RgbImage;
 use mmlens_core::{
-    AnyTensor, Asked, Batch, Inputs, Reply, Sample, Subject as _, SubjectError, TokenMap, View, Words,
+    AnyTensor, Batch, Inputs, LogitsAt, Reply, Sample, Subject as _, SubjectError, TokenMap, View, Words,
 };
 use mmlens_finding::{Modality, PatchLabel, TokenLabel};
 
@@ -14,7 +14,7 @@ impl Toy {
     pub(super) fn encoded(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         let text = match &sample.words {
             Words::Prompt(text) => text.clone(),
-            Words::Ask(text) => format!("{}{text}", "#".repeat(sample.pictures.len())),
+            Words::Question(text) => format!("{}{text}", "#".repeat(sample.pictures.len())),
             Words::Texts(_) | Words::Nothing => return Err(self.refuse("it takes one prompt")),
         };
         if text.is_empty() || text.matches('#').count() != sample.pictures.len() {
@@ -77,7 +77,7 @@ impl Toy {
             grids: Vec::new(),
             colours: sample.pictures.iter().map(|picture| colour(&picture.image.to_rgb8())).collect(),
             images: vec![(0..image).collect()],
-            asked: Asked::Last,
+            logits_at: LogitsAt::Last,
         })?;
         let reply = match &sample.reply {
             None => return Ok(inputs),

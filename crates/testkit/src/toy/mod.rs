@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation::softmax};
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, HookError, Inputs, MASKED, Output, Part, Plan, Point, Resume, Rules, Run,
+    Anatomy, AnyTensor, HookError, Inputs, LogitsAt, MASKED, Output, Part, Plan, Point, Resume, Rules, Run,
     Sample, Seed, Session, Site, SiteSpec, Subject, SubjectError, WeightSpec, kind,
 };
 
@@ -328,7 +328,7 @@ impl Toy {
                 (0, run.at(Site::of(Part::Text, Point::Input), x)?)
             }
         };
-        self.go_through(x, (first, &inputs.pads), cache, inputs.asked, run)
+        self.go_through(x, (first, &inputs.pads), cache, inputs.logits_at, run)
     }
 
     /// Through the blocks from one on, behind what is cached; `None` if the pass ended before its logits.
@@ -337,7 +337,7 @@ impl Toy {
         mut x: Tensor<3>,
         (first, pads): (usize, &[usize]),
         mut cache: Option<&mut Cache>,
-        asked: Asked,
+        logits_at: LogitsAt,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, SubjectError> {
         let [b, p, _] = x.dims();
@@ -360,16 +360,16 @@ impl Toy {
         if run.done() {
             return Ok(None);
         }
-        let logits = self.say(x, asked, run)?;
+        let logits = self.say(x, logits_at, run)?;
         self.worked(|work| work.logits += logits.dims().iter().product::<usize>());
         Ok(Some(logits))
     }
 
     /// The logits that are asked for.
-    fn say(&self, x: Tensor<3>, asked: Asked, run: &mut Run) -> Result<Tensor<3>, SubjectError> {
+    fn say(&self, x: Tensor<3>, logits_at: LogitsAt, run: &mut Run) -> Result<Tensor<3>, SubjectError> {
         let p = x.dims()[1];
-        let Some(wanted) = run.wanted() else {
-            let x = if asked == Asked::Last { x.narrow(1, p - 1, 1) } else { x };
+        let Some(wanted) = run.selected_logits() else {
+            let x = if logits_at == LogitsAt::Last { x.narrow(1, p - 1, 1) } else { x };
             return Ok(run.at(Site::of(Part::Text, Point::Logits), times(x, &self.unembed))?);
         };
         let index =

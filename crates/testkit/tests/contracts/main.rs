@@ -6,7 +6,9 @@ mod own_sites;
 mod sessions;
 
 use burn::tensor::Device;
-use mmlens_core::{Ask, Clip, Inputs, Objective, Part, Picture, Plan, Point, Sample, Site, Subject, Words};
+use mmlens_core::{
+    Clip, Inputs, Objective, Part, Picture, Plan, Point, Position, Sample, Site, Subject, Words,
+};
 use mmlens_testkit::{Toy, checkpoint, picture, subject_breaches};
 use mmlens_zoo::bert::open_bert;
 use mmlens_zoo::blip::open_blip;
@@ -34,11 +36,15 @@ fn unembeds_no_more_than_is_wanted(subject: &dyn Subject, inputs: &Inputs) {
     let plan = Plan::new().objective(Objective::logit(1));
     let trace = subject.run(inputs, plan.clone()).unwrap();
     let output = trace.output();
-    assert!(output.logits.is_none() && output.at(Ask::Last).is_err() && output.logit(Ask::Last, 0).is_err());
-    assert_eq!(output.logit(Ask::Last, 1).unwrap().dims(), [inputs.rows()]);
+    assert!(
+        output.logits.is_none()
+            && output.at(Position::Last).is_err()
+            && output.logit(Position::Last, 0).is_err()
+    );
+    assert_eq!(output.logit(Position::Last, 1).unwrap().dims(), [inputs.rows()]);
     let trace = subject.run(inputs, plan.read(logits).unwrap()).unwrap();
     let vocab = trace.get(logits).unwrap().dims()[2];
-    assert_eq!(trace.output().at(Ask::Last).unwrap().dims(), [inputs.rows(), vocab]);
+    assert_eq!(trace.output().at(Position::Last).unwrap().dims(), [inputs.rows(), vocab]);
 }
 
 fn llava(name: &str, prompts: &[(&[&str], &str)]) {
@@ -103,7 +109,7 @@ fn encoders_of_text_keep_the_contract() {
 
 #[test]
 fn blip_keeps_the_contract() {
-    let ask = |text: &str| Words::Ask(text.to_owned());
+    let ask = |text: &str| Words::Question(text.to_owned());
     let texts = |texts: &[&str]| Words::Texts(texts.iter().map(|text| (*text).to_owned()).collect());
     let prompt = |text: &str| Words::Prompt(text.to_owned());
     for (name, words) in [

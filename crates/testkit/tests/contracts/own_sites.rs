@@ -6,7 +6,7 @@ use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mmlens_core::finding::Tolerance;
 use mmlens_core::{
-    Alteration, Altered, Anatomy, AnyTensor, Asked, AxisName, Batch, Change, HookError, Inputs, Objective,
+    Alteration, Altered, Anatomy, AnyTensor, AxisName, Batch, Change, HookError, Inputs, LogitsAt, Objective,
     Output, Part, Plan, Point, Region, Resume, Run, Sample, Seed, Site, SiteSpec, Subject, SubjectError,
     TokenMap, Words, kind,
 };
@@ -139,7 +139,7 @@ impl Subject for Mixture {
             grids: Vec::new(),
             colours: Vec::new(),
             images: vec![Vec::new()],
-            asked: Asked::Last,
+            logits_at: LogitsAt::Last,
         })
     }
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
@@ -168,16 +168,16 @@ impl Subject for Mixture {
             return Ok(Output::default());
         }
         let last = shape[1] - 1;
-        let x = if inputs.asked == Asked::Last { x.narrow(1, last, 1) } else { x };
+        let x = if inputs.logits_at == LogitsAt::Last { x.narrow(1, last, 1) } else { x };
         let logits = x.matmul(self.unembed.clone().unsqueeze());
-        if let Some(wanted) = run.wanted() {
+        if let Some(wanted) = run.selected_logits() {
             let all = Output::of_logits(logits);
-            let at = wanted.positions(if inputs.asked == Asked::Last { 1 } else { shape[1] });
+            let at = wanted.positions(if inputs.logits_at == LogitsAt::Last { 1 } else { shape[1] });
             let Some(logits) = all.logits else { return Ok(Output::default()) };
             let logits: Tensor<3> = logits.rank_of("logits")?;
-            let at: Vec<i64> = match inputs.asked {
-                Asked::Last => vec![0],
-                Asked::All => at?.into_iter().map(|at| at as i64).collect(),
+            let at: Vec<i64> = match inputs.logits_at {
+                LogitsAt::Last => vec![0],
+                LogitsAt::All => at?.into_iter().map(|at| at as i64).collect(),
             };
             let tokens: Vec<i64> = match wanted.tokens(VOCAB)? {
                 Some(tokens) => tokens.iter().map(|token| i64::from(*token)).collect(),

@@ -12,7 +12,7 @@ use super::{BertConfig, BertModel, Texts};
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, Layout, Weights, read_json};
 use crate::error::of_folder;
-use crate::self_check::{Looked, SelfCheck, glimpse, look_over};
+use crate::self_check::{Looked, SelfCheck, self_check, small_inputs};
 use crate::vlm::name_of;
 
 /// BERT: network and tokenizer.
@@ -99,7 +99,7 @@ impl Subject for TextEncoder {
         let texts = match &sample.words {
             Words::Prompt(text) => std::slice::from_ref(text),
             Words::Texts(texts) => texts.as_slice(),
-            Words::Ask(_) => {
+            Words::Question(_) => {
                 return Err(self.refuse("it has no chat template; give the whole text instead of a question"));
             }
             Words::Nothing => &[],
@@ -148,10 +148,10 @@ impl Subject for TextEncoder {
 
 impl SelfCheck for TextEncoder {
     fn self_check(&self) -> Result<(), ZooError> {
-        let inputs = glimpse(self.model.text.config().vocab, (&[], 0), None)?;
+        let inputs = small_inputs(self.model.text.config().vocab, (&[], 0), None)?;
         let dtype = self.dtype();
         let looked = Looked { published: &self.sites, sites: &self.sites, dtype: &dtype };
-        look_over(&looked, |run| {
+        self_check(&looked, |run| {
             Ok(self
                 .model
                 .forward(&inputs, run)?

@@ -5,12 +5,12 @@
 //! position; what is asked is mostly those at a mask:
 //!
 //! ```no_run
-//! use mmlens_core::{Ask, Objective, Plan, Sample, Subject};
+//! use mmlens_core::{Position, Objective, Plan, Sample, Subject};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let subject = mmlens_zoo::open("models/bert-base-uncased", &Default::default())?;
-//! let inputs = subject.encode(&Sample::prompt(Vec::new(), "Paris is the [MASK] of France."))?.ask_all();
+//! let inputs = subject.encode(&Sample::prompt(Vec::new(), "Paris is the [MASK] of France."))?.all_logits();
 //! let at = inputs.ids[0].iter().position(|id| Some(*id) == subject.mask()).unwrap_or(0);
-//! let objective = Objective::Logit { at: Ask::At(at), token: subject.tokens("capital")?[0] };
+//! let objective = Objective::Logit { at: Position::At(at), token: subject.tokens("capital")?[0] };
 //! let trace = subject.run(&inputs, Plan::new().objective(objective).read("text.blocks.*.attn.pattern")?)?;
 //! # Ok(())
 //! # }

@@ -6,7 +6,7 @@ use mmlens_core::{Anatomy, AxisName, Batch, Inputs, Part, Point, Run, Site, Site
 use super::{BertConfig, Stack, Tokens, WordHead};
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
-use crate::parts::{Linear, Padding, Reach, asked, said};
+use crate::parts::{Linear, Padding, Reach, selected_logits, selected_states};
 
 /// The network.
 #[derive(Debug, Clone)]
@@ -71,8 +71,8 @@ impl BertModel {
             run.at(Site::of(Part::Text, Point::Pooled), pooler.apply(first).tanh())?;
         }
         let Some(head) = &self.head else { return Ok(None) };
-        let x = asked(x, inputs.asked, run)?;
-        Ok(Some(said(x, self.text.config().vocab, run, |x, tokens| head.say(x, tokens))?))
+        let x = selected_states(x, inputs.logits_at, run)?;
+        Ok(Some(selected_logits(x, self.text.config().vocab, run, |x, tokens| head.say(x, tokens))?))
     }
 
     /// What the states behind the last block's sum would say, `[rows, d]` to `[rows, vocab]`: the last norm and the head.

@@ -1,13 +1,15 @@
 //! The network: a tower, and text models of post-norm blocks that attend to it.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, Asked, AxisName, Batch, Inputs, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Batch, Inputs, LogitsAt, Part, Point, Run, Site, SiteSpec};
 
 use super::{BlipConfig, BlipTask};
 use crate::ZooError;
 use crate::bert::{Stack, Tokens, WordHead, first_of};
 use crate::checkpoint::WeightSource;
-use crate::parts::{Context, KvCache, Linear, Masking, Norm, Padding, Reach, asked, chosen, picked, said};
+use crate::parts::{
+    Context, KvCache, Linear, Masking, Norm, Padding, Reach, chosen, picked, selected_logits, selected_states,
+};
 use crate::vision::VisionTower;
 
 /// The network.
@@ -161,7 +163,8 @@ impl BlipModel {
         let reach = if matches!(self.head, Head::Match(_)) { Reach::Both } else { Reach::Before };
         let Some(encoder) = &self.encoder else {
             let context = seen.context(inputs.positions());
-            let logits = self.write(Tokens { ids, padding, reach }, inputs.asked, &context, cache, run)?;
+            let logits =
+                self.write(Tokens { ids, padding, reach }, inputs.logits_at, &context, cache, run)?;
             return Ok(logits.map(|logits| (logits, seen)));
         };
         let (questions, answers) = self.parted(inputs)?;
@@ -174,7 +177,7 @@ impl BlipModel {
         let none = vec![0; answers.len()];
         let padding = Padding { pads: &none, tails: &none };
         let logits =
-            self.write(Tokens { ids: &answers, padding, reach }, inputs.asked, &context, cache, run)?;
+            self.write(Tokens { ids: &answers, padding, reach }, inputs.logits_at, &context, cache, run)?;
         Ok(logits.map(|logits| (logits, seen)))
     }
 
@@ -191,7 +194,7 @@ impl BlipModel {
         let pads = if self.encoder.is_some() { &none } else { pads };
         let tokens = Tokens { ids, padding: Padding { pads, tails: &none }, reach: Reach::Before };
         let context = seen.context(1);
-        self.write(tokens, Asked::Last, &context, Some(cache), run)
+        self.write(tokens, LogitsAt::Last, &context, Some(cache), run)
     }
 
     /// What states behind the text model's last sum would say, `[rows, d]` to `[rows, vocab]`, of a match to `[rows, 2]`.
@@ -238,7 +241,7 @@ impl BlipModel {
     fn write(
         &self,
         tokens: Tokens<'_>,
-        ask: Asked,
+        logits_at: LogitsAt,
         context: &Context,
         cache: Option<&mut KvCache>,
         run: &mut Run,
@@ -247,13 +250,13 @@ impl BlipModel {
         let Some(x) = self.text.forward(tokens, Some(context), cache, run)? else { return Ok(None) };
         let logits = match &self.head {
             Head::Words(head) => {
-                let x = asked(x, ask, run)?;
-                said(x, self.text.config().vocab, run, |x, tokens| head.say(x, tokens))
+                let x = selected_states(x, logits_at, run)?;
+                selected_logits(x, self.text.config().vocab, run, |x, tokens| head.say(x, tokens))
             }
             Head::Match(head) => {
                 let pooled = run.at(Site::of(Part::Text, Point::Pooled), first_of(x, pads))?;
-                let pooled = asked(pooled.unsqueeze_dim(1), ask, run)?;
-                said(pooled, 2, run, |x, classes| match classes {
+                let pooled = selected_states(pooled.unsqueeze_dim(1), logits_at, run)?;
+                selected_logits(pooled, 2, run, |x, classes| match classes {
                     Some(classes) => head.only(classes).apply(x),
                     None => head.apply(x),
                 })

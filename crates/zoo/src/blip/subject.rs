@@ -20,7 +20,7 @@ use crate::llava::{colours, process, stack};
 use crate::parts::{KvCache, picked};
 use crate::processor::ImageProcessor;
 use crate::rules::rules;
-use crate::self_check::{Looked, SelfCheck, glimpse, look_over, pattern};
+use crate::self_check::{Looked, SelfCheck, pattern, self_check, small_inputs};
 use crate::vit::Labels;
 use crate::vlm::name_of;
 
@@ -140,7 +140,7 @@ impl Blip {
                 let reason = "it writes captions: give what the caption begins with as a prompt, or nothing";
                 return Err(self.refuse(reason));
             }
-            (BlipTask::Answer, Words::Ask(text) | Words::Prompt(text)) => vec![read(text)?],
+            (BlipTask::Answer, Words::Question(text) | Words::Prompt(text)) => vec![read(text)?],
             (BlipTask::Answer, _) => return Err(self.refuse("it answers questions: give one")),
             (BlipTask::Match, Words::Prompt(text)) => vec![read(text)?],
             (BlipTask::Match, Words::Texts(texts)) if !texts.is_empty() => {
@@ -344,10 +344,10 @@ impl SelfCheck for Blip {
         let model = self.model.cropped(2);
         let tower = model.vision.config();
         let pixels = pattern(&[1, tower.channels, tower.image_size, tower.image_size], &self.device)?;
-        let inputs = glimpse(self.config.text.vocab, (&[self.config.bos], 0), Some(pixels))?;
+        let inputs = small_inputs(self.config.text.vocab, (&[self.config.bos], 0), Some(pixels))?;
         let (sites, dtype) = (model.sites(), self.dtype());
         let looked = Looked { published: &self.sites, sites: &sites, dtype: &dtype };
-        look_over(&looked, |run| {
+        self_check(&looked, |run| {
             Ok(model
                 .forward(&inputs, run)?
                 .map_or_else(|| Ok(Output::default()), |logits| run.output(logits))?)

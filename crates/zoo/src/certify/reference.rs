@@ -98,7 +98,7 @@ impl Reference {
             Picture::open(path).map_err(|error| self.wrong("rows", error.to_string()))
         };
         let words = match (text("ask")?, text("prompt")?, there("texts")) {
-            (Some(ask), ..) => Words::Ask(ask),
+            (Some(ask), ..) => Words::Question(ask),
             (_, Some(prompt), _) => Words::Prompt(prompt),
             (_, _, Some(texts)) => Words::Texts(
                 serde_json::from_value(texts.clone()).map_err(|e| self.wrong("texts", e.to_string()))?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, Batch, Inputs, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError,
+    Anatomy, AnyTensor, Batch, Inputs, LogitsAt, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError,
     View, Words, kind,
 };
 use serde_json::Value;
@@ -16,7 +16,7 @@ use crate::checkpoint::{Checkpoint, Weights, read_json};
 use crate::error::of_folder;
 use crate::llava::{colours, process, stack};
 use crate::processor::ImageProcessor;
-use crate::self_check::{Looked, SelfCheck, look_over};
+use crate::self_check::{Looked, SelfCheck, self_check};
 use crate::vlm::name_of;
 
 /// CLIP or SigLIP: network, tokenizer and image processor.
@@ -137,7 +137,7 @@ impl Subject for DualEncoder {
             grids: Vec::new(),
             colours: colours(&self.processor, sample).map_err(|e| e.of_subject(&self.name))?,
             images: vec![(0..pictures.len()).collect(); texts.len()],
-            asked: Asked::Last,
+            logits_at: LogitsAt::Last,
         })
     }
 
@@ -173,10 +173,10 @@ impl Subject for DualEncoder {
 
 impl SelfCheck for DualEncoder {
     fn self_check(&self) -> Result<(), ZooError> {
-        let (model, inputs) = self.model.glance(&self.device)?;
+        let (model, inputs) = self.model.check_inputs(&self.device)?;
         let (sites, dtype) = (model.sites(), self.dtype());
         let looked = Looked { published: &self.sites, sites: &sites, dtype: &dtype };
-        look_over(&looked, |run| {
+        self_check(&looked, |run| {
             Ok(model.forward(&inputs, run)?.map_or_else(Output::default, Output::of_pairs))
         })
     }

@@ -9,7 +9,7 @@ use super::{ClipConfig, DualKind, PoolingHead, TextTower};
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
 use crate::parts::{Linear, Norm};
-use crate::self_check::{glimpse, pattern};
+use crate::self_check::{pattern, small_inputs};
 use crate::vision::VisionTower;
 
 /// The network.
@@ -102,12 +102,12 @@ impl ClipModel {
     }
 
     /// The same network for pictures of a few patches, sharing its weights, and one such picture with a text.
-    pub(crate) fn glance(&self, device: &Device) -> Result<(Self, Inputs), ZooError> {
+    pub(crate) fn check_inputs(&self, device: &Device) -> Result<(Self, Inputs), ZooError> {
         let small = Self { vision: self.vision.cropped(2), ..self.clone() };
         let tower = small.vision.config();
         let pixels = pattern(&[1, tower.channels, tower.image_size, tower.image_size], device)?;
         let config = small.text.config();
-        let inputs = glimpse(config.vocab, (&[], 0), Some(pixels))?;
+        let inputs = small_inputs(config.vocab, (&[], 0), Some(pixels))?;
         let inputs =
             inputs.with(|batch| batch.ids.iter_mut().for_each(|ids| ids.truncate(config.positions)))?;
         Ok((small, inputs))

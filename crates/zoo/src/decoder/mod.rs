@@ -8,14 +8,17 @@ mod open;
 mod take;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, Asked, AxisName, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, LogitsAt, Part, Point, Resume, Run, Site, SiteSpec};
 
 pub use config::{DecoderConfig, NormKind};
 pub(crate) use config::{given, refuse_nulls};
 pub use open::open_decoder;
 
 use crate::ZooError;
-use crate::parts::{Block, Embedding, KvCache, Linear, Masking, Norm, Padding, Reach, Rotation, asked, said};
+use crate::parts::{
+    Block, Embedding, KvCache, Linear, Masking, Norm, Padding, Reach, Rotation, selected_logits,
+    selected_states,
+};
 
 /// The decoder.
 #[derive(Debug, Clone)]
@@ -36,7 +39,7 @@ pub struct Sequence<'a> {
     /// The positions of padding each row of the whole sequence starts with.
     pub pads: &'a [usize],
     /// Which positions the output is computed for.
-    pub asked: Asked,
+    pub logits_at: LogitsAt,
     /// Rotary positions of the new tokens (time, row, column), where they are not a plain count.
     pub positions: Option<&'a [Vec<[usize; 3]>]>,
     /// What is added to the stream after the first blocks, `[batch, pos, d]` each (DeepStack).
@@ -103,7 +106,7 @@ impl Decoder {
         })
     }
 
-    /// Everything from `text.input` to the logits, `[batch, asked, vocab]`, or those that are [wanted](Run::wanted); `None` if
+    /// Everything from `text.input` to the logits, `[batch, asked, vocab]`, or those that are [wanted](Run::selected_logits); `None` if
     /// the pass ended before.
     ///
     /// Cached positions come before `x`. If the run resumes in a block, `x` is not used but for its shape.
@@ -173,13 +176,13 @@ impl Decoder {
         }
         let site = Site::of(Part::Text, Point::FinalNorm);
         let x = match run.wants(site) {
-            true => asked(run.at(site, self.norm.apply(x))?, sequence.asked, run)?,
-            false => self.norm.apply(asked(x, sequence.asked, run)?),
+            true => selected_states(run.at(site, self.norm.apply(x))?, sequence.logits_at, run)?,
+            false => self.norm.apply(selected_states(x, sequence.logits_at, run)?),
         };
         if run.done() {
             return Ok(None);
         }
-        Ok(Some(said(x, self.config.vocab, run, |x, tokens| self.say(x, tokens))?))
+        Ok(Some(selected_logits(x, self.config.vocab, run, |x, tokens| self.say(x, tokens))?))
     }
 
     /// What is known of the positions before those from which a run goes on; `None` if it goes on from all.

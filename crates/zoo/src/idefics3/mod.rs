@@ -24,7 +24,7 @@ use crate::decoder::{Decoder, DecoderConfig, Sequence};
 use crate::error::of_folder;
 use crate::parts::{KvCache, Linear, Norm};
 use crate::vision::{TowerConfig, VisionTower};
-use crate::vlm::{Glance, Network, Placeholder, Vlm, VlmParts, place, resumed};
+use crate::vlm::{CheckInputs, Network, Placeholder, Vlm, VlmParts, place, resumed};
 use crate::{ZooError, present};
 
 /// What `config.json` says, with the defaults of transformers.
@@ -162,11 +162,11 @@ impl Network for Idefics3Model {
         &self.text
     }
 
-    fn glance(&self, device: &Device) -> Result<Glance, ZooError> {
+    fn check_inputs(&self, device: &Device) -> Result<CheckInputs, ZooError> {
         let small = Self { vision: self.vision.cropped(self.scale), ..self.clone() };
         let (count, tower) = (small.grid() * small.grid(), small.vision.config());
         let pixels = [1, tower.channels, tower.image_size, tower.image_size];
-        Glance::at(small, (&[self.image_token], count), &pixels, device)
+        CheckInputs::at(small, (&[self.image_token], count), &pixels, device)
     }
 
     fn forward(
@@ -176,7 +176,7 @@ impl Network for Idefics3Model {
         device: &Device,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
-        let sequence = Sequence { pads: &inputs.pads, asked: inputs.asked, ..Sequence::default() };
+        let sequence = Sequence { pads: &inputs.pads, logits_at: inputs.logits_at, ..Sequence::default() };
         let d = self.text.config().d_model;
         if let Some(shape) = resumed(inputs, d, device, run) {
             return self.text.forward(shape, sequence, cache, run);

@@ -12,7 +12,7 @@ use crate::checkpoint::WeightSource;
 use crate::decoder::{Decoder, DecoderConfig, Sequence};
 use crate::parts::{Act, KvCache, Linear};
 use crate::vision::{TowerConfig, VisionTower};
-use crate::vlm::{Glance, Network, place, resumed};
+use crate::vlm::{CheckInputs, Network, place, resumed};
 use crate::{ZooError, present};
 
 /// `config.json` of a LLaVA checkpoint.
@@ -265,11 +265,11 @@ impl Network for LlavaModel {
         &self.text
     }
 
-    fn glance(&self, device: &Device) -> Result<Glance, ZooError> {
+    fn check_inputs(&self, device: &Device) -> Result<CheckInputs, ZooError> {
         let small = self.cropped();
         let (count, tower) = (small.image_tokens(), small.vision.config());
         let pixels = [1, tower.channels, tower.image_size, tower.image_size];
-        Glance::at(small, (&[self.image_token], count), &pixels, device)
+        CheckInputs::at(small, (&[self.image_token], count), &pixels, device)
     }
 
     fn forward(
@@ -279,8 +279,8 @@ impl Network for LlavaModel {
         device: &Device,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
-        let Batch { ids, pads, images, asked, .. } = &**inputs;
-        let sequence = Sequence { pads, asked: *asked, ..Sequence::default() };
+        let Batch { ids, pads, images, logits_at, .. } = &**inputs;
+        let sequence = Sequence { pads, logits_at: *logits_at, ..Sequence::default() };
         if let Some(shape) = resumed(inputs, self.text.config().d_model, device, run) {
             return self.text.forward(shape, sequence, cache, run);
         }

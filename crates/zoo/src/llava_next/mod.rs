@@ -25,7 +25,7 @@ use crate::decoder::{Decoder, Sequence};
 use crate::error::of_folder;
 use crate::llava::{LlavaConfig, LlavaModel};
 use crate::parts::KvCache;
-use crate::vlm::{Glance, Network, Placeholder, Vlm, VlmParts, place, resumed};
+use crate::vlm::{CheckInputs, Network, Placeholder, Vlm, VlmParts, place, resumed};
 
 /// What `config.json` says beside what it says of a LLaVA.
 #[derive(Deserialize)]
@@ -122,20 +122,21 @@ impl Network for LlavaNextModel {
     }
 
     /// A picture of one tile: the whole, the tile, and the ends of its rows.
-    fn glance(&self, device: &Device) -> Result<Glance, ZooError> {
+    fn check_inputs(&self, device: &Device) -> Result<CheckInputs, ZooError> {
         let llava = self.llava.cropped();
         let (token, tower) = (llava.image_token(), llava.vision.config());
         let (side, grid) = (tower.image_size, tower.grid());
         let pixels = [2, tower.channels, side, side];
         let pinpoints = Pinpoints(vec![(side, side)]);
         let small = Self { llava, newline: self.newline.clone(), pinpoints };
-        let mut glance = Glance::at(small, (&[token], grid * grid + grid * (grid + 1)), &pixels, device)?;
+        let mut check_inputs =
+            CheckInputs::at(small, (&[token], grid * grid + grid * (grid + 1)), &pixels, device)?;
         let pictures = vec![(side as u32, side as u32)];
-        glance.inputs = glance.inputs.with(|batch| {
+        check_inputs.inputs = check_inputs.inputs.with(|batch| {
             batch.maps = vec![Arc::new(TokenMap { pictures, ..TokenMap::default() })];
             batch.images = vec![vec![0, 1]];
         })?;
-        Ok(glance)
+        Ok(check_inputs)
     }
 
     fn forward(
@@ -145,7 +146,7 @@ impl Network for LlavaNextModel {
         device: &Device,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
-        let sequence = Sequence { pads: &inputs.pads, asked: inputs.asked, ..Sequence::default() };
+        let sequence = Sequence { pads: &inputs.pads, logits_at: inputs.logits_at, ..Sequence::default() };
         let width = self.llava.text.config().d_model;
         if let Some(shape) = resumed(inputs, width, device, run) {
             return self.llava.text.forward(shape, sequence, cache, run);

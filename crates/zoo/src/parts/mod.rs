@@ -1,23 +1,23 @@
 //! The parts architectures are made of. Each exists once; a model family is a choice of them.
 
 mod activation;
-mod asked;
 mod attention;
 mod block;
 mod cache;
 mod linear;
+mod logits;
 mod mlp;
 pub(crate) mod named;
 mod norm;
 mod rotary;
 
 pub use activation::Act;
-pub use asked::{asked, said};
 pub use attention::{Attention, AttentionShape, Context};
 pub use block::{Block, Norms};
 pub use cache::KvCache;
 pub(crate) use cache::{chosen, picked};
 pub use linear::{Embedding, Linear};
+pub use logits::{selected_logits, selected_states};
 pub use mlp::Mlp;
 pub use mmlens_kernels::{Masking, Padding, Reach};
 pub use named::Named;

@@ -12,7 +12,7 @@ use crate::ZooError;
 use crate::checkpoint::WeightSource;
 use crate::decoder::{Decoder, Sequence};
 use crate::parts::{KvCache, Named};
-use crate::vlm::{Glance, Network, resumed};
+use crate::vlm::{CheckInputs, Network, resumed};
 
 /// The network.
 #[derive(Debug, Clone)]
@@ -129,19 +129,19 @@ impl Network for QwenVlModel {
     }
 
     /// Not where something is added to the stream behind a block.
-    fn goes_on(&self) -> bool {
+    fn resumes_from_suffix(&self) -> bool {
         self.deep.is_empty()
     }
 
     /// A picture of one position.
-    fn glance(&self, device: &Device) -> Result<Glance, ZooError> {
+    fn check_inputs(&self, device: &Device) -> Result<CheckInputs, ZooError> {
         let merge = self.config.vision.merge;
         let pixels = [merge * merge, self.config.vision.values()];
         let visual = [self.config.image_token, self.config.video_token];
-        let mut glance = Glance::at(self.clone(), (&visual, 1), &pixels, device)?;
+        let mut check_inputs = CheckInputs::at(self.clone(), (&visual, 1), &pixels, device)?;
         let grids = vec![Grid { frames: 1, rows: merge, cols: merge, seconds: None }];
-        glance.inputs = glance.inputs.with(|batch| batch.grids = grids)?;
-        Ok(glance)
+        check_inputs.inputs = check_inputs.inputs.with(|batch| batch.grids = grids)?;
+        Ok(check_inputs)
     }
 
     fn forward(
@@ -151,7 +151,7 @@ impl Network for QwenVlModel {
         device: &Device,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
-        let Batch { ids, pads, asked, .. } = &**inputs;
+        let Batch { ids, pads, logits_at, .. } = &**inputs;
         if inputs.pixels.is_none() && !inputs.grids.is_empty() {
             let patches = inputs.grids.iter().map(Grid::patches).sum();
             let expected = vec![patches, self.config.vision.values()];
@@ -187,7 +187,7 @@ impl Network for QwenVlModel {
         let shown = !inputs.grids.is_empty();
         let sequence = Sequence {
             pads,
-            asked: *asked,
+            logits_at: *logits_at,
             positions: shown.then_some(positions.as_slice()),
             deepstack: &deepstack,
         };

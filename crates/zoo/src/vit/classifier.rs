@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, Batch, Inputs, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError,
+    Anatomy, AnyTensor, Batch, Inputs, LogitsAt, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError,
     TokenMap, View, Words, kind,
 };
 use serde_json::Value;
@@ -16,7 +16,7 @@ use crate::checkpoint::{Checkpoint, Layout, Weights, read_json};
 use crate::error::of_folder;
 use crate::llava::{colours, process, stack};
 use crate::processor::ImageProcessor;
-use crate::self_check::{Looked, SelfCheck, glimpse, look_over, pattern};
+use crate::self_check::{Looked, SelfCheck, pattern, self_check, small_inputs};
 use crate::vlm::name_of;
 
 /// A ViT with its classes and its image processor.
@@ -130,7 +130,7 @@ impl Subject for ImageClassifier {
             grids: Vec::new(),
             colours: colours(&self.processor, sample).map_err(|e| e.of_subject(&self.name))?,
             images: (0..rows).map(|image| vec![image]).collect(),
-            asked: Asked::Last,
+            logits_at: LogitsAt::Last,
         })
     }
 
@@ -164,10 +164,10 @@ impl SelfCheck for ImageClassifier {
         let model = VitModel { vision: self.model.vision.cropped(2), ..self.model.clone() };
         let tower = model.vision.config();
         let pixels = pattern(&[1, tower.channels, tower.image_size, tower.image_size], &self.device)?;
-        let inputs = glimpse(0, (&[], 0), Some(pixels))?;
+        let inputs = small_inputs(0, (&[], 0), Some(pixels))?;
         let (sites, dtype) = (model.sites(), self.dtype());
         let looked = Looked { published: &self.sites, sites: &sites, dtype: &dtype };
-        look_over(&looked, |run| {
+        self_check(&looked, |run| {
             Ok(model.forward(&inputs, run)?.map_or_else(Output::default, Output::of_logits))
         })
     }

@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use mmlens_core::{
-    Anatomy, AnyTensor, Asked, Batch, Decode, Decoding, Inputs, Output, Part, Plan, Reply, Rules, Run,
+    Anatomy, AnyTensor, Batch, Decode, Decoding, Inputs, LogitsAt, Output, Part, Plan, Reply, Rules, Run,
     Sample, Session, SiteSpec, Subject, SubjectError, WeightSpec, Words, kind,
 };
 
 pub use eyes::{Blind, Expansion, Eyes, Placeholder, Seen};
-pub use network::{Glance, Network, resumed};
+pub use network::{CheckInputs, Network, resumed};
 pub use place::place;
 pub(crate) use tile::{tile_patch, tile_view};
 pub use words::WordsError;
@@ -27,7 +27,7 @@ use crate::checkpoint::{Checkpoint, GenerationConfig};
 use crate::hub;
 use crate::parts::{KvCache, picked};
 use crate::rules::rules;
-use crate::self_check::{Looked, SelfCheck, look_over};
+use crate::self_check::{Looked, SelfCheck, self_check};
 use crate::text::{ChatOptions, ChatTemplate, Message, TextError, Tokenizer};
 
 /// What a checkpoint consists of besides the network and its eyes.
@@ -154,8 +154,10 @@ impl Vlm {
         match &sample.words {
             Words::Prompt(text) if text.is_empty() => Err(self.refuse("the prompt is empty")),
             Words::Prompt(text) => Ok((text.clone(), true)),
-            Words::Ask(question) if question.trim().is_empty() => Err(self.refuse("the question is empty")),
-            Words::Ask(question) => {
+            Words::Question(question) if question.trim().is_empty() => {
+                Err(self.refuse("the question is empty"))
+            }
+            Words::Question(question) => {
                 let template = self.parts.template.as_ref().ok_or_else(|| {
                     self.refuse(
                         "the checkpoint has no chat template; give the whole prompt instead of a question",
@@ -218,7 +220,7 @@ impl Subject for Vlm {
         let (ids, mut map) =
             words::tokenise(&self.parts.tokenizer, self.eyes.as_ref(), &seen, &prompt, special)
                 .map_err(|e| match (&sample.words, &self.parts.template) {
-                    (Words::Ask(question), Some(template)) => e.of_template(template, question),
+                    (Words::Question(question), Some(template)) => e.of_template(template, question),
                     _ => e,
                 })
                 .map_err(|e| self.refuse(e))?;
@@ -239,7 +241,7 @@ impl Subject for Vlm {
             grids: seen.grids,
             colours: seen.colours,
             images: vec![seen.images],
-            asked: Asked::Last,
+            logits_at: LogitsAt::Last,
         })?;
         match sample.reply {
             None => Ok(inputs),
@@ -247,8 +249,8 @@ impl Subject for Vlm {
         }
     }
 
-    fn goes_on(&self) -> bool {
-        self.network.goes_on()
+    fn resumes_from_suffix(&self) -> bool {
+        self.network.resumes_from_suffix()
     }
 
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
@@ -339,11 +341,11 @@ impl Decode for Written<'_> {
 impl SelfCheck for Vlm {
     fn self_check(&self) -> Result<(), ZooError> {
         let device = &self.parts.device;
-        let Glance { network, inputs } = self.network.glance(device)?;
+        let CheckInputs { network, inputs } = self.network.check_inputs(device)?;
         let network = network.as_deref().unwrap_or(self.network());
         let (sites, dtype) = (network.sites(), self.dtype());
         let looked = Looked { published: &self.sites, sites: &sites, dtype: &dtype };
-        look_over(&looked, |run| {
+        self_check(&looked, |run| {
             let logits = network.forward(&inputs, None, device, run)?;
             Ok(logits.map_or_else(|| Ok(Output::default()), |logits| run.output(logits))?)
         })

@@ -1,12 +1,12 @@
 //! What a language model with or without eyes computes.
 
 use burn::tensor::{Device, Tensor};
-use mmlens_core::{Anatomy, Asked, Inputs, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, Inputs, LogitsAt, Part, Point, Resume, Run, Site, SiteSpec};
 
 use crate::ZooError;
 use crate::decoder::{Decoder, Sequence};
 use crate::parts::{KvCache, Named};
-use crate::self_check::{glimpse, pattern};
+use crate::self_check::{pattern, small_inputs};
 
 /// The network of a language model that may be shown pictures.
 pub trait Network: std::fmt::Debug + Send + Sync {
@@ -29,13 +29,13 @@ pub trait Network: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Sizes that cannot be cut down.
-    fn glance(&self, _device: &Device) -> Result<Glance, ZooError> {
-        let inputs = glimpse(self.text().config().vocab, (&[], 0), None)?;
-        Ok(Glance { network: None, inputs })
+    fn check_inputs(&self, _device: &Device) -> Result<CheckInputs, ZooError> {
+        let inputs = small_inputs(self.text().config().vocab, (&[], 0), None)?;
+        Ok(CheckInputs { network: None, inputs })
     }
 
     /// Whether a pass may go on from some positions alone, given keys and values of those before.
-    fn goes_on(&self) -> bool {
+    fn resumes_from_suffix(&self) -> bool {
         true
     }
 
@@ -65,21 +65,21 @@ pub trait Network: std::fmt::Debug + Send + Sync {
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
         let x = run.at(Site::of(Part::Text, Point::Embed), self.text().embed(ids, device)?)?;
-        let sequence = Sequence { pads, asked: Asked::Last, ..Sequence::default() };
+        let sequence = Sequence { pads, logits_at: LogitsAt::Last, ..Sequence::default() };
         self.text().forward(x, sequence, Some(cache), run)
     }
 }
 
 /// A network and what it is shown to be looked over.
 #[derive(Debug)]
-pub struct Glance {
+pub struct CheckInputs {
     /// The network in its place; `None` for itself.
     pub network: Option<Box<dyn Network>>,
     /// What it is shown.
     pub inputs: Inputs,
 }
 
-impl Glance {
+impl CheckInputs {
     /// A network that is shown a picture of some pixels, which takes `count` positions of the first of its visual tokens.
     pub(crate) fn at(
         network: impl Network + 'static,
@@ -88,7 +88,7 @@ impl Glance {
         device: &Device,
     ) -> Result<Self, ZooError> {
         let pixels = pattern(pixels, device)?;
-        let inputs = glimpse(network.text().config().vocab, shown, Some(pixels))?;
+        let inputs = small_inputs(network.text().config().vocab, shown, Some(pixels))?;
         Ok(Self { network: Some(Box::new(network)), inputs })
     }
 }
@@ -123,7 +123,7 @@ impl Network for Decoder {
             Some(shape) => shape,
             None => run.at(Site::of(Part::Text, Point::Embed), self.embed(&inputs.ids, device)?)?,
         };
-        let sequence = Sequence { pads: &inputs.pads, asked: inputs.asked, ..Sequence::default() };
+        let sequence = Sequence { pads: &inputs.pads, logits_at: inputs.logits_at, ..Sequence::default() };
         Self::forward(self, x, sequence, cache, run)
     }
 }

@@ -39,7 +39,7 @@ impl Vlm {
     /// An answer as the chat template writes it behind what begins one: with the spaces that it puts there, and those at the ends that
     /// it leaves; `None` where there is no template, or more than spaces between.
     fn begins(&self, sample: &Sample, prompt: &str, answer: &str) -> Option<String> {
-        let (Words::Ask(question), Some(template)) = (&sample.words, &self.parts.template) else {
+        let (Words::Question(question), Some(template)) = (&sample.words, &self.parts.template) else {
             return None;
         };
         let said = |message: Message| Message { role: "assistant".to_owned(), ..message };

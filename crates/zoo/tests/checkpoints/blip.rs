@@ -51,7 +51,7 @@ fn a_caption_begins_with_its_own_token() {
 fn rows_of_a_batch_go_on_as_they_do_alone() {
     for (name, words) in [
         ("blip-a", ["", "there isn't any"].map(prompt)),
-        ("blip-qa", ["ring?", "How many green squares?"].map(|q| Words::Ask(q.to_owned()))),
+        ("blip-qa", ["ring?", "How many green squares?"].map(|q| Words::Question(q.to_owned()))),
     ] {
         let subject = open(name);
         let [first, second] = words;
@@ -73,11 +73,12 @@ fn rows_of_a_batch_go_on_as_they_do_alone() {
 #[test]
 fn an_answer_stands_behind_its_question() {
     let subject = open("blip-qa");
-    let question = subject.encode(&shown("square", Words::Ask("What colour is it?".to_owned()))).unwrap();
+    let question =
+        subject.encode(&shown("square", Words::Question("What colour is it?".to_owned()))).unwrap();
     let how = Generation { max_new: 4, stop_at_end: false, ..Generation::default() };
     let answer = subject.generate(&question, &how).unwrap().remove(0);
     let bos = subject.config().bos;
-    let whole = question.clone().ask_all().with(|batch| batch.ids[0].push(bos)).unwrap();
+    let whole = question.clone().all_logits().with(|batch| batch.ids[0].push(bos)).unwrap();
     assert!(
         close(&logits(&subject, &question), &logits(&subject, &whole)),
         "the first token is a matter of course"
@@ -93,7 +94,7 @@ fn an_answer_stands_behind_its_question() {
     let trace = subject.run(&whole, plan).unwrap();
     let pattern = trace.get("text.blocks.1.cross.pattern".parse().unwrap()).unwrap().dims();
     assert_eq!(pattern, [1, 3, 5, question.positions()], "answers look at the question");
-    let questions = [whole.clone(), question.clone().ask_all()];
+    let questions = [whole.clone(), question.clone().all_logits()];
     let uneven = Inputs::batch(&questions, subject.pad()).unwrap();
     let said = subject.run(&uneven, Plan::new()).unwrap_err().to_string();
     assert!(said.contains("where the answer of row 1 begins"), "{said}");
@@ -128,7 +129,7 @@ fn a_text_matches_a_picture_or_does_not() {
 #[test]
 fn what_it_cannot_take_is_refused() {
     let refused = |name: &str, sample: Sample| open(name).encode(&sample).unwrap_err().to_string();
-    let ask = || Words::Ask("What?".to_owned());
+    let ask = || Words::Question("What?".to_owned());
     assert!(refused("blip-a", shown("square", ask())).contains("it writes captions"));
     assert!(refused("blip-qa", shown("square", Words::Nothing)).contains("it answers questions"));
     assert!(refused("blip-itm", shown("square", ask())).contains("give at least one text"));

@@ -74,7 +74,8 @@ fn what_it_cannot_take_is_refused() {
     let refused = |sample: Sample| subject.encode(&sample).unwrap_err().to_string();
     assert!(refused(shown(&[])).contains("give at least one"));
     assert!(
-        refused(Sample { words: Words::Ask("What?".to_owned()), ..shown(&["square"]) }).contains("no words")
+        refused(Sample { words: Words::Question("What?".to_owned()), ..shown(&["square"]) })
+            .contains("no words")
     );
     let clip = Clip::new("clip", vec![shown(&["square"]).pictures[0].image.clone()], None);
     assert!(refused(shown(&["square"]).with_clips(vec![clip])).contains("no clips"));

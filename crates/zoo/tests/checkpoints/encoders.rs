@@ -43,10 +43,11 @@ fn real(spec: &SiteSpec, x: &AnyTensor, inputs: &Inputs, row: usize) -> Vec<f32>
 fn padding_on_either_side_changes_nothing() {
     for name in ALL {
         let subject = open(name);
-        let singles = TEXTS.map(|text| subject.encode(&Sample::prompt(Vec::new(), text)).unwrap().ask_all());
+        let singles =
+            TEXTS.map(|text| subject.encode(&Sample::prompt(Vec::new(), text)).unwrap().all_logits());
         let left = Inputs::batch(&singles, subject.pad()).unwrap();
         let words = Words::Texts(TEXTS.map(str::to_owned).to_vec());
-        let right = subject.encode(&Sample::new(Vec::new(), words)).unwrap().ask_all();
+        let right = subject.encode(&Sample::new(Vec::new(), words)).unwrap().all_logits();
         assert!(left.pads[0] > 0 && right.tails[0] == left.pads[0] && right.pads[0] == 0);
         let run = |inputs: &Inputs| subject.run(inputs, everything(&subject)).unwrap();
         let (left_trace, right_trace) = (run(&left), run(&right));
@@ -72,7 +73,7 @@ fn padding_on_either_side_changes_nothing() {
 fn what_leaves_the_last_block_says_what_the_model_says() {
     for name in ["bert-a", "bert-old"] {
         let subject = open(name);
-        let inputs = subject.encode(&Sample::prompt(Vec::new(), TEXTS[0])).unwrap().ask_all();
+        let inputs = subject.encode(&Sample::prompt(Vec::new(), TEXTS[0])).unwrap().all_logits();
         let last = Site::block(Part::Text, subject.anatomy()[0].blocks - 1, Point::ResidPost);
         let trace = subject.run(&inputs, Plan::new().read(last).unwrap().to_output()).unwrap();
         let states = trace.tensor::<3>(last).unwrap().squeeze_dim::<2>(0);
@@ -107,7 +108,7 @@ fn what_it_cannot_take_is_refused() {
     assert_eq!(subject.mask().map(|id| subject.token(id)).as_deref(), Some("[MASK]"));
     let refused = |words: Words| subject.encode(&Sample::new(Vec::new(), words)).unwrap_err().to_string();
     assert!(refused(Words::Nothing).contains("give at least one"));
-    assert!(refused(Words::Ask("What?".to_owned())).contains("no chat template"));
+    assert!(refused(Words::Question("What?".to_owned())).contains("no chat template"));
     assert!(refused(Words::Prompt("a ".repeat(60))).contains("= 62, expected 1 to 40"));
     let picture = Picture::open(fixtures().join("pictures/square.png")).unwrap();
     let error = subject.encode(&Sample::prompt(vec![picture], "a")).unwrap_err().to_string();

@@ -54,7 +54,7 @@ fn off(a: &[f32], b: &[f32]) -> f64 {
 
 #[test]
 fn explicit_and_fused_attention_agree() {
-    let inputs = llava().encode(&sample("<image>What is it?", (37, 51))).unwrap().ask_all();
+    let inputs = llava().encode(&sample("<image>What is it?", (37, 51))).unwrap().all_logits();
     let fused = llava().run(&inputs, Plan::new()).unwrap();
     let explicit =
         llava().run(&inputs, Plan::new().read("*.blocks.*.attn.pattern").unwrap().to_output()).unwrap();
@@ -100,7 +100,7 @@ fn the_stream_is_the_sum_of_what_was_written_to_it() {
 fn rows_of_a_padded_batch_equal_single_runs_at_every_site() {
     let samples =
         [sample("<image>Hi?", (30, 30)), sample("Say, is <image> blue, or rather green?", (19, 83))];
-    let singles: Vec<Inputs> = samples.iter().map(|s| llava().encode(s).unwrap().ask_all()).collect();
+    let singles: Vec<Inputs> = samples.iter().map(|s| llava().encode(s).unwrap().all_logits()).collect();
     let batch = Inputs::batch(&singles, llava().pad()).unwrap();
     assert_ne!(singles[0].positions(), singles[1].positions());
     let sites = all_sites(llava());

@@ -43,7 +43,7 @@ fn said(model: &str, config: &Value) -> Result<Vec<f32>, String> {
     let folder = with_file(model, "config.json", config);
     let subject = OpenOptions::new(&Device::flex()).self_check(false).open(folder.path());
     let subject = subject.map_err(|e| e.to_string())?;
-    let inputs = subject.encode(&sample(model)).map_err(|e| e.to_string())?.ask_all();
+    let inputs = subject.encode(&sample(model)).map_err(|e| e.to_string())?.all_logits();
     let trace = subject.run(&inputs, Plan::new()).map_err(|e| e.to_string())?;
     let output = trace.output();
     let given = output.logits.clone().or_else(|| output.pairs.clone().map(|pairs| pairs.logits));
@@ -57,7 +57,7 @@ fn seen(model: &str, file: &str, value: &Value) -> Result<(Vec<f32>, Vec<Vec<u32
     let subject = subject.map_err(|e| e.to_string())?;
     let words = match model {
         "blip-itm" => Words::Texts(vec!["a".to_owned()]),
-        "blip-qa" => Words::Ask("what is it?".to_owned()),
+        "blip-qa" => Words::Question("what is it?".to_owned()),
         other => sample(&format!("{}-a", other.split('-').next().unwrap())).words,
     };
     let picture = Picture::open(fixtures().join("pictures/wide.png")).unwrap();

@@ -86,7 +86,7 @@ fn picture(name: &Value) -> Picture {
 fn sample(row: &Value) -> Sample {
     let list = |name: &str| row.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let words = match row.get("ask").and_then(Value::as_str) {
-        Some(question) => Words::Ask(question.to_owned()),
+        Some(question) => Words::Question(question.to_owned()),
         None => Words::Prompt(row["prompt"].as_str().unwrap().to_owned()),
     };
     let fps = row.get("fps").and_then(Value::as_f64);
@@ -197,7 +197,7 @@ fn what_does_not_fit_is_refused_by_name() {
     let error = subject.encode(&Sample::ask(narrow, "What?")).unwrap_err().to_string();
     assert!(error.contains("thread: the picture is 3 x 700: one side is more than 200 times"), "{error}");
     let clip = Clip::new("film", Vec::new(), None);
-    let sample = Sample::new(Vec::new(), Words::Ask("What?".to_owned())).with_clips(vec![clip]);
+    let sample = Sample::new(Vec::new(), Words::Question("What?".to_owned())).with_clips(vec![clip]);
     let error = subject.encode(&sample).unwrap_err().to_string();
     assert!(error.contains("film: the clip has no frames"), "{error}");
 }
@@ -244,7 +244,7 @@ proptest! {
             let own = expected(&fixtures().join(MODELS[model]).join("model")).patches;
             let shown = pictures.iter().map(|(w, h)| Picture { image: blank(*w, *h), ..Picture::new("p", DynamicImage::default()) });
             let films = clips.iter().map(|(n, w, h)| Clip::new("c", vec![blank(*w, *h); *n], Some(2.0)));
-            let sample = Sample::new(shown.collect(), Words::Ask("¿Qué es 円?".to_owned())).with_clips(films.collect());
+            let sample = Sample::new(shown.collect(), Words::Question("¿Qué es 円?".to_owned())).with_clips(films.collect());
             let inputs = subject.encode(&sample).unwrap();
             let map = inputs.map();
             assert_eq!(map.len(), inputs.positions());

@@ -44,7 +44,7 @@ fn singles(subject: &Vlm) -> Vec<Inputs> {
         Sample::prompt(vec![picture(24, 16), picture(40, 21)], format!("{FILM} and {EYE}{EYE} ¿qué?"))
             .with_clips(vec![clip(3, 20, 31)]),
     ];
-    samples.iter().map(|sample| subject.encode(sample).unwrap().ask_all()).collect()
+    samples.iter().map(|sample| subject.encode(sample).unwrap().all_logits()).collect()
 }
 
 fn all_sites(subject: &Vlm) -> Vec<Site> {
@@ -178,7 +178,7 @@ fn cached_generation_equals_passes_over_the_whole_sequence() {
     for name in MODELS {
         let subject = open(name);
         for inputs in singles(&subject) {
-            let mut inputs = inputs.ask_last();
+            let mut inputs = inputs.last_logits();
             let how = Generation { max_new: 8, sampling: Sampling::Greedy, stop_at_end: false };
             let generated = subject.generate(&inputs, &how).unwrap().remove(0);
             for token in generated.tokens {

@@ -34,7 +34,7 @@ fn an_answer_has_the_tokens_that_transformers_gives_it() {
     assert_eq!(rows.len(), 48);
     for row in rows {
         let subject = open(&row.model);
-        let asked = Sample::new(Vec::new(), Words::Ask(row.ask.clone()));
+        let asked = Sample::new(Vec::new(), Words::Question(row.ask.clone()));
         let prompt = subject.encode(&asked).unwrap();
         let inputs = subject.encode(&asked.clone().answered(Reply::Text(row.answer.clone()))).unwrap();
         let (map, what) = (inputs.map(), format!("{}: {}", row.model, row.answer));
@@ -54,13 +54,13 @@ fn what_was_generated_is_as_likely_when_it_is_given() {
     for (name, words) in [
         ("gpt2-a", Words::Prompt("Red is".to_owned())),
         ("blip-a", Words::Prompt("a photo".to_owned())),
-        ("gemma2-a", Words::Ask("Red?".to_owned())),
-        ("qwen3-a", Words::Ask("Red?".to_owned())),
-        ("llava-a", Words::Ask("Red?".to_owned())),
-        ("llava-next-a", Words::Ask("Red?".to_owned())),
-        ("smolvlm-a", Words::Ask("Red?".to_owned())),
-        ("qwen2.5-vl-a", Words::Ask("Red?".to_owned())),
-        ("qwen3-vl-a", Words::Ask("Red?".to_owned())),
+        ("gemma2-a", Words::Question("Red?".to_owned())),
+        ("qwen3-a", Words::Question("Red?".to_owned())),
+        ("llava-a", Words::Question("Red?".to_owned())),
+        ("llava-next-a", Words::Question("Red?".to_owned())),
+        ("smolvlm-a", Words::Question("Red?".to_owned())),
+        ("qwen2.5-vl-a", Words::Question("Red?".to_owned())),
+        ("qwen3-vl-a", Words::Question("Red?".to_owned())),
     ] {
         let subject = open(name);
         let shown = !["gpt2-a", "gemma2-a", "qwen3-a"].contains(&name);

@@ -112,7 +112,7 @@ impl Opened {
         let mut sample = self.samples[varied.which % self.samples.len()].clone();
         let more = &varied.words;
         sample.words = match sample.words {
-            Words::Ask(text) => Words::Ask(format!("{text}{more}")),
+            Words::Question(text) => Words::Question(format!("{text}{more}")),
             Words::Prompt(text) => Words::Prompt(format!("{text}{more}")),
             Words::Texts(texts) => Words::Texts(texts.iter().map(|text| format!("{text}{more}")).collect()),
             Words::Nothing => Words::Nothing,
@@ -123,13 +123,13 @@ impl Opened {
     /// That sample encoded, or where it is too long for the model, the trace's own.
     pub(super) fn inputs(&self, varied: &Varied) -> Inputs {
         let own = || self.subject.encode(&self.samples[varied.which % self.samples.len()]).unwrap();
-        self.encoded(&self.sample(varied)).unwrap_or_else(|_| own().ask_all())
+        self.encoded(&self.sample(varied)).unwrap_or_else(|_| own().all_logits())
     }
 
     /// A sample encoded. One that is too long for the model is rejected; any other refusal is a failure.
     pub(super) fn encoded(&self, sample: &Sample) -> Result<Inputs, TestCaseError> {
         match self.subject.encode(sample) {
-            Ok(inputs) => Ok(inputs.ask_all()),
+            Ok(inputs) => Ok(inputs.all_logits()),
             Err(error) => {
                 let said = error.to_string();
                 let long = ["expected 1 to", "tokens, of at most"].iter().any(|part| said.contains(part));

@@ -293,7 +293,7 @@ fn try_it(folder: &Opened, changed: &Path, what: &str) -> Came {
         }
     };
     let inputs = match subject.encode(&folder.samples[0]) {
-        Ok(inputs) => inputs.ask_all(),
+        Ok(inputs) => inputs.all_logits(),
         Err(error) => {
             told(error.to_string());
             return Came::Opened;

@@ -127,7 +127,7 @@ impl CorruptionArgs {
         let clean = &case.sample;
         let words = |words| Sample { words, ..clean.clone() };
         let said = [
-            self.corrupted_ask.clone().map(Words::Ask),
+            self.corrupted_ask.clone().map(Words::Question),
             self.corrupted_prompt.clone().map(Words::Prompt),
             self.corrupted_text.clone().map(|text| Words::Texts(vec![text])),
         ];

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mmlens_core::finding::{Axis, Labels, Modality, Role, TokenLabel};
 use mmlens_core::kind::Space;
 use mmlens_core::{
-    AnalysisError, AnyTensor, Ask, Copies, HookError, Inputs, Need, On, Output, Part, Plan, Point, Site,
-    Subject, TokenMap, Wanted,
+    AnalysisError, AnyTensor, Copies, HookError, Inputs, LogitSelection, Need, On, Output, Part, Plan, Point,
+    Position, Site, Subject, TokenMap,
 };
 use mmlens_engine::{Indices, Positions, Progress, batches, label, of_range, states_at};
 
@@ -186,7 +186,7 @@ impl Streams {
         let mut plan = match self.space {
             Space::Shared => Plan::new().to_output(),
             // The last logit is as little of the output as there is.
-            _ => Plan::new().wanting(Wanted::tokens_at(Ask::Last, [0])),
+            _ => Plan::new().select_logits(LogitSelection::tokens_at(Position::Last, [0])),
         };
         for &site in &self.sites {
             let (kept, places) = (kept.clone(), places.to_vec());

@@ -128,7 +128,7 @@ fn cases() -> Vec<Trial> {
         ),
         (
             open("blip-qa"),
-            vec![of(&["square"], Words::Ask("How many green squares?".to_owned()))],
+            vec![of(&["square"], Words::Question("How many green squares?".to_owned()))],
             edits(&[
                 "vision.blocks.0.mlp_out=scale:0.5",
                 "encoder.blocks.0.attn.z[head=1,pos=2]=zero",
@@ -176,7 +176,7 @@ fn at_every_site_and_gradient_it_is_a_plan_with_these_edits() {
         let subject = subject.as_ref();
         let altered = Altered::new(subject, edits.clone()).unwrap();
         for sample in samples {
-            let inputs = subject.encode(&sample).unwrap().ask_all();
+            let inputs = subject.encode(&sample).unwrap().all_logits();
             let sites = reached(subject, &inputs);
             let says = sites.contains(&Site::of(Part::Text, Point::Logits));
             let mut reading = Plan::new().to_output();
@@ -349,7 +349,7 @@ fn sweeps_under_edits_are_unshared_runs() {
                 }
             }
         }
-        late += usize::from(altered.goes_on());
+        late += usize::from(altered.resumes_from_suffix());
         let edited = |(place, region, change): &(Site, Region, Change)| {
             vec![Edit::new(*place, change.clone()).within(region.clone())]
         };
@@ -400,7 +400,7 @@ fn answers_have_the_edits_at_every_step() {
         let (rows, traces) = Generator::new(&how).plans(&plans).write(&altered, &inputs).unwrap();
         assert_eq!(traces.keys().copied().collect::<Vec<_>>(), [2], "{name}");
         assert_eq!(altered.generate(&inputs, &how).unwrap(), rows);
-        let mut longer = inputs.clone().ask_last();
+        let mut longer = inputs.clone().last_logits();
         for (step, token) in rows[0].tokens.iter().enumerate() {
             let trace = subject.run(&longer, planned(&edits(&texts))).unwrap();
             let logits = trace.output().logits.clone().unwrap().to_values().unwrap();

@@ -18,7 +18,8 @@ fn the_lens_says_what_the_model_would() {
     let inputs = toy.encode(&Sample::prompt(vec![painted(1)], "#abc")).unwrap();
     let altered = under(&toy, &["text.blocks.1.mlp_out=scale:2", "text.logits[vocab=2,5]=scale:-1"]);
     let last = site("text.blocks.1.resid_post");
-    let trace = altered.run(&inputs.clone().ask_all(), Plan::new().read(last).unwrap().to_output()).unwrap();
+    let trace =
+        altered.run(&inputs.clone().all_logits(), Plan::new().read(last).unwrap().to_output()).unwrap();
     let states = trace.get(last).unwrap().clone().rank_of::<3>("states").unwrap().squeeze_dim::<2>(0);
     let said = altered.read_out(Part::Text, states.clone().into()).unwrap().to_values().unwrap();
     ROUNDING.check("lens", &said, &trace.output().logits.clone().unwrap().to_values().unwrap()).unwrap();

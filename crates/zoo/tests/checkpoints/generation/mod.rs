@@ -107,7 +107,7 @@ fn sample(row: &Value) -> Sample {
     };
     let pictures = row["images"].as_array().map_or_else(Vec::new, |names| names.iter().map(open).collect());
     let text = |name: &str| row[name].as_str().map(str::to_owned);
-    let words = text("ask").map(Words::Ask).or_else(|| text("prompt").map(Words::Prompt));
+    let words = text("ask").map(Words::Question).or_else(|| text("prompt").map(Words::Prompt));
     Sample::new(pictures, words.unwrap_or(Words::Nothing))
 }
 

@@ -1,15 +1,15 @@
 //! The end of a pass: the logits that are asked for, and no more.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Asked, HookError, Part, Point, Run, Site};
+use mmlens_core::{HookError, LogitsAt, Part, Point, Run, Site};
 
-/// Of states `[batch, pos, d]` those whose logits are needed, `[batch, asked, d]`.
+/// Of states `[batch, pos, d]` those whose logits are needed, `[batch, selected, d]`.
 ///
 /// # Errors
 /// [`HookError::Objective`] for a position past the end.
-pub fn asked(x: Tensor<3>, asked: Asked, run: &Run) -> Result<Tensor<3>, HookError> {
+pub fn selected_states(x: Tensor<3>, at: LogitsAt, run: &Run) -> Result<Tensor<3>, HookError> {
     let length = x.dims()[1];
-    let places = match (run.wanted(), asked) {
+    let places = match (run.selected_logits(), at) {
         (Some(wanted), _) => {
             // In a pass that goes on from some positions alone, places are counted with those before.
             let past = match run.past().first() {
@@ -22,8 +22,8 @@ pub fn asked(x: Tensor<3>, asked: Asked, run: &Run) -> Result<Tensor<3>, HookErr
             };
             wanted.positions(past + length)?.into_iter().map(own).collect::<Result<_, _>>()?
         }
-        (None, Asked::Last) => vec![length.saturating_sub(1)],
-        (None, Asked::All) => return Ok(x),
+        (None, LogitsAt::Last) => vec![length.saturating_sub(1)],
+        (None, LogitsAt::All) => return Ok(x),
     };
     Ok(match *places {
         [place] => x.narrow(1, place, 1),
@@ -36,17 +36,17 @@ pub fn asked(x: Tensor<3>, asked: Asked, run: &Run) -> Result<Tensor<3>, HookErr
 }
 
 /// What a head says of such states, at `text.logits`. Where only some logits are wanted, it says these and the site is
-/// not passed: `head` is given their tokens, and gives `[batch, asked, tokens]`.
+/// not passed: `head` is given their tokens, and gives `[batch, selected, tokens]`.
 ///
 /// # Errors
 /// Whatever the site reports; [`HookError::Objective`] for a token outside the vocabulary.
-pub fn said(
+pub fn selected_logits(
     x: Tensor<3>,
     vocab: usize,
     run: &mut Run,
     head: impl FnOnce(Tensor<3>, Option<&[u32]>) -> Tensor<3>,
 ) -> Result<Tensor<3>, HookError> {
-    match run.wanted() {
+    match run.selected_logits() {
         Some(wanted) => Ok(head(x, wanted.tokens(vocab)?)),
         None => run.at(Site::of(Part::Text, Point::Logits), head(x, None)),
     }

@@ -1,18 +1,18 @@
 //! Which logits a pass is run for.
 
-use crate::{Ask, HookError};
+use crate::{HookError, Position};
 
 /// The logits a pass is run for: those of some positions, of some tokens or of all.
 ///
 /// A vocabulary is wide, and a sweep or a gradient looks at one or two of its entries. A model may ask
-/// [`Run::wanted`](crate::Run::wanted) and compute these alone ([`Run::output`](crate::Run::output)).
+/// [`Run::selected_logits`](crate::Run::selected_logits) and compute these alone ([`Run::output`](crate::Run::output)).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    at: Vec<Ask>,
+pub struct LogitSelection {
+    at: Vec<Position>,
     tokens: Option<Vec<u32>>,
 }
 
-impl Wanted {
+impl LogitSelection {
     /// None at all.
     pub(crate) fn none() -> Self {
         Self { at: Vec::new(), tokens: Some(Vec::new()) }
@@ -24,12 +24,12 @@ impl Wanted {
     }
 
     /// All tokens at a position.
-    pub fn at(at: Ask) -> Self {
+    pub fn at(at: Position) -> Self {
         Self { at: vec![at], tokens: None }
     }
 
     /// Some tokens at a position.
-    pub fn tokens_at(at: Ask, tokens: impl IntoIterator<Item = u32>) -> Self {
+    pub fn tokens_at(at: Position, tokens: impl IntoIterator<Item = u32>) -> Self {
         let mut wanted = Self { at: vec![at], tokens: Some(Vec::new()) };
         for token in tokens {
             wanted.take(token);
@@ -61,7 +61,7 @@ impl Wanted {
     }
 
     /// The positions asked for.
-    pub fn asks(&self) -> &[Ask] {
+    pub fn read_at(&self) -> &[Position] {
         &self.at
     }
 
@@ -86,7 +86,7 @@ impl Wanted {
     }
 
     /// Where a position lies among those asked for, and a token among the tokens. No token: all must be there.
-    pub(crate) fn place(&self, at: Ask, token: Option<u32>) -> Option<(usize, Option<usize>)> {
+    pub(crate) fn place(&self, at: Position, token: Option<u32>) -> Option<(usize, Option<usize>)> {
         let place = self.at.iter().position(|own| *own == at)?;
         match (&self.tokens, token) {
             (None, token) => Some((place, token.map(|token| token as usize))),
@@ -107,20 +107,20 @@ mod tests {
 
     #[test]
     fn a_union_holds_every_position_and_token_once() {
-        let one = Wanted::tokens_at(Ask::Last, [7, 2, 7]);
-        let both = one.clone().and(&Wanted::tokens_at(Ask::At(3), [2, 5]));
+        let one = LogitSelection::tokens_at(Position::Last, [7, 2, 7]);
+        let both = one.clone().and(&LogitSelection::tokens_at(Position::At(3), [2, 5]));
         assert_eq!(both.positions(9).unwrap(), [8, 3]);
         assert_eq!(both.tokens(8).unwrap(), Some([7, 2, 5].as_slice()));
-        assert_eq!(both.place(Ask::At(3), Some(5)), Some((1, Some(2))));
-        assert_eq!((both.place(Ask::At(4), Some(5)), both.place(Ask::Last, None)), (None, None));
-        let all = one.and(&Wanted::at(Ask::Last));
+        assert_eq!(both.place(Position::At(3), Some(5)), Some((1, Some(2))));
+        assert_eq!((both.place(Position::At(4), Some(5)), both.place(Position::Last, None)), (None, None));
+        let all = one.and(&LogitSelection::at(Position::Last));
         assert_eq!((all.lengths(), all.tokens(8).unwrap()), ((1, None), None));
-        assert_eq!(all.place(Ask::Last, Some(6)), Some((0, Some(6))));
+        assert_eq!(all.place(Position::Last, Some(6)), Some((0, Some(6))));
     }
 
     #[test]
     fn what_is_not_there_is_refused() {
-        let wanted = Wanted::tokens_at(Ask::At(3), [7]);
+        let wanted = LogitSelection::tokens_at(Position::At(3), [7]);
         let said = wanted.positions(3).unwrap_err().to_string();
         assert_eq!(said, "the objective asks for position 3, but the output has 3");
         let said = wanted.tokens(7).unwrap_err().to_string();
