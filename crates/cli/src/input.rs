@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens::core::{Clip, Picture, Sample, Subject, TokenMap, Words, kind};
-use mmlens::finding::{Modality, TokenLabel};
+use mmlens::finding::{Caution, CautionKind, Modality, TokenLabel};
 use mmlens::report;
 
 use crate::refusal::Refusal;
@@ -118,7 +118,7 @@ pub(crate) fn written(words: &Words) -> String {
 }
 
 /// Words that a model has no token for, and reads as one that stands for all such.
-pub(crate) fn unknown(map: &TokenMap) -> Option<String> {
+pub(crate) fn unknown(map: &TokenMap) -> Option<Caution> {
     let read = |token: &TokenLabel| {
         let (from, to) = token.bytes.filter(|_| token.modality == Modality::Special)?;
         let written = map.text.get(from..to)?.trim();
@@ -127,7 +127,8 @@ pub(crate) fn unknown(map: &TokenMap) -> Option<String> {
     let all: Vec<(String, String)> = map.tokens.iter().filter_map(read).collect();
     let (_, stands) = all.first()?;
     let words: Vec<String> = all.iter().map(|(word, _)| format!("`{word}`")).collect();
-    Some(format!("the model has no token for {}, and reads `{stands}`", words.join(", ")))
+    let text = format!("the model has no token for {}, and reads `{stands}`", words.join(", "));
+    Some(Caution::new(CautionKind::UnknownWords, words.len() as f32, text))
 }
 
 /// Refuses captions where a question is needed, and the other way round.

@@ -48,12 +48,14 @@ pub enum CautionKind {
     FewRows,
     /// One direction holds most of what varies; which share.
     OneDirection,
+    /// Words that a model has no token for; how many.
+    UnknownWords,
     /// Some other thing.
     Other,
 }
 
 impl CautionKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Gap,
         Self::SmallDifference,
         Self::Reversed,
@@ -64,6 +66,7 @@ impl CautionKind {
         Self::NotContrasted,
         Self::FewRows,
         Self::OneDirection,
+        Self::UnknownWords,
         Self::Other,
     ];
 
@@ -81,6 +84,7 @@ impl CautionKind {
             Self::NotContrasted => "not-contrasted",
             Self::FewRows => "few-rows",
             Self::OneDirection => "one-direction",
+            Self::UnknownWords => "unknown-words",
             Self::Other => "other",
         }
     }

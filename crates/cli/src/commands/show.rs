@@ -11,6 +11,7 @@ use mmlens::finding::{Finding, InputRecord, Labelled, Provenance, SampleRecord, 
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::caution::ToldCaution;
 use crate::export::{Rows, about, csv, parquet};
 use crate::print;
 use crate::refusal::Refusal;
@@ -54,7 +55,7 @@ struct Told<'a> {
     finding: &'a Path,
     method: &'a str,
     /// What speaks against taking it at its word.
-    cautions: Vec<String>,
+    cautions: Vec<ToldCaution>,
     tables: Vec<Listed<'a>>,
     provenance: &'a Provenance,
 }
@@ -159,7 +160,7 @@ impl Show {
         Told {
             finding: &self.finding,
             method: &finding.provenance.method,
-            cautions: cautions(finding),
+            cautions: finding.cautions().iter().map(ToldCaution::from).collect(),
             tables: finding.tables().iter().map(listed).collect(),
             provenance: &finding.provenance,
         }
@@ -167,8 +168,8 @@ impl Show {
 
     fn print(&self, finding: &Finding) -> Result<()> {
         print::columns(&made(&finding.provenance)?)?;
-        for caution in cautions(finding) {
-            print::line(format!("caution    {}", print::visible(&caution)))?;
+        for caution in finding.cautions() {
+            print::line(format!("caution    {}", print::visible(&caution.text)))?;
         }
         print::line("")?;
         let answer = finding.answer();
@@ -210,11 +211,6 @@ impl Show {
         let more = format!("all of them: mmlens show {} '{name}' --csv FILE", print::visible(&finding));
         tables::table(table, &more)
     }
-}
-
-/// What speaks against taking a finding at its word.
-fn cautions(finding: &Finding) -> Vec<String> {
-    finding.cautions().iter().map(ToString::to_string).collect()
 }
 
 /// How a finding came to be, line by line.

@@ -149,7 +149,7 @@ fn files_are_written_and_described() {
     assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
     let said = show(&file, &["--json"]).json();
     assert_eq!(
-        (&said["method"], &said["cautions"][0]),
+        (&said["method"], &said["cautions"][0]["text"]),
         (&"by-hand".into(), &"the numbers are made up".into())
     );
     let tables = said["tables"].as_array().unwrap();

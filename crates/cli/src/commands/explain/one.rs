@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::aim::{AimArgs, CorruptionArgs};
 use super::draw::{draw, on_page_of};
-use super::told::{Announced, Explained, LeftOut, Told, Written};
+use super::told::{Announced, Cautioned, Explained, LeftOut, Told, Written};
 use crate::commands::dry;
 use crate::edits::EditArgs;
 use crate::input::{frames_on_page, on_page, suited, unknown, written};
@@ -151,8 +151,9 @@ impl Work<'_> {
         }
         let mut shown = own.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
         shown.extend(frames_on_page(&own.clips, own.pictures.len(), &settled.prompt)?);
-        let mut cautions: Vec<String> = unknown(on.encode(own)?.map()).into_iter().collect();
-        cautions.extend(settled.cautions.iter().map(ToString::to_string));
+        let of_input = unknown(on.encode(own)?.map());
+        let of_input = of_input.iter().chain(&settled.cautions);
+        let mut cautions: Vec<Cautioned> = of_input.map(|caution| Cautioned::new(None, caution)).collect();
         let mut page = Page {
             title: title(&settled.text),
             pictures: shown,
@@ -171,7 +172,7 @@ impl Work<'_> {
             .collect(),
             findings: Vec::new(),
             guides: rows.iter().map(|method| methods::guide(method)).collect(),
-            cautions: cautions.clone(),
+            cautions: cautions.iter().map(Cautioned::text).collect(),
             names: BTreeMap::new(),
         };
         let kept: Vec<Option<PathBuf>> = rows.iter().map(|method| run.kept(&finding_of(method))).collect();
@@ -228,7 +229,7 @@ impl Work<'_> {
                 compares,
             });
             let short = method.card.short;
-            cautions.extend(finding.cautions().iter().map(|caution| format!("{short}: {caution}")));
+            cautions.extend(finding.cautions().iter().map(|caution| Cautioned::new(Some(short), caution)));
             page.findings.push(on_page_of(finding, &settled));
         }
         if written.is_empty() {
@@ -338,7 +339,7 @@ impl Work<'_> {
         &self,
         settled: Settled,
         memory: Announced,
-        (findings, cautions, left_out): (Vec<Written>, Vec<String>, Vec<LeftOut>),
+        (findings, cautions, left_out): (Vec<Written>, Vec<Cautioned>, Vec<LeftOut>),
         report: PathBuf,
     ) -> Told {
         Told {

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use mmlens::core::memory;
 use mmlens::engine::aim::{Given, Said};
+use mmlens::finding::Caution;
 use serde::Serialize;
 
+use crate::caution::ToldCaution;
 use crate::print;
 
 #[derive(Serialize)]
@@ -26,9 +28,32 @@ pub(super) struct Told {
     /// What is to be known of the answer.
     pub(super) notes: Vec<String>,
     /// What speaks against taking findings at their word.
-    pub(super) cautions: Vec<String>,
+    pub(super) cautions: Vec<Cautioned>,
     pub(super) left_out: Vec<LeftOut>,
     pub(super) report: PathBuf,
+}
+
+/// A caution, and the method whose finding it is about; of the input itself none.
+#[derive(Serialize)]
+pub(super) struct Cautioned {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'static str>,
+    #[serde(flatten)]
+    caution: ToldCaution,
+}
+
+impl Cautioned {
+    pub(super) fn new(method: Option<&'static str>, caution: &Caution) -> Self {
+        Self { method, caution: caution.into() }
+    }
+
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        match self.method {
+            Some(method) => format!("{method}: {}", self.caution.text),
+            None => self.caution.text.clone(),
+        }
+    }
 }
 
 /// What of the answer is explained.
@@ -110,7 +135,7 @@ impl Told {
         print::columns(&rows.collect::<Vec<_>>())?;
         print::line(format!("\nreport     {}", show(&self.report)))?;
         self.notes.iter().for_each(|note| print::note(note));
-        self.cautions.iter().for_each(|caution| print::note(caution));
+        self.cautions.iter().for_each(|caution| print::note(&caution.text()));
         for LeftOut { method, reason } in &self.left_out {
             print::note(&format!("{method} was left out: {}", print::visible(reason)));
         }
