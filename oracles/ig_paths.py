@@ -1,7 +1,7 @@
 """Baselines and paths of integrated gradients for the words of a trained decoder: which of them close, and on what.
 
     python oracles/real_weights.py FOLDER
-    python oracles/ig_paths.py run FOLDER/smollm2 results.jsonl [--paths NAME,...] [--order 5] [--prompts 20]
+    python oracles/ig_paths.py run FOLDER/smollm2 results.jsonl [--paths NAME,...] [--order 5] [--prompts 20] [--device cuda] [--double]
     python oracles/ig_paths.py table results.jsonl ...
 
 The objective is the log-probability of the model's own first token. A path is cut into 16 panels of a few Gauss-Legendre nodes, an odd number, whose middle
@@ -34,8 +34,10 @@ PANELS = 16
 
 
 class Decoder:
-    def __init__(self, folder):
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval().requires_grad_(False)
+    def __init__(self, folder, device, double):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64 if double else torch.float32, attn_implementation="eager")
+        self.model = model.eval().requires_grad_(False).to(device)
+        self.rows = 16 if device == "cpu" else 128
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.embedding = self.model.model.embed_tokens.weight
 
@@ -52,16 +54,16 @@ class Decoder:
 
     def scores(self, points, target):
         with torch.no_grad():
-            return self.told(points)[:, target].double().numpy()
+            return self.told(points)[:, target].double().cpu().numpy()
 
-    def gradients(self, points, target, rows=16):
+    def gradients(self, points, target):
         scores, gradients = [], []
-        for some in points.split(rows):
+        for some in points.split(self.rows):
             some = some.detach().requires_grad_(True)
             score = self.told(some)[:, target]
             gradients.append(torch.autograd.grad(score.sum(), some)[0])
             scores.append(score.detach())
-        return torch.cat(scores).double().numpy(), torch.cat(gradients)
+        return torch.cat(scores).double().cpu().numpy(), torch.cat(gradients)
 
 
 class Line:
@@ -88,7 +90,7 @@ class OneByOne(Line):
         self.breaks = tuple(k / panels for k in range(panels + 1))
 
     def at(self, t):
-        own = t[:, None] * len(self.x) - torch.arange(len(self.x))
+        own = t[:, None] * len(self.x) - torch.arange(len(self.x), device=t.device)
         moves = ((own > 0) & (own < 1)).to(self.x) * len(self.x)
         way = self.x - self.baseline
         return self.baseline + own.clamp(0, 1)[..., None] * way, moves[..., None] * way
@@ -139,7 +141,7 @@ class Walk:
         places, weights = np.polynomial.legendre.leggauss(order)
         self.places, self.weights = (1 + places) / 2, weights / 2
         breaks = path.breaks
-        ends = decoder.scores(path.at(torch.tensor(breaks))[0], target)
+        ends = decoder.scores(path.at(torch.tensor(breaks, dtype=path.x.dtype, device=path.x.device))[0], target)
         self.begins, self.change = float(ends[0]), float(ends[-1] - ends[0])
         self.nodes += len(breaks) - 2
         self.panels = self.measured([(a, b, fa, fb) for a, b, fa, fb in zip(breaks, breaks[1:], ends, ends[1:])])
@@ -148,11 +150,11 @@ class Walk:
         """Panels, each with the contribution of every position, by how much that misses, and the score in its middle."""
         places = np.concatenate([a + (b - a) * self.places for a, b, _, _ in spans])
         scores, own = [], []
-        for some in torch.tensor(places, dtype=torch.float32).split(64):
+        for some in torch.tensor(places, dtype=self.path.x.dtype, device=self.path.x.device).split(128):
             points, velocities = self.path.at(some)
             score, gradients = self.decoder.gradients(points, self.target)
             scores.append(score)
-            own.append((gradients.double() * velocities.double()).sum(-1).numpy())
+            own.append((gradients.double() * velocities.double()).sum(-1).cpu().numpy())
         scores, own = np.concatenate(scores).reshape(len(spans), -1), np.concatenate(own).reshape(len(spans), len(self.places), -1)
         self.nodes += len(places)
         out = []
@@ -197,7 +199,7 @@ def nothing(told, at, target):
 
 
 def run(args):
-    decoder = Decoder(args.folder)
+    decoder = Decoder(args.folder, args.device, args.double)
     prompts = list(decoder.prompts())
     with torch.no_grad():
         told = torch.cat([decoder.told(decoder.embedding[torch.tensor([ids])]) for _, ids in prompts])
@@ -249,6 +251,8 @@ def main():
     one.add_argument("--paths")
     one.add_argument("--order", type=int, default=5)
     one.add_argument("--prompts", type=int, default=20)
+    one.add_argument("--device", default="cpu")
+    one.add_argument("--double", action="store_true", help="in float64: differences of a hundredth of a per cent then are those of the path")
     two = commands.add_parser("table")
     two.add_argument("results", type=Path, nargs="+")
     args = parser.parse_args()

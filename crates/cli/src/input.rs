@@ -1,6 +1,6 @@
 //! Pictures and words from the command line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::path::PathBuf;
 
@@ -119,8 +119,14 @@ pub(crate) fn written(words: &Words) -> String {
 
 /// Words that a model has no token for, and reads as one that stands for all such.
 pub(crate) fn unknown(map: &TokenMap) -> Option<Caution> {
+    // What stands for a picture becomes several tokens, all of the same place.
+    let mut there: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    for bytes in map.tokens.iter().filter_map(|token| token.bytes) {
+        *there.entry(bytes).or_default() += 1;
+    }
     let read = |token: &TokenLabel| {
-        let (from, to) = token.bytes.filter(|_| token.modality == Modality::Special)?;
+        let special = token.modality == Modality::Special;
+        let (from, to) = token.bytes.filter(|bytes| special && there.get(bytes) == Some(&1))?;
         let written = map.text.get(from..to)?.trim();
         (written != token.text.trim()).then(|| (written.to_owned(), token.text.clone()))
     };

@@ -133,8 +133,8 @@ mod tests {
         let said = |text: &str| format!("{:#}", of(text).err().unwrap());
         assert_eq!(
             said("ig.stesp=64"),
-            "--method ig: settings of integrated-gradients: field `stesp`: unknown field `stesp`, expected one of `along`, `gap`, \
-             `budget`, `steps`, `rule`, `rows`"
+            "--method ig: settings of integrated-gradients: field `stesp`: unknown field `stesp`, expected one of `along`, `sites`, \
+             `gap`, `budget`, `steps`, `rule`, `rows`"
         );
         assert_eq!(
             said("ig.steps=0"),

@@ -17,7 +17,7 @@ pub struct Drawn {
 }
 
 /// The answer of a finding as a map over pictures: its first quantity, of several layers the one at which the values of places of
-/// the picture have the largest standard deviation. `None` if it says nothing of places: tables of words, of heads, of routes.
+/// the picture have the largest standard deviation, and of several heads there the one at which they have. `None` if it says nothing of places: tables of words, of heads, of routes.
 #[must_use]
 pub fn drawn(finding: &Finding) -> Option<Drawn> {
     let tables = finding.answer();
@@ -26,14 +26,17 @@ pub fn drawn(finding: &Finding) -> Option<Drawn> {
     if first.as_numbers().is_none() || !first.axes().iter().any(in_picture) {
         return None;
     }
-    let Some(axis) = first.axis_of(Role::Layer) else {
-        return Some(Drawn { from: format!("`{quantity}`"), tables: tables.into_iter().cloned().collect() });
-    };
-    let layer = widest(first, axis);
-    let name = first.axes().get(axis)?.label(layer).unwrap_or_default();
-    let name = if name == layer.to_string() { format!("layer {layer}") } else { name };
-    let of_layer = tables.iter().map(|table| table.slice(axis, layer).ok());
-    Some(Drawn { from: format!("`{quantity}`, {name}"), tables: of_layer.collect::<Option<_>>()? })
+    let mut from = format!("`{quantity}`");
+    let mut tables: Vec<Labelled> = tables.into_iter().cloned().collect();
+    for role in [Role::Layer, Role::Head] {
+        let first = tables.first()?;
+        let Some(axis) = first.axis_of(role) else { continue };
+        let at = widest(first, axis);
+        let name = first.axes().get(axis)?.label(at).unwrap_or_default();
+        from += &if name.parse::<usize>().is_ok() { format!(", {role} {name}") } else { format!(", {name}") };
+        tables = tables.iter().map(|table| table.slice(axis, at).ok()).collect::<Option<_>>()?;
+    }
+    Some(Drawn { from, tables })
 }
 
 /// Whether an axis holds places of a picture.
@@ -213,6 +216,21 @@ mod tests {
         let table = Labelled::numbers("t", Unit::Ratio, axes, values.concat()).unwrap();
         let finding = Finding::new(Provenance::new("m", "toy"), vec![table]).unwrap();
         assert_eq!(drawn(&finding).unwrap().from, "`t`, layer 1");
+    }
+
+    /// Of heads in layers one head of one layer is drawn: that of the layer at which patches differ most, not the first.
+    #[test]
+    fn one_head_of_one_layer_is_drawn() {
+        let axes = vec![
+            Axis::names(Role::Layer, ["3", "5"]),
+            Axis::count(Role::Head, 2),
+            Axis::tokens(vec![patch(0), patch(1)]),
+        ];
+        let values = vec![0.0, 0.1, 0.2, 0.0, 0.5, 0.4, 0.0, 0.9];
+        let table = Labelled::numbers("attn.z", Unit::Ratio, axes, values).unwrap();
+        let drawn = drawn(&Finding::new(Provenance::new("m", "toy"), vec![table]).unwrap()).unwrap();
+        assert_eq!(drawn.from, "`attn.z`, layer 5, head 1");
+        assert_eq!(drawn.tables[0].as_numbers(), Some(&[0.0, 0.9][..]));
     }
 
     #[test]

@@ -215,6 +215,25 @@ fn unknown_words_are_named() {
     let said = cautions("what colour is the zebra?");
     assert_eq!((&said[0]["kind"], &said[0]["number"]), (&"unknown-words".into(), &1.0.into()), "{said}");
     assert_eq!(said[0]["text"], "the model has no token for `zebra`, and reads `<unk>`");
+    // What a placeholder becomes, tokens around a picture among it, is no word that is not known.
+    let (smolvlm, square) = (model("smolvlm-a"), picture("square"));
+    let out = folder.path().join("smolvlm");
+    let ask = [
+        "explain",
+        &smolvlm,
+        "--image",
+        &square,
+        "--ask",
+        "Red?",
+        "--method",
+        "logit-lens",
+        "--max-new",
+        "1",
+    ];
+    let said = mmlens(args(&ask).into_iter().chain(args(&["--json", "--out", out.to_str().unwrap()])));
+    let said: Value = serde_json::from_str(&said.out).unwrap();
+    let kinds: Vec<&Value> = said["cautions"].as_array().unwrap().iter().map(|own| &own["kind"]).collect();
+    assert!(!kinds.contains(&&"unknown-words".into()), "{said}");
 }
 
 /// A given answer is explained as a whole; what is at one position alone says that it is not.

@@ -192,7 +192,7 @@ fn what_is_no_logit_and_what_does_not_add_up_is_refused() {
     );
     assert_eq!(
         said(&altered("text.blocks.1.attn_out=scale:0.5"), &all, &question()),
-        "direct-logit-attribution needs heads that add up to what attention writes, or `heads` = false, but \
+        "direct-logit-attribution needs heads that add up to what attention writes, or `by_head` = false, but \
          `text.blocks.1.attn_out` has a standing edit"
     );
     assert_eq!(

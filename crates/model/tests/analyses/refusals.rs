@@ -198,7 +198,7 @@ fn routes_and_circuits_that_cannot_be() {
         said(EdgeAttribution::new(edge_attribution::Settings { top, blocks, rows, ..Default::default() }))
     };
     assert_eq!(edges(0, 1, 1), "edge-attribution: top = 0, but it must be at least 1");
-    assert_eq!(edges(1, 0, 1), "edge-attribution: layers = 0, but it must be at least 1");
+    assert_eq!(edges(1, 0, 1), "edge-attribution: blocks = 0, but it must be at least 1");
     assert_eq!(edges(1, 1, 0), "edge-attribution: rows = 0, but it must be at least 1");
     let path = |senders: &[Sender], receivers| {
         let senders = Some(senders.to_vec());
