@@ -1,13 +1,13 @@
 """Baselines and paths of integrated gradients for the words of a trained decoder: which of them close, and on what.
 
     python oracles/real_weights.py FOLDER
-    python oracles/ig_paths.py run FOLDER/smollm2 results.jsonl [--paths NAME,...] [--order 5] [--prompts 20] [--device cuda] [--double]
+    python oracles/ig_paths.py run FOLDER/smollm2 results.jsonl [--paths NAME,...] [--fixed N] [--prompts 20] [--device cuda] [--double]
     python oracles/ig_paths.py table results.jsonl ...
 
-The objective is the log-probability of the model's own first token. A path is cut into 16 panels of a few Gauss-Legendre nodes, an odd number, whose middle
-one lies where a panel is halved: the objective at both ends of every panel is known, and with it by how much the panel misses the change between them. The
-panels that miss most are halved until those errors, without their signs, sum to less than a hundredth of the whole change, or 512 nodes are spent. Nodes of
-panels that were halved count, though they are dropped, and so do the ends of the first panels. Nothing here depends on mmlens.
+The objective is the log-probability of the model's own first token. A path is cut into 32 panels of five equal places each, both ends among them, that are
+weighed by Boole's rule. What a panel should give is the change between its ends. The panels that miss most of that are halved, all their places are used
+again, until what all of them miss, without signs, is less than a hundredth of the whole change, or 512 places between the ends of the path were looked at.
+`--fixed N` takes N Gauss-Legendre nodes in their place. Nothing here depends on mmlens.
 """
 
 import argparse
@@ -28,9 +28,10 @@ RAW = [
     "My sister and her friends", "The dog that chased the cats", "Monday, Tuesday, Wednesday,", "She opened the door and walked into the", "Once upon a",
 ]  # fmt: skip
 ASKED = ["What is the capital of France?", "What is 2 + 3?", "Name a colour of the rainbow.", "Is the sky green?"]
-BUDGETS = (32, 64, 128, 256, 512)
+BUDGET = 512
 TOLERANCE = 0.01
-PANELS = 16
+PANELS = 32
+BOOLE = np.array([7, 32, 12, 32, 7]) / 90
 
 
 class Decoder:
@@ -73,10 +74,17 @@ class Line:
         self.x, self.baseline = x, baseline.expand_as(x)
         self.breaks = tuple(k / PANELS for k in range(PANELS + 1))
 
+    def tensor(self, places):
+        return torch.as_tensor(places, dtype=self.x.dtype, device=self.x.device)
+
     def at(self, t):
-        """Points and velocities at places t, [row, position, width]."""
+        """Points at places t, [row, position, width]."""
+        return self.baseline + t[:, None, None] * (self.x - self.baseline)
+
+    def velocity(self, t, inside):
+        """Velocities there, of the piece of the path that `inside` lies in, where it has pieces."""
         way = self.x - self.baseline
-        return self.baseline + t[:, None, None] * way, way.expand(len(t), *way.shape)
+        return way.expand(len(t), *way.shape)
 
 
 class OneByOne(Line):
@@ -91,15 +99,24 @@ class OneByOne(Line):
 
     def at(self, t):
         own = t[:, None] * len(self.x) - torch.arange(len(self.x), device=t.device)
-        moves = ((own > 0) & (own < 1)).to(self.x) * len(self.x)
-        way = self.x - self.baseline
-        return self.baseline + own.clamp(0, 1)[..., None] * way, moves[..., None] * way
+        return self.baseline + own.clamp(0, 1)[..., None] * (self.x - self.baseline)
+
+    def velocity(self, t, inside):
+        moves = self.x.new_zeros(len(self.x), 1)
+        moves[int(inside * len(self.x))] = len(self.x)
+        return (moves * (self.x - self.baseline)).expand(len(t), *self.x.shape)
 
 
 class Arc(Line):
     """Each position on the arc between the directions of baseline and word, its length growing evenly: no point is shorter than both ends."""
 
     def at(self, t):
+        return self.turned(t)[0]
+
+    def velocity(self, t, inside):
+        return self.turned(t)[1]
+
+    def turned(self, t):
         t = t[:, None, None]
         length = lambda x: x.norm(dim=-1, keepdim=True)
         (a, b), (u, v) = (length(self.baseline), length(self.x)), (self.baseline / length(self.baseline), self.x / length(self.x))
@@ -134,62 +151,77 @@ def paths(decoder, x):
 
 
 class Walk:
-    """A path cut into panels."""
+    """A path cut into panels, and what is known at places on it."""
 
-    def __init__(self, decoder, path, target, order):
-        self.decoder, self.path, self.target, self.nodes = decoder, path, target, 0
-        places, weights = np.polynomial.legendre.leggauss(order)
-        self.places, self.weights = (1 + places) / 2, weights / 2
-        breaks = path.breaks
-        ends = decoder.scores(path.at(torch.tensor(breaks, dtype=path.x.dtype, device=path.x.device))[0], target)
-        self.begins, self.change = float(ends[0]), float(ends[-1] - ends[0])
-        self.nodes += len(breaks) - 2
-        self.panels = self.measured([(a, b, fa, fb) for a, b, fa, fb in zip(breaks, breaks[1:], ends, ends[1:])])
+    def __init__(self, decoder, path, target):
+        self.decoder, self.path, self.target, self.known = decoder, path, target, {}
+        self.spans = list(zip(path.breaks, path.breaks[1:]))
+        self.look(self.spans)
+        self.change = self.known[1.0][0] - self.known[0.0][0]
+        self.shares = {span: self.measured(span) for span in self.spans}
 
-    def measured(self, spans):
-        """Panels, each with the contribution of every position, by how much that misses, and the score in its middle."""
-        places = np.concatenate([a + (b - a) * self.places for a, b, _, _ in spans])
-        scores, own = [], []
-        for some in torch.tensor(places, dtype=self.path.x.dtype, device=self.path.x.device).split(128):
-            points, velocities = self.path.at(some)
-            score, gradients = self.decoder.gradients(points, self.target)
-            scores.append(score)
-            own.append((gradients.double() * velocities.double()).sum(-1).cpu().numpy())
-        scores, own = np.concatenate(scores).reshape(len(spans), -1), np.concatenate(own).reshape(len(spans), len(self.places), -1)
-        self.nodes += len(places)
-        out = []
-        for (a, b, fa, fb), score, rows in zip(spans, scores, own):
-            shares = (b - a) * self.weights @ rows
-            out.append(((a, b, fa, fb), shares, float(shares.sum() - (fb - fa)), float(score[len(score) // 2])))
-        return out
+    @staticmethod
+    def places(span):
+        a, b = span
+        return [a + (b - a) * i / 4 for i in range(4)] + [b]
+
+    def look(self, spans):
+        """The score and its gradient at all places of some panels that are not known yet."""
+        new = list(dict.fromkeys(t for span in spans for t in self.places(span) if t not in self.known))
+        for at in range(0, len(new), 64):
+            some = new[at : at + 64]
+            scores, gradients = self.decoder.gradients(self.path.at(self.path.tensor(some)), self.target)
+            self.known |= {t: (float(score), gradient) for t, score, gradient in zip(some, scores, gradients)}
+
+    def measured(self, span):
+        """The contribution of every position over a panel, and by how much their sum misses its change."""
+        a, b = span
+        places = self.places(span)
+        velocities = self.path.velocity(self.path.tensor(places), (a + b) / 2)
+        own = [(self.known[t][1].double() * velocity.double()).sum(-1).cpu().numpy() for t, velocity in zip(places, velocities)]
+        shares = (b - a) * BOOLE @ np.array(own)
+        return shares, float(shares.sum() - (self.known[b][0] - self.known[a][0]))
+
+    def nodes(self):
+        return len(self.known) - 2
 
     def halved(self, budget):
         """Halves the panels that miss at least a quarter as much as the worst, as far as the budget goes. False where nothing is left of it."""
-        ranked = sorted(self.panels, key=lambda panel: -abs(panel[2]) if math.isfinite(panel[2]) else -math.inf)
-        worst = abs(ranked[0][2])
-        least = worst / 4 if math.isfinite(worst) else math.inf
-        some = [panel for panel in ranked if not abs(panel[2]) < least][: (budget - self.nodes) // (2 * len(self.places))]
-        if not some:
+        miss = lambda span: abs(self.shares[span][1]) if math.isfinite(self.shares[span][1]) else math.inf
+        ranked = sorted(self.spans, key=lambda span: (-miss(span), span))
+        some = [span for span in ranked if miss(span) >= miss(ranked[0]) / 4][: (budget - self.nodes()) // 4]
+        if not some or miss(ranked[0]) == math.inf:
             return False
-        kept = [panel for panel in self.panels if not any(panel is other for other in some)]
-        spans = []
-        for (a, b, fa, fb), _, _, middle in some:
-            spans += [(a, (a + b) / 2, fa, middle), ((a + b) / 2, b, middle, fb)]
-        self.panels = sorted(kept + self.measured(spans), key=lambda panel: panel[0][0])
+        halves = [half for a, b in some for half in ((a, (a + b) / 2), ((a + b) / 2, b))]
+        self.look(halves)
+        self.spans = sorted(set(self.spans) - set(some)) + halves
+        self.shares = {span: self.shares.get(span) or self.measured(span) for span in self.spans}
         return True
 
     def state(self):
-        """Nodes, the gap, and the gaps of all panels without their signs, both over the change."""
-        gaps = np.array([gap for _, _, gap, _ in self.panels])
-        return self.nodes, float(gaps.sum()) / self.change, float(np.abs(gaps).sum() / abs(self.change))
+        """Places, the gap, and what all panels miss without their signs, both over the change."""
+        gaps = np.array([gap for _, gap in self.shares.values()])
+        return self.nodes(), float(gaps.sum() / self.change), float(np.abs(gaps).sum() / abs(self.change))
 
 
-def walked(decoder, path, target, order):
-    walk = Walk(decoder, path, target, order)
+def walked(decoder, path, target):
+    walk = Walk(decoder, path, target)
     states = [walk.state()]
-    while not states[-1][2] <= TOLERANCE and walk.halved(BUDGETS[-1]):
+    while not states[-1][2] <= TOLERANCE and walk.halved(BUDGET):
         states.append(walk.state())
-    return walk, states
+    return walk.known[0.0][0], states, np.sum([shares for shares, _ in walk.shares.values()], 0)
+
+
+def fixed(decoder, path, target, count):
+    """The same with nodes of one Gauss-Legendre rule on all of the path, which must be of one piece."""
+    places, weights = np.polynomial.legendre.leggauss(count)
+    places = path.tensor((1 + places) / 2)
+    ends = decoder.scores(path.at(path.tensor([0.0, 1.0])), target)
+    gradients = torch.cat([decoder.gradients(path.at(some), target)[1] for some in places.split(64)])
+    own = (gradients.double() * path.velocity(places, 0.5).double()).sum(-1).cpu().numpy()
+    shares = weights / 2 @ own
+    gap = float((shares.sum() - (ends[1] - ends[0])) / (ends[1] - ends[0]))
+    return float(ends[0]), [(count, gap, abs(gap))], shares
 
 
 def nothing(told, at, target):
@@ -205,40 +237,37 @@ def run(args):
         told = torch.cat([decoder.told(decoder.embedding[torch.tensor([ids])]) for _, ids in prompts])
     done = set()
     if args.out.exists():
-        done = {(r["path"], r["at"], r["order"]) for r in map(json.loads, args.out.read_text().splitlines())}
+        done = {(r["path"], r["at"], r["fixed"]) for r in map(json.loads, args.out.read_text().splitlines())}
     names = args.paths.split(",") if args.paths else list(paths(decoder, decoder.embedding[:2]))
     for name in names:
         for at, (text, ids) in enumerate(prompts[: args.prompts]):
-            if (name, at, args.order) in done:
+            if (name, at, args.fixed) in done:
                 continue
             x, target, started = decoder.embedding[torch.tensor(ids)], int(told[at].argmax()), time.time()
-            walk, states = walked(decoder, paths(decoder, x)[name](), target, args.order)
+            path = paths(decoder, x)[name]()
+            begins, states, shares = fixed(decoder, path, target, args.fixed) if args.fixed else walked(decoder, path, target)
             record = {
-                "path": name, "at": at, "order": args.order, "prompt": text, "answer": decoder.tokenizer.decode([target]), "objective": float(told[at, target]),
-                "baseline": walk.begins, "nothing": nothing(told, at, target), "states": states,
-                "shares": np.sum([panel[1] for panel in walk.panels], 0).round(6).tolist(), "seconds": round(time.time() - started),
+                "path": name, "at": at, "fixed": args.fixed, "prompt": text, "answer": decoder.tokenizer.decode([target]), "objective": float(told[at, target]),
+                "baseline": begins, "nothing": nothing(told, at, target), "states": states,
+                "shares": shares.round(6).tolist(), "seconds": round(time.time() - started),
             }  # fmt: skip
             with args.out.open("a") as out:
                 out.write(json.dumps(record) + "\n")
             print(f"{name:22} {at:2} {text[:30]!r:34} {states[-1][0]:4} nodes, gap {states[-1][1]:+.4f}, panels {states[-1][2]:.4f}, {record['seconds']} s", flush=True)
 
 
-def upto(states, nodes):
-    """The last state within a number of nodes."""
-    within = [state for state in states if state[0] <= nodes]
-    return within[-1] if within else None
-
-
 def table(args):
     records = [json.loads(line) for file in args.results for line in file.read_text().splitlines()]
-    print("| from | prompts | " + " | ".join(f"closed within {n}" for n in BUDGETS) + " | median gap at 512 | panels at 512 | towards no information |")
-    print("|---|---|" + "---|" * (len(BUDGETS) + 3))
-    for name, order in dict.fromkeys((r["path"], r["order"]) for r in records):
-        own = [r for r in records if (r["path"], r["order"]) == (name, order)]
-        closed = [sum(any(s[0] <= n and s[2] <= TOLERANCE for s in r["states"]) for r in own) for n in BUDGETS]
-        last = [upto(r["states"], BUDGETS[-1]) for r in own]
-        moved = [(r["objective"] - r["baseline"]) / (r["objective"] - r["nothing"]) for r in own]
-        cells = [f"{name}, {order}", len(own), *closed, f"{np.median([abs(s[1]) for s in last]):.4f}", f"{np.median([s[2] for s in last]):.4f}", f"{np.median(moved):.2f}"]
+    print("| from | prompts | closed | every panel with it | median places | median gap | median of panels | at the baseline, over no information |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, fixed in dict.fromkeys((r["path"], r.get("fixed")) for r in records):
+        own = [r for r in records if (r["path"], r.get("fixed")) == (name, fixed)]
+        last = [r["states"][-1] for r in own]
+        closed = [sum(abs(state[at]) <= TOLERANCE for state in last) for at in (1, 2)]
+        median = lambda values: float(np.median(list(values)))
+        above = median(r["baseline"] - r["nothing"] for r in own)
+        medians = [f"{100 * median(abs(state[at]) for state in last):.2f} %" for at in (1, 2)]
+        cells = [name + (f", {fixed} nodes" if fixed else ""), len(own), *closed, f"{median(state[0] for state in last):.0f}", *medians, f"{above:+.2f}"]
         print("| " + " | ".join(str(cell) for cell in cells) + " |")
 
 
@@ -249,7 +278,7 @@ def main():
     one.add_argument("folder")
     one.add_argument("out", type=Path)
     one.add_argument("--paths")
-    one.add_argument("--order", type=int, default=5)
+    one.add_argument("--fixed", type=int)
     one.add_argument("--prompts", type=int, default=20)
     one.add_argument("--device", default="cpu")
     one.add_argument("--double", action="store_true", help="in float64: differences of a hundredth of a per cent then are those of the path")

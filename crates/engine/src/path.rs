@@ -13,7 +13,7 @@ use mmlens_core::{
     Site, SiteSpec, State, Subject, Trace, kind,
 };
 
-use crate::panels::{self, Panel, Span, Until};
+use crate::panels::{self, Found, Refined, Until};
 use crate::{Node, Progress, Rule, batches, folded, numbers, of_range, reshaped, score, unfolded};
 
 /// A site and the value its path begins at.
@@ -57,35 +57,27 @@ pub enum Nodes {
         /// How many nodes.
         steps: NonZeroUsize,
     },
-    /// In 16 equal panels of five Gauss-Legendre nodes, those halved that miss most of the change between their ends, until what all
-    /// panels miss, without signs, is no more than a share of the change along the path, or the budget is spent. What panels hold
-    /// takes no more than a quarter of the memory: where they are large, the budget is smaller.
+    /// In 32 equal panels of five equal places, both ends among them, weighed by Boole's rule; those are halved that miss most of the
+    /// change between their ends, until what all panels miss, without signs, is no more than a share of the change along the path, or the
+    /// budget is spent. Gradients at all places are held until their weights are known, in no more than half of the memory; where they are
+    /// too large for that, they are made again then.
     Adaptive {
         /// That share.
         gap: f64,
-        /// The most places that the objective is looked at, but for the ends of the path: nodes, those of panels that are halved
-        /// later among them, and the ends of the first panels.
+        /// The most places that are looked at, the ends of the path among them.
         budget: NonZeroUsize,
     },
 }
 
 impl Nodes {
-    /// The fewest places that panels need: the nodes of the first ones, and the ends between them.
-    pub const LEAST: usize = panels::FIRST * panels::NODES + panels::FIRST - 1;
+    /// The fewest places that panels need.
+    pub const LEAST: usize = panels::LEAST;
 
     /// The most places that are looked at.
     pub const fn most(self) -> usize {
         match self {
             Self::Fixed { steps, .. } => steps.get(),
             Self::Adaptive { budget, .. } => budget.get(),
-        }
-    }
-
-    /// The most places that gradients are taken at.
-    pub const fn most_gradients(self) -> usize {
-        match self {
-            Self::Fixed { steps, .. } => steps.get(),
-            Self::Adaptive { budget, .. } => budget.get().saturating_sub(panels::FIRST - 1),
         }
     }
 }
@@ -128,12 +120,10 @@ pub struct Path {
     pub at_input: f32,
     /// The objective where every site stands at its baseline.
     pub at_baseline: f32,
-    /// Every node that counts, with its objective.
+    /// Every node with its objective.
     pub nodes: Vec<(Node, f32)>,
     /// What the panels of an adaptive path miss of the change between their ends, all without signs.
     pub missed: Option<f64>,
-    /// How many places the objective was looked at, but for the ends of the path.
-    pub looked: usize,
 }
 
 impl Path {
@@ -162,12 +152,6 @@ struct Moving {
     baseline: AnyTensor,
     from: Tensor<2>,
     difference: Tensor<2>,
-}
-
-/// Nodes that were measured together: the objective at each, and at each site the sum of the gradients as they weigh.
-struct Measured {
-    scores: Vec<f32>,
-    sums: Vec<Tensor<2>>,
 }
 
 impl PathIntegral {
@@ -222,78 +206,89 @@ impl PathIntegral {
         }
         let stage = Stage { subject, inputs, state, objective, moving: &moving };
         // Whether it fits is known before the first pass.
-        let (most, enough) = match self.nodes {
-            Nodes::Fixed { .. } => (0, 0),
-            Nodes::Adaptive { budget, .. } => self.panels(&moving, budget.get()),
-        };
-        let rows = stage.rows(most, method, &self.memory)?;
-        let begun = progress.done();
-        let bare = {
-            let mut plan = stage.plan(1)?;
-            for m in &moving {
-                plan = plan.set(m.at, m.baseline.clone())?;
-            }
-            score(&subject.run(inputs, plan)?)?
-        };
+        let sizes = moving.iter().map(|m| m.dims.iter().product::<usize>()).sum();
+        let (most, held) = (self.nodes.most(), self.holds(sizes));
+        let adaptive = matches!(self.nodes, Nodes::Adaptive { .. });
+        let rows = stage.rows(if held && adaptive { most } else { 0 }, method, &self.memory)?;
+        let mut plan = stage.plan(1)?;
+        for m in &moving {
+            plan = plan.set(m.at, m.baseline.clone())?;
+        }
+        let at_baseline = score(&subject.run(inputs, plan)?)?;
         let (nodes, sums, missed) = match self.nodes {
-            Nodes::Fixed { rule, steps } => {
-                let nodes = rule.nodes(steps.get());
-                let mut measured = stage.measure(std::slice::from_ref(&nodes), rows, progress)?;
-                let Measured { scores, sums } = measured.pop().ok_or(no_node(steps.get()))?;
-                (nodes.into_iter().zip(scores).collect(), sums, None)
+            Nodes::Fixed { rule, .. } => {
+                let (nodes, sums) = stage.fixed(&rule.nodes(most), rows, progress)?;
+                (nodes, sums, None)
             }
-            Nodes::Adaptive { gap, budget } => {
-                let until = Until { gap, nodes: enough };
-                let panels = stage.panels([bare, at_input], until, rows, progress)?;
-                let missed = panels::missed(&panels);
-                let mut sums: Option<Vec<Tensor<2>>> = None;
-                let mut nodes = Vec::new();
-                for panel in panels {
-                    nodes.extend(panel.span.nodes().into_iter().zip(panel.scores));
-                    add(&mut sums, panel.sums);
+            Nodes::Adaptive { gap, .. } => {
+                let until = Until { gap, places: most };
+                let refined = panels::refine(until, |places| stage.look(places, held, rows, progress))?;
+                let Refined { nodes, missed } = refined.ok_or(no_node(most))?;
+                let (mut scored, mut sums) = (Vec::with_capacity(nodes.len()), None);
+                for (node, found) in nodes {
+                    scored.push((node, found.score));
+                    if let Some(grads) = found.parts {
+                        add(&mut sums, grads.into_iter().map(|grad| grad.mul_scalar(node.weight as f32)));
+                    }
                 }
-                (nodes, sums.ok_or(no_node(budget.get()))?, Some(missed))
+                if !held {
+                    let nodes: Vec<Node> = scored.iter().map(|(node, _)| *node).collect();
+                    sums = stage.fixed(&nodes, rows, progress)?.1;
+                }
+                (scored, sums, Some(missed))
             }
         };
-        let looked = progress.done() - begun;
+        let along = moving.into_iter().zip(sums.ok_or(no_node(most))?);
+        let along = along.map(|(moving, sum)| moving.finish(sum)).collect::<Result<_, _>>()?;
         // What was not needed of the budget is done, too.
-        match self.nodes.most().saturating_sub(looked) {
+        let times = if held { 1 } else { 2 };
+        match times * most.saturating_sub(nodes.len()) {
             0 => {}
             spared => progress.advance(spared)?,
         }
-        let along = moving.into_iter().zip(sums).map(|(moving, sum)| moving.finish(sum));
-        Ok(Path {
-            along: along.collect::<Result<_, _>>()?,
-            at_input,
-            at_baseline: bare,
-            nodes,
-            missed,
-            looked,
+        Ok(Path { along, at_input, at_baseline, nodes, missed })
+    }
+
+    /// How many rows of which gradients are taken a walk needs at most, and how many bytes of gradients it holds beside its passes.
+    ///
+    /// # Errors
+    /// [`HookError::NoSuchSite`].
+    pub fn cost(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<(usize, u64), HookError> {
+        let sites: Vec<Site> = self.ends.iter().map(|end| end.site).collect();
+        let (most, sizes) = (self.nodes.most(), numbers(subject, inputs, &sites)?);
+        Ok(match (self.nodes, self.holds(sizes)) {
+            (Nodes::Fixed { .. }, _) => (most, 0),
+            (Nodes::Adaptive { .. }, true) => (most, 4 * (most * sizes) as u64),
+            (Nodes::Adaptive { .. }, false) => (2 * most, 0),
         })
     }
 
-    /// How many panels are held at most, and how many nodes that comes to.
-    fn panels(&self, moving: &[Moving], budget: usize) -> (usize, usize) {
-        let (first, each) = (panels::FIRST, 2 * panels::NODES);
-        let size = 4 * moving.iter().map(|m| m.dims.iter().product::<usize>()).sum::<usize>() as u64;
-        let fit = usize::try_from(self.memory.left() / 4 / size.max(1)).unwrap_or(usize::MAX);
-        // To halve a panel costs the nodes of two, and there is one more.
-        let halved = (budget.saturating_sub(Nodes::LEAST) / each).min(fit.saturating_sub(first));
-        (first + halved, first * panels::NODES + halved * each)
+    /// Whether gradients of so many numbers are held at every place: in no more than half of the memory.
+    fn holds(&self, sizes: usize) -> bool {
+        match self.nodes {
+            Nodes::Fixed { .. } => true,
+            Nodes::Adaptive { budget, .. } => {
+                let bytes = 4_u64.saturating_mul((sizes as u64).saturating_mul(budget.get() as u64));
+                bytes <= self.memory.left() / 2
+            }
+        }
     }
 }
 
-/// Adds the sums of some nodes to those of others.
-fn add(sums: &mut Option<Vec<Tensor<2>>>, more: Vec<Tensor<2>>) {
+/// Adds the weighted gradients of some nodes to those of others, site by site.
+fn add(sums: &mut Option<Vec<Tensor<2>>>, more: impl Iterator<Item = Tensor<2>>) {
     *sums = Some(match sums.take() {
         Some(sums) => sums.into_iter().zip(more).map(|(sum, part)| sum + part).collect(),
-        None => more,
+        None => more.collect(),
     });
 }
 
 fn no_node(nodes: usize) -> HookError {
     HookError::Values { dims: vec![nodes], given: 0 }
 }
+
+/// Nodes with their objective, and at each site the sum of the gradients as they weigh.
+type Weighed = (Vec<(Node, f32)>, Option<Vec<Tensor<2>>>);
 
 /// What all passes of a walk share.
 struct Stage<'a> {
@@ -305,17 +300,17 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// How many nodes share a pass, beside what so many panels hold.
+    /// How many nodes share a pass, beside gradients of so many others.
     fn rows(
         &self,
-        panels: usize,
+        held: usize,
         method: &'static str,
         memory: &Memory,
     ) -> Result<NonZeroUsize, AnalysisError> {
         let sizes: usize = self.moving.iter().map(|m| m.dims.iter().product::<usize>()).sum();
         let state = self.state.as_ref().map_or(0, |state| state.hidden.dims().iter().product());
-        // Where a site begins, how far it goes, its baseline, and the sum so far, or that of every panel.
-        let kept = 4 * ((4 + panels) * sizes + state) as u64;
+        // Where a site begins, how far it goes, its baseline, and the sum so far.
+        let kept = 4 * ((4 + held) * sizes + state) as u64;
         let mut plan = self.plan(1)?;
         for m in self.moving {
             plan = plan.set(m.at, m.baseline.clone())?.grad(m.at)?;
@@ -338,86 +333,61 @@ impl Stage<'_> {
         })
     }
 
-    /// Panels from one end of the path to the other, with the objective at both.
-    fn panels(
+    /// The objective at nodes, and the sums of the gradients as they weigh; no sums of no nodes.
+    fn fixed(
         &self,
-        [first, last]: [f32; 2],
-        until: Until,
+        nodes: &[Node],
         rows: NonZeroUsize,
         progress: &mut Progress<'_>,
-    ) -> Result<Vec<Panel<Vec<Tensor<2>>>>, AnalysisError> {
-        let mut places = vec![(0.0, first)];
-        let cuts: Vec<Node> = Span::cuts().into_iter().map(|at| Node { at, weight: 0.0 }).collect();
-        for range in batches(cuts.len(), rows) {
-            let chunk = of_range(&cuts, range)?;
-            let scores = self.pass(chunk, false)?.1;
-            places.extend(chunk.iter().map(|node| node.at).zip(scores));
+    ) -> Result<Weighed, AnalysisError> {
+        let (mut scored, mut sums) = (Vec::with_capacity(nodes.len()), None);
+        for range in batches(nodes.len(), rows) {
+            let chunk = of_range(nodes, range)?;
+            let (trace, scores) = self.pass(chunk)?;
+            let parts: Vec<Tensor<2>> =
+                self.moving.iter().map(|m| m.gathered(trace.grad(m.at)?, chunk)).collect::<Result<_, _>>()?;
+            add(&mut sums, parts.into_iter());
+            scored.extend(chunk.iter().copied().zip(scores));
             progress.advance(chunk.len())?;
         }
-        places.push((1.0, last));
-        panels::refine(Span::between(&places), until, |spans| {
-            let nodes: Vec<Vec<Node>> = spans.iter().map(Span::nodes).collect();
-            let measured = self.measure(&nodes, rows, progress)?;
-            let panel = |(span, Measured { scores, sums }): (Span, Measured)| {
-                let given = scores.len();
-                let scores = <[f32; panels::NODES]>::try_from(scores);
-                let scores = scores.map_err(|_| HookError::Values { dims: vec![panels::NODES], given })?;
-                let mut total = 0.0;
-                for (m, sum) in self.moving.iter().zip(&sums) {
-                    total += m.contributed(sum.clone())?.iter().map(|v| f64::from(*v)).sum::<f64>();
-                }
-                Ok(Panel { span, scores, sums, total })
-            };
-            spans.into_iter().zip(measured).map(panel).collect()
-        })
+        Ok((scored, sums))
     }
 
-    /// Passes over the nodes of several groups, as many rows in each as fit.
-    fn measure(
+    /// The objective at places, how fast it changes along the path, and its gradients if they are held.
+    fn look(
         &self,
-        groups: &[Vec<Node>],
+        places: &[f64],
+        held: bool,
         rows: NonZeroUsize,
         progress: &mut Progress<'_>,
-    ) -> Result<Vec<Measured>, AnalysisError> {
-        let own =
-            |(group, nodes): (usize, &Vec<Node>)| nodes.iter().map(|node| (group, *node)).collect::<Vec<_>>();
-        let all: Vec<(usize, Node)> = groups.iter().enumerate().flat_map(own).collect();
-        let mut measured: Vec<(Vec<f32>, Option<Vec<Tensor<2>>>)> = vec![(Vec::new(), None); groups.len()];
-        for range in batches(all.len(), rows) {
-            let of_pass = of_range(&all, range)?;
-            let nodes: Vec<Node> = of_pass.iter().map(|(_, node)| *node).collect();
-            let (trace, scores) = self.pass(&nodes, true)?;
-            let mut from = 0;
-            for part in of_pass.chunk_by(|a, b| a.0 == b.0) {
-                let range = from..from + part.len();
-                from = range.end;
-                let [(group, _), ..] = part else { continue };
-                let own = of_range(&nodes, range.clone())?;
-                let sums = self.moving.iter().map(|m| m.gathered(trace.grad(m.at)?, own, range.start));
-                let sums = sums.collect::<Result<_, _>>()?;
-                let (told, sum) = measured.get_mut(*group).ok_or(no_node(groups.len()))?;
-                told.extend_from_slice(of_range(&scores, range)?);
-                add(sum, sums);
+    ) -> Result<Vec<Found<Option<Vec<Tensor<2>>>>>, AnalysisError> {
+        let nodes: Vec<Node> = places.iter().map(|at| Node { at: *at, weight: 1.0 }).collect();
+        let mut found = Vec::with_capacity(nodes.len());
+        for range in batches(nodes.len(), rows) {
+            let chunk = of_range(&nodes, range)?;
+            let (trace, scores) = self.pass(chunk)?;
+            for (row, score) in scores.into_iter().enumerate() {
+                let (mut slope, mut parts) = (0.0, Vec::with_capacity(self.moving.len()));
+                for m in self.moving {
+                    let own = m.row(trace.grad(m.at)?, chunk.len(), row)?;
+                    slope += m.contributed(own.clone())?.iter().map(|v| f64::from(*v)).sum::<f64>();
+                    parts.extend(held.then_some(own));
+                }
+                found.push(Found { score, slope, parts: held.then_some(parts) });
             }
-            progress.advance(nodes.len())?;
+            progress.advance(chunk.len())?;
         }
-        let whole = |(scores, sums): (Vec<f32>, Option<Vec<Tensor<2>>>)| {
-            Ok(Measured { scores, sums: sums.ok_or(no_node(1))? })
-        };
-        measured.into_iter().map(whole).collect()
+        Ok(found)
     }
 
-    /// One pass over a batch of nodes, with gradients or without, and the objective at each.
-    fn pass(&self, nodes: &[Node], grad: bool) -> Result<(Trace, Vec<f32>), AnalysisError> {
+    /// One forward and backward pass over a batch of nodes, and the objective at each.
+    fn pass(&self, nodes: &[Node]) -> Result<(Trace, Vec<f32>), AnalysisError> {
         let rows = nodes.len();
         let own = own_pictures(self.moving);
         let inputs = if own { self.inputs.repeat_pictures(rows)? } else { self.inputs.repeat(rows) };
         let mut plan = self.plan(rows)?;
         for m in self.moving {
-            plan = plan.set(m.at, m.stand(nodes)?)?;
-            if grad {
-                plan = plan.grad(m.at)?;
-            }
+            plan = plan.set(m.at, m.stand(nodes)?)?.grad(m.at)?;
         }
         let trace = self.subject.run(&inputs, plan)?;
         let scores = trace.scores()?.to_vec();
@@ -463,15 +433,20 @@ impl Moving {
         unfolded(Tensor::cat(places, 0), &self.dims_of(chunk.len()))
     }
 
-    /// Of the gradients of a pass those of some nodes, which begin at a row, as they weigh.
-    fn gathered(&self, grad: &AnyTensor, nodes: &[Node], from: usize) -> Result<Tensor<2>, HookError> {
+    /// The gradients of a pass, weighted and summed.
+    fn gathered(&self, grad: &AnyTensor, nodes: &[Node]) -> Result<Tensor<2>, HookError> {
         let (rows, width) = (nodes.len(), self.dims.iter().product());
-        let all = grad.dims().iter().product::<usize>() / width;
-        let grad: Tensor<2> = reshaped(grad.clone(), [all, width])?;
-        let grad = if rows == all { grad } else { grad.narrow(0, from, rows) };
+        let grad: Tensor<2> = reshaped(grad.clone(), [rows, width])?;
         let weights: Vec<f32> = nodes.iter().map(|n| n.weight as f32).collect();
         let weights = Tensor::<2>::from_data(TensorData::new(weights, [rows, 1]), &grad.device());
         Ok((grad * weights).sum_dim(0))
+    }
+
+    /// The gradient of one node of a pass of several.
+    fn row(&self, grad: &AnyTensor, rows: usize, row: usize) -> Result<Tensor<2>, HookError> {
+        let width = self.dims.iter().product();
+        let grad: Tensor<2> = reshaped(grad.clone(), [rows, width])?;
+        Ok(grad.narrow(0, row, 1))
     }
 
     /// The contributions that a sum of gradients comes to.

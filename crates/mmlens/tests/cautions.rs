@@ -125,14 +125,23 @@ fn planted(
     let case = || about(scene, &question.answer);
     let plain = |case: Case| Given::new(case).unwrap();
     let altered = |edits: Vec<Alteration>| Altered::new(subject, edits).unwrap();
-    let pixels = || json!([{ "site": "vision.pixels", "baseline": "mean" }]);
+    let pixels_alone = || json!([{ "site": "vision.pixels", "baseline": "mean" }]);
+    let flat = || {
+        let shown = scene.render();
+        let colour = image::Rgb(shown.get_pixel(0, 0).0);
+        image::RgbImage::from_pixel(shown.width(), shown.height(), colour)
+    };
     Some(match planted {
         // One node cannot follow a path that bends.
         (CautionKind::Gap, _) => of(subject, "ig", json!({ "steps": 1, "rule": "midpoint" }), &plain(case())),
+        // A picture of one colour but for a few pixels is nearly its own mean colour.
         (CautionKind::SmallDifference, "ig") => {
-            // The model hardly hears the picture, whose pixels alone move.
-            let edit = Alteration::parse("connector.out=scale:1e-3").unwrap();
-            of(&altered(vec![edit]), "ig", json!({ "along": pixels() }), &plain(case()))
+            let mut pixels = flat();
+            (0..4).for_each(|x| {
+                pixels.get_pixel_mut(x + at as u32 % 3, 0).0.iter_mut().for_each(|level| *level ^= 31)
+            });
+            let sample = Sample::ask(Picture::new("nearly flat", pixels), question.text.clone());
+            of(subject, "ig", json!({ "along": pixels_alone() }), &plain(Case { sample, ..case() }))
         }
         // The other run is the same picture with one pixel of its corner a little darker.
         (CautionKind::SmallDifference, _) => {
@@ -148,7 +157,7 @@ fn planted(
         // The colour that is explained is that of the other picture.
         (CautionKind::Reversed, "ig") => {
             let wrong = about(other, &question.answer);
-            of(subject, "ig", json!({ "along": pixels() }), &plain(wrong))
+            of(subject, "ig", json!({ "along": pixels_alone() }), &plain(wrong))
         }
         (CautionKind::Reversed, _) => {
             let wrong = about(other, &question.answer);
@@ -169,14 +178,8 @@ fn planted(
         }
         // A picture of one colour is its own mean colour.
         (CautionKind::NothingMoved, _) => {
-            let colour = scene.render().get_pixel(0, 0).0;
-            let flat = image::RgbImage::from_pixel(
-                scene.render().width(),
-                scene.render().height(),
-                image::Rgb(colour),
-            );
-            let sample = Sample::ask(Picture::new("flat", flat), question.text.clone());
-            of(subject, "ig", json!({ "along": pixels() }), &plain(Case { sample, ..case() }))
+            let sample = Sample::ask(Picture::new("flat", flat()), question.text.clone());
+            of(subject, "ig", json!({ "along": pixels_alone() }), &plain(Case { sample, ..case() }))
         }
         // The model barely hears the picture.
         (CautionKind::Rounding, _) => {

@@ -25,13 +25,13 @@
 //! | `S/picture` | row, column, or patch | objective | pixels: summed over channels, on the original picture; a tower that is given patches (Qwen-VL) has one value each |
 //! | `S/tokens` | token or patch | objective | sites with positions: summed over everything else |
 //! | `by site` | concept | objective | the sum over each site |
-//! | `path` | step | objective | the objective at every node that counts |
+//! | `path` | step | objective | the objective at every node |
 //! | `objective`, `objective at baseline` | | objective | `f(x)` and `f(x')` |
 //! | `completeness gap` | | objective | sum of all contributions minus `f(x) - f(x')` |
 //! | `relative completeness gap` | | ratio | that gap over `f(x) - f(x')`, without sign |
 //! | `missed by panels` | | ratio | what panels of the path miss of the change between their ends, all without signs, over `f(x) - f(x')`; not with `steps` |
-//! | `places` | | count | places of the path that were looked at, those of nodes that no longer count among them; not with `steps` |
-//! | `cautions` | rank | text | of each path the first that holds: nothing moved, both ends barely differ or the wrong way round, the relative gap is above `gap` (0.01 with `steps`), or what panels miss above five times that |
+//! | `places` | | count | how many places of the path were looked at; not with `steps` |
+//! | `cautions` | rank | text | of each path the first that holds: nothing moved, both ends barely differ or the wrong way round, the relative gap is above `gap` (0.01 with `steps`), or
 //!
 //! Where there are two paths, `path` is one table for each (`path/S`), unless `steps` are given; all others of these but `objective` have an axis more before the others, concept: the sites of each path. Where a site holds several pictures, each has its own
 //! tables: `S/0`, `S/0/picture`, `S/1` and so on; pictures in tiles have one for each tile, and Qwen-VL's pictures, which are one sequence, share one.
@@ -45,11 +45,11 @@
 //!   than the colour that normalisation makes zero.
 //! - `sites`: these in the place of pictures and words, each from its mean over positions (a caption that is compared with a picture from
 //!   zero); `along` says baselines too, and is given alone.
-//! - `gap`, `budget`: 0.01 and 512. The path is cut into 16 panels of five Gauss-Legendre nodes each. The objective at both ends of a panel says what it should
-//!   give, so that what it misses is known; panels that miss at least a quarter as much as the worst are halved, until what all of them miss, without signs, is no
-//!   more than `gap` of the change along the path, or `budget` places have been looked at. Between words and their mean a trained decoder
-//!   changes its mind in steps too narrow for fixed nodes (`docs/words.md`). A smooth path is done
-//!   with 95 places. Where sites are large the panels hold no more than a quarter of the memory, and the budget is that much smaller.
+//! - `gap`, `budget`: 0.01 and 512. The path is cut into 32 panels of five equal places each, both ends among them, which Boole's rule weighs. The objective at
+//!   the ends of a panel says what it should give, so that what it misses is known; panels that miss at least a quarter as much as the worst are halved, until what
+//!   all of them miss, without signs, is no more than `gap` of the change along the path, or `budget` places have been looked at. From the mean of its words to
+//!   a prompt a trained decoder changes its mind in steps too narrow for fixed nodes (`docs/words.md` has what was measured on SmolLM2). A smooth path is done
+//!   with the first 129 places. Their gradients are held in half of the memory; where sites are too large for that, they are made again when their weights are known.
 //! - `steps`, `rule`: none, and Gauss and Legendre. So many nodes of one rule, as captum has it, in the place of panels: for comparing. What enters behind a norm has a kink where it is zero:
 //!   a norm forgets the length of what it is given, so that a stream or an embedding that grows from zero brings nearly all of its change at
 //!   once. On `llava-a`, `text.embed` from zero has a relative gap of 0.33 with 32 nodes, 0.012 with 128 and
@@ -62,14 +62,14 @@
 //! places, and no part in a mean over positions. `text.input` is the stream after that.
 //!
 //! # Cost
-//! Two forward passes, then one of 15 rows for the ends of the first panels, and 80 to `budget - 15` rows, of which gradients are taken, `rows` of them in a pass; with `steps` as
-//! many rows as these. Peak memory grows with `rows`, and by a copy of the sites for every panel. The tower runs for every node if a site lies in it; once a batch if all sites lie in the language
+//! Two forward passes, then `steps / rows` forward and backward passes of `rows` rows, or as many for 129 to `budget` places. Peak memory grows with
+//! `rows`, and with the gradient at every place, as long as they fit into half of the memory: beyond that every place is passed twice. The tower runs for every node if a site lies in it; once a batch if all sites lie in the language
 //! model but before its blocks; not again if all lie in blocks or at `text.input`: passes then begin at the
 //! first block that has one. The numbers do not depend on `rows` beyond rounding, which may decide between two panels that miss alike.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no site, a site twice, no or more than 4096 steps, fewer than two
-//! with the trapezoid rule, a gap that is no share, a budget outside 95 to 65536, no rows. Running: [`AnalysisError::Subject`] for a site the subject does not have,
+//! with the trapezoid rule, a gap that is no share, a budget outside 129 to 65536, no rows. Running: [`AnalysisError::Subject`] for a site the subject does not have,
 //! a baseline that does not fit, or a site that does not reach the objective (also one whose value is replaced
 //! further on by another site of the same path); [`AnalysisError::Input`] for a case of several rows;
 //! [`AnalysisError::Cancelled`].
@@ -120,8 +120,8 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Caution, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Baseline, Capability, Card, Case, Cost, Inputs, Leaf, Objective, On,
-    Part, Point, Site, Subject, TokenMap, caution, kind,
+    Analysis, AnalysisError, Answer, Baseline, Capability, Card, Case, Cost, HookError, Inputs, Leaf,
+    Objective, On, Part, Point, Site, Subject, TokenMap, caution, kind,
 };
 use mmlens_engine::{End, Nodes, Path, PathIntegral, Progress, Rule, Spoken, label, one_row};
 use serde::{Deserialize, Serialize};
@@ -136,7 +136,7 @@ pub const CARD: Card = Card {
     question: "Which pixels, words or inner values does this answer come from, in shares that add up?",
     citation: "Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks. ICML 2017. https://arxiv.org/abs/1703.01365",
     leaf: Leaf::Token,
-    cost: "2 forward + 95 to 512 x (forward + backward), in batches",
+    cost: "2 forward + 129 to 512 x (forward + backward), in batches",
     needs: &[Capability::Gradients],
     misleads: &[
         "Another baseline gives another answer.",
@@ -259,7 +259,7 @@ impl IntegratedGradients {
                 let hint = format!(
                     " ({:.1} % panel by panel, without signs) at {} places; a larger `budget` may miss less",
                     100.0 * panels,
-                    path.looked
+                    path.nodes.len()
                 );
                 // Errors of panels may cancel in the sum.
                 let most =
@@ -267,7 +267,7 @@ impl IntegratedGradients {
                 caution::gap(missed, most, &of, &hint)
             }
             None => {
-                let hint = format!("; more than {} `steps` may miss less", path.looked);
+                let hint = format!("; more than {} `steps` may miss less", path.nodes.len());
                 caution::gap(missed, caution::GAP, &of, &hint)
             }
         };
@@ -305,7 +305,12 @@ impl Analysis for IntegratedGradients {
             return Err(setting(&CARD, "gap", gap, "it is a share of the change, 0 or above"));
         }
         if !(Nodes::LEAST..=65536).contains(budget) {
-            return Err(setting(&CARD, "budget", budget, "the first panels need 95, and 65536 are the most"));
+            return Err(setting(
+                &CARD,
+                "budget",
+                budget,
+                "the first panels need 129, and 65536 are the most",
+            ));
         }
         let rows = at_least_one(&CARD, "rows", *rows)?;
         let nodes = match steps {
@@ -323,11 +328,17 @@ impl Analysis for IntegratedGradients {
         let inputs = on.encode(&case.sample)?;
         let paths = self.paths(on, &inputs, &on.form(case, &inputs)?)?;
         let sites: Vec<Site> = paths.iter().flat_map(|path| &path.ends).map(|end| end.site).collect();
-        let (paths, row) = (paths.len(), on.row(case, &inputs, &sites)?);
+        let row = on.row(case, &inputs, &sites)?;
         let times = 1 + on.each(case, &on.form(case, &inputs)?).len();
-        let cost = Cost::rows(case.settling() + times * (1 + paths * (1 + self.nodes.most())));
-        let cost = cost.with_gradients(times * paths * self.nodes.most_gradients());
-        Ok(cost.at_once(self.rows.get(), row, on.memory().budget()))
+        let (mut rows, mut held) = (0, 0);
+        for path in &paths {
+            let (own, bytes) = path.cost(on.subject(), &inputs)?;
+            (rows, held) = (rows + own, bytes.max(held));
+        }
+        let cost =
+            Cost::rows(case.settling() + times * (1 + paths.len() + rows)).with_gradients(times * rows);
+        let bytes = row.bytes.saturating_mul(self.rows.get() as u64).saturating_add(held);
+        Ok(cost.taking(bytes, on.memory().budget()))
     }
 
     fn reads(&self, on: &On<'_>, case: &Case) -> Result<Vec<Site>, AnalysisError> {
@@ -346,7 +357,9 @@ impl Analysis for IntegratedGradients {
         paths.iter().try_for_each(|path| path.hold(subject, (&inputs, &objective), CARD.id))?;
         let spoken = Spoken::of(on, case, &inputs, &objective)?;
         let times = 1 + spoken.objectives().len();
-        let mut progress = Progress::new(on.watch(), CARD.id, self.nodes.most() * paths.len() * times);
+        let rows =
+            paths.iter().map(|path| Ok(path.cost(subject, &inputs)?.0)).sum::<Result<usize, HookError>>()?;
+        let mut progress = Progress::new(on.watch(), CARD.id, rows * times);
         let unit = objective.unit();
         let mut walk = |objective: &Objective| -> Result<Vec<Path>, AnalysisError> {
             let whole = on.unedited(case, (&inputs, objective), &read)?;
@@ -392,7 +405,7 @@ fn shown(walked: &[Path], unit: Unit, map: &TokenMap) -> Result<Vec<Labelled>, A
 }
 
 // What the refusal of a small budget says.
-const _: () = assert!(Nodes::LEAST == 95);
+const _: () = assert!(Nodes::LEAST == 129);
 
 /// The sites that move along a path, in words.
 fn moved(path: &Path) -> String {
@@ -433,7 +446,7 @@ fn summary(paths: &[Path], unit: Unit) -> Result<Vec<Labelled>, AnalysisError> {
     let missed: Option<Vec<f32>> = paths.iter().map(panel_gaps).collect();
     if let Some(missed) = missed {
         tables.push(Labelled::numbers("missed by panels", Unit::Ratio, over.clone(), missed)?);
-        tables.push(each("places", Unit::Count, &|path| path.looked as f32)?);
+        tables.push(each("places", Unit::Count, &|path| path.nodes.len() as f32)?);
     }
     Ok(tables)
 }

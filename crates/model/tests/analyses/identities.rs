@@ -107,9 +107,9 @@ proptest! {
         let sum = total(numbers(&found, "by site"));
         prop_assert!((sum - change).abs() <= 1.1e-3 * change.abs(), "{sum} {change}");
         let places = scalar(&found, "places") as usize;
-        prop_assert!((95..=2000).contains(&places) && (places - 95).is_multiple_of(10), "{places}");
-        // What counts of them: five for each panel, of which every halving makes one more.
-        prop_assert_eq!(numbers(&found, "path").len(), 5 * (16 + (places - 95) / 10));
+        // Four more for every panel that was halved.
+        prop_assert!((129..=2000).contains(&places) && (places - 129).is_multiple_of(4), "{places}");
+        prop_assert_eq!(numbers(&found, "path").len(), places);
         prop_assert!(found.cautions().iter().all(|caution| caution.kind != CautionKind::Gap));
     }
 

@@ -87,7 +87,7 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
                 "steps": 3,
             }),
             // Nodes are added; half of what it may take is needed.
-            json!({ "budget": 140, "gap": 0.001, "rows": 5 }),
+            json!({ "budget": 180, "gap": 0.0001, "rows": 5 }),
         ],
         "occlusion" => vec![
             json!({ "picture": { "grid": { "rows": 3, "cols": 2 } } }),
