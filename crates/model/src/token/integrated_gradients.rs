@@ -76,7 +76,8 @@
 //!
 //! # When it misleads
 //! - The baseline is part of the question: another one gives another answer (Sturmfels, Lundberg, Lee 2020,
-//!   "Visualizing the Impact of Feature Attribution Baselines").
+//!   "Visualizing the Impact of Feature Attribution Baselines"). On a trained decoder the words of a prompt, ranked by their shares from the
+//!   mean of its words and from that of the vocabulary, had a median correlation of 0.15 (`docs/words.md`).
 //! - Between baseline and input lie inputs the model has never seen, and their gradients count as much as any
 //!   (Kapishnikov et al. 2021, "Guided Integrated Gradients").
 //! - The mean of a caption's own words still has all of them in it: a dual encoder that reads captions as sets of words finds
