@@ -15,12 +15,15 @@ use mmlens_core::{
 };
 use mmlens_engine::{Between, End, Positions};
 use mmlens_model::activation_patching::{self, ActivationPatching};
+use mmlens_model::attention_by_depth::AttentionByDepth;
 use mmlens_model::attention_knockout::{self, AttentionKnockout};
+use mmlens_model::attention_maps::AttentionMaps;
 use mmlens_model::attention_rollout::{self, AttentionRollout};
 use mmlens_model::attribution_patching::{self, AttributionPatching};
 use mmlens_model::cka::{self, Cka};
 use mmlens_model::direct_logit_attribution::{self, DirectLogitAttribution};
 use mmlens_model::edge_attribution::{self, EdgeAttribution};
+use mmlens_model::head_measures::HeadMeasures;
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::kernel_shap::{self, KernelShap};
 use mmlens_model::logit_lens::{self, LogitLens};
@@ -106,6 +109,9 @@ fn of_text(letters: usize) -> Vec<(&'static str, Work)> {
             let settings = attention_rollout::Settings { whole: 0, ..Default::default() };
             work(AttentionRollout::new(settings).unwrap(), case())
         }),
+        ("attention maps", work(AttentionMaps::default(), case())),
+        ("head measures", work(HeadMeasures::default(), case())),
+        ("attention by depth", work(AttentionByDepth::default(), case())),
         ("lens", work(LogitLens::new(logit_lens::Settings::default()).unwrap(), case())),
         ("patching", {
             let settings = activation_patching::Settings::default();

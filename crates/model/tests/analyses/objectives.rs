@@ -51,7 +51,7 @@ fn of_a_case() -> impl Iterator<Item = &'static Method> {
 }
 
 /// Methods that say no to some of them, and to which.
-const REFUSED: [(&str, &[&str], &str); 7] = [
+const REFUSED: [(&str, &[&str], &str); 9] = [
     (
         "logit-lens",
         &["neuron", "early neuron", "neuron of the tower", "sum"],
@@ -63,6 +63,8 @@ const REFUSED: [(&str, &[&str], &str); 7] = [
         "an objective that is a logit",
     ),
     ("attention-rollout", &["neuron", "early neuron", "neuron of the tower"], "an objective that looks at"),
+    ("attention-maps", &["neuron", "early neuron", "neuron of the tower"], "an objective that looks at"),
+    ("head-measures", &["neuron", "early neuron", "neuron of the tower"], "an objective that looks at"),
     (
         "attention-knockout",
         &["neuron", "early neuron", "neuron of the tower"],

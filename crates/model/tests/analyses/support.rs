@@ -112,6 +112,9 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
             json!({ "whole": 0, "fusion": "max", "residual": 0.25, "sinks": "leave-out", "above": 0.1 }),
         ],
         "logit-lens" => vec![json!({}), json!({ "top": 2, "positions": { "at": [0, 2] }, "rows": 3 })],
+        "attention" => vec![json!({}), json!({ "layers": { "at": [0] }, "positions": { "at": [0, 1] } })],
+        "heads" => vec![json!({}), json!({ "among": "words", "layers": { "at": [1] } })],
+        "depth" => vec![json!({}), json!({ "layers": { "at": [1] } })],
         "dla" => vec![json!({}), json!({ "by_head": false, "neurons": 5 })],
         "patching" => vec![
             json!({ "points": ["resid_pre", "attn_out", "mlp_out"] }),

@@ -60,7 +60,7 @@ fn every_method_tells_of_an_ablated_head_what_it_tells_of_a_model_without_it() {
         let (clean, corrupted) = (of(1, "#abc"), of(2, "#xbz"));
         let wanted = every_method(&without, &clean, &corrupted);
         let plain = every_method(&toy, &clean, &corrupted);
-        let mut moved = 0;
+        let mut unmoved = Vec::new();
         for (id, (finding, breaches)) in every_method(&ablated, &clean, &corrupted) {
             assert!(breaches.is_empty(), "{id}:\n{}", breaches.join("\n"));
             let (finding, wanted) = (finding.unwrap(), wanted[id].0.as_ref().unwrap());
@@ -73,10 +73,13 @@ fn every_method_tells_of_an_ablated_head_what_it_tells_of_a_model_without_it() {
                 };
                 ROUNDING.check(&format!("{id} {}", table.name()), numbers, wanted).unwrap();
             }
-            moved += usize::from(plain[id].0.as_ref().unwrap().tables() != finding.tables());
+            if plain[id].0.as_ref().unwrap().tables() == finding.tables() {
+                unmoved.push(id);
+            }
         }
-        // Rollout sees no difference where the patterns behind the head do not change.
-        assert!(moved >= METHODS.len() - 1, "{moved}");
+        // What sees attention weights alone sees no difference where those behind the head do not change.
+        let weights = ["attention-maps", "attention-rollout", "head-measures", "attention-by-depth"];
+        assert!(unmoved.iter().all(|id| weights.contains(id)), "{unmoved:?}");
     }
 }
 

@@ -1,0 +1,267 @@
+//! Head measures: which heads look at the picture when the answer is decided, and how narrowly?
+//!
+//! # Idea
+//! With `A[l, h, n, k]` the attention weights of the position `n` at which an answer is read, and `I` the positions of the picture (or others),
+//!
+//! ```text
+//! share    = sum over k in I of A[l, h, n, k]
+//! evenness = -sum over k in I of p ln p / ln |I|,   p = A[l, h, n, k] / share
+//! score    = share (1 - evenness)
+//! ```
+//!
+//! A head with a large share that lies on few patches has a high score: it fetches something from a place. Even attention over all positions
+//! that `n` sees has the share `|I| / seen` and the score zero; it stands beside as what says nothing.
+//!
+//! # In and out
+//! In: a [`Case`] of one row. Out:
+//!
+//! | table | axes | unit | meaning |
+//! |---|---|---|---|
+//! | `score` | layer, head | ratio | the score; also by answer token |
+//! | `share` | layer, head | ratio | how much lies on the picture; also by answer token |
+//! | `evenness` | layer, head | ratio | 1 where all its positions have the same, 0 where one has all, or none has any |
+//! | `entropy` | layer, head | nat | of all weights |
+//! | `even share` | layer | ratio | what even attention has on the picture |
+//! | `even entropy` | layer | nat | its entropy, the logarithm of how many positions are seen |
+//!
+//! Of an answer of several tokens the means over the positions that decide them.
+//!
+//! # Settings
+//! - `among`: what is looked at, `I`: positions of pictures, or where the sample shows none its question; any others of the prompt
+//!   ([`Positions`]).
+//! - `positions`: who looks: the last, where the answer is read; any others, of which the mean is told.
+//! - `layers`: all, or some by number ([`Indices`]).
+//!
+//! # Cost
+//! One forward pass with explicit attention, some queries at a time.
+//!
+//! # Errors
+//! Running: [`AnalysisError::Input`] for a subject without attention in its language model, a sample without what is looked at, several rows,
+//! positions that are not there; [`AnalysisError::Setting`] for a layer past the end; [`AnalysisError::Memory`]; [`AnalysisError::Cancelled`].
+//!
+//! # When it misleads
+//! - A head that looks somewhere need not use what it finds there; cut its edges
+//!   ([`attention_knockout`](super::attention_knockout) with `heads`) before you say so.
+//! - One sample says little: heads that look at this picture may look elsewhere in the next. Compare several (`--cases`).
+//! - Many positions make a large share easy: read `share` beside `even share`.
+//! - Sinks among the patches (registers) draw narrow attention without being looked at for their place
+//!   (Darcet et al. 2024, "Vision Transformers Need Registers").
+//!
+//! # Agreement
+//! NumPy on transformers' weights of `llava-a`: largest difference 3.6e-7. Identities tested: shares over all kinds of positions sum to one;
+//! even weights have the even share and no score; some layers are rows of all.
+//!
+//! # Reference
+//! The share is that of Kang et al.: Your Large Vision-Language Model Only Needs A Few Attention Heads For Visual Grounding. CVPR 2025.
+//! <https://arxiv.org/abs/2503.06287>, who rank heads by the sum over the picture and by the spatial entropy of where it lies; here the entropy
+//! is that of the weights themselves, without regard to which patches lie side by side.
+//!
+//! # Example
+//! ```no_run
+//! use mmlens_core::{Analysis, Case};
+//! use mmlens_model::HeadMeasures;
+//! # fn explain(subject: &dyn mmlens_core::Subject, case: &Case) -> Result<(), mmlens_core::AnalysisError> {
+//! let finding = HeadMeasures::default().run(subject, case)?;
+//! println!("{:?}", finding.table("score")?.as_numbers());
+//! # Ok(())
+//! # }
+//! ```
+
+use mmlens_core::finding::{Axis, Labelled, Role, Unit};
+use mmlens_core::{
+    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Leaf, On, Part, Point, Site, kind,
+};
+use mmlens_engine::{Indices, Looks, Positions, Progress, Spoken, looks, one_row};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::check::{passes_of_reading, read_from};
+
+/// What this method is.
+pub const CARD: Card = Card {
+    id: "head-measures",
+    short: "heads",
+    name: "Head measures",
+    question: "Which heads look at the picture when the answer is decided, and how narrowly?",
+    citation: "Kang et al.: Your Large Vision-Language Model Only Needs A Few Attention Heads For Visual Grounding. CVPR 2025. https://arxiv.org/abs/2503.06287",
+    leaf: Leaf::Layer,
+    cost: "1 forward with explicit attention",
+    needs: &[Capability::OwnWords, Capability::Scores(Part::Text), Capability::Answer],
+    misleads: &[
+        "A head that looks somewhere need not use what it finds there.",
+        "One sample says little.",
+        "Many positions make a large share easy.",
+    ],
+    first: false,
+};
+
+/// Who looks at what.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What is looked at; `None` for pictures, or of a sample that shows none the question.
+    pub among: Option<Positions>,
+    /// Which positions look.
+    pub positions: Positions,
+    /// In which layers.
+    pub layers: Indices,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { among: None, positions: Positions::Last, layers: Indices::All }
+    }
+}
+
+/// Head measures with checked settings.
+#[derive(Debug, Clone, Default)]
+pub struct HeadMeasures {
+    settings: Settings,
+}
+
+impl Analysis for HeadMeasures {
+    type Input = Case;
+    type Settings = Settings;
+    const CARD: Card = CARD;
+
+    fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        Ok(Self { settings })
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
+        let inputs = on.encode(&case.sample)?;
+        let read = passes_of_reading(on.subject(), &on.form(case, &inputs)?);
+        let cost = Cost::rows(case.settling() + read + 1);
+        Ok(cost.taking(on.row(case, &inputs, &[])?.bytes, on.memory().budget()))
+    }
+
+    fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
+        let (subject, memory) = (on.subject(), on.memory());
+        let (inputs, objective) = on.open(case)?;
+        let map = one_row(CARD.id, &inputs)?;
+        let Settings { among, positions, layers } = &self.settings;
+        let among = match among {
+            Some(among) => among.clone(),
+            None if Positions::Pictures.of(map).is_ok_and(|some| !some.is_empty()) => Positions::Pictures,
+            None => Positions::Question,
+        };
+        let there = among.chosen(CARD.id, map)?;
+        let queries = match positions {
+            Positions::Last => read_from(&CARD, subject, &inputs, &objective)?,
+            other => other.chosen(CARD.id, map)?,
+        };
+        let of = kind::blocks(subject, Part::Text);
+        let layers = layers.chosen(CARD.id, "layers", of)?;
+        let sites: Vec<Site> =
+            layers.iter().map(|layer| Site::block(Part::Text, *layer, Point::Pattern)).collect();
+        let mut progress = Progress::new(on.watch(), CARD.id, 1);
+        let seen = looks(subject, &inputs, &sites, &queries, (&memory, CARD.id))?;
+        progress.advance(1)?;
+        let layer = Indices::axis(Role::Layer, &layers, of);
+        let heads = Axis::count(Role::Head, seen.first().map_or(0, |looks| looks.heads));
+        let axes = vec![layer.clone(), heads];
+        let spoken = match positions {
+            Positions::Last => Spoken::of(on, case, &inputs, &objective)?,
+            _ => Spoken::none(),
+        };
+        let made = |some: &[usize]| -> Result<Vec<Labelled>, AnalysisError> {
+            let all: Vec<Measures> = seen.iter().flat_map(|looks| measured(looks, some, &there)).collect();
+            let each = |name: &str, unit, of: fn(&Measures) -> f64| {
+                let values = all.iter().map(|own| of(own) as f32).collect();
+                Labelled::numbers(name, unit, axes.clone(), values)
+            };
+            Ok(vec![
+                each("score", Unit::Ratio, |own| own.score)?,
+                each("share", Unit::Ratio, |own| own.share)?,
+                each("evenness", Unit::Ratio, |own| own.evenness)?.aside(),
+                each("entropy", Unit::Nat, |own| own.entropy)?.aside(),
+            ])
+        };
+        let all: Vec<usize> = (0..queries.len()).collect();
+        let each = (0..spoken.objectives().len()).map(|at| made(&[at]));
+        let mut tables = spoken.with_each(std::iter::once(made(&all)).chain(each))?;
+        let even: Vec<(f64, f64)> = seen.iter().map(|looks| even(looks, &all, &there)).collect();
+        let of_layer =
+            |name: &str, unit, values: Vec<f32>| Labelled::numbers(name, unit, vec![layer.clone()], values);
+        tables.push(of_layer("even share", Unit::Ratio, even.iter().map(|own| own.0 as f32).collect())?);
+        tables.push(of_layer("even entropy", Unit::Nat, even.iter().map(|own| own.1 as f32).collect())?);
+        Ok(Answer::new(tables, sites).explaining(&objective).settled("among", json!(among)))
+    }
+}
+
+/// What is said of a head, in the mean over some queries.
+#[derive(Debug, Clone, Copy, Default)]
+struct Measures {
+    score: f64,
+    share: f64,
+    evenness: f64,
+    entropy: f64,
+}
+
+/// Of every head of a layer.
+fn measured(looks: &Looks, queries: &[usize], among: &[usize]) -> Vec<Measures> {
+    let mut all = vec![Measures::default(); looks.heads];
+    let count = queries.len().max(1) as f64;
+    for query in queries {
+        for (own, weights) in all.iter_mut().zip(looks.of(0, *query).chunks(looks.keys.max(1))) {
+            let there: Vec<f64> =
+                among.iter().filter_map(|at| weights.get(*at)).map(|v| f64::from(*v)).collect();
+            let share: f64 = there.iter().sum();
+            // Over one position, or with nothing there, there is nothing to be even about.
+            let evenness = match share > 0.0 && there.len() > 1 {
+                true => entropy(there.iter().map(|v| v / share)) / (there.len() as f64).ln(),
+                false => 0.0,
+            };
+            own.share += share / count;
+            own.evenness += evenness / count;
+            own.score += share * (1.0 - evenness) / count;
+            own.entropy += entropy(weights.iter().map(|v| f64::from(*v))) / count;
+        }
+    }
+    all
+}
+
+/// What even attention over the positions that some queries see has on others, and its entropy, in the mean over the queries.
+fn even(looks: &Looks, queries: &[usize], among: &[usize]) -> (f64, f64) {
+    let (mut share, mut entropy, count) = (0.0, 0.0, queries.len().max(1) as f64);
+    for query in queries {
+        let rows: Vec<&[f32]> = looks.of(0, *query).chunks(looks.keys.max(1)).collect();
+        let sees = |key: usize| rows.iter().any(|row| row.get(key).is_some_and(|v| *v > 0.0));
+        let seen = (0..looks.keys).filter(|key| sees(*key)).count().max(1) as f64;
+        let there = among.iter().filter(|key| sees(**key)).count() as f64;
+        share += there / seen / count;
+        entropy += seen.ln() / count;
+    }
+    (share, entropy)
+}
+
+fn entropy(shares: impl Iterator<Item = f64>) -> f64 {
+    shares.filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use mmlens_engine::Looks;
+
+    use super::{even, measured};
+
+    /// Two heads that see four positions: one evenly, one at a single place of the picture, which is the last two.
+    #[test]
+    fn an_even_head_has_no_score_and_a_narrow_one_all_of_its_share() {
+        let values = vec![0.25, 0.25, 0.25, 0.25, 0.0, 0.25, 0.0, 0.75];
+        let looks = Looks { rows: 1, heads: 2, queries: 1, keys: 4, values };
+        let [one, two] = measured(&looks, &[0], &[2, 3])[..] else { unreachable!() };
+        assert!(
+            (one.share, one.evenness, one.score) == (0.5, 1.0, 0.0)
+                && (one.entropy - 4_f64.ln()).abs() < 1e-12
+        );
+        assert_eq!((two.share, two.evenness, two.score), (0.75, 0.0, 0.75));
+        assert_eq!(even(&looks, &[0], &[2, 3]), (0.5, 4_f64.ln()));
+        let none = measured(&looks, &[0], &[0]);
+        assert_eq!((none[1].share, none[1].evenness, none[1].score), (0.0, 0.0, 0.0));
+    }
+}
