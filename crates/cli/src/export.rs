@@ -28,18 +28,24 @@ pub(crate) fn about(finding: &Finding, table: &Labelled) -> Vec<(&'static str, V
 /// Writes a table as CSV: a head, then a row for each value. Numbers have as many digits as it takes to read them back; cells
 /// without a value are empty.
 pub(crate) fn csv(long: &Long<'_>, to: impl Write) -> io::Result<()> {
+    // What goes wrong where it is written to stays what it is: nobody may read any more.
+    let plain = |error: csv::Error| match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    };
     let mut lines = csv::Writer::from_writer(to);
-    lines.write_record(long.columns().iter().map(Column::name))?;
+    lines.write_record(long.columns().iter().map(Column::name)).map_err(plain)?;
     for row in 0..long.rows() {
         for column in long.columns() {
             match column.cell(row) {
-                Cell::Text(text) => lines.write_field(text)?,
-                Cell::Whole(number) => lines.write_field(number.to_string())?,
-                Cell::Number(number) => lines.write_field(digits(number))?,
-                _ => lines.write_field("")?,
+                Cell::Text(text) => lines.write_field(text),
+                Cell::Whole(number) => lines.write_field(number.to_string()),
+                Cell::Number(number) => lines.write_field(digits(number)),
+                _ => lines.write_field(""),
             }
+            .map_err(plain)?;
         }
-        lines.write_record(None::<&[u8]>)?;
+        lines.write_record(None::<&[u8]>).map_err(plain)?;
     }
     lines.flush()
 }

@@ -13,7 +13,7 @@ use crate::refusal::Refusal;
 /// Where methods look.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct PlaceArgs {
-    /// Looks at these layers alone, in every method that goes through layers: numbers from 0 and ranges, such as 0,4-7. Methods
+    /// Looks at these layers alone, in every method that goes through layers: numbers from 0 and ranges, such as 0,4-7, or all. Methods
     /// that do not are left out, or refused where `--method` names them.
     #[arg(long, value_name = "LAYERS")]
     layer: Option<Numbers>,
@@ -43,7 +43,8 @@ impl FromStr for Numbers {
         if text == "all" {
             return Ok(Self::All);
         }
-        let wrong = |part: &str| format!("`{part}` is no number or range, such as 0,4-7, and not `all`");
+        let wrong =
+            |part: &str| format!("`{part}` is no number or range; expected such as `0,4-7`, or `all`");
         let mut numbers = Vec::new();
         for part in text.split(',').map(str::trim) {
             let number = |text: &str| text.trim().parse::<usize>().map_err(|_| wrong(part));
@@ -78,38 +79,45 @@ const SITES: &str = "sites";
 const POINTS: &str = "points";
 const PART: &str = "part";
 
+/// Methods that look somewhere, their settings, and those that cannot look there, with why not.
+#[derive(Default)]
+pub(crate) struct Placed {
+    pub(crate) rows: Vec<&'static Method>,
+    pub(crate) sets: Vec<Set>,
+    pub(crate) left: Vec<(&'static str, String)>,
+}
+
 impl PlaceArgs {
     /// Of some methods those that can look there, and the settings that tell them so.
     ///
     /// # Errors
     /// [`Refusal::NoPlace`] for a method that cannot, if `named`, or if none can; [`Refusal::NoGrid`] for sites that a method of points
     /// and layers cannot look at.
-    pub(crate) fn of(
-        &self,
-        rows: Vec<&'static Method>,
-        named: bool,
-    ) -> Result<(Vec<&'static Method>, Vec<Set>)> {
-        let (mut kept, mut sets) = (Vec::new(), Vec::new());
+    pub(crate) fn of(&self, rows: Vec<&'static Method>, named: bool) -> Result<Placed> {
+        let mut placed = Placed::default();
         for method in rows {
             let settings = method.defaults()?;
-            match self.lacking(&settings) {
-                None => {
-                    sets.extend(self.sets(method, &settings)?);
-                    kept.push(method);
+            let short = method.card.short;
+            let sets = match self.lacking(&settings) {
+                None => self.sets(method, &settings),
+                Some(option) => Err(Refusal::NoPlace { option, method: short.to_owned() }),
+            };
+            match sets {
+                Ok(sets) => {
+                    placed.sets.extend(sets);
+                    placed.rows.push(method);
                 }
-                Some(option) if named => {
-                    return Err(Refusal::NoPlace { option, method: method.card.short.to_owned() }.into());
-                }
-                Some(_) => {}
+                Err(refused) if named => return Err(refused.into()),
+                Err(refused) => placed.left.push((short, refused.to_string())),
             }
         }
-        match kept.is_empty() {
+        match placed.rows.is_empty() {
             true => {
                 let option = [("layer", self.layer.is_some()), ("head", self.head.is_some())];
                 let option = option.iter().find(|(_, given)| *given).map_or("site", |(option, _)| option);
                 Err(Refusal::NoPlace { option, method: "all methods of a first look".to_owned() }.into())
             }
-            false => Ok((kept, sets)),
+            false => Ok(placed),
         }
     }
 
@@ -125,7 +133,7 @@ impl PlaceArgs {
         asked.into_iter().find(|(_, asked, has)| *asked && !has).map(|(option, ..)| option)
     }
 
-    fn sets(&self, method: &'static Method, settings: &Value) -> Result<Vec<Set>> {
+    fn sets(&self, method: &'static Method, settings: &Value) -> Result<Vec<Set>, Refusal> {
         let has = |name: &str| settings.get(name).is_some();
         let mut own = Map::new();
         if !self.site.is_empty() {
@@ -140,7 +148,7 @@ impl PlaceArgs {
         if let Some(layers) = &self.layer {
             if own.contains_key(LAYERS) {
                 let short = method.card.short.to_owned();
-                return Err(Refusal::TwoPlaces { method: short }.into());
+                return Err(Refusal::TwoPlaces { method: short });
             }
             own.insert(LAYERS.to_owned(), layers.setting());
         }
@@ -151,7 +159,7 @@ impl PlaceArgs {
     }
 
     /// Sites as points and layers of one part.
-    fn grid(&self, method: &'static Method, parts: bool) -> Result<Map<String, Value>> {
+    fn grid(&self, method: &'static Method, parts: bool) -> Result<Map<String, Value>, Refusal> {
         let mut layers: Vec<usize> = self.site.iter().filter_map(Site::block_index).collect();
         let (mut points, mut named): (Vec<Point>, Vec<_>) = (Vec::new(), Vec::new());
         for site in &self.site {
@@ -173,7 +181,7 @@ impl PlaceArgs {
             && distinct.len() == layers.len() * points.len();
         if !whole {
             let sites = self.site.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            return Err(Refusal::NoGrid { method: method.card.short, sites }.into());
+            return Err(Refusal::NoGrid { method: method.card.short, sites });
         }
         let mut own = Map::new();
         own.insert(POINTS.to_owned(), json!(points));
@@ -193,7 +201,7 @@ mod tests {
 
     fn settings(place: &PlaceArgs, names: &[&str]) -> Result<Vec<(&'static str, Value)>> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let (rows, sets) = place.of(chosen(&names), !names.is_empty())?;
+        let Placed { rows, sets, .. } = place.of(chosen(&names), !names.is_empty())?;
         let made = made(&rows, &sets, &[])?;
         Ok(rows.iter().zip(made).map(|(row, made)| (row.card.short, made.settings().unwrap())).collect())
     }
@@ -238,7 +246,7 @@ mod tests {
     fn what_can_look_there_does_and_the_rest_is_left_out_or_refused() {
         let found = settings(&place("1", "", &[]), &[]).unwrap();
         let names: Vec<_> = found.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["logit-lens", "patching", "attribution", "knockout"]);
+        assert_eq!(names, ["attention", "logit-lens", "patching", "attribution", "knockout"]);
         assert!(found.iter().all(|(_, settings)| settings["layers"] == json!({ "at": [1] })));
 
         let found = settings(&place("", "all", &[]), &["patching", "knockout"]).unwrap();

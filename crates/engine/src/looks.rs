@@ -26,6 +26,9 @@ impl Looks {
     /// Of one query of a row its weights, `[head, key]`; nothing past the ends.
     pub fn of(&self, row: usize, query: usize) -> &[f32] {
         let wide = self.heads * self.keys;
+        if query >= self.queries {
+            return &[];
+        }
         let from = (row * self.queries + query) * wide;
         self.values.get(from..from + wide).unwrap_or_default()
     }

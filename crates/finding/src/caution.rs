@@ -48,6 +48,8 @@ pub enum CautionKind {
     FewRows,
     /// One direction holds most of what varies; which share.
     OneDirection,
+    /// Positions that are left with nothing to look at but themselves; how many.
+    LeftAlone,
     /// Words that a model has no token for; how many.
     UnknownWords,
     /// Some other thing.
@@ -55,7 +57,7 @@ pub enum CautionKind {
 }
 
 impl CautionKind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Gap,
         Self::SmallDifference,
         Self::Reversed,
@@ -66,6 +68,7 @@ impl CautionKind {
         Self::NotContrasted,
         Self::FewRows,
         Self::OneDirection,
+        Self::LeftAlone,
         Self::UnknownWords,
         Self::Other,
     ];
@@ -84,6 +87,7 @@ impl CautionKind {
             Self::NotContrasted => "not-contrasted",
             Self::FewRows => "few-rows",
             Self::OneDirection => "one-direction",
+            Self::LeftAlone => "left-alone",
             Self::UnknownWords => "unknown-words",
             Self::Other => "other",
         }

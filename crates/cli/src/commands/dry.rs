@@ -1,7 +1,7 @@
 //! `mmlens explain --dry-run`: what methods would take, without running them.
 
 use anyhow::Result;
-use mmlens::core::{AnyAnalysis, Given, Method, On, Pace, estimate, memory};
+use mmlens::core::{AnalysisError, AnyAnalysis, Given, Method, On, Pace, estimate, memory};
 use serde::Serialize;
 use serde_json::json;
 
@@ -84,6 +84,9 @@ impl Told {
 pub(crate) fn cases(each: impl Iterator<Item = (String, Result<Told>)>, json: bool) -> Result<usize> {
     let (mut all, mut bytes, mut count, mut failed) = (0.0, 0, 0, 0);
     for (name, told) in each {
+        if stopped() {
+            return Err(AnalysisError::Cancelled { method: "a dry run", done: count, total: count }.into());
+        }
         count += 1;
         let told = match told {
             Ok(told) => told,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use mmlens::METHODS;
-use mmlens::core::{Method, Setting, Subject};
+use mmlens::core::{Form, Method, Setting, Subject};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -34,6 +34,8 @@ struct Told {
     question: &'static str,
     takes: &'static str,
     first: bool,
+    /// Whether `mmlens explain` runs it, given one sample.
+    explained: bool,
     needs: Vec<String>,
     leaf: String,
     cost: &'static str,
@@ -81,6 +83,7 @@ fn told(method: &Method, subject: Option<&dyn Subject>) -> Result<Told> {
         question: card.question,
         takes: method.form.describe(),
         first: card.first,
+        explained: method.form != Form::ManyCases,
         needs: card.needs.iter().map(ToString::to_string).collect(),
         leaf: card.leaf.to_string(),
         cost: card.cost,
@@ -128,10 +131,15 @@ fn page(told: &Told) -> Result<()> {
             &by.reason.as_ref().map_or_else(|| format!("by {}", by.model), |why| format!("no: {why}")),
         );
     }
-    row("cost", &format!("{}; `mmlens explain ... --dry-run` says it in numbers", told.cost));
+    let numbers = if told.explained { "; `mmlens explain ... --dry-run` says it in numbers" } else { "" };
+    row("cost", &format!("{}{numbers}", told.cost));
     row(
         "first",
-        if told.first { "runs where no method is named" } else { "runs where it is named (`--method`)" },
+        match (told.first, told.explained) {
+            (true, _) => "runs where no method is named",
+            (false, true) => "runs where it is named (`--method`)",
+            (false, false) => "in code alone: a program hands it a data set (`Given::over`)",
+        },
     );
     row("id", told.id);
     row("leaf", &told.leaf);

@@ -40,6 +40,16 @@ pub fn gap(relative: f64, most: f64, of: &str, hint: &str) -> Option<Caution> {
     })
 }
 
+/// That cutting edges leaves some queries nothing to look at but themselves: what becomes of them then is not what they miss of the keys.
+#[must_use]
+pub fn left_alone(alone: usize, of: usize, edges: &str) -> Caution {
+    let text = format!(
+        "without the edges `{edges}` {alone} of {of} positions see themselves alone: that changes the stream whatever stood at the others \
+         (a first token that serves as a sink is among them)"
+    );
+    Caution::new(CautionKind::LeftAlone, alone as f32, text)
+}
+
 /// Two values of the objective, with what is explained and without it: that they barely differ, or differ the wrong way round.
 /// `with` and `without` say in words where it is what.
 #[must_use]

@@ -40,6 +40,9 @@ pub(super) fn generated(aim: &Aim, on: &On<'_>, sample: Sample) -> Result<Settle
         );
     }
     let text = Text::of(subject, &ids)?;
+    if let Some(note) = cut_off(&answer) {
+        notes.push(note);
+    }
     let mut span = found(aim, subject, &ids, &text, &mut notes)?;
     if span.end > 1
         && let Some(reason) = unanswered(on, &sample, &ids)
@@ -52,6 +55,7 @@ pub(super) fn generated(aim: &Aim, on: &On<'_>, sample: Sample) -> Result<Settle
     }
     let parts = Parts { ids: &ids, text: &text, tokens: &tokens, span };
     let made = parts.made(aim, on, &sample)?;
+    notes.extend(given_before(&made));
     Ok(Settled {
         prompt: on.encode(&made.case.sample)?.map().tokens.clone(),
         case: made.case,
@@ -66,6 +70,27 @@ pub(super) fn generated(aim: &Aim, on: &On<'_>, sample: Sample) -> Result<Settle
         last_position: answer.last_position,
         notes,
         cautions: Vec::new(),
+    })
+}
+
+/// That an answer ends because it may not be longer.
+fn cut_off(answer: &Generated) -> Option<String> {
+    let tokens = answer.tokens.len();
+    let cut = !answer.ended && !answer.last_position;
+    cut.then(|| {
+        format!("the answer was cut off after {tokens} tokens, which is the most it may have (`--max-new`)")
+    })
+}
+
+/// That the tokens before those explained stand as they are: methods hide and move words of the prompt.
+fn given_before(made: &Made) -> Option<String> {
+    let before = made.span.start;
+    (before > 0).then(|| {
+        let (tokens, stand) = if before == 1 { ("token", "stands") } else { ("tokens", "stand") };
+        format!(
+            "{before} {tokens} of the answer before what is explained {stand} as given: integrated gradients do not move them, and occlusion \
+             hides them with `--set occlusion.among=all` alone"
+        )
     })
 }
 
@@ -104,9 +129,17 @@ pub(super) fn given(aim: &Aim, on: &On<'_>, sample: Sample) -> Result<Settled, A
         _ => subject.decode(&ids)?,
     };
     let bare = Sample { reply: None, ..sample.clone() };
-    let own_answer = said(aim, subject, &on.encode(&bare)?)?.text.trim().to_owned();
+    let own = said(aim, subject, &on.encode(&bare)?)?.text;
     let text = Text::of(subject, &ids)?;
     let mut notes = Vec::new();
+    // Behind a prompt that is taken as it is, a word begins with its space.
+    let spaced = |text: &str| text.starts_with(char::is_whitespace);
+    if spaced(&own) && !spaced(&text.whole) {
+        notes.push(format!(
+            "the model's own answer begins with a space, and the given one does not: `\u{20}{answer}` is another answer"
+        ));
+    }
+    let own_answer = own.trim().to_owned();
     let span = found(aim, subject, &ids, &text, &mut notes)?;
     let parts = Parts { ids: &ids, text: &text, tokens: &tokens, span };
     let mut made = match (&aim.sought, &aim.versus) {
@@ -132,6 +165,7 @@ pub(super) fn given(aim: &Aim, on: &On<'_>, sample: Sample) -> Result<Settled, A
     if made.text.is_empty() {
         made.text.clone_from(&answer);
     }
+    notes.extend(given_before(&made));
     Ok(Settled {
         prompt: on.encode(&made.case.sample)?.map().tokens.clone(),
         case: made.case,
@@ -173,10 +207,20 @@ fn found(
                 Ok(subject.decode(&[*id])?.trim() == wanted.trim() || subject.token(*id) == *wanted)
             };
             let by_id: Option<u32> = wanted.parse().ok();
+            let mut places = Vec::new();
             for (at, id) in ids.iter().enumerate() {
                 if by_id == Some(*id) || alike(id)? {
-                    return Ok(at..at + 1);
+                    places.push(at);
                 }
+            }
+            if let [first, others @ ..] = places.as_slice() {
+                if !others.is_empty() {
+                    let times = places.len();
+                    notes.push(format!(
+                        "`{wanted}` stands {times} times in the answer; the first is explained"
+                    ));
+                }
+                return Ok(*first..first + 1);
             }
             // A text that is no token is told what it is.
             token(subject, wanted)?;

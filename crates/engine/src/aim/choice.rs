@@ -55,7 +55,9 @@ fn settled(
     };
     let own = likely.iter().find(|class| class.id == id);
     let share = own.map_or_else(String::new, |class| format!(", probability {:.3}", class.probability));
-    let (text, measure) = (subject.token(id), aim.measure.unwrap_or(Measure::Logit));
+    // Logits of words move together; of a few classes they are what the model says.
+    let usual = if let Position::At(_) = at { Measure::LogProbability } else { Measure::Logit };
+    let (text, measure) = (subject.token(id), aim.measure.unwrap_or(usual));
     let place = if let Position::At(at) = at { format!(" at position {at}") } else { String::new() };
     let (objective, explained) = match &aim.versus {
         None => {

@@ -76,7 +76,7 @@ impl Aim {
         Self { versus: Some(other.into()), ..self }
     }
 
-    /// By its logit, log-probability or probability; without it log-probabilities of what is generated, logits of classes.
+    /// By its logit, log-probability or probability; without it log-probabilities of words, logits of classes.
     #[must_use]
     pub fn measured(self, measure: Measure) -> Self {
         Self { measure: Some(measure), ..self }

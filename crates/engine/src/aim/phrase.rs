@@ -65,8 +65,9 @@ impl Text {
         from + spaces..from + spaces + own.trim().len()
     }
 
-    /// The text with other words in the place of some bytes.
+    /// The text with other words in the place of some bytes; spaces around them are those of the text.
     pub(super) fn with(&self, bytes: &Range<usize>, other: &str) -> String {
+        let other = other.trim();
         let (before, after) = (self.whole.get(..bytes.start), self.whole.get(bytes.end..));
         format!("{}{other}{}", before.unwrap_or_default(), after.unwrap_or_default())
     }
@@ -88,5 +89,6 @@ mod tests {
         assert_eq!((text.find("blue"), text.find(" ")), (None, None));
         assert_eq!(text.bytes(&(2..4)), 8..18);
         assert_eq!(text.with(&(8..11), "blue"), "a bored blue redder red");
+        assert_eq!(text.with(&(8..11), " blue "), "a bored blue redder red");
     }
 }

@@ -21,7 +21,8 @@
 //! | `change` | concept, layer | objective | change of the objective; the concept is the kind of edges, the layer the middle of the window |
 //! | `probability change` | concept, layer | ratio | relative change of the token's probability |
 //! | `objective`, `probability` | | objective, probability | with nothing cut |
-//! | `pairs` | concept | count | pairs of query and earlier key that are cut, in one head of one layer; a model that reads both ways loses those with later keys too |
+//! | `pairs` | concept | count | pairs of a query and another key that it sees which are cut, in one head of one layer |
+//! | `cautions` | rank | text | edges without which a query sees itself alone |
 //!
 //! The two tables of probabilities only for an objective of one token, if its probability is not zero.
 //!
@@ -37,7 +38,7 @@
 //! - `rows`: 32 variants share a pass, or fewer, as memory allows ([`On::within`](mmlens_core::On::within)).
 //!
 //! # Cost
-//! One pass with nothing cut, then `edges x layers` passes, each from the first layer of its window on, never through
+//! One pass with nothing cut, one to see who sees whom, then `edges x layers` passes, each from the first layer of its window on, never through
 //! the tower. Windows that begin at one layer are packed. Explicit attention where edges are cut.
 //!
 //! # Errors
@@ -86,7 +87,9 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, AxisName, Capability, Card, Case, Cost, HookError, Inputs, Leaf,
     Objective, On, Part, Point, Site, SiteSpec, Subject, TokenMap, caution, kind,
 };
-use mmlens_engine::{Edit, Indices, Measured, Positions, Progress, Spoken, Sweep, of_range, one_row};
+use mmlens_engine::{
+    Edit, Indices, Looks, Measured, Positions, Progress, Spoken, Sweep, looks, of_range, one_row,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -213,8 +216,17 @@ impl Cut {
         Ok(Self { keys: places(&edges.keys)?, queries: places(&edges.queries)? })
     }
 
-    fn pairs(&self) -> usize {
-        self.queries.iter().map(|query| self.keys.iter().filter(|key| *key < query).count()).sum()
+    /// Of each query, how many of the positions that it sees are cut from it, and how many beside itself are left.
+    fn of_queries(&self, seen: &Looks, looked: &[usize]) -> Vec<(usize, usize)> {
+        let of_query = |query: &usize| {
+            let place = looked.iter().position(|own| own == query).unwrap_or(usize::MAX);
+            let rows: Vec<&[f32]> = seen.of(0, place).chunks(seen.keys.max(1)).collect();
+            let sees = |key: usize| rows.iter().any(|row| row.get(key).is_some_and(|weight| *weight > 0.0));
+            let others = (0..seen.keys).filter(|key| key != query && sees(*key)).count();
+            let cut = self.keys.iter().filter(|key| *key != query && sees(**key)).count();
+            (cut, others.saturating_sub(cut))
+        };
+        self.queries.iter().map(of_query).collect()
     }
 }
 
@@ -253,7 +265,8 @@ impl Analysis for AttentionKnockout {
         let read = passes_of_reading(on.subject(), &on.form(case, &inputs)?);
         let layers = kind::blocks(on.subject(), Part::Text);
         let layers = self.settings.layers.chosen(CARD.id, "layers", layers)?.len();
-        let cost = Cost::rows(case.settling() + read + 1 + kinds * layers);
+        // One more for who sees whom.
+        let cost = Cost::rows(case.settling() + read + 2 + kinds * layers);
         Ok(cost.at_once(self.rows.get(), on.row(case, &inputs, &[])?, on.memory().budget()))
     }
 
@@ -326,12 +339,32 @@ impl Analysis for AttentionKnockout {
             tables.push(Labelled::numbers("probability change", Unit::Ratio, axes.clone(), relative)?);
             tables.push(Labelled::scalar("probability", Unit::Probability, measured.unedited));
         }
-        let pairs = cuts.iter().map(|cut| cut.pairs() as f32).collect();
+        // Who sees whom is told by the weights of the first layer.
+        let first = sites.get(..1).unwrap_or_default();
+        let patterns: Vec<Site> = first.iter().map(|site| pattern_of(*site)).collect();
+        let looked: BTreeSet<usize> = cuts.iter().flat_map(|cut| cut.queries.iter().copied()).collect();
+        let looked: Vec<usize> = looked.into_iter().collect();
+        let seen = looks(subject, &inputs, &patterns, &looked, (&on.memory(), CARD.id))?;
+        let (mut pairs, mut alone) = (Vec::with_capacity(cuts.len()), None);
+        for (cut, edges) in cuts.iter().zip(&edges) {
+            let of_queries = seen.first().map_or_else(Vec::new, |seen| cut.of_queries(seen, &looked));
+            pairs.push(of_queries.iter().map(|(cut, _)| *cut).sum::<usize>() as f32);
+            let left = of_queries.iter().filter(|(cut, left)| *cut > 0 && *left == 0).count();
+            if left > 0 && alone.is_none() {
+                alone = Some(caution::left_alone(left, of_queries.len(), &edges.name));
+            }
+        }
         tables.push(Labelled::numbers("pairs", Unit::Count, vec![kinds], pairs)?);
         let window = self.window.map_or(2 * (layers / 8) + 1, NonZeroUsize::get);
-        let answer = Answer::new(tables, sites).explaining(&objective).cautioned(caution);
+        let answer =
+            Answer::new(tables, sites).explaining(&objective).cautioned(caution.into_iter().chain(alone));
         Ok(answer.settled("window", json!(window)))
     }
+}
+
+/// The weights of the attention whose scores these are.
+fn pattern_of(scores: Site) -> Site {
+    Site::block(scores.part(), scores.block_index().unwrap_or(0), Point::Pattern)
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ pub const CARD: Card = Card {
     needs: &[Capability::SelfAttention, Capability::Attention, Capability::Answer],
     misleads: &[
         "Weights are not contributions.",
-        "It knows no sign and no target: it is the same for every answer.",
+        "It knows no sign and no target: answers that are read at the same positions have the same.",
         "Early positions gather shares; the first token is often a sink.",
     ],
     first: true,

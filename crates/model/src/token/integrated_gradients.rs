@@ -376,7 +376,10 @@ impl Analysis for IntegratedGradients {
         let ends: Vec<&End> = paths.iter().flat_map(|path| &path.ends).collect();
         let settled =
             serde_json::to_value(&ends).map_err(|error| setting(&CARD, "along", error, "it is written"))?;
-        let beginnings = Self::beginnings(&paths);
+        let mut beginnings = Self::beginnings(&paths);
+        if !map.reply().is_empty() {
+            beginnings += "; tokens of the answer stay as they are";
+        }
         let answer = Answer::new(tables, sites).explaining(&objective).against(beginnings);
         let cautions = walked.iter().filter_map(|path| self.cautions(&objective, path));
         Ok(answer.cautioned(cautions).settled("along", settled))

@@ -275,8 +275,11 @@ impl Analysis for KernelShap {
         )?;
         tables.extend(errors.into_iter().map(Labelled::aside));
         let (with, without) = ((shares.all, "with all parts"), (shares.none, "without any"));
-        let nothing = caution::rounding(&shares.values, (unit, shares.all), "values");
-        let cautions = nothing.or_else(|| caution::contrast(&objective, with, without));
+        let (pictures, words) = shares.values.split_at(parts.of_pictures().min(shares.values.len()));
+        let rounding = |values: &[f32], what| caution::rounding(values, (unit, shares.all), what);
+        let nothing = [rounding(pictures, "values of the picture"), rounding(words, "values of words")];
+        let contrast = caution::contrast(&objective, with, without);
+        let cautions = nothing.into_iter().flatten().chain(contrast);
         let answer = Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline());
         let answer = answer.cautioned(cautions);
         Ok(if all { answer } else { answer.seeded(seed) })

@@ -53,6 +53,8 @@
 //! [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
+//! - Hiding the position at which the answer is read (a mask, the end of a caption, the marker before an answer) takes the question away:
+//!   its drop is often the largest, and is no evidence.
 //! - A hole is something the model has never seen; a drop may be its surprise rather than the loss of evidence
 //!   (Hooker et al. 2019, "A Benchmark for Interpretability Methods in Deep Neural Networks").
 //! - Evidence that stands in two places costs nothing when either is hidden alone.
@@ -114,6 +116,7 @@ pub const CARD: Card = Card {
         "A hole is something the model has never seen.",
         "Evidence that stands in two places costs nothing when either is hidden alone.",
         "The size of the window decides what can be found.",
+        "Hiding the position at which the answer is read takes the question away, and no evidence.",
     ],
     first: true,
 };
@@ -217,8 +220,13 @@ impl Analysis for Occlusion {
         };
         let tables = spoken.with_each(measured.iter().map(tables))?;
         let whole = measured.first().ok_or(HookError::NoObjective)?;
-        let caution = caution::rounding(&drops(whole), (objective.unit(), whole.unedited), "drops");
+        let all = drops(whole);
+        let (pictures, words) = all.split_at(parts.of_pictures().min(all.len()));
+        let rounding =
+            |drops: &[f32], what| caution::rounding(drops, (objective.unit(), whole.unedited), what);
+        let cautions =
+            rounding(pictures, "drops of the picture").into_iter().chain(rounding(words, "drops of words"));
         let answer = Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline());
-        Ok(answer.cautioned(caution))
+        Ok(answer.cautioned(cautions))
     }
 }

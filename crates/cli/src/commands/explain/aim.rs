@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use mmlens::core::{Case, Given, Measure, On, Sample, Words};
 use mmlens::engine::{Aim, AimError, Settled, Sought};
 use serde_json::{Value, json};
@@ -16,16 +16,16 @@ use crate::refusal::{Refusal, numbers};
 #[derive(Debug, Clone, Args)]
 pub(super) struct AimArgs {
     /// A phrase of the answer, as it stands there.
-    #[arg(long, value_name = "PHRASE", conflicts_with = "target")]
+    #[arg(long, value_name = "PHRASE", conflicts_with = "target", value_parser = NonEmptyStringValueParser::new())]
     pub(super) span: Option<String>,
     /// One token of the answer, as text or as id; of a classifier any class, of a masked word any token.
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]
     pub(super) target: Option<String>,
     /// Rather than this in its place, another phrase, token, class or caption: explained is by how much the one is likelier than the
     /// other, where the two part.
-    #[arg(long, value_name = "OTHER")]
+    #[arg(long, value_name = "OTHER", value_parser = NonEmptyStringValueParser::new())]
     pub(super) versus: Option<String>,
-    /// How tokens and classes are measured; without it log-probability of what is generated, logit of classes.
+    /// How tokens and classes are measured; without it log-probability of words, logit of classes.
     #[arg(long, value_name = "MEASURE", value_parser = measures())]
     objective: Option<Measure>,
     /// An answer that was given, by this model or by anybody, in the place of the model's own: each token is judged behind those

@@ -52,7 +52,7 @@ struct Line {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
 enum OneOrMany<T> {
     One(T),
     Many(Vec<T>),
@@ -93,6 +93,18 @@ pub(super) fn read(
         }
         if !seen.insert(name.clone()) {
             return Err(refuse(format!("`{name}` is the name of two cases")).into());
+        }
+        let asked = [line.ask.is_some(), line.prompt.is_some(), !line.text.all().is_empty()];
+        if asked.iter().filter(|given| **given).count() > 1 {
+            return Err(refuse(
+                "`ask`, `prompt` and `text` are three ways to say one thing: one of them".to_owned(),
+            )
+            .into());
+        }
+        if line.span.is_some() && line.target.is_some() {
+            return Err(
+                refuse("`span` and `target` say both what is explained: one of them".to_owned()).into()
+            );
         }
         if line.ask.is_none() && line.prompt.is_none() && line.text.all().is_empty() {
             let (ask, prompt, text) = question.said();
@@ -136,6 +148,8 @@ fn of_folder(folder: &Path) -> Result<Vec<Found>> {
 
 fn of_file(path: &Path) -> Result<Vec<Found>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    // As some editors begin a file.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut all = Vec::new();
     for (number, text) in text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
         let place = format!("{}, line {}", path.display(), number + 1);

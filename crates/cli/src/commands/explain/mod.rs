@@ -12,14 +12,14 @@ use anyhow::Result;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mmlens::METHODS;
-use mmlens::core::{Memory, Method, Reply, Subject};
+use mmlens::core::{Memory, Reply, Subject};
 
 use super::dry;
 use crate::edits::EditArgs;
 use crate::input::QuestionArgs;
 use crate::methods::{self, Set};
 use crate::model::ModelArgs;
-use crate::place::PlaceArgs;
+use crate::place::{PlaceArgs, Placed};
 use crate::print;
 use crate::progress::{Bar, stoppable, stopped};
 use crate::refusal::Refusal;
@@ -97,10 +97,10 @@ impl Explain {
             return self.run_cases(path);
         }
         let task = self.task()?;
-        let (rows, set) = self.methods()?;
+        let placed = self.methods()?;
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
-        let work = self.work(&subject, (&rows, &set), &bar);
+        let work = self.work(&subject, &placed, &bar);
         if self.dry_run {
             return work.dry(&task)?.tell(self.json);
         }
@@ -117,25 +117,21 @@ impl Explain {
     }
 
     /// The methods that run, and their settings; what is wrong with them is told before a model is opened.
-    fn methods(&self) -> Result<(Vec<&'static Method>, Vec<Set>)> {
-        let (rows, placed) = self.place.of(methods::chosen(&self.method), !self.method.is_empty())?;
-        let set = [placed, self.set.clone()].concat();
-        methods::made(&rows, &set, &[])?;
-        Ok((rows, set))
+    fn methods(&self) -> Result<Placed> {
+        let placed = self.place.of(methods::chosen(&self.method), !self.method.is_empty())?;
+        let sets = [placed.sets, self.set.clone()].concat();
+        methods::made(&placed.rows, &sets, &[])?;
+        Ok(Placed { sets, ..placed })
     }
 
-    fn work<'a>(
-        &'a self,
-        subject: &'a dyn Subject,
-        (rows, set): (&'a [&'static Method], &'a [Set]),
-        bar: &'a Bar,
-    ) -> Work<'a> {
+    fn work<'a>(&'a self, subject: &'a dyn Subject, placed: &'a Placed, bar: &'a Bar) -> Work<'a> {
         Work {
             subject,
             model: &self.model,
             edits: &self.edits,
-            rows,
-            set,
+            rows: &placed.rows,
+            set: &placed.sets,
+            left: &placed.left,
             named: !self.method.is_empty(),
             memory: self.memory,
             bar,
@@ -145,10 +141,10 @@ impl Explain {
     /// Case after case; one that fails is told, and the others go on.
     fn run_cases(&self, path: &Path) -> Result<()> {
         let cases = cases::read(path, &self.question, (&self.aim, &self.corruption))?;
-        let (rows, set) = self.methods()?;
+        let placed = self.methods()?;
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
-        let work = self.work(&subject, (&rows, &set), &bar);
+        let work = self.work(&subject, &placed, &bar);
         let (count, mut failed) = (cases.len(), 0);
         if self.dry_run {
             let told =

@@ -42,6 +42,8 @@ pub(super) struct Work<'a> {
     pub(super) edits: &'a EditArgs,
     pub(super) rows: &'a [&'static Method],
     pub(super) set: &'a [Set],
+    /// Methods that cannot look where they are told to, and why not.
+    pub(super) left: &'a [(&'static str, String)],
     /// Whether somebody named the methods.
     pub(super) named: bool,
     pub(super) memory: Option<Memory>,
@@ -191,7 +193,10 @@ impl Work<'_> {
         }
         let mut found = explain(&todo, on, &given);
         let mut found_whole = explain(&apart, on, &whole);
-        let (mut written, mut left_out, mut notes) = (Vec::new(), Vec::new(), settled.notes.clone());
+        let (mut written, mut notes) = (Vec::new(), settled.notes.clone());
+        let elsewhere =
+            |(method, reason): &(&'static str, String)| LeftOut { method, reason: reason.clone() };
+        let mut left_out: Vec<LeftOut> = self.left.iter().map(elsewhere).collect();
         for (method, due) in rows.iter().zip(&due) {
             let started = Instant::now();
             let next = |found: Option<Result<Finding, AnalysisError>>| {
@@ -421,9 +426,17 @@ fn around(folder: &Path) -> Result<Value> {
     Ok(json!(hashes))
 }
 
-fn title(token: &str) -> String {
-    format!("Why “{}”?", token.trim())
+/// Of a long answer the beginning.
+fn title(explained: &str) -> String {
+    let text = explained.trim();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("Why “{}…”?", text.get(..end).unwrap_or(text).trim_end()),
+        None => format!("Why “{text}”?"),
+    }
 }
+
+/// Letters of a title.
+const LONGEST: usize = 120;
 
 fn seconds(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
