@@ -20,8 +20,9 @@ pub(crate) const NEW: usize = PARTS as usize;
 const WEIGHTS: [f64; 5] = [7.0 / 90.0, 32.0 / 90.0, 12.0 / 90.0, 32.0 / 90.0, 7.0 / 90.0];
 /// Where the path ends, in the unit that places are counted in.
 const END: u32 = 1 << 24;
-/// What is no wider is not halved: places on a path are 32-bit numbers, and what changes within so little is a jump.
-const NARROW: u32 = END >> 20;
+/// What is no wider is not halved: values on the way are 32-bit numbers, and between places nearer than this rounding moves them as much as
+/// the path does.
+const NARROW: u32 = END >> 15;
 
 /// What was found at a place of a path.
 #[derive(Debug, Clone)]

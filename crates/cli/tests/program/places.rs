@@ -84,3 +84,61 @@ fn a_dry_run_tells_what_many_cases_would_take() {
     assert!(lines.iter().any(|line| line.get("error").is_some()));
     assert!(!out.exists());
 }
+
+/// What cannot look there is told with the reason, and so is what stands as given or was cut off.
+#[test]
+fn what_is_left_out_and_what_stands_as_given_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let explain = |model: &str, more: &[&str]| {
+        let fixed = ["explain", model, "--json", "--out", out.to_str().unwrap()];
+        let said = mmlens(fixed.iter().chain(more));
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        serde_json::from_str::<serde_json::Value>(&said.out).unwrap()
+    };
+    let (llava, square) = (model("llava-a"), picture("square"));
+    let said = explain(&llava, &["--image", &square, "--ask", "Red?", "--layer", "1", "--max-new", "1"]);
+    let left: Vec<&str> =
+        said["left_out"].as_array().unwrap().iter().map(|own| own["method"].as_str().unwrap()).collect();
+    assert!(left.contains(&"ig") && left.contains(&"rollout"), "{left:?}");
+    assert!(said["left_out"][0]["reason"].as_str().unwrap().starts_with("`--layer` is nothing to "));
+    let notes = said["notes"].to_string();
+    assert!(notes.contains("cut off after 1 tokens"), "{notes}");
+    // A site of a tower, in a first look: what looks at words alone is left out.
+    let said = explain(&model("vit-a"), &["--image", &square, "--site", "vision.blocks.0.mlp_out"]);
+    let made: Vec<&str> =
+        said["findings"].as_array().unwrap().iter().map(|own| own["method"].as_str().unwrap()).collect();
+    assert!(made.contains(&"ig"), "{made:?}");
+}
+
+/// Tokens of an answer are walked with places of their own, however many the whole needs; and one answer rather than another is read as
+/// the model reads it, whatever space it begins with.
+#[test]
+fn answers_are_walked_and_contrasted_as_they_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let run = |more: &[&str]| {
+        let said = mmlens(["explain"].iter().chain(more).chain(&["--out", out.to_str().unwrap()]));
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        said.out
+    };
+    let llama = model("llama-a");
+    run(&[&llama, "--prompt", "The opposite of hot is", "--answer", "up", "--method", "ig"]);
+    let found = Finding::load(&out.join("ig.safetensors")).unwrap();
+    assert!(found.find("path").is_some() && found.find("path by answer token").is_none());
+    let (llava, square) = (model("llava-a"), picture("square"));
+    let ask = [
+        llava.as_str(),
+        "--image",
+        &square,
+        "--ask",
+        "what is red ?",
+        "--answer",
+        "red one",
+        "--versus",
+        "a one",
+    ];
+    let said = run(&[&ask[..], &["--method", "occlusion"]].concat());
+    let explained = said.lines().find(|line| line.starts_with("explained")).unwrap();
+    assert!(!explained.contains("token 2 of the answer"), "{explained}");
+}

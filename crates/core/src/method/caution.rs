@@ -4,7 +4,7 @@
 //! The bounds stand here, once for all methods; how often each caution comes where it should, and where it should not, is measured
 //! (docs/cautions.md).
 
-use mmlens_finding::{Caution, CautionKind, TokenLabel, Unit, largest, top};
+use mmlens_finding::{Caution, CautionKind, Labelled, TokenLabel, Unit, largest, top};
 
 use crate::Objective;
 
@@ -37,6 +37,36 @@ pub fn gap(relative: f64, most: f64, of: &str, hint: &str) -> Option<Caution> {
             100.0 * relative
         );
         Caution::new(CautionKind::Gap, relative as f32, text)
+    })
+}
+
+/// That what is found of the tokens of an answer one by one adds up to something else than what is found of all together: by more than
+/// a share of its largest value, in the tables that stand in the front.
+#[must_use]
+pub fn other_sum(whole: &[Labelled], each: &[Vec<Labelled>], most: f64, hint: &str) -> Option<Caution> {
+    let mut worst: Option<(f64, &str)> = None;
+    for table in whole.iter().filter(|table| !table.is_aside() && table.rank() > 0) {
+        let own = each.iter().map(|tables| tables.iter().find(|own| own.name() == table.name()));
+        let own: Option<Vec<&[f32]>> = own.map(|own| own?.as_numbers()).collect();
+        let (Some(values), Some(own)) = (table.as_numbers(), own.filter(|own| !own.is_empty())) else {
+            continue;
+        };
+        let Ok(size) = largest(values) else { continue };
+        for (at, value) in values.iter().enumerate() {
+            let sum: f64 = own.iter().filter_map(|own| own.get(at)).map(|own| f64::from(*own)).sum();
+            let share = (sum - f64::from(*value)).abs() / f64::from(size);
+            if share > worst.map_or(most, |(worst, _)| worst) {
+                worst = Some((share, table.name()));
+            }
+        }
+    }
+    worst.map(|(share, table)| {
+        let text = format!(
+            "what is found of each token adds up to something else than what is found of all, in `{table}` by {:.1} % of its largest value: \
+             the tokens were looked at more closely; {hint}",
+            100.0 * share
+        );
+        Caution::new(CautionKind::Gap, share as f32, text)
     })
 }
 

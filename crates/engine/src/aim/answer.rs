@@ -312,16 +312,25 @@ impl Parts<'_> {
         let (at, other) = match versus.parse() {
             Ok(id) => (self.span.start, id),
             Err(_) => {
-                let written = self.text.with(&bytes, versus);
                 let read = |text: String| -> Result<Vec<u32>, AimError> {
                     let answered = Sample { reply: Some(Reply::Text(text)), ..sample.clone() };
                     let inputs = on.encode(&answered)?;
                     let row = inputs.ids.concat();
                     Ok(inputs.map().reply().filter_map(|at| row.get(at).copied()).collect())
                 };
-                let others = read(written)?;
-                // As the text of the answer itself is read, where that is not as the model wrote it.
-                let own = read(self.text.whole.clone())?;
+                // As the text of the answer itself is read, where that is not as the model wrote it: a space that the answer
+                // begins with may be one that reading adds.
+                let mut own = read(self.text.whole.clone())?;
+                let spaces = self.text.whole.len() - self.text.whole.trim_start().len();
+                let mut skipped = 0;
+                if own != self.ids && spaces > 0 {
+                    let without = read(self.text.whole.trim_start().to_owned())?;
+                    if without == self.ids {
+                        (own, skipped) = (without, spaces);
+                    }
+                }
+                let written = self.text.with(&bytes, versus);
+                let others = read(written.get(skipped..).unwrap_or(&written).to_owned())?;
                 let parts = |own: &[u32]| own.iter().zip(&others).position(|(a, b)| a != b);
                 let at =
                     parts(&own).ok_or_else(|| refuse("the two begin with the same tokens".to_owned()))?;

@@ -369,8 +369,21 @@ impl Analysis for IntegratedGradients {
             walked.collect()
         };
         let walked = walk(&objective)?;
-        let each = spoken.objectives().iter().map(|objective| shown(&walk(objective)?, unit, map));
-        let tables = spoken.with_each(std::iter::once(shown(&walked, unit, map)).chain(each))?;
+        // Each walk has places of its own, so that paths stand beside the whole alone.
+        let of_token = |objective: &Objective| -> Result<Vec<Labelled>, AnalysisError> {
+            let mut tables = shown(&walk(objective)?, unit, map)?;
+            tables.retain(|table| table.axis_of(Role::Step).is_none());
+            Ok(tables)
+        };
+        let each: Vec<Vec<Labelled>> = spoken.objectives().iter().map(of_token).collect::<Result<_, _>>()?;
+        let whole = shown(&walked, unit, map)?;
+        let other = caution::other_sum(
+            &whole,
+            &each,
+            caution::GAP,
+            "a larger `budget`, or `steps`, may bring them together",
+        );
+        let tables = spoken.with_each(std::iter::once(Ok(whole)).chain(each.into_iter().map(Ok)))?;
         let along = || walked.iter().flat_map(|path| &path.along);
         let sites: Vec<Site> = along().map(|along| along.spec.site).collect();
         let ends: Vec<&End> = paths.iter().flat_map(|path| &path.ends).collect();
@@ -382,7 +395,7 @@ impl Analysis for IntegratedGradients {
         }
         let answer = Answer::new(tables, sites).explaining(&objective).against(beginnings);
         let cautions = walked.iter().filter_map(|path| self.cautions(&objective, path));
-        Ok(answer.cautioned(cautions).settled("along", settled))
+        Ok(answer.cautioned(cautions.chain(other)).settled("along", settled))
     }
 }
 
