@@ -79,7 +79,7 @@ pub use looks::{Looks, looks};
 pub use path::{Along, End, Nodes, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::{Positions, one_row};
-pub use products::{as_vector, by_head, cosines, less, products};
+pub use products::{as_vector, by_head, cosines, less, products, row_cosines};
 pub use progress::{Progress, batches, of_range};
 pub use projection::{ProductGradient, Projection, Pulled};
 pub use quadrature::{Node, Rule};

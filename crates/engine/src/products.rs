@@ -28,6 +28,27 @@ pub fn as_vector(x: &AnyTensor) -> Result<AnyTensor, HookError> {
     reshaped(x.clone(), [1, all]).map(AnyTensor::new::<2>)
 }
 
+/// Of the vectors along the last axis of two values of one shape the cosines, one by one, in double precision. A vector of zeros is like any
+/// other: one.
+///
+/// # Errors
+/// [`HookError::Values`] for different shapes.
+pub fn row_cosines(left: &AnyTensor, right: &AnyTensor) -> Result<Vec<f32>, HookError> {
+    let (dims, given) = (left.dims(), right.dims());
+    if dims != given {
+        return Err(HookError::Values { dims, given: given.iter().product() });
+    }
+    let wide = dims.last().copied().unwrap_or(1).max(1);
+    let (left, right) = (left.to_values()?, right.to_values()?);
+    let cosine = |(a, b): (&[f32], &[f32])| {
+        let dot =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let size = (dot(a, a) * dot(b, b)).sqrt();
+        if size > 0.0 { (dot(a, b) / size) as f32 } else { 1.0 }
+    };
+    Ok(left.chunks(wide).zip(right.chunks(wide)).map(cosine).collect())
+}
+
 /// Cosines of vectors `[a, n]` and `[b, n]`: `[a, b]`. A vector of zeros has none, and is no number there.
 ///
 /// # Errors

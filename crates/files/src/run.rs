@@ -371,11 +371,8 @@ impl RunFolder {
 
 pub(crate) fn read_manifest(folder: &Path) -> Result<Option<Manifest>, RunError> {
     let path = folder.join(MANIFEST);
-    let broken = |found: String| RunError::Broken {
-        path: path.clone(),
-        found,
-        expected: "the manifest of a run (without the file the run is made again)",
-    };
+    let broken =
+        |found: String| RunError::Broken { path: path.clone(), found, expected: "the manifest of a run" };
     let text = match read(&path, MOST_MANIFEST) {
         Err(none) if none.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(io(&path))?,

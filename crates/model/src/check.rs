@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
-use mmlens_core::{AnalysisError, Card, Inputs, Objective, Part, Plan, Point, Position, Site, Subject, kind};
+use mmlens_core::{
+    AnalysisError, Card, HookError, Inputs, Objective, On, Part, Plan, Point, Position, Site, Subject, kind,
+};
+use mmlens_engine::numbers;
 
 /// Settings that cannot be.
 pub(crate) fn setting(
@@ -43,6 +46,20 @@ pub(crate) fn at_least_one(
     count: usize,
 ) -> Result<NonZeroUsize, AnalysisError> {
     NonZeroUsize::new(count).ok_or_else(|| setting(card, name, count, "it must be at least 1"))
+}
+
+/// How many of some sites fit into half of the memory, at least one: the passes of a sweep have the other half.
+pub(crate) fn fit_at_once(on: &On<'_>, inputs: &Inputs, sites: &[Site]) -> Result<usize, AnalysisError> {
+    let sizes: Vec<usize> =
+        sites.iter().map(|site| numbers(on.subject(), inputs, &[*site])).collect::<Result<_, HookError>>()?;
+    // In numbers of four bytes.
+    let half = on.memory().left() / 8;
+    let mut so_far = 0;
+    let fit = sizes.iter().take_while(|size| {
+        so_far += **size as u64;
+        so_far <= half
+    });
+    Ok(fit.count().max(1))
 }
 
 /// The one position that an answer is read at, as [`read_from`].

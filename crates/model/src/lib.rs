@@ -18,6 +18,7 @@ mmlens_core::methods! {
     layer::attention_rollout::AttentionRollout,
     layer::head_measures::HeadMeasures,
     layer::attention_by_depth::AttentionByDepth,
+    layer::layer_skipping::LayerSkipping,
     layer::logit_lens::LogitLens,
     layer::direct_logit_attribution::DirectLogitAttribution,
     layer::activation_patching::ActivationPatching,

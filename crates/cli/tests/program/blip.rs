@@ -58,11 +58,11 @@ fn what_it_says_is_explained_on_pixels_and_words() {
         (
             "blip-a",
             &["--prompt", "a photo of"][..],
-            &["ig", "occlusion", "logit-lens", "patching", "attribution"][..],
+            &["ig", "occlusion", "attention", "logit-lens", "patching", "attribution"][..],
         ),
-        ("blip-a", &[], &["ig", "occlusion", "logit-lens", "patching", "attribution"]),
-        ("blip-qa", &["--ask", "What colour is it?"], &["ig", "occlusion", "patching"]),
-        ("blip-itm", &["--text", "a red circle"], &["ig", "occlusion", "logit-lens"]),
+        ("blip-a", &[], &["ig", "occlusion", "attention", "logit-lens", "patching", "attribution"]),
+        ("blip-qa", &["--ask", "What colour is it?"], &["ig", "occlusion", "attention", "patching"]),
+        ("blip-itm", &["--text", "a red circle"], &["ig", "occlusion", "attention", "logit-lens"]),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().to_str().unwrap();

@@ -33,7 +33,7 @@ fn a_word_behind_a_mask_is_explained() {
     assert_eq!(&said["explained"]["id"], id);
     assert_eq!(said["findings"].as_array().unwrap().len(), 4);
     let finding = Finding::load(folder.path().join("ig.safetensors")).unwrap();
-    assert_eq!(finding.provenance.objective, Some(format!("logit of token {id} at position {at}")));
+    assert_eq!(finding.provenance.objective, Some(format!("log-probability of token {id} at position {at}")));
     let gap = finding.table("relative completeness gap").unwrap().as_scalar().unwrap();
     assert!(gap < 1e-2, "{gap}");
 }

@@ -103,7 +103,7 @@ fn what_is_left_out_and_what_stands_as_given_is_told() {
     assert!(left.contains(&"ig") && left.contains(&"rollout"), "{left:?}");
     assert!(said["left_out"][0]["reason"].as_str().unwrap().starts_with("`--layer` is nothing to "));
     let notes = said["notes"].to_string();
-    assert!(notes.contains("cut off after 1 tokens"), "{notes}");
+    assert!(notes.contains("cut off after 1 token,"), "{notes}");
     // A site of a tower, in a first look: what looks at words alone is left out.
     let said = explain(&model("vit-a"), &["--image", &square, "--site", "vision.blocks.0.mlp_out"]);
     let made: Vec<&str> =

@@ -75,11 +75,9 @@ pub(super) fn generated(aim: &Aim, on: &On<'_>, sample: Sample) -> Result<Settle
 
 /// That an answer ends because it may not be longer.
 fn cut_off(answer: &Generated) -> Option<String> {
-    let tokens = answer.tokens.len();
+    let tokens = many(answer.tokens.len());
     let cut = !answer.ended && !answer.last_position;
-    cut.then(|| {
-        format!("the answer was cut off after {tokens} tokens, which is the most it may have (`--max-new`)")
-    })
+    cut.then(|| format!("the answer was cut off after {tokens}, which is the most it may have (`--max-new`)"))
 }
 
 /// That the tokens before those explained stand as they are: methods hide and move words of the prompt.

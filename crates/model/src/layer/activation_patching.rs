@@ -20,6 +20,7 @@
 //! | `P` | layer, token | ratio | recovered |
 //! | `P/effect` | layer, token | objective | the effect |
 //! | `P/patched` | layer, token | objective | `f_l,n` |
+//! | `P by answer token` | answer, layer, token | ratio | of each token of an answer its effect, as a share of `f_clean - f_corrupted` of the whole |
 //! | `clean`, `corrupted` | | objective | `f_clean`, `f_corrupted` |
 //! | `corrupted tokens` | token | | what the corrupted prompt has at each position |
 //! | `cautions` | rank | text | that `f_clean` is below `f_corrupted`; only where it is |
@@ -94,13 +95,13 @@ use mmlens_core::{
     Leaf, Objective, On, Pair, Part, Plan, Point, Region, Site, SiteSpec, Subject, TokenMap, Trace, kind,
 };
 use mmlens_engine::{
-    Edit, Indices, Measured, Positions, Progress, Spoken, Sweep, held, label, numbers, one_row, score,
+    Edit, Indices, Measured, Positions, Progress, Spoken, Sweep, held, label, one_row, score,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::pair::Opened;
-use crate::check::{at_least_one, input, points_of_blocks, setting};
+use crate::check::{at_least_one, fit_at_once, input, points_of_blocks, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -326,22 +327,6 @@ impl ActivationPatching {
             (_, Some(point)) => places.groups_of_tower(subject, inputs, Site::block(part, 0, *point)),
         }
     }
-
-    /// As many sites at a time as leave the passes of the sweep half of the memory.
-    fn at_once(&self, on: &On<'_>, inputs: &Inputs, sites: &[Site]) -> Result<usize, AnalysisError> {
-        let sizes: Vec<usize> = sites
-            .iter()
-            .map(|site| numbers(on.subject(), inputs, &[*site]))
-            .collect::<Result<_, HookError>>()?;
-        // In numbers of four bytes.
-        let half = on.memory().left() / 8;
-        let mut so_far = 0;
-        let fit = sizes.iter().take_while(|size| {
-            so_far += **size as u64;
-            so_far <= half
-        });
-        Ok(fit.count().max(1))
-    }
 }
 
 impl Analysis for ActivationPatching {
@@ -363,7 +348,7 @@ impl Analysis for ActivationPatching {
         let inputs = on.encode(&pair.clean.sample)?;
         let (groups, _) = self.groups(on.subject(), &inputs)?;
         let sites = self.sites(on.subject())?;
-        let chunks = sites.len().div_ceil(self.at_once(on, &inputs, &sites)?);
+        let chunks = sites.len().div_ceil(fit_at_once(on, &inputs, &sites)?);
         let cost = Cost::rows(pair.clean.settling() + 1 + 2 * chunks + sites.len() * groups.len());
         Ok(cost.at_once(self.rows.get(), on.row(&pair.clean, &inputs, &[])?, on.memory().budget()))
     }
@@ -375,7 +360,7 @@ impl Analysis for ActivationPatching {
         let (groups, places) = self.groups(subject, clean)?;
         let layers = self.layers(subject)?;
         let all = self.sites(subject)?;
-        let at_once = self.at_once(on, clean, &all)?;
+        let at_once = fit_at_once(on, clean, &all)?;
         let memory = on.memory().at_most(self.rows);
         let answer = |inputs: &Inputs, sites: &[Site]| -> Result<(Trace, f32), AnalysisError> {
             let plan = reading(sites.iter().copied())?.objective(objective);

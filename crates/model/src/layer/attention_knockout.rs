@@ -29,7 +29,7 @@
 //! # Settings
 //! - `edges`: from pictures to the question, from pictures to the last position, and from the question to the last
 //!   position, as Zhang et al. have them ([`Positions::Question`]); any two sets of positions ([`Edges::between`]). The last
-//!   position is where the answer is read: of an objective at a position of its own (a masked word) that one, of a caption the
+//!   position is where the answer is read, of an answer of several tokens every position at which one of them is decided: of an objective at a position of its own (a masked word) that one, of a caption the
 //!   one that its tower pools. Edges from pictures are left out where a sample has none.
 //! - `window`: how many layers at once. By default about a quarter of all, and odd: `2 (layers / 8) + 1`, which is 9 of
 //!   32 as in both papers and 1 of 4. One layer alone is easily passed by.

@@ -9,6 +9,7 @@ pub mod cka;
 pub mod direct_logit_attribution;
 pub mod edge_attribution;
 pub mod head_measures;
+pub mod layer_skipping;
 pub mod logit_lens;
 mod pair;
 pub mod path_patching;

@@ -38,10 +38,11 @@
 //! A caption that a tokenizer fills up to a fixed length (SigLIP) moves with what fills it up, as far as the tower reads that.
 //!
 //! # Settings
-//! - `along`: sites and their baselines. By default (`None`) what the sample has: `vision.pixels` from each picture's own mean
+//! - `along`: sites and their baselines, which move at every position, those of a given answer too (but for a mean over positions, in which
+//!   it has no part). By default (`None`) what the sample has: `vision.pixels` from each picture's own mean
 //!   colour, and the words, `text.embed` (of a model whose words an encoder of their own reads `encoder.embed`), from their mean (an
 //!   answer that the sample holds stays as it is: it has no part in the mean, and no share); a
-//!   caption that is compared with a picture from zero. On the shapes world the mean colour finds the evidence 1.3 times better
+//!   caption that is compared with a picture from zero. The mean is over all positions of the prompt that hold words, its markers among them. On the shapes world the mean colour finds the evidence 1.3 times better
 //!   than the colour that normalisation makes zero.
 //! - `sites`: these in the place of pictures and words, each from its mean over positions (a caption that is compared with a picture from
 //!   zero); `along` says baselines too, and is given alone.

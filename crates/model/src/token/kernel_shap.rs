@@ -33,7 +33,8 @@
 //! - `pixels`: what stands in the place of absent pixels, by default the picture's own mean colour, as in occlusion.
 //! - `words`: what stands in the place of absent words, by default zero at `text.blocks.0.resid_pre`; `None` leaves words as they are.
 //! - `each`: [`Each::Word`] (default: fewer players, and what a reader takes for one), [`Each::Token`], [`Each::All`].
-//! - `among`: which positions are words, by default the question: markers of a template carry the format, not the evidence.
+//! - `among`: which positions are words, by default the question: markers of a template carry the format, not the evidence. The last position of
+//!   the prompt is no part of it, nor are tokens of spaces alone where words are players: they stay in every coalition.
 //! - `samples`: 512 coalitions beside all and none, some for each of the 16 cells and a few words. Where there are no more than
 //!   that, all are taken and shares are exact.
 //! - `seed`: of the draws, 0.

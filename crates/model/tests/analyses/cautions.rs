@@ -136,5 +136,8 @@ fn zeros_are_spoken_of() {
     let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
     assert_eq!(kinds(&found), [CautionKind::NothingMoved], "{:?}", found.cautions());
     let caution = &found.cautions()[0];
-    assert!(caution.text.starts_with("drops are all exactly zero") && caution.number >= 1.0, "{caution:?}");
+    assert!(
+        caution.text.starts_with("drops of the picture are all exactly zero") && caution.number >= 1.0,
+        "{caution:?}"
+    );
 }

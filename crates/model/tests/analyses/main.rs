@@ -21,6 +21,7 @@ mod read_at;
 mod refusals;
 mod shares;
 mod similarity;
+mod skipping;
 mod spoken;
 mod support;
 mod towers;

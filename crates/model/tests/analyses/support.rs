@@ -113,6 +113,7 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
         ],
         "logit-lens" => vec![json!({}), json!({ "top": 2, "positions": { "at": [0, 2] }, "rows": 3 })],
         "attention" => vec![json!({}), json!({ "layers": { "at": [0] }, "positions": { "at": [0, 1] } })],
+        "skip" => vec![json!({}), json!({ "window": 2, "rows": 1 })],
         "heads" => vec![json!({}), json!({ "among": "words", "layers": { "at": [1] } })],
         "depth" => vec![json!({}), json!({ "layers": { "at": [1] } })],
         "dla" => vec![json!({}), json!({ "by_head": false, "neurons": 5 })],

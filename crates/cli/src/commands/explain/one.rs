@@ -93,7 +93,9 @@ impl Work<'_> {
         let made = self.made(&task.sample)?;
         let given = task.corruption.given(Case::new(task.sample.clone()))?;
         let place = out.join(TOLD);
-        if let Some(whole) = RunFolder::whole(out, &self.settings(task, &given, &made)?)?
+        let whole = RunFolder::whole(out, &self.settings(task, &given, &made)?);
+        if let Some(whole) =
+            whole.with_context(|| format!("without its manifest.json {} is made again", out.display()))?
             && whole.files.iter().any(|entry| entry.name == TOLD)
         {
             let text = std::fs::read_to_string(&place).with_context(|| place.display().to_string())?;

@@ -24,9 +24,11 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    /// The results of a run that went well and said nothing else.
+    /// The results of a run that went well and said nothing else, but that its answer was cut off: random weights seldom end one.
     pub(crate) fn well(self) -> String {
-        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
+        let cut = |line: &&str| line.starts_with("note: the answer was cut off after ");
+        let err: Vec<&str> = self.err.lines().filter(|line| !cut(line)).collect();
+        assert_eq!((self.code, err.as_slice()), (Some(0), &[][..]), "{}", self.out);
         self.out
     }
 
@@ -37,6 +39,9 @@ impl Said {
                 ["miss what they should add up to", "barely differ", "mean the opposite", "of all lies on `"];
             let zeros = [
                 "the first token of the answer is explained",
+                "the answer was cut off after",
+                "was left out: `--",
+                "see themselves alone",
                 "are all exactly zero",
                 "that is rounding",
                 "nothing was contrasted",
