@@ -204,6 +204,7 @@ fn sound(subject: &dyn Subject, AskedCase { scene, question, other }: &AskedCase
     for (method, settings) in [
         ("ig", json!({})),
         ("occlusion", json!({})),
+        ("attention", json!({})),
         ("rollout", json!({})),
         ("knockout", json!({})),
         ("attribution", json!({})),
