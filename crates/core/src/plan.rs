@@ -190,7 +190,7 @@ impl fmt::Debug for GradFn {
 /// Nothing is attached to the model: a plan goes in, a [`Trace`](crate::Trace) comes out. Edits at one site apply
 /// in the order given; reads see the value after them; gradients are taken at the value after edits.
 /// A pass that reads or differentiates something ends once the last of it is there; one that does neither runs
-/// to its output. Of the output a model need not compute more than an objective, or [`select_logits`], looks at;
+/// to its output. Of the output a model need not compute more than an objective, or [`select_logits`](Plan::select_logits), looks at;
 /// [`Plan::to_output`] asks for all of it.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {

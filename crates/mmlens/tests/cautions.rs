@@ -138,7 +138,7 @@ fn planted(
         (CautionKind::SmallDifference, "ig") => {
             let mut pixels = flat();
             (0..4).for_each(|x| {
-                pixels.get_pixel_mut(x + at as u32 % 3, 0).0.iter_mut().for_each(|level| *level ^= 31)
+                pixels.get_pixel_mut(x + at as u32 % 3, 0).0.iter_mut().for_each(|level| *level ^= 31);
             });
             let sample = Sample::ask(Picture::new("nearly flat", pixels), question.text.clone());
             of(subject, "ig", json!({ "along": pixels_alone() }), &plain(Case { sample, ..case() }))

@@ -13,7 +13,7 @@ fn the_options_say_where_every_method_looks() {
         let fixed = ["explain", &llava, "--image", &square, "--ask", "Red?", "--corrupted-image", &other];
         mmlens(fixed.iter().chain(&["--out", out.to_str().unwrap()]).chain(more))
     };
-    let found = |name: &str| Finding::load(&out.join(format!("{name}.safetensors"))).unwrap();
+    let found = |name: &str| Finding::load(out.join(format!("{name}.safetensors"))).unwrap();
 
     // Without a method named: those that go through layers.
     explain(&["--layer", "1-2", "--max-new", "1"]).cautioned();
@@ -124,7 +124,7 @@ fn answers_are_walked_and_contrasted_as_they_are_read() {
     };
     let llama = model("llama-a");
     run(&[&llama, "--prompt", "The opposite of hot is", "--answer", "up", "--method", "ig"]);
-    let found = Finding::load(&out.join("ig.safetensors")).unwrap();
+    let found = Finding::load(out.join("ig.safetensors")).unwrap();
     assert!(found.find("path").is_some() && found.find("path by answer token").is_none());
     let (llava, square) = (model("llava-a"), picture("square"));
     let ask = [

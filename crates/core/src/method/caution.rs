@@ -54,7 +54,7 @@ pub fn other_sum(whole: &[Labelled], each: &[Vec<Labelled>], most: f64, hint: &s
         let Ok(size) = largest(values) else { continue };
         for (at, value) in values.iter().enumerate() {
             let sum: f64 = own.iter().filter_map(|own| own.get(at)).map(|own| f64::from(*own)).sum();
-            let share = (sum - f64::from(*value)).abs() / f64::from(size);
+            let share = (sum - f64::from(*value)).abs() / size;
             if share > worst.map_or(most, |(worst, _)| worst) {
                 worst = Some((share, table.name()));
             }

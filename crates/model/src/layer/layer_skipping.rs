@@ -220,7 +220,7 @@ impl Analysis for LayerSkipping {
             match measured.is_empty() {
                 true => measured = found,
                 false => {
-                    measured.iter_mut().zip(found).for_each(|(all, some)| all.values.extend(some.values))
+                    measured.iter_mut().zip(found).for_each(|(all, some)| all.values.extend(some.values));
                 }
             }
         }
