@@ -108,7 +108,7 @@ impl Subject for Mixture {
         let x = x + run.at(at(Point::MlpOut), mixed)?;
         let x = run.at(at(Point::ResidPost), x)?;
         let last = inputs.positions().saturating_sub(1);
-        let x = if inputs.asked == LogitsAt::Last { x.narrow(1, last, 1) } else { x };
+        let x = if inputs.logits_at == LogitsAt::Last { x.narrow(1, last, 1) } else { x };
         let logits = x.matmul(self.unembed.clone().unsqueeze());
         Ok(Output::of_logits(run.at(Site::of(Part::Text, Point::Logits), logits)?))
     }
