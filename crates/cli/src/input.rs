@@ -9,7 +9,7 @@ use clap::Args;
 use clap::error::ErrorKind;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, Rgb, RgbImage};
-use mmlens::core::{Clip, Picture, Sample, Subject, TokenMap, Words, kind};
+use mmlens::core::{Clip, Inputs, Picture, Sample, Subject, Words, kind};
 use mmlens::finding::{Caution, CautionKind, Modality, TokenLabel};
 use mmlens::report;
 
@@ -117,20 +117,27 @@ pub(crate) fn written(words: &Words) -> String {
     }
 }
 
-/// Words that a model has no token for, and reads as one that stands for all such.
-pub(crate) fn unknown(map: &TokenMap) -> Option<Caution> {
-    // What stands for a picture becomes several tokens, all of the same place.
-    let mut there: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    for bytes in map.tokens.iter().filter_map(|token| token.bytes) {
-        *there.entry(bytes).or_default() += 1;
+/// Words that a model has no token for, and reads as one that stands for all such: of every row, each once.
+pub(crate) fn unknown(inputs: &Inputs) -> Option<Caution> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    for map in &inputs.maps {
+        // What stands for a picture becomes several tokens, all of the same place.
+        let mut there: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        for bytes in map.tokens.iter().filter_map(|token| token.bytes) {
+            *there.entry(bytes).or_default() += 1;
+        }
+        let read = |token: &TokenLabel| {
+            let special = token.modality == Modality::Special;
+            let (from, to) = token.bytes.filter(|bytes| special && there.get(bytes) == Some(&1))?;
+            let written = map.text.get(from..to)?.trim();
+            (written != token.text.trim()).then(|| (written.to_owned(), token.text.clone()))
+        };
+        for found in map.tokens.iter().filter_map(read) {
+            if !all.contains(&found) {
+                all.push(found);
+            }
+        }
     }
-    let read = |token: &TokenLabel| {
-        let special = token.modality == Modality::Special;
-        let (from, to) = token.bytes.filter(|bytes| special && there.get(bytes) == Some(&1))?;
-        let written = map.text.get(from..to)?.trim();
-        (written != token.text.trim()).then(|| (written.to_owned(), token.text.clone()))
-    };
-    let all: Vec<(String, String)> = map.tokens.iter().filter_map(read).collect();
     let (_, stands) = all.first()?;
     let words: Vec<String> = all.iter().map(|(word, _)| format!("`{word}`")).collect();
     let text = format!("the model has no token for {}, and reads `{stands}`", words.join(", "));

@@ -219,6 +219,15 @@ fn unknown_words_are_named() {
     let said = cautions("what colour is the zebra?");
     assert_eq!((&said[0]["kind"], &said[0]["number"]), (&"unknown-words".into(), &1.0.into()), "{said}");
     assert_eq!(said[0]["text"], "the model has no token for `zebra`, and reads `<unk>`");
+    // Of every caption.
+    let captions =
+        ["explain", "shapes-clip", "--image", file.to_str().unwrap(), "--text", "xyz", "--text", "a foo"];
+    let out = folder.path().join("captions");
+    let more = ["--method", "logit-lens", "--json", "--out", out.to_str().unwrap()];
+    let said: Value = serde_json::from_str(&mmlens(captions.iter().chain(&more)).out).unwrap();
+    let unknown =
+        said["cautions"].as_array().unwrap().iter().find(|own| own["kind"] == "unknown-words").unwrap();
+    assert!(unknown["text"].as_str().unwrap().contains("`xyz`, `foo`"), "{unknown}");
     // What a placeholder becomes, tokens around a picture among it, is no word that is not known.
     let (smolvlm, square) = (model("smolvlm-a"), picture("square"));
     let out = folder.path().join("smolvlm");

@@ -155,7 +155,9 @@ impl Work<'_> {
         }
         let mut shown = own.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
         shown.extend(frames_on_page(&own.clips, own.pictures.len(), &settled.prompt)?);
-        let of_input = unknown(on.encode(own)?.map());
+        // Of captions all, of which one is explained; else with the answer.
+        let read = if matches!(own.words, Words::Texts(_)) { &task.sample } else { own };
+        let of_input = unknown(&on.encode(read)?);
         let of_input = of_input.iter().chain(&settled.cautions);
         let mut cautions: Vec<Cautioned> = of_input.map(|caution| Cautioned::new(None, caution)).collect();
         let mut page = Page {
