@@ -1,10 +1,9 @@
 //! Who looks at whom: attention weights summed by kinds of positions as they pass, beside those of even attention.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use burn::tensor::{Tensor, TensorData};
-use mmlens_core::{AnalysisError, AnyTensor, Copies, HookError, Inputs, Memory, Plan, Site, Strip, Subject};
+use mmlens_core::{AnalysisError, AnyTensor, HookError, Inputs, Memory, Site, Strip, Subject};
+
+use crate::scanned::scanned;
 
 /// Positions of some kinds, of each its number.
 #[derive(Debug, Clone)]
@@ -45,22 +44,13 @@ pub fn gazes(
     inputs: &Inputs,
     sites: &[Site],
     kinds: &Kinds,
-    (memory, method): (&Memory, &'static str),
+    within: (&Memory, &'static str),
 ) -> Result<Vec<[Gaze; 2]>, AnalysisError> {
-    let seen: Arc<Mutex<BTreeMap<Site, Seen>>> = Arc::default();
-    let mut plan = Plan::new();
-    for &site in sites {
-        let (seen, kinds) = (seen.clone(), kinds.clone());
-        plan = plan.scan(site, move |strip, pattern| {
-            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.entry(site).or_default().add(strip, pattern, &kinds)
-        })?;
-    }
-    memory.hold(method, 0, subject.need(inputs, &plan, Copies::ONE)?)?;
-    subject.run(inputs, plan)?;
-    let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
-    let own = |site: &Site| seen.get(site).map(Seen::gazes).ok_or(HookError::NotRead(*site));
-    Ok(sites.iter().map(own).collect::<Result<_, _>>()?)
+    let kinds = kinds.clone();
+    let seen = scanned((subject, inputs), sites, within, 0, move |seen: &mut Seen, strip, weights| {
+        seen.add(strip, weights, &kinds)
+    })?;
+    Ok(seen.iter().map(Seen::gazes).collect())
 }
 
 /// Sums of one way to look.

@@ -53,6 +53,7 @@ mod products;
 mod progress;
 mod projection;
 mod quadrature;
+mod scanned;
 pub mod shapley;
 mod shows;
 mod sinks;

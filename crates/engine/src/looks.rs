@@ -1,11 +1,11 @@
 //! Where some queries look: rows of attention weights, as they pass.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::Tensor;
-use mmlens_core::{AnalysisError, AnyTensor, Copies, HookError, Inputs, Memory, Plan, Site, Strip, Subject};
+use mmlens_core::{AnalysisError, AnyTensor, HookError, Inputs, Memory, Site, Strip, Subject};
+
+use crate::scanned::scanned;
 
 /// The weights of some queries at one site, each row summing to one.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -73,28 +73,21 @@ pub fn looks(
     inputs: &Inputs,
     sites: &[Site],
     queries: &[usize],
-    (memory, method): (&Memory, &'static str),
+    within: (&Memory, &'static str),
 ) -> Result<Vec<Looks>, AnalysisError> {
-    let seen: Arc<Mutex<BTreeMap<Site, Looks>>> = Arc::default();
-    let (mut plan, mut kept) = (Plan::new(), 0);
-    for &site in sites {
-        if let [rows, heads, of, keys] = subject.dims(inputs, site)?[..] {
+    let mut kept = 0;
+    for site in sites {
+        if let [rows, heads, of, keys] = subject.dims(inputs, *site)?[..] {
             if let Some(past) = queries.iter().find(|query| **query >= of) {
                 return Err(HookError::Objective { what: "position", index: *past, len: of }.into());
             }
             kept += 4 * (rows * heads * queries.len() * keys) as u64;
         }
-        let (seen, chosen) = (seen.clone(), queries.to_vec());
-        plan = plan.scan(site, move |strip, pattern| {
-            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.entry(site).or_default().add(strip, pattern, &chosen)
-        })?;
     }
-    memory.hold(method, kept, subject.need(inputs, &plan, Copies::ONE)?)?;
-    subject.run(inputs, plan)?;
-    let mut seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
-    let own = |site: &Site| seen.remove(site).ok_or(HookError::NotRead(*site));
-    Ok(sites.iter().map(own).collect::<Result<_, _>>()?)
+    let chosen = queries.to_vec();
+    scanned((subject, inputs), sites, within, kept, move |looks: &mut Looks, strip, weights| {
+        looks.add(strip, weights, &chosen)
+    })
 }
 
 #[cfg(test)]

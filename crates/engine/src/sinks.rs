@@ -1,10 +1,9 @@
 //! Positions that attention rests on where it is not needed.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use burn::tensor::{Tensor, TensorData};
-use mmlens_core::{AnalysisError, AnyTensor, Copies, HookError, Inputs, Memory, Plan, Site, Strip, Subject};
+use mmlens_core::{AnalysisError, AnyTensor, HookError, Inputs, Memory, Site, Strip, Subject};
+
+use crate::scanned::scanned;
 
 /// Of every position the share of heads, of all layers whose attention weights stand at `sites`, to which it is a sink.
 ///
@@ -22,24 +21,13 @@ pub fn sinks(
     inputs: &Inputs,
     sites: &[Site],
     above: f32,
-    (memory, method): (&Memory, &'static str),
+    within: (&Memory, &'static str),
 ) -> Result<Vec<f32>, AnalysisError> {
-    let seen: Arc<Mutex<BTreeMap<Site, Seen>>> = Arc::default();
-    let mut plan = Plan::new();
-    for &site in sites {
-        let seen = seen.clone();
-        plan = plan.scan(site, move |strip, pattern| {
-            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.entry(site).or_default().add(strip, pattern)
-        })?;
-    }
-    memory.hold(method, 0, subject.need(inputs, &plan, Copies::ONE)?)?;
-    subject.run(inputs, plan)?;
-    let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
-    let heads: usize = seen.values().map(|layer| layer.heads).sum();
-    let positions = seen.values().next().map_or(0, |layer| layer.positions);
+    let seen = scanned((subject, inputs), sites, within, 0, Seen::add)?;
+    let heads: usize = seen.iter().map(|layer| layer.heads).sum();
+    let positions = seen.first().map_or(0, |layer| layer.positions);
     let mut shares = vec![0.0_f32; positions];
-    for layer in seen.values() {
+    for layer in &seen {
         for (at, (sum, looks)) in layer.sums.iter().zip(&layer.looks).enumerate() {
             let sink = *looks > 0.0 && *sum > f64::from(above) * *looks;
             let own = at.checked_rem(positions).and_then(|at| shares.get_mut(at));

@@ -1,12 +1,13 @@
-//! What all methods word alike: refusals.
+//! What methods settle and refuse alike.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use mmlens_core::{
-    AnalysisError, Card, HookError, Inputs, Objective, On, Part, Plan, Point, Position, Site, Subject, kind,
+    AnalysisError, AxisName, Capability, Card, Case, HookError, Inputs, Objective, On, Part, Plan, Point,
+    Position, Site, SiteSpec, Subject, kind,
 };
-use mmlens_engine::numbers;
+use mmlens_engine::{Positions, Spoken, numbers, one_row};
 
 /// Settings that cannot be.
 pub(crate) fn setting(
@@ -127,4 +128,68 @@ pub(crate) fn read_from(
     found
         .map(|at| vec![at])
         .ok_or_else(|| input(card, "a text tower that pools one of its positions", "this one does not"))
+}
+
+/// The positions that were asked for, [`Positions::Last`] for those that the answer is read at, and its tokens one by one, which
+/// only those say.
+pub(crate) fn positions_read(
+    card: &Card,
+    on: &On<'_>,
+    case: &Case,
+    (inputs, objective): (&Inputs, &Objective),
+    positions: &Positions,
+) -> Result<(Vec<usize>, Spoken), AnalysisError> {
+    match positions {
+        Positions::Last => {
+            let read = read_from(card, on.subject(), inputs, objective)?;
+            Ok((read, Spoken::of(on, case, inputs, objective)?))
+        }
+        other => Ok((other.chosen(card.id, one_row(card.id, inputs)?)?, Spoken::none())),
+    }
+}
+
+/// The part that was asked for, or the first that reads the words itself, or pictures.
+fn first_part(
+    subject: &dyn Subject,
+    asked: Option<Part>,
+    words: bool,
+    fits: impl Fn(Part) -> bool,
+) -> Option<Part> {
+    let words = words && Capability::OwnWords.lacking(subject).is_none();
+    let own = |part: &Part| fits(*part) && (*part != Part::Text || words);
+    asked.or_else(|| [Part::Text, Part::Vision].into_iter().find(own))
+}
+
+/// A part whose blocks publish attention weights: the one asked for, or the language model where it looks at words itself and is
+/// not compared with pictures, or the tower.
+pub(crate) fn part_with_attention(
+    card: &Card,
+    subject: &dyn Subject,
+    asked: Option<Part>,
+) -> Result<Part, AnalysisError> {
+    let looks = |part: Part| kind::has(subject, Site::block(part, 0, Point::Pattern));
+    let part = first_part(subject, asked, !kind::compares(subject), looks);
+    part.filter(|part| looks(*part)).ok_or_else(|| {
+        let found = asked.map_or("this one publishes none", |_| "that part publishes none");
+        input(card, "a part with attention", found)
+    })
+}
+
+/// The part that was asked for, or the language model where it has blocks of its own, or the tower. Whether it has blocks is for
+/// [`Capability::Blocks`] to say.
+pub(crate) fn part_with_blocks(subject: &dyn Subject, asked: Option<Part>) -> Part {
+    first_part(subject, asked, true, |part| kind::blocks(subject, part) > 0).unwrap_or(Part::Text)
+}
+
+/// How many heads a site has.
+pub(crate) fn heads_at(
+    card: &Card,
+    subject: &dyn Subject,
+    inputs: &Inputs,
+    site: Site,
+) -> Result<usize, AnalysisError> {
+    let at = SiteSpec::among(subject.sites(), site)?.axis(AxisName::Head);
+    let none = || input(card, "points that have heads", format!("`{}` has none", site.point().name()));
+    let at = at.ok_or_else(none)?;
+    subject.dims(inputs, site)?.get(at).copied().ok_or_else(none)
 }

@@ -26,7 +26,7 @@ use mmlens_model::edge_attribution::{self, EdgeAttribution};
 use mmlens_model::head_measures::HeadMeasures;
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::kernel_shap::{self, KernelShap};
-use mmlens_model::layer_skipping::LayerSkipping;
+use mmlens_model::layer_skipping::{self, LayerSkipping};
 use mmlens_model::logit_lens::{self, LogitLens};
 use mmlens_model::occlusion::{self, Cover, Hide, Occlusion};
 use mmlens_model::path_patching::{self, PathPatching};
@@ -113,7 +113,7 @@ fn of_text(letters: usize) -> Vec<(&'static str, Work)> {
         ("attention maps", work(AttentionMaps::default(), case())),
         ("head measures", work(HeadMeasures::default(), case())),
         ("attention by depth", work(AttentionByDepth::default(), case())),
-        ("skipping", work(LayerSkipping::default(), case())),
+        ("skipping", work(LayerSkipping::new(layer_skipping::Settings::default()).unwrap(), case())),
         ("lens", work(LogitLens::new(logit_lens::Settings::default()).unwrap(), case())),
         ("patching", {
             let settings = activation_patching::Settings::default();

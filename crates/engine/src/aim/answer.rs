@@ -77,7 +77,7 @@ pub(super) fn generated(aim: &Aim, on: &On<'_>, sample: Sample) -> Result<Settle
 fn cut_off(answer: &Generated) -> Option<String> {
     let tokens = many(answer.tokens.len());
     let cut = !answer.ended && !answer.last_position;
-    cut.then(|| format!("the answer was cut off after {tokens}, which is the most it may have (`--max-new`)"))
+    cut.then(|| format!("the answer was cut off after {tokens}, which is the most it may have"))
 }
 
 /// That the tokens before those explained stand as they are: methods hide and move words of the prompt.
@@ -87,7 +87,7 @@ fn given_before(made: &Made) -> Option<String> {
         let (tokens, stand) = if before == 1 { ("token", "stands") } else { ("tokens", "stand") };
         format!(
             "{before} {tokens} of the answer before what is explained {stand} as given: integrated gradients do not move them, and occlusion \
-             hides them with `--set occlusion.among=all` alone"
+             hides them only with `among` = `all`"
         )
     })
 }

@@ -5,7 +5,7 @@
 //! - runs the case once unedited, keeping the state at every block boundary where some variant departs;
 //! - resumes every variant at the block of its earliest edit, so that neither the tower nor the blocks before are
 //!   computed again; only a change of token vectors (`text.embed`) sees the pictures once in every pass;
-//! - of a subject that [goes on](Subject::resumes_from_suffix), computes no position before the first that a variant changes: keys and
+//! - of a subject that [resumes from a suffix](Subject::resumes_from_suffix), computes no position before the first that a variant changes: keys and
 //!   values of those are the unedited pass's;
 //! - makes variants when their pass is due, so that no more than one pack of them is there at once;
 //! - packs variants that depart at the same block along the batch axis, as many as a memory budget holds ([`Memory`](mmlens_core::Memory));

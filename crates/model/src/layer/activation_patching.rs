@@ -101,7 +101,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::pair::Opened;
-use crate::check::{at_least_one, fit_at_once, input, points_of_blocks, setting};
+use crate::check::{at_least_one, fit_at_once, heads_at, input, part_with_blocks, points_of_blocks, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -257,12 +257,7 @@ pub struct ActivationPatching {
 impl ActivationPatching {
     /// The part whose states are patched.
     fn part(&self, subject: &dyn Subject) -> Part {
-        let fits = |part: &Part| {
-            let own = *part != Part::Text || Capability::OwnWords.lacking(subject).is_none();
-            own && kind::blocks(subject, *part) > 0
-        };
-        let own = || [Part::Text, Part::Vision].into_iter().find(fits);
-        self.settings.part.or_else(own).unwrap_or(Part::Text)
+        part_with_blocks(subject, self.settings.part)
     }
 
     /// What is patched, layer by layer for each point.
@@ -299,11 +294,7 @@ impl ActivationPatching {
         let mut all: Option<(usize, Point)> = None;
         for point in &self.settings.points {
             let site = Site::block(self.part(subject), 0, *point);
-            let at = SiteSpec::among(subject.sites(), site)?.axis(AxisName::Head);
-            let count = at.and_then(|at| subject.dims(inputs, site).ok()?.get(at).copied());
-            let count = count.ok_or_else(|| {
-                input(&CARD, "points that have heads", format!("`{}` has none", point.name()))
-            })?;
+            let count = heads_at(&CARD, subject, inputs, site)?;
             if let Some((other, first)) = all.filter(|(other, _)| *other != count) {
                 let found = format!("`{}` has {other}, `{}` {count}", first.name(), point.name());
                 return Err(input(&CARD, "points with equally many heads", found));

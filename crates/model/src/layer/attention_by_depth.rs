@@ -69,7 +69,7 @@ use mmlens_engine::{Gaze, Indices, Kinds, Progress, gazes, label, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::input;
+use crate::check::{input, part_with_attention};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -105,21 +105,6 @@ pub struct AttentionByDepth {
     settings: Settings,
 }
 
-impl AttentionByDepth {
-    fn part(&self, subject: &dyn Subject) -> Result<Part, AnalysisError> {
-        let looks = |part: &Part| kind::has(subject, Site::block(*part, 0, Point::Pattern));
-        let own = |part: &Part| {
-            let words = Capability::OwnWords.lacking(subject).is_none() && !kind::compares(subject);
-            looks(part) && (*part != Part::Text || words)
-        };
-        let part = self.settings.part.or_else(|| [Part::Text, Part::Vision].into_iter().find(own));
-        part.filter(looks).ok_or_else(|| {
-            let found = self.settings.part.map_or("this one publishes none", |_| "that part publishes none");
-            input(&CARD, "a part with attention", found)
-        })
-    }
-}
-
 impl Analysis for AttentionByDepth {
     type Input = Case;
     type Settings = Settings;
@@ -140,7 +125,7 @@ impl Analysis for AttentionByDepth {
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
-        let (subject, part) = (on.subject(), self.part(on.subject())?);
+        let (subject, part) = (on.subject(), part_with_attention(&CARD, on.subject(), self.settings.part)?);
         let inputs = on.encode(&case.sample)?;
         let each = kinds(subject, &inputs, part)?;
         let mut all = each.clone();

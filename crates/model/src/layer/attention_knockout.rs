@@ -84,8 +84,8 @@ use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, AxisName, Capability, Card, Case, Cost, HookError, Inputs, Leaf,
-    Objective, On, Part, Point, Site, SiteSpec, Subject, TokenMap, caution, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, HookError, Inputs, Leaf, Objective, On,
+    Part, Point, Site, Subject, TokenMap, caution, kind,
 };
 use mmlens_engine::{
     Edit, Indices, Looks, Measured, Positions, Progress, Spoken, Sweep, looks, of_range, one_row,
@@ -93,7 +93,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, input, passes_of_reading, read_from, setting};
+use crate::check::{at_least_one, heads_at, input, passes_of_reading, read_from, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -186,8 +186,7 @@ impl AttentionKnockout {
         sites: &[Site],
     ) -> Result<Option<Vec<usize>>, AnalysisError> {
         let (Indices::At(_), Some(site)) = (&self.settings.heads, sites.first()) else { return Ok(None) };
-        let at = SiteSpec::among(subject.sites(), *site)?.axis(AxisName::Head);
-        let count = at.and_then(|at| subject.dims(inputs, *site).ok()?.get(at).copied()).unwrap_or(1);
+        let count = heads_at(&CARD, subject, inputs, *site)?;
         self.settings.heads.chosen(CARD.id, "heads", count).map(Some)
     }
 

@@ -108,7 +108,7 @@ pub const CARD: Card = Card {
         "It sees what is written for the logit, not what later layers make of it.",
         "Shares of both signs cancel where later layers erase what earlier ones write.",
         "The scale of the last norm is held at what it is in this pass.",
-        "Much of a logit is what every token is given: without another token beside it (`--versus`) it says little.",
+        "Much of a logit is what every token is given: without a logit difference it says little.",
     ],
     first: false,
 };

@@ -71,11 +71,11 @@ use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Leaf, On, Part, Point, Site, kind,
 };
-use mmlens_engine::{Indices, Looks, Positions, Progress, Spoken, looks, one_row};
+use mmlens_engine::{Indices, Looks, Positions, Progress, looks, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{passes_of_reading, read_from};
+use crate::check::{passes_of_reading, positions_read};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -150,10 +150,7 @@ impl Analysis for HeadMeasures {
             None => Positions::Question,
         };
         let there = among.chosen(CARD.id, map)?;
-        let queries = match positions {
-            Positions::Last => read_from(&CARD, subject, &inputs, &objective)?,
-            other => other.chosen(CARD.id, map)?,
-        };
+        let (queries, spoken) = positions_read(&CARD, on, case, (&inputs, &objective), positions)?;
         let of = kind::blocks(subject, Part::Text);
         let layers = layers.chosen(CARD.id, "layers", of)?;
         let sites: Vec<Site> =
@@ -164,10 +161,6 @@ impl Analysis for HeadMeasures {
         let layer = Indices::axis(Role::Layer, &layers, of);
         let heads = Axis::count(Role::Head, seen.first().map_or(0, |looks| looks.heads));
         let axes = vec![layer.clone(), heads];
-        let spoken = match positions {
-            Positions::Last => Spoken::of(on, case, &inputs, &objective)?,
-            _ => Spoken::none(),
-        };
         let made = |some: &[usize]| -> Result<Vec<Labelled>, AnalysisError> {
             let all: Vec<Measures> = seen.iter().flat_map(|looks| measured(looks, some, &there)).collect();
             let each = |name: &str, unit, of: fn(&Measures) -> f64| {

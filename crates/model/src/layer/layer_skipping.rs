@@ -55,9 +55,9 @@
 //! # Example
 //! ```no_run
 //! use mmlens_core::{Analysis, Case};
-//! use mmlens_model::LayerSkipping;
+//! use mmlens_model::layer_skipping::{LayerSkipping, Settings};
 //! # fn explain(subject: &dyn mmlens_core::Subject, case: &Case) -> Result<(), mmlens_core::AnalysisError> {
-//! let finding = LayerSkipping::default().run(subject, case)?;
+//! let finding = LayerSkipping::new(Settings::default())?.run(subject, case)?;
 //! println!("{:?}", finding.table("change")?.as_numbers());
 //! # Ok(())
 //! # }
@@ -76,7 +76,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, fit_at_once, input, setting};
+use crate::check::{at_least_one, fit_at_once, input, part_with_blocks, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -124,23 +124,7 @@ pub struct LayerSkipping {
     rows: NonZeroUsize,
 }
 
-impl Default for LayerSkipping {
-    fn default() -> Self {
-        let settings = Settings::default();
-        let rows = NonZeroUsize::new(settings.rows).unwrap_or(NonZeroUsize::MIN);
-        Self { settings, window: NonZeroUsize::MIN, rows }
-    }
-}
-
 impl LayerSkipping {
-    fn part(&self, subject: &dyn Subject) -> Part {
-        let fits = |part: &Part| {
-            let own = *part != Part::Text || Capability::OwnWords.lacking(subject).is_none();
-            own && kind::blocks(subject, *part) > 0
-        };
-        self.settings.part.or_else(|| [Part::Text, Part::Vision].into_iter().find(fits)).unwrap_or(Part::Text)
-    }
-
     /// The layers at which windows begin, and how many could.
     fn begins(&self, subject: &dyn Subject, part: Part) -> Result<(Vec<usize>, usize), AnalysisError> {
         Capability::Blocks(part).check(&CARD, subject)?;
@@ -175,7 +159,7 @@ impl Analysis for LayerSkipping {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let (subject, inputs) = (on.subject(), on.encode(&case.sample)?);
-        let part = self.part(subject);
+        let part = part_with_blocks(subject, self.settings.part);
         let (begins, _) = self.begins(subject, part)?;
         let chunks = begins.len().div_ceil(fit_at_once(on, &inputs, &streams(part, &begins))?.div_ceil(2));
         let cost = Cost::rows(case.settling() + 2 * chunks + begins.len());
@@ -186,7 +170,7 @@ impl Analysis for LayerSkipping {
         let subject = on.subject();
         let (inputs, objective) = on.open(case)?;
         let map = one_row(CARD.id, &inputs)?;
-        let part = self.part(subject);
+        let part = part_with_blocks(subject, self.settings.part);
         let (begins, of) = self.begins(subject, part)?;
         if part == Part::Vision && inputs.pixels.is_none() {
             return Err(input(&CARD, "a picture", "the sample has none"));

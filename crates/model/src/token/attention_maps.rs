@@ -73,11 +73,11 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Plan, Point, Site,
     Subject, caution, kind,
 };
-use mmlens_engine::{Indices, Looks, Positions, Progress, Spoken, label, looks, one_row};
+use mmlens_engine::{Indices, Looks, Positions, Progress, label, looks, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{input, passes_of_reading, read_from};
+use crate::check::{input, part_with_attention, passes_of_reading, positions_read};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -137,11 +137,10 @@ impl Analysis for AttentionMaps {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let (subject, inputs) = (on.subject(), on.encode(&case.sample)?);
-        let part = self.part(subject)?;
+        let part = part_with_attention(&CARD, subject, self.settings.part)?;
         let mut passes = 1;
         if part == Part::Text {
             passes += case.settling() + passes_of_reading(subject, &on.form(case, &inputs)?);
-            passes += usize::from(kind::has(subject, CROSS));
         } else {
             passes += usize::from(kind::has(subject, POOLING));
         }
@@ -150,7 +149,7 @@ impl Analysis for AttentionMaps {
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
-        let part = self.part(on.subject())?;
+        let part = part_with_attention(&CARD, on.subject(), self.settings.part)?;
         let mut progress = Progress::new(on.watch(), CARD.id, 1);
         let answer = match part {
             Part::Text => self.of_words(on, case)?,
@@ -166,19 +165,6 @@ const CROSS: Site = Site::block(Part::Text, 0, Point::CrossPattern);
 const POOLING: Site = Site::of(Part::Vision, Point::PoolPattern);
 
 impl AttentionMaps {
-    fn part(&self, subject: &dyn Subject) -> Result<Part, AnalysisError> {
-        let looks = |part: &Part| kind::has(subject, Site::block(*part, 0, Point::Pattern));
-        let own = |part: &Part| {
-            let words = Capability::OwnWords.lacking(subject).is_none() && !kind::compares(subject);
-            looks(part) && (*part != Part::Text || words)
-        };
-        let part = self.settings.part.or_else(|| [Part::Text, Part::Vision].into_iter().find(own));
-        part.filter(looks).ok_or_else(|| {
-            let found = self.settings.part.map_or("this one publishes none", |_| "that part publishes none");
-            input(&CARD, "a part with attention", found)
-        })
-    }
-
     fn layers(&self, subject: &dyn Subject, part: Part) -> Result<Vec<usize>, AnalysisError> {
         self.settings.layers.chosen(CARD.id, "layers", kind::blocks(subject, part))
     }
@@ -187,29 +173,20 @@ impl AttentionMaps {
         let (subject, memory) = (on.subject(), on.memory());
         let (inputs, objective) = on.open(case)?;
         let map = one_row(CARD.id, &inputs)?;
-        let positions = &self.settings.positions;
-        let queries = match positions {
-            Positions::Last => read_from(&CARD, subject, &inputs, &objective)?,
-            other => other.chosen(CARD.id, map)?,
-        };
+        let (queries, spoken) =
+            positions_read(&CARD, on, case, (&inputs, &objective), &self.settings.positions)?;
         let layers = self.layers(subject, Part::Text)?;
         let of = kind::blocks(subject, Part::Text);
         let layer = Indices::axis(Role::Layer, &layers, of);
         let sites =
             |point| layers.iter().map(|layer| Site::block(Part::Text, *layer, point)).collect::<Vec<_>>();
-        let own = sites(Point::Pattern);
-        let seen = looks(subject, &inputs, &own, &queries, (&memory, CARD.id))?;
-        let cross = match kind::has(subject, CROSS) {
-            true => looks(subject, &inputs, &sites(Point::CrossPattern), &queries, (&memory, CARD.id))?,
-            false => Vec::new(),
-        };
+        let across = if kind::has(subject, CROSS) { sites(Point::CrossPattern) } else { Vec::new() };
+        let read = [sites(Point::Pattern), across].concat();
+        let mut seen = looks(subject, &inputs, &read, &queries, (&memory, CARD.id))?;
+        let cross = seen.split_off(layers.len());
         let tokens = label::token_axis(map);
         let keys = cross.first().map_or(0, |looks| looks.keys);
         let patches = label::tower_axis(map, 0, 1, keys);
-        let spoken = match positions {
-            Positions::Last => Spoken::of(on, case, &inputs, &objective)?,
-            _ => Spoken::none(),
-        };
         let all: Vec<usize> = (0..queries.len()).collect();
         let made = |some: &[usize], whole: bool| -> Result<Vec<Labelled>, AnalysisError> {
             let views = [("", &seen, &tokens), ("cross attention", &cross, &patches)];
@@ -224,7 +201,6 @@ impl AttentionMaps {
         let hint =
             ", in the mean over layers and heads: attention rests there where there is nothing to fetch";
         let caution = caution::sink(&mean, &map.tokens, hint);
-        let read = [own, if cross.is_empty() { Vec::new() } else { sites(Point::CrossPattern) }].concat();
         Ok(Answer::new(tables, read).explaining(&objective).cautioned(caution))
     }
 
@@ -356,7 +332,6 @@ impl View {
             let axes = vec![layer.clone(), Axis::count(Role::Head, self.heads), keys.clone()];
             let each = if name.is_empty() { "attention" } else { name };
             tables.push(table(each.to_owned(), axes, self.values.clone())?);
-            // Weights are no NaN: the pass was read as finite numbers.
             let largest = self.over_heads(|all| all.fold(0.0, |most, v| if v > most { v } else { most })); // no NaN: finite weights
             tables.push(table(called("largest over heads"), places, largest)?.aside());
         }

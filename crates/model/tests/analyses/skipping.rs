@@ -26,7 +26,10 @@ fn layers_left_out_are_those_of_hooks_in_transformers() {
     let oracle = Oracle::open("methods/skipping").unwrap();
     let wanted = |name: &str| oracle.array(name).unwrap().values.clone();
     let base = layer_skipping::Settings::default;
-    let found = LayerSkipping::default().run(llava("llava-a"), &question()).unwrap();
+    let found = LayerSkipping::new(layer_skipping::Settings::default())
+        .unwrap()
+        .run(llava("llava-a"), &question())
+        .unwrap();
     println!("change {:?}", LOGIT.check("change", numbers(&found, "change"), &wanted("change")).unwrap());
     LOGIT.check("influence", numbers(&found, "influence by position"), &wanted("influence")).unwrap();
     let mean: Vec<f64> = wanted("influence").chunks(30).map(|own| own.iter().sum::<f64>() / 30.0).collect();
