@@ -85,7 +85,7 @@ pub use method::{
     Analysis, AnalysisError, Answer, AnyAnalysis, Card, Case, Cost, Ended, Estimate, Fit, Fitted,
     FittedError, Form, Given, Input, Leaf, ManyCases, Memory, Method, NoMethod, NoSize, On, Outcome, Pace,
     Pair, Parts, Rerun, RerunError, Setting, Shared, Target, Unwatched, Watch, caution, estimate, explain,
-    found, rerun, step, top_token,
+    found, rerun, step, table, top_token,
 };
 pub use need::{Copies, Need};
 pub use objective::{Custom, Measure, Objective, Output, Pairs, Position, Reading, Unreadable};

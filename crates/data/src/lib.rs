@@ -13,3 +13,7 @@
 //! ```
 
 pub mod shapes;
+
+mmlens_core::methods! {}
+
+mmlens_core::fits! {}

@@ -1,6 +1,6 @@
 //! Opens up multimodal language models: which pixels, tokens, layers and heads led to this answer.
 //!
-//! This crate has no code of its own; it gathers the crates of the workspace under one name.
+//! This crate has no code of its own; it gathers the crates of the workspace under one name, and their tables of methods as one.
 
 pub use mmlens_core as core;
 pub use mmlens_data as data;
@@ -16,8 +16,10 @@ pub use mmlens_zoo as zoo;
 // What signatures need, and what settings of a method of one's own derive: with `#[serde(crate = "mmlens::serde")]`.
 pub use mmlens_core::{burn, ndarray, serde, serde_json};
 
-#[doc(inline)]
-pub use mmlens_model::METHODS;
+mmlens_core::tables! {
+    mmlens_model,
+    mmlens_data,
+}
 
 /// What most programs need.
 pub mod prelude {
@@ -28,10 +30,31 @@ pub mod prelude {
         Axis, Caution, CautionKind, Finding, Labelled, Labels, Modality, Provenance, Role, TokenLabel, Unit,
     };
 
-    pub use crate::METHODS;
+    pub use crate::{FITS, METHODS};
 }
 
 /// The sample of the README, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{FITS, METHODS};
+
+    /// Every crate with a table is in the joined one, and names tell all of its rows apart.
+    #[test]
+    fn the_tables_of_all_crates_are_one() {
+        let all: usize = [mmlens_model::METHODS, mmlens_data::METHODS].iter().map(|table| table.len()).sum();
+        assert_eq!(METHODS.len(), all);
+        assert_eq!(FITS.len(), mmlens_model::FITS.len() + mmlens_data::FITS.len());
+        let cards = METHODS.iter().map(|method| method.card).chain(FITS.iter().copied());
+        let mut seen = BTreeSet::new();
+        for card in cards {
+            let names: BTreeSet<&str> = [card.id, card.short].into();
+            assert!(names.into_iter().all(|name| seen.insert(name)), "{card:?}");
+        }
+    }
+}

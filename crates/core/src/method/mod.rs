@@ -13,6 +13,7 @@ mod many;
 mod on;
 mod rerun;
 mod setting;
+pub mod table;
 mod watch;
 
 use std::fmt;
