@@ -6,6 +6,7 @@ mod edits;
 mod export;
 mod input;
 mod job;
+mod learned;
 mod methods;
 mod model;
 mod pairs;

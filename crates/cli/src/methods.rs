@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::builder::PossibleValue;
 use mmlens::METHODS;
-use mmlens::core::{AnyAnalysis, Form, Method};
+use mmlens::core::{AnyAnalysis, Card, Form, Method};
 use mmlens::report::Guide;
 use serde_json::{Map, Value};
 
@@ -43,6 +43,20 @@ pub(crate) struct Set {
 impl Set {
     pub(crate) fn new(method: &str, setting: String, value: Value) -> Self {
         Self { method: method.to_owned(), setting, value }
+    }
+
+    pub(crate) fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// Whether it is for what this card is of.
+    pub(crate) fn is_of(&self, card: &Card) -> bool {
+        [card.id, card.short].contains(&self.method.as_str())
+    }
+
+    /// Which setting, and its value.
+    pub(crate) fn said(&self) -> (&str, &Value) {
+        (&self.setting, &self.value)
     }
 }
 

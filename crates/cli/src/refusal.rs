@@ -82,6 +82,14 @@ pub(crate) enum Refusal {
     /// A layer beside a site.
     #[error("`--layer` beside `--site`: for {method} `--site` names its layer")]
     TwoPlaces { method: String },
+    /// Nothing to learn from.
+    #[error("there is nothing to learn from: give --cases, --store, or both")]
+    NoData,
+    /// A fit of which nobody knows what to record.
+    #[error(
+        "`--store` beside `--cases` records what the setting `site` names, and {method} has none: leave `--store` out"
+    )]
+    NoSite { method: String },
     /// A setting of a method that does not run.
     #[error("`--set {method}...`: this method does not run; those that do: {chosen}")]
     Unset { method: String, chosen: String },

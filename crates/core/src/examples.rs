@@ -1,9 +1,74 @@
-//! Rows to learn from: activations with what each of them is of.
+//! Rows to learn from: activations, and what each of them is of.
 
 use mmlens_finding::Provenance;
 use serde_json::json;
 
 use crate::AnalysisError;
+
+/// Rows to learn from without classes, by number: in memory, or on disk.
+pub trait Rows {
+    /// The name of the data set.
+    fn data(&self) -> &str;
+
+    /// How they were made, as far as it is known.
+    fn provenance(&self) -> Provenance;
+
+    /// SHA-256 of what tells them from others, in hexadecimal digits.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    fn hash(&self) -> Result<String, AnalysisError>;
+
+    /// Rows there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Numbers of a row.
+    fn width(&self) -> usize;
+
+    /// Some rows, one after the other, in the order asked for.
+    ///
+    /// # Errors
+    /// A row that is not there or cannot be read.
+    fn read(&self, rows: &[usize]) -> Result<Vec<f32>, AnalysisError>;
+}
+
+impl Rows for Examples {
+    fn data(&self) -> &str {
+        self.data()
+    }
+
+    fn provenance(&self) -> Provenance {
+        self.made.clone()
+    }
+
+    fn hash(&self) -> Result<String, AnalysisError> {
+        Ok(self.hash())
+    }
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn read(&self, rows: &[usize]) -> Result<Vec<f32>, AnalysisError> {
+        let mut values = Vec::with_capacity(rows.len() * self.width);
+        for row in rows {
+            let own = self.rows().nth(*row);
+            values.extend(own.ok_or_else(|| {
+                unfit("rows that are there", format!("row {row} was asked for of {}", self.len()))
+            })?);
+        }
+        Ok(values)
+    }
+}
 
 /// Rows to learn from, in memory, `[rows, width]`, each with its class.
 #[derive(Debug, Clone, PartialEq)]

@@ -73,7 +73,7 @@ pub use colour::{ColourError, mean_colour, rgb_bytes};
 pub use decoding::{Decode, Decoding};
 pub use device::{DeviceError, DeviceName};
 pub use error::{HookError, Unfit};
-pub use examples::Examples;
+pub use examples::{Examples, Rows};
 pub use generate::{
     Beams, Generated, Generation, Generator, Rule, Rules, Sampling, ScoresFn, Text, Upcoming,
 };
@@ -82,10 +82,10 @@ pub use integrity::{Breach, Integrity};
 pub use kind::Capability;
 pub use mean::{Content, contents};
 pub use method::{
-    Analysis, AnalysisError, Answer, AnyAnalysis, Card, Case, Cost, Ended, Estimate, Fit, Fitted,
-    FittedError, Form, Given, Input, Leaf, ManyCases, Memory, Method, NoMethod, NoSize, On, Outcome, Pace,
-    Pair, Parts, Rerun, RerunError, Setting, Shared, Target, Unwatched, Watch, caution, estimate, explain,
-    found, rerun, step, table, top_token,
+    Analysis, AnalysisError, Answer, AnyAnalysis, AnyFitted, Card, Case, Cost, Ended, Estimate, Fit, Fitted,
+    FittedError, Fitting, Form, Given, Input, Leaf, ManyCases, Memory, Method, NoMethod, NoSize, On, Outcome,
+    Pace, Pair, Parts, Recorded, Rerun, RerunError, Setting, Shared, Source, Target, Unwatched, Watch,
+    caution, estimate, explain, found, rerun, step, table, top_token,
 };
 pub use need::{Copies, Need};
 pub use objective::{Custom, Measure, Objective, Output, Pairs, Position, Reading, Unreadable};

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, View};
 
-use crate::{Target, TensorError, WriteError, write_tensors};
+use crate::{TensorError, write_tensors};
 
 /// The largest file that is read.
 const MOST_FILE: u64 = 1 << 32;
@@ -38,16 +39,17 @@ impl View for &Doubles {
     }
 }
 
-/// Writes tensors and texts as one safetensors file: whole, or not at all. The same give the same bytes.
+/// Tensors and texts as the bytes of one safetensors file. The same give the same bytes.
 ///
 /// # Errors
-/// [`WriteError`]; also for values that are not as many as the shape says.
-pub fn write_doubles(
-    path: impl AsRef<Path>,
+/// Values that are not as many as the shape says.
+pub fn doubles_to_bytes(
     tensors: &BTreeMap<String, Doubles>,
     texts: &BTreeMap<String, String>,
-) -> Result<(), WriteError> {
-    Target::new(path)?.write(|file| write_tensors(file, tensors, texts))
+) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    write_tensors(&mut bytes, tensors, texts)?;
+    Ok(bytes)
 }
 
 /// Tensors and texts of a file, by name.
@@ -84,7 +86,7 @@ pub fn read_doubles(path: impl AsRef<Path>) -> Result<Learned, TensorError> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Doubles, read_doubles, write_doubles};
+    use super::{Doubles, doubles_to_bytes, read_doubles};
 
     #[test]
     fn every_bit_comes_back() {
@@ -93,13 +95,13 @@ mod tests {
         let values = vec![0.1, -0.0, f64::MIN_POSITIVE / 2.0, 1e300, f64::EPSILON, -3.5];
         let tensors: BTreeMap<_, _> = [("w".to_owned(), Doubles { shape: vec![2, 3], values })].into();
         let texts: BTreeMap<_, _> = [("about".to_owned(), "a text".to_owned())].into();
-        write_doubles(&path, &tensors, &texts).unwrap();
+        std::fs::write(&path, doubles_to_bytes(&tensors, &texts).unwrap()).unwrap();
         let (read, said) = read_doubles(&path).unwrap();
         let bits =
             |all: &BTreeMap<String, Doubles>| all["w"].values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!((&read, &said, bits(&read)), (&tensors, &texts, bits(&tensors)));
         let short = [("w".to_owned(), Doubles { shape: vec![7], values: vec![1.0] })].into();
-        assert!(write_doubles(&path, &short, &texts).is_err());
+        assert!(doubles_to_bytes(&short, &texts).is_err());
         assert_eq!(read_doubles(&path).unwrap().0, tensors);
         std::fs::write(&path, b"no tensors").unwrap();
         assert!(read_doubles(&path).unwrap_err().to_string().contains("is no safetensors file"));

@@ -17,7 +17,7 @@ mod run;
 mod target;
 mod tensors;
 
-pub use doubles::{Doubles, Learned, read_doubles, write_doubles};
+pub use doubles::{Doubles, Learned, doubles_to_bytes, read_doubles};
 pub use journal::Journal;
 pub use json::{JsonError, count_values, parse_json, parse_value};
 pub use look::{RunState, State, look};

@@ -125,13 +125,16 @@ pub struct RunFolder {
     /// Whole files of the run that was cut off.
     kept: BTreeMap<String, Entry>,
     written: BTreeMap<String, Entry>,
+    /// Where work under way keeps what it has.
+    scratch: Option<PathBuf>,
     ended: bool,
 }
 
 /// A run that failed before any of its files was whole leaves nothing; else it can be gone on with.
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        if !self.ended && self.kept.is_empty() && self.written.is_empty() {
+        let under_way = self.scratch.as_ref().is_some_and(|file| file.exists());
+        if !self.ended && !under_way && self.kept.is_empty() && self.written.is_empty() {
             // Whatever made it fail is what matters.
             let _ = self.leave();
         }
@@ -181,6 +184,7 @@ impl RunFolder {
             inputs,
             kept: BTreeMap::new(),
             written: BTreeMap::new(),
+            scratch: None,
             ended: false,
         };
         if of_this_run {
@@ -279,6 +283,13 @@ impl RunFolder {
         }
         Target::new(&place)?.apart_from(&self.inputs)?;
         Ok(place)
+    }
+
+    /// A file for work under way to keep what it has, so that a run of the same settings goes on from there. It is gone when the run
+    /// is whole, or another is begun in its place.
+    pub fn scratch(&mut self) -> &Path {
+        let file = self.aside("under-way");
+        self.scratch.insert(file)
     }
 
     /// Moves the files to their places and writes the manifest: the run is whole from then on.

@@ -50,7 +50,7 @@ mod tests {
         let all: usize = [mmlens_model::METHODS, mmlens_data::METHODS].iter().map(|table| table.len()).sum();
         assert_eq!(METHODS.len(), all);
         assert_eq!(FITS.len(), mmlens_model::FITS.len() + mmlens_data::FITS.len());
-        let cards = METHODS.iter().map(|method| method.card).chain(FITS.iter().copied());
+        let cards = METHODS.iter().map(|method| method.card).chain(FITS.iter().map(|fit| fit.card));
         let mut seen = BTreeSet::new();
         for card in cards {
             let names: BTreeSet<&str> = [card.id, card.short].into();

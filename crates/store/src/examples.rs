@@ -1,9 +1,13 @@
 //! Rows of a store, to learn from.
 
 use mmlens_core::finding::Provenance;
-use mmlens_core::{AnalysisError, Cases, Examples};
+use mmlens_core::{AnalysisError, Cases, Examples, Recorded, Rows, Site};
+use serde_json::json;
 
 use crate::{Manifest, Store, StoreError};
+
+/// What errors about rows name.
+const METHOD: &str = "recorded activations";
 
 impl Store {
     /// Some rows of a site with the classes and groups of a data set: that which was recorded, by its name.
@@ -17,7 +21,7 @@ impl Store {
     /// # Cost
     /// Memory: the rows.
     pub fn examples(&self, site: &str, rows: &[u64], data: &dyn Cases) -> Result<Examples, StoreError> {
-        let Manifest { subject, weights_hash, alterations, data: recorded, kernels, .. } = self.manifest();
+        let Manifest { data: recorded, .. } = self.manifest();
         if recorded != data.name() {
             let (found, asked) = (format!("{recorded:?}"), format!("{:?}", data.name()));
             return Err(StoreError::Another { path: self.folder().to_owned(), field: "data", found, asked });
@@ -34,14 +38,110 @@ impl Store {
             groups.push(group);
             kinds.push(Examples::kind(row.token, group));
         }
-        let made = Provenance {
+        let made = self.made(site);
+        let examples = Examples::new(data.name(), self.read(site, rows)?, data.classes().to_vec(), labels)?;
+        Ok(examples.grouped(groups)?.of_kinds(kinds)?.made(made))
+    }
+
+    fn made(&self, site: &str) -> Provenance {
+        let Manifest { subject, weights_hash, alterations, kernels, .. } = self.manifest();
+        Provenance {
             weights_hash: weights_hash.clone(),
             alterations: alterations.clone(),
             sites: vec![site.to_owned()],
             kernels: kernels.clone(),
             ..Provenance::new("examples", subject.clone())
-        };
-        let examples = Examples::new(data.name(), self.read(site, rows)?, data.classes().to_vec(), labels)?;
-        Ok(examples.grouped(groups)?.of_kinds(kinds)?.made(made))
+        }
+    }
+
+    /// The store with the classes and groups of the data set that was recorded, case by case.
+    pub fn labelled<'a>(&'a self, data: &'a dyn Cases) -> Labelled<'a> {
+        Labelled { store: self, data }
+    }
+}
+
+/// A store beside the data set that was recorded, which knows the class of each case.
+#[derive(Debug, Clone, Copy)]
+pub struct Labelled<'a> {
+    store: &'a Store,
+    data: &'a dyn Cases,
+}
+
+/// Rows of one site.
+struct Column<'a> {
+    store: &'a Store,
+    site: String,
+    width: usize,
+}
+
+impl Rows for Column<'_> {
+    fn data(&self) -> &str {
+        &self.store.manifest().data
+    }
+
+    fn provenance(&self) -> Provenance {
+        self.store.made(&self.site)
+    }
+
+    /// Of the hashes of the shards, which stand in the journal.
+    fn hash(&self) -> Result<String, AnalysisError> {
+        let shards: Vec<&str> = self.store.shards().iter().map(|shard| shard.sha256.as_str()).collect();
+        Ok(mmlens_files::sha256(json!([self.site, shards]).to_string()))
+    }
+
+    fn len(&self) -> usize {
+        self.store.len() as usize
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn read(&self, rows: &[usize]) -> Result<Vec<f32>, AnalysisError> {
+        let rows: Vec<u64> = rows.iter().map(|row| *row as u64).collect();
+        self.store.read(&self.site, &rows).map_err(refused)
+    }
+}
+
+/// What a store says, as an error of what learns from it.
+fn refused(error: StoreError) -> AnalysisError {
+    AnalysisError::Input {
+        method: METHOD,
+        needs: "a store that can be read".into(),
+        found: error.to_string(),
+    }
+}
+
+impl Recorded for Store {
+    fn data(&self) -> &str {
+        &self.manifest().data
+    }
+
+    fn rows(&self, site: Site) -> Result<Box<dyn Rows + '_>, AnalysisError> {
+        let site = site.to_string();
+        let width = self.manifest().column(&site).map_err(refused)?.width();
+        Ok(Box::new(Column { store: self, site, width }))
+    }
+
+    fn examples(&self, _site: Site) -> Result<Examples, AnalysisError> {
+        let needs =
+            "the class of every case, which a store does not hold: the cases, with their labels".into();
+        let found = format!("only what was recorded of `{}` is there", self.manifest().data);
+        Err(AnalysisError::Input { method: METHOD, needs, found })
+    }
+}
+
+impl Recorded for Labelled<'_> {
+    fn data(&self) -> &str {
+        Recorded::data(self.store)
+    }
+
+    fn rows(&self, site: Site) -> Result<Box<dyn Rows + '_>, AnalysisError> {
+        Recorded::rows(self.store, site)
+    }
+
+    fn examples(&self, site: Site) -> Result<Examples, AnalysisError> {
+        let rows: Vec<u64> = (0..self.store.len()).collect();
+        self.store.examples(&site.to_string(), &rows, self.data).map_err(refused)
     }
 }

@@ -55,6 +55,7 @@ mod shard;
 mod store;
 
 pub use error::StoreError;
+pub use examples::Labelled;
 pub use journal::Shard;
 pub use label::Label;
 pub use manifest::{Column, Manifest, Precision};

@@ -1,10 +1,12 @@
 //! The commands, one file each.
 
+mod apply;
 mod ask;
 mod certify;
 mod diff;
 mod dry;
 mod explain;
+mod fit;
 mod methods;
 mod report;
 mod rerun;
@@ -36,10 +38,12 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Apply(apply::Apply),
     Ask(ask::Ask),
     Certify(certify::Certify),
     Diff(diff::Diff),
     Explain(explain::Explain),
+    Fit(fit::Fit),
     Methods(methods::Methods),
     Report(report::Report),
     Rerun(rerun::Rerun),
@@ -79,10 +83,12 @@ impl Cli {
             take.with_context(|| format!("the environment variable {KERNELS}"))?;
         }
         match &self.command {
+            Command::Apply(apply) => apply.run(),
             Command::Ask(ask) => ask.run(),
             Command::Certify(certify) => return certify.run(),
             Command::Diff(diff) => return diff.run(),
             Command::Explain(explain) => explain.run(),
+            Command::Fit(fit) => fit.run(),
             Command::Methods(methods) => methods.run(),
             Command::Report(report) => report.run(),
             Command::Rerun(rerun) => return rerun.run(),

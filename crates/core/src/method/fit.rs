@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use mmlens_files::{Doubles, TensorError, WriteError, read_doubles, write_doubles};
+use mmlens_files::{Doubles, TensorError, WriteError, doubles_to_bytes, parse_value, read_doubles, write};
 use mmlens_finding::Finding;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::{Analysis, AnalysisError, Card, Seed, Watch};
+use super::written;
+use crate::site::closest;
+use crate::{
+    Analysis, AnalysisError, AnyAnalysis, Card, Cases, Examples, NoMethod, On, Rows, Seed, Site, Watch,
+};
 
 /// What learns from data, and is an [`Analysis`] of single cases afterwards.
 ///
@@ -47,6 +52,75 @@ pub trait Fit: Sized + Send + Sync + 'static {
         seed: Seed,
         watch: &dyn Watch,
     ) -> Result<Outcome<Self::Fitted>, AnalysisError>;
+
+    /// Reads what it needs of every case of a data set, and learns from that.
+    ///
+    /// # Errors
+    /// As [`Fit::fit`], and whatever a pass reports.
+    fn learn(
+        &self,
+        on: &On<'_>,
+        data: &dyn Cases,
+        seed: Seed,
+    ) -> Result<Outcome<Self::Fitted>, AnalysisError>;
+
+    /// Learns from whatever there is: a data set, or activations that were recorded of one. What takes long keeps what it has in the
+    /// file `keep`, if it is given one, and goes on from there when it is called again with the same settings, source and seed, to
+    /// the same bits.
+    ///
+    /// # Errors
+    /// As [`Fit::learn`]; [`AnalysisError::Input`] for recorded activations, by one that learns from the cases themselves.
+    fn learn_from(
+        &self,
+        from: &Source<'_>,
+        seed: Seed,
+        _keep: Option<&Path>,
+    ) -> Result<Outcome<Self::Fitted>, AnalysisError> {
+        match from {
+            Source::Cases(on, data) => self.learn(on, *data, seed),
+            Source::Recorded(recorded, _) => Err(AnalysisError::Input {
+                method: Self::CARD.id,
+                needs: "a data set, and a model to pass it through".into(),
+                found: format!("only recorded activations of `{}` are there", recorded.data()),
+            }),
+        }
+    }
+}
+
+/// What there is to learn from.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// A data set, and the model that it is passed through.
+    Cases(&'a On<'a>, &'a dyn Cases),
+    /// Activations that were recorded, and who watches.
+    Recorded(&'a dyn Recorded, &'a dyn Watch),
+}
+
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cases(_, data) => write!(f, "cases of {data:?}"),
+            Self::Recorded(recorded, _) => write!(f, "recorded activations of `{}`", recorded.data()),
+        }
+    }
+}
+
+/// Activations of a data set that were recorded, site by site. All rows that were recorded are learned from.
+pub trait Recorded {
+    /// The data set.
+    fn data(&self) -> &str;
+
+    /// The rows of a site.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Input`] for a site that was not recorded.
+    fn rows(&self, site: Site) -> Result<Box<dyn Rows + '_>, AnalysisError>;
+
+    /// The rows of a site with their classes.
+    ///
+    /// # Errors
+    /// As [`Recorded::rows`]; [`AnalysisError::Input`] where nobody knows the classes.
+    fn examples(&self, site: Site) -> Result<Examples, AnalysisError>;
 }
 
 /// What came of a fit.
@@ -132,6 +206,16 @@ pub enum FittedError {
         /// The method.
         expected: &'static str,
     },
+    /// A file of nothing that is known here.
+    #[error("{} holds {found}, expected what one of these has learned: {}", file.display(), known.join(", "))]
+    Unknown {
+        /// The file.
+        file: PathBuf,
+        /// What it holds.
+        found: String,
+        /// What could have learned it.
+        known: Vec<&'static str>,
+    },
     /// Parts that do not fit together.
     #[error("{}: {error}", file.display())]
     Unfit {
@@ -160,17 +244,26 @@ pub trait Fitted: Analysis {
     /// [`AnalysisError`] for parts that are missing, one too many, or do not fit together.
     fn of(parts: Parts) -> Result<Self, AnalysisError>;
 
-    /// Saves it as a safetensors file of type F64.
+    /// What it is saved as: the bytes of a safetensors file of type F64.
+    ///
+    /// # Errors
+    /// As [`Fitted::parts`].
+    fn to_bytes(&self) -> Result<Vec<u8>, AnalysisError> {
+        let Parts { tensors, about } = self.parts()?;
+        let texts = [(METHOD, Self::CARD.id.to_owned()), (ABOUT, about)];
+        let texts = texts.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+        doubles_to_bytes(&tensors, &texts)
+            .map_err(|error| AnalysisError::Settings { method: Self::CARD.id, reason: error.to_string() })
+    }
+
+    /// Saves it as one file.
     ///
     /// # Errors
     /// [`FittedError::Write`]; the file is then what it was before.
     fn save(&self, path: impl AsRef<Path>) -> Result<(), FittedError> {
         let path = path.as_ref();
         let unfit = |error| FittedError::Unfit { file: path.to_owned(), error: Box::new(error) };
-        let Parts { tensors, about } = self.parts().map_err(unfit)?;
-        let texts = [(METHOD, Self::CARD.id.to_owned()), (ABOUT, about)];
-        let texts = texts.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-        Ok(write_doubles(path, &tensors, &texts)?)
+        Ok(write(path, self.to_bytes().map_err(unfit)?)?)
     }
 
     /// Loads what was saved.
@@ -194,6 +287,127 @@ pub trait Fitted: Analysis {
     }
 }
 
+/// What was learned, of whatever type.
+pub trait AnyFitted: AnyAnalysis {
+    /// See [`Fitted::to_bytes`].
+    ///
+    /// # Errors
+    /// As there.
+    fn bytes(&self) -> Result<Vec<u8>, AnalysisError>;
+}
+
+impl<F: Fitted> AnyFitted for F {
+    fn bytes(&self) -> Result<Vec<u8>, AnalysisError> {
+        self.to_bytes()
+    }
+}
+
+/// What came of a fit of whatever type.
+type AnyOutcome = Outcome<Box<dyn AnyFitted>>;
+
+/// A row of a table of fits: something that can be listed, made from settings to learn, and loaded once it has learned.
+#[derive(Clone, Copy)]
+pub struct Fitting {
+    /// What it is.
+    pub card: Card,
+    defaults: fn() -> Result<Value, AnalysisError>,
+    settled: fn(Value) -> Result<Value, AnalysisError>,
+    learn: fn(Value, &Source<'_>, Seed, Option<&Path>) -> Result<AnyOutcome, AnalysisError>,
+    load: fn(&Path) -> Result<Box<dyn AnyFitted>, FittedError>,
+}
+
+impl fmt::Debug for Fitting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.card.id)
+    }
+}
+
+/// A fit, made from settings by name.
+fn made<F: Fit>(settings: &Value) -> Result<F, AnalysisError> {
+    let settings = parse_value(settings);
+    F::new(settings.map_err(|error: mmlens_files::JsonError| AnalysisError::Settings {
+        method: F::CARD.id,
+        reason: error.to_string(),
+    })?)
+}
+
+impl Fitting {
+    /// The row of a fit.
+    #[must_use]
+    pub const fn of<F: Fit>() -> Self {
+        Self {
+            card: F::CARD,
+            defaults: || written(&F::CARD, &F::Settings::default()),
+            settled: |settings| written(&F::CARD, made::<F>(&settings)?.settings()),
+            learn: |settings, from, seed, keep| {
+                let Outcome { fitted, ended, finding } =
+                    made::<F>(&settings)?.learn_from(from, seed, keep)?;
+                Ok(Outcome { fitted: Box::new(fitted), ended, finding })
+            },
+            load: |path| Ok(Box::new(F::Fitted::load(path)?)),
+        }
+    }
+
+    /// Its default settings.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Settings`] for defaults that cannot be written.
+    pub fn defaults(&self) -> Result<Value, AnalysisError> {
+        (self.defaults)()
+    }
+
+    /// All settings, checked, of those that were given by name.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Settings`] for a name that is no setting, or a value of another kind, and whatever [`Fit::new`] says.
+    pub fn settled(&self, settings: Value) -> Result<Value, AnalysisError> {
+        (self.settled)(settings)
+    }
+
+    /// Learns, with settings by name: see [`Fit::learn_from`].
+    ///
+    /// # Errors
+    /// As there, and as [`Fitting::settled`].
+    pub fn learn(
+        &self,
+        settings: Value,
+        from: &Source<'_>,
+        seed: Seed,
+        keep: Option<&Path>,
+    ) -> Result<AnyOutcome, AnalysisError> {
+        (self.learn)(settings, from, seed, keep)
+    }
+
+    /// The fit of a table that is called so: by its id or its short name.
+    ///
+    /// # Errors
+    /// [`NoMethod`], with the closest name.
+    pub fn called<'m>(table: &'m [Self], name: &str) -> Result<&'m Self, NoMethod> {
+        let is = |fit: &&Self| fit.card.id == name || fit.card.short == name;
+        table.iter().find(is).ok_or_else(|| {
+            let names = table.iter().flat_map(|fit| [fit.card.short, fit.card.id]);
+            NoMethod { asked: name.to_owned(), nearest: closest(name, names) }
+        })
+    }
+
+    /// What some fit of a table has learned and saved: which of them, its file says.
+    ///
+    /// # Errors
+    /// [`FittedError`] for a file that cannot be read, is of no fit of the table, or whose parts do not fit together.
+    pub fn load(table: &[Self], path: impl AsRef<Path>) -> Result<Box<dyn AnyFitted>, FittedError> {
+        let path = path.as_ref();
+        let mut holds = "something else".to_owned();
+        for fit in table {
+            match (fit.load)(path) {
+                Err(FittedError::Another { found, .. }) => holds = found,
+                loaded => return loaded,
+            }
+        }
+        let known = table.iter().map(|fit| fit.card.id).collect();
+        Err(FittedError::Unknown { file: path.to_owned(), found: holds, known })
+    }
+}
+
 /// The table of what a crate can fit, `FITS`: a row for each, by which it is also offered under its own name.
 ///
 /// ```ignore
@@ -210,6 +424,6 @@ macro_rules! fits {
         )*
 
         /// Everything of this crate that learns before it is a method.
-        pub static FITS: &[$crate::Card] = &[$(<$fit as $crate::Fit>::CARD,)*];
+        pub static FITS: &[$crate::Fitting] = &[$($crate::Fitting::of::<$fit>(),)*];
     };
 }

@@ -31,7 +31,7 @@ pub use case::{Case, Form, Given, Input, Pair, Target, top_token};
 pub use error::{AnalysisError, NoMethod};
 pub use estimate::{Estimate, Pace, estimate};
 pub use explain::explain;
-pub use fit::{Ended, Fit, Fitted, FittedError, Outcome, Parts};
+pub use fit::{AnyFitted, Ended, Fit, Fitted, FittedError, Fitting, Outcome, Parts, Recorded, Source};
 pub use many::ManyCases;
 pub use on::{On, Shared};
 pub use rerun::{Rerun, RerunError, rerun};

@@ -16,9 +16,9 @@ macro_rules! tables {
         };
 
         /// Everything that learns before it is a method.
-        pub static FITS: &[$crate::Card] = {
-            const TABLES: &[&[$crate::Card]] = &[$($table::FITS),+];
-            const ROWS: [$crate::Card; $crate::table::rows(TABLES)] = $crate::table::joined(TABLES);
+        pub static FITS: &[$crate::Fitting] = {
+            const TABLES: &[&[$crate::Fitting]] = &[$($table::FITS),+];
+            const ROWS: [$crate::Fitting; $crate::table::rows(TABLES)] = $crate::table::joined(TABLES);
             &ROWS
         };
     };

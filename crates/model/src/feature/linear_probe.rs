@@ -11,7 +11,7 @@
 //! chance; what a probe gets right there it has memorised. Selectivity is accuracy less accuracy on the control task.
 //!
 //! # In and out
-//! In: [`Examples`], or a data set with labels ([`LinearProbe::learn`]). Out: a [`Probe`], which is a method of single cases, how the
+//! In: [`Examples`], or a data set with labels ([`Fit::learn`]). Out: a [`Probe`], which is a method of single cases, how the
 //! search ended, and a finding:
 //!
 //! | table | axes | unit | meaning |
@@ -81,11 +81,12 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use mmlens_core::finding::{Axis, Labelled, Provenance, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Card, Cases, Ended, Examples, Fit, Leaf, On, Outcome, Part, Point, Seed, Site,
-    Watch, found, held_out, step,
+    Source, Watch, found, held_out, step,
 };
 use mmlens_engine::distribution::largest;
 use mmlens_engine::{Classed, Limits, Logistic, Positions, examples};
@@ -204,19 +205,29 @@ impl Fit for LinearProbe {
         let finding = found(self.made(from, seed, [&ended, &second.1])?, tables)?;
         Ok(Outcome { fitted: Probe::new(learned)?, ended, finding })
     }
-}
 
-impl LinearProbe {
-    /// Reads the site in every case of a data set with labels, and learns from that.
-    ///
-    /// # Errors
-    /// As [`Fit::fit`], and whatever a pass reports.
-    pub fn learn(&self, on: &On<'_>, data: &dyn Cases, seed: Seed) -> Result<Outcome<Probe>, AnalysisError> {
+    fn learn(&self, on: &On<'_>, data: &dyn Cases, seed: Seed) -> Result<Outcome<Probe>, AnalysisError> {
         let Settings { site, positions, .. } = &self.settings;
         let from = examples((on, CARD.id), data, *site, positions)?;
         self.fit(&from, seed, on.watch())
     }
 
+    fn learn_from(
+        &self,
+        from: &Source<'_>,
+        seed: Seed,
+        _keep: Option<&Path>,
+    ) -> Result<Outcome<Probe>, AnalysisError> {
+        match from {
+            Source::Cases(on, data) => self.learn(on, *data, seed),
+            Source::Recorded(recorded, watch) => {
+                self.fit(&recorded.examples(self.settings.site)?, seed, *watch)
+            }
+        }
+    }
+}
+
+impl LinearProbe {
     fn right_site(&self, from: &Examples) -> Result<(), AnalysisError> {
         let (sites, own) = (&from.provenance().sites, self.settings.site.to_string());
         if sites.is_empty() || *sites == [own.as_str()] {

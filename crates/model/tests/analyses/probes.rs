@@ -308,7 +308,7 @@ fn what_cannot_be_learned_from_is_refused() {
 #[test]
 fn cards_of_fits_are_complete() {
     assert!(!FITS.is_empty());
-    for card in FITS {
+    for card in FITS.iter().map(|fit| fit.card) {
         assert!(card.citation.contains("https://") && card.question.ends_with('?'), "{card:?}");
         assert!(card.misleads.len() > 1 && !card.cost.is_empty(), "{card:?}");
         let of_methods = mmlens_model::METHODS

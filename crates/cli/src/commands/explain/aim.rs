@@ -13,7 +13,7 @@ use crate::input::pictures;
 use crate::refusal::{Refusal, numbers};
 
 /// What of the answer is explained: all of it, if nothing is said.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct AimArgs {
     /// A phrase of the answer, as it stands there.
     #[arg(long, value_name = "PHRASE", conflicts_with = "target", value_parser = NonEmptyStringValueParser::new())]
@@ -98,7 +98,7 @@ impl AimArgs {
 }
 
 /// What patching and attribution compare with: the same question about a picture of the mean colour, if nothing is said.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[group(multiple = false)]
 pub(super) struct CorruptionArgs {
     /// For patching and attribution: the picture that leads to another answer, one for each `--image`. Without this and

@@ -16,9 +16,9 @@ use crate::refusal::Refusal;
 const PICTURES: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
 
 /// A case that is not read yet.
-pub(super) struct Listed {
+pub(crate) struct Listed {
     /// What its folder is called.
-    pub(super) name: String,
+    pub(crate) name: String,
     line: Line,
     /// The folder its paths are in.
     base: PathBuf,
@@ -31,6 +31,10 @@ pub(super) struct Listed {
 #[serde(deny_unknown_fields)]
 struct Line {
     id: Option<String>,
+    /// What the case is of, for what learns from cases.
+    label: Option<String>,
+    /// Cases of one group are learned from together, or not at all.
+    group: Option<String>,
     #[serde(default)]
     image: OneOrMany<PathBuf>,
     #[serde(default)]
@@ -81,6 +85,50 @@ pub(super) fn read(
     (aim, corruption): (&AimArgs, &CorruptionArgs),
 ) -> Result<Vec<Listed>> {
     let lines = if path.is_dir() { of_folder(path)? } else { of_file(path)? };
+    listed(path, lines, question, (aim, corruption))
+}
+
+/// Cases to learn from: as for [`read`], or a folder of folders of pictures, each called as what its pictures are of.
+pub(crate) fn to_learn_from(path: &Path, question: &QuestionArgs) -> Result<Vec<Listed>> {
+    let folders = if path.is_dir() { folders(path)? } else { Vec::new() };
+    let lines = match (path.is_dir(), folders.as_slice()) {
+        (true, [_, ..]) => {
+            let mut all = Vec::new();
+            for folder in folders {
+                let label = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+                for (place, name, line) in of_folder(&folder)? {
+                    let name = format!("{}-{name}", label.as_deref().unwrap_or_default());
+                    all.push((place, name, Line { label: label.clone(), ..line }));
+                }
+            }
+            all
+        }
+        (true, []) => of_folder(path)?,
+        (false, _) => of_file(path)?,
+    };
+    listed(path, lines, question, (&AimArgs::default(), &CorruptionArgs::default()))
+}
+
+/// The folders in a folder, in the order of their names, those apart that are hidden.
+fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry.with_context(|| folder.display().to_string())?.path();
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if path.is_dir() && !hidden {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn listed(
+    path: &Path,
+    lines: Vec<Found>,
+    question: &QuestionArgs,
+    (aim, corruption): (&AimArgs, &CorruptionArgs),
+) -> Result<Vec<Listed>> {
     let base = if path.is_dir() { Path::new("") } else { path.parent().unwrap_or(Path::new("")) };
     let (mut seen, mut all) = (BTreeSet::new(), Vec::with_capacity(lines.len()));
     for (place, name, mut line) in lines {
@@ -162,23 +210,49 @@ fn of_file(path: &Path) -> Result<Vec<Found>> {
 }
 
 impl Listed {
-    /// The case, its pictures read.
-    pub(super) fn task(&self) -> Result<Task> {
-        let Self { line, base, .. } = self;
-        let at = |paths: Vec<PathBuf>| -> Vec<PathBuf> { paths.iter().map(|path| base.join(path)).collect() };
-        let (images, videos) = (at(line.image.all()), at(line.video.all()));
+    /// What it is of, if it says so.
+    pub(crate) fn label(&self) -> Option<&str> {
+        self.line.label.as_deref()
+    }
+
+    /// What it is learned from together with, if it says so.
+    pub(crate) fn group(&self) -> Option<&str> {
+        self.line.group.as_deref()
+    }
+
+    fn at(&self, paths: &[PathBuf]) -> Vec<PathBuf> {
+        paths.iter().map(|path| self.base.join(path)).collect()
+    }
+
+    /// The files and folders of its pictures and clips.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.at(&[self.line.image.all(), self.line.video.all()].concat())
+    }
+
+    /// The sample, its pictures read.
+    pub(crate) fn sample(&self) -> Result<Sample> {
+        let line = &self.line;
+        let (images, videos) = (self.at(&line.image.all()), self.at(&line.video.all()));
         let clips = videos.iter().map(|path| Clip::open(path, line.fps)).collect::<Result<_, _>>()?;
         let words = words(line.ask.as_ref(), line.prompt.as_ref(), &line.text.all());
         let mut sample = Sample::new(pictures(&images)?, words).with_clips(clips);
+        sample.reply = line.answer.clone().or_else(|| self.aim.answer.clone()).map(Reply::Text);
+        Ok(sample)
+    }
+
+    /// The case, its pictures read.
+    pub(super) fn task(&self) -> Result<Task> {
+        let Self { line, .. } = self;
+        let (images, videos) = (self.at(&line.image.all()), self.at(&line.video.all()));
+        let sample = self.sample()?;
         let (mut aim, mut corruption) = (self.aim.clone(), self.corruption.clone());
         let or = |own: &Option<String>, all: Option<String>| own.clone().or(all);
         if line.span.is_some() || line.target.is_some() {
             (aim.span, aim.target) = (line.span.clone(), line.target.clone());
         }
         (aim.versus, aim.answer) = (or(&line.versus, aim.versus), or(&line.answer, aim.answer));
-        sample.reply = aim.answer.clone().map(Reply::Text);
         let own = [&line.corrupted_ask, &line.corrupted_prompt, &line.corrupted_text];
-        let other = at(line.corrupted_image.all());
+        let other = self.at(&line.corrupted_image.all());
         if own.iter().any(|words| words.is_some()) || !other.is_empty() {
             corruption = CorruptionArgs {
                 corrupted_image: other,

@@ -1,7 +1,7 @@
 //! `mmlens explain`: why this answer.
 
 mod aim;
-mod cases;
+pub(crate) mod cases;
 mod draw;
 mod one;
 mod told;
