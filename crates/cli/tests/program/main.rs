@@ -11,6 +11,7 @@ mod diff;
 mod dual;
 mod encoders;
 mod explain;
+mod fit;
 mod job;
 mod methods;
 mod places;

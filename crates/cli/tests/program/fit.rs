@@ -1,0 +1,210 @@
+//! `mmlens fit` and `mmlens apply`: learning from one's own pictures, and running what was learned.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use mmlens::FITS;
+use mmlens::core::Fitting;
+use mmlens::files::{State, look};
+use mmlens::finding::Finding;
+use mmlens_testkit::kill_again_and_again;
+use serde_json::Value;
+
+use crate::support::{Said, args, command, mmlens, model, picture};
+
+/// A folder with a folder for each of two classes, of pictures that the model can tell apart.
+fn classes(folder: &Path) -> PathBuf {
+    let pictures = folder.join("pictures");
+    for (class, shade) in [("dark", 40_u8), ("light", 210)] {
+        fs::create_dir_all(pictures.join(class)).unwrap();
+        for at in 0..8_u8 {
+            let pixels = image::RgbImage::from_fn(20, 20, |x, y| {
+                image::Rgb([shade, shade + 3 * at, (x + y) as u8 + shade])
+            });
+            pixels.save(pictures.join(class).join(format!("{at}.png"))).unwrap();
+        }
+    }
+    pictures
+}
+
+const SITE: &str = "probe.site=text.blocks.1.resid_post";
+
+fn fit(data: &Path, out: &Path, more: &[&str]) -> Vec<String> {
+    let fixed = ["fit", "probe", &model("llava-a"), "--ask", "Red?", "--set", SITE, "--seed", "3"];
+    let paths = ["--cases", data.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    args(&fixed.iter().chain(&paths).chain(more).copied().collect::<Vec<_>>())
+}
+
+fn apply(fitted: &Path, out: &Path, more: &[&str]) -> Said {
+    let fixed = ["apply", fitted.to_str().unwrap(), &model("llava-a"), "--out", out.to_str().unwrap()];
+    mmlens(fixed.iter().chain(more))
+}
+
+fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    files
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap()))
+        .collect()
+}
+
+/// All but what says where it lies.
+fn learned(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut all = contents(folder);
+    for named in ["fitted.json", "manifest.json"] {
+        assert!(all.remove(named).is_some(), "{named}");
+    }
+    all
+}
+
+#[test]
+fn a_probe_is_learned_from_folders_and_tells_new_pictures_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (classes(folder.path()), folder.path().join("out"));
+    let said = mmlens(fit(&data, &out, &[])).well();
+    assert!(said.starts_with("probe: converged after"), "{said}");
+    assert!(said.contains("`scores` in ratio, concept") && said.contains("majority"), "{said}");
+    let told = mmlens(fit(&data, &out, &["--json"])).json();
+    assert_eq!(told["converged"], true);
+    let finding = Finding::load(told["finding"].as_str().unwrap()).unwrap();
+    let scores = finding.table("scores").unwrap().as_numbers().unwrap();
+    // Three of sixteen cases are held out; a line tells the classes apart.
+    assert_eq!(scores[0], 1.0, "{scores:?}");
+    assert_eq!((finding.provenance.method.as_str(), finding.provenance.seed), ("linear-probe", Some(3)));
+
+    // By its file, and by the folder, wherever that is now.
+    let file = PathBuf::from(told["fitted"].as_str().unwrap());
+    assert_eq!(Fitting::load(FITS, &file).unwrap().card().id, "linear-probe");
+    let moved = folder.path().join("moved");
+    fs::rename(&out, &moved).unwrap();
+    let one = data.join("light/2.png");
+    let mut bytes = Vec::new();
+    for (at, fitted) in [moved.join("probe.safetensors"), moved].iter().enumerate() {
+        let found = folder.path().join(format!("found-{at}"));
+        let told =
+            apply(fitted, &found, &["--image", one.to_str().unwrap(), "--ask", "Red?", "--json"]).json();
+        let finding = Finding::load(told["finding"].as_str().unwrap()).unwrap();
+        let values = finding.table("probabilities").unwrap().as_numbers().unwrap();
+        assert!(values[1] > 0.9 && (values[0] + values[1] - 1.0).abs() < 1e-5, "{values:?}");
+        assert_eq!(told["kept"], false);
+        bytes.push(finding.to_bytes().unwrap());
+        let again =
+            apply(fitted, &found, &["--image", one.to_str().unwrap(), "--ask", "Red?", "--json"]).json();
+        assert_eq!(again["kept"], true);
+    }
+    assert_eq!(bytes[0], bytes[1]);
+    let many = folder.path().join("many");
+    let said = apply(&file.with_file_name("x"), &many, &["--image", one.to_str().unwrap()]).refused();
+    assert!(said.contains("out/x"), "{said}");
+    let fitted = folder.path().join("moved");
+    let lines = apply(&fitted, &many, &["--cases", data.to_str().unwrap(), "--ask", "Red?", "--json"]).well();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), lines[0]["case"].as_str()), (16, Some("dark-0.png")));
+}
+
+/// What a store holds is learned from to the same bits, and needs no model afterwards.
+#[test]
+fn a_store_gives_what_the_cases_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, store) = (classes(folder.path()), folder.path().join("store"));
+    let all = ["--set", "probe.positions=all"];
+    let (direct, stored) = (folder.path().join("direct"), folder.path().join("stored"));
+    mmlens(fit(&data, &direct, &all)).well();
+    let with = [&all[..], &["--store", store.to_str().unwrap()]].concat();
+    mmlens(fit(&data, &stored, &with)).well();
+    let weights = |out: &Path| fs::read(out.join("probe.safetensors")).unwrap();
+    assert!(weights(&direct) == weights(&stored), "the same rows, the same bits");
+    let before = contents(&store);
+    fs::remove_dir_all(&stored).unwrap();
+    mmlens(fit(&data, &stored, &with)).well();
+    assert_eq!(contents(&store), before, "nothing is recorded twice");
+    assert!(weights(&direct) == weights(&stored));
+    // A probe needs the classes, which a store does not hold.
+    let bare = ["fit", "probe", "--store", store.to_str().unwrap(), "--set", SITE, "--out"];
+    let said = mmlens(bare.iter().chain(&[folder.path().join("bare").to_str().unwrap()])).refused();
+    assert!(said.contains("needs the class of every case, which a store does not hold"), "{said}");
+    let manifest = fs::read_to_string(store.join("manifest.json")).unwrap();
+    assert!(manifest.contains("\"data\": \"pictures\""), "{manifest}");
+}
+
+#[test]
+fn labels_and_groups_stand_in_a_file_of_cases() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = classes(folder.path());
+    let line = |at: usize, class: &str, more: &str| {
+        format!("{{\"image\": \"pictures/{class}/{at}.png\", \"label\": \"{class}\"{more}}}\n")
+    };
+    let lines = |more: &dyn Fn(usize) -> String| -> String {
+        (0..8).flat_map(|at| ["dark", "light"].map(|class| line(at, class, &more(at)))).collect()
+    };
+    let file = folder.path().join("cases.jsonl");
+    let out = folder.path().join("out");
+    fs::write(&file, lines(&|at| format!(", \"group\": \"{}\"", at / 4))).unwrap();
+    let told = mmlens(fit(&file, &out, &["--json"])).json();
+    let rows = Finding::load(told["finding"].as_str().unwrap()).unwrap();
+    // One of two groups of eight is held out.
+    assert_eq!(rows.table("rows").unwrap().as_numbers().unwrap()[..2], [8.0, 8.0]);
+    fs::write(&file, lines(&|_| String::new()) + "{\"image\": \"pictures/dark/0.png\"}\n").unwrap();
+    let said = mmlens(fit(&file, &out, &[])).refused();
+    assert_eq!(
+        said,
+        "fit probe: linear-probe needs a label for every case, but case 16 of `cases.jsonl` has none"
+    );
+    assert!(data.exists());
+}
+
+#[test]
+fn what_cannot_be_learned_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (classes(folder.path()), folder.path().join("out"));
+    let said = mmlens(fit(&data, &out, &["--set", "ig.steps=4"])).refused();
+    assert_eq!(said, "`--set ig...`: this method does not run; those that do: probe");
+    let said = mmlens(fit(&data, &out, &["--set", "probe.c=0"])).refused();
+    assert_eq!(said, "fit probe: linear-probe: c = 0, but it must be a finite number above zero");
+    let bare = mmlens(["fit", "probe", "--out", out.to_str().unwrap()]);
+    assert_eq!(bare.code, Some(2), "{bare:?}");
+    assert!(bare.err.contains("--cases <PATH>"), "{bare:?}");
+    let said = apply(Path::new(&picture("square")), &out, &["--image", &picture("square")]).refused();
+    assert!(said.contains("square.png"), "{said}");
+    assert!(!out.exists() || contents(&out).is_empty(), "{:?}", contents(&out).keys());
+}
+
+/// Killed at any moment, it leaves nothing half, and goes on to the same bits.
+#[test]
+fn a_fit_survives_being_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = classes(folder.path());
+    let whole = folder.path().join("whole");
+    let start = |out: &Path, store: &Path| -> Command {
+        let mut command = command();
+        command.args(fit(&data, out, &["--store", store.to_str().unwrap()]));
+        command
+    };
+    assert!(start(&whole, &folder.path().join("whole-store")).output().unwrap().status.success());
+    let wanted = learned(&whole);
+    let place = |job: usize| folder.path().join(format!("out-{job}"));
+    let mut compared = 0;
+    kill_again_and_again(
+        Duration::from_millis(700),
+        |job| start(&place(job), &folder.path().join(format!("store-{job}"))),
+        |job| {
+            let out = place(job);
+            if out.join("manifest.json").exists() {
+                assert_eq!(learned(&out), wanted);
+            }
+            for file in ["probe.safetensors", "fit.safetensors"] {
+                let half = out.join(file);
+                assert!(!half.exists() || Finding::load(&half).is_ok() || Fitting::load(FITS, &half).is_ok());
+            }
+        },
+        |job| {
+            assert!(matches!(look(place(job)).unwrap().state, State::Whole { .. }));
+            assert_eq!(learned(&place(job)), wanted);
+            compared += 1;
+        },
+    );
+    assert!(compared > 0);
+}
