@@ -16,6 +16,7 @@ mod progress;
 mod refusal;
 mod tables;
 mod tensors;
+mod threads;
 
 use std::backtrace::Backtrace;
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! Opening and reading: regular files alone, up to a size.
 
-use std::fs::{File, FileType, Metadata};
+use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -53,11 +53,24 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<(File, Metadata)> {
     let path = path.as_ref();
     // Before it is opened: opening a pipe waits for a writer, and opening a device can do something.
     regular(std::fs::metadata(path)?.file_type())?;
-    let file = File::open(path)?;
+    let file = at_once().open(path)?;
     // Again, since the name may stand for something else by now.
     let about = file.metadata()?;
     regular(about.file_type())?;
     Ok((file, about))
+}
+
+/// Without waiting: some files of /proc are regular by their kind, and reading them waits for what may never come; and a
+/// name that has become a pipe since it was looked at would wait for a writer.
+fn at_once() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    }
+    options
 }
 
 /// The bytes of a regular file of at most `most` bytes.
@@ -167,6 +180,10 @@ mod tests {
         let pipe = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         assert_eq!(said(&pipe, 9).1, "it is a pipe, expected a regular file");
+        // Even if it became a pipe after it was looked at.
+        let (to, opened) = std::sync::mpsc::channel();
+        std::thread::spawn(move || to.send(at_once().open(pipe).is_ok()));
+        assert_eq!(opened.recv_timeout(std::time::Duration::from_secs(20)), Ok(true));
         let zero = folder.path().join("zero");
         std::os::unix::fs::symlink("/dev/zero", &zero).unwrap();
         assert_eq!(said(&zero, 9).1, "it is a device, expected a regular file");

@@ -82,6 +82,7 @@ impl Cli {
             let take = path.to_string_lossy().parse::<kernels::Path>().and_then(kernels::Path::take);
             take.with_context(|| format!("the environment variable {KERNELS}"))?;
         }
+        crate::threads::start()?;
         match &self.command {
             Command::Apply(apply) => apply.run(),
             Command::Ask(ask) => ask.run(),

@@ -42,6 +42,16 @@ fn a_file_cut_short() {
 }
 
 #[test]
+fn threads_without_number_are_not_started() {
+    for count in ["8000", "two"] {
+        let told = command().env("RAYON_NUM_THREADS", count).args(["sites"]).output().unwrap();
+        assert_eq!(told.status.code(), Some(1));
+        let message = String::from_utf8(told.stderr).unwrap();
+        assert_holds(&message, &["RAYON_NUM_THREADS: found `", count, "expected a number of threads up to 512"]);
+    }
+}
+
+#[test]
 fn a_checkpoint_that_lacks_something() {
     for (file, parts) in [
         ("config.json", ["config.json: could not be read", "No such file"]),

@@ -427,7 +427,23 @@ fn rotary(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooErro
 }
 
 fn llama(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError> {
+    no_window(raw, config, at)?;
     rotary(raw, config, at)
+}
+
+/// Attention of this family sees all earlier positions. The cache of transformers cuts at a window all the same if the config names
+/// one, so that its generation differs from its own pass.
+fn no_window(raw: &Raw, config: &DecoderConfig, at: &str) -> Result<(), ZooError> {
+    let slides = |types: &Vec<String>| types.iter().any(|kind| kind == "sliding_attention");
+    let cut = raw.sliding_window.flatten().filter(|size| *size < config.max_positions);
+    match cut.filter(|_| raw.layer_types.as_ref().is_none_or(slides)) {
+        None => Ok(()),
+        Some(size) => Err(ZooError::Unsupported {
+            field: format!("{at}sliding_window"),
+            found: size.to_string(),
+            supported: format!("null, or the {} positions of the model", config.max_positions),
+        }),
+    }
 }
 
 /// `layer_types` says which blocks have the window; `by_default` decides where it is missing.
@@ -536,6 +552,7 @@ fn gpt2(raw: &Raw, config: &mut DecoderConfig, at: &str) -> Result<(), ZooError>
             supported: supported.to_owned(),
         })
     };
+    no_window(raw, config, at)?;
     config.scale_by_block = raw.scale_attn_by_inverse_layer_idx == Some(true);
     if raw.add_cross_attention == Some(true) {
         return refuse("add_cross_attention", "true", "false");
