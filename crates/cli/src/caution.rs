@@ -1,10 +1,10 @@
 //! Cautions, as JSON has them.
 
 use mmlens::finding::{Caution, CautionKind};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A caution: its kind, its number, and the sentence that says both.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct ToldCaution {
     kind: CautionKind,
     /// Nothing in a file that holds the sentence alone.

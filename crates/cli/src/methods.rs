@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::builder::PossibleValue;
 use mmlens::METHODS;
-use mmlens::core::{AnyAnalysis, Card, Form, Method};
+use mmlens::core::{AnyAnalysis, Card, Method};
 use mmlens::report::Guide;
 use serde_json::{Map, Value};
 
@@ -12,8 +12,6 @@ use crate::refusal::Refusal;
 /// How the command line presents a method.
 pub(crate) fn value(method: &Method) -> PossibleValue {
     let value = PossibleValue::new(method.card.short).help(method.card.question);
-    // What needs a data set is no offer of a program that is given one sample; named, it is refused with the reason.
-    let value = value.hide(method.form == Form::ManyCases);
     if method.card.id == method.card.short { value } else { value.alias(method.card.id) }
 }
 
@@ -88,9 +86,6 @@ pub(crate) fn made(
         let chosen = chosen.iter().map(|method| method.card.short).collect::<Vec<_>>().join(", ");
         return Err(Refusal::Unset { method: set.method.clone(), chosen }.into());
     }
-    if let Some(method) = chosen.iter().find(|method| method.form == Form::ManyCases) {
-        return Err(Refusal::NeedsData { method: method.card.short }.into());
-    }
     let make = |method: &&Method| {
         let own = sets.iter().filter(|set| method.is_called(&set.method));
         let mut settings: Map<String, Value> =
@@ -157,12 +152,6 @@ mod tests {
         assert_eq!(
             said("occlusion.rows=2"),
             "`--set occlusion...`: this method does not run; those that do: ig, logit-lens"
-        );
-        let named = ["ig".to_owned(), "cka".to_owned()];
-        let said = format!("{:#}", made(&chosen(&named), &[], &[]).err().unwrap());
-        assert_eq!(
-            said,
-            "`--method cka` needs a data set, and one sample is given here: a program hands one over (`Given::over`)"
         );
         assert!(set("ig.steps").unwrap_err().contains("expected METHOD.SETTING=VALUE"));
     }

@@ -66,6 +66,11 @@ impl ModelArgs {
         self.open.subject(self.model.as_ref().or(self.named.as_ref()).map(String::as_str))
     }
 
+    /// Another model, opened as this one is, and its folder if it does not ship inside.
+    pub(crate) fn beside(&self, model: &str) -> Result<(Box<dyn Subject>, Option<PathBuf>)> {
+        Ok((self.open.subject(Some(model))?, folder_of(Some(model))?))
+    }
+
     /// The folder of the model, if it does not ship inside: what is written must not be one of its files.
     pub(crate) fn folder(&self) -> Result<Option<PathBuf>> {
         folder_of(self.model.as_ref().or(self.named.as_ref()).map(String::as_str))

@@ -52,9 +52,25 @@ pub(crate) enum Refusal {
     CorruptedPictures { found: usize, pictures: usize },
     /// A method of data sets, where there is one sample.
     #[error(
-        "`--method {method}` needs a data set, and one sample is given here: a program hands one over (`Given::over`)"
+        "`--method {method}` looks at many cases together, and one sample is given here: `--cases PATH` gives many"
     )]
     NeedsData { method: &'static str },
+    /// Methods of two kinds.
+    #[error(
+        "`--method {method}` looks at all cases together, `--method {single}` at each by itself: one run for each kind"
+    )]
+    Mixed { method: &'static str, single: &'static str },
+    /// What is explained of one case, for a method of many.
+    #[error(
+        "`--{option}` says what is explained of a case; `--method {method}` looks at all cases together, each with the `answer` that \
+         its line gives, or else with what the model says"
+    )]
+    OfCases { option: &'static str, method: &'static str },
+    /// A second model for methods that look at one.
+    #[error(
+        "`--beside` is for methods that look at many cases together, named by `--method`; `mmlens methods` lists them"
+    )]
+    Alone,
     /// An answer of several tables, or of none, where one is written.
     #[error("{}: the answer is {} tables, and one is written: name it; {}", .finding.display(), .tables.len(), .tables.join(", "))]
     WhichTable { finding: PathBuf, tables: Vec<String> },

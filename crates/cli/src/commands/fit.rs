@@ -1,18 +1,18 @@
 //! `mmlens fit`: what learns first, on the user's own data.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use mmlens::FITS;
-use mmlens::core::{Case, Cases, Fitting, Memory, On, Seed, Selector, Source, Subject, SubjectError};
-use mmlens::files::{RunFolder, sha256};
+use mmlens::core::{Cases, Fitting, Memory, On, Seed, Selector, Source, Subject};
+use mmlens::files::RunFolder;
 use mmlens::store::{Recording, Store};
 use serde_json::{Map, Value, json};
 
-use super::explain::cases::{Listed, to_learn_from};
+use super::explain::data::CaseData;
 use crate::edits::EditArgs;
 use crate::input::QuestionArgs;
 use crate::learned::Told;
@@ -74,72 +74,6 @@ fn offered() -> impl TypedValueParser<Value = String> {
     PossibleValuesParser::new(FITS.iter().map(value))
 }
 
-/// What every case has at most one of, as numbers: classes in the order of their names, groups in that of their first case.
-struct Learnable {
-    name: String,
-    cases: Vec<Listed>,
-    classes: Vec<String>,
-    groups: BTreeMap<String, u64>,
-}
-
-impl Learnable {
-    fn read(path: &Path, question: &QuestionArgs) -> Result<Self> {
-        let cases = to_learn_from(path, question)?;
-        let mut classes: Vec<String> =
-            cases.iter().filter_map(|case| case.label().map(str::to_owned)).collect();
-        classes.sort();
-        classes.dedup();
-        let mut groups = BTreeMap::new();
-        for case in &cases {
-            if let Some(group) = case.group() {
-                // Past the numbers of cases, each of which is a group of its own where none is named.
-                let next = (cases.len() + groups.len()) as u64;
-                groups.entry(group.to_owned()).or_insert(next);
-            }
-        }
-        let name =
-            path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());
-        Ok(Self { name, cases, classes, groups })
-    }
-
-    fn listed(&self, index: usize) -> Result<&Listed, SubjectError> {
-        let past = || SubjectError::NoCase { data: self.name.clone(), index, len: self.cases.len() };
-        self.cases.get(index).ok_or_else(past)
-    }
-}
-
-impl Cases for Learnable {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn len(&self) -> usize {
-        self.cases.len()
-    }
-
-    fn case(&self, index: usize) -> Result<Case, SubjectError> {
-        let listed = self.listed(index)?;
-        let sample = listed.sample().map_err(|error| SubjectError::Sample {
-            subject: self.name.clone(),
-            reason: format!("{}: {error:#}", listed.name),
-        })?;
-        Ok(Case::new(sample))
-    }
-
-    fn classes(&self) -> &[String] {
-        &self.classes
-    }
-
-    fn label(&self, index: usize) -> Result<Option<usize>, SubjectError> {
-        let label = self.listed(index)?.label();
-        Ok(label.and_then(|label| self.classes.iter().position(|class| class == label)))
-    }
-
-    fn group(&self, index: usize) -> Result<Option<u64>, SubjectError> {
-        Ok(self.listed(index)?.group().and_then(|group| self.groups.get(group).copied()))
-    }
-}
-
 /// The finding about a fit.
 const FOUND: &str = "fit.safetensors";
 /// What was told of it.
@@ -147,8 +81,8 @@ pub(crate) const TOLD: &str = "fitted.json";
 
 /// What is learned from, once it is open.
 enum Open {
-    Cases { subject: Box<dyn Subject>, data: Learnable },
-    Stored { store: Store, data: Option<Learnable> },
+    Cases { subject: Box<dyn Subject>, data: CaseData },
+    Stored { store: Store, data: Option<CaseData> },
 }
 
 impl Fit {
@@ -214,7 +148,7 @@ impl Fit {
 
     /// What is learned from. What is to be recorded is recorded here.
     fn open(&self, settings: &Value, bar: &Bar) -> Result<Open> {
-        let data = self.cases.as_ref().map(|path| Learnable::read(path, &self.question)).transpose()?;
+        let data = self.cases.as_ref().map(|path| CaseData::read(path, &self.question)).transpose()?;
         match (data, &self.store) {
             (Some(data), None) => {
                 let subject: Box<dyn Subject> = Box::new(self.edits.of(self.model.open()?)?);
@@ -246,7 +180,7 @@ impl Fit {
             }),
             Open::Stored { store, data } => {
                 let shards: Vec<&str> = store.shards().iter().map(|shard| shard.sha256.as_str()).collect();
-                let labels = data.as_ref().map(Learnable::labels).transpose()?;
+                let labels = data.as_ref().map(CaseData::labels).transpose()?;
                 json!({ "store": store.manifest(), "shards": shards, "labels": labels })
             }
         };
@@ -273,8 +207,7 @@ impl Fit {
             Open::Cases { data, .. } | Open::Stored { data: Some(data), .. } => Some(data),
             Open::Stored { data: None, .. } => None,
         };
-        let mut inputs: Vec<PathBuf> =
-            data.into_iter().flat_map(|data| data.cases.iter()).flat_map(Listed::files).collect();
+        let mut inputs: Vec<PathBuf> = data.into_iter().flat_map(CaseData::files).collect();
         inputs.extend(self.cases.iter().chain(&self.store).cloned());
         inputs.extend(self.edits.inputs().chain(self.model.folder()?));
         Ok(inputs)
@@ -282,14 +215,5 @@ impl Fit {
 
     fn tell(&self, told: &Told) -> Result<()> {
         if self.json { print::json(told) } else { told.print() }
-    }
-}
-
-impl Learnable {
-    /// Of the classes and groups of all cases, for a store that holds the rest.
-    fn labels(&self) -> Result<String> {
-        let known: Result<Vec<_>, SubjectError> =
-            (0..self.len()).map(|at| Ok((self.label(at)?, self.group(at)?))).collect();
-        Ok(sha256(json!([self.classes, known?]).to_string()))
     }
 }

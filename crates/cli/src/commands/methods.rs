@@ -2,18 +2,18 @@
 
 use anyhow::Result;
 use clap::Args;
-use mmlens::METHODS;
-use mmlens::core::{Form, Method, Setting, Subject};
+use mmlens::core::{AnalysisError, Card, Fitting, Form, Leaf, Method, Setting, Subject};
+use mmlens::{FITS, METHODS};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::model::ModelArgs;
 use crate::print;
 
-/// Lists the methods, or tells all of one: its question, what it needs and costs, its settings, when it misleads.
+/// Lists the methods by what they look at, or tells all of one: its question, what it needs and costs, its settings, when it misleads.
 ///
 /// With `--model MODEL` it says which of them the model allows, and why not the others. The marks before a name: `*` runs in a first
-/// look, where `mmlens explain` is told no method.
+/// look, where `mmlens explain` is told no method; `+` looks at many cases together (`--cases`); `~` learns first (`mmlens fit`).
 #[derive(Debug, Args)]
 pub(crate) struct Methods {
     /// The method, by its short name or its id; without it all of them.
@@ -36,6 +36,8 @@ struct Told {
     first: bool,
     /// Whether `mmlens explain` runs it, given one sample.
     explained: bool,
+    /// Whether it learns first, by `mmlens fit`.
+    learns: bool,
     needs: Vec<String>,
     leaf: String,
     cost: &'static str,
@@ -55,61 +57,122 @@ struct Allowed {
     reason: Option<String>,
 }
 
+/// A row of either table.
+#[derive(Clone, Copy)]
+enum Row {
+    Method(&'static Method),
+    Fit(&'static Fitting),
+}
+
+impl Row {
+    /// All of them, leaf by leaf.
+    fn all() -> Vec<Self> {
+        let methods = METHODS.iter().map(Self::Method);
+        let mut all: Vec<Self> = methods.chain(FITS.iter().map(Self::Fit)).collect();
+        all.sort_by_key(|row| row.card().leaf);
+        all
+    }
+
+    fn called(name: &str) -> Result<Self> {
+        match (Method::called(METHODS, name), Fitting::called(FITS, name)) {
+            (Ok(method), _) => Ok(Self::Method(method)),
+            (_, Ok(fit)) => Ok(Self::Fit(fit)),
+            (Err(method), Err(fit)) => Err(if method.nearest.is_none() { fit } else { method }.into()),
+        }
+    }
+
+    fn card(self) -> Card {
+        match self {
+            Self::Method(method) => method.card,
+            Self::Fit(fit) => fit.card,
+        }
+    }
+
+    fn settings(self) -> Result<Vec<Setting>, AnalysisError> {
+        match self {
+            Self::Method(method) => method.settings(),
+            Self::Fit(fit) => fit.settings(),
+        }
+    }
+
+    fn takes(self) -> &'static str {
+        match self {
+            Self::Method(method) => method.form.describe(),
+            Self::Fit(_) => "a data set to learn from; then a sample",
+        }
+    }
+
+    fn told(self, subject: Option<&dyn Subject>) -> Result<Told> {
+        let card = self.card();
+        let by = subject.map(|subject| {
+            let refused = card.allows(subject).err();
+            let model = subject.name().to_owned();
+            Allowed { model, allowed: refused.is_none(), reason: refused.map(|error| error.to_string()) }
+        });
+        Ok(Told {
+            id: card.id,
+            short: card.short,
+            name: card.name,
+            question: card.question,
+            takes: self.takes(),
+            first: card.first,
+            explained: matches!(self, Self::Method(method) if method.form != Form::ManyCases),
+            learns: matches!(self, Self::Fit(_)),
+            needs: card.needs.iter().map(ToString::to_string).collect(),
+            leaf: card.leaf.to_string(),
+            cost: card.cost,
+            settings: self.settings()?,
+            misleads: card.misleads,
+            source: card.citation,
+            by,
+        })
+    }
+}
+
 impl Methods {
     pub(crate) fn run(&self) -> Result<()> {
-        let one = self.id.as_deref().map(|id| Method::called(METHODS, id)).transpose()?;
+        let one = self.id.as_deref().map(Row::called).transpose()?;
         let subject = self.model.named().map(|_| self.model.open()).transpose()?;
-        let tell = |method: &Method| told(method, subject.as_deref());
-        if let Some(method) = one {
-            let told = tell(method)?;
+        if let Some(row) = one {
+            let told = row.told(subject.as_deref())?;
             return if self.json { print::json(&told) } else { page(&told) };
         }
-        let all = METHODS.iter().map(tell).collect::<Result<Vec<_>>>()?;
+        let all =
+            Row::all().into_iter().map(|row| row.told(subject.as_deref())).collect::<Result<Vec<_>>>()?;
         if self.json { print::json(&all) } else { table(&all) }
     }
 }
 
-fn told(method: &Method, subject: Option<&dyn Subject>) -> Result<Told> {
-    let card = method.card;
-    let by = subject.map(|subject| {
-        let refused = card.allows(subject).err();
-        let model = subject.name().to_owned();
-        Allowed { model, allowed: refused.is_none(), reason: refused.map(|error| error.to_string()) }
-    });
-    Ok(Told {
-        id: card.id,
-        short: card.short,
-        name: card.name,
-        question: card.question,
-        takes: method.form.describe(),
-        first: card.first,
-        explained: method.form != Form::ManyCases,
-        needs: card.needs.iter().map(ToString::to_string).collect(),
-        leaf: card.leaf.to_string(),
-        cost: card.cost,
-        settings: method.settings()?,
-        misleads: card.misleads,
-        source: card.citation,
-        by,
-    })
-}
-
-/// A line for each; those that a model does not allow behind the others, each with the reason.
+/// A line for each, leaf by leaf; those that a model does not allow behind the others, each with the reason.
 fn table(all: &[Told]) -> Result<()> {
     let allowed = |told: &&Told| told.by.as_ref().is_none_or(|by| by.allowed);
-    let rows = all.iter().filter(allowed).map(|told| {
-        let mark = if told.first { "*" } else { "" };
-        [mark, told.short, told.id, told.question].map(str::to_owned)
-    });
-    print::columns(&rows.collect::<Vec<_>>())?;
+    let mark = |told: &Told| match (told.first, told.learns, told.explained) {
+        (true, ..) => "*",
+        (_, true, _) => "~",
+        (_, _, false) => "+",
+        _ => "",
+    };
+    let row = |told: &Told| [mark(told), told.short, told.id, told.question].map(str::to_owned);
+    for leaf in Leaf::ALL.map(|leaf| leaf.to_string()) {
+        let rows: Vec<_> = all.iter().filter(allowed).filter(|told| told.leaf == leaf).map(row).collect();
+        if !rows.is_empty() {
+            print::line(&leaf)?;
+            print::columns(&rows)?;
+            print::line("")?;
+        }
+    }
     let refused =
         all.iter().filter_map(|told| Some([told.short.to_owned(), told.by.as_ref()?.reason.clone()?]));
     let refused: Vec<_> = refused.collect();
     if let (Some(by), false) = (all.first().and_then(|told| told.by.as_ref()), refused.is_empty()) {
-        print::line(format!("\nnot on {}:", print::visible(&by.model)))?;
+        print::line(format!("not on {}:", print::visible(&by.model)))?;
         print::columns(&refused)?;
+        print::line("")?;
     }
-    print::line("\n* runs where no method is named. `mmlens methods ID` tells all of one.")
+    print::line(
+        "* runs where no method is named   + looks at many cases together (`--cases`)   ~ learns first (`mmlens fit`)\n\
+         `mmlens methods ID` tells all of one.",
+    )
 }
 
 fn page(told: &Told) -> Result<()> {
@@ -135,10 +198,13 @@ fn page(told: &Told) -> Result<()> {
     row("cost", &format!("{}{numbers}", told.cost));
     row(
         "first",
-        match (told.first, told.explained) {
-            (true, _) => "runs where no method is named",
-            (false, true) => "runs where it is named (`--method`)",
-            (false, false) => "in code alone: a program hands it a data set (`Given::over`)",
+        match (told.first, told.learns, told.explained) {
+            (true, ..) => "runs where no method is named",
+            (false, true, _) => "learns first, `mmlens fit METHOD --cases PATH`; then `mmlens apply` runs it",
+            (false, false, true) => "runs where it is named (`--method`)",
+            (false, false, false) => {
+                "runs where it is named, over a data set: `mmlens explain --method ... --cases PATH`"
+            }
         },
     );
     row("id", told.id);

@@ -14,6 +14,7 @@ mod explain;
 mod fit;
 mod job;
 mod methods;
+mod over;
 mod places;
 mod refusals;
 mod report;

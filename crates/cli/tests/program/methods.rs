@@ -1,6 +1,7 @@
 //! `mmlens methods` and `mmlens explain --dry-run`: what is told before anything runs.
 
-use mmlens::METHODS;
+use mmlens::core::Form;
+use mmlens::{FITS, METHODS};
 use serde_json::Value;
 
 use crate::support::{fixtures, mmlens, model, picture};
@@ -12,7 +13,12 @@ fn every_method_is_listed_and_told_whole() {
         let line =
             said.lines().find(|line| line.split_whitespace().any(|word| word == method.card.id)).unwrap();
         assert!(line.contains(method.card.question), "{line}");
-        assert_eq!(line.starts_with('*'), method.card.first, "{line}");
+        let mark = match (method.card.first, method.form == Form::ManyCases) {
+            (true, _) => '*',
+            (false, true) => '+',
+            (false, false) => ' ',
+        };
+        assert!(line.starts_with(mark), "{line}");
         let page = mmlens(["methods", method.card.short]).well();
         let told = [method.card.name, method.card.question, method.card.cost, method.card.citation];
         for part in told.iter().chain(method.card.misleads) {
@@ -27,8 +33,20 @@ fn every_method_is_listed_and_told_whole() {
         assert_eq!(named, method.defaults().unwrap());
         assert_eq!(told["allowed"], Value::Null);
     }
+    for fit in FITS {
+        let line = said.lines().find(|line| line.contains(fit.card.question)).unwrap();
+        assert!(line.starts_with('~') && line.contains(fit.card.short), "{line}");
+        assert!(mmlens(["methods", fit.card.short]).well().contains("mmlens fit METHOD"));
+    }
     let all = mmlens(["methods", "--json"]).json();
-    assert_eq!(all.as_array().unwrap().len(), METHODS.len());
+    assert_eq!(all.as_array().unwrap().len(), METHODS.len() + FITS.len());
+    // Under the leaf that each belongs to.
+    for told in all.as_array().unwrap() {
+        let above: Vec<&str> =
+            said.lines().take_while(|line| !line.contains(told["question"].as_str().unwrap())).collect();
+        let leaf = above.iter().rev().find(|line| line.contains(": ") && !line.contains("  ")).unwrap();
+        assert_eq!(told["leaf"], **leaf);
+    }
 }
 
 /// What a setting may be is what its check says.
@@ -118,7 +136,9 @@ fn a_dry_run_tells_and_writes_nothing() {
         told.refused()
     };
     // What cannot run on one sample is refused as without it.
-    assert!(ig(4).contains("`--method cka` needs a data set"));
+    assert!(ig(4).contains(
+        "`--method cka` looks at many cases together, and one sample is given here: `--cases PATH` gives many"
+    ));
     let told = |steps: u64| {
         let set = format!("ig.steps={steps}");
         explain(&["--dry-run", "--json", "--method", "ig,rollout", "--set", &set]).json()

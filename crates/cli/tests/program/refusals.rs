@@ -47,7 +47,10 @@ fn threads_without_number_are_not_started() {
         let told = command().env("RAYON_NUM_THREADS", count).args(["sites"]).output().unwrap();
         assert_eq!(told.status.code(), Some(1));
         let message = String::from_utf8(told.stderr).unwrap();
-        assert_holds(&message, &["RAYON_NUM_THREADS: found `", count, "expected a number of threads up to 512"]);
+        assert_holds(
+            &message,
+            &["RAYON_NUM_THREADS: found `", count, "expected a number of threads up to 512"],
+        );
     }
 }
 

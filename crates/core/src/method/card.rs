@@ -68,6 +68,21 @@ pub enum Leaf {
 }
 
 impl Leaf {
+    /// All of them, in the order of the survey.
+    pub const ALL: [Self; 11] = [
+        Self::Input,
+        Self::Output,
+        Self::Benchmark,
+        Self::Modality,
+        Self::Token,
+        Self::Feature,
+        Self::Neuron,
+        Self::Layer,
+        Self::Architecture,
+        Self::Training,
+        Self::Inference,
+    ];
+
     /// The perspective it belongs to, and its own name.
     #[must_use]
     pub const fn path(self) -> (&'static str, &'static str) {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Method;
+use super::{Fitting, Method};
 use crate::AnalysisError;
 
 /// A setting of a method.
@@ -28,22 +28,36 @@ impl Method {
     /// # Errors
     /// As [`Method::defaults`].
     pub fn settings(&self) -> Result<Vec<Setting>, AnalysisError> {
-        let Value::Object(defaults) = self.defaults()? else { return Ok(Vec::new()) };
-        let of = |(name, default): (String, Value)| {
-            let refused = probes().into_iter().filter_map(|probe| {
-                let settings = json!({ name.as_str(): probe });
-                expected(&self.make(settings).err()?, &name)
-            });
-            let mut all: Vec<String> = Vec::new();
-            for one in refused {
-                if !all.contains(&one) {
-                    all.push(one);
-                }
-            }
-            Setting { name, default, expected: all }
-        };
-        Ok(defaults.into_iter().map(of).collect())
+        Ok(listed(self.defaults()?, |settings| self.make(settings).err()))
     }
+}
+
+impl Fitting {
+    /// Its settings, as those of a [`Method`].
+    ///
+    /// # Errors
+    /// As [`Fitting::defaults`].
+    pub fn settings(&self) -> Result<Vec<Setting>, AnalysisError> {
+        Ok(listed(self.defaults()?, |settings| self.settled(settings).err()))
+    }
+}
+
+fn listed(defaults: Value, refused: impl Fn(Value) -> Option<AnalysisError>) -> Vec<Setting> {
+    let Value::Object(defaults) = defaults else { return Vec::new() };
+    let of = |(name, default): (String, Value)| {
+        let told = probes().into_iter().filter_map(|probe| {
+            let settings = json!({ name.as_str(): probe });
+            expected(&refused(settings)?, &name)
+        });
+        let mut all: Vec<String> = Vec::new();
+        for one in told {
+            if !all.contains(&one) {
+                all.push(one);
+            }
+        }
+        Setting { name, default, expected: all }
+    };
+    defaults.into_iter().map(of).collect()
 }
 
 /// What a refusal says was expected of a setting.

@@ -63,6 +63,20 @@ impl AimArgs {
         self.each.iter().fold(aim, |aim, each| aim.each(*each))
     }
 
+    /// An option that is given.
+    pub(super) fn said(&self) -> Option<&'static str> {
+        let given = [
+            ("span", self.span.is_some()),
+            ("target", self.target.is_some()),
+            ("versus", self.versus.is_some()),
+            ("objective", self.objective.is_some()),
+            ("answer", self.answer.is_some()),
+            ("max-new", self.max_new.is_some()),
+            ("each", self.each.is_some()),
+        ];
+        given.into_iter().find_map(|(option, given)| given.then_some(option))
+    }
+
     /// What was said of it, for the record of a run.
     pub(super) fn told(&self) -> Value {
         json!({
@@ -117,6 +131,17 @@ pub(super) struct CorruptionArgs {
 }
 
 impl CorruptionArgs {
+    /// An option that is given.
+    pub(super) fn said(&self) -> Option<&'static str> {
+        let given = [
+            ("corrupted-image", !self.corrupted_image.is_empty()),
+            ("corrupted-ask", self.corrupted_ask.is_some()),
+            ("corrupted-prompt", self.corrupted_prompt.is_some()),
+            ("corrupted-text", self.corrupted_text.is_some()),
+        ];
+        given.into_iter().find_map(|(option, given)| given.then_some(option))
+    }
+
     /// The files it names.
     pub(super) fn inputs(&self) -> impl Iterator<Item = PathBuf> {
         self.corrupted_image.iter().cloned()

@@ -2,8 +2,10 @@
 
 mod aim;
 pub(crate) mod cases;
+pub(crate) mod data;
 mod draw;
 mod one;
+mod over;
 mod told;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use anyhow::Result;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mmlens::METHODS;
-use mmlens::core::{Memory, Reply, Subject};
+use mmlens::core::{Form, Memory, Method, Reply, Subject};
 
 use super::dry;
 use crate::edits::EditArgs;
@@ -25,6 +27,7 @@ use crate::progress::{Bar, stoppable, stopped};
 use crate::refusal::Refusal;
 use aim::{AimArgs, CorruptionArgs};
 use one::{Task, Work};
+use over::{Other, Over};
 
 /// Explains an answer, and writes findings, heat maps and one page that shows them all.
 ///
@@ -67,9 +70,16 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "SIZE")]
     memory: Option<Memory>,
     /// Many cases, one after the other: a folder of pictures, or a file of cases as JSON, one on a line (docs/cases.md). Each is written
-    /// into a folder of its own in `--out`; those that are whole there already are not made again.
+    /// into a folder of its own in `--out`; those that are whole there already are not made again. A method that looks at all of them
+    /// together, such as cka, is run once, and written into `--out` itself.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["images", "videos"])]
     cases: Option<PathBuf>,
+    /// A second model, for methods that lay two side by side over the same `--cases`.
+    #[arg(long, value_name = "MODEL", requires = "cases")]
+    beside: Option<String>,
+    /// The cases as the second model takes them, where it is asked in other words: case by case the same.
+    #[arg(long, value_name = "PATH", requires = "beside")]
+    beside_cases: Option<PathBuf>,
     /// The folder for what is written; made if it is not there. Files of the names above are replaced, those of another run removed,
     /// files of others are left alone.
     #[arg(long, value_name = "FOLDER")]
@@ -118,7 +128,23 @@ impl Explain {
 
     /// The methods that run, and their settings; what is wrong with them is told before a model is opened.
     fn methods(&self) -> Result<Placed> {
-        let placed = self.place.of(methods::chosen(&self.method), !self.method.is_empty())?;
+        let chosen = methods::chosen(&self.method);
+        let over = |method: &&&Method| method.form == Form::ManyCases;
+        if let Some(method) = chosen.iter().find(over) {
+            let method = method.card.short;
+            if self.cases.is_none() {
+                return Err(Refusal::NeedsData { method }.into());
+            }
+            if let Some(single) = chosen.iter().find(|method| !over(method)) {
+                return Err(Refusal::Mixed { method, single: single.card.short }.into());
+            }
+            if let Some(option) = self.aim.said().or(self.corruption.said()) {
+                return Err(Refusal::OfCases { option, method }.into());
+            }
+        } else if self.beside.is_some() {
+            return Err(Refusal::Alone.into());
+        }
+        let placed = self.place.of(chosen, !self.method.is_empty())?;
         let sets = [placed.sets, self.set.clone()].concat();
         methods::made(&placed.rows, &sets, &[])?;
         Ok(Placed { sets, ..placed })
@@ -138,10 +164,27 @@ impl Explain {
         }
     }
 
+    /// All cases together.
+    fn run_over(&self, path: &Path, placed: &Placed) -> Result<()> {
+        let subject = self.edits.of(self.model.open()?)?;
+        let other = self.beside.as_deref().map(|model| -> Result<Other> {
+            let cases = self.beside_cases.as_deref().map(|path| data::CaseData::read(path, &self.question));
+            let (subject, folder) = self.model.beside(model)?;
+            Ok(Other { subject, cases: cases.transpose()?, folder })
+        });
+        let bar = Bar::new();
+        let work = self.work(&subject, placed, &bar);
+        let over = Over::new(&work, path, &self.question, other.transpose()?)?;
+        if self.dry_run { over.dry()?.tell(self.json) } else { over.explain(&self.out, self.json) }
+    }
+
     /// Case after case; one that fails is told, and the others go on.
     fn run_cases(&self, path: &Path) -> Result<()> {
-        let cases = cases::read(path, &self.question, (&self.aim, &self.corruption))?;
         let placed = self.methods()?;
+        if placed.rows.iter().all(|method| method.form == Form::ManyCases) {
+            return self.run_over(path, &placed);
+        }
+        let cases = cases::read(path, &self.question, (&self.aim, &self.corruption))?;
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
         let work = self.work(&subject, &placed, &bar);

@@ -76,7 +76,7 @@ fn of_all(given: &Given) -> Given {
 }
 
 /// Of a run that is whole: what it told.
-const TOLD: &str = "explained.json";
+pub(super) const TOLD: &str = "explained.json";
 
 impl Work<'_> {
     /// The methods with their settings. The best of several captions is explained; what compares captions is told of all.
@@ -303,6 +303,20 @@ impl Work<'_> {
         given: &Given,
         made: &[Box<dyn AnyAnalysis>],
     ) -> Result<BTreeMap<String, Value>> {
+        let mut settings = self.about(made)?;
+        settings.extend(
+            [
+                ("explained", task.aim.told()),
+                ("sample", json!(given.case.sample.record())),
+                ("corrupted", json!(given.corrupted.as_ref().map(Sample::record))),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        Ok(settings)
+    }
+
+    /// What decides it whatever it is run on.
+    pub(super) fn about(&self, made: &[Box<dyn AnyAnalysis>]) -> Result<BTreeMap<String, Value>> {
         let (subject, rows) = (self.subject, self.rows);
         let named = rows.iter().zip(made).map(|(row, method)| Ok((row.card.id, method.settings()?)));
         let methods: BTreeMap<&str, Value> = named.collect::<Result<_>>()?;
@@ -315,11 +329,8 @@ impl Work<'_> {
             ("settings of the model", folder.as_deref().map_or(Ok(Value::Null), around)?),
             ("device", json!(subject.device())),
             ("methods", json!(methods)),
-            ("explained", task.aim.told()),
             ("memory", json!(self.memory.unwrap_or_default().budget())),
             ("kernels", json!(subject.kernels())),
-            ("sample", json!(given.case.sample.record())),
-            ("corrupted", json!(given.corrupted.as_ref().map(Sample::record))),
         ];
         Ok(settings.map(|(name, value)| (name.to_owned(), value)).into())
     }
@@ -406,12 +417,12 @@ impl Made {
     }
 }
 
-const REPORT: &str = "report.html";
+pub(super) const REPORT: &str = "report.html";
 /// What methods that compare two runs need.
 const CORRUPTED: &str = "a corrupted sample";
 
 /// What the file of a finding is called.
-fn finding_of(method: &Method) -> String {
+pub(super) fn finding_of(method: &Method) -> String {
     format!("{}.safetensors", method.card.short)
 }
 
@@ -442,6 +453,6 @@ fn title(explained: &str) -> String {
 /// Letters of a title.
 const LONGEST: usize = 120;
 
-fn seconds(since: Instant) -> f64 {
+pub(super) fn seconds(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
 }

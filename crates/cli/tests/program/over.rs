@@ -1,0 +1,123 @@
+//! `mmlens explain --cases` with methods that look at all cases together.
+
+use std::fs;
+use std::path::Path;
+
+use mmlens::core::{Analysis, Case, ManyCases, Picture, Sample, from_fn};
+use mmlens::finding::Finding;
+use mmlens::model::Cka;
+use mmlens::zoo;
+
+use crate::support::{Said, mmlens, model, picture};
+
+/// Pictures of stripes, each of another width.
+fn pictures(folder: &Path) -> Vec<String> {
+    let paths: Vec<String> =
+        (0..6_u32).map(|at| folder.join(format!("{at}.png")).display().to_string()).collect();
+    for (at, path) in paths.iter().enumerate() {
+        let pixels = image::RgbImage::from_fn(24, 20, |x, y| {
+            let on = (x / (at as u32 + 1) + y / 3) % 2 == 0;
+            image::Rgb(if on { [250, 40 * at as u8, 9] } else { [10, 90, 255 - 40 * at as u8] })
+        });
+        pixels.save(path).unwrap();
+    }
+    paths
+}
+
+const SITES: &str = r#"cka.sites=["text.blocks.0.resid_post","text.blocks.1.resid_post"]"#;
+
+fn run(model: &str, cases: &Path, out: &Path, more: &[&str]) -> Said {
+    let fixed = ["explain", model, "--cases", cases.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    mmlens(fixed.iter().chain(more))
+}
+
+#[test]
+fn a_method_of_many_cases_runs_over_a_folder_of_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let paths = pictures(&data);
+    let (name, out) = (model("llava-a"), folder.path().join("out"));
+    let more = ["--ask", "Is it red?", "--method", "cka", "--set", SITES];
+    let told = run(&name, &data, &out, &[more.as_slice(), &["--json"]].concat()).json();
+    assert_eq!((told["cases"].as_u64(), told["data"].as_str()), (Some(6), Some("data")));
+    let found = Finding::load(told["findings"][0]["finding"].as_str().unwrap()).unwrap();
+
+    // What a program finds that hands the same cases over.
+    let subject = zoo::open(&name, &Default::default()).unwrap();
+    let cases =
+        from_fn("data", 6, move |at| Ok(Case::new(Sample::ask(Picture::open(&paths[at])?, "Is it red?"))));
+    let settings =
+        serde_json::from_str(&format!("{{\"sites\": {}}}", SITES.split_once('=').unwrap().1)).unwrap();
+    let own = Cka::new(settings).unwrap().run(&subject, &ManyCases::over(cases).unwrap()).unwrap();
+    assert_eq!(found.answer(), own.answer());
+    assert_eq!(found.provenance.input.as_ref().unwrap().data, own.provenance.input.as_ref().unwrap().data);
+    assert!(fs::read_to_string(told["report"].as_str().unwrap()).unwrap().contains("cka over data"));
+
+    // The same again makes nothing twice.
+    let file = out.join("cka.safetensors");
+    let before = fs::metadata(&file).unwrap().modified().unwrap();
+    let said = run(&name, &data, &out, &more).well();
+    assert!(said.contains("data       data: 6 cases") && said.contains("report"), "{said}");
+    assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), before);
+
+    let dry = run(&name, &data, &out, &[more.as_slice(), &["--dry-run", "--json"]].concat()).json();
+    assert_eq!(dry["methods"][0]["forward"], 6);
+}
+
+#[test]
+fn a_second_model_stands_beside_with_words_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    pictures(&data);
+    let captions = folder.path().join("captions.jsonl");
+    let line = |at: usize| format!("{{\"image\": \"data/{at}.png\", \"text\": \"a red square\"}}\n");
+    fs::write(&captions, (0..6).map(line).collect::<String>()).unwrap();
+    let sites = [
+        "--set",
+        r#"cka.sites=["vision.blocks.1.resid_post"]"#,
+        "--set",
+        r#"cka.against=["vision.blocks.0.resid_post"]"#,
+        "--set",
+        "cka.positions=pictures",
+    ];
+    let (clip, out) = (model("clip-a"), folder.path().join("out"));
+    let beside = ["--ask", "Red?", "--method", "cka", "--beside", &clip, "--json", "--beside-cases"];
+    let more = [beside.as_slice(), &[captions.to_str().unwrap()], &sites].concat();
+    let told = run(&model("llava-a"), &data, &out, &more).json();
+    assert_eq!(told["beside"], "model");
+    let found = Finding::load(told["findings"][0]["finding"].as_str().unwrap()).unwrap();
+    let beside = found.provenance.input.unwrap().beside.unwrap();
+    assert_eq!((beside.subject.as_str(), beside.data.unwrap().cases), ("model", 6));
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path());
+    let (name, out) = (model("llava-a"), folder.path().join("out"));
+    let over = |more: &[&str]| run(&name, folder.path(), &out, more).refused();
+    assert_eq!(
+        over(&["--ask", "Red?", "--method", "cka,ig"]),
+        "`--method cka` looks at all cases together, `--method ig` at each by itself: one run for each kind"
+    );
+    assert!(over(&["--ask", "Red?", "--method", "cka", "--target", "yes"]).starts_with(
+        "`--target` says what is explained of a case; `--method cka` looks at all cases together"
+    ));
+    assert!(
+        over(&["--ask", "Red?", "--method", "cka", "--corrupted-ask", "Blue?"])
+            .starts_with("`--corrupted-ask`")
+    );
+    assert!(
+        over(&["--ask", "Red?", "--method", "ig", "--beside", "shapes-clip"])
+            .starts_with("`--beside` is for methods that look at many cases together")
+    );
+    let one = ["explain", &name, "--image", &picture("square"), "--ask", "Red?", "--method", "cka"];
+    let said = mmlens(one.into_iter().chain(["--out", out.to_str().unwrap()])).refused();
+    assert_eq!(
+        said,
+        "`--method cka` looks at many cases together, and one sample is given here: `--cases PATH` gives many"
+    );
+    assert!(!out.exists());
+}
