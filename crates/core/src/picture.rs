@@ -1,7 +1,7 @@
 //! A picture from a file, within limits that hold before it is decoded.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -79,6 +79,22 @@ impl Picture {
         let source = Source::File(path.display().to_string());
         Ok(Self { source, ..Self::new(name, image) })
     }
+
+    /// A picture from the bytes of a file, as [`Picture::open`] reads one; its format is told by the bytes.
+    ///
+    /// # Errors
+    /// As [`Picture::open`], with the name instead of a file.
+    pub fn from_bytes(name: impl Into<String>, bytes: &[u8]) -> Result<Self, SubjectError> {
+        let (name, found) = (name.into(), bytes.len() as u64);
+        let read = || match found {
+            0..=MOST_PICTURE_BYTES => caught(|| decoded(ImageReader::new(Cursor::new(bytes)), u64::MAX))?,
+            _ => Err(io::Error::from(mmlens_files::Refused::Size { found, most: MOST_PICTURE_BYTES }).into()),
+        };
+        match read() {
+            Ok(image) => Ok(Self::new(name, image)),
+            Err(fault) => Err(SubjectError::Picture { path: name, reason: fault.to_string() }),
+        }
+    }
 }
 
 /// The colour of a picture's mean, each channel rounded.
@@ -133,14 +149,16 @@ pub(crate) fn regular(path: &Path, most: u64) -> io::Result<File> {
 
 /// The pixels of a file, turned upright, if there are at most `left` of them.
 pub(crate) fn opened(path: &Path, left: u64) -> Result<DynamicImage, Fault> {
-    caught(|| decoded(path, left))?
+    caught(|| {
+        let mut reader = ImageReader::new(BufReader::new(regular(path, MOST_PICTURE_BYTES)?));
+        if let Ok(format) = ImageFormat::from_path(path) {
+            reader.set_format(format);
+        }
+        decoded(reader, left)
+    })?
 }
 
-fn decoded(path: &Path, left: u64) -> Result<DynamicImage, Fault> {
-    let mut reader = ImageReader::new(BufReader::new(regular(path, MOST_PICTURE_BYTES)?));
-    if let Ok(format) = ImageFormat::from_path(path) {
-        reader.set_format(format);
-    }
+fn decoded<R: BufRead + Seek>(mut reader: ImageReader<R>, left: u64) -> Result<DynamicImage, Fault> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MOST_DECODED);
     reader.limits(limits);
@@ -175,7 +193,6 @@ fn within((width, height): (u32, u32), left: u64) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
     use std::path::PathBuf;
 
     use image::RgbImage;
@@ -237,6 +254,15 @@ mod tests {
         !bytes.iter().fold(!0, |sum, byte| {
             (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0xedb8_8320 * (sum & 1)))
         })
+    }
+
+    #[test]
+    fn bytes_are_read_as_the_file_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path(), ImageFormat::Png, |_| {});
+        let read = Picture::from_bytes("a", &std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!((read.image, read.name.as_str()), (Picture::open(&path).unwrap().image, "a"));
+        assert!(Picture::from_bytes("a", b"no picture").unwrap_err().to_string().starts_with("a: "));
     }
 
     #[test]

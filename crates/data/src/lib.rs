@@ -1,4 +1,5 @@
-//! Data for mmlens: the shapes world, a generator of scenes, questions and the evidence for each answer.
+//! Data for mmlens: the shapes world, a generator of scenes, questions and the evidence for each answer; data sets that others made,
+//! read, answered and scored.
 //!
 //! ```
 //! use mmlens_data::shapes::{Kind, Split, World};
@@ -12,6 +13,7 @@
 //! assert_eq!(scene.render().dimensions(), (64, 64));
 //! ```
 
+pub mod benchmark;
 pub mod shapes;
 
 mmlens_core::methods! {}

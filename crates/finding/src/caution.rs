@@ -52,12 +52,18 @@ pub enum CautionKind {
     LeftAlone,
     /// Words that a model has no token for; how many.
     UnknownWords,
+    /// An answer that looks at nothing scores as well; by how much the model is better.
+    Trivial,
+    /// Answers that are none of those that are looked for; which share.
+    Unread,
+    /// Answers that were cut off; which share.
+    CutOff,
     /// Some other thing.
     Other,
 }
 
 impl CautionKind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 16] = [
         Self::Gap,
         Self::SmallDifference,
         Self::Reversed,
@@ -70,6 +76,9 @@ impl CautionKind {
         Self::OneDirection,
         Self::LeftAlone,
         Self::UnknownWords,
+        Self::Trivial,
+        Self::Unread,
+        Self::CutOff,
         Self::Other,
     ];
 
@@ -89,6 +98,9 @@ impl CautionKind {
             Self::OneDirection => "one-direction",
             Self::LeftAlone => "left-alone",
             Self::UnknownWords => "unknown-words",
+            Self::Trivial => "trivial",
+            Self::Unread => "unread",
+            Self::CutOff => "cut-off",
             Self::Other => "other",
         }
     }

@@ -9,6 +9,7 @@
 //! needs no special toolchain. Case `i` of a seed is the same bytes everywhere. The targets are functions of bytes, so that
 //! libFuzzer drives them too (`fuzz/` at the root of the repository).
 
+mod benchmark;
 mod checkpoint;
 mod format;
 mod mutate;

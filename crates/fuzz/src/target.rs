@@ -1,6 +1,6 @@
 //! What is fuzzed: one row for each kind of file.
 
-use crate::{Format, Room, checkpoint, pictures, results, seeds};
+use crate::{Format, Room, benchmark, checkpoint, pictures, results, seeds};
 
 /// What a target made of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,5 +183,20 @@ pub const TARGETS: &[Target] = &[
         Format::Safetensors,
         results::reference_seeds,
         results::reference_once,
+    ),
+    reader(
+        "benchmark",
+        "a data set of any layout, every item of it read",
+        Format::Any,
+        benchmark::seeds,
+        benchmark::once,
+    ),
+    reader("mme", "a task of MME as text", Format::Any, benchmark::mme_seeds, benchmark::mme_once),
+    reader(
+        "synonyms",
+        "the list of words that captions are scored with",
+        Format::Any,
+        benchmark::synonyms_seeds,
+        benchmark::synonyms_once,
     ),
 ];

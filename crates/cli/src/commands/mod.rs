@@ -2,6 +2,7 @@
 
 mod apply;
 mod ask;
+mod bench;
 mod certify;
 mod diff;
 mod dry;
@@ -40,6 +41,7 @@ pub(crate) struct Cli {
 enum Command {
     Apply(apply::Apply),
     Ask(ask::Ask),
+    Bench(bench::Bench),
     Certify(certify::Certify),
     Diff(diff::Diff),
     Explain(explain::Explain),
@@ -86,6 +88,7 @@ impl Cli {
         match &self.command {
             Command::Apply(apply) => apply.run(),
             Command::Ask(ask) => ask.run(),
+            Command::Bench(bench) => bench.run(),
             Command::Certify(certify) => return certify.run(),
             Command::Diff(diff) => return diff.run(),
             Command::Explain(explain) => explain.run(),

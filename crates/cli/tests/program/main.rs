@@ -3,6 +3,7 @@
 
 mod aims;
 mod answers;
+mod bench;
 mod blip;
 mod certify;
 mod classifier;
