@@ -14,8 +14,8 @@ use crate::refusal::Refusal;
 pub(crate) struct EditArgs {
     /// Changes the model in every pass, SITE[AXIS=INDICES,...]=CHANGE: `text.blocks.2.attn.z[head=1]=zero`. Repeat it for several,
     /// which are made in their order. Axes are those that `mmlens sites` lists, indices `1`, `1,3` or `0..4`; without brackets all
-    /// of the site is changed. Changes: `zero`, `mean`, `scale:0.5`, `add:FILE#TENSOR`, `add:FILE#TENSOR*3`, `set:FILE#TENSOR`
-    /// (a safetensors file, as `mmlens trace` writes them). More in docs/edits.md.
+    /// of the site is changed. Changes: `zero`, `mean`, `scale:0.5`, `add:FILE#TENSOR`, `add:FILE#TENSOR*3`, `set:FILE#TENSOR`,
+    /// `without:FILE#TENSOR`, `away:FILE#TENSOR*1` (a safetensors file, as `mmlens trace` and `mmlens fit` write them). More in docs/edits.md.
     #[arg(long = "edit", value_name = "EDIT", value_parser = Alteration::parse)]
     edits: Vec<Alteration>,
 }

@@ -38,6 +38,8 @@ pub enum Capability {
     AnyReadOut,
     /// Weights of a part, by name.
     Weights(Part),
+    /// That it compares pictures with captions in a space that both are projected into.
+    SharedSpace,
 }
 
 impl Capability {
@@ -63,6 +65,7 @@ impl Capability {
             Self::AnyReadOut => "a part whose states can be read out".to_owned(),
             Self::Weights(Part::Text) => "the weights of a language model by name".to_owned(),
             Self::Weights(part) => format!("the weights of its part `{}` by name", part.name()),
+            Self::SharedSpace => "a space that pictures and captions share".to_owned(),
         }
     }
 
@@ -107,6 +110,7 @@ impl Capability {
                 let reads = |part: &Part| reads_out(subject, *part).is_ok();
                 missing(Part::ALL.iter().any(reads), "no part of this subject ends in logits or a projection")
             }
+            Self::SharedSpace => missing(compares(subject), "this one compares no pictures with captions"),
             Self::Weights(part) => {
                 missing(subject.weights().iter().any(|spec| spec.is_in(part)), "this subject shows none")
             }

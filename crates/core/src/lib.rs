@@ -62,7 +62,7 @@ mod trace;
 mod upright;
 mod weight;
 
-pub use altered::{Alteration, AlterationError, AlterationFault, Altered};
+pub use altered::{Alteration, AlterationError, AlterationFault, Altered, orthonormal};
 pub use baseline::Baseline;
 pub use broken::Place;
 pub use cases::{Annotated, Cases, FromFn, Listed, Mask, Subset, from_fn, held_out};

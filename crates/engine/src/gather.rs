@@ -198,15 +198,45 @@ pub fn examples(
     site: Site,
     positions: &Positions,
 ) -> Result<Examples, AnalysisError> {
-    let mut progress = Progress::new(on.watch(), method, data.len());
-    let (mut values, mut labels, mut groups, mut kinds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for index in 0..data.len() {
-        let Case { sample, .. } = data.case(index)?;
-        let label = data.label(index)?.ok_or_else(|| AnalysisError::Input {
+    let class = |index: usize| {
+        data.label(index)?.ok_or_else(|| AnalysisError::Input {
             method,
             needs: "a label for every case".into(),
             found: format!("case {index} of `{}` has none", data.name()),
-        })?;
+        })
+    };
+    let classes = data.classes().to_vec();
+    Ok(gathered((on, method), data, (site, positions), (classes, &class))?.0)
+}
+
+/// As [`examples`], of cases with labels or without, all of one class; and the case that each row is of, and what it shows.
+///
+/// # Errors
+/// As [`rows_of`]; [`AnalysisError::Cancelled`].
+pub fn observed(
+    (on, method): (&On<'_>, &'static str),
+    data: &dyn Cases,
+    site: Site,
+    positions: &Positions,
+) -> Result<(Examples, Vec<(usize, Shows)>), AnalysisError> {
+    gathered((on, method), data, (site, positions), (vec!["row".to_owned()], &|_| Ok(0)))
+}
+
+/// The class of a case.
+type Class<'a> = &'a dyn Fn(usize) -> Result<usize, AnalysisError>;
+
+fn gathered(
+    (on, method): (&On<'_>, &'static str),
+    data: &dyn Cases,
+    (site, positions): (Site, &Positions),
+    (classes, class): (Vec<String>, Class<'_>),
+) -> Result<(Examples, Vec<(usize, Shows)>), AnalysisError> {
+    let mut progress = Progress::new(on.watch(), method, data.len());
+    let (mut values, mut labels, mut groups, mut kinds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut seen = Vec::new();
+    for index in 0..data.len() {
+        let Case { sample, .. } = data.case(index)?;
+        let label = class(index)?;
         let group = data.group(index)?.unwrap_or(index as u64);
         let held = rows_of((on, method), &on.subject().encode(&sample)?, site, positions)?;
         let rows = held.places.len();
@@ -214,6 +244,7 @@ pub fn examples(
         labels.extend(std::iter::repeat_n(label, rows));
         groups.extend(std::iter::repeat_n(group, rows));
         kinds.extend(held.shows.iter().map(|row| Examples::kind(row.token(), group)));
+        seen.extend(held.shows.into_iter().map(|shows| (index, shows)));
         progress.advance(1)?;
     }
     let subject = on.subject();
@@ -226,6 +257,6 @@ pub fn examples(
         kernels: subject.kernels(),
         ..Provenance::new(method, subject.name())
     };
-    let examples = Examples::new(data.name(), values, data.classes().to_vec(), labels)?;
-    Ok(examples.grouped(groups)?.of_kinds(kinds)?.made(made))
+    let examples = Examples::new(data.name(), values, classes, labels)?;
+    Ok((examples.grouped(groups)?.of_kinds(kinds)?.made(made), seen))
 }

@@ -24,9 +24,11 @@
 //! | `gather`, `shows` | rows of sites, what each of them shows ([`Shows`]), and [`examples()`] to learn from |
 //! | `aim` | [`Aim`]: what of an answer is explained |
 //! | `spoken` | [`Spoken`]: the tokens of an answer, explained one by one |
-//! | `lbfgs`, `logistic` | [`minimise`], [`Logistic`]: what is learned from rows |
+//! | `lbfgs`, `logistic`, `lasso`, `kmeans`, `nmf` | [`minimise`], [`Logistic`], [`Code`], [`KMeans`], [`Factors`]: what is learned from rows |
+//! | `matrix`, `eigen` | [`Matrix`], [`Eigen`]: rows in double precision, and the eigenvectors of what they span |
+//! | `shared_space`, `wordlist` | where texts lie in the space of a dual encoder ([`text_vectors`]), and lists of them ([`WordList`]) |
 //! | `held` | how many numbers sites hold |
-//! | `draws` | [`normal`]: draws that depend on a seed alone |
+//! | `draws` | [`normal`], [`direction`], [`drawn_order`]: draws that depend on a seed alone |
 //! | `fold`, `progress` | ranks, batches, cancellation |
 
 pub mod aim;
@@ -34,6 +36,7 @@ mod between;
 mod circuit;
 pub mod distribution;
 mod draws;
+mod eigen;
 mod flow;
 mod fold;
 mod gain;
@@ -41,10 +44,14 @@ mod gather;
 mod gaze;
 mod held;
 mod indices;
+mod kmeans;
 pub mod label;
+mod lasso;
 mod lbfgs;
 mod logistic;
 mod looks;
+mod matrix;
+mod nmf;
 mod panels;
 mod path;
 mod pool;
@@ -55,6 +62,7 @@ mod projection;
 mod quadrature;
 mod scanned;
 pub mod shapley;
+mod shared_space;
 mod shows;
 mod sinks;
 mod spoken;
@@ -62,21 +70,27 @@ mod sweep;
 pub mod units;
 mod variants;
 mod window;
+mod wordlist;
 
 pub use aim::{Aim, AimError, Settled, Sought};
 pub use between::{Between, Contrast, Prompts, feeds};
 pub use circuit::{Circuit, NoNode, Receiver, Sender};
-pub use draws::normal;
+pub use draws::{direction, drawn_order, normal};
+pub use eigen::{Eigen, principal};
 pub use flow::{Flow, FlowSettings, Heads, Mixing, blocks_read};
 pub use fold::{folded, reshaped, states_at, unfolded};
 pub use gain::{Gain, HeldGain};
-pub use gather::{Held, examples, row_count, row_width, rows_at, rows_of};
+pub use gather::{Held, examples, observed, row_count, row_width, rows_at, rows_of};
 pub use gaze::{Gaze, Kinds, gazes};
 pub use held::{held, numbers};
 pub use indices::Indices;
+pub use kmeans::KMeans;
+pub use lasso::{Code, CodeLimits};
 pub use lbfgs::{Limits, Minimum, minimise};
 pub use logistic::{Classed, Logistic, vectors};
 pub use looks::{Looks, looks};
+pub use matrix::{Matrix, dot};
+pub use nmf::{Factors, Search};
 pub use path::{Along, End, Nodes, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::{Positions, one_row};
@@ -84,6 +98,7 @@ pub use products::{as_vector, by_head, cosines, less, products, row_cosines};
 pub use progress::{Progress, batches, of_range};
 pub use projection::{ProductGradient, Projection, Pulled};
 pub use quadrature::{Node, Rule};
+pub use shared_space::{first_picture, projected, text_inputs, text_vectors};
 pub use shows::Shows;
 pub use sinks::sinks;
 pub use spoken::Spoken;
@@ -93,3 +108,4 @@ pub use sweep::{
 pub use units::{Absent, Coalition, Hiding, Segments, Slic, Unit, UnitError, Units};
 pub use variants::{Start, score, sweep};
 pub use window::Windows;
+pub use wordlist::WordList;

@@ -79,6 +79,7 @@ fn certified(folder: &Path, name: &str) {
 fn settings(short: &str) -> Value {
     match short {
         "smooth" => json!({ "site": "text.embed", "samples": 2, "with": { "steps": 16 } }),
+        "away" => json!({ "phrase": "red" }),
         "paths" => {
             json!({ "senders": ["input", "0.h0", "0.mlp", "10.h0"], "receivers": { "each": ["11.q0", "logits"] } })
         }

@@ -27,8 +27,15 @@ mmlens_core::methods! {
     layer::edge_attribution::EdgeAttribution,
     layer::path_patching::PathPatching,
     layer::cka::Cka,
+    feature::modality_gap::ModalityGap,
+    feature::embedding_parts::EmbeddingParts,
+    feature::text_span::TextSpan,
+    feature::splice::Splice,
+    feature::project_away::ProjectAway,
 }
 
 mmlens_core::fits! {
     feature::linear_probe::LinearProbe,
+    feature::concepts::Concepts,
+    feature::inlp::Inlp,
 }

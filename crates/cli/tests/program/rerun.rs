@@ -4,14 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mmlens::METHODS;
-use mmlens::core::{Form, Method};
+use mmlens::core::{Capability, Form, Method};
 use mmlens::finding::{DataRecord, Finding};
 
 use crate::support::{Said, args, mmlens, model, picture};
 
-/// Every method that can do with a sample.
+/// Every method that can do with a sample, of a model that answers in words.
 fn of_samples() -> impl Iterator<Item = &'static Method> {
-    METHODS.iter().filter(|method| method.form != Form::ManyCases)
+    let words = |method: &&Method| !method.card.needs.contains(&Capability::SharedSpace);
+    METHODS.iter().filter(|method| method.form != Form::ManyCases).filter(words)
 }
 
 /// Every such method's finding about a picture, `square.png` in the folder.
@@ -31,7 +32,10 @@ fn explained(folder: &Path, more: &[&str]) -> PathBuf {
         out_name,
     ];
     mmlens(
-        args(&fixed).into_iter().chain(args(&["--method", &all, "--set", "ig.steps=8"])).chain(args(more)),
+        args(&fixed)
+            .into_iter()
+            .chain(args(&["--method", &all, "--set", "ig.steps=8", "--set", "away.phrase=Red"]))
+            .chain(args(more)),
     )
     .cautioned();
     out

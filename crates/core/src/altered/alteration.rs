@@ -17,6 +17,8 @@ pub struct Alteration {
     change: Change,
     words: String,
     file: Option<PathBuf>,
+    /// Of a closure made from numbers, what tells these.
+    print: Option<String>,
 }
 
 impl Alteration {
@@ -51,7 +53,7 @@ impl Alteration {
                 return Err(HookError::Standing { place: site, edit, unfit: Unfit::Nameless });
             }
         };
-        Ok(Self { words: worded(&places, &region, &what), places, region, change, file: None })
+        Ok(Self { words: worded(&places, &region, &what), places, region, change, file: None, print: None })
     }
 
     /// A change by a closure, which findings tell by a name. It is given one row, or picture, at a time, `[1, ...]`, and keeps
@@ -78,14 +80,33 @@ impl Alteration {
                 unfit: Unfit::Nameless,
             });
         }
-        Ok(Self { words, places, region, change: Change::With(Arc::new(change)), file: None })
+        Ok(Self { words, places, region, change: Change::With(Arc::new(change)), file: None, print: None })
+    }
+
+    /// A change by a closure that is made from numbers: told by `what`, and by `print` beside the words that it was written in.
+    pub(super) fn told(
+        places: Selector,
+        region: Region,
+        change: Change,
+        what: String,
+        print: String,
+    ) -> Self {
+        Self {
+            words: worded(&places, &region, &what),
+            places,
+            region,
+            change,
+            file: None,
+            print: Some(print),
+        }
     }
 
     /// The same, told as it was written, and the file it was read from.
     pub(super) fn written(mut self, what: &str, file: Option<PathBuf>) -> Result<Self, HookError> {
-        let told = match &self.change {
-            Change::Add(value) | Change::Set(value) => format!("{what} {}", fingerprint(value)?),
-            _ => what.to_owned(),
+        let told = match (&self.change, &self.print) {
+            (Change::Add(value) | Change::Set(value), _) => format!("{what} {}", fingerprint(value)?),
+            (_, Some(print)) => format!("{what} {print}"),
+            (_, None) => what.to_owned(),
         };
         (self.words, self.file) = (worded(&self.places, &self.region, &told), file);
         Ok(self)

@@ -9,13 +9,16 @@
 //! | `scale:NUMBER` | multiplied |
 //! | `add:FILE#TENSOR`, `add:FILE#TENSOR*NUMBER` | a tensor of a safetensors file added, or so many times |
 //! | `set:FILE#TENSOR` | replaced by a tensor |
+//! | `without:FILE#TENSOR` | less its projection on what the rows of a tensor span, along the last axis |
+//! | `away:FILE#TENSOR`, `away:FILE#TENSOR*NUMBER` | where it points along a tensor of one row, less that, or so many times |
 //!
-//! Tensors are F32 and have the axes of the site, each of its length or of length 1; of fewer axes, the last ones.
+//! Tensors are F32 and have the axes of the site, each of its length or of length 1; of fewer axes, the last ones. Directions (`without`, `away`) are F32 or F64, a row
+//! each, of the length of the last axis.
 
 use std::ops::Range;
 use std::path::PathBuf;
 
-use mmlens_files::{TensorError, read_tensor};
+use mmlens_files::{TensorError, read_doubles, read_tensor};
 
 use super::Alteration;
 use crate::site::closest;
@@ -24,7 +27,7 @@ use crate::{AnyTensor, AxisName, Change, HookError, Region, Selector, device};
 /// Indices that one range may have.
 const MOST_INDICES: usize = 1 << 20;
 
-const CHANGES: [&str; 5] = ["zero", "mean", "scale", "add", "set"];
+const CHANGES: [&str; 7] = ["zero", "mean", "scale", "add", "set", "without", "away"];
 
 /// An edit in text that cannot be read: where in the text, and why.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +75,7 @@ pub enum AlterationFault {
         found: usize,
     },
     /// No change.
-    #[error("no change is called so{}; changes are zero, mean, scale:NUMBER, add:FILE#TENSOR, add:FILE#TENSOR*NUMBER and set:FILE#TENSOR", suggestion(.nearest))]
+    #[error("no change is called so{}; changes are zero, mean, scale:NUMBER, add:FILE#TENSOR, add:FILE#TENSOR*NUMBER, set:FILE#TENSOR, without:FILE#TENSOR, away:FILE#TENSOR and away:FILE#TENSOR*NUMBER", suggestion(.nearest))]
     Change {
         /// The closest name.
         nearest: Option<String>,
@@ -164,8 +167,13 @@ fn parsed(text: Piece<'_>) -> Result<Alteration, Fault> {
             (region(inside)?, behind.split(0, 1).1)
         }
     };
-    let (own, file) = changed(change)?;
-    let made = Alteration::new(places, region, own).and_then(|made| made.written(change.text, file));
+    let (what, file) = changed(change)?;
+    let made = match what {
+        What::Change(own) => Alteration::new(places, region, own),
+        What::Without(directions) => Alteration::without(places, region, &directions),
+        What::Away(direction, times) => Alteration::away(places, region, &direction, times.into()),
+    };
+    let made = made.and_then(|made| made.written(change.text, file));
     made.map_err(|error| change.fault(AlterationFault::Value(error)))
 }
 
@@ -226,11 +234,18 @@ fn range(piece: Piece<'_>) -> Result<Range<usize>, Fault> {
     }
 }
 
+/// What is done.
+enum What {
+    Change(Change),
+    Without(Vec<Vec<f64>>),
+    Away(Vec<f64>, f32),
+}
+
 /// A change, and the file that it was read from.
-fn changed(change: Piece<'_>) -> Result<(Change, Option<PathBuf>), Fault> {
+fn changed(change: Piece<'_>) -> Result<(What, Option<PathBuf>), Fault> {
     match change.text {
-        "zero" => return Ok((Change::Zero, None)),
-        "mean" => return Ok((Change::Mean, None)),
+        "zero" => return Ok((What::Change(Change::Zero), None)),
+        "mean" => return Ok((What::Change(Change::Mean), None)),
         _ => {}
     }
     let unknown = || {
@@ -239,21 +254,30 @@ fn changed(change: Piece<'_>) -> Result<(Change, Option<PathBuf>), Fault> {
     };
     let (verb, operand) = change.split_at(":").ok_or_else(unknown)?;
     match verb.text {
-        "scale" => Ok((Change::Scale(number(operand)?), None)),
+        "scale" => Ok((What::Change(Change::Scale(number(operand)?)), None)),
         "add" => {
-            let (tensor, times) = match operand.text.rfind('*') {
-                Some(star) if operand.text.rfind('#').is_some_and(|mark| mark < star) => {
-                    let (tensor, times) = operand.split(star, 1);
-                    (tensor, number(times)?)
-                }
-                _ => (operand, 1.0),
-            };
+            let (tensor, times) = times_of(operand)?;
             let (value, file) = tensor_of(tensor, times)?;
-            Ok((Change::Add(value), Some(file)))
+            Ok((What::Change(Change::Add(value)), Some(file)))
         }
         "set" => {
             let (value, file) = tensor_of(operand, 1.0)?;
-            Ok((Change::Set(value), Some(file)))
+            Ok((What::Change(Change::Set(value)), Some(file)))
+        }
+        "without" => {
+            let (directions, file) = directions_of(operand)?;
+            Ok((What::Without(directions), Some(file)))
+        }
+        "away" => {
+            let (tensor, times) = times_of(operand)?;
+            let (directions, file) = directions_of(tensor)?;
+            match <[Vec<f64>; 1]>::try_from(directions) {
+                Ok([direction]) => Ok((What::Away(direction, times), Some(file))),
+                Err(rows) => {
+                    let (given, dims) = (rows.len(), vec![1]);
+                    Err(operand.fault(AlterationFault::Value(HookError::Values { dims, given })))
+                }
+            }
         }
         _ => Err(unknown()),
     }
@@ -264,13 +288,45 @@ fn number(piece: Piece<'_>) -> Result<f32, Fault> {
     number.ok_or_else(|| piece.fault(AlterationFault::Number))
 }
 
-/// The tensor of `FILE#TENSOR`, so many times, and the file.
-fn tensor_of(piece: Piece<'_>, times: f32) -> Result<(AnyTensor, PathBuf), Fault> {
-    let (file, name) = piece
+/// `FILE#TENSOR` of `FILE#TENSOR*NUMBER`, and the number, or one.
+fn times_of(operand: Piece<'_>) -> Result<(Piece<'_>, f32), Fault> {
+    match operand.text.rfind('*') {
+        Some(star) if operand.text.rfind('#').is_some_and(|mark| mark < star) => {
+            let (tensor, times) = operand.split(star, 1);
+            Ok((tensor, number(times)?))
+        }
+        _ => Ok((operand, 1.0)),
+    }
+}
+
+/// File and tensor of `FILE#TENSOR`.
+fn named<'a>(piece: Piece<'a>) -> Result<(&'a str, &'a str), Fault> {
+    piece
         .text
         .rsplit_once('#')
         .filter(|(file, name)| !file.is_empty() && !name.is_empty())
-        .ok_or_else(|| piece.fault(AlterationFault::Tensor))?;
+        .ok_or_else(|| piece.fault(AlterationFault::Tensor))
+}
+
+/// The rows of the tensor of `FILE#TENSOR`, in single or double precision, and the file.
+fn directions_of(piece: Piece<'_>) -> Result<(Vec<Vec<f64>>, PathBuf), Fault> {
+    let (file, name) = named(piece)?;
+    let doubles = read_doubles(file).ok().and_then(|(mut tensors, _)| tensors.remove(name));
+    let (shape, values) = match doubles {
+        Some(doubles) => (doubles.shape, doubles.values),
+        None => {
+            let numbers =
+                read_tensor(file, name).map_err(|error| piece.fault(AlterationFault::File(error)))?;
+            (numbers.shape, numbers.values.into_iter().map(f64::from).collect())
+        }
+    };
+    let width = shape.last().copied().unwrap_or(1).max(1);
+    Ok((values.chunks(width).map(<[f64]>::to_vec).collect(), file.into()))
+}
+
+/// The tensor of `FILE#TENSOR`, so many times, and the file.
+fn tensor_of(piece: Piece<'_>, times: f32) -> Result<(AnyTensor, PathBuf), Fault> {
+    let (file, name) = named(piece)?;
     let numbers = read_tensor(file, name).map_err(|error| piece.fault(AlterationFault::File(error)))?;
     let shape = if numbers.shape.is_empty() { vec![1] } else { numbers.shape };
     let values =

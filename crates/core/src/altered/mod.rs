@@ -27,6 +27,7 @@
 
 mod alteration;
 mod answering;
+mod directions;
 mod grammar;
 mod local;
 
@@ -43,6 +44,7 @@ use crate::{
 };
 
 pub use alteration::Alteration;
+pub use directions::orthonormal;
 pub use grammar::{AlterationError, AlterationFault};
 
 use answering::Answering;

@@ -298,7 +298,8 @@ fn what_cannot_be_read_is_pointed_at() {
         (
             "text.input=zeor",
             "at `zeor` (character 12): no change is called so (did you mean `zero`?); changes are zero, mean, \
-             scale:NUMBER, add:FILE#TENSOR, add:FILE#TENSOR*NUMBER and set:FILE#TENSOR",
+             scale:NUMBER, add:FILE#TENSOR, add:FILE#TENSOR*NUMBER, set:FILE#TENSOR, without:FILE#TENSOR, \
+             away:FILE#TENSOR and away:FILE#TENSOR*NUMBER",
         ),
         ("text.input=scale:much", "at `much` (character 18): expected a finite number"),
         ("text.input=scale:inf", "at `inf` (character 18): expected a finite number"),

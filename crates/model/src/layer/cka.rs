@@ -95,7 +95,7 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, Card, Cost, Leaf, ManyCases, Memory, On, Part, Point, Seed, Selector,
     Site,
 };
-use mmlens_engine::{Positions, Progress};
+use mmlens_engine::{Positions, Progress, drawn_order};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -105,7 +105,7 @@ mod batches;
 mod hsic;
 mod places;
 
-use batches::{Batches, Compared, Shares, drawn_order};
+use batches::{Batches, Compared, Shares};
 use hsic::Pairs;
 use places::Places;
 

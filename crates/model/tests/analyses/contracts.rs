@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use mmlens_core::finding::Finding;
-use mmlens_core::{Case, Given, On, Picture, RerunError, Sample, Subject, explain, rerun};
+use mmlens_core::{
+    Capability, Case, Given, Method, On, Picture, RerunError, Sample, Subject, explain, rerun,
+};
 use mmlens_model::METHODS;
 use mmlens_testkit::{Toy, analysis_breaches};
 use serde_json::json;
 
-use crate::support::{llava, many, painted, settings, shown};
+use crate::support::{captioned, llava, many, opened, painted, settings, shown};
 
 /// A sample whose pictures are files.
 fn on_disk(folder: &Path, sample: Sample) -> Sample {
@@ -20,7 +22,12 @@ fn on_disk(folder: &Path, sample: Sample) -> Sample {
     Sample { pictures: sample.pictures.into_iter().enumerate().map(saved).collect(), ..sample }
 }
 
+/// Every method that the subject allows.
 fn all(subject: &dyn Subject, clean: Sample, corrupted: Sample) {
+    those(subject, clean, corrupted, |method| method.card.allows(subject).is_ok());
+}
+
+fn those(subject: &dyn Subject, clean: Sample, corrupted: Sample, chosen: impl Fn(&Method) -> bool) {
     let folder = tempfile::tempdir().unwrap();
     let (right, wrong) = (folder.path().join("right"), folder.path().join("wrong"));
     for folder in [&right, &wrong] {
@@ -30,7 +37,10 @@ fn all(subject: &dyn Subject, clean: Sample, corrupted: Sample) {
     let data = many(&given.case.sample);
     let given = given.over(data);
     let probe = subject.encode(&given.case.sample).unwrap();
-    let settings = METHODS.iter().flat_map(|method| settings(method).into_iter().map(move |s| (method, s)));
+    let methods: Vec<&Method> = METHODS.iter().filter(|method| chosen(method)).collect();
+    assert!(!methods.is_empty(), "{}", subject.name());
+    let settings =
+        methods.into_iter().flat_map(|method| settings(method).into_iter().map(move |s| (method, s)));
     let made: Vec<_> = settings.map(|(method, settings)| method.make(settings).unwrap()).collect();
     for (method, found) in made.iter().zip(explain(&made, On::new(subject), &given)) {
         let name = format!("{} on {}, {}", method.card().id, subject.name(), method.settings().unwrap());
@@ -74,6 +84,27 @@ fn on_llava_with_the_class_token() {
 #[test]
 fn on_llava_with_several_feature_layers() {
     all(llava("llava-multi"), shown(&["square"], "<image>Red?"), shown(&["tall"], "<image>Red?"));
+}
+
+/// What needs a space that pictures and captions share, and what compares pictures with words anywhere.
+#[test]
+fn on_clip() {
+    let of = |picture| captioned(picture, &["a red square", "ring"]);
+    let chosen = |method: &Method| {
+        method.card.needs.contains(&Capability::SharedSpace) || method.is_called("modality-gap")
+    };
+    those(opened("clip-a"), of("square"), of("tall"), chosen);
+}
+
+/// A method that no subject here allows is tested by nothing.
+#[test]
+fn every_method_runs_on_one_of_these() {
+    let toy = Toy::curved(1);
+    let subjects: [&dyn Subject; 3] = [&toy, llava("llava-a"), opened("clip-a")];
+    for method in METHODS {
+        let allowed = subjects.iter().any(|subject| method.card.allows(*subject).is_ok());
+        assert!(allowed, "{method:?}");
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Finding, Labelled};
-use mmlens_core::{Case, ManyCases, Method, Objective, Picture, Sample, Site, Target, Words, from_fn};
+use mmlens_core::{
+    Case, ManyCases, Method, Objective, Picture, Sample, Site, Subject, Target, Words, from_fn,
+};
 use mmlens_testkit::{checkpoint, picture};
 use mmlens_zoo::Vlm;
 use mmlens_zoo::llava::open_llava;
@@ -40,6 +42,30 @@ pub(crate) fn painted(seed: u32) -> Picture {
     Picture::new("painted", DynamicImage::from(image))
 }
 
+/// A checkpoint of any kind, opened once.
+pub(crate) fn opened(name: &str) -> &'static dyn Subject {
+    static OPEN: OnceLock<std::sync::Mutex<std::collections::BTreeMap<String, &'static dyn Subject>>> =
+        OnceLock::new();
+    let mut open = OPEN.get_or_init(Default::default).lock().unwrap();
+    *open
+        .entry(name.to_owned())
+        .or_insert_with(|| Box::leak(mmlens_zoo::open(checkpoint(name), &Device::default()).unwrap()))
+}
+
+/// A picture with captions, for a dual encoder.
+pub(crate) fn captioned(picture: &str, texts: &[&str]) -> Sample {
+    let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+    Sample::new(shown(&[picture], "").pictures, Words::Texts(texts))
+}
+
+/// The pairs of `features.py`.
+pub(crate) fn pairs() -> ManyCases {
+    let pictures = ["square", "wide", "tall", "tiny", "rgba"];
+    let texts = ["a photo of a red circle", "two blue squares", "ring", "a cat", "The SMALL yellow star"];
+    let case = move |i: usize| Ok(Case::new(captioned(pictures[i % 5], &[texts[(2 * i + i / 5) % 5]])));
+    ManyCases::over(from_fn("pairs", 15, case)).unwrap()
+}
+
 pub(crate) fn numbers<'a>(finding: &'a Finding, table: &str) -> &'a [f32] {
     finding.table(table).unwrap().as_numbers().unwrap()
 }
@@ -67,9 +93,13 @@ pub(crate) fn site(name: &str) -> Site {
 /// A data set of cases like a sample: its pictures, and its words with a few letters behind them.
 pub(crate) fn many(sample: &Sample) -> ManyCases {
     let sample = sample.clone();
-    let Words::Prompt(prompt) = sample.words.clone() else { panic!("no prompt") };
     let case = move |i: usize| {
-        let words = Words::Prompt(format!("{prompt}{}", ["", "a", "ab", "bd", "dba", "bb"][i]));
+        let longer = |words: &str| format!("{words}{}", ["", "a", "ab", "bd", "dba", "bb"][i]);
+        let words = match &sample.words {
+            Words::Prompt(prompt) => Words::Prompt(longer(prompt)),
+            Words::Texts(texts) => Words::Texts(texts.iter().map(|text| longer(text)).collect()),
+            other => panic!("{other:?}"),
+        };
         Ok(Case::new(Sample { words, ..sample.clone() }))
     };
     ManyCases::over(from_fn("many", 6, case)).unwrap()
@@ -134,6 +164,18 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
             json!({ "rows": "positions", "positions": "pictures", "against": ["connector.out"] }),
             json!({ "estimator": { "minibatch": { "batch": 4 } }, "seed": 3 }),
         ],
+        "parts" => vec![json!({}), json!({ "layers": { "at": [1] }, "by_token": false })],
+        "textspan" => {
+            vec![json!({ "texts": ["red", "a dog", "ring", "two"], "count": 3, "rows": 3, "draws": 2 })]
+        }
+        "away" => vec![
+            json!({ "phrase": "a", "draws": 2 }),
+            json!({ "phrase": "b", "vectors": "embedding", "positions": "words", "weight": 2.0, "draws": 1, "rows": 1 }),
+        ],
+        "splice" => vec![
+            json!({ "texts": ["red", "a dog", "ring", "two"], "centred": false, "rows": 3, "path": [0.3], "top": 3 }),
+        ],
+        "gap" => vec![json!({}), json!({ "rows": "positions", "draws": 3, "normalised": false })],
         other => panic!("`{other}` has no settings here"),
     }
 }

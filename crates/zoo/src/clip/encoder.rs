@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use mmlens_core::{
     Anatomy, AnyTensor, Batch, Inputs, LogitsAt, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError,
-    View, Words, kind,
+    View, WeightSpec, Words, kind,
 };
 use serde_json::Value;
 
@@ -34,6 +34,7 @@ pub struct DualEncoder {
     device: Device,
     sites: Vec<SiteSpec>,
     anatomy: Vec<Anatomy>,
+    weights: Vec<WeightSpec>,
 }
 
 /// Opens the Hugging Face folder of a CLIP or SigLIP checkpoint.
@@ -76,7 +77,9 @@ impl DualEncoder {
         }
         let model = Weights::new(&checkpoint, device).build(|weights| ClipModel::take(config, weights))?;
         let (sites, anatomy) = (model.sites(), model.anatomy());
-        Ok(Self { name, checkpoint, captions, processor, model, device: device.clone(), sites, anatomy })
+        let weights = model.named().into_iter().map(|named| named.spec).collect();
+        let device = device.clone();
+        Ok(Self { name, checkpoint, captions, processor, model, device, sites, anatomy, weights })
     }
 
     /// The network.
@@ -100,6 +103,15 @@ impl DualEncoder {
 
 impl Subject for DualEncoder {
     crate::about::about!();
+
+    fn weights(&self) -> &[WeightSpec] {
+        &self.weights
+    }
+
+    fn weight(&self, name: &str) -> Result<AnyTensor, SubjectError> {
+        let named = self.model.named().into_iter().find(|named| named.spec.name == name);
+        named.and_then(|named| named.shaped()).ok_or_else(|| SubjectError::no_weight(self, name))
+    }
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         sample.unanswered(self.name())?;

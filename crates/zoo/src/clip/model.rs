@@ -3,12 +3,14 @@
 //! Follows `CLIPModel` and `SiglipModel` of transformers.
 
 use burn::tensor::{Device, Tensor};
-use mmlens_core::{Anatomy, AnyTensor, AxisName, Inputs, Pairs, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{
+    Anatomy, AnyTensor, AxisName, Inputs, Pairs, Part, Point, Port, Run, Site, SiteSpec, WeightSpec,
+};
 
 use super::{ClipConfig, DualKind, PoolingHead, TextTower};
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
-use crate::parts::{Linear, Norm};
+use crate::parts::{Linear, Named, Norm, named};
 use crate::self_check::{pattern, small_inputs};
 use crate::vision::VisionTower;
 
@@ -99,6 +101,31 @@ impl ClipModel {
     /// The sizes of its towers.
     pub fn anatomy(&self) -> Vec<Anatomy> {
         vec![self.vision.anatomy(), self.text.anatomy()]
+    }
+
+    /// The weights of the image tower by name: of its blocks, of its last norm, and, where a class token is read, of the projection into
+    /// the shared space. The last norm of a class token reads one position alone, which no site holds by itself.
+    pub(crate) fn named(&self) -> Vec<Named> {
+        let mut all = self.vision.named();
+        let (d, at) = (self.vision.config().d_model, |point| Port::at(Site::of(Part::Vision, point)));
+        let last = self.vision.config().blocks.checked_sub(1);
+        let stream = last.map(|last| Port::at(Site::block(Part::Vision, last, Point::ResidPost)));
+        let name = "vision.final_norm".to_owned();
+        match &self.pooling {
+            Pooling::Class(projection) => {
+                let pooled = at(Point::Pooled);
+                all.extend(named::norm(&self.post_norm, name, AxisName::DModel, None, Some(pooled.clone())));
+                let axes = (&[(AxisName::DModel, self.shared)][..], &[(AxisName::DModel, d)][..]);
+                let to = Some(at(Point::Projected));
+                let spec = WeightSpec::product("vision.projection", axes, Some(pooled), to);
+                all.extend(named::product(projection, spec));
+            }
+            Pooling::Attention(_) => {
+                let to = Some(at(Point::FinalNorm));
+                all.extend(named::norm(&self.post_norm, name, AxisName::DModel, stream, to));
+            }
+        }
+        all
     }
 
     /// The same network for pictures of a few patches, sharing its weights, and one such picture with a text.

@@ -20,7 +20,7 @@ pub(crate) use patches::joined;
 
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
-use crate::parts::{Attention, AttentionShape, Block, Linear, Masking, Mlp, Norm};
+use crate::parts::{Attention, AttentionShape, Block, Linear, Masking, Mlp, Named, Norm};
 
 /// The tower.
 #[derive(Debug, Clone)]
@@ -173,6 +173,11 @@ impl VisionTower {
         let chosen: Vec<i64> = chosen.into_iter().map(|i| i as i64).collect();
         let (count, device) = ([chosen.len()], self.positions.device().without_autodiff());
         self.positions.clone().select(0, Tensor::<1, Int>::from_data(TensorData::new(chosen, count), &device))
+    }
+
+    /// The weights of its blocks by name.
+    pub(crate) fn named(&self) -> Vec<Named> {
+        self.blocks.iter().enumerate().flat_map(|(i, block)| block.named((Part::Vision, i), false)).collect()
     }
 
     fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {

@@ -1,6 +1,7 @@
 //! Rows as they come, batch by batch.
 
 use mmlens_core::{AnalysisError, Memory, Need, Seed, Site};
+use mmlens_engine::drawn_order;
 
 use super::hsic::{How, Pairs, Sums};
 use super::{CARD, Estimator, Settings};
@@ -26,13 +27,6 @@ pub(super) struct Batches {
 
 /// Which item of a seed are the draws of batch 0.
 const SHUFFLES: u64 = 1 << 33;
-
-/// `0..len` in an order that follows from a seed.
-pub(super) fn drawn_order(len: usize, seed: Seed) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..len).collect();
-    order.sort_by_key(|at| (seed.at(*at as u64).value(), *at));
-    order
-}
 
 impl Batches {
     pub(super) fn new(pairs: Pairs, settings: &Settings, cases: usize, memory: Memory, widest: Site) -> Self {

@@ -1,0 +1,49 @@
+//! What the directions of the shipped CLIP's embeddings stand for, on scenes whose objects are known.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../../../examples/features/look.rs"]
+mod look;
+
+use mmlens::core::burn::tensor::Device;
+use mmlens::prelude::*;
+use mmlens::zoo::shipped;
+
+fn numbers<'a>(finding: &'a Finding, table: &str) -> &'a [f32] {
+    finding.table(table).unwrap().as_numbers().unwrap()
+}
+
+#[test]
+fn the_space_that_pictures_and_captions_share_is_read() {
+    let clip = shipped::shapes_clip(&Device::default()).unwrap();
+    let scenes = look::scenes(40);
+    let data = look::captioned(&scenes).unwrap();
+
+    // Kinds that can be told apart, a gap that no shuffle has, and captions nearer to their own pictures than to others.
+    let gap = look::gap(&clip, &data).unwrap();
+    let [length, _, longest] = numbers(&gap, "gap")[..] else { panic!() };
+    assert!(length > longest, "{length} {longest}");
+    let [.., matched, unmatched] = numbers(&gap, "cone")[..] else { panic!() };
+    assert!(matched > unmatched + 0.1, "{matched} {unmatched}");
+    let retrieved = gap.table("shifted").unwrap().get(&[0, 1]).unwrap();
+    assert!(retrieved > 0.5, "{retrieved}");
+
+    // The right caption fits better, and parts say why to the last digit.
+    let parts = look::parts(&clip, &scenes[0]).unwrap();
+    assert!(numbers(&parts, "gap").iter().all(|gap| gap.abs() < 1e-6));
+    let cosine = numbers(&parts, "cosine");
+    assert!(cosine[0] > cosine[1], "{cosine:?}");
+
+    // Texts of the list explain more than texts drawn from it.
+    let span = look::span(&clip, &data, 3).unwrap();
+    let total = |table: &str| numbers(&span, table).iter().sum::<f32>();
+    assert!(
+        total("variance explained") > total("random texts")
+            && total("principal components") >= total("variance explained")
+    );
+
+    // The first object named is there, more often than that of another scene.
+    let objects = look::objects(&clip, &data).unwrap();
+    let [own, other] = look::true_of(&objects, &scenes).unwrap();
+    assert!(own > 20 && own > 2 * other, "{own} {other}");
+}
