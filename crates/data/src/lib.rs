@@ -14,8 +14,15 @@
 //! ```
 
 pub mod benchmark;
+pub mod foil;
+pub mod grounded;
+pub mod input;
+pub mod rationale;
 pub mod shapes;
 
-mmlens_core::methods! {}
+mmlens_core::methods! {
+    input::modality_ablation::ModalityAblation,
+    input::minimal_pairs::MinimalPairs,
+}
 
 mmlens_core::fits! {}

@@ -58,12 +58,15 @@ pub enum CautionKind {
     Unread,
     /// Answers that were cut off; which share.
     CutOff,
+    /// Answers no better than one who sees nothing; by how much, of the share that is right.
+    AtChance,
     /// Some other thing.
     Other,
 }
 
 impl CautionKind {
     const ALL: [Self; 16] = [
+    const ALL: [Self; 14] = [
         Self::Gap,
         Self::SmallDifference,
         Self::Reversed,
@@ -79,6 +82,7 @@ impl CautionKind {
         Self::Trivial,
         Self::Unread,
         Self::CutOff,
+        Self::AtChance,
         Self::Other,
     ];
 
@@ -101,6 +105,7 @@ impl CautionKind {
             Self::Trivial => "trivial",
             Self::Unread => "unread",
             Self::CutOff => "cut-off",
+            Self::AtChance => "at-chance",
             Self::Other => "other",
         }
     }

@@ -33,6 +33,7 @@ mod long;
 mod provenance;
 mod record;
 mod select;
+mod sentences;
 mod tolerance;
 mod unit;
 

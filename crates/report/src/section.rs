@@ -245,6 +245,7 @@ pub(crate) fn section(
         method: &drawing.method,
         objective: finding.provenance.objective.as_deref(),
         cautions: &cautions,
+        sentences: &finding.sentences(),
         guide,
         follows: follows.unwrap_or_default() + &left,
     }))
@@ -273,13 +274,14 @@ struct Head<'a> {
     method: &'a str,
     objective: Option<&'a str>,
     cautions: &'a [String],
+    sentences: &'a [String],
     guide: Option<&'a Guide>,
     follows: String,
 }
 
 impl Section {
     fn html(&self, head: &Head<'_>) -> String {
-        let Head { at, method, objective, cautions, guide, follows } = head;
+        let Head { at, method, objective, cautions, sentences, guide, follows } = head;
         let drawn = [&self.scalars, &self.curves, &self.wide].iter().any(|part| !part.is_empty());
         if !drawn && guide.is_none() && cautions.is_empty() {
             return String::new();
@@ -301,6 +303,8 @@ impl Section {
         if !self.curves.is_empty() {
             let _ = writeln!(html, "<div class=\"curves\">{}</div>", self.curves);
         }
+        let told = listed(sentences);
+        let _ = writeln!(html, "<details class=\"sentences\"><summary>In words</summary>{told}</details>");
         if let Some(guide) = guide.filter(|guide| !guide.misleads.is_empty()) {
             let list = listed(&guide.misleads);
             let _ = writeln!(

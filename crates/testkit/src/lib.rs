@@ -7,6 +7,7 @@ mod oracle;
 mod read_out;
 mod rewired;
 mod session;
+mod table;
 mod toy;
 
 pub use contract::{analysis_breaches, subject_breaches};
@@ -14,4 +15,5 @@ pub use kill::{kill_again_and_again, kills};
 pub use oracle::{Array, Oracle, OracleError, checkpoint, fixtures, picture};
 pub use rewired::Rewired;
 pub use session::session_breaches;
+pub use table::table_breaches;
 pub use toy::{Toy, Work};

@@ -47,6 +47,9 @@ struct FormArgs {
     /// Prints the table as JSON; without TABLE what the finding is, and what tables it has.
     #[arg(long)]
     json: bool,
+    /// Prints in sentences what the finding says, or the table: where its values are largest, and what speaks against taking it at its word.
+    #[arg(long)]
+    words: bool,
 }
 
 /// What a finding is, for machines.
@@ -86,12 +89,19 @@ const MOST_TABLES: usize = 4;
 
 impl Show {
     pub(crate) fn run(&self) -> Result<()> {
-        let FormArgs { csv: to_csv, parquet: to_parquet, json } = &self.form;
+        let FormArgs { csv: to_csv, parquet: to_parquet, json, words } = &self.form;
         let target = |file: &PathBuf| Ok::<_, anyhow::Error>(Target::new(file)?.apart_from([&self.finding])?);
         let to_output = to_csv.as_deref() == Some(Path::new("-"));
         let to_csv = to_csv.as_ref().filter(|_| !to_output).map(target).transpose()?;
         let to_parquet = to_parquet.as_ref().map(target).transpose()?;
         let finding = Finding::load(&self.finding)?;
+        if *words {
+            let sentences = match &self.table {
+                Some(name) => self.of_name(&finding, name)?.sentence().into_iter().collect(),
+                None => finding.sentences(),
+            };
+            return sentences.iter().try_for_each(|sentence| print::line(print::visible(sentence)));
+        }
         if *json && self.table.is_none() {
             return print::json(&self.told(&finding));
         }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use mmlens::data::shapes::{Record, Split, World};
+use mmlens::data::shapes::{Colour, Record, Split, World};
 
 use crate::support::{Said, mmlens};
 
@@ -40,6 +40,37 @@ fn a_scene_is_that_of_the_world_with_all_its_questions() {
     scene(&out, &["--seed", "3", "--split", "train", "--index", "5", "--biased"]).well();
     let other = image::open(out.join("scene.png")).unwrap().into_rgb8();
     assert!(other == World::new(3).with_bias(true).scene(Split::Train, 5).render());
+}
+
+/// With an edit the other picture is drawn beside it, and the questions that it answers otherwise.
+#[test]
+fn an_edited_scene_is_the_same_but_for_an_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let scene_of = World::new(3).scene(Split::Test, 0);
+    let colour = Colour::ALL.iter().find(|colour| **colour != scene_of.objects[0].colour).unwrap();
+    let edit = format!("0:colour={colour}");
+    let said = scene(folder.path(), &["--seed", "3", "--edit", &edit, "--json"]).json();
+    let edited = &said["edited"];
+    assert_eq!((&edited["object"], &edited["edit"]), (&0.into(), &format!("colour={colour}").into()));
+    let drawn = image::open(folder.path().join("edited.png")).unwrap().into_rgb8();
+    assert!(drawn == scene_of.recoloured(0, *colour).render());
+    let flipped = edited["flipped"].as_array().unwrap();
+    assert!(!flipped.is_empty());
+    for own in flipped {
+        let [text, answer, other] = ["text", "answer", "edited"].map(|name| own[name].as_str().unwrap());
+        let asked = scene_of.questions().into_iter().find(|question| question.text == text).unwrap();
+        assert!(asked.answer == answer && answer != other, "{own}");
+    }
+    let told = scene(folder.path(), &["--seed", "3", "--edit", &edit]).well();
+    assert!(told.contains("edited     ") && told.contains("edited.png"), "{told}");
+    let wrong = scene(folder.path(), &["--edit", "0:colour=pink"]);
+    assert!(
+        wrong.code == Some(2) && wrong.err.contains("`colour=pink` is no edit of an object"),
+        "{}",
+        wrong.err
+    );
+    let said = scene(folder.path(), &["--edit", "7:remove"]).refused();
+    assert!(said.contains("the scene has no object 7"), "{said}");
 }
 
 #[test]

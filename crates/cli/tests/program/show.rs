@@ -188,3 +188,19 @@ fn what_cannot_be_shown_is_refused_by_name() {
     assert_eq!(said, format!("{}: {expected}", several.display()));
     assert_eq!(show(&file, &["--csv", "-", "--json"]).code, Some(2), "one form at a time");
 }
+
+/// Every number in the words is one of the finding's, or a share of them.
+#[test]
+fn a_finding_is_told_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = by_hand(folder.path());
+    // 12 + 2.5 + 1 + 0.25 = 15.75
+    let heads = "In `heads` (logit) most lies at layer 1, `b` (12.0, 76 % of all there is without signs), then at layer 0, `b` (-2.50, 16 %) and \
+                 layer 0, `a` (1.00, 6 %).\n";
+    let expected =
+        format!("By-hand explains the logit of `red` of `none`.\n{heads}But the numbers are made up.\n");
+    assert_eq!(show(&file, &["--words"]).well(), expected);
+    assert_eq!(show(&file, &["heads", "--words"]).well(), heads);
+    assert_eq!(show(&file, &["words", "--words"]).well(), "`words` holds “red”, “a\\nb”.\n");
+    assert_eq!(show(&file, &["--words", "--json"]).code, Some(2));
+}

@@ -134,10 +134,7 @@ impl Scene {
                 continue;
             }
             for &direction in Direction::ALL {
-                let others = || (0..self.objects.len()).filter(|&other| other != origin);
-                let clear = others().all(|other| self.offset(direction, origin, other).abs() >= CLEAR_OFFSET);
-                let mut beyond = others().filter(|&other| self.offset(direction, origin, other) > 0.0);
-                if let (true, Some(found), None) = (clear, beyond.next(), beyond.next()) {
+                if let Some(found) = self.alone_beyond(direction, origin) {
                     asks.push(Form::RelationObject { direction, origin, found });
                 }
             }
@@ -145,7 +142,18 @@ impl Scene {
         asks
     }
 
-    fn offset(&self, direction: Direction, origin: usize, other: usize) -> f32 {
+    /// The only object on one side of another, if none of the others is nearly in line with it.
+    pub(super) fn alone_beyond(&self, direction: Direction, origin: usize) -> Option<usize> {
+        let others = || (0..self.objects.len()).filter(|&other| other != origin);
+        let clear = others().all(|other| self.offset(direction, origin, other).abs() >= CLEAR_OFFSET);
+        let mut beyond = others().filter(|&other| self.offset(direction, origin, other) > 0.0);
+        match (clear, beyond.next(), beyond.next()) {
+            (true, Some(found), None) => Some(found),
+            _ => None,
+        }
+    }
+
+    pub(super) fn offset(&self, direction: Direction, origin: usize, other: usize) -> f32 {
         direction.offset(self.objects[origin].centre, self.objects[other].centre)
     }
 
@@ -244,6 +252,11 @@ fn colours() -> impl Iterator<Item = Filter> {
 
 fn shapes() -> impl Iterator<Item = Filter> {
     Shape::ALL.iter().map(|&shape| Filter::Shape(shape))
+}
+
+/// Every filter there is.
+pub(super) fn filters() -> impl Iterator<Item = Filter> {
+    colours().chain(shapes()).chain(pairs())
 }
 
 /// Every colour with every shape.

@@ -20,10 +20,12 @@
 //! - A mask holds the pixels an object covers by half or more. The soft edge of an object reaches one pixel
 //!   further.
 
+mod answer;
 mod ask;
 mod caption;
 mod cases;
 mod describe;
+mod edit;
 mod export;
 mod question;
 mod raster;
@@ -35,6 +37,7 @@ mod world;
 pub use caption::{Caption, Detail, Mentioned};
 pub use cases::ShapesCases;
 pub use describe::{Phrase, parse_description};
+pub use edit::{Counterfactual, Edit, EditError};
 pub use export::{ExportError, ObjectRecord, Record, export, read_records};
 pub use question::{CELL_MARGIN, CLEAR_OFFSET, Kind, Mention, Question};
 pub use raster::Mask;

@@ -147,6 +147,16 @@ impl Filter {
 impl Scene {
     /// Puts a way to ask into words, with its answer and evidence.
     pub(super) fn phrase(&self, ask: Form) -> Question {
+        self.phrase_as(ask, |object| self.name(object, &BY_ANY))
+    }
+
+    /// The same, with objects of relations called as `naming` says.
+    pub(super) fn phrase_as(&self, ask: Form, naming: impl Fn(usize) -> Option<Naming>) -> Question {
+        let refer = |text: &mut Sentence, object: usize| {
+            if let Some(naming) = naming(object) {
+                text.refer(&self.objects[object], naming, object);
+            }
+        };
         let mut text = Sentence::default();
         let mut answer = Sentence::default();
         let (kind, mut evidence) = match ask {
@@ -203,16 +213,16 @@ impl Scene {
             }
             Form::Relation { object, direction, origin } => {
                 text.say("is");
-                self.refer(&mut text, object);
+                refer(&mut text, object);
                 text.say(direction.word());
-                self.refer(&mut text, origin);
+                refer(&mut text, origin);
                 text.say("?");
                 answer.say(yes_or_no(self.holds(ask)));
                 (Kind::Relation, vec![object, origin])
             }
             Form::RelationObject { direction, origin, found } => {
                 text.say("what is").say(direction.word());
-                self.refer(&mut text, origin);
+                refer(&mut text, origin);
                 text.say("?");
                 let thing = &self.objects[found];
                 answer.say(thing.colour.article()).say(thing.colour.word()).say(thing.shape.word());
@@ -238,13 +248,6 @@ impl Scene {
             evidence,
             mentions: text.mentions,
             answer_mentions: answer.mentions,
-        }
-    }
-
-    /// Refers to an object by the shortest expression that fits it alone.
-    fn refer(&self, text: &mut Sentence, object: usize) {
-        if let Some(naming) = self.name(object, &BY_ANY) {
-            text.refer(&self.objects[object], naming, object);
         }
     }
 }

@@ -104,7 +104,7 @@ impl Scene {
     /// The scene without one object; the objects after it move up by one.
     ///
     /// This and the other edits ([`recoloured`](Self::recoloured), [`reshaped`](Self::reshaped),
-    /// [`moved`](Self::moved)) make counterfactual pictures: all that is not edited stays as it is, pixel by
+    /// [`resized`](Self::resized), [`moved`](Self::moved)) make counterfactual pictures: all that is not edited stays as it is, pixel by
     /// pixel. An edited scene keeps `id`, `split` and `seed`, which say where it came from; its key is new
     /// and may belong to another split. Nothing bounds how much of an object an edit hides. An index past the
     /// end changes nothing.
@@ -128,6 +128,13 @@ impl Scene {
     #[must_use]
     pub fn reshaped(&self, object: usize, shape: Shape) -> Self {
         self.edited_object(object, |placement| Placement { shape, ..placement })
+    }
+
+    /// The scene with one object in the mean radius of another size, about the same centre. See
+    /// [`without`](Self::without) for what all edits share.
+    #[must_use]
+    pub fn resized(&self, object: usize, size: Size) -> Self {
+        self.edited_object(object, |placement| Placement { size, radius: size.radius(), ..placement })
     }
 
     /// The scene with one object elsewhere; what comes to lie outside the picture is cut off. See

@@ -164,6 +164,16 @@ impl Colour {
     }
 }
 
+impl Size {
+    /// The mean radius of an object of this size, in pixels.
+    pub const fn radius(self) -> f32 {
+        match self {
+            Self::Small => 6.1,
+            Self::Large => 11.1,
+        }
+    }
+}
+
 impl Direction {
     /// How far `other` lies on this side of `origin`, in pixels; negative on the opposite side.
     pub fn offset(self, origin: (f32, f32), other: (f32, f32)) -> f32 {

@@ -6,8 +6,9 @@ use mmlens_core::finding::Finding;
 use mmlens_core::{
     Capability, Case, Given, Method, On, Picture, RerunError, Sample, Subject, explain, rerun,
 };
+use mmlens_core::{Case, Given, Picture, Sample, Subject};
 use mmlens_model::METHODS;
-use mmlens_testkit::{Toy, analysis_breaches};
+use mmlens_testkit::{Toy, table_breaches};
 use serde_json::json;
 
 use crate::support::{captioned, llava, many, opened, painted, settings, shown};
@@ -61,6 +62,8 @@ fn those(subject: &dyn Subject, clean: Sample, corrupted: Sample, chosen: impl F
         let again = again.unwrap();
         assert_eq!(again.differences, [], "{name}");
     }
+    let breaches = table_breaches(METHODS, settings, subject, &given);
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
 }
 
 #[test]
