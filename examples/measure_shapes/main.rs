@@ -1,8 +1,7 @@
-//! Measures the shipped models on pictures they never saw: how often the one answers exactly right, how much of an
-//! explanation lies on the object that is the evidence, and how often the other finds the true caption.
+//! Measures the shipped models on pictures they never saw: how often the one answers exactly right, and how often the other finds the true caption.
 //!
 //! ```text
-//! cargo run --release --example measure_shapes [-- --model FOLDER] [--clip FOLDER] [--scenes N] [--explained N] [--compared N]
+//! cargo run --release --example measure_shapes [-- --model FOLDER] [--clip FOLDER] [--scenes N] [--compared N]
 //! ```
 //!
 //! Prints the tables quoted in `docs/shapes.md`.
@@ -11,7 +10,6 @@
 
 mod answers;
 mod captions;
-mod evidence;
 
 use std::path::PathBuf;
 
@@ -34,9 +32,6 @@ struct Args {
     /// Scenes of the test split, each with questions of all kinds it allows.
     #[arg(long, default_value_t = 1000)]
     scenes: u64,
-    /// Questions about one object that are explained.
-    #[arg(long, default_value_t = 200)]
-    explained: usize,
     /// Scenes of the test split that are compared with captions.
     #[arg(long, default_value_t = 1000)]
     compared: u64,
@@ -55,9 +50,6 @@ fn main() -> Result<()> {
     let world = World::new(args.seed);
     if args.scenes > 0 {
         answers::measure(&subject, &world, args.scenes)?;
-    }
-    if args.explained > 0 {
-        evidence::measure(&subject, &world, args.explained)?;
     }
     if args.compared > 0 {
         let encoder = match &args.clip {

@@ -7,6 +7,7 @@ use clap::Args;
 use mmlens::core::{DeviceName, Subject, caught};
 use mmlens::zoo;
 use mmlens::zoo::hub::HubError;
+use mmlens::zoo::{Opening, Redraw};
 
 use crate::refusal::Refusal;
 
@@ -40,15 +41,26 @@ pub(crate) struct OpenArgs {
 impl OpenArgs {
     /// The model of this name; without one the model that ships inside.
     pub(crate) fn subject(&self, model: Option<&str>) -> Result<Box<dyn Subject>> {
+        self.subject_with(model, None)
+    }
+
+    /// The same, with weights drawn anew.
+    fn subject_with(&self, model: Option<&str>, redraw: Option<Redraw>) -> Result<Box<dyn Subject>> {
         let device = self.device.open(token().as_deref())?;
+        let on = Opening::from(&device);
+        let on = redraw.as_ref().map_or(on, |redraw| on.redrawn(redraw));
         let Some(model) = model else {
-            return Ok(Box::new(zoo::shipped::shapes(&device)?));
+            return Ok(Box::new(zoo::shipped::shapes(on)?));
         };
-        if let Some(shipped) = zoo::shipped::named(model, &device) {
+        if let Some(shipped) = zoo::shipped::named(model, on) {
             return Ok(shipped?);
         }
         let folder = locate(model)?;
         let options = zoo::OpenOptions::new(&device).self_check(!self.no_self_check);
+        let options = match redraw {
+            Some(redraw) => options.redraw(redraw),
+            None => options,
+        };
         let opened = match &self.device {
             DeviceName::Flex => options.open(folder),
             // Weights are brought there, and Burn panics where a device cannot say that it has died.
@@ -69,6 +81,11 @@ impl ModelArgs {
     /// Another model, opened as this one is, and its folder if it does not ship inside.
     pub(crate) fn beside(&self, model: &str) -> Result<(Box<dyn Subject>, Option<PathBuf>)> {
         Ok((self.open.subject(Some(model))?, folder_of(Some(model))?))
+    }
+
+    /// The same model with weights drawn anew.
+    pub(crate) fn open_redrawn(&self, redraw: Redraw) -> Result<Box<dyn Subject>> {
+        self.open.subject_with(self.model.as_ref().or(self.named.as_ref()).map(String::as_str), Some(redraw))
     }
 
     /// The folder of the model, if it does not ship inside: what is written must not be one of its files.

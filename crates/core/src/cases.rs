@@ -60,6 +60,14 @@ pub trait Cases: Sync {
         Ok(Vec::new())
     }
 
+    /// What persons hold to matter in the pictures of a case, each by itself.
+    ///
+    /// # Errors
+    /// As [`Cases::case`].
+    fn persons(&self, _index: usize) -> Result<Vec<PersonMap>, SubjectError> {
+        Ok(Vec::new())
+    }
+
     /// SHA-256 of all there is in it, in hexadecimal digits: of every sample with the pixels of its pictures, and of labels and
     /// groups. Data sets that follow from a seed say it from that.
     ///
@@ -90,6 +98,19 @@ pub struct Mask {
     pub size: [usize; 2],
     /// Whether each pixel lies in it, row by row.
     pub inside: Vec<bool>,
+}
+
+/// Where a person looked, or what one said matters: a number for every pixel of a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PersonMap {
+    /// Whose it is.
+    pub name: String,
+    /// Which picture of the sample.
+    pub picture: usize,
+    /// Width and height of the picture, in pixels.
+    pub size: [usize; 2],
+    /// How much each pixel matters, row by row.
+    pub values: Vec<f32>,
 }
 
 /// The error of an index past the end of a data set.
@@ -252,6 +273,10 @@ impl<D: Cases> Cases for Annotated<D> {
     fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {
         self.data.masks(index)
     }
+
+    fn persons(&self, index: usize) -> Result<Vec<PersonMap>, SubjectError> {
+        self.data.persons(index)
+    }
 }
 
 /// Some cases of a data set, in an order of their own.
@@ -333,6 +358,10 @@ impl Cases for Subset<'_> {
 
     fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {
         self.data.masks(self.of_all(index)?)
+    }
+
+    fn persons(&self, index: usize) -> Result<Vec<PersonMap>, SubjectError> {
+        self.data.persons(self.of_all(index)?)
     }
 }
 

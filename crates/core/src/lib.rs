@@ -65,7 +65,7 @@ mod weight;
 pub use altered::{Alteration, AlterationError, AlterationFault, Altered, orthonormal};
 pub use baseline::Baseline;
 pub use broken::Place;
-pub use cases::{Annotated, Cases, FromFn, Listed, Mask, Subset, from_fn, held_out};
+pub use cases::{Annotated, Cases, FromFn, Listed, Mask, PersonMap, Subset, from_fn, held_out};
 pub use caught::{Panicked, caught};
 pub use change::MASKED;
 pub use clip::{Clip, MOST_CLIP_FRAMES, MOST_CLIP_PIXELS};

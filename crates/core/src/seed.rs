@@ -18,6 +18,12 @@ impl Seed {
         self.0
     }
 
+    /// A draw of the normal distribution that depends on the seed alone (Box and Muller 1958).
+    pub fn normal(self) -> f64 {
+        let (radius, angle) = (1.0 - f64::from(self.at(0).unit()), f64::from(self.at(1).unit()));
+        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+    }
+
     /// A number in [0, 1) that depends on the seed alone.
     pub fn unit(self) -> f32 {
         (mix(self.0) >> 40) as f32 / (1_u64 << 24) as f32

@@ -2,10 +2,9 @@
 
 use mmlens_core::Seed;
 
-/// A draw of the normal distribution (Box and Muller 1958).
+/// A draw of the normal distribution: [`Seed::normal`].
 pub fn normal(seed: Seed) -> f64 {
-    let (radius, angle) = (1.0 - f64::from(seed.at(0).unit()), f64::from(seed.at(1).unit()));
-    (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+    seed.normal()
 }
 
 /// `0..len` in an order that follows from a seed: by the numbers `seed.at(i).value()`, the smallest first.

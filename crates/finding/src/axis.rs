@@ -119,6 +119,10 @@ pub enum Role {
     Pair,
     /// Tokens of the answer that is explained.
     Answer,
+    /// Methods that are compared, baselines among them.
+    Method,
+    /// What is measured of each.
+    Metric,
 }
 
 impl Role {
@@ -146,6 +150,8 @@ impl Role {
             Self::Key => "key",
             Self::Pair => "pair",
             Self::Answer => "answer",
+            Self::Method => "method",
+            Self::Metric => "metric",
         }
     }
 }

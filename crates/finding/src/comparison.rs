@@ -351,8 +351,8 @@ fn numbers(unit: Unit, ours: &[f32], theirs: &[f32], place: impl Fn(usize) -> Ve
 }
 
 /// The correlation of two lists of finite numbers, after Pearson; none of fewer than three, which says nothing, or where one does not
-/// vary.
-fn correlation(xs: &[f64], ys: &[f64]) -> Option<f64> {
+/// vary. Of their [`ranks`] it is Spearman's.
+pub fn correlation(xs: &[f64], ys: &[f64]) -> Option<f64> {
     let varies = |values: &[f64]| values.windows(2).any(|pair| pair.first() != pair.last());
     if xs.len() < 3 || !varies(xs) || !varies(ys) {
         return None;
@@ -371,7 +371,7 @@ fn correlation(xs: &[f64], ys: &[f64]) -> Option<f64> {
 }
 
 /// The rank of each of some finite numbers, from 1; equal ones have the mean of their ranks.
-fn ranks(values: &[f64]) -> Vec<f64> {
+pub fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<(usize, f64)> = values.iter().copied().enumerate().collect();
     order.sort_by(|(_, a), (_, b)| a.total_cmp(b));
     let mut ranks = vec![0.0; values.len()];

@@ -39,7 +39,9 @@ mod unit;
 
 pub use axis::{Axis, Labels, Modality, PatchLabel, Role, TokenLabel};
 pub use caution::{CAUTIONS, Caution, CautionKind};
-pub use comparison::{Compared, Comparison, Largest, Numbers, Outcome, Place, SharedAxis, Texts};
+pub use comparison::{
+    Compared, Comparison, Largest, Numbers, Outcome, Place, SharedAxis, Texts, correlation, ranks,
+};
 pub use difference::Difference;
 pub use error::{FileError, FindingError, TableError};
 pub use file::{FORMAT, FORMAT_VERSION, MOST_BYTES};

@@ -5,6 +5,7 @@
 pub use mmlens_core as core;
 pub use mmlens_data as data;
 pub use mmlens_engine as engine;
+pub use mmlens_evaluation as evaluation;
 pub use mmlens_files as files;
 pub use mmlens_finding as finding;
 pub use mmlens_kernels as kernels;

@@ -17,32 +17,33 @@ use crate::idefics3::open_idefics3;
 use crate::llava::open_llava;
 use crate::llava_next::open_llava_next;
 use crate::qwen_vl::open_qwen_vl;
+use crate::redraw::{Opening, Redraw};
 use crate::self_check::SelfCheck;
 use crate::vit::open_vit;
 
 /// What makes a subject of a folder.
-type Open = fn(&Path, &Device) -> Result<Box<dyn SelfCheck>, ZooError>;
+type Open = fn(&Path, Opening<'_>) -> Result<Box<dyn SelfCheck>, ZooError>;
 
 /// Every kind of model, by the `model_type` of its `config.json`.
 const KINDS: &[(&str, Open)] = &[
-    ("llava", |folder, device| Ok(Box::new(open_llava(folder, device)?))),
-    ("llava_next", |folder, device| Ok(Box::new(open_llava_next(folder, device)?))),
-    ("smolvlm", |folder, device| Ok(Box::new(open_idefics3(folder, device)?))),
-    ("idefics3", |folder, device| Ok(Box::new(open_idefics3(folder, device)?))),
-    ("clip", |folder, device| Ok(Box::new(open_clip(folder, device)?))),
-    ("siglip", |folder, device| Ok(Box::new(open_clip(folder, device)?))),
-    ("qwen2_vl", |folder, device| Ok(Box::new(open_qwen_vl(folder, device)?))),
-    ("qwen2_5_vl", |folder, device| Ok(Box::new(open_qwen_vl(folder, device)?))),
-    ("qwen3_vl", |folder, device| Ok(Box::new(open_qwen_vl(folder, device)?))),
-    ("bert", |folder, device| Ok(Box::new(open_bert(folder, device)?))),
-    ("blip", |folder, device| Ok(Box::new(open_blip(folder, device)?))),
-    ("vit", |folder, device| Ok(Box::new(open_vit(folder, device)?))),
-    ("llama", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
-    ("mistral", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
-    ("qwen2", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
-    ("qwen3", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
-    ("gemma2", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
-    ("gpt2", |folder, device| Ok(Box::new(open_decoder(folder, device)?))),
+    ("llava", |folder, on| Ok(Box::new(open_llava(folder, on)?))),
+    ("llava_next", |folder, on| Ok(Box::new(open_llava_next(folder, on)?))),
+    ("smolvlm", |folder, on| Ok(Box::new(open_idefics3(folder, on)?))),
+    ("idefics3", |folder, on| Ok(Box::new(open_idefics3(folder, on)?))),
+    ("clip", |folder, on| Ok(Box::new(open_clip(folder, on)?))),
+    ("siglip", |folder, on| Ok(Box::new(open_clip(folder, on)?))),
+    ("qwen2_vl", |folder, on| Ok(Box::new(open_qwen_vl(folder, on)?))),
+    ("qwen2_5_vl", |folder, on| Ok(Box::new(open_qwen_vl(folder, on)?))),
+    ("qwen3_vl", |folder, on| Ok(Box::new(open_qwen_vl(folder, on)?))),
+    ("bert", |folder, on| Ok(Box::new(open_bert(folder, on)?))),
+    ("blip", |folder, on| Ok(Box::new(open_blip(folder, on)?))),
+    ("vit", |folder, on| Ok(Box::new(open_vit(folder, on)?))),
+    ("llama", |folder, on| Ok(Box::new(open_decoder(folder, on)?))),
+    ("mistral", |folder, on| Ok(Box::new(open_decoder(folder, on)?))),
+    ("qwen2", |folder, on| Ok(Box::new(open_decoder(folder, on)?))),
+    ("qwen3", |folder, on| Ok(Box::new(open_decoder(folder, on)?))),
+    ("gemma2", |folder, on| Ok(Box::new(open_decoder(folder, on)?))),
+    ("gpt2", |folder, on| Ok(Box::new(open_decoder(folder, on)?))),
 ];
 
 #[derive(Deserialize)]
@@ -61,13 +62,14 @@ struct Kind {
 pub struct OpenOptions {
     device: Device,
     self_check: bool,
+    redraw: Option<Redraw>,
 }
 
 impl OpenOptions {
     /// On a device, looked over once opened.
     #[must_use]
     pub fn new(device: &Device) -> Self {
-        Self { device: device.clone(), self_check: true }
+        Self { device: device.clone(), self_check: true, redraw: None }
     }
 
     /// Whether the model looks itself over once it is opened: see [`crate::self_check`]. On by default. It reads all weights,
@@ -76,6 +78,18 @@ impl OpenOptions {
     pub fn self_check(mut self, on: bool) -> Self {
         self.self_check = on;
         self
+    }
+
+    /// Draws weights anew as the model is opened ([`Redraw`]). Such a model does not look itself over: it is not whole.
+    #[must_use]
+    pub fn redraw(mut self, redraw: Redraw) -> Self {
+        self.redraw = Some(redraw);
+        self
+    }
+
+    /// How it opens.
+    pub(crate) fn opening(&self) -> Opening<'_> {
+        Opening { device: &self.device, redraw: self.redraw.as_ref() }
     }
 
     /// Opens a Hugging Face folder as what its `config.json` says it is.
@@ -87,8 +101,8 @@ impl OpenOptions {
     /// # Memory
     /// As opening that kind; the self-check adds the activations of a few positions of one block.
     pub fn open(&self, folder: impl AsRef<Path>) -> Result<Box<dyn Subject>, ZooError> {
-        let subject = kind(folder.as_ref())?(folder.as_ref(), &self.device)?;
-        if self.self_check {
+        let subject = kind(folder.as_ref())?(folder.as_ref(), self.opening())?;
+        if self.self_check && self.redraw.is_none() {
             subject.self_check()?;
         }
         Ok(subject)

@@ -1,6 +1,5 @@
 //! The models that ship inside, so that everything runs at once, offline.
 
-use burn::tensor::Device;
 use mmlens_core::Subject;
 use serde_json::{Map, Value};
 
@@ -9,6 +8,7 @@ use crate::checkpoint::{Checkpoint, parse_json};
 use crate::clip::{Captions, ClipConfig, DualEncoder};
 use crate::llava::llava;
 use crate::processor::ImageProcessor;
+use crate::redraw::Opening;
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::vlm::{Vlm, VlmParts};
 
@@ -19,12 +19,12 @@ macro_rules! file {
 }
 
 /// What makes a shipped model.
-type Make = fn(&Device) -> Result<Box<dyn Subject>, ZooError>;
+type Make = fn(Opening<'_>) -> Result<Box<dyn Subject>, ZooError>;
 
 /// Each with its name and the `model_type` of its config.
 const SHIPPED: &[(&str, &str, Make)] = &[
-    ("shapes-llava", "llava", |device| Ok(Box::new(shapes(device)?))),
-    ("shapes-clip", "clip", |device| Ok(Box::new(shapes_clip(device)?))),
+    ("shapes-llava", "llava", |on| Ok(Box::new(shapes(on)?))),
+    ("shapes-clip", "clip", |on| Ok(Box::new(shapes_clip(on)?))),
 ];
 
 /// The `model_type` of a shipped model by its name; `None` if there is none of that name.
@@ -42,8 +42,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 ///
 /// # Errors
 /// None in a build whose tests pass.
-pub fn named(name: &str, device: &Device) -> Option<Result<Box<dyn Subject>, ZooError>> {
-    SHIPPED.iter().find(|(own, ..)| *own == name).map(|(_, _, make)| make(device))
+pub fn named<'a>(name: &str, on: impl Into<Opening<'a>>) -> Option<Result<Box<dyn Subject>, ZooError>> {
+    SHIPPED.iter().find(|(own, ..)| *own == name).map(|(_, _, make)| make(on.into()))
 }
 
 /// A LLaVA of about a million weights that answers questions about the shapes world.
@@ -53,7 +53,8 @@ pub fn named(name: &str, device: &Device) -> Option<Result<Box<dyn Subject>, Zoo
 ///
 /// # Errors
 /// None in a build whose tests pass.
-pub fn shapes(device: &Device) -> Result<Vlm, ZooError> {
+pub fn shapes<'a>(on: impl Into<Opening<'a>>) -> Result<Vlm, ZooError> {
+    let Opening { device, redraw } = on.into();
     let name = "shapes-llava";
     let tokenizer = Tokenizer::from_json(
         name,
@@ -71,7 +72,7 @@ pub fn shapes(device: &Device) -> Result<Vlm, ZooError> {
     )?;
     let parts = VlmParts {
         name: name.to_owned(),
-        checkpoint: Checkpoint::from_bytes(name, file!("shapes-llava/model.safetensors"))?,
+        checkpoint: Checkpoint::from_bytes(name, file!("shapes-llava/model.safetensors"))?.redrawn(redraw),
         template: Some(template),
         tokenizer,
         generation: parse_json(
@@ -90,7 +91,8 @@ pub fn shapes(device: &Device) -> Result<Vlm, ZooError> {
 ///
 /// # Errors
 /// None in a build whose tests pass.
-pub fn shapes_clip(device: &Device) -> Result<DualEncoder, ZooError> {
+pub fn shapes_clip<'a>(on: impl Into<Opening<'a>>) -> Result<DualEncoder, ZooError> {
+    let Opening { device, redraw } = on.into();
     let name = "shapes-clip";
     let config: Value = parse_json("shapes-clip/config.json", file!("shapes-clip/config.json"))?;
     let config = ClipConfig::read(&config)?;
@@ -103,6 +105,6 @@ pub fn shapes_clip(device: &Device) -> Result<DualEncoder, ZooError> {
         "shapes-clip/preprocessor_config.json",
         file!("shapes-clip/preprocessor_config.json"),
     )?;
-    let checkpoint = Checkpoint::from_bytes(name, file!("shapes-clip/model.safetensors"))?;
+    let checkpoint = Checkpoint::from_bytes(name, file!("shapes-clip/model.safetensors"))?.redrawn(redraw);
     DualEncoder::new(name.to_owned(), &config, checkpoint, captions, processor, device)
 }

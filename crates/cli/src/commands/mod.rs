@@ -6,6 +6,7 @@ mod bench;
 mod certify;
 mod diff;
 mod dry;
+mod evaluate;
 mod explain;
 mod fit;
 mod methods;
@@ -44,6 +45,7 @@ enum Command {
     Bench(bench::Bench),
     Certify(certify::Certify),
     Diff(diff::Diff),
+    Evaluate(evaluate::Evaluate),
     Explain(explain::Explain),
     Fit(fit::Fit),
     Methods(methods::Methods),
@@ -91,6 +93,7 @@ impl Cli {
             Command::Bench(bench) => bench.run(),
             Command::Certify(certify) => return certify.run(),
             Command::Diff(diff) => return diff.run(),
+            Command::Evaluate(evaluate) => evaluate.run(),
             Command::Explain(explain) => explain.run(),
             Command::Fit(fit) => fit.run(),
             Command::Methods(methods) => methods.run(),

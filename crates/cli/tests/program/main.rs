@@ -11,6 +11,7 @@ mod clips;
 mod diff;
 mod dual;
 mod encoders;
+mod evaluate;
 mod explain;
 mod fit;
 mod job;

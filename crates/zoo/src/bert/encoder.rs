@@ -12,6 +12,7 @@ use super::{BertConfig, BertModel, Texts};
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, Layout, Weights, read_json};
 use crate::error::of_folder;
+use crate::redraw::Opening;
 use crate::self_check::{Looked, SelfCheck, self_check, small_inputs};
 use crate::vlm::name_of;
 
@@ -34,13 +35,14 @@ pub struct TextEncoder {
 ///
 /// # Memory
 /// On a CPU, f32 weights are mapped, not copied; others are widened tensor by tensor.
-pub fn open_bert(folder: &Path, device: &Device) -> Result<TextEncoder, ZooError> {
+pub fn open_bert<'a>(folder: &Path, on: impl Into<Opening<'a>>) -> Result<TextEncoder, ZooError> {
+    let Opening { device, redraw } = on.into();
     of_folder(folder, || {
         let raw: Value = read_json(folder.join("config.json"))?;
         let config = BertConfig::read(&raw)?;
         let pad = raw.get("pad_token_id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
         let texts = Texts::from_dir(folder, config.stack.positions, pad)?;
-        TextEncoder::new(name_of(folder), &config, Checkpoint::open(folder)?, texts, device)
+        TextEncoder::new(name_of(folder), &config, Checkpoint::open(folder)?.redrawn(redraw), texts, device)
     })
 }
 

@@ -19,6 +19,7 @@ use crate::error::of_folder;
 use crate::llava::{colours, process, stack};
 use crate::parts::{KvCache, picked};
 use crate::processor::ImageProcessor;
+use crate::redraw::Opening;
 use crate::rules::rules;
 use crate::self_check::{Looked, SelfCheck, pattern, self_check, small_inputs};
 use crate::vit::Labels;
@@ -47,14 +48,22 @@ pub struct Blip {
 ///
 /// # Memory
 /// On a CPU, f32 weights are mapped, not copied; others are widened tensor by tensor.
-pub fn open_blip(folder: &Path, device: &Device) -> Result<Blip, ZooError> {
+pub fn open_blip<'a>(folder: &Path, on: impl Into<Opening<'a>>) -> Result<Blip, ZooError> {
+    let Opening { device, redraw } = on.into();
     of_folder(folder, || {
         let config: Value = read_json(folder.join("config.json"))?;
         let config = BlipConfig::read(&config)?;
         let texts = Texts::from_dir(folder, config.text.positions, Some(config.pad))?;
         let processor = ImageProcessor::from_dir(folder)?;
         let generation = GenerationConfig::of_decoder(folder)?;
-        Blip::new(name_of(folder), config, Checkpoint::open(folder)?, (texts, processor), generation, device)
+        Blip::new(
+            name_of(folder),
+            config,
+            Checkpoint::open(folder)?.redrawn(redraw),
+            (texts, processor),
+            generation,
+            device,
+        )
     })
 }
 

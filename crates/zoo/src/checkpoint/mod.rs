@@ -50,6 +50,8 @@ pub use weights::{WeightSource, Weights};
 
 use storage::Storage;
 
+use crate::redraw::Redraw;
+
 /// Bytes that are widened at a time: whole elements of any type.
 const PIECE: usize = 1 << 21;
 
@@ -65,6 +67,7 @@ pub struct Checkpoint {
     tensors: BTreeMap<String, Stored>,
     metadata: BTreeMap<String, String>,
     hash: OnceLock<String>,
+    redraw: Option<Redraw>,
 }
 
 /// What a checkpoint says of one tensor.
@@ -129,6 +132,12 @@ impl Checkpoint {
         Self::assemble(Path::new(name), vec![Storage::embedded(name, bytes)])
     }
 
+    /// The same, of which a model is given weights drawn anew. Its own values, its bytes and its hash stay those of the files.
+    #[must_use]
+    pub fn redrawn(self, redraw: Option<&Redraw>) -> Self {
+        Self { redraw: redraw.cloned(), ..self }
+    }
+
     fn assemble(origin: &Path, files: Vec<Storage>) -> Result<Self, CheckpointError> {
         let mut tensors: BTreeMap<String, Stored> = BTreeMap::new();
         let mut metadata = BTreeMap::new();
@@ -143,7 +152,7 @@ impl Checkpoint {
                 tensors.insert(name, Stored { file, dtype, shape, range });
             }
         }
-        Ok(Self { origin: origin.to_owned(), files, tensors, metadata, hash: OnceLock::new() })
+        Ok(Self { origin: origin.to_owned(), files, tensors, metadata, hash: OnceLock::new(), redraw: None })
     }
 
     /// The folder or file this came from.
@@ -227,9 +236,10 @@ impl Checkpoint {
         Ok(self.hash.get_or_init(|| hash))
     }
 
-    /// That hash as a subject tells it: where it cannot be computed, the reason.
+    /// That hash as a subject tells it, with what was drawn anew: where it cannot be computed, the reason.
     pub(crate) fn hash_or_reason(&self) -> String {
-        self.weights_hash().map_or_else(|e| format!("unknown: {e}"), str::to_owned)
+        let hash = self.weights_hash().map_or_else(|e| format!("unknown: {e}"), str::to_owned);
+        self.redraw.as_ref().map_or_else(|| hash.clone(), |redraw| format!("{hash}, {redraw}"))
     }
 
     fn stored(&self, name: &str) -> Result<&Stored, CheckpointError> {

@@ -170,9 +170,15 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// A tensor of the file as host data: its own bytes where they can stay where they are, else a converted copy.
-    fn host(&self, file_name: &str) -> Result<TensorData, CheckpointError> {
+    /// A tensor of the file as host data: its own bytes where they can stay where they are, else a converted copy; or what was drawn in
+    /// the place of its numbers.
+    fn host(&self, name: &str, file_name: &str) -> Result<TensorData, CheckpointError> {
         let stored = self.checkpoint.stored(file_name)?;
+        let names = || self.names.keys().map(String::as_str);
+        if let Some(redraw) = self.checkpoint.redraw.as_ref().filter(|redraw| redraw.covers(name, names())) {
+            let drawn = redraw.drawn(&self.checkpoint.floats(file_name)?);
+            return Ok(TensorData::new(drawn, stored.shape.clone()));
+        }
         let transfer = |problem: String| CheckpointError::Transfer { tensor: file_name.to_owned(), problem };
         let (same, align) = match (stored.dtype, self.dtype) {
             (Dtype::F32, DType::F32) => (true, 4),
@@ -239,7 +245,7 @@ impl WeightSource for Weights<'_> {
         if self.comparing {
             return self.stand_in(shape);
         }
-        let mut data = self.host(file_name)?;
+        let mut data = self.host(name, file_name)?;
         if alone {
             let (bytes, _, dtype) = data.into_parts();
             data = TensorData::try_from_bytes(bytes, shape, dtype).map_err(|e| {
@@ -303,7 +309,7 @@ mod tests {
         for (access, stays) in [(Access::Mapped, true), (Access::Copied, false)] {
             let checkpoint = Checkpoint::open_with(&file, access).unwrap();
             let weights = Weights::new(&checkpoint, &Device::default());
-            let data = weights.host("t").unwrap();
+            let data = weights.host("t", "t").unwrap();
             let mapped = checkpoint.files[0].lasting(&checkpoint.stored("t").unwrap().range);
             assert_eq!(mapped.is_some_and(|mapped| mapped.as_ptr() == data.as_bytes().as_ptr()), stays);
         }

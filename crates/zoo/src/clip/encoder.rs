@@ -16,6 +16,7 @@ use crate::checkpoint::{Checkpoint, Weights, read_json};
 use crate::error::of_folder;
 use crate::llava::{colours, process, stack};
 use crate::processor::ImageProcessor;
+use crate::redraw::Opening;
 use crate::self_check::{Looked, SelfCheck, self_check};
 use crate::vlm::name_of;
 
@@ -44,13 +45,21 @@ pub struct DualEncoder {
 ///
 /// # Memory
 /// On a CPU, f32 weights are mapped, not copied; others are widened tensor by tensor.
-pub fn open_clip(folder: &Path, device: &Device) -> Result<DualEncoder, ZooError> {
+pub fn open_clip<'a>(folder: &Path, on: impl Into<Opening<'a>>) -> Result<DualEncoder, ZooError> {
+    let Opening { device, redraw } = on.into();
     of_folder(folder, || {
         let config: Value = read_json(folder.join("config.json"))?;
         let config = ClipConfig::read(&config)?;
         let captions = Captions::from_dir(folder, &config)?;
         let processor = ImageProcessor::from_dir(folder)?;
-        DualEncoder::new(name_of(folder), &config, Checkpoint::open(folder)?, captions, processor, device)
+        DualEncoder::new(
+            name_of(folder),
+            &config,
+            Checkpoint::open(folder)?.redrawn(redraw),
+            captions,
+            processor,
+            device,
+        )
     })
 }
 

@@ -23,6 +23,7 @@ use crate::checkpoint::{Layout, WeightSource, Weights, read_json};
 use crate::decoder::{Decoder, DecoderConfig, Sequence};
 use crate::error::of_folder;
 use crate::parts::{KvCache, Linear, Norm};
+use crate::redraw::Opening;
 use crate::vision::{TowerConfig, VisionTower};
 use crate::vlm::{CheckInputs, Network, Placeholder, Vlm, VlmParts, place, resumed};
 use crate::{ZooError, present};
@@ -205,12 +206,13 @@ impl Network for Idefics3Model {
 ///
 /// # Errors
 /// Any file that is missing, broken or does not fit the others; an option that is not supported.
-pub fn open_idefics3(folder: &Path, device: &Device) -> Result<Vlm, ZooError> {
+pub fn open_idefics3<'a>(folder: &Path, on: impl Into<Opening<'a>>) -> Result<Vlm, ZooError> {
+    let on = on.into();
     of_folder(folder, || {
         let config: Idefics3Config = read_json(folder.join("config.json"))?;
-        let parts = VlmParts::from_dir(folder, device)?;
+        let parts = VlmParts::from_dir(folder, on)?;
         let cut = Cut::read(folder)?;
-        let model = Weights::new(&parts.checkpoint, device)
+        let model = Weights::new(&parts.checkpoint, on.device)
             .layout(Layout::IDEFICS3)
             .build(|weights| Idefics3Model::take(&config, cut.tile, weights))?;
         let token = config.image_token_id;

@@ -5,8 +5,6 @@ mod model;
 
 use std::path::Path;
 
-use burn::tensor::Device;
-
 pub use eyes::LlavaEyes;
 pub(crate) use eyes::{colours, process, stack};
 pub use model::{FeatureLayers, LlavaConfig, LlavaModel};
@@ -15,16 +13,18 @@ use crate::ZooError;
 use crate::checkpoint::{Layout, Weights, read_json};
 use crate::error::of_folder;
 use crate::processor::ImageProcessor;
+use crate::redraw::Opening;
 use crate::vlm::{Vlm, VlmParts};
 
 /// Opens a LLaVA checkpoint's Hugging Face folder.
 ///
 /// # Errors
 /// Any file that is missing, broken or does not fit the others; an option that is not supported.
-pub fn open_llava(folder: &Path, device: &Device) -> Result<Vlm, ZooError> {
+pub fn open_llava<'a>(folder: &Path, on: impl Into<Opening<'a>>) -> Result<Vlm, ZooError> {
+    let on = on.into();
     of_folder(folder, || {
         let config: LlavaConfig = read_json(folder.join("config.json"))?;
-        llava(&config, VlmParts::from_dir(folder, device)?, ImageProcessor::from_dir(folder)?)
+        llava(&config, VlmParts::from_dir(folder, on)?, ImageProcessor::from_dir(folder)?)
     })
 }
 

@@ -25,6 +25,7 @@ use crate::decoder::{Decoder, Sequence};
 use crate::error::of_folder;
 use crate::llava::{LlavaConfig, LlavaModel};
 use crate::parts::KvCache;
+use crate::redraw::Opening;
 use crate::vlm::{CheckInputs, Network, Placeholder, Vlm, VlmParts, place, resumed};
 
 /// What `config.json` says beside what it says of a LLaVA.
@@ -176,7 +177,8 @@ impl Network for LlavaNextModel {
 ///
 /// # Errors
 /// Any file that is missing, broken or does not fit the others; an option that is not supported.
-pub fn open_llava_next(folder: &Path, device: &Device) -> Result<Vlm, ZooError> {
+pub fn open_llava_next<'a>(folder: &Path, on: impl Into<Opening<'a>>) -> Result<Vlm, ZooError> {
+    let on = on.into();
     of_folder(folder, || {
         let raw: Raw = read_json(folder.join("config.json"))?;
         let pinpoints = match &raw.image_grid_pinpoints {
@@ -184,8 +186,8 @@ pub fn open_llava_next(folder: &Path, device: &Device) -> Result<Vlm, ZooError> 
             Some(value) => eyes::read_pinpoints("image_grid_pinpoints", value)?,
         };
         let config: LlavaConfig = read_json(folder.join("config.json"))?;
-        let parts = VlmParts::from_dir(folder, device)?;
-        let model = Weights::new(&parts.checkpoint, device)
+        let parts = VlmParts::from_dir(folder, on)?;
+        let model = Weights::new(&parts.checkpoint, on.device)
             .layout(Layout::LLAVA)
             .ignore(&["model.vision_tower.post_layernorm.*", "model.vision_tower.head.*"])
             .build(|weights| LlavaNextModel::take(&config, pinpoints.clone(), weights))?;

@@ -17,8 +17,6 @@ mod tower;
 
 use std::path::Path;
 
-use burn::tensor::Device;
-
 pub use config::{QwenKind, QwenTowerConfig, QwenVlConfig, Windows};
 pub use eyes::{Expected, QwenEyes};
 pub use film::{Film, MOST_OF_CLIP};
@@ -32,15 +30,17 @@ pub use tower::{Looked, QwenTower};
 use crate::ZooError;
 use crate::checkpoint::{Layout, Weights, read_json};
 use crate::error::of_folder;
+use crate::redraw::Opening;
 use crate::vlm::{Vlm, VlmParts};
 
 /// Opens a Qwen-VL checkpoint's Hugging Face folder.
 ///
 /// # Errors
 /// Any file that is missing, broken or does not fit the others; an option that is not supported.
-pub fn open_qwen_vl(folder: &Path, device: &Device) -> Result<Vlm, ZooError> {
+pub fn open_qwen_vl<'a>(folder: &Path, on: impl Into<Opening<'a>>) -> Result<Vlm, ZooError> {
+    let on = on.into();
     of_folder(folder, || {
-        let parts = VlmParts::from_dir(folder, device)?;
+        let parts = VlmParts::from_dir(folder, on)?;
         let network = open_network(folder, &parts)?;
         let config = network.config();
         let vision = &config.vision;

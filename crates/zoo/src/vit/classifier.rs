@@ -16,6 +16,7 @@ use crate::checkpoint::{Checkpoint, Layout, Weights, read_json};
 use crate::error::of_folder;
 use crate::llava::{colours, process, stack};
 use crate::processor::ImageProcessor;
+use crate::redraw::Opening;
 use crate::self_check::{Looked, SelfCheck, pattern, self_check, small_inputs};
 use crate::vlm::name_of;
 
@@ -39,12 +40,19 @@ pub struct ImageClassifier {
 ///
 /// # Memory
 /// On a CPU, f32 weights are mapped, not copied; others are widened tensor by tensor.
-pub fn open_vit(folder: &Path, device: &Device) -> Result<ImageClassifier, ZooError> {
+pub fn open_vit<'a>(folder: &Path, on: impl Into<Opening<'a>>) -> Result<ImageClassifier, ZooError> {
+    let Opening { device, redraw } = on.into();
     of_folder(folder, || {
         let config: Value = read_json(folder.join("config.json"))?;
         let config = VitConfig::read(&config)?;
         let processor = ImageProcessor::from_dir(folder)?;
-        ImageClassifier::new(name_of(folder), &config, Checkpoint::open(folder)?, processor, device)
+        ImageClassifier::new(
+            name_of(folder),
+            &config,
+            Checkpoint::open(folder)?.redrawn(redraw),
+            processor,
+            device,
+        )
     })
 }
 

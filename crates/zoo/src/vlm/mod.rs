@@ -26,6 +26,7 @@ use crate::ZooError;
 use crate::checkpoint::{Checkpoint, GenerationConfig};
 use crate::hub;
 use crate::parts::{KvCache, picked};
+use crate::redraw::Opening;
 use crate::rules::rules;
 use crate::self_check::{Looked, SelfCheck, self_check};
 use crate::text::{ChatOptions, ChatTemplate, Message, TextError, Tokenizer};
@@ -56,11 +57,11 @@ impl VlmParts {
     /// # Memory
     /// None of the weights, until a network takes them. On a CPU, f32 weights are mapped, not copied; others are widened
     /// tensor by tensor.
-    pub fn from_dir(folder: impl AsRef<Path>, device: &Device) -> Result<Self, ZooError> {
-        let folder = folder.as_ref();
+    pub fn from_dir<'a>(folder: impl AsRef<Path>, on: impl Into<Opening<'a>>) -> Result<Self, ZooError> {
+        let (folder, Opening { device, redraw }) = (folder.as_ref(), on.into());
         Ok(Self {
             name: name_of(folder),
-            checkpoint: Checkpoint::open(folder)?,
+            checkpoint: Checkpoint::open(folder)?.redrawn(redraw),
             tokenizer: Tokenizer::from_dir(folder)?,
             template: match ChatTemplate::from_dir(folder) {
                 Err(TextError::NoTemplate { .. }) => None,

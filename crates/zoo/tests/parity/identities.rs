@@ -1,7 +1,6 @@
 //! What must hold between runs of one model, of every family: single and batched, cached and uncached, whole and resumed,
 //! read and written back; and what the stream is the sum of.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -16,7 +15,7 @@ use mmlens_zoo::llava::open_llava;
 use mmlens_zoo::llava_next::open_llava_next;
 use mmlens_zoo::parts::KvCache;
 use mmlens_zoo::qwen_vl::open_qwen_vl;
-use mmlens_zoo::{DecoderConfig, Vlm, ZooError};
+use mmlens_zoo::{DecoderConfig, Vlm};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
@@ -108,15 +107,16 @@ pub(super) fn begins_an_answer(folder: &Opened) -> Option<u32> {
 /// The network of a folder that goes on from a cache.
 fn network(folder: &Opened) -> Option<Vlm> {
     let kind = folder.kind();
-    let open: fn(&Path, &Device) -> Result<Vlm, ZooError> = match kind.as_str() {
-        "llava" => open_llava,
-        "llava_next" => open_llava_next,
-        "smolvlm" | "idefics3" => open_idefics3,
-        "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl" => open_qwen_vl,
-        kind if DecoderConfig::families().any(|family| family == kind) => open_decoder,
+    let (at, device) = (&folder.folder, Device::flex());
+    let opened = match kind.as_str() {
+        "llava" => open_llava(at, &device),
+        "llava_next" => open_llava_next(at, &device),
+        "smolvlm" | "idefics3" => open_idefics3(at, &device),
+        "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl" => open_qwen_vl(at, &device),
+        kind if DecoderConfig::families().any(|family| family == kind) => open_decoder(at, &device),
         _ => return None,
     };
-    Some(open(&folder.folder, &Device::flex()).unwrap())
+    Some(opened.unwrap())
 }
 
 /// How far the last moment of a clip lies beyond the place where Qwen2.5-VL lets the text behind it go on. In transformers, and

@@ -13,6 +13,7 @@ mod generation;
 mod identities;
 mod maps;
 mod options;
+mod redraw;
 
 use std::path::{Path, PathBuf};
 

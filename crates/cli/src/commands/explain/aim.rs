@@ -14,7 +14,7 @@ use crate::refusal::{Refusal, numbers};
 
 /// What of the answer is explained: all of it, if nothing is said.
 #[derive(Debug, Clone, Default, Args)]
-pub(super) struct AimArgs {
+pub(crate) struct AimArgs {
     /// A phrase of the answer, as it stands there.
     #[arg(long, value_name = "PHRASE", conflicts_with = "target", value_parser = NonEmptyStringValueParser::new())]
     pub(super) span: Option<String>,
@@ -78,7 +78,7 @@ impl AimArgs {
     }
 
     /// What was said of it, for the record of a run.
-    pub(super) fn told(&self) -> Value {
+    pub(crate) fn told(&self) -> Value {
         json!({
             "span": self.span,
             "target": self.target,
@@ -90,7 +90,7 @@ impl AimArgs {
     }
 
     /// Settles what is explained; a refusal names the option.
-    pub(super) fn settle(&self, on: &On<'_>, sample: Sample) -> Result<Settled> {
+    pub(crate) fn settle(&self, on: &On<'_>, sample: Sample) -> Result<Settled> {
         let aim = self.aim();
         let settled = numbers(on.subject(), aim.settle(on, sample));
         let option = match (aim.sought(), &self.versus) {
@@ -114,7 +114,7 @@ impl AimArgs {
 /// What patching and attribution compare with: the same question about a picture of the mean colour, if nothing is said.
 #[derive(Debug, Clone, Default, Args)]
 #[group(multiple = false)]
-pub(super) struct CorruptionArgs {
+pub(crate) struct CorruptionArgs {
     /// For patching and attribution: the picture that leads to another answer, one for each `--image`. Without this and
     /// `--corrupted-ask`, the picture's mean colour in its size.
     #[arg(long, value_name = "FILE")]

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
-use mmlens::core::{Clip, Reply, Sample};
+use mmlens::core::{Clip, Mask, PersonMap, Picture, Reply, Sample, SubjectError};
+use mmlens::files::sha256;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::aim::{AimArgs, CorruptionArgs};
 use super::one::Task;
@@ -53,6 +55,14 @@ struct Line {
     corrupted_ask: Option<String>,
     corrupted_prompt: Option<String>,
     corrupted_text: Option<String>,
+    /// Pictures of what is known to matter, and which of their levels of grey do.
+    #[serde(default)]
+    mask: OneOrMany<PathBuf>,
+    #[serde(default)]
+    mask_levels: Vec<u8>,
+    /// Pictures that are bright where a person looked.
+    #[serde(default)]
+    person: OneOrMany<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -79,7 +89,7 @@ impl<T: Clone> OneOrMany<T> {
 
 /// The cases of a folder of pictures, in the order of their names, or of a file of lines; words that a line does not have are those of
 /// the options.
-pub(super) fn read(
+pub(crate) fn read(
     path: &Path,
     question: &QuestionArgs,
     (aim, corruption): (&AimArgs, &CorruptionArgs),
@@ -210,14 +220,44 @@ fn of_file(path: &Path) -> Result<Vec<Found>> {
 }
 
 impl Listed {
-    /// What it is of, if it says so.
-    pub(crate) fn label(&self) -> Option<&str> {
-        self.line.label.as_deref()
+    pub(crate) fn has_mask(&self) -> bool {
+        !self.line.mask.all().is_empty()
     }
 
-    /// What it is learned from together with, if it says so.
-    pub(crate) fn group(&self) -> Option<&str> {
-        self.line.group.as_deref()
+    pub(crate) fn has_person(&self) -> bool {
+        !self.line.person.all().is_empty()
+    }
+
+    /// What is known to matter in its first picture, each mask called as its file without the ending.
+    pub(crate) fn masks(&self) -> Result<Vec<Mask>, SubjectError> {
+        let levels = self.line.mask_levels.as_slice();
+        let marked = |level: u8| if levels.is_empty() { level > 0 } else { levels.contains(&level) };
+        let of = |path: PathBuf| {
+            let (size, values) = grey(&path)?;
+            let inside = values.iter().map(|value| marked((value * 255.0).round() as u8)).collect();
+            Ok(Mask { name: stem(&path), picture: 0, size, inside })
+        };
+        self.at(&self.line.mask.all()).into_iter().map(of).collect()
+    }
+
+    /// Where persons looked in its first picture.
+    pub(crate) fn persons(&self) -> Result<Vec<PersonMap>, SubjectError> {
+        let of = |path: PathBuf| {
+            let (size, values) = grey(&path)?;
+            Ok(PersonMap { name: stem(&path), picture: 0, size, values })
+        };
+        self.at(&self.line.person.all()).into_iter().map(of).collect()
+    }
+
+    /// Masks and maps of persons, as far as a record of the case needs them.
+    pub(crate) fn known(&self) -> Result<Value, SubjectError> {
+        let files = [self.line.mask.all(), self.line.person.all()].concat();
+        let known = |path: PathBuf| {
+            let (size, values) = grey(&path)?;
+            Ok((stem(&path), sha256(json!([size, values]).to_string())))
+        };
+        let known: Vec<_> = self.at(&files).into_iter().map(known).collect::<Result<_, SubjectError>>()?;
+        Ok(json!([self.line.mask_levels, known]))
     }
 
     fn at(&self, paths: &[PathBuf]) -> Vec<PathBuf> {
@@ -241,7 +281,7 @@ impl Listed {
     }
 
     /// The case, its pictures read.
-    pub(super) fn task(&self) -> Result<Task> {
+    pub(crate) fn task(&self) -> Result<Task> {
         let Self { line, .. } = self;
         let (images, videos) = (self.at(&line.image.all()), self.at(&line.video.all()));
         let sample = self.sample()?;
@@ -267,4 +307,14 @@ impl Listed {
         let inputs = images.iter().cloned().chain(frames).chain(corruption.inputs()).collect();
         Ok(Task { sample, aim, corruption, inputs })
     }
+}
+
+/// Brightness of a picture, from 0 to 1 row by row, with its width and height.
+fn grey(path: &Path) -> Result<([usize; 2], Vec<f32>), SubjectError> {
+    let grey = Picture::open(path)?.image.to_luma32f();
+    Ok(([grey.width() as usize, grey.height() as usize], grey.into_raw()))
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use mmlens::core::{Case, Cases, SubjectError};
+use mmlens::core::{Case, Cases, Mask, PersonMap, SubjectError};
 use mmlens::files::sha256;
 use serde_json::json;
 
@@ -84,6 +84,14 @@ impl Cases for CaseData {
     fn label(&self, index: usize) -> Result<Option<usize>, SubjectError> {
         let label = self.listed(index)?.label();
         Ok(label.and_then(|label| self.classes.iter().position(|class| class == label)))
+    }
+
+    fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {
+        self.listed(index)?.masks()
+    }
+
+    fn persons(&self, index: usize) -> Result<Vec<PersonMap>, SubjectError> {
+        self.listed(index)?.persons()
     }
 
     fn group(&self, index: usize) -> Result<Option<u64>, SubjectError> {

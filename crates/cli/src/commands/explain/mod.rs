@@ -25,7 +25,8 @@ use crate::place::{PlaceArgs, Placed};
 use crate::print;
 use crate::progress::{Bar, stoppable, stopped};
 use crate::refusal::Refusal;
-use aim::{AimArgs, CorruptionArgs};
+pub(super) use aim::{AimArgs, CorruptionArgs};
+use cases::{Listed, read};
 use one::{Task, Work};
 use over::{Other, Over};
 
@@ -184,14 +185,13 @@ impl Explain {
         if placed.rows.iter().all(|method| method.form == Form::ManyCases) {
             return self.run_over(path, &placed);
         }
-        let cases = cases::read(path, &self.question, (&self.aim, &self.corruption))?;
+        let cases = read(path, &self.question, (&self.aim, &self.corruption))?;
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
         let work = self.work(&subject, &placed, &bar);
         let (count, mut failed) = (cases.len(), 0);
         if self.dry_run {
-            let told =
-                |case: cases::Listed| (case.name.clone(), case.task().and_then(|task| work.dry(&task)));
+            let told = |case: Listed| (case.name.clone(), case.task().and_then(|task| work.dry(&task)));
             failed = dry::cases(cases.into_iter().map(told), self.json)?;
             return all_well(failed, count);
         }

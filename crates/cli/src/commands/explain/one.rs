@@ -27,9 +27,9 @@ use crate::print;
 use crate::progress::Bar;
 
 /// A case, and what of it is explained.
-pub(super) struct Task {
-    pub(super) sample: Sample,
-    pub(super) aim: AimArgs,
+pub(crate) struct Task {
+    pub(crate) sample: Sample,
+    pub(crate) aim: AimArgs,
     pub(super) corruption: CorruptionArgs,
     /// The files it is made of.
     pub(super) inputs: Vec<PathBuf>,

@@ -1,0 +1,235 @@
+//! What makes maps: methods, on the model that is explained or on one with random weights, and what any method has to beat.
+//!
+//! | row | map |
+//! |---|---|
+//! | a method | that of its finding |
+//! | `..., random weights` | that of the same method on a model whose every weight is drawn anew, whatever model is asked about |
+//! | `random map` | a number from 0 to 1 for each cell of a grid, or each token of words: cell `i` has `seed.at(i).unit()` |
+//! | `centred blob` | a Gaussian in the middle of the picture, a quarter of each side wide (its deviation), on up to 64 x 64 cells; of words in the middle of the text, by bytes |
+//! | `edge filter` | the length of Sobel's gradient of the picture's brightness, on up to 256 x 256 pixels (made smaller by averaging where it has more), with the border's pixels repeated |
+
+use image::imageops::FilterType;
+use mmlens_core::finding::Modality;
+use mmlens_core::{AnyAnalysis, Case, Given, On, Seed, Subject};
+
+use crate::metric::{Explainer, NoScore};
+use crate::{Map, Place, Side};
+
+/// A method that is evaluated.
+pub struct Contestant {
+    /// What it is called in tables.
+    pub name: String,
+    /// The method.
+    pub method: Box<dyn AnyAnalysis>,
+    /// The table that is its map; the first that lies on a picture, or on words, where none is named.
+    pub table: Option<String>,
+}
+
+impl std::fmt::Debug for Contestant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Contestant {
+    /// A method under a name, with the first table that lies on a picture or on words.
+    pub fn new(name: impl Into<String>, method: Box<dyn AnyAnalysis>) -> Self {
+        Self { name: name.into(), method, table: None }
+    }
+
+    /// The same with a table by name.
+    #[must_use]
+    pub fn with_table(self, table: impl Into<String>) -> Self {
+        Self { table: Some(table.into()), ..self }
+    }
+}
+
+/// A method, on the subject that is asked about or always on another.
+pub(crate) struct Method<'a> {
+    pub(crate) contestant: &'a Contestant,
+    pub(crate) always_on: Option<&'a dyn Subject>,
+}
+
+impl Method<'_> {
+    fn on<'b>(&'b self, on: &On<'b>) -> On<'b> {
+        match self.always_on {
+            // It belongs to one subject what those share that run on it.
+            Some(subject) => On::new(subject).watched(on.watch()).within(on.memory()),
+            None => *on,
+        }
+    }
+}
+
+impl Explainer for Method<'_> {
+    fn map(&self, on: &On<'_>, case: &Case, side: Side) -> Result<Map, NoScore> {
+        let Contestant { method, table, .. } = self.contestant;
+        let finding = method.run_given(&self.on(on), &Given::new(case.clone())?)?;
+        Map::of(&finding, side, table.as_deref()).map_err(|error| NoScore::Lacks(error.to_string()))
+    }
+
+    fn cost(&self, on: &On<'_>, case: &Case) -> Result<u64, NoScore> {
+        let cost = self.contestant.method.cost(&self.on(on), &Given::new(case.clone())?)?;
+        Ok(cost.forward + 2 * cost.backward)
+    }
+}
+
+/// A random map.
+#[derive(Debug, Clone, Copy)]
+pub struct RandomMap {
+    /// The seed.
+    pub seed: Seed,
+    /// Rows and columns of the grid over a picture.
+    pub grid: [usize; 2],
+    /// Which picture.
+    pub picture: usize,
+}
+
+/// A blob in the middle.
+#[derive(Debug, Clone, Copy)]
+pub struct CentredBlob {
+    /// Which picture.
+    pub picture: usize,
+}
+
+/// A picture's edges.
+#[derive(Debug, Clone, Copy)]
+pub struct EdgeFilter {
+    /// Which picture.
+    pub picture: usize,
+}
+
+/// Width and height of a picture.
+fn size(on: &On<'_>, case: &Case, picture: usize) -> Result<[usize; 2], NoScore> {
+    let inputs = on.encode(&case.sample)?;
+    let (width, height) = inputs.map().pictures.get(picture).copied().ok_or_else(none)?;
+    Ok([width as usize, height as usize])
+}
+
+fn none() -> NoScore {
+    NoScore::Lacks("the sample has no such picture".to_owned())
+}
+
+/// The tokens of the prompt that hold words, by their bytes.
+fn words(on: &On<'_>, case: &Case) -> Result<Vec<(usize, usize)>, NoScore> {
+    let inputs = on.encode(&case.sample)?;
+    let text =
+        |token: &mmlens_core::finding::TokenLabel| token.bytes.filter(|_| token.modality == Modality::Text);
+    let own: Vec<(usize, usize)> = inputs.map().tokens.iter().filter_map(text).collect();
+    match own.is_empty() {
+        true => Err(NoScore::Lacks("the sample has no words with places in a text".to_owned())),
+        false => Ok(own),
+    }
+}
+
+impl Explainer for RandomMap {
+    fn map(&self, on: &On<'_>, case: &Case, side: Side) -> Result<Map, NoScore> {
+        let draw = |i: usize| f64::from(self.seed.at(i as u64).unit());
+        match side {
+            Side::Pictures => {
+                let cells = self.grid[0] * self.grid[1];
+                Ok(Map::grid(self.picture, size(on, case, self.picture)?, self.grid, (0..cells).map(draw)))
+            }
+            Side::Words => {
+                let places = words(on, case)?.into_iter().enumerate();
+                Ok(Map::new(places.map(|(i, (from, to))| (Place::Bytes { from, to }, draw(i)))))
+            }
+        }
+    }
+
+    fn cost(&self, _: &On<'_>, _: &Case) -> Result<u64, NoScore> {
+        Ok(0)
+    }
+}
+
+/// Deviation of the blob, as a share of each side.
+const WIDE: f64 = 0.25;
+/// The most cells along a side of it.
+const CELLS: usize = 64;
+
+fn bell(away: f64) -> f64 {
+    (-away * away / (2.0 * WIDE * WIDE)).exp()
+}
+
+impl Explainer for CentredBlob {
+    fn map(&self, on: &On<'_>, case: &Case, side: Side) -> Result<Map, NoScore> {
+        let middle = |at: usize, of: usize| (at as f64 + 0.5) / of as f64 - 0.5;
+        match side {
+            Side::Pictures => {
+                let size = size(on, case, self.picture)?;
+                let [cols, rows] = size.map(|side| side.clamp(1, CELLS)); // no NaN: whole numbers
+                let cell = |i: usize| bell(middle(i / cols, rows)) * bell(middle(i % cols, cols));
+                Ok(Map::grid(self.picture, size, [rows, cols], (0..rows * cols).map(cell)))
+            }
+            Side::Words => {
+                let words = words(on, case)?;
+                let end = words.iter().map(|(_, to)| *to).max().unwrap_or(1);
+                let of = |(from, to): (usize, usize)| {
+                    let at = f64::midpoint(from as f64, to as f64) / end as f64 - 0.5;
+                    (Place::Bytes { from, to }, bell(at))
+                };
+                Ok(Map::new(words.into_iter().map(of)))
+            }
+        }
+    }
+
+    fn cost(&self, _: &On<'_>, _: &Case) -> Result<u64, NoScore> {
+        Ok(0)
+    }
+}
+
+/// The most pixels along a side that edges are looked for in.
+const PIXELS: u32 = 256;
+
+impl Explainer for EdgeFilter {
+    fn map(&self, _: &On<'_>, case: &Case, side: Side) -> Result<Map, NoScore> {
+        if side == Side::Words {
+            return Err(NoScore::Lacks("words have no edges".to_owned()));
+        }
+        let picture = case.sample.pictures.get(self.picture).ok_or_else(none)?;
+        let size = [picture.image.width() as usize, picture.image.height() as usize];
+        let grey = picture.image.to_luma8();
+        let [width, height] = [grey.width(), grey.height()].map(|side| side.min(PIXELS)); // no NaN: whole numbers
+        let grey = match grey.dimensions() == (width, height) {
+            true => grey,
+            false => image::imageops::resize(&grey, width, height, FilterType::Triangle),
+        };
+        let at = |y: i64, x: i64| {
+            let (y, x) = (y.clamp(0, i64::from(height) - 1), x.clamp(0, i64::from(width) - 1)); // no NaN: whole numbers
+            f64::from(grey.get_pixel(x as u32, y as u32).0[0])
+        };
+        let slope = |y: i64, x: i64| {
+            let down = |x| at(y + 1, x) - at(y - 1, x);
+            let across = |y| at(y, x + 1) - at(y, x - 1);
+            let dy = down(x - 1) + 2.0 * down(x) + down(x + 1);
+            let dx = across(y - 1) + 2.0 * across(y) + across(y + 1);
+            (dy * dy + dx * dx).sqrt()
+        };
+        let pixels = (0..i64::from(height)).flat_map(|y| (0..i64::from(width)).map(move |x| (y, x)));
+        Ok(Map::grid(self.picture, size, [height as usize, width as usize], pixels.map(|(y, x)| slope(y, x))))
+    }
+
+    fn cost(&self, _: &On<'_>, _: &Case) -> Result<u64, NoScore> {
+        Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, RgbImage};
+    use mmlens_core::{Picture, Sample, Words};
+    use mmlens_testkit::Toy;
+
+    use super::*;
+
+    #[test]
+    fn edges_lie_where_levels_change() {
+        let half = RgbImage::from_fn(6, 4, |x, _| if x < 3 { Rgb([0; 3]) } else { Rgb([200; 3]) });
+        let case = Case::new(Sample::new(vec![Picture::new("half", half)], Words::Nothing));
+        let toy = Toy::curved(0);
+        let map = EdgeFilter { picture: 0 }.map(&On::new(&toy), &case, Side::Pictures).unwrap();
+        let row: Vec<f64> = map.painted(0, [6, 4]).into_iter().take(6).collect();
+        // Columns 2 and 3 lie beside the step: (1 + 2 + 1) 200 = 800.
+        assert_eq!(row, [0.0, 0.0, 800.0, 800.0, 0.0, 0.0]);
+        assert!(EdgeFilter { picture: 1 }.map(&On::new(&toy), &case, Side::Pictures).is_err());
+    }
+}
