@@ -24,6 +24,10 @@ pub enum Capability {
     Scores(Part),
     /// Shares of attention, in a tower or in the language model.
     Attention,
+    /// Neurons of an MLP, in some part.
+    Neurons,
+    /// Pictures among what it takes.
+    Pictures,
     /// That words and patches attend to one another in one stream, and not to states from outside.
     SelfAttention,
     /// That words are positions of the language model, and not of an encoder of their own.
@@ -55,6 +59,8 @@ impl Capability {
             Self::Scores(Part::Text) => "a subject with attention scores in its language model".to_owned(),
             Self::Scores(part) => format!("attention scores in its part `{}`", part.name()),
             Self::Attention => "a subject with attention".to_owned(),
+            Self::Neurons => "a part with neurons".to_owned(),
+            Self::Pictures => "a subject that sees pictures".to_owned(),
             Self::SelfAttention => {
                 "a subject whose words and patches attend to one another in one stream".to_owned()
             }
@@ -88,6 +94,8 @@ impl Capability {
                 missing(publishes(subject, part, Point::Scores), "this subject publishes none")
             }
             Self::Attention => missing(anywhere(subject, Point::Pattern), "this one publishes none"),
+            Self::Neurons => missing(anywhere(subject, Point::MlpPost), "this subject publishes none"),
+            Self::Pictures => missing(anywhere(subject, Point::Pixels), "this one takes words alone"),
             Self::SelfAttention => missing(
                 !anywhere(subject, Point::CrossPattern),
                 "this one's words attend to the patches from outside",

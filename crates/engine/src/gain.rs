@@ -69,6 +69,44 @@ impl Gain {
         Ok(HeldGain { gain, bias, centred: self.centred, scale })
     }
 
+    /// A direction in front of the norm as it comes out, but for what the norm divides by: less its mean where the norm subtracts one,
+    /// times the gain.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] for a direction of another width; [`HookError::Read`].
+    pub fn folded(&self, direction: &[f64]) -> Result<Vec<f64>, HookError> {
+        let gain = self.gains(direction.len())?;
+        let mean = if self.centred { direction.iter().sum::<f64>() / gain.len().max(1) as f64 } else { 0.0 };
+        Ok(direction.iter().zip(gain).map(|(d, gain)| (d - mean) * gain).collect())
+    }
+
+    /// A direction behind the norm as one in front of it, but for what the norm divides by: times the gain, less the mean of that where the
+    /// norm subtracts one. Its product with a vector is that of the direction with the [folded](Gain::folded) vector.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] for a direction of another width; [`HookError::Read`].
+    pub fn unfolded(&self, direction: &[f64]) -> Result<Vec<f64>, HookError> {
+        let gain = self.gains(direction.len())?;
+        let scaled: Vec<f64> = direction.iter().zip(gain).map(|(d, gain)| d * gain).collect();
+        let mean = if self.centred { scaled.iter().sum::<f64>() / scaled.len().max(1) as f64 } else { 0.0 };
+        Ok(scaled.into_iter().map(|d| d - mean).collect())
+    }
+
+    /// The columns of a matrix, each [folded](Gain::folded).
+    pub(crate) fn folded_columns(&self, x: Tensor<2>) -> Tensor<2> {
+        let x = if self.centred { x.clone() - x.mean_dim(0) } else { x };
+        x * self.gain.clone().unsqueeze_dim(1)
+    }
+
+    /// The gain on the host, of a width.
+    fn gains(&self, width: usize) -> Result<Vec<f64>, HookError> {
+        let gain = AnyTensor::new(self.gain.clone()).to_values()?;
+        match gain.len() == width {
+            true => Ok(gain.into_iter().map(f64::from).collect()),
+            false => Err(HookError::Values { dims: vec![gain.len()], given: width }),
+        }
+    }
+
     /// Of mean zero (where it is centred) and length `sqrt(d)`, and what it was divided by.
     fn normed(&self, x: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         let x = if self.centred { x.clone() - x.mean_dim(1) } else { x };

@@ -24,6 +24,13 @@ pub struct Held {
     pub prompt: bool,
 }
 
+impl Held {
+    /// The rows, one after the other.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks(self.width.max(1))
+    }
+}
+
 /// What a site holds of one case, at some positions: one pass, which ends there.
 ///
 /// # Errors
@@ -95,6 +102,21 @@ pub fn row_count(
     Ok(on.subject().dims(inputs, site)?.iter().take(rows.lead).product())
 }
 
+/// Which rows of a site these positions are and what each of them shows, told before a pass: of a site that stands before any merging
+/// of patches.
+///
+/// # Errors
+/// As [`rows_at`].
+pub fn rows_shown(
+    (on, method): (&On<'_>, &'static str),
+    inputs: &Inputs,
+    site: Site,
+    positions: &Positions,
+) -> Result<(Vec<usize>, Vec<Shows>), AnalysisError> {
+    let rows = Rows::of(method, on.subject(), published(on.subject(), site)?)?.suit(method, positions)?;
+    rows.placed(method, inputs, &on.subject().dims(inputs, site)?, positions)
+}
+
 fn published(subject: &dyn Subject, site: Site) -> Result<&SiteSpec, HookError> {
     Selector::from(site).resolve(subject.name(), subject.sites())?;
     SiteSpec::among(subject.sites(), site)
@@ -146,24 +168,23 @@ impl<'a> Rows<'a> {
         Err(AnalysisError::Input { method, needs, found })
     }
 
-    fn held(
+    /// Which rows of the site such positions are, and what each of them shows; `dims` are the lengths of the site.
+    fn placed(
         self,
         method: &'static str,
         inputs: &Inputs,
-        trace: &Trace,
+        dims: &[usize],
         positions: &Positions,
-    ) -> Result<Held, AnalysisError> {
-        let Self { spec, lead, prompt, width, .. } = self;
-        let value = trace.get(spec.site)?;
-        let (dims, values) = (value.dims(), value.finite_values(spec.site)?);
-        let rows = dims.iter().take(lead).product::<usize>();
-        let (places, shows) = if prompt {
+    ) -> Result<(Vec<usize>, Vec<Shows>), AnalysisError> {
+        let Self { spec, lead, prompt, .. } = self;
+        let (places, shows): (Vec<usize>, Vec<Shows>) = if prompt {
             let map = one_row(method, inputs)?;
             let places = positions.chosen(method, map)?;
             let shows = places.iter().filter_map(|at| map.tokens.get(*at).cloned().map(Shows::Token));
             (places.clone(), shows.collect())
         } else {
-            let all = of_tower(spec, &dims, rows, inputs.map());
+            let rows = dims.iter().take(lead).product::<usize>();
+            let all = of_tower(spec, dims, rows, inputs.map());
             let patches = *positions == Positions::Pictures;
             let chosen = all.into_iter().enumerate().filter(|(_, row)| !patches || row.patch().is_some());
             chosen.unzip()
@@ -172,6 +193,20 @@ impl<'a> Rows<'a> {
             let found = format!("`{}` has none of `{positions}`", spec.site);
             return Err(AnalysisError::Input { method, needs: "at least one row".into(), found });
         }
+        Ok((places, shows))
+    }
+
+    fn held(
+        self,
+        method: &'static str,
+        inputs: &Inputs,
+        trace: &Trace,
+        positions: &Positions,
+    ) -> Result<Held, AnalysisError> {
+        let Self { spec, prompt, width, .. } = self;
+        let value = trace.get(spec.site)?;
+        let (dims, values) = (value.dims(), value.finite_values(spec.site)?);
+        let (places, shows) = self.placed(method, inputs, &dims, positions)?;
         let mut chosen = Vec::with_capacity(places.len() * width);
         for place in &places {
             let (from, given) = (place * width, values.len());

@@ -22,6 +22,10 @@
 //! | `distribution` | what a row of logits says |
 //! | `label`, `pool`, `positions` | from values at sites to labelled tables |
 //! | `gather`, `shows` | rows of sites, what each of them shows ([`Shows`]), and [`examples()`] to learn from |
+//! | `neurons` | [`Neurons`]: what all of them hold over a data set, their largest values ([`Largest`]), rows that stand for all ([`RowSample`]) |
+//! | `ranks` | [`MannWhitney`], [`benjamini_hochberg`]: two groups by the ranks of their values, and many such tests |
+//! | `vocabulary` | [`Unembedding`], [`ValueVectors`]: directions of the stream as words, and what neurons write |
+//! | `crop` | squares of pictures |
 //! | `aim` | [`Aim`]: what of an answer is explained |
 //! | `spoken` | [`Spoken`]: the tokens of an answer, explained one by one |
 //! | `lbfgs`, `logistic`, `lasso`, `kmeans`, `nmf` | [`minimise`], [`Logistic`], [`Code`], [`KMeans`], [`Factors`]: what is learned from rows |
@@ -34,6 +38,7 @@
 pub mod aim;
 mod between;
 mod circuit;
+mod crop;
 pub mod distribution;
 mod draws;
 mod eigen;
@@ -52,6 +57,7 @@ mod logistic;
 mod looks;
 mod matrix;
 mod nmf;
+mod neurons;
 mod panels;
 mod path;
 mod pool;
@@ -60,6 +66,7 @@ mod products;
 mod progress;
 mod projection;
 mod quadrature;
+mod ranks;
 mod scanned;
 pub mod shapley;
 mod shared_space;
@@ -69,6 +76,7 @@ mod spoken;
 mod sweep;
 pub mod units;
 mod variants;
+mod vocabulary;
 mod window;
 mod wordlist;
 
@@ -81,6 +89,12 @@ pub use flow::{Flow, FlowSettings, Heads, Mixing, blocks_read};
 pub use fold::{folded, reshaped, states_at, unfolded};
 pub use gain::{Gain, HeldGain};
 pub use gather::{Held, examples, observed, row_count, row_width, rows_at, rows_of};
+pub use crop::crop;
+pub use draws::normal;
+pub use flow::{Flow, FlowSettings, Heads, Mixing, blocks_read};
+pub use fold::{folded, reshaped, states_at, unfolded};
+pub use gain::{Gain, HeldGain};
+pub use gather::{Held, examples, row_count, row_width, rows_at, rows_of, rows_shown};
 pub use gaze::{Gaze, Kinds, gazes};
 pub use held::{held, numbers};
 pub use indices::Indices;
@@ -91,6 +105,7 @@ pub use logistic::{Classed, Logistic, vectors};
 pub use looks::{Looks, looks};
 pub use matrix::{Matrix, dot};
 pub use nmf::{Factors, Search};
+pub use neurons::{Largest, NeuronAt, Neurons, NoNeuron, RowSample, Seen, quantile, shuffled};
 pub use path::{Along, End, Nodes, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::{Positions, one_row};
@@ -99,6 +114,7 @@ pub use progress::{Progress, batches, of_range};
 pub use projection::{ProductGradient, Projection, Pulled};
 pub use quadrature::{Node, Rule};
 pub use shared_space::{first_picture, projected, text_inputs, text_vectors};
+pub use ranks::{MannWhitney, Ranked, benjamini_hochberg};
 pub use shows::Shows;
 pub use sinks::sinks;
 pub use spoken::Spoken;
@@ -107,5 +123,6 @@ pub use sweep::{
 };
 pub use units::{Absent, Coalition, Hiding, Segments, Slic, Unit, UnitError, Units};
 pub use variants::{Start, score, sweep};
+pub use vocabulary::{Fold, Unembedding, ValueVectors};
 pub use window::Windows;
 pub use wordlist::WordList;

@@ -203,6 +203,21 @@ impl Projection {
         Ok((row.into_iter().map(f64::from).collect(), bias.map(f64::from)))
     }
 
+    /// The weight, `[out, in]`.
+    pub(crate) fn weight(&self) -> &Tensor<2> {
+        &self.weight
+    }
+
+    /// The weight with the gain of a norm that lies behind it, or a factor, in it, `[out, in]`. What a norm divides by is left out, and so
+    /// is a cap.
+    pub(crate) fn written(&self) -> Result<Tensor<2>, HookError> {
+        Ok(match &self.after {
+            Some(Between::Norm(gain)) => gain.folded_columns(self.weight.clone()),
+            Some(Between::Scale(by)) => self.weight.clone().mul_scalar(*by),
+            Some(Between::Cap(_)) | None => self.weight.clone(),
+        })
+    }
+
     fn entered(&self, read: Tensor<2>) -> Tensor<2> {
         match &self.before {
             Some(between) => between.apply(read),

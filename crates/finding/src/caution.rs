@@ -60,6 +60,8 @@ pub enum CautionKind {
     CutOff,
     /// Answers no better than one who sees nothing; by how much, of the share that is right.
     AtChance,
+    /// Chance finds about as much; how much of it, as a share.
+    Chance,
     /// Some other thing.
     Other,
 }
@@ -83,6 +85,7 @@ impl CautionKind {
         Self::Unread,
         Self::CutOff,
         Self::AtChance,
+        Self::Chance,
         Self::Other,
     ];
 
@@ -106,6 +109,7 @@ impl CautionKind {
             Self::Unread => "unread",
             Self::CutOff => "cut-off",
             Self::AtChance => "at-chance",
+            Self::Chance => "chance",
             Self::Other => "other",
         }
     }

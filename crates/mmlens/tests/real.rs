@@ -102,6 +102,8 @@ fn looked_at(
             Ok(Case::new(Sample::prompt(Vec::new(), texts[at].clone())))
         });
         let given = Given::new(Case::new(of(clean))).unwrap().against(of(corrupted));
+        let labels = (0..prompts.len()).flat_map(|_| [0, 1]).collect();
+        let many = Annotated::new(many, ["clean", "corrupted"], labels).unwrap();
         let given = given.over(ManyCases::over(many).unwrap());
         let made: Vec<_> =
             METHODS.iter().map(|method| method.make(settings(method.card.short)).unwrap()).collect();

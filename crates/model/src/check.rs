@@ -175,6 +175,19 @@ pub(crate) fn part_with_attention(
     })
 }
 
+/// A part whose blocks have neurons: the one asked for, or the language model where it reads words itself, or the tower.
+pub(crate) fn part_with_neurons(
+    card: &Card,
+    subject: &dyn Subject,
+    asked: Option<Part>,
+) -> Result<Part, AnalysisError> {
+    let fits = |part: Part| kind::publishes(subject, part, Point::MlpPost);
+    first_part(subject, asked, true, fits).filter(|part| fits(*part)).ok_or_else(|| {
+        let found = asked.map_or("this one publishes none", |_| "that part publishes none");
+        input(card, "a part with neurons", found)
+    })
+}
+
 /// The part that was asked for, or the language model where it has blocks of its own, or the tower. Whether it has blocks is for
 /// [`Capability::Blocks`] to say.
 pub(crate) fn part_with_blocks(subject: &dyn Subject, asked: Option<Part>) -> Part {

@@ -7,6 +7,7 @@
 mod check;
 pub mod feature;
 pub mod layer;
+pub mod neuron;
 pub mod token;
 
 mmlens_core::methods! {
@@ -15,6 +16,14 @@ mmlens_core::methods! {
     token::kernel_shap::KernelShap,
     token::smooth_grad::SmoothGrad,
     token::attention_maps::AttentionMaps,
+    neuron::exemplars::Exemplars,
+    neuron::lape::Lape,
+    neuron::selectivity::Selectivity,
+    neuron::group_ablation::GroupAblation,
+    neuron::value_vectors::ValueVectors,
+    neuron::multimodal_neurons::MultimodalNeurons,
+    neuron::network_dissection::NetworkDissection,
+    neuron::clip_dissect::ClipDissect,
     layer::attention_rollout::AttentionRollout,
     layer::head_measures::HeadMeasures,
     layer::attention_by_depth::AttentionByDepth,

@@ -10,6 +10,7 @@
 //! | texts by layer and token, with or without rank | a table of words, each with its ranking |
 //! | two axes or more with a layer, head, token, query, key ... | a map |
 //! | layer, step or frame | a curve |
+//! | the last ones row, column and three channels, rows and columns by number | small pictures |
 //! | none | name and value |
 //! | anything else | a plain table |
 //!
@@ -45,6 +46,7 @@ mod answer;
 mod by_token;
 mod colour;
 mod composite;
+mod crops;
 mod curve;
 mod data;
 mod error;

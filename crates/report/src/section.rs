@@ -6,6 +6,7 @@ use std::fmt::Write;
 use mmlens_finding::Labelled;
 
 use crate::by_token::{ByToken, Shown};
+use crate::crops::crops;
 use crate::curve::curve;
 use crate::data::{Data, OverPicture};
 use crate::heat::Heat;
@@ -209,6 +210,7 @@ pub(crate) fn section(
                 let lens = data.lens(words, numbers, (rows, columns), rank);
                 parts.wide.push_str(&drawing.figured(room, &format!("<div data-lens=\"{lens}\"></div>")));
             }
+            View::Crops => parts.wide.push_str(&drawing.figured(room, &crops(table)?)),
             View::Map { rows, columns } => {
                 let Some(id) = drawing.number(i, data) else { continue };
                 let map = data.map(id, (rows, columns));

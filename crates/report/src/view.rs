@@ -2,6 +2,7 @@
 
 use mmlens_finding::{Labelled, Labels, Role, Unit};
 
+use crate::crops::holds_pictures;
 use crate::heat::Heat;
 
 /// More lines than this in one curve cannot be told apart.
@@ -21,6 +22,8 @@ pub(crate) enum View {
     Tokens(usize),
     /// Words by depth and position, with the numbers of another table of the same axes.
     Lens { rows: usize, columns: usize, rank: Option<usize>, numbers: Option<usize> },
+    /// Small pictures.
+    Crops,
     /// A map of two axes.
     Map { rows: usize, columns: usize },
     /// A line along one axis, or one for each position of another.
@@ -66,6 +69,9 @@ fn of_table(table: &Labelled, numbers: Option<usize>, on_page: &dyn Fn(&Heat) ->
     }
     if table.rank() == 0 {
         return vec![View::Scalar];
+    }
+    if holds_pictures(table) {
+        return vec![View::Crops];
     }
     let heat = Heat::of(table).filter(on_page);
     let mut views = Vec::new();
@@ -185,6 +191,7 @@ mod tests {
             View::Overlay(_) => "overlay",
             View::Tokens(_) => "tokens",
             View::Lens { .. } => "lens",
+            View::Crops => "crops",
             View::Map { .. } => "map",
             View::Curve { .. } => "curve",
             View::Plain { .. } => "plain",
@@ -208,6 +215,10 @@ mod tests {
         assert_eq!(kinds(&[numbers(&[layers(), Axis::count(Role::Head, 2)])]), ["map"]);
         assert_eq!(kinds(&[numbers(&[Axis::names(Role::Feature, ["a"])])]), ["plain"]);
         assert_eq!(kinds(&[texts(&[Axis::count(Role::Sample, 2)])]), ["plain"]);
+        let pixels = [Role::Row, Role::Column].map(|role| Axis::count(role, 2));
+        let [rows, columns] = pixels;
+        let crops = [Axis::names(Role::Neuron, ["1.2"]), rows, columns, Axis::count(Role::Channel, 3)];
+        assert_eq!(kinds(&[numbers(&crops)]), ["crops"]);
         let large = numbers(&[layers()]);
         assert_eq!(views(&[&large], &|_| true, &|_| false), [(0, View::TooLarge)]);
     }

@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use mmlens::METHODS;
 use mmlens::core::{
-    Case, Cases, Form, Mask, Memory, Method, On, PersonMap, Picture, Seed, Subject, SubjectError, Target,
+    Case, Cases, Form, Mask, Memory, Method, On, PersonMap, Seed, Subject, SubjectError, Target,
 };
 use mmlens::evaluation::{
     AnyMetric, Contestant, Evaluation, EvaluationSettings, METRICS, Models, Redrawn, Redraws, league,

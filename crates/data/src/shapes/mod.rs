@@ -24,6 +24,7 @@ mod answer;
 mod ask;
 mod caption;
 mod cases;
+mod concepts;
 mod describe;
 mod edit;
 mod export;
@@ -36,6 +37,7 @@ mod world;
 
 pub use caption::{Caption, Detail, Mentioned};
 pub use cases::ShapesCases;
+pub use concepts::{Said, ShapesConcepts};
 pub use describe::{Phrase, parse_description};
 pub use edit::{Counterfactual, Edit, EditError};
 pub use export::{ExportError, ObjectRecord, Record, export, read_records};

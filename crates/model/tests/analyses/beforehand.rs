@@ -10,11 +10,11 @@ use mmlens_core::{
     Subject, Target, Words, from_fn, kind,
 };
 use mmlens_model::METHODS;
-use mmlens_testkit::{Rewired, fixtures, picture};
+use mmlens_testkit::{Rewired, checkpoint, fixtures, picture};
 use mmlens_zoo::{certify, shipped};
 use serde_json::{Value, json};
 
-use crate::support::settings;
+use crate::support::{Marked, settings};
 
 /// Settings with which a method takes a moment.
 fn quick(method: &Method) -> Value {
@@ -82,8 +82,6 @@ fn given(subject: &dyn Subject, sample: Sample) -> Given {
         true => other_words(subject, &sample).unwrap(),
         false => Sample { words: sample.words.clone(), ..varied(&sample, 3) },
     };
-    let own = sample.clone();
-    let data = ManyCases::over(from_fn("varied", 6, move |i| Ok(Case::new(varied(&own, i))))).unwrap();
     let target = match (kind::compares(subject), answers(subject)) {
         (true, _) => Target::Objective(Objective::Similarity),
         (_, false) => Target::Objective(
@@ -91,6 +89,9 @@ fn given(subject: &dyn Subject, sample: Sample) -> Given {
         ),
         _ => Target::Top,
     };
+    let (own, same) = (sample.clone(), target.clone());
+    let data = from_fn("varied", 6, move |i| Ok(Case { sample: varied(&own, i), target: same.clone() }));
+    let data = ManyCases::over(Marked::new(data)).unwrap();
     Given::new(Case { sample, target }).unwrap().against(other).over(data)
 }
 
@@ -140,6 +141,11 @@ fn suited(name: &str, method: &Method, given: &Given) -> (Value, Given) {
         "knockout" if name.starts_with("blip") || name.contains("clip") || name.starts_with("siglip-") => {
             settings =
                 json!({ "edges": [{ "name": "words", "keys": { "at": [0] }, "queries": { "at": [1] } }] });
+        }
+        // Names need a dual encoder, which those that are one have.
+        "clip-dissect" if !name.contains("clip") && !name.starts_with("siglip") => {
+            let encoder = mmlens_zoo::open(checkpoint("clip-a"), &Device::flex()).unwrap();
+            given.many = given.many.map(|many| many.beside(encoder));
         }
         // Where the words of a prompt are read by an encoder.
         "cka" if name == "blip-qa" => settings = json!({ "estimator": "full", "positions": "all" }),
@@ -220,6 +226,10 @@ fn passes_are_told_to_the_row() {
                     (Ok(told), Ok(_)) if method.card.short == "rollout" => {
                         let blocks = kind::blocks(subject, Part::Vision) as u64;
                         taken[0] <= told[0] && told[0] <= taken[0] + blocks && taken[1] == told[1]
+                    }
+                    // Rows of the dual encoder pass through another subject.
+                    (Ok(told), Ok(_)) if method.card.short == "clip-dissect" => {
+                        taken[0] <= told[0] && told[1] == taken[1]
                     }
                     // Nodes are added until they are enough.
                     (Ok(told), Ok(_)) if own.get("budget").is_some() => {

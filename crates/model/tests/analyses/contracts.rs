@@ -12,6 +12,7 @@ use mmlens_testkit::{Toy, table_breaches};
 use serde_json::json;
 
 use crate::support::{captioned, llava, many, opened, painted, settings, shown};
+use crate::support::{alone, llava, many, painted, settings, shown};
 
 /// A sample whose pictures are files.
 fn on_disk(folder: &Path, sample: Sample) -> Sample {
@@ -42,6 +43,10 @@ fn those(subject: &dyn Subject, clean: Sample, corrupted: Sample, chosen: impl F
     assert!(!methods.is_empty(), "{}", subject.name());
     let settings =
         methods.into_iter().flat_map(|method| settings(method).into_iter().map(move |s| (method, s)));
+    let settings = METHODS
+        .iter()
+        .filter(|method| alone(method))
+        .flat_map(|method| settings(method).into_iter().map(move |s| (method, s)));
     let made: Vec<_> = settings.map(|(method, settings)| method.make(settings).unwrap()).collect();
     for (method, found) in made.iter().zip(explain(&made, On::new(subject), &given)) {
         let name = format!("{} on {}, {}", method.card().id, subject.name(), method.settings().unwrap());

@@ -16,6 +16,7 @@ mod erasure;
 mod families;
 mod identities;
 mod lens;
+mod neurons;
 mod objectives;
 mod oracles;
 mod places;

@@ -51,7 +51,7 @@ fn of_a_case() -> impl Iterator<Item = &'static Method> {
 }
 
 /// Methods that say no to some of them, and to which.
-const REFUSED: [(&str, &[&str], &str); 9] = [
+const REFUSED: [(&str, &[&str], &str); 11] = [
     (
         "logit-lens",
         &["neuron", "early neuron", "neuron of the tower", "sum"],
@@ -61,6 +61,12 @@ const REFUSED: [(&str, &[&str], &str); 9] = [
         "direct-logit-attribution",
         &["probability", "neuron", "early neuron", "neuron of the tower", "sum"],
         "an objective that is a logit",
+    ),
+    ("value-vectors", &["neuron", "early neuron", "neuron of the tower"], "an objective that looks at"),
+    (
+        "multimodal-neurons",
+        &["probability", "neuron", "early neuron", "neuron of the tower", "sum"],
+        "an objective that",
     ),
     ("attention-rollout", &["neuron", "early neuron", "neuron of the tower"], "an objective that looks at"),
     ("attention-maps", &["neuron", "early neuron", "neuron of the tower"], "an objective that looks at"),

@@ -7,6 +7,8 @@ use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Finding, Labelled};
 use mmlens_core::{
     Case, ManyCases, Method, Objective, Picture, Sample, Site, Subject, Target, Words, from_fn,
+    Annotated, Case, Cases, ManyCases, Mask, Method, Objective, Picture, Sample, Site, SubjectError, Target,
+    Words, from_fn,
 };
 use mmlens_testkit::{checkpoint, picture};
 use mmlens_zoo::Vlm;
@@ -102,7 +104,55 @@ pub(crate) fn many(sample: &Sample) -> ManyCases {
         };
         Ok(Case::new(Sample { words, ..sample.clone() }))
     };
-    ManyCases::over(from_fn("many", 6, case)).unwrap()
+    ManyCases::over(Marked::new(from_fn("many", 6, case))).unwrap()
+}
+
+/// A data set with classes that take turns, and masks of the halves of every picture.
+pub(crate) struct Marked<D>(Annotated<D>);
+
+impl<D: Cases> Marked<D> {
+    pub(crate) fn new(data: D) -> Self {
+        let labels = (0..data.len()).map(|i| i % 2).collect();
+        Self(Annotated::new(data, ["x", "y"], labels).unwrap())
+    }
+}
+
+impl<D: Cases> Cases for Marked<D> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn case(&self, index: usize) -> Result<Case, SubjectError> {
+        self.0.case(index)
+    }
+
+    fn classes(&self) -> &[String] {
+        self.0.classes()
+    }
+
+    fn label(&self, index: usize) -> Result<Option<usize>, SubjectError> {
+        self.0.label(index)
+    }
+
+    fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {
+        let half = |(at, picture): (usize, &Picture), left: bool| {
+            let size = [picture.image.width() as usize, picture.image.height() as usize];
+            let inside =
+                (0..size[0] * size[1]).map(|pixel| (2 * (pixel % size[0]) < size[0]) == left).collect();
+            Mask { name: format!("side: {}", if left { "left" } else { "right" }), picture: at, size, inside }
+        };
+        let pictures = self.case(index)?.sample.pictures;
+        Ok(pictures.iter().enumerate().flat_map(|own| [half(own, true), half(own, false)]).collect())
+    }
+}
+
+/// Whether a method can do without a second subject beside the first.
+pub(crate) fn alone(method: &Method) -> bool {
+    method.card.short != "clip-dissect"
 }
 
 /// Settings of each method, beside its defaults where these are cheap: others take other ways through it.
@@ -157,6 +207,34 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
         "paths" => vec![
             json!({}),
             json!({ "senders": ["input", "0.mlp"], "receivers": { "each": ["1.q0", "logits"] } }),
+        ],
+        "exemplars" => vec![
+            json!({ "top": 3, "sample": 7, "crops": 2, "side": 4 }),
+            json!({ "positions": "pictures", "layers": { "at": [1] }, "point": "mlp.pre", "quantiles": [0.25], "top": 9 }),
+        ],
+        "ablation" => vec![
+            json!({ "largest": 2, "random": 2 }),
+            json!({ "neurons": ["1.2", "0.1"], "to": "mean", "random": 3, "rows": 2 }),
+        ],
+        "values" => {
+            vec![json!({ "count": 3, "top": 2 }), json!({ "neurons": ["1.2", "0.1"], "fold": "none" })]
+        }
+        "multimodal" => vec![
+            json!({ "top": 3, "words": 2 }),
+            json!({ "by": "gradients", "top": 2, "layers": { "at": [1] }, "fold": "norm" }),
+        ],
+        "dissection" => vec![
+            json!({ "quantile": 0.1, "shuffles": 1 }),
+            json!({ "part": "text", "layers": { "at": [1] }, "quantile": 0.2 }),
+        ],
+        "clip-dissect" => vec![json!({ "shuffles": 1 })],
+        "lape" => vec![
+            json!({ "share": 0.2, "shuffles": 3 }),
+            json!({ "groups": "modalities", "filter": 0.5, "member": 0.5, "share": 0.1, "shuffles": 2, "seed": 4 }),
+        ],
+        "selectivity" => vec![
+            json!({ "shuffles": 3 }),
+            json!({ "class": "y", "pool": "max", "positions": "last", "alpha": 0.5, "top": 2, "layers": { "at": [0] } }),
         ],
         "cka" => vec![
             json!({}),

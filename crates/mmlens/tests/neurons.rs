@@ -1,0 +1,27 @@
+//! Neurons of the built-in LLaVA: what they mark, and whether it needs them.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../../../examples/neurons/look.rs"]
+mod look;
+
+use mmlens::core::burn::tensor::Device;
+use mmlens::prelude::*;
+use mmlens::report::Page;
+use mmlens::zoo::shipped;
+
+#[test]
+fn neurons_mark_concepts_and_answers_need_those_that_tell_them_apart() {
+    let subject = shipped::shapes(&Device::default()).unwrap();
+    let findings = look::look(&subject, 24).unwrap();
+    let [marks, fires, tells, needs] = findings.as_slice() else { panic!("four findings") };
+    let one = |finding: &Finding, table: &str| finding.table(table).unwrap().as_scalar().unwrap();
+    // More detectors, and more selective neurons, than chance gives.
+    assert!(one(marks, "found") > 2.0 * one(marks, "shuffled mean"), "{}", one(marks, "found"));
+    assert!(one(tells, "found") > 10.0 * one(tells, "shuffled mean").max(0.1), "{}", one(tells, "found"));
+    assert_eq!(fires.table("crops").unwrap().shape(), [6, 8, 32, 32, 3]);
+    assert_eq!(needs.table("group").unwrap().len(), 12);
+    let page =
+        Page { title: "Neurons".into(), findings: findings.clone(), ..Page::default() }.html().unwrap();
+    assert_eq!(page.matches("<img alt=\"Crops ").count(), 48);
+}
