@@ -40,6 +40,10 @@ pub enum Capability {
     ReadOut(Part),
     /// That states of some part can.
     AnyReadOut,
+    /// That a part says a distribution of each of its states by itself: over words, or over classes.
+    Distribution(Part),
+    /// That some part does.
+    AnyDistribution,
     /// Weights of a part, by name.
     Weights(Part),
     /// That it compares pictures with captions in a space that both are projected into.
@@ -69,6 +73,10 @@ impl Capability {
             Self::PlainHeads => "heads whose output is added to the stream as it is".to_owned(),
             Self::ReadOut(part) => format!("states of its part `{}` that can be read out", part.name()),
             Self::AnyReadOut => "a part whose states can be read out".to_owned(),
+            Self::Distribution(part) => {
+                format!("states of its part `{}` that are read out as words or classes", part.name())
+            }
+            Self::AnyDistribution => "a part whose states are read out as words or classes".to_owned(),
             Self::Weights(Part::Text) => "the weights of a language model by name".to_owned(),
             Self::Weights(part) => format!("the weights of its part `{}` by name", part.name()),
             Self::SharedSpace => "a space that pictures and captions share".to_owned(),
@@ -119,6 +127,17 @@ impl Capability {
                 missing(Part::ALL.iter().any(reads), "no part of this subject ends in logits or a projection")
             }
             Self::SharedSpace => missing(compares(subject), "this one compares no pictures with captions"),
+            Self::Distribution(part) => match reads_out(subject, part) {
+                Ok(Space::Words | Space::Classes) => None,
+                Ok(Space::Shared) => {
+                    Some("they are compared in a shared space, with whatever captions are given")
+                }
+                Err(reason) => Some(reason),
+            },
+            Self::AnyDistribution => {
+                let says = |part: &Part| Self::Distribution(*part).lacking(subject).is_none();
+                missing(Part::ALL.iter().any(says), "no part of this subject ends in logits")
+            }
             Self::Weights(part) => {
                 missing(subject.weights().iter().any(|spec| spec.is_in(part)), "this subject shows none")
             }

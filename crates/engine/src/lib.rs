@@ -27,6 +27,7 @@
 //! | `vocabulary` | [`Unembedding`], [`ValueVectors`]: directions of the stream as words, and what neurons write |
 //! | `crop` | squares of pictures |
 //! | `aim` | [`Aim`]: what of an answer is explained |
+//! | `phrase` | where a phrase stands in a text |
 //! | `spoken` | [`Spoken`]: the tokens of an answer, explained one by one |
 //! | `lbfgs`, `logistic`, `lasso`, `kmeans`, `nmf` | [`minimise`], [`Logistic`], [`Code`], [`KMeans`], [`Factors`]: what is learned from rows |
 //! | `matrix`, `eigen` | [`Matrix`], [`Eigen`]: rows in double precision, and the eigenvectors of what they span |
@@ -60,6 +61,7 @@ mod nmf;
 mod neurons;
 mod panels;
 mod path;
+mod phrase;
 mod pool;
 mod positions;
 mod products;

@@ -6,6 +6,8 @@ use std::fmt;
 use mmlens_core::finding::Modality;
 use mmlens_core::{AnalysisError, Inputs, TokenMap};
 
+use crate::phrase;
+
 /// Positions of a prompt, chosen before the prompt is known.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -25,6 +27,8 @@ pub enum Positions {
     Last,
     /// Those of an answer behind the prompt.
     Answer,
+    /// Tokens of a phrase, of those the prompt has as text: where it stands as whole words, or else anywhere, and there the first time.
+    Phrase(String),
     /// These.
     At(Vec<usize>),
 }
@@ -52,6 +56,11 @@ impl Positions {
             }
             Self::Last => map.prompt().last().into_iter().collect(),
             Self::Answer => map.reply().collect(),
+            Self::Phrase(phrase) => {
+                let found = phrase::find(&map.text, phrase).map(|(bytes, _)| bytes);
+                let own = found.map_or_else(Vec::new, |bytes| map.bytes(bytes.start, bytes.end));
+                own.into_iter().filter(|i| map.prompt().contains(i)).collect()
+            }
             Self::At(positions) => positions.clone(),
         };
         chosen.sort_unstable();
@@ -109,7 +118,40 @@ impl fmt::Display for Positions {
             Self::Question => f.write_str("question"),
             Self::Last => f.write_str("last"),
             Self::Answer => f.write_str("answer"),
+            Self::Phrase(phrase) => write!(f, "the phrase “{phrase}”"),
             Self::At(positions) => write!(f, "{positions:?}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mmlens_core::TokenMap;
+    use mmlens_core::finding::{Modality, TokenLabel};
+
+    use super::Positions;
+
+    /// A prompt of `bored `, `red`, ` re`, `d` behind a picture, and an answer.
+    #[test]
+    fn a_phrase_is_the_tokens_that_share_a_byte_with_it() {
+        let at = |text: &str, from: usize| {
+            TokenLabel::new(text, Modality::Text).with_bytes(from, from + text.len())
+        };
+        let tokens = vec![
+            TokenLabel::new("", Modality::Image),
+            at("bored ", 0),
+            at("red", 6),
+            at(" re", 9),
+            at("d", 12),
+        ];
+        let map =
+            TokenMap { tokens, text: "bored red red".to_owned(), answer: Some(4), ..TokenMap::default() };
+        let of = |phrase: &str| Positions::Phrase(phrase.to_owned()).of(&map).unwrap_or_default();
+        assert_eq!(of("red"), [2]);
+        assert_eq!(of("ore"), [1]);
+        assert_eq!(of("bored red"), [1, 2]);
+        // What is an answer already is none of the prompt.
+        assert_eq!(of("red red"), [2, 3]);
+        assert_eq!((of("blue").len(), of(" ").len()), (0, 0));
     }
 }

@@ -62,6 +62,8 @@ pub enum CautionKind {
     AtChance,
     /// Chance finds about as much; how much of it, as a share.
     Chance,
+    /// An average over random draws that they do not settle; its standard error as a share of it.
+    Unsteady,
     /// Some other thing.
     Other,
 }
@@ -86,6 +88,7 @@ impl CautionKind {
         Self::CutOff,
         Self::AtChance,
         Self::Chance,
+        Self::Unsteady,
         Self::Other,
     ];
 
@@ -110,6 +113,7 @@ impl CautionKind {
             Self::CutOff => "cut-off",
             Self::AtChance => "at-chance",
             Self::Chance => "chance",
+            Self::Unsteady => "unsteady",
             Self::Other => "other",
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use mmlens_core::{
     AnalysisError, AxisName, Capability, Card, Case, HookError, Inputs, Objective, On, Part, Plan, Point,
@@ -47,6 +48,11 @@ pub(crate) fn at_least_one(
     count: usize,
 ) -> Result<NonZeroUsize, AnalysisError> {
     NonZeroUsize::new(count).ok_or_else(|| setting(card, name, count, "it must be at least 1"))
+}
+
+/// Layers around one, cut off at both ends of the model: an even window reaches one layer further back.
+pub(crate) fn window_around(layer: usize, wide: usize, layers: usize) -> Range<usize> {
+    layer.saturating_sub(wide / 2)..layers.min(layer + wide.div_ceil(2))
 }
 
 /// How many of some sites fit into half of the memory, at least one: the passes of a sweep have the other half.

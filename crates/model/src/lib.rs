@@ -31,6 +31,7 @@ mmlens_core::methods! {
     layer::logit_lens::LogitLens,
     layer::direct_logit_attribution::DirectLogitAttribution,
     layer::activation_patching::ActivationPatching,
+    layer::causal_tracing::CausalTracing,
     layer::attribution_patching::AttributionPatching,
     layer::attention_knockout::AttentionKnockout,
     layer::edge_attribution::EdgeAttribution,
@@ -47,4 +48,5 @@ mmlens_core::fits! {
     feature::linear_probe::LinearProbe,
     feature::concepts::Concepts,
     feature::inlp::Inlp,
+    layer::tuned_lens::TunedLens,
 }

@@ -14,6 +14,8 @@ pub const GAP: f64 = 0.01;
 pub const SINK: f64 = 0.9;
 /// Effects below this share of what the objective is made of are rounding: some thirty times the last bit of f32.
 pub const ROUNDING: f64 = 4e-6;
+/// An average whose standard error is a larger share of it is not settled by its draws.
+pub const UNSTEADY: f64 = 0.5;
 /// Tokens that the model finds likelier than the one that is explained.
 pub const LIKELIER: usize = 10;
 
@@ -150,6 +152,19 @@ pub fn rounding(effects: &[f32], (unit, objective): (Unit, f32), what: &str) -> 
     })
 }
 
+/// That an average over random draws has a standard error of more than half of it; `what` it is of, in words. Of a single draw there is none.
+#[must_use]
+pub fn unsteady(mean: f64, error: Option<f64>, what: &str) -> Option<Caution> {
+    let share = error.filter(|error| *error > 0.0)? / mean.abs().max(f64::MIN_POSITIVE); // no NaN: finite scores
+    (share > UNSTEADY).then(|| {
+        let text = format!(
+            "{what} is {mean:.3} on average over the draws, with a standard error of {:.0} % of it: more draws are needed",
+            100.0 * share
+        );
+        Caution::new(CautionKind::Unsteady, share as f32, text)
+    })
+}
+
 /// That the model finds many tokens likelier than the one that is explained.
 #[must_use]
 pub fn unlikely(token: &str, rank: usize) -> Option<Caution> {
@@ -184,6 +199,8 @@ mod tests {
             Some(CautionKind::Rounding)
         );
         assert_eq!(kind(rounding(&[1e-4, 0.0], (Unit::Logit, 3.0), "drops")), None);
+        let of = |error| kind(unsteady(-0.2, error, "it"));
+        assert_eq!((of(Some(0.11)), of(Some(0.09)), of(None)), (Some(CautionKind::Unsteady), None, None));
         assert_eq!((kind(unlikely("a", 10)), kind(unlikely("a", 11))), (None, Some(CautionKind::Unlikely)));
     }
 

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use mmlens_core::{Subject, SubjectError};
 
+use crate::phrase;
+
 /// The text of some tokens, and how many bytes of it each number of first tokens makes.
 pub(super) struct Text {
     pub(super) whole: String,
@@ -25,28 +27,9 @@ impl Text {
         Ok(Self { whole, ends })
     }
 
-    /// The bytes of a phrase: where it stands as whole words, or else anywhere; the first of several places, and how many there are.
+    /// The bytes of a phrase ([`phrase::find`]).
     pub(super) fn find(&self, phrase: &str) -> Option<(Range<usize>, usize)> {
-        let phrase = phrase.trim();
-        if phrase.is_empty() {
-            return None;
-        }
-        let all: Vec<Range<usize>> =
-            self.whole.match_indices(phrase).map(|(at, own)| at..at + own.len()).collect();
-        let within_a_word = |before: Option<char>, after: Option<char>| {
-            before.zip(after).is_some_and(|(a, b)| a.is_alphanumeric() && b.is_alphanumeric())
-        };
-        let whole = |range: &&Range<usize>| {
-            let (left, own) = self.whole.split_at(range.start);
-            let (own, right) = own.split_at(range.len());
-            !within_a_word(left.chars().next_back(), own.chars().next())
-                && !within_a_word(own.chars().next_back(), right.chars().next())
-        };
-        let words: Vec<&Range<usize>> = all.iter().filter(whole).collect();
-        match words.as_slice() {
-            [first, ..] => Some(((*first).clone(), words.len())),
-            [] => all.first().map(|first| (first.clone(), all.len())),
-        }
+        phrase::find(&self.whole, phrase)
     }
 
     /// The tokens that some bytes touch.

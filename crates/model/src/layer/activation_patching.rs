@@ -39,6 +39,9 @@
 //! - `layers`: all, or some by number ([`Indices`]).
 //! - `heads`: `None`, so that a value is put back whole; all or some by number are put back one by one, at points that have heads, such
 //!   as [`Point::Z`].
+//! - `window`: 1. What attention, an MLP or a head adds at one layer may be made up for by the next; with `w` the values of as many layers
+//!   are put back together, of layer `l` those from `l - floor(w / 2)` to `l + ceil(w / 2) - 1`, as far as there are. The stream
+//!   (points `resid_*` and `normalized_*`) is put back at one layer alone, since it holds all that was written before.
 //! - `rows`: 32 patches share a pass, or fewer, as memory allows ([`On::within`](mmlens_core::On::within)).
 //!
 //! # Cost
@@ -86,22 +89,20 @@
 //! # }
 //! ```
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Axis, Labelled, Modality, Role, Unit};
+use mmlens_core::finding::{Labelled, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, AnyTensor, AxisName, Capability, Card, Copies, Cost, HookError, Inputs,
-    Leaf, Objective, On, Pair, Part, Plan, Point, Region, Site, SiteSpec, Subject, TokenMap, Trace, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Cost, HookError, Leaf, On, Pair, Part, Point, Subject,
 };
-use mmlens_engine::{
-    Edit, Indices, Measured, Positions, Progress, Spoken, Sweep, held, label, one_row, score,
-};
+use mmlens_engine::{Indices, Measured, Progress, Spoken};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::pair::Opened;
-use crate::check::{at_least_one, fit_at_once, heads_at, input, part_with_blocks, points_of_blocks, setting};
+pub use super::restoring::Places;
+use super::restoring::{Restoring, Run, apart};
+use crate::check::{at_least_one, fit_at_once, part_with_blocks, points_of_blocks};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -121,101 +122,6 @@ pub const CARD: Card = Card {
     first: true,
 };
 
-/// Which positions are patched together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Places {
-    /// Every one of these by itself.
-    Each(Positions),
-    /// Pictures, words and markers, each kind as one.
-    Modalities,
-    /// All positions at once.
-    Together,
-}
-
-fn all_positions() -> Axis {
-    Axis::names(Role::Concept, ["all positions"])
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        Self::Each(Positions::All)
-    }
-}
-
-impl Places {
-    /// The groups of positions, and the axis that names them.
-    fn groups(&self, map: &TokenMap) -> Result<(Vec<Region>, Axis), AnalysisError> {
-        let (groups, axis) = match self {
-            Self::Each(positions) => {
-                let positions = positions.chosen(CARD.id, map)?;
-                let axis = label::token_axis_at(map, &positions);
-                (positions.into_iter().map(|p| vec![p]).collect(), axis)
-            }
-            Self::Modalities => {
-                let mut groups: BTreeMap<Modality, Vec<usize>> = BTreeMap::new();
-                for (position, token) in map.tokens.iter().enumerate() {
-                    groups.entry(token.modality).or_default().push(position);
-                }
-                let axis =
-                    Axis::names(Role::Concept, groups.keys().map(|kind| format!("{kind:?}").to_lowercase()));
-                (groups.into_values().collect::<Vec<_>>(), axis)
-            }
-            Self::Together => (vec![(0..map.len()).collect()], all_positions()),
-        };
-        Ok((groups.into_iter().map(|group| Region::all().positions(group)).collect(), axis))
-    }
-
-    /// The same of a tower, which has positions of its own at a site, for each of its pictures.
-    fn groups_of_tower(
-        &self,
-        subject: &dyn Subject,
-        inputs: &Inputs,
-        site: Site,
-    ) -> Result<(Vec<Region>, Axis), AnalysisError> {
-        let dims = subject.dims(inputs, site)?;
-        let spec = SiteSpec::among(subject.sites(), site)?;
-        let length = spec.axis(AxisName::Pos).and_then(|at| dims.get(at)).copied();
-        let length =
-            length.ok_or_else(|| input(&CARD, "points with positions", format!("`{site}` has none")))?;
-        let pictures = match (spec.axes.first(), dims.first()) {
-            (Some((AxisName::Image, None)), Some(pictures)) => Some(*pictures),
-            _ => None,
-        };
-        let chosen: Vec<usize> = match self {
-            Self::Together => return Ok((vec![Region::all()], all_positions())),
-            Self::Each(Positions::All) => (0..length).collect(),
-            Self::Each(Positions::At(some)) => some.clone(),
-            _ => {
-                let found = serde_json::to_string(self).unwrap_or_default();
-                return Err(setting(
-                    &CARD,
-                    "places",
-                    found,
-                    "a tower's are each of all, each of some by number, or all together",
-                ));
-            }
-        };
-        if chosen.is_empty() {
-            return Err(input(&CARD, "at least one position", "none of the tower was named"));
-        }
-        if let Some(past) = chosen.iter().find(|position| **position >= length) {
-            let found = format!("position {past} was asked for of {length}");
-            return Err(input(&CARD, "positions that the tower has", found));
-        }
-        let mut groups = Vec::new();
-        for picture in 0..pictures.unwrap_or(1) {
-            groups.extend(chosen.iter().map(|position| {
-                let region = Region::all().positions([*position]);
-                if pictures.is_some() { region.of(AxisName::Image, [picture]) } else { region }
-            }));
-        }
-        let axis = label::tower_axis_at(inputs.map(), pictures.unwrap_or(1), length, &chosen);
-        Ok((groups, axis))
-    }
-}
-
 /// What is patched.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -230,6 +136,8 @@ pub struct Settings {
     pub layers: Indices,
     /// Which heads, each by itself; `None` for whole values.
     pub heads: Option<Indices>,
+    /// Over how many layers around each what they add is put back together.
+    pub window: usize,
     /// How many patches share a pass.
     pub rows: usize,
 }
@@ -242,6 +150,7 @@ impl Default for Settings {
             places: Places::default(),
             layers: Indices::All,
             heads: None,
+            window: 1,
             rows: 32,
         }
     }
@@ -251,72 +160,16 @@ impl Default for Settings {
 #[derive(Debug, Clone)]
 pub struct ActivationPatching {
     settings: Settings,
+    window: NonZeroUsize,
     rows: NonZeroUsize,
 }
 
 impl ActivationPatching {
-    /// The part whose states are patched.
-    fn part(&self, subject: &dyn Subject) -> Part {
-        part_with_blocks(subject, self.settings.part)
-    }
-
-    /// What is patched, layer by layer for each point.
-    fn sites(&self, subject: &dyn Subject) -> Result<Vec<Site>, AnalysisError> {
-        let (part, layers) = (self.part(subject), self.layers(subject)?);
-        let of = |point: &Point| {
-            let point = *point;
-            layers.iter().map(move |layer| Site::block(part, *layer, point))
-        };
-        Ok(self.settings.points.iter().flat_map(of).collect())
-    }
-
-    fn layers(&self, subject: &dyn Subject) -> Result<Vec<usize>, AnalysisError> {
-        self.settings.layers.chosen(CARD.id, "layers", kind::blocks(subject, self.part(subject)))
-    }
-
-    /// What is patched together at a site, and the axes that name it: groups of positions, of each head if there are heads; of a
-    /// subject that has the part.
-    fn groups(
-        &self,
-        subject: &dyn Subject,
-        inputs: &Inputs,
-    ) -> Result<(Vec<Region>, Vec<Axis>), AnalysisError> {
-        let (groups, places) = self.places(subject, inputs)?;
-        let Some(heads) = &self.settings.heads else { return Ok((groups, vec![places])) };
-        let count = self.heads(subject, inputs)?;
-        let heads = heads.chosen(CARD.id, "heads", count)?;
-        let each = |head: &usize| groups.iter().map(|group| group.clone().heads([*head])).collect::<Vec<_>>();
-        Ok((heads.iter().flat_map(each).collect(), vec![Indices::axis(Role::Head, &heads, count), places]))
-    }
-
-    /// How many heads the points have.
-    fn heads(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<usize, AnalysisError> {
-        let mut all: Option<(usize, Point)> = None;
-        for point in &self.settings.points {
-            let site = Site::block(self.part(subject), 0, *point);
-            let count = heads_at(&CARD, subject, inputs, site)?;
-            if let Some((other, first)) = all.filter(|(other, _)| *other != count) {
-                let found = format!("`{}` has {other}, `{}` {count}", first.name(), point.name());
-                return Err(input(&CARD, "points with equally many heads", found));
-            }
-            all = Some((count, *point));
-        }
-        all.map(|(count, _)| count).ok_or_else(|| input(&CARD, "points that have heads", "none is named"))
-    }
-
-    /// The groups of positions that are patched together, and the axis that names them.
-    fn places(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<(Vec<Region>, Axis), AnalysisError> {
-        let (part, Settings { points, places, .. }) = (self.part(subject), &self.settings);
-        Capability::Blocks(part).check(&CARD, subject)?;
-        let map = one_row(CARD.id, inputs)?;
-        match (part, points.first()) {
-            (Part::Text, _) => {
-                Capability::OwnWords.check(&CARD, subject)?;
-                places.groups(map)
-            }
-            (Part::Encoder, _) | (_, None) => places.groups(map),
-            (_, Some(point)) => places.groups_of_tower(subject, inputs, Site::block(part, 0, *point)),
-        }
+    /// Where states are put back in a subject.
+    fn restoring(&self, subject: &dyn Subject) -> Restoring<'_> {
+        let Settings { part, points, places, layers, heads, .. } = &self.settings;
+        let (part, heads, window) = (part_with_blocks(subject, *part), heads.as_ref(), self.window);
+        Restoring { card: &CARD, part, points, places, layers, heads, window }
     }
 }
 
@@ -327,8 +180,9 @@ impl Analysis for ActivationPatching {
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
         points_of_blocks(&CARD, &settings.points)?;
+        let window = at_least_one(&CARD, "window", settings.window)?;
         let rows = at_least_one(&CARD, "rows", settings.rows)?;
-        Ok(Self { settings, rows })
+        Ok(Self { settings, window, rows })
     }
 
     fn settings(&self) -> &Settings {
@@ -336,11 +190,12 @@ impl Analysis for ActivationPatching {
     }
 
     fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
-        let inputs = on.encode(&pair.clean.sample)?;
-        let (groups, _) = self.groups(on.subject(), &inputs)?;
-        let sites = self.sites(on.subject())?;
-        let chunks = sites.len().div_ceil(fit_at_once(on, &inputs, &sites)?);
-        let cost = Cost::rows(pair.clean.settling() + 1 + 2 * chunks + sites.len() * groups.len());
+        let (subject, inputs) = (on.subject(), on.encode(&pair.clean.sample)?);
+        let restoring = self.restoring(subject);
+        // First of all it says what is wrong with the places.
+        restoring.groups(subject, &inputs)?;
+        let at_once = fit_at_once(on, &inputs, &restoring.sites(subject)?)?;
+        let cost = Cost::rows(pair.clean.settling() + restoring.rows(subject, &inputs, (at_once, 1, false))?);
         Ok(cost.at_once(self.rows.get(), on.row(&pair.clean, &inputs, &[])?, on.memory().budget()))
     }
 
@@ -348,71 +203,33 @@ impl Analysis for ActivationPatching {
         let subject = on.subject();
         let opened = Opened::new(&CARD, on, pair)?;
         let Opened { clean, corrupted, objective } = &opened;
-        let (groups, places) = self.groups(subject, clean)?;
-        let layers = self.layers(subject)?;
-        let all = self.sites(subject)?;
-        let at_once = fit_at_once(on, clean, &all)?;
-        let memory = on.memory().at_most(self.rows);
-        let answer = |inputs: &Inputs, sites: &[Site]| -> Result<(Trace, f32), AnalysisError> {
-            let plan = reading(sites.iter().copied())?.objective(objective);
-            memory.hold(CARD.id, 0, subject.need(inputs, &plan, Copies::ONE)?)?;
-            let trace = subject.run(inputs, plan)?;
-            let score = score(&trace)?;
-            Ok((trace, score))
-        };
-        // Places that hold the same in both runs bring nothing back, and rounding would be shown as if it did.
-        let last: Vec<Site> = all.chunks(layers.len().max(1)).filter_map(|own| own.last().copied()).collect();
-        let (other, at_corrupted) = answer(corrupted, &last)?;
-        let other: BTreeMap<Site, AnyTensor> = last
-            .iter()
-            .map(|site| Ok((*site, other.get(*site)?.clone())))
-            .collect::<Result<_, HookError>>()?;
-        let mut differ = false;
-        let mut progress = Progress::new(on.watch(), CARD.id, all.len() * groups.len());
+        let restoring = self.restoring(subject);
+        let (groups, places) = restoring.groups(subject, clean)?;
+        let sites = restoring.sites(subject)?;
+        let at_once = fit_at_once(on, clean, &sites)?;
         let spoken = Spoken::of(on, &pair.clean, clean, objective)?;
         let metrics = spoken.beside(objective);
-        let (mut at_clean, mut swept) = (at_corrupted, Vec::new());
-        for sites in all.chunks(at_once) {
-            let (right, score) = answer(clean, sites)?;
-            at_clean = score;
-            apart(objective, at_clean, at_corrupted)?;
-            for (site, other) in other.iter().filter(|(site, _)| sites.contains(site)) {
-                differ |= right.get(*site)?.to_values()? != other.to_values()?;
-            }
-            let mut patches = Vec::with_capacity(sites.len());
-            for site in sites {
-                patches.push(Edit::patch(*site, &right)?);
-            }
-            let beside: usize = other.values().map(|x| 4 * x.dims().iter().product::<usize>()).sum();
-            let kept = held(&right) + beside as u64;
-            drop(right);
-            let grid = [sites.len(), groups.len()].map(|len| Axis::count(Role::Sample, len)).to_vec();
-            // Row-major: sites, groups.
-            let each = |patch: &Edit, group: &Region| vec![patch.clone().within(group.clone())];
-            let variants =
-                patches.iter().flat_map(|patch| groups.iter().map(move |group| each(patch, group)));
-            let sweep = Sweep::of(grid, variants.collect())?;
-            let sweep = metrics.iter().fold(sweep, |sweep, metric| sweep.measure(metric.clone()));
-            let found = sweep.run(subject, corrupted, &memory.less(kept), &mut progress)?.measured;
-            match swept.is_empty() {
-                true => swept = found,
-                false => swept.iter_mut().zip(found).for_each(|(all, some)| all.values.extend(some.values)),
-            }
-        }
-        if !differ {
-            let found =
-                last.first().map_or_else(String::new, |site| format!("both hold the same at `{site}`"));
-            return Err(input(&CARD, "two samples that differ in the states patched", found));
-        }
-        let apart = apart(objective, at_clean, at_corrupted)?;
+        let each = restoring.layers(subject)?.len() * groups.len();
+        let mut progress = Progress::new(on.watch(), CARD.id, self.settings.points.len() * each);
+        let [run, other] = [clean, corrupted].map(|inputs| Run { subject, inputs });
+        let memory = on.memory().at_most(self.rows);
+        let put = restoring.put_back(
+            (run, &[other]),
+            (objective, &metrics),
+            (&memory, at_once),
+            None,
+            &mut progress,
+        )?;
+        let swept = put.measured.into_iter().next().unwrap_or_default();
+        let at_clean = put.at_clean;
+        let at_corrupted = swept.first().ok_or(HookError::NoObjective)?.unedited;
+        let apart = apart(&CARD, objective, (at_clean, at_corrupted))?;
         let unit = objective.unit();
-        let of_all = kind::blocks(subject, self.part(subject));
-        let axes = [vec![Indices::axis(Role::Layer, &layers, of_all)], places].concat();
+        let axes = [vec![restoring.layer_axis(subject)?], places].concat();
         // Of every token as a share of the whole, so that the shares of a place add up to its own.
         let shown = |measured: &Measured| -> Result<Vec<Labelled>, AnalysisError> {
             let mut tables = Vec::new();
-            let each = measured.values.chunks((layers.len() * groups.len()).max(1));
-            for (point, patched) in self.settings.points.iter().zip(each) {
+            for (point, patched) in self.settings.points.iter().zip(measured.values.chunks(each.max(1))) {
                 let effects: Vec<f64> =
                     patched.iter().map(|score| f64::from(*score) - f64::from(measured.unedited)).collect();
                 let recovered = effects.iter().map(|effect| (effect / apart) as f32).collect();
@@ -432,26 +249,7 @@ impl Analysis for ActivationPatching {
         tables.push(Labelled::scalar("corrupted", unit, at_corrupted));
         tables.push(opened.other_tokens()?);
         let cautions = opened.caution(at_clean, at_corrupted);
-        let answer = Answer::new(tables, all).explaining(objective).against(pair.difference());
-        Ok(answer.cautioned(cautions).settled("part", json!(self.part(subject))))
+        let answer = Answer::new(tables, sites).explaining(objective).against(pair.difference());
+        Ok(answer.cautioned(cautions).settled("part", json!(restoring.part)))
     }
-}
-
-/// How far the objective of both lies apart, if it tells them apart.
-fn apart(objective: &Objective, at_clean: f32, at_corrupted: f32) -> Result<f64, AnalysisError> {
-    let apart = f64::from(at_clean) - f64::from(at_corrupted);
-    if apart == 0.0 || !apart.is_finite() {
-        let found =
-            format!("the {objective} is {at_clean} for the clean and {at_corrupted} for the corrupted one");
-        return Err(input(&CARD, "two samples that the objective tells apart", found));
-    }
-    Ok(apart)
-}
-
-fn reading(sites: impl IntoIterator<Item = Site>) -> Result<Plan, HookError> {
-    let mut plan = Plan::new();
-    for site in sites {
-        plan = plan.read(site)?;
-    }
-    Ok(plan)
 }

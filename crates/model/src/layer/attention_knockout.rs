@@ -93,7 +93,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, heads_at, input, passes_of_reading, read_from, setting};
+use crate::check::{at_least_one, heads_at, input, passes_of_reading, read_from, setting, window_around};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -193,9 +193,7 @@ impl AttentionKnockout {
     /// The window around each layer, cut off at both ends of the model.
     fn windows(&self, layers: usize) -> Vec<Range<usize>> {
         let wide = self.window.map_or(2 * (layers / 8) + 1, NonZeroUsize::get);
-        // An even window reaches one layer further back.
-        let (back, on) = (wide / 2, wide.div_ceil(2));
-        (0..layers).map(|layer| layer.saturating_sub(back)..layers.min(layer + on)).collect()
+        (0..layers).map(|layer| window_around(layer, wide, layers)).collect()
     }
 }
 

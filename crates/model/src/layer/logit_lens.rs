@@ -128,6 +128,7 @@ mod words;
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use mmlens_core::kind::{self, Space};
 use mmlens_core::{
@@ -138,8 +139,9 @@ use mmlens_engine::{Indices, Positions, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::tuned_lens::Translators;
 use crate::check::{at_least_one, input};
-use streams::{Limits, Streams};
+pub(super) use streams::{Held, Limits, Streams};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -197,6 +199,8 @@ pub struct LogitLens {
     settings: Settings,
     top: NonZeroUsize,
     rows: NonZeroUsize,
+    /// Another method that reads states as this one does, through translators.
+    tuned: Option<(&'static Card, Arc<Translators>)>,
 }
 
 impl Analysis for LogitLens {
@@ -207,7 +211,7 @@ impl Analysis for LogitLens {
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
         let top = at_least_one(&CARD, "top", settings.top)?;
         let rows = at_least_one(&CARD, "rows", settings.rows)?;
-        Ok(Self { settings, top, rows })
+        Ok(Self { settings, top, rows, tuned: None })
     }
 
     fn settings(&self) -> &Settings {
@@ -219,9 +223,9 @@ impl Analysis for LogitLens {
         let sample = self.sample(&case.sample, space)?;
         let inputs = on.encode(&sample)?;
         if space != Space::Shared {
-            one_row(CARD.id, &inputs)?;
+            one_row(self.card().id, &inputs)?;
         }
-        let streams = Streams::of(on.subject(), &inputs, (part, space), &self.settings)?;
+        let streams = Streams::of(self.card(), on.subject(), &inputs, (part, space), &self.settings)?;
         let passes = streams.passes(&self.limits(on, &streams, &inputs)?);
         let settling = if space == Space::Shared { 0 } else { case.settling() };
         let cost = Cost::rows(settling + passes * inputs.rows());
@@ -239,20 +243,29 @@ impl Analysis for LogitLens {
 }
 
 impl LogitLens {
+    /// The same method under another card, which puts translators before what it reads out.
+    pub(super) fn through(self, card: &'static Card, translators: Arc<Translators>) -> Self {
+        Self { tuned: Some((card, translators)), ..self }
+    }
+
+    fn card(&self) -> &'static Card {
+        self.tuned.as_ref().map_or(&CARD, |(card, _)| card)
+    }
+
     /// The part whose stream is read, and what it is read out as.
-    fn part(&self, subject: &dyn Subject) -> Result<(Part, Space), AnalysisError> {
+    pub(super) fn part(&self, subject: &dyn Subject) -> Result<(Part, Space), AnalysisError> {
         let order =
             if kind::compares(subject) { [Part::Vision, Part::Text] } else { [Part::Text, Part::Vision] };
         let reads = |part: &Part| kind::reads_out(subject, *part).is_ok();
         let part = self.settings.part.or_else(|| order.into_iter().find(reads)).unwrap_or(Part::Text);
-        let space = kind::reads_out(subject, part).map_err(|reason| unread(part, reason))?;
-        Capability::Blocks(part).check(&CARD, subject)?;
+        let space = kind::reads_out(subject, part).map_err(|reason| unread(self.card(), part, reason))?;
+        Capability::Blocks(part).check(self.card(), subject)?;
         match self.settings.captions.as_slice() {
             [] => Ok((part, space)),
             _ if space == Space::Shared => Ok((part, space)),
             all => {
                 let found = format!("{} were given, and this one gives logits", all.len());
-                Err(input(&CARD, "a dual encoder to compare captions", found))
+                Err(input(self.card(), "a dual encoder to compare captions", found))
             }
         }
     }
@@ -273,7 +286,12 @@ impl LogitLens {
     }
 
     /// How much it looks at at a time.
-    fn limits(&self, on: &On<'_>, streams: &Streams, inputs: &Inputs) -> Result<Limits, AnalysisError> {
+    pub(super) fn limits(
+        &self,
+        on: &On<'_>,
+        streams: &Streams,
+        inputs: &Inputs,
+    ) -> Result<Limits, AnalysisError> {
         let said = match streams.space {
             Space::Shared => 24 * shared::compared(streams.part, inputs),
             // A reading and its words.
@@ -284,14 +302,19 @@ impl LogitLens {
 }
 
 /// States read out, `[rows, ...]`.
-fn read(subject: &dyn Subject, part: Part, states: AnyTensor) -> Result<AnyTensor, AnalysisError> {
+pub(super) fn read(
+    card: &Card,
+    subject: &dyn Subject,
+    part: Part,
+    states: AnyTensor,
+) -> Result<AnyTensor, AnalysisError> {
     subject.read_out(part, states).map_err(|error| match error {
-        SubjectError::NoReadOut { part, reason, .. } => unread(part, reason),
+        SubjectError::NoReadOut { part, reason, .. } => unread(card, part, reason),
         other => other.into(),
     })
 }
 
-fn unread(part: Part, reason: impl Into<String>) -> AnalysisError {
+fn unread(card: &Card, part: Part, reason: impl Into<String>) -> AnalysisError {
     let needs = Capability::ReadOut(part).describe().into();
-    AnalysisError::Input { method: CARD.id, needs, found: reason.into() }
+    AnalysisError::Input { method: card.id, needs, found: reason.into() }
 }

@@ -29,4 +29,6 @@ mod skipping;
 mod spoken;
 mod support;
 mod towers;
+mod tracing;
+mod tuned;
 mod weights;

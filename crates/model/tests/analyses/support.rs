@@ -200,6 +200,15 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
         "patching" => vec![
             json!({ "points": ["resid_pre", "attn_out", "mlp_out"] }),
             json!({ "places": "modalities", "rows": 2 }),
+            json!({ "points": ["mlp_out", "resid_post"], "window": 2, "rows": 3 }),
+        ],
+        "tracing" => vec![
+            json!({ "draws": 2, "window": 1 }),
+            json!({
+                "corrupted": "pictures", "points": ["resid_mid", "attn.z"], "places": "modalities", "draws": 3, "rows": 5,
+                "window": 2, "seed": 4,
+            }),
+            json!({ "site": "vision.pixels", "points": ["attn.z"], "heads": { "at": [1] }, "draws": 1, "sigma": 0.5 }),
         ],
         "attribution" => vec![json!({}), path],
         "edges" => vec![json!({}), json!({ "blocks": 1 }), path],

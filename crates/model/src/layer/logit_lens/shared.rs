@@ -9,7 +9,7 @@ use mmlens_engine::cosines;
 use mmlens_engine::distribution::log_probabilities;
 
 use super::streams::{Held, Streams};
-use super::{LogitLens, read};
+use super::{CARD, LogitLens, read};
 
 /// How many captions, or pictures, a state is compared with.
 pub(super) fn compared(part: Part, inputs: &Inputs) -> usize {
@@ -24,7 +24,7 @@ pub(super) fn answer(
 ) -> Result<Answer, AnalysisError> {
     let subject = on.subject();
     let inputs = on.encode(sample)?;
-    let streams = Streams::of(subject, &inputs, (part, Space::Shared), &lens.settings)?;
+    let streams = Streams::of(&CARD, subject, &inputs, (part, Space::Shared), &lens.settings)?;
     let limits = lens.limits(on, &streams, &inputs)?;
     let others = match (part, &sample.words) {
         (Part::Text, _) => Axis::names(Role::Image, sample.pictures.iter().map(|picture| &*picture.name)),
@@ -103,7 +103,7 @@ impl Seen {
         self.rule = Rule::of(pairs)?;
         let others = if streams.part == Part::Text { &pairs.images } else { &pairs.texts };
         for (layer, site) in streams.sites.iter().enumerate() {
-            let given = read(subject, streams.part, held.at(*site)?)?;
+            let given = read(&CARD, subject, streams.part, held.at(*site)?)?;
             let cosines = cosines(&given, others)?.finite_values(format!("the lens at `{site}`"))?;
             let range = self.range(layer, held.first, held.len());
             let (dims, given) = (vec![held.len(), self.others.len()], cosines.len());

@@ -8,36 +8,37 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mmlens_core::finding::{Axis, Labels, Modality, Role, TokenLabel};
 use mmlens_core::kind::Space;
 use mmlens_core::{
-    AnalysisError, AnyTensor, Copies, HookError, Inputs, LogitSelection, Need, On, Output, Part, Plan, Point,
-    Position, Site, Subject, TokenMap,
+    AnalysisError, AnyTensor, Card, Copies, HookError, Inputs, LogitSelection, Need, On, Output, Part, Plan,
+    Point, Position, Site, Subject, TokenMap,
 };
 use mmlens_engine::{Indices, Positions, Progress, batches, label, of_range, states_at};
 
-use super::{CARD, Settings};
+use super::Settings;
 use crate::check::input;
 
 /// The streams of a part, and the places that are looked at.
-pub(super) struct Streams {
-    pub(super) part: Part,
-    pub(super) space: Space,
+pub(in crate::layer) struct Streams {
+    card: &'static Card,
+    pub(in crate::layer) part: Part,
+    pub(in crate::layer) space: Space,
     /// Before block 0, and after every block.
-    pub(super) sites: Vec<Site>,
+    pub(in crate::layer) sites: Vec<Site>,
     /// Places that are shown together: of one prompt, or of one picture.
-    pub(super) groups: Vec<Group>,
+    pub(in crate::layer) groups: Vec<Group>,
     /// Numbers of a state, and of what it is read out as.
     widths: [usize; 2],
 }
 
 /// Some positions of one prompt, or of one picture in a tower.
-pub(super) struct Group {
+pub(in crate::layer) struct Group {
     /// What they are.
-    pub(super) axis: Axis,
+    pub(in crate::layer) axis: Axis,
     /// Where they stand among the positions of all rows or pictures, one after the other.
     places: Vec<usize>,
 }
 
 /// How much is held at a time.
-pub(super) struct Limits {
+pub(in crate::layer) struct Limits {
     /// Places whose streams are held.
     held: NonZeroUsize,
     /// Places that are read out.
@@ -45,29 +46,30 @@ pub(super) struct Limits {
 }
 
 /// The states of some places at every layer.
-pub(super) struct Held<'a> {
+pub(in crate::layer) struct Held<'a> {
     states: &'a BTreeMap<Site, AnyTensor>,
     range: Range<usize>,
     /// How many places come before them.
-    pub(super) first: usize,
+    pub(in crate::layer) first: usize,
     /// What the pass gave.
-    pub(super) output: &'a Output,
+    pub(in crate::layer) output: &'a Output,
 }
 
 impl Held<'_> {
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::layer) fn len(&self) -> usize {
         self.range.len()
     }
 
     /// The states at one layer, `[places, d_model]`.
-    pub(super) fn at(&self, site: Site) -> Result<AnyTensor, HookError> {
+    pub(in crate::layer) fn at(&self, site: Site) -> Result<AnyTensor, HookError> {
         self.states.get(&site).ok_or(HookError::NotRead(site))?.rows(self.range.start, self.range.len())
     }
 }
 
 impl Streams {
-    pub(super) fn of(
+    pub(in crate::layer) fn of(
+        card: &'static Card,
         subject: &dyn Subject,
         inputs: &Inputs,
         (part, space): (Part, Space),
@@ -75,7 +77,7 @@ impl Streams {
     ) -> Result<Self, AnalysisError> {
         let after = |site: &Site| site.part() == part && site.point() == Point::ResidPost;
         let mut sites: Vec<Site> = subject.sites().iter().map(|spec| spec.site).filter(after).collect();
-        let chosen = layers.chosen(CARD.id, "layers", sites.len())?;
+        let chosen = layers.chosen(card.id, "layers", sites.len())?;
         match layers {
             Indices::All => sites.insert(0, Site::block(part, 0, Point::ResidPre)),
             _ => {
@@ -88,32 +90,32 @@ impl Streams {
         let last = |site: Site| Ok::<_, HookError>(subject.dims(inputs, site)?.last().copied().unwrap_or(1));
         let widths = [last(Site::block(part, 0, Point::ResidPre))?, last(space.site(part))?];
         let groups = match part {
-            Part::Text => prompts(inputs, positions),
+            Part::Text => prompts(card, inputs, positions),
             _ => {
                 let dims = subject.dims(inputs, Site::block(part, 0, Point::ResidPre))?;
                 let [entries, len, _] = dims[..] else {
                     let found = format!("its stream is of shape {dims:?}");
-                    return Err(input(&CARD, "a tower that sees one picture after the other", found));
+                    return Err(input(card, "a tower that sees one picture after the other", found));
                 };
-                pictures(inputs, positions, part, (entries, len))
+                pictures(card, inputs, positions, part, (entries, len))
             }
         }?;
-        Ok(Self { part, space, sites, groups, widths })
+        Ok(Self { card, part, space, sites, groups, widths })
     }
 
     /// How many places are looked at.
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::layer) fn count(&self) -> usize {
         self.groups.iter().map(|group| group.places.len()).sum()
     }
 
     /// Which of the places looked at is this position of the only prompt.
-    pub(super) fn place(&self, position: usize) -> Option<usize> {
+    pub(in crate::layer) fn place(&self, position: usize) -> Option<usize> {
         let mut places = self.groups.iter().flat_map(|group| &group.places);
         places.position(|place| *place == position)
     }
 
     /// Before block 0, and behind blocks by their numbers: the depths at which the streams are read.
-    pub(super) fn depths(&self) -> Axis {
+    pub(in crate::layer) fn depths(&self) -> Axis {
         let name = |site: &Site| match (site.point(), site.block_index()) {
             (Point::ResidPost, Some(block)) => format!("after block {block}"),
             _ => "before block 0".to_owned(),
@@ -122,17 +124,17 @@ impl Streams {
     }
 
     /// How many passes it takes.
-    pub(super) fn passes(&self, limits: &Limits) -> usize {
+    pub(in crate::layer) fn passes(&self, limits: &Limits) -> usize {
         self.count().div_ceil(limits.held.get())
     }
 
     /// A name of a table for each group.
-    pub(super) fn name(&self, what: &str, group: usize) -> String {
+    pub(in crate::layer) fn name(&self, what: &str, group: usize) -> String {
         if self.groups.len() > 1 { format!("{what}/{group}") } else { what.to_owned() }
     }
 
     /// How much fits in memory, where so many bytes are said of every state.
-    pub(super) fn limits(
+    pub(in crate::layer) fn limits(
         &self,
         (on, inputs): (&On<'_>, &Inputs),
         rows: NonZeroUsize,
@@ -148,25 +150,36 @@ impl Streams {
         let read = |rows: usize| floor.and(8 * rows * given + 4 * given + said);
         let pass = subject.need(inputs, &self.passing(&[], &Kept::default())?, Copies::ONE)?;
         let most = NonZeroUsize::new(self.count()).unwrap_or(NonZeroUsize::MIN);
-        let held = memory.most(CARD.id, 0, most, |count| {
+        let held = memory.most(self.card.id, 0, most, |count| {
             let (pass, look) = (pass.and(said), read(1));
             let more = if pass.bytes > look.bytes { pass } else { look };
             Ok(more.and(self.sites.len() * count * width))
         })?;
         let kept = 4 * (self.sites.len() * held.get() * width) as u64;
-        let rows = memory.rows(CARD.id, kept, |rows| Ok(read(rows)))?;
+        let rows = memory.rows(self.card.id, kept, |rows| Ok(read(rows)))?;
         Ok(Limits { held, rows })
     }
 
     /// Looks at all places, some at a time.
-    pub(super) fn each(
+    pub(in crate::layer) fn each(
+        &self,
+        (on, inputs): (&On<'_>, &Inputs),
+        limits: &Limits,
+        look: impl FnMut(&Held<'_>) -> Result<(), AnalysisError>,
+    ) -> Result<(), AnalysisError> {
+        let mut progress = Progress::new(on.watch(), self.card.id, self.count());
+        self.each_told((on, inputs), limits, look, |count| progress.advance(count))
+    }
+
+    /// The same, where somebody else is told how many places were looked at.
+    pub(in crate::layer) fn each_told(
         &self,
         (on, inputs): (&On<'_>, &Inputs),
         limits: &Limits,
         mut look: impl FnMut(&Held<'_>) -> Result<(), AnalysisError>,
+        mut tell: impl FnMut(usize) -> Result<(), AnalysisError>,
     ) -> Result<(), AnalysisError> {
         let places: Vec<usize> = self.groups.iter().flat_map(|group| group.places.iter().copied()).collect();
-        let mut progress = Progress::new(on.watch(), CARD.id, places.len());
         for held in batches(places.len(), limits.held) {
             let some = of_range(&places, held.clone())?;
             let kept = Kept::default();
@@ -175,7 +188,7 @@ impl Streams {
             for range in batches(some.len(), limits.rows) {
                 let (first, count) = (held.start + range.start, range.len());
                 look(&Held { states: &states, range, first, output: trace.output() })?;
-                progress.advance(count)?;
+                tell(count)?;
             }
         }
         Ok(())
@@ -204,9 +217,9 @@ impl Streams {
 type Kept = Arc<Mutex<BTreeMap<Site, AnyTensor>>>;
 
 /// Positions of every prompt.
-fn prompts(inputs: &Inputs, positions: &Positions) -> Result<Vec<Group>, AnalysisError> {
+fn prompts(card: &'static Card, inputs: &Inputs, positions: &Positions) -> Result<Vec<Group>, AnalysisError> {
     let group = |(row, (map, pad)): (usize, (&Arc<TokenMap>, &usize))| {
-        let chosen = positions.chosen(CARD.id, map)?;
+        let chosen = positions.chosen(card.id, map)?;
         let axis = label::token_axis_at(map, &chosen);
         let places = chosen.into_iter().map(|at| row * inputs.positions() + pad + at).collect();
         Ok(Group { axis, places })
@@ -216,6 +229,7 @@ fn prompts(inputs: &Inputs, positions: &Positions) -> Result<Vec<Group>, Analysi
 
 /// Positions of every picture in a tower.
 fn pictures(
+    card: &'static Card,
     inputs: &Inputs,
     positions: &Positions,
     part: Part,
@@ -223,7 +237,7 @@ fn pictures(
 ) -> Result<Vec<Group>, AnalysisError> {
     if !matches!(positions, Positions::All | Positions::Pictures | Positions::At(_)) {
         let found = format!("`{positions}` was asked for of its part `{}`", part.name());
-        return Err(input(&CARD, "positions of a tower: `all`, `pictures` or some by number", found));
+        return Err(input(card, "positions of a tower: `all`, `pictures` or some by number", found));
     }
     let group = |entry: usize| {
         let whole = label::tower_axis(inputs.map(), entry, entries, len);
@@ -233,7 +247,7 @@ fn pictures(
             Labels::Tokens(tokens) => tokens.clone(),
             _ => (0..len).map(shown).collect(),
         };
-        let chosen = positions.chosen(CARD.id, &TokenMap { tokens, ..TokenMap::default() })?;
+        let chosen = positions.chosen(card.id, &TokenMap { tokens, ..TokenMap::default() })?;
         let axis = match &whole.labels {
             Labels::Tokens(tokens) => Axis::tokens(of(tokens, &chosen)),
             Labels::Patches(patches) => Axis::patches(of(patches, &chosen)),

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use mmlens_core::finding::{Axis, Labelled, Labels, Role, TokenLabel, Unit};
 use mmlens_core::kind::Space;
-use mmlens_core::{AnalysisError, Answer, Case, HookError, Inputs, Objective, On, Part, Subject};
+use mmlens_core::{
+    AnalysisError, Answer, AnyTensor, Card, Case, HookError, Inputs, Objective, On, Part, Subject,
+};
 use mmlens_engine::distribution::{divergence, entropy, largest, log_probabilities, rank};
 use mmlens_engine::one_row;
 
 use super::streams::{Held, Streams};
-use super::{CARD, LogitLens, read};
+use super::{LogitLens, read};
 use crate::check::input;
 
 pub(super) fn answer(
@@ -20,14 +22,14 @@ pub(super) fn answer(
 ) -> Result<Answer, AnalysisError> {
     let subject = on.subject();
     let (inputs, objective) = on.open(case)?;
-    one_row(CARD.id, &inputs)?;
-    let streams = Streams::of(subject, &inputs, of, &lens.settings)?;
-    let targets = Targets::of(&inputs, &objective, &streams)?;
+    one_row(lens.card().id, &inputs)?;
+    let streams = Streams::of(lens.card(), subject, &inputs, of, &lens.settings)?;
+    let targets = Targets::of(lens.card(), &inputs, &objective, &streams)?;
     let limits = lens.limits(on, &streams, &inputs)?;
     let mut seen = Seen::new(streams.sites.len(), streams.count());
     streams.each((on, &inputs), &limits, |held| look(lens, subject, &streams, held, &targets, &mut seen))?;
     let axis = streams.groups.first().map(|group| group.axis.clone());
-    let axis = axis.ok_or_else(|| input(&CARD, "a picture or a prompt", "there is none"))?;
+    let axis = axis.ok_or_else(|| input(lens.card(), "a picture or a prompt", "there is none"))?;
     let tables = seen.tables(subject, (axis, &targets), &streams.depths())?;
     Ok(Answer::new(tables, streams.sites).explaining(&objective))
 }
@@ -44,11 +46,19 @@ fn look(
     let mut last: Vec<Vec<f64>> = Vec::new();
     // The last layer first: it is what the others are compared with.
     for (layer, site) in streams.sites.iter().enumerate().rev() {
-        let logits = read(subject, streams.part, held.at(*site)?)?;
-        let vocabulary = logits.dims().last().copied().unwrap_or(0);
-        let what = format!("the lens at `{site}`");
-        let logs: Vec<Vec<f64>> =
-            logits.finite_values(what)?.chunks(vocabulary.max(1)).map(log_probabilities).collect();
+        let said = |states: AnyTensor| -> Result<(Vec<Vec<f64>>, usize), AnalysisError> {
+            let logits = read(lens.card(), subject, streams.part, states)?;
+            let vocabulary = logits.dims().last().copied().unwrap_or(0);
+            let values = logits.finite_values(format!("the lens at `{site}`"))?;
+            Ok((values.chunks(vocabulary.max(1)).map(log_probabilities).collect(), vocabulary))
+        };
+        let states = held.at(*site)?;
+        // As they are, where translators stand before what is read out.
+        let (bare, translated) = match &lens.tuned {
+            Some((_, translators)) => (Some(said(states.clone())?.0), translators.translated(*site, states)?),
+            None => (None, states),
+        };
+        let (logs, vocabulary) = said(translated)?;
         let reference = if last.is_empty() { &logs } else { &last };
         for (i, (logs, reference)) in logs.iter().zip(reference).enumerate() {
             let best = largest(logs, lens.top.get()).into_iter().map(|(id, log)| (id as u32, log));
@@ -64,6 +74,7 @@ fn look(
                 target: targets.at(held.first + i).map(own).transpose()?,
                 entropy: entropy(logs),
                 divergence: divergence(reference, logs),
+                bare: bare.as_ref().and_then(|bare| bare.get(i)).map(|bare| divergence(reference, bare)),
             };
             seen.put(layer, held.first + i, reading);
         }
@@ -82,6 +93,8 @@ struct Reading {
     target: Option<(f64, usize)>,
     entropy: f64,
     divergence: f64,
+    /// The same without translators, if there are any.
+    bare: Option<f64>,
 }
 
 /// What all states say, layer by layer.
@@ -114,7 +127,7 @@ impl Seen {
         let ranked = [places.clone(), vec![Axis::count(Role::Rank, ranks)]].concat();
         let best = || self.readings.iter().flat_map(|r| &r.best);
         let each = |value: &dyn Fn(&Reading) -> f64| self.readings.iter().map(|r| value(r) as f32).collect();
-        Ok(vec![
+        let mut tables = vec![
             Labelled::numbers(
                 "target",
                 Unit::Probability,
@@ -151,8 +164,14 @@ impl Seen {
             )?
             .aside(),
             Labelled::numbers("entropy", Unit::Nat, places.clone(), each(&|r| r.entropy))?.aside(),
-            Labelled::numbers("divergence", Unit::Nat, places, each(&|r| r.divergence))?.aside(),
-        ])
+            Labelled::numbers("divergence", Unit::Nat, places.clone(), each(&|r| r.divergence))?.aside(),
+        ];
+        let bare: Option<Vec<f32>> = self.readings.iter().map(|r| r.bare.map(|bare| bare as f32)).collect();
+        if let Some(bare) = bare {
+            let name = "divergence of the logit lens";
+            tables.push(Labelled::numbers(name, Unit::Nat, places, bare)?.aside());
+        }
+        Ok(tables)
     }
 }
 
@@ -165,13 +184,18 @@ enum Targets {
 }
 
 impl Targets {
-    fn of(inputs: &Inputs, objective: &Objective, streams: &Streams) -> Result<Self, AnalysisError> {
+    fn of(
+        card: &Card,
+        inputs: &Inputs,
+        objective: &Objective,
+        streams: &Streams,
+    ) -> Result<Self, AnalysisError> {
         let found = || format!("this one is the {objective}");
         if let Some(token) = objective.token() {
             return Ok(Self::Everywhere(token as usize));
         }
         let Objective::Span { from, tokens, .. } = objective else {
-            return Err(input(&CARD, "an objective that names tokens", found()));
+            return Err(input(card, "an objective that names tokens", found()));
         };
         let (map, pad) = (inputs.map(), inputs.pads.first().copied().unwrap_or(0));
         let (mut at, mut labels) = (BTreeMap::new(), Vec::new());
@@ -185,7 +209,7 @@ impl Targets {
         }
         match labels.is_empty() {
             true => {
-                Err(input(&CARD, "places that decide the tokens explained among those looked at", found()))
+                Err(input(card, "places that decide the tokens explained among those looked at", found()))
             }
             false => Ok(Self::Spoken(at, labels)),
         }

@@ -1,0 +1,204 @@
+//! Which method runs on which kind of checkpoint: every one is run on every one, and what is not met is told.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use mmlens::core::burn::tensor::Device;
+use mmlens::core::{AnalysisError, Annotated, Fitting, Given, Inputs, ManyCases, Method, Source, from_fn};
+use mmlens::prelude::*;
+use mmlens::zoo::{open, shipped};
+use mmlens::{FITS, METHODS};
+use serde_json::{Value, json};
+
+/// A kind of model, and what it can be asked.
+pub(crate) struct Checkpoint {
+    pub(crate) name: &'static str,
+    subject: Box<dyn Subject>,
+    /// Samples of equal length: the first is explained, the second is what it is compared with.
+    samples: Vec<Sample>,
+}
+
+/// What came of a method on a checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cell {
+    Runs,
+    /// The need that is not met, and what there is instead.
+    Needs(String),
+}
+
+/// Settings that take a method through itself with little work; those of others are their defaults.
+fn settings(short: &str) -> Value {
+    match short {
+        "ig" => json!({ "steps": 4 }),
+        "shap" => json!({ "picture": { "grid": { "rows": 2, "cols": 2 } }, "each": "token", "samples": 40 }),
+        "occlusion" => json!({ "picture": { "grid": { "rows": 2, "cols": 2 } } }),
+        "smooth" => json!({ "samples": 2, "with": { "steps": 2 } }),
+        "patching" | "attribution" => json!({ "layers": { "at": [0] } }),
+        "tracing" => json!({ "draws": 2, "points": ["resid_post"], "layers": { "at": [1] } }),
+        "edges" => json!({ "blocks": 1 }),
+        "tuned" => json!({ "steps": 2, "batch": 2 }),
+        _ => json!({}),
+    }
+}
+
+/// Every kind: the models that ship inside, and tiny ones of random weights.
+pub(crate) fn checkpoints(root: &Path) -> Result<Vec<Checkpoint>> {
+    let pictures = root.join("oracles/fixtures/pictures");
+    let picture = |name: &str| Picture::open(pictures.join(name).with_extension("png"));
+    let tiny = |name: &str| {
+        let folder = root.join("oracles/fixtures").join(name).join("model");
+        open(&folder, &Device::default()).with_context(|| folder.display().to_string())
+    };
+    let seen = [picture("wide")?, inverted(&picture("wide")?)];
+    let asked =
+        |words: &str| -> Vec<Sample> { seen.iter().map(|own| Sample::ask(own.clone(), words)).collect() };
+    let captioned = |texts: &[&str]| -> Vec<Sample> {
+        let of = |(own, text): (&Picture, &&str)| {
+            Sample::new(vec![own.clone()], Words::Texts(vec![(*text).to_owned()]))
+        };
+        seen.iter().cycle().zip(texts).map(of).collect()
+    };
+    let plain = |texts: &[&str]| -> Vec<Sample> {
+        texts.iter().map(|text| Sample::prompt(Vec::new(), *text)).collect()
+    };
+    let bare =
+        || -> Vec<Sample> { seen.iter().map(|own| Sample::new(vec![own.clone()], Words::Nothing)).collect() };
+    let prompted: Vec<Sample> = seen.iter().map(|own| Sample::prompt(vec![own.clone()], "a red")).collect();
+    let colour = "what colour is the triangle?";
+    let all: Vec<(&str, Box<dyn Subject>, Vec<Sample>)> = vec![
+        ("shapes-llava", Box::new(shipped::shapes(&Device::default())?), asked(colour)),
+        (
+            "shapes-clip",
+            Box::new(shipped::shapes_clip(&Device::default())?),
+            captioned(&["a red circle", "a blue square"]),
+        ),
+        ("LLaVA", tiny("llava-a")?, asked("Red?")),
+        ("SmolVLM", tiny("smolvlm-a")?, asked("Red?")),
+        ("Qwen2-VL", tiny("qwen2-vl-a")?, asked("Red?")),
+        ("CLIP", tiny("clip-a")?, captioned(&["a red dot", "a bad dot"])),
+        ("BLIP", tiny("blip-a")?, prompted),
+        ("BLIP VQA", tiny("blip-qa")?, asked("Red?")),
+        ("ViT", tiny("vit-a")?, bare()),
+        ("BERT", tiny("bert-a")?, plain(&["a [MASK] circle is red", "a [MASK] circle is bad"])),
+        (
+            "LLaMA",
+            tiny("llama-a")?,
+            plain(&["It is red.", "It is bed.", "At is red.", "Is it red.", "It is rad."]),
+        ),
+    ];
+    let made =
+        |(name, subject, samples): (&'static str, Box<dyn Subject>, Vec<Sample>)| -> Result<Checkpoint> {
+            let of = |sample: &Sample| -> Result<Inputs> { Ok(subject.encode(sample)?) };
+            let first = of(samples.first().context("a sample")?)?;
+            // Words of the same length, which other tokens have.
+            let mut equal = Vec::new();
+            for sample in &samples {
+                let own = of(sample)?;
+                if own.positions() == first.positions() {
+                    equal.push(sample.clone());
+                }
+            }
+            if equal.len() < 2 {
+                bail!("{name}: no two samples of equal length");
+            }
+            Ok(Checkpoint { name, subject, samples: equal })
+        };
+    all.into_iter().map(made).collect()
+}
+
+fn inverted(picture: &Picture) -> Picture {
+    let mut image = (*picture.image).clone();
+    image.invert();
+    Picture::new("inverted", image)
+}
+
+impl Checkpoint {
+    /// A few cases with classes: the samples, again and again.
+    fn data(&self) -> Result<impl Cases + Send + use<>> {
+        let samples = self.samples.clone();
+        let count = 8;
+        let labels = (0..count).map(|i| i % samples.len() % 2).collect();
+        let data = from_fn(self.name, count, move |i| Ok(Case::new(samples[i % samples.len()].clone())));
+        let groups = (0..count as u64).collect();
+        Ok(Annotated::new(data, ["one", "other"], labels)?.grouped(groups)?)
+    }
+
+    fn given(&self) -> Result<Given> {
+        let [clean, corrupted, ..] = self.samples.as_slice() else { bail!("two samples") };
+        let target = match kind::compares(self.subject.as_ref()) {
+            true => Target::Objective(Objective::Cosine),
+            false => Target::Top,
+        };
+        let given = Given::new(Case { sample: clean.clone(), target })?.against(corrupted.clone());
+        Ok(given.over(ManyCases::over(self.data()?)?))
+    }
+
+    /// Runs a method.
+    pub(crate) fn runs(&self, method: &Method) -> Result<Cell> {
+        let made = method.make(settings(method.card.short))?;
+        let found = made.run_given(&On::new(self.subject.as_ref()), &self.given()?);
+        self.cell(method.card.id, found.map(|_| ()))
+    }
+
+    /// Lets something learn, and runs what it has learned.
+    pub(crate) fn learns(&self, fit: &Fitting) -> Result<Cell> {
+        let (on, data) = (On::new(self.subject.as_ref()), self.data()?);
+        let learned = fit.learn(settings(fit.card.short), &Source::Cases(&on, &data), Seed(0), None);
+        let given = self.given()?;
+        self.cell(fit.card.id, learned.and_then(|own| own.fitted.run_given(&on, &given)).map(|_| ()))
+    }
+
+    fn cell(&self, method: &str, found: Result<(), AnalysisError>) -> Result<Cell> {
+        match found {
+            Ok(()) => Ok(Cell::Runs),
+            Err(AnalysisError::Input { needs, found, .. }) => Ok(Cell::Needs(format!("{needs}; {found}"))),
+            Err(other) => bail!("{method} on {}: {other}", self.name),
+        }
+    }
+}
+
+/// The page: a row for each method, a column for each checkpoint, and the needs that are not met.
+pub(crate) fn matrix(checkpoints: &[Checkpoint]) -> Result<String> {
+    let mut rows: Vec<(String, Vec<Cell>)> = Vec::new();
+    for method in METHODS {
+        let cells = checkpoints.iter().map(|own| own.runs(method));
+        rows.push((format!("`{}`", method.card.id), cells.collect::<Result<_>>()?));
+    }
+    for fit in FITS {
+        let cells = checkpoints.iter().map(|own| own.learns(fit));
+        rows.push((format!("`{}` (fit)", fit.card.id), cells.collect::<Result<_>>()?));
+    }
+    let mut page = String::from(
+        "# Which method runs on what\n\n\
+         Every method was run on every kind of checkpoint: the two models that ship inside, and tiny ones of random weights with the architecture named. A number is \
+         the need, listed below, that is not met, with what was found instead. What has to learn first learned from a few cases, and was run on one.\n\
+         This page is written by `cargo run --release --example method_matrix`; a test does the same and compares.\n\n",
+    );
+    let names: Vec<&str> = checkpoints.iter().map(|own| own.name).collect();
+    writeln!(page, "| method | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()))?;
+    let mut needs: Vec<String> = Vec::new();
+    for (name, cells) in &rows {
+        let shown = cells.iter().map(|cell| match cell {
+            Cell::Runs => "runs".to_owned(),
+            Cell::Needs(need) => {
+                let at = needs.iter().position(|own| own == need).unwrap_or_else(|| {
+                    needs.push(need.clone());
+                    needs.len() - 1
+                });
+                (at + 1).to_string()
+            }
+        });
+        let shown: Vec<String> = shown.collect();
+        writeln!(page, "| {name} | {} |", shown.join(" | "))?;
+    }
+    let count = |cell: &dyn Fn(&Cell) -> bool| {
+        rows.iter().flat_map(|(_, cells)| cells).filter(|own| cell(own)).count()
+    };
+    let runs = count(&|cell| *cell == Cell::Runs);
+    writeln!(page, "\n{runs} of {} run.\n\n## Needs that are not met\n", count(&|_| true))?;
+    for (at, need) in needs.iter().enumerate() {
+        writeln!(page, "{}. {need}", at + 1)?;
+    }
+    Ok(page)
+}
