@@ -1,7 +1,7 @@
 //! Who looks at whom: attention weights summed by kinds of positions as they pass, beside those of even attention.
 
 use burn::tensor::{Tensor, TensorData};
-use mmlens_core::{AnalysisError, AnyTensor, HookError, Inputs, Memory, Site, Strip, Subject};
+use mmlens_core::{AnalysisError, AnyTensor, HookError, Inputs, Memory, Plan, Site, Strip, Subject};
 
 use crate::scanned::scanned;
 
@@ -47,9 +47,10 @@ pub fn gazes(
     within: (&Memory, &'static str),
 ) -> Result<Vec<[Gaze; 2]>, AnalysisError> {
     let kinds = kinds.clone();
-    let seen = scanned((subject, inputs), sites, within, 0, move |seen: &mut Seen, strip, weights| {
-        seen.add(strip, weights, &kinds)
-    })?;
+    let seen =
+        scanned((subject, inputs), Plan::new(), sites, within, 0, move |seen: &mut Seen, strip, weights| {
+            seen.add(strip, weights, &kinds)
+        })?;
     Ok(seen.iter().map(Seen::gazes).collect())
 }
 

@@ -18,7 +18,7 @@
 //! | `units` | [`Units`]: parts of a sample that can be absent, and passes over coalitions of them ([`Hiding`]) |
 //! | `shapley` | [`shapley::exact`], [`shapley::kernel`]: shares of players in a game |
 //! | `flow` | [`Mixing`], [`Flow`]: attention as shares that flow through layers |
-//! | `sinks` | [`sinks()`]: positions that attention rests on where it is not needed |
+//! | `sinks` | [`drawn()`], [`sinks()`]: positions that attention rests on |
 //! | `distribution` | what a row of logits says |
 //! | `label`, `pool`, `positions` | from values at sites to labelled tables |
 //! | `gather`, `shows` | rows of sites, what each of them shows ([`Shows`]), and [`examples()`] to learn from |
@@ -34,6 +34,8 @@
 //! | `shared_space`, `wordlist` | where texts lie in the space of a dual encoder ([`text_vectors`]), and lists of them ([`WordList`]) |
 //! | `held` | how many numbers sites hold |
 //! | `draws` | [`normal`], [`direction`], [`drawn_order`]: draws that depend on a seed alone |
+//! | `nearest` | [`Nearest`]: the nearest of many rows to some vectors |
+//! | `draws` | [`normal`]: draws that depend on a seed alone |
 //! | `fold`, `progress` | ranks, batches, cancellation |
 
 pub mod aim;
@@ -59,6 +61,7 @@ mod looks;
 mod matrix;
 mod nmf;
 mod neurons;
+mod nearest;
 mod panels;
 mod path;
 mod phrase;
@@ -108,6 +111,7 @@ pub use looks::{Looks, looks};
 pub use matrix::{Matrix, dot};
 pub use nmf::{Factors, Search};
 pub use neurons::{Largest, NeuronAt, Neurons, NoNeuron, RowSample, Seen, quantile, shuffled};
+pub use nearest::{Near, Nearest, Nearness};
 pub use path::{Along, End, Nodes, Path, PathIntegral};
 pub use pool::summed;
 pub use positions::{Positions, one_row};
@@ -118,7 +122,7 @@ pub use quadrature::{Node, Rule};
 pub use shared_space::{first_picture, projected, text_inputs, text_vectors};
 pub use ranks::{MannWhitney, Ranked, benjamini_hochberg};
 pub use shows::Shows;
-pub use sinks::sinks;
+pub use sinks::{Drawn, drawn, sinks};
 pub use spoken::Spoken;
 pub use sweep::{
     DataError, DataSwept, Edit, Measured, Metric, OutputFn, Prepare, Reference, Sweep, Swept, sweep_data,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::Tensor;
-use mmlens_core::{AnalysisError, AnyTensor, HookError, Inputs, Memory, Site, Strip, Subject};
+use mmlens_core::{AnalysisError, AnyTensor, HookError, Inputs, Memory, Plan, Site, Strip, Subject};
 
 use crate::scanned::scanned;
 
@@ -85,7 +85,7 @@ pub fn looks(
         }
     }
     let chosen = queries.to_vec();
-    scanned((subject, inputs), sites, within, kept, move |looks: &mut Looks, strip, weights| {
+    scanned((subject, inputs), Plan::new(), sites, within, kept, move |looks: &mut Looks, strip, weights| {
         looks.add(strip, weights, &chosen)
     })
 }

@@ -5,19 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mmlens_core::{AnalysisError, AnyTensor, Copies, HookError, Inputs, Memory, Plan, Site, Strip, Subject};
 
-/// What `see` gathers of each site, in the order of the sites, in one pass; `kept` bytes of it are held beside the pass.
+/// What `see` gathers of each site, in the order of the sites, in one pass that carries out a plan, too; `kept` bytes of it are held
+/// beside the pass.
 ///
 /// # Errors
 /// [`AnalysisError::Memory`], [`HookError::NotRead`] for a site that the pass did not come to; whatever `see` or the pass reports.
 pub(crate) fn scanned<T: Default + Send + 'static>(
     (subject, inputs): (&dyn Subject, &Inputs),
+    mut plan: Plan,
     sites: &[Site],
     (memory, method): (&Memory, &'static str),
     kept: u64,
     see: impl Fn(&mut T, &Strip, &AnyTensor) -> Result<(), HookError> + Send + Sync + 'static,
 ) -> Result<Vec<T>, AnalysisError> {
     let (seen, see): (Arc<Mutex<BTreeMap<Site, T>>>, _) = (Arc::default(), Arc::new(see));
-    let mut plan = Plan::new();
     for &site in sites {
         let (seen, see) = (seen.clone(), see.clone());
         plan = plan.scan(site, move |strip, weights| {

@@ -23,6 +23,7 @@ fn quick(method: &Method) -> Value {
         "shap" => json!({ "picture": "whole", "each": "all" }),
         "smooth" => json!({ "samples": 2, "with": { "steps": 2 } }),
         "cka" => json!({ "estimator": "full" }),
+        "ablation" | "ablation-often" => json!({ "controls": 2 }),
         _ => json!({}),
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the pages of the methods quote the gaps printed here")]
 
+mod ablation;
 mod altered;
 mod attention;
 mod beforehand;
@@ -25,6 +26,7 @@ mod read_at;
 mod refusals;
 mod shares;
 mod similarity;
+mod sinks;
 mod skipping;
 mod spoken;
 mod support;
@@ -32,3 +34,4 @@ mod towers;
 mod tracing;
 mod tuned;
 mod weights;
+mod words;

@@ -193,6 +193,23 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
         ],
         "logit-lens" => vec![json!({}), json!({ "top": 2, "positions": { "at": [0, 2] }, "rows": 3 })],
         "attention" => vec![json!({}), json!({ "layers": { "at": [0] }, "positions": { "at": [0, 1] } })],
+        "sinks" => vec![
+            json!({}),
+            json!({ "layers": { "at": [1] }, "times": 1.5, "norm": { "above": 2.0 }, "magnitude": 1.0, "over_median": 2.0, "spike": 1.5,
+                "dimensions": { "at": [0, 3] }, "above": 0.2, "most": 0.25 }),
+        ],
+        "sinks-often" => vec![json!({}), json!({ "times": 1.5, "norm": { "median": 1.1 }, "spike": 1.5 })],
+        "words" => vec![
+            json!({}),
+            json!({ "dictionary": "unembedding", "measure": "distance", "positions": { "at": [0, 2] }, "layers": { "at": [1] }, "top": 2 }),
+        ],
+        "ablation" => vec![
+            json!({ "controls": 3 }),
+            json!({ "sets": [{ "name": "some", "tokens": { "at": [1, 2] } }], "replace": "cut", "from": 1, "controls": 2, "rows": 2 }),
+        ],
+        "ablation-often" => vec![
+            json!({ "sets": [{ "name": "some", "tokens": "pictures" }], "replace": "zero", "controls": 2 }),
+        ],
         "skip" => vec![json!({}), json!({ "window": 2, "rows": 1 })],
         "heads" => vec![json!({}), json!({ "among": "words", "layers": { "at": [1] } })],
         "depth" => vec![json!({}), json!({ "layers": { "at": [1] } })],
