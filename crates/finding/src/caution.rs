@@ -69,8 +69,7 @@ pub enum CautionKind {
 }
 
 impl CautionKind {
-    const ALL: [Self; 16] = [
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 19] = [
         Self::Gap,
         Self::SmallDifference,
         Self::Reversed,

@@ -88,7 +88,7 @@ use crate::check::{at_least_one, input, part_with_neurons, setting};
 /// What this method is.
 pub const CARD: Card = Card {
     id: "group-ablation",
-    short: "ablation",
+    short: "group-ablation",
     name: "Ablation of a group of neurons",
     question: "Does the model need these neurons, more than others?",
     citation: "Huo et al.: MMNeuron: Discovering Neuron-Level Domain-Specific Interpretation in Multimodal Large Language Model. EMNLP 2024. https://arxiv.org/abs/2406.11193",

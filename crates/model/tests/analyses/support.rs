@@ -6,9 +6,8 @@ use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Finding, Labelled};
 use mmlens_core::{
-    Case, ManyCases, Method, Objective, Picture, Sample, Site, Subject, Target, Words, from_fn,
-    Annotated, Case, Cases, ManyCases, Mask, Method, Objective, Picture, Sample, Site, SubjectError, Target,
-    Words, from_fn,
+    Annotated, Case, Cases, ManyCases, Mask, Method, Objective, Picture, Sample, Site, Subject, SubjectError,
+    Target, Words, from_fn,
 };
 use mmlens_testkit::{checkpoint, picture};
 use mmlens_zoo::Vlm;
@@ -238,7 +237,7 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
             json!({ "top": 3, "sample": 7, "crops": 2, "side": 4 }),
             json!({ "positions": "pictures", "layers": { "at": [1] }, "point": "mlp.pre", "quantiles": [0.25], "top": 9 }),
         ],
-        "ablation" => vec![
+        "group-ablation" => vec![
             json!({ "largest": 2, "random": 2 }),
             json!({ "neurons": ["1.2", "0.1"], "to": "mean", "random": 3, "rows": 2 }),
         ],

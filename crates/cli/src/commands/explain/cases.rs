@@ -228,6 +228,16 @@ impl Listed {
         !self.line.person.all().is_empty()
     }
 
+    /// What it is of, if it says so.
+    pub(crate) fn label(&self) -> Option<&str> {
+        self.line.label.as_deref()
+    }
+
+    /// What it is learned from together with, if it says so.
+    pub(crate) fn group(&self) -> Option<&str> {
+        self.line.group.as_deref()
+    }
+
     /// What is known to matter in its first picture, each mask called as its file without the ending.
     pub(crate) fn masks(&self) -> Result<Vec<Mask>, SubjectError> {
         let levels = self.line.mask_levels.as_slice();
