@@ -1,10 +1,14 @@
 //! Edits that stand while a command runs.
 
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
-use mmlens::core::{Alteration, Altered, Inputs, Part, Subject};
+use mmlens::core::{Alteration, Altered, Inputs, Part, Site, Subject};
+use mmlens::engine::{Dictionary, WithDictionary};
 
 use crate::print;
 use crate::refusal::Refusal;
@@ -18,17 +22,59 @@ pub(crate) struct EditArgs {
     /// `without:FILE#TENSOR`, `away:FILE#TENSOR*1` (a safetensors file, as `mmlens trace` and `mmlens fit` write them). More in docs/edits.md.
     #[arg(long = "edit", value_name = "EDIT", value_parser = Alteration::parse)]
     edits: Vec<Alteration>,
+    /// A sparse dictionary, FOLDER or SITE=FOLDER: one that `mmlens fit sae` wrote, or SAELens. Its features are then sites, `SITE.sae.features`, and what they miss
+    /// `SITE.sae.error`, to be read, edited and explained. Without an edit the model says the same, bit by bit. Repeat it for several sites. More in docs/sae.md.
+    #[arg(long = "dictionary", value_name = "[SITE=]FOLDER")]
+    dictionaries: Vec<Placed>,
+}
+
+/// A dictionary, and the site where it is, if that is not the one it is of.
+#[derive(Debug, Clone)]
+struct Placed {
+    site: Option<Site>,
+    folder: PathBuf,
+}
+
+impl FromStr for Placed {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let named = text.split_once('=').and_then(|(site, folder)| Some((site.parse().ok()?, folder)));
+        Ok(match named {
+            Some((site, folder)) => Self { site: Some(site), folder: folder.into() },
+            None => Self { site: None, folder: text.into() },
+        })
+    }
+}
+
+/// A model with the dictionary of a folder; `hash` holds the first digits of that which is meant, if it is known.
+pub(crate) fn with_dictionary(
+    subject: Box<dyn Subject>,
+    (site, folder): (Option<Site>, &Path),
+    hash: Option<&str>,
+) -> Result<Box<dyn Subject>> {
+    let named = || folder.display().to_string();
+    let dictionary = Dictionary::open(folder).with_context(|| format!("--dictionary {}", named()))?;
+    if let Some(hash) = hash.filter(|hash| !dictionary.hash().starts_with(hash)) {
+        return Err(Refusal::OtherDictionary { folder: folder.to_owned(), hash: hash.to_owned() }.into());
+    }
+    let with = WithDictionary::new(subject, Arc::new(dictionary), site, Some(folder));
+    Ok(Box::new(with.with_context(|| format!("--dictionary {}", named()))?))
 }
 
 impl EditArgs {
     /// The subject with the edits.
-    pub(crate) fn of(&self, subject: Box<dyn Subject>) -> Result<Altered<Box<dyn Subject>>> {
+    pub(crate) fn of(&self, mut subject: Box<dyn Subject>) -> Result<Altered<Box<dyn Subject>>> {
+        for Placed { site, folder } in &self.dictionaries {
+            subject = with_dictionary(subject, (*site, folder), None)?;
+        }
         Ok(Altered::new(subject, self.edits.clone())?)
     }
 
     /// The files that values are read from.
     pub(crate) fn inputs(&self) -> impl Iterator<Item = PathBuf> {
-        self.edits.iter().filter_map(|edit| edit.file().map(Into::into))
+        let files = self.edits.iter().filter_map(|edit| edit.file().map(Into::into));
+        files.chain(self.dictionaries.iter().map(|placed| placed.folder.clone()))
     }
 
     /// Refuses edits of what is not there: of pictures, where none is shown.

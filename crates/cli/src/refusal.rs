@@ -98,6 +98,9 @@ pub(crate) enum Refusal {
     /// A layer beside a site.
     #[error("`--layer` beside `--site`: for {method} `--site` names its layer")]
     TwoPlaces { method: String },
+    /// A dictionary that is not the one that a finding is about.
+    #[error("{}: this dictionary is not what it was: its hash does not begin with {hash}", .folder.display())]
+    OtherDictionary { folder: PathBuf, hash: String },
     /// Nothing to learn from.
     #[error("there is nothing to learn from: give --cases, --store, or both")]
     NoData,

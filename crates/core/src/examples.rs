@@ -30,6 +30,12 @@ pub trait Rows {
     /// Numbers of a row.
     fn width(&self) -> usize;
 
+    /// The group of each row: rows of one group are learned from together, or not at all.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    fn groups(&self) -> Result<Vec<u64>, AnalysisError>;
+
     /// Some rows, one after the other, in the order asked for.
     ///
     /// # Errors
@@ -56,6 +62,10 @@ impl Rows for Examples {
 
     fn width(&self) -> usize {
         self.width
+    }
+
+    fn groups(&self) -> Result<Vec<u64>, AnalysisError> {
+        Ok(self.groups.clone())
     }
 
     fn read(&self, rows: &[usize]) -> Result<Vec<f32>, AnalysisError> {

@@ -1,5 +1,7 @@
 //! What a pass takes of memory, told from shapes before it is made.
 
+use std::borrow::Cow;
+
 use crate::{
     Anatomy, AxisName, Held, HookError, Inputs, LogitSelection, LogitsAt, Part, Point, Site, SiteSpec, Strip,
 };
@@ -108,7 +110,9 @@ impl Extent<'_> {
 
 /// What a pass is made of, as far as it takes memory.
 pub(crate) struct Planned<'a> {
-    pub(crate) published: &'a [SiteSpec],
+    pub(crate) published: Cow<'a, [SiteSpec]>,
+    /// Those of them that a decorator computes.
+    pub(crate) spliced: Vec<Site>,
     pub(crate) anatomy: &'a [Anatomy],
     /// Whether attention holds scores for some queries at a time only, when nobody looks at them.
     pub(crate) fused: bool,
@@ -147,6 +151,9 @@ impl Planned<'_> {
             }
             if asks.grad {
                 kept.add(*site, numbers);
+            }
+            if self.spliced.contains(site) {
+                kept.add(*site, SPLICED * numbers);
             }
         }
         if let Some((site, numbers, _)) = self.resume {
@@ -258,7 +265,7 @@ impl Planned<'_> {
 
     /// The lengths of a site.
     pub(crate) fn dims(&self, site: Site) -> Result<Vec<usize>, HookError> {
-        let spec = SiteSpec::among(self.published, site)?;
+        let spec = SiteSpec::among(&self.published, site)?;
         let part = site.part();
         let (count, length) = self.extent(part);
         if site == Site::of(Part::Vision, Point::Pixels) {
@@ -391,6 +398,10 @@ impl Planned<'_> {
         logits
     }
 }
+
+/// What a decorator computes beside each of its values: before a nonlinearity, which of them are kept, by how much they were changed,
+/// and the products of these.
+const SPLICED: f64 = 5.0;
 
 /// Smaller things: rotations, indices, what is cut out and put back.
 const SLACK: f64 = 1.1;

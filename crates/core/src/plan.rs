@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::strip::ScanFn;
-use crate::{AnyTensor, AxisName, Content, HookError, LogitSelection, Objective, Selector, Site, Strip};
+use crate::{
+    AnyTensor, AxisName, Content, HookError, LogitSelection, Objective, Selector, Site, Splice, Strip,
+};
 
 /// An edit or gradient edit written by the user.
 pub type ChangeFn = Arc<dyn Fn(AnyTensor) -> Result<AnyTensor, HookError> + Send + Sync>;
@@ -202,6 +204,8 @@ pub struct Plan {
     pub(crate) past: Vec<(AnyTensor, AnyTensor)>,
     /// Edits of the subject itself, before those of the plan.
     pub(crate) standing: Vec<Stood>,
+    /// Places that a decorator computes behind sites of the model.
+    pub(crate) splices: Vec<Splice>,
 }
 
 /// An edit that stands, as one pass makes it.
@@ -216,6 +220,13 @@ impl Plan {
     /// A plan that asks for nothing.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// With places that a decorator computes behind a site of the model it holds; they are published beside its sites.
+    #[must_use]
+    pub fn splice(mut self, splices: impl IntoIterator<Item = Splice>) -> Self {
+        self.splices.extend(splices);
+        self
     }
 
     /// Reads every site a selector fits.

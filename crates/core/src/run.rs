@@ -1,5 +1,6 @@
 //! One pass: carrying out a plan while a model computes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,8 +12,8 @@ use crate::strip::ScanFn;
 use crate::tap::{OnGrad, Taken, tap_any};
 use crate::{
     Activation, Anatomy, AnyTensor, AxisName, Change, Copies, Held, HookError, Inputs, LogitSelection,
-    Objective, Output, Part, Place, Plan, Point, Reading, Region, Site, SiteSpec, State, Strip, Subject,
-    SubjectError, Trace, Unreadable, caught,
+    Objective, Output, Part, Place, Plan, Point, Reading, Region, Site, SiteSpec, Splice, State, Strip,
+    Subject, SubjectError, Trace, Unreadable, caught,
 };
 
 #[derive(Default)]
@@ -59,6 +60,7 @@ pub struct Run {
     output: bool,
     wanted: Option<LogitSelection>,
     past: Vec<(AnyTensor, AnyTensor)>,
+    splices: Vec<Splice>,
     /// Where the pass is, should it break off.
     place: Place,
     /// Where the gradients are, should they.
@@ -74,6 +76,8 @@ impl Run {
     /// An unknown site, an axis a site does not have, a site before the place of resumption, gradients without an
     /// objective.
     pub fn start(plan: Plan, subject: &str, published: &[SiteSpec]) -> Result<Self, HookError> {
+        let published = extended(published, &plan.splices);
+        let published: &[SiteSpec] = &published;
         let mut work: BTreeMap<Site, Work> = BTreeMap::new();
         let mut specs = BTreeMap::new();
         let mut reads = false;
@@ -149,6 +153,7 @@ impl Run {
             output,
             wanted,
             past: plan.past,
+            splices: plan.splices,
             place: Place::Start,
             backward: backward(),
             inputs: None,
@@ -206,10 +211,16 @@ impl Run {
             output: true,
             wanted: None,
             past: Vec::new(),
+            splices: Vec::new(),
             place: Place::Start,
             backward: backward(),
             inputs: None,
         }
+    }
+
+    /// With places that a decorator computes behind sites of the model, for a run that was started by the decorator's own sites.
+    pub fn splice(&mut self, splices: impl IntoIterator<Item = Splice>) {
+        self.splices.extend(splices);
     }
 
     /// Passes a value through a site: edits and reads happen here, or nothing does.
@@ -267,7 +278,7 @@ impl Run {
         if !self.reached.insert(site) {
             return Err(HookError::Revisited(site));
         }
-        let Some(work) = self.work.get(&site) else { return Ok(x) };
+        let Some(work) = self.work.get(&site) else { return self.behind(site, x) };
         self.place = Place::Edit(site);
         let mut x = x.into_tensor();
         for (region, change) in &work.edits {
@@ -292,7 +303,30 @@ impl Run {
             let rows = Rows::of(spec, &dims, self.inputs.as_ref());
             self.kept.insert(site, Kept { spec: spec.clone(), value: x.clone(), rows });
         }
+        self.behind(site, A::from_tensor(x)?)
+    }
+
+    /// What goes on from a site, through the places behind it that a decorator computes.
+    fn behind<A: Activation>(&mut self, site: Site, x: A) -> Result<A, HookError> {
+        if !self.splices.iter().any(|splice| self.is_wanted(splice, site)) {
+            return Ok(x);
+        }
+        let own: Vec<Splice> =
+            self.splices.iter().filter(|splice| self.is_wanted(splice, site)).cloned().collect();
+        let (from, mut x) = (x.dims(), x.into_tensor());
+        for splice in own {
+            x = splice.compute(self, x)?;
+            let to = x.dims();
+            if to != from {
+                return Err(HookError::Reshaped { site, from, to });
+            }
+        }
         A::from_tensor(x)
+    }
+
+    /// Whether a splice stands behind a site, and something is planned in it.
+    fn is_wanted(&self, splice: &Splice, site: Site) -> bool {
+        splice.behind() == site && splice.specs().iter().any(|spec| self.work.contains_key(&spec.site))
     }
 
     fn on_grad(&self, site: Site, work: &Work) -> OnGrad {
@@ -323,7 +357,8 @@ impl Run {
     /// Whether anything is planned at a site. A model computes what is expensive only if so.
     #[inline]
     pub fn wants(&self, site: Site) -> bool {
-        !self.work.is_empty() && self.work.contains_key(&site)
+        let behind = || self.splices.iter().any(|splice| self.is_wanted(splice, site));
+        !self.work.is_empty() && (self.work.contains_key(&site) || behind())
     }
 
     /// How much of scores or weights must be there at a time, for what is planned at some sites. A model that holds no more
@@ -448,7 +483,8 @@ impl Run {
             (state.site, dims.iter().product(), dims.get(1).copied().unwrap_or(0))
         };
         Planned {
-            published,
+            published: extended(published, &self.splices),
+            spliced: self.splices.iter().flat_map(Splice::specs).map(|spec| spec.site).collect(),
             anatomy,
             fused,
             inputs,
@@ -497,6 +533,14 @@ impl Run {
             return Err(HookError::NoGradient(site));
         }
         Ok(Trace { taken: self.taken, grads, scores, output: output.plain() })
+    }
+}
+
+/// Published sites with the places of splices among them.
+fn extended<'a>(published: &'a [SiteSpec], splices: &[Splice]) -> Cow<'a, [SiteSpec]> {
+    match splices {
+        [] => Cow::Borrowed(published),
+        splices => Cow::Owned(Splice::among(published, splices)),
     }
 }
 

@@ -217,6 +217,117 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Rows of a site that were gathered from the cases of a data set, in memory.
+#[derive(Debug, Clone)]
+pub struct Gathered {
+    data: String,
+    hash: String,
+    made: Provenance,
+    width: usize,
+    values: Vec<f32>,
+    /// The case of each row.
+    cases: Vec<usize>,
+    groups: Vec<u64>,
+}
+
+impl Gathered {
+    /// The case that each row is of.
+    #[must_use]
+    pub fn cases(&self) -> &[usize] {
+        &self.cases
+    }
+}
+
+impl mmlens_core::Rows for Gathered {
+    fn data(&self) -> &str {
+        &self.data
+    }
+
+    fn provenance(&self) -> Provenance {
+        self.made.clone()
+    }
+
+    fn hash(&self) -> Result<String, AnalysisError> {
+        Ok(self.hash.clone())
+    }
+
+    fn len(&self) -> usize {
+        self.cases.len()
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn groups(&self) -> Result<Vec<u64>, AnalysisError> {
+        Ok(self.groups.clone())
+    }
+
+    fn read(&self, rows: &[usize]) -> Result<Vec<f32>, AnalysisError> {
+        let mut values = Vec::with_capacity(rows.len() * self.width);
+        for row in rows {
+            let own = self.values.get(row * self.width..(row + 1) * self.width);
+            values.extend(own.ok_or_else(|| AnalysisError::Input {
+                method: "rows",
+                needs: "rows that are there".into(),
+                found: format!("row {row} was asked for of {}", self.cases.len()),
+            })?);
+        }
+        Ok(values)
+    }
+}
+
+/// What a site holds of every case of a data set, at some positions. Rows of one case are of its group; a case without a group is one of
+/// its own.
+///
+/// # Errors
+/// As [`rows_of`]; [`AnalysisError::Memory`] for more than the budget holds, [`AnalysisError::Cancelled`].
+///
+/// # Cost
+/// One pass for each case. Memory: the rows, and one pass.
+pub fn gathered(
+    (on, method): (&On<'_>, &'static str),
+    data: &dyn Cases,
+    site: Site,
+    positions: &Positions,
+) -> Result<Gathered, AnalysisError> {
+    let mut progress = Progress::new(on.watch(), method, data.len());
+    let (mut values, mut cases, mut groups, mut width) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    for index in 0..data.len() {
+        let Case { sample, .. } = data.case(index)?;
+        // Groups of cases and cases that stand for themselves are told apart.
+        let group = data.group(index)?.unwrap_or((1 << 63) + index as u64);
+        let held = rows_of((on, method), &on.subject().encode(&sample)?, site, positions)?;
+        cases.extend(std::iter::repeat_n(index, held.places.len()));
+        groups.extend(std::iter::repeat_n(group, held.places.len()));
+        values.extend(held.values);
+        width = held.width;
+        let (need, budget) = (4 * values.len() as u64, on.memory().left());
+        if need > budget {
+            return Err(AnalysisError::Memory { method, need, at: site, budget });
+        }
+        progress.advance(1)?;
+    }
+    if cases.is_empty() {
+        let found = format!("`{}` has none", data.name());
+        return Err(AnalysisError::Input { method, needs: "cases to learn from".into(), found });
+    }
+    let (data, hash) = (data.name().to_owned(), data.hash()?);
+    Ok(Gathered { data, hash, made: made(on.subject(), method, site), width, values, cases, groups })
+}
+
+fn made(subject: &dyn Subject, method: &'static str, site: Site) -> Provenance {
+    Provenance {
+        weights_hash: subject.weights_hash(),
+        alterations: subject.alterations().to_vec(),
+        sites: vec![site.to_string()],
+        dtype: subject.dtype(),
+        device: subject.device(),
+        kernels: subject.kernels(),
+        ..Provenance::new(method, subject.name())
+    }
+}
+
 /// What a site holds of every case of a data set with labels, at some positions.
 ///
 /// Rows of one case are of the case's class and group; a case without a group is one of its own. The kind of a row is its token,
@@ -241,7 +352,7 @@ pub fn examples(
         })
     };
     let classes = data.classes().to_vec();
-    Ok(gathered((on, method), data, (site, positions), (classes, &class))?.0)
+    Ok(labelled((on, method), data, (site, positions), (classes, &class))?.0)
 }
 
 /// As [`examples`], of cases with labels or without, all of one class; and the case that each row is of, and what it shows.
@@ -254,13 +365,13 @@ pub fn observed(
     site: Site,
     positions: &Positions,
 ) -> Result<(Examples, Vec<(usize, Shows)>), AnalysisError> {
-    gathered((on, method), data, (site, positions), (vec!["row".to_owned()], &|_| Ok(0)))
+    labelled((on, method), data, (site, positions), (vec!["row".to_owned()], &|_| Ok(0)))
 }
 
 /// The class of a case.
 type Class<'a> = &'a dyn Fn(usize) -> Result<usize, AnalysisError>;
 
-fn gathered(
+fn labelled(
     (on, method): (&On<'_>, &'static str),
     data: &dyn Cases,
     (site, positions): (Site, &Positions),
@@ -282,16 +393,7 @@ fn gathered(
         seen.extend(held.shows.into_iter().map(|shows| (index, shows)));
         progress.advance(1)?;
     }
-    let subject = on.subject();
-    let made = Provenance {
-        weights_hash: subject.weights_hash(),
-        alterations: subject.alterations().to_vec(),
-        sites: vec![site.to_string()],
-        dtype: subject.dtype(),
-        device: subject.device(),
-        kernels: subject.kernels(),
-        ..Provenance::new(method, subject.name())
-    };
+    let made = made(on.subject(), method, site);
     let examples = Examples::new(data.name(), values, classes, labels)?;
     Ok((examples.grouped(groups)?.of_kinds(kinds)?.made(made), seen))
 }

@@ -12,6 +12,7 @@
 //! | `variants` | [`sweep()`]: variants prepared by the caller, in batches, from a common start ([`Start`]) |
 //! | `between` | [`Contrast`]: two prompts of equal length, and gradients at one of them or on the way ([`Between`]) |
 //! | `circuit` | [`Circuit`]: what writes to the stream of a decoder ([`Sender`]) and what reads it ([`Receiver`]) |
+//! | `dictionary` | [`Dictionary`]: sparse features of activations, and [`WithDictionary`]: features as sites |
 //! | `projection`, `gain` | [`Projection`], [`Gain`]: products and norms by the weights that a subject shows, and their gradients |
 //! | `products` | values as vectors of nodes, and their inner products |
 //! | `window` | [`Windows`]: parts of a picture, and what many windows say about each place |
@@ -42,6 +43,7 @@ pub mod aim;
 mod between;
 mod circuit;
 mod crop;
+pub mod dictionary;
 pub mod distribution;
 mod draws;
 mod eigen;
@@ -89,12 +91,15 @@ pub use aim::{Aim, AimError, Settled, Sought};
 pub use between::{Between, Contrast, Prompts, feeds};
 pub use circuit::{Circuit, NoNode, Receiver, Sender};
 pub use crop::crop;
+pub use dictionary::{Dictionary, DictionaryError, WithDictionary};
 pub use draws::{direction, drawn_order, normal};
 pub use eigen::{Eigen, principal};
 pub use flow::{Flow, FlowSettings, Heads, Mixing, blocks_read};
 pub use fold::{folded, reshaped, states_at, unfolded};
 pub use gain::{Gain, HeldGain};
-pub use gather::{Held, examples, observed, row_count, row_width, rows_at, rows_of, rows_shown};
+pub use gather::{
+    Gathered, Held, examples, gathered, observed, row_count, row_width, rows_at, rows_of, rows_shown,
+};
 pub use gaze::{Gaze, Kinds, gazes};
 pub use held::{held, numbers};
 pub use indices::Indices;

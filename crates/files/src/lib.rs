@@ -24,4 +24,4 @@ pub use look::{RunState, State, look};
 pub use read::{Refused, open, read, read_text};
 pub use run::{Entry, Manifest, RunError, RunFolder, sha256, sha256_of};
 pub use target::{PARTIAL, Target, WriteError, write};
-pub use tensors::{Numbers, TensorError, read_tensor, write_tensors};
+pub use tensors::{Numbers, TensorError, read_floats, read_tensor, write_tensors};

@@ -102,6 +102,45 @@ pub fn read_tensor(path: impl AsRef<Path>, name: &str) -> Result<Numbers, Tensor
     Ok(Numbers { shape: tensor.shape().to_vec(), values })
 }
 
+/// All tensors of a safetensors file by name, of floating types, as F32: what is wider is rounded.
+///
+/// # Errors
+/// [`TensorError`] with the file; [`TensorError::Type`] for a tensor of another type.
+///
+/// # Memory
+/// The file, of at most 4 GiB, and its numbers.
+pub fn read_floats(path: impl AsRef<Path>) -> Result<BTreeMap<String, Numbers>, TensorError> {
+    let path = path.as_ref();
+    let bytes =
+        crate::read(path, MOST_FILE).map_err(|error| TensorError::File { file: path.to_owned(), error })?;
+    let tensors = SafeTensors::deserialize(&bytes)
+        .map_err(|error| TensorError::Format { file: path.to_owned(), error })?;
+    let mut all = BTreeMap::new();
+    for (name, tensor) in tensors.tensors() {
+        let found = tensor.dtype();
+        let values = floats(tensor.data(), found).ok_or_else(|| TensorError::Type {
+            file: path.to_owned(),
+            name: name.clone(),
+            found,
+            expected: Dtype::F32,
+        })?;
+        all.insert(name, Numbers { shape: tensor.shape().to_vec(), values });
+    }
+    Ok(all)
+}
+
+/// Little-endian numbers as F32; `None` for types that are not floating.
+fn floats(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
+    let halves = || bytes.as_chunks::<2>().0.iter();
+    Some(match dtype {
+        Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F64 => bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
+        Dtype::F16 => halves().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
+        Dtype::BF16 => halves().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
+        _ => return None,
+    })
+}
+
 /// What the readers of the format take.
 const MOST_HEADER: usize = 100_000_000;
 /// What stands for the metadata among the names.

@@ -64,12 +64,18 @@ pub enum CautionKind {
     Chance,
     /// An average over random draws that they do not settle; its standard error as a share of it.
     Unsteady,
+    /// What was learned explains no more than what costs nothing; how many times as much it leaves.
+    NoBetter,
+    /// A search that stopped before its end; after how many steps.
+    NotConverged,
+    /// Features that are active nowhere; which share of all.
+    DeadFeatures,
     /// Some other thing.
     Other,
 }
 
 impl CautionKind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 22] = [
         Self::Gap,
         Self::SmallDifference,
         Self::Reversed,
@@ -88,6 +94,9 @@ impl CautionKind {
         Self::AtChance,
         Self::Chance,
         Self::Unsteady,
+        Self::NoBetter,
+        Self::NotConverged,
+        Self::DeadFeatures,
         Self::Other,
     ];
 
@@ -113,6 +122,9 @@ impl CautionKind {
             Self::AtChance => "at-chance",
             Self::Chance => "chance",
             Self::Unsteady => "unsteady",
+            Self::NoBetter => "no-better",
+            Self::NotConverged => "not-converged",
+            Self::DeadFeatures => "dead-features",
             Self::Other => "other",
         }
     }

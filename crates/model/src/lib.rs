@@ -54,4 +54,5 @@ mmlens_core::fits! {
     feature::concepts::Concepts,
     feature::inlp::Inlp,
     layer::tuned_lens::TunedLens,
+    feature::sparse_autoencoder::SparseAutoencoder,
 }

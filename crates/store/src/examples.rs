@@ -67,6 +67,9 @@ pub struct Labelled<'a> {
     data: &'a dyn Cases,
 }
 
+/// So many labels are held at once.
+const LABELS: usize = 1 << 16;
+
 /// Rows of one site.
 struct Column<'a> {
     store: &'a Store,
@@ -95,6 +98,16 @@ impl Rows for Column<'_> {
 
     fn width(&self) -> usize {
         self.width
+    }
+
+    /// Rows of one sample are of one group.
+    fn groups(&self) -> Result<Vec<u64>, AnalysisError> {
+        let mut groups = Vec::with_capacity(self.len());
+        for from in (0..self.store.len()).step_by(LABELS) {
+            let rows: Vec<u64> = (from..self.store.len().min(from + LABELS as u64)).collect();
+            groups.extend(self.store.labels(&rows).map_err(refused)?.into_iter().map(|row| row.sample));
+        }
+        Ok(groups)
     }
 
     fn read(&self, rows: &[usize]) -> Result<Vec<f32>, AnalysisError> {

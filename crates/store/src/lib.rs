@@ -48,7 +48,6 @@ mod examples;
 mod journal;
 mod label;
 mod manifest;
-mod order;
 mod record;
 mod rows;
 mod shard;

@@ -4,9 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mmlens_core::Seed;
+use mmlens_core::{Order, Seed};
 
-use crate::order::Order;
 use crate::shard::{Opened, verify};
 use crate::{Label, Manifest, Shard, StoreError, journal};
 

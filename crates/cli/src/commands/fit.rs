@@ -28,7 +28,7 @@ use crate::refusal::Refusal;
 /// first, in shards, so that a run that was cut off does not pass them again, and other methods can learn from them. `--store`
 /// alone learns from what was recorded before, and takes no model.
 ///
-/// The folder `--out` then holds what was learned, `fit.safetensors`, the finding about how good it is, and `fitted.json`, all that is
+/// The folder `--out` then holds what was learned, for other programs too where there are such (of `sae` it is what SAELens opens, and `--dictionary`), `fit.safetensors`, the finding about how good it is, and `fitted.json`, all that is
 /// printed with `--json`. They are moved there when all are whole, and `manifest.json` lists them. The same command again makes nothing twice; after Ctrl-C, a kill or
 /// a power cut it goes on where it was.
 #[derive(Debug, Args)]
@@ -117,6 +117,9 @@ impl Fit {
         let mut finding = outcome.finding;
         finding.provenance.model = self.model.named();
         let place = run.write(&fitted, &outcome.fitted.bytes()?)?;
+        for (name, bytes) in outcome.fitted.exported()? {
+            run.write(&name, &bytes)?;
+        }
         let found = run.write(FOUND, &finding.to_bytes()?)?;
         let cautions = finding.cautions().iter().map(|caution| caution.text.clone()).collect();
         let told = Told {

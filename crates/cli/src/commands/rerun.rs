@@ -7,10 +7,12 @@ use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::METHODS;
 use mmlens::core::{Alteration, Altered, On, rerun};
+use mmlens::engine::dictionary::dictionary_of;
 use mmlens::files::Target;
 use mmlens::finding::{Difference, Finding};
 use serde::Serialize;
 
+use crate::edits::with_dictionary;
 use crate::model::{OpenArgs, folder_of};
 use crate::print;
 use crate::progress::Bar;
@@ -59,9 +61,14 @@ impl Rerun {
         let finding = Finding::load(&self.finding)?;
         let model = self.model.as_ref().or(finding.provenance.model.as_ref()).map(String::as_str);
         let out = self.out.as_ref().map(|out| self.target(out, &finding, model)).transpose()?;
-        let subject = self.open.subject(model)?;
+        let mut subject = self.open.subject(model)?;
+        let alterations = &finding.provenance.alterations;
+        for (site, folder, hash) in alterations.iter().filter_map(|alteration| dictionary_of(alteration)) {
+            subject = with_dictionary(subject, (Some(site), &folder), Some(hash))?;
+        }
         // A model that was altered is altered alike.
-        let edits = finding.provenance.alterations.iter().map(|edit| {
+        let edits = alterations.iter().filter(|alteration| dictionary_of(alteration).is_none());
+        let edits = edits.map(|edit| {
             Alteration::parse(edit).with_context(|| format!("the model had `{}`", print::visible(edit)))
         });
         let subject = Altered::new(subject, edits.collect::<Result<Vec<_>>>()?)?;

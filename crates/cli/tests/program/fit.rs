@@ -172,6 +172,60 @@ fn what_cannot_be_learned_is_refused() {
     assert!(!out.exists() || contents(&out).is_empty(), "{:?}", contents(&out).keys());
 }
 
+/// What `fit sae` writes is a dictionary: its features are sites, listed, edited, explained, and found again by `rerun`.
+#[test]
+fn a_dictionary_is_learned_and_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (classes(folder.path()), folder.path().join("sae"));
+    let site = "text.blocks.1.resid_post";
+    let place = format!("sae.site={site}");
+    let settings = [place.as_str(), "sae.features=24", "sae.k=3", "sae.passes=2"];
+    let sets = settings.iter().flat_map(|set| ["--set", set]);
+    let fixed = ["fit", "sae", &model("llava-a"), "--ask", "Red?", "--json"];
+    let paths = ["--cases", data.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    let told = mmlens(fixed.into_iter().chain(sets).chain(paths)).json();
+    assert_eq!(told["method"], "sae");
+    let finding = Finding::load(told["finding"].as_str().unwrap()).unwrap();
+    assert_eq!(finding.table("density").unwrap().len(), 24);
+    for name in ["cfg.json", "sae_weights.safetensors"] {
+        assert!(out.join(name).is_file(), "{name}");
+    }
+    let image = data.join("light/2.png");
+    let asked = |more: &[&str]| {
+        let fixed = ["ask", &model("llava-a"), "--image", image.to_str().unwrap(), "--ask", "Red?"];
+        mmlens(fixed.iter().chain(more))
+    };
+    let own = ["--dictionary", out.to_str().unwrap()];
+    assert_eq!(asked(&own).well(), asked(&[]).well());
+    let edit = format!("{site}.sae.error=scale:20");
+    let edited = asked(&[&own[..], &["--edit", &edit]].concat()).well();
+    assert_ne!(edited, asked(&[]).well());
+    let said = asked(&["--dictionary", &format!("text.blocks.1.mlp.post={}", out.display())]).refused();
+    assert!(said.contains("and the dictionary is of rows of"), "{said}");
+    let said = asked(&["--edit", &edit]).refused();
+    assert!(said.contains("sae.error"), "{said}");
+
+    let found = folder.path().join("found");
+    let along =
+        format!("ig.along=[{{\"site\": \"{site}.sae.features\", \"baseline\": {{\"constant\": 0.0}}}}]");
+    let fixed =
+        ["explain", &model("llava-a"), "--image", image.to_str().unwrap(), "--ask", "Red?", "--method", "ig"];
+    let more = ["--set", &along, "--set", "ig.steps=4", "--out", found.to_str().unwrap()];
+    mmlens(fixed.iter().chain(&own).chain(&more)).cautioned();
+    let file = found.join("ig.safetensors");
+    let explained = Finding::load(&file).unwrap();
+    assert!(
+        explained.provenance.alterations[0].starts_with(&format!("{site}.sae=dictionary:")),
+        "{:?}",
+        explained.provenance.alterations
+    );
+    assert!(mmlens(["rerun", file.to_str().unwrap()]).well().contains("the same, bit by bit"));
+    let applied = folder.path().join("applied");
+    let told = apply(&out, &applied, &["--image", image.to_str().unwrap(), "--ask", "Red?", "--json"]).json();
+    let listed = Finding::load(told["finding"].as_str().unwrap()).unwrap();
+    assert!(listed.table("activations").unwrap().axes()[0].label(0).unwrap().starts_with("feature "));
+}
+
 /// Killed at any moment, it leaves nothing half, and goes on to the same bits.
 #[test]
 fn a_fit_survives_being_killed() {

@@ -256,6 +256,14 @@ pub trait Fitted: Analysis {
             .map_err(|error| AnalysisError::Settings { method: Self::CARD.id, reason: error.to_string() })
     }
 
+    /// The files of other programs that hold the same, by their names; none, where there is no such program.
+    ///
+    /// # Errors
+    /// As [`Fitted::parts`].
+    fn exports(&self) -> Result<Vec<(String, Vec<u8>)>, AnalysisError> {
+        Ok(Vec::new())
+    }
+
     /// Saves it as one file.
     ///
     /// # Errors
@@ -294,11 +302,21 @@ pub trait AnyFitted: AnyAnalysis {
     /// # Errors
     /// As there.
     fn bytes(&self) -> Result<Vec<u8>, AnalysisError>;
+
+    /// See [`Fitted::exports`].
+    ///
+    /// # Errors
+    /// As there.
+    fn exported(&self) -> Result<Vec<(String, Vec<u8>)>, AnalysisError>;
 }
 
 impl<F: Fitted> AnyFitted for F {
     fn bytes(&self) -> Result<Vec<u8>, AnalysisError> {
         self.to_bytes()
+    }
+
+    fn exported(&self) -> Result<Vec<(String, Vec<u8>)>, AnalysisError> {
+        self.exports()
     }
 }
 

@@ -6,6 +6,7 @@ pub mod inlp;
 pub mod linear_probe;
 pub mod modality_gap;
 pub mod project_away;
+pub mod sparse_autoencoder;
 pub mod splice;
 mod taken_off;
 pub mod text_span;

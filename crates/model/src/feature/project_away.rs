@@ -39,7 +39,7 @@
 //! - A change can come from the stream being out of its usual place: see `taken off`.
 //!
 //! # Agreement
-//! NumPy on transformers' `llava-a`, hooks in its layers: largest difference relative to the largest value 1e-5. Identities tested: with `weight` = 0 nothing changes; the standing edit gives the same answer; no token points along the phrase once
+//! NumPy on transformers' `llava-a`, hooks in its layers: largest difference of the change 3e-6 of 0.4, of `along` 1e-6. Identities tested: with `weight` = 0 nothing changes; the standing edit gives the same answer; no token points along the phrase once
 //! it is taken off.
 //!
 //! # Reference

@@ -1,13 +1,13 @@
 //! A random order of any number of rows that takes no memory: a Feistel network on the row's number (Black and Rogaway,
 //! "Ciphers with arbitrary finite domains", CT-RSA 2002), walked until it falls below the number of rows.
 
-use mmlens_core::Seed;
+use crate::Seed;
 
 const ROUNDS: u64 = 6;
 
-/// A permutation of `0 .. len`.
+/// A permutation of `0 .. len`, which depends on the seed alone.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Order {
+pub struct Order {
     len: u64,
     /// Bits of each half.
     half: u32,
@@ -15,13 +15,14 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    pub(crate) fn new(len: u64, seed: Seed) -> Self {
+    /// One of so many rows.
+    pub fn new(len: u64, seed: Seed) -> Self {
         let bits = 64 - len.saturating_sub(1).leading_zeros();
         Self { len, half: bits.div_ceil(2).max(1), seed }
     }
 
     /// Which row comes at a place; places count from 0 to `len`.
-    pub(crate) fn at(&self, place: u64) -> u64 {
+    pub fn at(&self, place: u64) -> u64 {
         // At most four times as many numbers as rows, so a handful of steps leads back below `len`.
         let mut row = self.mixed(place);
         while row >= self.len {
