@@ -12,7 +12,8 @@ some positions that enter a block are zero, or the mean of their kind (positions
 can look at them; for the sets in `about`.
 
 `words.safetensors` has the words of the embedding or the unembedding that lie nearest to the stream of `llava-a` and `gemma2-a` before block 0 and behind every
-block: `MODEL/DICTIONARY/MEASURE/ids` and `/scores`, `[depth, position, rank]`.
+block: `MODEL/DICTIONARY/MEASURE/ids` and `/scores`, `[depth, position, rank]`; `bank/...` which states of words in the texts in `about`, at any depth, lie nearest to
+the picture's by cosine: the text, the position and the depth of each, `[depth, position, rank, 3]`.
 """
 
 import common
@@ -131,6 +132,44 @@ def words(name, model, sites, out, top=3):
             out |= {f"{name}/{which}/{measure}/ids": ids[..., :top], f"{name}/{which}/{measure}/scores": best[..., :top]}
 
 
+TEXTS = ["It is red.", "a blue square and a circle", "Red or blue?", "the tall one is green"]
+
+
+def contextual(checkpoint, sites, out, top=3, skip=2):
+    """Of every position of the texts but their first ones the stream at all depths."""
+    layers = checkpoint.model.config.text_config.num_hidden_layers
+    depths = ["text.blocks.0.resid_pre"] + [f"text.blocks.{i}.resid_post" for i in range(layers)]
+    rows, where = [], []
+    for number, text in enumerate(TEXTS):
+        ids = checkpoint.processor.tokenizer(text, return_tensors="pt").input_ids
+        own = {}
+        hooks = []
+        for i, layer in enumerate(checkpoint.model.model.language_model.layers):
+            def keep(module, args, kwargs, out, i=i):
+                states = args[0] if args else kwargs["hidden_states"]
+                own.setdefault(depths[0], states[0])
+                own[depths[i + 1]] = (out[0] if isinstance(out, tuple) else out).reshape(states.shape)[0]
+            hooks.append(layer.register_forward_hook(keep, with_kwargs=True))
+        checkpoint.model(input_ids=ids, use_cache=False)
+        for hook in hooks:
+            hook.remove()
+        specials = set(checkpoint.processor.tokenizer.all_special_ids)
+        for depth, name in enumerate(depths):
+            for at in range(skip, ids.shape[1]):
+                if int(ids[0, at]) not in specials:
+                    rows.append(own[name][at].double().numpy())
+                    where.append((number, at, depth))
+    rows, where = np.stack(rows), np.array(where)
+    states = np.stack([sites[depth][0, PLACES["llava-a"]].double().numpy() for depth in depths])
+    scores = states @ rows.T / (np.linalg.norm(states, axis=-1)[..., None] * np.linalg.norm(rows, axis=-1))
+    # A token before the first block is the same wherever it stands: of equally near ones the first is taken.
+    ids = np.argsort(-scores.round(12), axis=-1, kind="stable")[..., : top + 1]
+    best = np.take_along_axis(scores, ids, -1)
+    apart = np.abs(np.diff(best, axis=-1))
+    assert apart[apart > 1e-12].min() > 1e-6, apart[apart > 1e-12].min()
+    out |= {"bank/scores": best[..., :top], "bank/where": where[ids[..., :top]], "bank/states": np.array([float(len(rows))])}
+
+
 def main():
     checkpoint = trace.open_checkpoint(common.FIXTURES / "llava-a" / "model")
     out, cases = {}, []
@@ -156,11 +195,12 @@ def main():
     spoken = {}
     with torch.no_grad():
         words("llava-a", q.model, trace.run(checkpoint, q.batch)[0], spoken)
+        contextual(checkpoint, trace.run(checkpoint, q.batch)[0], spoken)
         gemma = trace.open_checkpoint(common.FIXTURES / "gemma2-a" / "model")
         batch = trace.prepare(gemma, [{"prompt": "It is red."}])
         words("gemma2-a", gemma.model, trace.run(gemma, batch)[0], spoken)
     values = {name: torch.tensor(np.ascontiguousarray(value), dtype=torch.float32 if value.dtype == float else torch.int32) for name, value in spoken.items()}
-    common.save(FOLDER / "words.safetensors", values, q.about | {"positions": PLACES, "gemma2-a": "It is red."})
+    common.save(FOLDER / "words.safetensors", values, q.about | {"positions": PLACES, "gemma2-a": "It is red.", "texts": TEXTS})
     pictured = (q.ids[0] == q.model.config.image_token_id).nonzero()[:, 0].tolist()
     score = lambda: float(q.of_pixels(q.pixels)[0, q.target].double())
     own = ablated(q.model.model.language_model.layers, score, SETS["llava"], pictured)

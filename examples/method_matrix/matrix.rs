@@ -27,17 +27,29 @@ pub(crate) enum Cell {
     Needs(String),
 }
 
-/// Settings that take a method through itself with little work; those of others are their defaults.
-fn settings(short: &str) -> Value {
+/// Settings that take a method through itself with little work; those of others are their defaults. `site` is the stream behind the first
+/// block, for what looks at one place.
+fn settings(short: &str, site: &str) -> Value {
+    let texts = ["a red circle", "a blue square", "a green triangle", "two"];
     match short {
         "ig" => json!({ "steps": 4 }),
-        "shap" => json!({ "picture": { "grid": { "rows": 2, "cols": 2 } }, "each": "token", "samples": 40 }),
+        "shap" => json!({ "picture": "whole", "each": "all" }),
         "occlusion" => json!({ "picture": { "grid": { "rows": 2, "cols": 2 } } }),
         "smooth" => json!({ "samples": 2, "with": { "steps": 2 } }),
         "patching" | "attribution" => json!({ "layers": { "at": [0] } }),
         "tracing" => json!({ "draws": 2, "points": ["resid_post"], "layers": { "at": [1] } }),
         "edges" => json!({ "blocks": 1 }),
+        "textspan" => json!({ "texts": texts, "count": 2, "draws": 1 }),
+        "splice" => json!({ "texts": texts }),
+        "away" => json!({ "phrase": "red", "draws": 1 }),
+        "group-ablation" => json!({ "largest": 2, "random": 2 }),
+        "ablation" | "ablation-often" => json!({ "controls": 2 }),
+        "modality" => json!({ "repeats": 2, "labels": false }),
         "tuned" => json!({ "steps": 2, "batch": 2 }),
+        "probe" => json!({ "site": site }),
+        "inlp" => json!({ "site": site, "rounds": 1, "draws": 1 }),
+        "concepts" => json!({ "site": site, "count": 2, "starts": 1, "draws": 1 }),
+        "sae" => json!({ "site": site, "features": 4, "k": 1, "passes": 1 }),
         _ => json!({}),
     }
 }
@@ -76,7 +88,7 @@ pub(crate) fn checkpoints(root: &Path) -> Result<Vec<Checkpoint>> {
         ("LLaVA", tiny("llava-a")?, asked("Red?")),
         ("SmolVLM", tiny("smolvlm-a")?, asked("Red?")),
         ("Qwen2-VL", tiny("qwen2-vl-a")?, asked("Red?")),
-        ("CLIP", tiny("clip-a")?, captioned(&["a red dot", "a bad dot"])),
+        ("CLIP", tiny("clip-a")?, captioned(&["a red square", "a red square"])),
         ("BLIP", tiny("blip-a")?, prompted),
         ("BLIP VQA", tiny("blip-qa")?, asked("Red?")),
         ("ViT", tiny("vit-a")?, bare()),
@@ -99,12 +111,39 @@ pub(crate) fn checkpoints(root: &Path) -> Result<Vec<Checkpoint>> {
                     equal.push(sample.clone());
                 }
             }
+            if let ([only], Some(other)) = (equal.as_slice(), other_words(subject.as_ref(), &first, &samples))
+            {
+                equal = vec![only.clone(), other];
+            }
             if equal.len() < 2 {
                 bail!("{name}: no two samples of equal length");
             }
             Ok(Checkpoint { name, subject, samples: equal })
         };
     all.into_iter().map(made).collect()
+}
+
+/// The first sample with a letter of its words changed, if it has as many tokens then, and others.
+fn other_words(subject: &dyn Subject, first: &Inputs, samples: &[Sample]) -> Option<Sample> {
+    let sample = samples.first()?;
+    let text = match &sample.words {
+        Words::Prompt(text) | Words::Question(text) => text.clone(),
+        Words::Texts(texts) => texts.first()?.clone(),
+        Words::Nothing => return None,
+    };
+    let letters = text.char_indices().filter(|(_, c)| c.is_ascii_lowercase()).map(|(at, _)| at);
+    let changed = letters.rev().flat_map(|at| {
+        ["e", "a", "t", "b"].map(|letter| format!("{}{letter}{}", &text[..at], &text[at + 1..]))
+    });
+    let as_words = |text: String| match &sample.words {
+        Words::Question(_) => Words::Question(text),
+        Words::Texts(_) => Words::Texts(vec![text]),
+        _ => Words::Prompt(text),
+    };
+    changed.map(|text| Sample { words: as_words(text), ..sample.clone() }).find(|other| {
+        let own = subject.encode(other);
+        own.is_ok_and(|own| own.positions() == first.positions() && own.ids != first.ids)
+    })
 }
 
 fn inverted(picture: &Picture) -> Picture {
@@ -119,24 +158,38 @@ impl Checkpoint {
         let samples = self.samples.clone();
         let count = 8;
         let labels = (0..count).map(|i| i % samples.len() % 2).collect();
-        let data = from_fn(self.name, count, move |i| Ok(Case::new(samples[i % samples.len()].clone())));
+        let target = self.target();
+        let data = from_fn(self.name, count, move |i| {
+            Ok(Case { sample: samples[i % samples.len()].clone(), target: target.clone() })
+        });
         let groups = (0..count as u64).collect();
         Ok(Annotated::new(data, ["one", "other"], labels)?.grouped(groups)?)
     }
 
-    fn given(&self) -> Result<Given> {
-        let [clean, corrupted, ..] = self.samples.as_slice() else { bail!("two samples") };
-        let target = match kind::compares(self.subject.as_ref()) {
+    fn target(&self) -> Target {
+        match kind::compares(self.subject.as_ref()) {
             true => Target::Objective(Objective::Cosine),
             false => Target::Top,
-        };
-        let given = Given::new(Case { sample: clean.clone(), target })?.against(corrupted.clone());
+        }
+    }
+
+    fn given(&self) -> Result<Given> {
+        let [clean, corrupted, ..] = self.samples.as_slice() else { bail!("two samples") };
+        let given =
+            Given::new(Case { sample: clean.clone(), target: self.target() })?.against(corrupted.clone());
         Ok(given.over(ManyCases::over(self.data()?)?))
+    }
+
+    /// The stream behind the first block of the part that answers.
+    fn site(&self) -> String {
+        let blocks = |part: Part| kind::blocks(self.subject.as_ref(), part) > 0;
+        let part = if blocks(Part::Text) { Part::Text } else { Part::Vision };
+        format!("{}.blocks.0.resid_post", part.name())
     }
 
     /// Runs a method.
     pub(crate) fn runs(&self, method: &Method) -> Result<Cell> {
-        let made = method.make(settings(method.card.short))?;
+        let made = method.make(settings(method.card.short, &self.site()))?;
         let found = made.run_given(&On::new(self.subject.as_ref()), &self.given()?);
         self.cell(method.card.id, found.map(|_| ()))
     }
@@ -144,7 +197,8 @@ impl Checkpoint {
     /// Lets something learn, and runs what it has learned.
     pub(crate) fn learns(&self, fit: &Fitting) -> Result<Cell> {
         let (on, data) = (On::new(self.subject.as_ref()), self.data()?);
-        let learned = fit.learn(settings(fit.card.short), &Source::Cases(&on, &data), Seed(0), None);
+        let learned =
+            fit.learn(settings(fit.card.short, &self.site()), &Source::Cases(&on, &data), Seed(0), None);
         let given = self.given()?;
         self.cell(fit.card.id, learned.and_then(|own| own.fitted.run_given(&on, &given)).map(|_| ()))
     }
@@ -172,7 +226,7 @@ pub(crate) fn matrix(checkpoints: &[Checkpoint]) -> Result<String> {
     let mut page = String::from(
         "# Which method runs on what\n\n\
          Every method was run on every kind of checkpoint: the two models that ship inside, and tiny ones of random weights with the architecture named. A number is \
-         the need, listed below, that is not met, with what was found instead. What has to learn first learned from a few cases, and was run on one.\n\
+         the need, listed below, that is not met, with what was found instead. What has to learn first learned from a few cases, and was run on one. Some needs are of the data: masks, captions, a dual encoder beside the model.\n\
          This page is written by `cargo run --release --example method_matrix`; a test does the same and compares.\n\n",
     );
     let names: Vec<&str> = checkpoints.iter().map(|own| own.name).collect();

@@ -18,7 +18,7 @@ use mmlens::zoo::shipped;
 #[derive(Parser)]
 struct Args {
     /// Scenes of the test split.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 24)]
     scenes: usize,
     /// A page with all findings.
     #[arg(long)]

@@ -32,7 +32,7 @@ pub(crate) struct Told {
 impl Told {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let named = || path.display().to_string();
-        Ok(parse_json(&read(path, MOST).with_context(named)?).with_context(named)?)
+        parse_json(&read(path, MOST).with_context(named)?).with_context(named)
     }
 
     pub(crate) fn print(&self) -> Result<()> {

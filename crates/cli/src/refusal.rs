@@ -55,6 +55,11 @@ pub(crate) enum Refusal {
         "`--method {method}` looks at many cases together, and one sample is given here: `--cases PATH` gives many"
     )]
     NeedsData { method: &'static str },
+    /// A method that says nothing of one case, where its map is scored.
+    #[error(
+        "`--method {method}` looks at many cases together, and what is scored is what a method says of one"
+    )]
+    NoMap { method: &'static str },
     /// Methods of two kinds.
     #[error(
         "`--method {method}` looks at all cases together, `--method {single}` at each by itself: one run for each kind"

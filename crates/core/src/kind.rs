@@ -48,6 +48,8 @@ pub enum Capability {
     Weights(Part),
     /// That it compares pictures with captions in a space that both are projected into.
     SharedSpace,
+    /// That pictures and words lie in one space: a shared one, or the stream of a language model.
+    OneSpace,
 }
 
 impl Capability {
@@ -80,6 +82,7 @@ impl Capability {
             Self::Weights(Part::Text) => "the weights of a language model by name".to_owned(),
             Self::Weights(part) => format!("the weights of its part `{}` by name", part.name()),
             Self::SharedSpace => "a space that pictures and captions share".to_owned(),
+            Self::OneSpace => "a subject that has pictures and words in one space".to_owned(),
         }
     }
 
@@ -127,6 +130,13 @@ impl Capability {
                 missing(Part::ALL.iter().any(reads), "no part of this subject ends in logits or a projection")
             }
             Self::SharedSpace => missing(compares(subject), "this one compares no pictures with captions"),
+            Self::OneSpace => {
+                let among_words = subject.sites().iter().any(|spec| spec.site.part() == Part::Connector);
+                missing(
+                    compares(subject) || among_words,
+                    "this one neither compares them nor takes pictures among its words",
+                )
+            }
             Self::Distribution(part) => match reads_out(subject, part) {
                 Ok(Space::Words | Space::Classes) => None,
                 Ok(Space::Shared) => {

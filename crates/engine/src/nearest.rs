@@ -102,7 +102,16 @@ impl Nearest {
     /// # Cost
     /// One product of all vectors with all rows; what is near enough is computed once more in double precision.
     pub fn offer(&mut self, rows: &[f32], first: u64) -> Result<(), HookError> {
-        let count = rows.len().checked_div(self.width).unwrap_or(0);
+        let count = rows.len().checked_div(self.width).unwrap_or(0) as u64;
+        self.offer_numbered(rows, &(first..first + count).collect::<Vec<_>>())
+    }
+
+    /// The same with numbers of their own.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] for rows of another width, or not as many as there are numbers.
+    pub fn offer_numbered(&mut self, rows: &[f32], numbers: &[u64]) -> Result<(), HookError> {
+        let count = numbers.len();
         if count * self.width != rows.len() {
             return Err(HookError::Values { dims: vec![count, self.width], given: rows.len() });
         }
@@ -117,7 +126,7 @@ impl Nearest {
         let (how, most) = (self.how, self.count.get());
         let own = self.queries.chunks(self.width).zip(&self.lengths);
         for ((products, (query, of_query)), best) in products.chunks(count).zip(own).zip(&mut self.best) {
-            for (at, (product, of_row)) in products.iter().zip(&lengths).enumerate() {
+            for (at, ((product, of_row), number)) in products.iter().zip(&lengths).zip(numbers).enumerate() {
                 let (key, slack) = how.key(f64::from(*product), *of_query, *of_row);
                 let full = best.len() == most;
                 if full && best.last().is_some_and(|(least, _)| key + slack < *least) {
@@ -127,7 +136,7 @@ impl Nearest {
                 let key = how.exact(query, row, (*of_query, *of_row));
                 let place = best.partition_point(|(kept, _)| *kept >= key);
                 if place < most {
-                    best.insert(place, (key, first + at as u64));
+                    best.insert(place, (key, *number));
                     best.truncate(most);
                 }
             }
@@ -135,7 +144,7 @@ impl Nearest {
         Ok(())
     }
 
-    /// The nearest rows to each vector, nearest first; of equally near ones that with the smaller number, where rows came in their order.
+    /// The nearest rows to each vector, nearest first; of equally near ones that which came first.
     pub fn found(&self) -> Vec<Vec<Near>> {
         let near = |(key, row): &(f64, u64)| Near { score: self.how.score(*key), row: *row };
         self.best.iter().map(|best| best.iter().map(near).collect()).collect()

@@ -425,7 +425,7 @@ mod tests {
         let neurons = Neurons { sites, layers, blocks: 5, width: 2, positions };
         let of = |bytes, each| neurons.chunks(&Memory::bytes(bytes), each);
         assert_eq!(of(100, 20), [0..2, 2..4, 4..5]);
-        assert_eq!((of(1000, 20), of(1, 20).len()), (vec![0..5], 5));
+        assert_eq!((of(1000, 20), of(1, 20).len()), (std::iter::once(0..5).collect::<Vec<_>>(), 5));
         let names = [0, 3, 9].map(|unit| neurons.named(unit).to_string());
         assert_eq!(names, ["0.0", "1.1", "4.1"]);
     }

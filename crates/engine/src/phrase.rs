@@ -8,7 +8,9 @@ pub(crate) fn find(text: &str, phrase: &str) -> Option<(Range<usize>, usize)> {
     if phrase.is_empty() {
         return None;
     }
-    let all: Vec<Range<usize>> = text.match_indices(phrase).map(|(at, own)| at..at + own.len()).collect();
+    // Overlapping places too: the first may lie within a word, and hide one of whole words.
+    let starts = text.char_indices().map(|(at, _)| at).filter(|at| text[*at..].starts_with(phrase));
+    let all: Vec<Range<usize>> = starts.map(|at| at..at + phrase.len()).collect();
     let within_a_word = |before: Option<char>, after: Option<char>| {
         before.zip(after).is_some_and(|(a, b)| a.is_alphanumeric() && b.is_alphanumeric())
     };

@@ -49,7 +49,10 @@ impl WordList {
             Self::Lines { file } => {
                 let read = match mmlens_files::read_text(file, MOST_BYTES) {
                     Ok(read) => read,
-                    Err(error) => return refused(error.to_string(), "a file of texts, one on each line"),
+                    Err(error) => {
+                        let found = format!("{}: {error}", file.display());
+                        return refused(found, "a file of texts, one on each line");
+                    }
                 };
                 read.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
             }

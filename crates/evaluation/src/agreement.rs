@@ -33,7 +33,7 @@ use mmlens_core::{AnalysisError, PersonMap};
 use serde::{Deserialize, Serialize};
 
 use crate::alike::rank_correlation;
-use crate::metric::{Asked, Better, Column, Metric, MetricCard, NoScore, Redraws, setting};
+use crate::metric::{AtHand, Better, Column, Metric, MetricCard, NoScore, Redraws, setting};
 use crate::{Map, Sign};
 
 /// On which grid maps are compared.
@@ -80,7 +80,7 @@ impl Agreement {
     }
 
     /// The maps of persons of a picture, on the grid.
-    fn persons<'a>(&self, asked: &Asked<'a>) -> Result<Vec<(&'a PersonMap, Vec<f64>)>, NoScore> {
+    fn persons<'a>(&self, asked: &AtHand<'a>) -> Result<Vec<(&'a PersonMap, Vec<f64>)>, NoScore> {
         let known = asked.inputs.map().pictures.get(asked.picture).copied();
         let own = asked.persons.iter().filter(|person| person.picture == asked.picture);
         let found = own.map(|person| {
@@ -104,7 +104,7 @@ impl Agreement {
     ///
     /// # Errors
     /// [`NoScore`] for fewer than two persons.
-    pub fn among_persons(&self, asked: &Asked<'_>) -> Result<f64, NoScore> {
+    pub fn among_persons(&self, asked: &AtHand<'_>) -> Result<f64, NoScore> {
         let persons = self.persons(asked)?;
         let pairs = persons
             .iter()
@@ -156,7 +156,7 @@ impl Metric for Agreement {
         vec![Column::new("agreement", Better::Higher)]
     }
 
-    fn scores(&self, asked: &Asked<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
+    fn scores(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
         let persons = self.persons(asked)?;
         let map = map.signed(self.0.sign);
         let each = persons.iter().map(|(person, cells)| {
@@ -171,7 +171,7 @@ impl Metric for Agreement {
         true
     }
 
-    fn of_persons(&self, asked: &Asked<'_>) -> Option<Result<Vec<f64>, NoScore>> {
+    fn of_persons(&self, asked: &AtHand<'_>) -> Option<Result<Vec<f64>, NoScore>> {
         Some(self.among_persons(asked).map(|agreed| vec![agreed]))
     }
 }

@@ -38,7 +38,7 @@ pub use journal::EvaluationError;
 pub use localisation::{MassAccuracy, PointingGame, RankAccuracy, TopK};
 pub use map::{Map, NoMap, Place, Side, Sign};
 pub use metric::{
-    AnyMetric, Asked, Better, Column, Explainer, Metric, MetricCard, MetricRow, NoScore, Redrawn, Redraws,
+    AnyMetric, AtHand, Better, Column, Explainer, Metric, MetricCard, MetricRow, NoScore, Redrawn, Redraws,
 };
 pub use over::{Instead, Over};
 pub use perturbation::{Comprehensiveness, Deletion, Insertion, Sufficiency};

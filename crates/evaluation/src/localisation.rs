@@ -51,7 +51,7 @@
 use mmlens_core::AnalysisError;
 use serde::{Deserialize, Serialize};
 
-use crate::metric::{Asked, Better, Column, Metric, MetricCard, NoScore, Redraws, setting};
+use crate::metric::{AtHand, Better, Column, Metric, MetricCard, NoScore, Redraws, setting};
 use crate::{Map, Sign};
 
 /// The evidence, and a map on its pixels.
@@ -63,7 +63,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(asked: &Asked<'_>, map: &Map, sign: Sign) -> Result<Self, NoScore> {
+    fn of(asked: &AtHand<'_>, map: &Map, sign: Sign) -> Result<Self, NoScore> {
         let mut own = asked.masks.iter().filter(|mask| mask.picture == asked.picture);
         let first =
             own.next().ok_or_else(|| NoScore::Lacks("the case has no mask of the picture".to_owned()))?;
@@ -182,7 +182,7 @@ impl Metric for MassAccuracy {
         vec![Column::new("mass-accuracy", Better::Higher)]
     }
 
-    fn scores(&self, asked: &Asked<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
+    fn scores(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
         let seen = Seen::of(asked, map, self.0.sign)?;
         let total: f64 = seen.values.iter().sum();
         if total == 0.0 {
@@ -219,7 +219,7 @@ impl Metric for RankAccuracy {
         vec![Column::new("rank-accuracy", Better::Higher)]
     }
 
-    fn scores(&self, asked: &Asked<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
+    fn scores(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
         let seen = Seen::of(asked, map, self.0.sign)?;
         let marked = seen.marked();
         Ok(vec![seen.hits(marked) / marked as f64])
@@ -270,7 +270,7 @@ impl Metric for TopK {
         vec![Column::new("top-k", Better::Higher)]
     }
 
-    fn scores(&self, asked: &Asked<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
+    fn scores(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
         let seen = Seen::of(asked, map, self.0.sign)?;
         // no NaN: a checked share
         let k = ((self.0.share * seen.values.len() as f64).round() as usize).max(1);
@@ -316,7 +316,7 @@ impl Metric for PointingGame {
         vec![Column::new("pointing-game", Better::Higher)]
     }
 
-    fn scores(&self, asked: &Asked<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
+    fn scores(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
         Ok(vec![Seen::of(asked, map, self.0.sign)?.pointing(self.0.radius)])
     }
 }

@@ -146,7 +146,7 @@ pub struct Redraws<'a> {
 
 /// What a metric has at hand about one case.
 #[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub struct AtHand<'a> {
     /// The subject, within its memory.
     pub on: On<'a>,
     /// The case; what is explained is settled.
@@ -169,7 +169,7 @@ pub struct Asked<'a> {
     pub seed: Seed,
 }
 
-impl fmt::Debug for Asked<'_> {
+impl fmt::Debug for AtHand<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {:?}", self.objective, self.on)
     }
@@ -204,7 +204,7 @@ pub trait Metric: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`NoScore`] where it can be told that there will be none.
-    fn cost(&self, _asked: &Asked<'_>) -> Result<u64, NoScore> {
+    fn cost(&self, _asked: &AtHand<'_>) -> Result<u64, NoScore> {
         Ok(0)
     }
 
@@ -212,7 +212,7 @@ pub trait Metric: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`NoScore`].
-    fn scores(&self, asked: &Asked<'_>, map: &Map) -> Result<Vec<f64>, NoScore>;
+    fn scores(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore>;
 
     /// Whether it compares with persons, so that these have scores too.
     fn judges_persons(&self) -> bool {
@@ -220,7 +220,7 @@ pub trait Metric: Sized + Send + Sync + 'static {
     }
 
     /// What persons score, by what they agree among each other; `None` for a metric that does not compare with them.
-    fn of_persons(&self, _asked: &Asked<'_>) -> Option<Result<Vec<f64>, NoScore>> {
+    fn of_persons(&self, _asked: &AtHand<'_>) -> Option<Result<Vec<f64>, NoScore>> {
         None
     }
 }
@@ -246,19 +246,19 @@ pub trait AnyMetric: Send + Sync {
     ///
     /// # Errors
     /// As there.
-    fn cost(&self, asked: &Asked<'_>) -> Result<u64, NoScore>;
+    fn cost(&self, asked: &AtHand<'_>) -> Result<u64, NoScore>;
 
     /// See [`Metric::scores`].
     ///
     /// # Errors
     /// As there.
-    fn scores(&self, asked: &Asked<'_>, map: &Map) -> Result<Vec<f64>, NoScore>;
+    fn scores(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore>;
 
     /// See [`Metric::judges_persons`].
     fn judges_persons(&self) -> bool;
 
     /// See [`Metric::of_persons`].
-    fn of_persons(&self, asked: &Asked<'_>) -> Option<Result<Vec<f64>, NoScore>>;
+    fn of_persons(&self, asked: &AtHand<'_>) -> Option<Result<Vec<f64>, NoScore>>;
 }
 
 impl<M: Metric> AnyMetric for M {
@@ -279,11 +279,11 @@ impl<M: Metric> AnyMetric for M {
         Metric::side(self)
     }
 
-    fn cost(&self, asked: &Asked<'_>) -> Result<u64, NoScore> {
+    fn cost(&self, asked: &AtHand<'_>) -> Result<u64, NoScore> {
         Metric::cost(self, asked)
     }
 
-    fn scores(&self, asked: &Asked<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
+    fn scores(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
         Metric::scores(self, asked, map)
     }
 
@@ -291,7 +291,7 @@ impl<M: Metric> AnyMetric for M {
         Metric::judges_persons(self)
     }
 
-    fn of_persons(&self, asked: &Asked<'_>) -> Option<Result<Vec<f64>, NoScore>> {
+    fn of_persons(&self, asked: &AtHand<'_>) -> Option<Result<Vec<f64>, NoScore>> {
         Metric::of_persons(self, asked)
     }
 }

@@ -43,7 +43,7 @@ use mmlens_core::{AnalysisError, On};
 use serde::{Deserialize, Serialize};
 
 use crate::alike::{rank_correlation, ssim};
-use crate::metric::{Asked, Better, Column, Metric, MetricCard, NoScore, Redrawn, Redraws, setting};
+use crate::metric::{AtHand, Better, Column, Metric, MetricCard, NoScore, Redrawn, Redraws, setting};
 use crate::{Map, Over, Side, Sign};
 
 /// How alike two maps are.
@@ -81,7 +81,7 @@ impl RandomisationSettings {
         }
     }
 
-    fn masses(&self, asked: &Asked<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
+    fn masses(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
         Ok(map.signed(Sign::Absolute).on(&self.over.units(asked.inputs, asked.picture)?))
     }
 
@@ -97,7 +97,7 @@ impl RandomisationSettings {
         found.ok_or_else(|| NoScore::Undefined("a map is the same on all units".to_owned()))
     }
 
-    fn scores(&self, asked: &Asked<'_>, map: &Map, models: &[Redrawn<'_>]) -> Result<Vec<f64>, NoScore> {
+    fn scores(&self, asked: &AtHand<'_>, map: &Map, models: &[Redrawn<'_>]) -> Result<Vec<f64>, NoScore> {
         let own = self.masses(asked, map)?;
         let of = |model: &Redrawn<'_>| {
             let on = On::new(model.subject).watched(asked.on.watch()).within(asked.on.memory());
@@ -107,7 +107,7 @@ impl RandomisationSettings {
         models.iter().map(of).collect()
     }
 
-    fn cost(asked: &Asked<'_>, models: &[Redrawn<'_>]) -> Result<u64, NoScore> {
+    fn cost(asked: &AtHand<'_>, models: &[Redrawn<'_>]) -> Result<u64, NoScore> {
         if models.is_empty() {
             return Err(NoScore::Lacks("no model with weights drawn anew was given".to_owned()));
         }
@@ -153,11 +153,11 @@ macro_rules! randomisation {
                 self.0.over.side()
             }
 
-            fn cost(&self, asked: &Asked<'_>) -> Result<u64, NoScore> {
+            fn cost(&self, asked: &AtHand<'_>) -> Result<u64, NoScore> {
                 RandomisationSettings::cost(asked, asked.redraws.$field)
             }
 
-            fn scores(&self, asked: &Asked<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
+            fn scores(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
                 self.0.scores(asked, map, asked.redraws.$field)
             }
         }

@@ -44,7 +44,7 @@ use serde_json::{Value, json};
 
 use crate::baselines::{CentredBlob, Contestant, EdgeFilter, Method, RandomMap};
 use crate::journal::{Done, EvaluationError, Line};
-use crate::metric::{AnyMetric, Asked, Column, Explainer, NoScore, Redraws, setting};
+use crate::metric::{AnyMetric, AtHand, Column, Explainer, NoScore, Redraws, setting};
 use crate::summary;
 use crate::{MetricCard, Side};
 
@@ -334,7 +334,7 @@ impl Evaluation {
     ) -> (Vec<u64>, Vec<Result<Vec<f64>, NoScore>>) {
         let mut spent = vec![0; left.len()];
         let nothing: Box<dyn Explainer> = Box::new(RandomMap { seed: opened.seed, grid: [1, 1], picture: 0 });
-        let asked = |explainer| Asked {
+        let asked = |explainer| AtHand {
             on: opened.on,
             case: &opened.case,
             inputs: &opened.inputs,

@@ -41,7 +41,7 @@ use image::{DynamicImage, RgbImage};
 use mmlens_core::{AnalysisError, Case, Picture, Sample, Seed};
 use serde::{Deserialize, Serialize};
 
-use crate::metric::{Asked, Better, Column, Metric, MetricCard, NoScore, Redraws, setting};
+use crate::metric::{AtHand, Better, Column, Metric, MetricCard, NoScore, Redraws, setting};
 use crate::{Map, Sign};
 
 /// How pictures are shaken.
@@ -97,11 +97,11 @@ impl Metric for Sensitivity {
         ["sensitivity max", "sensitivity mean"].map(steady).to_vec()
     }
 
-    fn cost(&self, asked: &Asked<'_>) -> Result<u64, NoScore> {
+    fn cost(&self, asked: &AtHand<'_>) -> Result<u64, NoScore> {
         Ok(self.0.draws as u64 * asked.explainer.cost(&asked.on, asked.case)?)
     }
 
-    fn scores(&self, asked: &Asked<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
+    fn scores(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
         if asked.case.sample.pictures.is_empty() {
             return Err(NoScore::Lacks("the sample has no picture to shake".to_owned()));
         }

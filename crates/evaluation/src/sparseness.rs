@@ -37,7 +37,7 @@ use mmlens_core::AnalysisError;
 use serde::{Deserialize, Serialize};
 
 use crate::alike::gini;
-use crate::metric::{Asked, Better, Column, Metric, MetricCard, NoScore, Redraws};
+use crate::metric::{AtHand, Better, Column, Metric, MetricCard, NoScore, Redraws};
 use crate::{Map, Over, Side, Sign};
 
 /// Over which units.
@@ -82,7 +82,7 @@ impl Metric for Sparseness {
         self.0.over.side()
     }
 
-    fn scores(&self, asked: &Asked<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
+    fn scores(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
         let units = self.0.over.units(asked.inputs, asked.picture)?;
         let index = gini(&map.signed(Sign::Absolute).on(&units));
         Ok(vec![index.ok_or_else(|| NoScore::Undefined("the map is zero everywhere".to_owned()))?])

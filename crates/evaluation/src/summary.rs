@@ -178,6 +178,8 @@ fn passes(
 
 /// Means over fewer cases than this are cautioned.
 const FEW: usize = 20;
+/// Scores that should be equal differ by no more than this.
+const ROUNDING: f64 = 1e-9;
 
 /// How far each row is ahead of each baseline, in each metric that judges.
 struct Ahead {
@@ -255,7 +257,7 @@ impl Ahead {
             for (other, told) in self.baselines.iter().zip(told.chunks(self.judged.len().max(1))) {
                 let behind = self.judged.iter().zip(told).filter_map(|((at, _), told)| {
                     let column = columns.get(*at).filter(|column| !column.blind)?;
-                    (told.high < 0.0).then(|| format!("{} by {:.3}", column.name, -told.mean))
+                    (told.high < -ROUNDING).then(|| format!("{} by {:.3}", column.name, -told.mean))
                 });
                 let behind: Vec<String> = behind.collect();
                 count += behind.len();

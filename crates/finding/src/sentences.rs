@@ -61,7 +61,7 @@ impl Labelled {
         let size = |at: &usize| values.get(*at).map_or(0.0, |value| f64::from(value.abs()));
         let mut order: Vec<usize> = (0..values.len()).filter(|at| size(at).is_finite()).collect();
         order.sort_by(|a, b| size(b).total_cmp(&size(a)));
-        let total: f64 = order.iter().map(|at| size(at)).sum();
+        let total: f64 = order.iter().map(&size).sum();
         if total == 0.0 {
             return (!order.is_empty()).then(|| format!("{} is zero everywhere.", capital(&name)));
         }

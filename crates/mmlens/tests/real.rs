@@ -83,6 +83,7 @@ fn settings(short: &str) -> Value {
         "paths" => {
             json!({ "senders": ["input", "0.h0", "0.mlp", "10.h0"], "receivers": { "each": ["11.q0", "logits"] } })
         }
+        "tracing" => json!({ "draws": 3, "points": ["resid_post"] }),
         _ => json!({}),
     }
 }

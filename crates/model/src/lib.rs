@@ -27,6 +27,7 @@ mmlens_core::methods! {
     token::sinks::Sinks,
     token::sinks_over_cases::SinksOverCases,
     token::nearest_words::NearestWords,
+    token::latent_lens::LatentLens,
     token::token_ablation::TokenAblation,
     token::token_ablation_over_cases::TokenAblationOverCases,
     layer::attention_rollout::AttentionRollout,

@@ -192,7 +192,7 @@ impl Evaluate {
         let allowed = |method: &&Method| !self.method.is_empty() || method.card.allows(subject).is_ok();
         let make = |method: &Method| {
             if method.form == Form::ManyCases {
-                return Err(Refusal::NeedsData { method: method.card.short }.into());
+                return Err(Refusal::NoMap { method: method.card.short }.into());
             }
             let settings = self.settings_of(&[method.card.id, method.card.short]);
             let made = method.make(settings).with_context(|| format!("--method {}", method.card.short))?;
@@ -226,7 +226,9 @@ fn told(finding: &Finding, file: &Path) -> Value {
     let number = |table: &str, at: &[usize]| {
         finding.find(table).and_then(|table| table.get(at)).filter(|value| value.is_finite())
     };
-    let Some([methods, metrics]) = finding.find("score").map(|score| score.axes()) else { return json!({}) };
+    let Some([methods, metrics]) = finding.find("score").map(mmlens::prelude::Labelled::axes) else {
+        return json!({});
+    };
     let mut rows = Vec::new();
     for row in 0..methods.len() {
         for column in 0..metrics.len() {

@@ -103,7 +103,10 @@ fn a_budget_is_told_and_what_cannot_be_is_refused() {
         "{said}"
     );
     let said = evaluate(&cases, &out, &["--method", "cka"]).refused();
-    assert!(said.contains("needs a data set"), "{said}");
+    assert_eq!(
+        said,
+        "`--method cka` looks at many cases together, and what is scored is what a method says of one"
+    );
     let wrong = evaluate(&cases, &out, &["--metric", "delete"]);
     assert_eq!(wrong.code, Some(2));
 }

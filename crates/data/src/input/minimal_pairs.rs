@@ -69,7 +69,7 @@
 //! use mmlens_core::{Analysis, Case, ManyCases, Picture, Reply, Sample, from_fn};
 //! use mmlens_data::{MinimalPairs, minimal_pairs::Settings};
 //! let grey = |i: usize| Picture::new("grey", image::RgbImage::from_pixel(8, 8, image::Rgb([60 * i as u8; 3])));
-//! let said = |i: usize| Sample::prompt(vec![grey(i)], "#ab").answered(Reply::Text(["red", "blue", "green"][i].to_owned()));
+//! let said = move |i: usize| Sample::prompt(vec![grey(i)], "#ab").answered(Reply::Text(["red", "blue", "green"][i].to_owned()));
 //! let data = ManyCases::over(from_fn("greys", 3, move |i| Ok(Case::new(said(i)))))?;
 //! let finding = MinimalPairs::new(Settings::default())?.run(&mmlens_testkit::Toy::curved(1), &data)?;
 //! println!("{:?}", finding.table("accuracy")?.as_numbers());
@@ -323,7 +323,7 @@ impl Found {
     }
 
     fn share(&self, fits: impl Fn(&Scored) -> bool) -> Vec<f64> {
-        self.by_rule(|pairs| count(pairs, |pair| fits(pair)) / pairs.len() as f64)
+        self.by_rule(|pairs| count(pairs, &fits) / pairs.len() as f64)
     }
 
     /// Of always preferring the shorter text, where half of equals are right.

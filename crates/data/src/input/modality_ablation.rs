@@ -58,6 +58,8 @@
 //! - Pictures and words of different cases make inputs nobody would give: the question is about a triangle that is not there. A model may answer them in ways that
 //!   say little of the whole (Hooker, Mentch, Zhou: Unrestricted Permutation Forces Extrapolation. Statistics and Computing 2021. <https://arxiv.org/abs/1905.03151>). Compare with `mean-colour`.
 //! - Cases that share a picture or a question lose nothing when these are exchanged: of captions that are the same for all cases `change` is zero, whatever they do.
+//! - Where all cases ask the same of the same token, an exchange of pictures only puts the same values in another order, and `change` is zero whatever the model sees: see
+//!   `change by case`, or the accuracy.
 //! - What either modality says alone counts for none: if words and pictures both tell the answer, both scores are near zero.
 //! - Scores by accuracy make a bad model that guesses from one modality look as if it saw well; they are of the accuracy, so read that first.
 //!
@@ -204,7 +206,7 @@ impl Replaced {
         let (mut sample, other) = (own.clone(), other.clone());
         match self {
             Self::Pictures(Pictures::Another) => {
-                (sample.pictures, sample.clips) = (other.pictures, other.clips)
+                (sample.pictures, sample.clips) = (other.pictures, other.clips);
             }
             Self::Pictures(Pictures::MeanColour) => sample = own.mean_colour()?,
             Self::Words(Wording::Another) => sample.words = other.words,

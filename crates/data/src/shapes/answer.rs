@@ -41,9 +41,8 @@ impl Scene {
             ["how", "many", "objects", "are", "there", "?"] => Some(self.phrase(Form::CountAll)),
             ["how", "many", .., "are", "there", "?"] | ["is", "there", ..] => {
                 let mut forms = filters().flat_map(|filter| [Form::Count(filter), Form::Existence(filter)]);
-                let asked =
-                    forms.find_map(|form| Some(self.phrase(form)).filter(|own| own.text == words.join(" ")));
-                asked
+
+                forms.find_map(|form| Some(self.phrase(form)).filter(|own| own.text == words.join(" ")))
             }
             ["is", rest @ .., "?"] => {
                 let (before, direction, behind) = divided(rest)?;

@@ -108,7 +108,7 @@ fn llava_says_of_exchanged_pictures_and_words_what_transformers_says() {
         let case = move |i: usize| {
             let sample = shown(&shown_pictures[i % 4], &asked[i % 5]);
             // Half of them as the model would answer by itself.
-            let target = if i % 2 == 0 { Target::Top } else { Target::Token(tokens[i]) };
+            let target = if i.is_multiple_of(2) { Target::Top } else { Target::Token(tokens[i]) };
             Ok(Case { sample, target })
         };
         let labels: Vec<usize> = (0..n).map(|i| i * i % 3).collect();
@@ -209,7 +209,9 @@ proptest! {
         let settings = Settings { repeats: 2, seed: Seed(seed), ..Settings::default() };
         let found = ablation(settings).run(&Toy::curved(seed), &data).unwrap();
         prop_assert_eq!(named(&found, "change", "words"), 0.0);
-        prop_assert_eq!(named(&found, "change", "pictures") == 0.0, alike);
+        // Where all ask the same of one token an exchange reorders the values, and their mean stays: cases tell.
+        let moved = numbers(&found, "change by case").chunks(2).any(|case| case[0] != 0.0);
+        prop_assert_eq!(moved, !alike);
         let moved = found.cautions().iter().filter(|own| own.kind == CautionKind::NothingMoved).count();
         prop_assert_eq!(moved, if alike { 2 } else { 1 });
         prop_assert!(kinds(&found).contains(&CautionKind::FewRows));

@@ -112,9 +112,9 @@ fn scores_are_those_of_transformers() {
             for picture in 0..4 {
                 let at =
                     |blank: usize, text: usize| scores.values[(picture * 2 + blank) * texts.len() + text];
-                for foil in 1..texts.len() {
+                for (foil, text) in texts.iter().enumerate().skip(1) {
                     wanted.extend([at(0, 0), at(0, foil), at(1, 0), at(1, foil)]);
-                    foils.push(texts[foil].clone());
+                    foils.push(text.clone());
                     if let Some(tokens) = about["tokens"].get(set) {
                         let count = |text: usize| tokens[text].as_f64().unwrap();
                         counts.extend([count(0), count(foil), count(0), count(foil)]);

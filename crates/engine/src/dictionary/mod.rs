@@ -126,7 +126,7 @@ impl Dictionary {
                 "one at least".into(),
             );
         }
-        let all = width.checked_mul(features).unwrap_or(usize::MAX);
+        let all = width.saturating_mul(features);
         let named: [(&'static str, &[f32], usize); 4] = [
             ("W_enc", &weights.encoder, all),
             ("b_enc", &weights.encoder_bias, features),

@@ -37,7 +37,7 @@ impl Cases for Painted {
     }
 
     fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {
-        let inside = |pixel: usize| (pixel / 8 < 4) == (index % 2 == 0) && pixel % 8 < 4;
+        let inside = |pixel: usize| (pixel / 8 < 4) == index.is_multiple_of(2) && pixel % 8 < 4;
         let inside = (0..64).map(inside).collect();
         Ok(vec![Mask { name: "quarter".to_owned(), picture: 0, size: [8, 8], inside }])
     }

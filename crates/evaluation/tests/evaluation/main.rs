@@ -4,7 +4,7 @@
 
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::{Case, Inputs, Mask, Objective, On, PersonMap, Picture, Sample, Seed, Subject, Target};
-use mmlens_evaluation::{Asked, Explainer, Map, NoScore, Redraws, Side};
+use mmlens_evaluation::{AtHand, Explainer, Map, NoScore, Redraws, Side};
 
 mod harness;
 mod identities;
@@ -44,8 +44,8 @@ impl<'a> At<'a> {
         explainer: &'b dyn Explainer,
         known: &'b Known,
         redraws: Redraws<'b>,
-    ) -> Asked<'b> {
-        Asked {
+    ) -> AtHand<'b> {
+        AtHand {
             on: On::new(self.subject),
             case: &self.case,
             inputs: &self.inputs,

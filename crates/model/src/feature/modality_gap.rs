@@ -84,8 +84,8 @@
 
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Card, Copies, Cost, Leaf, ManyCases, On, Part, Plan, Point, Seed, Site,
-    Subject, held_out, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Copies, Cost, Leaf, ManyCases, On, Part, Plan, Point,
+    Seed, Site, Subject, held_out, kind,
 };
 use mmlens_engine::{
     Classed, Held, Limits, Logistic, Matrix, Positions, Progress, direction, dot, drawn_order, projected,
@@ -106,7 +106,7 @@ pub const CARD: Card = Card {
     citation: "Liang, Zhang, Kwon, Yeung, Zou: Mind the Gap. NeurIPS 2022. https://arxiv.org/abs/2203.02053",
     leaf: Leaf::Feature,
     cost: "1 forward for each case",
-    needs: &[],
+    needs: &[Capability::OneSpace],
     misleads: &[
         "A few dimensions with large values make a gap that no function of the model need notice.",
         "With fewer rows than dimensions any two kinds can be told apart on the rows learned from.",

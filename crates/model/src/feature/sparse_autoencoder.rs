@@ -64,9 +64,10 @@
 //! - A little that is unexplained can be what matters: look at the loss.
 //!
 //! # Agreement
-//! PyTorch 2.13, the same formula with automatic differentiation: parameters after 6 steps of two batches, with dead features and without: largest difference 2e-6. SAELens 6.54 reads what is saved here and gives the same
-//! features and reconstructions to 1e-6, and what it saves reads back (standard, top-k, JumpReLU). Identities tested: a search that was cut off ends in the same bits; with
-//! nothing edited a model with a dictionary is the same to the last bit; a planted direction is found.
+//! PyTorch 2.15, the same formula with automatic differentiation in double precision: parameters after 6 steps of two batches, with dead features and without,
+//! to 2e-4, since Adam divides by the size of a gradient. What SAELens 6.54 saves reads back (standard, top-k, JumpReLU), with the same features and reconstructions to 1e-5.
+//! Identities tested: a search that was cut off ends in the same bits; with nothing edited a model with a dictionary is the same to the last bit. A direction
+//! that is added to some positions is found as a feature (two seeds, three strengths; cosines of 0.56 to 0.88, where the best feature has 0.2 with nothing planted).
 //!
 //! # Reference
 //! Gao, Dupré la Tour, Tillman, Goh, Troll, Radford, Sutskever, Leike, Wu: Scaling and Evaluating Sparse Autoencoders. ICLR 2025.
@@ -479,6 +480,9 @@ fn named(name: &str, unit: Unit, said: &[(&str, f64)]) -> Result<Labelled, Analy
     Ok(Labelled::numbers(name, unit, vec![axis], values)?)
 }
 
+/// What rounding leaves unexplained by itself.
+const LEAST: f64 = 1e-6;
+
 /// What speaks against a dictionary: that the search did not end, that what costs nothing explains as much, that many features are dead.
 fn cautions(ended: &Ended, (left, other): (f64, f64), dead: f64) -> Vec<Caution> {
     let mut all = Vec::new();
@@ -491,7 +495,7 @@ fn cautions(ended: &Ended, (left, other): (f64, f64), dead: f64) -> Vec<Caution>
             "the dictionary leaves {left:.3} of what varies unexplained, and principal components or random directions leave {other:.3}: \
              it has found nothing that these do not hold"
         );
-        all.push(Caution::new(CautionKind::NoBetter, (left / other) as f32, text));
+        all.push(Caution::new(CautionKind::NoBetter, (left / other.max(LEAST)) as f32, text));
     }
     if dead > DEAD {
         let text = format!("{:.0} % of the features are active in no row", 100.0 * dead);

@@ -339,10 +339,16 @@ impl AttributionPatching {
 }
 
 fn spec(subject: &dyn Subject, point: Point) -> Result<&SiteSpec, AnalysisError> {
-    let site = Site::block(Part::Text, 0, point);
-    let spec = subject.sites().iter().find(|spec| spec.site == site).ok_or_else(|| {
-        HookError::NoSuchSite { subject: subject.name().to_owned(), asked: site.to_string(), nearest: None }
+    // Any block: a place of one's own may be in one of them alone.
+    let own = |spec: &&SiteSpec| {
+        let site = spec.site;
+        site.part() == Part::Text && site.point() == point && site.block_index().is_some()
+    };
+    let spec = subject.sites().iter().find(own).ok_or_else(|| {
+        let asked = Site::block(Part::Text, 0, point).to_string();
+        HookError::NoSuchSite { subject: subject.name().to_owned(), asked, nearest: None }
     })?;
+    let site = spec.site;
     match spec.axes.as_slice() {
         [(AxisName::Batch, _), (AxisName::Pos, _), ..] => Ok(spec),
         _ => {

@@ -21,7 +21,7 @@
 //! | `P` | layer, token | probability | the indirect effect |
 //! | `P/standard error` | layer, token | probability | its standard error; of two draws or more |
 //! | `P/objective` | layer, token | objective | the indirect effect on the objective; where that is no probability |
-//! | `P/exchanged` | layer | probability | what stands beside chance: at each layer one place, drawn anew for every draw, is given what the next noisy run holds there; the mean over draws. Nothing clean comes with it; of two draws or more |
+//! | `P/exchanged` | layer | probability | what stands beside it by chance: for each draw `k` one of the `G` places, number `floor(u G)` with `u = seed.at(2^32).at(k).at(c).unit()`, `c` counting points and layers row by row, is given what the next noisy run holds there (behind the last, the first); the mean over draws. Nothing clean comes with it; of two draws or more |
 //! | `total effect`, `total effect/standard error` | | probability | TE, and its standard error |
 //! | `clean`, `corrupted` | | probability | `p_clean`, and the mean of `p^(k)` |
 //! | `clean objective`, `corrupted objective` | | objective | the same of the objective; where that is no probability |

@@ -34,7 +34,7 @@
 //! - `held_out`: 0.2 of the groups of cases, by the seed ([`Subset::split`]).
 //! - `rows`: 32 states are read out at a time, or fewer, as memory allows.
 //!
-//! Cases come in an order that the seed draws, anew each time that all have come. With a file to keep what it has, the search writes it every ten
+//! Cases come in an order that the seed draws, anew each time that all have come: in round `r` sorted by `seed.at(2^32).at(r).at(case)`. With a file to keep what it has, the search writes it every ten
 //! steps and goes on from there, to the same bits.
 //!
 //! # Cost

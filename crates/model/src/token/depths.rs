@@ -53,7 +53,7 @@ impl Depths {
     /// How many depths fit into a quarter of the memory, `copies` numbers for each that a state has.
     pub(crate) fn at_once(&self, on: &On<'_>, copies: usize) -> NonZeroUsize {
         let of_one = (4 * copies * self.places.len() * self.width).max(1) as u64;
-        let fit = (on.memory().left() / 4 / of_one).min(self.sites.len() as u64); // no NaN: whole numbers
+        let fit = (on.memory().left() / 4 / of_one).min(self.sites.len() as u64);
         NonZeroUsize::new(fit as usize).unwrap_or(NonZeroUsize::MIN)
     }
 
@@ -100,6 +100,7 @@ type Kept = Arc<Mutex<BTreeMap<Site, AnyTensor>>>;
 pub(crate) fn called(site: Site) -> String {
     match (site.point(), site.block_index()) {
         (Point::ResidPost, Some(block)) => format!("after block {block}"),
-        _ => "before block 0".to_owned(),
+        (Point::ResidPre, Some(0)) | (Point::Input, None) => "before block 0".to_owned(),
+        _ => site.to_string(),
     }
 }

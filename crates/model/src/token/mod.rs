@@ -4,6 +4,7 @@ pub mod attention_maps;
 mod depths;
 pub mod integrated_gradients;
 pub mod kernel_shap;
+pub mod latent_lens;
 pub mod nearest_words;
 pub mod occlusion;
 mod parts;

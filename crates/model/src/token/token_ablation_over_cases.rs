@@ -1,7 +1,7 @@
 //! Token ablation over cases: do tokens of an object, of the background, of registers matter throughout a data set, more than random ones?
 //!
 //! # Idea
-//! Every case is ablated as [`token_ablation`](super::token_ablation) does, with random sets of its own. Of `N` cases in which a set holds a
+//! Every case is ablated as [`token_ablation`] does, with random sets of its own. Of `N` cases in which a set holds a
 //! position, with changes `c_i` of the set and `r_ij` of its `R` random sets,
 //!
 //! ```text
@@ -32,10 +32,10 @@
 //! What is explained is what a case says; of a dual encoder, where it says nothing, the cosine of picture and caption.
 //!
 //! # Cost
-//! For each case that of [`token_ablation`](super::token_ablation).
+//! For each case that of [`token_ablation`].
 //!
 //! # Errors
-//! As [`token_ablation`](super::token_ablation); [`AnalysisError::Input`] for a data set without cases, cases whose objectives have
+//! As [`token_ablation`]; [`AnalysisError::Input`] for a data set without cases, cases whose objectives have
 //! different units, or sets of regions where a case has none.
 //!
 //! # When it misleads
@@ -44,7 +44,7 @@
 //! - Random sets are scattered, objects are not.
 //!
 //! # Agreement
-//! No oracle: a mean over what [`token_ablation`](super::token_ablation) finds, which has one. Identities tested: over one case all is what that finds of it; the same
+//! No oracle: a mean over what [`token_ablation`] finds, which has one. Identities tested: over one case all is what that finds of it; the same
 //! case many times has its change, and random sets that differ less. On `shapes-llava` the masked object matters in every setting tried, and
 //! the background less than random sets.
 //!
@@ -176,7 +176,7 @@ impl Analysis for TokenAblationOverCases {
             rows += case.settling() + read + 2 + settings.variants(&CARD, on, &inputs)?;
             let own =
                 Cost::rows(rows).at_once(self.rows.get(), on.row(&case, &inputs, &[])?, on.memory().budget());
-            cost = Cost { bytes: own.bytes.max(cost.bytes), ..own }; // no NaN: whole numbers
+            cost = Cost { bytes: own.bytes.max(cost.bytes), ..own };
         }
         Ok(cost)
     }

@@ -46,7 +46,7 @@ fn changes_are_those_of_hooks_in_transformers() {
             for from in [0, 1] {
                 let base =
                     Settings { part, sets: sets.clone(), replace, from, controls: 2, ..Settings::default() };
-                let found = run(subject, case, base);
+                let found = TokenAblation::new(base).unwrap().run(subject, case).unwrap();
                 let wanted = oracle.array(&format!("ablation/{name}/{how}/{from}")).unwrap();
                 let apart = LOGIT.check(how, numbers(&found, "change"), &wanted.values).unwrap();
                 println!("{name} {how} {from}: {apart:?}");

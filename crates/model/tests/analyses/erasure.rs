@@ -129,7 +129,7 @@ fn a_planted_direction_is_found() {
         for times in [1.5, 3.0, 6.0] {
             let row = |i: usize| {
                 let noise = (0..12).map(|at| mmlens_engine::normal(Seed(seed).at((i * 12 + at) as u64)));
-                let sign = if i % 2 == 0 { times } else { -times };
+                let sign = if i.is_multiple_of(2) { times } else { -times };
                 noise.zip(planted.clone()).map(move |(x, p)| (x + sign * p) as f32).collect::<Vec<_>>()
             };
             let rows: Vec<f32> = (0..400).flat_map(row).collect();

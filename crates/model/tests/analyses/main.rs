@@ -17,6 +17,7 @@ mod embeddings;
 mod erasure;
 mod families;
 mod identities;
+mod latent;
 mod lens;
 mod neurons;
 mod objectives;

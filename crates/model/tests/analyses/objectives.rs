@@ -3,8 +3,8 @@
 use burn::tensor::activation::log_softmax;
 use mmlens_core::finding::{Finding, Tolerance, Unit};
 use mmlens_core::{
-    Analysis, AnyTensor, AxisName, Baseline, Case, Change, Custom, Form, Given, Measure, Method, Objective,
-    On, Picture, Plan, Position, Reading, Region, Reply, Sample, Subject, Words, rerun,
+    Analysis, AnyTensor, AxisName, Baseline, Capability, Case, Change, Custom, Form, Given, Measure, Method,
+    Objective, On, Picture, Plan, Position, Reading, Region, Reply, Sample, Subject, Words, rerun,
 };
 use mmlens_engine::{End, Positions};
 use mmlens_model::METHODS;
@@ -45,13 +45,14 @@ fn objectives(subject: &dyn Subject, sample: &Sample) -> Vec<(&'static str, Obje
     ]
 }
 
-/// Methods that explain something of a case.
+/// Methods that explain something of a case, of a model of words.
 fn of_a_case() -> impl Iterator<Item = &'static Method> {
-    METHODS.iter().filter(|method| method.form != Form::ManyCases)
+    let words = |method: &&Method| !method.card.needs.contains(&Capability::SharedSpace);
+    METHODS.iter().filter(|method| method.form != Form::ManyCases).filter(words)
 }
 
 /// Methods that say no to some of them, and to which.
-const REFUSED: [(&str, &[&str], &str); 11] = [
+const REFUSED: [(&str, &[&str], &str); 12] = [
     (
         "logit-lens",
         &["neuron", "early neuron", "neuron of the tower", "sum"],
@@ -79,6 +80,7 @@ const REFUSED: [(&str, &[&str], &str); 11] = [
     // Behind what is looked at nothing has an effect.
     ("attribution-patching", &["neuron", "early neuron", "neuron of the tower"], "no gradient reached"),
     ("edge-attribution", &["neuron", "early neuron", "neuron of the tower"], ""),
+    ("causal-tracing", &["neuron", "early neuron", "neuron of the tower"], "two samples that"),
     ("path-patching", &["neuron", "early neuron", "neuron of the tower", "sum"], "where this pass resumes"),
 ];
 

@@ -198,6 +198,10 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
                 "dimensions": { "at": [0, 3] }, "above": 0.2, "most": 0.25 }),
         ],
         "sinks-often" => vec![json!({}), json!({ "times": 1.5, "norm": { "median": 1.1 }, "spike": 1.5 })],
+        "latent" => vec![
+            json!({}),
+            json!({ "top": 2, "skip": 0, "bank_layers": { "at": [1] }, "layers": { "at": [0] }, "positions": { "at": [0, 2] } }),
+        ],
         "words" => vec![
             json!({}),
             json!({ "dictionary": "unembedding", "measure": "distance", "positions": { "at": [0, 2] }, "layers": { "at": [1] }, "top": 2 }),

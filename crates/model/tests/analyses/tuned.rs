@@ -60,7 +60,7 @@ fn as_in_torch(name: &str, subject: &dyn Subject) {
     let wanted: Vec<usize> =
         about("out").as_array().unwrap().iter().map(|i| i.as_u64().unwrap() as usize).collect();
     assert_eq!(out.chosen(), wanted);
-    let learned = fit(settings).learn(&On::new(subject), &data, seed).unwrap();
+    let learned = TunedLens::new(settings).unwrap().learn(&On::new(subject), &data, seed).unwrap();
     let wanted = |key: &str| &oracle.array(key).unwrap().values;
     let losses = LOSS.check("losses", numbers(&learned.finding, "loss by step"), wanted("losses")).unwrap();
     let missed = LOSS.check("missed", numbers(&learned.finding, "divergence"), wanted("divergence")).unwrap();

@@ -40,7 +40,7 @@ fn words_are_those_of_numpy() {
                     top: 3,
                     ..Settings::default()
                 };
-                let found = run(subject.as_ref(), &case, settings);
+                let found = NearestWords::new(settings).unwrap().run(subject.as_ref(), &case).unwrap();
                 let wanted = |what: &str| oracle.array(&format!("{name}/{which}/{how}/{what}")).unwrap();
                 assert_eq!(found.table("scores").unwrap().shape(), wanted("scores").dims);
                 assert_eq!(numbers(&found, "ids"), wanted("ids").f32(), "{name} {which} {how}");

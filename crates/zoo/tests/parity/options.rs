@@ -234,7 +234,7 @@ fn options_of_one_family_are_refused_by_name() {
     // transformers cuts the cache of a family without windows, so that its generation differs from its own pass.
     for name in ["llama-a", "gpt2-a"] {
         let said = refuse(name, "sliding_window", json!(4));
-        assert!(said.contains("sliding_window: `4` is not supported; supported: null, or the"), "{said}");
+        assert!(said.contains("sliding_window`: `4` is not supported; supported: null, or the"), "{said}");
     }
     let said = refuse("qwen3-a", "use_sliding_window", json!(false));
     assert!(said.ends_with("since `layer_types` has sliding_attention"), "{said}");

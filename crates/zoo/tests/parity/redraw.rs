@@ -39,7 +39,7 @@ fn the_weights_of_a_part_are_those_that_are_published_under_its_name() {
             parts_seen.insert((part, changed > 1));
         }
     }
-    assert!(parts_seen.len() >= 3, "{parts_seen:?}");
+    assert!(parts_seen.len() >= 2, "{parts_seen:?}");
 }
 
 /// The whole of a shipped model: it runs, and answers something else; the same seed gives the same bits, another others.

@@ -45,6 +45,13 @@ impl Said {
                 "are all exactly zero",
                 "that is rounding",
                 "nothing was contrasted",
+                "stand out more than all shuffled ones",
+                "can spike beyond",
+                "nearer to a word than every random vector",
+                "a hub, whatever they show",
+                "the neighbours are words of the prompt itself",
+                "nearer to the bank than every random vector",
+                "no random set of its size is another",
             ];
             kinds.iter().chain(&zeros).any(|kind| line.contains(kind))
         };

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor};
+use mmlens_core::finding::largest;
 use mmlens_core::kind::Space;
 use mmlens_core::{
     Analysis as _, AnalysisError, AnyTensor, Case, Cases as _, Copies, HookError, On, Part, Plan, Point,
@@ -270,7 +271,8 @@ impl<'a> Search<'a> {
         let wrong = |reason: String| unkept(path, reason);
         let (mut tensors, texts) = read_doubles(path).map_err(|error| wrong(error.to_string()))?;
         let text = |name: &str| texts.get(name).ok_or_else(|| wrong(format!("there is no text `{name}`")));
-        if *text(MADE)? != made.to_string() {
+        let made = made.to_string();
+        if *text(MADE)? != made {
             return Err(wrong(format!("it was begun as {}, and this is {made}", text(MADE)?)));
         }
         let seen: Result<Seen, mmlens_files::JsonError> = mmlens_files::parse_json(text(SEEN)?.as_bytes());
@@ -387,7 +389,9 @@ impl Pull {
         let mut most = 0.0_f64;
         for own in self.all() {
             let values = own.finite_values("the gradient of a translator")?;
-            most = values.iter().fold(most, |most, value| most.max(f64::from(value.abs()))); // no NaN: finite
+            let own = largest(&values);
+            let own = own.map_err(|error| HookError::not_finite("a gradient", &[values.len()], 0, error))?;
+            most = if own > most { own } else { most };
         }
         Ok(most)
     }

@@ -30,7 +30,7 @@ fn laid(i: usize) -> Picture {
 /// Whether each pixel lies in the `k`-th mask of a case.
 fn inside(k: usize, case: usize) -> Option<Vec<bool>> {
     let pixel = |at: usize| ((at % SIDE) * (k + 2) + (at / SIDE) * (5 - k) + 7 * case) % 60 < 14 + 6 * k;
-    ((case + k) % 3 != 0).then(|| (0..SIDE * SIDE).map(pixel).collect())
+    (!(case + k).is_multiple_of(3)).then(|| (0..SIDE * SIDE).map(pixel).collect())
 }
 
 /// Cases with masks that a function makes.
