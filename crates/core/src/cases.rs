@@ -306,10 +306,7 @@ impl<'a> Subset<'a> {
     /// [`SubjectError::Annotation`] for fewer than two groups, or a share that is not between zero and one; whatever asking for groups
     /// reports.
     pub fn split(data: &'a dyn Cases, share: f64, seed: Seed) -> Result<(Self, Self), SubjectError> {
-        let groups =
-            (0..data.len()).map(|index| Ok(data.group(index)?.map_or((1, index as u64), |g| (0, g))));
-        let groups: Vec<(u8, u64)> = groups.collect::<Result<_, SubjectError>>()?;
-        let out = held_out(&groups, share, seed).ok_or_else(|| SubjectError::Annotation {
+        let out = held_out(&groups(data)?, share, seed).ok_or_else(|| SubjectError::Annotation {
             data: data.name().to_owned(),
             reason: format!(
                 "{share} of its groups cannot be held out: that takes two groups, and a share between 0 and 1"
@@ -365,6 +362,26 @@ impl Cases for Subset<'_> {
     }
 }
 
+/// The group of every case of a data set; a case without one stands for itself. Groups keep their numbers where every case has one,
+/// and are numbered anew where only some have.
+///
+/// # Errors
+/// As [`Cases::group`].
+pub fn groups(data: &dyn Cases) -> Result<Vec<u64>, SubjectError> {
+    let said: Vec<Option<u64>> = (0..data.len()).map(|index| data.group(index)).collect::<Result<_, _>>()?;
+    if let Some(all) = said.iter().copied().collect() {
+        return Ok(all);
+    }
+    let own: Vec<(bool, u64)> = said
+        .into_iter()
+        .enumerate()
+        .map(|(index, group)| group.map_or((true, index as u64), |group| (false, group)))
+        .collect();
+    let order: BTreeSet<(bool, u64)> = own.iter().copied().collect();
+    let numbers: BTreeMap<(bool, u64), u64> = order.into_iter().zip(0..).collect();
+    Ok(own.iter().filter_map(|group| numbers.get(group).copied()).collect())
+}
+
 /// Which items are held out: all of some groups and none of the others. `share` of the groups, rounded, at least one and not all;
 /// which, follows from the seed and the order of the groups. `None` for fewer than two groups, or a share that is not between zero
 /// and one.
@@ -386,7 +403,7 @@ pub fn held_out<G: Ord + Copy>(groups: &[G], share: f64, seed: Seed) -> Option<V
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{Annotated, Cases, Listed, Subset, from_fn, held_out};
+    use super::{Annotated, Cases, Listed, Subset, from_fn, groups, held_out};
     use crate::{Case, Sample, Seed};
 
     fn words(len: usize) -> impl Cases + std::fmt::Debug {
@@ -433,6 +450,32 @@ mod tests {
         let (other, _) = Subset::split(&data, 0.25, Seed(4)).unwrap();
         assert_ne!(other.chosen(), kept.chosen());
         assert!(Subset::new(&data, "some", vec![60]).is_err());
+    }
+
+    #[test]
+    fn cases_that_stand_for_themselves_are_of_no_group() {
+        struct Some([Option<u64>; 4]);
+        impl Cases for Some {
+            fn name(&self) -> &str {
+                "some"
+            }
+
+            fn len(&self) -> usize {
+                self.0.len()
+            }
+
+            fn case(&self, _: usize) -> Result<Case, crate::SubjectError> {
+                Ok(Case::new(Sample::text("a")))
+            }
+
+            fn group(&self, index: usize) -> Result<Option<u64>, crate::SubjectError> {
+                Ok(self.0[index])
+            }
+        }
+        // The second case and group 1 are two things.
+        assert_eq!(groups(&Some([Option::Some(1), None, Option::Some(1), None])).unwrap(), [0, 1, 0, 2]);
+        assert_eq!(groups(&Some([None; 4])).unwrap(), [0, 1, 2, 3]);
+        assert_eq!(groups(&Some([7, 9, 7, 7].map(Option::Some))).unwrap(), [7, 9, 7, 7]);
     }
 
     #[test]

@@ -67,7 +67,7 @@ mod weight;
 pub use altered::{Alteration, AlterationError, AlterationFault, Altered, orthonormal};
 pub use baseline::Baseline;
 pub use broken::Place;
-pub use cases::{Annotated, Cases, FromFn, Listed, Mask, PersonMap, Subset, from_fn, held_out};
+pub use cases::{Annotated, Cases, FromFn, Listed, Mask, PersonMap, Subset, from_fn, groups, held_out};
 pub use caught::{Panicked, caught};
 pub use change::MASKED;
 pub use clip::{Clip, MOST_CLIP_FRAMES, MOST_CLIP_PIXELS};
@@ -87,7 +87,7 @@ pub use method::{
     Analysis, AnalysisError, Answer, AnyAnalysis, AnyFitted, Card, Case, Cost, Ended, Estimate, Fit, Fitted,
     FittedError, Fitting, Form, Given, Input, Leaf, ManyCases, Memory, Method, NoMethod, NoSize, On, Outcome,
     Pace, Pair, Parts, Recorded, Rerun, RerunError, Setting, Shared, Source, Target, Unwatched, Watch,
-    caution, estimate, explain, found, rerun, step, table, top_token,
+    caution, estimate, explain, fields, found, learned_from, rerun, step, table, top_token,
 };
 pub use need::{Copies, Need};
 pub use objective::{Custom, Measure, Objective, Output, Pairs, Position, Reading, Unreadable};

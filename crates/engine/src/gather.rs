@@ -293,10 +293,8 @@ pub fn gathered(
 ) -> Result<Gathered, AnalysisError> {
     let mut progress = Progress::new(on.watch(), method, data.len());
     let (mut values, mut cases, mut groups, mut width) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    for index in 0..data.len() {
+    for (index, group) in mmlens_core::groups(data)?.into_iter().enumerate() {
         let Case { sample, .. } = data.case(index)?;
-        // Groups of cases and cases that stand for themselves are told apart.
-        let group = data.group(index)?.unwrap_or((1 << 63) + index as u64);
         let held = rows_of((on, method), &on.subject().encode(&sample)?, site, positions)?;
         cases.extend(std::iter::repeat_n(index, held.places.len()));
         groups.extend(std::iter::repeat_n(group, held.places.len()));
@@ -380,10 +378,9 @@ fn labelled(
     let mut progress = Progress::new(on.watch(), method, data.len());
     let (mut values, mut labels, mut groups, mut kinds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut seen = Vec::new();
-    for index in 0..data.len() {
+    for (index, group) in mmlens_core::groups(data)?.into_iter().enumerate() {
         let Case { sample, .. } = data.case(index)?;
         let label = class(index)?;
-        let group = data.group(index)?.unwrap_or(index as u64);
         let held = rows_of((on, method), &on.subject().encode(&sample)?, site, positions)?;
         let rows = held.places.len();
         values.extend(held.values);

@@ -6,7 +6,7 @@ use mmlens_core::finding::{
     Axis, BesideRecord, Caution, CautionKind, DataRecord, Finding, InputRecord, Labelled, Provenance, Role,
     Unit,
 };
-use mmlens_core::{On, Seed};
+use mmlens_core::{AnalysisError, On, Seed, fields};
 use serde_json::Value;
 
 use crate::journal::{EvaluationError, Line};
@@ -149,7 +149,7 @@ pub(crate) fn finding(
     let values: Vec<f32> = values.map(|value| value.map_or(f32::NAN, |value| value as f32)).collect();
     let axes = vec![Axis::count(Role::Sample, scores.cases), methods(), metrics()];
     tables.push(Labelled::numbers("cases", Unit::None, axes, values)?.aside());
-    Ok(Finding::new(provenance(settings, on, about, data), tables)?)
+    Ok(Finding::new(provenance(settings, on, about, data)?, tables)?)
 }
 
 fn passes(
@@ -273,7 +273,12 @@ impl Ahead {
     }
 }
 
-fn provenance(settings: &EvaluationSettings, on: &On<'_>, about: Value, data: DataRecord) -> Provenance {
+fn provenance(
+    settings: &EvaluationSettings,
+    on: &On<'_>,
+    about: Value,
+    data: DataRecord,
+) -> Result<Provenance, AnalysisError> {
     let subject = on.subject();
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
     let random = about.get("random");
@@ -286,11 +291,9 @@ fn provenance(settings: &EvaluationSettings, on: &On<'_>, about: Value, data: Da
         ..BesideRecord::default()
     };
     let kept = ["metrics", "methods", "cascade", "each"];
-    let own =
-        serde_json::to_value(settings).ok().and_then(|value| value.as_object().cloned()).unwrap_or_default();
     let told = kept.iter().filter_map(|name| Some(((*name).to_owned(), about.get(*name)?.clone())));
-    Provenance {
-        settings: own.into_iter().chain(told).collect(),
+    Ok(Provenance {
+        settings: fields(ID, settings)?.into_iter().chain(told).collect(),
         input: Some(InputRecord { data: Some(data), beside: Some(beside), ..InputRecord::default() }),
         weights_hash: subject.weights_hash(),
         alterations: subject.alterations().to_vec(),
@@ -301,7 +304,7 @@ fn provenance(settings: &EvaluationSettings, on: &On<'_>, about: Value, data: Da
         memory: Some(on.memory().budget()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..Provenance::new(ID, subject.name())
-    }
+    })
 }
 
 /// The scores of an evaluation as a table in Markdown: of every cell the mean, its interval and `n`. `None` for a finding of something else.

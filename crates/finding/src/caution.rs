@@ -52,19 +52,15 @@ pub enum CautionKind {
     LeftAlone,
     /// Words that a model has no token for; how many.
     UnknownWords,
-    /// An answer that looks at nothing scores as well; by how much the model is better.
-    Trivial,
     /// Answers that are none of those that are looked for; which share.
     Unread,
     /// Answers that were cut off; which share.
     CutOff,
-    /// Answers no better than one who sees nothing; by how much, of the share that is right.
-    AtChance,
     /// Chance finds about as much; how much of it, as a share.
     Chance,
     /// An average over random draws that they do not settle; its standard error as a share of it.
     Unsteady,
-    /// What was learned explains no more than what costs nothing; how many times as much it leaves.
+    /// No better than what costs or sees nothing: a trivial answer, rows or directions drawn by chance; by how much better.
     NoBetter,
     /// A search that stopped before its end; after how many steps.
     NotConverged,
@@ -75,7 +71,7 @@ pub enum CautionKind {
 }
 
 impl CautionKind {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 20] = [
         Self::Gap,
         Self::SmallDifference,
         Self::Reversed,
@@ -88,10 +84,8 @@ impl CautionKind {
         Self::OneDirection,
         Self::LeftAlone,
         Self::UnknownWords,
-        Self::Trivial,
         Self::Unread,
         Self::CutOff,
-        Self::AtChance,
         Self::Chance,
         Self::Unsteady,
         Self::NoBetter,
@@ -116,10 +110,8 @@ impl CautionKind {
             Self::OneDirection => "one-direction",
             Self::LeftAlone => "left-alone",
             Self::UnknownWords => "unknown-words",
-            Self::Trivial => "trivial",
             Self::Unread => "unread",
             Self::CutOff => "cut-off",
-            Self::AtChance => "at-chance",
             Self::Chance => "chance",
             Self::Unsteady => "unsteady",
             Self::NoBetter => "no-better",

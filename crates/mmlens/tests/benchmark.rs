@@ -67,7 +67,7 @@ fn a_model_that_sees_is_told_from_one_that_does_not() {
     let blind = Altered::new(shipped::shapes(&Device::default()).unwrap(), [edit]).unwrap();
     let blind = polls::answer(&blind, &data, &folder.path().join("blind"), &[]).unwrap();
     assert!(figure(&blind.rows[0], "accuracy") < 0.65);
-    assert!(kinds(&blind).contains(&CautionKind::Trivial), "{:?}", blind.cautions);
+    assert!(kinds(&blind).contains(&CautionKind::NoBetter), "{:?}", blind.cautions);
 
     // By logits the same answers, since they are single words.
     let source = Source::new(Reader::Pope, &data);
@@ -262,7 +262,7 @@ fn answers_that_are_cut_off_or_not_read_are_told() {
     assert_eq!((figure(&scored.rows[0], "neither"), figure(&scored.rows[0], "acc")), (1.0, 0.0));
     assert_eq!(
         kinds(&scored),
-        [CautionKind::Trivial, CautionKind::FewRows, CautionKind::Unread, CautionKind::CutOff]
+        [CautionKind::NoBetter, CautionKind::FewRows, CautionKind::Unread, CautionKind::CutOff]
     );
     // Always yes: every second question, no picture.
     assert_eq!(

@@ -50,6 +50,34 @@ pub(crate) fn at_least_one(
     NonZeroUsize::new(count).ok_or_else(|| setting(card, name, count, "it must be at least 1"))
 }
 
+/// A number that must be finite and above zero.
+pub(crate) fn above_zero<N: Into<f64> + Copy + ToString>(
+    card: &Card,
+    name: &'static str,
+    found: N,
+) -> Result<(), AnalysisError> {
+    let value: f64 = found.into();
+    let fits = value > 0.0 && value.is_finite();
+    fits.then_some(()).ok_or_else(|| setting(card, name, found, "it must be a finite number above zero"))
+}
+
+/// A number that must be finite and not below zero.
+pub(crate) fn not_below_zero<N: Into<f64> + Copy + ToString>(
+    card: &Card,
+    name: &'static str,
+    found: N,
+) -> Result<(), AnalysisError> {
+    let value: f64 = found.into();
+    let fits = value >= 0.0 && value.is_finite();
+    fits.then_some(()).ok_or_else(|| setting(card, name, found, "it must be a finite number, not below zero"))
+}
+
+/// A share that must be neither nothing nor all.
+pub(crate) fn share(card: &Card, name: &'static str, value: f64) -> Result<(), AnalysisError> {
+    let fits = value > 0.0 && value < 1.0;
+    fits.then_some(()).ok_or_else(|| setting(card, name, value, "it must lie between 0 and 1"))
+}
+
 /// Layers around one, cut off at both ends of the model: an even window reaches one layer further back.
 pub(crate) fn window_around(layer: usize, wide: usize, layers: usize) -> Range<usize> {
     layer.saturating_sub(wide / 2)..layers.min(layer + wide.div_ceil(2))

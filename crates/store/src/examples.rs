@@ -27,9 +27,10 @@ impl Store {
             return Err(StoreError::Another { path: self.folder().to_owned(), field: "data", found, asked });
         }
         let (mut labels, mut groups, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
+        let of_cases = mmlens_core::groups(data)?;
         for row in self.labels(rows)? {
             let sample = row.sample as usize;
-            let group = data.group(sample)?.unwrap_or(row.sample);
+            let group = of_cases.get(sample).copied().ok_or_else(|| no_case(data, row.sample))?;
             labels.push(data.label(sample)?.ok_or_else(|| AnalysisError::Input {
                 method: "examples",
                 needs: "a label for every case".into(),
@@ -75,6 +76,16 @@ struct Column<'a> {
     store: &'a Store,
     site: String,
     width: usize,
+    /// Who knows the groups of the cases; none, where every case stands for itself.
+    data: Option<&'a dyn Cases>,
+}
+
+impl<'a> Column<'a> {
+    fn of(store: &'a Store, site: Site, data: Option<&'a dyn Cases>) -> Result<Self, AnalysisError> {
+        let site = site.to_string();
+        let width = store.manifest().column(&site).map_err(refused)?.width();
+        Ok(Self { store, site, width, data })
+    }
 }
 
 impl Rows for Column<'_> {
@@ -100,12 +111,20 @@ impl Rows for Column<'_> {
         self.width
     }
 
-    /// Rows of one sample are of one group.
+    /// Rows of one sample are of one group: that of the case, where somebody knows it.
     fn groups(&self) -> Result<Vec<u64>, AnalysisError> {
+        let known = self.data.map(mmlens_core::groups).transpose()?;
         let mut groups = Vec::with_capacity(self.len());
         for from in (0..self.store.len()).step_by(LABELS) {
             let rows: Vec<u64> = (from..self.store.len().min(from + LABELS as u64)).collect();
-            groups.extend(self.store.labels(&rows).map_err(refused)?.into_iter().map(|row| row.sample));
+            for row in self.store.labels(&rows).map_err(refused)? {
+                groups.push(match (&known, self.data) {
+                    (Some(known), Some(data)) => {
+                        *known.get(row.sample as usize).ok_or_else(|| no_case(data, row.sample))?
+                    }
+                    _ => row.sample,
+                });
+            }
         }
         Ok(groups)
     }
@@ -113,6 +132,15 @@ impl Rows for Column<'_> {
     fn read(&self, rows: &[usize]) -> Result<Vec<f32>, AnalysisError> {
         let rows: Vec<u64> = rows.iter().map(|row| *row as u64).collect();
         self.store.read(&self.site, &rows).map_err(refused)
+    }
+}
+
+/// A row of a case that the data set does not have.
+fn no_case(data: &dyn Cases, case: u64) -> AnalysisError {
+    AnalysisError::Input {
+        method: METHOD,
+        needs: "the data set that was recorded".into(),
+        found: format!("a row is of case {case}, and `{}` has {}", data.name(), data.len()),
     }
 }
 
@@ -131,9 +159,7 @@ impl Recorded for Store {
     }
 
     fn rows(&self, site: Site) -> Result<Box<dyn Rows + '_>, AnalysisError> {
-        let site = site.to_string();
-        let width = self.manifest().column(&site).map_err(refused)?.width();
-        Ok(Box::new(Column { store: self, site, width }))
+        Ok(Box::new(Column::of(self, site, None)?))
     }
 
     fn examples(&self, _site: Site) -> Result<Examples, AnalysisError> {
@@ -150,7 +176,7 @@ impl Recorded for Labelled<'_> {
     }
 
     fn rows(&self, site: Site) -> Result<Box<dyn Rows + '_>, AnalysisError> {
-        Recorded::rows(self.store, site)
+        Ok(Box::new(Column::of(self.store, site, Some(self.data))?))
     }
 
     fn examples(&self, site: Site) -> Result<Examples, AnalysisError> {

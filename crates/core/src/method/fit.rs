@@ -5,12 +5,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use mmlens_files::{Doubles, TensorError, WriteError, doubles_to_bytes, parse_value, read_doubles, write};
-use mmlens_finding::Finding;
+use mmlens_finding::{Finding, Provenance};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::written;
+use super::{fields, written};
 use crate::site::closest;
 use crate::{
     Analysis, AnalysisError, AnyAnalysis, Card, Cases, Examples, NoMethod, On, Rows, Seed, Site, Watch,
@@ -85,6 +85,28 @@ pub trait Fit: Sized + Send + Sync + 'static {
             }),
         }
     }
+}
+
+/// How something that a method has learned from rows of a site was made: as the rows were, with the settings, the seed, and what tells
+/// the rows from others, as `data`.
+///
+/// # Errors
+/// [`AnalysisError::Settings`] for settings that cannot be written; what cannot be read.
+pub fn learned_from<S: Serialize>(
+    (card, settings): (&Card, &S),
+    (rows, site): (&dyn Rows, Site),
+    seed: Seed,
+) -> Result<Provenance, AnalysisError> {
+    let made = Provenance {
+        method: card.id.to_owned(),
+        settings: fields(card.id, settings)?,
+        sites: vec![site.to_string()],
+        seed: Some(seed.value()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..rows.provenance()
+    };
+    let data = json!({ "name": rows.data(), "rows": rows.len(), "sha256": rows.hash()? });
+    Ok(made.with_setting("data", data))
 }
 
 /// What there is to learn from.
@@ -355,8 +377,8 @@ impl Fitting {
     pub const fn of<F: Fit>() -> Self {
         Self {
             card: F::CARD,
-            defaults: || written(&F::CARD, &F::Settings::default()),
-            settled: |settings| written(&F::CARD, made::<F>(&settings)?.settings()),
+            defaults: || written(F::CARD.id, &F::Settings::default()),
+            settled: |settings| written(F::CARD.id, made::<F>(&settings)?.settings()),
             learn: |settings, from, seed, keep| {
                 let Outcome { fitted, ended, finding } =
                     made::<F>(&settings)?.learn_from(from, seed, keep)?;

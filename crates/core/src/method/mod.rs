@@ -16,6 +16,7 @@ mod setting;
 pub mod table;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use mmlens_files::parse_value;
@@ -31,7 +32,9 @@ pub use case::{Case, Form, Given, Input, Pair, Target, top_token};
 pub use error::{AnalysisError, NoMethod};
 pub use estimate::{Estimate, Pace, estimate};
 pub use explain::explain;
-pub use fit::{AnyFitted, Ended, Fit, Fitted, FittedError, Fitting, Outcome, Parts, Recorded, Source};
+pub use fit::{
+    AnyFitted, Ended, Fit, Fitted, FittedError, Fitting, Outcome, Parts, Recorded, Source, learned_from,
+};
 pub use many::ManyCases;
 pub use on::{On, Shared};
 pub use rerun::{Rerun, RerunError, rerun};
@@ -92,7 +95,7 @@ pub trait Analysis: Sized + Send + Sync + 'static {
         let card = Self::CARD;
         card.allows(on.subject())?;
         let answer = self.answer(on, input)?;
-        answer.signed(&card, on, written(&card, self.settings())?, input.record())
+        answer.signed(&card, on, written(card.id, self.settings())?, input.record())
     }
 
     /// Runs it.
@@ -105,9 +108,25 @@ pub trait Analysis: Sized + Send + Sync + 'static {
 }
 
 /// Settings as a finding keeps them.
-fn written(card: &Card, settings: &impl Serialize) -> Result<Value, AnalysisError> {
+fn written(method: &'static str, settings: &impl Serialize) -> Result<Value, AnalysisError> {
     serde_json::to_value(settings)
-        .map_err(|error| AnalysisError::Settings { method: card.id, reason: error.to_string() })
+        .map_err(|error| AnalysisError::Settings { method, reason: error.to_string() })
+}
+
+/// Settings as a finding keeps them, by name.
+///
+/// # Errors
+/// [`AnalysisError::Settings`] for settings that cannot be written, or have no names.
+pub fn fields(
+    method: &'static str,
+    settings: &impl Serialize,
+) -> Result<BTreeMap<String, Value>, AnalysisError> {
+    match written(method, settings)? {
+        Value::Object(settings) => Ok(settings.into_iter().collect()),
+        other => {
+            Err(AnalysisError::Settings { method, reason: format!("they are {other}, no names and values") })
+        }
+    }
 }
 
 /// A method of whatever type, run on whatever it takes of what was given.
@@ -146,7 +165,7 @@ impl<A: Analysis> AnyAnalysis for A {
     }
 
     fn settings(&self) -> Result<Value, AnalysisError> {
-        written(&A::CARD, Analysis::settings(self))
+        written(A::CARD.id, Analysis::settings(self))
     }
 
     fn cost(&self, on: &On<'_>, given: &Given) -> Result<Cost, AnalysisError> {
@@ -210,7 +229,7 @@ impl Method {
         Self {
             card: A::CARD,
             form: A::Input::FORM,
-            defaults: || written(&A::CARD, &A::Settings::default()),
+            defaults: || written(A::CARD.id, &A::Settings::default()),
             make: |settings| {
                 let settings: A::Settings = parse_value(&settings).map_err(|error| {
                     AnalysisError::Settings { method: A::CARD.id, reason: error.to_string() }

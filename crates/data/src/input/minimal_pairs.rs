@@ -400,7 +400,7 @@ impl Found {
                 100.0 * seen,
                 100.0 * blank
             );
-            cautions.push(Caution::new(CautionKind::AtChance, (seen - blank) as f32, text));
+            cautions.push(Caution::new(CautionKind::NoBetter, (seen - blank) as f32, text));
         }
         let n = self.pairs.len();
         if n < FEW {

@@ -180,7 +180,7 @@ fn a_model_that_does_not_see_is_found_out() {
         assert_eq!((score(&none), named(&none, "change", "pictures")), (0.0, 0.0));
         assert_eq!(named(&none, "flips", "pictures"), 0.0);
         assert!(kinds(&none).contains(&CautionKind::NothingMoved));
-        assert!(kinds(&none).contains(&CautionKind::AtChance), "{:?}", none.cautions());
+        assert!(kinds(&none).contains(&CautionKind::NoBetter), "{:?}", none.cautions());
     }
 }
 

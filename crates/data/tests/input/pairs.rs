@@ -180,7 +180,7 @@ fn a_model_that_does_not_see_tells_no_pair_by_its_picture() {
         assert!(unseen < 0.75 && kinds(&whole).is_empty(), "{unseen} {:?}", whole.cautions());
         let blind: Vec<f32> = numbers(&none, "baselines").chunks(3).map(|row| row[0]).collect();
         assert_eq!(numbers(&none, "accuracy"), blind);
-        assert_eq!(kinds(&none), [CautionKind::AtChance]);
+        assert_eq!(kinds(&none), [CautionKind::NoBetter]);
     }
 }
 

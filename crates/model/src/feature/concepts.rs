@@ -56,7 +56,6 @@
 //! concepts, negative rows where they are refused, rows of another site, rows that are all alike; [`AnalysisError::Cancelled`]. Running a [`ConceptBank`]: rows of another length, positions that the case does not have.
 //!
 //! # When it misleads
-//! - Of recorded activations every row is a group by itself: patches of one picture are learned from and held out, and `error` flatters.
 //! - Parts are found in any rows: compare `error` with `random rows`. Principal components are the least there is, and k-means and NMF lie above.
 //! - Other seeds find other parts: NMF and k-means have many local minima. Look whether a concept comes back.
 //! - The largest rows decide: the first position of a decoder, and registers of a tower, are long, and take concepts for themselves.
@@ -86,18 +85,19 @@
 
 use std::path::Path;
 
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Provenance, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Card, Cases, Ended, Examples, Fit, Leaf, On, Outcome, Part, Point, Seed, Site,
-    Source, Watch, found, held_out, step,
+    Source, Watch, found, learned_from, step,
 };
 use mmlens_engine::{
     Factors, KMeans, Matrix, Positions, Search, Shows, dot, drawn_order, observed, principal,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::check::{at_least_one, input, setting};
+use super::learning::Split;
+use crate::check::{at_least_one, input, not_below_zero, share};
 
 mod bank;
 
@@ -226,17 +226,8 @@ impl Fit for Concepts {
         for (name, count) in [("count", count), ("starts", starts), ("rounds", rounds), ("draws", draws)] {
             at_least_one(&CARD, name, count)?;
         }
-        if !(settings.tolerance >= 0.0 && settings.tolerance.is_finite()) {
-            return Err(setting(
-                &CARD,
-                "tolerance",
-                settings.tolerance,
-                "it must be a finite number, not below zero",
-            ));
-        }
-        if !(settings.held_out > 0.0 && settings.held_out < 1.0) {
-            return Err(setting(&CARD, "held_out", settings.held_out, "it must lie between 0 and 1"));
-        }
+        not_below_zero(&CARD, "tolerance", settings.tolerance)?;
+        share(&CARD, "held_out", settings.held_out)?;
         Ok(Self { settings })
     }
 
@@ -277,6 +268,7 @@ impl Fit for Concepts {
                 let all: Vec<usize> = (0..rows.len()).collect();
                 let (values, labels) = (rows.read(&all)?, vec![0; rows.len()]);
                 let from = Examples::new(rows.data(), values, vec!["row".to_owned()], labels)?;
+                let from = from.grouped(rows.groups()?)?;
                 self.fit(&from.made(rows.provenance()), seed, *watch)
             }
         }
@@ -292,15 +284,10 @@ impl Concepts {
         watch: &dyn Watch,
     ) -> Result<Outcome<ConceptBank>, AnalysisError> {
         let Settings { by, count, site, starts, rounds, draws, .. } = self.settings;
-        self.right_site(from)?;
-        let out = held_out(from.groups(), self.settings.held_out, seed);
-        let out = out.ok_or_else(|| input(&CARD, "at least two groups", "there is one"))?;
+        let split = Split::of(&CARD, (from, site), self.settings.held_out, seed)?;
         let values: Vec<f32> = from.rows().flatten().copied().collect();
         let (all, clipped) = admitted(by, self.settings.negative, Matrix::of_floats(&values, from.width())?)?;
-        let apart = |which: bool| -> Vec<usize> {
-            out.iter().enumerate().filter(|(_, out)| **out == which).map(|(row, _)| row).collect()
-        };
-        let (kept, held) = (apart(false), apart(true));
+        let (kept, held) = (split.rows(false), split.rows(true));
         let (rows, test) = (all.chosen(&kept), all.chosen(&held));
         if rows.len() < count {
             return Err(input(
@@ -348,17 +335,9 @@ impl Concepts {
             seed,
             ..Learned::default()
         };
-        let finding = found(self.made(from, seed, &own.ended)?, tables)?;
+        let made = learned_from((&CARD, &self.settings), (from, site), seed)?;
+        let finding = found(made.with_setting("ended", json!(own.ended)), tables)?;
         Ok(Outcome { fitted: <ConceptBank as Analysis>::new(learned)?, ended: own.ended, finding })
-    }
-
-    fn right_site(&self, from: &Examples) -> Result<(), AnalysisError> {
-        let (sites, own) = (&from.provenance().sites, self.settings.site.to_string());
-        if sites.is_empty() || *sites == [own.as_str()] {
-            return Ok(());
-        }
-        let found = format!("these are of {}, and that is {own}", sites.join(", "));
-        Err(input(&CARD, "rows of its own site", found))
     }
 
     fn search(
@@ -428,22 +407,6 @@ impl Concepts {
             Labelled::texts("exemplars", axes(), said)?,
             Labelled::numbers("exemplar places", Unit::None, [axes(), vec![names]].concat(), places)?.aside(),
         ])
-    }
-
-    fn made(&self, from: &Examples, seed: Seed, ended: &Ended) -> Result<Provenance, AnalysisError> {
-        let wrong = |reason: String| AnalysisError::Settings { method: CARD.id, reason };
-        let settings = serde_json::to_value(&self.settings).map_err(|error| wrong(error.to_string()))?;
-        let Value::Object(settings) = settings else { return Err(wrong("they are no object".to_owned())) };
-        let made = Provenance {
-            method: CARD.id.to_owned(),
-            settings: settings.into_iter().collect(),
-            sites: vec![self.settings.site.to_string()],
-            seed: Some(seed.value()),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..from.provenance().clone()
-        };
-        let data = json!({ "name": from.data(), "rows": from.len(), "sha256": from.hash() });
-        Ok(made.with_setting("data", data).with_setting("ended", json!(ended)))
     }
 }
 
@@ -533,7 +496,7 @@ fn cautions([own, random, _]: [f64; 3], clipped: f64) -> Vec<Caution> {
             100.0 * own,
             100.0 * random
         );
-        said.push(Caution::new(CautionKind::SmallDifference, (random - own) as f32, text));
+        said.push(Caution::new(CautionKind::NoBetter, (random - own) as f32, text));
     }
     if clipped > 0.0 {
         let text = format!("{:.1} % of the square of the rows was below zero and clipped", 100.0 * clipped);

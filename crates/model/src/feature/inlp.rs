@@ -69,20 +69,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Provenance, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Card, Cases, Ended, Examples, Fit, Leaf, On, Outcome, Part, Point, Seed, Site,
-    Source, Watch, found, held_out, orthonormal, step,
+    Source, Watch, found, learned_from, orthonormal, step,
 };
 use mmlens_engine::distribution::largest;
 use mmlens_engine::{Classed, Limits, Logistic, Matrix, Positions, direction, dot, examples};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::check::{at_least_one, input, setting};
+use super::learning::Split;
+use crate::check::{above_zero, at_least_one, input, share};
 
 mod erasure;
 
@@ -175,14 +175,9 @@ impl Fit for Inlp {
         {
             at_least_one(&CARD, name, count)?;
         }
-        for (name, value) in [("c", settings.c), ("tolerance", settings.tolerance)] {
-            if !(value > 0.0 && value.is_finite()) {
-                return Err(setting(&CARD, name, value, "it must be a finite number above zero"));
-            }
-        }
-        if !(settings.held_out > 0.0 && settings.held_out < 1.0) {
-            return Err(setting(&CARD, "held_out", settings.held_out, "it must lie between 0 and 1"));
-        }
+        above_zero(&CARD, "c", settings.c)?;
+        above_zero(&CARD, "tolerance", settings.tolerance)?;
+        share(&CARD, "held_out", settings.held_out)?;
         Ok(Self { settings })
     }
 
@@ -192,8 +187,9 @@ impl Fit for Inlp {
 
     fn fit(&self, from: &Examples, seed: Seed, watch: &dyn Watch) -> Result<Outcome<Erasure>, AnalysisError> {
         let Settings { site, rounds, steps, draws, .. } = self.settings;
-        self.right_site(from)?;
-        let task = Task::new(from, self.settings.held_out, seed)?;
+        let split = Split::of(&CARD, (from, site), self.settings.held_out, seed)?;
+        split.with_every_class(&CARD, from)?;
+        let task = Task::new(from, split)?;
         let total = (rounds + 1 + draws) * steps;
         let majority = task.majority();
         let (mut found_directions, mut accuracy): (Vec<Vec<f64>>, Vec<f64>) = (Vec::new(), Vec::new());
@@ -259,7 +255,8 @@ impl Fit for Inlp {
         tables.extend(Caution::tables(&cautions([after, random, majority]))?);
         let positions = self.settings.positions.clone();
         let learned = Learned { site, positions, directions: found_directions, seed, ..Learned::default() };
-        let finding = found(self.made(from, seed, &ended)?, tables)?;
+        let made = learned_from((&CARD, &self.settings), (from, site), seed)?;
+        let finding = found(made.with_setting("ended", json!(ended)), tables)?;
         Ok(Outcome { fitted: <Erasure as Analysis>::new(learned)?, ended, finding })
     }
 
@@ -285,15 +282,6 @@ impl Fit for Inlp {
 }
 
 impl Inlp {
-    fn right_site(&self, from: &Examples) -> Result<(), AnalysisError> {
-        let (sites, own) = (&from.provenance().sites, self.settings.site.to_string());
-        if sites.is_empty() || *sites == [own.as_str()] {
-            return Ok(());
-        }
-        let found = format!("these are of {}, and that is {own}", sites.join(", "));
-        Err(input(&CARD, "rows of its own site", found))
-    }
-
     fn search(
         &self,
         task: &Task,
@@ -310,45 +298,12 @@ impl Inlp {
         };
         Logistic::fit(CARD.id, &kept, c, Limits { steps, gradient: tolerance }, each)
     }
-
-    fn made(&self, from: &Examples, seed: Seed, ended: &Ended) -> Result<Provenance, AnalysisError> {
-        let wrong = |reason: String| AnalysisError::Settings { method: CARD.id, reason };
-        let settings = serde_json::to_value(&self.settings).map_err(|error| wrong(error.to_string()))?;
-        let Value::Object(settings) = settings else { return Err(wrong("they are no object".to_owned())) };
-        let made = Provenance {
-            method: CARD.id.to_owned(),
-            settings: settings.into_iter().collect(),
-            sites: vec![self.settings.site.to_string()],
-            seed: Some(seed.value()),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..from.provenance().clone()
-        };
-        let data = json!({ "name": from.data(), "rows": from.len(), "sha256": from.hash() });
-        Ok(made.with_setting("data", data).with_setting("ended", json!(ended)))
-    }
 }
 
 impl Task {
-    fn new(from: &Examples, share: f64, seed: Seed) -> Result<Self, AnalysisError> {
-        let out = held_out(from.groups(), share, seed);
-        let out = out.ok_or_else(|| input(&CARD, "at least two groups", "there is one"))?;
-        let apart = |which: bool| -> Vec<usize> {
-            out.iter().enumerate().filter(|(_, out)| **out == which).map(|(row, _)| row).collect()
-        };
-        let (kept, held) = (apart(false), apart(true));
+    fn new(from: &Examples, split: Split) -> Result<Self, AnalysisError> {
+        let (kept, held) = (split.rows(false), split.rows(true));
         let labels = from.labels().to_vec();
-        let learned: BTreeSet<usize> = kept.iter().filter_map(|row| labels.get(*row).copied()).collect();
-        if let Some((_, name)) = from.classes().iter().enumerate().find(|(class, _)| !learned.contains(class))
-        {
-            return Err(input(
-                &CARD,
-                "rows of every class to learn from",
-                format!("none of `{name}` was left"),
-            ));
-        }
-        if learned.len() < 2 {
-            return Err(input(&CARD, "at least two classes", format!("there are {}", learned.len())));
-        }
         let values: Vec<f32> = from.rows().flatten().copied().collect();
         let rows = Matrix::of_floats(&values, from.width())?;
         Ok(Self { rows, labels, kept, held, classes: from.classes().len() })
@@ -405,7 +360,7 @@ fn cautions([after, random, majority]: [f64; 3]) -> Vec<Caution> {
         let text = format!(
             "as many random directions leave a probe right in {random:.3} of held-out rows, these in {after:.3}: what they tell is not in these directions alone"
         );
-        said.push(Caution::new(CautionKind::SmallDifference, (random - after) as f32, text));
+        said.push(Caution::new(CautionKind::NoBetter, (random - after) as f32, text));
     }
     said
 }

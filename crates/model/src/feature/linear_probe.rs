@@ -83,17 +83,18 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use mmlens_core::finding::{Axis, Labelled, Provenance, Role, Unit};
+use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Card, Cases, Ended, Examples, Fit, Leaf, On, Outcome, Part, Point, Seed, Site,
-    Source, Watch, found, held_out, step,
+    Source, Watch, found, learned_from, step,
 };
 use mmlens_engine::distribution::largest;
 use mmlens_engine::{Classed, Limits, Logistic, Positions, examples};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::check::{at_least_one, input, setting};
+use super::learning::Split;
+use crate::check::{above_zero, at_least_one, share};
 
 mod probe;
 
@@ -165,14 +166,9 @@ impl Fit for LinearProbe {
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
         at_least_one(&CARD, "steps", settings.steps)?;
-        for (name, value) in [("c", settings.c), ("tolerance", settings.tolerance)] {
-            if !(value > 0.0 && value.is_finite()) {
-                return Err(setting(&CARD, name, value, "it must be a finite number above zero"));
-            }
-        }
-        if !(settings.held_out > 0.0 && settings.held_out < 1.0) {
-            return Err(setting(&CARD, "held_out", settings.held_out, "it must lie between 0 and 1"));
-        }
+        above_zero(&CARD, "c", settings.c)?;
+        above_zero(&CARD, "tolerance", settings.tolerance)?;
+        share(&CARD, "held_out", settings.held_out)?;
         Ok(Self { settings })
     }
 
@@ -182,10 +178,9 @@ impl Fit for LinearProbe {
 
     fn fit(&self, from: &Examples, seed: Seed, watch: &dyn Watch) -> Result<Outcome<Probe>, AnalysisError> {
         let Settings { site, steps, .. } = self.settings;
-        self.right_site(from)?;
-        let out = held_out(from.groups(), self.settings.held_out, seed);
-        let out = out.ok_or_else(|| input(&CARD, "at least two groups", "there is one"))?;
-        every_class(from, &out)?;
+        let split = Split::of(&CARD, (from, site), self.settings.held_out, seed)?;
+        split.with_every_class(&CARD, from)?;
+        let out = split.out;
         let scale = self.scale(from, &out);
         let total = 2 * steps;
 
@@ -202,7 +197,9 @@ impl Fit for LinearProbe {
         let classes = from.classes().to_vec();
         let learned =
             Learned { site, positions: self.settings.positions.clone(), classes, weights, intercepts };
-        let finding = found(self.made(from, seed, [&ended, &second.1])?, tables)?;
+        let made = learned_from((&CARD, &self.settings), (from, site), seed)?;
+        let made = made.with_setting("ended", json!(ended)).with_setting("control ended", json!(second.1));
+        let finding = found(made, tables)?;
         Ok(Outcome { fitted: Probe::new(learned)?, ended, finding })
     }
 
@@ -228,18 +225,6 @@ impl Fit for LinearProbe {
 }
 
 impl LinearProbe {
-    fn right_site(&self, from: &Examples) -> Result<(), AnalysisError> {
-        let (sites, own) = (&from.provenance().sites, self.settings.site.to_string());
-        if sites.is_empty() || *sites == [own.as_str()] {
-            return Ok(());
-        }
-        Err(input(
-            &CARD,
-            "rows of its own site",
-            format!("these are of {}, and that is {own}", sites.join(", ")),
-        ))
-    }
-
     fn scale(&self, from: &Examples, out: &[bool]) -> Scale {
         let none = Scale { means: vec![0.0; from.width()], deviations: vec![1.0; from.width()] };
         if !self.settings.standardised {
@@ -275,44 +260,6 @@ impl LinearProbe {
             ));
         }
         Logistic::fit(CARD.id, &task.kept, c, Limits { steps, gradient: tolerance }, each)
-    }
-
-    fn made(&self, from: &Examples, seed: Seed, ended: [&Ended; 2]) -> Result<Provenance, AnalysisError> {
-        let settings = serde_json::to_value(&self.settings);
-        let wrong = |reason: String| AnalysisError::Settings { method: CARD.id, reason };
-        let Value::Object(settings) = settings.map_err(|error| wrong(error.to_string()))? else {
-            return Err(wrong("they are no object".to_owned()));
-        };
-        let made = from.provenance().clone();
-        let made = Provenance {
-            method: CARD.id.to_owned(),
-            settings: settings.into_iter().collect(),
-            sites: vec![self.settings.site.to_string()],
-            seed: Some(seed.value()),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..made
-        };
-        let data = json!({ "name": from.data(), "rows": from.len(), "sha256": from.hash() });
-        let [task, control] = ended;
-        Ok(made
-            .with_setting("data", data)
-            .with_setting("ended", json!(task))
-            .with_setting("control ended", json!(control)))
-    }
-}
-
-/// That each class that rows have is among those learned from, and that there are two.
-fn every_class(from: &Examples, out: &[bool]) -> Result<(), AnalysisError> {
-    let kept: BTreeSet<usize> =
-        from.labels().iter().zip(out).filter(|(_, out)| !**out).map(|(label, _)| *label).collect();
-    match from.classes().iter().enumerate().find(|(class, _)| !kept.contains(class)) {
-        Some((_, name)) => {
-            Err(input(&CARD, "rows of every class to learn from", format!("none of `{name}` was left")))
-        }
-        None if kept.len() < 2 => {
-            Err(input(&CARD, "at least two classes", format!("there are {}", kept.len())))
-        }
-        None => Ok(()),
     }
 }
 

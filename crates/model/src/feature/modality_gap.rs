@@ -85,7 +85,7 @@
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Copies, Cost, Leaf, ManyCases, On, Part, Plan, Point,
-    Seed, Site, Subject, held_out, kind,
+    Seed, Site, Subject, groups, held_out, kind,
 };
 use mmlens_engine::{
     Classed, Held, Limits, Logistic, Matrix, Positions, Progress, direction, dot, drawn_order, projected,
@@ -94,7 +94,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, input, setting};
+use crate::check::{above_zero, at_least_one, input, setting, share};
 use crate::layer::cka::RowsOf;
 
 /// What this method is.
@@ -182,7 +182,7 @@ struct Places {
 #[derive(Default)]
 struct Kind {
     values: Vec<f64>,
-    groups: Vec<(u8, u64)>,
+    groups: Vec<u64>,
 }
 
 impl Analysis for ModalityGap {
@@ -195,12 +195,8 @@ impl Analysis for ModalityGap {
         if let Some(shift) = settings.shifts.iter().find(|shift| !shift.is_finite()) {
             return Err(setting(&CARD, "shifts", shift, "all must be finite"));
         }
-        if !(settings.c > 0.0 && settings.c.is_finite()) {
-            return Err(setting(&CARD, "c", settings.c, "it must be a finite number above zero"));
-        }
-        if !(settings.held_out > 0.0 && settings.held_out < 1.0) {
-            return Err(setting(&CARD, "held_out", settings.held_out, "it must lie between 0 and 1"));
-        }
+        above_zero(&CARD, "c", settings.c)?;
+        share(&CARD, "held_out", settings.held_out)?;
         Ok(Self { settings })
     }
 
@@ -355,12 +351,11 @@ impl ModalityGap {
         progress: &mut Progress<'_>,
     ) -> Result<[Kind; 2], AnalysisError> {
         let mut kinds = [Kind::default(), Kind::default()];
-        for index in 0..input.len() {
+        for (index, group) in groups(input.data())?.into_iter().enumerate() {
             let inputs = on.encode(&input.data().case(index)?.sample)?;
             let held: usize = kinds.iter().map(|kind| 24 * kind.values.len()).sum();
             let need = on.subject().need(&inputs, &places.plan()?, Copies::ONE)?;
             on.memory().hold(CARD.id, held as u64, need)?;
-            let group = input.data().group(index)?.map_or((1, index as u64), |group| (0, group));
             for (kind, held) in kinds.iter_mut().zip(rows_at((on, CARD.id), &inputs, &places.asked)?) {
                 let before = kind.values.len();
                 kind.values.extend(self.rows_of(&held));
@@ -395,7 +390,7 @@ impl ModalityGap {
     fn told_apart(
         &self,
         all: &Matrix,
-        (groups, pictures): (&[Vec<(u8, u64)>; 2], usize),
+        (groups, pictures): (&[Vec<u64>; 2], usize),
         progress: &mut Progress<'_>,
     ) -> Result<[f64; 3], AnalysisError> {
         let groups = groups.concat();

@@ -99,15 +99,16 @@ use std::sync::Arc;
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Provenance, Role, Unit};
 use mmlens_core::{
     AnalysisError, Card, Cases, Ended, Examples, Fit, Leaf, On, Order, Outcome, Part, Point, Rows, Seed,
-    Site, Source, Watch, found, held_out, step,
+    Site, Source, Watch, found, learned_from, step,
 };
 use mmlens_engine::dictionary::Of;
 use mmlens_engine::{Dictionary, Positions, gathered};
 use mmlens_files::sha256;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::check::{at_least_one, input, setting};
+use super::learning::Split;
+use crate::check::{above_zero, at_least_one, input, not_below_zero, setting, share};
 use measures::{Principal, active, covariance, mean, principal, random, trace, unexplained};
 use spliced::{Loss, loss};
 use training::{Rule, Training};
@@ -200,21 +201,10 @@ impl Fit for SparseAutoencoder {
             return Err(setting(&CARD, "features", features, "there must be `k` at least"));
         }
         for (name, value) in [("rate", settings.rate.unwrap_or(1.0)), ("tolerance", settings.tolerance)] {
-            if !(value > 0.0 && value.is_finite()) {
-                return Err(setting(&CARD, name, value, "it must be a finite number above zero"));
-            }
+            above_zero(&CARD, name, value)?;
         }
-        if !(settings.auxiliary >= 0.0 && settings.auxiliary.is_finite()) {
-            return Err(setting(
-                &CARD,
-                "auxiliary",
-                settings.auxiliary,
-                "it must be finite, and not below zero",
-            ));
-        }
-        if !(settings.held_out > 0.0 && settings.held_out < 1.0) {
-            return Err(setting(&CARD, "held_out", settings.held_out, "it must lie between 0 and 1"));
-        }
+        not_below_zero(&CARD, "auxiliary", settings.auxiliary)?;
+        share(&CARD, "held_out", settings.held_out)?;
         Ok(Self { settings })
     }
 
@@ -311,13 +301,8 @@ impl SparseAutoencoder {
         if features < k {
             return Err(setting(&CARD, "k", k, "there must be as many features at least"));
         }
-        self.right_site(&rows.provenance())?;
-        let out = held_out(&rows.groups()?, self.settings.held_out, seed.at(SPLIT));
-        let out = out.ok_or_else(|| input(&CARD, "at least two groups", "there is one"))?;
-        let part = |which: bool| -> Vec<usize> {
-            out.iter().enumerate().filter(|(_, out)| **out == which).map(|(row, _)| row).collect()
-        };
-        let (own, held) = (part(false), part(true));
+        let split = Split::of(&CARD, (rows, site), self.settings.held_out, seed.at(SPLIT))?;
+        let (own, held) = (split.rows(false), split.rows(true));
         let mean = mean(rows, &own)?;
         let spread = covariance(rows, &own, &mean)?;
         let variance = trace(&spread, width);
@@ -333,11 +318,13 @@ impl SparseAutoencoder {
             variance,
         };
 
-        let hash = rows.hash()?;
-        let of = json!([self.told()?, hash, seed.value(), env!("CARGO_PKG_VERSION")]).to_string();
-        let of = sha256(of);
+        let made = learned_from((&CARD, &self.settings), (rows, site), seed)?;
+        let of = sha256(json!([made.settings, made.seed, made.version]).to_string());
         let centre: Vec<f32> = mean.iter().map(|x| *x as f32).collect();
-        let begun = keep.and_then(|file| Training::kept(file, &of, (width, features)));
+        let begun = match keep {
+            Some(file) => Training::kept(file, &of, (width, features))?,
+            None => None,
+        };
         let mut training = begun.unwrap_or_else(|| Training::new(centre, features, seed.at(START)));
         let steps = own.len().div_ceil(batch) as u64;
         let total = passes * steps as usize;
@@ -418,22 +405,10 @@ impl SparseAutoencoder {
             .aside(),
             named("rows", Unit::Count, &counts)?.aside(),
         ];
-        let made = rows.provenance();
-        let data = json!({ "name": rows.data(), "rows": rows.len(), "sha256": hash });
-        let made = Provenance {
-            method: CARD.id.to_owned(),
-            settings: self.told()?.into_iter().collect(),
-            sites: vec![site.to_string()],
-            seed: Some(seed.value()),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..made
-        };
-        let made = made
-            .with_setting("data", data)
-            .with_setting("ended", json!(ended))
-            .with_setting("dictionary", json!(dictionary.hash()));
+        let made =
+            made.with_setting("ended", json!(ended)).with_setting("dictionary", json!(dictionary.hash()));
         let cautions = cautions(&ended, (left, of_components.min(of_random)), dead); // no NaN: finite sums
-        Ok(Searched { dictionary, ended, out, mean, tables, cautions, made })
+        Ok(Searched { dictionary, ended, out: split.out, mean, tables, cautions, made })
     }
 
     fn outcome(&self, searched: Searched, lost: Option<Loss>) -> Result<Outcome<Autoencoder>, AnalysisError> {
@@ -455,23 +430,6 @@ impl SparseAutoencoder {
         let Settings { site, positions, .. } = self.settings.clone();
         Ok(Outcome { fitted: Autoencoder::of_dictionary(dictionary, site, positions), ended, finding })
     }
-
-    fn told(&self) -> Result<serde_json::Map<String, Value>, AnalysisError> {
-        let wrong = |reason: String| AnalysisError::Settings { method: CARD.id, reason };
-        match serde_json::to_value(&self.settings).map_err(|error| wrong(error.to_string()))? {
-            Value::Object(settings) => Ok(settings),
-            _ => Err(wrong("they are no object".to_owned())),
-        }
-    }
-
-    fn right_site(&self, made: &Provenance) -> Result<(), AnalysisError> {
-        let own = self.settings.site.to_string();
-        if made.sites.is_empty() || made.sites == [own.as_str()] {
-            return Ok(());
-        }
-        let found = format!("these are of {}, and that is {own}", made.sites.join(", "));
-        Err(input(&CARD, "rows of its own site", found))
-    }
 }
 
 fn named(name: &str, unit: Unit, said: &[(&str, f64)]) -> Result<Labelled, AnalysisError> {
@@ -479,9 +437,6 @@ fn named(name: &str, unit: Unit, said: &[(&str, f64)]) -> Result<Labelled, Analy
     let values = said.iter().map(|(_, value)| *value as f32).collect();
     Ok(Labelled::numbers(name, unit, vec![axis], values)?)
 }
-
-/// What rounding leaves unexplained by itself.
-const LEAST: f64 = 1e-6;
 
 /// What speaks against a dictionary: that the search did not end, that what costs nothing explains as much, that many features are dead.
 fn cautions(ended: &Ended, (left, other): (f64, f64), dead: f64) -> Vec<Caution> {
@@ -495,7 +450,7 @@ fn cautions(ended: &Ended, (left, other): (f64, f64), dead: f64) -> Vec<Caution>
             "the dictionary leaves {left:.3} of what varies unexplained, and principal components or random directions leave {other:.3}: \
              it has found nothing that these do not hold"
         );
-        all.push(Caution::new(CautionKind::NoBetter, (left / other.max(LEAST)) as f32, text));
+        all.push(Caution::new(CautionKind::NoBetter, (other - left) as f32, text));
     }
     if dead > DEAD {
         let text = format!("{:.0} % of the features are active in no row", 100.0 * dead);

@@ -83,7 +83,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, input, setting};
+use crate::check::{above_zero, at_least_one, input, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -177,12 +177,9 @@ impl Analysis for Splice {
         at_least_one(&CARD, "top", settings.top)?;
         at_least_one(&CARD, "draws", settings.draws)?;
         let rows = at_least_one(&CARD, "rows", settings.rows)?;
-        let above = |value: &f64| *value > 0.0 && value.is_finite();
-        if !above(&settings.l1) {
-            return Err(setting(&CARD, "l1", settings.l1, "it must be a finite number above zero"));
-        }
-        if let Some(wrong) = settings.path.iter().find(|value| !above(value)) {
-            return Err(setting(&CARD, "path", wrong, "all must be finite numbers above zero"));
+        above_zero(&CARD, "l1", settings.l1)?;
+        for value in &settings.path {
+            above_zero(&CARD, "path", *value)?;
         }
         Ok(Self { settings, rows })
     }
@@ -453,7 +450,7 @@ fn cautions(found: &[Coded], random: &[[Vec<f64>; 2]], pictures: usize) -> Vec<C
         let text = format!(
             "what the dictionary makes is no more like the pictures than what random directions make: the mean cosine is {above:.3} above theirs"
         );
-        said.push(Caution::new(CautionKind::SmallDifference, above as f32, text));
+        said.push(Caution::new(CautionKind::NoBetter, above as f32, text));
     }
     let unfinished = found.iter().flat_map(|own| &own.codes).filter(|code| code.missed > LIMITS.missed);
     let worst = unfinished.map(|code| code.missed).fold(0.0, f64::max); // no NaN: of finite vectors

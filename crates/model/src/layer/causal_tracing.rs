@@ -105,7 +105,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::restoring::{Places, PutBack, Restoring, Run};
-use crate::check::{at_least_one, fit_at_once, input, part_with_blocks, points_of_blocks, setting};
+use crate::check::{
+    above_zero, at_least_one, fit_at_once, input, part_with_blocks, points_of_blocks, setting,
+};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -367,9 +369,7 @@ impl Analysis for CausalTracing {
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
         points_of_blocks(&CARD, &settings.points)?;
         for (name, value) in [("sigmas", Some(settings.sigmas)), ("sigma", settings.sigma)] {
-            if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {
-                return Err(setting(&CARD, name, value, "it must be a finite number above zero"));
-            }
+            value.map_or(Ok(()), |value| above_zero(&CARD, name, value))?;
         }
         let draws = at_least_one(&CARD, "draws", settings.draws)?;
         let window = at_least_one(&CARD, "window", settings.window)?;

@@ -91,15 +91,15 @@ use std::sync::Arc;
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Provenance, Role, Unit};
 use mmlens_core::{
     AnalysisError, AnyTensor, Capability, Card, Cases, Ended, Fit, Leaf, ManyCases, On, Outcome, Part, Point,
-    Seed, Site, Source, Subject, Subset, Watch, found, kind, step,
+    Seed, Site, Source, Subject, Subset, Watch, fields, found, kind, step,
 };
 use mmlens_engine::Positions;
 use mmlens_engine::distribution::{divergence, log_probabilities};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::logit_lens::read;
-use crate::check::{at_least_one, input, setting};
+use crate::check::{above_zero, at_least_one, input, not_below_zero, setting, share};
 use training::Search;
 
 pub use lens::{Learned, Lens};
@@ -208,20 +208,13 @@ impl Fit for TunedLens {
             at_least_one(&CARD, name, count)?;
         }
         for (name, value) in [("rate", Some(settings.rate)), ("clip", settings.clip)] {
-            if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {
-                return Err(setting(&CARD, name, value, "it must be a finite number above zero"));
-            }
+            value.map_or(Ok(()), |value| above_zero(&CARD, name, value))?;
         }
         if !(0.0..1.0).contains(&settings.momentum) {
             return Err(setting(&CARD, "momentum", settings.momentum, "it must be at least 0 and below 1"));
         }
-        if !(settings.weight_decay >= 0.0 && settings.weight_decay.is_finite()) {
-            let expected = "it must be a finite number that is not below zero";
-            return Err(setting(&CARD, "weight_decay", settings.weight_decay, expected));
-        }
-        if !(settings.held_out > 0.0 && settings.held_out < 1.0) {
-            return Err(setting(&CARD, "held_out", settings.held_out, "it must lie between 0 and 1"));
-        }
+        not_below_zero(&CARD, "weight_decay", settings.weight_decay)?;
+        share(&CARD, "held_out", settings.held_out)?;
         Ok(Self { settings })
     }
 
@@ -305,16 +298,13 @@ impl TunedLens {
         data: &dyn Cases,
         (part, seed): (Part, Seed),
     ) -> Result<Provenance, AnalysisError> {
-        let wrong = |reason: String| AnalysisError::Settings { method: CARD.id, reason };
         let settings = Settings { part: Some(part), ..self.settings.clone() };
-        let settings = serde_json::to_value(settings).map_err(|error| wrong(error.to_string()))?;
-        let Value::Object(settings) = settings else { return Err(wrong("they are no object".to_owned())) };
         let subject = on.subject();
         let known = json!({ "name": data.name(), "cases": data.len(), "sha256": data.hash()? });
         let made = Provenance {
             weights_hash: subject.weights_hash(),
             alterations: subject.alterations().to_vec(),
-            settings: settings.into_iter().collect(),
+            settings: fields(CARD.id, &settings)?,
             sites: sites(subject, part).iter().map(ToString::to_string).collect(),
             seed: Some(seed.value()),
             dtype: subject.dtype(),

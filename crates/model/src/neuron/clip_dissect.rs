@@ -87,7 +87,7 @@ use serde_json::json;
 
 pub use super::groups::Pool;
 use super::groups::Pooled;
-use crate::check::{at_least_one, input, part_with_neurons, setting};
+use crate::check::{above_zero, at_least_one, input, part_with_neurons, setting};
 
 mod named;
 
@@ -225,9 +225,7 @@ impl Analysis for ClipDissect {
             at_least_one(&CARD, "top", top)?;
         }
         for (name, value) in [("scale", settings.scale), ("lambda", settings.lambda)] {
-            if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {
-                return Err(setting(&CARD, name, value, "it must be a finite number above zero"));
-            }
+            value.map_or(Ok(()), |value| above_zero(&CARD, name, value))?;
         }
         let mut seen = BTreeSet::new();
         match settings.words.iter().flatten().find(|word| !seen.insert(word.as_str())) {

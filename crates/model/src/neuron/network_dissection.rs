@@ -89,7 +89,7 @@ use mmlens_engine::{Indices, Neurons, Positions, Progress, rows_shown};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{part_with_neurons, setting};
+use crate::check::{part_with_neurons, share};
 
 mod masks;
 
@@ -199,10 +199,8 @@ impl Analysis for NetworkDissection {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        match settings.quantile > 0.0 && settings.quantile < 1.0 {
-            true => Ok(Self { settings }),
-            false => Err(setting(&CARD, "quantile", settings.quantile, "it must lie between 0 and 1")),
-        }
+        share(&CARD, "quantile", settings.quantile)?;
+        Ok(Self { settings })
     }
 
     fn settings(&self) -> &Settings {

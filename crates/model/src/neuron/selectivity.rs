@@ -81,6 +81,7 @@ use std::collections::BTreeSet;
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Cases, Cost, Leaf, ManyCases, On, Part, Point, Seed,
+    groups,
 };
 use mmlens_engine::{
     Indices, MannWhitney, Neurons, Positions, Progress, Ranked, benjamini_hochberg, shuffled,
@@ -90,7 +91,7 @@ use serde_json::json;
 
 pub use super::groups::Pool;
 use super::groups::{Pooled, labels_of};
-use crate::check::{input, part_with_neurons, setting};
+use crate::check::{input, part_with_neurons, setting, share};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -204,10 +205,8 @@ impl Analysis for Selectivity {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        match settings.alpha > 0.0 && settings.alpha < 1.0 {
-            true => Ok(Self { settings }),
-            false => Err(setting(&CARD, "alpha", settings.alpha, "it must lie between 0 and 1")),
-        }
+        share(&CARD, "alpha", settings.alpha)?;
+        Ok(Self { settings })
     }
 
     fn settings(&self) -> &Settings {
@@ -312,9 +311,7 @@ fn quotient(value: f64, by: f64) -> f64 {
 
 /// That cases are not independent of one another.
 fn groups_of(data: &dyn Cases) -> Result<Option<Caution>, AnalysisError> {
-    let groups: BTreeSet<(bool, u64)> = (0..data.len())
-        .map(|case| Ok(data.group(case)?.map_or((false, case as u64), |group| (true, group))))
-        .collect::<Result<_, AnalysisError>>()?;
+    let groups: BTreeSet<u64> = groups(data)?.into_iter().collect();
     Ok((groups.len() < data.len()).then(|| {
         let text = format!(
             "{} cases are of {} groups: those of one group are not independent, and p takes them as if they were",

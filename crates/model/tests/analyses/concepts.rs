@@ -57,7 +57,7 @@ fn codes_are_those_of_scikit_learn() {
         for pair in weights.chunks(20) {
             assert!(pair.windows(2).all(|own| own[0] >= own[1]), "{pair:?}");
         }
-        assert!(found.cautions().iter().all(|caution| caution.kind == CautionKind::SmallDifference));
+        assert!(found.cautions().iter().all(|caution| caution.kind == CautionKind::NoBetter));
         let used = numbers(&found, "mean weights");
         let mean: f64 = array("weights").iter().sum::<f64>() / 12.0;
         Tolerance::absolute(1e-4).check("mean", &[used.iter().sum::<f32>()], &[mean]).unwrap();
@@ -90,7 +90,7 @@ fn a_larger_penalty_uses_less() {
         cautions.iter().any(|own| own.kind == CautionKind::NothingMoved && own.number == 12.0),
         "{cautions:?}"
     );
-    assert!(cautions.iter().any(|own| own.kind == CautionKind::SmallDifference), "{cautions:?}");
+    assert!(cautions.iter().any(|own| own.kind == CautionKind::NoBetter), "{cautions:?}");
 }
 
 #[test]
@@ -345,5 +345,5 @@ fn what_holds_no_concepts_is_refused_by_name() {
     let two = Examples::new("two", values, vec!["row".to_owned()], vec![0; 40]).unwrap();
     let poor = found(&two, concepts::Settings { by: By::KMeans, count: 20, ..concepts::Settings::default() });
     let poor = poor.finding.cautions();
-    assert!(poor.iter().any(|own| own.kind == CautionKind::SmallDifference), "{poor:?}");
+    assert!(poor.iter().any(|own| own.kind == CautionKind::NoBetter), "{poor:?}");
 }

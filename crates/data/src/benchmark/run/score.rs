@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mmlens_core::Seed;
-use mmlens_core::Subject;
 use mmlens_core::finding::{
     Axis, Caution, CautionKind, DataRecord, Finding, InputRecord, Labelled, Provenance, Role, Unit,
 };
+use mmlens_core::{Seed, Subject, fields};
 use mmlens_files::write;
 use serde::{Deserialize, Serialize};
 
 use super::journal::{Head, Line};
-use super::{Bench, BenchError, Settings, lmms};
+use super::{Bench, BenchError, METHOD, Settings, lmms};
 use crate::benchmark::score::letter;
 use crate::benchmark::{ALL, Answer, Figure, Item, Items, Pairwise, Part, Scorer, ScorerName, Tally};
 
@@ -200,15 +199,13 @@ impl Scored {
     /// # Errors
     /// None that scores of this kind can raise.
     pub fn finding(&self, subject: &dyn Subject) -> Result<Finding, BenchError> {
-        let mut provenance = Provenance::new("benchmark", self.model.clone());
+        let mut provenance = Provenance::new(METHOD, self.model.clone());
         provenance.weights_hash = self.weights.clone();
         provenance.alterations = subject.alterations().to_vec();
         (provenance.dtype, provenance.device) = (subject.dtype(), subject.device());
         provenance.kernels = subject.kernels();
         provenance.seed = Some(self.settings.seed);
-        if let Ok(serde_json::Value::Object(settings)) = serde_json::to_value(&self.settings) {
-            provenance.settings = settings.into_iter().collect();
-        }
+        provenance.settings = fields(METHOD, &self.settings)?;
         provenance.input = Some(InputRecord {
             data: Some(DataRecord {
                 name: self.data.clone(),
@@ -310,7 +307,7 @@ fn cautions(rows: &[Row], lines: &[Line], scorer: &dyn Scorer) -> Vec<Caution> {
             row.by,
             own_name(whole)
         );
-        cautions.push(Caution::new(CautionKind::Trivial, by as f32, text));
+        cautions.push(Caution::new(CautionKind::NoBetter, by as f32, text));
     }
     if whole.groups < FEW {
         let text = format!(

@@ -133,7 +133,7 @@ impl Found {
                 100.0 * whole,
                 100.0 * frequent
             );
-            Caution::new(CautionKind::AtChance, (whole - frequent) as f32, text)
+            Caution::new(CautionKind::NoBetter, (whole - frequent) as f32, text)
         });
         Ok((tables, caution))
     }

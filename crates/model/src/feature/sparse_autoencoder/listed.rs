@@ -68,7 +68,7 @@ pub(crate) fn listed(
             "the strongest feature has {top:.3}, and the strongest of as many directions drawn at random {chance:.3}: \
              features of this strength need not mean anything here"
         );
-        Caution::new(CautionKind::NoBetter, top / chance.max(f32::MIN_POSITIVE), text)
+        Caution::new(CautionKind::NoBetter, top - chance, text)
     });
     let largest = order.iter().map(size).collect();
     let tables = vec![

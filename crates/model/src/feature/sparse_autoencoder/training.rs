@@ -1,12 +1,14 @@
 //! The search: directions that are adapted to batches of rows by Adam.
 
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use mmlens_core::burn::tensor::{Device, Tensor, TensorData};
 use mmlens_core::{AnalysisError, AnyTensor, Seed};
 use mmlens_engine::dictionary::{Kept, Of, Weights, top_places};
-use mmlens_engine::{Dictionary, normal};
-use mmlens_files::{Doubles, doubles_to_bytes, read_doubles, write};
+use mmlens_engine::{Dictionary, direction};
+use mmlens_files::{Doubles, TensorError, doubles_to_bytes, read_doubles, write};
 use mmlens_kernels::linear;
 use rayon::prelude::*;
 
@@ -313,9 +315,7 @@ impl Direction {
 
 /// A direction drawn evenly from the sphere.
 pub(super) fn unit(width: usize, seed: Seed) -> Vec<f32> {
-    let drawn: Vec<f64> = (0..width).map(|at| normal(seed.at(at as u64))).collect();
-    let length = drawn.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
-    drawn.into_iter().map(|x| (x / length) as f32).collect()
+    direction(width, seed).into_iter().map(|x| x as f32).collect()
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -367,12 +367,31 @@ impl Training {
             .map_err(|error| wrong(error.to_string()))
     }
 
-    /// A search that was kept, if it is there and is this one.
-    pub(super) fn kept(file: &Path, of: &str, (width, features): (usize, usize)) -> Option<Self> {
-        let (mut tensors, texts) = read_doubles(file).ok()?;
-        if texts.get(OF).map(String::as_str) != Some(of) {
-            return None;
+    /// A search that was kept, if it is there and is this one; one of other settings or rows is begun anew.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Input`] for a file that holds no such search.
+    pub(super) fn kept(file: &Path, of: &str, sizes: (usize, usize)) -> Result<Option<Self>, AnalysisError> {
+        let broken = |found: String| AnalysisError::Input {
+            method: CARD.id,
+            needs: "a search that was kept whole, or no such file".into(),
+            found,
+        };
+        let (tensors, texts) = match read_doubles(file) {
+            Err(TensorError::File { error, .. }) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|error| broken(error.to_string()))?,
+        };
+        match texts.get(OF) {
+            Some(own) if own == of => Self::of(tensors, sizes)
+                .map(Some)
+                .ok_or_else(|| broken(format!("{} lacks a part of it", file.display()))),
+            Some(_) => Ok(None),
+            None => Err(broken(format!("{} holds something else", file.display()))),
         }
+    }
+
+    /// A search of its parts, if all are there.
+    fn of(mut tensors: BTreeMap<String, Doubles>, (width, features): (usize, usize)) -> Option<Self> {
         let mut take = |name: &str, shape: &[usize]| {
             let tensor = tensors.remove(name)?;
             (shape.is_empty() || tensor.shape == shape).then_some(tensor.values)
