@@ -1,7 +1,7 @@
 //! Rows of a store, to learn from.
 
 use mmlens_core::finding::Provenance;
-use mmlens_core::{AnalysisError, Cases, Examples, Recorded, Rows, Site};
+use mmlens_core::{AnalysisError, Cases, Examples, Recorded, Rows, Site, SubjectError};
 use serde_json::json;
 
 use crate::{Manifest, Store, StoreError};
@@ -136,12 +136,8 @@ impl Rows for Column<'_> {
 }
 
 /// A row of a case that the data set does not have.
-fn no_case(data: &dyn Cases, case: u64) -> AnalysisError {
-    AnalysisError::Input {
-        method: METHOD,
-        needs: "the data set that was recorded".into(),
-        found: format!("a row is of case {case}, and `{}` has {}", data.name(), data.len()),
-    }
+fn no_case(data: &dyn Cases, case: u64) -> SubjectError {
+    SubjectError::NoCase { data: data.name().to_owned(), index: case as usize, len: data.len() }
 }
 
 /// What a store says, as an error of what learns from it.

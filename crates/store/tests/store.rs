@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use mmlens_core::finding::{Modality, Tolerance};
 use mmlens_core::{
-    Annotated, Case, Cases, Examples, Inputs, Output, Plan, Run, Sample, Seed, Subject, SubjectError,
-    Unwatched, Watch, from_fn,
+    Annotated, Case, Cases, Examples, Inputs, Output, Plan, Recorded, Run, Sample, Seed, Subject,
+    SubjectError, Unwatched, Watch, from_fn,
 };
 use mmlens_store::{Precision, Recording, Rows, Store};
 use mmlens_testkit::{Rewired, Toy, kill_again_and_again};
@@ -124,6 +124,12 @@ fn rows_to_learn_from_are_those_of_the_cases() {
     assert_eq!(found.provenance().sites, [SITE]);
     let grouped = data.grouped(vec![5; 12]).unwrap();
     assert_eq!(store.examples(SITE, &rows, &grouped).unwrap().groups(), vec![5; rows.len()]);
+    // Rows without classes have the groups of the cases, where somebody knows them, and else are of their case.
+    let site = SITE.parse().unwrap();
+    let groups = |recorded: &dyn Recorded| recorded.rows(site).unwrap().groups().unwrap();
+    assert_eq!(groups(&store.labelled(&grouped)), vec![5; rows.len()]);
+    let samples: Vec<u64> = store.labels(&all(&store)).unwrap().iter().map(|row| row.sample).collect();
+    assert_eq!(groups(&store), samples);
     let said = store.examples(SITE, &rows, &words(12)).unwrap_err().to_string();
     assert!(said.starts_with("examples needs a label for every case, but case"), "{said}");
     let others = from_fn("others", 12, |i| Ok(Case::new(sample(i)?)));

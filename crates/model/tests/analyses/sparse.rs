@@ -349,7 +349,9 @@ fn what_cannot_be_is_refused() {
     assert!(
         said(Settings { rate: Some(f64::NAN), ..base() }).ends_with("it must be a finite number above zero")
     );
-    assert!(said(Settings { auxiliary: -1.0, ..base() }).ends_with("it must be finite, and not below zero"));
+    assert!(
+        said(Settings { auxiliary: -1.0, ..base() }).ends_with("it must be a finite number, not below zero")
+    );
     assert!(said(Settings { held_out: 0.0, ..base() }).ends_with("it must lie between 0 and 1"));
     let toy = Toy::curved(1);
     let learn = |settings: Settings, data: &dyn Cases| {

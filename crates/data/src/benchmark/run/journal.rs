@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mmlens_core::{AnalysisError, Subject, fields};
+use mmlens_core::Subject;
 use mmlens_files::{Journal, parse_json, sha256, sha256_of};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::cases::named;
-use super::{Bench, BenchError, METHOD, Settings};
+use super::{Bench, BenchError, Settings};
 use crate::benchmark::{Answer, ReadError, Source};
 
 /// What it is called.
@@ -140,7 +140,7 @@ impl Written {
                     // A run that ended before its first answer is no run.
                     journal.keep(0).map_err(BenchError::io(&path))?;
                     journal.append(&text(&path, head)?).map_err(BenchError::io(&path))?;
-                } else if let Some((field, there, here)) = apart(&found, head)? {
+                } else if let Some((field, there, here)) = apart(&path, &found, head)? {
                     return Err(wrong(
                         1,
                         format!("a run with `{field}` = {there}"),
@@ -173,8 +173,11 @@ fn text(path: &Path, value: &impl Serialize) -> Result<String, BenchError> {
 }
 
 /// The first field in which two heads differ, and what it is in both.
-fn apart(one: &Head, other: &Head) -> Result<Option<(String, Value, Value)>, AnalysisError> {
-    let (one, mut other) = (fields(METHOD, one)?, fields(METHOD, other)?);
+fn apart(path: &Path, one: &Head, other: &Head) -> Result<Option<(String, Value, Value)>, BenchError> {
+    let fields = |head: &Head| -> Result<Map<String, Value>, BenchError> {
+        serde_json::from_str(&text(path, head)?).map_err(|error| BenchError::io(path)(error.into()))
+    };
+    let (one, mut other) = (fields(one)?, fields(other)?);
     let found = one.into_iter().find(|(name, value)| other.get(name) != Some(value));
     Ok(found.map(|(name, value)| {
         let there = other.remove(&name).unwrap_or_default();
