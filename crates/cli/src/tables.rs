@@ -1,7 +1,7 @@
 //! Tables as a terminal shows them.
 
 use anyhow::Result;
-use mmlens::finding::{Axis, Labelled, Labels, TokenLabel, Values};
+use mmlens::finding::{Axis, Labelled, Labels, TokenLabel, Values, fixed};
 
 use crate::print;
 
@@ -88,8 +88,9 @@ impl Digits {
 
     fn show(&self, value: f32) -> String {
         match self {
-            Self::Places(places) if value.is_finite() => format!("{value:.places$}"),
-            Self::Powers if value.is_finite() => format!("{value:.3e}"),
+            Self::Places(places) if value.is_finite() => fixed(value, *places),
+            // A negative zero and zero are zero.
+            Self::Powers if value.is_finite() => format!("{:.3e}", value + 0.0),
             _ => value.to_string(),
         }
     }

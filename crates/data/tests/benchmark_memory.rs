@@ -9,6 +9,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use mmlens_data::benchmark::{Reader, Source};
+use mmlens_data::rationale::gqa_rex::{Files, GqaRex};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -68,4 +69,27 @@ fn a_million_lines_take_no_more_than_their_places() {
     write(&path, "[", list, "]");
     let json = peak(&Source::new(Reader::Llava, &path), LINES / 20);
     assert!(json < most, "{json} bytes for a list of JSON");
+
+    let explanation = |i: usize| {
+        format!("{}\"{}\": \"(obj:7) is left of (obj*:dog)\"", if i > 0 { ",\n" } else { "" }, i % 1000)
+    };
+    write(&path, "{", explanation, "}");
+    let asked =
+        |i: usize| format!("\"{i}\": {{\"imageId\": \"5\", \"question\": \"Is it?\", \"answer\": \"no\"}}");
+    let questions: Vec<String> = (0..1000).map(asked).collect();
+    let graph = "{\"5\": {\"width\": 9, \"height\": 9, \"objects\": {\"7\": {\"name\": \"cat\", \"x\": 0, \"y\": 0, \"w\": 2, \"h\": 2}}}}";
+    let [asked, graphs] = ["questions", "graphs"].map(|name| folder.path().join(name));
+    std::fs::write(&asked, format!("{{{}}}", questions.join(","))).unwrap();
+    std::fs::write(&graphs, graph).unwrap();
+    let files = Files { explanations: path, questions: asked, scene_graphs: graphs, boxes: None };
+    COUNTED.reset_peak_usage();
+    let before = COUNTED.current_usage();
+    let set = GqaRex::open(&files).unwrap();
+    assert_eq!(set.len(), LINES);
+    for (index, one) in set.iter().take(LINES / 20).enumerate() {
+        assert_eq!(one.unwrap().id, (index % 1000).to_string());
+    }
+    assert_eq!(set.rationale(LINES - 1).unwrap().explanations[0].text, "cat is left of dog");
+    let rationales = COUNTED.peak_usage() - before;
+    assert!(rationales < most, "{rationales} bytes for explanations");
 }

@@ -56,6 +56,9 @@ pub(crate) struct Line {
     pub(crate) row: usize,
     /// Passes: for each metric, and last for making maps.
     pub(crate) spent: Vec<u64>,
+    /// Seconds, where they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seconds: Option<f64>,
     /// For each metric its numbers.
     pub(crate) cells: Vec<Result<Vec<f64>, NoScore>>,
 }
@@ -130,6 +133,11 @@ impl Done {
             all.iter_mut().zip(&line.spent).for_each(|(all, own)| *all += own);
         }
         all
+    }
+
+    /// How many seconds a row has taken so far.
+    pub(crate) fn seconds(&self, row: usize) -> f64 {
+        self.lines.iter().skip(row).step_by(self.rows.max(1)).filter_map(|line| line.seconds).sum()
     }
 
     pub(crate) fn enter(&mut self, line: Line) -> Result<(), EvaluationError> {

@@ -72,7 +72,7 @@ impl fmt::Display for Better {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum NoScore {
-    /// Its passes would go beyond what is left of the budget.
+    /// Its passes would go beyond what is left of the budget, or its row has spent its seconds.
     #[error("not run (cost)")]
     Cost,
     /// The case lacks what the metric or the method needs.

@@ -10,6 +10,8 @@
 //! - **Ahead**: the mean over cases that have both of a row's score less a baseline's, turned so that above zero is better, with an interval of the same kind. What is neither better nor worse is left out.
 //! - **Budget**: passes (rows forward, and two for each of which gradients are taken), shared evenly among rows, and within a row among its metrics and the making of its maps. A
 //!   case whose passes, as the method and the metric tell them beforehand, go beyond what is left of a share is not run; the next may be.
+//! - **Seconds**: time on the clock, shared evenly among rows. Nobody knows beforehand how long a case takes, so a row is run as long as its share is not spent, and may go beyond it by a
+//!   part of one case. Opening models and cases is not counted. What a row has spent stands in the journal, and counts after a kill.
 //! - What a method or a metric refuses of a case is no reason to stop: it has no score there, and the first reason is kept.
 //!
 //! # The finding
@@ -18,7 +20,7 @@
 //! | `score` | method, metric | none | the mean; NaN where no case has a score |
 //! | `low`, `high` | method, metric | none | its interval; NaN for fewer than two cases |
 //! | `n` | method, metric | count | cases that have a score |
-//! | `not run (cost)` | method, metric | count | cases left out for the budget |
+//! | `not run (cost)` | method, metric | count | cases left out for the budget, in passes or in seconds |
 //! | `without` | method, metric | text | why cases have no score: the first reason, and how many cases have none |
 //! | `better` | metric | text | `higher`, `lower` or `neither` |
 //! | `passes` | method, metric | count | passes that were counted for each; the last, `maps`, for making the maps. Aside |
@@ -30,10 +32,13 @@
 //! - Metrics disagree. One that a baseline wins says more about the data than about methods.
 //! - Interval and `n` speak of these cases; another data set is another matter.
 //! - A budget leaves different cases to different rows: look at `n`, and at `ahead`, which compares on the same cases.
+//! - Which cases a budget in seconds leaves depends on the machine, and on what else it does. To have the same numbers again, give it in passes.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use mmlens_core::finding::{DataRecord, Finding};
 use mmlens_core::{
@@ -72,11 +77,22 @@ pub struct EvaluationSettings {
     pub level: f64,
     /// Passes that all of it may take; `None`: as many as it takes.
     pub budget: Option<u64>,
+    /// Seconds that all of it may take; `None`: as long as it takes.
+    pub seconds: Option<f64>,
 }
 
 impl Default for EvaluationSettings {
     fn default() -> Self {
-        Self { picture: 0, draws: 3, grid: [8, 8], seed: 0, resamples: 1000, level: 0.95, budget: None }
+        Self {
+            picture: 0,
+            draws: 3,
+            grid: [8, 8],
+            seed: 0,
+            resamples: 1000,
+            level: 0.95,
+            budget: None,
+            seconds: None,
+        }
     }
 }
 
@@ -84,6 +100,7 @@ impl Default for EvaluationSettings {
 pub struct Evaluation {
     settings: EvaluationSettings,
     metrics: Vec<Box<dyn AnyMetric>>,
+    clock: Box<dyn Fn() -> Duration>,
 }
 
 impl std::fmt::Debug for Evaluation {
@@ -160,12 +177,24 @@ impl Evaluation {
         if !(settings.level > 0.0 && settings.level < 1.0) {
             return wrong("level", settings.level.to_string(), "it must lie between 0 and 1");
         }
+        if let Some(seconds) = settings.seconds.filter(|seconds| !(seconds.is_finite() && *seconds >= 0.0)) {
+            return wrong("seconds", seconds.to_string(), "it must be zero or more");
+        }
         let mut seen = BTreeSet::new();
         match metrics.iter().find(|metric| !seen.insert(metric.card().id)) {
             Some(twice) => wrong("metrics", format!("`{}` twice", twice.card().id), "each is named once"),
             None if metrics.is_empty() => wrong("metrics", "none".to_owned(), "there must be one"),
-            None => Ok(Self { settings, metrics }),
+            None => {
+                let begun = Instant::now();
+                Ok(Self { settings, metrics, clock: Box::new(move || begun.elapsed()) })
+            }
         }
+    }
+
+    /// The same with another clock, which says how long ago something was; seconds are counted by it.
+    #[must_use]
+    pub fn clocked(self, clock: impl Fn() -> Duration + 'static) -> Self {
+        Self { clock: Box::new(clock), ..self }
     }
 
     /// Scores every row on every case, those that a journal has not, and sums them up.
@@ -202,26 +231,34 @@ impl Evaluation {
             let shared = Shared::new();
             let within = Within { watch: on.watch(), done: index * rows.len(), total };
             let on_case = On::new(on.subject()).watched(&within).within(on.memory()).sharing(&shared);
-            let opened = self.open(on_case, data, index);
+            // Opened for the first row that is run.
+            let opened = OnceCell::new();
             for (row, (_, maker)) in rows.iter().enumerate() {
                 if done.lines().len() > index * rows.len() + row {
                     continue;
                 }
                 step(on.watch(), ID, index * rows.len() + row, total)?;
                 let left = self.left(&done, row, rows.len());
-                let (spent, cells) = match &opened {
-                    Ok(opened) => self.scored(opened, maker, models, &left),
-                    Err(why) => {
-                        let refused = NoScore::Refused(why.to_string());
-                        (vec![0; left.len()], vec![Err(refused); self.metrics.len()])
-                    }
+                let without = |why: NoScore| (vec![0; left.len()], vec![Err(why); self.metrics.len()]);
+                let share = self.settings.seconds.map(|seconds| seconds / rows.len() as f64);
+                let ((spent, cells), seconds) = if share.is_some_and(|share| done.seconds(row) >= share) {
+                    (without(NoScore::Cost), 0.0)
+                } else {
+                    let opened = opened.get_or_init(|| self.open(on_case, data, index));
+                    let begun = (self.clock)();
+                    let scored = match opened {
+                        Ok(opened) => self.scored(opened, maker, models, &left),
+                        Err(why) => without(NoScore::Refused(why.to_string())),
+                    };
+                    (scored, (self.clock)().saturating_sub(begun).as_secs_f64())
                 };
                 if cells.contains(&Err(NoScore::Cancelled)) {
                     let cancelled =
                         AnalysisError::Cancelled { method: ID, done: index * rows.len() + row, total };
                     return Err(cancelled.into());
                 }
-                done.enter(Line { case: index, row, spent, cells })?;
+                // The clock is in the journal only where it decides.
+                done.enter(Line { case: index, row, spent, seconds: share.map(|_| seconds), cells })?;
             }
         }
         if total > 0 {

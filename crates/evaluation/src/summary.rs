@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use mmlens_core::finding::{
     Axis, BesideRecord, Caution, CautionKind, DataRecord, Finding, InputRecord, Labelled, Provenance, Role,
-    Unit,
+    Unit, fixed,
 };
 use mmlens_core::{AnalysisError, On, Seed, fields};
 use serde_json::Value;
@@ -307,7 +307,7 @@ fn provenance(
     })
 }
 
-/// The scores of an evaluation as a table in Markdown: of every cell the mean, its interval and `n`. `None` for a finding of something else.
+/// The scores of an evaluation as a table in Markdown: of every cell the mean, its interval and `n`, or why there is no mean. `None` for a finding of something else.
 #[must_use]
 pub fn league(finding: &Finding) -> Option<String> {
     let [score, low, high, n, cost] =
@@ -332,12 +332,12 @@ pub fn league(finding: &Finding) -> Option<String> {
             let mean = score.get(&at)?;
             let (low, high) = (low?.get(&at)?, high?.get(&at)?);
             let cell = match (count > 0.0, low.is_finite()) {
-                (true, true) => format!("{mean:.3} [{low:.3}, {high:.3}] n={count}"),
-                (true, false) => format!("{mean:.3} n={count}"),
+                (true, true) => format!("{} [{}, {}]", fixed(mean, 3), fixed(low, 3), fixed(high, 3)),
+                (true, false) => fixed(mean, 3),
                 (false, _) if left > 0.0 => "not run (cost)".to_owned(),
                 (false, _) => "none".to_owned(),
             };
-            let _ = write!(out, " {cell} |");
+            let _ = write!(out, " {cell} n={count} |");
         }
         out.push('\n');
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use mmlens_data::benchmark::{ReadError, Reader, Source};
+use mmlens_data::rationale::gqa_rex::{Files, GqaRex};
 
 use crate::{Outcome, Room};
 
@@ -119,6 +120,59 @@ pub(crate) fn mme_once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("task.txt"), bytes.get(1..).unwrap_or_default())?;
     Ok(match read(&Source::new(Reader::Mme, Path::new(&folder))) {
+        Ok(()) => Outcome::Accepted,
+        Err(error) => Outcome::Refused(error.to_string()),
+    })
+}
+
+/// The files of GQA-REX: explanations, questions, scene graphs, detected boxes.
+const REX: [(&str, &str); 3] = [
+    ("explanations.json", "{\"1\": \"(obj:50) is near (obj*:cat) and #0 at @6, (0.1,0.2)\", \"2\": \"\"}"),
+    (
+        "questions.json",
+        "{\"2\": {\"imageId\": \"9\", \"question\": \"Why?\", \"answer\": \"no\"}, \"1\": {\"imageId\": \"9\", \"question\": \"Is it?\", \"answer\": \"yes\"}}",
+    ),
+    (
+        "graphs.json",
+        "{\"9\": {\"width\": 8, \"height\": 4, \"objects\": {\"50\": {\"name\": \"dog\", \"x\": 1, \"y\": 1, \"w\": 2, \"h\": 2}}}}",
+    ),
+];
+/// The fourth file: detected boxes of the picture.
+const BOXES: &str = "9.npy";
+
+/// Boxes as NumPy saves them: two.
+fn detected() -> Vec<u8> {
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4), }\n";
+    let numbers = [0.0_f32, 1.0, 2.0, 3.0, 1.0, 1.0, 4.0, 4.0];
+    let data: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), &data].concat()
+}
+
+/// All four, by name.
+fn rex() -> Vec<(&'static str, Vec<u8>)> {
+    let texts = REX.iter().map(|(name, text)| (*name, text.as_bytes().to_vec()));
+    texts.chain([(BOXES, detected())]).collect()
+}
+
+/// Each file, behind a byte that says which.
+pub(crate) fn rex_seeds(_: &Room) -> anyhow::Result<Vec<Vec<u8>>> {
+    Ok(rex().iter().enumerate().map(|(at, (_, bytes))| [&[at as u8][..], bytes].concat()).collect())
+}
+
+/// Reads every explanation of a data set of which one file was replaced.
+pub(crate) fn rex_once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
+    let Some((which, contents)) = bytes.split_first() else { return Ok(Outcome::Accepted) };
+    let all = rex();
+    for (at, (name, whole)) in all.iter().enumerate() {
+        room.file(name, if at == usize::from(*which) % all.len() { contents } else { whole })?;
+    }
+    let [explanations, questions, scene_graphs] = [0, 1, 2].map(|at| room.path().join(REX[at].0));
+    let files = Files { explanations, questions, scene_graphs, boxes: Some(room.path().to_owned()) };
+    let read = || -> Result<(), ReadError> {
+        let set = GqaRex::open(&files)?;
+        (0..set.len().min(64)).try_for_each(|index| set.rationale(index).map(drop))
+    };
+    Ok(match read() {
         Ok(()) => Outcome::Accepted,
         Err(error) => Outcome::Refused(error.to_string()),
     })

@@ -193,6 +193,13 @@ pub const TARGETS: &[Target] = &[
     ),
     reader("mme", "a task of MME as text", Format::Any, benchmark::mme_seeds, benchmark::mme_once),
     reader(
+        "gqa-rex",
+        "explanations with objects, questions, scene graphs, detected boxes",
+        Format::Any,
+        benchmark::rex_seeds,
+        benchmark::rex_once,
+    ),
+    reader(
         "synonyms",
         "the list of words that captions are scored with",
         Format::Any,

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::core::{Beams, Generation, Inputs, Sample, Sampling, Seed, Subject, Words, kind};
 use mmlens::engine::aim::{Compared, Likely, Likeness, Said, cut_short, likely, masks, spoken, usual};
+use mmlens::finding::fixed;
 use serde::Serialize;
 
 use crate::edits::EditArgs;
@@ -132,7 +133,7 @@ struct Mask<'a> {
 fn lines(classes: &[Likely]) -> Vec<[String; 3]> {
     let line = |class: &Likely| {
         let share = format!("{:.3}", class.probability);
-        [share, format!("logit {:.3}", class.logit), print::visible(&class.text)]
+        [share, format!("logit {}", fixed(class.logit, 3)), print::visible(&class.text)]
     };
     classes.iter().map(line).collect()
 }
@@ -201,7 +202,7 @@ impl Ask {
             }
             let lines = texts.iter().zip(*row).map(|(text, likeness)| {
                 let share = format!("{:.3}", likeness.probability);
-                [share, format!("logit {:.3}", likeness.logit), print::visible(text)]
+                [share, format!("logit {}", fixed(likeness.logit, 3)), print::visible(text)]
             });
             print::columns(&lines.collect::<Vec<_>>())?;
         }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use mmlens::finding::{
-    Compared, Comparison, Difference, Finding, Numbers, Outcome, Place, Role, SharedAxis, Texts,
+    Compared, Comparison, Difference, Finding, Numbers, Outcome, Place, Role, SharedAxis, Texts, fixed,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -155,8 +155,8 @@ fn of_numbers(name: &str, numbers: &Numbers) -> Result<()> {
         print::line(format!("  {not_finite} are no finite numbers; they count in nothing else"))?;
     }
     let parts = [
-        numbers.pearson.map(|r| format!("correlation {r:.6}")),
-        numbers.spearman.map(|r| format!("of ranks {r:.6}")),
+        numbers.pearson.map(|r| format!("correlation {}", fixed(r, 6))),
+        numbers.spearman.map(|r| format!("of ranks {}", fixed(r, 6))),
         (numbers.sign_flips > 0).then(|| turned(numbers.sign_flips)),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();

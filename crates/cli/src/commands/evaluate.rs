@@ -57,6 +57,9 @@ pub(crate) struct Evaluate {
     /// The most passes that all of it may take: rows forward, and two for each of which gradients are taken, shared evenly among rows and metrics.
     #[arg(long, value_name = "PASSES")]
     budget: Option<u64>,
+    /// The most seconds that explaining and scoring may take, shared evenly among the rows; a row whose share is spent looks at no further case. Opening the model is not counted.
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<f64>,
     /// The seed of every draw, random weights among them.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -108,8 +111,12 @@ impl Evaluate {
         let subject = self.model.open()?;
         let contestants = self.contestants(subject.as_ref())?;
         let opened = self.redrawn(subject.as_ref(), &metrics)?;
-        let settings =
-            EvaluationSettings { seed: self.seed, budget: self.budget, ..EvaluationSettings::default() };
+        let settings = EvaluationSettings {
+            seed: self.seed,
+            budget: self.budget,
+            seconds: self.seconds,
+            ..EvaluationSettings::default()
+        };
         let evaluation = Evaluation::new(settings, metrics)?;
         let memory = self.memory.unwrap_or_default();
         let data =

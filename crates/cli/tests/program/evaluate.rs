@@ -94,7 +94,13 @@ fn a_budget_is_told_and_what_cannot_be_is_refused() {
     let cases = cases(folder.path());
     let out = folder.path().join("out");
     let printed = evaluate(&cases, &out, &["--metric", "deletion", "--budget", "100"]).well();
-    assert!(printed.contains("not run (cost)"), "{printed}");
+    assert!(printed.contains("not run (cost) n=0"), "{printed}");
+    let none =
+        evaluate(&cases, &folder.path().join("none"), &["--metric", "deletion", "--seconds", "0"]).well();
+    assert!(none.contains("| occlusion | not run (cost) n=0 |"), "{none}");
+    assert!(!none.contains("n=1") && !none.contains("n=2"), "{none}");
+    let said = evaluate(&cases, &folder.path().join("none"), &["--seconds=-3"]).refused();
+    assert_eq!(said, "evaluation: seconds = -3, but it must be zero or more");
     let said = evaluate(&cases, &out, &["--set", "nothing.steps=4"]).refused();
     assert!(said.starts_with("`--set nothing...`: this method does not run"), "{said}");
     let said = evaluate(&cases, &out, &["--metric", "deletion", "--set", "deletion.stpes=4"]).refused();

@@ -4,7 +4,7 @@
 //! The bounds stand here, once for all methods; how often each caution comes where it should, and where it should not, is measured
 //! (docs/cautions.md).
 
-use mmlens_finding::{Caution, CautionKind, Labelled, TokenLabel, Unit, largest, top};
+use mmlens_finding::{Caution, CautionKind, Labelled, TokenLabel, Unit, fixed, largest, top};
 
 use crate::Objective;
 
@@ -93,7 +93,7 @@ pub fn contrast(
     let (a, b) = (f64::from(at), f64::from(other));
     let apart = a - b;
     let least = least_difference(objective.unit(), a.abs().max(b.abs())); // no NaN: both finite
-    let values = format!("the {objective} is {at:.3} {with} and {other:.3} {without}");
+    let values = format!("the {objective} is {} {with} and {} {without}", fixed(at, 3), fixed(other, 3));
     if apart.abs() < least {
         let text =
             format!("{values}: the two barely differ, and what is made of their difference says little");
@@ -146,7 +146,8 @@ pub fn rounding(effects: &[f32], (unit, objective): (Unit, f32), what: &str) -> 
     let bound = ROUNDING * f64::from(objective.abs()).max(made_of); // no NaN: a finite score
     (most < bound).then(|| {
         let text = format!(
-            "the largest of {what} is {most:.1e} of an objective of {objective:.3}: that is rounding"
+            "the largest of {what} is {most:.1e} of an objective of {}: that is rounding",
+            fixed(objective, 3)
         );
         Caution::new(CautionKind::Rounding, most as f32, text)
     })
@@ -158,7 +159,8 @@ pub fn unsteady(mean: f64, error: Option<f64>, what: &str) -> Option<Caution> {
     let share = error.filter(|error| *error > 0.0)? / mean.abs().max(f64::MIN_POSITIVE); // no NaN: finite scores
     (share > UNSTEADY).then(|| {
         let text = format!(
-            "{what} is {mean:.3} on average over the draws, with a standard error of {:.0} % of it: more draws are needed",
+            "{what} is {} on average over the draws, with a standard error of {:.0} % of it: more draws are needed",
+            fixed(mean, 3),
             100.0 * share
         );
         Caution::new(CautionKind::Unsteady, share as f32, text)

@@ -58,11 +58,11 @@ fn of(field: &str) -> String {
 }
 
 impl ReadError {
-    pub(super) fn io(file: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+    pub(crate) fn io(file: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         |source| Self::Io { file: file.to_owned(), source }
     }
 
-    pub(super) fn field(
+    pub(crate) fn field(
         file: &Path,
         line: usize,
         field: impl Into<String>,
@@ -78,7 +78,7 @@ impl ReadError {
 const QUOTED: usize = 60;
 
 /// A value as an error tells it: a text, a number or a word as it is, cut if it is long; of lists and objects what they are.
-pub(super) fn told(value: &Value) -> String {
+pub(crate) fn told(value: &Value) -> String {
     match value {
         Value::Array(list) => format!("a list of {}", list.len()),
         Value::Object(fields) => format!("an object of {} fields", fields.len()),
@@ -88,7 +88,7 @@ pub(super) fn told(value: &Value) -> String {
 }
 
 /// A text, cut if it is long.
-pub(super) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     match text.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),

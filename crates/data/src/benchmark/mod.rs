@@ -15,9 +15,9 @@
 //! assert_eq!((all.items, all.figures[0].value), (1, Some(1.0)));
 //! # Ok::<(), mmlens_data::benchmark::ScoreError>(())
 //! ```
-mod error;
+pub(crate) mod error;
 mod item;
-mod read;
+pub(crate) mod read;
 mod regions;
 mod run;
 mod score;

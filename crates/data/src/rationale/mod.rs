@@ -9,9 +9,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`read`] has readers of VQA-X and ACT-X as NLX-GPT joins them, of e-SNLI-VE and of VCR; [`scores`] compares explanations with what people wrote. GQA-REX writes its objects as numbers
-//! of detected boxes that lie in other files; its own layout is not read.
+//! [`read`] has readers of VQA-X and ACT-X as NLX-GPT joins them, of e-SNLI-VE and of VCR; [`gqa_rex`] reads GQA-REX, whose words stand for objects of the picture, and scores where they point; [`scores`] compares explanations
+//! with what people wrote.
 
+pub mod gqa_rex;
 pub mod read;
 pub mod scores;
 

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the pages of the methods quote the gaps printed here")]
 
 mod contracts;
+mod gqa_rex;
 mod modality;
 mod pairs;
 mod support;

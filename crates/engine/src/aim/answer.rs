@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use mmlens_core::finding::fixed;
 use mmlens_core::{
     AnyTensor, Case, Generated, Generation, HookError, Inputs, Measure, Objective, On, Plan, Position, Reply,
     Sample, Subject, SubjectError, Target, caution,
@@ -369,7 +370,7 @@ pub(super) fn rather(measure: Measure, at: Position, token: u32, against: u32) -
 
 /// A value near zero with its size.
 pub(super) fn told(value: f32) -> String {
-    if value != 0.0 && value.abs() < 5e-4 { format!("{value:.2e}") } else { format!("{value:.3}") }
+    if value != 0.0 && value.abs() < 5e-4 { format!("{value:.2e}") } else { fixed(value, 3) }
 }
 
 fn many(tokens: usize) -> String {

@@ -1,6 +1,6 @@
 //! What a dual encoder makes of pictures and captions, and what is explained of it.
 
-use mmlens_core::finding::{Caution, CautionKind, top};
+use mmlens_core::finding::{Caution, CautionKind, fixed, top};
 use mmlens_core::{
     Case, HookError, Inputs, Objective, On, Output, Pairs, Plan, Sample, Subject, SubjectError, Target, Words,
 };
@@ -116,23 +116,26 @@ pub(super) fn settle(aim: &Aim, on: &On<'_>, sample: Sample) -> Result<Settled, 
             let (other, logit) =
                 (pairs.texts.finite_values("the other caption")?, pairs.logits.finite_values("its logit")?);
             let less = fit.logit - logit.first().copied().ok_or(HookError::NoObjective)?;
-            let explained =
-                format!("the similarity with `{text}` less that with `{versus}` (logits: {less:.3})");
+            let explained = format!(
+                "the similarity with `{text}` less that with `{versus}` (logits: {})",
+                fixed(less, 3)
+            );
             (Objective::Against { other }, explained)
         }
         None if alone => {
             let said = format!(
-                "there is one caption, so that nothing was contrasted: a cosine of {:.3} says little unless other captions have others \
+                "there is one caption, so that nothing was contrasted: a cosine of {} says little unless other captions have others \
                  (give several, or one to contrast it with)",
-                fit.cosine
+                fixed(fit.cosine, 3)
             );
             cautions.push(Caution::new(CautionKind::NotContrasted, fit.cosine, said));
-            (Objective::Cosine, format!("the cosine with `{text}` ({:.3})", fit.cosine))
+            (Objective::Cosine, format!("the cosine with `{text}` ({})", fixed(fit.cosine, 3)))
         }
         None => {
             let Likeness { logit, probability, .. } = fit;
+            let logit = fixed(logit, 3);
             let explained =
-                format!("the similarity with `{text}` (logit {logit:.3}, probability {probability:.3})");
+                format!("the similarity with `{text}` (logit {logit}, probability {probability:.3})");
             (Objective::Similarity, explained)
         }
     };

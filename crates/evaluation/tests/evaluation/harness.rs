@@ -1,5 +1,6 @@
 //! The harness: sums by hand, a budget, a journal that is gone on with, and kills.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
@@ -204,7 +205,7 @@ fn means_are_those_of_the_cases_and_baselines_are_always_rows() {
     assert_eq!(cell(passes, "random map", "deletion"), 75.0);
     let told = league(&finding).unwrap();
     assert!(told.starts_with("| | mass-accuracy ↑ | deletion ↓ |"), "{told}");
-    assert!(told.contains("n=5") && told.contains("| none |"), "{told}");
+    assert!(told.contains("n=5") && told.contains("| none n=0 |"), "{told}");
     assert_eq!(finding.provenance.method, "evaluation");
     assert_eq!(finding.provenance.input.as_ref().unwrap().data.as_ref().unwrap().cases, 5);
 }
@@ -282,11 +283,80 @@ fn a_budget_is_kept_and_told() {
     let spent: f32 = maps.as_numbers().unwrap().iter().sum();
     assert!(spent <= 600.0, "{spent}");
     let none = of(Some(0));
-    assert!(league(&none).unwrap().contains("not run (cost)"));
+    assert!(league(&none).unwrap().contains("| not run (cost) n=0 |"));
     assert_eq!(cell(none.table("n").unwrap(), "edge filter", "sparseness"), 4.0);
     assert_eq!(cell(none.table("n").unwrap(), "edge filter", "deletion"), 0.0);
     let whole = of(None);
     assert_eq!(cell(whole.table("n").unwrap(), "occlusion 4", "deletion"), 4.0);
+}
+
+/// Sparseness of occlusion and of the three baselines, five rows, under a clock by which the nth row that is run takes `lasts(n)` seconds.
+fn timed(seconds: f64, lasts: fn(u64) -> u64) -> Evaluation {
+    let settings =
+        EvaluationSettings { resamples: 10, seconds: Some(seconds), ..EvaluationSettings::default() };
+    let asked = Cell::new(0_u64);
+    let clock = move || {
+        let now = asked.replace(asked.get() + 1);
+        // Before and behind each row.
+        Duration::from_secs((0..now.div_ceil(2)).map(lasts).sum())
+    };
+    evaluation(&[("sparseness", json!({"over": {"grid": {"rows": 4, "cols": 4}}}))], settings).clocked(clock)
+}
+
+#[test]
+fn seconds_are_shared_among_rows_and_told() {
+    let of = |evaluation: Evaluation| run(&evaluation, &Painted(4), &[occlude(4)], None, &Unwatched).unwrap();
+    let count =
+        |finding: &Finding, table: &str, row: &str| cell(finding.table(table).unwrap(), row, "sparseness");
+    // Ten seconds for five rows that take one each: two cases of each.
+    let finding = of(timed(10.0, |_| 1));
+    for row in ["occlusion 4", "occlusion 4, random weights", "random map", "centred blob", "edge filter"] {
+        assert_eq!(count(&finding, "n", row), 2.0, "{row}");
+        assert_eq!(count(&finding, "not run (cost)", row), 2.0, "{row}");
+    }
+    // A row that takes more than its share is done with the case that it is at, and takes nothing from the others.
+    let finding = of(timed(15.0, |row| if row == 0 { 100 } else { 1 }));
+    assert_eq!((count(&finding, "n", "occlusion 4"), count(&finding, "n", "edge filter")), (1.0, 3.0));
+    let none = of(timed(0.0, |_| 1));
+    assert_eq!(count(&none, "not run (cost)", "edge filter"), 4.0);
+    assert!(league(&none).unwrap().contains("| not run (cost) n=0 |"));
+    // Cases that no row has time for are not opened.
+    struct Closed;
+    impl Cases for Closed {
+        fn name(&self) -> &str {
+            "closed"
+        }
+
+        fn len(&self) -> usize {
+            4
+        }
+
+        fn case(&self, index: usize) -> Result<Case, SubjectError> {
+            assert!(index < 2, "case {index} was opened");
+            Painted(4).case(index)
+        }
+
+        fn hash(&self) -> Result<String, SubjectError> {
+            Ok(String::new())
+        }
+    }
+    let finding = run(&timed(10.0, |_| 1), &Closed, &[occlude(4)], None, &Unwatched).unwrap();
+    assert_eq!(count(&finding, "n", "edge filter"), 2.0);
+}
+
+#[test]
+fn seconds_that_were_spent_before_a_stop_count_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    let of = |journal| run(&timed(10.0, |_| 1), &Painted(4), &[occlude(4)], journal, &Unwatched).unwrap();
+    let whole = of(None);
+    assert_eq!(bits(&whole), bits(&of(Some(&path))));
+    let text = std::fs::read_to_string(&path).unwrap();
+    for cut in [text.len() / 3, text.len() / 2, 2 * text.len() / 3] {
+        std::fs::write(&path, &text[..cut]).unwrap();
+        assert_eq!(bits(&whole), bits(&of(Some(&path))), "{cut}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{cut}");
+    }
 }
 
 #[test]
@@ -404,6 +474,10 @@ fn settings_are_checked() {
     assert_eq!(
         said(EvaluationSettings { level: 1.0, ..usual() }, &one),
         "evaluation: level = 1, but it must lie between 0 and 1"
+    );
+    assert_eq!(
+        said(EvaluationSettings { seconds: Some(-1.0), ..usual() }, &one),
+        "evaluation: seconds = -1, but it must be zero or more"
     );
     let twice = run(
         &evaluation(&[("sparseness", json!({}))], usual()),

@@ -69,7 +69,7 @@
 //! # }
 //! ```
 
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit, fixed};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Copies, Cost, Inputs, Leaf, Objective, On, Part,
     Point, Site, Words, caution,
@@ -365,7 +365,8 @@ impl Tables<'_> {
 fn alone(texts: &[String], cosines: &[f64]) -> Option<Caution> {
     let ([_], [cosine]) = (texts, cosines) else { return None };
     let text = format!(
-        "a single caption: much of its cosine of {cosine:.3} is what any caption is given; give another, and read `heads against the others`"
+        "a single caption: much of its cosine of {} is what any caption is given; give another, and read `heads against the others`",
+        fixed(*cosine, 3)
     );
     Some(Caution::new(CautionKind::NotContrasted, *cosine as f32, text))
 }

@@ -72,7 +72,7 @@
 
 use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit, fixed};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Copies, Cost, Leaf, ManyCases, On, Part, Plan, Seed,
 };
@@ -448,7 +448,8 @@ fn cautions(found: &[Coded], random: &[[Vec<f64>; 2]], pictures: usize) -> Vec<C
     let above = mean(&first.cosines) - mean(drawn);
     if above < ABOVE {
         let text = format!(
-            "what the dictionary makes is no more like the pictures than what random directions make: the mean cosine is {above:.3} above theirs"
+            "what the dictionary makes is no more like the pictures than what random directions make: the mean cosine is {} above theirs",
+            fixed(above, 3)
         );
         said.push(Caution::new(CautionKind::NoBetter, above as f32, text));
     }

@@ -81,6 +81,13 @@ impl<'a> Fields<'a> {
         self.map.get(name).is_some_and(|value| !value.is_null())
     }
 
+    /// The names of all fields, in the order of their letters.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.map.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
     /// A field that may be missing or null.
     pub(crate) fn maybe(&mut self, name: &str) -> Option<Value> {
         self.map.remove(name).filter(|value| !value.is_null())
@@ -152,6 +159,25 @@ impl<'a> Fields<'a> {
             }
         };
         list.into_iter().enumerate().map(fields).collect()
+    }
+
+    /// An object.
+    pub(crate) fn object(&mut self, name: &str) -> Result<Fields<'a>, ReadError> {
+        match self.maybe(name) {
+            None => Err(self.missing(name, "an object")),
+            Some(Value::Object(map)) => {
+                let under = format!("{}{name}.", self.under);
+                Ok(Fields { file: self.file, line: self.line, under, map })
+            }
+            Some(other) => Err(self.wrong(name, told(&other), "an object")),
+        }
+    }
+
+    pub(crate) fn number(&mut self, name: &str) -> Result<f64, ReadError> {
+        match self.maybe(name) {
+            None => Err(self.missing(name, "a number")),
+            Some(value) => value.as_f64().ok_or_else(|| self.wrong(name, told(&value), "a number")),
+        }
     }
 
     /// A list of so many numbers.

@@ -1,15 +1,15 @@
 //! The readers, one file each, and what they share.
 
 mod coco;
-mod fields;
-pub(super) mod frame;
-mod join;
+pub(crate) mod fields;
+pub(crate) mod frame;
+pub(crate) mod join;
 mod llava;
 mod mme;
 mod own;
 mod parquet;
 mod pope;
-mod records;
+pub(crate) mod records;
 mod source;
 mod tsv;
 mod valse;

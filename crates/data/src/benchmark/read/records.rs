@@ -9,12 +9,13 @@ use crate::benchmark::ReadError;
 /// Of so many records one place is kept.
 const APART: usize = 64;
 
-/// The records of a file, of which any can be read. Of each [`APART`] one place is held, 24 bytes; the others are counted from there.
+/// The records of a file, of which any can be read. Of each `apart` one place is held, 24 bytes; the others are counted from there.
 /// One after the other they are read without going back.
 #[derive(Debug)]
 pub(crate) struct Records {
     file: PathBuf,
     marks: Vec<Mark>,
+    apart: usize,
     len: usize,
     /// The file, and which record it stands before.
     stands: Mutex<(Frames, usize)>,
@@ -25,6 +26,16 @@ impl Records {
     pub(crate) fn open(
         file: &Path,
         cut: Cut,
+        skip: usize,
+        see: impl FnMut(usize, &Record) -> Result<(), ReadError>,
+    ) -> Result<Self, ReadError> {
+        Self::with_places(file, (cut, APART), skip, see)
+    }
+
+    /// The same with a place for every `apart` records: for 1, none is passed over to read another.
+    pub(crate) fn with_places(
+        file: &Path,
+        (cut, apart): (Cut, usize),
         skip: usize,
         mut see: impl FnMut(usize, &Record) -> Result<(), ReadError>,
     ) -> Result<Self, ReadError> {
@@ -49,14 +60,14 @@ impl Records {
                     format!("at most {MOST_RECORDS}"),
                 ));
             }
-            if len % APART == 0 {
+            if len % apart == 0 {
                 marks.push(mark);
             }
             see(len, &record)?;
             len += 1;
         }
         marks.shrink_to_fit();
-        Ok(Self { file: file.to_owned(), marks, len, stands: Mutex::new((frames, usize::MAX)) })
+        Ok(Self { file: file.to_owned(), marks, apart, len, stands: Mutex::new((frames, usize::MAX)) })
     }
 
     pub(crate) fn file(&self) -> &Path {
@@ -70,12 +81,12 @@ impl Records {
     /// A record by its number.
     pub(crate) fn get(&self, index: usize) -> Result<Record, ReadError> {
         let past = || ReadError::Past { file: self.file.clone(), index, len: self.len };
-        let mark = self.marks.get(index / APART).filter(|_| index < self.len).ok_or_else(past)?;
+        let mark = self.marks.get(index / self.apart).filter(|_| index < self.len).ok_or_else(past)?;
         let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
         let (frames, next) = &mut *stands;
-        if *next > index || *next < index - index % APART {
+        if *next > index || *next < index - index % self.apart {
             frames.seek(*mark)?;
-            *next = index - index % APART;
+            *next = index - index % self.apart;
         }
         let mut record = Record::default();
         loop {
