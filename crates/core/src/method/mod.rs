@@ -32,7 +32,7 @@ pub use error::{AnalysisError, NoMethod};
 pub use estimate::{Estimate, Pace, estimate};
 pub use explain::explain;
 pub use fit::{AnyFitted, Ended, Fit, Fitted, FittedError, Fitting, Outcome, Parts, Recorded, Source};
-pub use many::ManyCases;
+pub use many::{CaseAmong, ManyCases};
 pub use on::{On, Shared};
 pub use rerun::{Rerun, RerunError, rerun};
 pub use setting::Setting;
