@@ -7,7 +7,7 @@ use mmlens_core::finding::{
 };
 use mmlens_core::{AxisName, Part, Point, SiteSpec, TokenMap};
 
-use crate::summed;
+use crate::Pool;
 
 /// The positions of a prompt.
 pub fn token_axis(map: &TokenMap) -> Axis {
@@ -55,6 +55,51 @@ pub fn tower_axis(map: &TokenMap, entry: usize, entries: usize, len: usize) -> A
         Some(patch) => TokenLabel::new(format!("{patch}"), Modality::Image).with_patch(patch),
     };
     Axis::tokens(positions.into_iter().map(label).collect())
+}
+
+/// Where the positions of a tower lie that looks at the picture `entry` of `entries`: a patch for each, and `None` for a class token before
+/// them; `None` in all where it cannot be told.
+///
+/// What the token map does not say, as of tiles of which some patches are left out later, or are merged, is told by the view: a square of
+/// positions lies evenly over its pixels.
+pub fn tower_positions(
+    map: &TokenMap,
+    entry: usize,
+    entries: usize,
+    len: usize,
+) -> Option<Vec<Option<PatchLabel>>> {
+    match tower_axis(map, entry, entries, len).labels {
+        Labels::Patches(patches) => Some(patches.into_iter().map(Some).collect()),
+        Labels::Tokens(tokens) => Some(tokens.into_iter().map(|token| token.patch).collect()),
+        _ => in_view(map, entry, entries, len),
+    }
+}
+
+/// A square of positions, and possibly a class token before it, over the pixels of a view.
+fn in_view(map: &TokenMap, entry: usize, entries: usize, len: usize) -> Option<Vec<Option<PatchLabel>>> {
+    let view = map.views.get(entry).filter(|_| entries == map.views.len())?;
+    let side = len.isqrt();
+    let (high, wide) = (view.rows.len(), view.cols.len());
+    let even = |pixels: usize| side > 0 && pixels >= side && pixels.is_multiple_of(side);
+    let before = len.checked_sub(side * side).filter(|before| *before <= 1)?;
+    if !even(high) || !even(wide) {
+        return None;
+    }
+    let tile = map.views.get(..entry)?.iter().filter(|other| other.image == view.image).count();
+    // From the first to the last of its pixels.
+    let span = |pixels: &[[f32; 2]], at: usize| {
+        let each = pixels.len() / side;
+        let (first, last) = (pixels.get(at * each)?, pixels.get((at + 1) * each - 1)?);
+        // no NaN: extents on a picture
+        Some((first[0].min(last[0]), first[1].max(last[1])))
+    };
+    let patch = |at: usize| {
+        let (row, col) = (at / side, at % side);
+        let ((y0, y1), (x0, x1)) = (span(&view.rows, row)?, span(&view.cols, col)?);
+        Some(PatchLabel { image: view.image, tile, frame: 0, row, col, bbox: [x0, y0, x1, y1] })
+    };
+    let patches: Vec<PatchLabel> = (0..side * side).map(patch).collect::<Option<_>>()?;
+    Some(std::iter::repeat_n(None, before).chain(patches.into_iter().map(Some)).collect())
 }
 
 /// Some positions of every one of `entries` pictures of a tower, one picture after the other, as [`tower_axis`] calls them.
@@ -113,6 +158,20 @@ pub fn tables(
     values: &[f32],
     map: &TokenMap,
 ) -> Result<Vec<Labelled>, TableError> {
+    pooled(Pool::Sum, (name, unit), (spec, dims), values, map)
+}
+
+/// The same with the values of a pixel or position pooled in another way than summed.
+///
+/// # Errors
+/// As [`tables`].
+pub fn pooled(
+    pool: Pool,
+    (name, unit): (&str, Unit),
+    (spec, dims): (&SiteSpec, &[usize]),
+    values: &[f32],
+    map: &TokenMap,
+) -> Result<Vec<Labelled>, TableError> {
     let first = spec.axes.first().map(|(axis, _)| *axis);
     let entries = if first == Some(AxisName::Image) { dims.first().copied().unwrap_or(0) } else { 1 };
     // Patches of all pictures, one after the other, have no axis of pictures before them.
@@ -131,7 +190,7 @@ pub fn tables(
         let at = |wanted: AxisName| axes.iter().position(|axis| *axis == wanted);
         let kept = |places: &[usize], name: String| {
             let labels = places.iter().filter_map(|axis| labels.get(*axis).cloned()).collect();
-            let sums = summed(values, &inner, places).map_err(|_| TableError::Count {
+            let sums = pool.of(values, &inner, places).map_err(|_| TableError::Count {
                 table: name.clone(),
                 lengths: inner.clone(),
                 expected: width,
@@ -194,7 +253,7 @@ mod tests {
     use mmlens_core::finding::{Labels, Modality, PatchLabel, Role, TokenLabel, Unit};
     use mmlens_core::{AxisName, Part, Point, Site, SiteSpec, TokenMap, View};
 
-    use super::{picture_axes, tables, tower_axis};
+    use super::{picture_axes, tables, tower_axis, tower_positions};
 
     fn map() -> TokenMap {
         let patch = |col: usize| {
@@ -258,6 +317,25 @@ mod tests {
         let out = SiteSpec::new(site, [(Image, Some(1)), (Pos, None), (AxisName::DModel, Some(2))]);
         let found = tables("out", Unit::Logit, &out, &[1, 2, 2], &[1.0, 2.0, 3.0, 4.0], &map).unwrap();
         assert_eq!((found[1].name(), found[1].as_numbers().unwrap()), ("out/tokens", &[3.0, 7.0][..]));
+    }
+
+    /// Two tiles of which the map shows no patches: each a square over its own view, the second with a class token.
+    #[test]
+    fn positions_that_the_map_does_not_show_lie_in_their_view() {
+        let spans = |from: f32, n: usize, step: f32| {
+            (0..n).map(|i| [from + i as f32 * step, from + (i + 1) as f32 * step]).collect()
+        };
+        let view = |from: f32| View { image: 0, rows: spans(0.0, 4, 2.0), cols: spans(from, 4, 3.0) };
+        let map = TokenMap { views: vec![view(0.0), view(12.0)], ..TokenMap::default() };
+        let first = tower_positions(&map, 0, 2, 4).unwrap();
+        let boxes: Vec<_> = first.iter().map(|p| p.map(|p| (p.tile, p.row, p.col, p.bbox))).collect();
+        assert_eq!(boxes[1], Some((0, 0, 1, [6.0, 0.0, 12.0, 4.0])));
+        assert_eq!(boxes[2], Some((0, 1, 0, [0.0, 4.0, 6.0, 8.0])));
+        let second = tower_positions(&map, 1, 2, 5).unwrap();
+        assert_eq!((second[0], second[1].unwrap().tile, second[1].unwrap().bbox[0]), (None, 1, 12.0));
+        for len in [3, 7, 9] {
+            assert!(tower_positions(&map, 0, 2, len).is_none(), "{len}");
+        }
     }
 
     #[test]

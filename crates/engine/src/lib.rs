@@ -17,8 +17,9 @@
 //! | `products` | values as vectors of nodes, and their inner products |
 //! | `window` | [`Windows`]: parts of a picture, and what many windows say about each place |
 //! | `units` | [`Units`]: parts of a sample that can be absent, and passes over coalitions of them ([`Hiding`]) |
-//! | `shapley` | [`shapley::exact`], [`shapley::kernel`]: shares of players in a game |
+//! | `shapley` | [`shapley::exact`], [`shapley::kernel`], [`shapley::permutation`]: shares of players in a game |
 //! | `flow` | [`Mixing`], [`Flow`]: attention as shares that flow through layers |
+//! | `relevance` | [`Taken`], [`Layers`], [`Crossing`]: relevance along attention, by its weights and their gradients |
 //! | `sinks` | [`drawn()`], [`sinks()`]: positions that attention rests on |
 //! | `distribution` | what a row of logits says |
 //! | `label`, `pool`, `positions` | from values at sites to labelled tables |
@@ -30,8 +31,8 @@
 //! | `aim` | [`Aim`]: what of an answer is explained |
 //! | `phrase` | where a phrase stands in a text |
 //! | `spoken` | [`Spoken`]: the tokens of an answer, explained one by one |
-//! | `lbfgs`, `logistic`, `lasso`, `kmeans`, `nmf` | [`minimise`], [`Logistic`], [`Code`], [`KMeans`], [`Factors`]: what is learned from rows |
-//! | `matrix`, `eigen` | [`Matrix`], [`Eigen`]: rows in double precision, and the eigenvectors of what they span |
+//! | `lbfgs`, `logistic`, `lasso`, `ridge`, `kmeans`, `nmf` | [`minimise`], [`Logistic`], [`Code`], [`Ridge`], [`KMeans`], [`Factors`]: what is learned from rows |
+//! | `cholesky`, `matrix`, `eigen` | [`Matrix`], [`Eigen`]: rows in double precision, and the eigenvectors of what they span |
 //! | `shared_space`, `wordlist` | where texts lie in the space of a dual encoder ([`text_vectors`]), and lists of them ([`WordList`]) |
 //! | `held` | how many numbers sites hold |
 //! | `draws` | [`normal`], [`direction`], [`drawn_order`]: draws that depend on a seed alone |
@@ -41,6 +42,7 @@
 
 pub mod aim;
 mod between;
+mod cholesky;
 mod circuit;
 mod crop;
 pub mod dictionary;
@@ -74,6 +76,8 @@ mod progress;
 mod projection;
 mod quadrature;
 mod ranks;
+mod relevance;
+mod ridge;
 mod scanned;
 pub mod shapley;
 mod shared_space;
@@ -113,13 +117,15 @@ pub use nearest::{Near, Nearest, Nearness};
 pub use neurons::{Largest, NeuronAt, Neurons, NoNeuron, RowSample, Seen, quantile, shuffled};
 pub use nmf::{Factors, Search};
 pub use path::{Along, End, Nodes, Path, PathIntegral};
-pub use pool::summed;
+pub use pool::{Pool, summed};
 pub use positions::{Positions, one_row};
 pub use products::{as_vector, by_head, cosines, less, products, row_cosines};
 pub use progress::{Progress, batches, of_range};
 pub use projection::{ProductGradient, Projection, Pulled};
 pub use quadrature::{Node, Rule};
 pub use ranks::{MannWhitney, Ranked, benjamini_hochberg};
+pub use relevance::{Crossing, Layers, Taken};
+pub use ridge::Ridge;
 pub use shared_space::{first_picture, projected, text_inputs, text_vectors};
 pub use shows::Shows;
 pub use sinks::{Drawn, drawn, sinks};
@@ -127,7 +133,7 @@ pub use spoken::Spoken;
 pub use sweep::{
     DataError, DataSwept, Edit, Measured, Metric, OutputFn, Prepare, Reference, Sweep, Swept, sweep_data,
 };
-pub use units::{Absent, Coalition, Hiding, Segments, Slic, Unit, UnitError, Units};
+pub use units::{Absent, Coalition, Hiding, Segments, Slic, Unit, UnitError, Units, Veil, Veiled};
 pub use variants::{Start, score, sweep};
 pub use vocabulary::{Fold, Unembedding, ValueVectors};
 pub use window::Windows;

@@ -67,6 +67,8 @@ pub enum Nodes {
         /// The most places that are looked at, the ends of the path among them.
         budget: NonZeroUsize,
     },
+    /// One place alone, with its weight: at the input itself (`at` 1) a straight line stands for the path.
+    One(Node),
 }
 
 impl Nodes {
@@ -78,6 +80,7 @@ impl Nodes {
         match self {
             Self::Fixed { steps, .. } => steps.get(),
             Self::Adaptive { budget, .. } => budget.get(),
+            Self::One(_) => 1,
         }
     }
 }
@@ -220,6 +223,10 @@ impl PathIntegral {
                 let (nodes, sums) = stage.fixed(&rule.nodes(most), rows, progress)?;
                 (nodes, sums, None)
             }
+            Nodes::One(node) => {
+                let (nodes, sums) = stage.fixed(&[node], rows, progress)?;
+                (nodes, sums, None)
+            }
             Nodes::Adaptive { gap, .. } => {
                 let until = Until { gap, places: most };
                 let refined = panels::refine(until, |places| stage.look(places, held, rows, progress))?;
@@ -257,7 +264,7 @@ impl PathIntegral {
         let sites: Vec<Site> = self.ends.iter().map(|end| end.site).collect();
         let (most, sizes) = (self.nodes.most(), numbers(subject, inputs, &sites)?);
         Ok(match (self.nodes, self.holds(sizes)) {
-            (Nodes::Fixed { .. }, _) => (most, 0),
+            (Nodes::Fixed { .. } | Nodes::One(_), _) => (most, 0),
             (Nodes::Adaptive { .. }, true) => (most, 4 * (most * sizes) as u64),
             (Nodes::Adaptive { .. }, false) => (2 * most, 0),
         })
@@ -266,7 +273,7 @@ impl PathIntegral {
     /// Whether gradients of so many numbers are held at every place: in no more than half of the memory.
     fn holds(&self, sizes: usize) -> bool {
         match self.nodes {
-            Nodes::Fixed { .. } => true,
+            Nodes::Fixed { .. } | Nodes::One(_) => true,
             Nodes::Adaptive { budget, .. } => {
                 let bytes = 4_u64.saturating_mul((sizes as u64).saturating_mul(budget.get() as u64));
                 bytes <= self.memory.left() / 2

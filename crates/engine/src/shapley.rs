@@ -1,4 +1,4 @@
-//! Shapley values: what each player of a game is worth, exactly or by Kernel SHAP.
+//! Shapley values: what each player of a game is worth, exactly, by Kernel SHAP, or by some orders.
 //!
 //! A game gives every [`Coalition`] `S` of `n` players a score `v(S)`. The value of a player is the mean, over all orders in which players
 //! may come, of what it adds to those before it:
@@ -14,7 +14,7 @@
 //! with  sum of phi_i = v(all) - v(none)
 //! ```
 //!
-//! over some coalitions: those of the smallest and largest sizes all, as far as the samples go, the others drawn.
+//! over some coalitions, and [`permutation`] takes the mean over some orders. Of the least squares problem these are taken: those of the smallest and largest sizes all, as far as the samples go, the others drawn.
 //!
 //! Shapley: A Value for n-Person Games. 1953. Lundberg, Lee: A Unified Approach to Interpreting Model Predictions. NeurIPS 2017,
 //! <https://arxiv.org/abs/1705.07874>. Which coalitions are taken and how they are weighted is as in the `KernelExplainer` of `shap` 0.51,
@@ -25,6 +25,9 @@ use std::collections::BTreeMap;
 use mmlens_core::{AnalysisError, HookError, Seed};
 
 use crate::Coalition;
+use crate::cholesky::Factor;
+
+pub use permutations::{permutation, permuted};
 
 /// The most players that are enumerated: a million coalitions.
 pub const MOST_PLAYERS: usize = 20;
@@ -422,45 +425,6 @@ fn solved(players: usize, taken: &Taken, gains: &[f64], all: f64) -> Option<(Vec
     Some((values, (0..players).map(error).collect()))
 }
 
-/// The Cholesky factor of a symmetric matrix, lower, row by row.
-struct Factor {
-    lower: Vec<f64>,
-    size: usize,
-}
-
-impl Factor {
-    /// `None` for a matrix that is not positive definite, up to rounding.
-    fn of(mut matrix: Vec<f64>, size: usize) -> Option<Self> {
-        let scale =
-            (0..size).filter_map(|i| matrix.get(i * size + i)).fold(0.0, |most: f64, own| most.max(*own)); // no NaN: sums of weights
-        for i in 0..size {
-            for j in 0..=i {
-                let sum: f64 = (0..j).map(|k| matrix[i * size + k] * matrix[j * size + k]).sum();
-                let rest = matrix[i * size + j] - sum;
-                matrix[i * size + j] = match i == j {
-                    true if rest <= 1e-10 * scale => return None,
-                    true => rest.sqrt(),
-                    false => rest / matrix[j * size + j],
-                };
-            }
-        }
-        Some(Self { lower: matrix, size })
-    }
-
-    fn solve(&self, right: &[f64]) -> Vec<f64> {
-        let (lower, size) = (&self.lower, self.size);
-        let mut x = right.to_vec();
-        for i in 0..size {
-            let sum: f64 = (0..i).map(|k| lower[i * size + k] * x[k]).sum();
-            x[i] = (x[i] - sum) / lower[i * size + i];
-        }
-        for i in (0..size).rev() {
-            let sum: f64 = (i + 1..size).map(|k| lower[k * size + i] * x[k]).sum();
-            x[i] = (x[i] - sum) / lower[i * size + i];
-        }
-        x
-    }
-}
-
+mod permutations;
 #[cfg(test)]
 mod tests;

@@ -66,12 +66,18 @@ pub enum CautionKind {
     NotConverged,
     /// Features that are active nowhere; which share of all.
     DeadFeatures,
+    /// What is explained is a probability that is all but one: gradients there say how little is left; how much is left of one.
+    Saturated,
+    /// Numbers of both signs cancel where they are averaged; which share of their magnitudes is left.
+    Cancelled,
+    /// A simple model was put in the place of the model, and fits it badly; the share of the variance it explains.
+    PoorFit,
     /// Some other thing.
     Other,
 }
 
 impl CautionKind {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 23] = [
         Self::Gap,
         Self::SmallDifference,
         Self::Reversed,
@@ -91,6 +97,9 @@ impl CautionKind {
         Self::NoBetter,
         Self::NotConverged,
         Self::DeadFeatures,
+        Self::Saturated,
+        Self::Cancelled,
+        Self::PoorFit,
         Self::Other,
     ];
 
@@ -117,6 +126,9 @@ impl CautionKind {
             Self::NoBetter => "no-better",
             Self::NotConverged => "not-converged",
             Self::DeadFeatures => "dead-features",
+            Self::Saturated => "saturated",
+            Self::Cancelled => "cancelled",
+            Self::PoorFit => "poor-fit",
             Self::Other => "other",
         }
     }

@@ -8,7 +8,7 @@ use mmlens_core::{
     AnalysisError, AxisName, Capability, Card, Case, HookError, Inputs, Objective, On, Part, Plan, Point,
     Position, Site, SiteSpec, Subject, kind,
 };
-use mmlens_engine::{Positions, Spoken, numbers, one_row};
+use mmlens_engine::{End, Positions, Spoken, numbers, one_row};
 
 /// Settings that cannot be.
 pub(crate) fn setting(
@@ -39,6 +39,36 @@ pub(crate) fn points_of_blocks(card: &Card, points: &[Point]) -> Result<(), Anal
         Some(outside) => wrong(format!("`{}`", outside.name()), "a point must lie in a block"),
         None => Ok(()),
     }
+}
+
+/// Sites that move from baselines, named as `along` or `sites`: at least one, each once, by one of both.
+pub(crate) fn ends_named(
+    card: &Card,
+    along: Option<&[End]>,
+    sites: Option<&[Site]>,
+) -> Result<(), AnalysisError> {
+    if along.is_some() && sites.is_some() {
+        return Err(setting(card, "sites", "beside `along`", "one of them says what moves"));
+    }
+    if along.is_some_and(<[End]>::is_empty) || sites.is_some_and(<[Site]>::is_empty) {
+        return Err(setting(card, "along", "no site", "a path needs at least one"));
+    }
+    let mut seen = BTreeSet::new();
+    let ends = along.unwrap_or_default().iter().map(|end| end.site);
+    let moved = ends.chain(sites.unwrap_or_default().iter().copied());
+    if let Some(twice) = moved.into_iter().find(|site| !seen.insert(*site)) {
+        return Err(setting(card, "along", format!("`{twice}` twice"), "a site moves once"));
+    }
+    Ok(())
+}
+
+/// Where what a sample holds enters: its pictures and its words, but for what comes behind an objective.
+pub(crate) fn entered(subject: &dyn Subject, inputs: &Inputs, objective: &Objective) -> Vec<Site> {
+    let pixels = inputs.pixels.is_some().then(|| Site::of(Part::Vision, Point::Pixels));
+    let ended = objective.ends_at();
+    let matters = |site: &Site| ended.is_none_or(|last| *site <= last);
+    let all = pixels.into_iter().chain([kind::words_enter(subject)]);
+    all.filter(|site| kind::has(subject, *site)).filter(matters).collect()
 }
 
 /// A count that must not be zero.

@@ -4,10 +4,15 @@
 //! [`Subject`](mmlens_core::Subject); it gives a [`Finding`](mmlens_core::finding::Finding). [`METHODS`] lists them, and says of each
 //! what it answers, needs and costs, and when it misleads; [`FITS`] lists what learns first, and is a method then. The modules are the leaves of the survey.
 
+pub mod architecture;
 mod check;
+mod contributions;
 pub mod feature;
+mod game;
 pub mod layer;
+mod moments;
 pub mod neuron;
+mod parts;
 pub mod token;
 
 mmlens_core::methods! {
@@ -16,6 +21,15 @@ mmlens_core::methods! {
     token::kernel_shap::KernelShap,
     token::smooth_grad::SmoothGrad,
     token::attention_maps::AttentionMaps,
+    architecture::saliency::Saliency,
+    architecture::gradient_times_input::GradientTimesInput,
+    architecture::expected_gradients::ExpectedGradients,
+    architecture::grad_cam::GradCam,
+    architecture::attention_relevance::AttentionRelevance,
+    architecture::lime::Lime,
+    architecture::rise::Rise,
+    architecture::permutation_shap::PermutationShap,
+    architecture::mm_shap::MmShap,
     neuron::exemplars::Exemplars,
     neuron::lape::Lape,
     neuron::selectivity::Selectivity,

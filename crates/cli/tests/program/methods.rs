@@ -50,7 +50,7 @@ fn every_method_is_listed_and_told_whole() {
 }
 
 /// What every room of the survey has to have.
-const TENANTS: [(&str, &[&str]); 5] = [
+const TENANTS: [(&str, &[&str]); 6] = [
     ("data: input", &["modality-ablation", "minimal-pairs"]),
     (
         "model: token",
@@ -101,6 +101,20 @@ const TENANTS: [(&str, &[&str]); 5] = [
             "attention-by-depth",
             "logit-lens",
             "cka",
+        ],
+    ),
+    (
+        "model: architecture",
+        &[
+            "saliency",
+            "gradient-times-input",
+            "expected-gradients",
+            "grad-cam",
+            "attention-relevance",
+            "lime",
+            "rise",
+            "permutation-shap",
+            "mm-shap",
         ],
     ),
 ];

@@ -35,6 +35,14 @@ impl Answer {
         }
     }
 
+    /// With more tables, behind the others that stand in the front.
+    #[must_use]
+    pub fn with(mut self, more: impl IntoIterator<Item = Labelled>) -> Self {
+        let front = self.tables.iter().position(Labelled::is_aside).unwrap_or(self.tables.len());
+        self.tables.splice(front..front, more);
+        self
+    }
+
     /// What is explained.
     #[must_use]
     pub fn explaining(self, objective: &Objective) -> Self {

@@ -16,6 +16,12 @@ pub const SINK: f64 = 0.9;
 pub const ROUNDING: f64 = 4e-6;
 /// An average whose standard error is a larger share of it is not settled by its draws.
 pub const UNSTEADY: f64 = 0.5;
+/// What is left of one of a probability below which gradients say little but how little is left.
+pub const LEFT: f64 = 0.01;
+/// An average of numbers of both signs that keeps no more than this share of their magnitudes.
+pub const CANCELLED: f64 = 0.1;
+/// A simple model that explains less than this share of the variance of what it stands for.
+pub const FIT: f64 = 0.5;
 /// Tokens that the model finds likelier than the one that is explained.
 pub const LIKELIER: usize = 10;
 
@@ -126,18 +132,26 @@ pub fn sink(shares: &[f32], tokens: &[TokenLabel], hint: &str) -> Option<Caution
     })
 }
 
+/// That some numbers are all exactly zero; `what` they are, in words.
+#[must_use]
+pub fn nothing(effects: &[f32], what: &str) -> Option<Caution> {
+    (!effects.is_empty() && effects.iter().all(|effect| *effect == 0.0)).then(|| {
+        let text = format!(
+            "{what} are all exactly zero: nothing of what is explained was changed, or nothing reads it"
+        );
+        Caution::new(CautionKind::NothingMoved, effects.len() as f32, text)
+    })
+}
+
 /// That effects on an objective of some unit and value are zero throughout, or no larger than rounding; `what` they are, in words.
 /// Logarithms of probabilities are made of logits, which are ones or tens however near zero the difference lies; probabilities of
 /// parts of one.
 #[must_use]
 pub fn rounding(effects: &[f32], (unit, objective): (Unit, f32), what: &str) -> Option<Caution> {
-    let most = largest(effects).ok().filter(|_| !effects.is_empty())?;
-    if most == 0.0 {
-        let text = format!(
-            "{what} are all exactly zero: nothing of what is explained was changed, or nothing reads it"
-        );
-        return Some(Caution::new(CautionKind::NothingMoved, effects.len() as f32, text));
+    if let Some(nothing) = nothing(effects, what) {
+        return Some(nothing);
     }
+    let most = largest(effects).ok().filter(|_| !effects.is_empty())?;
     let made_of = match unit {
         Unit::Logit | Unit::LogProbability | Unit::Nat => 1.0,
         Unit::Probability | Unit::Cosine | Unit::Ratio => 0.1,
@@ -164,6 +178,49 @@ pub fn unsteady(mean: f64, error: Option<f64>, what: &str) -> Option<Caution> {
             100.0 * share
         );
         Caution::new(CautionKind::Unsteady, share as f32, text)
+    })
+}
+
+/// That gradients are taken of a probability that is all but one, or of its logarithm: they are as small as what is left of one.
+#[must_use]
+pub fn saturated(objective: &Objective, value: f32) -> Option<Caution> {
+    let probability = match objective.unit() {
+        Unit::Probability => f64::from(value),
+        Unit::LogProbability => f64::from(value).exp(),
+        _ => return None,
+    };
+    let left = 1.0 - probability;
+    (left < LEFT).then(|| {
+        let text = format!(
+            "the {objective} is that of a probability of {probability:.6}: its gradients are as small as the {left:.1e} that is left of one, and say \
+             what could still raise it, not what made it so high; a logit is not saturated"
+        );
+        Caution::new(CautionKind::Saturated, left as f32, text)
+    })
+}
+
+/// That numbers of both signs cancel where they are averaged: `left` is the magnitude of their averages, as a share of the averages of
+/// their magnitudes. `what` they are, in words.
+#[must_use]
+pub fn cancelled(left: f64, what: &str, hint: &str) -> Option<Caution> {
+    (left < CANCELLED).then(|| {
+        let text = format!(
+            "{what} cancel: {:.1} % of their magnitudes is left, and what is made of that says little{hint}",
+            100.0 * left
+        );
+        Caution::new(CautionKind::Cancelled, left as f32, text)
+    })
+}
+
+/// That a simple model explains less than half of the variance of what it stands for; `what` it is, in words.
+#[must_use]
+pub fn poor_fit(explained: f64, what: &str, hint: &str) -> Option<Caution> {
+    (explained < FIT).then(|| {
+        let text = format!(
+            "{what} explains {:.0} % of the variance of what the model says: it is not what the model does{hint}",
+            100.0 * explained
+        );
+        Caution::new(CautionKind::PoorFit, explained as f32, text)
     })
 }
 
@@ -203,6 +260,19 @@ mod tests {
         assert_eq!(kind(rounding(&[1e-4, 0.0], (Unit::Logit, 3.0), "drops")), None);
         let of = |error| kind(unsteady(-0.2, error, "it"));
         assert_eq!((of(Some(0.11)), of(Some(0.09)), of(None)), (Some(CautionKind::Unsteady), None, None));
+        let (log, logit) = (Objective::log_probability(3), Objective::logit(3));
+        let of = |objective, value| kind(saturated(objective, value));
+        assert_eq!((of(&log, -0.009), of(&log, -0.02)), (Some(CautionKind::Saturated), None));
+        assert_eq!((of(&logit, 30.0), of(&logit, 0.999)), (None, None));
+        assert!((saturated(&log, -0.001).unwrap().number - 0.001).abs() < 1e-6);
+        assert_eq!(
+            (kind(cancelled(0.09, "", "")), kind(cancelled(0.11, "", ""))),
+            (Some(CautionKind::Cancelled), None)
+        );
+        assert_eq!(
+            (kind(poor_fit(0.4, "", "")), kind(poor_fit(0.6, "", ""))),
+            (Some(CautionKind::PoorFit), None)
+        );
         assert_eq!((kind(unlikely("a", 10)), kind(unlikely("a", 11))), (None, Some(CautionKind::Unlikely)));
     }
 

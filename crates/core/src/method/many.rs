@@ -7,7 +7,7 @@ use mmlens_finding::{BesideRecord, DataRecord, InputRecord};
 use serde_json::Value;
 
 use super::case::{Form, Given, Input};
-use crate::{AnalysisError, Cases, Subject, SubjectError};
+use crate::{AnalysisError, Case, Cases, Subject, SubjectError};
 
 /// A data set to run a method on, and a second subject to run it on as well, if there is one.
 ///
@@ -141,8 +141,36 @@ impl Input for ManyCases {
     }
 }
 
+/// A case, and the data set that it stands among, if one was given: for methods that explain one sample beside others.
+#[derive(Debug, Clone)]
+pub struct CaseAmong {
+    /// The case that is explained.
+    pub case: Case,
+    /// The others.
+    pub among: Option<ManyCases>,
+}
+
+impl From<Case> for CaseAmong {
+    fn from(case: Case) -> Self {
+        Self { case, among: None }
+    }
+}
+
+impl Input for CaseAmong {
+    const FORM: Form = Form::OneCase;
+
+    fn of(given: &Given, _: &'static str) -> Result<Self, AnalysisError> {
+        Ok(Self { case: given.case.clone(), among: given.many.clone() })
+    }
+
+    fn record(&self) -> InputRecord {
+        let data = self.among.as_ref().map(|many| many.known.clone());
+        InputRecord { data, ..self.case.record() }
+    }
+}
+
 impl Given {
-    /// The same with a data set, for methods that are run on many cases, and a second subject, if it has one.
+    /// The same with a data set, for methods that are run on many cases or on one among them, and a second subject, if it has one.
     #[must_use]
     pub fn over(self, many: ManyCases) -> Self {
         Self { many: Some(many), ..self }

@@ -35,7 +35,7 @@ pub use explain::explain;
 pub use fit::{
     AnyFitted, Ended, Fit, Fitted, FittedError, Fitting, Outcome, Parts, Recorded, Source, learned_from,
 };
-pub use many::ManyCases;
+pub use many::{CaseAmong, ManyCases};
 pub use on::{On, Shared};
 pub use rerun::{Rerun, RerunError, rerun};
 pub use setting::Setting;

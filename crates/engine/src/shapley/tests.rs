@@ -2,7 +2,7 @@ use mmlens_core::finding::{Tolerance, largest};
 use mmlens_testkit::Oracle;
 use proptest::prelude::*;
 
-use super::{Seed, ShapleyError, Shares, exact, kernel};
+use super::{Seed, ShapleyError, Shares, exact, kernel, permutation, permuted};
 use crate::Coalition;
 
 type Scores = Result<Vec<f32>, ShapleyError>;
@@ -42,6 +42,37 @@ fn values_are_those_of_shap_and_of_the_sum_over_orders() {
         assert_eq!((least.errors.clone(), least.scored), (vec![0.0; players], 1 << players));
         assert_eq!((all.none, all.all), (scores[0], scores[scores.len() - 1]));
     }
+}
+
+/// A game of what single players and pairs bring is exact from one order and its reverse on; of any other the errors say how far it may be off.
+#[test]
+fn orders_tend_to_the_values() {
+    let pairs = |some: &[Coalition]| -> Scores {
+        let of = |s: &Coalition| {
+            s.present().map(|i| i as f32).sum::<f32>() + (s.has(0) && s.has(2)) as u8 as f32 * 3.0
+        };
+        Ok(some.iter().map(of).collect())
+    };
+    // Player i brings i; 0 and 2 share three.
+    let found = permutation(4, 1, Seed(3), pairs).unwrap();
+    ROUNDING.check("pairs", &found.values, &[1.5, 1.0, 3.5, 3.0]).unwrap();
+    assert_eq!((found.scored, permuted(4, 1), found.errors), (8, 8, vec![0.0; 4]));
+    let scores = rough(6, 4);
+    let wanted = exact(6, table(&scores)).unwrap().values;
+    let many = permutation(6, 4000, Seed(1), table(&scores)).unwrap();
+    let some = permutation(6, 40, Seed(1), table(&scores)).unwrap();
+    for found in [&many, &some] {
+        for ((own, wanted), error) in found.values.iter().zip(&wanted).zip(&found.errors) {
+            assert!((own - wanted).abs() < 4.0 * error && *error > 0.0, "{own} {wanted} {error}");
+        }
+        let sum: f32 = found.values.iter().sum();
+        assert!((sum - (found.all - found.none)).abs() < 1e-4);
+    }
+    // A hundred times the orders, a tenth of the error.
+    let ratio = largest(&some.errors).unwrap() / largest(&many.errors).unwrap();
+    assert!((7.0..14.0).contains(&ratio), "{ratio}");
+    assert_eq!(permutation(1, 3, Seed(0), table(&[2.0, 5.0])).unwrap().values, [3.0]);
+    assert!(permutation(0, 3, Seed(0), table(&[2.0])).unwrap().values.is_empty());
 }
 
 #[test]

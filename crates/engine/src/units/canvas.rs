@@ -90,6 +90,53 @@ impl Canvas {
         }
     }
 
+    /// At every pixel a share of what is there, and of the fill, which has the shape of these pixels, the rest. The share is asked for by entry,
+    /// row and column, and is the same in every frame.
+    ///
+    /// # Errors
+    /// [`UnitError::Pixels`] for a pixel that has no share; [`UnitError::Subject`] for a fill of another shape.
+    pub(super) fn blended(
+        &self,
+        share: &dyn Fn(usize, usize, usize) -> Option<f32>,
+        fill: &AnyTensor,
+    ) -> Result<Shown, UnitError> {
+        let dims = self.pixels.dims();
+        let none = || UnitError::Pixels { found: dims.clone() };
+        let entries: Vec<usize> = (0..self.sheets.len()).collect();
+        let device = |x: &Tensor<3>| x.device().without_autodiff();
+        let (rows, deep, each) = match self.patches {
+            None => (self.sheets.len(), *dims.get(1).ok_or_else(none)?, dims.iter().skip(2).product()),
+            Some((deep, side)) => (*dims.first().ok_or_else(none)?, deep, side * side),
+        };
+        let mut shares = Vec::with_capacity(rows * each);
+        for (entry, sheet) in self.sheets.iter().enumerate() {
+            let at = |row: usize, col: usize| share(entry, row, col).ok_or_else(none);
+            match self.patches {
+                None => {
+                    for row in 0..sheet.height {
+                        for col in 0..sheet.width {
+                            shares.push(at(row, col)?);
+                        }
+                    }
+                }
+                Some((_, side)) => {
+                    for (down, across) in (0..sheet.steps).flat_map(|_| &sheet.places) {
+                        for row in down * side..(down + 1) * side {
+                            for col in across * side..(across + 1) * side {
+                                shares.push(at(row, col)?);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        let x: Tensor<3> = reshaped(self.pixels.clone(), [rows, deep, each])?;
+        let fill: Tensor<3> = reshaped(fill.clone(), [rows, deep, each])?;
+        let shares = Tensor::<3>::from_data(TensorData::new(shares, [rows, 1, each]), &device(&x));
+        let mixed = fill.clone() + (x - fill) * shares;
+        Ok(Shown { entries, pixels: Some(unfolded(mixed, &dims)?) })
+    }
+
     fn pictures(&self, pieces: &[(&Piece, &AnyTensor)]) -> Result<Shown, UnitError> {
         let mut entries: Vec<usize> = pieces.iter().map(|(piece, _)| piece.entry).collect();
         entries.sort_unstable();

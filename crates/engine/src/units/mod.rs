@@ -79,6 +79,7 @@ mod parts;
 mod road;
 mod segments;
 mod slic;
+mod veil;
 mod words;
 
 use mmlens_core::finding::{Axis, Labels, Modality, TokenLabel};
@@ -90,6 +91,7 @@ pub use error::UnitError;
 pub use hiding::Hiding;
 pub use segments::Segments;
 pub use slic::Slic;
+pub use veil::{Veil, Veiled};
 
 use canvas::Piece;
 

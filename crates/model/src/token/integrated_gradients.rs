@@ -117,18 +117,18 @@
 //! # }
 //! ```
 
-use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Caution, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Baseline, Capability, Card, Case, Cost, HookError, Inputs, Leaf,
-    Objective, On, Part, Point, Site, Subject, TokenMap, caution, kind,
+    Objective, On, Part, Site, Subject, caution, kind,
 };
-use mmlens_engine::{End, Nodes, Path, PathIntegral, Progress, Rule, Spoken, label, one_row};
+use mmlens_engine::{End, Nodes, Path, PathIntegral, Progress, Rule, Spoken, one_row};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, input, setting};
+use crate::check::{at_least_one, ends_named, entered, input, setting};
+use crate::contributions::{beginnings, moved, over_paths, panel_gaps, relative_gap, settled, shown};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -206,11 +206,7 @@ impl IntegratedGradients {
         if let Some(sites) = &self.settings.sites {
             return sites.iter().copied().map(end).collect();
         }
-        let pixels = inputs.pixels.is_some().then(|| Site::of(Part::Vision, Point::Pixels));
-        let ends = pixels.into_iter().chain([kind::words_enter(subject)]).map(end);
-        let ended = objective.ends_at();
-        let matters = |end: &End| ended.is_none_or(|last| end.site <= last);
-        ends.filter(|end| kind::has(subject, end.site)).filter(matters).collect()
+        entered(subject, inputs, objective).into_iter().map(end).collect()
     }
 
     fn paths(
@@ -230,15 +226,6 @@ impl IntegratedGradients {
         let (nodes, memory) = (self.nodes, on.memory().at_most(self.rows));
         let path = |ends| PathIntegral { ends, nodes, memory };
         Ok(End::paths(on.subject(), &along).into_iter().map(path).collect())
-    }
-
-    /// Where each path begins, in words.
-    fn beginnings(paths: &[PathIntegral]) -> String {
-        let ends = paths.iter().flat_map(|path| &path.ends);
-        let each: Vec<String> =
-            ends.map(|end| format!("{}: {}", end.site, end.baseline.describe(end.site))).collect();
-        let apart = if paths.len() > 1 { "; each alone, while the other is as it was given" } else { "" };
-        each.join("; ") + apart
     }
 
     /// What speaks against the shares along a path: nothing moved, the two ends barely differ, or the shares do not add up.
@@ -284,17 +271,7 @@ impl Analysis for IntegratedGradients {
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
         let Settings { along, sites, gap, budget, steps, rule, rows } = &settings;
-        if let (Some(_), Some(_)) = (along, sites) {
-            return Err(setting(&CARD, "sites", "beside `along`", "one of them says what moves"));
-        }
-        if along.as_ref().is_some_and(Vec::is_empty) || sites.as_ref().is_some_and(Vec::is_empty) {
-            return Err(setting(&CARD, "along", "no site", "a path needs at least one"));
-        }
-        let mut seen = BTreeSet::new();
-        let moved = along.iter().flatten().map(|end| end.site).chain(sites.iter().flatten().copied());
-        if let Some(twice) = moved.into_iter().find(|site| !seen.insert(*site)) {
-            return Err(setting(&CARD, "along", format!("`{twice}` twice"), "a site moves once"));
-        }
+        ends_named(&CARD, along.as_deref(), sites.as_deref())?;
         let least = if *rule == Rule::Trapezoid { 2 } else { 1 };
         if let Some(steps) = steps
             && !(least..=4096).contains(steps)
@@ -372,12 +349,10 @@ impl Analysis for IntegratedGradients {
         let walked = walk(&objective)?;
         // Each walk has places of its own, so that paths stand beside the whole alone.
         let of_token = |objective: &Objective| -> Result<Vec<Labelled>, AnalysisError> {
-            let mut tables = shown(&walk(objective)?, unit, map)?;
-            tables.retain(|table| table.axis_of(Role::Step).is_none());
-            Ok(tables)
+            shown(&walk(objective)?, unit, map, Vec::new())
         };
         let each: Vec<Vec<Labelled>> = spoken.objectives().iter().map(of_token).collect::<Result<_, _>>()?;
-        let whole = shown(&walked, unit, map)?;
+        let whole = shown(&walked, unit, map, scores(&walked, unit)?)?;
         let other = caution::other_sum(
             &whole,
             &each,
@@ -387,90 +362,21 @@ impl Analysis for IntegratedGradients {
         let tables = spoken.with_each(std::iter::once(Ok(whole)).chain(each.into_iter().map(Ok)))?;
         let along = || walked.iter().flat_map(|path| &path.along);
         let sites: Vec<Site> = along().map(|along| along.spec.site).collect();
-        let ends: Vec<&End> = paths.iter().flat_map(|path| &path.ends).collect();
-        let settled =
-            serde_json::to_value(&ends).map_err(|error| setting(&CARD, "along", error, "it is written"))?;
-        let mut beginnings = Self::beginnings(&paths);
-        if !map.reply().is_empty() {
-            beginnings += "; tokens of the answer stay as they are";
-        }
-        let answer = Answer::new(tables, sites).explaining(&objective).against(beginnings);
+        let answer = Answer::new(tables, sites).explaining(&objective).against(beginnings(&paths, map));
         let cautions = walked.iter().filter_map(|path| self.cautions(&objective, path));
-        Ok(answer.cautioned(cautions.chain(other)).settled("along", settled))
+        settled(&CARD, answer.cautioned(cautions.chain(other)), &paths)
     }
 }
 
 /// Panels that miss so many times the gap asked for, without signs, are spoken of even where their errors cancel.
 const PANELS: f64 = 5.0;
 
-/// What is found along some paths.
-fn shown(walked: &[Path], unit: Unit, map: &TokenMap) -> Result<Vec<Labelled>, AnalysisError> {
-    let along = || walked.iter().flat_map(|path| &path.along);
-    let mut tables = Vec::new();
-    for along in along() {
-        let name = along.spec.site.to_string();
-        tables.extend(label::tables(&name, unit, &along.spec, &along.dims, &along.values, map)?);
-    }
-    // Sums over what belongs together are the answer, single coordinates are kept beside.
-    let (mut tables, single): (Vec<Labelled>, Vec<Labelled>) =
-        tables.into_iter().partition(|table| !table.is_aside());
-    let totals = along().map(|along| along.total() as f32).collect();
-    let names = Axis::names(Role::Concept, along().map(|along| along.spec.site.to_string()));
-    tables.push(Labelled::numbers("by site", unit, vec![names], totals)?);
-    tables.extend(summary(walked, unit)?);
-    tables.extend(single);
-    Ok(tables)
-}
-
 // What the refusal of a small budget says.
 const _: () = assert!(Nodes::LEAST == 129);
 
-/// The sites that move along a path, in words.
-fn moved(path: &Path) -> String {
-    path.along.iter().map(|along| along.spec.site.to_string()).collect::<Vec<_>>().join(" + ")
-}
-
-/// The completeness gap over the change, without sign.
-fn relative_gap(path: &Path) -> f32 {
-    over_change(path.gap(), path)
-}
-
-/// What the panels of an adaptive path miss, without their signs, over the change.
-fn panel_gaps(path: &Path) -> Option<f32> {
-    path.missed.map(|missed| over_change(missed, path))
-}
-
-fn over_change(missed: f64, path: &Path) -> f32 {
-    let change = path.change().abs().max(f64::from(f32::MIN_POSITIVE));
-    if missed == 0.0 { 0.0 } else { (missed.abs() / change).min(f64::from(f32::MAX)) as f32 }
-}
-
-/// What each path says of itself; of several, one value for each.
-fn summary(paths: &[Path], unit: Unit) -> Result<Vec<Labelled>, AnalysisError> {
-    let over = match paths {
-        [_] => Vec::new(),
-        paths => vec![Axis::names(Role::Concept, paths.iter().map(moved))],
-    };
-    let each = |name: &str, unit, value: &dyn Fn(&Path) -> f32| {
-        Labelled::numbers(name, unit, over.clone(), paths.iter().map(value).collect())
-    };
-    let mut tables = scores(paths, &over, unit)?;
-    tables.extend([
-        Labelled::scalar("objective", unit, paths.first().map_or(f32::NAN, |path| path.at_input)),
-        each("objective at baseline", unit, &|path| path.at_baseline)?,
-        each("completeness gap", unit, &|path| path.gap() as f32)?,
-        each("relative completeness gap", Unit::Ratio, &relative_gap)?,
-    ]);
-    let missed: Option<Vec<f32>> = paths.iter().map(panel_gaps).collect();
-    if let Some(missed) = missed {
-        tables.push(Labelled::numbers("missed by panels", Unit::Ratio, over.clone(), missed)?);
-        tables.push(each("places", Unit::Count, &|path| path.nodes.len() as f32)?);
-    }
-    Ok(tables)
-}
-
 /// The objective along the paths: one table where all have the same nodes, one for each where they were added as needed.
-fn scores(paths: &[Path], over: &[Axis], unit: Unit) -> Result<Vec<Labelled>, AnalysisError> {
+fn scores(paths: &[Path], unit: Unit) -> Result<Vec<Labelled>, AnalysisError> {
+    let over = over_paths(paths);
     let along = |path: &Path, place: fn(f64) -> String| {
         Axis::names(Role::Step, path.nodes.iter().map(|(node, _)| place(node.at)))
     };
@@ -481,7 +387,7 @@ fn scores(paths: &[Path], over: &[Axis], unit: Unit) -> Result<Vec<Labelled>, An
     };
     let tables = match paths {
         [path, ..] if path.missed.is_none() => {
-            let axes = [over, &[along(path, place)]].concat();
+            let axes = [over, vec![along(path, place)]].concat();
             vec![Labelled::numbers("path", unit, axes, paths.iter().flat_map(told).collect())?]
         }
         paths => paths.iter().map(each).collect::<Result<_, _>>()?,

@@ -81,22 +81,18 @@
 //! # }
 //! ```
 
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Axis, Labelled, Role, Unit};
-use mmlens_core::{
-    Analysis, AnalysisError, Answer, Baseline, Card, Case, Copies, Cost, HookError, Inputs, Leaf, On, Plan,
-    Seed, caution,
-};
-use mmlens_engine::shapley::{self, MOST_PLAYERS, Shares};
-use mmlens_engine::{Coalition, Hiding, Positions, Progress, Spoken};
+use mmlens_core::{Analysis, AnalysisError, Answer, Baseline, Card, Case, Cost, Inputs, Leaf, On, Seed};
+use mmlens_engine::Positions;
+use mmlens_engine::shapley::{self, MOST_PLAYERS};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Called, PartSettings, Parts};
 use crate::check::{at_least_one, setting};
+use crate::game::{Drawn, Game, Score};
+use crate::parts::{PartSettings, Parts};
 
-pub use super::parts::{Cover, Each, Hide};
+pub use crate::parts::{Cover, Each, Hide};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -216,88 +212,16 @@ impl Analysis for KernelShap {
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
-        let (inputs, objective) = on.open(case)?;
-        let parts = self.parts(on, case, &inputs)?;
-        let memory = on.memory().at_most(self.rows);
-        let plan = Plan::new().objective(&objective);
-        memory.hold(CARD.id, 0, on.subject().need(&inputs, &plan, Copies::ONE)?)?;
-        let units = parts.units.clone();
-        let hiding =
-            Hiding::new(on.subject(), &case.sample, &inputs, units).map_err(|error| error.of(CARD.id))?;
-        let players = hiding.units().len();
         let Settings { samples, seed, .. } = self.settings;
-        let all = self.settings.enumerates(players);
-        // How many are drawn is known when they are.
-        let mut progress: Option<Progress<'_>> = None;
-        let spoken = Spoken::of(on, case, &inputs, &objective)?;
-        let metrics = spoken.beside(&objective);
-        // What was measured of the tokens of an answer while the whole was: coalitions are the same for all.
-        let mut beside: Vec<VecDeque<Vec<f32>>> = vec![VecDeque::new(); spoken.objectives().len()];
-        let score = |some: &[Coalition]| {
-            let total = if all { 1 << players } else { some.len() };
-            let progress = progress.get_or_insert_with(|| Progress::new(on.watch(), CARD.id, total));
-            let mut measured = hiding.measure(&metrics, some, &memory, progress)?.into_iter();
-            let whole = measured.next().ok_or(HookError::NoObjective)?;
-            beside.iter_mut().zip(measured).for_each(|(own, measured)| own.push_back(measured.values));
-            Ok::<_, AnalysisError>(whole.values)
+        let game = Game { parts: self.settings.part_settings(), rows: self.rows, seed };
+        let solve = |players: usize, score: &mut Score<'_>| match self.settings.enumerates(players) {
+            true => Ok((shapley::exact(players, score)?, Drawn(false))),
+            false => Ok((shapley::kernel(players, samples, seed, score)?, Drawn(true))),
         };
-        let shares: Shares = match all {
-            true => shapley::exact(players, score)?,
-            false => shapley::kernel(players, samples, seed, score)?,
+        let total = |players: usize| match self.settings.enumerates(players) {
+            true => 1 << players,
+            false => shapley::coalitions(players, samples, seed),
         };
-        let unit = objective.unit();
-        let shown = |shares: &Shares| -> Result<Vec<Labelled>, AnalysisError> {
-            let called = Called { picture: "picture", tokens: "tokens" };
-            let mut tables = parts.tables(&called, unit, &shares.values)?;
-            tables.extend(by_modality(&parts, &shares.values)?);
-            Ok(tables)
-        };
-        let of_token = |mut measured: VecDeque<Vec<f32>>| {
-            let again =
-                |_: &[Coalition]| Ok::<_, AnalysisError>(measured.pop_front().ok_or(HookError::NoObjective)?);
-            shown(&match all {
-                true => shapley::exact(players, again)?,
-                false => shapley::kernel(players, samples, seed, again)?,
-            })
-        };
-        let mut tables =
-            spoken.with_each(std::iter::once(shown(&shares)).chain(beside.into_iter().map(of_token)))?;
-        let sum: f64 = shares.values.iter().map(|share| f64::from(*share)).sum();
-        let gap = sum - (f64::from(shares.all) - f64::from(shares.none));
-        tables.extend([
-            Labelled::scalar("objective", unit, shares.all),
-            Labelled::scalar("objective of nothing", unit, shares.none),
-            Labelled::scalar("efficiency gap", unit, gap as f32),
-        ]);
-        let errors = parts.tables(
-            &Called { picture: "picture error", tokens: "tokens error" },
-            unit,
-            &shares.errors,
-        )?;
-        tables.extend(errors.into_iter().map(Labelled::aside));
-        let (with, without) = ((shares.all, "with all parts"), (shares.none, "without any"));
-        let (pictures, words) = shares.values.split_at(parts.of_pictures().min(shares.values.len()));
-        let rounding = |values: &[f32], what| caution::rounding(values, (unit, shares.all), what);
-        let nothing = [rounding(pictures, "values of the picture"), rounding(words, "values of words")];
-        let contrast = caution::contrast(&objective, with, without);
-        let cautions = nothing.into_iter().flatten().chain(contrast);
-        let answer = Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline());
-        let answer = answer.cautioned(cautions);
-        Ok(if all { answer } else { answer.seeded(seed) })
+        Ok(game.played(on, case, (&solve, &total))?.answer)
     }
-}
-
-/// Of all shares' magnitudes those of pictures and of words, where there are both.
-fn by_modality(parts: &Parts, shares: &[f32]) -> Result<Option<Labelled>, AnalysisError> {
-    let magnitude = |shares: &[f32]| shares.iter().map(|share| f64::from(share.abs())).sum::<f64>();
-    let Some((pictures, words)) = shares.split_at_checked(parts.of_pictures()) else { return Ok(None) };
-    if pictures.is_empty() || words.is_empty() {
-        return Ok(None);
-    }
-    let [pictures, words] = [magnitude(pictures), magnitude(words)];
-    let all = pictures + words;
-    let of_all = |part: f64| if all == 0.0 { 0.0 } else { (part / all) as f32 };
-    let axis = Axis::names(Role::Concept, ["picture", "words"]);
-    let ratios = vec![of_all(pictures), of_all(words)];
-    Ok(Some(Labelled::numbers("by modality", Unit::Ratio, vec![axis], ratios)?))
 }

@@ -7,7 +7,6 @@ pub mod kernel_shap;
 pub mod latent_lens;
 pub mod nearest_words;
 pub mod occlusion;
-mod parts;
 pub mod sinks;
 pub mod sinks_over_cases;
 pub mod smooth_grad;

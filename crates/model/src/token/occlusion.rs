@@ -97,10 +97,10 @@ use mmlens_core::{
 use mmlens_engine::{Coalition, Hiding, Measured, Positions, Progress, Spoken};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Called, PartSettings, Parts};
 use crate::check::at_least_one;
+use crate::parts::{Called, PartSettings, Parts};
 
-pub use super::parts::{Cover, Each, Hide};
+pub use crate::parts::{Cover, Each, Hide};
 
 /// What this method is.
 pub const CARD: Card = Card {

@@ -75,7 +75,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
-use mmlens_core::finding::{Caution, Finding, Labelled, Unit, finite};
+use mmlens_core::finding::{Caution, Labelled, Unit, finite};
 use mmlens_core::{
     Alteration, Altered, Analysis, AnalysisError, Answer, AnyAnalysis, AnyTensor, AxisName, Capability, Card,
     Case, Change, Cost, Form, Given, HookError, Inputs, Leaf, Method, Objective, On, Part, Plan, Point,
@@ -87,6 +87,7 @@ use serde_json::{Map, Value, json};
 
 use crate::METHODS;
 use crate::check::{at_least_one, setting};
+use crate::moments::Moments;
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -229,6 +230,7 @@ impl Analysis for SmoothGrad {
         let case = Case { target: Target::Objective(objective.clone()), ..case.clone() };
         let given = Given { case, corrupted: None, many: None };
         let (mut found, mut warned, mut caution): (Option<Moments>, usize, Option<Caution>) = (None, 0, None);
+        let mut baseline = None;
         for sample in 0..self.samples.get() {
             let drawn = drawn(&value, sigma, seed.at(sample as u64))?;
             let shaken = Altered::new(subject, [Alteration::new(site, Region::all(), Change::Add(drawn))?])?;
@@ -239,14 +241,19 @@ impl Analysis for SmoothGrad {
                 warned += 1;
                 caution.get_or_insert(first);
             }
+            baseline = baseline.or_else(|| one.provenance.baseline.clone());
+            // Tensors among its settings are settings here, and cautions are counted.
+            let given = |table: &Labelled| table.is_aside() && table.name().starts_with("given ");
+            let own = |table: &&Labelled| !given(table) && !Caution::is_table(table.name());
+            let tables: Vec<Labelled> = one.tables().iter().filter(own).cloned().collect();
             match &mut found {
-                None => found = Some(Moments::of(one)?),
-                Some(moments) => moments.add(&one)?,
+                None => found = Some(Moments::of(tables)),
+                Some(moments) => moments.add(&tables)?,
             }
         }
         let found = found.ok_or_else(|| setting(&CARD, "samples", 0, "it must be at least 1"))?;
-        let baseline = found.first.provenance.baseline.clone();
-        let mut tables = found.tables()?;
+        let mut tables = found.means()?;
+        tables.extend(found.deviations()?);
         tables.push(Labelled::scalar("sigma", Unit::Activation, sigma as f32));
         let caution = caution.map(|first| Caution {
             text: format!("{warned} of {} samples, the first: {first}", self.samples),
@@ -309,66 +316,5 @@ impl Sample<'_> {
 impl Watch for Sample<'_> {
     fn step(&self, _: &'static str, done: usize, total: usize) -> ControlFlow<()> {
         self.watch.step(CARD.id, self.sample * total + done, self.samples * total)
-    }
-}
-
-/// Mean and sum of squared differences from it, of every number of a finding (Welford 1962).
-struct Moments {
-    first: Finding,
-    count: f64,
-    /// For each table.
-    moments: Vec<Vec<(f64, f64)>>,
-}
-
-impl Moments {
-    fn of(first: Finding) -> Result<Self, AnalysisError> {
-        // Tensors among its settings are settings here, and cautions are counted.
-        let given = |table: &Labelled| table.is_aside() && table.name().starts_with("given ");
-        let own = |table: &&Labelled| !given(table) && !Caution::is_table(table.name());
-        let tables = first.tables().iter().filter(own).cloned().collect();
-        let first = Finding::new(first.provenance.clone(), tables)?;
-        let own = |table: &Labelled| {
-            table.as_numbers().unwrap_or_default().iter().map(|value| (f64::from(*value), 0.0)).collect()
-        };
-        let moments = first.tables().iter().map(own).collect();
-        Ok(Self { first, count: 1.0, moments })
-    }
-
-    fn add(&mut self, one: &Finding) -> Result<(), AnalysisError> {
-        self.count += 1.0;
-        for (table, moments) in self.first.tables().iter().zip(&mut self.moments) {
-            let values = one.table(table.name())?.as_numbers().unwrap_or_default();
-            if values.len() != moments.len() {
-                return Err(HookError::Values { dims: vec![moments.len()], given: values.len() }.into());
-            }
-            for ((mean, squares), value) in moments.iter_mut().zip(values) {
-                let away = f64::from(*value) - *mean;
-                *mean += away / self.count;
-                *squares += away * (f64::from(*value) - *mean);
-            }
-        }
-        Ok(())
-    }
-
-    /// The means, then, aside, the deviations.
-    fn tables(&self) -> Result<Vec<Labelled>, AnalysisError> {
-        let (mut means, mut deviations) = (Vec::new(), Vec::new());
-        for (table, moments) in self.first.tables().iter().zip(&self.moments) {
-            if table.as_numbers().is_none() {
-                means.push(table.clone());
-                continue;
-            }
-            let made = |name: String, of: &dyn Fn(&(f64, f64)) -> f64| {
-                let values = moments.iter().map(|own| of(own) as f32).collect();
-                Labelled::numbers(name, table.unit(), table.axes().to_vec(), values)
-            };
-            let mean = made(table.name().to_owned(), &|(mean, _)| *mean)?;
-            means.push(if table.is_aside() { mean.aside() } else { mean });
-            let deviation =
-                made(format!("{} deviation", table.name()), &|(_, squares)| (squares / self.count).sqrt())?;
-            deviations.push(deviation.aside());
-        }
-        means.extend(deviations);
-        Ok(means)
     }
 }

@@ -165,6 +165,7 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
                 "rule": "midpoint",
                 "steps": 3,
             }),
+            json!({ "sites": ["text.embed"], "steps": 3 }),
             // Nodes are added; half of what it may take is needed.
             json!({ "budget": 180, "gap": 0.0001, "rows": 5 }),
         ],
@@ -186,6 +187,36 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
                 "steps": 4,
             } }),
         ],
+        "saliency" => {
+            vec![json!({}), json!({ "sites": ["text.embed", "text.blocks.1.attn.z"], "pool": "norm" })]
+        }
+        "gxi" => vec![
+            json!({}),
+            json!({ "sites": ["text.input"], "gap": 0.1 }),
+            json!({ "along": [{ "site": "text.blocks.1.resid_pre", "baseline": { "constant": 0.25 } }] }),
+        ],
+        "expected" => vec![
+            json!({ "samples": 3 }),
+            json!({ "samples": 2, "seed": 4, "sites": ["vision.pixels", "connector.out"] }),
+        ],
+        "lime" => vec![
+            json!({ "picture": { "grid": { "rows": 2, "cols": 2 } }, "samples": 12, "rows": 5 }),
+            json!({ "picture": "whole", "each": "token", "samples": 9, "seed": 3, "words": "unattended", "alpha": 0.5 }),
+        ],
+        "rise" => vec![
+            json!({ "samples": 7, "map": [3, 2], "rows": 3 }),
+            json!({ "cells": [2, 3], "open": 0.25, "samples": 4, "pixels": "zero" }),
+        ],
+        "permshap" => vec![
+            json!({ "picture": { "grid": { "rows": 2, "cols": 2 } }, "each": "token", "orders": 2, "rows": 3 }),
+            json!({ "picture": "whole", "words": "unattended", "each": "token", "exact": true }),
+        ],
+        "mmshap" => vec![
+            json!({ "orders": 1 }),
+            json!({ "orders": 2, "pixels": "mean", "seed": 4, "words": "unattended" }),
+        ],
+        "gradcam" => vec![json!({}), json!({ "site": "connector.out", "weights": "each", "relu": false })],
+        "relevance" => vec![json!({}), json!({ "last": 1 })],
         "rollout" => vec![
             json!({}),
             json!({ "whole": 0, "fusion": "max", "residual": 0.25, "sinks": "leave-out", "above": 0.1 }),
