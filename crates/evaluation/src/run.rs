@@ -3,7 +3,7 @@
 //! # Idea
 //! Each case is explained by every row: the methods, each method once more on a model with random weights, a random map, a blob and an edge filter ([`baselines`](crate::RandomMap)). Of every row every metric is
 //! taken, of the same thing explained, which is settled once, on the model itself. A case's draws follow from the seed and its number, the same for all rows, so that rows are
-//! compared pair by pair.
+//! compared pair by pair. The random map is drawn anew for every case, `draws` (3) times, and has the mean of their scores: draw `k` of case `c` has the seed `Seed(seed).at(c).at(2^64 - 1).at(k)`.
 //!
 //! - **Score**: the mean over the cases that have one. **Interval**: of the means of `resamples` draws of as many cases with replacement the quantiles that leave out
 //!   `(1 - level) / 2` on each side (linear between ranks); none of fewer than two cases. **n**: the cases that have one.
@@ -127,7 +127,9 @@ impl std::fmt::Debug for Models<'_> {
 
 /// A row: what makes its maps, or the persons.
 pub(crate) enum Maker<'a> {
-    Maps(Vec<Box<dyn Explainer + 'a>>),
+    One(Box<dyn Explainer + 'a>),
+    /// So many random maps, drawn anew for every case; scores are the mean over them.
+    Random(usize),
     Persons,
 }
 
@@ -277,10 +279,10 @@ impl Evaluation {
         contestants: &'a [Contestant],
         models: Models<'a>,
     ) -> Result<Vec<(String, Maker<'a>)>, AnalysisError> {
-        let EvaluationSettings { picture, draws, grid, seed, .. } = self.settings;
+        let EvaluationSettings { picture, draws, .. } = self.settings;
         let of = |contestant: &'a Contestant, always_on| {
             let maker: Box<dyn Explainer + 'a> = Box::new(Method { contestant, always_on });
-            Maker::Maps(vec![maker])
+            Maker::One(maker)
         };
         let mut rows: Vec<(String, Maker<'a>)> =
             contestants.iter().map(|own| (own.name.clone(), of(own, None))).collect();
@@ -289,12 +291,9 @@ impl Evaluation {
                 .iter()
                 .map(|own| (format!("{}, random weights", own.name), of(own, Some(models.random)))),
         );
-        let random = (0..draws).map(|draw| -> Box<dyn Explainer + 'a> {
-            Box::new(RandomMap { seed: Seed(seed).at(u64::MAX).at(draw as u64), grid, picture })
-        });
-        rows.push(("random map".to_owned(), Maker::Maps(random.collect())));
-        rows.push(("centred blob".to_owned(), Maker::Maps(vec![Box::new(CentredBlob { picture })])));
-        rows.push(("edge filter".to_owned(), Maker::Maps(vec![Box::new(EdgeFilter { picture })])));
+        rows.push(("random map".to_owned(), Maker::Random(draws)));
+        rows.push(("centred blob".to_owned(), Maker::One(Box::new(CentredBlob { picture }))));
+        rows.push(("edge filter".to_owned(), Maker::One(Box::new(EdgeFilter { picture }))));
         if self.metrics.iter().any(|metric| metric.judges_persons()) {
             rows.push(("a person".to_owned(), Maker::Persons));
         }
@@ -383,8 +382,15 @@ impl Evaluation {
             redraws: models.redraws,
             seed: opened.seed,
         };
-        let makers = match maker {
-            Maker::Maps(makers) => makers,
+        let drawn: Vec<RandomMap>;
+        let makers: Vec<&dyn Explainer> = match maker {
+            Maker::One(maker) => vec![maker.as_ref()],
+            Maker::Random(draws) => {
+                let EvaluationSettings { picture, grid, .. } = self.settings;
+                let of = |draw| RandomMap { seed: opened.seed.at(u64::MAX).at(draw as u64), grid, picture };
+                drawn = (0..*draws).map(of).collect();
+                drawn.iter().map(|map| -> &dyn Explainer { map }).collect()
+            }
             Maker::Persons => {
                 let of = |metric: &dyn AnyMetric| match metric.of_persons(&asked(nothing.as_ref())) {
                     Some(scores) => finite(scores?),
@@ -414,15 +420,13 @@ impl Evaluation {
             let own = made.iter().find(|(side, _)| *side == metric.side()).map(|(_, own)| own);
             let own = own.ok_or_else(|| NoScore::Refused("no map was made".to_owned()))?.as_ref();
             let own = own.map_err(Clone::clone)?;
-            let cost: u64 = makers
-                .iter()
-                .map(|maker| metric.cost(&asked(maker.as_ref())))
-                .sum::<Result<u64, NoScore>>()?;
+            let cost: u64 =
+                makers.iter().map(|maker| metric.cost(&asked(*maker))).sum::<Result<u64, NoScore>>()?;
             if cost > left.get(at).copied().unwrap_or(0) {
                 return Err(NoScore::Cost);
             }
             spent.iter_mut().skip(at).take(1).for_each(|spent| *spent = cost);
-            let each = makers.iter().zip(own).map(|(maker, map)| metric.scores(&asked(maker.as_ref()), map));
+            let each = makers.iter().zip(own).map(|(maker, map)| metric.scores(&asked(*maker), map));
             mean(each.collect::<Result<_, _>>()?)
         });
         let cells = cells.collect();

@@ -17,7 +17,7 @@
 //! | `texts` | layer, head, rank | text | the texts picked, first to last; empty where nothing was left to explain |
 //! | `variance explained` | layer, head, rank | ratio | by this text and those before it |
 //! | `random texts` | layer, head, rank | ratio | the same of texts drawn from the list, the mean over draws |
-//! | `random directions` | layer, head, rank | ratio | the same of directions drawn in the span of the head, the mean over draws |
+//! | `random directions` | layer, head, rank | ratio | the same of directions of the shared space drawn by chance, projected on the span of the head as texts are, the mean over draws |
 //! | `principal components` | layer, head, rank | ratio | the same of the best directions there are |
 //! | `variance` | layer, head | none | how much a head differs from picture to picture: the mean over pictures of the squared distance from its mean |
 //! | `rows` | concept | count | `pictures`, `texts` |
@@ -315,7 +315,8 @@ impl TextSpan {
         let centred = rows.less(&mean);
         let spread = |rows: Matrix| rows.transposed().products(&rows.transposed());
         let inside = Spread { covariance: spread(span.rows(&centred)), total: centred.square() };
-        let texts = span.rows(&basis.vectors(texts));
+        let (shared, of_span) = (texts.width(), |vectors: &Matrix| span.rows(&basis.vectors(vectors)));
+        let texts = of_span(texts);
         let (total, n) = (inside.total, states.len() as f64);
         let (picked, explained) = greedy(&inside, &texts, count);
         let values = Eigen::of(CARD.id, &spread(centred))?.values;
@@ -333,8 +334,8 @@ impl TextSpan {
             let order = drawn_order(texts.len(), seed.at(draw));
             add(&mut random_texts, in_turn(&inside, &texts.chosen(&order), count));
             let seed = seed.at(DIRECTIONS + draw);
-            let drawn = (0..count as u64).flat_map(|at| direction(texts.width(), seed.at(at))).collect();
-            add(&mut random_directions, in_turn(&inside, &Matrix::new(drawn, texts.width().max(1))?, count));
+            let drawn = (0..count as u64).flat_map(|at| direction(shared, seed.at(at))).collect();
+            add(&mut random_directions, in_turn(&inside, &of_span(&Matrix::new(drawn, shared)?), count));
         }
         Ok(Spanned {
             texts: picked,

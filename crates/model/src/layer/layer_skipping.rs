@@ -17,7 +17,7 @@
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
 //! | `change` | layer | objective | what leaving out the window that begins at a layer does; also by answer token |
-//! | `influence` | layer | ratio | of each layer by itself |
+//! | `influence` | layer | ratio | of each layer in such a window, by itself |
 //! | `influence by position` | layer, token | ratio | the same at every position of a prompt |
 //! | `objective` | | objective | with nothing left out |
 //!
@@ -63,6 +63,7 @@
 //! # }
 //! ```
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
@@ -140,6 +141,12 @@ impl LayerSkipping {
         }
         Ok((self.settings.layers.chosen(CARD.id, "layers", of)?, of))
     }
+
+    /// The layers that lie in windows which begin there.
+    fn covered(&self, begins: &[usize]) -> Vec<usize> {
+        let all: BTreeSet<usize> = begins.iter().flat_map(|from| *from..from + self.window.get()).collect();
+        all.into_iter().collect()
+    }
 }
 
 impl Analysis for LayerSkipping {
@@ -161,7 +168,8 @@ impl Analysis for LayerSkipping {
         let (subject, inputs) = (on.subject(), on.encode(&case.sample)?);
         let part = part_with_blocks(subject, self.settings.part);
         let (begins, _) = self.begins(subject, part)?;
-        let chunks = begins.len().div_ceil(fit_at_once(on, &inputs, &streams(part, &begins))?.div_ceil(2));
+        let covered = self.covered(&begins);
+        let chunks = covered.len().div_ceil(fit_at_once(on, &inputs, &streams(part, &covered))?.div_ceil(2));
         let cost = Cost::rows(case.settling() + 2 * chunks + begins.len());
         Ok(cost.at_once(self.rows.get(), on.row(case, &inputs, &[])?, on.memory().budget()))
     }
@@ -175,14 +183,15 @@ impl Analysis for LayerSkipping {
         if part == Part::Vision && inputs.pixels.is_none() {
             return Err(input(&CARD, "a picture", "the sample has none"));
         }
-        let at_once = fit_at_once(on, &inputs, &streams(part, &begins))?.div_ceil(2);
+        let covered = self.covered(&begins);
+        let at_once = fit_at_once(on, &inputs, &streams(part, &covered))?.div_ceil(2);
         let memory = on.memory().at_most(self.rows);
         let spoken = Spoken::of(on, case, &inputs, &objective)?;
         let metrics = spoken.beside(&objective);
         let mut progress = Progress::new(on.watch(), CARD.id, begins.len());
         let (mut measured, mut turned): (Vec<Measured>, Vec<Vec<f32>>) = (Vec::new(), Vec::new());
-        for range in mmlens_engine::batches(begins.len(), at_least_one(&CARD, "layers", at_once)?) {
-            let some = of_range(&begins, range)?;
+        for range in mmlens_engine::batches(covered.len(), at_least_one(&CARD, "layers", at_once)?) {
+            let some = of_range(&covered, range)?;
             let mut plan = Plan::new();
             for site in streams(part, some) {
                 plan = plan.read(site)?;
@@ -193,12 +202,18 @@ impl Analysis for LayerSkipping {
             for layer in some {
                 let [before, behind] = around(part, *layer);
                 turned.push(apart(trace.get(before)?, trace.get(behind)?)?);
+                if !begins.contains(layer) {
+                    continue;
+                }
                 let last = Site::block(part, layer + self.window.get() - 1, Point::ResidPost);
                 variants.push(vec![Edit::set(last, trace.get(before)?.clone())]);
             }
             let kept = held(&trace);
             drop(trace);
-            let sweep = Sweep::of(vec![Axis::count(Role::Layer, some.len())], variants)?;
+            if variants.is_empty() {
+                continue;
+            }
+            let sweep = Sweep::of(vec![Axis::count(Role::Layer, variants.len())], variants)?;
             let sweep = metrics.iter().fold(sweep, |sweep, metric| sweep.measure(metric.clone()));
             let found = sweep.run(subject, &inputs, &memory.less(kept), &mut progress)?.measured;
             match measured.is_empty() {
@@ -227,13 +242,14 @@ impl Analysis for LayerSkipping {
             (own.iter().map(|v| f64::from(*v)).sum::<f64>() / own.len().max(1) as f64) as f32
         };
         let means = turned.iter().map(mean).collect();
+        let layer = Indices::axis(Role::Layer, &covered, kind::blocks(subject, part));
         tables.push(Labelled::numbers("influence", Unit::Ratio, vec![layer.clone()], means)?);
         if part == Part::Text {
             let axes = vec![layer, label::token_axis(map)];
             let each = Labelled::numbers("influence by position", Unit::Ratio, axes, turned.concat())?;
             tables.push(each.aside());
         }
-        let answer = Answer::new(tables, streams(part, &begins)).explaining(&objective).cautioned(caution);
+        let answer = Answer::new(tables, streams(part, &covered)).explaining(&objective).cautioned(caution);
         Ok(answer.settled("part", json!(part)))
     }
 }

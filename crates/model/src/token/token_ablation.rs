@@ -18,6 +18,9 @@
 //! input at that place; or `cut`: states stay, and from block `from` on no other position can look at them (scores of minus infinity; each
 //! still looks at itself).
 //!
+//! All this is of the input. An answer that stands behind it and is explained is no part of it: none of its tokens is taken away, drawn, or in
+//! a mean.
+//!
 //! # In and out
 //! In: a [`Case`] of one row. Out:
 //!
@@ -36,9 +39,10 @@
 //!
 //! # Settings
 //! - `part`: the language model; where an encoder of its own reads the words, or there is none, the tower ([`Part`]).
-//! - `sets`: by default `pictures`, `question`, `markers` ([`Tokens`]); any others by name: registers, boxes with a buffer around them, what lies
-//!   outside, ranges of the prompt in bytes, positions by number. Registers are positions of pictures whose states, where they are replaced,
-//!   are at least so long, or so many times their median ([`Bound`](crate::sinks::Bound)).
+//! - `sets`: by default `pictures`, `question`, `markers` ([`Tokens`]); any others by name, `{"name": "ball", "tokens": {"phrase": "red ball"}}`: a
+//!   phrase, `{"box": {"bbox": [x0, y0, x1, y1], "buffer": 8}}` with the patches it touches and those so near, `{"outside": ..}`, `{"bytes": [from, to]}` of the
+//!   prompt, positions by number `{"at": [3, 4]}`, `{"registers": ..}`. Registers are positions of pictures whose states, where they are replaced, are at
+//!   least so long, or so many times their median ([`Bound`](crate::sinks::Bound)).
 //! - `replace`: `mean`; zero is further from anything the model has seen.
 //! - `from`: block 0: at the input. From a later block on, others have looked at the positions before.
 //! - `controls`: 20 random sets for each set; with fewer than 19 `p` cannot fall to 0.05. `seed`: 0.

@@ -32,6 +32,8 @@ pub enum Tokens {
     Masked(Option<String>),
     /// The patches that touch none.
     Unmasked,
+    /// The tokens of a phrase of the prompt ([`Positions::Phrase`]).
+    Phrase(String),
     /// The tokens that share a byte with a range of the prompt: the first, and the one behind the last.
     Bytes(usize, usize),
     /// These, by number; of a tower in each of its pictures.
@@ -70,6 +72,8 @@ pub(crate) struct Spots {
     /// How many there are of each picture, where the site holds pictures one by one.
     each: Option<usize>,
     axis: Axis,
+    /// How many of them are of the input: behind these stands an answer.
+    given: usize,
 }
 
 impl Spots {
@@ -82,7 +86,8 @@ impl Spots {
     ) -> Result<Self, AnalysisError> {
         if matches!(site.part(), Part::Text | Part::Encoder) {
             let map = one_row(card.id, inputs)?;
-            return Ok(Self { labels: map.tokens.clone(), each: None, axis: label::token_axis(map) });
+            let given = map.prompt().end;
+            return Ok(Self { labels: map.tokens.clone(), each: None, axis: label::token_axis(map), given });
         }
         if inputs.pixels.is_none() {
             return Err(input(card, "a picture", "the sample has none"));
@@ -103,7 +108,7 @@ impl Spots {
             }
             _ => (0..axis.len()).map(|at| TokenLabel::new(at.to_string(), Modality::Image)).collect(),
         };
-        Ok(Self { labels, each: entries.map(|_| len), axis })
+        Ok(Self { given: labels.len(), labels, each: entries.map(|_| len), axis })
     }
 
     pub(crate) fn axis(&self) -> &Axis {
@@ -112,6 +117,11 @@ impl Spots {
 
     pub(crate) fn len(&self) -> usize {
         self.labels.len()
+    }
+
+    /// Those of the input that show pictures, or the others; an answer behind it is none of them.
+    pub(crate) fn all(&self, picture: bool) -> Vec<usize> {
+        (0..self.given).filter(|at| self.is_picture(*at) == picture).collect()
     }
 
     fn is_picture(&self, at: usize) -> bool {
@@ -127,7 +137,7 @@ impl Spots {
         (norms, read): (&[f64], &[usize]),
     ) -> Result<Vec<usize>, AnalysisError> {
         let patch = |at: &usize| self.labels.get(*at).and_then(|own| own.patch.as_ref());
-        let filter = |is: &dyn Fn(&usize) -> bool| (0..self.len()).filter(is).collect::<Vec<_>>();
+        let filter = |is: &dyn Fn(&usize) -> bool| (0..self.given).filter(is).collect::<Vec<_>>();
         let marker = |at: &usize| self.labels.get(*at).is_some_and(|own| own.modality == Modality::Special);
         let in_mask = |patch: &PatchLabel, name: Option<&String>| {
             masks
@@ -162,15 +172,19 @@ impl Spots {
             }
             Tokens::Masked(name) => filter(&|at| patch(at).is_some_and(|own| in_mask(own, name.as_ref()))),
             Tokens::Unmasked => filter(&|at| patch(at).is_some_and(|own| !in_mask(own, None))),
+            Tokens::Phrase(_) if self.each.is_some() || map.len() != self.len() => {
+                return Err(input(card, "a part that reads words, for a phrase", "this one does not"));
+            }
+            Tokens::Phrase(phrase) => Positions::Phrase(phrase.clone()).chosen(card.id, map)?,
             Tokens::Bytes(from, to) => filter(&|at| {
                 let shares = |(a, b): (usize, usize)| a.max(*from) < b.min(*to);
                 self.labels.get(*at).and_then(|own| own.bytes).is_some_and(shares)
             }),
             Tokens::At(numbers) => {
-                let each = self.each.unwrap_or(self.len()).max(1);
+                let each = self.each.unwrap_or(self.given).max(1);
                 if let Some(past) = numbers.iter().find(|own| **own >= each) {
                     let found = format!("position {past} was asked for of {each}");
-                    return Err(input(card, "positions that the sample has", found));
+                    return Err(input(card, "positions that the input has", found));
                 }
                 filter(&|at| numbers.contains(&(at % each)))
             }
@@ -191,7 +205,7 @@ impl Spots {
 
     /// The positions of a kind in a random order, those where the answer is read last.
     fn pool(&self, kind: bool, read: &[usize], seed: Seed) -> Vec<usize> {
-        let mut pool: Vec<usize> = (0..self.len()).filter(|at| self.is_picture(*at) == kind).collect();
+        let mut pool = self.all(kind);
         pool.sort_by_cached_key(|at| (read.contains(at), seed.at(*at as u64).value(), *at));
         pool
     }
@@ -199,10 +213,9 @@ impl Spots {
     /// Whether a random set like a set can be another.
     pub(crate) fn has_others(&self, set: &[usize], read: &[usize]) -> bool {
         let free = |at: &usize| !set.contains(at) && !read.contains(at);
-        [true, false].into_iter().any(|kind| {
-            let of = |at: &usize| self.is_picture(*at) == kind;
-            set.iter().any(of) && (0..self.len()).filter(of).any(|at| free(&at))
-        })
+        [true, false]
+            .into_iter()
+            .any(|kind| set.iter().any(|at| self.is_picture(*at) == kind) && self.all(kind).iter().any(free))
     }
 
     /// Positions as regions of a site, picture by picture, with the positions of all that are not among them.
@@ -219,11 +232,6 @@ impl Spots {
     /// The two kinds, pictures and others.
     pub(crate) fn kinds(&self, set: &[usize]) -> [Vec<usize>; 2] {
         [true, false].map(|kind| set.iter().copied().filter(|at| self.is_picture(*at) == kind).collect())
-    }
-
-    /// All of a kind.
-    pub(crate) fn all(&self, picture: bool) -> Vec<usize> {
-        (0..self.len()).filter(|at| self.is_picture(*at) == picture).collect()
     }
 
     /// How many of each picture.
@@ -269,7 +277,7 @@ mod tests {
             vec![word("ab", 7), word("cd", 9), word("ef", 11)],
         ]
         .concat();
-        Spots { axis: Axis::tokens(labels.clone()), labels, each: None }
+        Spots { axis: Axis::tokens(labels.clone()), given: labels.len(), labels, each: None }
     }
 
     fn chosen(tokens: Tokens, masks: &[Mask]) -> Vec<usize> {
@@ -318,6 +326,26 @@ mod tests {
         assert_eq!(counts[9], 0);
         assert!(spots.has_others(&[1, 2], &[9]) && !spots.has_others(&[1, 2, 3, 4, 5, 6], &[9]));
         assert!(!spots.has_others(&[0, 7, 8], &[9]));
+    }
+
+    /// Nothing of an answer is taken away, drawn, or in a mean.
+    #[test]
+    fn an_answer_is_none_of_them() {
+        let spots = Spots { given: 8, ..spots() };
+        assert_eq!((spots.all(true), spots.all(false)), ((1..7).collect(), vec![0, 7]));
+        assert!((0..200).all(|seed| spots.like(&[0], &[7], Seed(seed)) == [0]));
+        assert!(!spots.has_others(&[0], &[7]));
+        let of = |tokens| {
+            let map = TokenMap { tokens: spots.labels.clone(), answer: Some(8), ..TokenMap::default() };
+            spots.chosen(&super::super::CARD, &tokens, (&map, &[]), (&[1.0; 10], &[7]))
+        };
+        assert_eq!(of(Tokens::Bytes(7, 13)).unwrap(), [7]);
+        assert!(of(Tokens::Phrase("none".to_owned())).is_err());
+        let said = of(Tokens::At(vec![8])).unwrap_err().to_string();
+        assert!(
+            said.ends_with("needs positions that the input has, but position 8 was asked for of 8"),
+            "{said}"
+        );
     }
 
     #[test]
