@@ -1,5 +1,6 @@
 //! What is asked of a model: pictures and words, and what was answered.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::{Clip, Picture, SubjectError};
@@ -101,6 +102,23 @@ impl Sample {
     /// A picture and captions that it is compared with.
     pub fn captions(picture: Picture, captions: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self::new(vec![picture], Words::Texts(captions.into_iter().map(Into::into).collect()))
+    }
+
+    /// The same with further captions behind its own, each once; of other words than captions the sample itself.
+    #[must_use]
+    pub fn beside_captions(&self, further: &[String]) -> Cow<'_, Self> {
+        match &self.words {
+            Words::Texts(own) if !further.is_empty() => {
+                let mut all = own.clone();
+                for caption in further {
+                    if !all.contains(caption) {
+                        all.push(caption.clone());
+                    }
+                }
+                Cow::Owned(Self { words: Words::Texts(all), ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
+        }
     }
 
     /// A raw prompt about any number of pictures.

@@ -30,6 +30,7 @@
 //!
 //! # Settings
 //! - `layers`: all, or some by number ([`Indices`]): those taken apart by head and token.
+//! - `captions`: none, beside those of the case. `mmlens explain` names here all that it was given.
 //! - `by_token`: yes. Whether heads are taken apart by what they attend to, which takes a second pass.
 //!
 //! # Cost
@@ -111,11 +112,13 @@ pub struct Settings {
     pub layers: Indices,
     /// Whether heads are taken apart by what they attend to.
     pub by_token: bool,
+    /// Captions beside those of the case. One that the case has already is not taken twice.
+    pub captions: Vec<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { layers: Indices::All, by_token: true }
+        Self { layers: Indices::All, by_token: true, captions: Vec::new() }
     }
 }
 
@@ -152,7 +155,8 @@ impl Analysis for EmbeddingParts {
     }
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
-        let (subject, inputs) = (on.subject(), on.encode(&case.sample)?);
+        let sample = case.sample.beside_captions(&self.settings.captions);
+        let (subject, inputs) = (on.subject(), on.encode(&sample)?);
         let reader = Reader::of(&CARD, subject)?;
         reader.one_picture(&inputs)?;
         let mut sites = reader.sites(self.settings.by_token);
@@ -164,10 +168,11 @@ impl Analysis for EmbeddingParts {
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
         let (subject, by_token) = (on.subject(), self.settings.by_token);
-        let Words::Texts(texts) = &case.sample.words else {
+        let sample = case.sample.beside_captions(&self.settings.captions);
+        let Words::Texts(texts) = &sample.words else {
             return Err(input(&CARD, "captions", "the sample has none"));
         };
-        let inputs = on.encode(&case.sample)?;
+        let inputs = on.encode(&sample)?;
         let reader = Reader::of(&CARD, subject)?;
         let layers = self.settings.layers.chosen(CARD.id, "layers", reader.layers)?;
         let mut progress = Progress::new(on.watch(), CARD.id, 1 + usize::from(by_token) + layers.len());

@@ -220,7 +220,7 @@ impl Analysis for LogitLens {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let (part, space) = self.part(on.subject())?;
-        let sample = self.sample(&case.sample, space)?;
+        let sample = self.sample(&case.sample, space);
         let inputs = on.encode(&sample)?;
         if space != Space::Shared {
             one_row(self.card().id, &inputs)?;
@@ -235,7 +235,7 @@ impl Analysis for LogitLens {
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
         let (part, space) = self.part(on.subject())?;
         let answer = match space {
-            Space::Shared => shared::answer(self, on, &*self.sample(&case.sample, space)?, part)?,
+            Space::Shared => shared::answer(self, on, &*self.sample(&case.sample, space), part)?,
             _ => words::answer(self, on, case, (part, space))?,
         };
         Ok(answer.settled("part", json!(part)))
@@ -271,18 +271,11 @@ impl LogitLens {
     }
 
     /// The sample with the captions that are to stand beside its own.
-    fn sample<'a>(&self, sample: &'a Sample, space: Space) -> Result<Cow<'a, Sample>, AnalysisError> {
-        let Words::Texts(own) = &sample.words else { return Ok(Cow::Borrowed(sample)) };
-        if space != Space::Shared || self.settings.captions.is_empty() {
-            return Ok(Cow::Borrowed(sample));
+    fn sample<'a>(&self, sample: &'a Sample, space: Space) -> Cow<'a, Sample> {
+        match space {
+            Space::Shared => sample.beside_captions(&self.settings.captions),
+            _ => Cow::Borrowed(sample),
         }
-        let mut all = own.clone();
-        for caption in &self.settings.captions {
-            if !all.contains(caption) {
-                all.push(caption.clone());
-            }
-        }
-        Ok(Cow::Owned(Sample { words: Words::Texts(all), ..sample.clone() }))
     }
 
     /// How much it looks at at a time.

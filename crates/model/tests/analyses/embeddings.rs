@@ -279,7 +279,11 @@ fn parts_add_up() {
         )
         .unwrap();
         // One layer, by head alone, is a row of all of them.
-        let some = embedding_parts::Settings { layers: Indices::At(vec![1]), by_token: false };
+        let some = embedding_parts::Settings {
+            layers: Indices::At(vec![1]),
+            by_token: false,
+            ..embedding_parts::Settings::default()
+        };
         let one = parts(subject, &case, some);
         assert_eq!(
             one.table("heads").unwrap().get(&[0, 0, 1]),
