@@ -27,7 +27,7 @@ fn weighted(log: f64, value: f64) -> f64 {
 
 /// The `count` largest values with their places, largest first; of equal ones the first comes first. NaN is never large.
 pub fn largest(values: &[f64], count: usize) -> Vec<(usize, f64)> {
-    let mut best: Vec<(usize, f64)> = Vec::with_capacity(count + 1);
+    let mut best: Vec<(usize, f64)> = Vec::with_capacity(count.min(values.len()) + 1);
     for (i, value) in values.iter().enumerate().filter(|(_, v)| !v.is_nan()) {
         let better = |(_, kept): &(usize, f64)| kept >= value;
         if best.len() == count && best.last().is_none_or(better) {

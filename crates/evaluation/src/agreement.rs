@@ -10,7 +10,8 @@
 //! | `agreement` | ratio | higher | as above, from -1 to 1 |
 //!
 //! # Settings
-//! - `rows`, `cols`: a grid of 14 x 14, as VQA-HAT compares attention with what persons unblurred. Cells are those of the whole picture; a person's map gives each the sum of the pixels whose middle lies in it.
+//! - `rows`, `cols`: a grid of 14 x 14, as VQA-HAT compares attention with what persons unblurred. Cells are those of the whole picture; a person's map gives each the sum of the pixels whose middle lies in it. Masses
+//!   are ranked in steps of a millionth of the largest, so that equal sums of grey levels are equal.
 //! - `sign`: `absolute`.
 //!
 //! # Cost
@@ -24,7 +25,7 @@
 //! - A model may be right for other reasons than a person.
 //!
 //! # Agreement
-//! scipy 1.17 `spearmanr` on the same masses, to 1e-9.
+//! scipy 1.17 `spearmanr` on the same masses, in the same steps, to 1e-9.
 //!
 //! # Reference
 //! Das et al.: Human Attention in Visual Question Answering: Do Humans and Deep Networks Look at the Same Regions? EMNLP 2016. <https://arxiv.org/abs/1606.03556>.
@@ -76,7 +77,7 @@ impl Agreement {
 
     fn of_person(&self, person: &PersonMap) -> Vec<f64> {
         let values: Vec<f64> = person.values.iter().map(|value| f64::from(*value)).collect();
-        self.cells(&values, person.size)
+        in_steps(&self.cells(&values, person.size))
     }
 
     /// The maps of persons of a picture, on the grid.
@@ -121,6 +122,12 @@ impl Agreement {
     }
 }
 
+/// Masses in steps of a millionth of the largest: sums of the same grey levels are equal then, in whatever order they were added.
+fn in_steps(masses: &[f64]) -> Vec<f64> {
+    let step = 1e-6 * masses.iter().map(|mass| mass.abs()).fold(0.0, f64::max); // no NaN: maps are finite
+    if step > 0.0 { masses.iter().map(|mass| (mass / step).round()).collect() } else { masses.to_vec() }
+}
+
 fn same() -> NoScore {
     NoScore::Undefined("a map is the same everywhere".to_owned())
 }
@@ -161,7 +168,7 @@ impl Metric for Agreement {
         let map = map.signed(self.0.sign);
         let each = persons.iter().map(|(person, cells)| {
             let own = self.cells(&map.painted(asked.picture, person.size), person.size);
-            rank_correlation(&own, cells).ok_or_else(same)
+            rank_correlation(&in_steps(&own), cells).ok_or_else(same)
         });
         let each: Vec<f64> = each.collect::<Result<_, _>>()?;
         Ok(vec![each.iter().sum::<f64>() / each.len() as f64])
@@ -179,6 +186,18 @@ impl Metric for Agreement {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_sums_are_equal_in_any_order() {
+        let levels = [7, 90, 13, 200, 31].map(|level| f64::from(level as f32 / 255.0));
+        let sum = |order: &[usize]| order.iter().map(|at| levels[*at]).sum::<f64>();
+        let masses =
+            [sum(&[0, 1, 2, 3, 4]), sum(&[4, 3, 2, 1, 0]), f64::from(341.0_f32 / 255.0), sum(&[0, 1])];
+        let steps = in_steps(&masses);
+        assert_eq!((steps[0], steps[1]), (1e6, 1e6));
+        assert!((steps[2] - 1e6).abs() <= 1.0 && steps[3] < 3e5, "{steps:?}");
+        assert_eq!(in_steps(&[0.0; 3]), [0.0; 3]);
+    }
 
     #[test]
     fn pixels_fall_into_the_cell_of_their_middle() {

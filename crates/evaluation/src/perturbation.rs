@@ -165,8 +165,9 @@ impl CurveSettings {
 
     /// How many units are done after each step, from none to all, each count once.
     fn counts(&self, units: usize) -> Vec<usize> {
-        let mut counts: Vec<usize> =
-            (0..=self.steps).map(|step| (step * units).div_ceil(self.steps)).collect();
+        // More steps than units are as many.
+        let steps = self.steps.min(units.max(1)); // no NaN: counts
+        let mut counts: Vec<usize> = (0..=steps).map(|step| (step * units).div_ceil(steps)).collect();
         counts.dedup();
         counts
     }

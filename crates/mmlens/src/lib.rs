@@ -43,7 +43,35 @@ struct Readme;
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde_json::{Value, json};
+
     use super::{FITS, METHODS};
+
+    /// What is counted has a bound: a slip in a number does not fill the memory.
+    #[test]
+    fn no_setting_counts_without_a_bound() {
+        // These count nothing that is held: seeds, places, passes that may be spent, rows that are looked for.
+        const FREE: [&str; 0] = [];
+        let mut free = Vec::new();
+        let mut look = |name: String, defaults: Value, make: &dyn Fn(Value) -> bool| {
+            for (setting, value) in defaults.as_object().unwrap() {
+                let counts = value.as_u64().is_some() && setting != "seed";
+                let made = |count: u64| make(json!({ setting.as_str(): count }));
+                if counts && (made(1_000_000_000) || made(u64::MAX)) {
+                    free.push(format!("{name}.{setting}"));
+                }
+            }
+        };
+        for method in METHODS {
+            let make = |settings| method.make(settings).is_ok();
+            look(method.card.short.to_owned(), method.defaults().unwrap(), &make);
+        }
+        for fit in FITS {
+            let make = |settings| fit.settled(settings).is_ok();
+            look(fit.card.short.to_owned(), fit.defaults().unwrap(), &make);
+        }
+        assert_eq!(free, FREE);
+    }
 
     /// Every crate with a table is in the joined one, and names tell all of its rows apart.
     #[test]

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use mmlens_core::{
-    AnalysisError, AxisName, Capability, Card, Case, HookError, Inputs, Objective, On, Part, Plan, Point,
-    Position, Site, SiteSpec, Subject, kind,
+    AnalysisError, AxisName, Capability, Card, Case, HookError, Inputs, MOST_COUNTED, Objective, On, Part,
+    Plan, Point, Position, Site, SiteSpec, Subject, kind,
 };
 use mmlens_engine::{End, Positions, Spoken, numbers, one_row};
 
@@ -71,13 +71,20 @@ pub(crate) fn entered(subject: &dyn Subject, inputs: &Inputs, objective: &Object
     all.filter(|site| kind::has(subject, *site)).filter(matters).collect()
 }
 
-/// A count that must not be zero.
+/// A count that must be neither zero nor beyond [`MOST_COUNTED`].
 pub(crate) fn at_least_one(
     card: &Card,
     name: &'static str,
     count: usize,
 ) -> Result<NonZeroUsize, AnalysisError> {
+    at_most(card, name, count)?;
     NonZeroUsize::new(count).ok_or_else(|| setting(card, name, count, "it must be at least 1"))
+}
+
+/// A count that must not be beyond [`MOST_COUNTED`].
+pub(crate) fn at_most(card: &Card, name: &'static str, count: usize) -> Result<(), AnalysisError> {
+    let fits = count <= MOST_COUNTED;
+    fits.then_some(()).ok_or_else(|| setting(card, name, count, "it must be at most 2^20"))
 }
 
 /// A number that must be finite and above zero.

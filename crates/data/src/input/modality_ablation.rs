@@ -86,8 +86,8 @@
 
 use mmlens_core::finding::{Caution, CautionKind, Unit, top};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Case, Cases, Cost, HookError, Leaf, ManyCases, On,
-    Part, Point, Position, Sample, Seed, Site, Target, Words, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Case, Cases, Cost, HookError, Leaf, MOST_COUNTED,
+    ManyCases, On, Part, Point, Position, Sample, Seed, Site, Target, Words, kind,
 };
 use mmlens_engine::Progress;
 use serde::{Deserialize, Serialize};
@@ -361,6 +361,7 @@ impl Analysis for ModalityAblation {
         }
         match settings.repeats {
             0 | 1 => Err(wrong("repeats", settings.repeats.to_string(), "a standard error takes at least 2")),
+            most if most > MOST_COUNTED => Err(wrong("repeats", most.to_string(), "it must be at most 2^20")),
             _ => Ok(Self { settings }),
         }
     }

@@ -334,8 +334,16 @@ impl SparseAutoencoder {
             weights: Some(rows.provenance().weights_hash).filter(|hash| !hash.is_empty()),
         };
         let converged = loop {
+            // A search that was cut off behind the last step of a pass has not measured it.
+            if (training.passes.len() as u64) < training.steps / steps {
+                let dictionary = training.dictionary(k, of_model.clone())?;
+                let left = unexplained((rows, &held), &mean, &dictionary)?;
+                training.passes.push(left);
+                if let Some(file) = keep {
+                    training.keep(file, &of)?;
+                }
+            }
             if let [.., before, last] = training.passes.as_slice()
-                && training.steps == training.passes.len() as u64 * steps
                 && (before - last).abs() < self.settings.tolerance * before
             {
                 break true;
@@ -355,12 +363,6 @@ impl SparseAutoencoder {
                     training.keep(file, &of)?;
                 }
                 watched?;
-            }
-            let dictionary = training.dictionary(k, of_model.clone())?;
-            let left = unexplained((rows, &held), &mean, &dictionary)?;
-            training.passes.push(left);
-            if let Some(file) = keep {
-                training.keep(file, &of)?;
             }
         };
 

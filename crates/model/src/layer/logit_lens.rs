@@ -133,7 +133,7 @@ use std::sync::Arc;
 use mmlens_core::kind::{self, Space};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Sample,
-    Subject, SubjectError, Words,
+    Subject, SubjectError,
 };
 use mmlens_engine::{Indices, Positions, one_row};
 use serde::{Deserialize, Serialize};

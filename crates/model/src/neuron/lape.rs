@@ -83,7 +83,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::groups::labels_of;
-use crate::check::{input, part_with_neurons, setting};
+use crate::check::{at_most, input, part_with_neurons, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -199,6 +199,7 @@ impl Analysis for Lape {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
+        at_most(&CARD, "shuffles", settings.shuffles)?;
         let shares = [("filter", settings.filter), ("share", settings.share), ("member", settings.member)];
         match shares.into_iter().find(|(_, share)| !(*share > 0.0 && *share <= 1.0)) {
             Some((name, share)) => Err(setting(&CARD, name, share, "it must lie between 0 and 1")),

@@ -89,7 +89,7 @@ use mmlens_engine::{Indices, Neurons, Positions, Progress, rows_shown};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{part_with_neurons, share};
+use crate::check::{at_most, part_with_neurons, share};
 
 mod masks;
 
@@ -200,6 +200,7 @@ impl Analysis for NetworkDissection {
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
         share(&CARD, "quantile", settings.quantile)?;
+        at_most(&CARD, "shuffles", settings.shuffles)?;
         Ok(Self { settings })
     }
 

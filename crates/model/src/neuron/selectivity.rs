@@ -91,7 +91,7 @@ use serde_json::json;
 
 pub use super::groups::Pool;
 use super::groups::{Pooled, labels_of};
-use crate::check::{input, part_with_neurons, setting, share};
+use crate::check::{at_most, input, part_with_neurons, setting, share};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -206,6 +206,8 @@ impl Analysis for Selectivity {
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
         share(&CARD, "alpha", settings.alpha)?;
+        at_most(&CARD, "top", settings.top)?;
+        at_most(&CARD, "shuffles", settings.shuffles)?;
         Ok(Self { settings })
     }
 

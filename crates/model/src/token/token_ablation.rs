@@ -100,7 +100,7 @@ use mmlens_engine::{Measured, Progress};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, input, part_with_blocks, passes_of_reading, setting};
+use crate::check::{at_least_one, at_most, input, part_with_blocks, passes_of_reading, setting};
 
 mod ablated;
 mod sets;
@@ -202,6 +202,7 @@ impl Settings {
                 "names must tell them apart",
             ));
         }
+        at_most(card, "controls", self.controls)?;
         if self.controls < 2 {
             return Err(setting(card, "controls", self.controls, "a deviation takes at least 2"));
         }
