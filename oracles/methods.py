@@ -312,8 +312,8 @@ def main():
     common.why(
         FOLDER,
         "methods.py",
-        "Explanations of one answer of llava-a, by captum 0.9 and by direct computation; its circuits by patching.py; shares and gradients of weights by direct.py; linear probes by probes.py; CKA by cka.py; the lens on the towers of clip-a by lens.py; the space that pictures and captions share by features.py; concepts by concepts.py; directions taken off by erasure.py; exchanged modalities by modality.py, foils by pairs.py; neurons over data sets by neurons.py, what they write and groups of them by neuron_words.py, concepts by dissection.py; causal tracing of llava-a and gpt2-a by tracing.py; the first steps of tuning their lenses by tuned_lens.py; sinks and registers, tokens taken away, nearest words and words in context by tokens.py; sparse autoencoders by sae.py.",
-        {"integrated gradients": 1e-3, "occlusion": 1e-3, "shares of parts": 1e-3, "smooth grad": 1e-3, "rollout": 1e-5, "lens": 1e-4, "patching": 1e-4, "circuits": 1e-3, "direct": 1e-5, "weights": 1e-4, "probes": 1e-4, "cka": 1e-4, "shared space": 2e-5, "concepts": 1e-6, "erasure": 1e-4, "modality": 1e-5, "pairs": 2e-5, "neurons": 1e-5, "tests of ranks": 1e-12, "value vectors": 1e-5, "group ablation": 1e-5, "dissection": 1e-5, "clip-dissect": 1e-4, "causal tracing": 1e-4, "tuned lens": 2e-4, "tokens": 1e-5, "sparse autoencoders": 2e-4, "ids": 0},
+        "Explanations of one answer of llava-a, by captum 0.9 and by direct computation; its circuits by patching.py; shares and gradients of weights by direct.py; linear probes by probes.py; CKA by cka.py; the lens on the towers of clip-a by lens.py; the space that pictures and captions share by features.py; concepts by concepts.py; directions taken off by erasure.py; exchanged modalities by modality.py, foils by pairs.py; neurons over data sets by neurons.py, what they write and groups of them by neuron_words.py, concepts by dissection.py; causal tracing of llava-a and gpt2-a by tracing.py; the first steps of tuning their lenses by tuned_lens.py; sinks and registers, tokens taken away, nearest words and words in context by tokens.py; sparse autoencoders by sae.py; decoders by several branches by decoding.py; entropies, drawn answers and calibration by uncertainty.py.",
+        {"integrated gradients": 1e-3, "occlusion": 1e-3, "shares of parts": 1e-3, "smooth grad": 1e-3, "rollout": 1e-5, "lens": 1e-4, "patching": 1e-4, "circuits": 1e-3, "direct": 1e-5, "weights": 1e-4, "probes": 1e-4, "cka": 1e-4, "shared space": 2e-5, "concepts": 1e-6, "erasure": 1e-4, "modality": 1e-5, "pairs": 2e-5, "neurons": 1e-5, "tests of ranks": 1e-12, "value vectors": 1e-5, "group ablation": 1e-5, "dissection": 1e-5, "clip-dissect": 1e-4, "causal tracing": 1e-4, "tuned lens": 2e-4, "tokens": 1e-5, "sparse autoencoders": 2e-4, "decoding": 1e-5, "uncertainty": 2e-6, "ids": 0},
         "Relative to the largest absolute value. Gradients and differences of nearly equal logits lose digits that single logits keep. Top "
         "ids are exact: `smallest_gap` between neighbouring ranks is far above the error. Probes: both searches end where the gradient is "
         "all but zero. CKA is absolute, and of rows that are in the file 1e-9. What lies in the shared space is absolute, too: cosines and "
@@ -323,7 +323,8 @@ def main():
         "to 2e-5 or 1e-4 of the largest, logits to 1e-4, since passes begin at other blocks. Tuned lens: losses to 2e-5 or 1e-4 of the "
         "largest; weights to 2e-6 or 2e-4, since the gradient is divided by its norm. Tokens: weights and states, and their sums in another "
         "order; whether a position is found is exact: the nearest lies 1e-5 from its bound. Sparse autoencoders: Adam divides by the size of "
-        "a gradient, so that rounding grows with the steps.",
+        "a gradient, so that rounding grows with the steps. Decoding: scores absolute, twice a logit less another, with a cache on one side; "
+        "tokens and layers exact, the next ones 1e-4 away. Uncertainty: probabilities absolute; measures of given numbers to 1e-12.",
     )
 
 
