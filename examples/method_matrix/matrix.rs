@@ -51,6 +51,8 @@ fn settings(short: &str, site: &str) -> Value {
         "ablation" | "ablation-often" => json!({ "controls": 2 }),
         "modality" => json!({ "repeats": 2, "labels": false }),
         "tuned" => json!({ "steps": 2, "batch": 2 }),
+        "pai" => json!({ "from": 0 }),
+        "semantic-entropy" | "self-consistency" => json!({ "draws": { "samples": 2, "max_new": 2 } }),
         "probe" => json!({ "site": site }),
         "inlp" => json!({ "site": site, "rounds": 1, "draws": 1 }),
         "concepts" => json!({ "site": site, "count": 2, "starts": 1, "draws": 1 }),

@@ -20,6 +20,8 @@ pub enum Capability {
     AnyBlocks,
     /// That it says something in the end: words, a class, how well a picture and a caption fit.
     Answer,
+    /// That it writes answers token by token.
+    Generation,
     /// Scores of attention in a part, before the softmax.
     Scores(Part),
     /// Shares of attention, in a tower or in the language model.
@@ -61,6 +63,7 @@ impl Capability {
             Self::Blocks(Part::Text) => "a language model with blocks".to_owned(),
             Self::AnyBlocks => "a part with blocks".to_owned(),
             Self::Answer => "a subject that gives an answer".to_owned(),
+            Self::Generation => "a subject that writes answers token by token".to_owned(),
             Self::Blocks(part) => format!("blocks in its part `{}`", part.name()),
             Self::Scores(Part::Text) => "a subject with attention scores in its language model".to_owned(),
             Self::Scores(part) => format!("attention scores in its part `{}`", part.name()),
@@ -99,6 +102,10 @@ impl Capability {
             Self::Answer => {
                 let said = anywhere(subject, Point::Logits) || anywhere(subject, Point::Projected);
                 missing(said, "this one ends in states")
+            }
+            Self::Generation => {
+                let says = matches!(reads_out(subject, Part::Text), Ok(Space::Words));
+                missing(says && subject.mask().is_none(), "this one says no next token")
             }
             Self::Blocks(part) => missing(blocks(subject, part) > 0, "this subject has none"),
             Self::Scores(part) => {

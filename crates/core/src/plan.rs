@@ -434,7 +434,7 @@ impl Plan {
 impl Plan {
     /// This plan and then another; the other's objective and place of resumption, where it has any.
     #[must_use]
-    pub(crate) fn and(mut self, other: Self) -> Self {
+    pub fn and(mut self, other: Self) -> Self {
         self.acts.extend(other.acts);
         self.standing.extend(other.standing);
         self.objective = other.objective.or(self.objective);

@@ -8,6 +8,7 @@ pub use mmlens_engine as engine;
 pub use mmlens_evaluation as evaluation;
 pub use mmlens_files as files;
 pub use mmlens_finding as finding;
+pub use mmlens_inference as inference;
 pub use mmlens_kernels as kernels;
 pub use mmlens_model as model;
 pub use mmlens_report as report;
@@ -20,6 +21,7 @@ pub use mmlens_core::{burn, ndarray, serde, serde_json};
 mmlens_core::tables! {
     mmlens_model,
     mmlens_data,
+    mmlens_inference,
 }
 
 /// What most programs need.
@@ -76,9 +78,10 @@ mod tests {
     /// Every crate with a table is in the joined one, and names tell all of its rows apart.
     #[test]
     fn the_tables_of_all_crates_are_one() {
-        let all: usize = [mmlens_model::METHODS, mmlens_data::METHODS].iter().map(|table| table.len()).sum();
-        assert_eq!(METHODS.len(), all);
-        assert_eq!(FITS.len(), mmlens_model::FITS.len() + mmlens_data::FITS.len());
+        let tables = [mmlens_model::METHODS, mmlens_data::METHODS, mmlens_inference::METHODS];
+        assert_eq!(METHODS.len(), tables.iter().map(|table| table.len()).sum::<usize>());
+        let fits = [mmlens_model::FITS, mmlens_data::FITS, mmlens_inference::FITS];
+        assert_eq!(FITS.len(), fits.iter().map(|table| table.len()).sum::<usize>());
         let cards = METHODS.iter().map(|method| method.card).chain(FITS.iter().map(|fit| fit.card));
         let mut seen = BTreeSet::new();
         for card in cards {

@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use mmlens_core::{
     AnalysisError, Anatomy, AnyAnalysis, AnyTensor, Batch, Change, Given, HookError, Inputs, Integrity,
@@ -11,7 +10,7 @@ use mmlens_core::{
 };
 use mmlens_finding::{Finding, Labelled, Tolerance};
 
-use crate::Rewired;
+use crate::counted::Counted;
 use crate::looked::{objectives_share_a_pass, sites_are_objectives};
 use crate::read_out::read_out_is_output;
 
@@ -133,13 +132,9 @@ pub fn analysis_breaches(
 fn dear(analysis: &dyn AnyAnalysis, subject: &dyn Subject, given: &Given) -> Checked {
     let said = |error: &dyn std::fmt::Display| format!("its cost cannot be told: {error}");
     let cost = analysis.cost(&On::new(subject), given).map_err(|error| said(&error))?;
-    let rows = AtomicU64::new(0);
-    let counted = Rewired::new(subject, |inputs, run| {
-        rows.fetch_add(inputs.rows() as u64, Ordering::Relaxed);
-        subject.forward(inputs, run)
-    });
+    let counted = Counted::new(subject);
     analysis.run_given(&On::new(&counted), given).map_err(|error| said(&error))?;
-    let taken = rows.load(Ordering::Relaxed);
+    let taken = counted.rows();
     let budget = mmlens_core::Memory::default().budget();
     if cost.bytes == 0 || cost.bytes > budget {
         return Err(format!("it says that it takes {} bytes of {budget}", cost.bytes));

@@ -1,6 +1,7 @@
 //! Tiny subjects, contracts and the oracle reader of the mmlens tests.
 
 mod contract;
+mod counted;
 mod kill;
 mod looked;
 mod oracle;

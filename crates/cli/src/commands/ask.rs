@@ -2,16 +2,21 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use mmlens::core::{Beams, Generation, Inputs, Sample, Sampling, Seed, Subject, Words, kind};
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use mmlens::METHODS;
+use mmlens::core::{Beams, Generation, Inputs, Method, Sample, Sampling, Seed, Subject, Words, kind};
 use mmlens::engine::aim::{Compared, Likely, Likeness, Said, cut_short, likely, masks, spoken, usual};
 use mmlens::finding::fixed;
+use mmlens::inference::{DECODERS, Decoder, Decoding};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::edits::EditArgs;
 use crate::input::{QuestionArgs, suited, written};
+use crate::methods::Set;
 use crate::model::ModelArgs;
 use crate::print;
-use crate::refusal::numbers;
+use crate::refusal::{Refusal, numbers};
 
 /// More classes than this are not told.
 const TOLD: usize = 5;
@@ -39,6 +44,13 @@ pub(crate) struct Ask {
     max_new: Option<u16>,
     #[command(flatten)]
     draw: DrawArgs,
+    /// Decodes by several branches: against a noised picture (vcd), with attention to the picture raised (pai), against an earlier layer (dola).
+    /// More in docs/inference.md.
+    #[arg(long, value_name = "DECODER", value_parser = decoders(), conflicts_with = "text")]
+    decoder: Option<String>,
+    /// A setting of the decoder, such as vcd.alpha=0.5; repeat it for several. Values are JSON.
+    #[arg(long, value_name = "DECODER.SETTING=VALUE", requires = "decoder")]
+    set: Vec<Set>,
     /// Writes so many answers side by side and tells the best, by the mean of its tokens' log-probabilities; at least 2.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..), conflicts_with_all = ["draw", "text"])]
     beams: Option<u16>,
@@ -70,7 +82,16 @@ struct Told<'a> {
     answer: &'a str,
     ended: bool,
     last_position: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decoder: Option<DecodedBy>,
     tokens: Vec<Said>,
+}
+
+/// The decoder that an answer was written by, with all of its settings. Probabilities of tokens are then those that it chose by.
+#[derive(Serialize)]
+struct DecodedBy {
+    name: &'static str,
+    settings: Value,
 }
 
 /// How well captions fit pictures.
@@ -130,6 +151,12 @@ struct Mask<'a> {
     tokens: &'a [Likely],
 }
 
+/// The decoders, as they are offered.
+fn decoders() -> PossibleValuesParser {
+    let value = |row: &Decoding| PossibleValue::new(row.card.short).alias(row.card.id).help(row.card.name);
+    PossibleValuesParser::new(DECODERS.iter().map(value))
+}
+
 fn lines(classes: &[Likely]) -> Vec<[String; 3]> {
     let line = |class: &Likely| {
         let share = format!("{:.3}", class.probability);
@@ -144,6 +171,7 @@ impl Ask {
         let subject = self.edits.of(self.model.open()?)?;
         let subject: &dyn Subject = &subject;
         suited(subject, &sample.words)?;
+        let decoder = self.decoder(subject)?;
         let inputs = subject.encode(&sample)?;
         self.edits.suited(subject, &inputs)?;
         if kind::compares(subject) {
@@ -160,8 +188,13 @@ impl Ask {
             None => usual(subject, &inputs)?,
         };
         let how = Generation { max_new, sampling: self.sampling(), stop_at_end: true };
-        let answer = numbers(subject, subject.generate(&inputs, &how))?;
-        let answer = answer.into_iter().next().context("no answer was generated")?;
+        let answers = match &decoder {
+            None => numbers(subject, subject.generate(&inputs, &how))?,
+            Some((decoder, by)) => {
+                decoder.write(subject, &inputs, &how).with_context(|| format!("--decoder {}", by.name))?
+            }
+        };
+        let answer = answers.into_iter().next().context("no answer was generated")?;
         if !self.json {
             print::line(print::visible(answer.text.trim()))?;
             cut_short(&inputs, &answer).iter().for_each(|note| print::note(note));
@@ -174,6 +207,7 @@ impl Ask {
             answer: answer.text.trim(),
             ended: answer.ended,
             last_position: answer.last_position,
+            decoder: decoder.map(|(_, by)| by),
             tokens: spoken(subject, &answer),
         })
     }
@@ -257,6 +291,24 @@ impl Ask {
             print::columns(&lines(mask.tokens))?;
         }
         Ok(())
+    }
+
+    /// The decoder that was named, and what is told of it; a subject that it is not for is refused before anything is computed.
+    fn decoder(&self, subject: &dyn Subject) -> Result<Option<(Box<dyn Decoder>, DecodedBy)>> {
+        let Some(name) = &self.decoder else { return Ok(None) };
+        let row = Decoding::called(name)?;
+        if let Some(set) = self.set.iter().find(|set| !set.is_of(&row.card)) {
+            let (method, chosen) = (set.method().to_owned(), row.card.short.to_owned());
+            return Err(Refusal::Unset { method, chosen }.into());
+        }
+        let given = self.set.iter().map(Set::said);
+        let given: Map<String, Value> =
+            given.map(|(setting, value)| (setting.to_owned(), value.clone())).collect();
+        let named = || format!("--decoder {}", row.card.short);
+        let decoder = row.make(Value::Object(given.clone())).with_context(named)?;
+        row.card.allows(subject).with_context(named)?;
+        let settings = Method::called(METHODS, row.card.id)?.make(Value::Object(given))?.settings()?;
+        Ok(Some((decoder, DecodedBy { name: row.card.id, settings })))
     }
 
     fn sampling(&self) -> Sampling {

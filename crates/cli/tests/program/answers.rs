@@ -158,3 +158,51 @@ fn answers_and_explanations_are_those_of_the_edited_model() {
     let page = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
     assert!(page.contains("text.blocks.0.attn.z[head=1]=zero"));
 }
+
+/// A decoder of several branches writes by its own scores: as the oracle says, with settings told in full, beside drawing, searching and edits.
+#[test]
+fn decoders_are_asked_by_name() {
+    let llava = model("llava-a");
+    let square = fixtures().join("pictures/square.png").display().to_string();
+    let ask = |more: &[&str]| {
+        let own = ["ask", &llava, "--image", &square, "--prompt", "<image>Red?", "--max-new", "4", "--json"];
+        mmlens(own.into_iter().chain(more.iter().copied()))
+    };
+    let plain = ask(&[]).json();
+    assert!(plain.get("decoder").is_none(), "{plain}");
+    let pai = ["--decoder", "pai", "--set", "pai.from=1", "--set", "pai.alpha=0.5", "--set", "pai.gamma=1.5"];
+    let answer = ask(&pai).json();
+    // The first of `oracles/decoding.py`.
+    assert_eq!(ids(&answer), [52, 127, 258, 284]);
+    assert_eq!(answer["decoder"]["name"], "pay-attention-to-image");
+    let settings = &answer["decoder"]["settings"];
+    assert_eq!((&settings["from"], &settings["gamma"]), (&json!(1), &json!(1.5)));
+    assert!(settings["beta"].as_f64().is_some_and(|beta| (beta - 0.1).abs() < 1e-6), "{settings}");
+    let dola = ["--decoder", "contrasting-layers", "--set", "dola.layers={\"at\": [0, 1, 2]}"];
+    assert_eq!(ids(&ask(&dola).json()), [52, 118, 75, 75]);
+    let none = ["--decoder", "vcd", "--set", "vcd.alpha=0", "--set", "vcd.beta=0"];
+    let drawn = ["--temperature", "1.5", "--seed", "3"];
+    let with = ask(&none.into_iter().chain(drawn).collect::<Vec<_>>()).json();
+    assert_eq!(with["tokens"], ask(&drawn).json()["tokens"]);
+    let edit = ["--edit", "text.blocks.1.mlp_out=zero"];
+    let edited = ask(&["--decoder", "vcd"].into_iter().chain(edit).collect::<Vec<_>>()).json();
+    assert_eq!(edited["alterations"], json!(["text.blocks.1.mlp_out=zero"]));
+    assert_ne!(ids(&edited), ids(&ask(&["--decoder", "vcd"]).json()));
+    for (more, wanted) in [
+        (&["--decoder", "vdc"][..], "invalid value 'vdc'"),
+        (
+            &["--decoder", "vcd", "--set", "pai.from=0"],
+            "`--set pai...`: this method does not run; those that do: vcd",
+        ),
+        (&["--decoder", "vcd", "--set", "vcd.noise=1000"], "steps are counted from 0 to 999"),
+        (&["--decoder", "dola", "--set", "dola.layer=1"], "unknown field `layer`"),
+        (&["--set", "vcd.alpha=1"], "--decoder <DECODER>"),
+    ] {
+        let said = ask(more).refused();
+        assert!(said.contains(wanted), "{said}");
+    }
+    let classes = mmlens(["ask", &model("vit-a"), "--image", &square, "--decoder", "vcd"]).refused();
+    assert!(classes.contains("needs a subject that writes answers token by token"), "{classes}");
+    let words = mmlens(["ask", &model("gpt2-a"), "--prompt", "Go on", "--decoder", "vcd"]).refused();
+    assert!(words.contains("needs a subject that sees pictures"), "{words}");
+}

@@ -60,7 +60,7 @@ pub struct Generated {
     /// The new token ids, the end token included where one came.
     pub tokens: Vec<u32>,
     /// The probability the model itself gave each of them: the softmax of its logits, before what the checkpoint or a
-    /// temperature makes of them.
+    /// temperature makes of them. Of a session that weighs several ([`Generator::through`]), that of what it says.
     pub probabilities: Vec<f32>,
     /// The text, special tokens left out.
     pub text: String,
@@ -88,6 +88,9 @@ pub struct Upcoming<'a> {
 /// decoding and drawing score by logits, a search by beams by log-probabilities.
 pub type ScoresFn<'a> = dyn FnMut(Upcoming<'_>, &mut [f32]) -> Result<(), SubjectError> + 'a;
 
+/// Begins a session on a prompt, whose first pass carries out a plan.
+type BeginFn<'a> = dyn FnOnce(&Inputs, Plan) -> Result<Box<dyn Session + 'a>, SubjectError> + 'a;
+
 /// Writes answers: what [`Subject::generate`] does, with plans by step and scores in the hands of the caller.
 ///
 /// Rows that have ended are given up and cost nothing from then on. So the rows of a step are those of the answers that have a token at
@@ -112,13 +115,19 @@ pub struct Generator<'a> {
     how: &'a Generation,
     plans: Plans,
     scores: Option<Box<ScoresFn<'a>>>,
+    begin: Option<Box<BeginFn<'a>>>,
 }
 
 impl fmt::Debug for Generator<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { how, plans, scores } = self;
-        let changed = scores.is_some();
-        f.debug_struct("Generator").field("how", how).field("plans", plans).field("scores", &changed).finish()
+        let Self { how, plans, scores, begin } = self;
+        let (changed, through) = (scores.is_some(), begin.is_some());
+        let mut all = f.debug_struct("Generator");
+        all.field("how", how)
+            .field("plans", plans)
+            .field("scores", &changed)
+            .field("through", &through)
+            .finish()
     }
 }
 
@@ -136,7 +145,7 @@ struct Writing<'a, 's> {
 impl<'a> Generator<'a> {
     /// One answer to every prompt, without plans.
     pub fn new(how: &'a Generation) -> Self {
-        Self { how, plans: Plans::new(), scores: None }
+        Self { how, plans: Plans::new(), scores: None, begin: None }
     }
 
     /// Carries out plans by step, and writes as many continuations of every prompt as they say: the continuations of the first
@@ -158,6 +167,17 @@ impl<'a> Generator<'a> {
         self
     }
 
+    /// Writes through a session that somebody else begins, in place of [`Subject::begin`]: a branch of one that has read the prompt
+    /// already, or one that weighs several branches against one another. It has a row for each prompt.
+    #[must_use]
+    pub fn through(
+        mut self,
+        begin: impl FnOnce(&Inputs, Plan) -> Result<Box<dyn Session + 'a>, SubjectError> + 'a,
+    ) -> Self {
+        self.begin = Some(Box::new(begin));
+        self
+    }
+
     /// Writes an answer for every row and continuation, and gives the traces of those steps that have a plan, by step.
     ///
     /// # Errors
@@ -169,7 +189,7 @@ impl<'a> Generator<'a> {
         subject: &S,
         inputs: &Inputs,
     ) -> Result<(Vec<Generated>, BTreeMap<usize, Trace>), SubjectError> {
-        let Self { how, plans, scores } = self;
+        let Self { how, plans, scores, begin } = self;
         let cannot = |reason: String| SubjectError::Generation { subject: subject.name().to_owned(), reason };
         inputs.some()?;
         plans.check(None)?;
@@ -196,7 +216,15 @@ impl<'a> Generator<'a> {
         }
         let first = plans.at(0);
         let planned = first.is_some();
-        let mut session = subject.begin(inputs, first.unwrap_or_default())?;
+        let first = first.unwrap_or_default();
+        let mut session: Box<dyn Session + '_> = match begin {
+            Some(begin) => begin(inputs, first)?,
+            None => subject.begin(inputs, first)?,
+        };
+        if session.rows() != inputs.rows() {
+            let reason = format!("a session of {} rows for {} prompts", session.rows(), inputs.rows());
+            return Err(SubjectError::Batch { reason });
+        }
         let begun = session.begun().filter(|_| planned);
         let traces = begun.map(|trace| (0, trace)).into_iter().collect();
         let mut writing = Writing { how, rules, scores, session, taken: 1, traces };

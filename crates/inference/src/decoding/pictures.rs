@@ -1,0 +1,115 @@
+//! Inputs whose pictures are noised, or gone.
+
+use std::sync::Arc;
+
+use mmlens_core::finding::Modality;
+use mmlens_core::{HookError, Inputs, Seed, SubjectError, TokenMap};
+
+/// Steps of the diffusion.
+pub(super) const STEPS: usize = 1000;
+
+/// How much of a signal is kept after a step of the diffusion, counted from 0: the root of the product of `1 - beta` up to it, with
+/// `beta = sigmoid(x) (5e-3 - 1e-5) + 1e-5` and `x` from -6 to 6 in 1000 even steps.
+#[must_use]
+pub fn kept_of_signal(step: usize) -> f64 {
+    let beta = |at: usize| {
+        let x = -6.0 + 12.0 * at as f64 / (STEPS - 1) as f64;
+        1.0 / (1.0 + (-x).exp()) * (5e-3 - 1e-5) + 1e-5
+    };
+    (0..=step).map(|at| 1.0 - beta(at)).product::<f64>().sqrt()
+}
+
+/// The same with noised pictures: `kept x + sqrt(1 - kept^2) n` at every number of the pixels as the tower is given them. The noise of
+/// number `j` of a row's picture `i` is [`Seed::normal`] of `seed.at(i).at(j)`, whatever else is in the batch.
+///
+/// # Errors
+/// [`SubjectError::Batch`] for inputs without pictures, or pixels that are not a whole number for each of them.
+pub fn noised(inputs: &Inputs, kept: f64, seed: Seed) -> Result<Inputs, SubjectError> {
+    let fail = |reason: &str| SubjectError::Batch { reason: reason.to_owned() };
+    let pixels = inputs.pixels.as_ref().ok_or_else(|| fail("there are no pictures to noise"))?;
+    let mut values = pixels.to_values()?;
+    let width = match inputs.grids.is_empty() {
+        true => values.len() / inputs.pictures().max(1),
+        false => pixels.dims().iter().skip(1).product(),
+    };
+    let lengths: Vec<usize> = match inputs.grids.is_empty() {
+        true => vec![width; inputs.pictures()],
+        false => inputs.grids.iter().map(|grid| grid.patches() * width).collect(),
+    };
+    if lengths.iter().sum::<usize>() != values.len() {
+        return Err(fail("the pixels are no whole number for each picture"));
+    }
+    let number = |picture: usize| {
+        let of_row = |own: &Vec<usize>| own.iter().position(|entry| *entry == picture);
+        inputs.images.iter().find_map(of_row).unwrap_or(picture)
+    };
+    let spread = (1.0 - kept * kept).max(0.0).sqrt(); // no NaN: a share of the signal
+    let mut rest = values.as_mut_slice();
+    for (picture, length) in lengths.into_iter().enumerate() {
+        let (own, others) = rest.split_at_mut(length);
+        let seed = seed.at(number(picture) as u64);
+        for (at, value) in own.iter_mut().enumerate() {
+            *value = (kept * f64::from(*value) + spread * seed.at(at as u64).normal()) as f32;
+        }
+        rest = others;
+    }
+    let pixels = pixels.filled(values)?;
+    inputs.clone().with(|batch| batch.pixels = Some(pixels))
+}
+
+/// The same words without pictures and clips: the positions that show them are left out, with what the model puts in their places.
+/// Rows are padded anew on the left with `pad`.
+///
+/// # Errors
+/// [`SubjectError::Batch`] for a row of nothing but pictures.
+pub fn without_pictures(inputs: &Inputs, pad: u32) -> Result<Inputs, SubjectError> {
+    let seen = |modality| matches!(modality, Modality::Image | Modality::Video);
+    let (mut rows, mut maps) = (Vec::new(), Vec::new());
+    for ((ids, pad), map) in inputs.ids.iter().zip(&inputs.pads).zip(&inputs.maps) {
+        // What stands behind the labels was written, and is kept.
+        let shows = |at: &usize| map.tokens.get(*at).is_some_and(|token| seen(token.modality));
+        let kept: Vec<usize> = (0..ids.len().saturating_sub(*pad)).filter(|at| !shows(at)).collect();
+        let missing = |at: usize| HookError::Objective { what: "position", index: at, len: ids.len() };
+        let own: Vec<u32> = kept
+            .iter()
+            .map(|at| ids.get(pad + at).copied().ok_or_else(|| missing(pad + at)))
+            .collect::<Result<_, HookError>>()?;
+        let answer = map.answer.map(|answer| kept.iter().filter(|at| **at < answer).count());
+        let tokens = kept.iter().filter_map(|at| map.tokens.get(*at).cloned()).collect();
+        maps.push(Arc::new(TokenMap { tokens, text: map.text.clone(), answer, ..TokenMap::default() }));
+        rows.push(own);
+    }
+    let longest = rows.iter().map(Vec::len).max().unwrap_or(0); // no NaN: whole numbers
+    inputs.clone().with(|batch| {
+        batch.pads = rows.iter().map(|row| longest - row.len()).collect();
+        batch.ids = rows.into_iter().map(|row| [vec![pad; longest - row.len()], row].concat()).collect();
+        batch.images = vec![Vec::new(); maps.len()];
+        batch.maps = maps;
+        batch.pixels = None;
+        batch.grids = Vec::new();
+        batch.colours = Vec::new();
+    })
+}
+
+/// The positions of a row that show pictures or clips, counted with its padding.
+pub(super) fn shown(inputs: &Inputs, row: usize) -> Vec<usize> {
+    let pad = inputs.pads.get(row).copied().unwrap_or(0);
+    let seen = |modality| matches!(modality, Modality::Image | Modality::Video);
+    let tokens = inputs.maps.get(row).map(|map| map.tokens.as_slice()).unwrap_or_default();
+    let own = tokens.iter().enumerate().filter(|(_, token)| seen(token.modality));
+    own.map(|(at, _)| pad + at).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::kept_of_signal;
+
+    #[test]
+    fn noise_grows_from_nearly_none() {
+        // beta of the first step: sigmoid(-6) = 0.0024726, times 4.99e-3 and 1e-5 more is 2.2338e-5.
+        assert!((kept_of_signal(0) - (1.0 - 2.233_84e-5_f64).sqrt()).abs() < 1e-9);
+        let all: Vec<f64> = (0..1000).map(kept_of_signal).collect();
+        assert!(all.windows(2).all(|pair| pair[1] < pair[0]) && all[999] > 0.0);
+    }
+}

@@ -1,0 +1,10 @@
+//! Decoders and measures of uncertainty: against transformers, against identities, against misuse.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the pages of the methods quote the gaps printed here")]
+
+mod contracts;
+mod decoders;
+mod oracles;
+mod support;
+mod uncertain;

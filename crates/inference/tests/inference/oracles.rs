@@ -1,0 +1,128 @@
+//! Against transformers, on `llava-a`.
+
+use std::sync::Arc;
+
+use mmlens_core::finding::{Mismatch, Tolerance, largest, top};
+use mmlens_core::{Analysis, AnyTensor, Case, Generation, Inputs, MASKED, Plan, Reply, Session};
+use mmlens_inference::decoding::{Branch, Branches, Contrast, RowScores, kept_of_signal};
+use mmlens_inference::{Decoder, Dola, Pai, Vcd, dola, pai, vcd};
+use mmlens_testkit::Oracle;
+
+use crate::support::{numbers, opened, shown};
+
+/// Passes in f32 with a cache, against passes in f32 without one; twice a logit less a logit.
+const SCORE: Tolerance = Tolerance::either(1e-5, 2e-6);
+
+/// What the branches say along the tokens of an oracle, one row.
+fn along(mut session: Branches<'_>, tokens: &[u32]) -> Vec<RowScores> {
+    let mut said = Vec::new();
+    for token in tokens {
+        said.push(session.scores()[0].clone());
+        session.step(&[*token], Plan::new()).unwrap();
+    }
+    said
+}
+
+/// Scores of tokens that can come, which those are, and log-probabilities of what is said.
+fn agrees(name: &str, oracle: &Oracle, said: &[RowScores]) {
+    let of = |name: &str| oracle.array(name).unwrap();
+    let vocab = said[0].own.len();
+    let tokens = of("tokens").ids();
+    let mut compared = 0;
+    let mut gaps = Vec::new();
+    for (step, row) in said.iter().enumerate() {
+        let wanted = &of("scores").values[step * vocab..][..vocab];
+        let can = &of("plausible").values[step * vocab..][..vocab];
+        let own: Vec<f64> = row.scores.iter().map(|score| f64::from(u8::from(*score > MASKED))).collect();
+        assert_eq!(own, can, "{name}: what can come at step {step}");
+        assert_eq!(row.plausible as f64, can.iter().sum::<f64>());
+        let (found, wanted): (Vec<f32>, Vec<f64>) = (0..vocab)
+            .filter(|token| can[*token] == 1.0)
+            .map(|token| (row.scores[token], wanted[token]))
+            .unzip();
+        gaps.push(SCORE.check(name, &found, &wanted).unwrap().absolute);
+        compared += found.len();
+        assert_eq!(top(&row.scores).unwrap(), Some(tokens[step] as usize), "{name}: step {step}");
+    }
+    assert!(compared > 20, "{compared}");
+    println!("{name}: {compared} scores, {:.1e}", largest(&gaps).unwrap());
+}
+
+fn inputs() -> Inputs {
+    opened("llava-a").encode(&shown("square", "<image>Red?")).unwrap()
+}
+
+fn greedy() -> Generation {
+    Generation { max_new: 5, stop_at_end: false, ..Generation::default() }
+}
+
+/// The tables of the method on the oracle's tokens.
+fn follows(oracle: &Oracle, finding: &mmlens_core::finding::Finding) -> Result<(), Mismatch> {
+    let logs = oracle.array("logs").unwrap();
+    SCORE.check("log probability", numbers(finding, "log probability"), &logs.values)?;
+    let apart: Vec<f64> = logs.values.chunks(2).map(|pair| pair[0] - pair[1]).collect();
+    SCORE.check("contrast", numbers(finding, "contrast"), &apart)?;
+    // What is said greedily has no token before it.
+    assert!(numbers(finding, "rank").chunks(2).all(|pair| pair[1] == 0.0));
+    Ok(())
+}
+
+fn answered(oracle: &Oracle) -> Case {
+    let tokens = oracle.array("tokens").unwrap().ids();
+    Case::new(shown("square", "<image>Red?").answered(Reply::Tokens(tokens)))
+}
+
+#[test]
+fn contrast_with_a_noised_picture() {
+    let oracle = Oracle::open("methods/decoding-vcd").unwrap();
+    let method = Vcd::new(vcd::Settings::default()).unwrap();
+    let noised = oracle.array("noised").unwrap();
+    let own = inputs();
+    let pixels: AnyTensor = own.pixels.clone().unwrap().filled(noised.f32()).unwrap();
+    let other = own.clone().with(|batch| batch.pixels = Some(pixels)).unwrap();
+    let contrast = Contrast {
+        own: Branch::plain(own),
+        beside: vec![Branch::plain(other)],
+        early: None,
+        rule: method.rule(),
+    };
+    let session = Branches::begin(opened("llava-a"), Arc::new(contrast), Plan::new()).unwrap();
+    agrees("vcd", &oracle, &along(session, &oracle.array("tokens").unwrap().ids()));
+    let kept: Vec<f64> = [0, 250, 500, 999].map(kept_of_signal).to_vec();
+    // Products of up to a thousand numbers near one, in f32 there.
+    let gap =
+        Tolerance::either(5e-6, 5e-6).check("kept", &kept, &oracle.array("kept").unwrap().values).unwrap();
+    println!("kept: {:.1e}", gap.absolute);
+}
+
+#[test]
+fn attention_raised_and_words_alone() {
+    let oracle = Oracle::open("methods/decoding-pai").unwrap();
+    let settings = pai::Settings { alpha: 0.5, gamma: 1.5, from: 1, ..pai::Settings::default() };
+    let method = Pai::new(settings).unwrap();
+    let (subject, tokens) = (opened("llava-a"), oracle.array("tokens").unwrap().ids());
+    agrees("pai", &oracle, &along(method.begin(subject, &inputs()).unwrap(), &tokens));
+    let written = method.write(subject, &inputs(), &greedy()).unwrap();
+    assert_eq!(written[0].tokens, tokens);
+    follows(&oracle, &method.run(subject, &answered(&oracle)).unwrap()).unwrap();
+}
+
+#[test]
+fn layers_are_contrasted_in_both_ways() {
+    for (name, variant) in [("textbook", dola::Variant::Textbook), ("reference", dola::Variant::Reference)] {
+        let oracle = Oracle::open(&format!("methods/decoding-dola-{name}")).unwrap();
+        let layers = dola::Layers::At(vec![2, 0, 1]);
+        let method = Dola::new(dola::Settings { layers, variant, ..dola::Settings::default() }).unwrap();
+        let (subject, tokens) = (opened("llava-a"), oracle.array("tokens").unwrap().ids());
+        let said = along(method.begin(subject, &inputs()).unwrap(), &tokens);
+        agrees(name, &oracle, &said);
+        let layers: Vec<f64> = said.iter().map(|row| row.other.as_ref().unwrap().0 as f64).collect();
+        assert_eq!(layers, oracle.array("layer").unwrap().values);
+        let written = method.write(subject, &inputs(), &greedy()).unwrap();
+        assert_eq!(written[0].tokens, tokens);
+        let finding = method.run(subject, &answered(&oracle)).unwrap();
+        follows(&oracle, &finding).unwrap();
+        let layers: Vec<f64> = numbers(&finding, "layer").iter().map(|layer| f64::from(*layer)).collect();
+        assert_eq!(layers, oracle.array("layer").unwrap().values);
+    }
+}
