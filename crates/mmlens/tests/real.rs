@@ -84,6 +84,8 @@ fn settings(short: &str) -> Value {
             json!({ "senders": ["input", "0.h0", "0.mlp", "10.h0"], "receivers": { "each": ["11.q0", "logits"] } })
         }
         "tracing" => json!({ "draws": 3, "points": ["resid_post"] }),
+        "lime" => json!({ "samples": 40 }),
+        "permshap" => json!({ "orders": 2 }),
         _ => json!({}),
     }
 }
@@ -149,6 +151,10 @@ fn closes(finding: &Finding) {
 }
 
 fn decoder(short: &str, finding: Result<&Finding, &AnalysisError>) {
+    // The others of the data set have other lengths, and no word stands for a word of them.
+    if short == "expected" {
+        return;
+    }
     let found = finding
         .unwrap_or_else(|error| panic!("a decoder with its words is what `{short}` looks at: {error}"));
     match short {

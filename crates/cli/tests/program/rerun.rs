@@ -21,6 +21,7 @@ fn explained(folder: &Path, more: &[&str]) -> PathBuf {
     fs::copy(picture("square"), &shown).unwrap();
     let all: Vec<&str> = of_samples().map(|method| method.card.short).collect();
     let (all, out_name) = (all.join(","), out.to_str().unwrap());
+    let others = format!("expected.pictures=[{:?}]", picture("tall"));
     let fixed = [
         "explain",
         &model("llava-a"),
@@ -35,6 +36,8 @@ fn explained(folder: &Path, more: &[&str]) -> PathBuf {
         args(&fixed)
             .into_iter()
             .chain(args(&["--method", &all, "--set", "ig.steps=8", "--set", "away.phrase=Red"]))
+            .chain(args(&["--set", &others, "--set", "expected.samples=3", "--set", "lime.samples=20"]))
+            .chain(args(&["--set", "rise.samples=9"]))
             .chain(args(more)),
     )
     .cautioned();

@@ -46,7 +46,7 @@
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no samples, no site, a site twice. Running: [`AnalysisError::Input`] without a background, or for one whose values have
-//! another shape (it names the sample and both shapes), words for a sample that has none, a case of several rows;
+//! another shape (it names the sample and both shapes), pictures or words for a sample that has none, a case of several rows;
 //! [`AnalysisError::Subject`] for a picture that cannot be read, a site the subject does not have or that does not reach the objective;
 //! [`AnalysisError::Memory`], [`AnalysisError::Cancelled`].
 //!
@@ -167,6 +167,9 @@ impl Background<'_> {
     fn sample(&self, at: usize) -> Result<Sample, AnalysisError> {
         let own = &self.own.case.sample;
         if let Some(path) = self.pictures.get(at) {
+            if own.pictures.is_empty() {
+                return Err(input(&CARD, "pictures that `pictures` can stand for", "the sample has none"));
+            }
             let other = Picture::open(path)?;
             return Ok(Sample { pictures: vec![other; own.pictures.len()], ..own.clone() });
         }

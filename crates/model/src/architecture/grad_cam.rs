@@ -288,7 +288,7 @@ impl GradCam {
             return Vec::new();
         }
         let what = format!("gradients of patches at `{}`, in their mean over a picture,", layer.site);
-        let least = seen.iter().map(|own| own.left).min_by(f64::total_cmp);
+        let least = seen.iter().map(|own| own.left).min_by(f64::total_cmp); // no NaN: a map with one is refused
         let hint = "; `weights` = `each` leaves them where they are";
         least.and_then(|left| caution::cancelled(left, &what, hint)).into_iter().collect()
     }

@@ -64,7 +64,8 @@ use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Labelled, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Baseline, Capability, Card, Case, Cost, Inputs, Leaf, On, Seed, caution,
+    Analysis, AnalysisError, Answer, Baseline, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Seed,
+    caution,
 };
 use mmlens_engine::shapley;
 use mmlens_engine::{Positions, one_row};
@@ -85,7 +86,7 @@ pub const CARD: Card = Card {
     citation: "Parcalabescu, Frank: MM-SHAP: A Performance-agnostic Metric for Measuring Multimodal Contributions. ACL 2023. https://arxiv.org/abs/2212.08158",
     leaf: Leaf::Architecture,
     cost: "4 + 2 x orders x (parts - 1) forward, in batches",
-    needs: &[Capability::Pictures, Capability::OwnWords],
+    needs: &[Capability::Pictures, Capability::Blocks(Part::Text), Capability::OwnWords],
     misleads: &[
         "It says where effects lie, not whether they are right.",
         "Small shares that cancel add up to use.",

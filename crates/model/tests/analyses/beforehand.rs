@@ -22,6 +22,11 @@ fn quick(method: &Method) -> Value {
         "ig" => json!({ "steps": 2 }),
         "shap" => json!({ "picture": "whole", "each": "all" }),
         "smooth" => json!({ "samples": 2, "with": { "steps": 2 } }),
+        "expected" => json!({ "samples": 2 }),
+        "lime" => json!({ "picture": { "grid": { "rows": 2, "cols": 2 } }, "samples": 6 }),
+        "rise" => json!({ "samples": 3, "map": [4, 4] }),
+        "permshap" => json!({ "picture": "whole", "each": "all", "orders": 1 }),
+        "mmshap" => json!({ "orders": 1 }),
         "cka" => json!({ "estimator": "full" }),
         "ablation" | "ablation-often" => json!({ "controls": 2 }),
         "tracing" => json!({ "draws": 2, "points": ["resid_post"] }),
@@ -162,6 +167,15 @@ fn suited(name: &str, method: &Method, given: &Given) -> (Value, Given) {
         "away" if given.case.sample.pictures.is_empty() => {
             settings = json!({ "phrase": "a", "draws": 1, "positions": "words" });
         }
+        // Other words of as many tokens, where words are exchanged.
+        "expected" if given.case.sample.pictures.is_empty() => {
+            let others = given.corrupted.as_ref().map(|other| match &other.words {
+                Words::Question(text) | Words::Prompt(text) => vec![text.clone()],
+                Words::Texts(texts) => texts.clone(),
+                Words::Nothing => Vec::new(),
+            });
+            (settings, given.many) = (json!({ "samples": 2, "texts": others }), None);
+        }
         // A sum is that of one picture.
         "parts" => given.case.sample.pictures.truncate(1),
         // Where the words of a prompt are read by an encoder.
@@ -243,7 +257,7 @@ fn passes_are_told_to_the_row() {
                     counted(subject, |subject| said = Some(made.run_given(&On::new(subject), &given)));
                 let fits = match (&told, said.unwrap()) {
                     // How many blocks of a tower count is found on the way.
-                    (Ok(told), Ok(_)) if method.card.short == "rollout" => {
+                    (Ok(told), Ok(_)) if ["rollout", "relevance"].contains(&method.card.short) => {
                         let blocks = kind::blocks(subject, Part::Vision) as u64;
                         taken[0] <= told[0] && told[0] <= taken[0] + blocks && taken[1] == told[1]
                     }

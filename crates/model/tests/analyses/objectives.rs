@@ -12,7 +12,7 @@ use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::occlusion::{self, Occlusion};
 use mmlens_testkit::{Toy, analysis_breaches, checkpoint, picture};
 
-use crate::support::{about, llava, numbers, painted, scalar, settings, shown, site, total};
+use crate::support::{about, llava, many, numbers, painted, scalar, settings, shown, site, total};
 
 const ROUNDING: Tolerance = Tolerance::either(2e-6, 1e-5);
 
@@ -52,7 +52,7 @@ fn of_a_case() -> impl Iterator<Item = &'static Method> {
 }
 
 /// Methods that say no to some of them, and to which.
-const REFUSED: [(&str, &[&str], &str); 12] = [
+const REFUSED: [(&str, &[&str], &str); 14] = [
     (
         "logit-lens",
         &["neuron", "early neuron", "neuron of the tower", "sum"],
@@ -70,6 +70,9 @@ const REFUSED: [(&str, &[&str], &str); 12] = [
         "an objective that",
     ),
     ("attention-rollout", &["neuron", "early neuron", "neuron of the tower"], "an objective that looks at"),
+    ("attention-relevance", &["neuron", "early neuron", "neuron of the tower"], "an objective that looks at"),
+    // What leaves the tower comes behind its neurons.
+    ("grad-cam", &["neuron of the tower"], ""),
     ("attention-maps", &["neuron", "early neuron", "neuron of the tower"], "an objective that looks at"),
     ("head-measures", &["neuron", "early neuron", "neuron of the tower"], "an objective that looks at"),
     (
@@ -95,7 +98,7 @@ fn every_method_explains_them_or_says_that_it_does_not() {
     for (subject, clean, corrupted) in [on_toy, on_llava] {
         for (name, objective) in objectives(subject, &clean) {
             let given = Given::new(about(clean.clone(), objective.clone())).unwrap();
-            let given = given.against(corrupted.clone());
+            let given = given.against(corrupted.clone()).over(many(&clean));
             let probe = subject.encode(&clean).unwrap();
             for method in of_a_case() {
                 let made = method.make(settings(method).swap_remove(0)).unwrap();

@@ -11,13 +11,17 @@ use crate::support::{llava, numbers, settings, shown, total};
 const ROUNDING: Tolerance = Tolerance::either(2e-5, 1e-4);
 
 /// Methods whose tables are sums over the tokens of an answer, and a table that shows it.
-const SUMS: [(&str, &str); 6] = [
+const SUMS: [(&str, &str); 10] = [
     ("integrated-gradients", "by site"),
     ("occlusion", "tokens"),
     ("kernel-shap", "tokens"),
     ("attention-knockout", "change"),
     ("activation-patching", "resid_pre"),
     ("attribution-patching", "resid_pre"),
+    ("gradient-times-input", "by site"),
+    ("lime", "tokens"),
+    ("rise", "picture"),
+    ("permutation-shap", "tokens"),
 ];
 
 fn answered() -> Sample {

@@ -196,7 +196,7 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
             json!({ "along": [{ "site": "text.blocks.1.resid_pre", "baseline": { "constant": 0.25 } }] }),
         ],
         "expected" => vec![
-            json!({ "samples": 3 }),
+            json!({ "samples": 3, "pictures": [picture("tall")] }),
             json!({ "samples": 2, "seed": 4, "sites": ["vision.pixels", "connector.out"] }),
         ],
         "lime" => vec![

@@ -109,7 +109,7 @@ fn orders_are_walked_as_by_hand() {
     let (oracle, kernel) =
         (Oracle::open("methods/surrogates").unwrap(), Oracle::open("methods/kernel-shap").unwrap());
     let of = |name: &str| &oracle.array(name).unwrap().values;
-    let exact = ordered(1, true).run(llava("llava-a"), &sized()).unwrap();
+    let exact = PermutationShap::run(&ordered(1, true), llava("llava-a"), &sized()).unwrap();
     let wanted = ["cells", "words"].map(|name| kernel.array(name).unwrap().values.clone()).concat();
     agree("all orders", &shares(&exact, ""), &wanted);
     assert!(exact.provenance.seed.is_none());
