@@ -2,7 +2,7 @@
 //! answers say of places.
 //!
 //! ```text
-//! cargo run --release --example data_room [-- --cases N]
+//! cargo run --release --example data_room [-- --cases N] [--out FOLDER]
 //! ```
 
 #![allow(clippy::print_stdout, reason = "a program prints")]
@@ -20,6 +20,9 @@ struct Args {
     /// Scenes of the test split.
     #[arg(long, default_value_t = 24)]
     cases: usize,
+    /// Where the picture goes; none is drawn without it.
+    #[arg(long)]
+    out: Option<std::path::PathBuf>,
 }
 
 fn main() -> Result<()> {
@@ -30,11 +33,15 @@ fn main() -> Result<()> {
     println!("\nCaptions of scenes, and the same with one word exchanged:\n");
     told(&room::pairs(&clip, args.cases)?);
     println!("\nThe same question about a scene and about the scene with one object in another colour:\n");
-    let (question, edit, finding) = room::counterfactual(&llava)?;
-    println!("{question} ({edit})");
-    told(&finding);
+    let recoloured = room::counterfactual(&llava)?;
+    println!("{} ({})", recoloured.question, recoloured.edit);
+    told(&recoloured.finding);
     println!("\nA text with a box, and the object that it names:\n");
     println!("{}", room::grounded()?);
+    if let Some(out) = args.out {
+        std::fs::create_dir_all(&out)?;
+        mmlens::files::write(out.join("data-counterfactual.png"), recoloured.drawn)?;
+    }
     Ok(())
 }
 

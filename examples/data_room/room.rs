@@ -1,5 +1,8 @@
 //! What the program asks.
 
+#[path = "../strip.rs"]
+mod strip;
+
 use anyhow::{Context, Result};
 use mmlens::core::{Analysis, AnalysisError};
 use mmlens::data::grounded::{Format, Shown, iou};
@@ -27,14 +30,27 @@ pub(crate) fn pairs(clip: &dyn Subject, count: usize) -> Result<Finding, Analysi
     MinimalPairs::new(minimal_pairs::Settings::default())?.run(clip, &ManyCases::over(captions)?)
 }
 
-/// Where in the model the colour of one object is carried: two pictures that differ in it alone, and the question about it.
-pub(crate) fn counterfactual(llava: &dyn Subject) -> Result<(String, String, Finding)> {
+/// Two pictures that differ in the colour of one object, and the question about it.
+pub(crate) struct Recoloured {
+    pub(crate) question: String,
+    pub(crate) edit: String,
+    pub(crate) finding: Finding,
+    /// Both pictures, and where behind block 1 it is carried which of them is shown, as a PNG file.
+    pub(crate) drawn: Vec<u8>,
+}
+
+/// Where in the model the colour of one object is carried.
+pub(crate) fn counterfactual(llava: &dyn Subject) -> Result<Recoloured> {
     let (scene, question) = ShapesCases::new(World::new(7), Split::Test, Kind::Colour, 1).scene(0)?;
     let made = scene.flips(&question.text);
     let recoloured = made.iter().find(|made| matches!(made.edit, Edit::Colour(_)));
     let made = recoloured.context("a scene with an object that can be recoloured alone")?;
     let finding = AttributionPatching::new(Settings::default())?.run(llava, &made.pair(&question.text))?;
-    Ok((question.text, format!("object {}: {}", made.object, made.edit), finding))
+    let (before, after) = (made.before.render(), made.after.render());
+    let carried = strip::over(&before, &finding.table("resid_pre")?.slice(0, 2)?)?;
+    let drawn = strip::png(&[before, after, carried], 3, 2)?;
+    let edit = format!("object {}: {}", made.object, made.edit);
+    Ok(Recoloured { question: question.text, edit, finding, drawn })
 }
 
 /// How well a box in a text meets the object it names.

@@ -1,14 +1,19 @@
 //! Methods beside baselines on the shapes world, where it is known which object each answer rests on.
 
+#[path = "../strip.rs"]
+mod strip;
+
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mmlens::core::{Cases, Mask, SubjectError};
-use mmlens::data::shapes::{Detail, Kind, Mentioned, ShapesCases, Split, World};
+use mmlens::data::shapes::{Detail, Kind, Mentioned, SIDE, ShapesCases, Split, World};
 use mmlens::engine::End;
 use mmlens::evaluation::{
-    AnyMetric, Contestant, Evaluation, EvaluationSettings, METRICS, Models, Redrawn, Redraws,
+    AnyMetric, Contestant, EdgeFilter, Evaluation, EvaluationSettings, Explainer, METRICS, Map, Models,
+    RandomMap, Redrawn, Redraws, Side, Sign,
 };
+use mmlens::finding::Unit;
 use mmlens::model::{
     AttentionRollout, IntegratedGradients, KernelShap, Occlusion, integrated_gradients, kernel_shap,
     occlusion,
@@ -141,6 +146,50 @@ fn metrics(extent: Extent) -> Result<Vec<Box<dyn AnyMetric>>> {
     Ok(rows.map(|row| row.make(settings(row.card.id))).collect::<Result<_, _>>()?)
 }
 
+/// A shipped model, or one like it with weights drawn anew.
+fn open(model: &str, redraw: Option<Redraw>) -> Result<Box<dyn Subject>> {
+    let device = Device::flex();
+    let on = Opening::from(&device);
+    let on = redraw.as_ref().map_or(on, |redraw| on.redrawn(redraw));
+    Ok(shipped::named(model, on).ok_or_else(|| anyhow::anyhow!("`{model}` does not ship inside"))??)
+}
+
+/// Maps of the first case, in two rows: the scene, integrated gradients, occlusion, the edge filter; below the pixels of what the answer rests on, both methods on the model
+/// with random weights, a random map.
+pub(crate) fn maps() -> Result<Vec<u8>> {
+    let (subject, random) = (open("shapes-llava", None)?, open("shapes-llava", Some(Redraw::all(Seed(0))))?);
+    let data = Evidence::new(7, 1, false);
+    let (kind, at) = data.at(0)?;
+    let (scene, case) = (kind.scene(at)?.0.render(), data.case(0)?);
+    let evidence = data.masks(0)?.into_iter().next().context("a mask")?;
+    let mut marked = scene.clone();
+    for (pixel, inside) in marked.pixels_mut().zip(&evidence.inside) {
+        *pixel = image::Rgb([if *inside { 255 } else { 0 }; 3]);
+    }
+    let [on, on_random] = [&subject, &random].map(|subject| On::new(subject.as_ref()));
+    let over = |map: &Map| strip::over(&scene, &painted(map)?);
+    let (mut above, mut below) = (vec![scene.clone()], vec![marked]);
+    for own in contestants(false, Extent::Glance)?.iter().take(2) {
+        for (on, row) in [(&on, &mut above), (&on_random, &mut below)] {
+            let finding = own.method.run_given(on, &Given::new(case.clone())?)?;
+            row.push(over(&Map::of(&finding, Side::Pictures, None)?)?);
+        }
+    }
+    above.push(over(&EdgeFilter { picture: 0 }.map(&on, &case, Side::Pictures)?)?);
+    let random = RandomMap { seed: Seed(0), grid: [8, 8], picture: 0 };
+    below.push(over(&random.map(&on, &case, Side::Pictures)?)?);
+    let columns = above.len();
+    strip::png(&[above, below].concat(), columns, 2)
+}
+
+/// A map's mass on each pixel, without signs, as a table of rows and columns.
+fn painted(map: &Map) -> Result<Labelled> {
+    let values = map.signed(Sign::Absolute).painted(0, [SIDE, SIDE]);
+    let edges = |role| Axis::spans(role, 0, (0..SIDE).map(|at| [at as f32, (at + 1) as f32]).collect());
+    let values = values.into_iter().map(|value| value as f32).collect();
+    Ok(Labelled::numbers("map", Unit::None, vec![edges(Role::Row), edges(Role::Column)], values)?)
+}
+
 /// The scores of a shipped model's explanations on some cases; `journal` keeps what is done.
 pub(crate) fn scores(
     model: &str,
@@ -148,12 +197,7 @@ pub(crate) fn scores(
     journal: Option<&Path>,
     watch: &dyn Watch,
 ) -> Result<Finding> {
-    let device = Device::flex();
-    let open = |redraw: Option<Redraw>| -> Result<Box<dyn Subject>> {
-        let on = Opening::from(&device);
-        let on = redraw.as_ref().map_or(on, |redraw| on.redrawn(redraw));
-        Ok(shipped::named(model, on).ok_or_else(|| anyhow::anyhow!("`{model}` does not ship inside"))??)
-    };
+    let open = |redraw| open(model, redraw);
     let subject = open(None)?;
     let captions = mmlens::core::kind::compares(subject.as_ref());
     let data = Evidence::new(7, cases, captions);

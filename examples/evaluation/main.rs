@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cargo run --release --example evaluation                                     a glance at both models
-//! cargo run --release --example evaluation -- --whole --cases 40 --out league  the tables of docs/evaluation.md
+//! cargo run --release --example evaluation -- --whole --cases 20 --out league  the tables of docs/evaluation.md
+//! cargo run --release --example evaluation -- --pictures docs/pictures         its picture alone
 //! ```
 //!
 //! With `--out` what is done is kept: the same command goes on from there.
@@ -36,6 +37,9 @@ struct Args {
     /// A folder for journals and findings.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Draws maps of one case into this folder, and scores nothing.
+    #[arg(long)]
+    pictures: Option<PathBuf>,
 }
 
 struct Bar(indicatif::ProgressBar);
@@ -50,6 +54,10 @@ impl Watch for Bar {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    if let Some(folder) = &args.pictures {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        return Ok(mmlens::files::write(folder.join("evaluation-maps.png"), league::maps()?)?);
+    }
     let extent = if args.whole { Extent::Whole } else { Extent::Glance };
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;

@@ -1,9 +1,13 @@
 //! What the directions of a CLIP's embeddings stand for, on scenes whose objects are known.
 
+#[path = "../strip.rs"]
+mod strip;
+
 use mmlens::core::{Analysis, AnalysisError, SubjectError};
 use mmlens::data::shapes::{Colour, Detail, Mentioned, Scene, Shape, Split, World};
-use mmlens::engine::{Indices, WordList};
+use mmlens::engine::{Indices, Positions, WordList};
 use mmlens::finding::FindingError;
+use mmlens::model::concepts::{self, By, ConceptBank, Concepts};
 use mmlens::model::{EmbeddingParts, ModalityGap, Splice, TextSpan, splice, text_span};
 use mmlens::prelude::*;
 
@@ -57,6 +61,42 @@ pub(crate) fn parts(clip: &dyn Subject, scene: &Scene) -> Result<Finding, Analys
     let own = scene.caption(Detail::Full);
     let near = own.near_misses().next().map_or_else(String::new, |near| near.to_string());
     EmbeddingParts::default().run(clip, &case(0, scene, [own.to_string(), near]))
+}
+
+/// The scene; what its patches add to its caption; and what they add to it less what they add to the one that is wrong in a word.
+pub(crate) fn patches(scene: &Scene, parts: &Finding) -> anyhow::Result<Vec<u8>> {
+    let table = parts.table("patches")?;
+    let (own, near) = (table.slice(0, 0)?, table.slice(0, 1)?);
+    let pixels = scene.render();
+    let panels = [pixels.clone(), strip::over(&pixels, &own)?, strip::over(&pixels, &own.minus(&near)?)?];
+    strip::png(&panels, panels.len(), 2)
+}
+
+/// Patterns behind block 1 of the tower.
+pub(crate) fn concepts() -> anyhow::Result<Concepts> {
+    Ok(Concepts::new(concepts::Settings {
+        by: By::SemiNmf,
+        count: 6,
+        site: "vision.blocks.1.mlp_out".parse()?,
+        positions: Positions::Pictures,
+        exemplars: 3,
+        rounds: 100,
+        starts: 2,
+        ..concepts::Settings::default()
+    })?)
+}
+
+/// A scene, and how much of each concept its patches hold.
+pub(crate) fn amounts(clip: &dyn Subject, scene: &Scene, bank: &ConceptBank) -> anyhow::Result<Vec<u8>> {
+    let target = Target::Objective(Objective::Similarity);
+    let found = bank.run(clip, &Case { target, ..case(0, scene, [scene.description()]) })?;
+    let table = found.table("activations")?;
+    let pixels = scene.render();
+    let mut panels = vec![pixels.clone()];
+    for concept in 0..table.shape().last().copied().unwrap_or(0) {
+        panels.push(strip::over(&pixels, &table.slice(1, concept)?)?);
+    }
+    strip::png(&panels, panels.len(), 2)
 }
 
 /// What the heads of a layer write about.

@@ -1,7 +1,7 @@
 //! What the directions of a small CLIP's embeddings stand for: the gap between pictures and captions, parts of one embedding, heads in words, pictures as few objects, and patterns that come back.
 //!
 //! ```text
-//! cargo run --release --example features [-- --scenes N]
+//! cargo run --release --example features [-- --scenes N] [--out FOLDER]
 //! ```
 
 #![allow(clippy::print_stdout, reason = "a program prints")]
@@ -12,9 +12,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use mmlens::core::Fit;
 use mmlens::core::burn::tensor::Device;
-use mmlens::engine::Positions;
-use mmlens::finding::Finding;
-use mmlens::model::concepts::{By, Concepts, Settings};
+use mmlens::finding::{Finding, fixed};
 use mmlens::prelude::*;
 use mmlens::zoo::shipped;
 
@@ -23,11 +21,15 @@ struct Args {
     /// Scenes of the test split.
     #[arg(long, default_value_t = 100)]
     scenes: usize,
+    /// Where pictures go; none are drawn without it.
+    #[arg(long)]
+    out: Option<std::path::PathBuf>,
 }
 
 fn main() -> Result<()> {
     let clip = shipped::shapes_clip(&Device::default())?;
-    let scenes = look::scenes(Args::parse().scenes);
+    let args = Args::parse();
+    let scenes = look::scenes(args.scenes);
     let data = look::captioned(&scenes)?;
 
     println!("How far pictures and captions lie apart\n");
@@ -63,21 +65,21 @@ fn main() -> Result<()> {
     show(&objects, "cosine", 9)?;
 
     println!("\nPatterns behind block 1 of the tower\n");
-    let concepts = Concepts::new(Settings {
-        by: By::SemiNmf,
-        count: 6,
-        site: "vision.blocks.1.mlp_out".parse()?,
-        positions: Positions::Pictures,
-        exemplars: 3,
-        rounds: 100,
-        starts: 2,
-        ..Settings::default()
-    })?;
-    let learned = concepts.learn(&On::new(&clip), data.data(), Seed(0))?;
+    let learned = look::concepts()?.learn(&On::new(&clip), data.data(), Seed(0))?;
     for table in ["error", "share", "exemplars"] {
         show(&learned.finding, table, 20)?;
     }
     println!("  {}", learned.ended);
+    if let Some(out) = args.out {
+        std::fs::create_dir_all(&out)?;
+        let drawn = [
+            ("feature-patches.png", look::patches(first, &parts)?),
+            ("feature-concepts.png", look::amounts(&clip, first, &learned.fitted)?),
+        ];
+        for (name, bytes) in drawn {
+            mmlens::files::write(out.join(name), bytes)?;
+        }
+    }
     Ok(())
 }
 
@@ -95,7 +97,7 @@ fn show(finding: &Finding, name: &str, most: usize) -> Result<()> {
         let labels = table.axes().iter().zip(&point).filter_map(|(axis, at)| axis.label(*at));
         let labels = labels.collect::<Vec<_>>().join(", ");
         match (table.get(&point), table.get_text(&point)) {
-            (Some(value), _) => println!("    {labels:40} {value:8.3}"),
+            (Some(value), _) => println!("    {labels:40} {:>8}", fixed(value, 3)),
             (_, text) => println!("    {labels:40} {}", text.unwrap_or_default()),
         }
     }

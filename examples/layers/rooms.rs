@@ -1,19 +1,22 @@
 //! One question, looked at by the methods of the room.
 
+#[path = "../strip.rs"]
+mod strip;
+
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
-use image::{DynamicImage, RgbaImage, imageops};
+use image::DynamicImage;
 use mmlens::core::Fit;
 use mmlens::core::burn::tensor::Device;
 use mmlens::data::shapes::{Colour, Kind, ShapesCases, Split, World};
 use mmlens::engine::{Indices, Positions};
+use mmlens::finding::fixed;
 use mmlens::model::activation_patching::{self, ActivationPatching, Places};
 use mmlens::model::causal_tracing::{self, CausalTracing};
 use mmlens::model::layer_skipping::{self, LayerSkipping};
 use mmlens::model::tuned_lens::{self, TunedLens};
 use mmlens::prelude::*;
-use mmlens::report::{OverlaySettings, overlay};
 use mmlens::zoo::shipped;
 
 /// What was found.
@@ -120,29 +123,12 @@ pub(crate) fn rooms() -> Result<Rooms> {
 /// The picture, and beside it for each layer what the patches bring back.
 fn drawn(scene: &image::RgbImage, found: &Finding) -> Result<Vec<u8>> {
     let table = found.table("resid_post")?;
-    let [layers, positions] = table.shape()[..] else { anyhow::bail!("a table of two axes") };
-    let (side, values) = (scene.width(), table.as_numbers().context("numbers")?);
-    let large = 3;
-    let mut canvas = RgbaImage::new(side * large * (1 + layers as u32), side * large);
-    let mut put = |image: &RgbaImage, at: usize| {
-        let grown = imageops::resize(image, side * large, side * large, imageops::FilterType::Nearest);
-        imageops::overlay(&mut canvas, &grown, i64::from(side * large) * at as i64, 0);
-    };
-    put(&DynamicImage::from(scene.clone()).into_rgba8(), 0);
-    let picture = mmlens::report::Picture::from_rgb("scene", scene)?;
+    let layers = table.shape().first().copied().unwrap_or(0);
+    let mut panels = vec![scene.clone()];
     for layer in 0..layers {
-        let own = values[layer * positions..(layer + 1) * positions].to_vec();
-        let own = Labelled::numbers(
-            format!("behind block {layer}"),
-            table.unit(),
-            vec![table.axes()[1].clone()],
-            own,
-        )?;
-        put(&overlay(&picture, [own], OverlaySettings::default())?, layer + 1);
+        panels.push(strip::over(scene, &table.slice(0, layer)?)?);
     }
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    canvas.write_to(&mut bytes, image::ImageFormat::Png)?;
-    Ok(bytes.into_inner())
+    strip::png(&panels, panels.len(), 2)
 }
 
 fn numbers<'a>(found: &'a Finding, table: &str) -> Result<&'a [f32]> {
@@ -150,7 +136,7 @@ fn numbers<'a>(found: &'a Finding, table: &str) -> Result<&'a [f32]> {
 }
 
 fn listed(values: &[f32]) -> String {
-    values.iter().map(|value| format!("{value:.3}")).collect::<Vec<_>>().join(" ")
+    values.iter().map(|value| fixed(*value, 3)).collect::<Vec<_>>().join(" ")
 }
 
 /// The place of a layer where most is brought back.

@@ -1,7 +1,7 @@
 //! Neurons: what they mark, what makes them fire, what they tell apart, and whether the model needs them.
 //!
 //! ```text
-//! cargo run --release --example neurons [-- --scenes N] [--out page.html]
+//! cargo run --release --example neurons [-- --scenes N] [--out page.html] [--pictures FOLDER]
 //! ```
 
 #![allow(clippy::print_stdout, reason = "a program prints")]
@@ -11,7 +11,7 @@ mod look;
 use anyhow::{Context, Result};
 use clap::Parser;
 use mmlens::core::burn::tensor::Device;
-use mmlens::finding::Finding;
+use mmlens::finding::{Finding, fixed};
 use mmlens::report::Page;
 use mmlens::zoo::shipped;
 
@@ -23,6 +23,9 @@ struct Args {
     /// A page with all findings.
     #[arg(long)]
     out: Option<std::path::PathBuf>,
+    /// Where the picture of crops goes; none is drawn without it.
+    #[arg(long)]
+    pictures: Option<std::path::PathBuf>,
 }
 
 fn main() -> Result<()> {
@@ -48,9 +51,19 @@ fn main() -> Result<()> {
     );
     println!("  {}", tells.table("neurons")?.as_texts().unwrap_or_default().join(" "));
     let change = needs.table("mean change")?.as_numbers().unwrap_or_default();
-    println!("Without them answers change by {change:.3?} (random groups behind), p {}", scalar(needs, "p")?);
+    let change: Vec<String> = change.iter().map(|change| fixed(*change, 3)).collect();
+    println!(
+        "Without them answers change by {}, without random groups by {}, p {}",
+        change.first().context("a change")?,
+        change.get(1).context("a change")?,
+        scalar(needs, "p")?
+    );
     for finding in &findings {
         finding.cautions().iter().for_each(|caution| println!("  {}: {caution}", finding.provenance.method));
+    }
+    if let Some(folder) = args.pictures {
+        std::fs::create_dir_all(&folder)?;
+        mmlens::files::write(folder.join("neuron-crops.png"), look::crops(fires)?)?;
     }
     if let Some(path) = args.out {
         Page { title: "Neurons".into(), findings, ..Page::default() }.save(&path)?;

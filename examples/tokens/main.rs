@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Parser;
 use mmlens::core::burn::tensor::Device;
-use mmlens::finding::Finding;
+use mmlens::finding::{Finding, fixed};
 use mmlens::model::token_ablation::Replace;
 use mmlens::zoo::shipped;
 
@@ -36,7 +36,8 @@ fn main() -> Result<()> {
             sinks.table("count")?.axes().first().and_then(|axis| axis.label(kind)).context("a kind")?;
         let cells = (0..layers).map(|layer| {
             let at = |table: &str| sinks.table(table)?.get(&[kind, layer]).context("a value");
-            Ok(format!("{} {:.2} ({:.2})", at("count")?, at("held")?, at("held evenly")?))
+            let shares = [at("held")?, at("held evenly")?].map(|share| fixed(share, 2));
+            Ok(format!("{} {} ({})", at("count")?, shares[0], shares[1]))
         });
         println!("  {name:20} {}", cells.collect::<Result<Vec<_>>>()?.join("   "));
     }
@@ -48,8 +49,10 @@ fn main() -> Result<()> {
         for set in 0..table.shape().first().copied().unwrap_or(0) {
             let name = table.axes().first().and_then(|axis| axis.label(set)).context("a set")?;
             let at = |table: &str| found.table(table)?.get(&[set]).context("a value");
-            let (mean, deviation) = (at("control mean")?, at("control deviation")?);
-            println!("  {name:14} {:7.2}   {mean:6.2} ± {deviation:4.2}   {:.2}", at("change")?, at("p")?);
+            let number = |table: &str| Ok::<_, anyhow::Error>(fixed(at(table)?, 2));
+            let (change, mean, deviation) =
+                (number("change")?, number("control mean")?, number("control deviation")?);
+            println!("  {name:14} {change:>7}   {mean:>6} ± {deviation:>4}   {}", number("p")?);
         }
         cautions(&found);
     }
@@ -70,13 +73,12 @@ fn main() -> Result<()> {
     }
     if let Some(out) = args.out {
         std::fs::create_dir_all(&out)?;
-        let nearest = tour.words(&subject)?;
         let drawn = [
-            ("token-attention.png", sinks.table("over even share")?),
-            ("token-nearest.png", nearest.table("nearest")?),
+            ("token-maps.png", tour.attributions(&subject)?),
+            ("token-attention.png", tour::layers(sinks.table("over even share")?)?),
         ];
-        for (name, table) in drawn {
-            mmlens::files::write(out.join(name), tour.drawn(table, 0)?)?;
+        for (name, tables) in drawn {
+            mmlens::files::write(out.join(name), tour.drawn(&tables)?)?;
         }
     }
     Ok(())

@@ -1,14 +1,19 @@
 //! One scene, one question, and what the tokens in between hold.
 
+#[path = "../strip.rs"]
+mod strip;
+
 use anyhow::{Context, Result};
 use mmlens::data::shapes::{Kind, Scene, Split, World};
+use mmlens::engine::End;
 use mmlens::finding::{Finding, Labelled};
 use mmlens::model::latent_lens::{self, LatentLens};
 use mmlens::model::nearest_words::{self, NearestWords};
 use mmlens::model::sinks::{self, Sinks};
 use mmlens::model::token_ablation::{self, Place, Replace, TokenAblation, TokenSet, Tokens};
+use mmlens::model::{AttentionRollout, IntegratedGradients, Occlusion, integrated_gradients, occlusion};
 use mmlens::prelude::*;
-use mmlens::report::{OverlaySettings, Picture as Drawn, overlay_png};
+use mmlens::report;
 
 /// A scene with a question about the colour of one of its objects.
 pub(crate) struct Tour {
@@ -18,6 +23,12 @@ pub(crate) struct Tour {
     /// Of the object asked about.
     pub(crate) bbox: [f32; 4],
     case: Case,
+}
+
+/// A table layer by layer.
+pub(crate) fn layers(table: &Labelled) -> Result<Vec<Labelled>> {
+    let count = table.shape().first().copied().unwrap_or(0);
+    Ok((0..count).map(|layer| table.slice(0, layer)).collect::<Result<_, _>>()?)
 }
 
 /// The first scene of the test split with three objects of which one can be asked about.
@@ -73,9 +84,28 @@ impl Tour {
         Ok(LatentLens::new(settings)?.run(subject, &self.case)?)
     }
 
-    /// One layer of a table over the picture, as a PNG file.
-    pub(crate) fn drawn(&self, table: &Labelled, layer: usize) -> Result<Vec<u8>> {
-        let picture = Drawn::from_rgb("scene.png", &self.scene.render())?;
-        Ok(overlay_png(&picture, table.slice(0, layer)?, OverlaySettings::default())?)
+    /// Where the answer comes from in the picture, by three methods: integrated gradients, occlusion, and what attention hands on (rollout).
+    pub(crate) fn attributions(&self, subject: &dyn Subject) -> Result<Vec<Labelled>> {
+        let along = vec![End::new(Site::of(Part::Vision, Point::Pixels), Baseline::Mean)];
+        let path = integrated_gradients::Settings { along: Some(along), ..Default::default() };
+        let hide = occlusion::Settings { words: None, pixels: Baseline::Mean, ..Default::default() };
+        let on = On::new(subject);
+        let findings = [
+            IntegratedGradients::new(path)?.run_on(&on, &self.case)?,
+            Occlusion::new(hide)?.run_on(&on, &self.case)?,
+            AttentionRollout::default().run_on(&on, &self.case)?,
+        ];
+        let map = |finding| report::drawn(finding)?.tables.into_iter().next();
+        findings.iter().map(|finding| map(finding).context("a map over the picture")).collect()
+    }
+
+    /// The scene, and tables over it, as a PNG file.
+    pub(crate) fn drawn(&self, tables: &[Labelled]) -> Result<Vec<u8>> {
+        let scene = self.scene.render();
+        let mut panels = vec![scene.clone()];
+        for table in tables {
+            panels.push(strip::over(&scene, table)?);
+        }
+        strip::png(&panels, panels.len(), 2)
     }
 }

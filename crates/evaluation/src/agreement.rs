@@ -34,6 +34,7 @@ use mmlens_core::{AnalysisError, PersonMap};
 use serde::{Deserialize, Serialize};
 
 use crate::alike::rank_correlation;
+use crate::localisation::sized;
 use crate::metric::{AtHand, Better, Column, Metric, MetricCard, NoScore, Redraws, setting};
 use crate::{Map, Sign};
 
@@ -89,8 +90,9 @@ impl Agreement {
             match known == Some((width as u32, height as u32)) && person.values.len() == width * height {
                 true => Ok((person, self.of_person(person))),
                 false => Err(NoScore::Lacks(format!(
-                    "the map of {} is {width} x {height} pixels, and the picture {known:?}",
-                    person.name
+                    "the map of {} is {width} x {height} pixels, and the picture {}",
+                    person.name,
+                    sized(known)
                 ))),
             }
         });

@@ -62,6 +62,11 @@ struct Seen {
     values: Vec<f64>,
 }
 
+/// The size of a picture, in words.
+pub(crate) fn sized(known: Option<(u32, u32)>) -> String {
+    known.map_or_else(|| "has none".to_owned(), |(width, height)| format!("{width} x {height}"))
+}
+
 impl Seen {
     fn of(asked: &AtHand<'_>, map: &Map, sign: Sign) -> Result<Self, NoScore> {
         let mut own = asked.masks.iter().filter(|mask| mask.picture == asked.picture);
@@ -74,7 +79,8 @@ impl Seen {
             known == Some((found[0] as u32, found[1] as u32)) && len == found[0] * found[1]
         };
         let misfit = |found: [usize; 2]| {
-            NoScore::Lacks(format!("a mask is {} x {} pixels, and the picture {known:?}", found[0], found[1]))
+            let [width, height] = found;
+            NoScore::Lacks(format!("a mask is {width} x {height} pixels, and the picture {}", sized(known)))
         };
         if !fits(size, inside.len()) {
             return Err(misfit(size));

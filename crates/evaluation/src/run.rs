@@ -26,7 +26,7 @@
 //! | `passes` | method, metric | count | passes that were counted for each; the last, `maps`, for making the maps. Aside |
 //! | `ahead`, `ahead low`, `ahead high` | method, method, metric | none | of the first over the second, a baseline. Aside |
 //! | `cases` | sample, method, metric | none | every score; NaN where there is none. Aside |
-//! | `cautions` | rank | text | that there are fewer than 20 cases; of each method which baselines beat it, and in what: where the interval of `ahead` lies below zero, sensitivity left out |
+//! | `cautions` | rank | text | that methods have no score at all, and why; that there are fewer than 20 cases; of each method which baselines beat it, and in what: where the interval of `ahead` lies below zero, sensitivity left out |
 //!
 //! # When it misleads
 //! - Metrics disagree. One that a baseline wins says more about the data than about methods.

@@ -1,5 +1,6 @@
 //! From scores of cases to a finding: means, intervals, and who is ahead of whom.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use mmlens_core::finding::{
@@ -114,7 +115,8 @@ pub(crate) fn finding(
         Labelled::numbers(name, unit, vec![methods(), metrics()], values)
     };
     let of = |pick: fn(&Told) -> f64| told.iter().map(|told| pick(told) as f32).collect::<Vec<f32>>();
-    let counts = cells.iter().map(|(row, column)| scores.of_row(*row, *column).len() as f32).collect();
+    let counts: Vec<f32> =
+        cells.iter().map(|(row, column)| scores.of_row(*row, *column).len() as f32).collect();
     // For every column which metric it is of.
     let owner: Vec<usize> =
         columns.iter().enumerate().flat_map(|(at, own)| own.iter().map(move |_| at)).collect();
@@ -131,6 +133,13 @@ pub(crate) fn finding(
         let first = all.iter().find(|why| ***why != NoScore::Cost).or(all.first());
         first.map_or_else(String::new, |first| format!("{first} ({} of {} cases)", all.len(), scores.cases))
     });
+    let mut empty: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
+    for ((row, column), count) in cells.iter().zip(&counts) {
+        let method = names.get(*row).is_some_and(|(_, baseline)| !baseline);
+        if let Some(first) = why(*row, *column).first().filter(|_| method && *count == 0.0) {
+            empty.entry(first.to_string()).or_default().push((*row, *column));
+        }
+    }
     let both = vec![methods(), metrics()];
     let mut tables = vec![
         table("score", Unit::None, of(|told| told.mean))?,
@@ -144,7 +153,8 @@ pub(crate) fn finding(
     tables.push(passes(names, columns, lines)?);
     let ahead = Ahead::of(&scores, (names, &flat), settings);
     tables.extend(ahead.tables((names, &flat))?);
-    tables.extend(Caution::tables(&ahead.cautions((names, &flat), scores.cases))?);
+    let cautions = [scoreless(&empty, (names, &flat)), ahead.cautions((names, &flat), scores.cases)].concat();
+    tables.extend(Caution::tables(&cautions)?);
     let values = (0..scores.values.len()).map(|at| scores.values.get(at).copied().flatten());
     let values: Vec<f32> = values.map(|value| value.map_or(f32::NAN, |value| value as f32)).collect();
     let axes = vec![Axis::count(Role::Sample, scores.cases), methods(), metrics()];
@@ -271,6 +281,27 @@ impl Ahead {
         });
         few.into_iter().chain(beaten).collect()
     }
+}
+
+/// That methods have no score at all, and the first reason, for every reason.
+fn scoreless(
+    empty: &BTreeMap<String, Vec<(usize, usize)>>,
+    (names, columns): (&[(String, bool)], &[&Column]),
+) -> Vec<Caution> {
+    let of = |(why, cells): (&String, &Vec<(usize, usize)>)| {
+        let quoted = |all: BTreeSet<&str>| {
+            all.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        };
+        let methods = cells.iter().filter_map(|(row, _)| Some(names.get(*row)?.0.as_str()));
+        let metrics = cells.iter().filter_map(|(_, column)| Some(columns.get(*column)?.name.as_str()));
+        let text = format!(
+            "no case has a score of {} for {}: {why}",
+            quoted(metrics.collect()),
+            quoted(methods.collect())
+        );
+        Caution::new(CautionKind::Other, cells.len() as f32, text)
+    };
+    empty.iter().map(of).collect()
 }
 
 fn provenance(

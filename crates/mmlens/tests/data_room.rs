@@ -18,8 +18,11 @@ fn the_data_room_tells_what_it_finds() {
     let pairs = room::pairs(&clip, 8).unwrap();
     let accuracy = pairs.table("accuracy").unwrap();
     assert!(accuracy.as_numbers().unwrap().last().is_some_and(|all| *all > 0.8), "{accuracy:?}");
-    let (question, _, finding) = room::counterfactual(&llava).unwrap();
-    assert!(question.starts_with("what colour is the "), "{question}");
-    assert!(finding.sentences().len() > 2, "{:?}", finding.sentences());
+    let recoloured = room::counterfactual(&llava).unwrap();
+    assert!(recoloured.question.starts_with("what colour is the "), "{}", recoloured.question);
+    assert!(recoloured.edit.contains("colour="), "{}", recoloured.edit);
+    assert!(recoloured.finding.sentences().len() > 2, "{:?}", recoloured.finding.sentences());
+    let drawn = image::load_from_memory(&recoloured.drawn).unwrap();
+    assert_eq!((drawn.width(), drawn.height()), (3 * 128, 128));
     assert!(room::grounded().unwrap().ends_with("of the object's box"));
 }

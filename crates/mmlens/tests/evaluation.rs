@@ -18,6 +18,17 @@ fn cell(table: &Labelled, row: &str, column: &str) -> f32 {
     table.get(&[at(0, row), at(1, column)]).unwrap()
 }
 
+/// Four panels above four.
+#[test]
+fn maps_are_drawn_beside_what_the_answer_rests_on() {
+    let drawn = image::load_from_memory(&league::maps().unwrap()).unwrap().into_rgb8();
+    assert_eq!((drawn.width(), drawn.height()), (4 * 128, 2 * 128));
+    // The evidence is white on black, and some of both.
+    let marked = (0..128).flat_map(|y| (0..128).map(move |x| (x, 128 + y)));
+    let white = marked.filter(|(x, y)| drawn.get_pixel(*x, *y).0 == [255; 3]).count();
+    assert!((100..8000).contains(&white), "{white}");
+}
+
 fn scored(model: &str, cases: usize) -> Finding {
     league::scores(model, (cases, league::Extent::Glance), None, &Unwatched).unwrap()
 }

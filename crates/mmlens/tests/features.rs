@@ -5,6 +5,7 @@
 #[path = "../../../examples/features/look.rs"]
 mod look;
 
+use mmlens::core::Fit;
 use mmlens::core::burn::tensor::Device;
 use mmlens::prelude::*;
 use mmlens::zoo::shipped;
@@ -33,6 +34,15 @@ fn the_space_that_pictures_and_captions_share_is_read() {
     assert!(numbers(&parts, "gap").iter().all(|gap| gap.abs() < 1e-6));
     let cosine = numbers(&parts, "cosine");
     assert!(cosine[0] > cosine[1], "{cosine:?}");
+
+    // The scene, its caption, what is wrong with the other; and the scene with six concepts.
+    let size = |png: &[u8]| {
+        let drawn = image::load_from_memory(png).unwrap();
+        (drawn.width(), drawn.height())
+    };
+    assert_eq!(size(&look::patches(&scenes[0], &parts).unwrap()), (3 * 128, 128));
+    let learned = look::concepts().unwrap().learn(&On::new(&clip), data.data(), Seed(0)).unwrap();
+    assert_eq!(size(&look::amounts(&clip, &scenes[0], &learned.fitted).unwrap()), (7 * 128, 128));
 
     // Texts of the list explain more than texts drawn from it.
     let span = look::span(&clip, &data, 3).unwrap();

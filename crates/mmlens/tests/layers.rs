@@ -15,6 +15,6 @@ fn the_room_of_layers() {
     assert!(rooms.recovered[1] > rooms.recovered[0], "{:?}", rooms.recovered);
     let (name, bytes) = &rooms.pictures[0];
     let drawn = image::load_from_memory(bytes).unwrap();
-    // The scene and four layers, three pixels for one.
-    assert_eq!((*name, drawn.width(), drawn.height()), ("tracing.png", 5 * 192, 192));
+    // The scene and four layers, two pixels for one.
+    assert_eq!((*name, drawn.width(), drawn.height()), ("tracing.png", 5 * 128, 128));
 }

@@ -27,6 +27,8 @@ fn neurons_mark_concepts_and_answers_need_those_that_tell_them_apart() {
     assert!(one(tells, "found") > one(tells, "shuffled mean"), "{}", one(tells, "found"));
     assert!(tells.cautions().iter().any(|caution| caution.kind == CautionKind::Chance));
     assert_eq!(fires.table("crops").unwrap().shape(), [6, 8, 32, 32, 3]);
+    let drawn = image::load_from_memory(&look::crops(fires).unwrap()).unwrap();
+    assert_eq!((drawn.width(), drawn.height()), (6 * 64, 4 * 64));
     assert!((1..=12).contains(&needs.table("group").unwrap().len()));
     let page =
         Page { title: "Neurons".into(), findings: findings.clone(), ..Page::default() }.html().unwrap();

@@ -214,14 +214,17 @@ fn means_are_those_of_the_cases_and_baselines_are_always_rows() {
 #[test]
 fn baselines_that_are_ahead_are_told() {
     // The evidence lies where the blob does, or far from it.
-    struct Marked(bool);
+    struct Marked {
+        middle: bool,
+        side: usize,
+    }
     impl Cases for Marked {
         fn name(&self) -> &str {
             "marked"
         }
 
         fn len(&self) -> usize {
-            if self.0 { 5 } else { 24 }
+            if self.middle { 5 } else { 24 }
         }
 
         fn case(&self, index: usize) -> Result<Case, SubjectError> {
@@ -230,8 +233,8 @@ fn baselines_that_are_ahead_are_told() {
 
         fn masks(&self, _: usize) -> Result<Vec<Mask>, SubjectError> {
             let middle = |pixel: usize| (2..6).contains(&(pixel / 8)) && (2..6).contains(&(pixel % 8));
-            let inside = (0..64).map(|pixel| middle(pixel) == self.0).collect();
-            Ok(vec![Mask { name: "middle".to_owned(), picture: 0, size: [8, 8], inside }])
+            let inside = (0..self.side * self.side).map(|pixel| middle(pixel) == self.middle).collect();
+            Ok(vec![Mask { name: "middle".to_owned(), picture: 0, size: [self.side; 2], inside }])
         }
     }
     let cautions = |data: &Marked, contestants: &[Contestant]| {
@@ -239,7 +242,7 @@ fn baselines_that_are_ahead_are_told() {
         let settings = EvaluationSettings { resamples: 200, ..EvaluationSettings::default() };
         run(&evaluation(&metrics, settings), data, contestants, None, &Unwatched).unwrap().cautions()
     };
-    let some = cautions(&Marked(true), &[occlude(4)]);
+    let some = cautions(&Marked { middle: true, side: 8 }, &[occlude(4)]);
     assert_eq!((some[0].kind, some[0].number), (CautionKind::FewRows, 5.0));
     assert_eq!((some[1].kind, some.len()), (CautionKind::Other, 2));
     assert!(
@@ -250,10 +253,17 @@ fn baselines_that_are_ahead_are_told() {
     assert!(some[1].text.contains("`centred blob` in mass-accuracy by"), "{}", some[1].text);
     assert!(!some[1].text.contains("sensitivity"), "{}", some[1].text);
     // Outside the middle the blob has least.
-    let none = cautions(&Marked(false), &[occlude(4)]);
+    let none = cautions(&Marked { middle: false, side: 8 }, &[occlude(4)]);
     assert!(
         none.iter().all(|caution| caution.kind != CautionKind::FewRows && !caution.text.contains("blob")),
         "{none:?}"
+    );
+    // Of a mask that does not fit nothing is told in silence.
+    let misfit = cautions(&Marked { middle: true, side: 4 }, &[occlude(4)]);
+    assert_eq!((misfit[0].kind, misfit[0].number), (CautionKind::Other, 1.0));
+    assert_eq!(
+        misfit[0].text,
+        "no case has a score of `mass-accuracy` for `occlusion 4`: a mask is 4 x 4 pixels, and the picture 8 x 8"
     );
 }
 

@@ -185,7 +185,7 @@ fn what_a_case_lacks_is_told() {
         ..Known::default()
     };
     for (known, expected) in [
-        (mask([4, 16], true), "a mask is 4 x 16 pixels, and the picture Some((8, 8))"),
+        (mask([4, 16], true), "a mask is 4 x 16 pixels, and the picture 8 x 8"),
         (mask([8, 8], false), "the mask of the picture is empty"),
         (mask([8, 8], true), "the map adds up to nothing"),
     ] {
