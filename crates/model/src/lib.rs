@@ -8,6 +8,7 @@ mod check;
 pub mod feature;
 pub mod layer;
 pub mod neuron;
+mod sequence;
 pub mod token;
 
 mmlens_core::methods! {

@@ -22,6 +22,7 @@ mod lens;
 mod neurons;
 mod objectives;
 mod oracles;
+mod parts;
 mod places;
 mod probes;
 mod read_at;
