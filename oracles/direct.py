@@ -1,17 +1,22 @@
 """Direct logit attribution, and gradients of weights, directly in torch: `fixtures/methods/{direct-*,weight-gradients-*}.safetensors`.
 
+Of towers, by transformers' modules: the class logit of `vit-a`, and the similarity of a picture and a caption of `clip-a`, with the length of the picture's vector held.
+
 A term of the stream is read as the logit reads the stream, with the scale of the last norm (and of a norm behind attention or the
 MLP) held at what it is in this pass. Sums are in double precision; what is read of the pass is in single precision, as the model computes.
 """
 
 import common
+import pictures
 import torch
 from common import FIXTURES
+from PIL import Image
 
 import trace
 from methods import FOLDER, Question
 
 PROMPT = "It is red."
+CAPTION = "a red square"
 
 
 class Decoder:
@@ -102,6 +107,46 @@ def shares(model, sites, logits, target, about, name):
     common.save(FOLDER / f"direct-{name}.safetensors", out, about | {"axes": "layer head, layer neuron", "cap": cap})
 
 
+def of_tower(name, picture):
+    """Every term's share at the class token: of the likeliest class, or of the similarity with a caption."""
+    checkpoint = trace.open_checkpoint(FIXTURES / name / "model")
+    model, row = checkpoint.model, {"images": [Image.open(pictures.FOLDER / f"{picture}.png")]}
+    clip = name.startswith("clip")
+    batch = trace.prepare(checkpoint, [row | {"texts": [CAPTION]} if clip else row])
+    with torch.no_grad():
+        sites, _, _ = trace.run(checkpoint, batch)
+        own = model(**batch.kwargs())
+    tower = model.vision_model if clip else model.vit
+    blocks, norm = (tower.encoder.layers, tower.post_layernorm) if clip else (tower.layers, tower.layernorm)
+    at = lambda point: sites[f"vision.{point}"][0, 0].double()
+    x = at(f"blocks.{len(blocks) - 1}.resid_post")
+    scale = ((x - x.mean()).square().mean() + norm.eps).sqrt()
+    if clip:
+        vector = model.visual_projection.weight.double() @ norm(x.float()).double()
+        row = own.text_embeds[0].double() @ model.visual_projection.weight.double() * model.logit_scale.double().exp() / vector.norm()
+        said, target, bias = own.logits_per_image[0, 0].double(), 0, torch.zeros((), dtype=torch.float64)
+    else:
+        target = int(own.logits[0].argmax())
+        row, bias = model.classifier.weight[target].double(), model.classifier.bias[target].double()
+        said = own.logits[0, target].double()
+    read = lambda term: ((term - term.mean(-1, keepdim=True)) / scale * norm.weight.double()) @ row
+    heads = []
+    for i, block in enumerate(blocks):
+        weight = (block.self_attn.out_proj if clip else block.attention.o_proj).weight.double()
+        z = at(f"blocks.{i}.attn.z")
+        heads.append(torch.stack([read(part) for part in (weight * z.flatten()).T.reshape(z.shape[0], -1, len(weight)).sum(1)]))
+    out = {
+        "target": torch.tensor([target]), "embedding": read(at("input")), "norm_bias": norm.bias.double() @ row, "bias": bias, "said": said,
+        "attention": torch.stack([read(at(f"blocks.{i}.attn_out")) for i in range(len(blocks))]),
+        "mlp": torch.stack([read(at(f"blocks.{i}.mlp_out")) for i in range(len(blocks))]), "heads": torch.stack(heads),
+    }  # fmt: skip
+    total = sum(out[term].sum() for term in ("embedding", "norm_bias", "bias", "attention", "mlp"))
+    print(f"direct, {name}: target {target}, sum {total:.6f}, said {said:.6f}")
+    assert (total - said).abs() < 1e-5
+    about = {"checkpoint": f"fixtures/{name}/model", "picture": picture, "caption": CAPTION if clip else None, "axes": "layer head"}
+    common.save(FOLDER / f"direct-{name}.safetensors", {key: value.detach() for key, value in out.items()}, about)
+
+
 def gradients(model, run, target, names, about, name):
     """The first three rows of a few weights' gradients of the target's logit."""
     model.zero_grad()
@@ -151,6 +196,8 @@ def main():
         target, about = int(logits.argmax()), {"prompt": PROMPT, "checkpoint": f"fixtures/{name}/model"}
         shares(checkpoint.model, sites, logits, target, about, name)
         gradients(checkpoint.model, said, target, names, about, name)
+    of_tower("clip-a", "square")
+    of_tower("vit-a", "square")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Circuits of `llava-a` by direct computation in torch: `fixtures/methods/{knockout,attribution,edges,path}.safetensors`.
+"""Circuits of `llava-a` by direct computation in torch: `fixtures/methods/{knockout,attribution,edges,path}.safetensors`, and of its image
+tower `fixtures/methods/patching-tower.safetensors`.
 
 `Decoder` is a LLaMA decoder written out, in which every head's query, key and value and every MLP reads a copy of the stream of its own, so
-that a copy can be changed, or differentiated, apart from the others. It is held to transformers' logits before anything is written. What is
+that a copy can be changed, or differentiated, apart from the others; `Tower` is a CLIP tower written out in the same way, with the rest of the model behind it. Both are held to transformers' logits before anything is written. What is
 clean and corrupted is as in `methods.py`: `<image>Red?` about the square, and about the tall picture.
 """
 
@@ -16,8 +17,32 @@ from methods import FOLDER, Question
 STEPS = 5
 
 
-class Decoder:
+class Written:
     """`run(x, hook)`: stream entering block 0, [row pos d], to logits at the last position. `hook(name, value)` may replace any value."""
+
+    def read(self, x, grad=None):
+        """Every value, and for a target its gradient at every value."""
+        kept = {}
+
+        def keep(name, value):
+            if grad is not None and not value.requires_grad:
+                value = value.detach().requires_grad_()
+            if grad is not None:
+                value = value.clone()
+                value.retain_grad()
+            kept[name] = value
+            return value
+
+        with torch.set_grad_enabled(grad is not None):
+            logits = self.run(x, keep)
+        if grad is None:
+            return kept, None, logits
+        logits[:, grad].sum().backward()
+        return {n: v.detach() for n, v in kept.items()}, {n: v.grad for n, v in kept.items() if v.grad is not None}, logits.detach()
+
+
+class Decoder(Written):
+    end = "logits"
 
     def __init__(self, q):
         self.model, self.text = q.model.model.language_model, q.model.config.text_config
@@ -62,25 +87,50 @@ class Decoder:
             x = x + at("mlp_out", mlp.down_proj(post))
         return self.head(self.model.norm(hook("end", x)[:, -1]))
 
-    def read(self, x, grad=None):
-        """Every value, and for a target its gradient at every value."""
-        kept = {}
 
-        def keep(name, value):
-            if grad is not None and not value.requires_grad:
-                value = value.detach().requires_grad_()
-            if grad is not None:
-                value = value.clone()
-                value.retain_grad()
-            kept[name] = value
-            return value
+class Tower(Written):
+    """The blocks of the image tower that are read, and behind them the connector and the language model with the words of a question."""
 
-        with torch.set_grad_enabled(grad is not None):
-            logits = self.run(x, keep)
-        if grad is None:
-            return kept, None, logits
-        logits[:, grad].sum().backward()
-        return {n: v.detach() for n, v in kept.items()}, {n: v.grad for n, v in kept.items() if v.grad is not None}, logits.detach()
+    end = "out"
+
+    def __init__(self, q):
+        self.q, self.tower = q, q.model.model.vision_tower
+        config = self.tower.config
+        self.layers = config.num_hidden_layers + 1 + q.model.config.vision_feature_layer
+        self.heads = self.kv = config.num_attention_heads
+        self.width = config.hidden_size // self.heads
+
+    def enter(self, q):
+        with torch.no_grad():
+            return self.tower.pre_layrnorm(self.tower.embeddings(q.pixels))
+
+    def run(self, x, hook=lambda name, value: value):
+        x = hook("input", x)
+        for i, block in enumerate(self.tower.encoder.layers[: self.layers]):
+            attn, mlp = block.self_attn, block.mlp
+            at = lambda name, value: hook(f"{i}.{name}", value)
+
+            def heads(name, linear):
+                own = at(f"{name}_in", x[:, :, None].expand(-1, -1, self.heads, -1))
+                weight, bias = linear.weight.view(self.heads, self.width, -1), linear.bias.view(self.heads, self.width)
+                return at(name, torch.einsum("bphd,hwd->bphw", block.layer_norm1(own), weight) + bias)
+
+            x = at("resid_pre", x)
+            read, key, value = heads("q", attn.q_proj), heads("k", attn.k_proj), heads("v", attn.v_proj)
+            scores = at("scores", torch.einsum("bqhw,bkhw->bhqk", read, key) * self.width**-0.5)
+            z = at("z", torch.einsum("bhqk,bkhw->bqhw", scores.softmax(-1), value))
+            result = at("result", torch.einsum("bphw,mhw->bphm", z, attn.out_proj.weight.view(-1, self.heads, self.width)))
+            x = x + at("attn_out", result.sum(2) + attn.out_proj.bias)
+            x = at("resid_mid", x)
+            own = block.layer_norm2(at("mlp_in", x))
+            post = at("mlp.post", mlp.activation_fn(mlp.fc1(own)))
+            x = x + at("mlp_out", mlp.fc2(post))
+        model, q = self.q.model.model, self.q
+        features = model.multi_modal_projector(hook("end", x)[:, 1:])
+        holes = (q.ids == self.q.model.config.image_token_id).expand(len(x), -1).unsqueeze(-1)
+        words = q.embeds.detach().expand(len(x), -1, -1).masked_scatter(holes, features.reshape(-1, features.shape[-1]))
+        states = model.language_model(inputs_embeds=words, use_cache=False).last_hidden_state
+        return q.model.lm_head(states[:, -1])
 
 
 def knockout(q, decoder):
@@ -130,7 +180,7 @@ def gradients(decoder, clean, wrong, target):
     return out
 
 
-def attribution(decoder, left, right, grads, about):
+def attribution(decoder, left, right, grads):
     """(clean - corrupted) times the gradient at every node, summed over what is not named."""
     out = {}
     for way, grad in grads.items():
@@ -142,8 +192,8 @@ def attribution(decoder, left, right, grads, about):
                 out[f"{way}.z.heads"] = each.sum(-1).transpose(1, 2)
             if point == "mlp.post":
                 out[f"{way}.mlp.post.neurons"] = each.sum(1)
-    common.save(FOLDER / "attribution.safetensors", out, about | {"steps": STEPS, "axes": "layer pos; layer head pos; layer neuron"})
     print("attribution: largest at heads", max(out["corrupted.z.heads"].abs().max(), 0))
+    return out
 
 
 def nodes(decoder):
@@ -153,7 +203,7 @@ def nodes(decoder):
         senders += [(f"{i}.h{h}", 2 * i + 1) for h in range(decoder.heads)] + [(f"{i}.mlp", 2 * i + 2)]
         receivers += [(f"{i}.q{h}", 2 * i) for h in range(decoder.heads)]
         receivers += [(f"{i}.{kind}{h}", 2 * i) for kind in "kv" for h in range(decoder.kv)] + [(f"{i}.mlp", 2 * i + 1)]
-    return senders, [*receivers, ("logits", 2 * decoder.layers)]
+    return senders, [*receivers, (decoder.end, 2 * decoder.layers)]
 
 
 def split(name):
@@ -161,7 +211,7 @@ def split(name):
     return int(block), what[0], int(what[1:]) if what[1:].isdigit() else 0
 
 
-def edges(decoder, left, right, grads, about):
+def edges(decoder, left, right, grads):
     """What a sender writes, clean less corrupted, times the gradient at the receiver's own copy of the stream."""
     senders, receivers = nodes(decoder)
 
@@ -173,7 +223,7 @@ def edges(decoder, left, right, grads, about):
         return at(left) - at(right)
 
     def asked(grad, name):
-        if name == "logits":
+        if name == decoder.end:
             return grad["end"]
         block, kind, head = split(name)
         return grad[f"{block}.mlp_in"] if kind == "m" else grad[f"{block}.{kind}_in"][:, :, head]
@@ -191,12 +241,11 @@ def edges(decoder, left, right, grads, about):
                 block, _, head = split(sender)
                 node = ((left[f"{block}.z"] - right[f"{block}.z"]) * grad[f"{block}.z"])[:, :, head].sum()
                 assert abs(table[s].sum() - node) < 1e-5, "the edges out of a head are the head"
-    named = {"senders": [s for s, _ in senders], "receivers": [r for r, _ in receivers], "steps": STEPS}
-    common.save(FOLDER / "edges.safetensors", out, about | named)
     print(f"edges: {table.shape}, largest {out['corrupted'].abs().max():.4f}")
+    return out, {"senders": [s for s, _ in senders], "receivers": [r for r, _ in receivers]}
 
 
-def path_patching(decoder, clean, left, right, target, about):
+def path_patching(decoder, clean, left, right, target):
     """What the receiver holds when only the sender is corrupted and every other head (and MLP, unless they are `computed`) is frozen to the
     clean run; then the clean run with the receiver holding that (Wang et al. 2022, appendix B)."""
     senders, receivers = nodes(decoder)
@@ -228,7 +277,7 @@ def path_patching(decoder, clean, left, right, target, about):
                 for r, (receiver, read_at) in enumerate(receivers):
                     if written_at > read_at:
                         continue
-                    if receiver == "logits":
+                    if receiver == decoder.end:
                         table[s, r] = logits[0, target] - whole
                         continue
                     to, what, index = split(receiver)
@@ -243,9 +292,47 @@ def path_patching(decoder, clean, left, right, target, about):
 
                     table[s, r] = decoder.run(clean, patch)[0, target] - whole
             tables[way] = table
-    named = {"senders": [s for s, _ in senders], "receivers": [r for r, _ in receivers]}
-    common.save(FOLDER / "path.safetensors", tables | {"clean": whole}, about | named)
     print(f"paths: largest frozen {tables['frozen'].abs().max():.4f}, computed {tables['computed'].abs().max():.4f}")
+    return tables | {"clean": whole}
+
+
+def knockout_of_tower(tower, x, target):
+    """Edges between a class token and patches cut in one layer at a time; the last block, which nothing reads, changes nothing."""
+    length = x.shape[1]
+    patches = list(range(1, length))
+    kinds = [(patches, [0]), ([0], patches), (patches, patches)]
+    change = torch.zeros(len(kinds), tower.tower.config.num_hidden_layers)
+    with torch.no_grad():
+        whole = tower.run(x)[0, target]
+        for kind, (keys, queries) in enumerate(kinds):
+            hidden = torch.zeros(length, length, dtype=torch.bool)
+            for query in queries:
+                hidden[query, [key for key in keys if key != query]] = True
+            for layer in range(tower.layers):
+                cut = lambda name, value: value.masked_fill(hidden, torch.finfo(torch.float32).min) if name == f"{layer}.scores" else value
+                change[kind, layer] = tower.run(x, cut)[0, target] - whole
+    print(f"knock-out in the tower: change from {change.min():.4f} to {change.max():.4f}, of {whole:.4f}")
+    return change
+
+
+def of_tower(q, other, about):
+    """The same of the tower, a few tables of it."""
+    tower = Tower(q)
+    clean, wrong = tower.enter(q), tower.enter(other)
+    for x, logits in ((clean, q.logits), (wrong, other.logits)):
+        with torch.no_grad():
+            assert torch.allclose(tower.run(x)[0], logits, atol=1e-5), "the tower written out is another"
+    left, right = tower.read(clean)[0], tower.read(wrong)[0]
+    grads = gradients(tower, clean, wrong, q.target)
+    scores = attribution(tower, left, right, grads)
+    kept = [f"{way}.{table}" for way in ("corrupted", "path") for table in ("resid_pre", "z.heads", "mlp.post.neurons")]
+    found, named = edges(tower, left, right, grads)
+    out = {f"attribution.{name}": scores[name] for name in kept} | {"edges": found["corrupted"]}
+    paths = path_patching(tower, clean, left, right, q.target)
+    out |= {"paths": paths["frozen"], "clean": paths["clean"], "knockout": knockout_of_tower(tower, clean, q.target)}
+    kinds = {"kinds": ["patches to class token", "class token to patches", "patches to patches"]}
+    path = common.save(FOLDER / "patching-tower.safetensors", out, about | named | kinds | {"steps": STEPS})
+    print(f"tower: {path.stat().st_size / 1024:.1f} KiB")
 
 
 def main():
@@ -261,9 +348,12 @@ def main():
     about = {"clean": q.about, "corrupted": other.about, "metric": "logit of `target` of the clean question at the last position"}
     grads = gradients(decoder, clean, wrong, q.target)
     knockout(q, decoder)
-    attribution(decoder, left, right, grads, about)
-    edges(decoder, left, right, grads, about)
-    path_patching(decoder, clean, left, right, q.target, about)
+    scores = attribution(decoder, left, right, grads)
+    common.save(FOLDER / "attribution.safetensors", scores, about | {"steps": STEPS, "axes": "layer pos; layer head pos; layer neuron"})
+    found, named = edges(decoder, left, right, grads)
+    common.save(FOLDER / "edges.safetensors", found, about | named | {"steps": STEPS})
+    common.save(FOLDER / "path.safetensors", path_patching(decoder, clean, left, right, q.target), about | named)
+    of_tower(q, other, about)
 
 
 if __name__ == "__main__":

@@ -275,6 +275,8 @@ mod tests {
         assert_eq!(found[1].1["part"], json!("text"));
         let tower = place("", "", &["vision.blocks.1.attn_out"]);
         assert_eq!(settings(&tower, &["patching"]).unwrap()[0].1["part"], json!("vision"));
-        assert!(settings(&tower, &["attribution"]).is_err());
+        assert_eq!(settings(&tower, &["attribution"]).unwrap()[0].1["part"], json!("vision"));
+        let (one, other) = ("vision.blocks.1.attn_out", "text.blocks.1.attn_out");
+        assert!(settings(&place("", "", &[one, other]), &["attribution"]).is_err());
     }
 }

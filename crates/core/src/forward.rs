@@ -13,7 +13,7 @@ use crate::Subject;
 ///
 /// #[deny(clippy::missing_trait_methods)]
 /// impl<S: Subject> Subject for Renamed<S> {
-///     forward_subject!(|own| &own.0; weights_hash, alterations, dtype, device, kernels, differentiable, edited, sites, anatomy, weights, weight, encode,
+///     forward_subject!(|own| &own.0; weights_hash, alterations, dtype, device, kernels, differentiable, edited, sites, anatomy, read_behind, weights, weight, encode,
 ///         forward, resumes_from_suffix, need, dims, fits, run, read_out, longest_answer, begin, rules, generate, decode, token, tokens,
 ///         mask, pad);
 ///
@@ -26,7 +26,7 @@ use crate::Subject;
 macro_rules! forward_subject {
     (|$own:ident| $to:expr; all) => {
         $crate::forward_subject!(
-            |$own| $to; name, weights_hash, alterations, dtype, device, kernels, differentiable, edited, sites, anatomy, weights, weight, encode,
+            |$own| $to; name, weights_hash, alterations, dtype, device, kernels, differentiable, edited, sites, anatomy, read_behind, weights, weight, encode,
             forward, resumes_from_suffix, need, dims, fits, run, read_out, longest_answer, begin, rules, generate, decode,
             token, tokens, mask, pad
         );
@@ -86,6 +86,12 @@ macro_rules! forward_subject {
         fn anatomy(&self) -> &[$crate::Anatomy] {
             let $own = self;
             $crate::Subject::anatomy($to)
+        }
+    };
+    (@read_behind |$own:ident| $to:expr) => {
+        fn read_behind(&self, part: $crate::Part) -> Vec<usize> {
+            let $own = self;
+            $crate::Subject::read_behind($to, part)
         }
     };
     (@weights |$own:ident| $to:expr) => {

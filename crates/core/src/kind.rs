@@ -34,10 +34,14 @@ pub enum Capability {
     SelfAttention,
     /// That words are positions of the language model, and not of an encoder of their own.
     OwnWords,
-    /// That the stream of the language model is one running sum, with no norm behind its sums.
-    RunningSum,
-    /// That what the heads of the language model give is added to its stream as it is, with no norm behind their sum.
-    PlainHeads,
+    /// That the stream of a part is one running sum, with no norm behind its sums.
+    RunningSum(Part),
+    /// That the stream of some part is.
+    AnyRunningSum,
+    /// That what the heads of a part give is added to its stream as it is, with no norm behind their sum.
+    PlainHeads(Part),
+    /// That of some part it is.
+    AnyPlainHeads,
     /// That states of a part can be read out by themselves ([`reads_out`]).
     ReadOut(Part),
     /// That states of some part can.
@@ -48,6 +52,8 @@ pub enum Capability {
     AnyDistribution,
     /// Weights of a part, by name.
     Weights(Part),
+    /// Some part whose stream is a running sum that is read out with weights it shows ([`shares_out`]).
+    DirectShares,
     /// That it compares pictures with captions in a space that both are projected into.
     SharedSpace,
     /// That pictures and words lie in one space: a shared one, or the stream of a language model.
@@ -74,8 +80,18 @@ impl Capability {
                 "a subject whose words and patches attend to one another in one stream".to_owned()
             }
             Self::OwnWords => "words in the language model".to_owned(),
-            Self::RunningSum => "a stream that is one running sum".to_owned(),
-            Self::PlainHeads => "heads whose output is added to the stream as it is".to_owned(),
+            Self::RunningSum(Part::Text) | Self::AnyRunningSum => {
+                "a stream that is one running sum".to_owned()
+            }
+            Self::RunningSum(part) => {
+                format!("a stream of its part `{}` that is one running sum", part.name())
+            }
+            Self::PlainHeads(Part::Text) | Self::AnyPlainHeads => {
+                "heads whose output is added to the stream as it is".to_owned()
+            }
+            Self::PlainHeads(part) => {
+                format!("heads of its part `{}` whose output is added to the stream as it is", part.name())
+            }
             Self::ReadOut(part) => format!("states of its part `{}` that can be read out", part.name()),
             Self::AnyReadOut => "a part whose states can be read out".to_owned(),
             Self::Distribution(part) => {
@@ -84,6 +100,9 @@ impl Capability {
             Self::AnyDistribution => "a part whose states are read out as words or classes".to_owned(),
             Self::Weights(Part::Text) => "the weights of a language model by name".to_owned(),
             Self::Weights(part) => format!("the weights of its part `{}` by name", part.name()),
+            Self::DirectShares => {
+                "a part whose stream is one running sum that is read out with weights it shows".to_owned()
+            }
             Self::SharedSpace => "a space that pictures and captions share".to_owned(),
             Self::OneSpace => "a subject that has pictures and words in one space".to_owned(),
         }
@@ -119,18 +138,21 @@ impl Capability {
                 "this one's words attend to the patches from outside",
             ),
             Self::OwnWords => missing(!reads_apart(subject), "an encoder of its own reads them"),
-            Self::RunningSum => {
-                missing(!anywhere(subject, Point::NormalizedResidMid), "a norm follows each of its sums")
+            Self::RunningSum(part) => {
+                let sums = !publishes(subject, part, Point::NormalizedResidMid);
+                missing(sums, "a norm follows each of its sums")
             }
-            Self::PlainHeads => {
+            Self::AnyRunningSum => nowhere(subject, Self::RunningSum),
+            Self::PlainHeads(part) => {
                 // Told by the weights; of a subject that shows none it is found when it runs.
                 let normed = |spec: &WeightSpec| {
                     let read = spec.reads.as_ref().is_some_and(|port| port.site.point() == Point::Z);
                     let through = spec.writes.as_ref().and_then(|port| port.through.as_ref());
-                    read && spec.is_in(Part::Text) && matches!(through, Some(Through::Norm(_)))
+                    read && spec.is_in(part) && matches!(through, Some(Through::Norm(_)))
                 };
                 missing(!subject.weights().iter().any(normed), "a norm follows the sum of its heads")
             }
+            Self::AnyPlainHeads => nowhere(subject, Self::PlainHeads),
             Self::ReadOut(part) => reads_out(subject, part).err(),
             Self::AnyReadOut => {
                 let reads = |part: &Part| reads_out(subject, *part).is_ok();
@@ -157,6 +179,14 @@ impl Capability {
             }
             Self::Weights(part) => {
                 missing(subject.weights().iter().any(|spec| spec.is_in(part)), "this subject shows none")
+            }
+            Self::DirectShares => {
+                let parts = [Part::Text, Part::Vision];
+                let there = parts.into_iter().find(|part| blocks(subject, *part) > 0).unwrap_or(Part::Text);
+                match parts.into_iter().any(|part| shares_out(subject, part).is_none()) {
+                    true => None,
+                    false => shares_out(subject, there).and_then(|need| need.lacking(subject)),
+                }
             }
         }
     }
@@ -199,6 +229,21 @@ pub fn publishes(subject: &dyn Subject, part: Part, point: Point) -> bool {
 #[must_use]
 pub fn blocks(subject: &dyn Subject, part: Part) -> usize {
     subject.anatomy().iter().filter(|anatomy| anatomy.part == part).map(|anatomy| anatomy.blocks).sum()
+}
+
+/// What a part lacks whose stream is to be shared out among what writes to it: blocks, a running sum, a read-out, weights; `None` if nothing.
+#[must_use]
+pub fn shares_out(subject: &dyn Subject, part: Part) -> Option<Capability> {
+    use Capability::{Blocks, ReadOut, RunningSum, Weights};
+    let needs = [Blocks(part), RunningSum(part), ReadOut(part), Weights(part)];
+    needs.into_iter().find(|need| need.lacking(subject).is_some())
+}
+
+/// Why no part with blocks offers something; `None` if one does, or there is none.
+fn nowhere(subject: &dyn Subject, of: fn(Part) -> Capability) -> Option<&'static str> {
+    let parts = subject.anatomy().iter().filter(|own| own.blocks > 0);
+    let lacking: Vec<_> = parts.map(|own| of(own.part).lacking(subject)).collect();
+    lacking.iter().all(Option::is_some).then(|| lacking.first().copied().flatten()).flatten()
 }
 
 fn anywhere(subject: &dyn Subject, point: Point) -> bool {

@@ -205,6 +205,12 @@ pub trait Subject: Send + Sync {
     /// The sizes of its parts.
     fn anatomy(&self) -> &[Anatomy];
 
+    /// Behind how many of its blocks the stream of a part is read from outside, ascending: behind all of them, unless it says otherwise. A LLaVA
+    /// reads its tower behind the last block but one, and others at several depths. Blocks behind the last of these reach no answer.
+    fn read_behind(&self, part: Part) -> Vec<usize> {
+        self.anatomy().iter().filter(|own| own.part == part).map(|own| own.blocks).collect()
+    }
+
     /// The weights it shows, by name; none, for a model that shows none. Those of an altered subject are those of the model as loaded.
     fn weights(&self) -> &[WeightSpec] {
         &[]

@@ -11,7 +11,7 @@ use mmlens_core::{
     Subject, Trace,
 };
 
-use crate::{Node, Progress, batches, folded, held, numbers, of_range, reshaped, unfolded};
+use crate::{Node, Progress, Stacked, batches, folded, held, numbers, of_range, reshaped, unfolded};
 
 /// Where between a corrupted and a clean prompt gradients are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -23,8 +23,8 @@ pub enum Between {
     Corrupted,
     /// At the clean one.
     Clean,
-    /// Their mean over places on the straight line from the corrupted to the clean prompt, in what the language model is
-    /// fed with: `k / steps` for `k` from 0 to `steps - 1`. The corrupted prompt is one of them, the clean one is not
+    /// Their mean over places on the straight line from the corrupted to the clean prompt, in what the language model (or
+    /// another part that is looked at) is fed with: `k / steps` for `k` from 0 to `steps - 1`. The corrupted prompt is one of them, the clean one is not
     /// (Hanna et al. 2024).
     Path {
         /// How many places.
@@ -56,9 +56,11 @@ impl fmt::Display for Between {
     }
 }
 
-/// What both prompts are.
+/// What both prompts are, and where they are looked at.
 #[derive(Debug, Clone, Copy)]
 pub struct Prompts<'a> {
+    /// The part whose sites are read and differentiated.
+    pub part: Part,
     /// The prompt whose answer is explained.
     pub clean: &'a Inputs,
     /// The one that leads to another answer, of as many positions.
@@ -83,15 +85,17 @@ impl fmt::Debug for Contrast<'_> {
     }
 }
 
-/// What the language model of a subject is fed with: what enters its first block, and what is added between later ones.
-pub fn feeds(subject: &dyn Subject) -> Vec<Site> {
-    let first = Site::block(Part::Text, 0, Point::ResidPre);
-    let fed = |site: &Site| *site == first || (site.part() == Part::Text && site.point() == Point::Deepstack);
+/// What a part of a subject is fed with: what enters its first block, and what is added between later ones.
+pub fn feeds(subject: &dyn Subject, part: Part) -> Vec<Site> {
+    let first = Site::block(part, 0, Point::ResidPre);
+    // Of a connector these are what it makes for the language model.
+    let added = |site: &Site| site.part() == part && site.point() == Point::Deepstack;
+    let fed = |site: &Site| *site == first || (part == Part::Text && added(site));
     subject.sites().iter().map(|spec| spec.site).filter(fed).collect()
 }
 
 impl<'a> Contrast<'a> {
-    /// Runs both, reading what feeds the language model and `read`. Where gradients are wanted at one of the prompts, they
+    /// Runs both, reading what feeds the part and `read`. Where gradients are wanted at one of the prompts, they
     /// are taken at `grad` in the same pass.
     ///
     /// # Errors
@@ -109,7 +113,7 @@ impl<'a> Contrast<'a> {
         progress: &mut Progress<'_>,
     ) -> Result<Self, AnalysisError> {
         let mut reading = Plan::new().objective(objective);
-        for site in feeds(subject).iter().chain(read) {
+        for site in feeds(subject, prompts.part).iter().chain(read) {
             reading = reading.read(*site)?;
         }
         let mut one = |inputs: &Inputs, here: bool, kept: u64| -> Result<Trace, AnalysisError> {
@@ -127,15 +131,15 @@ impl<'a> Contrast<'a> {
         Ok(Self { clean, corrupted, subject, prompts, objective: objective.clone(), between })
     }
 
-    /// The gradient of the objective at some sites of the language model, `[1, ...]`: at one prompt, or the mean on the
-    /// way. What was taken when both were run is not taken again.
+    /// The gradient of the objective at some sites of the part, as long as a site is for one prompt: at one of both, or the mean on the
+    /// way. What else the pass is over, as the words beside a tower, is that of the corrupted prompt (of the clean one with [`Between::Clean`]). What was taken when both were run is not taken again.
     ///
     /// # Errors
     /// [`HookError::NoGradient`], whatever else a pass reports, [`AnalysisError::Memory`] where not even one place fits, and
     /// [`AnalysisError::Cancelled`].
     ///
     /// # Cost
-    /// A forward and a backward pass of the language model for every place, as many of them side by side as `memory` allows,
+    /// A forward and a backward pass from the part on for every place, as many of them side by side as `memory` allows,
     /// each a step of `progress`; none for what is there.
     pub fn gradients(
         &self,
@@ -156,20 +160,21 @@ impl<'a> Contrast<'a> {
                 .map(|site| Ok((*site, trace.grad(*site)?.clone())))
                 .collect::<Result<_, HookError>>()?);
         }
-        let lines: Vec<Line> = feeds(self.subject)
+        let lines: Vec<Line> = feeds(self.subject, self.prompts.part)
             .into_iter()
             .map(|site| Line::new(site, self.clean.get(site)?, self.corrupted.get(site)?))
             .collect::<Result<_, HookError>>()?;
         let fed = if self.between == Between::Clean { self.prompts.clean } else { self.prompts.corrupted };
         let nodes = self.between.nodes();
+        let stacked = Stacked::of(fed, self.prompts.part);
         let rows = {
             let ends: usize = lines.iter().map(|line| line.dims.iter().product::<usize>()).sum();
             let plan = self.planned(&lines, sites, nodes.get(..1).unwrap_or(&[]))?;
             // Beside both runs, where lines begin and how far they go; the sums so far.
             let sums: usize = numbers(self.subject, fed, sites)?;
             let kept = held(&self.clean) + held(&self.corrupted) + 4 * (2 * ends + sums) as u64;
-            memory.rows(progress.method(), kept, |times| {
-                let need = self.subject.need(fed, &plan, Copies::rows(times))?;
+            stacked.within(*memory).rows(progress.method(), kept, |times| {
+                let need = self.subject.need(fed, &plan, stacked.copies(times))?;
                 // Where every place stands, one by one; its gradient, weighted.
                 Ok(need.and(2 * times * ends + times * sums))
             })?
@@ -178,13 +183,13 @@ impl<'a> Contrast<'a> {
         for range in batches(nodes.len(), rows) {
             let chunk = of_range(&nodes, range)?;
             let plan = self.planned(&lines, sites, chunk)?;
-            let trace = self.subject.run(&fed.repeat(chunk.len()), plan)?;
+            let trace = self.subject.run(&stacked.inputs(fed, chunk.len())?, plan)?;
             for site in sites {
                 let grad = trace.grad(*site)?;
                 let part = weighted(grad.clone(), chunk)?;
                 let sum = match sums.remove(site) {
                     Some((dims, sum)) => (dims, sum + part),
-                    None => (one_row(grad.dims()), part),
+                    None => (of_one(grad.dims(), chunk.len()), part),
                 };
                 sums.insert(*site, sum);
             }
@@ -240,16 +245,17 @@ impl Line {
     }
 }
 
-fn one_row(mut dims: Vec<usize>) -> Vec<usize> {
+/// The lengths of one of so many copies.
+fn of_one(mut dims: Vec<usize>, copies: usize) -> Vec<usize> {
     if let Some(first) = dims.first_mut() {
-        *first = 1;
+        *first /= copies.max(1);
     }
     dims
 }
 
-/// The rows of a gradient, weighted and summed.
+/// The copies of a gradient, weighted and summed.
 fn weighted(grad: AnyTensor, chunk: &[Node]) -> Result<Tensor<2>, HookError> {
-    let width = grad.dims().iter().skip(1).product();
+    let width = grad.dims().iter().product::<usize>() / chunk.len().max(1);
     let grad: Tensor<2> = reshaped(grad, [chunk.len(), width])?;
     let weights: Vec<f32> = chunk.iter().map(|node| node.weight as f32).collect();
     let weights = Tensor::<2>::from_data(TensorData::new(weights, [chunk.len(), 1]), &grad.device());

@@ -1,4 +1,4 @@
-//! What writes to the residual stream of a decoder, and what reads it: the nodes between which a circuit has its edges.
+//! What writes to the residual stream of a part, a decoder or a tower, and what reads it: the nodes between which a circuit has its edges.
 
 use std::fmt;
 use std::str::FromStr;
@@ -65,6 +65,8 @@ pub enum Receiver {
     },
     /// The last norm and the unembedding.
     Logits,
+    /// Of a tower: what reads what leaves it, the connector or the last norm and what follows.
+    Out,
 }
 
 impl Sender {
@@ -92,7 +94,7 @@ impl Receiver {
         let read = match self {
             Self::Query { layer, .. } | Self::Key { layer, .. } | Self::Value { layer, .. } => 2 * layer,
             Self::Mlp { layer } => 2 * layer + 1,
-            Self::Logits => usize::MAX,
+            Self::Logits | Self::Out => usize::MAX,
         };
         sender.written() <= read
     }
@@ -104,7 +106,7 @@ impl Receiver {
             | Self::Key { layer, .. }
             | Self::Value { layer, .. }
             | Self::Mlp { layer } => Some(layer),
-            Self::Logits => None,
+            Self::Logits | Self::Out => None,
         }
     }
 
@@ -112,32 +114,32 @@ impl Receiver {
     pub fn head(self) -> Option<usize> {
         match self {
             Self::Query { head, .. } | Self::Key { head, .. } | Self::Value { head, .. } => Some(head),
-            Self::Mlp { .. } | Self::Logits => None,
+            Self::Mlp { .. } | Self::Logits | Self::Out => None,
         }
     }
 
-    /// Where it reads its own copy of the stream; the logits read what leaves the last block.
-    pub fn site(self, layers: usize) -> Site {
+    /// Where it reads its own copy of the stream; the logits, and what lies behind a tower, read what leaves the last block.
+    pub fn site(self, of: &Circuit) -> Site {
         let (layer, point) = match self {
             Self::Query { layer, .. } => (layer, Point::QIn),
             Self::Key { layer, .. } => (layer, Point::KIn),
             Self::Value { layer, .. } => (layer, Point::VIn),
             Self::Mlp { layer } => (layer, Point::MlpIn),
-            Self::Logits => (layers.saturating_sub(1), Point::ResidPost),
+            Self::Logits | Self::Out => (of.layers.saturating_sub(1), Point::ResidPost),
         };
-        Site::block(Part::Text, layer, point)
+        Site::block(of.part, layer, point)
     }
 
     /// The stream that its copy is one of.
-    pub fn stream(self, layers: usize) -> Site {
+    pub fn stream(self, of: &Circuit) -> Site {
         let (layer, point) = match self {
             Self::Query { layer, .. } | Self::Key { layer, .. } | Self::Value { layer, .. } => {
                 (layer, Point::ResidPre)
             }
             Self::Mlp { layer } => (layer, Point::ResidMid),
-            Self::Logits => (layers.saturating_sub(1), Point::ResidPost),
+            Self::Logits | Self::Out => (of.layers.saturating_sub(1), Point::ResidPost),
         };
-        Site::block(Part::Text, layer, point)
+        Site::block(of.part, layer, point)
     }
 }
 
@@ -160,6 +162,7 @@ impl fmt::Display for Receiver {
             Self::Value { layer, head } => write!(f, "{layer}.v{head}"),
             Self::Mlp { layer } => write!(f, "{layer}.mlp"),
             Self::Logits => f.write_str("logits"),
+            Self::Out => f.write_str("out"),
         }
     }
 }
@@ -204,8 +207,10 @@ impl FromStr for Receiver {
 
     fn from_str(text: &str) -> Result<Self, NoNode> {
         let node = || {
-            if text == "logits" {
-                return Some(Self::Logits);
+            match text {
+                "logits" => return Some(Self::Logits),
+                "out" => return Some(Self::Out),
+                _ => {}
             }
             let (layer, rest) = in_block(text)?;
             if rest == "mlp" {
@@ -220,7 +225,8 @@ impl FromStr for Receiver {
                 _ => None,
             }
         };
-        let (found, like) = (|| text.to_owned(), "`1.q3`, `1.k0`, `1.v0`, `1.mlp`, `logits`");
+        let (found, like) =
+            (|| text.to_owned(), "`1.q3`, `1.k0`, `1.v0`, `1.mlp`, `logits`, of a tower `out`");
         node().ok_or_else(|| NoNode { found: found(), kind: "receiver", like })
     }
 }
@@ -253,10 +259,12 @@ impl From<Receiver> for String {
     }
 }
 
-/// The decoder of a subject as senders and receivers.
+/// A part of a subject as senders and receivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Circuit {
-    /// Number of blocks.
+    /// Which.
+    pub part: Part,
+    /// Number of blocks, of those that are read from outside ([`Subject::read_behind`]).
     pub layers: usize,
     /// Query heads in each.
     pub heads: usize,
@@ -267,11 +275,11 @@ pub struct Circuit {
 }
 
 impl Circuit {
-    /// The decoder of a subject.
+    /// A part of a subject, up to the last block behind which it is read.
     ///
     /// # Errors
     /// [`HookError::NoSuchSite`] if it lacks a place where a sender writes or a receiver reads.
-    pub fn of(subject: &dyn Subject) -> Result<Self, HookError> {
+    pub fn of(subject: &dyn Subject, part: Part) -> Result<Self, HookError> {
         let spec = |site: Site| {
             let found = subject.sites().iter().find(|spec| spec.site == site);
             found.ok_or_else(|| HookError::NoSuchSite {
@@ -280,10 +288,8 @@ impl Circuit {
                 nearest: None,
             })
         };
-        let blocks =
-            subject.anatomy().iter().find(|anatomy| anatomy.part == Part::Text).map_or(0, |a| a.blocks);
         // A subject without blocks lacks those of its first one.
-        let layers = blocks.max(1);
+        let layers = subject.read_behind(part).last().copied().unwrap_or(0).max(1);
         let needed = [
             Point::ResidPre,
             Point::QIn,
@@ -301,17 +307,18 @@ impl Circuit {
         ];
         for layer in 0..layers {
             for point in needed {
-                spec(Site::block(Part::Text, layer, point))?;
+                spec(Site::block(part, layer, point))?;
             }
         }
         let heads = |point| {
-            let spec = spec(Site::block(Part::Text, 0, point))?;
+            let spec = spec(Site::block(part, 0, point))?;
             let len = spec.axis(AxisName::Head).and_then(|at| spec.axes.get(at)).and_then(|(_, len)| *len);
             let axis = AxisName::Head.name().to_owned();
             len.ok_or_else(|| HookError::NoAxis { site: spec.site, axes: spec.describe(), axis })
         };
-        let deep = |layer: &usize| spec(Site::block(Part::Text, *layer, Point::Deepstack)).is_ok();
+        let deep = |layer: &usize| spec(Site::block(part, *layer, Point::Deepstack)).is_ok();
         Ok(Self {
+            part,
             layers,
             heads: heads(Point::QIn)?,
             kv_heads: heads(Point::KIn)?,
@@ -330,26 +337,29 @@ impl Circuit {
         input.into_iter().chain(layers.flat_map(block)).collect()
     }
 
-    /// Every receiver of some blocks, in the order of a pass; the logits come with the last block.
+    /// Every receiver of some blocks, in the order of a pass; the logits, or what reads a tower, come with the last block.
     pub fn receivers(&self, layers: std::ops::Range<usize>) -> Vec<Receiver> {
-        let logits = (layers.end == self.layers && !layers.is_empty()).then_some(Receiver::Logits);
+        let end = if self.part == Part::Text { Receiver::Logits } else { Receiver::Out };
+        let end = (layers.end == self.layers && !layers.is_empty()).then_some(end);
         let block = |layer: usize| {
             let queries = (0..self.heads).map(move |head| Receiver::Query { layer, head });
             let keys = (0..self.kv_heads).map(move |head| Receiver::Key { layer, head });
             let values = (0..self.kv_heads).map(move |head| Receiver::Value { layer, head });
             queries.chain(keys).chain(values).chain([Receiver::Mlp { layer }])
         };
-        layers.flat_map(block).chain(logits).collect()
+        layers.flat_map(block).chain(end).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use mmlens_core::Part;
+
     use super::{Circuit, Receiver, Sender};
 
     #[test]
     fn edges_lead_forwards() {
-        let circuit = Circuit { layers: 2, heads: 4, kv_heads: 2, deep: vec![0] };
+        let circuit = Circuit { part: Part::Text, layers: 2, heads: 4, kv_heads: 2, deep: vec![0] };
         let (senders, receivers) = (circuit.senders(0..2), circuit.receivers(0..2));
         assert_eq!((senders.len(), receivers.len()), (1 + 2 * 5 + 1, 2 * (4 + 2 + 2 + 1) + 1));
         let received =
@@ -362,5 +372,11 @@ mod tests {
         let names: Vec<String> = senders.iter().map(Sender::to_string).collect();
         assert_eq!(names[..7], ["input", "0.h0", "0.h1", "0.h2", "0.h3", "0.mlp", "0.deepstack"]);
         assert_eq!(receivers[4].to_string(), "0.k0");
+        let tower = Circuit { part: Part::Vision, deep: Vec::new(), ..circuit.clone() };
+        let (last, other) = (tower.receivers(0..2).pop().unwrap(), receivers.last().unwrap());
+        assert_eq!((last, *other), (Receiver::Out, Receiver::Logits));
+        assert_eq!((last.to_string().parse(), other.to_string().parse()), (Ok(last), Ok(*other)));
+        let ends = [last.site(&tower), other.site(&circuit)].map(|site| site.to_string());
+        assert_eq!(ends, ["vision.blocks.1.resid_post", "text.blocks.1.resid_post"]);
     }
 }

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Tensor, TensorData};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Change, Copies, HookError, Inputs, Memory, Part, Plan, Point, Region, Site,
-    State, Strip, Subject, SubjectError,
+    AnalysisError, AnyTensor, Copies, HookError, Inputs, Memory, Plan, Point, Site, State, Strip, Subject,
 };
 
 use crate::numbers;
@@ -375,29 +374,6 @@ impl Product {
             None => Ok(Vec::new()),
         }
     }
-}
-
-/// How many blocks of the image tower reach `vision.features`: the rest have no effect on an answer. Found by
-/// setting what leaves a block to zero, from the last block down, until the features change.
-///
-/// # Errors
-/// Whatever a pass reports.
-pub fn blocks_read(subject: &dyn Subject, inputs: &Inputs, blocks: usize) -> Result<usize, SubjectError> {
-    let features = Site::of(Part::Vision, Point::Features);
-    if !subject.sites().iter().any(|spec| spec.site == features) {
-        return Ok(blocks);
-    }
-    let read = |plan: Plan| -> Result<Vec<f32>, SubjectError> {
-        Ok(subject.run(inputs, plan.read(features)?)?.get(features)?.to_values()?)
-    };
-    let whole = read(Plan::new())?;
-    for block in (0..blocks).rev() {
-        let site = Site::block(Part::Vision, block, Point::ResidPost);
-        if read(Plan::new().change(site, Region::all(), Change::Zero)?)? != whole {
-            return Ok(block + 1);
-        }
-    }
-    Ok(0)
 }
 
 #[cfg(test)]

@@ -84,6 +84,7 @@ mod shared_space;
 mod shows;
 mod sinks;
 mod spoken;
+mod stacked;
 mod sweep;
 pub mod units;
 mod variants;
@@ -98,7 +99,7 @@ pub use crop::crop;
 pub use dictionary::{Dictionary, DictionaryError, WithDictionary};
 pub use draws::{direction, drawn_order, normal};
 pub use eigen::{Eigen, principal};
-pub use flow::{Flow, FlowSettings, Heads, Mixing, blocks_read};
+pub use flow::{Flow, FlowSettings, Heads, Mixing};
 pub use fold::{folded, reshaped, states_at, unfolded};
 pub use gain::{Gain, HeldGain};
 pub use gather::{
@@ -130,6 +131,7 @@ pub use shared_space::{first_picture, projected, text_inputs, text_vectors};
 pub use shows::Shows;
 pub use sinks::{Drawn, drawn, sinks};
 pub use spoken::Spoken;
+pub use stacked::Stacked;
 pub use sweep::{
     DataError, DataSwept, Edit, Measured, Metric, OutputFn, Prepare, Reference, Sweep, Swept, sweep_data,
 };

@@ -64,15 +64,17 @@ pub fn cosines(left: &AnyTensor, right: &AnyTensor) -> Result<AnyTensor, HookErr
     Ok(unit(left).matmul(unit(right).transpose()).into())
 }
 
-/// `[1, pos, head, d]` as a vector for each head, `[head, pos * d]`.
+/// `[1, pos, head, d]`, of a tower `[image, pos, head, d]`, as a vector for each head, `[head, image * pos * d]`: of one prompt and all that it
+/// shows.
 ///
 /// # Errors
-/// [`HookError::Values`] for another rank, or several prompts.
+/// [`HookError::Values`] for another rank.
 pub fn by_head(x: &AnyTensor) -> Result<AnyTensor, HookError> {
     let dims = x.dims();
-    let [1, positions, heads, width] = *dims else {
+    let [pictures, each, heads, width] = *dims else {
         return Err(HookError::Values { given: dims.iter().product(), dims });
     };
+    let positions = pictures * each;
     let x: Tensor<3> = reshaped(x.clone(), [positions, heads, width])?;
     Ok(x.swap_dims(0, 1).reshape([heads, positions * width]).into())
 }
@@ -122,7 +124,10 @@ mod tests {
         // 1 + 30 and 2 + 40
         assert_eq!(products(std::slice::from_ref(&one), &[by_head(&x).unwrap()]).unwrap(), [31.0, 42.0]);
         assert!(products(&[one], &[as_vector(&x).unwrap()]).is_err() && products(&[], &[]).is_err());
-        assert!(by_head(&tensor(&[0.0; 4], &[2, 2, 1, 1])).is_err());
+        // Of two pictures with a position each the same.
+        let pictures = by_head(&tensor(&[1.0, 2.0, 3.0, 4.0], &[2, 1, 2, 1])).unwrap();
+        assert_eq!(pictures.to_values().unwrap(), [1.0, 3.0, 2.0, 4.0]);
+        assert!(by_head(&tensor(&[0.0; 4], &[2, 2, 1])).is_err());
         assert_eq!(less(&x, &x).unwrap().to_values().unwrap(), [0.0; 4]);
         assert!(less(&x, &tensor(&[0.0; 4], &[4])).is_err());
     }

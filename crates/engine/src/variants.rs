@@ -5,27 +5,30 @@ use std::ops::Range;
 
 use mmlens_core::{AnalysisError, HookError, Inputs, Objective, Part, Plan, State, Subject, Trace};
 
-use crate::Progress;
+use crate::{Progress, Stacked};
 
 /// Where the passes of a sweep begin: at the input, or at a block whose state was computed once.
 #[derive(Debug, Clone)]
 pub struct Start {
     inputs: Inputs,
+    stacked: Stacked,
     state: Option<State>,
 }
 
 impl Start {
     /// At the input. The pictures are shared by all copies, so the tower runs once a batch.
     pub fn input(inputs: &Inputs) -> Self {
-        Self { inputs: inputs.clone(), state: None }
+        Self { inputs: inputs.clone(), stacked: Stacked::of(inputs, Part::Text), state: None }
     }
 
-    /// At a block of the language model whose `resid_pre` a trace has read. Towers do not run at all.
+    /// At a block of a part whose `resid_pre` a trace has read. Parts before it do not run at all; where it is a tower, each copy has
+    /// pictures of its own.
     ///
     /// # Errors
     /// [`HookError::NotRead`] if the trace did not read it.
-    pub fn block(inputs: &Inputs, trace: &Trace, block: usize) -> Result<Self, HookError> {
-        Ok(Self { inputs: inputs.clone(), state: Some(trace.state(Part::Text, block)?) })
+    pub fn block(inputs: &Inputs, trace: &Trace, (part, block): (Part, usize)) -> Result<Self, HookError> {
+        let stacked = Stacked::of(inputs, part);
+        Ok(Self { inputs: inputs.clone(), stacked, state: Some(trace.state(part, block)?) })
     }
 
     /// So many copies, all alike so far.
@@ -39,7 +42,7 @@ impl Start {
                 Plan::new().resume(State { site: *site, hidden: hidden.repeat_rows(times)? })
             }
         };
-        Ok((self.inputs.repeat(times), plan))
+        Ok((self.stacked.inputs(&self.inputs, times)?, plan))
     }
 }
 

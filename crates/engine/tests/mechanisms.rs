@@ -10,13 +10,11 @@ use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::Tolerance;
 use mmlens_core::{
-    AnalysisError, AxisName, Baseline, Change, Inputs, Memory, Objective, Picture, Plan, Region, Sample,
-    Site, Subject, Unwatched,
+    AnalysisError, AxisName, Baseline, Change, Inputs, Memory, Objective, Part, Picture, Plan, Region,
+    Sample, Site, Subject, Unwatched,
 };
-use mmlens_engine::{
-    End, Nodes, PathIntegral, Progress, Rule, Start, Windows, blocks_read, score, states_at, sweep,
-};
-use mmlens_testkit::{Toy, checkpoint, picture};
+use mmlens_engine::{End, Nodes, PathIntegral, Progress, Rule, Start, Windows, score, states_at, sweep};
+use mmlens_testkit::{Toy, checkpoint};
 use mmlens_zoo::llava::open_llava;
 use proptest::prelude::*;
 use units::by_hand::{hide, put, show, unattended};
@@ -66,7 +64,7 @@ proptest! {
         let good = toy.run(&clean, Plan::new().read(place).unwrap()).unwrap().get(place).unwrap().clone();
         let entered = site("text.blocks.1.resid_pre");
         let trace = toy.run(&corrupted, Plan::new().read(entered).unwrap()).unwrap();
-        let start = Start::block(&corrupted, &trace, 1).unwrap();
+        let start = Start::block(&corrupted, &trace, (Part::Text, 1)).unwrap();
         let (packed, plan) = start.copies(places.len()).unwrap();
         let plan = put(plan, place, places.clone(), &good).unwrap().objective(objective());
         let together = toy.run(&packed, plan).unwrap().scores().unwrap().to_vec();
@@ -198,15 +196,14 @@ fn edits_that_do_not_fit_are_refused() {
     assert_eq!(states_at(&own, &[5, 0, 5]).unwrap().dims(), [3, 6]);
 }
 
+/// What they say is held to the contract of subjects.
 #[test]
-fn the_depth_a_tower_is_read_at_is_found() {
+fn a_tower_says_behind_which_blocks_it_is_read() {
     // llava-a reads the output of block 2 of 4; llava-b the last of 3; llava-multi the last and the first of 3
-    for (name, blocks, read) in [("llava-a", 4, 3), ("llava-b", 3, 3), ("llava-multi", 3, 3)] {
+    for (name, read) in [("llava-a", vec![3]), ("llava-b", vec![3]), ("llava-multi", vec![1, 3])] {
         let subject = open_llava(&checkpoint(name), &Device::default()).unwrap();
-        let sample = Sample::prompt(vec![Picture::open(picture("square")).unwrap()], "<image>Red?");
-        let inputs = subject.encode(&sample).unwrap();
-        assert_eq!(blocks_read(&subject, &inputs, blocks).unwrap(), read, "{name}");
+        assert_eq!(subject.read_behind(Part::Vision), read, "{name}");
+        assert_eq!(subject.read_behind(Part::Text), [subject.anatomy()[1].blocks], "{name}");
     }
-    let toy = Toy::curved(1);
-    assert_eq!(blocks_read(&toy, &inputs(&toy, "#"), 0).unwrap(), 0);
+    assert_eq!(Toy::curved(1).read_behind(Part::Text), [2]);
 }

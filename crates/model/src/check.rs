@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use mmlens_core::kind::Space;
 use mmlens_core::{
     AnalysisError, AxisName, Capability, Card, Case, HookError, Inputs, MOST_COUNTED, Objective, On, Part,
     Plan, Point, Position, Site, SiteSpec, Subject, kind,
@@ -21,7 +22,11 @@ pub(crate) fn setting(
 }
 
 /// An input the method cannot work on.
-pub(crate) fn input(card: &Card, needs: &'static str, found: impl Into<String>) -> AnalysisError {
+pub(crate) fn input(
+    card: &Card,
+    needs: impl Into<std::borrow::Cow<'static, str>>,
+    found: impl Into<String>,
+) -> AnalysisError {
     AnalysisError::Input { method: card.id, needs: needs.into(), found: found.into() }
 }
 
@@ -263,6 +268,45 @@ pub(crate) fn part_with_neurons(
 /// [`Capability::Blocks`] to say.
 pub(crate) fn part_with_blocks(subject: &dyn Subject, asked: Option<Part>) -> Part {
     first_part(subject, asked, true, |part| kind::blocks(subject, part) > 0).unwrap_or(Part::Text)
+}
+
+/// A part whose stream is one running sum: the one asked for, or the language model where it reads words itself and is such a sum, or
+/// the tower.
+pub(crate) fn part_of_sums(
+    card: &Card,
+    subject: &dyn Subject,
+    asked: Option<Part>,
+) -> Result<Part, AnalysisError> {
+    let fits =
+        |part| kind::blocks(subject, part) > 0 && Capability::RunningSum(part).lacking(subject).is_none();
+    let part = first_part(subject, asked, true, fits).unwrap_or(Part::Text);
+    Capability::Blocks(part).check(card, subject)?;
+    Capability::RunningSum(part).check(card, subject)?;
+    Ok(part)
+}
+
+/// The part that was asked for, or the first whose states can be read out, of a dual encoder its tower; and what they are read out as.
+pub(crate) fn part_read_out(
+    card: &Card,
+    subject: &dyn Subject,
+    asked: Option<Part>,
+) -> Result<(Part, Space), AnalysisError> {
+    let order = if kind::compares(subject) { [Part::Vision, Part::Text] } else { [Part::Text, Part::Vision] };
+    let reads = |part: &Part| kind::reads_out(subject, *part).is_ok();
+    let part = asked.or_else(|| order.into_iter().find(reads)).unwrap_or(Part::Text);
+    let space = kind::reads_out(subject, part).map_err(|reason| unread(card, part, reason))?;
+    Capability::Blocks(part).check(card, subject)?;
+    Ok((part, space))
+}
+
+/// That states of a part cannot be read out.
+pub(crate) fn unread(card: &Card, part: Part, reason: impl Into<String>) -> AnalysisError {
+    input(card, Capability::ReadOut(part).describe(), reason)
+}
+
+/// Of a part the blocks that reach an answer: up to the last behind which it is read.
+pub(crate) fn blocks_read(subject: &dyn Subject, part: Part) -> usize {
+    subject.read_behind(part).last().copied().unwrap_or(0)
 }
 
 /// How many heads a site has.

@@ -13,6 +13,7 @@ pub mod layer;
 mod moments;
 pub mod neuron;
 mod parts;
+mod sequence;
 pub mod token;
 
 mmlens_core::methods! {

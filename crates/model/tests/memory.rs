@@ -10,13 +10,13 @@ use std::num::NonZeroUsize;
 use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::{
-    Analysis, AnalysisError, AnyAnalysis, Baseline, Case, Given, ManyCases, Memory, Objective, On, Picture,
-    Plan, Sample, Selector, Subject, Target, from_fn,
+    Analysis, AnalysisError, AnyAnalysis, Baseline, Case, Given, ManyCases, Memory, Objective, On, Part,
+    Picture, Plan, Sample, Selector, Subject, Target, from_fn,
 };
 use mmlens_engine::{Between, End, Positions};
 use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::attention_by_depth::AttentionByDepth;
-use mmlens_model::attention_knockout::{self, AttentionKnockout};
+use mmlens_model::attention_knockout::{self, AttentionKnockout, Edges};
 use mmlens_model::attention_maps::AttentionMaps;
 use mmlens_model::attention_rollout::{self, AttentionRollout};
 use mmlens_model::attribution_patching::{self, AttributionPatching};
@@ -120,8 +120,9 @@ fn of_text(letters: usize) -> Vec<(&'static str, Work)> {
             work(ActivationPatching::new(settings).unwrap(), pair())
         }),
         ("knock-out", {
-            let mut settings = attention_knockout::Settings::default();
-            settings.edges.retain(|edges| edges.name.starts_with("question"));
+            let mut edges = Edges::usual(Part::Text, None);
+            edges.retain(|edges| edges.name.starts_with("question"));
+            let settings = attention_knockout::Settings { edges: Some(edges), ..Default::default() };
             work(AttentionKnockout::new(settings).unwrap(), case())
         }),
         ("attribution", {

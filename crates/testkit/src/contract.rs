@@ -21,18 +21,19 @@ pub(crate) const ROUNDING: Tolerance = Tolerance::either(1e-6, 1e-5);
 ///
 /// An empty plan changes no bit; every published site is reached once, in order, with its published shape;
 /// writing back what was read changes no bit; the residual stream is what its parts add up to; attention
-/// weights are the softmax of the scores; what leaves the last block of a part is read out as what the pass gives, or not at all; a pass resumes at every block of the language model, and from half of the positions where it says so; rows do not mix; an
+/// weights are the softmax of the scores; what leaves the last block behind which a part is read matters, and what lies behind it does not; what leaves the last block of a part is read out as what the pass gives, or not at all; a pass resumes at every block of the language model, and from half of the positions where it says so; rows do not mix; an
 /// objective has the same value and gradient whether the logits it looks at are computed alone or among all; what a site
 /// holds is an objective, for each row its own; bad inputs
 /// and bad plans are errors, never panics.
 pub fn subject_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
-    let checks: [(&str, Check); 14] = [
+    let checks: [(&str, Check); 15] = [
         ("table of sites", table),
         ("empty plan", empty_plan),
         ("reading every site", read_all),
         ("reading one site", read_each),
         ("writing back", write_back),
         ("identities", identities),
+        ("where parts are read", read_behind),
         ("reading out", read_out_is_output),
         ("resuming", resuming),
         ("rows", rows),
@@ -309,6 +310,28 @@ fn identities(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     let trace = subject.run(inputs, everything(subject, inputs)?).map_err(text)?;
     let mut integrity = Integrity::of(subject);
     trace.values().try_for_each(|(site, value)| integrity.see(site, value)).map_err(text)
+}
+
+/// That a part is read behind the last block that it says, and not behind any later one.
+fn read_behind(subject: &dyn Subject, inputs: &Inputs) -> Checked {
+    let whole = output(subject, inputs)?;
+    for anatomy in subject.anatomy().iter().filter(|a| a.part == Part::Text || inputs.pixels.is_some()) {
+        let (part, depths) = (anatomy.part, subject.read_behind(anatomy.part));
+        let ascending = depths.windows(2).all(|two| matches!(two, [a, b] if a < b));
+        let Some(last) = depths.last().filter(|last| ascending && **last <= anatomy.blocks) else {
+            return Err(format!("`{}` is read behind {depths:?} of {} blocks", part.name(), anatomy.blocks));
+        };
+        for block in last.saturating_sub(1)..anatomy.blocks {
+            let site = Site::block(part, block, Point::ResidPost);
+            let zero = Plan::new().change(site, Region::all(), Change::Zero).map_err(text)?;
+            let without = answer(subject.run(inputs, zero).map_err(text)?.output())?;
+            if (without == whole) != (block >= *last) {
+                let matters = if block < *last { "changes nothing" } else { "changes the answer" };
+                return Err(format!("read behind {depths:?}, but without `{site}` that {matters}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn resuming(subject: &dyn Subject, inputs: &Inputs) -> Checked {

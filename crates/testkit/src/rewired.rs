@@ -36,7 +36,7 @@ impl fmt::Debug for Rewired<'_> {
 }
 
 impl Subject for Rewired<'_> {
-    forward_subject!(|own| own.subject; name, weights_hash, alterations, dtype, device, kernels, edited, anatomy, weights, weight, encode,
+    forward_subject!(|own| own.subject; name, weights_hash, alterations, dtype, device, kernels, edited, anatomy, read_behind, weights, weight, encode,
         read_out, longest_answer, decode, token, tokens, mask, pad);
 
     fn sites(&self) -> &[SiteSpec] {

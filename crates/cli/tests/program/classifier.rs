@@ -104,8 +104,8 @@ fn what_a_classifier_cannot_do_is_refused_by_name() {
             "does not offer generation",
         ),
         (
-            vec!["explain", &vit, "--image", &wide, "--method", "dla", "--out", &out],
-            "direct-logit-attribution needs a language model with blocks, but this subject has none",
+            vec!["explain", &vit, "--image", &wide, "--method", "values", "--out", &out],
+            "value-vectors needs a language model with blocks, but this subject has none",
         ),
     ] {
         let refused = mmlens(args(&words)).refused();

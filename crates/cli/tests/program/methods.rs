@@ -163,7 +163,7 @@ fn a_model_allows_what_it_runs() {
     let told = mmlens(["methods", "--model", "shapes-clip", "--json"]).json();
     let of = |short: &str| told.as_array().unwrap().iter().find(|own| own["short"] == short).unwrap().clone();
     assert_eq!((&of("ig")["allowed"], &of("ig")["model"]), (&true.into(), &"shapes-clip".into()));
-    let refused = of("dla");
+    let refused = of("values");
     assert_eq!(refused["allowed"], Value::Bool(false));
     let reason = refused["reason"].as_str().unwrap().to_owned();
     let folder = tempfile::tempdir().unwrap();
@@ -176,13 +176,13 @@ fn a_model_allows_what_it_runs() {
         "--text",
         "a red square",
         "--method",
-        "dla",
+        "values",
     ];
     let said = mmlens(run.into_iter().chain(["--out", &out])).refused();
-    assert_eq!(said, format!("--method dla: {reason}"));
+    assert_eq!(said, format!("--method values: {reason}"));
     let table = mmlens(["methods", "--model", "shapes-clip"]).well();
     assert!(table.contains("\nnot on shapes-clip:\n") && table.contains(&reason), "{table}");
-    let page = mmlens(["methods", "dla", "--model", "shapes-clip"]).well();
+    let page = mmlens(["methods", "values", "--model", "shapes-clip"]).well();
     assert!(page.contains(&format!("no: {reason}")), "{page}");
     // The same model as everywhere, by its place.
     let gemma = fixtures().join("gemma2-a/model").display().to_string();

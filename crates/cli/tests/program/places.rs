@@ -37,6 +37,20 @@ fn the_options_say_where_every_method_looks() {
     assert!(found("ig").table("text.blocks.1.mlp_out/tokens").is_ok());
     assert_eq!(found("patching").table("mlp_out").unwrap().shape()[0], 1);
 
+    // Routes, nodes and shares of the tower, whose last block nothing reads.
+    let part = ["--set", "knockout.part=\"vision\"", "--set", "edges.part=\"vision\""];
+    let methods = ["--method", "knockout,edges", "--max-new", "1"];
+    explain(&[&part[..], &methods[..]].concat()).cautioned();
+    let cut = found("knockout");
+    assert_eq!(cut.table("change").unwrap().axes()[0].label(0).unwrap(), "patches to class token");
+    let edges = found("edges");
+    let receivers = edges.table("receivers").unwrap();
+    assert_eq!(receivers.axes()[0].label(receivers.len() - 1).unwrap(), "out");
+    explain(&["--site", "vision.blocks.1.mlp_out", "--method", "attribution", "--max-new", "1"]).cautioned();
+    let scored = found("attribution");
+    assert_eq!(scored.table("mlp_out").unwrap().shape(), [1, 26]);
+    assert_eq!(scored.provenance.settings["part"], "vision");
+
     let refused = |more: &[&str]| explain(more).refused();
     assert_eq!(
         refused(&["--layer", "1", "--method", "ig"]),

@@ -116,7 +116,7 @@ impl<S: Subject> fmt::Debug for Altered<S> {
 
 #[deny(clippy::missing_trait_methods)]
 impl<S: Subject> Subject for Altered<S> {
-    forward_subject!(|own| &own.inner; name, weights_hash, dtype, device, kernels, differentiable, sites, anatomy, weights, weight, encode,
+    forward_subject!(|own| &own.inner; name, weights_hash, dtype, device, kernels, differentiable, sites, anatomy, read_behind, weights, weight, encode,
         dims, fits,
         longest_answer, rules, decode, token, tokens, mask, pad);
 

@@ -80,10 +80,9 @@ pub fn other_sum(whole: &[Labelled], each: &[Vec<Labelled>], most: f64, hint: &s
 
 /// That cutting edges leaves some queries nothing to look at but themselves: what becomes of them then is not what they miss of the keys.
 #[must_use]
-pub fn left_alone(alone: usize, of: usize, edges: &str) -> Caution {
+pub fn left_alone(alone: usize, of: usize, edges: &str, hint: &str) -> Caution {
     let text = format!(
-        "without the edges `{edges}` {alone} of {of} positions see themselves alone: that changes the stream whatever stood at the others \
-         (a first token that serves as a sink is among them)"
+        "without the edges `{edges}` {alone} of {of} positions see themselves alone: that changes the stream whatever stood at the others{hint}"
     );
     Caution::new(CautionKind::LeftAlone, alone as f32, text)
 }

@@ -156,7 +156,7 @@ impl<S: Subject> fmt::Debug for WithDictionary<S> {
 
 #[deny(clippy::missing_trait_methods)]
 impl<S: Subject> Subject for WithDictionary<S> {
-    forward_subject!(|own| &own.inner; name, weights_hash, dtype, device, kernels, differentiable, edited, anatomy, weights, weight, encode,
+    forward_subject!(|own| &own.inner; name, weights_hash, dtype, device, kernels, differentiable, edited, anatomy, read_behind, weights, weight, encode,
         resumes_from_suffix, fits, read_out, longest_answer, rules, decode, token, tokens, mask, pad);
 
     fn alterations(&self) -> &[String] {

@@ -27,24 +27,30 @@
 //! The two tables of probabilities only for an objective of one token, if its probability is not zero.
 //!
 //! # Settings
-//! - `edges`: from pictures to the question, from pictures to the last position, and from the question to the last
+//! - `part`: by default the language model, `text`, and the tower where there is none or an encoder of its own reads the words; or a
+//!   tower or an encoder of questions, by its name.
+//! - `edges`: `None` for those of the part ([`Edges::usual`]). Of a language model they lead from pictures to the question, from pictures to the last position, and from the question to the last
 //!   position, as Zhang et al. have them ([`Positions::Question`]); any two sets of positions ([`Edges::between`]). The last
 //!   position is where the answer is read, of an answer of several tokens every position at which one of them is decided: of an objective at a position of its own (a masked word) that one, of a caption the
 //!   one that its tower pools. Edges from pictures are left out where a sample has none.
+//!   Of a tower they lead from its patches to its class token and back, and from patches to others; from all positions to all others where the sample does not
+//!   tell patches apart (of SmolVLM, which shuffles them). Positions are those of its own
+//!   sequence, the same in every picture and tile: [`Positions::Pictures`] are its patches, [`Positions::Last`] is its class token, and sets of patches are told by number
+//!   ([`Positions::At`]), a class token being 0. No edge leads from one picture to another; where a tower packs several into one sequence, numbers count through all.
 //! - `window`: how many layers at once. By default about a quarter of all, and odd: `2 (layers / 8) + 1`, which is 9 of
 //!   32 as in both papers and 1 of 4. One layer alone is easily passed by.
-//! - `layers`: the middles of windows: all, or some by number ([`Indices`]).
+//! - `layers`: the middles of windows, of which those that reach no answer (a LLaVA does not read its tower's last block) change nothing: all, or some by number ([`Indices`]).
 //! - `heads`: in which heads edges are cut, all of these at once: all, or some by number.
 //! - `rows`: 32 variants share a pass, or fewer, as memory allows ([`On::within`](mmlens_core::On::within)).
 //!
 //! # Cost
-//! One pass with nothing cut, one to see who sees whom, then `edges x layers` passes, each from the first layer of its window on, never through
-//! the tower. Windows that begin at one layer are packed. Explicit attention where edges are cut.
+//! One pass with nothing cut, one to see who sees whom, then `edges x layers` passes, each from the first layer of its window on, through
+//! the tower only where edges are cut in it. Windows that begin at one layer are packed. Explicit attention where edges are cut.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no edges, a name twice, a window of no layers, no rows. Running:
-//! [`AnalysisError::Input`] for several rows, a set of positions that is empty or not there, or a subject without
-//! attention; [`AnalysisError::Setting`] for a layer or head past the end; [`AnalysisError::Subject`]; [`AnalysisError::Cancelled`].
+//! [`AnalysisError::Input`] for several rows, a set of positions that is empty or not there (words, in a tower), a tower without a picture, or a part without
+//! attention scores; [`AnalysisError::Setting`] for a layer or head past the end; [`AnalysisError::Subject`]; [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
 //! - A blocked route may have a bypass: information can go around a window, or through other positions (Geva et al.
@@ -52,13 +58,14 @@
 //! - The remaining weights are scaled up, so that the stream moves off what the model was trained on. Cutting a first
 //!   token that serves as a sink changes everything (Xiao et al. 2024, "Efficient Streaming Language Models with
 //!   Attention Sinks").
-//! - Sets of different size are compared: hundreds of image positions against a few words. Read `pairs`.
+//! - Sets of different size are compared: hundreds of image positions against a few words. Read `pairs`, which are those of the first layer: a tower that looks
+//!   through windows in some layers sees more in others.
 //!
 //! # Agreement
 //! Direct computation in torch 2.15 on `llava-a`, with masks added to the scores of its layers: largest difference
-//! relative to the largest value 1.4e-6. Identities tested: cutting edges that causality forbids anyway changes nothing;
-//! with every edge out of the picture cut in all layers, another picture gives the same objective; the same for any
-//! `rows`.
+//! relative to the largest value 1.4e-6, and in its tower 6.2e-6. Identities tested: cutting edges that causality forbids anyway changes nothing;
+//! with every edge out of the picture cut in all layers, another picture gives the same objective; with all edges of a tower's block cut every head gives each
+//! position its own value; the same for any `rows`.
 //!
 //! # Reference
 //! Geva, Bastings, Filippova, Globerson: Dissecting Recall of Factual Associations in Auto-Regressive Language
@@ -85,15 +92,16 @@ use std::ops::Range;
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, HookError, Inputs, Leaf, Objective, On,
-    Part, Point, Site, Subject, TokenMap, caution, kind,
+    Part, Point, Site, Subject, caution, kind,
 };
-use mmlens_engine::{
-    Edit, Indices, Looks, Measured, Positions, Progress, Spoken, Sweep, looks, of_range, one_row,
-};
+use mmlens_engine::{Edit, Indices, Looks, Measured, Positions, Progress, Spoken, Sweep, looks, of_range};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, heads_at, input, passes_of_reading, read_from, setting, window_around};
+use crate::check::{
+    at_least_one, heads_at, input, part_with_blocks, passes_of_reading, read_from, setting, window_around,
+};
+use crate::sequence::Sequence;
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -104,7 +112,7 @@ pub const CARD: Card = Card {
     citation: "Geva, Bastings, Filippova, Globerson: Dissecting Recall of Factual Associations in Auto-Regressive Language Models. EMNLP 2023. https://arxiv.org/abs/2304.14767",
     leaf: Leaf::Layer,
     cost: "1 forward + edges x layers forward from the first layer of the window on, in batches, without the tower",
-    needs: &[Capability::OwnWords, Capability::Scores(Part::Text), Capability::Answer],
+    needs: &[Capability::AnyBlocks, Capability::Attention, Capability::Answer],
     misleads: &[
         "A blocked route may have a bypass: around the window, or through other positions.",
         "The remaining weights are scaled up; cutting a first token that serves as a sink changes everything.",
@@ -130,14 +138,36 @@ impl Edges {
     pub fn between(keys: Positions, queries: Positions) -> Self {
         Self { name: format!("{keys} to {queries}"), keys, queries }
     }
+
+    /// Those of a part that are cut where none are named: of words, or of a tower with or without a class token, where that is known.
+    pub fn usual(part: Part, class: Option<bool>) -> Vec<Self> {
+        use Positions::{All, Last, Pictures, Question};
+        let of = |name: &str, keys, queries| Self { name: name.to_owned(), keys, queries };
+        let within = of("patches to patches", Pictures, Pictures);
+        match part {
+            Part::Text => [(Pictures, Question), (Pictures, Last), (Question, Last)]
+                .map(|(keys, queries)| Self::between(keys, queries))
+                .to_vec(),
+            Part::Encoder => vec![Self::between(Question, Last)],
+            _ if class == Some(true) => vec![
+                of("patches to class token", Pictures, Last),
+                of("class token to patches", Last, Pictures),
+                within,
+            ],
+            _ if class == Some(false) => vec![within],
+            _ => vec![Self::between(All, All)],
+        }
+    }
 }
 
 /// What is cut.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Which edges, one kind after the other.
-    pub edges: Vec<Edges>,
+    /// Of which part; `None` for the language model, or where an encoder of its own reads the words, or there is none, the tower.
+    pub part: Option<Part>,
+    /// Which edges, one kind after the other; `None` for those of the part.
+    pub edges: Option<Vec<Edges>>,
     /// In how many layers at once; `None` for about a quarter.
     pub window: Option<usize>,
     /// Around which layers.
@@ -150,15 +180,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        use Positions::{Last, Pictures, Question};
-        let edges = [(Pictures, Question), (Pictures, Last), (Question, Last)];
-        Self {
-            edges: edges.into_iter().map(|(keys, queries)| Edges::between(keys, queries)).collect(),
-            window: None,
-            layers: Indices::All,
-            heads: Indices::All,
-            rows: 32,
-        }
+        Self { part: None, edges: None, window: None, layers: Indices::All, heads: Indices::All, rows: 32 }
     }
 }
 
@@ -171,11 +193,30 @@ pub struct AttentionKnockout {
 }
 
 impl AttentionKnockout {
+    /// The part whose edges are cut, which publishes its scores.
+    fn part(&self, subject: &dyn Subject) -> Result<Part, AnalysisError> {
+        let part = part_with_blocks(subject, self.settings.part);
+        Capability::Blocks(part).check(&CARD, subject)?;
+        Capability::Scores(part).check(&CARD, subject)?;
+        Ok(part)
+    }
+
     /// The edges that are cut: of those from pictures none, where the sample has none. Pictures that no position shows are no
     /// reason to leave them out.
-    fn edges(&self, inputs: &Inputs) -> impl Iterator<Item = &Edges> {
+    fn edges(
+        &self,
+        part: Part,
+        sequence: &Sequence<'_>,
+        inputs: &Inputs,
+    ) -> Result<Vec<Edges>, AnalysisError> {
         let none = inputs.pixels.is_none();
-        self.settings.edges.iter().filter(move |edges| !(none && edges.keys == Positions::Pictures))
+        let mut edges =
+            self.settings.edges.clone().unwrap_or_else(|| Edges::usual(part, sequence.has_class()));
+        edges.retain(|edges| !(none && edges.keys == Positions::Pictures));
+        match edges.is_empty() {
+            true => Err(input(&CARD, "a picture that edges lead from", "the sample has none")),
+            false => Ok(edges),
+        }
     }
 
     /// The heads in which edges are cut; `None` for all.
@@ -197,33 +238,34 @@ impl AttentionKnockout {
     }
 }
 
-/// Edges as positions of a prompt.
+/// Edges as positions of a prompt, or of every picture of a tower.
 struct Cut {
     keys: Vec<usize>,
     queries: Vec<usize>,
 }
 
 impl Cut {
-    /// The last position is where the answer is read; of a phrase there are several.
-    fn of(edges: &Edges, map: &TokenMap, read: &[usize]) -> Result<Self, AnalysisError> {
-        let places = |positions: &Positions| match positions {
-            Positions::Last => Positions::At(read.to_vec()).chosen(CARD.id, map),
-            _ => positions.chosen(CARD.id, map),
+    /// The last position of a language model is where the answer is read; of a phrase there are several.
+    fn of(edges: &Edges, sequence: &Sequence<'_>, read: Option<&[usize]>) -> Result<Self, AnalysisError> {
+        let places = |positions: &Positions| match (positions, read) {
+            (Positions::Last, Some(read)) => sequence.chosen(&Positions::At(read.to_vec())),
+            _ => sequence.chosen(positions),
         };
         Ok(Self { keys: places(&edges.keys)?, queries: places(&edges.queries)? })
     }
 
-    /// Of each query, how many of the positions that it sees are cut from it, and how many beside itself are left.
+    /// Of each query, in every picture of a tower, how many of the positions that it sees are cut from it, and how many beside itself are left.
     fn of_queries(&self, seen: &Looks, looked: &[usize]) -> Vec<(usize, usize)> {
-        let of_query = |query: &usize| {
+        let of_query = |entry: usize, query: &usize| {
             let place = looked.iter().position(|own| own == query).unwrap_or(usize::MAX);
-            let rows: Vec<&[f32]> = seen.of(0, place).chunks(seen.keys.max(1)).collect();
+            let rows: Vec<&[f32]> = seen.of(entry, place).chunks(seen.keys.max(1)).collect();
             let sees = |key: usize| rows.iter().any(|row| row.get(key).is_some_and(|weight| *weight > 0.0));
             let others = (0..seen.keys).filter(|key| key != query && sees(*key)).count();
             let cut = self.keys.iter().filter(|key| *key != query && sees(**key)).count();
             (cut, others.saturating_sub(cut))
         };
-        self.queries.iter().map(of_query).collect()
+        let of_entry = |entry: usize| self.queries.iter().map(move |query| of_query(entry, query));
+        (0..seen.rows).flat_map(of_entry).collect()
     }
 }
 
@@ -234,11 +276,11 @@ impl Analysis for AttentionKnockout {
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
         let Settings { edges, window, rows, .. } = &settings;
-        if edges.is_empty() {
+        if edges.as_ref().is_some_and(Vec::is_empty) {
             return Err(setting(&CARD, "edges", "none", "something must be cut"));
         }
         let mut seen = BTreeSet::new();
-        if let Some(twice) = edges.iter().find(|edges| !seen.insert(edges.name.as_str())) {
+        if let Some(twice) = edges.iter().flatten().find(|edges| !seen.insert(edges.name.as_str())) {
             let found = format!("`{}` twice", twice.name);
             return Err(setting(&CARD, "edges", found, "names must tell them apart"));
         }
@@ -252,15 +294,19 @@ impl Analysis for AttentionKnockout {
     }
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
-        let inputs = on.encode(&case.sample)?;
-        let (map, last) = (one_row(CARD.id, &inputs)?, inputs.positions().saturating_sub(1));
-        let cuts = self.edges(&inputs).map(|edges| Cut::of(edges, map, &[last]));
+        let (subject, inputs) = (on.subject(), on.encode(&case.sample)?);
+        let part = self.part(subject)?;
+        let sequence = Sequence::of_part(&CARD, subject, &inputs, part)?;
+        let last = [inputs.positions().saturating_sub(1)];
+        let last = (part == Part::Text).then_some(&last[..]);
+        let edges = self.edges(part, &sequence, &inputs)?;
+        let cuts = edges.iter().map(|edges| Cut::of(edges, &sequence, last));
         let kinds = cuts.collect::<Result<Vec<_>, _>>()?.len();
-        if kinds == 0 {
-            return Err(input(&CARD, "a picture that edges lead from", "the sample has none"));
-        }
-        let read = passes_of_reading(on.subject(), &on.form(case, &inputs)?);
-        let layers = kind::blocks(on.subject(), Part::Text);
+        let read = match part {
+            Part::Text => passes_of_reading(subject, &on.form(case, &inputs)?),
+            _ => 0,
+        };
+        let layers = kind::blocks(subject, part);
         let layers = self.settings.layers.chosen(CARD.id, "layers", layers)?.len();
         // One more for who sees whom.
         let cost = Cost::rows(case.settling() + read + 2 + kinds * layers);
@@ -270,20 +316,20 @@ impl Analysis for AttentionKnockout {
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
         let (inputs, objective) = on.open(case)?;
-        let map = one_row(CARD.id, &inputs)?;
-        let read = read_from(&CARD, subject, &inputs, &objective)?;
-        let edges: Vec<&Edges> = self.edges(&inputs).collect();
-        if edges.is_empty() {
-            return Err(input(&CARD, "a picture that edges lead from", "the sample has none"));
-        }
-        let cuts: Vec<Cut> =
-            edges.iter().map(|edges| Cut::of(edges, map, &read)).collect::<Result<_, _>>()?;
-        let layers = kind::blocks(subject, Part::Text);
-        let sites: Vec<Site> =
-            (0..layers).map(|layer| Site::block(Part::Text, layer, Point::Scores)).collect();
+        let part = self.part(subject)?;
+        let sequence = Sequence::of_part(&CARD, subject, &inputs, part)?;
+        let read = match part {
+            Part::Text => Some(read_from(&CARD, subject, &inputs, &objective)?),
+            _ => None,
+        };
+        let edges = self.edges(part, &sequence, &inputs)?;
+        let cut_of = |edges| Cut::of(edges, &sequence, read.as_deref());
+        let cuts: Vec<Cut> = edges.iter().map(cut_of).collect::<Result<_, _>>()?;
+        let layers = kind::blocks(subject, part);
+        let sites: Vec<Site> = (0..layers).map(|layer| Site::block(part, layer, Point::Scores)).collect();
         if !sites.iter().all(|site| kind::has(subject, *site)) {
             let found = "this one does not publish them in every block";
-            return Err(input(&CARD, "a subject with attention scores in its language model", found));
+            return Err(input(&CARD, Capability::Scores(part).describe(), found));
         }
         let chosen = self.settings.layers.chosen(CARD.id, "layers", layers)?;
         let heads = self.heads(subject, &inputs, &sites)?;
@@ -348,16 +394,21 @@ impl Analysis for AttentionKnockout {
             pairs.push(of_queries.iter().map(|(cut, _)| *cut).sum::<usize>() as f32);
             let left = of_queries.iter().filter(|(cut, left)| *cut > 0 && *left == 0).count();
             if left > 0 && alone.is_none() {
-                alone = Some(caution::left_alone(left, of_queries.len(), &edges.name));
+                let hint = if part == Part::Text { SINK } else { "" };
+                alone = Some(caution::left_alone(left, of_queries.len(), &edges.name, hint));
             }
         }
         tables.push(Labelled::numbers("pairs", Unit::Count, vec![kinds], pairs)?);
         let window = self.window.map_or(2 * (layers / 8) + 1, NonZeroUsize::get);
         let answer =
             Answer::new(tables, sites).explaining(&objective).cautioned(caution.into_iter().chain(alone));
-        Ok(answer.settled("window", json!(window)))
+        let answer = answer.settled("window", json!(window)).settled("part", json!(part));
+        Ok(answer.settled("edges", json!(edges)))
     }
 }
+
+/// What a position of a language model loses that sees itself alone.
+const SINK: &str = " (a first token that serves as a sink is among them)";
 
 /// The weights of the attention whose scores these are.
 fn pattern_of(scores: Site) -> Site {

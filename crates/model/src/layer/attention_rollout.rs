@@ -49,8 +49,7 @@
 //!   finding has what is read off them, which is carried through the layers instead.
 //!
 //! # Cost
-//! A forward pass with explicit attention for each part, one more of the language model to find its sinks, and one or two of the tower alone to find how many of its blocks
-//! are read. Layers are mixed as the pass reaches them, some queries at a time, so that no more than some rows of one layer's
+//! A forward pass with explicit attention for each part, and one more of the language model to find its sinks. Of a tower the blocks that are read. Layers are mixed as the pass reaches them, some queries at a time, so that no more than some rows of one layer's
 //! weights are held. Up to `whole` positions `P` the product costs `L P^3`, and memory for two of its matrices. Beyond, shares
 //! are carried from the last layer to the first, each from a state that was kept before it: `L P^2`, two passes in all and
 //! memory for the states, or more passes where the memory it may take ([`On::within`](mmlens_core::On::within)) holds only some of them.
@@ -100,12 +99,10 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, HookError, Inputs, Leaf, Memory, On, Part,
     Plan, Point, Site, Subject, TokenMap, caution, kind,
 };
-use mmlens_engine::{
-    Flow, FlowSettings, Heads, Mixing, Positions, Progress, Spoken, blocks_read, label, one_row, sinks,
-};
+use mmlens_engine::{Flow, FlowSettings, Heads, Mixing, Positions, Progress, Spoken, label, one_row, sinks};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{input, passes_of_reading, read_from, setting};
+use crate::check::{blocks_read, input, passes_of_reading, read_from, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -209,15 +206,10 @@ impl Analysis for AttentionRollout {
             0 => 0,
             passes => passes + usize::from(sunk) + passes_of_reading(subject, &on.form(case, &inputs)?),
         };
-        // How far the tower is looked at is found on the way: a pass, and one for each block that does not count, and the last that does.
         let publishes = |point| kind::has(subject, Site::of(Part::Vision, point));
         let seen = match (inputs.pixels.is_some(), flow(Part::Vision)?) {
             (false, _) | (_, 0) => 0,
-            (true, passes) => {
-                let far =
-                    if publishes(Point::Features) { 1 + kind::blocks(subject, Part::Vision) } else { 0 };
-                passes + far + usize::from(publishes(Point::PoolPattern))
-            }
+            (true, passes) => passes + usize::from(publishes(Point::PoolPattern)),
         };
         let cost = Cost::rows((text + seen) * inputs.rows());
         let mut taken = on.row(case, &inputs, &[])?.bytes;
@@ -249,7 +241,7 @@ impl Analysis for AttentionRollout {
             return Err(input(&CARD, "a subject with attention", "this one publishes none"));
         }
         if !vision.is_empty() {
-            vision.truncate(blocks_read(subject, &inputs, vision.len())?);
+            vision.truncate(blocks_read(subject, Part::Vision));
         }
         progress.advance(1)?;
         let sites = [vision.as_slice(), text.as_slice()].concat();

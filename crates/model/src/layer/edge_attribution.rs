@@ -23,15 +23,20 @@
 //! | `clean`, `corrupted` | | objective | `f` of both runs |
 //!
 //! Senders are `input` (what enters block 0), heads `0.h3`, MLPs `0.mlp`, and what a tower adds after a block
-//! (`0.deepstack`). Receivers are `1.q3`, `1.k0`, `1.v0` (grouped attention: the KV heads), `1.mlp` and `logits`.
+//! (`0.deepstack`). Receivers are `1.q3`, `1.k0`, `1.v0` (grouped attention: the KV heads), `1.mlp` and `logits`;
+//! of a tower the last of them is `out`, which stands for all that reads what leaves it: the connector and the words behind it, or the last norm and the projection or the
+//! classifier. Positions are summed over, of a tower those of all its pictures and tiles.
 //!
 //! # Settings
+//! - `part`: by default the language model, `text`, and the tower where there is none, its stream is no running sum, or an encoder of its own reads
+//!   the words; or a part by its name. Of a tower the blocks that an answer is read from (of a LLaVA all but the last).
 //! - `between`: [`Between::Corrupted`]; with [`Between::Path`] this is EAP-IG, the gradient averaged over places between both
 //!   prompts, which the authors find more faithful; [`Between::Clean`] is the original's choice.
 //! - `top`: 20 edges in `strongest`.
 //! - `blocks`: 8. So many blocks' senders, and so many blocks' receivers, are held at once, or fewer, as memory allows
 //!   ([`On::within`](mmlens_core::On::within)).
-//! - `rows`: 4 places of a path share a pass, or fewer.
+//! - `rows`: 4 places of a path share a pass, or fewer; one of a tower that packs its pictures into one sequence. Along a path into a tower the words stay those
+//!   of the corrupted prompt.
 //!
 //! # Cost
 //! Two forward passes; for every `blocks` blocks, `n` of them, one forward and backward pass (`steps` along a path) and up to
@@ -40,8 +45,9 @@
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no blocks, edges or rows. Running: [`AnalysisError::Input`] for prompts of
-//! different length or with pictures at different positions, several rows, a decoder whose heads do not add up to
-//! what attention adds to the stream (a norm follows, as in Gemma 2) or one with cross-attention;
+//! different length or with pictures at different positions, several rows, a part whose heads do not add up to
+//! what attention adds to the stream (a norm follows, as in Gemma 2), whose stream is no running sum or one with cross-attention, a tower without a picture, or one that is read behind
+//! several of its blocks, whose stream has readers in the middle that no copy is given to (of these [`attribution_patching`](super::attribution_patching) scores nodes);
 //! [`AnalysisError::Subject`] for a subject without the sites; [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
@@ -53,8 +59,8 @@
 //!
 //! # Agreement
 //! Direct computation in torch 2.15 on `llava-a` (6 heads, 2 KV heads), in which every reader is given a copy of the stream:
-//! gradients at either run and along a path of 5 places: largest difference relative to the largest edge 1.1e-6. Identities
-//! tested: the edges out of a sender sum to its score by attribution patching; on a straight subject an edge is what
+//! gradients at either run and along a path of 5 places: largest difference relative to the largest edge 1.1e-6; in its tower 1.5e-6. Identities
+//! tested, in decoders and towers: the edges out of a sender sum to its score by attribution patching; on a straight subject an edge is what
 //! path patching gives; the same for any `blocks` and `rows`.
 //!
 //! # Reference
@@ -84,13 +90,15 @@ use mmlens_core::{
     Memory, Need, On, Pair, Part, Plan, Point, Site, Subject, Trace,
 };
 use mmlens_engine::{
-    Between, Circuit, Contrast, Progress, Prompts, Receiver, Sender, as_vector, batches, by_head, feeds,
-    less, numbers, products, score, summed,
+    Between, Circuit, Contrast, Progress, Prompts, Receiver, Sender, Stacked, as_vector, batches, by_head,
+    feeds, less, numbers, products, score, summed,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::pair::Opened;
-use crate::check::{at_least_one, input};
+use crate::check::{at_least_one, input, part_of_sums};
+use crate::sequence::Sequence;
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -102,10 +110,9 @@ pub const CARD: Card = Card {
     leaf: Leaf::Layer,
     cost: "2 forward + (forward + backward) for every 8 blocks; along a path, steps times the latter",
     needs: &[
-        Capability::RunningSum,
-        Capability::PlainHeads,
-        Capability::OwnWords,
-        Capability::Blocks(Part::Text),
+        Capability::AnyBlocks,
+        Capability::AnyRunningSum,
+        Capability::AnyPlainHeads,
         Capability::Gradients,
     ],
     misleads: &[
@@ -120,6 +127,8 @@ pub const CARD: Card = Card {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// Of which part; `None` for the language model, or where an encoder of its own reads the words, its stream is no running sum, or there is none, the tower.
+    pub part: Option<Part>,
     /// Where gradients are taken.
     pub between: Between,
     /// How many edges stand in `strongest`.
@@ -132,7 +141,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { between: Between::default(), top: 20, blocks: 8, rows: 4 }
+        Self { part: None, between: Between::default(), top: 20, blocks: 8, rows: 4 }
     }
 }
 
@@ -161,23 +170,24 @@ impl EdgeAttribution {
         count: usize,
         rows: usize,
     ) -> Result<Need, HookError> {
-        let (subject, inputs) = (on.subject(), &opened.corrupted);
+        let (subject, inputs, part) = (on.subject(), &opened.corrupted, circuit.part);
         let numbers = |sites: &[Site]| numbers(subject, inputs, sites);
-        let stream = numbers(&[Site::block(Part::Text, 0, Point::ResidPre)])?;
-        let fed = numbers(&feeds(subject))?;
-        let received = sites_of(&circuit.receivers(0..count), circuit.layers);
+        let stream = numbers(&[Site::block(part, 0, Point::ResidPre)])?;
+        let fed = numbers(&feeds(subject, part))?;
+        let received = sites_of(circuit, &circuit.receivers(0..count));
         let asked = numbers(&received)?;
         let mut back = Plan::new().objective(&opened.objective);
         for site in &received {
             back = back.grad(*site)?;
         }
         let (mut forth, mut written) = (Plan::new(), stream);
-        for site in writing(&(0..count)) {
+        for site in writing(part, &(0..count)) {
             forth = forth.read(site)?;
             written += numbers(&[site])?;
         }
         let starts = 2 * (circuit.layers.div_ceil(count) * stream + fed);
-        let back = subject.need(inputs, &back, Copies::rows(rows))?.and(2 * (fed + asked));
+        let back =
+            subject.need(inputs, &back, Stacked::of(inputs, part).copies(rows))?.and(2 * (fed + asked));
         // Both runs' values, their differences, and these once more as one matrix.
         let forth = subject.need(inputs, &forth, Copies::ONE)?.and(2 * asked + 3 * written);
         let more = if forth.bytes > back.bytes { forth } else { back };
@@ -203,7 +213,8 @@ impl Analysis for EdgeAttribution {
 
     fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
         let opened = Opened::new(&CARD, on, pair)?;
-        let circuit = one_stream(&CARD, on.subject())?;
+        let circuit = one_stream(&CARD, on.subject(), &opened.clean, self.settings.part)?;
+        plain_heads(on.subject(), &circuit)?;
         let chunks = circuit.layers.div_ceil(self.held(on, &opened, &circuit)?.get());
         let nodes = self.settings.between.nodes().len();
         let whole = pair.clean.settling() + 2;
@@ -216,16 +227,17 @@ impl Analysis for EdgeAttribution {
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
         let opened = Opened::new(&CARD, on, pair)?;
-        let circuit = one_stream(&CARD, subject)?;
-        let (between, memory) = (self.settings.between, on.memory().at_most(self.rows));
+        let circuit = one_stream(&CARD, subject, &opened.clean, self.settings.part)?;
+        plain_heads(subject, &circuit)?;
+        let (part, between, memory) = (circuit.part, self.settings.between, on.memory().at_most(self.rows));
         let held = self.held(on, &opened, &circuit)?;
         let chunks: Vec<Range<usize>> = batches(circuit.layers, held).collect();
         let pairs = chunks.len() * (chunks.len() + 1) / 2;
         let steps = between.nodes().len() * chunks.len() + pairs;
         let mut progress = Progress::new(on.watch(), CARD.id, 2 + steps);
-        let prompts = Prompts { clean: &opened.clean, corrupted: &opened.corrupted };
+        let prompts = Prompts { part, clean: &opened.clean, corrupted: &opened.corrupted };
         let starts: Vec<Site> =
-            chunks.iter().map(|chunk| Site::block(Part::Text, chunk.start, Point::ResidPre)).collect();
+            chunks.iter().map(|chunk| Site::block(part, chunk.start, Point::ResidPre)).collect();
         let read = (starts.as_slice(), &[][..]);
         let objective = &opened.objective;
         let runs = Contrast::run(subject, prompts, objective, read, between, &memory, &mut progress)?;
@@ -279,7 +291,7 @@ impl Analysis for EdgeAttribution {
             Labelled::scalar("clean", unit, at_clean),
             Labelled::scalar("corrupted", unit, at_corrupted),
         ];
-        let answer = Answer::new(tables, sites_of(&receivers, circuit.layers));
+        let answer = Answer::new(tables, sites_of(&circuit, &receivers)).settled("part", json!(part));
         Ok(answer.explaining(&opened.objective).against(pair.difference()).cautioned(cautions))
     }
 }
@@ -293,7 +305,7 @@ impl EdgeAttribution {
         memory: &Memory,
         progress: &mut Progress<'_>,
     ) -> Result<Vec<AnyTensor>, AnalysisError> {
-        let sites = sites_of(receivers, circuit.layers);
+        let sites = sites_of(circuit, receivers);
         let grads = runs.gradients(&sites, memory, progress)?;
         let vector = |site: &Site| {
             let grad = grads.get(site).ok_or(HookError::NoGradient(*site))?;
@@ -305,22 +317,41 @@ impl EdgeAttribution {
 }
 
 /// Each site of some receivers once, in their order.
-fn sites_of(receivers: &[Receiver], layers: usize) -> Vec<Site> {
-    let mut sites: Vec<Site> = receivers.iter().map(|receiver| receiver.site(layers)).collect();
+fn sites_of(circuit: &Circuit, receivers: &[Receiver]) -> Vec<Site> {
+    let mut sites: Vec<Site> = receivers.iter().map(|receiver| receiver.site(circuit)).collect();
     sites.dedup();
     sites
 }
 
-/// The decoder of a subject, if heads and MLPs alone write to its stream.
-pub(crate) fn one_stream(card: &Card, subject: &dyn Subject) -> Result<Circuit, AnalysisError> {
-    let crossed = |point: Point| matches!(point, Point::CrossOut);
-    let text = |site: Site| site.part() == Part::Text && crossed(site.point());
-    if let Some(spec) = subject.sites().iter().find(|spec| text(spec.site)) {
+/// A part of a subject (the language model, or where it has none of its own the tower), if heads and MLPs alone write to its stream.
+pub(crate) fn one_stream(
+    card: &Card,
+    subject: &dyn Subject,
+    inputs: &Inputs,
+    asked: Option<Part>,
+) -> Result<Circuit, AnalysisError> {
+    let part = part_of_sums(card, subject, asked)?;
+    // That it has positions in this case: words of its own, or pictures.
+    Sequence::of_part(card, subject, inputs, part)?;
+    let crossed = |site: Site| site.part() == part && site.point() == Point::CrossOut;
+    if let Some(spec) = subject.sites().iter().find(|spec| crossed(spec.site)) {
         return Err(input(
             card,
             "a decoder without cross-attention",
             format!("this one has `{}`", spec.site),
         ));
+    }
+    match subject.read_behind(part).as_slice() {
+        [depth] if *depth > 0 => {}
+        [_, _, ..] => {
+            let found = format!("this one is read behind {:?} of them", subject.read_behind(part));
+            return Err(input(
+                card,
+                "a part that is read behind one of its blocks, the last that counts",
+                found,
+            ));
+        }
+        _ => return Err(input(card, "a part with blocks that an answer is read from", "none is read here")),
     }
     // What is written arrives as it is, unless it is changed on its way.
     let carries = |site: &&Site| match site.point() {
@@ -336,17 +367,22 @@ pub(crate) fn one_stream(card: &Card, subject: &dyn Subject) -> Result<Circuit, 
                 | Point::ResidPost
         ),
     };
-    let edited = subject.edited().iter().filter(|site| site.part() == Part::Text).find(carries);
+    let edited = subject.edited().iter().filter(|site| site.part() == part).find(carries);
     if let Some(site) = edited {
         return Err(input(card, "a stream without standing edits", format!("`{site}` has one")));
     }
-    Ok(Circuit::of(subject)?)
+    Ok(Circuit::of(subject, part)?)
+}
+
+/// That no norm follows the heads of a part.
+fn plain_heads(subject: &dyn Subject, circuit: &Circuit) -> Result<(), AnalysisError> {
+    Capability::PlainHeads(circuit.part).check(&CARD, subject)
 }
 
 /// Where the senders of some blocks write, and what attention adds in all.
-fn writing(layers: &Range<usize>) -> impl Iterator<Item = Site> + use<> {
+fn writing(part: Part, layers: &Range<usize>) -> impl Iterator<Item = Site> + use<> {
     let points = [Point::Result, Point::AttnOut, Point::MlpOut];
-    layers.clone().flat_map(move |layer| points.map(|point| Site::block(Part::Text, layer, point)))
+    layers.clone().flat_map(move |layer| points.map(|point| Site::block(part, layer, point)))
 }
 
 /// What the senders of some blocks write, clean less corrupted, as vectors in their order.
@@ -357,10 +393,10 @@ fn written(
     runs: &Contrast<'_>,
     prompts: Prompts<'_>,
 ) -> Result<Vec<AnyTensor>, AnalysisError> {
-    let at = |layer, point| Site::block(Part::Text, layer, point);
+    let at = |layer, point| Site::block(circuit.part, layer, point);
     let pass = |inputs: &Inputs, run: &Trace| -> Result<Trace, AnalysisError> {
-        let mut plan = Plan::new().resume(run.state(Part::Text, layers.start)?);
-        for site in writing(layers) {
+        let mut plan = Plan::new().resume(run.state(circuit.part, layers.start)?);
+        for site in writing(circuit.part, layers) {
             plan = plan.read(site)?;
         }
         Ok(subject.run(inputs, plan)?)
@@ -385,9 +421,9 @@ fn written(
     Ok(vectors)
 }
 
-/// That heads, `[1, pos, head, d]`, sum to what attention adds to the stream.
+/// That heads, `[1, pos, head, d]` or `[image, pos, head, d]`, sum to what attention adds to the stream.
 fn add_up(layer: usize, heads: &AnyTensor, added: &AnyTensor) -> Result<(), AnalysisError> {
-    let sums = summed(&heads.to_values()?, &heads.dims(), &[1, 3])?;
+    let sums = summed(&heads.to_values()?, &heads.dims(), &[0, 1, 3])?;
     let what = format!("in block {layer}, heads beside what attention adds");
     // A norm behind the sum changes it many times over; rounding, by a millionth.
     let found = match Tolerance::relative(1e-2).check(&what, &sums, &added.to_values()?) {
@@ -395,5 +431,5 @@ fn add_up(layer: usize, heads: &AnyTensor, added: &AnyTensor) -> Result<(), Anal
         Err(error @ Mismatch::Apart { .. }) => format!("{error}: a norm seems to follow"),
         Err(error) => error.to_string(),
     };
-    Err(input(&CARD, "a decoder whose heads add up to what attention adds to the stream", found))
+    Err(input(&CARD, "a part whose heads add up to what attention adds to the stream", found))
 }

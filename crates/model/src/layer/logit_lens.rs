@@ -130,7 +130,7 @@ use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use mmlens_core::kind::{self, Space};
+use mmlens_core::kind::Space;
 use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Sample,
     Subject, SubjectError,
@@ -140,7 +140,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::tuned_lens::Translators;
-use crate::check::{at_least_one, input};
+use crate::check::{at_least_one, input, part_read_out, unread};
 pub(super) use streams::{Held, Limits, Streams};
 
 /// What this method is.
@@ -254,12 +254,7 @@ impl LogitLens {
 
     /// The part whose stream is read, and what it is read out as.
     pub(super) fn part(&self, subject: &dyn Subject) -> Result<(Part, Space), AnalysisError> {
-        let order =
-            if kind::compares(subject) { [Part::Vision, Part::Text] } else { [Part::Text, Part::Vision] };
-        let reads = |part: &Part| kind::reads_out(subject, *part).is_ok();
-        let part = self.settings.part.or_else(|| order.into_iter().find(reads)).unwrap_or(Part::Text);
-        let space = kind::reads_out(subject, part).map_err(|reason| unread(self.card(), part, reason))?;
-        Capability::Blocks(part).check(self.card(), subject)?;
+        let (part, space) = part_read_out(self.card(), subject, self.settings.part)?;
         match self.settings.captions.as_slice() {
             [] => Ok((part, space)),
             _ if space == Space::Shared => Ok((part, space)),
@@ -305,9 +300,4 @@ pub(super) fn read(
         SubjectError::NoReadOut { part, reason, .. } => unread(card, part, reason),
         other => other.into(),
     })
-}
-
-fn unread(card: &Card, part: Part, reason: impl Into<String>) -> AnalysisError {
-    let needs = Capability::ReadOut(part).describe().into();
-    AnalysisError::Input { method: card.id, needs, found: reason.into() }
 }

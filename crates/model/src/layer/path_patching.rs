@@ -3,7 +3,7 @@
 //! # Idea
 //! Two prompts of equal length, one of which everything is frozen to (the base), the other giving what is put in. To see
 //! what goes from a sender `u` (the input, a head, an MLP) straight to a receiver `v` (a head's query, key or value, an MLP,
-//! the logits):
+//! the logits; of a tower what reads what leaves it):
 //!
 //! 1. run the base with `u` holding what it has in the other run, and every other head and MLP held to its value in the base;
 //!    keep the stream that `v` reads there;
@@ -23,9 +23,11 @@
 //! | `effect` | concept, concept | objective | sender, receiver; zero where the sender comes later |
 //! | `clean`, `corrupted` | | objective | `f` of both runs |
 //!
-//! Names are those of edge attribution. With receivers taken together, `effect` has the axis of senders alone.
+//! Names are those of edge attribution, of a tower `out` in the place of `logits`. With receivers taken together, `effect` has the axis of senders alone.
 //!
 //! # Settings
+//! - `part`: by default the language model, `text`, and the tower where there is none, its stream is no running sum, or an encoder of its own reads
+//!   the words; or a part by its name. What is put into a tower is all that its pictures and tiles hold; the words stay those of the base.
 //! - `senders`: all; or these.
 //! - `receivers`: each of all ([`Receivers::All`]), each of these, or several at once ([`Receivers::Together`]), which all read
 //!   what step 1 gave them.
@@ -37,13 +39,15 @@
 //!
 //! # Cost
 //! Two passes, one for each sender from its block on, and one for each edge from the receiver's block on, in batches; none
-//! for the logits, which step 1 answers. Never the tower (a subject whose tower feeds later blocks runs it for those).
+//! for the logits (the end of a tower), which step 1 answers. The tower only where it is patched (a subject whose tower feeds later blocks runs it for those), one variant
+//! at a time where it packs its pictures into one sequence.
 //! Peak memory: the base's streams, and two streams of every block for `rows` variants.
 //!
 //! # Errors
-//! Making: [`AnalysisError::Setting`] for no senders or receivers, one twice, the logits together with others, no
+//! Making: [`AnalysisError::Setting`] for no senders or receivers, one twice, the logits (`out`) together with others, no
 //! rows. Running: [`AnalysisError::Input`] for prompts of different length or with pictures at different positions, several
-//! rows, a node the subject does not have, cross-attention; [`AnalysisError::Subject`] for a subject without the
+//! rows, a node the part does not have, cross-attention, a tower without a picture, or one that is read behind several of its blocks (of these
+//! [`activation_patching`](super::activation_patching) with `part` puts whole states back); [`AnalysisError::Subject`] for a subject without the
 //! sites; [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
@@ -55,9 +59,9 @@
 //!
 //! # Agreement
 //! Direct computation in torch 2.15 on `llava-a` (6 heads, 2 KV heads), in which the receiver's query, key or value is held to
-//! what step 1 gave it, MLPs frozen and computed: largest difference relative to the largest effect 2.9e-6.
+//! what step 1 gave it, MLPs frozen and computed: largest difference relative to the largest effect 2.9e-6; in its tower 6.2e-6.
 //! Identities tested: on a straight subject the paths into a reader sum to what follows from its reading the other run's
-//! stream, and an edge is what edge attribution says; an equal pair has no effects; the same for any `rows`.
+//! stream, and an edge is what edge attribution says; an equal pair has no effects; out of a tower's last MLP the only path is the whole of what it writes; the same for any `rows`.
 //!
 //! # Reference
 //! Wang, Variengien, Conmy, Shlegeris, Steinhardt: Interpretability in the Wild: a Circuit for Indirect Object
@@ -85,9 +89,11 @@ use mmlens_core::{
     Leaf, Memory, Objective, On, Pair, Part, Plan, Point, Region, Site, Subject, Trace,
 };
 use mmlens_engine::{
-    Circuit, Progress, Receiver, Sender, Start, feeds, held, numbers, of_range, reshaped, score, sweep,
+    Circuit, Progress, Receiver, Sender, Stacked, Start, feeds, held, numbers, of_range, reshaped, score,
+    sweep,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::edge_attribution::one_stream;
 use super::pair::Opened;
@@ -102,7 +108,7 @@ pub const CARD: Card = Card {
     citation: "Wang, Variengien, Conmy, Shlegeris, Steinhardt: Interpretability in the Wild: a Circuit for Indirect Object Identification in GPT-2 Small. ICLR 2023. https://arxiv.org/abs/2211.00593",
     leaf: Leaf::Layer,
     cost: "2 forward + senders x forward from the sender's block + edges x forward from the receiver's block, in batches",
-    needs: &[Capability::RunningSum, Capability::OwnWords, Capability::Blocks(Part::Text)],
+    needs: &[Capability::AnyBlocks, Capability::AnyRunningSum],
     misleads: &[
         "A receiver with several weak senders may need all of them at once.",
         "Streams that mix two runs are none the model was trained on.",
@@ -116,7 +122,7 @@ pub const CARD: Card = Card {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Receivers {
-    /// Each that the decoder has.
+    /// Each that the part has.
     #[default]
     All,
     /// Each of these.
@@ -151,6 +157,8 @@ pub enum Mlps {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// Of which part; `None` for the language model, or where an encoder of its own reads the words, its stream is no running sum, or there is none, the tower.
+    pub part: Option<Part>,
     /// Which senders; all if none are named.
     pub senders: Option<Vec<Sender>>,
     /// Which receivers.
@@ -166,6 +174,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            part: None,
             senders: None,
             receivers: Receivers::default(),
             frozen: Frozen::default(),
@@ -224,9 +233,9 @@ impl Analysis for PathPatching {
             Receivers::Each(some) => once("receivers", some)?,
             Receivers::Together(some) => {
                 once("receivers", some)?;
-                if some.contains(&Receiver::Logits) {
-                    let reason = "what the logits read is settled before anything together with them";
-                    return Err(setting(&CARD, "receivers", "`logits` together with others", reason));
+                if let Some(end) = some.iter().find(|own| own.layer().is_none()) {
+                    let reason = "what they read is settled before anything together with them";
+                    return Err(setting(&CARD, "receivers", format!("`{end}` together with others"), reason));
                 }
             }
         }
@@ -239,24 +248,24 @@ impl Analysis for PathPatching {
     }
 
     fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
-        let circuit = one_stream(&CARD, on.subject())?;
+        let (subject, inputs) = (on.subject(), on.encode(&pair.clean.sample)?);
+        let circuit = one_stream(&CARD, subject, &inputs, self.settings.part)?;
         let senders = self.senders(&circuit);
         let groups = self.groups(&circuit);
         // What the logits read is settled by step 1.
         let receives = |sender: &Sender, group: &[Receiver]| {
-            group.iter().any(|v| *v != Receiver::Logits && v.receives(*sender))
+            group.iter().any(|v| v.layer().is_some() && v.receives(*sender))
         };
         let edges =
             senders.iter().map(|sender| groups.iter().filter(|group| receives(sender, group)).count());
         let cost = Cost::rows(pair.clean.settling() + 2 + senders.len() + edges.sum::<usize>());
-        let inputs = on.encode(&pair.clean.sample)?;
         let row = on.row(&pair.clean, &inputs, &[])?.bytes;
         // Beside the passes both runs, and what the senders of one tell.
         let blocks = (0..circuit.layers).flat_map(|layer| {
-            [Point::ResidPre, Point::Z, Point::MlpOut].map(|point| Site::block(Part::Text, layer, point))
+            [Point::ResidPre, Point::Z, Point::MlpOut].map(|point| Site::block(circuit.part, layer, point))
         });
-        let kept: Vec<Site> = feeds(on.subject()).into_iter().chain(blocks).collect();
-        let kept = 4 * numbers(on.subject(), &inputs, &kept)? as u64;
+        let kept: Vec<Site> = feeds(subject, circuit.part).into_iter().chain(blocks).collect();
+        let kept = 4 * numbers(subject, &inputs, &kept)? as u64;
         let rows = self.rows.get() as u64;
         Ok(cost.taking(rows.saturating_mul(row + kept).saturating_add(2 * kept), on.memory().budget()))
     }
@@ -264,7 +273,7 @@ impl Analysis for PathPatching {
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
         let opened = Opened::new(&CARD, on, pair)?;
-        let circuit = one_stream(&CARD, subject)?;
+        let circuit = one_stream(&CARD, subject, &opened.clean, self.settings.part)?;
         let senders = self.senders(&circuit);
         let groups = self.groups(&circuit);
         there(&senders, &circuit.senders(0..circuit.layers))?;
@@ -322,21 +331,21 @@ impl Analysis for PathPatching {
             Labelled::scalar("clean", unit, clean),
             Labelled::scalar("corrupted", unit, corrupted),
         ];
-        let mut sites: Vec<Site> = groups.iter().flatten().map(|v| v.site(circuit.layers)).collect();
+        let mut sites: Vec<Site> = groups.iter().flatten().map(|v| v.site(&circuit)).collect();
         sites.sort_unstable();
         sites.dedup();
         let cautions = opened.caution(clean, corrupted);
         let answer = Answer::new(tables, sites).explaining(&opened.objective).against(pair.difference());
-        Ok(answer.cautioned(cautions))
+        Ok(answer.cautioned(cautions).settled("part", json!(circuit.part)))
     }
 }
 
-/// That a decoder has these nodes.
+/// That a part has these nodes.
 fn there<T: PartialEq + std::fmt::Display>(asked: &[T], all: &[T]) -> Result<(), AnalysisError> {
     match asked.iter().find(|node| !all.contains(node)) {
         Some(absent) => {
             let ends = all.first().zip(all.last()).map_or(String::new(), |(a, b)| format!("{a} to {b}"));
-            Err(input(&CARD, "nodes that the decoder has", format!("`{absent}` is none of {ends}")))
+            Err(input(&CARD, "nodes that the part has", format!("`{absent}` is none of {ends}")))
         }
         None => Ok(()),
     }
@@ -353,6 +362,7 @@ struct Variant {
 /// Both runs, and what all passes share.
 struct Work<'a> {
     mlps: Mlps,
+    stacked: Stacked,
     memory: Memory,
     subject: &'a dyn Subject,
     circuit: &'a Circuit,
@@ -380,15 +390,16 @@ impl<'a> Work<'a> {
         other: &Inputs,
         objective: &Objective,
     ) -> Result<Self, AnalysisError> {
-        let (subject, mlps) = (on.subject(), method.settings.mlps);
-        let memory = on.memory().at_most(method.rows);
+        let (subject, mlps, part) = (on.subject(), method.settings.mlps, circuit.part);
+        let stacked = Stacked::of(inputs, part);
+        let memory = stacked.within(on.memory().at_most(method.rows));
         let mut plan = Plan::new().objective(objective);
-        for site in feeds(subject) {
+        for site in feeds(subject, part) {
             plan = plan.read(site)?;
         }
         for layer in 0..circuit.layers {
             for point in [Point::Z, Point::MlpOut] {
-                plan = plan.read(Site::block(Part::Text, layer, point))?;
+                plan = plan.read(Site::block(part, layer, point))?;
             }
         }
         let hold =
@@ -396,7 +407,7 @@ impl<'a> Work<'a> {
         hold(other, &plan, 0)?;
         let other = subject.run(other, plan.clone())?;
         for layer in 0..circuit.layers {
-            plan = plan.read(Site::block(Part::Text, layer, Point::ResidPre))?;
+            plan = plan.read(Site::block(part, layer, Point::ResidPre))?;
         }
         hold(inputs, &plan, held(&other))?;
         let base = subject.run(inputs, plan)?;
@@ -404,6 +415,7 @@ impl<'a> Work<'a> {
         let sent = NonZeroUsize::MIN;
         let mut work = Self {
             mlps,
+            stacked,
             memory,
             subject,
             circuit,
@@ -418,7 +430,7 @@ impl<'a> Work<'a> {
         // Half of what is left is for what senders tell, half for the passes in which it is received.
         let kept = work.kept() + memory.less(work.kept()).left() / 2;
         let (one, plan) = work.sending(&[Sender::Input])?;
-        work.sent = memory.rows(CARD.id, kept, |times| subject.need(&one, &plan, Copies::rows(times)))?;
+        work.sent = memory.rows(CARD.id, kept, |times| subject.need(&one, &plan, stacked.copies(times)))?;
         Ok(work)
     }
 
@@ -438,11 +450,13 @@ impl<'a> Work<'a> {
         let first = senders.first().ok_or_else(|| input(&CARD, "senders", "there are none"))?;
         let source = if *first == Sender::Input { &self.other } else { &self.base };
         let first = first.layer();
-        let (inputs, mut plan) = Start::block(self.inputs, source, first)?.copies(rows)?;
+        let (inputs, mut plan) =
+            Start::block(self.inputs, source, (self.circuit.part, first))?.copies(rows)?;
         plan = plan.objective(&self.objective);
-        let at = |layer, point| Site::block(Part::Text, layer, point);
-        let row = |row: usize| Region::all().rows([row]);
-        let set = |run: &Trace, site| Ok::<_, HookError>(Change::Set(run.get(site)?.clone()));
+        let at = |layer, point| Site::block(self.circuit.part, layer, point);
+        let row = |row: usize| self.stacked.region(row);
+        let set =
+            |run: &Trace, site| Ok::<_, HookError>(Change::Set(self.stacked.in_each(run.get(site)?, rows)?));
         for layer in first..layers {
             let (z, mlp) = (at(layer, Point::Z), at(layer, Point::MlpOut));
             plan = plan.change(z, Region::all(), set(&self.base, z)?)?;
@@ -489,14 +503,15 @@ impl<'a> Work<'a> {
             }
         }
         for (block, variants) in blocks {
-            let start = Start::block(self.inputs, &self.base, block)?;
+            let start = Start::block(self.inputs, &self.base, (self.circuit.part, block))?;
             let subject = self.subject;
             let plan = |some: &[Variant]| -> Result<(Inputs, Plan), HookError> {
                 let (inputs, mut plan) = start.copies(some.len())?;
                 for (row, variant) in some.iter().enumerate() {
                     for receiver in &variant.received {
-                        let stream =
-                            sent.trace.get(receiver.stream(self.circuit.layers))?.rows(variant.row, 1)?;
+                        let stream = sent.trace.get(receiver.stream(self.circuit))?;
+                        let stream = self.stacked.of_copy(stream, variant.row)?;
+                        let stream = self.stacked.in_each(&stream, some.len())?;
                         plan = self.read_instead(plan, *receiver, row, stream)?;
                     }
                 }
@@ -505,13 +520,14 @@ impl<'a> Work<'a> {
             // What each variant changes, all of it in one row: no pass changes more.
             let (one, mut all) = start.copies(1)?;
             for receiver in variants.iter().flat_map(|variant| &variant.received).collect::<BTreeSet<_>>() {
-                let site = receiver.site(self.circuit.layers);
+                let site = receiver.site(self.circuit);
                 all = all.change(site, Region::all(), Change::Zero)?;
             }
             let all = all.objective(&self.objective);
             let kept = self.kept() + held(&sent.trace);
-            let rows =
-                self.memory.rows(CARD.id, kept, |times| subject.need(&one, &all, Copies::rows(times)))?;
+            let rows = self
+                .memory
+                .rows(CARD.id, kept, |times| subject.need(&one, &all, self.stacked.copies(times)))?;
             let scores = sweep(subject, &self.objective, variants.len(), rows, progress, |range| {
                 Ok(plan(of_range(&variants, range)?)?)
             })?;
@@ -520,7 +536,7 @@ impl<'a> Work<'a> {
         Ok(effects)
     }
 
-    /// A receiver reads this stream, `[1, pos, d]`, in a row.
+    /// A receiver reads this stream, `[1, pos, d]` or `[image, pos, d]`, in a row.
     fn read_instead(
         &self,
         plan: Plan,
@@ -528,13 +544,14 @@ impl<'a> Work<'a> {
         row: usize,
         stream: AnyTensor,
     ) -> Result<Plan, HookError> {
-        let (region, dims) = (Region::all().rows([row]), stream.dims());
+        let (region, dims) = (self.stacked.region(row), stream.dims());
         let (region, stream) = match (receiver.head(), dims.as_slice()) {
-            (Some(head), [1, positions, width]) => {
-                (region.heads([head]), AnyTensor::from(reshaped(stream, [1, *positions, 1, *width])?))
+            (Some(head), [pictures, positions, width]) => {
+                let dims = [*pictures, *positions, 1, *width];
+                (region.heads([head]), AnyTensor::from(reshaped(stream, dims)?))
             }
             _ => (region, stream),
         };
-        plan.change(receiver.site(self.circuit.layers), region, Change::Set(stream))
+        plan.change(receiver.site(self.circuit), region, Change::Set(stream))
     }
 }

@@ -6,15 +6,14 @@ use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Modality, Role};
 use mmlens_core::{
-    AnalysisError, AnyTensor, AxisName, Capability, Card, Copies, HookError, Inputs, Memory, Objective, Part,
-    Plan, Point, Region, Seed, Site, SiteSpec, Subject, TokenMap, Trace, kind,
+    AnalysisError, AnyTensor, Card, Copies, HookError, Inputs, Memory, Objective, Part, Plan, Point, Region,
+    Seed, Site, Subject, Trace, kind,
 };
-use mmlens_engine::{
-    Edit, Indices, Measured, Metric, Positions, Progress, Sweep, held, label, of_range, one_row, score,
-};
+use mmlens_engine::{Edit, Indices, Measured, Metric, Positions, Progress, Sweep, held, of_range, score};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{heads_at, input, setting, window_around};
+use crate::sequence::Sequence;
 
 /// Which positions are put back together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,74 +40,30 @@ impl Default for Places {
 
 impl Places {
     /// The groups of positions, and the axis that names them.
-    fn groups(&self, card: &Card, map: &TokenMap) -> Result<(Vec<Region>, Axis), AnalysisError> {
-        let (groups, axis) = match self {
+    fn groups(&self, card: &Card, sequence: &Sequence<'_>) -> Result<(Vec<Region>, Axis), AnalysisError> {
+        let map = sequence.map();
+        match self {
             Self::Each(positions) => {
-                let positions = positions.chosen(card.id, map)?;
-                let axis = label::token_axis_at(map, &positions);
-                (positions.into_iter().map(|p| vec![p]).collect(), axis)
+                let positions = sequence.chosen(positions)?;
+                Ok((sequence.regions(&positions), sequence.axis(&positions)))
+            }
+            Self::Together if sequence.is_tower() => Ok((vec![Region::all()], all_positions())),
+            Self::Together => Ok((vec![Region::all().positions(0..map.len())], all_positions())),
+            Self::Modalities if sequence.is_tower() => {
+                let found = serde_json::to_string(self).unwrap_or_default();
+                let expected = "a tower's are each of all, each of some by number, or all together";
+                Err(setting(card, "places", found, expected))
             }
             Self::Modalities => {
                 let mut groups: BTreeMap<Modality, Vec<usize>> = BTreeMap::new();
                 for (position, token) in map.tokens.iter().enumerate() {
                     groups.entry(token.modality).or_default().push(position);
                 }
-                let axis =
-                    Axis::names(Role::Concept, groups.keys().map(|kind| format!("{kind:?}").to_lowercase()));
-                (groups.into_values().collect::<Vec<_>>(), axis)
+                let names = groups.keys().map(|kind| format!("{kind:?}").to_lowercase());
+                let axis = Axis::names(Role::Concept, names);
+                Ok((groups.into_values().map(|group| Region::all().positions(group)).collect(), axis))
             }
-            Self::Together => (vec![(0..map.len()).collect()], all_positions()),
-        };
-        Ok((groups.into_iter().map(|group| Region::all().positions(group)).collect(), axis))
-    }
-
-    /// The same of a tower, which has positions of its own at a site, for each of its pictures.
-    fn groups_of_tower(
-        &self,
-        card: &Card,
-        subject: &dyn Subject,
-        inputs: &Inputs,
-        site: Site,
-    ) -> Result<(Vec<Region>, Axis), AnalysisError> {
-        let dims = subject.dims(inputs, site)?;
-        let spec = SiteSpec::among(subject.sites(), site)?;
-        let length = spec.axis(AxisName::Pos).and_then(|at| dims.get(at)).copied();
-        let length =
-            length.ok_or_else(|| input(card, "points with positions", format!("`{site}` has none")))?;
-        let pictures = match (spec.axes.first(), dims.first()) {
-            (Some((AxisName::Image, None)), Some(pictures)) => Some(*pictures),
-            _ => None,
-        };
-        let chosen: Vec<usize> = match self {
-            Self::Together => return Ok((vec![Region::all()], all_positions())),
-            Self::Each(Positions::All) => (0..length).collect(),
-            Self::Each(Positions::At(some)) => some.clone(),
-            _ => {
-                let found = serde_json::to_string(self).unwrap_or_default();
-                return Err(setting(
-                    card,
-                    "places",
-                    found,
-                    "a tower's are each of all, each of some by number, or all together",
-                ));
-            }
-        };
-        if chosen.is_empty() {
-            return Err(input(card, "at least one position", "none of the tower was named"));
         }
-        if let Some(past) = chosen.iter().find(|position| **position >= length) {
-            let found = format!("position {past} was asked for of {length}");
-            return Err(input(card, "positions that the tower has", found));
-        }
-        let mut groups = Vec::new();
-        for picture in 0..pictures.unwrap_or(1) {
-            groups.extend(chosen.iter().map(|position| {
-                let region = Region::all().positions([*position]);
-                if pictures.is_some() { region.of(AxisName::Image, [picture]) } else { region }
-            }));
-        }
-        let axis = label::tower_axis_at(inputs.map(), pictures.unwrap_or(1), length, &chosen);
-        Ok((groups, axis))
     }
 }
 
@@ -224,19 +179,9 @@ impl Restoring<'_> {
 
     /// The groups of positions that are put back together, and the axis that names them.
     fn places(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<(Vec<Region>, Axis), AnalysisError> {
-        Capability::Blocks(self.part).check(self.card, subject)?;
-        let map = one_row(self.card.id, inputs)?;
-        match (self.part, self.points.first()) {
-            (Part::Text, _) => {
-                Capability::OwnWords.check(self.card, subject)?;
-                self.places.groups(self.card, map)
-            }
-            (Part::Encoder, _) | (_, None) => self.places.groups(self.card, map),
-            (_, Some(point)) => {
-                let site = Site::block(self.part, 0, *point);
-                self.places.groups_of_tower(self.card, subject, inputs, site)
-            }
-        }
+        let point = self.points.first().copied().unwrap_or(Point::ResidPre);
+        let sequence = Sequence::of(self.card, subject, inputs, Site::block(self.part, 0, point))?;
+        self.places.groups(self.card, &sequence)
     }
 
     /// Points and layers whose states are held at once, where so many sites fit.

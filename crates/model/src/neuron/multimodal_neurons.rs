@@ -96,7 +96,7 @@ pub const CARD: Card = Card {
         Capability::Neurons,
         Capability::Pictures,
         Capability::Blocks(Part::Text),
-        Capability::RunningSum,
+        Capability::RunningSum(Part::Text),
         Capability::ReadOut(Part::Text),
         Capability::Weights(Part::Text),
     ],

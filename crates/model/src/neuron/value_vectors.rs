@@ -91,7 +91,7 @@ pub const CARD: Card = Card {
     needs: &[
         Capability::Neurons,
         Capability::Blocks(Part::Text),
-        Capability::RunningSum,
+        Capability::RunningSum(Part::Text),
         Capability::ReadOut(Part::Text),
         Capability::Weights(Part::Text),
     ],

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use mmlens_core::finding::{Finding, Tolerance};
-use mmlens_core::{Analysis, Case, Change, Objective, Pair, Plan, Point, Region, Sample, Subject};
+use mmlens_core::{Analysis, Case, Change, Objective, Pair, Part, Plan, Point, Region, Sample, Subject};
 use mmlens_engine::{Between, Positions, Receiver, Sender};
 use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::attention_knockout::{self, AttentionKnockout, Edges};
@@ -37,7 +37,7 @@ fn asked(picture: u32, words: &str, token: u32) -> Case {
 
 fn knockout(edges: Vec<Edges>, window: usize, rows: usize) -> AttentionKnockout {
     AttentionKnockout::new(attention_knockout::Settings {
-        edges,
+        edges: Some(edges),
         window: Some(window),
         rows,
         ..Default::default()
@@ -46,7 +46,7 @@ fn knockout(edges: Vec<Edges>, window: usize, rows: usize) -> AttentionKnockout 
 }
 
 fn usual() -> Vec<Edges> {
-    attention_knockout::Settings::default().edges
+    Edges::usual(Part::Text, None)
 }
 
 #[test]

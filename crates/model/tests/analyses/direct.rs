@@ -13,7 +13,7 @@ use crate::support::{about, llava, named, numbers, question, scalar, total};
 use crate::weights::decoders;
 
 fn method(heads: bool, neurons: usize) -> DirectLogitAttribution {
-    DirectLogitAttribution::new(Settings { by_head: heads, neurons }).unwrap()
+    DirectLogitAttribution::new(Settings { by_head: heads, neurons, ..Settings::default() }).unwrap()
 }
 
 #[test]
@@ -30,10 +30,11 @@ fn shares_are_those_of_torch() {
             "llava-a" => question(),
             _ => Case::new(Sample::prompt(vec![], oracle.about()["prompt"].as_str().unwrap())),
         };
-        let found: Finding = DirectLogitAttribution::new(Settings { by_head: true, neurons: 10_000 })
-            .unwrap()
-            .run(subject.as_ref(), &case)
-            .unwrap();
+        let found: Finding =
+            DirectLogitAttribution::new(Settings { by_head: true, neurons: 10_000, ..Settings::default() })
+                .unwrap()
+                .run(subject.as_ref(), &case)
+                .unwrap();
         let wanted = |array: &str| oracle.array(array).unwrap().values.clone();
         let target = wanted("target")[0];
         assert_eq!(

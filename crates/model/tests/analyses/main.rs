@@ -23,6 +23,7 @@ mod maps;
 mod neurons;
 mod objectives;
 mod oracles;
+mod parts;
 mod places;
 mod probes;
 mod read_at;

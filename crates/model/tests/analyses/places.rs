@@ -142,7 +142,8 @@ fn edges_are_cut_in_the_heads_that_are_named() {
     let last = inputs.positions() - 1;
     let run = |heads| {
         let edges = vec![Edges::between(Positions::Pictures, Positions::Last)];
-        let settings = attention_knockout::Settings { edges, heads, window: Some(1), ..Default::default() };
+        let settings =
+            attention_knockout::Settings { edges: Some(edges), heads, window: Some(1), ..Default::default() };
         AttentionKnockout::new(settings).unwrap().run(subject, &case).unwrap()
     };
     let heads = {

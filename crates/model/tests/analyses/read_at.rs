@@ -48,7 +48,7 @@ fn of_a_masked_word_it_is_that_word() {
     row(subject.as_ref(), &case, at);
 
     let run = |edges: Vec<Edges>| {
-        let settings = attention_knockout::Settings { edges, ..Default::default() };
+        let settings = attention_knockout::Settings { edges: Some(edges), ..Default::default() };
         let finding = AttentionKnockout::new(settings).unwrap().run(subject.as_ref(), &case).unwrap();
         numbers(&finding, "change").to_vec()
     };
@@ -75,7 +75,7 @@ fn of_a_caption_it_is_where_the_tower_reads() {
         row(subject.as_ref(), &case, at);
         let routed = |queries| {
             let edges = vec![Edges::between(Positions::At(vec![0]), queries)];
-            let settings = attention_knockout::Settings { edges, ..Default::default() };
+            let settings = attention_knockout::Settings { edges: Some(edges), ..Default::default() };
             let finding = AttentionKnockout::new(settings).unwrap().run(subject.as_ref(), &case).unwrap();
             numbers(&finding, "change").to_vec()
         };

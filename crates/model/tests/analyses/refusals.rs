@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use mmlens_core::{Analysis, AnalysisError, Baseline, Case, Objective, On, Pair, Point, Sample, Watch};
+use mmlens_core::{Analysis, AnalysisError, Baseline, Case, Objective, On, Pair, Part, Point, Sample, Watch};
 use mmlens_engine::{End, Positions, Receiver, Rule, Sender};
 use mmlens_model::activation_patching::{self, ActivationPatching, Places};
-use mmlens_model::attention_knockout::{self, AttentionKnockout};
+use mmlens_model::attention_knockout::{self, AttentionKnockout, Edges};
 use mmlens_model::attention_rollout::{self, AttentionRollout};
 use mmlens_model::attribution_patching::{self, AttributionPatching};
 use mmlens_model::edge_attribution::{self, EdgeAttribution};
@@ -165,9 +165,14 @@ fn routes_and_circuits_that_cannot_be() {
         change(&mut settings);
         AttentionKnockout::new(settings)
     };
-    assert_eq!(said(cut(|s| s.edges.clear())), "attention-knockout: edges = none, but something must be cut");
     assert_eq!(
-        said(cut(|s| s.edges.extend(s.edges.clone()))),
+        said(cut(|s| s.edges = Some(Vec::new()))),
+        "attention-knockout: edges = none, but something must be cut"
+    );
+    assert_eq!(
+        said(cut(
+            |s| s.edges = Some(vec![Edges::usual(Part::Text, None), Edges::usual(Part::Text, None)].concat())
+        )),
         "attention-knockout: edges = `pictures to question` twice, but names must tell them apart"
     );
     assert_eq!(
@@ -176,7 +181,11 @@ fn routes_and_circuits_that_cannot_be() {
     );
     assert_eq!(said(cut(|s| s.rows = 0)), "attention-knockout: rows = 0, but it must be at least 1");
     assert_eq!(
-        said(cut(|s| s.edges.truncate(2)).unwrap().run(&toy, &case("ab"))),
+        said(
+            cut(|s| s.edges = Some(Edges::usual(Part::Text, None)[..2].to_vec()))
+                .unwrap()
+                .run(&toy, &case("ab"))
+        ),
         "attention-knockout needs a picture that edges lead from, but the sample has none"
     );
     let nodes = |points: &[Point], rows| {

@@ -261,6 +261,13 @@ impl Network for LlavaModel {
         vec![self.vision.anatomy(), self.text.anatomy()]
     }
 
+    fn seen_behind(&self) -> Option<Vec<usize>> {
+        let mut layers = self.layers.clone();
+        layers.sort_unstable();
+        layers.dedup();
+        Some(layers)
+    }
+
     fn text(&self) -> &Decoder {
         &self.text
     }

@@ -118,6 +118,10 @@ impl Network for LlavaNextModel {
         self.llava.anatomy()
     }
 
+    fn seen_behind(&self) -> Option<Vec<usize>> {
+        self.llava.seen_behind()
+    }
+
     fn text(&self) -> &Decoder {
         &self.llava.text
     }

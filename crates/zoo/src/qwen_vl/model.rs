@@ -120,6 +120,14 @@ impl Network for QwenVlModel {
         vec![self.vision.anatomy(), self.text.anatomy()]
     }
 
+    fn seen_behind(&self) -> Option<Vec<usize>> {
+        let tower = &self.config.vision;
+        let mut behind: Vec<usize> = tower.deep().into_iter().map(|(block, _)| block + 1).collect();
+        behind.push(tower.blocks);
+        behind.dedup();
+        Some(behind)
+    }
+
     fn text(&self) -> &Decoder {
         &self.text
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use mmlens_core::{
     Anatomy, AnyTensor, Batch, Inputs, LogitsAt, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError,
-    TokenMap, View, Words, kind,
+    TokenMap, View, WeightSpec, Words, kind,
 };
 use serde_json::Value;
 
@@ -31,6 +31,7 @@ pub struct ImageClassifier {
     device: Device,
     sites: Vec<SiteSpec>,
     anatomy: Vec<Anatomy>,
+    weights: Vec<WeightSpec>,
 }
 
 /// Opens the Hugging Face folder of a ViT classifier.
@@ -82,8 +83,9 @@ impl ImageClassifier {
             .ignore(&["vit.pooler.*"])
             .build(|weights| VitModel::take(config, weights))?;
         let (sites, anatomy) = (model.sites(), model.anatomy());
-        let labels = config.labels.clone();
-        Ok(Self { name, checkpoint, labels, processor, model, device: device.clone(), sites, anatomy })
+        let weights = model.named().into_iter().map(|named| named.spec).collect();
+        let (labels, device) = (config.labels.clone(), device.clone());
+        Ok(Self { name, checkpoint, labels, processor, model, device, sites, anatomy, weights })
     }
 
     /// The network.
@@ -103,6 +105,15 @@ impl ImageClassifier {
 
 impl Subject for ImageClassifier {
     crate::about::about!();
+
+    fn weights(&self) -> &[WeightSpec] {
+        &self.weights
+    }
+
+    fn weight(&self, name: &str) -> Result<AnyTensor, SubjectError> {
+        let named = self.model.named().into_iter().find(|named| named.spec.name == name);
+        named.and_then(|named| named.shaped()).ok_or_else(|| SubjectError::no_weight(self, name))
+    }
 
     /// Each picture is a row of its own.
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {

@@ -1,12 +1,12 @@
 //! The network: a tower, a norm over all its positions, a product with the class token.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Port, Run, Site, SiteSpec, WeightSpec};
 
 use super::VitConfig;
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
-use crate::parts::{Linear, Norm};
+use crate::parts::{Linear, Named, Norm, named};
 use crate::vision::VisionTower;
 
 /// The network.
@@ -48,6 +48,21 @@ impl VitModel {
     /// The sizes of its tower.
     pub fn anatomy(&self) -> Vec<Anatomy> {
         vec![self.vision.anatomy()]
+    }
+
+    /// Its weights by name: of its blocks, of its last norm, and the classifier, which reads the class token.
+    pub(crate) fn named(&self) -> Vec<Named> {
+        let mut all = self.vision.named();
+        let (d, classes) = (self.vision.config().d_model, self.classifier.weight().dims()[0]);
+        let at = |point| Some(Port::at(Site::of(Part::Vision, point)));
+        let last = self.vision.config().blocks.checked_sub(1);
+        let stream = last.map(|last| Port::at(Site::block(Part::Vision, last, Point::ResidPost)));
+        let name = "vision.final_norm".to_owned();
+        all.extend(named::norm(&self.norm, name, AxisName::DModel, stream, at(Point::FinalNorm)));
+        let axes = (&[(AxisName::Vocab, classes)][..], &[(AxisName::DModel, d)][..]);
+        let spec = WeightSpec::product("vision.classifier", axes, at(Point::Pooled), at(Point::Logits));
+        all.extend(named::product(&self.classifier, spec));
+        all
     }
 
     /// What states of the tower would say, `[rows, d]` to `[rows, classes]`, each by itself: the norm and the classifier.

@@ -206,6 +206,12 @@ impl Subject for Vlm {
         &self.anatomy
     }
 
+    fn read_behind(&self, part: Part) -> Vec<usize> {
+        let seen = self.network.seen_behind().filter(|_| part == Part::Vision);
+        let own = self.anatomy.iter().filter(|own| own.part == part);
+        seen.unwrap_or_else(|| own.map(|own| own.blocks).collect())
+    }
+
     fn weights(&self) -> &[WeightSpec] {
         &self.weights
     }

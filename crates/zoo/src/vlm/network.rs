@@ -16,6 +16,11 @@ pub trait Network: std::fmt::Debug + Send + Sync {
     /// The sizes of its parts.
     fn anatomy(&self) -> Vec<Anatomy>;
 
+    /// Behind how many of its blocks the tower is read, where it is not behind all of them alone ([`mmlens_core::Subject::read_behind`]).
+    fn seen_behind(&self) -> Option<Vec<usize>> {
+        None
+    }
+
     /// The decoder.
     fn text(&self) -> &Decoder;
 
