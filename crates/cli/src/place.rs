@@ -77,6 +77,7 @@ const LAYERS: &str = "layers";
 const HEADS: &str = "heads";
 const SITES: &str = "sites";
 const POINTS: &str = "points";
+const POINT: &str = "point";
 const PART: &str = "part";
 
 /// Methods that look somewhere, their settings, and those that cannot look there, with why not.
@@ -124,7 +125,7 @@ impl PlaceArgs {
     /// The option that a method with such settings does not take.
     fn lacking(&self, settings: &Value) -> Option<&'static str> {
         let has = |name: &str| settings.get(name).is_some();
-        let points = has(POINTS) && has(LAYERS);
+        let points = (has(POINTS) || has(POINT)) && has(LAYERS);
         let asked = [
             ("layer", self.layer.is_some(), has(LAYERS)),
             ("head", self.head.is_some(), has(HEADS)),
@@ -139,6 +140,7 @@ impl PlaceArgs {
         if !self.site.is_empty() {
             match has(SITES) {
                 true => drop(own.insert(SITES.to_owned(), json!(self.site))),
+                false if has(POINT) => own.extend(self.point(method)?),
                 false => own.extend(self.grid(method, has(PART))?),
             }
         } else if self.head.is_some() && has(POINTS) {
@@ -156,6 +158,27 @@ impl PlaceArgs {
             own.insert(HEADS.to_owned(), heads.setting());
         }
         Ok(own.into_iter().map(|(setting, value)| Set::new(method.card.short, setting, value)).collect())
+    }
+
+    /// Sites as one point of a part, and the layers, where it lies in them.
+    fn point(&self, method: &'static Method) -> Result<Map<String, Value>, Refusal> {
+        let same = |one: &Site, other: &Site| {
+            (one.part(), one.point(), one.block_index().is_some())
+                == (other.part(), other.point(), other.block_index().is_some())
+        };
+        let first = self.site.first().filter(|first| self.site.iter().all(|site| same(first, site)));
+        let Some(first) = first else {
+            let sites = self.site.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Err(Refusal::NoPoint { method: method.card.short, sites });
+        };
+        let mut own = Map::new();
+        own.insert(POINT.to_owned(), json!(first.point()));
+        own.insert(PART.to_owned(), json!(first.part()));
+        let layers: Vec<usize> = self.site.iter().filter_map(Site::block_index).collect();
+        if !layers.is_empty() {
+            own.insert(LAYERS.to_owned(), json!({ "at": layers }));
+        }
+        Ok(own)
     }
 
     /// Sites as points and layers of one part.
@@ -273,6 +296,17 @@ mod tests {
             assert_eq!(settings["layers"], json!({ "at": [0, 2] }), "{name}");
         }
         assert_eq!(found[1].1["part"], json!("text"));
+        // One point, and for some methods it lies behind another, or outside the blocks.
+        let features = ["text.blocks.0.resid_post.sae.features", "text.blocks.2.resid_post.sae.features"];
+        let found = settings(&place("", "", &features), &["exemplars"]).unwrap();
+        let told = |at: &str| found[0].1[at].clone();
+        assert_eq!(told("point"), json!("resid_post.sae.features"));
+        assert_eq!((told("layers"), told("part")), (json!({ "at": [0, 2] }), json!("text")));
+        let found = settings(&place("", "", &["vision.features.sae.features"]), &["exemplars"]).unwrap();
+        assert_eq!((&found[0].1["layers"], &found[0].1["part"]), (&json!("all"), &json!("vision")));
+        let others = place("", "", &["text.blocks.0.mlp.post", "text.blocks.0.mlp.gate"]);
+        let said = format!("{:#}", settings(&others, &["exemplars"]).unwrap_err());
+        assert!(said.contains("exemplars looks at one point, of some layers of one part"), "{said}");
         let tower = place("", "", &["vision.blocks.1.attn_out"]);
         assert_eq!(settings(&tower, &["patching"]).unwrap()[0].1["part"], json!("vision"));
         assert_eq!(settings(&tower, &["attribution"]).unwrap()[0].1["part"], json!("vision"));

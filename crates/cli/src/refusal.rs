@@ -95,6 +95,9 @@ pub(crate) enum Refusal {
     /// A place that a method does not look at.
     #[error("`--{option}` is nothing to {method}; `mmlens methods ID` tells what a method has")]
     NoPlace { option: &'static str, method: String },
+    /// Sites that are no one point.
+    #[error("`--site {sites}`: {method} looks at one point, of some layers of one part; these are others")]
+    NoPoint { method: &'static str, sites: String },
     /// Sites that are no points of layers.
     #[error(
         "`--site {sites}`: {method} looks at the same points of the same layers of one part, in blocks; these are others"
@@ -109,6 +112,9 @@ pub(crate) enum Refusal {
     /// Nothing to learn from.
     #[error("there is nothing to learn from: give --cases, --store, or both")]
     NoData,
+    /// Nothing to record.
+    #[error("there is nothing to record: give --texts FILE with a text on a line, or --cases")]
+    NothingToRecord,
     /// A fit of which nobody knows what to record.
     #[error(
         "`--store` beside `--cases` records what the setting `site` names, and {method} has none: leave `--store` out"

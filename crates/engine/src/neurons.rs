@@ -1,4 +1,4 @@
-//! Neurons over a data set: what all of them hold, row by row and case by case, in one pass for each case.
+//! Neurons over a data set, or features of a dictionary: what all of them hold, row by row and case by case, in one pass for each case.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -15,22 +15,28 @@ use crate::{
     Held, Indices, Positions, Progress, numbers, of_range, row_count, row_width, rows_at, rows_shown,
 };
 
-/// The neurons of some layers, and the positions at which they are looked at.
+/// The neurons of some layers, or the features of a dictionary there, and the positions at which they are looked at.
 #[derive(Debug, Clone)]
 pub struct Neurons {
     sites: Vec<Site>,
     layers: Vec<usize>,
     blocks: usize,
-    width: usize,
+    /// What they are: [`AxisName::Neuron`] or [`AxisName::Feature`].
+    axis: AxisName,
+    /// How many a layer has.
+    all: usize,
+    /// Those of a layer that are looked at, by number.
+    chosen: Vec<usize>,
     positions: Positions,
 }
 
 impl Neurons {
-    /// The neurons of a part at a point that has them.
+    /// The neurons of a part at a point that has them, or the features of dictionaries, where that is the point (`resid_post.sae.features`). All layers
+    /// are those that have the point; a point outside the blocks is one layer, and called by its name.
     ///
     /// # Errors
-    /// [`AnalysisError::Setting`] for a layer past the end; [`AnalysisError::Input`] for a point without neurons, or layers of which one
-    /// has more than another; [`HookError::NoSuchSite`].
+    /// [`AnalysisError::Setting`] for a layer past the end, or named of a point outside the blocks; [`AnalysisError::Input`] for a point without neurons or
+    /// features, or layers of which one has more than another; [`HookError::NoSuchSite`].
     pub fn of(
         (on, method): (&On<'_>, &'static str),
         (part, point): (Part, Point),
@@ -40,22 +46,49 @@ impl Neurons {
         let refused = |needs: &'static str, found: String| {
             Err(AnalysisError::Input { method, needs: needs.into(), found })
         };
-        let blocks = kind::blocks(on.subject(), part);
-        let layers = layers.chosen(method, "layers", blocks)?;
-        let sites: Vec<Site> = layers.iter().map(|layer| Site::block(part, *layer, point)).collect();
-        let mut width = 0;
+        let (layers, blocks, sites) = placed((on, method), (part, point), layers)?;
+        let (mut all, mut axis) = (0, AxisName::Neuron);
         for site in &sites {
             let (own, _) = row_width((on, method), *site, positions)?;
             let spec = SiteSpec::among(on.subject().sites(), *site)?;
-            if spec.axis(AxisName::Neuron).is_none() {
+            let counted =
+                [AxisName::Neuron, AxisName::Feature].into_iter().find(|axis| spec.axis(*axis).is_some());
+            let Some(counted) = counted else {
                 return refused("a point that has neurons", format!("`{site}` has {}", spec.describe()));
+            };
+            if all != 0 && own != all {
+                let called = counted.name();
+                return refused("layers of one width", format!("one has {all} {called}s, another {own}"));
             }
-            if width != 0 && own != width {
-                return refused("layers of one width", format!("one has {width} neurons, another {own}"));
-            }
-            width = own;
+            (all, axis) = (own, counted);
         }
-        Ok(Self { sites, layers, blocks, width, positions: positions.clone() })
+        Ok(Self {
+            sites,
+            layers,
+            blocks,
+            axis,
+            all,
+            chosen: (0..all).collect(),
+            positions: positions.clone(),
+        })
+    }
+
+    /// Of every layer only these.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Setting`] for none, or a number past the end. `setting` is what the method calls them.
+    pub fn only(
+        self,
+        method: &'static str,
+        setting: &'static str,
+        some: &Indices,
+    ) -> Result<Self, AnalysisError> {
+        Ok(Self { chosen: some.chosen(method, setting, self.all)?, ..self })
+    }
+
+    /// Whether they are features of a dictionary, which are zero wherever they are not active.
+    pub fn are_features(&self) -> bool {
+        self.axis == AxisName::Feature
     }
 
     /// Where they are read.
@@ -68,14 +101,14 @@ impl Neurons {
         &self.layers
     }
 
-    /// How many a layer has.
+    /// How many of a layer are looked at.
     pub fn width(&self) -> usize {
-        self.width
+        self.chosen.len()
     }
 
-    /// How many there are in all.
+    /// How many are looked at in all.
     pub fn len(&self) -> usize {
-        self.width * self.layers.len()
+        self.width() * self.layers.len()
     }
 
     /// Whether there are none.
@@ -85,15 +118,21 @@ impl Neurons {
 
     /// Layers, and neurons of each.
     pub fn axes(&self) -> [Axis; 2] {
-        [Indices::axis(Role::Layer, &self.layers, self.blocks), Axis::count(Role::Neuron, self.width)]
+        let outside = self.sites.first().filter(|site| site.block_index().is_none());
+        let layer = match outside {
+            Some(site) => Axis::names(Role::Layer, [site.point().name()]),
+            None => Indices::axis(Role::Layer, &self.layers, self.blocks),
+        };
+        let role = if self.are_features() { Role::Feature } else { Role::Neuron };
+        [layer, Indices::axis(role, &self.chosen, self.all)]
     }
 
-    /// One of them by its number among all, layer after layer.
+    /// One of them by its number among all that are looked at, layer after layer.
     pub fn named(&self, unit: usize) -> NeuronAt {
-        let width = self.width.max(1);
+        let width = self.width().max(1);
         NeuronAt {
             layer: self.layers.get(unit / width).copied().unwrap_or(self.blocks),
-            neuron: unit % width,
+            neuron: self.chosen.get(unit % width).copied().unwrap_or(self.all),
         }
     }
 
@@ -135,12 +174,23 @@ impl Neurons {
                     .map(|site| (*site, self.positions.clone()))
                     .collect();
                 for (layer, held) in some.zip(rows_at((on, method), &inputs, &asked)?) {
-                    see(case, layer, &held)?;
+                    see(case, layer, &self.those(held))?;
                 }
             }
             progress.advance(1)?;
         }
         Ok(())
+    }
+
+    /// Rows with those that are looked at alone.
+    fn those(&self, held: Held) -> Held {
+        if self.chosen.len() == self.all {
+            return held;
+        }
+        let own =
+            |row: &[f32]| self.chosen.iter().filter_map(|at| row.get(*at).copied()).collect::<Vec<f32>>();
+        let values = held.rows().flat_map(own).collect();
+        Held { values, width: self.chosen.len(), ..held }
     }
 
     /// How many of some layers fit into a pass, and what it takes then.
@@ -214,7 +264,32 @@ impl Neurons {
     }
 }
 
-/// A neuron by its layer and its number there, written `3.17`.
+/// Which layers a point is looked at in, of how many, and its sites.
+fn placed(
+    (on, method): (&On<'_>, &'static str),
+    (part, point): (Part, Point),
+    layers: &Indices,
+) -> Result<(Vec<usize>, usize, Vec<Site>), AnalysisError> {
+    if !point.in_block() {
+        if let Indices::At(some) = layers {
+            let found = format!("{some:?}, of `{}`", Site::of(part, point));
+            let expected = "none of a point outside the blocks";
+            return Err(AnalysisError::Setting { method, setting: "layers", found, expected });
+        }
+        return Ok((vec![0], 1, vec![Site::of(part, point)]));
+    }
+    let blocks = kind::blocks(on.subject(), part);
+    let mut chosen = layers.chosen(method, "layers", blocks)?;
+    let has = |layer: &usize| kind::has(on.subject(), Site::block(part, *layer, point));
+    // Where no layer has it, the first is refused, with the nearest name.
+    if *layers == Indices::All && chosen.iter().any(has) {
+        chosen.retain(has);
+    }
+    let sites = chosen.iter().map(|layer| Site::block(part, *layer, point)).collect();
+    Ok((chosen, blocks, sites))
+}
+
+/// A neuron, or a feature, by its layer and its number there, written `3.17`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NeuronAt {
@@ -421,13 +496,17 @@ mod tests {
     #[test]
     fn layers_are_looked_at_as_many_at_a_time_as_half_of_the_memory_holds() {
         let layers: Vec<usize> = (0..5).collect();
-        let (sites, positions) = (Vec::new(), Positions::All);
-        let neurons = Neurons { sites, layers, blocks: 5, width: 2, positions };
+        let (sites, axis, positions) = (Vec::new(), AxisName::Neuron, Positions::All);
+        let neurons = Neurons { sites, layers, blocks: 5, axis, all: 2, chosen: vec![0, 1], positions };
         let of = |bytes, each| neurons.chunks(&Memory::bytes(bytes), each);
         assert_eq!(of(100, 20), [0..2, 2..4, 4..5]);
         assert_eq!((of(1000, 20), of(1, 20).len()), (std::iter::once(0..5).collect::<Vec<_>>(), 5));
         let names = [0, 3, 9].map(|unit| neurons.named(unit).to_string());
         assert_eq!(names, ["0.0", "1.1", "4.1"]);
+        let few = neurons.only("exemplars", "units", &Indices::At(vec![1])).unwrap();
+        assert_eq!((few.len(), few.named(3).to_string()), (5, "3.1".to_owned()));
+        let said = few.only("exemplars", "units", &Indices::At(vec![2])).unwrap_err().to_string();
+        assert_eq!(said, "exemplars: units = 2, of 2, but numbers from 0 that the model has");
     }
 
     #[test]

@@ -251,13 +251,17 @@ pub(crate) fn part_with_attention(
     })
 }
 
-/// A part whose blocks have neurons: the one asked for, or the language model where it reads words itself, or the tower.
+/// A part that has neurons, or the point at which they are looked at (which may hold features of a dictionary): the one asked for, or the language
+/// model where it reads words itself, or the tower.
 pub(crate) fn part_with_neurons(
     card: &Card,
     subject: &dyn Subject,
-    asked: Option<Part>,
+    (asked, point): (Option<Part>, Point),
 ) -> Result<Part, AnalysisError> {
-    let fits = |part: Part| kind::publishes(subject, part, Point::MlpPost);
+    let own = point.front().is_some();
+    let fits = |part: Part| {
+        kind::publishes(subject, part, point) || (!own && kind::publishes(subject, part, Point::MlpPost))
+    };
     first_part(subject, asked, true, fits).filter(|part| fits(*part)).ok_or_else(|| {
         let found = asked.map_or("this one publishes none", |_| "that part publishes none");
         input(card, "a part with neurons", found)

@@ -52,6 +52,7 @@ mod record;
 mod rows;
 mod shard;
 mod store;
+mod texts;
 
 pub use error::StoreError;
 pub use examples::Labelled;
@@ -61,3 +62,4 @@ pub use manifest::{Column, Manifest, Precision};
 pub use record::Recording;
 pub use rows::Rows;
 pub use store::{Batch, Shuffled, Store};
+pub use texts::Texts;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mmlens_core::finding::{Modality, PatchLabel};
 use mmlens_core::{
-    Cases, HookError, Inputs, Plan, Selector, Site, Subject, SubjectError, Trace, Watch, step,
+    Cases, HookError, Inputs, Memory, Plan, Selector, Site, Subject, SubjectError, Trace, Watch, step,
 };
 use mmlens_files::write;
 
@@ -15,18 +15,44 @@ use crate::{Column, Label, Manifest, Precision, Rows, Store, StoreError, journal
 /// What is kept of a data set.
 #[derive(Debug, Clone)]
 pub struct Recording {
-    sites: Selector,
+    sites: Vec<Selector>,
     modalities: BTreeSet<Modality>,
     precision: Precision,
     batch: usize,
     shard: usize,
+    memory: Option<Memory>,
 }
+
+/// A shard takes this part of the memory at most: its bytes are there once more while it is written.
+const OF_MEMORY: u64 = 4;
+/// Bytes of a label, about.
+const LABEL: u64 = 64;
 
 impl Recording {
     /// All rows of some sites in f32, eight samples a pass, about 65,536 rows a shard. Sites recorded together have the
     /// same kind of rows.
     pub fn new(sites: Selector) -> Self {
-        Self { sites, modalities: BTreeSet::new(), precision: Precision::F32, batch: 8, shard: 1 << 16 }
+        Self {
+            sites: vec![sites],
+            modalities: BTreeSet::new(),
+            precision: Precision::F32,
+            batch: 8,
+            shard: 1 << 16,
+            memory: None,
+        }
+    }
+
+    /// These sites, too.
+    #[must_use]
+    pub fn and(mut self, sites: Selector) -> Self {
+        self.sites.push(sites);
+        self
+    }
+
+    /// Shards of fewer rows, where a quarter of the memory does not hold as many.
+    #[must_use]
+    pub fn within(self, memory: Memory) -> Self {
+        Self { memory: Some(memory), ..self }
     }
 
     /// Of the positions of prompts, only those that carry one of these.
@@ -99,7 +125,7 @@ impl Recording {
                 (next..end).map(|i| subject.encode(&data.case(i)?.sample)).collect();
             self.pass(subject, &manifest, next, &encoded?, &mut rows)?;
             next = end;
-            if rows.labels.len() >= self.shard || next == count {
+            if rows.labels.len() >= manifest.shard || next == count {
                 let shard = rows.write(folder, &manifest.columns, number, (from as u64, next as u64))?;
                 journal::append(folder, &mut list, &shard)?;
                 (from, number, rows) = (next, number + 1, gathered());
@@ -109,10 +135,18 @@ impl Recording {
         Store::open(folder)
     }
 
+    /// What reads the sites.
+    fn plan(&self) -> Result<Plan, HookError> {
+        self.sites.iter().try_fold(Plan::new(), |plan, sites| plan.read(sites.clone()))
+    }
+
     fn manifest(&self, subject: &dyn Subject, data: &str) -> Result<Manifest, StoreError> {
+        // A selector that matches nothing is refused as a plan refuses it, with the nearest site.
+        mmlens_core::Run::start(self.plan()?, subject.name(), subject.sites())?;
         let mut columns = Vec::new();
         let mut kind: Option<(Rows, String)> = None;
-        for spec in subject.sites().iter().filter(|spec| self.sites.matches(&spec.site)) {
+        for spec in subject.sites().iter().filter(|spec| self.sites.iter().any(|own| own.matches(&spec.site)))
+        {
             let (rows, shape) = Rows::of(spec)?;
             let site = spec.site.to_string();
             match &kind {
@@ -128,9 +162,7 @@ impl Recording {
             let axes = names.map(|(axis, _)| axis.name().to_owned()).collect();
             columns.push(Column { site, shape, axes });
         }
-        // A selector that matches nothing is refused as a plan refuses it, with the nearest site.
         let Some((rows, _)) = kind else {
-            mmlens_core::Run::start(Plan::new().read(self.sites.clone())?, subject.name(), subject.sites())?;
             return Err(StoreError::Setting {
                 field: "sites",
                 found: "none".to_owned(),
@@ -142,6 +174,10 @@ impl Recording {
             let expected = "nothing: only positions of prompts have modalities to choose from";
             return Err(StoreError::Setting { field: "only", found, expected });
         }
+        let row: u64 =
+            columns.iter().map(|column: &Column| column.width() as u64 * self.precision.bytes()).sum();
+        let fit = self.memory.map_or(u64::MAX, |memory| memory.budget() / OF_MEMORY / (row + LABEL));
+        let shard = usize::try_from(fit).unwrap_or(usize::MAX).clamp(1, self.shard);
         Ok(Manifest {
             format: Manifest::format(),
             subject: subject.name().to_owned(),
@@ -154,7 +190,7 @@ impl Recording {
             precision: self.precision,
             batch: self.batch,
             kernels: subject.kernels(),
-            shard: self.shard,
+            shard,
         })
     }
 
@@ -168,7 +204,7 @@ impl Recording {
         rows: &mut Gathered,
     ) -> Result<(), StoreError> {
         let inputs = Inputs::batch(encoded, subject.pad())?;
-        let trace = subject.run(&inputs, Plan::new().read(self.sites.clone())?)?;
+        let trace = subject.run(&inputs, self.plan()?)?;
         // Which sample each row of the batch, and each picture, belongs to.
         let owners = |count: fn(&Inputs) -> usize| -> Vec<u64> {
             let each = encoded.iter().zip(first as u64..);

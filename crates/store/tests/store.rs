@@ -11,10 +11,15 @@ use std::time::Duration;
 
 use mmlens_core::finding::{Modality, Tolerance};
 use mmlens_core::{
+<<<<<<< HEAD
     Annotated, Case, Cases, Examples, Inputs, Output, Plan, Recorded, Run, Sample, Seed, Subject,
     SubjectError, Unwatched, Watch, from_fn,
+=======
+    Annotated, Case, Cases, Examples, Inputs, Memory, Output, Plan, Run, Sample, Seed, Subject, SubjectError,
+    Unwatched, Watch, from_fn,
+>>>>>>> 40d059c90396f088aa7d2a9e88a62bf432b9bfa1
 };
-use mmlens_store::{Precision, Recording, Rows, Store};
+use mmlens_store::{Precision, Recording, Rows, Store, Texts};
 use mmlens_testkit::{Rewired, Toy, kill_again_and_again};
 use proptest::prelude::*;
 use recorded::{SITE, all, painted, record, recording, sample, words};
@@ -77,6 +82,40 @@ fn towers_pictures_and_prompts_have_rows_of_their_own() {
             Tolerance::absolute(1e-5).check(&format!("{site} of {i}"), &found, &alone).unwrap();
         }
     }
+}
+
+/// A file of texts, at sites that two selectors name, in shards that a quarter of little memory holds: the same rows as in one shard.
+#[test]
+fn texts_are_recorded_within_memory() {
+    let (toy, folder) = (Toy::curved(1), tempfile::tempdir().unwrap());
+    let file = folder.path().join("texts.txt");
+    std::fs::write(&file, "abc\n\ndea\nfgh\n".repeat(20)).unwrap();
+    let texts = Texts::open(&file).unwrap();
+    let recording = || {
+        let sites = Recording::new("text.blocks.0.resid_pre".parse().unwrap());
+        sites.and("text.blocks.*.resid_post".parse().unwrap()).batch(1).unwrap()
+    };
+    let run = |recording: Recording, place: &str| {
+        recording.run(&toy, folder.path().join(place), &texts, &Unwatched).unwrap()
+    };
+    let (whole, small) = (run(recording(), "whole"), run(recording().within(Memory::bytes(13_000)), "small"));
+    let sites: Vec<&str> = whole.manifest().columns.iter().map(|column| column.site.as_str()).collect();
+    assert_eq!(sites, ["text.blocks.0.resid_pre", "text.blocks.0.resid_post", "text.blocks.1.resid_post"]);
+    assert_eq!(
+        (whole.samples(), whole.shards().len(), whole.manifest().data.as_str()),
+        (60, 1, texts.name())
+    );
+    // A row is three sites of six numbers of four bytes, and a label of about 64: a quarter of the memory holds 23 of them. A shard ends with a text.
+    assert_eq!(small.manifest().shard, 23);
+    let count = whole.len().div_ceil(23) as usize;
+    assert!((count - 2..=count).contains(&small.shards().len()), "{} {count}", small.shards().len());
+    for site in sites {
+        assert_eq!(whole.read(site, &all(&whole)).unwrap(), small.read(site, &all(&small)).unwrap());
+    }
+    assert_eq!(whole.labels(&all(&whole)).unwrap(), small.labels(&all(&small)).unwrap());
+    let missing = recording().and("text.blocks.9.resid_post".parse().unwrap());
+    let said = missing.run(&toy, folder.path().join("missing"), &texts, &Unwatched).unwrap_err().to_string();
+    assert!(said.contains("text.blocks.9.resid_post"), "{said}");
 }
 
 /// A toy's pass that once gives a value that is no number: of a prompt of five positions, at the fourth.

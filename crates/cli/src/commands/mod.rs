@@ -10,6 +10,7 @@ mod evaluate;
 mod explain;
 mod fit;
 mod methods;
+mod record;
 mod report;
 mod rerun;
 mod scene;
@@ -49,6 +50,7 @@ enum Command {
     Explain(explain::Explain),
     Fit(fit::Fit),
     Methods(methods::Methods),
+    Record(record::Record),
     Report(report::Report),
     Rerun(rerun::Rerun),
     Scene(scene::Scene),
@@ -97,6 +99,7 @@ impl Cli {
             Command::Explain(explain) => explain.run(),
             Command::Fit(fit) => fit.run(),
             Command::Methods(methods) => methods.run(),
+            Command::Record(record) => record.run(),
             Command::Report(report) => report.run(),
             Command::Rerun(rerun) => return rerun.run(),
             Command::Scene(scene) => scene.run(),

@@ -219,6 +219,25 @@ fn a_dictionary_is_learned_and_used() {
         explained.provenance.alterations
     );
     assert!(mmlens(["rerun", file.to_str().unwrap()]).well().contains("the same, bit by bit"));
+    // What some of the features fire at, over all cases.
+    let over = folder.path().join("over");
+    let features = format!("{site}.sae.features");
+    let fixed =
+        ["explain", &name, "--cases", data.to_str().unwrap(), "--ask", "Red?", "--method", "exemplars"];
+    let more =
+        ["--site", &features, "--set", "exemplars.units={\"at\": [20, 3]}", "--set", "exemplars.top=3"];
+    let place = ["--out", over.to_str().unwrap()];
+    let said = mmlens(fixed.iter().chain(&own).chain(&more).chain(&place));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let found = Finding::load(over.join("exemplars.safetensors")).unwrap();
+    let table = found.table("exemplars").unwrap();
+    let label = |axis: usize, at: usize| table.axes()[axis].label(at).unwrap();
+    assert_eq!(
+        (table.shape(), label(0, 0), label(1, 0), label(1, 1)),
+        (vec![1, 2, 3], "1".into(), "3".into(), "20".into())
+    );
+    assert!(found.provenance.alterations[0].starts_with(&format!("{site}.sae=dictionary:")));
+
     let applied = folder.path().join("applied");
     let told = apply(&out, &applied, &["--image", image.to_str().unwrap(), "--ask", "Red?", "--json"]).json();
     let listed = Finding::load(told["finding"].as_str().unwrap()).unwrap();

@@ -18,6 +18,7 @@ mod job;
 mod methods;
 mod over;
 mod places;
+mod record;
 mod refusals;
 mod report;
 mod rerun;

@@ -179,7 +179,7 @@ impl ClipDissect {
     fn neurons(&self, on: &On<'_>) -> Result<(Part, Neurons), AnalysisError> {
         let Settings { part, point, layers, positions, .. } = &self.settings;
         let tower = kind::publishes(on.subject(), Part::Vision, Point::MlpPost).then_some(Part::Vision);
-        let part = part_with_neurons(&CARD, on.subject(), part.or(tower))?;
+        let part = part_with_neurons(&CARD, on.subject(), (part.or(tower), *point))?;
         Ok((part, Neurons::of((on, CARD.id), (part, *point), layers, positions)?))
     }
 

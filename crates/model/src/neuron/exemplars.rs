@@ -1,4 +1,4 @@
-//! Exemplars: what makes a neuron fire?
+//! Exemplars: what makes a neuron, or a feature of a dictionary, fire?
 //!
 //! # Idea
 //! With `a[u, i, r]` what neuron `u` holds at row `r` (a position, or a place of a tower) of case `i`,
@@ -8,33 +8,35 @@
 //! rate[u]   = share of all rows with a > 0    mean, deviation, quantiles: over all rows
 //! ```
 //!
-//! A case is an exemplar once, however many of its rows fire. Of equal values the earlier case, and the earlier row, comes first.
+//! A case is an exemplar once, however many of its rows fire. Of equal values the earlier case, and the earlier row, comes first. Of a feature of a
+//! dictionary, which is zero wherever it is not active, only cases with `top > 0` are exemplars.
 //!
 //! # In and out
 //! In: [`ManyCases`], a data set. Out:
 //!
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
-//! | `exemplars` | layer, neuron, rank | activation | the largest values, one for each case; as many ranks as `top`, or as there are cases |
-//! | `places` | layer, neuron, rank | text | what the row shows: a patch, a piece of the prompt, or its number |
-//! | `cases`, `rows of exemplars` | layer, neuron, rank | count | the case, and the row of the site |
+//! | `exemplars` | layer, neuron, rank | activation | the largest values, one for each case; as many ranks as `top`, or as there are cases; 0 of ranks past the last exemplar of a feature |
+//! | `places` | layer, neuron, rank | text | what the row shows: a patch, a piece of the prompt, or its number; nothing past the last exemplar |
+//! | `cases`, `rows of exemplars` | layer, neuron, rank | count | the case, and the row of the site; -1 past the last exemplar |
 //! | `boxes` | layer, neuron, rank, concept | pixel | `x0`, `y0`, `x1`, `y1` on the original picture; zeros for a row that shows no part of one |
-//! | `crops` | neuron, rank, row, column, channel | none | pixels (0 to 255) around the exemplars of the neurons that stand out most |
+//! | `crops` | neuron, rank, row, column, channel | none | pixels (0 to 255) around the exemplars of the neurons that stand out most; black past the last exemplar |
 //! | `rate` | layer, neuron | ratio | how often it is above zero |
 //! | `mean`, `deviation` | layer, neuron | activation | over all rows; the deviation divides by their number |
 //! | `quantiles` | layer, neuron, concept | activation | between two values in proportion, at place `q (n - 1)` of the sorted ones |
 //! | `hits` | sample | count | among the exemplars of how many neurons a case is |
-//! | `even hits` | | count | what it would be, were all cases alike: neurons x ranks / cases |
-//! | `purity` | layer, neuron | ratio | of a data set with labels: the share of the exemplars that are of their most frequent class |
+//! | `even hits` | | count | what it would be, were all cases alike: exemplars of all neurons / cases |
+//! | `purity` | layer, neuron | ratio | of a data set with labels: the share of the exemplars that are of their most frequent class; 0 of none |
 //! | `shuffled purity` | layer, neuron | ratio | the same with labels shuffled among the cases |
 //!
-//! `crops` are of neurons whose exemplars all show a part of a picture, by `(largest - mean) / deviation`, largest first. A crop is
+//! Of a dictionary the axis is `feature`, not `neuron`. `crops` are of neurons whose exemplars all show a part of a picture, by `(largest - mean) / deviation`, largest first. A crop is
 //! a square three times as wide as the longer side of the patch, moved into the picture; see [`crop`].
 //!
 //! # Settings
 //! - `part`: the language model; where an encoder of its own reads the words, or there is none, the tower ([`Part`]).
-//! - `point`: `mlp.post`, the neurons as the next product sees them; `mlp.pre` and `mlp.gate` are neurons too ([`Point`]).
-//! - `layers`: all, or some by number ([`Indices`]).
+//! - `point`: `mlp.post`, the neurons as the next product sees them; `mlp.pre` and `mlp.gate` are neurons too, and `resid_post.sae.features` are the
+//!   features of a dictionary that stands at `resid_post` ([`Point`], [`WithDictionary`](mmlens_engine::WithDictionary)).
+//! - `layers`: all that have the point, or some by number ([`Indices`]). `units`: all neurons or features of a layer, or some by number.
 //! - `positions`: `all`; a tower has `all` and `pictures`, its patches without a class token ([`Positions`]).
 //! - `top`: 10 exemplars.
 //! - `quantiles`: 0, 0.5, 0.9, 0.99, 1.
@@ -117,6 +119,8 @@ pub const CARD: Card = Card {
 
 /// More exemplars than this at first tokens and markers are cautioned of.
 const AT_MARKERS: f64 = 0.5;
+/// More features than this without an exemplar are cautioned of.
+const SILENT: f64 = 0.1;
 
 /// What is looked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -128,6 +132,8 @@ pub struct Settings {
     pub point: Point,
     /// In which layers.
     pub layers: Indices,
+    /// Which neurons, or features, of each.
+    pub units: Indices,
     /// At which positions.
     pub positions: Positions,
     /// How many exemplars of a neuron.
@@ -150,6 +156,7 @@ impl Default for Settings {
             part: None,
             point: Point::MlpPost,
             layers: Indices::All,
+            units: Indices::All,
             positions: Positions::All,
             top: 10,
             quantiles: vec![0.0, 0.5, 0.9, 0.99, 1.0],
@@ -169,9 +176,10 @@ pub struct Exemplars {
 
 impl Exemplars {
     fn neurons(&self, on: &On<'_>) -> Result<(Part, Neurons), AnalysisError> {
-        let Settings { part, point, layers, positions, .. } = &self.settings;
-        let part = part_with_neurons(&CARD, on.subject(), *part)?;
-        Ok((part, Neurons::of((on, CARD.id), (part, *point), layers, positions)?))
+        let Settings { part, point, layers, units, positions, .. } = &self.settings;
+        let part = part_with_neurons(&CARD, on.subject(), (*part, *point))?;
+        let neurons = Neurons::of((on, CARD.id), (part, *point), layers, positions)?;
+        Ok((part, neurons.only(CARD.id, "units", units)?))
     }
 
     /// Bytes that are held of some neurons.
@@ -217,17 +225,18 @@ impl Analysis for Exemplars {
         on.memory().hold(CARD.id, 0, Need { bytes: kept, at })?;
         let mut layers: Vec<Layer> =
             neurons.layers().iter().map(|_| Layer::new(width, (top, sample), seed)).collect();
+        let features = neurons.are_features();
         let mut progress = Progress::new(on.watch(), CARD.id, data.len());
         let all = 0..neurons.layers().len();
         neurons.scan((on, CARD.id), data, (all, kept), &mut progress, &mut |case, layer, held| {
             if let Some(layer) = layers.get_mut(layer) {
-                layer.see(case as u32, held);
+                layer.see(case as u32, held, features);
             }
             Ok(())
         })?;
         let shown = Shown::of((on, data), at, &neurons, &layers)?;
         let tables = self.tables(data, &neurons, &layers, &shown)?;
-        let cautions = [shown.at_markers(&layers), few(many.len(), top)];
+        let cautions = [shown.at_markers(&layers), few(many.len(), top), silent(&layers)];
         let answer = Answer::new(tables, neurons.sites().iter().copied());
         Ok(answer.seeded(seed).cautioned(cautions.into_iter().flatten()).settled("part", json!(part)))
     }
@@ -259,7 +268,8 @@ impl Layer {
         }
     }
 
-    fn see(&mut self, case: u32, held: &Held) {
+    /// Takes the rows of a case into account; of `features` zero is no value.
+    fn see(&mut self, case: u32, held: &Held, features: bool) {
         let width = held.width;
         let mut best: Vec<Option<(f32, u32)>> = vec![None; width];
         for (row, place) in held.rows().zip(&held.places) {
@@ -288,7 +298,7 @@ impl Layer {
             }
         }
         for (neuron, best) in best.into_iter().enumerate() {
-            if let Some((value, place)) = best {
+            if let Some((value, place)) = best.filter(|(value, _)| !features || *value > 0.0) {
                 self.top.offer(neuron, Seen { value, case, place });
             }
         }
@@ -381,6 +391,22 @@ fn few(cases: usize, top: usize) -> Option<Caution> {
     })
 }
 
+/// That many features are active in no case: only of features a list may be empty.
+fn silent(layers: &[Layer]) -> Option<Caution> {
+    let (mut silent, mut all) = (0_usize, 0_usize);
+    for own in layers.iter().flat_map(|layer| layer.top.units()) {
+        all += 1;
+        silent += usize::from(own.is_empty());
+    }
+    let share = silent as f64 / all.max(1) as f64;
+    (share > SILENT).then(|| {
+        let text = format!(
+            "{silent} of {all} features are above zero nowhere in these cases, and have no exemplars"
+        );
+        Caution::new(CautionKind::DeadFeatures, share as f32, text)
+    })
+}
+
 impl Exemplars {
     fn tables(
         &self,
@@ -393,11 +419,19 @@ impl Exemplars {
         let ranks = self.settings.top.min(data.len());
         let units = vec![layer, neuron];
         let ranked = [units.clone(), vec![Axis::count(Role::Rank, ranks)]].concat();
-        let all: Vec<&Seen> = layers.iter().flat_map(Layer::exemplars).collect();
-        let each = |value: &dyn Fn(&Seen) -> f32| all.iter().map(|seen| value(seen)).collect::<Vec<f32>>();
-        let said =
-            all.iter().map(|seen| shown.get(seen).map_or_else(String::new, Shows::to_string)).collect();
-        let boxes = all.iter().flat_map(|seen| shown.patch(seen).map_or([0.0; 4], |patch| patch.bbox));
+        // Of every unit as many as there are ranks.
+        let all: Vec<Option<&Seen>> = layers
+            .iter()
+            .flat_map(|layer| layer.top.units())
+            .flat_map(|own| (0..ranks).map(|rank| own.get(rank)))
+            .collect();
+        let each = |value: &dyn Fn(&Seen) -> f32, none: f32| {
+            all.iter().map(|seen| seen.map_or(none, value)).collect::<Vec<f32>>()
+        };
+        let what = |seen: &Option<&Seen>| seen.and_then(|seen| shown.get(seen)).map(Shows::to_string);
+        let said = all.iter().map(|seen| what(seen).unwrap_or_default()).collect();
+        let patch = |seen: &Option<&Seen>| seen.and_then(|seen| shown.patch(seen)).map(|patch| patch.bbox);
+        let boxes = all.iter().flat_map(|seen| patch(seen).unwrap_or_default());
         let corners = Axis::names(Role::Concept, ["x0", "y0", "x1", "y1"]);
         let flat = |of: &dyn Fn(&Layer) -> Vec<f64>| -> Vec<f32> {
             layers.iter().flat_map(of).map(|value| value as f32).collect()
@@ -411,16 +445,16 @@ impl Exemplars {
         }
         let levels = Axis::names(Role::Concept, self.settings.quantiles.iter().map(ToString::to_string));
         let mut hits = vec![0.0; data.len()];
-        for seen in &all {
+        for seen in all.iter().flatten() {
             if let Some(hit) = hits.get_mut(seen.case as usize) {
                 *hit += 1.0;
             }
         }
-        let even = all.len() as f32 / data.len() as f32;
+        let even = all.iter().flatten().count() as f32 / data.len() as f32;
         let number =
             |name: &str, unit, axes: &[Axis], values| Labelled::numbers(name, unit, axes.to_vec(), values);
         let mut tables = vec![
-            number("exemplars", Unit::Activation, &ranked, each(&|seen| seen.value))?,
+            number("exemplars", Unit::Activation, &ranked, each(&|seen| seen.value, 0.0))?,
             Labelled::texts("places", ranked.clone(), said)?,
         ];
         tables.extend(self.crops(data, neurons, layers, shown)?);
@@ -441,8 +475,8 @@ impl Exemplars {
             }
         }
         tables.extend([
-            number("cases", Unit::Count, &ranked, each(&|seen| seen.case as f32))?.aside(),
-            number("rows of exemplars", Unit::Count, &ranked, each(&|seen| seen.place as f32))?.aside(),
+            number("cases", Unit::Count, &ranked, each(&|seen| seen.case as f32, -1.0))?.aside(),
+            number("rows of exemplars", Unit::Count, &ranked, each(&|seen| seen.place as f32, -1.0))?.aside(),
             number("boxes", Unit::Pixel, &[ranked.clone(), vec![corners]].concat(), boxes.collect())?.aside(),
         ]);
         Ok(tables)
@@ -468,10 +502,11 @@ impl Exemplars {
         }
         out.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))); // no NaN: deviations are above zero
         let (mut names, mut values) = (Vec::new(), Vec::new());
+        let (square, ranks) = (side * side * 3, top.min(data.len()));
         for (unit, _) in out.into_iter().take(crops) {
             let layer = layers.get(unit / neurons.width().max(1));
             let own = layer.and_then(|layer| layer.top.units().get(unit % neurons.width().max(1)));
-            let mut pixels = Vec::new();
+            let (mut pixels, count) = (Vec::new(), own.map_or(0, Vec::len));
             for seen in own.into_iter().flatten() {
                 let sample = data.case(seen.case as usize)?.sample;
                 let picture =
@@ -480,7 +515,8 @@ impl Exemplars {
                 let Some((picture, patch)) = picture.filter(|_| sample.clips.is_empty()) else { break };
                 pixels.extend(crop(&picture.image, patch.bbox, side));
             }
-            if pixels.len() == top.min(data.len()) * side * side * 3 {
+            if pixels.len() == count * square {
+                pixels.resize(ranks * square, 0.0);
                 names.push(neurons.named(unit).to_string());
                 values.extend(pixels);
             }
@@ -489,8 +525,8 @@ impl Exemplars {
             return Ok(None);
         }
         let axes = vec![
-            Axis::names(Role::Neuron, names),
-            Axis::count(Role::Rank, top.min(data.len())),
+            Axis::names(if neurons.are_features() { Role::Feature } else { Role::Neuron }, names),
+            Axis::count(Role::Rank, ranks),
             Axis::count(Role::Row, side),
             Axis::count(Role::Column, side),
             Axis::names(Role::Channel, ["red", "green", "blue"]),

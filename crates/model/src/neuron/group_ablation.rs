@@ -158,7 +158,7 @@ struct Held {
 
 impl GroupAblation {
     fn neurons(&self, on: &On<'_>) -> Result<(Part, Neurons), AnalysisError> {
-        let part = part_with_neurons(&CARD, on.subject(), self.settings.part)?;
+        let part = part_with_neurons(&CARD, on.subject(), (self.settings.part, Point::MlpPost))?;
         let at = (part, Point::MlpPost);
         Ok((part, Neurons::of((on, CARD.id), at, &Indices::All, &Positions::All)?))
     }
@@ -199,11 +199,14 @@ impl GroupAblation {
         let width = neurons.width();
         match (&self.settings.neurons, held) {
             (Some(named), _) => {
-                let one = |at: &NeuronAt| match at.layer < neurons.layers().len() && at.neuron < width {
-                    true => Ok(at.layer * width + at.neuron),
-                    false => {
-                        let found = format!("{at}, of {} layers of {width}", neurons.layers().len());
-                        Err(setting(&CARD, "neurons", found, "neurons that there are"))
+                let one = |at: &NeuronAt| {
+                    let layer = neurons.layers().iter().position(|layer| *layer == at.layer);
+                    match layer.filter(|_| at.neuron < width) {
+                        Some(layer) => Ok(layer * width + at.neuron),
+                        None => {
+                            let found = format!("{at}, of {} layers of {width}", neurons.layers().len());
+                            Err(setting(&CARD, "neurons", found, "neurons that there are"))
+                        }
                     }
                 };
                 named.iter().map(one).collect()

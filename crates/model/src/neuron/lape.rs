@@ -174,7 +174,7 @@ const MODALITIES: [Modality; 5] =
 impl Lape {
     fn neurons(&self, on: &On<'_>) -> Result<((Part, Point), Neurons), AnalysisError> {
         let Settings { part, point, layers, positions, .. } = &self.settings;
-        let part = part_with_neurons(&CARD, on.subject(), *part)?;
+        let part = part_with_neurons(&CARD, on.subject(), (*part, point.unwrap_or(Point::MlpPost)))?;
         let gated = kind::publishes(on.subject(), part, Point::MlpGate);
         let point = point.unwrap_or(if gated { Point::MlpGate } else { Point::MlpPost });
         Ok(((part, point), Neurons::of((on, CARD.id), (part, point), layers, positions)?))

@@ -165,7 +165,7 @@ impl NetworkDissection {
             None if self.seen_by_tower(on, many)? => Some(Part::Vision),
             part => *part,
         };
-        let part = part_with_neurons(&CARD, on.subject(), part)?;
+        let part = part_with_neurons(&CARD, on.subject(), (part, *point))?;
         Ok((part, Neurons::of((on, CARD.id), (part, *point), layers, &Positions::Pictures)?))
     }
 

@@ -168,7 +168,7 @@ pub struct Selectivity {
 impl Selectivity {
     fn neurons(&self, on: &On<'_>) -> Result<(Part, Neurons), AnalysisError> {
         let Settings { part, point, layers, positions, .. } = &self.settings;
-        let part = part_with_neurons(&CARD, on.subject(), *part)?;
+        let part = part_with_neurons(&CARD, on.subject(), (*part, *point))?;
         Ok((part, Neurons::of((on, CARD.id), (part, *point), layers, positions)?))
     }
 

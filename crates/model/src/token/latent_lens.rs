@@ -31,7 +31,7 @@
 //! # Settings
 //! - `bank`: a file with one text on a line (empty lines are passed over), whose texts pass through the model at every run; or a folder of
 //!   recorded activations of positions of prompts, at any sites as wide as the stream
-//!   (`mmlens_store::Recording`), which is read some rows at a time, whatever its size. It must be of this very model.
+//!   (`mmlens record`, `mmlens_store::Recording`), which is read some rows at a time, whatever its size. It must be of this very model.
 //! - `texts`: the bank in words, where there is no `bank`. With neither, the words of the prompt itself.
 //! - `bank_layers`: the depths of texts: before block 0, and behind all blocks or some ([`Indices`]). Of recorded activations all that there are.
 //! - `skip`: 2: the first positions of a text are no part of the bank. They hold much attention and little of what they show.
@@ -41,7 +41,7 @@
 //! # Cost
 //! For as many depths as a quarter of the memory holds: one pass of the input, one of each text of the bank, and every state and as many random
 //! vectors times every state of the bank. Memory: states of the input, and of one text, or 4096 rows of what was recorded; nothing that grows
-//! with the bank.
+//! with the bank, but twelve bytes for each line of a file.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no neighbours, for texts beside a bank. Running: [`AnalysisError::Input`] for a bank that cannot be read (which
@@ -178,7 +178,7 @@ impl Analysis for LatentLens {
         let inputs = on.encode(&case.sample)?;
         let (depths, _) = self.depths(on, &inputs)?;
         let rounds = depths.sites.len().div_ceil(depths.at_once(on, COPIES).get());
-        let cost = Cost::rows(rounds * (1 + Bank::of(&self.settings, &inputs)?.passes()?));
+        let cost = Cost::rows(rounds * (1 + Bank::of(&self.settings, &inputs)?.passes()));
         Ok(cost.taking(on.row(case, &inputs, &[])?.bytes, on.memory().budget()))
     }
 
@@ -189,7 +189,7 @@ impl Analysis for LatentLens {
         let sites = bank.sites(on.subject(), &self.settings.bank_layers)?;
         let at_once = depths.at_once(on, COPIES);
         let rounds = depths.sites.len().div_ceil(at_once.get());
-        let mut progress = Progress::new(on.watch(), CARD.id, rounds * (1 + bank.steps()?));
+        let mut progress = Progress::new(on.watch(), CARD.id, rounds * (1 + bank.steps()));
         let (mut near, mut random, mut rows) = (Vec::new(), Vec::new(), 0);
         for range in batches(depths.sites.len(), at_once) {
             let first = range.start * depths.places.len();
@@ -213,7 +213,7 @@ impl Analysis for LatentLens {
             near,
             random,
             shown: bank.shown(on, numbers)?,
-            counts: [bank.passes()?, rows as usize],
+            counts: [bank.passes(), rows as usize],
             ranks: self.top.get().min(usize::try_from(rows).unwrap_or(usize::MAX)),
         };
         let answer = Answer::new(found.tables(&depths, &sites)?, [depths.sites.clone(), sites].concat());

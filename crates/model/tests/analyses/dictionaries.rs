@@ -22,7 +22,7 @@ fn drawn(count: usize, seed: u64) -> Vec<f32> {
 }
 
 /// Directions drawn by chance.
-fn dictionary(width: usize, features: usize, kept: Kept, at: &str) -> Arc<Dictionary> {
+pub(crate) fn dictionary(width: usize, features: usize, kept: Kept, at: &str) -> Arc<Dictionary> {
     let weights = Weights {
         width,
         features,

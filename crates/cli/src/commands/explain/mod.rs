@@ -15,6 +15,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mmlens::METHODS;
 use mmlens::core::{Form, Memory, Method, Reply, Subject};
+use serde_json::json;
 
 use super::dry;
 use crate::edits::EditArgs;
@@ -62,6 +63,9 @@ pub(crate) struct Explain {
     set: Vec<Set>,
     #[command(flatten)]
     place: PlaceArgs,
+    /// The bank that methods search which have one (latent): a file with a text on each line, or a folder that `mmlens record` wrote.
+    #[arg(long, value_name = "PATH")]
+    bank: Option<PathBuf>,
     #[command(flatten)]
     aim: AimArgs,
     #[command(flatten)]
@@ -96,6 +100,9 @@ pub(crate) struct Explain {
     #[arg(long)]
     json: bool,
 }
+
+/// The setting, and the option, that names what a method searches.
+pub(crate) const BANK: &str = "bank";
 
 fn offered() -> impl TypedValueParser<Value = String> {
     PossibleValuesParser::new(METHODS.iter().map(methods::value))
@@ -145,10 +152,29 @@ impl Explain {
         } else if self.beside.is_some() {
             return Err(Refusal::Alone.into());
         }
+        let banked = self.banked(&chosen)?;
         let placed = self.place.of(chosen, !self.method.is_empty())?;
-        let sets = [placed.sets, self.set.clone()].concat();
+        let sets = [placed.sets, banked, self.set.clone()].concat();
         methods::made(&placed.rows, &sets, &[])?;
         Ok(Placed { sets, ..placed })
+    }
+
+    /// The bank, for methods that search one.
+    fn banked(&self, chosen: &[&'static Method]) -> Result<Vec<Set>> {
+        let Some(bank) = &self.bank else { return Ok(Vec::new()) };
+        let mut sets = Vec::new();
+        for method in chosen {
+            if method.defaults()?.get(BANK).is_some() {
+                sets.push(Set::new(method.card.short, BANK.to_owned(), json!(bank)));
+            }
+        }
+        match sets.is_empty() {
+            false => Ok(sets),
+            true => {
+                let names = chosen.iter().map(|method| method.card.short).collect::<Vec<_>>().join(", ");
+                Err(Refusal::NoPlace { option: BANK, method: names }.into())
+            }
+        }
     }
 
     fn work<'a>(&'a self, subject: &'a dyn Subject, placed: &'a Placed, bar: &'a Bar) -> Work<'a> {

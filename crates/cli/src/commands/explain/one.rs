@@ -10,11 +10,12 @@ use mmlens::core::{
     Target, Words, explain, kind, plain_names,
 };
 use mmlens::engine::Settled;
-use mmlens::files::{RunFolder, sha256_of};
+use mmlens::files::{RunFolder, sha256, sha256_of};
 use mmlens::finding::Finding;
 use mmlens::report::Page;
 use serde_json::{Value, json};
 
+use super::BANK;
 use super::aim::{AimArgs, CorruptionArgs};
 use super::draw::{draw, on_page_of};
 use super::told::{Announced, Cautioned, Explained, LeftOut, Told, Written};
@@ -52,6 +53,19 @@ pub(super) struct Work<'a> {
 
 /// What a method explains with no more rows through the model than this is run if nobody names methods; a row backward counts as two.
 const CHEAP: u64 = 8192;
+
+/// SHA-256 of what is searched: of a file, or of what a recording lists of itself.
+fn bank_hash(bank: &Path) -> Result<String> {
+    let hash = |file: &Path| sha256_of(file).with_context(|| file.display().to_string());
+    match bank.is_dir() {
+        true => {
+            let listed = ["manifest.json", "shards.jsonl"].map(|name| hash(&bank.join(name)));
+            let [manifest, shards] = listed;
+            Ok(sha256(format!("{}{}", manifest?, shards?)))
+        }
+        false => hash(bank),
+    }
+}
 
 /// Whether a method is run, and on what.
 enum Due {
@@ -321,7 +335,10 @@ impl Work<'_> {
         let named = rows.iter().zip(made).map(|(row, method)| Ok((row.card.id, method.settings()?)));
         let methods: BTreeMap<&str, Value> = named.collect::<Result<_>>()?;
         let folder = self.model.folder()?;
+        let banks = methods.values().filter_map(|settings| settings.get(BANK)?.as_str());
+        let banks = banks.map(|bank| bank_hash(Path::new(bank))).collect::<Result<Vec<String>>>()?;
         let settings = [
+            ("banks", json!(banks)),
             ("command", json!("explain")),
             ("model", json!(subject.name())),
             ("weights", json!(subject.weights_hash())),

@@ -1,13 +1,14 @@
 //! Contextual states of texts, some at a time, and what their words stood in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mmlens_core::finding::{Axis, Modality};
-use mmlens_core::{AnalysisError, Inputs, On, Part, Point, Sample, Site, Subject, TokenMap, Words, kind};
+use mmlens_core::{
+    AnalysisError, Cases, Inputs, On, Part, Point, Sample, Site, Subject, TokenMap, Words, kind,
+};
 use mmlens_engine::{Indices, Nearest};
-use mmlens_store::{Manifest, Rows, Store, StoreError};
+use mmlens_store::{Manifest, Rows, Store, StoreError, Texts};
 
 use super::super::depths::{Depths, called};
 use super::{CARD, Settings};
@@ -20,7 +21,7 @@ pub(super) enum Bank<'a> {
     /// These texts.
     Texts(&'a [String]),
     /// Texts in a file, one on a line.
-    File(PathBuf),
+    File(&'a Path, Texts),
     /// Recorded activations.
     Store(Store),
 }
@@ -33,8 +34,6 @@ pub(super) struct Shown {
     pub depth: usize,
 }
 
-/// A line of a file of texts is no longer than this.
-const MOST: u64 = 1 << 20;
 /// So many tokens are told on either side of a word.
 const AROUND: usize = 8;
 /// Rows of a store that are read at a time, at most.
@@ -58,7 +57,7 @@ impl<'a> Bank<'a> {
         };
         match path.is_dir() {
             true => Ok(Self::Store(Store::open(path).map_err(|error| unread(path, error))?)),
-            false => Ok(Self::File(path.clone())),
+            false => Ok(Self::File(path, Texts::open(path).map_err(|error| unread(path, error))?)),
         }
     }
 
@@ -67,34 +66,27 @@ impl<'a> Bank<'a> {
         match self {
             Self::Prompt(_) => "the words of the prompt itself".to_owned(),
             Self::Texts(texts) => format!("{} texts", texts.len()),
-            Self::File(path) => format!("the texts of {}", path.display()),
-            Self::Store(store) => format!("recorded activations of `{}`", store.manifest().data),
+            Self::File(_, texts) => format!("the texts of {}", texts.name()),
+            Self::Store(store) => {
+                format!("{} recorded rows of `{}`", store.len(), store.manifest().data)
+            }
         }
     }
 
     /// How many texts pass through the model each time that it is searched; none of what was recorded.
-    pub(super) fn passes(&self) -> Result<usize, AnalysisError> {
+    pub(super) fn passes(&self) -> usize {
         match self {
-            Self::Prompt(_) => Ok(1),
-            Self::Texts(texts) => Ok(texts.len()),
-            Self::File(path) => {
-                let mut count = 0;
-                lines(path, &mut |_, _| {
-                    count += 1;
-                    Ok(())
-                })?;
-                Ok(count)
-            }
-            Self::Store(_) => Ok(0),
+            Self::Prompt(_) => 1,
+            Self::Texts(texts) => texts.len(),
+            Self::File(_, texts) => texts.len(),
+            Self::Store(_) => 0,
         }
     }
 
     /// How many steps a search of it has.
-    pub(super) fn steps(&self) -> Result<usize, AnalysisError> {
+    pub(super) fn steps(&self) -> usize {
         match self {
-            Self::Store(store) => {
-                Ok((store.len().div_ceil(AT_ONCE) as usize) * store.manifest().columns.len())
-            }
+            Self::Store(store) => (store.len().div_ceil(AT_ONCE) as usize) * store.manifest().columns.len(),
             _ => self.passes(),
         }
     }
@@ -237,7 +229,10 @@ impl<'a> Bank<'a> {
             Self::Texts(texts) => {
                 texts.iter().enumerate().try_for_each(|(at, text)| look(at as u64, &encoded(text)?))
             }
-            Self::File(path) => lines(path, &mut |at, text| look(at, &encoded(text)?)),
+            Self::File(path, texts) => (0..texts.len()).try_for_each(|at| {
+                let text = texts.text(at).map_err(|error| unread(path, error))?.unwrap_or_default();
+                look(at as u64, &encoded(&text)?)
+            }),
             Self::Store(_) => Ok(()),
         }
     }
@@ -265,37 +260,6 @@ fn words(map: &TokenMap, skip: usize) -> Vec<usize> {
         map.tokens.get(*at).is_some_and(|token| token.modality == Modality::Text && token.id.is_some())
     };
     map.prompt().filter(|at| *at >= skip && !map.padding.contains(at)).filter(word).collect()
-}
-
-/// The lines of a file that are not empty, with their number among these.
-fn lines(
-    path: &Path,
-    look: &mut dyn FnMut(u64, &str) -> Result<(), AnalysisError>,
-) -> Result<(), AnalysisError> {
-    let (file, _) = mmlens_files::open(path).map_err(|error| unread(path, error))?;
-    let (mut reader, mut line, mut at, mut number) = (BufReader::new(file), Vec::new(), 0, 0_u64);
-    loop {
-        line.clear();
-        number += 1;
-        let read = reader.by_ref().take(MOST + 1).read_until(b'\n', &mut line);
-        let read = read.map_err(|error| unread(path, error))?;
-        if read == 0 {
-            return Ok(());
-        }
-        if read as u64 > MOST {
-            return Err(unread(
-                path,
-                format!("line {number} has more than {MOST} bytes, expected one text on a line"),
-            ));
-        }
-        let text =
-            std::str::from_utf8(&line).map_err(|error| unread(path, format!("line {number}: {error}")))?;
-        let text = text.trim();
-        if !text.is_empty() {
-            look(at, text)?;
-            at += 1;
-        }
-    }
 }
 
 /// What the depths of a bank are called.

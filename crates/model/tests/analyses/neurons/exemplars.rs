@@ -1,14 +1,16 @@
 use mmlens_core::finding::CautionKind;
 use mmlens_core::{
-    Analysis, Annotated, Case, Cases, ManyCases, Memory, On, Part, Point, Sample, Seed, from_fn,
+    Analysis, Annotated, Case, Cases, ManyCases, Memory, On, Part, Point, Sample, Seed, Subject, from_fn,
 };
-use mmlens_engine::{Indices, Positions};
+use mmlens_engine::dictionary::Kept;
+use mmlens_engine::{Indices, Positions, WithDictionary};
 use mmlens_model::exemplars::{Exemplars, Settings};
 use mmlens_testkit::{Oracle, Toy};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::{ROUNDING, agree, each, held, letters, positions};
+use crate::dictionaries::dictionary;
 use crate::identities::few;
 use crate::support::{llava, numbers, painted, scalar, shown};
 
@@ -170,6 +172,131 @@ fn a_neuron_that_reads_a_class_has_pure_exemplars() {
     assert!(shuffled.iter().all(|purity| *purity < 0.95), "{shuffled:?}");
 }
 
+/// A toy whose stream behind block 1 has a dictionary, of which a feature is active where it is above 0.4 times its number.
+fn with_features(seed: u64) -> WithDictionary<Toy> {
+    let toy = Toy::curved(seed);
+    let at = "text.blocks.1.resid_post";
+    let width = toy.sites().iter().find(|spec| spec.site.to_string() == at).unwrap().axes[2].1.unwrap();
+    let kept = Kept::Above((0..9).map(|feature| 0.4 * feature as f32).collect());
+    WithDictionary::new(toy, dictionary(width, 9, kept, at), None, None).unwrap()
+}
+
+fn of_features() -> Settings {
+    serde_json::from_value(json!({ "point": "resid_post.sae.features", "top": 4 })).unwrap()
+}
+
+/// Exemplars of a feature are the cases in which it is active, and what the site holds there; behind the last of them there is none.
+#[test]
+fn exemplars_of_features_are_where_they_are_active() {
+    let (mut short, mut silent, mut full) = (0, 0, 0);
+    for seed in 0..6 {
+        let subject = with_features(seed);
+        let (data, many) = (letters(6), ManyCases::over(letters(6)).unwrap());
+        let found = made(of_features()).run(&subject, &many).unwrap();
+        let table = found.table("exemplars").unwrap();
+        // Of the two layers the one that has them.
+        assert_eq!((table.shape(), table.axes()[0].label(0).unwrap().as_str()), (vec![1, 9, 4], "1"));
+        assert_eq!(table.axes()[1].role, mmlens_core::finding::Role::Feature);
+        let values: Vec<Vec<Vec<f32>>> =
+            (0..6).map(|case| held(&subject, &data, case, 1, subject.features().point())).collect();
+        let (cases, rows) = (numbers(&found, "cases"), numbers(&found, "rows of exemplars"));
+        let (places, purity) =
+            (found.table("places").unwrap().as_texts().unwrap(), numbers(&found, "purity"));
+        let mut none = 0;
+        for feature in 0..9 {
+            let most = |rows: &Vec<Vec<f32>>| rows.iter().map(|row| row[feature]).fold(0.0, f32::max); // no NaN: what is read is finite
+            let mut best: Vec<(usize, f32)> =
+                values.iter().map(most).enumerate().filter(|(_, x)| *x > 0.0).collect();
+            best.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            best.truncate(4);
+            none += usize::from(best.is_empty());
+            short += usize::from(!best.is_empty() && best.len() < 4);
+            full += usize::from(best.len() == 4);
+            for rank in 0..4 {
+                let at = 4 * feature + rank;
+                let own = (numbers(&found, "exemplars")[at], cases[at]);
+                match best.get(rank) {
+                    Some((case, value)) => {
+                        assert_eq!(own, (*value, *case as f32));
+                        assert_eq!(values[*case][rows[at] as usize][feature], *value);
+                        assert!(!places[at].is_empty());
+                    }
+                    None => assert_eq!((own, rows[at], places[at].as_str()), ((0.0, -1.0), -1.0, "")),
+                }
+            }
+            let class = |case: usize| data.label(case).unwrap().unwrap();
+            let first = best.iter().filter(|(case, _)| class(*case) == 0).count();
+            let most = first.max(best.len() - first) as f32;
+            let wanted = if best.is_empty() { 0.0 } else { most / best.len() as f32 };
+            assert!((purity[feature] - wanted).abs() < 1e-6, "{feature}: {} {wanted}", purity[feature]);
+        }
+        silent += none;
+        let hits: f32 = numbers(&found, "hits").iter().sum();
+        assert_eq!(hits, cases.iter().filter(|case| **case >= 0.0).count() as f32);
+        assert!((scalar(&found, "even hits") - hits / 6.0).abs() < 1e-6);
+        let told = found.cautions().into_iter().find(|own| own.kind == CautionKind::DeadFeatures);
+        assert_eq!(told.map(|own| own.number), (none > 0).then_some(none as f32 / 9.0));
+    }
+    println!("{full} full lists, {short} shorter, {silent} empty");
+    assert!(short > 0 && silent > 0 && full > 0);
+}
+
+/// Some units give what they give among all, of neurons and of features.
+#[test]
+fn some_units_are_as_among_all() {
+    let (toy, subject, many) = (Toy::curved(3), with_features(3), ManyCases::over(letters(6)).unwrap());
+    let looked: [(&dyn Subject, Settings); 2] =
+        [(&toy, Settings { top: 3, ..Settings::default() }), (&subject, of_features())];
+    for (subject, settings) in looked {
+        let all = made(settings.clone()).run(subject, &many).unwrap();
+        let some = Settings { units: Indices::At(vec![5, 2]), ..settings };
+        let some = made(some).run(subject, &many).unwrap();
+        for name in ["exemplars", "cases", "rows of exemplars", "rate", "mean", "quantiles"] {
+            let (all, some) = (all.table(name).unwrap(), some.table(name).unwrap());
+            let (layers, units) = (all.shape()[0], all.shape()[1]);
+            let each = all.len() / (layers * units);
+            let of = |layer: usize, unit: usize| {
+                let from = (layer * units + unit) * each;
+                all.as_numbers().unwrap()[from..from + each].to_vec()
+            };
+            let wanted: Vec<f32> =
+                (0..layers).flat_map(|layer| [of(layer, 2), of(layer, 5)].concat()).collect();
+            assert_eq!(some.as_numbers().unwrap(), wanted, "{name}");
+            assert_eq!(some.axes()[1].label(1).unwrap(), "5");
+        }
+    }
+}
+
+/// A dictionary of what leaves the tower lies in no block, and is one layer that is called by its point.
+#[test]
+fn features_outside_the_blocks_are_one_layer() {
+    let subject = llava("llava-a");
+    let at = "vision.features";
+    let width = subject.sites().iter().find(|spec| spec.site.to_string() == at).unwrap().axes[2].1.unwrap();
+    let own = dictionary(width, 7, Kept::Largest(2), at);
+    let with = WithDictionary::new(subject, own, None, None).unwrap();
+    let data = from_fn("pictures", 4, |i| {
+        Ok(Case::new(shown(&[["square", "wide", "tall", "tiny"][i]], "<image>Red?")))
+    });
+    let many = ManyCases::over(data).unwrap();
+    let settings = json!({ "part": "vision", "point": "features.sae.features", "positions": "pictures", "top": 2, "crops": 2, "side": 4 });
+    let found = made(serde_json::from_value(settings.clone()).unwrap()).run(&with, &many).unwrap();
+    let table = found.table("exemplars").unwrap();
+    assert_eq!(
+        (table.shape(), table.axes()[0].label(0).unwrap().as_str()),
+        (vec![1, 7, 2], "features.sae.features")
+    );
+    assert!(numbers(&found, "exemplars").iter().any(|x| *x > 0.0));
+    assert!(found.table("crops").unwrap().axes()[0].label(0).unwrap().starts_with("0."));
+    let mut named = settings;
+    named["layers"] = json!({ "at": [0] });
+    let said = made(serde_json::from_value(named).unwrap()).run(&with, &many).unwrap_err().to_string();
+    assert_eq!(
+        said,
+        "exemplars: layers = [0], of `vision.features.sae.features`, but none of a point outside the blocks"
+    );
+}
+
 #[test]
 fn cautions_come_where_they_are_due() {
     let toy = Toy::curved(2);
@@ -207,6 +334,9 @@ fn what_cannot_be_is_refused() {
             .starts_with("exemplars needs a point that has neurons, but `text.blocks.0.resid_post` has ")
     );
     assert!(said(json!({ "layers": { "at": [7] } })).contains("layers = 7, of 2"));
+    assert!(said(json!({ "units": { "at": [99] } })).contains("units = 99, of "));
+    let nowhere = said(json!({ "point": "resid_post.sae.features" }));
+    assert_eq!(nowhere, "exemplars needs a part with neurons, but this one publishes none");
     assert!(said(json!({ "positions": { "at": [30] } })).contains("position 30 was asked for of "));
     let none = ManyCases::over(from_fn("none", 0, |_| Ok(Case::new(Sample::prompt(vec![painted(1)], "#a")))))
         .unwrap();
