@@ -11,13 +11,8 @@ use std::time::Duration;
 
 use mmlens_core::finding::{Modality, Tolerance};
 use mmlens_core::{
-<<<<<<< HEAD
-    Annotated, Case, Cases, Examples, Inputs, Output, Plan, Recorded, Run, Sample, Seed, Subject,
+    Annotated, Case, Cases, Examples, Inputs, Memory, Output, Plan, Recorded, Run, Sample, Seed, Subject,
     SubjectError, Unwatched, Watch, from_fn,
-=======
-    Annotated, Case, Cases, Examples, Inputs, Memory, Output, Plan, Run, Sample, Seed, Subject, SubjectError,
-    Unwatched, Watch, from_fn,
->>>>>>> 40d059c90396f088aa7d2a9e88a62bf432b9bfa1
 };
 use mmlens_store::{Precision, Recording, Rows, Store, Texts};
 use mmlens_testkit::{Rewired, Toy, kill_again_and_again};
