@@ -35,7 +35,7 @@
 //! - `last`: of each part so many of the last blocks that are read; by default all. The published notebook for CLIP takes one.
 //!
 //! # Cost
-//! One forward pass with explicit attention and one backward pass, and one or two of the tower alone to find how many of its blocks are read; one more forward and backward for
+//! One forward pass with explicit attention and one backward pass; one more forward and backward for
 //! every token of an answer that is explained by itself. All weights of the blocks and their gradients are held at once: `8 L H P^2` bytes for `L` layers of `H` heads over `P` positions, and
 //! `L P^2` operations for a row, as it is carried instead of multiplying layers.
 //!
@@ -78,12 +78,10 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Copies, Cost, HookError, Inputs, Leaf,
     Objective, On, Part, Plan, Point, Site, Subject, TokenMap, Trace, caution, kind,
 };
-use mmlens_engine::{
-    Crossing, Layers, Positions, Progress, Spoken, Taken, blocks_read, label, numbers, one_row,
-};
+use mmlens_engine::{Crossing, Layers, Positions, Progress, Spoken, Taken, label, numbers, one_row};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, input, passes_of_reading, read_from};
+use crate::check::{at_least_one, blocks_read, input, passes_of_reading, read_from};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -421,13 +419,11 @@ impl Analysis for AttentionRelevance {
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let (subject, inputs) = (on.subject(), on.encode(&case.sample)?);
         let objective = on.form(case, &inputs)?;
-        let blocks = kind::blocks(subject, Part::Vision);
+        let blocks = blocks_read(subject, Part::Vision);
         let places = self.places(subject, inputs.pixels.is_some().then_some(blocks));
-        // How many blocks of the tower are read is found on the way: a pass, and one for each that is not, and the last that is.
-        let looks = kind::has(subject, Site::of(Part::Vision, Point::Features)) && !places.vision.is_empty();
         let times = 1 + on.each(case, &objective).len();
         let read = passes_of_reading(subject, &objective);
-        let cost = Cost::rows(case.settling() + read + if looks { 1 + blocks } else { 0 } + times);
+        let cost = Cost::rows(case.settling() + read + times);
         let sites = places.all();
         let taken = 4 * 4 * numbers(subject, &inputs, &sites)? as u64;
         let row = on.row(case, &inputs, &sites)?.bytes.saturating_add(taken);
@@ -442,7 +438,7 @@ impl Analysis for AttentionRelevance {
         let seen = match (inputs.pixels.is_some(), blocks) {
             (false, _) => None,
             (true, 0) => Some(0),
-            (true, blocks) => Some(blocks_read(subject, &inputs, blocks)?),
+            (true, _) => Some(blocks_read(subject, Part::Vision)),
         };
         let places = self.places(subject, seen);
         let sites = places.all();
