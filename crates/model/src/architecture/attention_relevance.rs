@@ -76,7 +76,7 @@ use std::collections::BTreeMap;
 use mmlens_core::finding::{Axis, Labelled, Modality, PatchLabel, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Copies, Cost, HookError, Inputs, Leaf,
-    Objective, On, Part, Plan, Point, Site, Subject, TokenMap, Trace, caution, kind,
+    Objective, On, Part, Plan, Point, Site, Subject, TokenMap, Trace, caution,
 };
 use mmlens_engine::{Crossing, Layers, Positions, Progress, Spoken, Taken, label, numbers, one_row};
 use serde::{Deserialize, Serialize};
