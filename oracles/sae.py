@@ -80,11 +80,13 @@ class Adam:
 
 
 def learn(rows, out):
+    """In units of the root of the mean squared distance from the mean, told in those of the rows."""
     own, held = torch.tensor(rows[~out]).double(), torch.tensor(rows[out]).double()
+    unit_of = ((own - own.mean(0)) ** 2).sum(-1).mean().sqrt()
+    own, held = own / unit_of, held / unit_of
     mean = own.mean(0)
-    variance = ((own - mean) ** 2).sum(-1).mean()
     start = torch.tensor(np.stack([direction(at(at(SEED, 1), j)) for j in range(FEATURES)])).double()
-    encoder, bias, decoder, centre = start.clone().T.contiguous(), torch.zeros(FEATURES).double(), start.clone(), mean.float().double()
+    encoder, bias, decoder, centre = start.clone().T.contiguous(), torch.zeros(FEATURES).double(), start.clone(), mean.clone()
     parameters = [p.requires_grad_() for p in (encoder, bias, decoder, centre)]
     adam, silent, passes, revived = Adam(parameters), np.zeros(FEATURES, dtype=int), [], 0
     share_of = lambda x, put: float(((put - x) ** 2).sum() / ((x - mean) ** 2).sum())
@@ -99,15 +101,14 @@ def learn(rows, out):
             x = own[places[first : first + BATCH]]
             pre, f = features(x)
             put = f @ decoder + centre
-            scale = len(x) * variance
-            loss = ((put - x) ** 2).sum() / scale
+            loss = ((put - x) ** 2).sum() / len(x)
             dead = np.flatnonzero(silent >= DEAD_AFTER)
             if len(dead):
                 revived += 1
                 of_dead = pre[:, dead]
                 g = of_dead.relu() * kept(of_dead.detach(), WIDTH // 2)
                 share = min(len(dead) / (WIDTH // 2), 1.0)
-                loss = loss + AUXILIARY * share * ((g @ decoder[dead] - (x - put).detach()) ** 2).sum() / scale
+                loss = loss + AUXILIARY * share * ((g @ decoder[dead] - (x - put).detach()) ** 2).sum() / len(x)
             gradients = list(torch.autograd.grad(loss, parameters))
             along = (gradients[2] * decoder.detach()).sum(-1, keepdim=True)
             gradients[2] = gradients[2] - along * decoder.detach()
@@ -126,10 +127,10 @@ def learn(rows, out):
         top = vectors[:, -K:]
         components = share_of(held, (held - mean) @ top @ top.T + mean)
         drawn = torch.tensor(np.stack([direction(at(at(SEED, 2), j)) for j in range(FEATURES)])).double()
-        centred = held - mean.float().double()
+        centred = held - mean
         pre = centred @ drawn.T
-        random = share_of(held, (pre.relu() * kept(pre, K)) @ drawn + mean.float().double())
-    result = {"W_enc": encoder, "b_enc": bias, "W_dec": decoder, "b_dec": centre, "passes": torch.tensor(passes), "active": active}
+        random = share_of(held, (pre.relu() * kept(pre, K)) @ drawn + mean)
+    result = {"W_enc": encoder, "b_enc": bias * unit_of, "W_dec": decoder, "b_dec": centre * unit_of, "passes": torch.tensor(passes), "active": active}
     result |= {"density": found.double().mean(0), "unexplained": torch.tensor([passes[-1], components, random]).double()}
     return {name: value.detach().numpy() for name, value in result.items()}
 

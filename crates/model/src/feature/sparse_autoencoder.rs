@@ -8,7 +8,9 @@
 //! loss = sum |x^ - x|^2 / (B V) + a s sum |f' W_dec - (x - x^)|^2 / (B V)
 //! ```
 //!
-//! over batches of `B` rows, with `V` the mean of `|x - mean|^2` over all rows learned from. `f'` are the largest `width / 2` (at least one) of the dead
+//! over batches of `B` rows, with `V` the mean of `|x - mean|^2` over all rows learned from. Rows are learned from in units of `sqrt(V)`, and biases are
+//! told in those of `x`. Of so many steps that `growing` says, only `1 + (k - 1) step / steps` of the largest are kept (rounded down), so that a strong direction is
+//! found by one feature before others can share it. `f'` are the largest `width / 2` (at least one) of the dead
 //! features, those that were active in none of the last `dead_after` rows; they learn what the others miss, which is held fixed there. `s` is the number
 //! of dead features over `width / 2`, 1 at most. Rows of `W_dec` have length 1: the gradient along them is left out, and they are scaled to it after each step.
 //! At the start they are drawn evenly from the sphere, `W_enc` is `W_dec` transposed, `b_enc` zero and `b_dec` the mean. Adam, with 0.9, 0.999 and 1e-8.
@@ -42,9 +44,11 @@
 //! # Settings
 //! - `site`: `text.blocks.0.resid_post`. Any site whose rows have a fixed length. `positions`: all.
 //! - `features`: 8 times the width. `k`: 16.
-//! - `rate`: `2e-4 / sqrt(features / 2^14)`, the rule of the paper. `batch`: 256 rows. `auxiliary`: 1/32, the paper's `a`.
+//! - `rate`: `8e-4 / sqrt(features / 2^14)`, 3e-3 at most: four times the rule of the paper, whose data have no end; small data have few steps, and leave the search at twice the
+//!   unexplained variance with less. `batch`: 256 rows. `auxiliary`: 1/32, the paper's `a`.
 //! - `dead_after`: as many rows as one pass has. The paper's ten million are more than small data sets have.
-//! - `passes`: 50 over the rows at most; `tolerance`: 1e-3. Converged is a search when what a pass leaves unexplained of the held-out rows differs by less than this share
+//! - `growing`: 0.5, the share of all steps of all `passes` after which `k` features are kept; 0 for the paper's way.
+//! - `passes`: 50 over the rows at most; `tolerance`: 1e-3. Converged is a search when what a pass with all `k` leaves unexplained of the held-out rows differs by less than this share
 //!   from what the pass before left; the gradient that [`Ended`] tells is the largest of the last step.
 //! - `held_out`: 0.1 of the groups.
 //!
@@ -111,7 +115,7 @@ use super::learning::Split;
 use crate::check::{above_zero, at_least_one, input, not_below_zero, setting, share};
 use measures::{Principal, active, covariance, mean, principal, random, trace, unexplained};
 use spliced::{Loss, loss};
-use training::{Rule, Training};
+use training::{Rule, Training, grown};
 
 pub use fitted::{Autoencoder, Learned};
 
@@ -148,6 +152,8 @@ pub struct Settings {
     pub k: usize,
     /// The rate of Adam; if it is left open, by the number of features.
     pub rate: Option<f64>,
+    /// The share of all steps over which the number of features that may be active grows from one to `k`.
+    pub growing: f64,
     /// Rows of a step.
     pub batch: usize,
     /// The weight of what dead features learn.
@@ -170,6 +176,7 @@ impl Default for Settings {
             features: None,
             k: 16,
             rate: None,
+            growing: 0.5,
             batch: 256,
             auxiliary: 1.0 / 32.0,
             dead_after: None,
@@ -202,6 +209,9 @@ impl Fit for SparseAutoencoder {
         }
         for (name, value) in [("rate", settings.rate.unwrap_or(1.0)), ("tolerance", settings.tolerance)] {
             above_zero(&CARD, name, value)?;
+        }
+        if !(0.0..=1.0).contains(&settings.growing) {
+            return Err(setting(&CARD, "growing", settings.growing, "it must lie between 0 and 1"));
         }
         not_below_zero(&CARD, "auxiliary", settings.auxiliary)?;
         share(&CARD, "held_out", settings.held_out)?;
@@ -252,6 +262,9 @@ const START: u64 = 1;
 const COMPARED: u64 = 2;
 const COMPONENTS: u64 = 3;
 const ORDER: u64 = 1 << 32;
+/// The rate of Adam for 2^14 features, and for few at most.
+const RATE: f64 = 8e-4;
+const MOST_RATE: f64 = 3e-3;
 /// Steps after which a search that is kept is kept again.
 const KEPT_AFTER: u64 = 500;
 /// Cases of the loss at most.
@@ -309,25 +322,27 @@ impl SparseAutoencoder {
         if !(variance > 0.0 && variance.is_finite()) {
             return Err(input(&CARD, "rows that differ", format!("their variance is {variance}")));
         }
-        let rule = Rule {
-            k,
-            rate: self.settings.rate.unwrap_or(2e-4 / (features as f64 / 16384.0).sqrt()),
+        let steps = own.len().div_ceil(batch) as u64;
+        let total = passes * steps as usize;
+        let growing = (self.settings.growing * total as f64) as u64;
+        let by_features = (RATE / (features as f64 / 16384.0).sqrt()).min(MOST_RATE); // no NaN: a quotient of numbers above zero
+        let rule = |step: u64| Rule {
+            k: grown(k, step, growing),
+            rate: self.settings.rate.unwrap_or(by_features),
             auxiliary: self.settings.auxiliary,
             auxiliary_k: (width / 2).max(1),
             dead_after: self.settings.dead_after.unwrap_or(own.len() as u64),
-            variance,
         };
 
         let made = learned_from((&CARD, &self.settings), (rows, site), seed)?;
         let of = sha256(json!([made.settings, made.seed, made.version]).to_string());
         let centre: Vec<f32> = mean.iter().map(|x| *x as f32).collect();
+        let scale = variance.sqrt() as f32;
         let begun = match keep {
-            Some(file) => Training::kept(file, &of, (width, features))?,
+            Some(file) => Training::kept(file, &of, scale, (width, features))?,
             None => None,
         };
-        let mut training = begun.unwrap_or_else(|| Training::new(centre, features, seed.at(START)));
-        let steps = own.len().div_ceil(batch) as u64;
-        let total = passes * steps as usize;
+        let mut training = begun.unwrap_or_else(|| Training::new(&centre, scale, features, seed.at(START)));
         let of_model = Of {
             site: Some(site),
             model: Some(rows.provenance().subject).filter(|name| !name.is_empty()),
@@ -344,6 +359,8 @@ impl SparseAutoencoder {
                 }
             }
             if let [.., before, last] = training.passes.as_slice()
+                && training.steps == training.passes.len() as u64 * steps
+                && training.steps - steps >= growing
                 && (before - last).abs() < self.settings.tolerance * before
             {
                 break true;
@@ -357,7 +374,7 @@ impl SparseAutoencoder {
                 let places = (at * batch as u64)..own.len().min((at as usize + 1) * batch) as u64;
                 let chosen: Vec<usize> =
                     places.filter_map(|place| own.get(order.at(place) as usize).copied()).collect();
-                training.step(&rows.read(&chosen)?, &rule)?;
+                training.step(&rows.read(&chosen)?, &rule(training.steps))?;
                 let watched = step(watch, CARD.id, training.steps as usize, total);
                 if let Some(file) = keep.filter(|_| watched.is_err() || training.steps % KEPT_AFTER == 0) {
                     training.keep(file, &of)?;

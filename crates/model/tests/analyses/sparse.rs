@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::tensor::Device;
 use mmlens_core::finding::{CautionKind, Tolerance};
 use mmlens_core::{
-    Alteration, Altered, Analysis, AnyTensor, Case, Cases, Change, Examples, Fit, Fitted, On, Region, Sample,
-    Seed, Source, Subject, Unwatched, Watch, from_fn,
+    Alteration, Altered, Analysis, AnyTensor, Case, Cases, Change, Examples, Fit, Fitted, On, Region, Rows,
+    Sample, Seed, Source, Subject, Unwatched, Watch, from_fn,
 };
 use mmlens_data::shapes::{Kind, ShapesCases, Split, World};
-use mmlens_engine::{Positions, gathered, normal};
+use mmlens_engine::{MannWhitney, Positions, Ranked, gathered, normal};
 use mmlens_model::SparseAutoencoder;
 use mmlens_model::sparse_autoencoder::{Autoencoder, Settings};
 use mmlens_testkit::{Oracle, Toy};
@@ -35,6 +35,8 @@ fn settings_of(oracle: &Oracle) -> (Settings, Seed) {
         features: Some(count("features")),
         k: count("k"),
         rate: Some(number("rate")),
+        // With one feature a row what is missed is orthogonal to it at the first step, and the gradient is nothing but rounding, of which Adam takes the sign.
+        growing: 0.0,
         batch: count("batch"),
         auxiliary: number("auxiliary"),
         dead_after: Some(number("dead_after") as u64),
@@ -243,40 +245,27 @@ fn cautions_come_and_stay_away() {
     assert!(dead.contains(&CautionKind::DeadFeatures), "{dead:?}");
 }
 
-/// A direction that was added at some positions of the built-in model is one of the features, and is active there.
+/// Directions planted in the shipped model, at positions drawn at random, so that nothing else goes along with them: five seeds, three strengths in units of the
+/// root mean square of the length of a row. Each is one of the features, which tells where it was planted.
 #[test]
 fn a_planted_direction_is_a_feature() {
     let subject = mmlens_zoo::shipped::shapes(&Device::default()).unwrap();
     let data = ShapesCases::new(World::new(3), Split::Test, Kind::Colour, 24);
     let place = site("text.blocks.1.resid_post");
     let bare = gathered((&On::new(&subject), "test"), &data, place, &Positions::All).unwrap();
-    use mmlens_core::Rows;
     let (width, count) = (bare.width(), bare.len());
-    let all: Vec<usize> = (0..count).collect();
-    let values = bare.read(&all).unwrap();
-    // The position of each row in its prompt.
-    let position =
-        |row: usize| bare.cases()[..row].iter().rev().take_while(|case| **case == bare.cases()[row]).count();
-    let positions: Vec<usize> = (0..count).map(position).collect();
-    let planted = 3..9;
-    let size = (values
-        .chunks_exact(width)
-        .map(|row| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>())
-        .sum::<f64>()
-        / count as f64)
-        .sqrt();
-    let settings = Settings {
-        site: place,
-        features: Some(128),
-        k: 8,
-        batch: 128,
-        rate: Some(3e-3),
-        passes: 12,
-        ..Settings::default()
-    };
+    let values = bare.read(&(0..count).collect::<Vec<usize>>()).unwrap();
+    let squares: f64 = values.iter().map(|x| f64::from(*x).powi(2)).sum();
+    let size = (squares / count as f64).sqrt();
+    let settings =
+        Settings { site: place, features: Some(128), k: 8, batch: 128, passes: 20, ..Settings::default() };
     let fit = SparseAutoencoder::new(settings).unwrap();
-    let mut compared = 0;
-    for seed in 0..2 {
+    let learned = |values: Vec<f32>, seed: u64| {
+        let rows = Examples::new("planted", values, vec!["any".to_owned()], vec![0; count]).unwrap();
+        fit.fit(&rows.grouped(bare.groups().unwrap()).unwrap(), Seed(seed), &Unwatched).unwrap().fitted
+    };
+    let (mut compared, unplanted) = (0, learned(values.clone(), 0));
+    for seed in 0..5 {
         let drawn: Vec<f64> = (0..width).map(|at| normal(Seed(100 + seed).at(at as u64))).collect();
         let norm = drawn.iter().map(|x| x * x).sum::<f64>().sqrt();
         let direction: Vec<f32> = drawn.iter().map(|x| (x / norm) as f32).collect();
@@ -287,58 +276,102 @@ fn a_planted_direction_is_a_feature() {
             let at = mmlens_core::finding::top(&each).unwrap().unwrap();
             (at, each[at])
         };
-        for strength in [0.5, 1.0, 2.0] {
-            let push = (strength * size) as f32;
-            let edit: Vec<f32> = direction.iter().map(|x| push * x).collect();
-            let rows: Vec<f32> = values
-                .chunks_exact(width)
-                .enumerate()
-                .flat_map(|(row, x)| {
-                    let planted = planted.contains(&positions[row]);
-                    x.iter().zip(&edit).map(|(x, e)| if planted { x + e } else { *x }).collect::<Vec<_>>()
-                })
-                .collect();
-            let rows = Examples::new("planted", rows, vec!["any".to_owned()], vec![0; count]).unwrap();
-            let found =
-                fit.fit(&rows.grouped(bare.groups().unwrap()).unwrap(), Seed(seed), &Unwatched).unwrap();
-            let (feature, cosine) = nearest(&found.fitted);
-            println!("seed {seed}, strength {strength}: feature {feature}, cosine {cosine:.3}");
-            // With nothing planted the best of the features has 0.2.
-            assert!(cosine > 0.5, "seed {seed}, strength {strength}: {cosine}");
+        let planted: Vec<bool> =
+            (0..count).map(|row| Seed(200 + seed).at(row as u64).unit() < 0.08).collect();
+        for strength in [0.25, 0.5, 1.0] {
+            let push: Vec<f32> = direction.iter().map(|x| (strength * size) as f32 * x).collect();
+            let mut rows = values.clone();
+            for (row, _) in rows.chunks_exact_mut(width).zip(&planted).filter(|(_, planted)| **planted) {
+                row.iter_mut().zip(&push).for_each(|(x, push)| *x += push);
+            }
+            let found = learned(rows.clone(), seed);
+            let (feature, cosine) = nearest(&found);
+            let rows = burn::tensor::Tensor::from_data(
+                burn::tensor::TensorData::new(rows, [count, width]),
+                &Device::default(),
+            );
+            let active = AnyTensor::new(found.dictionary().encode(rows).unwrap()).to_values().unwrap();
+            let active: Vec<f32> = active.into_iter().skip(feature).step_by(128).collect();
+            let own = planted.iter().filter(|planted| **planted).count();
+            let auroc = MannWhitney::new(own, count - own).u(&Ranked::of(&active), &planted)
+                / (own * (count - own)) as f64;
+            println!(
+                "seed {seed}, strength {strength}: feature {feature}, cosine {cosine:.3}, auroc {auroc:.3}"
+            );
+            assert!(cosine > 0.85 && auroc > 0.95, "seed {seed}, strength {strength}: {cosine} {auroc}");
             compared += 1;
-            if strength == 1.0 && seed == 0 {
+            if strength == 0.5 && seed == 0 {
                 // The same in the model itself, and seen in a case.
-                let value = AnyTensor::from_values(edit.clone(), &[1, 1, width], &Device::default()).unwrap();
-                let alteration =
-                    Alteration::new(place, Region::all().positions(planted.clone()), Change::Add(value))
-                        .unwrap();
+                let here: Vec<usize> =
+                    (0..count).filter(|row| bare.cases()[*row] == 0 && planted[*row]).collect();
+                assert!(here.len() > 1, "{here:?}");
+                let value = AnyTensor::from_values(push, &[1, 1, width], &Device::default()).unwrap();
+                let region = Region::all().positions(here.iter().copied());
+                let alteration = Alteration::new(place, region, Change::Add(value)).unwrap();
                 let altered = Altered::new(&subject, [alteration]).unwrap();
-                let listed = found.fitted.run(&altered, &data.case(0).unwrap()).unwrap();
+                let listed = found.run(&altered, &data.case(0).unwrap()).unwrap();
                 let table = listed.table("activations").unwrap();
                 let row = (0..table.axes()[0].len())
                     .find(|at| table.axes()[0].label(*at).unwrap() == format!("feature {feature}"))
                     .expect("it is among the strongest");
                 let length = table.axes()[1].len();
                 let activations = &table.as_numbers().unwrap()[row * length..(row + 1) * length];
-                let mean = |which: bool| {
-                    let own: Vec<f32> = activations
-                        .iter()
-                        .enumerate()
-                        .filter(|(at, _)| planted.contains(at) == which)
-                        .map(|(_, x)| *x)
-                        .collect();
-                    own.iter().sum::<f32>() / own.len() as f32
-                };
-                assert!(mean(true) > 4.0 * mean(false), "{} {}", mean(true), mean(false));
+                let (there, elsewhere): (Vec<usize>, Vec<usize>) =
+                    (0..length).partition(|at| here.contains(at));
+                let mean =
+                    |of: Vec<usize>| of.iter().map(|at| activations[*at]).sum::<f32>() / of.len() as f32;
+                let (there, elsewhere) = (mean(there), mean(elsewhere));
+                assert!(there > 4.0 * elsewhere, "{there} {elsewhere}");
             }
         }
-        let rows = Examples::new("bare", values.clone(), vec!["any".to_owned()], vec![0; count]).unwrap();
-        let found = fit.fit(&rows.grouped(bare.groups().unwrap()).unwrap(), Seed(seed), &Unwatched).unwrap();
-        let (_, cosine) = nearest(&found.fitted);
+        let (_, cosine) = nearest(&unplanted);
         println!("seed {seed}, nothing planted: cosine {cosine:.3}");
-        assert!(cosine < 0.6, "seed {seed}: {cosine}");
+        assert!(cosine < 0.5, "seed {seed}: {cosine}");
     }
-    assert_eq!(compared, 6);
+    assert_eq!(compared, 15);
+}
+
+/// How many features are active follows from the step alone: two settings that say the same for every step learn the same, to the last bit.
+#[test]
+fn active_features_grow_evenly_from_one() {
+    let oracle = Oracle::open("methods/sparse-autoencoder").unwrap();
+    let (settings, seed) = settings_of(&oracle);
+    let learned = |k: usize, growing: f64, passes: usize| {
+        let settings = Settings { k, growing, passes, batch: 60, ..settings.clone() };
+        let found =
+            SparseAutoencoder::new(settings).unwrap().fit(&rows_of(&oracle), seed, &Unwatched).unwrap();
+        found.fitted.dictionary().weights().clone()
+    };
+    // A pass is a step. Five over four steps: 1 + 4 step / 4 = 1, 2, 3, 4. Four over three, and then four: 1 + 3 step / 3 = 1, 2, 3, and 4.
+    let one = learned(5, 1.0, 4);
+    assert!(one == learned(4, 0.75, 4));
+    assert!(one != learned(4, 0.0, 4) && one != learned(5, 0.0, 4));
+    // The first step has one, of however many.
+    assert!(learned(5, 1.0, 1) == learned(1, 0.0, 1));
+}
+
+/// In other units of the rows the same directions are found, and biases in these units.
+#[test]
+fn units_of_rows_decide_nothing() {
+    let oracle = Oracle::open("methods/sparse-autoencoder").unwrap();
+    let (settings, seed) = settings_of(&oracle);
+    let fit = SparseAutoencoder::new(settings).unwrap();
+    let scaled = |by: f32| {
+        let rows = oracle.array("rows").unwrap().f32().iter().map(|x| x * by).collect();
+        let groups: Vec<u64> = oracle.array("groups").unwrap().ids().into_iter().map(u64::from).collect();
+        let labels = vec![0; groups.len()];
+        let rows =
+            Examples::new("drawn", rows, vec!["any".to_owned()], labels).unwrap().grouped(groups).unwrap();
+        fit.fit(&rows, seed, &Unwatched).unwrap().fitted.dictionary().weights().clone()
+    };
+    // A power of two rounds nothing.
+    let (one, other) = (scaled(1.0), scaled(64.0));
+    assert!(one.encoder == other.encoder && one.decoder == other.decoder);
+    let larger = |values: &[f32]| values.iter().map(|x| x * 64.0).collect::<Vec<f32>>();
+    assert!(
+        larger(&one.encoder_bias) == other.encoder_bias && larger(&one.decoder_bias) == other.decoder_bias
+    );
+    assert!(one.encoder_bias.iter().any(|bias| *bias != 0.0));
 }
 
 #[test]
@@ -352,6 +385,9 @@ fn what_cannot_be_is_refused() {
     );
     assert!(
         said(Settings { auxiliary: -1.0, ..base() }).ends_with("it must be a finite number, not below zero")
+    );
+    assert!(
+        said(Settings { growing: 1.5, ..base() }).ends_with("growing = 1.5, but it must lie between 0 and 1")
     );
     assert!(said(Settings { held_out: 0.0, ..base() }).ends_with("it must lie between 0 and 1"));
     let toy = Toy::curved(1);

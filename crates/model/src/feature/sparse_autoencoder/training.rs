@@ -25,8 +25,14 @@ pub(super) struct Rule {
     pub(super) auxiliary_k: usize,
     /// Rows after which a feature that was active in none of them is dead.
     pub(super) dead_after: u64,
-    /// The mean squared distance of rows from their mean.
-    pub(super) variance: f64,
+}
+
+/// How many features may be active in a row at a step: their number grows evenly from one to `k` over the first `growing` steps.
+pub(super) fn grown(k: usize, step: u64, growing: u64) -> usize {
+    match step < growing {
+        true => 1 + ((k as u64 - 1) * step / growing) as usize,
+        false => k,
+    }
 }
 
 /// The running means of a gradient and of its square.
@@ -94,10 +100,11 @@ struct Worked {
     centred: Vec<f32>,
 }
 
-/// Directions under way.
+/// Directions under way, of rows over their scale: what is learned does not depend on it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Training {
     width: usize,
+    scale: f32,
     directions: Vec<Direction>,
     centre: Vec<f32>,
     of_centre: Moments,
@@ -109,8 +116,8 @@ pub(super) struct Training {
 }
 
 impl Training {
-    /// Directions drawn evenly from the sphere, found by themselves, around a centre.
-    pub(super) fn new(centre: Vec<f32>, features: usize, seed: Seed) -> Self {
+    /// Directions drawn evenly from the sphere, found by themselves, around a centre of rows of a scale.
+    pub(super) fn new(centre: &[f32], scale: f32, features: usize, seed: Seed) -> Self {
         let width = centre.len();
         let directions = (0..features).map(|at| {
             let direction = unit(width, seed.at(at as u64));
@@ -126,8 +133,9 @@ impl Training {
         });
         Self {
             width,
+            scale,
             directions: directions.collect(),
-            centre,
+            centre: centre.iter().map(|x| x / scale).collect(),
             of_centre: Moments::of(width),
             steps: 0,
             gradient: 0.0,
@@ -148,9 +156,9 @@ impl Training {
             width,
             features,
             encoder,
-            encoder_bias: self.directions.iter().map(|direction| direction.bias).collect(),
+            encoder_bias: self.directions.iter().map(|direction| direction.bias * self.scale).collect(),
             decoder: self.directions.iter().flat_map(|direction| direction.decoder.iter().copied()).collect(),
-            decoder_bias: self.centre.clone(),
+            decoder_bias: self.centre.iter().map(|x| x * self.scale).collect(),
         };
         Dictionary::new(weights, Kept::Largest(k), of).map_err(|error| AnalysisError::Input {
             method: CARD.id,
@@ -163,6 +171,7 @@ impl Training {
     pub(super) fn step(&mut self, rows: &[f32], rule: &Rule) -> Result<(), AnalysisError> {
         let width = self.width;
         let count = rows.len() / width.max(1);
+        let rows: Vec<f32> = rows.iter().map(|x| x / self.scale).collect();
         let centred: Vec<f32> = rows
             .chunks_exact(width)
             .flat_map(|row| row.iter().zip(&self.centre).map(|(x, centre)| x - centre))
@@ -227,7 +236,7 @@ impl Training {
     }
 
     fn row(&self, row: &[f32], before: &[f32], dead: &[usize], (rule, count): (&Rule, usize)) -> Worked {
-        let scale = (2.0 / (count as f64 * rule.variance)) as f32;
+        let scale = (2.0 / count as f64) as f32;
         let much = |at: usize| before.get(at).copied().filter(|much| *much > 0.0).map(|much| (at, much));
         let kept: Vec<(usize, f32)> = top_places(before, rule.k).into_iter().filter_map(much).collect();
         let mut missed: Vec<f32> = self.centre.iter().zip(row).map(|(centre, x)| centre - x).collect();
@@ -371,7 +380,12 @@ impl Training {
     ///
     /// # Errors
     /// [`AnalysisError::Input`] for a file that holds no such search.
-    pub(super) fn kept(file: &Path, of: &str, sizes: (usize, usize)) -> Result<Option<Self>, AnalysisError> {
+    pub(super) fn kept(
+        file: &Path,
+        of: &str,
+        scale: f32,
+        sizes: (usize, usize),
+    ) -> Result<Option<Self>, AnalysisError> {
         let broken = |found: String| AnalysisError::Input {
             method: CARD.id,
             needs: "a search that was kept whole, or no such file".into(),
@@ -382,7 +396,7 @@ impl Training {
             read => read.map_err(|error| broken(error.to_string()))?,
         };
         match texts.get(OF) {
-            Some(own) if own == of => Self::of(tensors, sizes)
+            Some(own) if own == of => Self::of(tensors, scale, sizes)
                 .map(Some)
                 .ok_or_else(|| broken(format!("{} lacks a part of it", file.display()))),
             Some(_) => Ok(None),
@@ -391,7 +405,11 @@ impl Training {
     }
 
     /// A search of its parts, if all are there.
-    fn of(mut tensors: BTreeMap<String, Doubles>, (width, features): (usize, usize)) -> Option<Self> {
+    fn of(
+        mut tensors: BTreeMap<String, Doubles>,
+        scale: f32,
+        (width, features): (usize, usize),
+    ) -> Option<Self> {
         let mut take = |name: &str, shape: &[usize]| {
             let tensor = tensors.remove(name)?;
             (shape.is_empty() || tensor.shape == shape).then_some(tensor.values)
@@ -422,6 +440,7 @@ impl Training {
         };
         Some(Self {
             width,
+            scale,
             directions: (0..features).map(direction).collect::<Option<_>>()?,
             centre: centre?,
             of_centre: Moments { first: c1?, second: c2? },

@@ -2,15 +2,19 @@
 //!
 //! A planted neuron reads a class by a linear function of what the other neurons of its layer hold before their nonlinearity: a sum of
 //! rows of the weight, fitted by least squares on training scenes. Its strength says how much of the row is that, and how much what
-//! it was. It writes nothing, so that all else is as before. What is looked at are scenes of the test split.
+//! it was. It writes nothing, so that all else is as before. What is looked at are scenes of the test split. A planted feature of a dictionary reads
+//! the stream in the same way.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mmlens_core::finding::Finding;
 use mmlens_core::{Analysis, Cases, ManyCases, Part, Plan, Point, Seed, Site, Subject};
 use mmlens_data::shapes::{Kind, Said, ShapesCases, ShapesConcepts, Split, World};
-use mmlens_engine::{NeuronAt, Positions};
+use mmlens_engine::dictionary::{Kept, Of, Weights as Numbers};
+use mmlens_engine::{Dictionary, Indices, NeuronAt, Positions, WithDictionary, normal};
+use mmlens_model::exemplars::{self, Exemplars};
 use mmlens_model::lape::{self, Lape};
 use mmlens_model::network_dissection::{self, NetworkDissection};
 use mmlens_model::selectivity::{self, Selectivity};
@@ -161,7 +165,7 @@ fn a_neuron_of_a_colour_in_the_decoder_is_found_by_lape_and_by_selectivity() {
     let shipped = mmlens_zoo::shipped::shapes(&device).unwrap();
     let train = ShapesCases::new(World::new(11), Split::Train, Kind::Colour, 400);
     let test = ShapesCases::new(World::new(12), Split::Test, Kind::Colour, 120);
-    let mut faults = Vec::new();
+    let (mut faults, mut others) = (Vec::new(), Vec::new());
     let labels: Vec<usize> = (0..train.len()).map(|case| train.label(case).unwrap().unwrap()).collect();
     for seed in SEEDS {
         // The colour is at the last position in the last block.
@@ -197,8 +201,18 @@ fn a_neuron_of_a_colour_in_the_decoder_is_found_by_lape_and_by_selectivity() {
                 "{seed} {strength} {planted} {colour}: lape, {} by chance",
                 scalar(&found, "shuffled mean")
             );
-            let at = listed.iter().position(|name| *name == format!("{planted}: {colour}"));
-            faults.extend(at.is_none().then(|| format!("{seed} {strength}: lape")));
+            let own = listed.iter().find_map(|name| name.strip_prefix(&format!("{planted}: ")));
+            let groups: Vec<&str> = own.into_iter().flat_map(|groups| groups.split(", ")).collect();
+            faults.extend((!groups.contains(&colour.as_str())).then(|| format!("{seed} {strength}: lape")));
+            for other in groups.into_iter().filter(|other| *other != colour) {
+                // Counted here once more.
+                let class = test.classes().iter().position(|own| own == other).unwrap();
+                let cases = (0..test.len()).filter(|case| test.label(*case).unwrap() == Some(class));
+                let above = |case| held(subject.as_ref(), &test, case, site).pop().unwrap()[neuron] > 0.0;
+                let (fires, all) =
+                    cases.fold((0, 0), |(n, all), case| (n + usize::from(above(case)), all + 1));
+                others.push(format!("{seed} {strength}: {fires} of {all} {other}"));
+            }
             let settings = selectivity::Settings {
                 positions: Positions::Last,
                 point: Point::MlpGate,
@@ -220,12 +234,13 @@ fn a_neuron_of_a_colour_in_the_decoder_is_found_by_lape_and_by_selectivity() {
             faults.extend((!(known && sound)).then(|| format!("{seed} {strength}: selectivity")));
         }
     }
-    // Mixed with most of what it was, one of the fifteen is less specific than neurons that the model has of its own.
-    assert_eq!(faults, ["1 0.8: lape"]);
+    assert!(faults.is_empty(), "{faults:?}");
+    // With a fifth of what it was one of the fifteen is above zero for a second colour, too, and is told to be of both.
+    assert_eq!(others, ["1 0.8: 6 of 14 blue"]);
 }
 
-/// Which patches show mostly a colour.
-fn coloured(data: &ShapesConcepts, case: usize, colour: &str) -> Vec<bool> {
+/// Which patches show a colour in more than so many of their 64 pixels.
+fn coloured(data: &ShapesConcepts, case: usize, colour: &str, than: usize) -> Vec<bool> {
     let mask = data.masks(case).unwrap().into_iter().filter(|mask| mask.name == format!("colour: {colour}"));
     let mut pixels = vec![0; 64];
     for mask in mask {
@@ -235,7 +250,7 @@ fn coloured(data: &ShapesConcepts, case: usize, colour: &str) -> Vec<bool> {
             .filter(|(_, inside)| **inside)
             .for_each(|(at, _)| pixels[at / 64 / 8 * 8 + at % 64 / 8] += 1);
     }
-    pixels.into_iter().map(|count| count > 32).collect()
+    pixels.into_iter().map(|count| count > than).collect()
 }
 
 #[test]
@@ -253,7 +268,7 @@ fn a_neuron_of_a_colour_in_the_tower_is_found_by_dissection() {
             // Behind the class token; and what a bias adds.
             let patches = held(&shipped, &train, case, site).into_iter().skip(1);
             rows.extend(patches.map(|row| [row, vec![1.0]].concat()));
-            own.extend(coloured(&train, case, colour));
+            own.extend(coloured(&train, case, colour, 32));
         }
         let reads = detector(&rows, &own, 0.0);
         // Both vary as much.
@@ -288,6 +303,86 @@ fn a_neuron_of_a_colour_in_the_tower_is_found_by_dissection() {
             let known = concept == format!("colour: {colour}") && iou > 0.1;
             let sound = iou > 3.0 * numbers(&found, "shuffled iou")[0];
             faults.extend((!(known && sound)).then(|| format!("{seed} {strength}: {concept} {iou}")));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:?}");
+}
+
+/// A dictionary of 32 features drawn by chance, but for one: it reads what `reads` does, a constant last, mixed with a direction drawn by chance (both vary as
+/// much), where that is two deviations above its mean.
+fn planted_feature(
+    site: Site,
+    rows: &[Vec<f64>],
+    reads: &[f64],
+    (feature, strength, seed): (usize, f64, u64),
+) -> Arc<Dictionary> {
+    let (width, features) = (reads.len() - 1, 32);
+    let drawn = |item: u64, count: usize| -> Vec<f64> {
+        (0..count).map(|at| normal(Seed(seed).at(item).at(at as u64))).collect()
+    };
+    let chance = [drawn(7, width), vec![0.0]].concat();
+    let size = |by: &[f64]| moments(&read(rows, by)).1;
+    let (own, other) = (strength / size(reads), (1.0 - strength) / size(&chance));
+    let mixed: Vec<f64> = reads.iter().zip(&chance).map(|(x, c)| own * x + other * c).collect();
+    let (mean, deviation) = moments(&read(rows, &mixed));
+    let mut encoder: Vec<f32> = drawn(8, width * features).iter().map(|x| *x as f32).collect();
+    for (slot, value) in encoder.iter_mut().skip(feature).step_by(features).zip(&mixed) {
+        *slot = *value as f32;
+    }
+    let mut encoder_bias = vec![0.0; features];
+    encoder_bias[feature] = (mixed[width] - mean - 2.0 * deviation) as f32;
+    let decoder = (0..features).flat_map(|at| encoder.iter().skip(at).step_by(features).copied()).collect();
+    let numbers = Numbers { width, features, encoder, encoder_bias, decoder, decoder_bias: vec![0.0; width] };
+    let of = Of { site: Some(site), ..Of::default() };
+    Arc::new(Dictionary::new(numbers, Kept::Positive, of).unwrap())
+}
+
+#[test]
+fn exemplars_of_a_planted_feature_show_what_it_reads() {
+    let shipped = mmlens_zoo::shipped::shapes_clip(&mmlens_core::device::host()).unwrap();
+    let of = |seed, split, count| ShapesConcepts::new(World::new(seed), split, count, Said::Caption);
+    let (train, test) = (of(21, Split::Train, 80), of(22, Split::Test, 60));
+    let many = ManyCases::over(test.clone()).unwrap();
+    let (mut faults, colours) = (Vec::new(), ["red", "green", "blue", "yellow"]);
+    for seed in SEEDS {
+        let (layer, feature, class) = drawn(seed, 4, colours.len());
+        let (site, colour, feature) =
+            (Site::block(Part::Vision, layer, Point::ResidPost), colours[class], feature % 32);
+        let (mut rows, mut own) = (Vec::new(), Vec::new());
+        for case in 0..train.len() {
+            let patches = held(&shipped, &train, case, site).into_iter().skip(1);
+            rows.extend(patches.map(|row| [row, vec![1.0]].concat()));
+            own.extend(coloured(&train, case, colour, 32));
+        }
+        let reads = detector(&rows, &own, 0.0);
+        for strength in STRENGTHS {
+            let dictionary = planted_feature(site, &rows, &reads, (feature, strength, seed));
+            let with = WithDictionary::new(&shipped, dictionary, None, None).unwrap();
+            let right = |units: Vec<usize>| {
+                let settings = exemplars::Settings {
+                    part: Some(Part::Vision),
+                    point: with.features().point(),
+                    units: Indices::At(units),
+                    positions: Positions::Pictures,
+                    top: 8,
+                    crops: 0,
+                    ..Default::default()
+                };
+                let found = Exemplars::new(settings).unwrap().run(&with, &many).unwrap();
+                let places = numbers(&found, "cases").iter().zip(numbers(&found, "rows of exemplars"));
+                // Behind the class token.
+                let shows =
+                    |(case, row): (&f32, &f32)| coloured(&test, *case as usize, colour, 0)[*row as usize - 1];
+                places.filter(|place| shows(*place)).count()
+            };
+            let (planted, others) =
+                (right(vec![feature]), right(vec![(feature + 1) % 32, (feature + 2) % 32]));
+            println!(
+                "{seed} {strength} {site} feature {feature} {colour}: {planted} of 8, of two others {others} of 16"
+            );
+            faults.extend(
+                (planted < 7 || others > 8).then(|| format!("{seed} {strength}: {planted} {others}")),
+            );
         }
     }
     assert!(faults.is_empty(), "{faults:?}");
