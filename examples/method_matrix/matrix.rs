@@ -53,6 +53,7 @@ fn settings(short: &str, site: &str) -> Value {
         "tuned" => json!({ "steps": 2, "batch": 2 }),
         "pai" => json!({ "from": 0 }),
         "semantic-entropy" | "self-consistency" => json!({ "draws": { "samples": 2, "max_new": 2 } }),
+        "early-answering" => json!({ "max_new": 2 }),
         "probe" => json!({ "site": site }),
         "inlp" => json!({ "site": site, "rounds": 1, "draws": 1 }),
         "concepts" => json!({ "site": site, "count": 2, "starts": 1, "draws": 1 }),

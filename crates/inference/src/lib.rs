@@ -5,6 +5,7 @@
 
 mod check;
 pub mod decoding;
+pub mod reasoning;
 pub mod uncertainty;
 
 pub use decoding::{DECODERS, Decoder, Decoding};
@@ -17,6 +18,7 @@ mmlens_core::methods! {
     uncertainty::semantic_entropy::SemanticEntropy,
     uncertainty::self_consistency::SelfConsistency,
     uncertainty::calibration::Calibration,
+    reasoning::early_answering::EarlyAnswering,
 }
 
 mmlens_core::fits! {}

@@ -35,6 +35,10 @@ fn settings(method: &Method) -> Vec<Value> {
             json!({ "max_new": 3, "confidence": "least", "bins": 4 }),
             json!({ "max_new": 2, "confidence": "mean" }),
         ],
+        "early-answering" => vec![
+            json!({ "max_new": 2 }),
+            json!({ "max_new": 1, "ask": "", "chain": 2, "mistakes": [{ "at": 0, "sentence": "no." }] }),
+        ],
         other => panic!("`{other}` has no settings here"),
     }
 }
@@ -62,9 +66,12 @@ fn on_disk(folder: &Path, picture: &Picture) -> Picture {
 fn all(subject: &dyn Subject, sample: Sample) {
     let answered = sample.clone().answered(Reply::Text("ab".to_owned()));
     for sample in [sample, answered] {
+        // A chain of thought is what some look at.
+        let chained = |method: &&Method| sample.reply.is_some() || !method.is_called("early-answering");
+        let methods: Vec<Method> = METHODS.iter().filter(chained).copied().collect();
         let data = many(&sample);
         let given = Given::new(Case::new(sample)).unwrap().over(data);
-        let breaches = table_breaches(METHODS, settings, subject, &given);
+        let breaches = table_breaches(&methods, settings, subject, &given);
         assert!(breaches.is_empty(), "{}", breaches.join("\n"));
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the pages of the methods quote the gaps printed here")]
 
+mod chains;
 mod contracts;
 mod decoders;
 mod oracles;

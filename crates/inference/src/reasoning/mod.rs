@@ -1,0 +1,3 @@
+//! Chains of thought: whether an answer needs what is said before it.
+
+pub mod early_answering;
