@@ -65,13 +65,15 @@ impl Labelled {
         if total == 0.0 {
             return (!order.is_empty()).then(|| format!("{} is zero everywhere.", capital(&name)));
         }
+        // Shares of what cannot be added, as probabilities and cosines, are none.
+        let adds_up = matches!(self.unit(), Unit::Logit | Unit::Nat | Unit::LogProbability | Unit::Count);
         let place = |(rank, at): (usize, &usize)| {
             let value = values.get(*at).copied()?;
             let share = share(size(at) / total);
-            let of = if rank == 0 {
-                format!(", {share} of all there is without signs")
-            } else {
-                format!(", {share}")
+            let of = match (adds_up, rank) {
+                (false, _) => String::new(),
+                (true, 0) => format!(", {share} of the sum of all sizes"),
+                (true, _) => format!(", {share}"),
             };
             Some(format!("{} ({}{of})", self.place(*at), number(value)))
         };
@@ -85,7 +87,7 @@ impl Labelled {
         let (first, others) = places.split_first()?;
         let then =
             if others.is_empty() { String::new() } else { format!(", then at {}", others.join(" and ")) };
-        Some(format!("In {name} ({unit}) most lies at {first}{then}."))
+        Some(format!("In {name} ({unit}) the largest is at {first}{then}."))
     }
 
     /// Where a value stands, in words.
@@ -218,7 +220,7 @@ mod tests {
         let values = vec![0.5, 0.0, -1.0, 0.0, 6.0, 0.0, 0.0, 0.0, 2.5];
         assert_eq!(
             table(axes, values).sentence().unwrap(),
-            "In `drops` (logit) most lies at the centre of the picture (x 20 to 40, y 10 to 20 px) (6.00, 60 % of all there is without signs), \
+            "In `drops` (logit) the largest is at the centre of the picture (x 20 to 40, y 10 to 20 px) (6.00, 60 % of the sum of all sizes), \
              then at the bottom right of the picture (x 40 to 60, y 20 to 30 px) (2.50, 25 %) and the top right of the picture (x 40 to 60, y 0 to 10 px) \
              (-1.00, 10 %)."
         );
@@ -245,13 +247,13 @@ mod tests {
             table(vec![Axis::count(Role::Layer, 1), Axis::tokens(tokens)], vec![0.0, 8.0, 0.0, -4.0, 4.0]);
         assert_eq!(
             told.sentence().unwrap(),
-            "In `drops` (logit) most lies at layer 0, the right of picture 2 (x 16 to 24, y 0 to 24 px) (8.00, 50 % of all there is without signs), then at \
+            "In `drops` (logit) the largest is at layer 0, the right of picture 2 (x 16 to 24, y 0 to 24 px) (8.00, 50 % of the sum of all sizes), then at \
              layer 0, “red” (-4.00, 25 %) and layer 0, the marker “</s>” (4.00, 25 %)."
         );
         let named = table(vec![Axis::names(Role::Concept, ["words", "pictures"])], vec![0.001, 200.0]);
         assert_eq!(
             named.sentence().unwrap(),
-            "In `drops` (logit) most lies at `pictures` (200, 100 % of all there is without signs), then at `words` (0.00100, less than 1 %)."
+            "In `drops` (logit) the largest is at `pictures` (200, 100 % of the sum of all sizes), then at `words` (0.00100, less than 1 %)."
         );
         let zero = table(vec![Axis::count(Role::Layer, 2)], vec![0.0, -0.0]);
         assert_eq!(zero.sentence().unwrap(), "`drops` is zero everywhere.");
@@ -274,7 +276,7 @@ mod tests {
             finding.sentences(),
             [
                 "Layer-skipping explains the logit of token 3 of `toy`.",
-                "In `drops` (logit) most lies at layer 1 (-3.00, 75 % of all there is without signs), then at layer 0 (1.00, 25 %).",
+                "In `drops` (logit) the largest is at layer 1 (-3.00, 75 % of the sum of all sizes), then at layer 0 (1.00, 25 %).",
                 "`objective` is 2.50 (logit).",
                 "But of 3 rows little is told.",
             ]

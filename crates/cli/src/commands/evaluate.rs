@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::explain::cases::{Listed, read};
 use super::explain::{AimArgs, CorruptionArgs};
+use crate::caution::ToldCaution;
 use crate::input::QuestionArgs;
 use crate::methods::{self, Set};
 use crate::model::ModelArgs;
@@ -132,10 +133,12 @@ impl Evaluate {
         finding.provenance.model = self.model.named();
         let file = self.out.join(FINDING);
         write(&file, finding.to_bytes()?)?;
-        match self.json {
-            true => print::json(&told(&finding, &file)),
-            false => print::line(league(&finding).context("no evaluation")?.trim_end()),
+        if self.json {
+            return print::json(&told(&finding, &file));
         }
+        print::line(league(&finding).context("no evaluation")?.trim_end())?;
+        finding.cautions().iter().for_each(|caution| print::note(&caution.text));
+        Ok(())
     }
 
     /// The metrics that were named, or else those that the cases allow.
@@ -253,7 +256,8 @@ fn told(finding: &Finding, file: &Path) -> Value {
             }));
         }
     }
-    json!({ "finding": file, "scores": rows })
+    let cautions: Vec<ToldCaution> = finding.cautions().iter().map(ToldCaution::from).collect();
+    json!({ "finding": file, "scores": rows, "cautions": cautions })
 }
 
 /// The lines of a file of cases, each settled when it is its turn.

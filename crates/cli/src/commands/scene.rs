@@ -19,7 +19,7 @@ use crate::print;
 /// same seed, split and index give the same scene.
 ///
 /// With `--edit` also the same scene with one object edited, as `edited.png`, `edited-masks.png` and `edited.json`, and the questions that have another answer
-/// there. All else is the same, to the pixel, so that the two pictures can be compared (`mmlens explain --against edited.png`).
+/// there. All else is the same, to the pixel, so that the two pictures can be compared (`mmlens explain --corrupted-image edited.png`).
 #[derive(Debug, Args)]
 pub(crate) struct Scene {
     /// The seed of the world.

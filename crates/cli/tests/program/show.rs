@@ -195,7 +195,7 @@ fn a_finding_is_told_in_words() {
     let folder = tempfile::tempdir().unwrap();
     let file = by_hand(folder.path());
     // 12 + 2.5 + 1 + 0.25 = 15.75
-    let heads = "In `heads` (logit) most lies at layer 1, `b` (12.0, 76 % of all there is without signs), then at layer 0, `b` (-2.50, 16 %) and \
+    let heads = "In `heads` (logit) the largest is at layer 1, `b` (12.0, 76 % of the sum of all sizes), then at layer 0, `b` (-2.50, 16 %) and \
                  layer 0, `a` (1.00, 6 %).\n";
     let expected =
         format!("By-hand explains the logit of `red` of `none`.\n{heads}But the numbers are made up.\n");

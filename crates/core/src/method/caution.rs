@@ -105,7 +105,7 @@ pub fn contrast(
         return Some(Caution::new(CautionKind::SmallDifference, apart as f32, text));
     }
     (apart < 0.0).then(|| {
-        let text = format!("{values}: it is larger without what is explained, so that signs mean the opposite of what they seem to");
+        let text = format!("{values}: it is larger without what is explained: values add up to less than zero, and what is above zero still raises it; shares of the difference have the opposite sign");
         Caution::new(CautionKind::Reversed, -apart as f32, text)
     })
 }

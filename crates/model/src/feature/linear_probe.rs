@@ -19,6 +19,7 @@
 //! | `scores` | concept | ratio | of held-out rows: `accuracy`, `control accuracy`, `selectivity`; `majority`, the share of the class that is most frequent among those learned from |
 //! | `training scores` | concept | ratio | accuracies on the rows learned from |
 //! | `log loss` | concept | nat | the mean of `-ln p` of the right class, of both parts |
+//! | `cautions` | rank | text | that fewer than 20 rows are held out; that the probe is no better than who looks at nothing (`majority`, or an even guess); that all rows are of one kind, so that `selectivity` says nothing |
 //! | `rows` | concept | count | learned from, held out; held-out rows whose kind was learned from; steps of both searches |
 //!
 //! Of a case a [`Probe`] gives:
@@ -83,7 +84,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use mmlens_core::finding::{Axis, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Card, Cases, Ended, Examples, Fit, Leaf, On, Outcome, Part, Point, Seed, Site,
     Source, Watch, found, learned_from, step,
@@ -192,7 +193,8 @@ impl Fit for LinearProbe {
         let second = self.search(&control, &mut |done| step(watch, CARD.id, steps + done, total))?;
         step(watch, CARD.id, total, total)?;
 
-        let tables = tables(from, &out, (&task, &model, &ended), (&control, &second.0, &second.1))?;
+        let mut tables = tables(from, &out, (&task, &model, &ended), (&control, &second.0, &second.1))?;
+        tables.extend(Caution::tables(&cautions(from, &out, &tables)?)?);
         let Logistic { weights, intercepts } = scale.undone(model);
         let classes = from.classes().to_vec();
         let learned =
@@ -346,6 +348,36 @@ fn score(rows: &Classed, model: &Logistic) -> (f64, f64) {
     let n = rows.labels.len().max(1) as f64;
     (right / n, loss / n)
 }
+
+/// What speaks against reading the scores as they stand.
+fn cautions(from: &Examples, out: &[bool], tables: &[Labelled]) -> Result<Vec<Caution>, AnalysisError> {
+    let scores = tables.iter().find(|table| table.name() == "scores");
+    let score = |at: usize| scores.and_then(|scores| scores.get(&[at])).unwrap_or(f32::NAN);
+    let mut said = Vec::new();
+    let held = out.iter().filter(|out| **out).count();
+    if held < FEW {
+        let text = format!("{held} rows are held out: an accuracy of so few says little");
+        said.push(Caution::new(CautionKind::FewRows, held as f32, text));
+    }
+    let (accuracy, majority) = (score(0), score(3));
+    let even = 1.0 / from.classes().len() as f32;
+    let least = if majority > even { majority } else { even };
+    if accuracy <= least {
+        let text = format!(
+            "the probe is right in {accuracy:.3} of the rows held out, and who looks at nothing in {least:.3}: nothing was found that can be read"
+        );
+        said.push(Caution::new(CautionKind::NoBetter, accuracy - least, text));
+    }
+    let kinds: BTreeSet<u64> = from.kinds().iter().copied().collect();
+    if kinds.len() == 1 {
+        let text = "all rows are of one kind, so that the control task has one class and is always right: selectivity says nothing; read other `positions`";
+        said.push(Caution::new(CautionKind::Other, 1.0, text.to_owned()));
+    }
+    Ok(said)
+}
+
+/// Fewer rows held out than this are few.
+const FEW: usize = 20;
 
 type Tried<'a> = (&'a Task, &'a Logistic, &'a Ended);
 

@@ -53,7 +53,8 @@
 //! no gradient reaches; [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
-//! - It is a first-order guess: where the objective is curved between both runs, as in the stream of early layers and behind
+//! - It is a first-order guess; a caution (`gap`) says so where the scores of the stream before the first layer, all positions together, miss more than three quarters of `clean - corrupted`, which
+//!   they would add up to if it were none. Where the objective is curved between both runs, as in the stream of early layers and behind
 //!   saturated softmaxes, it may be far off, even in sign (Kramár et al. 2024, "AtP*: An efficient and scalable method for
 //!   localizing LLM behaviour to components"). Check the largest scores by activation patching.
 //! - Effects of both signs cancel in sums over positions and coordinates.
@@ -85,10 +86,10 @@
 
 use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Axis, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, AxisName, Capability, Card, Cost, HookError, Leaf, Need, Objective, On,
-    Pair, Part, Plan, Point, Site, SiteSpec, Subject,
+    Pair, Part, Plan, Point, Site, SiteSpec, Subject, caution, kind,
 };
 use mmlens_engine::{
     Between, Contrast, Indices, Positions, Progress, Prompts, Spoken, Stacked, batches, feeds, numbers,
@@ -259,11 +260,37 @@ impl Analysis for AttributionPatching {
         let none = || input(&CARD, "a part with blocks that an answer is read from", "this one has none");
         let (at_clean, at_corrupted) = ends.ok_or_else(none)?;
         tables.push(opened.other_tokens()?);
+        let missed = self.missed(on.subject(), &tables, f64::from(at_clean) - f64::from(at_corrupted));
         let answer = Answer::new(tables, self.sites(part, &layers)).settled("part", json!(part));
         let cautions = opened.caution(at_clean, at_corrupted);
-        Ok(answer.explaining(objective).against(pair.difference()).cautioned(cautions))
+        let answer = answer.explaining(objective).against(pair.difference());
+        Ok(answer.cautioned(cautions).cautioned(missed))
     }
 }
+
+impl AttributionPatching {
+    /// That the stream of a language model, of which all positions together carry the whole difference, is given another: what a gradient
+    /// says then is not what patching would find.
+    fn missed(&self, subject: &dyn Subject, tables: &[Labelled], apart: f64) -> Option<Caution> {
+        let part = self.part(subject);
+        let beside = kind::has(subject, Site::block(part, 0, Point::CrossPattern));
+        if self.settings.positions != Positions::All || part != Part::Text || beside {
+            return None;
+        }
+        let stream = tables.iter().find(|table| table.name() == Point::ResidPre.name())?;
+        let positions = stream.shape().iter().skip(1).product::<usize>();
+        let first = stream.as_numbers()?.iter().take(positions).map(|value| f64::from(*value)).sum::<f64>();
+        let hint = match self.settings.between {
+            Between::Path { .. } => "; take more `steps`",
+            _ => "; take `between` = {\"path\": {\"steps\": 32}}, or activation patching",
+        };
+        let missed = (first - apart).abs() / apart.abs();
+        caution::gap(missed, MISSED, " of the stream before the first of these layers", hint)
+    }
+}
+
+/// So much of the difference gradients may miss before it is spoken of.
+const MISSED: f64 = 0.75;
 
 /// What was found of one objective.
 struct Scored {
