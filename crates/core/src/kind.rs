@@ -239,11 +239,12 @@ pub fn shares_out(subject: &dyn Subject, part: Part) -> Option<Capability> {
     needs.into_iter().find(|need| need.lacking(subject).is_some())
 }
 
-/// Why no part with blocks offers something; `None` if one does, or there is none.
+/// Why no part with blocks that is read in one place offers something; `None` if one does, or there is none.
 fn nowhere(subject: &dyn Subject, of: fn(Part) -> Capability) -> Option<&'static str> {
-    let parts = subject.anatomy().iter().filter(|own| own.blocks > 0);
+    let one = |part| subject.read_behind(part).len() == 1;
+    let parts = subject.anatomy().iter().filter(|own| own.blocks > 0 && one(own.part));
     let lacking: Vec<_> = parts.map(|own| of(own.part).lacking(subject)).collect();
-    lacking.iter().all(Option::is_some).then(|| lacking.first().copied().flatten()).flatten()
+    lacking.iter().all(Option::is_some).then(|| lacking.last().copied().flatten()).flatten()
 }
 
 fn anywhere(subject: &dyn Subject, point: Point) -> bool {

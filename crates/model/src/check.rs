@@ -274,18 +274,21 @@ pub(crate) fn part_with_blocks(subject: &dyn Subject, asked: Option<Part>) -> Pa
     first_part(subject, asked, true, |part| kind::blocks(subject, part) > 0).unwrap_or(Part::Text)
 }
 
-/// A part whose stream is one running sum: the one asked for, or the language model where it reads words itself and is such a sum, or
-/// the tower.
+/// A part whose stream is one running sum that is read in one place, and that has what else is needed: the one asked for, or the language model where it reads words
+/// itself and fits, or the tower.
 pub(crate) fn part_of_sums(
     card: &Card,
     subject: &dyn Subject,
     asked: Option<Part>,
+    needs: &[fn(Part) -> Capability],
 ) -> Result<Part, AnalysisError> {
-    let fits =
-        |part| kind::blocks(subject, part) > 0 && Capability::RunningSum(part).lacking(subject).is_none();
+    let one = |part| kind::blocks(subject, part) > 0 && subject.read_behind(part).len() == 1;
+    let sum = |part| one(part) && Capability::RunningSum(part).lacking(subject).is_none();
+    let fits = |part| sum(part) && needs.iter().all(|need| need(part).lacking(subject).is_none());
     let part = first_part(subject, asked, true, fits).unwrap_or(Part::Text);
     Capability::Blocks(part).check(card, subject)?;
     Capability::RunningSum(part).check(card, subject)?;
+    needs.iter().try_for_each(|need| need(part).check(card, subject))?;
     Ok(part)
 }
 

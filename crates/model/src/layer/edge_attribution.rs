@@ -213,8 +213,7 @@ impl Analysis for EdgeAttribution {
 
     fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
         let opened = Opened::new(&CARD, on, pair)?;
-        let circuit = one_stream(&CARD, on.subject(), &opened.clean, self.settings.part)?;
-        plain_heads(on.subject(), &circuit)?;
+        let circuit = one_stream(&CARD, on.subject(), &opened.clean, self.settings.part, PLAIN)?;
         let chunks = circuit.layers.div_ceil(self.held(on, &opened, &circuit)?.get());
         let nodes = self.settings.between.nodes().len();
         let whole = pair.clean.settling() + 2;
@@ -227,8 +226,7 @@ impl Analysis for EdgeAttribution {
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
         let opened = Opened::new(&CARD, on, pair)?;
-        let circuit = one_stream(&CARD, subject, &opened.clean, self.settings.part)?;
-        plain_heads(subject, &circuit)?;
+        let circuit = one_stream(&CARD, subject, &opened.clean, self.settings.part, PLAIN)?;
         let (part, between, memory) = (circuit.part, self.settings.between, on.memory().at_most(self.rows));
         let held = self.held(on, &opened, &circuit)?;
         let chunks: Vec<Range<usize>> = batches(circuit.layers, held).collect();
@@ -323,14 +321,18 @@ fn sites_of(circuit: &Circuit, receivers: &[Receiver]) -> Vec<Site> {
     sites
 }
 
+/// What is added to the stream is what heads give.
+const PLAIN: &[fn(Part) -> Capability] = &[Capability::PlainHeads];
+
 /// A part of a subject (the language model, or where it has none of its own the tower), if heads and MLPs alone write to its stream.
 pub(crate) fn one_stream(
     card: &Card,
     subject: &dyn Subject,
     inputs: &Inputs,
     asked: Option<Part>,
+    needs: &[fn(Part) -> Capability],
 ) -> Result<Circuit, AnalysisError> {
-    let part = part_of_sums(card, subject, asked)?;
+    let part = part_of_sums(card, subject, asked, needs)?;
     // That it has positions in this case: words of its own, or pictures.
     Sequence::of_part(card, subject, inputs, part)?;
     let crossed = |site: Site| site.part() == part && site.point() == Point::CrossOut;
@@ -372,11 +374,6 @@ pub(crate) fn one_stream(
         return Err(input(card, "a stream without standing edits", format!("`{site}` has one")));
     }
     Ok(Circuit::of(subject, part)?)
-}
-
-/// That no norm follows the heads of a part.
-fn plain_heads(subject: &dyn Subject, circuit: &Circuit) -> Result<(), AnalysisError> {
-    Capability::PlainHeads(circuit.part).check(&CARD, subject)
 }
 
 /// Where the senders of some blocks write, and what attention adds in all.

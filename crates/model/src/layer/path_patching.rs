@@ -234,7 +234,7 @@ impl Analysis for PathPatching {
             Receivers::Together(some) => {
                 once("receivers", some)?;
                 if let Some(end) = some.iter().find(|own| own.layer().is_none()) {
-                    let reason = "what they read is settled before anything together with them";
+                    let reason = "what is read at the end is settled before anything together with it";
                     return Err(setting(&CARD, "receivers", format!("`{end}` together with others"), reason));
                 }
             }
@@ -249,7 +249,7 @@ impl Analysis for PathPatching {
 
     fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
         let (subject, inputs) = (on.subject(), on.encode(&pair.clean.sample)?);
-        let circuit = one_stream(&CARD, subject, &inputs, self.settings.part)?;
+        let circuit = one_stream(&CARD, subject, &inputs, self.settings.part, &[])?;
         let senders = self.senders(&circuit);
         let groups = self.groups(&circuit);
         // What the logits read is settled by step 1.
@@ -273,7 +273,7 @@ impl Analysis for PathPatching {
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
         let opened = Opened::new(&CARD, on, pair)?;
-        let circuit = one_stream(&CARD, subject, &opened.clean, self.settings.part)?;
+        let circuit = one_stream(&CARD, subject, &opened.clean, self.settings.part, &[])?;
         let senders = self.senders(&circuit);
         let groups = self.groups(&circuit);
         there(&senders, &circuit.senders(0..circuit.layers))?;

@@ -560,7 +560,7 @@ fn what_a_tower_cannot_be_asked_is_refused() {
     };
     assert_eq!(
         PathPatching::new(together).unwrap_err().to_string(),
-        "path-patching: receivers = `out` together with others, but what they read is settled before anything together with them"
+        "path-patching: receivers = `out` together with others, but what is read at the end is settled before anything together with it"
     );
     let text = DirectLogitAttribution::new(direct_logit_attribution::Settings {
         part: Some(Part::Text),

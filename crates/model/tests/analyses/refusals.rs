@@ -221,8 +221,8 @@ fn routes_and_circuits_that_cannot_be() {
     );
     assert_eq!(
         said(path(&[input], Receivers::Together(vec![query, Receiver::Logits]))),
-        "path-patching: receivers = `logits` together with others, but what the logits read is settled before anything \
-         together with them"
+        "path-patching: receivers = `logits` together with others, but what is read at the end is settled before \
+         anything together with it"
     );
     assert_eq!(
         said(path(&[input], Receivers::Each(vec![query])).unwrap().run(&toy, &pair)),
