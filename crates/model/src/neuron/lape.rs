@@ -54,7 +54,8 @@
 //! # Agreement
 //! The authors' procedure in torch (kthvalue, topk) on transformers' activations of `llava-a` (gated) and `clip-a` (not): rates,
 //! entropies and specific neurons equal. Identities tested: renaming groups changes nothing but names; a group that is there twice
-//! halves no rate; entropies lie between 0 and `ln` of the number of groups.
+//! halves no rate; entropies lie between 0 and `ln` of the number of groups. Neurons that were planted to be for one colour (five seeds, three
+//! strengths) are all found, 14 of 15 for that colour alone; one that keeps a fifth of what it was is above zero in 6 of 14 scenes of another, and is told to be of both.
 //!
 //! # Reference
 //! Tang et al.: Language-Specific Neurons. ACL 2024. <https://arxiv.org/abs/2402.16438>; Huo et al.: MMNeuron: Discovering Neuron-Level

@@ -381,7 +381,7 @@ fn exemplars_of_a_planted_feature_show_what_it_reads() {
                 "{seed} {strength} {site} feature {feature} {colour}: {planted} of 8, of two others {others} of 16"
             );
             faults.extend(
-                (planted < 7 || others > 8).then(|| format!("{seed} {strength}: {planted} {others}")),
+                (planted < 8 || others > 8).then(|| format!("{seed} {strength}: {planted} {others}")),
             );
         }
     }
