@@ -272,8 +272,10 @@ def rise(of, pixels, target, samples=24, cells=3, map=6, open=0.5):
             scores.append(float(of(pixels * seen)[0, target]))
         maps.append(veil(k, map, map))
     scores, maps = np.array(scores), np.stack(maps)
-    each = (scores - scores.mean())[:, None, None] * maps / open
-    return {"map": each.mean(0), "error": each.std(0, ddof=1) / np.sqrt(samples), "behind": np.array([scores.mean()])}
+    apart = (scores - scores.mean())[:, None, None]
+    # What the mean score shares with every veil is no part of the error.
+    error = (apart * (maps - maps.mean(0)) / open).std(0, ddof=1) / np.sqrt(samples)
+    return {"map": (apart * maps / open).mean(0), "error": error, "behind": np.array([scores.mean()])}
 
 
 def shares(parts, orders=3):
@@ -295,7 +297,7 @@ def shares(parts, orders=3):
 
 
 def surrogates(q, vit):
-    asked = Question(q.checkpoint, "<image>Is it big?", "wide")
+    asked = Question(q.checkpoint, QUESTION, "wide")
     holes = (asked.ids[0] == asked.model.config.image_token_id).nonzero()[:, 0]
     words = list(range(int(holes[-1]) + 1, asked.ids.shape[1] - 1))
     both = Parts(asked.of_both, (asked.pixels, asked.embeds.detach()), asked.target, 2, words)
@@ -310,7 +312,7 @@ def surrogates(q, vit):
     ):
         out |= {f"{name}/{what}": x for what, x in found.items()}
         print(name, {what: np.round(x.ravel()[:4], 4).tolist() for what, x in found.items()})
-    about = {"seed": SEED, "asked": "<image>Is it big?", "words": words, "hidden_value": "0 after normalisation; zeros where the stream begins"}
+    about = {"seed": SEED, "asked": QUESTION, "words": words, "hidden_value": "0 after normalisation; zeros where the stream begins"}
     common.save(FOLDER / "surrogates.safetensors", {name: torch.tensor(x) for name, x in out.items()}, about)
 
 

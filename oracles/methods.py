@@ -303,7 +303,7 @@ def main():
     sites, _, _ = trace.run(checkpoint, q.batch)
     integrated_gradients(q)
     occlusion(q)
-    kernel_shap(Question(checkpoint, "<image>Is it big?", "wide"))
+    kernel_shap(Question(checkpoint, "<image>Red?", "wide"))
     smooth_grad(Question(checkpoint, "<image>Red?", "tall"))
     attention_rollout(q, sites)
     logit_lens(q, sites)

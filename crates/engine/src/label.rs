@@ -80,7 +80,8 @@ fn in_view(map: &TokenMap, entry: usize, entries: usize, len: usize) -> Option<V
     let view = map.views.get(entry).filter(|_| entries == map.views.len())?;
     let side = len.isqrt();
     let (high, wide) = (view.rows.len(), view.cols.len());
-    let even = |pixels: usize| side > 0 && pixels >= side && pixels.is_multiple_of(side);
+    // Pixels that are left at the end, fewer than a patch has, are looked at by none.
+    let even = |pixels: usize| pixels.checked_div(side).is_some_and(|each| pixels.checked_div(each) == Some(side));
     let before = len.checked_sub(side * side).filter(|before| *before <= 1)?;
     if !even(high) || !even(wide) {
         return None;
@@ -336,6 +337,10 @@ mod tests {
         for len in [3, 7, 9] {
             assert!(tower_positions(&map, 0, 2, len).is_none(), "{len}");
         }
+        // Of five pixels in two patches the last is left out.
+        let odd = View { image: 0, rows: spans(0.0, 5, 2.0), cols: spans(0.0, 5, 3.0) };
+        let odd = TokenMap { views: vec![odd], ..TokenMap::default() };
+        assert_eq!(tower_positions(&odd, 0, 1, 4).unwrap()[3].unwrap().bbox, [6.0, 4.0, 12.0, 8.0]);
     }
 
     #[test]

@@ -50,8 +50,8 @@
 //! - Edges of a picture are salient to models with random weights as well (Adebayo et al. 2018, "Sanity Checks for Saliency Maps").
 //!
 //! # Agreement
-//! captum 0.9's `Saliency` on `llava-a` (pixels and embeddings) and `vit-a` (pixels): the largest difference relative to the largest value is in
-//! AGREEMENT. Identities tested: on an affine subject it does not depend on the input; twice the objective has twice the saliency; several sites at once give what each
+//! captum 0.9's `Saliency` on `llava-a` (pixels and embeddings) and `vit-a` (pixels): the largest difference relative to the largest value is
+//! 3.4e-6 (pixels), 1.3e-6 (embeddings), 1.1e-6 (`vit-a`). Identities tested: on an affine subject it does not depend on the input; twice the objective has twice the saliency; several sites at once give what each
 //! gives alone.
 //!
 //! # Reference
