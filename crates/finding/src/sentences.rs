@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Axis, Finding, Labelled, Labels, Modality, PatchLabel, Role};
+use crate::{Axis, Finding, Labelled, Labels, Modality, PatchLabel, Role, Unit};
 
 /// So many places of a table are named.
 const MOST_PLACES: usize = 3;
