@@ -81,7 +81,8 @@ fn in_view(map: &TokenMap, entry: usize, entries: usize, len: usize) -> Option<V
     let side = len.isqrt();
     let (high, wide) = (view.rows.len(), view.cols.len());
     // Pixels that are left at the end, fewer than a patch has, are looked at by none.
-    let even = |pixels: usize| pixels.checked_div(side).is_some_and(|each| pixels.checked_div(each) == Some(side));
+    let even =
+        |pixels: usize| pixels.checked_div(side).is_some_and(|each| pixels.checked_div(each) == Some(side));
     let before = len.checked_sub(side * side).filter(|before| *before <= 1)?;
     if !even(high) || !even(wide) {
         return None;
