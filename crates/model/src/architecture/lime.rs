@@ -50,7 +50,7 @@
 //!
 //! # Agreement
 //! The same draws through transformers and scikit-learn's `Ridge`, with the kernel as the authors state it, on `llava-a` (cells and words) and `vit-a` (cells): largest difference relative to the largest
-//! coefficient AGREEMENT. Identities tested: on an affine subject without penalty coefficients are the drops of occlusion, and the line explains all; the same for any `rows`; a part that changes nothing counts
+//! coefficient within 1e-3, the bound of the test. Identities tested: on an affine subject without penalty coefficients are the drops of occlusion, and the line explains all; the same for any `rows`; a part that changes nothing counts
 //! nothing.
 //!
 //! # Reference

@@ -43,7 +43,7 @@
 //! - Ten orders leave errors that magnitudes turn into use: a share that is zero has a magnitude above zero.
 //!
 //! # Agreement
-//! The mean over the same orders in torch, on `llava-a`: largest difference relative to the largest share AGREEMENT. Identities tested: of a subject that does not look at the picture V-SHAP is 0, of one that does not read T-SHAP is 0;
+//! The mean over the same orders in torch, on `llava-a`: largest difference relative to the largest share within 1e-3, the bound of the test. Identities tested: of a subject that does not look at the picture V-SHAP is 0, of one that does not read T-SHAP is 0;
 //! both add up to one; shares are those of `permutation-shap` with the same parts.
 //!
 //! # Reference
