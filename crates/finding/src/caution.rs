@@ -72,12 +72,14 @@ pub enum CautionKind {
     Cancelled,
     /// A simple model was put in the place of the model, and fits it badly; the share of the variance it explains.
     PoorFit,
+    /// Items of a data set about which a model was asked without a picture; how many.
+    NoPicture,
     /// Some other thing.
     Other,
 }
 
 impl CautionKind {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::Gap,
         Self::SmallDifference,
         Self::Reversed,
@@ -100,6 +102,7 @@ impl CautionKind {
         Self::Saturated,
         Self::Cancelled,
         Self::PoorFit,
+        Self::NoPicture,
         Self::Other,
     ];
 
@@ -129,6 +132,7 @@ impl CautionKind {
             Self::Saturated => "saturated",
             Self::Cancelled => "cancelled",
             Self::PoorFit => "poor-fit",
+            Self::NoPicture => "no-picture",
             Self::Other => "other",
         }
     }

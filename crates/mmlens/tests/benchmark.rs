@@ -291,3 +291,48 @@ fn a_data_set_is_cases() {
         format!("`polls` has no case {}: it has {}", last + 1, last + 1)
     );
 }
+
+/// What cannot be scored is told before the first answer, wherever it stands.
+#[test]
+fn every_item_is_looked_at_before_the_first_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let subject = shipped::shapes(&Device::default()).unwrap();
+    let run = |lines: &str, limit: Option<usize>| {
+        let path = folder.path().join("own.jsonl");
+        fs::write(&path, lines).unwrap();
+        let source = Source::new(Reader::Jsonl, &path);
+        let settings = Settings { scorer: ScorerName::Choice, max_new: 3, ..Settings::default() };
+        let out = folder.path().join("out");
+        let _ = fs::remove_dir_all(&out);
+        let said = Bench { limit, ..bench(&source, &settings) }.run(&subject, &out, &Unwatched);
+        (said, out.exists())
+    };
+    let line = |id: usize, more: &str| {
+        format!("{{\"id\": {id}, \"question\": \"what colour is the circle ?\"{more}}}\n")
+    };
+    let right = ", \"answer\": \"red\"";
+    for (lines, expected) in [
+        (line(1, right) + &line(2, ""), "scorer `choice`, item `2`: no right answer; expected an answer"),
+        (
+            line(1, right) + &line(1, right),
+            "item 1 is called `1`, as one before it is; expected an id of its own",
+        ),
+    ] {
+        let (said, answered) = run(&lines, None);
+        assert_eq!((said.unwrap_err().to_string(), answered), (expected.to_owned(), false));
+        assert_eq!(run(&lines, Some(1)).0.unwrap().answered, 1);
+    }
+    // Shown nothing, and told so.
+    let blind = line(1, right) + &line(2, &format!("{right}, \"img\": \"0.png\""));
+    let scored = run(&blind, None).0.unwrap();
+    let caution = &scored.cautions[0];
+    assert_eq!((caution.kind, caution.number), (CautionKind::NoPicture, 2.0));
+    assert!(caution.text.starts_with("2 of 2 items were shown no picture"), "{}", caution.text);
+    let named = line(1, &format!("{right}, \"img\": \"0.PNG\""));
+    let text = &run(&named, None).0.unwrap().cautions[0].text;
+    assert!(text.ends_with("field `img` looks like the name of one, and nobody reads it"), "{text}");
+    // A question without end is not asked.
+    let long = line(1, right).replace("circle", &"circle ".repeat(1 << 13));
+    let error = run(&long, None).0.unwrap_err().to_string();
+    assert!(error.starts_with("item `1`: a question of ") && error.ends_with("at most 8192"), "{error}");
+}

@@ -1,9 +1,37 @@
 //! Why a data set is not read.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+
+/// Where in a file something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// In no place of its own.
+    File,
+    /// A line, counted from one.
+    Line(usize),
+    /// A row of a Parquet file, counted from one.
+    Row(usize),
+}
+
+impl From<usize> for At {
+    fn from(line: usize) -> Self {
+        Self::Line(line)
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => Ok(()),
+            Self::Line(line) => write!(f, ", line {line}"),
+            Self::Row(row) => write!(f, ", row {row}"),
+        }
+    }
+}
 
 /// Why a data set is not read. It names the file, and of what is wrong inside it the line and the field.
 #[derive(Debug, thiserror::Error)]
@@ -18,12 +46,12 @@ pub enum ReadError {
         source: io::Error,
     },
     /// A line, or a field of it, that is not what it should be.
-    #[error("{}, line {line}: {}{found}; expected {expected}", file.display(), of(field))]
+    #[error("{}{at}: {}{found}; expected {expected}", file.display(), of(field))]
     Field {
         /// The file.
         file: PathBuf,
-        /// The line, counted from one; of a Parquet file the row.
-        line: usize,
+        /// Where in it.
+        at: At,
         /// The field, with those around it: `mturk.caption`. Empty for the whole line.
         field: String,
         /// What is there.
@@ -64,13 +92,13 @@ impl ReadError {
 
     pub(crate) fn field(
         file: &Path,
-        line: usize,
+        at: impl Into<At>,
         field: impl Into<String>,
         found: impl Into<String>,
         expected: impl Into<String>,
     ) -> Self {
         let (field, found, expected) = (field.into(), found.into(), expected.into());
-        Self::Field { file: file.to_owned(), line, field, found, expected }
+        Self::Field { file: file.to_owned(), at: at.into(), field, found, expected }
     }
 }
 

@@ -22,7 +22,7 @@ mod regions;
 mod run;
 mod score;
 
-pub use error::ReadError;
+pub use error::{At, ReadError};
 pub use item::{Item, Marked, Shown};
 pub use read::{Items, Map, Reader, Source, UnknownReader, UnknownRole};
 pub use regions::Outline;

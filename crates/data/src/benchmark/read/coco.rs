@@ -10,6 +10,7 @@ use super::frame::Cut;
 use super::join::Join;
 use super::records::Records;
 use super::source::{Items, picture};
+use crate::benchmark::error::cut;
 use crate::benchmark::regions::Outline;
 use crate::benchmark::{Item, Marked, ReadError};
 
@@ -51,8 +52,14 @@ fn categories(file: &Path) -> Result<BTreeMap<u64, String>, ReadError> {
     let mut names = BTreeMap::new();
     Records::open(file, Cut::Elements { under: Some("categories") }, 0, |_, record| {
         let mut fields = Fields::of_json(file, record)?;
-        names.insert(fields.whole("id")?, fields.text("name")?);
-        Ok(())
+        let (id, name) = (fields.whole("id")?, fields.text("name")?);
+        match names.insert(id, name) {
+            None => Ok(()),
+            Some(other) => {
+                let found = format!("{id}, as category `{}` has", cut(&other));
+                Err(fields.wrong("id", found, "a number of its own"))
+            }
+        }
     })?;
     Ok(names)
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::frame::Record;
 use crate::benchmark::ReadError;
-use crate::benchmark::error::{cut, told};
+use crate::benchmark::error::{At, cut, told};
 use crate::benchmark::item::MOST_SHOWN;
 
 /// The most values of one record; each takes some 70 bytes.
@@ -19,7 +19,7 @@ const MOST_VALUES: usize = 1 << 20;
 /// The fields of a record that were not taken yet.
 pub(crate) struct Fields<'a> {
     file: &'a Path,
-    line: usize,
+    at: At,
     /// What stands before the names of fields, as in `mturk.caption`.
     under: String,
     map: Map<String, Value>,
@@ -39,7 +39,7 @@ impl<'a> Fields<'a> {
         let value: Value = parse_json(&record.bytes)
             .map_err(|error| wrong(error.line, &error.field, &cut(&error.problem), "an object of JSON"))?;
         match value {
-            Value::Object(map) => Ok(Self { file, line: record.line, under: String::new(), map }),
+            Value::Object(map) => Ok(Self::of_values(file, record.line, map)),
             other => Err(wrong(0, "", &told(&other), "an object of JSON")),
         }
     }
@@ -60,8 +60,8 @@ impl<'a> Fields<'a> {
         Ok(Self::of_values(file, line, some.map(|(name, cell)| (name, Value::String(cell))).collect()))
     }
 
-    pub(crate) fn of_values(file: &'a Path, line: usize, map: Map<String, Value>) -> Self {
-        Self { file, line, under: String::new(), map }
+    pub(crate) fn of_values(file: &'a Path, at: impl Into<At>, map: Map<String, Value>) -> Self {
+        Self { file, at: at.into(), under: String::new(), map }
     }
 
     pub(crate) fn wrong(
@@ -70,7 +70,7 @@ impl<'a> Fields<'a> {
         found: impl Into<String>,
         expected: impl Into<String>,
     ) -> ReadError {
-        ReadError::field(self.file, self.line, format!("{}{name}", self.under), found, expected)
+        ReadError::field(self.file, self.at, format!("{}{name}", self.under), found, expected)
     }
 
     fn missing(&self, name: &str, expected: &str) -> ReadError {
@@ -153,9 +153,9 @@ impl<'a> Fields<'a> {
             let under = format!("{}{name}.{i}", self.under);
             match value {
                 Value::Object(map) => {
-                    Ok(Fields { file: self.file, line: self.line, under: format!("{under}."), map })
+                    Ok(Fields { file: self.file, at: self.at, under: format!("{under}."), map })
                 }
-                other => Err(ReadError::field(self.file, self.line, under, told(&other), "an object")),
+                other => Err(ReadError::field(self.file, self.at, under, told(&other), "an object")),
             }
         };
         list.into_iter().enumerate().map(fields).collect()
@@ -167,7 +167,7 @@ impl<'a> Fields<'a> {
             None => Err(self.missing(name, "an object")),
             Some(Value::Object(map)) => {
                 let under = format!("{}{name}.", self.under);
-                Ok(Fields { file: self.file, line: self.line, under, map })
+                Ok(Fields { file: self.file, at: self.at, under, map })
             }
             Some(other) => Err(self.wrong(name, told(&other), "an object")),
         }

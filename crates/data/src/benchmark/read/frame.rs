@@ -57,8 +57,12 @@ pub(crate) struct Frames {
     at: u64,
     line: usize,
     cut: Cut,
-    /// What ends the list or object: `]` or `}`.
+    /// What ends the list or object of the records: `]` or `}`.
     end: u8,
+    /// Whether it has ended, and the object stands open whose field it is.
+    after: bool,
+    /// Whether the records are those of a field.
+    within_field: bool,
     /// Whether the next thing is an element, and not what stands between two.
     ready: bool,
     done: bool,
@@ -69,8 +73,18 @@ impl Frames {
     pub(crate) fn open(file: &Path, cut: Cut) -> Result<Self, ReadError> {
         let (input, _) = mmlens_files::open(file).map_err(ReadError::io(file))?;
         let input = BufReader::with_capacity(1 << 16, input);
-        let mut frames =
-            Self { file: file.to_owned(), input, at: 0, line: 1, cut, end: 0, ready: true, done: false };
+        let mut frames = Self {
+            file: file.to_owned(),
+            input,
+            at: 0,
+            line: 1,
+            cut,
+            end: 0,
+            after: false,
+            within_field: false,
+            ready: true,
+            done: false,
+        };
         frames.pass_byte_order_mark()?;
         if let Cut::Elements { under } = cut {
             frames.enter(under)?;
@@ -86,7 +100,8 @@ impl Frames {
     /// Goes to where [`Frames::mark`] was said.
     pub(crate) fn seek(&mut self, mark: Mark) -> Result<(), ReadError> {
         self.input.seek(SeekFrom::Start(mark.at)).map_err(ReadError::io(&self.file))?;
-        (self.at, self.line, self.ready, self.done) = (mark.at, mark.line, mark.ready, false);
+        (self.at, self.line, self.ready) = (mark.at, mark.line, mark.ready);
+        (self.after, self.done) = (false, false);
         Ok(())
     }
 
@@ -270,6 +285,7 @@ impl Frames {
         let mut key = Vec::new();
         while self.next_key(&mut key)? {
             if key == quoted {
+                self.within_field = true;
                 return open(self, "a list of JSON");
             }
             self.value(None)?;
@@ -278,22 +294,46 @@ impl Frames {
         Err(ReadError::field(&self.file, self.line, name, "nothing", "a list"))
     }
 
+    /// Behind the records: the other fields of the object that they are a field of, and then nothing.
+    fn finish(&mut self) -> Result<(), ReadError> {
+        if let Cut::Elements { under: Some(name) } = self.cut
+            && !self.after
+            && self.within_field
+        {
+            self.after = true;
+            let (quoted, mut key) = (format!("\"{name}\"").into_bytes(), Vec::new());
+            while self.next_key(&mut key)? {
+                if key == quoted {
+                    return Err(self.wrong(format!("a second field `{name}`"), "one"));
+                }
+                self.value(None)?;
+                key.clear();
+            }
+            return Ok(());
+        }
+        self.done = true;
+        match self.white()? {
+            None => Ok(()),
+            other => Err(self.wrong(Self::shown(other), "the end of the file")),
+        }
+    }
+
     /// To the next element; false at the end.
     fn next_start(&mut self) -> Result<bool, ReadError> {
         if self.done {
             return Ok(false);
         }
+        let end = if self.after { b'}' } else { self.end };
         let first = std::mem::take(&mut self.ready);
         let mut byte = self.white()?;
         if !first && byte == Some(b',') {
             self.bump(b',');
             byte = self.white()?;
-        } else if byte == Some(self.end) {
-            self.bump(self.end);
-            self.done = true;
-            return Ok(false);
+        } else if byte == Some(end) {
+            self.bump(end);
+            return self.finish().map(|()| false);
         } else if !first {
-            let expected = format!("`,` or `{}`", char::from(self.end));
+            let expected = format!("`,` or `{}`", char::from(end));
             return Err(self.wrong(Self::shown(byte), &expected));
         }
         match byte {

@@ -85,6 +85,11 @@ impl Mme {
                 continue;
             };
             if count > 0 {
+                if tasks.iter().any(|task: &Task| task.name == stem(&path)) {
+                    let found = format!("two tasks `{}` in {}", stem(&path), folder.display());
+                    let expected = "a file or a folder of that name, not both".to_owned();
+                    return Err(ReadError::Source { reader: "mme", found, expected });
+                }
                 tasks.push(Task { name: stem(&path), before, kind });
             }
             before += count;

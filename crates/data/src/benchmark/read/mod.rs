@@ -7,6 +7,7 @@ pub(crate) mod join;
 mod llava;
 mod mme;
 mod own;
+mod pages;
 mod parquet;
 mod pope;
 pub(crate) mod records;

@@ -9,7 +9,7 @@ use super::frame::Cut;
 use super::records::Records;
 use super::source::{Items, picture};
 use super::tsv::{cells, columns};
-use crate::benchmark::error::cut;
+use crate::benchmark::error::{At, cut};
 use crate::benchmark::{Item, ReadError, Shown};
 
 /// What columns can be.
@@ -54,6 +54,11 @@ impl Map {
         &self.0
     }
 
+    /// Whether a column has a role.
+    pub(super) fn has(&self, column: &str) -> bool {
+        ROLES.iter().any(|role| self.column(role) == column)
+    }
+
     /// The column of a role.
     pub(super) fn column<'a>(&'a self, role: &'a str) -> &'a str {
         self.0.get(role).map_or(role, String::as_str)
@@ -88,6 +93,10 @@ impl Map {
             return Err(fields.wrong(column("choices"), format!("{} of them", choices.len()), "at most 26"));
         }
         let answers = fields.texts(column("answer"))?;
+        if answers.iter().any(|answer| answer.trim().is_empty()) {
+            let expected = "a right answer, or none at all";
+            return Err(fields.wrong(column("answer"), "an empty text", expected));
+        }
         let label = fields.maybe_id(column("label"))?.or_else(|| match answers.as_slice() {
             [one] => Some(one.clone()),
             _ => None,
@@ -113,6 +122,10 @@ impl Map {
                 format!("{}, as many as captions", item.captions.len()),
             ));
         }
+        if let Some(same) = item.foils.iter().zip(&item.captions).find(|(foil, caption)| foil == caption) {
+            let found = format!("`{}`, the caption itself", cut(same.0));
+            return Err(fields.wrong(column("foil"), found, "another text"));
+        }
         Ok(Item { extra: fields.rest(), ..item }.of_picture())
     }
 }
@@ -136,7 +149,7 @@ impl Own {
     ) -> Result<Self, ReadError> {
         let table = delimiter.map(|delimiter| Ok((delimiter, columns(file, delimiter)?))).transpose()?;
         if let Some((_, names)) = &table {
-            check(file, &map, names)?;
+            check(file, At::Line(1), &map, names)?;
         }
         let cut = delimiter.map_or(Cut::Lines, |delimiter| Cut::Rows { delimiter });
         let records = Records::open(file, cut, usize::from(table.is_some()), |_, _| Ok(()))?;
@@ -145,12 +158,12 @@ impl Own {
 }
 
 /// Refuses a map of columns that a table does not have.
-pub(super) fn check(file: &Path, map: &Map, names: &[String]) -> Result<(), ReadError> {
+pub(super) fn check(file: &Path, at: At, map: &Map, names: &[String]) -> Result<(), ReadError> {
     match map.named().find(|column| !names.iter().any(|name| name == column)) {
         None => Ok(()),
         Some(column) => {
             let columns = cut(&names.join(", "));
-            Err(ReadError::field(file, 1, column, "no such column", format!("one of {columns}")))
+            Err(ReadError::field(file, at, column, "no such column", format!("one of {columns}")))
         }
     }
 }

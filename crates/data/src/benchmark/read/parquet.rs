@@ -1,32 +1,41 @@
 //! Parquet files of one's own, with a map of what their columns are.
 
 use std::fmt;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mmlens_core::caught;
+use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::{ReaderIter, TreeBuilder};
 use parquet::record::{Field, Row};
-use parquet::schema::types::SchemaDescPtr;
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
 use serde_json::{Map as Object, Number, Value};
 
 use super::fields::Fields;
 use super::frame::MOST_RECORDS;
 use super::own::{Map, check};
+use super::pages;
 use super::source::Items;
+use crate::benchmark::error::{At, cut};
 use crate::benchmark::item::MOST_SHOWN;
 use crate::benchmark::{Item, ReadError, Shown};
 
 /// Rows that are decoded at once: pictures are large.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 1;
+/// A column without a role is left out if a group of it has more bytes, unpacked.
+const MOST_EXTRA: i64 = 1 << 24;
 
 /// Columns of texts, numbers and bytes; a picture is bytes, or a group of `bytes` and `path` as the hub's data sets have it. Lists are
 /// refused: the library that reads does not promise to read them rightly (apache/arrow-rs, issue 2394).
 pub(super) struct Parquet {
     file: PathBuf,
     reader: SerializedFileReader<std::fs::File>,
+    /// The columns that are read.
     schema: SchemaDescPtr,
+    /// Their places among all columns of values.
+    leaves: Vec<usize>,
     /// The first row of each group.
     starts: Vec<usize>,
     len: usize,
@@ -46,40 +55,74 @@ struct Standing {
 impl Parquet {
     pub(super) fn open(file: &Path, map: Map, images: PathBuf) -> Result<Self, ReadError> {
         let (input, _) = mmlens_files::open(file).map_err(ReadError::io(file))?;
-        let reader = called(file, 0, || SerializedFileReader::new(input))?;
+        let reader = called(file, At::File, || SerializedFileReader::new(input))?;
         let about = reader.metadata();
         let schema = about.file_metadata().schema_descr_ptr();
         let names: Vec<String> =
             schema.root_schema().get_fields().iter().map(|field| field.name().to_owned()).collect();
-        check(file, &map, &names)?;
+        let paths: Vec<String> = schema.columns().iter().map(|column| column.path().string()).collect();
+        if let Some(name) = twice(&names).or_else(|| twice(&paths)) {
+            return Err(ReadError::field(file, At::File, name, "two columns of that name", "one"));
+        }
+        check(file, At::File, &map, &names)?;
         for column in schema.columns() {
             if column.max_rep_level() > 0 {
                 let name = column.path().string();
                 return Err(ReadError::field(
                     file,
-                    0,
+                    At::File,
                     name,
                     "a list or a map",
                     "one value: a text, a number or bytes",
                 ));
             }
         }
+        let large = |leaf: usize| {
+            about.row_groups().iter().any(|group| {
+                group.columns().get(leaf).is_some_and(|column| column.uncompressed_size() > MOST_EXTRA)
+            })
+        };
+        let root = |leaf: usize| schema.get_column_root(leaf).name();
+        let dropped = |name: &str| {
+            !map.has(name) && (0..schema.num_columns()).any(|leaf| root(leaf) == name && large(leaf))
+        };
+        let leaves = (0..schema.num_columns()).filter(|leaf| !dropped(root(*leaf))).collect();
+        let fields = schema.root_schema().get_fields().iter().filter(|field| !dropped(field.name()));
+        let fields = fields.cloned().collect();
+        let schema = called(file, At::File, || {
+            let kept = Type::group_type_builder(schema.name()).with_fields(fields).build()?;
+            Ok::<_, ParquetError>(Arc::new(SchemaDescriptor::new(Arc::new(kept))))
+        })?;
         let (mut starts, mut len) = (Vec::new(), 0_usize);
         for group in about.row_groups() {
             starts.push(len);
             let rows = usize::try_from(group.num_rows()).ok().and_then(|rows| len.checked_add(rows));
             len = rows.filter(|rows| *rows <= MOST_RECORDS).ok_or_else(|| {
                 let found = format!("a group of {} rows", group.num_rows());
-                ReadError::field(file, len, "", found, format!("at most {MOST_RECORDS} rows in all"))
+                ReadError::field(file, At::File, "", found, format!("at most {MOST_RECORDS} rows in all"))
             })?;
         }
         let stands = Mutex::new(None);
-        Ok(Self { file: file.to_owned(), reader, schema, starts, len, map, images, stands })
+        Ok(Self { file: file.to_owned(), reader, schema, leaves, starts, len, map, images, stands })
     }
 
     /// The group that a row is in, from its beginning.
     fn group(&self, group: usize, index: usize) -> Result<Standing, ReadError> {
-        let rows = called(&self.file, index + 1, || {
+        let (input, _) = mmlens_files::open(&self.file).map_err(ReadError::io(&self.file))?;
+        let mut input = BufReader::new(input);
+        let rows = called(&self.file, At::Row(index + 1), || {
+            let about = self.reader.metadata().row_group(group);
+            for leaf in &self.leaves {
+                let column = about.column(*leaf);
+                let starts = [Some(column.data_page_offset()), column.dictionary_page_offset()];
+                // The library panics where these are asked for as a range.
+                if starts.into_iter().flatten().chain([column.compressed_size()]).any(|place| place < 0) {
+                    let found = "a column that begins before the file, or is shorter than nothing";
+                    return Err(ParquetError::General(found.to_owned()));
+                }
+                let (start, len) = column.byte_range();
+                pages::check(&mut input, start, len)?;
+            }
             let reader = self.reader.get_row_group(group)?;
             TreeBuilder::new().with_batch_size(AT_ONCE).as_iter(self.schema.clone(), reader.as_ref())
         })?;
@@ -99,8 +142,8 @@ impl Parquet {
             None => self.group(group, index)?,
         };
         loop {
-            let row =
-                called(&self.file, stands.next + 1, || stands.rows.next().transpose())?.ok_or_else(past)?;
+            let row = called(&self.file, At::Row(stands.next + 1), || stands.rows.next().transpose())?
+                .ok_or_else(past)?;
             stands.next += 1;
             if stands.next > index {
                 *held = Some(stands);
@@ -113,11 +156,11 @@ impl Parquet {
 /// What the library gives; where it panics on a damaged file, an error.
 fn called<T, E: fmt::Display>(
     file: &Path,
-    row: usize,
+    at: At,
     call: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, ReadError> {
     let wrong = |said: String| {
-        ReadError::field(file, row, "", said, "a Parquet file, whole, uncompressed or with Snappy")
+        ReadError::field(file, at, "", said, "a Parquet file, whole, uncompressed or with Snappy")
     };
     match caught(call) {
         Ok(Ok(made)) => Ok(made),
@@ -126,13 +169,27 @@ fn called<T, E: fmt::Display>(
     }
 }
 
-fn number(number: f64) -> Value {
-    // JSON has no NaN and no infinity.
-    Number::from_f64(number).map_or_else(|| Value::String(number.to_string()), Value::Number)
+/// The first name that stands there again.
+fn twice(names: &[String]) -> Option<&String> {
+    names
+        .iter()
+        .enumerate()
+        .find(|(i, name)| names.iter().take(*i).any(|other| other == *name))
+        .map(|(_, name)| name)
 }
 
-fn value(field: &Field) -> Value {
-    match field {
+/// NaN is how pandas writes that a number is missing; what JSON cannot say otherwise is told.
+fn number(number: f64) -> Result<Value, String> {
+    match Number::from_f64(number) {
+        Some(number) => Ok(Value::Number(number)),
+        None if number.is_nan() => Ok(Value::Null),
+        None => Err(number.to_string()),
+    }
+}
+
+/// A text, a number or a truth; else what it is, in words.
+fn value(field: &Field) -> Result<Value, String> {
+    Ok(match field {
         Field::Null => Value::Null,
         Field::Bool(bool) => (*bool).into(),
         Field::Byte(n) => (*n).into(),
@@ -143,30 +200,42 @@ fn value(field: &Field) -> Value {
         Field::UShort(n) => (*n).into(),
         Field::UInt(n) => (*n).into(),
         Field::ULong(n) => (*n).into(),
-        Field::Float(n) => number(f64::from(*n)),
-        Field::Double(n) => number(*n),
+        Field::Float(n) => number(f64::from(*n))?,
+        Field::Double(n) => number(*n)?,
         Field::Str(text) => text.clone().into(),
         // Old writers do not say that a column of bytes is text.
-        Field::Bytes(bytes) => String::from_utf8(bytes.data().to_vec()).map_or(Value::Null, Value::String),
-        other => other.to_string().into(),
-    }
+        Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
+            Ok(text) => text.into(),
+            Err(_) => return Err(format!("{} bytes that are no text in UTF-8", bytes.data().len())),
+        },
+        other => return Err(other.to_string()),
+    })
 }
 
-/// The picture of a field, if it is bytes.
-fn shown(field: &Field, name: &str) -> Option<Shown> {
+/// A picture as a field has it.
+enum Pictured {
+    Bytes(Shown),
+    /// The name of a file, a text, or nothing.
+    Path(Value),
+}
+
+/// The picture of a field: bytes, a path, or a group of both, of which the bytes count where there are any.
+fn pictured(field: &Field, name: &str) -> Result<Pictured, String> {
     match field {
-        Field::Bytes(bytes) => Some(Shown::Bytes { name: name.to_owned(), bytes: bytes.data().to_vec() }),
-        Field::Group(row) => {
-            let mut parts = row.get_column_iter();
-            let bytes = parts.find_map(|(name, field)| (name == "bytes").then_some(field))?;
-            let mut parts = row.get_column_iter();
-            let path = parts.find_map(|(name, field)| match field {
-                Field::Str(path) if name == "path" => Some(path.as_str()),
-                _ => None,
-            });
-            shown(bytes, path.unwrap_or(name))
+        Field::Bytes(bytes) => {
+            Ok(Pictured::Bytes(Shown::Bytes { name: name.to_owned(), bytes: bytes.data().to_vec() }))
         }
-        _ => None,
+        Field::Group(row) => {
+            let part =
+                |wanted| row.get_column_iter().find_map(|(name, field)| (name == wanted).then_some(field));
+            let path = part("path").map_or(Ok(Value::Null), value)?;
+            match part("bytes") {
+                None if part("path").is_none() => Err(cut(&field.to_string())),
+                None | Some(Field::Null) => Ok(Pictured::Path(path)),
+                Some(bytes) => pictured(bytes, path.as_str().unwrap_or(name)),
+            }
+        }
+        other => value(other).map(Pictured::Path),
     }
 }
 
@@ -180,20 +249,34 @@ impl Items for Parquet {
         let column = self.map.column("image");
         let (mut object, mut pictures) = (Object::new(), Vec::new());
         for (name, field) in row.get_column_iter() {
-            let picture = (name == column).then(|| shown(field, &format!("row {index}"))).flatten();
-            match picture {
-                Some(Shown::Bytes { bytes, .. }) if bytes.len() as u64 > MOST_SHOWN => {
-                    let found = format!("{} bytes", bytes.len());
-                    let expected = format!("a picture of at most {MOST_SHOWN}");
-                    return Err(ReadError::field(&self.file, index + 1, name, found, expected));
+            let wrong = |found: String, expected: &str| {
+                ReadError::field(&self.file, At::Row(index + 1), name, found, expected)
+            };
+            if name == column {
+                match pictured(field, &format!("row {index}"))
+                    .map_err(|found| wrong(found, "bytes, a path, or a group of `bytes` and `path`"))?
+                {
+                    Pictured::Bytes(Shown::Bytes { bytes, .. }) if bytes.len() as u64 > MOST_SHOWN => {
+                        let expected = format!("a picture of at most {MOST_SHOWN}");
+                        return Err(wrong(format!("{} bytes", bytes.len()), &expected));
+                    }
+                    Pictured::Bytes(picture) => pictures.push(picture),
+                    Pictured::Path(path) => {
+                        object.insert(name.clone(), path);
+                    }
                 }
-                Some(picture) => pictures.push(picture),
-                None => {
-                    object.insert(name.clone(), value(field));
-                }
+                continue;
             }
+            let value = match value(field) {
+                Err(found) if self.map.has(name) => {
+                    return Err(wrong(cut(&found), "a text, a number or nothing"));
+                }
+                Err(found) => cut(&found).into(),
+                Ok(value) => value,
+            };
+            object.insert(name.clone(), value);
         }
-        let fields = Fields::of_values(&self.file, index + 1, object);
+        let fields = Fields::of_values(&self.file, At::Row(index + 1), object);
         self.map.item(fields, &self.images, (index, pictures))
     }
 }

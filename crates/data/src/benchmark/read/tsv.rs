@@ -25,21 +25,32 @@ pub(super) struct Tsv {
     images: PathBuf,
 }
 
-/// The cells of a row.
+/// The cells of a row, as RFC 4180 has them: a quote that begins a cell opens it, and two quotes within are one. What stands between the
+/// quote that closes and the end of the cell belongs to it.
 pub(super) fn cells(file: &Path, delimiter: u8, record: &Record) -> Result<Vec<String>, ReadError> {
-    let wrong = |found: String| ReadError::field(file, record.line, "", found, "cells of text in UTF-8");
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .has_headers(false)
-        .flexible(true)
-        .buffer_capacity(1 << 12)
-        .from_reader(record.bytes.as_slice());
-    let mut row = csv::StringRecord::new();
-    match reader.read_record(&mut row) {
-        Ok(true) => Ok(row.iter().map(str::to_owned).collect()),
-        Ok(false) => Err(wrong("nothing".to_owned())),
-        Err(error) => Err(wrong(error.to_string())),
+    let (mut cells, mut cell) = (Vec::new(), Vec::new());
+    let (mut quoted, mut begins) = (false, true);
+    let ended = |cell: Vec<u8>| {
+        String::from_utf8(cell).map_err(|error| {
+            ReadError::field(file, record.line, "", error.to_string(), "cells of text in UTF-8")
+        })
+    };
+    let mut bytes = record.bytes.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        let first = std::mem::take(&mut begins);
+        match byte {
+            b'"' if first => quoted = true,
+            b'"' if quoted && bytes.next_if_eq(&b'"').is_some() => cell.push(b'"'),
+            b'"' if quoted => quoted = false,
+            _ if byte == delimiter && !quoted => {
+                cells.push(ended(std::mem::take(&mut cell))?);
+                begins = true;
+            }
+            _ => cell.push(byte),
+        }
     }
+    cells.push(ended(cell)?);
+    Ok(cells)
 }
 
 /// The names of the columns: the first row.

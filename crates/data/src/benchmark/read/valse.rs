@@ -85,6 +85,9 @@ impl Items for Valse {
             group: image,
             ..Item::default()
         };
+        if item.captions == item.foils {
+            return Err(fields.wrong("foil", "the caption itself", "another text"));
+        }
         Ok(Item { extra: fields.rest(), ..item })
     }
 }

@@ -108,6 +108,13 @@ impl Items for Vqa {
         if let Some(annotations) = &self.annotations {
             let record = annotations.of_question(index, id)?;
             let mut known = Fields::of_json(annotations.records.file(), &record)?;
+            if known.has("image_id") {
+                let other = known.whole("image_id")?;
+                if other != image {
+                    let expected = format!("{image}, the picture of question {id}");
+                    return Err(known.wrong("image_id", other.to_string(), expected));
+                }
+            }
             for mut answer in known.objects("answers")? {
                 item.answers.push(answer.text("answer")?);
             }

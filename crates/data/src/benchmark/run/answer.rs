@@ -9,6 +9,9 @@ use mmlens_engine::aim::Compared;
 use super::{BenchError, By, Settings};
 use crate::benchmark::{Answer, Fits, Item, ScorerName};
 
+/// The most tokens of a question: a pass takes time with their square. A model with fewer positions refuses earlier.
+const MOST_TOKENS: usize = 1 << 13;
+
 /// An answer, and whether it was cut off.
 pub(super) struct Answered {
     pub(super) answer: Answer,
@@ -56,6 +59,10 @@ pub(super) fn answered(
             .and_then(|inputs| Compared::of(subject, &inputs)?.best().map_err(Into::into));
         let letter = item.choices.get(best.map_err(wrong)? as usize).map(|(letter, _)| letter.clone());
         return Ok(whole(Answer::text(letter.unwrap_or_default())));
+    }
+    let tokens = subject.tokens(&asked(item, settings)).map_err(wrong)?.len();
+    if tokens > MOST_TOKENS {
+        return Err(BenchError::Long { item: item.id.clone(), tokens, most: MOST_TOKENS });
     }
     let inputs = subject.encode(&sample(item, pictures, settings)).map_err(wrong)?;
     if settings.by == By::Logit {

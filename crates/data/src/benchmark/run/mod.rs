@@ -5,6 +5,7 @@ mod cases;
 mod journal;
 mod lmms;
 mod score;
+mod survey;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use super::{
 };
 use answer::{answered, blank, sample};
 use journal::{Head, Line, Written};
+use survey::Survey;
 
 pub use cases::ItemCases;
 pub use score::{Row, Scored};
@@ -93,6 +95,24 @@ pub enum BenchError {
         item: String,
         /// What the model says.
         source: SubjectError,
+    },
+    /// An item that counts twice.
+    #[error("item {index} is called `{item}`, as one before it is; expected an id of its own")]
+    Twice {
+        /// What both are called.
+        item: String,
+        /// Which is the second, from zero.
+        index: usize,
+    },
+    /// A question that is too long to be asked.
+    #[error("item `{item}`: a question of {tokens} tokens; expected at most {most}")]
+    Long {
+        /// Which.
+        item: String,
+        /// Tokens of its words.
+        tokens: usize,
+        /// The most that are asked.
+        most: usize,
     },
     /// What is to be explained of an item cannot be settled.
     #[error("item `{item}`: {source}")]
@@ -228,7 +248,7 @@ impl Bench<'_> {
         }))
     }
 
-    /// Answers what is not answered yet, scores all, writes all.
+    /// Looks at all items, answers what is not answered yet, scores all, writes all.
     ///
     /// # Errors
     /// [`BenchError`], with the item that could not be read, answered or scored; with [`AnalysisError::Cancelled`] the journal keeps
@@ -236,7 +256,7 @@ impl Bench<'_> {
     ///
     /// # Cost
     /// For each item an answer, and another with a blank picture if the settings say so; with [`By::Logit`] a pass instead of an answer; of a pair
-    /// of caption and foil two passes, or one of a dual encoder. Memory: one item beside the model, and some hundred bytes
+    /// of caption and foil two passes, or one of a dual encoder. Each item is read once more before the first is answered. Memory: one item beside the model, and some hundred bytes
     /// for each answer.
     pub fn run(&self, subject: &dyn Subject, out: &Path, watch: &dyn Watch) -> Result<Scored, BenchError> {
         let (settings, scorer) = (self.settings, self.scorer()?);
@@ -257,6 +277,7 @@ impl Bench<'_> {
         if count == 0 {
             return Err(BenchError::Empty { data: self.source.data.clone() });
         }
+        let survey = Survey::of(items.as_ref(), count, (scorer.as_deref(), self.source.reader))?;
         std::fs::create_dir_all(out).map_err(BenchError::io(out))?;
         let head = Head::of(self, subject)?;
         let mut written = Written::open(out, &head)?;
@@ -273,7 +294,7 @@ impl Bench<'_> {
             // Pictures may differ in size: one at a time.
             Recording::new(read.clone()).batch(1)?.run(subject, out.join("activations"), &cases, watch)?;
         }
-        let scored = Scored::of(self, scorer.as_deref(), items.as_ref(), &lines, &head)?;
+        let scored = Scored::of(self, (scorer.as_deref(), &survey), items.as_ref(), &lines, &head)?;
         scored.write(self, subject, items.as_ref(), &lines, out)?;
         Ok(scored)
     }

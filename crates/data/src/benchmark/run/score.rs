@@ -11,6 +11,7 @@ use mmlens_files::write;
 use serde::{Deserialize, Serialize};
 
 use super::journal::{Head, Line};
+use super::survey::Survey;
 use super::{Bench, BenchError, METHOD, Settings, lmms};
 use crate::benchmark::score::letter;
 use crate::benchmark::{ALL, Answer, Figure, Item, Items, Pairwise, Part, Scorer, ScorerName, Tally};
@@ -68,6 +69,12 @@ pub struct Cautioned {
     pub text: String,
 }
 
+impl From<Caution> for Cautioned {
+    fn from(Caution { kind, number, text }: Caution) -> Self {
+        Self { kind, number, text }
+    }
+}
+
 /// A way to answer that looks at no picture, or at the wrong one.
 struct Trivial {
     by: &'static str,
@@ -118,7 +125,7 @@ fn majority(items: &dyn Items, scorer: ScorerName, count: usize) -> Result<Optio
 impl Scored {
     pub(super) fn of(
         bench: &Bench<'_>,
-        scorer: Option<&dyn Scorer>,
+        (scorer, survey): (Option<&dyn Scorer>, &Survey),
         items: &dyn Items,
         lines: &[Line],
         head: &Head,
@@ -132,7 +139,7 @@ impl Scored {
             answered: lines.len(),
             items: items.len(),
             rows: Vec::new(),
-            cautions: Vec::new(),
+            cautions: blind(survey, lines.len()).into_iter().map(Cautioned::from).collect(),
         };
         let Some(scorer) = scorer else { return Ok(scored) };
         let name = bench.settings.scorer;
@@ -181,10 +188,8 @@ impl Scored {
         };
         scored.rows.push(row(MODEL, None, &model));
         scored.rows.extend(trivial.iter().map(|way| row(way.by, way.answer.clone(), &way.tally)));
-        scored.cautions = cautions(&scored.rows, lines, scorer)
-            .into_iter()
-            .map(|Caution { kind, number, text }| Cautioned { kind, number, text })
-            .collect();
+        let more = cautions(&scored.rows, lines, scorer);
+        scored.cautions.extend(more.into_iter().map(Cautioned::from));
         Ok(scored)
     }
 
@@ -281,6 +286,17 @@ impl Scored {
         self.finding(subject)?.save(out.join("scores.safetensors"))?;
         lmms::write_all(self, bench, items, lines, out)
     }
+}
+
+/// Says that the model was asked without a picture.
+fn blind(survey: &Survey, count: usize) -> Option<Caution> {
+    let Survey { blind, unread } = survey;
+    let column = unread.as_ref().map_or(String::new(), |name| {
+        format!("; field `{name}` looks like the name of one, and nobody reads it")
+    });
+    let text =
+        format!("{blind} of {count} items were shown no picture, so that there is no row `{BLANK}`{column}");
+    (*blind > 0).then(|| Caution::new(CautionKind::NoPicture, *blind as f32, text))
 }
 
 /// What speaks against the scores.

@@ -49,6 +49,10 @@ impl Scorer for Choice {
             if item.answers.is_empty() {
                 return missing("an answer");
             }
+            if item.answers.iter().any(|answer| plain(answer).is_empty()) {
+                let (found, expected) = ("an empty right answer".to_owned(), "a text");
+                return Err(ScoreError::Item { scorer: self.name(), item: item.id.clone(), found, expected });
+            }
             let read = plain(&answer.text);
             let right = item.answers.iter().any(|answer| plain(answer) == read);
             (read, right, false)
