@@ -226,7 +226,7 @@ fn routes_and_circuits_that_cannot_be() {
     );
     assert_eq!(
         said(path(&[input], Receivers::Each(vec![query])).unwrap().run(&toy, &pair)),
-        "path-patching needs nodes that the decoder has, but `1.q2` is none of 0.q0 to logits"
+        "path-patching needs nodes that the part has, but `1.q2` is none of 0.q0 to logits"
     );
 }
 
