@@ -112,7 +112,7 @@ impl Contrast {
     /// Whatever the plan reports.
     pub fn own_plan(&self, pass: Pass<'_>) -> Result<Plan, HookError> {
         let plan = self.own.planned(pass)?;
-        self.early.iter().flat_map(Early::sites).try_fold(plan, |plan, site| plan.read(site))
+        self.early.iter().flat_map(Early::sites).try_fold(plan, Plan::read)
     }
 }
 

@@ -235,7 +235,7 @@ impl Analysis for LogitLens {
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
         let (part, space) = self.part(on.subject())?;
         let answer = match space {
-            Space::Shared => shared::answer(self, on, &*self.sample(&case.sample, space), part)?,
+            Space::Shared => shared::answer(self, on, &self.sample(&case.sample, space), part)?,
             _ => words::answer(self, on, case, (part, space))?,
         };
         Ok(answer.settled("part", json!(part)))

@@ -171,7 +171,7 @@ fn routes_and_circuits_that_cannot_be() {
     );
     assert_eq!(
         said(cut(
-            |s| s.edges = Some(vec![Edges::usual(Part::Text, None), Edges::usual(Part::Text, None)].concat())
+            |s| s.edges = Some([Edges::usual(Part::Text, None), Edges::usual(Part::Text, None)].concat())
         )),
         "attention-knockout: edges = `pictures to question` twice, but names must tell them apart"
     );

@@ -1,6 +1,6 @@
 //! A look at every item before the first is answered: what cannot be scored is told then, and not after hours.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
@@ -28,7 +28,7 @@ impl Survey {
         count: usize,
         (scorer, reader): (Option<&dyn Scorer>, Reader),
     ) -> Result<Self, BenchError> {
-        let (mut survey, mut ids) = (Self::default(), HashSet::new());
+        let (mut survey, mut ids) = (Self::default(), BTreeSet::new());
         for index in 0..count {
             let item = items.item(index)?;
             if let Some(scorer) = scorer {
