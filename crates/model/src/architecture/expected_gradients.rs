@@ -152,7 +152,9 @@ struct Background<'a> {
 
 impl Background<'_> {
     fn len(&self) -> usize {
-        self.pictures.len() + self.texts.len() + self.own.among.as_ref().map_or(0, mmlens_core::ManyCases::len)
+        self.pictures.len()
+            + self.texts.len()
+            + self.own.among.as_ref().map_or(0, mmlens_core::ManyCases::len)
     }
 
     fn name(&self, at: usize) -> String {
