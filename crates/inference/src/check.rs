@@ -1,6 +1,6 @@
 //! What methods refuse alike.
 
-use mmlens_core::{AnalysisError, Card};
+use mmlens_core::{AnalysisError, Card, MOST_COUNTED};
 
 /// Settings that cannot be.
 pub(crate) fn setting(
@@ -10,6 +10,15 @@ pub(crate) fn setting(
     expected: &'static str,
 ) -> AnalysisError {
     AnalysisError::Setting { method: card.id, setting, found: found.to_string(), expected }
+}
+
+/// A count that must be neither zero nor beyond [`MOST_COUNTED`].
+pub(crate) fn at_least_one(card: &Card, name: &'static str, count: usize) -> Result<(), AnalysisError> {
+    match count {
+        0 => Err(setting(card, name, count, "it must be at least 1")),
+        most if most > MOST_COUNTED => Err(setting(card, name, most, "it must be at most 2^20")),
+        _ => Ok(()),
+    }
 }
 
 /// An input the method cannot work on.

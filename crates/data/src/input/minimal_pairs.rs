@@ -78,8 +78,8 @@
 
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, ManyCases, On, Part, Point, Reply, Sample,
-    Seed, Site, Words, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, MOST_COUNTED, ManyCases, On, Part, Point,
+    Reply, Sample, Seed, Site, Words, kind,
 };
 use mmlens_engine::Progress;
 use serde::{Deserialize, Serialize};
@@ -217,17 +217,17 @@ impl Analysis for MinimalPairs {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let zero = |setting| AnalysisError::Setting {
-            method: CARD.id,
-            setting,
-            found: "0".to_owned(),
-            expected: "it must be at least 1",
-        };
-        match (settings.each, settings.rows) {
-            (Some(0), _) => Err(zero("each")),
-            (_, 0) => Err(zero("rows")),
-            _ => Ok(Self { settings }),
+        for (setting, count) in [("each", settings.each), ("rows", Some(settings.rows))] {
+            let wrong = |found: usize, expected| {
+                Err(AnalysisError::Setting { method: CARD.id, setting, found: found.to_string(), expected })
+            };
+            match count {
+                Some(0) => return wrong(0, "it must be at least 1"),
+                Some(most) if most > MOST_COUNTED => return wrong(most, "it must be at most 2^20"),
+                _ => {}
+            }
         }
+        Ok(Self { settings })
     }
 
     fn settings(&self) -> &Settings {

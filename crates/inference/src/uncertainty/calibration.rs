@@ -72,7 +72,7 @@ use serde::{Deserialize, Serialize};
 use super::clusters::normalised;
 use super::drawn::{CUT, cut, mean_log};
 use super::reliability::{Bin, Reliability};
-use crate::check::{input, setting};
+use crate::check::{at_least_one, input};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -168,12 +168,9 @@ impl Analysis for Calibration {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let zero = |name| Err(setting(&CARD, name, 0, "it must be at least 1"));
-        match (settings.bins, settings.max_new) {
-            (0, _) => zero("bins"),
-            (_, 0) => zero("max_new"),
-            _ => Ok(Self { settings }),
-        }
+        at_least_one(&CARD, "bins", settings.bins)?;
+        at_least_one(&CARD, "max_new", settings.max_new)?;
+        Ok(Self { settings })
     }
 
     fn settings(&self) -> &Settings {

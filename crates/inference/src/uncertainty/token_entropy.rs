@@ -65,7 +65,7 @@ use mmlens_engine::Progress;
 use mmlens_engine::distribution::{entropy, largest, log_probabilities, rank};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{input, setting};
+use crate::check::{at_least_one, input};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -139,10 +139,8 @@ impl Analysis for TokenEntropy {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        match settings.top {
-            0 => Err(setting(&CARD, "top", 0, "it must be at least 1")),
-            _ => Ok(Self { settings }),
-        }
+        at_least_one(&CARD, "top", settings.top)?;
+        Ok(Self { settings })
     }
 
     fn settings(&self) -> &Settings {

@@ -79,7 +79,7 @@ use mmlens_core::{
 use mmlens_engine::{Coalition, Hiding, Matrix, Measured, Positions, Progress, Ridge, Spoken};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, setting};
+use crate::check::{at_least_one, at_most, setting};
 use crate::parts::{Called, PartSettings, Parts};
 
 pub use crate::parts::{Cover, Each, Hide};
@@ -190,6 +190,7 @@ impl Analysis for Lime {
         if let Some(Cover::Sliding { .. }) = picture {
             return Err(setting(&CARD, "picture", "sliding windows", "parts share no pixel"));
         }
+        at_most(&CARD, "samples", *samples)?;
         if *samples < 2 {
             return Err(setting(&CARD, "samples", samples, "a line needs 2 or more"));
         }

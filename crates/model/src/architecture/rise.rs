@@ -72,7 +72,7 @@ use mmlens_core::{
 use mmlens_engine::{Measured, Progress, Spoken, Veiled, one_row};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, input, setting};
+use crate::check::{at_least_one, at_most, input, setting};
 
 const PIXELS: Site = Site::of(Part::Vision, Point::Pixels);
 
@@ -212,6 +212,7 @@ impl Analysis for Rise {
         if !(*open > 0.0 && *open < 1.0) {
             return Err(setting(&CARD, "open", open, "it is a chance between 0 and 1"));
         }
+        at_most(&CARD, "samples", *samples)?;
         if *samples < 2 {
             return Err(setting(&CARD, "samples", samples, "an error needs 2 or more"));
         }

@@ -97,7 +97,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::learning::Split;
-use crate::check::{at_least_one, input, not_below_zero, share};
+use crate::check::{at_least_one, at_most, input, not_below_zero, share};
 
 mod bank;
 
@@ -226,6 +226,7 @@ impl Fit for Concepts {
         for (name, count) in [("count", count), ("starts", starts), ("rounds", rounds), ("draws", draws)] {
             at_least_one(&CARD, name, count)?;
         }
+        at_most(&CARD, "exemplars", settings.exemplars)?;
         not_below_zero(&CARD, "tolerance", settings.tolerance)?;
         share(&CARD, "held_out", settings.held_out)?;
         Ok(Self { settings })

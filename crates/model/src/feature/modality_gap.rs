@@ -94,7 +94,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{above_zero, at_least_one, input, setting, share};
+use crate::check::{above_zero, at_least_one, at_most, input, setting, share};
 use crate::layer::cka::RowsOf;
 
 /// What this method is.
@@ -195,6 +195,7 @@ impl Analysis for ModalityGap {
         if let Some(shift) = settings.shifts.iter().find(|shift| !shift.is_finite()) {
             return Err(setting(&CARD, "shifts", shift, "all must be finite"));
         }
+        at_most(&CARD, "top", settings.top)?;
         above_zero(&CARD, "c", settings.c)?;
         share(&CARD, "held_out", settings.held_out)?;
         Ok(Self { settings })

@@ -260,9 +260,13 @@ impl Analysis for AttributionPatching {
         let none = || input(&CARD, "a part with blocks that an answer is read from", "this one has none");
         let (at_clean, at_corrupted) = ends.ok_or_else(none)?;
         tables.push(opened.other_tokens()?);
-        let missed = self.missed(on.subject(), &tables, f64::from(at_clean) - f64::from(at_corrupted));
-        let answer = Answer::new(tables, self.sites(part, &layers)).settled("part", json!(part));
         let cautions = opened.caution(at_clean, at_corrupted);
+        // Of a difference that barely is one no share says anything.
+        let missed = match cautions {
+            Some(_) => None,
+            None => self.missed(on.subject(), &tables, f64::from(at_clean) - f64::from(at_corrupted)),
+        };
+        let answer = Answer::new(tables, self.sites(part, &layers)).settled("part", json!(part));
         let answer = answer.explaining(objective).against(pair.difference());
         Ok(answer.cautioned(cautions).cautioned(missed))
     }

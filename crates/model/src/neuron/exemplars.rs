@@ -97,7 +97,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, input, part_with_neurons, setting};
+use crate::check::{at_least_one, at_most, input, part_with_neurons, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -197,6 +197,7 @@ impl Analysis for Exemplars {
         for (name, count) in [("top", settings.top), ("sample", settings.sample), ("side", settings.side)] {
             at_least_one(&CARD, name, count)?;
         }
+        at_most(&CARD, "crops", settings.crops)?;
         match settings.quantiles.iter().find(|q| !(0.0..=1.0).contains(*q)) {
             Some(q) => Err(setting(&CARD, "quantiles", q, "they must lie between 0 and 1")),
             None => Ok(Self { settings }),
