@@ -21,7 +21,7 @@
 //! | `layer` | answer | | the block before which the stream is read out; 0 is what enters the first |
 //!
 //! # Settings
-//! - `layers`: `"high"`, every other block from the middle on; `"low"`, every other one up to there; or `{"at": [0, 2]}`. With more than 40 blocks the first or last 20, as transformers has it. Low is meant for
+//! - `layers`: `"high"`, every other block from the middle on; `"low"`, every other one up to there; `"all"`, or `{"at": [0, 2]}`. With more than 40 blocks the first or last 20, as transformers has it. Low is meant for
 //!   long answers that reason, high for short ones.
 //! - `variant`: `"textbook"`, the Jensen-Shannon divergence and the norm. `"reference"` is what the authors' code and transformers compute: `D(m || p)` and `D(m || q)` in the
 //!   place of `D(p || m)` and `D(q || m)`, and early states through the head alone.
@@ -98,6 +98,8 @@ pub enum Layers {
     /// Every other block of the second half.
     #[default]
     High,
+    /// Every block.
+    All,
     /// Before these blocks.
     At(Vec<usize>),
 }
@@ -151,6 +153,7 @@ impl Dola {
             Layers::Low => (0..half).step_by(2).collect(),
             Layers::High if blocks <= DEEP => (half..blocks).step_by(2).collect(),
             Layers::High => (blocks - half..blocks).step_by(2).collect(),
+            Layers::All => (0..blocks).collect(),
             Layers::At(some) => {
                 let mut some = some.clone();
                 some.sort_unstable();
