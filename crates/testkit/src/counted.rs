@@ -29,7 +29,7 @@ impl<'a> Counted<'a> {
 }
 
 impl Subject for Counted<'_> {
-    forward_subject!(|own| own.subject; name, weights_hash, alterations, dtype, device, kernels, edited, sites, anatomy, weights, weight,
+    forward_subject!(|own| own.subject; name, weights_hash, alterations, dtype, device, kernels, edited, sites, anatomy, read_behind, weights, weight,
         encode, read_out, longest_answer, rules, decode, token, tokens, mask, pad);
 
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {

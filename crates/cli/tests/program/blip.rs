@@ -61,7 +61,11 @@ fn what_it_says_is_explained_on_pixels_and_words() {
             &["ig", "occlusion", "attention", "logit-lens", "patching", "attribution"][..],
         ),
         ("blip-a", &[], &["ig", "occlusion", "attention", "logit-lens", "patching", "attribution"]),
-        ("blip-qa", &["--ask", "What colour is it?"], &["ig", "occlusion", "attention", "patching"]),
+        (
+            "blip-qa",
+            &["--ask", "What colour is it?"],
+            &["ig", "occlusion", "attention", "patching", "attribution", "knockout"],
+        ),
         ("blip-itm", &["--text", "a red circle"], &["ig", "occlusion", "attention", "logit-lens"]),
     ] {
         let folder = tempfile::tempdir().unwrap();

@@ -46,7 +46,10 @@ fn a_class_is_explained_on_the_picture() {
         assert_eq!(said["explained"]["id"], id);
         let methods: Vec<&str> =
             said["findings"].as_array().unwrap().iter().map(|f| f["method"].as_str().unwrap()).collect();
-        assert_eq!(methods, ["ig", "occlusion", "attention", "rollout", "logit-lens", "patching"]);
+        assert_eq!(
+            methods,
+            ["ig", "occlusion", "attention", "rollout", "logit-lens", "patching", "attribution", "knockout"]
+        );
         for written in said["findings"].as_array().unwrap() {
             let finding = Finding::load(written["finding"].as_str().unwrap()).unwrap();
             if written["method"] != "rollout" && written["method"] != "attention" {

@@ -78,7 +78,7 @@ fn methods_stand_beside_baselines_and_what_is_done_is_kept() {
     // The finding is one like others, and the same command finds all done.
     let finding = out.join("evaluation.safetensors");
     let before = fs::read(&finding).unwrap();
-    let printed = evaluate(&cases, &out, &metrics).well();
+    let printed = evaluate(&cases, &out, &metrics).cautioned();
     assert!(printed.starts_with("| | deletion ↓ | cascade: text ↓ |"), "{printed}");
     assert_eq!(fs::read(&finding).unwrap(), before);
     let shown = mmlens(["show", finding.to_str().unwrap()]).well();
@@ -93,10 +93,10 @@ fn a_budget_is_told_and_what_cannot_be_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let cases = cases(folder.path());
     let out = folder.path().join("out");
-    let printed = evaluate(&cases, &out, &["--metric", "deletion", "--budget", "100"]).well();
+    let printed = evaluate(&cases, &out, &["--metric", "deletion", "--budget", "100"]).cautioned();
     assert!(printed.contains("not run (cost) n=0"), "{printed}");
-    let none =
-        evaluate(&cases, &folder.path().join("none"), &["--metric", "deletion", "--seconds", "0"]).well();
+    let none = evaluate(&cases, &folder.path().join("none"), &["--metric", "deletion", "--seconds", "0"])
+        .cautioned();
     assert!(none.contains("| occlusion | not run (cost) n=0 |"), "{none}");
     assert!(!none.contains("n=1") && !none.contains("n=2"), "{none}");
     let said = evaluate(&cases, &folder.path().join("none"), &["--seconds=-3"]).refused();

@@ -94,7 +94,7 @@ fn the_shipped_model_explains_itself_at_once() {
         "--out",
         out.to_str().unwrap(),
     ])
-    .well();
+    .cautioned();
     let took = started.elapsed();
     println!("{question}\n{said}\n{took:?}");
     assert!(took < Duration::from_secs(10), "{took:?}");
@@ -147,10 +147,10 @@ fn only_the_methods_asked_for_are_run() {
         files(folder.path()),
         ["ig.png", "ig.safetensors", "manifest.json", "report.html", "rollout.png", "rollout.safetensors"]
     );
-    let unknown = explain(&model("llava-a"), folder.path(), &["--ask", "Is it?", "--method", "lime"]);
+    let unknown = explain(&model("llava-a"), folder.path(), &["--ask", "Is it?", "--method", "lemon"]);
     assert_eq!(unknown.code, Some(2));
     assert!(
-        unknown.err.contains("invalid value 'lime'") && unknown.err.contains("logit-lens"),
+        unknown.err.contains("invalid value 'lemon'") && unknown.err.contains("logit-lens"),
         "{}",
         unknown.err
     );

@@ -162,8 +162,8 @@ fn what_is_wrong_is_told_with_its_line() {
         ),
         ("[ig]\nsteps = nan", ", line 2: `steps` is the number nan, expected a text, a number"),
         (
-            "method = \"lime\"\nask = \"a\"\nout = \"o\"",
-            ", line 1: `method`: invalid value 'lime' for '--method",
+            "method = \"lemon\"\nask = \"a\"\nout = \"o\"",
+            ", line 1: `method`: invalid value 'lemon' for '--method",
         ),
         (
             "out = \"o\"\nask = \"a\"\nprompt = \"b\"",

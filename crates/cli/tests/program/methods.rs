@@ -145,7 +145,7 @@ fn settings_are_told_with_their_ranges() {
             .collect::<Vec<_>>()
     };
     assert_eq!(of("steps"), ["a whole number", "it needs 1 to 4096"]);
-    assert_eq!(of("rows"), ["a whole number", "it must be at least 1"]);
+    assert_eq!(of("rows"), ["a whole number", "it must be at least 1", "it must be at most 2^20"]);
     let rule = of("rule");
     assert!(rule[0].contains("`gauss-legendre`") && rule[0].contains("`trapezoid`"), "{rule:?}");
 }

@@ -165,7 +165,7 @@ fn persons_agree_as_their_maps_do() {
         Known { persons: vec![PersonMap { size: [4, 16], ..known.persons[0].clone() }], ..Known::default() };
     let said =
         metric.scores(&at.asked(&there, &misfit, Redraws::default()), &there.0).unwrap_err().to_string();
-    assert_eq!(said, "the map of one is 4 x 16 pixels, and the picture Some((8, 8))");
+    assert_eq!(said, "the map of one is 4 x 16 pixels, and the picture 8 x 8");
 }
 
 /// Nothing is scored that cannot be: each says why.
