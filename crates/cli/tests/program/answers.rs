@@ -195,7 +195,6 @@ fn decoders_are_asked_by_name() {
         ),
         (&["--decoder", "vcd", "--set", "vcd.noise=1000"], "steps are counted from 0 to 999"),
         (&["--decoder", "dola", "--set", "dola.layer=1"], "unknown field `layer`"),
-        (&["--set", "vcd.alpha=1"], "--decoder <DECODER>"),
     ] {
         let said = ask(more).refused();
         assert!(said.contains(wanted), "{said}");

@@ -56,6 +56,9 @@ fn a_class_is_explained_on_the_picture() {
                 let objective = format!("logit of token {id} at the last position");
                 assert_eq!(finding.provenance.objective, Some(objective));
             }
+            if written["method"] == "knockout" {
+                continue; // what cutting does to an answer lies on no picture
+            }
             let map = image::open(written["heat_maps"][0]["file"].as_str().unwrap()).unwrap();
             assert_eq!((map.width(), map.height()), (47, 31), "at the size of the picture");
         }

@@ -56,6 +56,7 @@ impl Said {
                 "the neighbours are words of the prompt itself",
                 "nearer to the bank than every random vector",
                 "no random set of its size is another",
+                "has few places to be cut at",
                 "more draws are needed",
                 "whether they mean the same is not seen",
                 "of the answers were cut off after the most tokens",
