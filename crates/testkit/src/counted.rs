@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mmlens_core::{
-    AnyTensor, Inputs, Output, Plan, Run, Session, Subject, SubjectError, Trace, forward_subject,
+    Inputs, Output, Plan, Run, Session, Subject, SubjectError, Trace, forward_session, forward_subject,
 };
 
 /// Another subject, which counts the rows of its passes and of the steps of its sessions. It goes on from no suffix, so that a pass
@@ -50,29 +50,7 @@ struct Stepping<'a> {
 }
 
 impl Session for Stepping<'_> {
-    fn rows(&self) -> usize {
-        self.inner.rows()
-    }
-
-    fn steps(&self) -> usize {
-        self.inner.steps()
-    }
-
-    fn written(&self) -> &[Vec<u32>] {
-        self.inner.written()
-    }
-
-    fn room(&self) -> Option<&[usize]> {
-        self.inner.room()
-    }
-
-    fn logits(&self) -> &AnyTensor {
-        self.inner.logits()
-    }
-
-    fn begun(&mut self) -> Option<Trace> {
-        self.inner.begun()
-    }
+    forward_session!(|own| own.inner; rows, steps, written, room, logits, begun, back, keep, settle);
 
     fn step(&mut self, tokens: &[u32], plan: Plan) -> Result<Trace, SubjectError> {
         self.counted.count(tokens.len());
@@ -84,17 +62,5 @@ impl Session for Stepping<'_> {
         Self: 'b,
     {
         Box::new(Stepping { counted: self.counted, inner: self.inner.fork() })
-    }
-
-    fn back(&mut self, steps: usize) -> Result<(), SubjectError> {
-        self.inner.back(steps)
-    }
-
-    fn keep(&mut self, rows: &[usize]) -> Result<(), SubjectError> {
-        self.inner.keep(rows)
-    }
-
-    fn settle(&mut self) {
-        self.inner.settle();
     }
 }

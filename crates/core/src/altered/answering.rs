@@ -1,7 +1,7 @@
 //! Answers of a subject with standing edits: every step has those that name no positions of the prompt.
 
 use super::{Altered, Pass};
-use crate::{AnyTensor, Plan, Session, Subject, SubjectError, Trace};
+use crate::{Plan, Session, Subject, SubjectError, Trace, forward_session};
 
 /// A session of the subject inside, whose steps have the edits.
 pub(super) struct Answering<'a, S> {
@@ -12,29 +12,7 @@ pub(super) struct Answering<'a, S> {
 }
 
 impl<S: Subject> Session for Answering<'_, S> {
-    fn rows(&self) -> usize {
-        self.inner.rows()
-    }
-
-    fn steps(&self) -> usize {
-        self.inner.steps()
-    }
-
-    fn written(&self) -> &[Vec<u32>] {
-        self.inner.written()
-    }
-
-    fn room(&self) -> Option<&[usize]> {
-        self.inner.room()
-    }
-
-    fn logits(&self) -> &AnyTensor {
-        self.inner.logits()
-    }
-
-    fn begun(&mut self) -> Option<Trace> {
-        self.inner.begun()
-    }
+    forward_session!(|own| own.inner; rows, steps, written, room, logits, begun, back, settle);
 
     fn step(&mut self, tokens: &[u32], plan: Plan) -> Result<Trace, SubjectError> {
         let local = self.subject.local(&Pass::Answer { pads: &self.pads })?;
@@ -48,17 +26,9 @@ impl<S: Subject> Session for Answering<'_, S> {
         Box::new(Answering { subject: self.subject, inner: self.inner.fork(), pads: self.pads.clone() })
     }
 
-    fn back(&mut self, steps: usize) -> Result<(), SubjectError> {
-        self.inner.back(steps)
-    }
-
     fn keep(&mut self, rows: &[usize]) -> Result<(), SubjectError> {
         self.inner.keep(rows)?;
         self.pads = rows.iter().filter_map(|row| self.pads.get(*row).copied()).collect();
         Ok(())
-    }
-
-    fn settle(&mut self) {
-        self.inner.settle();
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use mmlens_core::{
     AnyTensor, AxisName, Copies, Generated, Generation, Generator, HookError, Inputs, Need, Output, Plan,
-    Point, Run, Selector, Session, Site, SiteSpec, Splice, Subject, SubjectError, Trace, forward_subject,
+    Point, Run, Selector, Session, Site, SiteSpec, Splice, Subject, SubjectError, Trace, forward_session,
+    forward_subject,
 };
 
 use super::{Dictionary, DictionaryError};
@@ -207,29 +208,7 @@ struct Answering<'a> {
 }
 
 impl Session for Answering<'_> {
-    fn rows(&self) -> usize {
-        self.inner.rows()
-    }
-
-    fn steps(&self) -> usize {
-        self.inner.steps()
-    }
-
-    fn written(&self) -> &[Vec<u32>] {
-        self.inner.written()
-    }
-
-    fn room(&self) -> Option<&[usize]> {
-        self.inner.room()
-    }
-
-    fn logits(&self) -> &AnyTensor {
-        self.inner.logits()
-    }
-
-    fn begun(&mut self) -> Option<Trace> {
-        self.inner.begun()
-    }
+    forward_session!(|own| own.inner; rows, steps, written, room, logits, begun, back, keep, settle);
 
     fn step(&mut self, tokens: &[u32], plan: Plan) -> Result<Trace, SubjectError> {
         self.inner.step(tokens, plan.splice([self.splice.clone()]))
@@ -240,17 +219,5 @@ impl Session for Answering<'_> {
         Self: 'b,
     {
         Box::new(Answering { splice: self.splice, inner: self.inner.fork() })
-    }
-
-    fn back(&mut self, steps: usize) -> Result<(), SubjectError> {
-        self.inner.back(steps)
-    }
-
-    fn keep(&mut self, rows: &[usize]) -> Result<(), SubjectError> {
-        self.inner.keep(rows)
-    }
-
-    fn settle(&mut self) {
-        self.inner.settle();
     }
 }
