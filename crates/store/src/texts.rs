@@ -7,7 +7,7 @@ use mmlens_core::{Case, Cases, Sample, SubjectError, Words};
 use sha2::{Digest, Sha256};
 
 /// A file with a text on each line, as a data set. Lines of white space alone are left out, and white space around the others. Only the places of
-/// lines are held, twelve bytes for each, however long the file.
+/// lines are held, sixteen bytes for each, however long the file.
 ///
 /// Its name is that of the file with the first digits of its SHA-256, so that a recording of a file that was changed is another recording.
 #[derive(Debug, Clone)]
@@ -15,8 +15,8 @@ pub struct Texts {
     path: PathBuf,
     name: String,
     sha256: String,
-    /// Where each begins, and its bytes.
-    lines: Vec<(u64, u32)>,
+    /// Where each begins, its bytes, and the beginning of their SHA-256.
+    lines: Vec<(u64, u32, u32)>,
     captions: bool,
 }
 
@@ -53,7 +53,7 @@ impl Texts {
             let begins = text.len() - text.trim_start().len();
             let length = text.trim().len();
             if length > 0 {
-                lines.push((from + begins as u64, length as u32));
+                lines.push((from + begins as u64, length as u32, known(text.trim())));
             }
             hash.update(&line);
             from += read;
@@ -75,18 +75,23 @@ impl Texts {
     /// # Errors
     /// What the system says; a file that was changed since.
     pub fn text(&self, index: usize) -> io::Result<Option<String>> {
-        let Some((from, length)) = self.lines.get(index) else { return Ok(None) };
+        let Some((from, length, own)) = self.lines.get(index) else { return Ok(None) };
         let (mut file, _) = mmlens_files::open(&self.path)?;
         file.seek(SeekFrom::Start(*from))?;
         let mut bytes = vec![0; *length as usize];
-        file.read_exact(&mut bytes)?;
         let changed = || io::Error::new(io::ErrorKind::InvalidData, "it was changed while it was read");
-        let text = String::from_utf8(bytes).map_err(|_| changed())?;
-        match text.contains('\n') {
-            true => Err(changed()),
-            false => Ok(Some(text)),
-        }
+        file.read_exact(&mut bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => changed(),
+            _ => error,
+        })?;
+        let text = String::from_utf8(bytes).ok().filter(|text| known(text) == *own);
+        text.map(Some).ok_or_else(changed)
     }
+}
+
+/// What a text is known again by.
+fn known(text: &str) -> u32 {
+    Sha256::digest(text).first_chunk().map_or(0, |first| u32::from_le_bytes(*first))
 }
 
 impl Cases for Texts {
@@ -138,8 +143,11 @@ mod tests {
         assert!(texts.name().starts_with("texts.txt sha256 "));
         assert_ne!(Texts::open(&file).unwrap().name(), texts.name());
         std::fs::write(&file, "ab\ncd").unwrap();
-        assert!(texts.text(0).is_err(), "a line ends in it");
-        assert!(texts.text(2).is_err(), "the file is shorter");
+        assert!(texts.text(0).unwrap_err().to_string().contains("it was changed"), "a line ends in it");
+        assert!(texts.text(2).unwrap_err().to_string().contains("it was changed"), "the file is shorter");
+        // As many bytes of other letters.
+        std::fs::write(&file, "\n  ab x \r\n\t\nd\u{e9}f\n\nlast").unwrap();
+        assert!(texts.text(0).unwrap_err().to_string().contains("it was changed"), "another letter");
         std::fs::write(&file, b"ab\nc\xff\n").unwrap();
         assert!(Texts::open(&file).unwrap_err().to_string().starts_with("line 2: "));
         std::fs::write(&file, "a".repeat(1 + (1 << 20))).unwrap();

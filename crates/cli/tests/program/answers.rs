@@ -199,6 +199,13 @@ fn decoders_are_asked_by_name() {
         let said = ask(more).refused();
         assert!(said.contains(wanted), "{said}");
     }
+    for (more, wanted) in [
+        (&["--decoder", "vdc"][..], "invalid value 'vdc'"),
+        (&["--set", "vcd.alpha=1"], "--decoder <DECODER>"),
+    ] {
+        let said = ask(more);
+        assert!(said.code == Some(2) && said.err.contains(wanted), "{said:?}");
+    }
     let classes = mmlens(["ask", &model("vit-a"), "--image", &square, "--decoder", "vcd"]).refused();
     assert!(classes.contains("needs a subject that writes answers token by token"), "{classes}");
     let words = mmlens(["ask", &model("gpt2-a"), "--prompt", "Go on", "--decoder", "vcd"]).refused();

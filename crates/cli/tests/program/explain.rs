@@ -93,8 +93,11 @@ fn the_shipped_model_explains_itself_at_once() {
         &question,
         "--out",
         out.to_str().unwrap(),
-    ])
-    .cautioned();
+    ]);
+    // Nothing is said against it but that gradients at the mean colour miss what patching finds.
+    let notes: Vec<&str> = said.err.lines().collect();
+    assert!(matches!(notes[..], [one] if one.starts_with("note: attribution: ")), "{}", said.err);
+    let said = said.cautioned();
     let took = started.elapsed();
     println!("{question}\n{said}\n{took:?}");
     assert!(took < Duration::from_secs(10), "{took:?}");

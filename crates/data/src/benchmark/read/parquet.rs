@@ -10,7 +10,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::{ReaderIter, TreeBuilder};
 use parquet::record::{Field, Row};
-use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type, TypePtr};
 use serde_json::{Map as Object, Number, Value};
 
 use super::fields::Fields;
@@ -142,14 +142,36 @@ impl Parquet {
             None => self.group(group, index)?,
         };
         loop {
-            let row = called(&self.file, At::Row(stands.next + 1), || stands.rows.next().transpose())?
-                .ok_or_else(past)?;
+            let read = called(&self.file, At::Row(stands.next + 1), || stands.rows.next().transpose());
+            let row =
+                read.map_err(|error| self.named(group, stands.next).unwrap_or(error))?.ok_or_else(past)?;
             stands.next += 1;
             if stands.next > index {
                 *held = Some(stands);
                 return Ok(row);
             }
         }
+    }
+}
+
+impl Parquet {
+    /// The error of a row of a group with the column that has it: the library names none, so that columns are read one by one.
+    fn named(&self, group: usize, row: usize) -> Option<ReadError> {
+        let within = row - self.starts.get(group)?;
+        let fails = |field: &TypePtr| {
+            let one = Type::group_type_builder(self.schema.name()).with_fields(vec![field.clone()]).build();
+            let schema = Arc::new(SchemaDescriptor::new(Arc::new(one.ok()?)));
+            let reader = self.reader.get_row_group(group).ok()?;
+            let mut rows =
+                TreeBuilder::new().with_batch_size(AT_ONCE).as_iter(schema, reader.as_ref()).ok()?;
+            let said = caught(|| rows.nth(within).transpose()).ok()?.err()?.to_string();
+            // A column that says of itself that it is text.
+            let found =
+                if said.contains("as String") { "bytes that are no text in UTF-8".to_owned() } else { said };
+            let expected = "a text, a number or nothing";
+            Some(ReadError::field(&self.file, At::Row(row + 1), field.name(), found, expected))
+        };
+        self.schema.root_schema().get_fields().iter().find_map(fails)
     }
 }
 
