@@ -7,6 +7,7 @@
 //! Begun at random: number `i` of the amounts, then of the parts, is `sqrt(m / k) |g|`, with `m` the mean of the absolute numbers of `X`, `k` the count of parts, and `g` normal draw `seed.at(i)`; parts of either sign keep
 //! the sign of `g`. At the end parts have length one, and the amounts what they had.
 
+use mmlens_core::finding::largest;
 use mmlens_core::{AnalysisError, Seed};
 
 use crate::{Matrix, dot, normal};
@@ -114,9 +115,9 @@ impl Factors {
         for _ in 0..rounds {
             let before = amounts.clone();
             settle(&mut amounts, &products, &gram, true);
-            let moved = amounts.values().iter().zip(before.values()).map(|(a, b)| (a - b).abs());
-            let most = moved.fold(0.0, f64::max); // no NaN: of finite rows
-            if most <= f64::EPSILON * products.square().sqrt() {
+            let moved = amounts.values().iter().zip(before.values()).map(|(a, b)| a - b);
+            let least = f64::EPSILON * products.square().sqrt();
+            if largest(&moved.collect::<Vec<f64>>()).is_ok_and(|most| most <= least) {
                 break;
             }
         }

@@ -30,6 +30,7 @@
 //! # Reference
 //! Das et al.: Human Attention in Visual Question Answering: Do Humans and Deep Networks Look at the Same Regions? EMNLP 2016. <https://arxiv.org/abs/1606.03556>.
 
+use mmlens_core::finding::largest;
 use mmlens_core::{AnalysisError, PersonMap};
 use serde::{Deserialize, Serialize};
 
@@ -126,8 +127,10 @@ impl Agreement {
 
 /// Masses in steps of a millionth of the largest: sums of the same grey levels are equal then, in whatever order they were added.
 fn in_steps(masses: &[f64]) -> Vec<f64> {
-    let step = 1e-6 * masses.iter().map(|mass| mass.abs()).fold(0.0, f64::max); // no NaN: maps are finite
-    if step > 0.0 { masses.iter().map(|mass| (mass / step).round()).collect() } else { masses.to_vec() }
+    match largest(masses) {
+        Ok(most) if most > 0.0 => masses.iter().map(|mass| (mass / (1e-6 * most)).round()).collect(),
+        _ => masses.to_vec(),
+    }
 }
 
 fn same() -> NoScore {

@@ -39,6 +39,7 @@
 //! Adebayo et al.: Sanity Checks for Saliency Maps, NeurIPS 2018. <https://arxiv.org/abs/1810.03292>. There weights are initialised anew; here they are drawn with the moments that the trained ones have, so that
 //! activations stay of the size that a deep network needs.
 
+use mmlens_core::finding::largest;
 use mmlens_core::{AnalysisError, On};
 use serde::{Deserialize, Serialize};
 
@@ -86,12 +87,14 @@ impl RandomisationSettings {
     }
 
     fn alike(&self, a: &[f64], b: &[f64]) -> Result<f64, NoScore> {
-        let scaled = |values: &[f64]| {
-            let most = values.iter().copied().fold(0.0, f64::max); // no NaN: masses are finite
-            values.iter().map(|value| if most > 0.0 { value / most } else { 0.0 }).collect::<Vec<f64>>()
+        let scaled = |values: &[f64]| -> Result<Vec<f64>, NoScore> {
+            let most = largest(values).map_err(|error| NoScore::Undefined(error.to_string()))?;
+            Ok(values.iter().map(|value| if most > 0.0 { value / most } else { 0.0 }).collect())
         };
         let found = match (self.similarity, self.over) {
-            (Similarity::Structure, Over::Grid { rows, cols }) => ssim(&scaled(a), &scaled(b), [rows, cols]),
+            (Similarity::Structure, Over::Grid { rows, cols }) => {
+                ssim(&scaled(a)?, &scaled(b)?, [rows, cols])
+            }
             _ => rank_correlation(a, b),
         };
         found.ok_or_else(|| NoScore::Undefined("a map is the same on all units".to_owned()))

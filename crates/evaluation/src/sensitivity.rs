@@ -38,6 +38,7 @@
 use std::sync::Arc;
 
 use image::{DynamicImage, RgbImage};
+use mmlens_core::finding::largest;
 use mmlens_core::{AnalysisError, Case, Picture, Sample, Seed};
 use serde::{Deserialize, Serialize};
 
@@ -114,8 +115,8 @@ impl Metric for Sensitivity {
             moved(&own, &again)
         });
         let moved: Vec<f64> = moved.collect::<Result<_, NoScore>>()?;
-        let largest = moved.iter().copied().fold(0.0, f64::max); // no NaN: roots of squares
-        Ok(vec![largest, moved.iter().sum::<f64>() / moved.len() as f64])
+        let most = largest(&moved).map_err(|error| NoScore::Undefined(error.to_string()))?;
+        Ok(vec![most, moved.iter().sum::<f64>() / moved.len() as f64])
     }
 }
 

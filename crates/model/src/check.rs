@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use mmlens_core::finding::NotFinite;
 use mmlens_core::kind::Space;
 use mmlens_core::{
     AnalysisError, AxisName, Capability, Card, Case, HookError, Inputs, MOST_COUNTED, Objective, On, Part,
@@ -28,6 +29,12 @@ pub(crate) fn input(
     found: impl Into<String>,
 ) -> AnalysisError {
     AnalysisError::Input { method: card.id, needs: needs.into(), found: found.into() }
+}
+
+/// A number of a table that is none.
+pub(crate) fn not_finite(card: &Card, table: &str, NotFinite { at, found }: NotFinite) -> AnalysisError {
+    let (method, table) = (card.id.to_owned(), table.to_owned());
+    AnalysisError::NotFinite { method, table, at: format!("value {at}"), found: found as f32 }
 }
 
 /// Points that lie in blocks, each once, at least one.

@@ -70,7 +70,7 @@
 //! # }
 //! ```
 
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit, fixed};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit, fixed, largest};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Copies, Cost, Inputs, Leaf, Objective, On, Part,
     Point, Site, Words, caution,
@@ -79,7 +79,7 @@ use mmlens_engine::{Indices, Looks, Matrix, Progress, dot, label, looks, numbers
 use serde::{Deserialize, Serialize};
 
 use super::tower_sum::{Class, Reader, in_block};
-use crate::check::input;
+use crate::check::{input, not_finite};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -218,11 +218,9 @@ impl Analysis for EmbeddingParts {
         let gaps: Vec<f64> = cosines.iter().enumerate().map(|(at, cosine)| cosine - sums(at)).collect();
         let tables = Tables { texts, layers: &layers, reader: &reader, inputs: &inputs };
         let tables = tables.all(&each, &written, &outside, (&cosines, &gaps))?;
-        let largest = gaps
-            .iter()
-            .zip(&cosines)
-            .map(|(gap, cosine)| gap.abs() / cosine.abs().max(f64::from(f32::MIN_POSITIVE)));
-        let relative = largest.fold(0.0, f64::max); // no NaN: of finite states
+        let of_cosine = |(gap, cosine): (&f64, &f64)| gap / cosine.abs().max(f64::from(f32::MIN_POSITIVE));
+        let shares: Vec<f64> = gaps.iter().zip(&cosines).map(of_cosine).collect();
+        let relative = largest(&shares).map_err(|own| not_finite(&CARD, "gap", own))?;
         let mut sites = reader.sites(by_token);
         sites.push(projected(Part::Text));
         Ok(Answer::new(tables, sites)

@@ -82,7 +82,7 @@
 //! # }
 //! ```
 
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit, largest};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Copies, Cost, Leaf, ManyCases, On, Part, Plan, Point,
     Seed, Site, Subject, groups, held_out, kind,
@@ -94,7 +94,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{above_zero, at_least_one, at_most, input, setting, share};
+use crate::check::{above_zero, at_least_one, at_most, input, not_finite, setting, share};
 use crate::layer::cka::RowsOf;
 
 /// What this method is.
@@ -261,7 +261,7 @@ impl Analysis for ModalityGap {
             progress.advance(1)?;
         }
         let longer = shuffled.iter().filter(|own| **own >= length).count();
-        let longest = shuffled.iter().copied().fold(0.0, f64::max); // no NaN: of finite rows
+        let longest = largest(&shuffled).map_err(|own| not_finite(&CARD, "shuffled", own))?;
         let concepts = |names: &[&str]| Axis::names(Role::Concept, names.iter().copied());
         let table = |name: &str, unit, axes, values: Vec<f64>| {
             Labelled::numbers(name, unit, axes, values.into_iter().map(|value| value as f32).collect())

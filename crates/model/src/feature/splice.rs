@@ -72,7 +72,7 @@
 
 use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit, fixed};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit, fixed, largest};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Copies, Cost, Leaf, ManyCases, On, Part, Plan, Seed,
 };
@@ -454,7 +454,9 @@ fn cautions(found: &[Coded], random: &[[Vec<f64>; 2]], pictures: usize) -> Vec<C
         said.push(Caution::new(CautionKind::NoBetter, above as f32, text));
     }
     let unfinished = found.iter().flat_map(|own| &own.codes).filter(|code| code.missed > LIMITS.missed);
-    let worst = unfinished.map(|code| code.missed).fold(0.0, f64::max); // no NaN: of finite vectors
+    let missed: Vec<f64> = unfinished.map(|code| code.missed).collect();
+    // What is no number is the worst.
+    let worst = largest(&missed).unwrap_or(f64::INFINITY);
     if worst > 0.0 {
         let text = format!(
             "the search for some code was ended before its conditions were kept, which it misses by {worst:.1e}"

@@ -1,6 +1,6 @@
 //! What was learned: directions as a method of single cases, and as a standing edit.
 
-use mmlens_core::finding::{Axis, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Labelled, Role, Unit, largest};
 use mmlens_core::{
     Alteration, Analysis, AnalysisError, Answer, Card, Case, Cost, Fitted, HookError, On, Part, Parts, Point,
     Region, Seed, Site, caution, orthonormal,
@@ -95,10 +95,9 @@ impl Analysis for Erasure {
         }
         let span = orthonormal(&learned.directions)?;
         // Given bit for bit, and not made anew: they must be orthonormal already.
-        let apart =
-            span.iter().flatten().zip(learned.directions.iter().flatten()).map(|(a, b)| (a - b).abs());
-        let apart = apart.fold(0.0, f64::max); // no NaN: all finite
-        if span.len() != learned.directions.len() || apart > 1e-6 {
+        let apart = span.iter().flatten().zip(learned.directions.iter().flatten()).map(|(a, b)| a - b);
+        let close = largest(&apart.collect::<Vec<f64>>()).is_ok_and(|apart| apart <= 1e-6);
+        if span.len() != learned.directions.len() || !close {
             return Err(setting(&CARD, "directions", learned.directions.len(), "they must be orthonormal"));
         }
         Ok(Self { learned })

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use mmlens_core::burn::tensor::{Device, Tensor, TensorData};
+use mmlens_core::finding::{NotFinite, largest};
 use mmlens_core::{AnalysisError, AnyTensor, Seed};
 use mmlens_engine::dictionary::{Kept, Of, Weights, top_places};
 use mmlens_engine::{Dictionary, direction};
@@ -160,11 +161,7 @@ impl Training {
             decoder: self.directions.iter().flat_map(|direction| direction.decoder.iter().copied()).collect(),
             decoder_bias: self.centre.iter().map(|x| x * self.scale).collect(),
         };
-        Dictionary::new(weights, Kept::Largest(k), of).map_err(|error| AnalysisError::Input {
-            method: CARD.id,
-            needs: "a search that stays finite: a lower `rate`".into(),
-            found: error.to_string(),
-        })
+        Dictionary::new(weights, Kept::Largest(k), of).map_err(unsteady)
     }
 
     /// Adapts the directions to a batch of rows.
@@ -209,16 +206,16 @@ impl Training {
                 *to += together - centred;
             }
         }
-        let largest = self
+        let steepest: Result<Vec<f64>, NotFinite> = self
             .directions
             .par_iter_mut()
             .zip(&by_feature)
             .map(|(direction, of)| direction.step(of, (&worked, &centred), (count, pace)))
-            .collect::<Vec<f32>>();
-        // no NaN: what is not finite is refused when the dictionary is made
-        let largest = largest.into_iter().chain(centre.iter().map(|g| g.abs())).fold(0.0, f32::max);
+            .collect();
+        let mut steepest = steepest.map_err(unsteady)?;
+        steepest.push(largest(&centre).map_err(unsteady)?);
         self.of_centre.step(&mut self.centre, &centre, pace);
-        self.gradient = f64::from(largest);
+        self.gradient = largest(&steepest).map_err(unsteady)?;
         Ok(())
     }
 
@@ -284,13 +281,22 @@ impl Training {
     }
 }
 
+/// A search that has left the numbers.
+fn unsteady(error: impl std::fmt::Display) -> AnalysisError {
+    AnalysisError::Input {
+        method: CARD.id,
+        needs: "a search that stays finite: a lower `rate`".into(),
+        found: error.to_string(),
+    }
+}
+
 impl Direction {
     fn step(
         &mut self,
         of: &[(usize, &Active, bool)],
         (worked, centred): (&[Worked], &[f32]),
         (count, pace): (usize, Pace),
-    ) -> f32 {
+    ) -> Result<f64, NotFinite> {
         let width = self.decoder.len();
         let (mut encoder, mut bias, mut decoder) = (vec![0.0_f32; width], 0.0_f32, vec![0.0_f32; width]);
         for (row, active, revived) in of {
@@ -317,8 +323,7 @@ impl Direction {
         self.decoder.iter_mut().for_each(|value| *value /= length);
         let was_active = of.iter().any(|(_, _, revived)| !revived);
         self.silent = if was_active { 0 } else { self.silent + count as u64 };
-        // no NaN: what is not finite is refused when the dictionary is made
-        encoder.iter().chain(&decoder).chain([&bias]).map(|g| g.abs()).fold(0.0, f32::max)
+        largest(&[encoder, decoder, vec![bias]].concat())
     }
 }
 
