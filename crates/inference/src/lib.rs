@@ -3,7 +3,6 @@
 //! A decoder is a way to write ([`Decoder`]) and a method that reads what is written ([`Vcd`], [`Pai`], [`Dola`]). How sure a model is: [`uncertainty`]. `docs/inference.md` says
 //! which to use when.
 
-mod check;
 pub mod decoding;
 pub mod reasoning;
 pub mod uncertainty;

@@ -49,6 +49,39 @@ mod tests {
 
     use super::{FITS, METHODS};
 
+    /// Every card says all that a list of methods needs.
+    #[test]
+    fn cards_are_complete() {
+        for card in METHODS.iter().map(|method| method.card).chain(FITS.iter().map(|fit| fit.card)) {
+            for text in [card.short, card.name, card.question, card.citation, card.cost] {
+                assert!(!text.is_empty(), "{card:?}");
+            }
+            assert!(
+                card.citation.contains("https://") && card.question.ends_with('?') && card.misleads.len() > 1,
+                "{card:?}"
+            );
+        }
+    }
+
+    /// What is written of defaults makes the same method, and a name that is no setting is refused.
+    #[test]
+    fn settings_read_back() {
+        let refused = |id: &str, said: String| {
+            let wanted = format!("settings of {id}: field `nonsense`: unknown field `nonsense`, expected");
+            assert!(said.starts_with(&wanted), "{said}");
+        };
+        for method in METHODS {
+            let defaults = method.defaults().unwrap();
+            assert_eq!(method.make(defaults.clone()).unwrap().settings().unwrap(), defaults, "{method:?}");
+            refused(method.card.id, method.make(json!({ "nonsense": 1 })).err().unwrap().to_string());
+        }
+        for fit in FITS {
+            let defaults = fit.defaults().unwrap();
+            assert_eq!(fit.settled(defaults.clone()).unwrap(), defaults, "{fit:?}");
+            refused(fit.card.id, fit.settled(json!({ "nonsense": 1 })).unwrap_err().to_string());
+        }
+    }
+
     /// What is counted has a bound: a slip in a number does not fill the memory.
     #[test]
     fn no_setting_counts_without_a_bound() {

@@ -1,35 +1,18 @@
 //! What methods settle and refuse alike.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::ops::Range;
 
+pub(crate) use mmlens_core::check::{
+    above_zero, at_least_one, at_most, input, not_below_zero, setting, share,
+};
 use mmlens_core::finding::NotFinite;
 use mmlens_core::kind::Space;
 use mmlens_core::{
-    AnalysisError, AxisName, Capability, Card, Case, HookError, Inputs, MOST_COUNTED, Objective, On, Part,
-    Plan, Point, Position, Site, SiteSpec, Subject, kind,
+    AnalysisError, AxisName, Capability, Card, Case, HookError, Inputs, Objective, On, Part, Plan, Point,
+    Position, Site, SiteSpec, Subject, kind,
 };
 use mmlens_engine::{End, Positions, Spoken, numbers, one_row};
-
-/// Settings that cannot be.
-pub(crate) fn setting(
-    card: &Card,
-    setting: &'static str,
-    found: impl ToString,
-    expected: &'static str,
-) -> AnalysisError {
-    AnalysisError::Setting { method: card.id, setting, found: found.to_string(), expected }
-}
-
-/// An input the method cannot work on.
-pub(crate) fn input(
-    card: &Card,
-    needs: impl Into<std::borrow::Cow<'static, str>>,
-    found: impl Into<String>,
-) -> AnalysisError {
-    AnalysisError::Input { method: card.id, needs: needs.into(), found: found.into() }
-}
 
 /// A number of a table that is none.
 pub(crate) fn not_finite(card: &Card, table: &str, NotFinite { at, found }: NotFinite) -> AnalysisError {
@@ -81,50 +64,6 @@ pub(crate) fn entered(subject: &dyn Subject, inputs: &Inputs, objective: &Object
     let matters = |site: &Site| ended.is_none_or(|last| *site <= last);
     let all = pixels.into_iter().chain([kind::words_enter(subject)]);
     all.filter(|site| kind::has(subject, *site)).filter(matters).collect()
-}
-
-/// A count that must be neither zero nor beyond [`MOST_COUNTED`].
-pub(crate) fn at_least_one(
-    card: &Card,
-    name: &'static str,
-    count: usize,
-) -> Result<NonZeroUsize, AnalysisError> {
-    at_most(card, name, count)?;
-    NonZeroUsize::new(count).ok_or_else(|| setting(card, name, count, "it must be at least 1"))
-}
-
-/// A count that must not be beyond [`MOST_COUNTED`].
-pub(crate) fn at_most(card: &Card, name: &'static str, count: usize) -> Result<(), AnalysisError> {
-    let fits = count <= MOST_COUNTED;
-    fits.then_some(()).ok_or_else(|| setting(card, name, count, "it must be at most 2^20"))
-}
-
-/// A number that must be finite and above zero.
-pub(crate) fn above_zero<N: Into<f64> + Copy + ToString>(
-    card: &Card,
-    name: &'static str,
-    found: N,
-) -> Result<(), AnalysisError> {
-    let value: f64 = found.into();
-    let fits = value > 0.0 && value.is_finite();
-    fits.then_some(()).ok_or_else(|| setting(card, name, found, "it must be a finite number above zero"))
-}
-
-/// A number that must be finite and not below zero.
-pub(crate) fn not_below_zero<N: Into<f64> + Copy + ToString>(
-    card: &Card,
-    name: &'static str,
-    found: N,
-) -> Result<(), AnalysisError> {
-    let value: f64 = found.into();
-    let fits = value >= 0.0 && value.is_finite();
-    fits.then_some(()).ok_or_else(|| setting(card, name, found, "it must be a finite number, not below zero"))
-}
-
-/// A share that must be neither nothing nor all.
-pub(crate) fn share(card: &Card, name: &'static str, value: f64) -> Result<(), AnalysisError> {
-    let fits = value > 0.0 && value < 1.0;
-    fits.then_some(()).ok_or_else(|| setting(card, name, value, "it must lie between 0 and 1"))
 }
 
 /// Layers around one, cut off at both ends of the model: an even window reaches one layer further back.

@@ -174,6 +174,18 @@ impl PartSettings<'_> {
         self.picture.map_or(Ok(()), |cover| cover.check(self.card))
     }
 
+    /// The same of parts of which any can be there without the others.
+    pub(crate) fn check_apart(&self) -> Result<(), AnalysisError> {
+        self.check()?;
+        match self.picture {
+            Some(Cover::Sliding { .. }) => {
+                let expected = "parts that share no pixel are players";
+                Err(setting(self.card, "picture", "sliding windows", expected))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The parts of a sample; of an encoding of one row.
     pub(crate) fn of(
         &self,

@@ -5,6 +5,7 @@ mod budget;
 mod card;
 mod case;
 pub mod caution;
+pub mod check;
 mod error;
 mod estimate;
 mod explain;
@@ -112,10 +113,6 @@ fn written(method: &'static str, settings: &impl Serialize) -> Result<Value, Ana
     serde_json::to_value(settings)
         .map_err(|error| AnalysisError::Settings { method, reason: error.to_string() })
 }
-
-/// The most that a setting may count, of draws, samples, ranks and the like: more than that is a slip, and would fill the memory before
-/// anything was found.
-pub const MOST_COUNTED: usize = 1 << 20;
 
 /// Settings as a finding keeps them, by name.
 ///

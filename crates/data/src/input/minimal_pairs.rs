@@ -76,10 +76,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use mmlens_core::check::at_least_one;
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, MOST_COUNTED, ManyCases, On, Part, Point,
-    Reply, Sample, Seed, Site, Words, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, ManyCases, On, Part, Point, Reply, Sample,
+    Seed, Site, Words, kind,
 };
 use mmlens_engine::Progress;
 use serde::{Deserialize, Serialize};
@@ -217,16 +218,10 @@ impl Analysis for MinimalPairs {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        for (setting, count) in [("each", settings.each), ("rows", Some(settings.rows))] {
-            let wrong = |found: usize, expected| {
-                Err(AnalysisError::Setting { method: CARD.id, setting, found: found.to_string(), expected })
-            };
-            match count {
-                Some(0) => return wrong(0, "it must be at least 1"),
-                Some(most) if most > MOST_COUNTED => return wrong(most, "it must be at most 2^20"),
-                _ => {}
-            }
+        if let Some(each) = settings.each {
+            at_least_one(&CARD, "each", each)?;
         }
+        at_least_one(&CARD, "rows", settings.rows)?;
         Ok(Self { settings })
     }
 

@@ -84,10 +84,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use mmlens_core::check::{at_most, setting};
 use mmlens_core::finding::{Caution, CautionKind, Unit, top};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Case, Cases, Cost, HookError, Leaf, MOST_COUNTED,
-    ManyCases, On, Part, Point, Position, Sample, Seed, Site, Target, Words, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Case, Cases, Cost, HookError, Leaf, ManyCases, On,
+    Part, Point, Position, Sample, Seed, Site, Target, Words, kind,
 };
 use mmlens_engine::Progress;
 use serde::{Deserialize, Serialize};
@@ -350,18 +351,12 @@ impl Analysis for ModalityAblation {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        let wrong = |setting, found: String, expected| AnalysisError::Setting {
-            method: CARD.id,
-            setting,
-            found,
-            expected,
-        };
         if settings.pictures.is_none() && settings.words.is_none() {
-            return Err(wrong("pictures", "null, as words".to_owned(), "one of the two must be replaced"));
+            return Err(setting(&CARD, "pictures", "null, as words", "one of the two must be replaced"));
         }
+        at_most(&CARD, "repeats", settings.repeats)?;
         match settings.repeats {
-            0 | 1 => Err(wrong("repeats", settings.repeats.to_string(), "a standard error takes at least 2")),
-            most if most > MOST_COUNTED => Err(wrong("repeats", most.to_string(), "it must be at most 2^20")),
+            0 | 1 => Err(setting(&CARD, "repeats", settings.repeats, "a standard error takes at least 2")),
             _ => Ok(Self { settings }),
         }
     }

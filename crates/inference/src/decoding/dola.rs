@@ -69,7 +69,7 @@ use mmlens_engine::Unembedding;
 use serde::{Deserialize, Serialize};
 
 use super::{Branch, Contrast, Decoder, Divergence, Early, Form, ReadOut, Rule, followed};
-use crate::check::{input, setting, within};
+use mmlens_core::check::{input, setting, within};
 
 /// What this method is.
 pub const CARD: Card = Card {

@@ -10,7 +10,7 @@ use mmlens_engine::Progress;
 use mmlens_engine::distribution::log_probabilities;
 
 use super::{Contrast, Decoder, Pass};
-use crate::check::input;
+use mmlens_core::check::input;
 
 /// A contrast that moves no token by so much, in nats, says little.
 const LITTLE: f64 = 0.1;

@@ -68,7 +68,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pictures::shown;
 use super::{Branch, Contrast, Decoder, Divergence, Form, Pass, PassPlan, Rule, followed, without_pictures};
-use crate::check::{input, setting, within};
+use mmlens_core::check::{input, setting, within};
 
 /// What this method is.
 pub const CARD: Card = Card {

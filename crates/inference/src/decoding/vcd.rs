@@ -71,7 +71,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pictures::STEPS;
 use super::{Branch, Contrast, Decoder, Divergence, Form, Rule, followed, kept_of_signal, noised};
-use crate::check::{input, setting, within};
+use mmlens_core::check::{input, setting, within};
 
 /// What this method is.
 pub const CARD: Card = Card {

@@ -73,8 +73,8 @@ use mmlens_engine::Progress;
 use mmlens_engine::distribution::log_probabilities;
 use serde::{Deserialize, Serialize};
 
-use crate::check::{input, setting};
 use crate::uncertainty::clusters::normalised;
+use mmlens_core::check::{input, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {

@@ -72,7 +72,7 @@ use serde::{Deserialize, Serialize};
 use super::clusters::normalised;
 use super::drawn::{CUT, cut, mean_log};
 use super::reliability::{Bin, Reliability};
-use crate::check::{at_least_one, input};
+use mmlens_core::check::{at_least_one, input};
 
 /// What this method is.
 pub const CARD: Card = Card {

@@ -7,7 +7,7 @@ use mmlens_core::{
 use mmlens_engine::Progress;
 use serde::{Deserialize, Serialize};
 
-use crate::check::{input, setting, within};
+use mmlens_core::check::{input, setting, within};
 
 /// How answers are drawn.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]

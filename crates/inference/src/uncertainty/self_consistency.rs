@@ -67,7 +67,7 @@ use serde::{Deserialize, Serialize};
 use super::clusters::normalised;
 pub use super::drawn::Draws;
 use super::semantic_entropy::{Clustered, cautions};
-use crate::check::setting;
+use mmlens_core::check::setting;
 
 /// What this method is.
 pub const CARD: Card = Card {

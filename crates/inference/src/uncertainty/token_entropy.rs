@@ -65,7 +65,7 @@ use mmlens_engine::Progress;
 use mmlens_engine::distribution::{entropy, largest, log_probabilities, rank};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, input};
+use mmlens_core::check::{at_least_one, input};
 
 /// What this method is.
 pub const CARD: Card = Card {

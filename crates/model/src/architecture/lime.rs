@@ -79,7 +79,7 @@ use mmlens_core::{
 use mmlens_engine::{Coalition, Hiding, Matrix, Measured, Positions, Progress, Ridge, Spoken};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, at_most, setting};
+use crate::check::{above_zero, at_least_one, at_most, not_below_zero, setting};
 use crate::parts::{Called, PartSettings, Parts};
 
 pub use crate::parts::{Cover, Each, Hide};
@@ -185,22 +185,14 @@ impl Analysis for Lime {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        settings.part_settings().check()?;
-        let Settings { picture, samples, width, alpha, rows, .. } = &settings;
-        if let Some(Cover::Sliding { .. }) = picture {
-            return Err(setting(&CARD, "picture", "sliding windows", "parts share no pixel"));
+        settings.part_settings().check_apart()?;
+        at_most(&CARD, "samples", settings.samples)?;
+        if settings.samples < 2 {
+            return Err(setting(&CARD, "samples", settings.samples, "a line needs 2 or more"));
         }
-        at_most(&CARD, "samples", *samples)?;
-        if *samples < 2 {
-            return Err(setting(&CARD, "samples", samples, "a line needs 2 or more"));
-        }
-        if !width.is_finite() || *width <= 0.0 {
-            return Err(setting(&CARD, "width", width, "it must be a number above 0"));
-        }
-        if !alpha.is_finite() || *alpha < 0.0 {
-            return Err(setting(&CARD, "alpha", alpha, "it must be a number, 0 or above"));
-        }
-        let rows = at_least_one(&CARD, "rows", *rows)?;
+        above_zero(&CARD, "width", settings.width)?;
+        not_below_zero(&CARD, "alpha", settings.alpha)?;
+        let rows = at_least_one(&CARD, "rows", settings.rows)?;
         Ok(Self { settings, rows })
     }
 

@@ -155,15 +155,7 @@ impl Analysis for PermutationShap {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        settings.part_settings().check()?;
-        if let Some(Cover::Sliding { .. }) = settings.picture {
-            return Err(setting(
-                &CARD,
-                "picture",
-                "sliding windows",
-                "parts that share no pixel are players",
-            ));
-        }
+        settings.part_settings().check_apart()?;
         let orders = at_least_one(&CARD, "orders", settings.orders)?;
         let rows = at_least_one(&CARD, "rows", settings.rows)?;
         Ok(Self { settings, orders, rows })

@@ -88,7 +88,7 @@ use mmlens_engine::Positions;
 use mmlens_engine::shapley::{self, MOST_PLAYERS};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{at_least_one, setting};
+use crate::check::at_least_one;
 use crate::game::{Drawn, Game, Score};
 use crate::parts::{PartSettings, Parts};
 
@@ -181,15 +181,7 @@ impl Analysis for KernelShap {
     const CARD: Card = CARD;
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
-        settings.part_settings().check()?;
-        if let Some(Cover::Sliding { .. }) = settings.picture {
-            return Err(setting(
-                &CARD,
-                "picture",
-                "sliding windows",
-                "parts that share no pixel are players",
-            ));
-        }
+        settings.part_settings().check_apart()?;
         at_least_one(&CARD, "samples", settings.samples)?;
         let rows = at_least_one(&CARD, "rows", settings.rows)?;
         Ok(Self { settings, rows })
