@@ -99,10 +99,17 @@ mod tests {
         let mut free = Vec::new();
         let mut look = |name: String, defaults: Value, make: &dyn Fn(Value) -> bool| {
             for (setting, value) in defaults.as_object().unwrap() {
-                let counts = value.as_u64().is_some() && setting != "seed";
+                let counts = |name: &str, value: &Value| value.as_u64().is_some() && name != "seed";
                 let made = |count: u64| make(json!({ setting.as_str(): count }));
-                if counts && (made(1_000_000_000) || made(u64::MAX)) {
+                if counts(setting, value) && (made(1_000_000_000) || made(u64::MAX)) {
                     free.push(format!("{name}.{setting}"));
+                }
+                // Settings that stand together.
+                for (own, value) in value.as_object().into_iter().flatten() {
+                    let made = |count: u64| make(json!({ setting.as_str(): { own.as_str(): count } }));
+                    if counts(own, value) && (made(1_000_000_000) || made(u64::MAX)) {
+                        free.push(format!("{name}.{setting}.{own}"));
+                    }
                 }
             }
         };

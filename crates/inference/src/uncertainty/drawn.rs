@@ -7,7 +7,7 @@ use mmlens_core::{
 use mmlens_engine::Progress;
 use serde::{Deserialize, Serialize};
 
-use mmlens_core::check::{input, setting, within};
+use mmlens_core::check::{at_least_one, at_most, input, setting, within};
 
 /// How answers are drawn.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -36,12 +36,11 @@ pub(super) const CUT: f64 = 0.1;
 
 impl Draws {
     pub(super) fn checked(&self, card: &Card) -> Result<(), AnalysisError> {
+        at_most(card, "draws.samples", self.samples)?;
         if self.samples < 2 {
             return Err(setting(card, "draws.samples", self.samples, "it must be at least 2"));
         }
-        if self.max_new == 0 {
-            return Err(setting(card, "draws.max_new", self.max_new, "it must be at least 1"));
-        }
+        at_least_one(card, "draws.max_new", self.max_new)?;
         within(
             card,
             "draws.temperature",
