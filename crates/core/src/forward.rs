@@ -241,89 +241,6 @@ macro_rules! forward_subject {
     };
 }
 
-/// Methods of [`Session`](crate::Session) that are handed on to another session, in an `impl` of it; those that one has no other way of are
-/// written there: see [`forward_subject!`](crate::forward_subject).
-///
-/// ```
-/// use mmlens_core::{Plan, Session, SubjectError, Trace, forward_session};
-/// struct Reading<'a>(Box<dyn Session + 'a>);
-///
-/// impl Session for Reading<'_> {
-///     forward_session!(|own| own.0; rows, steps, written, room, logits, begun, back, keep, settle);
-///
-///     fn step(&mut self, tokens: &[u32], plan: Plan) -> Result<Trace, SubjectError> {
-///         self.0.step(tokens, plan.read("text.final_norm")?)
-///     }
-///
-///     fn fork<'b>(&self) -> Box<dyn Session + 'b>
-///     where
-///         Self: 'b,
-///     {
-///         Box::new(Reading(self.0.fork()))
-///     }
-/// }
-/// ```
-#[macro_export]
-macro_rules! forward_session {
-    (|$own:ident| $to:expr; $($method:ident),+ $(,)?) => {
-        $($crate::forward_session!(@$method |$own| $to);)+
-    };
-    (@rows |$own:ident| $to:expr) => {
-        fn rows(&self) -> usize {
-            let $own = self;
-            $to.rows()
-        }
-    };
-    (@steps |$own:ident| $to:expr) => {
-        fn steps(&self) -> usize {
-            let $own = self;
-            $to.steps()
-        }
-    };
-    (@written |$own:ident| $to:expr) => {
-        fn written(&self) -> &[Vec<u32>] {
-            let $own = self;
-            $to.written()
-        }
-    };
-    (@room |$own:ident| $to:expr) => {
-        fn room(&self) -> Option<&[usize]> {
-            let $own = self;
-            $to.room()
-        }
-    };
-    (@logits |$own:ident| $to:expr) => {
-        fn logits(&self) -> &$crate::AnyTensor {
-            let $own = self;
-            $to.logits()
-        }
-    };
-    (@begun |$own:ident| $to:expr) => {
-        fn begun(&mut self) -> Option<$crate::Trace> {
-            let $own = self;
-            $to.begun()
-        }
-    };
-    (@back |$own:ident| $to:expr) => {
-        fn back(&mut self, steps: usize) -> Result<(), $crate::SubjectError> {
-            let $own = self;
-            $to.back(steps)
-        }
-    };
-    (@keep |$own:ident| $to:expr) => {
-        fn keep(&mut self, rows: &[usize]) -> Result<(), $crate::SubjectError> {
-            let $own = self;
-            $to.keep(rows)
-        }
-    };
-    (@settle |$own:ident| $to:expr) => {
-        fn settle(&mut self) {
-            let $own = self;
-            $to.settle();
-        }
-    };
-}
-
 #[deny(clippy::missing_trait_methods)]
 impl<S: Subject + ?Sized> Subject for &S {
     forward_subject!(|own| &**own; all);
@@ -369,5 +286,16 @@ mod tests {
             .collect();
         all.sort_unstable();
         assert_eq!(all, methods);
+    }
+
+    /// Of a session all but what every one has its own way of.
+    #[test]
+    fn every_method_of_a_session_can_be_handed_on() {
+        let own = include_str!("session.rs");
+        let (session, handed) = own.split_once("macro_rules! forward_session").unwrap();
+        let mut methods = names(session.split("pub trait Session").nth(1).unwrap(), "\n    fn ", &['(', '<']);
+        assert!(methods.len() > 10, "{methods:?}");
+        methods.retain(|method| !["fork", "step"].contains(method));
+        assert_eq!(names(handed, "\n    (@", &[' ']), methods);
     }
 }
