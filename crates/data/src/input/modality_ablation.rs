@@ -90,7 +90,7 @@ use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cases, Cost, HookError, Leaf, ManyCases, On,
     Part, Point, Position, Sample, Seed, Site, Target, Words, kind,
 };
-use mmlens_engine::Progress;
+use mmlens_engine::{Progress, drawn_order};
 use serde::{Deserialize, Serialize};
 
 use super::judge::{Judged, input};
@@ -276,10 +276,7 @@ impl ModalityAblation {
     /// Which case stands in for each, in the `repeat`-th of some permutations of so many cases.
     #[must_use]
     pub fn stands_in(seed: Seed, repeat: usize, cases: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..cases).collect();
-        let draws = seed.at(repeat as u64);
-        order.sort_by_key(|case| (draws.at(*case as u64).value(), *case));
-        order
+        drawn_order(cases, seed.at(repeat as u64))
     }
 
     /// The modalities that are replaced: those that are asked for and that cases hold.

@@ -211,9 +211,11 @@ proptest! {
         prop_assert_eq!(named(&found, "change", "words"), 0.0);
         // Where all ask the same of one token an exchange reorders the values, and their mean stays: cases tell.
         let moved = numbers(&found, "change by case").chunks(2).any(|case| case[0] != 0.0);
-        prop_assert_eq!(moved, !alike);
+        // A permutation may leave every case its own.
+        let exchanged = (0..2).any(|r| ModalityAblation::stands_in(Seed(seed), r, 4) != [0, 1, 2, 3]);
+        prop_assert_eq!(moved, !alike && exchanged);
         let moved = found.cautions().iter().filter(|own| own.kind == CautionKind::NothingMoved).count();
-        prop_assert_eq!(moved, if alike { 2 } else { 1 });
+        prop_assert_eq!(moved, if alike || !exchanged { 2 } else { 1 });
         prop_assert!(kinds(&found).contains(&CautionKind::FewRows));
     }
 
