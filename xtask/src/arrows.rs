@@ -12,6 +12,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("mmlens-store", 3),
     ("mmlens-zoo", 3),
     ("mmlens-data", 4),
+    ("mmlens-design", 4),
     ("mmlens-evaluation", 4),
     ("mmlens-model", 4),
     ("mmlens-training", 4),
