@@ -18,6 +18,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("mmlens-training", 4),
     ("mmlens-inference", 4),
     ("mmlens-report", 4),
+    ("mmlens-whatif", 4),
     ("mmlens", 5),
     ("mmlens-cli", 6),
 ];

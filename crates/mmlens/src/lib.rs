@@ -15,6 +15,7 @@ pub use mmlens_model as model;
 pub use mmlens_report as report;
 pub use mmlens_store as store;
 pub use mmlens_training as training;
+pub use mmlens_whatif as whatif;
 pub use mmlens_zoo as zoo;
 
 // What signatures need, and what settings of a method of one's own derive: with `#[serde(crate = "mmlens::serde")]`.

@@ -1,11 +1,11 @@
 //! A case whose units can be absent: inputs and edits of coalitions, and what is measured of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use image::DynamicImage;
 use mmlens_core::{
-    AnalysisError, AnyTensor, AxisName, Baseline, Change, HookError, Inputs, Memory, Part, Plan, Point,
-    Region, Sample, Selector, Site, SiteSpec, Subject,
+    Alteration, AnalysisError, AnyTensor, AxisName, Baseline, Change, HookError, Inputs, Memory, Part, Plan,
+    Point, Region, Sample, Selector, Site, SiteSpec, Subject,
 };
 
 use super::absent::{blurry, fitted, interpolated, noisy, with_pictures};
@@ -325,6 +325,35 @@ impl<'a> Hiding<'a> {
             }
         }
         edits
+    }
+
+    /// The edits of a coalition's absent words as ones that stand: in every pass, over the prompt with an answer behind it too.
+    ///
+    /// # Errors
+    /// [`HookError::Values`] for a coalition of another number of units; vectors that cannot be read.
+    pub fn standing(&self, coalition: &Coalition) -> Result<Vec<Alteration>, AnalysisError> {
+        self.fits(coalition)?;
+        let mut by_kind: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        for unit in self.absent(coalition) {
+            by_kind.entry(unit.absent).or_default().extend(unit.positions());
+        }
+        let mut all = Vec::new();
+        for (kind, positions) in by_kind {
+            match self.fills.get(kind) {
+                Some(Fill::Vectors(vectors)) => {
+                    for position in positions {
+                        let own = Change::Set(vectors.part(1, position, 1)?);
+                        all.push(Alteration::new(self.entered(), Region::all().positions([position]), own)?);
+                    }
+                }
+                Some(Fill::Unattended) if !positions.is_empty() => {
+                    let keys = Region::all().of(AxisName::Key, positions);
+                    all.push(Alteration::new(self.scores.clone(), keys, Change::MaskOthers)?);
+                }
+                _ => {}
+            }
+        }
+        Ok(all)
     }
 
     /// No position but itself attends to any of these, in any layer.

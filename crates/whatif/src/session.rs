@@ -1,0 +1,778 @@
+//! A session: a model, a sample, a present state, and requests that change and ask it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use mmlens_core::{
+    Alteration, Altered, AnyTensor, Copies, Form, Given, HookError, Inputs, Memory, Method, On, Part, Plan,
+    Region, Sample, Shared, Subject, Unwatched, Watch, device,
+};
+use mmlens_engine::{Aim, Coalition, Hiding, Units};
+use serde_json::{Value, json};
+
+use crate::asked::{Asked, ask};
+use crate::refusal::{Kind, Of, Refusal};
+use crate::reply::{
+    Described, Difference, EditTold, Mapped, MethodTold, Now, Part as Word, PictureTold, Reply, SiteTold,
+    VERSION,
+};
+use crate::request::{Aimed, Fields, Request, Top, parse};
+use crate::shown::Shown;
+use crate::state::{Change, State, Steered};
+use crate::words;
+
+/// The most edits that stand at once.
+const MOST_EDITS: usize = 64;
+/// The most bytes of an edit.
+const MOST_EDIT: usize = 1 << 10;
+/// The most characters of an edit's name.
+const MOST_NAME: usize = 64;
+/// The most bytes of a question.
+const MOST_QUESTION: usize = 1 << 13;
+/// The most bytes that are written in the place of a word.
+const MOST_WORD: usize = 256;
+/// The most that are told of what is likely.
+const MOST_TOP: usize = 100;
+/// The most numbers of a table that is told.
+const MOST_NUMBERS: usize = 1 << 18;
+/// The most rows and the most columns of cells.
+const MOST_SIDE: usize = 64;
+/// The most tokens of an answer.
+const MOST_TOKENS: usize = 1 << 10;
+/// So many changes are remembered, the latest ones.
+const REMEMBERED: usize = 256;
+/// So many answers and encoded samples are kept, the latest ones.
+const KEPT: usize = 16;
+
+/// What a session is begun with, beside model and sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Rows and columns of the cells of every picture: 1 to 64 of each.
+    pub grid: [usize; 2],
+    /// The most tokens of an answer: 1 to 1024, or fewer where the checkpoint says so.
+    pub max_new: usize,
+    /// What the passes of a method may take at once.
+    pub memory: Memory,
+    /// The most rows that a method may pass through the model.
+    pub most_rows: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { grid: [8, 8], max_new: 64, memory: Memory::default(), most_rows: 1 << 16 }
+    }
+}
+
+/// A direction to steer by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Direction {
+    /// What requests call it.
+    pub name: String,
+    /// Its coordinates, along the last axis of the sites where it is added.
+    pub values: Vec<f32>,
+}
+
+/// The model under a state.
+type Under<'a> = Shown<Altered<&'a dyn Subject>>;
+
+/// A session.
+pub struct WhatIf<'a> {
+    subject: &'a dyn Subject,
+    methods: &'a [Method],
+    settings: Settings,
+    directions: Vec<Direction>,
+    sample: Sample,
+    first: State,
+    state: State,
+    before: Vec<State>,
+    /// What the subject makes of samples under states.
+    encoded: Vec<(State, Inputs)>,
+    /// What the first state says, and others.
+    untouched: Option<Asked>,
+    asked: Vec<(State, Asked)>,
+    shared: Option<(State, Shared)>,
+}
+
+impl fmt::Debug for WhatIf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, state) = (self.subject.name(), &self.state);
+        f.debug_struct("WhatIf").field("model", &name).field("state", state).finish()
+    }
+}
+
+impl<'a> WhatIf<'a> {
+    /// A session about a sample, with these methods for `map`.
+    ///
+    /// # Errors
+    /// A [`Refusal`] for settings that cannot be, a sample that holds an answer, or one that the subject does not take.
+    pub fn begin(
+        subject: &'a dyn Subject,
+        sample: Sample,
+        methods: &'a [Method],
+        settings: Settings,
+    ) -> Result<Self, Refusal> {
+        let Settings { grid, max_new, .. } = settings;
+        if grid.iter().any(|side| !(1..=MOST_SIDE).contains(side)) {
+            let found = format!("{} x {}", grid[0], grid[1]);
+            let expected = format!("expected 1 to {MOST_SIDE} rows and columns");
+            return Err(Refusal::new(Kind::Request, "grid", found, expected));
+        }
+        if !(1..=MOST_TOKENS).contains(&max_new) {
+            let expected = format!("expected 1 to {MOST_TOKENS} tokens");
+            return Err(Refusal::new(Kind::Request, "max_new", max_new, expected));
+        }
+        sample.unanswered(subject.name()).of("sample", "an answer")?;
+        let first = State::new(sample.words.clone());
+        let mut session = Self {
+            subject,
+            methods,
+            settings,
+            directions: Vec::new(),
+            sample,
+            state: first.clone(),
+            first,
+            before: Vec::new(),
+            encoded: Vec::new(),
+            untouched: None,
+            asked: Vec::new(),
+            shared: None,
+        };
+        session.check(&session.first.clone(), "sample", "the sample")?;
+        Ok(session)
+    }
+
+    /// With directions to steer by.
+    #[must_use]
+    pub fn directions(self, directions: Vec<Direction>) -> Self {
+        Self { directions, ..self }
+    }
+
+    /// The present state.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Answers a request of JSON, on one line: `{"version", "id", "done", "result"}`, or `{"version", "id", "error"}` with a [`Refusal`].
+    pub fn answer(&mut self, text: &[u8], watch: &dyn Watch) -> String {
+        let (id, outcome) = match parse(text) {
+            Err((id, refusal)) => (id, Err(refusal)),
+            Ok((id, request)) => {
+                let name = request.name();
+                (id, self.request(request, watch).map(|reply| (name, reply)))
+            }
+        };
+        let reply = match outcome {
+            Ok((name, reply)) => json!({ "version": VERSION, "id": id, "done": name, "result": reply }),
+            Err(refusal) => {
+                let said = refusal.to_string();
+                let mut error = json!(refusal);
+                if let Some(fields) = error.as_object_mut() {
+                    fields.insert("text".to_owned(), said.into());
+                }
+                json!({ "version": VERSION, "id": id, "error": error })
+            }
+        };
+        reply.to_string()
+    }
+
+    /// Carries out a request; a refused one leaves everything as it was.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn request(&mut self, request: Request, watch: &dyn Watch) -> Result<Reply, Refusal> {
+        match request {
+            Request::Describe {} => self.describe(),
+            Request::Ask { top } => {
+                let top = counted(top)?;
+                let (state, subject) = (self.state.clone(), self.subject);
+                Ok(Reply::Asked(Box::new(self.asked(&state, watch)?.top(subject, top))))
+            }
+            Request::Difference { top } => {
+                let (top, state, subject) = (counted(top)?, self.state.clone(), self.subject);
+                let after = self.asked(&state, watch)?;
+                let before = self.untouched(watch)?;
+                Ok(Reply::Difference(Box::new(Difference::of(subject, &before, &after, top))))
+            }
+            Request::Map { method, settings } => self.map(&method, settings, watch),
+            Request::Hide { picture, cells, region, words, picture_fill, word_fill } => {
+                let (cells, words) = self.parts(picture, &cells, region, &words)?;
+                let mut next = self.state.clone();
+                if cells.is_empty() && words.is_empty() && picture_fill.is_none() && word_fill.is_none() {
+                    let expected = "expected cells, a region that holds some, words, or a fill";
+                    return Err(Refusal::new(Kind::Request, "do", "hide", expected));
+                }
+                if !cells.is_empty() {
+                    next.cells.entry(picture).or_default().extend(cells);
+                }
+                next.struck.extend(words);
+                next.picture_fill = picture_fill.unwrap_or(next.picture_fill);
+                next.word_fill = word_fill.unwrap_or(next.word_fill);
+                self.change(next, "do", "hide")
+            }
+            Request::Show { picture, cells, region, words, all } => {
+                let mut next = self.state.clone();
+                if all {
+                    (next.cells, next.struck) = Default::default();
+                    return self.change(next, "all", all);
+                }
+                let (cells, words) = self.parts(picture, &cells, region, &words)?;
+                if cells.is_empty() && words.is_empty() {
+                    let expected = "expected cells, a region that holds some, words, or all";
+                    return Err(Refusal::new(Kind::Request, "do", "show", expected));
+                }
+                if let Some(hidden) = next.cells.get_mut(&picture) {
+                    hidden.retain(|cell| !cells.contains(cell));
+                }
+                next.cells.retain(|_, hidden| !hidden.is_empty());
+                next.struck.retain(|word| !words.contains(word));
+                self.change(next, "do", "show")
+            }
+            Request::Replace { word, by } => self.replace(word, &by),
+            Request::Question { text } => {
+                if text.len() > MOST_QUESTION {
+                    return Err(Refusal::size(
+                        "text",
+                        format_args!("{} bytes", text.len()),
+                        MOST_QUESTION,
+                        "bytes",
+                    ));
+                }
+                let words = self.state.with_text(text.clone()).ok_or_else(|| {
+                    Refusal::new(
+                        Kind::Model,
+                        "text",
+                        &text,
+                        "this sample has no one text that another could replace",
+                    )
+                })?;
+                let next = State { words, struck: BTreeSet::new(), ..self.state.clone() };
+                self.change(next, "text", text)
+            }
+            Request::Edit { name, edit } => {
+                self.written(&edit)?;
+                self.put(name, Change::Edit(edit.clone()), "edit", &edit)
+            }
+            Request::Steer { name, direction, site, strength } => {
+                if !strength.is_finite() {
+                    return Err(Refusal::new(
+                        Kind::Request,
+                        "strength",
+                        strength,
+                        "expected a finite number",
+                    ));
+                }
+                self.direction(&direction)?;
+                let steered = Steered { direction, site: site.clone(), strength };
+                self.put(name, Change::Steer(steered), "site", &site)
+            }
+            Request::Unedit { names, all } => {
+                let mut next = self.state.clone();
+                let known = |name: &&String| !next.edits.iter().any(|(own, _)| own == *name);
+                if let Some(name) = names.iter().find(known) {
+                    let own: Vec<&str> = next.edits.iter().map(|(name, _)| name.as_str()).collect();
+                    let expected = format!("no edit is called so; edits are {own:?}");
+                    return Err(Refusal::new(Kind::Missing, "names", name, expected));
+                }
+                next.edits.retain(|(name, _)| !all && !names.contains(name));
+                self.change(next, "names", format_args!("{names:?}"))
+            }
+            Request::Aim { aim } => {
+                let next = State { aim, ..self.state.clone() };
+                self.change(next, "aim", "an aim")
+            }
+            Request::Undo {} => {
+                let Some(before) = self.before.pop() else {
+                    return Err(Refusal::new(Kind::Missing, "do", "undo", "there is no change to take back"));
+                };
+                self.state = before;
+                Ok(Reply::State(Box::new(self.now()?)))
+            }
+            Request::Reset {} => self.change(self.first.clone(), "do", "reset"),
+        }
+    }
+
+    /// A state in the place of the present one, if the model takes it.
+    fn change(&mut self, next: State, field: &str, found: impl ToString) -> Result<Reply, Refusal> {
+        self.check(&next, field, &found.to_string())?;
+        if next != self.state {
+            if self.before.len() >= REMEMBERED {
+                self.before.remove(0);
+            }
+            self.before.push(std::mem::replace(&mut self.state, next));
+        }
+        Ok(Reply::State(Box::new(self.now()?)))
+    }
+
+    /// Whether a state can be asked, as far as it is known before a pass.
+    fn check(&mut self, state: &State, field: &str, found: &str) -> Result<(), Refusal> {
+        let inputs = self
+            .encode(state)
+            .map_err(|refusal| Refusal::new(refusal.kind, field, found, refusal.expected))?;
+        let subject = self.under(state, &inputs, (field, found))?;
+        let seen = |part| matches!(part, Part::Vision | Part::Connector);
+        let own = subject.edited().iter().find(|site| {
+            seen(site.part()) && inputs.pixels.is_none() && !self.subject.edited().contains(site)
+        });
+        if let Some(site) = own {
+            let expected = format!("`{site}` is of pictures, and no picture is shown");
+            return Err(Refusal::new(Kind::Model, field, found, expected));
+        }
+        subject.need(&inputs, &Plan::new().to_output(), Copies::ONE).of(field, found)?;
+        Ok(())
+    }
+
+    fn sample(&self, state: &State) -> Sample {
+        Sample { words: state.words.clone(), ..self.sample.clone() }
+    }
+
+    /// The sample of a state as the model takes it, made once.
+    fn encode(&mut self, state: &State) -> Result<Inputs, Refusal> {
+        if let Some((_, inputs)) = self.encoded.iter().find(|(own, _)| own.shows_as(state)) {
+            return Ok(inputs.clone());
+        }
+        let shown = Shown::new(self.subject, &state.cells, self.settings.grid, state.picture_fill);
+        let inputs = shown.encode(&self.sample(state)).of("do", "encode")?;
+        keep(&mut self.encoded, (state.clone(), inputs.clone()));
+        Ok(inputs)
+    }
+
+    /// The model under a state.
+    fn under(
+        &self,
+        state: &State,
+        inputs: &Inputs,
+        (field, found): (&str, &str),
+    ) -> Result<Under<'a>, Refusal> {
+        let mut all = Vec::new();
+        if !state.struck.is_empty() {
+            let units = words::units(inputs).of(field, found)?;
+            let units = units.map(|units: Units| units.instead(state.word_fill));
+            let units = units.ok_or_else(|| no_words(field, found))?;
+            let present =
+                state.struck.iter().fold(Coalition::all(units.len()), |some, word| some.without(*word));
+            let sample = self.sample(state);
+            let hiding = Hiding::new(self.subject, &sample, inputs, units).of(field, found)?;
+            all.extend(hiding.standing(&present).of(field, found)?);
+        }
+        for (_, change) in &state.edits {
+            all.push(match change {
+                Change::Edit(text) => Alteration::parse(text).of(field, found)?,
+                Change::Steer(steered) => self.steered(steered).of(field, found)?,
+            });
+        }
+        let altered = Altered::new(self.subject, all).of(field, found)?;
+        Ok(Shown::new(altered, &state.cells, self.settings.grid, state.picture_fill))
+    }
+
+    fn direction(&self, name: &str) -> Result<&Direction, Refusal> {
+        self.directions.iter().find(|own| own.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.directions.iter().map(|own| own.name.as_str()).collect();
+            let expected = match names.is_empty() {
+                true => "the session was begun without directions".to_owned(),
+                false => format!("expected one of {}", names.join(", ")),
+            };
+            Refusal::new(Kind::Missing, "direction", name, expected)
+        })
+    }
+
+    fn steered(&self, steered: &Steered) -> Result<Alteration, HookError> {
+        let own = self.directions.iter().find(|own| own.name == steered.direction);
+        let values: Vec<f32> = own.map_or_else(Vec::new, |own| own.values.clone());
+        let values: Vec<f32> = values.into_iter().map(|value| value * steered.strength).collect();
+        let dims = [values.len()];
+        let value = AnyTensor::from_values(values, &dims, &device::host())?;
+        value.finite_values("the direction")?;
+        Alteration::new(steered.site.as_str(), Region::all(), mmlens_core::Change::Add(value))
+    }
+
+    /// Refuses an edit that is too long, or names a file: what a request says opens none.
+    fn written(&self, edit: &str) -> Result<(), Refusal> {
+        if edit.len() > MOST_EDIT {
+            return Err(Refusal::size("edit", format_args!("{} bytes", edit.len()), MOST_EDIT, "bytes"));
+        }
+        if edit.contains('#') {
+            let expected =
+                "a request opens no files: give a direction when the session is begun, and `steer` by it";
+            return Err(Refusal::new(Kind::Request, "edit", edit, expected));
+        }
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        name: Option<String>,
+        change: Change,
+        field: &str,
+        found: &str,
+    ) -> Result<Reply, Refusal> {
+        let mut next = self.state.clone();
+        let name = name.unwrap_or_else(|| next.free_name());
+        if name.is_empty() || name.chars().count() > MOST_NAME {
+            let expected = format!("expected 1 to {MOST_NAME} characters");
+            return Err(Refusal::new(Kind::Request, "name", name, expected));
+        }
+        next.put(name, change);
+        if next.edits.len() > MOST_EDITS {
+            return Err(Refusal::size(field, next.edits.len(), MOST_EDITS, "edits"));
+        }
+        self.change(next, field, found)
+    }
+
+    /// Cells and words that are named, each of which there is.
+    fn parts(
+        &mut self,
+        picture: usize,
+        cells: &[usize],
+        region: Option<[f32; 4]>,
+        named: &[usize],
+    ) -> Result<(BTreeSet<usize>, BTreeSet<usize>), Refusal> {
+        let mut chosen: BTreeSet<usize> = cells.iter().copied().collect();
+        if !cells.is_empty() || region.is_some() {
+            let boxes = self.cells(picture)?;
+            if let Some(cell) = cells.iter().find(|cell| **cell >= boxes.len()) {
+                let expected = format!("expected less than {}", boxes.len());
+                return Err(Refusal::new(Kind::Missing, "cells", cell, expected));
+            }
+            if let Some(region) = region {
+                let [x0, y0, x1, y1] = region;
+                let inside = |[a, b, c, d]: &[f32; 4]| {
+                    let (x, y) = (f32::midpoint(*a, *c), f32::midpoint(*b, *d));
+                    x0 <= x && x < x1 && y0 <= y && y < y1
+                };
+                let before = chosen.len();
+                chosen.extend(boxes.iter().enumerate().filter(|(_, own)| inside(own)).map(|(cell, _)| cell));
+                if chosen.len() == before && cells.is_empty() {
+                    let expected = "expected [x0, y0, x1, y1] that holds the middle of a cell";
+                    return Err(Refusal::new(Kind::Missing, "region", format_args!("{region:?}"), expected));
+                }
+            }
+        }
+        if !named.is_empty() {
+            let len = self.words()?.len();
+            if len == 0 {
+                return Err(no_words("words", named[0]));
+            }
+            if let Some(word) = named.iter().find(|word| **word >= len) {
+                return Err(Refusal::new(
+                    Kind::Missing,
+                    "words",
+                    word,
+                    format_args!("expected less than {len}"),
+                ));
+            }
+        }
+        Ok((chosen, named.iter().copied().collect()))
+    }
+
+    /// The cells of a picture, where they lie.
+    fn cells(&mut self, picture: usize) -> Result<Vec<[f32; 4]>, Refusal> {
+        let inputs = self.encode(&self.first.clone())?;
+        let row = match (&self.sample.words, inputs.rows()) {
+            // Parts are of one row; all captions are shown the same pictures.
+            (mmlens_core::Words::Texts(texts), rows) if rows > 1 => {
+                let words = mmlens_core::Words::Texts(texts.iter().take(1).cloned().collect());
+                self.subject.encode(&Sample { words, ..self.sample.clone() }).of("picture", picture)?
+            }
+            _ => inputs,
+        };
+        let units = Units::cells(&row, picture, self.settings.grid)
+            .map_err(|error| Refusal::new(Kind::Missing, "picture", picture, error))?;
+        Ok(units.iter().filter_map(|unit| unit.label().patch.map(|patch| patch.bbox)).collect())
+    }
+
+    fn words(&mut self) -> Result<Vec<words::Word>, Refusal> {
+        let state = self.state.clone();
+        let inputs = self.encode(&state)?;
+        words::words(&inputs, state.text()).of("words", "the words")
+    }
+
+    fn replace(&mut self, word: usize, by: &str) -> Result<Reply, Refusal> {
+        if by.len() > MOST_WORD {
+            return Err(Refusal::size("by", format_args!("{} bytes", by.len()), MOST_WORD, "bytes"));
+        }
+        let before = self.words()?;
+        let Some(own) = before.get(word) else {
+            let expected = format!("expected less than {}", before.len());
+            return Err(Refusal::new(Kind::Missing, "word", word, expected));
+        };
+        let written = own.bytes.clone().zip(self.state.text());
+        let text = written
+            .and_then(|(bytes, text)| Some([text.get(..bytes.start)?, by, text.get(bytes.end..)?].concat()));
+        let words = text.and_then(|text| self.state.with_text(text)).ok_or_else(|| {
+            let expected = format!("`{}` is a word of the template, and none of the question", own.text);
+            Refusal::new(Kind::Missing, "word", word, expected)
+        })?;
+        let mut next = State { words, struck: BTreeSet::new(), ..self.state.clone() };
+        let inputs =
+            self.encode(&next).map_err(|refusal| Refusal::new(refusal.kind, "by", by, refusal.expected))?;
+        let after = words::words(&inputs, next.text()).of("by", by)?;
+        // Words behind it have other numbers, if it became more than one, or none.
+        for struck in self.state.struck.iter().copied().filter(|struck| *struck != word) {
+            let moved =
+                if struck < word { Some(struck) } else { (struck + after.len()).checked_sub(before.len()) };
+            let text = |words: &[words::Word], at: usize| words.get(at).map(|word| word.text.clone());
+            match moved.filter(|moved| text(&after, *moved) == text(&before, struck)) {
+                Some(moved) => next.struck.insert(moved),
+                None => {
+                    let expected =
+                        format!("word {struck}, which is struck, would be read otherwise: show it first");
+                    return Err(Refusal::new(Kind::Model, "by", by, expected));
+                }
+            };
+        }
+        self.change(next, "by", by)
+    }
+
+    /// What the model says under a state, asked once.
+    fn asked(&mut self, state: &State, watch: &dyn Watch) -> Result<Asked, Refusal> {
+        if state.says_as(&self.first) {
+            return self.untouched(watch);
+        }
+        if let Some((_, asked)) = self.asked.iter().find(|(own, _)| own.says_as(state)) {
+            return Ok(asked.clone());
+        }
+        let first = self.untouched(watch)?.first;
+        let asked = self.passed(state, Some(&first), watch)?;
+        keep(&mut self.asked, (state.clone(), asked.clone()));
+        Ok(asked)
+    }
+
+    fn untouched(&mut self, watch: &dyn Watch) -> Result<Asked, Refusal> {
+        if let Some(asked) = &self.untouched {
+            return Ok(asked.clone());
+        }
+        let asked = self.passed(&self.first.clone(), None, watch)?;
+        self.untouched = Some(asked.clone());
+        Ok(asked)
+    }
+
+    fn passed(
+        &mut self,
+        state: &State,
+        first: Option<&crate::asked::Scored>,
+        watch: &dyn Watch,
+    ) -> Result<Asked, Refusal> {
+        let inputs = self.encode(state)?;
+        let subject = self.under(state, &inputs, ("do", "ask"))?;
+        ask(&subject, &self.sample(state), &inputs, first, self.settings.max_new, watch)
+    }
+
+    fn map(&mut self, name: &str, settings: Fields, watch: &dyn Watch) -> Result<Reply, Refusal> {
+        let method = Method::called(self.methods, name)
+            .map_err(|error| Refusal::new(Kind::Missing, "method", name, error))?;
+        if method.form != Form::OneCase {
+            let expected = format!(
+                "this method looks at {}, expected one that looks at a sample",
+                method.form.describe()
+            );
+            return Err(Refusal::new(Kind::Missing, "method", name, expected));
+        }
+        let written = Value::Object(settings);
+        let made = method.make(written.clone()).of("settings", &written)?;
+        let state = self.state.clone();
+        let inputs = self.encode(&state)?;
+        let subject = self.under(&state, &inputs, ("method", name))?;
+        let shared = match self.shared.take() {
+            Some((own, shared)) if own.says_as(&state) => shared,
+            _ => Shared::new(),
+        };
+        let on = On::new(&subject).watched(watch).within(self.settings.memory).sharing(&shared);
+        let settled = self.aim(&state.aim).settle(&on, self.sample(&state)).of("aim", json!(state.aim))?;
+        let given = Given::new(settled.case.clone()).of("method", name)?;
+        let cost = made.cost(&on, &given).of("method", name)?;
+        let rows = cost.forward.saturating_add(cost.backward);
+        if rows > self.settings.most_rows {
+            let expected = format!(
+                "it takes {rows} rows through the model, and this session {}",
+                self.settings.most_rows
+            );
+            return Err(Refusal::new(Kind::Size, "method", name, expected));
+        }
+        let finding = made.run_given(&on, &given).of("method", name)?;
+        let cautions = finding.cautions().into_iter().map(|caution| caution.text).collect();
+        let answer = finding.answer();
+        let Some(table) = answer.first() else {
+            return Err(Refusal::new(Kind::Model, "method", name, "it found no table"));
+        };
+        let numbers: usize = table.shape().iter().product();
+        if numbers > MOST_NUMBERS {
+            return Err(Refusal::size(
+                "method",
+                format_args!("{name}, {numbers} numbers"),
+                MOST_NUMBERS,
+                "numbers",
+            ));
+        }
+        let mapped = Mapped {
+            method: method.card.short.to_owned(),
+            explained: settled.explained,
+            answer: settled.answer,
+            table: table.name().to_owned(),
+            quantity: table.quantity(),
+            axes: table.axes().to_vec(),
+            numbers: table.as_numbers().map(<[f32]>::to_vec),
+            texts: table.as_texts().map(<[String]>::to_vec),
+            cautions,
+        };
+        self.shared = Some((state, shared));
+        Ok(Reply::Mapped(Box::new(mapped)))
+    }
+
+    fn aim(&self, aim: &Aimed) -> Aim {
+        let mut made = Aim::default().at_most(self.settings.max_new);
+        if let Some(span) = &aim.span {
+            made = made.span(span);
+        }
+        if let Some(token) = &aim.token {
+            made = made.token(token);
+        }
+        if let Some(versus) = &aim.versus {
+            made = made.versus(versus);
+        }
+        match aim.measure {
+            Some(measure) => made.measured(measure),
+            None => made,
+        }
+    }
+
+    fn now(&mut self) -> Result<Now, Refusal> {
+        let (words, state) = (self.words()?, self.state.clone());
+        let inputs = self.encode(&state)?;
+        let alterations = self.under(&state, &inputs, ("do", "describe"))?.alterations().to_vec();
+        let part = |(at, word): (usize, words::Word)| Word {
+            text: word.text,
+            positions: word.positions,
+            struck: state.struck.contains(&at),
+            own: word.bytes.is_some(),
+        };
+        let edit = |(name, change): &(String, Change)| {
+            let name = name.clone();
+            match change {
+                Change::Edit(edit) => EditTold { name, edit: Some(edit.clone()), steer: None },
+                Change::Steer(steer) => EditTold { name, edit: None, steer: Some(steer.clone()) },
+            }
+        };
+        Ok(Now {
+            question: state.text().map(str::to_owned),
+            words: words.into_iter().enumerate().map(part).collect(),
+            hidden: state.cells.iter().map(|(at, cells)| (*at, cells.iter().copied().collect())).collect(),
+            picture_fill: state.picture_fill,
+            word_fill: state.word_fill,
+            edits: state.edits.iter().map(edit).collect(),
+            aim: state.aim.clone(),
+            changes: self.before.len(),
+            alterations,
+        })
+    }
+
+    fn describe(&mut self) -> Result<Reply, Refusal> {
+        let inputs = self.encode(&self.first.clone())?;
+        let mut pictures = Vec::new();
+        let clips = self.sample.clips.iter().map(|clip| clip.name.clone());
+        let names: Vec<String> =
+            self.sample.pictures.iter().map(|own| own.name.clone()).chain(clips).collect();
+        for (picture, (width, height)) in inputs.map().pictures.clone().into_iter().enumerate() {
+            let name = names.get(picture).cloned().unwrap_or_default();
+            pictures.push(PictureTold { name, width, height, cells: self.cells(picture)? });
+        }
+        let (subject, state) = (self.subject, self.now()?);
+        let site =
+            |spec: &mmlens_core::SiteSpec| SiteTold { site: spec.site.to_string(), axes: spec.describe() };
+        let offered = |method: &&Method| method.form == Form::OneCase && method.card.allows(subject).is_ok();
+        let method = |method: &Method| MethodTold {
+            method: method.card.short,
+            name: method.card.name,
+            question: method.card.question,
+        };
+        Ok(Reply::Described(Box::new(Described {
+            model: subject.name().to_owned(),
+            weights: subject.weights_hash(),
+            alterations: subject.alterations().to_vec(),
+            anatomy: subject.anatomy().to_vec(),
+            sites: subject.sites().iter().map(site).collect(),
+            grid: self.settings.grid,
+            pictures,
+            methods: self.methods.iter().filter(offered).map(method).collect(),
+            directions: self.directions.iter().map(|own| own.name.clone()).collect(),
+            state,
+        })))
+    }
+
+    /// Answers requests of one line each, until there are no more, and writes each reply on a line. An empty line is no request; a line that
+    /// is too long is refused, and read past.
+    ///
+    /// # Errors
+    /// What reading or writing reports.
+    pub fn converse(
+        &mut self,
+        requests: impl std::io::BufRead,
+        mut replies: impl std::io::Write,
+        watch: &dyn Watch,
+    ) -> std::io::Result<()> {
+        let mut requests = requests;
+        let mut line = Vec::new();
+        while bounded(&mut requests, &mut line)? {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            writeln!(replies, "{}", self.answer(line.trim_ascii(), watch))?;
+            replies.flush()?;
+        }
+        Ok(())
+    }
+
+    /// As [`WhatIf::request`], watched by nobody.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn now_do(&mut self, request: Request) -> Result<Reply, Refusal> {
+        self.request(request, &Unwatched)
+    }
+}
+
+/// The next line; of one that is longer than a request may be a part that is refused for its length. Whether there was one.
+fn bounded(requests: &mut impl std::io::BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
+    line.clear();
+    let mut some = false;
+    loop {
+        let (read, ended) = {
+            let part = match requests.fill_buf() {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                part => part?,
+            };
+            if part.is_empty() {
+                return Ok(some);
+            }
+            some = true;
+            let end = part.iter().position(|byte| *byte == b'\n');
+            let own = part.get(..end.unwrap_or(part.len())).unwrap_or_default();
+            let room = (crate::request::MOST_REQUEST + 1).saturating_sub(line.len());
+            line.extend(own.iter().take(room));
+            (end.map_or(part.len(), |end| end + 1), end.is_some())
+        };
+        requests.consume(read);
+        if ended {
+            return Ok(true);
+        }
+    }
+}
+
+fn counted(Top(top): Top) -> Result<usize, Refusal> {
+    match top {
+        1..=MOST_TOP => Ok(top),
+        _ => Err(Refusal::new(Kind::Size, "top", top, format_args!("expected 1 to {MOST_TOP}"))),
+    }
+}
+
+fn no_words(field: &str, found: impl ToString) -> Refusal {
+    Refusal::new(Kind::Missing, field, found, "this sample has no words that can be struck one by one")
+}
+
+/// Keeps the latest ones.
+fn keep<T>(kept: &mut Vec<T>, one: T) {
+    if kept.len() >= KEPT {
+        kept.remove(0);
+    }
+    kept.push(one);
+}
