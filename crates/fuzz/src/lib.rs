@@ -14,6 +14,7 @@ mod checkpoint;
 mod format;
 mod mutate;
 mod pictures;
+mod requests;
 mod results;
 mod room;
 mod seeds;

@@ -1,6 +1,6 @@
 //! What is fuzzed: one row for each kind of file.
 
-use crate::{Format, Room, benchmark, checkpoint, pictures, results, seeds};
+use crate::{Format, Room, benchmark, checkpoint, pictures, requests, results, seeds};
 
 /// What a target made of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,6 +175,17 @@ pub const TARGETS: &[Target] = &[
             Format::Any,
             results::edit_seeds,
             results::edit_once,
+        )
+    },
+    Target {
+        // Its bytes have no file.
+        named: false,
+        ..reader(
+            "whatif",
+            "requests of a what-if session, each answered",
+            Format::Any,
+            requests::seeds,
+            requests::once,
         )
     },
     reader(

@@ -15,7 +15,7 @@ use crate::refusal::{Of, Refusal};
 
 /// What a model says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Asked {
+pub struct Answered {
     /// What it chooses from: `tokens`, `classes`, `captions`, or `masked` tokens.
     pub of: &'static str,
     /// The answer, the likeliest class, caption or word in the place of the first mask.
@@ -59,7 +59,7 @@ pub struct Told {
     pub log_probability: f64,
 }
 
-impl Asked {
+impl Answered {
     /// The name of a token, class or caption.
     pub(crate) fn name(&self, subject: &dyn Subject, id: u32) -> String {
         self.names.get(id as usize).cloned().unwrap_or_else(|| subject.token(id))
@@ -89,7 +89,7 @@ pub(crate) fn ask(
     first: Option<&Scored>,
     most: usize,
     watch: &dyn Watch,
-) -> Result<Asked, Refusal> {
+) -> Result<Answered, Refusal> {
     let asked = match () {
         () if kind::compares(subject) => compared(subject, sample, inputs, first),
         () => match masks(subject, inputs).of("do", "ask")? {
@@ -108,7 +108,7 @@ fn written(
     first: Option<&Scored>,
     most: usize,
     watch: &dyn Watch,
-) -> Result<Asked, Refusal> {
+) -> Result<Answered, Refusal> {
     let told = "ask";
     step(watch, "what-if", 0, 1).of("do", told)?;
     let mut session = subject.begin(inputs, Plan::new()).of("do", told)?;
@@ -158,7 +158,7 @@ fn written(
         }
     }
     let text = answer.text.trim().to_owned();
-    Ok(Asked {
+    Ok(Answered {
         of: "tokens",
         tokens: spoken(subject, &answer),
         ended: answer.ended,
@@ -181,9 +181,9 @@ fn decided(
     of: &'static str,
     (logits, logs, names): (Vec<f32>, Vec<f64>, Vec<String>),
     first: Option<&Scored>,
-) -> Result<Asked, AimError> {
+) -> Result<Answered, AimError> {
     let nothing = || AimError::Nothing { model: subject.name().to_owned() };
-    let mut asked = Asked {
+    let mut asked = Answered {
         of,
         answer: String::new(),
         tokens: Vec::new(),
@@ -209,7 +209,7 @@ fn chosen(
     inputs: &Inputs,
     first: Option<&Scored>,
     mask: Option<usize>,
-) -> Result<Asked, AimError> {
+) -> Result<Answered, AimError> {
     let none = || HookError::NoOutput("classes".to_owned());
     let inputs = if mask.is_some() { inputs.clone().all_logits() } else { inputs.clone() };
     let trace = subject.run(&inputs, Plan::new().to_output())?;
@@ -227,7 +227,7 @@ fn compared(
     sample: &Sample,
     inputs: &Inputs,
     first: Option<&Scored>,
-) -> Result<Asked, AimError> {
+) -> Result<Answered, AimError> {
     let Words::Texts(texts) = &sample.words else {
         return Err(AimError::Nothing { model: subject.name().to_owned() });
     };

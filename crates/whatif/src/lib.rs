@@ -42,7 +42,7 @@ mod shown;
 mod state;
 mod words;
 
-pub use asked::{Asked, Scored, Told};
+pub use asked::{Answered, Scored, Told};
 pub use http::MOST_BODY;
 pub use page::{Document, page};
 pub use refusal::{Kind, Refusal};

@@ -47,7 +47,7 @@ pub fn page(pictures: &[Picture], further: &[&str]) -> Result<Document, ImageErr
     let html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>mmlens studio</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{BODY}\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n<title>mmlens studio</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{BODY}\
          <script type=\"application/json\" id=\"pictures\">{shown}</script>\n{scripts}</body>\n</html>\n"
     );
     Ok(Document { html, policy })

@@ -7,7 +7,7 @@ use mmlens_core::{Anatomy, Subject};
 use mmlens_engine::distribution::{divergence, largest};
 use serde::Serialize;
 
-use crate::asked::{Asked, Told};
+use crate::asked::{Answered, Told};
 use crate::request::Aimed;
 use crate::state::{PictureFill, Steered, WordFill};
 
@@ -22,7 +22,7 @@ pub enum Reply {
     /// Of `describe`.
     Described(Box<Described>),
     /// Of `ask`.
-    Asked(Box<Asked>),
+    Answered(Box<Answered>),
     /// Of `difference`.
     Difference(Box<Difference>),
     /// Of `map`.
@@ -207,8 +207,8 @@ impl Change {
 }
 
 impl Difference {
-    pub(crate) fn of(subject: &dyn Subject, before: &Asked, after: &Asked, top: usize) -> Self {
-        let places = |asked: &Asked| -> Vec<usize> {
+    pub(crate) fn of(subject: &dyn Subject, before: &Answered, after: &Answered, top: usize) -> Self {
+        let places = |asked: &Answered| -> Vec<usize> {
             largest(&asked.logs, top).into_iter().map(|(place, _)| place).collect()
         };
         let mut ids = places(before);
@@ -217,7 +217,7 @@ impl Difference {
                 ids.push(id);
             }
         }
-        let share = |asked: &Asked, id: usize| asked.logs.get(id).map(|log| log.exp());
+        let share = |asked: &Answered, id: usize| asked.logs.get(id).map(|log| log.exp());
         let likely = ids.into_iter().filter_map(|id| {
             let name = before.name(subject, id as u32);
             Some(Change::new(id as u32, name, share(before, id)?, share(after, id)?))

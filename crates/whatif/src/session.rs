@@ -8,9 +8,10 @@ use mmlens_core::{
     Region, Sample, Shared, Subject, Unwatched, Watch, device,
 };
 use mmlens_engine::{Aim, Coalition, Hiding, Units};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::asked::{Asked, ask};
+use crate::asked::{Answered, ask};
 use crate::refusal::{Kind, Of, Refusal};
 use crate::reply::{
     Described, Difference, EditTold, Mapped, MethodTold, Now, Part as Word, PictureTold, Reply, SiteTold,
@@ -72,6 +73,30 @@ pub struct Direction {
     pub values: Vec<f32>,
 }
 
+/// A reply on its line.
+#[derive(Serialize)]
+struct Done<'a> {
+    version: u64,
+    id: &'a Value,
+    done: &'static str,
+    result: &'a Reply,
+}
+
+/// A refusal on its line.
+#[derive(Serialize)]
+struct Refused<'a> {
+    version: u64,
+    id: &'a Value,
+    error: Told<'a>,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    refusal: &'a Refusal,
+    text: String,
+}
+
 /// The model under a state.
 type Under<'a> = Shown<Altered<&'a dyn Subject>>;
 
@@ -88,8 +113,8 @@ pub struct WhatIf<'a> {
     /// What the subject makes of samples under states.
     encoded: Vec<(State, Inputs)>,
     /// What the first state says, and others.
-    untouched: Option<Asked>,
-    asked: Vec<(State, Asked)>,
+    untouched: Option<Answered>,
+    asked: Vec<(State, Answered)>,
     shared: Option<(State, Shared)>,
 }
 
@@ -162,18 +187,18 @@ impl<'a> WhatIf<'a> {
                 (id, self.request(request, watch).map(|reply| (name, reply)))
             }
         };
-        let reply = match outcome {
-            Ok((name, reply)) => json!({ "version": VERSION, "id": id, "done": name, "result": reply }),
+        // Written as they are: a number of single precision has the digits of one.
+        let written = match &outcome {
+            Ok((done, result)) => serde_json::to_string(&Done { version: VERSION, id: &id, done, result }),
             Err(refusal) => {
-                let said = refusal.to_string();
-                let mut error = json!(refusal);
-                if let Some(fields) = error.as_object_mut() {
-                    fields.insert("text".to_owned(), said.into());
-                }
-                json!({ "version": VERSION, "id": id, "error": error })
+                let error = Told { refusal, text: refusal.to_string() };
+                serde_json::to_string(&Refused { version: VERSION, id: &id, error })
             }
         };
-        reply.to_string()
+        written.unwrap_or_else(|error| {
+            let refusal = Refusal::new(Kind::Model, "do", "the reply", error);
+            json!({ "version": VERSION, "id": id, "error": refusal }).to_string()
+        })
     }
 
     /// Carries out a request; a refused one leaves everything as it was.
@@ -186,7 +211,7 @@ impl<'a> WhatIf<'a> {
             Request::Ask { top } => {
                 let top = counted(top)?;
                 let (state, subject) = (self.state.clone(), self.subject);
-                Ok(Reply::Asked(Box::new(self.asked(&state, watch)?.top(subject, top))))
+                Ok(Reply::Answered(Box::new(self.asked(&state, watch)?.top(subject, top))))
             }
             Request::Difference { top } => {
                 let (top, state, subject) = (counted(top)?, self.state.clone(), self.subject);
@@ -525,7 +550,7 @@ impl<'a> WhatIf<'a> {
     }
 
     /// What the model says under a state, asked once.
-    fn asked(&mut self, state: &State, watch: &dyn Watch) -> Result<Asked, Refusal> {
+    fn asked(&mut self, state: &State, watch: &dyn Watch) -> Result<Answered, Refusal> {
         if state.says_as(&self.first) {
             return self.untouched(watch);
         }
@@ -538,7 +563,7 @@ impl<'a> WhatIf<'a> {
         Ok(asked)
     }
 
-    fn untouched(&mut self, watch: &dyn Watch) -> Result<Asked, Refusal> {
+    fn untouched(&mut self, watch: &dyn Watch) -> Result<Answered, Refusal> {
         if let Some(asked) = &self.untouched {
             return Ok(asked.clone());
         }
@@ -552,7 +577,7 @@ impl<'a> WhatIf<'a> {
         state: &State,
         first: Option<&crate::asked::Scored>,
         watch: &dyn Watch,
-    ) -> Result<Asked, Refusal> {
+    ) -> Result<Answered, Refusal> {
         let inputs = self.encode(state)?;
         let subject = self.under(state, &inputs, ("do", "ask"))?;
         ask(&subject, &self.sample(state), &inputs, first, self.settings.max_new, watch)

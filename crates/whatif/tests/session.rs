@@ -18,7 +18,7 @@ use mmlens_engine::{Absent, Aim, Coalition, Hiding, Positions, Units};
 use mmlens_model::METHODS;
 use mmlens_testkit::Toy;
 use mmlens_whatif::{
-    Asked, Difference, Direction, Kind, Refusal, Reply, Request, Settings, Shown, Top, WhatIf, WordFill,
+    Answered, Difference, Direction, Kind, Refusal, Reply, Request, Settings, Shown, Top, WhatIf, WordFill,
     parse,
 };
 use mmlens_zoo::Vlm;
@@ -59,8 +59,8 @@ fn refused(session: &mut WhatIf<'_>, value: Value) -> Refusal {
     refusal
 }
 
-fn asked(session: &mut WhatIf<'_>) -> Asked {
-    let Reply::Asked(asked) = done(session, json!({"do": "ask"})) else { panic!("another reply") };
+fn asked(session: &mut WhatIf<'_>) -> Answered {
+    let Reply::Answered(asked) = done(session, json!({"do": "ask"})) else { panic!("another reply") };
     *asked
 }
 
@@ -83,7 +83,7 @@ fn own(subject: &dyn Subject, inputs: &Inputs) -> (Vec<u32>, Vec<f32>, Vec<f32>)
     (answer.tokens, answer.probabilities, logits)
 }
 
-fn said(asked: &Asked) -> (Vec<u32>, Vec<f32>) {
+fn said(asked: &Answered) -> (Vec<u32>, Vec<f32>) {
     asked.tokens.iter().map(|token| (token.id, token.probability)).unzip()
 }
 

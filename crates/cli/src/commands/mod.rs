@@ -19,6 +19,7 @@ mod serve;
 mod show;
 mod sites;
 mod trace;
+mod whatif;
 
 use std::process::ExitCode;
 
@@ -58,7 +59,9 @@ enum Command {
     Serve(serve::Serve),
     Show(show::Show),
     Sites(sites::Sites),
+    Studio(whatif::Studio),
     Trace(trace::Trace),
+    Whatif(whatif::Ask),
 }
 
 impl Cli {
@@ -107,7 +110,9 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Show(show) => show.run(),
             Command::Sites(sites) => sites.run(),
+            Command::Studio(studio) => studio.run(),
             Command::Trace(trace) => trace.run(),
+            Command::Whatif(session) => session.run(),
         }?;
         Ok(ExitCode::SUCCESS)
     }

@@ -26,4 +26,5 @@ mod scene;
 mod show;
 mod support;
 mod trace;
+mod whatif;
 mod written;
