@@ -23,7 +23,7 @@ pub(crate) fn seeds(_: &Room) -> anyhow::Result<Vec<Vec<u8>>> {
 {"do": "unedit", "names": ["off"]}"#,
         r#"{"do": "question", "text": "abba cede"}
 {"do": "replace", "word": 1, "by": "fa"}
-{"do": "aim", "aim": {"token": "4", "measure": "logit"}}
+{"do": "aim", "aim": {"measure": "logit"}}
 {"do": "map", "method": "occlusion", "settings": {"rows": 2}}
 {"do": "reset"}"#,
         r#"{"do": "hide", "picture": 0, "cells": [0], "region": [0, 0, 8, 8], "picture_fill": {"blur": {"sigma": 2.0}}}"#,
