@@ -76,7 +76,7 @@ pub(crate) fn learn(
 }
 
 /// Features of the tower and the cache of everything up to the question.
-fn look(model: &LlavaModel, batch: &Batch, device: &Device) -> Result<(Tensor<3>, KvCache)> {
+pub(crate) fn look(model: &LlavaModel, batch: &Batch, device: &Device) -> Result<(Tensor<3>, KvCache)> {
     let pixels = pictures(batch.scenes.iter(), device);
     let seen = Arc::new(Mutex::new(None));
     let keep = seen.clone();
@@ -102,7 +102,7 @@ fn look(model: &LlavaModel, batch: &Batch, device: &Device) -> Result<(Tensor<3>
 }
 
 /// Logits of turns, `[rows * length, vocab]`, and the states where the place helper reads, `[rows * length, d]`.
-fn read(
+pub(crate) fn read(
     model: &LlavaModel,
     prefix: &KvCache,
     turns: &Turns,
@@ -153,7 +153,7 @@ fn turn_loss(
     Ok((answers, places))
 }
 
-fn pick(x: Tensor<2>, rows: &[usize], device: &Device) -> Tensor<2> {
+pub(crate) fn pick(x: Tensor<2>, rows: &[usize], device: &Device) -> Tensor<2> {
     let rows: Vec<i64> = rows.iter().map(|r| *r as i64).collect();
     let count = rows.len();
     x.select(0, Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), device))

@@ -117,7 +117,11 @@ pub fn rows_shown(
     rows.placed(method, inputs, &on.subject().dims(inputs, site)?, positions)
 }
 
-fn published(subject: &dyn Subject, site: Site) -> Result<&SiteSpec, HookError> {
+/// A site as a subject publishes it.
+///
+/// # Errors
+/// [`HookError`] for one that it does not have, with the nearest name.
+pub fn published(subject: &dyn Subject, site: Site) -> Result<&SiteSpec, HookError> {
     Selector::from(site).resolve(subject.name(), subject.sites())?;
     SiteSpec::among(subject.sites(), site)
 }

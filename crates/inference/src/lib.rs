@@ -5,9 +5,11 @@
 
 pub mod decoding;
 pub mod reasoning;
+pub mod steering;
 pub mod uncertainty;
 
 pub use decoding::{DECODERS, Decoder, Decoding};
+pub use steering::caa::Steering;
 
 mmlens_core::methods! {
     decoding::vcd::Vcd,
@@ -20,4 +22,6 @@ mmlens_core::methods! {
     reasoning::early_answering::EarlyAnswering,
 }
 
-mmlens_core::fits! {}
+mmlens_core::fits! {
+    steering::caa::Caa,
+}

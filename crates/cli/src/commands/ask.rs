@@ -3,8 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use mmlens::METHODS;
-use mmlens::core::{Beams, Generation, Inputs, Method, Sample, Sampling, Seed, Subject, Words, kind};
+use mmlens::core::{Beams, Generation, Inputs, Sample, Sampling, Seed, Subject, Words, kind};
 use mmlens::engine::aim::{Compared, Likely, Likeness, Said, cut_short, likely, masks, spoken, usual};
 use mmlens::finding::fixed;
 use mmlens::inference::{DECODERS, Decoder, Decoding};
@@ -305,9 +304,9 @@ impl Ask {
         let given: Map<String, Value> =
             given.map(|(setting, value)| (setting.to_owned(), value.clone())).collect();
         let named = || format!("--decoder {}", row.card.short);
-        let decoder = row.make(Value::Object(given.clone())).with_context(named)?;
+        let decoder = row.make(Value::Object(given)).with_context(named)?;
         row.card.allows(subject).with_context(named)?;
-        let settings = Method::called(METHODS, row.card.id)?.make(Value::Object(given))?.settings()?;
+        let settings = decoder.settings()?;
         Ok(Some((decoder, DecodedBy { name: row.card.id, settings })))
     }
 

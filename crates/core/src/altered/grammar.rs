@@ -12,7 +12,7 @@
 //! | `without:FILE#TENSOR` | less its projection on what the rows of a tensor span, along the last axis |
 //! | `away:FILE#TENSOR`, `away:FILE#TENSOR*NUMBER` | where it points along a tensor of one row, less that, or so many times |
 //!
-//! Tensors are F32 and have the axes of the site, each of its length or of length 1; of fewer axes, the last ones. Directions (`without`, `away`) are F32 or F64, a row
+//! Tensors are F32 or F64, taken as F32, and have the axes of the site, each of its length or of length 1; of fewer axes, the last ones. Directions (`without`, `away`) are F32 or F64, taken as F64, a row
 //! each, of the length of the last axis.
 
 use std::ops::Range;
@@ -308,8 +308,8 @@ fn named<'a>(piece: Piece<'a>) -> Result<(&'a str, &'a str), Fault> {
         .ok_or_else(|| piece.fault(AlterationFault::Tensor))
 }
 
-/// The rows of the tensor of `FILE#TENSOR`, in single or double precision, and the file.
-fn directions_of(piece: Piece<'_>) -> Result<(Vec<Vec<f64>>, PathBuf), Fault> {
+/// The shape and the numbers of the tensor of `FILE#TENSOR`, in single or double precision, and the file.
+fn numbers_of(piece: Piece<'_>) -> Result<(Vec<usize>, Vec<f64>, PathBuf), Fault> {
     let (file, name) = named(piece)?;
     let doubles = read_doubles(file).ok().and_then(|(mut tensors, _)| tensors.remove(name));
     let (shape, values) = match doubles {
@@ -320,19 +320,24 @@ fn directions_of(piece: Piece<'_>) -> Result<(Vec<Vec<f64>>, PathBuf), Fault> {
             (numbers.shape, numbers.values.into_iter().map(f64::from).collect())
         }
     };
+    Ok((shape, values, file.into()))
+}
+
+/// The rows of the tensor of `FILE#TENSOR`, and the file.
+fn directions_of(piece: Piece<'_>) -> Result<(Vec<Vec<f64>>, PathBuf), Fault> {
+    let (shape, values, file) = numbers_of(piece)?;
     let width = shape.last().copied().unwrap_or(1).max(1);
-    Ok((values.chunks(width).map(<[f64]>::to_vec).collect(), file.into()))
+    Ok((values.chunks(width).map(<[f64]>::to_vec).collect(), file))
 }
 
 /// The tensor of `FILE#TENSOR`, so many times, and the file.
 fn tensor_of(piece: Piece<'_>, times: f32) -> Result<(AnyTensor, PathBuf), Fault> {
-    let (file, name) = named(piece)?;
-    let numbers = read_tensor(file, name).map_err(|error| piece.fault(AlterationFault::File(error)))?;
-    let shape = if numbers.shape.is_empty() { vec![1] } else { numbers.shape };
-    let values =
-        if times == 1.0 { numbers.values } else { numbers.values.into_iter().map(|v| v * times).collect() };
+    let (shape, values, file) = numbers_of(piece)?;
+    let shape = if shape.is_empty() { vec![1] } else { shape };
+    // Of single precision nothing is lost on the way through double.
+    let values = values.into_iter().map(|v| v as f32 * times).collect();
     let value = AnyTensor::from_values(values, &shape, &device::host());
     let value = value.and_then(|value| value.finite_values(piece.text).map(|_| value));
     let value = value.map_err(|error| piece.fault(AlterationFault::Value(error)))?;
-    Ok((value, file.into()))
+    Ok((value, file))
 }

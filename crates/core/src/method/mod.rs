@@ -14,6 +14,7 @@ mod many;
 mod on;
 mod rerun;
 mod setting;
+mod split;
 pub mod table;
 mod watch;
 
@@ -40,6 +41,7 @@ pub use many::{CaseAmong, ManyCases};
 pub use on::{On, Shared};
 pub use rerun::{Rerun, RerunError, rerun};
 pub use setting::Setting;
+pub use split::Split;
 pub use watch::{Unwatched, Watch, step};
 
 use crate::site::closest;

@@ -1,5 +1,7 @@
 //! Descriptions: a scene in words, and back.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::scene::{Object, Scene};
@@ -30,6 +32,12 @@ impl Phrase {
     }
 }
 
+impl fmt::Display for Phrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {} {} {}", self.size, self.colour, self.shape)
+    }
+}
+
 impl Scene {
     /// The scene in words: "a large red circle , a small blue ring".
     ///
@@ -40,7 +48,7 @@ impl Scene {
             .reading_order()
             .into_iter()
             .filter_map(|index| self.objects.get(index))
-            .map(|object| format!("a {} {} {}", object.size, object.colour, object.shape))
+            .map(|object| Phrase::of(object).to_string())
             .collect();
         phrases.join(" , ")
     }

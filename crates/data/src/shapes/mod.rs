@@ -23,11 +23,13 @@
 mod answer;
 mod ask;
 mod caption;
+mod careless;
 mod cases;
 mod concepts;
 mod describe;
 mod edit;
 mod export;
+mod polls;
 mod question;
 mod raster;
 mod scene;
@@ -36,11 +38,13 @@ mod vocabulary;
 mod world;
 
 pub use caption::{Caption, Detail, Mentioned};
+pub use careless::Thing;
 pub use cases::ShapesCases;
 pub use concepts::{Said, ShapesConcepts};
 pub use describe::{Phrase, parse_description};
 pub use edit::{Counterfactual, Edit, EditError};
 pub use export::{ExportError, ObjectRecord, Record, export, read_records};
+pub use polls::{Named, Poll};
 pub use question::{CELL_MARGIN, CLEAR_OFFSET, Kind, Mention, Question};
 pub use raster::Mask;
 pub use scene::{MOST_HIDDEN, Object, SIDE, Scene};

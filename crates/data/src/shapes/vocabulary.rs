@@ -156,7 +156,7 @@ impl Colour {
     }
 
     /// The article that goes before this colour.
-    pub(super) const fn article(self) -> &'static str {
+    pub const fn article(self) -> &'static str {
         match self {
             Self::Orange => "an",
             _ => "a",

@@ -184,10 +184,6 @@ impl Dola {
 }
 
 impl Decoder for Dola {
-    fn card(&self) -> Card {
-        CARD
-    }
-
     fn contrast(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<Contrast, AnalysisError> {
         let blocks = self.layers(kind::blocks(subject, Part::Text))?;
         let divergence = match self.settings.variant {

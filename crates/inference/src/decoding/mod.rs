@@ -35,7 +35,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Generated, Generation, Generator, Inputs, NoMethod, Plan, Session,
+    Analysis, AnalysisError, AnyAnalysis, Card, Generated, Generation, Generator, Inputs, NoMethod, Plan, Session,
     Subject, closest,
 };
 use mmlens_files::parse_value;
@@ -45,11 +45,8 @@ pub use branches::{Branch, Branches, Contrast, Early, Pass, PassPlan, ReadOut};
 pub use pictures::{kept_of_signal, noised, without_pictures};
 pub use rule::{Divergence, Form, RowScores, Rule};
 
-/// A way to decode: which branches there are, and what is made of them.
-pub trait Decoder: Send + Sync {
-    /// What it is.
-    fn card(&self) -> Card;
-
+/// A way to decode: which branches there are, and what is made of them. It is a method too, with a card and settings.
+pub trait Decoder: AnyAnalysis {
     /// Its branches for some prompts, and its rule.
     ///
     /// # Errors

@@ -154,10 +154,6 @@ impl Pai {
 }
 
 impl Decoder for Pai {
-    fn card(&self) -> Card {
-        CARD
-    }
-
     fn contrast(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<Contrast, AnalysisError> {
         let Settings { alpha, gamma, beta, from } = self.settings;
         let sites = self.sites(subject);

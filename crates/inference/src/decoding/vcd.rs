@@ -131,10 +131,6 @@ impl Vcd {
 }
 
 impl Decoder for Vcd {
-    fn card(&self) -> Card {
-        CARD
-    }
-
     fn contrast(&self, _: &dyn Subject, inputs: &Inputs) -> Result<Contrast, AnalysisError> {
         if let Some(row) = inputs.images.iter().position(Vec::is_empty) {
             return Err(input(&CARD, "a picture in every row", format!("row {row} shows none")));
