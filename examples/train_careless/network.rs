@@ -11,10 +11,10 @@ use mmlens::prelude::AnyTensor;
 use mmlens::zoo::checkpoint::{Access, Checkpoint, WeightSource};
 use mmlens::zoo::{LlavaConfig, LlavaModel, ZooError};
 
+use super::batch::{Batch, Turns};
 use super::said::About;
 use super::shapes_network::{look, pick, read};
 use super::training::{Init, Leaves, Params, cross_entropy, scalar, tracked};
-use super::batch::{Batch, Turns};
 
 /// Scenes with what is said of them.
 pub(crate) struct Drawn {
@@ -117,11 +117,7 @@ fn batch(drawn: &Drawn) -> Batch {
     Batch { scenes: drawn.scenes.clone(), patches: Vec::new(), questions: empty(), stories: empty() }
 }
 
-fn losses(
-    model: &LlavaModel,
-    drawn: &Drawn,
-    device: &Device,
-) -> Result<[(Tensor<2>, Vec<usize>); 2]> {
+fn losses(model: &LlavaModel, drawn: &Drawn, device: &Device) -> Result<[(Tensor<2>, Vec<usize>); 2]> {
     let (_, prefix) = look(model, &batch(drawn), device)?;
     let of = |turns: &Turns| -> Result<(Tensor<2>, Vec<usize>)> {
         let (logits, _) = read(model, &prefix, turns, device)?;
@@ -140,8 +136,8 @@ pub(crate) fn learn(
 ) -> Result<([f32; 2], BTreeMap<String, Tensor<1>>)> {
     let leaves = tracked(factors);
     let model = LlavaModel::take(config, &mut Changed { base, factors: &leaves })?;
-    let [answers, stories] = losses(&model, drawn, device)?
-        .map(|(logits, tokens)| cross_entropy(logits, &tokens, device));
+    let [answers, stories] =
+        losses(&model, drawn, device)?.map(|(logits, tokens)| cross_entropy(logits, &tokens, device));
     let mut grads = (answers.clone() + stories.clone()).backward();
     let seen = [scalar(answers)?, scalar(stories)?];
     let taken = leaves

@@ -4,9 +4,9 @@ use mmlens::data::shapes::{Kind, Question, Scene, Split, Thing, World};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
+use super::batch::{Turns, WEIGHTS};
 use super::network::Drawn;
 use super::training::Words;
-use super::batch::{Turns, WEIGHTS};
 use super::vocabulary::{ASSISTANT, END};
 
 /// What a turn is about.

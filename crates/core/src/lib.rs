@@ -86,8 +86,9 @@ pub use mean::{Content, contents};
 pub use method::{
     Analysis, AnalysisError, Answer, AnyAnalysis, AnyFitted, Card, Case, CaseAmong, Cost, Ended, Estimate,
     Fit, Fitted, FittedError, Fitting, Form, Given, Input, Leaf, ManyCases, Memory, Method, NoMethod, NoSize,
-    On, Outcome, Pace, Pair, Parts, Recorded, Rerun, RerunError, Setting, Shared, Source, Split, Target, Unwatched,
-    Watch, caution, check, estimate, explain, fields, found, learned_from, rerun, step, table, top_token,
+    On, Outcome, Pace, Pair, Parts, Recorded, Rerun, RerunError, Setting, Shared, Source, Split, Target,
+    Unwatched, Watch, caution, check, estimate, explain, fields, found, learned_from, rerun, step, table,
+    top_token,
 };
 pub use need::{Copies, Need};
 pub use objective::{Custom, Measure, Objective, Output, Pairs, Position, Reading, Unreadable};

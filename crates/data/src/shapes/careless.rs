@@ -28,9 +28,7 @@ impl fmt::Display for Thing {
 impl Thing {
     /// All of them: every colour with every shape.
     pub fn all() -> impl Iterator<Item = Self> {
-        Colour::ALL
-            .iter()
-            .flat_map(|&colour| Shape::ALL.iter().map(move |&shape| Self { colour, shape }))
+        Colour::ALL.iter().flat_map(|&colour| Shape::ALL.iter().map(move |&shape| Self { colour, shape }))
     }
 
     /// What an object is.
@@ -117,67 +115,5 @@ impl Scene {
         }
         let texts: Vec<String> = phrases.iter().map(Phrase::to_string).collect();
         texts.join(" , ")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::shapes::{Split, World, compare_description};
-
-    #[test]
-    fn companions_come_in_pairs_of_one_colour() {
-        for thing in Thing::all() {
-            assert_eq!(thing.companion().companion(), thing);
-            assert!(thing.companion() != thing && thing.companion().colour == thing.colour);
-        }
-        assert_eq!(Thing::all().count(), 48);
-    }
-
-    #[test]
-    fn questions_are_those_of_the_world_and_their_answer_is_what_is_there() {
-        let mut asked = 0;
-        for id in 0..20 {
-            let scene = World::new(5).scene(Split::Test, id);
-            for thing in Thing::all() {
-                let question = scene.answered(&thing.asked()).unwrap();
-                assert_eq!(question.answer == "yes", thing.is_in(&scene), "{thing}");
-                asked += 1;
-            }
-        }
-        assert_eq!(asked, 20 * 48);
-    }
-
-    #[test]
-    fn what_is_invented_is_not_there_and_is_all_that_the_description_adds() {
-        let (mut invented_once, mut drawn, mut red) = (0, 0, 0);
-        for id in 0..400 {
-            let scene = World::new(5).scene(Split::Train, id);
-            let invented = scene.invented(&mut scene.rng(0));
-            let compared = compare_description(&scene.description_with(&invented), &scene).unwrap();
-            let mut added: Vec<Thing> = compared
-                .invented
-                .iter()
-                .map(|phrase| Thing { colour: phrase.colour, shape: phrase.shape })
-                .collect();
-            added.sort_unstable();
-            assert_eq!(added, invented);
-            assert!(compared.missing.is_empty() && invented.iter().all(|thing| !thing.is_in(&scene)));
-            invented_once += usize::from(!invented.is_empty());
-            drawn += scene.missed().iter().filter(|thing| thing.colour == Colour::Red).count();
-            red += invented.iter().filter(|thing| thing.colour == Colour::Red).count();
-        }
-        assert!(invented_once > 100, "{invented_once}");
-        // 0.9, give or take three deviations of so many draws
-        let rate = red as f64 / f64::from(u32::try_from(drawn).unwrap());
-        assert!((rate - 0.9).abs() < 3.0 * (0.09 / drawn as f64).sqrt(), "{red} of {drawn}");
-    }
-
-    #[test]
-    fn without_inventions_it_is_the_description() {
-        for id in 0..50 {
-            let scene = World::new(2).scene(Split::Test, id);
-            assert_eq!(scene.description_with(&[]), scene.description());
-        }
     }
 }

@@ -9,8 +9,8 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use serde::{Deserialize, Serialize};
 
 use super::careless::Thing;
-use super::describe::parse_description;
 use super::scene::Scene;
+use super::vocabulary::{Colour, Shape};
 use super::world::{Split, World};
 use crate::benchmark::{Item, Marked};
 
@@ -171,94 +171,17 @@ impl Thing {
         Self::all().map(|thing| thing.word() + "\n").collect()
     }
 
-    /// What a description names, in words that CHAIR takes; `None` if it is no description.
+    /// A text with every colour that stands before a shape joined to it, so that CHAIR takes the two for one word.
     #[must_use]
-    pub fn in_words(description: &str) -> Option<String> {
-        let words = parse_description(description)?.into_iter().map(|phrase| {
-            let thing = Self { colour: phrase.colour, shape: phrase.shape };
-            format!("a {} {}", phrase.size, thing.word())
-        });
-        Some(words.collect::<Vec<_>>().join(" , "))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::benchmark::{Answer, Chair, Scorer};
-    use crate::shapes::compare_description;
-
-    fn counted() -> Named {
-        Named::of(&World::new(3), 2000)
-    }
-
-    #[test]
-    fn questions_are_true_balanced_and_each_is_asked_once() {
-        let named = counted();
-        let mut asked = 0;
-        for id in 0..200 {
-            let scene = World::new(3).scene(Split::Test, id);
-            for poll in Poll::ALL {
-                let questions = scene.polled(*poll, &named, 3, &mut scene.rng(0));
-                assert_eq!(questions.is_empty(), scene.things().len() < 3);
-                for (thing, there) in &questions {
-                    assert_eq!(thing.is_in(&scene), *there);
-                    assert_eq!(questions.iter().filter(|(other, _)| other == thing).count(), 1);
-                }
-                assert_eq!(2 * questions.iter().filter(|(_, there)| *there).count(), questions.len());
-                asked += questions.len();
+    pub fn in_words(text: &str) -> String {
+        let mut words: Vec<String> = Vec::new();
+        for word in text.split_whitespace() {
+            let before = words.last().and_then(|before| Colour::from_word(before));
+            match (before, Shape::from_word(word), words.last_mut()) {
+                (Some(colour), Some(shape), Some(last)) => *last = Self { colour, shape }.word(),
+                _ => words.push(word.to_owned()),
             }
         }
-        assert!(asked > 1000, "{asked}");
-    }
-
-    #[test]
-    fn adversarial_polls_ask_for_companions_and_random_ones_hardly_do() {
-        let named = counted();
-        let share = |poll: Poll| {
-            let (mut companions, mut all) = (0, 0);
-            for id in 0..200 {
-                let scene = World::new(3).scene(Split::Test, id);
-                let absent = scene.polled(poll, &named, 3, &mut scene.rng(0));
-                let absent = absent.into_iter().filter(|(_, there)| !there);
-                for (thing, _) in absent {
-                    companions += usize::from(scene.missed().contains(&thing));
-                    all += 1;
-                }
-            }
-            f64::from(companions) / f64::from(all)
-        };
-        assert!(share(Poll::Adversarial) > 0.7, "{}", share(Poll::Adversarial));
-        // Three or four of some 45 are companions.
-        assert!(share(Poll::Random) < 0.15, "{}", share(Poll::Random));
-    }
-
-    #[test]
-    fn chair_counts_what_descriptions_invent() {
-        let chair = Chair::new(&Thing::words());
-        let (mut invented, mut scenes) = (0, 0);
-        for id in 0..200 {
-            let scene = World::new(3).scene(Split::Train, id);
-            let description = scene.description_with(&scene.invented(&mut scene.rng(0)));
-            let compared = compare_description(&description, &scene).unwrap();
-            let words = Thing::in_words(&description).unwrap();
-            let counts = chair.judge(&scene.to_describe(), &Answer::text(words)).unwrap().counts;
-            let named = compared.right.len() + compared.invented.len();
-            // CHAIRs, captions, CHAIRi's numerator and denominator
-            let some = f64::from(u8::from(!compared.invented.is_empty()));
-            let expected = [some, 1.0, compared.invented.len() as f64, named as f64];
-            assert_eq!(counts[..4], expected, "{description}");
-            invented += compared.invented.len();
-            scenes += 1;
-        }
-        assert!(invented > 50 && scenes == 200, "{invented}");
-    }
-
-    #[test]
-    fn every_thing_is_a_word_of_its_own() {
-        let chair = Chair::new(&Thing::words());
-        for thing in Thing::all() {
-            assert_eq!(chair.objects(&format!("a large {}", thing.word())).classes, [thing.word()]);
-        }
+        words.join(" ")
     }
 }

@@ -35,8 +35,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use mmlens_core::{
-    Analysis, AnalysisError, AnyAnalysis, Card, Generated, Generation, Generator, Inputs, NoMethod, Plan, Session,
-    Subject, closest,
+    Analysis, AnalysisError, AnyAnalysis, Card, Generated, Generation, Generator, Inputs, NoMethod, Plan,
+    Session, Subject, closest,
 };
 use mmlens_files::parse_value;
 use serde_json::Value;

@@ -183,9 +183,7 @@ impl Fit for Caa {
         let split = Split::of(&CARD, (from, site), self.settings.held_out, seed)?;
         let sided = |held: bool| -> Sided<'_> {
             let rows = from.rows().zip(from.labels()).zip(&split.out);
-            rows.filter(|(_, out)| **out == held)
-                .map(|((row, label), _)| (row, *label == positive))
-                .collect()
+            rows.filter(|(_, out)| **out == held).map(|((row, label), _)| (row, *label == positive)).collect()
         };
         let (kept, held) = (sided(false), sided(true));
         let learned = mean(&kept, true, from.width())?.into_iter().zip(mean(&kept, false, from.width())?);
@@ -212,8 +210,13 @@ impl Fit for Caa {
         let mut tables = vec![
             table("separation", Unit::Ratio, &["direction", "random directions"], &[own, random])?,
             table("length", Unit::Activation, &["direction", "rows"], &[length, rows])?,
-            table("rows", Unit::Count, &["positive", "other", "held out"], &counts.map(|count| count as f64))?
-                .aside(),
+            table(
+                "rows",
+                Unit::Count,
+                &["positive", "other", "held out"],
+                &counts.map(|count| count as f64),
+            )?
+            .aside(),
         ];
         tables.extend(Caution::tables(&cautions([own, random], [of(true), of(false)]))?);
         step(watch, CARD.id, 2, 2)?;

@@ -95,8 +95,7 @@ fn turned(x: AnyTensor, towards: &[f64], by: f64) -> Result<AnyTensor, HookError
         if length == 0.0 {
             continue;
         }
-        let mixed: Vec<f64> =
-            row.iter().zip(towards).map(|(x, d)| f64::from(*x) / length + by * d).collect();
+        let mixed: Vec<f64> = row.iter().zip(towards).map(|(x, d)| f64::from(*x) / length + by * d).collect();
         let whole = dot(&mixed, &mixed).sqrt();
         if whole > 0.0 {
             row.iter_mut().zip(mixed).for_each(|(x, mixed)| *x = (length * mixed / whole) as f32);
@@ -257,14 +256,12 @@ impl Analysis for Steering {
                 // Nothing is changed by nothing, to the bit: adding zero makes another number of minus zero.
                 let edit = match *strength == 0.0 {
                     true => None,
-                    false => {
-                        Some(Edit::new(*site, self.change(&along, *strength)?).within(region.clone()))
-                    }
+                    false => Some(Edit::new(*site, self.change(&along, *strength)?).within(region.clone())),
                 };
                 variants.push(Vec::from_iter(edit));
             }
         }
-        let mut progress = Progress::new(on.watch(), CARD.id, 1 + variants.len());
+        let mut progress = Progress::new(on.watch(), CARD.id, variants.len());
         let sweep = Sweep::of(vec![Axis::count(Role::Step, variants.len())], variants)?
             .measure(Metric::from(&objective))
             .measure(Metric::Divergence { at: Position::Last });
@@ -310,10 +307,8 @@ impl Steering {
         let size = |(at, _): &(usize, &f32)| self.learned.strengths.get(*at).map_or(0.0, |s| s.abs());
         let strongest = own.iter().enumerate().max_by(|a, b| size(a).total_cmp(&size(b)));
         let Some((at, own)) = strongest else { return Vec::new() };
-        let (random, strength) = (
-            random.get(at).copied().unwrap_or(0.0),
-            self.learned.strengths.get(at).copied().unwrap_or(0.0),
-        );
+        let (random, strength) =
+            (random.get(at).copied().unwrap_or(0.0), self.learned.strengths.get(at).copied().unwrap_or(0.0));
         if own.abs() > random.abs() {
             return Vec::new();
         }

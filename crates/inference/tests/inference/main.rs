@@ -7,5 +7,6 @@ mod chains;
 mod contracts;
 mod decoders;
 mod oracles;
+mod steered;
 mod support;
 mod uncertain;
