@@ -1,9 +1,9 @@
 //! The steps of `cargo xtask check`, and running them.
 //!
 //! Cargo is called from the root without `-p` and with `--release` throughout: one set of features, so that Burn is built
-//! once for clippy and the docs, and once for the tests. Only this package, which knows no Burn, is named by itself.
+//! once for clippy and the docs, and once for the tests, with every device or with the CPU alone. Only this package, which knows no Burn, is named by itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,19 @@ pub(crate) struct Step {
     pub(crate) name: &'static str,
     /// What it asserts.
     pub(crate) about: &'static str,
-    run: fn(&Path) -> Outcome,
+    run: fn(&Tree) -> Outcome,
 }
+
+/// What is checked.
+pub(crate) struct Tree {
+    /// The root of the workspace.
+    pub(crate) root: PathBuf,
+    /// Whether tests run in a build with every device, on each.
+    pub(crate) devices: bool,
+}
+
+/// Features of a build with every device.
+pub(crate) const DEVICES: &str = "mmlens-cli/ndarray,mmlens-cli/wgpu,mmlens-cli/remote-server";
 
 enum Outcome {
     Passed(String),
@@ -45,6 +56,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "prose", about: "links lead somewhere; the README says how tests are run", run: prose },
     Step { name: "words", about: "names are words that people search for", run: words },
     Step { name: "writes", about: "files are written through mmlens-files alone", run: writes },
+    Step { name: "locks", about: "every lock file knows every crate", run: locks },
     Step { name: "deny", about: "licences, sources, advisories (where cargo-deny is installed)", run: deny },
     Step { name: "clippy", about: "clippy is silent on all targets", run: clippy },
     Step { name: "doc", about: "the docs build without a warning", run: doc },
@@ -61,7 +73,7 @@ pub(crate) fn choose(names: &[&str]) -> Result<Vec<&'static Step>, String> {
 }
 
 /// Runs steps, says how each went and how long it took, and whether none failed.
-pub(crate) fn run(root: &Path, steps: &[&Step], keep_going: bool) -> bool {
+pub(crate) fn run(tree: &Tree, steps: &[&Step], keep_going: bool) -> bool {
     let started = Instant::now();
     let mut table = Vec::new();
     let mut failed = false;
@@ -72,7 +84,7 @@ pub(crate) fn run(root: &Path, steps: &[&Step], keep_going: bool) -> bool {
         }
         println!("\n== {}: {}", step.name, step.about);
         let begun = Instant::now();
-        let (verdict, remark) = match (step.run)(root) {
+        let (verdict, remark) = match (step.run)(tree) {
             Outcome::Passed(remark) => ("ok", remark),
             Outcome::Skipped(why) => ("skipped", why),
             Outcome::Failed(why) => {
@@ -104,13 +116,13 @@ fn duration(time: Duration) -> String {
     }
 }
 
-fn fmt(root: &Path) -> Outcome {
-    cargo(root, "fmt --all --check", &[])
+fn fmt(tree: &Tree) -> Outcome {
+    cargo(&tree.root, "fmt --all --check", &[])
 }
 
-fn arrows(root: &Path) -> Outcome {
+fn arrows(tree: &Tree) -> Outcome {
     let said =
-        metadata(root).and_then(|metadata| Ok((arrows::faults(&metadata)?, arrows::count(&metadata)?)));
+        metadata(&tree.root).and_then(|metadata| Ok((arrows::faults(&metadata)?, arrows::count(&metadata)?)));
     match said {
         Ok((faults, (packages, arrows))) => {
             verdict(&faults, format!("{arrows} arrows between {packages} packages"))
@@ -119,56 +131,74 @@ fn arrows(root: &Path) -> Outcome {
     }
 }
 
-fn methods(root: &Path) -> Outcome {
-    match methods::faults(root) {
+fn methods(tree: &Tree) -> Outcome {
+    match methods::faults(&tree.root) {
         Ok((faults, count)) => verdict(&faults, format!("{count} methods")),
         Err(fault) => Outcome::Failed(fault),
     }
 }
 
-fn mutations(root: &Path) -> Outcome {
-    match mutate::faults(root) {
+fn mutations(tree: &Tree) -> Outcome {
+    match mutate::faults(&tree.root) {
         Ok((faults, count)) => verdict(&faults, format!("{count} mistakes")),
         Err(fault) => Outcome::Failed(fault),
     }
 }
 
-fn models(root: &Path) -> Outcome {
-    match models::faults(root) {
+fn models(tree: &Tree) -> Outcome {
+    match models::faults(&tree.root) {
         Ok((faults, count)) => verdict(&faults, format!("{count} families")),
         Err(fault) => Outcome::Failed(fault),
     }
 }
 
-fn nan(root: &Path) -> Outcome {
-    match nan::faults(root) {
+fn nan(tree: &Tree) -> Outcome {
+    match nan::faults(&tree.root) {
         Ok((faults, count)) => verdict(&faults, format!("{count} files")),
         Err(fault) => Outcome::Failed(fault),
     }
 }
 
-fn prose(root: &Path) -> Outcome {
-    match prose::faults(root) {
+fn prose(tree: &Tree) -> Outcome {
+    match prose::faults(&tree.root) {
         Ok((faults, count)) => verdict(&faults, format!("{count} documents")),
         Err(fault) => Outcome::Failed(fault),
     }
 }
 
-fn words(root: &Path) -> Outcome {
-    match words::faults(root) {
+fn words(tree: &Tree) -> Outcome {
+    match words::faults(&tree.root) {
         Ok((faults, count)) => verdict(&faults, format!("{count} files of source")),
         Err(fault) => Outcome::Failed(fault),
     }
 }
 
-fn writes(root: &Path) -> Outcome {
-    match writes::faults(root) {
+fn writes(tree: &Tree) -> Outcome {
+    match writes::faults(&tree.root) {
         Ok((faults, count)) => verdict(&faults, format!("{count} files of source")),
         Err(fault) => Outcome::Failed(fault),
     }
 }
 
-fn deny(root: &Path) -> Outcome {
+/// A crate that is added changes the lock file of the program outside, too.
+fn locks(tree: &Tree) -> Outcome {
+    let locked = |manifest: &str| {
+        let words = ["metadata", "--locked", "--format-version", "1", "--manifest-path", manifest];
+        let output = Command::new(program()).args(words).current_dir(&tree.root).output();
+        match output {
+            Ok(output) if output.status.success() => None,
+            Ok(output) => Some(format!("{manifest}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+            Err(fault) => Some(format!("cargo metadata: {fault}")),
+        }
+    };
+    let faults: Vec<String> = LOCKED.iter().filter_map(|manifest| locked(manifest)).collect();
+    verdict(&faults, format!("{} lock files", LOCKED.len()))
+}
+
+/// What has a lock file.
+const LOCKED: [&str; 2] = ["Cargo.toml", "outside/Cargo.toml"];
+
+fn deny(tree: &Tree) -> Outcome {
     let installed =
         Command::new(program()).args(["deny", "--version"]).output().is_ok_and(|o| o.status.success());
     if !installed {
@@ -176,12 +206,12 @@ fn deny(root: &Path) -> Outcome {
             "cargo-deny is not installed (`cargo install --locked cargo-deny`)".to_owned(),
         );
     }
-    let own = cargo(root, "deny check --hide-inclusion-graph bans licenses sources", &[]);
+    let own = cargo(&tree.root, "deny check --hide-inclusion-graph bans licenses sources", &[]);
     own.then(|| {
         // What is known to be unsafe is a list elsewhere, which a machine may not reach.
         let list = Command::new("git").args(["ls-remote", "--exit-code", ADVISORIES, "HEAD"]).output();
         match list.is_ok_and(|list| list.status.success()) {
-            true => cargo(root, "deny check --hide-inclusion-graph advisories", &[]),
+            true => cargo(&tree.root, "deny check --hide-inclusion-graph advisories", &[]),
             false => Outcome::Passed(format!("without advisories: {ADVISORIES} is out of reach")),
         }
     })
@@ -189,18 +219,25 @@ fn deny(root: &Path) -> Outcome {
 
 const ADVISORIES: &str = "https://github.com/RustSec/advisory-db";
 
-fn clippy(root: &Path) -> Outcome {
-    let all = cargo(root, "clippy --release --locked --all-targets -- -D warnings", &[]);
-    all.then(|| cargo(root, "clippy --release --locked --package xtask --all-targets -- -D warnings", &[]))
+fn clippy(tree: &Tree) -> Outcome {
+    let all = cargo(&tree.root, "clippy --release --locked --all-targets -- -D warnings", &[]);
+    all.then(|| {
+        cargo(&tree.root, "clippy --release --locked --package xtask --all-targets -- -D warnings", &[])
+    })
 }
 
-fn doc(root: &Path) -> Outcome {
-    cargo(root, "doc --release --locked --no-deps", &[("RUSTDOCFLAGS", "-D warnings")])
+fn doc(tree: &Tree) -> Outcome {
+    cargo(&tree.root, "doc --release --locked --no-deps", &[("RUSTDOCFLAGS", "-D warnings")])
 }
 
-fn test(root: &Path) -> Outcome {
-    let all = cargo(root, prose::TEST_COMMAND.trim_start_matches("cargo "), &[]);
-    all.then(|| cargo(root, "test --release --package xtask", &[]))
+fn test(tree: &Tree) -> Outcome {
+    let command = prose::TEST_COMMAND.trim_start_matches("cargo ");
+    let all = match tree.devices {
+        false => cargo(&tree.root, command, &[]),
+        // Burn's own choice would be a GPU as soon as the build has one: tests that name no device mean the CPU.
+        true => cargo(&tree.root, &format!("{command} --features {DEVICES}"), &[("BURN_DEVICE", "flex")]),
+    };
+    all.then(|| cargo(&tree.root, "test --release --package xtask", &[]))
 }
 
 impl Outcome {
@@ -256,7 +293,7 @@ mod tests {
         let unknown = choose(&["lint"]).err().unwrap();
         assert_eq!(
             unknown,
-            "`lint` is no step; steps are fmt, arrows, methods, mutations, models, nan, prose, words, writes, deny, clippy, doc, test"
+            "`lint` is no step; steps are fmt, arrows, methods, mutations, models, nan, prose, words, writes, locks, deny, clippy, doc, test"
         );
     }
 
@@ -266,7 +303,7 @@ mod tests {
         let failed = Step { name: "b", about: "", run: |_| Outcome::Failed("no".to_owned()) };
         let never = Step { name: "c", about: "", run: |_| unreachable!("a step after a failure") };
         let skipped = Step { name: "d", about: "", run: |_| Outcome::Skipped("why".to_owned()) };
-        let here = Path::new(".");
+        let here = &Tree { root: PathBuf::from("."), devices: false };
         assert!(run(here, &[&passed, &skipped], false));
         assert!(!run(here, &[&passed, &failed, &never], false));
         assert!(!run(here, &[&failed, &passed], true));

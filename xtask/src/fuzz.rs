@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::check::DEVICES;
+
 /// What has LLVM count the edges that are taken, as libFuzzer wants it. A stable compiler will do.
 const INSTRUMENTED: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -14,8 +16,14 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<bool, String> {
         ["--coverage", target] => coverage(root, target, "600"),
         ["--coverage", target, seconds] => coverage(root, target, seconds),
         _ => {
-            let run = ["run", "--quiet", "--release", "--locked", "--bin", "fuzz", "--", "run"];
-            status(Command::new("cargo").current_dir(root).args(run).args(words))
+            // The build that tests with every device have made, where that is the one at hand.
+            let (devices, words): (Vec<&str>, Vec<&str>) =
+                words.iter().partition(|word| **word == "--devices");
+            let features: &[&str] = if devices.is_empty() { &[] } else { &["--features", DEVICES] };
+            let run = ["run", "--quiet", "--release", "--locked", "--bin", "fuzz"];
+            let mut command = Command::new("cargo");
+            command.current_dir(root).args(run).args(features).args(["--", "run"]).args(words);
+            status(&mut command)
         }
     }
 }

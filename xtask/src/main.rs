@@ -18,7 +18,8 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask check [STEP...]     run the steps named, or all of them, cheapest first; stop at the first that fails
         --keep-going            run the rest all the same
-cargo xtask fuzz [TARGET...] [--cases N] [--seed S]
+        --devices               run the tests in a build with every device (a Vulkan driver must be there)
+cargo xtask fuzz [TARGET...] [--cases N] [--seed S] [--devices]
                                 mutate the seeds of every reader's target and run them within limits
 cargo xtask fuzz --coverage TARGET [SECONDS]
                                 the same target under libFuzzer, in an instrumented build of its own
@@ -34,10 +35,13 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["check", rest @ ..] => {
-            let keep_going = rest.contains(&"--keep-going");
-            let asked: Vec<&str> = rest.iter().copied().filter(|word| *word != "--keep-going").collect();
+            let (keep_going, devices) = (rest.contains(&"--keep-going"), rest.contains(&"--devices"));
+            let asked: Vec<&str> =
+                rest.iter().copied().filter(|word| !["--keep-going", "--devices"].contains(word)).collect();
             match check::choose(&asked) {
-                Ok(steps) if check::run(&root(), &steps, keep_going) => ExitCode::SUCCESS,
+                Ok(steps) if check::run(&check::Tree { root: root(), devices }, &steps, keep_going) => {
+                    ExitCode::SUCCESS
+                }
                 Ok(_) => ExitCode::FAILURE,
                 Err(fault) => {
                     eprintln!("{fault}");
