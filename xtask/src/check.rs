@@ -1,7 +1,8 @@
 //! The steps of `cargo xtask check`, and running them.
 //!
-//! Cargo is called from the root without `-p` and with `--release` throughout: one set of features, so that Burn is built
-//! once for clippy and the docs, and once for the tests, with every device or with the CPU alone. Only this package, which knows no Burn, is named by itself.
+//! Cargo is called from the root, without `-p` and in the profile of the tests throughout: one set of features, so that Burn is built
+//! once for clippy and the docs, and once for the tests, with every device or with the CPU alone. Only this package, which knows no
+//! Burn, is named by itself.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -220,14 +221,12 @@ fn deny(tree: &Tree) -> Outcome {
 const ADVISORIES: &str = "https://github.com/RustSec/advisory-db";
 
 fn clippy(tree: &Tree) -> Outcome {
-    let all = cargo(&tree.root, "clippy --release --locked --all-targets -- -D warnings", &[]);
-    all.then(|| {
-        cargo(&tree.root, "clippy --release --locked --package xtask --all-targets -- -D warnings", &[])
-    })
+    let all = cargo(&tree.root, "clippy --locked --all-targets -- -D warnings", &[]);
+    all.then(|| cargo(&tree.root, "clippy --locked --package xtask --all-targets -- -D warnings", &[]))
 }
 
 fn doc(tree: &Tree) -> Outcome {
-    cargo(&tree.root, "doc --release --locked --no-deps", &[("RUSTDOCFLAGS", "-D warnings")])
+    cargo(&tree.root, "doc --locked --no-deps", &[("RUSTDOCFLAGS", "-D warnings")])
 }
 
 fn test(tree: &Tree) -> Outcome {

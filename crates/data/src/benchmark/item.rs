@@ -93,10 +93,14 @@ pub struct Item {
 }
 
 impl Item {
-    /// The first picture's name, or that of the item: what a group is called where the data set has no better.
-    pub(super) fn of_picture(mut self) -> Self {
+    /// The first picture's path within the folder of pictures, or the item's name: what a group is called where the data set has no better.
+    pub(super) fn of_picture(mut self, images: &Path) -> Self {
+        let within = |shown: &Shown| match shown {
+            Shown::File(path) => path.strip_prefix(images).unwrap_or(path).display().to_string(),
+            Shown::Bytes { name, .. } => name.clone(),
+        };
         if self.group.is_empty() {
-            self.group = self.pictures.first().map_or_else(|| self.id.clone(), Shown::name);
+            self.group = self.pictures.first().map_or_else(|| self.id.clone(), within);
         }
         self
     }

@@ -361,7 +361,7 @@ fn llava() {
         ("c.json", text),
         (
             "q.jsonl",
-            "{\"question_id\": 7, \"image\": \"b.jpg\", \"text\": \"Why?\", \"category\": \"conv\"}\n",
+            "{\"question_id\": 7, \"image\": \"sub/b.jpg\", \"text\": \"Why?\", \"category\": \"conv\"}\n",
         ),
     ]);
     let source = source(Reader::Llava, &folder, "c.json");
@@ -378,7 +378,7 @@ fn llava() {
         (item.id.as_str(), item.question.as_deref(), item.task.as_deref()),
         ("7", Some("Why?"), Some("conv"))
     );
-    assert_eq!((item.group.as_str(), &item.pictures[..]), ("b.jpg", &[file(&folder, "b.jpg")][..]));
+    assert_eq!((item.group.as_str(), &item.pictures[..]), ("sub/b.jpg", &[file(&folder, "sub/b.jpg")][..]));
     fs::write(
         &source.data,
         text.replace("\"from\": \"gpt\", \"value\": \"A", "\"from\": \"bot\", \"value\": \"A"),

@@ -78,7 +78,7 @@ impl Items for Conversations {
             extra.insert("later turns".to_owned(), later.into());
         }
         let answers = answer.into_iter().collect();
-        Ok(Item { id, pictures, question, answers, extra, ..Item::default() }.of_picture())
+        Ok(Item { id, pictures, question, answers, extra, ..Item::default() }.of_picture(&self.images))
     }
 }
 
@@ -112,6 +112,6 @@ impl Items for Questions {
             task: fields.maybe_text("category")?,
             ..Item::default()
         };
-        Ok(Item { extra: fields.rest(), ..item }.of_picture())
+        Ok(Item { extra: fields.rest(), ..item }.of_picture(&self.images))
     }
 }

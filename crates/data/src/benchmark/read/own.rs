@@ -126,7 +126,7 @@ impl Map {
             let found = format!("`{}`, the caption itself", cut(same.0));
             return Err(fields.wrong(column("foil"), found, "another text"));
         }
-        Ok(Item { extra: fields.rest(), ..item }.of_picture())
+        Ok(Item { extra: fields.rest(), ..item }.of_picture(images))
     }
 }
 
