@@ -16,13 +16,13 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<bool, String> {
         ["--coverage", target] => coverage(root, target, "600"),
         ["--coverage", target, seconds] => coverage(root, target, seconds),
         _ => {
-            // The build that tests with every device have made, where that is the one at hand.
+            // The build that `check --devices` leaves, or one of its own that is faster.
             let (devices, words): (Vec<&str>, Vec<&str>) =
                 words.iter().partition(|word| **word == "--devices");
-            let features: &[&str] = if devices.is_empty() { &[] } else { &["--features", DEVICES] };
-            let run = ["run", "--quiet", "--release", "--locked", "--bin", "fuzz"];
+            let build: &[&str] = if devices.is_empty() { &["--release"] } else { &["--features", DEVICES] };
+            let run = ["run", "--quiet", "--locked", "--bin", "fuzz"];
             let mut command = Command::new("cargo");
-            command.current_dir(root).args(run).args(features).args(["--", "run"]).args(words);
+            command.current_dir(root).args(run).args(build).args(["--", "run"]).args(words);
             status(&mut command)
         }
     }

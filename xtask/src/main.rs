@@ -20,7 +20,8 @@ cargo xtask check [STEP...]     run the steps named, or all of them, cheapest fi
         --keep-going            run the rest all the same
         --devices               run the tests in a build with every device (a Vulkan driver must be there)
 cargo xtask fuzz [TARGET...] [--cases N] [--seed S] [--devices]
-                                mutate the seeds of every reader's target and run them within limits
+                                mutate the seeds of every reader's target and run them within limits;
+                                with --devices in the build that `check --devices` leaves
 cargo xtask fuzz --coverage TARGET [SECONDS]
                                 the same target under libFuzzer, in an instrumented build of its own
 cargo xtask models              write docs/models.md from what was checked

@@ -1,5 +1,5 @@
 //! Downloading, against a server on loopback that speaks the hub's few endpoints. Run with the feature, which builds Burn
-//! again: `cargo test --release --features mmlens-zoo/download --test download`.
+//! again: `cargo test --features mmlens-zoo/download --test download`.
 #![cfg(test)]
 #![cfg(feature = "download")]
 

@@ -159,16 +159,7 @@ impl<'a> Copy<'a> {
     fn cargo(&self) -> Result<(Vec<Value>, ExitStatus), String> {
         let mut cargo = Command::new(crate::check::program());
         cargo
-            .args([
-                "test",
-                "--release",
-                "--locked",
-                "--no-run",
-                "--lib",
-                "--bins",
-                "--tests",
-                "--message-format=json",
-            ])
+            .args(["test", "--locked", "--no-run", "--lib", "--bins", "--tests", "--message-format=json"])
             .current_dir(self.folder())
             .env("CARGO_TARGET_DIR", self.target.join("mutate/target"))
             .env("CARGO_BUILD_BUILD_DIR", &self.build)
@@ -185,7 +176,7 @@ fn profiles(root: &Path) -> Result<String, String> {
     let metadata = crate::check::metadata(root)?;
     let packages = metadata.get("packages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let names = packages.iter().filter_map(|package| package.get("name").and_then(Value::as_str));
-    Ok(names.map(|name| format!("\n[profile.release.package.\"{name}\"]\nopt-level = 2\n")).collect())
+    Ok(names.map(|name| format!("\n[profile.dev.package.\"{name}\"]\nopt-level = 1\n")).collect())
 }
 
 /// Writes a file unless it holds this already.
