@@ -176,7 +176,7 @@ fn profiles(root: &Path) -> Result<String, String> {
     let metadata = crate::check::metadata(root)?;
     let packages = metadata.get("packages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let names = packages.iter().filter_map(|package| package.get("name").and_then(Value::as_str));
-    Ok(names.map(|name| format!("\n[profile.dev.package.\"{name}\"]\nopt-level = 1\n")).collect())
+    Ok(names.map(|name| format!("\n[profile.dev.package.\"{name}\"]\ncodegen-units = 255\n")).collect())
 }
 
 /// Writes a file unless it holds this already.
