@@ -14,7 +14,7 @@ use mmlens::zoo::shipped;
 
 fn main() -> Result<()> {
     let (subject, tour) = (shipped::shapes(&Device::default())?, tour::first()?);
-    println!("{} ({})\n", tour.question, tour.answer);
+    println!("{} ({}; about object {})\n", tour.question, tour.answer, tour.asked);
     for row in tour.without(&subject)? {
         println!(
             "{:24} {:10} log-probability {:8.3}   divergence {:7.3}",
