@@ -18,7 +18,7 @@ use mmlens::core::burn::tensor::Device;
 use mmlens::prelude::*;
 use mmlens::zoo::shipped;
 
-use polled::{Asked, Told, fitted, sweep, ways};
+use polled::{Polls, Told, fitted, sweep, ways};
 
 #[derive(Parser)]
 struct Args {
@@ -43,7 +43,7 @@ fn main() -> Result<()> {
     if models.is_empty() {
         models.push(Box::new(shipped::shapes(&device)?));
     }
-    let asked = Asked::new(args.scenes);
+    let asked = Polls::new(args.scenes);
     if !args.sweep {
         println!("{}", Told::HEAD);
         for row in ways() {

@@ -14,15 +14,15 @@ const SITE: &str = "text.blocks.2.resid_post";
 /// Things that are asked of a scene, and as many that are not there.
 const THINGS: usize = 3;
 
-/// What is asked of test scenes.
-pub(crate) struct Asked {
+/// Polls and descriptions of test scenes.
+pub(crate) struct Polls {
     scenes: Vec<(Scene, Vec<Item>)>,
     /// Questions of other kinds.
     others: Vec<(usize, Question)>,
     chair: Chair,
 }
 
-impl Asked {
+impl Polls {
     pub(crate) fn new(count: usize) -> Self {
         let world = World::new(7);
         let named = Named::of(&world, 4000);
@@ -175,7 +175,7 @@ impl Told {
     }
 
     /// Asks a model everything.
-    pub(crate) fn add(&mut self, asked: &Asked, subject: &dyn Subject, way: &Way, seed: usize) -> Result<()> {
+    pub(crate) fn add(&mut self, asked: &Polls, subject: &dyn Subject, way: &Way, seed: usize) -> Result<()> {
         self.passes = way.passes;
         let decoder: Option<Box<dyn Decoder>> = match (&way.decoder, way.steered) {
             (Some((name, settings)), _) => Some(Decoding::called(name)?.make(settings.clone())?),
@@ -241,7 +241,7 @@ pub(crate) const SWEEP: &str = "| strength | direction | share of yes, adversari
 
 /// The direction and random ones of its length at several strengths: what becomes of the polls, and of questions that are not about what is there.
 pub(crate) fn sweep(
-    asked: &Asked,
+    asked: &Polls,
     models: &[Box<dyn Subject>],
     directions: &[Steering],
 ) -> Result<Vec<String>> {

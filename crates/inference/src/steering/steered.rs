@@ -305,7 +305,7 @@ impl Steering {
     /// That the direction does no more than chance, where it is strongest.
     fn cautions(&self, own: &[f32], random: &[f32]) -> Vec<Caution> {
         let size = |(at, _): &(usize, &f32)| self.learned.strengths.get(*at).map_or(0.0, |s| s.abs());
-        let strongest = own.iter().enumerate().max_by(|a, b| size(a).total_cmp(&size(b)));
+        let strongest = own.iter().enumerate().max_by(|a, b| size(a).total_cmp(&size(b))); // no NaN: strengths are checked
         let Some((at, own)) = strongest else { return Vec::new() };
         let (random, strength) =
             (random.get(at).copied().unwrap_or(0.0), self.learned.strengths.get(at).copied().unwrap_or(0.0));
