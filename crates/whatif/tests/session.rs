@@ -399,7 +399,7 @@ impl Subject for Counted<'_> {
 /// What is unchanged is computed once: asking again takes no row, a state beside it not the first one's.
 #[test]
 fn what_is_known_is_not_computed_again() {
-    let counted = Counted { inner: &*MODEL, begun: AtomicUsize::new(0), encoded: AtomicUsize::new(0) };
+    let counted = Counted { inner: &MODEL, begun: AtomicUsize::new(0), encoded: AtomicUsize::new(0) };
     let mut session = begun(&counted);
     let rows = |session: &mut WhatIf<'_>| {
         let before = counted.begun.load(Ordering::SeqCst);
