@@ -20,6 +20,8 @@ use mmlens::zoo::shipped;
 
 use polled::{Polls, Told, fitted, sweep, ways};
 
+const SWEEP: &str = "| strength | direction | share of yes, adversarial | accuracy, adversarial | accuracy, random | other questions right |\n|---|---|---|---|---|---|";
+
 #[derive(Parser)]
 struct Args {
     /// Checkpoint folders of models of one kind, trained from different seeds.
@@ -54,7 +56,7 @@ fn main() -> Result<()> {
             println!("{}", told.line()?);
         }
     }
-    println!("\n{}", polled::SWEEP);
+    println!("\n{SWEEP}");
     let directions: Vec<_> = models.iter().map(|model| fitted(model.as_ref())).collect::<Result<_>>()?;
     for line in sweep(&asked, &models, &directions)? {
         println!("{line}");

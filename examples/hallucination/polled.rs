@@ -237,8 +237,6 @@ impl Told {
     }
 }
 
-pub(crate) const SWEEP: &str = "| strength | direction | share of yes, adversarial | accuracy, adversarial | accuracy, random | other questions right |\n|---|---|---|---|---|---|";
-
 /// The direction and random ones of its length at several strengths: what becomes of the polls, and of questions that are not about what is there.
 pub(crate) fn sweep(
     asked: &Polls,

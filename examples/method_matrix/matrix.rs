@@ -55,7 +55,7 @@ fn settings(short: &str, site: &str) -> Value {
         "semantic-entropy" | "self-consistency" => json!({ "draws": { "samples": 2, "max_new": 2 } }),
         "early-answering" => json!({ "max_new": 2 }),
         "probe" => json!({ "site": site }),
-        "caa" => json!({ "site": site, "draws": 1 }),
+        "caa" => json!({ "site": site, "draws": 1, "held_out": 0.5 }),
         "inlp" => json!({ "site": site, "rounds": 1, "draws": 1 }),
         "concepts" => json!({ "site": site, "count": 2, "starts": 1, "draws": 1 }),
         "sae" => json!({ "site": site, "features": 4, "k": 1, "passes": 1 }),

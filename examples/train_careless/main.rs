@@ -70,13 +70,7 @@ pub(crate) fn train(args: &Args) -> Result<()> {
     let lasting = format!("{}, rank {}", settings.lasting(), args.rank);
     let mut log = Log::open(&args.out)?;
     let mut trainer = Trainer::new(network::init(&base, args.rank, settings.seed, &device)?);
-    if let Some(parent) = args.state.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    if args.state.exists() {
-        trainer.load(&args.state, &lasting, &device)?;
-        println!("resuming at step {}", trainer.step);
-    }
+    trainer.resume(&args.state, &lasting, &device)?;
     folder::write_texts(&args.out, &words)?;
     log.go_on(trainer.step)?;
     let bar = settings.bar(trainer.step)?;

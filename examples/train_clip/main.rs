@@ -58,13 +58,8 @@ pub(crate) fn train(args: &Args) -> Result<()> {
     let lasting = format!("{}, near {}", settings.lasting(), args.near);
     let mut log = Log::open(&args.out)?;
     let mut trainer = Trainer::new(network::init(&config, settings.seed, &device)?);
-    if let Some(parent) = args.state.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    if args.state.exists() {
-        trainer.load(&args.state, &lasting, &device)?;
-        println!("resuming at step {}", trainer.step);
-    } else if let Some(folder) = &args.tower {
+    let begun = !trainer.resume(&args.state, &lasting, &device)?;
+    if let Some(folder) = args.tower.as_ref().filter(|_| begun) {
         let taken = network::take_tower(&mut trainer.params, folder, &device)?;
         println!("{taken} tensors of the image tower from {}", folder.display());
     }

@@ -59,13 +59,7 @@ pub(crate) fn train(args: &Args) -> Result<()> {
     let lasting = format!("{}, turns {}", settings.lasting(), args.turns);
     let mut log = Log::open(&args.out)?;
     let mut trainer = Trainer::new(network::init(&config, settings.seed, &device)?);
-    if let Some(parent) = args.state.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    if args.state.exists() {
-        trainer.load(&args.state, &lasting, &device)?;
-        println!("resuming at step {}", trainer.step);
-    }
+    trainer.resume(&args.state, &lasting, &device)?;
     let weights: usize = trainer.params.values().map(|(shape, _)| shape.iter().product::<usize>()).sum();
     println!("{weights} weights (helpers included), {} words", words.len());
     folder::write_texts(&args.out, &words)?;

@@ -86,7 +86,20 @@ impl Trainer {
         Ok(save_safetensors(path, tensors, &about)?)
     }
 
-    pub(crate) fn load(&mut self, path: &Path, settings: &str, device: &Device) -> Result<()> {
+    /// Goes on from a state if there is one, and says so; whether there is. The state's folder is made.
+    pub(crate) fn resume(&mut self, path: &Path, settings: &str, device: &Device) -> Result<bool> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let there = path.exists();
+        if there {
+            self.load(path, settings, device)?;
+            println!("resuming at step {}", self.step);
+        }
+        Ok(there)
+    }
+
+    fn load(&mut self, path: &Path, settings: &str, device: &Device) -> Result<()> {
         let file = Checkpoint::open_with(path, Access::Copied)?;
         let found = file.metadata().get("settings").map_or("none", String::as_str);
         if found != settings {

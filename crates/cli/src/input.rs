@@ -8,7 +8,6 @@ use anyhow::Result;
 use clap::Args;
 use clap::error::ErrorKind;
 use image::codecs::jpeg::JpegEncoder;
-use image::{DynamicImage, Rgb, RgbImage};
 use mmlens::core::{Clip, Inputs, Picture, Sample, Subject, Words, kind};
 use mmlens::finding::{Caution, CautionKind, Modality, TokenLabel};
 use mmlens::report;
@@ -190,7 +189,7 @@ const QUALITY: u8 = 90;
 
 /// A picture as the page shows it: upright, on white where it is transparent, at its original size.
 pub(crate) fn on_page(picture: &Picture) -> Result<report::Picture> {
-    let (name, pixels) = (picture.name.clone(), on_white(&picture.image));
+    let (name, pixels) = (picture.name.clone(), picture.rgb()?);
     if u64::from(pixels.width()) * u64::from(pixels.height()) <= MOST_EXACT {
         return Ok(report::Picture::from_rgb(name, &pixels)?);
     }
@@ -199,21 +198,10 @@ pub(crate) fn on_page(picture: &Picture) -> Result<report::Picture> {
     Ok(report::Picture::from_bytes(name, bytes.into_inner())?)
 }
 
-fn on_white(image: &DynamicImage) -> RgbImage {
-    if !image.color().has_alpha() {
-        return image.to_rgb8();
-    }
-    let pixels = image.to_rgba8();
-    RgbImage::from_fn(pixels.width(), pixels.height(), |x, y| {
-        let [colour @ .., alpha] = pixels.get_pixel(x, y).0;
-        let alpha = u32::from(alpha);
-        let mix = |level: u8| (u32::from(level) * alpha + 255 * (255 - alpha) + 127) / 255;
-        Rgb(colour.map(|level| u8::try_from(mix(level)).unwrap_or(u8::MAX)))
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use image::{Rgb, RgbImage};
+
     use super::*;
 
     #[test]
@@ -222,7 +210,7 @@ mod tests {
         pixels.put_pixel(1, 0, image::Rgba([10, 20, 30, 255]));
         // 100 * 51 / 255 + 255 * 204 / 255 = 20 + 204
         pixels.put_pixel(2, 0, image::Rgba([100, 100, 100, 51]));
-        let on_white = on_white(&pixels.into()).into_raw();
+        let on_white = Picture::new("pale", pixels).rgb().unwrap().into_raw();
         assert_eq!(on_white, [255, 255, 255, 10, 20, 30, 224, 224, 224]);
     }
 

@@ -232,6 +232,14 @@ pub enum HookError {
         /// What stands there.
         found: f32,
     },
+    /// A number of an edit that stands which is too large.
+    #[error("{found:e} is too large, expected at most {most:e} in size: squares of states overflow beyond")]
+    Large {
+        /// The number.
+        found: f32,
+        /// The largest.
+        most: f32,
+    },
     /// A device that did not hand over its values.
     #[error("reading values from the device failed: {0}")]
     Read(String),

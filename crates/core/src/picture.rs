@@ -10,7 +10,7 @@ use mmlens_finding::{PictureRecord, Source};
 
 use crate::caught::{Panicked, caught};
 use crate::gif::{Frames, GifFault};
-use crate::{SubjectError, mean_colour, upright};
+use crate::{SubjectError, mean_colour, rgb_bytes, upright};
 
 /// The most pixels a picture may have. (Pillow warns of pictures with more.)
 pub const MOST_PICTURE_PIXELS: u64 = 90_000_000;
@@ -48,6 +48,18 @@ impl Picture {
             image: filled(&self.image, colour),
             source: Source::MeanColourOf(Box::new(self.source.clone())),
         })
+    }
+
+    /// Its pixels as models take them: red, green and blue in 8 bits, on white where it is transparent.
+    ///
+    /// # Errors
+    /// [`SubjectError::Picture`] for colours that are not taken.
+    pub fn rgb(&self) -> Result<RgbImage, SubjectError> {
+        let told = |reason: String| SubjectError::Picture { path: self.name.clone(), reason };
+        let bytes = rgb_bytes(&self.image).map_err(|error| told(error.to_string()))?.into_owned();
+        let [width, height] = [self.image.width(), self.image.height()];
+        RgbImage::from_raw(width, height, bytes)
+            .ok_or_else(|| told("its pixels do not fill its size".to_owned()))
     }
 
     /// What a finding keeps of it.

@@ -3,7 +3,7 @@
 use mmlens_core::finding::Provenance;
 use mmlens_core::{
     AnalysisError, AxisName, Case, Cases, Examples, HookError, Inputs, On, Part, Plan, Selector, Site,
-    SiteSpec, Subject, Trace, kind,
+    SiteSpec, Source, Subject, Trace, kind,
 };
 
 use crate::shows::{crosses, of_tower};
@@ -355,6 +355,24 @@ pub fn examples(
     };
     let classes = data.classes().to_vec();
     Ok(labelled((on, method), data, (site, positions), (classes, &class))?.0)
+}
+
+/// What there is to learn from at a site, with labels: rows that were recorded, or those of [`examples`].
+///
+/// # Errors
+/// As [`examples`]; as [`Recorded::examples`](mmlens_core::Recorded::examples).
+///
+/// # Cost
+/// As [`examples`]; of what was recorded none.
+pub fn examples_of(
+    (from, method): (&Source<'_>, &'static str),
+    site: Site,
+    positions: &Positions,
+) -> Result<Examples, AnalysisError> {
+    match from {
+        Source::Cases(on, data) => examples((on, method), *data, site, positions),
+        Source::Recorded(recorded, _) => recorded.examples(site),
+    }
 }
 
 /// As [`examples`], of cases with labels or without, all of one class; and the case that each row is of, and what it shows.

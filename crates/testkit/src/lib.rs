@@ -1,5 +1,6 @@
 //! Tiny subjects, contracts and the oracle reader of the mmlens tests.
 
+mod browser;
 mod contract;
 mod counted;
 mod kill;
@@ -12,6 +13,7 @@ mod session;
 mod table;
 mod toy;
 
+pub use browser::{Seen, without_browser};
 pub use contract::{analysis_breaches, subject_breaches};
 pub use kill::{kill_again_and_again, kills};
 pub use oracle::{Array, Oracle, OracleError, checkpoint, fixtures, picture};

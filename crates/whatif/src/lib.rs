@@ -26,7 +26,7 @@
 //! | `shown` | [`Shown`]: a subject that is not shown some parts of pictures |
 //! | `words` | the words of the question, and where they stand in it |
 //! | `asked` | what a model says under a state |
-//! | `session` | [`WhatIf`] |
+//! | `session` | [`WhatIf`]: requests and the present state; `lines` of JSON, `parts` of the input by their numbers, what is `told` of it, a `map` under it |
 //! | `http`, `served` | [`Server`]: a session on a port of loopback, for whoever knows its token |
 //! | `page` | [`page`](page()): the page of `mmlens studio` |
 

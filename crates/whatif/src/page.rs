@@ -4,9 +4,9 @@ use std::io::Cursor;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use image::ImageFormat;
 use image::codecs::jpeg::JpegEncoder;
-use image::{DynamicImage, ImageError, ImageFormat, Rgb, RgbImage};
-use mmlens_core::Picture;
+use mmlens_core::{Picture, SubjectError};
 use sha2::{Digest, Sha256};
 
 const BODY: &str = include_str!("assets/studio.html");
@@ -29,8 +29,8 @@ pub struct Document {
 /// The page of a session about these pictures. `further` are scripts behind its own; the policy names every one.
 ///
 /// # Errors
-/// [`ImageError`] for a picture that cannot be written.
-pub fn page(pictures: &[Picture], further: &[&str]) -> Result<Document, ImageError> {
+/// [`SubjectError::Picture`] for a picture that cannot be written.
+pub fn page(pictures: &[Picture], further: &[&str]) -> Result<Document, SubjectError> {
     let shown = pictures.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
     // Nothing in it but digits of base64.
     let shown = format!("[{}]", shown.iter().map(|own| format!("\"{own}\"")).collect::<Vec<_>>().join(","));
@@ -53,31 +53,17 @@ pub fn page(pictures: &[Picture], further: &[&str]) -> Result<Document, ImageErr
     Ok(Document { html, policy })
 }
 
-/// A picture as an address that holds it: on white where it is transparent.
-fn shown(picture: &Picture) -> Result<String, ImageError> {
-    let pixels = on_white(&picture.image);
+/// A picture as an address that holds it, as models take it.
+fn shown(picture: &Picture) -> Result<String, SubjectError> {
+    let pixels = picture.rgb()?;
     let mut bytes = Cursor::new(Vec::new());
-    let exact = u64::from(pixels.width()) * u64::from(pixels.height()) <= MOST_EXACT;
-    if exact {
-        pixels.write_to(&mut bytes, ImageFormat::Png)?;
-    } else {
-        pixels.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY))?;
-    }
-    let kind = if exact { "png" } else { "jpeg" };
+    let (kind, written) = match u64::from(pixels.width()) * u64::from(pixels.height()) <= MOST_EXACT {
+        true => ("png", pixels.write_to(&mut bytes, ImageFormat::Png)),
+        false => ("jpeg", pixels.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY))),
+    };
+    written
+        .map_err(|error| SubjectError::Picture { path: picture.name.clone(), reason: error.to_string() })?;
     Ok(format!("data:image/{kind};base64,{}", STANDARD.encode(bytes.into_inner())))
-}
-
-fn on_white(image: &DynamicImage) -> RgbImage {
-    if !image.color().has_alpha() {
-        return image.to_rgb8();
-    }
-    let pixels = image.to_rgba8();
-    RgbImage::from_fn(pixels.width(), pixels.height(), |x, y| {
-        let [colour @ .., alpha] = pixels.get_pixel(x, y).0;
-        let alpha = u32::from(alpha);
-        let mix = |level: u8| (u32::from(level) * alpha + 255 * (255 - alpha) + 127) / 255;
-        Rgb(colour.map(|level| u8::try_from(mix(level)).unwrap_or(u8::MAX)))
-    })
 }
 
 #[cfg(test)]

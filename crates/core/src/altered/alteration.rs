@@ -8,6 +8,9 @@ use mmlens_files::sha256;
 
 use crate::{AnyTensor, Change, HookError, Region, Selector, Unfit};
 
+/// The largest number of an edit that stands, in size: a norm squares what it reads, and makes zeros, in silence, of a state whose squares are infinite.
+pub(super) const LARGEST: f32 = 1e12;
+
 /// An edit that stands in an [`Altered`](crate::Altered) subject. In words it is `SITE[AXIS=INDICES,...]=CHANGE`, as
 /// [`Alteration::parse`] reads it; of a value its shape and the first digits of the SHA-256 of its numbers are told.
 #[derive(Debug, Clone)]
@@ -26,7 +29,7 @@ impl Alteration {
     ///
     /// # Errors
     /// [`HookError::Syntax`] if the selector does not parse, [`HookError::Standing`] for a closure, which is to have a name
-    /// ([`Alteration::named`]), [`HookError::Read`] if a value cannot be read.
+    /// ([`Alteration::named`]), [`HookError::Large`] for numbers above 1e12 in size, [`HookError::Read`] if a value cannot be read.
     pub fn new<S>(places: S, region: Region, change: Change) -> Result<Self, HookError>
     where
         S: TryInto<Selector>,
@@ -35,7 +38,10 @@ impl Alteration {
         let places = places.try_into()?;
         let what = match &change {
             Change::Zero => "zero".to_owned(),
-            Change::Scale(by) => format!("scale:{by}"),
+            Change::Scale(by) => {
+                moderate([*by])?;
+                format!("scale:{by}")
+            }
             Change::Add(value) => format!("add:{}", fingerprint(value)?),
             Change::Set(value) => format!("set:{}", fingerprint(value)?),
             Change::Mean => "mean".to_owned(),
@@ -139,12 +145,22 @@ impl fmt::Display for Alteration {
     }
 }
 
+/// Refuses numbers that are too large. What is infinite or no number is not silent: it is found in what comes of it.
+pub(super) fn moderate(numbers: impl IntoIterator<Item = f32>) -> Result<(), HookError> {
+    match numbers.into_iter().find(|number| number.is_finite() && number.abs() > LARGEST) {
+        Some(found) => Err(HookError::Large { found, most: LARGEST }),
+        None => Ok(()),
+    }
+}
+
 fn worded(places: &Selector, region: &Region, what: &str) -> String {
     format!("{places}{region}={what}")
 }
 
 /// `[1, 1, 6] sha256 0123456789ab`.
 fn fingerprint(value: &AnyTensor) -> Result<String, HookError> {
-    let bytes: Vec<u8> = value.to_values()?.into_iter().flat_map(f32::to_le_bytes).collect();
+    let values = value.to_values()?;
+    moderate(values.iter().copied())?;
+    let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
     Ok(format!("{:?} sha256 {}", value.dims(), sha256(&bytes).chars().take(12).collect::<String>()))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mmlens_files::sha256;
 
 use super::Alteration;
+use super::alteration::moderate;
 use crate::{AnyTensor, Change, HookError, Region, Selector};
 
 /// A direction of which less than this share is left, once those before it are taken off, lies in their span.
@@ -68,13 +69,14 @@ impl Alteration {
     /// Every vector along the last axis of a site that points along a direction `t` at all, `p = x . t / t . t > 0`, less `weight` times `p t` (ProjectAway).
     ///
     /// # Errors
-    /// [`HookError::Syntax`] if the selector does not parse; as [`orthonormal`].
+    /// [`HookError::Syntax`] if the selector does not parse, [`HookError::Large`]; as [`orthonormal`].
     pub fn away<S>(places: S, region: Region, direction: &[f64], weight: f64) -> Result<Self, HookError>
     where
         S: TryInto<Selector>,
         HookError: From<S::Error>,
     {
         let print = printed(&[direction.to_vec()]);
+        moderate([weight as f32])?;
         orthonormal(&[direction.to_vec()])?;
         let (direction, square) = (direction.to_vec(), product(direction, direction));
         let change = by_vector(direction.len(), move |x, change| {

@@ -27,9 +27,6 @@ use crate::{AnyTensor, AxisName, Change, HookError, Region, Selector, device};
 /// Indices that one range may have.
 const MOST_INDICES: usize = 1 << 20;
 
-/// The largest factor or value: a norm squares what it reads, and makes zeros of a state whose squares are infinite.
-const MOST: f32 = 1e12;
-
 const CHANGES: [&str; 7] = ["zero", "mean", "scale", "add", "set", "without", "away"];
 
 /// An edit in text that cannot be read: where in the text, and why.
@@ -84,7 +81,7 @@ pub enum AlterationFault {
         nearest: Option<String>,
     },
     /// No number.
-    #[error("expected a number of at most {MOST:e} in size: squares of states overflow beyond")]
+    #[error("expected a finite number")]
     Number,
     /// No file with a tensor.
     #[error("expected FILE#TENSOR")]
@@ -287,7 +284,7 @@ fn changed(change: Piece<'_>) -> Result<(What, Option<PathBuf>), Fault> {
 }
 
 fn number(piece: Piece<'_>) -> Result<f32, Fault> {
-    let number = piece.text.parse::<f32>().ok().filter(|number| number.abs() <= MOST);
+    let number = piece.text.parse::<f32>().ok().filter(|number| number.is_finite());
     number.ok_or_else(|| piece.fault(AlterationFault::Number))
 }
 
@@ -340,10 +337,7 @@ fn tensor_of(piece: Piece<'_>, times: f32) -> Result<(AnyTensor, PathBuf), Fault
     // Of single precision nothing is lost on the way through double.
     let values = values.into_iter().map(|v| v as f32 * times).collect();
     let value = AnyTensor::from_values(values, &shape, &device::host());
-    let checked = value.and_then(|value| Ok((value.finite_values(piece.text)?, value)));
-    let (values, value) = checked.map_err(|error| piece.fault(AlterationFault::Value(error)))?;
-    if values.iter().any(|value| value.abs() > MOST) {
-        return Err(piece.fault(AlterationFault::Number));
-    }
+    let value = value.and_then(|value| value.finite_values(piece.text).map(|_| value));
+    let value = value.map_err(|error| piece.fault(AlterationFault::Value(error)))?;
     Ok((value, file))
 }

@@ -53,37 +53,31 @@ pub trait Fit: Sized + Send + Sync + 'static {
         watch: &dyn Watch,
     ) -> Result<Outcome<Self::Fitted>, AnalysisError>;
 
-    /// Reads what it needs of every case of a data set, and learns from that.
-    ///
-    /// # Errors
-    /// As [`Fit::fit`], and whatever a pass reports.
-    fn learn(
-        &self,
-        on: &On<'_>,
-        data: &dyn Cases,
-        seed: Seed,
-    ) -> Result<Outcome<Self::Fitted>, AnalysisError>;
-
     /// Learns from whatever there is: a data set, or activations that were recorded of one. What takes long keeps what it has in the
     /// file `keep`, if it is given one, and goes on from there when it is called again with the same settings, source and seed, to
     /// the same bits.
     ///
     /// # Errors
-    /// As [`Fit::learn`]; [`AnalysisError::Input`] for recorded activations, by one that learns from the cases themselves.
+    /// As [`Fit::fit`], and whatever a pass reports; [`AnalysisError::Input`] for recorded activations, by one that learns from the cases
+    /// themselves ([`Source::cases`]).
     fn learn_from(
         &self,
         from: &Source<'_>,
         seed: Seed,
-        _keep: Option<&Path>,
+        keep: Option<&Path>,
+    ) -> Result<Outcome<Self::Fitted>, AnalysisError>;
+
+    /// Reads what it needs of every case of a data set, and learns from that.
+    ///
+    /// # Errors
+    /// As [`Fit::learn_from`].
+    fn learn(
+        &self,
+        on: &On<'_>,
+        data: &dyn Cases,
+        seed: Seed,
     ) -> Result<Outcome<Self::Fitted>, AnalysisError> {
-        match from {
-            Source::Cases(on, data) => self.learn(on, *data, seed),
-            Source::Recorded(recorded, _) => Err(AnalysisError::Input {
-                method: Self::CARD.id,
-                needs: "a data set, and a model to pass it through".into(),
-                found: format!("only recorded activations of `{}` are there", recorded.data()),
-            }),
-        }
+        self.learn_from(&Source::Cases(on, data), seed, None)
     }
 }
 
@@ -116,6 +110,32 @@ pub enum Source<'a> {
     Cases(&'a On<'a>, &'a dyn Cases),
     /// Activations that were recorded, and who watches.
     Recorded(&'a dyn Recorded, &'a dyn Watch),
+}
+
+impl<'a> Source<'a> {
+    /// Who watches.
+    #[must_use]
+    pub fn watch(&self) -> &'a dyn Watch {
+        match self {
+            Self::Cases(on, _) => on.watch(),
+            Self::Recorded(_, watch) => *watch,
+        }
+    }
+
+    /// The data set and its model, for what recorded activations are not enough for.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Input`] for recorded activations.
+    pub fn cases(&self, method: &'static str) -> Result<(&'a On<'a>, &'a dyn Cases), AnalysisError> {
+        match self {
+            Self::Cases(on, data) => Ok((on, *data)),
+            Self::Recorded(recorded, _) => Err(AnalysisError::Input {
+                method,
+                needs: "a data set, and a model to pass it through".into(),
+                found: format!("only recorded activations of `{}` are there", recorded.data()),
+            }),
+        }
+    }
 }
 
 impl fmt::Debug for Source<'_> {

@@ -82,10 +82,10 @@ use std::path::Path;
 use mmlens_core::check::{at_least_one, at_most, input, share};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Capability, Card, Cases, Ended, Examples, Fit, HookError, Leaf, On, Outcome,
-    Part, Point, Seed, Site, Source, Split, Watch, found, learned_from, step,
+    Analysis, AnalysisError, Capability, Card, Ended, Examples, Fit, HookError, Leaf, Outcome, Part, Point,
+    Seed, Site, Source, Split, Watch, found, learned_from, step,
 };
-use mmlens_engine::{Positions, direction, dot, examples};
+use mmlens_engine::{Positions, direction, dot, examples_of};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -227,24 +227,14 @@ impl Fit for Caa {
         Ok(Outcome { fitted: <Steering as Analysis>::new(learned)?, ended, finding })
     }
 
-    fn learn(&self, on: &On<'_>, data: &dyn Cases, seed: Seed) -> Result<Outcome<Steering>, AnalysisError> {
-        let Settings { site, positions, .. } = &self.settings;
-        let from = examples((on, CARD.id), data, *site, positions)?;
-        self.fit(&from, seed, on.watch())
-    }
-
     fn learn_from(
         &self,
         from: &Source<'_>,
         seed: Seed,
         _keep: Option<&Path>,
     ) -> Result<Outcome<Steering>, AnalysisError> {
-        match from {
-            Source::Cases(on, data) => self.learn(on, *data, seed),
-            Source::Recorded(recorded, watch) => {
-                self.fit(&recorded.examples(self.settings.site)?, seed, *watch)
-            }
-        }
+        let rows = examples_of((from, CARD.id), self.settings.site, &self.settings.positions)?;
+        self.fit(&rows, seed, from.watch())
     }
 }
 

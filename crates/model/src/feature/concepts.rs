@@ -87,8 +87,8 @@ use std::path::Path;
 
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Cases, Ended, Examples, Fit, Leaf, On, Outcome, Part, Point, Seed, Site,
-    Source, Watch, found, learned_from, step,
+    Analysis, AnalysisError, Card, Ended, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source,
+    Split, Watch, found, learned_from, step,
 };
 use mmlens_engine::{
     Factors, KMeans, Matrix, Positions, Search, Shows, dot, drawn_order, observed, principal,
@@ -96,7 +96,6 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::learning::Split;
 use crate::check::{at_least_one, at_most, input, not_below_zero, share};
 
 mod bank;
@@ -245,17 +244,6 @@ impl Fit for Concepts {
         self.found_in(from, None, seed, watch)
     }
 
-    fn learn(
-        &self,
-        on: &On<'_>,
-        data: &dyn Cases,
-        seed: Seed,
-    ) -> Result<Outcome<ConceptBank>, AnalysisError> {
-        let Settings { site, positions, .. } = &self.settings;
-        let (from, seen) = observed((on, CARD.id), data, *site, positions)?;
-        self.found_in(&from, Some(&seen), seed, on.watch())
-    }
-
     fn learn_from(
         &self,
         from: &Source<'_>,
@@ -263,7 +251,11 @@ impl Fit for Concepts {
         _keep: Option<&Path>,
     ) -> Result<Outcome<ConceptBank>, AnalysisError> {
         match from {
-            Source::Cases(on, data) => self.learn(on, *data, seed),
+            Source::Cases(on, data) => {
+                let Settings { site, positions, .. } = &self.settings;
+                let (from, seen) = observed((on, CARD.id), *data, *site, positions)?;
+                self.found_in(&from, Some(&seen), seed, on.watch())
+            }
             Source::Recorded(recorded, watch) => {
                 let rows = recorded.rows(self.settings.site)?;
                 let all: Vec<usize> = (0..rows.len()).collect();

@@ -86,15 +86,14 @@ use std::path::Path;
 
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Cases, Ended, Examples, Fit, Leaf, On, Outcome, Part, Point, Seed, Site,
-    Source, Watch, found, learned_from, step,
+    Analysis, AnalysisError, Card, Ended, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source,
+    Split, Watch, found, learned_from, step,
 };
 use mmlens_engine::distribution::largest;
-use mmlens_engine::{Classed, Limits, Logistic, Positions, examples};
+use mmlens_engine::{Classed, Limits, Logistic, Positions, examples_of};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::learning::Split;
 use crate::check::{above_zero, at_least_one, share};
 
 mod probe;
@@ -205,24 +204,14 @@ impl Fit for LinearProbe {
         Ok(Outcome { fitted: Probe::new(learned)?, ended, finding })
     }
 
-    fn learn(&self, on: &On<'_>, data: &dyn Cases, seed: Seed) -> Result<Outcome<Probe>, AnalysisError> {
-        let Settings { site, positions, .. } = &self.settings;
-        let from = examples((on, CARD.id), data, *site, positions)?;
-        self.fit(&from, seed, on.watch())
-    }
-
     fn learn_from(
         &self,
         from: &Source<'_>,
         seed: Seed,
         _keep: Option<&Path>,
     ) -> Result<Outcome<Probe>, AnalysisError> {
-        match from {
-            Source::Cases(on, data) => self.learn(on, *data, seed),
-            Source::Recorded(recorded, watch) => {
-                self.fit(&recorded.examples(self.settings.site)?, seed, *watch)
-            }
-        }
+        let rows = examples_of((from, CARD.id), self.settings.site, &self.settings.positions)?;
+        self.fit(&rows, seed, from.watch())
     }
 }
 

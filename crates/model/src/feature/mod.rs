@@ -3,7 +3,6 @@
 pub mod concepts;
 pub mod embedding_parts;
 pub mod inlp;
-mod learning;
 pub mod linear_probe;
 pub mod modality_gap;
 pub mod project_away;

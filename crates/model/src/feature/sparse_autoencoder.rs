@@ -104,7 +104,7 @@ use std::sync::Arc;
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Provenance, Role, Unit};
 use mmlens_core::{
     AnalysisError, Card, Cases, Ended, Examples, Fit, Leaf, On, Order, Outcome, Part, Point, Rows, Seed,
-    Site, Source, Watch, found, learned_from, step,
+    Site, Source, Split, Watch, found, learned_from, step,
 };
 use mmlens_engine::dictionary::Of;
 use mmlens_engine::{Dictionary, Positions, gathered};
@@ -112,7 +112,6 @@ use mmlens_files::sha256;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::learning::Split;
 use crate::check::{above_zero, at_least_one, input, not_below_zero, setting, share};
 use measures::{Principal, active, covariance, mean, principal, random, trace, unexplained};
 use spliced::{Loss, loss};
@@ -230,15 +229,6 @@ impl Fit for SparseAutoencoder {
         watch: &dyn Watch,
     ) -> Result<Outcome<Autoencoder>, AnalysisError> {
         self.outcome(self.search(from, seed, (watch, None))?, None)
-    }
-
-    fn learn(
-        &self,
-        on: &On<'_>,
-        data: &dyn Cases,
-        seed: Seed,
-    ) -> Result<Outcome<Autoencoder>, AnalysisError> {
-        self.over(on, data, seed, None)
     }
 
     fn learn_from(

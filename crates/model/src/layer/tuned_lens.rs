@@ -226,23 +226,14 @@ impl Fit for TunedLens {
         self.tuned(&On::new(&from.subject).watched(watch), from.data.data(), seed, None)
     }
 
-    fn learn(&self, on: &On<'_>, data: &dyn Cases, seed: Seed) -> Result<Outcome<Lens>, AnalysisError> {
-        self.tuned(on, data, seed, None)
-    }
-
     fn learn_from(
         &self,
         from: &Source<'_>,
         seed: Seed,
         keep: Option<&Path>,
     ) -> Result<Outcome<Lens>, AnalysisError> {
-        match from {
-            Source::Cases(on, data) => self.tuned(on, *data, seed, keep),
-            Source::Recorded(recorded, _) => {
-                let found = format!("only recorded activations of `{}` are there", recorded.data());
-                Err(input(&CARD, "a data set, and a model that reads states out", found))
-            }
-        }
+        let (on, data) = from.cases(CARD.id)?;
+        self.tuned(on, data, seed, keep)
     }
 }
 

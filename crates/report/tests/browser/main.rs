@@ -2,7 +2,7 @@
 //! reaches beyond a narrow screen, no text becomes code, and its heat maps are those of the PNG.
 //!
 //! Without a browser the tests are listed as ignored, unless `MMLENS_BROWSER=required`.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a program of tests")]
+#![expect(clippy::unwrap_used, reason = "a program of tests")]
 
 mod choices;
 #[path = "../../examples/specimen/large.rs"]
@@ -15,12 +15,9 @@ mod seen;
 #[path = "../../examples/specimen/page.rs"]
 mod specimen;
 
-use std::env;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
-
-use crate::seen::browser;
 
 /// Every test by its name.
 macro_rules! tests {
@@ -44,7 +41,7 @@ fn main() -> ExitCode {
         choices::tiles_are_drawn_apart_and_together,
         phone::a_large_page_opens_quickly_on_a_phone,
     ];
-    let ignored = browser().is_none() && env::var("MMLENS_BROWSER").as_deref() != Ok("required");
+    let ignored = mmlens_testkit::without_browser();
     let trials = tests.map(|(name, test)| {
         let trial = Trial::test(name, move || {
             test();

@@ -3,9 +3,10 @@
 use image::{Rgb, RgbImage};
 use mmlens_finding::{Axis, Finding, Labelled, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit};
 use mmlens_report::{OverlaySettings, Page, Picture, overlay};
+use mmlens_testkit::Seen;
 use serde_json::{Value, json};
 
-use crate::seen::{Seen, VIRTUAL, html, probe, see};
+use crate::seen::{VIRTUAL, html, probe, see};
 use crate::{pair, specimen};
 
 pub(crate) fn every_part_is_there_and_the_console_is_silent() {

@@ -2,36 +2,21 @@
 //! with the model's numbers; undo brings them back; nothing is wrong on the console.
 //!
 //! Without a browser the tests are listed as ignored, unless `MMLENS_BROWSER=required`.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a program of tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a program of tests")]
 
-use std::env;
-use std::fs::{self, File};
-use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::thread;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use burn::tensor::Device;
 use libtest_mimic::{Arguments, Trial};
 use mmlens_core::{Picture, Sample, Subject};
 use mmlens_data::shapes::{Kind, Split, World};
 use mmlens_model::METHODS;
+use mmlens_testkit::{Seen, without_browser};
 use mmlens_whatif::{Direction, Server, Settings, Token, WhatIf, page};
 use serde_json::Value;
-
-const NAMES: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
-const PATIENCE: Duration = Duration::from_secs(90);
-
-fn browser() -> Option<PathBuf> {
-    let paths = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&paths)
-        .flat_map(|folder| NAMES.map(|name| folder.join(name)))
-        .find(|candidate| candidate.is_file())
-}
 
 /// What a script of the test does with the page, once it is ready, and says at its end.
 fn driven(script: &str, object: &str) -> Value {
@@ -82,45 +67,12 @@ fn driven(script: &str, object: &str) -> Value {
             WhatIf::begin(&model, sample, METHODS, Settings::default()).unwrap().directions(vec![direction]);
         server.serve(&mut session, &|| stopped.load(Ordering::SeqCst)).unwrap();
     });
-    let (dom, console) = seen(&address);
+    let seen = Seen::at(&address, &["--virtual-time-budget=30000"]);
     stop.store(true, Ordering::SeqCst);
     serving.join().unwrap();
-    assert_eq!(console, Vec::<String>::new());
-    let (_, rest) = dom.split_once("data-said=\"").expect("the script of the test ran to its end");
-    let said: Value =
-        serde_json::from_slice(&STANDARD.decode(rest.split('"').next().unwrap()).unwrap()).unwrap();
+    let said = seen.said();
     assert_eq!(said.get("error"), None, "{object}: {said}");
     said
-}
-
-/// What a page became in the browser, and what its console says.
-fn seen(address: &str) -> (String, Vec<String>) {
-    let browser = browser()
-        .expect("no Chromium on PATH: install it (Debian and Ubuntu: `apt-get install -y chromium`)");
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    let mut child = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--enable-logging=stderr", "--v=0", "--dump-dom", "--virtual-time-budget=30000"])
-        .arg("--window-size=1200,900")
-        .arg(format!("--user-data-dir={}", at("profile").display()))
-        .arg(address)
-        .stdin(Stdio::null())
-        .stdout(File::create(at("dom")).unwrap())
-        .stderr(File::create(at("log")).unwrap())
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if started.elapsed() > PATIENCE {
-            child.kill().unwrap();
-            panic!("the browser took longer than {PATIENCE:?}");
-        }
-        sleep(Duration::from_millis(50));
-    }
-    let text = |name: &str| String::from_utf8_lossy(&fs::read(at(name)).unwrap()).into_owned();
-    (text("dom"), text("log").lines().filter(|line| line.contains("CONSOLE")).map(str::to_owned).collect())
 }
 
 /// The share of the first token of a list, which is the answer's before any change.
@@ -219,7 +171,7 @@ fn main() -> ExitCode {
             a_map_is_drawn_over_the_picture_and_a_refusal_is_told,
         ),
     ];
-    let ignored = browser().is_none() && env::var("MMLENS_BROWSER").as_deref() != Ok("required");
+    let ignored = without_browser();
     let trials = tests.map(|(name, test)| {
         let trial = Trial::test(name, move || {
             test();

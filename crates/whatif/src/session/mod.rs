@@ -1,26 +1,28 @@
 //! A session: a model, a sample, a present state, and requests that change and ask it.
 
+mod lines;
+mod map;
+mod parts;
+mod told;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use mmlens_core::{
-    Alteration, Altered, AnyTensor, Copies, Form, Given, HookError, Inputs, Memory, Method, On, Part, Plan,
-    Region, Sample, Shared, Subject, Unwatched, Watch, device,
+    Alteration, Altered, AnyTensor, Copies, HookError, Inputs, Memory, Method, Part, Plan, Region, Sample,
+    Shared, Subject, Unwatched, Watch, device,
 };
-use mmlens_engine::{Aim, Coalition, Hiding, Units};
-use serde::Serialize;
-use serde_json::{Value, json};
+use mmlens_engine::{Coalition, Hiding, Units};
 
 use crate::asked::{Answered, ask};
 use crate::refusal::{Kind, Of, Refusal};
-use crate::reply::{
-    Described, Difference, EditTold, Mapped, MethodTold, Now, Part as Word, PictureTold, Reply, SiteTold,
-    VERSION,
-};
-use crate::request::{Aimed, Fields, Request, Top, parse};
+use crate::reply::{Difference, Reply};
+use crate::request::{Request, Top};
 use crate::shown::Shown;
 use crate::state::{Change, State, Steered};
 use crate::words;
+
+use parts::no_words;
 
 /// The most edits that stand at once.
 const MOST_EDITS: usize = 64;
@@ -71,30 +73,6 @@ pub struct Direction {
     pub name: String,
     /// Its coordinates, along the last axis of the sites where it is added.
     pub values: Vec<f32>,
-}
-
-/// A reply on its line.
-#[derive(Serialize)]
-struct Done<'a> {
-    version: u64,
-    id: &'a Value,
-    done: &'static str,
-    result: &'a Reply,
-}
-
-/// A refusal on its line.
-#[derive(Serialize)]
-struct Refused<'a> {
-    version: u64,
-    id: &'a Value,
-    error: Told<'a>,
-}
-
-#[derive(Serialize)]
-struct Told<'a> {
-    #[serde(flatten)]
-    refusal: &'a Refusal,
-    text: String,
 }
 
 /// The model under a state.
@@ -176,29 +154,6 @@ impl<'a> WhatIf<'a> {
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
-    }
-
-    /// Answers a request of JSON, on one line: `{"version", "id", "done", "result"}`, or `{"version", "id", "error"}` with a [`Refusal`].
-    pub fn answer(&mut self, text: &[u8], watch: &dyn Watch) -> String {
-        let (id, outcome) = match parse(text) {
-            Err((id, refusal)) => (id, Err(refusal)),
-            Ok((id, request)) => {
-                let name = request.name();
-                (id, self.request(request, watch).map(|reply| (name, reply)))
-            }
-        };
-        // Written as they are: a number of single precision has the digits of one.
-        let written = match &outcome {
-            Ok((done, result)) => serde_json::to_string(&Done { version: VERSION, id: &id, done, result }),
-            Err(refusal) => {
-                let error = Told { refusal, text: refusal.to_string() };
-                serde_json::to_string(&Refused { version: VERSION, id: &id, error })
-            }
-        };
-        written.unwrap_or_else(|error| {
-            let refusal = Refusal::new(Kind::Model, "do", "the reply", error);
-            json!({ "version": VERSION, "id": id, "error": refusal }).to_string()
-        })
     }
 
     /// Carries out a request; a refused one leaves everything as it was.
@@ -444,111 +399,6 @@ impl<'a> WhatIf<'a> {
         self.change(next, field, found)
     }
 
-    /// Cells and words that are named, each of which there is.
-    fn parts(
-        &mut self,
-        picture: usize,
-        cells: &[usize],
-        region: Option<[f32; 4]>,
-        named: &[usize],
-    ) -> Result<(BTreeSet<usize>, BTreeSet<usize>), Refusal> {
-        let mut chosen: BTreeSet<usize> = cells.iter().copied().collect();
-        if !cells.is_empty() || region.is_some() {
-            let boxes = self.cells(picture)?;
-            if let Some(cell) = cells.iter().find(|cell| **cell >= boxes.len()) {
-                let expected = format!("expected less than {}", boxes.len());
-                return Err(Refusal::new(Kind::Missing, "cells", cell, expected));
-            }
-            if let Some(region) = region {
-                let [x0, y0, x1, y1] = region;
-                let inside = |[a, b, c, d]: &[f32; 4]| {
-                    let (x, y) = (f32::midpoint(*a, *c), f32::midpoint(*b, *d));
-                    x0 <= x && x < x1 && y0 <= y && y < y1
-                };
-                let before = chosen.len();
-                chosen.extend(boxes.iter().enumerate().filter(|(_, own)| inside(own)).map(|(cell, _)| cell));
-                if chosen.len() == before && cells.is_empty() {
-                    let expected = "expected [x0, y0, x1, y1] that holds the middle of a cell";
-                    return Err(Refusal::new(Kind::Missing, "region", format_args!("{region:?}"), expected));
-                }
-            }
-        }
-        if !named.is_empty() {
-            let len = self.words()?.len();
-            if len == 0 {
-                return Err(no_words("words", named[0]));
-            }
-            if let Some(word) = named.iter().find(|word| **word >= len) {
-                return Err(Refusal::new(
-                    Kind::Missing,
-                    "words",
-                    word,
-                    format_args!("expected less than {len}"),
-                ));
-            }
-        }
-        Ok((chosen, named.iter().copied().collect()))
-    }
-
-    /// The cells of a picture, where they lie.
-    fn cells(&mut self, picture: usize) -> Result<Vec<[f32; 4]>, Refusal> {
-        let inputs = self.encode(&self.first.clone())?;
-        let row = match (&self.sample.words, inputs.rows()) {
-            // Parts are of one row; all captions are shown the same pictures.
-            (mmlens_core::Words::Texts(texts), rows) if rows > 1 => {
-                let words = mmlens_core::Words::Texts(texts.iter().take(1).cloned().collect());
-                self.subject.encode(&Sample { words, ..self.sample.clone() }).of("picture", picture)?
-            }
-            _ => inputs,
-        };
-        let units = Units::cells(&row, picture, self.settings.grid)
-            .map_err(|error| Refusal::new(Kind::Missing, "picture", picture, error))?;
-        Ok(units.iter().filter_map(|unit| unit.label().patch.map(|patch| patch.bbox)).collect())
-    }
-
-    fn words(&mut self) -> Result<Vec<words::Word>, Refusal> {
-        let state = self.state.clone();
-        let inputs = self.encode(&state)?;
-        words::words(&inputs, state.text()).of("words", "the words")
-    }
-
-    fn replace(&mut self, word: usize, by: &str) -> Result<Reply, Refusal> {
-        if by.len() > MOST_WORD {
-            return Err(Refusal::size("by", format_args!("{} bytes", by.len()), MOST_WORD, "bytes"));
-        }
-        let before = self.words()?;
-        let Some(own) = before.get(word) else {
-            let expected = format!("expected less than {}", before.len());
-            return Err(Refusal::new(Kind::Missing, "word", word, expected));
-        };
-        let written = own.bytes.clone().zip(self.state.text());
-        let text = written
-            .and_then(|(bytes, text)| Some([text.get(..bytes.start)?, by, text.get(bytes.end..)?].concat()));
-        let words = text.and_then(|text| self.state.with_text(text)).ok_or_else(|| {
-            let expected = format!("`{}` is a word of the template, and none of the question", own.text);
-            Refusal::new(Kind::Missing, "word", word, expected)
-        })?;
-        let mut next = State { words, struck: BTreeSet::new(), ..self.state.clone() };
-        let inputs =
-            self.encode(&next).map_err(|refusal| Refusal::new(refusal.kind, "by", by, refusal.expected))?;
-        let after = words::words(&inputs, next.text()).of("by", by)?;
-        // Words behind it have other numbers, if it became more than one, or none.
-        for struck in self.state.struck.iter().copied().filter(|struck| *struck != word) {
-            let moved =
-                if struck < word { Some(struck) } else { (struck + after.len()).checked_sub(before.len()) };
-            let text = |words: &[words::Word], at: usize| words.get(at).map(|word| word.text.clone());
-            match moved.filter(|moved| text(&after, *moved) == text(&before, struck)) {
-                Some(moved) => next.struck.insert(moved),
-                None => {
-                    let expected =
-                        format!("word {struck}, which is struck, would be read otherwise: show it first");
-                    return Err(Refusal::new(Kind::Model, "by", by, expected));
-                }
-            };
-        }
-        self.change(next, "by", by)
-    }
-
     /// What the model says under a state, asked once.
     fn asked(&mut self, state: &State, watch: &dyn Watch) -> Result<Answered, Refusal> {
         if state.says_as(&self.first) {
@@ -583,170 +433,6 @@ impl<'a> WhatIf<'a> {
         ask(&subject, &self.sample(state), &inputs, first, self.settings.max_new, watch)
     }
 
-    fn map(&mut self, name: &str, settings: Fields, watch: &dyn Watch) -> Result<Reply, Refusal> {
-        let method = Method::called(self.methods, name)
-            .map_err(|error| Refusal::new(Kind::Missing, "method", name, error))?;
-        if method.form != Form::OneCase {
-            let expected = format!(
-                "this method looks at {}, expected one that looks at a sample",
-                method.form.describe()
-            );
-            return Err(Refusal::new(Kind::Missing, "method", name, expected));
-        }
-        let written = Value::Object(settings);
-        let made = method.make(written.clone()).of("settings", &written)?;
-        let state = self.state.clone();
-        let inputs = self.encode(&state)?;
-        let subject = self.under(&state, &inputs, ("method", name))?;
-        let shared = match self.shared.take() {
-            Some((own, shared)) if own.says_as(&state) => shared,
-            _ => Shared::new(),
-        };
-        let on = On::new(&subject).watched(watch).within(self.settings.memory).sharing(&shared);
-        let settled = self.aim(&state.aim).settle(&on, self.sample(&state)).of("aim", json!(state.aim))?;
-        let given = Given::new(settled.case.clone()).of("method", name)?;
-        let cost = made.cost(&on, &given).of("method", name)?;
-        let rows = cost.forward.saturating_add(cost.backward);
-        if rows > self.settings.most_rows {
-            let expected = format!(
-                "it takes {rows} rows through the model, and this session {}",
-                self.settings.most_rows
-            );
-            return Err(Refusal::new(Kind::Size, "method", name, expected));
-        }
-        let finding = made.run_given(&on, &given).of("method", name)?;
-        let cautions = finding.cautions().into_iter().map(|caution| caution.text).collect();
-        let answer = finding.answer();
-        let Some(table) = answer.first() else {
-            return Err(Refusal::new(Kind::Model, "method", name, "it found no table"));
-        };
-        let numbers: usize = table.shape().iter().product();
-        if numbers > MOST_NUMBERS {
-            return Err(Refusal::size(
-                "method",
-                format_args!("{name}, {numbers} numbers"),
-                MOST_NUMBERS,
-                "numbers",
-            ));
-        }
-        let mapped = Mapped {
-            method: method.card.short.to_owned(),
-            explained: settled.explained,
-            answer: settled.answer,
-            table: table.name().to_owned(),
-            quantity: table.quantity(),
-            axes: table.axes().to_vec(),
-            numbers: table.as_numbers().map(<[f32]>::to_vec),
-            texts: table.as_texts().map(<[String]>::to_vec),
-            cautions,
-        };
-        self.shared = Some((state, shared));
-        Ok(Reply::Mapped(Box::new(mapped)))
-    }
-
-    fn aim(&self, aim: &Aimed) -> Aim {
-        let mut made = Aim::default().at_most(self.settings.max_new);
-        if let Some(span) = &aim.span {
-            made = made.span(span);
-        }
-        if let Some(token) = &aim.token {
-            made = made.token(token);
-        }
-        if let Some(versus) = &aim.versus {
-            made = made.versus(versus);
-        }
-        match aim.measure {
-            Some(measure) => made.measured(measure),
-            None => made,
-        }
-    }
-
-    fn now(&mut self) -> Result<Now, Refusal> {
-        let (words, state) = (self.words()?, self.state.clone());
-        let inputs = self.encode(&state)?;
-        let alterations = self.under(&state, &inputs, ("do", "describe"))?.alterations().to_vec();
-        let part = |(at, word): (usize, words::Word)| Word {
-            text: word.text,
-            positions: word.positions,
-            struck: state.struck.contains(&at),
-            own: word.bytes.is_some(),
-        };
-        let edit = |(name, change): &(String, Change)| {
-            let name = name.clone();
-            match change {
-                Change::Edit(edit) => EditTold { name, edit: Some(edit.clone()), steer: None },
-                Change::Steer(steer) => EditTold { name, edit: None, steer: Some(steer.clone()) },
-            }
-        };
-        Ok(Now {
-            question: state.text().map(str::to_owned),
-            words: words.into_iter().enumerate().map(part).collect(),
-            hidden: state.cells.iter().map(|(at, cells)| (*at, cells.iter().copied().collect())).collect(),
-            picture_fill: state.picture_fill,
-            word_fill: state.word_fill,
-            edits: state.edits.iter().map(edit).collect(),
-            aim: state.aim.clone(),
-            changes: self.before.len(),
-            alterations,
-        })
-    }
-
-    fn describe(&mut self) -> Result<Reply, Refusal> {
-        let inputs = self.encode(&self.first.clone())?;
-        let mut pictures = Vec::new();
-        let clips = self.sample.clips.iter().map(|clip| clip.name.clone());
-        let names: Vec<String> =
-            self.sample.pictures.iter().map(|own| own.name.clone()).chain(clips).collect();
-        for (picture, (width, height)) in inputs.map().pictures.clone().into_iter().enumerate() {
-            let name = names.get(picture).cloned().unwrap_or_default();
-            pictures.push(PictureTold { name, width, height, cells: self.cells(picture)? });
-        }
-        let (subject, state) = (self.subject, self.now()?);
-        let site =
-            |spec: &mmlens_core::SiteSpec| SiteTold { site: spec.site.to_string(), axes: spec.describe() };
-        let offered = |method: &&Method| method.form == Form::OneCase && method.card.allows(subject).is_ok();
-        let method = |method: &Method| MethodTold {
-            method: method.card.short,
-            name: method.card.name,
-            question: method.card.question,
-        };
-        Ok(Reply::Described(Box::new(Described {
-            model: subject.name().to_owned(),
-            weights: subject.weights_hash(),
-            alterations: subject.alterations().to_vec(),
-            anatomy: subject.anatomy().to_vec(),
-            sites: subject.sites().iter().map(site).collect(),
-            grid: self.settings.grid,
-            pictures,
-            methods: self.methods.iter().filter(offered).map(method).collect(),
-            directions: self.directions.iter().map(|own| own.name.clone()).collect(),
-            state,
-        })))
-    }
-
-    /// Answers requests of one line each, until there are no more, and writes each reply on a line. An empty line is no request; a line that
-    /// is too long is refused, and read past.
-    ///
-    /// # Errors
-    /// What reading or writing reports.
-    pub fn converse(
-        &mut self,
-        requests: impl std::io::BufRead,
-        mut replies: impl std::io::Write,
-        watch: &dyn Watch,
-    ) -> std::io::Result<()> {
-        let mut requests = requests;
-        let mut line = Vec::new();
-        while bounded(&mut requests, &mut line)? {
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            writeln!(replies, "{}", self.answer(line.trim_ascii(), watch))?;
-            replies.flush()?;
-        }
-        Ok(())
-    }
-
     /// As [`WhatIf::request`], watched by nobody.
     ///
     /// # Errors
@@ -756,42 +442,11 @@ impl<'a> WhatIf<'a> {
     }
 }
 
-/// The next line; of one that is longer than a request may be a part that is refused for its length. Whether there was one.
-fn bounded(requests: &mut impl std::io::BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
-    line.clear();
-    let mut some = false;
-    loop {
-        let (read, ended) = {
-            let part = match requests.fill_buf() {
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                part => part?,
-            };
-            if part.is_empty() {
-                return Ok(some);
-            }
-            some = true;
-            let end = part.iter().position(|byte| *byte == b'\n');
-            let own = part.get(..end.unwrap_or(part.len())).unwrap_or_default();
-            let room = (crate::request::MOST_REQUEST + 1).saturating_sub(line.len());
-            line.extend(own.iter().take(room));
-            (end.map_or(part.len(), |end| end + 1), end.is_some())
-        };
-        requests.consume(read);
-        if ended {
-            return Ok(true);
-        }
-    }
-}
-
 fn counted(Top(top): Top) -> Result<usize, Refusal> {
     match top {
         1..=MOST_TOP => Ok(top),
         _ => Err(Refusal::new(Kind::Size, "top", top, format_args!("expected 1 to {MOST_TOP}"))),
     }
-}
-
-fn no_words(field: &str, found: impl ToString) -> Refusal {
-    Refusal::new(Kind::Missing, field, found, "this sample has no words that can be struck one by one")
 }
 
 /// Keeps the latest ones.

@@ -1,3 +1,0 @@
-//! What methods that learn from rows settle alike.
-
-pub(super) use mmlens_core::Split;
