@@ -8,7 +8,7 @@
 
 #![allow(clippy::print_stdout, reason = "a program prints")]
 
-#[allow(dead_code, reason = "its test looks at more of it")]
+#[expect(dead_code, reason = "its test looks at more of it")]
 mod rooms;
 
 use std::path::PathBuf;

@@ -4,7 +4,6 @@
 
 use std::path::Path;
 
-#[allow(dead_code, reason = "the example shows single rows too")]
 #[path = "../../../examples/method_matrix/matrix.rs"]
 mod matrix;
 

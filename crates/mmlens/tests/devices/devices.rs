@@ -18,8 +18,10 @@ pub(crate) fn all() -> Vec<Device> {
     mmlens::core::device::built().into_iter().map(open).collect()
 }
 
+#[cfg(all(test, feature = "remote-server"))]
+pub(crate) use server::TOKEN;
 #[cfg(feature = "remote-server")]
-pub(crate) use server::{TOKEN, served};
+pub(crate) use server::served;
 
 #[cfg(feature = "remote-server")]
 mod server {
