@@ -29,7 +29,8 @@ fn the_shipped_model_does_not_hallucinate() {
     assert!(
         lines.iter().all(|line| cells(line).len() == cells(polled::Told::HEAD.lines().next().unwrap()).len())
     );
-    assert!(lines[0].contains("| 0.500 ") && !lines[1].contains("| 0.500 "), "{lines:?}");
+    let accuracy = |line: &str| cells(line)[1].split(' ').next().unwrap().parse::<f32>().unwrap();
+    assert!(accuracy(&lines[0]) == 0.5 && accuracy(&lines[1]) > 0.9, "{lines:?}");
 }
 
 /// No strength is the plain answer; the sweep has a row for each strength and direction.
@@ -78,7 +79,9 @@ fn what_is_invented_is_not_there_and_is_all_that_the_description_adds() {
             .map(|phrase| Thing { colour: phrase.colour, shape: phrase.shape })
             .collect();
         added.sort_unstable();
-        assert_eq!(added, invented);
+        let mut sorted = invented.clone();
+        sorted.sort_unstable();
+        assert_eq!(added, sorted);
         assert!(compared.missing.is_empty() && invented.iter().all(|thing| !thing.is_in(&scene)));
         invented_once += usize::from(!invented.is_empty());
         drawn += scene.missed().iter().filter(|thing| thing.colour == Colour::Red).count();

@@ -159,10 +159,10 @@ impl Scene {
 }
 
 impl Thing {
-    /// It in one word, as CHAIR takes it: `red-circle`.
+    /// It in one word, as CHAIR takes it: `circle-red`. The colour stands last, since CHAIR takes `cross` for a plural.
     #[must_use]
     pub fn word(self) -> String {
-        format!("{}-{}", self.colour, self.shape)
+        format!("{}-{}", self.shape, self.colour)
     }
 
     /// CHAIR's list of synonyms: every thing is itself.
