@@ -261,12 +261,8 @@ impl Restoring<'_> {
             }
             for (at, run) in corrupted.iter().enumerate() {
                 let mut kept = held(&right) + beside as u64;
-                let mut variants = Vec::with_capacity(some.len() * (groups.len() + 1));
-                for centre in some {
-                    for group in &groups {
-                        variants.push(patches(centre, &right, group)?);
-                    }
-                }
+                let own = some.iter().map(|centre| patches(centre, &right)).collect::<Result<Vec<_>, _>>()?;
+                let mut others = Vec::new();
                 if let Some(seed) = exchange {
                     let next = corrupted.get((at + 1) % corrupted.len()).unwrap_or(run);
                     let (left, _) = read(*next, &sites)?;
@@ -275,11 +271,20 @@ impl Restoring<'_> {
                         let draw = seed.at(at as u64).at(number as u64).unit();
                         let group = (f64::from(draw) * groups.len() as f64) as usize;
                         if let Some(group) = groups.get(group) {
-                            variants.push(patches(centre, &left, group)?);
+                            others.push(within(&patches(centre, &left)?, group));
                         }
                     }
                 }
-                let sweep = Sweep::of(vec![Axis::count(Role::Sample, variants.len())], variants)?;
+                // Made when they are due: of all places together they would take more than a pass.
+                let (count, regions) = (own.len() * groups.len() + others.len(), groups.clone());
+                let sweep = Sweep::over(vec![Axis::count(Role::Sample, count)], move |point| {
+                    let variant = point.first().copied().unwrap_or(0);
+                    let each = regions.len().max(1);
+                    match (own.get(variant / each), regions.get(variant % each)) {
+                        (Some(patches), Some(region)) => within(patches, region),
+                        _ => others.get(variant - own.len() * regions.len()).cloned().unwrap_or_default(),
+                    }
+                });
                 let sweep = metrics.iter().fold(sweep, |sweep, metric| sweep.measure(metric.clone()));
                 let found = sweep.run(run.subject, run.inputs, &memory.less(kept), progress)?.measured;
                 let (Some(own), Some(swapped)) = (measured.get_mut(at), exchanged.get_mut(at)) else {
@@ -322,9 +327,14 @@ pub(crate) fn apart(
     Ok(apart)
 }
 
-/// What another run held at some sites, in a region.
-fn patches(sites: &[Site], from: &Trace, group: &Region) -> Result<Vec<Edit>, HookError> {
-    sites.iter().map(|site| Ok(Edit::patch(*site, from)?.within(group.clone()))).collect()
+/// What another run held at some sites.
+fn patches(sites: &[Site], from: &Trace) -> Result<Vec<Edit>, HookError> {
+    sites.iter().map(|site| Edit::patch(*site, from)).collect()
+}
+
+/// Edits in a region alone.
+fn within(edits: &[Edit], region: &Region) -> Vec<Edit> {
+    edits.iter().map(|edit| edit.clone().within(region.clone())).collect()
 }
 
 fn reading(sites: &[Site]) -> Result<Plan, HookError> {
