@@ -1,9 +1,11 @@
 //! `cargo xtask fuzz`: the targets of `crates/fuzz`, under its own driver or under libFuzzer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::check::DEVICES;
+use serde_json::Value;
+
+use crate::check::{DEVICES, metadata};
 
 /// What has LLVM count the edges that are taken, as libFuzzer wants it. A stable compiler will do.
 const INSTRUMENTED: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -16,16 +18,33 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<bool, String> {
         ["--coverage", target] => coverage(root, target, "600"),
         ["--coverage", target, seconds] => coverage(root, target, seconds),
         _ => {
-            // The build that `check --devices` leaves, or one of its own that is faster.
             let (devices, words): (Vec<&str>, Vec<&str>) =
                 words.iter().partition(|word| **word == "--devices");
-            let build: &[&str] = if devices.is_empty() { &["--release"] } else { &["--features", DEVICES] };
-            let run = ["run", "--quiet", "--locked", "--bin", "fuzz"];
-            let mut command = Command::new("cargo");
-            command.current_dir(root).args(run).args(build).args(["--", "run"]).args(words);
+            let mut command = match devices.is_empty() {
+                true => {
+                    let run = ["run", "--quiet", "--release", "--locked", "--bin", "fuzz", "--"];
+                    let mut cargo = Command::new("cargo");
+                    cargo.args(run);
+                    cargo
+                }
+                false => Command::new(tested(root)?),
+            };
+            command.current_dir(root).arg("run").args(words);
             status(&mut command)
         }
     }
+}
+
+/// The driver in the build that `check --devices` leaves. It is asked for beside the tests: without them dependencies have other features, and
+/// Burn would be built again.
+fn tested(root: &Path) -> Result<PathBuf, String> {
+    let build = ["build", "--quiet", "--locked", "--features", DEVICES, "--bin", "fuzz", "--tests"];
+    if !status(Command::new("cargo").current_dir(root).args(build))? {
+        return Err("the driver could not be built".to_owned());
+    }
+    let metadata = metadata(root)?;
+    let target = metadata.get("target_directory").and_then(Value::as_str).unwrap_or("target");
+    Ok(root.join(target).join("debug/fuzz"))
 }
 
 fn coverage(root: &Path, target: &str, seconds: &str) -> Result<bool, String> {
