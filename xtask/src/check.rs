@@ -185,7 +185,7 @@ fn writes(tree: &Tree) -> Outcome {
 fn locks(tree: &Tree) -> Outcome {
     let locked = |manifest: &str| {
         let words = ["metadata", "--locked", "--format-version", "1", "--manifest-path", manifest];
-        let output = Command::new(program()).args(words).current_dir(&tree.root).output();
+        let output = command().args(words).current_dir(&tree.root).output();
         match output {
             Ok(output) if output.status.success() => None,
             Ok(output) => Some(format!("{manifest}: {}", String::from_utf8_lossy(&output.stderr).trim())),
@@ -200,8 +200,7 @@ fn locks(tree: &Tree) -> Outcome {
 const LOCKED: [&str; 2] = ["Cargo.toml", "outside/Cargo.toml"];
 
 fn deny(tree: &Tree) -> Outcome {
-    let installed =
-        Command::new(program()).args(["deny", "--version"]).output().is_ok_and(|o| o.status.success());
+    let installed = command().args(["deny", "--version"]).output().is_ok_and(|o| o.status.success());
     if !installed {
         return Outcome::Skipped(
             "cargo-deny is not installed (`cargo install --locked cargo-deny`)".to_owned(),
@@ -250,8 +249,22 @@ fn verdict(faults: &[String], passed: String) -> Outcome {
     if faults.is_empty() { Outcome::Passed(passed) } else { Outcome::Failed(faults.join("\n")) }
 }
 
+/// Cargo, as it is called from a shell: without what `cargo xtask` says of this package, which some build scripts look at, and with which
+/// they, and Burn above them, would be built again.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(program());
+    let own = |name: &std::ffi::OsStr| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for (name, _) in std::env::vars_os().filter(|(name, _)| own(name)) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Cargo, as it was called.
-pub(crate) fn program() -> std::ffi::OsString {
+fn program() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
@@ -259,7 +272,7 @@ pub(crate) fn program() -> std::ffi::OsString {
 fn cargo(root: &Path, arguments: &str, variables: &[(&str, &str)]) -> Outcome {
     let shown: String = variables.iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
     println!("$ {shown}cargo {arguments}");
-    let mut command = Command::new(program());
+    let mut command = self::command();
     command.args(arguments.split(' ')).envs(variables.iter().copied()).current_dir(root);
     match command.status() {
         Ok(status) if status.success() => Outcome::Passed(String::new()),
@@ -270,7 +283,7 @@ fn cargo(root: &Path, arguments: &str, variables: &[(&str, &str)]) -> Outcome {
 
 /// What cargo says of the workspace.
 pub(crate) fn metadata(root: &Path) -> Result<Value, String> {
-    let mut command = Command::new(program());
+    let mut command = self::command();
     command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root);
     let output = command.output().map_err(|e| format!("cargo metadata: {e}"))?;
     if !output.status.success() {

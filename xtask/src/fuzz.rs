@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::check::{DEVICES, metadata};
+use crate::check::{DEVICES, command, metadata};
 
 /// What has LLVM count the edges that are taken, as libFuzzer wants it. A stable compiler will do.
 const INSTRUMENTED: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -20,26 +20,25 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<bool, String> {
         _ => {
             let (devices, words): (Vec<&str>, Vec<&str>) =
                 words.iter().partition(|word| **word == "--devices");
-            let mut command = match devices.is_empty() {
+            let mut run = match devices.is_empty() {
                 true => {
                     let run = ["run", "--quiet", "--release", "--locked", "--bin", "fuzz", "--"];
-                    let mut cargo = Command::new("cargo");
+                    let mut cargo = command();
                     cargo.args(run);
                     cargo
                 }
                 false => Command::new(tested(root)?),
             };
-            command.current_dir(root).arg("run").args(words);
-            status(&mut command)
+            run.current_dir(root).arg("run").args(words);
+            status(&mut run)
         }
     }
 }
 
-/// The driver in the build that `check --devices` leaves. It is asked for beside the tests: without them dependencies have other features, and
-/// Burn would be built again.
+/// The driver in the build that `check --devices` leaves. It is asked for beside the tests, so that dependencies have the features that they have there.
 fn tested(root: &Path) -> Result<PathBuf, String> {
     let build = ["build", "--quiet", "--locked", "--features", DEVICES, "--bin", "fuzz", "--tests"];
-    if !status(Command::new("cargo").current_dir(root).args(build))? {
+    if !status(command().current_dir(root).args(build))? {
         return Err("the driver could not be built".to_owned());
     }
     let metadata = metadata(root)?;
@@ -51,12 +50,12 @@ fn coverage(root: &Path, target: &str, seconds: &str) -> Result<bool, String> {
     let folder = root.join("target/fuzz").join(target);
     let corpus = folder.join("corpus");
     let seeds = ["run", "--quiet", "--release", "--locked", "--bin", "fuzz", "--", "seeds", target];
-    if !status(Command::new("cargo").current_dir(root).args(seeds).arg(&corpus))? {
+    if !status(command().current_dir(root).args(seeds).arg(&corpus))? {
         return Ok(false);
     }
     let build =
         ["--release", "--locked", "--target-dir", "target/libfuzzer", "--features", "mmlens-fuzz/libfuzzer"];
-    let run = Command::new("cargo")
+    let run = command()
         .current_dir(root)
         .arg("run")
         .args(build)

@@ -157,7 +157,7 @@ impl<'a> Copy<'a> {
 
     /// Builds the test programs: what cargo says, and how it ended.
     fn cargo(&self) -> Result<(Vec<Value>, ExitStatus), String> {
-        let mut cargo = Command::new(crate::check::program());
+        let mut cargo = crate::check::command();
         cargo
             .args(["test", "--locked", "--no-run", "--lib", "--bins", "--tests", "--message-format=json"])
             .current_dir(self.folder())
