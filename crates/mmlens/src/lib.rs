@@ -4,6 +4,7 @@
 
 pub use mmlens_core as core;
 pub use mmlens_data as data;
+pub use mmlens_design as design;
 pub use mmlens_engine as engine;
 pub use mmlens_evaluation as evaluation;
 pub use mmlens_files as files;
@@ -13,6 +14,7 @@ pub use mmlens_kernels as kernels;
 pub use mmlens_model as model;
 pub use mmlens_report as report;
 pub use mmlens_store as store;
+pub use mmlens_training as training;
 pub use mmlens_whatif as whatif;
 pub use mmlens_zoo as zoo;
 
@@ -22,6 +24,8 @@ pub use mmlens_core::{burn, ndarray, serde, serde_json};
 mmlens_core::tables! {
     mmlens_model,
     mmlens_data,
+    mmlens_design,
+    mmlens_training,
     mmlens_inference,
 }
 
@@ -128,9 +132,21 @@ mod tests {
     /// Every crate with a table is in the joined one, and names tell all of its rows apart.
     #[test]
     fn the_tables_of_all_crates_are_one() {
-        let tables = [mmlens_model::METHODS, mmlens_data::METHODS, mmlens_inference::METHODS];
+        let tables = [
+            mmlens_model::METHODS,
+            mmlens_data::METHODS,
+            mmlens_design::METHODS,
+            mmlens_training::METHODS,
+            mmlens_inference::METHODS,
+        ];
         assert_eq!(METHODS.len(), tables.iter().map(|table| table.len()).sum::<usize>());
-        let fits = [mmlens_model::FITS, mmlens_data::FITS, mmlens_inference::FITS];
+        let fits = [
+            mmlens_model::FITS,
+            mmlens_data::FITS,
+            mmlens_design::FITS,
+            mmlens_training::FITS,
+            mmlens_inference::FITS,
+        ];
         assert_eq!(FITS.len(), fits.iter().map(|table| table.len()).sum::<usize>());
         let cards = METHODS.iter().map(|method| method.card).chain(FITS.iter().map(|fit| fit.card));
         let mut seen = BTreeSet::new();

@@ -1,0 +1,88 @@
+//! Subjects, samples and small helpers of these tests.
+
+#![allow(dead_code, reason = "helpers stand here before the methods that need them")]
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock};
+
+use burn::tensor::Device;
+use image::{DynamicImage, Rgb, RgbImage};
+use mmlens_core::finding::{CautionKind, Finding};
+use mmlens_core::{Annotated, Case, ManyCases, Picture, Sample, Site, Subject, Words, from_fn};
+use mmlens_testkit::{checkpoint, picture};
+use proptest::prelude::ProptestConfig;
+
+/// A checkpoint of the fixtures, opened once.
+pub(crate) fn opened(name: &str) -> &'static dyn Subject {
+    static OPEN: OnceLock<Mutex<BTreeMap<String, &'static dyn Subject>>> = OnceLock::new();
+    let mut open = OPEN.get_or_init(Default::default).lock().unwrap();
+    *open
+        .entry(name.to_owned())
+        .or_insert_with(|| Box::leak(mmlens_zoo::open(checkpoint(name), &Device::default()).unwrap()))
+}
+
+pub(crate) fn shown(name: &str, prompt: &str) -> Sample {
+    Sample::prompt(vec![Picture::open(picture(name)).unwrap()], prompt)
+}
+
+/// A picture of 8 x 8 pixels that depends on a number.
+pub(crate) fn painted(seed: u32) -> Picture {
+    let colour =
+        |x: u32, y: u32, channel: u32| ((x * 37 + y * 91 + channel * 53 + seed * 29) * 17 % 256) as u8;
+    let image = RgbImage::from_fn(8, 8, |x, y| Rgb([0, 1, 2].map(|channel| colour(x, y, channel))));
+    Picture::new("painted", DynamicImage::from(image))
+}
+
+pub(crate) fn numbers<'a>(finding: &'a Finding, table: &str) -> &'a [f32] {
+    finding.table(table).unwrap().as_numbers().unwrap()
+}
+
+pub(crate) fn kinds(finding: &Finding) -> Vec<CautionKind> {
+    finding.cautions().iter().map(|caution| caution.kind).collect()
+}
+
+pub(crate) fn few() -> ProptestConfig {
+    ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+pub(crate) fn site(name: &str) -> Site {
+    name.parse().unwrap()
+}
+
+/// Labels of [`many`], by the case.
+const LABELS: [&str; 12] = [
+    "first",
+    "random",
+    "second",
+    "random",
+    "explained",
+    "first",
+    "random",
+    "second",
+    "random",
+    "explained",
+    "first",
+    "second",
+];
+
+/// A data set of twelve cases like a sample, each with a few letters behind its words, and a label.
+pub(crate) fn many(sample: &Sample) -> ManyCases {
+    let sample = sample.clone();
+    let case = move |i: usize| {
+        let more =
+            ["", "a", "ab", "bd", "dba", "bb", "ba", "aa", "abd", "da", "db", "bab"].get(i).copied().unwrap();
+        let longer = |words: &str| format!("{words}{more}");
+        let words = match &sample.words {
+            Words::Prompt(prompt) => Words::Prompt(longer(prompt)),
+            Words::Texts(texts) => Words::Texts(texts.iter().map(|text| longer(text)).collect()),
+            other => panic!("{other:?}"),
+        };
+        Ok(Case::new(Sample { words, ..sample.clone() }))
+    };
+    let mut classes = LABELS.to_vec();
+    classes.sort_unstable();
+    classes.dedup();
+    let labels =
+        LABELS.iter().map(|label| classes.iter().position(|class| class == label).unwrap()).collect();
+    ManyCases::over(Annotated::new(from_fn("many", LABELS.len(), case), classes, labels).unwrap()).unwrap()
+}
