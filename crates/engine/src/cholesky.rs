@@ -1,14 +1,16 @@
 //! Symmetric matrices that are positive definite, taken apart (Cholesky).
 
 /// The Cholesky factor of a symmetric matrix, lower, row by row.
-pub(crate) struct Factor {
+#[derive(Debug, Clone)]
+pub struct Cholesky {
     lower: Vec<f64>,
     size: usize,
 }
 
-impl Factor {
+impl Cholesky {
     /// `None` for a matrix that is not positive definite, up to rounding.
-    pub(crate) fn of(mut matrix: Vec<f64>, size: usize) -> Option<Self> {
+    #[must_use]
+    pub fn of(mut matrix: Vec<f64>, size: usize) -> Option<Self> {
         let scale =
             (0..size).filter_map(|i| matrix.get(i * size + i)).fold(0.0, |most: f64, own| most.max(*own)); // no NaN: sums of weights
         for i in 0..size {
@@ -25,7 +27,9 @@ impl Factor {
         Some(Self { lower: matrix, size })
     }
 
-    pub(crate) fn solve(&self, right: &[f64]) -> Vec<f64> {
+    /// The solution of `matrix x = right`.
+    #[must_use]
+    pub fn solve(&self, right: &[f64]) -> Vec<f64> {
         let (lower, size) = (&self.lower, self.size);
         let mut x = right.to_vec();
         for i in 0..size {

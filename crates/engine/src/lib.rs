@@ -14,6 +14,7 @@
 //! | `circuit` | [`Circuit`]: what writes to the stream of a decoder ([`Sender`]) and what reads it ([`Receiver`]) |
 //! | `dictionary` | [`Dictionary`]: sparse features of activations, and [`WithDictionary`]: features as sites |
 //! | `projection`, `gain` | [`Projection`], [`Gain`]: products and norms by the weights that a subject shows, and their gradients |
+//! | `weight_gradients` | [`WeightGradients`]: gradients of many weights of one case, their inner products and sketches |
 //! | `products` | values as vectors of nodes, and their inner products |
 //! | `window` | [`Windows`]: parts of a picture, and what many windows say about each place |
 //! | `units` | [`Units`]: parts of a sample that can be absent, and passes over coalitions of them ([`Hiding`]) |
@@ -89,11 +90,13 @@ mod sweep;
 pub mod units;
 mod variants;
 mod vocabulary;
+mod weight_gradients;
 mod window;
 mod wordlist;
 
 pub use aim::{Aim, AimError, Settled, Sought};
 pub use between::{Between, Contrast, Prompts, feeds};
+pub use cholesky::Cholesky;
 pub use circuit::{Circuit, NoNode, Receiver, Sender};
 pub use crop::crop;
 pub use dictionary::{Dictionary, DictionaryError, WithDictionary};
@@ -139,5 +142,6 @@ pub use sweep::{
 pub use units::{Absent, Coalition, Hiding, Segments, Slic, Unit, UnitError, Units, Veil, Veiled};
 pub use variants::{Start, score, sweep};
 pub use vocabulary::{Fold, Unembedding, ValueVectors};
+pub use weight_gradients::{Shares, WeightFactors, WeightGradients, gradient_product, is_covered};
 pub use window::Windows;
 pub use wordlist::WordList;

@@ -116,6 +116,31 @@ impl Projection {
     /// # Errors
     /// [`HookError::NotRead`], [`HookError::NoGradient`].
     pub fn gradient(&self, trace: &Trace) -> Result<ProductGradient, HookError> {
+        let (gives, given) = self.sides();
+        let (read, behind, [b, p]) = self.both(trace)?;
+        let [x, y] = [given.iter().product::<usize>(), gives.iter().product()];
+        let (read, behind) = (read.reshape([b, p, x]), behind.reshape([b, p, y]));
+        let weight = behind.clone().swap_dims(1, 2).matmul(read);
+        let bias = behind.sum_dim(1).reshape([b, y]);
+        Ok(ProductGradient {
+            weight: unfolded(weight, &[&[b], self.spec.dims().as_slice()].concat())?,
+            bias: unfolded(bias, &[&[b], gives.as_slice()].concat())?,
+        })
+    }
+
+    /// What the gradient of its weight is made of, over all rows and positions of a pass: what it is given, `[n, in]`, and the gradients
+    /// of what it gives, `[n, out]`. The gradient of the weight, of an objective summed over rows, is the second, transposed, times the
+    /// first.
+    ///
+    /// # Errors
+    /// As [`Projection::gradient`].
+    pub fn factors(&self, trace: &Trace) -> Result<[Tensor<2>; 2], HookError> {
+        let (read, behind, _) = self.both(trace)?;
+        Ok([read, behind])
+    }
+
+    /// What it is given and the gradients of what it gives, both flat, with their rows and positions.
+    fn both(&self, trace: &Trace) -> Result<(Tensor<2>, Tensor<2>, [usize; 2]), HookError> {
         let (Some(reads), Some(writes)) = (&self.spec.reads, &self.spec.writes) else {
             return Err(HookError::NoObjective);
         };
@@ -131,13 +156,7 @@ impl Projection {
         if let Some(after) = &self.after {
             behind = after.back(self.product(read.clone()), behind);
         }
-        let (read, behind) = (self.entered(read).reshape([b, p, x]), behind.reshape([b, p, y]));
-        let weight = behind.clone().swap_dims(1, 2).matmul(read);
-        let bias = behind.sum_dim(1).reshape([b, y]);
-        Ok(ProductGradient {
-            weight: unfolded(weight, &[&[b], self.spec.dims().as_slice()].concat())?,
-            bias: unfolded(bias, &[&[b], gives.as_slice()].concat())?,
-        })
+        Ok((self.entered(read), behind, [b, p]))
     }
 
     /// A direction at the site it writes as one at the site it reads, with the scales of norms between held at what they are where
@@ -272,11 +291,12 @@ fn between(subject: &dyn Subject, through: Option<&Through>) -> Result<Option<Be
     })
 }
 
-/// Batch, positions, and how many numbers a position holds, if these are of the lengths expected.
+/// Batch, positions, and how many numbers a position holds, if these are of the lengths expected. A site without positions has one.
 fn flat(x: &AnyTensor, own: &[usize]) -> Result<[usize; 3], HookError> {
     let dims = x.dims();
     match dims.as_slice() {
         [b, p, rest @ ..] if rest == own => Ok([*b, *p, own.iter().product()]),
+        [b, rest @ ..] if rest == own => Ok([*b, 1, own.iter().product()]),
         _ => Err(HookError::Values { given: dims.iter().product(), dims: own.to_vec() }),
     }
 }

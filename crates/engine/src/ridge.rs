@@ -3,7 +3,7 @@
 use mmlens_core::HookError;
 
 use crate::Matrix;
-use crate::cholesky::Factor;
+use crate::cholesky::Cholesky;
 
 /// A linear function that was fitted.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +46,7 @@ impl Ridge {
             }
         }
         square.iter_mut().step_by(wide + 1).for_each(|own| *own += penalty);
-        let factor = Factor::of(square, wide).ok_or_else(|| wrong(count * wide))?;
+        let factor = Cholesky::of(square, wide).ok_or_else(|| wrong(count * wide))?;
         let coefficients = factor.solve(&right);
         let dot = |row: &[f64]| row.iter().zip(&coefficients).map(|(x, c)| x * c).sum::<f64>();
         let intercept = level - dot(&means);

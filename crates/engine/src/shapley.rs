@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use mmlens_core::{AnalysisError, HookError, Seed};
 
 use crate::Coalition;
-use crate::cholesky::Factor;
+use crate::cholesky::Cholesky;
 
 pub use permutations::{permutation, permuted};
 
@@ -384,7 +384,7 @@ fn solved(players: usize, taken: &Taken, gains: &[f64], all: f64) -> Option<(Vec
             }
         }
     }
-    let factor = Factor::of(square, free)?;
+    let factor = Cholesky::of(square, free)?;
     let mut values = factor.solve(&right);
     values.push(all - values.iter().sum::<f64>());
     if values.iter().any(|value| !value.is_finite()) {

@@ -1,7 +1,18 @@
 //! Training under mmlens: which training examples an answer rests on, what a training did to the states of a model, and losses that ask for right reasons.
 //!
-//! `docs/training.md` says which to use when.
+//! `docs/training.md` says which to use when. What compares a case with training cases is learned from them first ([`FITS`]), and is a method of single cases then.
+
+pub mod influence;
+
+pub use influence::head::Headed;
+pub use influence::{Influence, Learned, Learner, Taught};
 
 mmlens_core::methods! {}
 
-mmlens_core::fits! {}
+mmlens_core::fits! {
+    influence::tracin::TracIn,
+    influence::trak::Trak,
+    influence::gradient_similarity::GradientSimilarity,
+    influence::feature_similarity::FeatureSimilarity,
+    influence::bm25::Bm25,
+}
