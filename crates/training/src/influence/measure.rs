@@ -198,8 +198,10 @@ impl<M: Measure> Learner<M> {
             return Err(input(&card, "training cases", format!("`{}` has none", data.name())));
         }
         let made = self.made(on, data, seed)?;
-        let about =
-            json!({ "made": made.settings, "weights": made.weights_hash, "alterations": made.alterations });
+        let about = json!({
+            "method": card.id, "made": made.settings, "seed": seed.value(),
+            "weights": made.weights_hash, "alterations": made.alterations,
+        });
         let mut kept = Kept::open(&card, keep, &about.to_string())?;
         let ready = M::ready(&self.settings, on, seed)?;
         let mut progress = Progress::new(on.watch(), card.id, data.len());

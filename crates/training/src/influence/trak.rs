@@ -29,7 +29,7 @@
 //! - Where features outnumber training cases `ridge` decides.
 //!
 //! # Agreement
-//! traker 0.3.2 (`BasicSingleBlockScoreComputer`) on the same gradients, without a sketch and without a ridge: see `oracles/fixtures/methods/why.json`. Not tested against retraining.
+//! traker 0.3.2 (`BasicSingleBlockScoreComputer`) on the same gradients of a classifier, without a sketch and with the same ridge: see `oracles/fixtures/methods/why.json`. Not tested against retraining.
 //!
 //! # Reference
 //! Park, Georgiev, Ilyas, Leclerc, Madry: TRAK: Attributing Model Behavior at Scale. ICML 2023. <https://arxiv.org/abs/2303.14186>. The sketch is that of [TracIn](super::tracin); the authors' is of Gaussian or sign matrices. The ridge is ours.
