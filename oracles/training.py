@@ -22,7 +22,7 @@ from trak.score_computers import BasicScoreComputer  # noqa: E402
 PICTURES = ["square", "wide", "tall", "clip-0", "tiny"]
 TARGETS = [3, 0, 5, 3, 1]
 PROMPTS = ["<image>Red?", "<image>What is it?", "<image>Blue or red?", "<image>Red?"]
-RIDGE = 0.05
+RIDGE = 0.5
 
 
 def gradients(parameters, values):

@@ -310,7 +310,9 @@ pub fn reads_out<S: Subject + ?Sized>(subject: &S, part: Part) -> Result<Space, 
     if at(Point::PoolPattern).is_some() {
         return Err("it pools all its positions by attention, and none is read by itself");
     }
+    let has_blocks = subject.anatomy().iter().any(|anatomy| anatomy.part == part && anatomy.blocks > 0);
     match (at(Point::Logits), at(Point::Projected)) {
+        (Some(_), _) | (_, Some(_)) if !has_blocks => Err("it has no block that could be read out"),
         (Some(logits), _) => Ok(if of_a_row(&logits.axes) { Space::Classes } else { Space::Words }),
         (None, Some(_)) => Ok(Space::Shared),
         (None, None) if subject.anatomy().iter().any(|anatomy| anatomy.part == part) => {

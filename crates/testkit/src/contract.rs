@@ -95,13 +95,15 @@ pub fn analysis_breaches(
         }
     }
     let made = &first.provenance;
+    // What passes nothing through a subject looks at no site.
+    let passes = analysis.cost(&On::new(subject), given).map_or(true, |cost| cost.forward > 0);
     let missing = [
         ("method", made.method != card.id),
         ("settings", made.settings.is_empty()),
         ("subject", made.subject != subject.name()),
         ("weights hash", made.weights_hash != subject.weights_hash()),
         ("alterations", made.alterations != subject.alterations()),
-        ("sites", made.sites.is_empty()),
+        ("sites", passes == made.sites.is_empty()),
         ("dtype", made.dtype != subject.dtype()),
         ("device", made.device != subject.device()),
         ("version", made.version.is_empty()),
@@ -426,6 +428,10 @@ fn selected(subject: &dyn Subject, inputs: &Inputs) -> Checked {
         ] {
             let (some, all) = (score(Plan::new(), &objective)?, score(Plan::new().to_output(), &objective)?);
             ROUNDING.check(&objective.to_string(), &some, &all).map_err(text)?;
+            if subject.sites().iter().all(|spec| spec.site != stream) {
+                // Without a block there is no stream.
+                continue;
+            }
             match grad(Plan::new().to_output(), &objective) {
                 Ok(all) => {
                     let what = format!("gradient of the {objective}");

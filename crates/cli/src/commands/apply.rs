@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use mmlens::FITS;
-use mmlens::core::{AnyFitted, Case, Fitting, Given, Memory, On, Sample, Subject};
+use mmlens::core::{AnyFitted, Case, Fitting, Given, Memory, On, Reply, Sample, Subject};
 use mmlens::files::{RunFolder, sha256_of};
 use mmlens::finding::Finding;
 use serde::Serialize;
@@ -40,6 +41,9 @@ pub(crate) struct Apply {
     /// Many cases: a folder of pictures, or a file of cases as JSON, one on a line (docs/cases.md).
     #[arg(long, value_name = "PATH", conflicts_with_all = ["images", "videos"])]
     cases: Option<PathBuf>,
+    /// An answer that was given: where something is explained of an answer, it is this one, all of it. With `--cases` each line has its own.
+    #[arg(long, value_name = "ANSWER", conflicts_with_all = ["text", "cases"], value_parser = NonEmptyStringValueParser::new())]
+    answer: Option<String>,
     /// How much memory it may take at once, beside the model and the sample, such as 800MB or 2GiB; without it 4GiB.
     #[arg(long, value_name = "SIZE")]
     memory: Option<Memory>,
@@ -84,7 +88,9 @@ impl Apply {
         let work = Work { fitted: fitted.as_ref(), hash, subject: &subject, bar: &bar };
         let Some(cases) = cases else {
             let inputs = self.question.inputs().collect();
-            let applied = self.one(&work, self.question.sample()?, inputs, (None, &self.out))?;
+            let reply = self.answer.clone().map(Reply::Text);
+            let sample = Sample { reply, ..self.question.sample()? };
+            let applied = self.one(&work, sample, inputs, (None, &self.out))?;
             return self.tell(&applied);
         };
         let (count, mut failed) = (cases.len(), 0);
@@ -162,7 +168,8 @@ impl Apply {
         run.place(&file)?;
         let on = On::new(subject).watched(work.bar).within(memory);
         self.edits.suited(subject, &on.encode(&sample)?)?;
-        let found = work.fitted.run_given(&on, &Given::new(Case::new(sample))?);
+        let case = if sample.reply.is_some() { Case::answer(sample) } else { Case::new(sample) };
+        let found = work.fitted.run_given(&on, &Given::new(case)?);
         work.bar.done();
         let mut finding = found.with_context(|| format!("apply {}", card.short))?;
         finding.provenance.model = self.model.named();

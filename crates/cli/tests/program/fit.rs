@@ -244,6 +244,45 @@ fn a_dictionary_is_learned_and_used() {
     assert!(listed.table("activations").unwrap().axes()[0].label(0).unwrap().starts_with("feature "));
 }
 
+/// Which training cases an answer rests on: the answers of a file are learned from, and one is explained.
+#[test]
+fn influence_is_of_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = classes(folder.path());
+    let line = |at: usize| {
+        let (class, said) = [("dark", "no"), ("light", "red")][at % 2];
+        format!(
+            "{{\"image\": \"pictures/{class}/{}.png\", \"ask\": \"Red?\", \"answer\": \"{said}\"}}\n",
+            at / 2
+        )
+    };
+    let file = folder.path().join("cases.jsonl");
+    fs::write(&file, (0..8).map(line).collect::<String>()).unwrap();
+    let name = model("llava-a");
+    let image = data.join("light/2.png");
+    let asked = ["--image", image.to_str().unwrap(), "--ask", "Red?"];
+    for method in ["tracin", "trak", "grad-cos", "feature-cos", "bm25"] {
+        let (out, found) = (folder.path().join(method), folder.path().join(format!("{method}-found")));
+        let fixed = ["fit", method, &name, "--cases", file.to_str().unwrap(), "--out", out.to_str().unwrap()];
+        let said = mmlens(fixed).cautioned();
+        assert!(said.contains("8 training cases are few"), "{said}");
+        let own = [&asked[..], &["--answer", "red", "--json"]].concat();
+        let told = apply(&out, &found, &own).json();
+        let finding = Finding::load(told["finding"].as_str().unwrap()).unwrap();
+        let (scores, highest) = (finding.table("scores").unwrap(), finding.table("highest").unwrap());
+        let most = scores.as_numbers().unwrap().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        assert_eq!((scores.len(), highest.as_numbers().unwrap()[0]), (8, most), "{method}");
+        assert!(highest.axes()[0].label(0).unwrap().contains("-> "), "{method}");
+    }
+    // Words of the answer are words: those with it score the most.
+    let found = Finding::load(folder.path().join("bm25-found/bm25.safetensors")).unwrap();
+    let scores = found.table("scores").unwrap().as_numbers().unwrap();
+    assert!(scores[1] > scores[0] && scores[1] == scores[3], "{scores:?}");
+    // Without an answer there is no log-probability.
+    let said = apply(&folder.path().join("trak"), &folder.path().join("none"), &asked).refused();
+    assert!(said.contains("but a logit is explained: name an answer"), "{said}");
+}
+
 /// Killed at any moment, it leaves nothing half, and goes on to the same bits.
 #[test]
 fn a_fit_survives_being_killed() {

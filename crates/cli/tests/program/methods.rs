@@ -50,7 +50,7 @@ fn every_method_is_listed_and_told_whole() {
 }
 
 /// What every room of the survey has to have.
-const TENANTS: [(&str, &[&str]); 6] = [
+const TENANTS: [(&str, &[&str]); 7] = [
     ("data: input", &["modality-ablation", "minimal-pairs"]),
     (
         "model: token",
@@ -116,6 +116,10 @@ const TENANTS: [(&str, &[&str]); 6] = [
             "permutation-shap",
             "mm-shap",
         ],
+    ),
+    (
+        "training and inference: training",
+        &["tracin", "trak", "gradient-similarity", "feature-similarity", "bm25"],
     ),
 ];
 

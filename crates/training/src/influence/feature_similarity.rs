@@ -128,7 +128,12 @@ impl Measure for States {
         let count = held.places.len().max(1) as f64;
         let mean: Vec<f32> = sum.into_iter().map(|sum| (sum / count) as f32).collect();
         finite("states", &mean)?;
-        Ok(Represented { shares: vec![("all".to_owned(), mean)], value: 0.0, unit: Unit::None })
+        Ok(Represented {
+            shares: vec![("all".to_owned(), mean)],
+            value: 0.0,
+            unit: Unit::None,
+            cautions: Vec::new(),
+        })
     }
 
     fn weigh(_: &Settings, rows: Matrix, _: &[f64]) -> Result<Weighed, AnalysisError> {

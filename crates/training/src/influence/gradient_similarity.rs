@@ -43,6 +43,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use mmlens_core::caution::saturated;
 use mmlens_core::finding::Unit;
 use mmlens_core::{AnalysisError, Capability, Card, Case, Cost, Leaf, On, Seed, Site};
 use mmlens_engine::Matrix;
@@ -99,7 +100,9 @@ impl Measure for Cosines {
     }
 
     fn represent(ready: &Ready, on: &On<'_>, case: &Case, apart: bool) -> Result<Represented, AnalysisError> {
-        ready.represent(&CARD, on, case, apart, &|_, _| Ok(1.0))
+        ready.represent(&CARD, on, case, apart, &|objective, value| {
+            Ok((1.0, saturated(objective, value as f32)))
+        })
     }
 
     fn weigh(_: &Settings, rows: Matrix, _: &[f64]) -> Result<Weighed, AnalysisError> {

@@ -1,6 +1,7 @@
 //! Cases by their gradients of the weights.
 
 use mmlens_core::check::{at_least_one, input};
+use mmlens_core::finding::Caution;
 use mmlens_core::{AnalysisError, Card, Case, Copies, Cost, Inputs, Objective, On, Part, Point, Seed, Site};
 use mmlens_engine::WeightGradients;
 use serde::{Deserialize, Serialize};
@@ -123,14 +124,14 @@ impl Ready {
         Ok(Cost::rows(1 + case.settling()).with_gradients(1).taking(bytes, on.memory().budget()))
     }
 
-    /// The gradient of a case, times a factor that follows from what is explained and its value.
+    /// The gradient of a case, times a factor that follows from what is explained and its value; and what speaks against it.
     pub(super) fn represent(
         &self,
         card: &Card,
         on: &On<'_>,
         case: &Case,
         apart: bool,
-        factor: &dyn Fn(&Objective, f64) -> Result<f64, AnalysisError>,
+        factor: &dyn Fn(&Objective, f64) -> Result<(f64, Option<Caution>), AnalysisError>,
     ) -> Result<Represented, AnalysisError> {
         let (inputs, objective) = on.open(case)?;
         let inputs = self.opened(inputs);
@@ -139,7 +140,7 @@ impl Ready {
         on.memory().hold(card.id, self.beside(&inputs, on)?, need)?;
         let trace = on.subject().run(&inputs, plan)?;
         let value: f64 = trace.scores()?.iter().map(|score| f64::from(*score)).sum();
-        let by = factor(&objective, value)?;
+        let (by, caution) = factor(&objective, value)?;
         let factors = self.weights.factors(&trace)?;
         let told = apart.then(|| self.weights.shares(&inputs, &factors));
         let rows = match self.settings.projected {
@@ -154,6 +155,6 @@ impl Ready {
         for (_, share) in &shares {
             finite("gradients of weights", share)?;
         }
-        Ok(Represented { shares, value, unit: objective.unit() })
+        Ok(Represented { shares, value, unit: objective.unit(), cautions: caution.into_iter().collect() })
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use mmlens_core::{
-    Anatomy, AnyTensor, AxisName, HookError, Inputs, Output, Part, Plan, Point, Port, Run, Sample, Site,
-    SiteSpec, Subject, SubjectError, WeightSpec,
+    Anatomy, AnyTensor, AxisName, Inputs, Output, Part, Plan, Point, Port, Run, Sample, Site, SiteSpec,
+    Subject, SubjectError, WeightSpec,
 };
 use mmlens_engine::Logistic;
 
@@ -14,8 +14,8 @@ pub const HEAD: &str = "vision.head";
 
 /// A subject that says one of some classes: `logits = W h + b`, with `h` what a site of another subject holds, of each picture.
 ///
-/// It has two sites, `vision.pooled` (the states) and `vision.logits`, and the weight `vision.head` between them. Retrained heads on the same states cost nothing
-/// but the head.
+/// It has two sites, `vision.pooled` (the states) and `vision.logits`, and the weight `vision.head` between them. Each row shows one picture; words beside it are the
+/// other subject's affair, and change nothing. Retrained heads on the same states cost nothing but the head.
 pub struct Headed {
     name: String,
     inner: Arc<dyn Subject>,
@@ -139,6 +139,12 @@ impl Subject for Headed {
     }
 
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
+        let refuse = |reason: String| SubjectError::Sample { subject: self.name.clone(), reason };
+        let shown = |own: &Vec<usize>| match own.as_slice() {
+            [image] => Ok(*image as i64),
+            own => Err(refuse(format!("a row of {} pictures; it takes one in a row", own.len()))),
+        };
+        let shown: Vec<i64> = inputs.images.iter().map(shown).collect::<Result<_, _>>()?;
         let trace = self.inner.run(inputs, Plan::new().read(self.site)?)?;
         let states: Tensor<2> = trace.tensor(self.site)?;
         let states = run.at(Site::of(Part::Vision, Point::Pooled), states)?;
@@ -148,12 +154,14 @@ impl Subject for Headed {
         let logits = states.matmul(self.weight.clone().transpose()) + self.bias.clone().unsqueeze();
         let logits = run.at(Site::of(Part::Vision, Point::Logits), logits)?;
         let [images, classes] = logits.dims();
-        if images != inputs.rows() {
-            let reason =
-                format!("{} rows of {images} pictures; it takes one picture in a row", inputs.rows());
-            return Err(SubjectError::Sample { subject: self.name.clone(), reason });
-        }
-        Ok(run.output(logits.reshape([images, 1, classes])).map_err(HookError::from)?)
+        let rows = shown.len();
+        let logits = match shown.iter().copied().eq(0..images as i64) {
+            true => logits,
+            false => {
+                logits.select(0, Tensor::<1, Int>::from_data(TensorData::new(shown, [rows]), &self.device))
+            }
+        };
+        Ok(Output::of_logits(logits.reshape([rows, 1, classes])))
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {

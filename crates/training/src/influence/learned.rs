@@ -178,7 +178,12 @@ impl<M: Measure> Analysis for Influence<M> {
             );
             Caution::new(CautionKind::Other, 1.0, text)
         });
-        Ok(scores.answer()?.cautioned(other))
+        let zero = own.shares.iter().all(|(_, share)| share.iter().all(|x| *x == 0.0)).then(|| {
+            let count = own.shares.iter().map(|(_, share)| share.len()).sum::<usize>();
+            let text = format!("all {count} numbers that stand for the case are zero, and all scores");
+            Caution::new(CautionKind::NothingMoved, count as f32, text)
+        });
+        Ok(scores.answer()?.cautioned(own.cautions).cautioned(other).cautioned(zero))
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Represented {
     pub value: f64,
     /// What that is measured in.
     pub unit: Unit,
+    /// What speaks against it.
+    pub cautions: Vec<Caution>,
 }
 
 impl Represented {

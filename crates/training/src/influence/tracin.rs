@@ -39,6 +39,7 @@
 //! - One checkpoint, the last: gradients of cases that are learned are small there, and what happened early is not seen (Pruthi et al. 2020, section 3).
 //! - Cases with long gradients, outliers and mislabelled ones, are high for every answer (Barshan, Brunet, Dziugaite: RelatIF. AISTATS 2020. <https://arxiv.org/abs/2003.11630>). Compare [gradient similarity](super::gradient_similarity).
 //! - What a case would do if it were left out is another question: on convex models TracIn is far from retraining.
+//! - Of an answer that is all but certain the gradient is all but zero, and so is every score: a caution comes from a probability of 0.99 on.
 //! - Momentum, weight decay and adaptive steps of the training are not in the formula.
 //!
 //! # Agreement
@@ -60,6 +61,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use mmlens_core::caution::saturated;
 use mmlens_core::finding::Unit;
 use mmlens_core::{AnalysisError, Capability, Card, Case, Cost, Leaf, On, Seed, Site};
 use mmlens_engine::{Matrix, dot};
@@ -120,7 +122,9 @@ impl Measure for Products {
     }
 
     fn represent(ready: &Ready, on: &On<'_>, case: &Case, apart: bool) -> Result<Represented, AnalysisError> {
-        ready.represent(&CARD, on, case, apart, &|_, _| Ok(1.0))
+        ready.represent(&CARD, on, case, apart, &|objective, value| {
+            Ok((1.0, saturated(objective, value as f32)))
+        })
     }
 
     fn weigh(settings: &Settings, rows: Matrix, _: &[f64]) -> Result<Weighed, AnalysisError> {

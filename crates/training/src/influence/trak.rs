@@ -25,7 +25,7 @@
 //!
 //! # When it misleads
 //! - A single sketch of a single model is noisy: the paper averages over models that were trained from other seeds, and over sketches; with one its scores are a fraction as good (Park et al., figure 2).
-//! - Where `p` is one within rounding nothing is left to differentiate: `1 - p` is not taken below 2^-24, and a caution says of how many.
+//! - Where `p` is one within rounding nothing is left to differentiate: `1 - p` is not taken below 2^-24, and a caution says of how many training cases; of what is explained one comes below 1e-4.
 //! - Where features outnumber training cases `ridge` decides.
 //!
 //! # Agreement
@@ -103,6 +103,8 @@ impl Settings {
 
 /// What is left of one of a probability, at least.
 const LEFT: f64 = 1.0 / (1 << 24) as f64;
+/// With less than this left of one, a margin is cautioned of: logits of single precision are uncertain by some 1e-6.
+const CERTAIN: f64 = 1e-4;
 /// The most features: their square is held and inverted.
 const MOST: usize = 1 << 13;
 
@@ -119,15 +121,25 @@ fn left(log: f64) -> f64 {
     if left > LEFT { left } else { LEFT }
 }
 
-/// The derivative of `ln(p / (1 - p))` by `ln p`.
-fn margin(objective: &Objective, log: f64) -> Result<f64, AnalysisError> {
+/// The derivative of `ln(p / (1 - p))` by `ln p`, and whether rounding is a good part of it.
+fn margin(objective: &Objective, log: f64) -> Result<(f64, Option<Caution>), AnalysisError> {
     match objective.unit() {
-        Unit::LogProbability => Ok(1.0 / left(log)),
+        Unit::LogProbability => Ok((1.0 / left(log), certain(left(log)))),
         other => {
             let found = format!("a {other} is explained: name an answer");
             Err(input(&CARD, "cases of which a log-probability is explained", found))
         }
     }
+}
+
+/// That so little is left of one that the margin is a quotient of two numbers near the rounding of logits.
+fn certain(left: f64) -> Option<Caution> {
+    (left < CERTAIN).then(|| {
+        let text = format!(
+            "only {left:.1e} is left of a probability of one: the gradient of the margin is a gradient near rounding, divided by that"
+        );
+        Caution::new(CautionKind::Saturated, left as f32, text)
+    })
 }
 
 impl Measure for Newton {
