@@ -55,6 +55,8 @@ fn settings(short: &str, site: &str) -> Value {
         "semantic-entropy" | "self-consistency" => json!({ "draws": { "samples": 2, "max_new": 2 } }),
         "early-answering" => json!({ "max_new": 2 }),
         "probe" => json!({ "site": site }),
+        "tracin" | "trak" | "grad-cos" => json!({ "features": 8 }),
+        "feature-cos" => json!({ "site": site, "positions": "all" }),
         "caa" => json!({ "site": site, "draws": 1, "held_out": 0.5 }),
         "inlp" => json!({ "site": site, "rounds": 1, "draws": 1 }),
         "concepts" => json!({ "site": site, "count": 2, "starts": 1, "draws": 1 }),
@@ -163,11 +165,10 @@ fn inverted(picture: &Picture) -> Picture {
 
 impl Checkpoint {
     /// A few cases with classes: the samples, again and again.
-    fn data(&self) -> Result<impl Cases + Send + use<>> {
+    fn data(&self, target: Target) -> Result<impl Cases + Send + use<>> {
         let samples = self.samples.clone();
         let count = 8;
         let labels = (0..count).map(|i| i % samples.len() % 2).collect();
-        let target = self.target();
         let data = from_fn(self.name, count, move |i| {
             Ok(Case { sample: samples[i % samples.len()].clone(), target: target.clone() })
         });
@@ -182,11 +183,11 @@ impl Checkpoint {
         }
     }
 
-    fn given(&self) -> Result<Given> {
+    fn given(&self, target: Target) -> Result<Given> {
         let [clean, corrupted, ..] = self.samples.as_slice() else { bail!("two samples") };
         let given =
-            Given::new(Case { sample: clean.clone(), target: self.target() })?.against(corrupted.clone());
-        Ok(given.over(ManyCases::over(self.data()?)?))
+            Given::new(Case { sample: clean.clone(), target: target.clone() })?.against(corrupted.clone());
+        Ok(given.over(ManyCases::over(self.data(target)?)?))
     }
 
     /// The stream behind the first block of the part that answers.
@@ -199,16 +200,23 @@ impl Checkpoint {
     /// Runs a method.
     pub(crate) fn runs(&self, method: &Method) -> Result<Cell> {
         let made = method.make(settings(method.card.short, &self.site()))?;
-        let found = made.run_given(&On::new(self.subject.as_ref()), &self.given()?);
+        let found = made.run_given(&On::new(self.subject.as_ref()), &self.given(self.target())?);
         self.cell(method.card.id, found.map(|_| ()))
     }
 
     /// Lets something learn, and runs what it has learned.
     pub(crate) fn learns(&self, fit: &Fitting) -> Result<Cell> {
-        let (on, data) = (On::new(self.subject.as_ref()), self.data()?);
+        // TRAK is of margins of probabilities.
+        let target = match fit.card.short {
+            "trak" if !kind::compares(self.subject.as_ref()) => {
+                Target::Objective(Objective::log_probability(0))
+            }
+            _ => self.target(),
+        };
+        let (on, data) = (On::new(self.subject.as_ref()), self.data(target.clone())?);
         let learned =
             fit.learn(settings(fit.card.short, &self.site()), &Source::Cases(&on, &data), Seed(0), None);
-        let given = self.given()?;
+        let given = self.given(target)?;
         self.cell(fit.card.id, learned.and_then(|own| own.fitted.run_given(&on, &given)).map(|_| ()))
     }
 

@@ -103,7 +103,7 @@ pub fn analysis_breaches(
         ("subject", made.subject != subject.name()),
         ("weights hash", made.weights_hash != subject.weights_hash()),
         ("alterations", made.alterations != subject.alterations()),
-        ("sites", passes == made.sites.is_empty()),
+        ("sites", passes && made.sites.is_empty()),
         ("dtype", made.dtype != subject.dtype()),
         ("device", made.device != subject.device()),
         ("version", made.version.is_empty()),

@@ -10,7 +10,7 @@ pub use influence::{Influence, Learned, Learner, Taught};
 mmlens_core::methods! {}
 
 mmlens_core::fits! {
-    influence::tracin::TracIn,
+    influence::trac_in::TracIn,
     influence::trak::Trak,
     influence::gradient_similarity::GradientSimilarity,
     influence::feature_similarity::FeatureSimilarity,

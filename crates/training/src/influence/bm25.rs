@@ -10,7 +10,7 @@
 //! A floor that looks at no model: what attributes answers to training cases should be better than counting words.
 //!
 //! # In and out
-//! In: training cases. Words are runs of letters and digits in lower case, of what is asked and of the answer a case holds. Out: as of [TracIn](super::tracin), without parts; the finding of the fit has `longest` (rank), the cases with the most words.
+//! In: training cases. Words are runs of letters and digits in lower case, of what is asked and of the answer a case holds. Out: as of [TracIn](super::trac_in), without parts; the finding of the fit has `longest` (rank), the cases with the most words.
 //!
 //! # Settings
 //! - `k1`: 1.5 and `b`: 0.75, those of rank_bm25.

@@ -7,10 +7,10 @@
 //! s(z, z') = <h, h'> / (|h| |h'|)
 //! ```
 //!
-//! A floor for [TracIn](super::tracin) and [TRAK](super::trak): it costs a pass without gradients, and says what is near, whoever learned what from it.
+//! A floor for [TracIn](super::trac_in) and [TRAK](super::trak): it costs a pass without gradients, and says what is near, whoever learned what from it.
 //!
 //! # In and out
-//! As of [TracIn](super::tracin), in cosines, and without parts. The finding of the fit has `longest` (rank), the training cases with the longest states.
+//! As of [TracIn](super::trac_in), in cosines, and without parts. The finding of the fit has `longest` (rank), the training cases with the longest states.
 //!
 //! # Settings
 //! - `site`: `text.blocks.0.resid_post`. Any site whose rows have a fixed length.
@@ -20,7 +20,7 @@
 //! One pass for each training case, which ends at the site, and one for a case.
 //!
 //! # Errors
-//! As of [TracIn](super::tracin); [`AnalysisError::Input`] for positions that a case does not have.
+//! As of [TracIn](super::trac_in); [`AnalysisError::Input`] for positions that a case does not have.
 //!
 //! # When it misleads
 //! - It does not know what is explained: two answers about one picture have the same neighbours if the state is the picture's.

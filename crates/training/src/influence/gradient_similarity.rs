@@ -1,23 +1,23 @@
 //! Gradient similarity: which training cases would the model learn from in the same way as from this one?
 //!
 //! # Idea
-//! The cosine of the gradients of two cases: [TracIn](super::tracin) without their lengths, so that outliers are not high for every answer.
+//! The cosine of the gradients of two cases: [TracIn](super::trac_in) without their lengths, so that outliers are not high for every answer.
 //!
 //! ```text
 //! s(z, z') = <g, g'> / (|g| |g'|),    g = grad L(w, z)
 //! ```
 //!
 //! # In and out
-//! As of [TracIn](super::tracin), in cosines. The finding of the fit has `longest` (rank, gradient), the training cases with the longest gradients.
+//! As of [TracIn](super::trac_in), in cosines. The finding of the fit has `longest` (rank, gradient), the training cases with the longest gradients.
 //!
 //! # Settings
-//! As of [TracIn](super::tracin); `rate` says nothing here.
+//! As of [TracIn](super::trac_in); `rate` says nothing here.
 //!
 //! # Cost
-//! As of [TracIn](super::tracin).
+//! As of [TracIn](super::trac_in).
 //!
 //! # Errors
-//! As of [TracIn](super::tracin).
+//! As of [TracIn](super::trac_in).
 //!
 //! # When it misleads
 //! - Alike is not influential: a case that is never misjudged has a gradient with a direction, too, and moved nothing.

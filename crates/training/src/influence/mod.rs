@@ -12,7 +12,7 @@ mod journal;
 mod learned;
 mod measure;
 mod ranked;
-pub mod tracin;
+pub mod trac_in;
 pub mod trak;
 
 pub use gradients::{Projected, Settings};

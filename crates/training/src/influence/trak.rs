@@ -10,18 +10,18 @@
 //! is one Newton step of leaving each training case out. `lambda` is `ridge` times the mean of the diagonal of `Phi^T Phi`.
 //!
 //! # In and out
-//! In: training cases of which a log-probability is explained, as that of an answer ([`Case::answer`](mmlens_core::Case::answer)). Out: as of [TracIn](super::tracin), in logits (of `f`); the finding of the fit has `highest self-influence`.
+//! In: training cases of which a log-probability is explained, as that of an answer ([`Case::answer`](mmlens_core::Case::answer)). Out: as of [TracIn](super::trac_in), in logits (of `f`); the finding of the fit has `highest self-influence`.
 //!
 //! # Settings
-//! As of [TracIn](super::tracin), but `rate`:
+//! As of [TracIn](super::trac_in), but `rate`:
 //! - `features`: 512, in single sketches the authors take 1000s; there should be fewer than training cases.
 //! - `ridge`: 0.001. The paper has none, and cannot be computed then where features outnumber cases.
 //!
 //! # Cost
-//! As of [TracIn](super::tracin), and `features^3 / 3 + 2 cases features^2` operations.
+//! As of [TracIn](super::trac_in), and `features^3 / 3 + 2 cases features^2` operations.
 //!
 //! # Errors
-//! As of [TracIn](super::tracin); [`AnalysisError::Input`] where something else than a log-probability is explained, or `Phi^T Phi` cannot be inverted.
+//! As of [TracIn](super::trac_in); [`AnalysisError::Input`] where something else than a log-probability is explained, or `Phi^T Phi` cannot be inverted.
 //!
 //! # When it misleads
 //! - A single sketch of a single model is noisy: the paper averages over models that were trained from other seeds, and over sketches; with one its scores are a fraction as good (Park et al., figure 2).
@@ -32,7 +32,7 @@
 //! traker 0.3.2 (`BasicSingleBlockScoreComputer`) on the same gradients of a classifier, without a sketch and with the same ridge: see `oracles/fixtures/methods/why.json`. Not tested against retraining.
 //!
 //! # Reference
-//! Park, Georgiev, Ilyas, Leclerc, Madry: TRAK: Attributing Model Behavior at Scale. ICML 2023. <https://arxiv.org/abs/2303.14186>. The sketch is that of [TracIn](super::tracin); the authors' is of Gaussian or sign matrices. The ridge is ours.
+//! Park, Georgiev, Ilyas, Leclerc, Madry: TRAK: Attributing Model Behavior at Scale. ICML 2023. <https://arxiv.org/abs/2303.14186>. The sketch is that of [TracIn](super::trac_in); the authors' is of Gaussian or sign matrices. The ridge is ours.
 //!
 //! # Example
 //! ```

@@ -9,7 +9,7 @@ use mmlens_core::{
 use mmlens_testkit::Toy;
 use mmlens_training::influence::{Projected, Settings};
 use mmlens_training::{
-    Bm25, FeatureSimilarity, GradientSimilarity, Influence, TracIn, Trak, bm25, feature_similarity, tracin,
+    Bm25, FeatureSimilarity, GradientSimilarity, Influence, TracIn, Trak, bm25, feature_similarity, trac_in,
     trak,
 };
 
@@ -137,7 +137,7 @@ fn what_was_cut_off_goes_on_to_the_same_bits() {
     let read = Influence::<trak::Newton>::load(&file).unwrap();
     assert_eq!(read.run(&toy, &word(1)).unwrap(), learned.fitted.run(&toy, &word(1)).unwrap());
     assert!(
-        Influence::<tracin::Products>::load(&file).unwrap_err().to_string().contains("`trak` has learned")
+        Influence::<trac_in::Products>::load(&file).unwrap_err().to_string().contains("`trak` has learned")
     );
 }
 

@@ -62,6 +62,8 @@ impl Said {
                 "of the answers were cut off after the most tokens",
                 "is beaten by what looks at less",
                 "intervals of so few say little",
+                "ranks among so few say little",
+                "training cases: the ridge decides",
                 "no case has a score of",
                 "rows are held out: an accuracy of so few",
                 "nothing was found that can be read",

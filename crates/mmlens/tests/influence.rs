@@ -1,0 +1,44 @@
+//! Influence of training cases against heads that are trained again, in the small.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../../../examples/influence/agree.rs"]
+mod agree;
+#[path = "../../../examples/influence/truth.rs"]
+mod truth;
+
+use std::sync::Arc;
+
+use mmlens::core::burn::tensor::Device;
+use mmlens::prelude::*;
+use mmlens::zoo::shipped;
+
+use agree::{Row, Told};
+use truth::{Size, Trained};
+
+/// What takes gradients of the trained head knows what training again does; chance does not.
+#[test]
+fn trak_and_tracin_know_what_training_again_does() {
+    let inner: Arc<dyn Subject> = Arc::new(shipped::shapes_clip(&Device::default()).unwrap());
+    let trained = Trained::new(&inner, Size::SMALL, Seed(1)).unwrap();
+    assert_eq!(trained.planted.iter().filter(|own| **own).count(), Size::SMALL.planted);
+    assert!(
+        trained.subsets.iter().all(|own| own.iter().filter(|own| **own).count() == Size::SMALL.cases / 2)
+    );
+    let mut told = Told::default();
+    told.add(&trained).unwrap();
+    let row = |name: &str| -> &Row { told.rows.iter().find(|row| row.name == name).unwrap() };
+    let [again, trak, tracin, chance] = [
+        "trained again without the case",
+        "`trak`, whole gradients",
+        "`tracin`, whole gradients",
+        "by chance",
+    ]
+    .map(row);
+    assert_eq!(again.without.value, 1.0);
+    assert_eq!(told.table().lines().count(), 2 + told.rows.len());
+    let found = [again, trak, tracin, chance].map(|row| row.subsets.value);
+    assert!(found[..3].iter().all(|own| *own > 0.3) && found[3].abs() < 0.3, "{found:?}");
+    // Labels that are wrong are among those that speak the most against right answers, if the truth is known.
+    assert!(again.harm.0.value > 0.7, "{}", again.harm.0.value);
+}
