@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use mmlens_core::finding::{CautionKind, Tolerance};
-use mmlens_core::{Analysis, Case, Fit, On, Plan, Seed, Site, Subject, Words, from_fn};
+use mmlens_core::{Analysis, Case, Fit, On, Plan, Sample, Seed, Site, Subject, Words, from_fn};
 use mmlens_engine::Logistic;
 use mmlens_testkit::{checkpoint, subject_breaches};
 use mmlens_training::influence::{Projected, Settings};
@@ -56,12 +56,22 @@ fn a_head_is_a_subject() {
     assert_eq!((subject.tokens("blue").unwrap(), subject.token(2)), (vec![1], "green".to_owned()));
     assert!(subject.tokens("pink").unwrap_err().to_string().contains("`pink` is none of its classes"));
     let trace = subject.run(&inputs, Plan::new().to_output()).unwrap();
-    let logits = trace.output().logits.as_ref().unwrap().to_values().unwrap();
+    let logits: [f32; 3] = trace.output().logits.as_ref().unwrap().to_values().unwrap().try_into().unwrap();
     let wanted = head.log_probabilities(&states[1]);
     let off: Vec<f64> = logits.iter().map(|logit| f64::from(logit - logits[0])).collect();
     let wanted: Vec<f64> = wanted.iter().map(|log| log - wanted[0]).collect();
     let off: Vec<f32> = off.iter().map(|x| *x as f32).collect();
     Tolerance::either(1e-5, 1e-5).check("logits", &off, &wanted).unwrap();
+    // Rows that show two pictures, in turn.
+    let pictures = [0, 1].map(|at| shown(PICTURES[at], Words::Nothing).pictures).concat();
+    let sample = Sample::new(pictures, Words::Texts(vec!["red".to_owned(), "blue".to_owned()]));
+    let both = subject.encode(&sample).unwrap();
+    assert!(subject.run(&both, Plan::new()).unwrap_err().to_string().contains("a row of 2 pictures"));
+    let turned = both.with(|batch| batch.images = vec![vec![1], vec![0]]).unwrap();
+    let trace = subject.run(&turned, Plan::new().to_output()).unwrap();
+    let said = trace.output().logits.as_ref().unwrap().to_values().unwrap();
+    Tolerance::either(1e-5, 1e-5).check("turned", &said[..3], &logits.map(f64::from)).unwrap();
+    assert!((said[3] - said[0]).abs() > 1e-4);
     // Two classes have one vector, that of the second.
     let two = Logistic { weights: vec![head.weights[0].clone()], intercepts: vec![0.5] };
     let inner: Arc<dyn Subject> =
