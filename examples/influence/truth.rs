@@ -111,11 +111,19 @@ fn classed<'a>(shown: impl Iterator<Item = &'a Shown>) -> Classed {
     rows
 }
 
-/// The head of some cases, at its minimum.
+/// The head of some cases, at its minimum. It is sought from their mean: intercepts are not penalised, so that the minimum is the same, and near.
 fn fit<'a>(shown: impl Iterator<Item = &'a Shown>) -> Result<Logistic> {
+    let mut rows = classed(shown);
+    let (width, count) = (rows.width, rows.labels.len() as f64);
+    let mean: Vec<f64> =
+        (0..width).map(|at| rows.values.iter().skip(at).step_by(width).sum::<f64>() / count).collect();
+    rows.values.iter_mut().zip(mean.iter().cycle()).for_each(|(value, mean)| *value -= mean);
     let limits = Limits { steps: 5000, gradient: 1e-8 };
-    let (head, ended) = Logistic::fit("head", &classed(shown), C, limits, &mut |_| Ok(()))?;
+    let (mut head, ended) = Logistic::fit("head", &rows, C, limits, &mut |_| Ok(()))?;
     ensure!(matches!(ended, Ended::Converged { .. }), "the head {ended}");
+    for (weights, intercept) in head.weights.iter().zip(&mut head.intercepts) {
+        *intercept -= weights.iter().zip(&mean).map(|(weight, mean)| weight * mean).sum::<f64>();
+    }
     Ok(head)
 }
 

@@ -2,12 +2,15 @@
 //!
 //! `docs/training.md` says which to use when. What compares a case with training cases is learned from them first ([`FITS`]), and is a method of single cases then.
 
+pub mod dynamics;
 pub mod influence;
 
 pub use influence::head::Headed;
 pub use influence::{Influence, Learned, Learner, Taught};
 
-mmlens_core::methods! {}
+mmlens_core::methods! {
+    dynamics::checkpoint_difference::CheckpointDifference,
+}
 
 mmlens_core::fits! {
     influence::trac_in::TracIn,

@@ -119,7 +119,7 @@ const TENANTS: [(&str, &[&str]); 7] = [
     ),
     (
         "training and inference: training",
-        &["tracin", "trak", "gradient-similarity", "feature-similarity", "bm25"],
+        &["tracin", "trak", "gradient-similarity", "feature-similarity", "bm25", "checkpoint-difference"],
     ),
 ];
 

@@ -7,6 +7,7 @@ use mmlens::core::{Analysis, Case, ManyCases, Picture, Sample, from_fn};
 use mmlens::finding::Finding;
 use mmlens::model::Cka;
 use mmlens::zoo;
+use serde_json::Value;
 
 use crate::support::{Said, mmlens, model, picture};
 
@@ -90,6 +91,58 @@ fn a_second_model_stands_beside_with_words_of_its_own() {
     let found = Finding::load(told["findings"][0]["finding"].as_str().unwrap()).unwrap();
     let beside = found.provenance.input.unwrap().beside.unwrap();
     assert_eq!((beside.subject.as_str(), beside.data.unwrap().cases), ("model", 6));
+}
+
+/// A copy of a checkpoint with the numbers of some tensors half as large again.
+fn trained_on(name: &str, folder: &Path, tensors: &str) -> String {
+    fs::create_dir(folder).unwrap();
+    for entry in fs::read_dir(model(name)).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+    }
+    let file = folder.join("model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..start]).unwrap();
+    let mut changed = 0;
+    for (_, about) in header.as_object().unwrap().iter().filter(|(name, _)| name.contains(tensors)) {
+        assert_eq!(about["dtype"], "F32");
+        let [from, to] = [0, 1].map(|end| start + about["data_offsets"][end].as_u64().unwrap() as usize);
+        for number in bytes[from..to].chunks_mut(4) {
+            let value = 1.5 * f32::from_le_bytes(number.try_into().unwrap());
+            number.copy_from_slice(&value.to_le_bytes());
+        }
+        changed += 1;
+    }
+    assert!(changed > 0, "no tensor is called {tensors}");
+    fs::write(file, bytes).unwrap();
+    folder.display().to_string()
+}
+
+/// What a training changed, and its vector as an edit.
+#[test]
+fn a_checkpoint_is_compared_with_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let paths = pictures(&data);
+    let (name, out) = (model("llava-a"), folder.path().join("out"));
+    let after =
+        trained_on("llava-a", &folder.path().join("after"), "language_model.model.layers.1.mlp.down_proj");
+    let more = ["--ask", "Red?", "--method", "checkpoint-diff", "--beside", &after];
+    run(&name, &data, &out, &more).cautioned();
+    let file = out.join("checkpoint-diff.safetensors");
+    let found = Finding::load(&file).unwrap();
+    let numbers = |table: &str| found.table(table).unwrap().as_numbers().unwrap().to_vec();
+    let difference = numbers("difference");
+    // Nothing before the block that was trained, and its own output behind it.
+    assert!(difference[..5].iter().all(|x| *x == 0.0) && difference[5] > 0.0, "{difference:?}");
+    let edit = format!("text.blocks.1.resid_post=add:{}#text.blocks.1.resid_post", file.display());
+    let asked = |more: &[&str]| {
+        let fixed = ["ask", &name, "--image", &paths[0], "--ask", "Red?", "--max-new", "1", "--json"];
+        mmlens(fixed.iter().chain(more)).json()
+    };
+    assert_ne!(asked(&["--edit", &edit])["tokens"], asked(&[])["tokens"]);
 }
 
 #[test]

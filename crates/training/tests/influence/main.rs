@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the pages of the methods quote the gaps printed here")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod contracts;
 mod head;
 mod influence;

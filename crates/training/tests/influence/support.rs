@@ -1,33 +1,12 @@
-//! Subjects, samples and small helpers of these tests.
+//! Samples of these tests.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock};
+use mmlens_core::{Case, Cases, Objective, Reply, Sample, Target, from_fn};
 
-use burn::tensor::Device;
-use mmlens_core::finding::Finding;
-use mmlens_core::{Case, Cases, Objective, Picture, Reply, Sample, Subject, Target, Words, from_fn};
-use mmlens_testkit::{checkpoint, picture};
-
-/// A checkpoint of the fixtures, opened once.
-pub(crate) fn opened(name: &str) -> &'static dyn Subject {
-    static OPEN: OnceLock<Mutex<BTreeMap<String, &'static dyn Subject>>> = OnceLock::new();
-    let mut open = OPEN.get_or_init(Default::default).lock().unwrap();
-    *open
-        .entry(name.to_owned())
-        .or_insert_with(|| Box::leak(mmlens_zoo::open(checkpoint(name), &Device::default()).unwrap()))
-}
-
-pub(crate) fn numbers<'a>(finding: &'a Finding, table: &str) -> &'a [f32] {
-    finding.table(table).unwrap().as_numbers().unwrap()
-}
+pub(crate) use crate::common::{numbers, opened, shown};
 
 /// A case of which the log-probability of one token is explained.
 pub(crate) fn said(sample: Sample, token: u32) -> Case {
     Case { sample, target: Target::Objective(Objective::log_probability(token)) }
-}
-
-pub(crate) fn shown(name: &str, words: Words) -> Sample {
-    Sample::new(vec![Picture::open(picture(name)).unwrap()], words)
 }
 
 /// Words with an answer each, for the toys.

@@ -63,6 +63,7 @@ impl Said {
                 "is beaten by what looks at less",
                 "intervals of so few say little",
                 "ranks among so few say little",
+                "half of them make a vector",
                 "training cases: the ridge decides",
                 "no case has a score of",
                 "rows are held out: an accuracy of so few",

@@ -1,0 +1,3 @@
+//! What a training did to a model.
+
+pub mod checkpoint_difference;
