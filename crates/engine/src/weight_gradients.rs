@@ -329,7 +329,7 @@ mod tests {
             behind: Tensor::<2>::from_floats([behind], &device),
         };
         let (one, other) = (of(3.0, [1.0, 2.0]), of(6.0, [4.0, 5.0]));
-        assert_eq!(gradient_product(&[one.clone()], &[other]).unwrap(), 252.0);
+        assert_eq!(gradient_product(std::slice::from_ref(&one), &[other]).unwrap(), 252.0);
         assert!(gradient_product(&[one], &[]).is_err());
     }
 }

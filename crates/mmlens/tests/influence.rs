@@ -26,7 +26,9 @@ fn trak_and_tracin_know_what_training_again_does() {
         trained.subsets.iter().all(|own| own.iter().filter(|own| **own).count() == Size::SMALL.cases / 2)
     );
     assert!(trained.told().unwrap().starts_with("40 training cases, 4 of them with a wrong label, right in"));
-    assert!(Size::WHOLE.subsets > Size::SMALL.subsets && Size::WHOLE.seeds > Size::SMALL.seeds);
+    for size in [Size::SMALL, Size::WHOLE] {
+        assert!(size.planted * 10 == size.cases && size.seeds > 0, "{size:?}");
+    }
     let mut told = Told::default();
     told.add(&trained).unwrap();
     let row = |name: &str| -> &Row { told.rows.iter().find(|row| row.name == name).unwrap() };
