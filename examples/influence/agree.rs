@@ -13,6 +13,8 @@ use super::truth::{Said, Size, Trained};
 pub(crate) struct Measured {
     pub(crate) value: f64,
     drawn: Vec<f64>,
+    /// Of each seed.
+    each: Vec<f64>,
 }
 
 impl Measured {
@@ -30,15 +32,21 @@ impl Measured {
             let seed = seed.at(draw);
             measure(&again(rows, seed.at(0)), &again(columns, seed.at(1)))
         });
-        Self { value: measure(&all(rows), &all(columns)), drawn: drawn.collect() }
+        let value = measure(&all(rows), &all(columns));
+        Self { value, drawn: drawn.collect(), each: vec![value] }
     }
 
     fn add(&mut self, other: &Self) {
         self.value += other.value;
+        self.each.extend(&other.each);
         if self.drawn.is_empty() {
             self.drawn = vec![0.0; other.drawn.len()];
         }
         self.drawn.iter_mut().zip(&other.drawn).for_each(|(sum, own)| *sum += own);
+    }
+
+    fn by_seed(&self) -> String {
+        self.each.iter().map(|value| format!("{value:.2}")).collect::<Vec<_>>().join(", ")
     }
 
     /// Of so many, the mean and the 2.5 % below and above the draws.
@@ -166,15 +174,16 @@ impl Told {
 
     pub(crate) fn table(&self) -> String {
         let mut table = String::from(
-            "| method | subsets (LDS) | leave-one-out | planted, by self-influence: AUROC | among the first | planted, by harm to targets: AUROC | among the first |\n|---|---|---|---|---|---|---|\n",
+            "| method | subsets (LDS) | by seed | leave-one-out | planted, by self-influence: AUROC | among the first | planted, by harm to targets: AUROC | among the first |\n|---|---|---|---|---|---|---|---|\n",
         );
         let seeds = self.seeds as f64;
         let found = |(area, first): &(Measured, f64)| format!("{} | {:.3}", area.told(seeds), first / seeds);
         for row in &self.rows {
             let own = row.own.as_ref().map_or_else(|| "- | -".to_owned(), found);
-            let (subsets, without) = (row.subsets.told(seeds), row.without.told(seeds));
-            let line =
-                writeln!(table, "| {} | {subsets} | {without} | {own} | {} |", row.name, found(&row.harm));
+            let (subsets, seeds_apart) = (row.subsets.told(seeds), row.subsets.by_seed());
+            let without = row.without.told(seeds);
+            let (name, harm) = (row.name, found(&row.harm));
+            let line = writeln!(table, "| {name} | {subsets} | {seeds_apart} | {without} | {own} | {harm} |");
             line.unwrap_or_default();
         }
         table

@@ -14,7 +14,7 @@
 //!
 //! # Settings
 //! As of [TracIn](super::trac_in), but `rate`:
-//! - `features`: 512, in single sketches the authors take 1000s; there should be fewer than training cases.
+//! - `features`: 512, in single sketches the authors take 1000s; there should be fewer than training cases (of 200 cases 64 features predict subsets better than 512: docs/training.md).
 //! - `ridge`: 0.001. The paper has none, and cannot be computed then where features outnumber cases.
 //!
 //! # Cost
