@@ -40,6 +40,7 @@ fn settings(short: &str, site: &str) -> Value {
         "rise" => json!({ "samples": 4, "map": [4, 4] }),
         "permshap" => json!({ "picture": "whole", "each": "all", "orders": 1 }),
         "mmshap" => json!({ "orders": 1 }),
+        "swap" => json!({ "towards": "objective", "steps": 1, "random": 1 }),
         "smooth" => json!({ "samples": 2, "with": { "steps": 2 } }),
         "patching" | "attribution" => json!({ "layers": { "at": [0] } }),
         "tracing" => json!({ "draws": 2, "points": ["resid_post"], "layers": { "at": [1] } }),

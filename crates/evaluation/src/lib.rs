@@ -17,6 +17,7 @@
 pub mod agreement;
 mod alike;
 mod baselines;
+pub mod comparison;
 pub mod infidelity;
 mod journal;
 pub mod localisation;
@@ -33,6 +34,7 @@ mod summary;
 pub use agreement::Agreement;
 pub use alike::{gini, rank_correlation, ssim};
 pub use baselines::{CentredBlob, Contestant, EdgeFilter, RandomMap};
+pub use comparison::{ComparisonSettings, NoComparison, compare};
 pub use infidelity::Infidelity;
 pub use journal::EvaluationError;
 pub use localisation::{MassAccuracy, PointingGame, RankAccuracy, TopK};

@@ -3,6 +3,7 @@
 //! A decoder is a way to write ([`Decoder`]) and a method that reads what is written ([`Vcd`], [`Pai`], [`Dola`]). How sure a model is: [`uncertainty`]. `docs/inference.md` says
 //! which to use when.
 
+pub mod context;
 pub mod decoding;
 pub mod reasoning;
 pub mod steering;
@@ -20,6 +21,7 @@ mmlens_core::methods! {
     uncertainty::self_consistency::SelfConsistency,
     uncertainty::calibration::Calibration,
     reasoning::early_answering::EarlyAnswering,
+    context::in_context::InContext,
 }
 
 mmlens_core::fits! {

@@ -31,6 +31,7 @@ mmlens_core::methods! {
     architecture::rise::Rise,
     architecture::permutation_shap::PermutationShap,
     architecture::mm_shap::MmShap,
+    architecture::region_swap::RegionSwap,
     neuron::exemplars::Exemplars,
     neuron::lape::Lape,
     neuron::selectivity::Selectivity,

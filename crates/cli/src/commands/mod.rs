@@ -4,6 +4,7 @@ mod apply;
 mod ask;
 mod bench;
 mod certify;
+mod compare;
 mod diff;
 mod dry;
 mod evaluate;
@@ -46,6 +47,7 @@ enum Command {
     Ask(ask::Ask),
     Bench(bench::Bench),
     Certify(certify::Certify),
+    Compare(compare::Compare),
     Diff(diff::Diff),
     Evaluate(evaluate::Evaluate),
     Explain(explain::Explain),
@@ -97,6 +99,7 @@ impl Cli {
             Command::Ask(ask) => ask.run(),
             Command::Bench(bench) => bench.run(),
             Command::Certify(certify) => return certify.run(),
+            Command::Compare(compare) => compare.run(),
             Command::Diff(diff) => return diff.run(),
             Command::Evaluate(evaluate) => evaluate.run(),
             Command::Explain(explain) => explain.run(),

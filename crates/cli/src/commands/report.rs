@@ -78,6 +78,17 @@ struct Seen {
 }
 
 impl Report {
+    /// Of findings that are read elsewhere, each of a file.
+    pub(super) fn of(findings: Vec<PathBuf>, (images, no_pictures): (Vec<PathBuf>, bool)) -> Self {
+        Self { findings, images, no_pictures, out: PathBuf::new(), json: false }
+    }
+
+    /// The page of those.
+    pub(super) fn html(&self, title: &str, findings: Vec<Finding>) -> Result<String> {
+        let (page, _) = self.page(findings)?;
+        Ok(Page { title: title.to_owned(), ..page }.html()?)
+    }
+
     pub(crate) fn run(&self) -> Result<()> {
         let findings: Vec<Finding> = self.findings.iter().map(Finding::load).collect::<Result<_, _>>()?;
         let sources = findings.iter().flat_map(sources);
@@ -303,7 +314,7 @@ fn hash(picture: &Picture) -> String {
 }
 
 /// The files that the pictures and clips of a finding were read from.
-fn sources(finding: &Finding) -> Vec<PathBuf> {
+pub(super) fn sources(finding: &Finding) -> Vec<PathBuf> {
     let samples = finding.provenance.input.iter().map(|input| &input.sample);
     let sources = samples.flat_map(|sample| {
         let pictures = sample.pictures.iter().map(|picture| &picture.source);

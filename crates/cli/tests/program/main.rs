@@ -8,6 +8,7 @@ mod blip;
 mod certify;
 mod classifier;
 mod clips;
+mod compare;
 mod diff;
 mod dual;
 mod encoders;

@@ -115,6 +115,7 @@ const TENANTS: [(&str, &[&str]); 7] = [
             "rise",
             "permutation-shap",
             "mm-shap",
+            "region-swap",
         ],
     ),
     (

@@ -51,7 +51,7 @@ fn rerun(finding: &Path, more: &[&str]) -> Said {
 #[test]
 fn every_finding_is_made_again_bit_by_bit() {
     let folder = tempfile::tempdir().unwrap();
-    let out = explained(folder.path(), &["--memory", "64MB", "--corrupted-ask", "Big?"]);
+    let out = explained(folder.path(), &["--memory", "64MB", "--corrupted-image", &picture("tall")]);
     for method in of_samples() {
         let (finding, again) =
             (out.join(format!("{}.safetensors", method.card.short)), folder.path().join("again"));

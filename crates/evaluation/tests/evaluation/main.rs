@@ -6,6 +6,7 @@ use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::{Case, Inputs, Mask, Objective, On, PersonMap, Picture, Sample, Seed, Subject, Target};
 use mmlens_evaluation::{AtHand, Explainer, Map, NoScore, Redraws, Side};
 
+mod comparison;
 mod harness;
 mod identities;
 mod oracles;

@@ -35,6 +35,10 @@ fn settings(method: &Method) -> Vec<Value> {
             json!({ "max_new": 3, "confidence": "least", "bins": 4 }),
             json!({ "max_new": 2, "confidence": "mean" }),
         ],
+        "in-context" => vec![
+            json!({}),
+            json!({ "demonstrations": 1, "by": { "nearest": "text.input" }, "conditions": ["none", "other-answers"], "between": " ", "seed": 3 }),
+        ],
         "early-answering" => vec![
             json!({ "max_new": 2 }),
             json!({ "max_new": 1, "ask": "", "chain": 2, "mistakes": [{ "at": 0, "sentence": "no." }] }),

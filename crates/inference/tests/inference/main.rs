@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the pages of the methods quote the gaps printed here")]
 
 mod chains;
+mod context;
 mod contracts;
 mod decoders;
 mod oracles;

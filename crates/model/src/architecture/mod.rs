@@ -7,5 +7,6 @@ pub mod gradient_times_input;
 pub mod lime;
 pub mod mm_shap;
 pub mod permutation_shap;
+pub mod region_swap;
 pub mod rise;
 pub mod saliency;

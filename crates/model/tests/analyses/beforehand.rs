@@ -27,6 +27,7 @@ fn quick(method: &Method) -> Value {
         "rise" => json!({ "samples": 3, "map": [4, 4] }),
         "permshap" => json!({ "picture": "whole", "each": "all", "orders": 1 }),
         "mmshap" => json!({ "orders": 1 }),
+        "swap" => json!({ "towards": "objective", "steps": 1, "random": 1 }),
         "cka" => json!({ "estimator": "full" }),
         "ablation" | "ablation-often" => json!({ "controls": 2 }),
         "tracing" => json!({ "draws": 2, "points": ["resid_post"] }),
@@ -87,9 +88,9 @@ fn given(subject: &dyn Subject, sample: Sample) -> Given {
         Words::Texts(texts) => Sample { words: Words::Texts(texts[..1].to_vec()), ..sample },
         _ => sample,
     };
-    // What a text tower holds does not depend on the picture.
+    // What a text tower holds does not depend on the picture, and what a tower of pictures holds not on the words.
     let other = match sample.pictures.is_empty() || kind::compares(subject) {
-        true => other_words(subject, &sample).unwrap(),
+        true => Sample { pictures: varied(&sample, 3).pictures, ..other_words(subject, &sample).unwrap() },
         false => Sample { words: sample.words.clone(), ..varied(&sample, 3) },
     };
     let target = match (kind::compares(subject), answers(subject)) {

@@ -36,6 +36,7 @@ mod sparse;
 mod spoken;
 mod support;
 mod surrogates;
+mod swaps;
 mod towers;
 mod tracing;
 mod tuned;

@@ -215,6 +215,10 @@ pub(crate) fn settings(method: &Method) -> Vec<Value> {
             json!({ "orders": 1 }),
             json!({ "orders": 2, "pixels": "mean", "seed": 4, "words": "unattended" }),
         ],
+        "swap" => vec![
+            json!({ "steps": 2, "random": 2, "towards": "objective" }),
+            json!({ "towards": "objective", "from": "any", "steps": 1, "random": 1, "layer": 1, "seed": 3, "rows": 5 }),
+        ],
         "gradcam" => vec![json!({}), json!({ "site": "connector.out", "weights": "each", "relu": false })],
         "relevance" => vec![json!({}), json!({ "last": 1 })],
         "rollout" => vec![

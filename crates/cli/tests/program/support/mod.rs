@@ -57,6 +57,8 @@ impl Said {
                 "nearer to the bank than every random vector",
                 "no random set of its size is another",
                 "has few places to be cut at",
+                "swapped the answer is not yet",
+                "turn the answer with",
                 "more draws are needed",
                 "whether they mean the same is not seen",
                 "of the answers were cut off after the most tokens",

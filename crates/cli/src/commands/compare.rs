@@ -1,0 +1,188 @@
+//! `mmlens compare`: maps of the same pictures side by side.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use mmlens::evaluation::comparison::{self, Shown};
+use mmlens::evaluation::{ComparisonSettings, Sign, compare};
+use mmlens::files::Target;
+use mmlens::finding::{Finding, ReplyRecord};
+use serde::Serialize;
+
+use super::report::{Report, sources};
+use crate::caution::ToldCaution;
+use crate::{print, tables};
+
+/// Lays maps of the same pictures side by side: of two models, of several methods, of runs before and after.
+///
+/// A number of one model is not a number of another. So every map is painted on one grid and divided by the sum of its magnitudes; then it is told how far each two agree, beside what shifts of
+/// one over the other give. Findings without a map of the picture, such as those of cka, are shown on the page and take no part.
+///
+/// mmlens explain MODEL --image P --ask Q --method ig --out a; mmlens explain OTHER --image P --ask Q --method ig --out b; mmlens compare a/ig.safetensors b/ig.safetensors --out both.html
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// The findings, as `mmlens explain` wrote them: two or more that hold maps.
+    #[arg(value_name = "FINDING", required = true)]
+    findings: Vec<PathBuf>,
+    /// Cells of the common grid, one above the other.
+    #[arg(long, value_name = "COUNT", default_value_t = ComparisonSettings::default().rows)]
+    rows: usize,
+    /// Cells of the common grid, side by side.
+    #[arg(long, value_name = "COUNT", default_value_t = ComparisonSettings::default().cols)]
+    cols: usize,
+    /// Takes numbers as they are, and not their magnitudes.
+    #[arg(long)]
+    signed: bool,
+    /// Which share of the cells is the top of a map.
+    #[arg(long, value_name = "SHARE", default_value_t = ComparisonSettings::default().top)]
+    top: f64,
+    /// A picture where it lies now; repeat it for several, in any order: each is known by its pixels.
+    #[arg(long = "image", value_name = "FILE")]
+    images: Vec<PathBuf>,
+    /// Shows no pictures, and reads none.
+    #[arg(long, conflicts_with = "images")]
+    no_pictures: bool,
+    /// The page with the maps side by side, none of the files that are read.
+    #[arg(long, value_name = "PAGE")]
+    out: PathBuf,
+    /// Also writes what was found into this file, as a finding.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Prints what was found as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    report: &'a Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finding: Option<&'a Path>,
+    maps: Vec<Named<'a>>,
+    /// How far each two agree.
+    pairs: Vec<Pair<'a>>,
+    cautions: Vec<ToldCaution>,
+    /// Findings without a map, which take no part.
+    without: Vec<&'a Path>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: &'a str,
+    file: &'a Path,
+}
+
+#[derive(Serialize)]
+struct Pair<'a> {
+    first: &'a str,
+    second: &'a str,
+    #[serde(flatten)]
+    agree: BTreeMap<String, Option<f32>>,
+}
+
+/// A finding as it was read.
+struct Read {
+    file: PathBuf,
+    finding: Finding,
+    name: String,
+    answer: Option<String>,
+}
+
+impl Read {
+    fn shown(&self) -> Shown<'_> {
+        Shown { name: &self.name, finding: &self.finding, answer: self.answer.as_deref() }
+    }
+}
+
+/// The model and the method, and where these are there more than once the file.
+fn named(files: &[PathBuf], findings: Vec<Finding>) -> Vec<Read> {
+    let plain = |finding: &Finding| format!("{}: {}", finding.provenance.subject, finding.provenance.method);
+    let plains: Vec<String> = findings.iter().map(plain).collect();
+    let answer = |finding: &Finding| match finding.provenance.input.as_ref()?.sample.reply.as_ref()? {
+        ReplyRecord::Text(text) => Some(text.trim().to_owned()),
+        ReplyRecord::Tokens(_) => None,
+    };
+    let all = files.iter().zip(findings).zip(&plains);
+    let one = |((file, finding), plain): ((&PathBuf, Finding), &String)| {
+        let same = plains.iter().filter(|other| *other == plain).count();
+        let name = if same > 1 { format!("{plain} ({})", file.display()) } else { plain.clone() };
+        Read { file: file.clone(), answer: answer(&finding), finding, name }
+    };
+    all.map(one).collect()
+}
+
+impl Compare {
+    pub(crate) fn run(&self) -> Result<()> {
+        let load = |file: &PathBuf| Finding::load(file).with_context(|| file.display().to_string());
+        let findings: Vec<Finding> = self.findings.iter().map(load).collect::<Result<_>>()?;
+        let read = || {
+            let sources = findings.iter().flat_map(sources);
+            sources.chain(self.findings.iter().cloned()).chain(self.images.iter().cloned())
+        };
+        let page = Target::new(&self.out)?.apart_from(read())?;
+        let saved = self.save.as_ref().map(|path| Target::new(path)?.apart_from(read())).transpose()?;
+        let all = named(&self.findings, findings.clone());
+        let (maps, without): (Vec<&Read>, Vec<&Read>) =
+            all.iter().partition(|read| comparison::has_map(&read.finding));
+        let shown: Vec<Shown<'_>> = maps.iter().map(|read| read.shown()).collect();
+        let sign = if self.signed { Sign::Signed } else { Sign::Absolute };
+        let settings = ComparisonSettings { rows: self.rows, cols: self.cols, sign, top: self.top };
+        let found = compare(&shown, &settings)?;
+        if let Some(target) = saved {
+            let bytes = found.to_bytes()?;
+            target.write(|out| out.write_all(&bytes))?;
+        }
+        let told = self.told(&found, &maps, &without)?;
+        let report = Report::of(
+            [vec![self.save.clone().unwrap_or_else(|| self.out.clone())], self.findings.clone()].concat(),
+            (self.images.clone(), self.no_pictures),
+        );
+        let html = report.html("Side by side", [vec![found.clone()], findings].concat())?;
+        page.write(|out| out.write_all(html.as_bytes()))?;
+        if self.json { print::json(&told) } else { told.print(&found) }
+    }
+
+    fn told<'a>(&'a self, found: &Finding, maps: &[&'a Read], without: &[&'a Read]) -> Result<Told<'a>> {
+        let mut pairs = Vec::new();
+        for (at, first) in maps.iter().enumerate() {
+            for (other, second) in maps.iter().enumerate().skip(at + 1) {
+                let agree = comparison::TABLES.iter().map(|name| {
+                    let value = found.table(name)?.get(&[at, other]);
+                    Ok(((*name).to_owned(), value.filter(|value| value.is_finite())))
+                });
+                let agree = agree.collect::<Result<_>>()?;
+                pairs.push(Pair { first: &first.name, second: &second.name, agree });
+            }
+        }
+        Ok(Told {
+            report: &self.out,
+            finding: self.save.as_deref(),
+            maps: maps.iter().map(|read| Named { name: &read.name, file: &read.file }).collect(),
+            pairs,
+            cautions: found.cautions().iter().map(ToldCaution::from).collect(),
+            without: without.iter().map(|read| read.file.as_path()).collect(),
+        })
+    }
+}
+
+impl Told<'_> {
+    /// For people.
+    fn print(&self, found: &Finding) -> Result<()> {
+        for name in comparison::TABLES {
+            tables::table(found.table(name)?, "`--json` prints all of it")?;
+            print::line("")?;
+        }
+        let show = |path: &Path| print::visible(&path.display().to_string());
+        if let Some(file) = self.finding {
+            print::line(format!("finding    {}", show(file)))?;
+        }
+        print::line(format!("report     {}", show(self.report)))?;
+        for file in &self.without {
+            print::note(&format!("{} holds no map of the picture, and takes no part", show(file)));
+        }
+        self.cautions.iter().for_each(|caution| print::note(&print::visible(&caution.text)));
+        Ok(())
+    }
+}

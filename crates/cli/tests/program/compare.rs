@@ -1,0 +1,69 @@
+//! `mmlens compare`: maps of two models and of several methods side by side.
+
+use std::fs;
+use std::path::Path;
+
+use mmlens::finding::Finding;
+
+use crate::support::{Said, findings, mmlens, model};
+
+fn compare(findings: &[&Path], out: &Path, more: &[&str]) -> Said {
+    let files = findings.iter().map(|file| file.to_str().unwrap());
+    let out = ["--out", out.to_str().unwrap()];
+    mmlens(["compare"].into_iter().chain(files).chain(out).chain(more.iter().copied()))
+}
+
+#[test]
+fn two_models_and_two_methods_lie_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = findings(folder.path(), "first", "ig,occlusion,logit-lens", &["--set", "ig.steps=8"]);
+    let second = folder.path().join("second");
+    let shown = folder.path().join("square.png");
+    mmlens([
+        "explain",
+        &model("llava-b"),
+        "--image",
+        shown.to_str().unwrap(),
+        "--ask",
+        "Red?",
+        "--method",
+        "occlusion",
+        "--out",
+        second.to_str().unwrap(),
+    ])
+    .cautioned();
+    let files = [first.join("ig.safetensors"), first.join("occlusion.safetensors")];
+    let (other, lens) = (second.join("occlusion.safetensors"), first.join("logit-lens.safetensors"));
+    let (page, saved) = (folder.path().join("both.html"), folder.path().join("both.safetensors"));
+    let all = [files[0].as_path(), &files[1], &other, &lens];
+    let said =
+        compare(&all, &page, &["--json", "--rows", "8", "--cols", "8", "--save", saved.to_str().unwrap()]);
+    let said: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let names: Vec<&str> =
+        said["maps"].as_array().unwrap().iter().map(|own| own["name"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 3);
+    assert!(names[0].ends_with(": integrated-gradients") && names[1].ends_with(": occlusion"), "{names:?}");
+    assert_ne!(names[1], names[2]);
+    // The answers of two models with random weights are other ones.
+    assert!(said["cautions"].to_string().contains("the maps are of different answers"), "{said}");
+    assert_eq!(said["without"][0], lens.to_str().unwrap());
+    let pairs = said["pairs"].as_array().unwrap();
+    assert_eq!(pairs.len(), 3);
+    let found = Finding::load(&saved).unwrap();
+    let table = found.table("rank correlation").unwrap();
+    let own = pairs[1]["rank correlation"].as_f64().unwrap() as f32;
+    assert_eq!(
+        (&pairs[1]["second"], table.get(&[0, 2]), table.get(&[1, 1])),
+        (&names[2].into(), Some(own), Some(1.0))
+    );
+    let html = fs::read_to_string(&page).unwrap();
+    assert_eq!(html.matches("<figure class=\"picture\"").count(), 1);
+    assert!(html.contains("Side by side") && names.iter().all(|name| html.contains(*name)));
+    // The same file under two names is another matter than one file twice.
+    let twice = compare(&[&files[0], &files[0]], &page, &[]).refused();
+    assert!(twice.contains("two maps are called `"), "{twice}");
+    let one = compare(&[&files[0]], &page, &[]).refused();
+    assert!(one.contains("1 maps to compare, where there must be two or more"), "{one}");
+    let over = compare(&[&files[0], &files[1]], &files[1], &[]).refused();
+    assert!(over.contains("occlusion.safetensors"), "{over}");
+}
