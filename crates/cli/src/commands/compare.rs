@@ -8,7 +8,7 @@ use clap::Args;
 use mmlens::evaluation::comparison::{self, Shown};
 use mmlens::evaluation::{ComparisonSettings, Sign, compare};
 use mmlens::files::Target;
-use mmlens::finding::{Finding, ReplyRecord};
+use mmlens::finding::{Finding, Labels, ReplyRecord, Role};
 use serde::Serialize;
 
 use super::report::{Report, sources};
@@ -64,6 +64,8 @@ struct Told<'a> {
     /// How far each two agree.
     pairs: Vec<Pair<'a>>,
     cautions: Vec<ToldCaution>,
+    /// Maps of answers that are not told in words, so that nobody sees whether they are the same.
+    unknown_answers: Vec<&'a str>,
     /// Findings without a map, which take no part.
     without: Vec<&'a Path>,
 }
@@ -96,14 +98,26 @@ impl Read {
     }
 }
 
+/// The answer that is explained, where the finding tells it in words: as it was given, or token by token.
+fn answer(finding: &Finding) -> Option<String> {
+    let reply = finding.provenance.input.as_ref().and_then(|input| input.sample.reply.as_ref());
+    if let Some(ReplyRecord::Text(text)) = reply {
+        return Some(text.trim().to_owned());
+    }
+    let axes = finding.tables().iter().flat_map(|table| table.axes());
+    axes.filter(|axis| axis.role == Role::Answer).find_map(|axis| match &axis.labels {
+        Labels::Tokens(tokens) => {
+            let text: String = tokens.iter().map(|token| token.text.as_str()).collect();
+            Some(text.replace('␣', " ").trim().to_owned())
+        }
+        _ => None,
+    })
+}
+
 /// The model and the method, and where these are there more than once the file.
 fn named(files: &[PathBuf], findings: Vec<Finding>) -> Vec<Read> {
     let plain = |finding: &Finding| format!("{}: {}", finding.provenance.subject, finding.provenance.method);
     let plains: Vec<String> = findings.iter().map(plain).collect();
-    let answer = |finding: &Finding| match finding.provenance.input.as_ref()?.sample.reply.as_ref()? {
-        ReplyRecord::Text(text) => Some(text.trim().to_owned()),
-        ReplyRecord::Tokens(_) => None,
-    };
     let all = files.iter().zip(findings).zip(&plains);
     let one = |((file, finding), plain): ((&PathBuf, Finding), &String)| {
         let same = plains.iter().filter(|other| *other == plain).count();
@@ -162,6 +176,11 @@ impl Compare {
             maps: maps.iter().map(|read| Named { name: &read.name, file: &read.file }).collect(),
             pairs,
             cautions: found.cautions().iter().map(ToldCaution::from).collect(),
+            unknown_answers: maps
+                .iter()
+                .filter(|read| read.answer.is_none())
+                .map(|read| read.name.as_str())
+                .collect(),
             without: without.iter().map(|read| read.file.as_path()).collect(),
         })
     }
@@ -179,6 +198,13 @@ impl Told<'_> {
             print::line(format!("finding    {}", show(file)))?;
         }
         print::line(format!("report     {}", show(self.report)))?;
+        if !self.unknown_answers.is_empty() {
+            let names: Vec<String> = self.unknown_answers.iter().map(|name| print::visible(name)).collect();
+            print::note(&format!(
+                "which answer is explained is not told in words by {}: whether it is the same is not seen",
+                names.join(", ")
+            ));
+        }
         for file in &self.without {
             print::note(&format!("{} holds no map of the picture, and takes no part", show(file)));
         }
