@@ -8,7 +8,7 @@ use clap::Args;
 use mmlens::evaluation::comparison::{self, Shown};
 use mmlens::evaluation::{ComparisonSettings, Sign, compare};
 use mmlens::files::Target;
-use mmlens::finding::{Finding, Labels, ReplyRecord, Role};
+use mmlens::finding::{Finding, Labelled, Labels, ReplyRecord, Role};
 use serde::Serialize;
 
 use super::report::{Report, sources};
@@ -104,7 +104,7 @@ fn answer(finding: &Finding) -> Option<String> {
     if let Some(ReplyRecord::Text(text)) = reply {
         return Some(text.trim().to_owned());
     }
-    let axes = finding.tables().iter().flat_map(|table| table.axes());
+    let axes = finding.tables().iter().flat_map(Labelled::axes);
     axes.filter(|axis| axis.role == Role::Answer).find_map(|axis| match &axis.labels {
         Labels::Tokens(tokens) => {
             let text: String = tokens.iter().map(|token| token.text.as_str()).collect();

@@ -16,7 +16,12 @@ fn compare(findings: &[&Path], out: &Path, more: &[&str]) -> Said {
 #[test]
 fn two_models_and_two_methods_lie_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
-    let first = findings(folder.path(), "first", "ig,occlusion,logit-lens", &["--set", "ig.steps=8"]);
+    let first = findings(
+        folder.path(),
+        "first",
+        "ig,occlusion,logit-lens",
+        &["--set", "ig.steps=8", "--answer", "it is"],
+    );
     let second = folder.path().join("second");
     let shown = folder.path().join("square.png");
     mmlens([
@@ -26,6 +31,8 @@ fn two_models_and_two_methods_lie_side_by_side() {
         shown.to_str().unwrap(),
         "--ask",
         "Red?",
+        "--answer",
+        "big",
         "--method",
         "occlusion",
         "--out",
@@ -48,8 +55,8 @@ fn two_models_and_two_methods_lie_side_by_side() {
         "{names:?}"
     );
     assert_ne!(names[1], names[2]);
-    // The answers of two models with random weights are other ones.
     assert!(said["cautions"].to_string().contains("the maps are of different answers"), "{said}");
+    assert_eq!(said["unknown_answers"].as_array().unwrap().len(), 0);
     assert_eq!(said["without"][0], lens.to_str().unwrap());
     let pairs = said["pairs"].as_array().unwrap();
     assert_eq!(pairs.len(), 3);
@@ -63,6 +70,10 @@ fn two_models_and_two_methods_lie_side_by_side() {
     let html = fs::read_to_string(&page).unwrap();
     assert_eq!(html.matches("<figure class=\"picture\"").count(), 1);
     assert!(html.contains("Side by side") && names.iter().all(|name| html.contains(*name)));
+    // Of an answer in tokens nobody but the model knows the words.
+    let own = findings(folder.path(), "own", "occlusion", &[]).join("occlusion.safetensors");
+    let told = compare(&[&files[0], &own], &page, &["--json"]).json();
+    assert_eq!(told["unknown_answers"].as_array().unwrap().len(), 1, "{told}");
     // The same file under two names is another matter than one file twice.
     let twice = compare(&[&files[0], &files[0]], &page, &[]).refused();
     assert!(twice.contains("two maps are called `"), "{twice}");
