@@ -58,6 +58,7 @@ impl Said {
                 "no random set of its size is another",
                 "has few places to be cut at",
                 "swapped the answer is not yet",
+                "what is explained is not what it would say",
                 "turn the answer with",
                 "more draws are needed",
                 "whether they mean the same is not seen",
