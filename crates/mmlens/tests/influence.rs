@@ -4,7 +4,6 @@
 
 #[path = "../../../examples/influence/agree.rs"]
 mod agree;
-#[expect(dead_code, reason = "the example makes the whole table")]
 #[path = "../../../examples/influence/truth.rs"]
 mod truth;
 
