@@ -285,6 +285,38 @@ fn influence_is_of_answers() {
     assert!(said.contains("but a logit is explained: name an answer"), "{said}");
 }
 
+/// Killed at any moment, what passes training cases one by one goes on behind the last, to the same bits.
+#[test]
+fn influence_survives_being_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = classes(folder.path());
+    let start = |out: &Path| -> Command {
+        let mut command = command();
+        let paths = ["--cases", data.to_str().unwrap(), "--out", out.to_str().unwrap()];
+        command.args(["fit", "tracin", &model("llava-a"), "--ask", "Red?", "--seed", "3"]).args(paths);
+        command
+    };
+    let whole = folder.path().join("whole");
+    assert!(start(&whole).output().unwrap().status.success());
+    let wanted = learned(&whole);
+    let place = |job: usize| folder.path().join(format!("out-{job}"));
+    let mut compared = 0;
+    kill_again_and_again(
+        Duration::from_millis(500),
+        |job| start(&place(job)),
+        |job| {
+            let half = place(job).join("tracin.safetensors");
+            assert!(!half.exists() || Fitting::load(FITS, &half).is_ok());
+        },
+        |job| {
+            assert!(matches!(look(place(job)).unwrap().state, State::Whole));
+            assert_eq!(learned(&place(job)), wanted);
+            compared += 1;
+        },
+    );
+    assert!(compared > 0);
+}
+
 /// Killed at any moment, it leaves nothing half, and goes on to the same bits.
 #[test]
 fn a_fit_survives_being_killed() {
