@@ -23,6 +23,7 @@ PICTURES = ["square", "wide", "tall", "clip-0", "tiny"]
 TARGETS = [3, 0, 5, 3, 1]
 PROMPTS = ["<image>Red?", "<image>What is it?", "<image>Blue or red?", "<image>Red?"]
 RIDGE = 0.5
+RATES = [1.0, 0.25]
 
 
 def gradients(parameters, values):
@@ -82,12 +83,34 @@ def vit():
     assert torch.allclose(captum.double(), head @ head.T, rtol=1e-4), (captum, head @ head.T)
     phi = head / -torch.expm1(logs.double())[:, None]
     by_traker, exact = trak(phi, logs)
+    # Two heads on the same states: captum's sum over checkpoints, and TRAK's means of two models.
+    heads = [model.classifier.weight.detach().clone(), 0.7 * model.classifier.weight.detach().flip(0)]
+
+    def load(module, at):
+        module.weight.data = heads[at].clone()
+        return RATES[at]
+
+    two = TracInCP(linear, data, [0, 1], load, loss_fn=Summed(), batch_size=2, sample_wise_grads_per_batch=True)
+    captum_two = two.influence((states, torch.tensor(TARGETS)))
+    products, lefts = [], []
+    for weight in heads:
+        w = weight.double().requires_grad_(True)
+        said = torch.log_softmax(states.double() @ w.T + bias.double(), -1)
+        answers = torch.stack([said[i, target] for i, target in enumerate(TARGETS)])
+        left = -torch.expm1(answers)
+        rows = gradients([w], answers) / left[:, None]
+        square = rows.T @ rows
+        square = square + RIDGE * square.diagonal().mean() * torch.eye(len(square), dtype=torch.float64)
+        products.append(rows @ torch.linalg.inv(square) @ rows.T)
+        lefts.append(left)
+    trak_two = (sum(lefts) / 2)[:, None] * sum(products) / 2
     out = {
+        "heads": torch.stack(heads), "bias": bias, "captum.two": captum_two, "trak.two": trak_two,
         "logs": logs, "product": whole @ whole.T, "captum": captum, "captum.self": own,
         "traker": by_traker, "trak": exact, "states": states, "targets": torch.tensor(TARGETS),
         "first": head[0].reshape(model.classifier.weight.shape),
     }  # fmt: skip
-    about = {"checkpoint": "fixtures/vit-a/model", "pictures": PICTURES, "ridge": RIDGE, "axes": "training case, case; captum: case, training case"}
+    about = {"checkpoint": "fixtures/vit-a/model", "pictures": PICTURES, "ridge": RIDGE, "rates": RATES, "axes": "training case, case; captum: case, training case"}
     common.save(FOLDER / "influence-vit-a.safetensors", out, about)
     print(out["product"], captum, by_traker)
 

@@ -8,7 +8,8 @@ use mmlens::core::{Ended, Fitting, Given, Source};
 use mmlens::data::shapes::{Detail, Scene, Split, World};
 use mmlens::engine::{Classed, Limits, Logistic, drawn_order};
 use mmlens::prelude::*;
-use mmlens::training::Headed;
+use mmlens::training::influence::{self, Measure, Projected};
+use mmlens::training::{Ensemble, Headed, Influence, TracIn, Trak, trak};
 use serde_json::{Value, json};
 
 /// How much is trained, and how often.
@@ -22,6 +23,8 @@ pub(crate) struct Size {
     pub(crate) targets: usize,
     /// Subsets of half of the training cases.
     pub(crate) subsets: usize,
+    /// Models of half of the training cases, for TRAK.
+    pub(crate) models: u64,
     /// How often everything is drawn anew.
     pub(crate) seeds: u64,
     /// How often targets, subsets and cases are drawn again for an interval.
@@ -30,9 +33,9 @@ pub(crate) struct Size {
 
 impl Size {
     pub(crate) const SMALL: Self =
-        Self { cases: 40, planted: 4, targets: 6, subsets: 24, seeds: 1, draws: 40 };
+        Self { cases: 40, planted: 4, targets: 6, subsets: 24, models: 2, seeds: 1, draws: 40 };
     pub(crate) const WHOLE: Self =
-        Self { cases: 200, planted: 20, targets: 40, subsets: 300, seeds: 3, draws: 300 };
+        Self { cases: 200, planted: 20, targets: 40, subsets: 300, models: 5, seeds: 3, draws: 300 };
 }
 
 /// The state of a picture that the head reads.
@@ -230,9 +233,7 @@ impl Trained {
 
     /// What a method of the table says of a head.
     fn by(&self, name: &'static str, method: &str, settings: Value, subject: &Headed) -> Result<Said> {
-        let cases: Vec<Case> = self.cases.iter().map(case).collect();
-        let data = from_fn("scenes", cases.len(), move |at| Ok(cases[at].clone()));
-        let on = On::new(subject);
+        let (data, on) = (self.data(), On::new(subject));
         let outcome =
             Fitting::called(FITS, method)?.learn(settings, &Source::Cases(&on, &data), self.seed, None)?;
         let numbers = |finding: &Finding, table: &str| -> Option<Vec<f64>> {
@@ -266,7 +267,8 @@ impl Trained {
         ] {
             all.push(self.by(name, method, settings, &head)?);
         }
-        all.push(self.over_checkpoints(&whole)?);
+        all.insert(4, self.over_models()?);
+        all.push(self.over_checkpoints()?);
         all.push(self.by("`grad-cos`, whole gradients", "grad-cos", whole, &head)?);
         all.push(self.by("`feature-cos`", "feature-cos", states, &head)?);
         all.push(self.by("`bm25` of captions", "bm25", json!({}), &head)?);
@@ -274,28 +276,54 @@ impl Trained {
         Ok(all)
     }
 
-    /// TracIn, summed over checkpoints of gradient descent times their rates.
-    fn over_checkpoints(&self, whole: &Value) -> Result<Said> {
-        let mut sum: Option<Said> = None;
+    /// The training cases, as a data set.
+    fn data(&self) -> impl Cases + Send + use<> {
+        let cases: Vec<Case> = self.cases.iter().map(case).collect();
+        from_fn("scenes", cases.len(), move |at| Ok(cases[at].clone()))
+    }
+
+    /// What several models say together.
+    fn together<M: Measure>(
+        &self,
+        name: &'static str,
+        members: Vec<(Arc<dyn Subject>, Influence<M>)>,
+        own: Option<Vec<f64>>,
+    ) -> Result<Said> {
+        let all = Ensemble::new(members)?;
+        let of = |target: &Shown| {
+            let finding = all.run(&case(target), &Unwatched)?;
+            let values = finding.table("scores")?.as_numbers().context("scores")?;
+            Ok(values.iter().map(|value| f64::from(*value)).collect())
+        };
+        Ok(Said { name, scores: self.targets.iter().map(of).collect::<Result<_>>()?, own })
+    }
+
+    /// TracIn over checkpoints of gradient descent, with their rates.
+    fn over_checkpoints(&self) -> Result<Said> {
+        let (mut members, mut own) = (Vec::new(), vec![0.0; self.cases.len()]);
         for (head, rate) in descended(&self.cases) {
-            let mut settings = whole.clone();
-            settings["rate"] = json!(rate);
-            let said = self.by(
-                "`tracin`, 4 checkpoints, whole gradients",
-                "tracin",
-                settings,
-                &self.headed(&head)?,
-            )?;
-            let Some(all) = &mut sum else {
-                sum = Some(said);
-                continue;
-            };
-            let add =
-                |all: &mut Vec<f64>, own: Vec<f64>| all.iter_mut().zip(own).for_each(|(sum, x)| *sum += x);
-            all.scores.iter_mut().zip(said.scores).for_each(|(all, own)| add(all, own));
-            all.own.iter_mut().zip(said.own).for_each(|(all, own)| add(all, own));
+            let settings = influence::Settings { rate, projected: Projected::None, ..Default::default() };
+            let subject: Arc<dyn Subject> = Arc::new(self.headed(&head)?);
+            let learned = TracIn::new(settings)?.learn(&On::new(&subject), &self.data(), self.seed)?;
+            let values = learned.finding.table("self-influence")?.as_numbers().context("self-influence")?;
+            own.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(*value));
+            members.push((subject, learned.fitted));
         }
-        sum.context("checkpoints")
+        self.together("`tracin`, 4 checkpoints, whole gradients", members, Some(own))
+    }
+
+    /// TRAK over models that were trained on half of the cases each, other halves than the subsets.
+    fn over_models(&self) -> Result<Said> {
+        let mut members = Vec::new();
+        for model in 0..self.size.models {
+            let half = drawn_order(self.cases.len(), self.seed.at(4).at(model));
+            let head = fit(half.into_iter().take(self.cases.len() / 2).map(|at| &self.cases[at]))?;
+            let subject: Arc<dyn Subject> = Arc::new(self.headed(&head)?);
+            let learned = Trak::new(trak::Settings::default())?;
+            let learned = learned.learn(&On::new(&subject), &self.data(), self.seed.at(5).at(model))?;
+            members.push((subject, learned.fitted));
+        }
+        self.together("`trak`, models of half of the cases each", members, None)
     }
 
     /// What looks at no model, or at its loss alone.

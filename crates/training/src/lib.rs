@@ -6,7 +6,7 @@ pub mod dynamics;
 pub mod influence;
 
 pub use influence::head::Headed;
-pub use influence::{Influence, Learned, Learner, Taught};
+pub use influence::{Ensemble, Influence, Learned, Learner, Taught};
 
 mmlens_core::methods! {
     dynamics::checkpoint_difference::CheckpointDifference,

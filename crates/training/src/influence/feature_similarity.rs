@@ -99,6 +99,7 @@ impl Measure for States {
     const CARD: Card = CARD;
     const UNIT: Unit = Unit::Cosine;
     const COSINE: bool = true;
+    const SUMMED: bool = false;
 
     fn check(_: &Settings) -> Result<(), AnalysisError> {
         Ok(())

@@ -82,6 +82,7 @@ impl Measure for Cosines {
     const CARD: Card = CARD;
     const UNIT: Unit = Unit::Cosine;
     const COSINE: bool = true;
+    const SUMMED: bool = false;
 
     fn check(settings: &Settings) -> Result<(), AnalysisError> {
         settings.check(&CARD)

@@ -5,14 +5,14 @@ use std::marker::PhantomData;
 
 use mmlens_core::check::{at_least_one, input, setting};
 use mmlens_core::finding::{Caution, CautionKind, Unit};
-use mmlens_core::{Analysis, AnalysisError, Answer, Card, Case, Cost, Fitted, On, Parts, Seed, step};
+use mmlens_core::{Analysis, AnalysisError, Answer, Card, Case, Cost, Fitted, On, Parts, Seed, Site, step};
 use mmlens_engine::{Matrix, dot};
 use mmlens_files::{Doubles, parse_value};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Measure;
 use super::ranked::{SHOWN, Scores};
+use super::{Measure, Represented};
 
 /// What was learned and what is shown of it. Rows are named by their hash: they are many.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,6 +64,16 @@ pub struct Influence<M: Measure> {
     measure: PhantomData<M>,
 }
 
+/// Products with a case.
+pub(super) struct Products {
+    pub(super) shares: Shares,
+    pub(super) cautions: Vec<Caution>,
+    pub(super) sites: Vec<Site>,
+}
+
+/// Shares by name, each with a number for every training case.
+pub(super) type Shares = Vec<(String, Vec<f64>)>;
+
 impl<M: Measure> Influence<M> {
     /// Of rows, a factor for each, and a name for each.
     ///
@@ -102,8 +112,48 @@ impl<M: Measure> Influence<M> {
         Ok(Self { learned: Learned { shown, ..self.learned }, ..self })
     }
 
-    /// Scores of all training cases for what is explained, share by share.
-    fn scores(&self, shares: &[(String, Vec<f32>)]) -> Result<Vec<(String, Vec<f64>)>, AnalysisError> {
+    /// What speaks against a case that is explained.
+    fn cautions(&self, own: &Represented) -> Vec<Caution> {
+        let mut said = own.cautions.clone();
+        if own.unit != self.unit {
+            let text = format!(
+                "what is explained is a {}, and of the training cases it was a {}: their gradients are of different things",
+                own.unit, self.unit
+            );
+            said.push(Caution::new(CautionKind::Other, 1.0, text));
+        }
+        if own.shares.iter().all(|(_, share)| share.iter().all(|x| *x == 0.0)) {
+            let count = own.shares.iter().map(|(_, share)| share.len()).sum::<usize>();
+            let text = format!("all {count} numbers that stand for the case are zero, and all scores");
+            said.push(Caution::new(CautionKind::NothingMoved, count as f32, text));
+        }
+        said
+    }
+
+    /// Whether the same training cases were learned from, in the same order.
+    pub(super) fn is_of_the_cases_of(&self, other: &Self) -> bool {
+        let of = |own: &Learned| (own.sha256.clone(), own.cases);
+        of(&self.learned) == of(&other.learned) && self.names == other.names && self.unit == other.unit
+    }
+
+    pub(super) fn gains(&self) -> &[f64] {
+        &self.gains
+    }
+
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The product of every training case with a case, share by share, what speaks against them, and where was looked.
+    pub(super) fn products(&self, on: &On<'_>, case: &Case) -> Result<Products, AnalysisError> {
+        let ready = self.fits(on)?;
+        let own = M::represent(&ready, on, case, true)?;
+        let shares = self.multiplied(&own.shares)?;
+        Ok(Products { shares, cautions: self.cautions(&own), sites: M::sites(&ready) })
+    }
+
+    /// Products of all training cases with what is explained, share by share.
+    fn multiplied(&self, shares: &[(String, Vec<f32>)]) -> Result<Shares, AnalysisError> {
         let wide = self.rows.width();
         let mut all = Vec::with_capacity(shares.len());
         let mut whole = vec![0.0_f64; wide];
@@ -124,7 +174,7 @@ impl<M: Measure> Influence<M> {
         };
         for (name, share) in shares {
             let share: Vec<f64> = share.iter().map(|value| f64::from(*value)).collect();
-            let each = self.rows.rows().zip(&self.gains).map(|(row, gain)| by * gain * dot(row, &share));
+            let each = self.rows.rows().map(|row| by * dot(row, &share));
             all.push((name.clone(), each.collect()));
         }
         Ok(all)
@@ -159,9 +209,11 @@ impl<M: Measure> Analysis for Influence<M> {
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
-        let ready = self.fits(on)?;
-        let own = M::represent(&ready, on, case, true)?;
-        let shares = self.scores(&own.shares)?;
+        let Products { mut shares, cautions, sites } = self.products(on, case)?;
+        let weighed = |(_, values): &mut (String, Vec<f64>)| {
+            values.iter_mut().zip(&self.gains).for_each(|(value, gain)| *value *= gain);
+        };
+        shares.iter_mut().for_each(weighed);
         step(on.watch(), M::CARD.id, 1, 1)?;
         let scores = Scores {
             unit: M::UNIT,
@@ -169,21 +221,9 @@ impl<M: Measure> Analysis for Influence<M> {
             shares,
             shown: self.learned.shown,
             seed: Seed(self.learned.seed),
-            sites: M::sites(&ready),
+            sites,
         };
-        let other = (own.unit != self.unit).then(|| {
-            let text = format!(
-                "what is explained is a {}, and of the training cases it was a {}: their gradients are of different things",
-                own.unit, self.unit
-            );
-            Caution::new(CautionKind::Other, 1.0, text)
-        });
-        let zero = own.shares.iter().all(|(_, share)| share.iter().all(|x| *x == 0.0)).then(|| {
-            let count = own.shares.iter().map(|(_, share)| share.len()).sum::<usize>();
-            let text = format!("all {count} numbers that stand for the case are zero, and all scores");
-            Caution::new(CautionKind::NothingMoved, count as f32, text)
-        });
-        Ok(scores.answer()?.cautioned(own.cautions).cautioned(other).cautioned(zero))
+        Ok(scores.answer()?.cautioned(cautions))
     }
 }
 

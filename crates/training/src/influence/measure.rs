@@ -73,6 +73,8 @@ pub trait Measure: fmt::Debug + Clone + Copy + Send + Sync + 'static {
     const UNIT: Unit;
     /// Whether scores are divided by the length of what is explained.
     const COSINE: bool;
+    /// Whether scores of several models are summed; else products and factors are averaged apart.
+    const SUMMED: bool;
 
     /// Checks the settings.
     ///

@@ -4,6 +4,7 @@
 //! explained is represented alike, and every training case has a score. What is kept survives a kill case by case, and goes on to the same bits.
 
 pub mod bm25;
+mod ensemble;
 pub mod feature_similarity;
 pub mod gradient_similarity;
 mod gradients;
@@ -15,6 +16,7 @@ mod ranked;
 pub mod trac_in;
 pub mod trak;
 
+pub use ensemble::Ensemble;
 pub use gradients::{Projected, Settings};
 pub use learned::{Influence, Learned};
 pub use measure::{Learner, Measure, Represented, Taught, Weighed};

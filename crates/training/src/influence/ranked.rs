@@ -81,7 +81,13 @@ impl Scores<'_> {
     }
 
     pub(super) fn answer(self) -> Result<Answer, AnalysisError> {
-        let Self { unit, names, shown, seed, .. } = &self;
+        let (tables, caution) = self.tables()?;
+        Ok(Answer::new(tables, self.sites).seeded(self.seed).cautioned(caution))
+    }
+
+    /// The tables of an answer, and what speaks against them.
+    pub(super) fn tables(&self) -> Result<(Vec<Labelled>, Option<Caution>), AnalysisError> {
+        let Self { unit, names, shown, seed, .. } = self;
         let (all, unit, shown) = (self.all(), *unit, (*shown).min(names.len()));
         let order = order(&all);
         let best: Vec<usize> = order.iter().copied().take(shown).collect();
@@ -114,8 +120,7 @@ impl Scores<'_> {
         let values = all.iter().map(|score| *score as f32).collect();
         tables.push(Labelled::numbers("scores", unit, samples, values)?.aside());
         let top = best.first().and_then(|at| all.get(*at)).copied().unwrap_or_default();
-        let caution = plain(top, (mean, deviation), all.len());
-        Ok(Answer::new(tables, self.sites.clone()).seeded(*seed).cautioned(caution))
+        Ok((tables, plain(top, (mean, deviation), all.len())))
     }
 }
 

@@ -7,7 +7,7 @@
 //! TracIn(z, z') = eta <grad L(w, z), grad L(w, z')>
 //! ```
 //!
-//! summed over checkpoints `w` of the training; a finding is of one checkpoint, and [`Influence`] of several are added by who runs them. The loss is minus what is explained of a case, so that
+//! summed over checkpoints `w` of the training; an [`Influence`] is of one checkpoint, an [`Ensemble`](super::Ensemble) of several. The loss is minus what is explained of a case, so that
 //! the sign is gone from the product. The gradient of a product's weight is made of the sites it reads and writes; that of all weights together is kept as a sketch of random signs.
 //!
 //! # In and out
@@ -36,14 +36,14 @@
 //! for another model than the one learned from, by the hash of its weights; [`AnalysisError::Memory`], [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
-//! - One checkpoint, the last: gradients of cases that are learned are small there, and what happened early is not seen (Pruthi et al. 2020, section 3).
+//! - One checkpoint, the last (an [`Ensemble`](super::Ensemble) takes several): gradients of cases that are learned are small there, and what happened early is not seen (Pruthi et al. 2020, section 3).
 //! - Cases with long gradients, outliers and mislabelled ones, are high for every answer (Barshan, Brunet, Dziugaite: RelatIF. AISTATS 2020. <https://arxiv.org/abs/2003.11630>). Compare [gradient similarity](super::gradient_similarity).
 //! - What a case would do if it were left out is another question: on a convex model its ranks of single cases correlate by 0.11 with training again without them (docs/training.md).
 //! - Of an answer that is all but certain the gradient is all but zero, and so is every score: a caution comes from a probability of 0.99 on.
 //! - Momentum, weight decay and adaptive steps of the training are not in the formula.
 //!
 //! # Agreement
-//! torch 2.15 (autograd of every covered weight, case by case) and captum 0.9 (`TracInCP`): largest differences 1.3e-6 and 5e-7 of the largest value. Identities tested: sketches of more features come nearer to the exact product; parts sum to the score.
+//! torch 2.15 (autograd of every covered weight, case by case) and captum 0.9 (`TracInCP`): largest differences 1.3e-6 and 5e-7 of the largest value, over two checkpoints 5e-7. Identities tested: sketches of more features come nearer to the exact product; parts sum to the score.
 //!
 //! # Reference
 //! Pruthi, Liu, Kale, Sundararajan: Estimating Training Data Influence by Tracing Gradient Descent. NeurIPS 2020. <https://arxiv.org/abs/2002.08484>. The sketch is ours: a product of two sign projections for each
@@ -104,6 +104,7 @@ impl Measure for Products {
     const CARD: Card = CARD;
     const UNIT: Unit = Unit::Gradient;
     const COSINE: bool = false;
+    const SUMMED: bool = true;
 
     fn check(settings: &Settings) -> Result<(), AnalysisError> {
         settings.check(&CARD)

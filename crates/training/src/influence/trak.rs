@@ -24,12 +24,12 @@
 //! As of [TracIn](super::trac_in); [`AnalysisError::Input`] where something else than a log-probability is explained, or `Phi^T Phi` cannot be inverted.
 //!
 //! # When it misleads
-//! - A single sketch of a single model is noisy: the paper averages over models that were trained from other seeds, and over sketches; with one its scores are a fraction as good (Park et al., figure 2).
+//! - A single sketch of a single model is noisy: the paper averages over models that were trained from other seeds or on parts of the cases, each with its sketch ([`Ensemble`](super::Ensemble)); with one its scores are a fraction as good (Park et al., figure 2).
 //! - Where `p` is one within rounding nothing is left to differentiate: `1 - p` is not taken below 2^-24, and a caution says of how many training cases; of what is explained one comes below 1e-4.
 //! - Where features outnumber training cases `ridge` decides.
 //!
 //! # Agreement
-//! traker 0.3.2 (`BasicSingleBlockScoreComputer`) on the same gradients of a classifier, without a sketch and with the same ridge: 2e-6 of the largest value with its inverse in single precision, 4e-7 with the same in double. Against retraining: docs/training.md.
+//! traker 0.3.2 (`BasicScoreComputer`) on the same gradients of a classifier, without a sketch and with the same ridge: 2e-6 of the largest value with its inverse in single precision, 4e-7 with the same in double; means over two models 3e-7. Against retraining: docs/training.md.
 //!
 //! # Reference
 //! Park, Georgiev, Ilyas, Leclerc, Madry: TRAK: Attributing Model Behavior at Scale. ICML 2023. <https://arxiv.org/abs/2303.14186>. The sketch is that of [TracIn](super::trac_in); the authors' is of Gaussian or sign matrices. The ridge is ours.
@@ -148,6 +148,7 @@ impl Measure for Newton {
     const CARD: Card = CARD;
     const UNIT: Unit = Unit::Logit;
     const COSINE: bool = false;
+    const SUMMED: bool = false;
 
     fn check(settings: &Settings) -> Result<(), AnalysisError> {
         at_least_one(&CARD, "features", settings.features)?;

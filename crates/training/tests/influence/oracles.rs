@@ -1,12 +1,15 @@
 //! Against torch, captum and traker.
 
+use std::sync::Arc;
+
+use burn::tensor::Device;
 use mmlens_core::Analysis;
 use mmlens_core::finding::Tolerance;
-use mmlens_core::{Case, Fit, Inputs, Objective, On, Sample, Seed, Subject, Words, from_fn};
-use mmlens_engine::{WeightFactors, WeightGradients, gradient_product};
-use mmlens_testkit::Oracle;
+use mmlens_core::{Case, Fit, Inputs, Objective, On, Sample, Seed, Subject, Unwatched, Words, from_fn};
+use mmlens_engine::{Logistic, WeightFactors, WeightGradients, gradient_product};
+use mmlens_testkit::{Oracle, checkpoint};
 use mmlens_training::influence::{Projected, Settings};
-use mmlens_training::{TracIn, Trak, trak};
+use mmlens_training::{Ensemble, Headed, TracIn, Trak, trac_in, trak};
 use serde_json::Value;
 
 use crate::support::{numbers, opened, said, shown};
@@ -106,4 +109,75 @@ fn tracin_is_that_of_captum_and_trak_that_of_traker() {
     // traker inverts in f32.
     let gap = Tolerance::either(1e-3, 1e-3).check("traker", &by_trak, &turned("traker")).unwrap();
     println!("traker: {:.1e}", gap.relative);
+}
+
+/// Heads on the pooled states of `vit-a`, as models of their own.
+fn heads(oracle: &Oracle) -> Vec<Arc<dyn Subject>> {
+    let inner: Arc<dyn Subject> =
+        Arc::from(mmlens_zoo::open(checkpoint("vit-a"), &Device::default()).unwrap());
+    let (heads, bias) = (oracle.array("heads").unwrap(), oracle.array("bias").unwrap());
+    let (classes, width) = (heads.dims[1], heads.dims[2]);
+    let of = |values: &[f64]| -> Arc<dyn Subject> {
+        let weights = values.chunks(width).map(<[f64]>::to_vec).collect();
+        let head = Logistic { weights, intercepts: bias.values.clone() };
+        let names = (0..classes).map(|class| class.to_string()).collect();
+        Arc::new(Headed::new(inner.clone(), "vision.pooled".parse().unwrap(), names, &head).unwrap())
+    };
+    heads.values.chunks(classes * width).map(of).collect()
+}
+
+#[test]
+fn over_checkpoints_tracin_is_that_of_captum_and_over_models_trak_takes_means() {
+    let oracle = Oracle::open("methods/influence-vit-a").unwrap();
+    let models = heads(&oracle);
+    let cases: Vec<Case> =
+        of_pictures(&oracle).into_iter().map(|(sample, token)| said(sample, token)).collect();
+    let n = cases.len();
+    let data = from_fn("pictures", n, {
+        let cases = cases.clone();
+        move |i| Ok(cases[i].clone())
+    });
+    let ridge = oracle.about()["ridge"].as_f64().unwrap();
+    let rates = oracle.about()["rates"].as_array().unwrap().clone();
+    let (mut traced, mut traked) = (Vec::new(), Vec::new());
+    for (model, rate) in models.iter().zip(&rates) {
+        let on = On::new(model);
+        let whole =
+            Settings { projected: Projected::None, rate: rate.as_f64().unwrap(), ..Settings::default() };
+        let learned = TracIn::new(whole).unwrap().learn(&on, &data, Seed(1)).unwrap().fitted;
+        traced.push((model.clone(), learned));
+        let whole = trak::Settings { projected: Projected::None, ridge, ..trak::Settings::default() };
+        let learned = Trak::new(whole).unwrap().learn(&on, &data, Seed(1)).unwrap().fitted;
+        traked.push((model.clone(), learned));
+    }
+    let one = Ensemble::new(traced[1..].to_vec()).unwrap();
+    let (alone, single) = (traced[1].1.clone(), traced[1].0.clone());
+    let (traced, traked) = (Ensemble::new(traced).unwrap(), Ensemble::new(traked).unwrap());
+    let (mut by_captum, mut by_trak) = (Vec::new(), Vec::new());
+    for case in &cases {
+        by_captum.extend_from_slice(numbers(&traced.run(case, &Unwatched).unwrap(), "scores"));
+        by_trak.extend_from_slice(numbers(&traked.run(case, &Unwatched).unwrap(), "scores"));
+    }
+    let gap = SAME.check("captum", &by_captum, &oracle.array("captum.two").unwrap().values).unwrap();
+    println!("captum, two checkpoints: {:.1e}", gap.relative);
+    let values = &oracle.array("trak.two").unwrap().values;
+    let turned: Vec<f64> =
+        (0..n).flat_map(|case| (0..n).map(move |train| train * n + case)).map(|at| values[at]).collect();
+    let gap = Tolerance::either(1e-4, 1e-5).check("trak", &by_trak, &turned).unwrap();
+    println!("trak, two models: {:.1e}", gap.relative);
+    // One model is that model.
+    let (by_one, by_itself) =
+        (one.run(&cases[2], &Unwatched).unwrap(), alone.run(&single, &cases[2]).unwrap());
+    assert_eq!(numbers(&by_one, "scores"), numbers(&by_itself, "scores"));
+    assert_eq!(by_one.provenance.settings["models"].as_array().unwrap().len(), 1);
+    // Other training cases, or none.
+    let fewer = from_fn("pictures", n - 1, move |i| Ok(cases[i].clone()));
+    let whole = Settings { projected: Projected::None, ..Settings::default() };
+    let other = TracIn::new(whole).unwrap().learn(&On::new(&single), &fewer, Seed(1)).unwrap().fitted;
+    let said = Ensemble::new(vec![(single.clone(), alone), (single, other)]).unwrap_err().to_string();
+    assert_eq!(
+        said,
+        "tracin needs the same training cases for every model, but model 1 has learned from others than model 0"
+    );
+    assert!(Ensemble::<trac_in::Products>::new(Vec::new()).is_err());
 }
