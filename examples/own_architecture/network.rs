@@ -165,6 +165,7 @@ impl Network {
             d_model: D,
             d_head: D / HEADS,
             d_mlp: NEURONS,
+            made_for: None,
         };
         vec![self.tower.anatomy(), text]
     }

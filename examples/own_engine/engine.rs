@@ -59,6 +59,7 @@ impl Letters {
             d_model: WIDTH,
             d_head: HEAD,
             d_mlp: NEURONS,
+            made_for: None,
         };
         Self { seed, embed, places, blocks, sites: sites(), anatomy: vec![text] }
     }

@@ -56,6 +56,7 @@ impl Mixture {
                 d_model: WIDTH,
                 d_head: WIDTH,
                 d_mlp: EXPERTS * WIDTH,
+                made_for: None,
             }],
         })
     }

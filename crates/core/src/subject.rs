@@ -160,6 +160,9 @@ pub struct Anatomy {
     pub d_head: usize,
     /// Neurons in each MLP.
     pub d_mlp: usize,
+    /// Positions it was made for, where it takes more all the same (rotary positions go on behind them); `None` where more are refused, or
+    /// nothing is said.
+    pub made_for: Option<usize>,
 }
 
 /// A model that can be opened up. Object-safe: every analysis holds a `&dyn Subject`.

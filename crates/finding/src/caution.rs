@@ -74,12 +74,14 @@ pub enum CautionKind {
     PoorFit,
     /// Items of a data set about which a model was asked without a picture; how many.
     NoPicture,
+    /// A sequence that is longer than the model was made for; how many positions it has.
+    Beyond,
     /// Some other thing.
     Other,
 }
 
 impl CautionKind {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 25] = [
         Self::Gap,
         Self::SmallDifference,
         Self::Reversed,
@@ -103,6 +105,7 @@ impl CautionKind {
         Self::Cancelled,
         Self::PoorFit,
         Self::NoPicture,
+        Self::Beyond,
         Self::Other,
     ];
 
@@ -133,6 +136,7 @@ impl CautionKind {
             Self::Cancelled => "cancelled",
             Self::PoorFit => "poor-fit",
             Self::NoPicture => "no-picture",
+            Self::Beyond => "beyond",
             Self::Other => "other",
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use mmlens::core::{Beams, Generation, Inputs, Sample, Sampling, Seed, Subject, Words, kind};
+use mmlens::core::{Beams, Generation, Inputs, Sample, Sampling, Seed, Subject, Words, caution, kind};
 use mmlens::engine::aim::{Compared, Likely, Likeness, Said, cut_short, likely, masks, spoken, usual};
 use mmlens::finding::fixed;
 use mmlens::inference::{DECODERS, Decoder, Decoding};
@@ -197,6 +197,7 @@ impl Ask {
         if !self.json {
             print::line(print::visible(answer.text.trim()))?;
             cut_short(&inputs, &answer).iter().for_each(|note| print::note(note));
+            caution::beyond(subject, &inputs).iter().for_each(|beyond| print::note(&beyond.text));
             return Ok(());
         }
         print::json(&Told {

@@ -211,3 +211,32 @@ fn decoders_are_asked_by_name() {
     let words = mmlens(["ask", &model("gpt2-a"), "--prompt", "Go on", "--decoder", "vcd"]).refused();
     assert!(words.contains("needs a subject that sees pictures"), "{words}");
 }
+
+/// Rotary positions go on where training ended: it is done, and said.
+#[test]
+fn more_positions_than_a_model_was_made_for_are_spoken_of() {
+    let ask = |prompt: &str| mmlens(["ask", &model("llama-a"), "--prompt", prompt, "--max-new", "1"]);
+    let short = ask("It is red.");
+    assert_eq!((short.code, short.err.as_str()), (Some(0), ""));
+    let long = ask(&[LONG, LONG].concat());
+    assert_eq!(long.code, Some(0));
+    assert!(long.err.contains("positions, and the model was made for 96: it has seen none"), "{}", long.err);
+    // Learned positions end where they end.
+    let learned = mmlens(["ask", &model("gpt2-a"), "--prompt", &[LONG, LONG].concat()]).refused();
+    assert!(learned.contains("max_position_embeddings"), "{learned}");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let prompt = [LONG, LONG].concat();
+    let explained = mmlens([
+        "explain",
+        &model("llama-a"),
+        "--prompt",
+        &prompt,
+        "--method",
+        "logit-lens",
+        "--out",
+        out,
+        "--json",
+    ]);
+    assert!(explained.out.contains("\"beyond\""), "{explained:?}");
+}

@@ -6,7 +6,7 @@
 
 use mmlens_finding::{Caution, CautionKind, Labelled, TokenLabel, Unit, fixed, largest, top};
 
-use crate::Objective;
+use crate::{Inputs, Objective, Part, Subject};
 
 /// Contributions that miss more than this share of what they should add up to.
 pub const GAP: f64 = 0.01;
@@ -229,6 +229,19 @@ pub fn unlikely(token: &str, rank: usize) -> Option<Caution> {
     (rank > LIKELIER).then(|| {
         let text = format!("the model finds {rank} other tokens likelier than `{token}`: what is explained is not what it would say");
         Caution::new(CautionKind::Unlikely, rank as f32, text)
+    })
+}
+
+/// That a sequence is longer than its language model was made for, which takes it all the same.
+#[must_use]
+pub fn beyond(subject: &dyn Subject, inputs: &Inputs) -> Option<Caution> {
+    let made_for = subject.anatomy().iter().find(|own| own.part == Part::Text)?.made_for?;
+    let positions = inputs.positions();
+    (positions > made_for).then(|| {
+        let text = format!(
+            "the sequence has {positions} positions, and the model was made for {made_for}: it has seen none of the rotary positions behind them"
+        );
+        Caution::new(CautionKind::Beyond, positions as f32, text)
     })
 }
 

@@ -123,6 +123,7 @@ impl Toy {
             d_model: WIDTH,
             d_head: HEAD,
             d_mlp: NEURONS,
+            made_for: None,
         };
         Self {
             work: Mutex::default(),

@@ -73,6 +73,7 @@ impl Mixture {
             d_model: WIDTH,
             d_head: WIDTH,
             d_mlp: EXPERTS * WIDTH,
+            made_for: None,
         };
         Self {
             embed: matrix(1, VOCAB, WIDTH),

@@ -101,6 +101,7 @@ impl Stack {
             d_model: c.d_model,
             d_head: c.d_model / c.heads,
             d_mlp: c.neurons,
+            made_for: None,
         }
     }
 

@@ -56,6 +56,7 @@ impl TextTower {
             d_model: c.d_model,
             d_head: c.d_model / c.heads,
             d_mlp: c.neurons,
+            made_for: None,
         }
     }
 

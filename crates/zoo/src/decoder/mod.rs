@@ -63,6 +63,8 @@ impl Decoder {
             d_model: c.d_model,
             d_head: c.d_head,
             d_mlp: c.neurons,
+            // Sections count rows and columns of pictures, which are fewer than positions.
+            made_for: c.rope.as_ref().filter(|rope| rope.sections.is_none()).map(|_| c.max_positions),
         }
     }
 

@@ -81,6 +81,7 @@ impl QwenTower {
             d_model: c.d_model,
             d_head: c.d_head(),
             d_mlp: c.neurons,
+            made_for: None,
         }
     }
 

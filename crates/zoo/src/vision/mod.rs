@@ -98,6 +98,7 @@ impl VisionTower {
             d_model: c.d_model,
             d_head: c.d_model / c.heads,
             d_mlp: c.neurons,
+            made_for: None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use mmlens::core::{
     AnalysisError, AnyAnalysis, Case, Copies, Form, Given, Memory, Method, On, Plan, Sample, Shared, Subject,
-    Target, Words, explain, kind, plain_names,
+    Target, Words, caution, explain, kind, plain_names,
 };
 use mmlens::engine::Settled;
 use mmlens::files::{RunFolder, sha256, sha256_of};
@@ -171,8 +171,8 @@ impl Work<'_> {
         shown.extend(frames_on_page(&own.clips, own.pictures.len(), &settled.prompt)?);
         // Of captions all, of which one is explained; else with the answer.
         let read = if matches!(own.words, Words::Texts(_)) { &task.sample } else { own };
-        let of_input = unknown(&on.encode(read)?);
-        let of_input = of_input.iter().chain(&settled.cautions);
+        let (unknown, beyond) = (unknown(&on.encode(read)?), caution::beyond(subject, &on.encode(own)?));
+        let of_input = unknown.iter().chain(&beyond).chain(&settled.cautions);
         let mut cautions: Vec<Cautioned> = of_input.map(|caution| Cautioned::new(None, caution)).collect();
         let mut page = Page {
             title: title(&settled.text),
