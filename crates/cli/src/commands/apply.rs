@@ -7,14 +7,14 @@ use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use mmlens::FITS;
-use mmlens::core::{AnyFitted, Case, Fitting, Given, Memory, On, Reply, Sample, Subject};
+use mmlens::core::{AnyFitted, Card, Case, Fitting, Given, Memory, On, Reply, Sample, Subject};
 use mmlens::files::{RunFolder, sha256_of};
-use mmlens::finding::Finding;
+use mmlens::finding::{Caution, Finding};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::explain::cases::{Listed, to_learn_from};
-use super::fit::TOLD;
+use super::fit::{FOUND, TOLD};
 use crate::caution::ToldCaution;
 use crate::edits::EditArgs;
 use crate::input::{QuestionArgs, suited};
@@ -63,6 +63,8 @@ struct Applied {
     method: &'static str,
     finding: PathBuf,
     cautions: Vec<ToldCaution>,
+    /// What was to be known when it was learned, if the finding about that lies beside it.
+    learned: Vec<ToldCaution>,
     /// Whether it was there before.
     kept: bool,
 }
@@ -72,8 +74,21 @@ struct Work<'a> {
     fitted: &'a dyn AnyFitted,
     /// Of its file.
     hash: String,
+    /// What was said against it when it was learned.
+    learned: Vec<Caution>,
     subject: &'a dyn Subject,
     bar: &'a Bar,
+}
+
+/// The cautions of the finding that `mmlens fit` leaves beside what was learned.
+fn learned(fitted: &Path, card: &Card) -> Result<Vec<Caution>> {
+    let found = fitted.with_file_name(FOUND);
+    if !found.exists() {
+        return Ok(Vec::new());
+    }
+    let finding = Finding::load(&found)?;
+    let own = finding.provenance.method == card.id;
+    Ok(if own { finding.cautions() } else { Vec::new() })
 }
 
 impl Apply {
@@ -85,7 +100,8 @@ impl Apply {
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
         let hash = sha256_of(&file).with_context(|| file.display().to_string())?;
-        let work = Work { fitted: fitted.as_ref(), hash, subject: &subject, bar: &bar };
+        let learned = learned(&file, fitted.card())?;
+        let work = Work { fitted: fitted.as_ref(), hash, learned, subject: &subject, bar: &bar };
         let Some(cases) = cases else {
             let inputs = self.question.inputs().collect();
             let reply = self.answer.clone().map(Reply::Text);
@@ -157,6 +173,7 @@ impl Apply {
             method: card.short,
             finding: out.join(&file),
             cautions: finding.cautions().iter().map(ToldCaution::from).collect(),
+            learned: work.learned.iter().map(ToldCaution::from).collect(),
             kept,
         };
         if RunFolder::whole(out, &about)?.is_some() {
@@ -184,6 +201,9 @@ impl Apply {
         }
         for caution in &applied.cautions {
             print::note(&print::visible(&caution.text));
+        }
+        for caution in &applied.learned {
+            print::note(&format!("when it was learned: {}", print::visible(&caution.text)));
         }
         if let Some(case) = &applied.case {
             print::line(format!("{}{}", print::visible(case), if applied.kept { " (kept)" } else { "" }))?;

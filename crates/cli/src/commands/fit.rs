@@ -75,7 +75,7 @@ fn offered() -> impl TypedValueParser<Value = String> {
 }
 
 /// The finding about a fit.
-const FOUND: &str = "fit.safetensors";
+pub(super) const FOUND: &str = "fit.safetensors";
 /// What was told of it.
 pub(crate) const TOLD: &str = "fitted.json";
 
