@@ -100,7 +100,7 @@ impl Apply {
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
         let hash = sha256_of(&file).with_context(|| file.display().to_string())?;
-        let learned = learned(&file, fitted.card())?;
+        let learned = learned(&file, &fitted.card())?;
         let work = Work { fitted: fitted.as_ref(), hash, learned, subject: &subject, bar: &bar };
         let Some(cases) = cases else {
             let inputs = self.question.inputs().collect();

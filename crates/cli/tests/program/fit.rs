@@ -90,6 +90,13 @@ fn a_probe_is_learned_from_folders_and_tells_new_pictures_apart() {
         let values = finding.table("probabilities").unwrap().as_numbers().unwrap();
         assert!(values[1] > 0.9 && (values[0] + values[1] - 1.0).abs() < 1e-5, "{values:?}");
         assert_eq!(told["kept"], false);
+        // What was said against the fit is said again.
+        let beside = folder.path().join("moved/fit.safetensors");
+        let said: Vec<String> =
+            Finding::load(beside).unwrap().cautions().into_iter().map(|own| own.text).collect();
+        let again: Vec<&str> =
+            told["learned"].as_array().unwrap().iter().map(|own| own["text"].as_str().unwrap()).collect();
+        assert!(!said.is_empty() && again == said, "{again:?} {said:?}");
         bytes.push(finding.to_bytes().unwrap());
         let again =
             apply(fitted, &found, &["--image", one.to_str().unwrap(), "--ask", "Red?", "--json"]).json();
