@@ -1,7 +1,17 @@
 //! Architectures designed to be understood, and what stands in for one that was not: directions of concepts, bottlenecks, sparse heads, trees, prototypes, and the effects of modalities told apart as causes.
 //!
-//! `docs/design.md` says which to use when.
+//! `docs/causal.md` says which to use when.
 
-mmlens_core::methods! {}
+pub mod causal;
+
+pub use causal::{Exchange, Measured};
+
+mmlens_core::methods! {
+    causal::modality_effects::ModalityEffects,
+    causal::modality_effects_over_cases::ModalityEffectsOverCases,
+    causal::cf_vqa::CfVqa,
+    causal::causal_mediation::CausalMediation,
+    causal::emap::Emap,
+}
 
 mmlens_core::fits! {}

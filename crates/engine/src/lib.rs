@@ -37,12 +37,17 @@
 //! | `shared_space`, `wordlist` | where texts lie in the space of a dual encoder ([`text_vectors`]), and lists of them ([`WordList`]) |
 //! | `held` | how many numbers sites hold |
 //! | `draws` | [`normal`], [`direction`], [`drawn_order`]: draws that depend on a seed alone |
+//! | `pair` | [`OpenPair`]: a clean and a corrupted prompt, comparable position by position |
+//! | `judge` | [`Judged`], [`Pass`]: how well texts fit a sample, by whatever the subject says of them |
+//! | `exchange` | [`Pictures`], [`Wording`]: what stands in the place of a modality |
+//! | `bootstrap` | [`mean_interval`], [`sign_flips`]: means of cases, and what chance makes of them |
 //! | `nearest` | [`Nearest`]: the nearest of many rows to some vectors |
 //! | `draws` | [`normal`]: draws that depend on a seed alone |
 //! | `fold`, `progress` | ranks, batches, cancellation |
 
 pub mod aim;
 mod between;
+mod bootstrap;
 mod cholesky;
 mod circuit;
 mod crop;
@@ -50,6 +55,7 @@ pub mod dictionary;
 pub mod distribution;
 mod draws;
 mod eigen;
+mod exchange;
 mod flow;
 mod fold;
 mod gain;
@@ -57,6 +63,7 @@ mod gather;
 mod gaze;
 mod held;
 mod indices;
+mod judge;
 mod kmeans;
 pub mod label;
 mod lasso;
@@ -67,6 +74,7 @@ mod matrix;
 mod nearest;
 mod neurons;
 mod nmf;
+mod pair;
 mod panels;
 mod path;
 mod phrase;
@@ -96,12 +104,14 @@ mod wordlist;
 
 pub use aim::{Aim, AimError, Settled, Sought};
 pub use between::{Between, Contrast, Prompts, feeds};
+pub use bootstrap::{drawn_index, mean_interval, sign_flips};
 pub use cholesky::Cholesky;
 pub use circuit::{Circuit, NoNode, Receiver, Sender};
 pub use crop::crop;
 pub use dictionary::{Dictionary, DictionaryError, WithDictionary};
 pub use draws::{direction, drawn_order, normal};
 pub use eigen::{Eigen, principal};
+pub use exchange::{Pictures, Wording};
 pub use flow::{Flow, FlowSettings, Heads, Mixing};
 pub use fold::{folded, reshaped, states_at, unfolded};
 pub use gain::{Gain, HeldGain};
@@ -112,6 +122,7 @@ pub use gather::{
 pub use gaze::{Gaze, Kinds, gazes};
 pub use held::{held, numbers};
 pub use indices::Indices;
+pub use judge::{Judged, Pass};
 pub use kmeans::KMeans;
 pub use lasso::{Code, CodeLimits};
 pub use lbfgs::{Limits, Minimum, minimise};
@@ -121,6 +132,7 @@ pub use matrix::{Matrix, dot};
 pub use nearest::{Near, Nearest, Nearness};
 pub use neurons::{Largest, NeuronAt, Neurons, NoNeuron, RowSample, Seen, quantile, shuffled};
 pub use nmf::{Factors, Search};
+pub use pair::OpenPair;
 pub use path::{Along, End, Nodes, Path, PathIntegral};
 pub use pool::{Pool, summed};
 pub use positions::{Positions, one_row};

@@ -116,6 +116,11 @@ const TENANTS: [(&str, &[&str]); 7] = [
             "permutation-shap",
             "mm-shap",
             "region-swap",
+            "modality-effects",
+            "modality-effects-over-cases",
+            "cf-vqa",
+            "causal-mediation",
+            "emap",
         ],
     ),
     (

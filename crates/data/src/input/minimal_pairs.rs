@@ -76,16 +76,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use mmlens_core::check::at_least_one;
+use mmlens_core::check::{at_least_one, input};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, ManyCases, On, Part, Point, Reply, Sample,
     Seed, Site, Words, kind,
 };
-use mmlens_engine::Progress;
+use mmlens_engine::{Judged, Progress};
 use serde::{Deserialize, Serialize};
 
-use super::judge::{Judged, input};
 use crate::foil::Rules;
 
 /// What this method is.
@@ -200,7 +199,7 @@ impl MinimalPairs {
     /// The scores of texts about a sample.
     fn scores(&self, on: &On<'_>, sample: &Sample, texts: &[String]) -> Result<Vec<f32>, AnalysisError> {
         let judged = self.judged(on, sample, texts)?;
-        let made = judged.passes.iter().map(|pass| pass.made(&CARD, on, false));
+        let made = judged.passes().iter().map(|pass| pass.made(&CARD, on, false));
         let mut values = judged.values(&made.collect::<Result<Vec<_>, _>>()?)?;
         if self.settings.per_token {
             let counts = judged.counts().ok_or_else(|| {
@@ -236,9 +235,9 @@ impl Analysis for MinimalPairs {
             if rules.is_empty() {
                 continue;
             }
-            for pass in &self.judged(on, &sample, &texts)?.passes {
+            for pass in self.judged(on, &sample, &texts)?.passes() {
                 // About the picture, and about its mean colour.
-                forward += 2 * pass.inputs.rows();
+                forward += 2 * pass.inputs().rows();
                 bytes = u64::max(bytes, pass.need(on.subject())?.bytes); // no NaN: whole numbers
             }
         }

@@ -1,5 +1,4 @@
 //! What goes in: how much each modality matters, and what a word makes of a picture.
 
-mod judge;
 pub mod minimal_pairs;
 pub mod modality_ablation;

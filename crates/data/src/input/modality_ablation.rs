@@ -84,16 +84,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use mmlens_core::check::{at_most, setting};
+use mmlens_core::check::{at_most, input, setting};
 use mmlens_core::finding::{Caution, CautionKind, Unit, top};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cases, Cost, HookError, Leaf, ManyCases, On,
-    Part, Point, Position, Sample, Seed, Site, Target, Words, kind,
+    Part, Point, Position, Sample, Seed, Site, Target, kind,
 };
-use mmlens_engine::{Progress, drawn_order};
+use mmlens_engine::{Judged, Progress, drawn_order};
+pub use mmlens_engine::{Pictures, Wording};
 use serde::{Deserialize, Serialize};
-
-use super::judge::{Judged, input};
 
 mod found;
 
@@ -140,26 +139,6 @@ impl Default for Settings {
     }
 }
 
-/// What stands in the place of pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pictures {
-    /// Those of another case.
-    Another,
-    /// Their mean colour.
-    MeanColour,
-}
-
-/// What stands in the place of words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Wording {
-    /// Those of another case.
-    Another,
-    /// The same, to which nobody attends.
-    Unattended,
-}
-
 /// Fewer cases than this are cautioned of.
 const FEW: usize = 20;
 
@@ -190,10 +169,8 @@ impl Replaced {
 
     const fn instead(self) -> &'static str {
         match self {
-            Self::Pictures(Pictures::Another) => "pictures: those of another case",
-            Self::Pictures(Pictures::MeanColour) => "pictures: their mean colour",
-            Self::Words(Wording::Another) => "words: those of another case",
-            Self::Words(Wording::Unattended) => "words: nobody attends to them",
+            Self::Pictures(own) => own.describe(),
+            Self::Words(own) => own.describe(),
         }
     }
 
@@ -204,16 +181,10 @@ impl Replaced {
 
     /// A sample with it replaced, by what another one has.
     fn of(self, own: &Sample, other: &Sample) -> Result<Sample, AnalysisError> {
-        let (mut sample, other) = (own.clone(), other.clone());
         match self {
-            Self::Pictures(Pictures::Another) => {
-                (sample.pictures, sample.clips) = (other.pictures, other.clips);
-            }
-            Self::Pictures(Pictures::MeanColour) => sample = own.mean_colour()?,
-            Self::Words(Wording::Another) => sample.words = other.words,
-            Self::Words(Wording::Unattended) => {}
+            Self::Pictures(pictures) => Ok(pictures.of(own, other)?),
+            Self::Words(words) => Ok(words.of(own, other)),
         }
-        Ok(sample)
     }
 }
 
@@ -256,11 +227,11 @@ impl Looked {
     }
 
     fn rows(&self) -> usize {
-        self.judged.passes.iter().map(|pass| pass.inputs.rows()).sum()
+        self.judged.row_count()
     }
 
     fn said(&self, on: &On<'_>, hidden: bool) -> Result<Said, AnalysisError> {
-        let made = self.judged.passes.iter().map(|pass| pass.made(&CARD, on, hidden));
+        let made = self.judged.passes().iter().map(|pass| pass.made(&CARD, on, hidden));
         let found: Vec<Vec<Vec<f32>>> = made.collect::<Result<_, _>>()?;
         let [pass, look] = self.objective;
         let value = found.get(pass).and_then(|found| found.get(look)?.first());
@@ -282,8 +253,8 @@ impl ModalityAblation {
     /// The modalities that are replaced: those that are asked for and that cases hold.
     fn replaced(&self, data: &dyn Cases) -> Result<Vec<Replaced>, AnalysisError> {
         let asked = [
-            (self.settings.pictures.map(Replaced::Pictures), pictured as fn(&Sample) -> bool),
-            (self.settings.words.map(Replaced::Words), worded),
+            (self.settings.pictures.map(Replaced::Pictures), Pictures::held as fn(&Sample) -> bool),
+            (self.settings.words.map(Replaced::Words), Wording::held),
         ];
         let mut counts = [0; 2];
         for index in 0..data.len() {
@@ -334,14 +305,6 @@ impl ModalityAblation {
     }
 }
 
-fn pictured(sample: &Sample) -> bool {
-    !sample.pictures.is_empty() || !sample.clips.is_empty()
-}
-
-fn worded(sample: &Sample) -> bool {
-    sample.words != Words::Nothing
-}
-
 impl Analysis for ModalityAblation {
     type Input = ManyCases;
     type Settings = Settings;
@@ -374,7 +337,7 @@ impl Analysis for ModalityAblation {
             let target = if settling > 0 { Target::Token(0) } else { case.target.clone() };
             let looked = Looked::new(on, &Case { target, ..case }, classes)?;
             forward += settling + (1 + times) * looked.rows();
-            for pass in &looked.judged.passes {
+            for pass in looked.judged.passes() {
                 bytes = u64::max(bytes, pass.need(on.subject())?.bytes); // no NaN: whole numbers
             }
         }

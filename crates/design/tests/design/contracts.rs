@@ -5,13 +5,31 @@ use std::path::Path;
 use mmlens_core::{Case, Given, Method, Picture, Sample, Subject};
 use mmlens_design::METHODS;
 use mmlens_testkit::{Toy, table_breaches};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{many, opened, painted, shown};
 
 /// Settings of each method: others take other ways through it.
 fn settings(method: &Method) -> Vec<Value> {
-    panic!("`{}` has no settings here", method.card.short)
+    match method.card.short {
+        "do" => vec![
+            json!({ "draws": 3 }),
+            json!({ "pictures": "mean-colour", "words": "unattended", "measured": "objective" }),
+            json!({ "pictures": "mean-colour", "draws": 1, "seed": 4 }),
+        ],
+        "do-often" => vec![
+            json!({}),
+            json!({ "pictures": "mean-colour", "words": "unattended", "measured": "objective" }),
+        ],
+        "emap" => vec![json!({ "cases": 3 }), json!({ "cases": 2, "seed": 5 })],
+        "cfvqa" => vec![json!({}), json!({ "constant": 0.0 })],
+        "mediation" => vec![
+            json!({ "random": 3 }),
+            json!({ "units": "neurons", "layers": { "at": [1] }, "joint": 2, "random": 2, "rows": 3, "positions": "last" }),
+            json!({ "units": { "layers": "attn_out" }, "random": 2 }),
+        ],
+        other => panic!("`{other}` has no settings here"),
+    }
 }
 
 /// A picture that is a file, so that a finding about it is made again from there.

@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the pages of the methods quote the gaps printed here")]
 
+mod causal;
+mod causal_truths;
 mod contracts;
+mod emap;
 mod support;

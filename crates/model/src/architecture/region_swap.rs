@@ -82,12 +82,11 @@ use mmlens_core::{
     caution,
 };
 use mmlens_engine::distribution::largest;
-use mmlens_engine::{Edit, Measured, Metric, Positions, Progress, Sweep, drawn_order, score};
+use mmlens_engine::{Edit, Measured, Metric, OpenPair, Positions, Progress, Sweep, drawn_order, score};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::check::{at_least_one, at_most, input, setting};
-use crate::layer::pair::Opened;
 use crate::sequence::Sequence;
 
 /// What this method is.
@@ -355,7 +354,7 @@ impl Analysis for RegionSwap {
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
-        let Opened { clean, corrupted: other, objective } = Opened::new(&CARD, on, pair)?;
+        let OpenPair { clean, corrupted: other, objective } = OpenPair::new(&CARD, on, pair)?;
         let cells = self.cells(subject, &clean)?;
         let (aim, held, trace) = self.aim(on, (&clean, &other), (&objective, cells.site))?;
         let pieces = cells.held(&trace)?;

@@ -95,11 +95,10 @@ use mmlens_core::finding::{Labelled, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Cost, HookError, Leaf, On, Pair, Part, Point, Subject,
 };
-use mmlens_engine::{Indices, Measured, Progress, Spoken};
+use mmlens_engine::{Indices, Measured, OpenPair, Progress, Spoken};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::pair::Opened;
 pub use super::restoring::Places;
 use super::restoring::{Restoring, Run, apart};
 use crate::check::{at_least_one, fit_at_once, part_with_blocks, points_of_blocks};
@@ -201,8 +200,8 @@ impl Analysis for ActivationPatching {
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
-        let opened = Opened::new(&CARD, on, pair)?;
-        let Opened { clean, corrupted, objective } = &opened;
+        let opened = OpenPair::new(&CARD, on, pair)?;
+        let OpenPair { clean, corrupted, objective } = &opened;
         let restoring = self.restoring(subject);
         let (groups, places) = restoring.groups(subject, clean)?;
         let sites = restoring.sites(subject)?;

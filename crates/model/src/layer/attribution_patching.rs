@@ -92,13 +92,12 @@ use mmlens_core::{
     Pair, Part, Plan, Point, Site, SiteSpec, Subject, caution, kind,
 };
 use mmlens_engine::{
-    Between, Contrast, Indices, Positions, Progress, Prompts, Spoken, Stacked, batches, feeds, numbers,
-    of_range, score, summed,
+    Between, Contrast, Indices, OpenPair, Positions, Progress, Prompts, Spoken, Stacked, batches, feeds,
+    numbers, of_range, score, summed,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::pair::Opened;
 use crate::check::{at_least_one, blocks_read, input, part_with_blocks, points_of_blocks};
 use crate::sequence::Sequence;
 
@@ -177,14 +176,14 @@ impl AttributionPatching {
     }
 
     /// How many layers are held at once.
-    fn held(&self, on: &On<'_>, opened: &Opened, layers: &[usize]) -> Result<NonZeroUsize, AnalysisError> {
+    fn held(&self, on: &On<'_>, opened: &OpenPair, layers: &[usize]) -> Result<NonZeroUsize, AnalysisError> {
         let memory = on.memory().at_most(self.rows);
         let most = at_least_one(&CARD, "layers", layers.len())?;
         memory.most(CARD.id, 0, most, |count| self.need(on, opened, of_range(layers, 0..count)?, 1))
     }
 
     /// What some layers take, with so many places between both runs in a pass.
-    fn need(&self, on: &On<'_>, opened: &Opened, layers: &[usize], rows: usize) -> Result<Need, HookError> {
+    fn need(&self, on: &On<'_>, opened: &OpenPair, layers: &[usize], rows: usize) -> Result<Need, HookError> {
         let subject = on.subject();
         let part = self.part(subject);
         let numbers = |sites: &[Site]| numbers(subject, &opened.clean, sites);
@@ -224,7 +223,7 @@ impl Analysis for AttributionPatching {
     }
 
     fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
-        let opened = Opened::new(&CARD, on, pair)?;
+        let opened = OpenPair::new(&CARD, on, pair)?;
         Sequence::of_part(&CARD, on.subject(), &opened.clean, self.part(on.subject()))?;
         let layers = self.layers(on.subject())?;
         let held = self.held(on, &opened, &layers)?;
@@ -240,7 +239,7 @@ impl Analysis for AttributionPatching {
     }
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
-        let opened = Opened::new(&CARD, on, pair)?;
+        let opened = OpenPair::new(&CARD, on, pair)?;
         let (objective, part) = (&opened.objective, self.part(on.subject()));
         let sequence = Sequence::of_part(&CARD, on.subject(), &opened.clean, part)?;
         self.settings.points.iter().try_for_each(|point| spec(on.subject(), part, *point).map(drop))?;
@@ -310,7 +309,7 @@ impl AttributionPatching {
     fn scored(
         &self,
         on: &On<'_>,
-        opened: &Opened,
+        opened: &OpenPair,
         sequence: &Sequence<'_>,
         objective: &Objective,
         progress: &mut Progress<'_>,
@@ -360,7 +359,7 @@ impl AttributionPatching {
     fn tables(
         &self,
         subject: &dyn Subject,
-        opened: &Opened,
+        opened: &OpenPair,
         sequence: &Sequence<'_>,
         scored: Scored,
     ) -> Result<Vec<Labelled>, AnalysisError> {

@@ -90,13 +90,12 @@ use mmlens_core::{
     Memory, Need, On, Pair, Part, Plan, Point, Site, Subject, Trace,
 };
 use mmlens_engine::{
-    Between, Circuit, Contrast, Progress, Prompts, Receiver, Sender, Stacked, as_vector, batches, by_head,
-    feeds, less, numbers, products, score, summed,
+    Between, Circuit, Contrast, OpenPair, Progress, Prompts, Receiver, Sender, Stacked, as_vector, batches,
+    by_head, feeds, less, numbers, products, score, summed,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::pair::Opened;
 use crate::check::{at_least_one, input, part_of_sums};
 use crate::sequence::Sequence;
 
@@ -156,7 +155,7 @@ pub struct EdgeAttribution {
 
 impl EdgeAttribution {
     /// How many blocks are held at once.
-    fn held(&self, on: &On<'_>, opened: &Opened, circuit: &Circuit) -> Result<NonZeroUsize, AnalysisError> {
+    fn held(&self, on: &On<'_>, opened: &OpenPair, circuit: &Circuit) -> Result<NonZeroUsize, AnalysisError> {
         let memory = on.memory().at_most(self.rows);
         let most = self.blocks.min(NonZeroUsize::new(circuit.layers).unwrap_or(NonZeroUsize::MIN));
         memory.most(CARD.id, 0, most, |count| Self::need(on, opened, circuit, count, 1))
@@ -165,7 +164,7 @@ impl EdgeAttribution {
     /// What so many layers take, with so many places between both runs in a pass.
     fn need(
         on: &On<'_>,
-        opened: &Opened,
+        opened: &OpenPair,
         circuit: &Circuit,
         count: usize,
         rows: usize,
@@ -212,7 +211,7 @@ impl Analysis for EdgeAttribution {
     }
 
     fn cost(&self, on: &On<'_>, pair: &Pair) -> Result<Cost, AnalysisError> {
-        let opened = Opened::new(&CARD, on, pair)?;
+        let opened = OpenPair::new(&CARD, on, pair)?;
         let circuit = one_stream(&CARD, on.subject(), &opened.clean, self.settings.part, PLAIN)?;
         let chunks = circuit.layers.div_ceil(self.held(on, &opened, &circuit)?.get());
         let nodes = self.settings.between.nodes().len();
@@ -225,7 +224,7 @@ impl Analysis for EdgeAttribution {
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
-        let opened = Opened::new(&CARD, on, pair)?;
+        let opened = OpenPair::new(&CARD, on, pair)?;
         let circuit = one_stream(&CARD, subject, &opened.clean, self.settings.part, PLAIN)?;
         let (part, between, memory) = (circuit.part, self.settings.between, on.memory().at_most(self.rows));
         let held = self.held(on, &opened, &circuit)?;

@@ -12,7 +12,6 @@ pub mod edge_attribution;
 pub mod head_measures;
 pub mod layer_skipping;
 pub mod logit_lens;
-pub(crate) mod pair;
 pub mod path_patching;
 mod restoring;
 pub mod tuned_lens;

@@ -89,14 +89,13 @@ use mmlens_core::{
     Leaf, Memory, Objective, On, Pair, Part, Plan, Point, Region, Site, Subject, Trace,
 };
 use mmlens_engine::{
-    Circuit, Progress, Receiver, Sender, Stacked, Start, feeds, held, numbers, of_range, reshaped, score,
-    sweep,
+    Circuit, OpenPair, Progress, Receiver, Sender, Stacked, Start, feeds, held, numbers, of_range, reshaped,
+    score, sweep,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::edge_attribution::one_stream;
-use super::pair::Opened;
 use crate::check::{at_least_one, input, setting};
 
 /// What this method is.
@@ -272,7 +271,7 @@ impl Analysis for PathPatching {
 
     fn answer(&self, on: &On<'_>, pair: &Pair) -> Result<Answer, AnalysisError> {
         let subject = on.subject();
-        let opened = Opened::new(&CARD, on, pair)?;
+        let opened = OpenPair::new(&CARD, on, pair)?;
         let circuit = one_stream(&CARD, subject, &opened.clean, self.settings.part, &[])?;
         let senders = self.senders(&circuit);
         let groups = self.groups(&circuit);

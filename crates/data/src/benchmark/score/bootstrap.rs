@@ -1,6 +1,7 @@
 //! Intervals by drawing groups again (the bootstrap; Efron 1979).
 
 use mmlens_core::Seed;
+use mmlens_engine::drawn_index;
 
 use super::{Figure, Scorer, sum};
 
@@ -29,7 +30,7 @@ pub(super) fn figures(
     let draws = if groups.len() < 2 { 0 } else { DRAWS };
     for draw in 0..draws {
         let seed = seed.at(draw as u64);
-        let some = (0..groups.len()).filter_map(|i| groups.get(index(seed.at(i as u64), groups.len())));
+        let some = (0..groups.len()).filter_map(|i| groups.get(drawn_index(seed.at(i as u64), groups.len())));
         for (all, figures) in drawn.iter_mut().zip(of_parts(scorer, some, tasks, parts)) {
             for (all, figure) in all.iter_mut().zip(figures) {
                 all.extend(figure);
@@ -59,11 +60,6 @@ fn deviation(drawn: &[f64]) -> Option<f64> {
     let mean = drawn.iter().sum::<f64>() / count;
     let squares: f64 = drawn.iter().map(|value| (value - mean).powi(2)).sum();
     (drawn.len() > 1).then(|| (squares / (count - 1.0)).sqrt())
-}
-
-/// An index below a length, each as likely as the others.
-fn index(seed: Seed, len: usize) -> usize {
-    ((u128::from(seed.value()) * len as u128) >> 64) as usize
 }
 
 fn of_parts<'a>(

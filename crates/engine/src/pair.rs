@@ -1,21 +1,28 @@
 //! What methods that compare a clean with a corrupted prompt need of both.
 
+use mmlens_core::check::input;
 use mmlens_core::finding::{Caution, Labelled, Modality, TableError, TokenLabel};
 use mmlens_core::{AnalysisError, Card, Inputs, LogitsAt, Objective, On, Pair, TokenMap, caution};
-use mmlens_engine::{label, one_row};
 
-use crate::check::input;
+use crate::{label, one_row};
 
 /// Both prompts, encoded and found to be comparable position by position.
-pub(crate) struct Opened {
-    pub(crate) clean: Inputs,
-    pub(crate) corrupted: Inputs,
-    pub(crate) objective: Objective,
+#[derive(Debug, Clone)]
+pub struct OpenPair {
+    /// The clean prompt.
+    pub clean: Inputs,
+    /// The corrupted one.
+    pub corrupted: Inputs,
+    /// What is explained, settled by the clean case.
+    pub objective: Objective,
 }
 
-impl Opened {
+impl OpenPair {
     /// Encodes both and settles the objective by the clean case.
-    pub(crate) fn new(card: &Card, on: &On<'_>, pair: &Pair) -> Result<Self, AnalysisError> {
+    ///
+    /// # Errors
+    /// [`AnalysisError::Input`] for several rows, other lengths, or pictures at other positions; whatever encoding reports.
+    pub fn new(card: &Card, on: &On<'_>, pair: &Pair) -> Result<Self, AnalysisError> {
         let (clean, objective) = on.open(&pair.clean)?;
         let corrupted = on.encode(&pair.corrupted)?;
         let corrupted = if clean.logits_at == LogitsAt::All { corrupted.all_logits() } else { corrupted };
@@ -24,18 +31,23 @@ impl Opened {
     }
 
     /// The token map of the clean prompt.
-    pub(crate) fn map(&self) -> &TokenMap {
+    #[must_use]
+    pub fn map(&self) -> &TokenMap {
         self.clean.map()
     }
 
     /// What the corrupted prompt has at each position of the clean one.
-    pub(crate) fn other_tokens(&self) -> Result<Labelled, TableError> {
+    ///
+    /// # Errors
+    /// [`TableError`] for maps of different lengths.
+    pub fn other_tokens(&self) -> Result<Labelled, TableError> {
         let texts = self.corrupted.map().tokens.iter().map(|token| token.text.clone()).collect();
         Labelled::texts("corrupted tokens", vec![label::token_axis(self.map())], texts)
     }
 
     /// A pair that is told apart barely, or the wrong way round.
-    pub(crate) fn caution(&self, at_clean: f32, at_corrupted: f32) -> Option<Caution> {
+    #[must_use]
+    pub fn caution(&self, at_clean: f32, at_corrupted: f32) -> Option<Caution> {
         let (clean, corrupted) = ((at_clean, "in the clean run"), (at_corrupted, "in the corrupted one"));
         caution::contrast(&self.objective, clean, corrupted)
     }

@@ -1,21 +1,32 @@
 //! How well texts fit a sample, as a subject judges them: captions, answers, classes, by whatever it says of them.
 
+use mmlens_core::check::input;
 use mmlens_core::{
     AnalysisError, AnyTensor, Card, Copies, HookError, Inputs, Need, Objective, On, Part, Plan, Point, Reply,
     Sample, Subject, Words, kind,
 };
-use mmlens_engine::{Absent, Coalition, Hiding, Positions, Units, aim};
+
+use crate::{Absent, Coalition, Hiding, Positions, Units, aim};
 
 /// A pass, and what is looked at in it.
-pub(super) struct Pass {
+#[derive(Debug, Clone)]
+pub struct Pass {
     sample: Sample,
-    pub(super) inputs: Inputs,
+    inputs: Inputs,
     looks: Vec<Objective>,
 }
 
 impl Pass {
-    fn new(sample: Sample, inputs: Inputs, looks: Vec<Objective>) -> Self {
+    /// A pass over a sample, encoded so that the output is there wherever something is looked at.
+    #[must_use]
+    pub fn new(sample: Sample, inputs: Inputs, looks: Vec<Objective>) -> Self {
         Self { sample, inputs, looks }
+    }
+
+    /// What is passed through the subject.
+    #[must_use]
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
     }
 
     /// Looks at something more, over inputs that ask for enough of the output; which look it is.
@@ -30,17 +41,18 @@ impl Pass {
     }
 
     /// What it takes.
-    pub(super) fn need(&self, subject: &dyn Subject) -> Result<Need, HookError> {
+    ///
+    /// # Errors
+    /// As [`Subject::need`].
+    pub fn need(&self, subject: &dyn Subject) -> Result<Need, HookError> {
         subject.need(&self.inputs, &self.plan(Plan::new()), Copies::ONE)
     }
 
     /// What is looked at: for each look the value of every row. Where words are hidden, nobody attends to them.
-    pub(super) fn made(
-        &self,
-        card: &Card,
-        on: &On<'_>,
-        hidden: bool,
-    ) -> Result<Vec<Vec<f32>>, AnalysisError> {
+    ///
+    /// # Errors
+    /// [`AnalysisError::Memory`]; whatever hiding words or the pass reports.
+    pub fn made(&self, card: &Card, on: &On<'_>, hidden: bool) -> Result<Vec<Vec<f32>>, AnalysisError> {
         let subject = on.subject();
         on.memory().hold(card.id, 0, self.need(subject)?)?;
         let trace = match hidden {
@@ -65,8 +77,9 @@ impl Pass {
 type Places = Vec<Vec<Vec<usize>>>;
 
 /// Passes that judge texts about a sample.
-pub(super) struct Judged {
-    pub(super) passes: Vec<Pass>,
+#[derive(Debug, Clone)]
+pub struct Judged {
+    passes: Vec<Pass>,
     places: Places,
     /// How many tokens each text has, of subjects that write them.
     counts: Option<Vec<usize>>,
@@ -82,7 +95,10 @@ impl Judged {
     /// - a subject that says classes, by the log-probability of the class of that name; one that answers questions by a decoder of its own, by that
     ///   of the text as the next token;
     /// - any other, by the log-probability of all tokens of the text behind the words.
-    pub(super) fn answers(
+    ///
+    /// # Errors
+    /// [`AnalysisError::Input`] for other captions than texts, a sample of several rows, and texts that the subject cannot say; whatever encoding reports.
+    pub fn answers(
         card: &Card,
         on: &On<'_>,
         sample: &Sample,
@@ -143,13 +159,17 @@ impl Judged {
     }
 
     /// Nothing is judged.
-    pub(super) fn none() -> Self {
+    #[must_use]
+    pub fn none() -> Self {
         Self { passes: Vec::new(), places: Vec::new(), counts: None, bare: false, texts: 0 }
     }
 
     /// Passes over a sample that judge captions of its pictures, whatever its words: rows of a subject that looks at texts one by one, dual encoders by similarity and those
     /// that say whether a text fits by how much likelier that is than not, at most so many to a pass; others as [answers](Self::answers).
-    pub(super) fn captions(
+    ///
+    /// # Errors
+    /// As [answers](Self::answers).
+    pub fn captions(
         card: &Card,
         on: &On<'_>,
         sample: &Sample,
@@ -173,7 +193,7 @@ impl Judged {
 
     /// Looks at an objective of a sample as well, over inputs that ask for enough of the output: in the pass over the sample without an answer, if it holds none and there is
     /// one. Which look of which pass it is.
-    pub(super) fn join(&mut self, sample: &Sample, inputs: Inputs, objective: Objective) -> [usize; 2] {
+    pub fn join(&mut self, sample: &Sample, inputs: Inputs, objective: Objective) -> [usize; 2] {
         match self.passes.first_mut() {
             Some(first) if self.bare && sample.reply.is_none() => [0, first.joined(inputs, objective)],
             _ => {
@@ -183,13 +203,27 @@ impl Judged {
         }
     }
 
+    /// The passes, in order.
+    #[must_use]
+    pub fn passes(&self) -> &[Pass] {
+        &self.passes
+    }
+
+    /// Rows that pass through the subject.
+    #[must_use]
+    pub fn row_count(&self) -> usize {
+        self.passes.iter().map(|pass| pass.inputs.rows()).sum()
+    }
+
     /// Whether a subject says of texts, one by one, whether they fit its picture.
-    pub(super) fn says_whether_a_text_fits(subject: &dyn Subject) -> bool {
+    #[must_use]
+    pub fn says_whether_a_text_fits(subject: &dyn Subject) -> bool {
         fitting(subject).is_some()
     }
 
     /// How many tokens each text has; `None` of subjects that do not write them.
-    pub(super) fn counts(&self) -> Option<&[usize]> {
+    #[must_use]
+    pub fn counts(&self) -> Option<&[usize]> {
         self.counts.as_deref()
     }
 
@@ -202,7 +236,10 @@ impl Judged {
     }
 
     /// The value of each text, of what the passes gave.
-    pub(super) fn values(&self, found: &[Vec<Vec<f32>>]) -> Result<Vec<f32>, HookError> {
+    ///
+    /// # Errors
+    /// [`HookError::NoObjective`] for a text of which nothing was given.
+    pub fn values(&self, found: &[Vec<Vec<f32>>]) -> Result<Vec<f32>, HookError> {
         let mut values = vec![None; self.texts];
         for (places, found) in self.places.iter().zip(found) {
             for (places, found) in places.iter().zip(found) {
@@ -222,9 +259,4 @@ fn fitting(subject: &dyn Subject) -> Option<[u32; 2]> {
     let reads = kind::publishes(subject, Part::Text, Point::Embed) && kind::classifies(subject);
     let class = |name: &str| aim::token(subject, name).ok();
     if reads { Some([class("match")?, class("no match")?]) } else { None }
-}
-
-/// An input that a method cannot work on.
-pub(super) fn input(card: &Card, needs: &'static str, found: impl Into<String>) -> AnalysisError {
-    AnalysisError::Input { method: card.id, needs: needs.into(), found: found.into() }
 }
