@@ -27,16 +27,18 @@
 //! Of an answer of several tokens the means over the positions that decide them.
 //!
 //! # Settings
+//! - `part`: the language model; where it has no attention, or an encoder of its own reads the words, the tower ([`Part`]).
 //! - `among`: what is looked at, `I`: positions of pictures, or where the sample shows none its question; any others of the prompt
-//!   ([`Positions`]).
-//! - `positions`: who looks: the last, where the answer is read; any others, of which the mean is told.
+//!   ([`Positions`]). Of a tower its patches; positions are those of its own sequence, and the mean over pictures and tiles is told.
+//! - `positions`: who looks: the last, where the answer is read; any others, of which the mean is told. Of a tower the class token; of one that has none
+//!   all positions.
 //! - `layers`: all, or some by number ([`Indices`]).
 //!
 //! # Cost
 //! One forward pass with explicit attention, some queries at a time.
 //!
 //! # Errors
-//! Running: [`AnalysisError::Input`] for a subject without attention in its language model, a sample without what is looked at, several rows,
+//! Running: [`AnalysisError::Input`] for a subject or part without attention, a sample without what is looked at, several rows,
 //! positions that are not there; [`AnalysisError::Setting`] for a layer past the end; [`AnalysisError::Memory`]; [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
@@ -69,13 +71,15 @@
 
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Leaf, On, Part, Point, Site, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Inputs, Leaf, Objective, On, Part, Point,
+    Site, kind,
 };
-use mmlens_engine::{Indices, Looks, Positions, Progress, looks, one_row};
+use mmlens_engine::{Indices, Looks, Positions, Progress, Spoken, looks, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{passes_of_reading, positions_read};
+use crate::check::{part_with_attention, passes_of_reading, positions_read};
+use crate::sequence::Sequence;
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -86,7 +90,7 @@ pub const CARD: Card = Card {
     citation: "Kang et al.: Your Large Vision-Language Model Only Needs A Few Attention Heads For Visual Grounding. CVPR 2025. https://arxiv.org/abs/2503.06287",
     leaf: Leaf::Layer,
     cost: "1 forward with explicit attention",
-    needs: &[Capability::OwnWords, Capability::Scores(Part::Text), Capability::Answer],
+    needs: &[Capability::Attention],
     misleads: &[
         "A head that looks somewhere need not use what it finds there.",
         "One sample says little.",
@@ -99,6 +103,8 @@ pub const CARD: Card = Card {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// Of which part; `None` for the language model, or, where it has no attention, or an encoder of its own reads the words, the tower.
+    pub part: Option<Part>,
     /// What is looked at; `None` for pictures, or of a sample that shows none the question.
     pub among: Option<Positions>,
     /// Which positions look.
@@ -109,7 +115,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { among: None, positions: Positions::Last, layers: Indices::All }
+        Self { part: None, among: None, positions: Positions::Last, layers: Indices::All }
     }
 }
 
@@ -134,27 +140,24 @@ impl Analysis for HeadMeasures {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
-        let read = passes_of_reading(on.subject(), &on.form(case, &inputs)?);
-        let cost = Cost::rows(case.settling() + read + 1);
+        let read = match part_with_attention(&CARD, on.subject(), self.settings.part)? {
+            Part::Text => case.settling() + passes_of_reading(on.subject(), &on.form(case, &inputs)?),
+            _ => 0,
+        };
+        let cost = Cost::rows(read + 1);
         Ok(cost.taking(on.row(case, &inputs, &[])?.bytes, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
         let (subject, memory) = (on.subject(), on.memory());
-        let (inputs, objective) = on.open(case)?;
-        let map = one_row(CARD.id, &inputs)?;
-        let Settings { among, positions, layers } = &self.settings;
-        let among = match among {
-            Some(among) => among.clone(),
-            None if Positions::Pictures.of(map).is_ok_and(|some| !some.is_empty()) => Positions::Pictures,
-            None => Positions::Question,
+        let part = part_with_attention(&CARD, subject, self.settings.part)?;
+        let Looked { inputs, objective, among, there, queries, spoken } = match part {
+            Part::Text => self.among_words(on, case)?,
+            _ => self.in_tower(on, case, part)?,
         };
-        let there = among.chosen(CARD.id, map)?;
-        let (queries, spoken) = positions_read(&CARD, on, case, (&inputs, &objective), positions)?;
-        let of = kind::blocks(subject, Part::Text);
-        let layers = layers.chosen(CARD.id, "layers", of)?;
-        let sites: Vec<Site> =
-            layers.iter().map(|layer| Site::block(Part::Text, *layer, Point::Pattern)).collect();
+        let of = kind::blocks(subject, part);
+        let layers = self.settings.layers.chosen(CARD.id, "layers", of)?;
+        let sites: Vec<Site> = layers.iter().map(|layer| Site::block(part, *layer, Point::Pattern)).collect();
         let mut progress = Progress::new(on.watch(), CARD.id, 1);
         let seen = looks(subject, &inputs, &sites, &queries, (&memory, CARD.id))?;
         progress.advance(1)?;
@@ -182,7 +185,54 @@ impl Analysis for HeadMeasures {
             |name: &str, unit, values: Vec<f32>| Labelled::numbers(name, unit, vec![layer.clone()], values);
         tables.push(of_layer("even share", Unit::Ratio, even.iter().map(|own| own.0 as f32).collect())?);
         tables.push(of_layer("even entropy", Unit::Nat, even.iter().map(|own| own.1 as f32).collect())?);
-        Ok(Answer::new(tables, sites).explaining(&objective).settled("among", json!(among)))
+        let answer = Answer::new(tables, sites).settled("among", json!(among)).settled("part", json!(part));
+        Ok(if let Some(objective) = &objective { answer.explaining(objective) } else { answer })
+    }
+}
+
+/// Who looks at what, of a case.
+struct Looked {
+    inputs: Inputs,
+    /// Of a language model, what its answer is.
+    objective: Option<Objective>,
+    among: Positions,
+    there: Vec<usize>,
+    queries: Vec<usize>,
+    spoken: Spoken,
+}
+
+impl HeadMeasures {
+    /// Of a language model.
+    fn among_words(&self, on: &On<'_>, case: &Case) -> Result<Looked, AnalysisError> {
+        Capability::Answer.check(&CARD, on.subject())?;
+        let (inputs, objective) = on.open(case)?;
+        let map = one_row(CARD.id, &inputs)?;
+        let among = match &self.settings.among {
+            Some(among) => among.clone(),
+            None if Positions::Pictures.of(map).is_ok_and(|some| !some.is_empty()) => Positions::Pictures,
+            None => Positions::Question,
+        };
+        let there = among.chosen(CARD.id, map)?;
+        let positions = &self.settings.positions;
+        let (queries, spoken) = positions_read(&CARD, on, case, (&inputs, &objective), positions)?;
+        Ok(Looked { objective: Some(objective), among, there, queries, spoken, inputs })
+    }
+
+    /// Of a tower.
+    fn in_tower(&self, on: &On<'_>, case: &Case, part: Part) -> Result<Looked, AnalysisError> {
+        let inputs = on.encode(&case.sample)?;
+        let sequence = Sequence::of_part(&CARD, on.subject(), &inputs, part)?;
+        let among = match (&self.settings.among, sequence.has_class()) {
+            (Some(among), _) => among.clone(),
+            (None, Some(_)) => Positions::Pictures,
+            (None, None) => Positions::All,
+        };
+        let there = sequence.chosen(&among)?;
+        let queries = match (&self.settings.positions, sequence.has_class()) {
+            (Positions::Last, Some(false) | None) => sequence.chosen(&Positions::All)?,
+            (positions, _) => sequence.chosen(positions)?,
+        };
+        Ok(Looked { objective: None, among, there, queries, spoken: Spoken::none(), inputs })
     }
 }
 
@@ -195,12 +245,17 @@ struct Measures {
     entropy: f64,
 }
 
+/// Some queries of every row: of a tower of every picture and tile.
+fn of_rows<'a>(looks: &Looks, queries: &'a [usize]) -> impl Iterator<Item = (usize, usize)> + 'a {
+    (0..looks.rows).flat_map(move |row| queries.iter().map(move |query| (row, *query)))
+}
+
 /// Of every head of a layer.
 fn measured(looks: &Looks, queries: &[usize], among: &[usize]) -> Vec<Measures> {
     let mut all = vec![Measures::default(); looks.heads];
-    let count = queries.len().max(1) as f64;
-    for query in queries {
-        for (own, weights) in all.iter_mut().zip(looks.of(0, *query).chunks(looks.keys.max(1))) {
+    let count = (looks.rows * queries.len()).max(1) as f64;
+    for (row, query) in of_rows(looks, queries) {
+        for (own, weights) in all.iter_mut().zip(looks.of(row, query).chunks(looks.keys.max(1))) {
             let there: Vec<f64> =
                 among.iter().filter_map(|at| weights.get(*at)).map(|v| f64::from(*v)).collect();
             let share: f64 = there.iter().sum();
@@ -220,9 +275,9 @@ fn measured(looks: &Looks, queries: &[usize], among: &[usize]) -> Vec<Measures> 
 
 /// What even attention over the positions that some queries see has on others, and its entropy, in the mean over the queries.
 fn even(looks: &Looks, queries: &[usize], among: &[usize]) -> (f64, f64) {
-    let (mut share, mut entropy, count) = (0.0, 0.0, queries.len().max(1) as f64);
-    for query in queries {
-        let rows: Vec<&[f32]> = looks.of(0, *query).chunks(looks.keys.max(1)).collect();
+    let (mut share, mut entropy, count) = (0.0, 0.0, (looks.rows * queries.len()).max(1) as f64);
+    for (row, query) in of_rows(looks, queries) {
+        let rows: Vec<&[f32]> = looks.of(row, query).chunks(looks.keys.max(1)).collect();
         let sees = |key: usize| rows.iter().any(|row| row.get(key).is_some_and(|v| *v > 0.0));
         let seen = (0..looks.keys).filter(|key| sees(*key)).count().max(1) as f64;
         let there = among.iter().filter(|key| sees(**key)).count() as f64;
