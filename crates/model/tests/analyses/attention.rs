@@ -50,6 +50,48 @@ fn heads_are_measured_as_in_numpy() {
     }
 }
 
+/// Of a tower: what the class token gives to the patches, from the weights of the library.
+#[test]
+fn heads_of_a_tower_are_measured_by_its_class_token() {
+    let oracle = Oracle::open("methods/attention").unwrap();
+    let (dims, weights) = wanted(&oracle, "clip/maps");
+    let clip = mmlens_zoo::open(checkpoint("clip-a"), &mmlens_core::device::host()).unwrap();
+    let sample = Sample::new(shown(&["square"], "").pictures, Words::Texts(vec!["a".to_owned()]));
+    let run = |positions| {
+        let settings = head_measures::Settings { positions, ..Default::default() };
+        HeadMeasures::new(settings).unwrap().run(clip.as_ref(), &Case::new(sample.clone())).unwrap()
+    };
+    let found = run(Positions::Last);
+    let keys = dims[2];
+    let entropy =
+        |shares: &[f64]| -shares.iter().map(|p| if *p > 0.0 { p * p.ln() } else { 0.0 }).sum::<f64>();
+    let (mut shares, mut scores, mut entropies) = (Vec::new(), Vec::new(), Vec::new());
+    for row in weights.chunks(keys) {
+        let share: f64 = row[1..].iter().sum();
+        let within: Vec<f64> = row[1..].iter().map(|own| own / share).collect();
+        shares.push(share);
+        scores.push(share * (1.0 - entropy(&within) / ((keys - 1) as f64).ln()));
+        entropies.push(entropy(row));
+    }
+    for (table, wanted) in [("share", &shares), ("score", &scores), ("entropy", &entropies)] {
+        assert_eq!(found.table(table).unwrap().shape(), dims[..2]);
+        WEIGHT.check(table, numbers(&found, table), wanted).unwrap();
+    }
+    let even = (keys - 1) as f64 / keys as f64;
+    WEIGHT.check("even", numbers(&found, "even share"), &vec![even; dims[0]]).unwrap();
+    assert_eq!(found.provenance.settings["part"], "vision");
+    // All patches look, too, each at all of them and the class token.
+    let others = run(Positions::Pictures);
+    assert!(numbers(&others, "share") != numbers(&found, "share") && others.provenance.objective.is_none());
+    let words = run_words(clip.as_ref(), &sample);
+    assert!(words.contains("positions of a tower"), "{words}");
+}
+
+fn run_words(subject: &dyn mmlens_core::Subject, sample: &Sample) -> String {
+    let settings = head_measures::Settings { among: Some(Positions::Words), ..Default::default() };
+    HeadMeasures::new(settings).unwrap().run(subject, &Case::new(sample.clone())).unwrap_err().to_string()
+}
+
 #[test]
 fn layers_look_as_in_numpy() {
     let oracle = Oracle::open("methods/attention").unwrap();
