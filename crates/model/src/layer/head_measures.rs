@@ -309,6 +309,12 @@ mod tests {
         );
         assert_eq!((two.share, two.evenness, two.score), (0.75, 0.0, 0.75));
         assert_eq!(even(&looks, &[0], &[2, 3]), (0.5, 4_f64.ln()));
+        // Two pictures of a tower, one head: the mean over both.
+        let values = vec![0.25, 0.25, 0.25, 0.25, 0.0, 0.25, 0.0, 0.75];
+        let pictures = Looks { rows: 2, heads: 1, queries: 1, keys: 4, values };
+        let [both] = measured(&pictures, &[0], &[2, 3])[..] else { unreachable!() };
+        assert_eq!((both.share, both.evenness, both.score), (0.625, 0.5, 0.375));
+        assert_eq!(even(&pictures, &[0], &[2, 3]).0, 0.5);
         let none = measured(&looks, &[0], &[0]);
         assert_eq!((none[1].share, none[1].evenness, none[1].score), (0.0, 0.0, 0.0));
     }
