@@ -140,9 +140,17 @@ impl Analysis for HeadMeasures {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
-        let read = match part_with_attention(&CARD, on.subject(), self.settings.part)? {
-            Part::Text => case.settling() + passes_of_reading(on.subject(), &on.form(case, &inputs)?),
-            _ => 0,
+        let subject = on.subject();
+        let read = match part_with_attention(&CARD, subject, self.settings.part)? {
+            Part::Text if Capability::Answer.lacking(subject).is_none() => {
+                case.settling() + passes_of_reading(subject, &on.form(case, &inputs)?)
+            }
+            Part::Text => 0,
+            // First of all it says what is wrong with the positions.
+            part => {
+                self.in_tower(on, case, part)?;
+                0
+            }
         };
         let cost = Cost::rows(read + 1);
         Ok(cost.taking(on.row(case, &inputs, &[])?.bytes, on.memory().budget()))
@@ -204,8 +212,11 @@ struct Looked {
 impl HeadMeasures {
     /// Of a language model.
     fn among_words(&self, on: &On<'_>, case: &Case) -> Result<Looked, AnalysisError> {
-        Capability::Answer.check(&CARD, on.subject())?;
-        let (inputs, objective) = on.open(case)?;
+        let answers = Capability::Answer.lacking(on.subject()).is_none();
+        let (inputs, objective) = match answers {
+            true => on.open(case).map(|(inputs, objective)| (inputs, Some(objective)))?,
+            false => (on.encode(&case.sample)?, None),
+        };
         let map = one_row(CARD.id, &inputs)?;
         let among = match &self.settings.among {
             Some(among) => among.clone(),
@@ -214,8 +225,11 @@ impl HeadMeasures {
         };
         let there = among.chosen(CARD.id, map)?;
         let positions = &self.settings.positions;
-        let (queries, spoken) = positions_read(&CARD, on, case, (&inputs, &objective), positions)?;
-        Ok(Looked { objective: Some(objective), among, there, queries, spoken, inputs })
+        let (queries, spoken) = match &objective {
+            Some(objective) => positions_read(&CARD, on, case, (&inputs, objective), positions)?,
+            None => (positions.chosen(CARD.id, map)?, Spoken::none()),
+        };
+        Ok(Looked { objective, among, there, queries, spoken, inputs })
     }
 
     /// Of a tower.
