@@ -113,9 +113,10 @@ fn effects_on_log_odds_are_those_of_transformers_on_two_kinds_of_checkpoints() {
                 let gap = tolerance.check("effect by case", own, &wanted).unwrap();
                 println!("{name}, answers {spoken}, one colour {flat}: {:.1e}", gap.absolute);
                 let (mean, by_case) = (numbers(&found, "effect"), numbers(&found, "effect by case"));
-                for effect in 0..3 {
+                assert_eq!(mean.len(), 3);
+                for (effect, own) in mean.iter().enumerate() {
                     let sum: f32 = by_case.iter().skip(effect).step_by(3).sum();
-                    assert!((mean[effect] - sum / n as f32).abs() < 1e-5);
+                    assert!((own - sum / n as f32).abs() < 1e-5);
                 }
             }
         }
