@@ -178,7 +178,7 @@ impl Checkpoint {
             Ok(Case { sample: samples[i % samples.len()].clone(), target: target.clone() })
         });
         let groups = (0..count as u64).collect();
-        Ok(Annotated::new(data, ["one", "other"], labels)?.grouped(groups)?)
+        Ok(Annotated::new(data, ["red", "blue"], labels)?.grouped(groups)?)
     }
 
     fn target(&self) -> Target {

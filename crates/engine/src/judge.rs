@@ -3,7 +3,7 @@
 use mmlens_core::check::input;
 use mmlens_core::{
     AnalysisError, AnyTensor, Card, Copies, HookError, Inputs, Need, Objective, On, Part, Plan, Point, Reply,
-    Sample, Subject, Words, kind,
+    Sample, Subject, SubjectError, Words, kind,
 };
 
 use crate::{Absent, Coalition, Hiding, Positions, Units, aim};
@@ -127,7 +127,12 @@ impl Judged {
                 continue;
             }
             let answered = bare.clone().answered(Reply::Text(text.clone()));
-            let inputs = on.encode(&answered)?;
+            let inputs = on.encode(&answered).map_err(|error| match error {
+                SubjectError::Sample { .. } => {
+                    input(card, "texts that the subject can say", error.to_string())
+                }
+                other => other.into(),
+            })?;
             let (row, reply) = (inputs.ids.concat(), inputs.map().reply());
             let start = reply.start + inputs.pads.first().copied().unwrap_or(0);
             let (before, own) = row.split_at_checked(start).ok_or(HookError::NoObjective)?;

@@ -41,7 +41,7 @@
 //! `n^2` passes for `n` cases; names of classes of several tokens take a pass each. The picture of one case is held, and the words of all.
 //!
 //! # Errors
-//! Making: [`AnalysisError::Setting`] for fewer than two cases. Running: [`AnalysisError::Input`] for fewer than two cases or classes, a case without pictures or words, a class the subject cannot say; [`AnalysisError::Memory`];
+//! Making: [`AnalysisError::Setting`] for fewer than two cases, or more than 1000. Running: [`AnalysisError::Input`] for fewer than two cases or classes, a case without pictures or words, a class the subject cannot say; [`AnalysisError::Memory`];
 //! [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
@@ -101,6 +101,8 @@ pub const CARD: Card = Card {
 
 /// Fewer cases than this are cautioned of.
 const FEW: usize = 20;
+/// More are not crossed: their square is held, and passed.
+const MOST: usize = 1000;
 
 /// An additive function that is right by more than this less often of cases left out is told.
 const LEAK: f64 = 0.1;
@@ -282,8 +284,8 @@ impl Analysis for Emap {
 
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
         match settings.cases {
-            0 | 1 => Err(setting(&CARD, "cases", settings.cases, "there must be at least two")),
-            _ => Ok(Self { settings }),
+            2..=MOST => Ok(Self { settings }),
+            _ => Err(setting(&CARD, "cases", settings.cases, "there must be at least two, and at most 1000")),
         }
     }
 

@@ -149,6 +149,13 @@ fn what_speaks_against_it_is_said() {
     let data = Annotated::new(from_fn("words", 2, words), ["a", "b"], vec![0, 1]).unwrap();
     let said = refused(ManyCases::over(data).unwrap());
     assert!(said.contains("cases with pictures and words") && said.ends_with("case 0 lacks one"), "{said}");
+    // A class that the subject has no words for.
+    let case = |i: usize| Ok(Case::new(Sample::ask(painted(i as u32), "what colour is the star ?")));
+    let data = Annotated::new(from_fn("said", 2, case), ["red", "mauve"], vec![0, 1]).unwrap();
+    let model = mmlens_zoo::shipped::shapes(&Device::default()).unwrap();
+    let said = Emap::new(emap::Settings::default()).unwrap().run(&model, &ManyCases::over(data).unwrap());
+    let said = said.unwrap_err().to_string();
+    assert!(said.starts_with("emap needs texts that the subject can say, but"), "{said}");
     // All pictures with all words are the same: nothing arrives.
     let same = |_: usize| Ok(Case::new(Sample::prompt(vec![painted(1)], "#ab")));
     let data = Annotated::new(from_fn("same", 3, same), ["a", "b"], vec![0, 1, 1]).unwrap();
