@@ -91,7 +91,8 @@ mod tests {
     #[test]
     fn no_setting_counts_without_a_bound() {
         // These count nothing that is held: places and layers that something begins at, and bounds that the input has, too.
-        const FREE: [&str; 8] = [
+        const FREE: [&str; 9] = [
+            "swap.layer",
             "latent.skip",
             "ablation.from",
             "ablation-often.from",

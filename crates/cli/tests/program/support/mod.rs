@@ -60,6 +60,7 @@ impl Said {
                 "swapped the answer is not yet",
                 "what is explained is not what it would say",
                 "turn the answer with",
+                "their effects do not add up",
                 "more draws are needed",
                 "whether they mean the same is not seen",
                 "of the answers were cut off after the most tokens",
