@@ -65,6 +65,12 @@ fn settings(short: &str, site: &str) -> Value {
         "caa" => json!({ "site": site, "draws": 1, "held_out": 0.5 }),
         "inlp" => json!({ "site": site, "rounds": 1, "draws": 1 }),
         "concepts" => json!({ "site": site, "count": 2, "starts": 1, "draws": 1 }),
+        "sparse-head" => json!({ "site": site, "lambdas": 4, "draws": 1 }),
+        "bottleneck" => json!({ "site": site, "least": 1, "lambdas": 4, "draws": 1 }),
+        "tcav" => {
+            json!({ "site": site, "concepts": ["one"], "random": "other", "explained": "one", "runs": 2 })
+        }
+        "tree" => json!({ "site": site, "features": "rows", "answers": "labels", "least": 1, "shuffles": 1 }),
         "sae" => json!({ "site": site, "features": 4, "k": 1, "passes": 1 }),
         _ => json!({}),
     }
@@ -168,6 +174,39 @@ fn inverted(picture: &Picture) -> Picture {
     Picture::new("inverted", image)
 }
 
+/// Cases that name a concept: what those of the first class show.
+struct Named<D>(D);
+
+impl<D: Cases> Cases for Named<D> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn case(&self, index: usize) -> Result<Case, SubjectError> {
+        self.0.case(index)
+    }
+
+    fn classes(&self) -> &[String] {
+        self.0.classes()
+    }
+
+    fn label(&self, index: usize) -> Result<Option<usize>, SubjectError> {
+        self.0.label(index)
+    }
+
+    fn group(&self, index: usize) -> Result<Option<u64>, SubjectError> {
+        self.0.group(index)
+    }
+
+    fn concepts(&self, index: usize) -> Result<Vec<String>, SubjectError> {
+        Ok(self.label(index)?.filter(|label| *label == 0).map(|_| "concept".to_owned()).into_iter().collect())
+    }
+}
+
 impl Checkpoint {
     /// A few cases with classes: the samples, again and again.
     fn data(&self, target: Target) -> Result<impl Cases + Send + use<>> {
@@ -179,6 +218,25 @@ impl Checkpoint {
         });
         let groups = (0..count as u64).collect();
         Ok(Annotated::new(data, ["red", "blue"], labels)?.grouped(groups)?)
+    }
+
+    /// Cases that all differ, a third of them of one class: the first sample with its pictures ever brighter, or with a letter more.
+    fn varied(&self) -> Result<impl Cases + Send + use<>> {
+        let sample = self.samples.first().context("a sample")?.clone();
+        let (target, count) = (self.target(), 12);
+        let data = from_fn(self.name, count, move |i| {
+            let brighter = |own: &Picture| Picture::new("brighter", own.image.brighten(9 * i as i32));
+            let letter = ["a", "b", "d", "e", "g", "i", "n", "o", "r", "s", "t", "u"][i % 12];
+            let words = match &sample.words {
+                Words::Prompt(text) if sample.pictures.is_empty() => {
+                    Words::Prompt(format!("{text} {letter}"))
+                }
+                other => other.clone(),
+            };
+            let pictures = sample.pictures.iter().map(brighter).collect();
+            Ok(Case { sample: Sample { pictures, words, ..sample.clone() }, target: target.clone() })
+        });
+        Ok(Annotated::new(data, ["one", "other"], (0..count).map(|i| usize::from(i % 3 > 0)).collect())?)
     }
 
     fn target(&self) -> Target {
@@ -205,7 +263,11 @@ impl Checkpoint {
     /// Runs a method.
     pub(crate) fn runs(&self, method: &Method) -> Result<Cell> {
         let made = method.make(settings(method.card.short, &self.site()))?;
-        let found = made.run_given(&On::new(self.subject.as_ref()), &self.given(self.target())?);
+        let mut given = self.given(self.target())?;
+        if method.card.short == "tcav" {
+            given = given.over(ManyCases::over(self.varied()?)?);
+        }
+        let found = made.run_given(&On::new(self.subject.as_ref()), &given);
         self.cell(method.card.id, found.map(|_| ()))
     }
 
@@ -218,7 +280,7 @@ impl Checkpoint {
             }
             _ => self.target(),
         };
-        let (on, data) = (On::new(self.subject.as_ref()), self.data(target.clone())?);
+        let (on, data) = (On::new(self.subject.as_ref()), Named(self.data(target.clone())?));
         let learned =
             fit.learn(settings(fit.card.short, &self.site()), &Source::Cases(&on, &data), Seed(0), None);
         let given = self.given(target)?;

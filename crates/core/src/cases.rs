@@ -52,6 +52,15 @@ pub trait Cases: Sync {
         Ok(None)
     }
 
+    /// What is in a case, by name: the concepts that it shows, each once; none, if nobody says. What no case of a data set names is
+    /// known of none of them.
+    ///
+    /// # Errors
+    /// As [`Cases::case`].
+    fn concepts(&self, _index: usize) -> Result<Vec<String>, SubjectError> {
+        Ok(Vec::new())
+    }
+
     /// Regions of the pictures of a case that are known to matter, or to show something.
     ///
     /// # Errors
@@ -68,8 +77,8 @@ pub trait Cases: Sync {
         Ok(Vec::new())
     }
 
-    /// SHA-256 of all there is in it, in hexadecimal digits: of every sample with the pixels of its pictures, and of labels and
-    /// groups. Data sets that follow from a seed say it from that.
+    /// SHA-256 of all there is in it, in hexadecimal digits: of every sample with the pixels of its pictures, and of labels,
+    /// groups and concepts. Data sets that follow from a seed say it from that.
     ///
     /// # Errors
     /// As [`Cases::case`].
@@ -80,7 +89,11 @@ pub trait Cases: Sync {
         let mut hash = mmlens_files::sha256(json!([self.len(), self.classes()]).to_string());
         for index in 0..self.len() {
             let record = self.case(index)?.record();
-            let known = json!([record, self.label(index)?, self.group(index)?]);
+            let (label, group, concepts) = (self.label(index)?, self.group(index)?, self.concepts(index)?);
+            let known = match concepts.is_empty() {
+                true => json!([record, label, group]),
+                false => json!([record, label, group, concepts]),
+            };
             hash = mmlens_files::sha256(format!("{hash}{known}"));
         }
         Ok(hash)
@@ -270,6 +283,10 @@ impl<D: Cases> Cases for Annotated<D> {
         }
     }
 
+    fn concepts(&self, index: usize) -> Result<Vec<String>, SubjectError> {
+        self.data.concepts(index)
+    }
+
     fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {
         self.data.masks(index)
     }
@@ -351,6 +368,10 @@ impl Cases for Subset<'_> {
 
     fn group(&self, index: usize) -> Result<Option<u64>, SubjectError> {
         self.data.group(self.of_all(index)?)
+    }
+
+    fn concepts(&self, index: usize) -> Result<Vec<String>, SubjectError> {
+        self.data.concepts(self.of_all(index)?)
     }
 
     fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {

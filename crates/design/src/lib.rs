@@ -1,8 +1,11 @@
 //! Architectures designed to be understood, and what stands in for one that was not: directions of concepts, bottlenecks, sparse heads, trees, prototypes, and the effects of modalities told apart as causes.
 //!
-//! `docs/causal.md` says which to use when.
+//! `docs/causal.md` and `docs/design.md` say which to use when.
 
 pub mod causal;
+pub mod concept;
+mod learned;
+pub mod surrogate;
 
 pub use causal::{Exchange, Measured};
 
@@ -12,6 +15,11 @@ mmlens_core::methods! {
     causal::cf_vqa::CfVqa,
     causal::causal_mediation::CausalMediation,
     causal::emap::Emap,
+    concept::tcav::Tcav,
+    surrogate::decision_tree::DecisionTree,
 }
 
-mmlens_core::fits! {}
+mmlens_core::fits! {
+    concept::bottleneck::PostHocBottleneck,
+    surrogate::sparse_head::SparseHead,
+}

@@ -2,8 +2,8 @@
 
 use mmlens_core::finding::Provenance;
 use mmlens_core::{
-    AnalysisError, AxisName, Case, Cases, Examples, HookError, Inputs, On, Part, Plan, Selector, Site,
-    SiteSpec, Source, Subject, Trace, kind,
+    AnalysisError, AnyTensor, AxisName, Case, Cases, Examples, HookError, Inputs, On, Part, Plan, Selector,
+    Site, SiteSpec, Source, Subject, kind,
 };
 
 use crate::shows::{crosses, of_tower};
@@ -69,7 +69,25 @@ pub fn rows_at(
         plan = plan.read(*site)?;
     }
     let trace = subject.run(inputs, plan)?;
-    rows.into_iter().map(|(rows, positions)| rows.held(method, inputs, &trace, positions)).collect()
+    let held = |(rows, positions): (Rows<'_>, &Positions)| {
+        rows.held(method, inputs, trace.get(rows.spec.site)?, positions)
+    };
+    rows.into_iter().map(held).collect()
+}
+
+/// What a value as long as a site, such as the gradient there, holds of one case at some positions; as [`rows_of`] of what the site holds.
+///
+/// # Errors
+/// As [`rows_at`], but for the pass.
+pub fn rows_in(
+    (on, method): (&On<'_>, &'static str),
+    inputs: &Inputs,
+    (site, value): (Site, &AnyTensor),
+    positions: &Positions,
+) -> Result<Held, AnalysisError> {
+    let subject = on.subject();
+    let rows = Rows::of(method, subject, published(subject, site)?)?.suit(method, positions)?;
+    rows.held(method, inputs, value, positions)
 }
 
 /// Numbers of a row of a site, and whether it has such positions.
@@ -204,11 +222,10 @@ impl<'a> Rows<'a> {
         self,
         method: &'static str,
         inputs: &Inputs,
-        trace: &Trace,
+        value: &AnyTensor,
         positions: &Positions,
     ) -> Result<Held, AnalysisError> {
         let Self { spec, prompt, width, .. } = self;
-        let value = trace.get(spec.site)?;
         let (dims, values) = (value.dims(), value.finite_values(spec.site)?);
         let (places, shows) = self.placed(method, inputs, &dims, positions)?;
         let mut chosen = Vec::with_capacity(places.len() * width);

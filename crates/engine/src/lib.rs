@@ -55,6 +55,7 @@ pub mod dictionary;
 pub mod distribution;
 mod draws;
 mod eigen;
+mod elastic;
 mod exchange;
 mod flow;
 mod fold;
@@ -87,6 +88,7 @@ mod quadrature;
 mod ranks;
 mod relevance;
 mod ridge;
+mod scale;
 mod scanned;
 pub mod shapley;
 mod shared_space;
@@ -99,6 +101,7 @@ pub mod units;
 mod variants;
 mod vocabulary;
 mod weight_gradients;
+mod welch;
 mod window;
 mod wordlist;
 
@@ -111,13 +114,14 @@ pub use crop::crop;
 pub use dictionary::{Dictionary, DictionaryError, WithDictionary};
 pub use draws::{direction, drawn_order, normal};
 pub use eigen::{Eigen, principal};
+pub use elastic::{ElasticNet, Penalty};
 pub use exchange::{Pictures, Wording};
 pub use flow::{Flow, FlowSettings, Heads, Mixing};
 pub use fold::{folded, reshaped, states_at, unfolded};
 pub use gain::{Gain, HeldGain};
 pub use gather::{
     Gathered, Held, examples, examples_of, gathered, observed, published, row_count, row_width, rows_at,
-    rows_of, rows_shown,
+    rows_in, rows_of, rows_shown,
 };
 pub use gaze::{Gaze, Kinds, gazes};
 pub use held::{held, numbers};
@@ -143,6 +147,7 @@ pub use quadrature::{Node, Rule};
 pub use ranks::{MannWhitney, Ranked, benjamini_hochberg};
 pub use relevance::{Crossing, Layers, Taken};
 pub use ridge::Ridge;
+pub use scale::Scale;
 pub use shared_space::{first_picture, projected, text_inputs, text_vectors};
 pub use shows::Shows;
 pub use sinks::{Drawn, drawn, sinks};
@@ -155,5 +160,6 @@ pub use units::{Absent, Coalition, Hiding, Segments, Slic, Unit, UnitError, Unit
 pub use variants::{Start, score, sweep};
 pub use vocabulary::{Fold, Unembedding, ValueVectors};
 pub use weight_gradients::{Shares, WeightFactors, WeightGradients, gradient_product, is_covered};
+pub use welch::Welch;
 pub use window::Windows;
 pub use wordlist::WordList;

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::support::{Said, args, command, mmlens, model, picture};
 
 /// A folder with a folder for each of two classes, of pictures that the model can tell apart.
-fn classes(folder: &Path) -> PathBuf {
+pub(crate) fn classes(folder: &Path) -> PathBuf {
     let pictures = folder.join("pictures");
     for (class, shade) in [("dark", 40_u8), ("light", 210)] {
         fs::create_dir_all(pictures.join(class)).unwrap();

@@ -9,6 +9,7 @@ mod certify;
 mod classifier;
 mod clips;
 mod compare;
+mod design;
 mod diff;
 mod dual;
 mod encoders;

@@ -121,6 +121,10 @@ const TENANTS: [(&str, &[&str]); 7] = [
             "cf-vqa",
             "causal-mediation",
             "emap",
+            "concept-activation-vectors",
+            "decision-tree",
+            "post-hoc-bottleneck",
+            "sparse-head",
         ],
     ),
     (

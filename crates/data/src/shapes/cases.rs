@@ -100,6 +100,10 @@ impl Cases for ShapesCases {
         Ok(Some(self.scene(index)?.0.key))
     }
 
+    fn concepts(&self, index: usize) -> Result<Vec<String>, SubjectError> {
+        Ok(self.scene(index)?.0.concepts())
+    }
+
     fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {
         let (scene, question) = self.scene(index)?;
         let objects = question.evidence.iter().filter_map(|object| scene.objects.get(*object));

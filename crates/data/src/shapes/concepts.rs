@@ -79,16 +79,14 @@ impl Cases for ShapesConcepts {
         Ok(Some(self.scene(index)?.key))
     }
 
+    fn concepts(&self, index: usize) -> Result<Vec<String>, SubjectError> {
+        Ok(self.scene(index)?.concepts())
+    }
+
     fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {
         let scene = self.scene(index)?;
         let masks = scene.objects.iter().flat_map(|object| {
-            let (colour, shape, size) = (object.colour.word(), object.shape.word(), object.size.word());
-            let names = [
-                format!("colour: {colour}"),
-                format!("shape: {shape}"),
-                format!("size: {size}"),
-                format!("object: {colour} {shape}"),
-            ];
+            let names = object.concepts();
             let inside = object.mask.to_vec();
             names.map(|name| Mask { name, picture: 0, size: [SIDE, SIDE], inside: inside.clone() })
         });
@@ -119,6 +117,13 @@ mod tests {
             let scene = data.scene(case).unwrap();
             let (masks, objects) = (data.masks(case).unwrap(), scene.objects.len());
             assert_eq!(masks.len(), 4 * objects);
+            let (named, mut each) = (data.concepts(case).unwrap(), Vec::new());
+            for mask in &masks {
+                if !each.contains(&mask.name) {
+                    each.push(mask.name.clone());
+                }
+            }
+            assert_eq!(named, each);
             for category in ["colour", "shape", "size", "object"] {
                 let own = masks.iter().filter(|mask| mask.name.starts_with(&format!("{category}: ")));
                 let pixels: usize =

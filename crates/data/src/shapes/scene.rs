@@ -53,6 +53,18 @@ pub struct Object {
 }
 
 impl Object {
+    /// What it is, by category: `colour: red`, `shape: circle`, `size: large`, `object: red circle`.
+    #[must_use]
+    pub fn concepts(&self) -> [String; 4] {
+        let (colour, shape, size) = (self.colour.word(), self.shape.word(), self.size.word());
+        [
+            format!("colour: {colour}"),
+            format!("shape: {shape}"),
+            format!("size: {size}"),
+            format!("object: {colour} {shape}"),
+        ]
+    }
+
     /// What is needed to draw this object again.
     fn placement(&self) -> Placement {
         let &Self { shape, colour, size, centre, radius, rgb, .. } = self;
@@ -99,6 +111,14 @@ impl Scene {
         }
         objects.reverse();
         Self { id, split, seed, key: content_key(placements), background, grain, objects }
+    }
+
+    /// What there is in it, by category, each once: [`Object::concepts`].
+    #[must_use]
+    pub fn concepts(&self) -> Vec<String> {
+        let mut seen = std::collections::BTreeSet::new();
+        let all = self.objects.iter().flat_map(Object::concepts);
+        all.filter(|name| seen.insert(name.clone())).collect()
     }
 
     /// The scene without one object; the objects after it move up by one.

@@ -28,6 +28,15 @@ fn settings(method: &Method) -> Vec<Value> {
             json!({ "units": "neurons", "layers": { "at": [1] }, "joint": 2, "random": 2, "rows": 3, "positions": "last" }),
             json!({ "units": { "layers": "attn_out" }, "random": 2 }),
         ],
+        "tcav" => vec![
+            json!({ "runs": 3 }),
+            json!({ "runs": 2, "concepts": ["second"], "positions": "all", "rows": "mean" }),
+            json!({ "runs": 2, "relative": true, "seed": 4, "c": 0.1 }),
+        ],
+        "tree" => vec![
+            json!({ "max_new": 2, "least": 1 }),
+            json!({ "features": "rows", "answers": "labels", "positions": "all", "depth": 2, "shuffles": 1 }),
+        ],
         other => panic!("`{other}` has no settings here"),
     }
 }

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the pages of the methods quote the gaps printed here")]
 
+mod bottleneck;
 mod causal;
 mod causal_truths;
 mod contracts;
 mod emap;
+mod sparse;
 mod support;
+mod tcav;
+mod trees;

@@ -1,14 +1,14 @@
 //! Subjects, samples and small helpers of these tests.
 
-#![allow(dead_code, reason = "helpers stand here before the methods that need them")]
-
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
 
 use burn::tensor::Device;
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{CautionKind, Finding};
-use mmlens_core::{Annotated, Case, ManyCases, Picture, Sample, Site, Subject, Words, from_fn};
+use mmlens_core::{
+    Annotated, Case, Cases, ManyCases, Picture, Sample, Site, Subject, SubjectError, Words, from_fn,
+};
 use mmlens_testkit::{checkpoint, picture};
 use proptest::prelude::ProptestConfig;
 
@@ -65,7 +65,7 @@ const LABELS: [&str; 12] = [
     "second",
 ];
 
-/// A data set of twelve cases like a sample, each with a few letters behind its words, and a label.
+/// A data set of twelve cases like a sample, each with a few letters behind its words, a label and what it shows by name.
 pub(crate) fn many(sample: &Sample) -> ManyCases {
     let sample = sample.clone();
     let case = move |i: usize| {
@@ -84,5 +84,42 @@ pub(crate) fn many(sample: &Sample) -> ManyCases {
     classes.dedup();
     let labels =
         LABELS.iter().map(|label| classes.iter().position(|class| class == label).unwrap()).collect();
-    ManyCases::over(Annotated::new(from_fn("many", LABELS.len(), case), classes, labels).unwrap()).unwrap()
+    let data = Annotated::new(from_fn("many", LABELS.len(), case), classes, labels).unwrap();
+    ManyCases::over(Shown { data, shows: |i| if i % 3 == 0 { vec!["third"] } else { vec![] } }).unwrap()
+}
+
+/// A data set of which a function says what each case shows.
+pub(crate) struct Shown<D, F> {
+    pub(crate) data: D,
+    pub(crate) shows: F,
+}
+
+impl<D: Cases, F: Fn(usize) -> Vec<&'static str> + Sync> Cases for Shown<D, F> {
+    fn name(&self) -> &str {
+        self.data.name()
+    }
+
+    fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    fn case(&self, index: usize) -> Result<Case, SubjectError> {
+        self.data.case(index)
+    }
+
+    fn classes(&self) -> &[String] {
+        self.data.classes()
+    }
+
+    fn label(&self, index: usize) -> Result<Option<usize>, SubjectError> {
+        self.data.label(index)
+    }
+
+    fn group(&self, index: usize) -> Result<Option<u64>, SubjectError> {
+        self.data.group(index)
+    }
+
+    fn concepts(&self, index: usize) -> Result<Vec<String>, SubjectError> {
+        Ok((self.shows)(index).into_iter().map(str::to_owned).collect())
+    }
 }

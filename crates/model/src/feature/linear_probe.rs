@@ -90,7 +90,7 @@ use mmlens_core::{
     Split, Watch, found, learned_from, step,
 };
 use mmlens_engine::distribution::largest;
-use mmlens_engine::{Classed, Limits, Logistic, Positions, examples_of};
+use mmlens_engine::{Classed, Limits, Logistic, Positions, Scale, examples_of};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -217,24 +217,13 @@ impl Fit for LinearProbe {
 
 impl LinearProbe {
     fn scale(&self, from: &Examples, out: &[bool]) -> Scale {
-        let none = Scale { means: vec![0.0; from.width()], deviations: vec![1.0; from.width()] };
-        if !self.settings.standardised {
-            return none;
+        match self.settings.standardised {
+            true => {
+                let kept = || from.rows().zip(out).filter(|(_, out)| !**out).map(|(row, _)| row);
+                Scale::of_rows(from.width(), kept)
+            }
+            false => Scale::none(from.width()),
         }
-        let kept = || from.rows().zip(out).filter(|(_, out)| !**out).map(|(row, _)| row);
-        let n = kept().count() as f64;
-        let mut scale = Scale { means: vec![0.0; from.width()], deviations: vec![0.0; from.width()] };
-        for row in kept() {
-            scale.means.iter_mut().zip(row).for_each(|(mean, x)| *mean += f64::from(*x) / n);
-        }
-        for row in kept() {
-            let each = scale.deviations.iter_mut().zip(&scale.means).zip(row);
-            each.for_each(|((square, mean), x)| *square += (f64::from(*x) - mean).powi(2) / n);
-        }
-        // A coordinate that is always the same says nothing, at any scale.
-        let deviation = |square: &mut f64| *square = if *square > 0.0 { square.sqrt() } else { 1.0 };
-        scale.deviations.iter_mut().for_each(deviation);
-        scale
     }
 
     fn search(
@@ -269,30 +258,6 @@ fn control_labels(from: &Examples, out: &[bool], seed: Seed) -> Vec<usize> {
 
 /// Which item of a seed the draws of the control task are.
 const CONTROL: u64 = 1 << 32;
-
-/// What every coordinate is less, and divided by.
-struct Scale {
-    means: Vec<f64>,
-    deviations: Vec<f64>,
-}
-
-impl Scale {
-    fn of(&self, row: &[f32]) -> impl Iterator<Item = f64> {
-        let each = row.iter().zip(&self.means).zip(&self.deviations);
-        each.map(|((x, mean), deviation)| (f64::from(*x) - mean) / deviation)
-    }
-
-    /// The same model of rows that are not scaled.
-    fn undone(&self, model: Logistic) -> Logistic {
-        let each = model.weights.into_iter().zip(model.intercepts).map(|(weights, intercept)| {
-            let weights: Vec<f64> = weights.iter().zip(&self.deviations).map(|(w, d)| w / d).collect();
-            let shift: f64 = weights.iter().zip(&self.means).map(|(w, mean)| w * mean).sum();
-            (weights, intercept - shift)
-        });
-        let (weights, intercepts) = each.unzip();
-        Logistic { weights, intercepts }
-    }
-}
 
 /// Rows and labels of one task, apart by whether they are learned from.
 struct Task {

@@ -37,6 +37,9 @@ struct Line {
     label: Option<String>,
     /// Cases of one group are learned from together, or not at all.
     group: Option<String>,
+    /// What it shows, by name.
+    #[serde(default)]
+    concepts: Vec<String>,
     #[serde(default)]
     image: OneOrMany<PathBuf>,
     #[serde(default)]
@@ -236,6 +239,12 @@ impl Listed {
     /// What it is learned from together with, if it says so.
     pub(crate) fn group(&self) -> Option<&str> {
         self.line.group.as_deref()
+    }
+
+    /// What it shows, by name, each once.
+    pub(crate) fn concepts(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        self.line.concepts.iter().filter(|name| seen.insert(name.as_str())).cloned().collect()
     }
 
     /// What is known to matter in its first picture, each mask called as its file without the ending.

@@ -86,6 +86,10 @@ impl Cases for CaseData {
         Ok(label.and_then(|label| self.classes.iter().position(|class| class == label)))
     }
 
+    fn concepts(&self, index: usize) -> Result<Vec<String>, SubjectError> {
+        Ok(self.listed(index)?.concepts())
+    }
+
     fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {
         self.listed(index)?.masks()
     }
