@@ -65,6 +65,7 @@ fn settings(short: &str, site: &str) -> Value {
         "caa" => json!({ "site": site, "draws": 1, "held_out": 0.5 }),
         "inlp" => json!({ "site": site, "rounds": 1, "draws": 1 }),
         "concepts" => json!({ "site": site, "count": 2, "starts": 1, "draws": 1 }),
+        "prototypes" => json!({ "site": site, "candidates": 4, "draws": 1, "per_class": 1 }),
         "sparse-head" => json!({ "site": site, "lambdas": 4, "draws": 1 }),
         "bottleneck" => json!({ "site": site, "least": 1, "lambdas": 4, "draws": 1 }),
         "tcav" => {

@@ -5,6 +5,7 @@
 pub mod causal;
 pub mod concept;
 mod learned;
+pub mod prototype;
 pub mod surrogate;
 
 pub use causal::{Exchange, Measured};
@@ -22,4 +23,5 @@ mmlens_core::methods! {
 mmlens_core::fits! {
     concept::bottleneck::PostHocBottleneck,
     surrogate::sparse_head::SparseHead,
+    prototype::prototypes::PrototypeHead,
 }

@@ -125,6 +125,7 @@ const TENANTS: [(&str, &[&str]); 7] = [
             "decision-tree",
             "post-hoc-bottleneck",
             "sparse-head",
+            "prototype-head",
         ],
     ),
     (

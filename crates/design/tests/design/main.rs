@@ -8,6 +8,7 @@ mod causal;
 mod causal_truths;
 mod contracts;
 mod emap;
+mod prototypes;
 mod sparse;
 mod support;
 mod tcav;

@@ -1,0 +1,3 @@
+//! Prototypes: cases told by what they look like.
+
+pub mod prototypes;
