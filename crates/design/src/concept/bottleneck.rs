@@ -579,7 +579,7 @@ impl PostHocBottleneck {
             *sum += own.margin(values);
             *count += 1.0;
         }
-        own.means = sums.map(|(sum, count)| sum / f64::max(count, 1.0)); // no NaN: a count
+        own.means = sums.map(|(sum, count)| sum / count.max(1.0)); // no NaN: a count
         Ok(own)
     }
 

@@ -53,7 +53,7 @@ fn a_bottleneck_is_that_of_scikit_learn() {
             ..Settings::default()
         };
         let method = PostHocBottleneck::new(settings).unwrap();
-        let Outcome { fitted, finding, ended } =
+        let Outcome { fitted, finding, ended }: Outcome<Bottleneck> =
             method.fit(&from, Seed(number("seed") as u64), &Unwatched).unwrap();
         assert!(ended.converged(), "{ended}");
         let own = Analysis::settings(&fitted);
@@ -108,7 +108,7 @@ fn planted(
 }
 
 fn bit(i: usize, j: usize) -> bool {
-    (i * 2_654_435_761 >> (8 + 3 * j)) % 2 == 0
+    ((i * 2_654_435_761) >> (8 + 3 * j)).is_multiple_of(2)
 }
 
 fn fit(settings: Settings, from: &Described) -> Outcome<Bottleneck> {
@@ -184,8 +184,12 @@ fn learned(toy: &Toy, hybrid: bool) -> Outcome<Bottleneck> {
     let labels = (0..96).map(|i| usize::from(i % 2 == 0 && i / 2 % 3 != 1)).collect();
     let data = Annotated::new(data, ["no", "yes"], labels).unwrap();
     let shows = |i: usize| {
-        let all =
-            [("begins", i % 2 == 0), ("middle", i / 2 % 3 == 1), ("longer", i % 4 > 1), ("rare", i == 7)];
+        let all = [
+            ("begins", i.is_multiple_of(2)),
+            ("middle", i / 2 % 3 == 1),
+            ("longer", i % 4 > 1),
+            ("rare", i == 7),
+        ];
         all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
     };
     let settings =

@@ -46,7 +46,7 @@ fn prototypes_are_those_of_numpy_and_weights_of_scikit_learn() {
         let array = |name: &str| oracle.array(&format!("{classes}/{name}")).unwrap();
         let labels: Vec<usize> = array("labels").ids().into_iter().map(|id| id as usize).collect();
         let from = bags(array("rows").f32(), &labels, classes, patches);
-        let Outcome { fitted, finding, ended } = PrototypeHead::new(settings.clone())
+        let Outcome { fitted, finding, ended }: Outcome<Prototypes> = PrototypeHead::new(settings.clone())
             .unwrap()
             .fit(&from, Seed(number("seed") as u64), &Unwatched)
             .unwrap();

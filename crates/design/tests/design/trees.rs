@@ -68,7 +68,11 @@ fn labelled(label: impl Fn(usize) -> usize + Sync + Send + 'static) -> ManyCases
     let case = |i: usize| Ok(Case::new(Sample::text(["ab", "cd", "ef"][i % 3])));
     let data = Annotated::new(from_fn("cases", 80, case), ["no", "yes"], labels).unwrap();
     let shows = |i: usize| {
-        let has = [("red", i % 2 == 0), ("round", i / 2 % 2 == 0), ("large", i / 4 % 3 == 0)];
+        let has = [
+            ("red", i.is_multiple_of(2)),
+            ("round", (i / 2).is_multiple_of(2)),
+            ("large", (i / 4).is_multiple_of(3)),
+        ];
         has.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
     };
     ManyCases::over(Shown { data, shows }).unwrap()
