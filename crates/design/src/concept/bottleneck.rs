@@ -572,7 +572,7 @@ impl PostHocBottleneck {
             means: [0.0; 2],
             converged: ended.converged(),
         };
-        let mut sums = [(0.0, 0.0); 2];
+        let mut sums = [(0.0_f64, 0.0_f64); 2];
         for row in learned {
             let (Some(values), Some(has)) = (wide.get(*row), own.has.get(*row)) else { continue };
             let (sum, count) = &mut sums[usize::from(*has)];
