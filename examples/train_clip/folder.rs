@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use mmlens::prelude::AnyTensor;
 use mmlens::zoo::ClipConfig;
-use mmlens::zoo::checkpoint::{HostTensor, SaveSettings, save_checkpoint};
+use mmlens::zoo::checkpoint::{HostTensor, SaveSettings, StoredFloat, save_checkpoint};
 use serde_json::{Value, json};
 
 use super::training::{Params, Words, is_helper, preprocessor, tokenizer, write_json};
@@ -83,8 +83,19 @@ pub(crate) fn write_texts(folder: &Path, words: &Words) -> Result<()> {
     files.into_iter().try_for_each(|(name, value)| write_json(folder, name, &value))
 }
 
+/// A checkpoint of its own, in bfloat16.
+pub(crate) fn keep(folder: &Path, step: usize, params: &Params, words: &Words) -> Result<()> {
+    let folder = folder.join("kept").join(format!("{step:06}"));
+    write_texts(&folder, words)?;
+    write(&folder, params, &SaveSettings::new().dtype(StoredFloat::Bf16))
+}
+
 /// `model.safetensors`, the helper left out.
 pub(crate) fn write_weights(folder: &Path, params: &Params) -> Result<()> {
+    write(folder, params, &SaveSettings::new())
+}
+
+fn write(folder: &Path, params: &Params, how: &SaveSettings) -> Result<()> {
     let mut tensors = Vec::new();
     for (name, (shape, weight)) in params.iter().filter(|(name, _)| !is_helper(name)) {
         let values = AnyTensor::new(weight.clone()).to_values()?;
@@ -92,5 +103,5 @@ pub(crate) fn write_weights(folder: &Path, params: &Params) -> Result<()> {
         let shape = if name == "logit_scale" { Vec::new() } else { shape.clone() };
         tensors.push((name.clone(), HostTensor::new(name, shape, values)?));
     }
-    Ok(save_checkpoint(folder, tensors, &SaveSettings::new())?)
+    Ok(save_checkpoint(folder, tensors, how)?)
 }

@@ -1,7 +1,7 @@
 //! Trains the second model that ships inside: a CLIP of under a million weights on captions of the shapes world.
 //!
 //! ```text
-//! cargo run --release --example train_clip -- --out FOLDER [--steps N] [--state FILE] [--tower LLAVA_FOLDER]
+//! cargo run --release --example train_clip -- --out FOLDER [--steps N] [--state FILE] [--tower LLAVA_FOLDER] [--keep STEPS [--record SCENES]]
 //! ```
 //!
 //! Every picture is set against captions that are false for it: those of the other pictures of its part of the step,
@@ -9,12 +9,14 @@
 //! out. Two helpers are trained along and thrown away: one names shape, colour and size of the object under each patch,
 //! one says from the shared space which kinds of object there are, of pictures and captions alike. The image tower can
 //! begin as that of a LLaVA trained by `train_shapes`. It resumes from its state file after being killed.
+//! With `--keep 0,50,100` and `--record 400` checkpoints are kept, and what was learned when is told of them at the end.
 
 #![allow(clippy::print_stdout, reason = "a program prints")]
 
 mod batch;
 mod folder;
 mod network;
+mod record;
 #[path = "../training/mod.rs"]
 mod training;
 
@@ -43,6 +45,12 @@ pub(crate) struct Args {
     /// False captions of each picture that are nearly true.
     #[arg(long, default_value_t = 7)]
     near: usize,
+    /// Steps after which a checkpoint is kept in half the bytes, in `OUT/kept/STEP`; 0 is before training.
+    #[arg(long, value_delimiter = ',')]
+    keep: Vec<usize>,
+    /// Scenes over which the kept checkpoints are recorded at the end: what was learned when.
+    #[arg(long, default_value_t = 0)]
+    record: usize,
 }
 
 fn main() -> Result<()> {
@@ -67,6 +75,11 @@ pub(crate) fn train(args: &Args) -> Result<()> {
     println!("{weights} weights (helpers included), {} words", words.len());
     folder::write_texts(&args.out, &words)?;
     log.go_on(trainer.step)?;
+    let keep = |trainer: &Trainer| match args.keep.contains(&trainer.step) {
+        true => folder::keep(&args.out, trainer.step, &trainer.params, &words),
+        false => Ok(()),
+    };
+    keep(&trainer)?;
     let bar = settings.bar(trainer.step)?;
     let mut started = Instant::now();
     while trainer.step < settings.steps {
@@ -87,6 +100,7 @@ pub(crate) fn train(args: &Args) -> Result<()> {
         }
         let norm = trainer.update(settings.rate(step), grads)?;
         network::bound_scale(&mut trainer.params);
+        keep(&trainer)?;
         bar.inc(1);
         let network::Losses { captions, pictures, patches, names } = losses;
         if step.is_multiple_of(25) {
@@ -114,5 +128,8 @@ pub(crate) fn train(args: &Args) -> Result<()> {
         }
     }
     bar.finish();
+    if args.record > 0 {
+        println!("{}", record::told(&record::record(&args.out, &world, args.record, &device)?)?);
+    }
     Ok(())
 }

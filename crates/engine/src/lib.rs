@@ -36,6 +36,7 @@
 //! | `cholesky`, `matrix`, `eigen` | [`Matrix`], [`Eigen`]: rows in double precision, and the eigenvectors of what they span |
 //! | `shared_space`, `wordlist` | where texts lie in the space of a dual encoder ([`text_vectors`]), and lists of them ([`WordList`]) |
 //! | `held` | how many numbers sites hold |
+//! | `hsic` | what rows of two sites have in common |
 //! | `draws` | [`normal`], [`direction`], [`drawn_order`]: draws that depend on a seed alone |
 //! | `pair` | [`OpenPair`]: a clean and a corrupted prompt, comparable position by position |
 //! | `judge` | [`Judged`], [`Pass`]: how well texts fit a sample, by whatever the subject says of them |
@@ -63,6 +64,7 @@ mod gain;
 mod gather;
 mod gaze;
 mod held;
+pub mod hsic;
 mod indices;
 mod judge;
 mod kmeans;

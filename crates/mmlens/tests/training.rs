@@ -80,6 +80,27 @@ fn a_clip_in_training_is_killed() {
     killed("clip", Duration::from_millis(1500));
 }
 
+/// Checkpoints are kept in half the bytes, and what they say stands in one finding, step by step.
+#[test]
+fn a_clip_in_training_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["--keep", "0,3,6", "--record", "16"].map(str::to_owned);
+    train_clip::train(&train_clip::Args::parse_from(args(folder.path()).into_iter().chain(more))).unwrap();
+    let model = folder.path().join("model");
+    let bytes = |name: &str| fs::metadata(model.join(name)).unwrap().len();
+    assert!(2 * bytes("kept/000006/model.safetensors") < bytes("model.safetensors") + 20_000);
+    let found = mmlens::finding::Finding::load(model.join("record.safetensors")).unwrap();
+    let likeness = found.table("cka").unwrap();
+    let steps: Vec<_> = (0..3).map(|at| likeness.axes()[0].label(at).unwrap()).collect();
+    assert_eq!(steps, ["0", "3", "6"]);
+    let numbers = likeness.as_numbers().unwrap();
+    assert_eq!(numbers.len(), 3 * 5 * 2);
+    let (before, end) = numbers.split_at(20);
+    assert!(end.iter().step_by(2).all(|own| (own - 1.0).abs() < 1e-5), "{end:?}");
+    assert!(before.iter().step_by(2).all(|own| *own < 0.999_999), "{before:?}");
+    assert_eq!(found.table("probe").unwrap().shape(), [3, 5, 3, 3]);
+}
+
 #[test]
 fn a_training_with_other_settings_is_not_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@
 pub mod dynamics;
 pub mod influence;
 
+pub use dynamics::recorder::{self, Recorder};
 pub use influence::head::Headed;
 pub use influence::{Ensemble, Influence, Learned, Learner, Taught};
 

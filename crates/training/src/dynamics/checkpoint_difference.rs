@@ -236,7 +236,7 @@ fn divergence(of: &[f64], from: &[f64]) -> f64 {
 }
 
 /// The mean over the rows of a case.
-fn mean(held: &Held) -> Vec<f64> {
+pub(super) fn mean(held: &Held) -> Vec<f64> {
     let mut sum = vec![0.0; held.width];
     for row in held.rows() {
         sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
@@ -256,7 +256,7 @@ impl<'a> Pair<'a> {
         }
         let after = On::new(other).watched(on.watch()).within(on.memory());
         let (mut places, mut plan) = (Vec::new(), Plan::new());
-        for site in sites(on.subject(), settings.sites.as_deref())? {
+        for site in sites(CARD.id, on.subject(), settings.sites.as_deref())? {
             let (width, suits) = row_width((on, CARD.id), site, &settings.positions)?;
             let (own, _) = row_width((&after, CARD.id), site, &settings.positions)?;
             if own != width {
@@ -320,7 +320,11 @@ impl<'a> Pair<'a> {
 }
 
 /// The sites that selectors choose, or the stream behind every block of the last part.
-fn sites(subject: &dyn Subject, selectors: Option<&[Selector]>) -> Result<Vec<Site>, AnalysisError> {
+pub(super) fn sites(
+    method: &'static str,
+    subject: &dyn Subject,
+    selectors: Option<&[Selector]>,
+) -> Result<Vec<Site>, AnalysisError> {
     let mut all = Vec::new();
     match selectors {
         Some(selectors) => {
@@ -337,7 +341,10 @@ fn sites(subject: &dyn Subject, selectors: Option<&[Selector]>) -> Result<Vec<Si
     all.sort_unstable();
     all.dedup();
     match all.is_empty() {
-        true => Err(input(&CARD, "a site", format!("`{}` has no block", subject.name()))),
+        true => {
+            let found = format!("`{}` has no block", subject.name());
+            Err(AnalysisError::Input { method, needs: "a site".into(), found })
+        }
         false => Ok(all),
     }
 }

@@ -7,3 +7,4 @@ mod checkpoints;
 #[path = "../common/mod.rs"]
 mod common;
 mod contracts;
+mod record;

@@ -1,9 +1,9 @@
 //! Rows as they come, batch by batch.
 
 use mmlens_core::{AnalysisError, Memory, Need, Seed, Site};
-use mmlens_engine::drawn_order;
+use mmlens_engine::{drawn_order, hsic::How};
 
-use super::hsic::{How, Pairs, Sums};
+use super::hsic::{Pairs, Sums};
 use super::{CARD, Estimator, Settings};
 
 /// Rows of sites that are compared: those that wait for their batch, and what was made of the others.
