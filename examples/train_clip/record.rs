@@ -56,7 +56,7 @@ pub(crate) fn record(out: &Path, world: &World, count: usize, device: &Device) -
     println!("{} scenes, {} captions", scenes.len(), captions.len());
     let data = captioned(scenes);
     let sites = SITES.iter().map(|site| site.parse()).collect::<Result<_, _>>()?;
-    let settings = Settings { sites: Some(sites), steps: 5000, tolerance: 1e-5, ..Settings::default() };
+    let settings = Settings { sites: Some(sites), steps: 1500, tolerance: 1e-5, ..Settings::default() };
     let mut recorder = Recorder::new(settings, &data, tasks)?;
     for (step, folder) in kept(out)? {
         recorder.record(step, &On::new(&zoo::open(folder, device)?))?;
