@@ -58,6 +58,7 @@ fn settings(short: &str, site: &str) -> Value {
         "tuned" => json!({ "steps": 2, "batch": 2 }),
         "pai" => json!({ "from": 0 }),
         "semantic-entropy" | "self-consistency" => json!({ "draws": { "samples": 2, "max_new": 2 } }),
+        "in-context" => json!({ "demonstrations": 1 }),
         "early-answering" => json!({ "max_new": 2 }),
         "probe" => json!({ "site": site }),
         "tracin" | "trak" | "grad-cos" => json!({ "features": 8 }),
@@ -65,7 +66,7 @@ fn settings(short: &str, site: &str) -> Value {
         "caa" => json!({ "site": site, "draws": 1, "held_out": 0.5 }),
         "inlp" => json!({ "site": site, "rounds": 1, "draws": 1 }),
         "concepts" => json!({ "site": site, "count": 2, "starts": 1, "draws": 1 }),
-        "prototypes" => json!({ "site": site, "candidates": 4, "draws": 1, "per_class": 1 }),
+        "prototypes" => json!({ "site": site, "candidates": 4, "draws": 1, "per_class": 1, "held_out": 0.1 }),
         "sparse-head" => json!({ "site": site, "lambdas": 4, "draws": 1 }),
         "bottleneck" => json!({ "site": site, "least": 1, "lambdas": 4, "draws": 1 }),
         "tcav" => {
@@ -240,6 +241,17 @@ impl Checkpoint {
         Ok(Annotated::new(data, ["one", "other"], (0..count).map(|i| usize::from(i % 3 > 0)).collect())?)
     }
 
+    /// Cases with right answers, where there are words that are answered.
+    fn answered(&self) -> Result<impl Cases + Send + use<>> {
+        let samples = self.samples.clone();
+        Ok(from_fn(self.name, 4, move |i| {
+            let sample = samples[i % samples.len()].clone();
+            let asked = !matches!(sample.words, Words::Texts(_) | Words::Nothing);
+            let answer = Reply::Text(["a", "b"][i % 2].to_owned());
+            Ok(Case::new(if asked { sample.answered(answer) } else { sample }))
+        }))
+    }
+
     fn target(&self) -> Target {
         match kind::compares(self.subject.as_ref()) {
             true => Target::Objective(Objective::Cosine),
@@ -265,8 +277,15 @@ impl Checkpoint {
     pub(crate) fn runs(&self, method: &Method) -> Result<Cell> {
         let made = method.make(settings(method.card.short, &self.site()))?;
         let mut given = self.given(self.target())?;
-        if method.card.short == "tcav" {
-            given = given.over(ManyCases::over(self.varied()?)?);
+        match method.card.short {
+            "tcav" => given = given.over(ManyCases::over(self.varied()?)?),
+            "calibration" | "in-context" => given = given.over(ManyCases::over(self.answered()?)?),
+            // A chain of thought of two sentences is what it looks at.
+            "early-answering" => {
+                let sample = given.case.sample.clone().answered(Reply::Text("a b. b a.".to_owned()));
+                given = Given { case: Case { sample, ..given.case }, ..given };
+            }
+            _ => {}
         }
         let found = made.run_given(&On::new(self.subject.as_ref()), &given);
         self.cell(method.card.id, found.map(|_| ()))
@@ -281,9 +300,12 @@ impl Checkpoint {
             }
             _ => self.target(),
         };
-        let (on, data) = (On::new(self.subject.as_ref()), Named(self.data(target.clone())?));
+        let on = On::new(self.subject.as_ref());
+        let (few, varied) = (Named(self.data(target.clone())?), self.varied()?);
+        // Prototypes tell a class by several cases that differ.
+        let data: &dyn Cases = if fit.card.short == "prototypes" { &varied } else { &few };
         let learned =
-            fit.learn(settings(fit.card.short, &self.site()), &Source::Cases(&on, &data), Seed(0), None);
+            fit.learn(settings(fit.card.short, &self.site()), &Source::Cases(&on, data), Seed(0), None);
         let given = self.given(target)?;
         self.cell(fit.card.id, learned.and_then(|own| own.fitted.run_given(&on, &given)).map(|_| ()))
     }
