@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use memmap2::Mmap;
 
 use super::error::{CheckpointError, HeaderProblem};
@@ -17,8 +18,8 @@ use super::header::{self, Header};
 pub enum Access {
     /// The file is mapped: nothing is read before it is used, and `f32` weights are never copied.
     ///
-    /// The file must not be changed or cut short while the process runs, and the mapping is kept until it ends, since
-    /// tensors made from it may live that long. Replacing the file by another (as a rename does) is harmless.
+    /// The file must not be changed or cut short while the checkpoint, or a tensor made from it, is there; with the last of them the
+    /// mapping ends. Replacing the file by another (as a rename does) is harmless.
     #[default]
     Mapped,
     /// Each tensor is read into memory of its own when it is asked for. The file may be changed afterwards.
@@ -35,9 +36,9 @@ pub(super) struct Storage {
 
 #[derive(Debug)]
 enum Place {
-    Memory(&'static [u8]),
+    Memory(Bytes),
     /// Mapped, and open for what is read away from the mapping.
-    Mapped(&'static [u8], Mutex<File>),
+    Mapped(Bytes, Mutex<File>),
     File(Mutex<File>),
 }
 
@@ -56,7 +57,8 @@ impl Storage {
     }
 
     pub(super) fn embedded(name: &str, bytes: &'static [u8]) -> Self {
-        Self { path: PathBuf::from(name), bytes: bytes.len() as u64, place: Place::Memory(bytes) }
+        let (path, length) = (PathBuf::from(name), bytes.len() as u64);
+        Self { path, bytes: length, place: Place::Memory(Bytes::from_static(bytes)) }
     }
 
     /// The header, checked.
@@ -71,9 +73,20 @@ impl Storage {
         header::parse(&self.path, &self.read(8..8 + length as u64)?, self.bytes)
     }
 
-    /// Bytes that stay where they are for as long as the process runs, where this storage has such.
-    pub(super) fn lasting(&self, range: &Range<u64>) -> Option<&'static [u8]> {
-        match self.place {
+    /// Bytes that stay where they are for as long as anybody holds them, where this storage has such.
+    pub(super) fn lasting(&self, range: &Range<u64>) -> Option<Bytes> {
+        match &self.place {
+            Place::Memory(bytes) | Place::Mapped(bytes, _) => {
+                let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+                (start <= end && end <= bytes.len()).then(|| bytes.slice(start..end))
+            }
+            Place::File(_) => None,
+        }
+    }
+
+    /// The same, borrowed.
+    fn there(&self, range: &Range<u64>) -> Option<&[u8]> {
+        match &self.place {
             Place::Memory(bytes) | Place::Mapped(bytes, _) => {
                 bytes.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
             }
@@ -83,7 +96,7 @@ impl Storage {
 
     /// The bytes of `range`, copied only where they have to be.
     pub(super) fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, CheckpointError> {
-        match self.lasting(&range) {
+        match self.there(&range) {
             Some(bytes) => Ok(Cow::Borrowed(bytes)),
             None => self.read_away(range),
         }
@@ -96,7 +109,7 @@ impl Storage {
         let file = match &self.place {
             Place::Mapped(_, file) | Place::File(file) => file,
             Place::Memory(_) => {
-                let inside = self.lasting(&range).map(Cow::Borrowed);
+                let inside = self.there(&range).map(Cow::Borrowed);
                 return inside.ok_or_else(|| fail(std::io::ErrorKind::UnexpectedEof.into()));
             }
         };
@@ -110,11 +123,11 @@ impl Storage {
     }
 }
 
-/// Maps a file for the rest of the process, so that tensors can refer to it for as long as they like.
+/// Maps a file, for as long as anybody holds some of its bytes: tensors do that refer to them.
 #[allow(unsafe_code, reason = "a memory map is only as constant as the file behind it")]
-fn map(file: &File) -> std::io::Result<&'static [u8]> {
-    // SAFETY: the mapping is read only and is never unmapped (it is leaked below), so the slice stays valid. That
+fn map(file: &File) -> std::io::Result<Bytes> {
+    // SAFETY: the mapping is read only, and is owned by the bytes, which unmap it when the last of them is gone. That
     // nobody shortens or rewrites the file meanwhile is asked of the caller of `Access::Mapped`.
     let mapping = unsafe { Mmap::map(file)? };
-    Ok(Box::leak(Box::new(mapping)))
+    Ok(Bytes::from_owner(mapping))
 }

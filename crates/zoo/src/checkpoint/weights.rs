@@ -190,7 +190,7 @@ impl<'a> Weights<'a> {
             && let Some(bytes) = self.checkpoint.files[stored.file].lasting(&stored.range)
             && bytes.as_ptr().addr().is_multiple_of(align)
         {
-            let bytes = Bytes::from_shared(bytes.into(), AllocationProperty::File);
+            let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
             return TensorData::try_from_bytes(bytes, stored.shape.clone(), self.dtype)
                 .map_err(|e| transfer(e.to_string()));
         }
@@ -313,5 +313,25 @@ mod tests {
             let mapped = checkpoint.files[0].lasting(&checkpoint.stored("t").unwrap().range);
             assert_eq!(mapped.is_some_and(|mapped| mapped.as_ptr() == data.as_bytes().as_ptr()), stays);
         }
+    }
+
+    /// With the checkpoint and the last tensor the mapping ends, and not before: no process keeps every file it ever opened.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_mapping_ends_with_what_is_made_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mapped-once.safetensors");
+        let tensor = HostTensor::new("t", vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]).unwrap();
+        save_safetensors(&file, [("t".to_owned(), tensor)], &SaveSettings::new()).unwrap();
+        let maps = || std::fs::read_to_string("/proc/self/maps").unwrap().matches("mapped-once").count();
+        let checkpoint = Checkpoint::open_with(&file, Access::Mapped).unwrap();
+        let data = Weights::new(&checkpoint, &Device::default()).host("t", "t").unwrap();
+        assert_eq!(maps(), 1);
+        drop(checkpoint);
+        assert_eq!((maps(), data.as_bytes().len()), (1, 16));
+        let tensor = Tensor::<2>::from_data(data, &Device::default());
+        assert_eq!(tensor.clone().into_data().to_vec::<f32>().unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        drop(tensor);
+        assert_eq!(maps(), 0);
     }
 }
