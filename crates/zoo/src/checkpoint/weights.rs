@@ -330,7 +330,7 @@ mod tests {
         drop(checkpoint);
         assert_eq!((maps(), data.as_bytes().len()), (1, 16));
         let tensor = Tensor::<2>::from_data(data, &Device::default());
-        assert_eq!(tensor.clone().into_data().to_vec::<f32>().unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(tensor.clone().into_data().try_to_vec::<f32>().unwrap(), [1.0, 2.0, 3.0, 4.0]);
         drop(tensor);
         assert_eq!(maps(), 0);
     }
