@@ -247,7 +247,7 @@ impl Checkpoint {
         Ok(from_fn(self.name, 4, move |i| {
             let sample = samples[i % samples.len()].clone();
             let asked = !matches!(sample.words, Words::Texts(_) | Words::Nothing);
-            let answer = Reply::Text(["a", "b"][i % 2].to_owned());
+            let answer = Reply::Text(["red", "blue"][i % 2].to_owned());
             Ok(Case::new(if asked { sample.answered(answer) } else { sample }))
         }))
     }
