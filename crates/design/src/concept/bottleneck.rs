@@ -7,7 +7,7 @@
 //! m_j = (w_j h + b_j) / |w_j|        p(c | h) = softmax(u m + a)[c]
 //! ```
 //!
-//! The head is that of [`sparse_head`](crate::sparse_head): a path of penalties, chosen by rows of its own, scored on others. An *intervention* puts in the place of a margin the mean margin of rows that have the concept, or have it not, as the
+//! The head is that of [`sparse_head`]: a path of penalties, chosen by rows of its own, scored on others. An *intervention* puts in the place of a margin the mean margin of rows that have the concept, or have it not, as the
 //! truth is. The *hybrid* adds to the head a linear function of `h` itself, learned with the head fixed: what concepts leave out.
 //!
 //! # In and out

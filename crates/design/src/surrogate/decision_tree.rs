@@ -18,7 +18,7 @@
 //! | `counts` | concept | count | cases learned from, held out; leaves; answers that differ |
 //!
 //! # Settings
-//! - `features`: `concepts`, whether each thing that cases name is in a case ([`Cases::concepts`](mmlens_core::Cases::concepts)); `rows`, the activations at `site`, in the mean over `positions`.
+//! - `features`: `concepts`, whether each thing that cases name is in a case ([`Cases::concepts`]); `rows`, the activations at `site`, in the mean over `positions`.
 //! - `answers`: `own`, what the model writes, of at most `max_new` (4) tokens, without what is no letter or digit at its ends; `labels`, those of the cases.
 //! - `depth`: 4; `least`: 5, the fewest cases of a leaf. `held_out`: 0.25 of the groups. `shuffles`: 3. `seed`: 0.
 //!
