@@ -59,7 +59,7 @@ fn settings(short: &str, site: &str) -> Value {
         "pai" => json!({ "from": 0 }),
         "semantic-entropy" | "self-consistency" => json!({ "draws": { "samples": 2, "max_new": 2 } }),
         "in-context" => json!({ "demonstrations": 1 }),
-        "early-answering" => json!({ "max_new": 2, "ask": "" }),
+        "early-answering" => json!({ "max_new": 2 }),
         "probe" => json!({ "site": site }),
         "tracin" | "trak" | "grad-cos" => json!({ "features": 8 }),
         "feature-cos" => json!({ "site": site, "positions": "all" }),
@@ -280,11 +280,6 @@ impl Checkpoint {
         match method.card.short {
             "tcav" => given = given.over(ManyCases::over(self.varied()?)?),
             "calibration" | "in-context" => given = given.over(ManyCases::over(self.answered()?)?),
-            // A chain of thought of two sentences is what it looks at.
-            "early-answering" => {
-                let sample = given.case.sample.clone().answered(Reply::Text("red . blue .".to_owned()));
-                given = Given { case: Case { sample, ..given.case }, ..given };
-            }
             _ => {}
         }
         let found = made.run_given(&On::new(self.subject.as_ref()), &given);
