@@ -98,7 +98,7 @@ pub const CARD: Card = Card {
     citation: "Baldassini, Shukor, Cord, Soulier, Piwowarski: What Makes Multimodal In-Context Learning Work? CVPR Workshops 2024. https://arxiv.org/abs/2404.15736",
     leaf: Leaf::Inference,
     cost: "1 forward for each case and condition",
-    needs: &[Capability::Generation],
+    needs: &[Capability::Generation, Capability::OwnWords],
     misleads: &[
         "A model that copies the answer of its last demonstration is right as often as that answer is.",
         "The form of the prompt decides, and a tuned model has not seen every form.",
