@@ -47,7 +47,7 @@
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for no demonstrations, a `form` without `{question}` before `{answer}`, a condition twice. Running: [`AnalysisError::Input`] for cases without an answer in words, or with captions; for no
-//! more cases than demonstrations; for prompts that do not say where their pictures are. [`AnalysisError::Subject`] for a prompt that is too long; [`AnalysisError::Memory`], [`AnalysisError::Cancelled`].
+//! more cases than demonstrations; for prompts that do not say where their pictures are, and models that do not read pictures among words. [`AnalysisError::Subject`] for a prompt that is too long; [`AnalysisError::Memory`], [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
 //! - A model that copies the answer of its last demonstration is right as often as that answer is: see `trivial`.
@@ -260,7 +260,14 @@ impl InContext {
             if !sample.pictures.is_empty() {
                 let inputs = on.encode(&Sample { reply: None, ..sample })?;
                 let shows = inputs.map().tokens.iter().find(|token| token.modality == Modality::Image);
-                return Ok(shows.map_or_else(String::new, |token| token.text.clone()));
+                let elsewhere = || {
+                    input(
+                        &CARD,
+                        "a model whose pictures stand among its words",
+                        "this one reads them elsewhere",
+                    )
+                };
+                return shows.map(|token| token.text.clone()).ok_or_else(elsewhere);
             }
         }
         Ok(String::new())
