@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::report::{Report, sources};
 use crate::caution::ToldCaution;
-use crate::{print, tables};
+use crate::print;
 
 /// Lays maps of the same pictures side by side: of two models, of several methods, of runs before and after.
 ///
@@ -155,7 +155,7 @@ impl Compare {
         );
         let html = report.html("Side by side", [vec![found.clone()], findings].concat())?;
         page.write(|out| out.write_all(html.as_bytes()))?;
-        if self.json { print::json(&told) } else { told.print(&found) }
+        if self.json { print::json(&told) } else { told.print() }
     }
 
     fn told<'a>(&'a self, found: &Finding, maps: &[&'a Read], without: &[&'a Read]) -> Result<Told<'a>> {
@@ -188,11 +188,39 @@ impl Compare {
 
 impl Told<'_> {
     /// For people.
-    fn print(&self, found: &Finding) -> Result<()> {
-        for name in comparison::TABLES {
-            tables::table(found.table(name)?, "`--json` prints all of it")?;
-            print::line("")?;
+    fn print(&self) -> Result<()> {
+        let number = |name: &str| {
+            self.maps
+                .iter()
+                .position(|map| map.name == name)
+                .map_or_else(String::new, |at| (at + 1).to_string())
+        };
+        let maps: Vec<[String; 2]> =
+            self.maps.iter().map(|map| [number(map.name), print::visible(map.name)]).collect();
+        print::columns(&maps)?;
+        print::line("")?;
+        let heads = [
+            "",
+            "rank correlation",
+            "shifted",
+            "shared mass",
+            "shifted",
+            "top overlap",
+            "shifted",
+            "shifts as good",
+        ];
+        let mut rows = vec![heads.map(str::to_owned)];
+        for pair in &self.pairs {
+            let value = |name: &str| match pair.agree.get(name).copied().flatten() {
+                Some(value) => format!("{value:.3}"),
+                None => "none".to_owned(),
+            };
+            let [rank, mass, top, shifted, less, least, reached] = comparison::TABLES.map(value);
+            let both = format!("{} and {}", number(pair.first), number(pair.second));
+            rows.push([both, rank, shifted, mass, less, top, least, reached]);
         }
+        print::columns(&rows)?;
+        print::line("")?;
         let show = |path: &Path| print::visible(&path.display().to_string());
         if let Some(file) = self.finding {
             print::line(format!("finding    {}", show(file)))?;
