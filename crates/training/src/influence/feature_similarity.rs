@@ -50,7 +50,7 @@ use mmlens_core::{AnalysisError, Card, Case, Cost, Leaf, On, Part, Point, Seed, 
 use mmlens_engine::{Matrix, Positions, row_width, rows_of};
 use serde::{Deserialize, Serialize};
 
-use super::measure::{Learner, Measure, Represented, Weighed, finite, unit_rows};
+use super::measure::{Learner, Measure, Represent, Represented, Weighed, finite, unit_rows};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -93,6 +93,35 @@ pub struct States;
 /// What learns feature similarity of training cases.
 pub type FeatureSimilarity = Learner<States>;
 
+impl Represent for Settings {
+    fn sites(&self) -> Vec<Site> {
+        vec![self.site]
+    }
+
+    fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
+        let row = on.row(case, &on.encode(&case.sample)?, &[])?;
+        Ok(Cost::rows(1).at_once(1, row, on.memory().budget()))
+    }
+
+    fn represent(&self, on: &On<'_>, case: &Case, _: bool) -> Result<Represented, AnalysisError> {
+        let inputs = on.encode(&case.sample)?;
+        let held = rows_of((on, CARD.id), &inputs, self.site, &self.positions)?;
+        let mut sum = vec![0.0_f64; held.width];
+        for row in held.rows() {
+            sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+        }
+        let count = held.places.len().max(1) as f64;
+        let mean: Vec<f32> = sum.into_iter().map(|sum| (sum / count) as f32).collect();
+        finite("states", &mean)?;
+        Ok(Represented {
+            shares: vec![("all".to_owned(), mean)],
+            value: 0.0,
+            unit: Unit::None,
+            cautions: Vec::new(),
+        })
+    }
+}
+
 impl Measure for States {
     type Settings = Settings;
     type Ready = Settings;
@@ -108,33 +137,6 @@ impl Measure for States {
     fn ready(settings: &Settings, on: &On<'_>, _: Seed) -> Result<Settings, AnalysisError> {
         row_width((on, CARD.id), settings.site, &settings.positions)?;
         Ok(settings.clone())
-    }
-
-    fn sites(ready: &Settings) -> Vec<Site> {
-        vec![ready.site]
-    }
-
-    fn cost(_: &Settings, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
-        let row = on.row(case, &on.encode(&case.sample)?, &[])?;
-        Ok(Cost::rows(1).at_once(1, row, on.memory().budget()))
-    }
-
-    fn represent(ready: &Settings, on: &On<'_>, case: &Case, _: bool) -> Result<Represented, AnalysisError> {
-        let inputs = on.encode(&case.sample)?;
-        let held = rows_of((on, CARD.id), &inputs, ready.site, &ready.positions)?;
-        let mut sum = vec![0.0_f64; held.width];
-        for row in held.rows() {
-            sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
-        }
-        let count = held.places.len().max(1) as f64;
-        let mean: Vec<f32> = sum.into_iter().map(|sum| (sum / count) as f32).collect();
-        finite("states", &mean)?;
-        Ok(Represented {
-            shares: vec![("all".to_owned(), mean)],
-            value: 0.0,
-            unit: Unit::None,
-            cautions: Vec::new(),
-        })
     }
 
     fn weigh(_: &Settings, rows: Matrix, _: &[f64]) -> Result<Weighed, AnalysisError> {

@@ -43,13 +43,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use mmlens_core::caution::saturated;
 use mmlens_core::finding::Unit;
-use mmlens_core::{AnalysisError, Capability, Card, Case, Cost, Leaf, On, Seed, Site};
+use mmlens_core::{AnalysisError, Capability, Card, Leaf, On, Seed};
 use mmlens_engine::Matrix;
 
-use super::gradients::{Ready, Settings};
-use super::measure::{Learner, Measure, Represented, Weighed, unit_rows};
+use super::gradients::{Ready, Settings, plain};
+use super::measure::{Learner, Measure, Weighed, unit_rows};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -89,21 +88,7 @@ impl Measure for Cosines {
     }
 
     fn ready(settings: &Settings, on: &On<'_>, seed: Seed) -> Result<Ready, AnalysisError> {
-        Ready::new(&CARD, settings, on, seed)
-    }
-
-    fn sites(ready: &Ready) -> Vec<Site> {
-        ready.sites()
-    }
-
-    fn cost(ready: &Ready, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
-        ready.cost(on, case)
-    }
-
-    fn represent(ready: &Ready, on: &On<'_>, case: &Case, apart: bool) -> Result<Represented, AnalysisError> {
-        ready.represent(&CARD, on, case, apart, &|objective, value| {
-            Ok((1.0, saturated(objective, value as f32)))
-        })
+        Ready::new(&CARD, settings, on, (seed, plain))
     }
 
     fn weigh(_: &Settings, rows: Matrix, _: &[f64]) -> Result<Weighed, AnalysisError> {

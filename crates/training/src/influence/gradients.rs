@@ -1,13 +1,13 @@
 //! Cases by their gradients of the weights.
 
+use mmlens_core::caution::saturated;
 use mmlens_core::check::{at_least_one, input};
 use mmlens_core::finding::Caution;
 use mmlens_core::{AnalysisError, Card, Case, Copies, Cost, Inputs, Objective, On, Part, Point, Seed, Site};
 use mmlens_engine::WeightGradients;
 use serde::{Deserialize, Serialize};
 
-use super::Represented;
-use super::measure::finite;
+use super::measure::{Represent, Represented, finite};
 
 /// Whether gradients are kept whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -50,8 +50,18 @@ impl Settings {
 /// The most numbers of a gradient that is kept whole.
 const WHOLE: usize = 1 << 16;
 
+/// By what the gradient of a case is multiplied, of what is explained and its value; and what speaks against it.
+pub(super) type Factor = fn(&Objective, f64) -> Result<(f64, Option<Caution>), AnalysisError>;
+
+/// The gradient as it is.
+pub(super) fn plain(objective: &Objective, value: f64) -> Result<(f64, Option<Caution>), AnalysisError> {
+    Ok((1.0, saturated(objective, value as f32)))
+}
+
 /// What gradients are taken of.
 pub struct Ready {
+    card: &'static Card,
+    factor: Factor,
     weights: WeightGradients,
     settings: Settings,
     seed: Seed,
@@ -67,10 +77,10 @@ impl std::fmt::Debug for Ready {
 
 impl Ready {
     pub(super) fn new(
-        card: &Card,
+        card: &'static Card,
         settings: &Settings,
         on: &On<'_>,
-        seed: Seed,
+        (seed, factor): (Seed, Factor),
     ) -> Result<Self, AnalysisError> {
         let weights = WeightGradients::of(on.subject(), &settings.weights)?;
         if weights.is_empty() {
@@ -86,11 +96,7 @@ impl Ready {
             ));
         }
         let words = weights.sites().contains(&Site::of(Part::Text, Point::Logits));
-        Ok(Self { weights, settings: settings.clone(), seed, words })
-    }
-
-    pub(super) fn sites(&self) -> Vec<Site> {
-        self.weights.sites()
+        Ok(Self { card, factor, weights, settings: settings.clone(), seed, words })
     }
 
     fn opened(&self, inputs: Inputs) -> Inputs {
@@ -115,8 +121,14 @@ impl Ready {
         }
         Ok(most)
     }
+}
 
-    pub(super) fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
+impl Represent for Ready {
+    fn sites(&self) -> Vec<Site> {
+        self.weights.sites()
+    }
+
+    fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = self.opened(on.encode(&case.sample)?);
         let plan = self.weights.plan(&on.form(case, &inputs)?)?;
         let need = on.subject().need(&inputs, &plan, Copies::ONE)?;
@@ -124,23 +136,15 @@ impl Ready {
         Ok(Cost::rows(1 + case.settling()).with_gradients(1).taking(bytes, on.memory().budget()))
     }
 
-    /// The gradient of a case, times a factor that follows from what is explained and its value; and what speaks against it.
-    pub(super) fn represent(
-        &self,
-        card: &Card,
-        on: &On<'_>,
-        case: &Case,
-        apart: bool,
-        factor: &dyn Fn(&Objective, f64) -> Result<(f64, Option<Caution>), AnalysisError>,
-    ) -> Result<Represented, AnalysisError> {
+    fn represent(&self, on: &On<'_>, case: &Case, apart: bool) -> Result<Represented, AnalysisError> {
         let (inputs, objective) = on.open(case)?;
         let inputs = self.opened(inputs);
         let plan = self.weights.plan(&objective)?;
         let need = on.subject().need(&inputs, &plan, Copies::ONE)?;
-        on.memory().hold(card.id, self.beside(&inputs, on)?, need)?;
+        on.memory().hold(self.card.id, self.beside(&inputs, on)?, need)?;
         let trace = on.subject().run(&inputs, plan)?;
         let value: f64 = trace.scores()?.iter().map(|score| f64::from(*score)).sum();
-        let (by, caution) = factor(&objective, value)?;
+        let (by, caution) = (self.factor)(&objective, value)?;
         let factors = self.weights.factors(&trace)?;
         let told = apart.then(|| self.weights.shares(&inputs, &factors));
         let rows = match self.settings.projected {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ranked::{SHOWN, Scores};
-use super::{Measure, Represented};
+use super::{Measure, Represent, Represented};
 
 /// What was learned and what is shown of it. Rows are named by their hash: they are many.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -147,9 +147,9 @@ impl<M: Measure> Influence<M> {
     /// The product of every training case with a case, share by share, what speaks against them, and where was looked.
     pub(super) fn products(&self, on: &On<'_>, case: &Case) -> Result<Products, AnalysisError> {
         let ready = self.fits(on)?;
-        let own = M::represent(&ready, on, case, true)?;
+        let own = ready.represent(on, case, true)?;
         let shares = self.multiplied(&own.shares)?;
-        Ok(Products { shares, cautions: self.cautions(&own), sites: M::sites(&ready) })
+        Ok(Products { shares, cautions: self.cautions(&own), sites: ready.sites() })
     }
 
     /// Products of all training cases with what is explained, share by share.
@@ -205,7 +205,7 @@ impl<M: Measure> Analysis for Influence<M> {
     }
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
-        M::cost(&self.fits(on)?, on, case)
+        self.fits(on)?.cost(on, case)
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {

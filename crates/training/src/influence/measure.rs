@@ -61,12 +61,30 @@ pub struct Weighed {
     pub cautions: Vec<Caution>,
 }
 
+/// What represents cases, once it is ready.
+pub trait Represent {
+    /// The sites that are looked at.
+    fn sites(&self) -> Vec<Site>;
+
+    /// What a case costs.
+    ///
+    /// # Errors
+    /// As [`Represent::represent`].
+    fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError>;
+
+    /// Represents a case, in one share or in all that are told apart.
+    ///
+    /// # Errors
+    /// Whatever the pass reports.
+    fn represent(&self, on: &On<'_>, case: &Case, apart: bool) -> Result<Represented, AnalysisError>;
+}
+
 /// What a method of influence is made of.
 pub trait Measure: fmt::Debug + Clone + Copy + Send + Sync + 'static {
     /// Settings of what learns.
     type Settings: Serialize + DeserializeOwned + Default + Clone + fmt::Debug + Send + Sync;
-    /// What is made ready for all cases.
-    type Ready;
+    /// What is made ready for all cases, and represents each.
+    type Ready: Represent;
     /// What the method is.
     const CARD: Card;
     /// What its scores are measured in.
@@ -87,26 +105,6 @@ pub trait Measure: fmt::Debug + Clone + Copy + Send + Sync + 'static {
     /// # Errors
     /// [`AnalysisError::Input`] for a subject that has not what the settings name.
     fn ready(settings: &Self::Settings, on: &On<'_>, seed: Seed) -> Result<Self::Ready, AnalysisError>;
-
-    /// The sites that are looked at.
-    fn sites(ready: &Self::Ready) -> Vec<Site>;
-
-    /// What a case costs.
-    ///
-    /// # Errors
-    /// As [`Measure::represent`].
-    fn cost(ready: &Self::Ready, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError>;
-
-    /// Represents a case, in one share or in all that are told apart.
-    ///
-    /// # Errors
-    /// Whatever the pass reports.
-    fn represent(
-        ready: &Self::Ready,
-        on: &On<'_>,
-        case: &Case,
-        apart: bool,
-    ) -> Result<Represented, AnalysisError>;
 
     /// What training cases weigh, of their rows and the values of what was explained of each.
     ///
@@ -216,7 +214,7 @@ impl<M: Measure> Learner<M> {
             let row = if let Some(row) = kept.take(index) {
                 row
             } else {
-                let own = M::represent(&ready, on, &case, false)?;
+                let own = ready.represent(on, &case, false)?;
                 let row = Row { values: own.whole(), value: own.value, unit: own.unit };
                 kept.enter(&card, &row)?;
                 row
@@ -245,7 +243,7 @@ impl<M: Measure> Learner<M> {
         let unit = units.unwrap_or(Unit::None);
         tables.push(Labelled::numbers("what is explained", unit, samples, values)?.aside());
         tables.extend(Caution::tables(&cautions)?);
-        let made = Provenance { sites: M::sites(&ready).iter().map(ToString::to_string).collect(), ..made };
+        let made = Provenance { sites: ready.sites().iter().map(ToString::to_string).collect(), ..made };
         let finding = found(made, tables)?;
         let learned = Learned {
             data: data.name().to_owned(),

@@ -19,4 +19,4 @@ pub mod trak;
 pub use ensemble::Ensemble;
 pub use gradients::{Projected, Settings};
 pub use learned::{Influence, Learned};
-pub use measure::{Learner, Measure, Represented, Taught, Weighed};
+pub use measure::{Learner, Measure, Represent, Represented, Taught, Weighed};

@@ -7,12 +7,12 @@
 //! TracIn(z, z') = eta <grad L(w, z), grad L(w, z')>
 //! ```
 //!
-//! summed over checkpoints `w` of the training; an [`Influence`] is of one checkpoint, an [`Ensemble`](super::Ensemble) of several. The loss is minus what is explained of a case, so that
+//! summed over checkpoints `w` of the training; an [`Influence`](super::Influence) is of one checkpoint, an [`Ensemble`](super::Ensemble) of several. The loss is minus what is explained of a case, so that
 //! the sign is gone from the product. The gradient of a product's weight is made of the sites it reads and writes; that of all weights together is kept as a sketch of random signs.
 //!
 //! # In and out
-//! In: training cases with the target each was trained for (an answer, as [`Case::answer`]). Out: an [`Influence`], a method of single cases, and a finding: `highest self-influence` (rank, gradient), the
-//! training cases that weigh the most for themselves: those the model had to learn by heart, mislabelled ones among them; aside `self-influence` (sample, gradient) and `what is explained` (sample). Of a case an [`Influence`] gives:
+//! In: training cases with the target each was trained for (an answer, as [`Case::answer`]). Out: an [`Influence`](super::Influence), a method of single cases, and a finding: `highest self-influence` (rank, gradient), the
+//! training cases that weigh the most for themselves: those the model had to learn by heart, mislabelled ones among them; aside `self-influence` (sample, gradient) and `what is explained` (sample). Of a case an [`Influence`](super::Influence) gives:
 //!
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
@@ -61,16 +61,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use mmlens_core::caution::saturated;
 use mmlens_core::finding::Unit;
-use mmlens_core::{AnalysisError, Capability, Card, Case, Cost, Leaf, On, Seed, Site};
+use mmlens_core::{AnalysisError, Capability, Card, Leaf, On, Seed};
 use mmlens_engine::{Matrix, dot};
 
-use super::gradients::{Ready, Settings};
-use super::measure::{Learner, Measure, Represented, Weighed};
-
-#[allow(unused_imports, reason = "the page names it")]
-use super::Influence;
+use super::gradients::{Ready, Settings, plain};
+use super::measure::{Learner, Measure, Weighed};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -111,21 +107,7 @@ impl Measure for Products {
     }
 
     fn ready(settings: &Settings, on: &On<'_>, seed: Seed) -> Result<Ready, AnalysisError> {
-        Ready::new(&CARD, settings, on, seed)
-    }
-
-    fn sites(ready: &Ready) -> Vec<Site> {
-        ready.sites()
-    }
-
-    fn cost(ready: &Ready, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
-        ready.cost(on, case)
-    }
-
-    fn represent(ready: &Ready, on: &On<'_>, case: &Case, apart: bool) -> Result<Represented, AnalysisError> {
-        ready.represent(&CARD, on, case, apart, &|objective, value| {
-            Ok((1.0, saturated(objective, value as f32)))
-        })
+        Ready::new(&CARD, settings, on, (seed, plain))
     }
 
     fn weigh(settings: &Settings, rows: Matrix, _: &[f64]) -> Result<Weighed, AnalysisError> {

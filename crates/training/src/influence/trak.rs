@@ -49,12 +49,12 @@
 
 use mmlens_core::check::{at_least_one, input, not_below_zero, setting};
 use mmlens_core::finding::{Caution, CautionKind, Unit};
-use mmlens_core::{AnalysisError, Capability, Card, Case, Cost, Leaf, Objective, On, Seed, Site};
+use mmlens_core::{AnalysisError, Capability, Card, Leaf, Objective, On, Seed};
 use mmlens_engine::{Cholesky, Matrix, dot};
 use serde::{Deserialize, Serialize};
 
 use super::gradients::{self, Projected, Ready};
-use super::measure::{Learner, Measure, Represented, Weighed};
+use super::measure::{Learner, Measure, Weighed};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -159,19 +159,7 @@ impl Measure for Newton {
     }
 
     fn ready(settings: &Settings, on: &On<'_>, seed: Seed) -> Result<Ready, AnalysisError> {
-        Ready::new(&CARD, &settings.gradients(), on, seed)
-    }
-
-    fn sites(ready: &Ready) -> Vec<Site> {
-        ready.sites()
-    }
-
-    fn cost(ready: &Ready, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
-        ready.cost(on, case)
-    }
-
-    fn represent(ready: &Ready, on: &On<'_>, case: &Case, apart: bool) -> Result<Represented, AnalysisError> {
-        ready.represent(&CARD, on, case, apart, &margin)
+        Ready::new(&CARD, &settings.gradients(), on, (seed, margin))
     }
 
     fn weigh(settings: &Settings, rows: Matrix, values: &[f64]) -> Result<Weighed, AnalysisError> {
