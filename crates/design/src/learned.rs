@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use mmlens_core::check::setting;
+use mmlens_core::check::{input, setting};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, TableError, Unit};
-use mmlens_core::{AnalysisError, Card, Inputs, Parts};
+use mmlens_core::{AnalysisError, Card, Inputs, On, Parts, Site};
 use mmlens_engine::distribution::largest;
-use mmlens_engine::{Classed, Held, Logistic, label};
+use mmlens_engine::{Classed, Held, Logistic, Positions, label, rows_of};
 use mmlens_files::Doubles;
 use serde::de::DeserializeOwned;
 
@@ -91,6 +91,23 @@ pub(crate) fn whole(
     match rows.iter().flatten().find(|value| !value.is_finite()) {
         Some(value) => Err(setting(card, name, value, "all must be finite")),
         None => Ok(()),
+    }
+}
+
+/// What a site holds of a case, in rows of the length that was learned from.
+pub(crate) fn read(
+    (on, card): (&On<'_>, &'static Card),
+    inputs: &Inputs,
+    (site, positions): (Site, &Positions),
+    width: usize,
+) -> Result<Held, AnalysisError> {
+    let held = rows_of((on, card.id), inputs, site, positions)?;
+    match held.width == width {
+        true => Ok(held),
+        false => {
+            let found = format!("`{site}` has rows of {}", held.width);
+            Err(input(card, format!("rows of {width} numbers"), found))
+        }
     }
 }
 

@@ -363,6 +363,19 @@ pub fn examples(
     site: Site,
     positions: &Positions,
 ) -> Result<Examples, AnalysisError> {
+    Ok(examples_seen((on, method), data, site, positions)?.0)
+}
+
+/// As [`examples`]; and the case that each row is of, and what it shows.
+///
+/// # Errors
+/// As [`examples`].
+pub fn examples_seen(
+    (on, method): (&On<'_>, &'static str),
+    data: &dyn Cases,
+    site: Site,
+    positions: &Positions,
+) -> Result<(Examples, Vec<(usize, Shows)>), AnalysisError> {
     let class = |index: usize| {
         data.label(index)?.ok_or_else(|| AnalysisError::Input {
             method,
@@ -371,7 +384,7 @@ pub fn examples(
         })
     };
     let classes = data.classes().to_vec();
-    Ok(labelled((on, method), data, (site, positions), (classes, &class))?.0)
+    labelled((on, method), data, (site, positions), (classes, &class))
 }
 
 /// What there is to learn from at a site, with labels: rows that were recorded, or those of [`examples`].

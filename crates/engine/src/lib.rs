@@ -122,8 +122,8 @@ pub use flow::{Flow, FlowSettings, Heads, Mixing};
 pub use fold::{folded, reshaped, states_at, unfolded};
 pub use gain::{Gain, HeldGain};
 pub use gather::{
-    Gathered, Held, examples, examples_of, gathered, observed, published, row_count, row_width, rows_at,
-    rows_in, rows_of, rows_shown,
+    Gathered, Held, examples, examples_of, examples_seen, gathered, observed, published, row_count,
+    row_width, rows_at, rows_in, rows_of, rows_shown,
 };
 pub use gaze::{Gaze, Kinds, gazes};
 pub use held::{held, numbers};

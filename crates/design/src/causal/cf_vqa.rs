@@ -70,14 +70,15 @@
 //! ```
 
 use mmlens_core::check::{input, setting};
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit, top};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Cases, Cost, HookError, Leaf, ManyCases, On, Part,
-    Point, Sample, Seed, Site,
+    Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, ManyCases, On, Part, Point, Sample, Seed,
+    Site,
 };
 use mmlens_engine::{Judged, Pictures, Progress, mean_interval};
 use serde::{Deserialize, Serialize};
 
+use super::answers::{checked, chosen};
 use super::design::narrow;
 
 mod fusion;
@@ -170,28 +171,12 @@ impl CfVqa {
         let [with, without] = self.judged(on, sample, answers)?;
         Ok(Scores { with: of(&with)?, without: of(&without)? })
     }
-
-    fn checked(data: &dyn Cases) -> Result<(), AnalysisError> {
-        match (data.len(), data.classes().len()) {
-            (2.., 2..) => Ok(()),
-            (cases, classes) => {
-                let found = format!("`{}` has {cases} of {classes} classes", data.name());
-                Err(input(&CARD, "at least two cases, and two classes, which are the answers", found))
-            }
-        }
-    }
 }
 
 /// Less their mean.
 fn centred(values: Vec<f64>) -> Vec<f64> {
     let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
     values.into_iter().map(|value| value - mean).collect()
-}
-
-/// The place of the largest score, the first of equals.
-fn chosen(scores: &[f64]) -> Result<usize, AnalysisError> {
-    let values = top(scores).map_err(|error| HookError::not_finite("answers", &[scores.len()], 0, error))?;
-    Ok(values.ok_or(HookError::NoObjective)?)
 }
 
 impl Analysis for CfVqa {
@@ -214,7 +199,7 @@ impl Analysis for CfVqa {
 
     fn cost(&self, on: &On<'_>, many: &ManyCases) -> Result<Cost, AnalysisError> {
         let data = many.data();
-        Self::checked(data)?;
+        checked(&CARD, data)?;
         let (mut rows, mut bytes) = (0, 0);
         for index in 0..data.len() {
             for judged in self.judged(on, &data.case(index)?.sample, data.classes())? {
@@ -229,7 +214,7 @@ impl Analysis for CfVqa {
 
     fn answer(&self, on: &On<'_>, many: &ManyCases) -> Result<Answer, AnalysisError> {
         let data = many.data();
-        Self::checked(data)?;
+        checked(&CARD, data)?;
         let mut progress = Progress::new(on.watch(), CARD.id, data.len());
         let (mut scores, mut labels) = (Vec::new(), Vec::new());
         for index in 0..data.len() {

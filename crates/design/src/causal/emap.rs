@@ -71,7 +71,7 @@
 //! ```
 
 use mmlens_core::check::{input, setting};
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit, largest, top};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit, largest};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Cases, Cost, HookError, Leaf, ManyCases, On, Part,
     Point, Sample, Seed, Site, Words, caution, kind,
@@ -79,6 +79,7 @@ use mmlens_core::{
 use mmlens_engine::{Judged, Pictures, Progress, Wording, drawn_order, mean_interval, sign_flips};
 use serde::{Deserialize, Serialize};
 
+use super::answers::{checked, chosen};
 use super::design::narrow;
 
 /// What this method is.
@@ -236,12 +237,8 @@ impl Emap {
 
     /// The cases, and the words of each.
     fn opened(&self, data: &dyn Cases) -> Result<(Vec<usize>, Vec<Words>), AnalysisError> {
-        let (cases, classes) = (data.len(), data.classes().len());
-        if cases < 2 || classes < 2 {
-            let found = format!("`{}` has {cases} of {classes} classes", data.name());
-            return Err(input(&CARD, "at least two cases, and two classes, which are the answers", found));
-        }
-        let taken = self.taken(cases);
+        checked(&CARD, data)?;
+        let taken = self.taken(data.len());
         let words = taken.iter().map(|index| {
             let sample = data.case(*index)?.sample;
             match Pictures::held(&sample) && Wording::held(&sample) {
@@ -269,12 +266,6 @@ impl Emap {
         }
         Ok(())
     }
-}
-
-/// The place of the largest score, the first of equals.
-fn chosen(scores: &[f64]) -> Result<usize, AnalysisError> {
-    let values = top(scores).map_err(|error| HookError::not_finite("answers", &[scores.len()], 0, error))?;
-    Ok(values.ok_or(HookError::NoObjective)?)
 }
 
 impl Analysis for Emap {

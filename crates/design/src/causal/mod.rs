@@ -1,5 +1,6 @@
 //! Causes told apart: what the picture does, what the words do, what both do together, and which units carry it.
 
+mod answers;
 pub mod causal_mediation;
 pub mod cf_vqa;
 mod design;

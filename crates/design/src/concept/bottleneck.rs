@@ -76,7 +76,8 @@ use mmlens_core::{
     found, learned_from, step,
 };
 use mmlens_engine::{
-    Classed, ElasticNet, Limits, Logistic, Penalty, Positions, Scale, direction, dot, drawn_order, observed,
+    Classed, ElasticNet, Limits, Logistic, Penalty, Positions, Scale, direction, dot, drawn_order,
+    examples_seen,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -466,26 +467,12 @@ impl Fit for PostHocBottleneck {
     ) -> Result<Outcome<Bottleneck>, AnalysisError> {
         let Settings { site, positions, .. } = &self.settings;
         let (on, data) = from.cases(CARD.id)?;
-        let (mut labels, mut has) = (Vec::with_capacity(data.len()), Vec::with_capacity(data.len()));
+        let (rows, seen) = examples_seen((on, CARD.id), data, *site, positions)?;
+        let mut has = Vec::with_capacity(data.len());
         for index in 0..data.len() {
-            let none = || {
-                input(&CARD, "a label for every case", format!("case {index} of `{}` has none", data.name()))
-            };
-            labels.push(data.label(index)?.ok_or_else(none)?);
             has.push(data.concepts(index)?.into_iter().collect::<BTreeSet<_>>());
         }
-        let (all, seen) = observed((on, CARD.id), data, *site, positions)?;
-        let of_case = |case: usize| labels.get(case).copied().unwrap_or_default();
-        let labels = seen.iter().map(|(case, _)| of_case(*case)).collect();
         let has = seen.iter().map(|(case, _)| has.get(*case).cloned().unwrap_or_default()).collect();
-        let rows = Examples::new(
-            data.name(),
-            all.rows().flatten().copied().collect(),
-            data.classes().to_vec(),
-            labels,
-        )?
-        .grouped(all.groups().to_vec())?
-        .made(all.provenance().clone());
         self.fit(&Described::new(rows, has)?, seed, on.watch())
     }
 }

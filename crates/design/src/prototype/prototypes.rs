@@ -82,7 +82,9 @@ use mmlens_core::{
     Analysis, AnalysisError, Card, Cases, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source,
     Split, Watch, found, learned_from, step,
 };
-use mmlens_engine::{Classed, Limits, Logistic, Positions, Scale, Shows, Welch, crop, drawn_order, observed};
+use mmlens_engine::{
+    Classed, Limits, Logistic, Positions, Scale, Shows, Welch, crop, drawn_order, examples_seen,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -554,18 +556,7 @@ impl Fit for PrototypeHead {
     ) -> Result<Outcome<Prototypes>, AnalysisError> {
         let Settings { site, positions, side, .. } = &self.settings;
         let (on, data) = from.cases(CARD.id)?;
-        let (all, seen) = observed((on, CARD.id), data, *site, positions)?;
-        let mut labels = Vec::with_capacity(data.len());
-        for index in 0..data.len() {
-            let none = || {
-                input(&CARD, "a label for every case", format!("case {index} of `{}` has none", data.name()))
-            };
-            labels.push(data.label(index)?.ok_or_else(none)?);
-        }
-        let of_row = seen.iter().map(|(case, _)| labels.get(*case).copied().unwrap_or_default()).collect();
-        let values = all.rows().flatten().copied().collect();
-        let rows = Examples::new(data.name(), values, data.classes().to_vec(), of_row)?;
-        let rows = rows.grouped(all.groups().to_vec())?.made(all.provenance().clone());
+        let (rows, seen) = examples_seen((on, CARD.id), data, *site, positions)?;
         let bags = seen.iter().map(|(case, _)| *case).collect();
         let places = seen.iter().map(|(_, shows)| shows.to_string()).collect();
         let from = Bags::new(rows, bags, places)?;

@@ -221,8 +221,7 @@ impl DecisionTree {
         for index in 0..data.len() {
             let inputs = on.subject().encode(&Self::sample(data, index)?)?;
             let held = rows_of((on, CARD.id), &inputs, *site, positions)?;
-            let rows: Vec<f64> = held.values.iter().map(|x| f64::from(*x)).collect();
-            values.extend(Matrix::new(rows, held.width)?.mean());
+            values.extend(Matrix::of_floats(&held.values, held.width)?.mean());
             width = held.width;
             let (need, budget) = (8 * values.len() as u64, on.memory().left());
             if need > budget {

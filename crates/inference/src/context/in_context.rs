@@ -86,7 +86,7 @@ use mmlens_core::{
     Seed, Site, Words,
 };
 use mmlens_engine::distribution::log_probabilities;
-use mmlens_engine::{Progress, drawn_order};
+use mmlens_engine::{Matrix, Positions, Progress, dot, drawn_order, rows_of};
 use serde::{Deserialize, Serialize};
 
 /// What this method is.
@@ -446,23 +446,11 @@ fn without(text: &str, image: &str) -> String {
 
 /// The mean over all positions of what a site holds.
 fn mean_state(on: &On<'_>, inputs: &Inputs, site: Site) -> Result<Vec<f64>, AnalysisError> {
-    let plan = Plan::new().read(site)?;
-    on.memory().hold(CARD.id, 0, on.subject().need(inputs, &plan, Copies::ONE)?)?;
-    let trace = on.subject().run(inputs, plan)?;
-    let state = trace.get(site)?;
-    let width = state.dims().last().copied().unwrap_or(1).max(1);
-    let values = state.finite_values(site.to_string())?;
-    let mut mean = vec![0.0; width];
-    for row in values.chunks(width) {
-        mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
-    }
-    let rows = (values.len() / width).max(1) as f64;
-    mean.iter_mut().for_each(|sum| *sum /= rows);
-    Ok(mean)
+    let held = rows_of((on, CARD.id), inputs, site, &Positions::All)?;
+    Ok(Matrix::of_floats(&held.values, held.width)?.mean())
 }
 
 fn cosine(a: &[f64], b: &[f64]) -> f64 {
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let size = (dot(a, a) * dot(b, b)).sqrt();
     if size > 0.0 { dot(a, b) / size } else { 0.0 }
 }

@@ -75,13 +75,14 @@
 
 use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Labels, Modality, Role, TokenLabel, Unit};
+use mmlens_core::finding::{
+    Axis, Caution, CautionKind, Labelled, Labels, Modality, Role, TokenLabel, Unit, top,
+};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Copies, Cost, HookError, Inputs, Leaf,
     LogitSelection, Objective, On, Pair, Part, Plan, Point, Position, Region, Seed, Site, Subject, Trace,
     caution,
 };
-use mmlens_engine::distribution::largest;
 use mmlens_engine::{Edit, Measured, Metric, OpenPair, Positions, Progress, Sweep, drawn_order, score};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -316,13 +317,13 @@ fn said(
     let plan = Plan::new().select_logits(all).read(site)?;
     on.memory().hold(CARD.id, 0, on.subject().need(inputs, &plan, Copies::ONE)?)?;
     let trace = on.subject().run(inputs, plan)?;
-    let top = |at: &Position| {
-        let logits = AnyTensor::new(trace.output().at(*at)?).finite_values(format!("text.logits at {at}"))?;
-        let logits: Vec<f64> = logits.into_iter().map(f64::from).collect();
-        let top = largest(&logits, 1).first().map(|(token, _)| *token as u32);
-        top.ok_or_else(|| HookError::NoOutput("top token".to_owned()))
+    let likeliest = |at: &Position| {
+        let logits = AnyTensor::new(trace.output().at(*at)?).to_values()?;
+        let told =
+            top(&logits).map_err(|error| HookError::not_finite("text.logits", &[logits.len()], 0, error))?;
+        told.map(|token| token as u32).ok_or_else(|| HookError::NoOutput("top token".to_owned()))
     };
-    let tops = asked.iter().map(top).collect::<Result<_, _>>()?;
+    let tops = asked.iter().map(likeliest).collect::<Result<_, _>>()?;
     Ok((trace, tops))
 }
 

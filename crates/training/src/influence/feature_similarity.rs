@@ -106,12 +106,8 @@ impl Represent for Settings {
     fn represent(&self, on: &On<'_>, case: &Case, _: bool) -> Result<Represented, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
         let held = rows_of((on, CARD.id), &inputs, self.site, &self.positions)?;
-        let mut sum = vec![0.0_f64; held.width];
-        for row in held.rows() {
-            sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
-        }
-        let count = held.places.len().max(1) as f64;
-        let mean: Vec<f32> = sum.into_iter().map(|sum| (sum / count) as f32).collect();
+        let mean = Matrix::of_floats(&held.values, held.width)?.mean();
+        let mean: Vec<f32> = mean.into_iter().map(|value| value as f32).collect();
         finite("states", &mean)?;
         Ok(Represented {
             shares: vec![("all".to_owned(), mean)],

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use mmlens_core::check::setting;
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{Analysis, AnalysisError, Answer, Card, Case, Cost, Fitted, On, Parts, Site, step};
-use mmlens_engine::{Logistic, Positions, dot, rows_of, vectors};
+use mmlens_engine::{Logistic, Positions, dot, vectors};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{CARD, scores};
-use crate::learned::{Taken, of_rows, of_vector, row_axis, whole};
+use crate::learned::{Taken, of_rows, of_vector, read, row_axis, whole};
 use crate::surrogate::sparse_head::with_vector;
 
 /// What a bottleneck has learned. It is written into every finding, bit for bit.
@@ -160,16 +160,8 @@ impl Analysis for Bottleneck {
         let Learned { site, positions, classes, concepts, directions, weights, intercepts, means, .. } =
             &self.learned;
         let inputs = on.encode(&case.sample)?;
-        let held = rows_of((on, CARD.id), &inputs, *site, positions)?;
         let width = directions.first().map_or(0, Vec::len);
-        if held.width != width {
-            let found = format!("`{site}` has rows of {}", held.width);
-            return Err(AnalysisError::Input {
-                method: CARD.id,
-                needs: format!("rows of {width} numbers").into(),
-                found,
-            });
-        }
+        let held = read((on, &CARD), &inputs, (*site, positions), width)?;
         let (mut probabilities, mut without, mut margins, mut contributions, mut rest) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for row in held.rows() {

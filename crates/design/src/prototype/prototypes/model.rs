@@ -3,12 +3,12 @@
 use mmlens_core::check::{above_zero, setting};
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{Analysis, AnalysisError, Answer, Card, Case, Cost, Fitted, On, Parts, Site, step};
-use mmlens_engine::{Logistic, Positions, dot, rows_of, vectors};
+use mmlens_engine::{Logistic, Positions, dot, vectors};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{CARD, similarity};
-use crate::learned::{Taken, of_rows, of_vector, row_axis, whole};
+use crate::learned::{Taken, of_rows, of_vector, read, row_axis, whole};
 use crate::surrogate::sparse_head::with_vector;
 
 /// What a prototype head has learned. It is written into every finding, bit for bit.
@@ -118,13 +118,8 @@ impl Analysis for Prototypes {
             means,
         } = &self.learned;
         let inputs = on.encode(&case.sample)?;
-        let held = rows_of((on, CARD.id), &inputs, *site, positions)?;
         let width = states.first().map_or(0, Vec::len);
-        if held.width != width {
-            let needs = format!("rows of {width} numbers").into();
-            let found = format!("`{site}` has rows of {}", held.width);
-            return Err(AnalysisError::Input { method: CARD.id, needs, found });
-        }
+        let held = read((on, &CARD), &inputs, (*site, positions), width)?;
         let rows: Vec<Vec<f64>> =
             held.rows().map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();
         let of = |state: &Vec<f64>| -> Vec<f64> {

@@ -3,12 +3,12 @@
 use mmlens_core::check::setting;
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{Analysis, AnalysisError, Answer, Card, Case, Cost, Fitted, On, Parts, Site, step};
-use mmlens_engine::{Logistic, Positions, dot, rows_of, vectors};
+use mmlens_engine::{Logistic, Positions, dot, vectors};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{CARD, feature_axis, with_vector};
-use crate::learned::{Taken, of_rows, of_vector, row_axis, whole};
+use crate::learned::{Taken, of_rows, of_vector, read, row_axis, whole};
 
 /// What a head has learned. It is written into every finding, bit for bit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,12 +77,7 @@ impl Analysis for Head {
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
         let Learned { site, positions, classes, weights, intercepts, means } = &self.learned;
         let inputs = on.encode(&case.sample)?;
-        let held = rows_of((on, CARD.id), &inputs, *site, positions)?;
-        if held.width != means.len() {
-            let found = format!("`{site}` has rows of {}", held.width);
-            let needs = format!("rows of {} numbers", means.len()).into();
-            return Err(AnalysisError::Input { method: CARD.id, needs, found });
-        }
+        let held = read((on, &CARD), &inputs, (*site, positions), means.len())?;
         let (mut probabilities, mut contributions) = (Vec::new(), Vec::new());
         for row in held.rows() {
             let row: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
