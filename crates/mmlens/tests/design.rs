@@ -6,12 +6,8 @@
 mod look;
 
 use mmlens::core::burn::tensor::Device;
-use mmlens::prelude::*;
 use mmlens::zoo::shipped;
-
-fn numbers<'a>(finding: &'a Finding, table: &str) -> &'a [f32] {
-    finding.table(table).unwrap().as_numbers().unwrap()
-}
+use mmlens_testkit::numbers;
 
 #[test]
 fn simple_models_say_what_is_known_of_scenes() {

@@ -9,10 +9,7 @@ use mmlens::core::Fit;
 use mmlens::core::burn::tensor::Device;
 use mmlens::prelude::*;
 use mmlens::zoo::shipped;
-
-fn numbers<'a>(finding: &'a Finding, table: &str) -> &'a [f32] {
-    finding.table(table).unwrap().as_numbers().unwrap()
-}
+use mmlens_testkit::numbers;
 
 #[test]
 fn the_space_that_pictures_and_captions_share_is_read() {

@@ -10,6 +10,7 @@ mod planted;
 mod read_out;
 mod rewired;
 mod session;
+mod small;
 mod table;
 mod toy;
 
@@ -20,5 +21,6 @@ pub use oracle::{Array, Oracle, OracleError, checkpoint, fixtures, picture};
 pub use planted::{Weights, planted, shipped};
 pub use rewired::Rewired;
 pub use session::session_breaches;
+pub use small::{kinds, numbers, painted};
 pub use table::table_breaches;
 pub use toy::{Toy, Work};

@@ -8,7 +8,7 @@ use mmlens_core::{
 };
 use mmlens_data::modality_ablation::{ModalityAblation, Pictures, Settings, Wording};
 use mmlens_data::shapes::{Kind, ShapesCases, Split, World};
-use mmlens_testkit::{Oracle, Toy};
+use mmlens_testkit::{Oracle, Toy, kinds};
 use proptest::prelude::*;
 
 use crate::support::{few, named, numbers, opened, painted, seen, shown};
@@ -20,10 +20,6 @@ const SHARE: Tolerance = Tolerance::absolute(1e-6);
 
 fn ablation(settings: Settings) -> ModalityAblation {
     ModalityAblation::new(settings).unwrap()
-}
-
-fn kinds(finding: &Finding) -> Vec<CautionKind> {
-    finding.cautions().iter().map(|caution| caution.kind).collect()
 }
 
 fn strings(value: &serde_json::Value) -> Vec<String> {

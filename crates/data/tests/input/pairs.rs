@@ -9,7 +9,7 @@ use mmlens_core::{
 use mmlens_data::foil::{Rule, Rules};
 use mmlens_data::minimal_pairs::{MinimalPairs, Settings};
 use mmlens_data::shapes::{Detail, Split, World};
-use mmlens_testkit::{Oracle, Toy};
+use mmlens_testkit::{Oracle, Toy, kinds};
 use proptest::prelude::*;
 
 use crate::support::{few, named, numbers, opened, painted, seen};
@@ -38,10 +38,6 @@ fn few_rules() -> Settings {
         ("size", &[&["small", "large"]]),
     ]);
     Settings { rules, each: None, rows: 3, ..Settings::default() }
-}
-
-fn kinds(finding: &Finding) -> Vec<CautionKind> {
-    finding.cautions().iter().map(|caution| caution.kind).collect()
 }
 
 /// The numbers of a finding are those of its scores, by their definitions.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
 
 use burn::tensor::Device;
-use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::Finding;
 use mmlens_core::{Picture, Sample, Subject};
 use mmlens_testkit::{checkpoint, picture};
+pub(crate) use mmlens_testkit::{numbers, painted};
 use proptest::prelude::ProptestConfig;
 
 /// A checkpoint of the fixtures, opened once.
@@ -25,18 +25,6 @@ pub(crate) fn seen(name: &str) -> Picture {
 
 pub(crate) fn shown(name: &str, prompt: &str) -> Sample {
     Sample::prompt(vec![seen(name)], prompt)
-}
-
-/// A picture of 8 x 8 pixels that depends on a number.
-pub(crate) fn painted(seed: u32) -> Picture {
-    let colour =
-        |x: u32, y: u32, channel: u32| ((x * 37 + y * 91 + channel * 53 + seed * 29) * 17 % 256) as u8;
-    let image = RgbImage::from_fn(8, 8, |x, y| Rgb([0, 1, 2].map(|channel| colour(x, y, channel))));
-    Picture::new("painted", DynamicImage::from(image))
-}
-
-pub(crate) fn numbers<'a>(finding: &'a Finding, table: &str) -> &'a [f32] {
-    finding.table(table).unwrap().as_numbers().unwrap()
 }
 
 /// The value of a table with an axis of names, under one of them.

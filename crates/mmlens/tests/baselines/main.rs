@@ -16,6 +16,7 @@ use mmlens::engine::End;
 use mmlens::model::{IntegratedGradients, integrated_gradients};
 use mmlens::prelude::*;
 use mmlens::zoo::certify;
+use mmlens_testkit::numbers;
 
 /// Language models that look at pictures: whole, in tiles, in patches of any number.
 const ASKED: [&str; 9] = [
@@ -86,10 +87,6 @@ fn gradients(sites: &[&str], steps: usize) -> IntegratedGradients {
         ..Default::default()
     };
     IntegratedGradients::new(settings).unwrap()
-}
-
-fn numbers<'a>(finding: &'a Finding, table: &str) -> &'a [f32] {
-    finding.table(table).unwrap().as_numbers().unwrap()
 }
 
 /// The objective of a case, after a plan.

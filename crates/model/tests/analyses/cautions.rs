@@ -6,7 +6,7 @@ use mmlens_model::activation_patching::{self, ActivationPatching};
 use mmlens_model::attribution_patching::{self, AttributionPatching};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::occlusion::{self, Occlusion};
-use mmlens_testkit::Toy;
+use mmlens_testkit::{Toy, kinds};
 use proptest::prelude::*;
 
 use crate::identities::{asked, few};
@@ -33,10 +33,6 @@ fn due(found: &Finding) -> Vec<CautionKind> {
     let gap = |gap: &f32| (*gap > 0.01).then_some(CautionKind::Gap);
     let one = |(end, own): (&f32, &f32)| of_two(scalar(found, "objective"), *end).or_else(|| gap(own));
     ends.zip(gaps).filter_map(one).collect()
-}
-
-fn kinds(found: &Finding) -> Vec<CautionKind> {
-    found.cautions().iter().map(|caution| caution.kind).collect()
 }
 
 fn says(found: &Finding) -> Result<(), TestCaseError> {

@@ -16,7 +16,7 @@ use mmlens_model::gradient_times_input::{self, GradientTimesInput};
 use mmlens_model::integrated_gradients::{self, IntegratedGradients};
 use mmlens_model::saliency::{self, Saliency};
 use mmlens_model::{METHODS, SmoothGrad, smooth_grad};
-use mmlens_testkit::{Oracle, Toy, picture};
+use mmlens_testkit::{Oracle, Toy, kinds, picture};
 use mmlens_zoo::shipped;
 use proptest::prelude::*;
 use serde_json::json;
@@ -390,10 +390,6 @@ fn smooth_grad_takes_any_of_them() {
         let shaken = SmoothGrad::new(settings(0.1)).unwrap().run(llava("llava-a"), &case).unwrap();
         assert!(largest(numbers(&shaken, &format!("{table} deviation"))) > 0.0, "{of}");
     }
-}
-
-fn kinds(found: &Finding) -> Vec<CautionKind> {
-    found.cautions().iter().map(|caution| caution.kind).collect()
 }
 
 /// A model that is sure of its answer: gradients of its probability say so, those of its logit need not.

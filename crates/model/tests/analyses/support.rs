@@ -3,13 +3,13 @@
 use std::sync::OnceLock;
 
 use burn::tensor::Device;
-use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::finding::{Finding, Labelled};
 use mmlens_core::{
     Annotated, Case, Cases, ManyCases, Mask, Method, Objective, Picture, Sample, Site, Subject, SubjectError,
     Target, Words, from_fn,
 };
 use mmlens_testkit::{checkpoint, picture};
+pub(crate) use mmlens_testkit::{numbers, painted};
 use mmlens_zoo::Vlm;
 use mmlens_zoo::llava::open_llava;
 use serde_json::{Value, json};
@@ -35,14 +35,6 @@ pub(crate) fn about(sample: Sample, objective: Objective) -> Case {
     Case { sample, target: Target::Objective(objective) }
 }
 
-/// A picture of 8 x 8 pixels that depends on a number.
-pub(crate) fn painted(seed: u32) -> Picture {
-    let colour =
-        |x: u32, y: u32, channel: u32| ((x * 37 + y * 91 + channel * 53 + seed * 29) * 17 % 256) as u8;
-    let image = RgbImage::from_fn(8, 8, |x, y| Rgb([0, 1, 2].map(|channel| colour(x, y, channel))));
-    Picture::new("painted", DynamicImage::from(image))
-}
-
 /// A checkpoint of any kind, opened once.
 pub(crate) fn opened(name: &str) -> &'static dyn Subject {
     static OPEN: OnceLock<std::sync::Mutex<std::collections::BTreeMap<String, &'static dyn Subject>>> =
@@ -65,10 +57,6 @@ pub(crate) fn pairs() -> ManyCases {
     let texts = ["a photo of a red circle", "two blue squares", "ring", "a cat", "The SMALL yellow star"];
     let case = move |i: usize| Ok(Case::new(captioned(pictures[i % 5], &[texts[(2 * i + i / 5) % 5]])));
     ManyCases::over(from_fn("pairs", 15, case)).unwrap()
-}
-
-pub(crate) fn numbers<'a>(finding: &'a Finding, table: &str) -> &'a [f32] {
-    finding.table(table).unwrap().as_numbers().unwrap()
 }
 
 pub(crate) fn scalar(finding: &Finding, table: &str) -> f32 {

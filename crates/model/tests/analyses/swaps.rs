@@ -9,7 +9,7 @@ use mmlens_data::shapes::{Edit, Kind, Split, World};
 use mmlens_engine::Positions;
 use mmlens_engine::distribution::{largest, log_probabilities};
 use mmlens_model::region_swap::{From, RegionSwap, Settings, Towards};
-use mmlens_testkit::{Oracle, Toy};
+use mmlens_testkit::{Oracle, Toy, kinds};
 use proptest::prelude::*;
 
 use crate::identities::few;
@@ -236,10 +236,6 @@ fn what_turns_the_answer_is_what_was_changed() {
     );
     assert!(asked == 12 && flipped >= 9 && by_chance <= 3.0, "{asked} {flipped} {by_chance}");
     assert!(10 * on >= 7 * swapped, "{on} of {swapped}");
-}
-
-fn kinds(found: &Finding) -> Vec<CautionKind> {
-    found.cautions().iter().map(|caution| caution.kind).collect()
 }
 
 #[test]

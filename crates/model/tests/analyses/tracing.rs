@@ -9,7 +9,7 @@ use mmlens_core::{
 use mmlens_engine::{Indices, Positions, normal};
 use mmlens_model::activation_patching::{self, ActivationPatching, Places};
 use mmlens_model::causal_tracing::{self, CausalTracing};
-use mmlens_testkit::{Array, Oracle, Toy, checkpoint, picture, planted, shipped};
+use mmlens_testkit::{Array, Oracle, Toy, checkpoint, kinds, picture, planted, shipped};
 use proptest::prelude::*;
 
 use crate::identities::{asked, few};
@@ -247,10 +247,6 @@ fn a_deviation_of_a_data_set_is_that_of_all_its_numbers() {
         "{:?} {wanted}",
         method.sigma()
     );
-}
-
-fn kinds(found: &Finding) -> Vec<CautionKind> {
-    found.cautions().iter().map(|caution| caution.kind).collect()
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
 
 use burn::tensor::Device;
-use mmlens_core::finding::Finding;
 use mmlens_core::{Picture, Sample, Subject, Words};
+pub(crate) use mmlens_testkit::numbers;
 use mmlens_testkit::{checkpoint, picture};
 
 /// A checkpoint of the fixtures, opened once.
@@ -15,10 +15,6 @@ pub(crate) fn opened(name: &str) -> &'static dyn Subject {
     *open
         .entry(name.to_owned())
         .or_insert_with(|| Box::leak(mmlens_zoo::open(checkpoint(name), &Device::default()).unwrap()))
-}
-
-pub(crate) fn numbers<'a>(finding: &'a Finding, table: &str) -> &'a [f32] {
-    finding.table(table).unwrap().as_numbers().unwrap()
 }
 
 pub(crate) fn shown(name: &str, words: Words) -> Sample {
