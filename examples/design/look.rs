@@ -14,55 +14,27 @@ const COLOUR: &str = "what colour is the circle ?";
 pub(crate) const QUESTIONS: [&str; 3] =
     ["is there a circle ?", "is there a red object ?", "how many objects are there ?"];
 
-/// Scenes of which one thing is asked, with labels.
-#[derive(Clone)]
-struct Scenes {
+/// Sets of scenes with what these show by name, as cases with a class for each set.
+fn scenes<const N: usize>(
     name: &'static str,
     question: Option<&'static str>,
-    scenes: Vec<(Scene, usize)>,
-    classes: Vec<String>,
-}
-
-impl Scenes {
-    fn of(&self, index: usize) -> Result<&(Scene, usize), SubjectError> {
-        let none = || SubjectError::NoCase { data: self.name.to_owned(), index, len: self.scenes.len() };
-        self.scenes.get(index).ok_or_else(none)
-    }
-}
-
-impl Cases for Scenes {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn len(&self) -> usize {
-        self.scenes.len()
-    }
-
-    fn case(&self, index: usize) -> Result<Case, SubjectError> {
-        let (scene, _) = self.of(index)?;
+    sets: [(&str, Vec<Scene>); N],
+) -> Result<Annotated<impl Cases + Send + use<N>>> {
+    let classes = sets.each_ref().map(|(class, _)| *class);
+    let labels = sets.iter().enumerate().flat_map(|(label, (_, own))| own.iter().map(move |_| label));
+    let labels = labels.collect();
+    let scenes: Vec<Scene> = sets.into_iter().flat_map(|(_, own)| own).collect();
+    let (groups, shows) = (scenes.iter().map(|scene| scene.key), scenes.iter().map(Scene::concepts));
+    let (groups, shows) = (groups.collect(), shows.collect::<Vec<_>>());
+    let data = from_fn(name, scenes.len(), move |i| {
+        let scene = &scenes[i];
         let picture = Picture::new(format!("test {}", scene.id), scene.render());
-        Ok(Case::new(match self.question {
+        Ok(Case::new(match question {
             Some(question) => Sample::ask(picture, question),
             None => Sample::captions(picture, [scene.description()]),
         }))
-    }
-
-    fn classes(&self) -> &[String] {
-        &self.classes
-    }
-
-    fn label(&self, index: usize) -> Result<Option<usize>, SubjectError> {
-        Ok(Some(self.of(index)?.1))
-    }
-
-    fn group(&self, index: usize) -> Result<Option<u64>, SubjectError> {
-        Ok(Some(self.of(index)?.0.key))
-    }
-
-    fn concepts(&self, index: usize) -> Result<Vec<String>, SubjectError> {
-        Ok(self.of(index)?.0.concepts())
-    }
+    });
+    Ok(Annotated::new(data, classes, labels)?.grouped(groups)?.showing(shows)?)
 }
 
 /// The circle of a scene that has one.
@@ -112,10 +84,7 @@ pub(crate) fn tested(subject: &dyn Subject, block: usize, count: usize) -> Resul
         ("random", drawn.next(2 * count, shown(|_| true))),
         ("explained", drawn.next(count, shown(red))),
     ];
-    let classes = sets.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let scenes = sets.into_iter().enumerate();
-    let scenes = scenes.flat_map(|(label, (_, own))| own.into_iter().map(move |scene| (scene, label)));
-    let data = Scenes { name: "circles", question: Some(COLOUR), scenes: scenes.collect(), classes };
+    let data = scenes("circles", Some(COLOUR), sets)?;
     let site = Site::block(Part::Text, block, Point::ResidPost);
     let method = Tcav::new(tcav::Settings { site, ..Default::default() })?;
     Ok(method.run(subject, &ManyCases::over(data)?)?)
@@ -141,11 +110,8 @@ pub(crate) fn colours(subject: &dyn Subject, block: usize, count: usize) -> Resu
 pub(crate) fn circles(clip: &dyn Subject, count: usize) -> Result<Finding> {
     let mut drawn = Drawn::new();
     let has = |scene: &Scene| scene.objects.iter().any(|object| object.shape == Shape::Circle);
-    let sets = [drawn.next(count / 2, |scene| !has(scene)), drawn.next(count / 2, has)];
-    let scenes = sets.into_iter().enumerate();
-    let scenes = scenes.flat_map(|(label, own)| own.into_iter().map(move |scene| (scene, label)));
-    let classes = ["no circle", "circle"].map(str::to_owned).to_vec();
-    let data = Scenes { name: "circles", question: None, scenes: scenes.collect(), classes };
+    let without = drawn.next(count / 2, |scene| !has(scene));
+    let data = scenes("circles", None, [("no circle", without), ("circle", drawn.next(count / 2, has))])?;
     let site = Site::of(Part::Vision, Point::Projected);
     let positions = mmlens::engine::Positions::All;
     learned(clip, &data, sparse_head::Settings { site, positions, ..path() })
@@ -153,8 +119,7 @@ pub(crate) fn circles(clip: &dyn Subject, count: usize) -> Result<Finding> {
 
 /// Rules over what scenes show, for the answers to a question.
 pub(crate) fn rules(subject: &dyn Subject, question: &'static str, count: usize) -> Result<Finding> {
-    let scenes = Drawn::new().next(count, |_| true).into_iter().map(|scene| (scene, 0)).collect();
-    let data = Scenes { name: "scenes", question: Some(question), scenes, classes: vec!["scene".to_owned()] };
+    let data = scenes("scenes", Some(question), [("scene", Drawn::new().next(count, |_| true))])?;
     let method = DecisionTree::new(decision_tree::Settings { depth: 3, ..Default::default() })?;
     Ok(method.run(subject, &ManyCases::over(data)?)?)
 }
@@ -162,11 +127,8 @@ pub(crate) fn rules(subject: &dyn Subject, question: &'static str, count: usize)
 /// Whether the answer to a question is told from what scenes show, and what corrections do behind a block.
 pub(crate) fn corrected(subject: &dyn Subject, block: usize, count: usize) -> Result<Finding> {
     let (mut drawn, red) = (Drawn::new(), |scene: &Scene| scene.objects.iter().any(red));
-    let sets = [drawn.next(count / 2, |scene| !red(scene)), drawn.next(count / 2, red)];
-    let scenes = sets.into_iter().enumerate();
-    let scenes = scenes.flat_map(|(label, own)| own.into_iter().map(move |scene| (scene, label)));
-    let classes = ["no", "yes"].map(str::to_owned).to_vec();
-    let data = Scenes { name: "red", question: Some(QUESTIONS[1]), scenes: scenes.collect(), classes };
+    let without = drawn.next(count / 2, |scene| !red(scene));
+    let data = scenes("red", Some(QUESTIONS[1]), [("no", without), ("yes", drawn.next(count / 2, red))])?;
     let settings = bottleneck::Settings {
         site: Site::block(Part::Text, block, Point::ResidPost),
         lambdas: 8,

@@ -176,50 +176,18 @@ fn inverted(picture: &Picture) -> Picture {
     Picture::new("inverted", image)
 }
 
-/// Cases that name a concept: what those of the first class show.
-struct Named<D>(D);
-
-impl<D: Cases> Cases for Named<D> {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn case(&self, index: usize) -> Result<Case, SubjectError> {
-        self.0.case(index)
-    }
-
-    fn classes(&self) -> &[String] {
-        self.0.classes()
-    }
-
-    fn label(&self, index: usize) -> Result<Option<usize>, SubjectError> {
-        self.0.label(index)
-    }
-
-    fn group(&self, index: usize) -> Result<Option<u64>, SubjectError> {
-        self.0.group(index)
-    }
-
-    fn concepts(&self, index: usize) -> Result<Vec<String>, SubjectError> {
-        Ok(self.label(index)?.filter(|label| *label == 0).map(|_| "concept".to_owned()).into_iter().collect())
-    }
-}
-
 impl Checkpoint {
-    /// A few cases with classes: the samples, again and again.
+    /// A few cases with classes, of which those of the first show a concept: the samples, again and again.
     fn data(&self, target: Target) -> Result<impl Cases + Send + use<>> {
         let samples = self.samples.clone();
         let count = 8;
-        let labels = (0..count).map(|i| i % samples.len() % 2).collect();
+        let labels: Vec<usize> = (0..count).map(|i| i % samples.len() % 2).collect();
+        let shows: Vec<_> = labels.iter().map(|&l| if l == 0 { vec!["concept"] } else { vec![] }).collect();
         let data = from_fn(self.name, count, move |i| {
             Ok(Case { sample: samples[i % samples.len()].clone(), target: target.clone() })
         });
         let groups = (0..count as u64).collect();
-        Ok(Annotated::new(data, ["red", "blue"], labels)?.grouped(groups)?)
+        Ok(Annotated::new(data, ["red", "blue"], labels)?.grouped(groups)?.showing(shows)?)
     }
 
     /// Cases that all differ, a third of them of one class: the first sample with its pictures ever brighter, or with a letter more.
@@ -296,7 +264,7 @@ impl Checkpoint {
             _ => self.target(),
         };
         let on = On::new(self.subject.as_ref());
-        let (few, varied) = (Named(self.data(target.clone())?), self.varied()?);
+        let (few, varied) = (self.data(target.clone())?, self.varied()?);
         // Prototypes tell a class by several cases that differ.
         let data: &dyn Cases = if fit.card.short == "prototypes" { &varied } else { &few };
         let learned =

@@ -208,13 +208,14 @@ impl<F: Fn(usize) -> Result<Case, SubjectError> + Sync> Cases for FromFn<F> {
     }
 }
 
-/// A data set with labels, and groups if there are any, that somebody else knows.
+/// A data set with labels, and groups and concepts if there are any, that somebody else knows.
 #[derive(Debug, Clone)]
 pub struct Annotated<D> {
     data: D,
     classes: Vec<String>,
     labels: Vec<usize>,
     groups: Option<Vec<u64>>,
+    concepts: Option<Vec<Vec<String>>>,
 }
 
 impl<D: Cases> Annotated<D> {
@@ -239,7 +240,7 @@ impl<D: Cases> Annotated<D> {
         if let Some(twice) = classes.iter().find(|class| !seen.insert(class.as_str())) {
             return wrong(format!("two classes are called `{twice}`"));
         }
-        Ok(Self { data, classes, labels, groups: None })
+        Ok(Self { data, classes, labels, groups: None, concepts: None })
     }
 
     /// With the group of each case.
@@ -252,6 +253,29 @@ impl<D: Cases> Annotated<D> {
             return Err(SubjectError::Annotation { data: self.data.name().to_owned(), reason });
         }
         Ok(Self { groups: Some(groups), ..self })
+    }
+
+    /// With what each case shows, by name, instead of what the data set itself says of that ([`Cases::concepts`]).
+    ///
+    /// # Errors
+    /// [`SubjectError::Annotation`] for more or fewer lists than cases, or a case that names a concept twice.
+    pub fn showing<N: Into<String>>(
+        self,
+        concepts: impl IntoIterator<Item = Vec<N>>,
+    ) -> Result<Self, SubjectError> {
+        let all = concepts.into_iter().map(|own| own.into_iter().map(Into::into).collect());
+        let concepts: Vec<Vec<String>> = all.collect();
+        let wrong = |reason| Err(SubjectError::Annotation { data: self.data.name().to_owned(), reason });
+        if concepts.len() != self.data.len() {
+            return wrong(format!("{} lists of concepts for {} cases", concepts.len(), self.data.len()));
+        }
+        for (case, own) in concepts.iter().enumerate() {
+            let mut seen = BTreeSet::new();
+            if let Some(twice) = own.iter().find(|name| !seen.insert(name.as_str())) {
+                return wrong(format!("case {case} shows `{twice}` twice"));
+            }
+        }
+        Ok(Self { concepts: Some(concepts), ..self })
     }
 }
 
@@ -284,7 +308,10 @@ impl<D: Cases> Cases for Annotated<D> {
     }
 
     fn concepts(&self, index: usize) -> Result<Vec<String>, SubjectError> {
-        self.data.concepts(index)
+        match &self.concepts {
+            Some(concepts) => concepts.get(index).cloned().ok_or_else(|| past(self, index)),
+            None => self.data.concepts(index),
+        }
     }
 
     fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {
@@ -452,8 +479,27 @@ mod tests {
         assert_eq!(said(&["x"], &[0]), "labels of `words`: 1 labels for 2 cases");
         assert_eq!(said(&["x"], &[0, 1]), "labels of `words`: case 1 is of class 1, and there are 1");
         assert_eq!(said(&["x", "x"], &[0, 1]), "labels of `words`: two classes are called `x`");
-        let fits = Annotated::new(words(2), ["x"], vec![0, 0]).unwrap();
-        assert_eq!(fits.grouped(vec![1]).unwrap_err().to_string(), "labels of `words`: 1 groups for 2 cases");
+        let fits = || Annotated::new(words(2), ["x"], vec![0, 0]).unwrap();
+        let said = fits().grouped(vec![1]).unwrap_err().to_string();
+        assert_eq!(said, "labels of `words`: 1 groups for 2 cases");
+        let said = fits().showing([vec!["a"]]).unwrap_err().to_string();
+        assert_eq!(said, "labels of `words`: 1 lists of concepts for 2 cases");
+        let said = fits().showing([vec![], vec!["a", "b", "a"]]).unwrap_err().to_string();
+        assert_eq!(said, "labels of `words`: case 1 shows `a` twice");
+    }
+
+    #[test]
+    fn concepts_are_those_said_last() {
+        let data = Annotated::new(words(2), ["x"], vec![0, 0]).unwrap();
+        assert!(data.concepts(0).unwrap().is_empty());
+        let data = data.showing([vec!["a"], vec![]]).unwrap();
+        let data = Annotated::new(data, ["y"], vec![0, 0]).unwrap();
+        assert_eq!(data.concepts(0).unwrap(), ["a"]);
+        assert!(data.concepts(1).unwrap().is_empty());
+        let data = data.showing([vec![], vec!["b", "c"]]).unwrap();
+        assert!(data.concepts(0).unwrap().is_empty());
+        assert_eq!(data.concepts(1).unwrap(), ["b", "c"]);
+        assert_eq!(data.concepts(2).unwrap_err().to_string(), "`words` has no case 2: it has 2");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use mmlens_design::bottleneck::{Bottleneck, Described, Learned, Settings};
 use mmlens_engine::normal;
 use mmlens_testkit::{Oracle, Toy, analysis_breaches};
 
-use crate::support::{Shown, kinds, numbers, painted, site};
+use crate::support::{kinds, numbers, painted, site};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -195,7 +195,7 @@ fn learned(toy: &Toy, hybrid: bool) -> Outcome<Bottleneck> {
     let settings =
         Settings { site: site("text.blocks.1.resid_post"), lambdas: 10, hybrid, ..Settings::default() };
     let method = PostHocBottleneck::new(settings).unwrap();
-    method.learn(&On::new(toy), &Shown { data, shows }, Seed(3)).unwrap()
+    method.learn(&On::new(toy), &data.showing((0..96).map(shows)).unwrap(), Seed(3)).unwrap()
 }
 
 /// Contributions, base and rest are the logits; what is known is put in; what is saved gives the same bits.

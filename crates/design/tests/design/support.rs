@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
 
 use burn::tensor::Device;
-use mmlens_core::{
-    Annotated, Case, Cases, ManyCases, Picture, Sample, Site, Subject, SubjectError, Words, from_fn,
-};
+use mmlens_core::{Annotated, Case, ManyCases, Picture, Sample, Site, Subject, Words, from_fn};
 use mmlens_testkit::{checkpoint, picture};
 pub(crate) use mmlens_testkit::{kinds, numbers, painted};
 use proptest::prelude::ProptestConfig;
@@ -68,41 +66,6 @@ pub(crate) fn many(sample: &Sample) -> ManyCases {
     let labels =
         LABELS.iter().map(|label| classes.iter().position(|class| class == label).unwrap()).collect();
     let data = Annotated::new(from_fn("many", LABELS.len(), case), classes, labels).unwrap();
-    ManyCases::over(Shown { data, shows: |i| if i % 3 == 0 { vec!["third"] } else { vec![] } }).unwrap()
-}
-
-/// A data set of which a function says what each case shows.
-pub(crate) struct Shown<D, F> {
-    pub(crate) data: D,
-    pub(crate) shows: F,
-}
-
-impl<D: Cases, F: Fn(usize) -> Vec<&'static str> + Sync> Cases for Shown<D, F> {
-    fn name(&self) -> &str {
-        self.data.name()
-    }
-
-    fn len(&self) -> usize {
-        self.data.len()
-    }
-
-    fn case(&self, index: usize) -> Result<Case, SubjectError> {
-        self.data.case(index)
-    }
-
-    fn classes(&self) -> &[String] {
-        self.data.classes()
-    }
-
-    fn label(&self, index: usize) -> Result<Option<usize>, SubjectError> {
-        self.data.label(index)
-    }
-
-    fn group(&self, index: usize) -> Result<Option<u64>, SubjectError> {
-        self.data.group(index)
-    }
-
-    fn concepts(&self, index: usize) -> Result<Vec<String>, SubjectError> {
-        Ok((self.shows)(index).into_iter().map(str::to_owned).collect())
-    }
+    let shows = (0..LABELS.len()).map(|i| if i % 3 == 0 { vec!["third"] } else { vec![] });
+    ManyCases::over(data.showing(shows).unwrap()).unwrap()
 }

@@ -8,7 +8,7 @@ use mmlens_design::surrogate::cart::{Grown, Tree};
 use mmlens_engine::Matrix;
 use mmlens_testkit::{Oracle, Toy};
 
-use crate::support::{Shown, kinds, numbers};
+use crate::support::{kinds, numbers};
 
 /// Features and thresholds of all splits, what is below first.
 fn splits(tree: &Tree, all: &mut Vec<(usize, f64)>) {
@@ -75,7 +75,7 @@ fn labelled(label: impl Fn(usize) -> usize + Sync + Send + 'static) -> ManyCases
         ];
         has.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
     };
-    ManyCases::over(Shown { data, shows }).unwrap()
+    ManyCases::over(data.showing((0..80).map(shows)).unwrap()).unwrap()
 }
 
 fn grown(settings: Settings, data: &ManyCases) -> mmlens_core::finding::Finding {
