@@ -29,6 +29,18 @@ impl Held {
     pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
         self.values.chunks(self.width.max(1))
     }
+
+    /// The mean of the rows; zeros, of none.
+    #[must_use]
+    pub fn mean(&self) -> Vec<f64> {
+        let mut mean = vec![0.0; self.width];
+        for row in self.rows() {
+            mean.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+        }
+        let count = self.places.len().max(1) as f64;
+        mean.iter_mut().for_each(|sum| *sum /= count);
+        mean
+    }
 }
 
 /// What a site holds of one case, at some positions: one pass, which ends there.

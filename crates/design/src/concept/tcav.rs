@@ -81,8 +81,8 @@ use mmlens_core::{
     On, Part, Plan, Point, Seed, Site, caution,
 };
 use mmlens_engine::{
-    Classed, Limits, Logistic, Matrix, Positions, Progress, Welch, dot, drawn_order, row_count, row_width,
-    rows_in, rows_of,
+    Classed, Limits, Logistic, Positions, Progress, Welch, dot, drawn_order, row_count, row_width, rows_in,
+    rows_of,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -280,7 +280,7 @@ impl Tcav {
         Ok(match rows {
             RowsOf::Each => held.rows().map(wide).collect(),
             RowsOf::Flat => vec![wide(&held.values)],
-            RowsOf::Mean => vec![Matrix::of_floats(&held.values, held.width)?.mean()],
+            RowsOf::Mean => vec![held.mean()],
         })
     }
 

@@ -221,7 +221,7 @@ impl DecisionTree {
         for index in 0..data.len() {
             let inputs = on.subject().encode(&Self::sample(data, index)?)?;
             let held = rows_of((on, CARD.id), &inputs, *site, positions)?;
-            values.extend(Matrix::of_floats(&held.values, held.width)?.mean());
+            values.extend(held.mean());
             width = held.width;
             let (need, budget) = (8 * values.len() as u64, on.memory().left());
             if need > budget {

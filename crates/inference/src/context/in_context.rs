@@ -86,7 +86,7 @@ use mmlens_core::{
     Seed, Site, Words,
 };
 use mmlens_engine::distribution::log_probabilities;
-use mmlens_engine::{Matrix, Positions, Progress, dot, drawn_order, rows_of};
+use mmlens_engine::{Positions, Progress, dot, drawn_order, rows_of};
 use serde::{Deserialize, Serialize};
 
 /// What this method is.
@@ -446,8 +446,7 @@ fn without(text: &str, image: &str) -> String {
 
 /// The mean over all positions of what a site holds.
 fn mean_state(on: &On<'_>, inputs: &Inputs, site: Site) -> Result<Vec<f64>, AnalysisError> {
-    let held = rows_of((on, CARD.id), inputs, site, &Positions::All)?;
-    Ok(Matrix::of_floats(&held.values, held.width)?.mean())
+    Ok(rows_of((on, CARD.id), inputs, site, &Positions::All)?.mean())
 }
 
 fn cosine(a: &[f64], b: &[f64]) -> f64 {

@@ -235,16 +235,6 @@ fn divergence(of: &[f64], from: &[f64]) -> f64 {
     of.iter().zip(from).map(|(p, q)| p.exp() * (p - q)).sum()
 }
 
-/// The mean over the rows of a case.
-pub(super) fn mean(held: &Held) -> Vec<f64> {
-    let mut sum = vec![0.0; held.width];
-    for row in held.rows() {
-        sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
-    }
-    let count = held.places.len().max(1) as f64;
-    sum.into_iter().map(|sum| sum / count).collect()
-}
-
 impl<'a> Pair<'a> {
     fn of(settings: &Settings, on: &On<'a>, many: &'a ManyCases) -> Result<Self, AnalysisError> {
         let Some(other) = many.other() else {
@@ -489,7 +479,7 @@ impl Analysis for CheckpointDifference {
             progress.advance(1)?;
             let sign = if seed.at(SIGNS + index as u64).unit() < 0.5 { -1.0 } else { 1.0 };
             for ((sums, before), after) in sums.iter_mut().zip(&before).zip(&after) {
-                sums.take([&mean(before), &mean(after)], (usize::from(*held_out), sign));
+                sums.take([&before.mean(), &after.mean()], (usize::from(*held_out), sign));
             }
         }
         let layers = Axis::names(Role::Layer, pair.places.iter().map(|place| place.site));

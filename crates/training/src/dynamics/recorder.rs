@@ -66,7 +66,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::checkpoint_difference::{mean, sites};
+use super::checkpoint_difference::sites;
 
 /// What findings are called.
 const ID: &str = "training-record";
@@ -256,7 +256,7 @@ impl<'a> Recorder<'a> {
             on.memory().hold(ID, beside, subject.need(&inputs, &plan, Copies::ONE)?)?;
             let found = rows_at((on, ID), &inputs, &asked)?;
             for (rows, held) in rows.iter_mut().zip(&found) {
-                rows.extend(mean(held));
+                rows.extend(held.mean());
             }
             if dual {
                 for (rows, held) in shared.iter_mut().zip(found.iter().skip(places.len())) {

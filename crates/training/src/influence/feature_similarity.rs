@@ -106,8 +106,7 @@ impl Represent for Settings {
     fn represent(&self, on: &On<'_>, case: &Case, _: bool) -> Result<Represented, AnalysisError> {
         let inputs = on.encode(&case.sample)?;
         let held = rows_of((on, CARD.id), &inputs, self.site, &self.positions)?;
-        let mean = Matrix::of_floats(&held.values, held.width)?.mean();
-        let mean: Vec<f32> = mean.into_iter().map(|value| value as f32).collect();
+        let mean: Vec<f32> = held.mean().into_iter().map(|value| value as f32).collect();
         finite("states", &mean)?;
         Ok(Represented {
             shares: vec![("all".to_owned(), mean)],

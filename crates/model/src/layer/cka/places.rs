@@ -121,7 +121,7 @@ impl<'a> Places<'a> {
             )?;
             for held in rows_at((&side.on, CARD.id), &inputs, &side.asked)? {
                 match self.rows {
-                    RowsOf::Cases => batches.take(at, &mean(&held))?,
+                    RowsOf::Cases => batches.take(at, &held.mean())?,
                     RowsOf::Positions => {
                         let held = if self.patches { patches_of(held) } else { held };
                         let wide: Vec<f64> = held.values.iter().map(|x| f64::from(*x)).collect();
@@ -246,15 +246,4 @@ fn patches_of(held: Held) -> Held {
     let places =
         places.into_iter().zip(&shows).filter(|(_, row)| chosen(row)).map(|(place, _)| place).collect();
     Held { values, width, places, shows: shows.into_iter().filter(chosen).collect(), prompt }
-}
-
-/// The mean of the rows of a case.
-fn mean(held: &Held) -> Vec<f64> {
-    let mut sums = vec![0.0; held.width];
-    for row in held.values.chunks(held.width.max(1)) {
-        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
-    }
-    let n = held.places.len() as f64;
-    sums.iter_mut().for_each(|sum| *sum /= n);
-    sums
 }
