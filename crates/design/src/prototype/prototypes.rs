@@ -92,8 +92,10 @@ use crate::learned::{accuracy, few_rows, most_frequent, named, no_better};
 use crate::surrogate::sparse_head::with_vector;
 
 mod model;
+mod seen;
 
 pub use model::{Learned, Prototypes};
+use seen::{Bag, Chosen, Seen, similarity};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -206,75 +208,6 @@ impl Default for Settings {
 #[derive(Debug, Clone)]
 pub struct PrototypeHead {
     settings: Settings,
-}
-
-/// How alike a patch and a prototype are.
-fn similarity(patch: &[f64], prototype: &[f64], (scale, epsilon): (f64, f64)) -> f64 {
-    let apart: f64 = patch.iter().zip(prototype).map(|(x, p)| (x - p).powi(2)).sum::<f64>() / scale;
-    ((apart + 1.0) / (apart + epsilon)).ln()
-}
-
-/// A case: its patches by their rows.
-struct Bag {
-    rows: Vec<usize>,
-    label: usize,
-    out: bool,
-}
-
-/// All cases, and how patches of them are compared.
-struct Seen {
-    wide: Vec<Vec<f64>>,
-    bags: Vec<Bag>,
-    /// Mean squared distance from the mean patch, and epsilon.
-    scale: (f64, f64),
-    classes: usize,
-}
-
-/// A patch that stands for a class.
-#[derive(Clone)]
-struct Chosen {
-    row: usize,
-    class: usize,
-    distinctive: f64,
-}
-
-impl Seen {
-    fn patch(&self, row: usize) -> &[f64] {
-        self.wide.get(row).map_or(&[], Vec::as_slice)
-    }
-
-    /// The activation of a prototype in a case, itself left out.
-    fn activation(&self, bag: &Bag, prototype: usize) -> f64 {
-        let others = bag.rows.iter().filter(|row| **row != prototype);
-        let each = others.map(|row| similarity(self.patch(*row), self.patch(prototype), self.scale));
-        each.fold(f64::NEG_INFINITY, f64::max) // no NaN: patches are finite
-    }
-
-    fn some(&self, out: bool) -> Vec<&Bag> {
-        self.bags.iter().filter(|bag| bag.out == out).collect()
-    }
-
-    /// Activations of some patches in cases, one case after the other.
-    fn activations(&self, bags: &[&Bag], chosen: &[Chosen]) -> Classed {
-        let values =
-            bags.iter().flat_map(|bag| chosen.iter().map(|own| self.activation(bag, own.row))).collect();
-        let labels = bags.iter().map(|bag| bag.label).collect();
-        Classed { values, width: chosen.len(), labels, classes: self.classes }
-    }
-
-    /// The mean patch of each case.
-    fn means(&self, bags: &[&Bag]) -> Classed {
-        let width = self.wide.first().map_or(0, Vec::len);
-        let mean = |bag: &&Bag| {
-            let mut mean = vec![0.0; width];
-            for row in &bag.rows {
-                mean.iter_mut().zip(self.patch(*row)).for_each(|(sum, x)| *sum += x / bag.rows.len() as f64);
-            }
-            mean
-        };
-        let labels = bags.iter().map(|bag| bag.label).collect();
-        Classed { values: bags.iter().flat_map(mean).collect(), width, labels, classes: self.classes }
-    }
 }
 
 /// A head on rows that are scaled, and as it is on the rows themselves.
