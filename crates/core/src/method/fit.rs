@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use mmlens_files::{Doubles, TensorError, WriteError, doubles_to_bytes, parse_value, read_doubles, write};
-use mmlens_finding::{Finding, Provenance};
+use mmlens_finding::{Finding, Labelled, Provenance};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{fields, written};
 use crate::site::closest;
 use crate::{
-    Analysis, AnalysisError, AnyAnalysis, Card, Cases, Examples, NoMethod, On, Rows, Seed, Site, Watch,
+    Analysis, AnalysisError, AnyAnalysis, Card, Cases, Examples, NoMethod, On, Rows, Seed, Site, Watch, found,
 };
 
 /// What learns from data, and is an [`Analysis`] of single cases afterwards.
@@ -174,6 +174,21 @@ pub struct Outcome<F> {
     pub ended: Ended,
     /// How good it is, and how it was made.
     pub finding: Finding,
+}
+
+impl<F: Analysis> Outcome<F> {
+    /// What was learned, as a method, beside the finding that tells how good it is: how the search ended stands among the settings of that.
+    ///
+    /// # Errors
+    /// As [`Analysis::new`] and [`found`].
+    pub fn of(
+        learned: F::Settings,
+        ended: Ended,
+        (made, tables): (Provenance, Vec<Labelled>),
+    ) -> Result<Self, AnalysisError> {
+        let finding = found(made.with_setting("ended", json!(ended)), tables)?;
+        Ok(Self { fitted: F::new(learned)?, ended, finding })
+    }
 }
 
 /// How a search for a minimum ended.

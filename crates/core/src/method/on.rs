@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::case::asked;
 use crate::{
-    Case, Copies, HookError, Inputs, Memory, Need, Objective, Plan, Sample, Site, Subject, SubjectError,
-    Target, Trace, Unwatched, Watch, top_token,
+    Case, Copies, Cost, HookError, Inputs, Memory, Need, Objective, Plan, Sample, Site, Subject,
+    SubjectError, Target, Trace, Unwatched, Watch, top_token,
 };
 
 /// What a run of a method has at hand.
@@ -126,6 +126,15 @@ impl<'a> On<'a> {
         let plan = Plan::new().objective(self.form(case, inputs)?);
         let plan = gradients.iter().try_fold(plan, |plan, site| plan.grad(*site))?;
         Ok(self.subject.need(inputs, &plan, Copies::ONE)?)
+    }
+
+    /// What a case costs where it takes one pass without gradients: told from shapes.
+    ///
+    /// # Errors
+    /// As [`On::row`]; whatever encoding reports.
+    pub fn cost_of_pass(&self, case: &Case) -> Result<Cost, SubjectError> {
+        let row = self.row(case, &self.encode(&case.sample)?, &[])?;
+        Ok(Cost::rows(1).at_once(1, row, self.memory().budget()))
     }
 
     /// The unedited pass of a case: what it holds at some sites, and the value of its objective. It is made once for all that

@@ -72,8 +72,8 @@ use std::path::Path;
 use mmlens_core::check::{above_zero, at_least_one, input, setting};
 use mmlens_core::finding::{Caution, CautionKind, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source, Watch,
-    found, learned_from, step,
+    AnalysisError, Card, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source, Watch, learned_from,
+    step,
 };
 use mmlens_engine::{
     Classed, ElasticNet, Limits, Logistic, Penalty, Positions, Scale, direction, dot, examples_seen,
@@ -438,7 +438,7 @@ impl Fit for PostHocBottleneck {
         } else {
             Logistic { weights: Vec::new(), intercepts: Vec::new() }
         };
-        let fitted = Bottleneck::new(Learned {
+        let learned = Learned {
             site,
             positions: self.settings.positions.clone(),
             classes: rows.classes().to_vec(),
@@ -453,10 +453,10 @@ impl Fit for PostHocBottleneck {
             rest: rest.weights,
             rest_intercepts: rest.intercepts,
             known: Default::default(),
-        })?;
+        };
         let made = learned_from((&CARD, &self.settings), (rows, site), seed)?;
-        let made = made.with_setting("described", json!(from.hash())).with_setting("ended", json!(ended));
-        Ok(Outcome { fitted, ended, finding: found(made, tables)? })
+        let made = made.with_setting("described", json!(from.hash()));
+        Outcome::of(learned, ended, (made, tables))
     }
 
     fn learn_from(

@@ -80,13 +80,12 @@ use mmlens_core::check::{above_zero, at_least_one, input, share};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Finding, Labelled, Role, Unit, correlation};
 use mmlens_core::{
     Analysis, AnalysisError, Card, Cases, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source,
-    Split, Watch, found, learned_from, step,
+    Split, Watch, learned_from, step,
 };
 use mmlens_engine::{
     Classed, Limits, Logistic, Positions, Scale, Shows, Welch, crop, drawn_order, examples_seen,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::learned::{accuracy, few_rows, most_frequent, named, no_better};
 use crate::surrogate::sparse_head::with_vector;
@@ -462,7 +461,7 @@ impl Fit for PrototypeHead {
             said.push(Caution::new(CautionKind::NotConverged, steps as f32, text));
         }
         tables.extend(Caution::tables(&said)?);
-        let fitted = Prototypes::new(Learned {
+        let learned = Learned {
             site,
             positions: self.settings.positions.clone(),
             classes: names.to_vec(),
@@ -474,11 +473,9 @@ impl Fit for PrototypeHead {
             weights: own.head.weights,
             intercepts: own.head.intercepts,
             means: own.means,
-        })?;
-        let ended = own.ended;
+        };
         let made = learned_from((&CARD, &self.settings), (rows, site), seed)?;
-        let made = made.with_setting("ended", json!(ended));
-        Ok(Outcome { fitted, ended, finding: found(made, tables)? })
+        Outcome::of(learned, own.ended, (made, tables))
     }
 
     fn learn_from(

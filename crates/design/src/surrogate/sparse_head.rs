@@ -71,14 +71,13 @@ use std::path::Path;
 use mmlens_core::check::{above_zero, at_least_one, input, setting, share};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Ended, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source,
-    Split, Watch, found, held_out, learned_from, step,
+    AnalysisError, Card, Ended, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source, Split, Watch,
+    held_out, learned_from, step,
 };
 use mmlens_engine::{
     Classed, ElasticNet, Limits, Logistic, Penalty, Positions, Scale, drawn_order, examples_of, vectors,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::learned::{accuracy, few_rows, most_frequent, named, no_better};
 
@@ -281,8 +280,7 @@ impl Fit for SparseHead {
             means: parts.scale.means.clone(),
         };
         let made = learned_from((&CARD, &self.settings), (from, site), seed)?;
-        let finding = found(made.with_setting("ended", json!(ended)), tables)?;
-        Ok(Outcome { fitted: <Head as Analysis>::new(learned)?, ended, finding })
+        Outcome::of(learned, ended, (made, tables))
     }
 
     fn learn_from(

@@ -82,12 +82,11 @@ use std::path::Path;
 use mmlens_core::check::{at_least_one, at_most, input, share};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Capability, Card, Ended, Examples, Fit, HookError, Leaf, Outcome, Part, Point,
-    Seed, Site, Source, Split, Watch, found, learned_from, step,
+    AnalysisError, Capability, Card, Ended, Examples, Fit, HookError, Leaf, Outcome, Part, Point, Seed, Site,
+    Source, Split, Watch, learned_from, step,
 };
 use mmlens_engine::{Positions, direction, dot, examples_of};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::uncertainty::reliability::Reliability;
 
@@ -223,8 +222,7 @@ impl Fit for Caa {
         let ended = Ended::Converged { steps: 1, gradient: 0.0 };
         let learned = Learned { site, direction: learned, seed, ..Learned::default() };
         let made = learned_from((&CARD, &self.settings), (from, site), seed)?;
-        let finding = found(made.with_setting("ended", json!(ended)), tables)?;
-        Ok(Outcome { fitted: <Steering as Analysis>::new(learned)?, ended, finding })
+        Outcome::of(learned, ended, (made, tables))
     }
 
     fn learn_from(

@@ -87,14 +87,13 @@ use std::path::Path;
 
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Ended, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source,
-    Split, Watch, found, learned_from, step,
+    AnalysisError, Card, Ended, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source, Split, Watch,
+    learned_from, step,
 };
 use mmlens_engine::{
     Factors, KMeans, Matrix, Positions, Search, Shows, dot, drawn_order, observed, principal,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::check::{at_least_one, at_most, input, not_below_zero, share};
 
@@ -329,8 +328,7 @@ impl Concepts {
             ..Learned::default()
         };
         let made = learned_from((&CARD, &self.settings), (from, site), seed)?;
-        let finding = found(made.with_setting("ended", json!(own.ended)), tables)?;
-        Ok(Outcome { fitted: <ConceptBank as Analysis>::new(learned)?, ended: own.ended, finding })
+        Outcome::of(learned, own.ended, (made, tables))
     }
 
     fn search(

@@ -73,13 +73,12 @@ use std::path::Path;
 
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Card, Ended, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source,
-    Split, Watch, found, learned_from, orthonormal, step,
+    AnalysisError, Card, Ended, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source, Split, Watch,
+    learned_from, orthonormal, step,
 };
 use mmlens_engine::distribution::largest;
 use mmlens_engine::{Classed, Limits, Logistic, Matrix, Positions, direction, dot, examples_of};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::check::{above_zero, at_least_one, input, share};
 
@@ -255,8 +254,7 @@ impl Fit for Inlp {
         let positions = self.settings.positions.clone();
         let learned = Learned { site, positions, directions: found_directions, seed, ..Learned::default() };
         let made = learned_from((&CARD, &self.settings), (from, site), seed)?;
-        let finding = found(made.with_setting("ended", json!(ended)), tables)?;
-        Ok(Outcome { fitted: <Erasure as Analysis>::new(learned)?, ended, finding })
+        Outcome::of(learned, ended, (made, tables))
     }
 
     fn learn_from(

@@ -99,8 +99,7 @@ impl Represent for Settings {
     }
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
-        let row = on.row(case, &on.encode(&case.sample)?, &[])?;
-        Ok(Cost::rows(1).at_once(1, row, on.memory().budget()))
+        Ok(on.cost_of_pass(case)?)
     }
 
     fn represent(&self, on: &On<'_>, case: &Case, _: bool) -> Result<Represented, AnalysisError> {

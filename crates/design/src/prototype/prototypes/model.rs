@@ -99,8 +99,7 @@ impl Analysis for Prototypes {
     }
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
-        let row = on.row(case, &on.encode(&case.sample)?, &[])?;
-        Ok(Cost::rows(1).at_once(1, row, on.memory().budget()))
+        Ok(on.cost_of_pass(case)?)
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
