@@ -221,7 +221,7 @@ mod tests {
             let least: f64 = values.iter().skip(count).sum();
             prop_assert!(last >= least - 1e-9 * rows.square());
             let found = Factors::of(&rows, count, (1, search(non_negative)), Seed(seed), &mut |_| Ok(())).unwrap();
-            let amounts = Factors::amounts_of(&rows, &found.parts, 10_000);
+            let amounts = Factors::amounts_of(&rows, &found.parts, 1_000_000);
             let value = |amounts: &Matrix| {
                 let made = amounts.times(&found.parts);
                 made.values().iter().zip(rows.values()).map(|(a, b)| (a - b).powi(2)).sum::<f64>()
