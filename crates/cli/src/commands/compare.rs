@@ -9,9 +9,10 @@ use mmlens::evaluation::comparison::{self, Shown};
 use mmlens::evaluation::{ComparisonSettings, Sign, compare};
 use mmlens::files::Target;
 use mmlens::finding::{Finding, Labelled, Labels, ReplyRecord, Role};
+use mmlens::report::Page;
 use serde::Serialize;
 
-use super::report::{Report, sources};
+use super::report::{PictureArgs, sources};
 use crate::caution::ToldCaution;
 use crate::print;
 
@@ -38,12 +39,8 @@ pub(crate) struct Compare {
     /// Which share of the cells is the top of a map.
     #[arg(long, value_name = "SHARE", default_value_t = ComparisonSettings::default().top)]
     top: f64,
-    /// A picture where it lies now; repeat it for several, in any order: each is known by its pixels.
-    #[arg(long = "image", value_name = "FILE")]
-    images: Vec<PathBuf>,
-    /// Shows no pictures, and reads none.
-    #[arg(long, conflicts_with = "images")]
-    no_pictures: bool,
+    #[command(flatten)]
+    pictures: PictureArgs,
     /// The page with the maps side by side, none of the files that are read.
     #[arg(long, value_name = "PAGE")]
     out: PathBuf,
@@ -133,7 +130,7 @@ impl Compare {
         let findings: Vec<Finding> = self.findings.iter().map(load).collect::<Result<_>>()?;
         let read = || {
             let sources = findings.iter().flat_map(sources);
-            sources.chain(self.findings.iter().cloned()).chain(self.images.iter().cloned())
+            sources.chain(self.findings.iter().cloned()).chain(self.pictures.images.iter().cloned())
         };
         let page = Target::new(&self.out)?.apart_from(read())?;
         let saved = self.save.as_ref().map(|path| Target::new(path)?.apart_from(read())).transpose()?;
@@ -149,11 +146,10 @@ impl Compare {
             target.write(|out| out.write_all(&bytes))?;
         }
         let told = self.told(&found, &maps, &without)?;
-        let report = Report::of(
-            [vec![self.save.clone().unwrap_or_else(|| self.out.clone())], self.findings.clone()].concat(),
-            (self.images.clone(), self.no_pictures),
-        );
-        let html = report.html("Side by side", [vec![found.clone()], findings].concat())?;
+        let own = self.save.as_ref().unwrap_or(&self.out).clone();
+        let files = [vec![own], self.findings.clone()].concat();
+        let (whole, _) = self.pictures.page(&files, [vec![found.clone()], findings].concat())?;
+        let html = Page { title: "Side by side".to_owned(), ..whole }.html()?;
         page.write(|out| out.write_all(html.as_bytes()))?;
         if self.json { print::json(&told) } else { told.print() }
     }

@@ -28,18 +28,25 @@ pub(crate) struct Report {
     /// The findings, as `mmlens explain` wrote them.
     #[arg(value_name = "FINDING", required = true)]
     findings: Vec<PathBuf>,
-    /// A picture where it lies now; repeat it for several, in any order: each is known by its pixels.
-    #[arg(long = "image", value_name = "FILE")]
-    images: Vec<PathBuf>,
-    /// Shows no pictures, and reads none.
-    #[arg(long, conflicts_with = "images")]
-    no_pictures: bool,
+    #[command(flatten)]
+    pictures: PictureArgs,
     /// The page, none of the files that are read.
     #[arg(long, value_name = "PAGE")]
     out: PathBuf,
     /// Prints what is on the page as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Which pictures are shown below findings that were made before.
+#[derive(Debug, Default, Args)]
+pub(super) struct PictureArgs {
+    /// A picture where it lies now; repeat it for several, in any order: each is known by its pixels.
+    #[arg(long = "image", value_name = "FILE")]
+    pub(super) images: Vec<PathBuf>,
+    /// Shows no pictures, and reads none.
+    #[arg(long, conflicts_with = "images")]
+    no_pictures: bool,
 }
 
 #[derive(Serialize)]
@@ -57,7 +64,7 @@ struct Listed<'a> {
 }
 
 #[derive(Clone, Serialize)]
-struct Shown {
+pub(super) struct Shown {
     picture: String,
     /// The hash of its pixels; of a clip those of its frames.
     sha256: Vec<String>,
@@ -78,21 +85,10 @@ struct Seen {
 }
 
 impl Report {
-    /// Of findings that are read elsewhere, each of a file.
-    pub(super) fn of(findings: Vec<PathBuf>, (images, no_pictures): (Vec<PathBuf>, bool)) -> Self {
-        Self { findings, images, no_pictures, out: PathBuf::new(), json: false }
-    }
-
-    /// The page of those.
-    pub(super) fn html(&self, title: &str, findings: Vec<Finding>) -> Result<String> {
-        let (page, _) = self.page(findings)?;
-        Ok(Page { title: title.to_owned(), ..page }.html()?)
-    }
-
     pub(crate) fn run(&self) -> Result<()> {
         let findings: Vec<Finding> = self.findings.iter().map(Finding::load).collect::<Result<_, _>>()?;
         let sources = findings.iter().flat_map(sources);
-        let read = sources.chain(self.findings.iter().cloned()).chain(self.images.iter().cloned());
+        let read = sources.chain(self.findings.iter().cloned()).chain(self.pictures.images.iter().cloned());
         let target = Target::new(&self.out)?.apart_from(read)?;
         let listed = self.findings.iter().zip(&findings).map(|(file, finding)| Listed {
             finding: file,
@@ -100,7 +96,7 @@ impl Report {
             model: finding.provenance.subject.clone(),
         });
         let listed: Vec<Listed<'_>> = listed.collect();
-        let (page, pictures) = self.page(findings)?;
+        let (page, pictures) = self.pictures.page(&self.findings, findings)?;
         let html = page.html()?;
         target.write(|out| out.write_all(html.as_bytes()))?;
         let told = Told { report: &self.out, findings: listed, pictures };
@@ -117,15 +113,17 @@ impl Report {
         }
         print::line(format!("report     {}", show(told.report)))
     }
+}
 
-    /// The page, and the pictures on it.
-    fn page(&self, findings: Vec<Finding>) -> Result<(Page, Vec<Shown>)> {
+impl PictureArgs {
+    /// The page of findings, each of a file, and the pictures on it.
+    pub(super) fn page(&self, files: &[PathBuf], findings: Vec<Finding>) -> Result<(Page, Vec<Shown>)> {
         let mut seen = Seen::default();
         self.name(&mut seen, &findings)?;
         let methods: Vec<String> = findings.iter().map(|finding| finding.provenance.method.clone()).collect();
         let mut page =
             Page { title: "Findings".to_owned(), question: question(&findings), ..Page::default() };
-        for (at, (file, finding)) in self.findings.iter().zip(findings).enumerate() {
+        for (at, (file, finding)) in files.iter().zip(findings).enumerate() {
             let finding = self.placed(file, finding, &mut seen, &mut page)?;
             let same = |methods: &[String]| {
                 methods.iter().filter(|other| **other == finding.provenance.method).count()
@@ -396,13 +394,9 @@ mod tests {
         file
     }
 
-    fn report(findings: Vec<PathBuf>) -> Report {
-        Report { findings, images: Vec::new(), no_pictures: false, out: PathBuf::new(), json: false }
-    }
-
-    fn page(report: &Report) -> Page {
-        let findings = report.findings.iter().map(|file| Finding::load(file).unwrap()).collect();
-        report.page(findings).unwrap().0
+    fn page(files: &[PathBuf]) -> Page {
+        let findings = files.iter().map(|file| Finding::load(file).unwrap()).collect();
+        PictureArgs::default().page(files, findings).unwrap().0
     }
 
     fn images(finding: &Finding) -> Vec<usize> {
@@ -421,7 +415,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [dark, light] =
             [("dark", 20), ("light", 200)].map(|(name, colour)| about(folder.path(), name, colour));
-        let page = page(&report(vec![dark.clone(), light, dark]));
+        let page = page(&[dark.clone(), light, dark]);
         let places: Vec<(usize, usize)> = page.pictures.iter().map(|picture| picture.place(9)).collect();
         assert_eq!(places, [(0, 0), (1, 0)]);
         let names: Vec<&str> = page.pictures.iter().map(mmlens::report::Picture::name).collect();
@@ -440,7 +434,7 @@ mod tests {
         let mut mute = Finding::load(&light).unwrap();
         mute.provenance.input = None;
         mute.save(&light).unwrap();
-        let page = page(&report(vec![light, dark]));
+        let page = page(&[light, dark]);
         assert_eq!(page.pictures[0].place(9), (1, 0));
         assert_eq!(page.findings.iter().map(images).collect::<Vec<_>>(), [[0; 4], [1; 4]]);
     }
