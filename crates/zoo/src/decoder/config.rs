@@ -329,6 +329,7 @@ impl DecoderConfig {
         let heads = raw.num_attention_heads.or(raw.n_head).unwrap_or(family.heads);
         let layers = raw.num_hidden_layers.or(raw.n_layer).unwrap_or(family.blocks);
         let kv_heads = raw.num_key_value_heads.or(family.kv_heads).unwrap_or(heads);
+        positive(&field("hidden_size"), d_model)?;
         let neurons = raw.intermediate_size.or(raw.n_inner).unwrap_or(match family.neurons {
             0 => 4 * d_model,
             neurons => neurons,
@@ -336,7 +337,6 @@ impl DecoderConfig {
         let vocab = raw.vocab_size.unwrap_or(family.vocab);
         let max_positions = raw.max_position_embeddings.or(raw.n_positions).unwrap_or(family.max_positions);
         for (name, value) in [
-            ("hidden_size", d_model),
             ("intermediate_size", neurons),
             ("num_attention_heads", heads),
             ("num_key_value_heads", kv_heads),

@@ -319,6 +319,16 @@ fn try_it(folder: &Opened, changed: &Path, what: &str) -> Came {
     }
 }
 
+/// What a folder's settings are read from.
+const FILES: [&str; 4] =
+    ["config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json"];
+
+/// One of these files, if the folder has it.
+fn json_of(folder: &Opened, file: &str) -> Option<Value> {
+    let text = std::fs::read(folder.folder.join(file)).ok()?;
+    Some(serde_json::from_slice(&text).unwrap())
+}
+
 #[derive(PartialEq)]
 enum Came {
     Refused,
@@ -332,11 +342,8 @@ fn no_config_makes_it_panic() {
     for folder in every() {
         let came = try_it(&folder, &folder.folder, &folder.name);
         assert!(came == Came::Through, "{} as it is", folder.name);
-        for file in
-            ["config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json"]
-        {
-            let Ok(text) = std::fs::read(folder.folder.join(file)) else { continue };
-            let original: Value = serde_json::from_slice(&text).unwrap();
+        for file in FILES {
+            let Some(original) = json_of(&folder, file) else { continue };
             let mut all = Vec::new();
             places(&original, "", &mut all);
             if all.is_empty() {
@@ -372,29 +379,44 @@ fn no_config_makes_it_panic() {
 }
 
 /// Every number with a fraction (what lies below a root, a base, a cap, a stretch) at every value that a root, a quotient or a
-/// logarithm does not take.
+/// logarithm does not take; every whole number (a size, a count, an id) at those whose products or sums no register holds.
 #[test]
 fn no_number_of_a_config_makes_what_is_no_number() {
-    let extremes = [-1.0, -0.0, 0.0, 1e-300, 1e-38, 1e-12, 1.0, 1e12, 1e38, 1e300, -1e300];
-    let mut tried = 0;
+    let fractions: Vec<Value> =
+        [-1.0, -0.0, 0.0, 1e-300, 1e-38, 1e-12, 1.0, 1e12, 1e38, 1e300, -1e300].map(|x| json!(x)).into();
+    let wholes = vec![
+        json!(-1),
+        json!(0),
+        json!(1_i64 << 24),
+        json!((1_i64 << 31) - 1),
+        json!(1_i64 << 32),
+        json!(1_i64 << 62),
+        json!(i64::MAX),
+        json!(u64::MAX),
+    ];
+    let (mut tried, mut tried_whole) = (0, 0);
     for folder in every() {
-        let original = config(&folder);
-        let mut all = Vec::new();
-        places(&original, "", &mut all);
-        for place in all {
-            if !original.pointer(&place).is_some_and(Value::is_f64) {
-                continue;
-            }
-            for extreme in extremes {
-                let mut changed = original.clone();
-                *changed.pointer_mut(&place).unwrap() = json!(extreme);
-                let what = format!("{} {place} = {extreme:e}", folder.name);
-                try_it(&folder, with_file(&folder.folder, "config.json", &changed).path(), &what);
-                tried += 1;
+        for file in FILES {
+            let Some(original) = json_of(&folder, file) else { continue };
+            let mut all = Vec::new();
+            places(&original, "", &mut all);
+            for place in all {
+                let (extremes, count) = match original.pointer(&place) {
+                    Some(number) if number.is_f64() => (&fractions, &mut tried),
+                    Some(number) if number.is_number() => (&wholes, &mut tried_whole),
+                    _ => continue,
+                };
+                for extreme in extremes {
+                    let mut changed = original.clone();
+                    changed.pointer_mut(&place).unwrap().clone_from(extreme);
+                    let what = format!("{} {file}{place} = {extreme}", folder.name);
+                    try_it(&folder, with_file(&folder.folder, file, &changed).path(), &what);
+                    *count += 1;
+                }
             }
         }
     }
-    assert!(tried > 1000, "{tried}");
+    assert!(tried > 1000 && tried_whole > 4000, "{tried} fractions, {tried_whole} whole numbers");
 }
 
 /// What a config leaves out is the default of its class or an error, and never another model in silence: with a field
