@@ -8,7 +8,7 @@ use mmlens::core::{ColourError, TokenMap, View, mean_colour};
 use mmlens::prelude::*;
 use mmlens::zoo::ZooError;
 
-use crate::network::{Drawn, GRID, Network, PLACEHOLDER, POSITIONS, SIDE, VOCAB};
+use super::network::{Drawn, GRID, Network, PLACEHOLDER, POSITIONS, SIDE, VOCAB};
 
 /// A small model of letters and pictures.
 pub(crate) struct Own {

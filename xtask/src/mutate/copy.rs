@@ -123,9 +123,6 @@ impl<'a> Copy<'a> {
                 if roots.contains(file) {
                     text.push_str(ASKED);
                 }
-                if file == "Cargo.toml" {
-                    text.push_str(&profiles(self.root)?);
-                }
                 bytes = text.into_bytes();
             }
             put(&folder.join(file), &bytes)?;
@@ -160,6 +157,7 @@ impl<'a> Copy<'a> {
         let mut cargo = crate::check::command();
         cargo
             .args(["test", "--locked", "--no-run", "--lib", "--bins", "--tests", "--message-format=json"])
+            .args(profiles(self.root)?)
             .current_dir(self.folder())
             .env("CARGO_TARGET_DIR", self.target.join("mutate/target"))
             .env("CARGO_BUILD_BUILD_DIR", &self.build)
@@ -171,12 +169,13 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// A profile for each crate of the workspace, so that what is built of the copy has names of its own.
-fn profiles(root: &Path) -> Result<String, String> {
+/// A profile for each crate of the workspace, so that what is built of the copy has names of its own: options of cargo, which go
+/// before what the manifest says of a crate.
+fn profiles(root: &Path) -> Result<Vec<String>, String> {
     let metadata = crate::check::metadata(root)?;
     let packages = metadata.get("packages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let names = packages.iter().filter_map(|package| package.get("name").and_then(Value::as_str));
-    Ok(names.map(|name| format!("\n[profile.dev.package.\"{name}\"]\ncodegen-units = 255\n")).collect())
+    Ok(names.map(|name| format!("--config=profile.dev.package.{name}.codegen-units=255")).collect())
 }
 
 /// Writes a file unless it holds this already.

@@ -1,8 +1,6 @@
 //! The example of the room of layers says what its page says.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/layers/rooms.rs"]
+#[path = "../../../../examples/layers/rooms.rs"]
 mod rooms;
 
 #[test]

@@ -1,8 +1,6 @@
 //! Careless annotators, polls and descriptions against exact truth; decoders and steering on them.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/hallucination/polled.rs"]
+#[path = "../../../../examples/hallucination/polled.rs"]
 mod polled;
 
 use mmlens::core::burn::tensor::Device;

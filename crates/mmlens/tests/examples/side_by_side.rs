@@ -1,8 +1,6 @@
 //! Two models side by side over the same pictures, one asked a question and one given a caption.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/side_by_side/compare.rs"]
+#[path = "../../../../examples/side_by_side/compare.rs"]
 mod compare;
 
 use mmlens::core::burn::tensor::Device;

@@ -1,8 +1,6 @@
 //! What goes into a model and what comes out, on the models that ship inside.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/data_room/room.rs"]
+#[path = "../../../../examples/data_room/room.rs"]
 mod room;
 
 use mmlens::core::burn::tensor::Device;

@@ -1,8 +1,6 @@
 //! What the directions of the shipped CLIP's embeddings stand for, on scenes whose objects are known.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/features/look.rs"]
+#[path = "../../../../examples/features/look.rs"]
 mod look;
 
 use mmlens::core::Fit;

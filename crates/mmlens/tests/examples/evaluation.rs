@@ -1,8 +1,6 @@
 //! Methods beside baselines on the shipped models: the example, at a glance.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/evaluation/league.rs"]
+#[path = "../../../../examples/evaluation/league.rs"]
 mod league;
 
 use mmlens::core::Unwatched;

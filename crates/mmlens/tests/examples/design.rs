@@ -1,8 +1,6 @@
 //! What concepts, sparse heads, bottlenecks and trees say of the models that ship inside, on scenes whose concepts are known.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/design/look.rs"]
+#[path = "../../../../examples/design/look.rs"]
 mod look;
 
 use mmlens::core::burn::tensor::Device;

@@ -1,10 +1,8 @@
 //! An architecture assembled from parts of the zoo keeps the contract of subjects, and analyses run on it unchanged.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/own_architecture/network.rs"]
+#[path = "../../../../examples/own_architecture/network.rs"]
 mod network;
-#[path = "../../../examples/own_architecture/subject.rs"]
+#[path = "../../../../examples/own_architecture/subject.rs"]
 mod subject;
 
 use std::num::NonZeroUsize;

@@ -1,8 +1,6 @@
 //! Models over data sets: what a run of each kind of model comes to, what lies beside the scores, and what is refused.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/benchmark/polls.rs"]
+#[path = "../../../../examples/benchmark/polls.rs"]
 mod polls;
 
 use std::fs;

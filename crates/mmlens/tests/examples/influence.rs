@@ -1,10 +1,8 @@
 //! Influence of training cases against heads that are trained again, in the small.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/influence/agree.rs"]
+#[path = "../../../../examples/influence/agree.rs"]
 mod agree;
-#[path = "../../../examples/influence/truth.rs"]
+#[path = "../../../../examples/influence/truth.rs"]
 mod truth;
 
 use std::sync::Arc;

@@ -1,10 +1,8 @@
 //! `docs/matrix.md` says what the code does: every method is run on every kind of checkpoint.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::path::Path;
 
-#[path = "../../../examples/method_matrix/matrix.rs"]
+#[path = "../../../../examples/method_matrix/matrix.rs"]
 mod matrix;
 
 #[test]

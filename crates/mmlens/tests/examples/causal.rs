@@ -1,9 +1,8 @@
 //! The example of causes says what its page says, on fewer questions.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the page quotes what is printed here")]
 
-#[path = "../../../examples/causal/causes.rs"]
+#[path = "../../../../examples/causal/causes.rs"]
 mod causes;
 
 use mmlens::data::shapes::Kind;

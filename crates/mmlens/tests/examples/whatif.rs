@@ -1,8 +1,6 @@
 //! The tour of a what-if session: what it shows is so.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/whatif/tour.rs"]
+#[path = "../../../../examples/whatif/tour.rs"]
 mod tour;
 
 use mmlens::core::burn::tensor::Device;

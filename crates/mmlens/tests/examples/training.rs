@@ -1,13 +1,12 @@
 //! A training that is killed again and again ends with the weights of one that was not.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::duplicate_mod, reason = "two programs, which share modules")]
 
 #[expect(dead_code, reason = "a program, of which the test calls one function")]
-#[path = "../../../examples/train_clip/main.rs"]
+#[path = "../../../../examples/train_clip/main.rs"]
 mod train_clip;
 #[expect(dead_code, reason = "a program, of which the test calls one function")]
-#[path = "../../../examples/train_shapes/main.rs"]
+#[path = "../../../../examples/train_shapes/main.rs"]
 mod train_shapes;
 
 use std::fs;

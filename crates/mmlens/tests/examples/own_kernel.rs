@@ -1,8 +1,6 @@
 //! A fused operation of one's own within plans: the values and gradients of the plain operations.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/own_kernel/kernel.rs"]
+#[path = "../../../../examples/own_kernel/kernel.rs"]
 mod kernel;
 
 use burn::tensor::Tensor;

@@ -1,8 +1,6 @@
 //! The tour of the tokens of a picture: what it shows is so.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/tokens/tour.rs"]
+#[path = "../../../../examples/tokens/tour.rs"]
 mod tour;
 
 use mmlens::core::burn::tensor::Device;

@@ -1,8 +1,6 @@
 //! Neurons of the built-in LLaVA: what they mark, and whether it needs them.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/neurons/look.rs"]
+#[path = "../../../../examples/neurons/look.rs"]
 mod look;
 
 use mmlens::core::burn::tensor::Device;

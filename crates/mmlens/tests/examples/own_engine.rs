@@ -1,8 +1,6 @@
 //! An engine on `ndarray` is a subject like any other: contracts, sweeps and perturbation hold on it unchanged.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "../../../examples/own_engine/engine.rs"]
+#[path = "../../../../examples/own_engine/engine.rs"]
 mod engine;
 
 use std::num::NonZeroUsize;

@@ -1,0 +1,24 @@
+//! What the examples say, and what is built in them, holds; of those that take long, on less.
+//!
+//! One program, since each would hold Burn anew.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod benchmark;
+mod causal;
+mod data_room;
+mod design;
+mod evaluation;
+mod features;
+mod hallucination;
+mod influence;
+mod layers;
+mod matrix;
+mod neurons;
+mod own_architecture;
+mod own_engine;
+mod own_kernel;
+mod side_by_side;
+mod tokens;
+mod training;
+mod whatif;
