@@ -2,7 +2,7 @@
 
 `place/*`: maps on 16 x 12 pixels without ties and a mask, through Quantus' localisation and sparseness; `alike/*`: grids of 8 x 10 cells, through scipy's rank
 correlation and scikit-image's structural similarity; `moved/*`: norms of Quantus' sensitivity on given maps. `llava/*` and `clip/*`: cells of the picture of `square` hidden by zero in the processed pixels, in the order of a given map, and at random as mmlens draws them:
-curves, their areas, both measures of ERASER, captum's infidelity, and cell by cell the pixels that Quantus flips.
+curves, their areas, both measures of ERASER, captum's infidelity, correlations of what the map says with what is lost by scipy, and cell by cell the pixels that Quantus flips.
 """
 
 import common
@@ -13,7 +13,7 @@ import skimage
 import torch
 from captum.metrics import infidelity
 from PIL import Image
-from scipy.stats import spearmanr
+from scipy.stats import pearsonr, spearmanr
 from skimage.metrics import structural_similarity
 
 import pictures
@@ -122,6 +122,7 @@ def model(name, out, pixels, score, cells):
         f"{name}/areas": np.array([trapezoid(deletion), trapezoid(insertion)]),
         f"{name}/erasure": np.array([drop([order[:k] for k in first]), drop([order[k:] for k in first])]),
         f"{name}/infidelity": np.array([raw, scaled]), f"{name}/lost": lost.numpy(),
+        f"{name}/fidelity": np.array([pearsonr(told, lost)[0], spearmanr(told, lost)[0]]),
     }  # fmt: skip
     print(name, whole, none, trapezoid(deletion), trapezoid(insertion), raw, scaled)
 
@@ -150,9 +151,10 @@ def main():
         FOLDER,
         "evaluation.py",
         "Metrics of maps by Quantus, captum, scipy and scikit-image, and curves of what is hidden of llava-a and clip-a.",
-        {"maps": 1e-9, "sparseness": 1e-6, "curves": 2e-5, "infidelity": 1e-4},
+        {"maps": 1e-9, "sparseness": 1e-6, "curves": 2e-5, "infidelity": 1e-4, "fidelity": 1e-4},
         "Maps are in double precision on both sides; Quantus adds 1e-7 to every value before it measures sparseness. Curves, areas and differences are absolute, of logits up to "
-        "10 in single precision. Infidelity is relative: a mean of squares of differences of such logits.",
+        "10 in single precision. Infidelity is relative: a mean of squares of differences of such logits. "
+        "Fidelity, a correlation, is absolute.",
         beside={"quantus": quantus.__version__, "scipy": scipy.__version__, "scikit-image": skimage.__version__},
     )
     print({name: np.asarray(value).shape for name, value in out.items()})

@@ -71,6 +71,37 @@ impl Explainer for Method<'_> {
         let cost = self.contestant.method.cost(&self.on(on), &Given::new(case.clone())?)?;
         Ok(cost.forward + 2 * cost.backward)
     }
+
+    fn anew(&self, seed: Seed) -> Result<Option<Box<dyn Explainer + '_>>, NoScore> {
+        let Contestant { name, method, table } = self.contestant;
+        let of = |method| Anew {
+            contestant: Contestant { name: name.clone(), method, table: table.clone() },
+            always_on: self.always_on,
+        };
+        Ok(method.seeded(seed)?.map(|method| -> Box<dyn Explainer> { Box::new(of(method)) }))
+    }
+}
+
+/// A method that was made with other draws.
+struct Anew<'a> {
+    contestant: Contestant,
+    always_on: Option<&'a dyn Subject>,
+}
+
+impl Anew<'_> {
+    fn method(&self) -> Method<'_> {
+        Method { contestant: &self.contestant, always_on: self.always_on }
+    }
+}
+
+impl Explainer for Anew<'_> {
+    fn map(&self, on: &On<'_>, case: &Case, side: Side) -> Result<Map, NoScore> {
+        self.method().map(on, case, side)
+    }
+
+    fn cost(&self, on: &On<'_>, case: &Case) -> Result<u64, NoScore> {
+        self.method().cost(on, case)
+    }
 }
 
 /// A random map.
@@ -138,6 +169,10 @@ impl Explainer for RandomMap {
 
     fn cost(&self, _: &On<'_>, _: &Case) -> Result<u64, NoScore> {
         Ok(0)
+    }
+
+    fn anew(&self, seed: Seed) -> Result<Option<Box<dyn Explainer + '_>>, NoScore> {
+        Ok(Some(Box::new(Self { seed, ..*self })))
     }
 }
 

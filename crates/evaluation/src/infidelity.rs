@@ -41,12 +41,12 @@
 //! Yeh et al.: On the (In)fidelity and Sensitivity of Explanations, NeurIPS 2019. <https://arxiv.org/abs/1901.09392>. Quantus hides the blocks of a grid one on top of the other, all of
 //! them in every sample: that is another number.
 
+use mmlens_core::AnalysisError;
 use mmlens_core::finding::Unit;
-use mmlens_core::{AnalysisError, caution};
-use mmlens_engine::{Coalition, Hiding, Progress};
 use serde::{Deserialize, Serialize};
 
-use crate::metric::{AtHand, Better, Column, Metric, MetricCard, NoScore, Redraws, setting};
+use crate::hidden::Hidden;
+use crate::metric::{AtHand, Better, Column, Metric, MetricCard, NoScore, Redraws};
 use crate::{Instead, Map, Over, Side, Sign};
 
 /// How sets of units are drawn and hidden.
@@ -102,13 +102,8 @@ impl Metric for Infidelity {
     };
 
     fn new(settings: InfidelitySettings) -> Result<Self, AnalysisError> {
-        if settings.draws == 0 {
-            return Err(setting(&Self::CARD, "draws", 0, "it must be at least 1"));
-        }
-        match settings.share > 0.0 && settings.share < 1.0 {
-            true => Ok(Self(settings)),
-            false => Err(setting(&Self::CARD, "share", settings.share, "it must lie between 0 and 1")),
-        }
+        Hidden::check(&Self::CARD, settings.draws, settings.share)?;
+        Ok(Self(settings))
     }
 
     fn settings(&self) -> &InfidelitySettings {
@@ -129,34 +124,9 @@ impl Metric for Infidelity {
     }
 
     fn scores(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
-        let own = &self.0;
-        let units = own.over.units(asked.inputs, asked.picture)?.instead(own.instead.absent(asked.seed));
-        let masses = map.signed(own.sign).on(&units);
-        let draw = |i: usize| {
-            let hidden =
-                |unit: &usize| f64::from(asked.seed.at(i as u64).at(*unit as u64).unit()) < own.share;
-            Coalition::of(masses.len(), (0..masses.len()).filter(|unit| !hidden(unit)))
-        };
-        let drawn: Vec<Coalition> = (0..own.draws).map(draw).collect();
-        let hiding = Hiding::new(asked.on.subject(), &asked.case.sample, asked.inputs, units)?;
-        let mut progress = Progress::new(asked.on.watch(), Self::CARD.id, drawn.len());
-        let found = hiding.measure(&[asked.objective.into()], &drawn, &asked.on.memory(), &mut progress)?;
-        let found = found.first().ok_or_else(|| NoScore::Refused("nothing was measured".to_owned()))?;
-        let drops: Vec<f32> = found.values.iter().map(|value| found.unedited - value).collect();
-        let about = (asked.objective.unit(), found.unedited);
-        if let Some(rounding) = caution::rounding(&drops, about, "changes by what was hidden") {
-            return Err(NoScore::Undefined(rounding.text));
-        }
-        let lost: Vec<f64> =
-            found.values.iter().map(|value| f64::from(found.unedited) - f64::from(*value)).collect();
-        let told: Vec<f64> = drawn
-            .iter()
-            .map(|coalition| coalition.absent().filter_map(|unit| masses.get(unit)).sum())
-            .collect();
-        if lost.iter().chain(&told).any(|value| !value.is_finite()) {
-            return Err(NoScore::Undefined("what is explained is no finite number".to_owned()));
-        }
-        Ok(vec![missed(&told, &lost, own.scaled, own.relative)?])
+        let InfidelitySettings { over, ref instead, draws, share, scaled, relative, sign } = self.0;
+        let (told, lost) = Hidden { over, instead, draws, share, sign }.told(asked, map, Self::CARD.id)?;
+        Ok(vec![missed(&told, &lost, scaled, relative)?])
     }
 }
 

@@ -8,7 +8,9 @@
 //! |---|---|
 //! | [`perturbation`] | `deletion`, `insertion`, `comprehensiveness`, `sufficiency` |
 //! | [`infidelity`] | `infidelity` |
+//! | [`fidelity`] | `fidelity`, `fidelity rank` |
 //! | [`sensitivity`] | `sensitivity max`, `sensitivity mean` |
+//! | [`stability`] | `stability`, `stability least` |
 //! | [`randomisation`] | `cascade: ...`, `independent: ...` |
 //! | [`localisation`] | `mass-accuracy`, `rank-accuracy`, `top-k`, `pointing-game` |
 //! | [`sparseness`] | `sparseness` |
@@ -18,6 +20,8 @@ pub mod agreement;
 mod alike;
 mod baselines;
 pub mod comparison;
+pub mod fidelity;
+mod hidden;
 pub mod infidelity;
 mod journal;
 pub mod localisation;
@@ -29,12 +33,14 @@ pub mod randomisation;
 pub mod run;
 pub mod sensitivity;
 pub mod sparseness;
+pub mod stability;
 mod summary;
 
 pub use agreement::Agreement;
 pub use alike::{gini, rank_correlation, ssim};
 pub use baselines::{CentredBlob, Contestant, EdgeFilter, RandomMap};
 pub use comparison::{ComparisonSettings, NoComparison, compare};
+pub use fidelity::Fidelity;
 pub use infidelity::Infidelity;
 pub use journal::EvaluationError;
 pub use localisation::{MassAccuracy, PointingGame, RankAccuracy, TopK};
@@ -48,6 +54,7 @@ pub use randomisation::{CascadingRandomisation, IndependentRandomisation, Simila
 pub use run::{Evaluation, EvaluationSettings, Models};
 pub use sensitivity::Sensitivity;
 pub use sparseness::Sparseness;
+pub use stability::Stability;
 pub use summary::league;
 
 /// Every metric.
@@ -57,7 +64,9 @@ pub static METRICS: &[MetricRow] = &[
     MetricRow::of::<Comprehensiveness>(),
     MetricRow::of::<Sufficiency>(),
     MetricRow::of::<Infidelity>(),
+    MetricRow::of::<Fidelity>(),
     MetricRow::of::<Sensitivity>(),
+    MetricRow::of::<Stability>(),
     MetricRow::of::<CascadingRandomisation>(),
     MetricRow::of::<IndependentRandomisation>(),
     MetricRow::of::<MassAccuracy>(),

@@ -118,6 +118,14 @@ pub trait Explainer {
     /// # Errors
     /// [`NoScore`].
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<u64, NoScore>;
+
+    /// The same with other draws; `None` of what draws nothing.
+    ///
+    /// # Errors
+    /// [`NoScore`].
+    fn anew(&self, _seed: Seed) -> Result<Option<Box<dyn Explainer + '_>>, NoScore> {
+        Ok(None)
+    }
 }
 
 /// A model like the one that is explained, with weights drawn anew.

@@ -45,7 +45,7 @@ pub use split::Split;
 pub use watch::{Unwatched, Watch, step};
 
 use crate::site::closest;
-use crate::{Site, Subject};
+use crate::{Seed, Site, Subject};
 
 /// A method, made from checked settings.
 ///
@@ -116,6 +116,11 @@ fn written(method: &'static str, settings: &impl Serialize) -> Result<Value, Ana
         .map_err(|error| AnalysisError::Settings { method, reason: error.to_string() })
 }
 
+/// Settings read back from what [`written`] makes of them, or from a part of it.
+fn settings_of<S: DeserializeOwned>(method: &'static str, settings: &Value) -> Result<S, AnalysisError> {
+    parse_value(settings).map_err(|error| AnalysisError::Settings { method, reason: error.to_string() })
+}
+
 /// Settings as a finding keeps them, by name.
 ///
 /// # Errors
@@ -160,6 +165,13 @@ pub trait AnyAnalysis: Send + Sync {
     /// # Errors
     /// As there, and for an input that was not given.
     fn run_given(&self, on: &On<'_>, given: &Given) -> Result<Finding, AnalysisError>;
+
+    /// The same method with other draws: made anew from its settings with another `seed`; `None` for one without that setting, which
+    /// draws nothing.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Settings`] for settings that cannot be written, such as a closure.
+    fn seeded(&self, seed: Seed) -> Result<Option<Box<dyn AnyAnalysis>>, AnalysisError>;
 }
 
 impl<A: Analysis> AnyAnalysis for A {
@@ -185,6 +197,15 @@ impl<A: Analysis> AnyAnalysis for A {
         let card = A::CARD;
         card.allows(on.subject())?;
         self.run_on(on, &A::Input::of(given, card.id)?)
+    }
+
+    fn seeded(&self, seed: Seed) -> Result<Option<Box<dyn AnyAnalysis>>, AnalysisError> {
+        let mut settings = AnyAnalysis::settings(self)?;
+        match settings.get_mut("seed") {
+            Some(own) => *own = json!(seed.0),
+            None => return Ok(None),
+        }
+        Ok(Some(Box::new(A::new(settings_of(A::CARD.id, &settings)?)?)))
     }
 }
 
@@ -233,12 +254,7 @@ impl Method {
             card: A::CARD,
             form: A::Input::FORM,
             defaults: || written(A::CARD.id, &A::Settings::default()),
-            make: |settings| {
-                let settings: A::Settings = parse_value(&settings).map_err(|error| {
-                    AnalysisError::Settings { method: A::CARD.id, reason: error.to_string() }
-                })?;
-                Ok(Box::new(A::new(settings)?))
-            },
+            make: |settings| Ok(Box::new(A::new(settings_of(A::CARD.id, &settings)?)?)),
         }
     }
 

@@ -14,7 +14,7 @@ use mmlens_core::{
 use mmlens_evaluation::{
     Contestant, Evaluation, EvaluationError, EvaluationSettings, METRICS, Models, Redrawn, Redraws, league,
 };
-use mmlens_model::{AttentionRollout, Occlusion, occlusion};
+use mmlens_model::{AttentionRollout, KernelShap, Occlusion, kernel_shap, occlusion};
 use mmlens_testkit::{Toy, kill_again_and_again};
 use serde_json::json;
 
@@ -537,4 +537,32 @@ fn an_evaluation_that_is_killed_again_and_again_ends_with_the_same_bits() {
         let read = run(&some_metrics(), &Painted(4), &[occlude(4)], Some(&killed(job)), &Unwatched).unwrap();
         assert_eq!(bits(&uninterrupted), bits(&read));
     });
+}
+
+/// With all coalitions nothing is left to draw; with few of them Kernel SHAP is another map every time, and a random map any.
+#[test]
+fn few_coalitions_give_another_map_every_time() {
+    let shap = |samples: usize| {
+        let settings = kernel_shap::Settings {
+            picture: Some(kernel_shap::Cover::Grid { rows: 3, cols: 3 }),
+            words: None,
+            pixels: Baseline::Zero,
+            samples,
+            ..Default::default()
+        };
+        Contestant::new(format!("{samples}"), Box::new(KernelShap::new(settings).unwrap()))
+    };
+    let evaluation = evaluation(&[("stability", json!({}))], EvaluationSettings::default());
+    let contestants = [shap(512), shap(12), occlude(4)];
+    let finding = run(&evaluation, &Painted(4), &contestants, None, &Unwatched).unwrap();
+    let score = finding.table("score").unwrap();
+    let of = |row: &str| cell(score, row, "stability");
+    // Rounding of sums in another order moves no rank.
+    assert!((of("512") - 1.0).abs() < 1e-6, "{}", of("512"));
+    assert_eq!(of("occlusion 4"), 1.0);
+    assert!(of("12") < 0.95, "{}", of("12"));
+    assert!(of("12") > of("random map") && of("random map").abs() < 0.4, "{}", of("random map"));
+    let passes = finding.table("passes").unwrap();
+    assert_eq!(cell(passes, "occlusion 4", "stability"), 0.0);
+    assert!(cell(passes, "12", "stability") > 0.0);
 }

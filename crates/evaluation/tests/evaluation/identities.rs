@@ -1,17 +1,19 @@
 //! What must hold for any model: closed forms on one that is a sum over units, and what follows from how a metric is made.
 
-use mmlens_core::{Baseline, Mask, Objective, PersonMap, Sample, Target};
+use mmlens_core::{Baseline, Case, Mask, Objective, On, PersonMap, Sample, Seed, Target};
 use mmlens_engine::{Coalition, Hiding, Progress};
 use mmlens_evaluation::agreement::AgreementSettings;
+use mmlens_evaluation::fidelity::FidelitySettings;
 use mmlens_evaluation::infidelity::InfidelitySettings;
 use mmlens_evaluation::localisation::Signed;
 use mmlens_evaluation::perturbation::{CurveSettings, ErasureSettings};
 use mmlens_evaluation::randomisation::RandomisationSettings;
 use mmlens_evaluation::sparseness::SparsenessSettings;
+use mmlens_evaluation::stability::StabilitySettings;
 use mmlens_evaluation::{
-    Agreement, CascadingRandomisation, Comprehensiveness, Deletion, IndependentRandomisation, Infidelity,
-    Insertion, Instead, Map, MassAccuracy, Metric, NoScore, Over, Redrawn, Redraws, Sign, Sparseness,
-    Sufficiency,
+    Agreement, CascadingRandomisation, Comprehensiveness, Deletion, Explainer, Fidelity,
+    IndependentRandomisation, Infidelity, Insertion, Instead, Map, MassAccuracy, Metric, NoScore, Over,
+    RandomMap, Redrawn, Redraws, Side, Sign, Sparseness, Stability, Sufficiency,
 };
 use mmlens_testkit::Toy;
 use proptest::prelude::*;
@@ -74,9 +76,16 @@ proptest! {
         prop_assert!((missing - (whole - shown(4) + whole - shown(8)) / 2.0).abs() < rounding);
         // The map of what each adds says what any set takes with it.
         let right = Map::grid(0, [8, 8], [4, 4], adds.iter().copied());
-        let settings = InfidelitySettings { over: OVER, instead, scaled: false, ..InfidelitySettings::default() };
+        let settings = InfidelitySettings { over: OVER, instead: instead.clone(), scaled: false, ..InfidelitySettings::default() };
         let missed = one(Infidelity::new(settings).unwrap().scores(&asked, &right));
         prop_assert!(missed < 1e-6, "{missed}");
+        // It goes with what is lost, to any scale, and turned round against it.
+        let fidelity = Fidelity::new(FidelitySettings { over: OVER, instead, ..FidelitySettings::default() }).unwrap();
+        for (scale, goes) in [(1.0, 1.0), (7.0, 1.0), (-1.0, -1.0)] {
+            let map = Map::grid(0, [8, 8], [4, 4], adds.iter().map(|add| scale * add));
+            let found = one(fidelity.scores(&asked, &map));
+            prop_assert!((found - goes).abs() < 1e-4, "{found} to the scale {scale}");
+        }
     }
 
     /// Numbers that are shares or ranks do not depend on the scale of a map.
@@ -211,4 +220,52 @@ fn what_a_case_lacks_is_told() {
             && (said.ends_with("rounding") || said.contains("exactly zero")),
         "{said}"
     );
+}
+
+/// What draws nothing is the same every time, at no cost; what is drawn anew is not, but for chance.
+#[test]
+fn what_is_drawn_anew_is_another_map() {
+    let toy = Toy::curved(1);
+    let at =
+        At::new(&toy, Sample::prompt(vec![painted(1, [8, 8])], "#a"), Target::Objective(Objective::logit(4)));
+    let known = Known::default();
+    let stability = Stability::new(StabilitySettings { draws: 5, ..Default::default() }).unwrap();
+    let there = There(Map::grid(0, [8, 8], [8, 8], (0..64).map(f64::from)));
+    let asked = at.asked(&there, &known, Redraws::default());
+    near(stability.scores(&asked, &there.0), &[1.0, 1.0]);
+    assert_eq!(stability.cost(&asked), Ok(0));
+    let random = RandomMap { seed: Seed(9), grid: [8, 8], picture: 0 };
+    let asked = at.asked(&random, &known, Redraws::default());
+    let map = random.map(&asked.on, asked.case, Side::Pictures).unwrap();
+    let found = stability.scores(&asked, &map).unwrap();
+    // Ten correlations of 64 places, each within 0.5 of zero but once in 10^5.
+    assert!(found[0].abs() < 0.2 && found[1] <= found[0] && found[1] > -0.5, "{found:?}");
+    // Of three maps of three places, two that rise and one that falls: 1, -1 and -1.
+    let three = Three(std::cell::Cell::new(0));
+    let asked = at.asked(&three, &known, Redraws::default());
+    let rising = Map::grid(0, [3, 1], [1, 3], [1.0, 2.0, 3.0]);
+    let stability = Stability::new(StabilitySettings { draws: 3, ..Default::default() }).unwrap();
+    near(stability.scores(&asked, &rising), &[-1.0 / 3.0, -1.0]);
+    assert_eq!(stability.cost(&asked), Ok(10));
+    let flat = Map::grid(0, [8, 8], [1, 1], [1.0]);
+    assert!(matches!(stability.scores(&asked, &flat), Err(NoScore::Undefined(_))));
+}
+
+/// Rises and falls in turn.
+struct Three(std::cell::Cell<usize>);
+
+impl Explainer for Three {
+    fn map(&self, _: &On<'_>, _: &Case, _: Side) -> Result<Map, NoScore> {
+        let values = if self.0.get().is_multiple_of(2) { [3.0, 2.0, 1.0] } else { [2.0, 4.0, 8.0] };
+        Ok(Map::grid(0, [3, 1], [1, 3], values))
+    }
+
+    fn cost(&self, _: &On<'_>, _: &Case) -> Result<u64, NoScore> {
+        Ok(5)
+    }
+
+    fn anew(&self, seed: Seed) -> Result<Option<Box<dyn Explainer + '_>>, NoScore> {
+        let other = usize::from(seed == Seed(3).at(2));
+        Ok(Some(Box::new(Self(std::cell::Cell::new(other)))))
+    }
 }

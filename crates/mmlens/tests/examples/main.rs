@@ -3,6 +3,7 @@
 //! One program, since each would hold Burn anew.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::duplicate_mod, reason = "programs, which share modules")]
 
 mod benchmark;
 mod causal;

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 #[path = "../../../../examples/method_matrix/matrix.rs"]
-mod matrix;
+mod written;
 
 #[test]
 fn the_page_is_what_every_method_does() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let found = matrix::matrix(&matrix::checkpoints(&root).unwrap()).unwrap();
+    let found = written::matrix(&written::checkpoints(&root).unwrap()).unwrap();
     let page = std::fs::read_to_string(root.join("docs/matrix.md")).unwrap();
     for (line, (found, written)) in found.lines().zip(page.lines()).enumerate() {
         assert_eq!(

@@ -1,7 +1,5 @@
 //! A training that is killed again and again ends with the weights of one that was not.
 
-#![allow(clippy::duplicate_mod, reason = "two programs, which share modules")]
-
 #[expect(dead_code, reason = "a program, of which the test calls one function")]
 #[path = "../../../../examples/train_clip/main.rs"]
 mod train_clip;
