@@ -130,11 +130,15 @@ pub(crate) fn likeliest(logs: &[f64]) -> usize {
     largest(logs, 1).first().map_or(0, |(class, _)| *class)
 }
 
+/// The likeliest class of each row.
+pub(crate) fn said(model: &Logistic, rows: &Classed) -> Vec<usize> {
+    let each = rows.values.chunks_exact(rows.width.max(1));
+    each.map(|row| likeliest(&model.log_probabilities(row))).collect()
+}
+
 /// The share of rows whose likeliest class is theirs.
 pub(crate) fn accuracy(model: &Logistic, rows: &Classed) -> f64 {
-    let each = rows.values.chunks_exact(rows.width.max(1)).zip(&rows.labels);
-    let right = each.filter(|(row, label)| likeliest(&model.log_probabilities(row)) == **label).count();
-    right as f64 / rows.labels.len().max(1) as f64
+    share(said(model, rows).iter().zip(&rows.labels).map(|(said, label)| said == label))
 }
 
 /// The share of items that are right.

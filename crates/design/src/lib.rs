@@ -6,6 +6,7 @@ pub mod causal;
 pub mod concept;
 mod learned;
 pub mod prototype;
+mod stability;
 pub mod surrogate;
 
 pub use causal::{Exchange, Measured};

@@ -58,7 +58,7 @@ pub enum CautionKind {
     CutOff,
     /// Chance finds about as much; how much of it, as a share.
     Chance,
-    /// An average over random draws that they do not settle; its standard error as a share of it.
+    /// What random draws do not settle: of an average its standard error as a share of it, of a choice the share that goes.
     Unsteady,
     /// No better than what costs or sees nothing: a trivial answer, rows or directions drawn by chance; by how much better.
     NoBetter,

@@ -16,6 +16,7 @@
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
 //! | `scores` | concept | ratio | of held-out rows: `accuracy`; `hybrid`; `all features`, of logistic regression on `h`; `true concepts`, of a head on what rows really have; `random concepts`, of a head on as many directions drawn by chance, the mean over draws; `majority` |
+//! | `stability` | concept | ratio | over pairs of heads on the same margins, learned from other draws of the rows, as of a [`sparse_head`]: `same answer`, `by chance`, and `same features`, the concepts that both use |
 //! | `concepts` | concept | ratio | of held-out rows, how often each concept's classifier is right: the mean of rows that have it and of those that have not, so that guessing gives a half |
 //! | `used` | concept | count | weights that are not zero of each vector of the head, and concepts that any of them uses |
 //! | `interventions` | concept, step | ratio | accuracies with the `truth` of the first so many of the concepts used put in, those of the largest weights first; and with `another row's` truth, the mean over draws |
@@ -32,7 +33,7 @@
 //! - `alpha`, `lambdas`, `within`, `nonzeros`, `held_out`, `chosen_by`, `steps`, `tolerance`, `draws`: as of a sparse head, whose defaults they have.
 //!
 //! # Cost
-//! One pass for each case, which ends at the site. Then `concepts + 1` classifiers of the width, and `lambdas x (draws + 2)` heads of as many features as there are concepts. A [`Bottleneck`] takes one pass.
+//! One pass for each case, which ends at the site. Then `concepts + 1` classifiers of the width, and `lambdas x (draws + 2) + draws` heads of as many features as there are concepts. A [`Bottleneck`] takes one pass.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for counts and numbers that cannot be, a concept named twice. Fitting: [`AnalysisError::Input`] for recorded activations, cases without labels or that name no concepts, a concept that is named and too few rows have or lack,
@@ -183,7 +184,7 @@ pub struct Settings {
     pub steps: usize,
     /// By how much a condition of optimality may be missed.
     pub tolerance: f64,
-    /// How many sets of random directions, and of other rows.
+    /// How many sets of random directions, of other rows, and how many draws of the rows.
     pub draws: usize,
 }
 
@@ -300,7 +301,7 @@ impl Fit for PostHocBottleneck {
             learned.iter().filter_map(|row| wide.get(*row)).map(Vec::as_slice)
         });
         let (names, left_out) = self.names(from, &learned)?;
-        let total = names.len() + lambdas + draws + 2;
+        let total = names.len() + lambdas + draws + 3;
         let mut done = 0;
         let mut advance = || {
             done += 1;
@@ -359,6 +360,8 @@ impl Fit for PostHocBottleneck {
             by_chance += self.head.best(&drawn, seed)? / draws as f64;
             advance()?;
         }
+        let (stable, unstable) = self.head.stability("the head", &parts, chosen, seed)?;
+        advance()?;
         let kept_rows = of(&learned, &label, classes);
         let held_rows = of(&held, &label, classes);
         let limits = Limits { steps: self.settings.steps, gradient: self.settings.tolerance };
@@ -402,7 +405,7 @@ impl Fit for PostHocBottleneck {
             ("random concepts", by_chance),
             ("majority", majority),
         ];
-        let mut tables = vec![named("scores", Unit::Ratio, &scored)?];
+        let mut tables = vec![named("scores", Unit::Ratio, &scored)?, stable];
         let held_wide: Vec<(usize, &[f64])> =
             held.iter().filter_map(|row| Some((*row, wide.get(*row)?.as_slice()))).collect();
         tables.extend(tables_of(
@@ -418,6 +421,7 @@ impl Fit for PostHocBottleneck {
         said.extend(no_better("the bottleneck", own, "who looks at nothing", majority));
         said.extend(no_better("the bottleneck", own, "one of as many directions drawn by chance", by_chance));
         said.extend(leaks((own, by_truth), held.len()));
+        said.extend(unstable);
         if left_out > 0 {
             let text = format!(
                 "{left_out} concepts are left out: fewer than {} of the rows learned from have them, or lack them",

@@ -19,6 +19,7 @@
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
 //! | `scores` | concept | ratio | of held-out cases: `accuracy`; `random patches`, of as many patches of the same classes drawn by chance, the mean over draws; `mean patch`, of a linear head on the mean of all patches; `majority`, the share of the class most frequent among those learned from |
+//! | `stability` | concept | ratio | over pairs of heads, of `draws` others whose candidates are drawn anew: `same answer`, how often two say the same of held-out cases; `by chance`, how often two would that know nothing of one another; `same features`, of the prototypes of either the share that both have |
 //! | `prototypes` | feature | text | where each is from: the case and the place of the patch |
 //! | `distinctive` | feature | none | Welch's `t` of its activation, of cases of its class against others, its own left out |
 //! | `purity`, `by chance` | feature | ratio | of the `top` held-out cases that it is most active in, the share that is of its class; the share of the class among all held out |
@@ -33,10 +34,10 @@
 //! - `site`: `text.blocks.0.resid_post`; `positions`: pictures, or any others, which are patches then.
 //! - `per_class`: 3 prototypes; `candidates`: 200 patches drawn for each class (things that cover few patches take many); `apart`: 0.9, the highest correlation of activations of two prototypes of a class.
 //! - `epsilon`: 1e-4, as in ProtoPNet. `c`: 1, the inverse strength of the penalty on weights, of activations scaled to deviation 1.
-//! - `held_out`: 0.2 of the groups; `top`: 5; `draws`: 3 sets of random patches; `side`: 32 pixels of a crop; `steps`: 1000, `tolerance`: 1e-6 of the search.
+//! - `held_out`: 0.2 of the groups; `top`: 5; `draws`: 3 sets of random patches, and 3 of other candidates; `side`: 32 pixels of a crop; `steps`: 1000, `tolerance`: 1e-6 of the search.
 //!
 //! # Cost
-//! One pass for each case, which ends at the site. Then `classes x candidates x patches x width` operations, and `draws + 2` searches. Memory: the patches, in single and in double precision. [`Prototypes`] take one pass.
+//! One pass for each case, which ends at the site. Then `(draws + 1) x classes x candidates x patches x width` operations, and `2 draws + 2` searches. Memory: the patches, in single and in double precision. [`Prototypes`] take one pass.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for counts and numbers that cannot be. Fitting: [`AnalysisError::Input`] for fewer than two classes or groups, a class with fewer than three cases to learn from, patches that are all alike;
@@ -45,7 +46,7 @@
 //! # When it misleads
 //! - A patch's state holds what its blocks mixed into it: a prototype may stand for the scene, and not for what its square shows (Hoffmann et al. 2021). Early sites hold more of the square.
 //! - What looks alike to the model need not look alike to people: look at `purity`, and at the crops.
-//! - It says how this head decides, not how the model does. Where random patches do as well, which they are says little.
+//! - It says how this head decides, not how the model does. Where random patches do as well, which they are says little, and where other candidates give others (`stability`), too.
 //!
 //! # Agreement
 //! NumPy, SciPy and scikit-learn 1.9.1 (lbfgs, tolerance 1e-12), cases of six patches in two and three classes, with our tolerance at 1e-9: the same patches, `t` 1.8e-7 apart, weights 1.1e-7, shares the same. Identities
@@ -87,7 +88,8 @@ use mmlens_engine::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::learned::{accuracy, few_rows, most_frequent, named, no_better};
+use crate::learned::{few_rows, most_frequent, named, no_better, said as said_of, share as share_of};
+use crate::stability::{Model, stability};
 use crate::surrogate::sparse_head::with_vector;
 
 mod model;
@@ -117,6 +119,7 @@ pub const CARD: Card = Card {
 /// Which items of a seed the candidates of a class, and the random patches, are.
 const CANDIDATES: u64 = 1 << 36;
 const RANDOM: u64 = 1 << 37;
+const OTHERS: u64 = 1 << 38;
 /// A mean squared distance that is no larger a share of the mean square is rounding.
 const ROUNDING: f64 = 1e-20;
 /// The largest `t` that is told: where nothing varies within, there is none.
@@ -173,7 +176,7 @@ pub struct Settings {
     pub held_out: f64,
     /// In how many held-out cases purity is measured.
     pub top: usize,
-    /// How many sets of random patches.
+    /// How many sets of random patches, and of other candidates.
     pub draws: usize,
     /// How many pixels a crop is high and wide.
     pub side: usize,
@@ -214,6 +217,8 @@ struct Fitted {
     head: Logistic,
     means: Vec<f64>,
     ended: mmlens_core::Ended,
+    /// Of the rows held out.
+    said: Vec<usize>,
     accuracy: f64,
 }
 
@@ -231,8 +236,9 @@ impl PrototypeHead {
         let limits = Limits { steps: self.settings.steps, gradient: self.settings.tolerance };
         let (head, ended) =
             Logistic::fit(CARD.id, &scaled(learned), self.settings.c, limits, &mut |_| Ok(()))?;
-        let accuracy = accuracy(&head, &scaled(held));
-        Ok(Fitted { head: scale.undone(head), means: scale.means, ended, accuracy })
+        let said = said_of(&head, &scaled(held));
+        let accuracy = share_of(said.iter().zip(&held.labels).map(|(said, label)| said == label));
+        Ok(Fitted { head: scale.undone(head), means: scale.means, ended, said, accuracy })
     }
 
     /// Patches of the cases of a class, in an order that is drawn.
@@ -370,7 +376,7 @@ impl Fit for PrototypeHead {
         split.with_every_class(&CARD, rows)?;
         let seen = self.seen(from, &split)?;
         let names = rows.classes();
-        let (mut done, total) = (0, names.len() * candidates + draws + 2);
+        let (mut done, total) = (0, (draws + 1) * names.len() * candidates + draws + 2);
         let mut advance = |to: usize| {
             done = usize::max(done + 1, to); // no NaN: whole numbers
             step(watch, CARD.id, done, total)
@@ -396,6 +402,17 @@ impl Fit for PrototypeHead {
             by_chance += self.head(&of(&learned, &random), &of(&held, &random))?.accuracy / draws as f64;
             advance(0)?;
         }
+        let mut models =
+            vec![Model { said: own.said.clone(), used: chosen.iter().map(|own| own.row).collect() }];
+        for draw in 0..draws as u64 {
+            let mut others = Vec::new();
+            for class in 0..names.len() {
+                others.extend(self.of_class(&seen, (class, seed.at(OTHERS + draw)), &mut || advance(0))?);
+            }
+            let head = self.head(&of(&learned, &others), &of(&held, &others))?;
+            models.push(Model { said: head.said, used: others.iter().map(|own| own.row).collect() });
+        }
+        let (stable, unstable) = stability("the prototypes", &models)?;
         let mean = self.head(&seen.means(&learned), &seen.means(&held))?.accuracy;
         let learned_labels: Vec<usize> = learned.iter().map(|bag| bag.label).collect();
         let most = most_frequent(&learned_labels);
@@ -432,6 +449,7 @@ impl Fit for PrototypeHead {
         let kinds = Axis::names(Role::Concept, ["learned from", "held out", "patches", "prototypes"]);
         let mut tables = vec![
             named("scores", Unit::Ratio, &scored)?,
+            stable,
             Labelled::texts("prototypes", vec![features()], prototypes.clone())?,
             each("distinctive", Unit::None, &distinctive)?,
             each("purity", Unit::Ratio, &purity)?,
@@ -447,6 +465,7 @@ impl Fit for PrototypeHead {
             "one on patches drawn by chance",
             by_chance,
         ));
+        said.extend(unstable);
         let impure = purity.iter().zip(&chances).filter(|(own, chance)| own <= chance).count();
         if impure > 0 {
             let text = format!(

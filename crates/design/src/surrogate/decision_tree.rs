@@ -10,6 +10,7 @@
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
 //! | `fidelity` | concept | ratio | of cases held out, how often the tree gives the model's answer; that on the cases `learned from`; `majority`, of who always says the answer most frequent among these; `shuffled`, of trees grown on features of other cases, the mean over draws |
+//! | `stability` | concept | ratio | over pairs of the tree and `shuffles` others, grown on draws of the same cases (of each answer as many as it has, with replacement): `same answer`, how often two say the same of cases held out; `by chance`, how often two would that know nothing of one another; `same features`, of those that either splits by the share that both do |
 //! | `tree` | rank | text | its rules, a line each; behind a leaf's answer how many of its cases have it |
 //! | `importance` | feature | ratio | how much splits by each feature lower the impurity, as a share of all |
 //! | `answers` | sample | text | the model's, or the labels |
@@ -20,10 +21,10 @@
 //! # Settings
 //! - `features`: `concepts`, whether each thing that cases name is in a case ([`Cases::concepts`]); `rows`, the activations at `site`, in the mean over `positions`.
 //! - `answers`: `own`, what the model writes, of at most `max_new` (4) tokens, without what is no letter or digit at its ends; `labels`, those of the cases.
-//! - `depth`: 4; `least`: 5, the fewest cases of a leaf. `held_out`: 0.25 of the groups. `shuffles`: 3. `seed`: 0.
+//! - `depth`: 4; `least`: 5, the fewest cases of a leaf. `held_out`: 0.25 of the groups. `shuffles`: 3 trees on features of other cases, and 3 on draws of the own ones. `seed`: 0.
 //!
 //! # Cost
-//! An answer for each case, and for `rows` one pass more. Then `features x cases x log cases` for each level of `shuffles + 1` trees.
+//! An answer for each case, and for `rows` one pass more. Then `features x cases x log cases` for each level of `2 shuffles + 1` trees.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for counts and a share that cannot be. Running: [`AnalysisError::Input`] for a model that does not generate, where `answers` are its `own`; for an empty data set, cases that name no concepts, or have no labels, a single group; [`AnalysisError::Memory`];
@@ -31,7 +32,7 @@
 //!
 //! # When it misleads
 //! - A faithful tree says what the model's answers go with, not what it looks at: where colour and shape go together in your data, it may split by either.
-//! - Another sample of cases gives another tree of the same fidelity.
+//! - Another sample of cases gives another tree of the same fidelity: `stability` says how much of it is another.
 //! - Answers that are nearly all alike make any tree faithful: compare with `majority`.
 //!
 //! # Agreement
@@ -68,6 +69,7 @@ use serde::{Deserialize, Serialize};
 use super::cart::{Grown, Tree};
 use super::sparse_head::feature_axis;
 use crate::learned::{few_rows, most_frequent, named, no_better, share};
+use crate::stability::{Model, drawn, stability};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -129,7 +131,7 @@ pub struct Settings {
     pub least: usize,
     /// The share of the groups that is held out.
     pub held_out: f64,
-    /// How many trees on features of other cases.
+    /// How many trees on features of other cases, and on draws of the own ones.
     pub shuffles: usize,
     /// Of all draws.
     pub seed: Seed,
@@ -285,7 +287,7 @@ impl Analysis for DecisionTree {
         }
         let apart = held_out(&mmlens_core::groups(data)?, out, seed);
         let apart = apart.ok_or_else(|| input(&CARD, "at least two groups", "there is one"))?;
-        let mut progress = Progress::new(on.watch(), CARD.id, 2 * many.len() + shuffles + 1);
+        let mut progress = Progress::new(on.watch(), CARD.id, 2 * many.len() + 2 * shuffles + 1);
         let (rows, names) = self.features(on, data, &mut progress)?;
         let mut answers = Vec::with_capacity(many.len());
         for index in 0..many.len() {
@@ -315,6 +317,21 @@ impl Analysis for DecisionTree {
             by_chance += faithful(&grow(&others), &others, &held, &held_labels) / shuffles as f64;
             progress.advance(1)?;
         }
+        let of_tree = |tree: &Tree| {
+            let importance = tree.importance(rows.width()).into_iter().enumerate();
+            Model {
+                said: held.iter().map(|case| tree.says(rows.row(*case))).collect(),
+                used: importance.filter(|(_, own)| *own > 0.0).map(|(at, _)| at).collect(),
+            }
+        };
+        let mut models = vec![of_tree(&tree)];
+        for draw in 0..shuffles as u64 {
+            let drawn = drawn(&kept_labels, classes.len(), draw, seed);
+            let cases: Vec<usize> = drawn.iter().filter_map(|at| kept.get(*at).copied()).collect();
+            models.push(of_tree(&Tree::of(&rows.chosen(&cases), &of(&cases), classes.len(), self.grown())));
+            progress.advance(1)?;
+        }
+        let (stable, unstable) = stability("the tree", &models)?;
         let most = most_frequent(&kept_labels);
         let majority = share(held_labels.iter().map(|label| *label == most));
         let own = faithful(&tree, &rows, &held, &held_labels);
@@ -351,6 +368,7 @@ impl Analysis for DecisionTree {
         let importance = tree.importance(rows.width()).into_iter().map(|own| own as f32).collect();
         let tables = vec![
             named("fidelity", Unit::Ratio, &fidelity)?,
+            stable,
             Labelled::texts("tree", vec![Axis::count(Role::Rank, lines.len())], lines)?,
             Labelled::numbers("importance", Unit::Ratio, vec![features], importance)?,
             named("counts", Unit::Count, &counts)?.aside(),
@@ -368,6 +386,7 @@ impl Analysis for DecisionTree {
             .into_iter()
             .chain(no_better("the tree", own, "who always says the most frequent answer", majority))
             .chain(no_better("the tree", own, "one on what is known of other cases", by_chance))
+            .chain(unstable)
             .collect();
         let read = (!concepts).then_some(self.settings.site);
         let asked = (self.settings.answers == Answers::Own).then_some(Site::of(Part::Text, Point::Logits));

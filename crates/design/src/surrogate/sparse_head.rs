@@ -16,6 +16,7 @@
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
 //! | `scores` | concept | ratio | of held-out rows: `accuracy`; `least penalty`, of the last head of the path; `random features`, of a head on as many features drawn by chance, the mean over draws; `majority`, the share of the class most frequent among the rows learned from |
+//! | `stability` | concept | ratio | over pairs of heads at the penalty that is kept, learned from `draws` other draws of the rows (of each class as many as it has, with replacement): `same answer`, how often two say the same of held-out rows; `by chance`, how often two would that know nothing of one another; `same features`, of those that either uses the share that both use |
 //! | `used` | concept | count | weights that are not zero of each vector, and of all features those that any of them uses (`features`) |
 //! | `weights` | concept, feature | logit | of each vector, for a feature that rises by one deviation |
 //! | `lambda`, `nonzeros` | step | none, count | along the path: the penalty, and weights that are not zero |
@@ -29,17 +30,18 @@
 //! - `site`: `text.blocks.0.resid_post`; `positions`: the last. `held_out`: 0.2 of the groups; `chosen_by`: 0.2 of those that are left.
 //! - `alpha`: 0.99, `lambdas`: 30, down to `least`: 0.001 of the largest (glm_saga: 100 of them).
 //! - `within`: 0.02, how much less accurate than the best a head may be that is kept; or `nonzeros`: none, the most weights that are not zero, per vector in the mean, in its place.
-//! - `steps`: 1000, `tolerance`: 1e-6, of each search. `draws`: 3 sets of random features.
+//! - `steps`: 1000, `tolerance`: 1e-6, of each search. `draws`: 3 sets of random features, and 3 draws of the rows.
 //!
 //! # Cost
-//! One pass for each case, which ends at the site. Then `lambdas + draws` searches of `2 x rows x width x classes` operations for each round. Memory: the rows, in single precision and twice in double precision. A [`Head`] takes one pass.
+//! One pass for each case, which ends at the site. Then `lambdas + 2 draws` searches of `2 x rows x width x classes` operations for each round. Memory: the rows, in single precision and twice in double precision. A [`Head`] takes one pass.
 //!
 //! # Errors
 //! Making: [`AnalysisError::Setting`] for counts and numbers that cannot be. Fitting: [`AnalysisError::Input`] for fewer than two classes or three groups, a class that no row is learned from has, rows of another site, features
 //! that do not vary with the class; [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
-//! - Of features that say the same one is kept and the others are not: that a feature has no weight does not mean that it says nothing.
+//! - Of features that say the same one is kept and the others are not: that a feature has no weight does not mean that it says nothing. `stability` says how many would be others with other rows.
+//! - Labels are those of your cases. Where they are the model's own answers, `accuracy` is the head's fidelity to the model.
 //! - It says what can be read, not what the model reads.
 //! - The accuracy that a head is chosen by flatters it; look at `scores`.
 //!
@@ -79,7 +81,8 @@ use mmlens_engine::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::learned::{accuracy, few_rows, most_frequent, named, no_better};
+use crate::learned::{accuracy, few_rows, most_frequent, named, no_better, said};
+use crate::stability::{Model, drawn, stability};
 
 mod head;
 
@@ -133,7 +136,7 @@ pub struct Settings {
     pub steps: usize,
     /// By how much a condition of optimality may be missed.
     pub tolerance: f64,
-    /// How many sets of random features.
+    /// How many sets of random features, and how many draws of the rows.
     pub draws: usize,
 }
 
@@ -188,9 +191,7 @@ impl Tried {
 
     /// Features that any vector uses.
     pub(crate) fn features(&self) -> Vec<usize> {
-        let width = self.model.weights.first().map_or(0, Vec::len);
-        let used = |at: &usize| self.model.weights.iter().any(|own| own.get(*at).is_some_and(|w| *w != 0.0));
-        (0..width).filter(used).collect()
+        used(&self.model).collect()
     }
 }
 
@@ -231,7 +232,7 @@ impl Fit for SparseHead {
     fn fit(&self, from: &Examples, seed: Seed, watch: &dyn Watch) -> Result<Outcome<Head>, AnalysisError> {
         let Settings { site, lambdas, draws, .. } = self.settings;
         let parts = self.parts(from, seed)?;
-        let total = lambdas + draws;
+        let total = lambdas + draws + 1;
         let path = self.path(&parts, &mut |done| step(watch, CARD.id, done, total))?;
         let kept = self.kept(&path);
         let (Some(chosen), Some(last)) = (path.get(kept), path.last()) else {
@@ -246,6 +247,8 @@ impl Fit for SparseHead {
                 / draws as f64;
             step(watch, CARD.id, lambdas + draw + 1, total)?;
         }
+        let (stable, unstable) = self.stability("the head", &parts, chosen, seed)?;
+        step(watch, CARD.id, total, total)?;
         let most = most_frequent(&parts.learned.labels);
         let majority = crate::learned::share(parts.held.labels.iter().map(|label| *label == most));
         let [_, _, own] = chosen.accuracies;
@@ -255,13 +258,14 @@ impl Fit for SparseHead {
             ("random features", random),
             ("majority", majority),
         ];
-        let mut tables = vec![named("scores", Unit::Ratio, &scores)?];
+        let mut tables = vec![named("scores", Unit::Ratio, &scores)?, stable];
         tables.extend(tables_of(from.classes(), &path, kept, &parts)?);
         let mut said: Vec<Caution> = few_rows(parts.held.labels.len()).into_iter().collect();
         said.extend(no_better("the head", own, "who looks at nothing", majority));
         if !chosen.features().is_empty() {
             said.extend(no_better("the head", own, "one on as many features drawn by chance", random));
         }
+        said.extend(unstable);
         let stopped = path.iter().filter(|tried| !tried.ended.converged()).count();
         if stopped > 0 {
             let text =
@@ -378,6 +382,23 @@ impl SparseHead {
         Ok(path.get(self.kept(&path)).map_or(0.0, |tried| tried.accuracies[2]))
     }
 
+    /// How far others at the same penalty, learned from other draws of the rows, say and use the same.
+    pub(crate) fn stability(
+        &self,
+        what: &str,
+        parts: &Parts,
+        kept: &Tried,
+        seed: Seed,
+    ) -> Result<(Labelled, Option<Caution>), AnalysisError> {
+        let of = |model: &Logistic| Model { said: said(model, &parts.held), used: used(model).collect() };
+        let mut models = vec![of(&kept.model)];
+        for draw in 0..self.settings.draws as u64 {
+            let rows = drawn(&parts.learned.labels, parts.learned.classes, draw, seed);
+            models.push(of(&self.search(&chosen(&parts.learned, &rows), kept.lambda)?.0));
+        }
+        Ok(stability(what, &models)?)
+    }
+
     fn search(&self, rows: &Classed, lambda: f64) -> Result<(Logistic, Ended), AnalysisError> {
         let net = ElasticNet::new(rows, &[]);
         let start = net.start(self.card.id, self.limits())?;
@@ -394,6 +415,23 @@ impl SparseHead {
         let by: Vec<f64> = path.iter().map(|tried| tried.accuracies[1]).collect();
         let best = by.iter().copied().fold(0.0, f64::max); // no NaN: shares of rows
         by.iter().position(|own| *own >= best - self.settings.within).unwrap_or(0)
+    }
+}
+
+/// Features that any vector uses.
+fn used(model: &Logistic) -> impl Iterator<Item = usize> + '_ {
+    let width = model.weights.first().map_or(0, Vec::len);
+    let used = |at: &usize| model.weights.iter().any(|own| own.get(*at).is_some_and(|w| *w != 0.0));
+    (0..width).filter(used)
+}
+
+/// Some rows, one as often as it is named.
+fn chosen(from: &Classed, rows: &[usize]) -> Classed {
+    let each = rows.iter().filter_map(|row| from.values.chunks_exact(from.width.max(1)).nth(*row));
+    Classed {
+        values: each.flatten().copied().collect(),
+        labels: rows.iter().filter_map(|row| from.labels.get(*row).copied()).collect(),
+        ..*from
     }
 }
 

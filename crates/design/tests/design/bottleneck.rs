@@ -75,6 +75,7 @@ fn a_bottleneck_is_that_of_scikit_learn() {
         let scores = f64s("scores");
         let [accuracy, hybrid, all, truth, _, majority] = scores[..] else { panic!("{scores:?}") };
         check("scores", 1e-6, &[accuracy, hybrid, all, truth, majority], "scores");
+        check("stability", 1e-6, &f64s("stability"), "stability");
         assert_eq!(numbers(&finding, "rows")[3] as usize, ids("step")[0]);
         let order: Vec<usize> = finding
             .table("order")

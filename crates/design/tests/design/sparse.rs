@@ -66,6 +66,10 @@ fn the_path_is_that_of_scikit_learn() {
             if let Some(most) = nonzeros {
                 assert!(used[..vectors].iter().sum::<f32>() <= (most * vectors) as f32);
             }
+            if nonzeros.is_none() {
+                let stable = numbers(&finding, "stability");
+                Tolerance::absolute(1e-6).check("stability", stable, array("stability")).unwrap();
+            }
             steps.push(step);
         }
         assert!(steps[0] < steps[1] && steps[1] < steps[2], "{steps:?}");
@@ -145,7 +149,14 @@ fn planted_features_are_found() {
         assert_eq!(used, [0, 1], "seed {seed}");
         let [own, _, random, majority] = numbers(&found.finding, "scores")[..] else { panic!() };
         assert!(own > 0.85 && random < 0.75 && majority < 0.65, "{own} {random} {majority}");
-        assert_eq!(kinds(&found.finding), []);
+        assert!(kinds(&found.finding).iter().all(|kind| *kind == CautionKind::Unsteady));
+        // Others use the two that say it, too, and what else they use goes by the draw.
+        let [same, by_chance, features] = numbers(&found.finding, "stability")[..] else { panic!() };
+        assert!(
+            same > 0.9 && (by_chance - 0.5).abs() < 0.1 && features > 0.2,
+            "{same} {by_chance} {features}"
+        );
+        println!("same answer {same:.3}, by chance {by_chance:.3}, same features {features:.3}");
         let nothing = fit(0.0, None).finding;
         let [own, _, random, majority] = numbers(&nothing, "scores")[..] else { panic!() };
         let worse = own <= majority || own <= random && numbers(&nothing, "used")[1] > 0.0;

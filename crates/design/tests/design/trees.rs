@@ -97,6 +97,8 @@ fn answers_that_follow_from_concepts_are_found() {
     let lines = red.table("tree").unwrap().as_texts().unwrap();
     assert_eq!(lines.len(), 2);
     assert!(lines[0].starts_with("red: yes (") && lines[1].starts_with("not red: no ("), "{lines:?}");
+    let [same, by_chance, features] = numbers(&red, "stability")[..] else { panic!() };
+    assert!(same == 1.0 && features == 1.0 && by_chance < 0.7, "{same} {by_chance} {features}");
     // Concepts are in the order of their names: large, red, round.
     assert_eq!(numbers(&red, "importance"), [0.0, 1.0, 0.0]);
     assert_eq!(kinds(&red), []);
@@ -115,6 +117,9 @@ fn answers_that_follow_from_concepts_are_found() {
     assert_eq!(numbers(&found, "fidelity")[2], share);
     let nothing = grown(of_labels(), &labelled(|i| i * i % 7 % 2));
     assert!(kinds(&nothing).contains(&CautionKind::NoBetter), "{:?}", numbers(&nothing, "fidelity"));
+    let [same, _, features] = numbers(&nothing, "stability")[..] else { panic!() };
+    assert!(same < 1.0, "{same}");
+    assert_eq!(kinds(&nothing).contains(&CautionKind::Unsteady), features < 0.5, "{features}");
 }
 
 /// The model's own answers are what it writes; from its own activations a tree tells them.
