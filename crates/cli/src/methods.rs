@@ -47,14 +47,18 @@ impl Set {
         &self.method
     }
 
-    /// Whether it is for what this card is of.
-    pub(crate) fn is_of(&self, card: &Card) -> bool {
-        [card.id, card.short].contains(&self.method.as_str())
-    }
-
     /// Which setting, and its value.
     pub(crate) fn said(&self) -> (&str, &Value) {
         (&self.setting, &self.value)
+    }
+
+    /// Settings by name, all of which are for what this card is of.
+    pub(crate) fn all_of(sets: &[Self], card: &Card) -> Result<Map<String, Value>> {
+        let of = |set: &Self| match [card.id, card.short].contains(&set.method.as_str()) {
+            true => Ok((set.setting.clone(), set.value.clone())),
+            false => Err(Refusal::Unset { method: set.method.clone(), chosen: card.short.to_owned() }.into()),
+        };
+        sets.iter().map(of).collect()
     }
 }
 

@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use mmlens::FITS;
-use mmlens::core::{AnyFitted, Card, Case, Fitting, Given, Memory, On, Reply, Sample, Subject};
+use mmlens::core::{AnyAnalysis, Card, Case, Fitting, Given, Memory, On, Reply, Sample, Subject};
 use mmlens::files::{RunFolder, sha256_of};
 use mmlens::finding::{Caution, Finding};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::explain::cases::{Listed, to_learn_from};
 use super::fit::{FOUND, TOLD};
@@ -19,6 +19,7 @@ use crate::caution::ToldCaution;
 use crate::edits::EditArgs;
 use crate::input::{QuestionArgs, suited};
 use crate::learned::{Told, answer};
+use crate::methods::Set;
 use crate::model::ModelArgs;
 use crate::print;
 use crate::progress::{Bar, stoppable, stopped};
@@ -44,6 +45,9 @@ pub(crate) struct Apply {
     /// An answer that was given: where something is explained of an answer, it is this one, all of it. With `--cases` each line has its own.
     #[arg(long, value_name = "ANSWER", conflicts_with_all = ["text", "cases"], value_parser = NonEmptyStringValueParser::new())]
     answer: Option<String>,
+    /// A setting of what was learned that is another now, such as bottleneck.known={"red":true}, an intervention; repeat it for several. Values are JSON.
+    #[arg(long, value_name = "METHOD.SETTING=VALUE")]
+    set: Vec<Set>,
     /// How much memory it may take at once, beside the model and the sample, such as 800MB or 2GiB; without it 4GiB.
     #[arg(long, value_name = "SIZE")]
     memory: Option<Memory>,
@@ -71,9 +75,11 @@ struct Applied {
 
 /// What is run, and on what.
 struct Work<'a> {
-    fitted: &'a dyn AnyFitted,
+    fitted: &'a dyn AnyAnalysis,
     /// Of its file.
     hash: String,
+    /// What is set otherwise.
+    set: &'a Map<String, Value>,
     /// What was said against it when it was learned.
     learned: Vec<Caution>,
     subject: &'a dyn Subject,
@@ -96,12 +102,23 @@ impl Apply {
         stoppable()?;
         let file = self.file()?;
         let fitted = Fitting::load(FITS, &file)?;
+        let set = Set::all_of(&self.set, &fitted.card())?;
+        let changed = match set.is_empty() {
+            true => None,
+            false => {
+                Some(fitted.with(set.clone()).with_context(|| format!("apply {}", fitted.card().short))?)
+            }
+        };
         let cases = self.cases.as_ref().map(|path| to_learn_from(path, &self.question)).transpose()?;
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
         let hash = sha256_of(&file).with_context(|| file.display().to_string())?;
         let learned = learned(&file, &fitted.card())?;
-        let work = Work { fitted: fitted.as_ref(), hash, learned, subject: &subject, bar: &bar };
+        let fitted: &dyn AnyAnalysis = match &changed {
+            Some(changed) => changed.as_ref(),
+            None => fitted.as_ref(),
+        };
+        let work = Work { fitted, hash, set: &set, learned, subject: &subject, bar: &bar };
         let Some(cases) = cases else {
             let inputs = self.question.inputs().collect();
             let reply = self.answer.clone().map(Reply::Text);
@@ -159,6 +176,7 @@ impl Apply {
             ("command", json!("apply")),
             ("method", json!(card.id)),
             ("fitted", json!(work.hash)),
+            ("set", json!(work.set)),
             ("model", json!(subject.name())),
             ("weights", json!(subject.weights_hash())),
             ("alterations", json!(subject.alterations())),

@@ -8,14 +8,14 @@ use mmlens::engine::aim::{Compared, Likely, Likeness, Said, cut_short, likely, m
 use mmlens::finding::fixed;
 use mmlens::inference::{DECODERS, Decoder, Decoding};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::edits::EditArgs;
 use crate::input::{QuestionArgs, suited, written};
 use crate::methods::Set;
 use crate::model::ModelArgs;
 use crate::print;
-use crate::refusal::{Refusal, numbers};
+use crate::refusal::numbers;
 
 /// More classes than this are not told.
 const TOLD: usize = 5;
@@ -297,13 +297,7 @@ impl Ask {
     fn decoder(&self, subject: &dyn Subject) -> Result<Option<(Box<dyn Decoder>, DecodedBy)>> {
         let Some(name) = &self.decoder else { return Ok(None) };
         let row = Decoding::called(name)?;
-        if let Some(set) = self.set.iter().find(|set| !set.is_of(&row.card)) {
-            let (method, chosen) = (set.method().to_owned(), row.card.short.to_owned());
-            return Err(Refusal::Unset { method, chosen }.into());
-        }
-        let given = self.set.iter().map(Set::said);
-        let given: Map<String, Value> =
-            given.map(|(setting, value)| (setting.to_owned(), value.clone())).collect();
+        let given = Set::all_of(&self.set, &row.card)?;
         let named = || format!("--decoder {}", row.card.short);
         let decoder = row.make(Value::Object(given)).with_context(named)?;
         row.card.allows(subject).with_context(named)?;

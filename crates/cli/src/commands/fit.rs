@@ -10,7 +10,7 @@ use mmlens::FITS;
 use mmlens::core::{Cases, Fitting, Memory, On, Seed, Selector, Source, Subject};
 use mmlens::files::RunFolder;
 use mmlens::store::{Recording, Store};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::explain::data::CaseData;
 use crate::edits::EditArgs;
@@ -137,15 +137,7 @@ impl Fit {
 
     /// The settings that were given, checked.
     fn settings(&self, fit: &Fitting) -> Result<Value> {
-        let mut given = Map::new();
-        for set in &self.set {
-            if !set.is_of(&fit.card) {
-                let (method, chosen) = (set.method().to_owned(), fit.card.short.to_owned());
-                return Err(Refusal::Unset { method, chosen }.into());
-            }
-            let (name, value) = set.said();
-            given.insert(name.to_owned(), value.clone());
-        }
+        let given = Set::all_of(&self.set, &fit.card)?;
         fit.settled(Value::Object(given)).with_context(|| format!("fit {}", fit.card.short))
     }
 

@@ -122,3 +122,50 @@ fn a_tree_is_grown_over_what_cases_name() {
         "--method tree: decision-tree needs cases that name the concepts they show, but no case of `cases.jsonl` names one"
     );
 }
+
+/// What a concept is known to be takes the place of what the picture says of it; what it knows nothing of is refused.
+#[test]
+fn a_concept_is_corrected_as_a_bottleneck_is_applied() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("bottleneck");
+    classes(folder.path());
+    let file = folder.path().join("cases.jsonl");
+    let line = |class: &str, at: usize| {
+        let size = if at.is_multiple_of(2) { ", \"large\"" } else { "" };
+        format!(
+            "{{\"image\": \"pictures/{class}/{at}.png\", \"label\": \"{class}\", \"concepts\": [\"{class} tone\"{size}]}}\n"
+        )
+    };
+    let lines: String = (0..8).flat_map(|at| ["dark", "light"].map(|class| line(class, at))).collect();
+    fs::write(&file, lines).unwrap();
+    let set = |setting: &str| ["--set".to_owned(), format!("bottleneck.{setting}")];
+    let learn = [set("site=text.blocks.1.resid_post"), set("least=2"), set("lambdas=6")].concat();
+    let learn: Vec<&str> = learn.iter().map(String::as_str).collect();
+    run(&["fit", "bottleneck"], &file, &out, &learn).cautioned();
+    let apply = |name: &str, more: &[&str]| {
+        let found = folder.path().join(name);
+        let shown =
+            ["--image", &picture("square"), "--ask", "Red?", "--out", found.to_str().unwrap(), "--json"];
+        mmlens([&["apply", out.to_str().unwrap(), &model("llava-a")], &shown[..], more].concat())
+    };
+    let finding = |said: Said| Finding::load(said.json()["finding"].as_str().unwrap()).unwrap();
+    let before = finding(apply("found", &[]));
+    let known = ["--set", r#"bottleneck.known={"dark tone": true, "light tone": false}"#];
+    let after = finding(apply("found", &known));
+    assert_eq!(numbers(&after, "probabilities before"), numbers(&before, "probabilities"));
+    assert!(before.table("probabilities before").is_err());
+    assert_eq!(numbers(&after, "margins"), numbers(&before, "margins"));
+    let contributions: f32 = numbers(&after, "contributions").iter().sum();
+    let logit = contributions + numbers(&after, "base")[0];
+    let dark = numbers(&after, "probabilities")[0];
+    assert!((dark - 1.0 / (1.0 + logit.exp())).abs() < 1e-5 && dark > 0.5, "{dark}");
+    assert_eq!(
+        after.provenance.settings["known"],
+        serde_json::json!({"dark tone": true, "light tone": false})
+    );
+    let said = apply("none", &["--set", r#"bottleneck.known={"blue": true}"#]).refused();
+    assert!(said.contains("known") && said.contains("`blue`"), "{said}");
+    assert!(apply("none", &["--set", "bottleneck.unknown=1"]).refused().contains("`unknown`"));
+    let said = apply("none", &["--set", "tree.depth=2"]).refused();
+    assert!(said.contains("tree") && said.contains("bottleneck"), "{said}");
+}

@@ -25,7 +25,7 @@ use mmlens_files::parse_value;
 use mmlens_finding::Finding;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 pub use answer::{Answer, found};
 pub use budget::{Memory, NoSize};
@@ -166,12 +166,23 @@ pub trait AnyAnalysis: Send + Sync {
     /// As there, and for an input that was not given.
     fn run_given(&self, on: &On<'_>, given: &Given) -> Result<Finding, AnalysisError>;
 
-    /// The same method with other draws: made anew from its settings with another `seed`; `None` for one without that setting, which
-    /// draws nothing.
+    /// The same method with some settings changed, by name; the others stay as they are.
     ///
     /// # Errors
-    /// [`AnalysisError::Settings`] for settings that cannot be written, such as a closure.
-    fn seeded(&self, seed: Seed) -> Result<Option<Box<dyn AnyAnalysis>>, AnalysisError>;
+    /// [`AnalysisError::Settings`] for settings that cannot be written, such as a closure, for a name that is no setting and a value of another
+    /// kind, and whatever [`Analysis::new`] says.
+    fn with(&self, changed: Map<String, Value>) -> Result<Box<dyn AnyAnalysis>, AnalysisError>;
+
+    /// The same method with other draws: with another `seed`; `None` for one without that setting, which draws nothing.
+    ///
+    /// # Errors
+    /// As [`AnyAnalysis::with`].
+    fn seeded(&self, seed: Seed) -> Result<Option<Box<dyn AnyAnalysis>>, AnalysisError> {
+        match self.settings()?.get("seed") {
+            Some(_) => Ok(Some(self.with([("seed".to_owned(), json!(seed.0))].into_iter().collect())?)),
+            None => Ok(None),
+        }
+    }
 }
 
 impl<A: Analysis> AnyAnalysis for A {
@@ -199,13 +210,10 @@ impl<A: Analysis> AnyAnalysis for A {
         self.run_on(on, &A::Input::of(given, card.id)?)
     }
 
-    fn seeded(&self, seed: Seed) -> Result<Option<Box<dyn AnyAnalysis>>, AnalysisError> {
-        let mut settings = AnyAnalysis::settings(self)?;
-        match settings.get_mut("seed") {
-            Some(own) => *own = json!(seed.0),
-            None => return Ok(None),
-        }
-        Ok(Some(Box::new(A::new(settings_of(A::CARD.id, &settings)?)?)))
+    fn with(&self, changed: Map<String, Value>) -> Result<Box<dyn AnyAnalysis>, AnalysisError> {
+        let settings: Map<String, Value> =
+            fields(A::CARD.id, Analysis::settings(self))?.into_iter().chain(changed).collect();
+        Ok(Box::new(A::new(settings_of(A::CARD.id, &Value::Object(settings))?)?))
     }
 }
 
