@@ -12,7 +12,7 @@ use mmlens::zoo::{Opening, Redraw};
 use crate::refusal::Refusal;
 
 /// Which model.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ModelArgs {
     /// A folder as Hugging Face lays them out, a hub id (org/name, org/name@revision) that is in the local cache, or a
     /// model that ships inside: shapes-llava (without MODEL, this one) or shapes-clip, trained on scenes of coloured
@@ -26,7 +26,7 @@ pub(crate) struct ModelArgs {
 }
 
 /// How a model is opened.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct OpenArgs {
     /// Opens the model without looking it over: whether every site is reached, numbers are finite, attention weights sum to
     /// one, and the stream is the sum of what was written to it.
@@ -81,6 +81,11 @@ impl ModelArgs {
     /// Another model, opened as this one is, and its folder if it does not ship inside.
     pub(crate) fn beside(&self, model: &str) -> Result<(Box<dyn Subject>, Option<PathBuf>)> {
         Ok((self.open.subject(Some(model))?, folder_of(Some(model))?))
+    }
+
+    /// Another model, to be opened as this one is.
+    pub(crate) fn other(&self, model: &str) -> Self {
+        Self { model: Some(model.to_owned()), named: None, open: self.open.clone() }
     }
 
     /// The same model with weights drawn anew.

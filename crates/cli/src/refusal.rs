@@ -73,9 +73,13 @@ pub(crate) enum Refusal {
     OfCases { option: &'static str, method: &'static str },
     /// A second model for methods that look at one.
     #[error(
-        "`--beside` is for methods that look at many cases together, named by `--method`; `mmlens methods` lists them"
+        "`--beside` with `--cases` is for methods that look at many cases together, named by `--method`; `mmlens methods` lists them. \
+         Without `--cases` it lays two models side by side on one input"
     )]
     Alone,
+    /// A dry run of two models.
+    #[error("`--dry-run` tells of one model: leave `--beside` out, and ask for each by itself")]
+    DryBeside,
     /// An answer of several tables, or of none, where one is written.
     #[error("{}: the answer is {} tables, and one is written: name it; {}", .finding.display(), .tables.len(), .tables.join(", "))]
     WhichTable { finding: PathBuf, tables: Vec<String> },

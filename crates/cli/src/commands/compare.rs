@@ -21,7 +21,9 @@ use crate::print;
 /// A number of one model is not a number of another. So every map is painted on one grid and divided by the sum of its magnitudes; then it is told how far each two agree, beside what shifts of
 /// one over the other give. Findings without a map of the picture, such as those of cka, are shown on the page and take no part.
 ///
-/// mmlens explain MODEL --image P --ask Q --method ig --out a; mmlens explain OTHER --image P --ask Q --method ig --out b; mmlens compare a/ig.safetensors b/ig.safetensors --out both.html
+/// Of two models on one input, `mmlens explain MODEL --beside OTHER` does all of it at once.
+///
+/// mmlens explain --image P --ask Q --method ig,occlusion --out out; mmlens compare out/ig.safetensors out/occlusion.safetensors --out both.html
 #[derive(Debug, Args)]
 pub(crate) struct Compare {
     /// The findings, as `mmlens explain` wrote them: two or more that hold maps.
@@ -53,30 +55,30 @@ pub(crate) struct Compare {
 }
 
 #[derive(Serialize)]
-struct Told<'a> {
-    report: &'a Path,
+pub(super) struct Told {
+    report: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
-    finding: Option<&'a Path>,
-    maps: Vec<Named<'a>>,
+    finding: Option<PathBuf>,
+    maps: Vec<Named>,
     /// How far each two agree.
-    pairs: Vec<Pair<'a>>,
+    pairs: Vec<Pair>,
     cautions: Vec<ToldCaution>,
     /// Maps of answers that are not told in words, so that nobody sees whether they are the same.
-    unknown_answers: Vec<&'a str>,
+    unknown_answers: Vec<String>,
     /// Findings without a map, which take no part.
-    without: Vec<&'a Path>,
+    without: Vec<PathBuf>,
 }
 
 #[derive(Serialize)]
-struct Named<'a> {
-    name: &'a str,
-    file: &'a Path,
+struct Named {
+    name: String,
+    file: PathBuf,
 }
 
 #[derive(Serialize)]
-struct Pair<'a> {
-    first: &'a str,
-    second: &'a str,
+struct Pair {
+    first: String,
+    second: String,
     #[serde(flatten)]
     agree: BTreeMap<String, Option<f32>>,
 }
@@ -125,7 +127,19 @@ fn named(files: &[PathBuf], findings: Vec<Finding>) -> Vec<Read> {
 }
 
 impl Compare {
+    /// What was explained of two models, side by side.
+    pub(super) fn of(findings: Vec<PathBuf>, (out, save): (PathBuf, PathBuf)) -> Self {
+        let ComparisonSettings { rows, cols, top, .. } = ComparisonSettings::default();
+        let pictures = PictureArgs::default();
+        Self { findings, rows, cols, signed: false, top, pictures, out, save: Some(save), json: false }
+    }
+
     pub(crate) fn run(&self) -> Result<()> {
+        let told = self.compared()?;
+        if self.json { print::json(&told) } else { told.print() }
+    }
+
+    pub(super) fn compared(&self) -> Result<Told> {
         let load = |file: &PathBuf| Finding::load(file).with_context(|| file.display().to_string());
         let findings: Vec<Finding> = self.findings.iter().map(load).collect::<Result<_>>()?;
         let read = || {
@@ -151,10 +165,10 @@ impl Compare {
         let (whole, _) = self.pictures.page(&files, [vec![found.clone()], findings].concat())?;
         let html = Page { title: "Side by side".to_owned(), ..whole }.html()?;
         page.write(|out| out.write_all(html.as_bytes()))?;
-        if self.json { print::json(&told) } else { told.print() }
+        Ok(told)
     }
 
-    fn told<'a>(&'a self, found: &Finding, maps: &[&'a Read], without: &[&'a Read]) -> Result<Told<'a>> {
+    fn told(&self, found: &Finding, maps: &[&Read], without: &[&Read]) -> Result<Told> {
         let mut pairs = Vec::new();
         for (at, first) in maps.iter().enumerate() {
             for (other, second) in maps.iter().enumerate().skip(at + 1) {
@@ -163,28 +177,31 @@ impl Compare {
                     Ok(((*name).to_owned(), value.filter(|value| value.is_finite())))
                 });
                 let agree = agree.collect::<Result<_>>()?;
-                pairs.push(Pair { first: &first.name, second: &second.name, agree });
+                pairs.push(Pair { first: first.name.clone(), second: second.name.clone(), agree });
             }
         }
         Ok(Told {
-            report: &self.out,
-            finding: self.save.as_deref(),
-            maps: maps.iter().map(|read| Named { name: &read.name, file: &read.file }).collect(),
+            report: self.out.clone(),
+            finding: self.save.clone(),
+            maps: maps
+                .iter()
+                .map(|read| Named { name: read.name.clone(), file: read.file.clone() })
+                .collect(),
             pairs,
             cautions: found.cautions().iter().map(ToldCaution::from).collect(),
             unknown_answers: maps
                 .iter()
                 .filter(|read| read.answer.is_none())
-                .map(|read| read.name.as_str())
+                .map(|read| read.name.clone())
                 .collect(),
-            without: without.iter().map(|read| read.file.as_path()).collect(),
+            without: without.iter().map(|read| read.file.clone()).collect(),
         })
     }
 }
 
-impl Told<'_> {
+impl Told {
     /// For people.
-    fn print(&self) -> Result<()> {
+    pub(super) fn print(&self) -> Result<()> {
         let number = |name: &str| {
             self.maps
                 .iter()
@@ -192,7 +209,7 @@ impl Told<'_> {
                 .map_or_else(String::new, |at| (at + 1).to_string())
         };
         let maps: Vec<[String; 2]> =
-            self.maps.iter().map(|map| [number(map.name), print::visible(map.name)]).collect();
+            self.maps.iter().map(|map| [number(&map.name), print::visible(&map.name)]).collect();
         print::columns(&maps)?;
         print::line("")?;
         let heads = [
@@ -212,16 +229,16 @@ impl Told<'_> {
                 None => "none".to_owned(),
             };
             let [rank, mass, top, shifted, less, least, reached] = comparison::TABLES.map(value);
-            let both = format!("{} and {}", number(pair.first), number(pair.second));
+            let both = format!("{} and {}", number(&pair.first), number(&pair.second));
             rows.push([both, rank, shifted, mass, less, top, least, reached]);
         }
         print::columns(&rows)?;
         print::line("")?;
         let show = |path: &Path| print::visible(&path.display().to_string());
-        if let Some(file) = self.finding {
+        if let Some(file) = &self.finding {
             print::line(format!("finding    {}", show(file)))?;
         }
-        print::line(format!("report     {}", show(self.report)))?;
+        print::line(format!("report     {}", show(&self.report)))?;
         if !self.unknown_answers.is_empty() {
             let names: Vec<String> = self.unknown_answers.iter().map(|name| print::visible(name)).collect();
             print::note(&format!(

@@ -82,3 +82,46 @@ fn two_models_and_two_methods_lie_side_by_side() {
     let over = compare(&[&files[0], &files[1]], &files[1], &[]).refused();
     assert!(over.contains("occlusion.safetensors"), "{over}");
 }
+
+/// One command explains both alike, and lays their maps side by side as three commands would.
+#[test]
+fn two_models_on_one_input_are_one_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("both");
+    let picture = crate::support::picture("square");
+    let asked = ["--image", &picture, "--ask", "Red?", "--answer", "big", "--method", "occlusion,logit-lens"];
+    let [one, other] = ["llava-a", "llava-b"].map(model);
+    let explain = |out: &Path, more: &[&str]| {
+        mmlens([&["explain", &one], &asked[..], &["--out", out.to_str().unwrap()], more].concat())
+    };
+    let told = explain(&out, &["--beside", &other, "--json"]).json();
+    for (name, own) in [("first", &one), ("second", &other)] {
+        let alone = folder.path().join(name);
+        mmlens([&["explain", own], &asked[..], &["--out", alone.to_str().unwrap()]].concat()).cautioned();
+        for file in ["occlusion.safetensors", "logit-lens.safetensors"] {
+            let [a, b] = [&out.join(name), &alone].map(|folder| Finding::load(folder.join(file)).unwrap());
+            assert_eq!(a.tables(), b.tables(), "{name} {file}");
+        }
+        assert_eq!(told[name]["answer"], "big");
+    }
+    let compared = &told["compared"];
+    assert_eq!(
+        (&compared["report"], compared["maps"].as_array().unwrap().len()),
+        (&out.join("compare.html").to_str().into(), 2)
+    );
+    assert_eq!(compared["without"].as_array().unwrap().len(), 2);
+    let found = Finding::load(out.join("compare.safetensors")).unwrap();
+    let files = ["first", "second"].map(|name| folder.path().join(name).join("occlusion.safetensors"));
+    let saved = folder.path().join("saved.safetensors");
+    let more = ["--save", saved.to_str().unwrap(), "--json"];
+    compare(&[&files[0], &files[1]], &folder.path().join("both.html"), &more).json();
+    assert_eq!(found.tables(), Finding::load(&saved).unwrap().tables());
+    assert!(fs::read_to_string(out.join("compare.html")).unwrap().contains("Side by side"));
+    // The same command goes on with what is whole, and says the same in words.
+    let said = explain(&out, &["--beside", &other]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.out.contains("rank correlation") && said.out.contains("compare.html"), "{}", said.out);
+    assert!(explain(&out, &["--beside", &other, "--dry-run"]).refused().contains("`--dry-run`"));
+    let said = explain(&out, &["--beside", "nobody/nothing"]).refused();
+    assert!(said.contains("nobody/nothing"), "{said}");
+}

@@ -1,6 +1,7 @@
 //! `mmlens explain`: why this answer.
 
 mod aim;
+mod beside;
 pub(crate) mod cases;
 pub(crate) mod data;
 mod draw;
@@ -79,11 +80,12 @@ pub(crate) struct Explain {
     /// together, such as cka, is run once, and written into `--out` itself.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["images", "videos"])]
     cases: Option<PathBuf>,
-    /// A second model, for methods that lay two side by side over the same `--cases`.
-    #[arg(long, value_name = "MODEL", requires = "cases")]
+    /// A second model, explained in the same way: `first` and `second` in `--out` hold what was written of each, and compare.html has
+    /// both, with their maps on one scale and how far they agree. With `--cases` it is for methods that lay two models side by side over all of them.
+    #[arg(long, value_name = "MODEL")]
     beside: Option<String>,
     /// The cases as the second model takes them, where it is asked in other words: case by case the same.
-    #[arg(long, value_name = "PATH", requires = "beside")]
+    #[arg(long, value_name = "PATH", requires = "beside", requires = "cases")]
     beside_cases: Option<PathBuf>,
     /// The folder for what is written; made if it is not there. Files of the names above are replaced, those of another run removed,
     /// files of others are left alone.
@@ -114,11 +116,14 @@ impl Explain {
         if let Some(path) = &self.cases {
             return self.run_cases(path);
         }
+        if let Some(other) = &self.beside {
+            return self.side_by_side(other);
+        }
         let task = self.task()?;
         let placed = self.methods()?;
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
-        let work = self.work(&subject, &placed, &bar);
+        let work = self.work((&subject, &self.model), &placed, &bar);
         if self.dry_run {
             return work.dry(&task)?.tell(self.json);
         }
@@ -149,7 +154,7 @@ impl Explain {
             if let Some(option) = self.aim.said().or(self.corruption.said()) {
                 return Err(Refusal::OfCases { option, method }.into());
             }
-        } else if self.beside.is_some() {
+        } else if self.beside.is_some() && self.cases.is_some() {
             return Err(Refusal::Alone.into());
         }
         let banked = self.banked(&chosen)?;
@@ -177,10 +182,15 @@ impl Explain {
         }
     }
 
-    fn work<'a>(&'a self, subject: &'a dyn Subject, placed: &'a Placed, bar: &'a Bar) -> Work<'a> {
+    fn work<'a>(
+        &'a self,
+        (subject, model): (&'a dyn Subject, &'a ModelArgs),
+        placed: &'a Placed,
+        bar: &'a Bar,
+    ) -> Work<'a> {
         Work {
             subject,
-            model: &self.model,
+            model,
             edits: &self.edits,
             rows: &placed.rows,
             set: &placed.sets,
@@ -200,7 +210,7 @@ impl Explain {
             Ok(Other { subject, cases: cases.transpose()?, folder })
         });
         let bar = Bar::new();
-        let work = self.work(&subject, placed, &bar);
+        let work = self.work((&subject, &self.model), placed, &bar);
         let over = Over::new(&work, path, &self.question, other.transpose()?)?;
         if self.dry_run { over.dry()?.tell(self.json) } else { over.explain(&self.out, self.json) }
     }
@@ -214,7 +224,7 @@ impl Explain {
         let cases = read(path, &self.question, (&self.aim, &self.corruption))?;
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
-        let work = self.work(&subject, &placed, &bar);
+        let work = self.work((&subject, &self.model), &placed, &bar);
         let (count, mut failed) = (cases.len(), 0);
         if self.dry_run {
             let told = |case: Listed| (case.name.clone(), case.task().and_then(|task| work.dry(&task)));

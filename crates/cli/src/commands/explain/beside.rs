@@ -1,0 +1,61 @@
+//! Two models on one input: both explained in the same way, and their maps side by side.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use mmlens::core::Subject;
+use serde::Serialize;
+
+use super::{Explain, told};
+use crate::commands::compare::{self, Compare};
+use crate::model::ModelArgs;
+use crate::print;
+use crate::progress::Bar;
+use crate::refusal::Refusal;
+
+/// Names within the folder that is written.
+const FOLDERS: [&str; 2] = ["first", "second"];
+const PAGE: &str = "compare.html";
+const FINDING: &str = "compare.safetensors";
+
+#[derive(Serialize)]
+struct Told {
+    first: told::Told,
+    second: told::Told,
+    compared: compare::Told,
+}
+
+impl Explain {
+    pub(super) fn side_by_side(&self, other: &str) -> Result<()> {
+        if self.dry_run {
+            return Err(Refusal::DryBeside.into());
+        }
+        let other = self.model.other(other);
+        // Both are opened before either is explained: what cannot be opened is told at once.
+        let subjects = [self.edits.of(self.model.open()?)?, self.edits.of(other.open()?)?];
+        let [one, two] = &subjects;
+        let [first, second] = [(one, &self.model, FOLDERS[0]), (two, &other, FOLDERS[1])]
+            .map(|(subject, model, folder)| self.explained((subject, model), &self.out.join(folder)));
+        let (first, second) = (first?, second?);
+        let findings: Vec<PathBuf> = [&first, &second]
+            .iter()
+            .flat_map(|told| told.findings.iter().map(|own| own.finding.clone()))
+            .collect();
+        let places = (self.out.join(PAGE), self.out.join(FINDING));
+        let compare = Compare::of(findings, places);
+        let told = Told { first, second, compared: compare.compared()? };
+        if self.json { print::json(&told) } else { told.compared.print() }
+    }
+
+    fn explained(&self, (subject, model): (&dyn Subject, &ModelArgs), out: &Path) -> Result<told::Told> {
+        let (task, placed) = (self.task()?, self.methods()?);
+        let bar = Bar::new();
+        let told = self.work((subject, model), &placed, &bar).explain(&task, out, !self.json)?;
+        bar.done();
+        if !self.json {
+            told.print()?;
+            print::line("")?;
+        }
+        Ok(told)
+    }
+}
