@@ -4,10 +4,12 @@
 
 pub mod dynamics;
 pub mod influence;
+pub mod losses;
 
 pub use dynamics::recorder::{self, Recorder};
 pub use influence::head::Headed;
 pub use influence::{Ensemble, Influence, Learned, Learner, Taught};
+pub use losses::right_reasons::{self, RightReasons};
 
 mmlens_core::methods! {
     dynamics::checkpoint_difference::CheckpointDifference,

@@ -8,3 +8,4 @@ mod checkpoints;
 mod common;
 mod contracts;
 mod record;
+mod right_reasons;
