@@ -59,9 +59,9 @@ pub(crate) fn init(base: &Params, rank: usize, seed: u64, device: &Device) -> Re
 }
 
 /// Weights with their differences.
-struct Changed<'a> {
-    base: &'a Params,
-    factors: &'a Params,
+pub(crate) struct Changed<'a> {
+    pub(crate) base: &'a Params,
+    pub(crate) factors: &'a Params,
 }
 
 impl WeightSource for Changed<'_> {

@@ -77,7 +77,16 @@ pub(crate) fn learn(
 
 /// Features of the tower and the cache of everything up to the question.
 pub(crate) fn look(model: &LlavaModel, batch: &Batch, device: &Device) -> Result<(Tensor<3>, KvCache)> {
-    let pixels = pictures(batch.scenes.iter(), device);
+    look_at(model, pictures(batch.scenes.iter(), device), device)
+}
+
+/// The same of given pixels, `[picture, 3, side, side]`.
+pub(crate) fn look_at(
+    model: &LlavaModel,
+    pixels: Tensor<4>,
+    device: &Device,
+) -> Result<(Tensor<3>, KvCache)> {
+    let count = pixels.dims()[0];
     let seen = Arc::new(Mutex::new(None));
     let keep = seen.clone();
     let plan = Plan::new().edit("vision.features", move |x| {
@@ -90,12 +99,12 @@ pub(crate) fn look(model: &LlavaModel, batch: &Batch, device: &Device) -> Result
     let tower: Tensor<3> = seen.and_then(AnyTensor::typed).context("no features")?;
     let mut ids = vec![BEGIN, USER];
     ids.extend(vec![IMAGE; model.image_tokens()]);
-    let ids = vec![ids; batch.scenes.len()];
-    let images: Vec<Vec<usize>> = (0..batch.scenes.len()).map(|i| vec![i]).collect();
+    let ids = vec![ids; count];
+    let images: Vec<Vec<usize>> = (0..count).map(|i| vec![i]).collect();
     let mut idle = Run::idle();
     let x = model.embed(&ids, Some(features), &images, device, &mut idle)?;
     let mut cache = KvCache::default();
-    let pads = vec![0; batch.scenes.len()];
+    let pads = vec![0; count];
     let sequence = Sequence { pads: &pads, ..Sequence::default() };
     model.text.forward(x, sequence, Some(&mut cache), &mut idle)?;
     Ok((tower, cache))
