@@ -8,7 +8,8 @@ Makes random weights at real shapes in a temporary folder (or --folder, to keep 
 of its own: mmlens, every Python library that can do it as installed, and the same with MKL's fast path forced, which Intel's library
 refuses to processors of other makers. After the first round only the fastest library of each kind goes on. Results are compared first: a
 case whose results differ by more than its tolerance is an error. Every process adds a line of JSON to --out; --tables FILE prints
-the tables of such a file again. Times are minimum / median over all repetitions of all rounds, in milliseconds; ratios are those of
+the tables of such a file again. --against FOLDER measures no Python: in its place another build of mmlens (the `target/release` of an older
+checkout, say), in turn with this one, whose results must be the same within the case's tolerance. Times are minimum / median over all repetitions of all rounds, in milliseconds; ratios are those of
 Python over mmlens (above 1: mmlens is faster). On a busy machine look at the minima.
 """
 
@@ -50,9 +51,10 @@ MOST = {"shapes": 64, "smolvlm": 1}
 class Runner:
     """Runs one side of one case, in a process of its own."""
 
-    def __init__(self, options, folder, scratch):
+    def __init__(self, options, folder, scratch, target=None):
         self.options, self.folder, self.scratch, self.found = options, folder, scratch, {}
-        self.ours = options.target / "examples" / "peer", options.target / "mmlens"
+        target = target or options.target
+        self.ours = target / "examples" / "peer", target / "mmlens"
         threads = str(options.threads)
         self.environment = dict(os.environ, RAYON_NUM_THREADS=threads, OMP_NUM_THREADS=threads, PYTHONWARNINGS="ignore",
                                 TRANSFORMERS_VERBOSITY="error", HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_OFFLINE="1")
@@ -147,6 +149,20 @@ def measure(case, runner, rounds, keep):
                     best[fast], least[fast] = side, min(theirs["times"])
 
 
+def measure_builds(case, runners, rounds, keep):
+    """Two builds in turn, each first in every other round."""
+    for turn in range(max(2, rounds)):
+        sides = list(runners.items()) if turn % 2 == 0 else list(runners.items())[::-1]
+        found = {}
+        for side, runner in sides:
+            found[side] = runner.once(case, "mmlens")
+            keep({"case": case.name, "side": side, "fast": False, "round": turn, "times": found[side]["times"], "peak": found[side]["peak"]})
+        apart = difference(found["mmlens"], found["before"])
+        if not apart <= case.tolerance:
+            sys.exit(f"{case.name}: the two builds differ by {apart:.1e} of the largest value, above {case.tolerance:.0e}")
+        keep({"case": case.name, "side": "difference", "fast": False, "round": turn, "times": [], "difference": apart})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", default=list(BY_NAME), metavar="CASE", help=", ".join(BY_NAME))
@@ -155,11 +171,13 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=pathlib.Path, help="where checkpoints are made and kept")
     parser.add_argument("--target", type=pathlib.Path, default=HERE.parents[1] / "target" / "release")
+    parser.add_argument("--against", type=pathlib.Path, help="target/release of another build of mmlens, in the place of Python")
     parser.add_argument("--out", type=pathlib.Path, help="a file of JSON lines")
     parser.add_argument("--tables", type=pathlib.Path, help="prints the tables of such a file, and measures nothing")
     options = parser.parse_args()
     if options.tables:
-        return tables.show([json.loads(line) for line in options.tables.read_text().splitlines()])
+        records = [json.loads(line) for line in options.tables.read_text().splitlines()]
+        return tables.show_builds(records) if any(r.get("side") == "before" for r in records) else tables.show(records)
     unknown = [case for case in options.cases if case not in BY_NAME]
     if unknown:
         sys.exit(f"no such case: {', '.join(unknown)}; cases are {', '.join(BY_NAME)}")
@@ -179,6 +197,12 @@ def main():
         options.target = options.target.resolve()
         runner = Runner(options, folder, scratch)
         runner.launch([sys.executable, "-c", MAKE, folder, runner.ours[1]])
+        if options.against:
+            runners = {"mmlens": runner, "before": Runner(options, folder, scratch, options.against.resolve())}
+            for case in CASES:
+                if case.name in options.cases:
+                    measure_builds(case, runners, min(case.rounds, options.rounds or case.rounds), keep)
+            return tables.show_builds(records)
         keep({"limits": runner.limits()})
         for case in CASES:
             if case.name in options.cases:

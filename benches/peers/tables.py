@@ -20,6 +20,22 @@ def show(records):
     shares(limits, measured)
 
 
+def show_builds(records):
+    """Two builds of mmlens. `noise` is how far the rounds of one build lie apart: the largest of their minima over the least, of the worse build."""
+    rows = []
+    for case in CASES:
+        found = Measured(case, records)
+        if not found.times("mmlens") or not found.times("before"):
+            continue
+        now, then = found.times("mmlens"), found.times("before")
+        least = {side: [min(record["times"]) for record in found.of(side)] for side in ("mmlens", "before")}
+        noise = max(max(own) / min(own) for own in least.values())
+        apart = max(record["difference"] for record in found.of("difference"))
+        rows.append([case.work, both(now), both(then), f"{min(now) / min(then):.2f}", f"{noise:.2f}", f"{found.peak('mmlens'):.0f}",
+                     f"{found.peak('before'):.0f}", f"{apart:.1e}" if apart else "equal"])
+    table(["work", "now", "before", "now / before", "noise", "now, MiB", "before, MiB", "largest difference"], rows)
+
+
 def table(head, rows):
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for row in rows:
