@@ -4,6 +4,9 @@
 #[path = "../../../../examples/train_clip/main.rs"]
 mod train_clip;
 #[expect(dead_code, reason = "a program, of which the test calls one function")]
+#[path = "../../../../examples/train_reasons/main.rs"]
+mod train_reasons;
+#[expect(dead_code, reason = "a program, of which the test calls one function")]
 #[path = "../../../../examples/train_shapes/main.rs"]
 mod train_shapes;
 
@@ -47,7 +50,7 @@ fn killed(which: &str, longest: Duration) {
     let folder = |job: usize| killed.path().join(job.to_string());
     let start = |job| {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "child"]);
+        command.args(["--exact", "training::child"]);
         command.env("MMLENS_TRAINING_CHILD", format!("{which} {}", folder(job).display()));
         command
     };
@@ -96,6 +99,28 @@ fn a_clip_in_training_is_recorded() {
     assert!(end.iter().step_by(2).all(|own| (own - 1.0).abs() < 1e-5), "{end:?}");
     assert!(before.iter().step_by(2).all(|own| *own < 0.999_999), "{before:?}");
     assert_eq!(found.table("probe").unwrap().shape(), [3, 5, 3, 3]);
+}
+
+/// What is asked for reasons learns from the same scenes, is held down where the answer is not, and is whole.
+#[test]
+fn a_llava_is_trained_for_right_reasons() {
+    let folder = tempfile::tempdir().unwrap();
+    let trained = |name: &str, lambda: &str| -> (f64, Vec<u8>) {
+        let folder = folder.path().join(name);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/zoo/shipped/shapes-llava");
+        let more = ["--lambda", lambda, "--from", root.to_str().unwrap()].map(str::to_owned);
+        let all = args(&folder).into_iter().chain(more);
+        train_reasons::train(&train_reasons::Args::parse_from(all)).unwrap();
+        let log = fs::read_to_string(folder.join("model/training.jsonl")).unwrap();
+        let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        assert!(last["a false tag"]["of"].as_u64().unwrap() > 0, "{last}");
+        mmlens::zoo::open(folder.join("model"), &Default::default()).unwrap();
+        (last["penalty"].as_f64().unwrap(), fs::read(folder.join("model/model.safetensors")).unwrap())
+    };
+    let (none, plain) = trained("plain", "0");
+    let (some, asked) = trained("asked", "1");
+    assert!(none == 0.0 && some > 0.0 && some.is_finite(), "{none} {some}");
+    assert_ne!(plain, asked);
 }
 
 #[test]
