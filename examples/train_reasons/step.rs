@@ -89,11 +89,12 @@ pub(crate) fn learn(
         let count = tokens.len();
         let ids: Vec<i64> = tokens.iter().map(|token| *token as i64).collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [count, 1]), device);
-        let says = |pixels: Tensor<4>| -> Result<Tensor<1>> {
-            let scores = scores(&model, pixels, &turns, device)?;
+        let still = LlavaModel::take(config, &mut Changed { base, factors })?;
+        let of = |model: &LlavaModel, pixels| -> Result<Tensor<1>> {
+            let scores = scores(model, pixels, &turns, device)?;
             Ok(log_softmax(scores, 1).gather(1, ids.clone()).reshape([count]))
         };
-        let term = reasons.term(says, &pixels, &outside(drawn, device))?;
+        let term = reasons.term(|x| of(&still, x), |x| of(&model, x), &pixels, &outside(drawn, device))?;
         losses.penalty = term.penalty;
         loss = loss + term.loss;
     }

@@ -17,7 +17,7 @@
 //! which is the plain gradient of a difference of two log-probabilities (Pearlmutter 1994). No number of the input moves by more than `h`.
 //!
 //! # In and out
-//! In: what gives the log-probability of each case's answer from an input `[case, ...]`, with weights that are tracked; the input; the mask `a` of its shape. Out: a [`Term`]: `loss`, to be added to the loss of answers, whose *gradient* is that of `lambda R` (its
+//! In: what gives the log-probability of each case's answer from an input `[case, ...]`, with weights that are tracked and with the same that are not; the input; the mask `a` of its shape. Out: a [`Term`]: `loss`, to be added to the loss of answers, whose *gradient* is that of `lambda R` (its
 //! value is none), and `penalty`, which is `R`.
 //!
 //! # Settings
@@ -77,12 +77,14 @@ pub struct Term {
 }
 
 impl RightReasons {
-    /// The term of some cases. `says` gives the log-probability of each case's answer, from the input of all.
+    /// The term of some cases. `looks` and `says` give the log-probability of each case's answer from the input of all: `looks` with weights that are
+    /// not tracked, since what is differentiated once is used up, `says` with those that are learned.
     ///
     /// # Errors
     /// See the module.
     pub fn term<const D: usize, E: From<AnalysisError>>(
         &self,
+        looks: impl FnOnce(Tensor<D>) -> Result<Tensor<1>, E>,
         says: impl Fn(Tensor<D>) -> Result<Tensor<1>, E>,
         x: &Tensor<D>,
         outside: &Tensor<D>,
@@ -97,7 +99,7 @@ impl RightReasons {
             .into());
         }
         let leaf = x.clone().autodiff().require_grad();
-        let said = says(leaf.clone())?;
+        let said = looks(leaf.clone())?;
         if said.dims() != [cases] {
             return Err(input(
                 "a log-probability for each case",
@@ -118,7 +120,15 @@ impl RightReasons {
         // Where nothing is held down nothing moves.
         let unit = along.reshape([cases, rest]) / largest.clone().clamp_min(f32::MIN_POSITIVE);
         let moved: Tensor<D> = unit.mul_scalar(self.step).reshape(x.dims());
-        let apart = says(x.clone() + moved.clone())? - says(x - moved)?;
+        let (up, down) = (says(x.clone() + moved.clone())?, says(x - moved)?);
+        if up.dims() != [cases] || down.dims() != [cases] {
+            return Err(input(
+                "a log-probability for each case",
+                format!("they are {:?}, of {cases}", up.dims()),
+            )
+            .into());
+        }
+        let apart = up - down;
         let weights: Tensor<1> =
             largest.reshape([cases]).mul_scalar(self.lambda / (self.step * cases.max(1) as f32));
         Ok(Term { loss: (apart * weights.autodiff()).sum(), penalty })

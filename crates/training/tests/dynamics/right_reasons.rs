@@ -27,13 +27,17 @@ fn slopes_are_those_of_differentiating_twice() {
     let [x, outside] = ["x", "outside"].map(|name| matrix(array(name).f32(), [5, 6]));
     let labels: Vec<i64> = array("labels").ids().into_iter().map(i64::from).collect();
     let labels = Tensor::<2, Int>::from_data(TensorData::new(labels, [5, 1]), &Device::flex());
-    let says = |x: Tensor<2>| -> Result<Tensor<1>, AnalysisError> {
-        let hidden = (x.matmul(w1.clone().transpose()) + b1.clone().transpose()).tanh();
-        let scores = hidden.matmul(w2.clone().transpose()) + b2.clone().transpose();
+    let of = |x: Tensor<2>, [w1, b1, w2, b2]: [Tensor<2>; 4]| -> Result<Tensor<1>, AnalysisError> {
+        let hidden = (x.matmul(w1.transpose()) + b1.transpose()).tanh();
+        let scores = hidden.matmul(w2.transpose()) + b2.transpose();
         Ok(log_softmax(scores, 1).gather(1, labels.clone()).reshape([5]))
     };
+    let leaves = || [&w1, &b1, &w2, &b2].map(Tensor::clone);
+    let looks = |x| of(x, leaves().map(Tensor::without_autodiff));
+    let says = |x| of(x, leaves());
     for lambda in [1.0, 3.0] {
-        let term = RightReasons { lambda, ..RightReasons::default() }.term(says, &x, &outside).unwrap();
+        let term =
+            RightReasons { lambda, ..RightReasons::default() }.term(looks, says, &x, &outside).unwrap();
         Tolerance::absolute(1e-6).check("penalty", &[term.penalty], &array("penalty").values).unwrap();
         let grads = term.loss.backward();
         for (name, leaf) in names.iter().zip([&w1, &b1, &w2, &b2]) {
@@ -59,12 +63,16 @@ fn cubes_have_a_closed_form() {
         let w = matrix(drawn(0, width), [1, width]).autodiff().require_grad();
         let (values, weights) = (drawn(1, cases * width), drawn(0, width));
         let mask: Vec<f32> = (0..cases * width).map(|i| f32::from(u8::from(i % 3 != 0))).collect();
-        let says = |x: Tensor<2>| -> Result<Tensor<1>, AnalysisError> {
-            Ok((x.powi_scalar(3) * w.clone()).sum_dim(1).reshape([cases]))
+        // Weights that are made of leaves are used up by a backward; they are here, too.
+        let doubled = w.clone().mul_scalar(2.0);
+        let of = |x: Tensor<2>, w: Tensor<2>| -> Result<Tensor<1>, AnalysisError> {
+            Ok((x.powi_scalar(3) * w.mul_scalar(0.5)).sum_dim(1).reshape([cases]))
         };
+        let looks = |x| of(x, doubled.clone().without_autodiff());
+        let says = |x| of(x, doubled.clone());
         let outside = matrix(mask.clone(), [cases, width]);
         let x = matrix(values.clone(), [cases, width]);
-        let term = RightReasons::default().term(says, &x, &outside).unwrap();
+        let term = RightReasons::default().term(looks, says, &x, &outside).unwrap();
         let (mut penalty, mut slopes) = (0.0, vec![0.0; width]);
         for (i, (x, a)) in values.iter().zip(&mask).enumerate() {
             let (x, a, w) = (f64::from(*x), f64::from(*a), f64::from(weights[i % width]));
@@ -77,7 +85,9 @@ fn cubes_have_a_closed_form() {
         let most = 2e-3 * largest(&slopes).unwrap();
         Tolerance::absolute(most).check("slopes", &found, &slopes).unwrap();
         let nothing = matrix(vec![0.0; cases * width], [cases, width]);
-        let term = RightReasons::default().term(says, &x, &nothing).unwrap();
+        let again = w.clone().mul_scalar(2.0);
+        let says = |x| of(x, again.clone());
+        let term = RightReasons::default().term(looks, says, &x, &nothing).unwrap();
         assert_eq!(term.penalty, 0.0);
         let found = AnyTensor::new(w.grad(&term.loss.backward()).unwrap()).to_values().unwrap();
         assert_eq!(found, vec![0.0; width]);
@@ -93,16 +103,16 @@ fn what_does_not_fit_is_refused() {
     let loss = RightReasons::default();
     let small = matrix(vec![1.0; 4], [2, 2]);
     assert_eq!(
-        said(loss.term(sum, &x, &small)),
+        said(loss.term(sum, sum, &x, &small)),
         "right-reasons needs a mask as large as the input, but it is [2, 2], of [2, 3]"
     );
     let one = |x: Tensor<2>| -> Result<Tensor<1>, AnalysisError> { Ok(x.sum()) };
     assert_eq!(
-        said(loss.term(one, &x, &x)),
+        said(loss.term(one, one, &x, &x)),
         "right-reasons needs a log-probability for each case, but they are [1], of 2"
     );
     let nan = |x: Tensor<2>| -> Result<Tensor<1>, AnalysisError> {
         Ok(x.mul_scalar(f32::NAN).sum_dim(1).reshape([2]))
     };
-    assert!(said(loss.term(nan, &x, &x)).starts_with("right-reasons needs gradients that are finite"));
+    assert!(said(loss.term(nan, nan, &x, &x)).starts_with("right-reasons needs gradients that are finite"));
 }
