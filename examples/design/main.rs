@@ -56,7 +56,14 @@ fn main() -> Result<()> {
     for block in [0, blocks - 1] {
         let found = look::corrected(&subject, block, 10 * scenes)?;
         println!("behind block {block}");
-        for table in ["scores", "used", "concepts", "interventions"] {
+        for table in ["scores", "stability"] {
+            let numbers = found.table(table)?;
+            let each = names(&found, table)?.into_iter().enumerate();
+            let each =
+                each.map(|(at, name)| format!("{name} {}", fixed(numbers.get(&[at]).unwrap_or_default(), 3)));
+            println!("  {table}: {}", each.collect::<Vec<_>>().join(", "));
+        }
+        for table in ["used", "concepts", "interventions"] {
             println!("  {table}: {:.3?}", found.table(table)?.as_numbers().unwrap_or_default());
         }
         println!("  order: {:?}", found.find("order").and_then(Labelled::as_texts).unwrap_or_default());
@@ -71,6 +78,7 @@ fn main() -> Result<()> {
         for (at, name) in names(&found, "fidelity")?.iter().enumerate() {
             println!("  {name:14} {}", fixed(fidelity.get(&[at]).unwrap_or_default(), 3));
         }
+        println!("  {:14} {}", "grown again", stable(&found)?.join(", "));
         for line in found.table("tree")?.as_texts().unwrap_or_default() {
             println!("    {line}");
         }
@@ -86,7 +94,7 @@ fn names(finding: &Finding, table: &str) -> Result<Vec<String>> {
 
 fn heads() {
     println!(
-        "| of | accuracy | least penalty | random features | majority | features |\n|---|---|---|---|---|---|"
+        "| of | accuracy | least penalty | random features | majority | features | same answer, learned again | by chance | same features |\n|---|---|---|---|---|---|---|---|---|"
     );
 }
 
@@ -94,9 +102,15 @@ fn head(of: &str, found: &Finding) -> Result<()> {
     let scores = found.table("scores")?.as_numbers().unwrap_or_default();
     let each: Vec<String> = scores.iter().map(|own| fixed(*own, 3)).collect();
     let used = found.table("used")?.as_numbers().and_then(|used| used.last().copied()).unwrap_or_default();
-    println!("| {of} | {} | {used} |", each.join(" | "));
+    println!("| {of} | {} | {used} | {} |", each.join(" | "), stable(found)?.join(" | "));
     said(found);
     Ok(())
+}
+
+/// What stays of it where it is learned from other draws.
+fn stable(found: &Finding) -> Result<Vec<String>> {
+    let numbers = found.table("stability")?.as_numbers().unwrap_or_default();
+    Ok(numbers.iter().map(|own| fixed(*own, 3)).collect())
 }
 
 /// What speaks against a finding.
