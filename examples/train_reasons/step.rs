@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use mmlens::data::shapes::SIDE;
+use mmlens::data::shapes::{Colour, SIDE};
 use mmlens::finding::top;
 use mmlens::prelude::AnyTensor;
 use mmlens::training::RightReasons;
@@ -17,6 +17,15 @@ use super::tags::Tagged;
 use super::training::{Params, Words, cross_entropy, scalar, tracked};
 use super::vocabulary::ASSISTANT;
 use super::{batch::Turns, vocabulary::END};
+
+/// Of which answers' log-probabilities, added up, the gradient is held down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Of {
+    /// Of all colours there are.
+    Colours,
+    /// Of the answer that is learned.
+    Answer,
+}
 
 /// What a step saw.
 #[derive(Debug, Clone, Copy, Default)]
@@ -75,7 +84,7 @@ pub(crate) fn learn(
     config: &LlavaConfig,
     (base, factors): (&Params, &Params),
     (drawn, words): (&[Tagged], &Words),
-    reasons: Option<RightReasons>,
+    reasons: Option<(RightReasons, Of)>,
     device: &Device,
 ) -> Result<(Losses, BTreeMap<String, Tensor<1>>)> {
     let leaves = tracked(factors);
@@ -85,14 +94,22 @@ pub(crate) fn learn(
     let answers = cross_entropy(scores(&model, pixels.clone(), &turns, device)?, &tokens, device);
     let mut losses = Losses { answers: scalar(answers.clone())?, penalty: 0.0 };
     let mut loss = answers;
-    if let Some(reasons) = reasons {
+    if let Some((reasons, of)) = reasons {
         let count = tokens.len();
-        let ids: Vec<i64> = tokens.iter().map(|token| *token as i64).collect();
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [count, 1]), device);
+        let all = |token: usize| match of {
+            Of::Answer => vec![token as i64],
+            Of::Colours => Colour::ALL
+                .iter()
+                .filter_map(|own| words.ids(own.word()).first().map(|id| i64::from(*id)))
+                .collect(),
+        };
+        let ids: Vec<i64> = tokens.iter().flat_map(|token| all(*token)).collect();
+        let each = ids.len() / count.max(1); // no NaN: a count
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [count, each]), device);
         let still = LlavaModel::take(config, &mut Changed { base, factors })?;
         let of = |model: &LlavaModel, pixels| -> Result<Tensor<1>> {
             let scores = scores(model, pixels, &turns, device)?;
-            Ok(log_softmax(scores, 1).gather(1, ids.clone()).reshape([count]))
+            Ok(log_softmax(scores, 1).gather(1, ids.clone()).sum_dim(1).reshape([count]))
         };
         let term = reasons.term(|x| of(&still, x), |x| of(&model, x), &pixels, &outside(drawn, device))?;
         losses.penalty = term.penalty;
