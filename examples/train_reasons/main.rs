@@ -64,6 +64,9 @@ pub(crate) struct Args {
     /// How much the gradient outside the evidence weighs; 0 asks for no reasons.
     #[arg(long, default_value_t = 0.0)]
     lambda: f32,
+    /// Of which answers' log-probabilities the gradient is held down.
+    #[arg(long, value_enum, default_value = "colours")]
+    of: step::Of,
     /// The rank of the difference.
     #[arg(long, default_value_t = 4)]
     rank: usize,
@@ -99,9 +102,10 @@ pub(crate) fn train(args: &Args) -> Result<()> {
     let settings = &args.settings;
     let world = settings.world();
     let base = network::base(&args.from, &config, &device)?;
-    let reasons =
-        (args.lambda > 0.0).then_some(RightReasons { lambda: args.lambda, ..RightReasons::default() });
-    let lasting = format!("{}, rank {}, lambda {}", settings.lasting(), args.rank, args.lambda);
+    let reasons = RightReasons { lambda: args.lambda, ..RightReasons::default() };
+    let reasons = (args.lambda > 0.0).then_some((reasons, args.of));
+    let lasting =
+        format!("{}, rank {}, lambda {} of {:?}", settings.lasting(), args.rank, args.lambda, args.of);
     let mut log = Log::open(&args.out)?;
     let mut trainer = Trainer::new(network::init(&base, args.rank, settings.seed, &device)?);
     trainer.resume(&args.state, &lasting, &device)?;

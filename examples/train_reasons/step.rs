@@ -107,11 +107,12 @@ pub(crate) fn learn(
         let each = ids.len() / count.max(1); // no NaN: a count
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [count, each]), device);
         let still = LlavaModel::take(config, &mut Changed { base, factors })?;
-        let of = |model: &LlavaModel, pixels| -> Result<Tensor<1>> {
+        let said = |model: &LlavaModel, pixels| -> Result<Tensor<1>> {
             let scores = scores(model, pixels, &turns, device)?;
             Ok(log_softmax(scores, 1).gather(1, ids.clone()).sum_dim(1).reshape([count]))
         };
-        let term = reasons.term(|x| of(&still, x), |x| of(&model, x), &pixels, &outside(drawn, device))?;
+        let term =
+            reasons.term(|x| said(&still, x), |x| said(&model, x), &pixels, &outside(drawn, device))?;
         losses.penalty = term.penalty;
         loss = loss + term.loss;
     }

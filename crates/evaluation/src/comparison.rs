@@ -22,13 +22,14 @@
 //! | `rank correlation of shifted`, ... | method, method | ratio | the mean over all shifts of the second |
 //! | `shifted that agree as much` | method, method | ratio | the share of shifts whose rank correlation is as high |
 //! | `NAME` (`NAME/1` on the second picture) | row, column | ratio | each map on the common scale |
-//! | `cautions` | rank | text | pairs that agree no more than shifted ones; a map that is zero; maps of different answers |
+//! | `cautions` | rank | text | pairs whose ranks agree no more than those of shifted ones, or that share no more mass than these; a map that is zero, or has its mass in fewer cells than are its top; maps of different answers |
 //!
 //! A pair without a number, since a map does not vary, has none (NaN).
 //!
 //! # When it misleads
 //! - Maps that agree may be wrong together: two models, or methods, that find edges agree. Compare with an edge filter ([`EdgeFilter`](crate::EdgeFilter)).
 //! - Maps of different answers are maps of different questions.
+//! - Ranks count cells of next to no mass like any others: maps that mark different objects on the same plain ground agree in ranks, and share no mass. Look at both.
 //! - Coarse maps look alike on a fine grid, and fine ones on a coarse one: look at `rows` and `cols`.
 //!
 //! # Agreement
@@ -329,7 +330,8 @@ pub fn compare(maps: &[Shown<'_>], settings: &ComparisonSettings) -> Result<Find
             tables.push(Labelled::numbers(name, Unit::Ratio, settings.axes(picture, *size), values)?);
         }
     }
-    let cautions = [zeros(maps, &grids), answers(maps), pairs.cautions(maps)].concat();
+    let cautions =
+        [zeros(maps, &grids), few(maps, &grids, settings), answers(maps), pairs.cautions(maps)].concat();
     tables.extend(Caution::tables(&cautions)?);
     Ok(Finding::new(provenance(maps, settings), tables)?)
 }
@@ -373,6 +375,29 @@ fn zeros(maps: &[Shown<'_>], grids: &[OnGrid]) -> Vec<Caution> {
         Caution::new(CautionKind::NothingMoved, grid.cells.len() as f32, text)
     });
     said.collect()
+}
+
+/// Nearly all of a map's mass.
+const NEARLY: f64 = 0.99;
+
+/// Maps with nearly all of their mass in fewer cells than are their top: the rest of the top is of cells that hardly differ.
+fn few(maps: &[Shown<'_>], grids: &[OnGrid], settings: &ComparisonSettings) -> Vec<Caution> {
+    let mut said = Vec::new();
+    for (map, grid) in maps.iter().zip(grids) {
+        let mut masses: Vec<f64> = grid.cells.iter().map(|cell| cell.abs()).collect();
+        masses.sort_by(|a, b| b.total_cmp(a));
+        let (mut sum, top) = (0.0, settings.highest(masses.len()));
+        let held = masses.iter().take_while(|mass| std::mem::replace(&mut sum, sum + *mass) < NEARLY).count();
+        if held < top && masses.first().is_some_and(|most| *most > 0.0) {
+            let text = format!(
+                "`{}` has nearly all of its mass in {held} of {} cells, and {top} are its top: overlaps are of cells that mean nothing",
+                map.name,
+                masses.len()
+            );
+            said.push(Caution::new(CautionKind::Other, held as f32, text));
+        }
+    }
+    said
 }
 
 fn answers(maps: &[Shown<'_>]) -> Vec<Caution> {
@@ -465,6 +490,17 @@ impl Pairs {
                         100.0 * share
                     );
                     said.push(Caution::new(CautionKind::Chance, share as f32, text));
+                }
+                let pair = at * maps.len() + other;
+                let mass = |all: &[Alike]| all.get(pair).and_then(|own| own.mass);
+                if let Some((own, shifted)) =
+                    mass(&self.own).zip(mass(&self.shifted)).filter(|(own, shifted)| own <= shifted)
+                {
+                    let text = format!(
+                        "`{}` and `{}` share {own:.3} of their mass, and {shifted:.3} where one is shifted over the other: they mark other places, whatever their ranks say",
+                        a.name, b.name,
+                    );
+                    said.push(Caution::new(CautionKind::Chance, own as f32, text));
                 }
             }
         }

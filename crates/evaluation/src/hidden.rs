@@ -6,6 +6,9 @@ use mmlens_engine::{Coalition, Hiding, Progress};
 use crate::metric::{AtHand, MetricCard, NoScore, setting};
 use crate::{Instead, Map, Over, Sign};
 
+/// The most sets: all of them are held.
+const MOST: usize = 1_000_000;
+
 /// How sets of units are drawn and hidden, and which way numbers of the map count.
 pub(crate) struct Hidden<'a> {
     pub(crate) over: Over,
@@ -18,8 +21,8 @@ pub(crate) struct Hidden<'a> {
 impl Hidden<'_> {
     /// Checks what a metric's settings say of draws.
     pub(crate) fn check(card: &MetricCard, draws: usize, share: f64) -> Result<(), AnalysisError> {
-        if draws == 0 {
-            return Err(setting(card, "draws", 0, "it must be at least 1"));
+        if draws == 0 || draws > MOST {
+            return Err(setting(card, "draws", draws, "it must lie between 1 and 1000000"));
         }
         match share > 0.0 && share < 1.0 {
             true => Ok(()),

@@ -9,7 +9,7 @@
 //! stability least   the least of them
 //! ```
 //!
-//! What draws nothing has 1: it gives the same map every time.
+//! What draws nothing has no score: it gives the same map every time.
 //!
 //! # In and out
 //! | column | unit | better | meaning |
@@ -17,21 +17,21 @@
 //! | `stability`, `stability least` | ratio | higher | as above |
 //!
 //! # Settings
-//! - `draws`: 3. Each but the first costs the method once.
+//! - `draws`: 3, at most 64. Each but the first costs the method once.
 //! - `sign`: `signed`.
 //!
 //! # Cost
 //! `draws - 1` times the method, and nothing for one that draws nothing.
 //!
 //! # Errors
-//! No score for maps of fewer than three places, that do not vary, or whose places differ from draw to draw.
+//! No score for what draws nothing, for maps of fewer than three places, that do not vary, or whose places differ from draw to draw.
 //!
 //! # When it misleads
-//! - A map that does not look at the model is perfect: a blob has 1.
+//! - A map that hardly looks at the model's answer is steadier than one that does: methods on a model with random weights may have far more than on the trained one. It is no measure of being right.
 //! - Ranks of many places of no weight go up and down by chance, though those that matter stay: look at `top-k` of single maps.
 //!
 //! # Agreement
-//! `spearmanr` of scipy, as in [`randomisation`](crate::randomisation). Tested: a random map, drawn anew, has a mean of no more than chance; a method without draws has 1; Kernel SHAP over all coalitions, which leaves nothing
+//! `spearmanr` of scipy, as in [`randomisation`](crate::randomisation). Tested: a random map, drawn anew, has a mean of no more than chance; Kernel SHAP over all coalitions, which leaves nothing
 //! to draw, has 1, and with few of them less.
 //!
 //! # Reference
@@ -44,6 +44,9 @@ use serde::{Deserialize, Serialize};
 use crate::alike::rank_correlation;
 use crate::metric::{AtHand, Better, Column, Metric, MetricCard, NoScore, Redraws, setting};
 use crate::{Map, Place, Sign};
+
+/// The most maps: all of them are held.
+const MOST: usize = 64;
 
 /// How often a map is made.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -74,15 +77,15 @@ impl Metric for Stability {
         cost: "(draws - 1) x the method; nothing for one that draws nothing",
         citation: "Slack, Hilgard, Singh, Lakkaraju: Reliable Post hoc Explanations. NeurIPS 2021. https://arxiv.org/abs/2008.05030",
         misleads: &[
-            "A map that does not look at the model is the same every time.",
+            "A map that hardly looks at the model is steadier than one that does.",
             "Ranks of places without weight go up and down by chance.",
         ],
     };
 
     fn new(settings: StabilitySettings) -> Result<Self, AnalysisError> {
         match settings.draws {
-            0 | 1 => Err(setting(&Self::CARD, "draws", settings.draws, "it must be at least 2")),
-            _ => Ok(Self(settings)),
+            2..=MOST => Ok(Self(settings)),
+            other => Err(setting(&Self::CARD, "draws", other, "it must lie between 2 and 64")),
         }
     }
 
@@ -108,7 +111,9 @@ impl Metric for Stability {
         for draw in 1..self.0.draws {
             match asked.explainer.anew(asked.seed.at(draw as u64))? {
                 Some(again) => maps.push(again.map(&asked.on, asked.case, side)?.signed(self.0.sign)),
-                None => return Ok(vec![1.0, 1.0]),
+                None => {
+                    return Err(NoScore::Lacks("it draws nothing: its map is the same every time".to_owned()));
+                }
             }
         }
         let mut alike = Vec::new();

@@ -222,7 +222,7 @@ fn what_a_case_lacks_is_told() {
     );
 }
 
-/// What draws nothing is the same every time, at no cost; what is drawn anew is not, but for chance.
+/// What draws nothing has no score, at no cost; what is drawn anew is not, but for chance.
 #[test]
 fn what_is_drawn_anew_is_another_map() {
     let toy = Toy::curved(1);
@@ -232,7 +232,10 @@ fn what_is_drawn_anew_is_another_map() {
     let stability = Stability::new(StabilitySettings { draws: 5, ..Default::default() }).unwrap();
     let there = There(Map::grid(0, [8, 8], [8, 8], (0..64).map(f64::from)));
     let asked = at.asked(&there, &known, Redraws::default());
-    near(stability.scores(&asked, &there.0), &[1.0, 1.0]);
+    assert_eq!(
+        stability.scores(&asked, &there.0).unwrap_err().to_string(),
+        "it draws nothing: its map is the same every time"
+    );
     assert_eq!(stability.cost(&asked), Ok(0));
     let random = RandomMap { seed: Seed(9), grid: [8, 8], picture: 0 };
     let asked = at.asked(&random, &known, Redraws::default());
@@ -249,6 +252,12 @@ fn what_is_drawn_anew_is_another_map() {
     assert_eq!(stability.cost(&asked), Ok(10));
     let flat = Map::grid(0, [8, 8], [1, 1], [1.0]);
     assert!(matches!(stability.scores(&asked, &flat), Err(NoScore::Undefined(_))));
+    for draws in [0, 1, 65, usize::MAX] {
+        let said = Stability::new(StabilitySettings { draws, ..Default::default() }).unwrap_err().to_string();
+        assert!(said.ends_with("it must lie between 2 and 64"), "{said}");
+    }
+    let many = FidelitySettings { draws: usize::MAX, ..Default::default() };
+    assert!(Fidelity::new(many).unwrap_err().to_string().ends_with("between 1 and 1000000"));
 }
 
 /// Rises and falls in turn.

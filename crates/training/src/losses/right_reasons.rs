@@ -1,7 +1,7 @@
 //! Right for the right reasons: a loss that asks a model not to look where the answer is not.
 //!
 //! # Idea
-//! Of case `i` of `n` it is known which numbers of the input are no evidence: `a_i` is 1 there and 0 on the evidence. With `l_i(x)` the log-probability of its answer, the loss gets
+//! Of case `i` of `n` it is known which numbers of the input are no evidence: `a_i` is 1 there and 0 on the evidence. With `l_i(x)` the sum of the log-probabilities of all answers there are, the loss gets
 //!
 //! ```text
 //! lambda R,   R = 1/n sum_i |a_i * dl_i/dx|^2
@@ -17,7 +17,7 @@
 //! which is the plain gradient of a difference of two log-probabilities (Pearlmutter 1994). No number of the input moves by more than `h`.
 //!
 //! # In and out
-//! In: what gives the log-probability of each case's answer from an input `[case, ...]`, with weights that are tracked and with the same that are not; the input; the mask `a` of its shape. Out: a [`Term`]: `loss`, to be added to the loss of answers, whose *gradient* is that of `lambda R` (its
+//! In: what gives `l` of each case from an input `[case, ...]`, with weights that are tracked and with the same that are not; the input; the mask `a` of its shape. Out: a [`Term`]: `loss`, to be added to the loss of answers, whose *gradient* is that of `lambda R` (its
 //! value is none), and `penalty`, which is `R`.
 //!
 //! # Settings
@@ -31,6 +31,7 @@
 //! What the passes say; [`AnalysisError::Input`] for a mask of another shape, as many log-probabilities as there are not cases, a gradient that is no number.
 //!
 //! # When it misleads
+//! - Of the right answer's log-probability alone the gradient vanishes where a model is sure, whatever it looks at: a model can learn the wrong reason and pay nothing. Take the sum over all answers, as published.
 //! - It holds down the *gradient* where you say so. A model may look there all the same where its gradient is flat, and methods that go further than a gradient may show it.
 //! - A mask that leaves out evidence teaches the model not to see it.
 //! - That maps lie on the evidence afterwards is what was asked for, and no proof of anything: look at answers on inputs where the wrong reason points the other way.
@@ -40,7 +41,7 @@
 //! the gradient is none.
 //!
 //! # Reference
-//! Ross, Hughes, Doshi-Velez: Right for the Right Reasons. IJCAI 2017. <https://arxiv.org/abs/1703.03717>, who take the sum over all classes of the log-probability, of which this is the answer's part. The product with a Hessian: Pearlmutter: Fast Exact Multiplication
+//! Ross, Hughes, Doshi-Velez: Right for the Right Reasons. IJCAI 2017. <https://arxiv.org/abs/1703.03717>, The product with a Hessian: Pearlmutter: Fast Exact Multiplication
 //! by the Hessian. Neural Computation 1994.
 
 use burn::tensor::Tensor;
@@ -77,7 +78,7 @@ pub struct Term {
 }
 
 impl RightReasons {
-    /// The term of some cases. `looks` and `says` give the log-probability of each case's answer from the input of all: `looks` with weights that are
+    /// The term of some cases. `looks` and `says` give `l` of each case from the input of all: `looks` with weights that are
     /// not tracked, since what is differentiated once is used up, `says` with those that are learned.
     ///
     /// # Errors
