@@ -41,8 +41,16 @@ pub(crate) fn drawn(labels: &[usize], classes: usize, draw: u64, seed: Seed) -> 
     rows
 }
 
-/// The table, and what is to be said of it; `what` was learned again.
-pub(crate) fn stability(what: &str, models: &[Model]) -> Result<(Labelled, Option<Caution>), TableError> {
+/// What was learned again, and how.
+pub(crate) enum Again<'a> {
+    /// The same from other draws of the rows.
+    Rows(&'a str),
+    /// Others, of which it hangs on the draw which they are: that they are others says nothing.
+    Candidates(&'a str),
+}
+
+/// The table, and what is to be said of it.
+pub(crate) fn stability(again: &Again<'_>, models: &[Model]) -> Result<(Labelled, Vec<Caution>), TableError> {
     let pairs = || {
         models
             .iter()
@@ -63,13 +71,26 @@ pub(crate) fn stability(what: &str, models: &[Model]) -> Result<(Labelled, Optio
         either => one.used.intersection(&other.used).count() as f64 / either as f64,
     });
     let said = [("same answer", same), ("by chance", by_chance), ("same features", features)];
-    let caution = (features < HALF).then(|| {
+    let (Again::Rows(what) | Again::Candidates(what)) = again;
+    let how = match again {
+        Again::Rows(_) => "from other draws of the rows",
+        Again::Candidates(_) => "with other candidates",
+    };
+    // How far they agree beyond chance, as a share of how far they could (Cohen's kappa).
+    let beyond = (same - by_chance) / (1.0 - by_chance);
+    let answers = (by_chance < 1.0 && beyond < HALF).then(|| {
         let text = format!(
-            "{what} learned again from other draws of the rows shares {features:.2} of what it uses: others than these would do"
+            "{what} learned again {how} gives the same answer in {same:.2} of the rows held out, and by chance in {by_chance:.2}: its answers are the draw's in good part"
+        );
+        Caution::new(CautionKind::Unsteady, (1.0 - same) as f32, text)
+    });
+    let used = (matches!(again, Again::Rows(_)) && features < HALF).then(|| {
+        let text = format!(
+            "{what} learned again {how} shares {features:.2} of what it uses: others than these would do"
         );
         Caution::new(CautionKind::Unsteady, (1.0 - features) as f32, text)
     });
-    Ok((named("stability", Unit::Ratio, &said)?, caution))
+    Ok((named("stability", Unit::Ratio, &said)?, answers.into_iter().chain(used).collect()))
 }
 
 #[cfg(test)]
@@ -97,16 +118,27 @@ mod tests {
             used: used.iter().copied().collect(),
         };
         let models = [model([0, 0, 1, 1], &[1, 2]), model([0, 1, 1, 1], &[2, 3]), model([0, 0, 1, 1], &[])];
-        let (table, caution) = stability("it", &models).unwrap();
+        let (table, cautions) = stability(&Again::Rows("it"), &models).unwrap();
         let [same, by_chance, features] = table.as_numbers().unwrap() else { panic!() };
         // 3/4, 1 and 3/4; 1/2 1/4 + 1/2 3/4 = 1/2 in every pair; 1/3, 0 and 0.
         assert!((same - 2.5 / 3.0).abs() < 1e-6 && (by_chance - 0.5).abs() < 1e-6, "{same} {by_chance}");
         assert!((features - 1.0 / 9.0).abs() < 1e-6, "{features}");
-        let caution = caution.unwrap();
-        assert_eq!(caution.kind, CautionKind::Unsteady);
-        assert!((caution.number - 8.0 / 9.0).abs() < 1e-6);
+        // 5/6 - 1/2 of 1/2 is two thirds.
+        let [used] = cautions.as_slice() else { panic!("{cautions:?}") };
+        assert_eq!(used.kind, CautionKind::Unsteady);
+        assert!((used.number - 8.0 / 9.0).abs() < 1e-6);
+        assert!(stability(&Again::Candidates("it"), &models).unwrap().1.is_empty());
         let none = [model([0; 4], &[]), model([0; 4], &[])];
-        let (table, caution) = stability("it", &none).unwrap();
-        assert_eq!((table.as_numbers().unwrap(), caution.is_none()), ([1.0, 1.0, 1.0].as_slice(), true));
+        let (table, cautions) = stability(&Again::Rows("it"), &none).unwrap();
+        assert_eq!((table.as_numbers().unwrap(), cautions.is_empty()), ([1.0, 1.0, 1.0].as_slice(), true));
+        // Right in half of what each says half of the time: no more than by chance.
+        let loose = [model([0, 0, 1, 1], &[1]), model([0, 1, 0, 1], &[1])];
+        let said = stability(&Again::Candidates("they"), &loose).unwrap().1;
+        assert!(
+            said[0]
+                .text
+                .starts_with("they learned again with other candidates gives the same answer in 0.50"),
+            "{said:?}"
+        );
     }
 }

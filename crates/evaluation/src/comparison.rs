@@ -386,8 +386,13 @@ fn few(maps: &[Shown<'_>], grids: &[OnGrid], settings: &ComparisonSettings) -> V
     for (map, grid) in maps.iter().zip(grids) {
         let mut masses: Vec<f64> = grid.cells.iter().map(|cell| cell.abs()).collect();
         masses.sort_by(|a, b| b.total_cmp(a));
-        let (mut sum, top) = (0.0, settings.highest(masses.len()));
-        let held = masses.iter().take_while(|mass| std::mem::replace(&mut sum, sum + *mass) < NEARLY).count();
+        let top = settings.highest(masses.len());
+        let sums = masses.iter().scan(0.0, |sum, mass| {
+            *sum += mass;
+            Some(*sum)
+        });
+        // As many as it takes to have nearly all.
+        let held = sums.take_while(|sum| *sum < NEARLY).count() + 1;
         if held < top && masses.first().is_some_and(|most| *most > 0.0) {
             let text = format!(
                 "`{}` has nearly all of its mass in {held} of {} cells, and {top} are its top: overlaps are of cells that mean nothing",

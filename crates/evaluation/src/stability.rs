@@ -112,7 +112,9 @@ impl Metric for Stability {
             match asked.explainer.anew(asked.seed.at(draw as u64))? {
                 Some(again) => maps.push(again.map(&asked.on, asked.case, side)?.signed(self.0.sign)),
                 None => {
-                    return Err(NoScore::Lacks("it draws nothing: its map is the same every time".to_owned()));
+                    return Err(NoScore::Lacks(
+                        "it draws nothing: its map is the same every time".to_owned(),
+                    ));
                 }
             }
         }

@@ -135,11 +135,12 @@ impl Compare {
     }
 
     pub(crate) fn run(&self) -> Result<()> {
-        let told = self.compared()?;
+        let told = self.compared(&[])?;
         if self.json { print::json(&told) } else { told.print() }
     }
 
-    pub(super) fn compared(&self) -> Result<Told> {
+    /// Compares; `answers` are those of the findings, where they are known otherwise.
+    pub(super) fn compared(&self, answers: &[String]) -> Result<Told> {
         let load = |file: &PathBuf| Finding::load(file).with_context(|| file.display().to_string());
         let findings: Vec<Finding> = self.findings.iter().map(load).collect::<Result<_>>()?;
         let read = || {
@@ -148,7 +149,10 @@ impl Compare {
         };
         let page = Target::new(&self.out)?.apart_from(read())?;
         let saved = self.save.as_ref().map(|path| Target::new(path)?.apart_from(read())).transpose()?;
-        let all = named(&self.findings, findings.clone());
+        let mut all = named(&self.findings, findings.clone());
+        for (read, answer) in all.iter_mut().zip(answers) {
+            read.answer = Some(answer.clone());
+        }
         let (maps, without): (Vec<&Read>, Vec<&Read>) =
             all.iter().partition(|read| comparison::has_map(&read.finding));
         let shown: Vec<Shown<'_>> = maps.iter().map(|read| read.shown()).collect();

@@ -109,6 +109,8 @@ pub const CARD: Card = Card {
     first: false,
 };
 
+/// So many concepts are named where many are left out.
+const NAMED: usize = 12;
 /// Which items of a seed the random directions are.
 const RANDOM: u64 = 1 << 34;
 
@@ -300,7 +302,8 @@ impl Fit for PostHocBottleneck {
         let scale = Scale::of_rows(rows.width(), || {
             learned.iter().filter_map(|row| wide.get(*row)).map(Vec::as_slice)
         });
-        let (names, left_out) = self.names(from, &learned)?;
+        let (names, missing) = self.names(from, &learned)?;
+        let left_out = missing.len();
         let total = names.len() + lambdas + draws + 3;
         let mut done = 0;
         let mut advance = || {
@@ -423,11 +426,7 @@ impl Fit for PostHocBottleneck {
         said.extend(leaks((own, by_truth), held.len()));
         said.extend(unstable);
         if left_out > 0 {
-            let text = format!(
-                "{left_out} concepts are left out: fewer than {} of the rows learned from have them, or lack them",
-                self.settings.least
-            );
-            said.push(Caution::new(CautionKind::FewRows, left_out as f32, text));
+            said.push(Caution::new(CautionKind::FewRows, left_out as f32, self.left_out(&missing)));
         }
         if stopped > 0 {
             let text = format!("{stopped} searches stopped before they converged: allow more `steps`");
@@ -495,8 +494,12 @@ fn says(scores: &[f64]) -> usize {
 }
 
 impl PostHocBottleneck {
-    /// The concepts, and how many are left out.
-    fn names(&self, from: &Described, learned: &[usize]) -> Result<(Vec<String>, usize), AnalysisError> {
+    /// The concepts, and those that are left out.
+    fn names(
+        &self,
+        from: &Described,
+        learned: &[usize],
+    ) -> Result<(Vec<String>, Vec<String>), AnalysisError> {
         let Settings { concepts, least, .. } = &self.settings;
         let count = |name: &str| {
             let own = learned
@@ -514,18 +517,30 @@ impl PostHocBottleneck {
             return Err(AnalysisError::Input { method: CARD.id, needs: needs.into(), found });
         }
         if !concepts.is_empty() {
-            return Ok((concepts.clone(), 0));
+            return Ok((concepts.clone(), Vec::new()));
         }
         let all = from.names();
-        let names: Vec<String> =
-            all.iter().filter(|name| count(name) >= *least).map(|name| (*name).to_owned()).collect();
+        let (names, missing): (Vec<String>, Vec<String>) =
+            all.iter().map(|name| (*name).to_owned()).partition(|name| count(name) >= *least);
         if names.is_empty() {
             let needs = format!("a concept that {least} rows to learn from have, and {least} have not");
             let found = format!("there is none among {}", all.len());
             return Err(AnalysisError::Input { method: CARD.id, needs: needs.into(), found });
         }
-        let left_out = all.len() - names.len();
-        Ok((names, left_out))
+        Ok((names, missing))
+    }
+
+    /// Which concepts are left out, and why.
+    fn left_out(&self, missing: &[String]) -> String {
+        let named: Vec<String> = missing.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+        let more = missing.len() - named.len();
+        let more = if more > 0 { format!(" and {more} others") } else { String::new() };
+        format!(
+            "{} concepts are left out, {}{more}: fewer than {} of the rows learned from have them, or lack them. A class that hangs on one of them is told by others, or not at all",
+            missing.len(),
+            named.join(", "),
+            self.settings.least
+        )
     }
 
     fn concept(

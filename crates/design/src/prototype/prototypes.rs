@@ -46,7 +46,7 @@
 //! # When it misleads
 //! - A patch's state holds what its blocks mixed into it: a prototype may stand for the scene, and not for what its square shows (Hoffmann et al. 2021). Early sites hold more of the square.
 //! - What looks alike to the model need not look alike to people: look at `purity`, and at the crops.
-//! - It says how this head decides, not how the model does. Where random patches do as well, which they are says little, and where other candidates give others (`stability`), too.
+//! - It says how this head decides, not how the model does. Where random patches do as well, which they are says little, and of many candidates that do as well it is chance which they are (`same features` of `stability`: of few drawn among many patches next to none).
 //!
 //! # Agreement
 //! NumPy, SciPy and scikit-learn 1.9.1 (lbfgs, tolerance 1e-12), cases of six patches in two and three classes, with our tolerance at 1e-9: the same patches, `t` 1.8e-7 apart, weights 1.1e-7, shares the same. Identities
@@ -89,7 +89,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 
 use crate::learned::{few_rows, most_frequent, named, no_better, said as said_of, share as share_of};
-use crate::stability::{Model, stability};
+use crate::stability::{Again, Model, stability};
 use crate::surrogate::sparse_head::with_vector;
 
 mod model;
@@ -412,7 +412,7 @@ impl Fit for PrototypeHead {
             let head = self.head(&of(&learned, &others), &of(&held, &others))?;
             models.push(Model { said: head.said, used: others.iter().map(|own| own.row).collect() });
         }
-        let (stable, unstable) = stability("the prototypes", &models)?;
+        let (stable, unstable) = stability(&Again::Candidates("the head"), &models)?;
         let mean = self.head(&seen.means(&learned), &seen.means(&held))?.accuracy;
         let learned_labels: Vec<usize> = learned.iter().map(|bag| bag.label).collect();
         let most = most_frequent(&learned_labels);

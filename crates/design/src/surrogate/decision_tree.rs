@@ -69,7 +69,7 @@ use serde::{Deserialize, Serialize};
 use super::cart::{Grown, Tree};
 use super::sparse_head::feature_axis;
 use crate::learned::{few_rows, most_frequent, named, no_better, share};
-use crate::stability::{Model, drawn, stability};
+use crate::stability::{Again, Model, drawn, stability};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -331,7 +331,7 @@ impl Analysis for DecisionTree {
             models.push(of_tree(&Tree::of(&rows.chosen(&cases), &of(&cases), classes.len(), self.grown())));
             progress.advance(1)?;
         }
-        let (stable, unstable) = stability("the tree", &models)?;
+        let (stable, unstable) = stability(&Again::Rows("the tree"), &models)?;
         let most = most_frequent(&kept_labels);
         let majority = share(held_labels.iter().map(|label| *label == most));
         let own = faithful(&tree, &rows, &held, &held_labels);

@@ -82,7 +82,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 
 use crate::learned::{accuracy, few_rows, most_frequent, named, no_better, said};
-use crate::stability::{Model, drawn, stability};
+use crate::stability::{Again, Model, drawn, stability};
 
 mod head;
 
@@ -389,14 +389,14 @@ impl SparseHead {
         parts: &Parts,
         kept: &Tried,
         seed: Seed,
-    ) -> Result<(Labelled, Option<Caution>), AnalysisError> {
+    ) -> Result<(Labelled, Vec<Caution>), AnalysisError> {
         let of = |model: &Logistic| Model { said: said(model, &parts.held), used: used(model).collect() };
         let mut models = vec![of(&kept.model)];
         for draw in 0..self.settings.draws as u64 {
             let rows = drawn(&parts.learned.labels, parts.learned.classes, draw, seed);
             models.push(of(&self.search(&chosen(&parts.learned, &rows), kept.lambda)?.0));
         }
-        Ok(stability(what, &models)?)
+        Ok(stability(&Again::Rows(what), &models)?)
     }
 
     fn search(&self, rows: &Classed, lambda: f64) -> Result<(Logistic, Ended), AnalysisError> {

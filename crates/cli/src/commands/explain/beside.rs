@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Explain, told};
 use crate::commands::compare::{self, Compare};
+use crate::input::suited;
 use crate::model::ModelArgs;
 use crate::print;
 use crate::progress::Bar;
@@ -34,6 +35,10 @@ impl Explain {
         // Both are opened before either is explained: what cannot be opened is told at once.
         let subjects = [self.edits.of(self.model.open()?)?, self.edits.of(other.open()?)?];
         let [one, two] = &subjects;
+        let asked = self.question.sample()?;
+        for subject in &subjects {
+            suited(subject, &asked.words)?;
+        }
         let [first, second] = [(one, &self.model, FOLDERS[0]), (two, &other, FOLDERS[1])]
             .map(|(subject, model, folder)| self.explained((subject, model), &self.out.join(folder)));
         let (first, second) = (first?, second?);
@@ -42,8 +47,13 @@ impl Explain {
             .flat_map(|told| told.findings.iter().map(|own| own.finding.clone()))
             .collect();
         let places = (self.out.join(PAGE), self.out.join(FINDING));
+        // What is explained of each, in words: a finding may hold tokens alone.
+        let answers: Vec<String> = [&first, &second]
+            .iter()
+            .flat_map(|told| told.findings.iter().map(|_| told.explained.text.trim().to_owned()))
+            .collect();
         let compare = Compare::of(findings, places);
-        let told = Told { first, second, compared: compare.compared()? };
+        let told = Told { first, second, compared: compare.compared(&answers)? };
         if self.json { print::json(&told) } else { told.compared.print() }
     }
 
