@@ -77,6 +77,9 @@ pub(crate) enum Refusal {
          Without `--cases` it lays two models side by side on one input"
     )]
     Alone,
+    /// A file that is not as the run left it that wrote it.
+    #[error("{}: its SHA-256 is {found}, and the manifest beside it says {expected}: it was changed since", .file.display())]
+    Changed { file: PathBuf, found: String, expected: String },
     /// A dry run of two models.
     #[error("`--dry-run` tells of one model: leave `--beside` out, and ask for each by itself")]
     DryBeside,

@@ -45,6 +45,9 @@ use serde::{Deserialize, Serialize};
 use crate::metric::{AtHand, Better, Column, Metric, MetricCard, NoScore, Redraws, setting};
 use crate::{Map, Sign};
 
+/// The most draws.
+const MOST: usize = 4096;
+
 /// How pictures are shaken.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -83,7 +86,9 @@ impl Metric for Sensitivity {
 
     fn new(settings: SensitivitySettings) -> Result<Self, AnalysisError> {
         match (settings.draws, settings.radius) {
-            (0, _) => Err(setting(&Self::CARD, "draws", 0, "it must be at least 1")),
+            (draws, _) if draws == 0 || draws > MOST => {
+                Err(setting(&Self::CARD, "draws", draws, "it must lie between 1 and 4096"))
+            }
             (_, 0) => Err(setting(&Self::CARD, "radius", 0, "it must be at least 1")),
             _ => Ok(Self(settings)),
         }

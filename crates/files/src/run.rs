@@ -333,6 +333,14 @@ impl RunFolder {
         Ok(())
     }
 
+    /// The manifest that a run left in a folder, if there is one; whether its files are as it says was not looked at.
+    ///
+    /// # Errors
+    /// As [`RunFolder::whole`].
+    pub fn manifest(folder: impl AsRef<Path>) -> Result<Option<Manifest>, RunError> {
+        read_manifest(folder.as_ref())
+    }
+
     /// The manifest of a run of these settings that is whole in a folder: every file as it was written.
     ///
     /// # Errors
@@ -401,7 +409,11 @@ pub(crate) fn read_manifest(folder: &Path) -> Result<Option<Manifest>, RunError>
 /// The most bytes of a manifest: a run has dozens of files.
 const MOST_MANIFEST: u64 = 1 << 26;
 
-fn remove(file: &Path) -> Result<(), RunError> {
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// [`RunError::Io`].
+pub fn remove(file: &Path) -> Result<(), RunError> {
     match fs::remove_file(file) {
         Err(none) if none.kind() == io::ErrorKind::NotFound => Ok(()),
         gone => gone.map_err(io(file)),

@@ -153,7 +153,16 @@ impl Apply {
         let told = Told::read(&self.fitted.join(TOLD))?;
         // The folder may have been moved since.
         let name = told.fitted.file_name().map(PathBuf::from).unwrap_or_default();
-        Ok(self.fitted.join(name))
+        let file = self.fitted.join(&name);
+        let manifest = RunFolder::manifest(&self.fitted)?;
+        let entries = manifest.iter().flat_map(|manifest| &manifest.files);
+        if let Some(entry) = entries.into_iter().find(|entry| Path::new(&entry.name) == name) {
+            let found = sha256_of(&file).with_context(|| file.display().to_string())?;
+            if found != entry.sha256 {
+                return Err(Refusal::Changed { file, found, expected: entry.sha256.clone() }.into());
+            }
+        }
+        Ok(file)
     }
 
     fn of(&self, work: &Work<'_>, case: &Listed) -> Result<Applied> {

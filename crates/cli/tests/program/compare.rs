@@ -124,4 +124,8 @@ fn two_models_on_one_input_are_one_command() {
     assert!(explain(&out, &["--beside", &other, "--dry-run"]).refused().contains("`--dry-run`"));
     let said = explain(&out, &["--beside", "nobody/nothing"]).refused();
     assert!(said.contains("nobody/nothing"), "{said}");
+    // What cannot be compared leaves no comparison of what was before.
+    let said = explain(&out, &["--beside", &model("gpt2-a")]);
+    assert_ne!(said.code, Some(0));
+    assert_eq!(explain(&out, &["--beside", &other, "--beside-cases", "none.jsonl"]).code, Some(2));
 }

@@ -166,6 +166,14 @@ fn a_concept_is_corrected_as_a_bottleneck_is_applied() {
     let said = apply("none", &["--set", r#"bottleneck.known={"blue": true}"#]).refused();
     assert!(said.contains("known") && said.contains("`blue`"), "{said}");
     assert!(apply("none", &["--set", "bottleneck.unknown=1"]).refused().contains("`unknown`"));
+    // A file that is not as it was written is not what was learned.
+    let file = out.join("bottleneck.safetensors");
+    let whole = fs::read(&file).unwrap();
+    let mut bytes = whole.clone();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    assert!(apply("changed", &[]).refused().contains("it was changed since"));
+    fs::write(&file, whole).unwrap();
     let said = apply("none", &["--set", "tree.depth=2"]).refused();
     assert!(said.contains("tree") && said.contains("bottleneck"), "{said}");
 }

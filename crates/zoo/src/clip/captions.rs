@@ -67,7 +67,24 @@ impl Captions {
         let own = class.map_or("</s>", TokenizerClass::pad);
         let pad = tokenizer.special_id("pad_token").or_else(|| tokenizer.id(own));
         let limit = config.text.positions;
-        let most = fields.get("model_max_length").and_then(Value::as_f64).filter(|most| *most < NO_LIMIT);
+        let most = match fields.get("model_max_length") {
+            None | Some(Value::Null) => None,
+            Some(Value::Number(most)) => most.as_f64().filter(|most| *most < NO_LIMIT),
+            Some(other) => {
+                return Err(ZooError::Value {
+                    field: field("model_max_length"),
+                    found: other.to_string(),
+                    expected: "a number".to_owned(),
+                });
+            }
+        };
+        if let Some(most) = most.filter(|most| most.fract() != 0.0 || *most < 1.0) {
+            return Err(ZooError::Value {
+                field: field("model_max_length"),
+                found: most.to_string(),
+                expected: "a whole number above zero".to_owned(),
+            });
+        }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
         let length = (config.kind == DualKind::Siglip).then(|| most.map_or(limit, |most| most as usize));
         if let Some(length) = length.filter(|length| *length > limit || *length == 0) {

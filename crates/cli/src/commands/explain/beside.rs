@@ -39,6 +39,11 @@ impl Explain {
         for subject in &subjects {
             suited(subject, &asked.words)?;
         }
+        let places = (self.out.join(PAGE), self.out.join(FINDING));
+        // What an earlier run compared is not beside what this one explains.
+        for place in [&places.0, &places.1] {
+            mmlens::files::remove(place)?;
+        }
         let [first, second] = [(one, &self.model, FOLDERS[0]), (two, &other, FOLDERS[1])]
             .map(|(subject, model, folder)| self.explained((subject, model), &self.out.join(folder)));
         let (first, second) = (first?, second?);
@@ -46,7 +51,6 @@ impl Explain {
             .iter()
             .flat_map(|told| told.findings.iter().map(|own| own.finding.clone()))
             .collect();
-        let places = (self.out.join(PAGE), self.out.join(FINDING));
         // What is explained of each, in words: a finding may hold tokens alone.
         let answers: Vec<String> = [&first, &second]
             .iter()
