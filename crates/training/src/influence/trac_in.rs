@@ -11,7 +11,7 @@
 //! the sign is gone from the product. The gradient of a product's weight is made of the sites it reads and writes; that of all weights together is kept as a sketch of random signs.
 //!
 //! # In and out
-//! In: training cases with the target each was trained for (an answer, as [`Case::answer`]). Out: an [`Influence`](super::Influence), a method of single cases, and a finding: `highest self-influence` (rank, gradient), the
+//! In: training cases with the target each was trained for (an answer, as [`Case::answer`](mmlens_core::Case::answer)). Out: an [`Influence`](super::Influence), a method of single cases, and a finding: `highest self-influence` (rank, gradient), the
 //! training cases that weigh the most for themselves: those the model had to learn by heart, mislabelled ones among them; aside `self-influence` (sample, gradient) and `what is explained` (sample). Of a case an [`Influence`](super::Influence) gives:
 //!
 //! | table | axes | unit | meaning |
