@@ -74,6 +74,9 @@ impl Said {
                 "nothing was found that can be read",
                 "the control task has one class",
                 "of the rows held out, and one on as many features drawn by chance in",
+                "of the rows held out, and one of as many directions drawn by chance in",
+                "learned again from other draws of the rows",
+                "learned again with other candidates",
             ];
             kinds.iter().chain(&zeros).any(|kind| line.contains(kind))
         };

@@ -154,7 +154,7 @@ impl Analysis for ConceptBank {
     fn new(learned: Learned) -> Result<Self, AnalysisError> {
         let Learned { parts, mean, .. } = &learned;
         at_least_one(&CARD, "rows", learned.rows)?;
-        at_least_one(&CARD, "draws", learned.draws)?;
+        mmlens_core::check::at_most(&CARD, "draws", learned.draws)?;
         let width = mean.len();
         if parts.is_empty() || width == 0 {
             return Err(setting(&CARD, "parts", "none", "there must be one: concepts have to be learned"));
