@@ -164,7 +164,7 @@ fn what_does_not_go_together_is_refused() {
     );
     assert!(
         over(&["--ask", "Red?", "--method", "ig", "--beside", "shapes-clip"])
-            .starts_with("`--beside` is for methods that look at many cases together")
+            .starts_with("`--beside` with `--cases` is for methods that look at many cases together")
     );
     let one = ["explain", &name, "--image", &picture("square"), "--ask", "Red?", "--method", "cka"];
     let said = mmlens(one.into_iter().chain(["--out", out.to_str().unwrap()])).refused();

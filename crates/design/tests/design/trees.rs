@@ -119,7 +119,8 @@ fn answers_that_follow_from_concepts_are_found() {
     assert!(kinds(&nothing).contains(&CautionKind::NoBetter), "{:?}", numbers(&nothing, "fidelity"));
     let [same, _, features] = numbers(&nothing, "stability")[..] else { panic!() };
     assert!(same < 1.0, "{same}");
-    assert_eq!(kinds(&nothing).contains(&CautionKind::Unsteady), features < 0.5, "{features}");
+    // Answers that hang on the draw are cautioned of, too.
+    assert!(features >= 0.5 || kinds(&nothing).contains(&CautionKind::Unsteady), "{features}");
 }
 
 /// The model's own answers are what it writes; from its own activations a tree tells them.
