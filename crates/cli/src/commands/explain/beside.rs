@@ -31,6 +31,9 @@ impl Explain {
         if self.dry_run {
             return Err(Refusal::DryBeside.into());
         }
+        if self.beside_cases.is_some() {
+            return Err(Refusal::BesideCases.into());
+        }
         let other = self.model.other(other);
         // Both are opened before either is explained: what cannot be opened is told at once.
         let subjects = [self.edits.of(self.model.open()?)?, self.edits.of(other.open()?)?];

@@ -85,7 +85,7 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "MODEL")]
     beside: Option<String>,
     /// The cases as the second model takes them, where it is asked in other words: case by case the same.
-    #[arg(long, value_name = "PATH", requires_all = ["beside", "cases"])]
+    #[arg(long, value_name = "PATH", requires = "beside")]
     beside_cases: Option<PathBuf>,
     /// The folder for what is written; made if it is not there. Files of the names above are replaced, those of another run removed,
     /// files of others are left alone.
