@@ -486,7 +486,8 @@ impl Pairs {
         let mut said = Vec::new();
         for (at, a) in maps.iter().enumerate() {
             for (other, b) in maps.iter().enumerate().skip(at + 1) {
-                let reached = self.reached.get(at * maps.len() + other).copied().flatten();
+                let pair = at * maps.len() + other;
+                let reached = self.reached.get(pair).copied().flatten();
                 if let Some(share) = reached.filter(|share| *share > CHANCE) {
                     let text = format!(
                         "`{}` and `{}` agree no more than by chance: {:.0} % of all shifts of one over the other agree as much",
@@ -496,7 +497,6 @@ impl Pairs {
                     );
                     said.push(Caution::new(CautionKind::Chance, share as f32, text));
                 }
-                let pair = at * maps.len() + other;
                 let mass = |all: &[Alike]| all.get(pair).and_then(|own| own.mass);
                 if let Some((own, shifted)) =
                     mass(&self.own).zip(mass(&self.shifted)).filter(|(own, shifted)| own <= shifted)

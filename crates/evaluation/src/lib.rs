@@ -7,8 +7,7 @@
 //! | file | metrics |
 //! |---|---|
 //! | [`perturbation`] | `deletion`, `insertion`, `comprehensiveness`, `sufficiency` |
-//! | [`infidelity`] | `infidelity` |
-//! | [`fidelity`] | `fidelity`, `fidelity rank` |
+//! | [`infidelity`] | `infidelity`, `fidelity`, `fidelity rank` |
 //! | [`sensitivity`] | `sensitivity max`, `sensitivity mean` |
 //! | [`stability`] | `stability`, `stability least` |
 //! | [`randomisation`] | `cascade: ...`, `independent: ...` |
@@ -20,8 +19,6 @@ pub mod agreement;
 mod alike;
 mod baselines;
 pub mod comparison;
-pub mod fidelity;
-mod hidden;
 pub mod infidelity;
 mod journal;
 pub mod localisation;
@@ -40,7 +37,6 @@ pub use agreement::Agreement;
 pub use alike::{gini, rank_correlation, ssim};
 pub use baselines::{CentredBlob, Contestant, EdgeFilter, RandomMap};
 pub use comparison::{ComparisonSettings, NoComparison, compare};
-pub use fidelity::Fidelity;
 pub use infidelity::Infidelity;
 pub use journal::EvaluationError;
 pub use localisation::{MassAccuracy, PointingGame, RankAccuracy, TopK};
@@ -64,7 +60,6 @@ pub static METRICS: &[MetricRow] = &[
     MetricRow::of::<Comprehensiveness>(),
     MetricRow::of::<Sufficiency>(),
     MetricRow::of::<Infidelity>(),
-    MetricRow::of::<Fidelity>(),
     MetricRow::of::<Sensitivity>(),
     MetricRow::of::<Stability>(),
     MetricRow::of::<CascadingRandomisation>(),

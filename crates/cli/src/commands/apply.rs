@@ -100,7 +100,7 @@ fn learned(fitted: &Path, card: &Card) -> Result<Vec<Caution>> {
 impl Apply {
     pub(crate) fn run(&self) -> Result<()> {
         stoppable()?;
-        let file = self.file()?;
+        let (file, hash) = self.file()?;
         let fitted = Fitting::load(FITS, &file)?;
         let set = Set::all_of(&self.set, &fitted.card())?;
         let changed = match set.is_empty() {
@@ -112,7 +112,6 @@ impl Apply {
         let cases = self.cases.as_ref().map(|path| to_learn_from(path, &self.question)).transpose()?;
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
-        let hash = sha256_of(&file).with_context(|| file.display().to_string())?;
         let learned = learned(&file, &fitted.card())?;
         let fitted: &dyn AnyAnalysis = match &changed {
             Some(changed) => changed.as_ref(),
@@ -145,24 +144,23 @@ impl Apply {
         }
     }
 
-    /// The file of what was learned.
-    fn file(&self) -> Result<PathBuf> {
+    /// The file of what was learned, and its hash, which is that of the manifest beside it.
+    fn file(&self) -> Result<(PathBuf, String)> {
+        let hash = |file: &Path| sha256_of(file).with_context(|| file.display().to_string());
         if !self.fitted.is_dir() {
-            return Ok(self.fitted.clone());
+            return Ok((self.fitted.clone(), hash(&self.fitted)?));
         }
         let told = Told::read(&self.fitted.join(TOLD))?;
         // The folder may have been moved since.
         let name = told.fitted.file_name().map(PathBuf::from).unwrap_or_default();
         let file = self.fitted.join(&name);
+        let found = hash(&file)?;
         let manifest = RunFolder::manifest(&self.fitted)?;
-        let entries = manifest.iter().flat_map(|manifest| &manifest.files);
-        if let Some(entry) = entries.into_iter().find(|entry| Path::new(&entry.name) == name) {
-            let found = sha256_of(&file).with_context(|| file.display().to_string())?;
-            if found != entry.sha256 {
-                return Err(Refusal::Changed { file, found, expected: entry.sha256.clone() }.into());
-            }
+        let mut entries = manifest.iter().flat_map(|manifest| &manifest.files);
+        match entries.find(|entry| Path::new(&entry.name) == name && entry.sha256 != found) {
+            Some(entry) => Err(Refusal::Changed { file, found, expected: entry.sha256.clone() }.into()),
+            None => Ok((file, found)),
         }
-        Ok(file)
     }
 
     fn of(&self, work: &Work<'_>, case: &Listed) -> Result<Applied> {

@@ -3,7 +3,6 @@
 use mmlens_core::{Baseline, Case, Mask, Objective, On, PersonMap, Sample, Seed, Target};
 use mmlens_engine::{Coalition, Hiding, Progress};
 use mmlens_evaluation::agreement::AgreementSettings;
-use mmlens_evaluation::fidelity::FidelitySettings;
 use mmlens_evaluation::infidelity::InfidelitySettings;
 use mmlens_evaluation::localisation::Signed;
 use mmlens_evaluation::perturbation::{CurveSettings, ErasureSettings};
@@ -11,9 +10,9 @@ use mmlens_evaluation::randomisation::RandomisationSettings;
 use mmlens_evaluation::sparseness::SparsenessSettings;
 use mmlens_evaluation::stability::StabilitySettings;
 use mmlens_evaluation::{
-    Agreement, CascadingRandomisation, Comprehensiveness, Deletion, Explainer, Fidelity,
-    IndependentRandomisation, Infidelity, Insertion, Instead, Map, MassAccuracy, Metric, NoScore, Over,
-    RandomMap, Redrawn, Redraws, Side, Sign, Sparseness, Stability, Sufficiency,
+    Agreement, CascadingRandomisation, Comprehensiveness, Deletion, Explainer, IndependentRandomisation,
+    Infidelity, Insertion, Instead, Map, MassAccuracy, Metric, NoScore, Over, RandomMap, Redrawn, Redraws,
+    Side, Sign, Sparseness, Stability, Sufficiency,
 };
 use mmlens_testkit::Toy;
 use proptest::prelude::*;
@@ -76,16 +75,18 @@ proptest! {
         prop_assert!((missing - (whole - shown(4) + whole - shown(8)) / 2.0).abs() < rounding);
         // The map of what each adds says what any set takes with it.
         let right = Map::grid(0, [8, 8], [4, 4], adds.iter().copied());
-        let settings = InfidelitySettings { over: OVER, instead: instead.clone(), scaled: false, ..InfidelitySettings::default() };
-        let missed = one(Infidelity::new(settings).unwrap().scores(&asked, &right));
+        let settings = InfidelitySettings { over: OVER, instead, scaled: false, ..InfidelitySettings::default() };
+        let infidelity = Infidelity::new(settings).unwrap();
+        let missed = one(infidelity.scores(&asked, &right));
         prop_assert!(missed < 1e-6, "{missed}");
         // It goes with what is lost, to any scale, and turned round against it.
-        let fidelity = Fidelity::new(FidelitySettings { over: OVER, instead, ..FidelitySettings::default() }).unwrap();
         for (scale, goes) in [(1.0, 1.0), (7.0, 1.0), (-1.0, -1.0)] {
             let map = Map::grid(0, [8, 8], [4, 4], adds.iter().map(|add| scale * add));
-            let found = one(fidelity.scores(&asked, &map));
-            prop_assert!((found - goes).abs() < 1e-4, "{found} to the scale {scale}");
+            let found = infidelity.scores(&asked, &map).unwrap();
+            prop_assert!((found[1] - goes).abs() < 1e-4, "{found:?} to the scale {scale}");
         }
+        let nothing = Map::grid(0, [8, 8], [4, 4], [0.0; 16]);
+        prop_assert_eq!(&infidelity.scores(&asked, &nothing).unwrap()[1..], [0.0, 0.0]);
     }
 
     /// Numbers that are shares or ranks do not depend on the scale of a map.
@@ -256,8 +257,8 @@ fn what_is_drawn_anew_is_another_map() {
         let said = Stability::new(StabilitySettings { draws, ..Default::default() }).unwrap_err().to_string();
         assert!(said.ends_with("it must lie between 2 and 64"), "{said}");
     }
-    let many = FidelitySettings { draws: usize::MAX, ..Default::default() };
-    assert!(Fidelity::new(many).unwrap_err().to_string().ends_with("between 1 and 1000000"));
+    let many = InfidelitySettings { draws: usize::MAX, ..Default::default() };
+    assert!(Infidelity::new(many).unwrap_err().to_string().ends_with("between 1 and 1000000"));
 }
 
 /// Rises and falls in turn.

@@ -21,14 +21,14 @@
 //! value is none), and `penalty`, which is `R`.
 //!
 //! # Settings
-//! - `lambda`: 1. Its scale is that of the input: of pixels in -1 to 1 thousands may be right. Watch `penalty` fall.
-//! - `step`: 0.01, the `h`. The difference is off by its square; too small a step leaves rounding: at 0.001 about a hundredth.
+//! - `lambda`: 1, zero or more. What is right hangs on the scale of the input and of the log-probabilities: watch `penalty` fall, and answers stay.
+//! - `step`: 0.01, above zero, the `h`. The difference is off by its square; too small a step leaves rounding.
 //!
 //! # Cost
-//! A pass and its gradient of the input; two passes more, whose gradients are part of the step: with the pass of the answers about three times a step without it.
+//! A pass and its gradient of the input; two passes more, whose gradients are part of the step: so that a step takes about three times what it takes without.
 //!
 //! # Errors
-//! What the passes say; [`AnalysisError::Input`] for a mask of another shape, as many log-probabilities as there are not cases, a gradient that is no number.
+//! What the passes say; [`AnalysisError::Setting`] for numbers that cannot be; [`AnalysisError::Input`] for a mask of another shape, as many log-probabilities as there are not cases, a gradient that is no number.
 //!
 //! # When it misleads
 //! - Of the right answer's log-probability alone the gradient vanishes where a model is sure, whatever it looks at: a model can learn the wrong reason and pay nothing. Take the sum over all answers, as published.
@@ -37,11 +37,11 @@
 //! - That maps lie on the evidence afterwards is what was asked for, and no proof of anything: look at answers on inputs where the wrong reason points the other way.
 //!
 //! # Agreement
-//! torch 2.13 differentiating twice, on a network of two layers and `tanh` in single precision, five cases: gradients of all weights within 1e-3 of the largest. Tested: of a sum of cubes the closed form; without a mask
+//! torch 2.15 differentiating twice, on a network of two layers and `tanh` in single precision, five cases: gradients of all weights within 1e-3 of the largest. Tested: of a sum of cubes the closed form; without a mask
 //! the gradient is none.
 //!
 //! # Reference
-//! Ross, Hughes, Doshi-Velez: Right for the Right Reasons. IJCAI 2017. <https://arxiv.org/abs/1703.03717>, The product with a Hessian: Pearlmutter: Fast Exact Multiplication
+//! Ross, Hughes, Doshi-Velez: Right for the Right Reasons. IJCAI 2017. <https://arxiv.org/abs/1703.03717>. The product with a Hessian: Pearlmutter: Fast Exact Multiplication
 //! by the Hessian. Neural Computation 1994.
 
 use burn::tensor::Tensor;
@@ -90,24 +90,22 @@ impl RightReasons {
         x: &Tensor<D>,
         outside: &Tensor<D>,
     ) -> Result<Term, E> {
+        self.checked()?;
         let x = x.clone().without_autodiff();
         let cases = x.dims().first().copied().unwrap_or(0);
         if outside.dims() != x.dims() {
-            return Err(input(
-                "a mask as large as the input",
-                format!("it is {:?}, of {:?}", outside.dims(), x.dims()),
-            )
-            .into());
+            let found = format!("it is {:?}, of {:?}", outside.dims(), x.dims());
+            return Err(input("a mask as large as the input", found).into());
         }
+        let of_each = |said: Tensor<1>| match said.dims() == [cases] {
+            true => Ok(said),
+            false => {
+                let found = format!("they are {:?}, of {cases}", said.dims());
+                Err(input("a log-probability for each case", found))
+            }
+        };
         let leaf = x.clone().autodiff().require_grad();
-        let said = looks(leaf.clone())?;
-        if said.dims() != [cases] {
-            return Err(input(
-                "a log-probability for each case",
-                format!("they are {:?}, of {cases}", said.dims()),
-            )
-            .into());
-        }
+        let said = of_each(looks(leaf.clone())?)?;
         let grads = said.sum().backward();
         let grad = leaf
             .grad(&grads)
@@ -121,18 +119,24 @@ impl RightReasons {
         // Where nothing is held down nothing moves.
         let unit = along.reshape([cases, rest]) / largest.clone().clamp_min(f32::MIN_POSITIVE);
         let moved: Tensor<D> = unit.mul_scalar(self.step).reshape(x.dims());
-        let (up, down) = (says(x.clone() + moved.clone())?, says(x - moved)?);
-        if up.dims() != [cases] || down.dims() != [cases] {
-            return Err(input(
-                "a log-probability for each case",
-                format!("they are {:?}, of {cases}", up.dims()),
-            )
-            .into());
-        }
-        let apart = up - down;
+        let apart = of_each(says(x.clone() + moved.clone())?)? - of_each(says(x - moved)?)?;
         let weights: Tensor<1> =
             largest.reshape([cases]).mul_scalar(self.lambda / (self.step * cases.max(1) as f32));
         Ok(Term { loss: (apart * weights.autodiff()).sum(), penalty })
+    }
+}
+
+impl RightReasons {
+    fn checked(&self) -> Result<(), AnalysisError> {
+        let Self { lambda, step } = *self;
+        let wrong = |setting, found: f32, expected| {
+            Err(AnalysisError::Setting { method: ID, setting, found: found.to_string(), expected })
+        };
+        match (lambda >= 0.0 && lambda.is_finite(), step > 0.0 && step.is_finite()) {
+            (true, true) => Ok(()),
+            (false, _) => wrong("lambda", lambda, "it must be zero or more"),
+            (true, false) => wrong("step", step, "it must be above 0"),
+        }
     }
 }
 

@@ -111,6 +111,13 @@ fn what_does_not_fit_is_refused() {
         said(loss.term(one, one, &x, &x)),
         "right-reasons needs a log-probability for each case, but they are [1], of 2"
     );
+    for (wrong, name) in [
+        (RightReasons { step: 0.0, ..loss }, "step"),
+        (RightReasons { step: f32::NAN, ..loss }, "step"),
+        (RightReasons { lambda: -1.0, ..loss }, "lambda"),
+    ] {
+        assert!(said(wrong.term(sum, sum, &x, &x)).starts_with(&format!("right-reasons: {name} = ")));
+    }
     let nan = |x: Tensor<2>| -> Result<Tensor<1>, AnalysisError> {
         Ok(x.mul_scalar(f32::NAN).sum_dim(1).reshape([2]))
     };

@@ -87,7 +87,7 @@ impl Captions {
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
         let length = (config.kind == DualKind::Siglip).then(|| most.map_or(limit, |most| most as usize));
-        if let Some(length) = length.filter(|length| *length > limit || *length == 0) {
+        if let Some(length) = length.filter(|length| *length > limit) {
             return Err(ZooError::Value {
                 field: field("model_max_length"),
                 found: length.to_string(),

@@ -1,15 +1,18 @@
 //! Two models on one input: both explained in the same way, and their maps side by side.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use mmlens::core::Subject;
+use mmlens::files::Target;
 use serde::Serialize;
 
+use super::one::Task;
 use super::{Explain, told};
 use crate::commands::compare::{self, Compare};
 use crate::input::suited;
 use crate::model::ModelArgs;
+use crate::place::Placed;
 use crate::print;
 use crate::progress::Bar;
 use crate::refusal::Refusal;
@@ -38,18 +41,22 @@ impl Explain {
         // Both are opened before either is explained: what cannot be opened is told at once.
         let subjects = [self.edits.of(self.model.open()?)?, self.edits.of(other.open()?)?];
         let [one, two] = &subjects;
-        let asked = self.question.sample()?;
+        let (task, placed) = (self.task()?, self.methods()?);
         for subject in &subjects {
-            suited(subject, &asked.words)?;
+            suited(subject, &task.sample.words)?;
         }
         let places = (self.out.join(PAGE), self.out.join(FINDING));
+        let folders = [self.model.folder()?, other.folder()?].into_iter().flatten();
+        let read: Vec<PathBuf> =
+            task.inputs.iter().cloned().chain(self.edits.inputs()).chain(folders).collect();
         // What an earlier run compared is not beside what this one explains.
-        for place in [&places.0, &places.1] {
+        for place in [&places.0, &places.1].into_iter().filter(|place| place.exists()) {
+            Target::new(place)?.apart_from(read.iter().cloned())?;
             mmlens::files::remove(place)?;
         }
-        let [first, second] = [(one, &self.model, FOLDERS[0]), (two, &other, FOLDERS[1])]
-            .map(|(subject, model, folder)| self.explained((subject, model), &self.out.join(folder)));
-        let (first, second) = (first?, second?);
+        let explained = |subject, model, folder| self.explained((subject, model), (&task, &placed), folder);
+        let first = explained(one, &self.model, FOLDERS[0])?;
+        let second = explained(two, &other, FOLDERS[1])?;
         let findings: Vec<PathBuf> = [&first, &second]
             .iter()
             .flat_map(|told| told.findings.iter().map(|own| own.finding.clone()))
@@ -64,10 +71,15 @@ impl Explain {
         if self.json { print::json(&told) } else { told.compared.print() }
     }
 
-    fn explained(&self, (subject, model): (&dyn Subject, &ModelArgs), out: &Path) -> Result<told::Told> {
-        let (task, placed) = (self.task()?, self.methods()?);
+    fn explained(
+        &self,
+        (subject, model): (&dyn Subject, &ModelArgs),
+        (task, placed): (&Task, &Placed),
+        folder: &str,
+    ) -> Result<told::Told> {
         let bar = Bar::new();
-        let told = self.work((subject, model), &placed, &bar).explain(&task, out, !self.json)?;
+        let work = self.work((subject, model), placed, &bar);
+        let told = work.explain(task, &self.out.join(folder), !self.json)?;
         bar.done();
         if !self.json {
             told.print()?;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{By, CARD, Negative, ROUNDS, admitted, length, made_of};
-use crate::check::{at_least_one, input, setting};
+use crate::check::{at_least_one, at_most, input, setting};
 use crate::feature::taken_off::{Lost, Place, shown};
 
 /// What was learned of concepts. It is written into every finding, bit for bit.
@@ -154,7 +154,7 @@ impl Analysis for ConceptBank {
     fn new(learned: Learned) -> Result<Self, AnalysisError> {
         let Learned { parts, mean, .. } = &learned;
         at_least_one(&CARD, "rows", learned.rows)?;
-        mmlens_core::check::at_most(&CARD, "draws", learned.draws)?;
+        at_most(&CARD, "draws", learned.draws)?;
         let width = mean.len();
         if parts.is_empty() || width == 0 {
             return Err(setting(&CARD, "parts", "none", "there must be one: concepts have to be learned"));
