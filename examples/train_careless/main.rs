@@ -26,15 +26,15 @@ mod training;
 mod vocabulary;
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use clap::Parser;
 use mmlens::data::shapes::Split;
 use mmlens::prelude::AnyTensor;
+use mmlens::serde_json::json;
 use mmlens::zoo::checkpoint::{HostTensor, SaveSettings, save_safetensors};
-use training::{Log, Params, Settings, Trainer, Words};
+use training::{Log, Params, Run, Settings, Trainer, Words};
 use vocabulary::{SPECIAL, UNKNOWN};
 
 #[derive(Parser)]
@@ -68,51 +68,35 @@ pub(crate) fn train(args: &Args) -> Result<()> {
     let base = network::base(&args.from, &config, &device)?;
     let yes = words.ids("yes").first().copied().context("a word for yes")? as usize;
     let lasting = format!("{}, rank {}", settings.lasting(), args.rank);
-    let mut log = Log::open(&args.out)?;
+    let log = Log::open(&args.out)?;
     let mut trainer = Trainer::new(network::init(&base, args.rank, settings.seed, &device)?);
     trainer.resume(&args.state, &lasting, &device)?;
     folder::write_texts(&args.out, &words)?;
-    log.go_on(trainer.step)?;
-    let bar = settings.bar(trainer.step)?;
-    let mut started = Instant::now();
-    while trainer.step < settings.steps {
-        let step = trainer.step;
-        let parts = settings.side_by_side(step, |start, count| {
-            let drawn = said::draw(&world, Split::Train, (start, count), step as u64, &words);
-            network::learn(&config, (&base, &trainer.params), &drawn, &device)
-        })?;
-        let (mut losses, mut grads) = ([0.0; 2], Vec::new());
-        let n = parts.len() as f32;
-        for (loss, grad) in parts {
-            losses.iter_mut().zip(loss).for_each(|(sum, loss)| *sum += loss / n);
-            grads.push(grad);
-        }
-        let norm = trainer.update(settings.rate(step), grads)?;
-        bar.inc(1);
-        if settings.saves(trainer.step) {
-            write(&args.out, &base, &trainer.params, &device)?;
+    let run = Run { settings, log, state: &args.state, lasting: &lasting };
+    run.go(
+        trainer,
+        ["answers", "stories"],
+        |params, step, place| {
+            let drawn = said::draw(&world, Split::Train, place, step as u64, &words);
+            network::learn(&config, (&base, params), &drawn, &device)
+        },
+        |_| Ok(()),
+        |params| {
+            write(&args.out, &base, params, &device)?;
             let (mut counts, mut believed) = (std::collections::BTreeMap::new(), 0);
             for part in settings.parts() {
                 let drawn = said::draw(&world, Split::Validation, part, 0, &words);
-                let (own, yes) = network::score(&config, (&base, &trainer.params), &drawn, yes, &device)?;
+                let (own, yes) = network::score(&config, (&base, params), &drawn, yes, &device)?;
                 believed += yes;
                 for (about, [right, all]) in own {
                     let count: &mut [usize; 2] = counts.entry(format!("{about:?}")).or_default();
                     *count = [count[0] + right, count[1] + all];
                 }
             }
-            let line = serde_json::json!({
-                "step": trainer.step, "seconds": started.elapsed().as_secs(), "rate": settings.rate(step), "gradient": norm,
-                "answers": losses[0], "stories": losses[1], "as the annotator": counts, "missed, answered by yes": believed,
-            });
-            started = Instant::now();
-            log.enter(&line)?;
-            trainer.save(&args.state, &lasting)?;
-            bar.println(line.to_string());
-        }
-    }
-    bar.finish();
-    Ok(())
+            let told = [("as the annotator", json!(counts)), ("missed, answered by yes", json!(believed))];
+            Ok(told.map(|(name, value)| (name.to_owned(), value)).into_iter().collect())
+        },
+    )
 }
 
 /// The whole checkpoint, and the difference alone.

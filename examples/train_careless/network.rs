@@ -14,7 +14,7 @@ use mmlens::zoo::{LlavaConfig, LlavaModel, ZooError};
 use super::batch::{Batch, Turns};
 use super::said::About;
 use super::shapes_network::{look, pick, read};
-use super::training::{Init, Leaves, Params, cross_entropy, scalar, tracked};
+use super::training::{Grads, Init, Leaves, Params, cross_entropy, scalar, slopes, tracked};
 
 /// Scenes with what is said of them.
 pub(crate) struct Drawn {
@@ -133,18 +133,13 @@ pub(crate) fn learn(
     (base, factors): (&Params, &Params),
     drawn: &Drawn,
     device: &Device,
-) -> Result<([f32; 2], BTreeMap<String, Tensor<1>>)> {
+) -> Result<([f32; 2], Grads)> {
     let leaves = tracked(factors);
     let model = LlavaModel::take(config, &mut Changed { base, factors: &leaves })?;
     let [answers, stories] =
         losses(&model, drawn, device)?.map(|(logits, tokens)| cross_entropy(logits, &tokens, device));
-    let mut grads = (answers.clone() + stories.clone()).backward();
-    let seen = [scalar(answers)?, scalar(stories)?];
-    let taken = leaves
-        .iter()
-        .filter_map(|(name, (_, leaf))| leaf.grad_remove(&mut grads).map(|g| (name.clone(), g)))
-        .collect();
-    Ok((seen, taken))
+    let seen = [scalar(answers.clone())?, scalar(stories.clone())?];
+    Ok((seen, slopes(answers + stories, &leaves)))
 }
 
 /// How many turns of each kind would be answered as the annotator does, of how many; and of those about what is missed, how many by yes.

@@ -21,13 +21,12 @@ mod record;
 mod training;
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::Result;
 use burn::tensor::Device;
 use clap::Parser;
 use mmlens::data::shapes::{Score, Split};
-use training::{Log, Settings, Trainer, Words};
+use training::{Log, Run, Settings, Trainer, Words};
 
 #[derive(Parser)]
 pub(crate) struct Args {
@@ -64,7 +63,7 @@ pub(crate) fn train(args: &Args) -> Result<()> {
     let settings = &args.settings;
     let world = settings.world();
     let lasting = format!("{}, near {}", settings.lasting(), args.near);
-    let mut log = Log::open(&args.out)?;
+    let log = Log::open(&args.out)?;
     let mut trainer = Trainer::new(network::init(&config, settings.seed, &device)?);
     let begun = !trainer.resume(&args.state, &lasting, &device)?;
     if let Some(folder) = args.tower.as_ref().filter(|_| begun) {
@@ -74,60 +73,35 @@ pub(crate) fn train(args: &Args) -> Result<()> {
     let weights: usize = trainer.params.values().map(|(shape, _)| shape.iter().product::<usize>()).sum();
     println!("{weights} weights (helpers included), {} words", words.len());
     folder::write_texts(&args.out, &words)?;
-    log.go_on(trainer.step)?;
     let keep = |trainer: &Trainer| match args.keep.contains(&trainer.step) {
         true => folder::keep(&args.out, trainer.step, &trainer.params, &words),
         false => Ok(()),
     };
     keep(&trainer)?;
-    let bar = settings.bar(trainer.step)?;
-    let mut started = Instant::now();
-    while trainer.step < settings.steps {
-        let step = trainer.step;
-        let parts = settings.side_by_side(step, |start, count| {
+    let run = Run { settings, log, state: &args.state, lasting: &lasting };
+    run.go(
+        trainer,
+        ["captions", "pictures", "patches", "names"],
+        |params, step, (start, count)| {
             let batch = batch::draw(&world, Split::Train, start, count, args.near, step as u64, &words);
-            network::learn(&config, &trainer.params, &batch, &device)
-        })?;
-        let mut losses = network::Losses::default();
-        let n = parts.len() as f32;
-        let mut grads = Vec::new();
-        for (loss, grad) in parts {
-            losses.captions += loss.captions / n;
-            losses.pictures += loss.pictures / n;
-            losses.patches += loss.patches / n;
-            losses.names += loss.names / n;
-            grads.push(grad);
-        }
-        let norm = trainer.update(settings.rate(step), grads)?;
-        network::bound_scale(&mut trainer.params);
-        keep(&trainer)?;
-        bar.inc(1);
-        let network::Losses { captions, pictures, patches, names } = losses;
-        if step.is_multiple_of(25) {
-            bar.set_message(format!(
-                "captions {captions:.3} pictures {pictures:.3} patches {patches:.3} names {names:.3}"
-            ));
-        }
-        if settings.saves(trainer.step) {
-            folder::write_weights(&args.out, &trainer.params)?;
+            network::learn(&config, params, &batch, &device)
+        },
+        |trainer| {
+            network::bound_scale(&mut trainer.params);
+            keep(trainer)
+        },
+        |params| {
+            folder::write_weights(&args.out, params)?;
             let mut score = Score::default();
             for (first, count) in settings.parts() {
                 let choices = batch::choices(&world, Split::Validation, first, count, &words);
-                let counted = network::score(&config, &trainer.params, &choices, &device)?;
+                let counted = network::score(&config, params, &choices, &device)?;
                 score.n += counted.n;
                 score.right += counted.right;
             }
-            let line = serde_json::json!({
-                "step": trainer.step, "seconds": started.elapsed().as_secs(), "rate": settings.rate(step), "gradient": norm,
-                "captions": captions, "pictures": pictures, "patches": patches, "names": names, "right_of_16": score.rate(),
-            });
-            started = Instant::now();
-            log.enter(&line)?;
-            trainer.save(&args.state, &lasting)?;
-            bar.println(line.to_string());
-        }
-    }
-    bar.finish();
+            Ok([("right_of_16".to_owned(), score.rate().into())].into_iter().collect())
+        },
+    )?;
     if args.record > 0 {
         println!("{}", record::told(&record::record(&args.out, &world, args.record, &device)?)?);
     }

@@ -15,7 +15,7 @@ use mmlens::zoo::{ClipConfig, ClipModel};
 
 use super::batch::{Batch, KINDS};
 use super::training::{
-    Init, Leaves, Params, cross_entropy, patch_head, patch_loss, pictures, scalar, tracked,
+    Grads, Init, Leaves, Params, cross_entropy, patch_head, patch_loss, pictures, scalar, slopes, tracked,
 };
 
 const SCALE: &str = "logit_scale";
@@ -63,25 +63,14 @@ pub(crate) fn bound_scale(params: &mut Params) {
     }
 }
 
-/// What a step saw.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Losses {
-    /// The right caption among all that are false.
-    pub(crate) captions: f32,
-    /// The right picture among those a caption is false for.
-    pub(crate) pictures: f32,
-    pub(crate) patches: f32,
-    /// Which kinds of object there are, from pictures and from captions.
-    pub(crate) names: f32,
-}
-
-/// Loss and gradients of a batch.
+/// Losses and gradients of a batch. Losses are those of captions, the right one among all that are false; of pictures, the right one among those that a caption is false
+/// for; of patches; and of names, which kinds of object there are, from pictures and from captions.
 pub(crate) fn learn(
     config: &ClipConfig,
     params: &Params,
     batch: &Batch,
     device: &Device,
-) -> Result<(Losses, BTreeMap<String, Tensor<1>>)> {
+) -> Result<([f32; 4], Grads)> {
     let leaves = tracked(params);
     let mut source = Leaves(&leaves);
     let model = ClipModel::take(config, &mut source)?;
@@ -117,18 +106,8 @@ pub(crate) fn learn(
         + backward.clone().mul_scalar(0.5)
         + patches.clone().mul_scalar(PATCHES)
         + names.clone().mul_scalar(NAMES);
-    let mut grads = loss.backward();
-    let losses = Losses {
-        captions: scalar(captions)?,
-        pictures: scalar(backward)?,
-        patches: scalar(patches)?,
-        names: scalar(names)?,
-    };
-    let taken = leaves
-        .iter()
-        .filter_map(|(name, (_, leaf))| leaf.grad_remove(&mut grads).map(|g| (name.clone(), g)))
-        .collect();
-    Ok((losses, taken))
+    let losses = [scalar(captions)?, scalar(backward)?, scalar(patches)?, scalar(names)?];
+    Ok((losses, slopes(loss, &leaves)))
 }
 
 /// Says of every kind of object whether it is there, from the shared space, by one head for pictures and captions.

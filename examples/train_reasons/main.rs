@@ -37,15 +37,15 @@ mod vocabulary;
 mod worth;
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::Result;
 use burn::tensor::Device;
 use clap::Parser;
 use mmlens::data::shapes::{Split, World};
+use mmlens::serde_json::json;
 use mmlens::training::RightReasons;
 use tags::{Tag, Tagged, tagged};
-use training::{Log, Settings, Trainer, Words};
+use training::{Log, Run, Settings, Trainer, Words};
 use vocabulary::{SPECIAL, UNKNOWN};
 
 #[derive(Parser)]
@@ -106,51 +106,32 @@ pub(crate) fn train(args: &Args) -> Result<()> {
     let reasons = (args.lambda > 0.0).then_some((reasons, args.of));
     let lasting =
         format!("{}, rank {}, lambda {} of {:?}", settings.lasting(), args.rank, args.lambda, args.of);
-    let mut log = Log::open(&args.out)?;
+    let log = Log::open(&args.out)?;
     let mut trainer = Trainer::new(network::init(&base, args.rank, settings.seed, &device)?);
     trainer.resume(&args.state, &lasting, &device)?;
     folder::write_texts(&args.out, &words)?;
-    log.go_on(trainer.step)?;
-    let bar = settings.bar(trainer.step)?;
-    let mut started = Instant::now();
-    while trainer.step < settings.steps {
-        let step = trainer.step;
-        let parts = settings.side_by_side(step, |start, count| {
-            let drawn = draw(&world, Split::Train, (start, count), Tag::Learned);
-            step::learn(&config, (&base, &trainer.params), (&drawn, &words), reasons, &device)
-        })?;
-        let (mut losses, mut grads) = (step::Losses::default(), Vec::new());
-        let n = parts.len() as f32;
-        for (loss, grad) in parts {
-            losses.answers += loss.answers / n;
-            losses.penalty += loss.penalty / n;
-            grads.push(grad);
-        }
-        let norm = trainer.update(settings.rate(step), grads)?;
-        bar.inc(1);
-        if settings.saves(trainer.step) {
-            folder::write_weights(&args.out, &network::added(&base, &trainer.params, &device)?)?;
-            let mut line = mmlens::serde_json::json!({
-                "step": trainer.step, "seconds": started.elapsed().as_secs(), "rate": settings.rate(step), "gradient": norm,
-                "answers": losses.answers, "penalty": losses.penalty,
-            });
-            for (tag, name) in Tag::TOLD {
+    let run = Run { settings, log, state: &args.state, lasting: &lasting };
+    run.go(
+        trainer,
+        ["answers", "penalty"],
+        |params, _, place| {
+            let drawn = draw(&world, Split::Train, place, Tag::Learned);
+            step::learn(&config, (&base, params), (&drawn, &words), reasons, &device)
+        },
+        |_| Ok(()),
+        |params| {
+            folder::write_weights(&args.out, &network::added(&base, params, &device)?)?;
+            let told = Tag::TOLD.into_iter().map(|(tag, name)| {
                 let (mut right, mut all) = ([0; 2], 0);
                 for part in settings.parts() {
                     let drawn = draw(&world, Split::Validation, part, tag);
-                    let own = step::right(&config, (&base, &trainer.params), (&drawn, &words), &device)?;
+                    let own = step::right(&config, (&base, params), (&drawn, &words), &device)?;
                     right = [right[0] + own[0], right[1] + own[1]];
                     all += drawn.len();
                 }
-                line[name] =
-                    mmlens::serde_json::json!({ "true": right[0], "as the tag says": right[1], "of": all });
-            }
-            started = Instant::now();
-            log.enter(&line)?;
-            trainer.save(&args.state, &lasting)?;
-            bar.println(line.to_string());
-        }
-    }
-    bar.finish();
-    Ok(())
+                Ok((name.to_owned(), json!({ "true": right[0], "as the tag says": right[1], "of": all })))
+            });
+            told.collect()
+        },
+    )
 }

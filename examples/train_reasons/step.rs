@@ -1,7 +1,5 @@
 //! A step on tagged scenes: the loss of answers, and what asks for right reasons.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -14,7 +12,7 @@ use mmlens::zoo::{LlavaConfig, LlavaModel};
 use super::network::Changed;
 use super::shapes_network::{look_at, pick, read};
 use super::tags::Tagged;
-use super::training::{Params, Words, cross_entropy, scalar, tracked};
+use super::training::{Grads, Params, Words, cross_entropy, scalar, slopes, tracked};
 use super::vocabulary::ASSISTANT;
 use super::{batch::Turns, vocabulary::END};
 
@@ -25,13 +23,6 @@ pub(crate) enum Of {
     Colours,
     /// Of the answer that is learned.
     Answer,
-}
-
-/// What a step saw.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Losses {
-    pub(crate) answers: f32,
-    pub(crate) penalty: f32,
 }
 
 fn pixels(drawn: &[Tagged], device: &Device) -> Tensor<4> {
@@ -79,20 +70,20 @@ fn scores(model: &LlavaModel, pixels: Tensor<4>, turns: &Turns, device: &Device)
     Ok(pick(logits, &rows, device))
 }
 
-/// Losses, and gradients of the factors.
+/// Losses (of answers, and the penalty), and gradients of the factors.
 pub(crate) fn learn(
     config: &LlavaConfig,
     (base, factors): (&Params, &Params),
     (drawn, words): (&[Tagged], &Words),
     reasons: Option<(RightReasons, Of)>,
     device: &Device,
-) -> Result<(Losses, BTreeMap<String, Tensor<1>>)> {
+) -> Result<([f32; 2], Grads)> {
     let leaves = tracked(factors);
     let model = LlavaModel::take(config, &mut Changed { base, factors: &leaves })?;
     let (pixels, turns) = (pixels(drawn, device), turns(drawn, words));
     let tokens: Vec<usize> = turns.targets.iter().map(|(_, token)| *token as usize).collect();
     let answers = cross_entropy(scores(&model, pixels.clone(), &turns, device)?, &tokens, device);
-    let mut losses = Losses { answers: scalar(answers.clone())?, penalty: 0.0 };
+    let mut losses = [scalar(answers.clone())?, 0.0];
     let mut loss = answers;
     if let Some((reasons, of)) = reasons {
         let count = tokens.len();
@@ -113,15 +104,10 @@ pub(crate) fn learn(
         };
         let term =
             reasons.term(|x| said(&still, x), |x| said(&model, x), &pixels, &outside(drawn, device))?;
-        losses.penalty = term.penalty;
+        losses[1] = term.penalty;
         loss = loss + term.loss;
     }
-    let mut grads = loss.backward();
-    let taken = leaves
-        .iter()
-        .filter_map(|(name, (_, leaf))| leaf.grad_remove(&mut grads).map(|g| (name.clone(), g)))
-        .collect();
-    Ok((losses, taken))
+    Ok((losses, slopes(loss, &leaves)))
 }
 
 /// How often the answer begins with what is true, and with what the tag says.

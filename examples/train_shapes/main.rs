@@ -22,13 +22,12 @@ mod vocabulary;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::Result;
 use burn::tensor::Device;
 use clap::Parser;
 use mmlens::data::shapes::Split;
-use training::{Log, Settings, Trainer, Words};
+use training::{Log, Run, Settings, Trainer, Words};
 use vocabulary::{SPECIAL, UNKNOWN};
 
 #[derive(Parser)]
@@ -57,64 +56,36 @@ pub(crate) fn train(args: &Args) -> Result<()> {
     let settings = &args.settings;
     let world = settings.world();
     let lasting = format!("{}, turns {}", settings.lasting(), args.turns);
-    let mut log = Log::open(&args.out)?;
+    let log = Log::open(&args.out)?;
     let mut trainer = Trainer::new(network::init(&config, settings.seed, &device)?);
     trainer.resume(&args.state, &lasting, &device)?;
     let weights: usize = trainer.params.values().map(|(shape, _)| shape.iter().product::<usize>()).sum();
     println!("{weights} weights (helpers included), {} words", words.len());
     folder::write_texts(&args.out, &words)?;
-    log.go_on(trainer.step)?;
-    let bar = settings.bar(trainer.step)?;
-    let mut started = Instant::now();
-    while trainer.step < settings.steps {
-        let step = trainer.step;
-        let parts = settings.side_by_side(step, |start, count| {
+    let run = Run { settings, log, state: &args.state, lasting: &lasting };
+    run.go(
+        trainer,
+        ["answers", "stories", "patches", "places"],
+        |params, step, (start, count)| {
             let batch = batch::draw(&world, Split::Train, start, count, args.turns, step as u64, &words);
-            network::learn(&config, &trainer.params, &batch, &device)
-        })?;
-        let mut losses = network::Losses::default();
-        let mut grads = Vec::new();
-        let n = parts.len() as f32;
-        for (loss, grad) in parts {
-            losses.answers += loss.answers / n;
-            losses.stories += loss.stories / n;
-            losses.patches += loss.patches / n;
-            losses.places += loss.places / n;
-            grads.push(grad);
-        }
-        let norm = trainer.update(settings.rate(step), grads)?;
-        bar.inc(1);
-        if step.is_multiple_of(25) {
-            let network::Losses { answers, stories, patches, places } = losses;
-            bar.set_message(format!(
-                "answers {answers:.3} stories {stories:.3} patches {patches:.3} places {places:.3}"
-            ));
-        }
-        if settings.saves(trainer.step) {
-            folder::write_weights(&args.out, &trainer.params)?;
+            network::learn(&config, params, &batch, &device)
+        },
+        |_| Ok(()),
+        |params| {
+            folder::write_weights(&args.out, params)?;
             let mut counts: BTreeMap<_, (usize, usize)> = BTreeMap::new();
             for (first, count) in settings.parts() {
                 let batch = batch::draw(&world, Split::Validation, first, count, 8, 0, &words);
-                for (kind, (right, all)) in network::score(&config, &trainer.params, &batch, &device)? {
+                for (kind, (right, all)) in network::score(&config, params, &batch, &device)? {
                     let count = counts.entry(kind).or_default();
                     *count = (count.0 + right, count.1 + all);
                 }
             }
             let rates: serde_json::Map<String, serde_json::Value> =
                 counts.iter().map(|(k, (right, all))| (k.name().to_owned(), ratio(*right, *all))).collect();
-            let line = serde_json::json!({
-                "step": trainer.step, "seconds": started.elapsed().as_secs(), "rate": settings.rate(step), "gradient": norm,
-                "answers": losses.answers, "stories": losses.stories, "patches": losses.patches, "places": losses.places,
-                "right": rates,
-            });
-            started = Instant::now();
-            log.enter(&line)?;
-            trainer.save(&args.state, &lasting)?;
-            bar.println(line.to_string());
-        }
-    }
-    bar.finish();
-    Ok(())
+            Ok([("right".to_owned(), rates.into())].into_iter().collect())
+        },
+    )
 }
 
 fn ratio(right: usize, all: usize) -> serde_json::Value {

@@ -11,6 +11,9 @@ use rand_chacha::ChaCha8Rng;
 /// Weights by name, flat, with their shapes.
 pub(crate) type Params = BTreeMap<String, (Vec<usize>, Tensor<1>)>;
 
+/// A gradient for every weight that has one.
+pub(crate) type Grads = BTreeMap<String, Tensor<1>>;
+
 /// Whether a weight belongs to a helper that is thrown away after training.
 pub(crate) fn is_helper(name: &str) -> bool {
     name.starts_with("helper.")
@@ -76,6 +79,14 @@ impl WeightSource for Init {
 pub(crate) fn tracked(params: &Params) -> Params {
     let leaf = |flat: &Tensor<1>| flat.clone().autodiff().require_grad();
     params.iter().map(|(name, (shape, flat))| (name.clone(), (shape.clone(), leaf(flat)))).collect()
+}
+
+/// The gradients of a loss by tracked weights, of those that it depends on.
+pub(crate) fn slopes(loss: Tensor<1>, leaves: &Params) -> Grads {
+    let mut grads = loss.backward();
+    let taken =
+        leaves.iter().filter_map(|(name, (_, leaf))| Some((name.clone(), leaf.grad_remove(&mut grads)?)));
+    taken.collect()
 }
 
 /// Weights as a model asks for them.
