@@ -198,6 +198,7 @@ fn a_sweep_with_its_own_metric(subject: &dyn Subject, sample: &Sample) -> Done {
         let logits = AnyTensor::new(output.at(Position::Last)?);
         let width = logits.dims()[1];
         let row = |row: &[f32]| {
+            // no NaN: one would be in the sum, too
             let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let shares: Vec<f64> = row.iter().map(|l| f64::from(l - most).exp()).collect();
             let sum: f64 = shares.iter().sum();

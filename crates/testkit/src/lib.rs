@@ -21,6 +21,6 @@ pub use oracle::{Array, Oracle, OracleError, checkpoint, fixtures, picture};
 pub use planted::{Weights, planted, shipped};
 pub use rewired::Rewired;
 pub use session::session_breaches;
-pub use small::{kinds, numbers, painted};
+pub use small::{cell, kinds, numbers, painted};
 pub use table::table_breaches;
 pub use toy::{Toy, Work};

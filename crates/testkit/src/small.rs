@@ -1,10 +1,10 @@
 //! What tests of many crates write again and again: a picture, the numbers of a table, the kinds of cautions.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use image::{DynamicImage, Rgb, RgbImage};
 use mmlens_core::Picture;
-use mmlens_core::finding::{CautionKind, Finding};
+use mmlens_core::finding::{CautionKind, Finding, Labelled};
 
 /// A picture of 8 x 8 pixels that depends on a number.
 #[must_use]
@@ -22,6 +22,21 @@ pub fn painted(seed: u32) -> Picture {
 #[must_use]
 pub fn numbers<'a>(finding: &'a Finding, table: &str) -> &'a [f32] {
     finding.table(table).unwrap().as_numbers().unwrap()
+}
+
+/// A number of a table of two axes, by the names of its row and column.
+///
+/// # Panics
+/// For a table without them.
+#[must_use]
+pub fn cell(table: &Labelled, row: &str, column: &str) -> f32 {
+    let at = |axis: usize, name: &str| {
+        let axis = &table.axes()[axis];
+        (0..axis.len())
+            .find(|i| axis.label(*i).as_deref() == Some(name))
+            .unwrap_or_else(|| panic!("no {name}"))
+    };
+    table.get(&[at(0, row), at(1, column)]).unwrap()
 }
 
 /// The kinds of its cautions, in their order.

@@ -15,7 +15,7 @@ use mmlens_evaluation::{
     Contestant, Evaluation, EvaluationError, EvaluationSettings, METRICS, Models, Redrawn, Redraws, league,
 };
 use mmlens_model::{AttentionRollout, KernelShap, Occlusion, kernel_shap, occlusion};
-use mmlens_testkit::{Toy, kill_again_and_again};
+use mmlens_testkit::{Toy, cell, kill_again_and_again};
 use serde_json::json;
 
 use super::painted;
@@ -100,16 +100,6 @@ fn run(
     let models = Models { random: &other, redraws: Redraws { cascade: &cascade, each: &[] } };
     let on = On::new(&toy as &dyn Subject).watched(watch);
     evaluation.run(&on, data, contestants, models, journal)
-}
-
-fn cell(table: &Labelled, row: &str, column: &str) -> f32 {
-    let at = |axis: usize, name: &str| {
-        let axis = &table.axes()[axis];
-        (0..axis.len())
-            .find(|i| axis.label(*i).as_deref() == Some(name))
-            .unwrap_or_else(|| panic!("no {name}"))
-    };
-    table.get(&[at(0, row), at(1, column)]).unwrap()
 }
 
 /// All bits of all tables.

@@ -4,17 +4,8 @@
 mod league;
 
 use mmlens::core::Unwatched;
-use mmlens::finding::{Finding, Labelled};
-
-fn cell(table: &Labelled, row: &str, column: &str) -> f32 {
-    let at = |axis: usize, name: &str| {
-        let axis = &table.axes()[axis];
-        (0..axis.len())
-            .find(|i| axis.label(*i).as_deref() == Some(name))
-            .unwrap_or_else(|| panic!("no {name}"))
-    };
-    table.get(&[at(0, row), at(1, column)]).unwrap()
-}
+use mmlens::finding::Finding;
+use mmlens_testkit::cell;
 
 /// Four panels above four.
 #[test]
