@@ -32,7 +32,7 @@
 //!
 //! # Errors
 //! No score for a sample without such units, or where what is hidden changes the answer by no more than rounding
-//! ([`caution::rounding`](mmlens_core::caution::rounding)).
+//! ([`caution::rounding`]).
 //!
 //! # When it misleads
 //! - Where the answer hangs on one unit, half of what is lost is told by naming that one, whatever else the map says.
