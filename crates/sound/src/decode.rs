@@ -12,6 +12,7 @@ use symphonia::default::codecs::{FlacDecoder, MpaDecoder, PcmDecoder, VorbisDeco
 use symphonia::default::formats::{FlacReader, MpaReader, OggReader, WavReader};
 
 use crate::caught::caught;
+use crate::codebooks::{MOST_NUMBERS, numbers};
 use crate::error::SoundError;
 use crate::format::{Format, format_of, wav_channels};
 use crate::sound::{MOST_CHANNELS, MOST_SAMPLES, rate_within};
@@ -42,7 +43,11 @@ struct Decoding<'a> {
 impl Decoding<'_> {
     fn run(mut self, format: Format, bytes: &[u8]) -> Result<Decoded, SoundError> {
         if format == Format::Vorbis {
-            pages(bytes).map_err(|fault| self.fault(fault))?;
+            let setup = pages(bytes).map_err(|fault| self.fault(fault))?;
+            let found = numbers(&setup);
+            if found > MOST_NUMBERS {
+                return Err(self.most("numbers in its codebooks", found, MOST_NUMBERS));
+            }
         }
         // The reader of WAV knows no more than so many either, and does not say it.
         if let Some(channels) = wav_channels(bytes).filter(|channels| usize::from(*channels) > MOST_CHANNELS)

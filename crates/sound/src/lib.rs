@@ -4,8 +4,8 @@
 //! a file ── format, whole, decode ──> Sound ── resample ──> Sound at 16 kHz ── settings, filters, mel ──> Mel
 //! ```
 //!
-//! - `format` tells by the first bytes what a file is, and `whole` that nothing of it is missing; `decode` takes its samples, by
-//!   symphonia, within the limits of `sound`, where [`Sound`] is.
+//! - `format` tells by the first bytes what a file is, `whole` that nothing of it is missing, `codebooks` that its header asks for
+//!   no more room than it should; `decode` takes its samples, by symphonia, within the limits of `sound`, where [`Sound`] is.
 //! - [`resample`] brings a sound to another rate.
 //! - `settings` reads `preprocessor_config.json`; `filters` are Slaney's mel filters; [`mel`] makes the spectrogram.
 //! - `caught` turns panics of decoders into errors, which are in `error` and `settings`.
@@ -22,13 +22,14 @@
 //!
 //! let listening = LogMel::new(LogMelSettings::default())?;
 //! let mel = listening.of(&hum)?;
-//! assert_eq!((mel.mels, mel.frames, mel.heard()), (80, 3000, 50));
+//! assert_eq!((mel.mels, mel.frames, mel.sound_frames()), (80, 3000, 50));
 //! assert_eq!(listening.frame_seconds(49), Some([0.49, 0.5]));
 //! # Ok(())
 //! # }
 //! ```
 
 mod caught;
+mod codebooks;
 mod decode;
 mod error;
 mod filters;

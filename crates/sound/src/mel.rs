@@ -94,8 +94,8 @@ impl Mel {
 
     /// How many frames are of the sound: they come first.
     #[must_use]
-    pub fn heard(&self) -> usize {
-        self.mask.iter().filter(|heard| **heard).count()
+    pub fn sound_frames(&self) -> usize {
+        self.mask.iter().filter(|own| **own).count()
     }
 }
 
@@ -167,7 +167,7 @@ impl LogMel {
                 let taken = powers.iter().skip(filter.first).zip(&filter.weights);
                 let power: f64 = taken.map(|(power, weight)| power * weight).sum();
                 let log = power.max(LEAST_POWER).log10();
-                largest = largest.max(log);
+                largest = largest.max(log); // no NaN: logarithms of what is above zero, and samples are finite
                 if let Some(value) = row.get_mut(at) {
                     *value = log;
                 }

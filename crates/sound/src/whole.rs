@@ -17,9 +17,11 @@ fn broken(reason: impl Into<String>) -> Fault {
 const PAGE: usize = 27;
 
 /// Looks through the pages of an Ogg file: one follows the other, each with its checksum, all of one stream, the last one
-/// marked as such. What stands behind it is passed over, unless it is another stream.
-pub(crate) fn pages(bytes: &[u8]) -> Result<(), Fault> {
+/// marked as such. What stands behind it is passed over, unless it is another stream. Gives the third packet: of Vorbis, the
+/// setup header.
+pub(crate) fn pages(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
     let (mut at, mut before) = (0, None);
+    let (mut packets, mut third) = (0, Vec::new());
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         let cut = || Fault::CutOff(format!("the page of Ogg at byte {at} is not whole"));
         let header: &[u8; PAGE] = rest.first_chunk().ok_or_else(cut)?;
@@ -51,12 +53,25 @@ pub(crate) fn pages(bytes: &[u8]) -> Result<(), Fault> {
             }
             _ => before = Some((stream, sequence)),
         }
+        let mut data = page.get(PAGE + table.len()..).unwrap_or_default();
+        for length in table {
+            if packets > 2 {
+                break;
+            }
+            let (piece, behind) = data.split_at_checked(usize::from(*length)).unwrap_or_default();
+            if packets == 2 {
+                third.extend_from_slice(piece);
+            }
+            // Another piece of the same packet follows one of 255 bytes.
+            packets += usize::from(*length < 255);
+            data = behind;
+        }
         at += length;
         let flags = header.get(5).copied().unwrap_or_default();
         if flags & 4 != 0 {
             return match bytes.get(at..).is_some_and(|rest| rest.starts_with(b"OggS")) {
                 true => Err(broken("it holds several streams, one behind the other, expected one")),
-                false => Ok(()),
+                false => Ok(third),
             };
         }
     }

@@ -38,8 +38,8 @@ fn as_transformers_makes_them() {
         let end: Vec<f32> = (0..mel.mels).map(|row| mel.at(row, mel.frames - 1).unwrap()).collect();
         assert!(difference(&end, &oracle.singles(&format!("{config} {what} end"))) <= NUMPY);
         let mask = oracle.values(&format!("{config} {what} mask"));
-        assert_eq!([mel.heard() as f64, mel.mask.len() as f64], mask[..]);
-        assert!(mel.mask[..mel.heard()].iter().all(|heard| *heard));
+        assert_eq!([mel.sound_frames() as f64, mel.mask.len() as f64], mask[..]);
+        assert!(mel.mask[..mel.sound_frames()].iter().all(|heard| *heard));
         assert_eq!(mel.values.len(), mel.mels * mel.frames);
         assert_eq!(mel.at(0, mel.frames), None);
     }
@@ -101,7 +101,7 @@ fn silence_is_one_value() {
     let mel = listening.of(&Sound::new("a", vec![0.0; 100], 16000).unwrap()).unwrap();
     // (-10 + 4) / 4
     assert!(mel.values.iter().all(|value| *value == -1.5));
-    assert_eq!((mel.frames, mel.heard()), (100, 1));
+    assert_eq!((mel.frames, mel.sound_frames()), (100, 1));
 }
 
 #[test]
@@ -139,6 +139,6 @@ proptest! {
                 prop_assert!((loud.at(mel, frame).unwrap() - value - 4.0_f32.log10() / 4.0).abs() < 1e-5);
             }
         }
-        prop_assert_eq!(own.heard() + hops, later.heard());
+        prop_assert_eq!(own.sound_frames() + hops, later.sound_frames());
     }
 }
