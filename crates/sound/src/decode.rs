@@ -18,6 +18,10 @@ use crate::format::{Format, format_of, wav_channels};
 use crate::sound::{MOST_CHANNELS, MOST_SAMPLES, rate_within};
 use crate::whole::{Fault, Frames, pages};
 
+/// The most channels of Vorbis: with three or more, symphonia 0.6.1 gives other samples than libvorbis, with six by half of full
+/// scale.
+const MOST_VORBIS_CHANNELS: usize = 2;
+
 /// The samples of a file, its channels mixed, and their rate in Hz.
 #[derive(Debug)]
 pub(crate) struct Decoded {
@@ -63,6 +67,9 @@ impl Decoding<'_> {
         }
         if channels > MOST_CHANNELS {
             return Err(self.most("channels", channels as u64, MOST_CHANNELS as u64));
+        }
+        if format == Format::Vorbis && channels > MOST_VORBIS_CHANNELS {
+            return Err(self.most("channels of Vorbis", channels as u64, MOST_VORBIS_CHANNELS as u64));
         }
         rate_within(self.name, self.rate)?;
         let mut decoder = decoder(format, &about).map_err(|error| self.told(error))?;

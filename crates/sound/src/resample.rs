@@ -39,7 +39,7 @@ use crate::error::SoundError;
 use crate::sound::{MOST_SAMPLES, Sound, rate_within};
 
 /// The filter has no fewer points at the lower of the two rates.
-const POINTS: usize = 512;
+const POINTS: usize = 320;
 
 impl Sound {
     /// This sound at another rate, in Hz; at its own, bit for bit itself. See [`resample`](crate::resample).

@@ -77,7 +77,7 @@ impl Sound {
     /// # Errors
     /// [`SoundError::Io`] for a file that cannot be read or is larger than [`MOST_SOUND_BYTES`], [`SoundError::Format`] for a
     /// format that is not read, [`SoundError::CutOff`], [`SoundError::Broken`] and [`SoundError::Panic`] for a file that is not
-    /// whole or damaged, and those of [`Sound::new`], with more than [`MOST_CHANNELS`] channels beside.
+    /// whole or damaged, and those of [`Sound::new`], with more than [`MOST_CHANNELS`] channels beside (in Vorbis more than two, which the decoder gets wrong).
     ///
     /// # Memory
     /// The file, and its samples in one channel. No length that a file claims is believed: room is taken as samples come.

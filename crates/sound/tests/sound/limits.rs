@@ -47,6 +47,12 @@ fn rates() {
 fn channels() {
     assert_eq!(said(&floats(27, 8000, &[0.0; 54])), "a: it has 27 channels, expected at most 26");
     assert_eq!(Sound::from_bytes("a", &floats(26, 8000, &[0.5; 52])).unwrap().samples(), [0.5, 0.5]);
+    // The number of channels stands in the first page of Ogg, behind the header, one length, the name and four bytes of version.
+    let mut ogg = bytes_of("mono.ogg");
+    let first = (4..ogg.len()).find(|at| ogg[*at..].starts_with(b"OggS")).unwrap();
+    ogg[27 + 1 + 7 + 4] = 3;
+    let ogg = [signed(ogg[..first].to_vec()), ogg[first..].to_vec()].concat();
+    assert_eq!(said(&ogg), "a: it has 3 channels of Vorbis, expected at most 2");
     let none = said(&floats(0, 8000, &[0.0; 9]));
     assert!(none.contains("channel"), "{none}");
 }
@@ -176,6 +182,12 @@ fn page(sequence: u32, flags: u8, packets: &[&[u8]]) -> Vec<u8> {
     page.push(table.len() as u8);
     page.extend(table);
     page.extend(packets.concat());
+    signed(page)
+}
+
+/// A page of Ogg with its checksum.
+fn signed(mut page: Vec<u8>) -> Vec<u8> {
+    page[22..26].fill(0);
     let sum = page.iter().fold(0_u32, |sum, byte| {
         (0..8).fold(sum ^ (u32::from(*byte) << 24), |sum, _| (sum << 1) ^ (0x04c1_1db7 * (sum >> 31)))
     });
