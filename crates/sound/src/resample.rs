@@ -11,9 +11,9 @@
 //! sound is taken to be silent.
 //!
 //! # Settings
-//! None. The filter is [`POINTS`] samples of the lower rate long or more; it passes what is below 0.94 of half the lower rate, and
-//! stops what is above half. Rates without a common divisor need a longer one: as long as the lower rate has samples in two
-//! seconds.
+//! None. The filter is [`POINTS`] samples of the lower rate long or more (20 ms, at 16 kHz); it passes what is below 0.91 of half
+//! the lower rate, as soxr's does, and stops what is above half. Rates with a small common divisor need a longer and sharper
+//! one: without any, it is two seconds long.
 //!
 //! # Cost
 //! `n log n`. Memory: the result, and a few blocks.
@@ -24,10 +24,12 @@
 //! # When it misleads
 //! - A recording at 8 kHz, taken to 16 kHz, still has nothing above 4 kHz.
 //! - Within half a filter of beginning and end the silence outside is part of what is heard.
+//! - Between 0.91 and 1 of half the lower rate filters differ: on noise, results of this one and of soxr by 4e-4 of full scale in
+//!   the mean from 44.1 or 48 kHz to 16 kHz, by 1e-2 from 22.05 kHz, whose filter is longer.
 //!
 //! # Agreement
-//! soxr 1.1 (`HQ`, which `librosa.load` uses) on sounds below 0.45 of the lower rate, 25 ms from each end: to 1e-4 of full scale.
-//! Sines against what they are at the other rate: to 1e-5.
+//! soxr 1.1 (`HQ`, which `librosa.load` uses) on sounds below 0.45 of the lower rate, 25 ms from each end: to 6e-6
+//! of full scale. Sines below that, 50 ms from each end, against what they are at the other rate: to 1e-5.
 //!
 //! # Reference
 //! Smith: Digital Audio Resampling. <https://ccrma.stanford.edu/~jos/resample/>

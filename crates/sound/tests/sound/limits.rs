@@ -4,6 +4,7 @@ use mmlens_sound::{LogMel, LogMelSettings, MOST_SAMPLES, Sound};
 
 use crate::ALLOCATED;
 use crate::decoded::floats;
+use crate::ogg::{signed, vorbis};
 use crate::oracle::path;
 
 fn said(file: &[u8]) -> String {
@@ -136,63 +137,11 @@ fn crc16(bytes: &[u8]) -> u16 {
 
 #[test]
 fn codebooks() {
-    // 256 codebooks, each of 131072 entries of 32 numbers in 25 bytes or so.
-    let mut bits = Vec::new();
-    let mut put = |number: u32, many: u32| bits.extend((0..many).map(|place| (number >> place) & 1 == 1));
-    put(255, 8);
-    for _ in 0..256 {
-        put(0x56_4342, 24);
-        put(32, 16);
-        put(1 << 17, 24);
-        // In order of their lengths: all of 17 bits
-        put(1, 1);
-        put(16, 5);
-        put(1 << 17, 18);
-        // A number for each place, of which there are as many as fit: one, of 1 bit
-        put(1, 4);
-        put(0, 64 - 32);
-        put(0, 32);
-        put(0, 4);
-        put(0, 1);
-        put(0, 1);
-    }
-    let packed =
-        bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| (byte << 1) | u8::from(*bit)));
-    let setup: Vec<u8> = b"\x05vorbis".iter().copied().chain(packed).collect();
-    assert!(setup.len() < 6500);
-    let own = bytes_of("mono.ogg");
-    let first = (4..own.len()).find(|at| own[*at..].starts_with(b"OggS")).unwrap();
-    let comment = b"\x03vorbis\0\0\0\0\0\0\0\0\x01";
-    let file = [&own[..first], &page(1, 4, &[comment, &setup])].concat();
+    // Each of 131072 entries of 32 numbers, in 25 bytes or so.
+    let file = vorbis(256, 1 << 17, 32);
+    assert!(file.len() < 6700);
     let all = 256_u64 * (1 << 17) * 33;
     assert_eq!(said(&file), format!("a: it has {all} numbers in its codebooks, expected at most 16777216"));
-}
-
-/// A page of Ogg with some packets, of the stream 7.
-fn page(sequence: u32, flags: u8, packets: &[&[u8]]) -> Vec<u8> {
-    let mut table = Vec::new();
-    for packet in packets {
-        table.extend(std::iter::repeat_n(255, packet.len() / 255));
-        table.push((packet.len() % 255) as u8);
-    }
-    let mut page = [b"OggS\0".as_slice(), &[flags], &[0; 8]].concat();
-    page.extend(7_u32.to_le_bytes());
-    page.extend(sequence.to_le_bytes());
-    page.extend([0; 4]);
-    page.push(table.len() as u8);
-    page.extend(table);
-    page.extend(packets.concat());
-    signed(page)
-}
-
-/// A page of Ogg with its checksum.
-fn signed(mut page: Vec<u8>) -> Vec<u8> {
-    page[22..26].fill(0);
-    let sum = page.iter().fold(0_u32, |sum, byte| {
-        (0..8).fold(sum ^ (u32::from(*byte) << 24), |sum, _| (sum << 1) ^ (0x04c1_1db7 * (sum >> 31)))
-    });
-    page[22..26].copy_from_slice(&sum.to_le_bytes());
-    page
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod broken;
 mod cuts;
 mod decoded;
 mod limits;
+mod ogg;
 mod oracle;
 mod resampled;
 mod settings;

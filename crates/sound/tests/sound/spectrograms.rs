@@ -45,6 +45,23 @@ fn as_transformers_makes_them() {
     }
 }
 
+/// Of a sound as long as the padding, the last frames see its own mirror image.
+#[test]
+fn as_transformers_makes_the_end_of_a_full_sound() {
+    let oracle = Oracle::open("mel");
+    let listening = LogMel::open(path("other").join("preprocessor_config.json")).unwrap();
+    let full = sines(&oracle.values("pure sines"), 16000, 8000);
+    let mel = listening.of(&Sound::new("full", full, 8000).unwrap()).unwrap();
+    let ours: Vec<f32> = (0..40)
+        .flat_map(|row| (49..53).map(move |frame| (row, frame)))
+        .map(|(row, frame)| mel.at(row, frame).unwrap())
+        .collect();
+    let apart = difference(&ours, &oracle.singles("other full end"));
+    println!("other full: {apart:e}");
+    assert!(apart <= NUMPY, "{apart}");
+    assert_eq!(mel.sound_frames(), 53);
+}
+
 #[test]
 fn as_transformers_makes_them_in_torch() {
     let oracle = Oracle::open("mel");
