@@ -11,7 +11,7 @@
 //! sound is taken to be silent.
 //!
 //! # Settings
-//! None. The filter is [`POINTS`] samples of the lower rate long or more (20 ms, at 16 kHz); it passes what is below 0.91 of half
+//! None. The filter is 320 samples of the lower rate long or more (20 ms, at 16 kHz); it passes what is below 0.91 of half
 //! the lower rate, as soxr's does, and stops what is above half. Rates with a small common divisor need a longer and sharper
 //! one: without any, it is two seconds long.
 //!
