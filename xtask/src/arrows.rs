@@ -6,6 +6,7 @@ use serde_json::Value;
 const LEVELS: &[(&str, u8)] = &[
     ("mmlens-files", 0),
     ("mmlens-finding", 1),
+    ("mmlens-sound", 1),
     ("mmlens-core", 2),
     ("mmlens-kernels", 2),
     ("mmlens-engine", 3),
@@ -37,7 +38,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
 ];
 
 /// A finding opens without a tensor library, and is drawn without one.
-const WITHOUT_BURN: &[&str] = &["mmlens-files", "mmlens-finding", "mmlens-report"];
+const WITHOUT_BURN: &[&str] = &["mmlens-files", "mmlens-finding", "mmlens-report", "mmlens-sound"];
 
 /// A member of the workspace, and what it uses outside its tests.
 struct Package {
