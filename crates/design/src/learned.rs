@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use mmlens_core::check::{input, setting};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, TableError, Unit};
-use mmlens_core::{AnalysisError, Card, Inputs, On, Parts, Site};
+use mmlens_core::{AnalysisError, Card, Ended, Inputs, On, Parts, Site};
 use mmlens_engine::distribution::largest;
 use mmlens_engine::{Classed, Held, Logistic, Positions, label, rows_of};
 use mmlens_files::Doubles;
@@ -13,6 +13,22 @@ use serde::de::DeserializeOwned;
 
 /// Fewer rows held out than this are few.
 pub(crate) const FEW: usize = 20;
+
+/// That searches stopped before they converged, and what helps: more steps, where one took all it may; else rounding left no step that goes
+/// down, and what was reached is the end.
+pub(crate) fn stopped(what: &str, searches: impl IntoIterator<Item = Ended>, most: usize) -> Option<Caution> {
+    let stopped: Vec<Ended> = searches.into_iter().filter(|ended| !ended.converged()).collect();
+    let gradient = stopped.iter().map(|ended| ended.at().1).max_by(f64::total_cmp)?;
+    let remedy = match stopped.iter().any(|ended| ended.at().0 >= most) {
+        true => "allow more `steps`",
+        false => "rounding left no step that goes further, and a larger `tolerance` takes that for the end",
+    };
+    let count = stopped.len();
+    let text = format!(
+        "{count} {what} stopped before they converged, with gradients of up to {gradient:.1e}: {remedy}"
+    );
+    Some(Caution::new(CautionKind::NotConverged, count as f32, text))
+}
 
 /// The parts of a file, each of which is taken once.
 pub(crate) struct Taken {

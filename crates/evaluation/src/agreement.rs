@@ -30,11 +30,10 @@
 //! # Reference
 //! Das et al.: Human Attention in Visual Question Answering: Do Humans and Deep Networks Look at the Same Regions? EMNLP 2016. <https://arxiv.org/abs/1606.03556>.
 
-use mmlens_core::finding::largest;
 use mmlens_core::{AnalysisError, PersonMap};
 use serde::{Deserialize, Serialize};
 
-use crate::alike::rank_correlation;
+use crate::alike::{in_steps, rank_correlation};
 use crate::localisation::sized;
 use crate::metric::{AtHand, Better, Column, Metric, MetricCard, NoScore, Redraws, setting};
 use crate::{Map, Sign};
@@ -125,14 +124,6 @@ impl Agreement {
     }
 }
 
-/// Masses in steps of a millionth of the largest: sums of the same grey levels are equal then, in whatever order they were added.
-fn in_steps(masses: &[f64]) -> Vec<f64> {
-    match largest(masses) {
-        Ok(most) if most > 0.0 => masses.iter().map(|mass| (mass / (1e-6 * most)).round()).collect(),
-        _ => masses.to_vec(),
-    }
-}
-
 fn same() -> NoScore {
     NoScore::Undefined("a map is the same everywhere".to_owned())
 }
@@ -191,18 +182,6 @@ impl Metric for Agreement {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn equal_sums_are_equal_in_any_order() {
-        let levels = [7, 90, 13, 200, 31].map(|level| f64::from(level as f32 / 255.0));
-        let sum = |order: &[usize]| order.iter().map(|at| levels[*at]).sum::<f64>();
-        let masses =
-            [sum(&[0, 1, 2, 3, 4]), sum(&[4, 3, 2, 1, 0]), f64::from(341.0_f32 / 255.0), sum(&[0, 1])];
-        let steps = in_steps(&masses);
-        assert_eq!((steps[0], steps[1]), (1e6, 1e6));
-        assert!((steps[2] - 1e6).abs() <= 1.0 && steps[3] < 3e5, "{steps:?}");
-        assert_eq!(in_steps(&[0.0; 3]), [0.0; 3]);
-    }
 
     #[test]
     fn pixels_fall_into_the_cell_of_their_middle() {

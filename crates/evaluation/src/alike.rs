@@ -1,12 +1,22 @@
 //! How alike two maps are, and how uneven one is.
 
-use mmlens_core::finding::{correlation, ranks};
+use mmlens_core::finding::{correlation, largest, ranks};
 
 /// The correlation of ranks (Spearman 1904), equal values having the mean of their ranks; `None` of fewer than three values, or where one
 /// list does not vary.
 #[must_use]
 pub fn rank_correlation(a: &[f64], b: &[f64]) -> Option<f64> {
     correlation(&ranks(a), &ranks(b))
+}
+
+/// Numbers in steps of a millionth of the largest magnitude: sums of the same parts are equal then, in whatever order they were added, and
+/// so are their ranks.
+#[must_use]
+pub(crate) fn in_steps(masses: &[f64]) -> Vec<f64> {
+    match largest(masses) {
+        Ok(most) if most > 0.0 => masses.iter().map(|mass| (mass / (1e-6 * most)).round()).collect(),
+        _ => masses.to_vec(),
+    }
 }
 
 /// The side of a window of [`ssim`].
@@ -82,6 +92,18 @@ mod tests {
         assert!(ssim(&grid, &turned, [8, 10]).unwrap() < 0.0);
         assert_eq!(ssim(&grid, &grid, [6, 10]), None);
         assert_eq!(ssim(&[1.0; 49], &[1.0; 49], [7, 7]), None);
+    }
+
+    #[test]
+    fn equal_sums_are_equal_in_any_order() {
+        let levels = [7, 90, 13, 200, 31].map(|level| f64::from(level as f32 / 255.0));
+        let sum = |order: &[usize]| order.iter().map(|at| levels[*at]).sum::<f64>();
+        let masses =
+            [sum(&[0, 1, 2, 3, 4]), sum(&[4, 3, 2, 1, 0]), f64::from(341.0_f32 / 255.0), sum(&[0, 1])];
+        let steps = in_steps(&masses);
+        assert_eq!((steps[0], steps[1]), (1e6, 1e6));
+        assert!((steps[2] - 1e6).abs() <= 1.0 && steps[3] < 3e5, "{steps:?}");
+        assert_eq!(in_steps(&[0.0; 3]), [0.0; 3]);
     }
 
     #[test]

@@ -7,11 +7,12 @@
 //! ```text
 //! rank correlation = Spearman(a, b)
 //! shared mass      = sum of min(|a|, |b|) where both have the same sign
-//! top overlap      = |A and B| / |A or B|,   A, B: the cells with the highest `top` share of values
+//! top overlap      = |A and B| / |A or B|,   A, B: the cells with the highest `top` share of values, rounded to whole cells, at least one
 //! ```
 //!
-//! What chance gives is no zero: maps are smooth, so that any two of them agree somewhere. Beside every number stands what is left of it where the second map is shifted over the picture, round its
-//! edges, by every number of rows and columns: its own smoothness in other places.
+//! Masses are ranked in steps of a millionth of the largest, so that equal sums are equal. What chance gives is no zero: maps are smooth, so that any two of them agree somewhere. Beside every number
+//! stands what 95 % of shifts of the second map over the picture, round its edges, by every number of rows and columns, do not exceed (linear between ranks): its own smoothness in other places.
+//! (Their mean would say nothing: of rank correlations over one picture it is the same for all maps, `-r / (cells - 1)`.)
 //!
 //! # In and out
 //! In: findings about the same pictures that hold maps ([`Map::of`]). Out, a finding:
@@ -19,7 +20,7 @@
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
 //! | `rank correlation`, `shared mass`, `top overlap` | method, method | ratio | of every map with every other |
-//! | `rank correlation of shifted`, ... | method, method | ratio | the mean over all shifts of the second |
+//! | `rank correlation of shifted`, ... | method, method | ratio | what 95 % of all shifts of the second do not exceed |
 //! | `shifted that agree as much` | method, method | ratio | the share of shifts whose rank correlation is as high |
 //! | `NAME` (`NAME/1` on the second picture) | row, column | ratio | each map on the common scale |
 //! | `cautions` | rank | text | pairs whose ranks agree no more than those of shifted ones, or that share no more mass than these; a map that is zero, or has its mass in fewer cells than are its top; maps of different answers |
@@ -47,6 +48,8 @@ use mmlens_core::finding::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::alike::in_steps;
+use crate::summary::quantile;
 use crate::{Map, NoMap, Side, Sign, rank_correlation};
 
 /// On which grid maps are compared, and how.
@@ -98,8 +101,6 @@ pub struct Shown<'a> {
     pub name: &'a str,
     /// What holds it.
     pub finding: &'a Finding,
-    /// The answer that it explains, if that is known.
-    pub answer: Option<&'a str>,
 }
 
 /// Maps that cannot be compared.
@@ -212,37 +213,7 @@ impl ComparisonSettings {
     fn on_grid(&self, map: &Map, sizes: &[[u32; 2]]) -> OnGrid {
         let mut cells = Vec::new();
         for (picture, size) in sizes.iter().enumerate() {
-            let [width, height] = size.map(|side| side as usize);
-            // Pixels first, so that boxes of any size are shared out alike; then cells, which need not divide the picture.
-            let painted = map.painted(picture, [width, height]);
-            let mut own = vec![0.0; self.rows * self.cols];
-            let spans = |cells: usize, length: usize| -> Vec<Vec<(usize, f64)>> {
-                let scale = cells as f64 / length.max(1) as f64;
-                let share = |at: usize| {
-                    let (from, to) = (at as f64 * scale, (at + 1) as f64 * scale);
-                    let last = (to.ceil() as usize).min(cells);
-                    let part = |cell: usize| {
-                        let inside = to.min((cell + 1) as f64) - from.max(cell as f64);
-                        (cell, inside / scale)
-                    };
-                    (from.floor() as usize..last).map(part).collect()
-                };
-                (0..length).map(share).collect()
-            };
-            let (down, across) = (spans(self.rows, height), spans(self.cols, width));
-            for (y, rows) in down.iter().enumerate() {
-                for (x, cols) in across.iter().enumerate() {
-                    let value = painted.get(y * width + x).copied().unwrap_or_default();
-                    for (row, tall) in rows {
-                        for (col, wide) in cols {
-                            if let Some(cell) = own.get_mut(row * self.cols + col) {
-                                *cell += value * tall * wide;
-                            }
-                        }
-                    }
-                }
-            }
-            cells.extend(own);
+            cells.extend(map.on_grid(picture, size.map(|side| side as usize), [self.rows, self.cols]));
         }
         let total: f64 = cells.iter().map(|cell| cell.abs()).sum();
         if total > 0.0 {
@@ -271,7 +242,7 @@ impl ComparisonSettings {
         let (top, other) = (highest(a, count), highest(b, count));
         let both = top.intersection(&other).count();
         Alike {
-            ranks: rank_correlation(a, b),
+            ranks: rank_correlation(&in_steps(a), &in_steps(b)),
             mass: Some(a.iter().zip(b).map(shared).sum()),
             top: Some(both as f64 / (2 * count - both) as f64),
         }
@@ -406,7 +377,8 @@ fn few(maps: &[Shown<'_>], grids: &[OnGrid], settings: &ComparisonSettings) -> V
 }
 
 fn answers(maps: &[Shown<'_>]) -> Vec<Caution> {
-    let all: BTreeSet<&str> = maps.iter().filter_map(|map| map.answer).collect();
+    let all: BTreeSet<&str> =
+        maps.iter().filter_map(|map| map.finding.provenance.answer.as_deref()).collect();
     if all.len() < 2 {
         return Vec::new();
     }
@@ -447,14 +419,15 @@ impl Pairs {
                     .iter()
                     .map(|by| settings.alike(&a.cells, &settings.shifted(&b.cells, *by)))
                     .collect();
-                let mean = |pick: fn(&Alike) -> Option<f64>| {
-                    let some: Vec<f64> = all.iter().filter_map(pick).collect();
-                    (!some.is_empty()).then(|| some.iter().sum::<f64>() / some.len() as f64)
+                let most = |pick: fn(&Alike) -> Option<f64>| {
+                    let mut some: Vec<f64> = all.iter().filter_map(pick).collect();
+                    some.sort_by(f64::total_cmp);
+                    (!some.is_empty()).then(|| quantile(&some, 1.0 - CHANCE))
                 };
                 shifted.push(Alike {
-                    ranks: mean(|own| own.ranks),
-                    mass: mean(|own| own.mass),
-                    top: mean(|own| own.top),
+                    ranks: most(|own| own.ranks),
+                    mass: most(|own| own.mass),
+                    top: most(|own| own.top),
                 });
                 reached.push(here.ranks.filter(|_| !all.is_empty()).map(|ranks| {
                     let as_much = |own: &&Alike| own.ranks.is_some_and(|other| other >= ranks);
@@ -502,7 +475,7 @@ impl Pairs {
                     mass(&self.own).zip(mass(&self.shifted)).filter(|(own, shifted)| own <= shifted)
                 {
                     let text = format!(
-                        "`{}` and `{}` share {own:.3} of their mass, and {shifted:.3} where one is shifted over the other: they mark other places, whatever their ranks say",
+                        "`{}` and `{}` share {own:.3} of their mass, no more than by chance: of shifts of one over the other one in twenty shares {shifted:.3} or more. They need not mark the same places, whatever their ranks say",
                         a.name, b.name,
                     );
                     said.push(Caution::new(CautionKind::Chance, own as f32, text));

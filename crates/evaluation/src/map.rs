@@ -213,7 +213,16 @@ impl Map {
     /// Its mass on each pixel of a picture of some width and height, row by row. What lies beyond the picture is left out.
     #[must_use]
     pub fn painted(&self, picture: usize, [width, height]: [usize; 2]) -> Vec<f64> {
-        let mut pixels = vec![0.0; width * height];
+        self.on_grid(picture, [width, height], [height, width])
+    }
+
+    /// Its mass on each cell of a grid over a picture of some width and height, row by row: of each place the share that lies in the cell, by
+    /// area. What lies beyond the picture is left out.
+    #[must_use]
+    pub fn on_grid(&self, picture: usize, [width, height]: [usize; 2], [rows, cols]: [usize; 2]) -> Vec<f64> {
+        let mut cells = vec![0.0; rows * cols];
+        // Of how many pixels a cell's side is.
+        let (tall, broad) = (height as f64 / rows as f64, width as f64 / cols as f64);
         for (place, value) in &self.places {
             let Place::Box { image, bbox } = place else { continue };
             if *image != picture {
@@ -222,20 +231,23 @@ impl Map {
             let [x0, y0, x1, y1] = *bbox;
             let density = value / place.extent();
             // no NaN: a box with an area
-            let span = |from: f64, to: f64, most: usize| {
-                (from.floor().max(0.0) as usize).min(most)..(to.ceil().max(0.0) as usize).min(most)
+            let span = |from: f64, to: f64, side: f64, most: usize| {
+                ((from / side).floor().max(0.0) as usize).min(most)
+                    ..((to / side).ceil().max(0.0) as usize).min(most)
             };
-            for y in span(y0, y1, height) {
-                let high = y1.min((y + 1) as f64) - y0.max(y as f64);
-                for x in span(x0, x1, width) {
-                    let wide = x1.min((x + 1) as f64) - x0.max(x as f64);
-                    if let Some(pixel) = pixels.get_mut(y * width + x) {
-                        *pixel += density * high * wide;
+            let within = |from: f64, to: f64, side: f64, at: usize| {
+                (to.min((at + 1) as f64 * side) - from.max(at as f64 * side)).max(0.0)
+            };
+            for row in span(y0, y1, tall, rows) {
+                let high = within(y0, y1, tall, row);
+                for col in span(x0, x1, broad, cols) {
+                    if let Some(cell) = cells.get_mut(row * cols + col) {
+                        *cell += density * high * within(x0, x1, broad, col);
                     }
                 }
             }
         }
-        pixels
+        cells
     }
 }
 
@@ -350,6 +362,10 @@ mod tests {
         assert_eq!(half.painted(0, [2, 1]), [2.0, 1.0]);
         // What lies beyond is gone.
         assert_eq!(half.painted(0, [1, 1]), [2.0]);
+        // Cells share a box by area, whatever pixels are: three cells of 4/3 pixels, of which the second begins a third into the second pixel.
+        let thirds = half.on_grid(0, [4, 1], [1, 3]);
+        assert!((thirds[0] - 3.0 * (4.0 / 3.0) / 1.5).abs() < 1e-12, "{thirds:?}");
+        assert!((thirds[1] - 3.0 * (1.5 - 4.0 / 3.0) / 1.5).abs() < 1e-12 && thirds[2] == 0.0, "{thirds:?}");
         let positive: Vec<f64> = map.signed(Sign::Positive).places().iter().map(|(_, v)| *v).collect();
         assert_eq!(positive, [6.0, 0.0]);
     }

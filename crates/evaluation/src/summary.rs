@@ -88,7 +88,7 @@ impl Told {
 }
 
 /// Linear between ranks, as numpy does it.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = share * sorted.len().saturating_sub(1) as f64;
     let value = |i: usize| sorted.get(i).or(sorted.last()).copied().unwrap_or(f64::NAN);
     let (below, part) = (at.floor(), at - at.floor());

@@ -27,6 +27,9 @@ pub struct Provenance {
     pub sites: Vec<String>,
     /// What is explained.
     pub objective: Option<String>,
+    /// The words of the answer that is explained, where tokens or a caption are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
     /// Compared with what.
     pub baseline: Option<String>,
     /// Seed of every draw, where there is chance.

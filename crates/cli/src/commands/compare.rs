@@ -8,7 +8,7 @@ use clap::Args;
 use mmlens::evaluation::comparison::{self, Shown};
 use mmlens::evaluation::{ComparisonSettings, Sign, compare};
 use mmlens::files::Target;
-use mmlens::finding::{Finding, Labelled, Labels, ReplyRecord, Role};
+use mmlens::finding::Finding;
 use mmlens::report::Page;
 use serde::Serialize;
 
@@ -88,29 +88,12 @@ struct Read {
     file: PathBuf,
     finding: Finding,
     name: String,
-    answer: Option<String>,
 }
 
 impl Read {
     fn shown(&self) -> Shown<'_> {
-        Shown { name: &self.name, finding: &self.finding, answer: self.answer.as_deref() }
+        Shown { name: &self.name, finding: &self.finding }
     }
-}
-
-/// The answer that is explained, where the finding tells it in words: as it was given, or token by token.
-fn answer(finding: &Finding) -> Option<String> {
-    let reply = finding.provenance.input.as_ref().and_then(|input| input.sample.reply.as_ref());
-    if let Some(ReplyRecord::Text(text)) = reply {
-        return Some(text.trim().to_owned());
-    }
-    let axes = finding.tables().iter().flat_map(Labelled::axes);
-    axes.filter(|axis| axis.role == Role::Answer).find_map(|axis| match &axis.labels {
-        Labels::Tokens(tokens) => {
-            let text: String = tokens.iter().map(|token| token.text.as_str()).collect();
-            Some(text.replace('␣', " ").trim().to_owned())
-        }
-        _ => None,
-    })
 }
 
 /// The model and the method, and where these are there more than once the file.
@@ -121,7 +104,7 @@ fn named(files: &[PathBuf], findings: Vec<Finding>) -> Vec<Read> {
     let one = |((file, finding), plain): ((&PathBuf, Finding), &String)| {
         let same = plains.iter().filter(|other| *other == plain).count();
         let name = if same > 1 { format!("{plain} ({})", file.display()) } else { plain.clone() };
-        Read { file: file.clone(), answer: answer(&finding), finding, name }
+        Read { file: file.clone(), finding, name }
     };
     all.map(one).collect()
 }
@@ -135,12 +118,11 @@ impl Compare {
     }
 
     pub(crate) fn run(&self) -> Result<()> {
-        let told = self.compared(&[])?;
+        let told = self.compared()?;
         if self.json { print::json(&told) } else { told.print() }
     }
 
-    /// Compares; `answers` are those of the findings, where they are known otherwise.
-    pub(super) fn compared(&self, answers: &[String]) -> Result<Told> {
+    pub(super) fn compared(&self) -> Result<Told> {
         let load = |file: &PathBuf| Finding::load(file).with_context(|| file.display().to_string());
         let findings: Vec<Finding> = self.findings.iter().map(load).collect::<Result<_>>()?;
         let read = || {
@@ -149,10 +131,7 @@ impl Compare {
         };
         let page = Target::new(&self.out)?.apart_from(read())?;
         let saved = self.save.as_ref().map(|path| Target::new(path)?.apart_from(read())).transpose()?;
-        let mut all = named(&self.findings, findings.clone());
-        for (read, answer) in all.iter_mut().zip(answers) {
-            read.answer = Some(answer.clone());
-        }
+        let all = named(&self.findings, findings.clone());
         let (maps, without): (Vec<&Read>, Vec<&Read>) =
             all.iter().partition(|read| comparison::has_map(&read.finding));
         let shown: Vec<Shown<'_>> = maps.iter().map(|read| read.shown()).collect();
@@ -195,7 +174,7 @@ impl Compare {
             cautions: found.cautions().iter().map(ToldCaution::from).collect(),
             unknown_answers: maps
                 .iter()
-                .filter(|read| read.answer.is_none())
+                .filter(|read| read.finding.provenance.answer.is_none())
                 .map(|read| read.name.clone())
                 .collect(),
             without: without.iter().map(|read| read.file.clone()).collect(),

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use mmlens_finding::{Axis, Caution, Finding, InputRecord, Labelled, Provenance, Role, Unit, finite};
+use mmlens_finding::{
+    Axis, Caution, Finding, InputRecord, Labelled, Provenance, Role, Unit, WordsRecord, finite,
+};
 use serde_json::{Map, Value, json};
 
-use crate::{AnalysisError, Card, Objective, On, Seed, Site, place};
+use crate::{AnalysisError, Card, Objective, On, Seed, Site, Subject, place};
 
 /// What a method answers: tables, and what they rest on. The first table is the answer; others that only say it again, or in
 /// single coordinates, stand [aside](Labelled::aside).
@@ -97,6 +99,7 @@ impl Answer {
         tables.extend(Caution::tables(&cautions)?);
         tables.extend(given);
         let subject = on.subject();
+        let answer = objective.as_ref().and_then(|own| in_words(own, subject, &input));
         found(
             Provenance {
                 method: card.id.to_owned(),
@@ -106,6 +109,7 @@ impl Answer {
                 weights_hash: subject.weights_hash(),
                 alterations: subject.alterations().to_vec(),
                 sites: sites.iter().map(ToString::to_string).collect(),
+                answer,
                 objective: objective.as_ref().map(ToString::to_string),
                 baseline,
                 seed: seed.map(Seed::value),
@@ -119,6 +123,24 @@ impl Answer {
             tables,
         )
     }
+}
+
+/// The words whose score an objective is: the text of its tokens, or the caption. None of what is no answer, or cannot be told.
+fn in_words(objective: &Objective, subject: &dyn Subject, input: &InputRecord) -> Option<String> {
+    let tokens = objective.tokens();
+    let caption = match (&input.sample.words, objective) {
+        (WordsRecord::Texts(texts), Objective::Pair { text, .. }) => texts.get(*text),
+        (
+            WordsRecord::Texts(texts),
+            Objective::Similarity | Objective::Cosine | Objective::Against { .. },
+        ) => texts.first().filter(|_| texts.len() == 1),
+        _ => None,
+    };
+    let text = match tokens.is_empty() {
+        true => caption.cloned(),
+        false => subject.decode(tokens).ok(),
+    };
+    text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// Tensors among settings are saved as tables of their own, `given 0`, `given 1`, which stand aside.

@@ -250,14 +250,22 @@ impl Objective {
         }
     }
 
-    /// The token it is about, if it is about one.
-    pub fn token(&self) -> Option<u32> {
+    /// The tokens whose score it is, in their order: one, or those of a phrase. None of other objectives.
+    pub fn tokens(&self) -> &[u32] {
         match self {
             Self::Logit { token, .. }
             | Self::LogProbability { token, .. }
             | Self::Probability { token, .. }
-            | Self::LogitDifference { token, .. } => Some(*token),
-            Self::Span { tokens, .. } => tokens.first().copied().filter(|_| tokens.len() == 1),
+            | Self::LogitDifference { token, .. } => std::slice::from_ref(token),
+            Self::Span { tokens, .. } => tokens,
+            _ => &[],
+        }
+    }
+
+    /// The token it is about, if it is about one.
+    pub fn token(&self) -> Option<u32> {
+        match self.tokens() {
+            [token] => Some(*token),
             _ => None,
         }
     }

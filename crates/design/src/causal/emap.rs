@@ -450,7 +450,7 @@ impl Found {
             tables.push(Labelled::numbers("gain", Unit::Ratio, vec![axis], values)?);
             if gain <= chance {
                 let text = format!(
-                    "the model is right {:.1} % more often than the additive function, no more than the {:.1} % that signs drawn by chance come to: the data set does not show that both are brought together",
+                    "the model is right in {:.1} percentage points more of the cases than the additive function, no more than the {:.1} that signs drawn by chance come to: the data set does not show that both are brought together",
                     100.0 * gain,
                     100.0 * chance
                 );
@@ -462,7 +462,7 @@ impl Found {
             self.left_out.as_ref().map(|own| known - mean(&right(own))).filter(|own| *own > LEAK)
         {
             let text = format!(
-                "the additive function is right {:.1} % less often of cases that it has not seen: by so much it may know their interaction, and more cases are needed",
+                "the additive function is right in {:.1} percentage points less of cases that it has not seen: by so much it may know their interaction, and more cases are needed",
                 100.0 * apart
             );
             cautions.push(Caution::new(CautionKind::Gap, apart as f32, text));

@@ -25,7 +25,7 @@
 //! | `rows` | concept | count | learned from, chosen by, held out; the step of the path that is kept; concepts left out, for too few rows |
 //!
 //! Of a case a [`Bottleneck`] gives `probabilities` (token or sample, concept), `margins` (token or sample, feature), `contributions` (token or sample, concept, feature) in logits, of each concept that is used, against its mean, and `base`
-//! (concept): together they are the logits, and with `rest` (token or sample, concept) those of the hybrid. [`Bottleneck::knowing`] makes an intervention: concepts that are known to be there or not.
+//! (concept): together they are the logits, and with `rest` (token or sample, concept) those of the hybrid. [`Bottleneck::knowing`] makes an intervention: concepts that are known to be there or not. `margins` stay as they were measured; everything else follows what is known.
 //!
 //! # Settings
 //! - `site`: `text.blocks.0.resid_post`; `positions`: the last. `concepts`: none, for all that at least `least` (10) of the rows learned from have, and as many have not; those that are named must.
@@ -73,8 +73,8 @@ use std::path::Path;
 use mmlens_core::check::{above_zero, at_least_one, input, setting};
 use mmlens_core::finding::{Caution, CautionKind, Unit};
 use mmlens_core::{
-    AnalysisError, Card, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source, Watch, learned_from,
-    step,
+    AnalysisError, Card, Ended, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source, Watch,
+    learned_from, step,
 };
 use mmlens_engine::{
     Classed, ElasticNet, Limits, Logistic, Penalty, Positions, Scale, direction, dot, examples_seen,
@@ -82,7 +82,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::learned::{accuracy, few_rows, likeliest, most_frequent, named, no_better, share};
+use crate::learned::{accuracy, few_rows, likeliest, most_frequent, named, no_better, share, stopped};
 use crate::surrogate::sparse_head::{self, SparseHead};
 
 mod model;
@@ -229,7 +229,7 @@ struct Concept {
     has: Vec<bool>,
     /// Mean margins of rows learned from, of those that have it not, and of those that have it.
     means: [f64; 2],
-    converged: bool,
+    ended: Ended,
 }
 
 impl Concept {
@@ -353,13 +353,14 @@ impl Fit for PostHocBottleneck {
         let by_truth = self.head.best(&over(&|row, _| truth(row))?, seed)?;
         let mut by_chance = 0.0;
         for draw in 0..draws as u64 {
-            let seed = seed.at(RANDOM + draw);
+            let own = seed.at(RANDOM + draw);
             let drawn: Vec<Vec<f64>> =
-                (0..concepts.len() as u64).map(|at| direction(rows.width(), seed.at(at))).collect();
+                (0..concepts.len() as u64).map(|at| direction(rows.width(), own.at(at))).collect();
             let drawn = over(&|_, row| {
                 let row: Vec<f64> = scale.of(row).collect();
                 drawn.iter().map(|own| dot(own, &row)).collect()
             })?;
+            // The rows are apart as for all others: directions alone are drawn.
             by_chance += self.head.best(&drawn, seed)? / draws as f64;
             advance()?;
         }
@@ -418,8 +419,6 @@ impl Fit for PostHocBottleneck {
             [learned.len(), parts.chosen_by.labels.len(), held.len()],
         )?);
         tables.extend(self.interventions((&concepts, &head, chosen), &held_wide, (&label, seed))?);
-        let stopped = [chosen.ended, rest_ended].iter().filter(|ended| !ended.converged()).count()
-            + concepts.iter().filter(|own| !own.converged).count();
         let mut said: Vec<Caution> = few_rows(held.len()).into_iter().collect();
         said.extend(no_better("the bottleneck", own, "who looks at nothing", majority));
         said.extend(no_better("the bottleneck", own, "one of as many directions drawn by chance", by_chance));
@@ -428,10 +427,8 @@ impl Fit for PostHocBottleneck {
         if left_out > 0 {
             said.push(Caution::new(CautionKind::FewRows, left_out as f32, self.left_out(&missing)));
         }
-        if stopped > 0 {
-            let text = format!("{stopped} searches stopped before they converged: allow more `steps`");
-            said.push(Caution::new(CautionKind::NotConverged, stopped as f32, text));
-        }
+        let searches = [chosen.ended, rest_ended].into_iter().chain(concepts.iter().map(|own| own.ended));
+        said.extend(stopped("searches", searches, self.settings.steps));
         tables.extend(Caution::tables(&said)?);
 
         let ended = chosen.ended;
@@ -560,14 +557,7 @@ impl PostHocBottleneck {
             return Err(input(&CARD, "concepts that can be told", found));
         }
         let direction: Vec<f64> = weights.into_iter().map(|x| x / length).collect();
-        let mut own = Concept {
-            name,
-            direction,
-            offset: intercept / length,
-            has,
-            means: [0.0; 2],
-            converged: ended.converged(),
-        };
+        let mut own = Concept { name, direction, offset: intercept / length, has, means: [0.0; 2], ended };
         let mut sums = [(0.0_f64, 0.0_f64); 2];
         for row in learned {
             let (Some(values), Some(has)) = (wide.get(*row), own.has.get(*row)) else { continue };

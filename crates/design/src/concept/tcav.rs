@@ -362,7 +362,7 @@ impl Tcav {
             accuracy: (right(0) + right(1)) / 2.0,
             vector: weights.into_iter().map(|x| x / length).collect(),
             held_out: held.labels.len(),
-            converged: ended.converged(),
+            ended,
         })
     }
 
@@ -506,7 +506,8 @@ impl Analysis for Tcav {
             }
             progress.advance(1)?;
         }
-        let found = Found { names: chosen.names, tested, objectives, unit, size, out: self.held_out(size) };
+        let (out, steps) = (self.held_out(size), self.settings.steps);
+        let found = Found { names: chosen.names, tested, objectives, unit, size, out, steps };
         let (tables, cautions) = found.tables()?;
         let answer = Answer::new(tables, [site]).seeded(seed).cautioned(cautions);
         Ok(answer.settled("concepts", json!(found.names)))

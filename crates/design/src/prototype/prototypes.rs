@@ -88,7 +88,9 @@ use mmlens_engine::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::learned::{few_rows, most_frequent, named, no_better, said as said_of, share as share_of};
+use crate::learned::{
+    few_rows, most_frequent, named, no_better, said as said_of, share as share_of, stopped,
+};
 use crate::stability::{Again, Model, stability};
 use crate::surrogate::sparse_head::with_vector;
 
@@ -474,11 +476,7 @@ impl Fit for PrototypeHead {
             );
             said.push(Caution::new(CautionKind::Chance, impure as f32 / chosen.len().max(1) as f32, text));
         }
-        if !own.ended.converged() {
-            let (steps, _) = own.ended.at();
-            let text = format!("the search {}: allow more `steps`", own.ended);
-            said.push(Caution::new(CautionKind::NotConverged, steps as f32, text));
-        }
+        said.extend(stopped("searches", [own.ended], self.settings.steps));
         tables.extend(Caution::tables(&said)?);
         let learned = Learned {
             site,

@@ -71,7 +71,7 @@
 use std::path::Path;
 
 use mmlens_core::check::{above_zero, at_least_one, input, setting, share};
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, Labelled, Role, Unit};
 use mmlens_core::{
     AnalysisError, Card, Ended, Examples, Fit, Leaf, Outcome, Part, Point, Seed, Site, Source, Split, Watch,
     held_out, learned_from, step,
@@ -81,7 +81,7 @@ use mmlens_engine::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::learned::{accuracy, few_rows, most_frequent, named, no_better, said};
+use crate::learned::{accuracy, few_rows, most_frequent, named, no_better, said, stopped};
 use crate::stability::{Again, Model, drawn, stability};
 
 mod head;
@@ -266,12 +266,11 @@ impl Fit for SparseHead {
             said.extend(no_better("the head", own, "one on as many features drawn by chance", random));
         }
         said.extend(unstable);
-        let stopped = path.iter().filter(|tried| !tried.ended.converged()).count();
-        if stopped > 0 {
-            let text =
-                format!("{stopped} searches of the path stopped before they converged: allow more `steps`");
-            said.push(Caution::new(CautionKind::NotConverged, stopped as f32, text));
-        }
+        said.extend(stopped(
+            "searches of the path",
+            path.iter().map(|tried| tried.ended),
+            self.settings.steps,
+        ));
         tables.extend(Caution::tables(&said)?);
         let ended = chosen.ended;
         let Logistic { weights, intercepts } = parts.scale.undone(chosen.model.clone());

@@ -82,6 +82,16 @@ fn between(extents: &[[f32; 2]], from: f64, to: f64) -> Range<usize> {
     }
 }
 
+/// Edges between cells moved to where the pixels begin that belong to the next one, as [`between`] says.
+fn at_pixels(edges: &mut [f64], extents: &[[f32; 2]]) {
+    let inner = edges.len().saturating_sub(2);
+    for edge in edges.iter_mut().skip(1).take(inner) {
+        let behind = |[a, b]: &&[f32; 2]| a < b && f64::midpoint(f64::from(*a), f64::from(*b)) >= *edge;
+        let first = extents.iter().filter(behind).map(|[a, _]| f64::from(*a)).min_by(f64::total_cmp);
+        *edge = first.unwrap_or(*edge);
+    }
+}
+
 fn label(name: String, patch: PatchLabel) -> TokenLabel {
     TokenLabel::new(name, Modality::Image).with_patch(patch)
 }
@@ -91,7 +101,8 @@ fn whole(image: usize, bbox: [f64; 4]) -> PatchLabel {
 }
 
 impl Units {
-    /// Cells of a grid over what the model is given of a picture (or of every frame of a clip), row by row.
+    /// Cells of a grid over what the model is given of a picture (or of every frame of a clip), row by row. They are as even as whole pixels of
+    /// the tower allow: a cell is told where the pixels lie that are hidden with it, unless the picture is given in several tiles.
     ///
     /// # Errors
     /// [`UnitError::Setting`] for a grid of nothing, [`UnitError::Unseen`] for one finer than the pixels that the model is given,
@@ -110,7 +121,12 @@ impl Units {
         let cut = |from: f64, to: f64, parts: usize| -> Vec<f64> {
             (0..=parts).map(|i| from + (to - from) * i as f64 / parts as f64).collect()
         };
-        let (down, across) = (cut(y0, y1, rows), cut(x0, x1, cols));
+        let (mut down, mut across) = (cut(y0, y1, rows), cut(x0, x1, cols));
+        // Of several entries each has pixels of its own.
+        if let [(_, view, _)] = seen.entries(image)?.as_slice() {
+            at_pixels(&mut down, &view.rows);
+            at_pixels(&mut across, &view.cols);
+        }
         let mut units = Vec::with_capacity(rows * cols);
         for (row, y) in down.windows(2).enumerate() {
             for (col, x) in across.windows(2).enumerate() {

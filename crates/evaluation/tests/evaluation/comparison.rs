@@ -35,7 +35,7 @@ fn map(values: &[f64], [rows, cols]: [usize; 2], [width, height]: [u32; 2], hash
 fn compared(findings: &[Finding], settings: ComparisonSettings) -> Finding {
     let names: Vec<String> = (0..findings.len()).map(|at| format!("map {at}")).collect();
     let shown: Vec<Shown<'_>> =
-        names.iter().zip(findings).map(|(name, finding)| Shown { name, finding, answer: None }).collect();
+        names.iter().zip(findings).map(|(name, finding)| Shown { name, finding }).collect();
     compare(&shown, &settings).unwrap()
 }
 
@@ -109,13 +109,15 @@ fn what_is_alike_by_chance_is_spoken_of() {
     let own = map(&values(1), [8, 8], size, "one");
     let (other, zero) = (map(&values(2), [8, 8], size, "one"), map(&[0.0; 64], [8, 8], size, "one"));
     let settings = ComparisonSettings { rows: 8, cols: 8, ..ComparisonSettings::default() };
-    let shown = |findings: &[(&'static str, &'static str)], all: &[&Finding]| {
-        let shown: Vec<Shown<'_>> = findings
-            .iter()
-            .zip(all)
-            .map(|((name, answer), finding)| Shown { name, finding, answer: Some(answer) })
-            .collect();
-        let found = compare(&shown, &settings).unwrap();
+    let shown = |named: &[(&'static str, &'static str)], all: &[&Finding]| {
+        let answered = |((_, answer), finding): (&(&str, &str), &&Finding)| {
+            let mut finding = Finding::clone(finding);
+            finding.provenance.answer = Some((*answer).to_owned());
+            finding
+        };
+        let findings: Vec<Finding> = named.iter().zip(all).map(answered).collect();
+        let shown = named.iter().zip(&findings).map(|((name, _), finding)| Shown { name, finding });
+        let found = compare(&shown.collect::<Vec<_>>(), &settings).unwrap();
         found.cautions().iter().map(|caution| caution.kind).collect::<Vec<_>>()
     };
     assert_eq!(shown(&[("a", "red"), ("b", "red")], &[&own, &own]), []);
@@ -130,7 +132,7 @@ fn what_is_alike_by_chance_is_spoken_of() {
 fn what_cannot_be_compared_is_refused() {
     let own = map(&[1.0; 4], [2, 2], [8, 8], "0123456789");
     let other = map(&[1.0; 4], [2, 2], [8, 8], "9876543210");
-    let shown = |name: &'static str, finding| Shown { name, finding, answer: None };
+    let shown = |name: &'static str, finding| Shown { name, finding };
     let said =
         |maps: &[Shown<'_>], settings: ComparisonSettings| compare(maps, &settings).unwrap_err().to_string();
     let base = ComparisonSettings::default();

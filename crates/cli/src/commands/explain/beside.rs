@@ -61,13 +61,8 @@ impl Explain {
             .iter()
             .flat_map(|told| told.findings.iter().map(|own| own.finding.clone()))
             .collect();
-        // What is explained of each, in words: a finding may hold tokens alone.
-        let answers: Vec<String> = [&first, &second]
-            .iter()
-            .flat_map(|told| told.findings.iter().map(|_| told.explained.text.trim().to_owned()))
-            .collect();
         let compare = Compare::of(findings, places);
-        let told = Told { first, second, compared: compare.compared(&answers)? };
+        let told = Told { first, second, compared: compare.compared()? };
         if self.json { print::json(&told) } else { told.compared.print() }
     }
 

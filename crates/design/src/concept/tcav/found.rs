@@ -1,20 +1,22 @@
 //! Directions and slopes along them, and what came of all runs, as tables.
 
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
-use mmlens_core::{AnalysisError, HookError, caution};
+use mmlens_core::{AnalysisError, Ended, HookError, caution};
 use mmlens_engine::{Welch, dot};
+
+use crate::learned::stopped;
 
 /// From this p on random concepts are said to score like the concept.
 const BY_CHANCE: f64 = 0.05;
 /// Fewer groups learned from than this, of a concept, are few.
 const FEW: usize = 10;
 
-/// A direction, how well it tells examples apart that were held out, and whether its search converged.
+/// A direction, how well it tells examples apart that were held out, and how its search ended.
 pub(super) struct Direction {
     pub(super) vector: Vec<f64>,
     pub(super) accuracy: f64,
     pub(super) held_out: usize,
-    pub(super) converged: bool,
+    pub(super) ended: Ended,
 }
 
 /// All that runs found of one concept, or of random ones.
@@ -26,19 +28,19 @@ pub(super) struct Tested {
     accuracies: Vec<f64>,
     /// Rows that are held out of a run.
     held_out: usize,
-    /// Searches that did not converge.
-    stopped: usize,
+    /// How searches ended.
+    ended: Vec<Ended>,
     /// Slopes of each run, of each explained case.
     slopes: Vec<Vec<f64>>,
 }
 
 impl Tested {
     pub(super) fn add(&mut self, direction: Direction, slopes: &[Vec<f64>]) {
-        let Direction { vector, accuracy, held_out, converged } = direction;
+        let Direction { vector, accuracy, held_out, ended } = direction;
         self.slopes.push(slopes.iter().map(|slope| dot(slope, &vector)).collect());
         self.accuracies.push(accuracy);
         self.held_out = held_out;
-        self.stopped += usize::from(!converged);
+        self.ended.push(ended);
         self.sum.resize(vector.len(), 0.0);
         self.sum.iter_mut().zip(&vector).for_each(|(sum, x)| *sum += x);
     }
@@ -92,11 +94,13 @@ pub(super) struct Found {
     pub(super) unit: Unit,
     pub(super) size: usize,
     pub(super) out: usize,
+    /// The most steps of a search.
+    pub(super) steps: usize,
 }
 
 impl Found {
     pub(super) fn tables(&self) -> Result<(Vec<Labelled>, Vec<Caution>), AnalysisError> {
-        let Self { names, tested, objectives, unit, size, out } = self;
+        let Self { names, tested, objectives, unit, size, out, steps } = self;
         let (random, concepts) = tested.split_last().ok_or(HookError::NoObjective)?;
         let by_chance = random.scores();
         let p: Vec<f64> = concepts
@@ -173,13 +177,8 @@ impl Found {
                 said.push(Caution::new(CautionKind::NoBetter, (accuracy - 0.5) as f32, text));
             }
         }
-        let stopped: usize = tested.iter().map(|own| own.stopped).sum();
-        if stopped > 0 {
-            let text = format!(
-                "{stopped} searches for a direction stopped before they converged: allow more `steps`"
-            );
-            said.push(Caution::new(CautionKind::NotConverged, stopped as f32, text));
-        }
+        let searches = tested.iter().flat_map(|own| own.ended.iter().copied());
+        said.extend(stopped("searches for a direction", searches, *steps));
         let learned = size - out;
         if learned < FEW {
             let text = format!(
