@@ -109,6 +109,22 @@ fn named(files: &[PathBuf], findings: Vec<Finding>) -> Vec<Read> {
     all.map(one).collect()
 }
 
+/// How far each two maps agree.
+fn pairs(found: &Finding, maps: &[&Read]) -> Result<Vec<Pair>> {
+    let mut pairs = Vec::new();
+    for (at, first) in maps.iter().enumerate() {
+        for (other, second) in maps.iter().enumerate().skip(at + 1) {
+            let agree = comparison::TABLES.iter().map(|name| {
+                let value = found.table(name)?.get(&[at, other]);
+                Ok(((*name).to_owned(), value.filter(|value| value.is_finite())))
+            });
+            let agree = agree.collect::<Result<_>>()?;
+            pairs.push(Pair { first: first.name.clone(), second: second.name.clone(), agree });
+        }
+    }
+    Ok(pairs)
+}
+
 impl Compare {
     /// What was explained of two models, side by side.
     pub(super) fn of(findings: Vec<PathBuf>, (out, save): (PathBuf, PathBuf)) -> Self {
@@ -118,11 +134,12 @@ impl Compare {
     }
 
     pub(crate) fn run(&self) -> Result<()> {
-        let told = self.compared()?;
+        let told = self.compared(true)?;
         if self.json { print::json(&told) } else { told.print() }
     }
 
-    pub(super) fn compared(&self) -> Result<Told> {
+    /// Compares; where maps are not `needed` and there are fewer than two, the page shows what there is and nothing is compared.
+    pub(super) fn compared(&self, needed: bool) -> Result<Told> {
         let load = |file: &PathBuf| Finding::load(file).with_context(|| file.display().to_string());
         let findings: Vec<Finding> = self.findings.iter().map(load).collect::<Result<_>>()?;
         let read = || {
@@ -137,41 +154,35 @@ impl Compare {
         let shown: Vec<Shown<'_>> = maps.iter().map(|read| read.shown()).collect();
         let sign = if self.signed { Sign::Signed } else { Sign::Absolute };
         let settings = ComparisonSettings { rows: self.rows, cols: self.cols, sign, top: self.top };
-        let found = compare(&shown, &settings)?;
-        if let Some(target) = saved {
+        let found = match needed || shown.len() > 1 {
+            true => Some(compare(&shown, &settings)?),
+            false => None,
+        };
+        if let (Some(target), Some(found)) = (saved, &found) {
             let bytes = found.to_bytes()?;
             target.write(|out| out.write_all(&bytes))?;
         }
-        let told = self.told(&found, &maps, &without)?;
-        let own = self.save.as_ref().unwrap_or(&self.out).clone();
-        let files = [vec![own], self.findings.clone()].concat();
-        let (whole, _) = self.pictures.page(&files, [vec![found.clone()], findings].concat())?;
+        let told = self.told(found.as_ref(), &maps, &without)?;
+        let own = found.is_some().then(|| self.save.as_ref().unwrap_or(&self.out).clone());
+        let files: Vec<PathBuf> = own.into_iter().chain(self.findings.iter().cloned()).collect();
+        let (whole, _) = self.pictures.page(&files, found.into_iter().chain(findings).collect())?;
         let html = Page { title: "Side by side".to_owned(), ..whole }.html()?;
         page.write(|out| out.write_all(html.as_bytes()))?;
         Ok(told)
     }
 
-    fn told(&self, found: &Finding, maps: &[&Read], without: &[&Read]) -> Result<Told> {
-        let mut pairs = Vec::new();
-        for (at, first) in maps.iter().enumerate() {
-            for (other, second) in maps.iter().enumerate().skip(at + 1) {
-                let agree = comparison::TABLES.iter().map(|name| {
-                    let value = found.table(name)?.get(&[at, other]);
-                    Ok(((*name).to_owned(), value.filter(|value| value.is_finite())))
-                });
-                let agree = agree.collect::<Result<_>>()?;
-                pairs.push(Pair { first: first.name.clone(), second: second.name.clone(), agree });
-            }
-        }
+    fn told(&self, found: Option<&Finding>, maps: &[&Read], without: &[&Read]) -> Result<Told> {
+        let pairs = found.map(|found| pairs(found, maps)).transpose()?.unwrap_or_default();
+        let cautions = found.map(Finding::cautions).unwrap_or_default();
         Ok(Told {
             report: self.out.clone(),
-            finding: self.save.clone(),
+            finding: self.save.clone().filter(|_| found.is_some()),
             maps: maps
                 .iter()
                 .map(|read| Named { name: read.name.clone(), file: read.file.clone() })
                 .collect(),
             pairs,
-            cautions: found.cautions().iter().map(ToldCaution::from).collect(),
+            cautions: cautions.iter().map(ToldCaution::from).collect(),
             unknown_answers: maps
                 .iter()
                 .filter(|read| read.finding.provenance.answer.is_none())
@@ -194,7 +205,6 @@ impl Told {
         let maps: Vec<[String; 2]> =
             self.maps.iter().map(|map| [number(&map.name), print::visible(&map.name)]).collect();
         print::columns(&maps)?;
-        print::line("")?;
         let heads = [
             "",
             "rank correlation",
@@ -215,7 +225,14 @@ impl Told {
             let both = format!("{} and {}", number(&pair.first), number(&pair.second));
             rows.push([both, rank, shifted, mass, less, top, least, reached]);
         }
-        print::columns(&rows)?;
+        if self.pairs.is_empty() {
+            print::note(
+                "there are fewer than two maps of the picture: the page shows all side by side, and nothing is compared",
+            );
+        } else {
+            print::line("")?;
+            print::columns(&rows)?;
+        }
         print::line("")?;
         let show = |path: &Path| print::visible(&path.display().to_string());
         if let Some(file) = &self.finding {

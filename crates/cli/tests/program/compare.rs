@@ -70,10 +70,18 @@ fn two_models_and_two_methods_lie_side_by_side() {
     let html = fs::read_to_string(&page).unwrap();
     assert_eq!(html.matches("<figure class=\"picture\"").count(), 1);
     assert!(html.contains("Side by side") && names.iter().all(|name| html.contains(*name)));
-    // Of an answer in tokens nobody but the model knows the words.
+    // A finding tells which answer it explains, that of the model itself too.
     let own = findings(folder.path(), "own", "occlusion", &[]).join("occlusion.safetensors");
     let told = compare(&[&files[0], &own], &page, &["--json"]).json();
-    assert_eq!(told["unknown_answers"].as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told["unknown_answers"].as_array().unwrap().len(), 0, "{told}");
+    let differ = |told: &serde_json::Value| told["cautions"].to_string().contains("of different answers");
+    assert!(differ(&told), "{told}");
+    // One that does not is named.
+    let mut silent = Finding::load(&own).unwrap();
+    silent.provenance.answer = None;
+    fs::write(&own, silent.to_bytes().unwrap()).unwrap();
+    let told = compare(&[&files[0], &own], &page, &["--json"]).json();
+    assert_eq!((told["unknown_answers"].as_array().unwrap().len(), differ(&told)), (1, false), "{told}");
     // The same file under two names is another matter than one file twice.
     let twice = compare(&[&files[0], &files[0]], &page, &[]).refused();
     assert!(twice.contains("two maps are called `"), "{twice}");
@@ -128,6 +136,13 @@ fn two_models_on_one_input_are_one_command() {
     let said = explain(&out, &["--beside", &other]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.out.contains("rank correlation") && said.out.contains("compare.html"), "{}", said.out);
+    // Without maps nothing is compared, and the page shows both.
+    let lenses = folder.path().join("lenses");
+    let asked = ["--image", &picture, "--ask", "Red?", "--answer", "big", "--method", "logit-lens"];
+    let out_of = ["--out", lenses.to_str().unwrap(), "--beside", &other];
+    let said = mmlens([&["explain", &one], &asked[..], &out_of].concat());
+    assert!(said.code == Some(0) && said.err.contains("nothing is compared"), "{}{}", said.out, said.err);
+    assert!(lenses.join("compare.html").exists() && !lenses.join("compare.safetensors").exists());
     assert!(explain(&out, &["--beside", &other, "--dry-run"]).refused().contains("`--dry-run`"));
     let said = explain(&out, &["--beside", "nobody/nothing"]).refused();
     assert!(said.contains("nobody/nothing"), "{said}");

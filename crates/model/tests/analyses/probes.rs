@@ -139,14 +139,17 @@ fn what_is_memorised_is_not_selective() {
 fn rows_of_cases_are_what_passes_hold() {
     let toy = Toy::curved(1);
     let data = words(7);
-    for positions in [Positions::All, Positions::Last, Positions::At(vec![1])] {
+    // Of the output too, of which a pass gives the last position alone unless it is asked.
+    let sites = [SITE, "text.logits"].map(|site| site.parse::<Site>().unwrap());
+    let all = [Positions::All, Positions::Last, Positions::At(vec![1])];
+    for (site, positions) in sites.iter().flat_map(|site| all.iter().map(|positions| (*site, positions))) {
         let on = On::new(&toy);
-        let rows = mmlens_engine::examples((&on, "test"), &data, SITE.parse().unwrap(), &positions).unwrap();
+        let rows = mmlens_engine::examples((&on, "test"), &data, site, positions).unwrap();
         let (mut at, width) = (0, rows.width());
         for index in 0..data.len() {
             let inputs = toy.encode(&data.case(index).unwrap().sample).unwrap();
-            let trace = toy.run(&inputs, Plan::new().read(SITE).unwrap()).unwrap();
-            let values = trace.get(SITE.parse().unwrap()).unwrap().to_values().unwrap();
+            let trace = toy.run(&inputs.clone().all_logits(), Plan::new().read(site).unwrap()).unwrap();
+            let values = trace.get(site).unwrap().to_values().unwrap();
             for place in positions.of(inputs.map()).unwrap() {
                 assert_eq!(rows.rows().nth(at).unwrap(), &values[place * width..(place + 1) * width]);
                 assert_eq!((rows.labels()[at], rows.groups()[at]), (index % 2, index as u64 / 4));

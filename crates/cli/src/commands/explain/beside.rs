@@ -62,7 +62,7 @@ impl Explain {
             .flat_map(|told| told.findings.iter().map(|own| own.finding.clone()))
             .collect();
         let compare = Compare::of(findings, places);
-        let told = Told { first, second, compared: compare.compared()? };
+        let told = Told { first, second, compared: compare.compared(false)? };
         if self.json { print::json(&told) } else { told.compared.print() }
     }
 
