@@ -85,6 +85,10 @@ fn main() -> Result<()> {
         for folder in folders {
             println!("{}\n\n{}", folder.display(), worth::worth(folder, &args.settings.world(), args.cases)?);
         }
+        for folder in &args.worth {
+            let told = worth::changed(&args.from, folder, &args.settings.world(), args.cases)?;
+            println!("{} beside {}\n\n{told}", folder.display(), args.from.display());
+        }
         return Ok(());
     }
     train(&args)

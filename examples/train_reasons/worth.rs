@@ -11,6 +11,7 @@ use mmlens::evaluation::{self, Contestant, Evaluation, EvaluationSettings, METRI
 use mmlens::model::{IntegratedGradients, Occlusion, integrated_gradients, occlusion};
 use mmlens::prelude::*;
 use mmlens::serde_json::{Value, json};
+use mmlens::training::{CheckpointDifference, checkpoint_difference};
 use mmlens::zoo::{OpenOptions, Redraw};
 
 use super::draw;
@@ -54,6 +55,29 @@ pub(crate) fn worth(folder: &Path, world: &World, cases: usize) -> Result<String
     let data = FalseTags::new(*world, cases);
     let finding = evaluation.run(&on.watched(&Unwatched), &data, &contestants()?, models, None)?;
     writeln!(told, "\n{}", evaluation::league(&finding).context("no scores")?)?;
+    finding.cautions().iter().try_for_each(|caution| writeln!(told, "- {}", caution.text))?;
+    Ok(told)
+}
+
+/// What a training changed in the states of the last position where tags are false, and how far the vector that this has in common in all cases brings the answers along.
+pub(crate) fn changed(from: &Path, folder: &Path, world: &World, cases: usize) -> Result<String> {
+    let device = Device::flex();
+    let before = OpenOptions::new(&device).open(from)?;
+    let after = OpenOptions::new(&device).open(folder)?;
+    let data = ManyCases::over(FalseTags::new(*world, cases))?.beside(after);
+    let method = CheckpointDifference::new(checkpoint_difference::Settings::default())?;
+    let finding = method.run(before.as_ref(), &data)?;
+    let mut told = "| site | size | shared | halves | ... random signs | nats before | with the vector | with random vectors |\n|---|---|---|---|---|---|---|---|\n".to_owned();
+    let difference = finding.table("difference")?;
+    for (at, site) in (0..).map_while(|at| Some((at, difference.axes().first()?.label(at)?))) {
+        let of = |table: &str, column: usize| -> Result<String> {
+            Ok(format!("{:.3}", finding.table(table)?.get(&[at, column]).context("a number")?))
+        };
+        let cells = [("difference", 0), ("difference", 2), ("difference", 3), ("difference", 4)];
+        let cells = cells.into_iter().chain([("effect", 0), ("effect", 1), ("effect", 2)]);
+        let cells = cells.map(|(table, column)| of(table, column)).collect::<Result<Vec<_>>>()?;
+        writeln!(told, "| `{site}` | {} |", cells.join(" | "))?;
+    }
     finding.cautions().iter().try_for_each(|caution| writeln!(told, "- {}", caution.text))?;
     Ok(told)
 }

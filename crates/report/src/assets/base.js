@@ -40,10 +40,10 @@ function number(v) {
 }
 const signed = (v, scale) => (scale.signed && v > 0 ? "+" : "") + number(v);
 const measure = (v, { scale, unit }) => signed(v, scale) + (unit && unit !== "count" && !Number.isNaN(v) ? " " + unit : "");
-// Few digits, for a cell: two that count in the largest value of the scale.
+// Few digits, for a cell: two that count in the largest value of the scale, two decimals of shares up to 1.
 const brief = (scale) => {
   const most = Math.max(Math.abs(scale.lo), Math.abs(scale.hi)) || 1;
-  const places = Math.min(4, Math.max(0, 1 - Math.floor(Math.log10(most))));
+  const places = Math.min(4, Math.max(0, 2 - Math.ceil(Math.log10(most))));
   return (v) => (most >= 1e4 ? number(v) : v.toFixed(places).replace("-", "\u2212").replace(/^\u2212(0\.?0*)$/, "$1"));
 };
 
