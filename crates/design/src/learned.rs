@@ -190,3 +190,23 @@ pub(crate) fn no_better(what: &str, accuracy: f64, baseline: &str, least: f64) -
         Caution::new(CautionKind::NoBetter, (accuracy - least) as f32, text)
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_helps_a_search_depends_on_what_stopped_it() {
+        let at = |steps| Ended::Stopped { steps, gradient: 0.5 };
+        let done = Ended::Converged { steps: 9, gradient: 0.0 };
+        let said = |all: &[Ended]| stopped("searches", all.iter().copied(), 10);
+        assert_eq!(said(&[done, done]), None);
+        // One took all ten steps, the other went no further.
+        let both = said(&[done, at(3), at(10)]).unwrap();
+        assert_eq!(both.number, 2.0);
+        assert!(both.text.ends_with("with gradients of up to 5.0e-1: allow more `steps`"), "{}", both.text);
+        let stuck = said(&[at(3)]).unwrap().text;
+        assert!(stuck.starts_with("1 searches stopped") && stuck.contains("`tolerance`"), "{stuck}");
+    }
+}

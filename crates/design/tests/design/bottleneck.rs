@@ -284,3 +284,24 @@ fn what_cannot_be_learned_is_refused_by_name() {
     );
     assert!(Bottleneck::new(Learned::default()).unwrap_err().to_string().contains("has to be learned"));
 }
+
+/// Rows held out have all labels turned round, so that whoever learns from the others is wrong on every one of them. Random concepts are asked about the
+/// same rows: had any draw others held out, some of them would be told rightly.
+#[test]
+fn random_concepts_are_asked_about_the_same_rows() {
+    let (count, seed) = (120, Seed(4));
+    let settings = Settings { draws: 3, ..Settings::default() };
+    let groups: Vec<u64> = (0..count as u64).map(|row| row / 2).collect();
+    let held = mmlens_core::held_out(&groups, settings.held_out, seed).unwrap();
+    let right = |row: usize| row * 7 % 3 % 2;
+    let side = |row: usize| if right(row) == 1 { 2.0 } else { -2.0 };
+    let rows = (0..count).flat_map(|row| {
+        let of = seed.at(row as u64);
+        [side(row) + 0.1 * of.at(0).normal() as f32, side(row) + 0.1 * of.at(1).normal() as f32]
+    });
+    let labels = (0..count).map(|row| if held[row] { 1 - right(row) } else { right(row) }).collect();
+    let from = described(rows.collect(), labels, 2, &|row, j| j == 0 && right(row) == 1);
+    let finding = PostHocBottleneck::new(settings).unwrap().fit(&from, seed, &Unwatched).unwrap().finding;
+    let scores = numbers(&finding, "scores");
+    assert_eq!((scores[0], scores[4]), (0.0, 0.0), "{scores:?}");
+}
