@@ -89,7 +89,7 @@ mod model;
 mod tables;
 
 pub use model::{Bottleneck, Learned};
-use tables::{leaks, tables_of};
+use tables::{leaks, tables_of, untold};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -423,6 +423,9 @@ impl Fit for PostHocBottleneck {
         said.extend(no_better("the bottleneck", own, "who looks at nothing", majority));
         said.extend(no_better("the bottleneck", own, "one of as many directions drawn by chance", by_chance));
         said.extend(leaks((own, by_truth), held.len()));
+        said.extend(
+            tables.iter().find(|table| table.name() == "concepts").and_then(|own| untold(own, held.len())),
+        );
         said.extend(unstable);
         if left_out > 0 {
             said.push(Caution::new(CautionKind::FewRows, left_out as f32, self.left_out(&missing)));

@@ -176,6 +176,11 @@ fn margins_that_tell_more_than_the_concept_are_cautioned_of() {
     let scores = numbers(&found.finding, "scores");
     assert!(scores[0] > scores[3] + 0.2, "{scores:?}");
     assert!(kinds(&found.finding).contains(&CautionKind::Other), "{scores:?}");
+    // No row says whether its number is even.
+    let chance = |own: &mmlens_core::finding::Caution| {
+        own.kind == CautionKind::Chance && own.text.starts_with("1 of 2 concepts") && own.text.contains("`b`")
+    };
+    assert!(found.finding.cautions().iter().any(chance), "{:?}", found.finding.cautions());
 }
 
 fn learned(toy: &Toy, hybrid: bool) -> Outcome<Bottleneck> {

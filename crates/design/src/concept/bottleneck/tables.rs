@@ -4,7 +4,7 @@ use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{AnalysisError, Seed};
 use mmlens_engine::{Logistic, drawn_order};
 
-use super::{Concept, PostHocBottleneck, says, scores};
+use super::{Concept, NAMED, PostHocBottleneck, says, scores};
 use crate::learned::{named, share};
 use crate::surrogate::sparse_head::{Tried, with_vector};
 
@@ -18,6 +18,28 @@ pub(super) fn leaks((own, by_truth): (f64, f64), held: usize) -> Option<Caution>
     (own - by_truth > error).then(|| {
         let text = format!("the bottleneck is right in {own:.3} of the rows held out, and a head on the true concepts in {by_truth:.3}: margins tell more than the concepts they are called by");
         Caution::new(CautionKind::Other, (own - by_truth) as f32, text)
+    })
+}
+
+/// That concepts are told no better than by who guesses: a half of the rows, and two standard errors.
+pub(super) fn untold(concepts: &Labelled, held: usize) -> Option<Caution> {
+    let guess = 0.5 + 1.0 / (held.max(1) as f64).sqrt();
+    let accuracies = concepts.as_numbers().unwrap_or_default();
+    let low = accuracies.iter().enumerate().filter(|(_, own)| f64::from(**own) <= guess);
+    let names = low.filter_map(|(at, _)| concepts.axes().first()?.label(at));
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    let first = names.get(..NAMED).unwrap_or(&names).join(", ");
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} others"),
+    };
+    (!names.is_empty()).then(|| {
+        let text = format!(
+            "{} of {} concepts are told in no more than {guess:.3} of held-out rows, as who guesses may be: {first}{more}. Their margins are not what they are called by",
+            names.len(),
+            accuracies.len()
+        );
+        Caution::new(CautionKind::Chance, names.len() as f32, text)
     })
 }
 
