@@ -1,6 +1,6 @@
 """Maps side by side, by SciPy and NumPy: `fixtures/evaluation/comparison.safetensors`.
 
-Drawn maps on grids of cells that do not divide the picture are spread over its pixels, gathered on the common grid by areas, and brought to a common scale; ranks by SciPy, in steps of a millionth of the largest mass. Shifts roll the second map round
+Drawn maps on grids of cells that do not divide the picture are gathered on the common grid by areas, and brought to a common scale; ranks by SciPy, in steps of a millionth of the largest mass. Shifts roll the second map round
 the edges of the picture.
 """
 
@@ -12,19 +12,16 @@ from scipy.stats import spearmanr
 WIDTH, HEIGHT, ROWS, COLS, TOP = 30, 20, 6, 7, 0.2
 
 
-def overlaps(cells, length):
-    """How much of the side of each of `length` pixels lies in each of `cells` cells: `[cells, length]`."""
-    edges = lambda n: np.arange(n + 1) * length / n
-    own, pixels = edges(cells), np.arange(length + 1.0)
-    return np.clip(np.minimum(own[1:, None], pixels[None, 1:]) - np.maximum(own[:-1, None], pixels[None, :-1]), 0, None)
+def shares(cells, others):
+    """Which share of the side of each of `cells` cells of a map lies in each of `others` cells of the grid: `[others, cells]`."""
+    own, grid = np.linspace(0, 1, cells + 1), np.linspace(0, 1, others + 1)
+    inside = np.minimum(own[None, 1:], grid[1:, None]) - np.maximum(own[None, :-1], grid[:-1, None])
+    return np.clip(inside, 0, None) * cells
 
 
 def on_grid(cells):
-    """Masses of the cells of a map on pixels, and of pixels on the common grid."""
-    rows, cols = cells.shape
-    tall, wide = overlaps(rows, HEIGHT), overlaps(cols, WIDTH)
-    pixels = (tall / tall.sum(1, keepdims=True)).T @ cells @ (wide / wide.sum(1, keepdims=True))
-    grid = overlaps(ROWS, HEIGHT) @ pixels @ overlaps(COLS, WIDTH).T
+    """Masses of the cells of a map on the common grid."""
+    grid = shares(cells.shape[0], ROWS) @ cells @ shares(cells.shape[1], COLS).T
     return grid / np.abs(grid).sum()
 
 

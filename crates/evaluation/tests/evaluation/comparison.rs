@@ -122,7 +122,8 @@ fn what_is_alike_by_chance_is_spoken_of() {
     };
     assert_eq!(shown(&[("a", "red"), ("b", "red")], &[&own, &own]), []);
     assert_eq!(shown(&[("a", "red"), ("b", "blue")], &[&own, &own]), [CautionKind::Other]);
-    assert_eq!(shown(&[("a", "red"), ("b", "red")], &[&own, &other]), [CautionKind::Chance]);
+    // Neither their ranks nor their mass.
+    assert_eq!(shown(&[("a", "red"), ("b", "red")], &[&own, &other]), [CautionKind::Chance; 2]);
     assert_eq!(shown(&[("a", "red"), ("b", "red")], &[&own, &zero]), [CautionKind::NothingMoved]);
     let found = compared(&[own, zero], settings);
     assert!(at(&found, TABLES[0], [0, 1]).is_nan() && at(&found, TABLES[2], [1, 1]).is_nan());

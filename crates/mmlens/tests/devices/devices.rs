@@ -63,7 +63,7 @@ fn strangers_are_turned_away() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let name = format!("remote:ws://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
-        mmlens::core::device::serve([mmlens::core::device::host()], listener, TOKEN).unwrap()
+        mmlens::core::device::serve([mmlens::core::device::host()], listener, TOKEN).unwrap();
     });
     let name: DeviceName = name.parse().unwrap();
     for token in [None, Some(""), Some("another")] {

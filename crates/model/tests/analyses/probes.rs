@@ -140,7 +140,7 @@ fn rows_of_cases_are_what_passes_hold() {
     let toy = Toy::curved(1);
     let data = words(7);
     // Of the output too, of which a pass gives the last position alone unless it is asked.
-    let sites = [SITE, "text.logits"].map(|site| site.parse::<Site>().unwrap());
+    let sites = [SITE, "text.logits"].map(|site| site.parse::<mmlens_core::Site>().unwrap());
     let all = [Positions::All, Positions::Last, Positions::At(vec![1])];
     for (site, positions) in sites.iter().flat_map(|site| all.iter().map(|positions| (*site, positions))) {
         let on = On::new(&toy);
