@@ -18,7 +18,8 @@ pub(crate) const FEW: usize = 20;
 /// down, and what was reached is the end.
 pub(crate) fn stopped(what: &str, searches: impl IntoIterator<Item = Ended>, most: usize) -> Option<Caution> {
     let stopped: Vec<Ended> = searches.into_iter().filter(|ended| !ended.converged()).collect();
-    let gradient = stopped.iter().map(|ended| ended.at().1).max_by(f64::total_cmp)?;
+    let gradients = stopped.iter().map(|ended| ended.at().1);
+    let gradient = gradients.max_by(f64::total_cmp)?; // no NaN: searches refuse a value that is none
     let remedy = match stopped.iter().any(|ended| ended.at().0 >= most) {
         true => "allow more `steps`",
         false => "rounding left no step that goes further, and a larger `tolerance` takes that for the end",

@@ -70,12 +70,14 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// Pixels whose middle lies from `from` up to `to` on the original. Pixels around the picture have no extent there, and no middle.
+/// The middle of a pixel on the original; none of pixels around the picture, which have no extent there.
+fn middle([a, b]: &[f32; 2]) -> Option<f64> {
+    (a < b).then(|| f64::midpoint(f64::from(*a), f64::from(*b)))
+}
+
+/// Pixels whose middle lies from `from` up to `to` on the original.
 fn between(extents: &[[f32; 2]], from: f64, to: f64) -> Range<usize> {
-    let inside = |[a, b]: &[f32; 2]| {
-        let middle = f64::midpoint(f64::from(*a), f64::from(*b));
-        a < b && from <= middle && middle < to
-    };
+    let inside = |extent: &[f32; 2]| middle(extent).is_some_and(|middle| from <= middle && middle < to);
     match (extents.iter().position(inside), extents.iter().rposition(inside)) {
         (Some(first), Some(last)) => first..last + 1,
         _ => 0..0,
@@ -86,8 +88,9 @@ fn between(extents: &[[f32; 2]], from: f64, to: f64) -> Range<usize> {
 fn at_pixels(edges: &mut [f64], extents: &[[f32; 2]]) {
     let inner = edges.len().saturating_sub(2);
     for edge in edges.iter_mut().skip(1).take(inner) {
-        let behind = |[a, b]: &&[f32; 2]| a < b && f64::midpoint(f64::from(*a), f64::from(*b)) >= *edge;
-        let first = extents.iter().filter(behind).map(|[a, _]| f64::from(*a)).min_by(f64::total_cmp);
+        let behind = |extent: &&[f32; 2]| middle(extent).is_some_and(|middle| middle >= *edge);
+        let begins = extents.iter().filter(behind).map(|[a, _]| f64::from(*a));
+        let first = begins.min_by(f64::total_cmp); // no NaN: extents on a picture
         *edge = first.unwrap_or(*edge);
     }
 }
