@@ -79,8 +79,8 @@
 use mmlens_core::check::{at_least_one, input};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, ManyCases, On, Part, Point, Reply, Sample,
-    Seed, Site, Words, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, ManyCases, On, Reply, Sample, Seed, Words,
+    kind,
 };
 use mmlens_engine::{Judged, Progress};
 use serde::{Deserialize, Serialize};

@@ -88,7 +88,7 @@ use mmlens_core::check::{at_most, input, setting};
 use mmlens_core::finding::{Caution, CautionKind, Unit, top};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cases, Cost, HookError, Leaf, ManyCases, On,
-    Part, Point, Position, Sample, Seed, Site, Target, kind,
+    Position, Sample, Seed, Subject, Target, kind,
 };
 use mmlens_engine::{Judged, Progress, drawn_order};
 pub use mmlens_engine::{Pictures, Wording};

@@ -72,8 +72,7 @@
 use mmlens_core::check::{input, setting};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, ManyCases, On, Part, Point, Sample, Seed,
-    Site,
+    Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, ManyCases, On, Sample, Seed, kind,
 };
 use mmlens_engine::{Judged, Pictures, Progress, mean_interval};
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,8 @@
 use mmlens_core::check::input;
 use mmlens_core::finding::{Axis, Labelled, Role, TableError, Unit};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Card, Case, Custom, HookError, Need, Objective, On, Output, Part, Point,
-    Position, Sample, Site, Target, kind,
+    AnalysisError, AnyTensor, Card, Case, Custom, HookError, Need, Objective, On, Output, Position, Sample,
+    Site, Target, kind,
 };
 use mmlens_engine::{Pass, Pictures, Wording};
 use serde::{Deserialize, Serialize};

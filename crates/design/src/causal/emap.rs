@@ -73,8 +73,8 @@
 use mmlens_core::check::{input, setting};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit, largest};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Cases, Cost, HookError, Leaf, ManyCases, On, Part,
-    Point, Sample, Seed, Site, Words, caution, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Cases, Cost, HookError, Leaf, ManyCases, On, Sample,
+    Seed, Words, caution, kind,
 };
 use mmlens_engine::{Judged, Pictures, Progress, Wording, drawn_order, mean_interval, sign_flips};
 use serde::{Deserialize, Serialize};

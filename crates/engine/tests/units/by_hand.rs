@@ -66,8 +66,13 @@ pub(crate) fn show(inputs: &Inputs, entry: usize, variants: AnyTensor) -> Inputs
             images.iter_mut().filter(|i| **i == entry).for_each(|i| *i = pictures + row);
         }
         if let Some(colour) = inputs.seen.means.get(entry) {
-            batch.seen.means =
-                inputs.seen.means.iter().copied().chain(std::iter::repeat_n(*colour, copies)).collect();
+            batch.seen.means = inputs
+                .seen
+                .means
+                .iter()
+                .cloned()
+                .chain(std::iter::repeat_n(colour.clone(), copies))
+                .collect();
         }
         batch.seen.values = Some(Tensor::cat(vec![pixels, variants.rank_of("pictures").unwrap()], 0).into());
     });

@@ -75,7 +75,7 @@
 
 use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Axis, Labels, Modality, Role, TokenLabel, top};
+use mmlens_core::finding::{Axis, Labels, Role, TokenLabel, top};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Copies, Cost, HookError, Inputs, Leaf,
     LogitSelection, Objective, On, Pair, Part, Plan, Point, Position, Region, Seed, Site, Subject, Trace,

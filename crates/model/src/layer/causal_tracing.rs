@@ -106,7 +106,7 @@ use serde_json::json;
 
 use super::restoring::{Places, PutBack, Restoring, Run};
 use crate::check::{
-    above_zero, at_least_one, fit_at_once, input, part_with_blocks, points_of_blocks, setting,
+    above_zero, at_least_one, fit_at_once, given, input, part_with_blocks, points_of_blocks, setting,
 };
 
 /// What this method is.

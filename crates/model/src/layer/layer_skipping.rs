@@ -77,7 +77,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, fit_at_once, given, input, part_with_blocks, setting};
+use crate::check::{at_least_one, fit_at_once, given, part_with_blocks, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {

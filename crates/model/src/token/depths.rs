@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mmlens_core::finding::{Axis, Modality, Role};
+use mmlens_core::finding::{Axis, Role};
 use mmlens_core::{
     AnalysisError, AnyTensor, Card, Copies, HookError, Inputs, On, Part, Plan, Point, Site, SiteSpec, kind,
 };

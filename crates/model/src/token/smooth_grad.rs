@@ -78,8 +78,8 @@ use std::ops::ControlFlow;
 use mmlens_core::finding::{Caution, Labelled, Unit, finite};
 use mmlens_core::{
     Alteration, Altered, Analysis, AnalysisError, Answer, AnyAnalysis, AnyTensor, AxisName, Capability, Card,
-    Case, Change, Cost, Form, Given, HookError, Inputs, Leaf, Method, Objective, On, Part, Plan, Point,
-    Region, Seed, Site, SiteSpec, Target, Watch, kind,
+    Case, Change, Cost, Form, Given, HookError, Inputs, Leaf, Method, Objective, On, Part, Plan, Region,
+    Seed, Site, SiteSpec, Target, Watch, kind,
 };
 use mmlens_engine::{normal, one_row};
 use serde::{Deserialize, Serialize};
