@@ -14,7 +14,7 @@ const PLAYED: [u32; 2] = [16_000, 8_000];
 /// The most bytes of one recording on a page: two minutes at the lower rate.
 const MOST: usize = 2_000_000;
 /// The rate at which a spectrogram is drawn, in Hz.
-const DRAWN: f64 = 16_000.0;
+const DRAWN: u32 = 16_000;
 
 /// Recordings, for models that hear them.
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub(crate) struct AudioArgs {
 
 impl AudioArgs {
     pub(crate) fn sounds(&self) -> Result<Vec<Sound>> {
-        let one = |path: &PathBuf| {
+        let one = |path: &PathBuf| -> Result<Sound> {
             let whole = Sound::open(path)?;
             match (self.from, self.to) {
                 (None, None) => Ok(whole),
@@ -69,22 +69,25 @@ pub(crate) fn recordings_on_page(
     before: usize,
     heard: &[Heard],
 ) -> Result<Vec<report::Picture>> {
-    let each = sounds.iter().zip(heard).enumerate();
-    each.map(|(at, (sound, heard))| Ok(recording_on_page(sound, &heard.scale)?.at(before + at, 0))).collect()
+    let one = |(at, (sound, heard)): (usize, (&Sound, &Heard))| -> Result<report::Picture> {
+        Ok(recording_on_page(sound, &heard.scale)?.at(before + at, 0))
+    };
+    sounds.iter().zip(heard).enumerate().map(one).collect()
 }
 
 /// A recording as the page shows it: its spectrogram in grey, as many columns and rows as its model looks at, and its sound.
 pub(crate) fn recording_on_page(sound: &Sound, scale: &SoundScale) -> Result<report::Picture> {
-    let samples = |seconds: f64| (seconds * DRAWN).round().max(1.0) as usize; // no NaN: a scale is finite
+    let samples = |seconds: f64| (seconds * f64::from(DRAWN)).round().max(1.0) as usize; // no NaN: a scale is finite
     let settings = LogMelSettings {
         mels: scale.rows_all(),
-        rate: DRAWN as u32,
+        rate: DRAWN,
         hop: samples(scale.step),
-        window: samples(scale.window),
+        // An even number, as transforms here have.
+        window: 2 * samples(scale.window / 2.0),
         seconds: sound.seconds().ceil().max(1.0) as usize, // no NaN: a length
         padding: 0.0,
     };
-    let mel = LogMel::new(settings)?.of(&sound.at(DRAWN as u32)?)?;
+    let mel = LogMel::new(settings)?.of(&sound.at(DRAWN)?)?;
     let (wide, high) = (mel.sound_frames(), mel.mels);
     let places = (0..high).flat_map(|row| (0..wide).map(move |col| (row, col)));
     let values = places.filter_map(|(row, col)| mel.at(row, col));

@@ -32,7 +32,10 @@ impl Filling<'_> {
                 };
                 return towers.iter().map(of).collect();
             }
-            Absent::Mask | Absent::Unattended => return unfit("a part of a picture or recording"),
+            Absent::Mask | Absent::Unattended if towers == [Part::Audio] => {
+                return unfit("a part of a recording");
+            }
+            Absent::Mask | Absent::Unattended => return unfit("a part of a picture"),
             Absent::Blur { .. } | Absent::Road { .. } if towers.contains(&Part::Audio) => {
                 return unfit("a part of a recording");
             }
