@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use clap::Parser;
-use mmlens::data::shapes::Split;
+use mmlens::data::shapes::{Split, vocabulary};
 use mmlens::prelude::AnyTensor;
 use mmlens::serde_json::json;
 use mmlens::zoo::checkpoint::{HostTensor, SaveSettings, save_safetensors};
@@ -61,7 +61,7 @@ fn main() -> Result<()> {
 
 pub(crate) fn train(args: &Args) -> Result<()> {
     let device = Device::flex();
-    let words = Words::new(&SPECIAL, UNKNOWN);
+    let words = Words::new(&SPECIAL, UNKNOWN, vocabulary());
     let config = folder::parsed(&words)?;
     let settings = &args.settings;
     let world = settings.world();

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use burn::tensor::Device;
 use clap::Parser;
-use mmlens::data::shapes::{Score, Split};
+use mmlens::data::shapes::{Score, Split, vocabulary};
 use training::{Log, Run, Settings, Trainer, Words};
 
 #[derive(Parser)]
@@ -58,7 +58,7 @@ fn main() -> Result<()> {
 
 pub(crate) fn train(args: &Args) -> Result<()> {
     let device = Device::flex();
-    let words = Words::new(&folder::SPECIAL, folder::UNKNOWN);
+    let words = Words::new(&folder::SPECIAL, folder::UNKNOWN, vocabulary());
     let config = folder::parsed(&words)?;
     let settings = &args.settings;
     let world = settings.world();

@@ -41,7 +41,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use burn::tensor::Device;
 use clap::Parser;
-use mmlens::data::shapes::{Split, World};
+use mmlens::data::shapes::{Split, World, vocabulary};
 use mmlens::serde_json::json;
 use mmlens::training::RightReasons;
 use tags::{Tag, Tagged, tagged};
@@ -101,7 +101,7 @@ pub(crate) fn draw(world: &World, split: Split, (start, count): (u64, usize), ta
 
 pub(crate) fn train(args: &Args) -> Result<()> {
     let device = Device::flex();
-    let words = Words::new(&SPECIAL, UNKNOWN);
+    let words = Words::new(&SPECIAL, UNKNOWN, vocabulary());
     let config = folder::parsed(&words)?;
     let settings = &args.settings;
     let world = settings.world();

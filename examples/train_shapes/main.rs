@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use burn::tensor::Device;
 use clap::Parser;
-use mmlens::data::shapes::Split;
+use mmlens::data::shapes::{Split, vocabulary};
 use training::{Log, Run, Settings, Trainer, Words};
 use vocabulary::{SPECIAL, UNKNOWN};
 
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
 
 pub(crate) fn train(args: &Args) -> Result<()> {
     let device = Device::flex();
-    let words = Words::new(&SPECIAL, UNKNOWN);
+    let words = Words::new(&SPECIAL, UNKNOWN, vocabulary());
     let config = folder::parsed(&words)?;
     let settings = &args.settings;
     let world = settings.world();

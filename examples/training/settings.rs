@@ -38,7 +38,12 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn world(&self) -> World {
-        World::new(self.seed).with_bias(!self.unbiased)
+        World::new(self.seed).with_bias(self.biased())
+    }
+
+    /// Whether what is learned from has the planted co-occurrences.
+    pub(crate) fn biased(&self) -> bool {
+        !self.unbiased
     }
 
     /// The learning rate: up over 200 steps, then constant, then down to nothing.

@@ -1,8 +1,6 @@
-//! A vocabulary of whole words: special tokens, then the words of the shapes world.
+//! A vocabulary of whole words: special tokens, then the words of a world.
 
 use std::collections::BTreeMap;
-
-use mmlens::data::shapes::vocabulary;
 
 pub(crate) struct Words {
     table: BTreeMap<String, u32>,
@@ -12,8 +10,8 @@ pub(crate) struct Words {
 
 impl Words {
     /// Special tokens get the first ids; `unknown` stands for every other word.
-    pub(crate) fn new(special: &[&'static str], unknown: u32) -> Self {
-        let all = special.iter().copied().chain(vocabulary());
+    pub(crate) fn new(special: &[&'static str], unknown: u32, words: Vec<&'static str>) -> Self {
+        let all = special.iter().copied().chain(words);
         let table = all.zip(0..).map(|(word, id)| (word.to_owned(), id)).collect();
         Self { table, special: special.to_vec(), unknown }
     }

@@ -1,5 +1,5 @@
-//! Data for mmlens: the shapes world, a generator of scenes, questions and the evidence for each answer; data sets that others made,
-//! read, answered and scored.
+//! Data for mmlens: the shapes world and the tones world, generators of scenes, questions and the evidence for each answer; data
+//! sets that others made, read, answered and scored.
 //!
 //! ```
 //! use mmlens_data::shapes::{Kind, Split, World};
@@ -14,11 +14,16 @@
 //! ```
 
 pub mod benchmark;
+mod drawn;
+mod exported;
 pub mod foil;
 pub mod grounded;
 pub mod input;
+mod named;
 pub mod rationale;
+mod sentence;
 pub mod shapes;
+pub mod tones;
 
 mmlens_core::methods! {
     input::modality_ablation::ModalityAblation,

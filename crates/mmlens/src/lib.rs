@@ -13,6 +13,7 @@ pub use mmlens_inference as inference;
 pub use mmlens_kernels as kernels;
 pub use mmlens_model as model;
 pub use mmlens_report as report;
+pub use mmlens_sound as sound;
 pub use mmlens_store as store;
 pub use mmlens_training as training;
 pub use mmlens_whatif as whatif;

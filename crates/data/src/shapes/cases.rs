@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::question::{Kind, Question};
 use super::scene::{SIDE, Scene};
-use super::world::{Split, World};
+use super::world::World;
+use crate::drawn::Split;
 
 /// Scenes of a split, each with one question of a kind. The label is the answer, the group the content key of the scene, the masks
 /// are the objects that are the evidence.

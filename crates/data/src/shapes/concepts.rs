@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::caption::Detail;
 use super::scene::{SIDE, Scene};
-use super::world::{Split, World};
+use super::world::World;
+use crate::drawn::Split;
 
 /// What is said of a scene.
 #[derive(Debug, Clone, PartialEq, Eq)]

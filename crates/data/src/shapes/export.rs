@@ -1,70 +1,18 @@
 //! Scenes as files, for programs in other languages.
 
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use image::{DynamicImage, GrayImage, ImageError, ImageFormat};
-use mmlens_files::{Target, WriteError, write};
+use mmlens_files::write;
 use serde::{Deserialize, Serialize};
 
 use super::question::Question;
 use super::scene::{Object, SIDE, Scene};
 use super::vocabulary::{Colour, Shape, Size};
-use super::world::{Sample, Split, World, progress_bar};
-
-/// What can go wrong with files of scenes.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ExportError {
-    /// A folder could not be made.
-    #[error("cannot make the folder {}: {source}", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file could not be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// A picture could not be encoded.
-    #[error("cannot encode the picture {}: {source}", path.display())]
-    Picture {
-        /// The picture.
-        path: PathBuf,
-        /// Why.
-        source: ImageError,
-    },
-    /// The folder holds other scenes.
-    #[error("{}, line {line}: another scene than the one to be written; export into a folder of its own", path.display())]
-    Another {
-        /// The file of records.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-    },
-    /// The file of records could not be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Records {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A line of the file of records is not a record.
-    #[error("{}, line {line}: not a record of a scene: {source}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// Why.
-        source: mmlens_files::JsonError,
-    },
-}
-
-/// The most bytes of a file of records: a hundred thousand scenes have some 300 MB.
-const MOST_RECORDS: u64 = 1 << 32;
+use super::world::{Sample, World};
+use crate::drawn::Split;
+use crate::exported::{self, ExportError};
 
 /// One line of `samples.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,7 +61,7 @@ pub struct ObjectRecord {
 
 /// Writes the first `count` scenes of a split into a folder, which is made if need be: `images/000000.png`,
 /// `masks/000000.png` and so on, and last `samples.jsonl` with one [`Record`] a line. Each file is written whole
-/// or not at all ([`Target`]). If there are records already, they must be of the same scenes: each split and
+/// or not at all ([`mmlens_files::Target`]). If there are records already, they must be of the same scenes: each split and
 /// each world needs a folder of its own. Shows a progress bar on standard error if that is a terminal.
 ///
 /// # Errors
@@ -121,33 +69,10 @@ pub struct ObjectRecord {
 /// [`ExportError::Another`], before a picture is replaced, and what [`read_records`] says of records that are
 /// there.
 pub fn export(world: &World, split: Split, count: u64, folder: &Path) -> Result<(), ExportError> {
-    for path in [folder.join("images"), folder.join("masks")] {
-        std::fs::create_dir_all(&path).map_err(|source| ExportError::Folder { path, source })?;
-    }
-    let path = folder.join("samples.jsonl");
-    let before = if path.exists() { read_records(folder)? } else { Vec::new() };
-    let bar = progress_bar(&format!("writing {split} scenes"), count);
-    let mut refused = Ok(());
-    let written = Target::new(&path)?.write(|lines| {
-        for (index, sample) in world.samples(split, 0..count).enumerate() {
-            let record = Record::of(&sample);
-            if before.get(index).is_some_and(|known| *known != record) {
-                refused = Err(ExportError::Another { path: path.clone(), line: index + 1 });
-            } else {
-                refused = record.draw(&sample.scene, folder);
-            }
-            if refused.is_err() {
-                return Err(std::io::ErrorKind::Interrupted.into());
-            }
-            serde_json::to_writer(&mut *lines, &record)?;
-            lines.write_all(b"\n")?;
-            bar.inc(1);
-        }
-        Ok(())
-    });
-    bar.finish_and_clear();
-    refused?;
-    Ok(written?)
+    let samples = world.samples(split, 0..count);
+    let beside = |sample: &Sample, record: &Record| record.draw(&sample.scene, folder);
+    let what = format!("writing {split} scenes");
+    exported::write_records((folder, &["images", "masks"]), &what, samples, Record::of, beside)
 }
 
 /// Reads the records of an exported folder.
@@ -156,17 +81,7 @@ pub fn export(world: &World, split: Split, count: u64, folder: &Path) -> Result<
 /// [`ExportError::Records`] if `samples.jsonl` cannot be read, [`ExportError::Malformed`] with the number of
 /// the first line that is not a record.
 pub fn read_records(folder: &Path) -> Result<Vec<Record>, ExportError> {
-    let path = folder.join("samples.jsonl");
-    let failed = |source| ExportError::Records { path: path.clone(), source };
-    let text = mmlens_files::read_text(&path, MOST_RECORDS).map_err(failed)?;
-    let lines = text.lines().enumerate().map(|(index, line)| {
-        mmlens_files::parse_json(line.as_bytes()).map_err(|source| ExportError::Malformed {
-            path: path.clone(),
-            line: index + 1,
-            source,
-        })
-    });
-    lines.collect()
+    exported::read_records(folder)
 }
 
 impl Record {

@@ -43,13 +43,14 @@ pub use cases::ShapesCases;
 pub use concepts::{Said, ShapesConcepts};
 pub use describe::{Phrase, parse_description};
 pub use edit::{Counterfactual, Edit, EditError};
-pub use export::{ExportError, ObjectRecord, Record, export, read_records};
+pub use export::{ObjectRecord, Record, export, read_records};
 pub use polls::{Named, Poll};
 pub use question::{CELL_MARGIN, CLEAR_OFFSET, Kind, Mention, Question};
 pub use raster::Mask;
 pub use scene::{MOST_HIDDEN, Object, SIDE, Scene};
 pub use score::{Described, Score, Scores, compare_description, names_every_object};
 pub use vocabulary::{Cell, Colour, Direction, Shape, Size, vocabulary};
-pub use world::{
-    MOST_OBJECTS, RED_BRINGS_CROSS, STAR_BRINGS_RING, Sample, Samples, Split, UnknownSplit, World,
-};
+pub use world::{MOST_OBJECTS, RED_BRINGS_CROSS, STAR_BRINGS_RING, Sample, Samples, World};
+
+pub use crate::drawn::{Split, UnknownSplit};
+pub use crate::exported::ExportError;

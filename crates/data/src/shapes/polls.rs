@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::careless::Thing;
 use super::scene::Scene;
 use super::vocabulary::{Colour, Shape};
-use super::world::{Split, World};
+use super::world::World;
 use crate::benchmark::{Item, Marked};
+use crate::drawn::Split;
 
 /// Which things that are not there a poll asks for (Li et al.: POPE, 2023).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

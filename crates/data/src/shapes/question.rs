@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ask::BY_ANY;
 use super::scene::{Object, Scene};
 use super::vocabulary::{Cell, Colour, DIGITS, Direction, Shape};
+use crate::sentence::Sentence;
 
 /// How far along an axis two centres must be apart, in pixels, before one object is left of (above, ...) the
 /// other.
@@ -152,9 +153,9 @@ impl Scene {
 
     /// The same, with objects of relations called as `naming` says.
     pub(super) fn phrase_as(&self, ask: Form, naming: impl Fn(usize) -> Option<Naming>) -> Question {
-        let refer = |text: &mut Sentence, object: usize| {
+        let refer_to = |text: &mut Sentence, object: usize| {
             if let Some(naming) = naming(object) {
-                text.refer(&self.objects[object], naming, object);
+                refer(text, &self.objects[object], naming, object);
             }
         };
         let mut text = Sentence::default();
@@ -170,7 +171,7 @@ impl Scene {
                     _ => ("where is", Cell::at(thing.centre).map_or("", Cell::word)),
                 };
                 text.say(opening);
-                text.refer(thing, naming, object);
+                refer(&mut text, thing, naming, object);
                 text.say("?");
                 answer.say(reply);
                 (kind, vec![object])
@@ -213,16 +214,16 @@ impl Scene {
             }
             Form::Relation { object, direction, origin } => {
                 text.say("is");
-                refer(&mut text, object);
+                refer_to(&mut text, object);
                 text.say(direction.word());
-                refer(&mut text, origin);
+                refer_to(&mut text, origin);
                 text.say("?");
                 answer.say(yes_or_no(self.holds(ask)));
                 (Kind::Relation, vec![object, origin])
             }
             Form::RelationObject { direction, origin, found } => {
                 text.say("what is").say(direction.word());
-                refer(&mut text, origin);
+                refer_to(&mut text, origin);
                 text.say("?");
                 let thing = &self.objects[found];
                 answer.say(thing.colour.article()).say(thing.colour.word()).say(thing.shape.word());
@@ -235,7 +236,7 @@ impl Scene {
                 let mentions = order
                     .iter()
                     .enumerate()
-                    .map(|(place, &object)| Mention { word: Self::noun_in_description(place), object });
+                    .map(|(place, &object)| (Self::noun_in_description(place), object));
                 answer = Sentence { text: self.description(), mentions: mentions.collect() };
                 (Kind::Describe, order)
             }
@@ -246,8 +247,8 @@ impl Scene {
             text: text.text,
             answer: answer.text,
             evidence,
-            mentions: text.mentions,
-            answer_mentions: answer.mentions,
+            mentions: mentions(text.mentions),
+            answer_mentions: mentions(answer.mentions),
         }
     }
 }
@@ -261,37 +262,19 @@ const fn yes_or_no(holds: bool) -> &'static str {
     if holds { "yes" } else { "no" }
 }
 
-/// A text that grows word by word and knows which of its nouns refer to what.
-#[derive(Default)]
-struct Sentence {
-    text: String,
-    mentions: Vec<Mention>,
+/// Refers to an object, as far as a naming says.
+fn refer(text: &mut Sentence, thing: &Object, naming: Naming, object: usize) {
+    text.say("the");
+    if naming.size {
+        text.say(thing.size.word());
+    }
+    if naming.colour {
+        text.say(thing.colour.word());
+    }
+    text.say(if naming.shape { thing.shape.word() } else { "object" });
+    text.mention(&[object]);
 }
 
-impl Sentence {
-    fn say(&mut self, words: &str) -> &mut Self {
-        if !self.text.is_empty() {
-            self.text.push(' ');
-        }
-        self.text.push_str(words);
-        self
-    }
-
-    /// Notes that the last word refers to these objects.
-    fn mention(&mut self, objects: &[usize]) {
-        let word = self.text.split(' ').count() - 1;
-        self.mentions.extend(objects.iter().map(|&object| Mention { word, object }));
-    }
-
-    fn refer(&mut self, thing: &Object, naming: Naming, object: usize) {
-        self.say("the");
-        if naming.size {
-            self.say(thing.size.word());
-        }
-        if naming.colour {
-            self.say(thing.colour.word());
-        }
-        self.say(if naming.shape { thing.shape.word() } else { "object" });
-        self.mention(&[object]);
-    }
+fn mentions(of: Vec<(usize, usize)>) -> Vec<Mention> {
+    of.into_iter().map(|(word, object)| Mention { word, object }).collect()
 }

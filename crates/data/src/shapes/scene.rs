@@ -1,12 +1,11 @@
 //! A scene: objects on a grey ground, the pixels on which each is seen, and the picture of it all.
 
 use image::RgbImage;
-use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::raster::{Cover, Mask, SAMPLES};
 use super::vocabulary::{Colour, Shape, Size};
-use super::world::Split;
+use crate::drawn::{Purpose, SHAPES, Split, item_rng, scramble};
 
 /// The width and height of every picture, in pixels.
 pub const SIDE: usize = 64;
@@ -181,7 +180,7 @@ impl Scene {
     /// A generator that belongs to this scene alone, so that neither batching nor threads can change what is
     /// drawn. Different `draw`s are independent.
     pub fn rng(&self, draw: u64) -> ChaCha8Rng {
-        item_rng(self.seed, self.split, self.id, Purpose::Caller(draw))
+        item_rng(SHAPES, self.seed, self.split, self.id, Purpose::Caller(draw))
     }
 
     /// The picture.
@@ -272,36 +271,4 @@ pub(super) fn content_key(placements: &[Placement]) -> u64 {
     parts
         .into_iter()
         .fold(placements.len() as u64, |key, part| scramble(key.wrapping_mul(0x1_0000_0001) ^ part))
-}
-
-/// What a generator is for: part of its seed, so that one use cannot disturb another.
-#[derive(Clone, Copy)]
-pub(super) enum Purpose {
-    /// The objects of a scene.
-    Scene,
-    /// Something of the caller's.
-    Caller(u64),
-}
-
-/// The generator of one item. All of seed, split, index and purpose go into it unmixed, so no two items share
-/// one.
-pub(super) fn item_rng(seed: u64, split: Split, index: u64, purpose: Purpose) -> ChaCha8Rng {
-    let (purpose, draw) = match purpose {
-        Purpose::Scene => (0, 0),
-        Purpose::Caller(draw) => (1, draw),
-    };
-    let mut bytes = [0; 32];
-    let words = [seed, index, split as u64 * 2 + purpose, draw];
-    for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
-        bytes.copy_from_slice(&word.to_le_bytes());
-    }
-    ChaCha8Rng::from_seed(bytes)
-}
-
-/// A bijection of 64-bit numbers that looks random (the finish of SplitMix64; Steele, Lea and Flood, "Fast
-/// splittable pseudorandom number generators", OOPSLA 2014).
-pub(super) fn scramble(mut value: u64) -> u64 {
-    value = (value ^ value >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    value = (value ^ value >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    value ^ value >> 31
 }

@@ -1,19 +1,15 @@
 //! The world: where scenes come from, how they fall into splits, and the bias planted in the training split.
 
-use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 
-use indicatif::{ProgressBar, ProgressBarIter, ProgressIterator, ProgressStyle};
+use indicatif::{ProgressBarIter, ProgressIterator};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
-use serde::{Deserialize, Serialize};
 
 use super::question::{Kind, Question};
-use super::scene::{
-    MOST_HIDDEN, Placement, Purpose, SIDE, Scene, content_key, hidden_part, item_rng, visible,
-};
+use super::scene::{MOST_HIDDEN, Placement, SIDE, Scene, content_key, hidden_part, visible};
 use super::vocabulary::{Colour, Shape, Size};
+use crate::drawn::{Purpose, SHAPES, Split, item_rng, progress_bar};
 
 /// The most objects of a scene; the fewest is one, and all counts are equally likely.
 pub const MOST_OBJECTS: usize = 4;
@@ -35,65 +31,6 @@ const NEAREST: f32 = 0.65;
 const SAME_COLOUR_GAP: f32 = 2.0;
 /// How far a channel of an object departs from the mean of its colour at most.
 const SHADE: i16 = 10;
-
-/// A part of the world's scenes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Split {
-    /// What a model learns from; the only split with a planted bias.
-    Train,
-    /// What choices are made on.
-    Validation,
-    /// What is reported.
-    Test,
-}
-
-impl Split {
-    /// All splits.
-    pub const ALL: &[Self] = &[Self::Train, Self::Validation, Self::Test];
-
-    /// The split to which scenes of a content key belong, whatever the seed of the world: half of all keys
-    /// are for training, a quarter each for validation and test.
-    pub const fn of_key(key: u64) -> Self {
-        match key >> 62 {
-            0 | 1 => Self::Train,
-            2 => Self::Validation,
-            _ => Self::Test,
-        }
-    }
-
-    /// The name of the split, as it is written to files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Validation => "validation",
-            Self::Test => "test",
-        }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// There is no split of this name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown split {0:?}: expected train, validation or test")]
-pub struct UnknownSplit(pub String);
-
-impl FromStr for Split {
-    type Err = UnknownSplit;
-
-    fn from_str(name: &str) -> Result<Self, UnknownSplit> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|split| split.name() == name)
-            .ok_or_else(|| UnknownSplit(name.to_owned()))
-    }
-}
 
 /// A source of scenes: the same seed, split and index give the same scene, always.
 ///
@@ -146,7 +83,7 @@ impl World {
 
     /// A scene by its index in a split.
     pub fn scene(&self, split: Split, index: u64) -> Scene {
-        let mut rng = item_rng(self.seed, split, index, Purpose::Scene);
+        let mut rng = item_rng(SHAPES, self.seed, split, index, Purpose::Scene);
         let count = rng.random_range(1..=MOST_OBJECTS);
         let background = rng.random_range(30..=110);
         let grain = rng.random();
@@ -218,14 +155,6 @@ impl Iterator for Samples {
 }
 
 impl ExactSizeIterator for Samples {}
-
-/// A bar that says how far along it is and how long the rest will take. It stays hidden unless standard error
-/// is a terminal.
-pub(super) fn progress_bar(what: &str, length: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos} of {human_len}, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length).with_style(style).with_message(what.to_owned())
-}
 
 /// What an object is; its place is not known yet.
 fn draw_object<R: Rng>(rng: &mut R) -> Placement {
