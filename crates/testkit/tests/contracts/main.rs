@@ -6,6 +6,7 @@ mod own_sites;
 mod sessions;
 
 use burn::tensor::Device;
+use mmlens_core::sound::Sound;
 use mmlens_core::{
     Clip, Inputs, Objective, Part, Picture, Plan, Point, Position, Sample, Site, Subject, Words,
 };
