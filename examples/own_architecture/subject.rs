@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use mmlens::core::finding::PatchLabel;
-use mmlens::core::{ColourError, TokenMap, View, mean_colour};
+use mmlens::core::{ColourError, Entries, TokenMap, View, mean_colour};
 use mmlens::prelude::*;
 use mmlens::zoo::ZooError;
 

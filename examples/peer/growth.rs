@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor};
-use mmlens::core::{Grid, Inputs, among_threads};
+use mmlens::core::{Entries, Grid, Inputs, among_threads};
 use mmlens::prelude::*;
 use mmlens::zoo::checkpoint::{Checkpoint, Layout, Weights, read_json};
 use mmlens::zoo::qwen_vl::{QwenVlConfig, QwenVlModel};

@@ -212,8 +212,8 @@ pub(crate) fn computed(inputs: &Inputs, part: Part) -> bool {
 }
 
 fn reached(subject: &dyn Subject, inputs: &Inputs) -> Vec<Site> {
-    let shown = |site: &Site| computed(inputs, site.part());
-    subject.sites().iter().map(|spec| spec.site).filter(shown).collect()
+    let shown = subject.sites().iter().filter(|spec| inputs.computes(spec));
+    shown.map(|spec| spec.site).collect()
 }
 
 fn everything(subject: &dyn Subject, inputs: &Inputs) -> Result<Plan, String> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Entries, TokenMap};
-use crate::{Part, SubjectError};
+use crate::{Part, SiteSpec, SubjectError};
 
 /// Which positions the output is computed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +57,17 @@ impl Batch {
     /// The towers that have something to compute.
     pub fn towers(&self) -> impl Iterator<Item = Part> + '_ {
         Part::TOWERS.into_iter().filter(|part| self.entries(*part).is_some_and(|own| !own.is_empty()))
+    }
+
+    /// Whether a site has something to compute: what lies along the entries of a tower needs some of them, a connector whose axes count no
+    /// entries those of any tower; whatever else there is computes the prompt.
+    pub fn computes(&self, spec: &SiteSpec) -> bool {
+        let part = spec.site.part();
+        let own = spec.tower().or_else(|| Part::TOWERS.contains(&part).then_some(part));
+        match own.and_then(|tower| self.entries(tower)) {
+            Some(entries) => !entries.is_empty(),
+            None => part != Part::Connector || self.towers().next().is_some(),
+        }
     }
 
     /// What a tower is given, to be changed.

@@ -280,8 +280,8 @@ fn what_cannot_be_read_is_pointed_at() {
         ),
         (
             "text.blocks.2.attn.z[haed=1]=zero",
-            "at `haed` (character 22): no axis is called so (did you mean `head`?); axes are batch, image, pos, channel, \
-             height, width, head, d_head, d_model, query, key, neuron, vocab, expert, feature",
+            "at `haed` (character 22): no axis is called so (did you mean `head`?); axes are batch, image, clip, pos, \
+             channel, height, width, mel, frame, head, d_head, d_model, query, key, neuron, vocab, expert, feature",
         ),
         ("text.input[pos=1,pos=2]=zero", "at `pos` (character 18): this axis is named twice"),
         ("text.input[pos=1,x]=zero", "at `x` (character 18): indices are like 1 or 1,3 or 0..4"),

@@ -4,6 +4,7 @@
 
 mod altered;
 mod broken;
+mod heard;
 mod loud;
 mod passes;
 mod toy;

@@ -6,6 +6,7 @@ mod own_sites;
 mod sessions;
 
 use burn::tensor::Device;
+use mmlens_core::sound::Sound;
 use mmlens_core::{
     Clip, Inputs, Objective, Part, Picture, Plan, Point, Position, Sample, Site, Subject, Words,
 };
@@ -140,6 +141,31 @@ fn the_toys_keep_the_contract() {
             toy.encode(&Sample::prompt(pictures.iter().map(|p| open(p)).collect(), words)).unwrap()
         };
         let samples = [sample(&["square"], "#what"), sample(&["wide", "tall"], "a#b#c"), sample(&[], "abc")];
+        for sample in &samples {
+            keeps(&toy, sample);
+        }
+        keeps(&toy, &Inputs::batch(&samples, 0).unwrap());
+    }
+}
+
+#[test]
+fn a_toy_with_ears_keeps_the_contract() {
+    let hum = |samples: usize| {
+        let wave = (0..samples).map(|at| (at as f32 * 0.3).sin() * 0.4).collect();
+        Sound::new("hum", wave, 16_000).unwrap()
+    };
+    for toy in [Toy::curved(3).with_ears(), Toy::straight(4).with_ears()] {
+        let sample = |pictures: &[&str], heard: &[usize], words: &str| {
+            let sample = Sample::prompt(pictures.iter().map(|p| open(p)).collect(), words);
+            let heard = heard.iter().map(|samples| hum(*samples)).collect();
+            toy.encode(&sample.with_recordings(heard)).unwrap()
+        };
+        let samples = [
+            sample(&["square"], &[9600], "#~what"),
+            sample(&["wide", "tall"], &[4800, 16_000], "a#b#c~~"),
+            sample(&[], &[8000], "~abc"),
+            sample(&[], &[], "abc"),
+        ];
         for sample in &samples {
             keeps(&toy, sample);
         }

@@ -6,9 +6,9 @@ use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mmlens_core::finding::Tolerance;
 use mmlens_core::{
-    Alteration, Altered, Anatomy, AnyTensor, AxisName, Batch, Change, HookError, Inputs, LogitsAt, Objective,
-    Output, Part, Plan, Point, Region, Resume, Run, Sample, Seed, Site, SiteSpec, Subject, SubjectError,
-    TokenMap, Words, kind,
+    Alteration, Altered, Anatomy, AnyTensor, AxisName, Batch, Change, Entries, HookError, Inputs, LogitsAt,
+    Objective, Output, Part, Plan, Point, Region, Resume, Run, Sample, Seed, Site, SiteSpec, Subject,
+    SubjectError, TokenMap, Words, kind,
 };
 use mmlens_testkit::subject_breaches;
 

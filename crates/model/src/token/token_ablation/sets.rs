@@ -127,7 +127,7 @@ impl Spots {
     }
 
     fn is_picture(&self, at: usize) -> bool {
-        self.labels.get(at).is_some_and(|own| matches!(own.modality, Modality::Image | Modality::Video))
+        self.labels.get(at).is_some_and(|own| own.modality.is_perceived())
     }
 
     /// Which of them a set holds, in ascending order. `norms` are those of the states, `read` where the answer is read.
