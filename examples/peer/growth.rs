@@ -32,9 +32,12 @@ pub(crate) fn pictures(folder: &Path, count: usize, times: Times) -> Result<Valu
         pads: vec![0],
         tails: vec![0],
         maps: vec![Default::default()],
-        pixels: Some(pixels.repeat_dim(0, count).into()),
-        grids: vec![Grid { frames: 1, rows: SIDE, cols: SIDE, seconds: None }; count],
-        images: vec![(0..count).collect()],
+        seen: Entries {
+            values: Some(pixels.repeat_dim(0, count).into()),
+            grids: vec![Grid { frames: 1, rows: SIDE, cols: SIDE, seconds: None }; count],
+            of_rows: vec![(0..count).collect()],
+            ..Entries::default()
+        },
         ..Batch::default()
     })?;
     let see = || among_threads("flex", || model.see(&inputs, &mut Run::idle()));

@@ -210,7 +210,7 @@ impl Recording {
             let each = encoded.iter().zip(first as u64..);
             each.flat_map(|(one, sample)| std::iter::repeat_n(sample, count(one))).collect()
         };
-        let (prompts, pictures) = (owners(|one| one.rows()), owners(|one| one.pictures()));
+        let (prompts, pictures) = (owners(|one| one.rows()), owners(|one| one.seen.len()));
         let chosen = match manifest.rows {
             Rows::Positions => self.positions(&inputs, &prompts),
             Rows::Prompts => prompts
@@ -282,8 +282,8 @@ fn patches(
         [_] => vec![all],
         // Every picture has as many positions.
         _ => {
-            let pictures: usize = encoded.iter().map(|one| one.pictures()).sum();
-            encoded.iter().map(|one| one.pictures() * all / pictures.max(1)).collect()
+            let pictures: usize = encoded.iter().map(|one| one.seen.len()).sum();
+            encoded.iter().map(|one| one.seen.len() * all / pictures.max(1)).collect()
         }
     };
     let mut chosen = Vec::new();

@@ -136,10 +136,8 @@ impl Subject for Mixture {
             pads: vec![0],
             tails: vec![0],
             maps: vec![Arc::new(TokenMap::default())],
-            pixels: None,
-            grids: Vec::new(),
-            colours: Vec::new(),
-            images: vec![Vec::new()],
+            seen: Entries::default(),
+            heard: Entries::default(),
             logits_at: LogitsAt::Last,
         })
     }
