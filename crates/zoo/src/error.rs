@@ -138,14 +138,14 @@ pub enum ZooError {
         /// What is needed.
         expected: Vec<usize>,
     },
-    /// Placeholders that do not match the pictures.
-    #[error("row {row} has {found} image positions, its pictures have {expected}")]
+    /// Placeholders that do not match the pictures and recordings.
+    #[error("row {row} has {found} positions of placeholders, what it shows and plays has {expected}")]
     Placeholders {
         /// The row of the batch.
         row: usize,
-        /// Image positions in the text.
+        /// Positions of placeholders in the text.
         found: usize,
-        /// Positions of its pictures.
+        /// Positions of its pictures and recordings.
         expected: usize,
     },
 }

@@ -222,7 +222,6 @@ impl Subject for Vlm {
     }
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
-        sample.unheard(self.name())?;
         let (prompt, special) = self.prompt(sample)?;
         let mut seen = self.eyes.look(sample, &self.parts.device).map_err(|e| self.failed(e))?;
         // Whoever plays recordings to a model without ears is told that there is no placeholder for them.
@@ -254,7 +253,7 @@ impl Subject for Vlm {
                 means: seen.means,
                 of_rows: vec![seen.images],
             },
-            heard: Entries::default(),
+            heard: seen.heard.into_entries(),
             logits_at: LogitsAt::Last,
         })?;
         match sample.reply {

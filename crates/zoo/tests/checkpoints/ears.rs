@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use mmlens_core::finding::Modality;
 use mmlens_core::sound::Sound;
-use mmlens_core::{
-    Generation, Inputs, Picture, Plan, Sample, Sampling, Subject, SubjectError, Words,
-};
+use mmlens_core::{Generation, Inputs, Picture, Plan, Sample, Sampling, Subject, SubjectError, Words};
 use mmlens_zoo::certify::certify;
 use serde_json::{Value, json};
 
@@ -92,7 +90,8 @@ fn whisper_refuses_what_it_is_not_made_for() {
 
 #[test]
 fn times_that_are_forced_are_refused_where_tokens_are_generated() {
-    let folder = changed("whisper-a", "generation_config.json", |value| value["return_timestamps"] = json!(true));
+    let folder =
+        changed("whisper-a", "generation_config.json", |value| value["return_timestamps"] = json!(true));
     let whisper = mmlens_zoo::open(folder.path(), &Device::flex()).unwrap();
     let inputs = whisper.encode(&heard(&["chirp"], Words::Nothing)).unwrap();
     assert_eq!(inputs.map().text, "<|startoftranscript|><|fr|><|transcribe|>");
@@ -126,14 +125,16 @@ fn every_position_of_a_recording_is_the_stretch_it_stands_for() {
     let inputs = qwen.encode(&heard(&["odd", "blip"], Words::Question("Which?".to_owned()))).unwrap();
     let map = inputs.map();
     // The template of the class counts recordings.
-    let counted = "Audio 1: <|audio_bos|><|AUDIO|><|audio_eos|>\nAudio 2: <|audio_bos|><|AUDIO|><|audio_eos|>\nWhich?";
+    let counted =
+        "Audio 1: <|audio_bos|><|AUDIO|><|audio_eos|>\nAudio 2: <|audio_bos|><|AUDIO|><|audio_eos|>\nWhich?";
     assert!(map.text.contains(counted), "{}", map.text);
     // 10863 samples are 34 frames (33.9 steps of 320), 17 positions of the tower, 8 behind it; 2500 are 8, 4 and 2.
     assert_eq!(map.pictures, [(34, 128), (8, 128)]);
     let stretches = |image: usize| -> Vec<[f32; 4]> {
         map.picture(image).into_iter().map(|at| map.tokens[at].patch.unwrap().bbox).collect()
     };
-    let wanted: Vec<[f32; 4]> = (0..8u8).map(|i| [4.0 * f32::from(i), 0.0, 4.0 * f32::from(i + 1), 128.0]).collect();
+    let wanted: Vec<[f32; 4]> =
+        (0..8u8).map(|i| [4.0 * f32::from(i), 0.0, 4.0 * f32::from(i + 1), 128.0]).collect();
     assert_eq!(stretches(0), wanted);
     assert_eq!(stretches(1), [[0.0, 0.0, 4.0, 128.0], [4.0, 0.0, 8.0, 128.0]]);
     assert_eq!(map.of(Modality::Audio).len(), 10);
@@ -143,7 +144,8 @@ fn every_position_of_a_recording_is_the_stretch_it_stands_for() {
     sample.recordings = vec![short];
     let inputs = qwen.encode(&sample).unwrap();
     assert_eq!(inputs.map().pictures, [(7, 128)]);
-    let boxes: Vec<[f32; 4]> = inputs.map().tokens.iter().filter_map(|token| token.patch).map(|p| p.bbox).collect();
+    let boxes: Vec<[f32; 4]> =
+        inputs.map().tokens.iter().filter_map(|token| token.patch).map(|p| p.bbox).collect();
     assert_eq!(boxes, [[0.0, 0.0, 4.0, 128.0], [4.0, 0.0, 7.0, 128.0]]);
 }
 
@@ -154,7 +156,10 @@ fn a_sound_at_another_rate_is_brought_to_that_of_the_checkpoint() {
     let usual = qwen.encode(&sample).unwrap();
     sample.recordings = vec![sound("chirp").at(44100).unwrap()];
     let other = qwen.encode(&sample).unwrap();
-    assert_eq!((other.ids.clone(), other.map().pictures.clone()), (usual.ids.clone(), usual.map().pictures.clone()));
+    assert_eq!(
+        (other.ids.clone(), other.map().pictures.clone()),
+        (usual.ids.clone(), usual.map().pictures.clone())
+    );
 }
 
 #[test]
@@ -166,7 +171,10 @@ fn qwen2_audio_refuses_what_it_cannot_hear() {
         said(qwen.as_ref(), &sample)
     };
     let short = with(sound("blip").between(0.0, 0.03).unwrap(), "<|AUDIO|>");
-    assert_eq!(short, "blip.wav: its 2 frames are too few for one position of the language model, expected at least 3");
+    assert_eq!(
+        short,
+        "blip.wav: its 2 frames are too few for one position of the language model, expected at least 3"
+    );
     let long = with(sound("long"), "<|AUDIO|>");
     assert!(long.contains("it is 1.8 s long, expected at most 1"), "{long}");
     let none = with(sound("blip"), "Hi?");
@@ -187,7 +195,12 @@ fn an_extractor_that_does_not_fit_the_tower_is_refused_by_file_and_field() {
         mmlens_zoo::open(folder.path(), &Device::flex()).err().unwrap().to_string()
     };
     let said = refused("feature_size", 80);
-    assert!(said.ends_with("processor_config.json: `feature_size` = 80, expected num_mel_bins = 128 of the tower"), "{said}");
+    assert!(
+        said.ends_with(
+            "processor_config.json: `feature_size` = 80, expected num_mel_bins = 128 of the tower"
+        ),
+        "{said}"
+    );
     // 8000 samples less than twice as many frames in steps of 640.
     let said = refused("hop_length", 640);
     assert!(said.contains("`frames of a spectrogram` = 25, expected 50"), "{said}");
@@ -195,7 +208,8 @@ fn an_extractor_that_does_not_fit_the_tower_is_refused_by_file_and_field() {
 
 #[test]
 fn a_template_beside_the_tokenizer_has_no_say() {
-    let folder = changed("qwen2-audio-a", "tokenizer_config.json", |value| value["chat_template"] = json!("Hi"));
+    let folder =
+        changed("qwen2-audio-a", "tokenizer_config.json", |value| value["chat_template"] = json!("Hi"));
     std::fs::remove_file(folder.path().join("chat_template.jinja")).unwrap();
     let qwen = mmlens_zoo::open(folder.path(), &Device::flex()).unwrap();
     let sample = heard(&["chirp"], Words::Question("Which?".to_owned()));
@@ -214,6 +228,7 @@ fn a_certificate_notices_a_spectrogram_that_is_off() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &bytes).unwrap();
     let certificate = certify(open("whisper-a").as_ref(), file.path(), &fixtures().join("pictures")).unwrap();
-    let differ: Vec<&str> = certificate.compared.iter().filter(|c| !c.passed).map(|c| c.name.as_str()).collect();
+    let differ: Vec<&str> =
+        certificate.compared.iter().filter(|c| !c.passed).map(|c| c.name.as_str()).collect();
     assert_eq!(differ, ["input_features"]);
 }
