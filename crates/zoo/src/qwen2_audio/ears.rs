@@ -83,7 +83,7 @@ mod tests {
         // 7 frames: 4 positions of the tower, two behind it, the second of three frames.
         let cols = (0..12u16).map(|frame| [f32::from(frame.min(7)), f32::from((frame + 1).min(7))]).collect();
         let view = View { image: 2, rows: Vec::new(), cols };
-        let boxes: Vec<[f32; 2]> = joined(&view.cols, FRAMES);
+        let boxes: Vec<[f32; 2]> = joined(&view.cols, 4);
         assert_eq!(boxes, [[0.0, 4.0], [4.0, 7.0], [7.0, 7.0]]);
     }
 }
