@@ -40,10 +40,10 @@ SMILES = r"(\%\([0-9]{3}\)|\[[^\]]+]|Br?|Cl?|N|O|S|P|F|I|b|c|n|o|s|p|\||\(|\)|\.
 REACTION = "O=C(O)c1ccccc1O.CC(=O)OC(C)=O>>CC(=O)Oc1ccccc1C(=O)O"
 
 
-def fetch(into):
+def fetch(into, hashes=HASHES):
     """The wheels, by version and hash."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as wanted:
-        wanted.write("".join(f"{name} --hash=sha256:{digest}\n" for name, digest in HASHES.items()))
+        wanted.write("".join(f"{name} --hash=sha256:{digest}\n" for name, digest in hashes.items()))
         wanted.flush()
         subprocess.run(
             [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", wanted.name, "-d", str(into)],

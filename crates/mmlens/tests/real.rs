@@ -1,6 +1,7 @@
 //! Trained models: certified, and looked at with every method.
 //!
-//! `MMLENS_REAL` names the folder that `oracles/real_weights.py` made; without, the tests are listed as ignored.
+//! `MMLENS_REAL` names the folder that `oracles/real_weights.py` made, `MMLENS_SPEECH` that of `oracles/real_speech.py`; without, the tests are listed as
+//! ignored.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a program of tests")]
 #![allow(clippy::print_stdout, reason = "what trained models say is worth seeing")]
 
@@ -30,8 +31,8 @@ const MASKED: [(&str, &str); 1] = [(
 )];
 
 fn main() -> ExitCode {
-    let folder = env::var_os("MMLENS_REAL").map(PathBuf::from);
-    let trial = |name: &str, test: fn(&Path)| {
+    let of = |variable: &'static str, name: &str, test: fn(&Path)| {
+        let folder = env::var_os(variable).map(PathBuf::from);
         let given = folder.clone();
         let trial = Trial::test(name, move || {
             test(&given.unwrap());
@@ -39,9 +40,10 @@ fn main() -> ExitCode {
         });
         match folder {
             Some(_) => trial,
-            None => trial.with_kind("MMLENS_REAL names no folder").with_ignored_flag(true),
+            None => trial.with_kind(format!("{variable} names no folder")).with_ignored_flag(true),
         }
     };
+    let trial = |name: &str, test: fn(&Path)| of("MMLENS_REAL", name, test);
     let trials = vec![
         trial("a_trained_decoder_is_certified", |folder| certified(folder, "smollm2")),
         trial("a_trained_encoder_is_certified", |folder| certified(folder, "rxnfp")),
@@ -52,6 +54,8 @@ fn main() -> ExitCode {
         trial("every_method_looks_at_a_trained_encoder", |folder| {
             looked_at(folder, "rxnfp", &MASKED, encoder);
         }),
+        of("MMLENS_SPEECH", "a_trained_whisper_is_certified", hears),
+        of("MMLENS_SPEECH", "a_trained_whisper_writes_what_is_said", writes),
     ];
     let mut arguments = Arguments::from_args();
     // One after the other: each takes the whole machine.
@@ -73,6 +77,32 @@ fn certified(folder: &Path, name: &str) {
     let blocks: usize = subject.anatomy().iter().map(|anatomy| anatomy.blocks).sum();
     assert!(certificate.compared.len() > 12 * blocks && blocks >= 12);
     assert!(certificate.compared.iter().any(|compared| compared.name == "grad.text.embed"));
+}
+
+fn hears(folder: &Path) {
+    let subject = open(folder, "tiny-en");
+    let certificate = certify(subject.as_ref(), &folder.join("tiny-en.safetensors"), folder).unwrap();
+    let failed: Vec<_> = certificate.compared.iter().filter(|compared| !compared.passed).collect();
+    assert!(certificate.passed(), "{failed:#?}");
+    assert!(certificate.compared.iter().any(|compared| compared.name == "grad.audio.mel"));
+}
+
+/// What transformers writes down of three sentences is written down here.
+fn writes(folder: &Path) {
+    let subject = open(folder, "tiny-en");
+    let said = std::fs::read(folder.join("said.json")).unwrap();
+    let said: std::collections::BTreeMap<String, String> = serde_json::from_slice(&said).unwrap();
+    assert!(said.len() >= 3);
+    for (name, text) in said {
+        let recording = sound::Sound::open(folder.join(format!("speech-{name}.wav"))).unwrap();
+        let sample = Sample::new(Vec::new(), Words::Nothing).with_recordings(vec![recording]);
+        let inputs = subject.encode(&sample).unwrap();
+        let how = Generation { max_new: 40, sampling: Sampling::Greedy, stop_at_end: true };
+        let written = subject.generate(&inputs, &how).unwrap();
+        let written = subject.decode(&written[0].tokens).unwrap();
+        println!("{name}: {written}");
+        assert_eq!(written, text);
+    }
 }
 
 /// Settings that keep a method to some seconds, where its defaults do not: few samples, and the senders of two blocks.

@@ -155,11 +155,16 @@ impl Opened {
         self.subject.sites().iter().find(|spec| spec.site == site).unwrap()
     }
 
-    /// The sites that a pass reaches: those of the tower only with pictures.
+    /// The sites that a pass reaches: those of a tower only with what it is given.
     pub(super) fn sites(&self, inputs: &Inputs) -> Vec<&SiteSpec> {
         let blind = |spec: &&SiteSpec| {
-            let of_pictures = matches!(spec.site.part(), Part::Vision | Part::Connector);
-            inputs.seen.values.is_some() || !(of_pictures || spec.site.point() == Point::Deepstack)
+            let (seen, heard) = (inputs.seen.values.is_some(), inputs.heard.values.is_some());
+            match spec.site.part() {
+                Part::Vision => seen,
+                Part::Audio => heard,
+                Part::Connector => seen || heard,
+                Part::Encoder | Part::Text => seen || spec.site.point() != Point::Deepstack,
+            }
         };
         self.subject.sites().iter().filter(blind).collect()
     }
@@ -204,7 +209,7 @@ pub(super) fn alike(
 pub(super) fn own(spec: &SiteSpec, x: &AnyTensor, inputs: &Inputs, row: usize) -> (Vec<usize>, Vec<f32>) {
     let dims = x.dims();
     // Pictures one after the other in one sequence: this row's patches, as shares of all.
-    let seen = matches!(spec.site.part(), Part::Vision | Part::Connector);
+    let seen = matches!(spec.site.part(), Part::Vision | Part::Audio | Part::Connector);
     let joined = spec.axis(AxisName::Image).is_none_or(|axis| dims[axis] == 1);
     let apart = seen && joined && !inputs.seen.grids.is_empty();
     let patches = |image: &usize| {
@@ -226,6 +231,7 @@ pub(super) fn own(spec: &SiteSpec, x: &AnyTensor, inputs: &Inputs, row: usize) -
             AxisName::Batch => vec![row],
             AxisName::Image if apart => vec![0],
             AxisName::Image if *len == inputs.seen.len() => inputs.seen.of_rows[row].clone(),
+            AxisName::Clip => inputs.heard.of_rows[row].clone(),
             AxisName::Pos | AxisName::Query | AxisName::Key if apart => shares(*len),
             // An axis of one length is no axis of the text: cross-attention has patches for keys.
             AxisName::Pos | AxisName::Query | AxisName::Key
