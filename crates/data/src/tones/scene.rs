@@ -227,9 +227,15 @@ impl Event {
         gaps.fold(f32::INFINITY, f32::min) // no NaN: pitches are finite
     }
 
-    /// Whether two sounds could overlap and be told apart.
-    pub(super) fn could_overlap(&self, other: &Self) -> bool {
+    /// Whether two sounds can be told apart where they overlap.
+    fn is_apart(&self, other: &Self) -> bool {
         self.apart(other) >= CLEAR_HERTZ
+    }
+
+    /// Whether there are times at which two sounds overlap and are told apart: the first is heard alone for [`CLEAR_ONSET`] and
+    /// with the other for [`CLEAR_OVERLAP`], for which no short one is long enough.
+    pub(super) fn could_overlap(&self, other: &Self) -> bool {
+        (self.length == Length::Long || other.length == Length::Long) && self.is_apart(other)
     }
 
     /// Whether two sounds are told apart, as [`Scene::is_clear`] says.
@@ -243,7 +249,7 @@ impl Event {
             return gap >= CLEAR_GAP;
         }
         let both = self.end().min(other.end()) - self.start.max(other.start);
-        both >= CLEAR_OVERLAP && self.could_overlap(other)
+        both >= CLEAR_OVERLAP && self.is_apart(other)
     }
 }
 

@@ -50,7 +50,7 @@ fn cells_hold_the_power_of_a_sound() {
     for mels in [40, 80, 128] {
         let listening = listening(mels);
         let (mut least, mut area, mut count) = (1.0_f64, 0.0, 0.0);
-        for scene in scenes(150) {
+        for scene in scenes(40) {
             for (event, own) in scene.events.iter().enumerate() {
                 let (share, part) = share(&scene, event, &listening);
                 assert!(share >= LEAST_SHARE, "{mels} filters: {share} of {own:?}");
