@@ -112,7 +112,7 @@ fn pass(subject: &dyn Subject, trace: &Path, pictures: &Path) -> Result<Trace> {
     let singles: Result<Vec<Inputs>, _> =
         samples(trace, pictures)?.iter().map(|sample| subject.encode(sample)).collect();
     let inputs = Inputs::batch(&singles?, subject.pad())?;
-    let shown = inputs.pixels.is_some();
+    let shown = inputs.seen.values.is_some();
     let seen = |site: &Site| shown || !matches!(site.part(), Part::Vision | Part::Connector);
     let sites: Vec<Site> = subject.sites().iter().map(|spec| spec.site).filter(seen).collect();
     let mut plan = Plan::new().to_output();

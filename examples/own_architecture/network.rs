@@ -208,7 +208,7 @@ impl Network {
 
     /// Token vectors with pictures in their places and positions added, `[batch, pos, d]`.
     fn read(&self, inputs: &Inputs, device: &Device, run: &mut Run) -> Result<Option<Tensor<3>>, ZooError> {
-        let seen = match &inputs.pixels {
+        let seen = match &inputs.seen.values {
             None => None,
             Some(pixels) => match self.see(pixels.clone().rank_of("vision.pixels")?, run)? {
                 None => return Ok(None),
@@ -222,7 +222,7 @@ impl Network {
         let words = run.at(Site::of(Part::Text, Point::Embed), self.words.apply(indices(ids)))?;
         let each = GRID * GRID;
         let of_row = |row: &Vec<usize>| row.iter().flat_map(|i| i * each..(i + 1) * each).collect();
-        let sources: Vec<Vec<usize>> = inputs.images.iter().map(of_row).collect();
+        let sources: Vec<Vec<usize>> = inputs.seen.of_rows.iter().map(of_row).collect();
         let seen = seen.map(|x| x.reshape([-1, D as i32]));
         let x = place(words, seen, &inputs.ids, &[PLACEHOLDER], &sources)?;
         // Positions count real tokens.

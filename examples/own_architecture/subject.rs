@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use mmlens::core::finding::PatchLabel;
-use mmlens::core::{ColourError, TokenMap, View, mean_colour};
+use mmlens::core::{ColourError, Entries, TokenMap, View, mean_colour};
 use mmlens::prelude::*;
 use mmlens::zoo::ZooError;
 
@@ -63,6 +63,7 @@ impl Subject for Own {
     /// One prompt of small letters, spaces and one `#` for each picture.
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         sample.unanswered(self.name())?;
+        sample.unheard(self.name())?;
         let Words::Prompt(text) = &sample.words else { return Err(self.refuse("it takes one prompt")) };
         let mut pictures = sample.pictures.iter().enumerate();
         let (mut ids, mut pixels) = (Vec::new(), Vec::new());
@@ -110,9 +111,9 @@ impl Subject for Own {
             );
         }
         let count = map.views.len();
-        let scaled = |mean: [f64; 3]| mean.map(|level| (level / 127.5 - 1.0) as f32);
+        let scaled = |mean: [f64; 3]| mean.map(|level| (level / 127.5 - 1.0) as f32).to_vec();
         let colour = |picture: &Picture| Ok(scaled(mean_colour([picture.image.as_ref()])?));
-        let colours: Result<Vec<[f32; 3]>, ColourError> = sample.pictures.iter().map(colour).collect();
+        let colours: Result<Vec<Vec<f32>>, ColourError> = sample.pictures.iter().map(colour).collect();
         let colours = colours.map_err(|error| self.refuse(error.to_string()))?;
         let pixels = match count {
             0 => None,
@@ -123,10 +124,13 @@ impl Subject for Own {
             pads: vec![0],
             tails: vec![0],
             maps: vec![Arc::new(map)],
-            pixels,
-            grids: Vec::new(),
-            colours,
-            images: vec![(0..count).collect()],
+            seen: Entries {
+                values: pixels,
+                grids: Vec::new(),
+                means: colours,
+                of_rows: vec![(0..count).collect()],
+            },
+            heard: Entries::default(),
             logits_at: LogitsAt::Last,
         })
     }

@@ -147,6 +147,7 @@ impl Subject for Letters {
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         sample.unanswered(self.name())?;
+        sample.unheard(self.name())?;
         let (Words::Prompt(text) | Words::Question(text)) = &sample.words else {
             return Err(Self::refuse("it takes one prompt"));
         };
@@ -166,7 +167,6 @@ impl Subject for Letters {
             pads: vec![0],
             tails: vec![0],
             maps: vec![Arc::new(map)],
-            images: vec![Vec::new()],
             ..Batch::default()
         })
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor};
-use mmlens::core::{Grid, Inputs, among_threads};
+use mmlens::core::{Entries, Grid, Inputs, among_threads};
 use mmlens::prelude::*;
 use mmlens::zoo::checkpoint::{Checkpoint, Layout, Weights, read_json};
 use mmlens::zoo::qwen_vl::{QwenVlConfig, QwenVlModel};
@@ -32,9 +32,12 @@ pub(crate) fn pictures(folder: &Path, count: usize, times: Times) -> Result<Valu
         pads: vec![0],
         tails: vec![0],
         maps: vec![Default::default()],
-        pixels: Some(pixels.repeat_dim(0, count).into()),
-        grids: vec![Grid { frames: 1, rows: SIDE, cols: SIDE, seconds: None }; count],
-        images: vec![(0..count).collect()],
+        seen: Entries {
+            values: Some(pixels.repeat_dim(0, count).into()),
+            grids: vec![Grid { frames: 1, rows: SIDE, cols: SIDE, seconds: None }; count],
+            of_rows: vec![(0..count).collect()],
+            ..Entries::default()
+        },
         ..Batch::default()
     })?;
     let see = || among_threads("flex", || model.see(&inputs, &mut Run::idle()));

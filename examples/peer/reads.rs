@@ -18,9 +18,9 @@ const SHOWN: usize = 32;
 /// A classifier, some pictures.
 pub(crate) fn vit(folder: &Path, rows: usize, times: Times) -> Result<Value> {
     let subject = open(folder, "b32")?;
-    let inputs = subject.encode(&sample(folder, "b32", "clean")?)?.repeat_pictures(rows)?;
+    let inputs = subject.encode(&sample(folder, "b32", "clean")?)?.repeat_entries(rows)?;
     let pixels = random(folder, "pixels", [8, 3, 224, 224], &Device::flex())?;
-    let inputs = inputs.with(|batch| batch.pixels = Some(pixels.narrow(0, 0, rows).into()))?;
+    let inputs = inputs.with(|batch| batch.seen.values = Some(pixels.narrow(0, 0, rows).into()))?;
     let work = || Ok(subject.run(&inputs, Plan::new().read("vision.blocks.*.resid_post")?.to_output())?);
     times.measure(work, |trace| shown(&trace))
 }

@@ -160,7 +160,6 @@ fn read(model: &ClipModel, ids: &[Vec<u32>], device: &Device) -> Result<Tensor<2
             pads: vec![0; texts.len()],
             tails: vec![0; texts.len()],
             maps: vec![unlabelled; texts.len()],
-            images: vec![Vec::new(); texts.len()],
             ..core::Batch::default()
         })?;
         parts.push(model.read(&inputs, &mut Run::idle())?.context("the pass ended early")?);

@@ -89,6 +89,7 @@ impl Subject for Mixture {
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         sample.unanswered(self.name())?;
+        sample.unheard(self.name())?;
         let Words::Prompt(text) = &sample.words else { return Err(self.refuse("it takes a prompt")) };
         let label = |letter: char| TokenLabel::new(letter.to_string(), Modality::Text);
         Inputs::text(self.tokens(text)?, text.chars().map(label).collect())

@@ -77,11 +77,13 @@ impl EditArgs {
         files.chain(self.dictionaries.iter().map(|placed| placed.folder.clone()))
     }
 
-    /// Refuses edits of what is not there: of pictures, where none is shown.
+    /// Refuses edits of what is not there: of pictures and recordings, where there are none.
     pub(crate) fn suited(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<()> {
-        let seen = |part| matches!(part, Part::Vision | Part::Connector);
-        let unseen = subject.edited().iter().find(|site| seen(site.part()) && inputs.pixels.is_none());
-        match unseen {
+        let none = |part: Part| match part {
+            Part::Connector => inputs.towers().next().is_none(),
+            part => inputs.entries(part).is_some_and(mmlens::core::Entries::is_empty),
+        };
+        match subject.edited().iter().find(|site| none(site.part())) {
             Some(site) => Err(Refusal::NothingEdited { site: *site }.into()),
             None => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! Pictures and words from the command line.
+//! Pictures, recordings and words from the command line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
@@ -12,9 +12,10 @@ use mmlens::core::{Clip, Inputs, Picture, Sample, Subject, Words, kind};
 use mmlens::finding::{Caution, CautionKind, Modality, TokenLabel};
 use mmlens::report;
 
+use crate::audio::AudioArgs;
 use crate::refusal::Refusal;
 
-/// A question about pictures, captions to compare them with, or pictures alone for models that need no words.
+/// A question about pictures or recordings, captions to compare them with, or pictures alone for models that need no words.
 #[derive(Debug, Args)]
 pub(crate) struct QuestionArgs {
     /// A picture (PNG, JPEG, WebP, BMP, GIF); repeat it for several, in the order the model should see them.
@@ -22,6 +23,8 @@ pub(crate) struct QuestionArgs {
     images: Vec<PathBuf>,
     #[command(flatten)]
     clips: ClipArgs,
+    #[command(flatten)]
+    audio: AudioArgs,
     #[command(flatten)]
     words: WordsArgs,
 }
@@ -66,7 +69,7 @@ struct WordsArgs {
     /// The question, put through the checkpoint's chat template.
     #[arg(long, value_name = "QUESTION")]
     ask: Option<String>,
-    /// The text as it is, with image placeholders as the checkpoint's processor writes them before expansion.
+    /// The text as it is, with placeholders as the checkpoint's processor writes them before expansion.
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
     /// A caption, for dual encoders (CLIP, SigLIP); repeat it for several.
@@ -75,9 +78,9 @@ struct WordsArgs {
 }
 
 impl QuestionArgs {
-    /// The files and folders of its pictures and clips.
+    /// The files and folders of its pictures, clips and recordings.
     pub(crate) fn inputs(&self) -> impl Iterator<Item = PathBuf> {
-        self.images.iter().cloned().chain(self.clips.inputs())
+        self.images.iter().cloned().chain(self.clips.inputs()).chain(self.audio.inputs())
     }
 
     /// What was said, in one of three ways.
@@ -88,12 +91,14 @@ impl QuestionArgs {
 
     pub(crate) fn sample(&self) -> Result<Sample> {
         let WordsArgs { ask, prompt, text } = &self.words;
-        if ask.is_none() && prompt.is_none() && text.is_empty() && self.images.is_empty() {
-            let said = "nothing is asked: give --ask, --prompt or --text, or --image alone where a model needs no words\n";
+        let nothing = self.images.is_empty() && self.audio.is_empty();
+        if ask.is_none() && prompt.is_none() && text.is_empty() && nothing {
+            let said = "nothing is asked: give --ask, --prompt or --text, or --image or --audio alone where a model needs no words\n";
             return Err(clap::Error::raw(ErrorKind::MissingRequiredArgument, said).into());
         }
         let words = words(ask.as_ref(), prompt.as_ref(), text);
-        Ok(Sample::new(pictures(&self.images)?, words).with_clips(self.clips.clips()?))
+        let sample = Sample::new(pictures(&self.images)?, words).with_clips(self.clips.clips()?);
+        Ok(sample.with_recordings(self.audio.sounds()?))
     }
 }
 

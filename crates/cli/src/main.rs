@@ -1,5 +1,6 @@
 //! The program `mmlens`: the answer of a multimodal model, why it was given, and what its inside holds.
 
+mod audio;
 mod caution;
 mod commands;
 mod edits;

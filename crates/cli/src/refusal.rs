@@ -99,6 +99,9 @@ pub(crate) enum Refusal {
     /// A clip that is not the one that a finding is about.
     #[error("{}: its clip `{clip}` is not what it was: {found}; `--no-pictures` leaves it out", .finding.display())]
     OtherClip { finding: PathBuf, clip: String, found: String },
+    /// A recording that is not the one that a finding is about.
+    #[error("{}: its recording `{recording}` is not what it was: {found}; `--no-pictures` leaves it out", .finding.display())]
+    OtherRecording { finding: PathBuf, recording: String, found: String },
     /// A picture that no finding is about.
     #[error("`--image {}`: no finding is about this picture; they are about {wanted}", .image.display())]
     StrayPicture { image: PathBuf, wanted: String },

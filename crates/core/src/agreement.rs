@@ -7,6 +7,7 @@
 //! | site | measured against the largest value of | why |
 //! |---|---|---|
 //! | `pixels` | all pictures | one product, difference and quotient for each: no pixel depends on another |
+//! | `mel` | all recordings | logarithms, of which the quietest are rounding |
 //! | `attn.scores`, `cross.scores` | the scores of its head, twice as far | a score is the product of a query and a key, and each of them may be off by the bound; a score near zero is a sum of large terms that cancel. Scores of a trained model exceed 1000, so that rounding in one head is more than all of another |
 //! | all others, all gradients | its row: the vector at one position, of one head; the weights of one query | a sum of many terms is rounded as its largest terms are, and those are no larger than the row suggests |
 //!
@@ -22,7 +23,7 @@ impl SiteSpec {
     pub fn tolerance(&self, dims: &[usize], relative: f64) -> Tolerance {
         let tolerance = Tolerance::relative(relative);
         match self.site.point() {
-            Point::Pixels => tolerance,
+            Point::Pixels | Point::Mel => tolerance,
             Point::Scores | Point::CrossScores => {
                 let head: usize = dims.iter().rev().take(2).product();
                 Tolerance::relative(2.0 * relative).by_row(head).masked()
@@ -39,8 +40,8 @@ impl SiteSpec {
     /// How many values stand together at one position, of one head: those of the axes behind, at least of the last.
     fn row(&self, dims: &[usize]) -> usize {
         let apart = |(axis, _): &(AxisName, _)| {
-            use AxisName::{Batch, Head, Image, Pos, Query};
-            matches!(axis, Batch | Image | Pos | Head | Query)
+            use AxisName::{Batch, Clip, Head, Image, Pos, Query};
+            matches!(axis, Batch | Image | Clip | Pos | Head | Query)
         };
         let first = self.axes.iter().rposition(apart).map_or(0, |last| last + 1);
         dims.iter().skip(first.min(self.axes.len().saturating_sub(1))).product()

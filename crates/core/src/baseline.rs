@@ -11,7 +11,8 @@ use crate::{AnyTensor, HookError, Inputs, Part, Point, Site, SiteSpec};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Baseline {
-    /// Zero in the site's own space. For pixels, which are normalised, this is the mean colour of the processor, not black.
+    /// Zero in the site's own space. For pixels, which are normalised, this is the mean colour of the processor, not black; in a log-mel
+    /// spectrogram as Whisper takes it, 40 dB below full scale, not silence.
     #[default]
     Zero,
     /// One number everywhere.
@@ -21,9 +22,11 @@ pub enum Baseline {
     /// - Pixels: of each picture its own mean colour, over all of the original picture (of a clip, over all its frames), as
     ///   the processor would give it to the tower. All tiles of a picture have the same. What a processor put around the
     ///   picture is no part of it and stays as it is.
-    /// - Other sites with positions: the mean over positions of the same prompt (in a tower: of the same picture), words among words
-    ///   and patches among patches ([`Content`](crate::Content)). Padding is left out and stays as it is, and so do, at
-    ///   `text.embed`, positions whose vectors image features replace.
+    /// - Log-mel spectrograms: of each recording the mean of every filter, over the frames of the sound. Frames of padding are no
+    ///   part of it and stay as they are.
+    /// - Other sites with positions: the mean over positions of the same prompt (in a tower: of the same picture or recording), words among
+    ///   words, patches among patches, parts of a recording among themselves ([`Content`](crate::Content)). Padding is left out and
+    ///   stays as it is, and so do, at `text.embed`, positions whose vectors features of pictures and recordings replace.
     Mean,
     /// A given value; each length equals the site's or is 1. A finding keeps it as a table of its own.
     Given(#[serde(with = "host")] AnyTensor),
@@ -34,7 +37,7 @@ impl Baseline {
     ///
     /// # Errors
     /// [`HookError::Operand`] if a given value does not fit; for a mean [`HookError::NoMean`] at a site without positions
-    /// and [`HookError::NoColours`] at pixels of pictures whose colour the inputs do not tell.
+    /// and [`HookError::NoMeans`] where a tower is given what the inputs tell no means of.
     ///
     /// # Cost
     /// For a mean, the value passes through the host once.
@@ -70,10 +73,12 @@ impl Baseline {
             Self::Constant(c) => format!("constant {c}"),
             Self::Mean => match (site.part(), site.point()) {
                 (_, Point::Pixels) => "each picture's own mean colour",
+                (_, Point::Mel) => "each recording's own mean of every filter",
                 (Part::Text | Part::Encoder, Point::Embed) => "mean over the words",
                 (Part::Text | Part::Encoder, _) => {
                     "mean over positions that carry the same, words or pictures"
                 }
+                (Part::Audio, _) => "mean over the positions of each recording",
                 _ => "mean over the patches of each picture",
             }
             .to_owned(),

@@ -107,12 +107,14 @@ pub enum HookError {
         /// The axes it has.
         axes: String,
     },
-    /// Pixels of pictures whose mean colour the inputs do not tell.
-    #[error("the inputs tell the mean colour of {found} of {entries} pictures (`Batch::colours`)")]
-    NoColours {
-        /// How many colours there are.
+    /// Pictures whose mean colour, or recordings whose mean spectrum, the inputs do not tell.
+    #[error("the inputs tell the means of {found} of the {entries} entries of `{site}` (`Entries::means`)")]
+    NoMeans {
+        /// Where they enter.
+        site: Site,
+        /// How many means there are.
         found: usize,
-        /// Entries of the pixel batch.
+        /// Entries of the tower's batch.
         entries: usize,
     },
     /// Means of a reference set that lacks what a position carries.

@@ -30,6 +30,8 @@ pub enum Capability {
     Neurons,
     /// Pictures among what it takes.
     Pictures,
+    /// Something beside words among what it takes: pictures or recordings.
+    Perception,
     /// That words and patches attend to one another in one stream, and not to states from outside.
     SelfAttention,
     /// That words are positions of the language model, and not of an encoder of their own.
@@ -76,6 +78,7 @@ impl Capability {
             Self::Attention => "a subject with attention".to_owned(),
             Self::Neurons => "a part with neurons".to_owned(),
             Self::Pictures => "a subject that sees pictures".to_owned(),
+            Self::Perception => "a subject that sees pictures or hears recordings".to_owned(),
             Self::SelfAttention => {
                 "a subject whose words and patches attend to one another in one stream".to_owned()
             }
@@ -132,7 +135,19 @@ impl Capability {
             }
             Self::Attention => missing(anywhere(subject, Point::Pattern), "this one publishes none"),
             Self::Neurons => missing(anywhere(subject, Point::MlpPost), "this subject publishes none"),
-            Self::Pictures => missing(anywhere(subject, Point::Pixels), "this one takes words alone"),
+            Self::Pictures => {
+                let hears = anywhere(subject, Point::Mel);
+                let found = if hears {
+                    "this one hears recordings, and sees none"
+                } else {
+                    "this one takes words alone"
+                };
+                missing(anywhere(subject, Point::Pixels), found)
+            }
+            Self::Perception => {
+                let perceives = anywhere(subject, Point::Pixels) || anywhere(subject, Point::Mel);
+                missing(perceives, "this one takes words alone")
+            }
             Self::SelfAttention => missing(
                 !anywhere(subject, Point::CrossPattern),
                 "this one's words attend to the patches from outside",
@@ -181,7 +196,7 @@ impl Capability {
                 missing(subject.weights().iter().any(|spec| spec.is_in(part)), "this subject shows none")
             }
             Self::DirectShares => {
-                let parts = [Part::Text, Part::Vision];
+                let parts = [Part::Text, Part::Vision, Part::Audio];
                 let there = parts.into_iter().find(|part| blocks(subject, *part) > 0).unwrap_or(Part::Text);
                 match parts.into_iter().any(|part| shares_out(subject, part).is_none()) {
                     true => None,
@@ -273,6 +288,12 @@ fn of_a_row(axes: &[(AxisName, Option<usize>)]) -> bool {
 #[must_use]
 pub fn reads_apart(subject: &dyn Subject) -> bool {
     subject.anatomy().iter().any(|anatomy| anatomy.part == Part::Encoder)
+}
+
+/// Where what a subject perceives enters it: pictures, recordings.
+#[must_use]
+pub fn perceives_at(subject: &dyn Subject) -> Vec<Site> {
+    Part::TOWERS.into_iter().filter_map(Part::entrance).filter(|site| has(subject, *site)).collect()
 }
 
 /// Where the words of a prompt enter: an encoder of their own, or the language model.

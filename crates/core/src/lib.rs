@@ -79,7 +79,7 @@ pub use examples::{Examples, Rows};
 pub use generate::{
     Beams, Generated, Generation, Generator, Rule, Rules, Sampling, ScoresFn, Text, Upcoming,
 };
-pub use inputs::{Batch, Grid, Inputs, LogitsAt, TokenMap, View};
+pub use inputs::{Batch, Entries, Grid, Heard, Inputs, Listened, LogitsAt, TokenMap, View};
 pub use integrity::{Breach, Integrity};
 pub use kind::Capability;
 pub use mean::{Content, contents};
@@ -87,8 +87,8 @@ pub use method::{
     Analysis, AnalysisError, Answer, AnyAnalysis, AnyFitted, Card, Case, CaseAmong, Cost, Ended, Estimate,
     Fit, Fitted, FittedError, Fitting, Form, Given, Input, Leaf, ManyCases, Memory, Method, NoMethod, NoSize,
     On, Outcome, Pace, Pair, Parts, Recorded, Rerun, RerunError, Setting, Shared, Source, Split, Target,
-    Unwatched, Watch, caution, check, estimate, explain, fields, found, learned_from, rerun, step, table,
-    top_token,
+    Unwatched, Watch, caution, check, estimate, explain, fields, found, heard_again, learned_from, rerun,
+    step, table, top_token,
 };
 pub use need::{Copies, Need};
 pub use objective::{Custom, Measure, Objective, Output, Pairs, Position, Reading, Unreadable};
@@ -114,6 +114,7 @@ pub use trace::Trace;
 pub use weight::{Port, Through, WeightKind, WeightSpec};
 
 pub use mmlens_finding as finding;
+pub use mmlens_sound as sound;
 
 // What signatures and derives here need, so that a crate outside depends on this one alone.
 pub use {burn, ndarray, serde, serde_json};

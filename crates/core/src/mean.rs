@@ -1,7 +1,8 @@
-//! Means over what is alike: words among words, patches among patches, and for pixels the picture's own colour.
+//! Means over what is alike: words among words, patches among patches, parts of recordings among themselves; for pixels the picture's
+//! own colour, for a log-mel spectrogram the mean of each filter.
 //!
 //! Left out of every mean, and left as they are, are positions that hold what no output reads: padding, and at `text.embed`
-//! those whose vectors image features replace. A baseline's mean of words is that of the prompt: an answer behind it has no part in
+//! those whose vectors features of pictures and recordings replace. A baseline's mean of words is that of the prompt: an answer behind it has no part in
 //! it, and stays as it was given.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,9 @@ use burn::tensor::{Bool, Tensor, TensorData};
 use mmlens_finding::Modality;
 
 use crate::tensor::with_rank;
-use crate::{AnyTensor, AxisName, Grid, HookError, Inputs, Part, Point, Site, SiteSpec, TokenMap};
+use crate::{
+    AnyTensor, AxisName, Entries, Grid, HookError, Inputs, Part, Point, Site, SiteSpec, TokenMap, View,
+};
 
 /// What a position carries. Means are taken over positions that carry the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,10 +49,10 @@ impl From<Modality> for Content {
     }
 }
 
-/// Positions that share a mean: those of one prompt, or of one picture, that carry the same.
+/// Positions that share a mean: those of one prompt, or of one picture or recording, that carry the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Member {
-    /// The row of the batch, or the entry of the pixel batch.
+    /// The row of the batch, or the entry of a tower's batch.
     owner: usize,
     content: Content,
 }
@@ -72,25 +75,40 @@ fn members(
     dims: &[usize],
     inputs: Option<&Inputs>,
 ) -> Result<Vec<Option<Member>>, HookError> {
-    let at = spec.axis(AxisName::Pos).filter(|at| *at > 0 && spec.site.point() != Point::Pixels);
-    let (Some(at), Some((first, fixed))) = (at, spec.axes.first()) else { return Err(no_mean(spec)) };
+    let at = spec.axis(AxisName::Pos).filter(|at| *at > 0 && !spec.site.point().is_entrance());
+    let (Some(at), Some((_, fixed))) = (at, spec.axes.first()) else { return Err(no_mean(spec)) };
     let [rows, length] = [0, at].map(|axis| dims.get(axis).copied().unwrap_or(0));
-    // Of a length the model fixes are the patches that cross-attention looks at.
+    // Of a length the model fixes are the positions of a tower that cross-attention looks at.
     let crossed = matches!(spec.site.point(), Point::CrossK | Point::CrossV)
         && spec.axes.get(at).is_some_and(|(_, length)| length.is_some());
     let words = matches!(spec.site.part(), Part::Text | Part::Encoder) && !crossed;
+    let tower = || tower_behind(spec, inputs);
     Ok(match inputs {
         Some(inputs) if words => prompts(spec.site, inputs, rows, length),
-        Some(inputs) if *first == AxisName::Image && *fixed == Some(1) && !inputs.grids.is_empty() => {
-            packed(inputs, length)
-        }
-        Some(inputs) => towers(inputs, *first == AxisName::Image, rows, length),
+        Some(inputs) => match inputs.entries(tower()) {
+            Some(entries) if spec.tower().is_some() && *fixed == Some(1) && !entries.grids.is_empty() => {
+                packed(entries, sort(tower()), length)
+            }
+            _ => towers(inputs, tower(), spec.tower().is_some(), rows, length),
+        },
         None => {
-            let content = if words { Content::Words } else { Content::Picture };
+            let content = if words { Content::Words } else { sort(tower()) };
             let row = |owner| std::iter::repeat_n(Some(Member { owner, content }), length);
             (0..rows).flat_map(row).collect()
         }
     })
+}
+
+/// The tower whose positions stand at a site that is not of prompts: that of its part or its first axis, else the one that has something to compute.
+fn tower_behind(spec: &SiteSpec, inputs: Option<&Inputs>) -> Part {
+    let own = Part::TOWERS.into_iter().find(|part| *part == spec.site.part());
+    let used = || inputs.and_then(|inputs| inputs.towers().next());
+    own.or_else(|| spec.tower()).or_else(used).unwrap_or(Part::Vision)
+}
+
+/// What the positions of a tower carry.
+fn sort(tower: Part) -> Content {
+    if tower == Part::Audio { Content::Sound } else { Content::Picture }
 }
 
 /// Positions of prompts. A pass over the last of them alone brings no others.
@@ -137,58 +155,46 @@ fn answers(spec: &SiteSpec, inputs: &Inputs, length: usize) -> Vec<Range<usize>>
     inputs.maps.iter().zip(&inputs.pads).map(of_row).collect()
 }
 
-/// Positions of a tower to which all pictures are one sequence.
-fn packed(inputs: &Inputs, length: usize) -> Vec<Option<Member>> {
-    let of_entry = |(owner, own): (usize, Range<usize>)| {
-        std::iter::repeat_n(Some(Member { owner, content: Content::Picture }), own.len())
-    };
-    inputs.in_sequence(length).into_iter().enumerate().flat_map(of_entry).collect()
+/// Positions of a tower to which all entries are one sequence.
+fn packed(entries: &Entries, content: Content, length: usize) -> Vec<Option<Member>> {
+    let of_entry =
+        |(owner, own): (usize, Range<usize>)| std::iter::repeat_n(Some(Member { owner, content }), own.len());
+    entries.in_sequence(length).into_iter().enumerate().flat_map(of_entry).collect()
 }
 
-/// Positions of a tower that looks at pictures one by one, or of what looks at its positions from outside.
-fn towers(inputs: &Inputs, by_picture: bool, rows: usize, length: usize) -> Vec<Option<Member>> {
-    let owners = owners(inputs);
+/// Positions of a tower that looks at entries one by one, or of what looks at its positions from outside.
+fn towers(inputs: &Inputs, tower: Part, by_entry: bool, rows: usize, length: usize) -> Vec<Option<Member>> {
+    let owners = inputs.entries(tower).map(Entries::owners).unwrap_or_default();
     let of_row = |owner: usize| {
-        let (row, entry) = if by_picture {
+        let (row, entry) = if by_entry {
             owners.get(owner).copied().flatten().unwrap_or((usize::MAX, 0))
         } else {
             (owner, 0)
         };
-        let labels = inputs.maps.get(row).and_then(|map| map.tower(entry, length));
+        let labels = inputs.maps.get(row).and_then(|map| map.tower(tower, entry, length));
         let content = move |at: usize| match labels.as_ref().and_then(|labels| labels.get(at)) {
-            Some(None) => Content::Words,
-            _ => Content::Picture,
+            // Behind a recording lies padding, before patches a class token.
+            Some(None) if tower == Part::Audio => None,
+            Some(None) => Some(Content::Words),
+            _ => Some(sort(tower)),
         };
-        (0..length).map(move |at| Some(Member { owner, content: content(at) }))
+        (0..length).map(move |at| content(at).map(|content| Member { owner, content }))
     };
     (0..rows).flat_map(of_row).collect()
 }
 
-/// For each entry of the pixel batch the first row that shows it, and which of the row's own it is.
-pub(crate) fn owners(inputs: &Inputs) -> Vec<Option<(usize, usize)>> {
-    let mut owners = vec![None; inputs.pictures()];
-    for (row, images) in inputs.images.iter().enumerate() {
-        for (own, entry) in images.iter().enumerate() {
-            if let Some(slot @ None) = owners.get_mut(*entry) {
-                *slot = Some((row, own));
-            }
-        }
-    }
-    owners
-}
-
-/// A value with every position replaced by the mean over those of its own row (or picture) that carry the same. Pixels become
-/// the mean colour of their picture, except where a processor put something around it.
+/// A value with every position replaced by the mean over those of its own row (picture, recording) that carry the same. Pixels become
+/// the mean colour of their picture, spectrograms the means of their filters, except where a processor put something around.
 ///
 /// # Errors
-/// [`HookError::NoMean`] for a site without positions, [`HookError::NoColours`] for pixels of pictures whose colour the inputs
+/// [`HookError::NoMean`] for a site without positions, [`HookError::NoMeans`] for entries of a tower whose means the inputs
 /// do not tell, [`HookError::Read`].
 ///
 /// # Cost
 /// The values pass through the host once.
 pub(crate) fn own_means(spec: &SiteSpec, value: &AnyTensor, inputs: &Inputs) -> Result<AnyTensor, HookError> {
-    if spec.site.point() == Point::Pixels {
-        return colours(spec, value, inputs);
+    if spec.site.point().is_entrance() {
+        return entered(spec, value, inputs);
     }
     let dims = value.dims();
     let members = members(spec, &dims, Some(inputs))?;
@@ -223,69 +229,97 @@ pub(crate) fn own_means(spec: &SiteSpec, value: &AnyTensor, inputs: &Inputs) -> 
     value.filled(values)
 }
 
-/// Pixels of the mean colour of their picture. What lies on no part of the original, since a processor padded it, stays.
-fn colours(spec: &SiteSpec, value: &AnyTensor, inputs: &Inputs) -> Result<AnyTensor, HookError> {
-    let entries = inputs.pictures();
-    if inputs.colours.len() != entries {
-        return Err(HookError::NoColours { found: inputs.colours.len(), entries });
+/// What a tower is given, as the means of it. What lies on no part of the original, since a processor padded it, stays.
+fn entered(spec: &SiteSpec, value: &AnyTensor, inputs: &Inputs) -> Result<AnyTensor, HookError> {
+    let (site, tower) = (spec.site, spec.site.part());
+    let own = inputs.entries(tower).ok_or_else(|| no_mean(spec))?;
+    let entries = own.len();
+    if own.means.len() != entries {
+        return Err(HookError::NoMeans { site, found: own.means.len(), entries });
     }
     let mut values = value.to_values()?;
     match *value.dims() {
         // Each patch holds its numbers channel by channel.
-        [patches, numbers] if !inputs.grids.is_empty() && numbers.is_multiple_of(3) => {
-            let sizes = inputs.grids.iter().map(Grid::patches);
-            if sizes.clone().sum::<usize>() != patches {
+        [patches, numbers] if !own.grids.is_empty() => {
+            let sizes = own.grids.iter().map(Grid::patches);
+            let channels = own.means.first().map_or(0, Vec::len);
+            if sizes.clone().sum::<usize>() != patches || numbers.checked_rem(channels) != Some(0) {
                 return Err(no_mean(spec));
             }
-            let of_patch =
-                inputs.colours.iter().zip(sizes).flat_map(|(own, size)| std::iter::repeat_n(own, size));
-            for (patch, colour) in values.chunks_mut(numbers.max(1)).zip(of_patch) {
-                for (channel, level) in patch.chunks_mut((numbers / 3).max(1)).zip(colour) {
+            let of_patch = own.means.iter().zip(sizes).flat_map(|(own, size)| std::iter::repeat_n(own, size));
+            for (patch, means) in values.chunks_mut(numbers.max(1)).zip(of_patch) {
+                for (channel, level) in patch.chunks_mut((numbers / channels).max(1)).zip(means) {
                     channel.fill(*level);
                 }
             }
         }
-        [n, 3, height, width] if n == entries => {
-            let owners = owners(inputs);
-            for (entry, picture) in values.chunks_mut((3 * height * width).max(1)).enumerate() {
-                let owner = owners.get(entry).copied().flatten();
-                let view = owner.and_then(|(row, own)| inputs.maps.get(row)?.views.get(own));
-                let shown = |spans: Option<&Vec<[f32; 2]>>, at: usize| {
-                    spans.and_then(|spans| spans.get(at)).is_none_or(|[from, to]| from < to)
-                };
-                let colour = inputs.colours.get(entry).copied().unwrap_or_default();
-                for (channel, level) in picture.chunks_mut((height * width).max(1)).zip(colour) {
-                    for (y, line) in channel.chunks_mut(width.max(1)).enumerate() {
-                        if !shown(view.map(|view| &view.rows), y) {
-                            continue;
-                        }
-                        for (x, pixel) in line.iter_mut().enumerate() {
-                            if shown(view.map(|view| &view.cols), x) {
-                                *pixel = level;
-                            }
-                        }
-                    }
-                }
-            }
+        [n, 3, height, width] if n == entries => pictures(inputs, own, &mut values, [height, width]),
+        [n, mels, frames] if n == entries && own.means.iter().all(|means| means.len() == mels) => {
+            recordings(inputs, own, &mut values, [mels, frames]);
         }
         _ => return Err(no_mean(spec)),
     }
     value.filled(values)
 }
 
-/// A value with every position replaced by the mean over the whole batch of those that carry the same; pixels as
-/// [`own_means`] has them; of a site that has one value for each row or picture, the mean over these.
+/// Whether a row or column of what a tower is given lies on the original.
+fn shown(spans: Option<&Vec<[f32; 2]>>, at: usize) -> bool {
+    spans.and_then(|spans| spans.get(at)).is_none_or(|[from, to]| from < to)
+}
+
+/// The view of each entry.
+fn views<'a>(inputs: &'a Inputs, own: &Entries, tower: Part) -> Vec<Option<&'a View>> {
+    let view = |owner: Option<(usize, usize)>| {
+        owner.and_then(|(row, own)| inputs.maps.get(row)?.views_of(tower).get(own))
+    };
+    own.owners().into_iter().map(view).collect()
+}
+
+fn pictures(inputs: &Inputs, own: &Entries, values: &mut [f32], [height, width]: [usize; 2]) {
+    let views = views(inputs, own, Part::Vision);
+    let each = values.chunks_mut((3 * height * width).max(1)).zip(&own.means).zip(views);
+    for ((picture, colour), view) in each {
+        for (channel, level) in picture.chunks_mut((height * width).max(1)).zip(colour) {
+            for (y, line) in channel.chunks_mut(width.max(1)).enumerate() {
+                if !shown(view.map(|view| &view.rows), y) {
+                    continue;
+                }
+                for (x, pixel) in line.iter_mut().enumerate() {
+                    if shown(view.map(|view| &view.cols), x) {
+                        *pixel = *level;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn recordings(inputs: &Inputs, own: &Entries, values: &mut [f32], [mels, frames]: [usize; 2]) {
+    let views = views(inputs, own, Part::Audio);
+    for ((sound, means), view) in values.chunks_mut((mels * frames).max(1)).zip(&own.means).zip(views) {
+        for (filter, mean) in sound.chunks_mut(frames.max(1)).zip(means) {
+            for (at, value) in filter.iter_mut().enumerate() {
+                if shown(view.map(|view| &view.cols), at) {
+                    *value = *mean;
+                }
+            }
+        }
+    }
+}
+
+/// A value with every position replaced by the mean over the whole batch of those that carry the same; what
+/// a tower is given as [`own_means`] has it; of a site that has one value for each row or picture, the mean over these.
 ///
 /// # Errors
-/// [`HookError::NoMean`] for sites of attention, whose keys are not alike from row to row; as [`own_means`] for pixels.
+/// [`HookError::NoMean`] for sites of attention, whose keys are not alike from row to row; as [`own_means`] for what a tower is given.
 pub(crate) fn batch_means(
     spec: &SiteSpec,
     x: AnyTensor,
     inputs: Option<&Inputs>,
 ) -> Result<AnyTensor, HookError> {
-    if spec.site.point() == Point::Pixels {
-        let inputs = inputs.ok_or(HookError::NoColours { found: 0, entries: 1 })?;
-        return colours(spec, &x, inputs);
+    if spec.site.point().is_entrance() {
+        let inputs = inputs.ok_or(HookError::NoMeans { site: spec.site, found: 0, entries: 1 })?;
+        return entered(spec, &x, inputs);
     }
     let has = |axis| spec.axis(axis).is_some();
     if !has(AxisName::Pos) {
@@ -311,13 +345,13 @@ pub(crate) fn batch_means(
 /// As [`batch_means`], but every row, and every picture, by itself: rows do not mix.
 ///
 /// # Errors
-/// [`HookError::NoMean`] for a site without positions, as [`own_means`] for pixels.
+/// [`HookError::NoMean`] for a site without positions, as [`own_means`] for what a tower is given.
 pub(crate) fn row_means(
     spec: &SiteSpec,
     x: AnyTensor,
     inputs: Option<&Inputs>,
 ) -> Result<AnyTensor, HookError> {
-    if spec.site.point() == Point::Pixels {
+    if spec.site.point().is_entrance() {
         return batch_means(spec, x, inputs);
     }
     let dims = x.dims();

@@ -11,22 +11,22 @@ use crate::{
 pub struct Copies {
     /// So many rows for each of the inputs.
     pub times: usize,
-    /// Whether each copy has pictures of its own; else all show the same, which are computed once.
-    pub pictures: bool,
+    /// Whether each copy has pictures and recordings of its own; else all have the same, which are computed once.
+    pub entries: bool,
 }
 
 impl Copies {
     /// The inputs as they are.
-    pub const ONE: Self = Self { times: 1, pictures: false };
+    pub const ONE: Self = Self { times: 1, entries: false };
 
     /// Copies as [`Inputs::repeat`] makes them.
     pub fn rows(times: usize) -> Self {
-        Self { times, pictures: false }
+        Self { times, entries: false }
     }
 
-    /// Copies as [`Inputs::repeat_pictures`] makes them.
-    pub fn pictures(times: usize) -> Self {
-        Self { times, pictures: true }
+    /// Copies as [`Inputs::repeat_entries`] makes them.
+    pub fn entries(times: usize) -> Self {
+        Self { times, entries: true }
     }
 }
 
@@ -81,7 +81,7 @@ impl Ledger {
 /// The sizes of a part in a pass.
 struct Extent<'a> {
     anatomy: &'a Anatomy,
-    /// Rows or pictures.
+    /// Rows, pictures or recordings.
     count: f64,
     /// Positions that are computed.
     length: f64,
@@ -171,22 +171,25 @@ impl Planned<'_> {
             for block in tracked.unwrap_or(0..0) {
                 kept = kept.and(self.tape(&extent, block));
             }
-            if part == Part::Vision {
+            if part.entrance().is_some() {
                 // What it hands on waits for the words.
                 let last = extent.blocks.end.saturating_sub(1);
                 let site = Site::block(part, last, Point::ResidPost);
                 kept.add(site, extent.count * extent.length * extent.anatomy.d_model as f64);
             }
         }
-        if let (Some(pixels), true) = (&self.inputs.pixels, self.sees()) {
-            // Cut into patches, and their products.
-            let copies = if self.copies.pictures { self.copies.times } else { 1 };
-            let pixels = (pixels.dims().iter().product::<usize>() * copies) as f64;
-            let site = Site::of(Part::Vision, Point::Pixels);
-            kept.add(site, pixels);
-            let mut seen = Ledger::default();
-            seen.add(site, 2.0 * pixels);
-            worst = worst.or(seen);
+        for part in self.inputs.towers().filter(|part| self.computes(*part)) {
+            let (Some(site), Some(values)) =
+                (part.entrance(), self.inputs.entries(part).and_then(|own| own.values.as_ref()))
+            else {
+                continue;
+            };
+            // Cut into patches or windows, and their products.
+            let given = (values.dims().iter().product::<usize>() * self.times(true)) as f64;
+            kept.add(site, given);
+            let mut entered = Ledger::default();
+            entered.add(site, 2.0 * given);
+            worst = worst.or(entered);
         }
         if self.output {
             worst = worst.or(self.logits());
@@ -196,9 +199,28 @@ impl Planned<'_> {
         Ok(Need { bytes: (4.0 * all.all * SLACK) as u64 + FLOOR, at })
     }
 
-    /// Whether pictures are computed.
-    fn sees(&self) -> bool {
-        self.resume.is_none_or(|(site, ..)| site.part() < Part::Vision)
+    /// Whether what a tower is given is computed.
+    fn computes(&self, tower: Part) -> bool {
+        self.resume.is_none_or(|(site, ..)| site.part() != tower && site.part().entrance().is_some())
+    }
+
+    /// How many copies there are, of entries of towers or of rows.
+    fn times(&self, entries: bool) -> usize {
+        if entries && !self.copies.entries { 1 } else { self.copies.times }
+    }
+
+    /// The tower whose entries a part computes: a tower its own; a connector those of the axes of its sites, or of the one that has something
+    /// to compute.
+    fn tower(&self, part: Part) -> Option<Part> {
+        match part {
+            Part::Vision | Part::Audio => Some(part),
+            Part::Connector => {
+                let published = self.published.iter().filter(|spec| spec.site.part() == part);
+                let own = published.filter_map(SiteSpec::tower).next();
+                Some(own.or_else(|| self.inputs.towers().next()).unwrap_or(Part::Vision))
+            }
+            Part::Encoder | Part::Text => None,
+        }
     }
 
     /// The parts that are computed.
@@ -211,7 +233,7 @@ impl Planned<'_> {
         for anatomy in self.anatomy {
             let part = anatomy.part;
             let from = match self.resume {
-                Some((site, ..)) if site.part() > part => continue,
+                Some((site, ..)) if site.part().follows(part) => continue,
                 Some((site, ..)) if site.part() == part => site.block_index().unwrap_or(0),
                 _ => 0,
             };
@@ -242,17 +264,16 @@ impl Planned<'_> {
         extents
     }
 
-    /// Rows or pictures of a part, and positions of each.
+    /// Rows, pictures or recordings of a part, and positions of each.
     fn extent(&self, part: Part) -> (usize, usize) {
-        let times = self.copies.times;
-        if !matches!(part, Part::Vision | Part::Connector) {
+        let Some(own) = self.tower(part).and_then(|tower| self.inputs.entries(tower)) else {
             let resumed = self.resume.filter(|(site, ..)| site.part() == part).map(|(.., length)| length);
-            return (self.inputs.rows() * times, resumed.unwrap_or(self.inputs.positions()));
-        }
-        let copies = if self.copies.pictures { times } else { 1 };
-        if !self.inputs.grids.is_empty() {
-            let patches = self.inputs.grids.iter().map(crate::Grid::patches);
-            // All pictures are one sequence, of which attention sees one at a time.
+            return (self.inputs.rows() * self.copies.times, resumed.unwrap_or(self.inputs.positions()));
+        };
+        let copies = self.times(true);
+        if !own.grids.is_empty() {
+            let patches = own.grids.iter().map(crate::Grid::patches);
+            // All entries are one sequence, of which attention sees one at a time.
             return (copies, patches.sum());
         }
         let fixed = |spec: &SiteSpec| {
@@ -260,7 +281,7 @@ impl Planned<'_> {
             spec.axes.get(pos)?.1.filter(|_| spec.site.part() == part)
         };
         let length = self.published.iter().find_map(fixed).unwrap_or(self.inputs.positions());
-        (self.inputs.pictures() * copies, length)
+        (own.len() * copies, length)
     }
 
     /// The lengths of a site.
@@ -268,10 +289,11 @@ impl Planned<'_> {
         let spec = SiteSpec::among(&self.published, site)?;
         let part = site.part();
         let (count, length) = self.extent(part);
-        if site == Site::of(Part::Vision, Point::Pixels) {
-            let mut dims = self.inputs.pixels.as_ref().map_or_else(Vec::new, crate::AnyTensor::dims);
-            if let (Some(first), true) = (dims.first_mut(), self.copies.pictures) {
-                *first *= self.copies.times;
+        if part.entrance() == Some(site) {
+            let values = self.inputs.entries(part).and_then(|own| own.values.as_ref());
+            let mut dims = values.map_or_else(Vec::new, crate::AnyTensor::dims);
+            if let Some(first) = dims.first_mut() {
+                *first *= self.times(true);
             }
             return Ok(dims);
         }
@@ -280,11 +302,11 @@ impl Planned<'_> {
             LogitsAt::All => self.inputs.positions(),
         };
         // Cross-attention looks at what the tower gives.
-        let seen = || self.extent(Part::Vision).1;
+        let seen = || self.extent(self.inputs.towers().next().unwrap_or(Part::Vision)).1;
         let across = (Point::CrossQ..=Point::CrossResult).contains(&site.point());
         let len = |(axis, fixed): &(AxisName, Option<usize>)| match (axis, fixed) {
             (_, Some(len)) => *len,
-            (AxisName::Batch | AxisName::Image, None) => count,
+            (axis, None) if *axis == AxisName::Batch || axis.tower().is_some() => count,
             (AxisName::Pos, None) if site.point() == Point::Logits => asked,
             (AxisName::Pos, None) if matches!(site.point(), Point::CrossK | Point::CrossV) => seen(),
             (AxisName::Key, None) if across => seen(),
@@ -297,13 +319,10 @@ impl Planned<'_> {
     /// Numbers that a site holds.
     fn numbers(&self, site: Site) -> Result<f64, HookError> {
         let numbers = self.dims(site)?.iter().map(|len| *len as f64).product::<f64>();
-        // All pictures of a packed tower are one, as many copies as there are.
-        let packed = !self.inputs.grids.is_empty() && site.part() == Part::Vision;
-        Ok(if packed && site.point() != Point::Pixels {
-            numbers * self.extent(Part::Vision).0 as f64
-        } else {
-            numbers
-        })
+        // All entries of a packed tower are one, as many copies as there are.
+        let part = site.part();
+        let packed = self.inputs.entries(part).is_some_and(|own| !own.grids.is_empty());
+        Ok(if packed && !site.point().is_entrance() { numbers * self.extent(part).0 as f64 } else { numbers })
     }
 
     fn asked_of(&self, part: Part, block: usize, points: &[Point]) -> bool {

@@ -185,7 +185,7 @@ impl Run {
         Ok(())
     }
 
-    /// Over these inputs, which tell what each position is, and which rows show which pictures. Without them an edit that asks takes
+    /// Over these inputs, which tell what each position is, and which rows show which pictures and play which recordings. Without them an edit that asks takes
     /// every position of the language model for a word, and every position of a tower for a patch.
     #[must_use]
     pub fn over(mut self, inputs: &Inputs) -> Self {
@@ -454,7 +454,7 @@ impl Run {
             Some(state) if state.site.part() == part => {
                 Resume::At(state.site.block_index().unwrap_or(0), state.hidden.clone())
             }
-            Some(state) if state.site.part() > part => Resume::Later,
+            Some(state) if state.site.part().follows(part) => Resume::Later,
             _ => Resume::No,
         }
     }

@@ -1,16 +1,19 @@
-//! What is asked of a model: pictures and words, and what was answered.
+//! What is asked of a model: pictures, recordings and words, and what was answered.
 
 use std::borrow::Cow;
 use std::sync::Arc;
+
+use mmlens_sound::Sound;
 
 use crate::{Clip, Picture, SubjectError};
 
 /// The words of a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Words {
-    /// A question, put through the checkpoint's chat template with a generation prompt; pictures come first, then clips.
+    /// A question, put through the checkpoint's chat template with a generation prompt; pictures come first, then clips,
+    /// then recordings.
     Question(String),
-    /// Text taken as it is, with image placeholders as the checkpoint's processor writes them before expansion.
+    /// Text taken as it is, with placeholders as the checkpoint's processor writes them before expansion.
     Prompt(String),
     /// Captions of a dual encoder.
     Texts(Vec<String>),
@@ -28,13 +31,15 @@ pub enum Reply {
     Tokens(Vec<u32>),
 }
 
-/// One input: pictures and words, and possibly an answer.
+/// One input: pictures, recordings and words, and possibly an answer.
 #[derive(Debug, Clone)]
 pub struct Sample {
     /// The pictures, in the order of their placeholders.
     pub pictures: Vec<Picture>,
     /// The clips, in the order of their placeholders.
     pub clips: Vec<Clip>,
+    /// The recordings, in the order of their placeholders, each at its own rate.
+    pub recordings: Vec<Sound>,
     /// The words.
     pub words: Words,
     /// What was answered, if it is a part of the input.
@@ -44,13 +49,20 @@ pub struct Sample {
 impl Sample {
     /// Pictures and words.
     pub fn new(pictures: Vec<Picture>, words: Words) -> Self {
-        Self { pictures, clips: Vec::new(), words, reply: None }
+        Self { pictures, clips: Vec::new(), recordings: Vec::new(), words, reply: None }
     }
 
     /// With clips.
     #[must_use]
     pub fn with_clips(mut self, clips: Vec<Clip>) -> Self {
         self.clips = clips;
+        self
+    }
+
+    /// With recordings.
+    #[must_use]
+    pub fn with_recordings(mut self, recordings: Vec<Sound>) -> Self {
+        self.recordings = recordings;
         self
     }
 
@@ -75,7 +87,21 @@ impl Sample {
         }
     }
 
-    /// Whether it is the same sample: the same words, and pictures and clips that share their pixels in memory.
+    /// Refuses a sample with recordings, for subjects that hear none.
+    ///
+    /// # Errors
+    /// [`SubjectError::Sample`].
+    pub fn unheard(&self, subject: &str) -> Result<(), SubjectError> {
+        match self.recordings.is_empty() {
+            true => Ok(()),
+            false => {
+                let reason = "it hears no recordings".to_owned();
+                Err(SubjectError::Sample { subject: subject.to_owned(), reason })
+            }
+        }
+    }
+
+    /// Whether it is the same sample: the same words, and pictures, clips and recordings that share their pixels and samples in memory.
     pub(crate) fn is(&self, other: &Self) -> bool {
         let seen = |p: &Picture, q: &Picture| p.name == q.name && Arc::ptr_eq(&p.image, &q.image);
         let shown = |p: &Clip, q: &Clip| {
@@ -85,13 +111,20 @@ impl Sample {
         };
         (&self.words, &self.reply) == (&other.words, &other.reply)
             && (self.pictures.len(), self.clips.len()) == (other.pictures.len(), other.clips.len())
+            && self.recordings.len() == other.recordings.len()
             && self.pictures.iter().zip(&other.pictures).all(|(p, q)| seen(p, q))
             && self.clips.iter().zip(&other.clips).all(|(p, q)| shown(p, q))
+            && self.recordings.iter().zip(&other.recordings).all(|(p, q)| p.is(q))
     }
 
     /// A question about one picture.
     pub fn ask(picture: Picture, question: impl Into<String>) -> Self {
         Self::new(vec![picture], Words::Question(question.into()))
+    }
+
+    /// A question about one recording.
+    pub fn hear(recording: Sound, question: impl Into<String>) -> Self {
+        Self::new(Vec::new(), Words::Question(question.into())).with_recordings(vec![recording])
     }
 
     /// A text alone, taken as it is.

@@ -28,6 +28,24 @@ impl Part {
     /// Every part.
     pub const ALL: [Self; 5] = [Self::Vision, Self::Audio, Self::Connector, Self::Encoder, Self::Text];
 
+    /// Those that are given something beside words: towers.
+    pub const TOWERS: [Self; 2] = [Self::Vision, Self::Audio];
+
+    /// Where what a tower is given enters it; none for a part that is no tower.
+    pub const fn entrance(self) -> Option<Site> {
+        match self {
+            Self::Vision => Some(Site::of(self, Point::Pixels)),
+            Self::Audio => Some(Site::of(self, Point::Mel)),
+            Self::Connector | Self::Encoder | Self::Text => None,
+        }
+    }
+
+    /// Whether it takes what another part gives, so that a pass that begins in it needs nothing of that one. Towers take nothing of one
+    /// another.
+    pub fn follows(self, other: Self) -> bool {
+        self > other && !(self.entrance().is_some() && other.entrance().is_some())
+    }
+
     /// Its name in a site.
     pub fn name(self) -> &'static str {
         match self {
@@ -90,6 +108,11 @@ macro_rules! points {
                 match self { $(Self::$variant => Place::$variant as usize,)* Self::Own(own) => own.place() }
             }
 
+            /// Whether what a tower is given enters it here.
+            pub fn is_entrance(self) -> bool {
+                matches!(self, Self::Pixels | Self::Mel)
+            }
+
             /// Whether it lies inside a block.
             pub fn in_block(self) -> bool {
                 self.stage() == Stage::Block
@@ -127,8 +150,9 @@ pub(crate) enum Stage {
 
 points! {
     Pixels "pixels" "pixels" Before "The picture as the tower is given it.",
+    Mel "mel" "log-mel spectrogram" Before "The log-mel spectrogram as the tower is given it, the lowest filter first.",
     Embed "embed" "embeddings" Before "Token or patch embedding, before positions are added.",
-    Input "input" "input of the blocks" Before "What enters block 0 (text: after image features took their places).",
+    Input "input" "input of the blocks" Before "What enters block 0 (text: after features of pictures and recordings took their places).",
     ResidPre "resid_pre" "incoming residual stream" Block "Residual stream entering the block.",
     QIn "attn.q_in" "input of the queries" Block "The stream as each head's query reads it, before the norm in front: a copy for every head.",
     KIn "attn.k_in" "input of the keys" Block "The stream as each head's key reads it, before the norm in front (KV heads).",
@@ -347,6 +371,8 @@ pub enum AxisName {
     Batch,
     /// One picture (or tile) of the batch.
     Image,
+    /// One recording of the batch.
+    Clip,
     /// Position in the sequence.
     Pos,
     /// Colour channel.
@@ -355,6 +381,10 @@ pub enum AxisName {
     Height,
     /// Pixel column.
     Width,
+    /// Mel filter of a spectrogram, the lowest first.
+    Mel,
+    /// Frame of a spectrogram.
+    Frame,
     /// Attention head (for keys and values: KV head).
     Head,
     /// Coordinate within a head.
@@ -376,14 +406,26 @@ pub enum AxisName {
 }
 
 impl AxisName {
+    /// The tower whose entries it counts: pictures or recordings.
+    pub const fn tower(self) -> Option<Part> {
+        match self {
+            Self::Image => Some(Part::Vision),
+            Self::Clip => Some(Part::Audio),
+            _ => None,
+        }
+    }
+
     /// Every axis.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Batch,
         Self::Image,
+        Self::Clip,
         Self::Pos,
         Self::Channel,
         Self::Height,
         Self::Width,
+        Self::Mel,
+        Self::Frame,
         Self::Head,
         Self::DHead,
         Self::DModel,
@@ -400,10 +442,13 @@ impl AxisName {
         match self {
             Self::Batch => "batch",
             Self::Image => "image",
+            Self::Clip => "clip",
             Self::Pos => "pos",
             Self::Channel => "channel",
             Self::Height => "height",
             Self::Width => "width",
+            Self::Mel => "mel",
+            Self::Frame => "frame",
             Self::Head => "head",
             Self::DHead => "d_head",
             Self::DModel => "d_model",
@@ -448,6 +493,19 @@ impl SiteSpec {
     /// Where an axis stands.
     pub fn axis(&self, name: AxisName) -> Option<usize> {
         self.axes.iter().position(|(a, _)| *a == name)
+    }
+
+    /// The tower whose entries are counted along its first axis; none for a site of prompts.
+    pub fn tower(&self) -> Option<Part> {
+        self.axes.first().and_then(|(axis, _)| axis.tower())
+    }
+
+    /// The axis of entries of a tower, where it comes first and each entry has a place of its own there.
+    pub fn apart(&self) -> Option<AxisName> {
+        self.axes
+            .first()
+            .filter(|(axis, fixed)| axis.tower().is_some() && fixed.is_none())
+            .map(|(axis, _)| *axis)
     }
 
     /// Whether a value of these lengths can stand here.

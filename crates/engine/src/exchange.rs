@@ -1,32 +1,36 @@
 //! What stands in the place of a modality of a sample: that of another one, or what holds nothing.
 
-use mmlens_core::{Sample, SubjectError, Words};
+use mmlens_core::{Part, Sample, Subject, SubjectError, Words, kind};
 use serde::{Deserialize, Serialize};
 
-/// What stands in the place of pictures.
+/// What stands in the place of pictures, and of recordings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pictures {
     /// Those of another case.
     Another,
-    /// Their mean colour.
+    /// Their mean colour; of recordings silence.
     MeanColour,
 }
 
 impl Pictures {
-    /// Whether a sample has pictures or clips.
+    /// Whether a sample has pictures, clips or recordings.
     #[must_use]
     pub fn held(sample: &Sample) -> bool {
-        !sample.pictures.is_empty() || !sample.clips.is_empty()
+        !sample.pictures.is_empty() || !sample.clips.is_empty() || !sample.recordings.is_empty()
     }
 
-    /// What stands there, in words.
+    /// What stands there in samples of a subject, in words.
     #[must_use]
-    pub const fn describe(self) -> &'static str {
-        match self {
-            Self::Another => "pictures: those of another case",
-            Self::MeanColour => "pictures: their mean colour",
-        }
+    pub fn describe(self, subject: &dyn Subject) -> String {
+        let of = |tower: Part| match (self, tower) {
+            (Self::Another, Part::Audio) => "recordings: those of another case",
+            (Self::Another, _) => "pictures: those of another case",
+            (Self::MeanColour, Part::Audio) => "recordings: silence",
+            (Self::MeanColour, _) => "pictures: their mean colour",
+        };
+        let told = kind::perceives_at(subject).into_iter().map(|site| of(site.part()));
+        told.collect::<Vec<_>>().join("; ")
     }
 
     /// A sample with them in the place of its own, by what another one has.
@@ -36,10 +40,10 @@ impl Pictures {
     pub fn of(self, own: &Sample, other: &Sample) -> Result<Sample, SubjectError> {
         match self {
             Self::Another => {
-                let (pictures, clips) = (other.pictures.clone(), other.clips.clone());
-                Ok(Sample { pictures, clips, ..own.clone() })
+                let Sample { pictures, clips, recordings, .. } = other.clone();
+                Ok(Sample { pictures, clips, recordings, ..own.clone() })
             }
-            Self::MeanColour => own.mean_colour(),
+            Self::MeanColour => own.emptied(),
         }
     }
 }

@@ -176,7 +176,7 @@ impl<'a> Rows<'a> {
         let answer = spec.site.part() == Part::Text && kind::reads_apart(subject);
         let (lead, prompt, tower) = match names.as_slice() {
             [AxisName::Batch, AxisName::Pos, ..] => (2, !crosses(spec) && !answer, false),
-            [AxisName::Image, AxisName::Pos, ..] => (2, false, true),
+            [first, AxisName::Pos, ..] if first.tower().is_some() => (2, false, true),
             [AxisName::Pos, ..] => (1, false, true),
             _ => (1, false, false),
         };
@@ -190,7 +190,8 @@ impl<'a> Rows<'a> {
 
     /// Whether the site has such positions.
     fn suits(&self, positions: &Positions) -> bool {
-        self.prompt || *positions == Positions::All || (self.tower && *positions == Positions::Pictures)
+        let perceived = matches!(positions, Positions::Pictures | Positions::Recordings);
+        self.prompt || *positions == Positions::All || (self.tower && perceived)
     }
 
     fn suit(self, method: &'static str, positions: &Positions) -> Result<Self, AnalysisError> {
@@ -219,7 +220,7 @@ impl<'a> Rows<'a> {
         } else {
             let rows = dims.iter().take(lead).product::<usize>();
             let all = of_tower(spec, dims, rows, inputs.map());
-            let patches = *positions == Positions::Pictures;
+            let patches = matches!(positions, Positions::Pictures | Positions::Recordings);
             let chosen = all.into_iter().enumerate().filter(|(_, row)| !patches || row.patch().is_some());
             chosen.unzip()
         };

@@ -1,4 +1,5 @@
-//! Axes for what a site holds: positions by their tokens, pixels by their place on the original picture.
+//! Axes for what a site holds: positions by their tokens, pixels by their place on the original picture, frames and filters by time and
+//! frequency.
 
 use std::ops::Range;
 
@@ -19,34 +20,65 @@ pub fn token_axis_at(map: &TokenMap, positions: &[usize]) -> Axis {
     Axis::tokens(positions.iter().filter_map(|i| map.tokens.get(*i).cloned()).collect())
 }
 
-/// Rows and columns of the picture `entry` of the pixel batch, cut into ranges of processed pixels, each with
-/// its extent on the original picture.
-pub fn picture_axes(map: &TokenMap, entry: usize, rows: &[Range<usize>], cols: &[Range<usize>]) -> [Axis; 2] {
-    let view = map.views.get(entry);
+/// Rows and columns of the picture or recording `entry` of a tower's batch, cut into ranges of processed pixels (filters and frames), each
+/// with its extent on the original.
+pub fn picture_axes(
+    map: &TokenMap,
+    tower: Part,
+    entry: usize,
+    rows: &[Range<usize>],
+    cols: &[Range<usize>],
+) -> [Axis; 2] {
+    let view = map.views_of(tower).get(entry);
     let axis = |role: Role, ranges: &[Range<usize>], pixels: Option<&Vec<[f32; 2]>>| {
         let span = |range: &Range<usize>| {
             let (first, last) = (pixels?.get(range.start)?, pixels?.get(range.end.checked_sub(1)?)?);
             Some([first[0].min(last[0]), first[1].max(last[1])])
         };
         match (view, ranges.iter().map(span).collect::<Option<Vec<_>>>()) {
-            (Some(view), Some(spans)) => Axis::spans(role, view.image, spans),
+            (Some(view), Some(spans)) => axis_of(map, role, view.image, spans),
             _ => Axis::count(role, ranges.len()),
         }
     };
     [axis(Role::Row, rows, view.map(|v| &v.rows)), axis(Role::Column, cols, view.map(|v| &v.cols))]
 }
 
-/// Positions of a tower that looks at the picture `entry` of `entries`: by their patches, with a class token
-/// before them where there is one position more; else by their number.
+/// Patches of pictures, or parts of recordings, which have their time and frequencies for a name.
+pub fn patch_axis(map: &TokenMap, patches: Vec<PatchLabel>) -> Axis {
+    match patches.iter().any(|patch| map.sound(patch.image).is_some()) {
+        true => {
+            let labels = patches.into_iter().map(|patch| map.label(patch)).collect();
+            Axis::new(Role::Patch, Labels::Tokens(labels))
+        }
+        false => Axis::patches(patches),
+    }
+}
+
+/// Rows or columns with their extents on a picture, or on the spectrogram of a recording.
+pub fn axis_of(map: &TokenMap, role: Role, image: usize, spans: Vec<[f32; 2]>) -> Axis {
+    match map.sound(image) {
+        Some(heard) => Axis::heard(role, image, spans, &heard.scale),
+        None => Axis::spans(role, image, spans),
+    }
+}
+
+/// Positions of a tower that is given the picture or recording `entry` of `entries`: by their patches, with a class token
+/// before them where there is one position more, and padding behind a recording; else by their number.
 ///
 /// Where the tower is given patches instead of pictures, a position is a patch, or as many as are merged into one.
-pub fn tower_axis(map: &TokenMap, entry: usize, entries: usize, len: usize) -> Axis {
+pub fn tower_axis(map: &TokenMap, tower: Part, entry: usize, entries: usize, len: usize) -> Axis {
+    if tower == Part::Audio {
+        let Some(positions) = map.tower(tower, entry, len) else { return Axis::count(Role::Patch, len) };
+        let padding = || TokenLabel::new("padding", Modality::Special);
+        let label = |patch: Option<PatchLabel>| patch.map_or_else(padding, |patch| map.label(patch));
+        return Axis::new(Role::Patch, Labels::Tokens(positions.into_iter().map(label).collect()));
+    }
     let each = map.patches.len() / entries.max(1);
     let own = map.patches.get(entry * each..(entry + 1) * each).unwrap_or_default();
     if let Some(patches) = merged(own, len) {
         return Axis::patches(patches);
     }
-    let Some(positions) = map.tower(entry, len) else { return Axis::count(Role::Patch, len) };
+    let Some(positions) = map.tower(tower, entry, len) else { return Axis::count(Role::Patch, len) };
     if let Some(patches) = positions.iter().copied().collect::<Option<Vec<PatchLabel>>>() {
         return Axis::patches(patches);
     }
@@ -57,27 +89,30 @@ pub fn tower_axis(map: &TokenMap, entry: usize, entries: usize, len: usize) -> A
     Axis::tokens(positions.into_iter().map(label).collect())
 }
 
-/// Where the positions of a tower lie that looks at the picture `entry` of `entries`: a patch for each, and `None` for a class token before
+/// Where the positions of a tower lie that is given the picture or recording `entry` of `entries`: a patch for each, and `None` for a class token before
 /// them; `None` in all where it cannot be told.
 ///
 /// What the token map does not say, as of tiles of which some patches are left out later, or are merged, is told by the view: a square of
 /// positions lies evenly over its pixels.
 pub fn tower_positions(
     map: &TokenMap,
+    tower: Part,
     entry: usize,
     entries: usize,
     len: usize,
 ) -> Option<Vec<Option<PatchLabel>>> {
-    match tower_axis(map, entry, entries, len).labels {
+    match tower_axis(map, tower, entry, entries, len).labels {
         Labels::Patches(patches) => Some(patches.into_iter().map(Some).collect()),
         Labels::Tokens(tokens) => Some(tokens.into_iter().map(|token| token.patch).collect()),
-        _ => in_view(map, entry, entries, len),
+        _ if tower == Part::Vision => in_view(map, entry, entries, len),
+        _ => None,
     }
 }
 
 /// A square of positions, and possibly a class token before it, over the pixels of a view.
 fn in_view(map: &TokenMap, entry: usize, entries: usize, len: usize) -> Option<Vec<Option<PatchLabel>>> {
-    let view = map.views.get(entry).filter(|_| entries == map.views.len())?;
+    let views = map.views_of(Part::Vision);
+    let view = views.get(entry).filter(|_| entries == views.len())?;
     let side = len.isqrt();
     let (high, wide) = (view.rows.len(), view.cols.len());
     // Pixels that are left at the end, fewer than a patch has, are looked at by none.
@@ -87,7 +122,7 @@ fn in_view(map: &TokenMap, entry: usize, entries: usize, len: usize) -> Option<V
     if !even(high) || !even(wide) {
         return None;
     }
-    let tile = map.views.get(..entry)?.iter().filter(|other| other.image == view.image).count();
+    let tile = views.get(..entry)?.iter().filter(|other| other.image == view.image).count();
     // From the first to the last of its pixels.
     let span = |pixels: &[[f32; 2]], at: usize| {
         let each = pixels.len() / side;
@@ -104,11 +139,11 @@ fn in_view(map: &TokenMap, entry: usize, entries: usize, len: usize) -> Option<V
     Some(std::iter::repeat_n(None, before).chain(patches.into_iter().map(Some)).collect())
 }
 
-/// Some positions of every one of `entries` pictures of a tower, one picture after the other, as [`tower_axis`] calls them.
-pub fn tower_axis_at(map: &TokenMap, entries: usize, len: usize, positions: &[usize]) -> Axis {
+/// Some positions of every one of `entries` pictures or recordings of a tower, one after the other, as [`tower_axis`] calls them.
+pub fn tower_axis_at(map: &TokenMap, tower: Part, entries: usize, len: usize, positions: &[usize]) -> Axis {
     let (mut patches, mut tokens, mut numbers) = (Vec::new(), Vec::new(), 0);
     for entry in 0..entries {
-        let own = tower_axis(map, entry, entries, len);
+        let own = tower_axis(map, tower, entry, entries, len);
         match own.labels {
             Labels::Patches(all) => patches.extend(positions.iter().filter_map(|at| all.get(*at).copied())),
             Labels::Tokens(all) => tokens.extend(positions.iter().filter_map(|at| all.get(*at).cloned())),
@@ -147,8 +182,8 @@ fn merged(patches: &[PatchLabel], len: usize) -> Option<Vec<PatchLabel>> {
 }
 
 /// Tables of a value at a site, for a prompt of one row: the value itself under `name`, and where the site has
-/// them, its sums for every pixel (`name/picture`) or position (`name/tokens`). Where a site holds several
-/// pictures, each has its own: `name/0`, `name/0/picture`, and so on.
+/// them, its sums for every pixel (`name/picture`, of a recording `name/spectrogram`) or position (`name/tokens`). Where a site holds
+/// several pictures or recordings, each has its own: `name/0`, `name/0/picture`, and so on.
 ///
 /// # Errors
 /// [`TableError`] if the values do not fill the shape.
@@ -175,7 +210,7 @@ pub fn pooled(
     map: &TokenMap,
 ) -> Result<Vec<Labelled>, TableError> {
     let first = spec.axes.first().map(|(axis, _)| *axis);
-    let entries = if first == Some(AxisName::Image) { dims.first().copied().unwrap_or(0) } else { 1 };
+    let entries = if spec.tower().is_some() { dims.first().copied().unwrap_or(0) } else { 1 };
     // Patches of all pictures, one after the other, have no axis of pictures before them.
     let outer = usize::from(first != Some(AxisName::Pos));
     let axes: Vec<AxisName> = spec.axes.iter().map(|(axis, _)| *axis).skip(outer).collect();
@@ -203,6 +238,11 @@ pub fn pooled(
         let whole = Labelled::numbers(name.clone(), unit, labels.clone(), values.to_vec())?;
         if let (Some(rows), Some(cols)) = (at(AxisName::Height), at(AxisName::Width)) {
             tables.extend([whole.aside(), kept(&[rows, cols], format!("{name}/picture"))?]);
+        } else if let (Some(mels), Some(frames)) = (at(AxisName::Mel), at(AxisName::Frame)) {
+            // Each of its numbers is one of the picture, whose topmost row is the highest filter.
+            let lowest_first = kept(&[mels, frames], format!("{name}/spectrogram"))?;
+            let rows: Vec<usize> = (0..inner.get(mels).copied().unwrap_or(0)).rev().collect();
+            tables.push(lowest_first.select(0, &rows)?);
         } else if let Some(position) = at(AxisName::Pos) {
             let what = if spec.site.point() == Point::Pixels { "picture" } else { "tokens" };
             tables.extend([whole.aside(), kept(&[position], format!("{name}/{what}"))?]);
@@ -219,35 +259,43 @@ fn label(axis: AxisName, len: usize, spec: &SiteSpec, map: &TokenMap, entry: usi
         AxisName::Key => matches!(spec.site.point(), Point::CrossScores | Point::CrossPattern),
         _ => false,
     };
-    // Of a length the model fixes are the patches that cross-attention looks at.
+    // Of a length the model fixes are the positions of a tower that cross-attention looks at.
     let fixed = spec.axes.iter().any(|(name, length)| *name == axis && length.is_some());
     let text = matches!(spec.site.part(), Part::Text | Part::Encoder) && !(crossed && fixed);
+    let tower = tower_of(spec, map);
     let position = |role: Role| match text {
         true if map.len() == len => Axis::new(role, Labels::Tokens(map.tokens.clone())),
         true => Axis::count(role, len),
-        false => Axis { role, ..tower_axis(map, entry, entries, len) },
+        false => Axis { role, ..tower_axis(map, tower, entry, entries, len) },
     };
     let pixels = |at: usize| {
         let one: Vec<Range<usize>> = (0..len).map(|i| i..i + 1).collect();
-        let [rows, cols] = picture_axes(map, entry, &one, &one);
+        let [rows, cols] = picture_axes(map, tower, entry, &one, &one);
         if at == 0 { rows } else { cols }
     };
     match axis {
         AxisName::Pos if text => position(Role::Token),
-        AxisName::Pos => tower_axis(map, entry, entries, len),
+        AxisName::Pos => tower_axis(map, tower, entry, entries, len),
         AxisName::Channel if len == 3 => Axis::names(Role::Channel, ["red", "green", "blue"]),
         AxisName::Channel => Axis::count(Role::Channel, len),
-        AxisName::Height => pixels(0),
-        AxisName::Width => pixels(1),
+        AxisName::Height | AxisName::Mel => pixels(0),
+        AxisName::Width | AxisName::Frame => pixels(1),
         AxisName::Head => Axis::count(Role::Head, len),
         AxisName::Query => position(Role::Query),
         AxisName::Key => position(Role::Key),
         AxisName::Neuron => Axis::count(Role::Neuron, len),
         AxisName::Vocab => Axis::count(Role::Vocab, len),
         AxisName::Batch => Axis::count(Role::Sample, len),
-        AxisName::Image => Axis::count(Role::Image, len),
+        AxisName::Image | AxisName::Clip => Axis::count(Role::Image, len),
         _ => Axis::count(Role::Feature, len),
     }
+}
+
+/// The tower whose positions stand at a site that is not of prompts: its own, that of its axes, or the one that heard or saw something.
+pub fn tower_of(spec: &SiteSpec, map: &TokenMap) -> Part {
+    let own = Part::TOWERS.into_iter().find(|part| *part == spec.site.part());
+    let used = || Part::TOWERS.into_iter().find(|part| !map.views_of(*part).is_empty());
+    own.or_else(|| spec.tower()).or_else(used).unwrap_or(Part::Vision)
 }
 
 #[cfg(test)]
@@ -275,10 +323,16 @@ mod tests {
 
     #[test]
     fn pixels_lie_on_the_original_picture() {
-        let [rows, cols] = picture_axes(&map(), 0, &[0..1, 1..2], &[0..1, 1..4]);
-        assert_eq!(rows.labels, Labels::Spans { image: 0, spans: vec![[0.0, 5.0], [5.0, 10.0]] });
-        assert_eq!(cols.labels, Labels::Spans { image: 0, spans: vec![[0.0, 5.0], [5.0, 20.0]] });
-        let [rows, _] = picture_axes(&map(), 1, &[0..1, 1..2], &[]);
+        let [rows, cols] = picture_axes(&map(), Part::Vision, 0, &[0..1, 1..2], &[0..1, 1..4]);
+        assert_eq!(
+            rows.labels,
+            Labels::Spans { image: 0, spans: vec![[0.0, 5.0], [5.0, 10.0]], heard: None }
+        );
+        assert_eq!(
+            cols.labels,
+            Labels::Spans { image: 0, spans: vec![[0.0, 5.0], [5.0, 20.0]], heard: None }
+        );
+        let [rows, _] = picture_axes(&map(), Part::Vision, 1, &[0..1, 1..2], &[]);
         assert_eq!(rows.labels, Labels::Count(2));
     }
 
@@ -288,10 +342,13 @@ mod tests {
         let spans = |n: usize, step: f32| (0..n).map(|i| [i as f32 * step, (i + 1) as f32 * step]).collect();
         let view = View { image: 3, rows: spans(3, 7.0), cols: spans(3, 2.0) };
         let map = TokenMap { views: vec![view], pictures: vec![(6, 21)], ..map() };
-        let [rows, cols] = picture_axes(&map, 0, &[0..1, 1..3], &[0..2, 2..3]);
+        let [rows, cols] = picture_axes(&map, Part::Vision, 0, &[0..1, 1..3], &[0..2, 2..3]);
         assert_eq!((rows.role, cols.role), (Role::Row, Role::Column));
-        assert_eq!(rows.labels, Labels::Spans { image: 3, spans: vec![[0.0, 7.0], [7.0, 21.0]] });
-        assert_eq!(cols.labels, Labels::Spans { image: 3, spans: vec![[0.0, 4.0], [4.0, 6.0]] });
+        assert_eq!(
+            rows.labels,
+            Labels::Spans { image: 3, spans: vec![[0.0, 7.0], [7.0, 21.0]], heard: None }
+        );
+        assert_eq!(cols.labels, Labels::Spans { image: 3, spans: vec![[0.0, 4.0], [4.0, 6.0]], heard: None });
     }
 
     #[test]
@@ -303,10 +360,12 @@ mod tests {
             PatchLabel { image: 0, tile: 0, frame: 0, row, col, bbox: [x, y, x + 5.0, y + 4.0] }
         };
         let map = TokenMap { patches: (0..8).map(patch).collect(), ..map() };
-        let Labels::Patches(merged) = tower_axis(&map, 0, 1, 2).labels else { panic!("no patches") };
+        let Labels::Patches(merged) = tower_axis(&map, Part::Vision, 0, 1, 2).labels else {
+            panic!("no patches")
+        };
         let boxes: Vec<_> = merged.iter().map(|p| (p.row, p.col, p.bbox)).collect();
         assert_eq!(boxes, [(0, 0, [0.0, 0.0, 10.0, 8.0]), (0, 1, [10.0, 0.0, 20.0, 8.0])]);
-        assert_eq!(tower_axis(&map, 0, 1, 5).labels, Labels::Count(5));
+        assert_eq!(tower_axis(&map, Part::Vision, 0, 1, 5).labels, Labels::Count(5));
 
         let pixels = SiteSpec::new(Site::of(Part::Vision, Point::Pixels), [(Pos, None), (Channel, Some(3))]);
         let values: Vec<f32> = (0..24_u8).map(f32::from).collect();
@@ -329,19 +388,22 @@ mod tests {
         };
         let view = |from: f32| View { image: 0, rows: spans(0.0, 4, 2.0), cols: spans(from, 4, 3.0) };
         let map = TokenMap { views: vec![view(0.0), view(12.0)], ..TokenMap::default() };
-        let first = tower_positions(&map, 0, 2, 4).unwrap();
+        let first = tower_positions(&map, Part::Vision, 0, 2, 4).unwrap();
         let boxes: Vec<_> = first.iter().map(|p| p.map(|p| (p.tile, p.row, p.col, p.bbox))).collect();
         assert_eq!(boxes[1], Some((0, 0, 1, [6.0, 0.0, 12.0, 4.0])));
         assert_eq!(boxes[2], Some((0, 1, 0, [0.0, 4.0, 6.0, 8.0])));
-        let second = tower_positions(&map, 1, 2, 5).unwrap();
+        let second = tower_positions(&map, Part::Vision, 1, 2, 5).unwrap();
         assert_eq!((second[0], second[1].unwrap().tile, second[1].unwrap().bbox[0]), (None, 1, 12.0));
         for len in [3, 7, 9] {
-            assert!(tower_positions(&map, 0, 2, len).is_none(), "{len}");
+            assert!(tower_positions(&map, Part::Vision, 0, 2, len).is_none(), "{len}");
         }
         // Of five pixels in two patches the last is left out.
         let odd = View { image: 0, rows: spans(0.0, 5, 2.0), cols: spans(0.0, 5, 3.0) };
         let odd = TokenMap { views: vec![odd], ..TokenMap::default() };
-        assert_eq!(tower_positions(&odd, 0, 1, 4).unwrap()[3].unwrap().bbox, [6.0, 4.0, 12.0, 8.0]);
+        assert_eq!(
+            tower_positions(&odd, Part::Vision, 0, 1, 4).unwrap()[3].unwrap().bbox,
+            [6.0, 4.0, 12.0, 8.0]
+        );
     }
 
     #[test]
@@ -353,7 +415,9 @@ mod tests {
         let patches = [0, 1].into_iter().flat_map(|image| (0..3).map(move |col| patch(image, col)));
         let map = TokenMap { patches: patches.collect(), ..map() };
         for image in [0, 1] {
-            let Labels::Patches(own) = tower_axis(&map, image, 2, 3).labels else { panic!("no patches") };
+            let Labels::Patches(own) = tower_axis(&map, Part::Vision, image, 2, 3).labels else {
+                panic!("no patches")
+            };
             assert_eq!(own, [patch(image, 0), patch(image, 1), patch(image, 2)]);
         }
     }

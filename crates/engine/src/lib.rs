@@ -158,7 +158,7 @@ pub use stacked::Stacked;
 pub use sweep::{
     DataError, DataSwept, Edit, Measured, Metric, OutputFn, Prepare, Reference, Sweep, Swept, sweep_data,
 };
-pub use units::{Absent, Coalition, Hiding, Segments, Slic, Unit, UnitError, Units, Veil, Veiled};
+pub use units::{Absent, Coalition, HeardBox, Hiding, Segments, Slic, Unit, UnitError, Units, Veil, Veiled};
 pub use variants::{Start, score, sweep};
 pub use vocabulary::{Fold, Unembedding, ValueVectors};
 pub use weight_gradients::{Shares, WeightFactors, WeightGradients, gradient_product, is_covered};

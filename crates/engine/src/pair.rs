@@ -1,7 +1,7 @@
 //! What methods that compare a clean with a corrupted prompt need of both.
 
 use mmlens_core::check::input;
-use mmlens_core::finding::{Caution, Labelled, Modality, TableError, TokenLabel};
+use mmlens_core::finding::{Caution, Labelled, TableError, TokenLabel};
 use mmlens_core::{AnalysisError, Card, Inputs, LogitsAt, Objective, On, Pair, TokenMap, caution};
 
 use crate::{label, one_row};
@@ -66,7 +66,7 @@ fn comparable(
         let found = format!("the clean one has {left} positions and the corrupted one {right}");
         return Err(input(card, "clean and corrupted samples of the same length", found));
     }
-    let image = |token: &TokenLabel| matches!(token.modality, Modality::Image | Modality::Video);
+    let image = |token: &TokenLabel| token.modality.is_perceived();
     match map.tokens.iter().zip(&other.tokens).position(|(a, b)| image(a) != image(b)) {
         Some(position) => {
             let found = format!("at position {position} only one of them shows a picture");

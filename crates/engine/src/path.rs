@@ -37,7 +37,7 @@ impl End {
     /// way there a word that fits would count against its picture.
     pub fn paths(subject: &dyn Subject, ends: &[Self]) -> Vec<Vec<Self>> {
         let compares = kind::compares(subject);
-        let seen = |end: &&Self| !compares || matches!(end.site.part(), Part::Vision | Part::Connector);
+        let seen = |end: &&Self| !compares || !matches!(end.site.part(), Part::Encoder | Part::Text);
         let (seen, read): (Vec<&Self>, Vec<&Self>) = ends.iter().partition(seen);
         [seen, read]
             .into_iter()
@@ -322,9 +322,9 @@ impl Stage<'_> {
         for m in self.moving {
             plan = plan.set(m.at, m.baseline.clone())?.grad(m.at)?;
         }
-        let pictures = own_pictures(self.moving);
+        let entries = own_entries(self.moving);
         memory.rows(method, kept, |times| {
-            let need = self.subject.need(self.inputs, &plan, Copies { times, pictures })?;
+            let need = self.subject.need(self.inputs, &plan, Copies { times, entries })?;
             // Where every node stands, one by one and together; its gradient, weighted.
             Ok(need.and(3 * times * sizes))
         })
@@ -390,8 +390,8 @@ impl Stage<'_> {
     /// One forward and backward pass over a batch of nodes, and the objective at each.
     fn pass(&self, nodes: &[Node]) -> Result<(Trace, Vec<f32>), AnalysisError> {
         let rows = nodes.len();
-        let own = own_pictures(self.moving);
-        let inputs = if own { self.inputs.repeat_pictures(rows)? } else { self.inputs.repeat(rows) };
+        let own = own_entries(self.moving);
+        let inputs = if own { self.inputs.repeat_entries(rows)? } else { self.inputs.repeat(rows) };
         let mut plan = self.plan(rows)?;
         for m in self.moving {
             plan = plan.set(m.at, m.stand(nodes)?)?.grad(m.at)?;
@@ -405,9 +405,9 @@ impl Stage<'_> {
     }
 }
 
-/// Whether every node has pictures of its own.
-fn own_pictures(moving: &[Moving]) -> bool {
-    moving.iter().any(|m| matches!(m.at.part(), Part::Vision | Part::Connector))
+/// Whether every node has pictures and recordings of its own.
+fn own_entries(moving: &[Moving]) -> bool {
+    moving.iter().any(|m| !matches!(m.at.part(), Part::Encoder | Part::Text))
 }
 
 impl Moving {

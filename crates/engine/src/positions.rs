@@ -18,9 +18,11 @@ pub enum Positions {
     All,
     /// Those that show pictures.
     Pictures,
+    /// Those that play recordings.
+    Recordings,
     /// Those that hold words of the prompt, markers of the model included; not what fills a text up to a fixed length.
     Words,
-    /// Words of the prompt that come after the first picture, its last position excepted; where there are none, all its words that
+    /// Words of the prompt that come after the first picture or recording, its last position excepted; where there are none, all its words that
     /// are no markers of the model, its last position excepted.
     Question,
     /// The last of the prompt, where the next token is decided: the first of an answer, if one stands behind it.
@@ -34,23 +36,32 @@ pub enum Positions {
 }
 
 impl Positions {
+    /// Those that show what a prompt shows beside words: pictures, or recordings where it has no pictures.
+    #[must_use]
+    pub fn perceived(map: &TokenMap) -> Self {
+        let heard = map.tokens.iter().any(|token| token.modality == Modality::Audio);
+        let seen = map.tokens.iter().any(|token| matches!(token.modality, Modality::Image | Modality::Video));
+        if heard && !seen { Self::Recordings } else { Self::Pictures }
+    }
+
     /// The positions in a prompt, in ascending order, each once. `Err` holds a position the prompt does not
     /// have.
     ///
     /// # Errors
     /// The first position past the end.
     pub fn of(&self, map: &TokenMap) -> Result<Vec<usize>, usize> {
-        let pictured = |i: &usize| {
-            map.tokens.get(*i).is_some_and(|t| matches!(t.modality, Modality::Image | Modality::Video))
-        };
+        let is = |i: usize, of: fn(Modality) -> bool| map.tokens.get(i).is_some_and(|t| of(t.modality));
+        let perceived = |i: &usize| is(*i, Modality::is_perceived);
+        let pictured = |i: &usize| is(*i, |own| matches!(own, Modality::Image | Modality::Video));
         let mut chosen: Vec<usize> = match self {
             Self::All => (0..map.len()).collect(),
             Self::Pictures => (0..map.len()).filter(pictured).collect(),
-            Self::Words => map.prompt().filter(|i| !pictured(i) && !map.padding.contains(i)).collect(),
+            Self::Recordings => (0..map.len()).filter(|i| is(*i, |own| own == Modality::Audio)).collect(),
+            Self::Words => map.prompt().filter(|i| !perceived(i) && !map.padding.contains(i)).collect(),
             Self::Question => {
                 let end = map.prompt().end.saturating_sub(1);
-                let first = (0..end).find(pictured).unwrap_or(end);
-                let after: Vec<usize> = (first..end).filter(|i| !pictured(i)).collect();
+                let first = (0..end).find(perceived).unwrap_or(end);
+                let after: Vec<usize> = (first..end).filter(|i| !perceived(i)).collect();
                 let text = |i: &usize| map.tokens.get(*i).is_some_and(|t| t.modality == Modality::Text);
                 if after.is_empty() { (0..end).filter(text).collect() } else { after }
             }
@@ -114,6 +125,7 @@ impl fmt::Display for Positions {
         match self {
             Self::All => f.write_str("all"),
             Self::Pictures => f.write_str("pictures"),
+            Self::Recordings => f.write_str("recordings"),
             Self::Words => f.write_str("words"),
             Self::Question => f.write_str("question"),
             Self::Last => f.write_str("last"),

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use mmlens_core::finding::{Labels, PatchLabel, TokenLabel};
+use mmlens_core::finding::{Labels, Modality, PatchLabel, TokenLabel};
 use mmlens_core::{AxisName, Point, SiteSpec, TokenMap};
 
-use crate::label::tower_axis;
+use crate::label::{tower_axis, tower_of};
 
 /// What a row of a site shows.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,15 +76,20 @@ pub(crate) fn of_tower(spec: &SiteSpec, dims: &[usize], rows: usize, map: &Token
     let first = spec.axes.first().map(|(axis, _)| *axis);
     let entries = match (first, spec.axes.get(1), dims) {
         (Some(AxisName::Pos), ..) => 1,
-        (Some(AxisName::Image), Some((AxisName::Pos, _)), [entries, ..]) => *entries,
+        (_, Some((AxisName::Pos, _)), [entries, ..]) if spec.tower().is_some() => *entries,
         _ => return (0..rows).map(Shows::Row).collect(),
     };
     let each = rows / entries.max(1);
     let entry = |entry: usize| -> Vec<Shows> {
-        match tower_axis(map, entry, entries, each).labels {
+        match tower_axis(map, tower_of(spec, map), entry, entries, each).labels {
             Labels::Patches(patches) => patches.into_iter().map(Shows::Patch).collect(),
             Labels::Tokens(tokens) => {
-                tokens.into_iter().map(|token| token.patch.map_or(Shows::Class, Shows::Patch)).collect()
+                let shows = |token: TokenLabel| match (token.patch, token.modality) {
+                    (Some(_), Modality::Audio) => Shows::Token(token),
+                    (Some(patch), _) => Shows::Patch(patch),
+                    (None, _) => Shows::Class,
+                };
+                tokens.into_iter().map(shows).collect()
             }
             _ => (entry * each..(entry + 1) * each).map(Shows::Row).collect(),
         }

@@ -1,4 +1,4 @@
-//! Copies of one case in a pass that goes on in a part: rows of a prompt, or pictures of their own before a tower.
+//! Copies of one case in a pass that goes on in a part: rows of a prompt, or pictures and recordings of their own before a tower.
 
 use std::num::NonZeroUsize;
 
@@ -7,43 +7,47 @@ use mmlens_core::{AnyTensor, AxisName, Copies, HookError, Inputs, Memory, Part, 
 /// How copies of one case of one row lie beside one another at the sites of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stacked {
-    /// Of a tower: how many pictures a copy has.
-    pictures: Option<usize>,
-    /// Whether all pictures are one sequence, in which copies have no axis of their own.
+    /// Of a tower: the axis of its entries, and how many a copy has.
+    entries: Option<(AxisName, usize)>,
+    /// Whether all entries are one sequence, in which copies have no axis of their own.
     packed: bool,
 }
 
 impl Stacked {
     /// Of a part in passes over these inputs.
     pub fn of(inputs: &Inputs, part: Part) -> Self {
-        let tower = matches!(part, Part::Vision | Part::Audio);
-        Self { pictures: tower.then(|| inputs.pictures()), packed: tower && !inputs.grids.is_empty() }
+        let axis = if part == Part::Audio { AxisName::Clip } else { AxisName::Image };
+        let own = inputs.entries(part);
+        Self {
+            entries: own.map(|own| (axis, own.len())),
+            packed: own.is_some_and(|own| !own.grids.is_empty()),
+        }
     }
 
-    /// The memory of a pass: of a tower that packs its pictures, for one copy.
+    /// The memory of a pass: of a tower that packs its entries, for one copy.
     pub fn within(self, memory: Memory) -> Memory {
         if self.packed { memory.at_most(NonZeroUsize::MIN) } else { memory }
     }
 
     /// So many, as memory counts them.
     pub fn copies(self, times: usize) -> Copies {
-        if self.pictures.is_some() { Copies::pictures(times) } else { Copies::rows(times) }
+        if self.entries.is_some() { Copies::entries(times) } else { Copies::rows(times) }
     }
 
     /// The inputs, so many times.
     ///
     /// # Errors
-    /// [`HookError::Values`] for pixels that cannot be repeated.
+    /// [`HookError::Values`] for what a tower is given, if it cannot be repeated.
     pub fn inputs(self, inputs: &Inputs, times: usize) -> Result<Inputs, HookError> {
-        if self.pictures.is_some() { inputs.repeat_pictures(times) } else { Ok(inputs.repeat(times)) }
+        if self.entries.is_some() { inputs.repeat_entries(times) } else { Ok(inputs.repeat(times)) }
     }
 
     /// Where a copy lies at a site of the part.
     pub fn region(self, copy: usize) -> Region {
-        match self.pictures {
+        match self.entries {
             None => Region::all().rows([copy]),
             Some(_) if self.packed => Region::all(),
-            Some(own) => Region::all().of(AxisName::Image, copy * own..(copy + 1) * own),
+            Some((axis, own)) => Region::all().of(axis, copy * own..(copy + 1) * own),
         }
     }
 
@@ -52,9 +56,9 @@ impl Stacked {
     /// # Errors
     /// [`HookError::Values`] for a value that cannot be repeated.
     pub fn in_each(self, value: &AnyTensor, times: usize) -> Result<AnyTensor, HookError> {
-        // A value of one row or picture stands for all of them.
-        match self.pictures {
-            Some(own) if own > 1 && !self.packed => value.repeat_rows(times),
+        // A value of one row or entry stands for all of them.
+        match self.entries {
+            Some((_, own)) if own > 1 && !self.packed => value.repeat_rows(times),
             _ => Ok(value.clone()),
         }
     }
@@ -64,9 +68,12 @@ impl Stacked {
     /// # Errors
     /// [`HookError::Values`] for a copy that is not there.
     pub fn of_copy(self, value: &AnyTensor, copy: usize) -> Result<AnyTensor, HookError> {
-        match self.pictures {
+        match self.entries {
             Some(_) if self.packed => Ok(value.clone()),
-            own => value.rows(copy * own.unwrap_or(1), own.unwrap_or(1)),
+            own => {
+                let own = own.map_or(1, |(_, own)| own);
+                value.rows(copy * own, own)
+            }
         }
     }
 }

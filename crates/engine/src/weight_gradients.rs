@@ -11,7 +11,6 @@
 //! and the inner product of two sketches is that of the gradients in the mean over the signs.
 
 use burn::tensor::{Tensor, TensorData};
-use mmlens_core::finding::Modality;
 use mmlens_core::{
     AnyTensor, HookError, Inputs, Objective, Plan, Seed, Site, Subject, SubjectError, Trace, WeightKind,
     WeightSpec,
@@ -152,7 +151,7 @@ impl WeightGradients {
     pub fn shares(&self, inputs: &Inputs, factors: &[WeightFactors]) -> Shares {
         let shown = |at: usize| {
             let token = inputs.map().tokens.get(at);
-            token.is_some_and(|token| matches!(token.modality, Modality::Image | Modality::Video))
+            token.is_some_and(|token| token.modality.is_perceived())
         };
         let mixed = inputs.rows() == 1 && (0..inputs.positions()).any(shown);
         let mut names: Vec<String> = Vec::new();

@@ -143,13 +143,13 @@ proptest! {
 fn a_picture_shown_in_place_of_another_is_seen() {
     let toy = Toy::curved(3);
     let whole = inputs(&toy, "#a#b");
-    let pixels = whole.pixels.clone().unwrap();
+    let pixels = whole.seen.values.clone().unwrap();
     for entry in 0..2 {
         let own = pixels.rows(entry, 1).unwrap();
         let hidden = Baseline::Constant(0.25).at(&toy.sites()[0], &own, &whole).unwrap();
         let windows = Windows::grid([8, 8], [2, 2]);
         let variants = show(&whole, entry, hide(&windows, &own, &hidden, 1..4));
-        assert_eq!((variants.rows(), variants.pixels.as_ref().unwrap().dims()[0]), (3, 5));
+        assert_eq!((variants.rows(), variants.seen.values.as_ref().unwrap().dims()[0]), (3, 5));
         let found =
             toy.run(&variants, Plan::new().objective(objective())).unwrap().scores().unwrap().to_vec();
         // window i covers rows i / 2 * 4 .. and columns i % 2 * 4 ..

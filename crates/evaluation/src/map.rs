@@ -299,7 +299,7 @@ fn cells(table: &Labelled, side: Side) -> Result<Vec<Option<Place>>, NoMap> {
     };
     match table.axes() {
         [rows, cols] => {
-            let (Labels::Spans { image, spans: rows }, Labels::Spans { spans: cols, .. }) =
+            let (Labels::Spans { image, spans: rows, .. }, Labels::Spans { spans: cols, .. }) =
                 (&rows.labels, &cols.labels)
             else {
                 return Ok(Vec::new());

@@ -60,12 +60,14 @@ impl Over {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Instead {
-    /// A baseline: of pixels where they enter the tower, of words where their stream begins.
+    /// A baseline: of pixels and spectrograms where they enter their tower, of words where their stream begins.
     Baseline(Baseline),
     /// The picture, blurred by a Gaussian of so many pixels of the original.
     Blur(f64),
-    /// Even noise; of pictures alone.
+    /// Even noise, of pictures; white noise as loud as the recording, of recordings.
     Noise,
+    /// Silence; of recordings alone.
+    Silence,
     /// ROAD's interpolation from what is left, with noise of this deviation; of pictures alone.
     Road(f64),
     /// Nobody attends to it; of words alone.
@@ -88,6 +90,7 @@ impl Instead {
             Self::Baseline(baseline) => Absent::Baseline(baseline.clone()),
             Self::Blur(sigma) => Absent::Blur { sigma: *sigma },
             Self::Noise => Absent::Noise { seed },
+            Self::Silence => Absent::Silence,
             Self::Road(noise) => Absent::Road { noise: *noise, seed },
             Self::Unattended => Absent::Unattended,
             Self::Mask => Absent::Mask,

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::SoundScale;
+use crate::scale::span;
+
 /// One dimension of a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Axis {
@@ -46,7 +49,18 @@ impl Axis {
     /// Rows or columns of a heat map, each with its extent in pixels of the original picture.
     #[must_use]
     pub const fn spans(role: Role, image: usize, spans: Vec<[f32; 2]>) -> Self {
-        Self::new(role, Labels::Spans { image, spans })
+        Self::new(role, Labels::Spans { image, spans, heard: None })
+    }
+
+    /// Rows or columns of a heat map over a recording's spectrogram: their extents there, and what these stand for.
+    #[must_use]
+    pub fn heard(role: Role, image: usize, spans: Vec<[f32; 2]>, scale: &SoundScale) -> Self {
+        let (unit, of): (_, &dyn Fn([f32; 2]) -> [f64; 2]) = match role {
+            Role::Row => (HeardUnit::Hertz, &|span| scale.hertz_of(span)),
+            _ => (HeardUnit::Seconds, &|span| scale.seconds(span)),
+        };
+        let own = spans.iter().map(|span| of(*span).map(|value| value as f32)).collect();
+        Self::new(role, Labels::Spans { image, spans, heard: Some(HeardSpans { unit, spans: own }) })
     }
 
     /// Number of positions.
@@ -179,9 +193,42 @@ pub enum Labels {
     Spans {
         /// Which picture of the input.
         image: usize,
-        /// From and to of each position, in pixels of the original picture.
+        /// From and to of each position, in pixels of the original picture; of a recording, in rows and columns of its spectrogram.
         spans: Vec<[f32; 2]>,
+        /// What they stand for, where the picture is the spectrogram of a recording.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heard: Option<HeardSpans>,
     },
+}
+
+/// What rows or columns of a spectrogram stand for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeardSpans {
+    /// In which unit.
+    pub unit: HeardUnit,
+    /// From and to of each position, the lower first.
+    pub spans: Vec<[f32; 2]>,
+}
+
+/// A unit of what is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeardUnit {
+    /// Time from the beginning of the recording.
+    Seconds,
+    /// Frequency.
+    Hertz,
+}
+
+impl HeardUnit {
+    /// Its sign.
+    #[must_use]
+    pub const fn sign(self) -> &'static str {
+        match self {
+            Self::Seconds => "s",
+            Self::Hertz => "Hz",
+        }
+    }
 }
 
 impl Labels {
@@ -211,6 +258,9 @@ impl Labels {
             Self::Names(names) => names.get(index).cloned(),
             Self::Tokens(tokens) => tokens.get(index).map(|token| token.text.clone()),
             Self::Patches(patches) => patches.get(index).map(ToString::to_string),
+            Self::Spans { heard: Some(HeardSpans { unit, spans }), .. } => {
+                spans.get(index).map(|own| span(own.map(f64::from), unit.sign()))
+            }
             Self::Spans { spans, .. } => spans.get(index).map(|[from, to]| format!("{from}–{to} px")),
         }
     }
@@ -225,7 +275,10 @@ impl Labels {
             Self::Names(names) => Self::Names(pick(names, indices)),
             Self::Tokens(tokens) => Self::Tokens(pick(tokens, indices)),
             Self::Patches(patches) => Self::Patches(pick(patches, indices)),
-            Self::Spans { image, spans } => Self::Spans { image: *image, spans: pick(spans, indices) },
+            Self::Spans { image, spans, heard } => {
+                let own = |heard: &HeardSpans| HeardSpans { spans: pick(&heard.spans, indices), ..*heard };
+                Self::Spans { image: *image, spans: pick(spans, indices), heard: heard.as_ref().map(own) }
+            }
         }
     }
 
@@ -243,8 +296,9 @@ impl Labels {
             Self::Patches(patches) => {
                 patches.iter().enumerate().find_map(|(i, p)| bad(&p.bbox).map(|b| (i, b)))
             }
-            Self::Spans { spans, .. } => {
-                spans.iter().enumerate().find_map(|(i, span)| bad(span).map(|b| (i, b)))
+            Self::Spans { spans, heard, .. } => {
+                let heard = heard.iter().flat_map(|heard| heard.spans.iter().enumerate());
+                spans.iter().enumerate().chain(heard).find_map(|(i, span)| bad(span).map(|b| (i, b)))
             }
         }
     }
@@ -315,6 +369,12 @@ pub enum Modality {
 }
 
 impl Modality {
+    /// Whether it is a part of something that a tower perceives: a picture, a clip, a recording.
+    #[must_use]
+    pub const fn is_perceived(self) -> bool {
+        matches!(self, Self::Image | Self::Video | Self::Audio)
+    }
+
     /// The modality in one lower-case word.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -299,7 +299,7 @@ fn keys(labels: &Labels) -> Vec<String> {
             tokens.iter().enumerate().map(key).collect()
         }
         Labels::Patches(patches) => patches.iter().map(|patch| format!("{patch:?}")).collect(),
-        Labels::Spans { image, spans } => spans.iter().map(|span| format!("{image} {span:?}")).collect(),
+        Labels::Spans { image, spans, .. } => spans.iter().map(|span| format!("{image} {span:?}")).collect(),
     }
 }
 

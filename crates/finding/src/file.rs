@@ -15,7 +15,7 @@ use crate::{Axis, FileError, Finding, FindingError, Labelled, Provenance, Unit, 
 pub const FORMAT: &str = "mmlens-finding";
 
 /// Major and minor version of the format. Another major version is refused; a newer minor one only adds.
-pub const FORMAT_VERSION: (u32, u32) = (1, 1);
+pub const FORMAT_VERSION: (u32, u32) = (1, 2);
 
 /// The most bytes of a finding's file.
 pub const MOST_BYTES: u64 = 1 << 32;

@@ -33,12 +33,13 @@ mod labelled;
 mod long;
 mod provenance;
 mod record;
+mod scale;
 mod select;
 mod sentences;
 mod tolerance;
 mod unit;
 
-pub use axis::{Axis, Labels, Modality, PatchLabel, Role, TokenLabel};
+pub use axis::{Axis, HeardSpans, HeardUnit, Labels, Modality, PatchLabel, Role, TokenLabel};
 pub use caution::{CAUTIONS, Caution, CautionKind};
 pub use comparison::{
     Compared, Comparison, Largest, Numbers, Outcome, Place, SharedAxis, Texts, correlation, ranks,
@@ -53,9 +54,10 @@ pub use labelled::{BY_TOKEN, Labelled, Values};
 pub use long::{Cell, Cells, Column, Long};
 pub use provenance::Provenance;
 pub use record::{
-    BesideRecord, ClipRecord, DataRecord, InputRecord, PictureRecord, ReplyRecord, SampleRecord, Source,
-    WordsRecord,
+    BesideRecord, ClipRecord, DataRecord, InputRecord, PictureRecord, RecordingRecord, ReplyRecord,
+    SampleRecord, Source, WordsRecord,
 };
+pub use scale::SoundScale;
 pub use select::Entry;
 pub use tolerance::{Against, Gap, LEAST, MASKED, Mismatch, Tolerance};
 pub use unit::Unit;

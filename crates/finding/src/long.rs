@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{Axis, Labelled, Labels, PatchLabel, TokenLabel, Values};
+use crate::{Axis, HeardSpans, HeardUnit, Labelled, Labels, PatchLabel, TokenLabel, Values};
 
 /// A table in long form: one row for each value, in the order of the values. See [`Labelled::long`].
 #[derive(Debug, Clone, PartialEq)]
@@ -174,12 +174,21 @@ fn of_axis(axis: &Axis) -> Vec<(&'static str, Cells<'_>)> {
         Labels::Count(_) | Labels::Names(_) => {}
         Labels::Tokens(tokens) => columns.extend(of_tokens(tokens)),
         Labels::Patches(patches) => columns.extend(of_patches(patches.iter().map(Some))),
-        Labels::Spans { image, spans } => {
-            let bounds =
-                |end: fn(&[f32; 2]) -> f32| Cells::Pixels(spans.iter().map(|s| Some(end(s))).collect());
+        Labels::Spans { image, spans, heard } => {
+            let bounds = |spans: &[[f32; 2]], end: fn(&[f32; 2]) -> f32| {
+                Cells::Pixels(spans.iter().map(|s| Some(end(s))).collect())
+            };
             columns.push(("_image", Cells::Whole(vec![Some(*image as u64); spans.len()])));
-            columns.push(("_from", bounds(|[from, _]| *from)));
-            columns.push(("_to", bounds(|[_, to]| *to)));
+            columns.push(("_from", bounds(spans, |[from, _]| *from)));
+            columns.push(("_to", bounds(spans, |[_, to]| *to)));
+            if let Some(HeardSpans { unit, spans }) = heard {
+                let [from, to] = match unit {
+                    HeardUnit::Seconds => ["_from_seconds", "_to_seconds"],
+                    HeardUnit::Hertz => ["_from_hertz", "_to_hertz"],
+                };
+                columns.push((from, bounds(spans, |[from, _]| *from)));
+                columns.push((to, bounds(spans, |[_, to]| *to)));
+            }
         }
     }
     columns

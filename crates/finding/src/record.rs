@@ -1,7 +1,9 @@
-//! What a method was run on, as a finding keeps it: enough to find the same pictures again, and to notice others.
+//! What a method was run on, as a finding keeps it: enough to find the same pictures and recordings again, and to notice others.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::SoundScale;
 
 /// What a method was run on.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -54,7 +56,7 @@ pub struct BesideRecord {
     pub data: Option<DataRecord>,
 }
 
-/// A sample: its words, and where its pictures came from.
+/// A sample: its words, and where its pictures and recordings came from.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SampleRecord {
     /// The words.
@@ -65,6 +67,9 @@ pub struct SampleRecord {
     /// The clips, in the order of their placeholders.
     #[serde(default)]
     pub clips: Vec<ClipRecord>,
+    /// The recordings, in the order of their placeholders.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recordings: Vec<RecordingRecord>,
     /// The answer behind the words, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyRecord>,
@@ -95,7 +100,7 @@ pub enum WordsRecord {
     Nothing,
 }
 
-/// Where something seen came from.
+/// Where something seen or heard came from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -106,6 +111,8 @@ pub enum Source {
     File(String),
     /// The mean colour of what came from there, in its size.
     MeanColourOf(Box<Self>),
+    /// Silence as long as what came from there.
+    SilenceOf(Box<Self>),
 }
 
 impl Source {
@@ -115,7 +122,7 @@ impl Source {
         match self {
             Self::Memory => None,
             Self::File(path) => Some(path),
-            Self::MeanColourOf(source) => source.file(),
+            Self::MeanColourOf(source) | Self::SilenceOf(source) => source.file(),
         }
     }
 }
@@ -144,4 +151,25 @@ pub struct ClipRecord {
     pub fps: Option<f64>,
     /// SHA-256 of the pixels of each frame.
     pub frames: Vec<String>,
+}
+
+/// A recording.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordingRecord {
+    /// What it is called.
+    pub name: String,
+    /// Where it came from.
+    pub source: Source,
+    /// From when to when in seconds, where it is a part of what came from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<[f64; 2]>,
+    /// Samples in a second, in Hz.
+    pub rate: u32,
+    /// How long it is, in seconds.
+    pub seconds: f64,
+    /// SHA-256 of its rate and samples.
+    pub sha256: String,
+    /// What columns and rows of its spectrogram stand for, where the subject says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<SoundScale>,
 }

@@ -99,7 +99,7 @@ impl Labelled {
         let spans = |role: Role| {
             let axis = self.axis_of(role)?;
             match &self.axes().get(axis)?.labels {
-                Labels::Spans { image, spans } => Some((axis, *image, spans)),
+                Labels::Spans { image, spans, heard: None } => Some((axis, *image, spans)),
                 _ => None,
             }
         };
@@ -142,6 +142,8 @@ fn label(axis: &Axis, at: usize) -> String {
         }
         Labels::Tokens(tokens) => match tokens.get(at) {
             Some(token) => match &token.patch {
+                // A part of a recording has its seconds in its name.
+                Some(_) if token.modality == Modality::Audio => token.text.clone(),
                 Some(patch) => {
                     of_a_patch(patch, tokens.iter().filter_map(|own| own.patch.as_ref()).collect())
                 }
@@ -151,6 +153,7 @@ fn label(axis: &Axis, at: usize) -> String {
             None => String::new(),
         },
         Labels::Names(_) => axis.label(at).map_or_else(String::new, |name| format!("`{name}`")),
+        Labels::Spans { heard: Some(_), .. } => axis.label(at).unwrap_or_default(),
         _ => format!("{} {}", axis.role, axis.label(at).unwrap_or_default()),
     }
 }

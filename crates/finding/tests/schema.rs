@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 use mmlens_finding::{
-    Axis, FORMAT, Finding, Labelled, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit,
+    Axis, FORMAT, Finding, Labelled, Modality, PatchLabel, Provenance, Role, SoundScale, TokenLabel, Unit,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -86,6 +86,12 @@ fn sample() -> Finding {
         Axis::tokens(tokens),
         Axis::patches(vec![patch]),
         Axis::spans(Role::Row, 0, vec![[0.0, 4.0]]),
+        Axis::heard(
+            Role::Column,
+            1,
+            vec![[0.0, 4.0]],
+            &SoundScale { step: 0.01, window: 0.025, hertz: vec![8.0, 4.0, 0.0] },
+        ),
         Axis::names(Role::Concept, ["red"]),
         Axis::count(Role::Layer, 1),
     ];

@@ -11,6 +11,8 @@ pub enum Format {
     Safetensors,
     /// A picture: bytes, most of them near the start, the checksums of PNG made right again half of the time.
     Picture,
+    /// A recording: bytes, most of them near the start, the checksums of Ogg made right again half of the time.
+    Recording,
     /// Bytes, taken for JSON where they are.
     Any,
 }
@@ -23,7 +25,7 @@ impl Format {
             Self::Any | Self::Safetensors => {
                 usize::from(seed.first().is_some_and(|byte| *byte < 32) && !starts(seed))
             }
-            Self::Json | Self::Template | Self::Picture => 1,
+            Self::Json | Self::Template | Self::Picture | Self::Recording => 1,
         }
     }
 }

@@ -14,6 +14,7 @@ mod checkpoint;
 mod format;
 mod mutate;
 mod pictures;
+mod recordings;
 mod requests;
 mod results;
 mod room;

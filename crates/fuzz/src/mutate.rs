@@ -24,6 +24,7 @@ pub fn mutate(format: Format, seeds: &[Vec<u8>], seed: u64, index: u64, longest:
         Format::Template => template(&mut rng, file, other),
         Format::Safetensors => safetensors(&mut rng, file, other),
         Format::Picture => picture(&mut rng, file, other),
+        Format::Recording => recording(&mut rng, file, other),
         Format::Any if file.starts_with(b"{") && rng.random_bool(0.7) => json(&mut rng, file, other),
         Format::Any if file.get(8) == Some(&b'{') => safetensors(&mut rng, file, other),
         Format::Any => bytes(&mut rng, file, other, file.len()),
@@ -418,6 +419,34 @@ fn picture(rng: &mut ChaCha8Rng, file: &[u8], other: &[u8]) -> Vec<u8> {
         right_sums(&mut file);
     }
     file
+}
+
+fn recording(rng: &mut ChaCha8Rng, file: &[u8], other: &[u8]) -> Vec<u8> {
+    let within = if rng.random_bool(0.6) { 64 } else { file.len() };
+    let mut file = bytes(rng, file, other, within);
+    if file.starts_with(b"OggS") && rng.random_bool(0.5) {
+        right_pages(&mut file);
+    }
+    file
+}
+
+/// Makes the checksums of the pages of an Ogg file right: four bytes behind 22, which count as zero.
+fn right_pages(file: &mut [u8]) {
+    let mut at = 0;
+    while file.get(at..at + 4) == Some(b"OggS") {
+        let Some(segments) = file.get(at + 26).map(|count| usize::from(*count)) else { return };
+        let Some(table) = file.get(at + 27..at + 27 + segments) else { return };
+        let length = 27 + segments + table.iter().map(|length| usize::from(*length)).sum::<usize>();
+        let Some(page) = file.get_mut(at..at + length) else { return };
+        page[22..26].fill(0);
+        let sum = page.iter().fold(0_u32, |sum, byte| {
+            (0..8).fold(sum ^ u32::from(*byte) << 24, |sum, _| {
+                sum << 1 ^ if sum >> 31 == 1 { 0x04c1_1db7 } else { 0 }
+            })
+        });
+        page[22..26].copy_from_slice(&sum.to_le_bytes());
+        at += length;
+    }
 }
 
 /// Makes the checksums of a PNG's chunks right.

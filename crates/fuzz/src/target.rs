@@ -1,6 +1,6 @@
 //! What is fuzzed: one row for each kind of file.
 
-use crate::{Format, Room, benchmark, checkpoint, pictures, requests, results, seeds};
+use crate::{Format, Room, benchmark, checkpoint, pictures, recordings, requests, results, seeds};
 
 /// What a target made of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +118,13 @@ pub const TARGETS: &[Target] = &[
         Format::Picture,
         pictures::seeds,
         pictures::once,
+    ),
+    reader(
+        "recording",
+        "a recording, decoded, cut, taken to another rate, heard in one pass",
+        Format::Recording,
+        recordings::seeds,
+        recordings::once,
     ),
     reader("clip", "an animated GIF as a clip", Format::Picture, pictures::clip_seeds, pictures::clip_once),
     Target {

@@ -57,13 +57,24 @@ pub(crate) fn ends_named(
     Ok(())
 }
 
-/// Where what a sample holds enters: its pictures and its words, but for what comes behind an objective.
+/// Where what a sample holds enters: its pictures, its recordings and its words, but for what comes behind an objective.
 pub(crate) fn entered(subject: &dyn Subject, inputs: &Inputs, objective: &Objective) -> Vec<Site> {
-    let pixels = inputs.pixels.is_some().then(|| Site::of(Part::Vision, Point::Pixels));
+    let given = inputs.towers().filter_map(Part::entrance);
     let ended = objective.ends_at();
     let matters = |site: &Site| ended.is_none_or(|last| *site <= last);
-    let all = pixels.into_iter().chain([kind::words_enter(subject)]);
+    let all = given.chain([kind::words_enter(subject)]);
     all.filter(|site| kind::has(subject, *site)).filter(matters).collect()
+}
+
+/// That a part has something to compute: a tower its pictures or recordings, a connector those of some tower.
+pub(crate) fn given(card: &Card, inputs: &Inputs, part: Part) -> Result<(), AnalysisError> {
+    let (needs, missing) = match part {
+        Part::Vision => ("a picture", inputs.seen.is_empty()),
+        Part::Audio => ("a recording", inputs.heard.is_empty()),
+        Part::Connector => ("a picture", inputs.towers().next().is_none()),
+        Part::Encoder | Part::Text => return Ok(()),
+    };
+    if missing { Err(input(card, needs, "the sample has none")) } else { Ok(()) }
 }
 
 /// Layers around one, cut off at both ends of the model: an even window reaches one layer further back.
@@ -170,7 +181,10 @@ pub(crate) fn positions_read(
     }
 }
 
-/// The part that was asked for, or the first that reads the words itself, or pictures.
+/// Parts that methods look at where none was asked for: the first that has what is needed.
+pub(crate) const PARTS: [Part; 3] = [Part::Text, Part::Vision, Part::Audio];
+
+/// The part that was asked for, or the first that reads the words itself, or pictures, or recordings.
 fn first_part(
     subject: &dyn Subject,
     asked: Option<Part>,
@@ -179,7 +193,7 @@ fn first_part(
 ) -> Option<Part> {
     let words = words && Capability::OwnWords.lacking(subject).is_none();
     let own = |part: &Part| fits(*part) && (*part != Part::Text || words);
-    asked.or_else(|| [Part::Text, Part::Vision].into_iter().find(own))
+    asked.or_else(|| PARTS.into_iter().find(own))
 }
 
 /// A part whose blocks publish attention weights: the one asked for, or the language model where it looks at words itself and is
@@ -244,7 +258,7 @@ pub(crate) fn part_read_out(
     subject: &dyn Subject,
     asked: Option<Part>,
 ) -> Result<(Part, Space), AnalysisError> {
-    let order = if kind::compares(subject) { [Part::Vision, Part::Text] } else { [Part::Text, Part::Vision] };
+    let order = if kind::compares(subject) { [Part::Vision, Part::Text, Part::Audio] } else { PARTS };
     let reads = |part: &Part| kind::reads_out(subject, *part).is_ok();
     let part = asked.or_else(|| order.into_iter().find(reads)).unwrap_or(Part::Text);
     let space = kind::reads_out(subject, part).map_err(|reason| unread(card, part, reason))?;

@@ -86,9 +86,13 @@ impl Game<'_> {
         let called = Called { picture: "picture error", tokens: "tokens error" };
         tables.extend(parts.tables(&called, unit, &shares.errors)?.into_iter().map(Labelled::aside));
         let (with, without) = ((shares.all, "with all parts"), (shares.none, "without any"));
-        let (pictures, words) = shares.values.split_at(parts.of_pictures().min(shares.values.len()));
-        let rounding = |values: &[f32], what| caution::rounding(values, (unit, shares.all), what);
-        let nothing = [rounding(pictures, "values of the picture"), rounding(words, "values of words")];
+        let rounding = |(name, which): (&str, Vec<usize>)| {
+            let own: Vec<f32> = which.iter().filter_map(|at| shares.values.get(*at).copied()).collect();
+            let what =
+                if name == "words" { "values of words".to_owned() } else { format!("values of the {name}") };
+            caution::rounding(&own, (unit, shares.all), &what)
+        };
+        let nothing = parts.by_kind().into_iter().map(rounding);
         let contrast = caution::contrast(&objective, with, without);
         let cautions = nothing.into_iter().flatten().chain(contrast);
         let answer = Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline());
@@ -98,17 +102,19 @@ impl Game<'_> {
     }
 }
 
-/// Of all shares' magnitudes those of pictures and of words, where there are both.
+/// Of all shares' magnitudes those of pictures, of recordings and of words, where there are several of these.
 fn by_modality(parts: &Parts, shares: &[f32]) -> Result<Option<Labelled>, AnalysisError> {
-    let magnitude = |shares: &[f32]| shares.iter().map(|share| f64::from(share.abs())).sum::<f64>();
-    let Some((pictures, words)) = shares.split_at_checked(parts.of_pictures()) else { return Ok(None) };
-    if pictures.is_empty() || words.is_empty() {
+    let magnitude = |which: &[usize]| {
+        which.iter().filter_map(|at| shares.get(*at)).map(|share| f64::from(share.abs())).sum::<f64>()
+    };
+    let kinds: Vec<(&str, Vec<usize>)> =
+        parts.by_kind().into_iter().filter(|(_, which)| !which.is_empty()).collect();
+    if kinds.len() < 2 {
         return Ok(None);
     }
-    let [pictures, words] = [magnitude(pictures), magnitude(words)];
-    let all = pictures + words;
-    let of_all = |part: f64| if all == 0.0 { 0.0 } else { (part / all) as f32 };
-    let axis = Axis::names(Role::Concept, ["picture", "words"]);
-    let ratios = vec![of_all(pictures), of_all(words)];
+    let sums: Vec<f64> = kinds.iter().map(|(_, which)| magnitude(which)).collect();
+    let all: f64 = sums.iter().sum();
+    let ratios = sums.iter().map(|part| if all == 0.0 { 0.0 } else { (part / all) as f32 }).collect();
+    let axis = Axis::names(Role::Concept, kinds.iter().map(|(name, _)| *name));
     Ok(Some(Labelled::numbers("by modality", Unit::Ratio, vec![axis], ratios)?))
 }

@@ -1,28 +1,29 @@
-//! Parts of a sample that can be absent, as methods are asked for them: parts of its pictures, and words.
+//! Parts of a sample that can be absent, as methods are asked for them: parts of its pictures and recordings, and words.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use mmlens_core::finding::{Axis, Labelled, Role, TableError, Unit};
 use mmlens_core::{
-    AnalysisError, Baseline, Card, Case, Inputs, Part, Point, Site, Subject, View, Words, kind,
+    AnalysisError, Baseline, Card, Case, Inputs, Part, Point, Seed, Site, Subject, View, Words, kind,
 };
 use mmlens_engine::{Absent, Positions, Slic, UnitError, Units, Windows, label, one_row};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{input, setting};
 
-const PIXELS: Site = Site::of(Part::Vision, Point::Pixels);
 const ENTERED: Site = Site::block(Part::Text, 0, Point::ResidPre);
 
-/// How pictures are cut into parts.
+/// How pictures are cut into parts, and the spectrograms of recordings, which are looked at as pictures: a column is a frame of the sound, a
+/// row a filter.
 ///
 /// A picture that the model is given in one piece is cut in the pixels that its tower is given. Of one in tiles (and a small picture of all
 /// of it) a part is absent in every tile at once, and pixels are those of the finest tile, counted over all of the picture. A part of a
-/// clip is absent in every frame.
+/// clip is absent in every frame. Padding behind a recording is no part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Cover {
-    /// So many cells that share no pixel.
+    /// So many cells that share no pixel; of a recording bands, one above the other, of stretches of time, side by side.
     Grid {
         /// Cells one above the other.
         rows: usize,
@@ -31,21 +32,21 @@ pub enum Cover {
     },
     /// Windows of one size, one stride apart; the last ones are cut by the edge.
     Sliding {
-        /// Height and width, in processed pixels.
+        /// Height and width, in processed pixels; of a recording in filters and frames.
         window: [usize; 2],
         /// Down and across, in processed pixels; no larger than the window.
         stride: [usize; 2],
     },
-    /// The patches that the positions of the model show, each in its own tile alone.
+    /// What the positions of the model show: patches, each in its own tile alone, or stretches of a recording.
     Patches,
-    /// Segments of like colour ([`Slic`]).
+    /// Segments of like colour ([`Slic`]); recordings have none.
     Slic {
         /// About how many.
         segments: usize,
         /// How much place counts beside colour; `scikit-image` takes 10.
         compactness: f64,
     },
-    /// Each picture as a whole.
+    /// Each picture and recording as a whole.
     Whole,
 }
 
@@ -93,6 +94,29 @@ impl Cover {
     }
 }
 
+/// What is heard in the place of a part of a recording.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hush {
+    /// Silence: what the model hears where nothing sounds beside the rest.
+    #[default]
+    Silence,
+    /// White noise as loud as the recording, of a seed.
+    Noise(Seed),
+    /// A baseline where the log-mel spectrogram enters the model.
+    Replace(Baseline),
+}
+
+impl From<Hush> for Absent {
+    fn from(hush: Hush) -> Self {
+        match hush {
+            Hush::Silence => Self::Silence,
+            Hush::Noise(seed) => Self::Noise { seed },
+            Hush::Replace(baseline) => Self::Baseline(baseline),
+        }
+    }
+}
+
 /// How a word is hidden.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -131,15 +155,18 @@ pub(crate) struct PartSettings<'a> {
     pub(crate) card: &'static Card,
     pub(crate) picture: Option<Cover>,
     pub(crate) pixels: &'a Baseline,
+    pub(crate) sounds: &'a Hush,
     pub(crate) words: Option<&'a Hide>,
     pub(crate) each: Each,
     pub(crate) among: &'a Positions,
 }
 
-/// The parts of a sample, those of its pictures first.
+/// The parts of a sample, those of its pictures and recordings first.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) units: Units,
+    /// Where what towers are given enters, of those whose parts these are.
+    entered: Vec<Site>,
     pictured: Vec<Pictured>,
     words: usize,
     /// What is changed of words: their vectors, or who attends to them.
@@ -147,12 +174,13 @@ pub(crate) struct Parts {
     replaced: bool,
 }
 
-/// Parts of a picture; of windows, also these and the rows and columns of their cells.
-type Lying = (Units, Option<(Windows, [Axis; 2])>);
+/// Parts of what a tower is given; of windows, also these and the rows and columns of their cells.
+type Lying = (Part, Units, Option<(Windows, [Axis; 2])>);
 
-/// So many parts of a picture, or of all pictures, and how they lie.
+/// So many parts of a picture or recording, or of all of them, and how they lie.
 #[derive(Debug)]
 struct Pictured {
+    tower: Part,
     len: usize,
     /// Windows, and the rows and columns of the cells that they cover all or nothing of.
     windows: Option<(Windows, [Axis; 2])>,
@@ -168,7 +196,7 @@ impl PartSettings<'_> {
                 self.card,
                 "picture, words",
                 "none",
-                "pictures, words or both must be hidden",
+                "pictures (and recordings), words or both must be hidden",
             ));
         }
         self.picture.map_or(Ok(()), |cover| cover.check(self.card))
@@ -195,15 +223,18 @@ impl PartSettings<'_> {
     ) -> Result<Parts, AnalysisError> {
         let map = one_row(self.card.id, inputs)?;
         let (mut units, mut pictured) = (None::<Units>, Vec::new());
-        if let Some(cover) = self.picture.filter(|_| inputs.pixels.is_some()) {
-            for (own, windows) in self.pictures(cover, case, inputs)? {
-                pictured.push(Pictured { len: own.len(), windows, axis: own.axis() });
+        if let Some(cover) = self.picture.filter(|_| inputs.towers().next().is_some()) {
+            for (tower, own, windows) in self.perceived(cover, case, inputs)? {
+                let own = match tower {
+                    Part::Audio => own.instead(self.sounds.clone()),
+                    _ => own.instead(self.pixels.clone()),
+                };
+                pictured.push(Pictured { tower, len: own.len(), windows, axis: own.axis() });
                 units = Some(match units {
                     Some(before) => before.and(own),
                     None => own,
                 });
             }
-            units = units.map(|units| units.instead(self.pixels.clone()));
         }
         let none = self.among.of(map).is_ok_and(|found| found.is_empty());
         let read = case.sample.words != Words::Nothing && !kind::reads_apart(subject);
@@ -229,62 +260,78 @@ impl PartSettings<'_> {
         let replaced = matches!(hide, Some(Hide::Replace(_)));
         let none = || {
             let needs = match (self.picture, self.words) {
-                (Some(_), None) => "a picture to hide parts of",
+                (Some(_), None) => "a picture or recording to hide parts of",
                 (None, Some(_)) => "words to hide",
-                _ => "a picture or words to hide",
+                _ => "a picture, recording or words to hide",
             };
             input(self.card, needs, "the sample has none")
         };
         let units = units.filter(|units| !units.is_empty()).ok_or_else(none)?;
-        Ok(Parts { units, pictured, words, worded, replaced })
+        let towers = Part::TOWERS.into_iter().filter(|tower| pictured.iter().any(|own| own.tower == *tower));
+        let entered = towers.filter_map(Part::entrance).collect();
+        Ok(Parts { units, entered, pictured, words, worded, replaced })
     }
 
     fn said(&self, error: UnitError) -> AnalysisError {
         error.of(self.card.id)
     }
 
-    /// For each picture its parts, or one list for all, and windows where they are such.
-    fn pictures(&self, cover: Cover, case: &Case, inputs: &Inputs) -> Result<Vec<Lying>, AnalysisError> {
+    /// For each picture and recording its parts, or one list for all of a tower, and windows where they are such.
+    fn perceived(&self, cover: Cover, case: &Case, inputs: &Inputs) -> Result<Vec<Lying>, AnalysisError> {
         let map = inputs.map();
         let said = |error| self.said(error);
+        let all = |of: &dyn Fn(Part) -> Result<Units, UnitError>| {
+            inputs.towers().map(|tower| Ok((tower, of(tower).map_err(said)?, None))).collect()
+        };
         match cover {
-            Cover::Patches => return Ok(vec![(Units::patches(inputs).map_err(said)?, None)]),
-            Cover::Whole => return Ok(vec![(Units::pictures(inputs).map_err(said)?, None)]),
+            Cover::Patches => return all(&|tower| Units::patches_of(inputs, tower)),
+            Cover::Whole => {
+                return all(&|tower| match tower {
+                    Part::Audio => Units::recordings(inputs),
+                    _ => Units::pictures(inputs),
+                });
+            }
             _ => {}
         }
         let each = (0..map.pictures.len()).map(|image| match cover {
             Cover::Slic { segments, compactness } => {
                 let needs = "a picture, for segments of like colour";
+                let found = if map.sound(image).is_some() { "a recording" } else { "a clip" };
                 let picture = case.sample.pictures.get(image);
-                let picture = picture.ok_or_else(|| input(self.card, needs, "the sample has a clip"))?;
+                let picture =
+                    picture.ok_or_else(|| input(self.card, needs, format!("the sample has {found}")))?;
                 let slic = Slic { segments, compactness, ..Slic::default() };
                 let found = slic.of(&picture.image.to_rgb8()).map_err(said)?;
-                Ok((Units::segments(inputs, image, &found).map_err(said)?, None))
+                Ok((Part::Vision, Units::segments(inputs, image, &found).map_err(said)?, None))
             }
             _ => self.windows(cover, image, inputs),
         });
         each.collect()
     }
 
-    /// Windows over one picture, and the rows and columns of their cells.
+    /// Windows over one picture or recording, and the rows and columns of their cells.
     fn windows(&self, cover: Cover, image: usize, inputs: &Inputs) -> Result<Lying, AnalysisError> {
         let map = inputs.map();
         let said = |error| self.said(error);
         let none =
             || input(self.card, "a picture that the token map places", format!("picture {image} is not"));
-        let shown = inputs.images.first().map_or(&[][..], Vec::as_slice);
-        let views = map.views.iter().zip(shown).enumerate();
+        let heard = map.sound(image);
+        let tower = if heard.is_some() { Part::Audio } else { Part::Vision };
+        let shown = inputs.entries(tower).map_or(&[][..], |own| own.of_row(0));
+        let views = map.views_of(tower).iter().zip(shown).enumerate();
         let own: Vec<(usize, usize, &View)> = views
             .filter(|(_, (view, _))| view.image == image)
             .map(|(at, (view, entry))| (at, *entry, view))
             .collect();
-        if let [(at, entry, view)] = *own.as_slice() {
+        // What lies around a picture that is given in one piece is cut with it; padding behind a recording is not.
+        if let ([(at, entry, view)], None) = (own.as_slice(), heard) {
+            let (at, entry) = (*at, *entry);
             let size = [view.rows.len(), view.cols.len()];
             let windows = cover.over(size, self.card)?.ok_or_else(none)?;
-            let units = Units::windows(inputs, entry, &windows).map_err(said)?;
+            let units = Units::windows(inputs, tower, entry, &windows).map_err(said)?;
             let [rows, cols] = windows.cells();
-            let axes = label::picture_axes(map, at, &rows, &cols);
-            return Ok((units, Some((windows, axes))));
+            let axes = label::picture_axes(map, tower, at, &rows, &cols);
+            return Ok((tower, units, Some((windows, axes))));
         }
         let down = fine(own.iter().map(|(_, _, view)| view.rows.as_slice()));
         let across = fine(own.iter().map(|(_, _, view)| view.cols.as_slice()));
@@ -299,18 +346,22 @@ impl PartSettings<'_> {
         {
             let [y0, y1] = span(&down, rows).ok_or_else(none)?;
             let [x0, x1] = span(&across, cols).ok_or_else(none)?;
-            let name = format!("rows {}–{}, columns {}–{}", rows.start, rows.end, cols.start, cols.end);
-            boxes.push((name, [x0, y0, x1, y1]));
+            let bbox = [x0, y0, x1, y1];
+            let name = match heard {
+                Some(heard) => heard.scale.describe(bbox),
+                None => format!("rows {}–{}, columns {}–{}", rows.start, rows.end, cols.start, cols.end),
+            };
+            boxes.push((name, bbox));
         }
         let named: Vec<(&str, [f32; 4])> = boxes.iter().map(|(name, bbox)| (name.as_str(), *bbox)).collect();
         let units = Units::boxes(inputs, image, &named).map_err(said)?;
         let axis = |role, edges: &[f32], cells: &[Range<usize>]| {
             let spans = cells.iter().map(|cell| span(edges, cell)).collect::<Option<Vec<_>>>();
-            Ok::<_, AnalysisError>(Axis::spans(role, image, spans.ok_or_else(none)?))
+            Ok::<_, AnalysisError>(label::axis_of(map, role, image, spans.ok_or_else(none)?))
         };
         let [rows, cols] = windows.cells();
         let axes = [axis(Role::Row, &down, &rows)?, axis(Role::Column, &across, &cols)?];
-        Ok((units, Some((windows, axes))))
+        Ok((tower, units, Some((windows, axes))))
     }
 }
 
@@ -347,16 +398,28 @@ impl Parts {
 
     /// Where they enter the model.
     pub(crate) fn sites(&self) -> Vec<Site> {
-        let pixels = (!self.pictured.is_empty()).then_some(PIXELS);
-        pixels.into_iter().chain(self.worded.iter().copied()).collect()
+        self.entered.iter().chain(&self.worded).copied().collect()
     }
 
-    /// How many parts are of pictures; words come behind them.
+    /// How many parts are of pictures and recordings; words come behind them.
     pub(crate) fn of_pictures(&self) -> usize {
         self.units.len() - self.words
     }
 
-    /// Tables of one value for each part: `picture` for those of pictures (`picture/0` and so on of several), on the original, where
+    /// Which parts are of pictures, of recordings and of words.
+    pub(crate) fn by_kind(&self) -> [(&'static str, Vec<usize>); 3] {
+        let (mut pictures, mut recordings, mut from) = (Vec::new(), Vec::new(), 0);
+        for own in &self.pictured {
+            let kind = if own.tower == Part::Audio { &mut recordings } else { &mut pictures };
+            kind.extend(from..from + own.len);
+            from += own.len;
+        }
+        let words = (from..self.units.len()).collect();
+        [("picture", pictures), ("recording", recordings), ("words", words)]
+    }
+
+    /// Tables of one value for each part: `picture` for those of pictures (`picture/0` and so on of several), `recording` for those of
+    /// recordings, on the original, where
     /// windows overlap beside a table of every window, `windows`; `tokens` for words.
     pub(crate) fn tables(
         &self,
@@ -366,11 +429,18 @@ impl Parts {
     ) -> Result<Vec<Labelled>, AnalysisError> {
         let mut tables = Vec::new();
         let mut rest = values;
-        for (at, pictured) in self.pictured.iter().enumerate() {
+        let mut counts = BTreeMap::new();
+        for pictured in &self.pictured {
             let (own, others) = cut(rest, pictured.len)?;
             rest = others;
-            let name =
-                |what: &str| if self.pictured.len() > 1 { format!("{what}/{at}") } else { what.to_owned() };
+            let several = self.pictured.iter().filter(|other| other.tower == pictured.tower).count() > 1;
+            let count = counts.entry(pictured.tower).or_insert(0);
+            let at = std::mem::replace(count, *count + 1);
+            let heard = pictured.tower == Part::Audio;
+            let name = |what: &str| {
+                let what = if heard { what.replace("picture", "recording") } else { what.to_owned() };
+                if several { format!("{what}/{at}") } else { what }
+            };
             match &pictured.windows {
                 None => tables.push(Labelled::numbers(
                     name(called.picture),

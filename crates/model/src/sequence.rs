@@ -1,4 +1,4 @@
-//! The positions of a part: those of a prompt, or a tower's own, picture by picture.
+//! The positions of a part: those of a prompt, or a tower's own, picture by picture or recording by recording.
 
 use mmlens_core::finding::{Axis, Labels, Modality};
 use mmlens_core::{
@@ -6,7 +6,7 @@ use mmlens_core::{
 };
 use mmlens_engine::{Positions, label, one_row};
 
-use crate::check::input;
+use crate::check::{given, input};
 
 /// The positions of a part in a pass over one case.
 pub(crate) struct Sequence<'a> {
@@ -15,13 +15,14 @@ pub(crate) struct Sequence<'a> {
     tower: Option<Tower>,
 }
 
-/// A tower, which has a sequence of its own for every picture, or tile, or one for all that it packs.
+/// A tower, which has a sequence of its own for every picture, tile or recording, or one for all that it packs.
 struct Tower {
-    /// How many of them have an axis of their own; `None` where all are one sequence.
-    pictures: Option<usize>,
+    part: Part,
+    /// The axis of these, and how many there are; `None` where all are one sequence.
+    apart: Option<(AxisName, usize)>,
     /// Positions of each.
     length: usize,
-    /// Whether each is a class token, where that is known.
+    /// Whether each is a class token, or padding behind a recording, where that is known.
     class: Option<Vec<bool>>,
 }
 
@@ -71,11 +72,12 @@ impl<'a> Sequence<'a> {
 
     /// Whether a class token stands among the positions of a tower, where that is known.
     pub(crate) fn has_class(&self) -> Option<bool> {
-        Some(self.tower.as_ref()?.class.as_ref()?.contains(&true))
+        let tower = self.tower.as_ref()?;
+        Some(tower.class.as_ref()?.contains(&true) && tower.part != Part::Audio)
     }
 
-    /// The positions that are asked for, ascending, each once. Of a tower they are those of each picture: [`Positions::Pictures`] its patches
-    /// without a class token, [`Positions::Last`] the class token; words are none of them.
+    /// The positions that are asked for, ascending, each once. Of a tower they are those of each picture: [`Positions::Pictures`] and [`Positions::Recordings`] its patches
+    /// without a class token or padding, [`Positions::Last`] the class token; words are none of them.
     ///
     /// # Errors
     /// [`AnalysisError::Input`] for none, for one that is not there, and for what a tower does not have.
@@ -91,9 +93,9 @@ impl<'a> Sequence<'a> {
         let mut chosen: Vec<usize> = match positions {
             Positions::All => (0..tower.length).collect(),
             Positions::At(some) => some.clone(),
-            Positions::Pictures => of_class(false)?,
+            Positions::Pictures | Positions::Recordings => of_class(false)?,
             Positions::Last => match of_class(true)? {
-                none if none.is_empty() => {
+                none if none.is_empty() || tower.part == Part::Audio => {
                     return Err(input(
                         self.card,
                         "a tower with a class token, for `last`",
@@ -134,48 +136,44 @@ impl<'a> Sequence<'a> {
     pub(crate) fn axis(&self, chosen: &[usize]) -> Axis {
         match &self.tower {
             None => label::token_axis_at(self.map, chosen),
-            Some(tower) => label::tower_axis_at(self.map, tower.entries(), tower.length, chosen),
+            Some(tower) => label::tower_axis_at(self.map, tower.part, tower.entries(), tower.length, chosen),
         }
     }
 
     /// The same as parts of a site, each position of each picture by itself.
     pub(crate) fn regions(&self, chosen: &[usize]) -> Vec<Region> {
-        let pictures = self.tower.as_ref().and_then(|tower| tower.pictures);
-        let of = |picture: usize| {
+        let apart = self.tower.as_ref().and_then(|tower| tower.apart);
+        let of = |entry: usize| {
             chosen.iter().map(move |position| {
                 let region = Region::all().positions([*position]);
-                if pictures.is_some() { region.of(AxisName::Image, [picture]) } else { region }
+                apart.map_or(region.clone(), |(axis, _)| region.of(axis, [entry]))
             })
         };
-        (0..pictures.unwrap_or(1)).flat_map(of).collect()
+        (0..apart.map_or(1, |(_, entries)| entries)).flat_map(of).collect()
     }
 }
 
 impl Tower {
     fn of(card: &Card, subject: &dyn Subject, inputs: &Inputs, site: Site) -> Result<Self, AnalysisError> {
-        if site.part() == Part::Vision && inputs.pixels.is_none() {
-            return Err(input(card, "a picture", "the sample has none"));
-        }
+        given(card, inputs, site.part())?;
         let dims = subject.dims(inputs, site)?;
         let spec = SiteSpec::among(subject.sites(), site)?;
         let length = spec.axis(AxisName::Pos).and_then(|at| dims.get(at)).copied();
         let length =
             length.ok_or_else(|| input(card, "points with positions", format!("`{site}` has none")))?;
-        let pictures = match (spec.axes.first(), dims.first()) {
-            (Some((AxisName::Image, None)), Some(pictures)) => Some(*pictures),
-            _ => None,
-        };
-        let class = match label::tower_axis(inputs.map(), 0, pictures.unwrap_or(1), length).labels {
+        let apart = spec.apart().zip(dims.first().copied());
+        let (part, entries) = (label::tower_of(spec, inputs.map()), apart.map_or(1, |(_, entries)| entries));
+        let class = match label::tower_axis(inputs.map(), part, 0, entries, length).labels {
             Labels::Tokens(tokens) => {
                 Some(tokens.iter().map(|token| token.modality == Modality::Special).collect())
             }
             Labels::Patches(patches) => Some(vec![false; patches.len()]),
             _ => None,
         };
-        Ok(Self { pictures, length, class })
+        Ok(Self { part, apart, length, class })
     }
 
     fn entries(&self) -> usize {
-        self.pictures.unwrap_or(1)
+        self.apart.map_or(1, |(_, entries)| entries)
     }
 }

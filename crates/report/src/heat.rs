@@ -108,7 +108,7 @@ pub(crate) fn beginnings(table: &Labelled, axes: &[usize]) -> Vec<usize> {
 fn grid(table: &Labelled) -> Option<Heat> {
     let (row, column) = (table.axis_of(Role::Row)?, table.axis_of(Role::Column)?);
     let spans = |axis: usize| match &table.axes().get(axis)?.labels {
-        Labels::Spans { image, spans } => Some((*image, spans.clone())),
+        Labels::Spans { image, spans, .. } => Some((*image, spans.clone())),
         _ => None,
     };
     let ((image, rows), (other, columns)) = (spans(row)?, spans(column)?);

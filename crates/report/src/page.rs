@@ -15,6 +15,7 @@ use crate::by_token::spoken_of;
 use crate::data::Data;
 use crate::html::{json, number, text, visible, words};
 use crate::plain::provenance;
+use crate::recording::MOST_SOUND;
 use crate::section::{Tables, section, warned};
 use crate::{Picture, ReportError};
 
@@ -29,6 +30,7 @@ const SCRIPT: &str = concat!(
     include_str!("assets/sliders.js"),
     include_str!("assets/bars.js"),
     include_str!("assets/curve.js"),
+    include_str!("assets/sound.js"),
     include_str!("assets/overlay.js"),
     include_str!("assets/tokens.js"),
     include_str!("assets/lens.js"),
@@ -39,6 +41,9 @@ const SCRIPT: &str = concat!(
 
 /// How many bytes the pictures of a page have together.
 const MOST_PICTURES: usize = 1_000_000;
+
+/// Width to height of a spectrogram, whatever it has of frames and filters.
+const SPECTROGRAM: &str = "5/2";
 
 /// An answer of more letters is set small.
 const LONG: usize = 240;
@@ -227,12 +232,18 @@ impl Page {
         if self.pictures.is_empty() {
             return Ok(String::new());
         }
-        let each = MOST_PICTURES / self.pictures.len();
+        let heard = self.pictures.iter().filter(|picture| picture.recording().is_some()).count();
+        let each = (MOST_PICTURES / self.pictures.len(), MOST_SOUND / heard.max(1));
         let figures = self.pictures.iter().enumerate().map(|(i, picture)| figure(i, picture, each));
         let figures = figures.collect::<Result<String, ReportError>>()?;
         let count = if self.pictures.len() > 1 { " many" } else { "" };
         let controls = if data.has_overlays() { "<div id=\"overlay\"></div>" } else { "" };
-        let name = if data.has_overlays() { "Where in the picture" } else { "Picture" };
+        let (here, alone) = match (heard == 0, heard == self.pictures.len()) {
+            (true, _) => ("the picture", "Picture"),
+            (_, true) => ("the recording", "Recording"),
+            _ => ("pictures and recordings", "Pictures and recordings"),
+        };
+        let name = if data.has_overlays() { format!("Where in {here}") } else { alone.to_owned() };
         Ok(format!(
             "<section aria-labelledby=\"pictures\">\n<h2 id=\"pictures\">{name}</h2>\n\
              <div class=\"beside\"><div class=\"pictures{count}\">{figures}</div>{controls}</div>\n</section>\n"
@@ -261,7 +272,11 @@ impl Page {
     }
 }
 
-fn figure(index: usize, picture: &Picture, most: usize) -> Result<String, ReportError> {
+fn figure(
+    index: usize,
+    picture: &Picture,
+    (most, most_sound): (usize, usize),
+) -> Result<String, ReportError> {
     let (width, height) = picture.dimensions();
     let (address, shown) = picture.data_uri(most)?;
     let name = text(picture.name());
@@ -271,6 +286,21 @@ fn figure(index: usize, picture: &Picture, most: usize) -> Result<String, Report
     } else {
         format!(", shown at {} × {}", shown.0, shown.1)
     };
+    if let Some(heard) = picture.recording() {
+        return Ok(format!(
+            "<figure class=\"picture heard\" data-picture=\"{index}\"{}>\
+             <div class=\"plot\">{}<div class=\"stage small\" style=\"--width:{width}px;--shape:{SPECTROGRAM}\">\
+             <img src=\"{address}\" width=\"{width}\" height=\"{height}\" alt=\"Spectrogram of {name}\">\
+             <canvas data-width=\"{width}\" data-height=\"{height}\" hidden></canvas><div class=\"mark\" hidden></div>\
+             <div class=\"cursor\" hidden></div></div>{}</div>{}\
+             <figcaption>{name} <span>{} s, {height} filters of {width} frames</span></figcaption></figure>",
+            heard.attributes(),
+            heard.frequencies(height),
+            heard.times(width),
+            heard.player(most_sound),
+            (heard.seconds * 1e3).round() / 1e3,
+        ));
+    }
     Ok(format!(
         "<figure class=\"picture\" data-picture=\"{index}\">\
          <div class=\"stage{small}\" style=\"--width:{width}px;--shape:{width}/{height}\">\
@@ -309,7 +339,7 @@ fn answer_button(at: usize, word: &str, probability: Option<f32>) -> String {
 fn policy() -> String {
     let hash = STANDARD.encode(Sha256::digest(SCRIPT));
     format!(
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'"
+        "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'"
     )
 }
 

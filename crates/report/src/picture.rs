@@ -12,7 +12,7 @@ use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits, RgbImage,
 };
 
-use crate::ReportError;
+use crate::{Recording, ReportError};
 
 /// A picture that is too large for a page is scaled down to sides of at most so many pixels, then further, but not below the least.
 const MOST_SIDE: u32 = 1600;
@@ -31,6 +31,7 @@ pub struct Picture {
     kind: &'static str,
     bytes: Vec<u8>,
     place: Option<(usize, usize)>,
+    recording: Option<Recording>,
 }
 
 impl Picture {
@@ -46,7 +47,9 @@ impl Picture {
         }
         let mut bytes = Vec::new();
         match pixels.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png) {
-            Ok(()) => Ok(Self { name, width, height, kind: "image/png", bytes, place: None }),
+            Ok(()) => {
+                Ok(Self { name, width, height, kind: "image/png", bytes, place: None, recording: None })
+            }
             Err(source) => Err(ReportError::Picture { picture: name, source }),
         }
     }
@@ -69,7 +72,7 @@ impl Picture {
             _ => return Self::from_rgb(name, &pixels),
         };
         let (width, height) = pixels.dimensions();
-        Ok(Self { name, width, height, kind, bytes, place: None })
+        Ok(Self { name, width, height, kind, bytes, place: None, recording: None })
     }
 
     /// The same picture as this image and frame of the input. Without it, the place in the list of the page's
@@ -78,6 +81,19 @@ impl Picture {
     pub const fn at(mut self, image: usize, frame: usize) -> Self {
         self.place = Some((image, frame));
         self
+    }
+
+    /// The same as the spectrogram of a recording: one pixel for each frame of the sound and each filter, the highest on top.
+    #[must_use]
+    pub fn heard(mut self, recording: Recording) -> Self {
+        self.recording = Some(recording);
+        self
+    }
+
+    /// What is heard, if it is the spectrogram of a recording.
+    #[must_use]
+    pub const fn recording(&self) -> Option<&Recording> {
+        self.recording.as_ref()
     }
 
     /// The name.

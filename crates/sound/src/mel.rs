@@ -179,6 +179,15 @@ impl LogMel {
         Ok(Mel { values: logs.iter().map(value).collect(), mels, frames, mask })
     }
 
+    /// What silence is beside a sound, in the numbers of its spectrogram: the floor under them, 80 dB below the loudest value or at the
+    /// least power that is told.
+    #[must_use]
+    pub fn silence_beside(&self, mel: &Mel) -> f32 {
+        let loudest = mel.values.iter().copied().fold(f32::NEG_INFINITY, f32::max); // no NaN: made from finite samples
+        let floor = f64::from(loudest) - DEPTH / 4.0;
+        floor.max((LEAST_POWER.log10() + 4.0) / 4.0) as f32
+    }
+
     /// The stretch of time that stands for a frame, from its own instant to the next one's, in seconds: together they are the
     /// whole. The window of a frame reaches further, by half its length before and behind its instant. None for a frame that
     /// there is not.

@@ -30,6 +30,8 @@ pub enum Origin {
     File(String),
     /// Memory.
     Memory,
+    /// Silence as long as what came from there.
+    SilenceOf(Box<Self>),
 }
 
 /// A recording of one channel.
@@ -47,6 +49,7 @@ pub struct Sound {
     pub origin: Origin,
     samples: Arc<Vec<f32>>,
     rate: u32,
+    part: Option<[f64; 2]>,
 }
 
 impl Sound {
@@ -116,7 +119,7 @@ impl Sound {
             let found = samples.get(at).copied().unwrap_or(f32::NAN);
             return Err(SoundError::Sample { name: shown, at, found });
         }
-        Ok(Self { name, origin, samples: Arc::new(samples), rate })
+        Ok(Self { name, origin, samples: Arc::new(samples), rate, part: None })
     }
 
     /// The samples, in the order of time.
@@ -156,13 +159,58 @@ impl Sound {
             clippy::cast_sign_loss,
             reason = "from zero to the number of samples, as checked above"
         )]
-        let part = self.samples.get(first as usize..end as usize).ok_or_else(outside)?;
-        Ok(self.with(part.to_vec(), self.rate))
+        let samples = self.samples.get(first as usize..end as usize).ok_or_else(outside)?;
+        let before = self.part.map_or(0.0, |[from, _]| from);
+        let part = Some([before + from, before + to]);
+        Ok(Self { part, ..self.with(samples.to_vec(), self.rate) })
+    }
+
+    /// Which part it is of what it came from, from when to when in seconds; none, if it is all of it.
+    #[must_use]
+    pub fn part(&self) -> Option<[f64; 2]> {
+        self.part
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// Silence of the same length at the same rate.
+    #[must_use]
+    pub fn silence(&self) -> Self {
+        Self {
+            name: format!("silence of {}", self.name),
+            origin: Origin::SilenceOf(Box::new(self.origin.clone())),
+            ..self.with(vec![0.0; self.samples.len()], self.rate)
+        }
+    }
+
+    /// White noise of the same length, rate and root mean square, drawn evenly: `draw` gives for each sample a number from 0 to 1.
+    ///
+    /// # Errors
+    /// [`SoundError::Sample`] for noise beyond [`MOST_LEVEL`], which is `sqrt(3)` times as loud at its peaks as in the mean.
+    pub fn noise(&self, draw: impl Fn(u64) -> f64) -> Result<Self, SoundError> {
+        let power: f64 = self.samples.iter().map(|sample| f64::from(*sample).powi(2)).sum();
+        // Even draws from -a to a have the mean square a² / 3.
+        let most = (3.0 * power / self.samples.len() as f64).sqrt();
+        let sample = |at: usize| ((2.0 * draw(at as u64) - 1.0) * most) as f32;
+        let samples = (0..self.samples.len()).map(sample).collect();
+        let (name, rate) = (format!("noise for {}", self.name), self.rate);
+        Self::checked(name.clone(), name, Origin::Memory, Decoded { samples, rate })
+    }
+
+    /// Whether it is the same sound: the same name, rate and part of the same samples in memory.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        (&self.name, self.rate) == (&other.name, other.rate) && Arc::ptr_eq(&self.samples, &other.samples)
     }
 
     /// A sound of the same name and origin.
     pub(crate) fn with(&self, samples: Vec<f32>, rate: u32) -> Self {
-        Self { name: self.name.clone(), origin: self.origin.clone(), samples: Arc::new(samples), rate }
+        let (name, origin) = (self.name.clone(), self.origin.clone());
+        Self { name, origin, samples: Arc::new(samples), rate, part: self.part }
     }
 
     /// SHA-256 of the rate (`16000 Hz `) and of the samples behind it (single precision, little endian), in hexadecimal digits.

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use mmlens_core::finding::{Modality, PatchLabel};
 use mmlens_core::{
-    Cases, HookError, Inputs, Memory, Plan, Selector, Site, Subject, SubjectError, Trace, Watch, step,
+    Cases, HookError, Inputs, Memory, Part, Plan, Selector, Site, SiteSpec, Subject, SubjectError, Trace,
+    Watch, step,
 };
 use mmlens_files::write;
 
@@ -206,11 +207,13 @@ impl Recording {
         let inputs = Inputs::batch(encoded, subject.pad())?;
         let trace = subject.run(&inputs, self.plan()?)?;
         // Which sample each row of the batch, and each picture, belongs to.
-        let owners = |count: fn(&Inputs) -> usize| -> Vec<u64> {
+        let owners = |count: &dyn Fn(&Inputs) -> usize| -> Vec<u64> {
             let each = encoded.iter().zip(first as u64..);
             each.flat_map(|(one, sample)| std::iter::repeat_n(sample, count(one))).collect()
         };
-        let (prompts, pictures) = (owners(|one| one.rows()), owners(|one| one.pictures()));
+        let tower = tower(subject, manifest)?;
+        let (prompts, pictures) = (owners(&|one| one.rows()), owners(&|one| entries(one, tower)));
+        let perceived = if tower == Part::Audio { Modality::Audio } else { Modality::Image };
         let chosen = match manifest.rows {
             Rows::Positions => self.positions(&inputs, &prompts),
             Rows::Prompts => prompts
@@ -221,10 +224,10 @@ impl Recording {
             Rows::Pictures => (0..pictures.len())
                 .map(|i| {
                     let own = pictures[..i].iter().filter(|sample| **sample == pictures[i]).count();
-                    (i, Label::other(pictures[i], own, Modality::Image, None))
+                    (i, Label::other(pictures[i], own, perceived, None))
                 })
                 .collect(),
-            Rows::Patches => patches(manifest, &trace, encoded, first)?,
+            Rows::Patches => patches(manifest, &trace, encoded, first, tower)?,
         };
         for (_, label) in &chosen {
             rows.labels.push(label);
@@ -267,12 +270,27 @@ impl Recording {
     }
 }
 
-/// Positions of the tower, picture by picture. They are labelled where a map lists the tower's patches one by one.
+/// The tower that the recorded sites are of, if they are of one.
+fn tower(subject: &dyn Subject, manifest: &Manifest) -> Result<Part, StoreError> {
+    let Some(column) = manifest.columns.first() else { return Ok(Part::Vision) };
+    let site: Site = column.site.parse()?;
+    let spec = subject.sites().iter().find(|spec| spec.site == site);
+    let heard = site.part() == Part::Audio || spec.and_then(SiteSpec::tower) == Some(Part::Audio);
+    Ok(if heard { Part::Audio } else { Part::Vision })
+}
+
+/// How many entries a tower is given.
+fn entries(inputs: &Inputs, tower: Part) -> usize {
+    inputs.entries(tower).map_or(0, mmlens_core::Entries::len)
+}
+
+/// Positions of the tower, picture by picture, or recording by recording. They are labelled where a map lists the tower's patches one by one.
 fn patches(
     manifest: &Manifest,
     trace: &Trace,
     encoded: &[Inputs],
     first: usize,
+    tower: Part,
 ) -> Result<Vec<(usize, Label)>, StoreError> {
     let Some(column) = manifest.columns.first() else { return Ok(Vec::new()) };
     let dims = trace.get(column.site.parse().map_err(StoreError::from)?)?.dims();
@@ -282,17 +300,25 @@ fn patches(
         [_] => vec![all],
         // Every picture has as many positions.
         _ => {
-            let pictures: usize = encoded.iter().map(|one| one.pictures()).sum();
-            encoded.iter().map(|one| one.pictures() * all / pictures.max(1)).collect()
+            let pictures: usize = encoded.iter().map(|one| entries(one, tower)).sum();
+            encoded.iter().map(|one| entries(one, tower) * all / pictures.max(1)).collect()
         }
     };
     let mut chosen = Vec::new();
     for (i, one) in encoded.iter().enumerate() {
-        let known: &[PatchLabel] = &one.map().patches;
+        let known: Vec<Option<PatchLabel>> = match tower {
+            Part::Audio => {
+                let own = entries(one, tower);
+                let heard = |entry| one.map().tower(tower, entry, counts[i] / own.max(1));
+                (0..own).filter_map(heard).flatten().collect()
+            }
+            _ => one.map().patches.iter().copied().map(Some).collect(),
+        };
+        let modality = if tower == Part::Audio { Modality::Audio } else { Modality::Image };
         let before: usize = counts[..i].iter().sum();
         for position in 0..counts[i] {
-            let patch = if known.len() == counts[i] { known.get(position).copied() } else { None };
-            let label = Label::other((first + i) as u64, position, Modality::Image, patch);
+            let patch = if known.len() == counts[i] { known.get(position).copied().flatten() } else { None };
+            let label = Label::other((first + i) as u64, position, modality, patch);
             chosen.push((before + position, label));
         }
     }

@@ -33,10 +33,10 @@ impl Rows {
         let names: Vec<AxisName> = spec.axes.iter().map(|(axis, _)| *axis).collect();
         let (rows, lead) = match names.as_slice() {
             [AxisName::Batch, AxisName::Pos, ..] => (Self::Positions, 2),
-            [AxisName::Image, AxisName::Pos, ..] => (Self::Patches, 2),
+            [first, AxisName::Pos, ..] if first.tower().is_some() => (Self::Patches, 2),
             [AxisName::Pos, ..] if spec.site.part() == Part::Vision => (Self::Patches, 1),
             [AxisName::Batch, ..] => (Self::Prompts, 1),
-            [AxisName::Image, ..] => (Self::Pictures, 1),
+            [first, ..] if first.tower().is_some() => (Self::Pictures, 1),
             _ => return Err(refuse("it has neither prompts nor pictures nor positions")),
         };
         let lengths: Option<Vec<usize>> = spec.axes.iter().skip(lead).map(|(_, len)| *len).collect();

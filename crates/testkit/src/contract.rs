@@ -203,9 +203,16 @@ fn answer(output: &mmlens_core::Output) -> Result<Vec<f32>, String> {
     if all.is_empty() { Err("the pass has no output".to_owned()) } else { Ok(all) }
 }
 
+/// Whether a part has something to compute.
+pub(crate) fn computed(inputs: &Inputs, part: Part) -> bool {
+    match part {
+        Part::Connector => inputs.towers().next().is_some(),
+        part => inputs.entries(part).is_none_or(|own| !own.is_empty()),
+    }
+}
+
 fn reached(subject: &dyn Subject, inputs: &Inputs) -> Vec<Site> {
-    let pictures = inputs.pixels.is_some();
-    let shown = |site: &Site| pictures || !matches!(site.part(), Part::Vision | Part::Connector);
+    let shown = |site: &Site| computed(inputs, site.part());
     subject.sites().iter().map(|spec| spec.site).filter(shown).collect()
 }
 
@@ -317,7 +324,7 @@ fn identities(subject: &dyn Subject, inputs: &Inputs) -> Checked {
 /// That a part is read behind the last block that it says, and not behind any later one.
 fn read_behind(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     let whole = output(subject, inputs)?;
-    for anatomy in subject.anatomy().iter().filter(|a| a.part == Part::Text || inputs.pixels.is_some()) {
+    for anatomy in subject.anatomy().iter().filter(|a| computed(inputs, a.part)) {
         let (part, depths) = (anatomy.part, subject.read_behind(anatomy.part));
         let ascending = depths.windows(2).all(|two| matches!(two, [a, b] if a < b));
         let Some(last) = depths.last().filter(|last| ascending && **last <= anatomy.blocks) else {
@@ -338,7 +345,7 @@ fn read_behind(subject: &dyn Subject, inputs: &Inputs) -> Checked {
 
 fn resuming(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     let whole = output(subject, inputs)?;
-    for anatomy in subject.anatomy().iter().filter(|a| a.part == Part::Text || inputs.pixels.is_some()) {
+    for anatomy in subject.anatomy().iter().filter(|a| computed(inputs, a.part)) {
         for block in 0..anatomy.blocks {
             let site = Site::block(anatomy.part, block, Point::ResidPre);
             let trace = subject.run(inputs, Plan::new().read(site).map_err(text)?).map_err(text)?;
@@ -392,7 +399,7 @@ fn rows(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     let wanted = [one.clone(), one.clone(), one].concat();
     let shared = output(subject, &inputs.repeat(3))?;
     ROUNDING.check("copies that share their pictures", &shared, &wanted).map_err(text)?;
-    let own = output(subject, &inputs.repeat_pictures(3).map_err(text)?)?;
+    let own = output(subject, &inputs.repeat_entries(3).map_err(text)?)?;
     ROUNDING.check("copies with pictures of their own", &own, &wanted).map_err(text)?;
     let trace = subject.run(&inputs.clone().all_logits(), Plan::new()).map_err(text)?;
     let Some(logits) = &trace.output().logits else { return Ok(()) };
@@ -465,11 +472,12 @@ pub(crate) fn refused<T>(what: &str, attempt: impl FnOnce() -> Result<T, Subject
 fn bad_inputs(subject: &dyn Subject, inputs: &Inputs) -> Checked {
     // Refused where they are built, or by the subject.
     let with = |change: &dyn Fn(&mut Batch)| inputs.clone().with(change);
-    let pixels = |dims: &[usize]| inputs.pixels.as_ref()?.shaped(vec![0.0; dims.iter().product()], dims).ok();
+    let pixels =
+        |dims: &[usize]| inputs.seen.values.as_ref()?.shaped(vec![0.0; dims.iter().product()], dims).ok();
     let mut cases = vec![
         ("no rows", with(&|i| i.ids.clear())),
         ("more token maps than rows", with(&|i| i.maps.push(i.maps[0].clone()))),
-        ("a picture that is not there", with(&|i| i.images[0].push(99))),
+        ("a picture that is not there", with(&|i| i.seen.of_rows = vec![vec![99]; i.ids.len()])),
         (
             "rows of different length",
             with(&|i| {
@@ -478,7 +486,9 @@ fn bad_inputs(subject: &dyn Subject, inputs: &Inputs) -> Checked {
                 i.ids.push(longer);
                 i.pads.push(0);
                 i.maps.push(i.maps[0].clone());
-                i.images.push(i.images[0].clone());
+                for own in [&mut i.seen, &mut i.heard] {
+                    own.of_rows.extend(own.of_rows.first().cloned());
+                }
             }),
         ),
     ];
@@ -491,13 +501,21 @@ fn bad_inputs(subject: &dyn Subject, inputs: &Inputs) -> Checked {
             ("nothing but padding", with(&|i| i.pads[0] = i.ids[0].len())),
         ]),
     }
-    if inputs.pixels.is_some() {
-        cases.push(("placeholders without a picture", with(&|i| i.images[0].clear())));
-        cases.push(("a picture without its placeholders", with(&|i| i.images[0].push(0))));
-        cases.push(("pictures that were taken away", with(&|i| i.pixels = None)));
-        cases.push(("pictures of another size", with(&|i| i.pixels = pixels(&[1, 3, 2, 2]))));
-        cases.push(("pictures of another rank", with(&|i| i.pixels = pixels(&[3, 8, 8]))));
-        cases.push(("pictures of two channels", with(&|i| i.pixels = pixels(&[1, 2, 30, 30]))));
+    if inputs.seen.values.is_some() {
+        cases.push(("placeholders without a picture", with(&|i| i.seen.of_rows[0].clear())));
+        cases.push(("a picture without its placeholders", with(&|i| i.seen.of_rows[0].push(0))));
+        cases.push(("pictures that were taken away", with(&|i| i.seen.values = None)));
+        cases.push(("pictures of another size", with(&|i| i.seen.values = pixels(&[1, 3, 2, 2]))));
+        cases.push(("pictures of another rank", with(&|i| i.seen.values = pixels(&[3, 8, 8]))));
+        cases.push(("pictures of two channels", with(&|i| i.seen.values = pixels(&[1, 2, 30, 30]))));
+    }
+    if let Some(heard) = &inputs.heard.values {
+        let mel = |dims: &[usize]| heard.shaped(vec![0.0; dims.iter().product()], dims).ok();
+        cases.push(("placeholders without a recording", with(&|i| i.heard.of_rows[0].clear())));
+        cases.push(("a recording that is not there", with(&|i| i.heard.of_rows[0].push(99))));
+        cases.push(("recordings that were taken away", with(&|i| i.heard.values = None)));
+        cases.push(("spectrograms of another size", with(&|i| i.heard.values = mel(&[1, 2, 3]))));
+        cases.push(("spectrograms of another rank", with(&|i| i.heard.values = mel(&[3, 8]))));
     }
     for (what, bad) in cases {
         refused(what, || subject.run(&bad?, Plan::new()))?;

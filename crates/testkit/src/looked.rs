@@ -41,9 +41,9 @@ fn one_site(subject: &dyn Subject, inputs: &Inputs, spec: &SiteSpec) -> Checked 
     }
     let inner: usize = dims.iter().skip(usize::from(by_rows)).product();
     let places: Vec<usize> = own.iter().map(|own| (own.unwrap_or(0) + 1) * inner - 1).collect();
-    if spec.axes.first() == Some(&(AxisName::Image, None)) {
-        let shown = inputs.images.first().map_or(0, Vec::len);
-        region = region.of(AxisName::Image, [shown - 1]);
+    if let (Some(axis), Some(own)) = (spec.apart(), spec.tower().and_then(|tower| inputs.entries(tower))) {
+        let shown = own.of_row(0).len();
+        region = region.of(axis, [shown - 1]);
     }
     let reading = Reading::at(spec.site).within(region.clone());
     let all = values(read)?;
@@ -89,7 +89,7 @@ fn one_site(subject: &dyn Subject, inputs: &Inputs, spec: &SiteSpec) -> Checked 
         let found = trace.scores().map_err(text)?;
         SUMS.check("along a direction", found, &wanted).map_err(text)?;
     }
-    let packed = inputs.repeat_pictures(2).map_err(text)?;
+    let packed = inputs.repeat_entries(2).map_err(text)?;
     let twice = subject.run(&packed, Plan::new().objective(reading));
     if !by_rows && spec.axis(AxisName::Pos).is_none() {
         return match twice {
@@ -109,10 +109,11 @@ fn one_site(subject: &dyn Subject, inputs: &Inputs, spec: &SiteSpec) -> Checked 
 fn rows(spec: &SiteSpec, inputs: &Inputs) -> Option<Vec<Option<usize>>> {
     match spec.axes.first() {
         Some((AxisName::Batch, None)) => Some((0..inputs.rows()).map(Some).collect()),
-        Some((AxisName::Image, None)) => {
-            let shown = inputs.images.first()?.len();
+        Some((axis, None)) if axis.tower().is_some() => {
+            let own = &inputs.entries(axis.tower()?)?.of_rows;
+            let shown = own.first()?.len();
             let last = |own: &Vec<usize>| own.last().copied().filter(|_| own.len() == shown).map(Some);
-            inputs.images.iter().map(last).collect()
+            own.iter().map(last).collect()
         }
         _ => (inputs.rows() == 1).then(|| vec![None]),
     }

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use mmlens_core::{AnyTensor, Inputs, Part, Plan, Point, Site, Subject, SubjectError, device, kind};
 
-use crate::contract::{Checked, ROUNDING, refused, text, values};
+use crate::contract::{Checked, ROUNDING, computed, refused, text, values};
 
 /// Of every part that [`kind::reads_out`] speaks for: the states that leave its last block are read out as what the pass gives, at every
 /// position or at the one that is pooled. Of every other part: nothing is, and the error names subject and part.
@@ -42,7 +42,7 @@ fn silent(subject: &dyn Subject, part: Part) -> Checked {
 fn held(subject: &dyn Subject, inputs: &Inputs, part: Part, space: kind::Space) -> Checked {
     let last = kind::blocks(subject, part).checked_sub(1).ok_or("it is read out, and has no block")?;
     let [stream, added] = [Point::ResidPost, Point::Deepstack].map(|point| Site::block(part, last, point));
-    if !kind::has(subject, stream) || (part == Part::Vision && inputs.pixels.is_none()) {
+    if !kind::has(subject, stream) || !computed(inputs, part) {
         return Ok(());
     }
     let (end, added) = (space.site(part), Some(added).filter(|site| kind::has(subject, *site)));

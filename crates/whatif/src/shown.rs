@@ -37,7 +37,7 @@ impl<S: Subject> Shown<S> {
     }
 
     fn hidden(&self, sample: &Sample, inputs: &Inputs) -> Result<Inputs, UnitError> {
-        let shown = inputs.map().pictures.len();
+        let shown = inputs.map().first_sound();
         let mut units: Option<Units> = None;
         let mut absent = BTreeSet::new();
         for (picture, cells) in self.cells.iter().filter(|(picture, _)| **picture < shown) {
@@ -78,7 +78,7 @@ impl<S: Subject> Subject for Shown<S> {
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         let inputs = self.inner.encode(sample)?;
-        if self.cells.values().all(BTreeSet::is_empty) || inputs.pixels.is_none() {
+        if self.cells.values().all(BTreeSet::is_empty) || inputs.seen.values.is_none() {
             return Ok(inputs);
         }
         let told = |error: UnitError| match error {
@@ -91,8 +91,8 @@ impl<S: Subject> Subject for Shown<S> {
                 let one =
                     Sample { words: Words::Texts(texts.iter().take(1).cloned().collect()), ..sample.clone() };
                 let first = self.inner.encode(&one)?;
-                let pixels = self.hidden(&one, &first).map_err(told)?.pixels.clone();
-                inputs.with(|batch| batch.pixels = pixels)
+                let seen = self.hidden(&one, &first).map_err(told)?.seen.values.clone();
+                inputs.with(|batch| batch.seen.values = seen)
             }
             _ => self.hidden(sample, &inputs).map_err(told),
         }

@@ -8,8 +8,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mmlens_core::{
-    AnyTensor, Batch, Breach, HookError, Inputs, Integrity, Output, Plan, Run, Site, SiteSpec, Subject,
-    SubjectError,
+    AnyTensor, Batch, Breach, Entries, HookError, Inputs, Integrity, Output, Plan, Run, Site, SiteSpec,
+    Subject, SubjectError,
 };
 
 use crate::ZooError;
@@ -121,8 +121,11 @@ pub(crate) fn small_inputs(
         pads: vec![0],
         tails: vec![0],
         maps: vec![Arc::default()],
-        images: vec![if pixels.is_some() { vec![0] } else { Vec::new() }],
-        pixels,
+        seen: Entries {
+            of_rows: vec![if pixels.is_some() { vec![0] } else { Vec::new() }],
+            values: pixels,
+            ..Entries::default()
+        },
         ..Batch::default()
     })
 }

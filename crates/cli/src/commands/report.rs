@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::METHODS;
-use mmlens::core::{Clip, Picture, Sample, Words, plain_names};
+use mmlens::core::sound::Sound;
+use mmlens::core::{Clip, Picture, RerunError, Sample, Words, heard_again, plain_names};
 use mmlens::files::Target;
 use mmlens::finding::{
-    Axis, ClipRecord, Finding, Labelled, Labels, Modality, PatchLabel, PictureRecord, Source, TokenLabel,
-    WordsRecord,
+    Axis, ClipRecord, Finding, Labelled, Labels, Modality, PatchLabel, PictureRecord, RecordingRecord,
+    Source, TokenLabel, WordsRecord,
 };
 use mmlens::report::{Guide, Page};
 use serde::Serialize;
 
+use crate::audio::recording_on_page;
 use crate::input::{frames_on_page, on_page};
 use crate::refusal::Refusal;
 use crate::{methods, print};
@@ -70,7 +72,7 @@ pub(super) struct Shown {
     sha256: Vec<String>,
 }
 
-/// What findings are about, each picture and clip once, with the number it has on the page.
+/// What findings are about, each picture, clip and recording once, with the number it has on the page.
 #[derive(Default)]
 struct Seen {
     shown: Vec<Shown>,
@@ -165,6 +167,9 @@ impl PictureArgs {
                 let shown = frames(&finding, numbers.len());
                 numbers.insert(numbers.len(), seen.clip(file, record, &shown, page)?);
             }
+            for record in &input.sample.recordings {
+                numbers.insert(numbers.len(), seen.recording(file, record, page)?);
+            }
         }
         let mut tables = Vec::new();
         let provenance = finding.provenance.clone();
@@ -221,6 +226,21 @@ impl Seen {
         let number = self.next();
         page.pictures.push(on_page(&picture)?.at(number, 0));
         self.shown.push(Shown { picture: picture.name, sha256: key.clone() });
+        self.numbers.insert(key, number);
+        Ok(number)
+    }
+
+    /// The number of a recording on the page. One of which the finding does not say what its spectrogram shows has none to be drawn.
+    fn recording(&mut self, file: &Path, record: &RecordingRecord, page: &mut Page) -> Result<usize> {
+        let key = vec![record.sha256.clone()];
+        if let Some(number) = self.numbers.get(&key) {
+            return Ok(*number);
+        }
+        let number = self.next();
+        if let Some(scale) = &record.scale {
+            page.pictures.push(recording_on_page(&played_again(file, record)?, scale)?.at(number, 0));
+            self.shown.push(Shown { picture: record.name.clone(), sha256: key.clone() });
+        }
         self.numbers.insert(key, number);
         Ok(number)
     }
@@ -283,7 +303,7 @@ fn filmed(file: &Path, record: &ClipRecord) -> Result<Clip> {
 fn reopened(file: &Path, record: &PictureRecord) -> Result<Picture> {
     fn read(source: &Source) -> Result<Option<Picture>> {
         Ok(match source {
-            Source::Memory => None,
+            Source::Memory | Source::SilenceOf(_) => None,
             Source::File(path) => Some(Picture::open(path)?),
             Source::MeanColourOf(of) => read(of)?.map(|picture| picture.mean_colour()).transpose()?,
         })
@@ -305,18 +325,38 @@ fn reopened(file: &Path, record: &PictureRecord) -> Result<Picture> {
     Ok(Picture { name: record.name.clone(), ..picture })
 }
 
+/// A recording from where it was, if it is what it was.
+fn played_again(file: &Path, record: &RecordingRecord) -> Result<Sound> {
+    let other = |found: String| Refusal::OtherRecording {
+        finding: file.to_owned(),
+        recording: record.name.clone(),
+        found,
+    };
+    let sound = heard_again(record).map_err(|error| match error {
+        RerunError::NoFile(_) => other(BY_A_PROGRAM.to_owned()),
+        error => other(error.to_string()),
+    })?;
+    let (found, expected) = (sound.sha256(), &record.sha256);
+    let short = |hash: &str| hash.chars().take(12).collect::<String>();
+    match found == *expected {
+        true => Ok(sound),
+        false => Err(other(format!("it has samples {}, expected {}", short(&found), short(expected))).into()),
+    }
+}
+
 /// The hash of a picture as findings keep it.
 fn hash(picture: &Picture) -> String {
     let record = Sample::new(vec![picture.clone()], Words::Nothing).record();
     record.pictures.into_iter().map(|picture| picture.sha256).collect()
 }
 
-/// The files that the pictures and clips of a finding were read from.
+/// The files that the pictures, clips and recordings of a finding were read from.
 pub(super) fn sources(finding: &Finding) -> Vec<PathBuf> {
     let samples = finding.provenance.input.iter().map(|input| &input.sample);
     let sources = samples.flat_map(|sample| {
         let pictures = sample.pictures.iter().map(|picture| &picture.source);
-        pictures.chain(sample.clips.iter().map(|clip| &clip.source))
+        let clips = sample.clips.iter().map(|clip| &clip.source);
+        pictures.chain(clips).chain(sample.recordings.iter().map(|own| &own.source))
     });
     sources.filter_map(|source| source.file().map(PathBuf::from)).collect()
 }
@@ -360,7 +400,7 @@ fn renumbered(axis: Axis, number: &mut dyn FnMut(usize) -> usize) -> Axis {
             let token = |token: TokenLabel| TokenLabel { patch: token.patch.map(&mut moved), ..token };
             Labels::Tokens(tokens.into_iter().map(token).collect())
         }
-        Labels::Spans { image, spans } => Labels::Spans { image: number(image), spans },
+        Labels::Spans { image, spans, heard } => Labels::Spans { image: number(image), spans, heard },
         other => other,
     };
     Axis::new(axis.role, labels)

@@ -111,7 +111,8 @@ impl Rerun {
         let samples = samples.flat_map(|input| [Some(&input.sample), input.corrupted.as_ref()]).flatten();
         let sources = samples.flat_map(|sample| {
             let pictures = sample.pictures.iter().map(|picture| &picture.source);
-            pictures.chain(sample.clips.iter().map(|clip| &clip.source))
+            let recordings = sample.recordings.iter().map(|own| &own.source);
+            pictures.chain(sample.clips.iter().map(|clip| &clip.source)).chain(recordings)
         });
         let read = sources.filter_map(|source| source.file().map(PathBuf::from));
         let read = read.chain([self.finding.clone()]).chain(self.images.iter().cloned());

@@ -277,7 +277,7 @@ fn input(input: &InputRecord) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// A sample in a line: its words and what is seen.
+/// A sample in a line: its words, and what is seen and heard.
 pub(crate) fn sample(sample: &SampleRecord) -> String {
     let quoted = |text: &str| format!("“{text}”");
     let words = match &sample.words {
@@ -292,7 +292,11 @@ pub(crate) fn sample(sample: &SampleRecord) -> String {
         format!("{} ({width} x {height})", picture.name)
     });
     let clips = sample.clips.iter().map(|clip| format!("{} ({} frames)", clip.name, clip.frames.len()));
-    let parts: Vec<String> = words.into_iter().chain(pictures).chain(clips).collect();
+    let recordings = sample.recordings.iter().map(|own| {
+        let part = own.part.map_or_else(String::new, |[from, to]| format!(", {from} to {to} s"));
+        format!("{} ({:.3} s at {} Hz{part})", own.name, own.seconds, own.rate)
+    });
+    let parts: Vec<String> = words.into_iter().chain(pictures).chain(clips).chain(recordings).collect();
     if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
 }
 

@@ -13,6 +13,7 @@ use mmlens::files::Target as WrittenTo;
 use mmlens::finding::top;
 use serde_json::{Value, json};
 
+use crate::audio::AudioArgs;
 use crate::commands::sites::key;
 use crate::edits::EditArgs;
 use crate::input::{ClipArgs, pictures, suited, words};
@@ -24,7 +25,7 @@ use crate::tensors::{Held, write};
 
 /// Runs one pass and writes what it held to a safetensors file.
 ///
-/// The file holds `input_ids` (placeholders expanded) and `pixel_values` (as the tower gets them), every site read under
+/// The file holds `input_ids` (placeholders expanded), `pixel_values` and `input_features` (as the towers get them), every site read under
 /// its name, `logits` (all positions), `target` (the token whose logit is differentiated), `grad.SITE` and `generated`.
 /// Of a dual encoder: `image_embeds` and `text_embeds` (of length one), `logits_per_image`, and as `target` the text
 /// whose logit with the first picture is differentiated. Of a classifier: `logits` of each class, and as `target` the class.
@@ -40,6 +41,8 @@ pub(crate) struct Trace {
     images: Vec<PathBuf>,
     #[command(flatten)]
     clips: ClipArgs,
+    #[command(flatten)]
+    audio: AudioArgs,
     #[command(flatten)]
     words: WordsArgs,
     #[command(flatten)]
@@ -82,9 +85,9 @@ struct Passed {
 #[group(multiple = false)]
 struct WordsArgs {
     /// A question, put through the checkpoint's chat template.
-    #[arg(long, value_name = "QUESTION", required_unless_present_any = ["prompt", "text", "images"])]
+    #[arg(long, value_name = "QUESTION", required_unless_present_any = ["prompt", "text", "images", "audio"])]
     ask: Option<String>,
-    /// The text as it is, with image placeholders as the checkpoint's processor writes them before expansion.
+    /// The text as it is, with placeholders as the checkpoint's processor writes them before expansion.
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
     /// A caption, for dual encoders; repeat it for several.
@@ -111,7 +114,13 @@ impl Trace {
     pub(crate) fn run(&self) -> Result<()> {
         supported("dtype", &self.dtype, &["f32"])?;
         let (pictures, clips) = (pictures(&self.images)?, self.clips.clips()?);
-        let inputs = self.images.iter().cloned().chain(self.clips.inputs()).chain(self.model.folder()?);
+        let inputs = self
+            .images
+            .iter()
+            .cloned()
+            .chain(self.clips.inputs())
+            .chain(self.audio.inputs())
+            .chain(self.model.folder()?);
         let inputs = inputs.chain(self.edits.inputs());
         let target = WrittenTo::new(&self.out)?.apart_from(inputs)?;
         let subject = self.edits.of(self.model.open()?)?;
@@ -119,7 +128,8 @@ impl Trace {
         let WordsArgs { ask, prompt, text } = &self.words;
         let words = words(ask.as_ref(), prompt.as_ref(), text);
         suited(subject, &words)?;
-        let inputs = subject.encode(&Sample::new(pictures, words).with_clips(clips))?;
+        let sample = Sample::new(pictures, words).with_clips(clips).with_recordings(self.audio.sounds()?);
+        let inputs = subject.encode(&sample)?;
         self.edits.suited(subject, &inputs)?;
         let passed = self.pass(subject, &inputs)?;
         write(&target, &passed.tensors, &self.about(subject).to_string())?;
@@ -192,8 +202,11 @@ impl Trace {
         if inputs.positions() > 0 {
             tensors.insert("input_ids".to_owned(), Held::rows(&inputs.ids));
         }
-        if let Some(pixels) = &inputs.pixels {
+        if let Some(pixels) = &inputs.seen.values {
             tensors.insert("pixel_values".to_owned(), Held::Floats(pixels.clone()));
+        }
+        if let Some(mel) = &inputs.heard.values {
+            tensors.insert("input_features".to_owned(), Held::Floats(mel.clone()));
         }
         tensors.extend(trace.values().map(|(site, x)| (key(site), Held::Floats(x.clone()))));
         tensors
@@ -242,6 +255,8 @@ impl Trace {
             "images": images,
             "videos": self.clips.named(),
             "fps": self.clips.fps(),
+            "recordings": self.audio.named(),
+            "part": self.audio.part(),
             "ask": self.words.ask,
             "prompt": self.words.prompt,
             "texts": self.words.text,

@@ -209,7 +209,7 @@ fn decoders_are_asked_by_name() {
     let classes = mmlens(["ask", &model("vit-a"), "--image", &square, "--decoder", "vcd"]).refused();
     assert!(classes.contains("needs a subject that writes answers token by token"), "{classes}");
     let words = mmlens(["ask", &model("gpt2-a"), "--prompt", "Go on", "--decoder", "vcd"]).refused();
-    assert!(words.contains("needs a subject that sees pictures"), "{words}");
+    assert!(words.contains("needs a subject that sees pictures or hears recordings"), "{words}");
 }
 
 /// Rotary positions go on where training ended: it is done, and said.

@@ -7,11 +7,12 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::Alteration;
 use crate::change::check_axes;
-use crate::mean::{filled, owners, row_means};
+use crate::mean::{filled, row_means};
 use crate::plan::{ChangeFn, Stood};
 use crate::tensor::with_rank;
 use crate::{
-    AnyTensor, AxisName, Change, HookError, Inputs, LogitsAt, Part, Point, Region, Site, SiteSpec, Unfit,
+    AnyTensor, AxisName, Change, Entries, HookError, Inputs, LogitsAt, Part, Point, Region, Site, SiteSpec,
+    Unfit,
 };
 
 /// Which positions a pass is over.
@@ -99,7 +100,7 @@ impl Standing {
     }
 
     fn has_mean(&self) -> bool {
-        self.site().point() == Point::Pixels || self.spec.axis(AxisName::Pos).is_some_and(|at| at > 0)
+        self.site().point().is_entrance() || self.spec.axis(AxisName::Pos).is_some_and(|at| at > 0)
     }
 
     /// Whether it can be made at some positions without those before.
@@ -108,18 +109,19 @@ impl Standing {
         self.site().part() != Part::Text || (!whole && self.site().point() != Point::Logits)
     }
 
-    /// Whether it does the same at every position and for every picture, whichever it is.
+    /// Whether it does the same at every position and for every picture and recording, whichever it is.
     pub(super) fn is_alike(&self) -> bool {
         let alike = match &self.change {
             Change::Zero | Change::Scale(_) => true,
             Change::Add(value) | Change::Set(value) => {
-                let pictures = self.spec.axis(AxisName::Image).and_then(|at| value.dims().get(at).copied());
-                self.positions_of(value).is_none() && pictures.is_none_or(|pictures| pictures == 1)
+                let entries = self.spec.tower().and_then(|_| value.dims().first().copied());
+                self.positions_of(value).is_none() && entries.is_none_or(|entries| entries == 1)
             }
             _ => false,
         };
         let named = |axis| self.region.indices(axis).is_some();
-        alike && !named(AxisName::Pos) && !named(AxisName::Image)
+        let entries = self.spec.axes.first().is_some_and(|(axis, _)| axis.tower().is_some() && named(*axis));
+        alike && !named(AxisName::Pos) && !entries
     }
 
     /// The axes that count positions of a prompt.
@@ -213,32 +215,35 @@ impl Standing {
         Ok(shifts.iter().map(of).collect())
     }
 
-    /// Pictures are counted within their row; a pass counts those of the batch.
+    /// Pictures and recordings are counted within their row; a pass counts those of the batch.
     fn of_pictures(&self, inputs: &Inputs) -> Result<(Region, Change), HookError> {
         let (mut region, mut change) = (self.region.clone(), self.change.clone());
-        match self.spec.axes.first() {
-            Some((AxisName::Image, None)) => {}
+        let entries = self.spec.tower().and_then(|tower| inputs.entries(tower));
+        let (Some(entries), Some(axis)) = (entries, self.spec.axes.first().map(|(axis, _)| *axis)) else {
+            return Ok((region, change));
+        };
+        if self.spec.apart().is_none() {
             // One sequence of all pictures, whose entries nothing tells apart.
-            Some((AxisName::Image, Some(_))) if self.looks_apart() && differs(inputs) => {
-                return Err(self.unfit(Unfit::Packed));
-            }
-            _ => return Ok((region, change)),
+            return match self.looks_apart() && differs(entries) {
+                true => Err(self.unfit(Unfit::Packed)),
+                false => Ok((region, change)),
+            };
         }
-        if inputs.pixels.is_none() {
+        if entries.is_empty() {
             return Ok((region, change));
         }
-        let owners = owners(inputs);
+        let owners = entries.owners();
         let within: Vec<usize> =
             owners.iter().enumerate().map(|(entry, owner)| owner.map_or(entry, |(_, own)| own)).collect();
         let shown = within.iter().max().map_or(0, |most| most + 1);
         let missing = |index: usize| self.unfit(Unfit::Picture { index, shown });
-        if let Some(named) = self.region.indices(AxisName::Image) {
+        if let Some(named) = self.region.indices(axis) {
             if let Some(index) = named.iter().copied().find(|index| *index >= shown) {
                 return Err(missing(index));
             }
             let entries =
                 within.iter().enumerate().filter(|(_, own)| named.contains(own)).map(|(entry, _)| entry);
-            region = region.of(AxisName::Image, entries);
+            region = region.of(axis, entries);
         }
         let gathered = |value: &AnyTensor| match value.dims().first() {
             Some(&given) if given > 1 => match given < shown {
@@ -383,9 +388,9 @@ fn raised(value: &AnyTensor, rank: usize) -> Result<AnyTensor, HookError> {
     }
 }
 
-/// Whether rows show other pictures than the first.
-fn differs(inputs: &Inputs) -> bool {
-    inputs.images.iter().any(|own| Some(own) != inputs.images.first())
+/// Whether rows show other entries than the first.
+fn differs(entries: &Entries) -> bool {
+    entries.of_rows.iter().any(|own| Some(own) != entries.of_rows.first())
 }
 
 /// Entries of the first axis, in this order.

@@ -1,10 +1,9 @@
 //! The parts of what a model takes, and whether they belong together.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use super::TokenMap;
-use crate::{AnyTensor, SubjectError};
+use super::{Entries, TokenMap};
+use crate::{Part, SubjectError};
 
 /// Which positions the output is computed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,19 +13,6 @@ pub enum LogitsAt {
     Last,
     /// All of them.
     All,
-}
-
-/// Sizes of one picture, tile or clip of the pixel batch, counted in patches, where they differ.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Grid {
-    /// Steps in time; 1 for a picture.
-    pub frames: usize,
-    /// Rows of patches.
-    pub rows: usize,
-    /// Columns of patches.
-    pub cols: usize,
-    /// For a clip, the seconds from one step to the next.
-    pub seconds: Option<f64>,
 }
 
 /// The parts of what a model takes; [`Inputs`](super::Inputs) are those that belong together. Decoders pad shorter rows on the left, encoders of text on the right.
@@ -40,41 +26,15 @@ pub struct Batch {
     pub tails: Vec<usize>,
     /// What each row's positions are.
     pub maps: Vec<Arc<TokenMap>>,
-    /// The pictures and tiles of the batch, `[image, channel, height, width]`. Each is computed once, however many
-    /// rows show it.
-    pub pixels: Option<AnyTensor>,
-    /// One for each picture of the pixel batch, where they may differ in size; else empty.
-    pub grids: Vec<Grid>,
-    /// For each picture of the pixel batch the mean colour of the original picture (or clip) that it shows, in the numbers the
-    /// tower is given: red, green, blue. Tiles of one picture have the same. Empty where that is not known.
-    pub colours: Vec<[f32; 3]>,
-    /// For each row, its entries of `pixels` (of `grids`, where there are any), in the order of their placeholders.
-    pub images: Vec<Vec<usize>>,
+    /// What the image tower is given: pictures, tiles and clips.
+    pub seen: Entries,
+    /// What the audio tower is given: recordings.
+    pub heard: Entries,
     /// Which positions the output is computed for.
     pub logits_at: LogitsAt,
 }
 
-impl Grid {
-    /// Its patches.
-    pub fn patches(&self) -> usize {
-        self.frames * self.rows * self.cols
-    }
-}
-
 impl Batch {
-    /// Where the positions of each picture lie, where all pictures are one sequence of so many positions: as many patches as were
-    /// merged are one of them.
-    pub fn in_sequence(&self, length: usize) -> Vec<Range<usize>> {
-        let merged = (self.grids.iter().map(Grid::patches).sum::<usize>() / length.max(1)).max(1);
-        let mut from = 0;
-        let next = |grid: &Grid| {
-            let own = from..from + grid.patches() / merged;
-            from = own.end;
-            own
-        };
-        self.grids.iter().map(next).collect()
-    }
-
     /// Number of prompts.
     pub fn rows(&self) -> usize {
         self.ids.len()
@@ -85,10 +45,32 @@ impl Batch {
         self.ids.first().map_or(0, Vec::len)
     }
 
-    /// Number of pictures, tiles and clips the batch shows.
-    pub fn pictures(&self) -> usize {
-        let first = self.pixels.as_ref().and_then(|p| p.dims().first().copied());
-        if self.grids.is_empty() { first.unwrap_or(0) } else { self.grids.len() }
+    /// What a tower is given; none for a part that is no tower.
+    pub fn entries(&self, part: Part) -> Option<&Entries> {
+        match part {
+            Part::Vision => Some(&self.seen),
+            Part::Audio => Some(&self.heard),
+            Part::Connector | Part::Encoder | Part::Text => None,
+        }
+    }
+
+    /// The towers that have something to compute.
+    pub fn towers(&self) -> impl Iterator<Item = Part> + '_ {
+        Part::TOWERS.into_iter().filter(|part| self.entries(*part).is_some_and(|own| !own.is_empty()))
+    }
+
+    /// What a tower is given, to be changed.
+    pub fn entries_mut(&mut self, part: Part) -> Option<&mut Entries> {
+        match part {
+            Part::Vision => Some(&mut self.seen),
+            Part::Audio => Some(&mut self.heard),
+            Part::Connector | Part::Encoder | Part::Text => None,
+        }
+    }
+
+    /// What each tower is given.
+    pub(super) fn towers_mut(&mut self) -> [(Part, &mut Entries); 2] {
+        [(Part::Vision, &mut self.seen), (Part::Audio, &mut self.heard)]
     }
 
     /// Checks that the parts belong together, so that a model may rely on it.
@@ -98,16 +80,15 @@ impl Batch {
     pub(super) fn check(&self) -> Result<(), SubjectError> {
         let fail = |reason: String| Err(SubjectError::Batch { reason });
         let (rows, len) = (self.rows(), self.positions());
-        if rows == 0 || (len == 0 && self.pixels.is_none()) {
+        if rows == 0 || (len == 0 && self.towers().next().is_none()) {
             return fail("the batch has no positions".to_owned());
         }
-        if [self.pads.len(), self.tails.len(), self.maps.len(), self.images.len()] != [rows; 4] {
+        if [self.pads.len(), self.tails.len(), self.maps.len()] != [rows; 3] {
             return fail(format!(
-                "{rows} rows, but {} and {} pads, {} maps, {} picture lists",
+                "{rows} rows, but {} and {} pads, {} maps",
                 self.pads.len(),
                 self.tails.len(),
-                self.maps.len(),
-                self.images.len()
+                self.maps.len()
             ));
         }
         if let Some((row, ids)) = self.ids.iter().enumerate().find(|(_, ids)| ids.len() != len) {
@@ -117,22 +98,11 @@ impl Batch {
         if let Some((row, pad)) = padding.enumerate().find(|(_, pad)| len > 0 && *pad >= len) {
             return fail(format!("row {row} is padded by {pad} of {len} positions"));
         }
-        let pictures = self.pictures();
-        if let Some(bad) = self.images.iter().flatten().find(|i| **i >= pictures) {
-            return fail(format!("picture {bad} is named, there are {pictures}"));
+        for (part, entries) in [(Part::Vision, &self.seen), (Part::Audio, &self.heard)] {
+            entries.check(part, rows)?;
         }
         if let Some((row, map)) = self.maps.iter().enumerate().find(|(_, map)| map.len() > len) {
             return fail(format!("row {row} has {len} positions, but {} labels", map.len()));
-        }
-        let patches: usize = self.grids.iter().map(Grid::patches).sum();
-        if let (false, Some(found)) =
-            (self.grids.is_empty(), self.pixels.as_ref().and_then(|p| p.dims().first().copied()))
-            && found != patches
-        {
-            return fail(format!("the pictures have {patches} patches, the pixels {found}"));
-        }
-        if !self.colours.is_empty() && self.colours.len() != pictures {
-            return fail(format!("{} mean colours, but {pictures} pictures", self.colours.len()));
         }
         Ok(())
     }

@@ -1,19 +1,22 @@
-//! What each position of a prompt is, and where it lies on the pictures.
+//! What each position of a prompt is, and where it lies on the pictures and recordings.
 
 use mmlens_finding::{Modality, PatchLabel, TokenLabel};
 
-/// How one picture (or tile) given to the tower lies on the original picture.
+use super::Heard;
+use crate::Part;
+
+/// How one picture (or tile) given to a tower lies on the original picture; of a recording, how its spectrogram lies on that of the sound.
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
-    /// Which picture of the sample.
+    /// Which picture of the sample; clips are counted behind pictures, recordings behind clips.
     pub image: usize,
-    /// For every pixel row given to the tower, its extent in rows of the original picture.
+    /// For every pixel row (or filter, the lowest first) given to the tower, its extent in rows of the original picture.
     pub rows: Vec<[f32; 2]>,
-    /// For every pixel column given to the tower, its extent in columns of the original picture.
+    /// For every pixel column (or frame) given to the tower, its extent in columns of the original picture.
     pub cols: Vec<[f32; 2]>,
 }
 
-/// What each position of one prompt is: a piece of text or a patch of a picture.
+/// What each position of one prompt is: a piece of text, a patch of a picture or a part of a recording.
 ///
 /// Positions are counted without padding.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,11 +26,14 @@ pub struct TokenMap {
     /// The text in which the bytes of tokens are counted, placeholders not yet expanded: the prompt as the template made it. Empty where
     /// there is none.
     pub text: String,
-    /// Width and height of each original picture.
+    /// Width and height of each original picture; of a clip those of its frames, of a recording the frames of the sound and the
+    /// filters of its spectrogram.
     pub pictures: Vec<(u32, u32)>,
-    /// One view for each entry of the pixel batch that belongs to this prompt.
+    /// What the last of these show: one for each recording.
+    pub sounds: Vec<Heard>,
+    /// One view for each entry that belongs to this prompt, of the image tower first, then of the audio tower.
     pub views: Vec<View>,
-    /// Where the tower is given patches instead of pictures, or no position shows a picture (dual encoders, classifiers): one label for
+    /// Where the image tower is given patches instead of pictures, or no position shows a picture (dual encoders, classifiers): one label for
     /// each patch of the tower, in their order. Else empty.
     pub patches: Vec<PatchLabel>,
     /// Positions that fill a text up to a fixed length and that attention sees, as SigLIP's do. They are no words, and means of
@@ -63,7 +69,7 @@ impl TokenMap {
         self.filter(|t| t.modality == modality)
     }
 
-    /// Positions of the patches of a picture.
+    /// Positions of the patches of a picture, or of the parts of a recording.
     pub fn picture(&self, image: usize) -> Vec<usize> {
         self.filter(|t| t.patch.as_ref().is_some_and(|p| p.image == image))
     }
@@ -83,21 +89,71 @@ impl TokenMap {
         self.filter(|t| t.bytes.is_some_and(|(a, b)| a.max(start) < b.min(end)))
     }
 
-    /// What the positions of a tower are that looks at an entry of this prompt's part of the pixel batch: its patches in order, `None`
-    /// for a class token before them. Nothing where the map does not say, as of towers whose positions become fewer behind them.
-    pub fn tower(&self, entry: usize, len: usize) -> Option<Vec<Option<PatchLabel>>> {
+    /// Which of the pictures is the first that is a recording; their number, if none is.
+    pub fn first_sound(&self) -> usize {
+        self.pictures.len().saturating_sub(self.sounds.len())
+    }
+
+    /// What a picture shows that is a recording; none for another.
+    pub fn sound(&self, image: usize) -> Option<&Heard> {
+        self.sounds.get(image.checked_sub(self.first_sound())?)
+    }
+
+    /// The label of a part of a picture or recording: its place is its name.
+    pub fn label(&self, patch: PatchLabel) -> TokenLabel {
+        match self.sound(patch.image) {
+            Some(heard) if self.sounds.len() > 1 => {
+                let which = patch.image - self.first_sound();
+                let label = heard.label(patch);
+                TokenLabel { text: format!("recording {which}, {}", label.text), ..label }
+            }
+            Some(heard) => heard.label(patch),
+            None => TokenLabel::new(format!("{patch}"), Modality::Image).with_patch(patch),
+        }
+    }
+
+    /// The views of the entries of a tower that belong to this prompt.
+    pub fn views_of(&self, part: Part) -> &[View] {
+        let first = self.first_sound();
+        let sounds = |view: &View| !self.sounds.is_empty() && view.image >= first;
+        let heard = self.views.iter().position(sounds).unwrap_or(self.views.len());
+        let (seen, heard) = self.views.split_at_checked(heard).unwrap_or((&self.views, &[]));
+        if part == Part::Audio { heard } else { seen }
+    }
+
+    /// What the positions of a tower are that is given an entry of this prompt: its patches in order, `None` for a class token before
+    /// them, and for padding behind a recording. Nothing where the map does not say, as of towers whose positions become fewer behind them.
+    pub fn tower(&self, part: Part, entry: usize, len: usize) -> Option<Vec<Option<PatchLabel>>> {
+        if part == Part::Audio {
+            return self.listened(entry, len);
+        }
         let patches = self.patches_of(entry);
         let before = len.checked_sub(patches.len()).filter(|before| *before <= 1 && !patches.is_empty())?;
         Some(std::iter::repeat_n(None, before).chain(patches.into_iter().map(Some)).collect())
     }
 
+    /// The positions of a tower that hears a recording, each of as many frames: those that hold a frame of the sound.
+    fn listened(&self, entry: usize, len: usize) -> Option<Vec<Option<PatchLabel>>> {
+        let view = self.views_of(Part::Audio).get(entry)?;
+        let each =
+            view.cols.len().checked_div(len).filter(|each| *each > 0 && each * len == view.cols.len())?;
+        let high = self.pictures.get(view.image)?.1 as f32;
+        let patch = |(col, frames): (usize, &[[f32; 2]])| {
+            let [from, to] = [frames.first()?[0], frames.last()?[1]];
+            let bbox = [from, 0.0, to, high];
+            (from < to).then_some(PatchLabel { image: view.image, tile: 0, frame: 0, row: 0, col, bbox })
+        };
+        Some(view.cols.chunks(each).enumerate().map(patch).collect())
+    }
+
     /// The patches of one entry of this prompt's part of the pixel batch.
     fn patches_of(&self, entry: usize) -> Vec<PatchLabel> {
-        let each = self.patches.len() / self.views.len().max(1);
+        let views = self.views_of(Part::Vision);
+        let each = self.patches.len() / views.len().max(1);
         if let Some(own) = self.patches.get(entry * each..(entry + 1) * each).filter(|own| !own.is_empty()) {
             return own.to_vec();
         }
-        let (Some(view), Some(before)) = (self.views.get(entry), self.views.get(..entry)) else {
+        let (Some(view), Some(before)) = (views.get(entry), views.get(..entry)) else {
             return Vec::new();
         };
         let tile = before.iter().filter(|other| other.image == view.image).count();

@@ -1,6 +1,8 @@
-//! A sample as a model takes it: token ids, pixels, and the map that says what each position is.
+//! A sample as a model takes it: token ids, what towers are given, and the map that says what each position is.
 
 mod batch;
+mod entries;
+mod heard;
 mod map;
 
 use std::ops::Deref;
@@ -8,10 +10,12 @@ use std::sync::Arc;
 
 use mmlens_finding::TokenLabel;
 
-pub use batch::{Batch, Grid, LogitsAt};
+pub use batch::{Batch, LogitsAt};
+pub use entries::{Entries, Grid};
+pub use heard::{Heard, Listened};
 pub use map::{TokenMap, View};
 
-use crate::{AnyTensor, HookError, SubjectError};
+use crate::{HookError, SubjectError};
 
 /// A batch whose parts belong together, as a model takes it.
 ///
@@ -32,7 +36,14 @@ impl Inputs {
     ///
     /// # Errors
     /// [`SubjectError::Batch`] that names what does not fit.
-    pub fn new(batch: Batch) -> Result<Self, SubjectError> {
+    pub fn new(mut batch: Batch) -> Result<Self, SubjectError> {
+        let rows = batch.rows();
+        for (_, entries) in batch.towers_mut() {
+            // Of a tower that is given nothing every row has none.
+            if entries.of_rows.is_empty() {
+                entries.of_rows = vec![Vec::new(); rows];
+            }
+        }
         batch.check()?;
         Ok(Self(batch))
     }
@@ -79,7 +90,6 @@ impl Inputs {
             pads: vec![0],
             tails: vec![0],
             maps: vec![Arc::new(TokenMap { tokens, ..TokenMap::default() })],
-            images: vec![Vec::new()],
             ..Batch::default()
         })
     }
@@ -127,38 +137,30 @@ impl Inputs {
         self
     }
 
-    /// The whole batch `times` over, one copy after the other, all copies showing the same pictures.
+    /// The whole batch `times` over, one copy after the other, all copies showing the same pictures and playing the same recordings.
     #[must_use]
     pub fn repeat(&self, times: usize) -> Self {
-        let over = |_: usize| 0..self.rows();
+        let rows = || (0..times).flat_map(|_| 0..self.rows());
         Self(Batch {
-            ids: (0..times).flat_map(over).map(|r| self.ids[r].clone()).collect(),
-            pads: (0..times).flat_map(over).map(|r| self.pads[r]).collect(),
-            tails: (0..times).flat_map(over).map(|r| self.tails[r]).collect(),
-            maps: (0..times).flat_map(over).map(|r| self.maps[r].clone()).collect(),
-            pixels: self.pixels.clone(),
-            grids: self.grids.clone(),
-            colours: self.colours.clone(),
-            images: (0..times).flat_map(over).map(|r| self.images[r].clone()).collect(),
+            ids: rows().map(|r| self.ids[r].clone()).collect(),
+            pads: rows().map(|r| self.pads[r]).collect(),
+            tails: rows().map(|r| self.tails[r]).collect(),
+            maps: rows().map(|r| self.maps[r].clone()).collect(),
+            seen: self.seen.rows(rows()),
+            heard: self.heard.rows(rows()),
             logits_at: self.logits_at,
         })
     }
 
-    /// The whole batch `times` over, each copy with pictures of its own, so that pixels can differ between copies.
+    /// The whole batch `times` over, each copy with entries of its own in every tower, so that what towers are given can differ between
+    /// copies.
     ///
     /// # Errors
-    /// [`HookError::Values`] if the pixels cannot be repeated.
-    pub fn repeat_pictures(&self, times: usize) -> Result<Self, HookError> {
+    /// [`HookError::Values`] if the values of a tower cannot be repeated.
+    pub fn repeat_entries(&self, times: usize) -> Result<Self, HookError> {
         let Self(mut out) = self.repeat(times);
-        if let Some(pixels) = &self.pixels {
-            let images = self.pictures();
-            out.pixels = Some(pixels.repeat_rows(times)?);
-            out.grids = self.grids.repeat(times);
-            out.colours = self.colours.repeat(times);
-            for (row, own) in out.images.iter_mut().enumerate() {
-                let copy = row / self.rows().max(1);
-                own.iter_mut().for_each(|i| *i += copy * images);
-            }
+        for (_, entries) in out.towers_mut() {
+            *entries = std::mem::take(entries).apart(times)?;
         }
         Ok(Self(out))
     }
@@ -166,14 +168,12 @@ impl Inputs {
     /// Several inputs as one batch, shorter rows padded on the left with `pad`.
     ///
     /// # Errors
-    /// [`SubjectError::Batch`] if there are none, or their pictures differ in size.
+    /// [`SubjectError::Batch`] if there are none, or their pictures or recordings differ in size.
     pub fn batch(inputs: &[Self], pad: u32) -> Result<Self, SubjectError> {
         let longest = inputs.iter().map(|one| one.positions()).max().unwrap_or(0);
         let first =
             inputs.first().ok_or(SubjectError::Batch { reason: "there is nothing to batch".to_owned() })?;
         let mut out = Batch { logits_at: first.logits_at, ..Batch::default() };
-        let mut pictures = Vec::new();
-        let mut offset = 0;
         for one in inputs {
             let extra = longest - one.positions();
             for row in 0..one.rows() {
@@ -183,13 +183,6 @@ impl Inputs {
                 out.pads.push(one.pads[row] + extra);
                 out.tails.push(one.tails[row]);
                 out.maps.push(one.maps[row].clone());
-                out.images.push(one.images[row].iter().map(|i| i + offset).collect());
-            }
-            if let Some(pixels) = &one.pixels {
-                offset += one.pictures();
-                out.grids.extend(&one.grids);
-                out.colours.extend(&one.colours);
-                pictures.push(pixels.clone());
             }
             if one.logits_at != first.logits_at {
                 return Err(SubjectError::Batch {
@@ -197,33 +190,11 @@ impl Inputs {
                 });
             }
         }
-        out.pixels = concatenate(&pictures)?;
+        for (part, entries) in out.towers_mut() {
+            let own: Vec<_> =
+                inputs.iter().filter_map(|one| Some((one.entries(part)?, one.rows()))).collect();
+            *entries = Entries::joined(&own, part)?;
+        }
         Self::new(out)
     }
-}
-
-fn concatenate(pictures: &[AnyTensor]) -> Result<Option<AnyTensor>, SubjectError> {
-    let Some(first) = pictures.first() else { return Ok(None) };
-    if pictures.len() == 1 {
-        return Ok(Some(first.clone()));
-    }
-    let size = first.dims().get(1..).map(<[usize]>::to_vec);
-    if let Some(other) = pictures.iter().find(|p| p.dims().get(1..).map(<[usize]>::to_vec) != size) {
-        let reason =
-            format!("pictures of sizes {:?} and {:?} cannot share a batch", first.dims(), other.dims());
-        return Err(SubjectError::Batch { reason });
-    }
-    let join = match first.rank() {
-        2 => cat::<2>,
-        3 => cat::<3>,
-        4 => cat::<4>,
-        _ => cat::<5>,
-    };
-    Ok(Some(join(pictures)?))
-}
-
-fn cat<const D: usize>(pictures: &[AnyTensor]) -> Result<AnyTensor, HookError> {
-    let tensors: Result<Vec<_>, HookError> =
-        pictures.iter().map(|p| p.clone().rank_of::<D>("vision.pixels")).collect();
-    Ok(burn::tensor::Tensor::cat(tensors?, 0).into())
 }

@@ -1,6 +1,7 @@
 //! What methods are run on.
 
-use mmlens_finding::{InputRecord, ReplyRecord, SampleRecord, Source, WordsRecord, top};
+use mmlens_finding::{InputRecord, RecordingRecord, ReplyRecord, SampleRecord, Source, WordsRecord, top};
+use mmlens_sound::{Origin, Sound};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -179,6 +180,13 @@ impl Pair {
             let new = others.filter(|(a, b)| !std::sync::Arc::ptr_eq(&a.image, &b.image));
             said.extend(new.map(|(picture, _)| picture.name.clone()));
         }
+        let silent = |sound: &Sound| matches!(sound.origin, Origin::SilenceOf(_));
+        if !other.recordings.is_empty() && other.recordings.iter().all(silent) {
+            said.push("silence".to_owned());
+        } else {
+            let others = other.recordings.iter().zip(&clean.recordings);
+            said.extend(others.filter(|(a, b)| !a.is(b)).map(|(sound, _)| sound.name.clone()));
+        }
         if said.is_empty() { "the corrupted sample".to_owned() } else { said.join(", ") }
     }
 }
@@ -195,16 +203,16 @@ pub struct Given {
 }
 
 impl Given {
-    /// A case, and for methods that compare two runs the same words about pictures of their mean colour alone, where there are
-    /// pictures. Captions have no such pair: what a text tower holds does not depend on the picture.
+    /// A case, and for methods that compare two runs the same words about pictures of their mean colour alone and silent recordings, where
+    /// there are any. Captions have no such pair: what a text tower holds does not depend on the picture.
     ///
     /// # Errors
     /// [`SubjectError::Picture`] for pictures whose colours are not taken.
     pub fn new(case: Case) -> Result<Self, SubjectError> {
-        let Sample { pictures, clips, words, .. } = &case.sample;
-        let shown = !pictures.is_empty() || !clips.is_empty();
+        let Sample { pictures, clips, recordings, words, .. } = &case.sample;
+        let shown = !pictures.is_empty() || !clips.is_empty() || !recordings.is_empty();
         let seen = shown && !matches!(words, Words::Texts(_));
-        let corrupted = seen.then(|| case.sample.mean_colour()).transpose()?;
+        let corrupted = seen.then(|| case.sample.emptied()).transpose()?;
         Ok(Self { case, corrupted, many: None })
     }
 
@@ -228,6 +236,29 @@ pub trait Input: Sized {
 
     /// What a finding keeps of it.
     fn record(&self) -> InputRecord;
+
+    /// What a finding keeps of it, with what a subject says of it: what columns and rows of spectrograms stand for.
+    ///
+    /// # Errors
+    /// Whatever encoding reports.
+    ///
+    /// # Cost
+    /// Samples with recordings are encoded, unless that is known.
+    fn record_on(&self, _on: &On<'_>) -> Result<InputRecord, SubjectError> {
+        Ok(self.record())
+    }
+}
+
+/// What a finding keeps of a sample that a subject was given.
+fn scaled(on: &On<'_>, sample: &Sample) -> Result<SampleRecord, SubjectError> {
+    let mut record = sample.record();
+    if !record.recordings.is_empty() {
+        let inputs = on.encode(sample)?;
+        for (own, heard) in record.recordings.iter_mut().zip(&inputs.map().sounds) {
+            own.scale = Some(heard.scale.clone());
+        }
+    }
+    Ok(record)
 }
 
 /// What inputs of methods are made of.
@@ -264,6 +295,10 @@ impl Input for Case {
     fn record(&self) -> InputRecord {
         InputRecord { sample: self.sample.record(), target: json!(self.target), ..InputRecord::default() }
     }
+
+    fn record_on(&self, on: &On<'_>) -> Result<InputRecord, SubjectError> {
+        Ok(InputRecord { sample: scaled(on, &self.sample)?, ..self.record() })
+    }
 }
 
 impl Input for Pair {
@@ -275,7 +310,9 @@ impl Input for Pair {
                 Words::Texts(_) => {
                     "none was given: of captions another one, or another picture, is to be named"
                 }
-                _ => "none was given, and there is no picture that its mean colour could stand for",
+                _ => {
+                    "none was given, and there is no picture that its mean colour could stand for, and no recording that silence could"
+                }
             };
             AnalysisError::Input { method, needs: "a corrupted sample".into(), found: found.to_owned() }
         })?;
@@ -285,17 +322,42 @@ impl Input for Pair {
     fn record(&self) -> InputRecord {
         InputRecord { corrupted: Some(self.corrupted.record()), ..self.clean.record() }
     }
+
+    fn record_on(&self, on: &On<'_>) -> Result<InputRecord, SubjectError> {
+        Ok(InputRecord { corrupted: Some(scaled(on, &self.corrupted)?), ..self.clean.record_on(on)? })
+    }
+}
+
+/// What a finding keeps of a recording.
+fn recorded(sound: &Sound) -> RecordingRecord {
+    fn source(origin: &Origin) -> Source {
+        match origin {
+            Origin::File(path) => Source::File(path.clone()),
+            Origin::SilenceOf(of) => Source::SilenceOf(Box::new(source(of))),
+            _ => Source::Memory,
+        }
+    }
+    RecordingRecord {
+        name: sound.name.clone(),
+        source: source(&sound.origin),
+        part: sound.part(),
+        rate: sound.rate(),
+        seconds: sound.seconds(),
+        sha256: sound.sha256(),
+        scale: None,
+    }
 }
 
 impl Sample {
-    /// The same words about pictures of nothing but their mean colour; of a clip that of all its frames.
+    /// The same words about nothing: pictures of their mean colour alone, clips of that of all their frames, recordings of silence.
     ///
     /// # Errors
     /// [`SubjectError::Picture`] for colours that are not taken.
-    pub fn mean_colour(&self) -> Result<Self, SubjectError> {
+    pub fn emptied(&self) -> Result<Self, SubjectError> {
         Ok(Self {
             pictures: self.pictures.iter().map(crate::Picture::mean_colour).collect::<Result<_, _>>()?,
             clips: self.clips.iter().map(crate::Clip::mean_colour).collect::<Result<_, _>>()?,
+            recordings: self.recordings.iter().map(mmlens_sound::Sound::silence).collect(),
             words: self.words.clone(),
             reply: self.reply.clone(),
         })
@@ -314,6 +376,7 @@ impl Sample {
             words,
             pictures: self.pictures.iter().map(crate::Picture::record).collect(),
             clips: self.clips.iter().map(crate::Clip::record).collect(),
+            recordings: self.recordings.iter().map(recorded).collect(),
             reply: self.reply.as_ref().map(|reply| match reply {
                 Reply::Text(text) => ReplyRecord::Text(text.clone()),
                 Reply::Tokens(tokens) => ReplyRecord::Tokens(tokens.clone()),

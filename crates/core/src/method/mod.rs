@@ -39,7 +39,7 @@ pub use fit::{
 };
 pub use many::{CaseAmong, ManyCases};
 pub use on::{On, Shared};
-pub use rerun::{Rerun, RerunError, rerun};
+pub use rerun::{Rerun, RerunError, heard_again, rerun};
 pub use setting::Setting;
 pub use split::Split;
 pub use watch::{Unwatched, Watch, step};
@@ -98,7 +98,7 @@ pub trait Analysis: Sized + Send + Sync + 'static {
         let card = Self::CARD;
         card.allows(on.subject())?;
         let answer = self.answer(on, input)?;
-        answer.signed(&card, on, written(card.id, self.settings())?, input.record())
+        answer.signed(&card, on, written(card.id, self.settings())?, input.record_on(on)?)
     }
 
     /// Runs it.

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use mmlens_finding::{
-    ClipRecord, DataRecord, Difference, Finding, InputRecord, PictureRecord, ReplyRecord, SampleRecord,
-    Source, WordsRecord,
+    ClipRecord, DataRecord, Difference, Finding, InputRecord, PictureRecord, RecordingRecord, ReplyRecord,
+    SampleRecord, Source, WordsRecord,
 };
+use mmlens_sound::{Sound, SoundError};
 use serde_json::Value;
 
 use super::answer::with_tensors;
@@ -51,7 +52,7 @@ pub enum RerunError {
         /// Cases there were.
         cases: usize,
     },
-    /// A picture or clip that a program handed over.
+    /// A picture, clip or recording that a program handed over.
     #[error("`{0}` was handed over by a program, so that there is no file to read it from: name one")]
     NoFile(String),
     /// More or fewer pictures than the finding is about.
@@ -68,6 +69,9 @@ pub enum RerunError {
     /// A picture cannot be read.
     #[error(transparent)]
     Subject(#[from] SubjectError),
+    /// A recording cannot be read.
+    #[error(transparent)]
+    Sound(#[from] SoundError),
     /// The method failed.
     #[error(transparent)]
     Analysis(#[from] AnalysisError),
@@ -138,7 +142,7 @@ fn given(input: &InputRecord, pictures: &[PathBuf]) -> Result<Given, RerunError>
 }
 
 fn origin(source: &Source) -> &Source {
-    if let Source::MeanColourOf(of) = source { origin(of) } else { source }
+    if let Source::MeanColourOf(of) | Source::SilenceOf(of) = source { origin(of) } else { source }
 }
 
 fn opened(record: &SampleRecord, pictures: &[PathBuf]) -> Result<Sample, RerunError> {
@@ -151,11 +155,12 @@ fn opened(record: &SampleRecord, pictures: &[PathBuf]) -> Result<Sample, RerunEr
     let read = |(at, own): (usize, &PictureRecord)| picture(own, pictures.get(at).map(PathBuf::as_path));
     let pictures = record.pictures.iter().enumerate().map(read).collect::<Result<_, _>>()?;
     let clips = record.clips.iter().map(clip).collect::<Result<_, _>>()?;
+    let recordings = record.recordings.iter().map(heard_again).collect::<Result<_, _>>()?;
     let reply = record.reply.as_ref().map(|reply| match reply {
         ReplyRecord::Text(text) => Reply::Text(text.clone()),
         ReplyRecord::Tokens(tokens) => Reply::Tokens(tokens.clone()),
     });
-    Ok(Sample { pictures, clips, words, reply })
+    Ok(Sample { pictures, clips, recordings, words, reply })
 }
 
 fn picture(record: &PictureRecord, instead: Option<&Path>) -> Result<Picture, RerunError> {
@@ -164,7 +169,7 @@ fn picture(record: &PictureRecord, instead: Option<&Path>) -> Result<Picture, Re
             (Source::MeanColourOf(of), _) => read(of, name, instead)?.mean_colour()?,
             (_, Some(path)) => Picture::open(path)?,
             (Source::File(path), None) => Picture::open(path)?,
-            (Source::Memory, None) => return Err(RerunError::NoFile(name.to_owned())),
+            (Source::Memory | Source::SilenceOf(_), None) => return Err(RerunError::NoFile(name.to_owned())),
         })
     }
     let read = read(&record.source, &record.name, instead)?;
@@ -176,8 +181,29 @@ fn clip(record: &ClipRecord) -> Result<Clip, RerunError> {
         Ok(match source {
             Source::MeanColourOf(of) => read(of, record)?.mean_colour()?,
             Source::File(path) => Clip::open(path, record.fps)?,
-            Source::Memory => return Err(RerunError::NoFile(record.name.clone())),
+            Source::Memory | Source::SilenceOf(_) => return Err(RerunError::NoFile(record.name.clone())),
         })
     }
     Ok(Clip { name: record.name.clone(), ..read(&record.source, record)? })
+}
+
+/// A recording from where a finding says that it came from, in the same part and at the same rate. Whether it sounds the same, its hash tells.
+///
+/// # Errors
+/// [`RerunError::NoFile`] for one that a program handed over, [`RerunError::Sound`] for a file that cannot be read.
+pub fn heard_again(record: &RecordingRecord) -> Result<Sound, RerunError> {
+    fn read(source: &Source, record: &RecordingRecord) -> Result<Sound, RerunError> {
+        let (path, silent) = match source {
+            Source::SilenceOf(of) => (of.file(), true),
+            source => (source.file(), false),
+        };
+        let whole = Sound::open(path.ok_or_else(|| RerunError::NoFile(record.name.clone()))?)?;
+        let part = match record.part {
+            Some([from, to]) => whole.between(from, to)?,
+            None => whole,
+        };
+        let own = part.at(record.rate)?;
+        Ok(if silent { own.silence() } else { own })
+    }
+    Ok(read(&record.source, record)?.named(record.name.clone()))
 }

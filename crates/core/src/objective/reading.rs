@@ -102,11 +102,10 @@ impl Reading {
 
     pub(super) fn check(&self, published: &[SiteSpec]) -> Result<(), HookError> {
         let spec = SiteSpec::among(published, self.site)?;
-        let pictures = spec.axes.first() == Some(&(AxisName::Image, None));
-        // Which pictures a row shows is known in the pass.
-        let region = match pictures {
-            true => self.region.without(AxisName::Image),
-            false => self.region.clone(),
+        // Which pictures a row shows, and which recordings it plays, is known in the pass.
+        let region = match spec.apart() {
+            Some(axis) => self.region.without(axis),
+            None => self.region.clone(),
         };
         check_axes(spec, &region)?;
         if self.region.indices(AxisName::Batch).is_some() {
@@ -226,18 +225,20 @@ impl Rows {
         }
         let Some(inputs) = inputs else { return Self::Whole { rows: 1, alike: true } };
         let own = |axis, at, entries| Self::Own { axis, at, entries };
-        match (spec.axes.first(), spec.axis(AxisName::Pos)) {
-            (Some((AxisName::Image, None)), _) => own(AxisName::Image, 0, inputs.images.clone()),
-            (_, Some(at)) if !inputs.grids.is_empty() => {
-                let places = inputs.in_sequence(dims.get(at).copied().unwrap_or_default());
+        let seen = spec.tower().or_else(|| inputs.towers().next()).and_then(|tower| inputs.entries(tower));
+        let seen = seen.unwrap_or(&inputs.seen);
+        match (spec.apart(), spec.axis(AxisName::Pos)) {
+            (Some(axis), _) => own(axis, 0, seen.of_rows.clone()),
+            (_, Some(at)) if !seen.grids.is_empty() => {
+                let places = seen.in_sequence(dims.get(at).copied().unwrap_or_default());
                 let of_row = |own: &Vec<usize>| {
                     own.iter().filter_map(|entry| places.get(*entry).cloned()).flatten().collect()
                 };
-                own(AxisName::Pos, at, inputs.images.iter().map(of_row).collect())
+                own(AxisName::Pos, at, seen.of_rows.iter().map(of_row).collect())
             }
             _ => {
-                let same = |own: &Vec<usize>| Some(own) == inputs.images.first();
-                let alike = !inputs.grids.is_empty() && inputs.images.iter().all(same);
+                let same = |own: &Vec<usize>| Some(own) == seen.of_rows.first();
+                let alike = !seen.grids.is_empty() && seen.of_rows.iter().all(same);
                 Self::Whole { rows: inputs.rows(), alike }
             }
         }

@@ -194,14 +194,15 @@ fn a_batch_that_does_not_fit_together_is_refused() {
     };
     assert_eq!(said(&|batch| batch.ids[1].truncate(1)), "row 1 has 1 positions, row 0 has 2");
     assert_eq!(said(&|batch| batch.ids.clear()), "the batch has no positions");
-    assert_eq!(said(&|batch| batch.tails.push(0)), "2 rows, but 2 and 3 pads, 2 maps, 2 picture lists");
+    assert_eq!(said(&|batch| batch.tails.push(0)), "2 rows, but 2 and 3 pads, 2 maps");
     assert_eq!(said(&|batch| batch.tails = vec![0, 2]), "row 1 is padded by 2 of 2 positions");
-    assert_eq!(said(&|batch| batch.images[1].push(0)), "picture 0 is named, there are 0");
-    assert_eq!(said(&|batch| batch.colours = vec![[0.0; 3]]), "1 mean colours, but 0 pictures");
+    assert_eq!(said(&|batch| batch.seen.of_rows = vec![vec![], vec![0]]), "picture 0 is named, there are 0");
+    assert_eq!(said(&|batch| batch.seen.means = vec![vec![0.0; 3]]), "1 mean colours, but 0 pictures");
     assert_eq!(said(&|batch| batch.maps[1] = labels(3)), "row 1 has 2 positions, but 3 labels");
     let grid = Grid { frames: 1, rows: 2, cols: 2, seconds: None };
     let pixels = AnyTensor::from_values(vec![0.0; 6], &[3, 2], &host()).unwrap();
-    let packed = |batch: &mut Batch| (batch.grids, batch.pixels) = (vec![grid], Some(pixels.clone()));
+    let packed =
+        |batch: &mut Batch| (batch.seen.grids, batch.seen.values) = (vec![grid], Some(pixels.clone()));
     assert_eq!(said(&packed), "the pictures have 4 patches, the pixels 3");
     let none = Toy::inputs(&[[1, 2]]).repeat(0);
     let said = Toy::new(Fault::None).run(&none, Plan::new()).unwrap_err().to_string();

@@ -48,7 +48,6 @@ impl Toy {
             pads: vec![0; rows.len()],
             tails: vec![0; rows.len()],
             maps: rows.iter().map(|_| Arc::default()).collect(),
-            images: vec![Vec::new(); rows.len()],
             ..Batch::default()
         })
         .unwrap()

@@ -79,8 +79,8 @@
 use mmlens_core::check::{at_least_one, input};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, ManyCases, On, Part, Point, Reply, Sample,
-    Seed, Site, Words, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, ManyCases, On, Reply, Sample, Seed, Words,
+    kind,
 };
 use mmlens_engine::{Judged, Progress};
 use serde::{Deserialize, Serialize};
@@ -253,7 +253,7 @@ impl Analysis for MinimalPairs {
                 without += 1;
             } else {
                 let seen = self.scores(on, &sample, &texts)?;
-                let blank = self.scores(on, &sample.mean_colour()?, &texts)?;
+                let blank = self.scores(on, &sample.emptied()?, &texts)?;
                 let both = (texts.as_slice(), seen.as_slice(), blank.as_slice());
                 if let ([caption, foils @ ..], [own, seen @ ..], [grey, blank @ ..]) = both {
                     for (((foil, rule), seen), blank) in foils.iter().zip(rules).zip(seen).zip(blank) {
@@ -275,7 +275,7 @@ impl Analysis for MinimalPairs {
         rules.extend(self.settings.rules.iter().map(|rule| rule.name.clone()));
         rules.retain(|rule| pairs.iter().any(|pair| pair.rule == *rule));
         let found = Found { pairs, rules, unit, matches };
-        let sites = [Site::of(Part::Vision, Point::Pixels), kind::words_enter(subject)];
+        let sites = kind::perceives_at(subject).into_iter().chain([kind::words_enter(subject)]);
         let mut tables = found.tables()?;
         tables.push(Labelled::scalar("cases without foil", Unit::Count, without as f32));
         let answer = Answer::new(tables, sites).against("the mean colour of the picture");

@@ -88,7 +88,7 @@ use mmlens_core::check::{at_most, input, setting};
 use mmlens_core::finding::{Caution, CautionKind, Unit, top};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cases, Cost, HookError, Leaf, ManyCases, On,
-    Part, Point, Position, Sample, Seed, Site, Target, kind,
+    Position, Sample, Seed, Subject, Target, kind,
 };
 use mmlens_engine::{Judged, Progress, drawn_order};
 pub use mmlens_engine::{Pictures, Wording};
@@ -167,10 +167,10 @@ impl Replaced {
         matches!(self, Self::Pictures(Pictures::Another) | Self::Words(Wording::Another))
     }
 
-    const fn instead(self) -> &'static str {
+    fn instead(self, subject: &dyn Subject) -> String {
         match self {
-            Self::Pictures(own) => own.describe(),
-            Self::Words(own) => own.describe(),
+            Self::Pictures(own) => own.describe(subject),
+            Self::Words(own) => own.describe().to_owned(),
         }
     }
 
@@ -402,10 +402,10 @@ impl Analysis for ModalityAblation {
             );
             cautions.push(Caution::new(CautionKind::FewRows, n as f32, text));
         }
-        let instead: Vec<&str> = replaced.iter().map(|own| own.instead()).collect();
-        let sites = replaced.iter().map(|own| match own {
-            Replaced::Pictures(_) => Site::of(Part::Vision, Point::Pixels),
-            Replaced::Words(_) => kind::words_enter(on.subject()),
+        let instead: Vec<String> = replaced.iter().map(|own| own.instead(on.subject())).collect();
+        let sites = replaced.iter().flat_map(|own| match own {
+            Replaced::Pictures(_) => kind::perceives_at(on.subject()),
+            Replaced::Words(_) => vec![kind::words_enter(on.subject())],
         });
         let answer = Answer::new(tables, sites).against(instead.join("; ")).cautioned(cautions);
         Ok(if permuted { answer.seeded(self.settings.seed) } else { answer })

@@ -261,7 +261,7 @@ impl CausalMediation {
         let words = Capability::OwnWords.lacking(subject).is_none();
         let fits =
             |part: &Part| kind::publishes(subject, *part, kind.point()) && (*part != Part::Text || words);
-        let part = part.or_else(|| [Part::Text, Part::Vision].into_iter().find(fits));
+        let part = part.or_else(|| [Part::Text, Part::Vision, Part::Audio].into_iter().find(fits));
         let named = |part: &Part| kind::publishes(subject, *part, kind.point());
         let part = part.filter(named).ok_or_else(|| {
             let found = format!("none that was looked at publishes `{}`", kind.point().name());
@@ -289,7 +289,7 @@ impl CausalMediation {
         let which = which.chosen(CARD.id, "which", all)?;
         let region = match positions {
             Positions::All => Region::all(),
-            _ if part == Part::Vision => {
+            _ if part.entrance().is_some() => {
                 let found = format!("`{positions}` of its part `{}`", part.name());
                 return Err(input(&CARD, "all positions of a tower", found));
             }

@@ -72,8 +72,7 @@
 use mmlens_core::check::{input, setting};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, ManyCases, On, Part, Point, Sample, Seed,
-    Site,
+    Analysis, AnalysisError, Answer, Capability, Card, Cost, Leaf, ManyCases, On, Sample, Seed, kind,
 };
 use mmlens_engine::{Judged, Pictures, Progress, mean_interval};
 use serde::{Deserialize, Serialize};
@@ -94,7 +93,7 @@ pub const CARD: Card = Card {
     citation: "Niu, Tang, Zhang, Lu, Hua, Wen: Counterfactual VQA: A Cause-Effect Look at Language Bias. CVPR 2021. https://arxiv.org/abs/2006.04315",
     leaf: Leaf::Architecture,
     cost: "2 forward for each case, and 2 for each answer of several tokens",
-    needs: &[Capability::Generation, Capability::Pictures],
+    needs: &[Capability::Generation, Capability::Perception],
     misleads: &[
         "Nothing is trained: the scores of a model as it is were never meant to be fused.",
         "Where test answers are distributed as those learned from, the prior is right, and taking it off harms.",
@@ -147,15 +146,18 @@ impl CfVqa {
     /// A case without its picture.
     fn without(&self, sample: &Sample) -> Result<Sample, AnalysisError> {
         Ok(match self.settings.without {
-            Without::MeanColour => sample.mean_colour()?,
-            Without::NoPicture => Sample { pictures: Vec::new(), clips: Vec::new(), ..sample.clone() },
+            Without::MeanColour => sample.emptied()?,
+            Without::NoPicture => {
+                let (pictures, clips, recordings) = Default::default();
+                Sample { pictures, clips, recordings, ..sample.clone() }
+            }
         })
     }
 
     /// What judges the answers of a case, with the picture and without.
     fn judged(&self, on: &On<'_>, sample: &Sample, answers: &[String]) -> Result<[Judged; 2], AnalysisError> {
         if !Pictures::held(sample) {
-            return Err(input(&CARD, "cases with pictures", "one has none"));
+            return Err(input(&CARD, "cases with pictures or recordings", "one has none"));
         }
         let with = Judged::answers(&CARD, on, sample, answers)?;
         let without = Judged::answers(&CARD, on, &self.without(sample)?, answers)?;
@@ -228,10 +230,10 @@ impl Analysis for CfVqa {
             self.settings.seed,
         )?;
         let baseline = match self.settings.without {
-            Without::MeanColour => Pictures::MeanColour.describe(),
-            Without::NoPicture => "pictures: none",
+            Without::MeanColour => Pictures::MeanColour.describe(on.subject()),
+            Without::NoPicture => "pictures: none".to_owned(),
         };
-        let answer = Answer::new(tables, [Site::of(Part::Vision, Point::Pixels)]).against(baseline);
+        let answer = Answer::new(tables, kind::perceives_at(on.subject())).against(baseline);
         Ok(answer.cautioned(cautions).seeded(self.settings.seed))
     }
 }

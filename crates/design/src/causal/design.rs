@@ -3,8 +3,8 @@
 use mmlens_core::check::input;
 use mmlens_core::finding::{Axis, Labelled, Role, TableError, Unit};
 use mmlens_core::{
-    AnalysisError, AnyTensor, Card, Case, Custom, HookError, Need, Objective, On, Output, Part, Point,
-    Position, Sample, Site, Target, kind,
+    AnalysisError, AnyTensor, Card, Case, Custom, HookError, Need, Objective, On, Output, Position, Sample,
+    Site, Target, kind,
 };
 use mmlens_engine::{Pass, Pictures, Wording};
 use serde::{Deserialize, Serialize};
@@ -49,15 +49,16 @@ impl Exchange {
     }
 
     /// What is exchanged, in words.
-    pub(super) fn describe(self) -> String {
-        let said = [self.pictures.map(Pictures::describe), self.words.map(Wording::describe)];
+    pub(super) fn describe(self, on: &On<'_>) -> String {
+        let pictures = self.pictures.map(|own| own.describe(on.subject()));
+        let said = [pictures, self.words.map(|own| own.describe().to_owned())];
         said.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 
     /// Where it enters.
     pub(super) fn sites(self, on: &On<'_>) -> Vec<Site> {
-        let pictures = self.pictures.map(|_| Site::of(Part::Vision, Point::Pixels));
-        pictures.into_iter().chain(self.words.map(|_| kind::words_enter(on.subject()))).collect()
+        let pictures = self.pictures.map(|_| kind::perceives_at(on.subject()));
+        pictures.into_iter().flatten().chain(self.words.map(|_| kind::words_enter(on.subject()))).collect()
     }
 
     /// Whether one of both comes from another case.

@@ -73,8 +73,8 @@
 use mmlens_core::check::{input, setting};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit, largest};
 use mmlens_core::{
-    Analysis, AnalysisError, Answer, Capability, Card, Cases, Cost, HookError, Leaf, ManyCases, On, Part,
-    Point, Sample, Seed, Site, Words, caution, kind,
+    Analysis, AnalysisError, Answer, Capability, Card, Cases, Cost, HookError, Leaf, ManyCases, On, Sample,
+    Seed, Words, caution, kind,
 };
 use mmlens_engine::{Judged, Pictures, Progress, Wording, drawn_order, mean_interval, sign_flips};
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,7 @@ pub const CARD: Card = Card {
     citation: "Hessel, Lee: Does my multimodal model learn cross-modal interactions? It's harder to tell than you might think! EMNLP 2020. https://aclanthology.org/2020.emnlp-main.62",
     leaf: Leaf::Architecture,
     cost: "a forward for every picture with every words, and more for answers of several tokens",
-    needs: &[Capability::Generation, Capability::Pictures],
+    needs: &[Capability::Generation, Capability::Perception],
     misleads: &[
         "Pictures with words of other cases ask what nobody asked.",
         "That a data set needs no interaction does not say that the model has none.",
@@ -320,7 +320,7 @@ impl Analysis for Emap {
         tables.push(
             Labelled::numbers("cases", Unit::Count, vec![Axis::count(Role::Sample, n)], cases)?.aside(),
         );
-        let sites = [Site::of(Part::Vision, Point::Pixels), kind::words_enter(on.subject())];
+        let sites = kind::perceives_at(on.subject()).into_iter().chain([kind::words_enter(on.subject())]);
         let answer = Answer::new(tables, sites).against("every picture with the words of every case");
         Ok(answer.cautioned(cautions).seeded(self.settings.seed))
     }

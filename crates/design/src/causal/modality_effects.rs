@@ -243,7 +243,7 @@ impl Analysis for ModalityEffects {
         let (tables, cautions) = tables(&found, &asked)?;
         let answer = Answer::new(tables, exchange.sites(on))
             .explaining(&asked.objective)
-            .against(exchange.describe())
+            .against(exchange.describe(on))
             .cautioned(cautions)
             .settled("pictures", json!(exchange.pictures))
             .settled("words", json!(exchange.words))

@@ -216,7 +216,7 @@ impl Analysis for ModalityEffectsOverCases {
         let (unit, measured) = unit.ok_or(HookError::NoObjective)?;
         let (tables, cautions) = self.tables(exchange, &found, unit)?;
         let answer = Answer::new(tables, exchange.sites(on))
-            .against(exchange.describe())
+            .against(exchange.describe(on))
             .cautioned(cautions)
             .settled("measured", serde_json::json!(measured));
         Ok(answer.seeded(self.settings.seed))

@@ -169,14 +169,14 @@ impl Edit {
             return plan.change(self.places.clone(), self.region.clone(), self.change.clone());
         }
         for spec in published.iter().filter(|spec| self.places.matches(&spec.site)) {
-            let region = self.behind(spec, of_copy(spec, &self.region, copy, case.pictures()), from);
+            let region = self.behind(spec, of_copy(spec, &self.region, copy, case), from);
             let change = self.of_copies(spec, copies, (case.positions(), from))?;
             plan = plan.change(entry.place(spec.site), region, change)?;
         }
         Ok(plan)
     }
 
-    /// A value for every picture of the case stands for those of every copy; of one for all positions, those are taken that
+    /// A value for every picture or recording of the case stands for those of every copy; of one for all positions, those are taken that
     /// the pass computes.
     fn of_copies(
         &self,
@@ -197,8 +197,8 @@ impl Edit {
                 Change::Set(own)
             });
         }
-        let pictures = spec.axes.first().is_some_and(|(axis, _)| *axis == AxisName::Image);
-        let several = |value: &AnyTensor| pictures && value.dims().first().is_some_and(|n| *n > 1);
+        let entries = spec.tower().is_some();
+        let several = |value: &AnyTensor| entries && value.dims().first().is_some_and(|n| *n > 1);
         Ok(match &self.change {
             Change::Add(value) if several(value) => Change::Add(value.repeat_rows(copies)?),
             Change::Set(value) if several(value) => Change::Set(value.repeat_rows(copies)?),

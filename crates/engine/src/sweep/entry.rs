@@ -9,11 +9,11 @@ use mmlens_core::{AxisName, HookError, Inputs, Part, Plan, Point, Region, Site, 
 pub(super) enum Entry {
     /// Nowhere, or at a site whose rows do not belong to one variant each: by itself, from the input.
     Alone,
-    /// At the input of the tower or in it: every variant has pictures of its own.
-    Pictures,
-    /// At the pixels, which are others: every variant has its own in the places of some pictures, and shares the rest.
+    /// At the input of a tower or in it: every variant has pictures and recordings of its own.
+    Entries,
+    /// At what a tower is given, which is another: every variant has its own in the places of some entries, and shares the rest.
     Shown,
-    /// At the input of the language model: the variants share their pictures.
+    /// At the input of the language model: the variants share their pictures and recordings.
     Input,
     /// In a block, whose state before it is kept.
     Block(Part, usize),
@@ -36,8 +36,10 @@ impl Entry {
             published.iter().any(|s| s.site == before && row_axis(s).is_some())
         };
         match (site.part(), site.block_index()) {
-            (part @ (Part::Text | Part::Vision), Some(i)) if block(part, i) => Self::Block(part, i),
-            (Part::Vision | Part::Connector | Part::Audio, _) => Self::Pictures,
+            (part @ (Part::Text | Part::Vision | Part::Audio), Some(i)) if block(part, i) => {
+                Self::Block(part, i)
+            }
+            (Part::Vision | Part::Connector | Part::Audio, _) => Self::Entries,
             // What enters the decoder enters its first block, where pictures are in their places already.
             (Part::Text, None)
                 if site == ENTERED
@@ -66,9 +68,6 @@ impl Entry {
     }
 }
 
-/// What enters the tower.
-pub(super) const PIXELS: Site = Site::of(Part::Vision, Point::Pixels);
-
 /// What enters the decoder, and the same as its first block has it.
 pub(super) const ENTERED: Site = Site::of(Part::Text, Point::Input);
 pub(super) const FIRST: Site = Site::block(Part::Text, 0, Point::ResidPre);
@@ -76,7 +75,7 @@ pub(super) const FIRST: Site = Site::block(Part::Text, 0, Point::ResidPre);
 /// The axis along which copies are packed.
 pub(super) fn row_axis(spec: &SiteSpec) -> Option<AxisName> {
     let first = spec.axes.first()?;
-    (matches!(first.0, AxisName::Batch | AxisName::Image) && first.1.is_none()).then_some(first.0)
+    ((first.0 == AxisName::Batch || first.0.tower().is_some()) && first.1.is_none()).then_some(first.0)
 }
 
 pub(super) fn base_plan<'a>(entries: impl Iterator<Item = &'a Entry>) -> Result<Plan, HookError> {
@@ -92,24 +91,24 @@ pub(super) fn base_plan<'a>(entries: impl Iterator<Item = &'a Entry>) -> Result<
 /// Inputs and state that all variants of a group share.
 pub(super) struct Start<'a> {
     inputs: &'a Inputs,
-    pub(super) own_pictures: bool,
+    pub(super) own_entries: bool,
     state: Option<State>,
 }
 
 impl<'a> Start<'a> {
     pub(super) fn new(entry: Entry, inputs: &'a Inputs, base: &Trace) -> Result<Self, HookError> {
         Ok(match entry {
-            Entry::Alone | Entry::Input => Self { inputs, own_pictures: false, state: None },
-            Entry::Pictures | Entry::Shown => Self { inputs, own_pictures: true, state: None },
+            Entry::Alone | Entry::Input => Self { inputs, own_entries: false, state: None },
+            Entry::Entries | Entry::Shown => Self { inputs, own_entries: true, state: None },
             Entry::Block(part, block) => {
-                Self { inputs, own_pictures: part == Part::Vision, state: Some(base.state(part, block)?) }
+                Self { inputs, own_entries: part.entrance().is_some(), state: Some(base.state(part, block)?) }
             }
         })
     }
 
     pub(super) fn copies(&self, times: usize) -> Result<(Inputs, Plan), HookError> {
-        let packed = match self.own_pictures {
-            true => self.inputs.repeat_pictures(times)?,
+        let packed = match self.own_entries {
+            true => self.inputs.repeat_entries(times)?,
             false => self.inputs.repeat(times),
         };
         let plan = match &self.state {
@@ -122,15 +121,15 @@ impl<'a> Start<'a> {
     }
 }
 
-/// The rows of a copy: its prompt, or its pictures.
-pub(super) fn of_copy(spec: &SiteSpec, region: &Region, copy: usize, pictures: usize) -> Region {
-    match row_axis(spec) {
-        Some(AxisName::Batch) => region.clone().rows([copy]),
-        Some(AxisName::Image) => {
-            let named =
-                region.indices(AxisName::Image).map_or_else(|| (0..pictures).collect(), <[_]>::to_vec);
-            region.clone().of(AxisName::Image, named.into_iter().map(|image| copy * pictures + image))
+/// The rows of a copy of some inputs: its prompt, or its pictures or recordings.
+pub(super) fn of_copy(spec: &SiteSpec, region: &Region, copy: usize, inputs: &Inputs) -> Region {
+    let Some(axis) = row_axis(spec) else { return region.clone() };
+    match axis.tower().and_then(|tower| inputs.entries(tower)) {
+        None => region.clone().rows([copy]),
+        Some(own) => {
+            let own = own.len();
+            let named = region.indices(axis).map_or_else(|| (0..own).collect(), <[_]>::to_vec);
+            region.clone().of(axis, named.into_iter().map(|entry| copy * own + entry))
         }
-        _ => region.clone(),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use mmlens_core::{AnalysisError, AnyTensor, HookError, Inputs, SubjectError};
+use mmlens_core::{AnalysisError, AnyTensor, Entries, HookError, Inputs, Part, SubjectError};
 
 use super::Edit;
 
@@ -15,27 +15,32 @@ pub(crate) trait Variants: Sync {
     /// What one changes. It is asked for several times, to plan and to run, and must give the same each time.
     fn edits(&self, variant: usize) -> Vec<Edit>;
 
-    /// Whether one shows other pixels.
+    /// Whether one gives towers something else than the case does.
     fn shows(&self, _variant: usize) -> bool {
         false
     }
 
-    /// The pixels that one shows: asked for once, when its pass is due.
+    /// What one gives to towers: asked for once, when its pass is due.
     ///
     /// # Errors
     /// Whatever making them reports.
     fn shown(&self, _variant: usize) -> Result<Shown, AnalysisError> {
-        Ok(Shown { entries: Vec::new(), pixels: None })
+        Ok(Shown::default())
     }
 }
 
-/// Pictures that a variant shows in the place of the case's own.
+/// What a variant gives to towers in the place of what the case does, for each tower that is given something else.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shown(pub(crate) Vec<Given>);
+
+/// What a variant gives to one tower.
 #[derive(Debug, Clone)]
-pub(crate) struct Shown {
-    /// Which entries of the pixel batch; of a tower that is given patches all of them, or none.
+pub(crate) struct Given {
+    pub(crate) tower: Part,
+    /// Which entries of the tower's batch; of a tower that is given patches all of them, or none.
     pub(crate) entries: Vec<usize>,
-    /// Their pixels, as many as entries along the first axis; of patches those of the whole case. `None` for no entry.
-    pub(crate) pixels: Option<AnyTensor>,
+    /// Their values, as many as entries along the first axis; of patches those of the whole case. `None` for no entry.
+    pub(crate) values: Option<AnyTensor>,
 }
 
 /// Edits made by a function of the variant's number.
@@ -67,50 +72,79 @@ impl std::fmt::Debug for Made {
     }
 }
 
-/// A case of one row, once for each of `shown`, with those pictures in the places of its own. Pictures that stay the same are shared
-/// by all copies.
+/// A case of one row, once for each of `shown`, with what these give in the places of its own. Entries that stay the same are shared by all
+/// copies.
 ///
 /// # Errors
-/// [`HookError::Values`] if pictures differ in shape.
+/// [`HookError::Values`] if entries differ in shape.
 pub(crate) fn showing(inputs: &Inputs, shown: &[Shown]) -> Result<Inputs, SubjectError> {
-    let mut images = inputs.repeat(shown.len()).images.clone();
-    let patches = !inputs.grids.is_empty();
-    let pictures = inputs.pictures();
-    let own = |entry: &usize, shown: &Shown| patches || shown.entries.contains(entry);
-    // The case's own pictures come first, if a copy shows one of them.
-    let kept = shown.iter().any(|s| inputs.images.iter().flatten().any(|entry| !own(entry, s)));
-    let mut stack: Vec<AnyTensor> = inputs.pixels.iter().filter(|_| kept).cloned().collect();
-    let mut next = if kept { pictures } else { 0 };
-    let mut sources: Vec<usize> = if kept { (0..pictures).collect() } else { Vec::new() };
-    for (copy, shown) in shown.iter().enumerate() {
-        let entries: Vec<usize> = if patches { (0..pictures).collect() } else { shown.entries.clone() };
-        match (&shown.pixels, &inputs.pixels) {
-            (Some(pixels), _) => stack.push(pixels.clone()),
-            (None, Some(pixels)) if patches => stack.push(pixels.clone()),
+    let copies = inputs.repeat(shown.len());
+    let mut changed = Vec::new();
+    for tower in Part::TOWERS {
+        let given: Vec<Option<&Given>> =
+            shown.iter().map(|shown| shown.0.iter().find(|given| given.tower == tower)).collect();
+        if let (Some(own), true) = (inputs.entries(tower), given.iter().any(Option::is_some)) {
+            changed.push((tower, exchanged(own, inputs.rows(), &given, tower)?));
+        }
+    }
+    copies.with(|batch| {
+        for (tower, entries) in changed {
+            if let Some(own) = batch.entries_mut(tower) {
+                *own = entries;
+            }
+        }
+    })
+}
+
+/// The entries of one tower, of copies of so many rows each.
+fn exchanged(
+    own: &Entries,
+    rows: usize,
+    given: &[Option<&Given>],
+    tower: Part,
+) -> Result<Entries, SubjectError> {
+    let (patches, count) = (!own.grids.is_empty(), own.len());
+    let mut of_rows: Vec<Vec<usize>> =
+        given.iter().flat_map(|_| (0..rows).map(|row| own.of_row(row).to_vec())).collect();
+    let other = |entry: &usize, given: &Option<&Given>| {
+        patches || given.is_some_and(|given| given.entries.contains(entry))
+    };
+    // The case's own entries come first, if a copy shows one of them.
+    let kept = given.iter().any(|given| own.of_rows.iter().flatten().any(|entry| !other(entry, given)));
+    let mut stack: Vec<AnyTensor> = own.values.iter().filter(|_| kept).cloned().collect();
+    let mut next = if kept { count } else { 0 };
+    let mut sources: Vec<usize> = if kept { (0..count).collect() } else { Vec::new() };
+    for (copy, given) in given.iter().enumerate() {
+        let entries: Vec<usize> = match (patches, given) {
+            (true, _) => (0..count).collect(),
+            (false, Some(given)) => given.entries.clone(),
+            (false, None) => Vec::new(),
+        };
+        match (given.and_then(|given| given.values.as_ref()), &own.values) {
+            (Some(values), _) => stack.push(values.clone()),
+            (None, Some(values)) if patches => stack.push(values.clone()),
             _ => {}
         }
-        let rows = inputs.rows();
-        for own in images.iter_mut().skip(copy * rows).take(rows) {
-            for image in own.iter_mut() {
-                if let Some(at) = entries.iter().position(|entry| entry == image) {
-                    *image = next + at;
+        for own in of_rows.iter_mut().skip(copy * rows).take(rows) {
+            for slot in own.iter_mut() {
+                if let Some(at) = entries.iter().position(|entry| entry == slot) {
+                    *slot = next + at;
                 }
             }
         }
         next += entries.len();
         sources.extend(entries);
     }
-    let pixels = stacked(stack)?;
-    inputs.repeat(shown.len()).with(|batch| {
-        batch.images = images;
-        batch.colours = sources.iter().filter_map(|entry| inputs.colours.get(*entry).copied()).collect();
-        batch.grids = sources.iter().filter_map(|entry| inputs.grids.get(*entry).copied()).collect();
-        batch.pixels = pixels;
+    Ok(Entries {
+        values: stacked(stack, tower)?,
+        grids: sources.iter().filter_map(|entry| own.grids.get(*entry).copied()).collect(),
+        means: sources.iter().filter_map(|entry| own.means.get(*entry).cloned()).collect(),
+        of_rows,
     })
 }
 
 /// Values one after the other along their first axis.
-fn stacked(all: Vec<AnyTensor>) -> Result<Option<AnyTensor>, HookError> {
+fn stacked(all: Vec<AnyTensor>, tower: Part) -> Result<Option<AnyTensor>, HookError> {
     let Some(first) = all.first() else { return Ok(None) };
     if all.len() == 1 {
         return Ok(all.into_iter().next());
@@ -120,15 +154,16 @@ fn stacked(all: Vec<AnyTensor>) -> Result<Option<AnyTensor>, HookError> {
         return Err(HookError::Values { dims, given: other.dims().iter().product() });
     }
     match dims.len() {
-        2 => joined::<2>(all),
-        3 => joined::<3>(all),
-        4 => joined::<4>(all),
-        _ => joined::<5>(all),
+        2 => joined::<2>(all, tower),
+        3 => joined::<3>(all, tower),
+        4 => joined::<4>(all, tower),
+        _ => joined::<5>(all, tower),
     }
     .map(Some)
 }
 
-fn joined<const D: usize>(all: Vec<AnyTensor>) -> Result<AnyTensor, HookError> {
-    let all: Result<Vec<_>, HookError> = all.into_iter().map(|x| x.rank_of::<D>("vision.pixels")).collect();
+fn joined<const D: usize>(all: Vec<AnyTensor>, tower: Part) -> Result<AnyTensor, HookError> {
+    let place = format!("entries of `{}`", tower.name());
+    let all: Result<Vec<_>, HookError> = all.into_iter().map(|x| x.rank_of::<D>(&place)).collect();
     Ok(Tensor::cat(all?, 0).into())
 }

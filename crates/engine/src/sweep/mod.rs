@@ -29,7 +29,7 @@ pub use data::{DataError, DataSwept, Prepare, sweep_data};
 pub use edit::{Edit, Reference};
 pub use metric::{Metric, OutputFn};
 
-pub(crate) use lazy::{Shown, Variants, showing};
+pub(crate) use lazy::{Given, Shown, Variants, showing};
 
 use entry::{Entry, of_copy};
 use lazy::Made;

@@ -7,7 +7,7 @@ use mmlens_core::{
 };
 
 use super::Edit;
-use super::entry::{Entry, PIXELS, base_plan, row_axis};
+use super::entry::{Entry, base_plan, row_axis};
 use super::lazy::Variants;
 use super::metric::{self, Metric};
 
@@ -162,17 +162,17 @@ fn departure(
             packs &= subject.sites().iter().any(|spec| spec.site == site && row_axis(spec).is_some());
         }
     }
-    let pictured = |site: &&Site| matches!(site.part(), Part::Vision | Part::Connector | Part::Audio);
-    match (shows, touched.iter().find(pictured)) {
+    let perceived = |site: &&Site| matches!(site.part(), Part::Vision | Part::Connector | Part::Audio);
+    match (shows, touched.iter().find(perceived)) {
         (true, Some(site)) => {
-            let reason =
-                format!("pixels are shown in the place of `{PIXELS}`; edits beside them are of words alone");
+            let reason = "towers are given something else; edits beside that are of words alone".to_owned();
             Err(HookError::Edit { site: *site, reason })
         }
         (true, None) if packs => Ok(Entry::Shown),
         (true, None) => {
-            let reason = "beside pixels that are shown, edits must keep to their own row".to_owned();
-            Err(HookError::Edit { site: PIXELS, reason })
+            let reason = "beside what towers are given instead, edits must keep to their own row".to_owned();
+            let site = touched.iter().next().copied().unwrap_or(Site::of(Part::Text, Point::Input));
+            Err(HookError::Edit { site, reason })
         }
         (false, _) if packs => Ok(Entry::of(&touched, looked, subject.sites(), subject.edited())),
         (false, _) => Ok(Entry::Alone),

@@ -62,13 +62,12 @@ impl<'a> Prepared<'a> {
         for edit in places.into_values() {
             plan = edit.planned(plan, self.subject.sites(), entry, (1, 0), self.inputs, 0)?;
         }
-        // Pixels that are shown are made beside the pass: those there were, those put in, and which are.
-        let made = match (entry, &self.inputs.pixels) {
-            (Entry::Shown, Some(pixels)) => 3 * pixels.dims().iter().product::<usize>(),
-            _ => 0,
-        };
+        // What towers are given is made beside the pass: what there was, what is put in, and which is.
+        let given = |tower: Part| self.inputs.entries(tower).and_then(|own| own.values.as_ref());
+        let sizes = self.inputs.towers().filter_map(given).map(|x| x.dims().iter().product::<usize>());
+        let made = if entry == Entry::Shown { 3 * sizes.sum::<usize>() } else { 0 };
         let need = |times| {
-            let copies = Copies { times, pictures: start.own_pictures };
+            let copies = Copies { times, entries: start.own_entries };
             Ok(self.subject.need(self.inputs, &plan, copies)?.and(times * made))
         };
         let memory = match entry {
@@ -118,7 +117,7 @@ impl<'a> Prepared<'a> {
         match self.pass(task, task.entry) {
             // A tower of which several depths are read does not resume behind the first of them. It says so before its
             // first block, so that asking costs an embedding; the pass then begins with the pictures.
-            Err(error) if behind(&error) => self.pass(task, Entry::Pictures),
+            Err(error) if behind(&error) => self.pass(task, Entry::Entries),
             measured => measured,
         }
     }

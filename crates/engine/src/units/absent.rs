@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use image::{DynamicImage, RgbImage};
+use mmlens_core::sound::SoundError;
 use mmlens_core::{Baseline, Clip, Part, Picture, Point, Sample, Seed, Site};
 
 use super::UnitError;
@@ -12,29 +13,36 @@ use super::road;
 
 /// What stands in the place of a unit that is absent.
 ///
-/// | | parts of pictures | words |
-/// |---|---|---|
-/// | [`Baseline`](Self::Baseline) | processed pixels | vectors where the stream begins |
-/// | [`Blur`](Self::Blur), [`Noise`](Self::Noise), [`Road`](Self::Road) | yes | refused |
-/// | [`Other`](Self::Other) | the other's pixels | the other's vectors |
-/// | [`Mask`](Self::Mask), [`Unattended`](Self::Unattended) | refused | yes |
+/// | | parts of pictures | parts of recordings | words |
+/// |---|---|---|---|
+/// | [`Baseline`](Self::Baseline) | processed pixels | the log-mel spectrogram | vectors where the stream begins |
+/// | [`Blur`](Self::Blur), [`Road`](Self::Road) | yes | refused | refused |
+/// | [`Noise`](Self::Noise) | yes | yes | refused |
+/// | [`Silence`](Self::Silence) | refused | yes | refused |
+/// | [`Other`](Self::Other) | the other's pixels | the other's sound | the other's vectors |
+/// | [`Mask`](Self::Mask), [`Unattended`](Self::Unattended) | refused | refused | yes |
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Absent {
     /// A baseline where the unit enters the model: at `vision.pixels`, where [`Baseline::Mean`] is the picture's own mean colour and zero
-    /// that of the processor, or for words at `text.blocks.0.resid_pre`.
+    /// that of the processor; at `audio.mel`, where it is the recording's own mean of every filter; or for words at
+    /// `text.blocks.0.resid_pre`.
     Baseline(Baseline),
     /// The original picture, blurred by a Gaussian.
     Blur {
         /// Its deviation, in pixels of the original picture. Above 0.
         sigma: f64,
     },
-    /// Levels of the original picture drawn evenly from 0 to 255, for each pixel and colour.
+    /// Levels of the original picture drawn evenly from 0 to 255, for each pixel and colour; of a recording white noise of its root mean
+    /// square, listened to as the recording is, so that it is as loud as that in the mean over time and frequency.
     Noise {
-        /// Counted by picture, pixel and colour.
+        /// Counted by picture, pixel and colour, or by recording and sample.
         seed: Seed,
     },
-    /// What another sample has there: its pictures, made as large as this one's, and its words at the same positions.
+    /// What the model hears where nothing sounds beside the rest of the recording: the floor of its log-mel spectrogram.
+    Silence,
+    /// What another sample has there: its pictures, made as large as this one's, its recordings from their beginning, and its words at the
+    /// same positions.
     Other(Arc<Sample>),
     /// ROAD's noisy linear interpolation from the pixels that are left (Rong et al. 2022), in the original picture. What is filled in
     /// depends on all that is absent, so that each coalition is processed anew.
@@ -79,12 +87,9 @@ impl Absent {
         }
     }
 
-    /// What it is in the place of parts of pictures and of words, as findings tell it.
+    /// What it is in the place of parts of pictures, of recordings and of words, as findings tell it.
     pub fn describe(&self, part: Part) -> String {
-        let site = match part {
-            Part::Vision => Site::of(Part::Vision, Point::Pixels),
-            part => Site::block(part, 0, Point::ResidPre),
-        };
+        let site = part.entrance().unwrap_or(Site::block(part, 0, Point::ResidPre));
         match self {
             Self::Baseline(baseline) => format!("{site}: {}", baseline.describe(site)),
             Self::Other(_) => format!("{site}: another sample's"),
@@ -99,6 +104,7 @@ impl fmt::Display for Absent {
             Self::Baseline(_) => f.write_str("a baseline"),
             Self::Blur { sigma } => write!(f, "a blur of {sigma} pixels"),
             Self::Noise { seed } => write!(f, "noise of seed {}", seed.value()),
+            Self::Silence => f.write_str("silence"),
             Self::Other(_) => f.write_str("another sample's part"),
             Self::Road { noise, seed } => {
                 write!(f, "noisy linear interpolation (noise {noise}, seed {})", seed.value())
@@ -127,7 +133,17 @@ pub(super) fn with_pictures(
         ..clip.clone()
     };
     let clips = sample.clips.iter().enumerate().map(clip).collect();
-    Sample { pictures, clips, words: sample.words.clone(), reply: sample.reply.clone() }
+    Sample { pictures, clips, ..sample.clone() }
+}
+
+/// A sample with white noise in the place of every recording, as loud as it and as long. Seeds are counted behind those of pictures.
+pub(super) fn with_noise(sample: &Sample, seed: Seed) -> Result<Sample, SoundError> {
+    let noise = |(at, sound): (usize, &mmlens_core::sound::Sound)| {
+        let own = seed.at(at as u64);
+        sound.noise(|sample| f64::from(own.at(sample).unit()))
+    };
+    let recordings = sample.recordings.iter().enumerate().map(noise).collect::<Result<_, _>>()?;
+    Ok(Sample { recordings, ..sample.clone() })
 }
 
 /// The blurred picture.

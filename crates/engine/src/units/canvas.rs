@@ -1,24 +1,27 @@
-//! How pixels given to a tower lie in rows and columns, whether it is given pictures, tiles or patches, and how some are exchanged.
+//! How what a tower is given lies in rows and columns, whether that are pictures, tiles, patches or spectrograms, and how some of it is
+//! exchanged.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{Bool, Tensor, TensorData};
-use mmlens_core::{AnyTensor, Inputs};
+use mmlens_core::{AnyTensor, Inputs, Part};
 
 use super::UnitError;
-use crate::sweep::Shown;
+use crate::sweep::Given;
 use crate::{reshaped, unfolded};
 
-/// A part of an entry of the pixel batch (a picture, tile or clip).
+/// A part of an entry of a tower's batch (a picture, tile, clip or recording).
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Piece {
+    /// Whose batch.
+    pub(super) tower: Part,
     /// Which entry.
     pub(super) entry: usize,
     pub(super) area: Area,
 }
 
-/// Which pixels of an entry.
+/// Which pixels of an entry; of a recording, which filters and frames.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Area {
     /// A rectangle, in every frame.
@@ -29,13 +32,16 @@ pub(super) enum Area {
     Steps { steps: Range<usize>, rows: Range<usize>, cols: Range<usize> },
 }
 
-/// The pixels of a sample and how they lie.
+/// What a tower is given of a sample, and how it lies.
 #[derive(Debug, Clone)]
 pub(super) struct Canvas {
-    pub(super) pixels: AnyTensor,
+    pub(super) tower: Part,
+    pub(super) values: AnyTensor,
+    /// How many values a pixel has.
+    deep: usize,
     sheets: Vec<Sheet>,
-    /// Of a tower that is given patches: how many values of a patch are of one pixel, and its side.
-    patches: Option<(usize, usize)>,
+    /// Of a tower that is given patches: the side of one.
+    patches: Option<usize>,
 }
 
 /// One entry.
@@ -49,48 +55,62 @@ pub(super) struct Sheet {
 }
 
 impl Canvas {
-    /// The pixels of inputs of one row; `None` where there are none.
+    /// What a tower is given by inputs of one row; `None` where that is nothing.
     ///
     /// # Errors
     /// [`UnitError::Pixels`] for pixels whose place cannot be told.
-    pub(super) fn of(inputs: &Inputs) -> Result<Option<Self>, UnitError> {
-        let Some(pixels) = inputs.pixels.clone() else { return Ok(None) };
-        let found = pixels.dims();
-        match *found {
-            [entries, _, height, width] => {
-                let sheet = Sheet { steps: 1, height, width, places: Vec::new() };
-                Ok(Some(Self { pixels, sheets: vec![sheet; entries], patches: None }))
+    pub(super) fn of(inputs: &Inputs, tower: Part) -> Result<Option<Self>, UnitError> {
+        let own = inputs.entries(tower);
+        let Some((own, values)) = own.and_then(|own| Some((own, own.values.clone()?))) else {
+            return Ok(None);
+        };
+        let found = values.dims();
+        let (deep, sheets, patches) = match *found {
+            [entries, deep, height, width] => {
+                (deep, vec![Sheet { steps: 1, height, width, places: Vec::new() }; entries], None)
             }
-            [patches, values] if !inputs.grids.is_empty() => {
-                let (sheets, side) = sheets(inputs, patches).ok_or(UnitError::Pixels { found })?;
-                match values.checked_rem(side * side) {
-                    Some(0) => {
-                        Ok(Some(Self { pixels, sheets, patches: Some((values / (side * side), side)) }))
-                    }
-                    _ => Err(UnitError::Pixels { found: vec![patches, values] }),
+            [entries, height, width] => {
+                (1, vec![Sheet { steps: 1, height, width, places: Vec::new() }; entries], None)
+            }
+            [patches, numbers] if !own.grids.is_empty() => {
+                let none = || UnitError::Pixels { found: found.clone() };
+                let (sheets, side) = sheets(inputs, patches).ok_or_else(none)?;
+                match numbers.checked_rem(side * side) {
+                    Some(0) => (numbers / (side * side), sheets, Some(side)),
+                    _ => return Err(none()),
                 }
             }
-            _ => Err(UnitError::Pixels { found }),
-        }
+            _ => return Err(UnitError::Pixels { found }),
+        };
+        Ok(Some(Self { tower, values, deep, sheets, patches }))
+    }
+
+    /// What every tower is given that is given something.
+    ///
+    /// # Errors
+    /// As [`Canvas::of`].
+    pub(super) fn all(inputs: &Inputs) -> Result<Vec<Self>, UnitError> {
+        Part::TOWERS.into_iter().filter_map(|tower| Self::of(inputs, tower).transpose()).collect()
     }
 
     pub(super) fn sheets(&self) -> &[Sheet] {
         &self.sheets
     }
 
-    /// The pixels with those of some pieces taken from others: in the order given, each piece from the pixels beside it, which have the
-    /// shape of these. Of pictures, those entries alone that change.
+    /// The values with those of some pieces taken from others: in the order given, each piece from the values beside it, which have the
+    /// shape of these. Of pictures and recordings, those entries alone that change.
     ///
     /// # Errors
-    /// [`UnitError::Subject`] for pixels of another shape.
-    pub(super) fn exchanged(&self, pieces: &[(&Piece, &AnyTensor)]) -> Result<Shown, UnitError> {
-        match self.patches {
-            None => self.pictures(pieces),
-            Some((deep, side)) => self.packed(pieces, deep, side),
-        }
+    /// [`UnitError::Subject`] for values of another shape.
+    pub(super) fn exchanged(&self, pieces: &[(&Piece, &AnyTensor)]) -> Result<Given, UnitError> {
+        let (entries, values) = match self.patches {
+            None => self.one_by_one(pieces)?,
+            Some(side) => self.packed(pieces, side)?,
+        };
+        Ok(Given { tower: self.tower, entries, values })
     }
 
-    /// At every pixel a share of what is there, and of the fill, which has the shape of these pixels, the rest. The share is asked for by entry,
+    /// At every pixel a share of what is there, and of the fill, which has the shape of these values, the rest. The share is asked for by entry,
     /// row and column, and is the same in every frame.
     ///
     /// # Errors
@@ -99,14 +119,15 @@ impl Canvas {
         &self,
         share: &dyn Fn(usize, usize, usize) -> Option<f32>,
         fill: &AnyTensor,
-    ) -> Result<Shown, UnitError> {
-        let dims = self.pixels.dims();
+    ) -> Result<Given, UnitError> {
+        let dims = self.values.dims();
         let none = || UnitError::Pixels { found: dims.clone() };
         let entries: Vec<usize> = (0..self.sheets.len()).collect();
         let device = |x: &Tensor<3>| x.device().without_autodiff();
-        let (rows, deep, each) = match self.patches {
-            None => (self.sheets.len(), *dims.get(1).ok_or_else(none)?, dims.iter().skip(2).product()),
-            Some((deep, side)) => (*dims.first().ok_or_else(none)?, deep, side * side),
+        let deep = self.deep;
+        let (rows, each) = match (self.patches, self.sheets.first()) {
+            (None, sheet) => (self.sheets.len(), sheet.map_or(0, |sheet| sheet.height * sheet.width)),
+            (Some(side), _) => (*dims.first().ok_or_else(none)?, side * side),
         };
         let mut shares = Vec::with_capacity(rows * each);
         for (entry, sheet) in self.sheets.iter().enumerate() {
@@ -119,7 +140,7 @@ impl Canvas {
                         }
                     }
                 }
-                Some((_, side)) => {
+                Some(side) => {
                     for (down, across) in (0..sheet.steps).flat_map(|_| &sheet.places) {
                         for row in down * side..(down + 1) * side {
                             for col in across * side..(across + 1) * side {
@@ -130,42 +151,48 @@ impl Canvas {
                 }
             }
         }
-        let x: Tensor<3> = reshaped(self.pixels.clone(), [rows, deep, each])?;
+        let x: Tensor<3> = reshaped(self.values.clone(), [rows, deep, each])?;
         let fill: Tensor<3> = reshaped(fill.clone(), [rows, deep, each])?;
         let shares = Tensor::<3>::from_data(TensorData::new(shares, [rows, 1, each]), &device(&x));
         let mixed = fill.clone() + (x - fill) * shares;
-        Ok(Shown { entries, pixels: Some(unfolded(mixed, &dims)?) })
+        Ok(Given { tower: self.tower, entries, values: Some(unfolded(mixed, &dims)?) })
     }
 
-    fn pictures(&self, pieces: &[(&Piece, &AnyTensor)]) -> Result<Shown, UnitError> {
+    fn one_by_one(&self, pieces: &[(&Piece, &AnyTensor)]) -> Result<Changed, UnitError> {
         let mut entries: Vec<usize> = pieces.iter().map(|(piece, _)| piece.entry).collect();
         entries.sort_unstable();
         entries.dedup();
         let mut changed: Vec<Tensor<4>> = Vec::new();
         for &entry in &entries {
-            let mut x: Tensor<4> = self.pixels.rows(entry, 1)?.rank_of("a picture")?;
             let Some(sheet) = self.sheets.get(entry) else { continue };
+            let size = [1, self.deep, sheet.height, sheet.width];
+            let mut x: Tensor<4> = reshaped(self.values.rows(entry, 1)?, size)?;
             let own: Vec<_> = pieces.iter().filter(|(piece, _)| piece.entry == entry).copied().collect();
             for (fill, masks) in by_fill(&own) {
                 let mut mask = vec![false; sheet.height * sheet.width];
                 masks.into_iter().for_each(|piece| sheet.mark(&piece.area, &mut mask));
                 let mask = TensorData::new(mask, [1, 1, sheet.height, sheet.width]);
                 let mask = Tensor::<4, Bool>::from_data(mask, &x.device().without_autodiff());
-                let fill: Tensor<4> = fill.rows(entry, 1)?.rank_of("a picture")?;
-                let wide = x.dims();
-                x = x.mask_where(mask.expand(wide), fill);
+                let fill: Tensor<4> = reshaped(fill.rows(entry, 1)?, size)?;
+                x = x.mask_where(mask.expand(size), fill);
             }
             changed.push(x);
         }
-        let pixels = if changed.is_empty() { None } else { Some(AnyTensor::new(Tensor::cat(changed, 0))) };
-        Ok(Shown { entries, pixels })
+        if changed.is_empty() {
+            return Ok((entries, None));
+        }
+        let mut dims = self.values.dims();
+        if let Some(first) = dims.first_mut() {
+            *first = changed.len();
+        }
+        Ok((entries, Some(unfolded(Tensor::cat(changed, 0), &dims)?)))
     }
 
-    fn packed(&self, pieces: &[(&Piece, &AnyTensor)], deep: usize, side: usize) -> Result<Shown, UnitError> {
-        let dims = self.pixels.dims();
+    fn packed(&self, pieces: &[(&Piece, &AnyTensor)], side: usize) -> Result<Changed, UnitError> {
+        let (dims, deep) = (self.values.dims(), self.deep);
         let patches = dims.first().copied().unwrap_or(0);
         let each = side * side;
-        let mut x: Tensor<3> = reshaped(self.pixels.clone(), [patches, deep, each])?;
+        let mut x: Tensor<3> = reshaped(self.values.clone(), [patches, deep, each])?;
         for (fill, own) in by_fill(pieces) {
             let mut mask = Vec::with_capacity(patches * each);
             for (entry, sheet) in self.sheets.iter().enumerate() {
@@ -186,10 +213,12 @@ impl Canvas {
             let wide = x.dims();
             x = x.mask_where(mask.expand(wide), fill);
         }
-        let entries = (0..self.sheets.len()).collect();
-        Ok(Shown { entries, pixels: Some(unfolded(x, &dims)?) })
+        Ok(((0..self.sheets.len()).collect(), Some(unfolded(x, &dims)?)))
     }
 }
+
+/// Which entries are changed, and their values.
+type Changed = (Vec<usize>, Option<AnyTensor>);
 
 /// Pieces by the pixels they are taken from, in the order in which these first come.
 fn by_fill<'a>(pieces: &[(&'a Piece, &'a AnyTensor)]) -> Vec<(&'a AnyTensor, Vec<&'a Piece>)> {
@@ -240,7 +269,7 @@ impl Sheet {
 fn sheets(inputs: &Inputs, patches: usize) -> Option<(Vec<Sheet>, usize)> {
     let map = inputs.map();
     let (mut sheets, mut from, mut sides) = (Vec::new(), 0, Vec::new());
-    for (grid, view) in inputs.grids.iter().zip(&map.views) {
+    for (grid, view) in inputs.seen.grids.iter().zip(map.views_of(Part::Vision)) {
         let each = grid.rows * grid.cols;
         let places = map.patches.get(from..from + each)?.iter().map(|patch| (patch.row, patch.col));
         sides.push(view.rows.len().checked_div(grid.rows)?);

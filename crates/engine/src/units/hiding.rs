@@ -2,19 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use image::DynamicImage;
 use mmlens_core::{
     Alteration, AnalysisError, AnyTensor, AxisName, Baseline, Change, HookError, Inputs, Memory, Part, Plan,
-    Point, Region, Sample, Selector, Site, SiteSpec, Subject,
+    Point, Region, Sample, Selector, Site, Subject,
 };
 
-use super::absent::{blurry, fitted, interpolated, noisy, with_pictures};
+use super::absent::{interpolated, with_pictures};
 use super::canvas::{Canvas, Piece};
+use super::fill::{Filling, entrance};
 use super::{Absent, Coalition, Held, Place, UnitError, Units, one_row};
 use crate::sweep::{self, Shown, Variants, showing};
 use crate::{Edit, Measured, Metric, Progress};
-
-const PIXELS: Site = Site::of(Part::Vision, Point::Pixels);
 
 /// A case whose units can be absent. See [the module](crate::units) for its use.
 #[derive(Clone)]
@@ -23,7 +21,8 @@ pub struct Hiding<'a> {
     sample: &'a Sample,
     inputs: &'a Inputs,
     units: Units,
-    canvas: Option<Canvas>,
+    /// What every tower is given.
+    canvases: Vec<Canvas>,
     /// For each of the units' ways to be absent, what stands there.
     fills: Vec<Fill>,
     /// The part of the model that reads words, and where its attention looks.
@@ -34,8 +33,8 @@ pub struct Hiding<'a> {
 /// What stands in the places of one kind of units.
 #[derive(Debug, Clone)]
 enum Fill {
-    /// Pixels in the shape of the case's.
-    Pixels(AnyTensor),
+    /// For each tower that has such units, values in the shape of what it is given.
+    Given(Vec<(Part, AnyTensor)>),
     /// Pixels that depend on what else is absent.
     Interpolated { noise: f64, seed: mmlens_core::Seed },
     /// Vectors of all positions where the stream begins, `[1, pos, d_model]`.
@@ -54,7 +53,7 @@ impl<'a> Hiding<'a> {
     /// [`UnitError::Unlike`] for another sample of another shape, [`UnitError::Rows`]; whatever a pass reports.
     ///
     /// # Cost
-    /// For each kind of absence that changes pictures, one encoding; for vectors of words, a pass up to the first block. Held are pixels or
+    /// For each kind of absence that changes pictures or recordings, one encoding; for vectors of words, a pass up to the first block. Held are values or
     /// vectors for each kind, once.
     pub fn new(
         subject: &'a dyn Subject,
@@ -65,20 +64,25 @@ impl<'a> Hiding<'a> {
         one_row(inputs)?;
         let encoder = subject.anatomy().iter().any(|anatomy| anatomy.part == Part::Encoder);
         let reader = if encoder { Part::Encoder } else { Part::Text };
-        let canvas = Canvas::of(inputs)?;
+        let canvases = Canvas::all(inputs)?;
         let scores = format!("{}.blocks.*.attn.scores", reader.name()).parse()?;
-        let mut hiding = Self { subject, sample, inputs, units, canvas, fills: Vec::new(), reader, scores };
+        let mut hiding = Self { subject, sample, inputs, units, canvases, fills: Vec::new(), reader, scores };
         for (kind, absent) in hiding.units.absents().iter().enumerate() {
             absent.check()?;
             let own = || hiding.units.iter().filter(|unit| unit.absent == kind);
-            let pictured = own().any(|unit| matches!(unit.held, Held::Pixels(_)));
+            let towers = hiding.towers(kind);
             let worded = own().any(|unit| matches!(unit.held, Held::Positions(_)));
             let unfit = |what| UnitError::Unfit { absent: absent.to_string(), what };
-            let fill = match (pictured, worded) {
-                (true, true) => return Err(unfit("parts of pictures and words at once")),
-                (true, false) => hiding.pixels(absent)?,
-                (false, true) => hiding.vectors(absent, kind)?,
-                (false, false) => Fill::Unused,
+            let fill = match (towers.is_empty(), worded) {
+                (false, true) => return Err(unfit("parts of pictures and words at once")),
+                (false, false) => match absent {
+                    Absent::Road { noise, seed } if !towers.contains(&Part::Audio) => {
+                        Fill::Interpolated { noise: *noise, seed: *seed }
+                    }
+                    _ => Fill::Given(hiding.filling().given(absent, &towers)?),
+                },
+                (true, true) => hiding.vectors(absent, kind)?,
+                (true, false) => Fill::Unused,
             };
             let frames = own().any(|unit| unit.places.contains(&Place::Frames));
             if let (Fill::Interpolated { .. }, true) = (&fill, frames) {
@@ -89,6 +93,19 @@ impl<'a> Hiding<'a> {
         Ok(hiding)
     }
 
+    /// The towers that are given units of a kind.
+    fn towers(&self, kind: usize) -> Vec<Part> {
+        let mut towers = Vec::new();
+        for unit in self.units.iter().filter(|unit| unit.absent == kind) {
+            if let Held::Pixels(pieces) = &unit.held {
+                towers.extend(pieces.iter().map(|piece| piece.tower));
+            }
+        }
+        towers.sort_unstable();
+        towers.dedup();
+        towers
+    }
+
     /// The units.
     pub fn units(&self) -> &Units {
         &self.units
@@ -96,12 +113,16 @@ impl<'a> Hiding<'a> {
 
     /// What stands in the places of absent units, in words, as a finding tells it.
     pub fn baseline(&self) -> String {
-        let told = self.fills.iter().zip(self.units.absents()).filter_map(|(fill, absent)| match fill {
-            Fill::Unused => None,
-            Fill::Pixels(_) | Fill::Interpolated { .. } => Some(absent.describe(Part::Vision)),
-            Fill::Vectors(_) | Fill::Unattended => Some(absent.describe(self.reader)),
-        });
-        told.collect::<Vec<_>>().join("; ")
+        let mut told = Vec::new();
+        for (fill, absent) in self.fills.iter().zip(self.units.absents()) {
+            match fill {
+                Fill::Unused => {}
+                Fill::Given(given) => told.extend(given.iter().map(|(tower, _)| absent.describe(*tower))),
+                Fill::Interpolated { .. } => told.push(absent.describe(Part::Vision)),
+                Fill::Vectors(_) | Fill::Unattended => told.push(absent.describe(self.reader)),
+            }
+        }
+        told.join("; ")
     }
 
     /// The case with the units of a coalition alone: its inputs, and a plan that holds the edits of words.
@@ -128,8 +149,8 @@ impl<'a> Hiding<'a> {
     /// [`HookError::Values`] for a coalition of another number of units; as [`Sweep::run`](crate::Sweep::run).
     ///
     /// # Cost
-    /// A pass for each coalition, from the pixels where it lacks a part of a picture, and one more for all. Beside the passes one pack of
-    /// pixels is there at a time, thrice.
+    /// A pass for each coalition, from what towers are given where it lacks a part of that, and one more for all. Beside the passes one pack
+    /// of that is there at a time, thrice.
     pub fn measure(
         &self,
         metrics: &[Metric],
@@ -149,55 +170,9 @@ impl<'a> Hiding<'a> {
         }
     }
 
-    /// Pixels that stand for absent parts of pictures.
-    fn pixels(&self, absent: &Absent) -> Result<Fill, UnitError> {
-        let canvas = self.canvas.as_ref().ok_or(UnitError::Nothing("picture"))?;
-        let changed = match absent {
-            Absent::Baseline(baseline) => {
-                return Ok(Fill::Pixels(self.baseline_at(PIXELS, baseline, &canvas.pixels)?));
-            }
-            Absent::Road { noise, seed } => return Ok(Fill::Interpolated { noise: *noise, seed: *seed }),
-            Absent::Blur { sigma } => with_pictures(self.sample, |_, _, picture| blurry(picture, *sigma)),
-            Absent::Noise { seed } => {
-                with_pictures(self.sample, |at, _, picture| noisy(picture, seed.at(at as u64)))
-            }
-            Absent::Other(other) => {
-                let count = |sample: &Sample| {
-                    let frames: Vec<usize> = sample.clips.iter().map(|clip| clip.frames.len()).collect();
-                    format!("{} pictures and clips of {frames:?} frames", sample.pictures.len())
-                };
-                let (found, expected) = (count(other), count(self.sample));
-                if found != expected {
-                    return Err(UnitError::Unlike { what: "another sample", found, expected });
-                }
-                let frames = other.clips.iter().flat_map(|clip| &clip.frames);
-                let images: Vec<&DynamicImage> =
-                    other.pictures.iter().map(|p| &p.image).chain(frames).map(AsRef::as_ref).collect();
-                with_pictures(self.sample, |at, _, own| {
-                    let size = (own.width(), own.height());
-                    images.get(at).map_or_else(|| own.to_rgb8(), |other| fitted(other, size))
-                })
-            }
-            Absent::Mask | Absent::Unattended => {
-                return Err(UnitError::Unfit { absent: absent.to_string(), what: "a part of a picture" });
-            }
-        };
-        Ok(Fill::Pixels(self.processed(&changed)?))
-    }
-
-    /// The pixels that the subject makes of a changed sample, of which no more than the pictures differ.
-    fn processed(&self, changed: &Sample) -> Result<AnyTensor, UnitError> {
-        let (made, own) =
-            (self.subject.encode(changed)?, self.canvas.as_ref().map(|canvas| canvas.pixels.dims()));
-        let found = made.pixels.as_ref().map(AnyTensor::dims);
-        match made.pixels.clone() {
-            Some(pixels) if found == own && made.grids == self.inputs.grids => Ok(pixels),
-            _ => Err(UnitError::Unlike {
-                what: "pixels of changed pictures",
-                found: format!("{found:?}"),
-                expected: format!("{own:?}"),
-            }),
-        }
+    fn filling(&self) -> Filling<'_> {
+        let Self { subject, sample, inputs, canvases, .. } = self;
+        Filling { subject: *subject, sample, inputs, canvases }
     }
 
     fn baseline_at(
@@ -206,7 +181,7 @@ impl<'a> Hiding<'a> {
         baseline: &Baseline,
         value: &AnyTensor,
     ) -> Result<AnyTensor, UnitError> {
-        Ok(baseline.at(SiteSpec::among(self.subject.sites(), site)?, value, self.inputs)?)
+        self.filling().baseline_at(site, baseline, value)
     }
 
     /// Where the stream of words begins.
@@ -247,14 +222,14 @@ impl<'a> Hiding<'a> {
                 }
                 read(&other)?
             }
-            Absent::Blur { .. } | Absent::Noise { .. } | Absent::Road { .. } => {
+            Absent::Blur { .. } | Absent::Noise { .. } | Absent::Silence | Absent::Road { .. } => {
                 return Err(UnitError::Unfit { absent: absent.to_string(), what: "a word" });
             }
         };
         Ok(Fill::Vectors(vectors))
     }
 
-    /// Whether a coalition lacks a part of a picture.
+    /// Whether a coalition lacks a part of what towers are given.
     fn exchanges(&self, coalition: &Coalition) -> bool {
         self.absent(coalition).any(|unit| matches!(unit.held, Held::Pixels(_)))
     }
@@ -263,22 +238,34 @@ impl<'a> Hiding<'a> {
         coalition.absent().filter_map(|unit| self.units.units.get(unit))
     }
 
-    /// The pictures of a coalition.
+    /// What towers are given of a coalition.
     fn exchanged(&self, coalition: &Coalition) -> Result<Shown, AnalysisError> {
         let made = self.made(coalition).map_err(|error| error.of("hiding"))?;
-        let mut pieces: Vec<(&Piece, &AnyTensor)> = Vec::new();
-        for unit in self.absent(coalition) {
-            let Held::Pixels(own) = &unit.held else { continue };
-            let fill = match self.fills.get(unit.absent) {
-                Some(Fill::Pixels(pixels)) => Some(pixels),
-                Some(Fill::Interpolated { .. }) => made.get(&unit.absent),
-                _ => None,
-            };
-            let fill = fill.ok_or(HookError::NotRead(PIXELS))?;
-            pieces.extend(own.iter().map(|piece| (piece, fill)));
+        let mut shown = Shown::default();
+        for canvas in &self.canvases {
+            let site = entrance(canvas.tower).map_err(|error| error.of("hiding"))?;
+            let mut pieces: Vec<(&Piece, &AnyTensor)> = Vec::new();
+            for unit in self.absent(coalition) {
+                let Held::Pixels(own) = &unit.held else { continue };
+                let own: Vec<&Piece> = own.iter().filter(|piece| piece.tower == canvas.tower).collect();
+                if own.is_empty() {
+                    continue;
+                }
+                let fill = match self.fills.get(unit.absent) {
+                    Some(Fill::Given(given)) => {
+                        given.iter().find(|(tower, _)| *tower == canvas.tower).map(|(_, values)| values)
+                    }
+                    Some(Fill::Interpolated { .. }) => made.get(&unit.absent),
+                    _ => None,
+                };
+                let fill = fill.ok_or(HookError::NotRead(site))?;
+                pieces.extend(own.into_iter().map(|piece| (piece, fill)));
+            }
+            if !pieces.is_empty() {
+                shown.0.push(canvas.exchanged(&pieces).map_err(|error| error.of("hiding"))?);
+            }
         }
-        let canvas = self.canvas.as_ref().ok_or(HookError::NotRead(PIXELS))?;
-        canvas.exchanged(&pieces).map_err(|error| error.of("hiding"))
+        Ok(shown)
     }
 
     /// Pixels that depend on the coalition, by the kind of absence.
@@ -298,7 +285,8 @@ impl<'a> Hiding<'a> {
                     false => picture.to_rgb8(),
                 }
             });
-            made.insert(kind, self.processed(&changed)?);
+            let pixels = self.filling().processed(&changed, &[Part::Vision])?;
+            made.extend(pixels.into_iter().map(|(_, pixels)| (kind, pixels)));
         }
         Ok(made)
     }
@@ -321,7 +309,7 @@ impl<'a> Hiding<'a> {
                 }
                 Some(Fill::Unattended) => edits.push(self.unattended(positions)),
                 // No words are absent in such a way: it was refused.
-                Some(Fill::Pixels(_) | Fill::Interpolated { .. } | Fill::Unused) | None => {}
+                Some(Fill::Given(_) | Fill::Interpolated { .. } | Fill::Unused) | None => {}
             }
         }
         edits

@@ -1,7 +1,7 @@
 //! Units: the parts of one sample that can be absent, what stands there instead, and passes over coalitions of them.
 //!
 //! [`Units`] are an ordered list of named parts: cells of a grid over a picture, patches, SLIC segments, boxes, labels of a mask, words,
-//! tokens, frames, whole pictures; or several kinds together ([`Units::and`]). Each kind says what stands in the place of an absent one
+//! tokens, frames, whole pictures, stretches of time, bands of frequencies and whole recordings; or several kinds together ([`Units::and`]). Each kind says what stands in the place of an absent one
 //! ([`Absent`]). A [`Coalition`] says which units are there. [`Hiding`] makes inputs and edits of coalitions and measures them: packed,
 //! within a budget of memory, each variant made when its pass is due; coalitions that lack words alone go on behind the tower, and behind
 //! the first word they lack where the model can.
@@ -17,7 +17,12 @@
 //!   absent: it is filled in the original and processed for each coalition.
 //! - Next to the edge of a hidden part, pixels that are left hold a little of what was hidden, and the other way round, where the
 //!   processor's filter is wider than a pixel.
-//! - [`Units::windows`] are given in processed pixels instead, for one entry of the pixel batch.
+//! - [`Units::windows`] are given in processed pixels instead, for one entry of a tower's batch.
+//!
+//! # In which space a recording is hidden
+//! A recording is looked at as a picture, its log-mel spectrogram: a column is a frame of the sound, a row a filter, the lowest at the bottom.
+//! Its parts are hidden there, as parts of a picture are in its pixels: what lies beside stays as it was heard, although frames and filters
+//! overlap their neighbours, and nothing is encoded again. Padding behind the sound is no part of it and stays.
 //!
 //! # Example: occlusion on any family
 //! ```no_run
@@ -73,16 +78,18 @@ mod absent;
 mod canvas;
 mod coalition;
 mod error;
+mod fill;
 mod gauss;
 mod hiding;
 mod parts;
 mod road;
 mod segments;
 mod slic;
+mod sounds;
 mod veil;
 mod words;
 
-use mmlens_core::finding::{Axis, Labels, Modality, TokenLabel};
+use mmlens_core::finding::{Axis, Labels, Modality, Role, TokenLabel};
 use mmlens_core::{Inputs, TokenMap};
 
 pub use absent::Absent;
@@ -91,6 +98,7 @@ pub use error::UnitError;
 pub use hiding::Hiding;
 pub use segments::Segments;
 pub use slic::Slic;
+pub use sounds::HeardBox;
 pub use veil::{Veil, Veiled};
 
 use canvas::Piece;
@@ -121,7 +129,7 @@ enum Held {
     Positions(Vec<usize>),
 }
 
-/// Where it lies on an original picture.
+/// Where it lies on an original picture, or on the spectrogram of a recording.
 #[derive(Debug, Clone, PartialEq)]
 enum Place {
     /// `x0, y0, x1, y1` in pixels.
@@ -199,10 +207,14 @@ impl Units {
         &self.absents
     }
 
-    /// An axis with a label for each: patches if all are parts of pictures, else tokens, those of pictures with their boxes.
+    /// An axis with a label for each: patches if all are parts of pictures, else tokens, those of pictures and recordings with their boxes.
     pub fn axis(&self) -> Axis {
         let labels = || self.units.iter().map(|unit| unit.label.clone());
+        let heard = labels().any(|label| label.modality == Modality::Audio);
         match labels().map(|label| label.patch).collect::<Option<Vec<_>>>() {
+            Some(patches) if !patches.is_empty() && heard => {
+                Axis::new(Role::Patch, Labels::Tokens(labels().collect()))
+            }
             Some(patches) if !patches.is_empty() => Axis::patches(patches),
             _ => Axis::tokens(labels().collect()),
         }
@@ -238,8 +250,8 @@ fn one_row(inputs: &Inputs) -> Result<&TokenMap, UnitError> {
     Ok(inputs.map())
 }
 
-/// Names of the positions of an axis that are spans.
-fn spans(role: mmlens_core::finding::Role, image: usize, edges: &[f64]) -> Axis {
+/// Spans between edges.
+fn spans(edges: &[f64]) -> Vec<[f32; 2]> {
     let pairs = edges.iter().zip(edges.iter().skip(1));
-    Axis::new(role, Labels::Spans { image, spans: pairs.map(|(a, b)| [*a as f32, *b as f32]).collect() })
+    pairs.map(|(a, b)| [*a as f32, *b as f32]).collect()
 }

@@ -1,36 +1,60 @@
-//! Units that are parts of pictures and clips.
+//! Units that are parts of pictures, clips and recordings.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use mmlens_core::finding::{Modality, PatchLabel, Role, TokenLabel};
-use mmlens_core::{Inputs, TokenMap, View};
+use mmlens_core::{Inputs, Part, TokenMap, View};
 
 use super::canvas::{Area, Canvas, Piece, Sheet};
 use super::{Held, Place, Segments, Unit, UnitError, Units, one_row, spans};
 use crate::Windows;
+use crate::label::axis_of;
 
-/// Pictures of one row, and how they lie.
-struct Seen<'a> {
-    map: &'a TokenMap,
+/// What towers are given by one row, and how it lies.
+pub(super) struct Seen<'a> {
+    pub(super) map: &'a TokenMap,
+    towers: Vec<Tower<'a>>,
+}
+
+/// What one tower is given.
+struct Tower<'a> {
+    part: Part,
     sheets: Vec<Sheet>,
-    /// For every entry of the pixel batch that the row shows, its view.
+    /// For every entry of the tower's batch that the row shows, its view.
     views: Vec<(usize, &'a View)>,
 }
 
+/// An entry that shows a picture or recording: of which tower, which, and how it lies.
+type Entry<'s, 'a> = (Part, usize, &'a View, &'s Sheet);
+
 impl<'a> Seen<'a> {
-    fn of(inputs: &'a Inputs) -> Result<Self, UnitError> {
+    /// # Errors
+    /// [`UnitError::Nothing`] where no tower is given anything, [`UnitError::Rows`], [`UnitError::Pixels`].
+    pub(super) fn of(inputs: &'a Inputs) -> Result<Self, UnitError> {
         let map = one_row(inputs)?;
-        let canvas = Canvas::of(inputs)?.ok_or(UnitError::Nothing("picture"))?;
-        let entries = inputs.images.first().map_or(&[][..], Vec::as_slice);
-        let views = entries.iter().copied().zip(&map.views).collect();
-        Ok(Self { map, sheets: canvas.sheets().to_vec(), views })
+        let tower = |canvas: Canvas| {
+            let part = canvas.tower;
+            let entries = inputs.entries(part).map_or(&[][..], |own| own.of_row(0));
+            let views = entries.iter().copied().zip(map.views_of(part)).collect();
+            Tower { part, sheets: canvas.sheets().to_vec(), views }
+        };
+        let towers: Vec<Tower<'_>> = Canvas::all(inputs)?.into_iter().map(tower).collect();
+        match towers.is_empty() {
+            true => Err(UnitError::Nothing("picture")),
+            false => Ok(Self { map, towers }),
+        }
     }
 
-    /// The entries that show a picture or clip.
-    fn entries(&self, image: usize) -> Result<Vec<(usize, &'a View, &Sheet)>, UnitError> {
-        let own = self.views.iter().filter(|(_, view)| view.image == image);
-        let own: Vec<_> = own.filter_map(|(e, view)| Some((*e, *view, self.sheets.get(*e)?))).collect();
+    /// The entries that show a picture or clip, or play a recording.
+    fn entries(&self, image: usize) -> Result<Vec<Entry<'_, 'a>>, UnitError> {
+        let mut own = Vec::new();
+        for tower in &self.towers {
+            for (entry, view) in tower.views.iter().filter(|(_, view)| view.image == image) {
+                let Some(sheet) = tower.sheets.get(*entry) else { continue };
+                own.push((tower.part, *entry, *view, sheet));
+            }
+        }
         match own.is_empty() {
             true => Err(UnitError::None { what: "picture", index: image, len: self.map.pictures.len() }),
             false => Ok(own),
@@ -38,9 +62,9 @@ impl<'a> Seen<'a> {
     }
 
     /// What of a picture the model is given: `x0, y0, x1, y1`.
-    fn extent(&self, image: usize) -> Result<[f64; 4], UnitError> {
+    pub(super) fn extent(&self, image: usize) -> Result<[f64; 4], UnitError> {
         let (mut cols, mut rows) = ([f64::INFINITY, f64::NEG_INFINITY], [f64::INFINITY, f64::NEG_INFINITY]);
-        for (_, view, _) in self.entries(image)? {
+        for (_, _, view, _) in self.entries(image)? {
             for (all, own) in [(&mut cols, &view.cols), (&mut rows, &view.rows)] {
                 for [from, to] in own.iter().filter(|[from, to]| from < to) {
                     // no NaN: extents on a picture
@@ -53,20 +77,37 @@ impl<'a> Seen<'a> {
 
     /// The pixels of every entry whose middle lies in a box.
     fn within(&self, image: usize, [x0, y0, x1, y1]: [f64; 4]) -> Result<Vec<Piece>, UnitError> {
-        let pieces = self.entries(image)?.into_iter().filter_map(|(entry, view, _)| {
+        let pieces = self.entries(image)?.into_iter().filter_map(|(tower, entry, view, _)| {
             let (rows, cols) = (between(&view.rows, y0, y1), between(&view.cols, x0, x1));
-            (!rows.is_empty() && !cols.is_empty()).then_some(Piece { entry, area: Area::Box { rows, cols } })
+            (!rows.is_empty() && !cols.is_empty()).then_some(Piece {
+                tower,
+                entry,
+                area: Area::Box { rows, cols },
+            })
         });
         Ok(pieces.collect())
     }
 
-    fn boxed(&self, name: String, patch: PatchLabel, bbox: [f64; 4]) -> Result<Unit, UnitError> {
+    /// A box on a picture or recording under a name.
+    pub(super) fn boxed(&self, name: String, patch: PatchLabel, bbox: [f64; 4]) -> Result<Unit, UnitError> {
         let pieces = self.within(patch.image, bbox)?;
         if pieces.is_empty() {
             return Err(UnitError::Unseen { unit: name });
         }
         let place = Place::Box { image: patch.image, bbox: patch.bbox };
-        Ok(Unit::new(label(name, patch), Held::Pixels(pieces), vec![place]))
+        let label = self.label(name, patch);
+        Ok(Unit::new(label, Held::Pixels(pieces), vec![place]))
+    }
+
+    /// What a unit is called, and where it lies.
+    fn label(&self, name: String, patch: PatchLabel) -> TokenLabel {
+        let modality = if self.map.sound(patch.image).is_some() { Modality::Audio } else { Modality::Image };
+        TokenLabel::new(name, modality).with_patch(patch)
+    }
+
+    /// A place as its own name.
+    fn named(&self, patch: PatchLabel) -> String {
+        self.map.label(patch).text
     }
 }
 
@@ -82,16 +123,13 @@ fn between(extents: &[[f32; 2]], from: f64, to: f64) -> Range<usize> {
     }
 }
 
-fn label(name: String, patch: PatchLabel) -> TokenLabel {
-    TokenLabel::new(name, Modality::Image).with_patch(patch)
-}
-
-fn whole(image: usize, bbox: [f64; 4]) -> PatchLabel {
+pub(super) fn whole(image: usize, bbox: [f64; 4]) -> PatchLabel {
     PatchLabel { image, tile: 0, frame: 0, row: 0, col: 0, bbox: bbox.map(|edge| edge as f32) }
 }
 
 impl Units {
-    /// Cells of a grid over what the model is given of a picture (or of every frame of a clip), row by row.
+    /// Cells of a grid over what the model is given of a picture (or of every frame of a clip, or of a recording's spectrogram, whose rows are of
+    /// equally many filters), row by row.
     ///
     /// # Errors
     /// [`UnitError::Setting`] for a grid of nothing, [`UnitError::Unseen`] for one finer than the pixels that the model is given,
@@ -117,10 +155,11 @@ impl Units {
                 let ([y0, y1], [x0, x1]) = (y, x) else { continue };
                 let bbox = [*x0, *y0, *x1, *y1];
                 let patch = PatchLabel { row, col, ..whole(image, bbox) };
-                units.push(seen.boxed(patch.to_string(), patch, bbox)?);
+                units.push(seen.boxed(seen.named(patch), patch, bbox)?);
             }
         }
-        let grid = Some([spans(Role::Row, image, &down), spans(Role::Column, image, &across)]);
+        let grid = [(Role::Row, &down), (Role::Column, &across)];
+        let grid = Some(grid.map(|(role, edges)| axis_of(seen.map, role, image, spans(edges))));
         Ok(Self { grid, ..Self::of(units) })
     }
 
@@ -159,12 +198,14 @@ impl Units {
                 |y: &[f32; 2]| view.cols.iter().map(|x| at(*y, *x).unwrap_or(none)).collect::<Vec<_>>();
             Arc::new(view.rows.iter().flat_map(of_row).collect())
         };
-        let maps: Vec<_> = entries.iter().map(|(entry, view, _)| (*entry, labels(view))).collect();
+        let maps: Vec<_> =
+            entries.iter().map(|(tower, entry, view, _)| (*tower, *entry, labels(view))).collect();
         let shared = Arc::new(segments.clone());
         let mut units = Vec::new();
         for (col, (label, bbox)) in boxes.into_iter().enumerate() {
-            let own = maps.iter().filter(|(_, labels)| labels.contains(&label));
-            let piece = |(entry, labels): &(usize, Arc<Vec<u32>>)| Piece {
+            let own = maps.iter().filter(|(.., labels)| labels.contains(&label));
+            let piece = |(tower, entry, labels): &(Part, usize, Arc<Vec<u32>>)| Piece {
+                tower: *tower,
                 entry: *entry,
                 area: Area::Label { labels: labels.clone(), label },
             };
@@ -174,7 +215,7 @@ impl Units {
             }
             let patch = PatchLabel { col, bbox, ..whole(image, [0.0; 4]) };
             let place = Place::Label { image, segments: shared.clone(), label };
-            let named = super::parts::label(format!("segment {label}"), patch);
+            let named = seen.label(format!("segment {label}"), patch);
             units.push(Unit::new(named, Held::Pixels(pieces), vec![place]));
         }
         Ok(Self::of(units))
@@ -186,13 +227,31 @@ impl Units {
     /// # Errors
     /// As [`Units::cells`].
     pub fn patches(inputs: &Inputs) -> Result<Self, UnitError> {
+        Self::of_patches(inputs, |_| true)
+    }
+
+    /// Those of what one tower is given.
+    ///
+    /// # Errors
+    /// As [`Units::cells`].
+    pub fn patches_of(inputs: &Inputs, tower: Part) -> Result<Self, UnitError> {
+        Self::of_patches(inputs, |own| own == tower)
+    }
+
+    fn of_patches(inputs: &Inputs, wanted: impl Fn(Part) -> bool) -> Result<Self, UnitError> {
         let seen = Seen::of(inputs)?;
         let shown: Vec<PatchLabel> = seen.map.tokens.iter().filter_map(|token| token.patch).collect();
-        let patches = if shown.is_empty() { seen.map.patches.clone() } else { shown };
+        let mut patches = if shown.is_empty() { seen.map.patches.clone() } else { shown };
+        let tower = |patch: &PatchLabel| match seen.map.sound(patch.image) {
+            Some(_) => Part::Audio,
+            None => Part::Vision,
+        };
+        patches.retain(|patch| wanted(tower(patch)));
         let mut units = Vec::with_capacity(patches.len());
         for patch in &patches {
-            let unseen = || UnitError::Unseen { unit: patch.to_string() };
-            let (entry, view, sheet) = *seen.entries(patch.image)?.get(patch.tile).ok_or_else(unseen)?;
+            let unseen = || UnitError::Unseen { unit: seen.named(*patch) };
+            let (tower, entry, view, sheet) =
+                *seen.entries(patch.image)?.get(patch.tile).ok_or_else(unseen)?;
             let [x0, y0, x1, y1] = patch.bbox.map(f64::from);
             let (rows, cols) = (between(&view.rows, y0, y1), between(&view.cols, x0, x1));
             if rows.is_empty() || cols.is_empty() {
@@ -210,8 +269,8 @@ impl Units {
                 1 => Place::Box { image: patch.image, bbox: patch.bbox },
                 _ => Place::Frames,
             };
-            let held = Held::Pixels(vec![Piece { entry, area }]);
-            units.push(Unit::new(label(patch.to_string(), *patch), held, vec![place]));
+            let held = Held::Pixels(vec![Piece { tower, entry, area }]);
+            units.push(Unit::new(seen.label(seen.named(*patch), *patch), held, vec![place]));
         }
         match units.is_empty() {
             true => Err(UnitError::Nothing("patch that a position shows")),
@@ -219,16 +278,18 @@ impl Units {
         }
     }
 
-    /// Windows over one entry of the pixel batch (a picture or tile), in pixels as they are given to the tower.
+    /// Windows over one entry of a tower's batch (a picture, tile or recording), in pixels as they are given to the tower; of a recording in
+    /// filters, the lowest first, and frames.
     ///
     /// # Errors
     /// [`UnitError::None`] without such an entry, [`UnitError::Unseen`] for a window beyond it, and as [`Units::cells`].
-    pub fn windows(inputs: &Inputs, entry: usize, windows: &Windows) -> Result<Self, UnitError> {
+    pub fn windows(inputs: &Inputs, tower: Part, entry: usize, windows: &Windows) -> Result<Self, UnitError> {
         let seen = Seen::of(inputs)?;
-        let len = seen.sheets.len();
-        let none = UnitError::None { what: "entry of the pixel batch", index: entry, len };
-        let sheet = seen.sheets.get(entry).ok_or_else(|| none.clone())?;
-        let view = seen.views.iter().find(|(own, _)| *own == entry).map(|(_, view)| *view).ok_or(none)?;
+        let own = seen.towers.iter().find(|own| own.part == tower).ok_or(UnitError::Nothing("picture"))?;
+        let none =
+            UnitError::None { what: "entry of the tower's batch", index: entry, len: own.sheets.len() };
+        let sheet = own.sheets.get(entry).ok_or_else(|| none.clone())?;
+        let view = own.views.iter().find(|(own, _)| *own == entry).map(|(_, view)| *view).ok_or(none)?;
         let mut units = Vec::with_capacity(windows.len());
         let across = windows.cols().len().max(1);
         for (index, (rows, cols)) in windows
@@ -252,7 +313,8 @@ impl Units {
             let patch = PatchLabel { row, col, bbox, ..whole(view.image, [0.0; 4]) };
             let area = Area::Box { rows: rows.clone(), cols: cols.clone() };
             let place = Place::Box { image: view.image, bbox };
-            units.push(Unit::new(label(name, patch), Held::Pixels(vec![Piece { entry, area }]), vec![place]));
+            let held = Held::Pixels(vec![Piece { tower, entry, area }]);
+            units.push(Unit::new(seen.label(name, patch), held, vec![place]));
         }
         Ok(Self::of(units))
     }
@@ -266,17 +328,21 @@ impl Units {
         let extent = seen.extent(image)?;
         let frames = steps(&seen.map.patches, image);
         let mut units = Vec::new();
-        for (entry, view, sheet) in seen.entries(image)?.into_iter().filter(|(_, _, sheet)| sheet.steps > 1) {
+        for (tower, entry, view, sheet) in
+            seen.entries(image)?.into_iter().filter(|(.., sheet)| sheet.steps > 1)
+        {
             for step in 0..sheet.steps {
                 let frame = frames.get(step).copied().unwrap_or(step);
                 let patch = PatchLabel { frame, ..whole(image, extent) };
                 let [rows, cols] =
                     [&view.rows, &view.cols].map(|own| between(own, f64::NEG_INFINITY, f64::INFINITY));
                 let held = Held::Pixels(vec![Piece {
+                    tower,
                     entry,
                     area: Area::Steps { steps: step..step + 1, rows, cols },
                 }]);
-                units.push(Unit::new(label(format!("from frame {frame}"), patch), held, vec![Place::Frames]));
+                let named = seen.label(format!("from frame {frame}"), patch);
+                units.push(Unit::new(named, held, vec![Place::Frames]));
             }
         }
         match units.is_empty() {
@@ -295,7 +361,10 @@ impl Units {
             let extent = seen.extent(image)?;
             seen.boxed(format!("picture {image}"), whole(image, extent), extent)
         };
-        Ok(Self::of((0..seen.map.pictures.len()).map(unit).collect::<Result<_, _>>()?))
+        match seen.map.first_sound() {
+            0 => Err(UnitError::Nothing("picture")),
+            pictures => Ok(Self::of((0..pictures).map(unit).collect::<Result<_, _>>()?)),
+        }
     }
 
     /// All pictures and clips as one unit: a whole modality.
@@ -303,16 +372,19 @@ impl Units {
     /// # Errors
     /// As [`Units::cells`].
     pub fn all_pictures(inputs: &Inputs) -> Result<Self, UnitError> {
-        let each = Self::pictures(inputs)?;
+        Ok(Self::pictures(inputs)?.as_one(TokenLabel::new("pictures", Modality::Image)))
+    }
+
+    /// All of them as one unit.
+    pub(super) fn as_one(self, label: TokenLabel) -> Self {
         let (mut pieces, mut places) = (Vec::new(), Vec::new());
-        for unit in each.units {
+        for unit in self.units {
             places.extend(unit.places);
             if let Held::Pixels(own) = unit.held {
                 pieces.extend(own);
             }
         }
-        let label = TokenLabel::new("pictures", Modality::Image);
-        Ok(Self::of(vec![Unit::new(label, Held::Pixels(pieces), places)]))
+        Self::of(vec![Unit::new(label, Held::Pixels(pieces), places)])
     }
 }
 

@@ -59,17 +59,22 @@ pub(crate) fn hide(
 /// One row for each of `variants`, all of the prompt of `inputs` (one row), with the variant in the place of its picture `entry`.
 pub(crate) fn show(inputs: &Inputs, entry: usize, variants: AnyTensor) -> Inputs {
     let copies = variants.dims()[0];
-    let pixels: Tensor<4> = inputs.pixels.clone().unwrap().rank_of("pictures").unwrap();
+    let pixels: Tensor<4> = inputs.seen.values.clone().unwrap().rank_of("pictures").unwrap();
     let pictures = pixels.dims()[0];
     let repeated = inputs.repeat(copies).with(|batch| {
-        for (row, images) in batch.images.iter_mut().enumerate() {
+        for (row, images) in batch.seen.of_rows.iter_mut().enumerate() {
             images.iter_mut().filter(|i| **i == entry).for_each(|i| *i = pictures + row);
         }
-        if let Some(colour) = inputs.colours.get(entry) {
-            batch.colours =
-                inputs.colours.iter().copied().chain(std::iter::repeat_n(*colour, copies)).collect();
+        if let Some(colour) = inputs.seen.means.get(entry) {
+            batch.seen.means = inputs
+                .seen
+                .means
+                .iter()
+                .cloned()
+                .chain(std::iter::repeat_n(colour.clone(), copies))
+                .collect();
         }
-        batch.pixels = Some(Tensor::cat(vec![pixels, variants.rank_of("pictures").unwrap()], 0).into());
+        batch.seen.values = Some(Tensor::cat(vec![pixels, variants.rank_of("pictures").unwrap()], 0).into());
     });
     repeated.unwrap()
 }

@@ -168,14 +168,15 @@ fn a_cell_and_a_word_are_hidden_together() {
     let (subject, sample) = (opened("llava-a"), sample("llava-a", textured(0)));
     let subject = subject.as_ref();
     let inputs = subject.encode(&sample).unwrap();
-    let whole = inputs.pixels.clone().unwrap();
+    let whole = inputs.seen.values.clone().unwrap();
     let [_, _, height, width] = *whole.dims() else { panic!("{:?}", whole.dims()) };
     let windows = Windows::grid([height, width], [2, 2]);
     let word = Units::words(&inputs, &Positions::Words).unwrap();
     let n = word.len();
     let last = word.iter().last().unwrap().positions().to_vec();
     for instead in [Absent::default(), Absent::Unattended] {
-        let units = Units::windows(&inputs, 0, &windows).unwrap().instead(Baseline::Constant(0.5));
+        let units =
+            Units::windows(&inputs, Part::Vision, 0, &windows).unwrap().instead(Baseline::Constant(0.5));
         let units = units.and(word.clone().instead(instead.clone()));
         let hiding = Hiding::new(subject, &sample, &inputs, units).unwrap();
         let some = Coalition::all(4 + n).without(2).without(4 + n - 1);
@@ -234,7 +235,7 @@ fn other_units_are_hidden_too() {
                     *sum,
                     usize::from(all != own),
                     "{name} {i}: {all} {own} {n} {:?}",
-                    inputs.pixels.as_ref().unwrap().dims()
+                    inputs.seen.values.as_ref().unwrap().dims()
                 );
             }
             let some = [Coalition::none(n), Coalition::of(n, (0..n).step_by(3))];

@@ -3,6 +3,7 @@
 pub(crate) mod by_hand;
 mod families;
 mod lazy;
+mod sounds;
 mod toy;
 
 use mmlens_core::Memory;
@@ -44,11 +45,14 @@ fn one_by_one(
 
 /// What the first row shows, picture by picture.
 fn pixels(inputs: &Inputs) -> Vec<f32> {
-    let pixels = inputs.pixels.as_ref().unwrap();
-    if !inputs.grids.is_empty() {
+    let pixels = inputs.seen.values.as_ref().unwrap();
+    if !inputs.seen.grids.is_empty() {
         return pixels.to_values().unwrap();
     }
-    inputs.images[0].iter().flat_map(|entry| pixels.rows(*entry, 1).unwrap().to_values().unwrap()).collect()
+    inputs.seen.of_rows[0]
+        .iter()
+        .flat_map(|entry| pixels.rows(*entry, 1).unwrap().to_values().unwrap())
+        .collect()
 }
 
 /// All coalitions of a few units.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use mmlens_core::finding::{Labels, Modality, Role, Tolerance};
-use mmlens_core::{Baseline, Inputs, Objective, Plan, Point, Sample, Seed, Site, Subject, Words};
+use mmlens_core::{Baseline, Inputs, Objective, Part, Plan, Point, Sample, Seed, Site, Subject, Words};
 use mmlens_engine::{Absent, Coalition, Hiding, Positions, Segments, UnitError, Units, Windows, shapley};
 use mmlens_testkit::Toy;
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ const ENTERED: Site = Site::block(mmlens_core::Part::Text, 0, Point::ResidPre);
 /// What stands for absent units by hand: windows of the pixels, and vectors put in.
 fn by_hand(toy: &Toy, inputs: &Inputs, cells: &[usize], words: &[usize]) -> f32 {
     let windows = Windows::grid([8, 8], [2, 2]);
-    let whole = inputs.pixels.clone().unwrap();
+    let whole = inputs.seen.values.clone().unwrap();
     let grey = Baseline::Mean.at(&toy.sites()[0], &whole, inputs).unwrap();
     let mut shown = whole.clone();
     for cell in cells {
@@ -28,7 +28,8 @@ fn by_hand(toy: &Toy, inputs: &Inputs, cells: &[usize], words: &[usize]) -> f32 
     }
     let variant = show(inputs, 0, shown);
     let zero = inputs
-        .pixels
+        .seen
+        .values
         .as_ref()
         .unwrap()
         .shaped(vec![0.0; inputs.positions() * 6], &[1, inputs.positions(), 6]);
@@ -88,9 +89,9 @@ fn windows_are_those_of_occlusion() {
     let inputs = toy.encode(&sample).unwrap();
     for entry in 0..2 {
         let windows = Windows::sliding([8, 8], [3, 4], [2, 3]);
-        let whole = inputs.pixels.clone().unwrap();
+        let whole = inputs.seen.values.clone().unwrap();
         let grey = Baseline::Mean.at(&toy.sites()[0], &whole, &inputs).unwrap();
-        let units = Units::windows(&inputs, entry, &windows).unwrap().instead(Baseline::Mean);
+        let units = Units::windows(&inputs, Part::Vision, entry, &windows).unwrap().instead(Baseline::Mean);
         assert_eq!(units.len(), windows.len());
         let hiding = Hiding::new(&toy, &sample, &inputs, units).unwrap();
         let n = windows.len();
@@ -101,7 +102,7 @@ fn windows_are_those_of_occlusion() {
         assert_eq!(measured(&hiding, objective(), &some, n), wanted);
         let (alone, _) = hiding.only(&some[4]).unwrap();
         let one = show(&inputs, entry, hide(&windows, &own, &grey, 4..5));
-        assert_eq!((pixels(&alone), &alone.images), (pixels(&one), &one.images));
+        assert_eq!((pixels(&alone), &alone.seen.of_rows), (pixels(&one), &one.seen.of_rows));
     }
 }
 
@@ -208,7 +209,7 @@ fn units_are_labelled_for_findings() {
     assert_eq!((rows.role, cols.role, rows.len(), cols.len()), (Role::Row, Role::Column, 2, 4));
     assert_eq!(
         cols.labels,
-        Labels::Spans { image: 0, spans: vec![[0.0, 2.0], [2.0, 4.0], [4.0, 6.0], [6.0, 8.0]] }
+        Labels::Spans { image: 0, spans: vec![[0.0, 2.0], [2.0, 4.0], [4.0, 6.0], [6.0, 8.0]], heard: None }
     );
     assert_eq!(cells.axis().role, Role::Patch);
     assert_eq!(cells.iter().nth(5).unwrap().label().patch.unwrap().bbox, [2.0, 4.0, 4.0, 8.0]);
@@ -295,7 +296,7 @@ fn what_fits_no_unit_is_refused() {
     assert!(Segments::new(2, 2, vec![0; 3]).is_err());
     let beyond = Windows::grid([9, 8], [2, 2]);
     assert_eq!(
-        none(Units::windows(&inputs, 0, &beyond)),
+        none(Units::windows(&inputs, Part::Vision, 0, &beyond)),
         "the model is given no pixel of rows 4–9, columns 0–4"
     );
     let blind = toy.encode(&Sample::new(Vec::new(), Words::Prompt("ab".to_owned()))).unwrap();

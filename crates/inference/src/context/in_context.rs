@@ -277,7 +277,11 @@ impl InContext {
 
     /// A case with its pictures' places written into its question.
     fn shown(&self, many: &ManyCases, index: usize, image: &str) -> Result<Shown, AnalysisError> {
-        let Sample { pictures, words, reply, .. } = read(many, index)?;
+        let Sample { pictures, clips, recordings, words, reply } = read(many, index)?;
+        if !clips.is_empty() || !recordings.is_empty() {
+            let found = format!("case {index} has clips or recordings");
+            return Err(input(&CARD, "cases of pictures and words", found));
+        }
         let answer = match reply {
             Some(Reply::Text(text)) => text.trim().to_owned(),
             _ => String::new(),

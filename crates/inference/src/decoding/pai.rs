@@ -80,7 +80,7 @@ pub const CARD: Card = Card {
     leaf: Leaf::Inference,
     cost: "2 forward for each token",
     needs: &[
-        Capability::Pictures,
+        Capability::Perception,
         Capability::Generation,
         Capability::SelfAttention,
         Capability::OwnWords,

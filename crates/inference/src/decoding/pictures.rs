@@ -1,9 +1,8 @@
-//! Inputs whose pictures are noised, or gone.
+//! Inputs whose pictures and recordings are noised, or gone.
 
 use std::sync::Arc;
 
-use mmlens_core::finding::Modality;
-use mmlens_core::{HookError, Inputs, Seed, SubjectError, TokenMap};
+use mmlens_core::{Entries, HookError, Inputs, Part, Seed, SubjectError, TokenMap};
 
 /// Steps of the diffusion.
 pub(super) const STEPS: usize = 1000;
@@ -19,55 +18,71 @@ pub fn kept_of_signal(step: usize) -> f64 {
     (0..=step).map(|at| 1.0 - beta(at)).product::<f64>().sqrt()
 }
 
-/// The same with noised pictures: `kept x + sqrt(1 - kept^2) n` at every number of the pixels as the tower is given them. The noise of
-/// number `j` of a row's picture `i` is [`Seed::normal`] of `seed.at(i).at(j)`, whatever else is in the batch.
+/// The same with noised pictures and recordings: `kept x + sqrt(1 - kept^2) n` at every number that a tower is given. The noise of
+/// number `j` of a row's picture `i` is [`Seed::normal`] of `seed.at(i).at(j)`, whatever else is in the batch; recordings are counted behind
+/// the row's pictures.
 ///
 /// # Errors
-/// [`SubjectError::Batch`] for inputs without pictures, or pixels that are not a whole number for each of them.
+/// [`SubjectError::Batch`] for inputs without pictures and recordings, or numbers that are not as many for each of them.
 pub fn noised(inputs: &Inputs, kept: f64, seed: Seed) -> Result<Inputs, SubjectError> {
     let fail = |reason: &str| SubjectError::Batch { reason: reason.to_owned() };
-    let pixels = inputs.pixels.as_ref().ok_or_else(|| fail("there are no pictures to noise"))?;
-    let mut values = pixels.to_values()?;
-    let width = match inputs.grids.is_empty() {
-        true => values.len() / inputs.pictures().max(1),
-        false => pixels.dims().iter().skip(1).product(),
-    };
-    let lengths: Vec<usize> = match inputs.grids.is_empty() {
-        true => vec![width; inputs.pictures()],
-        false => inputs.grids.iter().map(|grid| grid.patches() * width).collect(),
-    };
-    if lengths.iter().sum::<usize>() != values.len() {
-        return Err(fail("the pixels are no whole number for each picture"));
-    }
-    let number = |picture: usize| {
-        let of_row = |own: &Vec<usize>| own.iter().position(|entry| *entry == picture);
-        inputs.images.iter().find_map(of_row).unwrap_or(picture)
-    };
-    let spread = (1.0 - kept * kept).max(0.0).sqrt(); // no NaN: a share of the signal
-    let mut rest = values.as_mut_slice();
-    for (picture, length) in lengths.into_iter().enumerate() {
-        let (own, others) = rest.split_at_mut(length);
-        let seed = seed.at(number(picture) as u64);
-        for (at, value) in own.iter_mut().enumerate() {
-            *value = (kept * f64::from(*value) + spread * seed.at(at as u64).normal()) as f32;
+    let mut made = Vec::new();
+    for tower in inputs.towers() {
+        let Some(own) = inputs.entries(tower) else { continue };
+        let Some(given) = own.values.as_ref() else { continue };
+        let mut values = given.to_values()?;
+        let width = match own.grids.is_empty() {
+            true => values.len() / own.len().max(1),
+            false => given.dims().iter().skip(1).product(),
+        };
+        let lengths: Vec<usize> = match own.grids.is_empty() {
+            true => vec![width; own.len()],
+            false => own.grids.iter().map(|grid| grid.patches() * width).collect(),
+        };
+        if lengths.iter().sum::<usize>() != values.len() {
+            return Err(fail("the pixels are no whole number for each picture"));
         }
-        rest = others;
+        let number = |entry: usize| {
+            let of_row = |(row, entries): (usize, &Vec<usize>)| {
+                let before = if tower == Part::Audio { inputs.seen.of_row(row).len() } else { 0 };
+                entries.iter().position(|other| *other == entry).map(|own| before + own)
+            };
+            own.of_rows.iter().enumerate().find_map(of_row).unwrap_or(entry)
+        };
+        let spread = (1.0 - kept * kept).max(0.0).sqrt(); // no NaN: a share of the signal
+        let mut rest = values.as_mut_slice();
+        for (entry, length) in lengths.into_iter().enumerate() {
+            let (own, others) = rest.split_at_mut(length);
+            let seed = seed.at(number(entry) as u64);
+            for (at, value) in own.iter_mut().enumerate() {
+                *value = (kept * f64::from(*value) + spread * seed.at(at as u64).normal()) as f32;
+            }
+            rest = others;
+        }
+        made.push((tower, given.filled(values)?));
     }
-    let pixels = pixels.filled(values)?;
-    inputs.clone().with(|batch| batch.pixels = Some(pixels))
+    if made.is_empty() {
+        return Err(fail("there are no pictures to noise"));
+    }
+    inputs.clone().with(|batch| {
+        for (tower, values) in made {
+            if let Some(own) = batch.entries_mut(tower) {
+                own.values = Some(values);
+            }
+        }
+    })
 }
 
-/// The same words without pictures and clips: the positions that show them are left out, with what the model puts in their places.
+/// The same words without pictures, clips and recordings: the positions that show them are left out, with what the model puts in their places.
 /// Rows are padded anew on the left with `pad`.
 ///
 /// # Errors
 /// [`SubjectError::Batch`] for a row of nothing but pictures.
 pub fn without_pictures(inputs: &Inputs, pad: u32) -> Result<Inputs, SubjectError> {
-    let seen = |modality| matches!(modality, Modality::Image | Modality::Video);
     let (mut rows, mut maps) = (Vec::new(), Vec::new());
     for ((ids, pad), map) in inputs.ids.iter().zip(&inputs.pads).zip(&inputs.maps) {
         // What stands behind the labels was written, and is kept.
-        let shows = |at: &usize| map.tokens.get(*at).is_some_and(|token| seen(token.modality));
+        let shows = |at: &usize| map.tokens.get(*at).is_some_and(|token| token.modality.is_perceived());
         let kept: Vec<usize> = (0..ids.len().saturating_sub(*pad)).filter(|at| !shows(at)).collect();
         let missing = |at: usize| HookError::Objective { what: "position", index: at, len: ids.len() };
         let own: Vec<u32> = kept
@@ -83,20 +98,16 @@ pub fn without_pictures(inputs: &Inputs, pad: u32) -> Result<Inputs, SubjectErro
     inputs.clone().with(|batch| {
         batch.pads = rows.iter().map(|row| longest - row.len()).collect();
         batch.ids = rows.into_iter().map(|row| [vec![pad; longest - row.len()], row].concat()).collect();
-        batch.images = vec![Vec::new(); maps.len()];
         batch.maps = maps;
-        batch.pixels = None;
-        batch.grids = Vec::new();
-        batch.colours = Vec::new();
+        (batch.seen, batch.heard) = (Entries::default(), Entries::default());
     })
 }
 
-/// The positions of a row that show pictures or clips, counted with its padding.
+/// The positions of a row that show pictures or clips or play recordings, counted with its padding.
 pub(super) fn shown(inputs: &Inputs, row: usize) -> Vec<usize> {
     let pad = inputs.pads.get(row).copied().unwrap_or(0);
-    let seen = |modality| matches!(modality, Modality::Image | Modality::Video);
     let tokens = inputs.maps.get(row).map(|map| map.tokens.as_slice()).unwrap_or_default();
-    let own = tokens.iter().enumerate().filter(|(_, token)| seen(token.modality));
+    let own = tokens.iter().enumerate().filter(|(_, token)| token.modality.is_perceived());
     own.map(|(at, _)| pad + at).collect()
 }
 

@@ -65,7 +65,7 @@
 
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Point, Seed, Site,
-    Subject,
+    Subject, kind,
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +82,7 @@ pub const CARD: Card = Card {
     citation: "Leng et al.: Mitigating Object Hallucinations in Large Vision-Language Models through Visual Contrastive Decoding. CVPR 2024. https://arxiv.org/abs/2311.16922",
     leaf: Leaf::Inference,
     cost: "2 forward for each token",
-    needs: &[Capability::Pictures, Capability::Generation],
+    needs: &[Capability::Perception, Capability::Generation],
     misleads: &[
         "It takes away true details that are likely anyway.",
         "Much of its gain on yes-or-no benchmarks is a shift of answers and the bound on plausible tokens: compare with greedy decoding.",
@@ -132,7 +132,8 @@ impl Vcd {
 
 impl Decoder for Vcd {
     fn contrast(&self, _: &dyn Subject, inputs: &Inputs) -> Result<Contrast, AnalysisError> {
-        if let Some(row) = inputs.images.iter().position(Vec::is_empty) {
+        let bare = |row: &usize| inputs.seen.of_row(*row).is_empty() && inputs.heard.of_row(*row).is_empty();
+        if let Some(row) = (0..inputs.rows()).find(bare) {
             return Err(input(&CARD, "a picture in every row", format!("row {row} shows none")));
         }
         let noised = noised(inputs, kept_of_signal(self.settings.noise), self.settings.seed)?;
@@ -164,8 +165,9 @@ impl Analysis for Vcd {
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {
-        let sites = [Site::of(Part::Vision, Point::Pixels), Site::of(Part::Text, Point::Logits)];
-        let answer = followed::answer(self, on, case, sites.to_vec(), None)?;
+        let logits = Site::of(Part::Text, Point::Logits);
+        let sites = kind::perceives_at(on.subject()).into_iter().chain([logits]).collect();
+        let answer = followed::answer(self, on, case, sites, None)?;
         let against = format!("the picture noised up to step {} of {STEPS}", self.settings.noise);
         Ok(answer.against(against).seeded(self.settings.seed))
     }

@@ -303,7 +303,7 @@ fn noise_is_drawn_by_picture_and_number() {
     let toy = Toy::curved(1);
     let (all, together) = batch(&toy);
     let (kept, seed) = (0.6, Seed(9));
-    let values = |inputs: &Inputs| inputs.pixels.as_ref().unwrap().to_values().unwrap();
+    let values = |inputs: &Inputs| inputs.seen.values.as_ref().unwrap().to_values().unwrap();
     let alone: Vec<f32> = all.iter().flat_map(|one| values(&noised(one, kept, seed).unwrap())).collect();
     assert_eq!(values(&noised(&together, kept, seed).unwrap()), alone);
     let whole = values(&all[0]);
@@ -339,7 +339,7 @@ fn a_prompt_without_its_picture_is_its_words() {
     let words: Vec<Inputs> =
         ["a", "bdea", "abc"].map(|words| toy.encode(&Sample::text(words)).unwrap()).to_vec();
     let wanted = Inputs::batch(&words, 0).unwrap();
-    assert_eq!((&bare.ids, &bare.pads, bare.pictures()), (&wanted.ids, &wanted.pads, 0));
+    assert_eq!((&bare.ids, &bare.pads, bare.seen.len()), (&wanted.ids, &wanted.pads, 0));
     let logits = |inputs: &Inputs| toy.begin(inputs, Plan::new()).unwrap().logits().to_values().unwrap();
     assert_eq!(logits(&bare), logits(&wanted));
     // Of a checkpoint, whose placeholder is many positions.
@@ -413,7 +413,11 @@ fn on_other_families() {
         .map(|(own, zero, full)| (decoder(own, zero), decoder(own, full)))
         {
             if zero.card().allows(subject).is_err() {
-                assert!(zero.card().short != "dola" && inputs.pixels.is_none(), "{name} {}", zero.card().id);
+                assert!(
+                    zero.card().short != "dola" && inputs.seen.values.is_none(),
+                    "{name} {}",
+                    zero.card().id
+                );
                 continue;
             }
             assert_eq!(zero.write(subject, &inputs, &how).unwrap(), plain, "{name} {}", zero.card().id);
@@ -468,7 +472,7 @@ fn what_cannot_be_contrasted_is_refused() {
     );
     assert_eq!(
         said(decoder("vcd", json!({})), opened("gpt2-a"), &Sample::text("a")),
-        "visual-contrastive-decoding needs a subject that sees pictures, but this one takes words alone"
+        "visual-contrastive-decoding needs a subject that sees pictures or hears recordings, but this one takes words alone"
     );
     let captioned = shown("square", "a");
     assert_eq!(

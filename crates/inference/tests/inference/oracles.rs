@@ -78,8 +78,8 @@ fn contrast_with_a_noised_picture() {
     let method = Vcd::new(vcd::Settings::default()).unwrap();
     let noised = oracle.array("noised").unwrap();
     let own = inputs();
-    let pixels: AnyTensor = own.pixels.clone().unwrap().filled(noised.f32()).unwrap();
-    let other = own.clone().with(|batch| batch.pixels = Some(pixels)).unwrap();
+    let pixels: AnyTensor = own.seen.values.clone().unwrap().filled(noised.f32()).unwrap();
+    let other = own.clone().with(|batch| batch.seen.values = Some(pixels)).unwrap();
     let contrast = Contrast {
         own: Branch::plain(own),
         beside: vec![Branch::plain(other)],

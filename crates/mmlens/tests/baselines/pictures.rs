@@ -142,7 +142,7 @@ fn stripes_that_repeat_with_the_patches_have_a_share() {
         });
         let case = case(subject.as_ref(), showing(name, vec![picture(stripes)]).unwrap());
         let (inputs, _) = case.open(subject.as_ref()).unwrap();
-        let pixels = inputs.pixels.as_ref().unwrap();
+        let pixels = inputs.seen.values.as_ref().unwrap();
         let values = pixels.to_values().unwrap();
         let wide = pixels.dims()[1];
         assert!(values.chunks(wide).all(|patch| patch == &values[..wide]), "{name}: patches differ");

@@ -55,7 +55,7 @@ fn looked_at(name: &str, subject: &dyn Subject, (width, height): (u32, u32)) {
     let map = plain.map();
     let labels = labels(map);
     let asked = map.tokens.iter().any(|token| token.patch.is_some());
-    let packed = !plain.grids.is_empty();
+    let packed = !plain.seen.grids.is_empty();
     let area = |(_, p): &(usize, PatchLabel)| (p.bbox[2] - p.bbox[0]) * (p.bbox[3] - p.bbox[1]);
     let areas: Vec<f32> = labels.iter().map(area).collect();
     let largest = areas[top(&areas).unwrap().unwrap()];

@@ -119,13 +119,15 @@ pub struct AttentionRelevance {
 struct Places {
     text: Vec<Site>,
     cross: Vec<Site>,
-    vision: Vec<Site>,
+    /// Of each tower that has something to compute.
+    towers: Vec<(Part, Vec<Site>)>,
     pool: Option<Site>,
 }
 
 impl Places {
     fn all(&self) -> Vec<Site> {
-        [&self.vision, &self.text, &self.cross].into_iter().flatten().copied().chain(self.pool).collect()
+        let towers = self.towers.iter().map(|(_, sites)| sites);
+        towers.chain([&self.text, &self.cross]).flatten().copied().chain(self.pool).collect()
     }
 }
 
@@ -134,7 +136,7 @@ struct Pictured {
     name: String,
     patches: Vec<PatchLabel>,
     values: Vec<f64>,
-    /// What ends on a class token.
+    /// What ends on a class token, or on padding behind a recording.
     outside: Option<f64>,
 }
 
@@ -162,19 +164,23 @@ fn of_row(layers: &[Vec<Taken>], row: usize) -> Vec<Taken> {
 }
 
 impl AttentionRelevance {
-    /// Where weights are read of a tower of which so many blocks are.
-    fn places(&self, subject: &dyn Subject, seen: Option<usize>) -> Places {
+    /// Where weights are read, of towers in those blocks that are read.
+    fn places(&self, subject: &dyn Subject, inputs: &Inputs) -> Places {
         let last = |mut sites: Vec<Site>| match self.settings.last {
             Some(last) => sites.split_off(sites.len().saturating_sub(last)),
             None => sites,
         };
-        let mut vision = patterns(subject, Part::Vision, Point::Pattern);
-        vision.truncate(seen.unwrap_or(0));
-        let pool = patterns(subject, Part::Vision, Point::PoolPattern).pop().filter(|_| seen.is_some());
+        let tower = |part: Part| {
+            let mut sites = patterns(subject, part, Point::Pattern);
+            sites.truncate(blocks_read(subject, part));
+            (part, last(sites))
+        };
+        let seen = !inputs.seen.is_empty();
+        let pool = patterns(subject, Part::Vision, Point::PoolPattern).pop().filter(|_| seen);
         Places {
             text: last(patterns(subject, Part::Text, Point::Pattern)),
             cross: last(patterns(subject, Part::Text, Point::CrossPattern)),
-            vision: last(vision),
+            towers: inputs.towers().map(tower).collect(),
             pool,
         }
     }
@@ -183,18 +189,20 @@ impl AttentionRelevance {
 /// Where the patches of a tower lie, entry by entry, in the order of the prompt; refused where it cannot be told.
 fn lying(
     map: &TokenMap,
+    tower: Part,
     entries: usize,
     positions: usize,
 ) -> Result<Vec<Vec<Option<PatchLabel>>>, AnalysisError> {
-    let place = |place: usize| label::tower_positions(map, place, entries, positions);
+    let place = |place: usize| label::tower_positions(map, tower, place, entries, positions);
     let found = || format!("the tower has {entries} times {positions}");
-    let none = || input(&CARD, "positions of the tower that lie on the picture", found());
+    let none = || input(&CARD, "positions of the tower that lie on the picture or recording", found());
     (0..entries).map(|at| place(at).ok_or_else(none)).collect()
 }
 
-/// What image positions of a prompt have, as shares of the positions of the tower that they show: a patch that is merged from several shares alike.
+/// What positions of a prompt have that show what a tower is given, as shares of the positions of the tower that they show: a patch that is merged from several shares alike.
 fn handed_on(
     map: &TokenMap,
+    tower: Part,
     words: &[f64],
     lies: &[Vec<Option<PatchLabel>>],
 ) -> Result<Vec<Vec<f64>>, AnalysisError> {
@@ -210,7 +218,8 @@ fn handed_on(
         }
     }
     for (token, share) in map.tokens.iter().zip(words) {
-        let Some(patch) = token.patch else { continue };
+        let heard = |patch: &PatchLabel| map.sound(patch.image).is_some() == (tower == Part::Audio);
+        let Some(patch) = token.patch.filter(heard) else { continue };
         let inside = |own: &PatchLabel| {
             let [x0, y0, x1, y1] = own.bbox.map(f64::from);
             let (x, y) = (f64::midpoint(x0, x1), f64::midpoint(y0, y1));
@@ -247,6 +256,11 @@ fn pictured(name: String, lies: &[Option<PatchLabel>], values: &[f64]) -> Pictur
     Pictured { name, patches, values: on, outside }
 }
 
+/// What a tower is given, in a word.
+fn called(tower: Part) -> &'static str {
+    if tower == Part::Audio { "recording" } else { "picture" }
+}
+
 /// A name for one of several.
 fn numbered(name: &str, at: usize, of: usize) -> String {
     if of > 1 { format!("{name}/{at}") } else { name.to_owned() }
@@ -267,7 +281,7 @@ fn pooled(
 ) -> Result<Vec<Pictured>, AnalysisError> {
     let first = layers.first().or(pool).ok_or(HookError::NoObjective)?;
     let (entries, positions) = (first.len(), first.first().map_or(0, |own| own.keys));
-    let lies = lying(map, entries, positions)?;
+    let lies = lying(map, Part::Vision, entries, positions)?;
     let mut all = Vec::with_capacity(entries);
     for (entry, own) in lies.iter().enumerate() {
         let (rows, class) = (of_row(layers, entry), own.first().is_some_and(Option::is_none));
@@ -298,14 +312,19 @@ fn relevant(
     (inputs, map): (&Inputs, &TokenMap),
     read: &[usize],
 ) -> Result<Relevant, AnalysisError> {
-    let vision = taken(trace, &places.vision)?;
+    let towers = places.towers.iter().map(|(part, sites)| Ok((*part, taken(trace, sites)?)));
+    let towers: Vec<(Part, Vec<Vec<Taken>>)> = towers.collect::<Result<_, HookError>>()?;
+    let own =
+        |part: Part| towers.iter().find(|(other, _)| *other == part).map(|(_, layers)| layers.as_slice());
+    let vision = own(Part::Vision).unwrap_or_default();
     let pool = places.pool.map(|site| Taken::of(trace.get(site)?, trace.grad(site)?)).transpose()?;
     let text = of_row(&taken(trace, &places.text)?, 0);
-    let shows = !Positions::Pictures.of(map).unwrap_or_default().is_empty();
-    let seen = !vision.is_empty() || pool.is_some();
+    let shows = !Positions::perceived(map).of(map).unwrap_or_default().is_empty();
+    let seen = towers.iter().any(|(_, layers)| !layers.is_empty()) || pool.is_some();
     if !places.cross.is_empty() {
         let across = of_row(&taken(trace, &places.cross)?, 0);
-        let tower = of_row(&vision, 0);
+        let (part, layers) = towers.first().map_or((Part::Vision, &[][..]), |(part, layers)| (*part, layers));
+        let tower = of_row(layers, 0);
         let patches = across.first().map_or(0, |own| own.keys);
         let mut crossing = Crossing::new(map.len(), patches, Layers(&tower));
         for (among, across) in text.iter().zip(&across) {
@@ -315,8 +334,8 @@ fn relevant(
         let none = |at: usize| HookError::Objective { what: "position", index: at, len: map.len() };
         let rows = read.iter().map(|at| crossing.of(*at).ok_or_else(|| none(*at)));
         let (words, seen): (Vec<_>, Vec<_>) = rows.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-        let lies = lying(map, 1, patches)?.concat();
-        let pictures = vec![pictured("picture".to_owned(), &lies, &mean(&seen)?)];
+        let lies = lying(map, part, 1, patches)?.concat();
+        let pictures = vec![pictured(called(part).to_owned(), &lies, &mean(&seen)?)];
         return Ok(Relevant { pictures, words: Some(mean(&words)?), together: true });
     }
     let mut words = None;
@@ -333,28 +352,36 @@ fn relevant(
     }
     let mut pictures = Vec::new();
     match (&words, shows, seen) {
-        (Some(words), true, true) if !vision.is_empty() => {
-            let first = vision.first().ok_or(HookError::NoObjective)?;
-            let (entries, positions) = (first.len(), first.first().map_or(0, |own| own.keys));
-            let lies = lying(map, entries, positions)?;
-            let shares = handed_on(map, words, &lies)?;
-            let order = inputs.images.first().map_or(&[][..], Vec::as_slice);
-            for (place, (own, shares)) in lies.iter().zip(shares).enumerate() {
-                // Where all pictures are one sequence, it is the first and only one.
-                let entry = if entries == 1 { 0 } else { order.get(place).copied().unwrap_or(place) };
-                let carried = Layers(&of_row(&vision, entry)).carry(shares);
-                let name = numbered("picture through the tower", place, entries);
-                pictures.push(pictured(name, own, &carried));
+        (Some(words), true, true) => {
+            for (tower, layers) in towers.iter().filter(|(_, layers)| !layers.is_empty()) {
+                let first = layers.first().ok_or(HookError::NoObjective)?;
+                let (entries, positions) = (first.len(), first.first().map_or(0, |own| own.keys));
+                let lies = lying(map, *tower, entries, positions)?;
+                let shares = handed_on(map, *tower, words, &lies)?;
+                let order = inputs.entries(*tower).map_or(&[][..], |own| own.of_row(0));
+                for (place, (own, shares)) in lies.iter().zip(shares).enumerate() {
+                    // Where all entries are one sequence, it is the first and only one.
+                    let entry = if entries == 1 { 0 } else { order.get(place).copied().unwrap_or(place) };
+                    let carried = Layers(&of_row(layers, entry)).carry(shares);
+                    let name = format!("{} through the tower", called(*tower));
+                    pictures.push(pictured(numbered(&name, place, entries), own, &carried));
+                }
             }
         }
-        (_, false, true) => pictures = pooled(map, &vision, pool.as_ref())?,
+        (_, false, true) if own(Part::Vision).is_some() || pool.is_some() => {
+            pictures = pooled(map, vision, pool.as_ref())?;
+        }
         _ => {}
     }
-    if let Some(words) = words.as_ref().filter(|_| shows) {
-        let own = map.tokens.iter().zip(words).filter_map(|(token, value)| Some((token.patch?, *value)));
+    for tower in Part::TOWERS {
+        let Some(words) = words.as_ref().filter(|_| shows) else { continue };
+        let heard = |patch: &PatchLabel| map.sound(patch.image).is_some() == (tower == Part::Audio);
+        let shown = |patch: Option<PatchLabel>| patch.filter(heard);
+        let own =
+            map.tokens.iter().zip(words).filter_map(|(token, value)| Some((shown(token.patch)?, *value)));
         let (patches, values): (Vec<PatchLabel>, Vec<f64>) = own.unzip();
         if !patches.is_empty() {
-            pictures.push(Pictured { name: "picture".to_owned(), patches, values, outside: None });
+            pictures.push(Pictured { name: called(tower).to_owned(), patches, values, outside: None });
         }
     }
     Ok(Relevant { pictures, words, together: shows || !seen })
@@ -365,7 +392,7 @@ impl Relevant {
         let narrow = |values: &[f64]| values.iter().map(|value| *value as f32).collect::<Vec<_>>();
         let (mut tables, mut outside) = (Vec::new(), Vec::new());
         for own in &self.pictures {
-            let axes = vec![Axis::patches(own.patches.clone())];
+            let axes = vec![label::patch_axis(map, own.patches.clone())];
             tables.push(Labelled::numbers(own.name.clone(), Unit::None, axes, narrow(&own.values))?);
             let name = own.name.rsplit_once('/').map_or_else(String::new, |(_, at)| format!("/{at}"));
             let told =
@@ -386,8 +413,9 @@ impl Relevant {
                 }
                 // Patches that are looked at from outside are no positions among the words.
                 let apart = map.tokens.iter().all(|token| token.patch.is_none());
+                let modality = if map.sounds.is_empty() { Modality::Image } else { Modality::Audio };
                 for own in self.pictures.iter().filter(|_| apart) {
-                    *kinds.entry(Modality::Image).or_default() +=
+                    *kinds.entry(modality).or_default() +=
                         own.values.iter().sum::<f64>() + own.outside.unwrap_or(0.0);
                 }
                 let names =
@@ -419,8 +447,7 @@ impl Analysis for AttentionRelevance {
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let (subject, inputs) = (on.subject(), on.encode(&case.sample)?);
         let objective = on.form(case, &inputs)?;
-        let blocks = blocks_read(subject, Part::Vision);
-        let places = self.places(subject, inputs.pixels.is_some().then_some(blocks));
+        let places = self.places(subject, &inputs);
         let times = 1 + on.each(case, &objective).len();
         let read = passes_of_reading(subject, &objective);
         let cost = Cost::rows(case.settling() + read + times);
@@ -434,13 +461,7 @@ impl Analysis for AttentionRelevance {
         let subject = on.subject();
         let (inputs, objective) = on.open(case)?;
         let map = one_row(CARD.id, &inputs)?;
-        let blocks = patterns(subject, Part::Vision, Point::Pattern).len();
-        let seen = match (inputs.pixels.is_some(), blocks) {
-            (false, _) => None,
-            (true, 0) => Some(0),
-            (true, _) => Some(blocks_read(subject, Part::Vision)),
-        };
-        let places = self.places(subject, seen);
+        let places = self.places(subject, &inputs);
         let sites = places.all();
         if sites.is_empty() {
             return Err(input(

@@ -75,13 +75,13 @@ use std::collections::BTreeMap;
 use mmlens_core::finding::{Axis, Caution, Labelled, PatchLabel, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, AxisName, Capability, Card, Case, Copies, Cost, HookError, Inputs, Leaf,
-    Objective, On, Part, Plan, Point, Site, SiteSpec, Subject, caution, kind,
+    Objective, On, Part, Plan, Point, Site, SiteSpec, Subject, TokenMap, caution, kind,
 };
 use mmlens_engine::{Progress, Spoken, label, numbers, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::input;
+use crate::check::{given, input};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -92,7 +92,7 @@ pub const CARD: Card = Card {
     citation: "Selvaraju et al.: Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization. ICCV 2017. https://arxiv.org/abs/1610.02391",
     leaf: Leaf::Architecture,
     cost: "1 forward + 1 backward",
-    needs: &[Capability::Gradients, Capability::Pictures],
+    needs: &[Capability::Gradients, Capability::Perception],
     misleads: &[
         "A transformer reads patches one by one: their gradients cancel in the mean.",
         "A patch of a late layer holds what it has taken from others.",
@@ -153,18 +153,20 @@ struct Seen {
 /// The layer that is looked at, and where its positions lie.
 struct Layer {
     site: Site,
+    tower: Part,
     sheets: Vec<Sheet>,
     /// Values of a position.
     wide: usize,
 }
 
 impl GradCam {
-    fn site(&self, subject: &dyn Subject) -> Result<Site, AnalysisError> {
-        let features = Site::of(Part::Vision, Point::Features);
-        let own = match kind::blocks(subject, Part::Vision) {
+    /// The layer that is looked at: of the tower that has something to compute, where none was asked for.
+    fn site(&self, subject: &dyn Subject, tower: Part) -> Result<Site, AnalysisError> {
+        let features = Site::of(tower, Point::Features);
+        let own = match kind::blocks(subject, tower) {
             _ if kind::has(subject, features) => Some(features),
             0 => None,
-            blocks => Some(Site::block(Part::Vision, blocks.saturating_sub(2), Point::ResidPre)),
+            blocks => Some(Site::block(tower, blocks.saturating_sub(2), Point::ResidPre)),
         };
         let none = || {
             input(
@@ -175,38 +177,40 @@ impl GradCam {
         };
         let site = self.settings.site.or(own).ok_or_else(none)?;
         match site.part() {
-            Part::Vision | Part::Connector => Ok(site),
+            Part::Vision | Part::Audio | Part::Connector => Ok(site),
             other => {
                 let found = format!("`{site}` lies in its part `{}`", other.name());
-                Err(input(&CARD, "a layer of the tower or of the connector", found))
+                Err(input(&CARD, "a layer of a tower or of the connector", found))
             }
         }
     }
 
     fn layer(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<Layer, AnalysisError> {
-        if inputs.pixels.is_none() {
-            return Err(input(&CARD, "a picture", "the sample has none"));
-        }
-        let site = self.site(subject)?;
+        let used = inputs.towers().next();
+        let tower = used.ok_or_else(|| input(&CARD, "a picture or recording", "the sample has none"))?;
+        let site = self.site(subject, tower)?;
+        given(&CARD, inputs, site.part())?;
         let spec = SiteSpec::among(subject.sites(), site)?;
         let (dims, axes) = (subject.dims(inputs, site)?, spec.axes.iter().map(|(axis, _)| *axis));
         let found = format!("`{site}` has {dims:?}");
         let axes: Vec<AxisName> = axes.collect();
         let (entries, len) = match (axes.as_slice(), dims.as_slice()) {
-            ([AxisName::Image, AxisName::Pos, _], [entries, len, _]) => (*entries, *len),
+            ([_, AxisName::Pos, _], [entries, len, _]) if spec.tower().is_some() => (*entries, *len),
             ([AxisName::Pos, _], [len, _]) => (1, *len),
             _ => return Err(input(&CARD, "a site with a vector at every position", found)),
         };
         let wide = dims.last().copied().unwrap_or(0);
+        let tower = label::tower_of(spec, inputs.map());
         let sheet = |entry: usize| {
-            let lies = label::tower_positions(inputs.map(), entry, entries, len)?;
+            let lies = label::tower_positions(inputs.map(), tower, entry, entries, len)?;
             let own = lies.into_iter().enumerate().filter_map(|(at, patch)| Some((entry * len + at, patch?)));
             let (rows, patches): (Vec<usize>, Vec<PatchLabel>) = own.unzip();
             (!rows.is_empty()).then_some(Sheet { rows, patches })
         };
         let sheets: Option<Vec<Sheet>> = (0..entries).map(sheet).collect();
-        let sheets = sheets.ok_or_else(|| input(&CARD, "positions that lie on the picture", found))?;
-        Ok(Layer { site, sheets, wide })
+        let sheets =
+            sheets.ok_or_else(|| input(&CARD, "positions that lie on the picture or recording", found))?;
+        Ok(Layer { site, tower, sheets, wide })
     }
 
     /// The map of a sheet.
@@ -252,15 +256,18 @@ impl GradCam {
     /// The tables of some maps.
     fn tables(
         &self,
+        map: &TokenMap,
         layer: &Layer,
         seen: &[Seen],
         (unit, value): (Unit, f32),
     ) -> Result<Vec<Labelled>, AnalysisError> {
         let mut tables = Vec::new();
         for (at, (sheet, own)) in layer.sheets.iter().zip(seen).enumerate() {
-            let name = if seen.len() > 1 { format!("picture/{at}") } else { "picture".to_owned() };
+            let name = if layer.tower == Part::Audio { "recording" } else { "picture" };
+            let name = if seen.len() > 1 { format!("{name}/{at}") } else { name.to_owned() };
             let values = own.map.iter().map(|value| *value as f32).collect();
-            tables.push(Labelled::numbers(name, unit, vec![Axis::patches(sheet.patches.clone())], values)?);
+            let axes = vec![label::patch_axis(map, sheet.patches.clone())];
+            tables.push(Labelled::numbers(name, unit, axes, values)?);
         }
         let over = if seen.len() > 1 { vec![Axis::count(Role::Image, seen.len())] } else { Vec::new() };
         let told = |name: &str, of: fn(&Seen) -> f64| {
@@ -338,10 +345,10 @@ impl Analysis for GradCam {
         let (value, whole) = seen(&objective)?;
         let of_token = |own: &Objective| {
             let (value, own) = seen(own)?;
-            self.tables(&layer, &own, (unit, value))
+            self.tables(inputs.map(), &layer, &own, (unit, value))
         };
         let each: Vec<_> = spoken.objectives().iter().map(of_token).collect();
-        let own = self.tables(&layer, &whole, (unit, value));
+        let own = self.tables(inputs.map(), &layer, &whole, (unit, value));
         let tables = spoken.with_each(std::iter::once(own).chain(each))?;
         let cautions = caution::saturated(&objective, value).into_iter().chain(self.cautions(
             &whole,

@@ -28,6 +28,7 @@
 //! # Settings
 //! - `picture`: [`Cover::Grid`] of 6 x 6 cells, about as many as the authors have segments. [`Cover::Slic`] cuts segments of like colour, as in the paper; a table then places each by the box around it, so that a map of
 //!   them looks coarser than it is. Patches, whole pictures, or `None` to leave pictures whole; windows that overlap are no parts.
+//! - `sounds`: what is heard in the place of absent parts of recordings, by default silence, as in occlusion.
 //! - `pixels`: what stands in the place of absent pixels, by default the picture's own mean colour. (The authors' code takes the mean of each segment.)
 //! - `words`, `each`, `among`: as in [`kernel_shap`](crate::kernel_shap): zero in the place of a word's vector, words, the question. `None` leaves words as they are. Both modalities are parts of one line.
 //! - `samples`: 1000 draws, as for images in the authors' code (5000 for text). The first is the whole sample.
@@ -82,7 +83,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::{above_zero, at_least_one, at_most, not_below_zero, setting};
 use crate::parts::{Called, PartSettings, Parts};
 
-pub use crate::parts::{Cover, Each, Hide};
+pub use crate::parts::{Cover, Each, Hide, Hush};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -110,6 +111,8 @@ pub struct Settings {
     pub picture: Option<Cover>,
     /// What stands in the place of absent pixels.
     pub pixels: Baseline,
+    /// What is heard in the place of absent parts of recordings.
+    pub sounds: Hush,
     /// What stands in the place of absent words; `None` leaves them as they are.
     pub words: Option<Hide>,
     /// What of the words is one part.
@@ -133,6 +136,7 @@ impl Default for Settings {
         Self {
             picture: Some(Cover::Grid { rows: 6, cols: 6 }),
             pixels: Baseline::Mean,
+            sounds: Hush::Silence,
             words: Some(Hide::Replace(Baseline::Zero)),
             each: Each::Word,
             among: Positions::Question,
@@ -147,8 +151,9 @@ impl Default for Settings {
 
 impl Settings {
     fn part_settings(&self) -> PartSettings<'_> {
-        let Self { picture, pixels, words, each, among, .. } = self;
-        PartSettings { card: &CARD, picture: *picture, pixels, words: words.as_ref(), each: *each, among }
+        let Self { picture, pixels, sounds, words, each, among, .. } = self;
+        let (card, picture, words, each) = (&CARD, *picture, words.as_ref(), *each);
+        PartSettings { card, picture, pixels, sounds, words, each, among }
     }
 
     /// Which parts are there in each draw.

@@ -26,6 +26,7 @@
 //! # Settings
 //! - `orders`: 10 orders of the players and their reverses, as in `shap`, which the paper uses.
 //! - `pixels`: zero after normalisation, as in the paper.
+//! - `sounds`: silence in the place of absent parts of recordings, which the paper has none of.
 //! - `words`: [`Hide::Replace`] of zero where the stream begins. (The paper replaces the token, by `[MASK]` or nothing: not every model has one.)
 //! - `among`: which positions are words, by default the question; markers and the position that the answer is read at stay, as in the paper.
 //! - `seed`, `rows`: of the orders, 0; 16 coalitions share a pass.
@@ -75,7 +76,7 @@ use crate::check::{at_least_one, input};
 use crate::game::{Drawn, Game, Played, Score};
 use crate::parts::PartSettings;
 
-pub use crate::parts::{Cover, Each, Hide};
+pub use crate::parts::{Cover, Each, Hide, Hush};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -86,7 +87,7 @@ pub const CARD: Card = Card {
     citation: "Parcalabescu, Frank: MM-SHAP: A Performance-agnostic Metric for Measuring Multimodal Contributions. ACL 2023. https://arxiv.org/abs/2212.08158",
     leaf: Leaf::Architecture,
     cost: "4 + 2 x orders x (parts - 1) forward, in batches",
-    needs: &[Capability::Pictures, Capability::Blocks(Part::Text), Capability::OwnWords],
+    needs: &[Capability::Perception, Capability::Blocks(Part::Text), Capability::OwnWords],
     misleads: &[
         "It says where effects lie, not whether they are right.",
         "Small shares that cancel add up to use.",
@@ -103,6 +104,8 @@ pub struct Settings {
     pub orders: usize,
     /// What stands in the place of absent pixels.
     pub pixels: Baseline,
+    /// What is heard in the place of absent parts of recordings.
+    pub sounds: Hush,
     /// What stands in the place of absent words.
     pub words: Hide,
     /// Which positions are words.
@@ -116,7 +119,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let (pixels, words) = (Baseline::Zero, Hide::Replace(Baseline::Zero));
-        Self { orders: 10, pixels, words, among: Positions::Question, seed: Seed(0), rows: 16 }
+        let sounds = Hush::Silence;
+        Self { orders: 10, pixels, sounds, words, among: Positions::Question, seed: Seed(0), rows: 16 }
     }
 }
 
@@ -131,15 +135,16 @@ pub struct MmShap {
 impl MmShap {
     /// Tokens, and about as many cells.
     fn parts(&self, inputs: &Inputs) -> Result<PartSettings<'_>, AnalysisError> {
-        let Settings { pixels, words, among, .. } = &self.settings;
+        let Settings { pixels, sounds, words, among, .. } = &self.settings;
         let tokens = among.chosen(CARD.id, one_row(CARD.id, inputs)?)?.len();
-        if inputs.pixels.is_none() {
-            return Err(input(&CARD, "a picture beside the words", "the sample has none"));
+        if inputs.towers().next().is_none() {
+            return Err(input(&CARD, "a picture or recording beside the words", "the sample has none"));
         }
         // The least whose square is no less.
         let side = (1..=tokens).find(|side| side * side >= tokens).unwrap_or(1);
         let picture = Some(Cover::Grid { rows: side, cols: side });
-        Ok(PartSettings { card: &CARD, picture, pixels, words: Some(words), each: Each::Token, among })
+        let (words, each) = (Some(words), Each::Token);
+        Ok(PartSettings { card: &CARD, picture, pixels, sounds, words, each, among })
     }
 }
 

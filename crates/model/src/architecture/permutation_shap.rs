@@ -16,7 +16,7 @@
 //! `picture error`, `tokens error`: standard errors of the mean over pairs of orders, zero where all coalitions were taken (or one pair alone).
 //!
 //! # Settings
-//! - `picture`, `pixels`, `words`, `each`, `among`, `rows`: as in Kernel SHAP, with the same defaults.
+//! - `picture`, `pixels`, `sounds`, `words`, `each`, `among`, `rows`: as in Kernel SHAP, with the same defaults.
 //! - `orders`: 10 orders and their reverses, as `shap`'s explainer takes.
 //! - `exact`: false. With it every coalition is taken, of up to 20 parts, and shares are those of the definition.
 //! - `seed`: of the orders, 0.
@@ -61,7 +61,7 @@ use crate::check::{at_least_one, setting};
 use crate::game::{Drawn, Game, Score};
 use crate::parts::PartSettings;
 
-pub use crate::parts::{Cover, Each, Hide};
+pub use crate::parts::{Cover, Each, Hide, Hush};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -89,6 +89,8 @@ pub struct Settings {
     pub picture: Option<Cover>,
     /// What stands in the place of absent pixels.
     pub pixels: Baseline,
+    /// What is heard in the place of absent parts of recordings.
+    pub sounds: Hush,
     /// What stands in the place of absent words; `None` leaves them as they are.
     pub words: Option<Hide>,
     /// What of the words is one player.
@@ -110,6 +112,7 @@ impl Default for Settings {
         Self {
             picture: Some(Cover::Grid { rows: 4, cols: 4 }),
             pixels: Baseline::Mean,
+            sounds: Hush::Silence,
             words: Some(Hide::Replace(Baseline::Zero)),
             each: Each::Word,
             among: Positions::Question,
@@ -123,8 +126,9 @@ impl Default for Settings {
 
 impl Settings {
     fn part_settings(&self) -> PartSettings<'_> {
-        let Self { picture, pixels, words, each, among, .. } = self;
-        PartSettings { card: &CARD, picture: *picture, pixels, words: words.as_ref(), each: *each, among }
+        let Self { picture, pixels, sounds, words, each, among, .. } = self;
+        let (card, picture, words, each) = (&CARD, *picture, words.as_ref(), *each);
+        PartSettings { card, picture, pixels, sounds, words, each, among }
     }
 }
 

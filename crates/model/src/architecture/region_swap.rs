@@ -75,7 +75,7 @@
 
 use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Axis, Labels, Modality, Role, TokenLabel, top};
+use mmlens_core::finding::{Axis, Labels, Role, TokenLabel, top};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Copies, Cost, HookError, Inputs, Leaf,
     LogitSelection, Objective, On, Pair, Part, Plan, Point, Position, Region, Seed, Site, Subject, Trace,
@@ -100,7 +100,7 @@ pub const CARD: Card = Card {
     citation: "Goyal, Wu, Ernst, Batra, Parikh, Lee: Counterfactual Visual Explanations. ICML 2019. https://arxiv.org/abs/1904.07451",
     leaf: Leaf::Architecture,
     cost: "steps x patches forward from a block on, in batches, without the tower; with any place patches^2",
-    needs: &[Capability::AnyBlocks, Capability::Pictures],
+    needs: &[Capability::AnyBlocks, Capability::Perception],
     misleads: &[
         "Greedy is not least: another set of patches may do it with fewer.",
         "A composite of two pictures is nothing that the model has seen: compare with random orders.",
@@ -241,17 +241,18 @@ struct Step {
 impl RegionSwap {
     fn cells(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<Cells, AnalysisError> {
         let Settings { part, layer, positions, .. } = &self.settings;
-        let shows = |token: &TokenLabel| matches!(token.modality, Modality::Image | Modality::Video);
+        let shows = |token: &TokenLabel| token.modality.is_perceived();
         let among_words = inputs.maps.iter().any(|map| map.tokens.iter().any(shows));
-        let part = part.unwrap_or(if among_words { Part::Text } else { Part::Vision });
+        let tower = inputs.towers().next();
+        let part = part.unwrap_or(if among_words { Part::Text } else { tower.unwrap_or(Part::Vision) });
         let blocks = mmlens_core::kind::blocks(subject, part);
         Capability::Blocks(part).check(&CARD, subject)?;
         if *layer >= blocks {
             let found = format!("{layer}, of {blocks} of `{}`", part.name());
             return Err(setting(&CARD, "layer", found, "layers are counted from 0"));
         }
-        if inputs.pixels.is_none() {
-            return Err(input(&CARD, "a picture", "the sample has none"));
+        if tower.is_none() {
+            return Err(input(&CARD, "a picture or recording", "the sample has none"));
         }
         let site = Site::block(part, *layer, Point::ResidPre);
         let sequence = Sequence::of(&CARD, subject, inputs, site)?;

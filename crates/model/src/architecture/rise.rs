@@ -67,14 +67,14 @@ use std::num::NonZeroUsize;
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Baseline, Capability, Card, Case, Copies, Cost, HookError, Leaf, On,
-    Part, Plan, Point, Seed, Site, caution,
+    Part, Plan, Point, Seed, Site, TokenMap, caution,
 };
-use mmlens_engine::{Measured, Progress, Spoken, Veiled, one_row};
+use mmlens_engine::{Absent, Measured, Progress, Spoken, Veiled, label, one_row};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{at_least_one, at_most, input, setting};
 
-const PIXELS: Site = Site::of(Part::Vision, Point::Pixels);
+pub use crate::parts::Hush;
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -85,7 +85,7 @@ pub const CARD: Card = Card {
     citation: "Petsiuk, Das, Saenko: RISE: Randomized Input Sampling for Explanation of Black-box Models. BMVC 2018. https://arxiv.org/abs/1806.07421",
     leaf: Leaf::Architecture,
     cost: "1 + samples forward, in batches",
-    needs: &[Capability::Pictures],
+    needs: &[Capability::Perception],
     misleads: &[
         "A map of noise looks like one of spots.",
         "Evidence smaller than a cell is smeared over one.",
@@ -108,6 +108,8 @@ pub struct Settings {
     pub map: [usize; 2],
     /// What stands in the place of what is not seen.
     pub pixels: Baseline,
+    /// What is heard in the place of what is not.
+    pub sounds: Hush,
     /// Of the veils.
     pub seed: Seed,
     /// How many veils share a pass.
@@ -117,7 +119,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let (cells, map) = ([7, 7], [28, 28]);
-        Self { cells, open: 0.5, samples: 4000, map, pixels: Baseline::Mean, seed: Seed(0), rows: 16 }
+        let (pixels, sounds) = (Baseline::Mean, Hush::Silence);
+        Self { cells, open: 0.5, samples: 4000, map, pixels, sounds, seed: Seed(0), rows: 16 }
     }
 }
 
@@ -236,8 +239,10 @@ impl Analysis for Rise {
         if !case.sample.clips.is_empty() {
             return Err(input(&CARD, "pictures", "the sample has a clip"));
         }
-        let veiled =
-            Veiled::new(subject, &inputs, &self.settings.pixels).map_err(|error| error.of(CARD.id))?;
+        let Settings { pixels, sounds, .. } = &self.settings;
+        let instead = (&Absent::from(pixels.clone()), &Absent::from(sounds.clone()));
+        let veiled = Veiled::new(subject, &case.sample, &inputs, instead);
+        let veiled = veiled.map_err(|error| error.of(CARD.id))?;
         let memory = on.memory().at_most(self.rows);
         let plan = Plan::new().objective(&objective);
         memory.hold(CARD.id, 0, subject.need(&inputs, &plan, Copies::ONE)?)?;
@@ -265,9 +270,12 @@ impl Analysis for Rise {
             for (picture, veils) in veils.iter().enumerate() {
                 let (own, error) = self.map(veils, &values, mean);
                 let size = map.pictures.get(picture).copied().unwrap_or((0, 0));
-                let axes = self.axes(picture, size);
-                let name =
-                    |what: &str| if pictures > 1 { format!("{what}/{picture}") } else { what.to_owned() };
+                let axes = self.axes(map, picture, size);
+                let heard = map.sound(picture).is_some();
+                let name = |what: &str| {
+                    let what = if heard { what.replace("picture", "recording") } else { what.to_owned() };
+                    if pictures > 1 { format!("{what}/{picture}") } else { what }
+                };
                 tables.push(Labelled::numbers(name("picture"), unit, axes.clone(), narrow(&own))?);
                 errors.push(Labelled::numbers(name("picture error"), unit, axes, narrow(&error))?.aside());
                 noise += error.iter().map(|error| error * error).sum::<f64>() / error.len() as f64;
@@ -291,18 +299,25 @@ impl Analysis for Rise {
         let told = spread(&values);
         let unsteady =
             || caution::unsteady(told, Some(noise * told), "the spread of the map over the picture");
-        let answer = Answer::new(tables, [PIXELS]).explaining(&objective);
-        let answer = answer.against(format!("behind veils {}", self.settings.pixels.describe(PIXELS)));
+        let told = |tower: Part| match tower {
+            Part::Audio => instead.1.describe(tower),
+            _ => pixels.describe(Site::of(tower, Point::Pixels)),
+        };
+        let told: Vec<String> = inputs.towers().map(told).collect();
+        let entrances: Vec<Site> = inputs.towers().filter_map(Part::entrance).collect();
+        let answer = Answer::new(tables, entrances).explaining(&objective);
+        let answer = answer.against(format!("behind veils {}", told.join("; ")));
         Ok(answer.seeded(self.settings.seed).cautioned(nothing.or_else(unsteady)))
     }
 }
 
 impl Rise {
-    /// The rows and columns of the map of a picture.
-    fn axes(&self, picture: usize, (wide, high): (u32, u32)) -> Vec<Axis> {
+    /// The rows and columns of the map of a picture or recording.
+    fn axes(&self, map: &TokenMap, picture: usize, (wide, high): (u32, u32)) -> Vec<Axis> {
         let spans = |role, cells: usize, length: u32| {
             let edge = |at: usize| (at as f64 * f64::from(length) / cells as f64) as f32;
-            Axis::spans(role, picture, (0..cells).map(|at| [edge(at), edge(at + 1)]).collect())
+            let spans = (0..cells).map(|at| [edge(at), edge(at + 1)]).collect();
+            label::axis_of(map, role, picture, spans)
         };
         let [rows, cols] = self.settings.map;
         vec![spans(Role::Row, rows, high), spans(Role::Column, cols, wide)]

@@ -345,7 +345,7 @@ impl Tables<'_> {
         let tokens = each.first().map_or(0, |own| own.tokens.len() / captions.max(1));
         if tokens > 0 {
             let all = turned(&|own| &own.tokens);
-            let token = || label::tower_axis(self.inputs.map(), 0, 1, tokens);
+            let token = || label::tower_axis(self.inputs.map(), Part::Vision, 0, 1, tokens);
             let of_caption = all.chunks((tokens * self.layers.len()).max(1));
             let sum = |own: &[f64]| -> Vec<f64> {
                 (0..tokens).map(|at| own.iter().skip(at).step_by(tokens).sum()).collect()

@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
 
     /// That inputs show one picture.
     pub(super) fn one_picture(&self, inputs: &Inputs) -> Result<(), AnalysisError> {
-        match inputs.pictures() {
+        match inputs.seen.len() {
             1 => Ok(()),
             found => Err(input(self.card, "a sample with one picture", format!("this one has {found}"))),
         }

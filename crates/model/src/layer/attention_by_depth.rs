@@ -69,7 +69,7 @@ use mmlens_engine::{Gaze, Indices, Kinds, Progress, gazes, label, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{input, part_with_attention};
+use crate::check::{given, input, part_with_attention};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -167,14 +167,12 @@ fn kinds(subject: &dyn Subject, inputs: &Inputs, part: Part) -> Result<Vec<Modal
         let map = one_row(CARD.id, inputs)?;
         return Ok(map.tokens.iter().map(|token| token.modality).collect());
     }
-    if part == Part::Vision && inputs.pixels.is_none() {
-        return Err(input(&CARD, "a picture", "the sample has none"));
-    }
+    given(&CARD, inputs, part)?;
     let dims = subject.dims(inputs, Site::block(part, 0, Point::Pattern))?;
     let [entries, _, len, _] = dims[..] else {
         return Err(input(&CARD, "a part whose attention has heads, queries and keys", format!("{dims:?}")));
     };
-    Ok(match label::tower_axis(inputs.map(), 0, entries, len).labels {
+    Ok(match label::tower_axis(inputs.map(), part, 0, entries, len).labels {
         Labels::Tokens(tokens) => tokens.into_iter().map(|token| token.modality).collect(),
         _ => vec![Modality::Image; len],
     })

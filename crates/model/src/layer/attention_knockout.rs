@@ -201,7 +201,7 @@ impl AttentionKnockout {
         Ok(part)
     }
 
-    /// The edges that are cut: of those from pictures none, where the sample has none. Pictures that no position shows are no
+    /// The edges that are cut; of a sample with recordings alone from these instead of pictures. Of those from pictures and recordings none, where the sample has none. Pictures that no position shows are no
     /// reason to leave them out.
     fn edges(
         &self,
@@ -209,12 +209,20 @@ impl AttentionKnockout {
         sequence: &Sequence<'_>,
         inputs: &Inputs,
     ) -> Result<Vec<Edges>, AnalysisError> {
-        let none = inputs.pixels.is_none();
+        let (none, perceived) = (inputs.towers().next().is_none(), Positions::perceived(inputs.map()));
         let mut edges =
             self.settings.edges.clone().unwrap_or_else(|| Edges::usual(part, sequence.has_class()));
-        edges.retain(|edges| !(none && edges.keys == Positions::Pictures));
+        if self.settings.edges.is_none() && part == Part::Text && perceived == Positions::Recordings {
+            let heard = |own: Edges| match own.keys {
+                Positions::Pictures => Edges::between(Positions::Recordings, own.queries),
+                _ => own,
+            };
+            edges = edges.into_iter().map(heard).collect();
+        }
+        let shows = |own: &Positions| matches!(own, Positions::Pictures | Positions::Recordings);
+        edges.retain(|edges| !(none && shows(&edges.keys)));
         match edges.is_empty() {
-            true => Err(input(&CARD, "a picture that edges lead from", "the sample has none")),
+            true => Err(input(&CARD, "a picture or recording that edges lead from", "the sample has none")),
             false => Ok(edges),
         }
     }

@@ -206,16 +206,19 @@ impl Analysis for AttentionRollout {
             0 => 0,
             passes => passes + usize::from(sunk) + passes_of_reading(subject, &on.form(case, &inputs)?),
         };
-        let publishes = |point| kind::has(subject, Site::of(Part::Vision, point));
-        let seen = match (inputs.pixels.is_some(), flow(Part::Vision)?) {
-            (false, _) | (_, 0) => 0,
-            (true, passes) => passes + usize::from(publishes(Point::PoolPattern)),
-        };
+        let publishes = |part, point| kind::has(subject, Site::of(part, point));
+        let mut seen = 0;
+        for part in inputs.towers() {
+            seen += match flow(part)? {
+                0 => 0,
+                passes => passes + usize::from(publishes(part, Point::PoolPattern)),
+            };
+        }
         let cost = Cost::rows((text + seen) * inputs.rows());
         let mut taken = on.row(case, &inputs, &[])?.bytes;
-        for part in [Part::Text, Part::Vision] {
+        for part in [Part::Text].into_iter().chain(inputs.towers()) {
             let sites = patterns(subject, part);
-            if !sites.is_empty() && (part == Part::Text || inputs.pixels.is_some()) {
+            if !sites.is_empty() {
                 taken = taken.saturating_add(Flow::taken(
                     subject,
                     &inputs,
@@ -233,18 +236,23 @@ impl Analysis for AttentionRollout {
         let map = one_row(CARD.id, &inputs)?;
         let mut progress = Progress::new(on.watch(), CARD.id, 2);
         let text = patterns(subject, Part::Text);
-        let mut vision = patterns(subject, Part::Vision);
-        if inputs.pixels.is_none() {
-            vision.clear();
-        }
-        if text.is_empty() && vision.is_empty() {
+        let tower = |part: Part| {
+            let mut sites = patterns(subject, part);
+            sites.truncate(blocks_read(subject, part));
+            (part, sites)
+        };
+        // A tower whose positions the language model looks at from outside, with nothing that pools them, hands nothing on that could be carried.
+        let told = |part: &Part| {
+            *part == Part::Vision || !Positions::Recordings.of(map).unwrap_or_default().is_empty()
+        };
+        let towers: Vec<(Part, Vec<Site>)> =
+            inputs.towers().filter(told).map(tower).filter(|(_, sites)| !sites.is_empty()).collect();
+        if text.is_empty() && towers.is_empty() {
             return Err(input(&CARD, "a subject with attention", "this one publishes none"));
         }
-        if !vision.is_empty() {
-            vision.truncate(blocks_read(subject, Part::Vision));
-        }
         progress.advance(1)?;
-        let sites = [vision.as_slice(), text.as_slice()].concat();
+        let sites: Vec<Site> =
+            towers.iter().map(|(_, sites)| sites).chain([&text]).flatten().copied().collect();
         let sunk = self.sunk(subject, &inputs, &text, &on.memory())?;
         let flow = |sites: Vec<Site>, without: Vec<usize>| {
             let settings = self.flowing(on, without);
@@ -270,12 +278,17 @@ impl Analysis for AttentionRollout {
             last.extend(each.into_iter().take(spoken.objectives().len()));
             text_flow = Some(decoder);
         }
-        let tower = flow(vision, Vec::new())?;
-        let pooled = match &tower {
-            Some(tower) => pooled(subject, &inputs, map, tower)?,
-            None => None,
-        };
-        if tower.is_some() && pooled.is_none() && last.is_empty() {
+        let mut flows = Vec::new();
+        for (part, sites) in towers {
+            if let Some(tower) = flow(sites, Vec::new())? {
+                let pooled = match part {
+                    Part::Vision => pooled(subject, &inputs, map, &tower)?,
+                    _ => None,
+                };
+                flows.push((part, tower, pooled));
+            }
+        }
+        if flows.iter().any(|(.., pooled)| pooled.is_none()) && last.is_empty() {
             let found = "the language model of this one publishes none";
             return Err(input(&CARD, "attention of what looks at the image positions", found));
         }
@@ -285,14 +298,17 @@ impl Analysis for AttentionRollout {
                 Some(decoder) => words(map, decoder, carried)?,
                 None => Vec::new(),
             };
-            match (&tower, &pooled) {
-                (_, Some(pooled)) => tables.extend(pooled.iter().cloned()),
-                (Some(tower), None) => tables.extend(pictures(&inputs, map, carried, tower)?),
-                (None, None) => {}
+            for (part, tower, pooled) in &flows {
+                match (part, pooled) {
+                    (_, Some(pooled)) => tables.extend(pooled.iter().cloned()),
+                    (Part::Audio, None) => tables.extend(recordings(&inputs, map, carried, tower)?),
+                    (_, None) => tables.extend(pictures(&inputs, map, carried, tower)?),
+                }
             }
             // On the picture first, where something is said of it; whole matrices are kept beside.
             let place = |table: &Labelled| match table.quantity().as_str() {
                 "picture through the tower" | "outside the patches" => 0,
+                "recording through the tower" | "outside the recording" => 0,
                 "tokens" | "by modality" => 1,
                 _ => 2,
             };
@@ -367,10 +383,14 @@ fn words(map: &TokenMap, decoder: &Flow<'_>, last: &[f32]) -> Result<Vec<Labelle
     }
     tables.push(Labelled::numbers("tokens", Unit::Ratio, vec![label::token_axis(map)], last.to_vec())?);
     let labelled = map.tokens.iter().zip(last);
-    let (patches, shares): (Vec<_>, Vec<_>) =
-        labelled.clone().filter_map(|(t, share)| Some((t.patch?, *share))).unzip();
-    if !patches.is_empty() {
-        tables.push(Labelled::numbers("picture", Unit::Ratio, vec![Axis::patches(patches)], shares)?);
+    for (name, heard) in [("picture", false), ("recording", true)] {
+        let own = |patch: &PatchLabel| map.sound(patch.image).is_some() == heard;
+        let (patches, shares): (Vec<_>, Vec<_>) =
+            labelled.clone().filter_map(|(t, share)| Some((t.patch.filter(own)?, *share))).unzip();
+        if !patches.is_empty() {
+            let axes = vec![label::patch_axis(map, patches)];
+            tables.push(Labelled::numbers(name, Unit::Ratio, axes, shares)?);
+        }
     }
     let mut kinds: BTreeMap<Modality, f32> = BTreeMap::new();
     for (token, share) in labelled {
@@ -415,7 +435,7 @@ fn pooled(
     let shares: Vec<Vec<f32>> = weights.chunks(heads * positions).take(entries).map(mean).collect();
     for (entry, carried) in tower.carry(&shares)?.into_iter().enumerate() {
         let name = |what: &str| if entries > 1 { format!("{what}/{entry}") } else { what.to_owned() };
-        tables.extend(square(&name("vision"), map, tower, (entry, entry))?);
+        tables.extend(square(&name("vision"), map, (Part::Vision, tower), (entry, entry))?);
         let (outside, on) = carried.split_at(positions - each.min(positions));
         let patches = map.patches.iter().skip(entry * each).take(each).copied().collect();
         let axes = vec![Axis::patches(patches)];
@@ -425,22 +445,24 @@ fn pooled(
     Ok(Some(tables))
 }
 
-/// The whole rollout of the tower for one picture, if it was made; `place` is that among the pictures of the prompt.
+/// The whole rollout of a tower for one picture or recording, if it was made; `place` is that among those of the prompt.
 fn square(
     name: &str,
     map: &TokenMap,
-    tower: &Flow<'_>,
+    (part, tower): (Part, &Flow<'_>),
     (place, entry): (usize, usize),
 ) -> Result<Option<Labelled>, AnalysisError> {
     let Some(matrix) = tower.matrix(entry) else { return Ok(None) };
-    let axis = label::tower_axis(map, place, tower.rows(), tower.positions());
+    let axis = label::tower_axis(map, part, place, tower.rows(), tower.positions());
     let pairs = [Role::Query, Role::Key].map(|role| Axis::new(role, axis.labels.clone())).to_vec();
     Ok(Some(Labelled::numbers(name, Unit::Ratio, pairs, matrix.to_vec())?))
 }
 
 /// Where a tower is given patches instead of pictures, the share of each: those merged into one position share alike.
 fn packed(map: &TokenMap, last: &[f32], positions: usize, shown: usize) -> Option<Vec<f32>> {
-    let Labels::Patches(merged) = label::tower_axis(map, 0, 1, shown).labels else { return None };
+    let Labels::Patches(merged) = label::tower_axis(map, Part::Vision, 0, 1, shown).labels else {
+        return None;
+    };
     let fits = positions == map.patches.len() && positions.is_multiple_of(shown.max(1));
     let across = fits.then(|| positions / shown.max(1))?;
     let place = |p: &PatchLabel| (p.image, p.frame, p.row, p.col);
@@ -450,6 +472,60 @@ fn packed(map: &TokenMap, last: &[f32], positions: usize, shown: usize) -> Optio
     let of = |p: &PatchLabel| shares.get(&place(p)).map(|share| share / across as f32);
     let each = merged.iter().map(of).collect::<Option<Vec<f32>>>()?;
     Some(each.into_iter().flat_map(|share| std::iter::repeat_n(share, across)).collect())
+}
+
+/// The shares on positions that play recordings, carried through their tower: what a position merges shares alike.
+fn recordings(
+    inputs: &Inputs,
+    map: &TokenMap,
+    last: &[f32],
+    tower: &Flow<'_>,
+) -> Result<Vec<Labelled>, AnalysisError> {
+    let (entries, positions) = (tower.rows(), tower.positions());
+    let order = inputs.heard.of_row(0);
+    let lies: Vec<Vec<Option<PatchLabel>>> = (0..order.len())
+        .map(|place| map.tower(Part::Audio, place, positions))
+        .collect::<Option<_>>()
+        .ok_or_else(|| {
+            let needs = "a tower whose positions are as many frames each";
+            input(&CARD, needs, format!("the tower has {positions} positions"))
+        })?;
+    let mut shares = vec![vec![0.0; positions]; entries];
+    for (token, share) in map.tokens.iter().zip(last).filter(|(token, _)| token.modality == Modality::Audio) {
+        let Some(patch) = token.patch else { continue };
+        let inside = |own: &PatchLabel| {
+            let middle = f64::midpoint(f64::from(own.bbox[0]), f64::from(own.bbox[2]));
+            let [from, _, to, _] = patch.bbox.map(f64::from);
+            own.image == patch.image && (from..to).contains(&middle)
+        };
+        let place = patch.image.checked_sub(map.first_sound());
+        let own = place.and_then(|place| Some((lies.get(place)?, *order.get(place)?)));
+        let Some((own, entry)) = own else { continue };
+        let within: Vec<usize> = (0..own.len())
+            .filter(|at| own.get(*at).is_some_and(|p| p.as_ref().is_some_and(inside)))
+            .collect();
+        let slots = shares.get_mut(entry).ok_or(HookError::Values { dims: vec![entries], given: entry })?;
+        for at in &within {
+            if let Some(slot) = slots.get_mut(*at) {
+                *slot += share / within.len() as f32;
+            }
+        }
+    }
+    let carried = tower.carry(&shares)?;
+    let mut tables = Vec::new();
+    for (place, (entry, own)) in order.iter().copied().zip(&lies).enumerate() {
+        let name = |what: &str| if entries > 1 { format!("{what}/{entry}") } else { what.to_owned() };
+        tables.extend(square(&name("audio"), map, (Part::Audio, tower), (place, entry))?);
+        let carried = carried.get(entry).ok_or(HookError::Values { dims: vec![entries], given: entry })?;
+        let heard = own.iter().zip(carried).filter_map(|(patch, share)| Some(((*patch)?, *share)));
+        let (patches, on): (Vec<PatchLabel>, Vec<f32>) = heard.unzip();
+        let padding = own.iter().zip(carried).filter(|(patch, _)| patch.is_none()).map(|(_, share)| *share);
+        let outside: Vec<f32> = padding.collect();
+        let axes = vec![label::patch_axis(map, patches)];
+        tables.push(Labelled::numbers(name("recording through the tower"), Unit::Ratio, axes, on)?);
+        tables.push(Labelled::scalar(name("outside the recording"), Unit::Ratio, total(&outside)));
+    }
+    Ok(tables)
 }
 
 /// The shares on image positions, carried through the tower.
@@ -479,7 +555,7 @@ fn pictures(
     };
     // Each picture's positions must be its tower's patches, in their order.
     let known = |place: usize| {
-        let labels = map.tower(place, positions).unwrap_or_default();
+        let labels = map.tower(Part::Vision, place, positions).unwrap_or_default();
         !labels.is_empty() && labels.into_iter().flatten().eq(patches(place))
     };
     let extra = positions.checked_sub(each).filter(|extra| *extra <= 1 && each * entries == shown.len());
@@ -494,7 +570,7 @@ fn pictures(
             found,
         ));
     };
-    let order = inputs.images.first().map_or(&[][..], Vec::as_slice);
+    let order = inputs.seen.of_rows.first().map_or(&[][..], Vec::as_slice);
     let mut tables = Vec::new();
     let mut shares = vec![vec![0.0; positions]; entries];
     for (place, entry) in order.iter().copied().enumerate() {
@@ -508,7 +584,7 @@ fn pictures(
     let carried = tower.carry(&shares)?;
     for (place, entry) in order.iter().copied().enumerate() {
         let name = |what: &str| if entries > 1 { format!("{what}/{entry}") } else { what.to_owned() };
-        tables.extend(square(&name("vision"), map, tower, (place, entry))?);
+        tables.extend(square(&name("vision"), map, (Part::Vision, tower), (place, entry))?);
         let carried = carried.get(entry).ok_or(HookError::Values { dims: vec![entries], given: entry })?;
         let patches = patches(place);
         let before = positions - patches.len().min(positions);

@@ -106,7 +106,7 @@ use serde_json::json;
 
 use super::restoring::{Places, PutBack, Restoring, Run};
 use crate::check::{
-    above_zero, at_least_one, fit_at_once, input, part_with_blocks, points_of_blocks, setting,
+    above_zero, at_least_one, fit_at_once, given, input, part_with_blocks, points_of_blocks, setting,
 };
 
 /// What this method is.
@@ -289,12 +289,11 @@ impl CausalTracing {
     fn corrupted(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<Corrupted, AnalysisError> {
         let map = one_row(CARD.id, inputs)?;
         let words = Site::of(kind::words_enter(subject).part(), Point::Input);
-        let pixels = Site::of(Part::Vision, Point::Pixels);
-        let site = self.settings.site.unwrap_or(if kind::has(subject, words) { words } else { pixels });
+        let tower = inputs.towers().next().unwrap_or(Part::Vision);
+        let entrance = tower.entrance().unwrap_or(words);
+        let site = self.settings.site.unwrap_or(if kind::has(subject, words) { words } else { entrance });
         let spec = SiteSpec::among(subject.sites(), site)?;
-        if matches!(site.part(), Part::Vision | Part::Connector) && inputs.pixels.is_none() {
-            return Err(input(&CARD, "a picture", "the sample has none"));
-        }
+        given(&CARD, inputs, site.part())?;
         let prompt = site.part() == words.part() && spec.axis(AxisName::Pos).is_some();
         let positions = match (&self.settings.corrupted, prompt) {
             (None, false) => None,

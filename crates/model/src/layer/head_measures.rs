@@ -220,8 +220,10 @@ impl HeadMeasures {
         let map = one_row(CARD.id, &inputs)?;
         let among = match &self.settings.among {
             Some(among) => among.clone(),
-            None if Positions::Pictures.of(map).is_ok_and(|some| !some.is_empty()) => Positions::Pictures,
-            None => Positions::Question,
+            None => match Positions::perceived(map) {
+                shown if shown.of(map).is_ok_and(|some| !some.is_empty()) => shown,
+                _ => Positions::Question,
+            },
         };
         let there = among.chosen(CARD.id, map)?;
         let positions = &self.settings.positions;

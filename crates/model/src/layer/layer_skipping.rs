@@ -77,7 +77,7 @@ use mmlens_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{at_least_one, fit_at_once, input, part_with_blocks, setting};
+use crate::check::{at_least_one, fit_at_once, given, part_with_blocks, setting};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -180,9 +180,7 @@ impl Analysis for LayerSkipping {
         let map = one_row(CARD.id, &inputs)?;
         let part = part_with_blocks(subject, self.settings.part);
         let (begins, of) = self.begins(subject, part)?;
-        if part == Part::Vision && inputs.pixels.is_none() {
-            return Err(input(&CARD, "a picture", "the sample has none"));
-        }
+        given(&CARD, &inputs, part)?;
         let covered = self.covered(&begins);
         let at_once = fit_at_once(on, &inputs, &streams(part, &covered))?.div_ceil(2);
         let memory = on.memory().at_most(self.rows);

@@ -99,7 +99,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::logit_lens::read;
-use crate::check::{above_zero, at_least_one, input, not_below_zero, setting, share};
+use crate::check::{PARTS, above_zero, at_least_one, input, not_below_zero, setting, share};
 use training::Search;
 
 pub use lens::{Learned, Lens};
@@ -279,7 +279,7 @@ impl TunedLens {
     /// The part that the answer is given by.
     fn part(&self, subject: &dyn Subject) -> Part {
         let says = |part: &Part| Capability::Distribution(*part).lacking(subject).is_none();
-        let first = [Part::Text, Part::Vision].into_iter().find(says);
+        let first = PARTS.into_iter().find(says);
         self.settings.part.or(first).unwrap_or(Part::Text)
     }
 

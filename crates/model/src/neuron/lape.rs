@@ -339,6 +339,7 @@ fn modality(shows: &Shows, part: Part) -> usize {
         Shows::Patch(_) => Modality::Image,
         Shows::Class => Modality::Special,
         Shows::Row(_) if part == Part::Vision => Modality::Image,
+        Shows::Row(_) if part == Part::Audio => Modality::Audio,
         Shows::Row(_) => Modality::Text,
     };
     MODALITIES.iter().position(|modality| *modality == own).unwrap_or(MODALITIES.len() - 1)

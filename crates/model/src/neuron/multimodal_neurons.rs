@@ -94,7 +94,7 @@ pub const CARD: Card = Card {
     cost: "2 forward; by gradients 1 forward and 1 backward",
     needs: &[
         Capability::Neurons,
-        Capability::Pictures,
+        Capability::Perception,
         Capability::Blocks(Part::Text),
         Capability::RunningSum(Part::Text),
         Capability::ReadOut(Part::Text),
@@ -258,10 +258,11 @@ fn terms(objective: &Objective) -> Result<Terms, AnalysisError> {
 }
 
 impl MultimodalNeurons {
-    /// The neurons where the prompt shows pictures.
+    /// The neurons where the prompt shows pictures, or plays recordings.
     fn pictured(&self, on: &On<'_>, inputs: &Inputs) -> Result<Neurons, AnalysisError> {
-        let positions = Positions::Pictures;
-        positions.chosen(CARD.id, one_row(CARD.id, inputs)?)?;
+        let map = one_row(CARD.id, inputs)?;
+        let positions = Positions::perceived(map);
+        positions.chosen(CARD.id, map)?;
         Neurons::of((on, CARD.id), (Part::Text, Point::MlpPost), &self.settings.layers, &positions)
     }
 
@@ -307,7 +308,8 @@ impl MultimodalNeurons {
         let plan = self.gradients(written, objective)?;
         on.memory().hold(CARD.id, 0, subject.need(inputs, &plan, Copies::ONE)?)?;
         let trace = subject.run(inputs, plan)?;
-        let places = Positions::Pictures.chosen(CARD.id, one_row(CARD.id, inputs)?)?;
+        let map = one_row(CARD.id, inputs)?;
+        let places = Positions::perceived(map).chosen(CARD.id, map)?;
         let width = written.neurons.width();
         let one = |site: Site| -> Result<Vec<f64>, AnalysisError> {
             let (held, gradient) =
@@ -344,7 +346,7 @@ impl MultimodalNeurons {
         let Settings { words, fold, .. } = self.settings;
         let Found { scores, best, maps: [map, others], unit, terms } = found;
         let token_map = one_row(CARD.id, inputs)?;
-        let places = Positions::Pictures.chosen(CARD.id, token_map)?;
+        let places = Positions::perceived(token_map).chosen(CARD.id, token_map)?;
         let seen = label::token_axis_at(token_map, &places);
         let narrow = |values: &[f64]| values.iter().map(|value| *value as f32).collect::<Vec<f32>>();
         let mut sorted = narrow(map);

@@ -77,7 +77,7 @@ use mmlens_engine::{Indices, Looks, Positions, Progress, label, looks, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{input, part_with_attention, passes_of_reading, positions_read};
+use crate::check::{given, input, part_with_attention, passes_of_reading, positions_read};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -186,7 +186,8 @@ impl AttentionMaps {
         let cross = seen.split_off(layers.len());
         let tokens = label::token_axis(map);
         let keys = cross.first().map_or(0, |looks| looks.keys);
-        let patches = label::tower_axis(map, 0, 1, keys);
+        let crossed = inputs.towers().next().unwrap_or(Part::Vision);
+        let patches = label::tower_axis(map, crossed, 0, 1, keys);
         let all: Vec<usize> = (0..queries.len()).collect();
         let made = |some: &[usize], whole: bool| -> Result<Vec<Labelled>, AnalysisError> {
             let views = [("", &seen, &tokens), ("cross attention", &cross, &patches)];
@@ -207,9 +208,7 @@ impl AttentionMaps {
     fn of_tower(&self, on: &On<'_>, case: &Case, part: Part) -> Result<Answer, AnalysisError> {
         let (subject, memory) = (on.subject(), on.memory());
         let inputs = on.encode(&case.sample)?;
-        if part == Part::Vision && inputs.pixels.is_none() {
-            return Err(input(&CARD, "a picture", "the sample has none"));
-        }
+        given(&CARD, &inputs, part)?;
         let layers = self.layers(subject, part)?;
         let sites: Vec<Site> = layers.iter().map(|layer| Site::block(part, *layer, Point::Pattern)).collect();
         let first = Site::block(part, 0, Point::Pattern);
@@ -220,7 +219,7 @@ impl AttentionMaps {
                 format!("`{first}`"),
             ));
         };
-        let axis = |entry| label::tower_axis(inputs.map(), entry, entries, len);
+        let axis = |entry| label::tower_axis(inputs.map(), part, entry, entries, len);
         let queries = self.looking(len, matches!(axis(0).labels, Labels::Tokens(_)))?;
         let seen = looks(subject, &inputs, &sites, &queries, (&memory, CARD.id))?;
         let layer = Indices::axis(Role::Layer, &layers, kind::blocks(subject, part));

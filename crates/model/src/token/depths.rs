@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mmlens_core::finding::{Axis, Modality, Role};
+use mmlens_core::finding::{Axis, Role};
 use mmlens_core::{
     AnalysisError, AnyTensor, Card, Copies, HookError, Inputs, On, Part, Plan, Point, Site, SiteSpec, kind,
 };
@@ -30,9 +30,9 @@ impl Depths {
         (positions, layers): (Option<&Positions>, &Indices),
     ) -> Result<(Self, Positions), AnalysisError> {
         let (subject, map) = (on.subject(), one_row(card.id, inputs)?);
-        let shows =
-            map.tokens.iter().any(|token| matches!(token.modality, Modality::Image | Modality::Video));
-        let other = if shows { Positions::Pictures } else { Positions::Words };
+        let has = |positions: &Positions| positions.of(map).is_ok_and(|found| !found.is_empty());
+        let shown = [Positions::Pictures, Positions::Recordings].into_iter().find(has);
+        let other = shown.unwrap_or(Positions::Words);
         let positions = positions.cloned().unwrap_or(other);
         let places = positions.chosen(card.id, map)?;
         let layers = layers.chosen(card.id, "layers", kind::blocks(subject, Part::Text))?;

@@ -30,6 +30,7 @@
 //! # Settings
 //! - `picture`: how pictures are cut, by default [`Cover::Grid`] of 4 x 4 cells; [`Cover::Patches`], [`Cover::Slic`], [`Cover::Whole`].
 //!   Windows that overlap are no players. `None` leaves pictures as they are.
+//! - `sounds`: what is heard in the place of absent parts of recordings, by default silence, as in occlusion.
 //! - `pixels`: what stands in the place of absent pixels, by default the picture's own mean colour, as in occlusion.
 //! - `words`: what stands in the place of absent words, by default zero at `text.blocks.0.resid_pre`; `None` leaves words as they are.
 //! - `each`: [`Each::Word`] (default: fewer players, and what a reader takes for one), [`Each::Token`], [`Each::All`].
@@ -92,7 +93,7 @@ use crate::check::at_least_one;
 use crate::game::{Drawn, Game, Score};
 use crate::parts::{PartSettings, Parts};
 
-pub use crate::parts::{Cover, Each, Hide};
+pub use crate::parts::{Cover, Each, Hide, Hush};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -120,6 +121,8 @@ pub struct Settings {
     pub picture: Option<Cover>,
     /// What stands in the place of absent pixels.
     pub pixels: Baseline,
+    /// What is heard in the place of absent parts of recordings.
+    pub sounds: Hush,
     /// What stands in the place of absent words; `None` leaves them as they are, as does a sample without any, and one whose words an
     /// encoder of its own reads.
     pub words: Option<Hide>,
@@ -140,6 +143,7 @@ impl Default for Settings {
         Self {
             picture: Some(Cover::Grid { rows: 4, cols: 4 }),
             pixels: Baseline::Mean,
+            sounds: Hush::Silence,
             words: Some(Hide::Replace(Baseline::Zero)),
             each: Each::Word,
             among: Positions::Question,
@@ -152,8 +156,9 @@ impl Default for Settings {
 
 impl Settings {
     fn part_settings(&self) -> PartSettings<'_> {
-        let Self { picture, pixels, words, each, among, .. } = self;
-        PartSettings { card: &CARD, picture: *picture, pixels, words: words.as_ref(), each: *each, among }
+        let Self { picture, pixels, sounds, words, each, among, .. } = self;
+        let (card, picture, words, each) = (&CARD, *picture, words.as_ref(), *each);
+        PartSettings { card, picture, pixels, sounds, words, each, among }
     }
 
     /// Whether all coalitions of so many parts are scored.

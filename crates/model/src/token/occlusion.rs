@@ -31,6 +31,9 @@
 //! # Settings
 //! - `picture`: [`Cover::Grid`] of cells (default 8 x 8), [`Cover::Sliding`] windows with a stride, high and wide in processed pixels,
 //!   [`Cover::Patches`], [`Cover::Slic`], [`Cover::Whole`]; `None` leaves pictures whole, as does a sample without any.
+//! - `sounds`: what is heard in the place of hidden parts of a recording: silence by default, noise of a seed as loud as the recording, or a
+//!   baseline of its log-mel spectrogram. Recordings are cut as pictures are: `rows` of a grid are bands of equally many filters, `cols`
+//!   stretches of time.
 //! - `pixels`: the baseline of hidden pixels, by default the picture's own mean colour. On the shapes world it finds the
 //!   evidence 1.6 times better than the colour that normalisation makes zero.
 //! - `words`: [`Hide::Replace`] puts a baseline in the place of the token's vector at `text.blocks.0.resid_pre`, where it enters the first
@@ -100,7 +103,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::at_least_one;
 use crate::parts::{Called, PartSettings, Parts};
 
-pub use crate::parts::{Cover, Each, Hide};
+pub use crate::parts::{Cover, Each, Hide, Hush};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -129,6 +132,8 @@ pub struct Settings {
     pub picture: Option<Cover>,
     /// What stands in the place of hidden pixels.
     pub pixels: Baseline,
+    /// What is heard in the place of absent parts of recordings.
+    pub sounds: Hush,
     /// How words are hidden; `None` leaves them whole, as does a sample without any, and one whose words an encoder of its own reads.
     pub words: Option<Hide>,
     /// What of the words is hidden at once.
@@ -144,6 +149,7 @@ impl Default for Settings {
         Self {
             picture: Some(Cover::Grid { rows: 8, cols: 8 }),
             pixels: Baseline::Mean,
+            sounds: Hush::Silence,
             words: Some(Hide::Replace(Baseline::Zero)),
             each: Each::Token,
             among: Positions::Words,
@@ -154,8 +160,9 @@ impl Default for Settings {
 
 impl Settings {
     fn part_settings(&self) -> PartSettings<'_> {
-        let Self { picture, pixels, words, each, among, .. } = self;
-        PartSettings { card: &CARD, picture: *picture, pixels, words: words.as_ref(), each: *each, among }
+        let Self { picture, pixels, sounds, words, each, among, .. } = self;
+        let (card, picture, words, each) = (&CARD, *picture, words.as_ref(), *each);
+        PartSettings { card, picture, pixels, sounds, words, each, among }
     }
 }
 

@@ -107,7 +107,7 @@ use mmlens_engine::{Indices, Progress, label, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{input, part_with_attention, setting};
+use crate::check::{given, input, part_with_attention, setting};
 
 pub(crate) mod measured;
 
@@ -265,11 +265,11 @@ impl Analysis for Sinks {
 /// The positions that a part looks at, of each row or picture.
 fn axes(subject: &dyn Subject, inputs: &Inputs, looked: &Looked) -> Vec<Axis> {
     let (rows, positions) = looked.shape();
-    let own = kind::has(subject, Site::of(looked.part, Point::Embed)) && looked.part != Part::Vision;
+    let own = kind::has(subject, Site::of(looked.part, Point::Embed)) && looked.part.entrance().is_none();
     let axis = |row: usize| match own {
         true if inputs.map().len() == positions => label::token_axis(inputs.map()),
         true => Axis::count(Role::Token, positions),
-        false => label::tower_axis(inputs.map(), row, rows, positions),
+        false => label::tower_axis(inputs.map(), looked.part, row, rows, positions),
     };
     (0..rows).map(axis).collect()
 }
@@ -395,10 +395,7 @@ fn sites(
     let part = part_with_attention(card, subject, settings.part)?;
     match part {
         Part::Text => drop(one_row(card.id, inputs)?),
-        Part::Vision if inputs.pixels.is_none() => {
-            return Err(input(card, "a picture", "the sample has none"));
-        }
-        _ => {}
+        _ => given(card, inputs, part)?,
     }
     let layers = settings.layers.chosen(card.id, "layers", kind::blocks(subject, part))?;
     let at = |point| layers.iter().map(|layer| Site::block(part, *layer, point)).collect::<Vec<_>>();

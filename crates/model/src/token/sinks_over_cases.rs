@@ -229,7 +229,7 @@ impl Gathered {
         let counts = self.counts.iter().flatten().map(|count| (*count as f64 / all) as f32).collect();
         tables.push(Labelled::numbers("count by kind of position", Unit::Count, places, counts)?);
         if let Some(often) = &self.often {
-            let role = if part == Part::Vision { Role::Patch } else { Role::Token };
+            let role = if part.entrance().is_some() { Role::Patch } else { Role::Token };
             let positions = Axis::count(role, often.first().map_or(0, Vec::len));
             let places = [axes, vec![positions]].concat();
             let often = often.iter().flatten().map(|count| (*count as f64 / all) as f32).collect();
@@ -244,15 +244,17 @@ impl Gathered {
 fn places(looked: &Looked, inputs: &Inputs, (row, rows, positions): (usize, usize, usize)) -> Vec<usize> {
     let map = inputs.map();
     let of = |modality: Modality| match modality {
-        Modality::Image | Modality::Video => 1,
+        Modality::Image | Modality::Video | Modality::Audio => 1,
         Modality::Special => 3,
         _ => 2,
     };
     let mut places: Vec<usize> = match looked.part {
-        Part::Vision => match label::tower_axis(map, row, rows, positions).labels {
-            Labels::Tokens(tokens) => tokens.iter().map(|token| of(token.modality)).collect(),
-            _ => vec![1; positions],
-        },
+        tower @ (Part::Vision | Part::Audio) => {
+            match label::tower_axis(map, tower, row, rows, positions).labels {
+                Labels::Tokens(tokens) => tokens.iter().map(|token| of(token.modality)).collect(),
+                _ => vec![1; positions],
+            }
+        }
         _ => map.tokens.iter().map(|token| of(token.modality)).collect(),
     };
     places.resize(positions, 2);

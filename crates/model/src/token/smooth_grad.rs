@@ -78,8 +78,8 @@ use std::ops::ControlFlow;
 use mmlens_core::finding::{Caution, Labelled, Unit, finite};
 use mmlens_core::{
     Alteration, Altered, Analysis, AnalysisError, Answer, AnyAnalysis, AnyTensor, AxisName, Capability, Card,
-    Case, Change, Cost, Form, Given, HookError, Inputs, Leaf, Method, Objective, On, Part, Plan, Point,
-    Region, Seed, Site, SiteSpec, Target, Watch, kind,
+    Case, Change, Cost, Form, Given, HookError, Inputs, Leaf, Method, Objective, On, Part, Plan, Region,
+    Seed, Site, SiteSpec, Target, Watch, kind,
 };
 use mmlens_engine::{normal, one_row};
 use serde::{Deserialize, Serialize};
@@ -150,11 +150,8 @@ impl fmt::Debug for SmoothGrad {
 impl SmoothGrad {
     /// Where noise is added.
     fn site(&self, on: &On<'_>, inputs: &Inputs) -> Site {
-        let own = || match inputs.pixels {
-            Some(_) => Site::of(Part::Vision, Point::Pixels),
-            None => kind::words_enter(on.subject()),
-        };
-        self.settings.site.unwrap_or_else(own)
+        let given = || inputs.towers().find_map(Part::entrance);
+        self.settings.site.or_else(given).unwrap_or_else(|| kind::words_enter(on.subject()))
     }
 
     /// The method inside. A tower that is given patches of all pictures in one sequence has one copy of them in a pass, so that noise
@@ -163,7 +160,8 @@ impl SmoothGrad {
         let spec = SiteSpec::among(on.subject().sites(), site)?;
         let first = spec.axes.first().map(|(axis, fixed)| (*axis, fixed.is_none()));
         let mut with = self.settings.with.clone();
-        let own_rows = matches!(first, Some((AxisName::Batch | AxisName::Image, true)));
+        let own_rows =
+            first.is_some_and(|(axis, free)| free && (axis == AxisName::Batch || axis.tower().is_some()));
         let defaults = self.inside.defaults()?;
         if !own_rows && defaults.get("rows").is_some() {
             with.insert("rows".to_owned(), json!(1));

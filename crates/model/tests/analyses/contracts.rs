@@ -8,14 +8,16 @@ use mmlens_testkit::{Toy, table_breaches};
 
 use crate::support::{alone, captioned, llava, many, opened, painted, settings, shown};
 
-/// A sample whose pictures are files.
+/// A sample whose pictures and recordings are files.
 fn on_disk(folder: &Path, sample: Sample) -> Sample {
     let saved = |(at, picture): (usize, Picture)| {
         let path = folder.join(format!("{}-{at}.png", picture.name));
         picture.image.save(&path).unwrap();
         Picture::open(path).unwrap()
     };
-    Sample { pictures: sample.pictures.into_iter().enumerate().map(saved).collect(), ..sample }
+    let recordings = sample.recordings.iter().map(|sound| crate::ears::on_disk(folder, sound)).collect();
+    let pictures = sample.pictures.into_iter().enumerate().map(saved).collect();
+    Sample { pictures, recordings, ..sample }
 }
 
 /// Every method that the subject allows.
@@ -45,6 +47,14 @@ fn on_the_toys() {
         let of = |picture: u32, words: &str| Sample::prompt(vec![painted(picture)], words);
         all(&toy, of(1, "#abc"), of(2, "#xbz"));
     }
+}
+
+#[test]
+fn on_the_toy_with_ears() {
+    let of = |picture: u32, pitch: f32, words: &str| {
+        Sample::prompt(vec![painted(picture)], words).with_recordings(vec![crate::ears::hum(pitch)])
+    };
+    all(&Toy::curved(2).with_ears(), of(1, 0.7, "#~abc"), of(2, 1.1, "#~xbz"));
 }
 
 #[test]

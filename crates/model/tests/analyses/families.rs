@@ -171,7 +171,7 @@ fn heads_behind_a_norm_are_not_taken_apart() {
 
 /// The pixels of a sample, those whose middle lies in a box on the original at zero: by hand, in tiles and in patches.
 fn hidden(inputs: &Inputs, [x0, y0, x1, y1]: [f32; 4]) -> (Inputs, usize) {
-    let (map, pixels) = (inputs.map(), inputs.pixels.as_ref().unwrap());
+    let (map, pixels) = (inputs.map(), inputs.seen.values.as_ref().unwrap());
     let (dims, mut values) = (pixels.dims(), pixels.to_values().unwrap());
     let mut count = 0;
     let mut within = |view: usize, row: usize, col: usize| {
@@ -194,7 +194,7 @@ fn hidden(inputs: &Inputs, [x0, y0, x1, y1]: [f32; 4]) -> (Inputs, usize) {
             }
         }
         [patches, each] => {
-            let side = map.views[0].rows.len() / inputs.grids[0].rows;
+            let side = map.views[0].rows.len() / inputs.seen.grids[0].rows;
             for (patch, label) in map.patches.iter().enumerate().take(patches) {
                 for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
                     if within(0, label.row * side + y, label.col * side + x) {
@@ -208,7 +208,7 @@ fn hidden(inputs: &Inputs, [x0, y0, x1, y1]: [f32; 4]) -> (Inputs, usize) {
         _ => panic!("{dims:?}"),
     }
     let pixels = Some(AnyTensor::from_values(values, &dims, &Device::default()).unwrap());
-    (inputs.clone().with(|batch| batch.pixels = pixels).unwrap(), count)
+    (inputs.clone().with(|batch| batch.seen.values = pixels).unwrap(), count)
 }
 
 /// One map on the original, whether a model is given tiles or patches in sequence; every cell is a pass without its pixels.
@@ -233,7 +233,7 @@ fn cells_are_hidden_wherever_a_tower_is_given_them() {
         let table = found.table("picture").unwrap();
         assert_eq!(table.shape(), [2, 3], "{name}");
         let spans = |axis: usize| match &table.axes()[axis].labels {
-            Labels::Spans { image: 0, spans } => spans.clone(),
+            Labels::Spans { image: 0, spans, .. } => spans.clone(),
             other => panic!("{name}: {other:?}"),
         };
         let mut seen = 0;

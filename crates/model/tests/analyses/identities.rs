@@ -195,7 +195,7 @@ proptest! {
         let trace = toy.run(&inputs, Plan::new().read(entered).unwrap()).unwrap();
         let settings = occlusion::Settings {
             picture: Some(Cover::Grid { rows: 2, cols: 3 }),
-            pixels: Baseline::Given(inputs.pixels.clone().unwrap()),
+            pixels: Baseline::Given(inputs.seen.values.clone().unwrap()),
             words: Some(Hide::Replace(Baseline::Given(trace.get(entered).unwrap().clone()))),
             rows: 4, ..Default::default() };
         let found = Occlusion::new(settings).unwrap().run(&toy, &case).unwrap();
@@ -363,7 +363,7 @@ fn several_pictures_have_their_own_tables() {
     for (image, view) in inputs.map().views.iter().enumerate() {
         let table = found.table(&format!("picture/{image}")).unwrap();
         let ends = table.axes().iter().map(|axis| match &axis.labels {
-            Labels::Spans { image, spans } => (*image, spans.last().unwrap()[1]),
+            Labels::Spans { image, spans, .. } => (*image, spans.last().unwrap()[1]),
             other => panic!("{other:?}"),
         });
         let [height, width] = [&view.rows, &view.cols].map(|spans| spans.last().unwrap()[1]);
@@ -446,7 +446,7 @@ fn channels_have_the_names_of_their_colours() {
         Case::new(Sample::prompt(vec![picture], "<image>Red?"))
     };
     let pixels =
-        |case: &Case| subject.encode(&case.sample).unwrap().pixels.clone().unwrap().to_values().unwrap();
+        |case: &Case| subject.encode(&case.sample).unwrap().seen.values.clone().unwrap().to_values().unwrap();
     let found = gradients(&["vision.pixels"], Rule::Midpoint, 1, 1, &Baseline::Zero)
         .run(subject, &of([255, 0, 0]))
         .unwrap();

@@ -13,6 +13,7 @@ mod concepts;
 mod contracts;
 mod dictionaries;
 mod direct;
+mod ears;
 mod embeddings;
 mod erasure;
 mod families;

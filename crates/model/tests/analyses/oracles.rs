@@ -36,7 +36,7 @@ fn the_question_is_the_same() {
     let (inputs, objective) = question().open(subject).unwrap();
     assert_eq!(inputs.ids[0], oracle.array("input_ids").unwrap().ids());
     assert_eq!(objective.token().unwrap(), oracle.array("target").unwrap().ids()[0]);
-    let pixels = inputs.pixels.as_ref().unwrap().to_values().unwrap();
+    let pixels = inputs.seen.values.as_ref().unwrap().to_values().unwrap();
     agree(Tolerance::relative(1e-6), "pixels", &pixels, &oracle.array("pixel_values").unwrap().values);
     assert_eq!(oracle.about()["prompt"], "<image>Red?");
 }
@@ -353,6 +353,6 @@ fn heat_maps_lie_on_the_original_picture() {
     let inputs = llava("llava-a").encode(&question().sample).unwrap();
     let view = &inputs.map().views[0];
     for (axis, spans) in table.axes().iter().zip([&view.rows, &view.cols]) {
-        assert_eq!(axis.labels, Labels::Spans { image: 0, spans: spans.clone() });
+        assert_eq!(axis.labels, Labels::Spans { image: 0, spans: spans.clone(), heard: None });
     }
 }

@@ -77,7 +77,7 @@ proptest! {
         prop_assert!((sum - change).abs() < 1e-4 + 1e-5 * size, "{sum} {change}");
         prop_assert!(largest(numbers(&found, "vision.pixels deviation")) > 0.0);
         let (inputs, _) = case.open(&toy).unwrap();
-        let pixels = inputs.pixels.clone().unwrap().to_values().unwrap();
+        let pixels = inputs.seen.values.clone().unwrap().to_values().unwrap();
         let mut sorted = pixels;
         sorted.sort_by(f32::total_cmp);
         let range = sorted[sorted.len() - 1] - sorted[0];
@@ -89,7 +89,7 @@ proptest! {
     fn a_part_that_changes_nothing_has_no_share(seed in 0..99_u64) {
         let (toy, case) = (Toy::curved(seed), asked(4, "abc", 6));
         let (inputs, _) = case.open(&toy).unwrap();
-        let pixels = Baseline::Given(inputs.pixels.clone().unwrap());
+        let pixels = Baseline::Given(inputs.seen.values.clone().unwrap());
         let settings = kernel_shap::Settings {
             picture: Some(Cover::Grid { rows: 2, cols: 2 }),
             pixels,

@@ -42,7 +42,7 @@ fn a_tower_is_patched_at_its_own_positions() {
         assert!((first - 1.0).abs() < 1e-4, "{name}: {first}");
         let each = run(Places::Each(Positions::At(vec![1, 3]))).unwrap();
         let inputs = [&pair.clean.sample, &pair.corrupted].map(|sample| subject.encode(sample).unwrap());
-        let shown = if name == "llava-a" { inputs[0].pictures() } else { 1 };
+        let shown = if name == "llava-a" { inputs[0].seen.len() } else { 1 };
         let table = each.table("resid_pre/patched").unwrap();
         let layers = subject.anatomy()[0].blocks;
         assert_eq!(table.shape(), [layers, 2 * shown], "{name}");

@@ -1,10 +1,11 @@
-// Heat maps over the pictures.
+// Heat maps over the pictures and spectrograms.
 
 function overlays(root) {
   const figures = [...document.querySelectorAll("figure.picture")].map((node) => ({
     stage: node.querySelector(".stage"),
     canvas: node.querySelector("canvas"),
     mark: node.querySelector(".mark"),
+    heard: heardIn(node),
   }));
   let chosen = null;
   let tiles = "both";
@@ -124,7 +125,7 @@ function overlays(root) {
     small.forEach((each) => each());
   }
 
-  figures.forEach(({ stage, canvas, mark }, picture) => {
+  figures.forEach(({ stage, canvas, mark, heard }, picture) => {
     const locate = (event) => {
       const layer = layerOf(picture);
       if (!layer) return null;
@@ -148,8 +149,8 @@ function overlays(root) {
       mark.style.height = `${(100 * (Math.min(height, y1) - Math.max(0, y0))) / height}%`;
       const [{ table, axes }] = layer.pieces;
       const where = found.at.length > 1 ? `row ${found.at[0]}, column ${found.at[1]}` : position(table.axes[axes[0]], found.at[0]);
-      const box = `x ${number(x0)}\u2013${number(x1)}, y ${number(y0)}\u2013${number(y1)} px`;
-      return { rect: around(event), content: [strong(measure(found.v, { scale: scale(), unit: chosen.unit })), line(where), line(box)] };
+      const box = heard ? heard.told(found.box) : `x ${number(x0)}\u2013${number(x1)}, y ${number(y0)}\u2013${number(y1)} px`;
+      return { rect: around(event), content: [strong(measure(found.v, { scale: scale(), unit: chosen.unit })), ...(heard ? [] : [line(where)]), line(box)] };
     };
     hover(stage, locate, () => (mark.hidden = true));
   });
@@ -231,7 +232,8 @@ function overlays(root) {
     list.append(el("label", {}, input, el("span", {}, text, sub ? el("small", {}, sub) : null)));
   };
   data.overlays.forEach((overlay, i) => option(overlay.method, overlay.name, overlay, i === 0));
-  option("Picture alone", "", null, false);
+  const listens = figures.every(({ heard }) => heard);
+  option(listens ? "Recording alone" : "Picture alone", "", null, false);
   const id = fresh("opacity");
   const slider = el("input", { type: "range", id, min: 0, max: 100, value: 100 * opacity });
   const output = el("output", { for: id }, `${100 * opacity}%`);
@@ -247,7 +249,7 @@ function overlays(root) {
     draw();
   });
   const strength = el("div", { class: "slider" }, el("label", { for: id }, "opacity"), slider, output);
-  root.append(list, detail, el("div", { class: "look" }, strength, el("label", { class: "check" }, box, "picture in grey")));
+  root.append(list, detail, el("div", { class: "look" }, strength, el("label", { class: "check" }, box, listens ? "spectrogram in grey" : "picture in grey")));
   choose(data.overlays[0]);
   answered(draw);
 }

@@ -11,6 +11,7 @@ function part(root, build) {
   }
 }
 
+part(document.body, sounds);
 part(document.getElementById("overlay"), overlays);
 part(document.getElementById("tokens"), tokens);
 document.querySelectorAll("[data-lens]").forEach((node) => part(node, () => lens(node, data.lenses[Number(node.dataset.lens)])));

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a program of tests")]
 
 mod choices;
+mod heard;
 #[path = "../../examples/specimen/large.rs"]
 mod large;
 #[path = "../../examples/specimen/pair.rs"]
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         parts::every_part_is_there_and_the_console_is_silent,
         parts::many_pictures_and_many_axes_are_drawn,
         parts::hostile_texts_stay_texts,
+        heard::a_recording_is_played_and_its_axes_are_those_of_the_token_map,
         phone::nothing_reaches_beyond_a_narrow_screen,
         parts::the_tip_tells_what_lies_under_the_pointer,
         parts::the_page_paints_what_the_png_shows,

@@ -3,9 +3,10 @@
 //! A picture of 8 x 8 pixels is cut into four patches; every letter is a token, `#` stands for a picture. Two
 //! blocks of causal attention and an MLP follow, then the unembedding: no norms, no positions. The straight toy
 //! attends evenly to everything before and has no nonlinearity, so that every logit is an affine function of
-//! pixels and embeddings.
+//! pixels and embeddings. Toys with ears hear recordings too (`ears`), for which `~` stands, behind all pictures.
 
 mod decode;
+mod ears;
 mod encode;
 mod sites;
 mod weights;
@@ -19,6 +20,7 @@ use mmlens_core::{
 };
 
 use decode::Cache;
+use ears::{Ears, FEATURES};
 use sites::sites;
 use weights::weights;
 
@@ -39,6 +41,8 @@ const PLACEHOLDER: u32 = 26;
 pub struct Work {
     /// Passes of pictures through the tower and the connector, counted by picture.
     pub pictures: usize,
+    /// Passes of recordings into their tower, counted by recording.
+    pub recordings: usize,
     /// Blocks of the decoder, counted by row.
     pub blocks: usize,
     /// Logits.
@@ -57,6 +61,7 @@ pub struct Toy {
     embed: Tensor<2>,
     blocks: Vec<ToyBlock>,
     unembed: Tensor<2>,
+    ears: Option<Ears>,
     sites: Vec<SiteSpec>,
     anatomy: Vec<Anatomy>,
     weights: Vec<WeightSpec>,
@@ -90,6 +95,17 @@ impl Draw {
             (0..rows * cols).map(|i| (seed.at(i as u64).unit() - 0.5) * 2.0 * scale).collect();
         Tensor::from_data(TensorData::new(values, [rows, cols]), &self.device)
     }
+
+    fn block(&mut self) -> ToyBlock {
+        ToyBlock {
+            q: self.matrix(WIDTH, WIDTH),
+            k: self.matrix(WIDTH, WIDTH),
+            v: self.matrix(WIDTH, WIDTH),
+            o: self.matrix(WIDTH, WIDTH),
+            up: self.matrix(WIDTH, NEURONS),
+            down: self.matrix(NEURONS, WIDTH),
+        }
+    }
 }
 
 impl Toy {
@@ -106,15 +122,7 @@ impl Toy {
     fn new(seed: u64, straight: bool) -> Self {
         let device = mmlens_core::device::host();
         let mut draw = Draw { seed: Seed(seed), next: 0, device: device.clone() };
-        let blocks = (0..BLOCKS).map(|_| ToyBlock {
-            q: draw.matrix(WIDTH, WIDTH),
-            k: draw.matrix(WIDTH, WIDTH),
-            v: draw.matrix(WIDTH, WIDTH),
-            o: draw.matrix(WIDTH, WIDTH),
-            up: draw.matrix(WIDTH, NEURONS),
-            down: draw.matrix(NEURONS, WIDTH),
-        });
-        let blocks = blocks.collect();
+        let blocks = (0..BLOCKS).map(|_| draw.block()).collect();
         let text = Anatomy {
             part: Part::Text,
             blocks: BLOCKS,
@@ -135,12 +143,26 @@ impl Toy {
             embed: draw.matrix(VOCAB, WIDTH).mul_scalar(3.0),
             blocks,
             unembed: draw.matrix(WIDTH, VOCAB),
+            ears: None,
             sites: sites(),
             anatomy: vec![text],
             weights: weights(),
             ends: Vec::new(),
             device,
         }
+    }
+
+    /// The same with ears.
+    #[must_use]
+    pub fn with_ears(mut self) -> Self {
+        // Behind all weights that toys without ears have.
+        let mut draw = Draw { seed: self.seed, next: 1 << 32, device: self.device.clone() };
+        self.ears = Some(Ears::new(&mut draw));
+        let behind = self.sites.iter().position(|spec| spec.site.part() > Part::Audio);
+        self.sites.splice(behind.unwrap_or(0)..behind.unwrap_or(0), ears::sites_heard());
+        self.anatomy.insert(0, ears::ANATOMY);
+        self.name = format!("{} with ears", self.name);
+        self
     }
 
     /// The same with tokens that end an answer.
@@ -176,7 +198,7 @@ impl Toy {
         SubjectError::Sample { subject: self.name.clone(), reason: reason.into() }
     }
 
-    /// Patches of the pictures in the decoder's width, `[image, patch, d]`; `None` if the pass ended before.
+    /// Patches of the pictures, `[image, patch, d]`; `None` if the pass ended before.
     fn see(&self, pixels: AnyTensor, run: &mut Run) -> Result<Option<Tensor<3>>, SubjectError> {
         let pixels: Tensor<4> = pixels.rank_of("vision.pixels")?;
         let [n, channels, height, width] = pixels.dims();
@@ -191,11 +213,38 @@ impl Toy {
         let patches = patches.reshape([n * PATCHES, 3 * PATCH * PATCH]);
         let seen = patches.matmul(self.look.clone()).reshape([n, PATCHES, WIDTH]);
         let seen = run.at(Site::of(Part::Vision, Point::Features), seen)?;
+        Ok((!run.done()).then_some(seen))
+    }
+
+    /// What takes the places of placeholders, `[placeholder, d]`: patches of pictures, then features of recordings; `None` if the pass ended
+    /// before.
+    fn perceive(&self, inputs: &Inputs, run: &mut Run) -> Result<Option<Vec<Tensor<2>>>, SubjectError> {
+        let seen = match inputs.seen.values.clone() {
+            None => None,
+            Some(pixels) => match self.see(pixels, run)? {
+                None => return Ok(None),
+                seen => seen,
+            },
+        };
+        let heard = match inputs.heard.values {
+            None => None,
+            Some(_) => match self.listen(inputs, run)? {
+                None => return Ok(None),
+                heard => heard,
+            },
+        };
+        let out = match seen {
+            None => None,
+            Some(seen) => Some(run.at(Site::of(Part::Connector, Point::Out), times(seen, &self.carry))?),
+        };
         if run.done() {
             return Ok(None);
         }
-        let out = run.at(Site::of(Part::Connector, Point::Out), times(seen, &self.carry))?;
-        Ok((!run.done()).then_some(out))
+        let flat = |x: Tensor<3>| {
+            let [n, each, d] = x.dims();
+            x.reshape([n * each, d])
+        };
+        Ok(Some(out.into_iter().chain(heard).map(flat).collect()))
     }
 
     /// Token vectors, `[batch, pos, d]`.
@@ -210,48 +259,64 @@ impl Toy {
         Ok(run.at(Site::of(Part::Text, Point::Embed), words)?)
     }
 
-    /// Token vectors with patches in the place of their placeholders, `[batch, pos, d]`.
+    /// Token vectors with what is perceived in the place of placeholders, `[batch, pos, d]`.
     fn read(
         &self,
         inputs: &Inputs,
-        seen: Option<Tensor<3>>,
+        perceived: Vec<Tensor<2>>,
         run: &mut Run,
     ) -> Result<Tensor<3>, SubjectError> {
         let (b, p) = (inputs.rows(), inputs.positions());
         let words = self.words(&inputs.ids, run)?;
         let mut index: Vec<i64> = (0..(b * p) as i64).collect();
-        for (row, (ids, images)) in inputs.ids.iter().zip(&inputs.images).enumerate() {
+        let heard_from = b * p + inputs.seen.len() * PATCHES;
+        for (row, ids) in inputs.ids.iter().enumerate() {
+            let (images, clips) = (inputs.seen.of_row(row), inputs.heard.of_row(row));
             let places: Vec<usize> = (0..p).filter(|i| ids[*i] == PLACEHOLDER).collect();
-            if places.len() != images.len() * PATCHES {
-                return Err(self.refuse(format!(
-                    "{} placeholders for {} pictures",
-                    places.len(),
-                    images.len()
-                )));
-            }
+            let map = inputs.maps.get(row);
+            // Of each recording as many features as its map says.
+            let features = |own: usize| {
+                let first = map?.first_sound();
+                map.map(|map| map.picture(first + own).len())
+            };
             let sources =
                 images.iter().flat_map(|image| (0..PATCHES).map(move |i| b * p + image * PATCHES + i));
+            let heard = clips.iter().enumerate().flat_map(|(own, clip)| {
+                let from = heard_from + clip * FEATURES;
+                from..from + features(own).unwrap_or(FEATURES).min(FEATURES)
+            });
+            let sources: Vec<usize> = sources.chain(heard).collect();
+            if places.len() != sources.len() {
+                return Err(self.refuse(format!(
+                    "{} placeholders for {} pictures and {} recordings",
+                    places.len(),
+                    images.len(),
+                    clips.len()
+                )));
+            }
             for (place, source) in places.into_iter().zip(sources) {
                 index[row * p + place] = source as i64;
             }
         }
-        let Some(seen) = seen else { return Ok(words) };
-        let n = seen.dims()[0];
-        let all = Tensor::cat(vec![words.reshape([b * p, WIDTH]), seen.reshape([n * PATCHES, WIDTH])], 0);
+        if perceived.is_empty() {
+            return Ok(words);
+        }
+        let all = [vec![words.reshape([b * p, WIDTH])], perceived].concat();
+        let all = Tensor::cat(all, 0);
         let index = Tensor::<1, Int>::from_data(TensorData::new(index, [b * p]), &self.device);
         Ok(all.select(0, index).reshape([b, p, WIDTH]))
     }
 
     fn block(
         &self,
-        i: usize,
+        (weights, part, i): (&ToyBlock, Part, usize),
         x: Tensor<3>,
         hidden: &Tensor<4, Bool>,
         cache: Option<&mut Cache>,
         run: &mut Run,
     ) -> Result<Tensor<3>, HookError> {
-        let ToyBlock { q, k, v, o, up, down } = &self.blocks[i];
-        let site = |point| Site::block(Part::Text, i, point);
+        let ToyBlock { q, k, v, o, up, down } = weights;
+        let site = |point| Site::block(part, i, point);
         let x = run.at(site(Point::ResidPre), x)?;
         let [b, p, _] = x.dims();
         let copies = [Point::QIn, Point::KIn, Point::VIn].map(|point| {
@@ -318,14 +383,8 @@ impl Toy {
                 (block, hidden)
             }
             _ => {
-                let seen = match inputs.pixels.clone() {
-                    None => None,
-                    Some(pixels) => match self.see(pixels, run)? {
-                        None => return Ok(None),
-                        seen => seen,
-                    },
-                };
-                let x = self.read(inputs, seen, run)?;
+                let Some(perceived) = self.perceive(inputs, run)? else { return Ok(None) };
+                let x = self.read(inputs, perceived, run)?;
                 (0, run.at(Site::of(Part::Text, Point::Input), x)?)
             }
         };
@@ -356,7 +415,7 @@ impl Toy {
                 return Ok(None);
             }
             self.worked(|work| work.blocks += b);
-            x = self.block(i, x, &hidden, cache.as_deref_mut(), run)?;
+            x = self.block((&self.blocks[i], Part::Text, i), x, &hidden, cache.as_deref_mut(), run)?;
         }
         if run.done() {
             return Ok(None);

@@ -6,9 +6,9 @@ use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mmlens_core::finding::Tolerance;
 use mmlens_core::{
-    Alteration, Altered, Anatomy, AnyTensor, AxisName, Batch, Change, HookError, Inputs, LogitsAt, Objective,
-    Output, Part, Plan, Point, Region, Resume, Run, Sample, Seed, Site, SiteSpec, Subject, SubjectError,
-    TokenMap, Words, kind,
+    Alteration, Altered, Anatomy, AnyTensor, AxisName, Batch, Change, Entries, HookError, Inputs, LogitsAt,
+    Objective, Output, Part, Plan, Point, Region, Resume, Run, Sample, Seed, Site, SiteSpec, Subject,
+    SubjectError, TokenMap, Words, kind,
 };
 use mmlens_testkit::subject_breaches;
 
@@ -136,10 +136,8 @@ impl Subject for Mixture {
             pads: vec![0],
             tails: vec![0],
             maps: vec![Arc::new(TokenMap::default())],
-            pixels: None,
-            grids: Vec::new(),
-            colours: Vec::new(),
-            images: vec![Vec::new()],
+            seen: Entries::default(),
+            heard: Entries::default(),
             logits_at: LogitsAt::Last,
         })
     }

@@ -144,7 +144,7 @@ impl Subject for Headed {
             [image] => Ok(*image as i64),
             own => Err(refuse(format!("a row of {} pictures; it takes one in a row", own.len()))),
         };
-        let shown: Vec<i64> = inputs.images.iter().map(shown).collect::<Result<_, _>>()?;
+        let shown: Vec<i64> = inputs.seen.of_rows.iter().map(shown).collect::<Result<_, _>>()?;
         let trace = self.inner.run(inputs, Plan::new().read(self.site)?)?;
         let states: Tensor<2> = trace.tensor(self.site)?;
         let states = run.at(Site::of(Part::Vision, Point::Pooled), states)?;

@@ -51,7 +51,7 @@ fn a_head_is_a_subject() {
         subject_breaches(&subject, &inputs),
         ["bad inputs: a token outside the vocabulary is accepted"]
     );
-    let none = inputs.clone().with(|batch| batch.images[0].clear());
+    let none = inputs.clone().with(|batch| batch.seen.of_rows[0].clear());
     assert!(none.and_then(|none| subject.run(&none, Plan::new())).is_err());
     assert_eq!((subject.tokens("blue").unwrap(), subject.token(2)), (vec![1], "green".to_owned()));
     assert!(subject.tokens("pink").unwrap_err().to_string().contains("`pink` is none of its classes"));
@@ -67,7 +67,7 @@ fn a_head_is_a_subject() {
     let sample = Sample::new(pictures, Words::Texts(vec!["red".to_owned(), "blue".to_owned()]));
     let both = subject.encode(&sample).unwrap();
     assert!(subject.run(&both, Plan::new()).unwrap_err().to_string().contains("a row of 2 pictures"));
-    let turned = both.with(|batch| batch.images = vec![vec![1], vec![0]]).unwrap();
+    let turned = both.with(|batch| batch.seen.of_rows = vec![vec![1], vec![0]]).unwrap();
     let trace = subject.run(&turned, Plan::new().to_output()).unwrap();
     let said = trace.output().logits.as_ref().unwrap().to_values().unwrap();
     Tolerance::either(1e-5, 1e-5).check("turned", &said[..3], &logits.map(f64::from)).unwrap();

@@ -290,12 +290,17 @@ impl<'a> WhatIf<'a> {
             .encode(state)
             .map_err(|refusal| Refusal::new(refusal.kind, field, found, refusal.expected))?;
         let subject = self.under(state, &inputs, (field, found))?;
-        let seen = |part| matches!(part, Part::Vision | Part::Connector);
-        let own = subject.edited().iter().find(|site| {
-            seen(site.part()) && inputs.pixels.is_none() && !self.subject.edited().contains(site)
-        });
+        let none = |part: Part| match part {
+            Part::Connector => inputs.towers().next().is_none(),
+            part => inputs.entries(part).is_some_and(mmlens_core::Entries::is_empty),
+        };
+        let own =
+            subject.edited().iter().find(|site| none(site.part()) && !self.subject.edited().contains(site));
         if let Some(site) = own {
-            let expected = format!("`{site}` is of pictures, and no picture is shown");
+            let expected = match site.part() {
+                Part::Audio => format!("`{site}` is of recordings, and no recording is heard"),
+                _ => format!("`{site}` is of pictures, and no picture is shown"),
+            };
             return Err(Refusal::new(Kind::Model, field, found, expected));
         }
         subject.need(&inputs, &Plan::new().to_output(), Copies::ONE).of(field, found)?;

@@ -95,6 +95,7 @@ impl Subject for TextEncoder {
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         sample.unanswered(self.name())?;
+        sample.unheard(self.name())?;
         if !sample.pictures.is_empty() || !sample.clips.is_empty() {
             return Err(self.refuse("it reads texts and sees no pictures"));
         }
@@ -114,7 +115,7 @@ impl Subject for TextEncoder {
     }
 
     fn forward(&self, inputs: &Inputs, run: &mut Run) -> Result<Output, SubjectError> {
-        if inputs.pixels.is_some() || inputs.images.iter().any(|own| !own.is_empty()) {
+        if inputs.seen.values.is_some() || inputs.seen.of_rows.iter().any(|own| !own.is_empty()) {
             return Err(self.refuse("it reads texts and sees no pictures"));
         }
         let logits = self.model.forward(inputs, run).map_err(|e| self.failed(e))?;

@@ -94,8 +94,7 @@ impl Texts {
     /// [`SubjectError::Batch`] for no text, or one without tokens.
     pub(crate) fn rows(&self, texts: Vec<(Vec<u32>, TokenMap)>) -> Result<Inputs, SubjectError> {
         let longest = texts.iter().map(|(ids, _)| ids.len()).max().unwrap_or(0);
-        let mut batch =
-            Batch { pads: vec![0; texts.len()], images: vec![Vec::new(); texts.len()], ..Batch::default() };
+        let mut batch = Batch { pads: vec![0; texts.len()], ..Batch::default() };
         for (mut ids, map) in texts {
             batch.tails.push(longest - ids.len());
             ids.resize(longest, self.pad);

@@ -217,8 +217,8 @@ impl BlipModel {
             [image] => Ok(*image as i64),
             own => Err(wrong(format!("a row of {} pictures", own.len()))),
         };
-        let shown: Vec<i64> = inputs.images.iter().map(shown).collect::<Result<_, _>>()?;
-        let pixels = inputs.pixels.clone().ok_or_else(|| wrong("no picture".to_owned()))?;
+        let shown: Vec<i64> = inputs.seen.of_rows.iter().map(shown).collect::<Result<_, _>>()?;
+        let pixels = inputs.seen.values.clone().ok_or_else(|| wrong("no picture".to_owned()))?;
         let last = self.vision.config().blocks;
         let states = self.vision.forward(pixels.rank_of("vision.pixels")?, &[last], run)?;
         let Some(x) = states.and_then(|mut states| states.pop()).filter(|_| !run.done()) else {

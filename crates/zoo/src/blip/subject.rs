@@ -16,7 +16,7 @@ use crate::ZooError;
 use crate::bert::Texts;
 use crate::checkpoint::{Checkpoint, GenerationConfig, Layout, Weights, read_json};
 use crate::error::of_folder;
-use crate::llava::{colours, process, stack};
+use crate::llava::{means, process, stack};
 use crate::parts::{KvCache, picked};
 use crate::processor::ImageProcessor;
 use crate::redraw::Opening;
@@ -225,6 +225,7 @@ impl Subject for Blip {
         if !sample.clips.is_empty() {
             return Err(self.refuse("it takes pictures, no clips"));
         }
+        sample.unheard(self.name())?;
         let [picture] = sample.pictures.as_slice() else {
             return Err(self.refuse(format!("it looks at one picture, {} were given", sample.pictures.len())));
         };
@@ -244,10 +245,10 @@ impl Subject for Blip {
             map.patches = tower.patches_of(&map.views).map_err(|e| self.failed(e))?;
         }
         let pixels = stack(&processed, &self.device).map_err(|e| self.failed(e))?;
-        let colours = colours(&self.processor, sample).map_err(|e| self.failed(e))?;
+        let means = means(&self.processor, sample).map_err(|e| self.failed(e))?;
         let inputs = inputs.with(|batch| {
-            (batch.maps, batch.pixels, batch.colours) = (maps, pixels, colours);
-            batch.images.iter_mut().for_each(|own| own.push(0));
+            (batch.maps, batch.seen.values, batch.seen.means) = (maps, pixels, means);
+            batch.seen.of_rows = vec![vec![0]; batch.ids.len()];
         })?;
         match &sample.reply {
             Some(reply) => self.continued(inputs, reply),

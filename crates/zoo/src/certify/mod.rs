@@ -164,7 +164,9 @@ fn held(
         let output = trace.output();
         let pairs = || output.pairs.clone().ok_or(HookError::NoOutput(name.clone()));
         let (ours, kind) = match name.as_str() {
-            "pixel_values" => (inputs.pixels.clone().ok_or(HookError::NoOutput(name.clone()))?, Kind::Pixels),
+            "pixel_values" => {
+                (inputs.seen.values.clone().ok_or(HookError::NoOutput(name.clone()))?, Kind::Pixels)
+            }
             "logits" => (output.logits.clone().ok_or(HookError::NoOutput(name.clone()))?, Kind::Activations),
             "image_embeds" => (pairs()?.images, Kind::Activations),
             "text_embeds" => (pairs()?.texts, Kind::Activations),

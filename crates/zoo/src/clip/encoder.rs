@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Anatomy, AnyTensor, Batch, Inputs, LogitsAt, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError,
-    View, WeightSpec, Words, kind,
+    Anatomy, AnyTensor, Batch, Entries, Inputs, LogitsAt, Output, Part, Run, Sample, SiteSpec, Subject,
+    SubjectError, View, WeightSpec, Words, kind,
 };
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use super::{Captions, ClipConfig, ClipModel};
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, Weights, read_json};
 use crate::error::of_folder;
-use crate::llava::{colours, process, stack};
+use crate::llava::{means, process, stack};
 use crate::processor::ImageProcessor;
 use crate::redraw::Opening;
 use crate::self_check::{Looked, SelfCheck, self_check};
@@ -124,6 +124,7 @@ impl Subject for DualEncoder {
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         sample.unanswered(self.name())?;
+        sample.unheard(self.name())?;
         let Words::Texts(texts) = &sample.words else {
             return Err(
                 self.refuse("it compares pictures with captions: give texts, not a question or a prompt")
@@ -154,10 +155,13 @@ impl Subject for DualEncoder {
             tails: padded.tails,
             maps: padded.maps.into_iter().map(Arc::new).collect(),
             ids: padded.ids,
-            pixels: stack(&pictures, &self.device).map_err(|e| self.failed(e))?,
-            grids: Vec::new(),
-            colours: colours(&self.processor, sample).map_err(|e| e.of_subject(&self.name))?,
-            images: vec![(0..pictures.len()).collect(); texts.len()],
+            seen: Entries {
+                values: stack(&pictures, &self.device).map_err(|e| self.failed(e))?,
+                grids: Vec::new(),
+                means: means(&self.processor, sample).map_err(|e| e.of_subject(&self.name))?,
+                of_rows: vec![(0..pictures.len()).collect(); texts.len()],
+            },
+            heard: Entries::default(),
             logits_at: LogitsAt::Last,
         })
     }

@@ -205,11 +205,11 @@ impl ClipModel {
             found: found.to_owned(),
             expected: "at least one picture and one text".to_owned(),
         };
-        let pixels = inputs.pixels.clone().ok_or_else(|| missing("no picture"))?;
-        let own: Option<Vec<usize>> = inputs.images.iter().map(|own| own.first().copied()).collect();
+        let pixels = inputs.seen.values.clone().ok_or_else(|| missing("no picture"))?;
+        let own: Option<Vec<usize>> = inputs.seen.of_rows.iter().map(|own| own.first().copied()).collect();
         let own = own.ok_or_else(|| missing("a text without a picture"))?;
         let twice = |shown: &Vec<usize>| (1..shown.len()).any(|i| shown[..i].contains(&shown[i]));
-        if inputs.images.iter().any(twice) {
+        if inputs.seen.of_rows.iter().any(twice) {
             return Err(missing("a text that shows a picture twice"));
         }
         let Some(images) = self.see(pixels.rank_of("vision.pixels")?, run)? else { return Ok(None) };

@@ -235,7 +235,7 @@ impl Eyes for Idefics3Eyes {
             let Tiles { tiles, views, count } = self.cut(image, picture).map_err(refused)?;
             seen.pictures.push(self.expand(&views, count));
             let colour = self.processor.colour(&picture.image).map_err(refused)?;
-            seen.colours.extend(std::iter::repeat_n(colour, tiles.len()));
+            seen.means.extend(std::iter::repeat_n(colour.to_vec(), tiles.len()));
             all.extend(tiles);
             seen.views.extend(views);
         }

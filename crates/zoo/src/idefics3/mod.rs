@@ -183,7 +183,7 @@ impl Network for Idefics3Model {
             return self.text.forward(shape, sequence, cache, run);
         }
         let each = self.grid() * self.grid();
-        let features = match &inputs.pixels {
+        let features = match &inputs.seen.values {
             None => None,
             Some(pixels) => {
                 let Some(seen) = self.see(pixels.clone().rank_of("vision.pixels")?, run)? else {
@@ -196,7 +196,7 @@ impl Network for Idefics3Model {
         let words = self.text.embed(&inputs.ids, device)?;
         let words = run.at(Site::of(Part::Text, Point::Embed), words)?;
         let of_row = |row: &Vec<usize>| row.iter().flat_map(|i| i * each..(i + 1) * each).collect();
-        let sources: Vec<Vec<usize>> = inputs.images.iter().map(of_row).collect();
+        let sources: Vec<Vec<usize>> = inputs.seen.of_rows.iter().map(of_row).collect();
         let x = place(words, features, &inputs.ids, &[self.image_token], &sources)?;
         self.text.forward(x, sequence, cache, run)
     }

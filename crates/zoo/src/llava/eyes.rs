@@ -74,7 +74,7 @@ impl Eyes for LlavaEyes {
         let views: Vec<View> = pictures.iter().enumerate().map(view).collect();
         Ok(Seen {
             pixels: stack(&pictures, device)?,
-            colours: colours(&self.processor, sample)?,
+            means: means(&self.processor, sample)?,
             pictures: views.iter().map(|view| self.expand(view)).collect::<Result<_, _>>()?,
             images: (0..pictures.len()).collect(),
             views,
@@ -102,10 +102,10 @@ pub(crate) fn process(processor: &ImageProcessor, sample: &Sample) -> Result<Vec
 ///
 /// # Errors
 /// A picture that is refused, by its name.
-pub(crate) fn colours(processor: &ImageProcessor, sample: &Sample) -> Result<Vec<[f32; 3]>, ZooError> {
+pub(crate) fn means(processor: &ImageProcessor, sample: &Sample) -> Result<Vec<Vec<f32>>, ZooError> {
     let one = |p: &mmlens_core::Picture| {
         let refused = |error| ZooError::Picture { name: p.name.clone(), error };
-        processor.colour(&p.image).map_err(refused)
+        Ok(processor.colour(&p.image).map_err(refused)?.to_vec())
     };
     sample.pictures.iter().map(one).collect()
 }

@@ -6,7 +6,7 @@ mod model;
 use std::path::Path;
 
 pub use eyes::LlavaEyes;
-pub(crate) use eyes::{colours, process, stack};
+pub(crate) use eyes::{means, process, stack};
 pub use model::{FeatureLayers, LlavaConfig, LlavaModel};
 
 use crate::ZooError;

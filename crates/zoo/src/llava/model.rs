@@ -286,19 +286,19 @@ impl Network for LlavaModel {
         device: &Device,
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
-        let Batch { ids, pads, images, logits_at, .. } = &**inputs;
+        let Batch { ids, pads, seen, logits_at, .. } = &**inputs;
         let sequence = Sequence { pads, logits_at: *logits_at, ..Sequence::default() };
         if let Some(shape) = resumed(inputs, self.text.config().d_model, device, run) {
             return self.text.forward(shape, sequence, cache, run);
         }
-        let features = match &inputs.pixels {
+        let features = match &seen.values {
             None => None,
             Some(pixels) => match self.see(pixels.clone().rank_of("vision.pixels")?, run)? {
                 None => return Ok(None),
                 seen => seen,
             },
         };
-        let x = self.embed(ids, features, images, device, run)?;
+        let x = self.embed(ids, features, &seen.of_rows, device, run)?;
         self.text.forward(x, sequence, cache, run)
     }
 }

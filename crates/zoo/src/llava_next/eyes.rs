@@ -146,7 +146,7 @@ impl Eyes for LlavaNextEyes {
             let size = (picture.image.height() as usize, picture.image.width() as usize);
             seen.pictures.push(self.expand(&views, size));
             let colour = self.processor.colour(&picture.image).map_err(refused)?;
-            seen.colours.extend(std::iter::repeat_n(colour, tiles.len()));
+            seen.means.extend(std::iter::repeat_n(colour.to_vec(), tiles.len()));
             all.extend(tiles);
             seen.views.extend(views);
         }

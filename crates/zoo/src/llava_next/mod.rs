@@ -83,7 +83,7 @@ impl LlavaNextModel {
     fn sources(&self, inputs: &Inputs, row: usize) -> Result<Vec<usize>, ZooError> {
         let tower = self.llava.vision.config();
         let (g, side) = (tower.grid(), tower.image_size);
-        let (entries, end) = (&inputs.images[row], inputs.pictures() * g * g);
+        let (entries, end) = (&inputs.seen.of_rows[row], inputs.seen.len() * g * g);
         let mut sources = Vec::new();
         let mut next = 0;
         for (width, height) in &inputs.maps[row].pictures {
@@ -139,7 +139,7 @@ impl Network for LlavaNextModel {
         let pictures = vec![(side as u32, side as u32)];
         check_inputs.inputs = check_inputs.inputs.with(|batch| {
             batch.maps = vec![Arc::new(TokenMap { pictures, ..TokenMap::default() })];
-            batch.images = vec![vec![0, 1]];
+            batch.seen.of_rows = vec![vec![0, 1]];
         })?;
         Ok(check_inputs)
     }
@@ -156,7 +156,7 @@ impl Network for LlavaNextModel {
         if let Some(shape) = resumed(inputs, width, device, run) {
             return self.llava.text.forward(shape, sequence, cache, run);
         }
-        let features = match &inputs.pixels {
+        let features = match &inputs.seen.values {
             None => None,
             Some(pixels) => {
                 let Some(seen) = self.llava.see(pixels.clone().rank_of("vision.pixels")?, run)? else {

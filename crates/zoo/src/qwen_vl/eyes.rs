@@ -210,11 +210,8 @@ impl Eyes for QwenEyes {
             let cut = self.pictures.picture(&picture.image).map_err(refused(&picture.name))?;
             let size = (picture.image.width(), picture.image.height());
             let entry = Entry::new(cut, patches, entries.len(), size);
-            seen.colours.push(
-                self.pictures
-                    .colour([picture.image.as_ref()], Library::Pillow)
-                    .map_err(refused(&picture.name))?,
-            );
+            let colour = self.pictures.colour([picture.image.as_ref()], Library::Pillow);
+            seen.means.push(colour.map_err(refused(&picture.name))?.to_vec());
             seen.pictures.push(self.expand_picture(entry.places(patches)));
             entries.push(entry);
         }
@@ -227,7 +224,8 @@ impl Eyes for QwenEyes {
             entry.frames = film.taken.iter().step_by(patches.frames).copied().collect();
             entry.seconds = Some(film.seconds);
             let frames = clip.frames.iter().map(AsRef::as_ref);
-            seen.colours.push(self.clips.shared.colour(frames, Library::Torch).map_err(refused(&clip.name))?);
+            let colour = self.clips.shared.colour(frames, Library::Torch).map_err(refused(&clip.name))?;
+            seen.means.push(colour.to_vec());
             seen.clips.push(self.expand_clip(&film, entry.places(patches)));
             entries.push(entry);
         }

@@ -63,9 +63,9 @@ impl QwenVlModel {
     /// # Errors
     /// Whatever a site reports; sizes that do not fit the pixels.
     pub fn see(&self, inputs: &Inputs, run: &mut Run) -> Result<Option<SeenByQwen>, ZooError> {
-        let Some(pixels) = &inputs.pixels else { return Ok(None) };
+        let Some(pixels) = &inputs.seen.values else { return Ok(None) };
         let pixels = pixels.clone().rank_of("vision.pixels")?;
-        let Some(looked) = self.vision.forward(pixels, &inputs.grids, run)? else { return Ok(None) };
+        let Some(looked) = self.vision.forward(pixels, &inputs.seen.grids, run)? else { return Ok(None) };
         let features = run.at(Site::of(Part::Vision, Point::Features), looked.last)?;
         let mut deep = Vec::with_capacity(self.deep.len());
         for (i, (merger, x)) in self.deep.iter().zip(looked.deep).enumerate() {
@@ -82,9 +82,9 @@ impl QwenVlModel {
     }
 
     fn plans(&self, inputs: &Inputs) -> Result<Vec<RowPlan>, ZooError> {
-        let rows = inputs.ids.iter().zip(&inputs.pads).zip(&inputs.images).enumerate();
+        let rows = inputs.ids.iter().zip(&inputs.pads).zip(&inputs.seen.of_rows).enumerate();
         rows.map(|(row, ((ids, pad), images))| {
-            RowPlan::new(&self.config, (row, ids, *pad), images, &inputs.grids)
+            RowPlan::new(&self.config, (row, ids, *pad), images, &inputs.seen.grids)
         })
         .collect()
     }
@@ -148,7 +148,7 @@ impl Network for QwenVlModel {
         let visual = [self.config.image_token, self.config.video_token];
         let mut check_inputs = CheckInputs::at(self.clone(), (&visual, 1), &pixels, device)?;
         let grids = vec![Grid { frames: 1, rows: merge, cols: merge, seconds: None }];
-        check_inputs.inputs = check_inputs.inputs.with(|batch| batch.grids = grids)?;
+        check_inputs.inputs = check_inputs.inputs.with(|batch| batch.seen.grids = grids)?;
         Ok(check_inputs)
     }
 
@@ -160,8 +160,8 @@ impl Network for QwenVlModel {
         run: &mut Run,
     ) -> Result<Option<Tensor<3>>, ZooError> {
         let Batch { ids, pads, logits_at, .. } = &**inputs;
-        if inputs.pixels.is_none() && !inputs.grids.is_empty() {
-            let patches = inputs.grids.iter().map(Grid::patches).sum();
+        if inputs.seen.values.is_none() && !inputs.seen.grids.is_empty() {
+            let patches = inputs.seen.grids.iter().map(Grid::patches).sum();
             let expected = vec![patches, self.config.vision.values()];
             return Err(ZooError::Pixels { found: Vec::new(), expected });
         }
@@ -169,7 +169,7 @@ impl Network for QwenVlModel {
         let positions: Vec<_> = plans.iter().map(|plan| plan.positions.clone()).collect();
         let d = self.config.text.d_model;
         let shape = resumed(inputs, d, device, run);
-        let seen = match (&inputs.pixels, &shape) {
+        let seen = match (&inputs.seen.values, &shape) {
             (None, _) => None,
             // What is added behind later blocks is needed still; before the decoder such a pass has standing edits alone.
             (Some(_), Some(_)) => match run.resume(Part::Text) {
@@ -192,7 +192,7 @@ impl Network for QwenVlModel {
                 seen.deep.iter().map(|deep| Self::fill(nothing(), deep, &plans, device)).collect()
             }
         };
-        let shown = !inputs.grids.is_empty();
+        let shown = !inputs.seen.grids.is_empty();
         let sequence = Sequence {
             pads,
             logits_at: *logits_at,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Anatomy, AnyTensor, Batch, Inputs, LogitsAt, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError,
-    TokenMap, View, WeightSpec, Words, kind,
+    Anatomy, AnyTensor, Batch, Entries, Inputs, LogitsAt, Output, Part, Run, Sample, SiteSpec, Subject,
+    SubjectError, TokenMap, View, WeightSpec, Words, kind,
 };
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use super::{Labels, VitConfig, VitModel};
 use crate::ZooError;
 use crate::checkpoint::{Checkpoint, Layout, Weights, read_json};
 use crate::error::of_folder;
-use crate::llava::{colours, process, stack};
+use crate::llava::{means, process, stack};
 use crate::processor::ImageProcessor;
 use crate::redraw::Opening;
 use crate::self_check::{Looked, SelfCheck, pattern, self_check, small_inputs};
@@ -118,6 +118,7 @@ impl Subject for ImageClassifier {
     /// Each picture is a row of its own.
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         sample.unanswered(self.name())?;
+        sample.unheard(self.name())?;
         if sample.words != Words::Nothing {
             return Err(self.refuse("it classifies pictures and takes no words"));
         }
@@ -145,10 +146,13 @@ impl Subject for ImageClassifier {
             pads: vec![0; rows],
             tails: vec![0; rows],
             maps: maps.map_err(|e| e.of_subject(&self.name))?,
-            pixels: stack(&pictures, &self.device).map_err(|e| e.of_subject(&self.name))?,
-            grids: Vec::new(),
-            colours: colours(&self.processor, sample).map_err(|e| e.of_subject(&self.name))?,
-            images: (0..rows).map(|image| vec![image]).collect(),
+            seen: Entries {
+                values: stack(&pictures, &self.device).map_err(|e| e.of_subject(&self.name))?,
+                grids: Vec::new(),
+                means: means(&self.processor, sample).map_err(|e| e.of_subject(&self.name))?,
+                of_rows: (0..rows).map(|image| vec![image]).collect(),
+            },
+            heard: Entries::default(),
             logits_at: LogitsAt::Last,
         })
     }

@@ -87,8 +87,8 @@ impl VitModel {
             [image] => Ok(*image as i64),
             own => Err(wrong(format!("a row of {} pictures", own.len()))),
         };
-        let shown: Vec<i64> = inputs.images.iter().map(shown).collect::<Result<_, _>>()?;
-        let pixels = inputs.pixels.clone().ok_or_else(|| wrong("no picture".to_owned()))?;
+        let shown: Vec<i64> = inputs.seen.of_rows.iter().map(shown).collect::<Result<_, _>>()?;
+        let pixels = inputs.seen.values.clone().ok_or_else(|| wrong("no picture".to_owned()))?;
         let Some(logits) = self.classify(pixels.rank_of("vision.pixels")?, run)? else { return Ok(None) };
         let [images, classes] = logits.dims();
         let rows = shown.len();

@@ -42,10 +42,10 @@ pub struct Placeholder {
 pub struct Seen {
     /// The pixels; none, without pictures.
     pub pixels: Option<AnyTensor>,
-    /// See [`mmlens_core::Batch::grids`].
+    /// See [`mmlens_core::Entries::grids`].
     pub grids: Vec<Grid>,
-    /// See [`mmlens_core::Batch::colours`].
-    pub colours: Vec<[f32; 3]>,
+    /// See [`mmlens_core::Entries::means`].
+    pub means: Vec<Vec<f32>>,
     /// One view for each entry of the pixel batch.
     pub views: Vec<View>,
     /// See [`mmlens_core::TokenMap::patches`].

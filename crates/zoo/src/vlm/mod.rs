@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use mmlens_core::{
-    Anatomy, AnyTensor, Batch, Decode, Decoding, Inputs, LogitsAt, Output, Part, Plan, Reply, Rules, Run,
-    Sample, Session, SiteSpec, Subject, SubjectError, WeightSpec, Words, kind,
+    Anatomy, AnyTensor, Batch, Decode, Decoding, Entries, Inputs, LogitsAt, Output, Part, Plan, Reply, Rules,
+    Run, Sample, Session, SiteSpec, Subject, SubjectError, WeightSpec, Words, kind,
 };
 
 pub use eyes::{Blind, Expansion, Eyes, Placeholder, Seen};
@@ -222,6 +222,7 @@ impl Subject for Vlm {
     }
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
+        sample.unheard(self.name())?;
         let (prompt, special) = self.prompt(sample)?;
         let seen = self.eyes.look(sample, &self.parts.device).map_err(|e| self.failed(e))?;
         let (ids, mut map) =
@@ -244,10 +245,13 @@ impl Subject for Vlm {
             pads: vec![0],
             tails: vec![0],
             maps: vec![Arc::new(map)],
-            pixels: seen.pixels,
-            grids: seen.grids,
-            colours: seen.colours,
-            images: vec![seen.images],
+            seen: Entries {
+                values: seen.pixels,
+                grids: seen.grids,
+                means: seen.means,
+                of_rows: vec![seen.images],
+            },
+            heard: Entries::default(),
             logits_at: LogitsAt::Last,
         })?;
         match sample.reply {

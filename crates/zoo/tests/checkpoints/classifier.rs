@@ -59,7 +59,7 @@ fn pictures_are_rows_of_one_position() {
         let shuffle = |batch: &mut Batch| {
             (batch.ids, batch.pads, batch.tails) = (vec![Vec::new(); 4], vec![0; 4], vec![0; 4]);
             batch.maps = vec![batch.maps[0].clone(); 4];
-            batch.images = order;
+            batch.seen.of_rows = order;
         };
         let inputs = subject.encode(&shown(&pictures)).unwrap().with(shuffle).unwrap();
         let (_, other) = logits(&inputs);
@@ -80,7 +80,7 @@ fn what_it_cannot_take_is_refused() {
     let clip = Clip::new("clip", vec![shown(&["square"]).pictures[0].image.clone()], None);
     assert!(refused(shown(&["square"]).with_clips(vec![clip])).contains("no clips"));
     let inputs = subject.encode(&shown(&["square", "wide"])).unwrap();
-    let inputs = inputs.with(|batch| batch.images[1] = vec![0, 1]).unwrap();
+    let inputs = inputs.with(|batch| batch.seen.of_rows[1] = vec![0, 1]).unwrap();
     assert!(subject.run(&inputs, Plan::new()).unwrap_err().to_string().contains("a row of 2 pictures"));
     let error = subject.generate(&subject.encode(&shown(&["square"])).unwrap(), &Generation::default());
     assert!(error.unwrap_err().to_string().contains("does not offer generation"));

@@ -141,6 +141,6 @@ fn samples_it_cannot_take_are_refused() {
     assert!(refused(Sample::prompt(Vec::new(), "a")).contains("give texts"));
     assert!(refused(sample(&["square"], &[&"a ".repeat(40)])).contains("= 42, expected 1 to 41"));
     let inputs = subject.encode(&sample(&["square"], &["a"])).unwrap();
-    let inputs = inputs.with(|batch| batch.images[0] = vec![0, 0]).unwrap();
+    let inputs = inputs.with(|batch| batch.seen.of_rows[0] = vec![0, 0]).unwrap();
     assert!(subject.run(&inputs, Plan::new()).unwrap_err().to_string().contains("twice"));
 }

@@ -229,7 +229,7 @@ fn a_pass_ends_when_nothing_later_is_wanted() {
 fn pictures_shared_between_rows_equal_pictures_of_their_own() {
     let inputs = llava().encode(&sample("<image>Twice", (30, 30))).unwrap();
     let shared = llava().run(&inputs.repeat(3), Plan::new()).unwrap();
-    let own = llava().run(&inputs.repeat_pictures(3).unwrap(), Plan::new()).unwrap();
+    let own = llava().run(&inputs.repeat_entries(3).unwrap(), Plan::new()).unwrap();
     assert!(off(&logits(&shared), &logits(&own)) < 1e-5);
 }
 
@@ -237,7 +237,7 @@ fn pictures_shared_between_rows_equal_pictures_of_their_own() {
 fn odd_pictures_give_right_results() {
     for (width, height) in [(1, 1), (20_000, 3), (3, 20_000), (5, 3)] {
         let inputs = llava().encode(&sample("<image>Odd", (width, height))).unwrap();
-        assert_eq!(inputs.pixels.as_ref().unwrap().dims(), [1, 3, 30, 30]);
+        assert_eq!(inputs.seen.values.as_ref().unwrap().dims(), [1, 3, 30, 30]);
         assert!(logits(&llava().run(&inputs, Plan::new()).unwrap()).iter().all(|x| x.is_finite()));
     }
 }
@@ -247,8 +247,8 @@ fn a_row_that_lacks_a_tile_of_its_picture_is_refused() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures/llava-next-a/model");
     let subject = open_llava_next(&folder, &Device::flex()).unwrap();
     let inputs = subject.encode(&sample("<image>What is it?", (60, 40))).unwrap();
-    let tiles = inputs.images[0].len();
-    let inputs = inputs.with(|batch| batch.images[0].truncate(tiles - 1)).unwrap();
+    let tiles = inputs.seen.of_rows[0].len();
+    let inputs = inputs.with(|batch| batch.seen.of_rows[0].truncate(tiles - 1)).unwrap();
     let said = subject.run(&inputs, Plan::new()).unwrap_err().to_string();
     let expected = format!("`tiles of row 0` = {}, expected at least {tiles}", tiles - 1);
     assert!(said.contains(&expected), "{said}");

@@ -62,7 +62,7 @@ fn seen(model: &str, file: &str, value: &Value) -> Result<(Vec<f32>, Vec<Vec<u32
     };
     let picture = Picture::open(fixtures().join("pictures/wide.png")).unwrap();
     let inputs = subject.encode(&Sample::new(vec![picture], words)).map_err(|e| e.to_string())?;
-    Ok((inputs.pixels.as_ref().unwrap().to_values().unwrap(), inputs.ids.clone()))
+    Ok((inputs.seen.values.as_ref().unwrap().to_values().unwrap(), inputs.ids.clone()))
 }
 
 fn changed(config: &Value, field: &str, value: Option<Value>) -> Value {

@@ -125,23 +125,24 @@ fn same(subject: &Vlm, config: &QwenVlConfig, path: &Path) {
         let ours: Vec<i64> = ours.ids[0].iter().map(|id| i64::from(*id)).collect();
         assert_eq!(ours, theirs[length - ours.len()..], "{name}: ids of row {row}");
         let (here, pad) = (&rows[row], length - ours.len());
-        let plan = RowPlan::new(config, (row, &here.ids[0], 0), &here.images[0], &here.grids).unwrap();
+        let plan =
+            RowPlan::new(config, (row, &here.ids[0], 0), &here.seen.of_rows[0], &here.seen.grids).unwrap();
         for (at, ours) in plan.positions.iter().enumerate() {
             let theirs = [0, 1, 2].map(|axis| places[(axis * rowwise + row) * length + pad + at] as usize);
             assert_eq!(*ours, theirs, "{name}: place {at} of row {row}");
         }
     }
     let Ok(theirs) = file.tensor("pixel_values") else {
-        assert!(rows.iter().all(|row| row.pixels.is_none()), "{name}");
+        assert!(rows.iter().all(|row| row.seen.values.is_none()), "{name}");
         return;
     };
     // Pictures of all rows come before clips of all rows there.
     let (mut ours, mut clips) = (Vec::new(), Vec::new());
-    for row in rows.iter().filter(|row| row.pixels.is_some()) {
-        let pixels = row.pixels.as_ref().unwrap();
+    for row in rows.iter().filter(|row| row.seen.values.is_some()) {
+        let pixels = row.seen.values.as_ref().unwrap();
         let (values, width) = (pixels.to_values().unwrap(), pixels.dims()[1]);
         let pictures =
-            row.grids.iter().filter(|g| g.seconds.is_none()).map(|g| g.rows * g.cols).sum::<usize>();
+            row.seen.grids.iter().filter(|g| g.seconds.is_none()).map(|g| g.rows * g.cols).sum::<usize>();
         ours.extend_from_slice(&values[..pictures * width]);
         clips.extend_from_slice(&values[pictures * width..]);
     }
@@ -252,15 +253,15 @@ proptest! {
             let sizes: Vec<(u32, u32)> =
                 pictures.iter().copied().chain(clips.iter().map(|(_, w, h)| (*w, *h))).collect();
             assert_eq!(map.pictures, sizes);
-            assert_eq!([inputs.grids.len(), map.views.len(), inputs.images[0].len()], [sizes.len(); 3]);
-            let patches: usize = inputs.grids.iter().map(|g| g.frames * g.rows * g.cols).sum();
+            assert_eq!([inputs.seen.grids.len(), map.views.len(), inputs.seen.of_rows[0].len()], [sizes.len(); 3]);
+            let patches: usize = inputs.seen.grids.iter().map(|g| g.frames * g.rows * g.cols).sum();
             assert_eq!(map.patches.len(), patches);
-            assert_eq!(inputs.pixels.as_ref().map_or(0, |p| p.dims()[0]), patches);
+            assert_eq!(inputs.seen.values.as_ref().map_or(0, |p| p.dims()[0]), patches);
             let shown = map.of(Modality::Image).len() + map.of(Modality::Video).len();
             assert_eq!(shown * own.merge * own.merge, patches);
 
             let mut start = 0;
-            for (image, (grid, view)) in inputs.grids.iter().zip(&map.views).enumerate() {
+            for (image, (grid, view)) in inputs.seen.grids.iter().zip(&map.views).enumerate() {
                 assert_eq!(view.image, image);
                 assert_eq!((view.rows.len(), view.cols.len()), (grid.rows * own.side, grid.cols * own.side));
                 let positions = map.picture(image);

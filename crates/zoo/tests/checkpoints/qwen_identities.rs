@@ -93,9 +93,9 @@ fn rows_of_a_padded_batch_equal_single_runs_at_every_site() {
         let together = subject.run(&batch, read(&sites)).unwrap();
         // Patches of the rows before.
         let mut before = 0;
-        let total = batch.pixels.as_ref().unwrap().dims()[0];
+        let total = batch.seen.values.as_ref().unwrap().dims()[0];
         for (row, single) in singles.iter().enumerate() {
-            let seen = |site: &Site| single.pixels.is_some() || site.part() == Part::Text;
+            let seen = |site: &Site| single.seen.values.is_some() || site.part() == Part::Text;
             let own: Vec<Site> = sites.iter().copied().filter(seen).collect();
             let alone = subject.run(single, read(&own)).unwrap();
             for site in own {
@@ -114,7 +114,7 @@ fn rows_of_a_padded_batch_equal_single_runs_at_every_site() {
                 let (what, cut) = (format!("{name}: {site} row {row}"), part(theirs, &small, &shift));
                 spec.tolerance(&small, 1e-4).check(&what, &cut, &values(ours)).unwrap();
             }
-            before += single.pixels.as_ref().map_or(0, |p| p.dims()[0]);
+            before += single.seen.values.as_ref().map_or(0, |p| p.dims()[0]);
         }
     }
 }
@@ -125,7 +125,7 @@ fn explicit_and_fused_attention_agree() {
         let subject = open(name);
         for inputs in singles(&subject) {
             let fused = subject.run(&inputs, Plan::new()).unwrap();
-            let selector = if inputs.pixels.is_some() {
+            let selector = if inputs.seen.values.is_some() {
                 "*.blocks.*.attn.pattern"
             } else {
                 "text.blocks.*.attn.pattern"
@@ -243,7 +243,7 @@ fn pictures_shared_between_rows_equal_pictures_of_their_own() {
         let subject = open(name);
         let inputs = singles(&subject).remove(2);
         let shared = subject.run(&inputs.repeat(3), Plan::new()).unwrap();
-        let own = subject.run(&inputs.repeat_pictures(3).unwrap(), Plan::new()).unwrap();
+        let own = subject.run(&inputs.repeat_entries(3).unwrap(), Plan::new()).unwrap();
         assert!(off(&logits(&shared), &logits(&own)) < 1e-5, "{name}");
     }
 }

@@ -159,7 +159,7 @@ impl Opened {
     pub(super) fn sites(&self, inputs: &Inputs) -> Vec<&SiteSpec> {
         let blind = |spec: &&SiteSpec| {
             let of_pictures = matches!(spec.site.part(), Part::Vision | Part::Connector);
-            inputs.pixels.is_some() || !(of_pictures || spec.site.point() == Point::Deepstack)
+            inputs.seen.values.is_some() || !(of_pictures || spec.site.point() == Point::Deepstack)
         };
         self.subject.sites().iter().filter(blind).collect()
     }
@@ -206,12 +206,13 @@ pub(super) fn own(spec: &SiteSpec, x: &AnyTensor, inputs: &Inputs, row: usize) -
     // Pictures one after the other in one sequence: this row's patches, as shares of all.
     let seen = matches!(spec.site.part(), Part::Vision | Part::Connector);
     let joined = spec.axis(AxisName::Image).is_none_or(|axis| dims[axis] == 1);
-    let apart = seen && joined && !inputs.grids.is_empty();
-    let patches =
-        |image: &usize| inputs.grids[*image].frames * inputs.grids[*image].rows * inputs.grids[*image].cols;
-    let total: usize = (0..inputs.grids.len()).map(|i| patches(&i)).sum();
+    let apart = seen && joined && !inputs.seen.grids.is_empty();
+    let patches = |image: &usize| {
+        inputs.seen.grids[*image].frames * inputs.seen.grids[*image].rows * inputs.seen.grids[*image].cols
+    };
+    let total: usize = (0..inputs.seen.grids.len()).map(|i| patches(&i)).sum();
     let shares = |len: usize| {
-        let places = inputs.images[row].iter().flat_map(|image| {
+        let places = inputs.seen.of_rows[row].iter().flat_map(|image| {
             let before: usize = (0..*image).map(|i| patches(&i)).sum();
             len * before / total..len * (before + patches(image)) / total
         });
@@ -224,7 +225,7 @@ pub(super) fn own(spec: &SiteSpec, x: &AnyTensor, inputs: &Inputs, row: usize) -
         .map(|((axis, fixed), len)| match axis {
             AxisName::Batch => vec![row],
             AxisName::Image if apart => vec![0],
-            AxisName::Image if *len == inputs.pictures() => inputs.images[row].clone(),
+            AxisName::Image if *len == inputs.seen.len() => inputs.seen.of_rows[row].clone(),
             AxisName::Pos | AxisName::Query | AxisName::Key if apart => shares(*len),
             // An axis of one length is no axis of the text: cross-attention has patches for keys.
             AxisName::Pos | AxisName::Query | AxisName::Key

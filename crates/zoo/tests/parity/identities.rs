@@ -28,7 +28,7 @@ fn together(folder: &Opened, [a, b]: &[Varied; 2]) -> Result<(Inputs, Vec<Inputs
         let singles = vec![folder.inputs(a), folder.inputs(b)];
         // Pictures of sizes that do not go together are refused; everything else must batch.
         let sizes: Vec<_> =
-            singles.iter().filter_map(|s| s.pixels.as_ref().map(|p| p.dims()[1..].to_vec())).collect();
+            singles.iter().filter_map(|s| s.seen.values.as_ref().map(|p| p.dims()[1..].to_vec())).collect();
         if sizes.windows(2).any(|pair| pair[0] != pair[1]) {
             assert!(Inputs::batch(&singles, folder.subject.pad()).is_err());
             return Err(TestCaseError::reject("pictures of sizes that do not go together"));
@@ -123,7 +123,8 @@ fn network(folder: &Opened) -> Option<Vlm> {
 /// so here, an answer goes on behind the last moment, but a prompt behind the longer side of the picture: until the text has
 /// caught up, what is cached and what is not are at different places.
 fn beyond(folder: &Opened, inputs: &Inputs, image: usize) -> usize {
-    let Some(Grid { frames, rows, cols, seconds: Some(seconds) }) = inputs.grids.get(image).copied() else {
+    let Some(Grid { frames, rows, cols, seconds: Some(seconds) }) = inputs.seen.grids.get(image).copied()
+    else {
         return 0;
     };
     let config = folder.config();
@@ -150,7 +151,7 @@ fn what_is_cached_equals_what_is_not_at_every_site() {
                     batch.pads[row]
                         + shown
                         + 2
-                        + batch.images[row].iter().map(|i| beyond(folder, &batch, *i)).sum::<usize>(),
+                        + batch.seen.of_rows[row].iter().map(|i| beyond(folder, &batch, *i)).sum::<usize>(),
                 )
             });
             let padded = batch.pads.iter().max().map_or(1, |pad| pad + 1);

@@ -19,6 +19,7 @@ use super::BANK;
 use super::aim::{AimArgs, CorruptionArgs};
 use super::draw::{draw, on_page_of};
 use super::told::{Announced, Cautioned, Explained, LeftOut, Told, Written};
+use crate::audio::recordings_on_page;
 use crate::commands::dry;
 use crate::edits::EditArgs;
 use crate::input::{frames_on_page, on_page, suited, unknown, written};
@@ -169,6 +170,8 @@ impl Work<'_> {
         }
         let mut shown = own.pictures.iter().map(on_page).collect::<Result<Vec<_>>>()?;
         shown.extend(frames_on_page(&own.clips, own.pictures.len(), &settled.prompt)?);
+        let (before, encoded) = (own.pictures.len() + own.clips.len(), on.encode(own)?);
+        shown.extend(recordings_on_page(&own.recordings, before, &encoded.map().sounds)?);
         // Of captions all, of which one is explained; else with the answer.
         let read = if matches!(own.words, Words::Texts(_)) { &task.sample } else { own };
         let (unknown, beyond) = (unknown(&on.encode(read)?), caution::beyond(subject, &on.encode(own)?));

@@ -49,7 +49,7 @@ impl Stream {
             _ => {
                 let sequence = Sequence::of_part(&CARD, subject, inputs, part)?;
                 let class = sequence.chosen(&Positions::Last)?.first().copied();
-                let picture = inputs.images.first().and_then(|own| own.first()).copied();
+                let picture = inputs.seen.of_rows.first().and_then(|own| own.first()).copied();
                 picture.zip(class)
             }
         };

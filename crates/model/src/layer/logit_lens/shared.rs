@@ -13,7 +13,7 @@ use super::{CARD, LogitLens, read};
 
 /// How many captions, or pictures, a state is compared with.
 pub(super) fn compared(part: Part, inputs: &Inputs) -> usize {
-    if part == Part::Text { inputs.pictures() } else { inputs.rows() }
+    if part == Part::Text { inputs.seen.len() } else { inputs.rows() }
 }
 
 pub(super) fn answer(

@@ -235,12 +235,12 @@ fn pictures(
     part: Part,
     (entries, len): (usize, usize),
 ) -> Result<Vec<Group>, AnalysisError> {
-    if !matches!(positions, Positions::All | Positions::Pictures | Positions::At(_)) {
+    if !matches!(positions, Positions::All | Positions::Pictures | Positions::Recordings | Positions::At(_)) {
         let found = format!("`{positions}` was asked for of its part `{}`", part.name());
         return Err(input(card, "positions of a tower: `all`, `pictures` or some by number", found));
     }
     let group = |entry: usize| {
-        let whole = label::tower_axis(inputs.map(), entry, entries, len);
+        let whole = label::tower_axis(inputs.map(), part, entry, entries, len);
         let shown = |at| TokenLabel::new(whole.label(at).unwrap_or_default(), Modality::Image);
         // A class token is among the positions, and shows no picture.
         let tokens = match &whole.labels {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::sinks::Bound;
 use super::super::sinks::measured::median;
-use crate::check::input;
+use crate::check::{given, input};
 
 /// Some positions of a part, chosen before the input is known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,15 +89,14 @@ impl Spots {
             let given = map.prompt().end;
             return Ok(Self { labels: map.tokens.clone(), each: None, axis: label::token_axis(map), given });
         }
-        if inputs.pixels.is_none() {
-            return Err(input(card, "a picture", "the sample has none"));
-        }
+        given(card, inputs, site.part())?;
         let (spec, dims) = (SiteSpec::among(subject.sites(), site)?, subject.dims(inputs, site)?);
         let at = |axis| spec.axis(axis).and_then(|at| dims.get(at).copied());
-        let (entries, len) = (at(AxisName::Image), at(AxisName::Pos));
+        let (entries, len) = (spec.apart().and_then(at), at(AxisName::Pos));
         let len = len.ok_or_else(|| input(card, "a part with positions", format!("`{site}` has none")))?;
         let whole: Vec<usize> = (0..len).collect();
-        let axis = label::tower_axis_at(inputs.map(), entries.unwrap_or(1), len, &whole);
+        let tower = label::tower_of(spec, inputs.map());
+        let axis = label::tower_axis_at(inputs.map(), tower, entries.unwrap_or(1), len, &whole);
         let labels = match &axis.labels {
             Labels::Tokens(tokens) => tokens.clone(),
             Labels::Patches(patches) => {
@@ -106,7 +105,10 @@ impl Spots {
                 };
                 patches.iter().map(label).collect()
             }
-            _ => (0..axis.len()).map(|at| TokenLabel::new(at.to_string(), Modality::Image)).collect(),
+            _ => {
+                let modality = if tower == Part::Audio { Modality::Audio } else { Modality::Image };
+                (0..axis.len()).map(|at| TokenLabel::new(at.to_string(), modality)).collect()
+            }
         };
         Ok(Self { given: labels.len(), labels, each: entries.map(|_| len), axis })
     }
@@ -125,7 +127,7 @@ impl Spots {
     }
 
     fn is_picture(&self, at: usize) -> bool {
-        self.labels.get(at).is_some_and(|own| matches!(own.modality, Modality::Image | Modality::Video))
+        self.labels.get(at).is_some_and(|own| own.modality.is_perceived())
     }
 
     /// Which of them a set holds, in ascending order. `norms` are those of the states, `read` where the answer is read.

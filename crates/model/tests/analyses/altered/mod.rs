@@ -165,7 +165,7 @@ fn cases() -> Vec<Trial> {
 /// Sites that a pass comes to.
 fn reached(subject: &dyn Subject, inputs: &Inputs) -> Vec<Site> {
     let shown =
-        |site: &Site| inputs.pixels.is_some() || !matches!(site.part(), Part::Vision | Part::Connector);
+        |site: &Site| inputs.seen.values.is_some() || !matches!(site.part(), Part::Vision | Part::Connector);
     let said = |site: &Site| subject.run(inputs, Plan::new().read(*site).unwrap()).is_ok();
     subject.sites().iter().map(|spec| spec.site).filter(shown).filter(said).collect()
 }
@@ -479,7 +479,7 @@ fn values_are_those_of_their_pictures_and_contents() {
     assert_eq!(say(&altered, &inputs, Plan::new()), one);
     let three = [one.clone(), one.clone(), one].concat();
     ROUNDING.check("shared", &say(&altered, &inputs.repeat(3), Plan::new()), &three).unwrap();
-    let apart = inputs.repeat_pictures(3).unwrap();
+    let apart = inputs.repeat_entries(3).unwrap();
     ROUNDING.check("own", &say(&altered, &apart, Plan::new()), &three).unwrap();
     let single = toy.encode(&Sample::prompt(vec![painted(1)], "a#b")).unwrap();
     assert!(say(&altered, &single, Plan::new()).len() > 1, "one picture has the first of the values");

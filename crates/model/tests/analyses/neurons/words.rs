@@ -199,7 +199,10 @@ fn a_stream_that_is_normed_behind_its_sums_is_refused() {
     );
     let gpt = open(checkpoint("gpt2-a"), &mmlens_core::device::host()).unwrap();
     let said = MultimodalNeurons::default().run(gpt.as_ref(), &case).unwrap_err().to_string();
-    assert_eq!(said, "multimodal-neurons needs a subject that sees pictures, but this one takes words alone");
+    assert_eq!(
+        said,
+        "multimodal-neurons needs a subject that sees pictures or hears recordings, but this one takes words alone"
+    );
     let words = about(shown(&[], "Red?"), Objective::logit(3));
     let said = MultimodalNeurons::default().run(llava("llava-a"), &words).unwrap_err().to_string();
     assert_eq!(said, "multimodal-neurons needs at least one position, but the sample has none of `pictures`");
