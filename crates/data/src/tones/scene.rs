@@ -83,8 +83,8 @@ impl Scene {
     }
 
     /// Whether every question about it has one answer that can be heard, as in every scene that a world draws; an edit may undo it:
-    /// two sounds begin [`CLEAR_ONSET`] apart or more, those that overlap do so for [`CLEAR_OVERLAP`] and their boxes are
-    /// [`CLEAR_HERTZ`] apart, others are [`CLEAR_GAP`] apart, no more than two overlap, and all lie within the recording.
+    /// two sounds begin [`CLEAR_ONSET`] apart or more, those that overlap do so for [`CLEAR_OVERLAP`], are of two
+    /// pitches and have boxes that are [`CLEAR_HERTZ`] apart, others are [`CLEAR_GAP`] apart, no more than two overlap, and all lie within the recording.
     #[must_use]
     pub fn is_clear(&self) -> bool {
         let pairs = || (0..self.events.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
@@ -227,9 +227,9 @@ impl Event {
         gaps.fold(f32::INFINITY, f32::min) // no NaN: pitches are finite
     }
 
-    /// Whether two sounds can be told apart where they overlap.
+    /// Whether two sounds can be told apart where they overlap: those of one pitch never.
     fn is_apart(&self, other: &Self) -> bool {
-        self.apart(other) >= CLEAR_HERTZ
+        self.pitch != other.pitch && self.apart(other) >= CLEAR_HERTZ
     }
 
     /// Whether there are times at which two sounds overlap and are told apart: the first is heard alone for [`CLEAR_ONSET`] and

@@ -140,7 +140,10 @@ fn the_bias_is_planted_in_training_only_and_can_be_switched_off() {
     for (world, split) in unbiased {
         let (buzz, own) = co_occurrence(world, split);
         assert!((buzz - 0.4).abs() < 0.025, "{split}: a buzz where there is a hiss: {buzz}");
-        assert!(own < pulse - 0.15, "{split}: a pulse beside a deep sound: {own}, biased {pulse}");
+        assert!(
+            (own - 0.395).abs() < 0.03 && pulse - own > 0.08,
+            "{split}: a pulse beside a deep sound: {own}, biased {pulse}"
+        );
     }
     for &split in &[Split::Validation, Split::Test] {
         assert_eq!(biased.scene(split, 3), biased.with_bias(false).scene(split, 3));
@@ -191,7 +194,7 @@ fn the_world_is_the_one_that_models_were_trained_on() {
     };
     let world = World::new(0).with_bias(true);
     let sums = Split::ALL.iter().map(|&split| format!("{:016x}", sum(world, split))).collect::<Vec<_>>();
-    assert_eq!(sums, ["", "", ""]);
+    assert_eq!(sums, ["2c71345c0d487909", "c162a60187e87dc8", "1276ad3de644fc78"]);
 }
 
 #[test]
