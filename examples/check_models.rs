@@ -67,8 +67,8 @@ fn add(checked: &mut Checked, sites: &mut BTreeSet<String>, fixture: &str, certi
         let largest = match compared.kind {
             Kind::Activations => &mut checked.activations,
             Kind::Gradients => &mut checked.gradients,
-            Kind::Ids | Kind::Pixels => {
-                // Pixels are a site as well as an input.
+            Kind::Ids | Kind::Pixels | Kind::Spectrograms => {
+                // Pixels and spectrograms are sites as well as inputs.
                 sites.extend(compared.name.contains('.').then(|| without_block(&compared.name)));
                 if compared.name == "generated" {
                     checked.tokens += 1;

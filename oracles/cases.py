@@ -18,4 +18,9 @@ def raw(prompt, *images):
     return {"prompt": prompt, "images": images}
 
 
+def heard(*names, **words):
+    """Recordings, by their place beside the pictures; with `prompt` or `ask`, or without words."""
+    return {"recordings": [f"../recordings/{name}.wav" for name in names], **words}
+
+
 UNICODE = "¿Dónde está 円? 😀 — <image> «Größe» "

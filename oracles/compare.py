@@ -23,8 +23,8 @@ def scores(key):
 
 
 def axes(key, x):
-    """How many of the last axes are one row: all of pixels, scores of a head, else the last."""
-    if key in ("pixel_values", "vision.pixels"):
+    """How many of the last axes are one row: all of pixels and spectrograms, scores of a head, else the last."""
+    if key in ("pixel_values", "vision.pixels", "input_features", "audio.mel"):
         return x.ndim
     return 2 if scores(key) else 1
 
@@ -38,7 +38,9 @@ def visible(key, x, mask):
     real = mask.bool()
     if name.endswith(("attn.scores", "attn.pattern")):
         keep &= real[:, None, :, None] & real[:, None, None, :]
-    else:
+    elif name.endswith(("cross.scores", "cross.pattern")):
+        keep &= real[:, None, :, None]
+    elif not name.endswith(("cross.k", "cross.v")):
         keep &= real.reshape(*real.shape, *[1] * (x.ndim - 2))
     return keep
 

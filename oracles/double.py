@@ -31,7 +31,7 @@ def in_double(checkpoint, batch, grads, target="argmax"):
     checkpoint.model.double()
     try:
         more = {name: widen(x) for name, x in batch.more.items()}
-        double = replace(batch, pixel_values=widen(batch.pixel_values), more=more)
+        double = replace(batch, **{name: widen(x) for name, x in batch.shown().items()}, more=more)
         return passes.run(checkpoint, double, grads, target, check=False)
     finally:
         for kind, forward in before.items():

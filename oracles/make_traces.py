@@ -15,6 +15,7 @@ from PIL import Image
 import compare
 import double
 import pictures
+import recordings
 import trace
 
 STRINGS = [
@@ -32,11 +33,12 @@ STRINGS = [
 
 
 def opened(rows):
-    """The rows with their pictures' names replaced by pictures."""
+    """The rows with the names of pictures and recordings replaced by these."""
     load = lambda name: Image.open(pictures.FOLDER / f"{name}.png")
     out = []
     for row in rows:
         row = row | {"images": [load(name) for name in row.get("images", ())]}
+        row |= {"recordings": [recordings.load(pictures.FOLDER / name) for name in row["recordings"]]} if "recordings" in row else {}
         out.append(row | ({"videos": [[load(name) for name in clip] for clip in row["videos"]]} if "videos" in row else {}))
     return out
 

@@ -10,6 +10,10 @@ from recorder import Recorder
 from verify import begins, close
 
 
+# What enters a tower: the model's argument, and the site.
+ENTRIES = {"pixel_values": "vision.pixels", "input_features": "audio.mel"}
+
+
 @dataclass
 class Checkpoint:
     """`processor` makes inputs: a processor, or a tokenizer alone. `family` is its module in `families`."""
@@ -35,14 +39,20 @@ class Batch:
     more: dict = field(default_factory=dict)
     # Families whose positions are no plain count leave them to the model.
     counts: bool = True
+    # Log-mel spectrograms, [clip mel frame].
+    input_features: torch.Tensor | None = None
 
     @property
     def position_ids(self):
         """Positions count real tokens only, as `generate` does; padding is hidden and its position does not matter."""
         return (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
 
+    def shown(self):
+        """What towers are given, by the names of the model's arguments."""
+        return {name: x for name in ENTRIES if (x := getattr(self, name)) is not None}
+
     def kwargs(self):
-        given = {"input_ids": self.input_ids, "attention_mask": self.attention_mask, "pixel_values": self.pixel_values}
+        given = {"input_ids": self.input_ids, "attention_mask": self.attention_mask} | self.shown()
         return {name: x for name, x in given.items() if x is not None} | self.more
 
     def passing(self):
@@ -64,13 +74,13 @@ def run(checkpoint, batch, grads=(), target="argmax", check=True):
     model, family = checkpoint.model, checkpoint.family
     given = family.arguments(batch) if hasattr(family, "arguments") else batch.passing()
     with_gradient = bool(grads)
-    if with_gradient and batch.pixel_values is not None:
-        given["pixel_values"] = batch.pixel_values.clone().requires_grad_()
+    if with_gradient:
+        given |= {name: x.clone().requires_grad_() for name, x in batch.shown().items()}
     recorder = Recorder(model, with_gradient)
     family.attach(recorder, checkpoint)
     with torch.set_grad_enabled(with_gradient), recorder:
-        if batch.pixel_values is not None:
-            recorder.keep("vision.pixels", given["pixel_values"])
+        for name in batch.shown():
+            recorder.keep(ENTRIES[name], given[name])
         outputs, choices = getattr(family, "forward", language)(model, given)
         for name, x in outputs.items():
             recorder.keep(name, x)
@@ -129,8 +139,7 @@ def tensors(checkpoint, batch, read=None, count=0, grads=(), target="argmax", lo
     if logits and "logits" in sites:
         out["logits"] = sites["logits"]
     out |= {f"grad.{s}": g for s, g in gradients.items()}
-    if batch.pixel_values is not None:
-        out["pixel_values"] = batch.pixel_values
+    out |= batch.shown()
     out |= {name: x for name, x in batch.more.items() if isinstance(x, torch.Tensor)}
     if batch.input_ids is not None and len(batch.input_ids) > 1 and batch.attention_mask is not None:
         out["attention_mask"] = batch.attention_mask

@@ -3,12 +3,13 @@
 from passes import Batch
 
 
-def chat(processor, question, images=(), videos=()):
-    """The checkpoint's chat template on one user turn: the pictures first, then the clips, then the question. Text, and whether the
+def chat(processor, question, images=(), videos=(), recordings=()):
+    """The checkpoint's chat template on one user turn: the pictures first, then the clips, the recordings, the question. Text, and whether the
     tokenizer is to put a BOS before it: not where the template has."""
     tokenizer = getattr(processor, "tokenizer", processor)
     template = getattr(processor, "chat_template", None) or tokenizer.chat_template
     content = [{"type": "image", "image": i} for i in images] + [{"type": "video", "video": v} for v in videos]
+    content += [{"type": "audio", "audio": r} for r in recordings]
     content += [{"type": "text", "text": question}]
     if processor is tokenizer:
         content = question  # templates of language models know text alone
@@ -23,7 +24,7 @@ def texts(processor, rows):
     prompts, special = [], set()
     for row in rows:
         if "ask" in row:
-            text, _, _ = chat(processor, row["ask"], row.get("images", ()), row.get("videos", ()))
+            text, _, _ = chat(processor, row["ask"], row.get("images", ()), row.get("videos", ()), row.get("recordings", ()))
             # A tokenizer's own `apply_chat_template` adds no special tokens, a processor's those that are not there yet.
             begun = processor is tokenizer or (tokenizer.bos_token and text.startswith(tokenizer.bos_token))
             special.add(not begun)

@@ -55,6 +55,7 @@ class Heads:
     `qkv`: three projections, or one fused one with `split`, which turns its output into q, k and v as [batch pos head width].
     `out`: the output projection, a Linear or GPT-2's Conv1D. `turned`: whether queries and keys are normed or rotated on their way
     into the scores (then there are `q_rot` and `k_rot`). `pieces`: the interface is called once per segment of one sequence.
+    `scaled`: what queries are multiplied with before the interface is called, where that is the module's business.
     `lift`: from a projection's output to [batch pos ...], where the model works without a batch axis.
     """
 
@@ -65,6 +66,7 @@ class Heads:
     turned: bool = False
     split: Callable | None = None
     pieces: bool = False
+    scaled: float = 1.0
     lift: Callable = same
     scaling: float | None = None
     cap: float | None = None
@@ -173,15 +175,21 @@ class Recorder:
         self.after(mlp.pre, f"{name}.mlp.pre", lift)
         self.before(mlp.down, f"{name}.mlp.post", lift)
 
-    def pre_norm(self, name, block, heads, mlp, second_norm, attn_out, mlp_out, lift=same):
+    def pre_norm(self, name, block, heads, mlp, second_norm, attn_out, mlp_out, lift=same, cross=None, cross_norm=None):
         """A block x + f(norm(x)). `attn_out` and `mlp_out` are the modules whose output is added: where a norm follows attention or
-        MLP, that norm. `second_norm` is the module that `resid_mid` enters."""
-        self.blocks[name] = Block(heads, mlp)
+        MLP, that norm. `second_norm` is the module that `resid_mid` enters, or, with cross-attention behind `cross_norm`, `resid_cross`."""
+        self.blocks[name] = Block(heads, mlp, cross)
         self.attention(f"{name}.attn", heads)
         self.neurons(name, mlp, lift)
         self.before(block, f"{name}.resid_pre", lift)
         self.after(attn_out, f"{name}.attn_out", lift)
-        self.before(second_norm, f"{name}.resid_mid", lift)
+        if cross is None:
+            self.before(second_norm, f"{name}.resid_mid", lift)
+        else:
+            self.attention(f"{name}.cross", cross)
+            self.before(cross_norm, f"{name}.resid_mid", lift)
+            self.after(cross.out, f"{name}.cross_out", lift)
+            self.before(second_norm, f"{name}.resid_cross", lift)
         self.after(mlp_out, f"{name}.mlp_out", lift)
         self.after(block, f"{name}.resid_post", lift)
 
@@ -208,7 +216,7 @@ class Recorder:
 
     def attention_seen(self, module, query, key, scores, pattern, z, scaling, cap):
         name, heads = self.attentions[module]
-        heads.scaling, heads.cap = scaling, cap
+        heads.scaling, heads.cap = scaling * heads.scaled, cap
         along, corner = (None, None)
         if heads.pieces:
             along = lambda parts: torch.cat(parts, 2)

@@ -1,6 +1,6 @@
 """Runs a checkpoint in transformers and writes every site under mmlens's names, as `mmlens trace` does.
 
-    python oracles/trace.py MODEL_DIR [--image I ...] [--video V ... --fps F] [--ask Q | --prompt RAW | --text T ...] [--read SELECTOR ...]
+    python oracles/trace.py MODEL_DIR [--image I ...] [--video V ... --fps F] [--audio A ...] [--ask Q | --prompt RAW | --text T ...] [--read SELECTOR ...]
                             [--generate N] [--grad SITE ...] [--target argmax|ID] [--double] --out F.safetensors
 
 A video is a folder of pictures in the order of their names, or their paths with commas between. The sites are defined in README.md. Everything
@@ -14,6 +14,7 @@ from pathlib import Path
 import common
 from PIL import Image
 
+import recordings
 from double import rounding
 from families import of, open_checkpoint
 from passes import Batch, Checkpoint, generate, run, select, tensors
@@ -41,6 +42,7 @@ def main():
     parser.add_argument("--image", action="append", default=[])
     parser.add_argument("--video", action="append", default=[])
     parser.add_argument("--fps", type=float, help="frames of a video in a second")
+    parser.add_argument("--audio", action="append", default=[], help="a recording that soundfile reads, at the rate of the checkpoint's extractor")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--ask")
     what.add_argument("--prompt")
@@ -62,12 +64,14 @@ def main():
     row = {"images": [Image.open(path) for path in args.image]}
     row |= {"videos": [frames(video) for video in args.video]} if args.video else {}
     row |= {"fps": args.fps} if args.fps else {}
+    row |= {"recordings": [recordings.load(path) for path in args.audio]} if args.audio else {}
     row |= {key: x for key, x in {"ask": args.ask, "prompt": args.prompt, "texts": args.text}.items() if x is not None}
     batch = prepare(checkpoint, [row])
     make = getattr(checkpoint.family, "tensors", tensors)
     out = make(checkpoint, batch, args.read, args.generate, args.grad, args.target)
     named = row | {"images": [str(Path(path).resolve()) for path in args.image]}
     named |= {"videos": [[str(path) for path in paths(video)] for video in args.video]} if args.video else {}
+    named |= {"recordings": [str(Path(path).resolve()) for path in args.audio]} if args.audio else {}
     about = {"rows": [named], "prompts": batch.prompts, "generate": args.generate}
     if args.double:
         about["rounding"] = rounding(checkpoint, batch, args.grad, int(out["target"][0]))

@@ -28,6 +28,8 @@ FAMILIES = {
     "qwen2_vl": "qwen_vl",
     "qwen2_5_vl": "qwen_vl",
     "qwen3_vl": "qwen_vl",
+    "whisper": "whisper",
+    "qwen2_audio": "qwen2_audio",
     "gpt2": "text",
     "llama": "text",
     "mistral": "text",

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mmlens_core::sound::{MelError, SoundError};
 use mmlens_core::{Breach, HookError, SubjectError};
 
 use crate::checkpoint::{CheckpointError, ConfigError, read_json};
@@ -30,6 +31,45 @@ pub enum ZooError {
         name: String,
         /// Why.
         error: ProcessorError,
+    },
+    /// A recording, or the settings of the feature extractor, was refused.
+    #[error(transparent)]
+    Hearing(#[from] MelError),
+    /// A recording cannot be brought to the rate of the feature extractor.
+    #[error(transparent)]
+    Recording(#[from] SoundError),
+    /// Spectrograms of another size than the tower takes.
+    #[error("the tower takes spectrograms of shape {expected:?}, found {found:?}")]
+    Mel {
+        /// What came.
+        found: Vec<usize>,
+        /// What it takes.
+        expected: Vec<usize>,
+    },
+    /// A sound too short for a single position of the language model.
+    #[error(
+        "{name}: its {frames} frames are too few for one position of the language model, expected at least {least}"
+    )]
+    Short {
+        /// What it is called.
+        name: String,
+        /// How many frames it has.
+        frames: usize,
+        /// How many it must have.
+        least: usize,
+    },
+    /// A checkpoint of several languages, of which its generation settings name none.
+    #[error(
+        "{}: the checkpoint knows {languages} languages, and neither `language` nor `forced_decoder_ids` names one: give the whole prompt, \
+         as `{example}`", file.display()
+    )]
+    Language {
+        /// The generation settings.
+        file: PathBuf,
+        /// How many languages there are.
+        languages: usize,
+        /// A prompt that names one.
+        example: String,
     },
     /// A tokenizer or chat template was refused.
     #[error(transparent)]

@@ -72,6 +72,22 @@ pub const FAMILIES: &[Family] = &[
         limits: &[SHARED, "the bare `BlipModel`", "pictures of another size"],
     },
     Family {
+        name: "Whisper",
+        model_types: &["whisper"],
+        limits: &[
+            SHARED,
+            "sounds longer than what they are padded to",
+            "times that the model is made to write",
+            "languages that are guessed",
+            "classifiers of sound",
+        ],
+    },
+    Family {
+        name: "Qwen2-Audio",
+        model_types: &["qwen2_audio"],
+        limits: &[SHARED, "sounds longer than what they are padded to", "sounds of less than three frames"],
+    },
+    Family {
         name: "LLaMA, SmolLM",
         model_types: &["llama"],
         limits: &[SHARED, "rotary settings by kind of layer"],

@@ -1,6 +1,7 @@
 //! Instrumented multimodal architectures for mmlens, read from Hugging Face folders.
 
 mod about;
+pub mod audio;
 pub mod bert;
 pub mod blip;
 pub mod certify;
@@ -18,6 +19,7 @@ pub mod llava_next;
 mod open;
 pub mod parts;
 pub mod processor;
+pub mod qwen2_audio;
 pub mod qwen_vl;
 mod redraw;
 mod rules;
@@ -27,7 +29,9 @@ pub mod text;
 pub mod vision;
 pub mod vit;
 pub mod vlm;
+pub mod whisper;
 
+pub use audio::{AudioConfig, AudioTower};
 pub use clip::{ClipConfig, ClipModel, DualEncoder};
 pub use decoder::{Decoder, DecoderConfig};
 pub use error::ZooError;
@@ -37,5 +41,6 @@ pub use redraw::{Opening, Redraw};
 pub use self_check::SelfCheck;
 pub use vision::{TowerConfig, VisionTower};
 pub use vlm::Vlm;
+pub use whisper::Whisper;
 
 pub(crate) use config::{above_zero, architecture, blocks, causal, divides, positive, present};

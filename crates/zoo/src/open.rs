@@ -17,9 +17,11 @@ use crate::idefics3::open_idefics3;
 use crate::llava::open_llava;
 use crate::llava_next::open_llava_next;
 use crate::qwen_vl::open_qwen_vl;
+use crate::qwen2_audio::open_qwen2_audio;
 use crate::redraw::{Opening, Redraw};
 use crate::self_check::SelfCheck;
 use crate::vit::open_vit;
+use crate::whisper::open_whisper;
 
 /// What makes a subject of a folder.
 type Open = fn(&Path, Opening<'_>) -> Result<Box<dyn SelfCheck>, ZooError>;
@@ -38,6 +40,8 @@ const KINDS: &[(&str, Open)] = &[
     ("bert", |folder, on| Ok(Box::new(open_bert(folder, on)?))),
     ("blip", |folder, on| Ok(Box::new(open_blip(folder, on)?))),
     ("vit", |folder, on| Ok(Box::new(open_vit(folder, on)?))),
+    ("whisper", |folder, on| Ok(Box::new(open_whisper(folder, on)?))),
+    ("qwen2_audio", |folder, on| Ok(Box::new(open_qwen2_audio(folder, on)?))),
     ("llama", |folder, on| Ok(Box::new(open_decoder(folder, on)?))),
     ("mistral", |folder, on| Ok(Box::new(open_decoder(folder, on)?))),
     ("qwen2", |folder, on| Ok(Box::new(open_decoder(folder, on)?))),

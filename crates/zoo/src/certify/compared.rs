@@ -17,6 +17,8 @@ pub enum Kind {
     Ids,
     /// Normalised pixels.
     Pixels,
+    /// Log-mel spectrograms.
+    Spectrograms,
     /// Activations, logits, embeddings.
     Activations,
     /// Gradients.
@@ -29,6 +31,8 @@ impl Kind {
         match self {
             Self::Ids => 0.0,
             Self::Pixels => 1e-6,
+            // Logarithms of sums, in double precision on both sides and in single precision in the end.
+            Self::Spectrograms => 1e-5,
             Self::Activations => 1e-4,
             Self::Gradients => 1e-3,
         }
@@ -38,7 +42,7 @@ impl Kind {
 /// One value of the reference and the subject's own.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Compared {
-    /// The site, `grad.` and the site, or `logits`, `pixel_values`, `input_ids`, `generated`.
+    /// The site, `grad.` and the site, or `logits`, `pixel_values`, `input_features`, `input_ids`, `generated`.
     pub name: String,
     /// What it is.
     pub kind: Kind,
@@ -112,7 +116,7 @@ pub(super) fn compare(
         return Ok(out.failed(Vec::new(), fault));
     }
     let tolerance = match (kind, beside.spec) {
-        (Kind::Pixels | Kind::Ids, _) => Tolerance::relative(out.bound),
+        (Kind::Pixels | Kind::Spectrograms | Kind::Ids, _) => Tolerance::relative(out.bound),
         (Kind::Activations, Some(spec)) => spec.tolerance(shape, out.bound),
         (Kind::Gradients, Some(spec)) => spec.gradient_tolerance(shape, out.bound),
         (_, None) => Tolerance::relative(out.bound).by_row(shape.last().copied().unwrap_or(1)),

@@ -109,15 +109,15 @@ impl Certificate {
     }
 }
 
-/// The samples a reference belongs to. Names of pictures are as in [`certify`].
+/// The samples a reference belongs to. Names of pictures and recordings are as in [`certify`].
 ///
 /// # Errors
-/// [`CertifyError`] for a reference or picture that cannot be read.
+/// [`CertifyError`] for a reference, picture or recording that cannot be read.
 pub fn samples(path: &Path, pictures: &Path) -> Result<Vec<Sample>, CertifyError> {
     Reference::read(path)?.samples(pictures)
 }
 
-/// Holds a subject against a reference. Names of pictures are those of files in a folder, with or without `.png`.
+/// Holds a subject against a reference. Names of pictures and recordings are those of files in a folder, pictures with or without `.png`.
 ///
 /// Padded positions are left out. What each value may differ by is [`Kind::bound`], measured as [`SiteSpec::tolerance`] says;
 /// masked scores must be masked on both sides; ids and greedy tokens must be equal. A reference may say how far float32 itself
@@ -167,6 +167,9 @@ fn held(
             "pixel_values" => {
                 (inputs.seen.values.clone().ok_or(HookError::NoOutput(name.clone()))?, Kind::Pixels)
             }
+            "input_features" => {
+                (inputs.heard.values.clone().ok_or(HookError::NoOutput(name.clone()))?, Kind::Spectrograms)
+            }
             "logits" => (output.logits.clone().ok_or(HookError::NoOutput(name.clone()))?, Kind::Activations),
             "image_embeds" => (pairs()?.images, Kind::Activations),
             "text_embeds" => (pairs()?.texts, Kind::Activations),
@@ -183,6 +186,7 @@ fn held(
                 }
             },
             "vision.pixels" if specs.contains_key(name) => (trace.get(place()?)?.clone(), Kind::Pixels),
+            "audio.mel" if specs.contains_key(name) => (trace.get(place()?)?.clone(), Kind::Spectrograms),
             _ if specs.contains_key(name) => (trace.get(place()?)?.clone(), Kind::Activations),
             _ => {
                 out.left_out.push(name.clone());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use mmlens_core::sound::Sound;
 use mmlens_core::{Clip, Picture, Sample, Words};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -107,6 +108,12 @@ impl Reference {
         };
         let shown: Result<_, _> = list("images")?.iter().map(picture).collect();
         let mut sample = Sample::new(shown?, words);
+        for name in list("recordings")? {
+            let name =
+                name.as_str().ok_or_else(|| self.wrong("rows", format!("{name} is no recording's name")))?;
+            let sound = Sound::open(pictures.join(name));
+            sample.recordings.push(sound.map_err(|error| self.wrong("rows", error.to_string()))?);
+        }
         let rate = |value: &Value| value.as_f64().ok_or_else(|| odd("fps", value, "a number"));
         let fps = there("fps").map(rate).transpose()?;
         for (i, clip) in list("videos")?.iter().enumerate() {

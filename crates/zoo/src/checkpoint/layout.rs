@@ -90,6 +90,21 @@ impl Layout {
         inner: &[],
     };
 
+    /// Qwen2-Audio. Canonical: `model.audio_tower.*`, `model.multi_modal_projector.*`, `model.language_model.*` and `lm_head.weight`.
+    ///
+    /// The files of the hub, which transformers 4 saves, have `audio_tower.*`, `multi_modal_projector.*`, `language_model.model.*` and
+    /// `language_model.lm_head.weight`.
+    pub const QWEN2_AUDIO: Self = Self {
+        family: "qwen2-audio",
+        prefixes: &[
+            ("language_model.lm_head.", "lm_head."),
+            ("language_model.model.", "model.language_model."),
+            ("audio_tower.", "model.audio_tower."),
+            ("multi_modal_projector.", "model.multi_modal_projector."),
+        ],
+        inner: &[],
+    };
+
     /// ViT: canonical `vit.*` with the names CLIP gives the parts of a tower, and `classifier.*`. Files of transformers 4,
     /// which 5 still writes, have `vit.encoder.layer.*`; in memory it is `vit.layers.*`.
     pub const VIT: Self = Self {

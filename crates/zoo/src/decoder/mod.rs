@@ -13,6 +13,7 @@ use mmlens_core::{Anatomy, AxisName, LogitsAt, Part, Point, Resume, Run, Site, S
 pub use config::{DecoderConfig, NormKind};
 pub(crate) use config::{given, refuse_nulls};
 pub use open::open_decoder;
+pub(crate) use take::embeddings;
 
 use crate::ZooError;
 use crate::parts::{

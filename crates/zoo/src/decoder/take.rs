@@ -41,7 +41,7 @@ impl Decoder {
 
 /// The embedding and the unembedding. Where they are tied, either name may stand for both; where both are there and differ,
 /// the config is wrong and each is its own. Last, whether they are one.
-fn embeddings(
+pub(crate) fn embeddings(
     weights: &mut impl WeightSource,
     embed: &str,
     head: &str,

@@ -80,8 +80,7 @@ impl Eyes for LlavaEyes {
             views,
             // Whoever is shown clips is told that there is no placeholder for them.
             clips: vec![Expansion::default(); sample.clips.len()],
-            grids: Vec::new(),
-            patches: Vec::new(),
+            ..Seen::default()
         })
     }
 }

@@ -69,7 +69,8 @@ pub(crate) fn norm(
 }
 
 impl Block {
-    /// Its weights, but for those of cross-attention; `rotary` says whether it is given a rotation.
+    /// Its weights; `rotary` says whether it is given a rotation. Keys and values of cross-attention read another sequence, which is at no
+    /// site of the block's.
     pub fn named(&self, (part, index): (Part, usize), rotary: bool) -> Vec<Named> {
         use AxisName::{DHead, DModel, Head, Neuron};
         let at = |name: &str| format!("{}.blocks.{index}.{name}", part.name());
@@ -106,6 +107,18 @@ impl Block {
                 norms(mlp, "mlp.norm", DModel, Some(Point::ResidPost), Some(Point::NormalizedResidPost));
             }
         }
+        if let Some((own, _)) = &self.cross {
+            match before {
+                true => norms(own, "cross.norm", DModel, Some(Point::ResidMid), None),
+                false => norms(
+                    own,
+                    "cross.norm",
+                    DModel,
+                    Some(Point::ResidCross),
+                    Some(Point::NormalizedResidCross),
+                ),
+            }
+        }
         if let Some((q, k)) = &self.attn.norms {
             let to = |point| (!rotary).then_some(point);
             norms(q, "attn.q_norm", DHead, Some(Point::Q), to(Point::QRot));
@@ -124,6 +137,21 @@ impl Block {
         let written = writes(Point::AttnOut, "attn.post_norm");
         let axes = (&stream[..], &heads(shape.heads)[..]);
         all.extend(product(&self.attn.o, WeightSpec::product(at("attn.o"), axes, plain(Point::Z), written)));
+        if let Some((_, cross)) = &self.cross {
+            let axes = [(Head, cross.shape.heads), (DHead, cross.shape.width)];
+            let seen = [(DModel, cross.k.weight().dims()[1])];
+            let stream_in = match before {
+                true => normed(Point::ResidMid, "cross.norm"),
+                false => plain(Point::NormalizedResidMid),
+            };
+            let mut across = |linear: &Linear, name: &str, (gives, given): (&[_], &[_]), read, to| {
+                all.extend(product(linear, WeightSpec::product(at(name), (gives, given), read, plain(to))));
+            };
+            across(&cross.q, "cross.q", (&axes, &stream), stream_in, Point::CrossQ);
+            across(&cross.k, "cross.k", (&axes, &seen), None, Point::CrossK);
+            across(&cross.v, "cross.v", (&axes, &seen), None, Point::CrossV);
+            across(&cross.o, "cross.o", (&stream, &axes), plain(Point::CrossZ), Point::CrossOut);
+        }
         let mut inner = |linear: &Linear, name: &str, to| {
             let read = reads(Point::MlpIn, "mlp.norm");
             let spec = WeightSpec::product(at(name), (&neurons, &stream), read, plain(to));

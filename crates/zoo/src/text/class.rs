@@ -28,6 +28,8 @@ pub enum TokenizerClass {
     Qwen2,
     /// `LlamaTokenizer`: `▁` for spaces and before a text, single bytes for what has no piece.
     Llama,
+    /// `WhisperTokenizer`: GPT-2's; what it puts around a text is of training.
+    Whisper,
     /// `BertTokenizer`: words cut into pieces, in lower case unless `tokenizer_config.json` says otherwise.
     Bert,
 }
@@ -46,6 +48,7 @@ impl TokenizerClass {
             "GPT2Tokenizer" => Some(Self::Gpt2),
             "Qwen2Tokenizer" => Some(Self::Qwen2),
             "LlamaTokenizer" => Some(Self::Llama),
+            "WhisperTokenizer" => Some(Self::Whisper),
             "BertTokenizer" => Some(Self::Bert),
             _ => None,
         }
@@ -55,7 +58,7 @@ impl TokenizerClass {
     #[must_use]
     pub fn pad(self) -> &'static str {
         match self {
-            Self::Clip | Self::Gpt2 | Self::Qwen2 => "<|endoftext|>",
+            Self::Clip | Self::Gpt2 | Self::Qwen2 | Self::Whisper => "<|endoftext|>",
             Self::Gemma | Self::Siglip2 => "<pad>",
             Self::Llama => "</s>",
             Self::Bert => "[PAD]",
@@ -69,7 +72,7 @@ impl TokenizerClass {
     }
 
     fn of_bytes(self) -> bool {
-        matches!(self, Self::Clip | Self::Gpt2 | Self::Qwen2)
+        matches!(self, Self::Clip | Self::Gpt2 | Self::Qwen2 | Self::Whisper)
     }
 
     /// `tokenizer.json` of a folder with the steps of this class, and the file it comes from. A folder of byte-level pieces
@@ -150,7 +153,7 @@ impl TokenizerClass {
                     wordpiece::replace(&mut whole, &file, &model, special, dir)?;
                 }
             }
-            Self::Gpt2 | Self::Qwen2 | Self::Llama => {
+            Self::Gpt2 | Self::Qwen2 | Self::Llama | Self::Whisper => {
                 // As transformers has it, a file of another kind of pieces is taken as it is.
                 if model.get("type").is_none_or(|kind| kind == "BPE") {
                     steps::replace(self, &mut whole, model, dir)?;

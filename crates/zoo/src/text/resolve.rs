@@ -27,7 +27,10 @@ fn on_record(model_type: &str) -> OnRecord {
         "bert" | "blip" => OnRecord::Class(TokenizerClass::Bert),
         "gpt2" => OnRecord::Class(TokenizerClass::Gpt2),
         "gemma2" => OnRecord::Class(TokenizerClass::Gemma),
-        "qwen3" | "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl" => OnRecord::Class(TokenizerClass::Qwen2),
+        "whisper" => OnRecord::Class(TokenizerClass::Whisper),
+        "qwen3" | "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl" | "qwen2_audio" => {
+            OnRecord::Class(TokenizerClass::Qwen2)
+        }
         "qwen2" => OnRecord::Surely(TokenizerClass::Qwen2),
         "siglip2" => OnRecord::Surely(TokenizerClass::Siglip2),
         "llava" | "llava_next" | "smolvlm" | "mistral" => OnRecord::File,

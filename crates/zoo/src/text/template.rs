@@ -33,7 +33,7 @@ pub struct Message {
 pub enum Content {
     /// Words alone.
     Text(String),
-    /// Pictures and words in their order.
+    /// Pictures, recordings and words in their order.
     Parts(Vec<Part>),
 }
 
@@ -45,6 +45,8 @@ pub enum Part {
     Image,
     /// A clip.
     Video,
+    /// A recording.
+    Audio,
     /// Words.
     Text {
         /// The words.
@@ -64,6 +66,17 @@ impl Message {
         parts.extend(vec![Part::Video; clips]);
         parts.push(Part::Text { text: text.into() });
         Self { role: "user".to_owned(), content: Content::Parts(parts) }
+    }
+
+    /// With recordings between what is seen and the words.
+    #[must_use]
+    pub fn heard(mut self, recordings: usize) -> Self {
+        if let Content::Parts(parts) = &mut self.content {
+            let words =
+                parts.iter().position(|part| matches!(part, Part::Text { .. })).unwrap_or(parts.len());
+            parts.splice(words..words, vec![Part::Audio; recordings]);
+        }
+        self
     }
 
     /// A user's turn of words alone, as templates of language models without eyes expect it.
@@ -124,6 +137,23 @@ impl ChatTemplate {
     /// [`TextError::NoTemplate`] if there is none, or what makes a file unusable.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, TextError> {
         Self::named(dir, "default")
+    }
+
+    /// The template that a processor of transformers has, whose class brings `usual`: that of `chat_template.jinja`, `chat_template.json`
+    /// or `processor_config.json`, else `usual`; the one of `tokenizer_config.json` has no say.
+    ///
+    /// # Errors
+    ///
+    /// What makes a file unusable.
+    pub fn of_processor(dir: &Path, usual: &str) -> Result<Self, TextError> {
+        let nested = read_json_if_there::<Map<String, Json>>(dir.join("processor_config.json"))?;
+        let nested =
+            nested.is_some_and(|fields| fields.get("chat_template").is_some_and(|own| !own.is_null()));
+        let own = ["chat_template.jinja", "chat_template.json"].iter().any(|file| dir.join(file).exists());
+        match own || nested {
+            true => Self::from_dir(dir),
+            false => Self::new("the chat template of its class", usual, SpecialTokens::from_dir(dir)?),
+        }
     }
 
     /// As [`ChatTemplate::from_dir`], with the name of the template where a file holds several.

@@ -10,17 +10,15 @@ mod config;
 mod fractions;
 mod patches;
 
-use std::collections::BTreeMap;
-
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, HookError, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Part, Point, Resume, Run, Site, SiteSpec};
 
 pub use config::{Qkv, TowerConfig};
 pub(crate) use patches::joined;
 
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
-use crate::parts::{Attention, AttentionShape, Block, Linear, Masking, Mlp, Named, Norm};
+use crate::parts::{Attention, AttentionShape, Block, Linear, Masking, Mlp, Named, Norm, encode};
 
 /// The tower.
 #[derive(Debug, Clone)]
@@ -164,7 +162,7 @@ impl VisionTower {
                 self.input_norm.as_ref().map_or_else(|| x.clone(), |norm| norm.apply(x.clone()))
             }
         };
-        encode(&self.blocks, x, &Masking::none(), layers, run)
+        encode(Part::Vision, &self.blocks, x, &Masking::none(), layers, run)
     }
 
     /// One for each position of a picture.
@@ -193,65 +191,6 @@ impl VisionTower {
             None => patches,
         }
     }
-}
-
-/// Blocks of a tower from `vision.input` on: the hidden states asked for, as [`VisionTower::forward`] gives them. If the
-/// run resumes in a block, `x` is not used but for its shape.
-///
-/// # Errors
-/// Whatever a site reports; a pass that resumes behind a state asked for.
-pub fn encode(
-    blocks: &[Block],
-    x: Tensor<3>,
-    masking: &Masking,
-    layers: &[usize],
-    run: &mut Run,
-) -> Result<Option<Vec<Tensor<3>>>, ZooError> {
-    let (first, mut x) = match run.resume(Part::Vision) {
-        Resume::At(block, hidden) => {
-            let hidden: Tensor<3> = hidden.rank_of("the saved state")?;
-            let (found, want) = (hidden.dims(), x.dims());
-            if found != want {
-                return Err(ZooError::State { found: found.to_vec(), expected: want.to_vec() });
-            }
-            (block, hidden)
-        }
-        _ => (0, run.at(Site::of(Part::Vision, Point::Input), x)?),
-    };
-    let behind = layers.iter().copied().find(|layer| *layer < first).map(|layer| {
-        let resume = Site::block(Part::Vision, first, Point::ResidPre);
-        HookError::ResumesBehind { resume, layer }
-    });
-    if let (Some(behind), false) = (&behind, run.ends_in_blocks(Part::Vision)) {
-        return Err(behind.clone().into());
-    }
-    let mut states = BTreeMap::new();
-    let wanted = (0..blocks.len()).rev().find(|i| run.wants_block(Part::Vision, *i));
-    let last = layers.iter().copied().chain(wanted.map(|i| i + 1)).max().unwrap_or(0);
-    for (i, block) in blocks.iter().enumerate().take(last).skip(first) {
-        if run.done() {
-            return Ok(None);
-        }
-        if layers.contains(&i) {
-            states.insert(i, x.clone());
-        }
-        x = block.forward(x, (Part::Vision, i), None, masking, None, run)?;
-    }
-    if run.done() {
-        return Ok(None);
-    }
-    if let Some(behind) = behind {
-        return Err(behind.into());
-    }
-    states.insert(last.max(first), x);
-    let state = |layer: &usize| {
-        states.get(layer).cloned().ok_or_else(|| ZooError::Value {
-            field: "hidden state of the tower".to_owned(),
-            found: layer.to_string(),
-            expected: format!("at most {}", blocks.len()),
-        })
-    };
-    layers.iter().map(state).collect::<Result<_, _>>().map(Some)
 }
 
 /// A pre-norm block under CLIP's names.

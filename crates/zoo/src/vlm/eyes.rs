@@ -1,12 +1,13 @@
-//! How pictures become pixels, and the text that stands in their place.
+//! How pictures become pixels and recordings spectrograms, and the text that stands in their place.
 
 use burn::tensor::Device;
 use mmlens_core::finding::PatchLabel;
 use mmlens_core::{AnyTensor, Grid, Sample, View};
 
 use crate::ZooError;
+use crate::audio::Heard;
 
-/// How a checkpoint looks at pictures and clips.
+/// How a checkpoint looks at pictures and clips, and listens to recordings.
 pub trait Eyes: std::fmt::Debug + Send + Sync {
     /// The text in a prompt that stands for a picture, and the id of the token that each of its positions has.
     fn picture(&self) -> Option<&Placeholder>;
@@ -16,19 +17,24 @@ pub trait Eyes: std::fmt::Debug + Send + Sync {
         None
     }
 
-    /// Both, as far as there are any.
-    fn placeholders(&self) -> Vec<&Placeholder> {
-        self.picture().into_iter().chain(self.clip()).collect()
+    /// The same for a recording, where there are ears.
+    fn recording(&self) -> Option<&Placeholder> {
+        None
     }
 
-    /// Pictures and clips as the tower takes them.
+    /// All of them, as far as there are any.
+    fn placeholders(&self) -> Vec<&Placeholder> {
+        self.picture().into_iter().chain(self.clip()).chain(self.recording()).collect()
+    }
+
+    /// Pictures, clips and recordings as their towers take them.
     ///
     /// # Errors
-    /// A picture the checkpoint's processor refuses.
+    /// A picture or recording the checkpoint's processor refuses.
     fn look(&self, sample: &Sample, device: &Device) -> Result<Seen, ZooError>;
 }
 
-/// What stands for a picture or a clip.
+/// What stands for a picture, a clip or a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placeholder {
     /// In a prompt, before it is expanded.
@@ -37,7 +43,7 @@ pub struct Placeholder {
     pub token: u32,
 }
 
-/// Pictures and clips as the tower takes them.
+/// Pictures, clips and recordings as their towers take them.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
     /// The pixels; none, without pictures.
@@ -56,6 +62,10 @@ pub struct Seen {
     pub clips: Vec<Expansion>,
     /// The row's entries of the pixel batch, in the order of their use.
     pub images: Vec<usize>,
+    /// What is heard.
+    pub heard: Heard,
+    /// For each recording, what its placeholder becomes; one that is left out has none.
+    pub recordings: Vec<Expansion>,
 }
 
 /// What a placeholder becomes.
@@ -67,7 +77,7 @@ pub struct Expansion {
     pub places: Vec<Option<PatchLabel>>,
 }
 
-/// A language model without eyes.
+/// A language model without eyes and ears.
 #[derive(Debug, Clone, Copy)]
 pub struct Blind;
 

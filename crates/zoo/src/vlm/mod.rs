@@ -1,4 +1,4 @@
-//! A language model, with or without eyes, as a subject: words and pictures in, sites and answers out.
+//! A language model, with or without eyes and ears, as a subject: words, pictures and recordings in, sites and answers out.
 
 mod eyes;
 mod network;
@@ -167,7 +167,7 @@ impl Vlm {
                 let blind = self.blind();
                 let message = match blind {
                     true => Message::words(question),
-                    false => Message::shown(sample.pictures.len(), sample.clips.len(), question),
+                    false => shown(sample, question),
                 };
                 let text = template.render(&[message], &ChatOptions::ask()).map_err(|e| self.refuse(e))?;
                 let begun =
@@ -224,7 +224,9 @@ impl Subject for Vlm {
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         sample.unheard(self.name())?;
         let (prompt, special) = self.prompt(sample)?;
-        let seen = self.eyes.look(sample, &self.parts.device).map_err(|e| self.failed(e))?;
+        let mut seen = self.eyes.look(sample, &self.parts.device).map_err(|e| self.failed(e))?;
+        // Whoever plays recordings to a model without ears is told that there is no placeholder for them.
+        seen.recordings.resize(sample.recordings.len(), Expansion::default());
         let (ids, mut map) =
             words::tokenise(&self.parts.tokenizer, self.eyes.as_ref(), &seen, &prompt, special)
                 .map_err(|e| match (&sample.words, &self.parts.template) {
@@ -235,6 +237,7 @@ impl Subject for Vlm {
         let clips = sample.clips.iter().filter_map(|c| c.frames.first());
         let pictures = sample.pictures.iter().map(|p| &p.image).chain(clips);
         map.pictures = pictures.map(|p| (p.width(), p.height())).collect();
+        seen.heard.label(&mut map);
         let reply = match &sample.reply {
             None => Vec::new(),
             Some(Reply::Tokens(tokens)) => tokens.clone(),
@@ -319,6 +322,11 @@ impl Subject for Vlm {
     fn pad(&self) -> u32 {
         self.parts.generation.pad.or(self.parts.generation.eos.first().copied()).unwrap_or(0)
     }
+}
+
+/// A turn that asks about what a sample shows and plays.
+fn shown(sample: &Sample, question: &str) -> Message {
+    Message::shown(sample.pictures.len(), sample.clips.len(), question).heard(sample.recordings.len())
 }
 
 /// What has been read, and how it goes on.

@@ -96,6 +96,12 @@ impl CheckInputs {
         let inputs = small_inputs(network.text().config().vocab, shown, Some(pixels))?;
         Ok(Self { network: Some(Box::new(network)), inputs })
     }
+
+    /// A network that is given a few words, and `count` positions of the first of its visual tokens between them.
+    pub(crate) fn words(network: impl Network + 'static, shown: (&[u32], usize)) -> Result<Self, ZooError> {
+        let inputs = small_inputs(network.text().config().vocab, shown, None)?;
+        Ok(Self { network: Some(Box::new(network)), inputs })
+    }
 }
 
 /// In the place of token vectors, where a pass resumes in the decoder and does not need them.

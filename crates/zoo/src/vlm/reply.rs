@@ -3,7 +3,7 @@
 use mmlens_core::finding::{Modality, TokenLabel};
 use mmlens_core::{Inputs, Sample, Subject as _, SubjectError, Words};
 
-use super::{Seen, Vlm, words};
+use super::{Seen, Vlm, shown, words};
 use crate::text::{ChatOptions, Message};
 
 impl Vlm {
@@ -45,10 +45,7 @@ impl Vlm {
         let said = |message: Message| Message { role: "assistant".to_owned(), ..message };
         let messages = match self.blind() {
             true => [Message::words(question), said(Message::words(answer))],
-            false => [
-                Message::shown(sample.pictures.len(), sample.clips.len(), question),
-                said(Message::shown(0, 0, answer)),
-            ],
+            false => [shown(sample, question), said(Message::shown(0, 0, answer))],
         };
         let whole = template.render(&messages, &ChatOptions::default()).ok()?;
         let rest = whole.strip_prefix(prompt)?;
@@ -67,7 +64,7 @@ impl Vlm {
             return Err(self.refuse(format!("token {token} of the answer is none of {vocab}")));
         }
         if let Some(token) = reply.iter().find(|token| visual.contains(token)) {
-            return Err(self.refuse(format!("token {token} of the answer stands for a picture")));
+            return Err(self.refuse(format!("token {token} of the answer stands for a picture or recording")));
         }
         inputs.answered(reply, |token| {
             let marks = tokenizer.is_special(token);

@@ -6,19 +6,19 @@ use mmlens_core::finding::{Modality, TokenLabel};
 use super::{Expansion, Eyes, Placeholder, Seen};
 use crate::text::{ChatTemplate, TextError, Tokenizer};
 
-/// Why a prompt and its pictures do not fit.
+/// Why a prompt and its pictures or recordings do not fit.
 #[derive(Debug, thiserror::Error)]
 pub enum WordsError {
     /// Another number of placeholders than pictures.
     #[error("the prompt has {found} {what} placeholders (`{text}`), but {given} {what}s were given")]
     Placeholders {
-        /// `picture` or `clip`.
+        /// `picture`, `clip` or `recording`.
         what: &'static str,
         /// The placeholder.
         text: String,
         /// Placeholders in the prompt.
         found: usize,
-        /// Pictures or clips.
+        /// Pictures, clips or recordings.
         given: usize,
     },
     /// The same, of a prompt that a chat template made.
@@ -28,31 +28,31 @@ pub enum WordsError {
     Template {
         /// The template.
         template: String,
-        /// `picture` or `clip`.
+        /// `picture`, `clip` or `recording`.
         what: &'static str,
         /// The placeholder.
         text: String,
         /// Placeholders in the prompt.
         found: usize,
-        /// Pictures or clips.
+        /// Pictures, clips or recordings.
         given: usize,
     },
     /// The checkpoint has no placeholder for these.
     #[error("this checkpoint takes no {what}s, but {given} were given")]
     Blind {
-        /// `picture` or `clip`.
+        /// `picture`, `clip` or `recording`.
         what: &'static str,
-        /// Pictures or clips.
+        /// Pictures, clips or recordings.
         given: usize,
     },
-    /// The expanded prompt has another number of positions than its pictures.
-    #[error("the expanded prompt has {found} positions of `{text}`, its pictures have {expected}")]
+    /// The expanded prompt has another number of positions than its pictures and recordings.
+    #[error("the expanded prompt has {found} positions of `{text}`, what it shows and plays has {expected}")]
     Positions {
         /// The placeholder.
         text: String,
         /// Positions in the prompt.
         found: usize,
-        /// Positions of the pictures.
+        /// Positions of pictures and recordings.
         expected: usize,
     },
     /// Two placeholders that share letters.
@@ -84,6 +84,8 @@ impl WordsError {
 
 /// What errors call a clip.
 const CLIP: &str = "clip";
+/// What errors call a recording.
+const RECORDING: &str = "recording";
 
 /// A placeholder in the prompt.
 struct Place<'a> {
@@ -107,6 +109,7 @@ pub(super) fn tokenise(
 ) -> Result<(Vec<u32>, TokenMap), WordsError> {
     let mut places = find(prompt, "picture", eyes.picture(), &seen.pictures)?;
     places.extend(find(prompt, CLIP, eyes.clip(), &seen.clips)?);
+    places.extend(find(prompt, RECORDING, eyes.recording(), &seen.recordings)?);
     places.sort_by_key(|p| p.start);
     let mut text = String::with_capacity(prompt.len());
     // For each placeholder, the bytes of the expanded text it became.
@@ -201,7 +204,12 @@ fn find<'a>(
         let (text, found) = (placeholder.text.clone(), starts.len());
         return Err(WordsError::Placeholders { what, text, found, given });
     }
-    let (token, shows) = (placeholder.token, if what == CLIP { Modality::Video } else { Modality::Image });
+    let shows = match what {
+        CLIP => Modality::Video,
+        RECORDING => Modality::Audio,
+        _ => Modality::Image,
+    };
+    let token = placeholder.token;
     let end = |start| start + placeholder.text.len();
     let place = |(start, expansion)| Place { start, end: end(start), expansion, token, shows };
     Ok(starts.into_iter().zip(expansions).map(place).collect())

@@ -8,6 +8,7 @@ mod chat;
 mod checkpoint;
 mod classifier;
 mod dual_encoders;
+mod ears;
 mod encoders;
 mod generation;
 mod identities;

@@ -1,0 +1,219 @@
+//! What models with ears are played: what each position is, which prompt they begin with, and what is refused by name.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use mmlens_core::finding::Modality;
+use mmlens_core::sound::Sound;
+use mmlens_core::{
+    Generation, Inputs, Picture, Plan, Sample, Sampling, Subject, SubjectError, Words,
+};
+use mmlens_zoo::certify::certify;
+use serde_json::{Value, json};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracles/fixtures")
+}
+
+fn open(name: &str) -> Box<dyn Subject> {
+    mmlens_zoo::open(fixtures().join(name).join("model"), &Device::flex()).unwrap()
+}
+
+fn sound(name: &str) -> Sound {
+    Sound::open(fixtures().join("recordings").join(format!("{name}.wav"))).unwrap()
+}
+
+fn heard(names: &[&str], words: Words) -> Sample {
+    Sample::new(Vec::new(), words).with_recordings(names.iter().map(|name| sound(name)).collect())
+}
+
+fn said(subject: &dyn Subject, sample: &Sample) -> String {
+    match subject.encode(sample).unwrap_err() {
+        SubjectError::Sample { reason, .. } => reason,
+        other => panic!("{other}"),
+    }
+}
+
+/// A folder with another file in the place of one of its own.
+fn changed(name: &str, file: &str, change: impl FnOnce(&mut Value)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixtures().join(name).join("model")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let file = folder.path().join(file);
+    let mut value: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(&file, value.to_string()).unwrap();
+    folder
+}
+
+fn prompt(text: &str) -> Words {
+    Words::Prompt(text.to_owned())
+}
+
+#[test]
+fn whisper_begins_as_its_settings_say() {
+    let whisper = open("whisper-a");
+    let inputs = whisper.encode(&heard(&["chirp"], Words::Nothing)).unwrap();
+    let map = inputs.map();
+    assert_eq!(map.text, "<|startoftranscript|><|fr|><|transcribe|><|notimestamps|>");
+    assert!(map.tokens.iter().all(|token| token.modality == Modality::Special));
+    // 6400 samples in steps of 320.
+    assert_eq!(map.pictures, [(20, 80)]);
+    let same = whisper.encode(&heard(&["chirp"], prompt(&map.text))).unwrap();
+    assert_eq!((same.ids.clone(), same.map()), (inputs.ids.clone(), map));
+    // Times are text that is shown, and no special tokens.
+    let times = whisper.tokens("<|0.00|> a<|0.46|>").unwrap();
+    assert_eq!(whisper.decode(&times).unwrap(), "<|0.00|> a<|0.46|>");
+}
+
+#[test]
+fn whisper_refuses_what_it_is_not_made_for() {
+    let whisper = open("whisper-a");
+    for (sample, wanted) in [
+        (heard(&["chirp"], Words::Question("What is heard?".to_owned())), "asked nothing"),
+        (heard(&["chirp", "blip"], Words::Nothing), "it hears one recording, 2 were given"),
+        (heard(&[], Words::Nothing), "it hears one recording, 0 were given"),
+        (heard(&["chirp"], prompt("")), "the prompt is empty"),
+        (heard(&["chirp"], prompt(&"no ".repeat(60))), "tokens, of at most 64"),
+        (heard(&["long"], Words::Nothing), "long.wav: it is 1.8 s long, expected at most 1"),
+    ] {
+        let said = said(whisper.as_ref(), &sample);
+        assert!(said.contains(wanted), "{said}");
+    }
+    let mut seen = heard(&["chirp"], Words::Nothing);
+    seen.pictures.push(Picture::open(fixtures().join("pictures/square.png")).unwrap());
+    assert!(said(whisper.as_ref(), &seen).contains("no pictures"));
+    let said = said(open("whisper-old").as_ref(), &heard(&["chirp"], Words::Nothing));
+    let example = "as `<|startoftranscript|><|en|><|transcribe|><|notimestamps|>`";
+    assert!(said.contains("knows 3 languages") && said.ends_with(example), "{said}");
+}
+
+#[test]
+fn times_that_are_forced_are_refused_where_tokens_are_generated() {
+    let folder = changed("whisper-a", "generation_config.json", |value| value["return_timestamps"] = json!(true));
+    let whisper = mmlens_zoo::open(folder.path(), &Device::flex()).unwrap();
+    let inputs = whisper.encode(&heard(&["chirp"], Words::Nothing)).unwrap();
+    assert_eq!(inputs.map().text, "<|startoftranscript|><|fr|><|transcribe|>");
+    let how = Generation { max_new: 2, sampling: Sampling::Greedy, stop_at_end: true };
+    let said = whisper.generate(&inputs, &how).unwrap_err().to_string();
+    assert!(said.contains("generation_config.json: `return_timestamps`: `true` is not supported"), "{said}");
+}
+
+#[test]
+fn rows_hear_what_they_play_in_whatever_order() {
+    let whisper = open("whisper-a");
+    let [one, two] = ["chirp", "odd"].map(|name| whisper.encode(&heard(&[name], Words::Nothing)).unwrap());
+    let logits = |inputs: &Inputs| -> Vec<f32> {
+        let trace = whisper.run(inputs, Plan::new().to_output()).unwrap();
+        trace.output().logits.as_ref().unwrap().to_values().unwrap()
+    };
+    let both = Inputs::batch(&[one.clone(), two.clone()], 0).unwrap();
+    let swapped = both.clone().with(|batch| {
+        batch.heard.of_rows.swap(0, 1);
+        batch.maps.swap(0, 1);
+    });
+    let (alone, swapped) = ([logits(&two), logits(&one)].concat(), logits(&swapped.unwrap()));
+    let apart = alone.iter().zip(&swapped).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart < 1e-4, "{apart}"); // The order of sums alone.
+    assert!(logits(&one).iter().zip(&logits(&two)).any(|(a, b)| (a - b).abs() > 0.1));
+}
+
+#[test]
+fn every_position_of_a_recording_is_the_stretch_it_stands_for() {
+    let qwen = open("qwen2-audio-a");
+    let inputs = qwen.encode(&heard(&["odd", "blip"], Words::Question("Which?".to_owned()))).unwrap();
+    let map = inputs.map();
+    // The template of the class counts recordings.
+    let counted = "Audio 1: <|audio_bos|><|AUDIO|><|audio_eos|>\nAudio 2: <|audio_bos|><|AUDIO|><|audio_eos|>\nWhich?";
+    assert!(map.text.contains(counted), "{}", map.text);
+    // 10863 samples are 34 frames (33.9 steps of 320), 17 positions of the tower, 8 behind it; 2500 are 8, 4 and 2.
+    assert_eq!(map.pictures, [(34, 128), (8, 128)]);
+    let stretches = |image: usize| -> Vec<[f32; 4]> {
+        map.picture(image).into_iter().map(|at| map.tokens[at].patch.unwrap().bbox).collect()
+    };
+    let wanted: Vec<[f32; 4]> = (0..8u8).map(|i| [4.0 * f32::from(i), 0.0, 4.0 * f32::from(i + 1), 128.0]).collect();
+    assert_eq!(stretches(0), wanted);
+    assert_eq!(stretches(1), [[0.0, 0.0, 4.0, 128.0], [4.0, 0.0, 8.0, 128.0]]);
+    assert_eq!(map.of(Modality::Audio).len(), 10);
+    // A sound that ends within a position covers as much of it: 6 frames of 7 are 3 positions of the tower and 1 behind it.
+    let short = sound("blip").between(0.0, 0.135).unwrap();
+    let mut sample = heard(&["chirp"], prompt("<|AUDIO|>"));
+    sample.recordings = vec![short];
+    let inputs = qwen.encode(&sample).unwrap();
+    assert_eq!(inputs.map().pictures, [(7, 128)]);
+    let boxes: Vec<[f32; 4]> = inputs.map().tokens.iter().filter_map(|token| token.patch).map(|p| p.bbox).collect();
+    assert_eq!(boxes, [[0.0, 0.0, 4.0, 128.0], [4.0, 0.0, 7.0, 128.0]]);
+}
+
+#[test]
+fn a_sound_at_another_rate_is_brought_to_that_of_the_checkpoint() {
+    let qwen = open("qwen2-audio-a");
+    let mut sample = heard(&["chirp"], prompt("<|AUDIO|>"));
+    let usual = qwen.encode(&sample).unwrap();
+    sample.recordings = vec![sound("chirp").at(44100).unwrap()];
+    let other = qwen.encode(&sample).unwrap();
+    assert_eq!((other.ids.clone(), other.map().pictures.clone()), (usual.ids.clone(), usual.map().pictures.clone()));
+}
+
+#[test]
+fn qwen2_audio_refuses_what_it_cannot_hear() {
+    let qwen = open("qwen2-audio-a");
+    let with = |recording: Sound, text: &str| {
+        let mut sample = heard(&[], prompt(text));
+        sample.recordings.push(recording);
+        said(qwen.as_ref(), &sample)
+    };
+    let short = with(sound("blip").between(0.0, 0.03).unwrap(), "<|AUDIO|>");
+    assert_eq!(short, "blip.wav: its 2 frames are too few for one position of the language model, expected at least 3");
+    let long = with(sound("long"), "<|AUDIO|>");
+    assert!(long.contains("it is 1.8 s long, expected at most 1"), "{long}");
+    let none = with(sound("blip"), "Hi?");
+    assert_eq!(none, "the prompt has 0 recording placeholders (`<|AUDIO|>`), but 1 recordings were given");
+    let deaf = said(open("llava-a").as_ref(), &heard(&["blip"], prompt("Hi?")));
+    assert_eq!(deaf, "this checkpoint takes no recordings, but 1 were given");
+}
+
+#[test]
+fn an_extractor_that_does_not_fit_the_tower_is_refused_by_file_and_field() {
+    let refused = |field: &str, number: usize| {
+        let folder = changed("qwen2-audio-a", "processor_config.json", |value| {
+            let own = value["feature_extractor"].as_object_mut().unwrap();
+            own.insert(field.to_owned(), json!(number));
+            own.remove("n_samples");
+            own.remove("nb_max_frames");
+        });
+        mmlens_zoo::open(folder.path(), &Device::flex()).err().unwrap().to_string()
+    };
+    let said = refused("feature_size", 80);
+    assert!(said.ends_with("processor_config.json: `feature_size` = 80, expected num_mel_bins = 128 of the tower"), "{said}");
+    // 8000 samples less than twice as many frames in steps of 640.
+    let said = refused("hop_length", 640);
+    assert!(said.contains("`frames of a spectrogram` = 25, expected 50"), "{said}");
+}
+
+#[test]
+fn a_template_beside_the_tokenizer_has_no_say() {
+    let folder = changed("qwen2-audio-a", "tokenizer_config.json", |value| value["chat_template"] = json!("Hi"));
+    std::fs::remove_file(folder.path().join("chat_template.jinja")).unwrap();
+    let qwen = mmlens_zoo::open(folder.path(), &Device::flex()).unwrap();
+    let sample = heard(&["chirp"], Words::Question("Which?".to_owned()));
+    let usual = open("qwen2-audio-a").encode(&sample).unwrap();
+    assert_eq!(qwen.encode(&sample).unwrap().map().text, usual.map().text);
+}
+
+#[test]
+fn a_certificate_notices_a_spectrogram_that_is_off() {
+    let folder = fixtures().join("whisper-a");
+    let mut bytes = std::fs::read(folder.join("trace-prompt.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let at = file.tensor("input_features").unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize;
+    let value = f32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) + 1e-4;
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &bytes).unwrap();
+    let certificate = certify(open("whisper-a").as_ref(), file.path(), &fixtures().join("pictures")).unwrap();
+    let differ: Vec<&str> = certificate.compared.iter().filter(|c| !c.passed).map(|c| c.name.as_str()).collect();
+    assert_eq!(differ, ["input_features"]);
+}
