@@ -159,7 +159,7 @@ fn cells_and_pictures_are_of_the_recording_alone() {
         least = least.min(pixel.0[0]);
     }
     let largest = mel.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    // White is the loudest cell, and what is within half a grey level of it: two powers of ten have 255 of them.
+    // White is the loudest cell, and what is within half a grey level of it: values are within 2, of which 255 levels are 0.0078 each.
     assert!(largest - mel.at(79 - most.1 as usize, most.0 as usize).unwrap() < 0.005);
     assert_eq!(least, 0);
 }
