@@ -69,6 +69,7 @@ pub(crate) fn parsed(words: &Words) -> Result<Qwen2AudioConfig> {
 /// Everything but the weights.
 pub(crate) fn write_texts(folder: &Path, words: &Words) -> Result<()> {
     let special = |id: u32| SPECIAL[id as usize];
+    let more = [AUDIO, AUDIO_BEGIN, AUDIO_END, USER, ASSISTANT].map(special);
     let files = [
         ("config.json", config(words)),
         ("tokenizer.json", tokenizer(words, special(BEGIN), None)),
@@ -80,8 +81,7 @@ pub(crate) fn write_texts(folder: &Path, words: &Words) -> Result<()> {
                 "pad_token": special(PAD), "unk_token": special(UNKNOWN),
                 "audio_token": special(AUDIO), "audio_bos_token": special(AUDIO_BEGIN),
                 "audio_eos_token": special(AUDIO_END),
-                "additional_special_tokens":
-                    [AUDIO, AUDIO_BEGIN, AUDIO_END, USER, ASSISTANT].map(special),
+                "additional_special_tokens": more,
                 "model_max_length": 256, "padding_side": "left", "clean_up_tokenization_spaces": false
             }),
         ),

@@ -222,6 +222,7 @@ impl Event {
     fn apart(&self, other: &Self) -> f32 {
         let own = self.regions();
         let gaps = other.regions().into_iter().flat_map(|there| {
+            // no NaN: pitches are finite
             own.iter().map(move |here| (here.hertz[0] - there.hertz[1]).max(there.hertz[0] - here.hertz[1]))
         });
         gaps.fold(f32::INFINITY, f32::min) // no NaN: pitches are finite

@@ -39,7 +39,7 @@ impl Powers {
 
     /// Levels of the filters around a frequency, frame by frame: of a tone there, its own.
     fn line(&self, hertz: f64) -> Vec<f64> {
-        let reach = 0.02 * hertz + 25.0_f64.max(0.04 * hertz);
+        let reach = 0.02 * hertz + 25.0_f64.max(0.04 * hertz); // no NaN: a pitch
         let near = self.within(|peak| (peak - hertz).abs() <= reach);
         self.sum(&near)
     }
@@ -54,7 +54,7 @@ impl Powers {
     /// The level that white noise in the band of a hiss would have, were it everywhere as weak as in the second weakest of the
     /// filters that a tone in the middle does not reach.
     fn band(&self, pitch: f64) -> Vec<f64> {
-        let away = (0.12 * pitch).max(75.0);
+        let away = (0.12 * pitch).max(75.0); // no NaN: a pitch
         let inside =
             self.within(|peak| (0.66..1.345).contains(&(peak / pitch)) && (peak - pitch).abs() >= away);
         let frames = self.rows[0].len();
@@ -112,6 +112,7 @@ fn listen(mel: &Mel, listening: &LogMel) -> Vec<Heard> {
     let mut found = Vec::new();
     for (at, &pitch) in Pitch::ALL.iter().enumerate() {
         let (line, band) = (smooth(&lines[at]), &bands[at]);
+        // no NaN: roots of powers
         let either: Vec<f64> = line.iter().zip(band).map(|(line, band)| line.max(*band)).collect();
         for [from, to] in stretches(&either, NOTHING / 2.0) {
             found.push((at, pitch, from, to));

@@ -223,6 +223,7 @@ fn sounds_of_a_scene_can_be_told_apart() {
                         both += 1;
                         assert!(first.end().min(second.end()) - second.start >= 100);
                         assert_ne!(first.pitch, second.pitch);
+                        // no NaN: pitches are finite
                         let apart = |one: [f32; 2], two: [f32; 2]| (one[0] - two[1]).max(two[0] - one[1]);
                         for one in first.regions() {
                             assert!(
