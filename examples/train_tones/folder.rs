@@ -6,7 +6,7 @@ use anyhow::Result;
 use mmlens::files::write;
 use mmlens::prelude::AnyTensor;
 use mmlens::zoo::checkpoint::{HostTensor, SaveSettings, save_checkpoint};
-use mmlens::zoo::decoder::DecoderConfig;
+use mmlens::zoo::qwen2_audio::Qwen2AudioConfig;
 use serde_json::{Value, json};
 
 use super::training::{Params, Words, is_helper, tokenizer, write_json};
@@ -19,19 +19,6 @@ const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{% if messag
 {% else %}<assistant>{% if message['content'] is string %}{{ message['content'] }}{% else %}\
 {% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{% endif %}{{ eos_token }}{% endif %}\
 {% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
-
-/// The sizes of the network.
-pub(crate) struct Config {
-    /// Filters of the spectrogram.
-    pub(crate) filters: usize,
-    /// Positions of the tower, two frames each.
-    pub(crate) positions: usize,
-    pub(crate) width: usize,
-    pub(crate) heads: usize,
-    pub(crate) neurons: usize,
-    pub(crate) blocks: usize,
-    pub(crate) text: DecoderConfig,
-}
 
 /// `config.json`.
 pub(crate) fn config(words: &Words) -> Value {
@@ -74,25 +61,15 @@ pub(crate) fn config(words: &Words) -> Value {
     })
 }
 
-/// The config as the network reads it.
-pub(crate) fn parsed(words: &Words) -> Result<Config> {
-    let config = config(words);
-    let audio = &config["audio_config"];
-    let size = |name: &str| audio[name].as_u64().unwrap_or(0) as usize;
-    Ok(Config {
-        filters: size("num_mel_bins"),
-        positions: size("max_source_positions"),
-        width: size("d_model"),
-        heads: size("encoder_attention_heads"),
-        neurons: size("encoder_ffn_dim"),
-        blocks: size("encoder_layers"),
-        text: DecoderConfig::read(&config["text_config"], "text_config.", "qwen2")?,
-    })
+/// The config as the zoo reads it.
+pub(crate) fn parsed(words: &Words) -> Result<Qwen2AudioConfig> {
+    Ok(Qwen2AudioConfig::read(&config(words))?)
 }
 
 /// Everything but the weights.
 pub(crate) fn write_texts(folder: &Path, words: &Words) -> Result<()> {
     let special = |id: u32| SPECIAL[id as usize];
+    let more = [AUDIO, AUDIO_BEGIN, AUDIO_END, USER, ASSISTANT].map(special);
     let files = [
         ("config.json", config(words)),
         ("tokenizer.json", tokenizer(words, special(BEGIN), None)),
@@ -104,8 +81,7 @@ pub(crate) fn write_texts(folder: &Path, words: &Words) -> Result<()> {
                 "pad_token": special(PAD), "unk_token": special(UNKNOWN),
                 "audio_token": special(AUDIO), "audio_bos_token": special(AUDIO_BEGIN),
                 "audio_eos_token": special(AUDIO_END),
-                "additional_special_tokens":
-                    [AUDIO, AUDIO_BEGIN, AUDIO_END, USER, ASSISTANT].map(special),
+                "additional_special_tokens": more,
                 "model_max_length": 256, "padding_side": "left", "clean_up_tokenization_spaces": false
             }),
         ),

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Many questions about each recording are asked in one step: the recording and the words before the question are computed once, and
-//! every question continues from their cache. Two helpers guide the training and are thrown away: one names what sounds in each fortieth
-//! of a second at each pitch, from the tower's features; the other says when the sound that a noun means begins and ends, from the second
+//! every question continues from their cache. Two helpers guide the training and are thrown away: one names what sounds in every 40 ms
+//! at each pitch, from the tower's features; the other says when the sound that a noun means begins and ends, from the second
 //! block of the decoder. It resumes from its state file after being killed.
 
 #![allow(clippy::print_stdout, reason = "a program prints")]

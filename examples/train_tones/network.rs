@@ -1,7 +1,4 @@
-//! The network in training: a Qwen2-Audio of the zoo's parts on tracked weights, and two helpers that are thrown away afterwards.
-//!
-//! As `Qwen2AudioForConditionalGeneration` of transformers: two convolutions over the frames, the second with a stride of two, learned
-//! positions, pre-norm blocks whose keys have no bias, the mean of every two positions, a norm, one linear layer, a Qwen2 decoder.
+//! The network in training: Qwen2-Audio from the zoo on tracked weights, and two helpers that are thrown away afterwards.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,16 +7,17 @@ use anyhow::{Context, Result};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mmlens::data::tones::Kind;
 use mmlens::finding::top;
-use mmlens::prelude::{AnyTensor, LogitsAt, Part, Plan, Run};
+use mmlens::prelude::{AnyTensor, LogitsAt, Plan, Run};
 use mmlens::zoo::ZooError;
+use mmlens::zoo::audio::AudioTower;
 use mmlens::zoo::checkpoint::WeightSource;
 use mmlens::zoo::decoder::{Decoder, Sequence};
-use mmlens::zoo::parts::{Act, Attention, AttentionShape, Block, KvCache, Linear, Masking, Mlp, Norm};
+use mmlens::zoo::parts::{KvCache, Linear};
+use mmlens::zoo::qwen2_audio::Qwen2AudioConfig;
 
 use super::batch::{Batch, PITCHES, POSITIONS, Turns};
-use super::folder::Config;
 use super::training::{Grads, Init, Leaves, Params, cross_entropy, scalar, slopes, tracked};
-use super::vocabulary::{AUDIO, AUDIO_BEGIN, AUDIO_END, BEGIN, USER};
+use super::vocabulary::{AUDIO_BEGIN, AUDIO_END, BEGIN, USER};
 
 const SOUND_HEAD: &str = "helper.sound";
 /// Classes of the sound helper at each pitch: timbres, loudnesses, each with "none".
@@ -27,109 +25,30 @@ const CLASSES: [usize; 2] = [5, 3];
 const TIME_HEAD: &str = "helper.time";
 /// Where the time helper reads: nouns know by then when their sound is.
 const TIME_SITE: &str = "text.blocks.1.resid_post";
-/// What is added to a variance.
-const EPS: f32 = 1e-5;
 
+/// As `Qwen2AudioModel` of the zoo, with what stands between its parts in reach.
 pub(crate) struct Model {
-    convolutions: [Linear; 2],
-    positions: Tensor<2>,
-    blocks: Vec<Block>,
-    norm: Norm,
+    audio: AudioTower,
     projector: Linear,
     text: Decoder,
 }
 
 impl Model {
-    pub(crate) fn take(config: &Config, weights: &mut impl WeightSource) -> Result<Self, ZooError> {
-        let at = |name: &str| format!("model.audio_tower.{name}");
-        let &Config { filters, positions, width: d, .. } = config;
-        let convolutions =
-            [convolution(weights, &at("conv1"), filters, d)?, convolution(weights, &at("conv2"), d, d)?];
-        let positions = weights.take(&at("embed_positions.weight"), [positions, d])?;
-        let blocks: Result<Vec<Block>, ZooError> =
-            (0..config.blocks).map(|i| block(config, weights, &at(&format!("layers.{i}")))).collect();
+    pub(crate) fn take(config: &Qwen2AudioConfig, weights: &mut impl WeightSource) -> Result<Self, ZooError> {
+        let (wide, d) = (config.audio.d_model, config.text.d_model);
         Ok(Self {
-            convolutions,
-            positions,
-            blocks: blocks?,
-            norm: Norm::layer(weights, &at("layer_norm"), d, EPS)?,
-            projector: Linear::take(
-                weights,
-                "model.multi_modal_projector.linear",
-                d,
-                config.text.d_model,
-                true,
-            )?,
+            audio: AudioTower::take(config.audio.clone(), weights, "model.audio_tower")?,
+            projector: Linear::take(weights, "model.multi_modal_projector.linear", wide, d, true)?,
             text: Decoder::take(config.text.clone(), weights, "model.language_model", "lm_head")?,
         })
     }
-
-    /// Features of spectrograms, `[sound, filter, frame]` to `[sound, position, width of the tower]`.
-    fn hear(&self, mels: Tensor<3>) -> Result<Tensor<3>> {
-        let [first, second] = &self.convolutions;
-        let x = Act::Gelu.apply(first.apply(beside(mels.swap_dims(1, 2))));
-        let x = beside(x);
-        let [n, frames, wide] = x.dims();
-        let x = x.reshape([n, frames / 2, 2, wide]).narrow(2, 0, 1).reshape([n, frames / 2, wide]);
-        let mut x = Act::Gelu.apply(second.apply(x)) + self.positions.clone().unsqueeze();
-        let mut idle = Run::idle();
-        for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x, (Part::Audio, i), None, &Masking::none(), None, &mut idle)?;
-        }
-        let [n, positions, d] = x.dims();
-        let x = x.reshape([n, positions / 2, 2, d]).mean_dim(2).reshape([n, positions / 2, d]);
-        Ok(self.norm.apply(x))
-    }
 }
 
-/// Each frame with the one before and the one behind it, zeros outside: `[sound, frame, d]` to `[sound, frame, 3 d]`.
-fn beside(x: Tensor<3>) -> Tensor<3> {
-    let [n, frames, d] = x.dims();
-    let edge = Tensor::zeros([n, 1, d], &x.device().without_autodiff());
-    let padded = Tensor::cat(vec![edge.clone(), x, edge], 1);
-    Tensor::cat((0..3).map(|shift| padded.clone().narrow(1, shift, frames)).collect(), 2)
-}
-
-/// A convolution of three frames, as a product with what [`beside`] gives.
-fn convolution(
-    weights: &mut impl WeightSource,
-    name: &str,
-    from: usize,
-    to: usize,
-) -> Result<Linear, ZooError> {
-    let weight: Tensor<3> = weights.take(&format!("{name}.weight"), [to, from, 3])?;
-    let bias: Tensor<1> = weights.take(&format!("{name}.bias"), [to])?;
-    Ok(Linear::new(weight.swap_dims(1, 2).reshape([to, 3 * from]), Some(bias)))
-}
-
-/// A block under Whisper's names.
-fn block(config: &Config, weights: &mut impl WeightSource, prefix: &str) -> Result<Block, ZooError> {
-    let at = |name: &str| format!("{prefix}.{name}");
-    let &Config { width: d, heads, neurons, .. } = config;
-    Ok(Block::pre_norm(
-        Norm::layer(weights, &at("self_attn_layer_norm"), d, EPS)?,
-        Attention {
-            q: Linear::take(weights, &at("self_attn.q_proj"), d, d, true)?,
-            k: Linear::take(weights, &at("self_attn.k_proj"), d, d, false)?,
-            v: Linear::take(weights, &at("self_attn.v_proj"), d, d, true)?,
-            o: Linear::take(weights, &at("self_attn.out_proj"), d, d, true)?,
-            norms: None,
-            shape: AttentionShape::plain(heads, d / heads),
-        },
-        Norm::layer(weights, &at("final_layer_norm"), d, EPS)?,
-        Mlp::Plain {
-            up: Linear::take(weights, &at("fc1"), d, neurons, true)?,
-            down: Linear::take(weights, &at("fc2"), neurons, d, true)?,
-            act: Act::Relu,
-        },
-    ))
-}
-
-pub(crate) fn init(config: &Config, seed: u64, device: &Device) -> Result<Params> {
+pub(crate) fn init(config: &Qwen2AudioConfig, seed: u64, device: &Device) -> Result<Params> {
     let mut source = Init::new(seed, config.text.blocks, device);
     Model::take(config, &mut source)?;
     let classes = PITCHES * CLASSES.iter().sum::<usize>();
-    source.take(&format!("{SOUND_HEAD}.weight"), [classes, config.width])?;
+    source.take(&format!("{SOUND_HEAD}.weight"), [classes, config.audio.d_model])?;
     source.take(&format!("{SOUND_HEAD}.bias"), [classes])?;
     source.take(&format!("{TIME_HEAD}.weight"), [2, config.text.d_model])?;
     source.take(&format!("{TIME_HEAD}.bias"), [2])?;
@@ -140,19 +59,19 @@ pub(crate) fn init(config: &Config, seed: u64, device: &Device) -> Result<Params
 }
 
 /// Whisper's positions, with which training begins: sines of wavelengths from 2 pi to 10000 x 2 pi, then cosines.
-fn sinusoids(config: &Config) -> (Vec<usize>, Vec<f32>) {
-    let half = config.width / 2;
+fn sinusoids(config: &Qwen2AudioConfig) -> (Vec<usize>, Vec<f32>) {
+    let half = config.audio.d_model / 2;
     let rate = |i: usize| (-(10_000.0_f64.ln()) * i as f64 / (half - 1) as f64).exp();
     let row = |position: usize| {
         let angle = move |i: usize| position as f64 * rate(i);
         (0..half).map(move |i| angle(i).sin() as f32).chain((0..half).map(move |i| angle(i).cos() as f32))
     };
-    (vec![config.positions, config.width], (0..config.positions).flat_map(row).collect())
+    (vec![config.audio.positions, config.audio.d_model], (0..config.audio.positions).flat_map(row).collect())
 }
 
 /// Losses (of answers, stories, sounds, times) and gradients of a batch.
 pub(crate) fn learn(
-    config: &Config,
+    config: &Qwen2AudioConfig,
     params: &Params,
     batch: &Batch,
     device: &Device,
@@ -175,12 +94,14 @@ pub(crate) fn learn(
 fn listen(model: &Model, batch: &Batch, device: &Device) -> Result<(Tensor<3>, KvCache)> {
     let count = batch.mels.len();
     let values = TensorData::new(batch.mels.concat(), [count, batch.filters, batch.frames]);
-    let features = model.hear(Tensor::from_data(values, device))?;
+    let frames = vec![batch.frames; count];
+    let mels = Tensor::from_data(values, device);
+    let features = model.audio.forward(mels, &frames, &mut Run::idle())?.context("the pass ended early")?;
     let vectors = model.projector.apply(features.clone());
     let row = |ids: &[u32]| vec![ids.to_vec(); count];
     let before = model.text.embed(&row(&[BEGIN, USER, AUDIO_BEGIN]), device)?;
     let behind = model.text.embed(&row(&[AUDIO_END]), device)?;
-    debug_assert!(AUDIO != AUDIO_BEGIN && vectors.dims()[1] == POSITIONS);
+    debug_assert_eq!(vectors.dims()[1], POSITIONS);
     let x = Tensor::cat(vec![before, vectors, behind], 1);
     let mut cache = KvCache::default();
     let pads = vec![0; count];
@@ -264,7 +185,7 @@ fn pick(x: Tensor<2>, rows: &[usize], device: &Device) -> Tensor<2> {
 
 /// How many turns of each kind would be answered exactly (greedy decoding agrees with the truth while it follows it).
 pub(crate) fn score(
-    config: &Config,
+    config: &Qwen2AudioConfig,
     params: &Params,
     batch: &Batch,
     device: &Device,

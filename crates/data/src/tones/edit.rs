@@ -4,6 +4,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use mmlens_core::{Case, Pair, Sample};
+use mmlens_sound::SoundError;
+
 use super::event::Event;
 use super::question::Question;
 use super::scene::{MILLISECONDS, Scene};
@@ -191,6 +194,20 @@ impl Counterfactual {
     pub fn changed(&self) -> Vec<bool> {
         let (before, after) = (self.before.render(), self.after.render());
         before.iter().zip(&after).map(|(a, b)| a != b).collect()
+    }
+
+    /// The same question about both recordings: what is explained is the most likely token of the answer to the first. For patching,
+    /// causal tracing, and every other method that compares two runs.
+    ///
+    /// # Errors
+    /// None: see [`Scene::sound`].
+    pub fn pair(&self, question: &str) -> Result<Pair, SoundError> {
+        let name = format!("{} {}", self.before.split, self.before.id);
+        let edited = format!("{name}, {}:{}", self.event, self.edit);
+        Ok(Pair {
+            clean: Case::new(Sample::hear(self.before.sound(name)?, question)),
+            corrupted: Sample::hear(self.after.sound(edited)?, question),
+        })
     }
 }
 

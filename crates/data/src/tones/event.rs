@@ -125,24 +125,26 @@ impl Event {
             let bits = scramble(self.grain.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
             (bits >> 11) as f64 / (1_u64 << 53) as f64
         };
+        // A buzz has as many partials as there is room for below half the rate.
+        let heard = |number: u32| pitch * f64::from(number) < f64::from(RATE / 2);
+        let overtones = || (1..).zip(OVERTONES).filter(|(number, _)| heard(*number));
         // A tone of amplitude a has a mean square of a^2 / 2.
         let whole = match self.timbre {
             Timbre::Beep => 2.0,
             Timbre::Pulse => 2.0 / SWELLING,
             Timbre::Hiss => 2.0 / f64::from(TONES),
-            Timbre::Buzz => 2.0 / OVERTONES.iter().map(|own| own * own).sum::<f64>(),
+            Timbre::Buzz => 2.0 / overtones().map(|(_, own)| own * own).sum::<f64>(),
         };
         let amplitude = level * whole.sqrt();
         match self.timbre {
             Timbre::Beep | Timbre::Pulse => vec![Partial { amplitude, hertz: pitch, turns: part(0) }],
             Timbre::Buzz => {
-                let tone = |(number, strength): (u32, &f64)| Partial {
+                let tone = |(number, strength): (u32, f64)| Partial {
                     amplitude: amplitude * strength,
                     hertz: pitch * f64::from(number),
                     turns: part(u64::from(number)),
                 };
-                let tones = (1..).zip(&OVERTONES).map(tone);
-                tones.filter(|own| own.hertz < f64::from(RATE / 2)).collect()
+                overtones().map(tone).collect()
             }
             // One tone somewhere in each of as many equal parts of the band.
             Timbre::Hiss => {

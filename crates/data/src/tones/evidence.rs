@@ -137,7 +137,7 @@ pub fn picture(mel: &Mel) -> GrayImage {
     let (least, most) = values().fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), value| {
         (least.min(value), most.max(value)) // no NaN: logarithms of powers above zero
     });
-    let reach = (most - least).max(f32::MIN_POSITIVE);
+    let reach = (most - least).max(f32::MIN_POSITIVE); // no NaN: as above
     GrayImage::from_fn(mel.sound_frames() as u32, mel.mels as u32, |x, y| {
         let value = mel.at(mel.mels - 1 - y as usize, x as usize).unwrap_or(least);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 255")]

@@ -26,6 +26,7 @@
 //! - A box holds a sound, and a mask 99.8 % of its power ([`LEAST_SHARE`]); the rest of what a window makes of a tone is everywhere.
 
 mod ask;
+mod cases;
 mod edit;
 mod event;
 mod evidence;
@@ -36,6 +37,7 @@ mod synthesis;
 mod vocabulary;
 mod world;
 
+pub use cases::TonesCases;
 pub use edit::{Counterfactual, Edit, EditError};
 pub use event::{EDGE, Event, MOMENT_MARGIN, Region, SPREAD};
 pub use evidence::{Cells, LEAST_SHARE, listening, picture};

@@ -83,8 +83,8 @@ impl Scene {
     }
 
     /// Whether every question about it has one answer that can be heard, as in every scene that a world draws; an edit may undo it:
-    /// two sounds begin [`CLEAR_ONSET`] apart or more, those that overlap do so for [`CLEAR_OVERLAP`] and their boxes are
-    /// [`CLEAR_HERTZ`] apart, others are [`CLEAR_GAP`] apart, no more than two overlap, and all lie within the recording.
+    /// two sounds begin [`CLEAR_ONSET`] apart or more, those that overlap do so for [`CLEAR_OVERLAP`], are of two
+    /// pitches and have boxes that are [`CLEAR_HERTZ`] apart, others are [`CLEAR_GAP`] apart, no more than two overlap, and all lie within the recording.
     #[must_use]
     pub fn is_clear(&self) -> bool {
         let pairs = || (0..self.events.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
@@ -222,14 +222,21 @@ impl Event {
     fn apart(&self, other: &Self) -> f32 {
         let own = self.regions();
         let gaps = other.regions().into_iter().flat_map(|there| {
+            // no NaN: pitches are finite
             own.iter().map(move |here| (here.hertz[0] - there.hertz[1]).max(there.hertz[0] - here.hertz[1]))
         });
         gaps.fold(f32::INFINITY, f32::min) // no NaN: pitches are finite
     }
 
-    /// Whether two sounds could overlap and be told apart.
+    /// Whether two sounds can be told apart where they overlap: those of one pitch never.
+    fn is_apart(&self, other: &Self) -> bool {
+        self.pitch != other.pitch && self.apart(other) >= CLEAR_HERTZ
+    }
+
+    /// Whether there are times at which two sounds overlap and are told apart: the first is heard alone for [`CLEAR_ONSET`] and
+    /// with the other for [`CLEAR_OVERLAP`], for which no short one is long enough.
     pub(super) fn could_overlap(&self, other: &Self) -> bool {
-        self.apart(other) >= CLEAR_HERTZ
+        (self.length == Length::Long || other.length == Length::Long) && self.is_apart(other)
     }
 
     /// Whether two sounds are told apart, as [`Scene::is_clear`] says.
@@ -243,7 +250,7 @@ impl Event {
             return gap >= CLEAR_GAP;
         }
         let both = self.end().min(other.end()) - self.start.max(other.start);
-        both >= CLEAR_OVERLAP && self.could_overlap(other)
+        both >= CLEAR_OVERLAP && self.is_apart(other)
     }
 }
 

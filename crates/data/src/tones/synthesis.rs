@@ -13,7 +13,7 @@ use super::vocabulary::Timbre;
 use crate::drawn::scramble;
 
 /// How often a pulse swells in a second.
-pub const SWELLS: f64 = 12.5;
+const SWELLS: f64 = 12.5;
 /// Samples of a millisecond.
 const MILLISECOND: usize = RATE as usize / 1000;
 

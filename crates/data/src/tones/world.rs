@@ -39,7 +39,8 @@ const NOISE: std::ops::RangeInclusive<u32> = 30..=200;
 ///
 /// # What is drawn
 /// The count of sounds is uniform over 1 to 3, and each one's timbre, pitch, length and loudness are uniform and independent. Of the
-/// scenes of two sounds or more in which some two could be told apart if they overlapped, half have two that do; the others have none.
+/// scenes of two sounds or more in which some two could overlap and be told apart (not both short, and of other frequencies), half have
+/// two that do; the others have none.
 /// Half of the scenes have noise under them.
 ///
 /// # Bias

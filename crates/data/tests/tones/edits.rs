@@ -1,5 +1,6 @@
 //! Counterfactual scenes, and what is true of them.
 
+use mmlens_core::Words;
 use mmlens_data::tones::{
     Counterfactual, Edit, EditError, Event, Kind, Length, Loudness, Pitch, RATE, Scene, Split, Timbre, World,
 };
@@ -158,7 +159,9 @@ fn answers_change_exactly_where_they_should() {
 fn flips_change_the_answer_and_leave_all_clear() {
     let mut by_kind = std::collections::BTreeMap::new();
     for scene in scenes(25) {
-        for question in scene.questions().iter().step_by(5) {
+        let questions = scene.questions();
+        let overlap = questions.iter().filter(|question| question.kind == Kind::Overlap);
+        for question in questions.iter().step_by(5).chain(overlap) {
             for made in scene.flips(&question.text) {
                 let [own, other] = made.answers(&question.text).unwrap();
                 assert_eq!(own, *question);
@@ -171,6 +174,18 @@ fn flips_change_the_answer_and_leave_all_clear() {
         }
     }
     assert_eq!(by_kind.len(), Kind::ALL.len(), "{by_kind:?}");
+}
+
+#[test]
+fn a_pair_plays_both_recordings_and_asks_the_same() {
+    let scene = World::new(5).scene(Split::Test, 1);
+    let made = scene.counterfactual(0, Edit::Remove).unwrap();
+    let pair = made.pair("how many sounds are there ?").unwrap();
+    assert_eq!(pair.clean.sample.words, Words::Question("how many sounds are there ?".to_owned()));
+    assert_eq!(pair.corrupted.words, pair.clean.sample.words);
+    assert_eq!(pair.clean.sample.recordings[0].samples(), scene.sound("one").unwrap().samples());
+    assert_eq!(pair.corrupted.recordings[0].samples(), scene.without(0).sound("other").unwrap().samples());
+    assert_eq!(pair.difference(), "test 1, 0:remove");
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn alone(scene: &Scene, event: usize) -> Scene {
 fn share(scene: &Scene, event: usize, listening: &LogMel) -> (f64, f64) {
     let (mel, cells) = (heard(&alone(scene, event), listening), scene.events[event].cells(listening));
     assert_eq!((cells.mels, cells.frames), (mel.mels, 300));
-    let floor = mel.values.iter().copied().fold(f32::INFINITY, f32::min);
+    let floor = mel.values.iter().copied().fold(f32::INFINITY, f32::min); // no NaN: logarithms
     let (mut inside, mut all) = (0.0, 0.0);
     for at in 0..mel.mels {
         for frame in 0..mel.frames {
@@ -50,11 +50,11 @@ fn cells_hold_the_power_of_a_sound() {
     for mels in [40, 80, 128] {
         let listening = listening(mels);
         let (mut least, mut area, mut count) = (1.0_f64, 0.0, 0.0);
-        for scene in scenes(150) {
+        for scene in scenes(40) {
             for (event, own) in scene.events.iter().enumerate() {
                 let (share, part) = share(&scene, event, &listening);
                 assert!(share >= LEAST_SHARE, "{mels} filters: {share} of {own:?}");
-                least = least.min(share);
+                least = least.min(share); // no NaN: a share of what is there
                 area += part;
                 count += 1.0;
             }
@@ -158,7 +158,8 @@ fn cells_and_pictures_are_of_the_recording_alone() {
         }
         least = least.min(pixel.0[0]);
     }
-    let largest = mel.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    assert_eq!(mel.at(79 - most.1 as usize, most.0 as usize), Some(largest));
+    let largest = mel.values.iter().copied().fold(f32::NEG_INFINITY, f32::max); // no NaN: logarithms
+    // White is the loudest cell, and what is within half a grey level of it: values are within 2, of which 255 levels are 0.0078 each.
+    assert!(largest - mel.at(79 - most.1 as usize, most.0 as usize).unwrap() < 0.005);
     assert_eq!(least, 0);
 }

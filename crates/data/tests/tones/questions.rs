@@ -103,7 +103,7 @@ fn yes_and_no_are_balanced_in_every_form() {
         assert!((rate - 0.5).abs() < 0.04, "{name}: {rate}");
     }
     let rate = answers(&|question| question.kind == Kind::Overlap)["yes"];
-    assert!((0.38..0.5).contains(&rate), "overlap: {rate}");
+    assert!((0.28..0.42).contains(&rate), "overlap: {rate}");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn no_answer_dominates() {
         let rates = rates(fitting.map(|question| question.answer.as_str()));
         assert_eq!(rates.len(), answers, "{kind}: {rates:?}");
         let even = 1.0 / answers as f64;
-        assert!(rates.values().all(|rate| rate / even > 0.5 && rate / even < 1.9), "{kind}: {rates:?}");
+        assert!(rates.values().all(|rate| rate / even > 0.4 && rate / even < 2.2), "{kind}: {rates:?}");
     }
 }
 
@@ -299,5 +299,48 @@ proptest! {
                 prop_assert!(!scene.questions().iter().any(|question| question.kind == kind));
             }
         }
+    }
+}
+
+/// Read as a data set, a scene is what the world draws: the answer is the label, and the masks are the evidence.
+#[test]
+fn as_a_data_set_it_is_the_same_world() {
+    use mmlens_core::{Cases, Words};
+    use mmlens_data::tones::{TonesCases, listening};
+
+    let of = |seed: u64, split: Split, kind: Kind, count: usize| {
+        TonesCases::new(World::new(seed).with_bias(true), split, kind, count, listening().unwrap())
+    };
+    let data = of(11, Split::Test, Kind::Count, 30);
+    assert_eq!(data.len(), 30);
+    for index in 0..data.len() {
+        let (scene, question) = data.scene(index).unwrap();
+        assert_eq!(World::new(11).with_bias(true).scene(Split::Test, scene.id), scene);
+        let case = data.case(index).unwrap();
+        assert_eq!(case.sample.words, Words::Question(question.text.clone()));
+        assert_eq!(case.sample.recordings[0].samples(), scene.sound("scene").unwrap().samples());
+        assert_eq!(data.classes()[data.label(index).unwrap().unwrap()], question.answer);
+        assert_eq!(data.group(index).unwrap(), Some(scene.key));
+        // What is counted are the sounds whose masks are given: rows of 300 frames, the highest filter first.
+        let masks = data.masks(index).unwrap();
+        assert_eq!(masks.len().to_string(), question.answer);
+        for (mask, event) in masks.iter().zip(&question.evidence) {
+            assert_eq!(mask.size, [300, 80]);
+            let cells = scene.events[*event].cells(&listening().unwrap());
+            assert_eq!(mask.inside, cells.inside);
+        }
+    }
+    assert_eq!(
+        data.case(30).unwrap_err().to_string(),
+        "`tones 11, biased, test, count` has no case 30: it has 30"
+    );
+    assert_eq!(of(11, Split::Test, Kind::Count, 30).hash().unwrap(), data.hash().unwrap());
+    for other in [
+        of(12, Split::Test, Kind::Count, 30),
+        of(11, Split::Train, Kind::Count, 30),
+        of(11, Split::Test, Kind::Pitch, 30),
+        of(11, Split::Test, Kind::Count, 29),
+    ] {
+        assert_ne!(other.hash().unwrap(), data.hash().unwrap());
     }
 }

@@ -128,6 +128,7 @@ pub(crate) fn read(heard: &[Heard], text: &str) -> Option<Reading> {
             let both = |index: &usize| {
                 let [from, to] = heard[*index].seconds;
                 let others = heard.iter().enumerate().filter(|(other, _)| other != index);
+                // no NaN: times are finite
                 others.into_iter().any(|(_, other)| other.seconds[0].max(from) < other.seconds[1].min(to))
             };
             let events: Vec<usize> = (0..heard.len()).filter(both).collect();

@@ -9,6 +9,9 @@ mod train_reasons;
 #[expect(dead_code, reason = "a program, of which the test calls one function")]
 #[path = "../../../../examples/train_shapes/main.rs"]
 mod train_shapes;
+#[expect(dead_code, reason = "a program, of which the test calls one function")]
+#[path = "../../../../examples/train_tones/main.rs"]
+mod train_tones;
 
 use std::fs;
 use std::path::Path;
@@ -32,6 +35,7 @@ fn train(which: &str, folder: &Path) {
     match which {
         "shapes" => train_shapes::train(&train_shapes::Args::parse_from(args(folder))).unwrap(),
         "clip" => train_clip::train(&train_clip::Args::parse_from(args(folder))).unwrap(),
+        "tones" => train_tones::train(&train_tones::Args::parse_from(args(folder))).unwrap(),
         other => panic!("{other}"),
     }
 }
@@ -78,6 +82,11 @@ fn a_llava_in_training_is_killed() {
 #[test]
 fn a_clip_in_training_is_killed() {
     killed("clip", Duration::from_millis(1500));
+}
+
+#[test]
+fn a_qwen2_audio_in_training_is_killed() {
+    killed("tones", Duration::from_millis(1500));
 }
 
 /// Checkpoints are kept in half the bytes, and what they say stands in one finding, step by step.
