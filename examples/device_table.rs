@@ -86,7 +86,7 @@ fn measure(row: &mut Row, folder: &str, device: &Device) -> Result<()> {
             let column = match compared.kind {
                 Kind::Activations => &mut row.activations,
                 Kind::Gradients => &mut row.gradients,
-                Kind::Ids | Kind::Pixels => continue,
+                Kind::Ids | Kind::Pixels | Kind::Spectrograms => continue,
             };
             column.see(compared.relative(), || format!("{folder} {}", compared.name));
         }

@@ -87,7 +87,7 @@ impl Recording {
 
     /// What the script of the page is told.
     pub(crate) fn attributes(&self) -> String {
-        let hertz: Vec<String> = self.scale.hertz.iter().map(|own| format!("{:.2}", own)).collect();
+        let hertz: Vec<String> = self.scale.hertz.iter().map(|own| format!("{own:.2}")).collect();
         format!(
             " data-step=\"{}\" data-seconds=\"{}\" data-hertz=\"{}\"",
             self.scale.step,

@@ -391,11 +391,11 @@ impl Units {
     /// # Errors
     /// As [`Units::cells`].
     pub fn all_pictures(inputs: &Inputs) -> Result<Self, UnitError> {
-        Ok(Self::pictures(inputs)?.as_one(TokenLabel::new("pictures", Modality::Image)))
+        Ok(Self::pictures(inputs)?.joined(TokenLabel::new("pictures", Modality::Image)))
     }
 
     /// All of them as one unit.
-    pub(super) fn as_one(self, label: TokenLabel) -> Self {
+    pub(super) fn joined(self, label: TokenLabel) -> Self {
         let (mut pieces, mut places) = (Vec::new(), Vec::new());
         for unit in self.units {
             places.extend(unit.places);

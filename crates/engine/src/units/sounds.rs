@@ -91,7 +91,7 @@ impl Units {
     /// # Errors
     /// As [`Units::stretches`].
     pub fn all_recordings(inputs: &Inputs) -> Result<Self, UnitError> {
-        Ok(Self::recordings(inputs)?.as_one(TokenLabel::new("recordings", Modality::Audio)))
+        Ok(Self::recordings(inputs)?.joined(TokenLabel::new("recordings", Modality::Audio)))
     }
 }
 

@@ -24,6 +24,7 @@ fn nothing_shared_is_computed_twice() {
         let after = toy.work();
         Work {
             pictures: after.pictures - before.pictures,
+            recordings: after.recordings - before.recordings,
             blocks: after.blocks - before.blocks,
             logits: after.logits - before.logits,
         }
@@ -40,7 +41,8 @@ fn nothing_shared_is_computed_twice() {
         ("text.blocks.1.mlp_out", 1),
     ] {
         let work = counted(each(place), Objective::logit(TOKEN).into());
-        let wanted = Work { pictures, blocks: blocks + left * positions, logits: 1 + positions };
+        let wanted =
+            Work { pictures, recordings: 0, blocks: blocks + left * positions, logits: 1 + positions };
         assert_eq!(work, wanted, "{place}");
     }
     // Two tokens; a vocabulary; everything, for whoever may look at everything.

@@ -213,7 +213,10 @@ fn units_are_labelled_for_findings() {
     );
     // Thirds of eight pixels end at pixels, where those lie that are hidden.
     let [rows, _] = Units::cells(&inputs, 0, [3, 1]).unwrap().grid_axes().unwrap();
-    assert_eq!(rows.labels, Labels::Spans { image: 0, spans: vec![[0.0, 3.0], [3.0, 5.0], [5.0, 8.0]] });
+    assert_eq!(
+        rows.labels,
+        Labels::Spans { image: 0, spans: vec![[0.0, 3.0], [3.0, 5.0], [5.0, 8.0]], heard: None }
+    );
     assert_eq!(cells.axis().role, Role::Patch);
     assert_eq!(cells.iter().nth(5).unwrap().label().patch.unwrap().bbox, [2.0, 4.0, 4.0, 8.0]);
     let joint = cells.and(Units::words(&inputs, &Positions::Words).unwrap());

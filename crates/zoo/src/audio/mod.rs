@@ -273,14 +273,14 @@ mod tests {
     #[test]
     fn a_convolution_sees_the_frame_between_its_neighbours() {
         let seen =
-            |stride| windows(frames(&[1.0, 2.0, 3.0, 4.0]), stride).into_data().to_vec::<f32>().unwrap();
+            |stride| windows(frames(&[1.0, 2.0, 3.0, 4.0]), stride).into_data().try_to_vec::<f32>().unwrap();
         assert_eq!(seen(1), [0.0, 1.0, 2.0, 1.0, 2.0, 3.0, 2.0, 3.0, 4.0, 3.0, 4.0, 0.0]);
         assert_eq!(seen(2), [0.0, 1.0, 2.0, 2.0, 3.0, 4.0]);
     }
 
     #[test]
     fn a_position_without_a_second_is_left_out() {
-        let means = pooled(frames(&[1.0, 3.0, 5.0, 8.0, 9.0])).into_data().to_vec::<f32>().unwrap();
+        let means = pooled(frames(&[1.0, 3.0, 5.0, 8.0, 9.0])).into_data().try_to_vec::<f32>().unwrap();
         assert_eq!(means, [2.0, 6.5]);
     }
 }
