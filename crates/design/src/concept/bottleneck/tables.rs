@@ -5,7 +5,7 @@ use mmlens_core::{AnalysisError, Seed};
 use mmlens_engine::{Logistic, drawn_order};
 
 use super::{Concept, NAMED, PostHocBottleneck, says, scores};
-use crate::learned::{named, share};
+use crate::learned::{FEW, named, share};
 use crate::surrogate::sparse_head::{Tried, with_vector};
 
 /// Which items of a seed the other rows of interventions are.
@@ -21,7 +21,8 @@ pub(super) fn leaks((own, by_truth): (f64, f64), held: usize) -> Option<Caution>
     })
 }
 
-/// That concepts are told no better than by who guesses: a half of the rows, and two standard errors.
+/// That concepts are told no better than by who guesses: a half of the rows, and two standard errors. Of few rows nothing is said of single
+/// concepts.
 pub(super) fn untold(concepts: &Labelled, held: usize) -> Option<Caution> {
     let guess = 0.5 + 1.0 / (held.max(1) as f64).sqrt();
     let accuracies = concepts.as_numbers().unwrap_or_default();
@@ -33,7 +34,7 @@ pub(super) fn untold(concepts: &Labelled, held: usize) -> Option<Caution> {
         0 => String::new(),
         more => format!(" and {more} others"),
     };
-    (!names.is_empty()).then(|| {
+    (!names.is_empty() && held >= FEW).then(|| {
         let text = format!(
             "{} of {} concepts are told in no more than {guess:.3} of held-out rows, as who guesses may be: {first}{more}. Their margins are not what they are called by",
             names.len(),
