@@ -22,7 +22,6 @@ mod altered;
 mod baseline;
 mod broken;
 mod cases;
-mod caught;
 mod change;
 mod clip;
 mod colour;
@@ -68,7 +67,6 @@ pub use altered::{Alteration, AlterationError, AlterationFault, Altered, orthono
 pub use baseline::Baseline;
 pub use broken::Place;
 pub use cases::{Annotated, Cases, FromFn, Listed, Mask, PersonMap, Subset, from_fn, groups, held_out};
-pub use caught::{Panicked, caught};
 pub use change::MASKED;
 pub use clip::{Clip, MOST_CLIP_FRAMES, MOST_CLIP_PIXELS};
 pub use colour::{ColourError, mean_colour, rgb_bytes};
@@ -113,6 +111,7 @@ pub use threads::among_threads;
 pub use trace::Trace;
 pub use weight::{Port, Through, WeightKind, WeightSpec};
 
+pub use mmlens_files::{Panicked, caught};
 pub use mmlens_finding as finding;
 pub use mmlens_sound as sound;
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
 use mmlens_finding::{PictureRecord, Source};
 
-use crate::caught::{Panicked, caught};
 use crate::gif::{Frames, GifFault};
+use crate::{Panicked, caught};
 use crate::{SubjectError, mean_colour, rgb_bytes, upright};
 
 /// The most pixels a picture may have. (Pillow warns of pictures with more.)

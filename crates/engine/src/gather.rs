@@ -1,11 +1,9 @@
 //! Rows of cases: what sites hold of them, to learn from and to compare.
 
-use std::borrow::Cow;
-
 use mmlens_core::finding::Provenance;
 use mmlens_core::{
-    AnalysisError, AnyTensor, AxisName, Case, Cases, Examples, HookError, Inputs, On, Part, Plan, Point,
-    Selector, Site, SiteSpec, Source, Subject, kind,
+    AnalysisError, AnyTensor, AxisName, Case, Cases, Examples, HookError, Inputs, On, Part, Plan, Selector,
+    Site, SiteSpec, Source, Subject, kind,
 };
 
 use crate::shows::{crosses, of_tower};
@@ -82,10 +80,7 @@ pub fn rows_at(
         ));
         plan = plan.read(*site)?;
     }
-    // Of the output alone a pass may give the last position and no other.
-    let said = asked.iter().any(|(site, _)| site.point() == Point::Logits);
-    let whole = if said { Cow::Owned(inputs.clone().all_logits()) } else { Cow::Borrowed(inputs) };
-    let trace = subject.run(&whole, plan)?;
+    let trace = subject.run(&inputs.clone().reading(asked.iter().map(|(site, _)| *site)), plan)?;
     let held = |(rows, positions): (Rows<'_>, &Positions)| {
         rows.held(method, inputs, trace.get(rows.spec.site)?, positions)
     };

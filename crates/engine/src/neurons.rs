@@ -440,10 +440,10 @@ impl RowSample {
 }
 
 /// A quantile of sorted values, between two of them in proportion: at place `q (n - 1)`, counted from 0. `None` of no values.
-pub fn quantile(sorted: &[f32], q: f64) -> Option<f64> {
+pub fn quantile<A: Copy + Into<f64>>(sorted: &[A], q: f64) -> Option<f64> {
     let place = q * sorted.len().checked_sub(1)? as f64;
     let (low, high) = (sorted.get(place.floor() as usize)?, sorted.get(place.ceil() as usize)?);
-    let (low, high) = (f64::from(*low), f64::from(*high));
+    let (low, high): (f64, f64) = ((*low).into(), (*high).into());
     Some(low + (high - low) * (place - place.floor()))
 }
 
@@ -515,7 +515,7 @@ mod tests {
         let of = |q| quantile(&sorted, q).unwrap();
         // 0.25 * 2 = 0.5: half way from 1 to 2; 0.75 * 2 = 1.5: half way from 2 to 4
         assert_eq!([of(0.0), of(0.25), of(0.5), of(0.75), of(1.0)], [1.0, 1.5, 2.0, 3.0, 4.0]);
-        assert_eq!(quantile(&[], 0.5), None);
+        assert_eq!(quantile::<f32>(&[], 0.5), None);
     }
 
     #[test]

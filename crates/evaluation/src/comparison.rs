@@ -46,10 +46,10 @@ use std::collections::BTreeSet;
 use mmlens_core::finding::{
     Axis, Caution, CautionKind, Finding, FindingError, Labelled, Provenance, Role, TableError, Unit,
 };
+use mmlens_engine::quantile;
 use serde::{Deserialize, Serialize};
 
 use crate::alike::in_steps;
-use crate::summary::quantile;
 use crate::{Map, NoMap, Side, Sign, rank_correlation};
 
 /// On which grid maps are compared, and how.
@@ -422,7 +422,7 @@ impl Pairs {
                 let most = |pick: fn(&Alike) -> Option<f64>| {
                     let mut some: Vec<f64> = all.iter().filter_map(pick).collect();
                     some.sort_by(f64::total_cmp);
-                    (!some.is_empty()).then(|| quantile(&some, 1.0 - CHANCE))
+                    quantile(&some, 1.0 - CHANCE)
                 };
                 shifted.push(Alike {
                     ranks: most(|own| own.ranks),

@@ -8,6 +8,7 @@ use mmlens_core::finding::{
     Unit, fixed,
 };
 use mmlens_core::{AnalysisError, On, Seed, fields};
+use mmlens_engine::quantile;
 use serde_json::Value;
 
 use crate::journal::{EvaluationError, Line};
@@ -81,19 +82,11 @@ impl Told {
                 let mut means: Vec<f64> = (0..settings.resamples).map(drawn).collect();
                 means.sort_by(f64::total_cmp);
                 let out = (1.0 - settings.level) / 2.0;
-                Self { mean, low: quantile(&means, out), high: quantile(&means, 1.0 - out) }
+                let at = |share| quantile(&means, share).unwrap_or(f64::NAN);
+                Self { mean, low: at(out), high: at(1.0 - out) }
             }
         }
     }
-}
-
-/// Linear between ranks, as numpy does it.
-pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let at = share * sorted.len().saturating_sub(1) as f64;
-    let value = |i: usize| sorted.get(i).or(sorted.last()).copied().unwrap_or(f64::NAN);
-    let (below, part) = (at.floor(), at - at.floor());
-    let low = value(below as usize);
-    low + part * (value(below as usize + 1) - low)
 }
 
 /// The finding of all that was scored. `names` tells of every row whether it is a baseline.
@@ -378,15 +371,6 @@ pub fn league(finding: &Finding) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantiles_lie_between_ranks() {
-        let sorted = [1.0, 2.0, 4.0];
-        assert_eq!(
-            [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| quantile(&sorted, share)),
-            [1.0, 1.5, 2.0, 3.0, 4.0]
-        );
-    }
 
     #[test]
     fn an_interval_holds_the_mean_and_needs_two() {

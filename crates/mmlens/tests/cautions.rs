@@ -25,7 +25,7 @@ const COMES: f64 = 0.95;
 const STAYS_AWAY: f64 = 0.05;
 
 fn cases() -> usize {
-    std::env::var("MMLENS_CASES").map_or(12, |count| count.parse().unwrap())
+    std::env::var("MMLENS_CASES").map_or(4, |count| count.parse().unwrap())
 }
 
 /// A scene, its question, and the scene with the object that is asked about in another colour.

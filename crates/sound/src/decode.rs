@@ -2,6 +2,7 @@
 
 use std::io::{self, Cursor};
 
+use mmlens_files::caught;
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
@@ -11,7 +12,6 @@ use symphonia::core::io::MediaSourceStream;
 use symphonia::default::codecs::{FlacDecoder, MpaDecoder, PcmDecoder, VorbisDecoder};
 use symphonia::default::formats::{FlacReader, MpaReader, OggReader, WavReader};
 
-use crate::caught::caught;
 use crate::codebooks::{MOST_NUMBERS, numbers};
 use crate::error::SoundError;
 use crate::format::{Format, format_of, wav_channels};

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use crate::caught::Panicked;
+use mmlens_files::Panicked;
+
 use crate::sound::{HIGHEST_RATE, LOWEST_RATE, MOST_LEVEL};
 
 /// Why a sound is not read, cut or resampled. `name` is the file, or what a sound from memory is called.

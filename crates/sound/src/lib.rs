@@ -8,7 +8,7 @@
 //!   no more room than it should; `decode` takes its samples, by symphonia, within the limits of `sound`, where [`Sound`] is.
 //! - [`resample`] brings a sound to another rate.
 //! - `settings` reads `preprocessor_config.json`; `filters` are Slaney's mel filters; [`mel`] makes the spectrogram.
-//! - `caught` turns panics of decoders into errors, which are in `error` and `settings`.
+//! - Errors are in `error` and `settings`; a panic of a decoder is one ([`Panicked`]).
 //!
 //! No model is known here, and no tensor library.
 //!
@@ -28,7 +28,6 @@
 //! # }
 //! ```
 
-mod caught;
 mod codebooks;
 mod decode;
 mod error;
@@ -40,9 +39,9 @@ mod settings;
 mod sound;
 mod whole;
 
-pub use caught::Panicked;
 pub use error::SoundError;
 pub use mel::{LogMel, Mel};
+pub use mmlens_files::Panicked;
 pub use settings::{LogMelSettings, MelError};
 pub use sound::{
     HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS, MOST_LEVEL, MOST_SAMPLES, MOST_SOUND_BYTES, Origin, Sound,

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use mmlens_files::JsonError;
+use mmlens_files::{Fields as Object, JsonError};
 use serde_json::{Map, Value};
 
 use crate::sound::{HIGHEST_RATE, LOWEST_RATE, MOST_LEVEL, MOST_SAMPLES};
 
 /// The class of transformers whose settings are read. Qwen2-Audio has it too.
 const CLASS: &str = "WhisperFeatureExtractor";
+/// Where it is named.
+const CLASS_FIELD: &str = "feature_extractor_type";
 /// The most bytes of the file: older ones have the filters written out.
 const MOST_BYTES: u64 = 1 << 21;
 /// The most mel filters.
@@ -19,7 +21,7 @@ const MOST_WINDOW: usize = 1 << 14;
 /// Fields on which no number depends: who wrote the file, and `mel_filters`, which transformers computes anew whatever stands
 /// there.
 const HARMLESS: [&str; 9] = [
-    "feature_extractor_type",
+    CLASS_FIELD,
     "processor_class",
     "auto_map",
     "transformers_version",
@@ -150,16 +152,19 @@ impl LogMelSettings {
     }
 
     fn of(file: &Path, fields: &Map<String, Value>) -> Result<Self, MelError> {
-        let class = fields.get("feature_extractor_type");
+        let mut fields = Fields { file, object: Object::new(fields, &HARMLESS) };
+        let class = fields.object.look(CLASS_FIELD);
         if class.and_then(Value::as_str) != Some(CLASS) {
-            let found = class.map_or_else(|| "not named".to_owned(), short);
+            let found = class.map_or_else(|| "not named".to_owned(), |_| fields.object.found(CLASS_FIELD));
             return Err(MelError::Kind { file: file.to_owned(), found });
         }
         let usual = Self::default();
-        let mut fields = Fields { file, fields, known: HARMLESS.to_vec() };
+        let rate = fields.count("sampling_rate", usual.rate as usize)?;
+        let rate = u32::try_from(rate);
+        let rates = || format!("{LOWEST_RATE} to {HIGHEST_RATE}");
         let settings = Self {
             mels: fields.count("feature_size", usual.mels)?,
-            rate: u32::try_from(fields.count("sampling_rate", usual.rate as usize)?).unwrap_or(u32::MAX),
+            rate: rate.map_err(|_| fields.complain("sampling_rate", rates()))?,
             hop: fields.count("hop_length", usual.hop)?,
             window: fields.count("n_fft", usual.window)?,
             seconds: fields.count("chunk_length", usual.seconds)?,
@@ -231,22 +236,20 @@ impl LogMelSettings {
     }
 }
 
-/// The fields of the file, and which of them were looked at.
+/// The fields of the file.
 struct Fields<'a> {
     file: &'a Path,
-    fields: &'a Map<String, Value>,
-    known: Vec<&'static str>,
+    object: Object<'a>,
 }
 
 impl<'a> Fields<'a> {
     /// A field, unless it is absent or null.
     fn get(&mut self, field: &'static str) -> Option<&'a Value> {
-        self.known.push(field);
-        self.fields.get(field).filter(|value| !value.is_null())
+        self.object.get(field)
     }
 
     fn complain(&self, field: &str, expected: impl Into<String>) -> MelError {
-        let found = self.fields.get(field).map_or_else(|| "absent".to_owned(), short);
+        let found = self.object.found(field);
         let (file, field) = (Some(self.file.to_owned()), field.to_owned());
         MelError::Field { file, field, found, expected: expected.into() }
     }
@@ -264,7 +267,7 @@ impl<'a> Fields<'a> {
 
     /// A field that is left out has a default; one that is null has none.
     fn left_out<T>(&self, field: &str, usual: T) -> Result<T, MelError> {
-        match self.fields.contains_key(field) {
+        match self.object.is_null(field) {
             true => Err(self.complain(field, "to be given, or to be left out for its default")),
             false => Ok(usual),
         }
@@ -272,22 +275,12 @@ impl<'a> Fields<'a> {
 
     /// Refuses what was not looked at.
     fn nothing_else(&self) -> Result<(), MelError> {
-        for (field, value) in self.fields {
-            let idle = matches!(value, Value::Null | Value::Bool(false));
-            if !idle && !self.known.contains(&field.as_str()) {
-                let (file, field) = (self.file.to_owned(), field.clone());
-                return Err(MelError::Unsupported { file, field, found: short(value) });
+        match self.object.left_over() {
+            None => Ok(()),
+            Some((field, found)) => {
+                let (file, field) = (self.file.to_owned(), field.to_owned());
+                Err(MelError::Unsupported { file, field, found })
             }
         }
-        Ok(())
-    }
-}
-
-/// A value as it stands in the file, cut if it is long.
-fn short(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((at, _)) => format!("{}...", text.get(..at).unwrap_or_default()),
-        None => text,
     }
 }

@@ -204,7 +204,9 @@ impl Recording {
         encoded: &[Inputs],
         rows: &mut Gathered,
     ) -> Result<(), StoreError> {
-        let inputs = Inputs::batch(encoded, subject.pad())?;
+        let sites = manifest.columns.iter().map(|column| column.site.parse());
+        let sites = sites.collect::<Result<Vec<Site>, _>>()?;
+        let inputs = Inputs::batch(encoded, subject.pad())?.reading(sites.iter().copied());
         let trace = subject.run(&inputs, self.plan()?)?;
         // Which sample each row of the batch, and each picture, belongs to.
         let owners = |count: &dyn Fn(&Inputs) -> usize| -> Vec<u64> {
@@ -232,8 +234,7 @@ impl Recording {
         for (_, label) in &chosen {
             rows.labels.push(label);
         }
-        for (i, column) in manifest.columns.iter().enumerate() {
-            let site: Site = column.site.parse()?;
+        for (i, (column, site)) in manifest.columns.iter().zip(sites).enumerate() {
             let values = trace.get(site)?.to_values()?;
             let width = column.width();
             for (row, label) in &chosen {

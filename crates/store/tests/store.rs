@@ -22,18 +22,20 @@ use recorded::{SITE, all, painted, record, recording, sample, words};
 #[test]
 fn rows_are_what_single_passes_hold() {
     let folder = tempfile::tempdir().unwrap();
-    let store = record(&recording("text.blocks.{0,1}.{resid_post,mlp_out}"), folder.path(), 23);
+    let sites = recording("text.blocks.{0,1}.{resid_post,mlp_out}").and("text.logits".parse().unwrap());
+    let store = record(&sites, folder.path(), 23);
     let toy = Toy::curved(1);
     assert_eq!((store.manifest().rows, store.samples()), (Rows::Positions, 23));
     assert!(store.shards().len() > 2, "{:?}", store.shards());
     store.verify().unwrap();
     let labels = store.labels(&all(&store)).unwrap();
-    for site in ["text.blocks.0.mlp_out", SITE] {
+    // Of the output, too, every position.
+    for site in ["text.blocks.0.mlp_out", SITE, "text.logits"] {
         let values = store.read(site, &all(&store)).unwrap();
         let width = values.len() / labels.len();
         let mut row = 0;
         for i in 0..23 {
-            let inputs = toy.encode(&sample(i).unwrap()).unwrap();
+            let inputs = toy.encode(&sample(i).unwrap()).unwrap().all_logits();
             let trace = toy.run(&inputs, Plan::new().read(site).unwrap()).unwrap();
             let alone = trace.get(site.parse().unwrap()).unwrap().to_values().unwrap();
             for (position, token) in inputs.map().tokens.iter().enumerate() {

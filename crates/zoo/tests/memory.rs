@@ -31,7 +31,8 @@ fn opens_and_says_its_peak() {
     println!("{RISE}{} bytes for {}", peak() - before, subject.name());
 }
 
-/// Widened to f32, with the self-check: the weights in f32 and 15 % at most.
+/// Widened to f32, with the self-check: the weights in f32 and 25 % at most, which is the self-check's pass and the pages of the program that it is
+/// the first to touch (more of them in a build that is optimised less). Held twice they would be half as much again.
 #[test]
 fn bf16_weights_are_never_held_twice() {
     let folder = tempfile::tempdir().unwrap();
@@ -47,5 +48,5 @@ fn bf16_weights_are_never_held_twice() {
     let words = said.split_once(RISE).and_then(|(_, rest)| rest.split(' ').next()?.parse::<f64>().ok());
     let rise = words.unwrap_or_else(|| panic!("{said}"));
     assert!(rise > 0.9 * weights, "the weights are not in memory: {rise} of {weights} bytes");
-    assert!(rise < 1.15 * weights, "{rise} bytes at most, for {weights} of weights");
+    assert!(rise < 1.25 * weights, "{rise} bytes at most, for {weights} of weights");
 }

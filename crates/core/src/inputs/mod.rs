@@ -15,7 +15,7 @@ pub use entries::{Entries, Grid};
 pub use heard::{Heard, Listened};
 pub use map::{TokenMap, View};
 
-use crate::{HookError, SubjectError};
+use crate::{AnyTensor, HookError, Point, Site, SubjectError};
 
 /// A batch whose parts belong together, as a model takes it.
 ///
@@ -128,6 +128,15 @@ impl Inputs {
     pub fn all_logits(mut self) -> Self {
         self.0.logits_at = LogitsAt::All;
         self
+    }
+
+    /// As it must be for some sites to be read at every position: with the output at all of them, where the output is one of these.
+    #[must_use]
+    pub fn reading(self, sites: impl IntoIterator<Item = Site>) -> Self {
+        match sites.into_iter().any(|site| site.point() == Point::Logits) {
+            true => self.all_logits(),
+            false => self,
+        }
     }
 
     /// With the output at the last position alone.

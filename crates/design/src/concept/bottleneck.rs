@@ -480,6 +480,16 @@ impl Fit for PostHocBottleneck {
     }
 }
 
+/// Concepts by name, the first few of many.
+fn some(names: &[String]) -> String {
+    let named: Vec<String> = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    let more = match names.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} others"),
+    };
+    named.join(", ") + &more
+}
+
 /// The score of each vector.
 fn scores(model: &Logistic, row: &[f64]) -> Vec<f64> {
     model.weights.iter().zip(&model.intercepts).map(|(w, b)| dot(w, row) + b).collect()
@@ -532,13 +542,10 @@ impl PostHocBottleneck {
 
     /// Which concepts are left out, and why.
     fn left_out(&self, missing: &[String]) -> String {
-        let named: Vec<String> = missing.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
-        let more = missing.len() - named.len();
-        let more = if more > 0 { format!(" and {more} others") } else { String::new() };
         format!(
-            "{} concepts are left out, {}{more}: fewer than {} of the rows learned from have them, or lack them. A class that hangs on one of them is told by others, or not at all",
+            "{} concepts are left out, {}: fewer than {} of the rows learned from have them, or lack them. A class that hangs on one of them is told by others, or not at all",
             missing.len(),
-            named.join(", "),
+            some(missing),
             self.settings.least
         )
     }

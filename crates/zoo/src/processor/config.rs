@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use mmlens_files::Fields as Object;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -296,43 +297,41 @@ pub(crate) fn beyond(
     far.then_some(("image_std", "numbers that keep levels within a million"))
 }
 
-/// The fields of a processor's file, and which of them were looked at.
+/// The fields of a processor's file.
 pub(crate) struct Fields<'a> {
     file: &'a Path,
-    fields: &'a Map<String, Value>,
-    known: Vec<&'static str>,
+    object: Object<'a>,
 }
 
 impl<'a> Fields<'a> {
     /// Fields of a file, of which some more change no number.
     pub(crate) fn new(file: &'a Path, fields: &'a Map<String, Value>, harmless: &[&'static str]) -> Self {
-        Self { file, fields, known: [HARMLESS, harmless].concat() }
+        Self { file, object: Object::new(fields, &[HARMLESS, harmless].concat()) }
     }
 
     fn kind(&self) -> Result<&'static Kind, ProcessorError> {
-        let named = ["image_processor_type", "feature_extractor_type"]
-            .iter()
-            .find_map(|field| self.fields.get(*field).filter(|value| !value.is_null()));
+        let fields = ["image_processor_type", "feature_extractor_type"];
+        let named = fields.into_iter().find_map(|field| Some((field, self.object.look(field)?)));
         // Feature extractors are what image processors were called before.
-        let name =
-            named.and_then(Value::as_str).map(|name| name.replace("FeatureExtractor", "ImageProcessor"));
+        let name = named
+            .and_then(|(_, value)| value.as_str())
+            .map(|name| name.replace("FeatureExtractor", "ImageProcessor"));
         let kind = name.and_then(|name| KINDS.iter().find(|kind| kind.names.contains(&name.as_str())));
         kind.ok_or_else(|| ProcessorError::Kind {
             file: self.file.to_owned(),
-            found: named.map_or_else(|| "not named".to_owned(), short),
+            found: named.map_or_else(|| "not named".to_owned(), |(field, _)| self.object.found(field)),
             known: KINDS.iter().flat_map(|kind| kind.names).copied().collect(),
         })
     }
 
     /// A field, unless it is absent or null.
     pub(crate) fn get(&mut self, field: &'static str) -> Option<&'a Value> {
-        self.known.push(field);
-        self.fields.get(field).filter(|value| !value.is_null())
+        self.object.get(field)
     }
 
     /// Whether a field is there, and null.
     pub(crate) fn is_null(&self, field: &str) -> bool {
-        self.fields.get(field).is_some_and(Value::is_null)
+        self.object.is_null(field)
     }
 
     /// Refuses a field that is null where it is needed: one that is left out has a default, one that is null has not.
@@ -345,7 +344,7 @@ impl<'a> Fields<'a> {
 
     /// That a field is not what it should be.
     pub(crate) fn complain(&self, field: &str, expected: &'static str) -> ProcessorError {
-        let found = self.fields.get(field).map_or_else(|| "absent".to_owned(), short);
+        let found = self.object.found(field);
         ProcessorError::Field { file: self.file.to_owned(), field: field.to_owned(), found, expected }
     }
 
@@ -423,22 +422,12 @@ impl<'a> Fields<'a> {
 
     /// Refuses what was not looked at.
     pub(crate) fn nothing_else(&self) -> Result<(), ProcessorError> {
-        for (field, value) in self.fields {
-            let idle = matches!(value, Value::Null | Value::Bool(false));
-            if !idle && !self.known.contains(&field.as_str()) {
-                let (file, field) = (self.file.to_owned(), field.clone());
-                return Err(ProcessorError::Unsupported { file, field, found: short(value) });
+        match self.object.left_over() {
+            None => Ok(()),
+            Some((field, found)) => {
+                let (file, field) = (self.file.to_owned(), field.to_owned());
+                Err(ProcessorError::Unsupported { file, field, found })
             }
         }
-        Ok(())
-    }
-}
-
-/// A value as it stands in the file, cut if it is long.
-fn short(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((at, _)) => format!("{}...", &text[..at]),
-        None => text,
     }
 }

@@ -4,8 +4,8 @@ use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{AnalysisError, Seed};
 use mmlens_engine::{Logistic, drawn_order};
 
-use super::{Concept, NAMED, PostHocBottleneck, says, scores};
-use crate::learned::{named, share};
+use super::{Concept, PostHocBottleneck, says, scores, some};
+use crate::learned::{FEW, named, share};
 use crate::surrogate::sparse_head::{Tried, with_vector};
 
 /// Which items of a seed the other rows of interventions are.
@@ -21,23 +21,19 @@ pub(super) fn leaks((own, by_truth): (f64, f64), held: usize) -> Option<Caution>
     })
 }
 
-/// That concepts are told no better than by who guesses: a half of the rows, and two standard errors.
+/// That concepts are told no better than by who guesses: a half of the rows, and two standard errors. Of few rows nothing is said of single
+/// concepts.
 pub(super) fn untold(concepts: &Labelled, held: usize) -> Option<Caution> {
     let guess = 0.5 + 1.0 / (held.max(1) as f64).sqrt();
     let accuracies = concepts.as_numbers().unwrap_or_default();
     let low = accuracies.iter().enumerate().filter(|(_, own)| f64::from(**own) <= guess);
-    let names = low.filter_map(|(at, _)| concepts.axes().first()?.label(at));
-    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-    let first = names.get(..NAMED).unwrap_or(&names).join(", ");
-    let more = match names.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} others"),
-    };
-    (!names.is_empty()).then(|| {
+    let names: Vec<String> = low.filter_map(|(at, _)| concepts.axes().first()?.label(at)).collect();
+    (!names.is_empty() && held >= FEW).then(|| {
         let text = format!(
-            "{} of {} concepts are told in no more than {guess:.3} of held-out rows, as who guesses may be: {first}{more}. Their margins are not what they are called by",
+            "{} of {} concepts are told in no more than {guess:.3} of held-out rows, as who guesses may be: {}. Their margins are not what they are called by",
             names.len(),
-            accuracies.len()
+            accuracies.len(),
+            some(&names)
         );
         Caution::new(CautionKind::Chance, names.len() as f32, text)
     })

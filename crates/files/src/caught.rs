@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(caught(|| 3), Ok(3));
         let said = caught(|| -> u8 { panic!("no {}", "luck") }).unwrap_err();
         assert_eq!(said.message, "no luck");
-        assert!(said.place.starts_with("core/src/caught.rs:"), "{said}");
+        assert!(said.place.starts_with("files/src/caught.rs:"), "{said}");
         // An inner one leaves the outer as it was.
         let said = caught(|| {
             let _ = caught(|| panic!("inner"));
