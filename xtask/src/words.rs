@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::nan::sources;
 
 /// What no type, function, module or constant is called, and what it is called instead.
-const WORDS: [(&str, &str); 16] = [
+const WORDS: [(&str, &str); 13] = [
     ("Asked", "say what is selected, such as `LogitsAt`, `PartSettings`"),
     ("AskedArgs", "`QuestionArgs`"),
     ("Wanted", "`LogitSelection`"),
@@ -17,9 +17,6 @@ const WORDS: [(&str, &str); 16] = [
     ("glance", "`check_inputs`"),
     ("glimpse", "`small_inputs`"),
     ("look_over", "`self_check`"),
-    ("hear", "`receive`"),
-    ("hears", "`receives`"),
-    ("heard", "`received`"),
     ("goes_on", "`resumes_from_suffix`"),
     ("ask_all", "`all_logits`"),
     ("ask_last", "`last_logits`"),

@@ -151,13 +151,13 @@ fn cells_and_pictures_are_of_the_recording_alone() {
     let mel = heard(&scene, &long);
     let picture = picture(&mel);
     assert_eq!(picture.dimensions(), (300, 80));
-    let (mut most, mut least) = ((0, 0), u8::MAX);
+    let mut most = (0, 0);
     for (x, y, pixel) in picture.enumerate_pixels() {
         if pixel.0[0] == 255 {
             most = (x, y);
         }
-        least = least.min(pixel.0[0]);
     }
+    let least = picture.pixels().map(|pixel| pixel.0[0]).min().unwrap();
     let largest = mel.values.iter().copied().fold(f32::NEG_INFINITY, f32::max); // no NaN: logarithms
     // White is the loudest cell, and what is within half a grey level of it: values are within 2, of which 255 levels are 0.0078 each.
     assert!(largest - mel.at(79 - most.1 as usize, most.0 as usize).unwrap() < 0.005);
