@@ -41,7 +41,12 @@ def prepare(checkpoint, rows):
     made = tokenizer(expanded, add_special_tokens=special, padding=len(rows) > 1, return_tensors="pt")
     if recordings:
         whole = processor(
-            text=list(texts), audio=[samples for samples, _ in recordings], sampling_rate=recordings[0][1], padding=True, return_tensors="pt"
+            text=list(texts),
+            audio=[samples for samples, _ in recordings],
+            sampling_rate=recordings[0][1],
+            padding=True,
+            return_tensors="pt",
+            add_special_tokens=special,
         )
         assert whole["input_ids"].equal(made["input_ids"]), "the processor gives other tokens"
         assert (whole["input_features"] - mels).abs().max() < 1e-3

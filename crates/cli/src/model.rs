@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 pub(crate) struct ModelArgs {
     /// A folder as Hugging Face lays them out, a hub id (org/name, org/name@revision) that is in the local cache, or a
     /// model that ships inside: shapes-llava (without MODEL, this one) or shapes-clip, trained on scenes of coloured
-    /// shapes.
+    /// shapes, or tones-qwen2-audio, trained on recordings of tones.
     model: Option<String>,
     /// The same, as an option.
     #[arg(long = "model", value_name = "MODEL", conflicts_with = "model", id = "named")]

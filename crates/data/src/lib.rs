@@ -21,6 +21,7 @@ pub mod grounded;
 pub mod input;
 mod named;
 pub mod rationale;
+mod score;
 mod sentence;
 pub mod shapes;
 pub mod tones;

@@ -143,7 +143,16 @@ impl LogMelSettings {
         let file = file.as_ref();
         let bytes = mmlens_files::read(file, MOST_BYTES)
             .map_err(|source| MelError::Io { file: file.to_owned(), source })?;
-        let fields: Map<String, Value> = mmlens_files::parse_json(&bytes)
+        Self::from_json(file, &bytes)
+    }
+
+    /// The same from the bytes of such a file, which errors call `file`.
+    ///
+    /// # Errors
+    /// As [`LogMelSettings::read`].
+    pub fn from_json(file: impl AsRef<Path>, bytes: &[u8]) -> Result<Self, MelError> {
+        let file = file.as_ref();
+        let fields: Map<String, Value> = mmlens_files::parse_json(bytes)
             .map_err(|source| MelError::Json { file: file.to_owned(), source })?;
         match (fields.get("feature_extractor_type"), fields.get("feature_extractor")) {
             (None, Some(Value::Object(inner))) => Self::of(file, inner),

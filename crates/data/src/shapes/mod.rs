@@ -48,9 +48,10 @@ pub use polls::{Named, Poll};
 pub use question::{CELL_MARGIN, CLEAR_OFFSET, Kind, Mention, Question};
 pub use raster::Mask;
 pub use scene::{MOST_HIDDEN, Object, SIDE, Scene};
-pub use score::{Described, Score, Scores, compare_description, names_every_object};
+pub use score::{Described, Scores, compare_description, names_every_object};
 pub use vocabulary::{Cell, Colour, Direction, Shape, Size, vocabulary};
 pub use world::{MOST_OBJECTS, RED_BRINGS_CROSS, STAR_BRINGS_RING, Sample, Samples, World};
 
 pub use crate::drawn::{Split, UnknownSplit};
 pub use crate::exported::ExportError;
+pub use crate::score::Score;

@@ -7,28 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::describe::{Phrase, parse_description};
 use super::question::{Kind, Question};
 use super::scene::Scene;
-
-/// How many answers were given and how many of them were right.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Score {
-    /// Answers given.
-    pub n: usize,
-    /// Answers right.
-    pub right: usize,
-}
-
-impl Score {
-    /// Counts one more answer.
-    pub fn count(&mut self, right: bool) {
-        self.n += 1;
-        self.right += usize::from(right);
-    }
-
-    /// The part that was right; `None` if nothing was answered.
-    pub fn rate(&self) -> Option<f64> {
-        (self.n > 0).then(|| self.right as f64 / self.n as f64)
-    }
-}
+use crate::score::Score;
 
 /// Scores by kind of question.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -49,3 +49,4 @@ pub use world::{DEEP_BRINGS_PULSE, HISS_BRINGS_BUZZ, MOST_EVENTS, Sample, Sample
 
 pub use crate::drawn::{Split, UnknownSplit};
 pub use crate::exported::ExportError;
+pub use crate::score::Score;

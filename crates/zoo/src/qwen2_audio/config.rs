@@ -22,8 +22,9 @@ pub struct Qwen2AudioConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Raw {
-    #[serde(alias = "audio_token_id")]
     audio_token_index: Option<u32>,
+    /// The same under its newer name.
+    audio_token_id: Option<u32>,
 }
 
 const ARCHITECTURES: &[&str] = &["Qwen2AudioForConditionalGeneration"];
@@ -40,6 +41,14 @@ impl Qwen2AudioConfig {
         let part = |name: &str| config.get(name).cloned().unwrap_or(Value::Null);
         let (audio, text) = (part("audio_config"), part("text_config"));
         present(&text, "text_config.", &["model_type"])?;
+        let audio_token = match (raw.audio_token_index, raw.audio_token_id) {
+            (Some(one), Some(other)) if one != other => {
+                let expected = format!("audio_token_index = {one}, of which it is another name");
+                let (field, found) = ("audio_token_id".to_owned(), other.to_string());
+                return Err(ZooError::Value { field, found, expected });
+            }
+            (one, other) => one.or(other).unwrap_or(151_646),
+        };
         let text = DecoderConfig::read(&text, "text_config.", "qwen2")?;
         if text.model_type != "qwen2" {
             return Err(ZooError::Unsupported {
@@ -51,7 +60,7 @@ impl Qwen2AudioConfig {
         Ok(Self {
             audio: AudioConfig::qwen2_audio(&audio)?,
             text: DecoderConfig { tied: false, ..text },
-            audio_token: raw.audio_token_index.unwrap_or(151_646),
+            audio_token,
         })
     }
 }
@@ -70,6 +79,10 @@ mod tests {
             &json!({"audio_token_id": 7, "text_config": {"tie_word_embeddings": true}}),
         );
         assert_eq!(config.map(|config| (config.audio_token, config.text.tied)).unwrap(), (7, false));
+        let twice =
+            |other: u32| Qwen2AudioConfig::read(&json!({"audio_token_index": 7, "audio_token_id": other}));
+        assert_eq!(twice(7).unwrap().audio_token, 7);
+        assert!(twice(8).unwrap_err().to_string().contains("audio_token_id"));
     }
 
     #[test]

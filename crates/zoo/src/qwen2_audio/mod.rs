@@ -20,7 +20,7 @@ pub use ears::Qwen2AudioEars;
 pub use model::Qwen2AudioModel;
 
 use crate::ZooError;
-use crate::audio::Hearing;
+use crate::audio::{AudioConfig, Hearing};
 use crate::checkpoint::{Layout, Weights, read_json};
 use crate::error::of_folder;
 use crate::redraw::Opening;
@@ -41,13 +41,25 @@ pub fn open_qwen2_audio<'a>(folder: &Path, on: impl Into<Opening<'a>>) -> Result
         let config = Qwen2AudioConfig::read(&config)?;
         let template = ChatTemplate::of_processor(folder, USUAL)?;
         let parts = VlmParts { template: Some(template), ..VlmParts::from_dir(folder, on)? };
-        let model = Weights::new(&parts.checkpoint, &parts.device)
-            .layout(Layout::QWEN2_AUDIO)
-            .build(|weights| Qwen2AudioModel::take(&config, weights))?;
-        let hearing = Hearing::from_dir(folder, &config.audio)?;
-        let ears = Qwen2AudioEars::new(hearing, config.audio.clone(), placeholder(&config, &parts)?);
-        Vlm::new(parts, model, ears)
+        qwen2_audio(&config, parts, |tower| Hearing::from_dir(folder, tower))
     })
+}
+
+/// From parts at hand.
+///
+/// # Errors
+/// Parts that do not fit each other; whatever `hearing` reports.
+pub fn qwen2_audio(
+    config: &Qwen2AudioConfig,
+    parts: VlmParts,
+    hearing: impl FnOnce(&AudioConfig) -> Result<Hearing, ZooError>,
+) -> Result<Vlm, ZooError> {
+    let model = Weights::new(&parts.checkpoint, &parts.device)
+        .layout(Layout::QWEN2_AUDIO)
+        .build(|weights| Qwen2AudioModel::take(config, weights))?;
+    let hearing = hearing(&config.audio)?;
+    let ears = Qwen2AudioEars::new(hearing, config.audio.clone(), placeholder(config, &parts)?);
+    Vlm::new(parts, model, ears)
 }
 
 /// What stands for a recording: the token that the tokenizer names, or the processor's own, which the config must mean.

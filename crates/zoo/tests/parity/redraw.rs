@@ -59,15 +59,15 @@ fn a_shipped_model_forgets_and_still_runs() {
         assert!(one.weights_hash().ends_with("all drawn anew by seed 1"), "{}", one.weights_hash());
         let changed = bits(own.as_ref()).iter().zip(bits(one.as_ref())).filter(|(a, b)| *a != b).count();
         assert!(changed * 2 > own.weights().len(), "{name}: {changed}");
-        let sample = match mmlens_core::kind::compares(own.as_ref()) {
-            true => mmlens_core::Sample::new(
-                vec![mmlens_core::Picture::new("grey", image::RgbImage::new(64, 64))],
-                mmlens_core::Words::Texts(vec!["a red circle".to_owned()]),
-            ),
-            false => mmlens_core::Sample::ask(
-                mmlens_core::Picture::new("grey", image::RgbImage::new(64, 64)),
-                "what colour is the circle?",
-            ),
+        let grey = || mmlens_core::Picture::new("grey", image::RgbImage::new(64, 64));
+        let sample = match name {
+            "shapes-clip" => mmlens_core::Sample::captions(grey(), ["a red circle"]),
+            "tones-qwen2-audio" => {
+                let hum = (0..48_000).map(|at| (at as f32 * 0.1).sin() * 0.1).collect();
+                let hum = mmlens_core::sound::Sound::new("hum", hum, 16_000).unwrap();
+                mmlens_core::Sample::hear(hum, "what pitch is the sound ?")
+            }
+            _ => mmlens_core::Sample::ask(grey(), "what colour is the circle?"),
         };
         let inputs = one.encode(&sample).unwrap();
         one.run(&inputs, Plan::new().to_output()).unwrap();
