@@ -30,7 +30,8 @@ pub fn session_breaches(subject: &dyn Subject, inputs: &Inputs) -> Vec<String> {
 
 /// The site that a plan of the contract changes.
 fn place() -> Site {
-    Site::block(Part::Text, 0, Point::ResidPost)
+    // What enters the first block is in its keys, so that later steps read it, whatever number of blocks there is.
+    Site::block(Part::Text, 0, Point::ResidPre)
 }
 
 /// Tokens for the rows of a step, others for another `path`; no placeholder is among them.

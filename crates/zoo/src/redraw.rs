@@ -105,6 +105,11 @@ fn part_of<'a>(name: &str, mut names: impl Iterator<Item = &'a str>) -> Part {
         Part::Connector
     } else if has(&["vision_tower", "vision_model", "visual", "vit", "classifier", "visual_projection"]) {
         Part::Vision
+    } else if has(&["audio_tower"]) {
+        Part::Audio
+    } else if name.starts_with("model.encoder.") {
+        // Whisper's encoder is its tower, which begins with convolutions.
+        if names.any(|other| other.starts_with("model.encoder.conv1.")) { Part::Audio } else { Part::Text }
     } else if has(&["text_encoder"]) && names.any(|other| other.starts_with("text_decoder.")) {
         Part::Encoder
     } else {
@@ -165,6 +170,10 @@ mod tests {
         assert_eq!(part("lm_head.weight"), Part::Text);
         assert_eq!(part("text_encoder.encoder.layer.0.output.dense.bias"), Part::Encoder);
         assert_eq!(part_of("text_encoder.x", ["text_proj.weight"].into_iter()), Part::Text);
+        assert_eq!(part("model.audio_tower.layers.0.fc1.weight"), Part::Audio);
+        let whisper = |name: &str| part_of(name, ["model.encoder.conv1.weight"].into_iter());
+        assert_eq!(whisper("model.encoder.layers.0.fc1.weight"), Part::Audio);
+        assert_eq!(whisper("model.decoder.layers.0.fc1.weight"), Part::Text);
         assert_eq!(
             Redraw::of([Part::Vision, Part::Text], Seed(3)).to_string(),
             "vision, text drawn anew by seed 3"

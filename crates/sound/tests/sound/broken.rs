@@ -120,7 +120,7 @@ fn what_decoders_pass_over_is_an_error() {
 #[test]
 fn a_panic_of_the_decoder_is_an_error_of_the_file() {
     let said = said(&vorbis(1, 100, 32));
-    assert!(said.starts_with("a: the decoder fails: ") && said.ends_with(" (a panic)"), "{said}");
+    assert!(said.starts_with("a: the decoder fails: ") && said.contains(" (a panic at symphonia"), "{said}");
 }
 
 /// A test of every file: whatever happens to its bytes, it ends soon, without a panic.

@@ -52,12 +52,14 @@ const NEVER_NULL: [&str; 7] = [
 ];
 
 /// Other names of fields, which configs have beside them.
-const ALIASES: [(&str, &str); 4] = [
+const ALIASES: [(&str, &str); 3] = [
     ("hidden_size", "d_model"),
     ("num_hidden_layers", "encoder_layers"),
     ("num_attention_heads", "encoder_attention_heads"),
-    ("intermediate_size", "encoder_ffn_dim"),
 ];
+/// One more of each family: Whisper's, and Qwen2-Audio's.
+const OWN_ALIAS: [(&str, &str); 2] =
+    [("num_key_value_heads", "encoder_attention_heads"), ("intermediate_size", "encoder_ffn_dim")];
 
 /// Frames of a spectrogram that become one position: the second convolution goes over two at a time.
 pub(crate) const STRIDE: usize = 2;
@@ -108,7 +110,8 @@ impl AudioConfig {
             act: Act::named(&field("activation_function"), act)?,
             pooled,
         };
-        for (alias, name) in ALIASES {
+        let own = OWN_ALIAS.get(usize::from(pooled)).copied();
+        for (alias, name) in ALIASES.into_iter().chain(own) {
             let own = config.get(name).filter(|own| !own.is_null());
             if let (Some(other), Some(own)) = (config.get(alias).filter(|other| !other.is_null()), own)
                 && other != own
@@ -191,8 +194,8 @@ mod tests {
     fn what_cannot_be_is_refused_by_name() {
         for (config, said) in [
             (
-                json!({"encoder_attention_heads": 5}),
-                "`audio_config.encoder_attention_heads` = 5, expected a divisor",
+                json!({"encoder_attention_heads": 7}),
+                "`audio_config.encoder_attention_heads` = 7, expected a divisor",
             ),
             (json!({"d_model": null}), "audio_config.d_model"),
             (json!({"activation_function": "mish"}), "audio_config.activation_function"),

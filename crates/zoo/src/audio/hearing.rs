@@ -39,7 +39,9 @@ impl Hearing {
     pub fn from_dir(folder: &Path, tower: &AudioConfig) -> Result<Self, ZooError> {
         let nested = folder.join("processor_config.json");
         let fields: Option<serde_json::Value> = crate::checkpoint::read_json_if_there(&nested)?;
-        let file = match fields.is_some_and(|fields| fields.get("feature_extractor").is_some()) {
+        let file = match fields
+            .is_some_and(|fields| fields.get("feature_extractor").is_some_and(serde_json::Value::is_object))
+        {
             true => nested,
             false => folder.join("preprocessor_config.json"),
         };

@@ -129,8 +129,8 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Looks for the template of a folder: `chat_template.jinja`, `chat_template.json`, then the field `chat_template` of
-    /// `processor_config.json` and of `tokenizer_config.json`. Of several templates it takes the one called `default`.
+    /// Looks for the template of a folder, in transformers' order: the field `chat_template` of `processor_config.json`, `chat_template.json`,
+    /// `chat_template.jinja`, then the field of `tokenizer_config.json`. Of several templates it takes the one called `default`.
     ///
     /// # Errors
     ///
@@ -139,20 +139,32 @@ impl ChatTemplate {
         Self::named(dir, "default")
     }
 
-    /// The template that a processor of transformers has, whose class brings `usual`: that of `chat_template.jinja`, `chat_template.json`
-    /// or `processor_config.json`, else `usual`; the one of `tokenizer_config.json` has no say.
+    /// The template that a processor of transformers has, whose class brings `usual`: that of `processor_config.json`, `chat_template.json`
+    /// or `chat_template.jinja`, in this order, else `usual`; the one of `tokenizer_config.json` has no say.
     ///
     /// # Errors
     ///
     /// What makes a file unusable.
     pub fn of_processor(dir: &Path, usual: &str) -> Result<Self, TextError> {
-        let nested = read_json_if_there::<Map<String, Json>>(dir.join("processor_config.json"))?;
-        let nested =
-            nested.is_some_and(|fields| fields.get("chat_template").is_some_and(|own| !own.is_null()));
-        let own = ["chat_template.jinja", "chat_template.json"].iter().any(|file| dir.join(file).exists());
-        match own || nested {
-            true => Self::from_dir(dir),
-            false => Self::new("the chat template of its class", usual, SpecialTokens::from_dir(dir)?),
+        match Self::of_files(dir, "default")? {
+            Some(own) => Ok(own),
+            None => Self::new("the chat template of its class", usual, SpecialTokens::from_dir(dir)?),
+        }
+    }
+
+    /// That of the files of a processor.
+    fn of_files(dir: &Path, name: &str) -> Result<Option<Self>, TextError> {
+        let special = SpecialTokens::from_dir(dir)?;
+        for file in ["processor_config.json", "chat_template.json"] {
+            if let Some((name, source)) = in_field(&dir.join(file), name)? {
+                return Self::new(&name, &source, special).map(Some);
+            }
+        }
+        let plain = dir.join("chat_template.jinja");
+        match mmlens_files::read_text(&plain, MOST_TEMPLATE_BYTES as u64) {
+            Ok(source) => Self::new(&plain.display().to_string(), &source, special).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(ConfigError::Read { file: plain, source }.into()),
         }
     }
 
@@ -163,20 +175,11 @@ impl ChatTemplate {
     /// As [`ChatTemplate::from_dir`], and [`TextError::NoSuchTemplate`].
     pub fn named(dir: impl AsRef<Path>, name: &str) -> Result<Self, TextError> {
         let dir = dir.as_ref();
-        let special = SpecialTokens::from_dir(dir)?;
-        let plain = dir.join("chat_template.jinja");
-        match mmlens_files::read_text(&plain, MOST_TEMPLATE_BYTES as u64) {
-            Ok(source) => return Self::new(&plain.display().to_string(), &source, special),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(ConfigError::Read { file: plain, source }.into()),
+        if let Some(own) = Self::of_files(dir, name)? {
+            return Ok(own);
         }
-        for file in ["chat_template.json", "processor_config.json", "tokenizer_config.json"] {
-            let file = dir.join(file);
-            let Some(mut fields) = read_json_if_there::<Map<String, Json>>(&file)? else { continue };
-            if let Some(value) = fields.remove("chat_template").filter(|value| !value.is_null()) {
-                let source = choose(&file, &value, name)?;
-                return Self::new(&format!("{} (chat_template)", file.display()), &source, special);
-            }
+        if let Some((name, source)) = in_field(&dir.join("tokenizer_config.json"), name)? {
+            return Self::new(&name, &source, SpecialTokens::from_dir(dir)?);
         }
         Err(TextError::NoTemplate { dir: dir.to_owned() })
     }
@@ -306,6 +309,15 @@ fn without_nulls(messages: &Json) -> Json {
 fn clock() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The template of this name in the field of a JSON file, and what errors call it; `None` where there is no such file or field.
+fn in_field(file: &Path, name: &str) -> Result<Option<(String, String)>, TextError> {
+    let Some(mut fields) = read_json_if_there::<Map<String, Json>>(file)? else { return Ok(None) };
+    let Some(value) = fields.remove("chat_template").filter(|value| !value.is_null()) else {
+        return Ok(None);
+    };
+    Ok(Some((format!("{} (chat_template)", file.display()), choose(file, &value, name)?)))
 }
 
 /// One template, of one or of several: a text, a list of `{name, template}`, or an object by name.

@@ -1,9 +1,10 @@
 //! Tokenizers: from text to ids and back, as the `tokenizers` library and transformers do it together.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokenizers::AddedToken;
 
 use super::class::TokenizerClass;
@@ -64,8 +65,21 @@ impl Tokenizer {
         let dir = dir.as_ref();
         let special = SpecialTokens::from_dir(dir)?;
         let (file, text) = class.read(dir, &special)?;
-        let config_file = dir.join("tokenizer_config.json");
-        let config = read_json_if_there(&config_file)?.unwrap_or_default();
+        let mut config_file = dir.join("tokenizer_config.json");
+        let mut config: Map<String, Value> = read_json_if_there(&config_file)?.unwrap_or_default();
+        // Older folders without a whole tokenizer have the added tokens in a file of their own.
+        if file != dir.join("tokenizer.json") && !config.contains_key("added_tokens_decoder") {
+            let own = dir.join("added_tokens.json");
+            if let Some(listed) = read_json_if_there::<BTreeMap<String, u32>>(&own)? {
+                let described = |(content, id): (String, u32)| {
+                    let special = special.iter().any(|(_, token)| token == content);
+                    (id.to_string(), json!({ "content": content, "special": special }))
+                };
+                let all: Map<String, Value> = listed.into_iter().map(described).collect();
+                config.insert("added_tokens_decoder".to_owned(), all.into());
+                config_file = own;
+            }
+        }
         Self::assemble(file, &text, &config_file, &config, special)
     }
 

@@ -13,7 +13,8 @@ use super::languages;
 use crate::ZooError;
 use crate::checkpoint::{GenerationConfig, read_json, read_json_if_there};
 
-/// What a checkpoint says of its prompt, in `generation_config.json`, or where that is missing in `config.json`.
+/// What a checkpoint says of its prompt, in `generation_config.json`; where that is missing, start and forced tokens of `config.json`, which
+/// are all that transformers takes from there.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PromptSettings {
     file: PathBuf,
@@ -41,7 +42,14 @@ struct Raw {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct OfModel {
+    #[serde(default = "start")]
+    decoder_start_token_id: Option<u32>,
     forced_decoder_ids: Option<Vec<(usize, Option<u32>)>>,
+}
+
+/// The default of the class.
+fn start() -> Option<u32> {
+    Some(50257)
 }
 
 /// What there is to do.
@@ -54,10 +62,13 @@ impl PromptSettings {
     /// A file that is not as expected.
     pub fn from_dir(folder: &Path) -> Result<Self, ZooError> {
         let (own, model) = (folder.join("generation_config.json"), folder.join("config.json"));
-        let forced = read_json::<OfModel>(&model)?.forced_decoder_ids;
+        let OfModel { decoder_start_token_id, forced_decoder_ids: forced } = read_json(&model)?;
         Ok(match read_json_if_there(&own)? {
             Some(raw) => Self { file: own, raw, forced },
-            None => Self { raw: read_json(&model)?, file: model, forced },
+            None => {
+                let raw = Raw { decoder_start_token_id, ..Raw::default() };
+                Self { raw, file: model, forced }
+            }
         })
     }
 

@@ -65,19 +65,37 @@ pub struct WhisperParts {
 pub fn open_whisper<'a>(folder: &Path, on: impl Into<Opening<'a>>) -> Result<Whisper, ZooError> {
     let Opening { device, redraw } = on.into();
     of_folder(folder, || {
-        let config: Value = read_json(folder.join("config.json"))?;
-        let config = WhisperConfig::read(&config)?;
+        let whole: Value = read_json(folder.join("config.json"))?;
+        let config = WhisperConfig::read(&whole)?;
         Whisper::new(WhisperParts {
             name: name_of(folder),
             checkpoint: Checkpoint::open(folder)?.redrawn(redraw),
             tokenizer: Tokenizer::from_dir(folder)?,
             hearing: Hearing::from_dir(folder, &config.audio)?,
             prompt: PromptSettings::from_dir(folder)?,
-            generation: GenerationConfig::from_dir(folder)?,
+            generation: with_defaults(GenerationConfig::from_dir(folder)?, &whole),
             device: device.clone(),
             config,
         })
     })
+}
+
+/// What generates as `config.json` says, without settings of its own, has the defaults of the class where that leaves a field out.
+fn with_defaults(mut generation: GenerationConfig, config: &Value) -> GenerationConfig {
+    /// The class's token of ends, beginnings and padding; without it nothing is left out at first either.
+    const END: u32 = 50256;
+    let absent = |field: &str| generation.from_model_config && config.get(field).is_none();
+    let [eos, bos, pad, first] =
+        ["eos_token_id", "bos_token_id", "pad_token_id", "begin_suppress_tokens"].map(absent);
+    if eos {
+        generation.eos = vec![END];
+    }
+    generation.bos = if bos { Some(END) } else { generation.bos };
+    generation.pad = if pad { Some(END) } else { generation.pad };
+    if first {
+        generation.begin_suppress_tokens = Some(vec![220, i64::from(END)]);
+    }
+    generation
 }
 
 impl Whisper {
@@ -294,7 +312,13 @@ impl Subject for Whisper {
         let failed =
             |error: ZooError| SubjectError::Generation { subject: name.clone(), reason: error.to_string() };
         prompt.supported().map_err(failed)?;
-        rules(generation, checkpoint.origin(), config.vocab, Rules::none(inputs).texts).map_err(failed)
+        // What these two are of is the encoder's text, and it is given a recording.
+        let own = GenerationConfig {
+            encoder_repetition_penalty: None,
+            encoder_no_repeat_ngram_size: None,
+            ..generation.clone()
+        };
+        rules(&own, checkpoint.origin(), config.vocab, Rules::none(inputs).texts).map_err(failed)
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, SubjectError> {

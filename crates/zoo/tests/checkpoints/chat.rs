@@ -191,6 +191,11 @@ fn templates_are_found_where_they_may_be() {
         r#"{"chat_template": "from the tokenizer of {{ bos_token }}", "bos_token": {"content": "B"}}"#,
     );
     assert_eq!(rendered(), "from the tokenizer of B");
+    // transformers looks into the older file first, and into the processor's own before all.
+    write("chat_template.jinja", "from its own file\n");
+    assert_eq!(rendered(), "from its own file");
+    write("chat_template.json", r#"{"chat_template": "from its own JSON"}"#);
+    assert_eq!(rendered(), "from its own JSON");
     write(
         "processor_config.json",
         r#"{"chat_template": [{"name": "rag", "template": "r"}, {"name": "default", "template": "d"}]}"#,
@@ -199,10 +204,6 @@ fn templates_are_found_where_they_may_be() {
     assert_eq!(ChatTemplate::named(dir, "rag").unwrap().render(&[], &ChatOptions::default()).unwrap(), "r");
     let error = ChatTemplate::named(dir, "tools").unwrap_err().to_string();
     assert!(error.ends_with("no chat template called `tools`; there are rag, default"), "{error}");
-    write("chat_template.json", r#"{"chat_template": "from its own JSON"}"#);
-    assert_eq!(rendered(), "from its own JSON");
-    write("chat_template.jinja", "from its own file\n");
-    assert_eq!(rendered(), "from its own file");
 }
 
 #[test]

@@ -233,3 +233,116 @@ fn a_certificate_notices_a_spectrogram_that_is_off() {
         certificate.compared.iter().filter(|c| !c.passed).map(|c| c.name.as_str()).collect();
     assert_eq!(differ, ["input_features"]);
 }
+
+/// Folders from before there was `tokenizer.json` have vocabulary, merges and added tokens in files of their own.
+#[test]
+fn a_whisper_of_the_slow_tokenizer_knows_its_special_tokens() {
+    let folder = changed("whisper-a", "tokenizer_config.json", |fields| {
+        fields.as_object_mut().unwrap().remove("added_tokens_decoder");
+    });
+    let at = |name: &str| folder.path().join(name);
+    let whole: Value = serde_json::from_slice(&std::fs::read(at("tokenizer.json")).unwrap()).unwrap();
+    std::fs::remove_file(at("tokenizer.json")).unwrap();
+    let merges: Vec<String> = whole["model"]["merges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pair| match pair {
+            Value::String(pair) => pair.clone(),
+            pair => format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()),
+        })
+        .collect();
+    let added: serde_json::Map<String, Value> = whole["added_tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|token| (token["content"].as_str().unwrap().to_owned(), token["id"].clone()))
+        .collect();
+    std::fs::write(at("vocab.json"), whole["model"]["vocab"].to_string()).unwrap();
+    std::fs::write(at("merges.txt"), format!("#version: 0.2\n{}\n", merges.join("\n"))).unwrap();
+    let special: Vec<&str> = whole["added_tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|token| token["special"] == true)
+        .map(|token| token["content"].as_str().unwrap())
+        .collect();
+    std::fs::write(at("added_tokens.json"), Value::from(added).to_string()).unwrap();
+    let listed = json!({ "additional_special_tokens": special });
+    std::fs::write(at("special_tokens_map.json"), listed.to_string()).unwrap();
+    let (older, newer) = (mmlens_zoo::open(folder.path(), &Device::flex()).unwrap(), open("whisper-a"));
+    let text = "<|startoftranscript|><|fr|><|transcribe|><|0.00|> two<|0.46|>";
+    assert_eq!(older.tokens(text).unwrap(), newer.tokens(text).unwrap());
+    let map =
+        |subject: &dyn Subject| subject.encode(&heard(&["chirp"], Words::Nothing)).unwrap().map().clone();
+    assert_eq!(map(older.as_ref()).tokens, map(newer.as_ref()).tokens);
+}
+
+/// What is said of the encoder's text is said of nothing where the encoder is given a recording.
+#[test]
+fn rules_for_the_text_of_an_encoder_are_none_for_a_recording() {
+    let folder = changed("whisper-a", "generation_config.json", |fields| {
+        fields["encoder_repetition_penalty"] = json!(3.0);
+        fields["encoder_no_repeat_ngram_size"] = json!(1);
+    });
+    let rules = |subject: &dyn Subject| {
+        let inputs = subject.encode(&heard(&["chirp"], Words::Nothing)).unwrap();
+        format!("{:?}", subject.rules(&inputs).unwrap())
+    };
+    let with = mmlens_zoo::open(folder.path(), &Device::flex()).unwrap();
+    assert_eq!(rules(with.as_ref()), rules(open("whisper-a").as_ref()));
+}
+
+/// Without `generation_config.json` transformers takes from `config.json` what generation settings know, the defaults of the class among them.
+#[test]
+fn a_whisper_without_generation_settings_has_those_of_its_class() {
+    let folder = changed("whisper-old", "config.json", |fields| {
+        fields["language"] = json!("fr");
+        fields["task"] = json!("transcribe");
+        fields["return_timestamps"] = json!(true);
+    });
+    let _ = std::fs::remove_file(folder.path().join("generation_config.json"));
+    let map = |subject: &dyn Subject| {
+        let inputs = subject.encode(&heard(&["chirp"], Words::Nothing)).unwrap();
+        (inputs.ids.clone(), format!("{:?}", subject.rules(&inputs).map_err(|error| error.to_string())))
+    };
+    let subject = mmlens_zoo::open(folder.path(), &Device::flex()).unwrap();
+    let (ids, rules) = map(subject.as_ref());
+    let plain = changed("whisper-old", "config.json", |_| {});
+    let _ = std::fs::remove_file(plain.path().join("generation_config.json"));
+    let plain = mmlens_zoo::open(plain.path(), &Device::flex()).unwrap();
+    assert_eq!((ids, rules), map(plain.as_ref()));
+}
+
+#[test]
+fn other_names_of_a_field_must_agree_with_it() {
+    let folder = changed("whisper-a", "config.json", |fields| fields["num_key_value_heads"] = json!(77));
+    let said = mmlens_zoo::open(folder.path(), &Device::flex()).err().unwrap().to_string();
+    assert!(said.contains("num_key_value_heads") && said.contains("encoder_attention_heads"), "{said}");
+}
+
+/// A processor looks into its own file first, then into the older one of templates, then into the newer.
+#[test]
+fn the_template_of_a_processor_is_its_own_before_all_others() {
+    let folder = changed("qwen2-audio-a", "config.json", |_| {});
+    let encoded = || {
+        let subject = mmlens_zoo::open(folder.path(), &Device::flex()).unwrap();
+        let sample = heard(&["chirp"], Words::Question("Hi?".to_owned()));
+        subject.encode(&sample).unwrap().map().text.clone()
+    };
+    let template = |mark: &str| format!("{mark}<|audio_bos|><|AUDIO|><|audio_eos|>");
+    std::fs::write(folder.path().join("chat_template.jinja"), template("c")).unwrap();
+    assert!(encoded().starts_with('c'));
+    std::fs::write(
+        folder.path().join("chat_template.json"),
+        json!({"chat_template": template("b")}).to_string(),
+    )
+    .unwrap();
+    assert!(encoded().starts_with('b'));
+    let own = folder.path().join("processor_config.json");
+    let mut fields: Value =
+        std::fs::read(&own).map_or(json!({}), |text| serde_json::from_slice(&text).unwrap());
+    fields["chat_template"] = json!(template("a"));
+    std::fs::write(&own, fields.to_string()).unwrap();
+    assert!(encoded().starts_with('a'));
+}

@@ -297,6 +297,24 @@ fn the_shipped_dual_encoder_opens_and_knows_the_true_caption() {
 }
 
 #[test]
+fn the_shipped_model_that_listens_opens_and_answers() {
+    let tones = shipped::tones(&Device::flex()).unwrap();
+    // a long loud deep buzz, a long soft high hiss, a short soft deep pulse
+    let scene = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/sounds/scene.wav");
+    let sound = mmlens_core::sound::Sound::open(scene).unwrap();
+    for (question, expected) in [
+        ("What pitch is the hiss?", "high"),
+        ("how many sounds are there ?", "3"),
+        ("what kind is the first sound ?", "buzz"),
+    ] {
+        let inputs = tones.encode(&Sample::hear(sound.clone(), question)).unwrap();
+        assert_eq!(inputs.map().picture(0).len(), 75);
+        let answer = tones.generate(&inputs, &Generation::default()).unwrap().remove(0);
+        assert_eq!((answer.text.as_str(), answer.ended), (expected, true), "{question}");
+    }
+}
+
+#[test]
 fn shipped_models_are_found_by_name() {
     for name in shipped::names() {
         assert_eq!(shipped::named(name, &Device::flex()).unwrap().unwrap().name(), name);
