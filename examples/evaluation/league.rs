@@ -1,4 +1,4 @@
-//! Methods beside baselines on the shapes world, where it is known which object each answer rests on.
+//! Methods beside baselines on the shapes world and the tones world, where it is known which object or sound each answer rests on.
 
 #[path = "../strip.rs"]
 mod strip;
@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use mmlens::core::{Cases, Mask, SubjectError};
 use mmlens::data::shapes::{Detail, Kind, Mentioned, SIDE, ShapesCases, Split, World};
+use mmlens::data::tones;
 use mmlens::engine::End;
 use mmlens::evaluation::{
     AnyMetric, Contestant, EdgeFilter, Evaluation, EvaluationSettings, Explainer, METRICS, Map, Models,
@@ -31,41 +32,22 @@ pub(crate) enum Extent {
     Whole,
 }
 
-/// Questions about one object, or captions of it, and the pixels of the object.
-struct Evidence {
+/// Data sets in turn: the first case of each, then the second of each.
+struct InTurn {
     name: String,
-    kinds: Vec<ShapesCases>,
+    all: Vec<Box<dyn Cases>>,
     count: usize,
-    captions: bool,
 }
 
-impl Evidence {
-    /// Questions about the colour, shape, size and place of an object in turn; of captions "a red circle", of an object that colour questions are
-    /// about.
-    fn new(world: u64, count: usize, captions: bool) -> Self {
-        let all = if captions {
-            vec![Kind::Colour]
-        } else {
-            vec![Kind::Colour, Kind::Shape, Kind::Size, Kind::Location]
-        };
-        let each = count.div_ceil(all.len());
-        let kinds = all
-            .into_iter()
-            .map(|kind| ShapesCases::new(World::new(world), Split::Test, kind, each))
-            .collect();
-        let what = if captions { "captions" } else { "questions" };
-        Self { name: format!("shapes {world}, test, {what} about one object"), kinds, count, captions }
-    }
-
-    fn at(&self, index: usize) -> Result<(&ShapesCases, usize), SubjectError> {
+impl InTurn {
+    fn at(&self, index: usize) -> Result<(&dyn Cases, usize), SubjectError> {
         let none = || SubjectError::NoCase { data: self.name.clone(), index, len: self.count };
-        let kind =
-            self.kinds.get(index % self.kinds.len()).filter(|_| index < self.count).ok_or_else(none)?;
-        Ok((kind, index / self.kinds.len()))
+        let own = self.all.get(index % self.all.len()).filter(|_| index < self.count).ok_or_else(none)?;
+        Ok((own.as_ref(), index / self.all.len()))
     }
 }
 
-impl Cases for Evidence {
+impl Cases for InTurn {
     fn name(&self) -> &str {
         &self.name
     }
@@ -75,34 +57,91 @@ impl Cases for Evidence {
     }
 
     fn case(&self, index: usize) -> Result<Case, SubjectError> {
-        let (kind, at) = self.at(index)?;
-        let case = kind.case(at)?;
-        if !self.captions {
-            return Ok(case);
-        }
-        let (scene, question) = kind.scene(at)?;
-        let object = question.evidence.first().and_then(|object| scene.objects.get(*object));
-        let missing =
-            || SubjectError::Annotation { data: self.name.clone(), reason: "no evidence".to_owned() };
-        let caption = Mentioned::of(object.ok_or_else(missing)?, Detail::ColourAndShape).to_string();
-        let sample = Sample { words: Words::Texts(vec![caption]), ..case.sample };
-        Ok(Case { sample, target: Target::Objective(Objective::Similarity) })
+        let (own, at) = self.at(index)?;
+        own.case(at)
     }
 
     fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {
-        let (kind, at) = self.at(index)?;
-        kind.masks(at)
+        let (own, at) = self.at(index)?;
+        own.masks(at)
     }
 
     fn hash(&self) -> Result<String, SubjectError> {
-        let each: Vec<String> = self.kinds.iter().map(Cases::hash).collect::<Result<_, _>>()?;
+        let each: Vec<String> = self.all.iter().map(|own| own.hash()).collect::<Result<_, _>>()?;
         Ok(mmlens::files::sha256(json!([self.name, self.count, each]).to_string()))
     }
 }
 
-/// On the picture alone, against its mean colour.
-fn contestants(decoder: bool, extent: Extent) -> Result<Vec<Contestant>> {
-    let along = vec![End::new(Site::of(Part::Vision, Point::Pixels), Baseline::Mean)];
+/// Captions "a red circle" of the object that a question about colours is about.
+struct Captions(ShapesCases);
+
+impl Cases for Captions {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn case(&self, index: usize) -> Result<Case, SubjectError> {
+        let (scene, question) = self.0.scene(index)?;
+        let object = question.evidence.first().and_then(|object| scene.objects.get(*object));
+        let missing =
+            || SubjectError::Annotation { data: self.0.name().to_owned(), reason: "no evidence".to_owned() };
+        let caption = Mentioned::of(object.ok_or_else(missing)?, Detail::ColourAndShape).to_string();
+        let sample = Sample { words: Words::Texts(vec![caption]), ..self.0.case(index)?.sample };
+        Ok(Case { sample, target: Target::Objective(Objective::Similarity) })
+    }
+
+    fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {
+        self.0.masks(index)
+    }
+
+    fn hash(&self) -> Result<String, SubjectError> {
+        self.0.hash()
+    }
+}
+
+/// Cases of the world that a model knows, each about one object or sound, with the places of that.
+///
+/// Of pictures questions about the colour, shape, size and place of an object; of captions such of an object that questions about colours are about; of
+/// recordings questions about the pitch, timbre, length and loudness of a sound.
+fn evidence(model: &str, count: usize) -> Result<InTurn> {
+    let (seed, name) = (7, |world: &str, what: &str| format!("{world} 7, test, {what}"));
+    let shapes = |kind, count| ShapesCases::new(World::new(seed), Split::Test, kind, count);
+    let each = count.div_ceil(4);
+    Ok(match model {
+        "shapes-clip" => InTurn {
+            name: name("shapes", "captions about one object"),
+            all: vec![Box::new(Captions(shapes(Kind::Colour, count)))],
+            count,
+        },
+        "tones-qwen2-audio" => {
+            use tones::Kind::{Length, Loudness, Pitch, Timbre};
+            let of = |kind| -> Result<Box<dyn Cases>> {
+                let (world, listening) = (tones::World::new(seed), tones::listening()?);
+                Ok(Box::new(tones::TonesCases::new(world, tones::Split::Test, kind, each, listening)))
+            };
+            let all = [Pitch, Timbre, Length, Loudness].into_iter().map(of).collect::<Result<_>>()?;
+            InTurn { name: name("tones", "questions about one sound"), all, count }
+        }
+        _ => {
+            let of = |kind| -> Box<dyn Cases> { Box::new(shapes(kind, each)) };
+            let all = [Kind::Colour, Kind::Shape, Kind::Size, Kind::Location].into_iter().map(of).collect();
+            InTurn { name: name("shapes", "questions about one object"), all, count }
+        }
+    })
+}
+
+/// On the picture alone, against its mean colour; on the recording alone, against the means of its filters and silence.
+fn contestants(model: &str, extent: Extent) -> Result<Vec<Contestant>> {
+    let heard = model == "tones-qwen2-audio";
+    let entrance = match heard {
+        true => Site::of(Part::Audio, Point::Mel),
+        false => Site::of(Part::Vision, Point::Pixels),
+    };
+    let along = vec![End::new(entrance, Baseline::Mean)];
     let path = integrated_gradients::Settings {
         along: Some(along),
         steps: Some(if extent == Extent::Whole { 50 } else { 16 }),
@@ -110,21 +149,31 @@ fn contestants(decoder: bool, extent: Extent) -> Result<Vec<Contestant>> {
         ..Default::default()
     };
     let hide = occlusion::Settings { words: None, pixels: Baseline::Mean, rows: 64, ..Default::default() };
-    let mut all = vec![
-        Contestant::new("integrated gradients", Box::new(IntegratedGradients::new(path)?)),
-        Contestant::new("occlusion, 8 x 8", Box::new(Occlusion::new(hide)?)),
-    ];
+    let mut all = vec![Contestant::new("integrated gradients", Box::new(IntegratedGradients::new(path)?))];
+    if heard {
+        // Bands of equally many filters, by stretches of a tenth of a second.
+        let cells = occlusion::Cover::Grid { rows: 8, cols: 30 };
+        let by = |sounds| occlusion::Settings { picture: Some(cells), sounds, ..hide.clone() };
+        let means = occlusion::Hush::Replace(Baseline::Mean);
+        for (name, sounds) in [("silence", occlusion::Hush::Silence), ("means", means)] {
+            let method = Box::new(Occlusion::new(by(sounds))?);
+            all.push(Contestant::new(format!("occlusion, 8 x 30, {name}"), method));
+        }
+    } else {
+        all.push(Contestant::new("occlusion, 8 x 8", Box::new(Occlusion::new(hide)?)));
+    }
     if extent == Extent::Whole {
         let game = kernel_shap::Settings { words: None, samples: 128, rows: 64, ..Default::default() };
-        all.push(Contestant::new("Kernel SHAP, 4 x 4", Box::new(KernelShap::new(game)?)));
+        let method = Box::new(KernelShap::new(game)?);
+        all.push(Contestant::new("Kernel SHAP, 4 x 4", method));
     }
-    if decoder {
-        all.push(
-            Contestant::new("rollout, decoder", Box::new(AttentionRollout::default())).with_table("picture"),
-        );
+    if model == "shapes-llava" {
+        let rollout = Contestant::new("rollout, decoder", Box::new(AttentionRollout::default()));
+        all.push(rollout.with_table("picture"));
     }
     let through = Contestant::new("rollout, through the tower", Box::new(AttentionRollout::default()));
-    all.push(through.with_table("picture through the tower"));
+    let what = if heard { "recording" } else { "picture" };
+    all.push(through.with_table(format!("{what} through the tower")));
     Ok(all)
 }
 
@@ -158,9 +207,8 @@ fn open(model: &str, redraw: Option<Redraw>) -> Result<Box<dyn Subject>> {
 /// with random weights, a random map.
 pub(crate) fn maps() -> Result<Vec<u8>> {
     let (subject, random) = (open("shapes-llava", None)?, open("shapes-llava", Some(Redraw::all(Seed(0))))?);
-    let data = Evidence::new(7, 1, false);
-    let (kind, at) = data.at(0)?;
-    let (scene, case) = (kind.scene(at)?.0.render(), data.case(0)?);
+    let data = ShapesCases::new(World::new(7), Split::Test, Kind::Colour, 1);
+    let (scene, case) = (data.scene(0)?.0.render(), data.case(0)?);
     let evidence = data.masks(0)?.into_iter().next().context("a mask")?;
     let mut marked = scene.clone();
     for (pixel, inside) in marked.pixels_mut().zip(&evidence.inside) {
@@ -169,7 +217,7 @@ pub(crate) fn maps() -> Result<Vec<u8>> {
     let [on, on_random] = [&subject, &random].map(|subject| On::new(subject.as_ref()));
     let over = |map: &Map| strip::over(&scene, &painted(map)?);
     let (mut above, mut below) = (vec![scene.clone()], vec![marked]);
-    for own in contestants(false, Extent::Glance)?.iter().take(2) {
+    for own in contestants("shapes-clip", Extent::Glance)?.iter().take(2) {
         for (on, row) in [(&on, &mut above), (&on_random, &mut below)] {
             let finding = own.method.run_given(on, &Given::new(case.clone())?)?;
             row.push(over(&Map::of(&finding, Side::Pictures, None)?)?);
@@ -199,8 +247,7 @@ pub(crate) fn scores(
 ) -> Result<Finding> {
     let open = |redraw| open(model, redraw);
     let subject = open(None)?;
-    let captions = mmlens::core::kind::compares(subject.as_ref());
-    let data = Evidence::new(7, cases, captions);
+    let data = evidence(model, cases)?;
     let random = open(Some(Redraw::all(Seed(0))))?;
     let steps = Redraw::cascade(subject.as_ref(), Seed(0));
     let steps = steps.into_iter().map(|(name, redraw)| Ok((name, open(Some(redraw))?)));
@@ -210,5 +257,5 @@ pub(crate) fn scores(
     let models = Models { random: random.as_ref(), redraws: Redraws { cascade: &cascade, each: &[] } };
     let evaluation = Evaluation::new(EvaluationSettings::default(), metrics(extent)?)?;
     let on = On::new(subject.as_ref()).watched(watch);
-    Ok(evaluation.run(&on, &data, &contestants(!captions, extent)?, models, journal)?)
+    Ok(evaluation.run(&on, &data, &contestants(model, extent)?, models, journal)?)
 }

@@ -1,7 +1,7 @@
-//! What explanations of the shipped models are worth, on pictures of which it is known what each answer rests on.
+//! What explanations of the shipped models are worth, on pictures and recordings of which it is known what each answer rests on.
 //!
 //! ```text
-//! cargo run --release --example evaluation                                     a glance at both models
+//! cargo run --release --example evaluation                                     a glance at every model
 //! cargo run --release --example evaluation -- --whole --cases 20 --out league  the tables of docs/evaluation.md
 //! cargo run --release --example evaluation -- --pictures docs/pictures         its picture alone
 //! ```
@@ -25,7 +25,7 @@ use league::Extent;
 
 #[derive(Parser)]
 struct Args {
-    /// One of the shipped models; both, if none is named.
+    /// One of the shipped models; all of them, if none is named.
     #[arg(long)]
     model: Option<String>,
     /// Questions or captions that are explained.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use mmlens::core::burn::tensor::Device;
 use mmlens::core::{AnalysisError, Annotated, Fitting, Given, Inputs, ManyCases, Method, Source, from_fn};
 use mmlens::prelude::*;
+use mmlens::sound::{Sound, SoundError};
 use mmlens::zoo::{open, shipped};
 use mmlens::{FITS, METHODS};
 use serde_json::{Value, json};
@@ -100,6 +101,15 @@ pub(crate) fn checkpoints(root: &Path) -> Result<Vec<Checkpoint>> {
     };
     let bare =
         || -> Vec<Sample> { seen.iter().map(|own| Sample::new(vec![own.clone()], Words::Nothing)).collect() };
+    let recording = |path: &str| Sound::open(root.join(path));
+    // A recording, and noise as long and as loud.
+    let heard = |path: &str| -> Result<[Sound; 2]> {
+        let own = recording(path)?;
+        Ok([own.noise(|at| f64::from(Seed(0).at(at).unit()))?, own])
+    };
+    let listened = heard("docs/sounds/scene.wav")?.map(|own| Sample::hear(own, "what pitch is the hiss ?"));
+    let written = heard("oracles/fixtures/recordings/chirp.wav")?
+        .map(|own| Sample::new(Vec::new(), Words::Nothing).with_recordings(vec![own]));
     let prompted: Vec<Sample> = seen.iter().map(|own| Sample::prompt(vec![own.clone()], "a red")).collect();
     let colour = "what colour is the triangle?";
     let all: Vec<(&str, Box<dyn Subject>, Vec<Sample>)> = vec![
@@ -109,12 +119,14 @@ pub(crate) fn checkpoints(root: &Path) -> Result<Vec<Checkpoint>> {
             Box::new(shipped::shapes_clip(&Device::default())?),
             captioned(&["a red circle", "a blue square"]),
         ),
+        ("tones-qwen2-audio", Box::new(shipped::tones(&Device::default())?), listened.into()),
         ("LLaVA", tiny("llava-a")?, asked("Red?")),
         ("SmolVLM", tiny("smolvlm-a")?, asked("Red?")),
         ("Qwen2-VL", tiny("qwen2-vl-a")?, asked("Red?")),
         ("CLIP", tiny("clip-a")?, captioned(&["a red square", "a red square"])),
         ("BLIP", tiny("blip-a")?, prompted),
         ("BLIP VQA", tiny("blip-qa")?, asked("Red?")),
+        ("Whisper", tiny("whisper-a")?, written.into()),
         ("ViT", tiny("vit-a")?, bare()),
         ("BERT", tiny("bert-a")?, plain(&["a [MASK] circle is red", "a [MASK] circle is bad"])),
         (
@@ -187,37 +199,54 @@ impl Checkpoint {
             Ok(Case { sample: samples[i % samples.len()].clone(), target: target.clone() })
         });
         let groups = (0..count as u64).collect();
-        Ok(Annotated::new(data, ["red", "blue"], labels)?.grouped(groups)?.showing(shows)?)
+        Ok(Annotated::new(data, self.answers(), labels)?.grouped(groups)?.showing(shows)?)
     }
 
-    /// Cases that all differ, a third of them of one class: the first sample with its pictures ever brighter, or with a letter more.
+    /// Cases that all differ, a third of them of one class: the first sample with its pictures ever brighter and its recordings ever quieter, or with
+    /// a letter more.
     fn varied(&self) -> Result<impl Cases + Send + use<>> {
         let sample = self.samples.first().context("a sample")?.clone();
         let (target, count) = (self.target(), 12);
         let data = from_fn(self.name, count, move |i| {
             let brighter = |own: &Picture| Picture::new("brighter", own.image.brighten(9 * i as i32));
+            let quieter = |own: &Sound| {
+                let share = 1.0 / (1.0 + 0.2 * i as f32);
+                Sound::new("quieter", own.samples().iter().map(|x| share * x).collect(), own.rate())
+            };
             let letter = ["a", "b", "d", "e", "g", "i", "n", "o", "r", "s", "t", "u"][i % 12];
             let words = match &sample.words {
-                Words::Prompt(text) if sample.pictures.is_empty() => {
+                Words::Prompt(text) if sample.pictures.is_empty() && sample.recordings.is_empty() => {
                     Words::Prompt(format!("{text} {letter}"))
                 }
                 other => other.clone(),
             };
             let pictures = sample.pictures.iter().map(brighter).collect();
-            Ok(Case { sample: Sample { pictures, words, ..sample.clone() }, target: target.clone() })
+            let unfit = |error: SoundError| SubjectError::Annotation {
+                data: "quieter".to_owned(),
+                reason: error.to_string(),
+            };
+            let recordings =
+                sample.recordings.iter().map(quieter).collect::<Result<_, _>>().map_err(unfit)?;
+            let sample = Sample { pictures, recordings, words, ..sample.clone() };
+            Ok(Case { sample, target: target.clone() })
         });
         Ok(Annotated::new(data, ["one", "other"], (0..count).map(|i| usize::from(i % 3 > 0)).collect())?)
     }
 
     /// Cases with right answers, where there are words that are answered.
     fn answered(&self) -> Result<impl Cases + Send + use<>> {
-        let samples = self.samples.clone();
+        let (samples, answers) = (self.samples.clone(), self.answers());
         Ok(from_fn(self.name, 4, move |i| {
             let sample = samples[i % samples.len()].clone();
             let asked = !matches!(sample.words, Words::Texts(_) | Words::Nothing);
-            let answer = Reply::Text(["red", "blue"][i % 2].to_owned());
+            let answer = Reply::Text(answers[i % 2].to_owned());
             Ok(Case::new(if asked { sample.answered(answer) } else { sample }))
         }))
+    }
+
+    /// What it can be told to say.
+    fn answers(&self) -> [&'static str; 2] {
+        if self.name == "tones-qwen2-audio" { ["high", "low"] } else { ["red", "blue"] }
     }
 
     fn target(&self) -> Target {
@@ -237,7 +266,7 @@ impl Checkpoint {
     /// The stream behind the first block of the part that answers.
     fn site(&self) -> String {
         let blocks = |part: Part| kind::blocks(self.subject.as_ref(), part) > 0;
-        let part = if blocks(Part::Text) { Part::Text } else { Part::Vision };
+        let part = if blocks(Part::Text) { Part::Text } else { Part::Vision }; // none of them has ears alone
         format!("{}.blocks.0.resid_post", part.name())
     }
 
@@ -295,7 +324,7 @@ pub(crate) fn matrix(checkpoints: &[Checkpoint]) -> Result<String> {
     }
     let mut page = String::from(
         "# Which method runs on what\n\n\
-         Every method was run on every kind of checkpoint: the two models that ship inside, and tiny ones of random weights with the architecture named. A number is \
+         Every method was run on every kind of checkpoint: the models that ship inside, and tiny ones of random weights with the architecture named. A number is \
          the need, listed below, that is not met, with what was found instead. What has to learn first learned from a few cases, and was run on one. Some needs are of the data: masks, captions, a dual encoder beside the model.\n\
          This page is written by `cargo run --release --example method_matrix`; a test does the same and compares.\n\n",
     );

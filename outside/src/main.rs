@@ -16,10 +16,10 @@ use subject::Mixture;
 
 type Done = Result<(), Box<dyn Error>>;
 
-fn main() -> Done {
+pub(crate) fn main() -> Done {
     let device = Device::flex();
     let shapes = mmlens::zoo::shipped::shapes(&device)?;
-    let picture = Picture::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pictures/scene.png"))?;
+    let picture = Picture::from_bytes("scene.png", include_bytes!("../../docs/pictures/scene.png"))?;
     let sample = Sample::ask(picture, "what colour is the triangle?");
     reads_an_edit_and_a_gradient(&shapes, &sample)?;
     stock_methods(&shapes, &sample)?;
@@ -66,7 +66,8 @@ fn stock_methods(subject: &dyn Subject, sample: &Sample) -> Done {
         IntegratedGradients, LogitLens, Occlusion, integrated_gradients, logit_lens, occlusion,
     };
     let case = Case::new(sample.clone());
-    let ig = IntegratedGradients::new(integrated_gradients::Settings { steps: Some(64), ..Default::default() })?;
+    let ig =
+        IntegratedGradients::new(integrated_gradients::Settings { steps: Some(64), ..Default::default() })?;
     let cells = occlusion::Settings {
         picture: Some(occlusion::Cover::Grid { rows: 4, cols: 4 }),
         ..Default::default()
@@ -122,7 +123,8 @@ fn a_subject_of_its_own() -> Done {
     check("without an expert it says something else", logits(&mixture)? != logits(&altered)?)?;
     let case = Case { sample: Sample::text("abdc"), target: Target::Token(3) };
     let along = Some(vec![mmlens::engine::End::new(router.parse()?, Baseline::Zero)]);
-    let settings = mmlens::model::integrated_gradients::Settings { along, steps: Some(128), ..Default::default() };
+    let settings =
+        mmlens::model::integrated_gradients::Settings { along, steps: Some(128), ..Default::default() };
     let found = mmlens::model::IntegratedGradients::new(settings)?.run(&mixture, &case)?;
     let gap = found.table("completeness gap")?.as_scalar().ok_or("no gap")?;
     check("a stock method goes to its own site", gap.abs() < 1e-4)?;
@@ -132,7 +134,8 @@ fn a_subject_of_its_own() -> Done {
     let case = Case { target: Target::Objective(share), ..case };
     let entered = "text.blocks.0.resid_pre".parse()?;
     let along = Some(vec![mmlens::engine::End::new(entered, Baseline::Zero)]);
-    let settings = mmlens::model::integrated_gradients::Settings { along, steps: Some(128), ..Default::default() };
+    let settings =
+        mmlens::model::integrated_gradients::Settings { along, steps: Some(128), ..Default::default() };
     let found = mmlens::model::IntegratedGradients::new(settings)?.run(&mixture, &case)?;
     let scalar = |name: &str| -> Result<f32, Box<dyn Error>> {
         Ok(found.table(name)?.as_scalar().ok_or("no scalar")?)

@@ -32,14 +32,7 @@ pub(crate) struct AudioArgs {
 
 impl AudioArgs {
     pub(crate) fn sounds(&self) -> Result<Vec<Sound>> {
-        let one = |path: &PathBuf| -> Result<Sound> {
-            let whole = Sound::open(path)?;
-            match (self.from, self.to) {
-                (None, None) => Ok(whole),
-                (from, to) => Ok(whole.between(from.unwrap_or(0.0), to.unwrap_or_else(|| whole.seconds()))?),
-            }
-        };
-        self.audio.iter().map(one).collect()
+        sounds(&self.audio, self.part())
     }
 
     /// Whether there are any.
@@ -61,6 +54,18 @@ impl AudioArgs {
     pub(crate) fn part(&self) -> [Option<f64>; 2] {
         [self.from, self.to]
     }
+}
+
+/// Recordings from files, of each the part from one instant to another, in seconds, as far as these are given.
+pub(crate) fn sounds(paths: &[PathBuf], [from, to]: [Option<f64>; 2]) -> Result<Vec<Sound>> {
+    let one = |path: &PathBuf| -> Result<Sound> {
+        let whole = Sound::open(path)?;
+        match (from, to) {
+            (None, None) => Ok(whole),
+            (from, to) => Ok(whole.between(from.unwrap_or(0.0), to.unwrap_or_else(|| whole.seconds()))?),
+        }
+    };
+    paths.iter().map(one).collect()
 }
 
 /// The recordings of a sample as the page shows them; they come behind so many pictures and clips.

@@ -47,9 +47,9 @@ pub(crate) enum Refusal {
     /// Cases that failed.
     #[error("{failed} of {count} cases failed")]
     Cases { failed: usize, count: usize },
-    /// As many corrupted pictures as pictures are needed.
-    #[error("{found} `--corrupted-image` for {pictures} `--image`; give one for each, in the same order")]
-    CorruptedPictures { found: usize, pictures: usize },
+    /// As many corrupted pictures as pictures are needed, as many corrupted recordings as recordings.
+    #[error("{found} `--corrupted-{what}` for {expected} `--{what}`; give one for each, in the same order")]
+    Corrupted { what: &'static str, found: usize, expected: usize },
     /// A method of data sets, where there is one sample.
     #[error(
         "`--method {method}` looks at many cases together, and one sample is given here: `--cases PATH` gives many"

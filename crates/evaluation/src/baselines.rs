@@ -6,9 +6,8 @@
 //! | `..., random weights` | that of the same method on a model whose every weight is drawn anew, whatever model is asked about |
 //! | `random map` | a number from 0 to 1 for each cell of a grid, or each token of words: cell `i` has `seed.at(i).unit()` |
 //! | `centred blob` | a Gaussian in the middle of the picture, a quarter of each side wide (its deviation), on up to 64 x 64 cells; of words in the middle of the text, by bytes |
-//! | `edge filter` | the length of Sobel's gradient of the picture's brightness, on up to 256 x 256 pixels (made smaller by averaging where it has more), with the border's pixels repeated |
+//! | `edge filter`, `loudness` | what stands out without any model: [`filters`](crate::EdgeFilter) |
 
-use image::imageops::FilterType;
 use mmlens_core::finding::Modality;
 use mmlens_core::{AnyAnalysis, Case, Given, On, Seed, Subject};
 
@@ -122,13 +121,6 @@ pub struct CentredBlob {
     pub picture: usize,
 }
 
-/// A picture's edges.
-#[derive(Debug, Clone, Copy)]
-pub struct EdgeFilter {
-    /// Which picture.
-    pub picture: usize,
-}
-
 /// Width and height of a picture.
 fn size(on: &On<'_>, case: &Case, picture: usize) -> Result<[usize; 2], NoScore> {
     let inputs = on.encode(&case.sample)?;
@@ -136,7 +128,7 @@ fn size(on: &On<'_>, case: &Case, picture: usize) -> Result<[usize; 2], NoScore>
     Ok([width as usize, height as usize])
 }
 
-fn none() -> NoScore {
+pub(crate) fn none() -> NoScore {
     NoScore::Lacks("the sample has no such picture".to_owned())
 }
 
@@ -209,62 +201,5 @@ impl Explainer for CentredBlob {
 
     fn cost(&self, _: &On<'_>, _: &Case) -> Result<u64, NoScore> {
         Ok(0)
-    }
-}
-
-/// The most pixels along a side that edges are looked for in.
-const PIXELS: u32 = 256;
-
-impl Explainer for EdgeFilter {
-    fn map(&self, _: &On<'_>, case: &Case, side: Side) -> Result<Map, NoScore> {
-        if side == Side::Words {
-            return Err(NoScore::Lacks("words have no edges".to_owned()));
-        }
-        let picture = case.sample.pictures.get(self.picture).ok_or_else(none)?;
-        let size = [picture.image.width() as usize, picture.image.height() as usize];
-        let grey = picture.image.to_luma8();
-        let [width, height] = [grey.width(), grey.height()].map(|side| side.min(PIXELS)); // no NaN: whole numbers
-        let grey = match grey.dimensions() == (width, height) {
-            true => grey,
-            false => image::imageops::resize(&grey, width, height, FilterType::Triangle),
-        };
-        let at = |y: i64, x: i64| {
-            let (y, x) = (y.clamp(0, i64::from(height) - 1), x.clamp(0, i64::from(width) - 1)); // no NaN: whole numbers
-            f64::from(grey.get_pixel(x as u32, y as u32).0[0])
-        };
-        let slope = |y: i64, x: i64| {
-            let down = |x| at(y + 1, x) - at(y - 1, x);
-            let across = |y| at(y, x + 1) - at(y, x - 1);
-            let dy = down(x - 1) + 2.0 * down(x) + down(x + 1);
-            let dx = across(y - 1) + 2.0 * across(y) + across(y + 1);
-            (dy * dy + dx * dx).sqrt()
-        };
-        let pixels = (0..i64::from(height)).flat_map(|y| (0..i64::from(width)).map(move |x| (y, x)));
-        Ok(Map::grid(self.picture, size, [height as usize, width as usize], pixels.map(|(y, x)| slope(y, x))))
-    }
-
-    fn cost(&self, _: &On<'_>, _: &Case) -> Result<u64, NoScore> {
-        Ok(0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use image::{Rgb, RgbImage};
-    use mmlens_core::{Picture, Sample, Words};
-    use mmlens_testkit::Toy;
-
-    use super::*;
-
-    #[test]
-    fn edges_lie_where_levels_change() {
-        let half = RgbImage::from_fn(6, 4, |x, _| if x < 3 { Rgb([0; 3]) } else { Rgb([200; 3]) });
-        let case = Case::new(Sample::new(vec![Picture::new("half", half)], Words::Nothing));
-        let toy = Toy::curved(0);
-        let map = EdgeFilter { picture: 0 }.map(&On::new(&toy), &case, Side::Pictures).unwrap();
-        let row: Vec<f64> = map.painted(0, [6, 4]).into_iter().take(6).collect();
-        // Columns 2 and 3 lie beside the step: (1 + 2 + 1) 200 = 800.
-        assert_eq!(row, [0.0, 0.0, 800.0, 800.0, 0.0, 0.0]);
-        assert!(EdgeFilter { picture: 1 }.map(&On::new(&toy), &case, Side::Pictures).is_err());
     }
 }

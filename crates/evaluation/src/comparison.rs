@@ -15,7 +15,8 @@
 //! (Their mean would say nothing: of rank correlations over one picture it is the same for all maps, `-r / (cells - 1)`.)
 //!
 //! # In and out
-//! In: findings about the same pictures that hold maps ([`Map::of`]). Out, a finding:
+//! In: findings about the same pictures or recordings that hold maps ([`Map::of`]); a recording is looked at as a picture, its spectrogram, of which the grid has equal parts of its columns and
+//! rows. Out, a finding:
 //!
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
@@ -44,7 +45,8 @@
 use std::collections::BTreeSet;
 
 use mmlens_core::finding::{
-    Axis, Caution, CautionKind, Finding, FindingError, Labelled, Provenance, Role, TableError, Unit,
+    Axis, Caution, CautionKind, Finding, FindingError, Labelled, Provenance, Role, SoundScale, TableError,
+    Unit,
 };
 use mmlens_engine::quantile;
 use serde::{Deserialize, Serialize};
@@ -141,6 +143,16 @@ pub enum NoComparison {
         /// What that is about.
         expected: String,
     },
+    /// A finding whose spectrogram of a recording has other frequencies than that of the first.
+    #[error("`{name}` looks at `{recording}` over other frequencies than `{first}`")]
+    Scale {
+        /// The finding.
+        name: String,
+        /// The recording.
+        recording: String,
+        /// The first of all.
+        first: String,
+    },
     /// A finding that holds no map of pictures.
     #[error("`{name}`: {source}")]
     Map {
@@ -170,22 +182,65 @@ struct Alike {
     top: Option<f64>,
 }
 
-/// Its pictures with their sizes.
-fn pictures(finding: &Finding) -> Vec<(String, String, [u32; 2])> {
-    let input = finding.provenance.input.as_ref();
-    let all = input.into_iter().flat_map(|input| &input.sample.pictures);
-    all.map(|picture| (picture.sha256.clone(), picture.name.clone(), picture.size)).collect()
+/// A picture of a finding, or a recording, which is looked at as one.
+#[derive(Clone, Copy)]
+struct Picture<'a> {
+    /// Its number among pictures, clips and recordings.
+    image: usize,
+    name: &'a str,
+    sha256: &'a str,
+    /// Width and height, in what the finding counts places in.
+    size: [u32; 2],
+    /// Of a recording, what columns and rows stand for.
+    scale: Option<&'a SoundScale>,
 }
 
-fn told(pictures: &[(String, String, [u32; 2])]) -> String {
+/// What maps of a finding may lie on: its pictures, and its recordings where it says how they are looked at.
+fn pictures(finding: &Finding) -> Vec<Picture<'_>> {
+    let Some(input) = &finding.provenance.input else { return Vec::new() };
+    let sample = &input.sample;
+    let seen = sample.pictures.iter().enumerate().map(|(image, own)| Picture {
+        image,
+        name: &own.name,
+        sha256: &own.sha256,
+        size: own.size,
+        scale: None,
+    });
+    let before = sample.pictures.len() + sample.clips.len();
+    let heard = sample.recordings.iter().enumerate().filter_map(|(at, own)| {
+        let scale = own.scale.as_ref()?;
+        let size = [own.frames?, u32::try_from(scale.rows_all()).ok()?];
+        let (name, sha256) = (own.name.as_str(), own.sha256.as_str());
+        Some(Picture { image: before + at, name, sha256, size, scale: Some(scale) })
+    });
+    seen.chain(heard).collect()
+}
+
+fn told(pictures: &[Picture<'_>]) -> String {
     match pictures {
-        [] => "no picture".to_owned(),
+        [] => "no picture and no recording".to_owned(),
         some => {
-            let name = |(hash, name, _): &(String, String, [u32; 2])| {
-                format!("`{name}` ({})", hash.get(..8).unwrap_or(hash))
-            };
+            let name =
+                |own: &Picture<'_>| format!("`{}` ({})", own.name, own.sha256.get(..8).unwrap_or(own.sha256));
             some.iter().map(name).collect::<Vec<_>>().join(", ")
         }
+    }
+}
+
+/// Whether cells of a grid lie on the same of both: of pictures they do, of recordings where both spectrograms have the same frequencies, with as
+/// many filters or others, from end to end. Where they begin and end in time is half a column's matter.
+fn alike_in_size(a: &Picture<'_>, b: &Picture<'_>) -> bool {
+    match (a.scale, b.scale) {
+        (None, None) => a.size == b.size,
+        (Some(a), Some(b)) => {
+            let parts = |scale: &SoundScale| -> Vec<f64> {
+                let rows = scale.rows_all() as f32;
+                (0..=4).map(|part| scale.hertz_of([0.0, rows * part as f32 / 4.0])[0]).collect()
+            };
+            // Whose filters are more lie closer to the line through their peaks.
+            parts(a).iter().zip(parts(b)).all(|(a, b)| (a - b).abs() <= 0.02 * a.max(b).max(1.0)) // no NaN: scales are finite
+        }
+        _ => false,
     }
 }
 
@@ -210,10 +265,11 @@ impl ComparisonSettings {
         ((self.top * cells as f64).round() as usize).clamp(1, cells.max(1))
     }
 
-    fn on_grid(&self, map: &Map, sizes: &[[u32; 2]]) -> OnGrid {
+    fn on_grid(&self, map: &Map, pictures: &[Picture<'_>]) -> OnGrid {
         let mut cells = Vec::new();
-        for (picture, size) in sizes.iter().enumerate() {
-            cells.extend(map.on_grid(picture, size.map(|side| side as usize), [self.rows, self.cols]));
+        for own in pictures {
+            let size = own.size.map(|side| side as usize);
+            cells.extend(map.on_grid(own.image, size, [self.rows, self.cols]));
         }
         let total: f64 = cells.iter().map(|cell| cell.abs()).sum();
         if total > 0.0 {
@@ -272,33 +328,31 @@ pub fn compare(maps: &[Shown<'_>], settings: &ComparisonSettings) -> Result<Find
         return Err(NoComparison::Twice { name: twice.name.to_owned() });
     }
     let shown = pictures(first.finding);
-    let hashes = |all: &[(String, String, [u32; 2])]| -> Vec<String> {
-        all.iter().map(|(hash, ..)| hash.clone()).collect()
-    };
     for map in maps {
         let own = pictures(map.finding);
-        if own.is_empty() || hashes(&own) != hashes(&shown) {
+        let (name, other) = (map.name.to_owned(), first.name.to_owned());
+        let same = |(a, b): (&Picture<'_>, &Picture<'_>)| a.sha256 == b.sha256;
+        if own.is_empty() || own.len() != shown.len() || !own.iter().zip(&shown).all(same) {
             let (found, expected) = (told(&own), told(&shown));
-            let (name, first) = (map.name.to_owned(), first.name.to_owned());
-            return Err(NoComparison::Pictures { name, found, first, expected });
+            return Err(NoComparison::Pictures { name, found, first: other, expected });
+        }
+        if let Some((own, _)) = own.iter().zip(&shown).find(|(a, b)| !alike_in_size(a, b)) {
+            return Err(NoComparison::Scale { name, recording: own.name.to_owned(), first: other });
         }
     }
-    let sizes: Vec<[u32; 2]> = shown.iter().map(|(_, _, size)| *size).collect();
     let on_grid = |map: &Shown<'_>| {
         let of = Map::of(map.finding, Side::Pictures, None);
         let of = of.map_err(|source| NoComparison::Map { name: map.name.to_owned(), source })?;
-        Ok(settings.on_grid(&of.signed(settings.sign), &sizes))
+        Ok(settings.on_grid(&of.signed(settings.sign), &pictures(map.finding)))
     };
     let grids: Vec<OnGrid> = maps.iter().map(on_grid).collect::<Result<_, NoComparison>>()?;
     let pairs = Pairs::of(&grids, settings);
     let mut tables = pairs.tables(maps)?;
     for (map, grid) in maps.iter().zip(&grids) {
-        for (picture, (cells, size)) in
-            grid.cells.chunks(settings.rows * settings.cols).zip(&sizes).enumerate()
-        {
-            let name = if sizes.len() > 1 { format!("{}/{picture}", map.name) } else { map.name.to_owned() };
+        for (at, (cells, own)) in grid.cells.chunks(settings.rows * settings.cols).zip(&shown).enumerate() {
+            let name = if shown.len() > 1 { format!("{}/{at}", map.name) } else { map.name.to_owned() };
             let values = cells.iter().map(|cell| *cell as f32).collect();
-            tables.push(Labelled::numbers(name, Unit::Ratio, settings.axes(picture, *size), values)?);
+            tables.push(Labelled::numbers(name, Unit::Ratio, settings.axes(own), values)?);
         }
     }
     let cautions =
@@ -308,10 +362,15 @@ pub fn compare(maps: &[Shown<'_>], settings: &ComparisonSettings) -> Result<Find
 }
 
 impl ComparisonSettings {
-    fn axes(&self, picture: usize, [width, height]: [u32; 2]) -> Vec<Axis> {
+    fn axes(&self, own: &Picture<'_>) -> Vec<Axis> {
+        let [width, height] = own.size;
         let spans = |role, cells: usize, length: u32| {
             let edge = |at: usize| (at as f64 * f64::from(length) / cells as f64) as f32;
-            Axis::spans(role, picture, (0..cells).map(|at| [edge(at), edge(at + 1)]).collect())
+            let spans = (0..cells).map(|at| [edge(at), edge(at + 1)]).collect();
+            match own.scale {
+                Some(scale) => Axis::heard(role, own.image, spans, scale),
+                None => Axis::spans(role, own.image, spans),
+            }
         };
         vec![spans(Role::Row, self.rows, height), spans(Role::Column, self.cols, width)]
     }

@@ -19,6 +19,7 @@ pub mod agreement;
 mod alike;
 mod baselines;
 pub mod comparison;
+mod filters;
 pub mod infidelity;
 mod journal;
 pub mod localisation;
@@ -35,8 +36,9 @@ mod summary;
 
 pub use agreement::Agreement;
 pub use alike::{gini, rank_correlation, ssim};
-pub use baselines::{CentredBlob, Contestant, EdgeFilter, RandomMap};
+pub use baselines::{CentredBlob, Contestant, RandomMap};
 pub use comparison::{ComparisonSettings, NoComparison, compare};
+pub use filters::{EdgeFilter, Loudness};
 pub use infidelity::Infidelity;
 pub use journal::EvaluationError;
 pub use localisation::{MassAccuracy, PointingGame, RankAccuracy, TopK};

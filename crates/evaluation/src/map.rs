@@ -288,7 +288,7 @@ fn lies(table: &Labelled, side: Side) -> bool {
             inner.role == Role::Column && matches!(inner.labels, Labels::Spans { .. })
         }
         (Side::Pictures, Role::Patch, Labels::Patches(_), None) => true,
-        (Side::Pictures, Role::Token, Labels::Tokens(tokens), None) => {
+        (Side::Pictures, Role::Token | Role::Patch, Labels::Tokens(tokens), None) => {
             tokens.iter().any(|token| token.patch.is_some())
         }
         (Side::Words, Role::Token, Labels::Tokens(tokens), None) => {
@@ -396,6 +396,16 @@ mod tests {
         let words = Map::of(&found, Side::Words, None).unwrap();
         let own: Vec<f64> = words.places().iter().map(|(_, value)| *value).collect();
         assert_eq!(own, [1.0, 3.0]);
+        // Parts of a recording have names, and lie on it all the same.
+        let part = |at: usize, from: f32| {
+            let bbox = [from, 0.0, from + 4.0, 6.0];
+            let patch = PatchLabel { image: 0, tile: 0, frame: 0, row: 0, col: at, bbox };
+            TokenLabel::new("0–0.2 s", Modality::Audio).with_patch(patch)
+        };
+        let parts = Axis::new(Role::Patch, Labels::Tokens(vec![part(0, 0.0), part(1, 4.0)]));
+        let heard = Labelled::numbers("recording", Measured::Ratio, vec![parts], vec![0.25, 0.75]).unwrap();
+        let map = Map::of(&finding(vec![heard]), Side::Pictures, None).unwrap();
+        assert_eq!(map.on_grid(0, [8, 6], [1, 2]), [0.25, 0.75]);
         let said = Map::of(&found, Side::Words, Some("other")).unwrap_err().to_string();
         assert!(said.starts_with("no table of `ig` called `other` lies on words; its tables are `objective` (one value), `tokens` (token)"), "{said}");
         let scalar = finding(vec![Labelled::scalar("objective", Measured::Logit, 1.0)]);

@@ -1,6 +1,6 @@
 //! What metrics hide: parts of a sample, and what stands in the place of an absent one.
 
-use mmlens_core::{Baseline, Inputs, Part, Seed};
+use mmlens_core::{Baseline, Inputs, Seed};
 use mmlens_engine::{Absent, Positions, UnitError, Units};
 use serde::{Deserialize, Serialize};
 
@@ -95,13 +95,6 @@ impl Instead {
             Self::Unattended => Absent::Unattended,
             Self::Mask => Absent::Mask,
         }
-    }
-
-    /// What it is, in words.
-    #[must_use]
-    pub fn describe(&self, side: Side) -> String {
-        let part = if side == Side::Pictures { Part::Vision } else { Part::Text };
-        self.absent(Seed(0)).describe(part)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Methods beside baselines, on the cases of a data set: which metric says what of which.
 //!
 //! # Idea
-//! Each case is explained by every row: the methods, each method once more on a model with random weights, a random map, a blob and an edge filter ([`baselines`](crate::RandomMap)). Of every row every metric is
+//! Each case is explained by every row: the methods, each method once more on a model with random weights, a random map, a blob and an edge filter ([`baselines`](crate::RandomMap)), and where the first case has a recording its loudness. Of every row every metric is
 //! taken, of the same thing explained, which is settled once, on the model itself. A case's draws follow from the seed and its number, the same for all rows, so that rows are
 //! compared pair by pair. The random map is drawn anew for every case, `draws` (3) times, and has the mean of their scores: draw `k` of case `c` has the seed `Seed(seed).at(c).at(2^64 - 1).at(k)`.
 //!
@@ -47,7 +47,8 @@ use mmlens_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::baselines::{CentredBlob, Contestant, EdgeFilter, Method, RandomMap};
+use crate::baselines::{CentredBlob, Contestant, Method, RandomMap};
+use crate::filters::{EdgeFilter, Loudness};
 use crate::journal::{Done, EvaluationError, Line};
 use crate::metric::{AnyMetric, AtHand, Column, Explainer, NoScore, Redraws, setting};
 use crate::summary;
@@ -63,7 +64,7 @@ const CARD: MetricCard =
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationSettings {
-    /// Which picture of each case is looked at.
+    /// Which picture of each case is looked at, or recording; these are counted behind pictures and clips.
     pub picture: usize,
     /// Random maps for each case, whose scores are averaged.
     pub draws: usize,
@@ -217,7 +218,9 @@ impl Evaluation {
         models: Models<'_>,
         journal: Option<&Path>,
     ) -> Result<Finding, EvaluationError> {
-        let rows = self.rows(contestants, models)?;
+        // One that cannot be opened is told of where it is scored.
+        let heard = !data.is_empty() && data.case(0).is_ok_and(|case| !case.sample.recordings.is_empty());
+        let rows = self.rows(contestants, models, heard)?;
         let record = DataRecord {
             name: data.name().to_owned(),
             cases: data.len(),
@@ -278,6 +281,7 @@ impl Evaluation {
         &self,
         contestants: &'a [Contestant],
         models: Models<'a>,
+        heard: bool,
     ) -> Result<Vec<(String, Maker<'a>)>, AnalysisError> {
         let EvaluationSettings { picture, draws, .. } = self.settings;
         let of = |contestant: &'a Contestant, always_on| {
@@ -294,6 +298,9 @@ impl Evaluation {
         rows.push(("random map".to_owned(), Maker::Random(draws)));
         rows.push(("centred blob".to_owned(), Maker::One(Box::new(CentredBlob { picture }))));
         rows.push(("edge filter".to_owned(), Maker::One(Box::new(EdgeFilter { picture }))));
+        if heard {
+            rows.push(("loudness".to_owned(), Maker::One(Box::new(Loudness { picture }))));
+        }
         if self.metrics.iter().any(|metric| metric.judges_persons()) {
             rows.push(("a person".to_owned(), Maker::Persons));
         }

@@ -2,7 +2,7 @@
 //!
 //! # Idea
 //! The picture is shaken `draws` times: each level of each pixel and colour moves by a whole number drawn evenly from `-radius` to `radius`, and stays within
-//! 0 to 255. The map is made again of each, of the same thing explained. With `|| ||` the root of the sum of squares over all numbers of a map,
+//! 0 to 255. To a recording white noise is added whose root of the mean square is `radius / 255` of its own. The map is made again of each, of the same thing explained. With `|| ||` the root of the sum of squares over all numbers of a map,
 //!
 //! ```text
 //! q_i = || map(shaken_i) - map || / || map ||,   max: the largest q_i,   mean: their mean
@@ -15,14 +15,14 @@
 //!
 //! # Settings
 //! - `draws`: 5. Each costs the method once; captum takes 10, Quantus 200.
-//! - `radius`: 5 levels of 255, 0.02 of the range.
+//! - `radius`: 5 levels of 255, 0.02 of the range; of a recording 34 dB below it.
 //! - `sign`: `signed`.
 //!
 //! # Cost
 //! `draws` times the method.
 //!
 //! # Errors
-//! No score for a sample without a picture, for a map that is zero everywhere, and where the shaken picture's map has other places.
+//! No score for a sample without a picture or a recording, for a map that is zero everywhere, and where the shaken picture's map has other places.
 //!
 //! # When it misleads
 //! - The steadiest map is one that does not look at the picture: a blob has 0.
@@ -39,6 +39,7 @@ use std::sync::Arc;
 
 use image::{DynamicImage, RgbImage};
 use mmlens_core::finding::largest;
+use mmlens_core::sound::{Sound, SoundError};
 use mmlens_core::{AnalysisError, Case, Picture, Sample, Seed};
 use serde::{Deserialize, Serialize};
 
@@ -108,13 +109,15 @@ impl Metric for Sensitivity {
     }
 
     fn scores(&self, asked: &AtHand<'_>, map: &Map) -> Result<Vec<f64>, NoScore> {
-        if asked.case.sample.pictures.is_empty() {
-            return Err(NoScore::Lacks("the sample has no picture to shake".to_owned()));
+        let Sample { pictures, recordings, .. } = &asked.case.sample;
+        if pictures.is_empty() && recordings.is_empty() {
+            return Err(NoScore::Lacks("the sample has no picture and no recording to shake".to_owned()));
         }
         let own = map.signed(self.0.sign);
         let side = Metric::side(self);
         let moved = (0..self.0.draws).map(|draw| {
             let sample = shaken(&asked.case.sample, self.0.radius, asked.seed.at(draw as u64));
+            let sample = sample.map_err(|error| NoScore::Refused(error.to_string()))?;
             let case = Case { sample, target: asked.case.target.clone() };
             let again = asked.explainer.map(&asked.on, &case, side)?.signed(self.0.sign);
             moved(&own, &again)
@@ -140,8 +143,9 @@ fn moved(map: &Map, other: &Map) -> Result<f64, NoScore> {
     }
 }
 
-/// A sample whose pictures are shaken. Draws are counted by picture, pixel and colour.
-fn shaken(sample: &Sample, radius: u8, seed: Seed) -> Sample {
+/// A sample whose pictures and recordings are shaken. Draws are counted by picture, pixel and colour, and by recording (behind pictures) and
+/// sample.
+fn shaken(sample: &Sample, radius: u8, seed: Seed) -> Result<Sample, SoundError> {
     let shake = |(at, picture): (usize, &Picture)| {
         let mut image: RgbImage = picture.image.to_rgb8();
         let (seed, width) = (seed.at(at as u64), 2 * u64::from(radius) + 1);
@@ -155,7 +159,16 @@ fn shaken(sample: &Sample, radius: u8, seed: Seed) -> Sample {
             ..picture.clone()
         }
     };
-    Sample { pictures: sample.pictures.iter().enumerate().map(shake).collect(), ..sample.clone() }
+    let pictures: Vec<Picture> = sample.pictures.iter().enumerate().map(shake).collect();
+    let noisy = |(at, sound): (usize, &Sound)| {
+        let seed = seed.at((pictures.len() + at) as u64);
+        let noise = sound.noise(|sample| f64::from(seed.at(sample).unit()))?;
+        let share = f32::from(radius) / 255.0;
+        let samples = sound.samples().iter().zip(noise.samples()).map(|(own, noise)| own + share * noise);
+        Sound::new(format!("{} shaken", sound.name), samples.collect(), sound.rate())
+    };
+    let recordings = sample.recordings.iter().enumerate().map(noisy).collect::<Result<_, _>>()?;
+    Ok(Sample { recordings, pictures, ..sample.clone() })
 }
 
 #[cfg(test)]
@@ -175,12 +188,26 @@ mod tests {
     fn levels_move_within_the_radius_and_every_draw_is_another() {
         let grey = image::RgbImage::from_pixel(16, 16, image::Rgb([3, 128, 255]));
         let sample = Sample::new(vec![Picture::new("grey", grey)], mmlens_core::Words::Nothing);
-        let levels = |seed| shaken(&sample, 5, Seed(seed)).pictures[0].image.to_rgb8().into_raw();
+        let levels = |seed| shaken(&sample, 5, Seed(seed)).unwrap().pictures[0].image.to_rgb8().into_raw();
         let some = levels(1);
         let middle: Vec<u8> = some.iter().skip(1).step_by(3).copied().collect();
         assert_eq!((middle.iter().min(), middle.iter().max()), (Some(&123), Some(&133)));
         assert_eq!(some.iter().step_by(3).min(), Some(&0));
         assert_ne!(some, levels(2));
         assert_eq!(some, levels(1));
+    }
+
+    #[test]
+    fn a_recording_has_noise_that_is_quieter_by_a_known_share() {
+        let tone = Sound::new("tone", (0..8000).map(|at| (at as f32 * 0.3).sin()).collect(), 8000).unwrap();
+        let sample = Sample::new(Vec::new(), mmlens_core::Words::Nothing).with_recordings(vec![tone.clone()]);
+        let moved = |radius, seed| -> Vec<f32> {
+            let shaken = shaken(&sample, radius, Seed(seed)).unwrap();
+            shaken.recordings[0].samples().iter().zip(tone.samples()).map(|(a, b)| a - b).collect()
+        };
+        let power = |all: &[f32]| all.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+        let share = (power(&moved(51, 1)) / power(tone.samples())).sqrt();
+        assert!((share - 0.2).abs() < 0.005, "{share}"); // 51 / 255; of 8000 draws the power varies by a hundredth
+        assert_ne!(moved(51, 1), moved(51, 2));
     }
 }

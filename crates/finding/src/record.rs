@@ -172,4 +172,7 @@ pub struct RecordingRecord {
     /// What columns and rows of its spectrogram stand for, where the subject says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<SoundScale>,
+    /// How many columns its spectrogram has, where the subject says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<u32>,
 }

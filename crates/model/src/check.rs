@@ -71,7 +71,7 @@ pub(crate) fn given(card: &Card, inputs: &Inputs, part: Part) -> Result<(), Anal
     let (needs, missing) = match part {
         Part::Vision => ("a picture", inputs.seen.is_empty()),
         Part::Audio => ("a recording", inputs.heard.is_empty()),
-        Part::Connector => ("a picture", inputs.towers().next().is_none()),
+        Part::Connector => ("a picture or a recording", inputs.towers().next().is_none()),
         Part::Encoder | Part::Text => return Ok(()),
     };
     if missing { Err(input(card, needs, "the sample has none")) } else { Ok(()) }

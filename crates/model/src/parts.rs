@@ -224,12 +224,20 @@ impl PartSettings<'_> {
         let map = one_row(self.card.id, inputs)?;
         let (mut units, mut pictured) = (None::<Units>, Vec::new());
         if let Some(cover) = self.picture.filter(|_| inputs.towers().next().is_some()) {
+            // What stands in the place of hidden parts is as large as all that a tower is given: once for each tower.
+            let mut towers: Vec<(Part, Units)> = Vec::new();
             for (tower, own, windows) in self.perceived(cover, case, inputs)? {
+                pictured.push(Pictured { tower, len: own.len(), windows, axis: own.axis() });
+                match towers.pop() {
+                    Some((before, all)) if before == tower => towers.push((tower, all.and(own))),
+                    other => towers.extend(other.into_iter().chain([(tower, own)])),
+                }
+            }
+            for (tower, own) in towers {
                 let own = match tower {
                     Part::Audio => own.instead(self.sounds.clone()),
                     _ => own.instead(self.pixels.clone()),
                 };
-                pictured.push(Pictured { tower, len: own.len(), windows, axis: own.axis() });
                 units = Some(match units {
                     Some(before) => before.and(own),
                     None => own,
@@ -420,7 +428,7 @@ impl Parts {
 
     /// Tables of one value for each part: `picture` for those of pictures (`picture/0` and so on of several), `recording` for those of
     /// recordings, on the original, where
-    /// windows overlap beside a table of every window, `windows`; `tokens` for words.
+    /// windows overlap beside a table of every window, `windows` (`recording windows`); `tokens` for words.
     pub(crate) fn tables(
         &self,
         called: &Called,
@@ -461,7 +469,8 @@ impl Parts {
                         };
                         let axes =
                             vec![named(Role::Row, windows.rows()), named(Role::Column, windows.cols())];
-                        tables.push(Labelled::numbers(name("windows"), unit, axes, own.to_vec())?.aside());
+                        let windows = if heard { "recording windows" } else { "windows" };
+                        tables.push(Labelled::numbers(name(windows), unit, axes, own.to_vec())?.aside());
                     }
                 }
             }

@@ -24,6 +24,8 @@ struct Tower {
     length: usize,
     /// Whether each is a class token, or padding behind a recording, where that is known.
     class: Option<Vec<bool>>,
+    /// Whether recordings end at other positions, so that `class` is of the first alone.
+    uneven: bool,
 }
 
 impl<'a> Sequence<'a> {
@@ -84,6 +86,10 @@ impl<'a> Sequence<'a> {
     pub(crate) fn chosen(&self, positions: &Positions) -> Result<Vec<usize>, AnalysisError> {
         let Some(tower) = &self.tower else { return positions.chosen(self.card.id, self.map) };
         let of_class = |wanted: bool| {
+            if tower.uneven {
+                let needs = "recordings of one length, or positions of their tower by number";
+                return Err(input(self.card, needs, "they end at different positions"));
+            }
             let none = || input(self.card, "a tower whose patches are told apart", "the sample does not say");
             let class = tower.class.as_ref().ok_or_else(none)?;
             Ok::<Vec<usize>, AnalysisError>(
@@ -163,14 +169,16 @@ impl Tower {
             length.ok_or_else(|| input(card, "points with positions", format!("`{site}` has none")))?;
         let apart = spec.apart().zip(dims.first().copied());
         let (part, entries) = (label::tower_of(spec, inputs.map()), apart.map_or(1, |(_, entries)| entries));
-        let class = match label::tower_axis(inputs.map(), part, 0, entries, length).labels {
+        let class = |entry| match label::tower_axis(inputs.map(), part, entry, entries, length).labels {
             Labels::Tokens(tokens) => {
                 Some(tokens.iter().map(|token| token.modality == Modality::Special).collect())
             }
             Labels::Patches(patches) => Some(vec![false; patches.len()]),
             _ => None,
         };
-        Ok(Self { part, apart, length, class })
+        let first: Option<Vec<bool>> = class(0);
+        let uneven = part == Part::Audio && (1..entries).any(|entry| class(entry) != first);
+        Ok(Self { part, apart, length, class: first, uneven })
     }
 
     fn entries(&self) -> usize {

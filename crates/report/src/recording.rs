@@ -55,8 +55,8 @@ impl Recording {
         for hertz in marks.into_iter().rev() {
             let [row, _] = self.scale.rows([low, hertz]);
             let at = 100.0 * f64::from(row) / high;
-            // Marks that lie on one another say nothing.
-            if (at - above).abs() < 11.0 && hertz > low {
+            // Marks that lie on one another say nothing; the lowest is always there.
+            if hertz > low && ((at - above).abs() < 11.0 || 100.0 - at < 7.0) {
                 continue;
             }
             above = at;
@@ -133,6 +133,13 @@ mod tests {
     fn marks_of_frequency_stand_at_their_rows() {
         let html = recording(0.01).frequencies(3);
         assert!(html.contains("top:0.000%\" data-hertz=\"8000\">8 kHz") && html.contains(">0 Hz"), "{html}");
+        // Nothing stands on the lowest mark.
+        let peaks = (1..=40).rev().map(|row| 100.0 * f64::from(row));
+        let hertz = [4100.0].into_iter().chain(peaks).chain([0.0]).collect();
+        let scale = SoundScale { step: 0.01, window: 0.025, hertz };
+        let html = Recording { scale, ..recording(0.01) }.frequencies(40);
+        assert!(html.contains(">0 Hz") && html.contains(">500 Hz") && !html.contains(">125 Hz"), "{html}");
+        let html = recording(0.01).frequencies(3);
         // 4 kHz is the peak, and so the middle, of the first of three rows
         assert!(html.contains("top:16.667%\" data-hertz=\"4000\">4 kHz"), "{html}");
     }

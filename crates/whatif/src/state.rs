@@ -8,21 +8,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::request::Aimed;
 
-/// What stands in the place of hidden cells of pictures.
+/// What stands in the place of hidden cells of pictures, and of the spectrograms of recordings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PictureFill {
-    /// Zero as the tower sees it: the mean colour of the processor.
+    /// Zero as the tower is given it: of pictures the mean colour of the processor.
     Zero,
-    /// The mean colour of the picture.
+    /// The mean colour of the picture; of a recording the mean of every filter.
     #[default]
     Mean,
-    /// The picture, blurred.
+    /// Silence; of recordings alone.
+    Silence,
+    /// The picture, blurred; of pictures alone.
     Blur {
         /// By so many pixels of the original picture.
         sigma: f64,
     },
-    /// Colours that are drawn.
+    /// Colours that are drawn; of a recording white noise as loud.
     Noise {
         /// Decides them.
         seed: u64,
@@ -49,6 +51,7 @@ impl From<PictureFill> for Absent {
         match fill {
             PictureFill::Zero => Baseline::Zero.into(),
             PictureFill::Mean => Baseline::Mean.into(),
+            PictureFill::Silence => Self::Silence,
             PictureFill::Blur { sigma } => Self::Blur { sigma },
             PictureFill::Noise { seed } => Self::Noise { seed: Seed(seed) },
         }

@@ -137,6 +137,51 @@ fn the_ground_may_go() {
     assert_eq!(asked(&mut session).answer, right);
 }
 
+/// Cells of a recording's spectrogram are hidden as those of a picture are, also beside one.
+#[test]
+fn a_part_of_a_recording_may_go() {
+    let toy = Toy::curved(3).with_ears();
+    let hum = (0..9600).map(|at| (at as f32 * 0.2).sin() * 0.3).collect();
+    let hum = mmlens_core::sound::Sound::new("hum", hum, 16_000).unwrap();
+    let grey = Picture::new(
+        "grey",
+        image::RgbImage::from_fn(8, 8, |x, y| image::Rgb([(x * 30) as u8, (y * 30) as u8, 9])),
+    );
+    for pictures in [Vec::new(), vec![grey]] {
+        let (at, words) = (pictures.len(), if pictures.is_empty() { "~ab" } else { "#~ab" });
+        let sample = Sample::prompt(pictures, words).with_recordings(vec![hum.clone()]);
+        let settings = Settings { grid: [2, 3], ..Settings::default() };
+        let mut session = WhatIf::begin(&toy, sample.clone(), METHODS, settings).unwrap();
+        let Reply::Described(told) = done(&mut session, json!({"do": "describe"})) else { panic!() };
+        assert_eq!((told.pictures.len(), told.pictures[at].name.as_str()), (at + 1, "hum"));
+        let inputs = toy.encode(&sample).unwrap();
+        for (fill, absent) in [
+            (json!("silence"), Absent::Silence),
+            (json!("mean"), Baseline::Mean.into()),
+            (json!({"noise": {"seed": 7}}), Absent::Noise { seed: mmlens_core::Seed(7) }),
+        ] {
+            done(&mut session, json!({"do": "reset"}));
+            done(&mut session, json!({"do": "hide", "picture": at, "cells": [1, 4], "picture_fill": fill}));
+            let units = Units::cells(&inputs, at, [2, 3]).unwrap().instead(absent);
+            let hiding = Hiding::new(&toy, &sample, &inputs, units).unwrap();
+            let (hidden, _) = hiding.only(&Coalition::all(6).without(1).without(4)).unwrap();
+            let (tokens, probabilities, _) = own(&toy, &hidden);
+            let found = said(&asked(&mut session));
+            assert_eq!(
+                (&found.0[..], &found.1[..]),
+                (&tokens[..found.0.len()], &probabilities[..found.1.len()]),
+                "{fill}"
+            );
+            assert_ne!(probabilities, own(&toy, &inputs).1, "{fill}");
+        }
+        let blur = refused(
+            &mut session,
+            json!({"do": "hide", "picture": at, "cells": [0], "picture_fill": {"blur": {"sigma": 2.0}}}),
+        );
+        assert!(blur.to_string().contains("a part of a recording"), "{blur}");
+    }
+}
+
 #[test]
 fn hidden_cells_give_what_the_library_gives() {
     let (sample, bbox, _) = scene();

@@ -39,8 +39,8 @@ pub(crate) struct Apply {
     question: QuestionArgs,
     #[command(flatten)]
     edits: EditArgs,
-    /// Many cases: a folder of pictures, or a file of cases as JSON, one on a line (docs/cases.md).
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["images", "videos"])]
+    /// Many cases: a folder of pictures or recordings, or a file of cases as JSON, one on a line (docs/cases.md).
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["images", "videos", "audio"])]
     cases: Option<PathBuf>,
     /// An answer that was given: where something is explained of an answer, it is this one, all of it. With `--cases` each line has its own.
     #[arg(long, value_name = "ANSWER", conflicts_with_all = ["text", "cases"], value_parser = NonEmptyStringValueParser::new())]

@@ -40,7 +40,7 @@ pub(crate) struct Evaluate {
     question: QuestionArgs,
     #[command(flatten)]
     aim: AimArgs,
-    /// The cases: a folder of pictures, or a file of cases as JSON, one on a line (docs/cases.md), with `mask` and `person` where there are such.
+    /// The cases: a folder of pictures or recordings, or a file of cases as JSON, one on a line (docs/cases.md), with `mask` and `person` where there are such.
     #[arg(long, value_name = "PATH")]
     cases: PathBuf,
     /// The first cases alone.

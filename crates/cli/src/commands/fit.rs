@@ -42,9 +42,9 @@ pub(crate) struct Fit {
     question: QuestionArgs,
     #[command(flatten)]
     edits: EditArgs,
-    /// What to learn from: a folder of pictures, a folder of such folders, each called as what its pictures are of, or a file of cases as
+    /// What to learn from: a folder of pictures or recordings, a folder of such folders, each called as what these are of, or a file of cases as
     /// JSON, one on a line, with `label` and `group` where the method needs them (docs/cases.md).
-    #[arg(long, value_name = "PATH", required_unless_present = "store", conflicts_with_all = ["images", "videos"])]
+    #[arg(long, value_name = "PATH", required_unless_present = "store", conflicts_with_all = ["images", "videos", "audio"])]
     cases: Option<PathBuf>,
     /// A folder of recorded activations: made from `--cases`, or there already.
     #[arg(long, value_name = "FOLDER")]

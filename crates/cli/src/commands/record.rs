@@ -32,10 +32,10 @@ pub(crate) struct Record {
     #[command(flatten)]
     edits: EditArgs,
     /// A file with a text on each line, of any length. Of its texts only words are recorded, unless `--only` says what.
-    #[arg(long, value_name = "FILE", required_unless_present = "cases", conflicts_with_all = ["cases", "images", "videos", "ask", "prompt", "text"])]
+    #[arg(long, value_name = "FILE", required_unless_present = "cases", conflicts_with_all = ["cases", "images", "videos", "audio", "ask", "prompt", "text"])]
     texts: Option<PathBuf>,
-    /// A folder of pictures, or a file of cases as JSON, one on a line (docs/cases.md).
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["images", "videos"])]
+    /// A folder of pictures or recordings, or a file of cases as JSON, one on a line (docs/cases.md).
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["images", "videos", "audio"])]
     cases: Option<PathBuf>,
     /// Sites to record: `text.blocks.{4,8,16}.resid_post`. Repeat it for several, whose rows must be of one kind. Without it the stream of the language model before its
     /// first block and behind each.

@@ -232,14 +232,16 @@ impl Seen {
 
     /// The number of a recording on the page. One of which the finding does not say what its spectrogram shows has none to be drawn.
     fn recording(&mut self, file: &Path, record: &RecordingRecord, page: &mut Page) -> Result<usize> {
-        let key = vec![record.sha256.clone()];
+        // Looked at through other filters it is another picture.
+        let key = vec![record.sha256.clone(), serde_json::to_string(&record.scale)?];
         if let Some(number) = self.numbers.get(&key) {
             return Ok(*number);
         }
         let number = self.next();
         if let Some(scale) = &record.scale {
             page.pictures.push(recording_on_page(&played_again(file, record)?, scale)?.at(number, 0));
-            self.shown.push(Shown { picture: record.name.clone(), sha256: key.clone() });
+            let sha256 = vec![record.sha256.clone()];
+            self.shown.push(Shown { picture: record.name.clone(), sha256 });
         }
         self.numbers.insert(key, number);
         Ok(number)

@@ -8,10 +8,11 @@ use std::str::FromStr;
 use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::METHODS;
-use mmlens::core::{Memory, Subject, Watch};
+use mmlens::core::{Clip, Memory, Picture, Sample, Subject, Watch};
 use mmlens::files::{read_doubles, read_tensor};
 use mmlens::whatif::{Direction, Server, Settings, Token, WhatIf, page};
 
+use crate::audio::recordings_on_page;
 use crate::edits::EditArgs;
 use crate::input::{QuestionArgs, suited};
 use crate::model::ModelArgs;
@@ -122,9 +123,35 @@ impl Watch for Stopping {
     }
 }
 
+/// What a session is about, to be shown.
+struct Showing<'a> {
+    subject: &'a dyn Subject,
+    sample: &'a Sample,
+}
+
+impl Showing<'_> {
+    /// Its pictures, the first frames of its clips, the spectrograms of its recordings.
+    fn pictures(&self) -> Result<Vec<Picture>> {
+        let Sample { pictures, clips, recordings, .. } = self.sample;
+        // A clip has a frame.
+        let frame = |clip: &Clip| {
+            let image = clip.frames.first()?.as_ref().clone();
+            Some(Picture::new(clip.name.clone(), image))
+        };
+        let mut all: Vec<Picture> = pictures.iter().cloned().chain(clips.iter().filter_map(frame)).collect();
+        if !recordings.is_empty() {
+            let inputs = self.subject.encode(self.sample)?;
+            for own in recordings_on_page(recordings, all.len(), &inputs.map().sounds)? {
+                all.push(Picture::new(own.name(), own.pixels()?));
+            }
+        }
+        Ok(all)
+    }
+}
+
 impl SessionArgs {
-    /// Opens model and sample, and hands over a session about them.
-    fn with(&self, go_on: impl FnOnce(WhatIf<'_>) -> Result<()>) -> Result<()> {
+    /// Opens model and sample, and hands over a session about them, with what the sample shows.
+    fn with(&self, go_on: impl FnOnce(WhatIf<'_>, Showing<'_>) -> Result<()>) -> Result<()> {
         let sample = self.question.sample()?;
         let subject = self.edits.of(self.model.open()?)?;
         let subject: &dyn Subject = &subject;
@@ -137,7 +164,8 @@ impl SessionArgs {
             ..usual
         };
         let directions = self.directions.iter().map(|named| named.0.clone()).collect();
-        go_on(WhatIf::begin(subject, sample, METHODS, settings)?.directions(directions))
+        let showing = Showing { subject, sample: &sample };
+        go_on(WhatIf::begin(subject, sample.clone(), METHODS, settings)?.directions(directions), showing)
     }
 }
 
@@ -149,7 +177,7 @@ fn bound(address: SocketAddr, document: Option<mmlens::whatif::Document>) -> Res
 
 impl Ask {
     pub(crate) fn run(&self) -> Result<()> {
-        self.session.with(|mut session| match self.listen {
+        self.session.with(|mut session, _| match self.listen {
             None => {
                 Ok(session.converse(io::stdin().lock(), io::stdout().lock(), &Stopping).or_else(closed)?)
             }
@@ -165,9 +193,8 @@ impl Ask {
 
 impl Studio {
     pub(crate) fn run(&self) -> Result<()> {
-        let pictures = self.session.question.sample()?.pictures;
-        let document = page(&pictures, &[])?;
-        self.session.with(|mut session| {
+        self.session.with(|mut session, showing| {
+            let document = page(&showing.pictures()?, &[])?;
             let (server, _) = bound(self.listen, Some(document))?;
             stoppable()?;
             print::line(format!("open {}", server.page()))?;

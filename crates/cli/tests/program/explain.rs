@@ -299,7 +299,7 @@ fn without_a_picture_the_rest_is_explained() {
     let note = |name: &str, id: &str| {
         format!(
             "note: {name} was left out: {id} needs a corrupted sample, but none was given, and there is no picture that its \
-             mean colour could stand for; `--corrupted-ask`, `--corrupted-prompt` or `--corrupted-text` gives one\n"
+             mean colour could stand for, and no recording that silence could; `--corrupted-ask`, `--corrupted-prompt` or `--corrupted-text` gives one\n"
         )
     };
     let notes = note("patching", "activation-patching") + &note("attribution", "attribution-patching");

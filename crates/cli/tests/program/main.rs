@@ -26,6 +26,7 @@ mod report;
 mod rerun;
 mod scene;
 mod show;
+mod sounds;
 mod support;
 mod trace;
 mod whatif;

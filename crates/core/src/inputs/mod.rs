@@ -15,7 +15,7 @@ pub use entries::{Entries, Grid};
 pub use heard::{Heard, Listened};
 pub use map::{TokenMap, View};
 
-use crate::{AnyTensor, HookError, Point, Site, SubjectError};
+use crate::{HookError, Point, Site, SubjectError};
 
 /// A batch whose parts belong together, as a model takes it.
 ///

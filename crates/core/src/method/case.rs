@@ -254,8 +254,11 @@ fn scaled(on: &On<'_>, sample: &Sample) -> Result<SampleRecord, SubjectError> {
     let mut record = sample.record();
     if !record.recordings.is_empty() {
         let inputs = on.encode(sample)?;
-        for (own, heard) in record.recordings.iter_mut().zip(&inputs.map().sounds) {
+        let map = inputs.map();
+        let sizes = map.pictures.iter().skip(map.first_sound());
+        for ((own, heard), (frames, _)) in record.recordings.iter_mut().zip(&map.sounds).zip(sizes) {
             own.scale = Some(heard.scale.clone());
+            own.frames = Some(*frames);
         }
     }
     Ok(record)
@@ -345,6 +348,7 @@ fn recorded(sound: &Sound) -> RecordingRecord {
         seconds: sound.seconds(),
         sha256: sound.sha256(),
         scale: None,
+        frames: None,
     }
 }
 

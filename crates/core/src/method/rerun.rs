@@ -129,11 +129,17 @@ fn given(input: &InputRecord, pictures: &[PathBuf]) -> Result<Given, RerunError>
         let own: Option<Vec<PathBuf>> =
             pictures.iter().enumerate().map(|(at, path)| same(at, path)).collect();
         let mut other = opened(record, &own.unwrap_or_default())?;
-        // A picture of both is one picture.
+        // A picture of both is one picture, a recording of both one recording.
         let both = input.sample.pictures.iter().zip(&record.pictures).zip(&sample.pictures);
         for (slot, ((own, other), picture)) in other.pictures.iter_mut().zip(both) {
             if own == other {
                 *slot = picture.clone();
+            }
+        }
+        let both = input.sample.recordings.iter().zip(&record.recordings).zip(&sample.recordings);
+        for (slot, ((own, other), sound)) in other.recordings.iter_mut().zip(both) {
+            if own == other {
+                *slot = sound.clone();
             }
         }
         Ok::<_, RerunError>(other)

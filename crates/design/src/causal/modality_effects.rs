@@ -192,8 +192,8 @@ fn others_of(
         let holds = exchange.pictures.is_none_or(|_| Pictures::held(&other))
             && exchange.words.is_none_or(|_| Wording::held(&other));
         let theirs = other.record();
-        let differs = (&theirs.pictures, &theirs.clips, &theirs.words)
-            != (&record.pictures, &record.clips, &record.words);
+        let differs = (&theirs.pictures, &theirs.clips, &theirs.recordings, &theirs.words)
+            != (&record.pictures, &record.clips, &record.recordings, &record.words);
         if holds && differs {
             others.push(at);
         }

@@ -298,7 +298,7 @@ impl Units {
     }
 
     /// Windows over one entry of a tower's batch (a picture, tile or recording), in pixels as they are given to the tower; of a recording in
-    /// filters, the lowest first, and frames.
+    /// filters, the lowest first, and frames, of which those of padding are in no window.
     ///
     /// # Errors
     /// [`UnitError::None`] without such an entry, [`UnitError::Unseen`] for a window beyond it, and as [`Units::cells`].
@@ -324,9 +324,21 @@ impl Units {
             let span = |extents: &[[f32; 2]], own: &Range<usize>| {
                 let ends =
                     (extents.get(own.start), own.end.checked_sub(1).and_then(|last| extents.get(last)));
-                ends.0.zip(ends.1).map_or([0.0; 2], |(first, last)| [first[0], last[1]])
+                // Filters are given the lowest first, which lies in the last row.
+                let of =
+                    |(first, last): (&[f32; 2], &[f32; 2])| [first[0].min(last[0]), first[1].max(last[1])]; // no NaN: places
+                ends.0.zip(ends.1).map_or([0.0; 2], of)
             };
-            let ([x0, x1], [y0, y1]) = (span(&view.cols, cols), span(&view.rows, rows));
+            // Frames behind a sound are none of it.
+            let heard = |col: &usize| view.cols.get(*col).is_some_and(|[from, to]| from < to);
+            let cols = match tower {
+                Part::Audio => cols.start..cols.clone().rfind(heard).map_or(cols.start, |last| last + 1),
+                _ => cols.clone(),
+            };
+            if cols.is_empty() {
+                continue;
+            }
+            let ([x0, x1], [y0, y1]) = (span(&view.cols, &cols), span(&view.rows, rows));
             let bbox = [x0, y0, x1, y1];
             let (row, col) = (index / across, index % across);
             let patch = PatchLabel { row, col, bbox, ..whole(view.image, [0.0; 4]) };

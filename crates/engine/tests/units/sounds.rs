@@ -53,6 +53,28 @@ fn marked(units: Units) -> Units {
     units.instead(Baseline::Constant(9.0))
 }
 
+/// Windows over what the tower is given, the lowest filter first, lie where their filters do, and hold no padding.
+#[test]
+fn windows_over_a_spectrogram_lie_on_it() {
+    use mmlens_core::Part;
+    use mmlens_engine::Windows;
+    let toy = Toy::curved(3).with_ears();
+    let sample = sample(vec![sound(620, 0.9)]);
+    let inputs = toy.encode(&sample).unwrap();
+    let windows = Windows::sliding([MELS, FRAMES], [2, 5], [2, 5]);
+    let units = Units::windows(&inputs, Part::Audio, 0, &windows).unwrap();
+    // 13 of 20 frames are of the sound: three of four windows in a row, the last of three frames.
+    let boxes: Vec<[f32; 4]> = units.iter().map(|unit| unit.label().patch.unwrap().bbox).collect();
+    assert_eq!(boxes.len(), 9);
+    assert_eq!(
+        (boxes[0], boxes[2], boxes[8]),
+        ([0.0, 4.0, 5.0, 6.0], [10.0, 4.0, 13.0, 6.0], [10.0, 0.0, 13.0, 2.0])
+    );
+    let hidden = without(&toy, &sample, &inputs, marked(units), 2);
+    let touched = changed(&hidden, &heard(&inputs));
+    assert_eq!(touched, [(0, 10), (0, 11), (0, 12), (1, 10), (1, 11), (1, 12)]);
+}
+
 #[test]
 fn nothing_but_silence_is_left_where_all_is_hidden() {
     let toy = Toy::curved(3).with_ears();

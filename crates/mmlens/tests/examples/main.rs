@@ -16,6 +16,7 @@ mod influence;
 mod layers;
 mod matrix;
 mod neurons;
+mod outside;
 mod own_architecture;
 mod own_engine;
 mod own_kernel;

@@ -256,7 +256,13 @@ impl RegionSwap {
         }
         let site = Site::block(part, *layer, Point::ResidPre);
         let sequence = Sequence::of(&CARD, subject, inputs, site)?;
-        let chosen = sequence.chosen(positions)?;
+        let chosen = match positions {
+            // In a prompt without pictures what is perceived are recordings.
+            Positions::Pictures if part == Part::Text => {
+                sequence.chosen(&Positions::perceived(sequence.map()))?
+            }
+            positions => sequence.chosen(positions)?,
+        };
         let regions = sequence.regions(&chosen);
         let each = chosen.len().max(1);
         let places = (0..regions.len()).filter_map(|at| Some((at / each, *chosen.get(at % each)?))).collect();

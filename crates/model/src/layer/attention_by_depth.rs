@@ -172,8 +172,13 @@ fn kinds(subject: &dyn Subject, inputs: &Inputs, part: Part) -> Result<Vec<Modal
     let [entries, _, len, _] = dims[..] else {
         return Err(input(&CARD, "a part whose attention has heads, queries and keys", format!("{dims:?}")));
     };
-    Ok(match label::tower_axis(inputs.map(), part, 0, entries, len).labels {
+    let of = |entry| match label::tower_axis(inputs.map(), part, entry, entries, len).labels {
         Labels::Tokens(tokens) => tokens.into_iter().map(|token| token.modality).collect(),
         _ => vec![Modality::Image; len],
-    })
+    };
+    let first: Vec<Modality> = of(0);
+    match part == Part::Audio && (1..entries).any(|entry| of(entry) != first) {
+        true => Err(input(&CARD, "recordings of one length", "they end at different positions")),
+        false => Ok(first),
+    }
 }

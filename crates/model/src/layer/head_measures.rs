@@ -245,6 +245,10 @@ impl HeadMeasures {
         };
         let there = sequence.chosen(&among)?;
         let queries = match (&self.settings.positions, sequence.has_class()) {
+            // Most of what is padded is padding.
+            (Positions::Last, Some(false)) if part == Part::Audio => {
+                sequence.chosen(&Positions::Recordings)?
+            }
             (Positions::Last, Some(false) | None) => sequence.chosen(&Positions::All)?,
             (positions, _) => sequence.chosen(positions)?,
         };

@@ -220,10 +220,20 @@ impl AttentionMaps {
             ));
         };
         let axis = |entry| label::tower_axis(inputs.map(), part, entry, entries, len);
-        let queries = self.looking(len, matches!(axis(0).labels, Labels::Tokens(_)))?;
+        let queries =
+            self.looking(len, part != Part::Audio && matches!(axis(0).labels, Labels::Tokens(_)))?;
         let seen = looks(subject, &inputs, &sites, &queries, (&memory, CARD.id))?;
         let layer = Indices::axis(Role::Layer, &layers, kind::blocks(subject, part));
-        let all: Vec<usize> = (0..queries.len()).collect();
+        // Of all positions of a recording those that hold a frame of the sound.
+        let looking = |axis: &Axis| -> Vec<usize> {
+            let heard = |at: &usize| match (&axis.labels, &self.settings.positions) {
+                (Labels::Tokens(tokens), Positions::Last) if part == Part::Audio => {
+                    tokens.get(*at).is_some_and(|token| token.patch.is_some())
+                }
+                _ => true,
+            };
+            (0..queries.len()).filter(heard).collect()
+        };
         let pooling = (part == Part::Vision && kind::has(subject, POOLING))
             .then(|| pooling(subject, &inputs))
             .transpose()?;
@@ -233,7 +243,8 @@ impl AttentionMaps {
                 let name = table.name().to_owned();
                 if entries > 1 { table.renamed(format!("{name}/{entry}")) } else { table }
             };
-            let own = View::of(&seen, entry, &all).tables("", (&layer, &axis(entry)), true)?;
+            let keys = axis(entry);
+            let own = View::of(&seen, entry, &looking(&keys)).tables("", (&layer, &keys), true)?;
             tables.extend(own.into_iter().map(name));
             if let Some((heads, weights)) = &pooling {
                 let wide = heads * len;
@@ -246,7 +257,7 @@ impl AttentionMaps {
         Ok(Answer::new(tables, sites.into_iter().chain(pooled).collect::<Vec<_>>()))
     }
 
-    /// Which positions of a tower look: its class token, or all of them.
+    /// Which positions of a tower look: its class token, or all of them (of a recording those of the sound, as is seen to later).
     fn looking(&self, len: usize, class: bool) -> Result<Vec<usize>, AnalysisError> {
         match &self.settings.positions {
             Positions::Last if class => Ok(vec![0]),

@@ -16,7 +16,7 @@
 //! | table | axes | unit | meaning |
 //! |---|---|---|---|
 //! | `picture` | row, column; patch | objective | the drop at every place, on the original picture |
-//! | `windows` | row, column | objective | the drop of every window, only where windows overlap |
+//! | `windows`, of a recording `recording windows` | row, column | objective | the drop of every window, only where windows overlap |
 //! | `tokens` | token | objective | the drop of every token of the prompt that does not show a picture, or of every word; those of a given answer with `among: answer` |
 //! | `objective` | | objective | `f(x)` |
 //! | ... ` by answer token` | answer; as above | objective | each of these for every token of an answer, where [`each`](mmlens_core::Target::Answer) is asked for: they add up |

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::tensor::Device;
 use image::DynamicImage;
+use mmlens_core::sound::Sound;
 use mmlens_core::{
     AnalysisError, Case, Given, ManyCases, Method, Objective, On, Part, Picture, Reading, Region, Sample,
     Subject, Target, Words, from_fn, kind,
@@ -38,7 +39,7 @@ fn quick(method: &Method) -> Value {
     }
 }
 
-/// The same sample with other colours, and letters behind its words.
+/// The same sample with other colours, quieter, and letters behind its words.
 fn varied(sample: &Sample, by: usize) -> Sample {
     let pictures = sample.pictures.iter().map(|picture| {
         let image = picture.image.to_rgb8();
@@ -52,7 +53,12 @@ fn varied(sample: &Sample, by: usize) -> Sample {
         Words::Texts(texts) => Words::Texts(texts.iter().map(more).collect()),
         Words::Nothing => Words::Nothing,
     };
-    Sample { pictures: pictures.collect(), words, ..sample.clone() }
+    let quieter = |sound: &Sound| {
+        let samples = sound.samples().iter().map(|sample| sample / (1 + by) as f32);
+        Sound::new(format!("{} {by}", sound.name), samples.collect(), sound.rate()).unwrap()
+    };
+    let recordings = sample.recordings.iter().map(quieter).collect();
+    Sample { pictures: pictures.collect(), recordings, words, ..sample.clone() }
 }
 
 /// Words of as many tokens, one letter of them another.
@@ -89,7 +95,8 @@ fn given(subject: &dyn Subject, sample: Sample) -> Given {
         _ => sample,
     };
     // What a text tower holds does not depend on the picture, and what a tower of pictures holds not on the words.
-    let other = match sample.pictures.is_empty() || kind::compares(subject) {
+    let neither = sample.pictures.is_empty() && sample.recordings.is_empty();
+    let other = match neither || kind::compares(subject) {
         true => Sample { pictures: varied(&sample, 3).pictures, ..other_words(subject, &sample).unwrap() },
         false => Sample { words: sample.words.clone(), ..varied(&sample, 3) },
     };
@@ -120,6 +127,7 @@ fn every() -> Vec<(String, Box<dyn Subject>, Sample)> {
         let subject = shipped::named(name, &device).unwrap().unwrap();
         let sample = match name {
             "shapes-clip" => Sample::captions(shown(), ["a red square"]),
+            "tones-qwen2-audio" => Sample::hear(crate::ears::hum(0.2), "what pitch is the sound ?"),
             _ => Sample::ask(shown(), "what colour is the square ?"),
         };
         all.push((name.to_owned(), subject, sample));
@@ -149,7 +157,14 @@ fn suited(name: &str, method: &Method, given: &Given) -> (Value, Given) {
         // Not of pictures whose patches share positions.
         "rollout" if tiles => given.case.sample = Sample::prompt(Vec::new(), "Is it red?"),
         // Where words do not look at pictures in their own stream.
-        "knockout" if name.starts_with("blip") || name.contains("clip") || name.starts_with("siglip-") => {
+        // A decoder that attends to a tower is no one stream, the tower is.
+        "edges" | "paths" if name.starts_with("whisper") => settings["part"] = json!("audio"),
+        "knockout"
+            if name.starts_with("whisper")
+                || name.starts_with("blip")
+                || name.contains("clip")
+                || name.starts_with("siglip-") =>
+        {
             settings =
                 json!({ "edges": [{ "name": "words", "keys": { "at": [0] }, "queries": { "at": [1] } }] });
         }
@@ -186,12 +201,20 @@ fn suited(name: &str, method: &Method, given: &Given) -> (Value, Given) {
     (settings, given)
 }
 
+/// Whether what was found instead of what a method needs is found of a sample: recordings without words, or in a stream of their own.
+fn of_sample(found: &str) -> bool {
+    ["the sample has no", "both hold the same", "the words of the prompt itself"]
+        .iter()
+        .any(|own| found.starts_with(own))
+}
+
 /// What the table says of a subject is what running says: what is allowed runs, what is not is refused for the same reason.
 #[test]
 fn a_subject_allows_what_runs_on_it() {
     let (mut faults, mut allowed, mut refused) = (Vec::new(), 0, 0);
     for (name, subject, sample) in every() {
         let subject = subject.as_ref();
+        let heard = !sample.recordings.is_empty();
         let given = given(subject, sample);
         for method in METHODS {
             let on = On::new(subject);
@@ -203,6 +226,7 @@ fn a_subject_allows_what_runs_on_it() {
                 // What is needed of a sample is no need of the model.
                 (Ok(()), Err(AnalysisError::Input { needs, .. })) if needs == "a sample with one picture" => {
                 }
+                (Ok(()), Err(AnalysisError::Input { found, .. })) if heard && of_sample(&found) => {}
                 (Err(told), Err(said)) => {
                     refused += 1;
                     if (told.to_string(), matches!(told, AnalysisError::Input { .. }))
@@ -247,6 +271,7 @@ fn passes_are_told_to_the_row() {
         every().into_iter().filter(|(name, ..)| shipped::model_type(name).is_some())
     {
         let subject = subject.as_ref();
+        let heard = !sample.recordings.is_empty();
         let given = given(subject, sample);
         for method in METHODS.iter().filter(|method| method.card.allows(subject).is_ok()) {
             let (own, given) = suited(&name, method, &given);
@@ -256,7 +281,9 @@ fn passes_are_told_to_the_row() {
                 let mut said = None;
                 let taken =
                     counted(subject, |subject| said = Some(made.run_given(&On::new(subject), &given)));
-                let fits = match (&told, said.unwrap()) {
+                let said = said.unwrap();
+                let refused = said.as_ref().err().map(ToString::to_string);
+                let fits = match (&told, said) {
                     // How many blocks of a tower count is found on the way.
                     (Ok(told), Ok(_)) if ["rollout", "relevance"].contains(&method.card.short) => {
                         let blocks = kind::blocks(subject, Part::Vision) as u64;
@@ -273,6 +300,8 @@ fn passes_are_told_to_the_row() {
                     (Ok(_), Err(AnalysisError::Input { .. })) if method.card.short == "ablation-often" => {
                         true
                     }
+                    // Settings that name pictures, where a recording is given.
+                    (Ok(_), Err(AnalysisError::Input { found, .. })) if heard && of_sample(&found) => true,
                     // Nodes are added until they are enough.
                     (Ok(told), Ok(_)) if own.get("budget").is_some() => {
                         taken[0] <= told[0] && taken[1] <= told[1] && told[0] <= 2 * taken[0]
@@ -284,8 +313,8 @@ fn passes_are_told_to_the_row() {
                 };
                 held += usize::from(fits && told.is_ok());
                 if !fits {
-                    faults
-                        .push(format!("{name}, {} {own}: told {told:?}, took {taken:?}", method.card.short));
+                    let what = format!("{name}, {} {own}", method.card.short);
+                    faults.push(format!("{what}: told {told:?}, took {taken:?}, said {refused:?}"));
                 }
             }
         }

@@ -145,6 +145,54 @@ fn towers_that_hear_are_looked_into() {
     assert_eq!(by.axes()[0].labels, Labels::Names(vec!["recording".to_owned(), "words".to_owned()]));
 }
 
+/// Who looks is the sound, and not the padding behind it; where recordings end at other positions, that is not one set of positions.
+#[test]
+fn padding_of_a_recording_looks_at_nothing_and_is_not_counted() {
+    let toy = Toy::curved(3).with_ears();
+    let own: Vec<usize> = (0..6).collect();
+    for id in ["attention-maps", "head-measures"] {
+        let at = |positions: Value| run(&toy, id, json!({ "part": "audio", "positions": positions }));
+        let first = |found: &Finding| -> Vec<f32> {
+            let number = |table: &&Labelled| table.as_numbers().is_some();
+            found.tables().iter().find(number).unwrap().as_numbers().unwrap().to_vec()
+        };
+        let (usual, sound) = (first(&at(json!("last"))), first(&at(json!({ "at": own }))));
+        Tolerance::absolute(1e-6).check(id, &usual, &sound).unwrap();
+        assert_ne!(usual, first(&at(json!({ "at": [0] }))), "{id}");
+        assert_ne!(usual, first(&at(json!("all"))), "{id}");
+    }
+    let short = hum(0.5).between(0.0, 0.3).unwrap();
+    let two = Case::new(Sample::prompt(Vec::new(), "~~ab").with_recordings(vec![short, hum(0.7)]));
+    for (id, positions) in [("head-measures", true), ("attention-by-depth", false)] {
+        let method = METHODS.iter().find(|method| method.card.id == id).unwrap();
+        let said = method.make(json!({ "part": "audio" })).unwrap();
+        let said = said.run_given(&On::new(&toy), &Given::new(two.clone()).unwrap()).unwrap_err().to_string();
+        assert!(
+            said.contains("recordings of one length") && said.contains("by number") == positions,
+            "{said}"
+        );
+    }
+}
+
+/// A recording's parts take the places of patches, without being asked for by name.
+#[test]
+fn stretches_are_swapped_where_there_is_no_picture() {
+    let toy = Toy::curved(3).with_ears();
+    let other = Sample::prompt(Vec::new(), "~abc").with_recordings(vec![hum(0.2)]);
+    let method = METHODS.iter().find(|method| method.card.id == "region-swap").unwrap();
+    let made = method.make(json!({ "towards": "objective", "steps": 1, "random": 1 })).unwrap();
+    let given = Given::new(case()).unwrap().against(other);
+    let found = made.run_given(&On::new(&toy), &given).unwrap();
+    let heard = |axis: &mmlens_core::finding::Axis| match &axis.labels {
+        Labels::Tokens(tokens) => {
+            tokens.iter().filter_map(|token| token.patch).map(|patch| patch.bbox[2]).eq([4.0, 8.0, 12.0])
+        }
+        _ => false,
+    };
+    let axes: Vec<_> = found.tables().iter().flat_map(Labelled::axes).collect();
+    assert!(axes.iter().any(|axis| heard(axis)), "{axes:?}");
+}
+
 #[test]
 fn every_method_answers_or_says_what_it_needs() {
     let toy = Toy::curved(3).with_ears();
@@ -160,7 +208,11 @@ fn every_method_answers_or_says_what_it_needs() {
         let Ok(made) = method.make(cheap) else { continue };
         if let Err(error) = made.run_given(&On::new(&toy), &given) {
             let said = error.to_string();
-            assert!(said.contains(" needs ") || said.contains("expected"), "{}: {said}", method.card.id);
+            assert!(
+                said.contains(" needs ") || said.contains("expected") || said.contains(" = none, but "),
+                "{}: {said}",
+                method.card.id
+            );
             println!("{}: {said}", method.card.id);
         }
     }

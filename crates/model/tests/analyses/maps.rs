@@ -548,7 +548,7 @@ fn what_cannot_be_is_refused() {
     let settings = grad_cam::Settings { site: Some(site("text.input")), ..Default::default() };
     let words = said(GradCam::new(settings).unwrap().run(&toy, &case));
     assert!(
-        words.contains("a layer of the tower or of the connector, but `text.input` lies in its part `text`"),
+        words.contains("a layer of a tower or of the connector, but `text.input` lies in its part `text`"),
         "{words}"
     );
     let settings = grad_cam::Settings { site: Some(site("vision.pixels")), ..Default::default() };

@@ -75,7 +75,7 @@ fn settings_that_cannot_be() {
     };
     assert_eq!(
         hide(|s| (s.picture, s.words) = (None, None)),
-        "occlusion: picture, words = none, but pictures, words or both must be hidden"
+        "occlusion: picture, words = none, but pictures (and recordings), words or both must be hidden"
     );
     assert_eq!(
         hide(|s| s.picture = Some(Cover::Grid { rows: 0, cols: 4 })),
@@ -109,7 +109,7 @@ fn settings_that_cannot_be() {
     );
     assert_eq!(
         shared(|s| (s.picture, s.words) = (None, None)),
-        "kernel-shap: picture, words = none, but pictures, words or both must be hidden"
+        "kernel-shap: picture, words = none, but pictures (and recordings), words or both must be hidden"
     );
     assert_eq!(shared(|s| s.samples = 0), "kernel-shap: samples = 0, but it must be at least 1");
     assert_eq!(shared(|s| s.rows = 0), "kernel-shap: rows = 0, but it must be at least 1");
@@ -186,7 +186,7 @@ fn routes_and_circuits_that_cannot_be() {
                 .unwrap()
                 .run(&toy, &case("ab"))
         ),
-        "attention-knockout needs a picture that edges lead from, but the sample has none"
+        "attention-knockout needs a picture or recording that edges lead from, but the sample has none"
     );
     let nodes = |points: &[Point], rows| {
         let settings = attribution_patching::Settings { points: points.to_vec(), rows, ..Default::default() };
@@ -238,7 +238,7 @@ fn inputs_a_method_cannot_work_on() {
     };
     assert_eq!(
         hide(occlusion::Settings { words: None, ..Default::default() }, "abc"),
-        "occlusion needs a picture to hide parts of, but the sample has none"
+        "occlusion needs a picture or recording to hide parts of, but the sample has none"
     );
     assert_eq!(
         hide(occlusion::Settings { picture: None, ..Default::default() }, "#"),

@@ -292,7 +292,7 @@ fn what_cannot_be_is_refused() {
     assert!(said(Rise::new(Default::default()).unwrap().run(&toy, &words)).contains("picture"), "words");
     assert!(
         said(MmShap::new(Default::default()).unwrap().run(&toy, &words))
-            .contains("a picture beside the words")
+            .contains("a picture or recording beside the words")
     );
     let settings = permutation_shap::Settings { picture: grid(5, 5), exact: true, ..Default::default() };
     let many = said(PermutationShap::new(settings).unwrap().run(&toy, &asked(1, "abc", 3)));

@@ -13,8 +13,9 @@ impl<'a> WhatIf<'a> {
         let inputs = self.encode(&self.first.clone())?;
         let mut pictures = Vec::new();
         let clips = self.sample.clips.iter().map(|clip| clip.name.clone());
-        let names: Vec<String> =
-            self.sample.pictures.iter().map(|own| own.name.clone()).chain(clips).collect();
+        let recordings = self.sample.recordings.iter().map(|own| own.name.clone());
+        let seen = self.sample.pictures.iter().map(|own| own.name.clone());
+        let names: Vec<String> = seen.chain(clips).chain(recordings).collect();
         for (picture, (width, height)) in inputs.map().pictures.clone().into_iter().enumerate() {
             let name = names.get(picture).cloned().unwrap_or_default();
             pictures.push(PictureTold { name, width, height, cells: self.cells(picture)? });

@@ -9,6 +9,7 @@ use mmlens::core::{Case, Given, Measure, On, Sample, Words};
 use mmlens::engine::{Aim, AimError, Settled, Sought};
 use serde_json::{Value, json};
 
+use crate::audio::sounds;
 use crate::input::pictures;
 use crate::refusal::{Refusal, numbers};
 
@@ -111,7 +112,7 @@ impl AimArgs {
     }
 }
 
-/// What patching and attribution compare with: the same question about a picture of the mean colour, if nothing is said.
+/// What patching and attribution compare with: the same question about a picture of the mean colour, and silence, if nothing is said.
 #[derive(Debug, Clone, Default, Args)]
 #[group(multiple = false)]
 pub(crate) struct CorruptionArgs {
@@ -119,6 +120,9 @@ pub(crate) struct CorruptionArgs {
     /// `--corrupted-ask`, the picture's mean colour in its size.
     #[arg(long, value_name = "FILE")]
     pub(super) corrupted_image: Vec<PathBuf>,
+    /// For patching and attribution: the recording that leads to another answer, whole and as long, one for each `--audio`.
+    #[arg(long, value_name = "FILE")]
+    pub(super) corrupted_audio: Vec<PathBuf>,
     /// For patching and attribution: the question that leads to another answer, of as many tokens.
     #[arg(long, value_name = "QUESTION", conflicts_with = "text")]
     pub(super) corrupted_ask: Option<String>,
@@ -135,6 +139,7 @@ impl CorruptionArgs {
     pub(super) fn said(&self) -> Option<&'static str> {
         let given = [
             ("corrupted-image", !self.corrupted_image.is_empty()),
+            ("corrupted-audio", !self.corrupted_audio.is_empty()),
             ("corrupted-ask", self.corrupted_ask.is_some()),
             ("corrupted-prompt", self.corrupted_prompt.is_some()),
             ("corrupted-text", self.corrupted_text.is_some()),
@@ -144,7 +149,7 @@ impl CorruptionArgs {
 
     /// The files it names.
     pub(super) fn inputs(&self) -> impl Iterator<Item = PathBuf> {
-        self.corrupted_image.iter().cloned()
+        self.corrupted_image.iter().chain(&self.corrupted_audio).cloned()
     }
 
     /// What the methods are run on: the case, and what is compared with it.
@@ -156,14 +161,20 @@ impl CorruptionArgs {
             self.corrupted_prompt.clone().map(Words::Prompt),
             self.corrupted_text.clone().map(|text| Words::Texts(vec![text])),
         ];
-        let corrupted = match (said.into_iter().flatten().next(), self.corrupted_image.as_slice()) {
+        let one_each = |found: usize, expected: usize, what| match found == expected {
+            true => Ok(()),
+            false => Err(Refusal::Corrupted { what, found, expected }),
+        };
+        let files = (self.corrupted_image.as_slice(), self.corrupted_audio.as_slice());
+        let corrupted = match (said.into_iter().flatten().next(), files) {
             (Some(said), _) => words(said),
-            (None, []) => return Ok(Given::new(case)?),
-            (None, files) => {
-                let (found, expected) = (files.len(), clean.pictures.len());
-                if found != expected {
-                    return Err(Refusal::CorruptedPictures { found, pictures: expected }.into());
-                }
+            (None, ([], [])) => return Ok(Given::new(case)?),
+            (None, ([], files)) => {
+                one_each(files.len(), clean.recordings.len(), "audio")?;
+                Sample { recordings: sounds(files, [None, None])?, ..clean.clone() }
+            }
+            (None, (files, _)) => {
+                one_each(files.len(), clean.pictures.len(), "image")?;
                 Sample { pictures: pictures(files)?, ..clean.clone() }
             }
         };

@@ -1,4 +1,4 @@
-//! Many cases: the pictures of a folder, or a file with one case on a line.
+//! Many cases: the pictures or recordings of a folder, or a file with one case on a line.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -11,11 +11,14 @@ use serde_json::{Value, json};
 
 use super::aim::{AimArgs, CorruptionArgs};
 use super::one::Task;
+use crate::audio::sounds;
 use crate::input::{QuestionArgs, pictures, words};
 use crate::refusal::Refusal;
 
 /// Endings of pictures in a folder.
 const PICTURES: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
+/// Endings of recordings in a folder.
+const RECORDINGS: [&str; 5] = ["wav", "flac", "mp3", "ogg", "oga"];
 
 /// A case that is not read yet.
 pub(crate) struct Listed {
@@ -45,6 +48,10 @@ struct Line {
     #[serde(default)]
     video: OneOrMany<PathBuf>,
     fps: Option<f64>,
+    #[serde(default)]
+    audio: OneOrMany<PathBuf>,
+    from: Option<f64>,
+    to: Option<f64>,
     ask: Option<String>,
     prompt: Option<String>,
     #[serde(default)]
@@ -55,6 +62,8 @@ struct Line {
     versus: Option<String>,
     #[serde(default)]
     corrupted_image: OneOrMany<PathBuf>,
+    #[serde(default)]
+    corrupted_audio: OneOrMany<PathBuf>,
     corrupted_ask: Option<String>,
     corrupted_prompt: Option<String>,
     corrupted_text: Option<String>,
@@ -90,7 +99,7 @@ impl<T: Clone> OneOrMany<T> {
     }
 }
 
-/// The cases of a folder of pictures, in the order of their names, or of a file of lines; words that a line does not have are those of
+/// The cases of a folder of pictures or recordings, in the order of their names, or of a file of lines; words that a line does not have are those of
 /// the options.
 pub(crate) fn read(
     path: &Path,
@@ -101,7 +110,7 @@ pub(crate) fn read(
     listed(path, lines, question, (aim, corruption))
 }
 
-/// Cases to learn from: as for [`read`], or a folder of folders of pictures, each called as what its pictures are of.
+/// Cases to learn from: as for [`read`], or a folder of folders of pictures or recordings, each called as what these are of.
 pub(crate) fn to_learn_from(path: &Path, question: &QuestionArgs) -> Result<Vec<Listed>> {
     let folders = if path.is_dir() { folders(path)? } else { Vec::new() };
     let lines = match (path.is_dir(), folders.as_slice()) {
@@ -162,6 +171,21 @@ fn listed(
             )
             .into());
         }
+        if (line.from.is_some() || line.to.is_some()) && line.audio.all().is_empty() {
+            let said = "`from` and `to` are of recordings, and there is no `audio`";
+            return Err(refuse(said.to_owned()).into());
+        }
+        let corrupted = [
+            !line.corrupted_image.all().is_empty(),
+            !line.corrupted_audio.all().is_empty(),
+            line.corrupted_ask.is_some(),
+            line.corrupted_prompt.is_some(),
+            line.corrupted_text.is_some(),
+        ];
+        if corrupted.iter().filter(|given| **given).count() > 1 {
+            let said = "`corrupted_image`, `corrupted_audio`, `corrupted_ask`, `corrupted_prompt` and `corrupted_text` each say what is compared: one of them";
+            return Err(refuse(said.to_owned()).into());
+        }
         if line.span.is_some() && line.target.is_some() {
             return Err(
                 refuse("`span` and `target` say both what is explained: one of them".to_owned()).into()
@@ -180,7 +204,7 @@ fn listed(
         });
     }
     if all.is_empty() {
-        let reason = if path.is_dir() { "there is no picture" } else { "there is no line" };
+        let reason = if path.is_dir() { "there is no picture and no recording" } else { "there is no line" };
         return Err(Refusal::Case { place: path.display().to_string(), reason: reason.to_owned() }.into());
     }
     Ok(all)
@@ -194,15 +218,20 @@ fn of_folder(folder: &Path) -> Result<Vec<Found>> {
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry.with_context(|| folder.display().to_string())?.path();
         let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        if path.is_file() && ending.is_some_and(|ending| PICTURES.contains(&ending.as_str())) {
-            files.push(path);
+        let among = |endings: &[&str]| ending.as_deref().is_some_and(|ending| endings.contains(&ending));
+        if path.is_file() && (among(&PICTURES) || among(&RECORDINGS)) {
+            files.push((path, among(&RECORDINGS)));
         }
     }
     files.sort();
-    let case = |path: PathBuf| {
+    let case = |(path, heard): (PathBuf, bool)| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let line = Line { image: OneOrMany::One(path.clone()), ..Line::default() };
-        (path.display().to_string(), name, line)
+        let (place, file) = (path.display().to_string(), OneOrMany::One(path));
+        let line = match heard {
+            true => Line { audio: file, ..Line::default() },
+            false => Line { image: file, ..Line::default() },
+        };
+        (place, name, line)
     };
     Ok(files.into_iter().map(case).collect())
 }
@@ -247,7 +276,7 @@ impl Listed {
         self.line.concepts.iter().filter(|name| seen.insert(name.as_str())).cloned().collect()
     }
 
-    /// What is known to matter in its first picture, each mask called as its file without the ending.
+    /// What is known to matter in its first picture (of recordings alone in the spectrogram of the first, a pixel for each frame and filter), each mask called as its file without the ending.
     pub(crate) fn masks(&self) -> Result<Vec<Mask>, SubjectError> {
         let levels = self.line.mask_levels.as_slice();
         let marked = |level: u8| if levels.is_empty() { level > 0 } else { levels.contains(&level) };
@@ -283,23 +312,24 @@ impl Listed {
         paths.iter().map(|path| self.base.join(path)).collect()
     }
 
-    /// The files and folders of its pictures and clips.
+    /// The files and folders of its pictures, clips and recordings.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        self.at(&[self.line.image.all(), self.line.video.all()].concat())
+        self.at(&[self.line.image.all(), self.line.video.all(), self.line.audio.all()].concat())
     }
 
-    /// The sample, its pictures read.
+    /// The sample, its pictures and recordings read.
     pub(crate) fn sample(&self) -> Result<Sample> {
         let line = &self.line;
         let (images, videos) = (self.at(&line.image.all()), self.at(&line.video.all()));
         let clips = videos.iter().map(|path| Clip::open(path, line.fps)).collect::<Result<_, _>>()?;
         let words = words(line.ask.as_ref(), line.prompt.as_ref(), &line.text.all());
-        let mut sample = Sample::new(pictures(&images)?, words).with_clips(clips);
+        let recordings = sounds(&self.at(&line.audio.all()), [line.from, line.to])?;
+        let mut sample = Sample::new(pictures(&images)?, words).with_clips(clips).with_recordings(recordings);
         sample.reply = line.answer.clone().or_else(|| self.aim.answer.clone()).map(Reply::Text);
         Ok(sample)
     }
 
-    /// The case, its pictures read.
+    /// The case, its pictures and recordings read.
     pub(crate) fn task(&self) -> Result<Task> {
         let Self { line, .. } = self;
         let (images, videos) = (self.at(&line.image.all()), self.at(&line.video.all()));
@@ -311,10 +341,11 @@ impl Listed {
         }
         (aim.versus, aim.answer) = (or(&line.versus, aim.versus), or(&line.answer, aim.answer));
         let own = [&line.corrupted_ask, &line.corrupted_prompt, &line.corrupted_text];
-        let other = self.at(&line.corrupted_image.all());
-        if own.iter().any(|words| words.is_some()) || !other.is_empty() {
+        let (image, audio) = (self.at(&line.corrupted_image.all()), self.at(&line.corrupted_audio.all()));
+        if own.iter().any(|words| words.is_some()) || !image.is_empty() || !audio.is_empty() {
             corruption = CorruptionArgs {
-                corrupted_image: other,
+                corrupted_image: image,
+                corrupted_audio: audio,
                 corrupted_ask: line.corrupted_ask.clone(),
                 corrupted_prompt: line.corrupted_prompt.clone(),
                 corrupted_text: line.corrupted_text.clone(),
@@ -323,7 +354,8 @@ impl Listed {
         let frames = videos
             .iter()
             .flat_map(|path| Clip::files(path).unwrap_or_default().into_iter().chain([path.clone()]));
-        let inputs = images.iter().cloned().chain(frames).chain(corruption.inputs()).collect();
+        let heard = self.at(&line.audio.all());
+        let inputs = images.iter().cloned().chain(frames).chain(heard).chain(corruption.inputs()).collect();
         Ok(Task { sample, aim, corruption, inputs })
     }
 }

@@ -75,10 +75,10 @@ pub(crate) struct Explain {
     /// same size gives the same bits; another one, other last digits. A method that cannot do with so little is refused.
     #[arg(long, value_name = "SIZE")]
     memory: Option<Memory>,
-    /// Many cases, one after the other: a folder of pictures, or a file of cases as JSON, one on a line (docs/cases.md). Each is written
+    /// Many cases, one after the other: a folder of pictures or recordings, or a file of cases as JSON, one on a line (docs/cases.md). Each is written
     /// into a folder of its own in `--out`; those that are whole there already are not made again. A method that looks at all of them
     /// together, such as cka, is run once, and written into `--out` itself.
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["images", "videos"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["images", "videos", "audio"])]
     cases: Option<PathBuf>,
     /// A second model, explained in the same way: `first` and `second` in `--out` hold what was written of each, and compare.html has
     /// both, with their maps on one scale and how far they agree. With `--cases` it is for methods that lay two models side by side over all of them.
