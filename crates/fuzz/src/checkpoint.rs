@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use burn::tensor::Device;
+use mmlens_core::sound::Sound;
 use mmlens_core::{Generation, Picture, Plan, Sample, Subject, SubjectError, Words};
 use mmlens_zoo::OpenOptions;
 
@@ -98,15 +99,25 @@ pub(crate) fn run(subject: &dyn Subject, sample: &Sample) -> Result<(), SubjectE
     }
 }
 
+/// How many ways there are to ask.
+const SAMPLES: usize = 8;
+
 /// One sample for each way to ask: at least one of them suits every model.
 pub(crate) fn sample(number: usize) -> anyhow::Result<Sample> {
     let shown = || Picture::open(mmlens_testkit::picture("wide"));
+    let heard = |words| -> anyhow::Result<Sample> {
+        let sound = Sound::open(mmlens_testkit::fixtures().join("recordings/chirp.wav"))?;
+        Ok(Sample::new(Vec::new(), words).with_recordings(vec![sound]))
+    };
     Ok(match number {
         0 => Sample::ask(shown()?, "what is ï?"),
         1 => Sample::new(vec![shown()?], Words::Texts(vec!["a b".to_owned(), "c".to_owned()])),
         2 => Sample::prompt(vec![], "a [MASK] b\u{e9}"),
         3 => Sample::new(vec![shown()?], Words::Nothing),
         4 => Sample::prompt(vec![shown()?], "a b"),
+        5 => heard(Words::Question("what is ï?".to_owned()))?,
+        6 => heard(Words::Nothing)?,
+        7 => heard(Words::Prompt("a b".to_owned()))?,
         other => anyhow::bail!("there is no sample {other}"),
     })
 }
@@ -114,7 +125,7 @@ pub(crate) fn sample(number: usize) -> anyhow::Result<Sample> {
 /// The first of them that a model takes.
 pub(crate) fn first_taken(subject: &dyn Subject) -> anyhow::Result<usize> {
     let mut said = String::new();
-    for number in 0..5 {
+    for number in 0..SAMPLES {
         match run(subject, &sample(number)?) {
             Ok(()) => return Ok(number),
             Err(error) => said = error.to_string(),
