@@ -66,7 +66,7 @@ fn main() -> ExitCode {
             }
         },
         ["mutate", rest @ ..] => {
-            match mutate::LogitsAt::read(rest).and_then(|asked| mutate::run(&root(), &asked)) {
+            match mutate::Options::read(rest).and_then(|asked| mutate::run(&root(), &asked)) {
                 Ok(true) => ExitCode::SUCCESS,
                 Ok(false) => ExitCode::FAILURE,
                 Err(fault) => {

@@ -9,7 +9,9 @@ use image::DynamicImage;
 use mmlens_finding::{ClipRecord, Source};
 
 use crate::gif::Frames;
-use crate::picture::{Fault, MOST_PICTURE_BYTES, filled, hash, level, opened as opened_picture, regular};
+use crate::picture::{
+    Fault, MOST_PICTURE_BYTES, MOST_PICTURE_PIXELS, filled, hash, level, opened as opened_picture, regular,
+};
 use crate::{SubjectError, caught};
 
 /// How files end that are taken for frames.
@@ -181,8 +183,11 @@ fn frames_of(path: &Path) -> Result<(Vec<Arc<DynamicImage>>, Option<f64>), Subje
     if canvas == 0 {
         return Err(fail(path, "it has no frames"));
     }
-    if canvas > MOST_CLIP_PIXELS {
-        return Err(too_many_pixels(path));
+    if canvas > MOST_PICTURE_PIXELS {
+        let found = format!(
+            "its canvas has {width} x {height} pixels, more than the {MOST_PICTURE_PIXELS} that one picture may have"
+        );
+        return Err(fail(path, found));
     }
     let (mut frames, mut left, mut hundredths) = (Vec::new(), MOST_CLIP_PIXELS, 0_u64);
     while let Some(frame) = coming.read().map_err(|e| fail(path, e))? {
@@ -282,6 +287,21 @@ mod tests {
         let file = folder.path().join("a.png");
         std::fs::write(&file, "no picture").unwrap();
         assert!(said(folder.path()).contains("a.png"));
+    }
+
+    /// A frame is a picture, and may be no larger than one, whatever the frames of a clip may have together.
+    #[test]
+    fn a_canvas_larger_than_a_picture_is_refused_before_it_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.gif");
+        let mut encoder = GifEncoder::new(File::create(&file).unwrap());
+        encoder.encode_frame(Frame::new(frame(9).to_rgba8())).unwrap();
+        drop(encoder);
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[6..10].copy_from_slice(&[0x08, 0x96, 0x15, 0x18]);
+        std::fs::write(&file, bytes).unwrap();
+        let said = Clip::open(&file, None).unwrap_err().to_string();
+        assert!(said.contains("38408 x 6165 pixels, more than the 90000000"), "{said}");
     }
 
     /// A GIF of frames of 3 x 2 pixels, its bytes changed.

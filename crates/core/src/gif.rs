@@ -159,8 +159,8 @@ impl<R: Read + Seek> Frames<R> {
     fn fits(&self, area: &Area) -> Result<(), GifFault> {
         let (width, height) = self.claimed;
         let pixels = self.width.max(area.right) * self.height.max(area.bottom);
-        let most = (width * height).max(MOST_PICTURE_PIXELS as usize);
-        match pixels <= most.min(GROWS.0 * width * height + GROWS.1) {
+        let most = (MOST_PICTURE_PIXELS as usize).min(GROWS.0 * width * height + GROWS.1); // no NaN: whole numbers
+        match pixels <= most {
             true => Ok(()),
             false => Err(GifFault::Larger { at: self.read, width, height }),
         }

@@ -105,6 +105,13 @@ pub(crate) fn scramble(mut value: u64) -> u64 {
     value ^ value >> 31
 }
 
+/// A number for the content of a scene, whatever the order of its parts; `start` tells apart what has as many parts
+/// of other meaning.
+pub(crate) fn key_of(start: u64, mut parts: Vec<u64>) -> u64 {
+    parts.sort_unstable();
+    parts.into_iter().fold(start, |key, part| scramble(key.wrapping_mul(0x1_0000_0001) ^ part))
+}
+
 /// A bar that says how far along it is and how long the rest will take. It stays hidden unless standard error
 /// is a terminal.
 pub(crate) fn progress_bar(what: &str, length: u64) -> ProgressBar {

@@ -13,7 +13,9 @@
 //! assert_eq!(scene.render().dimensions(), (64, 64));
 //! ```
 
+mod balance;
 pub mod benchmark;
+mod bias;
 mod drawn;
 mod exported;
 pub mod foil;
@@ -25,6 +27,7 @@ mod score;
 mod sentence;
 pub mod shapes;
 pub mod tones;
+pub mod worlds;
 
 mmlens_core::methods! {
     input::modality_ablation::ModalityAblation,

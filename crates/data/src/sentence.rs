@@ -24,3 +24,14 @@ impl Sentence {
         self.mentions.extend(things.iter().map(|&thing| (word, thing)));
     }
 }
+
+/// The digit for a count. Scenes have no more things than there are digits; a caller who puts in more by hand is
+/// told "many".
+pub(crate) fn digit(count: usize, digits: &[&'static str]) -> &'static str {
+    digits.get(count).copied().unwrap_or("many")
+}
+
+/// The answer to whether something holds.
+pub(crate) const fn yes_or_no(holds: bool) -> &'static str {
+    if holds { "yes" } else { "no" }
+}

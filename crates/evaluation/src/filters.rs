@@ -64,9 +64,9 @@ fn spectrogram(on: &On<'_>, case: &Case, picture: usize) -> Result<Levels, NoSco
     let size = [width as usize, height as usize];
     let entry = inputs.heard.of_row(0).get(which).copied().ok_or_else(none)?;
     let given = inputs.entries(Part::Audio).and_then(|own| own.values.as_ref()).ok_or_else(none)?;
-    let &[_, mels, frames] = given.dims().as_slice() else { return Err(none()) };
-    let all = given.to_values().map_err(|error| NoScore::Refused(error.to_string()))?;
-    let own = all.get(entry * mels * frames..(entry + 1) * mels * frames).unwrap_or_default();
+    let &[_, _, frames] = given.dims().as_slice() else { return Err(none()) };
+    let own = given.rows(entry, 1).and_then(|own| own.to_values());
+    let own = own.map_err(|error| NoScore::Refused(error.to_string()))?;
     let rows = own.chunks(frames.max(1)).rev();
     let values = rows.flat_map(|row| row.iter().take(size[0]).map(|value| f64::from(*value))).collect();
     Ok(Levels { picture: size, size, values })

@@ -6,6 +6,7 @@
 //!
 //! - `format` tells by the first bytes what a file is, `whole` that nothing of it is missing, `codebooks` that its header asks for
 //!   no more room than it should; `decode` takes its samples, by symphonia, within the limits of `sound`, where [`Sound`] is.
+//! - [`wav`](fn@wav) writes samples as a file again.
 //! - [`resample`] brings a sound to another rate.
 //! - `settings` reads `preprocessor_config.json`; `filters` are Slaney's mel filters; [`mel`] makes the spectrogram.
 //! - Errors are in `error` and `settings`; a panic of a decoder is one ([`Panicked`]).
@@ -37,6 +38,7 @@ pub mod mel;
 pub mod resample;
 mod settings;
 mod sound;
+mod wav;
 mod whole;
 
 pub use error::SoundError;
@@ -46,3 +48,4 @@ pub use settings::{LogMelSettings, MelError};
 pub use sound::{
     HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS, MOST_LEVEL, MOST_SAMPLES, MOST_SOUND_BYTES, Origin, Sound,
 };
+pub use wav::wav;

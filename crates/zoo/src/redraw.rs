@@ -11,6 +11,9 @@ use mmlens_core::{Part, Seed, Subject};
 /// squared distance from the mean). A tensor of equal numbers, one number among them, stays. Draw `i` of a tensor follows from the seed,
 /// from what the tensor held, and from `i`: two tensors that hold the same, as tied ones do, hold the same afterwards.
 ///
+/// A part that has no weights is refused as the model is opened
+/// ([`CheckpointError::NothingToDraw`](crate::checkpoint::CheckpointError::NothingToDraw)): what were taken for a model without knowledge would be the trained one.
+///
 /// To which part a tensor belongs, its name says: that of a tower, of what lies between a tower and a language model, of an encoder of words
 /// beside a decoder; all else is of the language model, or of the tower of texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +60,12 @@ impl Redraw {
     /// Whether a tensor of a canonical name is drawn anew, among others of these names.
     pub(crate) fn covers<'a>(&self, name: &str, names: impl Iterator<Item = &'a str>) -> bool {
         self.parts.as_ref().is_none_or(|parts| parts.contains(&part_of(name, names)))
+    }
+
+    /// The parts that were named and to which none of these tensors belongs.
+    pub(crate) fn without_weights(&self, names: &[&str]) -> Vec<Part> {
+        let empty = |part: &Part| names.iter().all(|name| part_of(name, names.iter().copied()) != *part);
+        self.parts.iter().flatten().copied().filter(empty).collect()
     }
 
     /// What stands in the place of the numbers of a tensor.

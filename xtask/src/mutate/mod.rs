@@ -29,7 +29,7 @@ const SHORTEST: Duration = Duration::from_mins(1);
 
 /// What is asked on the command line.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct LogitsAt<'a> {
+pub(crate) struct Options<'a> {
     /// Parts of the names of mistakes; all of them, if none.
     pub(crate) words: Vec<&'a str>,
     /// What its own tests do not notice is tried on every test.
@@ -40,7 +40,7 @@ pub(crate) struct LogitsAt<'a> {
     pub(crate) list: bool,
 }
 
-impl<'a> LogitsAt<'a> {
+impl<'a> Options<'a> {
     /// Reads what stands behind `mutate`.
     pub(crate) fn read(words: &[&'a str]) -> Result<Self, String> {
         let mut asked = Self::default();
@@ -96,7 +96,7 @@ pub(crate) fn faults(root: &Path) -> Result<(Vec<String>, usize), String> {
 
 /// Plants mistakes and runs their tests; whether enough are noticed.
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
-pub(crate) fn run(root: &Path, asked: &LogitsAt<'_>) -> Result<bool, String> {
+pub(crate) fn run(root: &Path, asked: &Options<'_>) -> Result<bool, String> {
     let list = List::read(root)?;
     let chosen = list.chosen(&asked.words)?;
     if asked.list {
@@ -270,9 +270,9 @@ mod tests {
 
     #[test]
     fn options_and_names_are_told_apart() {
-        let asked = LogitsAt::read(&["lens", "--json", "--all"]).unwrap();
-        assert_eq!(asked, LogitsAt { words: vec!["lens"], all: true, json: true, list: false });
-        assert_eq!(LogitsAt::read(&["--fast"]).unwrap_err(), "`--fast` is no option of mutate");
+        let asked = Options::read(&["lens", "--json", "--all"]).unwrap();
+        assert_eq!(asked, Options { words: vec!["lens"], all: true, json: true, list: false });
+        assert_eq!(Options::read(&["--fast"]).unwrap_err(), "`--fast` is no option of mutate");
     }
 
     #[test]

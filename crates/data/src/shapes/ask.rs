@@ -1,20 +1,12 @@
 //! Asking: which questions a scene allows, and a balanced draw among them.
 
-use std::collections::BTreeSet;
-
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
 use super::question::{CELL_MARGIN, CLEAR_OFFSET, Filter, Form, Kind, Naming, Question};
 use super::scene::{Object, SIDE, Scene};
 use super::vocabulary::{Cell, Colour, Direction, Shape};
-
-/// How many draws [`Scene::sample`] makes to avoid asking the same twice.
-const FRESH_DRAWS: usize = 16;
-/// How often a count of a colour or a shape is drawn to be zero.
-const ZERO_RATE: f64 = 0.25;
-/// How often a "no" about colour and shape is drawn among the near misses.
-const NEAR_RATE: f64 = 0.75;
+use crate::balance::{counted, several, sought};
 
 /// Expressions for an object whose properties are not what is asked: "the star", "the red star", "the large
 /// red star".
@@ -56,24 +48,7 @@ impl Scene {
     /// finite weight are not asked; if none is left, there are no questions. The same question comes twice
     /// only if sixteen further draws find no other.
     pub fn sample<R: Rng + ?Sized>(&self, n: usize, rng: &mut R, weights: &[(Kind, f32)]) -> Vec<Question> {
-        let mut open: Vec<(Kind, f32)> =
-            weights.iter().copied().filter(|&(_, weight)| weight > 0.0 && weight.is_finite()).collect();
-        let mut questions: Vec<Question> = Vec::with_capacity(n);
-        let mut stale = 0;
-        while questions.len() < n {
-            let Ok(&(kind, _)) = open.choose_weighted(rng, |&(_, weight)| weight) else { break };
-            let Some(question) = self.ask(kind, rng) else {
-                open.retain(|&(other, _)| other != kind);
-                continue;
-            };
-            if stale < FRESH_DRAWS && questions.contains(&question) {
-                stale += 1;
-                continue;
-            }
-            stale = 0;
-            questions.push(question);
-        }
-        questions
+        several(n, rng, weights, |kind, rng| self.ask(kind, rng))
     }
 
     /// Every way to ask about a kind.
@@ -176,7 +151,6 @@ impl Scene {
 
     pub(super) fn holds(&self, ask: Form) -> bool {
         match ask {
-            Form::Existence(filter) => self.objects.iter().any(|object| filter.admits(object)),
             Form::Relation { object, direction, origin } => self.offset(direction, origin, object) > 0.0,
             _ => true,
         }
@@ -188,49 +162,16 @@ impl Scene {
             1 => colours().collect(),
             _ => shapes().collect(),
         };
-        let counts: Vec<usize> = filters.iter().map(|&filter| self.matching(filter).len()).collect();
-        let occurring: BTreeSet<usize> = counts.iter().copied().filter(|&count| count > 0).collect();
-        let occurring: Vec<usize> = occurring.into_iter().collect();
-        let none = rng.random_bool(ZERO_RATE);
-        let wanted = if none { 0 } else { occurring.choose(rng).copied().unwrap_or(0) };
-        let fitting: Vec<Filter> = filters
-            .into_iter()
-            .zip(counts)
-            .filter(|&(_, count)| count == wanted)
-            .map(|(filter, _)| filter)
-            .collect();
-        fitting.choose(rng).copied().map(Form::Count)
+        counted(&self.objects, filters, Filter::admits, rng).map(Form::Count)
     }
 
     fn draw_existence<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<Form> {
-        let yes = rng.random_bool(0.5);
-        let form = rng.random_range(0..3);
-        let near = rng.random_bool(NEAR_RATE);
-        let mut filters: Vec<Filter> = match form {
+        let filters = |way| match way {
             0 => shapes().collect(),
             1 => colours().collect(),
             _ => pairs().collect(),
         };
-        // An empty scene, made by taking its only object away, has no question answered by yes.
-        let yes = yes && !self.objects.is_empty();
-        filters.retain(|&filter| self.holds(Form::Existence(filter)) == yes);
-        if form == 2 && !yes && near {
-            let misses: Vec<Filter> = filters.iter().copied().filter(|&filter| self.nearly(filter)).collect();
-            if !misses.is_empty() {
-                filters = misses;
-            }
-        }
-        filters.choose(rng).copied().map(Form::Existence)
-    }
-
-    /// Whether some object has the colour or the shape.
-    fn nearly(&self, filter: Filter) -> bool {
-        match filter {
-            Filter::Both(colour, shape) => {
-                self.objects.iter().any(|object| object.colour == colour || object.shape == shape)
-            }
-            other => self.objects.iter().any(|object| other.admits(object)),
-        }
+        sought(&self.objects, filters, Filter::admits, Filter::nearly, rng).map(Form::Existence)
     }
 }
 

@@ -1,15 +1,13 @@
 //! The shapes world as a data set: pictures, one question about each, and its answer as a label.
 
-use mmlens_core::{Case, Cases, Mask, Picture, SubjectError};
-use serde_json::json;
-
-use super::question::{Kind, Question};
-use super::scene::{SIDE, Scene};
+use super::question::Kind;
+use super::scene::Scene;
 use super::world::World;
 use crate::drawn::Split;
+use crate::worlds::WorldCases;
 
-/// Scenes of a split, each with one question of a kind. The label is the answer, the group the content key of the scene, the masks
-/// are the objects that are the evidence.
+/// Scenes of a split, each with one question of a kind. The label is the answer, the group the content key of the
+/// scene, the masks are the objects that are the evidence.
 ///
 /// Scenes that allow no question of that kind are passed over, so that indices follow one another.
 ///
@@ -21,103 +19,14 @@ use crate::drawn::Split;
 /// assert!(class.is_some() && masks.len() == 1);
 /// # Ok::<(), mmlens_core::SubjectError>(())
 /// ```
-#[derive(Debug, Clone)]
-pub struct ShapesCases {
-    name: String,
-    world: World,
-    split: Split,
-    kind: Kind,
-    /// The scene of each case.
-    scenes: Vec<u64>,
-    classes: Vec<String>,
-}
-
-/// So many scenes are looked at for each case that is wanted, at most.
-const MOST_PASSED: u64 = 1000;
+pub type ShapesCases = WorldCases<Scene>;
 
 impl ShapesCases {
     /// The first `count` scenes that allow a question of this kind; fewer, if these are too rare.
     ///
     /// # Cost
-    /// Every scene up to the last is drawn once, without its picture; of each a number is held.
+    /// As [`WorldCases::first`].
     pub fn new(world: World, split: Split, kind: Kind, count: usize) -> Self {
-        let (mut scenes, mut classes) = (Vec::with_capacity(count), std::collections::BTreeSet::new());
-        let most = (count as u64).saturating_mul(MOST_PASSED);
-        for id in 0..most {
-            if scenes.len() == count {
-                break;
-            }
-            if let Some(question) = asked(&world.scene(split, id), kind) {
-                scenes.push(id);
-                classes.insert(question.answer);
-            }
-        }
-        let bias = if world.is_biased() { ", biased" } else { "" };
-        let name = format!("shapes {}{bias}, {split}, {kind}", world.seed());
-        Self { name, world, split, kind, scenes, classes: classes.into_iter().collect() }
-    }
-
-    /// The scene of a case, and what is asked about it.
-    ///
-    /// # Errors
-    /// [`SubjectError::NoCase`].
-    pub fn scene(&self, index: usize) -> Result<(Scene, Question), SubjectError> {
-        let none = || SubjectError::NoCase { data: self.name.clone(), index, len: self.scenes.len() };
-        let scene = self.world.scene(self.split, *self.scenes.get(index).ok_or_else(none)?);
-        let question = asked(&scene, self.kind).ok_or_else(none)?;
-        Ok((scene, question))
-    }
-}
-
-fn asked(scene: &Scene, kind: Kind) -> Option<Question> {
-    scene.ask(kind, &mut scene.rng(0))
-}
-
-impl Cases for ShapesCases {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn len(&self) -> usize {
-        self.scenes.len()
-    }
-
-    fn case(&self, index: usize) -> Result<Case, SubjectError> {
-        let (scene, question) = self.scene(index)?;
-        let picture = Picture::new(format!("{} {}", self.split, scene.id), scene.render());
-        Ok(Case::new(mmlens_core::Sample::ask(picture, question.text)))
-    }
-
-    fn classes(&self) -> &[String] {
-        &self.classes
-    }
-
-    fn label(&self, index: usize) -> Result<Option<usize>, SubjectError> {
-        let (_, question) = self.scene(index)?;
-        Ok(self.classes.iter().position(|class| *class == question.answer))
-    }
-
-    fn group(&self, index: usize) -> Result<Option<u64>, SubjectError> {
-        Ok(Some(self.scene(index)?.0.key))
-    }
-
-    fn concepts(&self, index: usize) -> Result<Vec<String>, SubjectError> {
-        Ok(self.scene(index)?.0.concepts())
-    }
-
-    fn masks(&self, index: usize) -> Result<Vec<Mask>, SubjectError> {
-        let (scene, question) = self.scene(index)?;
-        let objects = question.evidence.iter().filter_map(|object| scene.objects.get(*object));
-        let mask = |object: &super::scene::Object| Mask {
-            name: format!("{} {}", object.colour.word(), object.shape.word()),
-            picture: 0,
-            size: [SIDE, SIDE],
-            inside: object.mask.to_vec(),
-        };
-        Ok(objects.map(mask).collect())
-    }
-
-    fn hash(&self) -> Result<String, SubjectError> {
-        Ok(mmlens_files::sha256(json!([self.name, self.scenes, self.classes]).to_string()))
+        Self::first(world, split, kind, count, ())
     }
 }

@@ -1,6 +1,6 @@
 //! Scenes with everything that is in them as masks, named by category: what a unit may stand for.
 
-use mmlens_core::{Case, Cases, Mask, Picture, Sample, SubjectError};
+use mmlens_core::{Case, Cases, Mask, Sample, SubjectError};
 use serde_json::json;
 
 use super::caption::Detail;
@@ -40,9 +40,8 @@ pub struct ShapesConcepts {
 impl ShapesConcepts {
     /// The first `count` scenes of a split.
     pub fn new(world: World, split: Split, count: usize, said: Said) -> Self {
-        let bias = if world.is_biased() { ", biased" } else { "" };
         let what = if said == Said::Caption { "captions" } else { "questions" };
-        let name = format!("shapes {}{bias}, {split}, concepts, {what}", world.seed());
+        let name = format!("{world}, {split}, concepts, {what}");
         Self { name, world, split, count, said }
     }
 
@@ -69,7 +68,7 @@ impl Cases for ShapesConcepts {
 
     fn case(&self, index: usize) -> Result<Case, SubjectError> {
         let scene = self.scene(index)?;
-        let picture = Picture::new(format!("{} {}", self.split, scene.id), scene.render());
+        let picture = scene.picture();
         Ok(Case::new(match &self.said {
             Said::Question(question) => Sample::ask(picture, question),
             Said::Caption => Sample::captions(picture, [scene.caption(Detail::Full).to_string()]),

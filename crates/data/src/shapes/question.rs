@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::ask::BY_ANY;
 use super::scene::{Object, Scene};
 use super::vocabulary::{Cell, Colour, DIGITS, Direction, Shape};
-use crate::sentence::Sentence;
+use crate::sentence::{Sentence, digit, yes_or_no};
+use crate::worlds;
 
 /// How far along an axis two centres must be apart, in pixels, before one object is left of (above, ...) the
 /// other.
@@ -86,26 +87,11 @@ pub struct Mention {
     pub object: usize,
 }
 
-/// A question about a scene, with its answer and what the answer rests on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
-    /// What it is about.
-    pub kind: Kind,
-    /// The question: lower case, words and punctuation set off by single spaces.
-    pub text: String,
-    /// The one right answer, in the same form; never empty.
-    pub answer: String,
-    /// The objects that make the answer true, ascending: the object asked about, both sides of a relation,
-    /// all objects counted or found. Empty where the answer says there is none. For a description: all
-    /// objects.
-    pub evidence: Vec<usize>,
-    /// The objects the nouns of the question refer to, by word; a noun that several objects match has an
-    /// entry for each, a noun without a match has none.
-    pub mentions: Vec<Mention>,
-    /// The same for the nouns of the answer: each shape named in a description or as the answer to a
-    /// relation.
-    pub answer_mentions: Vec<Mention>,
-}
+/// A question about a scene, with its answer and what the answer rests on: for a property the object asked about,
+/// for a relation both sides, for a count or existence all objects counted or found.
+///
+/// Each shape named in a description, or as the answer to a relation, is a noun of the answer.
+pub type Question = worlds::Question<Kind, Mention>;
 
 /// Which properties an expression names.
 #[derive(Clone, Copy)]
@@ -143,6 +129,14 @@ impl Filter {
             Self::Both(colour, shape) => object.colour == colour && object.shape == shape,
         }
     }
+
+    /// Whether an object has the colour or the shape.
+    pub(super) fn nearly(self, object: &Object) -> bool {
+        match self {
+            Self::Both(colour, shape) => object.colour == colour || object.shape == shape,
+            other => other.admits(object),
+        }
+    }
 }
 
 impl Scene {
@@ -160,7 +154,7 @@ impl Scene {
         };
         let mut text = Sentence::default();
         let mut answer = Sentence::default();
-        let (kind, mut evidence) = match ask {
+        let (kind, evidence) = match ask {
             Form::Property { kind, wording, object, naming } => {
                 let thing = &self.objects[object];
                 let (opening, reply) = match (kind, wording) {
@@ -181,7 +175,7 @@ impl Scene {
                 text.say("how many objects");
                 text.mention(&all);
                 text.say("are there ?");
-                answer.say(digit(all.len()));
+                answer.say(digit(all.len(), &DIGITS));
                 (Kind::Count, all)
             }
             Form::Count(filter) => {
@@ -194,7 +188,7 @@ impl Scene {
                 };
                 text.mention(&counted);
                 text.say("are there ?");
-                answer.say(digit(counted.len()));
+                answer.say(digit(counted.len(), &DIGITS));
                 (Kind::Count, counted)
             }
             Form::Existence(filter) => {
@@ -241,25 +235,8 @@ impl Scene {
                 (Kind::Describe, order)
             }
         };
-        evidence.sort_unstable();
-        Question {
-            kind,
-            text: text.text,
-            answer: answer.text,
-            evidence,
-            mentions: mentions(text.mentions),
-            answer_mentions: mentions(answer.mentions),
-        }
+        Question::of(kind, (text, answer), evidence, |word, object| Mention { word, object })
     }
-}
-
-/// The word for a count. Scenes have at most four objects; a caller who puts in more by hand is told "many".
-fn digit(count: usize) -> &'static str {
-    DIGITS.get(count).copied().unwrap_or("many")
-}
-
-const fn yes_or_no(holds: bool) -> &'static str {
-    if holds { "yes" } else { "no" }
 }
 
 /// Refers to an object, as far as a naming says.
@@ -273,8 +250,4 @@ fn refer(text: &mut Sentence, thing: &Object, naming: Naming, object: usize) {
     }
     text.say(if naming.shape { thing.shape.word() } else { "object" });
     text.mention(&[object]);
-}
-
-fn mentions(of: Vec<(usize, usize)>) -> Vec<Mention> {
-    of.into_iter().map(|(word, object)| Mention { word, object }).collect()
 }

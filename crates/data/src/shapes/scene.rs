@@ -1,11 +1,13 @@
 //! A scene: objects on a grey ground, the pixels on which each is seen, and the picture of it all.
 
 use image::RgbImage;
+use mmlens_core::Picture;
 use rand_chacha::ChaCha8Rng;
 
 use super::raster::{Cover, Mask, SAMPLES};
 use super::vocabulary::{Colour, Shape, Size};
-use crate::drawn::{Purpose, SHAPES, Split, item_rng, scramble};
+use crate::drawn::{Purpose, SHAPES, Split, item_rng, key_of, scramble};
+use crate::worlds::each_once;
 
 /// The width and height of every picture, in pixels.
 pub const SIDE: usize = 64;
@@ -115,9 +117,7 @@ impl Scene {
     /// What there is in it, by category, each once: [`Object::concepts`].
     #[must_use]
     pub fn concepts(&self) -> Vec<String> {
-        let mut seen = std::collections::BTreeSet::new();
-        let all = self.objects.iter().flat_map(Object::concepts);
-        all.filter(|name| seen.insert(name.clone())).collect()
+        each_once(self.objects.iter().flat_map(Object::concepts))
     }
 
     /// The scene without one object; the objects after it move up by one.
@@ -190,6 +190,11 @@ impl Scene {
         picture
     }
 
+    /// The picture, called by split and index.
+    pub(super) fn picture(&self) -> Picture {
+        Picture::new(format!("{} {}", self.split, self.id), self.render())
+    }
+
     /// Writes the picture into `pixels`: rows from the top, three bytes a pixel, `SIDE * SIDE * 3` bytes in
     /// all. Bytes past the end of a longer slice are left alone; a shorter one takes as many whole pixels as
     /// it holds.
@@ -259,16 +264,10 @@ pub(super) fn hidden_part(cover: &Cover, area: u32) -> f32 {
 /// A number for the content of a scene that ignores the order of objects, their exact place and their exact
 /// colour.
 pub(super) fn content_key(placements: &[Placement]) -> u64 {
-    let mut parts: Vec<u64> = placements
-        .iter()
-        .map(|placement| {
-            let cell = |at: f32| (at / 8.0).floor().clamp(0.0, 7.0) as u64;
-            let kind = (placement.shape as u64 * 8 + placement.colour as u64) * 2 + placement.size as u64;
-            kind * 64 + cell(placement.centre.1) * 8 + cell(placement.centre.0)
-        })
-        .collect();
-    parts.sort_unstable();
-    parts
-        .into_iter()
-        .fold(placements.len() as u64, |key, part| scramble(key.wrapping_mul(0x1_0000_0001) ^ part))
+    let part = |placement: &Placement| {
+        let cell = |at: f32| (at / 8.0).floor().clamp(0.0, 7.0) as u64;
+        let kind = (placement.shape as u64 * 8 + placement.colour as u64) * 2 + placement.size as u64;
+        kind * 64 + cell(placement.centre.1) * 8 + cell(placement.centre.0)
+    };
+    key_of(placements.len() as u64, placements.iter().map(part).collect())
 }

@@ -1,15 +1,16 @@
 //! The world: where scenes come from, how they fall into splits, and the bias planted in the training split.
 
-use std::ops::Range;
-
-use indicatif::{ProgressBarIter, ProgressIterator};
-use rand::seq::IndexedRandom;
+use mmlens_core::Mask;
+use mmlens_sound::SoundError;
 use rand::{Rng, RngExt};
+use rand_chacha::ChaCha8Rng;
 
-use super::question::{Kind, Question};
+use super::question::{Kind, Mention, Question};
 use super::scene::{MOST_HIDDEN, Placement, SIDE, Scene, content_key, hidden_part, visible};
 use super::vocabulary::{Colour, Shape, Size};
-use crate::drawn::{Purpose, SHAPES, Split, item_rng, progress_bar};
+use crate::bias::Bias;
+use crate::drawn::{Purpose, SHAPES, Split, item_rng};
+use crate::worlds::{self, WorldScene};
 
 /// The most objects of a scene; the fewest is one, and all counts are equally likely.
 pub const MOST_OBJECTS: usize = 4;
@@ -53,108 +54,70 @@ const SHADE: i16 = 10;
 /// Counts, colours and sizes stay as they were drawn. Among scenes of two objects or more, those with a star
 /// hold a ring at a rate of 0.84 (0.34 without bias), and those with a red object hold a cross beside it at
 /// 0.68 (0.32).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct World {
-    seed: u64,
-    biased: bool,
-}
+pub type World = worlds::World<Scene>;
 
-impl World {
-    /// The world of a seed, without bias.
-    pub const fn new(seed: u64) -> Self {
-        Self { seed, biased: false }
-    }
+/// A scene and questions about it.
+pub type Sample = worlds::Sample<Scene>;
 
-    /// The same world with the bias of its training split on or off.
-    #[must_use]
-    pub const fn with_bias(self, biased: bool) -> Self {
-        Self { biased, ..self }
-    }
+/// An iterator over scenes with questions; what it asks is drawn as by [`Scene::sample`].
+pub type Samples = worlds::Samples<Scene>;
 
-    /// The seed.
-    pub const fn seed(&self) -> u64 {
-        self.seed
-    }
+impl WorldScene for Scene {
+    type Kind = Kind;
+    type Mention = Mention;
+    type Marking = ();
 
-    /// Whether the training split is biased.
-    pub const fn is_biased(&self) -> bool {
-        self.biased
-    }
+    const WORLD: &'static str = "shapes";
+    const KINDS: &'static [Kind] = Kind::ALL;
 
-    /// A scene by its index in a split.
-    pub fn scene(&self, split: Split, index: u64) -> Scene {
-        let mut rng = item_rng(SHAPES, self.seed, split, index, Purpose::Scene);
+    fn draw(world: &World, split: Split, index: u64) -> Self {
+        let mut rng = item_rng(SHAPES, world.seed(), split, index, Purpose::Scene);
         let count = rng.random_range(1..=MOST_OBJECTS);
         let background = rng.random_range(30..=110);
         let grain = rng.random();
         let mut placements: Vec<Placement> = (0..count).map(|_| draw_object(&mut rng)).collect();
-        if self.biased && split == Split::Train {
-            plant(&mut placements, &mut rng);
+        if world.is_biased() && split == Split::Train {
+            BIAS.plant(&mut placements, &mut rng);
         }
         while !place(&mut placements, split, &mut rng) {}
-        Scene::compose((index, split, self.seed), (background, grain), &placements)
+        Self::compose((index, split, world.seed()), (background, grain), &placements)
     }
 
-    /// The scenes of a range of indices, each with one question of every kind that it allows. See
-    /// [`Samples::asking`] for another choice of questions, [`Samples::with_progress`] to watch.
-    pub fn samples(&self, split: Split, range: Range<u64>) -> Samples {
-        Samples { world: *self, split, range, asking: None }
-    }
-}
-
-/// A scene and questions about it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    /// The scene.
-    pub scene: Scene,
-    /// Questions about it.
-    pub questions: Vec<Question>,
-}
-
-/// An iterator over scenes with questions. What it asks of a scene depends on that scene and the settings
-/// alone, so ranges can be cut and run in any order.
-#[derive(Clone, Debug)]
-pub struct Samples {
-    world: World,
-    split: Split,
-    range: Range<u64>,
-    asking: Option<(usize, Vec<(Kind, f32)>)>,
-}
-
-impl Samples {
-    /// Asks `n` questions of every scene, of kinds drawn by weight: see [`Scene::sample`].
-    #[must_use]
-    pub fn asking(self, n: usize, weights: &[(Kind, f32)]) -> Self {
-        Self { asking: Some((n, weights.to_vec())), ..self }
+    fn key(&self) -> u64 {
+        self.key
     }
 
-    /// The same iterator with a progress bar on standard error, drawn only if that is a terminal.
-    pub fn with_progress(self) -> ProgressBarIter<Self> {
-        let bar = progress_bar(&format!("{} scenes", self.split), self.len() as u64);
-        self.progress_with(bar)
+    fn concepts(&self) -> Vec<String> {
+        Self::concepts(self)
+    }
+
+    fn rng(&self, draw: u64) -> ChaCha8Rng {
+        Self::rng(self, draw)
+    }
+
+    fn ask(&self, kind: Kind, rng: &mut ChaCha8Rng) -> Option<Question> {
+        Self::ask(self, kind, rng)
+    }
+
+    fn given(&self, question: String) -> Result<mmlens_core::Sample, SoundError> {
+        Ok(mmlens_core::Sample::ask(self.picture(), question))
+    }
+
+    fn mask(&self, object: usize, (): &()) -> Option<Mask> {
+        let object = self.objects.get(object)?;
+        let name = format!("{} {}", object.colour.word(), object.shape.word());
+        Some(Mask { name, picture: 0, size: [SIDE, SIDE], inside: object.mask.to_vec() })
     }
 }
 
-impl Iterator for Samples {
-    type Item = Sample;
-
-    fn next(&mut self) -> Option<Sample> {
-        let scene = self.world.scene(self.split, self.range.next()?);
-        let mut rng = scene.rng(0);
-        let questions = match &self.asking {
-            Some((n, weights)) => scene.sample(*n, &mut rng, weights),
-            None => Kind::ALL.iter().filter_map(|&kind| scene.ask(kind, &mut rng)).collect(),
-        };
-        Some(Sample { scene, questions })
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = usize::try_from(self.range.end.saturating_sub(self.range.start)).unwrap_or(usize::MAX);
-        (left, Some(left))
-    }
-}
-
-impl ExactSizeIterator for Samples {}
+/// The bias, as [`World`] states it.
+const BIAS: Bias<Placement, Shape> = Bias {
+    kind: |placement| placement.shape,
+    turn: |placement, shape| placement.shape = shape,
+    brings: (Shape::Star, Shape::Ring, STAR_BRINGS_RING),
+    stands_out: |placement| placement.colour == Colour::Red,
+    beside: (Shape::Cross, RED_BRINGS_CROSS),
+};
 
 /// What an object is; its place is not known yet.
 fn draw_object<R: Rng>(rng: &mut R) -> Placement {
@@ -168,36 +131,6 @@ fn draw_object<R: Rng>(rng: &mut R) -> Placement {
     let rgb =
         colour.rgb().map(|mean| (i16::from(mean) + rng.random_range(-SHADE..=SHADE)).clamp(0, 255) as u8);
     Placement { shape, colour, size, centre: (0.0, 0.0), radius, rgb }
-}
-
-/// The bias, as [`World`] states it.
-fn plant<R: Rng>(placements: &mut [Placement], rng: &mut R) {
-    if placements.len() < 2 {
-        return;
-    }
-    let has =
-        |placements: &[Placement], shape| placements.iter().position(|placement| placement.shape == shape);
-    if let (Some(star), None) = (has(placements, Shape::Star), has(placements, Shape::Ring))
-        && rng.random_bool(STAR_BRINGS_RING)
-    {
-        let mut room: Vec<usize> =
-            (0..placements.len()).filter(|&index| placements[index].shape != Shape::Star).collect();
-        if room.is_empty() {
-            room = (0..placements.len()).filter(|&index| index != star).collect();
-        }
-        if let Some(&index) = room.choose(rng) {
-            placements[index].shape = Shape::Ring;
-        }
-    }
-    let Some(red) = placements.iter().position(|placement| placement.colour == Colour::Red) else { return };
-    let beside = || (0..placements.len()).filter(move |&index| index != red);
-    if beside().all(|index| placements[index].shape != Shape::Cross) && rng.random_bool(RED_BRINGS_CROSS) {
-        let room: Vec<usize> =
-            beside().filter(|&index| !matches!(placements[index].shape, Shape::Star | Shape::Ring)).collect();
-        if let Some(&index) = room.choose(rng) {
-            placements[index].shape = Shape::Cross;
-        }
-    }
 }
 
 /// Draws a place for every object; false if they crowd or if the content belongs to another split.

@@ -1,7 +1,5 @@
 //! Asking and answering: which questions a scene allows, a balanced draw among them, and what is true of one in words.
 
-use std::collections::BTreeSet;
-
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
@@ -9,13 +7,7 @@ use super::event::Event;
 use super::question::{Called, Filter, Form, Kind, Naming, Question, Reference};
 use super::scene::Scene;
 use super::vocabulary::{Loudness, Pitch, Rank, Timbre};
-
-/// How many draws [`Scene::sample`] makes to avoid asking the same twice.
-const FRESH_DRAWS: usize = 16;
-/// How often a count of a pitch or a timbre is drawn to be zero.
-const ZERO_RATE: f64 = 0.25;
-/// How often a "no" about pitch and timbre is drawn among the near misses.
-const NEAR_RATE: f64 = 0.75;
+use crate::balance::{counted, several, sought};
 
 const fn naming(length: bool, pitch: bool, timbre: bool) -> Naming {
     Naming { length, pitch, timbre }
@@ -86,24 +78,7 @@ impl Scene {
     /// `n` questions, each of a kind drawn by weight among those this scene allows. Kinds without a positive, finite weight are not
     /// asked; if none is left, there are no questions. The same question comes twice only if sixteen further draws find no other.
     pub fn sample<R: Rng + ?Sized>(&self, n: usize, rng: &mut R, weights: &[(Kind, f32)]) -> Vec<Question> {
-        let mut open: Vec<(Kind, f32)> =
-            weights.iter().copied().filter(|&(_, weight)| weight > 0.0 && weight.is_finite()).collect();
-        let mut questions: Vec<Question> = Vec::with_capacity(n);
-        let mut stale = 0;
-        while questions.len() < n {
-            let Ok(&(kind, _)) = open.choose_weighted(rng, |&(_, weight)| weight) else { break };
-            let Some(question) = self.ask(kind, rng) else {
-                open.retain(|&(other, _)| other != kind);
-                continue;
-            };
-            if stale < FRESH_DRAWS && questions.contains(&question) {
-                stale += 1;
-                continue;
-            }
-            stale = 0;
-            questions.push(question);
-        }
-        questions
+        several(n, rng, weights, |kind, rng| self.ask(kind, rng))
     }
 
     /// Every way to ask a scene that is clear about a kind; with longer names than are needed, or without.
@@ -231,7 +206,6 @@ impl Scene {
 
     pub(super) fn holds(&self, ask: Form) -> bool {
         match ask {
-            Form::Existence(filter) => self.events.iter().any(|event| filter.admits(event)),
             Form::Before { one, after, other } => {
                 let (one, other) = if after { (other, one) } else { (one, other) };
                 self.precedes(one.event, other.event).unwrap_or(false)
@@ -246,45 +220,16 @@ impl Scene {
             1 => pitches().collect(),
             _ => timbres().collect(),
         };
-        let counts: Vec<usize> = filters.iter().map(|&filter| self.matching(filter).len()).collect();
-        let occurring: BTreeSet<usize> = counts.iter().copied().filter(|&count| count > 0).collect();
-        let occurring: Vec<usize> = occurring.into_iter().collect();
-        let none = rng.random_bool(ZERO_RATE);
-        let wanted = if none { 0 } else { occurring.choose(rng).copied().unwrap_or(0) };
-        let fitting = filters.into_iter().zip(counts).filter(|&(_, count)| count == wanted);
-        let fitting: Vec<Filter> = fitting.map(|(filter, _)| filter).collect();
-        fitting.choose(rng).copied().map(Form::Count)
+        counted(&self.events, filters, Filter::admits, rng).map(Form::Count)
     }
 
     fn draw_existence<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<Form> {
-        let yes = rng.random_bool(0.5);
-        let form = rng.random_range(0..3);
-        let near = rng.random_bool(NEAR_RATE);
-        let mut filters: Vec<Filter> = match form {
+        let filters = |way| match way {
             0 => timbres().collect(),
             1 => pitches().collect(),
             _ => pairs().collect(),
         };
-        // A recording without sounds, made by taking its only one away, has no question answered by yes.
-        let yes = yes && !self.events.is_empty();
-        filters.retain(|&filter| self.holds(Form::Existence(filter)) == yes);
-        if form == 2 && !yes && near {
-            let misses: Vec<Filter> = filters.iter().copied().filter(|&filter| self.nearly(filter)).collect();
-            if !misses.is_empty() {
-                filters = misses;
-            }
-        }
-        filters.choose(rng).copied().map(Form::Existence)
-    }
-
-    /// Whether some sound has the pitch or the timbre.
-    fn nearly(&self, filter: Filter) -> bool {
-        match filter {
-            Filter::Both(pitch, timbre) => {
-                self.events.iter().any(|event| event.pitch == pitch || event.timbre == timbre)
-            }
-            other => self.events.iter().any(|event| other.admits(event)),
-        }
+        sought(&self.events, filters, Filter::admits, Filter::nearly, rng).map(Form::Existence)
     }
 }
 

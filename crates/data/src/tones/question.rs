@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::event::Event;
 use super::scene::Scene;
 use super::vocabulary::{DIGITS, Pitch, Rank, Timbre};
-use crate::sentence::Sentence;
+use crate::sentence::{Sentence, digit, yes_or_no};
+use crate::worlds;
 
 /// What a question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,24 +88,12 @@ pub struct Mention {
     pub event: usize,
 }
 
-/// A question about a scene, with its answer and what the answer rests on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
-    /// What it is about.
-    pub kind: Kind,
-    /// The question: lower case, words and punctuation set off by single spaces.
-    pub text: String,
-    /// The one right answer, in the same form; never empty.
-    pub answer: String,
-    /// The sounds that make the answer true, ascending: the sound asked about, both sides of an order, all sounds counted or found,
-    /// both of those that overlap. Empty where the answer says there is none. For a description: all sounds.
-    pub evidence: Vec<usize>,
-    /// The sounds the nouns of the question refer to, by word; a noun that several sounds match has an entry for each, a noun
-    /// without a match has none.
-    pub mentions: Vec<Mention>,
-    /// The same for the nouns of the answer: each sound named in a description or as the answer to what comes first.
-    pub answer_mentions: Vec<Mention>,
-}
+/// A question about a scene, with its answer and what the answer rests on: for a property the sound asked about,
+/// for an order both sides, for a count or existence all sounds counted or found, for an overlap both of those that
+/// do.
+///
+/// Each sound named in a description, or as the answer to what comes first, is a noun of the answer.
+pub type Question = worlds::Question<Kind, Mention>;
 
 /// Which properties an expression names.
 #[derive(Clone, Copy, PartialEq)]
@@ -157,13 +146,21 @@ impl Filter {
             Self::Both(pitch, timbre) => event.pitch == pitch && event.timbre == timbre,
         }
     }
+
+    /// Whether a sound has the pitch or the timbre.
+    pub(super) fn nearly(self, event: &Event) -> bool {
+        match self {
+            Self::Both(pitch, timbre) => event.pitch == pitch || event.timbre == timbre,
+            other => other.admits(event),
+        }
+    }
 }
 
 impl Scene {
     /// Puts a way to ask into words, with its answer and evidence. None for one about sounds that there are not.
     pub(super) fn phrase(&self, ask: Form) -> Option<Question> {
         let (mut text, mut answer) = (Sentence::default(), Sentence::default());
-        let (kind, mut evidence) = match ask {
+        let (kind, evidence) = match ask {
             Form::Property { kind, about } => {
                 let event = self.events.get(about.event)?;
                 let (opening, end, reply) = match kind {
@@ -183,7 +180,7 @@ impl Scene {
                 let all: Vec<usize> = (0..self.events.len()).collect();
                 text.say("how many sounds").mention(&all);
                 text.say("are there ?");
-                answer.say(digit(all.len()));
+                answer.say(digit(all.len(), &DIGITS));
                 (Kind::Count, all)
             }
             Form::Count(filter) => {
@@ -196,7 +193,7 @@ impl Scene {
                 };
                 text.mention(&counted);
                 text.say("are there ?");
-                answer.say(digit(counted.len()));
+                answer.say(digit(counted.len(), &DIGITS));
                 (Kind::Count, counted)
             }
             Form::Existence(filter) => {
@@ -251,11 +248,7 @@ impl Scene {
                 (Kind::Describe, (0..self.events.len()).collect())
             }
         };
-        evidence.sort_unstable();
-        let mentions =
-            |own: Vec<(usize, usize)>| own.into_iter().map(|(word, event)| Mention { word, event }).collect();
-        let (mentions, answer_mentions) = (mentions(text.mentions), mentions(answer.mentions));
-        Some(Question { kind, text: text.text, answer: answer.text, evidence, mentions, answer_mentions })
+        Some(Question::of(kind, (text, answer), evidence, |word, event| Mention { word, event }))
     }
 
     /// The scene in words, in the order in which the sounds begin: "a long loud deep buzz , a short soft high beep".
@@ -283,13 +276,4 @@ impl Scene {
         text.mention(&[event]);
         Some(())
     }
-}
-
-/// The word for a count. Scenes have at most three sounds; a caller who puts in more by hand is told "many".
-fn digit(count: usize) -> &'static str {
-    DIGITS.get(count).copied().unwrap_or("many")
-}
-
-const fn yes_or_no(holds: bool) -> &'static str {
-    if holds { "yes" } else { "no" }
 }

@@ -7,7 +7,8 @@ use super::event::{Event, Region};
 use super::question::Question;
 use super::synthesis::{add, noise};
 use super::vocabulary::{Length, Loudness, Pitch, Timbre};
-use crate::drawn::{Purpose, Split, TONES, item_rng, scramble};
+use crate::drawn::{Purpose, Split, TONES, item_rng, key_of};
+use crate::worlds::each_once;
 
 /// How many samples a second of every recording has, in Hz.
 pub const RATE: u32 = 16_000;
@@ -69,9 +70,7 @@ impl Scene {
     /// What there is in it, by category, each once: [`Event::concepts`].
     #[must_use]
     pub fn concepts(&self) -> Vec<String> {
-        let mut seen = std::collections::BTreeSet::new();
-        let all = self.events.iter().flat_map(Event::concepts);
-        all.filter(|name| seen.insert(name.clone())).collect()
+        each_once(self.events.iter().flat_map(Event::concepts))
     }
 
     /// The indices of the sounds in the order in which they begin.
@@ -193,21 +192,7 @@ impl Scene {
     /// The recording as the bytes of a WAV file of 16 bits.
     #[must_use]
     pub fn wav(&self) -> Vec<u8> {
-        let samples = self.render();
-        let size = 2 * samples.len() as u32;
-        let mut bytes = Vec::with_capacity(44 + 2 * samples.len());
-        bytes.extend(b"RIFF");
-        bytes.extend((36 + size).to_le_bytes());
-        bytes.extend(b"WAVEfmt ");
-        bytes.extend(16_u32.to_le_bytes());
-        // PCM, one channel; bytes of a second, bytes and bits of a sample.
-        bytes.extend([1_u16, 1].iter().flat_map(|field| field.to_le_bytes()));
-        bytes.extend([RATE, 2 * RATE].iter().flat_map(|field| field.to_le_bytes()));
-        bytes.extend([2_u16, 16].iter().flat_map(|field| field.to_le_bytes()));
-        bytes.extend(b"data");
-        bytes.extend(size.to_le_bytes());
-        bytes.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
-        bytes
+        mmlens_sound::wav(&self.render(), RATE)
     }
 }
 
@@ -262,10 +247,6 @@ pub(super) fn content_key(events: &[Event]) -> u64 {
             + event.loudness as u64;
         kind * 64 + u64::from(event.start / CELL)
     };
-    let mut parts: Vec<u64> = events.iter().map(part).collect();
-    parts.sort_unstable();
     // Not that of a scene of shapes.
-    parts
-        .into_iter()
-        .fold(!(events.len() as u64), |key, part| scramble(key.wrapping_mul(0x1_0000_0001) ^ part))
+    key_of(!(events.len() as u64), events.iter().map(part).collect())
 }

@@ -1,16 +1,18 @@
 //! The world: where scenes come from, how they fall into splits, and the bias planted in the training split.
 
-use std::ops::Range;
-
-use indicatif::{ProgressBarIter, ProgressIterator};
-use rand::seq::IndexedRandom;
+use mmlens_core::Mask;
+use mmlens_sound::{LogMel, SoundError};
 use rand::{Rng, RngExt};
+use rand_chacha::ChaCha8Rng;
 
 use super::event::Event;
-use super::question::{Kind, Question};
+use super::evidence::Cells;
+use super::question::{Kind, Mention, Question};
 use super::scene::{MARGIN, MILLISECONDS, Scene};
 use super::vocabulary::{Length, Loudness, Pitch, Timbre};
-use crate::drawn::{Purpose, Split, TONES, item_rng, progress_bar};
+use crate::bias::Bias;
+use crate::drawn::{Purpose, Split, TONES, item_rng};
+use crate::worlds::{self, WorldScene};
 
 /// The most sounds of a scene; the fewest is one, and all counts are equally likely.
 pub const MOST_EVENTS: usize = 3;
@@ -52,121 +54,85 @@ const NOISE: std::ops::RangeInclusive<u32> = 30..=200;
 ///    buzz, nothing happens.
 ///
 /// Counts, pitches, lengths and loudnesses stay as they were drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct World {
-    seed: u64,
-    biased: bool,
-}
+pub type World = worlds::World<Scene>;
 
-impl World {
-    /// The world of a seed, without bias.
-    pub const fn new(seed: u64) -> Self {
-        Self { seed, biased: false }
-    }
+/// A scene and questions about it.
+pub type Sample = worlds::Sample<Scene>;
 
-    /// The same world with the bias of its training split on or off.
-    #[must_use]
-    pub const fn with_bias(self, biased: bool) -> Self {
-        Self { biased, ..self }
-    }
+/// An iterator over scenes with questions; what it asks is drawn as by [`Scene::sample`].
+pub type Samples = worlds::Samples<Scene>;
 
-    /// The seed.
-    pub const fn seed(&self) -> u64 {
-        self.seed
-    }
+impl WorldScene for Scene {
+    type Kind = Kind;
+    type Mention = Mention;
+    type Marking = LogMel;
 
-    /// Whether the training split is biased.
-    pub const fn is_biased(&self) -> bool {
-        self.biased
-    }
+    const WORLD: &'static str = "tones";
+    const KINDS: &'static [Kind] = Kind::ALL;
 
-    /// A scene by its index in a split.
-    pub fn scene(&self, split: Split, index: u64) -> Scene {
-        let mut rng = item_rng(TONES, self.seed, split, index, Purpose::Scene);
+    fn draw(world: &World, split: Split, index: u64) -> Self {
+        let mut rng = item_rng(TONES, world.seed(), split, index, Purpose::Scene);
         let count = rng.random_range(1..=MOST_EVENTS);
         let noisy = rng.random_bool(0.5);
         let level = rng.random_range(NOISE) as f32 / 100_000.0;
         let (noise, grain) = (if noisy { level } else { 0.0 }, rng.random());
         let mut events: Vec<Event> = (0..count).map(|_| draw_event(&mut rng)).collect();
-        if self.biased && split == Split::Train {
-            plant(&mut events, &mut rng);
+        if world.is_biased() && split == Split::Train {
+            BIAS.plant(&mut events, &mut rng);
         }
         let could =
             |(one, event): (usize, &Event)| events.iter().take(one).any(|other| event.could_overlap(other));
         let overlap = rng.random_bool(0.5) && events.iter().enumerate().any(could);
+        let from = (index, split, world.seed());
         loop {
             for event in &mut events {
                 event.start = rng.random_range(MARGIN..=MILLISECONDS - MARGIN - event.milliseconds);
             }
-            let scene = Scene::compose((index, split, self.seed), (noise, grain), events.clone());
+            let scene = Self::compose(from, (noise, grain), events.clone());
             if Split::of_key(scene.key) == split && scene.is_clear() && scene.has_overlap() == overlap {
                 break;
             }
         }
         events.sort_by_key(|event| event.start);
-        Scene::compose((index, split, self.seed), (noise, grain), events)
+        Self::compose(from, (noise, grain), events)
     }
 
-    /// The scenes of a range of indices, each with one question of every kind that it allows. See [`Samples::asking`] for another
-    /// choice of questions, [`Samples::with_progress`] to watch.
-    pub fn samples(&self, split: Split, range: Range<u64>) -> Samples {
-        Samples { world: *self, split, range, asking: None }
-    }
-}
-
-/// A scene and questions about it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    /// The scene.
-    pub scene: Scene,
-    /// Questions about it.
-    pub questions: Vec<Question>,
-}
-
-/// An iterator over scenes with questions. What it asks of a scene depends on that scene and the settings alone, so ranges can be
-/// cut and run in any order.
-#[derive(Clone, Debug)]
-pub struct Samples {
-    world: World,
-    split: Split,
-    range: Range<u64>,
-    asking: Option<(usize, Vec<(Kind, f32)>)>,
-}
-
-impl Samples {
-    /// Asks `n` questions of every scene, of kinds drawn by weight: see [`Scene::sample`].
-    #[must_use]
-    pub fn asking(self, n: usize, weights: &[(Kind, f32)]) -> Self {
-        Self { asking: Some((n, weights.to_vec())), ..self }
+    fn key(&self) -> u64 {
+        self.key
     }
 
-    /// The same iterator with a progress bar on standard error, drawn only if that is a terminal.
-    pub fn with_progress(self) -> ProgressBarIter<Self> {
-        let bar = progress_bar(&format!("{} scenes", self.split), self.len() as u64);
-        self.progress_with(bar)
+    fn concepts(&self) -> Vec<String> {
+        Self::concepts(self)
+    }
+
+    fn rng(&self, draw: u64) -> ChaCha8Rng {
+        Self::rng(self, draw)
+    }
+
+    fn ask(&self, kind: Kind, rng: &mut ChaCha8Rng) -> Option<Question> {
+        Self::ask(self, kind, rng)
+    }
+
+    fn given(&self, question: String) -> Result<mmlens_core::Sample, SoundError> {
+        Ok(mmlens_core::Sample::hear(self.sound(format!("{} {}", self.split, self.id))?, question))
+    }
+
+    fn mask(&self, event: usize, listening: &LogMel) -> Option<Mask> {
+        let event = self.events.get(event)?;
+        let Cells { mels, frames, inside } = event.cells(listening);
+        let name = format!("{} {}", event.pitch, event.timbre);
+        Some(Mask { name, picture: 0, size: [frames, mels], inside })
     }
 }
 
-impl Iterator for Samples {
-    type Item = Sample;
-
-    fn next(&mut self) -> Option<Sample> {
-        let scene = self.world.scene(self.split, self.range.next()?);
-        let mut rng = scene.rng(0);
-        let questions = match &self.asking {
-            Some((n, weights)) => scene.sample(*n, &mut rng, weights),
-            None => Kind::ALL.iter().filter_map(|&kind| scene.ask(kind, &mut rng)).collect(),
-        };
-        Some(Sample { scene, questions })
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = usize::try_from(self.range.end.saturating_sub(self.range.start)).unwrap_or(usize::MAX);
-        (left, Some(left))
-    }
-}
-
-impl ExactSizeIterator for Samples {}
+/// The bias, as [`World`] states it.
+const BIAS: Bias<Event, Timbre> = Bias {
+    kind: |event| event.timbre,
+    turn: |event, timbre| event.timbre = timbre,
+    brings: (Timbre::Hiss, Timbre::Buzz, HISS_BRINGS_BUZZ),
+    stands_out: |event| event.pitch == Pitch::Deep,
+    beside: (Timbre::Pulse, DEEP_BRINGS_PULSE),
+};
 
 /// What a sound is; its time is not known yet.
 fn draw_event<R: Rng>(rng: &mut R) -> Event {
@@ -179,33 +145,4 @@ fn draw_event<R: Rng>(rng: &mut R) -> Event {
     let hertz = pitch.hertz() * (1000 + rng.random_range(-DETUNED..=DETUNED)) as f32 / 1000.0;
     let level = loudness.level() * (100 + rng.random_range(-LOUDER..=LOUDER)) as f32 / 100.0;
     Event { timbre, pitch, length, loudness, start: 0, milliseconds, hertz, level, grain: rng.random() }
-}
-
-/// The bias, as [`World`] states it.
-fn plant<R: Rng>(events: &mut [Event], rng: &mut R) {
-    if events.len() < 2 {
-        return;
-    }
-    let has = |events: &[Event], timbre| events.iter().position(|event| event.timbre == timbre);
-    if let (Some(hiss), None) = (has(events, Timbre::Hiss), has(events, Timbre::Buzz))
-        && rng.random_bool(HISS_BRINGS_BUZZ)
-    {
-        let mut room: Vec<usize> =
-            (0..events.len()).filter(|&index| events[index].timbre != Timbre::Hiss).collect();
-        if room.is_empty() {
-            room = (0..events.len()).filter(|&index| index != hiss).collect();
-        }
-        if let Some(&index) = room.choose(rng) {
-            events[index].timbre = Timbre::Buzz;
-        }
-    }
-    let Some(deep) = events.iter().position(|event| event.pitch == Pitch::Deep) else { return };
-    let beside = || (0..events.len()).filter(move |&index| index != deep);
-    if beside().all(|index| events[index].timbre != Timbre::Pulse) && rng.random_bool(DEEP_BRINGS_PULSE) {
-        let room: Vec<usize> =
-            beside().filter(|&index| !matches!(events[index].timbre, Timbre::Hiss | Timbre::Buzz)).collect();
-        if let Some(&index) = room.choose(rng) {
-            events[index].timbre = Timbre::Pulse;
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! A recording on a page: its sound is what the browser decodes, its axes say where the token map says it lies, and a cursor follows.
 
 use image::{Rgb, RgbImage};
-use mmlens_core::sound::Sound;
+use mmlens_core::sound::{Sound, wav};
 use mmlens_core::{Sample, Subject};
 use mmlens_finding::{Axis, Finding, Labelled, Provenance, Role, Unit};
 use mmlens_report::{Page, Picture, Recording};
@@ -15,21 +15,9 @@ const RATE: u32 = 16_000;
 const SAMPLES: usize = 9600;
 
 /// A file of one channel of 16 bits.
-fn wav() -> Vec<u8> {
+fn file() -> Vec<u8> {
     let level = |at: usize| ((at as f32 * 0.3).sin() * 8000.0) as i16;
-    let data: Vec<u8> = (0..SAMPLES).flat_map(|at| level(at).to_le_bytes()).collect();
-    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
-    let length = data.len() as u32;
-    [
-        b"RIFF".to_vec(),
-        words(&[36 + length]),
-        b"WAVEfmt ".to_vec(),
-        words(&[16, 1 | 1 << 16, RATE, 2 * RATE, 2 | 16 << 16]),
-        b"data".to_vec(),
-        words(&[length]),
-        data,
-    ]
-    .concat()
+    wav(&(0..SAMPLES).map(level).collect::<Vec<i16>>(), RATE)
 }
 
 /// A page in a browser, and what a script of the test says of it in the end, when what it waits for came.
@@ -48,7 +36,7 @@ fn probe_later(html: &str, script: &str) -> Value {
 
 pub(crate) fn a_recording_is_played_and_its_axes_are_those_of_the_token_map() {
     let toy = Toy::curved(1).with_ears();
-    let bytes = wav();
+    let bytes = file();
     let sound = Sound::from_bytes("hum.wav", &bytes).unwrap();
     let sample = Sample::prompt(Vec::new(), "~ab").with_recordings(vec![sound.clone()]);
     let inputs = toy.encode(&sample).unwrap();

@@ -156,6 +156,14 @@ pub enum CheckpointError {
     /// The weights do not fit the model: everything that is wrong, at once.
     #[error(transparent)]
     Misfit(Box<Misfit>),
+    /// The weights of a part were to be drawn anew, and it has none.
+    #[error("{}: no tensor belongs to the part `{part}`, whose weights were to be drawn anew", checkpoint.display())]
+    NothingToDraw {
+        /// The file or folder.
+        checkpoint: PathBuf,
+        /// The part.
+        part: &'static str,
+    },
     /// A tensor could not be brought to the host, or given to the device.
     #[error("`{tensor}`: {problem}")]
     Transfer {

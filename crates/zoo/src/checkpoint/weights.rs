@@ -133,12 +133,13 @@ impl<'a> Weights<'a> {
     ///
     /// # Errors
     ///
-    /// [`CheckpointError::Misfit`] with all that is missing, surplus or misshapen, before a weight is read; else what `make`
-    /// says.
+    /// [`CheckpointError::Misfit`] with all that is missing, surplus or misshapen, before a weight is read;
+    /// [`CheckpointError::NothingToDraw`]; else what `make` says.
     pub fn build<M>(mut self, make: impl Fn(&mut Self) -> Result<M, ZooError>) -> Result<M, ZooError> {
         self.comparing = true;
         make(&mut self)?;
         self.compared()?;
+        self.redrawable()?;
         self.comparing = false;
         make(&mut self)
     }
@@ -167,6 +168,19 @@ impl<'a> Weights<'a> {
             Ok(())
         } else {
             Err(CheckpointError::Misfit(Box::new(std::mem::take(&mut self.faults))).into())
+        }
+    }
+
+    /// Every part whose weights are to be drawn anew must have some.
+    fn redrawable(&self) -> Result<(), ZooError> {
+        let names: Vec<&str> = self.names().collect();
+        let empty = self.checkpoint.redraw.as_ref().map(|redraw| redraw.without_weights(&names));
+        match empty.unwrap_or_default().first() {
+            None => Ok(()),
+            Some(part) => {
+                let checkpoint = self.checkpoint.origin().to_owned();
+                Err(CheckpointError::NothingToDraw { checkpoint, part: part.name() }.into())
+            }
         }
     }
 

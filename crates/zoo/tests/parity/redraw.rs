@@ -18,7 +18,21 @@ fn bits(subject: &dyn Subject) -> Vec<(String, Vec<u32>)> {
 #[test]
 fn the_weights_of_a_part_are_those_that_are_published_under_its_name() {
     let mut parts_seen = BTreeSet::new();
+    let mut refused = 0;
     for folder in every() {
+        // A part that it does not have is refused, not passed by.
+        let sites = folder.subject.sites();
+        for part in Part::ALL.iter().filter(|part| sites.iter().all(|spec| spec.site.part() != **part)) {
+            let redraw = Redraw::of([*part], Seed(1));
+            let opened = OpenOptions::new(&Device::flex()).redraw(redraw).open(&folder.folder);
+            let said = opened.err().unwrap_or_else(|| panic!("{}: {}", folder.name, part.name())).to_string();
+            assert!(said.contains(&format!("the part `{}`", part.name())), "{said}");
+            refused += 1;
+        }
+        for (name, redraw) in Redraw::each(folder.subject.as_ref(), Seed(1)) {
+            let opened = OpenOptions::new(&Device::flex()).redraw(redraw).open(&folder.folder);
+            assert!(opened.is_ok(), "{}: {name}: {:?}", folder.name, opened.err());
+        }
         let before = bits(folder.subject.as_ref());
         let parts: BTreeSet<Part> = Part::ALL
             .iter()
@@ -39,7 +53,7 @@ fn the_weights_of_a_part_are_those_that_are_published_under_its_name() {
             parts_seen.insert((part, changed > 1));
         }
     }
-    assert!(parts_seen.len() >= 2, "{parts_seen:?}");
+    assert!(parts_seen.len() >= 2 && refused > 0, "{parts_seen:?}");
 }
 
 /// The whole of a shipped model: it runs, and answers something else; the same seed gives the same bits, another others.

@@ -1,15 +1,17 @@
-//! Writes scenes of the shapes world to a folder: pictures, label images, and a line of JSON for each scene.
+//! Writes scenes of a world to a folder: of the shapes world pictures and label images, of the tones world WAV files, and of
+//! both a line of JSON for each scene.
 //!
 //! ```text
-//! cargo run --release -p mmlens-data --example export_shapes -- FOLDER [SPLIT] [COUNT] [SEED] [biased]
+//! cargo run --release --example export_world -- WORLD FOLDER [SPLIT] [COUNT] [SEED] [biased]
 //! ```
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use mmlens_data::shapes::{Split, World, export};
+use mmlens::data::shapes::Split;
+use mmlens::data::{shapes, tones};
 
-const USAGE: &str = "usage: export_shapes FOLDER [train|validation|test] [COUNT] [SEED] [biased]";
+const USAGE: &str = "usage: export_world shapes|tones FOLDER [train|validation|test] [COUNT] [SEED] [biased]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,13 +38,18 @@ fn run(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
         Some((last, rest)) if last == "biased" => (true, rest),
         _ => (false, arguments),
     };
-    let (folder, options) = arguments.split_first().ok_or(USAGE)?;
+    let [world, folder, options @ ..] = arguments else { return Err(USAGE.into()) };
     if options.len() > 3 {
         return Err(USAGE.into());
     }
     let split: Split = options.first().map_or("test", String::as_str).parse()?;
     let count = options.get(1).map_or(Ok(100), |text| text.parse::<u64>())?;
     let seed = options.get(2).map_or(Ok(0), |text| text.parse::<u64>())?;
-    export(&World::new(seed).with_bias(biased), split, count, Path::new(folder))?;
-    Ok(format!("{count} {split} scenes of seed {seed} in {folder}"))
+    let path = Path::new(folder);
+    match world.as_str() {
+        "shapes" => shapes::export(&shapes::World::new(seed).with_bias(biased), split, count, path)?,
+        "tones" => tones::export(&tones::World::new(seed).with_bias(biased), split, count, path)?,
+        _ => return Err(USAGE.into()),
+    }
+    Ok(format!("{count} {split} scenes of {world}, seed {seed}, in {folder}"))
 }
