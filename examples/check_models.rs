@@ -76,6 +76,7 @@ fn add(checked: &mut Checked, sites: &mut BTreeSet<String>, fixture: &str, certi
                 continue;
             }
         };
+        // no NaN: a certificate compares finite numbers
         if relative > largest.error {
             *largest = Largest { error: two_digits(relative), at: format!("{fixture} {}", compared.name) };
         }

@@ -2,7 +2,7 @@
 
 `llava/maps` is what every head of `llava-a`'s language model gives each position from the last one of a question, `[layer, head, key]`, and `clip/maps` what
 every head of `clip-a`'s tower gives each position from the class token. From the first come the measures of heads: the share on the picture, how evenly it is
-spread there, and their product; and from whole patterns, layer by layer: shares from kinds of positions to kinds, entropy and distance, with what attention
+spread there, and their product; and from whole patterns, of both, layer by layer: shares from kinds of positions to kinds, entropy and distance, with what attention
 that is spread evenly over the positions a query sees would have. All in float64, from weights in float32.
 """
 
@@ -28,14 +28,15 @@ def measures(maps, pictured):
     return share, even, share * (1 - even)
 
 
-def by_depth(patterns, kinds):
-    """Of patterns `[layer, head, query, key]`, causal: the mean over heads and the queries of a kind of what lies on each kind."""
+def by_depth(patterns, kinds, causal=True):
+    """Of patterns `[layer, head, query, key]`: the mean over heads and the queries of a kind of what lies on each kind."""
     names = sorted(set(kinds), key=["text", "image", "special"].index)
     of = np.array([[kind == name for kind in kinds] for name in names], dtype=float)
     positions = np.arange(len(kinds))
     shares = np.einsum("fq,lhqk,tk->lft", of / of.sum(1, keepdims=True), patterns, of) / patterns.shape[1]
     distance = (patterns * np.abs(positions[:, None] - positions)).sum(-1).mean(-1)
-    seen = np.tril(np.ones((len(kinds), len(kinds))))
+    seen = np.ones((len(kinds), len(kinds)))
+    seen = np.tril(seen) if causal else seen
     even = seen / seen.sum(-1, keepdims=True)
     uniform = np.einsum("fq,qk,tk->ft", of / of.sum(1, keepdims=True), even, of)
     return {
@@ -69,6 +70,10 @@ def main():
     with torch.no_grad():
         tower = clip.vision_model(pixels, output_attentions=True).attentions
     out["clip/maps"] = np.stack([weights[0, :, 0].double().numpy() for weights in tower])
+    whole = np.stack([weights[0].double().numpy() for weights in tower])
+    depth = by_depth(whole, ["special"] + ["image"] * (whole.shape[-1] - 1), causal=False)
+    depth.pop("kinds")
+    out |= {f"clip/by depth/{name}": np.asarray(value) for name, value in depth.items()}
     common.save(FOLDER / "attention.safetensors", {name: torch.tensor(np.ascontiguousarray(value), dtype=torch.float32) for name, value in out.items()}, q.about | {"kinds": names})
     print({name: np.asarray(value).shape for name, value in out.items()}, names)
 

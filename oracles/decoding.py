@@ -1,6 +1,7 @@
-"""What decoders by several branches say on `llava-a`, in transformers: `fixtures/methods/decoding-*.safetensors`.
+"""What decoders by several branches say, in transformers: `fixtures/methods/decoding-*.safetensors`.
 
-Greedy, some steps behind one prompt, without stopping at an end token. Of each step the scores of all tokens before any of them is ruled out (`scores`), which can come (`plausible`), the token
+VCD and PAI on `llava-a`, whose picture is one run of positions, and on `smolvlm-a`, which cuts it into tiles with words between them; DoLa on `llava-a`, and on `gpt2-a`, which sees no pictures, has a layer norm with a
+bias, and an unembedding that is its embedding. Greedy, some steps behind one prompt, without stopping at an end token. Of each step the scores of all tokens before any of them is ruled out (`scores`), which can come (`plausible`), the token
 (`tokens`), and its log-probability by the model's own branch and by the other (`logs`). Of `vcd` the noised pixels too, and the share of the signal that the authors' formula keeps at
 some steps; of `dola` the layer that is taken. Rules and schedules are those of the authors' code (DAMO-NLP-SG/VCD, LALBJ/PAI, voidism/DoLa), written anew.
 """
@@ -18,7 +19,8 @@ import pictures
 import trace
 from methods import FOLDER
 
-PROMPT, PICTURE, STEPS, BETA = "<image>Red?", "square", 5, 0.1
+PROMPTS = {"llava-a": ("<image>Red?", "square"), "smolvlm-a": ("<image>Red?", "square"), "gpt2-a": ("Is it red", None)}
+STEPS, BETA = 5, 0.1
 VCD = {"alpha": 1.0, "noise": 500}
 PAI = {"alpha": 0.5, "gamma": 1.5, "from": 1}
 LAYERS = [0, 1, 2]
@@ -70,87 +72,107 @@ def greedy(step):
     return {name: torch.stack(x) for name, x in out.items()} | {"tokens": torch.tensor(tokens)}
 
 
-def main():
-    checkpoint = trace.open_checkpoint(common.FIXTURES / "llava-a" / "model")
-    model = checkpoint.model
-    batch = trace.prepare(checkpoint, [{"prompt": PROMPT, "images": [Image.open(pictures.FOLDER / f"{PICTURE}.png")]}])
-    ids, pixels = batch.input_ids, batch.pixel_values
-    holes = ids[0] == model.config.image_token_id
-    behind = lambda ids, tokens: torch.cat([ids, torch.tensor([tokens], dtype=ids.dtype)], 1)
+class Shown:
+    """A checkpoint and a prompt."""
 
-    def logits(tokens, pixels=pixels, ids=ids, **more):
-        seen = {} if pixels is None else {"pixel_values": pixels}
-        return model(input_ids=behind(ids, tokens), use_cache=False, **seen, **more)
+    def __init__(self, name):
+        self.name, (self.prompt, self.picture) = name, PROMPTS[name]
+        checkpoint = trace.open_checkpoint(common.FIXTURES / name / "model")
+        shown = {} if self.picture is None else {"images": [Image.open(pictures.FOLDER / f"{self.picture}.png")]}
+        batch = trace.prepare(checkpoint, [{"prompt": self.prompt} | shown])
+        self.model, self.ids, self.pixels, self.more = checkpoint.model, batch.input_ids, batch.pixel_values, batch.more
+        self.text = self.model.transformer if name.startswith("gpt2") else getattr(self.model.model, "language_model", None) or self.model.model.text_model
+        self.holes = None if self.picture is None else self.ids[0] == self.model.config.image_token_id
 
-    about = {"prompt": PROMPT, "picture": PICTURE, "checkpoint": "fixtures/llava-a/model", "beta": BETA}
+    def logits(self, tokens, pixels=None, ids=None, blind=False, **how):
+        """What a whole pass over the prompt and tokens says."""
+        given = {} if blind or self.pixels is None else {"pixel_values": self.pixels if pixels is None else pixels} | self.more
+        ids = self.ids if ids is None else ids
+        ids = torch.cat([ids, torch.tensor([tokens], dtype=ids.dtype)], 1)
+        return self.model(input_ids=ids, use_cache=False, **given, **how)
 
-    def save(name, found, more):
-        path = common.save(FOLDER / f"decoding-{name}.safetensors", found, about | more)
-        print(f"{name}: {path.stat().st_size / 1024:.1f} KiB, tokens {found['tokens'].tolist()}, plausible {found['plausible'].sum(1).tolist()}, {found.get('layer')}")
+    def save(self, rule, found, more):
+        about = {"prompt": self.prompt, "picture": self.picture, "checkpoint": f"fixtures/{self.name}/model", "beta": BETA} | more
+        path = common.save(FOLDER / f"decoding-{rule}-{self.name}.safetensors", found, about)
+        print(f"{path.name}: {path.stat().st_size / 1024:.1f} KiB, tokens {found['tokens'].tolist()}, plausible {found['plausible'].sum(1).tolist()}, {found.get('layer')}")
 
-    plain = greedy(lambda tokens: ((own := logits(tokens).logits[0, -1]), own, own, {}))
-    print("plain", plain["tokens"].tolist())
 
+def vcd(shown):
     kept = kept_of_signal()
-    noise = common.normal(15, "noise", pixels.shape)
-    noised = kept[VCD["noise"]] * pixels + (1 - kept[VCD["noise"]] ** 2).sqrt() * noise
+    noise = common.normal(15, "noise", shown.pixels.shape)
+    noised = kept[VCD["noise"]] * shown.pixels + (1 - kept[VCD["noise"]] ** 2).sqrt() * noise
 
-    def vcd(tokens):
-        own, other = logits(tokens).logits[0, -1], logits(tokens, noised).logits[0, -1]
+    def step(tokens):
+        own, other = shown.logits(tokens).logits[0, -1], shown.logits(tokens, noised).logits[0, -1]
         return (1 + VCD["alpha"]) * own - VCD["alpha"] * other, own, other, {}
 
-    save("vcd", greedy(vcd) | {"noised": noised, "kept": kept[KEPT]}, VCD | {"kept at": KEPT})
+    shown.save("vcd", greedy(step) | {"noised": noised, "kept": kept[KEPT]}, VCD | {"kept at": KEPT})
 
-    raised = Raised(holes.nonzero()[:, 0], PAI["alpha"], PAI["from"])
+
+def pai(shown):
+    raised = Raised(shown.holes.nonzero()[:, 0], PAI["alpha"], PAI["from"])
     ALL_ATTENTION_FUNCTIONS.register("raised", raised)
     ALL_MASK_ATTENTION_FUNCTIONS.register("raised", ALL_MASK_ATTENTION_FUNCTIONS["eager"])
-    usual = model.model.language_model.config._attn_implementation
-    words = ids[:, ~holes]
+    config = shown.text.config
+    usual = config._attn_implementation
+    words = shown.ids[:, ~shown.holes]
 
-    def pai(tokens):
-        model.model.language_model.config._attn_implementation = "raised"
-        raised.first = ids.shape[1] - 1
-        own = logits(tokens).logits[0, -1]
+    def step(tokens):
+        config._attn_implementation = "raised"
+        raised.first = shown.ids.shape[1] - 1
+        own = shown.logits(tokens).logits[0, -1]
         # With a cache, as the authors have it, each query is the last in its turn.
         raised.first = -1
-        run = model(input_ids=ids, pixel_values=pixels, use_cache=True)
+        run = shown.model(input_ids=shown.ids, pixel_values=shown.pixels, use_cache=True, **shown.more)
         for token in tokens:
-            run = model(input_ids=torch.tensor([[token]]), past_key_values=run.past_key_values, use_cache=True)
+            run = shown.model(input_ids=torch.tensor([[token]]), past_key_values=run.past_key_values, use_cache=True)
         assert (own - run.logits[0, -1]).abs().max() < 1e-4, (own - run.logits[0, -1]).abs().max()
         raised.first = None
-        unraised = logits(tokens).logits[0, -1]
-        model.model.language_model.config._attn_implementation = usual
-        assert (unraised - logits(tokens).logits[0, -1]).abs().max() < 1e-5
+        unraised = shown.logits(tokens).logits[0, -1]
+        config._attn_implementation = usual
+        assert (unraised - shown.logits(tokens).logits[0, -1]).abs().max() < 1e-5
         assert (unraised - own).abs().max() > 1e-2
-        other = logits(tokens, None, words).logits[0, -1]
+        other = shown.logits(tokens, ids=words, blind=True).logits[0, -1]
         a, b = own.log_softmax(-1), other.log_softmax(-1)
         return PAI["gamma"] * (a - b) + b, own, other, {}
 
-    save("pai", greedy(pai), PAI)
+    shown.save("pai", greedy(step), PAI)
 
-    def dola(textbook):
-        def step(tokens):
-            run = logits(tokens, output_hidden_states=True)
-            own = run.logits[0, -1]
-            early = [run.hidden_states[layer][0, -1] for layer in LAYERS]
-            norm = model.model.language_model.norm if textbook else torch.nn.Identity()
-            early = [model.lm_head(norm(x)) for x in early]
-            p, logs = own.softmax(-1), own.log_softmax(-1)
-            far = []
-            for other in early:
-                q, other = other.softmax(-1), other.log_softmax(-1)
-                m = 0.5 * (p + q)
-                sides = (p * (logs - m.log()), q * (other - m.log())) if textbook else (m * (m.log() - logs), m * (m.log() - other))
-                far.append(0.5 * sum(x.sum() for x in sides))
-            at = int(torch.stack(far).argmax())
-            best = torch.stack(far).topk(2).values
-            assert best[0] - best[1] > 1e-4, far
-            return logs - early[at].log_softmax(-1), own, early[at], {"layer": LAYERS[at]}
 
-        return step
+def dola(shown, textbook):
+    norm = torch.nn.Identity() if not textbook else getattr(shown.text, "norm", None) or shown.text.ln_f
 
-    for name in ("textbook", "reference"):
-        save(f"dola-{name}", greedy(dola(name == "textbook")), {"layers": LAYERS})
+    def step(tokens):
+        run = shown.logits(tokens, output_hidden_states=True)
+        own = run.logits[0, -1]
+        early = [run.hidden_states[layer][0, -1] for layer in LAYERS]
+        early = [shown.model.lm_head(norm(x)) for x in early]
+        p, logs = own.softmax(-1), own.log_softmax(-1)
+        far = []
+        for other in early:
+            q, other = other.softmax(-1), other.log_softmax(-1)
+            m = 0.5 * (p + q)
+            sides = (p * (logs - m.log()), q * (other - m.log())) if textbook else (m * (m.log() - logs), m * (m.log() - other))
+            far.append(0.5 * sum(x.sum() for x in sides))
+        at = int(torch.stack(far).argmax())
+        best = torch.stack(far).topk(2).values
+        assert best[0] - best[1] > 1e-4, far
+        return logs - early[at].log_softmax(-1), own, early[at], {"layer": LAYERS[at]}
+
+    name = "textbook" if textbook else "reference"
+    shown.save(f"dola-{name}", greedy(step), {"layers": LAYERS})
+
+
+def main():
+    for name in PROMPTS:
+        shown = Shown(name)
+        print(name, "plain", greedy(lambda tokens: ((own := shown.logits(tokens).logits[0, -1]), own, own, {}))["tokens"].tolist())
+        if shown.picture is not None:
+            vcd(shown)
+            pai(shown)
+        if name != "smolvlm-a":
+            dola(shown, True)
+            dola(shown, False)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""In-context ablation on `llava-a` in transformers: `fixtures/methods/in-context.safetensors`.
+"""In-context ablation on `llava-a` and on `llama-b`, which sees no pictures, in transformers: `fixtures/methods/in-context-*.safetensors`.
 
 Eight questions with answers; before each stand two others. Of every condition the log-probability of the right answer behind the prompt, whether its tokens are the likeliest where they stand, and which cases stand before
 which. Draws follow from a seed as in mmlens: SplitMix64, smallest first.
@@ -54,23 +54,23 @@ def demonstrations(condition, before, rest):
     }[condition]
 
 
-def main():
-    checkpoint = trace.open_checkpoint(common.FIXTURES / "llava-a" / "model")
-    model, tokenizer = checkpoint.model, checkpoint.tokenizer if hasattr(checkpoint, "tokenizer") else checkpoint.processor.tokenizer
+def look(name, sees):
+    checkpoint = trace.open_checkpoint(common.FIXTURES / name / "model")
+    model, tokenizer = checkpoint.model, checkpoint.tokenizer
     logs, right, before_all = [], [], []
     for index, question in enumerate(QUESTIONS):
         before = chosen(index)
         before_all.append(before)
         for condition in CONDITIONS:
             shown = demonstrations(condition, before, others(index, before))
-            place = lambda picture: "<image>" if picture else ""
-            text = "".join(f"{place(p)}{q} {a}\n" for p, q, a in shown) + f"<image>{question}"
+            place = lambda picture: "<image>" if picture and sees else ""
+            text = "".join(f"{place(p)}{q} {a}\n" for p, q, a in shown) + f"{place(True)}{question}"
             images = [Image.open(pictures.FOLDER / f"{p}.png") for p in [p for p, _, _ in shown if p] + [NAMES[index]]]
-            batch = trace.prepare(checkpoint, [{"prompt": text, "images": images}])
+            batch = trace.prepare(checkpoint, [{"prompt": text, "images": images if sees else []}])
             tokens = answer(tokenizer, text, " " + ANSWERS[index])
             ids = torch.cat([batch.input_ids, torch.tensor([tokens])], 1)
             with torch.no_grad():
-                logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=batch.pixel_values).logits[0].double()
+                logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **batch.shown()).logits[0].double()
             own = logits[-len(tokens) - 1 : -1]
             logs.append(float(own.log_softmax(-1).gather(1, torch.tensor(tokens)[:, None]).sum()))
             right.append(float((own.argmax(-1) == torch.tensor(tokens)).all()))
@@ -86,11 +86,12 @@ def main():
         "change error": apart.std(0, ddof=1) / np.sqrt(len(QUESTIONS)),
         "demonstrations": np.array(before_all),
     }
-    about = {"seed": SEED, "demonstrations": MANY, "pictures": NAMES, "questions": QUESTIONS, "answers": ANSWERS, "conditions": CONDITIONS}
-    path = common.save(FOLDER / "in-context.safetensors", {k: torch.tensor(v, dtype=torch.float64) for k, v in out.items()}, about)
+    about = {"seed": SEED, "demonstrations": MANY, "pictures": NAMES if sees else [], "questions": QUESTIONS, "answers": ANSWERS, "conditions": CONDITIONS}
+    path = common.save(FOLDER / f"in-context-{name}.safetensors", {k: torch.tensor(v, dtype=torch.float64) for k, v in out.items()}, about)
     print(out["log-probability"], out["change"], out["right"])
     print(f"{path.name}: {path.stat().st_size / 1024:.1f} KiB")
 
 
 if __name__ == "__main__":
-    main()
+    look("llava-a", True)
+    look("llama-b", False)

@@ -11,6 +11,7 @@
 
 import common
 import numpy as np
+import shap
 import torch
 from captum.attr import InputXGradient, Saliency
 from captum.attr._core.gradient_shap import InputBaselineXGradient
@@ -296,14 +297,51 @@ def shares(parts, orders=3):
     return {"shares": total.mean(0), "errors": total.std(0, ddof=1) / np.sqrt(orders), "left": np.array([abs(total.mean(0).sum()) / size.sum()])}
 
 
+class Fits:
+    """How well a caption fits a picture, as a function of the pixels and of what enters the first layer among words."""
+
+    def __init__(self, name, picture, caption):
+        checkpoint = opened(name)
+        self.model = checkpoint.model
+        batch = trace.prepare(checkpoint, [{"images": [image(picture)], "texts": [caption]}])
+        self.given, self.pixels, self.ids = batch.kwargs(), batch.pixel_values, batch.input_ids
+        with torch.no_grad():
+            self.states = self.model.text_model.embeddings(self.ids)
+
+    def of_both(self, pixels, states):
+        hook = self.model.text_model.embeddings.register_forward_hook(lambda *_: states)
+        found = self.model(**self.given | {"pixel_values": pixels}).logits_per_image
+        hook.remove()
+        return found
+
+
+def by_shap(parts):
+    """shap's own, which takes every coalition."""
+    found = shap.ExactExplainer(lambda z: np.array([parts.score(row) for row in z]), shap.maskers.Independent(np.zeros((1, parts.count)), max_samples=1))
+    return found(np.ones((1, parts.count))).values[0]
+
+
+CAPTION = "red"
+
+
 def surrogates(q, vit):
     asked = Question(q.checkpoint, QUESTION, "wide")
     holes = (asked.ids[0] == asked.model.config.image_token_id).nonzero()[:, 0]
     words = list(range(int(holes[-1]) + 1, asked.ids.shape[1] - 1))
     both = Parts(asked.of_both, (asked.pixels, asked.embeds.detach()), asked.target, 2, words)
     seen = Parts(vit.of_pixels, (vit.pixels,), vit.target, 3)
+    fits = Fits("clip-a", "wide", CAPTION)
+    # Between the marker in front and that at the end, where the caption is read.
+    said = list(range(1, fits.ids.shape[1] - 1))
+    side = next(side for side in range(1, 9) if side * side >= len(said))
+    compared = Parts(fits.of_both, (fits.pixels, fits.states), 0, side, said)
+    assert fits.pixels.shape[2] % side == 0, (side, fits.pixels.shape)
+    print("clip-a: words at", said, "cells", side)
     out = {}
     for name, found in (
+        ("clip-a/lime", lime(compared)),
+        ("clip-a/orders", shares(compared) | {"exact": by_shap(compared)}),
+        ("vit-a/orders", shares(Parts(vit.of_pixels, (vit.pixels,), vit.target, 2))),
         ("llava-a/lime", lime(both)),
         ("vit-a/lime", lime(seen)),
         ("llava-a/rise", rise(q.of_pixels, q.pixels, q.target)),
@@ -312,7 +350,7 @@ def surrogates(q, vit):
     ):
         out |= {f"{name}/{what}": x for what, x in found.items()}
         print(name, {what: np.round(x.ravel()[:4], 4).tolist() for what, x in found.items()})
-    about = {"seed": SEED, "asked": QUESTION, "words": words, "hidden_value": "0 after normalisation; zeros where the stream begins"}
+    about = {"seed": SEED, "asked": QUESTION, "words": words, "caption": CAPTION, "hidden_value": "0 after normalisation; zeros where the stream begins"}
     common.save(FOLDER / "surrogates.safetensors", {name: torch.tensor(x) for name, x in out.items()}, about)
 
 

@@ -1,7 +1,7 @@
 """What neurons write, in torch: `fixtures/methods/{value-vectors,multimodal-neurons,group-ablation}.safetensors`.
 
 Value vectors of `llava-a`, `gpt2-a` and `gemma2-a` are read by the unembedding, with the gain of the last norm folded in and as they are; multimodal neurons of
-`llava-a` are scored by weights and, with autograd, by gradients; groups of neurons of `llava-a` and `clip-a` are taken out by hooks on the output
+`llava-a` and `smolvlm-a` are scored by weights and, with autograd, by gradients; groups of neurons of `llava-a` and `clip-a` are taken out by hooks on the output
 projections of MLPs. Random groups are drawn from the rule that mmlens states.
 """
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 import pictures
 import trace
-from methods import FOLDER, Question
+from methods import FOLDER
 from probes import at
 
 COUNT, TOP = 6, 4
@@ -66,10 +66,17 @@ def value_vectors(name):
     return {f"{name}/{key}": value.float() for key, value in out.items()}
 
 
-def multimodal(top=5):
-    checkpoint = trace.open_checkpoint(FIXTURES / "llava-a" / "model")
-    q = Question(checkpoint, "<image>Red?", "square")
-    layers = q.model.model.language_model.layers
+def multimodal(name, top=5):
+    """Of `llava-a`, or of `smolvlm-a`."""
+    checkpoint = trace.open_checkpoint(FIXTURES / name / "model")
+    model = checkpoint.model
+    picture = Image.open(pictures.FOLDER / "square.png").convert("RGB")
+    batch = trace.prepare(checkpoint, [{"prompt": "<image>Red?", "images": [picture]}])
+    given = batch.kwargs() | {"use_cache": False}
+    body = model.model.language_model if name == "llava-a" else model.model.text_model
+    layers = body.layers
+    with torch.no_grad():
+        target = int(model(**given).logits[0, -1].argmax())
     held = {}
 
     def keep(i):
@@ -79,29 +86,37 @@ def multimodal(top=5):
 
         return hook
 
-    vectors, unembedding, _ = written("llava-a", q.model)
-    pictured = (q.ids[0] == q.model.config.image_token_id).nonzero().flatten()
+    vectors = torch.stack([layer.mlp.down_proj.weight.detach().double().T for layer in layers])
+    unembedding = model.lm_head.weight.detach().double()
+    pictured = (batch.input_ids[0] == model.config.image_token_id).nonzero().flatten()
     # Gradients at one layer at a time: each neuron where the layers before it are as they are.
     by_gradients = []
     for i in range(len(layers)):
         hook = layers[i].mlp.down_proj.register_forward_pre_hook(keep(i))
-        q.of_pixels(q.pixels)[0, q.target].backward()
+        model(**given).logits[0, -1, target].backward()
         hook.remove()
         a, d = held[i].detach()[0, pictured].double(), held[i].grad[0, pictured].double()
         by_gradients.append((a * d).sum(0))
     last = torch.stack([held[i].detach()[0, -1].double() for i in range(len(layers))])
-    along = vectors @ unembedding[q.target]
-    out = {"target": torch.tensor([q.target])}
+    along = vectors @ unembedding[target]
+    out = {"target": torch.tensor([target])}
     seen = torch.stack([held[i].detach()[0, pictured].double() for i in range(len(layers))])
-    for name, scores in (("weights", last * along), ("gradients", torch.stack(by_gradients))):
+    for way, scores in (("weights", last * along), ("gradients", torch.stack(by_gradients))):
         order = torch.argsort(-scores.flatten(), stable=True)[:top]
         width = scores.shape[1]
         map = torch.stack([seen[unit // width, :, unit % width] for unit in order.tolist()]).mean(0)
         positive = scores[scores > 0].sum()
-        out |= {f"{name}/score": scores, f"{name}/best": order, f"{name}/map": map, f"{name}/mask": (map > map.quantile(0.95)).float()}
-        out[f"{name}/share"] = scores.flatten()[order].clamp(min=0).sum() / positive
-        print(name, order, "gap", float(scores.flatten()[order].diff().abs().min()))
-    common.save(FOLDER / "multimodal-neurons.safetensors", {key: value.float() for key, value in out.items()}, q.about | {"top": top})
+        out |= {f"{way}/score": scores, f"{way}/best": order, f"{way}/map": map, f"{way}/mask": (map > map.quantile(0.95)).float()}
+        out[f"{way}/share"] = scores.flatten()[order].clamp(min=0).sum() / positive
+        print(name, way, order, "gap", float(scores.flatten()[order].diff().abs().min()))
+    front = "" if name == "llava-a" else f"{name}/"
+    return {f"{front}{key}": value.float() for key, value in out.items()}
+
+
+def multimodals(top=5):
+    out = multimodal("llava-a", top) | multimodal("smolvlm-a", top)
+    about = {"prompt": "<image>Red?", "picture": "square", "top": top}
+    common.save(FOLDER / "multimodal-neurons.safetensors", out, about)
 
 
 def drawn(layer, width, count, group, seed):
@@ -171,7 +186,7 @@ def main():
     for name in ("llava-a", "gpt2-a", "gemma2-a"):
         out |= value_vectors(name)
     common.save(FOLDER / "value-vectors.safetensors", out, {"count": COUNT, "top": TOP, "prompt": PROMPT})
-    multimodal()
+    multimodals()
     cases = [("square", "<image>Red?"), ("wide", "<image>Big?"), ("tall", "<image>Is it big")]
     group = [(0, 3), (0, 11), (2, 7), (1, 20), (2, 30)]
     out = ablation("llava-a", group, cases, False)

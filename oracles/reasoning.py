@@ -1,6 +1,6 @@
-"""What `llava-a` answers behind the first sentences of a chain of thought, in transformers: `fixtures/methods/early-answering.safetensors`.
+"""What `llava-a` and `gpt2-a`, which sees no pictures, answer behind the first sentences of a chain of thought, in transformers: `fixtures/methods/early-answering-*.safetensors`.
 
-Of each number of sentences, and of dots and a mistake in the place of the chain, the greedy answer and the log-probability of the tokens that it gives behind the whole chain.
+Of each number of sentences, and of filler and a mistake in the place of the chain, the greedy answer and the log-probability of the tokens that it gives behind the whole chain.
 """
 
 import common
@@ -12,25 +12,29 @@ import trace
 from methods import FOLDER
 from modality import answer
 
-PROMPT, PICTURE, ASK, NEW, ANEW = "<image>Is it big", "square", " so it is", 3, 4
-CHAIN = ["It is left. ", "Red, it is!\n", "So it is the big."]
+# A prompt, a picture, and what stands again and again in the place of the chain: the paper's, and another.
+CASES = {"llava-a": ("<image>Is it big", "square", " ..."), "gpt2-a": ("Is it", None, " so")}
+ASK, NEW, ANEW = " so it is", 3, 4
+CHAINS = {"llava-a": ["It is left. ", "Red, it is!\n", "So it is the big."], "gpt2-a": ["It is. ", "Red!\n", "So."]}
 MISTAKE = {"at": 1, "sentence": "It is not red. "}
 
 
-def main():
-    checkpoint = trace.open_checkpoint(common.FIXTURES / "llava-a" / "model")
-    tokenizer, model = checkpoint.processor.tokenizer, checkpoint.model
-    batch = trace.prepare(checkpoint, [{"prompt": PROMPT, "images": [Image.open(pictures.FOLDER / f"{PICTURE}.png")]}])
+def look(name):
+    checkpoint = trace.open_checkpoint(common.FIXTURES / name / "model")
+    (prompt, picture, filler), chain = CASES[name], CHAINS[name]
+    tokenizer, model = checkpoint.tokenizer, checkpoint.model
+    shown = {} if picture is None else {"images": [Image.open(pictures.FOLDER / f"{picture}.png")]}
+    batch = trace.prepare(checkpoint, [{"prompt": prompt} | shown])
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
 
     def logits(tokens):
         ids = torch.cat([batch.input_ids, torch.tensor([tokens], dtype=batch.input_ids.dtype)], 1)
         with torch.no_grad():
-            return model(input_ids=ids, pixel_values=batch.pixel_values, use_cache=False).logits[0, batch.input_ids.shape[1] - 1 :].double()
+            return model(input_ids=ids, use_cache=False, **batch.shown()).logits[0, batch.input_ids.shape[1] - 1 :].double()
 
     def write(text, count):
-        before, said = answer(tokenizer, PROMPT, text), []
+        before, said = answer(tokenizer, prompt, text), []
         for _ in range(count):
             best = logits(before + said)[-1].topk(2)
             assert best.values[0] - best.values[1] > 1e-3, best
@@ -40,22 +44,24 @@ def main():
         return before, said
 
     text = lambda tokens: tokenizer.decode(tokens, skip_special_tokens=True)
-    dots = " ..." * -(-len(tokenizer("".join(CHAIN), add_special_tokens=False).input_ids) // len(tokenizer(" ...", add_special_tokens=False).input_ids))
-    begun = "".join(CHAIN[: MISTAKE["at"]]) + MISTAKE["sentence"]
+    count = lambda text: len(tokenizer(text, add_special_tokens=False).input_ids)
+    instead = filler * -(-count("".join(chain)) // count(filler))
+    begun = "".join(chain[: MISTAKE["at"]]) + MISTAKE["sentence"]
     mistaken = begun + text(write(begun, ANEW)[1])
-    chains = ["".join(CHAIN[:kept]) for kept in range(len(CHAIN) + 1)] + [dots, mistaken]
-    made = [write(chain + ASK, NEW) for chain in chains]
-    whole = made[len(CHAIN)][1]
+    chains = ["".join(chain[:kept]) for kept in range(len(chain) + 1)] + [instead, mistaken]
+    made = [write(before + ASK, NEW) for before in chains]
+    whole = made[len(chain)][1]
     logs = []
     for before, _ in made:
         rows = logits(before + whole)[len(before) :].log_softmax(-1)
         logs.append(sum(rows[i, token] for i, token in enumerate(whole)))
     out = {"log probability": torch.stack(logs)}
     answers = [text(said) for _, said in made]
-    about = {"prompt": PROMPT, "picture": PICTURE, "ask": ASK, "max_new": NEW, "chain": CHAIN, "mistake": MISTAKE, "anew": ANEW, "chains": chains, "answers": answers}
-    common.save(FOLDER / "early-answering.safetensors", out, about)
+    about = {"prompt": prompt, "picture": picture, "filler": filler, "ask": ASK, "max_new": NEW, "chain": chain, "mistake": MISTAKE, "anew": ANEW, "chains": chains, "answers": answers}
+    common.save(FOLDER / f"early-answering-{name}.safetensors", out, about)
     print(answers, chains[-2:], out)
 
 
 if __name__ == "__main__":
-    main()
+    for name in CASES:
+        look(name)

@@ -13,7 +13,7 @@ can look at them; for the sets in `about`.
 
 `words.safetensors` has the words of the embedding or the unembedding that lie nearest to the stream of `llava-a` and `gemma2-a` before block 0 and behind every
 block: `MODEL/DICTIONARY/MEASURE/ids` and `/scores`, `[depth, position, rank]`; `bank/...` which states of words in the texts in `about`, at any depth, lie nearest to
-the picture's by cosine: the text, the position and the depth of each, `[depth, position, rank, 3]`.
+the picture's by cosine: the text, the position and the depth of each, `[depth, position, rank, 3]`; `smolvlm-a/bank/...` the same of `smolvlm-a`.
 """
 
 import common
@@ -109,7 +109,7 @@ def ablated(layers, score, sets, pictured):
     return out
 
 
-PLACES = {"llava-a": [1, 2, 3, 9, 27], "gemma2-a": [0, 1, 3]}
+PLACES = {"llava-a": [1, 2, 3, 9, 27], "gemma2-a": [0, 1, 3], "smolvlm-a": [4, 8, 17, 30]}
 
 
 def words(name, model, sites, out, top=3):
@@ -135,7 +135,7 @@ def words(name, model, sites, out, top=3):
 TEXTS = ["It is red.", "a blue square and a circle", "Red or blue?", "the tall one is green"]
 
 
-def contextual(checkpoint, sites, out, top=3, skip=2):
+def contextual(checkpoint, sites, out, top=3, skip=2, of="llava-a"):
     """Of every position of the texts but their first ones the stream at all depths."""
     layers = checkpoint.model.config.text_config.num_hidden_layers
     depths = ["text.blocks.0.resid_pre"] + [f"text.blocks.{i}.resid_post" for i in range(layers)]
@@ -144,7 +144,8 @@ def contextual(checkpoint, sites, out, top=3, skip=2):
         ids = checkpoint.processor.tokenizer(text, return_tensors="pt").input_ids
         own = {}
         hooks = []
-        for i, layer in enumerate(checkpoint.model.model.language_model.layers):
+        inner = checkpoint.model.model
+        for i, layer in enumerate((inner.language_model if of == "llava-a" else inner.text_model).layers):
             def keep(module, args, kwargs, out, i=i):
                 states = args[0] if args else kwargs["hidden_states"]
                 own.setdefault(depths[0], states[0])
@@ -160,14 +161,16 @@ def contextual(checkpoint, sites, out, top=3, skip=2):
                     rows.append(own[name][at].double().numpy())
                     where.append((number, at, depth))
     rows, where = np.stack(rows), np.array(where)
-    states = np.stack([sites[depth][0, PLACES["llava-a"]].double().numpy() for depth in depths])
+    states = np.stack([sites[depth][0, PLACES[of]].double().numpy() for depth in depths])
     scores = states @ rows.T / (np.linalg.norm(states, axis=-1)[..., None] * np.linalg.norm(rows, axis=-1))
     # A token before the first block is the same wherever it stands: of equally near ones the first is taken.
     ids = np.argsort(-scores.round(12), axis=-1, kind="stable")[..., : top + 1]
     best = np.take_along_axis(scores, ids, -1)
     apart = np.abs(np.diff(best, axis=-1))
     assert apart[apart > 1e-12].min() > 1e-6, apart[apart > 1e-12].min()
-    out |= {"bank/scores": best[..., :top], "bank/where": where[ids[..., :top]], "bank/states": np.array([float(len(rows))])}
+    front = "" if of == "llava-a" else f"{of}/"
+    found = {"scores": best[..., :top], "where": where[ids[..., :top]], "states": np.array([float(len(rows))])}
+    out |= {f"{front}bank/{what}": value for what, value in found.items()}
 
 
 def main():
@@ -196,6 +199,12 @@ def main():
     with torch.no_grad():
         words("llava-a", q.model, trace.run(checkpoint, q.batch)[0], spoken)
         contextual(checkpoint, trace.run(checkpoint, q.batch)[0], spoken)
+        smol = trace.open_checkpoint(common.FIXTURES / "smolvlm-a" / "model")
+        picture = Image.open(pictures.FOLDER / "square.png").convert("RGB")
+        batch = trace.prepare(smol, [{"prompt": "<image>Red?", "images": [picture]}])
+        shows = (batch.input_ids[0] == smol.model.config.image_token_id).nonzero()[:, 0].tolist()
+        print("smolvlm-a shows its picture at", shows)
+        contextual(smol, trace.run(smol, batch)[0], spoken, of="smolvlm-a")
         gemma = trace.open_checkpoint(common.FIXTURES / "gemma2-a" / "model")
         batch = trace.prepare(gemma, [{"prompt": "It is red."}])
         words("gemma2-a", gemma.model, trace.run(gemma, batch)[0], spoken)

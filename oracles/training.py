@@ -1,8 +1,9 @@
-"""Influence of training cases: gradients of weights by autograd, case by case, their products, captum's TracInCP and traker's scores: `fixtures/methods/influence-*.safetensors`.
+"""Influence of training cases: gradients of weights by autograd, case by case, of towers, connectors and language models, their products, captum's TracInCP and traker's scores: `fixtures/methods/influence-*.safetensors`.
 
 traker 0.3.2 is imported from the folder that `TRAKER` names: it is installed there with `pip install --no-deps --target FOLDER traker==0.3.2`, for it pins an older torch.
 """
 
+import contextlib
 import os
 import sys
 
@@ -11,6 +12,7 @@ import pictures
 import torch
 from captum.influence import TracInCP
 from common import FIXTURES
+from double import norms
 from PIL import Image
 
 import trace
@@ -23,6 +25,8 @@ PICTURES = ["square", "wide", "tall", "clip-0", "tiny"]
 TARGETS = [3, 0, 5, 3, 1]
 PROMPTS = ["<image>Red?", "<image>What is it?", "<image>Blue or red?", "<image>Red?"]
 RIDGE = 0.5
+# The matrices of which captum and traker are given gradients, of a LLaVA.
+FEW = ["vision.blocks.0.mlp.down", "connector.up", "text.blocks.1.mlp.down"]
 RATES = [1.0, 0.25]
 
 
@@ -115,15 +119,98 @@ def vit():
     print(out["product"], captum, by_traker)
 
 
+def of_tower(blocks, part, upto):
+    """Matrices of the blocks of a tower of CLIP's kind, by the names that mmlens has for them."""
+    names = {}
+    for i, block in enumerate(blocks[:upto]):
+        a, m, at = block.self_attn, block.mlp, f"{part}.blocks.{i}"
+        names |= {f"{at}.attn.q": a.q_proj, f"{at}.attn.k": a.k_proj, f"{at}.attn.v": a.v_proj, f"{at}.attn.o": a.out_proj}
+        names |= {f"{at}.mlp.up": m.fc1, f"{at}.mlp.down": m.fc2}
+    return {name: module.weight for name, module in names.items()}
+
+
+@contextlib.contextmanager
+def double(model):
+    """The model in float64, its norms too: what is left of a difference is the other side's."""
+    replaced = norms(model)
+    before = {kind: kind.forward for kind in replaced}
+    for kind, forward in replaced.items():
+        kind.forward = forward
+    model.double()
+    try:
+        yield
+    finally:
+        for kind, forward in before.items():
+            kind.forward = forward
+        model.float()
+
+
+def each(names, values):
+    """The first two rows of every matrix's gradient of the first value, and products of all cases for each part."""
+    first = torch.autograd.grad(values[0], list(names.values()), retain_graph=True)
+    out = {f"gradient.{name}": grad[:2].float() for name, grad in zip(names, first)}
+    for part in dict.fromkeys(name.split(".")[0] for name in names):
+        rows = gradients([weight for name, weight in names.items() if name.startswith(part)], values)
+        out[f"product.{part}"] = rows @ rows.T
+    return out
+
+
+def captum_on(model, products, batches, targets):
+    """captum's TracInCP of the negative log-probability, with gradients of some products of a whole model. Their biases are made constants."""
+    for product in products:
+        if product.bias is not None:
+            bias = product._parameters.pop("bias").detach()
+            product.register_buffer("bias", bias)
+
+    class Said(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids, pixels):
+            return self.model(input_ids=ids, pixel_values=pixels, use_cache=False).logits[:, -1]
+
+    cases = [(batch.input_ids[0], batch.pixel_values[0], target) for batch, target in zip(batches, targets)]
+    loss = torch.nn.CrossEntropyLoss(reduction="none")
+    said = Said()
+    layers = [name for name, module in said.named_modules() if any(module is product for product in products)]
+    tracin = TracInCP(said, cases, ["only"], lambda *_: 1.0, layers=layers, loss_fn=loss, batch_size=1, sample_wise_grads_per_batch=False)
+    rows = [tracin.influence((ids[None], pixels[None], torch.tensor([target]))) for ids, pixels, target in cases]
+    return torch.cat(rows)
+
+
+CAPTIONS = ["a red square", "two blue circles", "it is wide", "a"]
+
+
+def clip():
+    checkpoint = trace.open_checkpoint(FIXTURES / "clip-a" / "model")
+    model = checkpoint.model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    with double(model):
+        said = []
+        for name, caption in zip(PICTURES, CAPTIONS):
+            batch = trace.prepare(checkpoint, [{"images": [Image.open(pictures.FOLDER / f"{name}.png")], "texts": [caption]}])
+            given = {key: x.double() if x.is_floating_point() else x for key, x in batch.kwargs().items() if isinstance(x, torch.Tensor)}
+            said.append(model(**given).logits_per_image[0, 0])
+        names = of_tower(model.vision_model.encoder.layers, "vision", None) | {"vision.projection": model.visual_projection.weight}
+        names |= of_tower(model.text_model.encoder.layers, "text", None) | {"text.projection": model.text_projection.weight}
+        out = each(names, said) | {"said": torch.stack(said)}
+    about = {"checkpoint": "fixtures/clip-a/model", "pictures": PICTURES[: len(CAPTIONS)], "captions": CAPTIONS, "numbers": sum(w.numel() for w in names.values())}
+    common.save(FOLDER / "influence-clip-a.safetensors", out, about)
+    print({name: value for name, value in out.items() if name.startswith("product")})
+
+
 def llava():
     checkpoint = trace.open_checkpoint(FIXTURES / "llava-a" / "model")
     model = checkpoint.model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    logs, targets = [], []
+    logs, targets, batches = [], [], []
     for i, prompt in enumerate(PROMPTS):
         batch = trace.prepare(checkpoint, [{"prompt": prompt, "images": [Image.open(pictures.FOLDER / f"{PICTURES[i]}.png")]}])
         logits = model(input_ids=batch.input_ids, pixel_values=batch.pixel_values, use_cache=False).logits[0, -1]
+        batches.append(batch)
         targets.append(int(logits.argmax()) if i != 2 else 7)
         logs.append(torch.log_softmax(logits, -1)[targets[-1]])
     text = model.model.language_model
@@ -136,9 +223,30 @@ def llava():
         weights.append(model.lm_head.weight)
     rows = gradients(weights, logs)
     one = gradients([text.layers[1].mlp.down_proj.weight], logs)
+    # The tower as far as it is read: its state `layer` is what leaves that many blocks.
+    tower, projector = model.model.vision_tower, model.model.multi_modal_projector
+    blocks = getattr(tower, "vision_model", tower).encoder.layers
+    layer = model.config.vision_feature_layer
+    upto = layer if layer >= 0 else len(blocks) + 1 + layer
+    # What captum and traker are given: a matrix of each part.
+    few = [blocks[0].mlp.fc2, projector.linear_1, text.layers[1].mlp.down_proj]
+    of_few = gradients([product.weight for product in few], logs)
+    with double(model):
+        exact = []
+        for batch, target in zip(batches, targets):
+            logits = model(input_ids=batch.input_ids, pixel_values=batch.pixel_values.double(), use_cache=False).logits[0, -1]
+            exact.append(torch.log_softmax(logits, -1)[target])
+        seen = of_tower(blocks, "vision", upto)
+        seen |= {"connector.up": projector.linear_1.weight, "connector.down": projector.linear_2.weight}
+        parts = each(seen, exact)
     logs = torch.stack(logs)
+    captum = captum_on(model, few, batches, targets)
+    assert torch.allclose(captum.double(), of_few @ of_few.T, rtol=1e-4), (captum, of_few @ of_few.T)
+    by_traker, exact = trak(of_few / -torch.expm1(logs.double())[:, None], logs)
     out = {"logs": logs, "targets": torch.tensor(targets), "product": rows @ rows.T, "down": one @ one.T}
+    out |= parts | {"captum": captum, "traker": by_traker, "trak": exact}
     about = {"checkpoint": "fixtures/llava-a/model", "prompts": PROMPTS, "pictures": PICTURES[: len(PROMPTS)], "tied": tied, "numbers": rows.shape[1]}
+    about |= {"seen": sum(w.numel() for w in seen.values()), "few": FEW, "ridge": RIDGE}
     common.save(FOLDER / "influence-llava-a.safetensors", out, about)
     print(about, out["product"])
 
@@ -146,3 +254,4 @@ def llava():
 if __name__ == "__main__":
     vit()
     llava()
+    clip()

@@ -1,4 +1,4 @@
-"""How sure `llava-a` is, in transformers, and measures of confidence: `fixtures/methods/{token-entropy,semantic-entropy,calibration}.safetensors`.
+"""How sure `llava-a` and `llama-b`, which sees no pictures, are in transformers, and measures of confidence: `fixtures/methods/{token-entropy,semantic-entropy,calibration}-*.safetensors`.
 
 Answers are drawn as mmlens draws them, from the same numbers (`Seed`), of logits that transformers computes; what is made of them is written anew by the formulas of the authors' code
 (jlko/semantic_uncertainty), SQuAD's normalisation of answers and scikit-learn.
@@ -18,11 +18,14 @@ import pictures
 import trace
 from methods import FOLDER
 
-PROMPT, PICTURE = "<image>Red?", "square"
+PROMPT, PICTURES = "Red?", ["square", "wide"]
 OTHER = [40, 7, 123, 200]
-DRAWS = {"samples": 12, "temperature": 0.45, "max_new": 2, "seed": 5}
-PROMPTS = ["<image>Red?", "<image>Big?", "<image>Is it big", "<image>it"]
-PICTURES = ["square", "wide"]
+# Warm enough for some answers to differ, cold enough for some to be the same.
+DRAWS = {
+    "llava-a": {"samples": 12, "temperature": 0.45, "max_new": 2, "seed": 5},
+    "llama-b": {"samples": 12, "temperature": 0.45, "max_new": 2, "seed": 5},
+}
+PROMPTS = {"llava-a": ["Red?", "Big?", "Is it big", "it"], "llama-b": ["Red?", "Big?", "Is it big", "it", "left of a", "So?", "as they say", "a b c"]}
 NEW, BINS = 3, 15
 TEXTS = [" The red  circle. ", "A theory, an ant!", "the—end a\u00a0b it's", "RED-blue", "an", "", "No.", "a the an A", "It's a 3.5", "Ärger über the Öl", "x_y a", "the\ttwo\ncats"]
 
@@ -83,18 +86,25 @@ def rao(ids, logs):
 
 
 class Model:
-    def __init__(self):
-        self.checkpoint = trace.open_checkpoint(common.FIXTURES / "llava-a" / "model")
+    def __init__(self, name):
+        self.name = name
+        self.checkpoint = trace.open_checkpoint(common.FIXTURES / name / "model")
+        self.pictures = PICTURES if name == "llava-a" else [None]
         self.ends = self.checkpoint.model.generation_config.eos_token_id
         self.ends = self.ends if isinstance(self.ends, list) else [self.ends]
 
+    def written(self, prompt):
+        """A prompt with the place of its picture, if there is one."""
+        return prompt if self.pictures == [None] else f"<image>{prompt}"
+
     def prompt(self, prompt, picture):
-        return trace.prepare(self.checkpoint, [{"prompt": prompt, "images": [Image.open(pictures.FOLDER / f"{picture}.png")]}])
+        shown = {} if picture is None else {"images": [Image.open(pictures.FOLDER / f"{picture}.png")]}
+        return trace.prepare(self.checkpoint, [{"prompt": self.written(prompt)} | shown])
 
     def logits(self, batch, tokens):
         ids = torch.cat([batch.input_ids, torch.tensor([tokens], dtype=batch.input_ids.dtype)], 1)
         with torch.no_grad():
-            return self.checkpoint.model(input_ids=ids, pixel_values=batch.pixel_values, use_cache=False).logits[0, batch.input_ids.shape[1] - 1 :]
+            return self.checkpoint.model(input_ids=ids, use_cache=False, **batch.shown()).logits[0, batch.input_ids.shape[1] - 1 :]
 
     def write(self, batch, count, choose):
         tokens, logs = [], []
@@ -107,11 +117,11 @@ class Model:
         return tokens, logs
 
     def text(self, tokens):
-        return self.checkpoint.processor.tokenizer.decode(tokens, skip_special_tokens=True)
+        return self.checkpoint.tokenizer.decode(tokens, skip_special_tokens=True)
 
 
 def token_entropy(model):
-    batch = model.prompt(PROMPT, PICTURE)
+    batch = model.prompt(PROMPT, model.pictures[0])
     greedy, _ = model.write(batch, 5, lambda logits, _: logits.argmax())
     out = {}
     for name, tokens in (("greedy", greedy), ("other", OTHER)):
@@ -128,20 +138,21 @@ def token_entropy(model):
             f"{name}.log probability": own.sum(),
             f"{name}.perplexity": (-own.mean()).exp(),
         }
-    common.save(FOLDER / "token-entropy.safetensors", out, {"prompt": PROMPT, "picture": PICTURE})
+    common.save(FOLDER / f"token-entropy-{model.name}.safetensors", out, {"prompt": model.written(PROMPT), "picture": model.pictures[0]})
     print({name: x.tolist() for name, x in out.items()})
 
 
 def semantic_entropy(model):
-    batch, seed = model.prompt(PROMPT, PICTURE), DRAWS["seed"]
+    draws = DRAWS[model.name]
+    batch, seed = model.prompt(PROMPT, model.pictures[0]), draws["seed"]
     tokens, logs = [], []
-    for sample in range(DRAWS["samples"]):
+    for sample in range(draws["samples"]):
         own = at(seed, sample)
-        said, of = model.write(batch, DRAWS["max_new"], lambda logits, step: draw(logits, at(at(own, 0), step), DRAWS["temperature"]))
+        said, of = model.write(batch, draws["max_new"], lambda logits, step: draw(logits, at(at(own, 0), step), draws["temperature"]))
         tokens.append(said)
         logs.append(np.mean(of))
     texts = [model.text(said) for said in tokens]
-    greedy = model.text(model.write(batch, DRAWS["max_new"], lambda logits, _: logits.argmax())[0])
+    greedy = model.text(model.write(batch, draws["max_new"], lambda logits, _: logits.argmax())[0])
     ids = clusters(texts)
     counts = np.bincount(ids)
     p = counts / counts.sum()
@@ -157,8 +168,8 @@ def semantic_entropy(model):
         "votes": torch.tensor(counts[order]),
         "alike": exact(np.mean([normalised(text) == normalised(greedy) for text in texts])),
     }
-    about = {"prompt": PROMPT, "picture": PICTURE, "draws": DRAWS, "texts": texts, "greedy": greedy, "normalised": [[text, normalised(text)] for text in TEXTS]}
-    common.save(FOLDER / "semantic-entropy.safetensors", out, about)
+    about = {"prompt": model.written(PROMPT), "picture": model.pictures[0], "draws": draws, "texts": texts, "greedy": greedy, "normalised": [[text, normalised(text)] for text in TEXTS]}
+    common.save(FOLDER / f"semantic-entropy-{model.name}.safetensors", out, about)
     print(texts, ids, counts, {name: x.tolist() for name, x in out.items()}, greedy)
 
 
@@ -174,34 +185,41 @@ def errors(confidence, right):
     return [wide, even]
 
 
-def calibration(model):
+def drawn():
+    """Confidences that no model gave."""
     rng = common.rng(15, "confidences")
     confidence = np.concatenate([rng.random(160), np.round(rng.random(40), 1)])
     # Too sure where it is high, not sure enough where it is low: errors of bins do not add up to that of all.
     right = rng.random(200) < 0.3 + 0.4 * confidence
-    out = {
+    return {
         "drawn.confidence": exact(confidence),
         "drawn.right": torch.tensor(right.astype(np.uint8)),
         "drawn.errors": exact(errors(confidence, right.astype(float))),
         "drawn.brier": exact(brier_score_loss(right, confidence)),
         "drawn.auroc": exact(roc_auc_score(right, confidence)),
     }
+
+
+def calibration(model):
+    out = drawn() if model.name == "llava-a" else {}
     texts, products, means, least = [], [], [], []
-    for prompt in PROMPTS:
-        for picture in PICTURES:
+    for prompt in PROMPTS[model.name]:
+        for picture in model.pictures:
             tokens, logs = model.write(model.prompt(prompt, picture), NEW, lambda logits, _: logits.argmax())
-            texts.append(model.text(tokens).strip())
+            # Control characters that Python takes for white space, Unicode does not.
+            texts.append(model.text(tokens).strip(" \n"))
             products.append(math.exp(sum(logs)))
             means.append(math.exp(np.mean(logs)))
             least.append(math.exp(min(logs)))
     out |= {"likelihood": exact(products), "mean": exact(means), "least": exact(least)}
-    about = {"prompts": PROMPTS, "pictures": PICTURES, "texts": texts, "max_new": NEW, "bins": BINS}
-    common.save(FOLDER / "calibration.safetensors", out, about)
+    about = {"prompts": [model.written(prompt) for prompt in PROMPTS[model.name]], "pictures": model.pictures, "texts": texts, "max_new": NEW, "bins": BINS}
+    common.save(FOLDER / f"calibration-{model.name}.safetensors", out, about)
     print(texts, {name: x.tolist() for name, x in out.items() if x.numel() < 20})
 
 
 if __name__ == "__main__":
-    own = Model()
-    token_entropy(own)
-    semantic_entropy(own)
-    calibration(own)
+    for name in DRAWS:
+        own = Model(name)
+        token_entropy(own)
+        semantic_entropy(own)
+        calibration(own)

@@ -56,7 +56,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "nan", about: "no search for the largest passes NaN by", run: nan },
     Step { name: "prose", about: "links lead somewhere; the README says how tests are run", run: prose },
     Step { name: "words", about: "names are words that people search for", run: words },
-    Step { name: "writes", about: "files are written through mmlens-files alone", run: writes },
+    Step { name: "writes", about: "files are read and written through mmlens-files alone", run: writes },
     Step { name: "locks", about: "every lock file knows every crate", run: locks },
     Step { name: "deny", about: "licences, sources, advisories (where cargo-deny is installed)", run: deny },
     Step { name: "clippy", about: "clippy is silent on all targets", run: clippy },

@@ -53,6 +53,7 @@ fn coverage(root: &Path, target: &str, seconds: &str) -> Result<bool, String> {
     if !status(command().current_dir(root).args(seeds).arg(&corpus))? {
         return Ok(false);
     }
+    let [patience, memory, input] = limits(root, target)?;
     let build =
         ["--release", "--locked", "--target-dir", "target/libfuzzer", "--features", "mmlens-fuzz/libfuzzer"];
     let run = command()
@@ -64,15 +65,27 @@ fn coverage(root: &Path, target: &str, seconds: &str) -> Result<bool, String> {
         .arg(format!("-artifact_prefix={}/", folder.display()))
         .args([
             &format!("-max_total_time={seconds}"),
-            "-timeout=20",
-            "-rss_limit_mb=4096",
-            "-max_len=1048576",
+            &format!("-timeout={patience}"),
+            &format!("-rss_limit_mb={}", memory >> 20),
+            // A byte that chooses stands before the input.
+            &format!("-max_len={}", input + 1),
         ])
         .env("RUSTFLAGS", INSTRUMENTED)
         .env("MMLENS_FUZZ_TARGET", target)
         .env("RAYON_NUM_THREADS", "1")
         .status();
     run.map(|status| status.success()).map_err(|error| format!("cargo: {error}"))
+}
+
+/// What a case of a target may take: seconds, bytes of memory, bytes of input.
+fn limits(root: &Path, target: &str) -> Result<[u64; 3], String> {
+    let ask = ["run", "--quiet", "--release", "--locked", "--bin", "fuzz", "--", "limits", target];
+    let output = command().current_dir(root).args(ask).output().map_err(|error| format!("cargo: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let numbers: Vec<u64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    numbers
+        .try_into()
+        .map_err(|_| format!("the limits of `{target}` are `{}`, expected three numbers", said.trim()))
 }
 
 fn status(command: &mut Command) -> Result<bool, String> {

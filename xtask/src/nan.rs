@@ -92,6 +92,9 @@ fn found(text: &str) -> Vec<(usize, String)> {
             all.push((at, behind, "`partial_cmp` with a default takes NaN for equal".to_owned()));
         }
     }
+    for at in places(&code, "if ").filter(|at| replaces(&code[at + 3..])) {
+        all.push((at, at, "a value replaced by what is larger or smaller passes NaN by".to_owned()));
+    }
     let lines: Vec<&str> = text.lines().collect();
     let line = |at: usize| code[..at.min(code.len())].matches('\n').count();
     let marked = |from: usize, to: usize| {
@@ -138,6 +141,26 @@ fn accumulates(before: &str) -> bool {
     }
     let value: String = value.split_whitespace().collect();
     !target.is_empty() && target.trim_start_matches('*') == value.trim_start_matches('*')
+}
+
+/// Whether one of two values that are compared is replaced by the other: `x > worst { worst = x }`, and `x > worst.error { *worst = .. }`.
+fn replaces(condition: &str) -> bool {
+    let Some((compared, _)) = condition.split_once('{') else { return false };
+    let sides = PICKS.iter().filter(|pick| pick.starts_with(' ')).find_map(|pick| compared.split_once(pick));
+    let Some((left, right)) = sides else { return false };
+    let body = argument(&condition[compared.len()..]).trim_start().trim_start_matches('*');
+    let Some((target, _)) = body.split_once(" = ") else { return false };
+    let name = |c: char| c.is_alphanumeric() || "_.[]".contains(c);
+    let own = |side: &str| {
+        let side = side.trim().trim_start_matches('*');
+        side == target || side.strip_prefix(target).is_some_and(|field| field.starts_with('.'))
+    };
+    // What is compared with a number that is written there is no search.
+    let written = |side: &str| side.trim().starts_with(|c: char| c.is_ascii_digit() || c == '-');
+    if written(left) || written(right) {
+        return false;
+    }
+    !target.is_empty() && target.chars().all(name) && (own(left) || own(right))
 }
 
 /// The text with comments and what is quoted blanked, line by line as long as before.
@@ -229,6 +252,9 @@ mod tests {
             "x.sort_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));",
             "x.sort_by(|a, b| {\n    a.partial_cmp(b)\n        .unwrap_or_else(|| Equal)\n});",
             "let m = x.fold(0.0, |m, v| m.max(v)); // no NaN: ?",
+            "for v in x { if v > worst { worst = v; } }",
+            "if *v <= self.least[i] {\n    self.least[i] = *v;\n}",
+            "if relative > largest.error {\n    *largest = Largest { error: relative };\n}",
         ] {
             assert_eq!(lines(text).len(), 1, "{text}");
         }
@@ -252,6 +278,9 @@ mod tests {
             "let text = \"x.fold(0.0, f32::max) \\\" f64::max\";",
             "let text = r#\"x.fold(0.0, \"f32::max\")\"#;",
             "let quote = ['\"', '\\'', 'f']; fn f<'a>(x: &'a str) {}",
+            "if a > b { c = a; }",
+            "if low > 0.0 && low < 0.5 * high { low = 0.0; }",
+            "if a > worst && b { worst_of = a; }",
             "match a.partial_cmp(&b) { Some(order) => order, None => Equal }",
         ] {
             assert_eq!(lines(text), Vec::<usize>::new(), "{text}");

@@ -53,7 +53,11 @@ pub(crate) fn answer(finding: &Finding, file: &Path) -> Result<()> {
     for table in finding.answer() {
         print::line("")?;
         let (file, name) = (print::visible(&file.display().to_string()), print::visible(table.name()));
-        tables::table(table, &format!("all of them: mmlens show {file} '{name}' --csv FILE"))?;
+        tables::table(
+            table,
+            finding.tables(),
+            &format!("all of them: mmlens show {file} '{name}' --csv FILE"),
+        )?;
     }
     Ok(())
 }

@@ -80,6 +80,9 @@ pub(crate) enum Refusal {
     /// A file that is not as the run left it that wrote it.
     #[error("{}: its SHA-256 is {found}, and the manifest beside it says {expected}: it was changed since", .file.display())]
     Changed { file: PathBuf, found: String, expected: String },
+    /// Boxes of which nobody knows the picture.
+    #[error("`--boxes` reads boxes on one picture; {pictures} are given")]
+    WhichPicture { pictures: usize },
     /// Cases of a second model where there are none of the first.
     #[error("`--beside-cases` is for `--cases`: on one input both models are asked alike")]
     BesideCases,

@@ -1,7 +1,7 @@
 //! Tables as a terminal shows them.
 
 use anyhow::Result;
-use mmlens::finding::{Axis, Labelled, Labels, TokenLabel, Values, fixed};
+use mmlens::finding::{Axis, Labelled, Labels, Role, TokenLabel, Values, fixed};
 
 use crate::print;
 
@@ -16,9 +16,12 @@ const WIDTH: usize = 120;
 /// The most characters of a label or a text.
 const LONGEST: usize = 40;
 
+/// So many texts of one place are shown.
+const MOST_TEXTS: usize = 5;
+
 /// Prints a table: one value; a list, in order or the largest first; a grid, where it fits; of all others the largest values, and
-/// `more`, which says how to get the rest.
-pub(crate) fn table(table: &Labelled, more: &str) -> Result<()> {
+/// `more`, which says how to get the rest. Texts are as large as the numbers that belong to them, which are looked for among `tables`.
+pub(crate) fn table(table: &Labelled, tables: &[Labelled], more: &str) -> Result<()> {
     print::line(heading(table))?;
     if table.is_empty() {
         return print::line("no values");
@@ -29,9 +32,9 @@ pub(crate) fn table(table: &Labelled, more: &str) -> Result<()> {
         [only] => list(table, &shown, &[labels(only)], MOST_ROWS, more),
         [rows, columns] => match grid(rows, columns, &shown) {
             Some(lines) => lines.into_iter().try_for_each(print::line),
-            None => largest(table, &shown, more),
+            None => largest(table, tables, &shown, more),
         },
-        _ => largest(table, &shown, more),
+        _ => largest(table, tables, &shown, more),
     }
 }
 
@@ -131,15 +134,63 @@ fn list(table: &Labelled, shown: &Shown, labels: &[Vec<String>], most: usize, mo
     said.map_or(Ok(()), |said| print::line(format!("({said})")))
 }
 
-/// The largest values of a table of several axes; of texts how to get them.
-fn largest(table: &Labelled, shown: &Shown, more: &str) -> Result<()> {
-    if !shown.numbers {
-        return print::line(format!("({} texts, too many to show; {more})", table.len()));
-    }
+/// The largest values of a table of several axes.
+fn largest(table: &Labelled, tables: &[Labelled], shown: &Shown, more: &str) -> Result<()> {
     let named =
         |axis: &Axis| labels(axis).into_iter().map(|label| format!("{} {label}", axis.role)).collect();
     let labels: Vec<Vec<String>> = table.axes().iter().map(named).collect();
-    list(table, shown, &labels, LARGEST, more)
+    if shown.numbers {
+        return list(table, shown, &labels, LARGEST, more);
+    }
+    let (rows, said) = texts(table, table.companion(tables.iter()), &shown.cells, &labels);
+    let places = rows.iter().map(|[place, _]| print::width(place)).max().unwrap_or(0);
+    for [place, told] in &rows {
+        print::line(format!("{}  {told}", left(place, places)).trim_end())?;
+    }
+    print::line(format!("({said}; {more})"))
+}
+
+/// The first of many texts, those with the largest numbers, each with its number: texts that are ranked stand on one line. And how many
+/// there are.
+fn texts(
+    table: &Labelled,
+    numbers: Option<&Labelled>,
+    cells: &[String],
+    labels: &[Vec<String>],
+) -> (Vec<[String; 2]>, String) {
+    let values = numbers.and_then(Labelled::as_numbers).unwrap_or_default();
+    let digits = Digits::of(values);
+    let ranked = table.axes().last().is_some_and(|axis| axis.role == Role::Rank);
+    let each = if ranked { table.shape().last().copied().unwrap_or(1).max(1) } else { 1 };
+    let size = |line: usize| {
+        values.get(line * each).map_or(0.0, |v| if v.is_nan() { f32::INFINITY } else { v.abs() })
+    };
+    let count = cells.len().div_ceil(each);
+    let mut lines: Vec<usize> = (0..count).collect();
+    lines.sort_by(|a, b| size(*b).total_cmp(&size(*a)));
+    let outer = labels.get(..labels.len() - usize::from(ranked)).unwrap_or_default();
+    let row = |line: &usize| {
+        let from = line * each;
+        let cells = cells.get(from..(from + each).min(cells.len())).unwrap_or_default();
+        // Where there are fewer than ranks the others are empty.
+        let said = cells.iter().zip(from..).filter(|(cell, _)| each == 1 || !cell.is_empty());
+        let told = said.clone().take(MOST_TEXTS).map(|(cell, at)| match values.get(at) {
+            Some(value) => format!("{cell} {}", digits.show(*value)),
+            None => cell.clone(),
+        });
+        let mut told: Vec<String> = told.collect();
+        if let Some(left @ 1..) = said.count().checked_sub(MOST_TEXTS) {
+            told.push(format!("{left} more"));
+        }
+        let place = outer.iter().zip(unravel(*line, outer));
+        let place = place.filter_map(|(labels, at)| labels.get(at).cloned());
+        [place.collect::<Vec<_>>().join("  "), told.join(", ")]
+    };
+    let (shown, all) = (lines.len().min(LARGEST), cells.len());
+    let which = if shown < count { format!("{shown} of {count} places") } else { format!("{count} places") };
+    let by = numbers.map(|own| format!(", the largest by `{}` first", print::visible(own.name())));
+    let said = format!("{which}{}; {all} texts in all", by.unwrap_or_else(|| ", in order".to_owned()));
+    (lines.iter().take(LARGEST).map(row).collect(), said)
 }
 
 /// A table of two axes as lines, if they fit.
@@ -222,7 +273,7 @@ fn right(text: &str, wide: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mmlens::finding::{Modality, PatchLabel, Role};
+    use mmlens::finding::{Modality, PatchLabel, Unit};
 
     use super::*;
 
@@ -250,6 +301,46 @@ mod tests {
         assert_eq!(labels(&Axis::tokens(tokens)), ["0 image 0 row 1 column 2", "1 a\\n\\u{1b}[2J"]);
         assert_eq!(short(&"é".repeat(41)), "é".repeat(39) + "…");
         assert_eq!(unravel(5, &[vec![String::new(); 2], vec![String::new(); 3]]), [1, 2]);
+    }
+
+    #[test]
+    fn of_many_texts_those_that_weigh_most_are_shown_and_all_are_counted() {
+        let named = |axes: &[Axis]| -> Vec<Vec<String>> {
+            let label = |axis: &Axis| labels(axis).iter().map(|own| format!("{} {own}", axis.role)).collect();
+            axes.iter().map(label).collect()
+        };
+        let axes = vec![Axis::count(Role::Sample, 12), Axis::count(Role::Rank, 7)];
+        let cells: Vec<String> =
+            (0..84).map(|at| if at == 83 { String::new() } else { format!("t{at}") }).collect();
+        let weights = (0..84u8).map(|at| f32::from(at / 7) - 0.25 * f32::from(at % 7)).collect();
+        let words = Labelled::texts("words", axes.clone(), cells.clone()).unwrap();
+        let weights = Labelled::numbers("weights", Unit::None, axes.clone(), weights).unwrap();
+        let (rows, said) = texts(&words, Some(&weights), &cells, &named(&axes));
+        assert_eq!(said, "10 of 12 places, the largest by `weights` first; 84 texts in all");
+        assert_eq!(rows.len(), 10);
+        // The last of the largest has no text and is not counted.
+        let first = "t77 11.00, t78 10.75, t79 10.50, t80 10.25, t81 10.00, 1 more";
+        assert_eq!(rows[0], ["sample 11".to_owned(), first.to_owned()]);
+        assert!(rows[9][0] == "sample 2" && rows[9][1].ends_with("2 more"), "{:?}", rows[9]);
+        let (rows, said) = texts(&words, None, &cells, &named(&axes));
+        assert_eq!((rows[0][1].as_str(), rows[1][0].as_str()), ("t0, t1, t2, t3, t4, 2 more", "sample 1"));
+        assert_eq!(said, "10 of 12 places, in order; 84 texts in all");
+        // Texts that are not ranked stand each at its place.
+        let axes = vec![Axis::count(Role::Layer, 2), Axis::count(Role::Head, 2)];
+        let cells = ["a", "", "c", "d"].map(str::to_owned);
+        let words = Labelled::texts("words", axes.clone(), cells.to_vec()).unwrap();
+        let weights =
+            Labelled::numbers("weights", Unit::None, axes.clone(), vec![0.0, 2.0, -3.0, 1.0]).unwrap();
+        let (rows, said) = texts(&words, Some(&weights), &cells, &named(&axes));
+        let told: Vec<String> = rows.iter().map(|row| row.join(": ")).collect();
+        let wanted = [
+            "layer 1  head 0: c -3.000",
+            "layer 0  head 1:  2.000",
+            "layer 1  head 1: d 1.000",
+            "layer 0  head 0: a 0.000",
+        ];
+        assert_eq!(told, wanted);
+        assert_eq!(said, "4 places, the largest by `weights` first; 4 texts in all");
     }
 
     #[test]

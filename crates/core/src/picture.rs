@@ -9,6 +9,7 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 use mmlens_finding::{PictureRecord, Source};
 
 use crate::gif::{Frames, GifFault};
+use crate::png::{size, without_profile};
 use crate::{Panicked, caught};
 use crate::{SubjectError, mean_colour, rgb_bytes, upright};
 
@@ -170,16 +171,29 @@ pub(crate) fn opened(path: &Path, left: u64) -> Result<DynamicImage, Fault> {
     })?
 }
 
-fn decoded<R: BufRead + Seek>(mut reader: ImageReader<R>, left: u64) -> Result<DynamicImage, Fault> {
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MOST_DECODED);
-    reader.limits(limits);
+fn decoded<R: BufRead + Seek>(reader: ImageReader<R>, left: u64) -> Result<DynamicImage, Fault> {
     let reader = reader.with_guessed_format()?;
     if reader.format() == Some(ImageFormat::Gif) {
         let mut frames = Frames::new(reader.into_inner())?;
         within(frames.dimensions(), left)?;
         return Ok(frames.read()?.ok_or(Fault::Empty)?.image);
     }
+    if reader.format() == Some(ImageFormat::Png) {
+        let mut bytes = Vec::new();
+        reader.into_inner().read_to_end(&mut bytes)?;
+        if let Some(size) = size(&bytes) {
+            within(size, left)?;
+        }
+        let bytes = Cursor::new(without_profile(bytes));
+        return upright_of(ImageReader::with_format(bytes, ImageFormat::Png), left);
+    }
+    upright_of(reader, left)
+}
+
+fn upright_of<R: BufRead + Seek>(mut reader: ImageReader<R>, left: u64) -> Result<DynamicImage, Fault> {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MOST_DECODED);
+    reader.limits(limits);
     let mut decoder = reader.into_decoder()?;
     within(decoder.dimensions(), left)?;
     let orientation = upright::orientation(&mut decoder);
@@ -249,14 +263,18 @@ mod tests {
             assert!(said(&path).ends_with(large), "{}", said(&path));
         }
         // Those of a PNG stand behind 16 bytes, with a checksum behind them; of a lossless WebP, one less
-        // in 14 bits each, behind 21.
-        let png = file(folder.path(), ImageFormat::Png, |bytes| {
-            put(bytes, 16, &0x7fff_ffff_u32.to_be_bytes());
-            put(bytes, 20, &0x7fff_ffff_u32.to_be_bytes());
-            let sum = crc(&bytes[12..29]);
-            put(bytes, 29, &sum.to_be_bytes());
-        });
-        assert!(said(&png).contains("a.png: "), "{}", said(&png));
+        // in 14 bits each, behind 21. The largest that a PNG may claim is more than its decoder looks at.
+        for side in [65_535, 0x7fff_ffff_u32] {
+            let png = file(folder.path(), ImageFormat::Png, |bytes| {
+                put(bytes, 16, &side.to_be_bytes());
+                put(bytes, 20, &side.to_be_bytes());
+                let sum = crc(&bytes[12..29]);
+                put(bytes, 29, &sum.to_be_bytes());
+            });
+            let claimed =
+                format!("it claims to have {side} x {side} pixels, expected at most 90000000 of them");
+            assert_eq!(said(&png), format!("{}: {claimed}", png.display()));
+        }
         let webp = file(folder.path(), ImageFormat::WebP, |bytes| put(bytes, 21, &[0xfe, 0xbf, 0xff, 0x0f]));
         assert!(said(&webp).contains("16383 x 16383 pixels"), "{}", said(&webp));
     }

@@ -55,6 +55,7 @@ impl Eigen {
             to.copy_from_slice(&v[*at]);
             let mut largest = 0.0_f64;
             for x in to.iter() {
+                // no NaN: vectors of a finite matrix
                 if x.abs() > largest.abs() {
                     largest = *x;
                 }

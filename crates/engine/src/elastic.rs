@@ -398,6 +398,7 @@ fn middle(weights: &[f64], alpha: f64) -> f64 {
     let mut best: Option<f64> = None;
     for at in &kinks {
         let as_high = weights.iter().filter(|own| *own == at).count() as f64;
+        // no NaN: finite rows
         if slope(*at).abs() <= alpha * as_high && best.is_none_or(|best| at.abs() < best.abs()) {
             best = Some(*at);
         }

@@ -6,6 +6,7 @@ use mmlens_core::{
     Site, SiteSpec, Source, Subject, kind,
 };
 
+use crate::label::tower_of;
 use crate::shows::{crosses, of_tower};
 use crate::{Positions, Progress, Shows, one_row};
 
@@ -60,8 +61,8 @@ pub fn rows_of(
 /// What sites hold of one case, each at some positions: one pass, which ends at the last of them.
 ///
 /// A site `[batch, pos, ...]` has a row for each of the positions. A tower has one for each of its places, of all pictures: all of
-/// them are taken ([`Positions::All`]), or those that show a patch ([`Positions::Pictures`]). Other sites have one for each prompt or
-/// picture, and all are taken.
+/// them are taken ([`Positions::All`]), or those that show a patch ([`Positions::Pictures`]); padding behind a recording is no place. Other
+/// sites have one for each prompt or picture, and all are taken.
 ///
 /// # Errors
 /// [`AnalysisError::Input`] for positions that the case does not have, or of a site without positions of a prompt, and for a site of
@@ -129,7 +130,11 @@ pub fn row_count(
     if rows.prompt {
         return Ok(positions.chosen(method, one_row(method, inputs)?)?.len());
     }
-    Ok(on.subject().dims(inputs, site)?.iter().take(rows.lead).product())
+    let dims = on.subject().dims(inputs, site)?;
+    if rows.tower && tower_of(rows.spec, inputs.map()) == Part::Audio {
+        return Ok(rows.placed(method, inputs, &dims, positions)?.0.len());
+    }
+    Ok(dims.iter().take(rows.lead).product())
 }
 
 /// Which rows of a site these positions are and what each of them shows, told before a pass: of a site that stands before any merging
@@ -221,8 +226,7 @@ impl<'a> Rows<'a> {
             let rows = dims.iter().take(lead).product::<usize>();
             let all = of_tower(spec, dims, rows, inputs.map());
             let patches = matches!(positions, Positions::Pictures | Positions::Recordings);
-            let chosen = all.into_iter().enumerate().filter(|(_, row)| !patches || row.patch().is_some());
-            chosen.unzip()
+            all.into_iter().filter(|(_, row)| !patches || row.patch().is_some()).unzip()
         };
         if places.is_empty() {
             let found = format!("`{}` has none of `{positions}`", spec.site);

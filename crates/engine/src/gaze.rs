@@ -29,6 +29,8 @@ pub struct Gaze {
     pub entropy: Vec<f64>,
     /// Of each head, in positions.
     pub distance: Vec<f64>,
+    /// What the first position has of all, in the mean over heads and queries.
+    pub first: f64,
 }
 
 /// Of each site of attention weights how it looks, and how attention would that lies evenly on what a query sees: positions with a weight
@@ -62,6 +64,8 @@ struct Sums {
     /// Of each head over queries.
     entropy: Vec<f64>,
     distance: Vec<f64>,
+    /// On the first position, over heads and queries.
+    first: f64,
 }
 
 /// What was seen of a layer.
@@ -81,6 +85,7 @@ impl Seen {
             shares: self.shares(sums),
             entropy: mean(&sums.entropy),
             distance: mean(&sums.distance),
+            first: sums.first / (queries * sums.entropy.len().max(1) as f64),
         })
     }
 
@@ -121,6 +126,10 @@ impl Seen {
         let even = sees.clone() / sees.sum_dim(3);
         for (sums, weights) in [(&mut self.own, pattern), (&mut self.even, even)] {
             sums.add(&weights, (&belongs, &apart), |query| kinds.at(strip.queries.start + query), count)?;
+            if strip.keys.start == 0 && width > 0 {
+                let first = AnyTensor::new(weights.narrow(3, 0, 1)).to_values()?;
+                sums.first += first.iter().map(|share| f64::from(*share)).sum::<f64>();
+            }
         }
         Ok(())
     }
@@ -199,6 +208,8 @@ mod tests {
             near(&own.distance, &[0.625, 1.25 / 3.0]);
             near(&even.entropy, &[(2_f64.ln() + 3_f64.ln()) / 3.0]);
             near(&even.distance, &[0.5]);
+            // Head 0: 1, 0.75 and 0.5; head 1: 1, 0.5 and 0.25. Evenly 1, a half and a third.
+            near(&[own.first, even.first], &[4.0 / 6.0, 11.0 / 18.0]);
         }
     }
 }

@@ -45,6 +45,7 @@ impl KMeans {
         let mut best: Option<Self> = None;
         for start in 0..starts {
             let own = Self::from(rows, drawn(rows, count, seed.at(start as u64)), rounds);
+            // no NaN: rows are finite
             if best.as_ref().is_none_or(|best| own.error < best.error) {
                 best = Some(own);
             }
@@ -85,6 +86,7 @@ pub(crate) fn near(rows: &Matrix, centres: &Matrix) -> Vec<(usize, f64)> {
         let mut best = (0, f64::INFINITY);
         for (at, (centre, square)) in centres.rows().zip(&squares).enumerate() {
             let far = square - 2.0 * dot(row, centre);
+            // no NaN: rows are finite
             if far < best.1 {
                 best = (at, far);
             }

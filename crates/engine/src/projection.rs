@@ -1,6 +1,6 @@
 //! A product between two sites, by the weights that a subject shows: applied, and its gradient made without tracking it.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor, TensorData};
 use mmlens_core::{
     AnyTensor, HookError, Site, Subject, SubjectError, Through, Trace, WeightKind, WeightSpec,
 };
@@ -139,17 +139,51 @@ impl Projection {
         Ok([read, behind])
     }
 
+    /// The same where what it reads is that of the entries of a tower, and what it gives that of rows: `of_rows` says of each row whose entry
+    /// it is.
+    pub(crate) fn factors_across(
+        &self,
+        trace: &Trace,
+        of_rows: &[usize],
+    ) -> Result<[Tensor<2>; 2], HookError> {
+        let (read, written) = self.places()?;
+        let entries: Tensor<3> = trace.get(read)?.clone().rank_of(read)?;
+        let (device, count) = (entries.device().without_autodiff(), entries.dims()[0]);
+        if let Some(entry) = of_rows.iter().find(|entry| **entry >= count) {
+            return Err(HookError::Values { dims: entries.dims().to_vec(), given: entry + 1 });
+        }
+        let of_rows: Vec<i64> = of_rows.iter().map(|entry| *entry as i64).collect();
+        let rows = TensorData::new(of_rows.clone(), [of_rows.len()]);
+        let read = AnyTensor::new(entries.select(0, Tensor::<1, Int>::from_data(rows, &device)));
+        let (read, behind, _) = self.paired(&read, trace.grad(written)?)?;
+        Ok([read, behind])
+    }
+
+    /// The sites that it reads and writes.
+    pub(crate) fn places(&self) -> Result<(Site, Site), HookError> {
+        match (&self.spec.reads, &self.spec.writes) {
+            (Some(reads), Some(writes)) => Ok((reads.site, writes.site)),
+            _ => Err(HookError::NoObjective),
+        }
+    }
+
     /// What it is given and the gradients of what it gives, both flat, with their rows and positions.
     fn both(&self, trace: &Trace) -> Result<(Tensor<2>, Tensor<2>, [usize; 2]), HookError> {
-        let (Some(reads), Some(writes)) = (&self.spec.reads, &self.spec.writes) else {
-            return Err(HookError::NoObjective);
-        };
-        let (read, behind) = (trace.get(reads.site)?, trace.grad(writes.site)?);
+        let (read, written) = self.places()?;
+        self.paired(trace.get(read)?, trace.grad(written)?)
+    }
+
+    fn paired(
+        &self,
+        read: &AnyTensor,
+        behind: &AnyTensor,
+    ) -> Result<(Tensor<2>, Tensor<2>, [usize; 2]), HookError> {
         let (gives, given) = self.sides();
         let ([b, p, x], [rows, positions, y]) = (flat(read, &given)?, flat(behind, &gives)?);
         if [b, p] != [rows, positions] {
             let (holds, other) = (read.dims(), behind.dims());
-            return Err(HookError::Operand { site: reads.site, holds, given: other, verb: "multiplied" });
+            let (site, _) = self.places()?;
+            return Err(HookError::Operand { site, holds, given: other, verb: "multiplied" });
         }
         let read: Tensor<2> = reshaped(read.clone(), [b * p, x])?;
         let mut behind: Tensor<2> = reshaped(behind.clone(), [b * p, y])?;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use mmlens_core::finding::{Labels, Modality, PatchLabel, TokenLabel};
-use mmlens_core::{AxisName, Point, SiteSpec, TokenMap};
+use mmlens_core::{AxisName, Part, Point, SiteSpec, TokenMap};
 
 use crate::label::{tower_axis, tower_of};
 
@@ -71,30 +71,33 @@ impl fmt::Display for Shows {
     }
 }
 
-/// What the rows of a site show that are no positions of a prompt.
-pub(crate) fn of_tower(spec: &SiteSpec, dims: &[usize], rows: usize, map: &TokenMap) -> Vec<Shows> {
+/// Which rows of a site there are that are no positions of a prompt, and what they show. What is padded behind a recording is none of
+/// them: a tower hears it, and it is of no case.
+pub(crate) fn of_tower(spec: &SiteSpec, dims: &[usize], rows: usize, map: &TokenMap) -> Vec<(usize, Shows)> {
     let first = spec.axes.first().map(|(axis, _)| *axis);
     let entries = match (first, spec.axes.get(1), dims) {
         (Some(AxisName::Pos), ..) => 1,
         (_, Some((AxisName::Pos, _)), [entries, ..]) if spec.tower().is_some() => *entries,
-        _ => return (0..rows).map(Shows::Row).collect(),
+        _ => return (0..rows).map(|row| (row, Shows::Row(row))).collect(),
     };
-    let each = rows / entries.max(1);
-    let entry = |entry: usize| -> Vec<Shows> {
-        match tower_axis(map, tower_of(spec, map), entry, entries, each).labels {
-            Labels::Patches(patches) => patches.into_iter().map(Shows::Patch).collect(),
+    let (each, tower) = (rows / entries.max(1), tower_of(spec, map));
+    let entry = |entry: usize| -> Vec<Option<Shows>> {
+        match tower_axis(map, tower, entry, entries, each).labels {
+            Labels::Patches(patches) => patches.into_iter().map(|patch| Some(Shows::Patch(patch))).collect(),
             Labels::Tokens(tokens) => {
                 let shows = |token: TokenLabel| match (token.patch, token.modality) {
-                    (Some(_), Modality::Audio) => Shows::Token(token),
-                    (Some(patch), _) => Shows::Patch(patch),
-                    (None, _) => Shows::Class,
+                    (Some(_), Modality::Audio) => Some(Shows::Token(token)),
+                    (Some(patch), _) => Some(Shows::Patch(patch)),
+                    // A tower that hears has no class token.
+                    (None, _) => (tower != Part::Audio).then_some(Shows::Class),
                 };
                 tokens.into_iter().map(shows).collect()
             }
-            _ => (entry * each..(entry + 1) * each).map(Shows::Row).collect(),
+            _ => (entry * each..(entry + 1) * each).map(|row| Some(Shows::Row(row))).collect(),
         }
     };
-    (0..entries).flat_map(entry).collect()
+    let all = (0..entries).flat_map(entry).enumerate();
+    all.filter_map(|(row, shows)| Some((row, shows?))).collect()
 }
 
 /// Keys and values of cross-attention stand in the decoder, and have the positions of what is attended to.

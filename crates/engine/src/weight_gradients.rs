@@ -10,10 +10,12 @@
 //!
 //! and the inner product of two sketches is that of the gradients in the mean over the signs.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use burn::tensor::{Tensor, TensorData};
 use mmlens_core::{
-    AnyTensor, HookError, Inputs, Objective, Plan, Seed, Site, Subject, SubjectError, Trace, WeightKind,
-    WeightSpec,
+    AnyTensor, AxisName, HookError, Inputs, Objective, Part, Plan, Seed, Site, SiteSpec, Subject,
+    SubjectError, Trace, WeightKind, WeightSpec,
 };
 
 use crate::Projection;
@@ -21,7 +23,43 @@ use crate::Projection;
 /// Products of a subject of which gradients are taken.
 #[derive(Debug, Clone)]
 pub struct WeightGradients {
-    products: Vec<Projection>,
+    products: Vec<Covered>,
+}
+
+/// A product, and the sites that it reads and writes as the subject publishes them.
+#[derive(Debug, Clone)]
+struct Covered {
+    product: Projection,
+    read: SiteSpec,
+    written: SiteSpec,
+}
+
+impl Covered {
+    fn of(subject: &dyn Subject, name: &str) -> Result<Self, SubjectError> {
+        let product = Projection::of(subject, name)?;
+        let (read, written) = product.places()?;
+        let [read, written] = [read, written].map(|site| SiteSpec::among(subject.sites(), site).cloned());
+        Ok(Self { product, read: read?, written: written? })
+    }
+
+    /// Whether a pass over these inputs computes both its sites.
+    fn is_computed(&self, inputs: &Inputs) -> bool {
+        inputs.computes(&self.read) && inputs.computes(&self.written)
+    }
+
+    /// What its gradient is made of. One that reads what a tower gives and writes rows reads what each row is shown or played.
+    fn factors(&self, inputs: &Inputs, trace: &Trace) -> Result<WeightFactors, HookError> {
+        let across = self.read.tower().filter(|_| self.written.axis(AxisName::Batch).is_some());
+        let [read, behind] = match across.and_then(|tower| inputs.entries(tower)) {
+            Some(entries) => {
+                let own = |row| entries.of_row(row).first().copied().ok_or(HookError::NoObjective);
+                let of_rows = (0..inputs.rows()).map(own).collect::<Result<Vec<usize>, _>>()?;
+                self.product.factors_across(trace, &of_rows)?
+            }
+            None => self.product.factors(trace)?,
+        };
+        Ok(WeightFactors { read, behind })
+    }
 }
 
 /// What the gradient of one weight is made of, of one case.
@@ -31,6 +69,13 @@ pub struct WeightFactors {
     pub read: Tensor<2>,
     /// The gradients of what it gives, `[n, out]`.
     pub behind: Tensor<2>,
+}
+
+impl WeightFactors {
+    /// Rows times positions.
+    fn rows(&self) -> usize {
+        self.read.dims()[0]
+    }
 }
 
 /// Positions of a case whose shares in gradients are told apart: of the weights of a part all, or those at its pictures and its words.
@@ -44,8 +89,8 @@ pub struct Shares {
 
 impl Shares {
     /// One share of all.
-    fn whole(factors: &[WeightFactors]) -> Self {
-        let of = factors.iter().map(|own| vec![0; own.read.dims()[0]]).collect();
+    fn whole(factors: &[Option<WeightFactors>]) -> Self {
+        let of = factors.iter().map(|own| vec![0; own.as_ref().map_or(0, WeightFactors::rows)]).collect();
         Self { names: vec!["all".to_owned()], of }
     }
 }
@@ -64,25 +109,48 @@ fn means(pattern: &str, name: &str) -> bool {
 }
 
 impl WeightGradients {
-    /// Those that are covered and that some pattern means (`text.blocks.*.mlp`); without a pattern all that are covered.
+    /// Those that are covered and that some pattern means (`text.blocks.*.mlp`); without a pattern all that are covered. Blocks behind the
+    /// last that is read (a LLaVA's tower has such) reach no answer, and are left out.
     ///
     /// # Errors
-    /// [`SubjectError::NoWeight`] for a pattern that means none; as [`Projection::of`].
+    /// [`SubjectError::NoWeight`] for a pattern that means none; [`SubjectError::Unsupported`] for one that means such blocks alone; as
+    /// [`Projection::of`].
     pub fn of(subject: &dyn Subject, patterns: &[String]) -> Result<Self, SubjectError> {
         let covered = || subject.weights().iter().filter(|spec| is_covered(spec));
-        let idle = patterns.iter().find(|pattern| !covered().any(|spec| means(pattern, &spec.name)));
-        if let Some(idle) = idle {
-            return Err(SubjectError::no_weight(subject, idle));
+        let last: BTreeMap<Part, usize> = Part::ALL
+            .into_iter()
+            .filter_map(|part| Some((part, subject.read_behind(part).last().copied()?)))
+            .collect();
+        let reaches = |spec: &WeightSpec| {
+            let site = spec.writes.as_ref().map(|port| port.site);
+            let block = site.and_then(|site| Some((site.block_index()?, *last.get(&site.part())?)));
+            block.is_none_or(|(block, read)| block < read)
+        };
+        for pattern in patterns {
+            let mut meant = covered().filter(|spec| means(pattern, &spec.name)).peekable();
+            if meant.peek().is_none() {
+                return Err(SubjectError::no_weight(subject, pattern));
+            }
+            if !meant.any(reaches) {
+                let what = format!("weights under `{pattern}` that reach an answer");
+                return Err(SubjectError::Unsupported { subject: subject.name().to_owned(), what });
+            }
         }
-        let chosen = covered()
-            .filter(|spec| patterns.is_empty() || patterns.iter().any(|pattern| means(pattern, &spec.name)));
-        let products = chosen.map(|spec| Projection::of(subject, &spec.name)).collect::<Result<_, _>>()?;
+        let asked = |spec: &&WeightSpec| {
+            patterns.is_empty() || patterns.iter().any(|pattern| means(pattern, &spec.name))
+        };
+        let chosen = covered().filter(asked).filter(|spec| reaches(spec));
+        let products = chosen.map(|spec| Covered::of(subject, &spec.name)).collect::<Result<_, _>>()?;
         Ok(Self { products })
+    }
+
+    fn specs(&self) -> impl Iterator<Item = &WeightSpec> {
+        self.products.iter().map(|own| own.product.spec())
     }
 
     /// Their names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.products.iter().map(|product| product.spec().name.as_str())
+        self.specs().map(|spec| spec.name.as_str())
     }
 
     /// How many there are.
@@ -100,55 +168,43 @@ impl WeightGradients {
     /// How many numbers a gradient of all of them has.
     #[must_use]
     pub fn numbers(&self) -> usize {
-        self.products.iter().map(|product| product.spec().dims().iter().product::<usize>()).sum()
+        self.specs().map(|spec| spec.dims().iter().product::<usize>()).sum()
     }
 
     /// The sites that are read and written, each once.
     #[must_use]
     pub fn sites(&self) -> Vec<Site> {
-        let (read, written) = self.ports();
-        let mut all: Vec<Site> = read.into_iter().chain(written).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+        let sites = self.products.iter().flat_map(|own| [own.read.site, own.written.site]);
+        sites.collect::<BTreeSet<Site>>().into_iter().collect()
     }
 
-    fn ports(&self) -> (Vec<Site>, Vec<Site>) {
-        let ports = |port: &dyn Fn(&WeightSpec) -> Option<Site>| {
-            let mut sites: Vec<Site> = self.products.iter().filter_map(|own| port(own.spec())).collect();
-            sites.sort_unstable();
-            sites.dedup();
-            sites
-        };
-        let read = ports(&|spec| spec.reads.as_ref().map(|port| port.site));
-        (read, ports(&|spec| spec.writes.as_ref().map(|port| port.site)))
-    }
-
-    /// A pass that holds what gradients are made of.
+    /// A pass over inputs that holds what gradients are made of. What such a pass does not compute, a tower of a prompt without pictures, is
+    /// not asked for.
     ///
     /// # Errors
     /// [`HookError::NoSuchSite`].
-    pub fn plan(&self, objective: &Objective) -> Result<Plan, HookError> {
-        let (read, written) = self.ports();
+    pub fn plan(&self, objective: &Objective, inputs: &Inputs) -> Result<Plan, HookError> {
+        let computed = || self.products.iter().filter(|own| own.is_computed(inputs));
+        let read: BTreeSet<Site> = computed().map(|own| own.read.site).collect();
+        let written: BTreeSet<Site> = computed().map(|own| own.written.site).collect();
         let plan = read.iter().try_fold(Plan::new().objective(objective), |plan, site| plan.read(*site))?;
         written.iter().try_fold(plan, |plan, site| plan.grad(*site))
     }
 
-    /// What the gradient of each weight is made of, in the order of [`WeightGradients::names`].
+    /// What the gradient of each weight is made of, in the order of [`WeightGradients::names`]; `None` where the pass did not compute it: that
+    /// gradient is zero.
     ///
     /// # Errors
     /// As [`Projection::factors`].
-    pub fn factors(&self, trace: &Trace) -> Result<Vec<WeightFactors>, HookError> {
-        let of = |product: &Projection| {
-            product.factors(trace).map(|[read, behind]| WeightFactors { read, behind })
-        };
+    pub fn factors(&self, inputs: &Inputs, trace: &Trace) -> Result<Vec<Option<WeightFactors>>, HookError> {
+        let of = |own: &Covered| own.is_computed(inputs).then(|| own.factors(inputs, trace)).transpose();
         self.products.iter().map(of).collect()
     }
 
     /// The shares of a case that are told apart: those of each part, and in the language model those at pictures and at words, where the
     /// case is one prompt.
     #[must_use]
-    pub fn shares(&self, inputs: &Inputs, factors: &[WeightFactors]) -> Shares {
+    pub fn shares(&self, inputs: &Inputs, factors: &[Option<WeightFactors>]) -> Shares {
         let shown = |at: usize| {
             let token = inputs.map().tokens.get(at);
             token.is_some_and(|token| token.modality.is_perceived())
@@ -162,9 +218,9 @@ impl WeightGradients {
             })
         };
         let mut of = Vec::with_capacity(factors.len());
-        for (product, own) in self.products.iter().zip(factors) {
-            let part = product.spec().name.split('.').next().unwrap_or_default();
-            let rows = own.read.dims()[0];
+        for (spec, own) in self.specs().zip(factors) {
+            let part = spec.name.split('.').next().unwrap_or_default();
+            let rows = own.as_ref().map_or(0, WeightFactors::rows);
             let by_position = part == "text" && mixed && rows == inputs.positions();
             let name = |at: usize| match by_position {
                 true if shown(at) => format!("{part} at pictures"),
@@ -182,7 +238,7 @@ impl WeightGradients {
     /// [`HookError::Read`].
     pub fn whole(
         &self,
-        factors: &[WeightFactors],
+        factors: &[Option<WeightFactors>],
         shares: Option<&Shares>,
     ) -> Result<Vec<Vec<f32>>, HookError> {
         let own;
@@ -193,7 +249,12 @@ impl WeightGradients {
             &own
         };
         let mut all = vec![Vec::with_capacity(self.numbers()); shares.names.len()];
-        for (factors, of) in factors.iter().zip(&shares.of) {
+        for ((spec, factors), of) in self.specs().zip(factors).zip(&shares.of) {
+            let Some(factors) = factors else {
+                let numbers = spec.dims().iter().product::<usize>();
+                all.iter_mut().for_each(|all| all.resize(all.len() + numbers, 0.0));
+                continue;
+            };
             for (share, all) in all.iter_mut().enumerate() {
                 let chosen = of.iter().map(|own| f32::from(u8::from(*own == share))).collect();
                 let mask = column(chosen, &factors.behind);
@@ -213,7 +274,7 @@ impl WeightGradients {
     /// The signs of one weight at a time: `features x (in + out)` numbers.
     pub fn sketch(
         &self,
-        factors: &[WeightFactors],
+        factors: &[Option<WeightFactors>],
         shares: Option<&Shares>,
         (features, seed): (usize, Seed),
     ) -> Result<Vec<Vec<f32>>, HookError> {
@@ -225,8 +286,9 @@ impl WeightGradients {
             &own
         };
         let mut all = vec![vec![0.0_f64; features]; shares.names.len()];
-        for ((product, factors), of) in self.products.iter().zip(factors).zip(&shares.of) {
-            let own = seed.at(number_of(&product.spec().name));
+        for ((spec, factors), of) in self.specs().zip(factors).zip(&shares.of) {
+            let Some(factors) = factors else { continue };
+            let own = seed.at(number_of(&spec.name));
             let side = |x: &Tensor<2>, side: u64| {
                 let signs = signs(x.dims()[1] * features, own.at(side));
                 let data = TensorData::new(signs, [x.dims()[1], features]);
@@ -248,12 +310,16 @@ impl WeightGradients {
 ///
 /// # Errors
 /// [`HookError::Read`]; [`HookError::Values`] for factors of other weights.
-pub fn gradient_product(left: &[WeightFactors], right: &[WeightFactors]) -> Result<f64, HookError> {
+pub fn gradient_product(
+    left: &[Option<WeightFactors>],
+    right: &[Option<WeightFactors>],
+) -> Result<f64, HookError> {
     if left.len() != right.len() {
         return Err(HookError::Values { dims: vec![left.len()], given: right.len() });
     }
     let mut sum = 0.0;
     for (left, right) in left.iter().zip(right) {
+        let (Some(left), Some(right)) = (left, right) else { continue };
         let gram = |a: &Tensor<2>, b: &Tensor<2>| {
             let (dims, given) = (a.dims(), b.dims());
             match dims[1] == given[1] {
@@ -323,12 +389,13 @@ mod tests {
     #[test]
     fn a_product_of_gradients_is_that_of_its_factors() {
         let device = Device::default();
-        let of = |read: f32, behind: [f32; 2]| WeightFactors {
-            read: Tensor::<2>::from_floats([[read]], &device),
-            behind: Tensor::<2>::from_floats([behind], &device),
+        let of = |read: f32, behind: [f32; 2]| {
+            let read = Tensor::<2>::from_floats([[read]], &device);
+            Some(WeightFactors { read, behind: Tensor::<2>::from_floats([behind], &device) })
         };
         let (one, other) = (of(3.0, [1.0, 2.0]), of(6.0, [4.0, 5.0]));
         assert_eq!(gradient_product(std::slice::from_ref(&one), &[other]).unwrap(), 252.0);
+        assert_eq!(gradient_product(std::slice::from_ref(&one), &[None]).unwrap(), 0.0);
         assert!(gradient_product(&[one], &[]).is_err());
     }
 }

@@ -25,7 +25,7 @@ pub use fields::Fields;
 pub use journal::Journal;
 pub use json::{JsonError, count_values, parse_json, parse_value};
 pub use look::{RunState, State, look};
-pub use read::{Refused, open, read, read_text};
+pub use read::{Refused, lines, open, read, read_text};
 pub use run::{Entry, Manifest, RunError, RunFolder, remove, sha256, sha256_of};
 pub use target::{PARTIAL, Target, WriteError, write};
 pub use tensors::{Numbers, TensorError, read_floats, read_tensor, write_tensors};

@@ -1,7 +1,7 @@
 //! Opening and reading: regular files alone, up to a size.
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 /// Why a file is not read. It comes inside an [`io::Error`], so that whoever reads has one error for what the system
@@ -102,6 +102,42 @@ pub fn read_text(path: impl AsRef<Path>, most: u64) -> io::Result<String> {
         .map_err(|e| Refused::Text { at: e.utf8_error().valid_up_to() }.into())
 }
 
+/// The lines of a regular file, one at a time, without what ends them; each may have `most` bytes. Behind an error there are no more.
+///
+/// # Errors
+/// As [`open`]; of each line what the system says, [`Refused::Size`] for a longer one, and [`Refused::Text`] for bytes that are not UTF-8.
+///
+/// # Memory
+/// One line.
+pub fn lines(path: impl AsRef<Path>, most: u64) -> io::Result<impl Iterator<Item = io::Result<String>>> {
+    let mut reader = BufReader::new(open(path)?.0);
+    let mut over = false;
+    Ok(std::iter::from_fn(move || {
+        if over {
+            return None;
+        }
+        let line = next_line(&mut reader, most).transpose();
+        over = !matches!(line, Some(Ok(_)));
+        line
+    }))
+}
+
+fn next_line(reader: &mut impl BufRead, most: u64) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    // Two bytes more: what ends a line does not count.
+    if reader.take(most.saturating_add(2)).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.pop_if(|byte| *byte == b'\n').is_some() {
+        line.pop_if(|byte| *byte == b'\r');
+    }
+    let found = line.len() as u64;
+    if found > most {
+        return Err(Refused::Size { found, most }.into());
+    }
+    String::from_utf8(line).map(Some).map_err(|e| Refused::Text { at: e.utf8_error().valid_up_to() }.into())
+}
+
 pub(crate) fn regular(kind: FileType) -> Result<(), Refused> {
     match other(kind) {
         None => Ok(()),
@@ -171,6 +207,25 @@ mod tests {
         // A sparse file takes no room on disk, however large it claims to be.
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
         assert_eq!(said(&path, 1 << 20).1, "it has 1099511627776 bytes, expected at most 1048576");
+    }
+
+    #[test]
+    fn lines_are_read_one_at_a_time_up_to_their_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let read = |most: u64| -> Vec<Result<String, String>> {
+            lines(&path, most).unwrap().map(|line| line.map_err(|error| error.to_string())).collect()
+        };
+        std::fs::write(&path, "abc\r\n\nde\rf\nä").unwrap();
+        assert_eq!(read(4), ["abc", "", "de\rf", "ä"].map(|line| Ok(line.to_owned())));
+        let long = read(3);
+        assert_eq!(long.len(), 3, "behind an error there is nothing: {long:?}");
+        assert_eq!(long[2], Err("it has 4 bytes, expected at most 3".to_owned()));
+        std::fs::write(&path, b"a\nb\xff\nc\n").unwrap();
+        assert_eq!(read(9)[1..], [Err("byte 1 is not UTF-8, expected text".to_owned())]);
+        // One line of a terabyte, of which no more is read than is needed to refuse it.
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(read(9), [Err("it has 11 bytes, expected at most 9".to_owned())]);
     }
 
     #[cfg(unix)]

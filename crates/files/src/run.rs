@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::read::other;
 use crate::target::{same, sync, with_ending};
 use crate::{Journal, PARTIAL, Target, WriteError, open, parse_json, read};
 
@@ -32,6 +33,16 @@ pub enum RunError {
         folder: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// Something else than a folder has that name, or that of a folder above it.
+    #[error("cannot write into {}: {} is {found}, expected a folder or nothing", folder.display(), there.display())]
+    NotAFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is there.
+        there: PathBuf,
+        /// The kind of it.
+        found: &'static str,
     },
     /// The folder is one that the run reads.
     #[error("cannot write into {}: it is {}, which is read here", folder.display(), input.display())]
@@ -155,11 +166,9 @@ impl RunFolder {
     ) -> Result<Self, RunError> {
         let folder = folder.as_ref().to_owned();
         let inputs: Vec<PathBuf> = inputs.into_iter().collect();
+        Self::free(&folder, &inputs)?;
         let fail = |source| RunError::Folder { folder: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(fail)?;
-        if let Some(input) = inputs.iter().find(|input| same(&folder, input)) {
-            return Err(RunError::Input { folder, input: input.clone() });
-        }
         read_manifest(&folder)?;
         let manifest = Manifest {
             format: FORMAT,
@@ -196,12 +205,40 @@ impl RunFolder {
                 }
             }
         } else {
-            run.drop_aside()?;
+            drop_aside(&run.aside)?;
             run.journal.keep(0).map_err(io(&run.aside.join(JOURNAL)))?;
             let head = run.manifest.clone();
             run.enter(&Line::Run(head))?;
         }
         Ok(run)
+    }
+
+    /// That a folder may be written into: it is none of those that are read, and is a folder or not there yet. Nothing is made.
+    ///
+    /// # Errors
+    /// [`RunError::NotAFolder`], [`RunError::Input`].
+    pub fn free<P: AsRef<Path>>(
+        folder: impl AsRef<Path>,
+        inputs: impl IntoIterator<Item = P>,
+    ) -> Result<(), RunError> {
+        let folder = folder.as_ref();
+        let above = folder.ancestors().filter(|above| !above.as_os_str().is_empty());
+        for there in above {
+            // What leads through a file, or cannot be looked at, is told of the next folder above, or as the folder is made.
+            let Ok(found) = fs::metadata(there) else { continue };
+            if found.is_dir() {
+                break;
+            }
+            let (folder, there) = (folder.to_owned(), there.to_owned());
+            let found = other(found.file_type()).unwrap_or("a file");
+            return Err(RunError::NotAFolder { folder, there, found });
+        }
+        match inputs.into_iter().find(|input| same(folder, input.as_ref())) {
+            Some(input) => {
+                Err(RunError::Input { folder: folder.to_owned(), input: input.as_ref().to_owned() })
+            }
+            None => Ok(()),
+        }
     }
 
     /// The journal, held by this process, with its lines.
@@ -341,7 +378,8 @@ impl RunFolder {
         read_manifest(folder.as_ref())
     }
 
-    /// The manifest of a run of these settings that is whole in a folder: every file as it was written.
+    /// The manifest of a run of these settings that is whole in a folder: every file as it was written. What that run left aside,
+    /// if it was cut off behind its manifest, is removed.
     ///
     /// # Errors
     /// [`RunError::Broken`] for a `manifest.json` of something else, [`RunError::Io`].
@@ -355,12 +393,37 @@ impl RunFolder {
                 && found.settings == *settings
                 && found.files.iter().all(|entry| is_whole(&folder.join(&entry.name), entry))
         };
-        Ok(read_manifest(folder)?.filter(own))
+        let whole = read_manifest(folder)?.filter(own);
+        if let Some(manifest) = &whole {
+            Self::tidied(folder, manifest);
+        }
+        Ok(whole)
+    }
+
+    /// Removes what the run of a manifest left aside. A run is whole whatever lies there: what cannot be removed stays.
+    fn tidied(folder: &Path, manifest: &Manifest) {
+        let aside = folder.join(UNFINISHED);
+        let own = |lines: &[Line]| {
+            let same = |run: &Manifest| run.settings == manifest.settings && run.version == manifest.version;
+            matches!(lines.first(), Some(Line::Run(run)) if same(run))
+        };
+        let path = aside.join(JOURNAL);
+        if path.is_file()
+            && let Ok((journal, lines)) = Self::resume(folder, &aside)
+            && own(&lines)
+        {
+            let _ = drop_aside(&aside).and_then(|()| remove(&path));
+            drop(journal);
+        }
+        if aside.is_dir() && !aside.is_symlink() {
+            // It goes if nothing is in it.
+            let _ = fs::remove_dir(&aside);
+        }
     }
 
     /// Removes all that is aside.
     fn leave(&self) -> Result<(), RunError> {
-        self.drop_aside()?;
+        drop_aside(&self.aside)?;
         let gone =
             fs::remove_file(self.aside.join(JOURNAL)).and_then(|()| match fs::remove_dir(&self.aside) {
                 // Somebody keeps something there.
@@ -368,17 +431,6 @@ impl RunFolder {
                 gone => gone,
             });
         gone.and_then(|()| sync(&self.aside)).map_err(io(&self.aside))
-    }
-
-    /// Removes the files aside: their names end as no name of somebody else does.
-    fn drop_aside(&self) -> Result<(), RunError> {
-        for entry in fs::read_dir(&self.aside).map_err(io(&self.aside))? {
-            let file = entry.map_err(io(&self.aside))?.path();
-            if file.to_string_lossy().ends_with(PARTIAL) {
-                remove(&file)?;
-            }
-        }
-        Ok(())
     }
 
     fn enter(&mut self, line: &Line) -> Result<(), RunError> {
@@ -404,6 +456,17 @@ pub(crate) fn read_manifest(folder: &Path) -> Result<Option<Manifest>, RunError>
         Some(entry) => Err(broken(format!("a file `{}`", entry.name))),
         None => Ok(Some(manifest)),
     }
+}
+
+/// Removes the files aside: their names end as no name of somebody else does.
+fn drop_aside(aside: &Path) -> Result<(), RunError> {
+    for entry in fs::read_dir(aside).map_err(io(aside))? {
+        let file = entry.map_err(io(aside))?.path();
+        if file.to_string_lossy().ends_with(PARTIAL) {
+            remove(&file)?;
+        }
+    }
+    Ok(())
 }
 
 /// The most bytes of a manifest: a run has dozens of files.

@@ -40,6 +40,14 @@ pub enum WriteError {
         /// The same file, as it is read.
         input: PathBuf,
     },
+    /// The folder of the file is one that is read in the same run.
+    #[error("cannot write {}: it would lie in {}, which is read here", path.display(), input.display())]
+    Inside {
+        /// The place.
+        path: PathBuf,
+        /// The folder, as it is read.
+        input: PathBuf,
+    },
     /// The file is the program that runs.
     #[error("cannot write {}: it is this program", path.display())]
     Program {
@@ -124,27 +132,27 @@ impl Target {
     }
 
     /// That it is none of the files that are read: the same file under whatever name, through whatever links. Of a folder
-    /// the files in it are meant.
+    /// the files in it are meant, and nothing new is written there either, as into the folder of a model.
     ///
     /// # Errors
-    /// [`WriteError::Input`].
+    /// [`WriteError::Input`], [`WriteError::Inside`].
     pub fn apart_from<P: AsRef<Path>>(self, inputs: impl IntoIterator<Item = P>) -> Result<Self, WriteError> {
         // What lies where the file is filled would be removed.
         let own = [self.file.clone(), with_ending(&self.file)];
         let own: Vec<&PathBuf> = own.iter().filter(|file| file.exists()).collect();
-        if own.is_empty() {
-            return Ok(self);
-        }
         let is_own = |path: &Path| own.iter().any(|file| same(file, path));
-        let refused = |input: PathBuf| WriteError::Input { path: self.asked.clone(), input };
+        let folder = self.file.parent().unwrap_or(Path::new("."));
         for input in inputs {
             let input = input.as_ref();
-            if is_own(input) {
-                return Err(refused(input.to_owned()));
+            let inside = fs::read_dir(input).into_iter().flatten().flatten().map(|entry| entry.path());
+            let mut files = std::iter::once(input.to_owned()).chain(inside);
+            if !own.is_empty()
+                && let Some(input) = files.find(|path| is_own(path))
+            {
+                return Err(WriteError::Input { path: self.asked, input });
             }
-            let inside = fs::read_dir(input).into_iter().flatten().flatten();
-            if let Some(found) = inside.map(|entry| entry.path()).find(|path| is_own(path)) {
-                return Err(refused(found));
+            if same(folder, input) {
+                return Err(WriteError::Inside { path: self.asked, input: input.to_owned() });
             }
         }
         Ok(self)

@@ -223,6 +223,68 @@ proptest! {
     }
 }
 
+/// A run is told from a file of its name, or of a folder above it, before anything is made.
+#[test]
+fn a_folder_that_is_none_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, model) = (folder.path().join("c.jsonl"), folder.path().join("model"));
+    fs::write(&file, "{}").unwrap();
+    fs::create_dir(&model).unwrap();
+    for out in [file.clone(), file.join("one"), file.join("one/two")] {
+        let expected = format!(
+            "cannot write into {}: {} is a file, expected a folder or nothing",
+            out.display(),
+            file.display()
+        );
+        let free = RunFolder::free(&out, [&model]).unwrap_err();
+        assert_eq!(free.to_string(), expected);
+        assert_eq!(RunFolder::begin(&out, settings(1), []).unwrap_err().to_string(), expected);
+    }
+    let said = RunFolder::free(model.join("."), [&file, &model]).unwrap_err().to_string();
+    assert_eq!(
+        said,
+        format!(
+            "cannot write into {}: it is {}, which is read here",
+            model.join(".").display(),
+            model.display()
+        )
+    );
+    for free in [folder.path().to_owned(), model.join("out"), folder.path().join("new/out")] {
+        RunFolder::free(&free, [&file, &model]).unwrap();
+        assert!(free == folder.path() || !free.exists());
+    }
+}
+
+/// A run that was cut off behind its manifest left what it had aside; whoever finds it whole takes that away.
+#[test]
+fn what_a_whole_run_left_aside_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let aside = folder.path().join("mmlens-unfinished");
+    let whole = || RunFolder::whole(folder.path(), &settings(1)).unwrap();
+    run(folder.path(), 1);
+    let left = |seed: u64| {
+        // As the process leaves it that is killed: nothing is dropped.
+        let mut again = begin(folder.path(), seed);
+        again.write("x", b"half").unwrap();
+        again
+    };
+    // One that still runs is left alone, and so is one of other settings.
+    let running = left(1);
+    assert!(whole().is_some() && aside.join("files.jsonl").is_file());
+    drop(running);
+    assert!(aside.join("files.jsonl").is_file());
+    assert!(whole().is_some());
+    assert!(!aside.exists());
+    drop(left(2));
+    assert!(whole().is_some() && aside.join("files.jsonl").is_file());
+    drop(left(1));
+    fs::write(aside.join("own.txt"), "mine").unwrap();
+    assert!(whole().is_some());
+    assert_eq!(names(&aside), ["own.txt"]);
+    fs::remove_file(aside.join("own.txt")).unwrap();
+    assert!(whole().is_some() && !aside.exists());
+}
+
 /// Runs into a folder when another test tells it to: that test kills it. Runs of two seeds take turns, so that a whole one
 /// is always about to be replaced.
 #[test]

@@ -2,12 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+// Not through `mmlens-testkit`, which needs Burn.
+#[cfg(unix)]
+#[allow(unreachable_pub, dead_code, reason = "a module of another crate")]
+#[path = "../../testkit/src/read_only.rs"]
+mod read_only;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mmlens_files::{PARTIAL, Target, WriteError, write, write_tensors};
+use mmlens_files::{Journal, PARTIAL, RunFolder, Target, WriteError, write, write_tensors};
+#[cfg(unix)]
+use read_only::ReadOnly;
 use safetensors::tensor::{Dtype, TensorView};
 
 fn names(folder: &Path) -> Vec<String> {
@@ -162,7 +171,19 @@ fn an_input_is_refused_under_whatever_name() {
         }
     }
     fs::write(at("free"), "").unwrap();
-    for free in [at("free"), at("model/new.safetensors"), at("new")] {
+    // A folder that is read gets nothing new either, under whatever name it is given.
+    let mut inside = vec![at("model/new.safetensors"), at("model/../model/new")];
+    #[cfg(unix)]
+    inside.push(at("other name/new"));
+    for new in inside {
+        let refused = Target::new(&new).unwrap().apart_from([&at("model")]).unwrap_err();
+        assert!(matches!(refused, WriteError::Inside { .. }), "{refused}");
+        let (new, model) = (new.display(), at("model"));
+        let expected = format!("cannot write {new}: it would lie in {}, which is read here", model.display());
+        assert_eq!(refused.to_string(), expected);
+    }
+    fs::create_dir(at("model/within")).unwrap();
+    for free in [at("free"), at("model/within/new"), at("new")] {
         Target::new(&free).unwrap().apart_from([at("model"), at("blob"), at("not there")]).unwrap();
     }
 }
@@ -245,7 +266,7 @@ fn child_on_a_full_disk() {
         said.starts_with(&format!("cannot write {}: File too large", folder.join("a").display())),
         "{said}"
     );
-    let (mut journal, _) = mmlens_files::Journal::open(&folder.join("lines")).unwrap();
+    let (mut journal, _) = Journal::open(&folder.join("lines")).unwrap();
     let line = "x".repeat(20_000);
     let failed = (0..9).find_map(|_| journal.append(&line).err()).unwrap();
     assert_eq!(failed.kind(), io::ErrorKind::FileTooLarge);
@@ -270,26 +291,43 @@ fn a_full_disk_leaves_what_was_there() {
     assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"whole");
     assert_eq!(names(folder.path()), ["a", "lines"]);
     // `sh` counts in blocks of 512 bytes, or of 1024: three lines fit, or six.
-    let lines = mmlens_files::Journal::read(&folder.path().join("lines")).unwrap();
+    let lines = Journal::read(&folder.path().join("lines")).unwrap();
     let (last, long) = lines.split_last().unwrap();
     assert_eq!(last, "short");
     assert!([3, 6].contains(&long.len()) && long.iter().all(|line| line.len() == 20_000), "{}", long.len());
 }
 
+/// What a child says of a folder that it may not write into.
+#[cfg(unix)]
+#[test]
+fn child_in_a_read_only_folder() {
+    let Ok(folder) = std::env::var("MMLENS_READ_ONLY_CHILD") else { return };
+    let folder = Path::new(&folder);
+    for file in [folder.join("a"), folder.join("new")] {
+        let error = write(&file, "x").unwrap_err();
+        assert!(matches!(error, WriteError::Io { .. }), "{error}");
+        let said = error.to_string();
+        assert!(said.starts_with(&format!("cannot write {}: Permission denied", file.display())), "{said}");
+    }
+    let run = |folder: &Path| RunFolder::begin(folder, BTreeMap::new(), []).unwrap_err().to_string();
+    let said = run(folder);
+    let aside = folder.join("mmlens-unfinished");
+    assert!(said.starts_with(&format!("{}: Permission denied", aside.display())), "{said}");
+    let said = run(&folder.join("run"));
+    assert!(said.starts_with(&format!("cannot make {}/run: Permission denied", folder.display())), "{said}");
+    let journal = Journal::open(&folder.join("lines")).unwrap_err();
+    assert_eq!(journal.kind(), io::ErrorKind::PermissionDenied);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_folder_that_cannot_be_written_is_named() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
-    let mut file = folder.path().join("a");
-    if fs::write(folder.path().join("probe"), "").is_ok() {
-        // Permissions are nothing to this user; there is a folder where nobody can make a file.
-        fs::remove_file(folder.path().join("probe")).unwrap();
-        file = PathBuf::from("/proc/a");
-    }
-    let error = write(&file, "x").unwrap_err();
-    assert!(matches!(error, WriteError::Io { .. }), "{error}");
-    assert!(error.to_string().starts_with(&format!("cannot write {}: ", file.display())), "{error}");
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = ReadOnly::holding(|folder| fs::write(folder.join("a"), "whole").unwrap());
+    let mut child = folder.kept_from(Command::new(std::env::current_exe().unwrap()));
+    child.args(["--exact", "child_in_a_read_only_folder"]).env("MMLENS_READ_ONLY_CHILD", folder.path());
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    assert_eq!(folder.names(), [PathBuf::from("a")]);
+    assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"whole");
 }

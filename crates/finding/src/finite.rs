@@ -41,6 +41,7 @@ pub fn top<A: Copy + Into<f64>>(values: &[A]) -> Result<Option<usize>, NotFinite
     let mut best: Option<(usize, f64)> = None;
     for (at, value) in values.iter().enumerate() {
         let value: f64 = (*value).into();
+        // no NaN: looked for above
         if best.is_none_or(|(_, largest)| value > largest) {
             best = Some((at, value));
         }

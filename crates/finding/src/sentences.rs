@@ -34,15 +34,51 @@ impl Finding {
         }];
         let answer: Vec<&str> = self.answer().iter().map(|table| table.name()).collect();
         let told = self.shown().filter(|table| table.rank() == 0 || answer.contains(&table.name()));
-        said.extend(told.filter_map(Labelled::sentence));
+        said.extend(told.filter_map(|table| self.sentence(table)));
         said.extend(
             self.cautions().into_iter().map(|caution| format!("But {}.", caution.text.trim_end_matches('.'))),
         );
         said
     }
+
+    /// What one of its tables says, as [`Labelled::sentence`]; of many texts those with the largest of the numbers that belong to them.
+    pub fn sentence(&self, table: &Labelled) -> Option<String> {
+        let of_numbers = table.companion(self.tables().iter());
+        of_numbers.and_then(|numbers| table.largest_texts(numbers)).or_else(|| table.sentence())
+    }
 }
 
 impl Labelled {
+    /// The numbers among some tables that belong to this one of texts: of the same axes, probabilities first.
+    pub fn companion<'t>(&self, tables: impl Iterator<Item = &'t Self> + Clone) -> Option<&'t Self> {
+        self.as_texts()?;
+        let fits = |table: &&Self| table.as_numbers().is_some() && table.axes() == self.axes();
+        let likely = |table: &&Self| matches!(table.unit(), Unit::Probability | Unit::LogProbability);
+        let mut all = tables.filter(fits);
+        all.clone().find(likely).or_else(|| all.next())
+    }
+
+    /// Of more texts than are named: those with the largest numbers, and how many there are.
+    fn largest_texts(&self, numbers: &Self) -> Option<String> {
+        let (texts, values) = (self.as_texts()?, numbers.as_numbers()?);
+        if texts.len() <= MOST_PLACES {
+            return None;
+        }
+        let size = |at: &usize| values.get(*at).map_or(0.0, |value| value.abs());
+        let named = |at: &usize| texts.get(*at).is_some_and(|text| !text.is_empty()) && size(at).is_finite();
+        let mut order: Vec<usize> = (0..texts.len()).filter(named).collect();
+        order.sort_by(|a, b| size(b).total_cmp(&size(a)));
+        let told = |at: &usize| {
+            let value = number(values.get(*at).copied()?);
+            Some(format!("{} ({}: {value})", quoted(texts.get(*at)?), self.place(*at)))
+        };
+        let first: Vec<String> = order.iter().take(MOST_PLACES).filter_map(told).collect();
+        let (name, by) = (self.name(), numbers.name());
+        (!first.is_empty()).then(|| {
+            format!("`{name}` holds {} texts; with the largest of `{by}` {}.", texts.len(), first.join(", "))
+        })
+    }
+
     /// What a table says, in a sentence: its number, or where its values are largest. `None` for a table without values, or of none that is a number.
     pub fn sentence(&self) -> Option<String> {
         let name = format!("`{}`", self.name());
@@ -284,6 +320,31 @@ mod tests {
                 "But of 3 rows little is told.",
             ]
         );
+    }
+
+    /// Of many texts those are told that weigh most, not those that stand first; what has no name is none of them.
+    #[test]
+    fn many_texts_are_told_by_what_they_weigh() {
+        let axes = || vec![Axis::count(Role::Sample, 2), Axis::count(Role::Rank, 3)];
+        let texts = ["red", "blue", "", "a\nb", "square", "star"].map(str::to_owned).to_vec();
+        let words = Labelled::texts("concepts", axes(), texts).unwrap();
+        let weights = vec![0.5, 0.25, 9.0, -0.75, 0.5, f32::NAN];
+        let weights = Labelled::numbers("weights", Unit::None, axes(), weights).unwrap();
+        let alone = Labelled::scalar("objective", Unit::Logit, 2.5);
+        let finding = |tables| Finding::new(Provenance::new("splice", "toy"), tables).unwrap();
+        let both = finding(vec![words.clone(), alone.clone(), weights.clone()]);
+        let told = "`concepts` holds 6 texts; with the largest of `weights` “a\\nb” (sample 1, rank 0: -0.750), “red” (sample 0, rank 0: 0.500), \
+                    “square” (sample 1, rank 1: 0.500).";
+        assert_eq!((both.sentences()[1].as_str(), both.sentence(&words).unwrap().as_str()), (told, told));
+        assert_eq!(
+            finding(vec![words.clone(), alone.clone()]).sentences()[1],
+            "`concepts` holds “red”, “blue”, “” and 3 more."
+        );
+        // Probabilities before other numbers of the same axes; none to numbers.
+        let chances = Labelled::numbers("chances", Unit::Probability, axes(), vec![0.0; 6]).unwrap();
+        let all = [alone, weights.clone(), chances];
+        assert_eq!(words.companion(all.iter()).unwrap().name(), "chances");
+        assert!(weights.companion(all.iter()).is_none());
     }
 
     #[test]

@@ -223,6 +223,7 @@ impl Tolerance {
             }
             let scale = scale(at);
             let reach = (absolute / self.absolute.max(self.relative * scale), absolute);
+            // no NaN: one is told before
             if reach > most {
                 most = reach;
                 worst = Gap { absolute, relative: absolute / scale, scale, at };

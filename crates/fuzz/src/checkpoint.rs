@@ -11,8 +11,12 @@ use mmlens_zoo::OpenOptions;
 
 use crate::{Outcome, Room};
 
+/// No checkpoint among the fixtures has this file; those may that have their vocabulary in the other one.
+const ADDED: (&str, &str) = ("added_tokens.json", "vocab.json");
+
 /// The checkpoints that have such a file, by name.
 fn having(file: &str) -> anyhow::Result<Vec<String>> {
+    let file = if file == ADDED.0 { ADDED.1 } else { file };
     let folder = mmlens_testkit::fixtures();
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
@@ -32,10 +36,20 @@ pub(crate) fn seeds(file: &str) -> anyhow::Result<Vec<Vec<u8>>> {
     let names = having(file)?;
     let read = |(i, name): (usize, &String)| {
         let path = mmlens_testkit::checkpoint(name).join(file);
-        let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+        let bytes = match file == ADDED.0 {
+            true => added(&path.with_file_name(ADDED.1))?,
+            false => fs::read(&path).with_context(|| path.display().to_string())?,
+        };
         Ok([vec![i as u8], bytes].concat())
     };
     names.iter().enumerate().map(read).collect()
+}
+
+/// Two tokens behind those of a vocabulary.
+fn added(vocabulary: &Path) -> anyhow::Result<Vec<u8>> {
+    let text = fs::read(vocabulary).with_context(|| vocabulary.display().to_string())?;
+    let known = serde_json::from_slice::<serde_json::Map<_, _>>(&text)?.len();
+    Ok(serde_json::to_vec(&serde_json::json!({ "<one>": known, "<two>": known + 1 }))?)
 }
 
 /// Opens the checkpoint with the file replaced, and uses it.
@@ -46,11 +60,15 @@ pub(crate) fn once(room: &Room, file: &str, bytes: &[u8]) -> anyhow::Result<Outc
     let sample = sample(room.takes(name, first_taken)?)?;
     let folder = room.copy(name)?;
     let path = folder.join(file);
-    let whole = fs::read(mmlens_testkit::checkpoint(name).join(file))?;
+    let whole = mmlens_testkit::checkpoint(name).join(file);
+    let whole = if whole.exists() { Some(fs::read(whole)?) } else { None };
     // A mapped file must not shrink below its readers: it is replaced, not written into.
     replace(&path, contents)?;
-    let outcome = used(&folder, &sample);
-    replace(&path, &whole)?;
+    let outcome = used(name, &folder, &sample);
+    match whole {
+        Some(whole) => replace(&path, &whole)?,
+        None => fs::remove_file(&path)?,
+    }
     Ok(outcome.map_or_else(Outcome::Refused, |()| Outcome::Accepted))
 }
 
@@ -75,11 +93,26 @@ fn replace(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
 }
 
 /// What a user does with a checkpoint.
-fn used(folder: &Path, sample: &Sample) -> Result<(), String> {
+fn used(name: &str, folder: &Path, sample: &Sample) -> Result<(), String> {
     let subject =
         OpenOptions::new(&Device::flex()).self_check(false).open(folder).map_err(|e| e.to_string())?;
-    // What an opened model refuses it refuses under its own name.
-    run(subject.as_ref(), sample).map_err(|error| format!("{}: {error}", folder.display()))
+    run(subject.as_ref(), sample).map_err(|error| behind(name, folder, &error.to_string()))
+}
+
+/// What an opened model refuses it refuses under its own name, without the folder: with the setting that is at odds with the
+/// sample, or a file of the folder. Only then is the folder taken for named.
+pub(crate) fn behind(name: &str, folder: &Path, said: &str) -> String {
+    match names_a_setting(said, name) {
+        true => format!("{}: {said}", folder.display()),
+        false => said.to_owned(),
+    }
+}
+
+/// Whether something in backticks is the name of a setting or a file, and not that of the model.
+fn names_a_setting(said: &str, model: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-[]/".contains(c);
+    let quoted = said.split('`').skip(1).step_by(2);
+    quoted.filter(|name| *name != model).any(|name| !name.is_empty() && name.chars().all(plain))
 }
 
 /// What takes more positions is only encoded: a pass takes time with their square, and that is what was asked for.
@@ -132,4 +165,18 @@ pub(crate) fn first_taken(subject: &dyn Subject) -> anyhow::Result<usize> {
         }
     }
     anyhow::bail!("{} takes none of the samples: {said}", subject.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_a_setting;
+
+    #[test]
+    fn the_name_of_a_model_is_no_setting() {
+        let said = "`llava-a` cannot take this sample: ";
+        assert!(!names_a_setting(&format!("{said}it has no words"), "llava-a"));
+        assert!(!names_a_setting(&format!("{said}there is `a b` in it"), "llava-a"));
+        assert!(names_a_setting(&format!("{said}`vocab_size` is 3"), "llava-a"));
+        assert!(names_a_setting(&format!("{said}of `text_config.max_length`"), "llava-a"));
+    }
 }

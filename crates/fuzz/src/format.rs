@@ -13,6 +13,8 @@ pub enum Format {
     Picture,
     /// A recording: bytes, most of them near the start, the checksums of Ogg made right again half of the time.
     Recording,
+    /// Lines of text: bytes, behind one that chooses.
+    Lines,
     /// Bytes, taken for JSON where they are.
     Any,
 }
@@ -25,7 +27,7 @@ impl Format {
             Self::Any | Self::Safetensors => {
                 usize::from(seed.first().is_some_and(|byte| *byte < 32) && !starts(seed))
             }
-            Self::Json | Self::Template | Self::Picture | Self::Recording => 1,
+            Self::Json | Self::Template | Self::Picture | Self::Recording | Self::Lines => 1,
         }
     }
 }

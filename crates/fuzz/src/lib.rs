@@ -7,13 +7,15 @@
 //!
 //! The program `fuzz` mutates [`Target::seeds`] by rule ([`mutate`]) and runs the targets in processes of their own; it
 //! needs no special toolchain. Case `i` of a seed is the same bytes everywhere. The targets are functions of bytes, so that
-//! libFuzzer drives them too (`fuzz/` at the root of the repository).
+//! libFuzzer drives them too (`cargo xtask fuzz --coverage TARGET`).
 
 mod benchmark;
 mod checkpoint;
 mod format;
+mod learned;
 mod mutate;
 mod pictures;
+mod program;
 mod recordings;
 mod requests;
 mod results;

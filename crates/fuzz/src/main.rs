@@ -38,6 +38,11 @@ enum Command {
         /// The folder; it is made.
         folder: PathBuf,
     },
+    /// What a case of a target may take: seconds, bytes of memory, bytes of input.
+    Limits {
+        /// The target.
+        target: String,
+    },
     /// Cases of one target in this process: what `run` starts.
     #[command(hide = true)]
     Worker(worker::Settings),
@@ -48,6 +53,7 @@ fn main() -> ExitCode {
         Command::List => list(),
         Command::Run(settings) => settings.run(),
         Command::Once { target, file } => once(&target, &file),
+        Command::Limits { target } => limits(&target),
         Command::Seeds { target, folder } => seeds(&target, &folder),
         Command::Worker(settings) => settings.run(),
     };
@@ -77,6 +83,12 @@ fn list() -> anyhow::Result<bool> {
 fn once(name: &str, file: &Path) -> anyhow::Result<bool> {
     let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
     println!("{:?}", find(name)?.once(&mmlens_fuzz::Room::new()?, &bytes)?);
+    Ok(true)
+}
+
+fn limits(name: &str) -> anyhow::Result<bool> {
+    let limits = find(name)?.limits;
+    println!("{} {} {}", limits.seconds, limits.memory, limits.input);
     Ok(true)
 }
 

@@ -27,7 +27,7 @@ pub fn mutate(format: Format, seeds: &[Vec<u8>], seed: u64, index: u64, longest:
         Format::Recording => recording(&mut rng, file, other),
         Format::Any if file.starts_with(b"{") && rng.random_bool(0.7) => json(&mut rng, file, other),
         Format::Any if file.get(8) == Some(&b'{') => safetensors(&mut rng, file, other),
-        Format::Any => bytes(&mut rng, file, other, file.len()),
+        Format::Any | Format::Lines => bytes(&mut rng, file, other, file.len()),
     };
     file.truncate(longest);
     [choice, file].concat()

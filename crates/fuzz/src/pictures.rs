@@ -5,7 +5,7 @@ use std::io::Cursor;
 use anyhow::Context;
 use image::codecs::gif::GifEncoder;
 use image::{DynamicImage, Frame, ImageFormat, RgbaImage};
-use mmlens_core::{Clip, Picture, Sample};
+use mmlens_core::{Clip, Picture, Sample, SubjectError};
 
 use crate::{Outcome, Room, checkpoint};
 
@@ -15,6 +15,10 @@ const LOOKING: [&str; 8] =
 
 /// The models that take clips.
 const WATCHING: [&str; 2] = ["qwen2-vl-a", "qwen3-vl-a"];
+
+/// What the files are called: no word of a message.
+const PICTURE: &str = "shown.bin";
+const CLIP: &str = "moving.gif";
 
 fn drawn(width: u32, height: u32, turn: u32) -> RgbaImage {
     RgbaImage::from_fn(width, height, |x, y| {
@@ -59,7 +63,7 @@ pub(crate) fn seeds(_: &Room) -> anyhow::Result<Vec<Vec<u8>>> {
 /// Opens the picture and has it looked at.
 pub(crate) fn once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
     let Some((who, contents)) = bytes.split_first() else { return Ok(Outcome::Accepted) };
-    let path = room.file("picture", contents)?;
+    let path = room.file(PICTURE, contents)?;
     let picture = match Picture::open(&path) {
         Ok(picture) => picture,
         Err(error) => return Ok(Outcome::Refused(error.to_string())),
@@ -68,7 +72,7 @@ pub(crate) fn once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
     let subject = room.subject(name)?;
     let mut sample = checkpoint::sample(room.takes(name, checkpoint::first_taken)?)?;
     sample.pictures = vec![picture];
-    Ok(seen(checkpoint::run(subject, &sample), room))
+    Ok(seen(checkpoint::run(subject, &sample), (name, PICTURE), room))
 }
 
 /// Animated GIFs of some frames, the last one with a smaller one behind.
@@ -97,21 +101,24 @@ pub(crate) fn clip_seeds(_: &Room) -> anyhow::Result<Vec<Vec<u8>>> {
 /// Opens the clip and has it watched.
 pub(crate) fn clip_once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
     let Some((who, contents)) = bytes.split_first() else { return Ok(Outcome::Accepted) };
-    let path = room.file("clip.gif", contents)?;
+    let path = room.file(CLIP, contents)?;
     let clip = match Clip::open(&path, None) {
         Ok(clip) => clip,
         Err(error) => return Ok(Outcome::Refused(error.to_string())),
     };
-    let subject = room.subject(WATCHING.get(usize::from(*who) % WATCHING.len()).context("a model")?)?;
+    let name = WATCHING.get(usize::from(*who) % WATCHING.len()).context("a model that watches")?;
+    let subject = room.subject(name)?;
     let words = mmlens_core::Words::Question("what?".to_owned());
     let sample = Sample::new(vec![], words).with_clips(vec![clip]);
-    Ok(seen(checkpoint::run(subject, &sample), room))
+    Ok(seen(checkpoint::run(subject, &sample), (name, CLIP), room))
 }
 
-/// What a model refuses it refuses by the picture's name, which is not the file's path.
-fn seen(outcome: Result<(), mmlens_core::SubjectError>, room: &Room) -> Outcome {
-    match outcome {
-        Ok(()) => Outcome::Accepted,
-        Err(error) => Outcome::Refused(format!("{}: {error}", room.path().display())),
-    }
+/// What a model refuses it refuses by the picture's name, which is not the file's path, or by a setting of its own.
+fn seen(outcome: Result<(), SubjectError>, (model, file): (&str, &str), room: &Room) -> Outcome {
+    let Err(error) = outcome else { return Outcome::Accepted };
+    let said = error.to_string();
+    Outcome::Refused(match said.contains(file) {
+        true => format!("{}: {said}", room.path().display()),
+        false => checkpoint::behind(model, room.path(), &said),
+    })
 }

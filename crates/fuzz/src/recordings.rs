@@ -5,10 +5,13 @@ use mmlens_core::sound::Sound;
 use mmlens_core::{Plan, Sample, Subject};
 use mmlens_testkit::Toy;
 
+use crate::checkpoint::behind;
 use crate::{Outcome, Room};
 
 /// Rates that the toy's ears do not have, and the one they have.
 const RATES: [u32; 4] = [16_000, 8_000, 44_100, 1_000];
+/// What the file is called: no word of a message.
+const FILE: &str = "heard.bin";
 /// The toy hears no more than a second.
 const HEARD: f64 = 1.0;
 
@@ -30,7 +33,7 @@ pub(crate) fn seeds(_: &Room) -> anyhow::Result<Vec<Vec<u8>>> {
 /// Opens the recording, and has a second of it heard in a pass.
 pub(crate) fn once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
     let Some((rate, contents)) = bytes.split_first() else { return Ok(Outcome::Accepted) };
-    let path = room.file("recording", contents)?;
+    let path = room.file(FILE, contents)?;
     let sound = match Sound::open(&path) {
         Ok(sound) => sound,
         Err(error) => return Ok(Outcome::Refused(error.to_string())),
@@ -43,9 +46,15 @@ pub(crate) fn once(room: &Room, bytes: &[u8]) -> anyhow::Result<Outcome> {
         toy.run(&inputs, Plan::new())?;
         Ok(())
     };
-    // What is refused behind the file is refused by the sound's name, which is not the file's path.
+    // What is refused behind the file is refused by the sound's name, which is not the file's path, or by a setting.
     Ok(match heard() {
         Ok(()) => Outcome::Accepted,
-        Err(error) => Outcome::Refused(format!("{}: {error}", room.path().display())),
+        Err(error) => {
+            let said = error.to_string();
+            Outcome::Refused(match said.contains(FILE) {
+                true => format!("{}: {said}", room.path().display()),
+                false => behind("toy", room.path(), &said),
+            })
+        }
     })
 }

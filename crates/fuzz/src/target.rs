@@ -1,6 +1,8 @@
 //! What is fuzzed: one row for each kind of file.
 
-use crate::{Format, Room, benchmark, checkpoint, pictures, recordings, requests, results, seeds};
+use crate::{
+    Format, Room, benchmark, checkpoint, learned, pictures, program, recordings, requests, results, seeds,
+};
 
 /// What a target made of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +104,12 @@ pub const TARGETS: &[Target] = &[
         Format::Json,
         "its class, special tokens and template"
     ),
+    file!("vocab", "vocab.json", Format::Json, "the vocabulary of byte pairs, in older folders"),
+    file!("merges", "merges.txt", Format::Lines, "its merges"),
+    file!("words", "vocab.txt", Format::Lines, "the vocabulary of word pieces, in older folders"),
+    file!("added-tokens", "added_tokens.json", Format::Json, "tokens beside a vocabulary, in older folders"),
+    file!("special-tokens", "special_tokens_map.json", Format::Json, "special tokens by their roles"),
+    file!("template-json", "chat_template.json", Format::Json, "the chat template of older folders"),
     file!("template", "chat_template.jinja", Format::Template, "a chat template, rendered and tokenised"),
     file!("processor", "processor_config.json", Format::Json, "how pictures are prepared, newer layout"),
     file!(
@@ -168,10 +176,31 @@ pub const TARGETS: &[Target] = &[
     ),
     reader(
         "fitted",
-        "a probe that was learned, loaded, saved again",
+        "what was learned, of every kind, loaded, saved again, run",
         Format::Safetensors,
-        results::fitted_seeds,
-        results::fitted_once,
+        learned::fit_seeds,
+        learned::fit_once,
+    ),
+    reader(
+        "dictionary",
+        "a dictionary as SAELens keeps it, opened, saved again",
+        Format::Any,
+        learned::dictionary_seeds,
+        learned::dictionary_once,
+    ),
+    reader(
+        "job",
+        "a job file, to the options that it gives",
+        Format::Any,
+        program::job_seeds,
+        program::job_once,
+    ),
+    reader(
+        "cases",
+        "a file of cases, and the pictures and recordings that it names",
+        Format::Any,
+        program::case_seeds,
+        program::case_once,
     ),
     Target {
         // Its bytes are the edit itself.

@@ -1,6 +1,11 @@
 //! Opens up multimodal language models: which pixels, tokens, layers and heads led to this answer.
 //!
-//! This crate has no code of its own; it gathers the crates of the workspace under one name, and their tables of methods as one.
+//! This crate has no code of its own; it gathers the crates of the workspace under one name, their tables of methods as one, and lists
+//! what there is beside methods ([`TOOLS`]).
+
+mod tools;
+
+pub use tools::TOOLS;
 
 pub use mmlens_core as core;
 pub use mmlens_data as data;
@@ -53,7 +58,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{FITS, METHODS};
+    use super::{FITS, METHODS, TOOLS};
 
     /// Every card says all that a list of methods needs.
     #[test]
@@ -156,5 +161,9 @@ mod tests {
             let names: BTreeSet<&str> = [card.id, card.short].into();
             assert!(names.into_iter().all(|name| seen.insert(name)), "{card:?}");
         }
+        for tool in TOOLS {
+            assert!(seen.insert(tool.id) && tool.question.ends_with('?'), "{tool:?}");
+        }
+        assert!(TOOLS.is_sorted_by_key(|tool| tool.leaf));
     }
 }

@@ -205,10 +205,8 @@ pub(crate) fn part_with_attention(
 ) -> Result<Part, AnalysisError> {
     let looks = |part: Part| kind::has(subject, Site::block(part, 0, Point::Pattern));
     let part = first_part(subject, asked, !kind::compares(subject), looks);
-    part.filter(|part| looks(*part)).ok_or_else(|| {
-        let found = asked.map_or("this one publishes none", |_| "that part publishes none");
-        input(card, "a part with attention", found)
-    })
+    part.filter(|part| looks(*part))
+        .ok_or_else(|| input(card, "a part with attention", none_here(asked.is_some(), looks)))
 }
 
 /// A part that has neurons, or the point at which they are looked at (which may hold features of a dictionary): the one asked for, or the language
@@ -222,10 +220,19 @@ pub(crate) fn part_with_neurons(
     let fits = |part: Part| {
         kind::publishes(subject, part, point) || (!own && kind::publishes(subject, part, Point::MlpPost))
     };
-    first_part(subject, asked, true, fits).filter(|part| fits(*part)).ok_or_else(|| {
-        let found = asked.map_or("this one publishes none", |_| "that part publishes none");
-        input(card, "a part with neurons", found)
-    })
+    first_part(subject, asked, true, fits)
+        .filter(|part| fits(*part))
+        .ok_or_else(|| input(card, "a part with neurons", none_here(asked.is_some(), fits)))
+}
+
+/// What is said of a part that does not fit, and which do.
+fn none_here(asked: bool, fits: impl Fn(Part) -> bool) -> String {
+    let others: Vec<&str> = PARTS.into_iter().filter(|part| fits(*part)).map(Part::name).collect();
+    match (asked, others.is_empty()) {
+        (false, _) => "this one publishes none".to_owned(),
+        (true, true) => "that part publishes none".to_owned(),
+        (true, false) => format!("that part publishes none, but `{}`", others.join("`, `")),
+    }
 }
 
 /// The part that was asked for, or the language model where it has blocks of its own, or the tower. Whether it has blocks is for

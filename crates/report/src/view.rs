@@ -1,6 +1,6 @@
 //! Which picture a table gets: decided by the roles of its axes alone.
 
-use mmlens_finding::{Labelled, Labels, Role, Unit};
+use mmlens_finding::{Labelled, Labels, Role};
 
 use crate::crops::holds_pictures;
 use crate::heat::Heat;
@@ -55,12 +55,10 @@ pub(crate) fn views(
     views
 }
 
-/// The numbers that belong to a table of texts: same axes, probabilities first.
+/// Where the numbers stand that belong to a table of texts.
 fn companion(tables: &[&Labelled], texts: &Labelled) -> Option<usize> {
-    texts.as_texts()?;
-    let fits = |table: &Labelled| table.as_numbers().is_some() && table.axes() == texts.axes();
-    let likely = |table: &Labelled| matches!(table.unit(), Unit::Probability | Unit::LogProbability);
-    tables.iter().position(|t| fits(t) && likely(t)).or_else(|| tables.iter().position(|t| fits(t)))
+    let numbers = texts.companion(tables.iter().copied())?;
+    tables.iter().position(|table| std::ptr::eq(*table, numbers))
 }
 
 fn of_table(table: &Labelled, numbers: Option<usize>, on_page: &dyn Fn(&Heat) -> bool) -> Vec<View> {

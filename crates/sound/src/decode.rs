@@ -14,7 +14,7 @@ use symphonia::default::formats::{FlacReader, MpaReader, OggReader, WavReader};
 
 use crate::codebooks::{MOST_NUMBERS, numbers};
 use crate::error::SoundError;
-use crate::format::{Format, format_of, wav_channels};
+use crate::format::{Format, format_of, wav_channels, wav_coding};
 use crate::sound::{MOST_CHANNELS, MOST_SAMPLES, rate_within};
 use crate::whole::{Fault, Frames, pages};
 
@@ -33,7 +33,10 @@ pub(crate) struct Decoded {
 pub(crate) fn decoded(name: &str, bytes: &[u8]) -> Result<Decoded, SoundError> {
     let (format, bytes) =
         format_of(bytes).map_err(|found| SoundError::Format { name: name.to_owned(), found })?;
-    let work = || Decoding { name, samples: Vec::new(), rate: 0 }.run(format, bytes);
+    if let Some(found) = wav_coding(bytes) {
+        return Err(SoundError::Format { name: name.to_owned(), found });
+    }
+    let work = || Decoding { name, samples: Vec::new(), rate: 0, promised: None }.run(format, bytes);
     caught(work).unwrap_or_else(|source| Err(SoundError::Panic { name: name.to_owned(), source }))
 }
 
@@ -42,6 +45,8 @@ struct Decoding<'a> {
     name: &'a str,
     samples: Vec<f32>,
     rate: u32,
+    /// How many samples of each channel it says that it has.
+    promised: Option<u64>,
 }
 
 impl Decoding<'_> {
@@ -62,6 +67,7 @@ impl Decoding<'_> {
         let (track, about) = the_track(reader.as_ref()).map_err(|reason| self.broken(reason))?;
         let channels = about.channels.as_ref().map_or(0, Channels::count);
         self.rate = about.sample_rate.unwrap_or_default();
+        self.promised = track.num_frames;
         if channels == 0 {
             return Err(self.broken("it has no channels, expected at least one"));
         }
@@ -173,7 +179,8 @@ impl Decoding<'_> {
     fn told(&self, error: Error) -> SoundError {
         match error {
             Error::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.fault(Fault::CutOff("the file ends".to_owned()))
+                let promised = self.promised.map(|many| format!(", and its header promises {many} samples"));
+                self.fault(Fault::CutOff(format!("the file ends{}", promised.unwrap_or_default())))
             }
             other => self.broken(other.to_string()),
         }

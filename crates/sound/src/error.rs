@@ -20,7 +20,8 @@ pub enum SoundError {
     },
     /// A format that is not read, or none at all.
     #[error(
-        "{name}: it is {found}; what is read are WAV (PCM of 8, 16, 24 or 32 bits, floats of 32 or 64), FLAC, MP3 and Ogg Vorbis"
+        "{name}: it is {found}; what is read are WAV (PCM of 8, 16, 24 or 32 bits, A-law, mu-law, floats of 32 or 64), FLAC, MP3 and Ogg \
+         Vorbis"
     )]
     Format {
         /// Which sound.
@@ -99,9 +100,7 @@ pub enum SoundError {
         what: String,
     },
     /// A part that is not inside the sound.
-    #[error(
-        "{name}: {from} s to {to} s is no part of it, expected from 0 s to {length} s, the first before the second"
-    )]
+    #[error("{name}: {}", no_part(*from, *to, *length))]
     Part {
         /// Which sound.
         name: String,
@@ -112,4 +111,32 @@ pub enum SoundError {
         /// How long the sound is, in seconds.
         length: f64,
     },
+}
+
+/// Why there is no such part of a sound.
+fn no_part(from: f64, to: f64, length: f64) -> String {
+    let [begins, ends] = [from, to].map(instant);
+    let beyond = |what: &str, instant: &str| {
+        format!("a part of it cannot {what} at {instant} s, expected an instant from 0 s to {length} s")
+    };
+    if !(from >= 0.0 && from <= length) {
+        return beyond("begin", &begins);
+    }
+    // What is no number is in no range.
+    if !(to >= 0.0 && to <= length) {
+        return beyond("end", &ends);
+    }
+    match from < to {
+        true => format!("no sample of it lies between {begins} s and {ends} s"),
+        false => format!("a part from {begins} s to {ends} s does not end behind its beginning"),
+    }
+}
+
+/// An instant in as few digits as tell it.
+fn instant(seconds: f64) -> String {
+    let size = seconds.abs();
+    match size > 0.0 && !(1e-6..1e9).contains(&size) && seconds.is_finite() {
+        true => format!("{seconds:e}"),
+        false => seconds.to_string(),
+    }
 }

@@ -93,14 +93,36 @@ fn mpeg(bytes: &[u8]) -> Result<Format, &'static str> {
     }
 }
 
-/// How many channels a WAV file says that it has: in the chunk `fmt `, behind two bytes for the kind of samples.
+/// Codings of WAV that are not read, by their numbers.
+const CODINGS: [(u16, &str); 6] = [
+    (0x02, "WAV in Microsoft's ADPCM"),
+    (0x11, "WAV in IMA ADPCM"),
+    (0x31, "WAV in GSM 6.10"),
+    (0x40, "WAV in G.721"),
+    (0x50, "WAV with MPEG audio in it"),
+    (0x55, "WAV with MP3 in it"),
+];
+
+/// What a WAV file is that is in a coding which is not read; nothing for any other file.
+pub(crate) fn wav_coding(bytes: &[u8]) -> Option<&'static str> {
+    let [coding, _] = wav_begins(bytes)?;
+    CODINGS.iter().find(|(known, _)| *known == coding).map(|(_, found)| *found)
+}
+
+/// How many channels a WAV file says that it has.
 pub(crate) fn wav_channels(bytes: &[u8]) -> Option<u16> {
+    wav_begins(bytes).map(|[_, channels]| channels)
+}
+
+/// How the chunk `fmt ` of a WAV file begins: how samples are coded, and how many channels there are.
+fn wav_begins(bytes: &[u8]) -> Option<[u16; 2]> {
     let mut rest = bytes.strip_prefix(b"RIFF")?.get(8..)?;
     loop {
         let length: &[u8; 4] = rest.get(4..8)?.first_chunk()?;
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
         if rest.starts_with(b"fmt ") {
-            return Some(u16::from_le_bytes([*rest.get(10)?, *rest.get(11)?]));
+            let two = |at: usize| Some(u16::from_le_bytes([*rest.get(at)?, *rest.get(at + 1)?]));
+            return Some([two(8)?, two(10)?]);
         }
         // A chunk begins at an even byte.
         rest = rest.get(8..)?.get(length.checked_next_multiple_of(2)?..)?;

@@ -117,7 +117,8 @@ pub enum MelError {
     },
     /// A sound that is too long.
     #[error(
-        "{name}: it is {found} s long, expected at most {most}: long form is not supported, take a part with `Sound::between`"
+        "{name}: it is {found} s long, expected at most {most}: long form is not supported, take a part of it (`--from` and `--to`; in Rust \
+         `Sound::between`)"
     )]
     Long {
         /// Which sound.

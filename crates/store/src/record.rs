@@ -286,6 +286,7 @@ fn entries(inputs: &Inputs, tower: Part) -> usize {
 }
 
 /// Positions of the tower, picture by picture, or recording by recording. They are labelled where a map lists the tower's patches one by one.
+/// What is padded behind a recording is no row.
 fn patches(
     manifest: &Manifest,
     trace: &Trace,
@@ -318,7 +319,11 @@ fn patches(
         let modality = if tower == Part::Audio { Modality::Audio } else { Modality::Image };
         let before: usize = counts[..i].iter().sum();
         for position in 0..counts[i] {
-            let patch = if known.len() == counts[i] { known.get(position).copied().flatten() } else { None };
+            let listed = if known.len() == counts[i] { known.get(position).copied() } else { None };
+            if tower == Part::Audio && listed == Some(None) {
+                continue;
+            }
+            let patch = listed.flatten();
             let label = Label::other((first + i) as u64, position, modality, patch);
             chosen.push((before + position, label));
         }

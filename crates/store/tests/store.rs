@@ -15,6 +15,8 @@ use mmlens_core::{
     SubjectError, Unwatched, Watch, from_fn,
 };
 use mmlens_store::{Precision, Recording, Rows, Store, Texts};
+#[cfg(unix)]
+use mmlens_testkit::ReadOnly;
 use mmlens_testkit::{Rewired, Toy, kill_again_and_again};
 use proptest::prelude::*;
 use recorded::{SITE, all, painted, record, recording, sample, words};
@@ -281,6 +283,96 @@ fn a_full_disk_is_said_and_gone_on_from() {
     }
     let shard = |folder: &Path| std::fs::read(folder.join("shard-000000.safetensors")).unwrap();
     assert!(shard(full.path()) == shard(whole.path()) && shard(full.path()).len() > 1 << 16);
+}
+
+/// A tower that hears is padded behind every recording: of a position there without sound there is no row.
+#[test]
+fn what_is_padded_behind_a_recording_is_not_kept() {
+    use mmlens_core::sound::Sound;
+    let folder = tempfile::tempdir().unwrap();
+    let toy = Toy::curved(3).with_ears();
+    // 13, 3 and 20 of 20 frames; a position of the tower has two of them.
+    let lengths = [620, 120, 1000];
+    let tone = |length: usize| (0..16 * length).map(|at| (at as f32 * 0.9).sin() * 0.4).collect();
+    let heard = |length: usize| {
+        Sample::prompt(Vec::new(), "~ab")
+            .with_recordings(vec![Sound::new("hum", tone(length), 16_000).unwrap()])
+    };
+    let data = from_fn("sounds", lengths.len(), |at| Ok(Case::new(heard(lengths[at]))));
+    let site = "audio.blocks.0.resid_post";
+    for batch in [1, 3] {
+        let folder = folder.path().join(batch.to_string());
+        let recording = Recording::new(site.parse().unwrap()).batch(batch).unwrap();
+        let store = recording.run(&toy, &folder, &data, &Unwatched).unwrap();
+        let labels = store.labels(&all(&store)).unwrap();
+        let places: Vec<(u64, u32)> = labels.iter().map(|label| (label.sample, label.position)).collect();
+        let wanted = [(0, 7), (1, 2), (2, 10)]
+            .into_iter()
+            .flat_map(|(sample, count)| (0..count).map(move |position| (sample, position)));
+        assert_eq!(places, wanted.collect::<Vec<_>>());
+        assert!(labels.iter().all(|label| label.modality == Modality::Audio && label.patch.is_some()));
+        let values = store.read(site, &all(&store)).unwrap();
+        let width = values.len() / labels.len();
+        for (sample, length) in lengths.into_iter().enumerate() {
+            let inputs = toy.encode(&heard(length)).unwrap();
+            let trace = toy.run(&inputs, Plan::new().read(site).unwrap()).unwrap();
+            let alone = trace.get(site.parse().unwrap()).unwrap().to_values().unwrap();
+            for (row, (_, position)) in places.iter().enumerate().filter(|(_, own)| own.0 == sample as u64) {
+                let from = *position as usize * width;
+                let found = &values[row * width..(row + 1) * width];
+                // Sums of a few numbers of size 1, in other batches, differ in their last bits.
+                Tolerance::absolute(1e-5).check(site, found, &alone[from..from + width]).unwrap();
+            }
+        }
+    }
+}
+
+/// Records into a folder that it may not write into, when another test tells it to.
+#[cfg(unix)]
+#[test]
+fn child_in_a_read_only_folder() {
+    let Ok(folder) = std::env::var("MMLENS_STORE_READ_ONLY_CHILD") else { return };
+    let folder = Path::new(&folder);
+    let said = |folder: &Path, samples: usize| {
+        let run = recording(SITE).run(&Toy::curved(1), folder, &words(samples), &Unwatched);
+        run.unwrap_err().to_string()
+    };
+    // Nothing is begun, and what is there is not gone on with.
+    for new in [folder.to_owned(), folder.join("new")] {
+        let said = said(&new, 8);
+        assert!(said.contains(&new.display().to_string()) && said.contains("Permission denied"), "{said}");
+    }
+    let old = folder.join("old");
+    let grown = said(&old, 30);
+    assert!(grown.contains(&old.display().to_string()) && grown.contains("Permission denied"), "{grown}");
+    // To read it needs no more than that.
+    let store = Store::open(&old).unwrap();
+    store.verify().unwrap();
+    assert_eq!(store.samples(), 12);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_may_only_be_read_is_read_and_said() {
+    use std::os::unix::fs::PermissionsExt;
+    let protect = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let folder = ReadOnly::holding(|folder| {
+        let old = folder.join("old");
+        record(&recording(SITE), &old, 12);
+        for entry in std::fs::read_dir(&old).unwrap() {
+            protect(&entry.unwrap().path(), 0o444);
+        }
+        protect(&old, 0o555);
+    });
+    let mut child = folder.kept_from(Command::new(std::env::current_exe().unwrap()));
+    child.args(["--exact", "child_in_a_read_only_folder"]).env("MMLENS_STORE_READ_ONLY_CHILD", folder.path());
+    let output = child.output().unwrap();
+    protect(&folder.path().join("old"), 0o755);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    assert_eq!(folder.names(), [Path::new("old")]);
 }
 
 #[test]

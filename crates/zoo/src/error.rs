@@ -115,7 +115,7 @@ pub enum ZooError {
     #[error("the self-check failed: {0}")]
     SelfCheck(#[from] Breach),
     /// A token id outside the vocabulary.
-    #[error("token id {id} is outside the vocabulary of {vocab}")]
+    #[error("token id {id} is outside the vocabulary: `vocab_size` is {vocab}")]
     Token {
         /// The id.
         id: u32,

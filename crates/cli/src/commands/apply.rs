@@ -110,6 +110,8 @@ impl Apply {
             }
         };
         let cases = self.cases.as_ref().map(|path| to_learn_from(path, &self.question)).transpose()?;
+        let read = self.cases.iter().chain([&self.fitted]).cloned().chain(self.question.inputs());
+        RunFolder::free(&self.out, read.chain(self.edits.inputs()).chain(self.model.folder()?))?;
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
         let learned = learned(&file, &fitted.card())?;

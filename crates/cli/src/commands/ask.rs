@@ -4,12 +4,14 @@ use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use mmlens::core::{Beams, Generation, Inputs, Sample, Sampling, Seed, Subject, Words, caution, kind};
+use mmlens::data::grounded::Format;
 use mmlens::engine::aim::{Compared, Likely, Likeness, Said, cut_short, likely, masks, spoken, usual};
 use mmlens::finding::fixed;
 use mmlens::inference::{DECODERS, Decoder, Decoding};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::boxes::{self, Boxes};
 use crate::edits::EditArgs;
 use crate::input::{QuestionArgs, suited, written};
 use crate::methods::Set;
@@ -56,6 +58,9 @@ pub(crate) struct Ask {
     /// Decides every draw.
     #[arg(long, value_name = "S", requires = "draw")]
     seed: Option<u64>,
+    /// Reads the boxes that the answer names on the picture, written as these models write them (docs/data.md).
+    #[arg(long, value_name = "FORMAT", value_parser = boxes::formats(), conflicts_with = "text")]
+    boxes: Option<Format>,
     /// Prints the answer with its tokens as JSON.
     #[arg(long)]
     json: bool,
@@ -83,6 +88,8 @@ struct Told<'a> {
     last_position: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     decoder: Option<DecodedBy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boxes: Option<Boxes>,
     tokens: Vec<Said>,
 }
 
@@ -182,6 +189,7 @@ impl Ask {
         if let Some(masks) = masks(subject, &inputs)? {
             return self.fill(subject, &sample, inputs, &masks);
         }
+        let shown = self.boxes.map(|_| boxes::shown(&sample, &inputs)).transpose()?;
         let max_new = match self.max_new {
             Some(most) => most.into(),
             None => usual(subject, &inputs)?,
@@ -194,11 +202,17 @@ impl Ask {
             }
         };
         let answer = answers.into_iter().next().context("no answer was generated")?;
+        let boxes =
+            self.boxes.zip(shown).map(|(format, shown)| boxes::read(format, &shown, subject, &answer));
         if !self.json {
-            print::line(print::visible(answer.text.trim()))?;
+            match &boxes {
+                Some(Ok(boxes)) => boxes.print()?,
+                // What cannot be read is told as it was written, before why.
+                _ => print::line(print::visible(answer.text.trim()))?,
+            }
             cut_short(&inputs, &answer).iter().for_each(|note| print::note(note));
             caution::beyond(subject, &inputs).iter().for_each(|beyond| print::note(&beyond.text));
-            return Ok(());
+            return boxes.transpose().map(|_| ());
         }
         print::json(&Told {
             model: subject.name(),
@@ -208,6 +222,7 @@ impl Ask {
             ended: answer.ended,
             last_position: answer.last_position,
             decoder: decoder.map(|(_, by)| by),
+            boxes: boxes.transpose()?,
             tokens: spoken(subject, &answer),
         })
     }

@@ -8,6 +8,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use mmlens::METHODS;
 use mmlens::core::{Memory, Selector};
 use mmlens::data::benchmark::{Bench as Run, By, Map, Part, Reader, Scored, ScorerName, Settings, Source};
+use mmlens::files::RunFolder;
 
 use crate::edits::EditArgs;
 use crate::methods::{self, Set};
@@ -138,6 +139,8 @@ impl Bench {
             [] => Vec::new(),
             names => methods::made(&methods::chosen(names), &self.set, &[])?,
         };
+        let read = [data].into_iter().chain(beside).chain(images).chain(&self.synonyms).cloned();
+        RunFolder::free(&self.out, read.chain(self.edits.inputs()).chain(self.model.folder()?))?;
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
         let run = Run {

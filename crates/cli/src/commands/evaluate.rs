@@ -12,7 +12,7 @@ use mmlens::core::{
 use mmlens::evaluation::{
     AnyMetric, Contestant, Evaluation, EvaluationSettings, METRICS, Models, Redrawn, Redraws, league,
 };
-use mmlens::files::{sha256, write};
+use mmlens::files::{RunFolder, Target as WrittenTo, sha256, write};
 use mmlens::finding::Finding;
 use mmlens::zoo::Redraw;
 use serde_json::{Map, Value, json};
@@ -106,6 +106,7 @@ impl Evaluate {
         stoppable()?;
         let mut listed = read(&self.cases, &self.question, (&self.aim, &CorruptionArgs::default()))?;
         listed.truncate(self.limit.unwrap_or(usize::MAX));
+        self.free(&listed)?;
         let metrics =
             self.metrics(listed.iter().any(Listed::has_mask), listed.iter().any(Listed::has_person))?;
         self.unset()?;
@@ -138,6 +139,18 @@ impl Evaluate {
         }
         print::line(league(&finding).context("no evaluation")?.trim_end())?;
         finding.cautions().iter().for_each(|caution| print::note(&caution.text));
+        Ok(())
+    }
+
+    /// Refuses a folder that is read, and files of its own names that are.
+    fn free(&self, listed: &[Listed]) -> Result<()> {
+        let mut inputs: Vec<PathBuf> = listed.iter().flat_map(Listed::files).collect();
+        inputs.push(self.cases.clone());
+        inputs.extend(self.model.folder()?);
+        RunFolder::free(&self.out, &inputs)?;
+        for name in [FINDING, JOURNAL].iter().filter(|_| self.out.is_dir()) {
+            WrittenTo::new(self.out.join(name))?.apart_from(&inputs)?;
+        }
         Ok(())
     }
 

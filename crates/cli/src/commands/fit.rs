@@ -90,6 +90,8 @@ impl Fit {
         stoppable()?;
         let fit = Fitting::called(FITS, &self.method)?;
         let settings = self.settings(fit)?;
+        let read = self.cases.iter().chain(&self.store).cloned().chain(self.edits.inputs());
+        RunFolder::free(&self.out, read.chain(self.model.folder()?))?;
         let bar = Bar::new();
         let open = self.open(&settings, &bar)?;
         let about = self.about(fit, &settings, &open)?;

@@ -2,8 +2,10 @@
 
 use anyhow::Result;
 use clap::Args;
-use mmlens::core::{AnalysisError, Card, Fitting, Form, Leaf, Method, Setting, Subject};
-use mmlens::{FITS, METHODS};
+use mmlens::core::{
+    AnalysisError, Card, Fitting, Form, Leaf, Method, NoMethod, Reach, Setting, Subject, Tool, closest,
+};
+use mmlens::{FITS, METHODS, TOOLS};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,10 +15,11 @@ use crate::print;
 /// Lists the methods by what they look at, or tells all of one: its question, what it needs and costs, its settings, when it misleads.
 ///
 /// With `--model MODEL` it says which of them the model allows, and why not the others. The marks before a name: `*` runs in a first
-/// look, where `mmlens explain` is told no method; `+` looks at many cases together (`--cases`); `~` learns first (`mmlens fit`).
+/// look, where `mmlens explain` is told no method; `+` looks at many cases together (`--cases`); `~` learns first (`mmlens fit`);
+/// `-` is no method but a tool of the same leaf, such as a reader of a benchmark, with the command that reaches it.
 #[derive(Debug, Args)]
 pub(crate) struct Methods {
-    /// The method, by its short name or its id; without it all of them.
+    /// The method, by its short name or its id, or the tool; without it all of them.
     #[arg(value_name = "ID")]
     id: Option<String>,
     #[command(flatten)]
@@ -24,6 +27,41 @@ pub(crate) struct Methods {
     /// Prints all of it as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What is listed: in JSON told apart by `what`.
+#[derive(Serialize)]
+#[serde(tag = "what", rename_all = "lowercase")]
+enum Listed {
+    Method(Box<Told>),
+    Tool(ToldTool),
+}
+
+/// A tool, and the command or the path of the library that reaches it.
+#[derive(Serialize)]
+struct ToldTool {
+    id: &'static str,
+    question: &'static str,
+    leaf: String,
+    #[serde(flatten)]
+    reach: ToldReach,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum ToldReach {
+    Command(&'static str),
+    Library(&'static str),
+}
+
+impl From<&Tool> for ToldTool {
+    fn from(tool: &Tool) -> Self {
+        let reach = match tool.reach {
+            Reach::Command(text) => ToldReach::Command(text),
+            other => ToldReach::Library(other.text()),
+        };
+        Self { id: tool.id, question: tool.question, leaf: tool.leaf.to_string(), reach }
+    }
 }
 
 #[derive(Serialize)]
@@ -77,7 +115,11 @@ impl Row {
         match (Method::called(METHODS, name), Fitting::called(FITS, name)) {
             (Ok(method), _) => Ok(Self::Method(method)),
             (_, Ok(fit)) => Ok(Self::Fit(fit)),
-            (Err(method), Err(fit)) => Err(if method.nearest.is_none() { fit } else { method }.into()),
+            (Err(_), Err(_)) => {
+                let cards = Self::all().into_iter().flat_map(|row| [row.card().short, row.card().id]);
+                let nearest = closest(name, cards.chain(TOOLS.iter().map(|tool| tool.id)));
+                Err(NoMethod { asked: name.to_owned(), nearest }.into())
+            }
         }
     }
 
@@ -131,20 +173,30 @@ impl Row {
 
 impl Methods {
     pub(crate) fn run(&self) -> Result<()> {
+        let tool = TOOLS.iter().find(|tool| Some(tool.id) == self.id.as_deref());
+        if let Some(tool) = tool.map(ToldTool::from) {
+            return if self.json { print::json(&Listed::Tool(tool)) } else { tool_page(&tool) };
+        }
         let one = self.id.as_deref().map(Row::called).transpose()?;
         let subject = self.model.named().map(|_| self.model.open()).transpose()?;
         if let Some(row) = one {
             let told = row.told(subject.as_deref())?;
-            return if self.json { print::json(&told) } else { page(&told) };
+            return if self.json { print::json(&Listed::Method(Box::new(told))) } else { page(&told) };
         }
         let all =
             Row::all().into_iter().map(|row| row.told(subject.as_deref())).collect::<Result<Vec<_>>>()?;
-        if self.json { print::json(&all) } else { table(&all) }
+        let tools = TOOLS.iter().map(ToldTool::from);
+        if self.json {
+            let all = all.into_iter().map(|told| Listed::Method(Box::new(told)));
+            return print::json(&all.chain(tools.map(Listed::Tool)).collect::<Vec<_>>());
+        }
+        table(&all, &tools.collect::<Vec<_>>())
     }
 }
 
-/// A line for each, leaf by leaf; those that a model does not allow behind the others, each with the reason.
-fn table(all: &[Told]) -> Result<()> {
+/// A line for each, leaf by leaf, the tools of a leaf behind its methods; methods that a model does not allow behind all others, each
+/// with the reason.
+fn table(all: &[Told], tools: &[ToldTool]) -> Result<()> {
     let allowed = |told: &&Told| told.by.as_ref().is_none_or(|by| by.allowed);
     let mark = |told: &Told| match (told.first, told.learns, told.explained) {
         (true, ..) => "*",
@@ -155,11 +207,16 @@ fn table(all: &[Told]) -> Result<()> {
     let row = |told: &Told| [mark(told), told.short, told.id, told.question].map(str::to_owned);
     for leaf in Leaf::ALL.map(|leaf| leaf.to_string()) {
         let rows: Vec<_> = all.iter().filter(allowed).filter(|told| told.leaf == leaf).map(row).collect();
-        if !rows.is_empty() {
-            print::line(&leaf)?;
-            print::columns(&rows)?;
-            print::line("")?;
+        let tools: Vec<&ToldTool> = tools.iter().filter(|tool| tool.leaf == leaf).collect();
+        if rows.is_empty() && tools.is_empty() {
+            continue;
         }
+        print::line(&leaf)?;
+        print::columns(&rows)?;
+        for tool in tools {
+            print::line(format!("-  {}: {}\n     {}", tool.id, tool.question, tool.reached()))?;
+        }
+        print::line("")?;
     }
     let refused =
         all.iter().filter_map(|told| Some([told.short.to_owned(), told.by.as_ref()?.reason.clone()?]));
@@ -170,9 +227,27 @@ fn table(all: &[Told]) -> Result<()> {
         print::line("")?;
     }
     print::line(
-        "* runs where no method is named   + looks at many cases together (`--cases`)   ~ learns first (`mmlens fit`)\n\
+        "* runs where no method is named   + looks at many cases together (`--cases`)   ~ learns first (`mmlens fit`)   - is no method\n\
          `mmlens methods ID` tells all of one.",
     )
+}
+
+impl ToldTool {
+    /// The command, or where in the library.
+    fn reached(&self) -> String {
+        match self.reach {
+            ToldReach::Command(text) => text.to_owned(),
+            ToldReach::Library(path) => format!("{path} (in code)"),
+        }
+    }
+}
+
+fn tool_page(tool: &ToldTool) -> Result<()> {
+    print::line(format!("{}, a tool", tool.id))?;
+    print::line("")?;
+    let rows =
+        [("question", tool.question.to_owned()), ("leaf", tool.leaf.clone()), ("reached", tool.reached())];
+    print::columns(&rows.map(|(name, text)| [name.to_owned(), text]))
 }
 
 fn page(told: &Told) -> Result<()> {

@@ -121,10 +121,19 @@ impl Cli {
     }
 }
 
+/// The options of `mmlens explain`, if that is the command.
+pub(crate) fn explain_of(cli: Cli) -> Option<explain::Explain> {
+    match cli.command {
+        Command::Explain(explain) => Some(explain),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
-    use mmlens::METHODS;
+    use mmlens::core::Reach;
+    use mmlens::{METHODS, TOOLS};
 
     /// A key of a job file is an option or the table of a method, and never both.
     #[test]
@@ -136,6 +145,30 @@ mod tests {
         for name in METHODS.iter().flat_map(|method| [method.card.short, method.card.id]) {
             assert!(!options.contains(&name), "{name}");
         }
+    }
+
+    /// The commands that reach tools are commands of this program, with options that it has.
+    #[test]
+    fn tools_are_reached_by_what_is_written() {
+        let own = |word: &str| match word {
+            "MODEL" | "OTHER" | "FILE" | "FOLDER" | "PAGE" | "PATH" | "FINDING" | "QUESTION" => {
+                "some".to_owned()
+            }
+            "METHOD" => "ig".to_owned(),
+            "LAYOUT" | "SCORER" => "pope".to_owned(),
+            "FORMAT" => "qwen2-vl".to_owned(),
+            "SITES" => "text.blocks.*.resid_post".to_owned(),
+            "F" => "2".to_owned(),
+            word => word.to_owned(),
+        };
+        let mut commands = 0;
+        for tool in TOOLS {
+            let Reach::Command(text) = tool.reach else { continue };
+            let read = super::Cli::command().try_get_matches_from(text.split(' ').map(own));
+            assert!(read.is_ok(), "{text}: {}", read.unwrap_err());
+            commands += 1;
+        }
+        assert!(commands > 10);
     }
 
     #[test]

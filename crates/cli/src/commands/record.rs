@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mmlens::core::{Cases, Memory, Selector, kind};
+use mmlens::files::RunFolder;
 use mmlens::finding::Modality;
 use mmlens::store::{Precision, Recording, Store, Texts};
 use serde_json::json;
@@ -81,6 +82,8 @@ const STREAM: [&str; 2] = ["text.blocks.0.resid_pre", "text.blocks.*.resid_post"
 impl Record {
     pub(crate) fn run(&self) -> Result<()> {
         stoppable()?;
+        let named = self.texts.iter().chain(&self.cases).cloned();
+        RunFolder::free(&self.out, named.chain(self.edits.inputs()).chain(self.model.folder()?))?;
         let subject = self.edits.of(self.model.open()?)?;
         let data: Box<dyn Cases> = match (&self.texts, &self.cases) {
             (Some(path), _) => {

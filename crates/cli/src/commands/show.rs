@@ -97,7 +97,7 @@ impl Show {
         let finding = Finding::load(&self.finding)?;
         if *words {
             let sentences = match &self.table {
-                Some(name) => self.of_name(&finding, name)?.sentence().into_iter().collect(),
+                Some(name) => finding.sentence(self.of_name(&finding, name)?).into_iter().collect(),
                 None => finding.sentences(),
             };
             return sentences.iter().try_for_each(|sentence| print::line(print::visible(sentence)));
@@ -107,7 +107,7 @@ impl Show {
         }
         if !(*json || to_output || to_csv.is_some() || to_parquet.is_some()) {
             return match &self.table {
-                Some(name) => self.print_table(self.of_name(&finding, name)?),
+                Some(name) => self.print_table(&finding, self.of_name(&finding, name)?),
                 None => self.print(&finding),
             };
         }
@@ -208,7 +208,7 @@ impl Show {
         print::columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>())?;
         for table in answer.iter().take(MOST_TABLES) {
             print::line("")?;
-            self.print_table(table)?;
+            self.print_table(finding, table)?;
         }
         match answer.len().checked_sub(MOST_TABLES) {
             Some(left @ 1..) => print::line(format!("\n(the answer has {left} tables more)")),
@@ -216,10 +216,10 @@ impl Show {
         }
     }
 
-    fn print_table(&self, table: &Labelled) -> Result<()> {
-        let (finding, name) = (self.finding.display().to_string(), print::visible(table.name()));
-        let more = format!("all of them: mmlens show {} '{name}' --csv FILE", print::visible(&finding));
-        tables::table(table, &more)
+    fn print_table(&self, finding: &Finding, table: &Labelled) -> Result<()> {
+        let (file, name) = (self.finding.display().to_string(), print::visible(table.name()));
+        let more = format!("all of them: mmlens show {} '{name}' --csv FILE", print::visible(&file));
+        tables::table(table, finding.tables(), &more)
     }
 }
 

@@ -219,3 +219,27 @@ fn a_run_that_is_stopped_says_how_to_go_on() {
     assert!(said.contains("the same command goes on from there"), "{said}");
     assert!(!folder.path().join("report.html").exists());
 }
+
+/// Files of cases are looked at as all others are: a pipe or a device is not waited for, and nothing is read without end.
+#[cfg(unix)]
+#[test]
+fn cases_from_pipes_and_devices_are_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let large = folder.path().join("large.jsonl");
+    std::fs::File::create(&large).unwrap().set_len(1 << 33).unwrap();
+    let out = folder.path().join("out").display().to_string();
+    for (cases, expected) in [
+        (pipe.display().to_string(), "it is a pipe, expected a regular file"),
+        ("/dev/zero".to_owned(), "it is a device, expected a regular file"),
+        (large.display().to_string(), "it has 8589934592 bytes, expected at most 268435456"),
+    ] {
+        for first in ["explain", "evaluate", "record"] {
+            let said =
+                mmlens([first, &model("llava-a"), "--cases", &cases, "--ask", "Is it red?", "--out", &out])
+                    .refused();
+            assert!(said.contains(&cases) && said.contains(expected), "{first}: {said}");
+        }
+    }
+}

@@ -240,3 +240,18 @@ fn more_positions_than_a_model_was_made_for_are_spoken_of() {
     ]);
     assert!(explained.out.contains("\"beyond\""), "{explained:?}");
 }
+
+/// Boxes are read in the format that is named, on one picture; what names none says so.
+#[test]
+fn boxes_of_an_answer_are_read() {
+    let picture = crate::support::picture("square");
+    let ask = ["ask", "--image", &picture, "--ask", "what colour is the square ?", "--boxes", "qwen2-vl"];
+    let answer = mmlens(ask.into_iter().chain(["--json"])).json();
+    assert_eq!(answer["boxes"], json!({ "text": answer["answer"], "spans": [] }), "{answer}");
+    let said = mmlens(ask).well();
+    assert_eq!(said, format!("{}\n(no boxes)\n", answer["answer"].as_str().unwrap()));
+    let two = mmlens(ask.into_iter().chain(["--image", &picture])).refused();
+    assert_eq!(two, "`--boxes` reads boxes on one picture; 2 are given");
+    let other = mmlens(["ask", "--image", &picture, "--ask", "what ?", "--boxes", "qwen"]);
+    assert!(other.code == Some(2) && other.err.contains("qwen2.5-vl"), "{}", other.err);
+}

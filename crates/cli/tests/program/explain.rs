@@ -394,9 +394,11 @@ fn places_that_cannot_be_written() {
     fs::write(&file, "").unwrap();
     let ask = ["--image", &picture("square"), "--ask", "Is it red?"];
     let said = explain(&model("llava-a"), &file, &ask).refused();
-    assert!(said.starts_with(&format!("cannot make {}", file.display())), "{said}");
-    let said = explain(&model("llava-a"), &file.join("inside"), &ask).refused();
-    assert!(said.starts_with("cannot make "), "{said}");
+    let (found, expected) = (file.display(), "is a file, expected a folder or nothing");
+    assert_eq!(said, format!("cannot write into {found}: {found} {expected}"));
+    let inside = file.join("inside");
+    let said = explain(&model("llava-a"), &inside, &ask).refused();
+    assert_eq!(said, format!("cannot write into {}: {found} {expected}", inside.display()));
 }
 
 #[test]

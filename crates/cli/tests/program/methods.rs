@@ -1,7 +1,9 @@
 //! `mmlens methods` and `mmlens explain --dry-run`: what is told before anything runs.
 
-use mmlens::core::Form;
-use mmlens::{FITS, METHODS};
+use std::collections::BTreeSet;
+
+use mmlens::core::{Form, Leaf};
+use mmlens::{FITS, METHODS, TOOLS};
 use serde_json::Value;
 
 use crate::support::{fixtures, mmlens, model, picture};
@@ -39,7 +41,7 @@ fn every_method_is_listed_and_told_whole() {
         assert!(mmlens(["methods", fit.card.short]).well().contains("mmlens fit METHOD"));
     }
     let all = mmlens(["methods", "--json"]).json();
-    assert_eq!(all.as_array().unwrap().len(), METHODS.len() + FITS.len());
+    assert_eq!(all.as_array().unwrap().len(), METHODS.len() + FITS.len() + TOOLS.len());
     // Under the leaf that each belongs to.
     for told in all.as_array().unwrap() {
         let above: Vec<&str> =
@@ -49,59 +51,81 @@ fn every_method_is_listed_and_told_whole() {
     }
 }
 
-/// What every room of the survey has to have.
-const TENANTS: [(&str, &[&str]); 7] = [
-    ("data: input", &["modality-ablation", "minimal-pairs"]),
+/// What stands at every leaf of the survey: its methods, and its tools. An entry more or less in the program is an entry more or less here.
+const TENANTS: [(&str, &[&str], &[&str]); 11] = [
+    (
+        "data: input",
+        &["modality-ablation", "minimal-pairs"],
+        &["foils", "counterfactual-scenes", "maps-of-people"],
+    ),
+    ("data: output", &[], &["grounded-text", "rationales", "sentences"]),
+    ("data: benchmark", &[], &["readers", "scorers", "metrics"]),
+    ("data: modality", &[], &["recordings", "clips", "tones-world"]),
     (
         "model: token",
         &[
-            "attention-maps",
-            "token-ablation",
-            "nearest-words",
-            "latent-lens",
-            "sinks-and-registers",
+            "integrated-gradients",
             "occlusion",
             "kernel-shap",
+            "smooth-grad",
+            "attention-maps",
+            "sinks-and-registers",
+            "sinks-over-cases",
+            "nearest-words",
+            "latent-lens",
+            "token-ablation",
+            "token-ablation-over-cases",
         ],
+        &[],
     ),
     (
         "model: feature",
         &[
+            "modality-gap",
             "embedding-parts",
             "text-span",
             "splice",
-            "modality-gap",
-            "concepts",
-            "sparse-autoencoder",
             "project-away",
-            "inlp",
             "linear-probe",
+            "concepts",
+            "inlp",
+            "sparse-autoencoder",
         ],
+        &[],
     ),
     (
         "model: neuron",
         &[
             "exemplars",
-            "network-dissection",
-            "clip-dissect",
-            "multimodal-neurons",
-            "value-vectors",
             "lape",
             "selectivity",
             "group-ablation",
+            "value-vectors",
+            "multimodal-neurons",
+            "network-dissection",
+            "clip-dissect",
         ],
+        &[],
     ),
     (
         "model: layer",
         &[
-            "causal-tracing",
+            "attention-rollout",
             "head-measures",
-            "tuned-lens",
-            "layer-skipping",
             "attention-by-depth",
+            "layer-skipping",
             "logit-lens",
+            "direct-logit-attribution",
+            "activation-patching",
+            "causal-tracing",
+            "attribution-patching",
+            "attention-knockout",
+            "edge-attribution",
+            "path-patching",
             "cka",
+            "tuned-lens",
         ],
+        &["sites", "activations"],
     ),
     (
         "model: architecture",
@@ -127,22 +151,76 @@ const TENANTS: [(&str, &[&str]); 7] = [
             "sparse-head",
             "prototype-head",
         ],
+        &["what-if", "two-models", "comparison"],
     ),
     (
         "training and inference: training",
-        &["tracin", "trak", "gradient-similarity", "feature-similarity", "bm25", "checkpoint-difference"],
+        &["checkpoint-difference", "tracin", "trak", "gradient-similarity", "feature-similarity", "bm25"],
+        &["recorder", "right-reasons"],
+    ),
+    (
+        "training and inference: inference",
+        &[
+            "visual-contrastive-decoding",
+            "pay-attention-to-image",
+            "contrasting-layers",
+            "token-entropy",
+            "semantic-entropy",
+            "self-consistency",
+            "calibration",
+            "early-answering",
+            "in-context-ablation",
+            "contrastive-activation-addition",
+        ],
+        &["decoders"],
     ),
 ];
 
 #[test]
-fn every_room_has_its_methods() {
+fn every_leaf_has_what_is_listed_and_nothing_else() {
     let all = mmlens(["methods", "--json"]).json();
-    let of = |id: &str| all.as_array().unwrap().iter().find(|told| told["id"] == id);
-    for (leaf, ids) in TENANTS {
-        for id in ids {
-            assert_eq!(of(id).unwrap_or_else(|| panic!("no {id}"))["leaf"], leaf, "{id}");
+    let listed = |leaf: &str, what: &str| -> BTreeSet<String> {
+        let of = |told: &&Value| told["leaf"] == leaf && told["what"] == what;
+        all.as_array()
+            .unwrap()
+            .iter()
+            .filter(of)
+            .map(|told| told["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let (mut counted, table) = (0, mmlens(["methods"]).well());
+    assert_eq!(TENANTS.map(|(leaf, ..)| leaf.to_owned()), Leaf::ALL.map(|leaf| leaf.to_string()));
+    for (leaf, methods, tools) in TENANTS {
+        assert!(methods.len() + tools.len() > 0, "{leaf} is empty");
+        for (what, ids) in [("method", methods), ("tool", tools)] {
+            let wanted: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+            assert_eq!(wanted.len(), ids.len(), "{leaf}: an id stands twice");
+            assert_eq!(listed(leaf, what), wanted, "{leaf}: {what}s");
+            counted += ids.len();
+        }
+        // The table says the same under the same heading.
+        let below: Vec<&str> =
+            table.lines().skip_while(|line| *line != leaf).take_while(|line| !line.is_empty()).collect();
+        for id in methods.iter().chain(tools) {
+            let told = |line: &&str| line.split([' ', ':']).any(|word| word == *id);
+            assert!(below.iter().any(told), "{leaf}: {id} in\n{}", below.join("\n"));
         }
     }
+    assert_eq!(all.as_array().unwrap().len(), counted);
+}
+
+#[test]
+fn a_tool_says_how_it_is_reached() {
+    for tool in TOOLS {
+        let page = mmlens(["methods", tool.id]).well();
+        for part in [tool.question, tool.reach.text(), &tool.leaf.to_string()] {
+            assert!(page.contains(part), "{part} in\n{page}");
+        }
+    }
+    let told = mmlens(["methods", "rationales", "--json"]).json();
+    assert_eq!((&told["what"], &told["library"]), (&"tool".into(), &"mmlens::data::rationale".into()));
+    let said = mmlens(["methods", "rationale"]).refused();
+    assert_eq!(said, "no method is called `rationale` (did you mean `rationales`?)");
 }
 
 /// What a setting may be is what its check says.
@@ -178,7 +256,7 @@ fn a_model_allows_what_it_runs() {
     let told = mmlens(["methods", "--model", "shapes-clip", "--json"]).json();
     let of = |short: &str| told.as_array().unwrap().iter().find(|own| own["short"] == short).unwrap().clone();
     assert_eq!((&of("ig")["allowed"], &of("ig")["model"]), (&true.into(), &"shapes-clip".into()));
-    let refused = of("values");
+    let refused = of("token-entropy");
     assert_eq!(refused["allowed"], Value::Bool(false));
     let reason = refused["reason"].as_str().unwrap().to_owned();
     let folder = tempfile::tempdir().unwrap();
@@ -191,13 +269,13 @@ fn a_model_allows_what_it_runs() {
         "--text",
         "a red square",
         "--method",
-        "values",
+        "token-entropy",
     ];
     let said = mmlens(run.into_iter().chain(["--out", &out])).refused();
-    assert_eq!(said, format!("--method values: {reason}"));
+    assert_eq!(said, format!("--method token-entropy: {reason}"));
     let table = mmlens(["methods", "--model", "shapes-clip"]).well();
     assert!(table.contains("\nnot on shapes-clip:\n") && table.contains(&reason), "{table}");
-    let page = mmlens(["methods", "values", "--model", "shapes-clip"]).well();
+    let page = mmlens(["methods", "token-entropy", "--model", "shapes-clip"]).well();
     assert!(page.contains(&format!("no: {reason}")), "{page}");
     // The same model as everywhere, by its place.
     let gemma = fixtures().join("gemma2-a/model").display().to_string();

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use mmlens::files::{State, look};
 use mmlens::finding::Finding;
+#[cfg(unix)]
+use mmlens_testkit::ReadOnly;
 use mmlens_testkit::kill_again_and_again;
+use serde_json::json;
 
 use crate::support::{Said, args, command, copy, mmlens, model, picture};
 
@@ -52,8 +55,64 @@ fn weights_and_pictures_are_not_written_over() {
     assert!(said.ends_with("picture.png, which is read here"), "{said}");
     fs::remove_file(&image).unwrap();
     assert_eq!(contents(folder.path()), before);
-    // Any other place is free, also beside the weights.
-    trace(folder.path(), &folder.path().join("trace.out"), &[]).well();
+    // Any other place is free, also a folder in the model's.
+    fs::create_dir(folder.path().join("mine")).unwrap();
+    trace(folder.path(), &folder.path().join("mine/trace.out"), &[]).well();
+}
+
+/// One rule for all that writes: nothing into the folder of a model, be it a name that is free.
+#[test]
+fn no_command_writes_into_the_folder_of_a_model() {
+    let folder = copy("llava-a");
+    let before = contents(folder.path());
+    let cases = tempfile::tempdir().unwrap();
+    let lines = cases.path().join("c.jsonl");
+    fs::write(&lines, json!({ "image": picture("square"), "ask": "Red?" }).to_string()).unwrap();
+    let (own, cases) = (folder.path().to_str().unwrap(), lines.to_str().unwrap());
+    let texts = ["--texts", cases];
+    let ways: [(&str, &[&str]); 7] = [
+        ("explain", &["--image", &picture("square"), "--ask", "Red?"]),
+        ("explain", &["--cases", cases, "--method", "rollout"]),
+        ("explain", &["--cases", cases, "--method", "cka"]),
+        ("evaluate", &["--cases", cases, "--method", "rollout"]),
+        ("record", &texts),
+        ("fit", &["probe", "--cases", cases]),
+        ("bench", &["--reader", "jsonl", "--data", cases, "--map", "id=ask,image=image,question=ask"]),
+    ];
+    let into = format!("cannot write into {own}: it is {own}, which is read here");
+    for (command, more) in ways {
+        let model: &[&str] = if command == "fit" { &["--model", own] } else { &[own] };
+        let fixed: Vec<&str> = [&[command], more, &["--out", own]].concat();
+        let said =
+            mmlens(args(&fixed[..1]).into_iter().chain(args(&[&fixed[1..], model].concat()))).refused();
+        assert_eq!(said, into, "{command} {more:?}");
+    }
+    let place = folder.path().join("trace.out");
+    let said = trace(folder.path(), &place, &[]).refused();
+    assert_eq!(said, format!("cannot write {}: it would lie in {own}, which is read here", place.display()));
+    assert_eq!(contents(folder.path()), before);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before.len(), "no folder was made");
+}
+
+/// A file where the folder is to be is told at once, with what is there and what should be: before a model is opened.
+#[test]
+fn a_folder_that_is_a_file_is_told_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = folder.path().join("c.jsonl");
+    fs::write(&lines, json!({ "image": picture("square"), "ask": "Red?" }).to_string()).unwrap();
+    let file = lines.to_str().unwrap();
+    let one = ["--image", &picture("square"), "--ask", "Red?"].map(str::to_owned);
+    let many = ["--cases", file].map(str::to_owned);
+    for more in [one.as_slice(), &many] {
+        for out in [lines.clone(), lines.join("new")] {
+            let fixed = ["explain", &model("llava-a"), "--method", "rollout", "--out", out.to_str().unwrap()];
+            let said = mmlens(args(&fixed).into_iter().chain(more.iter().cloned())).refused();
+            let expected = "is a file, expected a folder or nothing";
+            assert_eq!(said, format!("cannot write into {}: {file} {expected}", out.display()));
+        }
+    }
+    let evaluate = ["evaluate", &model("llava-a"), "--cases", file, "--out", file];
+    assert!(mmlens(args(&evaluate)).refused().ends_with("is a file, expected a folder or nothing"));
 }
 
 #[test]
@@ -157,6 +216,86 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
     kill_again_and_again(longest, start, look_at, ended);
 }
 
+/// Two pictures, each explained into a folder of its own.
+fn explain_both(pictures: &Path, out: &Path) -> Command {
+    let mut command = command();
+    command.args(args(&[
+        "explain",
+        &model("llava-a"),
+        "--ask",
+        "Is it red?",
+        "--method",
+        "rollout,occlusion",
+    ]));
+    command.args(["--cases".as_ref(), pictures.as_os_str(), "--out".as_ref(), out.as_os_str()]);
+    command
+}
+
+/// What a run over cases found, by case and file: all but what says where it lies and how long it took.
+fn found(out: &Path, cases: &[&str]) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for case in cases {
+        for (name, bytes) in contents(&out.join(case)) {
+            let told = ["explained.json", "manifest.json"].iter().any(|own| name == Path::new(own));
+            if !told {
+                all.insert(Path::new(case).join(name), bytes);
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn a_run_over_cases_that_is_killed_again_and_again_ends_with_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pictures, cases) = (folder.path().join("pictures"), ["square.png", "tall.png", "wide.png"]);
+    fs::create_dir(&pictures).unwrap();
+    for case in cases {
+        fs::copy(picture(case.trim_end_matches(".png")), pictures.join(case)).unwrap();
+    }
+    let whole = folder.path().join("whole");
+    let begun = std::time::Instant::now();
+    assert!(explain_both(&pictures, &whole).output().unwrap().status.success());
+    // Half of what all of it takes: most jobs are killed more than once.
+    let longest = (begun.elapsed() / 2).max(Duration::from_millis(50));
+    let expected = found(&whole, &cases);
+    assert_eq!(expected.len(), 15, "{:?}", expected.keys());
+    let out = |job: usize| folder.path().join(job.to_string());
+    let look_at = |job| {
+        for case in cases.iter().map(|case| out(job).join(case)).filter(|case| case.is_dir()) {
+            all_whole(&case);
+            let state = look(&case).unwrap();
+            let name = case.file_name().unwrap();
+            let mut own = expected.iter().filter(|(file, _)| file.starts_with(name));
+            let there =
+                own.all(|(file, bytes)| fs::read(out(job).join(file)).is_ok_and(|found| found == *bytes));
+            assert!(state.state != State::Whole || there, "{}: {state:?}", case.display());
+        }
+    };
+    let ended = |job: usize| {
+        assert!(found(&out(job), &cases) == expected, "job {job}");
+        for case in cases {
+            let state = look(out(job).join(case)).unwrap();
+            assert_eq!((state.state, state.unfinished), (State::Whole, false), "job {job}, {case}");
+        }
+    };
+    kill_again_and_again(longest, |job| explain_both(&pictures, &out(job)), look_at, ended);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_may_only_be_read_is_said() {
+    let folder = ReadOnly::new();
+    for out in [folder.path().to_owned(), folder.path().join("new")] {
+        let output = folder.kept_from(explain(&out)).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let last = said.lines().last().unwrap_or_default();
+        assert!(last.contains(&out.display().to_string()) && last.contains("Permission denied"), "{said}");
+    }
+    assert_eq!(folder.names(), Vec::<PathBuf>::new());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_full_disk_leaves_the_run_before() {
@@ -208,13 +347,31 @@ fn a_full_disk_leaves_the_run_before() {
 #[test]
 fn two_runs_do_not_share_a_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let held = mmlens::files::RunFolder::begin(folder.path(), BTreeMap::new(), []).unwrap();
+    // It is at work for many seconds; the second is told of it at once.
+    let mut first = explain(folder.path());
+    first.args(["--method", "ig", "--set", "ig.steps=4096"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut first = first.spawn().unwrap();
+    let journal = folder.path().join("mmlens-unfinished/files.jsonl");
+    let begun = std::time::Instant::now();
+    while fs::read(&journal).unwrap_or_default().is_empty() {
+        assert!(first.try_wait().unwrap().is_none(), "it ended before it was looked at");
+        assert!(begun.elapsed() < Duration::from_secs(300), "it does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let output = explain(folder.path()).output().unwrap();
+    let still = first.try_wait().unwrap().is_none();
+    first.kill().unwrap();
+    first.wait().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(said, format!("error: {} is being written into by another run\n", folder.path().display()));
+    assert!(still, "the first ended too soon");
+    assert!(
+        said.ends_with(&format!("error: {} is being written into by another run\n", folder.path().display())),
+        "{said}"
+    );
     assert_eq!(output.status.code(), Some(1));
-    drop(held);
+    // What the killed one held is free.
     assert!(explain(folder.path()).output().unwrap().status.success());
+    assert_eq!(look(folder.path()).unwrap().state, State::Whole);
 }
 
 /// A run goes on with what another left only where configs, tokenizers and templates are what they were.

@@ -16,6 +16,7 @@ mod rerun;
 mod setting;
 mod split;
 pub mod table;
+mod tool;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ pub use on::{On, Shared};
 pub use rerun::{Rerun, RerunError, heard_again, rerun};
 pub use setting::Setting;
 pub use split::Split;
+pub use tool::{Reach, Tool};
 pub use watch::{Unwatched, Watch, step};
 
 use crate::site::closest;

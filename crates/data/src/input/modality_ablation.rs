@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A modality is replaced by that of another case, `p_r(i)`, where `p_r` is a permutation of the cases drawn anew for each `r` (a case may keep its own:
-//! 1 in `n` does); or once (`R = 1`) by what holds nothing: the mean colour of the picture, words that nobody attends to.
+//! 1 in `n` does); or once (`R = 1`) by what holds nothing: the mean colour of the picture (a recording without a sound: zeros, listened to as a recording is, padding and all), words that nobody attends to.
 //!
 //! What the model chooses among the classes `c` of the data set is `argmax_c s(c)`, the first of equals:
 //!

@@ -11,10 +11,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use mmlens_files::{open, parse_json, read};
+use mmlens_files::{lines, open, parse_json, read};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -179,6 +178,9 @@ struct Vcr {
     rationale_label: usize,
 }
 
+/// The most bytes of a line of VCR; the longest known has some ten thousand.
+const MOST_LINE: u64 = 1 << 24;
+
 #[derive(Deserialize)]
 struct Metadata {
     /// x0, y0, x1, y1, and how sure.
@@ -194,7 +196,9 @@ pub fn vcr(
     pictures: impl AsRef<Path>,
 ) -> Result<impl Iterator<Item = Result<Rationale, ReadError>>, ReadError> {
     let (file, pictures) = (file.as_ref().to_owned(), pictures.as_ref().to_owned());
-    let lines = BufReader::new(opened(&file)?).lines();
+    let fault =
+        |error: std::io::Error| ReadError { file: file.clone(), line: None, reason: error.to_string() };
+    let lines = lines(file.clone(), MOST_LINE).map_err(fault)?;
     Ok((1..).zip(lines).map(move |(line, text)| {
         let fault = |reason: String| ReadError { file: file.clone(), line: Some(line), reason };
         let text = text.map_err(|error| fault(error.to_string()))?;

@@ -28,7 +28,7 @@
 //! | `effect by draw` | step, concept | as above | aside |
 //!
 //! # Settings
-//! - `pictures`: what stands in the place of pictures: `another`, those of another case of the data set; `mean-colour`. `null`: another where there is a data set, else the mean colour.
+//! - `pictures`: what stands in the place of pictures: `another`, those of another case of the data set; `mean-colour` (of a recording, one without a sound: zeros, listened to as a recording is, padding and all). `null`: another where there is a data set, else the mean colour.
 //! - `words`: `another`; `unattended`, they stay but nobody attends to them. `null`, as above.
 //! - `draws`: 8 stand-ins, or as many other cases as there are. Words of a draw are those of the next case drawn, so that the two do not belong together.
 //! - `measured`: `log-odds`, or `objective`, as the case has it. `null`: log-odds where the objective is about tokens.

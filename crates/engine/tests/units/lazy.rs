@@ -62,6 +62,7 @@ impl Alive {
     fn new(count: &Arc<Mutex<(usize, usize)>>) -> Self {
         let mut counted = count.lock().unwrap();
         counted.0 += 1;
+        // no NaN: whole numbers
         if counted.0 > counted.1 {
             counted.1 = counted.0;
         }

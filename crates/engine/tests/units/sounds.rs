@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use mmlens_core::finding::{HeardUnit, Labels, Modality, Tolerance};
 use mmlens_core::sound::Sound;
-use mmlens_core::{Baseline, Inputs, Sample, Seed, Subject, Words};
-use mmlens_engine::{Absent, Coalition, Hiding, UnitError, Units, Veiled};
+use mmlens_core::{Baseline, Inputs, On, Sample, Seed, Site, Subject, Words};
+use mmlens_engine::{
+    Absent, Coalition, Hiding, Positions, UnitError, Units, Veiled, row_count, rows_of, rows_shown,
+};
 use mmlens_testkit::Toy;
 use proptest::prelude::*;
 
@@ -73,6 +75,30 @@ fn windows_over_a_spectrogram_lie_on_it() {
     let hidden = without(&toy, &sample, &inputs, marked(units), 2);
     let touched = changed(&hidden, &heard(&inputs));
     assert_eq!(touched, [(0, 10), (0, 11), (0, 12), (1, 10), (1, 11), (1, 12)]);
+}
+
+/// Rows of a tower that hears are those that hold some of the sound, whichever positions are asked for, and of each recording its own.
+#[test]
+fn what_is_padded_is_no_row() {
+    let toy = Toy::curved(3).with_ears();
+    // 620 ms are 13 of 20 frames, and 120 ms are 3: a position of the tower has two of them, one of the features four.
+    let inputs = toy.encode(&sample(vec![sound(620, 0.9), sound(120, 0.9)])).unwrap();
+    for (site, wanted) in [
+        ("audio.blocks.0.resid_post", vec![0, 1, 2, 3, 4, 5, 6, 10, 11]),
+        ("audio.blocks.0.mlp.post", vec![0, 1, 2, 3, 4, 5, 6, 10, 11]),
+        ("audio.features", vec![0, 1, 2, 3, 5]),
+    ] {
+        let site: Site = site.parse().unwrap();
+        for positions in [Positions::All, Positions::Recordings] {
+            let on = On::new(&toy);
+            let held = rows_of((&on, "test"), &inputs, site, &positions).unwrap();
+            assert_eq!(held.places, wanted, "{site}");
+            assert!(held.shows.iter().all(|shows| shows.patch().is_some()), "{site}");
+            assert_eq!(held.rows().count(), wanted.len(), "{site}");
+            assert_eq!(row_count((&on, "test"), &inputs, site, &positions).unwrap(), wanted.len());
+            assert_eq!(rows_shown((&on, "test"), &inputs, site, &positions).unwrap().0, wanted);
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! An area of zero: the chain changed nothing, and tells a story of an answer that was there before it. One of 1: without its last sentence the answer is another. Two more tests of the same kind: the chain
-//! replaced by dots, as many tokens as it had, is thinking time without thoughts; and a sentence replaced by a mistaken one, from which the model goes on by itself, is a chain that should lead elsewhere.
+//! replaced by filler (dots), as many tokens as it had, is thinking time without thoughts; and a sentence replaced by a mistaken one, from which the model goes on by itself, is a chain that should lead elsewhere.
 //!
 //! # In and out
 //! In: a [`Case`] of one row with a chain of thought as its answer: the model's own, or any. Out:
@@ -19,7 +19,7 @@
 //! | `log probability` | step | log probability | of `y_n`'s tokens behind as many sentences, which moves before the answer does |
 //! | `area over the curve` | | ratio | as above |
 //! | `answer` | step | texts | `y_k` |
-//! | `instead` | concept | ratio | whether the answer is the same with `dots` in place of the chain, and with each mistake |
+//! | `instead` | concept | ratio | whether the answer is the same with `filler` in place of the chain, and with each mistake |
 //! | `instead log probability` | concept | log probability | of `y_n`'s tokens then |
 //! | `sentences` | step | texts | aside: of the chain |
 //! | `chains` | concept | texts | aside: what stood in its place |
@@ -28,6 +28,7 @@
 //!
 //! # Settings
 //! - `ask`: `" So the answer is"`, what stands between the chain and the answer.
+//! - `filler`: `" ..."`, as in the paper: text that is repeated in the place of the chain, until it is as many tokens or just more.
 //! - `max_new`: 8 tokens of an answer at most.
 //! - `mistakes`: none; or `{"at": 1, "sentence": "It is blue."}`: sentence `at`, counted from 0, is replaced by this, and what follows is written anew.
 //! - `chain`: 64 tokens at most of what is written anew behind a mistake.
@@ -36,17 +37,20 @@
 //! `n + 2` answers, one more for each mistake with the chain behind it, and the same tokens once more behind each for the log-probability: `2 (n + 2 + mistakes) max_new + mistakes chain` rows at most. Memory: one pass.
 //!
 //! # Errors
-//! Making: [`AnalysisError::Setting`] for no tokens, a mistake without words. Running: [`AnalysisError::Input`] for a case without a chain, a mistake beyond its sentences, a subject that writes no answers, a case of
+//! Making: [`AnalysisError::Setting`] for no tokens, a mistake or filler without words. Running: [`AnalysisError::Setting`] for words of `ask`, `filler` or `mistakes` that the model's vocabulary does not have, as small
+//! ones have neither the dots nor the `ask` of the paper; [`AnalysisError::Input`] for a case without a chain, a mistake beyond its sentences, a subject that writes no answers, a case of
 //! several rows; whatever writing reports; [`AnalysisError::Memory`], [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
 //! - A chain that is not needed may still be true, and one that is needed may be a lie that is believed: the test is of dependence, not of truth (Jacovi, Goldberg: Towards Faithfully Interpretable NLP Systems. ACL
 //!   2020. <https://arxiv.org/abs/2004.03685>).
 //! - Larger models need their chains less on the same task (Lanham et al., section 5): a small area is no sign of a worse explanation across models.
-//! - A chain cut in the middle is text that no training has: an answer may change for its form. Compare the change of `log probability`, and the dots.
+//! - A chain cut in the middle is text that no training has: an answer may change for its form. Compare the change of `log probability`, and the filler.
+//! - Filler is text that no training has either, and words of another kind than the paper's dots may mean something: the finding says which stood there (`chains`).
 //!
 //! # Agreement
-//! transformers 5.23 on `llava-a`: answers equal, log-probabilities of three tokens 7.4e-6 apart at most. Identities tested: with the whole chain the answer is the same; a mistake that is the sentence itself, with nothing
+//! transformers 5.23 on `llava-a`, and on `gpt2-a` with other filler: answers equal, log-probabilities of three tokens 7.4e-6 and 1.8e-6 apart at most. Both models that ship run with `ask` and `filler` in their words; neither
+//! was trained on a chain. Identities tested: with the whole chain the answer is the same; a mistake that is the sentence itself, with nothing
 //! behind it, changes nothing; log-probabilities are those of the objective of one pass.
 //!
 //! # Reference
@@ -67,7 +71,7 @@
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Copies, Cost, Generated, Generation, HookError,
-    Inputs, Leaf, On, Part, Plan, Point, Reply, Sample, Site,
+    Inputs, Leaf, On, Part, Plan, Point, Reply, Sample, Site, SubjectError,
 };
 use mmlens_engine::Progress;
 use mmlens_engine::distribution::log_probabilities;
@@ -110,6 +114,8 @@ pub struct Mistake {
 pub struct Settings {
     /// What stands between the chain and the answer.
     pub ask: String,
+    /// What is repeated in the place of the chain.
+    pub filler: String,
     /// The most tokens of an answer.
     pub max_new: usize,
     /// Sentences that are replaced, each by itself.
@@ -120,7 +126,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ask: " So the answer is".to_owned(), max_new: 8, mistakes: Vec::new(), chain: 64 }
+        Self {
+            ask: " So the answer is".to_owned(),
+            filler: " ...".to_owned(),
+            max_new: 8,
+            mistakes: Vec::new(),
+            chain: 64,
+        }
     }
 }
 
@@ -148,6 +160,11 @@ fn sentences(text: &str) -> Vec<String> {
     found
 }
 
+/// How many tokens a text is.
+fn length(on: &On<'_>, text: &str) -> Result<usize, AnalysisError> {
+    Ok(on.subject().tokens(text)?.len())
+}
+
 fn ended(text: Option<&String>) -> bool {
     text.is_some_and(|text| text.trim_end().ends_with(['.', '!', '?']))
 }
@@ -169,7 +186,27 @@ impl EarlyAnswering {
             let found = format!("a mistake is at {}, and the chain has {} sentences", beyond.at, chain.len());
             return Err(input(&CARD, "mistakes in sentences of the chain, counted from 0", found));
         }
+        self.sayable(on, case, &chain.concat())?;
         Ok(chain)
+    }
+
+    /// Refuses a setting whose words the model does not have; what else is wrong with the case, it says itself.
+    fn sayable(&self, on: &On<'_>, case: &Case, chain: &str) -> Result<(), AnalysisError> {
+        Self::behind(on, &case.sample, "")?;
+        Self::behind(on, &case.sample, chain)?;
+        let filler = self.filler(on, chain)?;
+        let said = [("ask", self.settings.ask.as_str()), ("filler", filler.as_str())];
+        let mistakes = self.settings.mistakes.iter().map(|own| ("mistakes", own.sentence.as_str()));
+        for (name, text) in said.into_iter().chain(mistakes).filter(|(_, text)| !text.trim().is_empty()) {
+            match Self::behind(on, &case.sample, text) {
+                Err(AnalysisError::Subject(SubjectError::Sample { .. })) => {
+                    let expected = "it must be of words that the model has, and its vocabulary lacks some";
+                    return Err(setting(&CARD, name, format!("`{text}`"), expected));
+                }
+                other => other?,
+            };
+        }
+        Ok(())
     }
 
     /// A prompt with a chain behind it.
@@ -219,11 +256,10 @@ impl EarlyAnswering {
         Ok(sum as f32)
     }
 
-    /// Dots, as many tokens as a text has or just more.
-    fn dots(on: &On<'_>, chain: &str) -> Result<String, AnalysisError> {
-        let count = |text: &str| on.subject().tokens(text).map(|tokens| tokens.len());
-        let one = count(" ...")?.max(1); // no NaN: whole numbers
-        Ok(" ...".repeat(count(chain)?.div_ceil(one)))
+    /// Filler of as many tokens as a text has, or just more.
+    fn filler(&self, on: &On<'_>, chain: &str) -> Result<String, AnalysisError> {
+        let one = length(on, &self.settings.filler)?.max(1); // no NaN: whole numbers
+        Ok(self.settings.filler.repeat(length(on, chain)?.div_ceil(one)))
     }
 
     /// The chain with a mistake in it, and what the model writes behind.
@@ -252,6 +288,10 @@ impl Analysis for EarlyAnswering {
     fn new(settings: Settings) -> Result<Self, AnalysisError> {
         if settings.max_new == 0 {
             return Err(setting(&CARD, "max_new", 0, "it must be at least 1"));
+        }
+        if settings.filler.trim().is_empty() {
+            let found = format!("`{}`", settings.filler);
+            return Err(setting(&CARD, "filler", found, "there must be a word in it"));
         }
         match settings.mistakes.iter().find(|mistake| mistake.sentence.trim().is_empty()) {
             Some(empty) => {
@@ -288,7 +328,9 @@ impl Analysis for EarlyAnswering {
         let none = || HookError::NoOutput("an answer".to_owned());
         let tokens = behind.last().map(|(_, said)| said.tokens.clone()).ok_or_else(none)?;
         let whole = behind.last().map(|(_, said)| normalised(&said.text)).ok_or_else(none)?;
-        let mut chains = vec![("dots".to_owned(), Self::dots(on, &chain.concat())?)];
+        let filler = self.filler(on, &chain.concat())?;
+        let long = [length(on, &filler)?, length(on, &chain.concat())?];
+        let mut chains = vec![("filler".to_owned(), filler)];
         for (number, mistake) in mistakes.iter().enumerate() {
             let name = format!("mistake {number} at {}", mistake.at);
             chains.push((name, self.mistaken(on, &case.sample, (chain.as_slice(), mistake))?));
@@ -318,12 +360,18 @@ impl Analysis for EarlyAnswering {
             Labelled::texts("sentences", vec![Axis::count(Role::Step, count)], chain.clone())?.aside(),
             Labelled::texts("chains", concepts(), written)?.aside(),
         ];
-        Ok(Answer::new(tables, [Site::of(Part::Text, Point::Logits)]).cautioned(cautions(&kept, count)))
+        Ok(Answer::new(tables, [Site::of(Part::Text, Point::Logits)]).cautioned(cautions(&kept, count, long)))
     }
 }
 
-fn cautions(kept: &[f32], count: usize) -> Vec<Caution> {
+fn cautions(kept: &[f32], count: usize, [filler, chain]: [usize; 2]) -> Vec<Caution> {
     let mut cautions = Vec::new();
+    if filler < chain {
+        let text = format!(
+            "the filler is {filler} tokens, and the chain {chain}: repeated it runs together, and leaves less time than the chain"
+        );
+        cautions.push(Caution::new(CautionKind::Other, filler as f32, text));
+    }
     if kept.iter().all(|same| *same == 1.0) {
         let text = format!(
             "the answer is the same behind each of 0 to {count} sentences: nothing here shows that the chain was used"

@@ -40,7 +40,7 @@
 //! - At a low temperature draws are one draw: agreement is high by construction. Compare `share of the greedy answer`.
 //!
 //! # Agreement
-//! transformers 5.23 and NumPy on `llava-a`, twelve answers drawn from the same numbers: answers, votes, agreement and lead equal. Identities tested: votes sum to the draws; near temperature zero agreement is 1 and the answer is the greedy one; another order of the same
+//! transformers 5.23 and NumPy on `llava-a` and `llama-b` (words alone, the greedy answer not the most frequent one), twelve answers drawn from the same numbers: answers, votes, agreement and lead equal. Identities tested: votes sum to the draws; near temperature zero agreement is 1 and the answer is the greedy one; another order of the same
 //! draws changes no count.
 //!
 //! # Reference

@@ -43,7 +43,8 @@
 //! - Entropy depends on the temperature, and its estimate from a few draws lies below that of many. Compare runs of the same `draws` alone.
 //!
 //! # Agreement
-//! transformers 5.23 and NumPy on `llava-a`: twelve answers drawn from the same numbers are equal, entropies by the formulas of the authors' code 5.3e-7 apart at most, log-probabilities 1.6e-6. The normalisation is that of SQuAD's script, on 12 texts. Identities tested: from 0 to `ln n`; shares sum
+//! transformers 5.23 and NumPy on `llava-a` and `llama-b` (words alone): twelve answers drawn from the same numbers are equal, entropies by the formulas of the authors' code 5.3e-7 and 4.8e-7 apart at most, log-probabilities
+//! 1.6e-6 and 2.1e-6. The normalisation is that of SQuAD's script, on 12 texts. Identities tested: from 0 to `ln n`; shares sum
 //! to one; answers are those that drawing one by one gives; drawn at a temperature near zero all are the greedy answer.
 //!
 //! # Reference

@@ -35,12 +35,14 @@
 //!
 //! # When it misleads
 //! - A model that knows what to say may have many words for it: entropy of tokens is high where meaning is certain (Kuhn, Gal, Farquhar: Semantic Uncertainty. ICLR 2023.
-//!   <https://arxiv.org/abs/2302.09664>). See [`semantic_entropy`](super::semantic_entropy).
-//! - Low entropy is no knowledge: language alone makes the end of a phrase certain, whatever is in the picture. Compare with the picture gone ([`vcd`](crate::decoding::vcd), modality ablation).
-//! - Probabilities of models tuned on preferences are sharper than they are right (OpenAI: GPT-4 Technical Report, figure 8. 2023. <https://arxiv.org/abs/2303.08774>). See [`calibration`](super::calibration).
+//!   <https://arxiv.org/abs/2302.09664>). See [`semantic_entropy`](super::semantic_entropy). The finding says where `exp H` is at least 2, and how large it gets.
+//! - Low entropy is no knowledge: language alone makes the end of a phrase certain, whatever is in the picture. Compare with the picture gone ([`vcd`](crate::decoding::vcd), modality ablation). The finding says, where
+//!   there is a picture or a recording, how many tokens behind the answer's first have a `top probability` of at least 0.95, and how little they leave.
+//! - Probabilities of models tuned on preferences are sharper than they are right (OpenAI: GPT-4 Technical Report, figure 8. 2023. <https://arxiv.org/abs/2303.08774>). See [`calibration`](super::calibration). The finding
+//!   says where as much probability lies on another token than the one that stands there: either the answer is wrong there, or so sure a model is.
 //!
 //! # Agreement
-//! transformers 5.23 on `llava-a`, its greedy answer and another: entropies 2.2e-6 apart at most, probabilities and margins 9.2e-7. Identities tested: entropy from 0 to the logarithm of the vocabulary; the log-probability is the
+//! transformers 5.23 on `llava-a` and `llama-b` (words alone), their greedy answers and another: entropies 2.2e-6 and 1.3e-6 apart at most, probabilities and margins 9.2e-7 and 1.3e-6. Identities tested: entropy from 0 to the logarithm of the vocabulary; the log-probability is the
 //! objective's own; of a greedy answer `rank` is 0 and `probability` is `top probability`.
 //!
 //! # Reference
@@ -56,10 +58,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use mmlens_core::finding::{Axis, Labelled, Labels, Modality, Role, TokenLabel, Unit};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Labels, Modality, Role, TokenLabel, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, Capability, Card, Case, Copies, Cost, HookError, Inputs,
-    Leaf, LogitSelection, Objective, On, Part, Plan, Point, Position, Site,
+    Leaf, LogitSelection, Objective, On, Part, Plan, Point, Position, Sample, Site,
 };
 use mmlens_engine::Progress;
 use mmlens_engine::distribution::{entropy, largest, log_probabilities, rank};
@@ -161,7 +163,7 @@ impl Analysis for TokenEntropy {
         let mut tokens = opened.tokens;
         let (mut columns, mut words, mut shares): ([Vec<f32>; 5], _, _) =
             (Default::default(), Vec::new(), Vec::new());
-        let mut whole = 0.0;
+        let (mut whole, mut decided) = (0.0, Vec::new());
         for (step, at) in opened.at.iter().enumerate() {
             let logits = AnyTensor::new(trace.output().at(*at)?).finite_values("text.logits")?;
             let logs = log_probabilities(&logits);
@@ -187,6 +189,8 @@ impl Analysis for TokenEntropy {
             let margin = most.exp() - second.exp();
             let row = [entropy(&logs), most.exp(), margin, own.exp(), likelier as f64];
             columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value as f32));
+            let [entropy, top, .., rank] = row.map(|value| value as f32);
+            decided.push(Decided { entropy, top, rank });
         }
         progress.advance(1)?;
         let label = |token: &u32| TokenLabel::new(subject.token(*token), Modality::Text).with_id(*token);
@@ -208,6 +212,94 @@ impl Analysis for TokenEntropy {
         tables.push(Labelled::scalar("log probability", Unit::LogProbability, whole as f32));
         let perplexity = (-whole / tokens.len() as f64).exp();
         tables.push(Labelled::scalar("perplexity", Unit::Ratio, perplexity as f32));
-        Ok(Answer::new(tables, [Site::of(Part::Text, Point::Logits)]))
+        let cautions = cautions(&decided, perceives(&case.sample));
+        Ok(Answer::new(tables, [Site::of(Part::Text, Point::Logits)]).cautioned(cautions))
+    }
+}
+
+/// A model that chooses among as many tokens as this, evenly, may say one thing in several ways.
+const SEVERAL: f32 = 2.0;
+/// From this probability on of the likeliest token a model is sure.
+const SURE: f32 = 0.95;
+
+/// What decides a token.
+#[derive(Debug, Clone, Copy)]
+struct Decided {
+    entropy: f32,
+    /// The highest probability.
+    top: f32,
+    /// How many tokens are likelier than the one that stands there.
+    rank: f32,
+}
+
+/// Whether a sample shows or plays something.
+fn perceives(sample: &Sample) -> bool {
+    !(sample.pictures.is_empty() && sample.clips.is_empty() && sample.recordings.is_empty())
+}
+
+fn cautions(decided: &[Decided], perceives: bool) -> Vec<Caution> {
+    let (mut cautions, all) = (Vec::new(), decided.len());
+    let open: Vec<f32> =
+        decided.iter().map(|own| own.entropy.exp()).filter(|among| *among >= SEVERAL).collect();
+    let most = open.iter().copied().reduce(f32::max); // no NaN: of finite logits
+    if let Some(among) = most {
+        let text = format!(
+            "at {} of {all} tokens the model chooses among two or more, at one among as many as {among:.1} (exp of the entropy): they may be words \
+             for one thing, and the meaning certain. Semantic entropy tells",
+            open.len()
+        );
+        cautions.push(Caution::new(CautionKind::Other, among, text));
+    }
+    let sure: Vec<f32> = decided.iter().skip(1).map(|own| own.top).filter(|top| *top >= SURE).collect();
+    if perceives && !sure.is_empty() {
+        let left = sure.iter().map(|top| 1.0 - top).sum::<f32>() / sure.len() as f32;
+        let text = format!(
+            "at {} of {} tokens behind the first the likeliest has {SURE} of the probability or more ({left:.1e} is left, in the mean): the words \
+             before them can be the reason, whatever is shown. Ask without it (modality, vcd)",
+            sure.len(),
+            all - 1
+        );
+        cautions.push(Caution::new(CautionKind::Saturated, left, text));
+    }
+    let against: Vec<f32> =
+        decided.iter().filter(|own| own.top >= SURE && own.rank > 0.0).map(|own| own.rank).collect();
+    let most = against.iter().copied().reduce(f32::max); // no NaN: whole numbers
+    if let Some(rank) = most {
+        let text = format!(
+            "at {} of {all} tokens the model gives {SURE} of the probability or more to another token than the one that stands there, which has as \
+             many as {rank} likelier ones: if the answer is right, it is surer than it is right. Calibration tells",
+            against.len()
+        );
+        cautions.push(Caution::new(CautionKind::Unlikely, rank, text));
+    }
+    cautions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(decided: &[[f32; 3]], perceives: bool) -> Vec<(CautionKind, f32)> {
+        let decided: Vec<Decided> = decided
+            .iter()
+            .map(|[entropy, top, rank]| Decided { entropy: *entropy, top: *top, rank: *rank })
+            .collect();
+        cautions(&decided, perceives).iter().map(|caution| (caution.kind, caution.number)).collect()
+    }
+
+    #[test]
+    fn bounds_are_where_they_are_said_to_be() {
+        // ln 2 is 0.6931: two tokens, evenly.
+        let (below, above) = ([0.69, 0.5, 0.0], [0.7, 0.5, 0.0]);
+        assert_eq!(said(&[below, below], true), []);
+        assert_eq!(said(&[below, above], true), [(CautionKind::Other, 0.7_f32.exp())]);
+        // The first token of an answer has no words of the answer before it.
+        let (sure, unsure) = ([0.1, 0.96875, 0.0], [0.1, 0.94, 0.0]);
+        assert_eq!(said(&[sure, unsure], true), []);
+        assert_eq!(said(&[unsure, sure], true), [(CautionKind::Saturated, 0.03125)]);
+        assert_eq!(said(&[unsure, sure], false), []);
+        // Sure of another token, or of none.
+        assert_eq!(said(&[[0.1, 0.96, 3.0], [0.1, 0.94, 9.0]], true), [(CautionKind::Unlikely, 3.0)]);
+        assert_eq!(said(&[[0.1, 0.96, 3.0], [0.1, 0.96, 2.0]], false), [(CautionKind::Unlikely, 3.0)]);
     }
 }

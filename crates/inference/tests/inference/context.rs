@@ -36,34 +36,39 @@ fn at(found: &Finding, table: &str, condition: Condition) -> f32 {
 
 #[test]
 fn prompts_are_judged_as_in_transformers() {
-    let oracle = Oracle::open("methods/in-context").unwrap();
-    let about = |key: &str| oracle.about()[key].clone();
-    let (names, questions, answers) =
-        (texts(&about("pictures")), texts(&about("questions")), texts(&about("answers")));
-    let settings = Settings {
-        demonstrations: about("demonstrations").as_u64().unwrap() as usize,
-        seed: Seed(about("seed").as_u64().unwrap()),
-        ..Settings::default()
-    };
-    // As a prompt with its place for the picture, and as a question.
-    let cases = from_fn("eight", names.len(), move |i| {
-        let pictures = vec![Picture::open(picture(&names[i])).unwrap()];
-        let sample = match i % 2 {
-            0 => Sample::prompt(pictures, format!("<image>{}", questions[i])),
-            _ => Sample::new(pictures, Words::Question(questions[i].clone())),
+    for checkpoint in ["llava-a", "llama-b"] {
+        let oracle = Oracle::open(&format!("methods/in-context-{checkpoint}")).unwrap();
+        let about = |key: &str| oracle.about()[key].clone();
+        let (names, questions, answers) =
+            (texts(&about("pictures")), texts(&about("questions")), texts(&about("answers")));
+        let settings = Settings {
+            demonstrations: about("demonstrations").as_u64().unwrap() as usize,
+            seed: Seed(about("seed").as_u64().unwrap()),
+            ..Settings::default()
         };
-        Ok(Case::new(sample.answered(Reply::Text(answers[i].clone()))))
-    });
-    let found =
-        InContext::new(settings).unwrap().run(opened("llava-a"), &ManyCases::over(cases).unwrap()).unwrap();
-    for table in ["by case", "right by case", "log-probability", "right", "change", "change error"] {
-        let wanted = &oracle.array(table).unwrap().values;
-        println!("{table}: {:?}", NAT.check(table, numbers(&found, table), wanted).unwrap());
+        // As a prompt with its place for the picture, and as a question; of words alone as a prompt.
+        let cases = from_fn("eight", questions.len(), move |i| {
+            let pictures: Vec<Picture> =
+                names.get(i).map(|name| Picture::open(picture(name)).unwrap()).into_iter().collect();
+            let sample = match i % 2 {
+                _ if pictures.is_empty() => Sample::text(questions[i].clone()),
+                0 => Sample::prompt(pictures, format!("<image>{}", questions[i])),
+                _ => Sample::new(pictures, Words::Question(questions[i].clone())),
+            };
+            Ok(Case::new(sample.answered(Reply::Text(answers[i].clone()))))
+        });
+        let many = ManyCases::over(cases).unwrap();
+        let found = InContext::new(settings).unwrap().run(opened(checkpoint), &many).unwrap();
+        for table in ["by case", "right by case", "log-probability", "right", "change", "change error"] {
+            let wanted = &oracle.array(table).unwrap().values;
+            let gap = NAT.check(table, numbers(&found, table), wanted).unwrap();
+            println!("{checkpoint} {table}: {gap:?}");
+        }
+        let before: Vec<f64> = numbers(&found, "demonstrations").iter().map(|own| f64::from(*own)).collect();
+        assert_eq!(before, oracle.array("demonstrations").unwrap().values);
+        let names = named(found.table("right").unwrap());
+        assert_eq!(names, texts(&about("conditions")));
     }
-    let before: Vec<f64> = numbers(&found, "demonstrations").iter().map(|own| f64::from(*own)).collect();
-    assert_eq!(before, oracle.array("demonstrations").unwrap().values);
-    let names = named(found.table("right").unwrap());
-    assert_eq!(names, texts(&about("conditions")));
 }
 
 /// Letters with answers, each with a picture of its own.

@@ -41,7 +41,7 @@ fn settings(method: &Method) -> Vec<Value> {
         ],
         "early-answering" => vec![
             json!({ "max_new": 2 }),
-            json!({ "max_new": 1, "ask": "", "chain": 2, "mistakes": [{ "at": 0, "sentence": "no." }] }),
+            json!({ "max_new": 1, "ask": "", "filler": "ab", "chain": 2, "mistakes": [{ "at": 0, "sentence": "no." }] }),
         ],
         other => panic!("`{other}` has no settings here"),
     }

@@ -22,6 +22,14 @@ pub(crate) fn shown(name: &str, prompt: &str) -> Sample {
     Sample::prompt(vec![Picture::open(picture(name)).unwrap()], prompt)
 }
 
+/// What an oracle says it asked: a prompt, with a picture or without.
+pub(crate) fn asked(picture: &serde_json::Value, prompt: &str) -> Sample {
+    match picture.as_str() {
+        Some(name) => shown(name, prompt),
+        None => Sample::text(prompt),
+    }
+}
+
 pub(crate) fn few() -> ProptestConfig {
     ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() }
 }

@@ -1,52 +1,59 @@
 //! How sure a model is: against transformers and scikit-learn, against identities, against misuse.
 
-use mmlens_core::finding::{CautionKind, Tolerance};
+use burn::tensor::Device;
+use mmlens_core::finding::{Caution, CautionKind, Tolerance};
 use mmlens_core::{
-    Analysis, Case, Generation, ManyCases, Objective, Picture, Plan, Reply, Sample, Sampling, Seed, Subject,
-    from_fn,
+    Analysis, Case, Cases as _, Generation, ManyCases, Objective, Plan, Reply, Sample, Sampling, Seed,
+    Subject, from_fn,
 };
+use mmlens_data::shapes::{Kind, ShapesCases, Split, World};
 use mmlens_inference::calibration::{self, Calibration, Confidence};
 use mmlens_inference::self_consistency::{self, Draws, SelfConsistency};
 use mmlens_inference::semantic_entropy::{self, SemanticEntropy};
 use mmlens_inference::token_entropy::{self, TokenEntropy};
 use mmlens_inference::uncertainty::clusters::normalised;
 use mmlens_inference::uncertainty::reliability::{Bin, Reliability};
-use mmlens_testkit::{Oracle, Toy, picture};
+use mmlens_testkit::{Oracle, Toy};
 use proptest::prelude::*;
 
-use crate::support::{few, kinds, numbers, opened, painted, shown};
+use crate::support::{asked, few, kinds, numbers, opened, painted, shown};
 
 /// Probabilities of passes in f32.
 const SURE: Tolerance = Tolerance::either(2e-6, 2e-6);
 /// Sums in double precision of the same numbers.
 const EXACT: Tolerance = Tolerance::either(1e-12, 1e-12);
 
-fn red() -> Sample {
-    shown("square", "<image>Red?")
-}
-
 fn sure() -> TokenEntropy {
     TokenEntropy::new(token_entropy::Settings::default()).unwrap()
 }
 
+/// What is asked of the checkpoint that an oracle is of.
+fn prompt(oracle: &Oracle) -> Sample {
+    let about = oracle.about();
+    asked(&about["picture"], about["prompt"].as_str().unwrap())
+}
+
 #[test]
 fn entropies_are_those_of_transformers() {
-    let oracle = Oracle::open("methods/token-entropy").unwrap();
-    for name in ["greedy", "other"] {
-        let of = |table: &str| oracle.array(&format!("{name}.{table}")).unwrap();
-        let case = Case::new(red().answered(Reply::Tokens(of("tokens").ids())));
-        let found = TokenEntropy::new(token_entropy::Settings::default())
-            .unwrap()
-            .run(opened("llava-a"), &case)
-            .unwrap();
-        for table in ["entropy", "top probability", "margin", "probability", "log probability", "perplexity"]
-        {
-            let bound = if table == "perplexity" { Tolerance::either(1e-4, 1e-4) } else { SURE };
-            let gap = bound.check(table, numbers(&found, table), &of(table).values).unwrap();
-            println!("{name} {table}: {:.1e} of {:.1e}", gap.absolute, gap.scale);
+    for checkpoint in ["llava-a", "llama-b"] {
+        let oracle = Oracle::open(&format!("methods/token-entropy-{checkpoint}")).unwrap();
+        for name in ["greedy", "other"] {
+            let of = |table: &str| oracle.array(&format!("{name}.{table}")).unwrap();
+            let case = Case::new(prompt(&oracle).answered(Reply::Tokens(of("tokens").ids())));
+            let found = TokenEntropy::new(token_entropy::Settings::default())
+                .unwrap()
+                .run(opened(checkpoint), &case)
+                .unwrap();
+            let tables =
+                ["entropy", "top probability", "margin", "probability", "log probability", "perplexity"];
+            for table in tables {
+                let bound = if table == "perplexity" { Tolerance::either(1e-4, 1e-4) } else { SURE };
+                let gap = bound.check(table, numbers(&found, table), &of(table).values).unwrap();
+                println!("{checkpoint}, {name} {table}: {:.1e} of {:.1e}", gap.absolute, gap.scale);
+            }
+            let ranks: Vec<f64> = numbers(&found, "rank").iter().map(|rank| f64::from(*rank)).collect();
+            assert_eq!(ranks, of("rank").values);
         }
-        let ranks: Vec<f64> = numbers(&found, "rank").iter().map(|rank| f64::from(*rank)).collect();
-        assert_eq!(ranks, of("rank").values);
     }
 }
 
@@ -68,48 +75,54 @@ fn texts(value: &serde_json::Value) -> Vec<String> {
 
 #[test]
 fn meanings_are_those_that_numpy_counts() {
-    let oracle = Oracle::open("methods/semantic-entropy").unwrap();
-    let method = SemanticEntropy::new(semantic_entropy::Settings { draws: draws(&oracle) }).unwrap();
-    let found = method.run(opened("llava-a"), &Case::new(red())).unwrap();
-    assert_eq!(found.table("answers").unwrap().as_texts().unwrap(), texts(&oracle.about()["texts"]));
-    let tables = [
-        "semantic entropy",
-        "weighted entropy",
-        "predictive entropy",
-        "share",
-        "weighted share",
-        "log probability",
-    ];
-    for table in tables {
-        let wanted = &oracle.array(table).unwrap().values;
-        let gap = SURE.check(table, numbers(&found, table), wanted).unwrap();
-        println!("{table}: {:.1e}", gap.absolute);
-    }
-    for pair in oracle.about()["normalised"].as_array().unwrap() {
-        assert_eq!(normalised(pair[0].as_str().unwrap()), pair[1].as_str().unwrap());
+    for checkpoint in ["llava-a", "llama-b"] {
+        let oracle = Oracle::open(&format!("methods/semantic-entropy-{checkpoint}")).unwrap();
+        let method = SemanticEntropy::new(semantic_entropy::Settings { draws: draws(&oracle) }).unwrap();
+        let found = method.run(opened(checkpoint), &Case::new(prompt(&oracle))).unwrap();
+        assert_eq!(found.table("answers").unwrap().as_texts().unwrap(), texts(&oracle.about()["texts"]));
+        let tables = [
+            "semantic entropy",
+            "weighted entropy",
+            "predictive entropy",
+            "share",
+            "weighted share",
+            "log probability",
+        ];
+        for table in tables {
+            let wanted = &oracle.array(table).unwrap().values;
+            let gap = SURE.check(table, numbers(&found, table), wanted).unwrap();
+            println!("{checkpoint} {table}: {:.1e}", gap.absolute);
+        }
+        for pair in oracle.about()["normalised"].as_array().unwrap() {
+            assert_eq!(normalised(pair[0].as_str().unwrap()), pair[1].as_str().unwrap());
+        }
     }
 }
 
 #[test]
 fn votes_are_those_that_numpy_counts() {
-    let oracle = Oracle::open("methods/semantic-entropy").unwrap();
-    let settings = self_consistency::Settings { draws: draws(&oracle), after: None };
-    let found = SelfConsistency::new(settings).unwrap().run(opened("llava-a"), &Case::new(red())).unwrap();
-    let votes: Vec<f64> = numbers(&found, "votes").iter().map(|votes| f64::from(*votes)).collect();
-    assert_eq!(votes, oracle.array("votes").unwrap().values);
-    let share = &oracle.array("share").unwrap().values;
-    EXACT.check("agreement", numbers(&found, "agreement"), &[(share[0] as f32)]).unwrap();
-    EXACT.check("lead", numbers(&found, "lead"), &[(share[0] - share[1]) as f32]).unwrap();
-    let alike = oracle.array("alike").unwrap().values[0] as f32;
-    assert_eq!(numbers(&found, "share of the greedy answer"), [alike]);
-    let said = |table: &str| found.table(table).unwrap().as_texts().unwrap()[0].clone();
-    assert_eq!(said("greedy answer"), oracle.about()["greedy"].as_str().unwrap());
-    assert_eq!(said("answer"), texts(&oracle.about()["texts"])[0]);
+    // On the second the greedy answer is not the one that most draws give.
+    for (checkpoint, most) in [("llava-a", "UZ"), ("llama-b", "\u{fffd}\u{fffd}")] {
+        let oracle = Oracle::open(&format!("methods/semantic-entropy-{checkpoint}")).unwrap();
+        let settings = self_consistency::Settings { draws: draws(&oracle), after: None };
+        let method = SelfConsistency::new(settings).unwrap();
+        let found = method.run(opened(checkpoint), &Case::new(prompt(&oracle))).unwrap();
+        let votes: Vec<f64> = numbers(&found, "votes").iter().map(|votes| f64::from(*votes)).collect();
+        assert_eq!(votes, oracle.array("votes").unwrap().values);
+        let share = &oracle.array("share").unwrap().values;
+        EXACT.check("agreement", numbers(&found, "agreement"), &[(share[0] as f32)]).unwrap();
+        EXACT.check("lead", numbers(&found, "lead"), &[(share[0] - share[1]) as f32]).unwrap();
+        let alike = oracle.array("alike").unwrap().values[0] as f32;
+        assert_eq!(numbers(&found, "share of the greedy answer"), [alike]);
+        let said = |table: &str| found.table(table).unwrap().as_texts().unwrap()[0].clone();
+        assert_eq!(said("greedy answer"), oracle.about()["greedy"].as_str().unwrap());
+        assert_eq!(said("answer"), most);
+    }
 }
 
 #[test]
 fn confidences_are_those_of_transformers_and_their_measures_those_of_scikit_learn() {
-    let oracle = Oracle::open("methods/calibration").unwrap();
+    let oracle = Oracle::open("methods/calibration-llava-a").unwrap();
     let of = |name: &str| oracle.array(name).unwrap().values.clone();
     let drawn: Vec<(f64, bool)> = of("drawn.confidence")
         .into_iter()
@@ -123,40 +136,46 @@ fn confidences_are_those_of_transformers_and_their_measures_those_of_scikit_lear
     assert!((found[0] - found[1]).abs() > 1e-3, "{found:?}");
     EXACT.check("brier", &[known.brier()], &of("drawn.brier")).unwrap();
     EXACT.check("auroc", &[known.auroc().unwrap()], &of("drawn.auroc")).unwrap();
-    let about = oracle.about();
-    let (prompts, seen) = (texts(&about["prompts"]), texts(&about["pictures"]));
-    for (name, confidence) in
-        [("likelihood", Confidence::Likelihood), ("mean", Confidence::Mean), ("least", Confidence::Least)]
-    {
-        let (prompts, seen) = (prompts.clone(), seen.clone());
-        let case = move |i: usize| {
-            let shown = Picture::open(picture(&seen[i % 2])).unwrap();
-            Ok(Case::new(
-                Sample::prompt(vec![shown], prompts[i / 2].clone()).answered(Reply::Text("UZ".into())),
-            ))
-        };
-        let data = ManyCases::over(from_fn("prompts", 8, case)).unwrap();
-        let method =
-            Calibration::new(calibration::Settings { confidence, max_new: 3, ..Default::default() }).unwrap();
-        let found = method.run(opened("llava-a"), &data).unwrap();
-        assert_eq!(found.table("answers").unwrap().as_texts().unwrap(), texts(&about["texts"]));
-        let gap = SURE.check(name, numbers(&found, "confidence"), &of(name)).unwrap();
-        println!("{name}: {:.1e}", gap.absolute);
-        // `UZ'` alone is `UZ`, without its punctuation.
-        assert_eq!(numbers(&found, "right"), [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
-        assert_eq!(numbers(&found, "accuracy"), [0.125]);
-        let cases = of(name).into_iter().zip([true].into_iter().chain([false; 7])).collect();
-        let own = Reliability::new(cases).unwrap();
-        let wide: Vec<Bin> = own.of_equal_width(15).into_iter().flatten().collect();
-        let wanted = [wide.clone(), own.of_equal_mass(15)].map(|bins| Reliability::calibration_error(&bins));
-        SURE.check(name, numbers(&found, "calibration error"), &wanted).unwrap();
-        SURE.check(name, numbers(&found, "brier score"), &[own.brier()]).unwrap();
-        SURE.check(name, numbers(&found, "auroc"), &[own.auroc().unwrap()]).unwrap();
-        let mean = of(name).iter().sum::<f64>() / 8.0;
-        SURE.check(name, numbers(&found, "mean confidence"), &[mean]).unwrap();
-        let row = |bin: &Bin| [bin.confidence, bin.right, bin.cases as f64 / 8.0];
-        let bins: Vec<f64> = wide.iter().flat_map(row).collect();
-        SURE.check(name, numbers(&found, "bins"), &bins).unwrap();
+}
+
+/// Right is `UZ'`, which is `UZ` without its punctuation, or `eee`, the first of eight; the others say something else.
+#[test]
+fn confidences_of_models_are_those_of_transformers() {
+    for (checkpoint, right) in [("llava-a", "UZ"), ("llama-b", "eee")] {
+        let oracle = Oracle::open(&format!("methods/calibration-{checkpoint}")).unwrap();
+        let of = |name: &str| oracle.array(name).unwrap().values.clone();
+        let about = oracle.about();
+        let (prompts, seen) = (texts(&about["prompts"]), about["pictures"].as_array().unwrap().clone());
+        for (name, confidence) in
+            [("likelihood", Confidence::Likelihood), ("mean", Confidence::Mean), ("least", Confidence::Least)]
+        {
+            let (prompts, seen) = (prompts.clone(), seen.clone());
+            let case = move |i: usize| {
+                let sample = asked(&seen[i % seen.len()], &prompts[i / seen.len()]);
+                Ok(Case::new(sample.answered(Reply::Text(right.into()))))
+            };
+            let data = ManyCases::over(from_fn("prompts", 8, case)).unwrap();
+            let settings = calibration::Settings { confidence, max_new: 3, ..Default::default() };
+            let found = Calibration::new(settings).unwrap().run(opened(checkpoint), &data).unwrap();
+            assert_eq!(found.table("answers").unwrap().as_texts().unwrap(), texts(&about["texts"]));
+            let gap = SURE.check(name, numbers(&found, "confidence"), &of(name)).unwrap();
+            println!("{checkpoint} {name}: {:.1e}", gap.absolute);
+            assert_eq!(numbers(&found, "right"), [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+            assert_eq!(numbers(&found, "accuracy"), [0.125]);
+            let cases = of(name).into_iter().zip([true].into_iter().chain([false; 7])).collect();
+            let own = Reliability::new(cases).unwrap();
+            let wide: Vec<Bin> = own.of_equal_width(15).into_iter().flatten().collect();
+            let wanted =
+                [wide.clone(), own.of_equal_mass(15)].map(|bins| Reliability::calibration_error(&bins));
+            SURE.check(name, numbers(&found, "calibration error"), &wanted).unwrap();
+            SURE.check(name, numbers(&found, "brier score"), &[own.brier()]).unwrap();
+            SURE.check(name, numbers(&found, "auroc"), &[own.auroc().unwrap()]).unwrap();
+            let mean = of(name).iter().sum::<f64>() / 8.0;
+            SURE.check(name, numbers(&found, "mean confidence"), &[mean]).unwrap();
+            let row = |bin: &Bin| [bin.confidence, bin.right, bin.cases as f64 / 8.0];
+            let bins: Vec<f64> = wide.iter().flat_map(row).collect();
+            SURE.check(name, numbers(&found, "bins"), &bins).unwrap();
+        }
     }
 }
 
@@ -336,6 +355,36 @@ fn cautions_come_where_they_should() {
     );
     let letter: &'static str = Box::leak(first.unwrap()[0].text.clone().into_boxed_str());
     assert_eq!(calibrated(&ending, 40, [letter, "xx"]), (vec![], true));
+}
+
+/// A word for what is seen is sure; so are words behind it, whatever is seen; another word is not what the model would say; an open question has many answers.
+#[test]
+fn sure_tokens_are_spoken_of() {
+    let subject = mmlens_zoo::shipped::shapes(&Device::default()).unwrap();
+    let told = |kind: Kind, said: Option<&str>| {
+        let data = ShapesCases::new(World::new(5), Split::Test, kind, 1);
+        let (sample, right) = (data.case(0).unwrap().sample, data.scene(0).unwrap().1.answer);
+        let said = said.unwrap_or(&right).to_owned();
+        let found = sure().run(&subject, &Case::new(sample.answered(Reply::Text(said)))).unwrap();
+        found.cautions().iter().for_each(|caution| println!("{caution}"));
+        let numbered = |caution: &Caution| (caution.kind, caution.number);
+        let cautions: Vec<(CautionKind, f32)> = found.cautions().iter().map(numbered).collect();
+        (found, cautions)
+    };
+    let (right, cautions) = told(Kind::Colour, None);
+    assert!(numbers(&right, "top probability")[0] > 0.95, "{:?}", numbers(&right, "top probability"));
+    assert_eq!(cautions, []);
+    let (wrong, cautions) = told(Kind::Colour, Some("picture"));
+    assert_eq!(cautions, [(CautionKind::Unlikely, numbers(&wrong, "rank")[0])]);
+    let (story, cautions) = told(Kind::Describe, None);
+    let tops = numbers(&story, "top probability");
+    let left: Vec<f32> = tops[1..].iter().filter(|top| **top >= 0.95).map(|top| 1.0 - top).collect();
+    let mean = left.iter().sum::<f32>() / left.len() as f32;
+    assert!(cautions.contains(&(CautionKind::Saturated, mean)), "{cautions:?} {mean}");
+    // A model of random weights is sure of nothing, and has many words for it.
+    let found = sure().run(&Toy::curved(2), &Case::new(Sample::prompt(vec![painted(1)], "#ab"))).unwrap();
+    assert_eq!(kinds(&found), [CautionKind::Other]);
+    assert_eq!(found.cautions()[0].number, numbers(&found, "entropy")[0].exp());
 }
 
 #[test]

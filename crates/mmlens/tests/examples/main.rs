@@ -12,6 +12,7 @@ mod design;
 mod evaluation;
 mod features;
 mod hallucination;
+mod inference;
 mod influence;
 mod layers;
 mod matrix;

@@ -1,6 +1,9 @@
 //! A training that is killed again and again ends with the weights of one that was not.
 
 #[expect(dead_code, reason = "a program, of which the test calls one function")]
+#[path = "../../../../examples/train_careless/main.rs"]
+mod train_careless;
+#[expect(dead_code, reason = "a program, of which the test calls one function")]
 #[path = "../../../../examples/train_clip/main.rs"]
 mod train_clip;
 #[expect(dead_code, reason = "a program, of which the test calls one function")]
@@ -31,8 +34,18 @@ fn args(folder: &Path) -> Vec<String> {
     std::iter::once("train".to_owned()).chain(small).chain(places).collect()
 }
 
+/// The model that ships, which some go out from.
+fn shipped() -> [String; 2] {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/zoo/shipped/shapes-llava");
+    ["--from".to_owned(), root.display().to_string()]
+}
+
 fn train(which: &str, folder: &Path) {
     match which {
+        "careless" => {
+            let all = args(folder).into_iter().chain(shipped());
+            train_careless::train(&train_careless::Args::parse_from(all)).unwrap();
+        }
         "shapes" => train_shapes::train(&train_shapes::Args::parse_from(args(folder))).unwrap(),
         "clip" => train_clip::train(&train_clip::Args::parse_from(args(folder))).unwrap(),
         "tones" => train_tones::train(&train_tones::Args::parse_from(args(folder))).unwrap(),
@@ -49,6 +62,9 @@ fn child() {
 }
 
 fn killed(which: &str, longest: Duration) {
+    let written =
+        ["state.safetensors", "model/model.safetensors", "model/config.json", "model/tokenizer.json"];
+    let more = (which == "careless").then_some("model/difference.safetensors");
     let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     train(which, whole.path());
     let folder = |job: usize| killed.path().join(job.to_string());
@@ -60,9 +76,7 @@ fn killed(which: &str, longest: Duration) {
     };
     let look = |_| {};
     kill_again_and_again(longest, start, look, |job| {
-        for name in
-            ["state.safetensors", "model/model.safetensors", "model/config.json", "model/tokenizer.json"]
-        {
+        for name in written.into_iter().chain(more) {
             let read = |folder: &Path| fs::read(folder.join(name)).unwrap();
             assert!(read(whole.path()) == read(&folder(job)), "{which}, job {job}: {name}");
         }
@@ -82,6 +96,12 @@ fn a_llava_in_training_is_killed() {
 #[test]
 fn a_clip_in_training_is_killed() {
     killed("clip", Duration::from_millis(1500));
+}
+
+/// What is learned from annotators who name what is not there, and the difference to what ships.
+#[test]
+fn a_careless_llava_in_training_is_killed() {
+    killed("careless", Duration::from_millis(1500));
 }
 
 #[test]
@@ -116,9 +136,8 @@ fn a_llava_is_trained_for_right_reasons() {
     let folder = tempfile::tempdir().unwrap();
     let trained = |name: &str, lambda: &str| -> (f64, Vec<u8>) {
         let folder = folder.path().join(name);
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/zoo/shipped/shapes-llava");
-        let more = ["--lambda", lambda, "--from", root.to_str().unwrap()].map(str::to_owned);
-        let all = args(&folder).into_iter().chain(more);
+        let more = ["--lambda", lambda].map(str::to_owned);
+        let all = args(&folder).into_iter().chain(more).chain(shipped());
         train_reasons::train(&train_reasons::Args::parse_from(all)).unwrap();
         let log = fs::read_to_string(folder.join("model/training.jsonl")).unwrap();
         let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();

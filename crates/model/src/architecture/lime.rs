@@ -21,7 +21,7 @@
 //! | `explained` | | ratio | the share of the weighted variance that the line explains (R²) |
 //! | `intercept`, `prediction` | | objective | `b`, and what the line says of the whole sample |
 //! | `objective` | | objective | `f(x)` |
-//! | `cautions` | rank | text | a line that explains less than half; coefficients that are zero or rounding; a prediction that is far off |
+//! | `cautions` | rank | text | a line that explains less than half; coefficients that are zero or rounding; a prediction that is far off: by more than half of what the parts bring, `f(x) - b` |
 //!
 //! Several pictures have tables of their own, as in [`occlusion`](crate::occlusion). `explained` is one for the whole of an answer, and stands aside for each of its tokens.
 //!
@@ -45,13 +45,15 @@
 //!
 //! # When it misleads
 //! - A line that explains little stands for nothing: coefficients are then what chance left. Below half it is spoken of.
+//! - A line that explains its draws may still miss the sample itself, which is one draw of many: where coefficients add up to something else than `f(x) - b`, by more
+//!   than half of it, it is spoken of.
 //! - Another seed gives other coefficients, more so with few samples (Visani et al. 2022, "Statistical stability indices for LIME"): run two.
 //! - Half of the parts are gone in nearly every draw, so that the line is not as local as its name: at width 0.25 a draw with half of the parts still weighs half as much as the whole.
 //! - Pictures with holes are easily told from others: a model can be built to say something else there (Slack et al. 2020, "Fooling LIME and SHAP").
 //!
 //! # Agreement
-//! The same draws through transformers and scikit-learn's `Ridge`, with the kernel as the authors state it, on `llava-a` (cells and words) and `vit-a` (cells): largest difference relative to the largest
-//! coefficient within 1e-3, the bound of the test. Identities tested: on an affine subject without penalty coefficients are the drops of occlusion, and the line explains all; the same for any `rows`; a part that changes nothing counts
+//! The same draws through transformers and scikit-learn's `Ridge`, with the kernel as the authors state it, on `llava-a`, `clip-a` (cells and words) and `vit-a` (cells): largest difference relative to the largest
+//! coefficient 2.0e-6. Identities tested: on an affine subject without penalty coefficients are the drops of occlusion, and the line explains all; the same for any `rows`; a part that changes nothing counts
 //! nothing.
 //!
 //! # Reference
@@ -72,7 +74,7 @@
 
 use std::num::NonZeroUsize;
 
-use mmlens_core::finding::{Labelled, Unit};
+use mmlens_core::finding::{Caution, Labelled, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Baseline, Card, Case, Copies, Cost, HookError, Inputs, Leaf, On, Plan,
     Seed, caution,
@@ -81,6 +83,7 @@ use mmlens_engine::{Coalition, Hiding, Matrix, Measured, Positions, Progress, Ri
 use serde::{Deserialize, Serialize};
 
 use crate::check::{above_zero, at_least_one, at_most, not_below_zero, setting};
+use crate::contributions::over_change;
 use crate::parts::{Called, PartSettings, Parts};
 
 pub use crate::parts::{Cover, Each, Hide, Hush};
@@ -257,10 +260,27 @@ impl Analysis for Lime {
         let all = coefficients(line);
         let nothing = caution::rounding(&all, (unit, own.unedited), "coefficients");
         let hint = "; smaller parts, more `samples` or another method";
-        let caution = nothing.or_else(|| caution::poor_fit(line.explained, "the line", hint));
+        let cautions = match nothing {
+            Some(nothing) => vec![nothing],
+            None => {
+                let poor = caution::poor_fit(line.explained, "the line", hint);
+                poor.into_iter().chain(far_off(line, own.unedited)).collect()
+            }
+        };
         let answer = Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline());
-        Ok(answer.seeded(self.settings.seed).cautioned(caution))
+        Ok(answer.seeded(self.settings.seed).cautioned(cautions))
     }
+}
+
+/// What the line may miss at the sample itself, as a share of what the parts bring there.
+const OFF: f64 = 0.5;
+
+/// That coefficients add up to something else than the objective less the intercept.
+fn far_off(line: &Ridge, objective: f32) -> Option<Caution> {
+    let change = f64::from(objective) - line.intercept;
+    let missed = line.coefficients.iter().sum::<f64>() - change;
+    let hint = ": the line is far off at the sample itself";
+    caution::gap(f64::from(over_change(missed, change)), OFF, " along the line", hint)
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@
 //! | `cosine`, `gap` | concept | cosine | of the picture with each caption; less the sum of all above |
 //! | `random` | layer, head | cosine | the root mean square of what a head adds to the cosine with a direction drawn by chance: its length over the square root of the dimensions, exactly |
 //! | `biases` | concept, layer | cosine | what the output biases of attention add |
+//! | `cautions` | rank | text | that the terms do not add up; that there is a single caption; that no head adds more than the largest of as many normal draws would be: what each adds is measured in what it adds to a direction of that length drawn by chance, and the largest of `n` draws lies about `sqrt(2 ln n)` away |
 //!
 //! Layers that were not chosen stand in `layers` all the same, so that `layers` and `outside the layers` add up to `cosine`.
 //!
@@ -50,8 +51,8 @@
 //! - Values at a patch hold what earlier layers gathered there, from elsewhere too (registers; Darcet et al. 2024). `patches` says where it was read.
 //!
 //! # Agreement
-//! NumPy on transformers' states and weights of `clip-a`: largest difference 1e-6. Identities tested: all terms add up to the cosine; tokens add up to their heads, heads
-//! and biases to their layers.
+//! NumPy on transformers' states and weights of `clip-a`: largest difference 1e-6. Identities tested: all terms add up to the cosine, whatever is shown; tokens add up to their heads, heads
+//! and biases to their layers; captions in another order are the same in that order.
 //!
 //! # Reference
 //! Gandelsman, Efros, Steinhardt: Interpreting CLIP's Image Representation via Text-Based Decomposition. ICLR 2024. <https://arxiv.org/abs/2310.05916>. There the biases and the mean that the norm
@@ -227,7 +228,8 @@ impl Analysis for EmbeddingParts {
             .explaining(&Objective::Cosine)
             .against("directions drawn by chance")
             .cautioned(caution::gap(relative, caution::GAP, "", ""))
-            .cautioned(alone(texts, &cosines)))
+            .cautioned(alone(texts, &cosines))
+            .cautioned(no_head(&captions, &each)))
     }
 }
 
@@ -362,6 +364,39 @@ impl Tables<'_> {
         tables.push(table("biases", vec![caption(), layer()], turned(&|own| &own.biases))?.aside());
         Ok(tables)
     }
+}
+
+/// That no head adds more to a caption (of several: against the others) than the largest of as many draws would be, if the direction were drawn by chance.
+fn no_head(captions: &Matrix, each: &[Layer]) -> Option<Caution> {
+    let (count, mut largest, mut n) = (captions.len(), 0.0_f64, 0);
+    let others = (count - 1).max(1) as f64;
+    for caption in 0..count {
+        let less = |own: f64, all: f64| if count > 1 { own - (all - own) / others } else { own };
+        let all = captions.mean();
+        let along: Vec<f64> =
+            captions.row(caption).iter().zip(&all).map(|(u, mean)| less(*u, mean * count as f64)).collect();
+        let length = dot(&along, &along).sqrt();
+        for own in each {
+            let heads = own.random.len();
+            for (head, random) in own.random.iter().enumerate() {
+                let all: f64 = own.heads.iter().skip(head).step_by(heads).sum();
+                let added = less(own.heads.get(caption * heads + head).copied().unwrap_or(0.0), all);
+                if random * length > 0.0 {
+                    largest = largest.max(added.abs() / (random * length)); // no NaN: finite states
+                }
+                n += 1;
+            }
+        }
+    }
+    // What two captions are given against one another is the same but for the sign.
+    let n = if count == 2 { n / 2 } else { n };
+    let chance = (2.0 * (n.max(1) as f64).ln()).sqrt();
+    (n > 1 && largest <= chance).then(|| {
+        let text = format!(
+            "the head that adds most adds {largest:.2} times what it adds to a direction drawn by chance, and the largest of {n} normal draws lies about {chance:.2} away: no head stands out"
+        );
+        Caution::new(CautionKind::NoBetter, (largest - chance) as f32, text)
+    })
 }
 
 /// That there is no other caption to compare with.

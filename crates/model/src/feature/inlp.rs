@@ -27,6 +27,7 @@
 //! | `taken off` | concept | ratio | the share of the rows' square that is taken off: `erased`, `random directions` |
 //! | `random changes` | step | objective | draw by draw |
 //! | `objective` | | objective | with nothing taken off |
+//! | `cautions` | rank | text | that the change is rounding; that some draw of random directions changes the objective at least as much |
 //!
 //! # Settings
 //! - `site`, `positions`, `c`, `held_out`, `steps`, `tolerance`: as of the [linear probe](crate::linear_probe).
@@ -49,7 +50,9 @@
 //!
 //! # Agreement
 //! scikit-learn 1.9.1, `LogisticRegression` in the same loop on the same rows and split, two and three classes: largest difference of the projection 6e-7, accuracies equal. Identities tested: what was taken off once is gone; an
-//! [`Erasure`] and its standing edit change the answer alike; a direction planted in rows is found (five seeds, three strengths).
+//! [`Erasure`] and its standing edit change the answer alike; rows turned by an orthogonal map lose the directions that it turns theirs into; a direction planted in rows is found (five seeds, three strengths).
+//! Where the embeddings of two words of `shapes-llava` are made to differ in a direction drawn by chance alone, that is the one that is found where they enter (cosine 1.00 for five seeds and pairs, three strengths). Behind two blocks
+//! what these have made of it is: its cosine with the one planted is 0.15 to 0.48.
 //!
 //! # Reference
 //! Ravfogel, Elazar, Gonen, Twiton, Goldberg: Null It Out: Guarding Protected Attributes by Iterative Nullspace Projection. ACL 2020. <https://arxiv.org/abs/2004.07667>. Random directions as control, of rows and of

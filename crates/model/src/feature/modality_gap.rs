@@ -25,6 +25,7 @@
 //! | `gap by dimension` | feature | none | the gap itself |
 //! | `lengths` | concept | activation | mean length of `pictures` and `words` as they were read |
 //! | `rows` | concept | count | `cases`, rows of `pictures` and of `words`, `dimensions` |
+//! | `cautions` | rank | text | that some gap of shuffled kinds is as long; that there are fewer rows than dimensions; that half of the gap lies in one dimension |
 //!
 //! Where rows are positions, none of which belongs to another, `cone` has `between` (pictures with words, all pairs) in place of the last two, and
 //! `shifted` has the gap alone. Of several words that are exactly as alike to a picture, each counts for its share. All numbers are made in
@@ -313,6 +314,7 @@ impl Analysis for ModalityGap {
         Ok(Answer::new(tables, places.asked.iter().map(|(site, _)| *site))
             .against("rows whose kinds are shuffled")
             .seeded(seed)
+            .cautioned(by_chance(length, longest, (longer, draws)))
             .cautioned(cautions(all.len(), places.width, named.first().zip(values.first())))
             .settled("pictures", json!(first))
             .settled("words", json!(second)))
@@ -533,6 +535,17 @@ fn most_alike(rows: &Matrix, others: &Matrix) -> f64 {
         if likeness.get(at) == Some(&most) { 1.0 / alike as f64 } else { 0.0 }
     });
     mean(own)
+}
+
+/// That rows told apart by chance lie as far apart, by `longer` of the draws.
+fn by_chance(length: f64, longest: f64, (longer, draws): (usize, usize)) -> Option<Caution> {
+    let p = (1 + longer) as f64 / (1 + draws) as f64;
+    (longer > 0).then(|| {
+        let text = format!(
+            "the gap is {length:.3} long, and {longer} of {draws} of shuffled kinds are as long or longer, up to {longest:.3} (p = {p:.2}): pictures and words lie no farther apart than such rows do"
+        );
+        Caution::new(CautionKind::Chance, p as f32, text)
+    })
 }
 
 /// What speaks against taking the gap at its word.

@@ -18,6 +18,7 @@
 //! | `taken off` | concept | ratio | the share of the tokens' square that is taken off: `projected`, `random directions` |
 //! | `random changes` | step | objective | draw by draw |
 //! | `objective` | | objective | with nothing taken off |
+//! | `cautions` | rank | text | that the change is rounding; that some random direction changes the objective at least as much |
 //!
 //! # Settings
 //! - `phrase`: the word or words. There is no default.
@@ -39,7 +40,7 @@
 //! - A change can come from the stream being out of its usual place: see `taken off`.
 //!
 //! # Agreement
-//! NumPy on transformers' `llava-a`, hooks in its layers: largest difference of the change 3e-6 of 0.4, of `along` 1e-6. Identities tested: with `weight` = 0 nothing changes; the standing edit gives the same answer; no token points along the phrase once
+//! NumPy on transformers' `llava-a`, hooks in its layers: largest difference of the change 3e-6 of 0.4, of `along` 1e-6. Identities tested: with `weight` = 0 nothing changes, and the share that is taken off goes with its square; the standing edit gives the same answer; no token points along the phrase once
 //! it is taken off.
 //!
 //! # Reference
@@ -60,12 +61,12 @@
 use mmlens_core::finding::{Axis, Labelled, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, HookError, Leaf, On, Part, Point, Seed,
-    Site, Subject, WeightKind, WeightSpec, caution,
+    Site, Subject, WeightKind, WeightSpec,
 };
 use mmlens_engine::{Matrix, Positions, Progress, direction, dot, row_count, rows_of};
 use serde::{Deserialize, Serialize};
 
-use super::taken_off::{Lost, Place, shown};
+use super::taken_off::{Lost, Place, cautions, shown};
 use crate::check::{at_least_one, input, setting};
 
 /// What this method is.
@@ -260,7 +261,7 @@ impl Analysis for ProjectAway {
             Labelled::numbers("random changes", unit, vec![Axis::count(Role::Step, *draws)], drawn.to_vec())?
                 .aside(),
         ];
-        let caution = caution::rounding(own, (unit, whole), "changes");
+        let caution = cautions(projected, drawn, (unit, whole));
         Ok(Answer::new(tables, [*site])
             .explaining(&objective)
             .against("directions drawn by chance")

@@ -55,7 +55,8 @@
 //!
 //! # Reference
 //! Bhalla, Oesterling, Srinivas, Calmon, Lakkaraju: Interpreting CLIP with Sparse Linear Concept Embeddings (SpLiCE). NeurIPS 2024. <https://arxiv.org/abs/2402.10376>. There the mean is that of a large set of pictures and the
-//! dictionary 10,000 words; here both are given. The random dictionary is ours.
+//! dictionary 10,000 words; here both are given. The random dictionary is ours. There weights can be set to zero, and the embedding put together again without them, to see what a classifier then says
+//! (their intervention); that is not done here: `concepts` and `weights` tell what such an embedding would be made of, and no model is run on it.
 //!
 //! # Example
 //! ```no_run

@@ -1,7 +1,7 @@
 //! What becomes of an answer if something is taken off the rows of a site.
 
-use mmlens_core::finding::{Axis, Role};
-use mmlens_core::{AnalysisError, Card, Case, Copies, HookError, Inputs, Objective, On, Plan, Site};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Role, Unit};
+use mmlens_core::{AnalysisError, Card, Case, Copies, HookError, Inputs, Objective, On, Plan, Site, caution};
 use mmlens_engine::{Edit, Held, Matrix, Metric, Progress, Sweep, label};
 
 use crate::check::at_least_one;
@@ -72,4 +72,22 @@ pub(super) fn shown(inputs: &Inputs, held: &Held) -> Axis {
         (false, Some(patches)) => Axis::patches(patches),
         (false, None) => Axis::count(Role::Sample, held.places.len()),
     }
+}
+
+/// What speaks against taking a change for that of what was taken off: that it is rounding, or that directions drawn by chance, `drawn`, change the objective as much.
+pub(super) fn cautions(own: f32, drawn: &[f32], (unit, whole): (Unit, f32)) -> Option<Caution> {
+    if let Some(rounding) = caution::rounding(&[own], (unit, whole), "changes") {
+        return Some(rounding);
+    }
+    let most = drawn.iter().map(|change| change.abs()).max_by(f32::total_cmp)?; // no NaN: finite scores
+    let as_large = drawn.iter().filter(|change| change.abs() >= own.abs()).count();
+    let p = (1 + as_large) as f32 / (1 + drawn.len()) as f32;
+    (as_large > 0).then(|| {
+        let text = format!(
+            "{as_large} of {} draws of random directions change the objective as much or more, by up to {most:.3}, and this by {:.3} (p = {p:.2}): that it is these directions does not follow",
+            drawn.len(),
+            own.abs()
+        );
+        Caution::new(CautionKind::Chance, p, text)
+    })
 }

@@ -22,6 +22,7 @@
 //! | `distance` | layer, head | count | how many positions away |
 //! | `even shares` | layer, query, key | ratio | the same of even attention |
 //! | `even entropy`, `even distance` | layer | nat, count | the same |
+//! | `cautions` | rank | text | nearly all on markers, or on the first position; shares that are those of even attention |
 //!
 //! # Settings
 //! - `part`: the language model; where it has no attention, or an encoder of its own reads the words, the tower ([`Part`]). Of a tower
@@ -36,12 +37,14 @@
 //! past the end; [`AnalysisError::Memory`]; [`AnalysisError::Cancelled`].
 //!
 //! # When it misleads
-//! - Weights are not contributions, and a first token that serves as a sink is counted as a marker or a word that is looked at.
+//! - Weights are not contributions, and a first token that serves as a sink is counted as a marker or a word that is looked at: where markers or the
+//!   first position have nine tenths of all attention, it is spoken of.
 //! - Means over queries hide the few at which something happens; [`attention_maps`](crate::token::attention_maps) has them one by one.
-//! - Early queries of a causal decoder see little, so that their entropy is small whatever they do: compare with `even entropy`.
+//! - Early queries of a causal decoder see little, so that their entropy is small whatever they do: compare with `even entropy`. Shares that lie within 0.05
+//!   of those of even attention in every layer say how many positions of each kind there are, and are spoken of.
 //!
 //! # Agreement
-//! NumPy on transformers' weights of `llava-a`: largest difference relative to the largest value 1.2e-7. Identities tested: rows of
+//! NumPy on transformers' weights of `llava-a`'s language model and of `clip-a`'s tower: largest difference relative to the largest value 3.2e-7. Identities tested: rows of
 //! `shares` sum to one; even attention has what stands as even; the same whether a pattern comes at once or query by query.
 //!
 //! # Reference
@@ -60,10 +63,10 @@
 //! # }
 //! ```
 
-use mmlens_core::finding::{Axis, Labelled, Labels, Modality, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Labels, Modality, Role, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Point, Site,
-    Subject, kind,
+    Subject, caution, kind,
 };
 use mmlens_engine::{Gaze, Indices, Kinds, Progress, gazes, label, one_row};
 use serde::{Deserialize, Serialize};
@@ -157,8 +160,51 @@ impl Analysis for AttentionByDepth {
             table("even entropy", Unit::Nat, &layer, |[_, even]| &even.entropy)?,
             table("even distance", Unit::Count, &layer, |[_, even]| &even.distance)?,
         ];
-        Ok(Answer::new(tables, sites).settled("part", json!(part)))
+        let rests = rests(&seen, (&each, &all));
+        let said = rests.into_iter().chain(even_throughout(&seen, all.len()));
+        Ok(Answer::new(tables, sites).cautioned(said).settled("part", json!(part)))
     }
+}
+
+/// Shares that differ from those of even attention by less than this in every layer tell how many positions there are of each kind.
+const EVEN: f64 = 0.05;
+
+/// That nearly all attention rests on markers, or else on the first position, in the mean over layers.
+fn rests(seen: &[[Gaze; 2]], (each, all): (&[Modality], &[Modality])) -> Option<Caution> {
+    let layers = seen.len().max(1) as f64;
+    let queries = |kind: &Modality| each.iter().filter(|own| *own == kind).count() as f64;
+    let marker = all.iter().position(|kind| *kind == Modality::Special);
+    let on_markers = |gaze: &Gaze| -> f64 {
+        let to = |(from, row): (&Modality, &[f64])| {
+            queries(from) * marker.and_then(|marker| row.get(marker)).copied().unwrap_or(0.0)
+        };
+        all.iter().zip(gaze.shares.chunks(all.len().max(1))).map(to).sum::<f64>() / each.len().max(1) as f64
+    };
+    let mean = |of: &dyn Fn(&Gaze) -> f64| seen.iter().map(|[own, _]| of(own)).sum::<f64>() / layers;
+    let (markers, first) = (mean(&on_markers), mean(&|gaze| gaze.first));
+    let (share, whom) = if markers >= first { (markers, "markers") } else { (first, "the first position") };
+    // Of markers alone, or of a single position, there is nothing else to look at.
+    let others = each.len() > 1 && each.iter().any(|kind| *kind != Modality::Special);
+    (others && share > caution::SINK).then(|| {
+        let text = format!(
+            "{:.0} % of all attention lies on {whom}, in the mean over layers, heads and queries: it rests there where there is nothing to fetch, and \
+             shares of other kinds are of what is left",
+            100.0 * share
+        );
+        Caution::new(CautionKind::Sink, share as f32, text)
+    })
+}
+
+/// That shares are those of even attention in every layer.
+fn even_throughout(seen: &[[Gaze; 2]], kinds: usize) -> Option<Caution> {
+    let apart = seen.iter().flat_map(|[own, even]| own.shares.iter().zip(&even.shares));
+    let most = apart.map(|(own, even)| (own - even).abs()).fold(0.0, f64::max); // no NaN: sums of weights
+    (kinds > 1 && most < EVEN).then(|| {
+        let text = format!(
+            "in every layer shares lie within {most:.3} of those of even attention: they say how many positions of each kind there are"
+        );
+        Caution::new(CautionKind::NoBetter, most as f32, text)
+    })
 }
 
 /// Of what kind each position is.
@@ -180,5 +226,39 @@ fn kinds(subject: &dyn Subject, inputs: &Inputs, part: Part) -> Result<Vec<Modal
     match part == Part::Audio && (1..entries).any(|entry| of(entry) != first) {
         true => Err(input(&CARD, "recordings of one length", "they end at different positions")),
         false => Ok(first),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mmlens_core::finding::{CautionKind, Modality};
+    use mmlens_engine::Gaze;
+
+    use super::{even_throughout, rests};
+
+    fn layer(shares: &[f64], first: f64) -> [Gaze; 2] {
+        let gaze = |shares: &[f64], first| Gaze { shares: shares.to_vec(), first, ..Gaze::default() };
+        [gaze(shares, first), gaze(&[0.5, 0.5, 0.5, 0.5], 0.4)]
+    }
+
+    /// Three words and a marker: what the marker has in the mean over queries, or what the first position has, above nine tenths.
+    #[test]
+    fn what_rests_is_told_with_its_share() {
+        let each = [Modality::Text, Modality::Text, Modality::Text, Modality::Special];
+        let all = [Modality::Text, Modality::Special];
+        let kind = |seen: &[[Gaze; 2]]| rests(seen, (&each, &all)).map(|own| (own.kind, own.number));
+        // (3 x 0.92 + 1.0) / 4 of the marker in one layer.
+        let one = [layer(&[0.08, 0.92, 0.0, 1.0], 0.05)];
+        let (found, number) = kind(&one).unwrap();
+        assert!(found == CautionKind::Sink && (number - 0.94).abs() < 1e-6, "{number}");
+        assert_eq!(kind(&[one[0].clone(), layer(&[0.5, 0.5, 0.0, 1.0], 0.05)]), None);
+        let first = [layer(&[1.0, 0.0, 1.0, 0.0], 0.95)];
+        assert_eq!(kind(&first), Some((CautionKind::Sink, 0.95)));
+        assert_eq!(kind(&[layer(&[1.0, 0.0, 1.0, 0.0], 0.85)]), None);
+        assert_eq!(rests(&first, (&each[..1], &all[..1])), None);
+        assert_eq!(even_throughout(&first, 2), None);
+        let even = even_throughout(&[layer(&[0.52, 0.48, 0.46, 0.54], 0.4)], 2).unwrap();
+        assert!(even.kind == CautionKind::NoBetter && (even.number - 0.04).abs() < 1e-6, "{even:?}");
+        assert_eq!(even_throughout(&[layer(&[0.5, 0.5, 0.5, 0.5], 0.4)], 1), None);
     }
 }

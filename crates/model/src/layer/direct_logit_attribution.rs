@@ -20,6 +20,9 @@
 //! share(c) = scale / |e| (W^T t) . ( g * C(c) / s ),     e = W norm(x) the picture's vector, t the caption's, of length one
 //! ```
 //!
+//! Of its text tower the same holds with the parts exchanged: shares are those at the position whose vector the caption is, and the other of two captions is a
+//! constant, `the other caption`.
+//!
 //! A tower before a language model has no logit of its own, and what its heads write passes through attention and MLPs that are not linear: it is refused.
 //! There [`attribution_patching`](super::attribution_patching) scores heads, with the same `part`.
 //!
@@ -43,13 +46,13 @@
 //! heads.
 //!
 //! # Settings
-//! - `part`: the one that the answer is given by: by default the language model, of a dual encoder the image tower, and the tower where
-//!   there is no other.
+//! - `part`: the one that the answer is given by: by default the language model, of a dual encoder the image tower, or the
+//!   text tower where attention pools the patches (SigLIP), and the tower where there is no other.
 //! - `by_head`: true.
 //! - `neurons`: 0. So many neurons, those of largest share of either sign in all layers.
 //!
 //! # Cost
-//! One forward pass, of which one position is kept at each layer; for each layer products of one vector with `W_O`, and with
+//! One forward pass, of a text tower one before it that finds the position; of which one position is kept at each layer; for each layer products of one vector with `W_O`, and with
 //! `W_down` if neurons are asked for. Peak memory: that of the pass.
 //!
 //! # Errors
@@ -104,7 +107,7 @@ use mmlens_engine::{Progress, Projection, Pulled, Spoken, numbers, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::input;
+use crate::check::{input, passes_of_reading};
 use sought::{ReadOut, Sought, Stream, said};
 
 /// What this method is.
@@ -170,7 +173,9 @@ impl Analysis for DirectLogitAttribution {
         let stream = Stream::of(on.subject(), &inputs, self.settings.part)?;
         let sites = self.sites(on.subject(), &stream);
         let need = taken(on, &inputs, &plan, &sites)?;
-        Ok(Cost::rows(case.settling() + 1).taking(need.bytes, on.memory().budget()))
+        let objective = on.form(case, &inputs)?;
+        let found = if stream.class.is_none() { passes_of_reading(on.subject(), &objective) } else { 0 };
+        Ok(Cost::rows(case.settling() + 1 + found).taking(need.bytes, on.memory().budget()))
     }
 
     fn answer(&self, on: &On<'_>, case: &Case) -> Result<Answer, AnalysisError> {

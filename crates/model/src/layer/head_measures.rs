@@ -23,6 +23,7 @@
 //! | `entropy` | layer, head | nat | of all weights |
 //! | `even share` | layer | ratio | what even attention has on the picture |
 //! | `even entropy` | layer | nat | its entropy, the logarithm of how many positions are seen |
+//! | `cautions` | rank | text | no head with more than even attention has; nearly all on the first token or a marker; one position with more than half of all that is looked at |
 //!
 //! Of an answer of several tokens the means over the positions that decide them.
 //!
@@ -45,12 +46,14 @@
 //! - A head that looks somewhere need not use what it finds there; cut its edges
 //!   ([`attention_knockout`](super::attention_knockout) with `heads`) before you say so.
 //! - One sample says little: heads that look at this picture may look elsewhere in the next. Compare several (`--cases`).
-//! - Many positions make a large share easy: read `share` beside `even share`.
+//! - Many positions make a large share easy: read `share` beside `even share`. Where no head has more it is spoken of.
 //! - Sinks among the patches (registers) draw narrow attention without being looked at for their place
-//!   (Darcet et al. 2024, "Vision Transformers Need Registers").
+//!   (Darcet et al. 2024, "Vision Transformers Need Registers"). Where one of four positions or more has over half of what all heads of all layers give to
+//!   them, it is spoken of: heads that seek the same place look like that too, but rarely all of them.
+//! - Shares are of what a sink outside of the picture leaves: nine tenths on the first token or a marker are spoken of (of a language model).
 //!
 //! # Agreement
-//! NumPy on transformers' weights of `llava-a`: largest difference 3.6e-7. Identities tested: shares over all kinds of positions sum to one;
+//! NumPy on transformers' weights of `llava-a`'s language model and, from the class token, of `clip-a`'s tower: largest difference 3.6e-7. Identities tested: shares over all kinds of positions sum to one;
 //! even weights have the even share and no score; some layers are rows of all.
 //!
 //! # Reference
@@ -69,10 +72,10 @@
 //! # }
 //! ```
 
-use mmlens_core::finding::{Axis, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, TokenLabel, Unit};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Inputs, Leaf, Objective, On, Part, Point,
-    Site, kind,
+    Site, caution, kind,
 };
 use mmlens_engine::{Indices, Looks, Positions, Progress, Spoken, looks, one_row};
 use serde::{Deserialize, Serialize};
@@ -193,7 +196,11 @@ impl Analysis for HeadMeasures {
             |name: &str, unit, values: Vec<f32>| Labelled::numbers(name, unit, vec![layer.clone()], values);
         tables.push(of_layer("even share", Unit::Ratio, even.iter().map(|own| own.0 as f32).collect())?);
         tables.push(of_layer("even entropy", Unit::Nat, even.iter().map(|own| own.1 as f32).collect())?);
-        let answer = Answer::new(tables, sites).settled("among", json!(among)).settled("part", json!(part));
+        let most: Vec<f64> = seen.iter().map(|looks| most(&measured(looks, &all, &there))).collect();
+        let tokens = if part == Part::Text { inputs.map().tokens.as_slice() } else { &[] };
+        let cautions = cautions((&most, &even), &overall(&seen, &all), (&there, tokens));
+        let answer = Answer::new(tables, sites).cautioned(cautions);
+        let answer = answer.settled("among", json!(among)).settled("part", json!(part));
         Ok(if let Some(objective) = &objective { answer.explaining(objective) } else { answer })
     }
 }
@@ -305,6 +312,65 @@ fn even(looks: &Looks, queries: &[usize], among: &[usize]) -> (f64, f64) {
         entropy += seen.ln() / count;
     }
     (share, entropy)
+}
+
+/// The largest share that a head has.
+fn most(heads: &[Measures]) -> f64 {
+    heads.iter().map(|own| own.share).fold(0.0, f64::max) // no NaN: sums of weights
+}
+
+/// What each position has of the weights of some queries, in the mean over layers and heads.
+fn overall(seen: &[Looks], queries: &[usize]) -> Vec<f64> {
+    let mut sums: Vec<f64> = Vec::new();
+    let mut count = 0.0;
+    for looks in seen {
+        for (row, query) in of_rows(looks, queries) {
+            for weights in looks.of(row, query).chunks(looks.keys.max(1)) {
+                sums.resize(sums.len().max(weights.len()), 0.0);
+                sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += f64::from(*weight));
+                count += 1.0;
+            }
+        }
+    }
+    sums.into_iter().map(|sum| sum / f64::max(count, 1.0)).collect() // no NaN: a count
+}
+
+/// From so many positions on one that has more than half of them is told from chance.
+const SEVERAL: usize = 4;
+
+/// What speaks against the measures: the largest share of a head and what even attention has, layer by layer; what each position has of all; what is looked at, and
+/// what the positions are, where a sink of the whole sequence is known by its token.
+fn cautions(
+    (most, even): (&[f64], &[(f64, f64)]),
+    overall: &[f64],
+    (there, tokens): (&[usize], &[TokenLabel]),
+) -> Vec<Caution> {
+    let mut said = Vec::new();
+    let ahead = most.iter().zip(even).map(|(own, (even, _))| own - even);
+    let ahead = ahead.fold(f64::NEG_INFINITY, f64::max); // no NaN: sums of weights
+    if ahead.is_finite() && ahead <= 0.0 {
+        let text = format!(
+            "no head gives what is looked at more than even attention would: the nearest has {:.3} less, so that the scores rank what is left over",
+            -ahead
+        );
+        said.push(Caution::new(CautionKind::NoBetter, ahead as f32, text));
+    }
+    let narrow: Vec<f32> = overall.iter().map(|share| *share as f32).collect();
+    let hint = ", in the mean over layers and heads: shares are of what is left";
+    said.extend(caution::sink(&narrow, tokens, hint));
+    let own: Vec<f64> = there.iter().filter_map(|at| overall.get(*at)).copied().collect();
+    let all: f64 = own.iter().sum();
+    let largest = own.iter().copied().fold(0.0, f64::max); // no NaN: sums of weights
+    let at = own.iter().position(|share| *share == largest).and_then(|at| there.get(at));
+    if let Some(at) = at.filter(|_| own.len() >= SEVERAL && largest > 0.5 * all) {
+        let share = largest / all;
+        let text = format!(
+            "of all that heads of all layers give to what is looked at, {:.0} % lies at position {at}: a sink draws narrow attention without being looked at for its place",
+            100.0 * share
+        );
+        said.push(Caution::new(CautionKind::Sink, share as f32, text));
+    }
+    said
 }
 
 fn entropy(shares: impl Iterator<Item = f64>) -> f64 {

@@ -58,7 +58,7 @@
 //! What misled us: `docs/layer.md`.
 //!
 //! # Agreement
-//! torch on `llava-a`: autograd through transformers' own norm and head, `torch.optim.SGD`, the same cases in the same order; largest differences in
+//! torch on `llava-a` (RMS norm) and `gpt2-a` (words alone, layer norm): autograd through transformers' own norm and head, `torch.optim.SGD`, the same cases in the same order; largest differences in
 //! `oracles/fixtures/methods/why.json`. Identities tested: without a step it is the logit lens to the last bit; where the read-out is linear the loss is convex, and the
 //! search comes to the minimum that L-BFGS finds; cut off and gone on from a file it gives the same bits.
 //!

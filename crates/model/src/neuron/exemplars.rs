@@ -293,6 +293,7 @@ impl Layer {
                 }
             }
             for (best, value) in best.iter_mut().zip(row) {
+                // no NaN: values are finite
                 if best.is_none_or(|(largest, _)| *value > largest) {
                     *best = Some((*value, *place as u32));
                 }

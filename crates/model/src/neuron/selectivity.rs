@@ -56,7 +56,7 @@
 //! SciPy 1.17.1 (`mannwhitneyu`, `false_discovery_control`) and scikit-learn 1.9.1 (`roc_auc_score`) on drawn rows with and without equal
 //! values, and on activations of `llava-a` and `clip-a` in transformers: p and q within 1e-12 on drawn rows; of activations AUROC, p and q equal, other indices within 2e-5 of the largest. Identities
 //! tested: the other class has the mirrored AUROC and the same p; a rising function of a neuron's numbers changes no AUROC; shuffled
-//! labels find little.
+//! labels find little. All 15 neurons that were planted to be for one colour in the third or the last block of `shapes-llava` (five seeds, three strengths) are found, with an AUROC above 0.9.
 //!
 //! # Reference
 //! Mann, Whitney: On a Test of Whether One of Two Random Variables is Stochastically Larger than the Other. Annals of Mathematical Statistics

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Of an answer of several tokens the mean over the positions that decide them, and each of these by itself. A tower has its class token in
-//! the place of `n`, or, without one, the mean over all its positions. Where a decoder looks at pictures through attention of its own
+//! the place of `n`, or, without one, the mean over those of its positions that lie on a picture or hold a frame of the sound: not those of padding. Where a decoder looks at pictures through attention of its own
 //! (BLIP), its weights on their positions are told beside those on words.
 //!
 //! # In and out

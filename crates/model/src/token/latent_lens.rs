@@ -55,7 +55,7 @@
 //! - With the prompt as bank its words have seen the picture, and a word is nearest to itself.
 //!
 //! # Agreement
-//! NumPy on transformers' states of `llava-a` (a picture and four texts): neighbours equal, largest difference of cosines 3.6e-7. Identities tested: a
+//! NumPy on transformers' states of `llava-a` and `smolvlm-a` (a picture, of one piece and in tiles, and four texts): neighbours equal, largest difference of cosines 1.2e-6. Identities tested: a
 //! text of the bank, shown to the method, has itself as its nearest neighbour, at its own depth, with a cosine of 1; a file, the same texts as a
 //! setting and their recorded activations give the same; the same within less memory.
 //!

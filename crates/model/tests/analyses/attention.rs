@@ -110,6 +110,27 @@ fn layers_look_as_in_numpy() {
     }
 }
 
+/// A tower: a class token and patches, each of which sees all.
+#[test]
+fn layers_of_a_tower_look_as_in_numpy() {
+    let oracle = Oracle::open("methods/attention").unwrap();
+    let clip = mmlens_zoo::open(checkpoint("clip-a"), &mmlens_core::device::host()).unwrap();
+    let sample = Sample::new(shown(&["square"], "").pictures, Words::Texts(vec!["a".to_owned()]));
+    let found = AttentionByDepth::default().run(clip.as_ref(), &Case::new(sample)).unwrap();
+    assert_eq!(found.provenance.settings["part"], "vision");
+    let axis = &found.table("shares").unwrap().axes()[1];
+    assert_eq!([axis.label(0).unwrap(), axis.label(1).unwrap()], ["image", "special"]);
+    for table in ["shares", "entropy", "distance"] {
+        let (dims, values) = wanted(&oracle, &format!("clip/by depth/{table}"));
+        assert_eq!(found.table(table).unwrap().shape(), dims, "{table}");
+        println!("{table}: {:?}", WEIGHT.check(table, numbers(&found, table), &values).unwrap());
+        let (_, even) = wanted(&oracle, &format!("clip/by depth/uniform {table}"));
+        for layer in numbers(&found, &format!("even {table}")).chunks(even.len()) {
+            WEIGHT.check(table, layer, &even).unwrap();
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(few())]
 
@@ -266,7 +287,7 @@ fn what_cannot_look_is_refused() {
     let part = Some(Part::Connector);
     assert_eq!(
         said(attention_maps::Settings { part, ..base() }),
-        "attention-maps needs a part with attention, but that part publishes none"
+        "attention-maps needs a part with attention, but that part publishes none, but `text`"
     );
     let positions = Positions::At(vec![99]);
     assert!(said(attention_maps::Settings { positions, ..base() }).contains("position 99 was asked for of "));

@@ -325,7 +325,8 @@ fn what_is_no_sum_over_terms_is_refused_by_name() {
     let found =
         EmbeddingParts::default().run(&Altered::new(opened("clip-a"), [edit]).unwrap(), &case).unwrap();
     assert_eq!(found.table("heads").unwrap().get(&[0, 1, 2]), Some(0.0));
-    assert!(numbers(&found, "gap").iter().all(|gap| gap.abs() < 1e-6) && found.cautions().is_empty());
+    assert!(numbers(&found, "gap").iter().all(|gap| gap.abs() < 1e-6));
+    assert!(found.cautions().iter().all(|own| own.kind != CautionKind::Gap), "{:?}", found.cautions());
     let alone = Case::new(captioned("wide", &["ring"]));
     let cautions = parts(opened("clip-a"), &alone, embedding_parts::Settings::default()).cautions();
     assert_eq!(cautions[0].kind, CautionKind::NotContrasted);
@@ -506,7 +507,8 @@ fn few_pictures_are_cautioned_of_and_lists_are_checked() {
         || text_span::Settings { texts: texts.clone(), count: 1, draws: 1, ..text_span::Settings::default() };
     let few = spanned(opened("clip-a"), &paintings(3), base());
     assert_eq!(few.cautions()[0].kind, CautionKind::FewRows);
-    assert!(spanned(opened("clip-a"), &paintings(5), base()).cautions().is_empty());
+    let enough = spanned(opened("clip-a"), &paintings(5), base()).cautions();
+    assert!(enough.iter().all(|own| own.kind != CautionKind::FewRows), "{enough:?}");
     let said = |settings: text_span::Settings, count: usize| {
         TextSpan::new(settings).unwrap().run(opened("clip-a"), &paintings(count)).unwrap_err().to_string()
     };

@@ -9,7 +9,7 @@ use mmlens_testkit::{Oracle, Toy};
 use proptest::prelude::*;
 
 use crate::identities::few;
-use crate::support::{llava, numbers, question};
+use crate::support::{llava, numbers, opened, question};
 
 /// Of states in f32; scores are summed in double precision.
 const SCORE: Tolerance = Tolerance::either(2e-6, 5e-6);
@@ -88,6 +88,28 @@ fn neighbours_are_those_of_numpy() {
     let small = LatentLens::new(texts).unwrap().run_on(&least, &question()).unwrap();
     SCORE.check("memory", numbers(&small, "scores"), numbers(&found, "scores")).unwrap();
     assert_eq!(told(&small, "contexts"), told(&found, "contexts"));
+}
+
+/// Of another kind, whose picture is cut into tiles: the same search.
+#[test]
+fn neighbours_of_patches_in_tiles_are_those_of_numpy() {
+    let oracle = Oracle::open("methods/words").unwrap();
+    let places = serde_json::from_value(oracle.about()["positions"]["smolvlm-a"].clone()).unwrap();
+    let all = texts(&oracle);
+    let positions = Some(Positions::At(places));
+    let settings = Settings { positions, top: 3, texts: all.clone(), ..Settings::default() };
+    let subject = opened("smolvlm-a");
+    let found = run(subject, &question(), settings);
+    let wanted = |what: &str| oracle.array(&format!("smolvlm-a/bank/{what}")).unwrap();
+    assert_eq!(found.table("scores").unwrap().shape(), wanted("scores").dims);
+    let apart = SCORE.check("scores", numbers(&found, "scores"), &wanted("scores").values).unwrap();
+    println!("scores of smolvlm-a: {apart:?}");
+    assert_eq!(numbers(&found, "bank"), [4.0, wanted("states").values[0] as f32]);
+    for (at, own) in wanted("where").ids().chunks(3).enumerate() {
+        let [text, position, _] = own[..] else { panic!() };
+        let inputs = subject.encode(&Sample::text(all[text as usize].as_str())).unwrap();
+        assert_eq!(told(&found, "words")[at], subject.token(inputs.ids[0][position as usize]), "{at}");
+    }
 }
 
 proptest! {

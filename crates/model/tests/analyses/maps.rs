@@ -407,8 +407,15 @@ fn a_sure_answer_is_spoken_of() {
     };
     let (case, sure) = (0..data.len()).find_map(sure).expect("an answer that it is sure of");
     let case = Case::new(case.sample);
-    for method in ["saliency", "gxi", "gradcam", "relevance"] {
-        let own = METHODS.iter().find(|own| own.is_called(method)).unwrap().make(json!({})).unwrap();
+    let others = json!({ "samples": 2, "pictures": [picture("tall")] });
+    for (method, settings) in [
+        ("saliency", json!({})),
+        ("gxi", json!({})),
+        ("expected", others),
+        ("gradcam", json!({})),
+        ("relevance", json!({})),
+    ] {
+        let own = METHODS.iter().find(|own| own.is_called(method)).unwrap().make(settings).unwrap();
         let run = |case: &Case| {
             let given = Given { case: case.clone(), corrupted: None, many: None };
             own.run_given(&On::new(&subject), &given).unwrap()

@@ -1,14 +1,14 @@
 //! Layers left out: against transformers, against identities.
 
 use mmlens_core::finding::Tolerance;
-use mmlens_core::{Analysis, Part, Plan, Point, Sample, Site, Subject};
+use mmlens_core::{Analysis, Case, Objective, Part, Plan, Point, Sample, Site, Subject};
 use mmlens_engine::{Indices, score};
 use mmlens_model::layer_skipping::{self, LayerSkipping};
 use mmlens_testkit::{Oracle, Toy};
 use proptest::prelude::*;
 
 use crate::identities::{asked, few};
-use crate::support::{llava, numbers, question, scalar};
+use crate::support::{about, captioned, llava, numbers, opened, question, scalar};
 
 /// Logits in f32, of passes that begin at different blocks.
 const LOGIT: Tolerance = Tolerance::either(1e-5, 1e-5);
@@ -39,6 +39,29 @@ fn layers_left_out_are_those_of_hooks_in_transformers() {
     let layers = Indices::At(vec![1]);
     let one = run(llava("llava-a"), &question(), layer_skipping::Settings { layers, ..base() });
     LOGIT.check("one", numbers(&one, "change"), &wanted("change")[1..2]).unwrap();
+}
+
+/// Of words alone, with norms that take off means and positions that are learned, and of the tower of a dual encoder.
+#[test]
+fn layers_left_out_of_other_kinds_are_those_of_hooks_in_transformers() {
+    let oracle = Oracle::open("methods/skipping").unwrap();
+    let said = |key: &str| oracle.about()[key].as_str().unwrap().to_owned();
+    let asked = Case::new(Sample::prompt(vec![], said("gpt2-a")));
+    let compared = about(captioned("square", &[said("clip-a").as_str()]), Objective::Similarity);
+    for (name, part, case) in [("gpt2-a", Part::Text, asked), ("clip-a", Part::Vision, compared)] {
+        let wanted = |what: &str| oracle.array(&format!("{name}/{what}")).unwrap();
+        let settings = layer_skipping::Settings { part: Some(part), ..Default::default() };
+        let one = run(opened(name), &case, settings.clone());
+        let two = run(opened(name), &case, layer_skipping::Settings { window: 2, ..settings });
+        for (found, what) in [(&one, "change"), (&two, "pairs")] {
+            let gap = LOGIT.check(what, numbers(found, "change"), &wanted(what).values).unwrap();
+            println!("{name}, {what}: {gap:?}");
+        }
+        let each = wanted("influence");
+        let mean = each.values.chunks(each.dims[1]).map(|own| own.iter().sum::<f64>() / own.len() as f64);
+        let gap = LOGIT.check("influence", numbers(&one, "influence"), &mean.collect::<Vec<_>>()).unwrap();
+        println!("{name}, influence: {gap:?}");
+    }
 }
 
 proptest! {

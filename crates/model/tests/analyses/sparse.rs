@@ -167,9 +167,8 @@ fn what_is_saved_reads_back_and_lists_features() {
     .to_values()
     .unwrap();
     let table = listed.table("activations").unwrap();
-    let names: Vec<usize> = (0..table.axes()[0].len())
-        .map(|at| table.axes()[0].label(at).unwrap().strip_prefix("feature ").unwrap().parse().unwrap())
-        .collect();
+    let names: Vec<usize> =
+        (0..table.axes()[0].len()).map(|at| table.axes()[0].label(at).unwrap().parse().unwrap()).collect();
     let own: Vec<f32> = names
         .iter()
         .flat_map(|of| (0..3).map(move |row| (row, *of)))
@@ -312,7 +311,7 @@ fn a_planted_direction_is_a_feature() {
                 let listed = found.run(&altered, &data.case(0).unwrap()).unwrap();
                 let table = listed.table("activations").unwrap();
                 let row = (0..table.axes()[0].len())
-                    .find(|at| table.axes()[0].label(*at).unwrap() == format!("feature {feature}"))
+                    .find(|at| table.axes()[0].label(*at).unwrap() == feature.to_string())
                     .expect("it is among the strongest");
                 let length = table.axes()[1].len();
                 let activations = &table.as_numbers().unwrap()[row * length..(row + 1) * length];

@@ -12,7 +12,7 @@ use mmlens_testkit::{Oracle, Toy};
 use proptest::prelude::*;
 
 use crate::identities::{asked, few};
-use crate::support::{about, llava, numbers, opened, question, scalar, shown, total};
+use crate::support::{about, captioned, llava, numbers, opened, question, scalar, shown, total};
 
 /// Differences of nearly equal logits.
 const SHARE: Tolerance = Tolerance::relative(1e-3);
@@ -39,6 +39,12 @@ fn classified() -> Case {
     about(Sample::new(shown(&["square"], "").pictures, Words::Nothing), Objective::logit(token))
 }
 
+/// The picture `wide` with the caption of the oracle, whose parts are four cells and its tokens.
+fn fitting() -> Case {
+    let oracle = Oracle::open("methods/surrogates").unwrap();
+    about(captioned("wide", &[oracle.about()["caption"].as_str().unwrap()]), Objective::Similarity)
+}
+
 #[test]
 fn lines_are_those_of_scikit_learn() {
     let oracle = Oracle::open("methods/surrogates").unwrap();
@@ -51,7 +57,8 @@ fn lines_are_those_of_scikit_learn() {
         seed: Seed(5),
         ..Default::default()
     };
-    for (name, cells, case) in [("llava-a", 2, sized()), ("vit-a", 3, classified())] {
+    for (name, cells, case) in [("llava-a", 2, sized()), ("vit-a", 3, classified()), ("clip-a", 2, fitting())]
+    {
         let found = Lime::new(settings(cells)).unwrap().run(opened(name), &case).unwrap();
         let mut all = numbers(&found, "picture").to_vec();
         all.extend(found.find("tokens").and_then(|table| table.as_numbers()).unwrap_or_default());
@@ -126,6 +133,34 @@ fn orders_are_walked_as_by_hand() {
     let (cells, words) = of("llava-a/orders/shares").split_at(4);
     let all = size(cells) + size(words);
     agree("V-SHAP and T-SHAP", numbers(&modal, "by modality"), &[size(cells) / all, size(words) / all]);
+}
+
+/// Of a dual encoder, which MM-SHAP was made for, and of a picture without words; all orders as shap has them.
+#[test]
+fn orders_of_other_kinds_are_walked_as_by_hand_and_by_shap() {
+    let oracle = Oracle::open("methods/surrogates").unwrap();
+    let of = |name: &str| &oracle.array(name).unwrap().values;
+    let clip = opened("clip-a");
+    let exact = ordered(1, true).run(clip, &fitting()).unwrap();
+    agree("clip-a, all orders", &shares(&exact, ""), of("clip-a/orders/exact"));
+    let found = ordered(3, false).run(clip, &fitting()).unwrap();
+    agree("clip-a, three orders", &shares(&found, ""), of("clip-a/orders/shares"));
+    agree("clip-a, their errors", &shares(&found, " error"), of("clip-a/orders/errors"));
+    let settings = mm_shap::Settings { orders: 3, seed: Seed(5), ..Default::default() };
+    let modal = MmShap::new(settings).unwrap().run(clip, &fitting()).unwrap();
+    agree("clip-a, MM-SHAP", &shares(&modal, ""), of("clip-a/orders/shares"));
+    agree("clip-a, left", numbers(&modal, "left of shares"), of("clip-a/orders/left"));
+    let size = |values: &[f64]| values.iter().map(|v| v.abs()).sum::<f64>();
+    let (cells, words) = of("clip-a/orders/shares").split_at(4);
+    let all = size(cells) + size(words);
+    agree(
+        "clip-a, V-SHAP and T-SHAP",
+        numbers(&modal, "by modality"),
+        &[size(cells) / all, size(words) / all],
+    );
+    let seen = ordered(3, false).run(opened("vit-a"), &classified()).unwrap();
+    agree("vit-a, three orders", numbers(&seen, "picture"), of("vit-a/orders/shares"));
+    agree("vit-a, their errors", numbers(&seen, "picture error"), of("vit-a/orders/errors"));
 }
 
 fn line(cells: Option<Cover>, samples: usize, alpha: f64, rows: usize) -> Lime {

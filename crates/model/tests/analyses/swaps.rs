@@ -179,7 +179,7 @@ fn an_answer_is_turned_where_both_part() {
 }
 
 /// Where a cell lies on the picture, in pixels.
-fn boxes(axis: &Axis) -> Vec<[f32; 4]> {
+pub(crate) fn boxes(axis: &Axis) -> Vec<[f32; 4]> {
     match &axis.labels {
         Labels::Patches(all) => all.iter().map(|patch| patch.bbox).collect(),
         Labels::Tokens(all) => all.iter().map(|token| token.patch.unwrap().bbox).collect(),

@@ -14,9 +14,10 @@ use mmlens_engine::{Limits, Positions, minimise};
 use mmlens_model::logit_lens::{self, LogitLens};
 use mmlens_model::tuned_lens::{Learned, Lens, Settings, Taught, TunedLens};
 use mmlens_testkit::{Oracle, Toy, analysis_breaches, checkpoint};
+use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::identities::asked;
+use crate::identities::{asked, few};
 use crate::support::{llava, numbers, shown};
 
 /// Losses in f32, which torch adds up in another order.
@@ -86,12 +87,11 @@ fn the_first_steps_are_those_of_torch() {
     as_in_torch("gpt2-a", mmlens_zoo::open(checkpoint("gpt2-a"), &Device::default()).unwrap().as_ref());
 }
 
-/// Nothing learned: the tables of the logit lens, bit for bit.
-#[test]
-fn without_a_step_it_is_the_logit_lens() {
-    let subject = llava("llava-a");
-    let tensors = (0..3).flat_map(|depth| {
-        let wide = subject.anatomy().iter().find(|own| own.part == Part::Text).unwrap().d_model;
+/// A lens that learned nothing, of a subject.
+fn unlearned(subject: &dyn Subject, rows: usize) -> Lens {
+    let text = subject.anatomy().iter().find(|own| own.part == Part::Text).unwrap();
+    let (wide, blocks) = (text.d_model, text.blocks);
+    let tensors = (0..blocks).flat_map(|depth| {
         let zeros = |shape: Vec<usize>| {
             let values = vec![0.0; shape.iter().product()];
             mmlens_files::Doubles { shape, values }
@@ -99,10 +99,40 @@ fn without_a_step_it_is_the_logit_lens() {
         [(format!("{depth}.weight"), zeros(vec![wide, wide])), (format!("{depth}.bias"), zeros(vec![wide]))]
     });
     let about = serde_json::json!({
-        "part": "text", "top": 3, "positions": "all", "layers": "all", "rows": 5, "weights": subject.weights_hash(),
+        "part": "text", "top": 3, "positions": "all", "layers": "all", "rows": rows, "weights": subject.weights_hash(),
     });
     let parts = mmlens_core::Parts { tensors: tensors.collect(), about: about.to_string() };
-    let lens = Lens::of(parts).unwrap();
+    Lens::of(parts).unwrap()
+}
+
+proptest! {
+    #![proptest_config(few())]
+
+    /// Nothing learned is the logit lens, of any subject and words; rows decide nothing, neither of what is shown nor of what is learned.
+    #[test]
+    fn what_is_not_learned_and_how_it_is_packed_decide_nothing(seed in 0..99_u64, word in "[a-f]{2,6}", rows in 1..5_usize) {
+        let toy = Toy::curved(seed);
+        let case = Case::new(Sample::text(word.as_str()));
+        let plain = LogitLens::new(logit_lens::Settings { top: 3, rows, ..Default::default() }).unwrap().run(&toy, &case).unwrap();
+        let own = unlearned(&toy, rows).run(&toy, &case).unwrap();
+        for table in plain.tables() {
+            prop_assert_eq!(own.table(table.name()).unwrap(), table);
+        }
+        prop_assert_eq!(numbers(&own, "divergence"), numbers(&own, "divergence of the logit lens"));
+        let learned = |rows| {
+            let settings = Settings { steps: 3, batch: 4, rows, ..Settings::default() };
+            fit(settings).learn(&On::new(&toy), &words(10), Seed(seed)).unwrap().finding
+        };
+        let (one, other) = (learned(1), learned(1 + rows));
+        LOSS.check("losses", numbers(&one, "loss by step"), numbers(&other, "loss by step")).unwrap();
+    }
+}
+
+/// Nothing learned: the tables of the logit lens, bit for bit.
+#[test]
+fn without_a_step_it_is_the_logit_lens() {
+    let subject = llava("llava-a");
+    let lens = unlearned(subject, 5);
     let case = Case::new(shown(&["square"], "<image>Red?"));
     let own = lens.run(subject, &case).unwrap();
     let settings = logit_lens::Settings { top: 3, rows: 5, ..Default::default() };

@@ -17,7 +17,8 @@ fn said(file: &[u8]) -> String {
 fn what_is_not_read_is_named_with_what_is() {
     let is = |found: &str| {
         format!(
-            "a: it is {found}; what is read are WAV (PCM of 8, 16, 24 or 32 bits, floats of 32 or 64), FLAC, MP3 and Ogg Vorbis"
+            "a: it is {found}; what is read are WAV (PCM of 8, 16, 24 or 32 bits, A-law, mu-law, floats of 32 or 64), FLAC, MP3 and \
+             Ogg Vorbis"
         )
     };
     assert_eq!(said(&bytes("opus.ogg")), is("Ogg Opus"));
@@ -27,7 +28,14 @@ fn what_is_not_read_is_named_with_what_is() {
     assert_eq!(said(b"\xff\xf1\x50\x80\x02\x1f\xfc"), is("AAC (ADTS)"));
     // ADPCM is WAV by its container.
     let mut adpcm = bytes("pcm_16.wav");
-    adpcm[20] = 2;
+    for (coding, found) in
+        [(2, "WAV in Microsoft's ADPCM"), (0x11, "WAV in IMA ADPCM"), (0x55, "WAV with MP3 in it")]
+    {
+        adpcm[20] = coding;
+        assert_eq!(said(&adpcm), is(found));
+    }
+    // A coding that nobody knows.
+    adpcm[20] = 0x7f;
     assert!(matches!(Sound::from_bytes("a", &adpcm), Err(SoundError::Broken { .. })), "{}", said(&adpcm));
 }
 
@@ -58,7 +66,10 @@ fn a_file_that_is_cut_off_is_an_error() {
 fn cut_off_files_say_how_much_was_read() {
     let wav = bytes("pcm_16.wav");
     // 101 bytes are 50 samples and a half.
-    assert_eq!(said(&wav[..wav.len() - 101]), "a: it is cut off: the file ends, after 149 samples (0.019 s)");
+    assert_eq!(
+        said(&wav[..wav.len() - 101]),
+        "a: it is cut off: the file ends, and its header promises 200 samples, after 149 samples (0.019 s)"
+    );
     assert_eq!(said(&wav[..20]), "a: it is cut off: the file ends, after 0 samples (0.000 s)");
     let ogg = bytes("mono.ogg");
     assert!(said(&ogg[..ogg.len() - 1]).starts_with("a: it is cut off: the page of Ogg at byte "));

@@ -18,11 +18,21 @@ fn instants_are_moved_to_the_nearest_sample() {
 #[test]
 fn what_is_outside_is_an_error_that_names_the_length() {
     let sound = ramp(8000, 16000);
-    for (from, to) in [(-0.1, 0.2), (0.2, 0.6), (0.3, 0.3), (0.4, 0.3), (f64::NAN, 0.2), (0.0, f64::INFINITY)]
-    {
-        let said = sound.between(from, to).unwrap_err().to_string();
-        let expected = "is no part of it, expected from 0 s to 0.5 s, the first before the second";
-        assert!(said.starts_with("ramp: ") && said.ends_with(expected), "{said}");
+    let within = ", expected an instant from 0 s to 0.5 s";
+    for (from, to, expected) in [
+        (-0.1, 0.2, format!("a part of it cannot begin at -0.1 s{within}")),
+        (f64::NAN, 0.2, format!("a part of it cannot begin at NaN s{within}")),
+        // Where no end is given it is that of the sound.
+        (5.0, 0.5, format!("a part of it cannot begin at 5 s{within}")),
+        (1e308, 0.5, format!("a part of it cannot begin at 1e308 s{within}")),
+        (0.2, 0.6, format!("a part of it cannot end at 0.6 s{within}")),
+        (0.0, f64::INFINITY, format!("a part of it cannot end at inf s{within}")),
+        (0.3, 0.3, "a part from 0.3 s to 0.3 s does not end behind its beginning".to_owned()),
+        (0.4, 0.3, "a part from 0.4 s to 0.3 s does not end behind its beginning".to_owned()),
+        // A sample lasts 62.5 microseconds.
+        (0.1, 0.100_01, "no sample of it lies between 0.1 s and 0.10001 s".to_owned()),
+    ] {
+        assert_eq!(sound.between(from, to).unwrap_err().to_string(), format!("ramp: {expected}"));
     }
     assert_eq!(sound.between(0.0, sound.seconds()).unwrap().samples(), sound.samples());
 }

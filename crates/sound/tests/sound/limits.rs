@@ -161,7 +161,10 @@ fn no_length_is_believed() {
     flac[21] |= 0x0f;
     put(&mut flac, 22, &[0xff; 4]);
     let cut = said(&flac);
-    assert_eq!(cut, "a: it is cut off: the file ends, after 800 samples (0.050 s)");
+    assert_eq!(
+        cut,
+        "a: it is cut off: the file ends, and its header promises 68719476735 samples, after 800 samples (0.050 s)"
+    );
     let list = [&bytes_of("pcm_16.wav")[..36], b"LIST\xff\xff\xff\x7fINFO".as_slice()].concat();
     assert!(Sound::from_bytes("a", &list).is_err());
     assert!(ALLOCATED.peak_usage() < OTHERS, "{}", ALLOCATED.peak_usage());
@@ -177,7 +180,8 @@ fn spectrograms() {
     let long = Sound::new("a", vec![0.0; 480_001], 16000).unwrap();
     assert_eq!(
         listening.of(&long).unwrap_err().to_string(),
-        "a: it is 30.0000625 s long, expected at most 30: long form is not supported, take a part with `Sound::between`"
+        "a: it is 30.0000625 s long, expected at most 30: long form is not supported, take a part of it (`--from` and `--to`; in \
+         Rust `Sound::between`)"
     );
     assert_eq!(listening.of(&long.between(0.0, 30.0).unwrap()).unwrap().sound_frames(), 3000);
     let other = Sound::open(path("pcm_16.wav")).unwrap();

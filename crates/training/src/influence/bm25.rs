@@ -27,7 +27,8 @@
 //! - It looks at no model: a high score says nothing about what was learned.
 //!
 //! # Agreement
-//! No oracle: the formula, with the smoothed `idf` of Lucene, is held against arithmetic shown in a test. Identity tested: words that no training case has change nothing.
+//! rank_bm25 0.2.2 (`BM25Okapi`, its `idf` replaced by Lucene's, which is never below zero) in two settings: 5e-8 of the largest score. Identities tested: words that no training case has change nothing, and words asked twice
+//! count twice.
 //!
 //! # Reference
 //! Robertson, Zaragoza: The Probabilistic Relevance Framework: BM25 and Beyond. 2009. <https://doi.org/10.1561/1500000019>; as a floor of data attribution in Akyürek et al.: Towards Tracing Knowledge in Language Models Back to

@@ -130,7 +130,7 @@ impl Represent for Ready {
 
     fn cost(&self, on: &On<'_>, case: &Case) -> Result<Cost, AnalysisError> {
         let inputs = self.opened(on.encode(&case.sample)?);
-        let plan = self.weights.plan(&on.form(case, &inputs)?)?;
+        let plan = self.weights.plan(&on.form(case, &inputs)?, &inputs)?;
         let need = on.subject().need(&inputs, &plan, Copies::ONE)?;
         let bytes = need.bytes.saturating_add(self.beside(&inputs, on)?);
         Ok(Cost::rows(1 + case.settling()).with_gradients(1).taking(bytes, on.memory().budget()))
@@ -139,13 +139,13 @@ impl Represent for Ready {
     fn represent(&self, on: &On<'_>, case: &Case, apart: bool) -> Result<Represented, AnalysisError> {
         let (inputs, objective) = on.open(case)?;
         let inputs = self.opened(inputs);
-        let plan = self.weights.plan(&objective)?;
+        let plan = self.weights.plan(&objective, &inputs)?;
         let need = on.subject().need(&inputs, &plan, Copies::ONE)?;
         on.memory().hold(self.card.id, self.beside(&inputs, on)?, need)?;
         let trace = on.subject().run(&inputs, plan)?;
         let value: f64 = trace.scores()?.iter().map(|score| f64::from(*score)).sum();
         let (by, caution) = (self.factor)(&objective, value)?;
-        let factors = self.weights.factors(&trace)?;
+        let factors = self.weights.factors(&inputs, &trace)?;
         let told = apart.then(|| self.weights.shares(&inputs, &factors));
         let rows = match self.settings.projected {
             Projected::Signs => {

@@ -29,7 +29,8 @@
 //! - Where features outnumber training cases `ridge` decides.
 //!
 //! # Agreement
-//! traker 0.3.2 (`BasicScoreComputer`) on the same gradients of a classifier, without a sketch and with the same ridge: 2e-6 of the largest value with its inverse in single precision, 4e-7 with the same in double; means over two models 3e-7. Against retraining: docs/training.md.
+//! traker 0.3.2 (`BasicScoreComputer`) on the same gradients of a classifier, without a sketch and with the same ridge: 2e-6 of the largest value with its inverse in single precision, 4e-7 with the same in double; means over two models 3e-7; on a matrix each of tower, connector and language model of `llava-a` 6.4e-5 and 9.7e-7.
+//! Against retraining: docs/training.md.
 //!
 //! # Reference
 //! Park, Georgiev, Ilyas, Leclerc, Madry: TRAK: Attributing Model Behavior at Scale. ICML 2023. <https://arxiv.org/abs/2303.14186>. The sketch is that of [TracIn](super::trac_in); the authors' is of Gaussian or sign matrices. The ridge is ours.

@@ -10,6 +10,7 @@ use mmlens_engine::Positions;
 use mmlens_testkit::{Oracle, Toy, checkpoint};
 use mmlens_training::CheckpointDifference;
 use mmlens_training::checkpoint_difference::Settings;
+use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::common::{numbers, opened, shown};
@@ -128,14 +129,39 @@ fn a_planted_vector_is_found_and_brings_its_effect() {
     assert!(numbers(&found(opened(name), other(), prompts(8), twice), "brought")[2] < 0.9);
 }
 
-#[test]
-fn a_model_beside_itself_differs_nowhere() {
-    let finding = found(&Toy::curved(1), Toy::curved(1), prompts(24), Settings::default());
-    for table in ["difference", "effect", "brought"] {
-        assert!(numbers(&finding, table).iter().all(|x| *x == 0.0), "{table}");
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A model beside itself differs nowhere, and it is said.
+    #[test]
+    fn a_model_beside_itself_differs_nowhere(seed in 0..99_u64, draws in 0..99_u64) {
+        let settings = Settings { seed: Seed(draws), ..Settings::default() };
+        let finding = found(&Toy::curved(seed), Toy::curved(seed), prompts(24), settings);
+        for table in ["difference", "effect", "brought"] {
+            prop_assert!(numbers(&finding, table).iter().all(|x| *x == 0.0), "{}", table);
+        }
+        let kinds: Vec<CautionKind> = finding.cautions().iter().map(|caution| caution.kind).collect();
+        prop_assert_eq!(kinds, [CautionKind::NothingMoved, CautionKind::NoBetter]);
     }
-    let kinds: Vec<CautionKind> = finding.cautions().iter().map(|caution| caution.kind).collect();
-    assert_eq!(kinds, [CautionKind::NothingMoved, CautionKind::NoBetter]);
+
+    /// What is multiplied by zero brings nothing, and changes nothing of how large the difference is; the same draws give the same bits.
+    #[test]
+    fn a_vector_of_no_strength_brings_nothing(
+        seed in 0..99_u64,
+        other in 100..199_u64,
+        strength in 0.5..2.0_f32,
+    ) {
+        let run = |strength: f32| {
+            let settings = Settings { strength, ..Settings::default() };
+            found(&Toy::curved(seed), Toy::curved(other), prompts(8), settings)
+        };
+        let [none, some, again] = [0.0, strength, strength].map(run);
+        let brought = numbers(&none, "brought");
+        prop_assert!(brought.iter().all(|x| x.abs() < 1e-6), "{:?}", brought);
+        prop_assert_eq!(numbers(&none, "difference"), numbers(&some, "difference"));
+        prop_assert!(numbers(&some, "brought").iter().any(|x| x.abs() > 1e-4));
+        prop_assert_eq!(&some, &again);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use mmlens_core::{AnalysisError, AnyTensor, Seed};
 use mmlens_engine::normal;
 use mmlens_testkit::Oracle;
 use mmlens_training::RightReasons;
+use proptest::prelude::*;
 
 fn matrix(values: Vec<f32>, shape: [usize; 2]) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values, shape), &Device::flex())
@@ -91,6 +92,52 @@ fn cubes_have_a_closed_form() {
         assert_eq!(term.penalty, 0.0);
         let found = AnyTensor::new(w.grad(&term.loss.backward()).unwrap()).to_values().unwrap();
         assert_eq!(found, vec![0.0; width]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The penalty does not hang on how much it weighs, its gradient is that many times as large, and of no weight it is none; cases in another
+    /// order have the same.
+    #[test]
+    fn what_it_weighs_multiplies_its_gradient(seed in 0..9999_u64, lambda in 0.1..4.0_f32) {
+        let (cases, width) = (4, 3);
+        let drawn = |at: u64, count: usize| -> Vec<f32> {
+            (0..count as u64).map(|i| normal(Seed(seed).at(at).at(i)) as f32).collect()
+        };
+        let outside = |i: usize| f32::from(u8::from(!(i as u64 + seed).is_multiple_of(3)));
+        let mask: Vec<f32> = (0..cases * width).map(outside).collect();
+        let w = matrix(drawn(0, width), [1, width]).autodiff().require_grad();
+        let of = |x: Tensor<2>, w: Tensor<2>| -> Result<Tensor<1>, AnalysisError> {
+            Ok((x * w).tanh().sum_dim(1).reshape([cases]))
+        };
+        let run = |lambda: f32, turned: bool| {
+            let rows = |values: Vec<f32>| -> Tensor<2> {
+                let rows = values.chunks(width).map(<[f32]>::to_vec);
+                let rows: Vec<Vec<f32>> = if turned { rows.rev().collect() } else { rows.collect() };
+                matrix(rows.concat(), [cases, width])
+            };
+            let loss = RightReasons { lambda, ..RightReasons::default() };
+            let looks = |x| of(x, w.clone().without_autodiff());
+            let (x, outside) = (rows(drawn(1, cases * width)), rows(mask.clone()));
+            let term = loss.term(looks, |x| of(x, w.clone()), &x, &outside).unwrap();
+            let slopes = w.grad(&term.loss.backward()).map(|grad| AnyTensor::new(grad).to_values().unwrap());
+            (term.penalty, slopes.unwrap_or_else(|| vec![0.0; width]))
+        };
+        let (penalty, slopes) = run(1.0, false);
+        let (more, times) = run(lambda, false);
+        prop_assert_eq!(more, penalty);
+        let wanted: Vec<f64> = slopes.iter().map(|slope| f64::from(*slope) * f64::from(lambda)).collect();
+        // A product in f32.
+        Tolerance::relative(1e-5).check("times", &times, &wanted).unwrap();
+        prop_assert!(run(0.0, false).1.iter().all(|slope| *slope == 0.0));
+        let (turned, other) = run(1.0, true);
+        Tolerance::relative(1e-5).check("turned", &[turned], &[f64::from(penalty)]).unwrap();
+        let wanted: Vec<f64> = slopes.iter().map(|slope| f64::from(*slope)).collect();
+        // Sums in another order, of differences over a hundredth.
+        let most = 1e-3 * largest(&wanted).unwrap();
+        Tolerance::absolute(most).check("turned", &other, &wanted).unwrap();
     }
 }
 

@@ -57,10 +57,26 @@ fn parts_sum_to_the_score() {
     let finding = learned.fitted.run(subject, &of(1).unwrap()).unwrap();
     let table = finding.table("by part").unwrap();
     let parts: Vec<String> = (0..table.axes()[1].len()).filter_map(|at| table.axes()[1].label(at)).collect();
-    assert_eq!(parts, ["text at words", "text at pictures"]);
-    let sums: Vec<f32> = table.as_numbers().unwrap().chunks(2).map(|row| row[0] + row[1]).collect();
+    assert_eq!(parts, ["vision", "connector", "text at words", "text at pictures"]);
+    let sums: Vec<f32> = table.as_numbers().unwrap().chunks(4).map(|row| row.iter().sum()).collect();
     SAME.check("parts", &sums, numbers(&finding, "highest")).unwrap();
     assert!(table.as_numbers().unwrap().iter().all(|part| *part != 0.0));
+    // Of a prompt without a picture the tower has no gradient, and its training cases with pictures count for their words alone.
+    let blind = Case::answer(Sample::prompt(Vec::new(), "It is").answered(Reply::Text("red".to_owned())));
+    let finding = learned.fitted.run(subject, &blind).unwrap();
+    assert!(finding.table("by part").is_err());
+    assert!(numbers(&finding, "scores").iter().all(|score| *score != 0.0));
+    let learns = |patterns: &str| {
+        let settings = Settings { weights: vec![patterns.to_owned()], ..whole() };
+        TracIn::new(settings).unwrap().learn(&On::new(subject), &data, Seed(3)).map(|learned| learned.fitted)
+    };
+    let found = learns("connector").unwrap().run(subject, &blind).unwrap();
+    assert!(numbers(&found, "scores").iter().all(|score| *score == 0.0));
+    assert!(found.cautions().iter().any(|caution| caution.kind == CautionKind::NothingMoved));
+    // The last block of its tower is behind the one that is read.
+    let blocks = subject.anatomy()[0].blocks;
+    let said = learns(&format!("vision.blocks.{}", blocks - 1)).unwrap_err().to_string();
+    assert!(said.contains("does not offer weights under `vision.blocks."), "{said}");
 }
 
 #[test]

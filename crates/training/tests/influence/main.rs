@@ -9,4 +9,5 @@ mod contracts;
 mod head;
 mod influence;
 mod oracles;
+mod properties;
 mod support;

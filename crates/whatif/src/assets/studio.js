@@ -14,9 +14,11 @@
   };
   const number = (value) => (Math.abs(value) >= 0.001 || value === 0 ? value.toFixed(3) : value.toExponential(1));
 
-  // Requests one after the other; a comparison that a later change makes idle is given up.
+  // Requests one after the other; a comparison or a map that a later change makes idle is given up.
   let line = Promise.resolve();
   let comparing = null;
+  let mapping = null;
+  let changes = 0;
   const send = async (request, signal) => {
     const reply = await fetch('/session', {
       method: 'POST',
@@ -40,12 +42,14 @@
   let state = null;
 
   const change = (request) => {
+    const own = ++changes;
     if (comparing) comparing.abort();
+    idle();
     say('asking');
-    next(() => send(request)).then((now) => { show(now); compare(); }).catch((error) => {
+    next(() => send(request)).then((now) => { show(now); return compare(); }).catch((error) => {
       if (state) show(state);
-      compare().then(() => failed(error));
-    });
+      return compare().then(() => failed(error));
+    }).then(() => { if (own === changes) again(); });
   };
   const compare = () => {
     if (comparing) comparing.abort();
@@ -210,13 +214,42 @@
     at('picture-fill').value = typeof now.picture_fill === 'string' ? now.picture_fill : Object.keys(now.picture_fill)[0];
     at('word-fill').value = now.word_fill;
     at('undo').disabled = now.changes === 0;
-    unmap();
   };
 
   const unmap = () => {
     for (const node of document.querySelectorAll('.heat')) node.remove();
     at('mapped').textContent = '';
     at('table').replaceChildren();
+  };
+  // A map is of one state: once that is another, what is shown is marked until the map is made anew.
+  let method = null;
+  let timer = null;
+  const stale = (is) => {
+    document.body.classList.toggle('stale', is);
+    at('map-section').setAttribute('aria-busy', String(is));
+  };
+  const idle = () => {
+    clearTimeout(timer);
+    if (mapping) mapping.abort();
+    mapping = null;
+    stale(method !== null);
+  };
+  const map = () => {
+    idle();
+    const own = new AbortController();
+    mapping = own;
+    return next(() => (own.signal.aborted ? null : send({ do: 'map', method }, own.signal))).then((found) => {
+      if (found && mapping === own) { draw(found); stale(false); }
+    }).catch((error) => {
+      if (mapping !== own) return;
+      unmap();
+      stale(false);
+      failed(error);
+    });
+  };
+  const again = () => {
+    clearTimeout(timer);
+    if (method !== null) timer = setTimeout(map, 120);
   };
   const heat = (image, box, value, most) => {
     const picture = model.pictures[image];
@@ -285,10 +318,14 @@
   });
   at('word-fill').addEventListener('change', () => change({ do: 'hide', word_fill: at('word-fill').value }));
   at('map').addEventListener('click', () => {
-    say('mapping');
-    next(() => send({ do: 'map', method: at('method').value })).then((found) => { draw(found); say(''); }).catch(failed);
+    method = at('method').value;
+    map();
   });
-  at('unmap').addEventListener('click', unmap);
+  at('unmap').addEventListener('click', () => {
+    method = null;
+    idle();
+    unmap();
+  });
 
   next(() => send({ do: 'describe' })).then((told) => {
     model = told;

@@ -159,8 +159,69 @@ fn a_map_is_drawn_over_the_picture_and_a_refusal_is_told() {
     assert!(said["refused"].as_str().unwrap().contains("no token that stands for a missing word"), "{said}");
 }
 
+/// A map that is shown is of the state that is shown: it is made anew after every change, and undo brings the first one back.
+fn a_map_changes_with_what_is_changed() {
+    let said = driven(
+        "const map = () => [...document.querySelectorAll('.heat')].map((node) => [node.style.left, node.style.top, node.style.background, node.style.opacity]);
+         const stale = () => document.body.classList.contains('stale');
+         const told = (what) => wait(what, () => ready() && !stale() && map().length > 0);
+         at('map').click();
+         const busy = at('map-section').getAttribute('aria-busy');
+         await told('a map');
+         const first = map();
+         cell(cells[0]).click();
+         const marked = stale() && getComputedStyle(at('remade')).display !== 'none';
+         const kept = JSON.stringify(map()) === JSON.stringify(first);
+         await told('the map of a hidden patch');
+         const hidden = map();
+         at('undo').click();
+         await told('the map after undo');
+         const back = map();
+         document.querySelector('[data-head=\"text.1.0\"]').click();
+         await told('the map without a head');
+         const off = map();
+         at('words').children[1].click();
+         await told('the map without a word');
+         const struck = map();
+         at('unmap').click();
+         at('reset').click();
+         await wait('the reset', () => ready() && at('undo').disabled === false && at('answer').textContent !== '');
+         await new Promise((done) => setTimeout(done, 500));
+         return { busy, marked, kept, first, hidden, back, off, struck, left: map().length, stale: stale() };",
+        "a map anew",
+    );
+    assert_eq!((&said["busy"], &said["marked"], &said["kept"]), (&"true".into(), &true.into(), &true.into()));
+    assert_eq!(said["back"], said["first"]);
+    for (one, other) in [("first", "hidden"), ("first", "off"), ("off", "struck")] {
+        assert_ne!(said[one], said[other], "{one}, {other}");
+    }
+    // Once it is cleared, nothing makes another.
+    assert_eq!((&said["left"], &said["stale"]), (&0.into(), &false.into()));
+}
+
+/// A map that was asked for before a change comes late, whatever becomes of its request, and is not drawn.
+fn a_map_of_an_earlier_state_is_never_drawn() {
+    let said = driven(
+        "const real = window.fetch;
+         const asked = [];
+         window.fetch = (url, options) => { asked.push(JSON.parse(options.body).do); return real(url, { ...options, signal: undefined }); };
+         let drawn = 0;
+         new MutationObserver((seen) => { if (seen.some((one) => [...one.addedNodes].some((node) => node.className === 'heat'))) drawn++; })
+           .observe(at('pictures-shown'), { childList: true, subtree: true });
+         at('map').click();
+         // Within this task no reply can come.
+         while (!asked.includes('map')) await null;
+         cell(cells[0]).click();
+         await wait('the map', () => ready() && !document.body.classList.contains('stale') && document.querySelectorAll('.heat').length > 0);
+         return { drawn, asked };",
+        "a late map",
+    );
+    assert_eq!(said["asked"], serde_json::json!(["map", "hide", "difference", "map"]));
+    assert_eq!(said["drawn"], 1);
+}
+
 fn main() -> ExitCode {
-    let tests: [(&str, fn()); 3] = [
+    let tests: [(&str, fn()); 5] = [
         (
             "a_patch_that_is_clicked_changes_the_probability_and_undo_brings_it_back",
             a_patch_that_is_clicked_changes_the_probability_and_undo_brings_it_back,
@@ -170,6 +231,8 @@ fn main() -> ExitCode {
             "a_map_is_drawn_over_the_picture_and_a_refusal_is_told",
             a_map_is_drawn_over_the_picture_and_a_refusal_is_told,
         ),
+        ("a_map_changes_with_what_is_changed", a_map_changes_with_what_is_changed),
+        ("a_map_of_an_earlier_state_is_never_drawn", a_map_of_an_earlier_state_is_never_drawn),
     ];
     let ignored = without_browser();
     let trials = tests.map(|(name, test)| {

@@ -112,9 +112,8 @@ impl AudioTower {
         let axes = [(AxisName::Pos, positions), (AxisName::DModel, d)];
         let spec = WeightSpec::table("audio.positions", axes, Port::at(at(Point::Input)));
         let mut all = vec![Named::new(spec, self.positions.clone())];
-        all.extend(
-            self.blocks.iter().enumerate().flat_map(|(i, block)| block.named((Part::Audio, i), false)),
-        );
+        let blocks = self.blocks.iter().enumerate();
+        all.extend(blocks.flat_map(|(i, block)| block.named((Part::Audio, i), false, None)));
         // Pooling lies between the last block and the norm.
         let last = self.blocks.len().checked_sub(1).filter(|_| !self.config.pooled);
         let last = last.map(|last| Port::at(Site::block(Part::Audio, last, Point::ResidPost)));

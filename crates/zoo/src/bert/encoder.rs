@@ -4,7 +4,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use mmlens_core::{
-    Anatomy, AnyTensor, Inputs, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError, Words, kind,
+    Anatomy, AnyTensor, Inputs, Output, Part, Run, Sample, SiteSpec, Subject, SubjectError, WeightSpec,
+    Words, kind,
 };
 use serde_json::Value;
 
@@ -26,6 +27,7 @@ pub struct TextEncoder {
     device: Device,
     sites: Vec<SiteSpec>,
     anatomy: Vec<Anatomy>,
+    weights: Vec<WeightSpec>,
 }
 
 /// Opens the Hugging Face folder of a BERT.
@@ -68,7 +70,9 @@ impl TextEncoder {
             .ignore(beside)
             .build(|weights| BertModel::take(config, weights))?;
         let (sites, anatomy) = (model.sites(), model.anatomy());
-        Ok(Self { name, checkpoint, texts, model, device: device.clone(), sites, anatomy })
+        let weights = model.named().into_iter().map(|named| named.spec).collect();
+        let device = device.clone();
+        Ok(Self { name, checkpoint, texts, model, device, sites, anatomy, weights })
     }
 
     /// The network.
@@ -92,6 +96,15 @@ impl TextEncoder {
 
 impl Subject for TextEncoder {
     crate::about::about!();
+
+    fn weights(&self) -> &[WeightSpec] {
+        &self.weights
+    }
+
+    fn weight(&self, name: &str) -> Result<AnyTensor, SubjectError> {
+        let named = self.model.named().into_iter().find(|named| named.spec.name == name);
+        named.and_then(|named| named.shaped()).ok_or_else(|| SubjectError::no_weight(self, name))
+    }
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         sample.unanswered(self.name())?;

@@ -1,12 +1,14 @@
 //! The network: a stack that looks both ways, and a head of words or a pooler behind it.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, Batch, Inputs, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{
+    Anatomy, AxisName, Batch, Inputs, Part, Point, Port, Run, Site, SiteSpec, Through, WeightSpec,
+};
 
 use super::{BertConfig, Stack, Tokens, WordHead};
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
-use crate::parts::{Linear, Padding, Reach, selected_logits, selected_states};
+use crate::parts::{Linear, Named, Padding, Reach, named, selected_logits, selected_states};
 
 /// The network.
 #[derive(Debug, Clone)]
@@ -55,6 +57,20 @@ impl BertModel {
     /// The sizes of its stack.
     pub fn anatomy(&self) -> Vec<Anatomy> {
         vec![self.text.anatomy()]
+    }
+
+    /// Its weights by name: those of its stack, and the head's or the pooler's. The pooler reads one position alone.
+    pub(crate) fn named(&self) -> Vec<Named> {
+        let mut all = self.text.named(None);
+        all.extend(self.head.iter().flat_map(WordHead::named));
+        if let Some(pooler) = &self.pooler {
+            let stream = [(AxisName::DModel, self.text.config().d_model)];
+            // `cap tanh(x / cap)` with a cap of one.
+            let to = Port::through(Site::of(Part::Text, Point::Pooled), Through::Cap(1.0));
+            let spec = WeightSpec::product("text.pooler", (&stream, &stream), None, Some(to));
+            all.extend(named::product(pooler, spec));
+        }
+        all
     }
 
     /// Logits, `[batch, asked, vocab]`; `None` if the pass ended before or there is no head. The last position is the last

@@ -12,14 +12,16 @@
 //! place of `normalized_resid_mid` before the MLP. Names of weights are BERT's.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, HookError, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{
+    Anatomy, AxisName, HookError, Part, Point, Port, Resume, Run, Site, SiteSpec, Through, WeightSpec,
+};
 
 use super::StackConfig;
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
 use crate::parts::{
-    Attention, AttentionShape, Block, Context, Embedding, KvCache, Linear, Masking, Mlp, Norm, Norms,
-    Padding, Reach,
+    Attention, AttentionShape, Block, Context, Embedding, KvCache, Linear, Masking, Mlp, Named, Norm, Norms,
+    Padding, Reach, named,
 };
 
 /// The stack.
@@ -117,6 +119,28 @@ impl Stack {
         }
         sites.push(spec(Point::FinalNorm));
         sites
+    }
+
+    /// Its weights by name: its tables, with the norm behind their sum, and those of its blocks. `seen` is the site that holds what its
+    /// cross-attention reads, one entry for each row.
+    pub(crate) fn named(&self, seen: Option<Site>) -> Vec<Named> {
+        use AxisName::{DModel, Pos, Vocab};
+        let (c, at) = (&self.config, |name: &str| format!("{}.{name}", self.part.name()));
+        let (embed, input) = (Site::of(self.part, Point::Embed), Site::of(self.part, Point::Input));
+        let normed = || Port::through(input, Through::Norm(at("embed_norm")));
+        let table = |name: &str, axis, port| WeightSpec::table(at(name), [axis, (DModel, c.d_model)], port);
+        let words = table("embed", (Vocab, c.vocab), Port::at(embed));
+        let mut all = vec![Named::new(words, self.words.table().clone())];
+        let positions = table("positions", (Pos, c.positions), normed());
+        all.push(Named::new(positions, self.positions.table().clone()));
+        if let Some(types) = &self.types {
+            let [kinds, _] = types.table().dims();
+            all.push(Named::new(table("types", (Vocab, kinds), normed()), types.table().clone()));
+        }
+        all.extend(named::norm(&self.norm, at("embed_norm"), DModel, None, Some(Port::at(input))));
+        let blocks = self.blocks.iter().enumerate();
+        all.extend(blocks.flat_map(|(i, block)| block.named((self.part, i), false, seen)));
+        all
     }
 
     /// States after the last norm, `[batch, pos, d]`; `None` if the pass ended before. Cached positions come before the

@@ -1,14 +1,17 @@
 //! The network: a tower, and text models of post-norm blocks that attend to it.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, Batch, Inputs, LogitsAt, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{
+    Anatomy, AxisName, Batch, Inputs, LogitsAt, Part, Point, Port, Run, Site, SiteSpec, WeightSpec,
+};
 
 use super::{BlipConfig, BlipTask};
 use crate::ZooError;
 use crate::bert::{Stack, Tokens, WordHead, first_of};
 use crate::checkpoint::WeightSource;
 use crate::parts::{
-    Context, KvCache, Linear, Masking, Norm, Padding, Reach, chosen, picked, selected_logits, selected_states,
+    Context, KvCache, Linear, Masking, Named, Norm, Padding, Reach, chosen, named, picked, selected_logits,
+    selected_states,
 };
 use crate::vision::VisionTower;
 
@@ -140,6 +143,31 @@ impl BlipModel {
             Some(self.text.anatomy()),
         ];
         parts.into_iter().flatten().collect()
+    }
+
+    /// Its weights by name: of the tower's blocks and last norm, of the text models, and of the head.
+    pub(crate) fn named(&self) -> Vec<Named> {
+        use AxisName::{DModel, Vocab};
+        let at = |part, point| Site::of(part, point);
+        let (mut all, name) = (self.vision.named(), "vision.final_norm".to_owned());
+        let mut seen = at(Part::Vision, Point::FinalNorm);
+        all.extend(named::norm(&self.norm, name, DModel, self.vision.end(), Some(Port::at(seen))));
+        if let Some(encoder) = &self.encoder {
+            all.extend(encoder.named(Some(seen)));
+            seen = at(Part::Encoder, Point::FinalNorm);
+        }
+        all.extend(self.text.named(Some(seen)));
+        match &self.head {
+            Head::Words(head) => all.extend(head.named()),
+            Head::Match(head) => {
+                let [classes, d] = head.weight().dims();
+                let [from, to] =
+                    [Point::Pooled, Point::Logits].map(|point| Some(Port::at(at(Part::Text, point))));
+                let axes = (&[(Vocab, classes)][..], &[(DModel, d)][..]);
+                all.extend(named::product(head, WeightSpec::product("text.classifier", axes, from, to)));
+            }
+        }
+        all
     }
 
     /// Logits, `[batch, asked, vocab]` (of a match `[batch, 1, 2]`); `None` if the pass ended before.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use mmlens_core::{
     Anatomy, AnyTensor, Decode, Decoding, Inputs, Output, Part, Plan, Reply, Rules, Run, Sample, Session,
-    SiteSpec, Subject, SubjectError, Text, TokenMap, View, Words, kind,
+    SiteSpec, Subject, SubjectError, Text, TokenMap, View, WeightSpec, Words, kind,
 };
 use serde_json::Value;
 
@@ -39,6 +39,7 @@ pub struct Blip {
     device: Device,
     sites: Vec<SiteSpec>,
     anatomy: Vec<Anatomy>,
+    weights: Vec<WeightSpec>,
 }
 
 /// Opens the Hugging Face folder of a BLIP.
@@ -98,6 +99,7 @@ impl Blip {
             .ignore(beside)
             .build(|weights| BlipModel::take(&config, weights))?;
         let (sites, anatomy) = (model.sites(), model.anatomy());
+        let weights = model.named().into_iter().map(|named| named.spec).collect();
         let labels = Labels::new(["no match", "match"]);
         let device = device.clone();
         let generation =
@@ -114,6 +116,7 @@ impl Blip {
             device,
             sites,
             anatomy,
+            weights,
         })
     }
 
@@ -216,6 +219,15 @@ impl Blip {
 
 impl Subject for Blip {
     crate::about::about!();
+
+    fn weights(&self) -> &[WeightSpec] {
+        &self.weights
+    }
+
+    fn weight(&self, name: &str) -> Result<AnyTensor, SubjectError> {
+        let named = self.model.named().into_iter().find(|named| named.spec.name == name);
+        named.and_then(|named| named.shaped()).ok_or_else(|| SubjectError::no_weight(self, name))
+    }
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         // An answer to a question is written by a decoder that does not read the question's positions.

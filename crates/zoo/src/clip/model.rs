@@ -103,14 +103,12 @@ impl ClipModel {
         vec![self.vision.anatomy(), self.text.anatomy()]
     }
 
-    /// The weights of the image tower by name: of its blocks, of its last norm, and, where a class token is read, of the projection into
-    /// the shared space. The last norm of a class token reads one position alone, which no site holds by itself.
+    /// The weights of both towers by name: of their blocks, of their last norms, and of the projections into the shared space. The last norm
+    /// of a class token reads one position alone, which no site holds by itself, and attention that pools is not among them.
     pub(crate) fn named(&self) -> Vec<Named> {
         let mut all = self.vision.named();
         let (d, at) = (self.vision.config().d_model, |point| Port::at(Site::of(Part::Vision, point)));
-        let last = self.vision.config().blocks.checked_sub(1);
-        let stream = last.map(|last| Port::at(Site::block(Part::Vision, last, Point::ResidPost)));
-        let name = "vision.final_norm".to_owned();
+        let (stream, name) = (self.vision.end(), "vision.final_norm".to_owned());
         match &self.pooling {
             Pooling::Class(projection) => {
                 let pooled = at(Point::Pooled);
@@ -125,6 +123,12 @@ impl ClipModel {
                 all.extend(named::norm(&self.post_norm, name, AxisName::DModel, stream, to));
             }
         }
+        all.extend(self.text.named());
+        let at = |point| Some(Port::at(Site::of(Part::Text, point)));
+        let width = self.text.config().d_model;
+        let axes = (&[(AxisName::DModel, self.shared)][..], &[(AxisName::DModel, width)][..]);
+        let spec = WeightSpec::product("text.projection", axes, at(Point::Pooled), at(Point::Projected));
+        all.extend(named::product(&self.text_projection, spec));
         all
     }
 

@@ -1,12 +1,16 @@
 //! The text tower of a dual encoder: learned positions, pre-norm blocks, a norm, one vector for each text.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, Batch, Inputs, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{
+    Anatomy, AxisName, Batch, Inputs, Part, Point, Port, Resume, Run, Site, SiteSpec, WeightSpec,
+};
 
 use super::{Reading, TextTowerConfig};
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
-use crate::parts::{Attention, AttentionShape, Block, Embedding, Linear, Masking, Mlp, Norm, Padding, Reach};
+use crate::parts::{
+    Attention, AttentionShape, Block, Embedding, Linear, Masking, Mlp, Named, Norm, Padding, Reach, named,
+};
 
 /// The tower.
 #[derive(Debug, Clone)]
@@ -136,6 +140,26 @@ impl TextTower {
         let places = Tensor::<1, Int>::from_data(TensorData::new(places, [rows]), &device);
         let pooled = x.reshape([rows * len, d]).select(0, places);
         Ok(Some(run.at(Site::of(Part::Text, Point::Pooled), pooled)?))
+    }
+
+    /// Its weights by name: tables of tokens and positions, of its blocks, and its last norm.
+    pub(crate) fn named(&self) -> Vec<Named> {
+        use AxisName::{DModel, Pos, Vocab};
+        let (c, at) = (&self.config, |point| Port::at(Site::of(Part::Text, point)));
+        let table = |name: &str, axis, point| WeightSpec::table(name, [axis, (DModel, c.d_model)], at(point));
+        let words = table("text.embed", (Vocab, c.vocab), Point::Embed);
+        let positions = table("text.positions", (Pos, c.positions), Point::Input);
+        let mut all = vec![
+            Named::new(words, self.embedding.table().clone()),
+            Named::new(positions, self.positions.table().clone()),
+        ];
+        let blocks = self.blocks.iter().enumerate();
+        all.extend(blocks.flat_map(|(i, block)| block.named((Part::Text, i), false, None)));
+        let last = self.blocks.len().checked_sub(1);
+        let last = last.map(|last| Port::at(Site::block(Part::Text, last, Point::ResidPost)));
+        let name = "text.final_norm".to_owned();
+        all.extend(named::norm(&self.norm, name, DModel, last, Some(at(Point::FinalNorm))));
+        all
     }
 
     /// States through its last norm, `[rows, d]`.

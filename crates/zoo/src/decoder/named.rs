@@ -24,7 +24,7 @@ impl Decoder {
             all.push(Named::new(spec, positions.table().clone()));
         }
         for (i, block) in self.blocks.iter().enumerate() {
-            all.extend(block.named((Part::Text, i), self.config.rope.is_some()));
+            all.extend(block.named((Part::Text, i), self.config.rope.is_some(), None));
         }
         // Behind the last block the stream is a site only if nothing more is added to it.
         let last = blocks.checked_sub(1).filter(|last| deep <= *last);

@@ -12,7 +12,7 @@ mod tiles;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Inputs, Part, Point, Port, Run, Site, SiteSpec, WeightSpec};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ pub use tiles::{First, tiled};
 use crate::checkpoint::{Layout, WeightSource, Weights, read_json};
 use crate::decoder::{Decoder, DecoderConfig, Sequence};
 use crate::error::of_folder;
-use crate::parts::{KvCache, Linear, Norm};
+use crate::parts::{KvCache, Linear, Named, Norm, named};
 use crate::redraw::Opening;
 use crate::vision::{TowerConfig, VisionTower};
 use crate::vlm::{CheckInputs, Network, Placeholder, Vlm, VlmParts, place, resumed};
@@ -136,6 +136,7 @@ impl Idefics3Model {
         let ([n, _, d], g, s) = (x.dims(), self.grid(), self.scale);
         // Row of squares, row in the square, square in the row, column in the square.
         let x = x.reshape([n, g, s, g, s * d]).swap_dims(2, 3).reshape([n, g * g, s * s * d]);
+        let x = run.at(Site::of(Part::Connector, Point::In), x)?;
         let out = run.at(Site::of(Part::Connector, Point::Out), self.project.apply(x))?;
         Ok((!run.done()).then_some(out))
     }
@@ -149,6 +150,8 @@ impl Network for Idefics3Model {
         let (tower, g) = (self.vision.config(), self.grid());
         let features = stream(self.vision.tokens(), tower.d_model);
         sites.push(SiteSpec::new(Site::of(Part::Vision, Point::Features), features));
+        let beside = stream(g * g, tower.d_model * self.scale * self.scale);
+        sites.push(SiteSpec::new(Site::of(Part::Connector, Point::In), beside));
         let out = stream(g * g, self.text.config().d_model);
         sites.push(SiteSpec::new(Site::of(Part::Connector, Point::Out), out));
         sites.extend(self.text.sites());
@@ -161,6 +164,21 @@ impl Network for Idefics3Model {
 
     fn text(&self) -> &Decoder {
         &self.text
+    }
+
+    fn named(&self) -> Vec<Named> {
+        use AxisName::DModel;
+        let at = |part, point| Some(Port::at(Site::of(part, point)));
+        let (mut all, name) = (self.vision.named(), "vision.final_norm".to_owned());
+        let features = at(Part::Vision, Point::Features);
+        all.extend(named::norm(&self.norm, name, DModel, self.vision.end(), features));
+        let [out, wide] = self.project.weight().dims();
+        let (from, to) = (at(Part::Connector, Point::In), at(Part::Connector, Point::Out));
+        let axes = (&[(DModel, out)][..], &[(DModel, wide)][..]);
+        let spec = WeightSpec::product("connector.projection", axes, from, to);
+        all.extend(named::product(&self.project, spec));
+        all.extend(self.text.named(0));
+        all
     }
 
     fn check_inputs(&self, device: &Device) -> Result<CheckInputs, ZooError> {

@@ -4,13 +4,13 @@
 //! Follows `LlavaForConditionalGeneration` of transformers.
 
 use burn::tensor::{Device, Tensor};
-use mmlens_core::{Anatomy, AxisName, Batch, Inputs, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Batch, Inputs, Part, Point, Port, Run, Site, SiteSpec};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::checkpoint::WeightSource;
 use crate::decoder::{Decoder, DecoderConfig, Sequence};
-use crate::parts::{Act, KvCache, Linear};
+use crate::parts::{Act, KvCache, Linear, Named, named};
 use crate::vision::{TowerConfig, VisionTower};
 use crate::vlm::{CheckInputs, Network, place, resumed};
 use crate::{ZooError, present};
@@ -207,8 +207,10 @@ impl LlavaModel {
             return Ok(None);
         }
         let features = run.at(Site::of(Part::Vision, Point::Features), features)?;
-        let out = self.down.apply(self.act.apply(self.up.apply(features)));
-        let out = run.at(Site::of(Part::Connector, Point::Out), out)?;
+        let at = |point| Site::of(Part::Connector, point);
+        let pre = run.at(at(Point::Pre), self.up.apply(features))?;
+        let post = run.at(at(Point::Post), self.act.apply(pre))?;
+        let out = run.at(at(Point::Out), self.down.apply(post))?;
         Ok((!run.done()).then_some(out))
     }
 
@@ -246,12 +248,17 @@ impl LlavaModel {
 
 impl Network for LlavaModel {
     fn sites(&self) -> Vec<SiteSpec> {
-        use AxisName::{DModel, Image, Pos};
+        use AxisName::{DModel, Image, Neuron, Pos};
         let mut sites = self.vision.sites();
         let wide = self.vision.config().d_model * self.layers.len();
         let out = self.text.config().d_model;
         let stream = |d: usize| [(Image, None), (Pos, Some(self.image_tokens())), (DModel, Some(d))];
         sites.push(SiteSpec::new(Site::of(Part::Vision, Point::Features), stream(wide)));
+        let neurons = self.up.weight().dims()[0];
+        for point in [Point::Pre, Point::Post] {
+            let axes = [(Image, None), (Pos, Some(self.image_tokens())), (Neuron, Some(neurons))];
+            sites.push(SiteSpec::new(Site::of(Part::Connector, point), axes));
+        }
         sites.push(SiteSpec::new(Site::of(Part::Connector, Point::Out), stream(out)));
         sites.extend(self.text.sites());
         sites
@@ -270,6 +277,16 @@ impl Network for LlavaModel {
 
     fn text(&self) -> &Decoder {
         &self.text
+    }
+
+    fn named(&self) -> Vec<Named> {
+        let mut all = self.vision.named();
+        let features = Port::at(Site::of(Part::Vision, Point::Features));
+        let sites = [Point::Pre, Point::Post, Point::Out].map(|point| Site::of(Part::Connector, point));
+        let name = |name: &str| format!("connector.{name}");
+        all.extend(named::two_layers((&self.up, &self.down), name, features, sites));
+        all.extend(self.text.named(0));
+        all
     }
 
     fn check_inputs(&self, device: &Device) -> Result<CheckInputs, ZooError> {

@@ -24,7 +24,7 @@ use crate::checkpoint::{Layout, WeightSource, Weights, read_json};
 use crate::decoder::{Decoder, Sequence};
 use crate::error::of_folder;
 use crate::llava::{LlavaConfig, LlavaModel};
-use crate::parts::KvCache;
+use crate::parts::{KvCache, Named};
 use crate::redraw::Opening;
 use crate::vlm::{CheckInputs, Network, Placeholder, Vlm, VlmParts, place, resumed};
 
@@ -124,6 +124,10 @@ impl Network for LlavaNextModel {
 
     fn text(&self) -> &Decoder {
         &self.llava.text
+    }
+
+    fn named(&self) -> Vec<Named> {
+        self.llava.named()
     }
 
     /// A picture of one tile: the whole, the tile, and the ends of its rows.

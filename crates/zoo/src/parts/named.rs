@@ -68,10 +68,28 @@ pub(crate) fn norm(
     [Named::new(spec, gain.clone())].into_iter().chain(bias)
 }
 
+/// Two products with a nonlinearity between them, of a connector: what they are called, where the first reads, and the sites before the
+/// nonlinearity, behind it and behind the second.
+pub(crate) fn two_layers(
+    (up, down): (&Linear, &Linear),
+    at: impl Fn(&str) -> String,
+    reads: Port,
+    [pre, post, out]: [Site; 3],
+) -> Vec<Named> {
+    use AxisName::{DModel, Neuron};
+    let ([neurons, wide], width) = (up.weight().dims(), down.weight().dims()[0]);
+    let neurons = [(Neuron, neurons)];
+    let first = (&neurons[..], &[(DModel, wide)][..]);
+    let first = WeightSpec::product(at("up"), first, Some(reads), Some(Port::at(pre)));
+    let second = (&[(DModel, width)][..], &neurons[..]);
+    let second = WeightSpec::product(at("down"), second, Some(Port::at(post)), Some(Port::at(out)));
+    product(up, first).chain(product(down, second)).collect()
+}
+
 impl Block {
-    /// Its weights; `rotary` says whether it is given a rotation. Keys and values of cross-attention read another sequence, which is at no
-    /// site of the block's.
-    pub fn named(&self, (part, index): (Part, usize), rotary: bool) -> Vec<Named> {
+    /// Its weights; `rotary` says whether it is given a rotation, and `seen` which site holds what the keys and values of its
+    /// cross-attention read: one entry for each row.
+    pub fn named(&self, (part, index): (Part, usize), rotary: bool, seen: Option<Site>) -> Vec<Named> {
         use AxisName::{DHead, DModel, Head, Neuron};
         let at = |name: &str| format!("{}.blocks.{index}.{name}", part.name());
         let site = |point| Site::block(part, index, point);
@@ -139,7 +157,8 @@ impl Block {
         all.extend(product(&self.attn.o, WeightSpec::product(at("attn.o"), axes, plain(Point::Z), written)));
         if let Some((_, cross)) = &self.cross {
             let axes = [(Head, cross.shape.heads), (DHead, cross.shape.width)];
-            let seen = [(DModel, cross.k.weight().dims()[1])];
+            let context = [(DModel, cross.k.weight().dims()[1])];
+            let from = || seen.map(Port::at);
             let stream_in = match before {
                 true => normed(Point::ResidMid, "cross.norm"),
                 false => plain(Point::NormalizedResidMid),
@@ -148,8 +167,8 @@ impl Block {
                 all.extend(product(linear, WeightSpec::product(at(name), (gives, given), read, plain(to))));
             };
             across(&cross.q, "cross.q", (&axes, &stream), stream_in, Point::CrossQ);
-            across(&cross.k, "cross.k", (&axes, &seen), None, Point::CrossK);
-            across(&cross.v, "cross.v", (&axes, &seen), None, Point::CrossV);
+            across(&cross.k, "cross.k", (&axes, &context), from(), Point::CrossK);
+            across(&cross.v, "cross.v", (&axes, &context), from(), Point::CrossV);
             across(&cross.o, "cross.o", (&stream, &axes), plain(Point::CrossZ), Point::CrossOut);
         }
         let mut inner = |linear: &Linear, name: &str, to| {

@@ -3,14 +3,14 @@
 //! Follows `Qwen2AudioForConditionalGeneration` of transformers.
 
 use burn::tensor::{Device, Tensor};
-use mmlens_core::{Anatomy, AxisName, Batch, Inputs, Part, Point, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Batch, Inputs, Part, Point, Port, Run, Site, SiteSpec, WeightSpec};
 
 use super::Qwen2AudioConfig;
 use crate::ZooError;
 use crate::audio::{AudioTower, frames_of};
 use crate::checkpoint::WeightSource;
 use crate::decoder::{Decoder, Sequence};
-use crate::parts::{KvCache, Linear, Named};
+use crate::parts::{KvCache, Linear, Named, named};
 use crate::self_check::pattern;
 use crate::vlm::{CheckInputs, Network, place, resumed};
 
@@ -74,6 +74,12 @@ impl Network for Qwen2AudioModel {
 
     fn named(&self) -> Vec<Named> {
         let mut all = self.audio.named();
+        let [out, wide] = self.projector.weight().dims();
+        let at = |part, point| Some(Port::at(Site::of(part, point)));
+        let (from, to) = (at(Part::Audio, Point::FinalNorm), at(Part::Connector, Point::Out));
+        let axes = (&[(AxisName::DModel, out)][..], &[(AxisName::DModel, wide)][..]);
+        let spec = WeightSpec::product("connector.projection", axes, from, to);
+        all.extend(named::product(&self.projector, spec));
         all.extend(self.text.named(0));
         all
     }

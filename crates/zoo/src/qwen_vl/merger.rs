@@ -1,11 +1,12 @@
 //! Mergers: neighbouring patches side by side, then two linear layers into the decoder's width.
 
 use burn::tensor::Tensor;
+use mmlens_core::{AxisName, HookError, Part, Point, Port, Run, Site, SiteSpec, Through};
 
 use super::{QwenKind, QwenTowerConfig};
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
-use crate::parts::{Act, Linear, Norm};
+use crate::parts::{Act, Linear, Named, Norm, named};
 
 /// A merger.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ impl Merger {
         weights: &mut impl WeightSource,
         prefix: &str,
     ) -> Result<Self, ZooError> {
-        Self::named(config, weights, &format!("{prefix}.merger"), false)
+        Self::taken(config, weights, &format!("{prefix}.merger"), false)
     }
 
     /// Takes a merger of an earlier block, `PREFIX.deepstack_merger_list.INDEX`.
@@ -41,10 +42,10 @@ impl Merger {
         prefix: &str,
         index: usize,
     ) -> Result<Self, ZooError> {
-        Self::named(config, weights, &format!("{prefix}.deepstack_merger_list.{index}"), true)
+        Self::taken(config, weights, &format!("{prefix}.deepstack_merger_list.{index}"), true)
     }
 
-    fn named(
+    fn taken(
         config: &QwenTowerConfig,
         weights: &mut impl WeightSource,
         name: &str,
@@ -70,15 +71,70 @@ impl Merger {
         })
     }
 
-    /// `[1, patches, d]` to `[1, positions, d of the decoder]`.
-    pub fn apply(&self, x: Tensor<3>) -> Tensor<3> {
+    /// Where its sites are: that of the merger before the decoder, or of the one with this number.
+    fn places(&self, index: Option<usize>) -> [Site; 4] {
+        match index {
+            None => [Point::In, Point::Pre, Point::Post, Point::Out].map(|p| Site::of(Part::Connector, p)),
+            Some(index) => [Point::MlpIn, Point::MlpPre, Point::MlpPost, Point::Deepstack]
+                .map(|point| Site::block(Part::Connector, index, point)),
+        }
+    }
+
+    /// Its sites, in the order of a pass.
+    pub fn sites(&self, index: Option<usize>) -> Vec<SiteSpec> {
+        use AxisName::{DModel, Image, Neuron, Pos};
+        let ([neurons, wide], out) = (self.up.weight().dims(), self.down.weight().dims()[0]);
+        let widths = [(DModel, wide), (Neuron, neurons), (Neuron, neurons), (DModel, out)];
+        let spec = |(site, (axis, length))| {
+            SiteSpec::new(site, [(Image, Some(1)), (Pos, None), (axis, Some(length))])
+        };
+        self.places(index).into_iter().zip(widths).map(spec).collect()
+    }
+
+    /// Its weights by name. The norm of single patches reads what leaves the tower, and what it gives is put side by side, which is a
+    /// site; the one over patches side by side lies between that site and the product.
+    pub(crate) fn named(&self, index: Option<usize>) -> Vec<Named> {
+        let [read, pre, post, out] = self.places(index);
+        let at = |name: &str| match index {
+            None => format!("connector.{name}"),
+            Some(index) => format!("connector.blocks.{index}.mlp.{name}"),
+        };
+        let (norm, place) = (at("norm"), Port::at(read));
+        let (from, port) = match self.joined {
+            true => (place, Port::through(read, Through::Norm(norm.clone()))),
+            false => (Port::at(Site::of(Part::Vision, Point::Features)), place),
+        };
+        let mut all: Vec<Named> = named::norm(&self.norm, norm, AxisName::DModel, Some(from), None).collect();
+        all.extend(named::two_layers((&self.up, &self.down), at, port, [pre, post, out]));
+        all
+    }
+
+    /// `[1, patches, d]` to `[1, positions, d of the decoder]`; `None` if the pass ended before.
+    ///
+    /// # Errors
+    /// Whatever a site reports.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        index: Option<usize>,
+        run: &mut Run,
+    ) -> Result<Option<Tensor<3>>, HookError> {
+        let [read, pre, post, out] = self.places(index);
         let [_, n, d] = x.dims();
         let beside = [1, n / self.unit, self.unit * d];
         let x = match self.joined {
-            true => self.norm.apply(x.reshape(beside)),
-            false => self.norm.apply(x).reshape(beside),
+            true => self.norm.apply(run.at(read, x.reshape(beside))?),
+            false => run.at(read, self.norm.apply(x).reshape(beside))?,
         };
-        self.down.apply(Act::Gelu.apply(self.up.apply(x)))
+        if run.done() {
+            return Ok(None);
+        }
+        let x = run.at(pre, self.up.apply(x))?;
+        let x = run.at(post, Act::Gelu.apply(x))?;
+        if run.done() {
+            return Ok(None);
+        }
+        Ok(Some(run.at(out, self.down.apply(x))?))
     }
 }
 

@@ -72,12 +72,13 @@ impl QwenVlModel {
             if run.done() {
                 return Ok(None);
             }
-            deep.push(run.at(Site::block(Part::Connector, i, Point::Deepstack), merger.apply(x))?);
+            let Some(own) = merger.forward(x, Some(i), run)? else { return Ok(None) };
+            deep.push(own);
         }
         if run.done() {
             return Ok(None);
         }
-        let out = run.at(Site::of(Part::Connector, Point::Out), self.merger.apply(features))?;
+        let Some(out) = self.merger.forward(features, None, run)? else { return Ok(None) };
         Ok((!run.done()).then_some(SeenByQwen { out, deep }))
     }
 
@@ -106,12 +107,10 @@ impl Network for QwenVlModel {
         use AxisName::{DModel, Image, Pos};
         let stream = |d: usize| [(Image, Some(1)), (Pos, None), (DModel, Some(d))];
         let mut sites = self.vision.sites();
-        let (wide, out) = (self.config.vision.d_model, self.config.vision.out);
+        let wide = self.config.vision.d_model;
         sites.push(SiteSpec::new(Site::of(Part::Vision, Point::Features), stream(wide)));
-        for i in 0..self.deep.len() {
-            sites.push(SiteSpec::new(Site::block(Part::Connector, i, Point::Deepstack), stream(out)));
-        }
-        sites.push(SiteSpec::new(Site::of(Part::Connector, Point::Out), stream(out)));
+        sites.extend(self.deep.iter().enumerate().flat_map(|(i, merger)| merger.sites(Some(i))));
+        sites.extend(self.merger.sites(None));
         sites.extend(self.text.sites_with_deepstack(self.deep.len()));
         sites
     }
@@ -133,7 +132,11 @@ impl Network for QwenVlModel {
     }
 
     fn named(&self) -> Vec<Named> {
-        self.text.named(self.deep.len())
+        let mut all = self.vision.named();
+        all.extend(self.deep.iter().enumerate().flat_map(|(i, merger)| merger.named(Some(i))));
+        all.extend(self.merger.named(None));
+        all.extend(self.text.named(self.deep.len()));
+        all
     }
 
     /// Not where something is added to the stream behind a block.

@@ -13,7 +13,7 @@ use super::merger::EPS;
 use super::{QwenKind, QwenTowerConfig, rotary};
 use crate::ZooError;
 use crate::checkpoint::WeightSource;
-use crate::parts::{Attention, AttentionShape, Block, Linear, Masking, Mlp, Norm};
+use crate::parts::{Attention, AttentionShape, Block, Linear, Masking, Mlp, Named, Norm};
 
 /// A tower.
 #[derive(Debug, Clone)]
@@ -103,6 +103,12 @@ impl QwenTower {
             sites.extend(sites_of.map(|spec| SiteSpec::new(spec.site, spec.axes.into_iter().map(one))));
         }
         sites
+    }
+
+    /// The weights of its blocks by name.
+    pub(crate) fn named(&self) -> Vec<Named> {
+        let blocks = self.blocks.iter().enumerate();
+        blocks.flat_map(|(i, block)| block.named((Part::Vision, i), true, None)).collect()
     }
 
     /// Patches of pictures and clips of these sizes, `[patches, values]`, to what leaves the tower; `None` if the pass

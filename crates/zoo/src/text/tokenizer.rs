@@ -111,6 +111,7 @@ impl Tokenizer {
                 inner.add(AddedToken::from(token, true))?;
             }
         }
+        inner.surrounded()?;
         let flag = |field: &str| config.get(field).and_then(Value::as_bool).unwrap_or(false);
         // Cleaning up is meant for word pieces; transformers leaves byte pairs alone unless told otherwise.
         let tidy = flag("clean_up_tokenization_spaces")

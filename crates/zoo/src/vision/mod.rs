@@ -11,7 +11,7 @@ mod fractions;
 mod patches;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use mmlens_core::{Anatomy, AxisName, Part, Point, Resume, Run, Site, SiteSpec};
+use mmlens_core::{Anatomy, AxisName, Part, Point, Port, Resume, Run, Site, SiteSpec};
 
 pub use config::{Qkv, TowerConfig};
 pub(crate) use patches::joined;
@@ -176,7 +176,14 @@ impl VisionTower {
 
     /// The weights of its blocks by name.
     pub(crate) fn named(&self) -> Vec<Named> {
-        self.blocks.iter().enumerate().flat_map(|(i, block)| block.named((Part::Vision, i), false)).collect()
+        let blocks = self.blocks.iter().enumerate();
+        blocks.flat_map(|(i, block)| block.named((Part::Vision, i), false, None)).collect()
+    }
+
+    /// The place behind its last block, where it has one.
+    pub(crate) fn end(&self) -> Option<Port> {
+        let last = self.blocks.len().checked_sub(1);
+        last.map(|last| Port::at(Site::block(Part::Vision, last, Point::ResidPost)))
     }
 
     fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {

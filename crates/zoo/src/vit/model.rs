@@ -55,9 +55,7 @@ impl VitModel {
         let mut all = self.vision.named();
         let (d, classes) = (self.vision.config().d_model, self.classifier.weight().dims()[0]);
         let at = |point| Some(Port::at(Site::of(Part::Vision, point)));
-        let last = self.vision.config().blocks.checked_sub(1);
-        let stream = last.map(|last| Port::at(Site::block(Part::Vision, last, Point::ResidPost)));
-        let name = "vision.final_norm".to_owned();
+        let (stream, name) = (self.vision.end(), "vision.final_norm".to_owned());
         all.extend(named::norm(&self.norm, name, AxisName::DModel, stream, at(Point::FinalNorm)));
         let axes = (&[(AxisName::Vocab, classes)][..], &[(AxisName::DModel, d)][..]);
         let spec = WeightSpec::product("vision.classifier", axes, at(Point::Pooled), at(Point::Logits));

@@ -104,7 +104,9 @@ impl WhisperDecoder {
                 self.positions.table().clone(),
             ),
         ];
-        all.extend(self.blocks.iter().enumerate().flat_map(|(i, block)| block.named((Part::Text, i), false)));
+        let heard = Some(Site::of(Part::Audio, Point::FinalNorm));
+        let blocks = self.blocks.iter().enumerate();
+        all.extend(blocks.flat_map(|(i, block)| block.named((Part::Text, i), false, heard)));
         let last = self.blocks.len().checked_sub(1);
         let last = last.map(|last| Port::at(Site::block(Part::Text, last, Point::ResidPost)));
         let written = at(Point::FinalNorm);

@@ -119,13 +119,10 @@ fn what_multiplies_is_refused_before_it_does() {
     let replace = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaaaa"});
     let bytes =
         json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-    let twice = json!({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}},
-        {"Sequence": {"id": "A", "type_id": 0}}], "pair": [{"Sequence": {"id": "A", "type_id": 0}}], "special_tokens": {}});
     for (field, list, step, number) in [
         ("normalizer", "normalizers", &replace, 12),
         ("normalizer", "normalizers", &json!({"type": "ByteLevel"}), 60),
         ("pre_tokenizer", "pretokenizers", &bytes, 60),
-        ("post_processor", "processors", &twice, 60),
         ("decoder", "decoders", &replace, 12),
     ] {
         let steps = json!({"type": "Sequence", list: times(step, number)});
@@ -149,4 +146,97 @@ fn a_text_that_is_too_long_is_refused_with_the_most_there_may_be() {
         said.ends_with("could not tokenize: a text of 6291456 bytes, expected at most 5592405"),
         "{said}"
     );
+}
+
+/// Ids around a text that are no token's: the model would refuse them, with the sample blamed and no file named.
+#[test]
+fn ids_around_a_text_are_of_tokens() {
+    let _one = alone();
+    let none = "4294967295, an id that none of the 5 tokens has, expected the id of a token";
+    for kind in ["BertProcessing", "RobertaProcessing"] {
+        let step = |sep: u64, cls: u64| {
+            with(|t| {
+                t["post_processor"] = json!({"type": kind, "sep": ["b", sep], "cls": ["a", cls],
+                    "trim_offsets": true, "add_prefix_space": false});
+            })
+        };
+        refused(&step(u64::from(u32::MAX), 0), &format!("`post_processor.sep.1` is {none}"));
+        refused(&step(1, 5), "`post_processor.cls.1` is 5, an id that none of the 5 tokens has");
+        assert_eq!(said(step(1, 0).to_string()), "nothing", "{kind}");
+    }
+    let template = |ids: Value| {
+        json!({"type": "TemplateProcessing", "single": [special("<s>"), text()], "pair": [text()],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": ids, "tokens": ["<s>"]}}})
+    };
+    let named = "post_processor.special_tokens.<s>.ids.0";
+    refused(
+        &with(|t| t["post_processor"] = template(json!([4_294_967_295_u64]))),
+        &format!("`{named}` is {none}"),
+    );
+    assert_eq!(said(with(|t| t["post_processor"] = template(json!([4]))).to_string()), "nothing");
+    let nested = json!({"type": "Sequence", "processors": [template(json!([4])), template(json!([9]))]});
+    let named = "`post_processor.processors.1.special_tokens.<s>.ids.0` is 9";
+    refused(&with(|t| t["post_processor"] = nested), named);
+    // A token that was added counts, also one of `tokenizer_config.json`, which is read later.
+    let whole = with(|t| t["post_processor"] = template(json!([5]))).to_string();
+    let config = json!({"added_tokens_decoder": {"5": {"content": "<x>", "special": true}}}).to_string();
+    let said = within("an added token", MOST, move || {
+        let read = |config| Tokenizer::from_json("tokenizer.json", whole.as_bytes(), config);
+        let ids = read(Some(config.as_bytes())).unwrap().encode("ab", true).unwrap();
+        (read(None).is_err(), ids.iter().map(|token| token.id).collect::<Vec<_>>())
+    });
+    assert_eq!(said, (true, vec![5, 2]));
+}
+
+fn text() -> Value {
+    json!({"Sequence": {"id": "A", "type_id": 0}})
+}
+
+fn special(id: &str) -> Value {
+    json!({"SpecialToken": {"id": id, "type_id": 0}})
+}
+
+/// A model without a table of positions would run for minutes over what two words become.
+#[test]
+fn what_stands_around_a_text_has_an_end() {
+    let _one = alone();
+    let template = |single: Vec<Value>, ids: usize| {
+        json!({"type": "TemplateProcessing", "single": single, "pair": [text()],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": vec![4; ids], "tokens": vec!["<s>"; ids]}}})
+    };
+    let of = |step: Value| with(|t| t["post_processor"] = step);
+    let expected = "expected the text twice at most, and at most 256 tokens";
+    let many = template(vec![text(); 10_000], 1);
+    let found = format!("`post_processor.single` is the text 10000 times and 0 tokens around it, {expected}");
+    refused(&of(many), &found);
+    let around = |tokens: usize| [vec![special("<s>"); tokens], vec![text()]].concat();
+    let found = format!("`post_processor.single` is the text 1 times and 257 tokens around it, {expected}");
+    refused(&of(template(around(257), 1)), &found);
+    // One token of many ids.
+    let found = format!("`post_processor.single` is the text 1 times and 300 tokens around it, {expected}");
+    refused(&of(template(around(1), 300)), &found);
+    // Twice is allowed once.
+    let twice = || template(vec![text(), text()], 1);
+    let steps = json!({"type": "Sequence", "processors": [twice(), twice()]});
+    refused(&of(steps), &format!("`post_processor` is the text 4 times and 0 tokens around it, {expected}"));
+    for whole in [of(template(around(256), 1)), of(twice())] {
+        assert_eq!(said(whole.to_string()), "nothing");
+    }
+}
+
+/// Whatever step it is that makes a long sequence of a short text.
+#[test]
+fn few_words_do_not_become_many_tokens() {
+    let _one = alone();
+    let prepended = |bytes: usize| {
+        with(|t| t["normalizer"] = json!({"type": "Prepend", "prepend": " ".repeat(bytes)})).to_string()
+    };
+    let said = within("a long prefix", 64.0, move || {
+        let read = |bytes| Tokenizer::from_json("tokenizer.json", prepended(bytes).as_bytes(), None).unwrap();
+        // 64 tokens for each of two bytes, and 512: of these the text takes two
+        let least = read(638).encode("a ", false).map(|tokens| tokens.len());
+        (least.unwrap(), read(20_000).encode("a ", false).unwrap_err().to_string())
+    });
+    let told = "tokenizer.json: could not tokenize: its steps make 20002 tokens of a text of 2 bytes, expected at most 640";
+    assert_eq!((said.0, said.1.as_str()), (640, told));
 }

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
 use mmlens::core::{Clip, Mask, PersonMap, Picture, Reply, Sample, SubjectError};
-use mmlens::files::sha256;
+use mmlens::files::{read_text, sha256};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -236,8 +236,11 @@ fn of_folder(folder: &Path) -> Result<Vec<Found>> {
     Ok(files.into_iter().map(case).collect())
 }
 
+/// The most bytes of a file of cases: a million of lines or more.
+const MOST_CASES: u64 = 1 << 28;
+
 fn of_file(path: &Path) -> Result<Vec<Found>> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let text = read_text(path, MOST_CASES).with_context(|| path.display().to_string())?;
     // As some editors begin a file.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut all = Vec::new();

@@ -16,13 +16,14 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mmlens::METHODS;
 use mmlens::core::{Form, Memory, Method, Reply, Subject};
+use mmlens::files::RunFolder;
 use serde_json::json;
 
 use super::dry;
 use crate::edits::EditArgs;
 use crate::input::QuestionArgs;
 use crate::methods::{self, Set};
-use crate::model::ModelArgs;
+use crate::model::{ModelArgs, folder_of};
 use crate::place::{PlaceArgs, Placed};
 use crate::print;
 use crate::progress::{Bar, stoppable, stopped};
@@ -113,6 +114,9 @@ fn offered() -> impl TypedValueParser<Value = String> {
 impl Explain {
     pub(crate) fn run(&self) -> Result<()> {
         stoppable()?;
+        if !self.dry_run {
+            self.free()?;
+        }
         if let Some(path) = &self.cases {
             return self.run_cases(path);
         }
@@ -129,6 +133,14 @@ impl Explain {
         }
         let told = work.explain(&task, &self.out, !self.json)?;
         if self.json { print::json(&told) } else { told.print() }
+    }
+
+    /// Refuses to write where something is read, before any of it is.
+    fn free(&self) -> Result<()> {
+        let named = self.cases.iter().chain(&self.beside_cases).chain(&self.bank).cloned();
+        let models = [self.model.folder()?, folder_of(self.beside.as_deref())?];
+        let inputs = named.chain(self.question.inputs()).chain(self.edits.inputs());
+        Ok(RunFolder::free(&self.out, inputs.chain(models.into_iter().flatten()))?)
     }
 
     /// The one case that options say.
@@ -215,13 +227,18 @@ impl Explain {
         if self.dry_run { over.dry()?.tell(self.json) } else { over.explain(&self.out, self.json) }
     }
 
+    /// The cases, none of them read yet.
+    pub(crate) fn listed(&self, path: &Path) -> Result<Vec<Listed>> {
+        read(path, &self.question, (&self.aim, &self.corruption))
+    }
+
     /// Case after case; one that fails is told, and the others go on.
     fn run_cases(&self, path: &Path) -> Result<()> {
         let placed = self.methods()?;
         if placed.rows.iter().all(|method| method.form == Form::ManyCases) {
             return self.run_over(path, &placed);
         }
-        let cases = read(path, &self.question, (&self.aim, &self.corruption))?;
+        let cases = self.listed(path)?;
         let subject = self.edits.of(self.model.open()?)?;
         let bar = Bar::new();
         let work = self.work((&subject, &self.model), &placed, &bar);

@@ -10,7 +10,7 @@ use mmlens::core::{
     Target, Words, caution, explain, kind, plain_names,
 };
 use mmlens::engine::Settled;
-use mmlens::files::{RunFolder, sha256, sha256_of};
+use mmlens::files::{RunFolder, read_text, sha256, sha256_of};
 use mmlens::finding::Finding;
 use mmlens::report::Page;
 use serde_json::{Value, json};
@@ -92,6 +92,8 @@ fn of_all(given: &Given) -> Given {
 
 /// Of a run that is whole: what it told.
 pub(super) const TOLD: &str = "explained.json";
+/// The most bytes of it that are read again.
+const MOST_TOLD: u64 = 1 << 28;
 
 impl Work<'_> {
     /// The methods with their settings. The best of several captions is explained; what compares captions is told of all.
@@ -113,7 +115,7 @@ impl Work<'_> {
             whole.with_context(|| format!("without its manifest.json {} is made again", out.display()))?
             && whole.files.iter().any(|entry| entry.name == TOLD)
         {
-            let text = std::fs::read_to_string(&place).with_context(|| place.display().to_string())?;
+            let text = read_text(&place, MOST_TOLD).with_context(|| place.display().to_string())?;
             let told = serde_json::from_str(&text).with_context(|| place.display().to_string())?;
             return Ok(Made { told, kept: true });
         }

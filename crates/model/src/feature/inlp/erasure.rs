@@ -3,7 +3,7 @@
 use mmlens_core::finding::{Axis, Labelled, Role, Unit, largest};
 use mmlens_core::{
     Alteration, Analysis, AnalysisError, Answer, Card, Case, Cost, Fitted, HookError, On, Part, Parts, Point,
-    Region, Seed, Site, caution, orthonormal,
+    Region, Seed, Site, orthonormal,
 };
 use mmlens_engine::{Matrix, Positions, Progress, row_count, rows_of};
 use mmlens_files::Doubles;
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{CARD, less, random_directions};
 use crate::check::{at_least_one, input, setting};
-use crate::feature::taken_off::{Lost, Place};
+use crate::feature::taken_off::{Lost, Place, cautions};
 
 /// What was learned of a property. It is written into every finding, bit for bit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -152,7 +152,7 @@ impl Analysis for Erasure {
             Labelled::numbers("random changes", unit, vec![Axis::count(Role::Step, *draws)], drawn.to_vec())?
                 .aside(),
         ];
-        let caution = caution::rounding(own, (unit, whole), "changes");
+        let caution = cautions(erased, drawn, (unit, whole));
         Ok(Answer::new(tables, [*site])
             .explaining(&objective)
             .against("as many directions drawn by chance")

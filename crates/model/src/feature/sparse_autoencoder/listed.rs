@@ -43,7 +43,7 @@ pub(crate) fn listed(
         return Err(input(card, "a feature that is active somewhere", format!("none is at `{site}`")));
     }
     let at = |row: usize, feature: usize| values.get(row * features + feature).copied().unwrap_or_default();
-    let axis = || Axis::names(Role::Feature, order.iter().map(|at| format!("feature {at}")));
+    let axis = || Axis::names(Role::Feature, order.iter().map(ToString::to_string));
     let places = match held.prompt {
         true => label::token_axis_at(inputs.map(), &held.places),
         false => Axis::names(Role::Token, held.shows.iter().map(ToString::to_string)),

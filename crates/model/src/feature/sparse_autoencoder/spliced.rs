@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use mmlens_core::burn::tensor::Device;
 use mmlens_core::{
-    AnalysisError, AnyTensor, AxisName, Cases, Change, HookError, Inputs, On, Plan, Point, Region, Site,
-    SiteSpec, Subject, step,
+    AnalysisError, AnyTensor, AxisName, Cases, Change, HookError, Inputs, On, Part, Plan, Point, Region,
+    Site, SiteSpec, Subject, step,
 };
 use mmlens_engine::{Dictionary, Positions, WithDictionary, rows_of};
 
@@ -68,8 +68,11 @@ fn region(
     inputs: &Inputs,
     positions: &Positions,
 ) -> Result<Region, AnalysisError> {
+    // Of a tower that hears, what is padded is no row.
+    let heard = spec.tower() == Some(Part::Audio);
     let at = match (positions, spec.axis(AxisName::Pos)) {
-        (Positions::All, _) | (_, None) => return Ok(Region::all()),
+        (_, None) => return Ok(Region::all()),
+        (Positions::All, _) if !heard => return Ok(Region::all()),
         (_, Some(at)) => at,
     };
     let held = rows_of((on, CARD.id), inputs, spec.site, positions)?;

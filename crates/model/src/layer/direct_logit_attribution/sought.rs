@@ -61,7 +61,7 @@ impl Stream {
         Site::block(self.part, layer, point)
     }
 
-    /// Where the vector of a picture stands that is compared with captions, where one is.
+    /// Where the vector stands of the picture or the caption that are compared, where they are.
     pub(super) fn compared(&self) -> Option<Site> {
         (self.space == Space::Shared).then(|| self.space.site(self.part))
     }
@@ -81,7 +81,7 @@ pub(super) struct Sought {
 pub(super) enum Target {
     /// The logits of some tokens or classes, each with its sign.
     Tokens(Vec<(u32, f64)>),
-    /// Whatever the objective makes of the vector of a picture.
+    /// Whatever the objective makes of the vector of a picture, or of the caption.
     Fit,
 }
 
@@ -138,24 +138,25 @@ impl Sought {
 /// Entries of what a part is read out as, each so many times, and what is added to them.
 struct Sum {
     entries: Vec<(usize, f64)>,
-    added: f64,
+    added: Option<(&'static str, f64)>,
 }
 
-/// How the objective adds up the entries of a picture's vector, whose length is held at what it is in this pass.
-fn fit(objective: &Objective, trace: &Trace, (site, picture): (Site, usize)) -> Result<Sum, AnalysisError> {
+/// How the objective adds up the entries of the vector of a picture or of the caption, whose length is held at what it is in this pass.
+fn fit(objective: &Objective, trace: &Trace, stream: &Stream) -> Result<Sum, AnalysisError> {
     let Output { pairs: Some(pairs), .. } = trace.output() else {
         return Err(HookError::NoOutput("a picture and a caption compared".to_owned()).into());
     };
     let one = |value: &mmlens_core::AnyTensor, what: &str| -> Result<f64, AnalysisError> {
         Ok(value.finite_values(what)?.first().copied().map_or(0.0, f64::from))
     };
-    let own = trace.get(site)?.rows(picture, 1)?.finite_values(site)?;
+    let (site, row) = (stream.space.site(stream.part), stream.class.map_or(0, |(picture, _)| picture));
+    let own = trace.get(site)?.rows(row, 1)?.finite_values(site)?;
     let length = own.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     if length == 0.0 {
-        return Err(input(&CARD, "a picture whose vector has a length", "this one is zero"));
+        return Err(input(&CARD, "a picture and a caption whose vectors have a length", "one is zero"));
     }
     let caption = pairs.texts.rows(0, 1)?.finite_values("the caption's vector")?;
-    let (times, other, added) = match objective {
+    let (times, other, bias) = match objective {
         Objective::Cosine => (1.0, None, 0.0),
         // A bias is the same for both captions.
         Objective::Against { other } => (one(&pairs.scale, "the scale")?, Some(other.as_slice()), 0.0),
@@ -165,8 +166,21 @@ fn fit(objective: &Objective, trace: &Trace, (site, picture): (Site, usize)) -> 
         }
     };
     let against = |at: usize| other.and_then(|other| other.get(at)).copied().map_or(0.0, f64::from);
-    let entry = |(at, t): (usize, &f32)| (at, times * (f64::from(*t) - against(at)) / length);
-    Ok(Sum { entries: caption.iter().enumerate().map(entry).collect(), added })
+    let mut added = (bias != 0.0).then_some(("bias of the similarity", bias));
+    let entries = if stream.class.is_some() {
+        let entry = |(at, t): (usize, &f32)| (at, times * (f64::from(*t) - against(at)) / length);
+        caption.iter().enumerate().map(entry).collect()
+    } else {
+        // What the caption's tower adds to is compared with the picture; the other caption is the same whatever it writes.
+        let picture = pairs.own.first().copied().unwrap_or(0);
+        let picture = pairs.images.rows(picture, 1)?.finite_values("the picture's vector")?;
+        if other.is_some() {
+            let fits: f64 = picture.iter().enumerate().map(|(at, i)| f64::from(*i) * against(at)).sum();
+            added = Some(("the other caption", -times * fits));
+        }
+        picture.iter().map(|i| times * f64::from(*i) / length).enumerate().collect()
+    };
+    Ok(Sum { entries, added })
 }
 
 /// How what is shared out reads the stream, with the scale of the last norm held.
@@ -187,18 +201,15 @@ impl ReadOut {
         trace: &Trace,
         held: &[f32],
     ) -> Result<Self, AnalysisError> {
-        let sum = match (target, stream.class) {
-            (Target::Fit, Some((picture, _))) => {
-                fit(objective, trace, (stream.space.site(stream.part), picture))?
-            }
-            (Target::Fit, None) => return Err(HookError::NoObjective.into()),
-            (Target::Tokens(tokens), _) => Sum {
+        let sum = match target {
+            Target::Fit => fit(objective, trace, stream)?,
+            Target::Tokens(tokens) => Sum {
                 entries: tokens.iter().map(|(token, sign)| (*token as usize, *sign)).collect(),
-                added: 0.0,
+                added: None,
             },
         };
         let read_out = Self::of(subject, stream, &sum, held)?;
-        if stream.class.is_some() {
+        if stream.class.is_some() || stream.space == Space::Shared {
             read_out.says(objective, trace)?;
         }
         Ok(read_out)
@@ -249,12 +260,12 @@ impl ReadOut {
             _ => "bias of the unembedding",
         };
         biases.extend(bias.map(|bias| (name, bias)));
-        biases.extend((sum.added != 0.0).then_some(("bias of the similarity", sum.added)));
+        biases.extend(sum.added);
         let logit = product(&along, x) + biases.iter().map(|(_, bias)| bias).sum::<f64>();
         Ok(Self { along, biases, logit })
     }
 
-    /// That what is read at a tower's class token is what the model says.
+    /// That what is read at a tower's class token, or where a caption is pooled, is what the model says.
     fn says(&self, objective: &Objective, trace: &Trace) -> Result<(), AnalysisError> {
         let said = said(objective, trace)?;
         // Rounding is a millionth; another place, or something between, is another number.
@@ -262,7 +273,7 @@ impl ReadOut {
             Ok(_) => Ok(()),
             Err(_) => {
                 let found = format!("its weights give {}, and the model says {said}", self.logit);
-                Err(input(&CARD, "a tower whose class token alone is read out", found))
+                Err(input(&CARD, "a tower of which one position alone is read out", found))
             }
         }
     }

@@ -247,6 +247,9 @@ fn pictures(
             Labels::Tokens(tokens) => tokens.clone(),
             _ => (0..len).map(shown).collect(),
         };
+        // What is padded behind a recording shows nothing, and nothing is learned of it.
+        let heard = part == Part::Audio && *positions == Positions::All;
+        let positions = if heard { &Positions::Recordings } else { positions };
         let chosen = positions.chosen(card.id, &TokenMap { tokens, ..TokenMap::default() })?;
         let axis = match &whole.labels {
             Labels::Tokens(tokens) => Axis::tokens(of(tokens, &chosen)),

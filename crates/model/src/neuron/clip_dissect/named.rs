@@ -214,3 +214,44 @@ fn softmax(cosines: &[f64], scale: f64) -> Vec<f64> {
     let total: f64 = each.iter().sum();
     each.into_iter().map(|share| share / total).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use mmlens_core::Seed;
+    use proptest::prelude::*;
+
+    use super::super::Settings;
+    use super::{Named, Similarity};
+
+    /// The word that each column of a table goes with.
+    fn words_of_columns(similarity: Similarity, table: &[f64], words: usize) -> Vec<usize> {
+        let cases = table.len() / words;
+        let settings = Settings { similarity, top: Some(cases.div_ceil(words)), ..Settings::default() };
+        let order: Vec<usize> = (0..cases).collect();
+        let mut named = Named::new(&settings, table, words, &order);
+        for word in 0..words {
+            let column: Vec<f32> = table.iter().skip(word).step_by(words).map(|x| *x as f32).collect();
+            named.see(&column);
+        }
+        let first =
+            |own: &[f64]| (0..words).rev().max_by(|a, b| own[*a].total_cmp(&own[*b])).unwrap_or(words); // no NaN: finite scores
+        named.scores().chunks(words).map(first).collect()
+    }
+
+    proptest! {
+        /// A neuron that is a column of `P` gets its word: by cosines of any columns; by information where every picture shows one word.
+        #[test]
+        fn a_column_gets_its_word(seed in 0..999_u64, words in 2..7_usize, each in 2..5_usize) {
+            let noise = |at: usize| f64::from(Seed(seed).at(at as u64).unit());
+            let all: Vec<usize> = (0..words).collect();
+            let any: Vec<f64> = (0..words * each * words).map(|at| noise(at) - 0.5).collect();
+            prop_assert_eq!(&words_of_columns(Similarity::Cosine, &any, words), &all);
+            prop_assert_eq!(&words_of_columns(Similarity::CosineCubed, &any, words), &all);
+            let shown = |at: usize| f64::from(u8::from(at / words % words == at % words));
+            let one: Vec<f64> = (0..words * each * words).map(|at| shown(at) + 0.2 * noise(at)).collect();
+            for similarity in [Similarity::SoftWpmi, Similarity::Wpmi, Similarity::Cosine, Similarity::CosineCubed] {
+                prop_assert_eq!(&words_of_columns(similarity, &one, words), &all);
+            }
+        }
+    }
+}

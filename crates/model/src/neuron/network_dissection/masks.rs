@@ -49,6 +49,7 @@ impl Overlap {
     pub(super) fn best_of(&self, among: impl Fn(usize) -> bool) -> Option<(usize, f64)> {
         let mut best: Option<(usize, f64)> = None;
         for (concept, iou) in self.iou.iter().enumerate().filter(|(concept, _)| among(*concept)) {
+            // no NaN: shares of counts
             if *iou > best.map_or(0.0, |(_, most)| most) {
                 best = Some((concept, *iou));
             }

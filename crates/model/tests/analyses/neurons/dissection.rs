@@ -295,6 +295,28 @@ fn the_order_of_cases_decides_nothing_and_a_dual_encoder_names_itself() {
     assert_eq!(Similarity::default(), Similarity::SoftWpmi);
 }
 
+proptest! {
+    #![proptest_config(few())]
+
+    /// In whatever order cases and words come, with however little memory: scores stay; so does what chance is measured by, of one seed.
+    #[test]
+    fn order_and_memory_decide_no_name(by in 0..8_usize, seed in 0..9_u64, top in 1..6_usize, kind in prop::sample::select(vec!["soft-wpmi", "wpmi", "cosine"])) {
+        let words = ["a", "red", "big"];
+        let settings = |words: &[&str]| json!({ "words": words, "top": top, "similarity": kind, "seed": seed, "shuffles": 1, "layers": { "at": [1] } });
+        let one = named(settings(&words), &ManyCases::over(questions()).unwrap().beside(clip()));
+        let turned = Masked { order: (0..8).map(|at| (at + by) % 8).collect(), ..questions() };
+        let other = named(settings(&["big", "a", "red"]), &ManyCases::over(turned).unwrap().beside(clip()));
+        let moved: Vec<f32> = numbers(&other, "every score").chunks(3).flat_map(|own| [own[1], own[2], own[0]]).collect();
+        // Logarithms of sums that are grouped in another way.
+        Tolerance::either(1e-5, 1e-5).check("scores", numbers(&one, "every score"), &moved).unwrap();
+        let method = ClipDissect::new(serde_json::from_value(settings(&words)).unwrap()).unwrap();
+        let many = ManyCases::over(questions()).unwrap().beside(clip());
+        let little = On::new(llava("llava-a")).within(Memory::bytes(6_000_000));
+        let again = method.run_on(&little, &many).unwrap();
+        prop_assert_eq!(again.tables(), one.tables());
+    }
+}
+
 #[test]
 fn clip_dissect_keeps_its_contract() {
     let sample = shown(&["square"], "<image>Red?");

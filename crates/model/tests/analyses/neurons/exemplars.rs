@@ -327,7 +327,7 @@ fn what_cannot_be_is_refused() {
     );
     assert_eq!(
         said(json!({ "part": "vision" })),
-        "exemplars needs a part with neurons, but that part publishes none"
+        "exemplars needs a part with neurons, but that part publishes none, but `text`"
     );
     assert!(
         said(json!({ "point": "resid_post" }))

@@ -7,6 +7,7 @@ mod lape;
 mod planted;
 mod selectivity;
 mod words;
+mod writer;
 
 use mmlens_core::finding::{Finding, Tolerance};
 use mmlens_core::{

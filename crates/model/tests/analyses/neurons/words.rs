@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{ROUNDING, agree};
 use crate::identities::{asked, few};
-use crate::support::{about, llava, numbers, question, scalar, shown};
+use crate::support::{about, llava, numbers, opened, question, scalar, shown};
 
 fn values(settings: value_vectors::Settings, subject: &dyn Subject, case: &Case) -> Finding {
     ValueVectors::new(settings).unwrap().run(subject, case).unwrap()
@@ -132,14 +132,21 @@ proptest! {
 #[test]
 fn multimodal_neurons_are_those_of_torch() {
     let oracle = Oracle::open("methods/multimodal-neurons").unwrap();
-    let subject = llava("llava-a");
+    // A picture of one piece, and one in tiles.
+    for (subject, front) in [(llava("llava-a") as &dyn Subject, ""), (opened("smolvlm-a"), "smolvlm-a/")] {
+        multimodal_as_in_torch(&oracle, subject, front);
+    }
+}
+
+fn multimodal_as_in_torch(oracle: &Oracle, subject: &dyn Subject, front: &str) {
     let top = oracle.about()["top"].as_u64().unwrap() as usize;
     for (by, name) in [(By::Weights, "weights"), (By::Gradients, "gradients")] {
+        let name = format!("{front}{name}");
         let settings = multimodal_neurons::Settings { by, top, ..Default::default() };
         let found = MultimodalNeurons::new(settings).unwrap().run(subject, &question()).unwrap();
-        agree(&found, "score", &oracle, &format!("{name}/score"), ROUNDING);
-        agree(&found, "map", &oracle, &format!("{name}/map"), ROUNDING);
-        agree(&found, "mask", &oracle, &format!("{name}/mask"), mmlens_core::finding::Tolerance::EXACT);
+        agree(&found, "score", oracle, &format!("{name}/score"), ROUNDING);
+        agree(&found, "map", oracle, &format!("{name}/map"), ROUNDING);
+        agree(&found, "mask", oracle, &format!("{name}/mask"), mmlens_core::finding::Tolerance::EXACT);
         ROUNDING
             .check(
                 "share",
@@ -156,7 +163,7 @@ fn multimodal_neurons_are_those_of_torch() {
             assert_eq!(numbers(&found, "scores")[at], numbers(&found, "score")[unit]);
         }
         // The word explained is said by a neuron that has it among its words.
-        let target = subject.token(oracle.array("target").unwrap().ids()[0]);
+        let target = subject.token(oracle.array(&format!("{front}target")).unwrap().ids()[0]);
         let words = found.table("words").unwrap().as_texts().unwrap();
         let says: Vec<f32> = words.chunks(10).map(|own| f32::from(u8::from(own.contains(&target)))).collect();
         assert_eq!(numbers(&found, "says it"), says);

@@ -1,6 +1,7 @@
 //! The `tokenizers` library behind one door: what it panics over is an error of the file, and texts are bounded before it
 //! multiplies them.
 
+mod around;
 mod growth;
 mod outline;
 
@@ -23,6 +24,10 @@ pub(super) const MOST_TOKENIZER_BYTES: u64 = 1 << 27;
 const MOST_VALUES: usize = 1 << 22;
 /// The most bytes of a text, with all that the steps of a tokenizer may make of it. A token takes some 130.
 const MOST_TEXT: usize = 1 << 24;
+/// The most tokens for each byte of a text, and some more. A byte is a token of its own at most, and what a step decomposes becomes
+/// eleven bytes for each; a file that makes more of a text would have a pass take minutes over a few words.
+const MOST_FOR_A_BYTE: usize = 64;
+const MOST_AT_LEAST: usize = 512;
 
 /// A tokenizer of the library.
 #[derive(Debug, Clone)]
@@ -31,6 +36,8 @@ pub(super) struct Library {
     file: PathBuf,
     encoding: Growth,
     decoding: Growth,
+    /// Ids that the steps put around a text, by the field that names each.
+    around: Vec<(String, u64)>,
 }
 
 impl Library {
@@ -44,6 +51,7 @@ impl Library {
             expected,
         };
         outline.check().map_err(wrong)?;
+        let around = around::ids(&outline.post_processor);
         let (encoding, decoding) = (Growth::of_encoding(&outline), Growth::of_decoding(&outline));
         let complain =
             |problem: String| TextError::Tokenizer { file: file.to_owned(), problem: cut(&problem) };
@@ -55,7 +63,22 @@ impl Library {
         });
         let inner = inner.map_err(|panic| complain(format!("the library fails: {panic}")))?;
         let inner = Arc::new(inner.map_err(|error| complain(error.to_string()))?);
-        Ok(Self { inner, file: file.to_owned(), encoding, decoding })
+        Ok(Self { inner, file: file.to_owned(), encoding, decoding, around })
+    }
+
+    /// That what stands around a text is tokens that there are. To be asked once all that were added are there.
+    ///
+    /// # Errors
+    /// [`TextError::Field`].
+    pub(super) fn surrounded(&self) -> Result<(), TextError> {
+        let there = |id: u64| u32::try_from(id).is_ok_and(|id| self.token(id).is_some());
+        let Some((field, id)) = self.around.iter().find(|(_, id)| !there(*id)) else { return Ok(()) };
+        Err(TextError::Field {
+            file: self.file.clone(),
+            field: field.clone(),
+            found: format!("{id}, an id that none of the {} tokens has", self.len()),
+            expected: "the id of a token",
+        })
     }
 
     /// Adds a token; its id.
@@ -82,6 +105,13 @@ impl Library {
         self.bounded(DOING, text.len(), &self.encoding)?;
         let inner = &self.inner;
         let encoding = self.told(DOING, caught(|| inner.encode(text, special)))?;
+        let (found, most) = (encoding.len(), MOST_FOR_A_BYTE * text.len() + MOST_AT_LEAST);
+        if found > most {
+            let bytes = text.len();
+            let problem =
+                format!("its steps make {found} tokens of a text of {bytes} bytes, expected at most {most}");
+            return Err(self.failed(DOING, problem));
+        }
         let places = encoding.get_offsets().iter().zip(encoding.get_special_tokens_mask());
         let token = |(&id, (&place, &added)): (&u32, (&(usize, usize), &u32))| (id, place, added != 0);
         Ok(encoding.get_ids().iter().zip(places).map(token).collect())

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::around;
+
 /// No tokenizer has an id of this size or above: tables as long as the largest id are kept here and there.
 const MOST_IDS: u64 = 1 << 24;
 /// How deep steps are nested: a sequence of sequences at most. The library takes twice as long for each.
@@ -72,6 +74,7 @@ impl<'de> Visitor<'de> for IdsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ids, A::Error> {
         let mut largest: Option<(String, u64)> = None;
         while let Some((token, id)) = map.next_entry::<String, u64>()? {
+            // no NaN: whole numbers
             if largest.as_ref().is_none_or(|(_, most)| id > *most) {
                 largest = Some((token, id));
             }
@@ -111,6 +114,7 @@ impl Outline {
                 return Err((field.to_owned(), found, "steps in a sequence, nested 4 deep at most"));
             }
         }
+        around::check(&self.post_processor)?;
         maps(&self.normalizer)
     }
 }
