@@ -63,6 +63,7 @@ pub fn other_sum(whole: &[Labelled], each: &[Vec<Labelled>], most: f64, hint: &s
         for (at, value) in values.iter().enumerate() {
             let sum: f64 = own.iter().filter_map(|own| own.get(at)).map(|own| f64::from(*own)).sum();
             let share = (sum - f64::from(*value)).abs() / size;
+            // no NaN: finite scores
             if share > worst.map_or(most, |(worst, _)| worst) {
                 worst = Some((share, table.name()));
             }

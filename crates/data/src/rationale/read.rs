@@ -76,6 +76,7 @@ impl Answers {
         let count = |answer: &String| all.iter().filter(|other| *other == answer).count();
         let mut best: Option<&String> = None;
         for answer in &all {
+            // no NaN: whole numbers
             if best.is_none_or(|best| count(answer) > count(best)) {
                 best = Some(answer);
             }

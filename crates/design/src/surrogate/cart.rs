@@ -193,6 +193,7 @@ fn best(
                 continue;
             }
             let left = n as f64 * gini(&below) + m as f64 * gini(&above);
+            // no NaN: shares of counts
             if best.as_ref().is_none_or(|best| left < best.left - TIED) {
                 best = Some(Best { feature, threshold: from / 2.0 + to / 2.0, left });
             }

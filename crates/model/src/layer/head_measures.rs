@@ -332,7 +332,7 @@ fn overall(seen: &[Looks], queries: &[usize]) -> Vec<f64> {
             }
         }
     }
-    sums.into_iter().map(|sum| sum / f64::max(count, 1.0)).collect() // no NaN: a count
+    sums.into_iter().map(|sum| sum / f64::max(count, 1.0)).collect() // no NaN: a number of rows
 }
 
 /// From so many positions on one that has more than half of them is told from chance.

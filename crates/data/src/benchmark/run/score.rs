@@ -115,6 +115,7 @@ fn majority(items: &dyn Items, scorer: ScorerName, count: usize) -> Result<Optio
     }
     let mut best: Option<(String, usize)> = None;
     for (label, count) in right {
+        // no NaN: whole numbers
         if best.as_ref().is_none_or(|(_, most)| count > *most) {
             best = Some((label, count));
         }
@@ -311,6 +312,7 @@ fn cautions(rows: &[Row], lines: &[Line], scorer: &dyn Scorer) -> Vec<Caution> {
     for row in trivial {
         let Some((own, other)) = own.value.zip(first(row).and_then(|figure| figure.value)) else { continue };
         let by = if low { other - own } else { own - other };
+        // no NaN: scores are finite
         if least.is_none_or(|(least, ..)| by < least) {
             least = Some((by, row, own, other));
         }

@@ -64,8 +64,10 @@ fn a_probe_says_what_its_scores_are_worth() {
         let found = fit(&rows.of_kinds(kinds(200, 10)).unwrap());
         let [accuracy, _, _, majority]: [f32; 4] = numbers(&found, "scores").try_into().unwrap();
         let own = no_better(&found);
+        // no NaN: numbers of findings are finite
         assert_eq!(own.is_some(), accuracy <= f32::max(majority, 0.5), "{seed}: {accuracy} {majority}");
         if let Some(own) = &own {
+            // no NaN: numbers of findings are finite
             assert!((own.number - (accuracy - f32::max(majority, 0.5))).abs() < 1e-6, "{own:?}");
         }
         noise = noise.or(own);
@@ -161,6 +163,7 @@ fn where_no_head_stands_out_it_is_told() {
         let each =
             all.iter().zip(numbers(found, "random")).map(|(x, random)| f64::from(x.abs() / random) / apart);
         let n = numbers(found, "random").len();
+        // no NaN: numbers of findings are finite
         (each.fold(0.0, f64::max), (2.0 * (n as f64).ln()).sqrt())
     };
     let clip = mmlens_zoo::shipped::shapes_clip(&mmlens_core::device::host()).unwrap();
@@ -243,6 +246,7 @@ fn texts_that_any_would_do_for_are_told() {
 fn changes_that_any_direction_makes_are_told() {
     let check = |found: &Finding| {
         let own = numbers(found, "change")[0].abs();
+        // no NaN: numbers of findings are finite
         let most = numbers(found, "random changes").iter().map(|change| change.abs()).fold(0.0, f32::max);
         let said = chance(found);
         let as_large = scalar(found, "p") > 1.5 / (1 + numbers(found, "random changes").len()) as f32;

@@ -272,6 +272,7 @@ proptest! {
         let edit = Alteration::named("vision.projected", Region::all(), "texts", move |x| {
             let values = wide(&x.to_values()?);
             let far = |row: &Vec<f64>| row.iter().zip(&values).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+            // no NaN: finite rows
             let nearest = (0..8).min_by(|a, b| far(&own[*a]).total_cmp(&far(&own[*b]))).unwrap();
             x.filled(becomes[(nearest + turn) % 8].iter().map(|x| *x as f32).collect())
         });

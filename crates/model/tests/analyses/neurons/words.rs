@@ -134,16 +134,22 @@ fn multimodal_neurons_are_those_of_torch() {
     let oracle = Oracle::open("methods/multimodal-neurons").unwrap();
     // A picture of one piece, and one in tiles.
     for (subject, front) in [(llava("llava-a") as &dyn Subject, ""), (opened("smolvlm-a"), "smolvlm-a/")] {
-        multimodal_as_in_torch(&oracle, subject, front);
+        multimodal_as_in_torch(&oracle, (subject, front), &|settings| {
+            MultimodalNeurons::new(settings).unwrap()
+        });
     }
 }
 
-fn multimodal_as_in_torch(oracle: &Oracle, subject: &dyn Subject, front: &str) {
+fn multimodal_as_in_torch(
+    oracle: &Oracle,
+    (subject, front): (&dyn Subject, &str),
+    made: &dyn Fn(multimodal_neurons::Settings) -> MultimodalNeurons,
+) {
     let top = oracle.about()["top"].as_u64().unwrap() as usize;
     for (by, name) in [(By::Weights, "weights"), (By::Gradients, "gradients")] {
         let name = format!("{front}{name}");
         let settings = multimodal_neurons::Settings { by, top, ..Default::default() };
-        let found = MultimodalNeurons::new(settings).unwrap().run(subject, &question()).unwrap();
+        let found = made(settings).run(subject, &question()).unwrap();
         agree(&found, "score", oracle, &format!("{name}/score"), ROUNDING);
         agree(&found, "map", oracle, &format!("{name}/map"), ROUNDING);
         agree(&found, "mask", oracle, &format!("{name}/mask"), mmlens_core::finding::Tolerance::EXACT);
