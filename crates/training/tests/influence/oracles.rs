@@ -21,8 +21,9 @@ use crate::support::{numbers, opened, said, shown};
 
 /// Gradients in f32 on either side, summed in another order.
 const SAME: Tolerance = Tolerance::either(2e-5, 2e-6);
-/// Of single numbers of a matrix beside its largest: what f32 leaves of a pass and its gradient, the other side being f64.
-const ROUNDING: f64 = 2e-6;
+/// Of single numbers of two rows of a matrix beside the largest of these, which may be small in its matrix: what f32 leaves of a pass and its
+/// gradient, the other side being f64. Measured 9.3e-6 in the last block of a tower that is read.
+const ROUNDING: f64 = 2e-5;
 
 fn texts(value: &Value) -> Vec<String> {
     value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
