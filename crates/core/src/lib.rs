@@ -78,7 +78,7 @@ pub use examples::{Examples, Rows};
 pub use generate::{
     Beams, Generated, Generation, Generator, Rule, Rules, Sampling, ScoresFn, Text, Upcoming,
 };
-pub use inputs::{Batch, Entries, Grid, Heard, Inputs, Listened, LogitsAt, TokenMap, View};
+pub use inputs::{Batch, Entries, Grid, Heard, Inputs, Listened, LogitsAt, TokenMap, TowerPosition, View};
 pub use integrity::{Breach, Integrity};
 pub use kind::Capability;
 pub use mean::{Content, contents};

@@ -14,7 +14,8 @@ use mmlens_finding::Modality;
 
 use crate::tensor::with_rank;
 use crate::{
-    AnyTensor, AxisName, Entries, Grid, HookError, Inputs, Part, Point, Site, SiteSpec, TokenMap, View,
+    AnyTensor, AxisName, Entries, Grid, HookError, Inputs, Part, Point, Site, SiteSpec, TokenMap,
+    TowerPosition, View,
 };
 
 /// What a position carries. Means are taken over positions that carry the same.
@@ -173,9 +174,8 @@ fn towers(inputs: &Inputs, tower: Part, by_entry: bool, rows: usize, length: usi
         };
         let labels = inputs.maps.get(row).and_then(|map| map.tower(tower, entry, length));
         let content = move |at: usize| match labels.as_ref().and_then(|labels| labels.get(at)) {
-            // Behind a recording lies padding, before patches a class token.
-            Some(None) if tower == Part::Audio => None,
-            Some(None) => Some(Content::Words),
+            Some(TowerPosition::Padding) => None,
+            Some(TowerPosition::Class) => Some(Content::Words),
             _ => Some(sort(tower)),
         };
         (0..length).map(move |at| content(at).map(|content| Member { owner, content }))

@@ -203,7 +203,7 @@ fn upright_of<R: BufRead + Seek>(mut reader: ImageReader<R>, left: u64) -> Resul
 }
 
 /// Refuses what claims to have no pixels, or too many.
-fn within((width, height): (u32, u32), left: u64) -> Result<(), Fault> {
+pub(crate) fn within((width, height): (u32, u32), left: u64) -> Result<(), Fault> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
         return Err(Fault::Empty);

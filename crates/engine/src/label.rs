@@ -6,7 +6,7 @@ use std::ops::Range;
 use mmlens_core::finding::{
     Axis, Labelled, Labels, Modality, PatchLabel, Role, TableError, TokenLabel, Unit,
 };
-use mmlens_core::{AxisName, Part, Point, SiteSpec, TokenMap};
+use mmlens_core::{AxisName, Part, Point, SiteSpec, TokenMap, TowerPosition};
 
 use crate::Pool;
 
@@ -67,26 +67,39 @@ pub fn axis_of(map: &TokenMap, role: Role, image: usize, spans: Vec<[f32; 2]>) -
 ///
 /// Where the tower is given patches instead of pictures, a position is a patch, or as many as are merged into one.
 pub fn tower_axis(map: &TokenMap, tower: Part, entry: usize, entries: usize, len: usize) -> Axis {
-    if tower == Part::Audio {
-        let Some(positions) = map.tower(tower, entry, len) else { return Axis::count(Role::Patch, len) };
-        let padding = || TokenLabel::new("padding", Modality::Special);
-        let label = |patch: Option<PatchLabel>| patch.map_or_else(padding, |patch| map.label(patch));
-        return Axis::new(Role::Patch, Labels::Tokens(positions.into_iter().map(label).collect()));
-    }
-    let each = map.patches.len() / entries.max(1);
-    let own = map.patches.get(entry * each..(entry + 1) * each).unwrap_or_default();
-    if let Some(patches) = merged(own, len) {
-        return Axis::patches(patches);
-    }
-    let Some(positions) = map.tower(tower, entry, len) else { return Axis::count(Role::Patch, len) };
-    if let Some(patches) = positions.iter().copied().collect::<Option<Vec<PatchLabel>>>() {
-        return Axis::patches(patches);
-    }
-    let label = |patch: Option<PatchLabel>| match patch {
-        None => TokenLabel::new("class", Modality::Special),
-        Some(patch) => TokenLabel::new(format!("{patch}"), Modality::Image).with_patch(patch),
+    let Some(positions) = tower_places(map, tower, entry, entries, len) else {
+        return Axis::count(Role::Patch, len);
     };
-    Axis::tokens(positions.into_iter().map(label).collect())
+    let shown = |position: &TowerPosition| position.patch().filter(|_| tower != Part::Audio);
+    if let Some(patches) = positions.iter().map(shown).collect::<Option<Vec<PatchLabel>>>() {
+        return Axis::patches(patches);
+    }
+    let label = |position: TowerPosition| match position {
+        TowerPosition::Patch(patch) => map.label(patch),
+        TowerPosition::Class => TokenLabel::new("class", Modality::Special),
+        TowerPosition::Padding => TokenLabel::new("padding", Modality::Special),
+    };
+    let labels = positions.into_iter().map(label).collect();
+    match tower {
+        Part::Audio => Axis::new(Role::Patch, Labels::Tokens(labels)),
+        _ => Axis::tokens(labels),
+    }
+}
+
+/// What the positions of a tower are, as [`tower_axis`] labels them; `None` where the map does not say.
+pub(crate) fn tower_places(
+    map: &TokenMap,
+    tower: Part,
+    entry: usize,
+    entries: usize,
+    len: usize,
+) -> Option<Vec<TowerPosition>> {
+    let each = map.patches.len() / entries.max(1);
+    let own = map.patches.get(entry * each..(entry + 1) * each).filter(|_| tower != Part::Audio);
+    match own.and_then(|own| merged(own, len)) {
+        Some(patches) => Some(patches.into_iter().map(TowerPosition::Patch).collect()),
+        None => map.tower(tower, entry, len),
+    }
 }
 
 /// Where the positions of a tower lie that is given the picture or recording `entry` of `entries`: a patch for each, and `None` for a class token before
@@ -101,11 +114,10 @@ pub fn tower_positions(
     entries: usize,
     len: usize,
 ) -> Option<Vec<Option<PatchLabel>>> {
-    match tower_axis(map, tower, entry, entries, len).labels {
-        Labels::Patches(patches) => Some(patches.into_iter().map(Some).collect()),
-        Labels::Tokens(tokens) => Some(tokens.into_iter().map(|token| token.patch).collect()),
-        _ if tower == Part::Vision => in_view(map, entry, entries, len),
-        _ => None,
+    match tower_places(map, tower, entry, entries, len) {
+        Some(positions) => Some(positions.into_iter().map(TowerPosition::patch).collect()),
+        None if tower == Part::Vision => in_view(map, entry, entries, len),
+        None => None,
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use mmlens_core::finding::{Labels, Modality, PatchLabel, TokenLabel};
-use mmlens_core::{AxisName, Part, Point, SiteSpec, TokenMap};
+use mmlens_core::finding::{PatchLabel, TokenLabel};
+use mmlens_core::{AxisName, Part, Point, SiteSpec, TokenMap, TowerPosition};
 
-use crate::label::{tower_axis, tower_of};
+use crate::label::{tower_of, tower_places};
 
 /// What a row of a site shows.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,19 +81,16 @@ pub(crate) fn of_tower(spec: &SiteSpec, dims: &[usize], rows: usize, map: &Token
         _ => return (0..rows).map(|row| (row, Shows::Row(row))).collect(),
     };
     let (each, tower) = (rows / entries.max(1), tower_of(spec, map));
+    let shows = |position: TowerPosition| match position {
+        TowerPosition::Patch(patch) if tower == Part::Audio => Some(Shows::Token(map.label(patch))),
+        TowerPosition::Patch(patch) => Some(Shows::Patch(patch)),
+        TowerPosition::Class => Some(Shows::Class),
+        TowerPosition::Padding => None,
+    };
     let entry = |entry: usize| -> Vec<Option<Shows>> {
-        match tower_axis(map, tower, entry, entries, each).labels {
-            Labels::Patches(patches) => patches.into_iter().map(|patch| Some(Shows::Patch(patch))).collect(),
-            Labels::Tokens(tokens) => {
-                let shows = |token: TokenLabel| match (token.patch, token.modality) {
-                    (Some(_), Modality::Audio) => Some(Shows::Token(token)),
-                    (Some(patch), _) => Some(Shows::Patch(patch)),
-                    // A tower that hears has no class token.
-                    (None, _) => (tower != Part::Audio).then_some(Shows::Class),
-                };
-                tokens.into_iter().map(shows).collect()
-            }
-            _ => (entry * each..(entry + 1) * each).map(|row| Some(Shows::Row(row))).collect(),
+        match tower_places(map, tower, entry, entries, each) {
+            Some(positions) => positions.into_iter().map(shows).collect(),
+            None => (entry * each..(entry + 1) * each).map(|row| Some(Shows::Row(row))).collect(),
         }
     };
     let all = (0..entries).flat_map(entry).enumerate();

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use mmlens_core::finding::{Modality, PatchLabel};
+use mmlens_core::finding::Modality;
 use mmlens_core::{
-    Cases, HookError, Inputs, Memory, Part, Plan, Selector, Site, SiteSpec, Subject, SubjectError, Trace,
-    Watch, step,
+    Cases, HookError, Inputs, Memory, Part, Plan, Selector, Site, SiteSpec, Subject, SubjectError,
+    TowerPosition, Trace, Watch, step,
 };
 use mmlens_files::write;
 
@@ -308,22 +308,22 @@ fn patches(
     };
     let mut chosen = Vec::new();
     for (i, one) in encoded.iter().enumerate() {
-        let known: Vec<Option<PatchLabel>> = match tower {
+        let known: Vec<TowerPosition> = match tower {
             Part::Audio => {
                 let own = entries(one, tower);
                 let heard = |entry| one.map().tower(tower, entry, counts[i] / own.max(1));
                 (0..own).filter_map(heard).flatten().collect()
             }
-            _ => one.map().patches.iter().copied().map(Some).collect(),
+            _ => one.map().patches.iter().copied().map(TowerPosition::Patch).collect(),
         };
         let modality = if tower == Part::Audio { Modality::Audio } else { Modality::Image };
         let before: usize = counts[..i].iter().sum();
         for position in 0..counts[i] {
             let listed = if known.len() == counts[i] { known.get(position).copied() } else { None };
-            if tower == Part::Audio && listed == Some(None) {
+            if listed == Some(TowerPosition::Padding) {
                 continue;
             }
-            let patch = listed.flatten();
+            let patch = listed.and_then(TowerPosition::patch);
             let label = Label::other((first + i) as u64, position, modality, patch);
             chosen.push((before + position, label));
         }

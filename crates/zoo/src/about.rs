@@ -36,3 +36,20 @@ macro_rules! about {
     };
 }
 pub(crate) use about;
+
+/// The methods of `Subject` that publish weights by name, from its fields `weights` and that of its network, which is named.
+macro_rules! published {
+    ($network:ident) => {
+        fn weights(&self) -> &[mmlens_core::WeightSpec] {
+            &self.weights
+        }
+
+        fn weight(&self, name: &str) -> Result<mmlens_core::AnyTensor, mmlens_core::SubjectError> {
+            let named = self.$network.named().into_iter().find(|named| named.spec.name == name);
+            named
+                .and_then(|named| named.shaped())
+                .ok_or_else(|| mmlens_core::SubjectError::no_weight(self, name))
+        }
+    };
+}
+pub(crate) use published;

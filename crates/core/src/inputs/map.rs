@@ -16,6 +16,28 @@ pub struct View {
     pub cols: Vec<[f32; 2]>,
 }
 
+/// What a position of a tower is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TowerPosition {
+    /// A part of a picture, or a stretch of a recording.
+    Patch(PatchLabel),
+    /// A class token, which stands for the whole.
+    Class,
+    /// Padding behind a recording: the tower hears it, and it is part of nothing.
+    Padding,
+}
+
+impl TowerPosition {
+    /// What it shows or plays, if anything.
+    #[must_use]
+    pub const fn patch(self) -> Option<PatchLabel> {
+        match self {
+            Self::Patch(patch) => Some(patch),
+            Self::Class | Self::Padding => None,
+        }
+    }
+}
+
 /// What each position of one prompt is: a piece of text, a patch of a picture or a part of a recording.
 ///
 /// Positions are counted without padding.
@@ -121,19 +143,21 @@ impl TokenMap {
         if part == Part::Audio { heard } else { seen }
     }
 
-    /// What the positions of a tower are that is given an entry of this prompt: its patches in order, `None` for a class token before
-    /// them, and for padding behind a recording. Nothing where the map does not say, as of towers whose positions become fewer behind them.
-    pub fn tower(&self, part: Part, entry: usize, len: usize) -> Option<Vec<Option<PatchLabel>>> {
+    /// What the positions of a tower are that is given an entry of this prompt: its patches in order, with a class token before them where
+    /// there is one position more, or padding behind a recording. Nothing where the map does not say, as of towers whose positions become
+    /// fewer behind them.
+    pub fn tower(&self, part: Part, entry: usize, len: usize) -> Option<Vec<TowerPosition>> {
         if part == Part::Audio {
             return self.listened(entry, len);
         }
         let patches = self.patches_of(entry);
         let before = len.checked_sub(patches.len()).filter(|before| *before <= 1 && !patches.is_empty())?;
-        Some(std::iter::repeat_n(None, before).chain(patches.into_iter().map(Some)).collect())
+        let class = std::iter::repeat_n(TowerPosition::Class, before);
+        Some(class.chain(patches.into_iter().map(TowerPosition::Patch)).collect())
     }
 
     /// The positions of a tower that hears a recording, each of as many frames: those that hold a frame of the sound.
-    fn listened(&self, entry: usize, len: usize) -> Option<Vec<Option<PatchLabel>>> {
+    fn listened(&self, entry: usize, len: usize) -> Option<Vec<TowerPosition>> {
         let view = self.views_of(Part::Audio).get(entry)?;
         let each =
             view.cols.len().checked_div(len).filter(|each| *each > 0 && each * len == view.cols.len())?;
@@ -141,9 +165,19 @@ impl TokenMap {
         let patch = |(col, frames): (usize, &[[f32; 2]])| {
             let [from, to] = [frames.first()?[0], frames.last()?[1]];
             let bbox = [from, 0.0, to, high];
-            (from < to).then_some(PatchLabel { image: view.image, tile: 0, frame: 0, row: 0, col, bbox })
+            Some(match from < to {
+                true => TowerPosition::Patch(PatchLabel {
+                    image: view.image,
+                    tile: 0,
+                    frame: 0,
+                    row: 0,
+                    col,
+                    bbox,
+                }),
+                false => TowerPosition::Padding,
+            })
         };
-        Some(view.cols.chunks(each).enumerate().map(patch).collect())
+        view.cols.chunks(each).enumerate().map(patch).collect()
     }
 
     /// The patches of one entry of this prompt's part of the pixel batch.

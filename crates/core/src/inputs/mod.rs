@@ -13,7 +13,7 @@ use mmlens_finding::TokenLabel;
 pub use batch::{Batch, LogitsAt};
 pub use entries::{Entries, Grid};
 pub use heard::{Heard, Listened};
-pub use map::{TokenMap, View};
+pub use map::{TokenMap, TowerPosition, View};
 
 use crate::{HookError, Point, Site, SubjectError};
 

@@ -246,6 +246,13 @@ pub fn beyond(subject: &dyn Subject, inputs: &Inputs) -> Option<Caution> {
     })
 }
 
+/// About how many deviations above the mean the largest of so many normal draws lies: `sqrt(2 ln n)`. What is the largest of as many things and
+/// lies no higher stands out by chance alone.
+#[must_use]
+pub fn largest_of_draws(count: usize) -> f64 {
+    (2.0 * (count.max(1) as f64).ln()).sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use mmlens_finding::{Modality, TokenLabel};

@@ -2,7 +2,7 @@
 
 use mmlens_core::finding::PatchLabel;
 use mmlens_core::sound::{LogMel, LogMelSettings, Sound};
-use mmlens_core::{Listened, Part, TokenMap, View};
+use mmlens_core::{Listened, Part, TokenMap, TowerPosition, View};
 
 /// 350 ms of a hum, as 4 filters of 10 frames of 100 ms.
 fn listened() -> Listened {
@@ -47,10 +47,11 @@ fn positions_of_a_tower_are_stretches_and_padding() {
     let places = map.tower(Part::Audio, 0, 5).unwrap();
     let patch = |col: usize, from: f32| {
         let bbox = [from, 0.0, from + 2.0, 4.0];
-        Some(PatchLabel { image: 3, tile: 0, frame: 0, row: 0, col, bbox })
+        TowerPosition::Patch(PatchLabel { image: 3, tile: 0, frame: 0, row: 0, col, bbox })
     };
-    assert_eq!(places, [patch(0, 0.0), patch(1, 2.0), None, None, None]);
-    assert_eq!(map.label(places[1].unwrap()).text, "0.2–0.4 s");
+    let padding = TowerPosition::Padding;
+    assert_eq!(places, [patch(0, 0.0), patch(1, 2.0), padding, padding, padding]);
+    assert_eq!(map.label(places[1].patch().unwrap()).text, "0.2–0.4 s");
     // Ten frames are no three positions.
     assert!(map.tower(Part::Audio, 0, 3).is_none() && map.tower(Part::Audio, 1, 5).is_none());
 }

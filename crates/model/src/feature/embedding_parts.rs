@@ -390,7 +390,7 @@ fn no_head(captions: &Matrix, each: &[Layer]) -> Option<Caution> {
     }
     // What two captions are given against one another is the same but for the sign.
     let n = if count == 2 { n / 2 } else { n };
-    let chance = (2.0 * (n.max(1) as f64).ln()).sqrt();
+    let chance = caution::largest_of_draws(n);
     (n > 1 && largest <= chance).then(|| {
         let text = format!(
             "the head that adds most adds {largest:.2} times what it adds to a direction drawn by chance, and the largest of {n} normal draws lies about {chance:.2} away: no head stands out"

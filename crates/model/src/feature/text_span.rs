@@ -510,8 +510,8 @@ fn in_turn(spread: &Spread, directions: &Matrix, count: usize) -> Vec<f64> {
 fn any_would_do(found: &[Spanned]) -> Option<Caution> {
     let above = |own: &Spanned| -> f64 {
         let drawn = own.random_texts.iter().zip(&own.random_directions);
-        let each = own.explained.iter().zip(drawn).map(|(own, (a, b))| own - a.max(*b)); // no NaN: shares of the variance
-        each.fold(0.0, f64::max) // no NaN: shares of the variance
+        let each = own.explained.iter().zip(drawn).map(|(own, (a, b))| own - a.max(*b)); // no NaN: a table that holds one is refused
+        each.fold(0.0, f64::max) // no NaN: a table that holds one is refused
     };
     let heads = found.iter().filter(|own| above(own) < ABOVE).count();
     (heads > 0).then(|| {

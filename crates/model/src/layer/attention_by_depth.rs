@@ -63,7 +63,7 @@
 //! # }
 //! ```
 
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Labels, Modality, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Labels, Modality, Role, Unit, largest};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Inputs, Leaf, On, Part, Point, Site,
     Subject, caution, kind,
@@ -72,7 +72,7 @@ use mmlens_engine::{Gaze, Indices, Kinds, Progress, gazes, label, one_row};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{given, input, part_with_attention};
+use crate::check::{given, input, not_finite, part_with_attention};
 
 /// What this method is.
 pub const CARD: Card = Card {
@@ -161,7 +161,7 @@ impl Analysis for AttentionByDepth {
             table("even distance", Unit::Count, &layer, |[_, even]| &even.distance)?,
         ];
         let rests = rests(&seen, (&each, &all));
-        let said = rests.into_iter().chain(even_throughout(&seen, all.len()));
+        let said = rests.into_iter().chain(even_throughout(&seen, all.len())?);
         Ok(Answer::new(tables, sites).cautioned(said).settled("part", json!(part)))
     }
 }
@@ -196,15 +196,16 @@ fn rests(seen: &[[Gaze; 2]], (each, all): (&[Modality], &[Modality])) -> Option<
 }
 
 /// That shares are those of even attention in every layer.
-fn even_throughout(seen: &[[Gaze; 2]], kinds: usize) -> Option<Caution> {
+fn even_throughout(seen: &[[Gaze; 2]], kinds: usize) -> Result<Option<Caution>, AnalysisError> {
     let apart = seen.iter().flat_map(|[own, even]| own.shares.iter().zip(&even.shares));
-    let most = apart.map(|(own, even)| (own - even).abs()).fold(0.0, f64::max); // no NaN: sums of weights
-    (kinds > 1 && most < EVEN).then(|| {
+    let apart: Vec<f64> = apart.map(|(own, even)| own - even).collect();
+    let most = largest(&apart).map_err(|own| not_finite(&CARD, "share", own))?;
+    Ok((kinds > 1 && most < EVEN).then(|| {
         let text = format!(
             "in every layer shares lie within {most:.3} of those of even attention: they say how many positions of each kind there are"
         );
         Caution::new(CautionKind::NoBetter, most as f32, text)
-    })
+    }))
 }
 
 /// Of what kind each position is.
@@ -256,9 +257,10 @@ mod tests {
         assert_eq!(kind(&first), Some((CautionKind::Sink, 0.95)));
         assert_eq!(kind(&[layer(&[1.0, 0.0, 1.0, 0.0], 0.85)]), None);
         assert_eq!(rests(&first, (&each[..1], &all[..1])), None);
-        assert_eq!(even_throughout(&first, 2), None);
-        let even = even_throughout(&[layer(&[0.52, 0.48, 0.46, 0.54], 0.4)], 2).unwrap();
+        assert_eq!(even_throughout(&first, 2).unwrap(), None);
+        let even = even_throughout(&[layer(&[0.52, 0.48, 0.46, 0.54], 0.4)], 2).unwrap().unwrap();
         assert!(even.kind == CautionKind::NoBetter && (even.number - 0.04).abs() < 1e-6, "{even:?}");
-        assert_eq!(even_throughout(&[layer(&[0.5, 0.5, 0.5, 0.5], 0.4)], 1), None);
+        assert_eq!(even_throughout(&[layer(&[0.5, 0.5, 0.5, 0.5], 0.4)], 1).unwrap(), None);
+        assert!(even_throughout(&[layer(&[f64::NAN, 0.5, 0.5, 0.5], 0.4)], 2).is_err());
     }
 }

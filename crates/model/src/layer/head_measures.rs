@@ -72,7 +72,9 @@
 //! # }
 //! ```
 
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, TokenLabel, Unit};
+use mmlens_core::finding::{
+    Axis, Caution, CautionKind, Labelled, NotFinite, Role, TokenLabel, Unit, largest, top,
+};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Capability, Card, Case, Cost, Inputs, Leaf, Objective, On, Part, Point,
     Site, caution, kind,
@@ -81,7 +83,7 @@ use mmlens_engine::{Indices, Looks, Positions, Progress, Spoken, looks, one_row}
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::check::{part_with_attention, passes_of_reading, positions_read};
+use crate::check::{not_finite, part_with_attention, passes_of_reading, positions_read};
 use crate::sequence::Sequence;
 
 /// What this method is.
@@ -196,9 +198,11 @@ impl Analysis for HeadMeasures {
             |name: &str, unit, values: Vec<f32>| Labelled::numbers(name, unit, vec![layer.clone()], values);
         tables.push(of_layer("even share", Unit::Ratio, even.iter().map(|own| own.0 as f32).collect())?);
         tables.push(of_layer("even entropy", Unit::Nat, even.iter().map(|own| own.1 as f32).collect())?);
-        let most: Vec<f64> = seen.iter().map(|looks| most(&measured(looks, &all, &there))).collect();
+        let most = seen.iter().map(|looks| most(&measured(looks, &all, &there)));
+        let most = most.collect::<Result<Vec<f64>, _>>().map_err(|own| not_finite(&CARD, "share", own))?;
         let tokens = if part == Part::Text { inputs.map().tokens.as_slice() } else { &[] };
         let cautions = cautions((&most, &even), &overall(&seen, &all), (&there, tokens));
+        let cautions = cautions.map_err(|own| not_finite(&CARD, "share", own))?;
         let answer = Answer::new(tables, sites).cautioned(cautions);
         let answer = answer.settled("among", json!(among)).settled("part", json!(part));
         Ok(if let Some(objective) = &objective { answer.explaining(objective) } else { answer })
@@ -315,8 +319,8 @@ fn even(looks: &Looks, queries: &[usize], among: &[usize]) -> (f64, f64) {
 }
 
 /// The largest share that a head has.
-fn most(heads: &[Measures]) -> f64 {
-    heads.iter().map(|own| own.share).fold(0.0, f64::max) // no NaN: sums of weights
+fn most(heads: &[Measures]) -> Result<f64, NotFinite> {
+    largest(&heads.iter().map(|own| own.share).collect::<Vec<f64>>())
 }
 
 /// What each position has of the weights of some queries, in the mean over layers and heads.
@@ -344,11 +348,11 @@ fn cautions(
     (most, even): (&[f64], &[(f64, f64)]),
     overall: &[f64],
     (there, tokens): (&[usize], &[TokenLabel]),
-) -> Vec<Caution> {
+) -> Result<Vec<Caution>, NotFinite> {
     let mut said = Vec::new();
-    let ahead = most.iter().zip(even).map(|(own, (even, _))| own - even);
-    let ahead = ahead.fold(f64::NEG_INFINITY, f64::max); // no NaN: sums of weights
-    if ahead.is_finite() && ahead <= 0.0 {
+    let ahead: Vec<f64> = most.iter().zip(even).map(|(own, (even, _))| own - even).collect();
+    let furthest = top(&ahead)?.and_then(|layer| ahead.get(layer).copied());
+    if let Some(ahead) = furthest.filter(|ahead| *ahead <= 0.0) {
         let text = format!(
             "no head gives what is looked at more than even attention would: the nearest has {:.3} less, so that the scores rank what is left over",
             -ahead
@@ -360,17 +364,16 @@ fn cautions(
     said.extend(caution::sink(&narrow, tokens, hint));
     let own: Vec<f64> = there.iter().filter_map(|at| overall.get(*at)).copied().collect();
     let all: f64 = own.iter().sum();
-    let largest = own.iter().copied().fold(0.0, f64::max); // no NaN: sums of weights
-    let at = own.iter().position(|share| *share == largest).and_then(|at| there.get(at));
-    if let Some(at) = at.filter(|_| own.len() >= SEVERAL && largest > 0.5 * all) {
-        let share = largest / all;
+    let looked_at = top(&own)?.and_then(|place| Some((there.get(place)?, own.get(place)?)));
+    if let Some((at, most)) = looked_at.filter(|(_, most)| own.len() >= SEVERAL && **most > 0.5 * all) {
+        let share = most / all;
         let text = format!(
             "of all that heads of all layers give to what is looked at, {:.0} % lies at position {at}: a sink draws narrow attention without being looked at for its place",
             100.0 * share
         );
         said.push(Caution::new(CautionKind::Sink, share as f32, text));
     }
-    said
+    Ok(said)
 }
 
 fn entropy(shares: impl Iterator<Item = f64>) -> f64 {

@@ -1,7 +1,7 @@
 //! Scores of training cases as tables: the highest, the lowest, and as many by chance.
 
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, TableError, Unit};
-use mmlens_core::{AnalysisError, Answer, Case, Reply, Seed, Site, Words};
+use mmlens_core::{AnalysisError, Answer, Case, Reply, Seed, Site, Words, caution};
 use mmlens_engine::drawn_order;
 
 /// The longest name of a case, in characters.
@@ -126,7 +126,7 @@ impl Scores<'_> {
 
 /// That the highest score is no higher than the highest of as many draws of a normal distribution.
 fn plain(top: f64, (mean, deviation): (f64, f64), count: usize) -> Option<Caution> {
-    let chance = (2.0 * (count.max(1) as f64).ln()).sqrt();
+    let chance = caution::largest_of_draws(count);
     let above = if deviation > 0.0 { (top - mean) / deviation } else { 0.0 };
     (above <= chance).then(|| {
         let text = format!(

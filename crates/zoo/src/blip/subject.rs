@@ -220,14 +220,7 @@ impl Blip {
 impl Subject for Blip {
     crate::about::about!();
 
-    fn weights(&self) -> &[WeightSpec] {
-        &self.weights
-    }
-
-    fn weight(&self, name: &str) -> Result<AnyTensor, SubjectError> {
-        let named = self.model.named().into_iter().find(|named| named.spec.name == name);
-        named.and_then(|named| named.shaped()).ok_or_else(|| SubjectError::no_weight(self, name))
-    }
+    crate::about::published!(model);
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         // An answer to a question is written by a decoder that does not read the question's positions.

@@ -106,14 +106,7 @@ impl ImageClassifier {
 impl Subject for ImageClassifier {
     crate::about::about!();
 
-    fn weights(&self) -> &[WeightSpec] {
-        &self.weights
-    }
-
-    fn weight(&self, name: &str) -> Result<AnyTensor, SubjectError> {
-        let named = self.model.named().into_iter().find(|named| named.spec.name == name);
-        named.and_then(|named| named.shaped()).ok_or_else(|| SubjectError::no_weight(self, name))
-    }
+    crate::about::published!(model);
 
     /// Each picture is a row of its own.
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {

@@ -212,14 +212,7 @@ impl Subject for Vlm {
         seen.unwrap_or_else(|| own.map(|own| own.blocks).collect())
     }
 
-    fn weights(&self) -> &[WeightSpec] {
-        &self.weights
-    }
-
-    fn weight(&self, name: &str) -> Result<AnyTensor, SubjectError> {
-        let named = self.network.named().into_iter().find(|named| named.spec.name == name);
-        named.and_then(|named| named.shaped()).ok_or_else(|| SubjectError::no_weight(self, name))
-    }
+    crate::about::published!(network);
 
     fn encode(&self, sample: &Sample) -> Result<Inputs, SubjectError> {
         let (prompt, special) = self.prompt(sample)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
+use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, NotFinite, Role, Unit, largest, top};
 use mmlens_core::{
     Analysis, AnalysisError, Answer, Card, Case, Cost, Fitted, On, Part, Parts, Point, Seed, Site, caution,
 };
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{By, CARD, Negative, ROUNDS, admitted, length, made_of};
-use crate::check::{at_least_one, at_most, input, setting};
+use crate::check::{at_least_one, at_most, input, not_finite, setting};
 use crate::feature::taken_off::{Lost, Place, shown};
 
 /// What was learned of concepts. It is written into every finding, bit for bit.
@@ -221,8 +221,9 @@ impl Analysis for ConceptBank {
             .map(|at| drawn.iter().skip(at).step_by(count).sum::<f64>() / self.learned.draws as f64);
         let importance: Vec<f32> = importance.iter().map(|x| *x as f32).collect();
         let unit = objective.unit();
-        let caution = caution::rounding(&importance, (unit, whole), "changes")
-            .or_else(|| no_more(&importance, drawn, self.learned.draws));
+        let no_more = no_more(&importance, drawn, self.learned.draws);
+        let no_more = no_more.map_err(|own| not_finite(&CARD, "importance", own))?;
+        let caution = caution::rounding(&importance, (unit, whole), "changes").or(no_more);
         tables.insert(1, Labelled::numbers("importance", unit, vec![concept()], importance)?);
         tables.insert(
             2,
@@ -238,18 +239,19 @@ impl Analysis for ConceptBank {
 }
 
 /// That the answer needs no concept more than what rows moved as far by chance take from it, `drawn` concept by concept of every draw.
-fn no_more(importance: &[f32], drawn: &[f64], draws: usize) -> Option<Caution> {
+fn no_more(importance: &[f32], drawn: &[f64], draws: usize) -> Result<Option<Caution>, NotFinite> {
     let most =
-        |at: usize| drawn.iter().skip(at).step_by(importance.len()).fold(0.0_f64, |a, x| a.max(x.abs())); // no NaN: finite scores
-    let above = importance.iter().enumerate().map(|(at, own)| f64::from(own.abs()) - most(at));
-    let best = above.fold(f64::NEG_INFINITY, f64::max); // no NaN: finite scores
-    (best <= 0.0).then(|| {
+        |at: usize| largest(&drawn.iter().skip(at).step_by(importance.len()).copied().collect::<Vec<_>>());
+    let above = importance.iter().enumerate().map(|(at, own)| Ok(f64::from(own.abs()) - most(at)?));
+    let above = above.collect::<Result<Vec<f64>, NotFinite>>()?;
+    let best = top(&above)?.and_then(|at| above.get(at).copied());
+    Ok(best.filter(|best| *best <= 0.0).map(|best| {
         let text = format!(
             "each of the {} concepts changes the objective no more than the largest of {draws} moves as far in a direction drawn by chance: the answer need not rest on any of them",
             importance.len()
         );
         Caution::new(CautionKind::NoBetter, best as f32, text)
-    })
+    }))
 }
 
 /// The names of the tensors in a file.

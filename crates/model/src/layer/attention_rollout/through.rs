@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use mmlens_core::finding::{Axis, Labelled, Labels, Modality, PatchLabel, Role, Unit};
-use mmlens_core::{AnalysisError, HookError, Inputs, Part, Plan, Point, Site, Subject, TokenMap};
+use mmlens_core::{
+    AnalysisError, HookError, Inputs, Part, Plan, Point, Site, Subject, TokenMap, TowerPosition,
+};
 use mmlens_engine::{Flow, Positions, label};
 
 use super::CARD;
@@ -96,10 +98,12 @@ pub(super) fn recordings(
 ) -> Result<Vec<Labelled>, AnalysisError> {
     let (entries, positions) = (tower.rows(), tower.positions());
     let order = inputs.heard.of_row(0);
-    let lies: Vec<Vec<Option<PatchLabel>>> = (0..order.len())
-        .map(|place| map.tower(Part::Audio, place, positions))
-        .collect::<Option<_>>()
-        .ok_or_else(|| {
+    let patches = |place| {
+        let positions = map.tower(Part::Audio, place, positions)?;
+        Some(positions.into_iter().map(TowerPosition::patch).collect())
+    };
+    let lies: Vec<Vec<Option<PatchLabel>>> =
+        (0..order.len()).map(patches).collect::<Option<_>>().ok_or_else(|| {
             let needs = "a tower whose positions are as many frames each";
             input(&CARD, needs, format!("the tower has {positions} positions"))
         })?;
@@ -169,7 +173,7 @@ pub(super) fn pictures(
     // Each picture's positions must be its tower's patches, in their order.
     let known = |place: usize| {
         let labels = map.tower(Part::Vision, place, positions).unwrap_or_default();
-        !labels.is_empty() && labels.into_iter().flatten().eq(patches(place))
+        !labels.is_empty() && labels.into_iter().filter_map(TowerPosition::patch).eq(patches(place))
     };
     let extra = positions.checked_sub(each).filter(|extra| *extra <= 1 && each * entries == shown.len());
     let Some(extra) = extra.filter(|_| (0..entries).all(known)) else {
