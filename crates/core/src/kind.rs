@@ -54,6 +54,8 @@ pub enum Capability {
     AnyDistribution,
     /// Weights of a part, by name.
     Weights(Part),
+    /// An unembedding of words, among the weights by name.
+    Unembedding,
     /// Some part whose stream is a running sum that is read out with weights it shows ([`shares_out`]).
     DirectShares,
     /// That it compares pictures with captions in a space that both are projected into.
@@ -103,6 +105,7 @@ impl Capability {
             Self::AnyDistribution => "a part whose states are read out as words or classes".to_owned(),
             Self::Weights(Part::Text) => "the weights of a language model by name".to_owned(),
             Self::Weights(part) => format!("the weights of its part `{}` by name", part.name()),
+            Self::Unembedding => "an unembedding of words among the weights by name".to_owned(),
             Self::DirectShares => {
                 "a part whose stream is one running sum that is read out with weights it shows".to_owned()
             }
@@ -194,6 +197,10 @@ impl Capability {
             }
             Self::Weights(part) => {
                 missing(subject.weights().iter().any(|spec| spec.is_in(part)), "this subject shows none")
+            }
+            Self::Unembedding => {
+                let shown = subject.weights().iter().any(|spec| spec.name == "text.unembed");
+                missing(shown, "this subject shows none")
             }
             Self::DirectShares => {
                 let parts = [Part::Text, Part::Vision, Part::Audio];

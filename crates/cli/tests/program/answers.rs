@@ -123,7 +123,8 @@ fn settings_that_are_not_offered_are_refused_by_file_and_field() {
     let said = mmlens(["ask", &path, "--prompt", "Go on"]).refused();
     let file = folder.path().join("generation_config.json").display().to_string();
     assert!(said.contains(&format!("`{file}: num_beams`: `4` is not supported; supported: 1")), "{said}");
-    let out = folder.path().join("t.safetensors").display().to_string();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let out = elsewhere.path().join("t.safetensors").display().to_string();
     mmlens(["trace", &path, "--prompt", "Go on", "--out", &out]).well();
 }
 

@@ -6,7 +6,7 @@ use mmlens_core::check::{at_least_one, at_most, input, setting};
 use mmlens_core::finding::{Axis, Caution, CautionKind, Labelled, Role, Unit};
 use mmlens_core::{
     Alteration, Analysis, AnalysisError, Answer, AnyTensor, AxisName, Card, Case, Change, Cost, Fitted,
-    HookError, Inputs, On, Part, Parts, Plan, Point, Position, Region, Seed, Site, Subject, device,
+    HookError, Inputs, On, Part, Parts, Plan, Point, Position, Region, Seed, Site, Subject, device, kind,
 };
 use mmlens_engine::{Edit, Metric, Progress, Sweep, direction, dot, one_row, published};
 use mmlens_files::Doubles;
@@ -152,10 +152,11 @@ impl Steering {
         }
     }
 
-    /// Positions of a case that are steered.
-    fn region(&self, inputs: &Inputs) -> Result<Region, AnalysisError> {
+    /// Positions of a case that are steered. Where an encoder of its own reads the words, all positions of the decoder are spoken.
+    fn region(&self, subject: &dyn Subject, inputs: &Inputs) -> Result<Region, AnalysisError> {
         match self.learned.applied {
             Applied::Everywhere => Ok(Region::all()),
+            Applied::Spoken if kind::reads_apart(subject) => Ok(Region::all()),
             Applied::Spoken => {
                 one_row(CARD.id, inputs)?;
                 let len = inputs.positions();
@@ -190,7 +191,7 @@ impl Decoder for Steering {
         if *strength != 0.0 {
             let change = self.change(direction, *strength)?;
             let (site, last) = (*site, inputs.positions().saturating_sub(1));
-            let spoken = *applied == Applied::Spoken;
+            let spoken = *applied == Applied::Spoken && !kind::reads_apart(subject);
             own.plan = Some(Arc::new(move |pass: Pass<'_>| {
                 // Rows are padded on the left: the last position is the last of every row.
                 let region = match spoken && pass.prompt {
@@ -249,7 +250,7 @@ impl Analysis for Steering {
         let Learned { site, strengths, draws, rows, .. } = &self.learned;
         self.suits(on.subject())?;
         let (inputs, objective) = on.open(case)?;
-        let region = self.region(&inputs)?;
+        let region = self.region(on.subject(), &inputs)?;
         let mut variants = Vec::with_capacity(self.variants());
         for along in self.directions() {
             for strength in strengths {

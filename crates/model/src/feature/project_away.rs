@@ -78,7 +78,7 @@ pub const CARD: Card = Card {
     citation: "Jiang, Kachinthaya, Petryk, Gandelsman: Interpreting and Editing Vision-Language Representations to Mitigate Hallucinations. ICLR 2025. https://arxiv.org/abs/2410.02762",
     leaf: Leaf::Feature,
     cost: "3 forward and 1 for each draw",
-    needs: &[Capability::Answer, Capability::Weights(Part::Text)],
+    needs: &[Capability::Answer, Capability::Unembedding],
     misleads: &[
         "How the last layer says a word need not be how an early one holds it.",
         "Tokens also point along what all words have in common: compare with another phrase.",

@@ -98,7 +98,7 @@ pub const CARD: Card = Card {
         Capability::Blocks(Part::Text),
         Capability::RunningSum(Part::Text),
         Capability::ReadOut(Part::Text),
-        Capability::Weights(Part::Text),
+        Capability::Unembedding,
     ],
     misleads: &[
         "A large score is large for many words.",

@@ -93,7 +93,7 @@ pub const CARD: Card = Card {
         Capability::Blocks(Part::Text),
         Capability::RunningSum(Part::Text),
         Capability::ReadOut(Part::Text),
-        Capability::Weights(Part::Text),
+        Capability::Unembedding,
     ],
     misleads: &[
         "Later layers read the stream before the unembedding does.",

@@ -167,13 +167,19 @@ struct Words {
 }
 
 impl Words {
-    fn of(subject: &dyn Subject, dictionary: Dictionary) -> Result<Self, AnalysisError> {
+    /// The dictionary as the subject publishes it.
+    fn published(subject: &dyn Subject, dictionary: Dictionary) -> Result<&WeightSpec, SubjectError> {
         let name = match dictionary {
             Dictionary::Embedding => "text.embed",
             Dictionary::Unembedding => "text.unembed",
         };
         let spec = subject.weights().iter().find(|spec| spec.name == name);
-        let spec: &WeightSpec = spec.ok_or_else(|| SubjectError::no_weight(subject, name))?;
+        spec.ok_or_else(|| SubjectError::no_weight(subject, name))
+    }
+
+    fn of(subject: &dyn Subject, dictionary: Dictionary) -> Result<Self, AnalysisError> {
+        let spec = Self::published(subject, dictionary)?;
+        let name = spec.name.as_str();
         let [rows, width] = spec.dims()[..] else {
             return Err(input(
                 &CARD,
@@ -216,6 +222,7 @@ impl Analysis for NearestWords {
         let inputs = on.encode(&case.sample)?;
         let chosen = (self.settings.positions.as_ref(), &self.settings.layers);
         let (depths, _) = Depths::of(&CARD, on, &inputs, chosen)?;
+        Words::published(on.subject(), self.settings.dictionary)?;
         let passes = depths.sites.len().div_ceil(depths.at_once(on, COPIES).get());
         let cost = Cost::rows(passes);
         Ok(cost.taking(on.row(case, &inputs, &[])?.bytes, on.memory().budget()))

@@ -82,9 +82,11 @@ fn ports(spec: &WeightSpec) -> impl Iterator<Item = &Port> {
     spec.reads.iter().chain(&spec.writes)
 }
 
-/// A pass that read all the places that weights name.
+/// A pass that read all the places that weights name, and where the words or patches of their parts enter, to which tables are added.
 fn read(subject: &dyn Subject, inputs: &Inputs) -> Trace {
-    let sites: BTreeSet<Site> = subject.weights().iter().flat_map(ports).map(|port| port.site).collect();
+    let mut sites: BTreeSet<Site> = subject.weights().iter().flat_map(ports).map(|port| port.site).collect();
+    let enters: Vec<Site> = sites.iter().map(|site| Site::of(site.part(), Point::Embed)).collect();
+    sites.extend(enters.into_iter().filter(|site| SiteSpec::among(subject.sites(), *site).is_ok()));
     let plan = sites.into_iter().fold(Plan::new(), |plan, site| plan.read(site).unwrap());
     subject.run(inputs, plan).unwrap()
 }
@@ -250,7 +252,16 @@ fn a_head_of_words_is_made_of_what_is_shown_of_it() {
         let [_, positions, d] = x.dims();
         let vocab = weight("text.unembed").dims()[0];
         let x = x.reshape([positions, d]).matmul(weight("text.head.dense").transpose());
-        let x = burn::tensor::activation::gelu(x + bias("text.head.dense.bias"));
+        let x = x + bias("text.head.dense.bias");
+        let x = match name {
+            // `gelu_new`: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+            "blip-qa" => {
+                let inner =
+                    (x.clone() + x.clone().powi_scalar(3) * 0.044715) * std::f32::consts::FRAC_2_PI.powf(0.5);
+                x * 0.5 * (inner.tanh() + 1.0)
+            }
+            _ => burn::tensor::activation::gelu(x),
+        };
         let x = Gain::of(subject.as_ref(), "text.head.norm").unwrap().apply(x);
         let x = x.matmul(weight("text.unembed").transpose()) + bias("text.unembed.bias");
         assert_eq!(x.dims(), [positions, vocab]);

@@ -56,6 +56,8 @@ impl Said {
                 "the neighbours are words of the prompt itself",
                 "nearer to the bank than every random vector",
                 "no random set of its size is another",
+                "that it is these directions does not follow",
+                "the model chooses among two or more",
                 "has few places to be cut at",
                 "swapped the answer is not yet",
                 "what is explained is not what it would say",

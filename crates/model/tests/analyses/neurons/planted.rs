@@ -245,11 +245,18 @@ fn a_neuron_of_a_colour_in_the_decoder_is_found_by_lape_and_by_selectivity() {
     println!("by default {plainly:?}, {faults:?}, of others {others:?}");
     // Selectivity finds all; LAPE all of the last block, and 7 of 9 of the block before.
     assert_eq!(faults, ["1 0.8: lape", "1 1: lape"]);
-    // With the bounds of the authors' script it lists ten neurons, and of those planted the six in the last block: no neuron of an earlier one is above zero as often.
+    // With the bounds of the authors' script it lists ten neurons, and of those planted the six in the last block.
     let of_last: Vec<bool> = SEEDS.map(|seed| drawn(seed, 2, 1).0 == 1).flat_map(|last| [last; 3]).collect();
     assert_eq!(plainly.iter().map(|(there, _)| *there).collect::<Vec<_>>(), of_last);
-    // With a fifth of what it was one of the fifteen is above zero for a second colour, too, and is told to be of both.
-    assert_eq!(others, ["1 0.8: 6 of 14 blue"]);
+    // One neuron of the block before is above zero in a fifth of the cases of other colours, too, and is told to be of them.
+    let wanted = [
+        "0.8: 3 of 15 white",
+        "0.8: 4 of 19 yellow",
+        "0.9: 3 of 15 white",
+        "0.9: 4 of 19 yellow",
+        "1: 3 of 15 white",
+    ];
+    assert_eq!(others, wanted.map(|other| format!("0 {other}")));
 }
 
 /// Which patches show a colour in more than so many of their 64 pixels.
