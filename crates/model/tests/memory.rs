@@ -306,8 +306,12 @@ fn every_method_keeps_its_budget_and_makes_use_of_it() {
         (packed.as_ref(), of_picture(packed_sample, false)),
         (tiles.as_ref(), of_picture(tiles_sample, true)),
     ] {
-        let some = subject.encode(&Sample::prompt(Vec::new(), "abc")).unwrap();
-        subject.run(&some, Plan::new()).unwrap(); // Whatever is made once, such as threads.
+        // Whatever is made once, such as threads, and what each of them packs matrices into: as much as its cache holds, as soon as a
+        // product is large enough.
+        for words in ["abc".to_owned(), "abc ".repeat(16)] {
+            let some = subject.encode(&Sample::prompt(Vec::new(), words)).unwrap();
+            (0..3).for_each(|_| drop(subject.run(&some, Plan::new().to_output()).unwrap()));
+        }
         for (name, method) in methods {
             faults.extend(keeps_its_budget(name, subject, &method));
         }

@@ -183,6 +183,8 @@ fn suited(name: &str, method: &Method, given: &Given) -> (Value, Given) {
         "away" if given.case.sample.pictures.is_empty() || ["blip-a", "blip-old"].contains(&name) => {
             settings = json!({ "phrase": "a", "draws": 1, "positions": "words" });
         }
+        // Nor does one of a prompt, where an encoder reads it.
+        "away" if name == "blip-qa" => settings = json!({ "phrase": "a", "draws": 1, "positions": "all" }),
         // Other words of as many tokens, where words are exchanged.
         "expected" if given.case.sample.pictures.is_empty() => {
             let others = given.corrupted.as_ref().map(|other| match &other.words {
