@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use image::{Rgb, RgbImage};
 use mmlens::core::sound::{LogMel, LogMelSettings, Sound};
@@ -62,7 +62,10 @@ pub(crate) fn sounds(paths: &[PathBuf], [from, to]: [Option<f64>; 2]) -> Result<
         let whole = Sound::open(path)?;
         match (from, to) {
             (None, None) => Ok(whole),
-            (from, to) => Ok(whole.between(from.unwrap_or(0.0), to.unwrap_or_else(|| whole.seconds()))?),
+            (from, to) => {
+                let (from, to) = (from.unwrap_or(0.0), to.unwrap_or_else(|| whole.seconds()));
+                whole.between(from, to).with_context(|| path.display().to_string())
+            }
         }
     };
     paths.iter().map(one).collect()

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::builder::ValueHint;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Error};
 use mmlens::METHODS;
@@ -30,6 +30,9 @@ pub(crate) enum JobError {
     /// A file that cannot be read.
     #[error("{}: {reason}", file.display())]
     Unread { file: PathBuf, reason: std::io::Error },
+    /// What neither it nor the command line gives, and options among them need.
+    #[error("{}: {reason}", file.display())]
+    Lacks { file: PathBuf, reason: String },
     /// Something in it, at a line.
     #[error("{}, line {line}: {fault}", file.display())]
     At { file: PathBuf, line: usize, fault: Fault },
@@ -126,22 +129,28 @@ impl Job {
         Ok(Self { file: file.to_owned(), keys })
     }
 
-    /// What clap refuses about an argument of the job, with its place in the file.
+    /// What clap refuses about an argument of the job, with its place in the file; of what is lacking beside its arguments, the file.
     pub(crate) fn at(&self, error: &Error) -> Option<JobError> {
+        let told = |error: &Error| {
+            let said = error.render().to_string();
+            let said = said.split("\n\n").next().unwrap_or_default();
+            said.strip_prefix("error: ").unwrap_or(said).to_owned()
+        };
+        if error.kind() == ErrorKind::MissingRequiredArgument {
+            let reason = told(error).split_whitespace().collect::<Vec<_>>().join(" ");
+            return Some(JobError::Lacks { file: self.file.clone(), reason });
+        }
         let about = match error.get(ContextKind::InvalidArg)? {
             ContextValue::String(one) => vec![one.clone()],
             ContextValue::Strings(all) => all.clone(),
             _ => return None,
         };
-        let told = |argument: &String| {
+        let named = |argument: &String| {
             let name = argument.split_whitespace().next()?.strip_prefix("--")?;
             self.keys.iter().find(|(key, _, arguments)| key == name && !arguments.is_empty())
         };
-        let (key, line, _) = about.iter().find_map(told)?;
-        let said = error.render().to_string();
-        let said = said.split("\n\n").next().unwrap_or_default();
-        let reason = said.strip_prefix("error: ").unwrap_or(said).to_owned();
-        let fault = Fault::Refused { key: key.clone(), reason };
+        let (key, line, _) = about.iter().find_map(named)?;
+        let fault = Fault::Refused { key: key.clone(), reason: told(error) };
         Some(JobError::At { file: self.file.clone(), line: *line, fault })
     }
 }

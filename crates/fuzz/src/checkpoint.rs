@@ -112,7 +112,10 @@ pub(crate) fn behind(name: &str, folder: &Path, said: &str) -> String {
 fn names_a_setting(said: &str, model: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-[]/".contains(c);
     let quoted = said.split('`').skip(1).step_by(2);
-    quoted.filter(|name| *name != model).any(|name| !name.is_empty() && name.chars().all(plain))
+    // Of several words the first is a file, or a site: `tokenizer_config.json: pad_token`, `text.logits of token 1`.
+    let first = |name: &str| name.split([' ', ':']).next().is_some_and(|word| word.contains('.'));
+    let named = |name: &str| !name.is_empty() && (name.chars().all(plain) || first(name));
+    quoted.filter(|name| *name != model).any(named)
 }
 
 /// What takes more positions is only encoded: a pass takes time with their square, and that is what was asked for.
@@ -177,6 +180,8 @@ mod tests {
         assert!(!names_a_setting(&format!("{said}it has no words"), "llava-a"));
         assert!(!names_a_setting(&format!("{said}there is `a b` in it"), "llava-a"));
         assert!(names_a_setting(&format!("{said}`vocab_size` is 3"), "llava-a"));
+        assert!(names_a_setting(&format!("{said}`tokenizer_config.json: pad_token` is none"), "llava-a"));
+        assert!(names_a_setting("`text.logits of token 1` holds NaN", "llava-a"));
         assert!(names_a_setting(&format!("{said}of `text_config.max_length`"), "llava-a"));
     }
 }

@@ -122,8 +122,22 @@ pub enum ZooError {
         /// How many there are.
         vocab: usize,
     },
+    /// A text of no tokens, or of more than the model takes.
+    #[error(
+        "`tokenizer.json` makes {found} tokens of “{text}”, expected 1 to {most} (`max_position_embeddings`, or what it pads texts to)"
+    )]
+    Tokens {
+        /// The text.
+        text: String,
+        /// How many tokens it is.
+        found: usize,
+        /// How many it may be.
+        most: usize,
+    },
     /// Pixels of another size than the tower takes.
-    #[error("the tower takes pixels of shape {expected:?}, found {found:?}")]
+    #[error(
+        "the tower takes pixels of shape {expected:?} (`image_size`), found {found:?}: `size` or `crop_size` of the image processor says another"
+    )]
     Pixels {
         /// What came.
         found: Vec<usize>,

@@ -190,3 +190,14 @@ fn what_is_missing_is_asked_for() {
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("--out <FOLDER>"), "{}", said.err);
 }
+
+/// What the options of a job need and nobody gives is told with the file.
+#[test]
+fn what_a_job_lacks_is_told_with_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("job.toml");
+    std::fs::write(&file, "prompt = \"a\"\nfps = 2.5\nfrom = 0.25\n").unwrap();
+    let file = file.display().to_string();
+    let said = mmlens(["explain", "--job", &file, "--out", "out"]).refused();
+    assert!(said.contains(&file) && said.contains("--video") && said.contains("--audio"), "{said}");
+}

@@ -69,8 +69,16 @@ pub enum DictionaryError {
         /// The shape that the config says.
         expected: Vec<usize>,
     },
+    /// What is wrong with the numbers of a folder.
+    #[error("{}: {error}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
+        error: Box<Self>,
+    },
     /// Numbers that do not fit together.
-    #[error("of a dictionary {what} is {found}, expected {expected}")]
+    #[error("of a dictionary `{what}` is {found}, expected {expected}")]
     Numbers {
         /// Which.
         what: &'static str,
@@ -203,7 +211,11 @@ impl Dictionary {
             (None, None) => None,
         };
         let of = Of { site, model: text("model_name"), weights: text(HASH) };
-        Self::made(own, kept, (config.apply_b_dec_to_input, config.rescale_acts_by_decoder_norm), of)
+        let how = (config.apply_b_dec_to_input, config.rescale_acts_by_decoder_norm);
+        Self::made(own, kept, how, of).map_err(|error| {
+            let folder = folder.as_ref().to_owned();
+            DictionaryError::Folder { folder, error: Box::new(error) }
+        })
     }
 
     /// The files of its folder: their names and bytes. SAELens 6 opens them.

@@ -143,8 +143,8 @@ impl Dictionary {
             if values.len() != expected {
                 return wrong(what, format!("{} numbers", values.len()), format!("{expected}"));
             }
-            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-                return wrong(what, format!("another at {at}"), "finite numbers".into());
+            if let Some((at, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+                return wrong(what, format!("{value} at {at}"), "finite numbers".into());
             }
         }
         if let Kept::Largest(k) = kept

@@ -275,7 +275,7 @@ fn what_does_not_fit_is_refused() {
         };
         Dictionary::new(weights, Kept::Largest(k), Of::default()).map_err(|error| error.to_string())
     };
-    assert_eq!(weights(3).unwrap_err(), "of a dictionary k is 3, expected 1 to 2");
+    assert_eq!(weights(3).unwrap_err(), "of a dictionary `k` is 3, expected 1 to 2");
     assert!(weights(2).is_ok());
     let nowhere = WithDictionary::new(&toy, Arc::new(weights(2).unwrap()), None, None);
     assert!(matches!(nowhere.err().unwrap(), DictionaryError::NoSite));

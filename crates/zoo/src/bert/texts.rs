@@ -51,11 +51,7 @@ impl Texts {
     pub fn one(&self, text: &str) -> Result<(Vec<u32>, TokenMap), ZooError> {
         let pieces = self.tokenizer.encode(text, true)?;
         if pieces.is_empty() || pieces.len() > self.most {
-            return Err(ZooError::Value {
-                field: format!("tokens of `{text}`"),
-                found: pieces.len().to_string(),
-                expected: format!("1 to {}", self.most),
-            });
+            return Err(ZooError::Tokens { text: text.to_owned(), found: pieces.len(), most: self.most });
         }
         let mut map = TokenMap { text: text.to_owned(), ..TokenMap::default() };
         for piece in &pieces {

@@ -169,11 +169,7 @@ impl Captions {
         let pieces = self.tokenizer.encode(text, true)?;
         let most = self.length.unwrap_or(self.limit);
         if pieces.is_empty() || pieces.len() > most {
-            return Err(ZooError::Value {
-                field: format!("tokens of `{text}`"),
-                found: pieces.len().to_string(),
-                expected: format!("1 to {most}"),
-            });
+            return Err(ZooError::Tokens { text: text.to_owned(), found: pieces.len(), most });
         }
         let mut map = TokenMap { text: text.to_owned(), ..TokenMap::default() };
         for piece in &pieces {

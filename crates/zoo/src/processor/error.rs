@@ -73,7 +73,9 @@ pub enum ProcessorError {
         limit: usize,
     },
     /// A picture cut into more tiles than any decoder could read.
-    #[error("a picture of {width} x {height} would be cut into {tiles} tiles, more than the {limit} allowed")]
+    #[error(
+        "a picture of {width} x {height} would be cut into {tiles} tiles, more than the {limit} allowed: `size` or `max_image_size` says so"
+    )]
     Tiles {
         /// Its width.
         width: usize,

@@ -161,7 +161,8 @@ impl Vlm {
             Words::Question(question) => {
                 let template = self.parts.template.as_ref().ok_or_else(|| {
                     self.refuse(
-                        "the checkpoint has no chat template; give the whole prompt instead of a question",
+                        "the checkpoint has no chat template (`chat_template.jinja`, `chat_template.json`, or `chat_template` in `tokenizer_config.json`); \
+                         give the whole prompt instead of a question",
                     )
                 })?;
                 let blind = self.blind();

@@ -46,7 +46,9 @@ pub enum WordsError {
         given: usize,
     },
     /// The expanded prompt has another number of positions than its pictures and recordings.
-    #[error("the expanded prompt has {found} positions of `{text}`, what it shows and plays has {expected}")]
+    #[error(
+        "`tokenizer.json` makes {found} positions of `{text}` of the expanded prompt, what it shows and plays has {expected}"
+    )]
     Positions {
         /// The placeholder.
         text: String,
@@ -65,7 +67,7 @@ pub enum WordsError {
     #[error(transparent)]
     Text(#[from] TextError),
     /// Nothing is left to compute.
-    #[error("the prompt has no tokens")]
+    #[error("the prompt has no tokens: `tokenizer.json` makes none of it")]
     Empty,
 }
 
