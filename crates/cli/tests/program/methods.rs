@@ -8,6 +8,16 @@ use serde_json::Value;
 
 use crate::support::{fixtures, mmlens, model, picture};
 
+/// Whoever has a question finds the methods that answer it: each is named on the first page of the book.
+#[test]
+fn the_book_leads_to_every_method() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/README.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let shorts = METHODS.iter().map(|method| method.card.short).chain(FITS.iter().map(|fit| fit.card.short));
+    let missing: Vec<&str> = shorts.filter(|short| !page.contains(&format!("`{short}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 #[test]
 fn every_method_is_listed_and_told_whole() {
     let said = mmlens(["methods"]).well();
