@@ -109,7 +109,16 @@ pub(crate) fn recording_on_page(sound: &Sound, scale: &SoundScale) -> Result<rep
         *pixel = Rgb([light.round() as u8; 3]); // no NaN: within the spread
     }
     let recording = report::Recording { scale: scale.clone(), seconds: sound.seconds(), wav: played(sound)? };
-    Ok(report::Picture::from_rgb(sound.name.clone(), &pixels)?.heard(recording))
+    Ok(report::Picture::from_rgb(titled(sound), &pixels)?.heard(recording))
+}
+
+/// Its name, and which part of the file it is.
+fn titled(sound: &Sound) -> String {
+    let milliseconds = |instant: f64| (instant * 1000.0).round() / 1000.0; // no NaN: instants of a sound
+    match sound.part().map(|part| part.map(milliseconds)) {
+        Some([from, to]) => format!("{} ({from}–{to} s of it)", sound.name),
+        None => sound.name.clone(),
+    }
 }
 
 /// The sound as WAV of 16 bits, at a rate at which it is not too long; nothing, if there is none.
@@ -137,5 +146,14 @@ mod tests {
         assert_eq!(page.dimensions(), (20, 4));
         let pixels = page.pixels().unwrap();
         assert!(pixels.get_pixel(10, 3).0[0] < 40 && pixels.get_pixel(10, 0).0[0] > 200);
+    }
+
+    #[test]
+    fn a_part_says_which_it_is() {
+        let sound = Sound::new("hum", vec![0.5; 16000], 8000).unwrap();
+        assert_eq!(titled(&sound), "hum");
+        assert_eq!(titled(&sound.between(0.25, 2.0).unwrap()), "hum (0.25–2 s of it)");
+        let third = sound.between(0.5, 1.5).unwrap().between(0.1, 1.0 / 3.0).unwrap();
+        assert_eq!(titled(&third.at(4000).unwrap()), "hum (0.6–0.833 s of it)");
     }
 }

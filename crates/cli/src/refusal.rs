@@ -108,6 +108,9 @@ pub(crate) enum Refusal {
     /// A picture that no finding is about.
     #[error("`--image {}`: no finding is about this picture; they are about {wanted}", .image.display())]
     StrayPicture { image: PathBuf, wanted: String },
+    /// A recording that no finding is about.
+    #[error("`--audio {}`: no finding is about this recording; they are about {wanted}", .audio.display())]
+    StrayRecording { audio: PathBuf, wanted: String },
     /// A place that a method does not look at.
     #[error("`--{option}` is nothing to {method}; `mmlens methods ID` tells what a method has")]
     NoPlace { option: &'static str, method: String },

@@ -226,10 +226,10 @@ fn grid(rows: &Axis, columns: &Axis, shown: &Shown) -> Option<Vec<String>> {
 }
 
 /// What stands at each position of an axis. A token has its position before it, since texts repeat; one that shows a part of a picture
-/// is called by that.
+/// or recording is called by that.
 pub(crate) fn labels(axis: &Axis) -> Vec<String> {
-    let token = |(at, token): (usize, &TokenLabel)| match token.patch {
-        Some(patch) => format!("{at} {patch}"),
+    let token = |(at, token): (usize, &TokenLabel)| match token.place() {
+        Some(place) => format!("{at} {}", short(&place)),
         None => format!("{at} {}", short(&token.text)),
     };
     match &axis.labels {
@@ -273,7 +273,7 @@ fn right(text: &str, wide: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mmlens::finding::{Modality, PatchLabel, Unit};
+    use mmlens::finding::{HeardPlace, Modality, PatchLabel, Unit};
 
     use super::*;
 
@@ -299,6 +299,10 @@ mod tests {
             TokenLabel::new("a\n\u{1b}[2J", Modality::Text),
         ];
         assert_eq!(labels(&Axis::tokens(tokens)), ["0 image 0 row 1 column 2", "1 a\\n\\u{1b}[2J"]);
+        let heard = HeardPlace { recording: 0, seconds: [0.88, 0.92], hertz: None };
+        let part = |text| TokenLabel::new(text, Modality::Audio).with_patch(patch).with_heard(heard);
+        let tokens = vec![part("<|AUDIO|>").with_id(4), part("recording 0")];
+        assert_eq!(labels(&Axis::tokens(tokens)), ["0 recording 0, 0.88–0.92 s", "1 recording 0"]);
         assert_eq!(short(&"é".repeat(41)), "é".repeat(39) + "…");
         assert_eq!(unravel(5, &[vec![String::new(); 2], vec![String::new(); 3]]), [1, 2]);
     }

@@ -84,10 +84,10 @@ pub use kind::Capability;
 pub use mean::{Content, contents};
 pub use method::{
     Analysis, AnalysisError, Answer, AnyAnalysis, AnyFitted, Card, Case, CaseAmong, Cost, Ended, Estimate,
-    Fit, Fitted, FittedError, Fitting, Form, Given, Input, Leaf, ManyCases, Memory, Method, NoMethod, NoSize,
-    On, Outcome, Pace, Pair, Parts, Reach, Recorded, Rerun, RerunError, Setting, Shared, Source, Split,
-    Target, Tool, Unwatched, Watch, caution, check, estimate, explain, fields, found, heard_again,
-    learned_from, rerun, step, table, top_token,
+    Fit, Fitted, FittedError, Fitting, Form, Given, Input, Leaf, ManyCases, Memory, Method, Moved, NoMethod,
+    NoSize, On, Outcome, Pace, Pair, Parts, Reach, Recorded, Rerun, RerunError, Setting, Shared, Source,
+    Split, Target, Tool, Unwatched, Watch, caution, check, estimate, explain, fields, found, heard_again,
+    learned_from, rerun, rerun_moved, step, table, top_token,
 };
 pub use need::{Copies, Need};
 pub use objective::{Custom, Measure, Objective, Output, Pairs, Position, Reading, Unreadable};

@@ -60,6 +60,7 @@ impl Shows {
 impl fmt::Display for Shows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, self.patch()) {
+            (Self::Token(token), Some(_)) => f.write_str(&token.place().unwrap_or_default()),
             (_, Some(patch)) => write!(f, "{patch}"),
             (Self::Token(token), None) => {
                 write!(f, "`{}`", token.text)?;

@@ -84,13 +84,14 @@ impl Agreement {
     /// The maps of persons of a picture, on the grid.
     fn persons<'a>(&self, asked: &AtHand<'a>) -> Result<Vec<(&'a PersonMap, Vec<f64>)>, NoScore> {
         let known = asked.inputs.map().pictures.get(asked.picture).copied();
+        let what = asked.inputs.map().called(asked.picture);
         let own = asked.persons.iter().filter(|person| person.picture == asked.picture);
         let found = own.map(|person| {
             let [width, height] = person.size;
             match known == Some((width as u32, height as u32)) && person.values.len() == width * height {
                 true => Ok((person, self.of_person(person))),
                 false => Err(NoScore::Lacks(format!(
-                    "the map of {} is {width} x {height} pixels, and the picture {}",
+                    "the map of {} is {width} x {height} pixels, and the {what} {}",
                     person.name,
                     sized(known)
                 ))),
@@ -98,7 +99,7 @@ impl Agreement {
         });
         let found: Vec<_> = found.collect::<Result<_, _>>()?;
         match found.is_empty() {
-            true => Err(NoScore::Lacks("the case has no person's map of the picture".to_owned())),
+            true => Err(NoScore::Lacks(format!("the case has no person's map of the {what}"))),
             false => Ok(found),
         }
     }

@@ -70,8 +70,9 @@ pub(crate) fn sized(known: Option<(u32, u32)>) -> String {
 impl Seen {
     fn of(asked: &AtHand<'_>, map: &Map, sign: Sign) -> Result<Self, NoScore> {
         let mut own = asked.masks.iter().filter(|mask| mask.picture == asked.picture);
+        let what = asked.inputs.map().called(asked.picture);
         let first =
-            own.next().ok_or_else(|| NoScore::Lacks("the case has no mask of the picture".to_owned()))?;
+            own.next().ok_or_else(|| NoScore::Lacks(format!("the case has no mask of the {what}")))?;
         let size = first.size;
         let mut inside = first.inside.clone();
         let known = asked.inputs.map().pictures.get(asked.picture).copied();
@@ -80,7 +81,7 @@ impl Seen {
         };
         let misfit = |found: [usize; 2]| {
             let [width, height] = found;
-            NoScore::Lacks(format!("a mask is {width} x {height} pixels, and the picture {}", sized(known)))
+            NoScore::Lacks(format!("a mask is {width} x {height} pixels, and the {what} {}", sized(known)))
         };
         if !fits(size, inside.len()) {
             return Err(misfit(size));
@@ -92,7 +93,7 @@ impl Seen {
             inside.iter_mut().zip(&mask.inside).for_each(|(all, own)| *all |= own);
         }
         if !inside.contains(&true) {
-            return Err(NoScore::Lacks("the mask of the picture is empty".to_owned()));
+            return Err(NoScore::Lacks(format!("the mask of the {what} is empty")));
         }
         Ok(Self { size, inside, values: map.signed(sign).painted(asked.picture, size) })
     }

@@ -256,7 +256,7 @@ impl Labels {
         match self {
             Self::Count(len) => (index < *len).then(|| index.to_string()),
             Self::Names(names) => names.get(index).cloned(),
-            Self::Tokens(tokens) => tokens.get(index).map(|token| token.text.clone()),
+            Self::Tokens(tokens) => tokens.get(index).map(TokenLabel::label),
             Self::Patches(patches) => patches.get(index).map(ToString::to_string),
             Self::Spans { heard: Some(HeardSpans { unit, spans }), .. } => {
                 spans.get(index).map(|own| span(own.map(f64::from), unit.sign()))
@@ -289,10 +289,14 @@ impl Labels {
         }
         match self {
             Self::Count(_) | Self::Names(_) => None,
-            Self::Tokens(tokens) => tokens
-                .iter()
-                .enumerate()
-                .find_map(|(i, t)| t.patch.as_ref().and_then(|p| bad(&p.bbox)).map(|b| (i, b))),
+            Self::Tokens(tokens) => {
+                let heard = |own: &HeardPlace| bad(&own.seconds).or_else(|| own.hertz.and_then(|h| bad(&h)));
+                let own = |token: &TokenLabel| {
+                    let seen = token.patch.as_ref().and_then(|patch| bad(&patch.bbox));
+                    seen.or_else(|| token.heard.as_ref().and_then(heard))
+                };
+                tokens.iter().enumerate().find_map(|(i, token)| own(token).map(|b| (i, b)))
+            }
             Self::Patches(patches) => {
                 patches.iter().enumerate().find_map(|(i, p)| bad(&p.bbox).map(|b| (i, b)))
             }
@@ -320,13 +324,17 @@ pub struct TokenLabel {
     /// Where in which picture, for a position that carries a part of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patch: Option<PatchLabel>,
+    /// When in which recording, and at which frequencies, for a position that carries a part of one: what its place on the spectrogram
+    /// stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<HeardPlace>,
 }
 
 impl TokenLabel {
     /// A token with this text and nothing else known.
     #[must_use]
     pub fn new(text: impl Into<String>, modality: Modality) -> Self {
-        Self { text: text.into(), id: None, bytes: None, modality, patch: None }
+        Self { text: text.into(), id: None, bytes: None, modality, patch: None, heard: None }
     }
 
     /// The same token with its id in the vocabulary.
@@ -348,6 +356,54 @@ impl TokenLabel {
     pub const fn with_patch(mut self, patch: PatchLabel) -> Self {
         self.patch = Some(patch);
         self
+    }
+
+    /// The same token with its place in a recording.
+    #[must_use]
+    pub const fn with_heard(mut self, heard: HeardPlace) -> Self {
+        self.heard = Some(heard);
+        self
+    }
+
+    /// What stands there, in words: its text. Of a token of the vocabulary that only holds the place of a part of a recording, which part.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match (self.heard, self.id) {
+            (Some(heard), Some(_)) => heard.to_string(),
+            _ => self.text.clone(),
+        }
+    }
+
+    /// Which part of a picture or recording stands there, in words; `None` for all else. A part of a recording that is no token of the
+    /// vocabulary has its own name.
+    #[must_use]
+    pub fn place(&self) -> Option<String> {
+        match self.patch {
+            Some(_) if self.heard.is_some() || (self.modality == Modality::Audio && self.id.is_none()) => {
+                Some(self.label())
+            }
+            patch => patch.map(|patch| patch.to_string()),
+        }
+    }
+}
+
+/// A part of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct HeardPlace {
+    /// Which recording of the input.
+    pub recording: usize,
+    /// From when to when, in seconds from where the recording begins that the model is given.
+    pub seconds: [f32; 2],
+    /// From which to which frequency in Hz, the lower first, where it does not have all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hertz: Option<[f32; 2]>,
+}
+
+impl fmt::Display for HeardPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = |own: [f32; 2], unit: HeardUnit| span(own.map(f64::from), unit.sign());
+        write!(f, "recording {}, {}", self.recording, told(self.seconds, HeardUnit::Seconds))?;
+        self.hertz.map_or(Ok(()), |own| write!(f, ", {}", told(own, HeardUnit::Hertz)))
     }
 }
 

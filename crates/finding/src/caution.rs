@@ -76,12 +76,16 @@ pub enum CautionKind {
     NoPicture,
     /// A sequence that is longer than the model was made for; how many positions it has.
     Beyond,
+    /// A recording of which next to nothing is heard; the root mean square around its mean, or the share of its channels' power that is left.
+    Unheard,
+    /// What stands for the absence of a part is louder than the part; of which share of the parts.
+    Louder,
     /// Some other thing.
     Other,
 }
 
 impl CautionKind {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 27] = [
         Self::Gap,
         Self::SmallDifference,
         Self::Reversed,
@@ -106,6 +110,8 @@ impl CautionKind {
         Self::PoorFit,
         Self::NoPicture,
         Self::Beyond,
+        Self::Unheard,
+        Self::Louder,
         Self::Other,
     ];
 
@@ -137,6 +143,8 @@ impl CautionKind {
             Self::PoorFit => "poor-fit",
             Self::NoPicture => "no-picture",
             Self::Beyond => "beyond",
+            Self::Unheard => "unheard",
+            Self::Louder => "louder",
             Self::Other => "other",
         }
     }

@@ -261,11 +261,11 @@ fn without(axis: &Axis, matched: impl Iterator<Item = usize>) -> Vec<String> {
 
 /// What stands at a position; of a token that shows a part of a picture, which part.
 fn told(axis: &Axis, at: usize) -> Option<String> {
-    let patch = match &axis.labels {
-        Labels::Tokens(tokens) => tokens.get(at).and_then(|token| token.patch),
+    let place = match &axis.labels {
+        Labels::Tokens(tokens) => tokens.get(at).and_then(crate::TokenLabel::place),
         _ => None,
     };
-    patch.map_or_else(|| axis.label(at), |patch| Some(patch.to_string()))
+    place.or_else(|| axis.label(at))
 }
 
 /// The positions of two axes at which the same stands, in the order of the first.

@@ -39,7 +39,7 @@ mod sentences;
 mod tolerance;
 mod unit;
 
-pub use axis::{Axis, HeardSpans, HeardUnit, Labels, Modality, PatchLabel, Role, TokenLabel};
+pub use axis::{Axis, HeardPlace, HeardSpans, HeardUnit, Labels, Modality, PatchLabel, Role, TokenLabel};
 pub use caution::{CAUTIONS, Caution, CautionKind};
 pub use comparison::{
     Compared, Comparison, Largest, Numbers, Outcome, Place, SharedAxis, Texts, correlation, ranks,

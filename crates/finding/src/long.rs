@@ -2,7 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::{Axis, HeardSpans, HeardUnit, Labelled, Labels, PatchLabel, TokenLabel, Values};
+use crate::{Axis, HeardPlace, HeardSpans, HeardUnit, Labelled, Labels, PatchLabel, TokenLabel, Values};
+
+/// What the columns of a stretch of time are called.
+const SECONDS: [&str; 2] = ["_from_seconds", "_to_seconds"];
+/// Those of a band of frequencies.
+const HERTZ: [&str; 2] = ["_from_hertz", "_to_hertz"];
 
 /// A table in long form: one row for each value, in the order of the values. See [`Labelled::long`].
 #[derive(Debug, Clone, PartialEq)]
@@ -132,8 +137,9 @@ impl Labelled {
     /// The table in long form. Each axis is a column of its role, with the labels, and one with `_index`, the position from 0;
     /// of several axes of one role the second is called `token_2` and so on. Positions in pictures have columns for where that
     /// is: `_image`, and for patches `_tile`, `_frame`, `_row`, `_column` and the box `_x0`, `_y0`, `_x1`, `_y1`, for rows
-    /// and columns of a heat map `_from` and `_to`, in pixels of the original picture. Tokens have `_modality` too, and `_id` where
-    /// they have one.
+    /// and columns of a heat map `_from` and `_to`, in pixels of the original picture. Where the picture is the spectrogram of a
+    /// recording they have what that stands for, too: `_from_seconds`, `_to_seconds`, and of what does not have all frequencies
+    /// `_from_hertz`, `_to_hertz`. Tokens have `_modality`, and `_id` where they have one.
     ///
     /// # Memory
     /// One cell for each position of an axis; the values are not copied.
@@ -183,8 +189,8 @@ fn of_axis(axis: &Axis) -> Vec<(&'static str, Cells<'_>)> {
             columns.push(("_to", bounds(spans, |[_, to]| *to)));
             if let Some(HeardSpans { unit, spans }) = heard {
                 let [from, to] = match unit {
-                    HeardUnit::Seconds => ["_from_seconds", "_to_seconds"],
-                    HeardUnit::Hertz => ["_from_hertz", "_to_hertz"],
+                    HeardUnit::Seconds => SECONDS,
+                    HeardUnit::Hertz => HERTZ,
                 };
                 columns.push((from, bounds(spans, |[from, _]| *from)));
                 columns.push((to, bounds(spans, |[_, to]| *to)));
@@ -203,6 +209,17 @@ fn of_tokens(tokens: &[TokenLabel]) -> Vec<(&'static str, Cells<'_>)> {
     if tokens.iter().any(|token| token.patch.is_some()) {
         columns.extend(of_patches(tokens.iter().map(|token| token.patch.as_ref())));
     }
+    let heard = |of: &dyn Fn(HeardPlace) -> Option<[f32; 2]>, end: fn([f32; 2]) -> f32| {
+        Cells::Pixels(tokens.iter().map(|token| token.heard.and_then(of).map(end)).collect())
+    };
+    let mut bounds = |[from, to]: [&'static str; 2], of: &dyn Fn(HeardPlace) -> Option<[f32; 2]>| {
+        if tokens.iter().any(|token| token.heard.and_then(of).is_some()) {
+            columns.push((from, heard(of, |[from, _]| from)));
+            columns.push((to, heard(of, |[_, to]| to)));
+        }
+    };
+    bounds(SECONDS, &|own| Some(own.seconds));
+    bounds(HERTZ, &|own| own.hertz);
     columns
 }
 
@@ -232,7 +249,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::Cell;
-    use crate::{Axis, Labelled, Modality, PatchLabel, Role, TokenLabel, Unit};
+    use crate::{Axis, Labelled, Modality, PatchLabel, Role, SoundScale, TokenLabel, Unit};
 
     fn names(table: &Labelled) -> Vec<String> {
         table.long().columns().iter().map(|column| column.name().to_owned()).collect()
@@ -285,6 +302,41 @@ mod tests {
         let patches =
             Labelled::numbers("t", Unit::Logit, vec![Axis::patches(vec![patch])], vec![1.0]).unwrap();
         assert_eq!(column(&patches.long(), "patch_y1"), [Cell::Number(9.5)]);
+    }
+
+    /// A token that holds the place of a part of a recording is called by its time; a part with a name of its own keeps it.
+    #[test]
+    fn a_part_of_a_recording_has_its_time() {
+        let patch = PatchLabel { image: 1, tile: 0, frame: 0, row: 0, col: 22, bbox: [88.0, 0.0, 92.0, 4.0] };
+        let scale = SoundScale { step: 0.01, window: 0.025, hertz: vec![1600., 800., 400., 200., 100., 0.] };
+        let heard = |text: &str, bbox| {
+            TokenLabel::new(text, Modality::Audio).with_patch(patch).with_heard(scale.place(1, bbox))
+        };
+        let tokens = vec![
+            heard("<|AUDIO|>", patch.bbox).with_id(4),
+            TokenLabel::new("red", Modality::Text).with_id(7),
+        ];
+        let table =
+            |tokens| Labelled::numbers("t", Unit::Logit, vec![Axis::tokens(tokens)], vec![1.0, 2.0]).unwrap();
+        let own = table(tokens);
+        let long = own.long();
+        assert_eq!(column(&long, "token"), [Cell::Text("recording 1, 0.88–0.92 s"), Cell::Text("red")]);
+        for (name, wanted) in [("from_seconds", 0.88), ("to_seconds", 0.92), ("x0", 88.0)] {
+            assert_eq!(
+                column(&long, &format!("token_{name}")),
+                [Cell::Number(wanted), Cell::Empty],
+                "{name}"
+            );
+        }
+        assert!(!names(&own).iter().any(|name| name.ends_with("hertz")), "{:?}", names(&own));
+        let cells = table(vec![heard("hiss", patch.bbox), heard("", [88.0, 0.5, 92.0, 1.5]).with_id(4)]);
+        let long = cells.long();
+        assert_eq!(
+            column(&long, "token"),
+            [Cell::Text("hiss"), Cell::Text("recording 1, 0.88–0.92 s, 400–800 Hz")]
+        );
+        assert_eq!(column(&long, "token_from_hertz"), [Cell::Empty, Cell::Number(400.0)]);
+        assert_eq!(column(&long, "token_to_hertz"), [Cell::Empty, Cell::Number(800.0)]);
     }
 
     #[test]

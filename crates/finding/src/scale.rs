@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::HeardPlace;
+
 /// What columns and rows of a recording's spectrogram stand for. The lowest frequency is in the lowest row.
 ///
 /// ```
@@ -63,8 +65,20 @@ impl SoundScale {
     #[must_use]
     pub fn describe(&self, [x0, y0, x1, y1]: [f32; 4]) -> String {
         let time = span(self.seconds([x0, x1]), "s");
-        let all = y0 <= 0.0 && f64::from(y1) >= self.rows_all() as f64;
-        if all { time } else { format!("{time}, {}", span(self.hertz_of([y0, y1]), "Hz")) }
+        if self.has_all([y0, y1]) { time } else { format!("{time}, {}", span(self.hertz_of([y0, y1]), "Hz")) }
+    }
+
+    /// A box on the spectrogram of a recording as a place there.
+    #[must_use]
+    pub fn place(&self, recording: usize, [x0, y0, x1, y1]: [f32; 4]) -> HeardPlace {
+        let single = |own: [f64; 2]| own.map(|value| value as f32);
+        let hertz = (!self.has_all([y0, y1])).then(|| single(self.hertz_of([y0, y1])));
+        HeardPlace { recording, seconds: single(self.seconds([x0, x1])), hertz }
+    }
+
+    /// Whether these are all rows.
+    fn has_all(&self, [y0, y1]: [f32; 2]) -> bool {
+        y0 <= 0.0 && f64::from(y1) >= self.rows_all() as f64
     }
 
     /// Where a knot lies, in rows from the top.

@@ -179,7 +179,7 @@ fn label(axis: &Axis, at: usize) -> String {
         Labels::Tokens(tokens) => match tokens.get(at) {
             Some(token) => match &token.patch {
                 // A part of a recording has its seconds in its name.
-                Some(_) if token.modality == Modality::Audio => token.text.clone(),
+                Some(_) if token.modality == Modality::Audio => token.label(),
                 Some(patch) => {
                     of_a_patch(patch, tokens.iter().filter_map(|own| own.patch.as_ref()).collect())
                 }

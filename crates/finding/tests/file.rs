@@ -4,7 +4,8 @@
 use std::fs;
 
 use mmlens_finding::{
-    Axis, FORMAT, FileError, Finding, Labelled, Modality, PatchLabel, Provenance, Role, TokenLabel, Unit,
+    Axis, FORMAT, FileError, Finding, HeardPlace, Labelled, Modality, PatchLabel, Provenance, Role,
+    TokenLabel, Unit,
 };
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
@@ -168,14 +169,25 @@ fn axis(len: usize) -> impl Strategy<Value = Axis> {
         Modality::Video,
         Modality::Special,
     ]);
+    let bounds = [place.clone(), place.clone()];
+    let heard = (0..3usize, bounds.clone(), prop::option::of(bounds))
+        .prop_map(|(recording, seconds, hertz)| HeardPlace { recording, seconds, hertz });
     let token = (
         any::<String>(),
         any::<Option<u32>>(),
         any::<Option<(usize, usize)>>(),
         modality,
         prop::option::of(patch.clone()),
+        prop::option::of(heard),
     )
-        .prop_map(|(text, id, bytes, modality, patch)| TokenLabel { text, id, bytes, modality, patch });
+        .prop_map(|(text, id, bytes, modality, patch, heard)| TokenLabel {
+            text,
+            id,
+            bytes,
+            modality,
+            patch,
+            heard,
+        });
     prop_oneof![
         Just(Axis::count(Role::Layer, len)),
         prop::collection::vec(any::<String>(), len).prop_map(|names| Axis::names(Role::Concept, names)),

@@ -410,7 +410,7 @@ impl Parts {
     }
 
     /// How many parts are of pictures and recordings; words come behind them.
-    pub(crate) fn of_pictures(&self) -> usize {
+    fn of_pictures(&self) -> usize {
         self.units.len() - self.words
     }
 

@@ -253,7 +253,7 @@ impl Page {
     /// Where the answer begins on an axis that goes on beyond the prompt.
     pub(crate) fn answer_from(&self, axis: &Axis) -> Option<usize> {
         let known = !self.prompt.is_empty() && axis.len() > self.prompt.len();
-        let same = |i: usize| axis.label(i).as_ref() == self.prompt.get(i).map(|token| &token.text);
+        let same = |i: usize| axis.label(i) == self.prompt.get(i).map(TokenLabel::label);
         (known && (0..self.prompt.len()).all(same)).then_some(self.prompt.len())
     }
 

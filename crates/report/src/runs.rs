@@ -82,7 +82,7 @@ fn images(tokens: &[TokenLabel]) -> usize {
 
 fn name(modality: Modality, image: Option<usize>) -> String {
     let kind = match modality {
-        Modality::Audio => "audio",
+        Modality::Audio => "recording",
         Modality::Video => "video",
         _ => "image",
     };
@@ -157,6 +157,6 @@ mod tests {
         assert!(runs(&[word("a"), patch(0, 0, 0), word("b")]).is_empty());
         assert!(runs(&[]).is_empty());
         let audio = TokenLabel::new("<audio>", Modality::Audio);
-        assert_eq!(runs(&[audio.clone(), audio])[0].name, "audio");
+        assert_eq!(runs(&[audio.clone(), audio])[0].name, "recording");
     }
 }

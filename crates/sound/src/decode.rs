@@ -27,6 +27,8 @@ const MOST_VORBIS_CHANNELS: usize = 2;
 pub(crate) struct Decoded {
     pub(crate) samples: Vec<f32>,
     pub(crate) rate: u32,
+    /// The mean power of the channels that were mixed, if there were several.
+    pub(crate) channels: Option<f64>,
 }
 
 /// Decodes a file.
@@ -36,7 +38,8 @@ pub(crate) fn decoded(name: &str, bytes: &[u8]) -> Result<Decoded, SoundError> {
     if let Some(found) = wav_coding(bytes) {
         return Err(SoundError::Format { name: name.to_owned(), found });
     }
-    let work = || Decoding { name, samples: Vec::new(), rate: 0, promised: None }.run(format, bytes);
+    let work =
+        || Decoding { name, samples: Vec::new(), rate: 0, promised: None, power: 0.0 }.run(format, bytes);
     caught(work).unwrap_or_else(|source| Err(SoundError::Panic { name: name.to_owned(), source }))
 }
 
@@ -47,6 +50,8 @@ struct Decoding<'a> {
     rate: u32,
     /// How many samples of each channel it says that it has.
     promised: Option<u64>,
+    /// The squares of the samples of all channels, added up.
+    power: f64,
 }
 
 impl Decoding<'_> {
@@ -112,8 +117,10 @@ impl Decoding<'_> {
                 return Err(self.most("samples in all channels", all, MOST_SAMPLES as u64));
             }
             audio.copy_to_vec_interleaved::<f32>(&mut interleaved);
+            self.power += interleaved.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>();
             mixed(&interleaved, channels, &mut self.samples);
         }
+        let decoded = self.samples.len() * channels;
         match frames {
             Some(frames) => self.trimmed(&frames, &track)?,
             None => self.counted(&track)?,
@@ -121,7 +128,8 @@ impl Decoding<'_> {
         if decoder.finalize().verify_ok == Some(false) {
             return Err(self.broken("its samples are not those of its checksum"));
         }
-        Ok(Decoded { samples: self.samples, rate: self.rate })
+        let channels = (channels > 1 && decoded > 0).then(|| self.power / decoded as f64);
+        Ok(Decoded { samples: self.samples, rate: self.rate, channels })
     }
 
     /// Refuses a file that has not as many samples as it says.

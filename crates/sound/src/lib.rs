@@ -47,5 +47,6 @@ pub use mmlens_files::Panicked;
 pub use settings::{LogMelSettings, MelError};
 pub use sound::{
     HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS, MOST_LEVEL, MOST_SAMPLES, MOST_SOUND_BYTES, Origin, Sound,
+    Unheard,
 };
 pub use wav::wav;

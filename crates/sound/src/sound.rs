@@ -1,5 +1,6 @@
 //! A recording: samples of one channel, and how many of them a second has.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,6 +35,60 @@ pub enum Origin {
     SilenceOf(Box<Self>),
 }
 
+/// Root mean square of samples around their mean below which nothing is heard: 80 dB below full scale, three steps of 16 bits.
+const SILENT: f64 = 1e-4;
+/// Which share of the power of channels is left at least where they are mixed. Of channels that have nothing to do with each other it is
+/// one over their number.
+const LEFT: f64 = 0.01;
+
+/// Why next to nothing is heard of a recording.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Unheard {
+    /// It is silence, or one level throughout.
+    Level {
+        /// The mean of its samples, of full scale.
+        mean: f64,
+        /// Their root mean square around that.
+        deviation: f64,
+    },
+    /// Its channels cancel where they are mixed.
+    Cancels {
+        /// Which share of their mean power is left.
+        left: f64,
+    },
+}
+
+impl Unheard {
+    /// How loud it is: the root mean square around the mean, or the share of power that is left.
+    #[must_use]
+    pub const fn number(self) -> f64 {
+        match self {
+            Self::Level { deviation, .. } => deviation,
+            Self::Cancels { left } => left,
+        }
+    }
+}
+
+impl fmt::Display for Unheard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Level { mean, deviation } => {
+                let what = if mean.abs() > SILENT { "is one level throughout" } else { "is silent" };
+                write!(
+                    f,
+                    "{what}: samples are {mean:.2e} in the mean and {deviation:.1e} around it, of full scale"
+                )
+            }
+            Self::Cancels { left } => write!(
+                f,
+                "has channels that cancel where they are mixed: {:.2} % of their power is left; give one of them",
+                100.0 * left
+            ),
+        }
+    }
+}
+
 /// A recording of one channel.
 ///
 /// Samples are in single precision; full scale is -1 to 1. Files of floats and lossy formats may go beyond, as they do in
@@ -50,6 +105,8 @@ pub struct Sound {
     samples: Arc<Vec<f32>>,
     rate: u32,
     part: Option<[f64; 2]>,
+    /// Which share of the mean power of its channels is left of what they were mixed to, if there were several and something in them.
+    left: Option<f64>,
 }
 
 impl Sound {
@@ -66,7 +123,7 @@ impl Sound {
             let (found, most) = (found as u64, MOST_SAMPLES as u64);
             return Err(SoundError::Most { name, what: "samples", found, most });
         }
-        Self::checked(name.clone(), name, Origin::Memory, Decoded { samples, rate })
+        Self::checked(name.clone(), name, Origin::Memory, Decoded { samples, rate, channels: None })
     }
 
     /// A sound from a file: WAV (PCM of 8, 16, 24 or 32 bits, A-law and mu-law, floats of 32 or 64 bits), FLAC, MP3, Ogg Vorbis.
@@ -110,7 +167,7 @@ impl Sound {
 
     /// `shown` is what errors say.
     fn checked(name: String, shown: String, origin: Origin, sound: Decoded) -> Result<Self, SoundError> {
-        let Decoded { samples, rate } = sound;
+        let Decoded { samples, rate, channels } = sound;
         if samples.is_empty() {
             return Err(SoundError::Empty { name: shown, what: "it".to_owned() });
         }
@@ -119,7 +176,9 @@ impl Sound {
             let found = samples.get(at).copied().unwrap_or(f32::NAN);
             return Err(SoundError::Sample { name: shown, at, found });
         }
-        Ok(Self { name, origin, samples: Arc::new(samples), rate, part: None })
+        let mixed = channels.filter(|power| power.sqrt() > SILENT);
+        let left = mixed.map(|power| mean(&samples, |sample| sample.powi(2)) / power);
+        Ok(Self { name, origin, samples: Arc::new(samples), rate, part: None, left })
     }
 
     /// The samples, in the order of time.
@@ -162,7 +221,7 @@ impl Sound {
         let samples = self.samples.get(first as usize..end as usize).ok_or_else(outside)?;
         let before = self.part.map_or(0.0, |[from, _]| from);
         let part = Some([before + from, before + to]);
-        Ok(Self { part, ..self.with(samples.to_vec(), self.rate) })
+        Ok(Self { part, left: self.left, ..self.with(samples.to_vec(), self.rate) })
     }
 
     /// Which part it is of what it came from, from when to when in seconds; none, if it is all of it.
@@ -198,7 +257,20 @@ impl Sound {
         let sample = |at: usize| ((2.0 * draw(at as u64) - 1.0) * most) as f32;
         let samples = (0..self.samples.len()).map(sample).collect();
         let (name, rate) = (format!("noise for {}", self.name), self.rate);
-        Self::checked(name.clone(), name, Origin::Memory, Decoded { samples, rate })
+        Self::checked(name.clone(), name, Origin::Memory, Decoded { samples, rate, channels: None })
+    }
+
+    /// Why next to nothing is heard of it; none, if something is.
+    ///
+    /// Whether channels cancel is told of the whole file, of a part too.
+    #[must_use]
+    pub fn unheard(&self) -> Option<Unheard> {
+        if let Some(left) = self.left.filter(|left| *left < LEFT) {
+            return Some(Unheard::Cancels { left });
+        }
+        let level = mean(&self.samples, |sample| sample);
+        let deviation = mean(&self.samples, |sample| (sample - level).powi(2)).sqrt();
+        (deviation < SILENT).then_some(Unheard::Level { mean: level, deviation })
     }
 
     /// Whether it is the same sound: the same name, rate and part of the same samples in memory.
@@ -210,7 +282,7 @@ impl Sound {
     /// A sound of the same name and origin.
     pub(crate) fn with(&self, samples: Vec<f32>, rate: u32) -> Self {
         let (name, origin) = (self.name.clone(), self.origin.clone());
-        Self { name, origin, samples: Arc::new(samples), rate, part: self.part }
+        Self { name, origin, samples: Arc::new(samples), rate, part: self.part, left: None }
     }
 
     /// SHA-256 of the rate (`16000 Hz `) and of the samples behind it (single precision, little endian), in hexadecimal digits.
@@ -224,6 +296,10 @@ impl Sound {
         bytes.extend(self.samples.iter().flat_map(|sample| sample.to_le_bytes()));
         mmlens_files::sha256(bytes)
     }
+}
+
+fn mean(samples: &[f32], of: impl Fn(f64) -> f64) -> f64 {
+    samples.iter().map(|sample| of(f64::from(*sample))).sum::<f64>() / samples.len() as f64
 }
 
 /// Refuses a rate that is not taken.

@@ -28,11 +28,12 @@ impl<S: Subject> Shown<S> {
         absent: impl Into<Absent>,
     ) -> Self {
         let (absent, mut alterations) = (absent.into(), inner.alterations().to_vec());
+        let kind = if tower(&inner) == Part::Audio { "recording" } else { "picture" };
         for (picture, hidden) in cells.iter().filter(|(_, hidden)| !hidden.is_empty()) {
             let hidden: Vec<String> = hidden.iter().map(ToString::to_string).collect();
             let ([rows, cols], hidden) = (grid, hidden.join(","));
             let what = absent.describe(tower(&inner));
-            alterations.push(format!("picture {picture}, cells {hidden} of {rows} x {cols} hidden, {what}"));
+            alterations.push(format!("{kind} {picture}, cells {hidden} of {rows} x {cols} hidden, {what}"));
         }
         Self { inner, cells: cells.clone(), grid, absent, alterations }
     }

@@ -60,8 +60,8 @@ pub enum ZooError {
     },
     /// A checkpoint of several languages, of which its generation settings name none.
     #[error(
-        "{}: the checkpoint knows {languages} languages, and neither `language` nor `forced_decoder_ids` names one: give the whole prompt, \
-         as `{example}`", file.display()
+        "{}: the checkpoint knows {languages} language{}, and neither `language` nor `forced_decoder_ids` names one: give the whole prompt, \
+         as `{example}`", file.display(), if *languages == 1 { "" } else { "s" }
     )]
     Language {
         /// The generation settings.

@@ -211,7 +211,9 @@ impl Ask {
                 _ => print::line(print::visible(answer.text.trim()))?,
             }
             cut_short(&inputs, &answer).iter().for_each(|note| print::note(note));
-            caution::beyond(subject, &inputs).iter().for_each(|beyond| print::note(&beyond.text));
+            let unheard = sample.recordings.iter().filter_map(caution::unheard);
+            let cautions = caution::beyond(subject, &inputs).into_iter().chain(unheard);
+            cautions.for_each(|caution| print::note(&caution.text));
             return boxes.transpose().map(|_| ());
         }
         print::json(&Told {

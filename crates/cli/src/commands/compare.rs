@@ -144,7 +144,7 @@ impl Compare {
         let findings: Vec<Finding> = self.findings.iter().map(load).collect::<Result<_>>()?;
         let read = || {
             let sources = findings.iter().flat_map(sources);
-            sources.chain(self.findings.iter().cloned()).chain(self.pictures.images.iter().cloned())
+            sources.chain(self.findings.iter().cloned()).chain(self.pictures.files())
         };
         let page = Target::new(&self.out)?.apart_from(read())?;
         let saved = self.save.as_ref().map(|path| Target::new(path)?.apart_from(read())).transpose()?;

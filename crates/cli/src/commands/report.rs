@@ -23,7 +23,7 @@ use crate::{methods, print};
 
 /// Puts findings on one page: of several runs, several models, about one picture or several.
 ///
-/// Pictures are read from where they were and must be what they were, pixel by pixel. Findings of one method are numbered, and told
+/// Pictures and recordings are read from where they were and must be what they were, pixel by pixel and sample by sample. Findings of one method are numbered, and told
 /// by their models and files. The page needs no network, and neither the model nor the findings.
 #[derive(Debug, Args)]
 pub(crate) struct Report {
@@ -45,9 +45,12 @@ pub(crate) struct Report {
 pub(super) struct PictureArgs {
     /// A picture where it lies now; repeat it for several, in any order: each is known by its pixels.
     #[arg(long = "image", value_name = "FILE")]
-    pub(super) images: Vec<PathBuf>,
-    /// Shows no pictures, and reads none.
-    #[arg(long, conflicts_with = "images")]
+    images: Vec<PathBuf>,
+    /// A recording where it lies now; repeat it for several, in any order: each is known by its samples.
+    #[arg(long, value_name = "FILE")]
+    audio: Vec<PathBuf>,
+    /// Shows no pictures and recordings, and reads none.
+    #[arg(long, conflicts_with_all = ["images", "audio"])]
     no_pictures: bool,
 }
 
@@ -78,6 +81,8 @@ struct Seen {
     shown: Vec<Shown>,
     /// Pictures that were named, by the hash of their pixels.
     named: BTreeMap<String, Picture>,
+    /// Recordings that were named, or parts of them, by the hash of their samples.
+    heard: BTreeMap<String, Sound>,
     /// Numbers that were given, of what is shown and of what is not.
     given: usize,
     /// Numbers by the hashes of what they are.
@@ -90,7 +95,7 @@ impl Report {
     pub(crate) fn run(&self) -> Result<()> {
         let findings: Vec<Finding> = self.findings.iter().map(Finding::load).collect::<Result<_, _>>()?;
         let sources = findings.iter().flat_map(sources);
-        let read = sources.chain(self.findings.iter().cloned()).chain(self.pictures.images.iter().cloned());
+        let read = sources.chain(self.findings.iter().cloned()).chain(self.pictures.files());
         let target = Target::new(&self.out)?.apart_from(read)?;
         let listed = self.findings.iter().zip(&findings).map(|(file, finding)| Listed {
             finding: file,
@@ -118,6 +123,11 @@ impl Report {
 }
 
 impl PictureArgs {
+    /// The files that were named.
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.images.iter().chain(&self.audio).cloned()
+    }
+
     /// The page of findings, each of a file, and the pictures on it.
     pub(super) fn page(&self, files: &[PathBuf], findings: Vec<Finding>) -> Result<(Page, Vec<Shown>)> {
         let mut seen = Seen::default();
@@ -138,7 +148,7 @@ impl PictureArgs {
         Ok((page, seen.shown))
     }
 
-    /// Reads the pictures that were named, each of which a finding must be about.
+    /// Reads the pictures and recordings that were named, each of which a finding must be about.
     fn name(&self, seen: &mut Seen, findings: &[Finding]) -> Result<()> {
         let wanted =
             || findings.iter().filter_map(|f| f.provenance.input.as_ref()).flat_map(|i| &i.sample.pictures);
@@ -152,6 +162,32 @@ impl PictureArgs {
                 return Err(Refusal::StrayPicture { image: image.clone(), wanted }.into());
             }
             seen.named.insert(hash, picture);
+        }
+        self.name_recordings(seen, findings)
+    }
+
+    fn name_recordings(&self, seen: &mut Seen, findings: &[Finding]) -> Result<()> {
+        let wanted =
+            || findings.iter().filter_map(|f| f.provenance.input.as_ref()).flat_map(|i| &i.sample.recordings);
+        for audio in &self.audio {
+            // What is no recording is told before what is another.
+            Sound::open(audio)?;
+            let before = seen.heard.len();
+            // Of one recording findings may be about several parts.
+            for record in
+                wanted().filter(|record| !seen.heard.contains_key(&record.sha256)).collect::<Vec<_>>()
+            {
+                let sound = heard_again(record, Some(audio)).ok();
+                if let Some(sound) = sound.filter(|sound| sound.sha256() == record.sha256) {
+                    seen.heard.insert(record.sha256.clone(), sound);
+                }
+            }
+            if seen.heard.len() == before {
+                let mut names: Vec<&str> = wanted().map(|record| record.name.as_str()).collect();
+                names.dedup();
+                let wanted = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                return Err(Refusal::StrayRecording { audio: audio.clone(), wanted }.into());
+            }
         }
         Ok(())
     }
@@ -239,7 +275,11 @@ impl Seen {
         }
         let number = self.next();
         if let Some(scale) = &record.scale {
-            page.pictures.push(recording_on_page(&played_again(file, record)?, scale)?.at(number, 0));
+            let sound = match self.heard.get(&record.sha256) {
+                Some(named) => named.clone().named(record.name.clone()),
+                None => played_again(file, record)?,
+            };
+            page.pictures.push(recording_on_page(&sound, scale)?.at(number, 0));
             let sha256 = vec![record.sha256.clone()];
             self.shown.push(Shown { picture: record.name.clone(), sha256 });
         }
@@ -334,7 +374,7 @@ fn played_again(file: &Path, record: &RecordingRecord) -> Result<Sound> {
         recording: record.name.clone(),
         found,
     };
-    let sound = heard_again(record).map_err(|error| match error {
+    let sound = heard_again(record, None).map_err(|error| match error {
         RerunError::NoFile(_) => other(BY_A_PROGRAM.to_owned()),
         error => other(error.to_string()),
     })?;

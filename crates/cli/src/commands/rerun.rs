@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::METHODS;
-use mmlens::core::{Alteration, Altered, On, rerun};
+use mmlens::core::{Alteration, Altered, Moved, On, rerun_moved};
 use mmlens::engine::dictionary::dictionary_of;
 use mmlens::files::Target;
 use mmlens::finding::{Difference, Finding};
@@ -20,7 +20,8 @@ use crate::progress::Bar;
 /// Makes a finding again from what it says of itself, and says in what the two differ.
 ///
 /// The same method runs with the same settings on the same input, within the same memory. On the same processor it gives the same
-/// bits. Pictures are read from where they were; `--image` names them where they lie now, in the order of the finding.
+/// bits. Pictures and recordings are read from where they were; `--image` and `--audio` name them where they lie now, in the order of the
+/// finding.
 ///
 /// The exit status is 0 if what was found is the same, bit by bit, 1 if it is not, and 2 if it cannot be made again.
 #[derive(Debug, Args)]
@@ -34,6 +35,9 @@ pub(crate) struct Rerun {
     /// A picture, in the place of the one that the finding names; repeat it for each.
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
+    /// A recording, in the place of the one that the finding names, of which the same part is taken; repeat it for each.
+    #[arg(long, value_name = "FILE")]
+    audio: Vec<PathBuf>,
     #[command(flatten)]
     open: OpenArgs,
     /// Where the new finding is written; without it nowhere.
@@ -74,7 +78,8 @@ impl Rerun {
         let subject = Altered::new(subject, edits.collect::<Result<Vec<_>>>()?)?;
         let bar = Bar::new();
         let on = On::new(&subject).watched(&bar);
-        let again = rerun(METHODS, &finding, &on, &self.images);
+        let moved = Moved { pictures: &self.images, recordings: &self.audio };
+        let again = rerun_moved(METHODS, &finding, &on, moved);
         bar.done();
         let again = again.with_context(|| self.finding.display().to_string())?;
         if let Some(out) = out {
@@ -115,7 +120,7 @@ impl Rerun {
             pictures.chain(sample.clips.iter().map(|clip| &clip.source)).chain(recordings)
         });
         let read = sources.filter_map(|source| source.file().map(PathBuf::from));
-        let read = read.chain([self.finding.clone()]).chain(self.images.iter().cloned());
+        let read = read.chain([self.finding.clone()]).chain(self.images.iter().chain(&self.audio).cloned());
         Ok(Target::new(out)?.apart_from(read.chain(folder_of(model)?))?)
     }
 }

@@ -181,14 +181,13 @@ fn what_is_wrong_is_told_with_its_line() {
     assert!(none.starts_with("/nowhere/job.toml: "), "{none}");
 }
 
-/// What the job leaves out is asked for as without a job.
+/// What the job leaves out is asked for as without a job, and with its file.
 #[test]
 fn what_is_missing_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let file = job(folder.path(), "ask = \"what is it?\"");
-    let said = explain(&file, &[]);
-    assert_eq!(said.code, Some(2));
-    assert!(said.err.contains("--out <FOLDER>"), "{}", said.err);
+    let said = explain(&file, &[]).refused();
+    assert!(said.starts_with(&file) && said.contains("--out <FOLDER>"), "{said}");
 }
 
 /// What the options of a job need and nobody gives is told with the file.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mmlens::finding::{Finding, HeardUnit, Labels};
-use mmlens::sound::Sound;
+use mmlens::finding::{CautionKind, Finding, HeardUnit, Labels};
+use mmlens::sound::{Sound, wav};
 use serde_json::Value;
 
 use crate::support::{Said, args, fixtures, mmlens, model};
@@ -64,6 +64,41 @@ fn a_recording_is_explained_in_seconds_and_hertz() {
     let said =
         mmlens(args(&["report", finding.to_str().unwrap(), "--out", page.to_str().unwrap()])).refused();
     assert!(said.contains("sound.wav") && said.contains("expected"), "{said}");
+}
+
+/// As a picture that moved: it is named where it lies now, the same part is taken of it, and another recording is told.
+#[test]
+fn a_recording_that_moved_is_named_and_may_be_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, said) = explained(folder.path(), "out", "occlusion", &["--to", "0.1"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let (lay, lies) = (folder.path().join("sound.wav"), folder.path().join("moved.wav"));
+    fs::rename(&lay, &lies).unwrap();
+    let (finding, page) = (out.join("occlusion.safetensors"), folder.path().join("page.html"));
+    let rerun =
+        |more: &[&str]| mmlens(args(&["rerun", finding.to_str().unwrap()]).into_iter().chain(args(more)));
+    let report = |more: &[&str]| {
+        let fixed = args(&["report", finding.to_str().unwrap(), "--out", page.to_str().unwrap()]);
+        mmlens(fixed.into_iter().chain(args(more)))
+    };
+    let moved = ["--audio", lies.to_str().unwrap()];
+    let lost = rerun(&[]).not_judged();
+    assert!(lost.contains("sound.wav"), "{lost}");
+    let found = rerun(&[&moved[..], &["--json"]].concat()).json();
+    assert_eq!((&found["same"], found["said"].as_array().unwrap().len()), (&true.into(), 0), "{found}");
+    assert!(report(&[]).refused().contains("sound.wav"));
+    assert!(report(&moved).code == Some(0) && fs::read_to_string(&page).unwrap().contains("<audio"));
+    // Another recording is another, and no recording is none.
+    let other = recording("chirp");
+    let said = report(&["--audio", &other]).refused();
+    assert!(said.contains("no finding is about this recording; they are about sound.wav"), "{said}");
+    assert_eq!(rerun(&["--audio", &other]).code, Some(1));
+    let said = report(&["--audio", finding.to_str().unwrap()]).refused();
+    assert!(said.contains("what is read are WAV"), "{said}");
+    let said = rerun(&[&moved[..], &moved[..]].concat()).not_judged();
+    assert!(said.ends_with("2 recordings were named, and the finding is about 1"), "{said}");
+    let said = rerun(&["--image", lies.to_str().unwrap()]).not_judged();
+    assert!(said.ends_with("1 picture was named, and the finding is about 0"), "{said}");
 }
 
 #[test]
@@ -206,4 +241,54 @@ fn the_shipped_model_hears_what_is_asked_about() {
     let said = mmlens(fixed.iter().chain(&files)).cautioned();
     assert!(said.contains("high"), "{said}");
     assert!(out.join("report.html").exists() && out.join("ig.png").exists(), "{said}");
+}
+
+/// Silence is told whatever looks at it, and noise that is louder than what it hides.
+#[test]
+fn what_is_silent_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, level: fn(usize) -> f64| {
+        let samples: Vec<i16> = (0..8000).map(|at| (9000.0 * level(at)) as i16).collect();
+        let file = folder.path().join(name);
+        std::fs::write(&file, wav(&samples, 8000)).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    /// As loud in every filter.
+    fn hiss(at: usize) -> f64 {
+        let drawn =
+            (at as u32).wrapping_mul(2_654_435_761) ^ (at as u32).wrapping_mul(40_503).rotate_left(13);
+        f64::from(drawn.wrapping_mul(2_246_822_519) >> 16) / 32_768.0 - 1.0
+    }
+    let (silent, loud) = (write("silent.wav", |_| 0.0), write("loud.wav", hiss));
+    let half = write("half.wav", |at| if at < 4000 { hiss(at) } else { 0.0 });
+    let cautions = |file: &str, sounds: &str| {
+        let out = folder.path().join("out");
+        let set = format!("occlusion.sounds={sounds}");
+        let model = model("qwen2-audio-a");
+        let fixed = ["explain", &model, "--audio", file, "--ask", "What?", "--out", out.to_str().unwrap()];
+        let more = [
+            "--method",
+            "occlusion",
+            "--set",
+            &set,
+            "--set",
+            r#"occlusion.picture={"grid":{"rows":1,"cols":4}}"#,
+        ];
+        assert_eq!(mmlens(fixed.iter().chain(&more)).code, Some(0));
+        let own = [CautionKind::Unheard, CautionKind::Louder];
+        let found = Finding::load(out.join("occlusion.safetensors")).unwrap().cautions();
+        fs::remove_dir_all(&out).unwrap();
+        found.into_iter().filter(|found| own.contains(&found.kind)).collect::<Vec<_>>()
+    };
+    assert_eq!(cautions(&loud, r#""silence""#), []);
+    assert_eq!(cautions(&half, r#""silence""#), []);
+    let told = cautions(&silent, r#""silence""#);
+    assert_eq!((told.len(), told[0].kind, told[0].number), (1, CautionKind::Unheard, 0.0));
+    assert!(told[0].text.starts_with("`silent.wav` is silent"), "{}", told[0].text);
+    assert_eq!(cautions(&loud, r#"{"noise":3}"#), []);
+    // Of four quarters two are silent, and noise is not.
+    let told = cautions(&half, r#"{"noise":3}"#);
+    assert_eq!((told.len(), told[0].kind, told[0].number), (1, CautionKind::Louder, 0.5), "{told:?}");
+    let said = mmlens(args(&["ask", &model("qwen2-audio-a"), "--ask", "What?", "--audio", &silent]));
+    assert!(said.err.contains("note: `silent.wav` is silent"), "{}", said.err);
 }

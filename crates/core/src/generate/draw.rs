@@ -49,7 +49,7 @@ pub(super) fn check(sampling: &Sampling) -> Result<(), ChoiceError> {
 /// The next token. Ties go to the lowest id; the draw of row `r` at step `s` depends on the seed, `r` and `s` alone.
 ///
 /// # Errors
-/// Scores of which none can be drawn.
+/// Scores of which none can be chosen: settings that forbid every token.
 pub(super) fn choose(
     sampling: &Sampling,
     scores: &[f32],
@@ -60,11 +60,11 @@ pub(super) fn choose(
     let scored = scores.iter().enumerate();
     // no NaN: the model's own scores were looked at; what must not come stands at minus infinity
     let (top, highest) = scored.fold(least, |best, (i, s)| if *s > best.1 { (i, *s) } else { best });
-    let Sampling::Draw { temperature, top_p, seed } = sampling else { return Ok(top as u32) };
     if !highest.is_finite() {
         let field = format!("the highest score of token {step} of row {row}");
-        return Err(ChoiceError::new(field, highest, "a finite number to draw by"));
+        return Err(ChoiceError::new(field, highest, "a token that the generation settings do not forbid"));
     }
+    let Sampling::Draw { temperature, top_p, seed } = sampling else { return Ok(top as u32) };
     let mut shares: Vec<(usize, f64)> =
         scores.iter().map(|s| f64::from((s - highest) / temperature).exp()).enumerate().collect();
     shares.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -142,10 +142,13 @@ mod tests {
         assert!(never[0] == 0.0 && never[2] == 0.0 && (never[1] - 0.5).abs() < 0.05, "{never:?}");
         let sampling = Sampling::Draw { temperature: 1.0, top_p: 1.0, seed: Seed(0) };
         let said = choose(&sampling, &[f32::NEG_INFINITY; 3], 2, 5).unwrap_err().to_string();
-        let expected = "`the highest score of token 5 of row 2` = -inf, expected a finite number to draw by";
+        let expected = "`the highest score of token 5 of row 2` = -inf, expected a token that the generation settings do not forbid";
         assert_eq!(said, expected);
-        // transformers takes the first token where none is left.
-        assert_eq!(choose(&Sampling::Greedy, &[f32::NEG_INFINITY; 3], 0, 0).unwrap(), 0);
+        // transformers takes the first token where none is left, which is none that anybody asked for.
+        assert_eq!(
+            choose(&Sampling::Greedy, &[f32::NEG_INFINITY; 3], 2, 5).unwrap_err().to_string(),
+            expected
+        );
         assert_eq!(choose(&Sampling::Greedy, &[1.0, 3.0, 3.0], 0, 0).unwrap(), 1);
     }
 }

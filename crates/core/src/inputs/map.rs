@@ -1,6 +1,6 @@
 //! What each position of a prompt is, and where it lies on the pictures and recordings.
 
-use mmlens_finding::{Modality, PatchLabel, TokenLabel};
+use mmlens_finding::{HeardPlace, Modality, PatchLabel, TokenLabel};
 
 use super::Heard;
 use crate::Part;
@@ -121,15 +121,41 @@ impl TokenMap {
         self.sounds.get(image.checked_sub(self.first_sound())?)
     }
 
+    /// What the map calls a picture of it: `picture` or `recording`.
+    pub fn called(&self, image: usize) -> &'static str {
+        if self.sound(image).is_some() { "recording" } else { "picture" }
+    }
+
+    /// What a box on the spectrogram of a recording stands for; none on a picture.
+    pub fn heard(&self, patch: PatchLabel) -> Option<HeardPlace> {
+        let heard = self.sound(patch.image)?;
+        Some(heard.scale.place(patch.image - self.first_sound(), patch.bbox))
+    }
+
+    /// Whether a position carries a part of a recording and does not say which.
+    pub(super) fn is_untold(&self) -> bool {
+        let heard = |patch: PatchLabel| self.sound(patch.image).is_some();
+        self.tokens.iter().any(|token| token.heard.is_none() && token.patch.is_some_and(heard))
+    }
+
+    /// Says of every position that carries a part of a recording which part it is.
+    pub(super) fn tell_heard(&mut self) {
+        let heard: Vec<_> = self.tokens.iter().map(|token| self.heard(token.patch?)).collect();
+        self.tokens.iter_mut().zip(heard).for_each(|(token, heard)| token.heard = heard);
+    }
+
     /// The label of a part of a picture or recording: its place is its name.
     pub fn label(&self, patch: PatchLabel) -> TokenLabel {
         match self.sound(patch.image) {
-            Some(heard) if self.sounds.len() > 1 => {
+            Some(own) => {
+                let label = own.label(patch);
                 let which = patch.image - self.first_sound();
-                let label = heard.label(patch);
-                TokenLabel { text: format!("recording {which}, {}", label.text), ..label }
+                let text = match self.sounds.len() {
+                    1 => label.text,
+                    _ => format!("recording {which}, {}", label.text),
+                };
+                TokenLabel { text, heard: self.heard(patch), ..label }
             }
-            Some(heard) => heard.label(patch),
             None => TokenLabel::new(format!("{patch}"), Modality::Image).with_patch(patch),
         }
     }

@@ -45,6 +45,10 @@ impl Inputs {
             }
         }
         batch.check()?;
+        // Whoever makes a map says where positions lie on a spectrogram; what that stands for is said here, for all.
+        for map in batch.maps.iter_mut().filter(|map| map.is_untold()) {
+            Arc::make_mut(map).tell_heard();
+        }
         Ok(Self(batch))
     }
 

@@ -237,6 +237,11 @@ pub trait Input: Sized {
     /// What a finding keeps of it.
     fn record(&self) -> InputRecord;
 
+    /// The recordings that are explained.
+    fn recordings(&self) -> &[Sound] {
+        &[]
+    }
+
     /// What a finding keeps of it, with what a subject says of it: what columns and rows of spectrograms stand for.
     ///
     /// # Errors
@@ -299,6 +304,10 @@ impl Input for Case {
         InputRecord { sample: self.sample.record(), target: json!(self.target), ..InputRecord::default() }
     }
 
+    fn recordings(&self) -> &[Sound] {
+        &self.sample.recordings
+    }
+
     fn record_on(&self, on: &On<'_>) -> Result<InputRecord, SubjectError> {
         Ok(InputRecord { sample: scaled(on, &self.sample)?, ..self.record() })
     }
@@ -324,6 +333,10 @@ impl Input for Pair {
 
     fn record(&self) -> InputRecord {
         InputRecord { corrupted: Some(self.corrupted.record()), ..self.clean.record() }
+    }
+
+    fn recordings(&self) -> &[Sound] {
+        &self.clean.sample.recordings
     }
 
     fn record_on(&self, on: &On<'_>) -> Result<InputRecord, SubjectError> {

@@ -5,6 +5,7 @@
 //! (docs/cautions.md).
 
 use mmlens_finding::{Caution, CautionKind, Labelled, TokenLabel, Unit, fixed, largest, top};
+use mmlens_sound::Sound;
 
 use crate::{Inputs, Objective, Part, Subject};
 
@@ -243,6 +244,24 @@ pub fn beyond(subject: &dyn Subject, inputs: &Inputs) -> Option<Caution> {
             "the sequence has {positions} positions, and the model was made for {made_for}: it has seen none of the rotary positions behind them"
         );
         Caution::new(CautionKind::Beyond, positions as f32, text)
+    })
+}
+
+/// That of a recording next to nothing is heard.
+#[must_use]
+pub fn unheard(sound: &Sound) -> Option<Caution> {
+    let why = sound.unheard()?;
+    Some(Caution::new(CautionKind::Unheard, why.number() as f32, format!("`{}` {why}", sound.name)))
+}
+
+/// That what is heard in the place of absent parts of recordings is louder than what it hides; of how many parts, of how many.
+#[must_use]
+pub fn louder([louder, of]: [usize; 2], fill: &str) -> Option<Caution> {
+    (louder > 0).then(|| {
+        let text = format!(
+            "in {louder} of {of} parts of the recording, {fill} is at least 10 dB louder than what it hides: what they have is of a new sound, not of an absence; compare with silence"
+        );
+        Caution::new(CautionKind::Louder, louder as f32 / of.max(1) as f32, text)
     })
 }
 

@@ -40,7 +40,7 @@ pub use fit::{
 };
 pub use many::{CaseAmong, ManyCases};
 pub use on::{On, Shared};
-pub use rerun::{Rerun, RerunError, heard_again, rerun};
+pub use rerun::{Moved, Rerun, RerunError, heard_again, rerun, rerun_moved};
 pub use setting::Setting;
 pub use split::Split;
 pub use tool::{Reach, Tool};
@@ -100,6 +100,7 @@ pub trait Analysis: Sized + Send + Sync + 'static {
         let card = Self::CARD;
         card.allows(on.subject())?;
         let answer = self.answer(on, input)?;
+        let answer = answer.cautioned(input.recordings().iter().filter_map(caution::unheard));
         answer.signed(&card, on, written(card.id, self.settings())?, input.record_on(on)?)
     }
 

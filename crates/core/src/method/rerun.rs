@@ -56,8 +56,16 @@ pub enum RerunError {
     #[error("`{0}` was handed over by a program, so that there is no file to read it from: name one")]
     NoFile(String),
     /// More or fewer pictures than the finding is about.
-    #[error("{found} pictures were named, and the finding is about {expected}")]
+    #[error("{}, and the finding is about {expected}", named(*found, "picture"))]
     Pictures {
+        /// So many were named.
+        found: usize,
+        /// So many are in the finding.
+        expected: usize,
+    },
+    /// More or fewer recordings than the finding is about.
+    #[error("{}, and the finding is about {expected}", named(*found, "recording"))]
+    Recordings {
         /// So many were named.
         found: usize,
         /// So many are in the finding.
@@ -77,10 +85,24 @@ pub enum RerunError {
     Analysis(#[from] AnalysisError),
 }
 
-/// Makes a finding again on a subject: the same method with the same settings, on the same input, within the same memory.
-///
-/// `pictures` are read in the place of those that the finding names, in their order, if there are any. Pictures that are not the
-/// same, another version, other weights, kernels or devices are told among the differences.
+/// How many files of a kind were named.
+fn named(count: usize, kind: &str) -> String {
+    match count {
+        1 => format!("1 {kind} was named"),
+        _ => format!("{count} {kind}s were named"),
+    }
+}
+
+/// Files that are read in the place of those that a finding names, in their order; of a kind that has none, those of the finding are.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Moved<'a> {
+    /// Its pictures.
+    pub pictures: &'a [PathBuf],
+    /// Its recordings. Of each the part is taken that the finding is about.
+    pub recordings: &'a [PathBuf],
+}
+
+/// As [`rerun_moved`], of pictures alone.
 ///
 /// # Errors
 /// [`RerunError`].
@@ -89,6 +111,21 @@ pub fn rerun<'m>(
     finding: &Finding,
     on: &On<'_>,
     pictures: &[PathBuf],
+) -> Result<Rerun, RerunError> {
+    rerun_moved(methods, finding, on, Moved { pictures, ..Moved::default() })
+}
+
+/// Makes a finding again on a subject: the same method with the same settings, on the same input, within the same memory.
+///
+/// Pictures and recordings that are not the same, another version, other weights, kernels or devices are told among the differences.
+///
+/// # Errors
+/// [`RerunError`].
+pub fn rerun_moved<'m>(
+    methods: impl IntoIterator<Item = &'m Method>,
+    finding: &Finding,
+    on: &On<'_>,
+    moved: Moved<'_>,
 ) -> Result<Rerun, RerunError> {
     let made = &finding.provenance;
     let method = methods.into_iter().find(|method| method.card.id == made.method);
@@ -102,7 +139,7 @@ pub fn rerun<'m>(
     }
     let settings = Value::Object(made.settings.clone().into_iter().collect());
     let method = method.make(with_tensors(settings, finding)?)?;
-    let given = given(input, pictures)?;
+    let given = given(input, moved)?;
     let memory = made.memory.map_or_else(|| on.memory(), crate::Memory::bytes);
     let mut again = method.run_given(&on.within(memory), &given)?;
     // Where files lie is no difference in what was found.
@@ -112,23 +149,26 @@ pub fn rerun<'m>(
 }
 
 /// What a finding says that it was made from, read again.
-fn given(input: &InputRecord, pictures: &[PathBuf]) -> Result<Given, RerunError> {
-    let expected = input.sample.pictures.len();
-    if !pictures.is_empty() && pictures.len() != expected {
-        return Err(RerunError::Pictures { found: pictures.len(), expected });
+fn given(input: &InputRecord, moved: Moved<'_>) -> Result<Given, RerunError> {
+    let Moved { pictures, recordings } = moved;
+    let (found, expected) = (pictures.len(), input.sample.pictures.len());
+    if found > 0 && found != expected {
+        return Err(RerunError::Pictures { found, expected });
+    }
+    let (found, expected) = (recordings.len(), input.sample.recordings.len());
+    if found > 0 && found != expected {
+        return Err(RerunError::Recordings { found, expected });
     }
     let target: Target = serde_json::from_value(input.target.clone())
         .map_err(|error| RerunError::Target(error.to_string()))?;
-    let sample = opened(&input.sample, pictures)?;
-    // Pictures of both samples are the same files, as far as they were.
+    let sample = opened(&input.sample, moved)?;
+    // Files of both samples are the same, as far as they were.
     let corrupted = input.corrupted.as_ref().map(|record| {
-        let same = |at: usize, path: &PathBuf| {
-            let (own, other) = (input.sample.pictures.get(at)?, record.pictures.get(at)?);
-            (origin(&own.source) == origin(&other.source)).then(|| path.clone())
-        };
-        let own: Option<Vec<PathBuf>> =
-            pictures.iter().enumerate().map(|(at, path)| same(at, path)).collect();
-        let mut other = opened(record, &own.unwrap_or_default())?;
+        let both = input.sample.pictures.iter().zip(&record.pictures);
+        let seen = kept(pictures, both.map(|(own, other)| (&own.source, &other.source)));
+        let both = input.sample.recordings.iter().zip(&record.recordings);
+        let heard = kept(recordings, both.map(|(own, other)| (&own.source, &other.source)));
+        let mut other = opened(record, Moved { pictures: &seen, recordings: &heard })?;
         // A picture of both is one picture, a recording of both one recording.
         let both = input.sample.pictures.iter().zip(&record.pictures).zip(&sample.pictures);
         for (slot, ((own, other), picture)) in other.pictures.iter_mut().zip(both) {
@@ -147,21 +187,32 @@ fn given(input: &InputRecord, pictures: &[PathBuf]) -> Result<Given, RerunError>
     Ok(Given { case: Case { sample, target }, corrupted: corrupted.transpose()?, many: None })
 }
 
+/// Files that were named for what both samples have of one origin; none, unless that holds of all of them.
+fn kept<'a>(named: &[PathBuf], both: impl Iterator<Item = (&'a Source, &'a Source)>) -> Vec<PathBuf> {
+    let both: Vec<bool> = both.map(|(own, other)| origin(own) == origin(other)).collect();
+    let same = |(at, path): (usize, &PathBuf)| both.get(at).copied()?.then(|| path.clone());
+    named.iter().enumerate().map(same).collect::<Option<Vec<_>>>().unwrap_or_default()
+}
+
 fn origin(source: &Source) -> &Source {
     if let Source::MeanColourOf(of) | Source::SilenceOf(of) = source { origin(of) } else { source }
 }
 
-fn opened(record: &SampleRecord, pictures: &[PathBuf]) -> Result<Sample, RerunError> {
+fn opened(record: &SampleRecord, moved: Moved<'_>) -> Result<Sample, RerunError> {
     let words = match &record.words {
         WordsRecord::Question(text) => Words::Question(text.clone()),
         WordsRecord::Prompt(text) => Words::Prompt(text.clone()),
         WordsRecord::Texts(texts) => Words::Texts(texts.clone()),
         WordsRecord::Nothing => Words::Nothing,
     };
-    let read = |(at, own): (usize, &PictureRecord)| picture(own, pictures.get(at).map(PathBuf::as_path));
+    let read =
+        |(at, own): (usize, &PictureRecord)| picture(own, moved.pictures.get(at).map(PathBuf::as_path));
     let pictures = record.pictures.iter().enumerate().map(read).collect::<Result<_, _>>()?;
     let clips = record.clips.iter().map(clip).collect::<Result<_, _>>()?;
-    let recordings = record.recordings.iter().map(heard_again).collect::<Result<_, _>>()?;
+    let heard = |(at, own): (usize, &RecordingRecord)| {
+        heard_again(own, moved.recordings.get(at).map(PathBuf::as_path))
+    };
+    let recordings = record.recordings.iter().enumerate().map(heard).collect::<Result<_, _>>()?;
     let reply = record.reply.as_ref().map(|reply| match reply {
         ReplyRecord::Text(text) => Reply::Text(text.clone()),
         ReplyRecord::Tokens(tokens) => Reply::Tokens(tokens.clone()),
@@ -193,23 +244,23 @@ fn clip(record: &ClipRecord) -> Result<Clip, RerunError> {
     Ok(Clip { name: record.name.clone(), ..read(&record.source, record)? })
 }
 
-/// A recording from where a finding says that it came from, in the same part and at the same rate. Whether it sounds the same, its hash tells.
+/// A recording from where a finding says that it came from, or from a file `instead`, in the same part and at the same rate. Whether it sounds
+/// the same, its hash tells.
 ///
 /// # Errors
 /// [`RerunError::NoFile`] for one that a program handed over, [`RerunError::Sound`] for a file that cannot be read.
-pub fn heard_again(record: &RecordingRecord) -> Result<Sound, RerunError> {
-    fn read(source: &Source, record: &RecordingRecord) -> Result<Sound, RerunError> {
-        let (path, silent) = match source {
-            Source::SilenceOf(of) => (of.file(), true),
-            source => (source.file(), false),
-        };
-        let whole = Sound::open(path.ok_or_else(|| RerunError::NoFile(record.name.clone()))?)?;
-        let part = match record.part {
-            Some([from, to]) => whole.between(from, to)?,
-            None => whole,
-        };
-        let own = part.at(record.rate)?;
-        Ok(if silent { own.silence() } else { own })
-    }
-    Ok(read(&record.source, record)?.named(record.name.clone()))
+pub fn heard_again(record: &RecordingRecord, instead: Option<&Path>) -> Result<Sound, RerunError> {
+    let (path, silent) = match &record.source {
+        Source::SilenceOf(of) => (of.file(), true),
+        source => (source.file(), false),
+    };
+    let path = instead.or(path.map(Path::new)).ok_or_else(|| RerunError::NoFile(record.name.clone()))?;
+    let whole = Sound::open(path)?;
+    let part = match record.part {
+        Some([from, to]) => whole.between(from, to)?,
+        None => whole,
+    };
+    let own = part.at(record.rate)?;
+    let own = if silent { own.silence() } else { own };
+    Ok(own.named(record.name.clone()))
 }

@@ -97,6 +97,16 @@ impl Canvas {
         &self.sheets
     }
 
+    /// Where the values of a piece stand among all, of what is given one value a pixel, entry by entry.
+    pub(super) fn cells(&self, piece: &Piece) -> Vec<usize> {
+        let Some(sheet) = self.sheets.get(piece.entry) else { return Vec::new() };
+        let size = |sheet: &Sheet| sheet.height * sheet.width;
+        let before: usize = self.sheets.iter().take(piece.entry).map(size).sum();
+        let mut mask = vec![false; size(sheet)];
+        sheet.mark(&piece.area, &mut mask);
+        mask.iter().enumerate().filter(|(_, own)| **own).map(|(at, _)| before + at).collect()
+    }
+
     /// The values with those of some pieces taken from others: in the order given, each piece from the values beside it, which have the
     /// shape of these. Of pictures and recordings, those entries alone that change.
     ///

@@ -64,6 +64,7 @@ impl Filling<'_> {
             let frames: Vec<usize> = sample.clips.iter().map(|clip| clip.frames.len()).collect();
             let recordings = match sample.recordings.len() {
                 0 => String::new(),
+                1 => ", 1 recording".to_owned(),
                 recordings => format!(", {recordings} recordings"),
             };
             format!("{} pictures and clips of {frames:?} frames{recordings}", sample.pictures.len())

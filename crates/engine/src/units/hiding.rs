@@ -45,6 +45,9 @@ enum Fill {
     Unused,
 }
 
+/// 10 dB in what audio towers are given: a tenth of the power is one less of its logarithm, of which that is a quarter.
+const LOUDER: f64 = 0.25;
+
 impl<'a> Hiding<'a> {
     /// Makes what stands in the places of units. `inputs` is what the subject made of `sample`, a single row.
     ///
@@ -123,6 +126,38 @@ impl<'a> Hiding<'a> {
             }
         }
         told.join("; ")
+    }
+
+    /// Of how many parts of recordings what is heard in their place is louder than they are, by 10 dB in the mean over their cells; and how
+    /// many parts of recordings there are.
+    ///
+    /// # Errors
+    /// Values that cannot be read.
+    ///
+    /// # Memory
+    /// What the tower is given, once for each kind of absence.
+    pub fn louder(&self) -> Result<[usize; 2], HookError> {
+        let mut count = [0, 0];
+        let Some(canvas) = self.canvases.iter().find(|canvas| canvas.tower == Part::Audio) else {
+            return Ok(count);
+        };
+        for (kind, fill) in self.fills.iter().enumerate() {
+            let Fill::Given(given) = fill else { continue };
+            let Some((_, fill)) = given.iter().find(|(tower, _)| *tower == canvas.tower) else { continue };
+            let (own, fill) = (canvas.values.to_values()?, fill.to_values()?);
+            for unit in self.units.iter().filter(|unit| unit.absent == kind) {
+                let Held::Pixels(pieces) = &unit.held else { continue };
+                let (mut cells, mut above) = (0_usize, 0.0);
+                for cell in pieces.iter().flat_map(|piece| canvas.cells(piece)) {
+                    let (Some(own), Some(fill)) = (own.get(cell), fill.get(cell)) else { continue };
+                    cells += 1;
+                    above += f64::from(*fill) - f64::from(*own);
+                }
+                count[0] += usize::from(cells > 0 && above / cells as f64 > LOUDER);
+                count[1] += 1;
+            }
+        }
+        Ok(count)
     }
 
     /// The case with the units of a coalition alone: its inputs, and a plan that holds the edits of words.

@@ -102,7 +102,7 @@ impl<'a> Seen<'a> {
     /// What a unit is called, and where it lies.
     fn label(&self, name: String, patch: PatchLabel) -> TokenLabel {
         let modality = if self.map.sound(patch.image).is_some() { Modality::Audio } else { Modality::Image };
-        TokenLabel::new(name, modality).with_patch(patch)
+        TokenLabel { heard: self.map.heard(patch), ..TokenLabel::new(name, modality).with_patch(patch) }
     }
 
     /// A place as its own name.

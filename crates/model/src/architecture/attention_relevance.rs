@@ -24,7 +24,7 @@
 //! | `picture` | patch | none | what image positions have, each on its own patch; what patches have that words look at from outside; of a tower that ends in one vector (CLIP, SigLIP, ViT) what its patches have for it |
 //! | `tokens` | token | none | how relevant each position is to the one that the answer is read at |
 //! | `by modality` | concept | none | sums by kind: text, image, special markers; not of two towers, which share no sum |
-//! | `outside the patches` | | none | what of a picture's ends on a class token |
+//! | `outside the patches` | | none | what of a picture's ends on a class token; of a recording `outside the recording`, what ends on padding behind it |
 //! | `objective` | | objective | `f(x)` |
 //! | `cautions` | rank | text | nearly all on the first token or a marker, no weight that raises the objective, a saturated probability |
 //!
@@ -395,8 +395,9 @@ impl Relevant {
             let axes = vec![label::patch_axis(map, own.patches.clone())];
             tables.push(Labelled::numbers(own.name.clone(), Unit::None, axes, narrow(&own.values))?);
             let name = own.name.rsplit_once('/').map_or_else(String::new, |(_, at)| format!("/{at}"));
+            let place = if own.name.starts_with("recording") { "recording" } else { "patches" };
             let told =
-                |value: f64| Labelled::scalar(format!("outside the patches{name}"), Unit::None, value as f32);
+                |value: f64| Labelled::scalar(format!("outside the {place}{name}"), Unit::None, value as f32);
             outside.extend(own.outside.map(told));
         }
         if let Some(words) = &self.words {

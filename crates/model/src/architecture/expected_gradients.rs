@@ -33,7 +33,8 @@
 //!
 //! # Settings
 //! - `pictures`: files, or folders whose files are taken in the order of their names: each in the place of the sample's pictures, beside the sample's words.
-//! - `texts`: each in the place of the sample's words, beside its pictures.
+//! - `recordings`: as `pictures`, each in the place of the sample's recordings; take some that are as long.
+//! - `texts`: each in the place of the sample's words, beside its pictures and recordings.
 //! - The samples of a data set that a program hands over come behind those. There must be one sample in all.
 //! - `sites`: where values are exchanged; by default the pixels, or where words enter of a sample without pictures. A background sample must have a value of the
 //!   same shape there: pixels of the same size, as many tokens.
@@ -84,6 +85,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use mmlens_core::finding::{Caution, Labelled, TableError, Unit};
+use mmlens_core::sound::Sound;
 use mmlens_core::{
     Analysis, AnalysisError, Answer, AnyTensor, Baseline, Capability, Card, CaseAmong, Copies, Cost,
     HookError, Inputs, Leaf, Objective, On, Picture, Plan, Sample, Seed, Site, SubjectError, Words, caution,
@@ -120,6 +122,8 @@ pub const CARD: Card = Card {
 pub struct Settings {
     /// Files, or folders of them: each in the place of the sample's pictures.
     pub pictures: Vec<PathBuf>,
+    /// Files, or folders of them: each in the place of the sample's recordings.
+    pub recordings: Vec<PathBuf>,
     /// Each in the place of the sample's words.
     pub texts: Vec<String>,
     /// Where values are exchanged; `None` for the pixels, or where words enter of a sample without pictures.
@@ -132,7 +136,8 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { pictures: Vec::new(), texts: Vec::new(), sites: None, samples: 50, seed: Seed(0) }
+        let (pictures, recordings, texts) = (Vec::new(), Vec::new(), Vec::new());
+        Self { pictures, recordings, texts, sites: None, samples: 50, seed: Seed(0) }
     }
 }
 
@@ -146,21 +151,26 @@ pub struct ExpectedGradients {
 /// Samples that are compared with, each made when it is drawn.
 struct Background<'a> {
     own: &'a CaseAmong,
-    pictures: Vec<PathBuf>,
+    /// Each as what it is opened.
+    files: Vec<(Kind, PathBuf)>,
     texts: &'a [String],
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Picture,
+    Recording,
 }
 
 impl Background<'_> {
     fn len(&self) -> usize {
-        self.pictures.len()
-            + self.texts.len()
-            + self.own.among.as_ref().map_or(0, mmlens_core::ManyCases::len)
+        self.files.len() + self.texts.len() + self.own.among.as_ref().map_or(0, mmlens_core::ManyCases::len)
     }
 
     fn name(&self, at: usize) -> String {
-        let behind = at.checked_sub(self.pictures.len());
-        match (self.pictures.get(at), behind.and_then(|at| self.texts.get(at))) {
-            (Some(path), _) => format!("`{}`", path.display()),
+        let behind = at.checked_sub(self.files.len());
+        match (self.files.get(at), behind.and_then(|at| self.texts.get(at))) {
+            (Some((_, path)), _) => format!("`{}`", path.display()),
             (None, Some(text)) => format!("“{text}”"),
             (None, None) => format!("case {} of the data set", behind.unwrap_or(0) - self.texts.len()),
         }
@@ -168,14 +178,31 @@ impl Background<'_> {
 
     fn sample(&self, at: usize) -> Result<Sample, AnalysisError> {
         let own = &self.own.case.sample;
-        if let Some(path) = self.pictures.get(at) {
-            if own.pictures.is_empty() {
+        match self.files.get(at) {
+            Some((Kind::Picture, _)) if own.pictures.is_empty() => {
                 return Err(input(&CARD, "pictures that `pictures` can stand for", "the sample has none"));
             }
-            let other = Picture::open(path)?;
-            return Ok(Sample { pictures: vec![other; own.pictures.len()], ..own.clone() });
+            Some((Kind::Recording, _)) if own.recordings.is_empty() => {
+                return Err(input(
+                    &CARD,
+                    "recordings that `recordings` can stand for",
+                    "the sample has none",
+                ));
+            }
+            Some((Kind::Picture, path)) => {
+                let other = Picture::open(path)?;
+                return Ok(Sample { pictures: vec![other; own.pictures.len()], ..own.clone() });
+            }
+            Some((Kind::Recording, path)) => {
+                let unread = |error: mmlens_core::sound::SoundError| {
+                    input(&CARD, "a recording that can be read", error.to_string())
+                };
+                let other = Sound::open(path).map_err(unread)?;
+                return Ok(Sample { recordings: vec![other; own.recordings.len()], ..own.clone() });
+            }
+            None => {}
         }
-        let behind = at - self.pictures.len();
+        let behind = at - self.files.len();
         if let Some(text) = self.texts.get(behind) {
             let text = text.clone();
             let words = match &own.words {
@@ -218,9 +245,11 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SubjectError> {
 
 impl ExpectedGradients {
     fn background<'a>(&'a self, own: &'a CaseAmong) -> Result<Background<'a>, AnalysisError> {
+        let pictures = files(&self.settings.pictures)?.into_iter().map(|path| (Kind::Picture, path));
+        let recordings = files(&self.settings.recordings)?.into_iter().map(|path| (Kind::Recording, path));
         let found =
-            Background { own, pictures: files(&self.settings.pictures)?, texts: &self.settings.texts };
-        let none = "none was given: `pictures` or `texts` name some, or a program hands over a data set";
+            Background { own, files: pictures.chain(recordings).collect(), texts: &self.settings.texts };
+        let none = "none was given: `pictures`, `recordings` or `texts` name some, or a program hands over a data set";
         if found.len() == 0 { Err(input(&CARD, "other samples to compare with", none)) } else { Ok(found) }
     }
 

@@ -203,8 +203,8 @@ impl Cells {
         let unnamed = || self.places.get(cell).map_or_else(String::new, |(_, at)| format!("position {at}"));
         match &self.axis.labels {
             Labels::Patches(all) => all.get(cell).map_or_else(unnamed, ToString::to_string),
-            Labels::Tokens(all) => match all.get(cell).map(|token| (token.patch, &token.text)) {
-                Some((Some(patch), _)) => patch.to_string(),
+            Labels::Tokens(all) => match all.get(cell).map(|token| (token.place(), &token.text)) {
+                Some((Some(place), _)) => place,
                 Some((None, text)) => format!("`{text}`"),
                 None => unnamed(),
             },

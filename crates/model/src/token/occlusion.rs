@@ -228,12 +228,15 @@ impl Analysis for Occlusion {
         let tables = spoken.with_each(measured.iter().map(tables))?;
         let whole = measured.first().ok_or(HookError::NoObjective)?;
         let all = drops(whole);
-        let (pictures, words) = all.split_at(parts.of_pictures().min(all.len()));
-        let rounding =
-            |drops: &[f32], what| caution::rounding(drops, (objective.unit(), whole.unedited), what);
-        let cautions =
-            rounding(pictures, "drops of the picture").into_iter().chain(rounding(words, "drops of words"));
+        let rounding = |(kind, own): (&str, Vec<usize>)| {
+            let own: Vec<f32> = own.iter().filter_map(|part| all.get(*part).copied()).collect();
+            let what =
+                if kind == "words" { "drops of words".to_owned() } else { format!("drops of the {kind}") };
+            caution::rounding(&own, (objective.unit(), whole.unedited), &what)
+        };
+        let cautions: Vec<_> = parts.by_kind().into_iter().filter_map(rounding).collect();
         let answer = Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline());
+        let answer = answer.cautioned(caution::louder(hiding.louder()?, &hiding.baseline()));
         Ok(answer.cautioned(cautions))
     }
 }

@@ -159,7 +159,11 @@ function spot(axis, i) {
       for (const grid of run.grids) {
         const tile = (grid.tile ? `tile ${grid.tile}, ` : "") + (grid.frame ? `frame ${grid.frame}, ` : "");
         for (const [at, row, column] of grid.cells) {
-          axis.spots.set(at, { long: `${run.name}, ${tile}row ${row}, column ${column}`, short: `${row},${column}` });
+          // A part of a recording is called by its time.
+          const heard = axis.kinds[at] === "a" && axis.labels ? axis.labels[at] : null;
+          axis.spots.set(at, heard === null
+            ? { long: `${run.name}, ${tile}row ${row}, column ${column}`, short: `${row},${column}` }
+            : { long: heard, short: heard.replace(/^recording \d+, /, "") });
         }
       }
     }
@@ -178,7 +182,7 @@ function position(axis, i) {
   return axis.labels ? `${axis.role} ${i}: ${plain(axis, i)}` : `${axis.role} ${i}`;
 }
 
-// Positions of an axis with long runs of picture tokens folded into one place each.
+// Positions of an axis with long runs of tokens of a picture or recording folded into one place each.
 const LONG = 8;
 const long = (axis) => axis.runs.filter((run) => run.to - run.from > LONG);
 function folded(axis, unfolded) {
@@ -195,12 +199,14 @@ function folded(axis, unfolded) {
 function foldButton(axes, change) {
   const count = Math.max(...axes.map((axis) => long(axis).reduce((sum, run) => sum + run.to - run.from, 0)));
   if (!count) return null;
-  const show = `Show all ${count} picture positions`;
+  const kinds = new Set(axes.flatMap((axis) => long(axis).map((run) => (axis.kinds[run.from] === "a" ? "recording" : "picture"))));
+  const what = ["picture", "recording"].filter((kind) => kinds.has(kind)).join(" and ");
+  const show = `Show all ${count} ${what} positions`;
   const button = el("button", { type: "button", "aria-pressed": "false" }, show);
   button.addEventListener("click", () => {
     const on = button.getAttribute("aria-pressed") !== "true";
     button.setAttribute("aria-pressed", String(on));
-    button.textContent = on ? "Fold picture positions" : show;
+    button.textContent = on ? `Fold ${what} positions` : show;
     change(on);
   });
   return button;

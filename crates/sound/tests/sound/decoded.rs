@@ -1,6 +1,6 @@
 //! Every format against libsndfile.
 
-use mmlens_sound::{Origin, Sound};
+use mmlens_sound::{Origin, Sound, Unheard, wav};
 
 use crate::oracle::{FILES, Oracle, bytes, difference, path};
 
@@ -115,4 +115,46 @@ fn a_wav_without_its_length_ends_where_the_file_does() {
     file[data + 4..data + 8].fill(0xff);
     let read = Sound::from_bytes("a", &file).unwrap();
     assert_eq!(read.samples(), Sound::open(path("pcm_16.wav")).unwrap().samples());
+}
+
+/// 16 bits of two channels, each sample made of its number.
+fn stereo(sample: impl Fn(usize) -> [i16; 2]) -> Vec<u8> {
+    let mut file = wav(&(0..800).flat_map(sample).collect::<Vec<_>>(), 8000);
+    // Two channels, and so as many bytes a second and a frame.
+    file[22] = 2;
+    file[28..32].copy_from_slice(&32_000_u32.to_le_bytes());
+    file[32] = 4;
+    file
+}
+
+/// What next to nothing is heard of says why; what is merely quiet, has a level, or has channels of its own does not.
+#[test]
+fn what_is_not_heard_says_why() {
+    let of = |samples: Vec<f32>| Sound::new("a", samples, 8000).unwrap().unheard();
+    let tone =
+        |level: f32, by: f32| (0..800).map(|at| level + by * (at as f32 * 0.3).sin()).collect::<Vec<_>>();
+    assert_eq!(of(vec![0.0; 9]), Some(Unheard::Level { mean: 0.0, deviation: 0.0 }));
+    assert!(of(vec![0.0; 9]).unwrap().to_string().starts_with("is silent"));
+    assert!(
+        of(vec![0.25; 9]).unwrap().to_string().starts_with("is one level throughout: samples are 2.50e-1")
+    );
+    assert!(of(tone(0.25, 1e-4)).is_some() && of(tone(0.0, 1e-4)).is_some());
+    assert_eq!([of(tone(0.25, 2e-4)), of(tone(0.0, 2e-4)), of(tone(0.0, 0.5))], [None; 3]);
+
+    let level = |at: usize| (8000.0 * (at as f64 * 0.3).sin()) as i16;
+    let read = |file: Vec<u8>| Sound::from_bytes("a", &file).unwrap();
+    let opposed = read(stereo(|at| [level(at), -level(at)]));
+    assert_eq!(opposed.unheard(), Some(Unheard::Cancels { left: 0.0 }));
+    // A twentieth of the level is left, a four hundredth of the power; and a tenth, of which more than a hundredth is left.
+    let nearly = |left: i16| read(stereo(move |at| [level(at), level(at) / left * 2 - level(at)])).unheard();
+    let Some(Unheard::Cancels { left }) = nearly(20) else { panic!("{:?}", nearly(20)) };
+    assert!((left * 400.0 - 1.0).abs() < 0.15, "{left}");
+    assert_eq!(nearly(8), None);
+    assert!(opposed.between(0.0, 0.05).unwrap().unheard().is_some());
+    let other = |at: usize| (8000.0 * (at as f64 * 0.7).cos()) as i16;
+    let apart = read(stereo(|at| [level(at), other(at)]));
+    assert_eq!([&apart, &apart.between(0.01, 0.05).unwrap()].map(Sound::unheard), [None; 2]);
+    // One channel alone is half of the level; both silent are silence.
+    assert_eq!(read(stereo(|at| [level(at), 0])).unheard(), None);
+    assert_eq!(read(stereo(|_| [0, 0])).unheard(), Some(Unheard::Level { mean: 0.0, deviation: 0.0 }));
 }
