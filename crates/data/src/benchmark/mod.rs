@@ -29,5 +29,5 @@ pub use regions::Outline;
 pub use run::{Bench, BenchError, By, ItemCases, Row, Scored, Settings};
 pub use score::{
     ALL, Answer, Chair, Choice, DRAWS, Figure, Fits, Mme, Pairwise, Part, ScoreError, Scorer, ScorerName,
-    Tally, Verdict, Vqa, YesNo, tokens,
+    Tally, Verdict, Vqa, Winoground, YesNo, tokens,
 };

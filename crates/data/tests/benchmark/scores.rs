@@ -5,8 +5,8 @@ use std::path::Path;
 
 use mmlens_core::Seed;
 use mmlens_data::benchmark::{
-    Answer, Chair, Choice, Fits, Item, Marked, Mme, Pairwise, Part, Scorer, ScorerName, Tally, Vqa, YesNo,
-    tokens,
+    Answer, Chair, Choice, Fits, Item, Marked, Mme, Pairwise, Part, Scorer, ScorerName, Tally, Vqa,
+    Winoground, YesNo, tokens,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -208,6 +208,61 @@ fn the_better_of_two() {
     );
 }
 
+/// Scores of both captions with both pictures, whichever way they go.
+#[test]
+fn captions_and_pictures_go_both_ways() {
+    let of = |id, captions: [&str; 2], fits: [f32; 2]| {
+        let [caption, foil] = captions.map(|text| vec![text.to_owned()]);
+        let item = Item { captions: caption, foils: foil, ..item(id, None) };
+        let [caption, foil] = fits;
+        let answer = Answer { fits: vec![Fits { caption, foil, tokens: None }], ..Answer::default() };
+        (item, answer)
+    };
+    // s(c0, i0), s(c1, i0), s(c1, i1), s(c0, i1): what is right of it.
+    for (scores, right) in [
+        ([0.9, 0.1, 0.9, 0.1], [1.0, 1.0, 1.0]),
+        // The first caption fits both pictures better: the first picture alone tells rightly.
+        ([0.9, 0.5, 0.4, 0.8], [0.0, 0.0, 0.0]),
+        // One picture is fitted better by all: captions cannot tell, pictures can.
+        ([0.9, 0.8, 0.4, 0.3], [1.0, 0.0, 0.0]),
+        ([0.9, 0.8, 0.85, 0.86], [0.0, 1.0, 0.0]),
+        // Equal ones are wrong.
+        ([0.5, 0.5, 0.5, 0.5], [0.0, 0.0, 0.0]),
+    ] {
+        let mut tally = Tally::default();
+        let [s00, s10, s11, s01] = scores;
+        for (own, answer) in [of(1, ["a", "b"], [s00, s10]), of(2, ["b", "a"], [s11, s01])] {
+            let own = Item { group: "pair".to_owned(), ..own };
+            tally.add(&own, &Winoground.judge(&own, &answer).unwrap());
+        }
+        let values = |tally: &Tally| -> Vec<Option<f64>> {
+            tally.scores(&Winoground, Seed(1))[0].figures.iter().map(|figure| figure.value).collect()
+        };
+        let wanted: Vec<Option<f64>> = right.into_iter().chain([0.0]).map(Some).collect();
+        assert_eq!(values(&tally), wanted, "{scores:?}");
+        // A third item, or captions of other items, are no such two.
+        let (own, answer) = of(3, ["b", "c"], [1.0, 0.0]);
+        for (group, unpaired) in [("pair", 1.0), ("other", 1.0 / 3.0)] {
+            let mut more = Tally::default();
+            for (own, answer) in [of(1, ["a", "b"], [s00, s10]), of(2, ["b", "a"], [s11, s01])] {
+                let own = Item { group: "pair".to_owned(), ..own };
+                more.add(&own, &Winoground.judge(&own, &answer).unwrap());
+            }
+            let own = Item { group: group.to_owned(), ..own.clone() };
+            more.add(&own, &Winoground.judge(&own, &answer).unwrap());
+            let found = values(&more);
+            assert!((found[3].unwrap() - unpaired).abs() < 1e-12, "{found:?}");
+            assert_eq!(found[0].is_none(), group == "pair");
+        }
+    }
+    let (two, answer) = of(1, ["a", "b"], [1.0, 0.0]);
+    let two = Item { captions: vec!["a".to_owned(); 2], ..two };
+    assert_eq!(
+        Winoground.judge(&two, &answer).unwrap_err().to_string(),
+        "scorer `winoground`, item `1`: 2 captions and 1 foils; expected one caption and one foil"
+    );
+}
+
 #[test]
 fn the_letter_of_an_answer() {
     let choices =
@@ -245,7 +300,7 @@ fn what_is_no_yes_or_no_is_not_scored() {
             .parse::<ScorerName>()
             .unwrap_err()
             .to_string()
-            .ends_with("there are pope, mme, vqa, chair, pairwise, choice, none")
+            .ends_with("there are pope, mme, vqa, chair, pairwise, winoground, choice, none")
     );
     assert!(Vqa.judge(&item(5, None), &Answer::text("yes")).is_err());
     // Without any yes there is no precision.

@@ -446,9 +446,9 @@ pub(crate) fn with_vector(classes: &[String]) -> impl Iterator<Item = &str> {
     classes.iter().skip(classes.len() - vectors(classes.len()).min(classes.len())).map(String::as_str)
 }
 
-/// Features by their numbers.
+/// Features by their numbers: what stands before them is the name of the axis.
 pub(crate) fn feature_axis(features: impl IntoIterator<Item = usize>) -> Axis {
-    Axis::names(Role::Feature, features.into_iter().map(|at| format!("feature {at}")))
+    Axis::names(Role::Feature, features.into_iter().map(|at| at.to_string()))
 }
 
 fn tables_of(

@@ -15,6 +15,7 @@ mod hallucination;
 mod inference;
 mod influence;
 mod layers;
+mod maps;
 mod matrix;
 mod neurons;
 mod outside;

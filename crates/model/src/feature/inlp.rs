@@ -209,7 +209,7 @@ impl Fit for Inlp {
             let before = found_directions.len();
             let all: Vec<Vec<f64>> = found_directions.iter().cloned().chain(model.weights).collect();
             found_directions = orthonormal(&all)?;
-            if found_directions.len() == before || found_directions.len() == from.width() {
+            if found_directions.len() == before {
                 break;
             }
         }
@@ -320,8 +320,14 @@ impl Task {
 }
 
 /// Rows less their projection on orthonormal directions.
+///
+/// Of directions that span the space nothing is left, not even rounding.
 fn less(rows: &Matrix, directions: &[Vec<f64>]) -> Matrix {
     let mut left = rows.clone();
+    if directions.len() >= left.width() {
+        left.rows_mut().for_each(|row| row.fill(0.0));
+        return left;
+    }
     for row in left.rows_mut() {
         for direction in directions {
             let along = dot(row, direction);

@@ -41,7 +41,8 @@
 //!
 //! # Agreement
 //! NumPy on transformers' `llava-a`, hooks in its layers: largest difference of the change 3e-6 of 0.4, of `along` 1e-6. Identities tested: with `weight` = 0 nothing changes, and the share that is taken off goes with its square; the standing edit gives the same answer; no token points along the phrase once
-//! it is taken off.
+//! it is taken off. A word planted in the connector of `shapes-llava`, where one colour shows alone (five seeds, three strengths): `along` tells its patches from others (AUROC above 0.9), and once it is taken off the answer is nearer to
+//! that of the model without the plant than with directions drawn by chance taken off.
 //!
 //! # Reference
 //! Jiang, Kachinthaya, Petryk, Gandelsman: Interpreting and Editing Vision-Language Representations to Mitigate Hallucinations. ICLR 2025. <https://arxiv.org/abs/2410.02762>. There the phrase's vector is also read from a layer of the

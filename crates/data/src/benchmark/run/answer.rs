@@ -7,7 +7,7 @@ use mmlens_core::{
 use mmlens_engine::aim::Compared;
 
 use super::{BenchError, By, Settings};
-use crate::benchmark::{Answer, Fits, Item, ScorerName};
+use crate::benchmark::{Answer, Fits, Item};
 
 /// The most tokens of a question: a pass takes time with their square. A model with fewer positions refuses earlier.
 const MOST_TOKENS: usize = 1 << 13;
@@ -47,7 +47,7 @@ pub(super) fn answered(
 ) -> Result<Answered, BenchError> {
     let wrong = |source| BenchError::Item { item: item.id.clone(), source };
     let whole = |answer| Answered { answer, cut: false };
-    if settings.scorer == ScorerName::Pairwise {
+    if settings.scorer.of_pairs() {
         let fits = fits(subject, item, pictures, settings).map_err(wrong)?;
         return Ok(whole(Answer { fits, ..Answer::default() }));
     }

@@ -14,7 +14,7 @@ use super::answer::asked;
 use super::journal::Line;
 use super::score::target;
 use super::{Bench, BenchError, Scored};
-use crate::benchmark::{Item, Items, ScorerName};
+use crate::benchmark::{Figure, Item, Items, Part, ScorerName};
 
 /// What lmms-eval calls a figure.
 fn metric(scorer: ScorerName, figure: &str) -> String {
@@ -28,6 +28,19 @@ fn metric(scorer: ScorerName, figure: &str) -> String {
         _ => return format!("{scorer}_{}", figure.replace(' ', "_").replace('+', "_plus").to_lowercase()),
     };
     own.to_owned()
+}
+
+/// The figures of a run under lmms-eval's names: those of all items, and of MME, which is not summed up there, the scores of its two sets
+/// of tasks.
+fn named(scorer: ScorerName, parts: &[Part]) -> Vec<(String, &Figure)> {
+    let all = parts.iter().take(1).flat_map(|part| &part.figures);
+    let mut named: Vec<_> = all.map(|figure| (metric(scorer, &figure.name), figure)).collect();
+    for (set, called) in [("perception", "mme_perception_score"), ("cognition", "mme_cognition_score")] {
+        let own = parts.iter().find(|part| scorer == ScorerName::Mme && part.task == set);
+        let score = own.and_then(|part| part.figures.iter().find(|figure| figure.name == "score"));
+        named.extend(score.map(|score| (called.to_owned(), score)));
+    }
+    named
 }
 
 /// A name as lmms-eval makes it fit for files.
@@ -82,13 +95,8 @@ pub(super) fn write_all(
 
     let mut results = Map::from_iter([("alias".to_owned(), json!(task))]);
     let mut higher = Map::new();
-    let figures = scored
-        .model()
-        .and_then(|row| row.parts.first())
-        .map(|part| part.figures.as_slice())
-        .unwrap_or_default();
-    for figure in figures {
-        let name = metric(scorer, &figure.name);
+    let parts = scored.model().map(|row| row.parts.as_slice()).unwrap_or_default();
+    for (name, figure) in named(scorer, parts) {
         results.insert(format!("{name},none"), json!(figure.value));
         results.insert(
             format!("{name}_stderr,none"),
@@ -98,7 +106,13 @@ pub(super) fn write_all(
             name.clone(),
             json!(!matches!(
                 name.as_str(),
-                "chair_s" | "chair_i" | "pope_yes_ratio" | "mme_neither" | "choice_no_choice" | "chair_words"
+                "chair_s"
+                    | "chair_i"
+                    | "pope_yes_ratio"
+                    | "mme_neither"
+                    | "winoground_unpaired"
+                    | "choice_no_choice"
+                    | "chair_words"
             )),
         );
     }
@@ -154,4 +168,34 @@ fn sample(
         fields.insert(scorer.to_string(), own);
     }
     sample
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::benchmark::{Answer, Mme, Scorer, Tally};
+
+    #[test]
+    fn mme_has_a_score_of_each_set() {
+        let mut tally = Tally::default();
+        for (task, said) in
+            [("existence", ["yes", "yes"]), ("color", ["yes", "no"]), ("code_reasoning", ["no", "no"])]
+        {
+            for (said, truth) in said.into_iter().zip(["yes", "no"]) {
+                let (group, task) = ("a.png".to_owned(), Some(task.to_owned()));
+                let item = Item { group, task, label: Some(truth.to_owned()), ..Item::default() };
+                tally.add(&item, &Mme.judge(&item, &Answer::text(said)).unwrap());
+            }
+        }
+        let parts = tally.scores(&Mme, mmlens_core::Seed(1));
+        let of = |name: &str| {
+            let all = named(ScorerName::Mme, &parts);
+            all.into_iter().find(|(own, _)| own == name).and_then(|(_, figure)| figure.value)
+        };
+        // Half of one task, all of another; half of the third.
+        assert_eq!(of("mme_perception_score"), Some(50.0 + 200.0));
+        assert_eq!(of("mme_cognition_score"), Some(50.0));
+        assert_eq!(of("mme_score"), Some(300.0));
+        assert!(named(ScorerName::Pope, &parts).iter().all(|(name, _)| !name.starts_with("mme")));
+    }
 }

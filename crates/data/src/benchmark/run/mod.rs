@@ -21,7 +21,8 @@ use mmlens_store::{Recording, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Chair, Choice, Items, Mme, Pairwise, ReadError, ScoreError, Scorer, ScorerName, Source, Vqa, YesNo,
+    Chair, Choice, Items, Mme, Pairwise, ReadError, ScoreError, Scorer, ScorerName, Source, Vqa, Winoground,
+    YesNo,
 };
 use answer::{answered, blank, sample};
 use journal::{Head, Line, Written};
@@ -238,6 +239,7 @@ impl Bench<'_> {
             ScorerName::Mme => Box::new(Mme),
             ScorerName::Vqa => Box::new(Vqa),
             ScorerName::Pairwise => Box::new(Pairwise),
+            ScorerName::Winoground => Box::new(Winoground),
             ScorerName::Choice => Box::new(Choice),
             ScorerName::Chair => {
                 let expected = "a list of synonyms: a file with a class on each line";

@@ -97,7 +97,7 @@ const SHORTER: &str = "shorter text";
 
 /// The answer that is right most often; of several the first in the order of their letters.
 fn majority(items: &dyn Items, scorer: ScorerName, count: usize) -> Result<Option<String>, BenchError> {
-    if matches!(scorer, ScorerName::Chair | ScorerName::Pairwise) {
+    if scorer == ScorerName::Chair || scorer.of_pairs() {
         return Ok(None);
     }
     let mut right: BTreeMap<String, usize> = BTreeMap::new();
@@ -152,7 +152,7 @@ impl Scored {
         if let Some(answer) = majority(items, name, lines.len())? {
             trivial.push(Trivial::new(MAJORITY, Some(answer)));
         }
-        if name == ScorerName::Pairwise {
+        if name.of_pairs() {
             trivial.push(Trivial::new(SHORTER, None));
         }
         if name == ScorerName::Chair && lines.len() > 1 {

@@ -33,7 +33,9 @@ impl Survey {
             let item = items.item(index)?;
             if let Some(scorer) = scorer {
                 let answer = match scorer.name() {
-                    name if name == ScorerName::Pairwise.name() => Pairwise::shorter(&item),
+                    name if name.parse::<ScorerName>().is_ok_and(ScorerName::of_pairs) => {
+                        Pairwise::shorter(&item)
+                    }
                     _ => Answer::default(),
                 };
                 scorer.judge(&item, &answer)?;

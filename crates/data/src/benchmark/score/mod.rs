@@ -13,6 +13,7 @@ mod pairwise;
 mod plural;
 mod pope;
 mod vqa;
+mod winoground;
 mod words;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use mme::Mme;
 pub use pairwise::Pairwise;
 pub use pope::YesNo;
 pub use vqa::Vqa;
+pub use winoground::Winoground;
 pub use words::tokens;
 
 /// What was answered to an item.
@@ -177,6 +179,8 @@ pub enum ScorerName {
     Chair,
     /// Whether the caption fits better than its foil.
     Pairwise,
+    /// Whether two captions go with two pictures the right way round.
+    Winoground,
     /// A letter or a text that is the right one.
     Choice,
     /// None: answers are written down alone.
@@ -184,12 +188,13 @@ pub enum ScorerName {
 }
 
 impl ScorerName {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::Pope, "pope"),
         (Self::Mme, "mme"),
         (Self::Vqa, "vqa"),
         (Self::Chair, "chair"),
         (Self::Pairwise, "pairwise"),
+        (Self::Winoground, "winoground"),
         (Self::Choice, "choice"),
         (Self::None, "none"),
     ];
@@ -210,6 +215,12 @@ impl ScorerName {
             Reader::Tsv | Reader::Jsonl | Reader::Csv | Reader::Parquet => Self::Choice,
             Reader::Llava | Reader::LlavaQuestions => Self::None,
         }
+    }
+
+    /// Whether it is told how well a caption and its foil fit, and no answer.
+    #[must_use]
+    pub const fn of_pairs(self) -> bool {
+        matches!(self, Self::Pairwise | Self::Winoground)
     }
 
     /// What it is called.
