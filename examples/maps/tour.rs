@@ -92,6 +92,6 @@ impl Asked {
         let scene = self.scene.render();
         let over = maps.iter().map(|map| strip::over(&scene, &map.table));
         let panels: Vec<_> = std::iter::once(Ok(scene.clone())).chain(over).collect::<Result<_>>()?;
-        strip::png(&panels, 5, 2)
+        strip::png(&panels, 3, 2)
     }
 }

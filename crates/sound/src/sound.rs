@@ -73,12 +73,12 @@ impl Unheard {
 impl fmt::Display for Unheard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Level { mean, deviation } => {
-                let what = if mean.abs() > SILENT { "is one level throughout" } else { "is silent" };
-                write!(
-                    f,
-                    "{what}: samples are {mean:.2e} in the mean and {deviation:.1e} around it, of full scale"
-                )
+            Self::Level { mean, deviation } if mean.abs() > SILENT => write!(
+                f,
+                "is one level throughout: {mean:.3} of full scale, with a root mean square of {deviation:.5} around it"
+            ),
+            Self::Level { deviation, .. } => {
+                write!(f, "is silent: its root mean square is {deviation:.5} of full scale")
             }
             Self::Cancels { left } => write!(
                 f,

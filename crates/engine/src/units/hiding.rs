@@ -128,6 +128,17 @@ impl<'a> Hiding<'a> {
         told.join("; ")
     }
 
+    /// What is heard in the places of absent parts of recordings, in words.
+    pub fn heard_instead(&self) -> String {
+        let own = self.fills.iter().zip(self.units.absents()).filter_map(|(fill, absent)| match fill {
+            Fill::Given(given) if given.iter().any(|(tower, _)| *tower == Part::Audio) => {
+                Some(absent.describe(Part::Audio))
+            }
+            _ => None,
+        });
+        own.collect::<Vec<_>>().join("; ")
+    }
+
     /// Of how many parts of recordings what is heard in their place is louder than they are, by 10 dB in the mean over their cells; and how
     /// many parts of recordings there are.
     ///

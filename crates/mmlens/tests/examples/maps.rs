@@ -21,5 +21,5 @@ fn maps_lie_on_the_object() {
         all.push(map);
     }
     let drawn = image::load_from_memory(&asked.drawn(&all).unwrap()).unwrap();
-    assert_eq!((drawn.width(), drawn.height()), (5 * 128, 128));
+    assert_eq!((drawn.width(), drawn.height()), (3 * 128, 256));
 }

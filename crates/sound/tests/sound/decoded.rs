@@ -136,7 +136,7 @@ fn what_is_not_heard_says_why() {
     assert_eq!(of(vec![0.0; 9]), Some(Unheard::Level { mean: 0.0, deviation: 0.0 }));
     assert!(of(vec![0.0; 9]).unwrap().to_string().starts_with("is silent"));
     assert!(
-        of(vec![0.25; 9]).unwrap().to_string().starts_with("is one level throughout: samples are 2.50e-1")
+        of(vec![0.25; 9]).unwrap().to_string().starts_with("is one level throughout: 0.250 of full scale")
     );
     assert!(of(tone(0.25, 1e-4)).is_some() && of(tone(0.0, 1e-4)).is_some());
     assert_eq!([of(tone(0.25, 2e-4)), of(tone(0.0, 2e-4)), of(tone(0.0, 0.5))], [None; 3]);

@@ -8,7 +8,7 @@
 //! image: f(c0, i0) > f(c0, i1) and f(c1, i1) > f(c1, i0)
 //! ```
 //!
-//! Guessing is right in a quarter of them, and in a sixth for `group`; whoever sees no picture has 0 (equal ones are wrong). `unpaired` is the share of items in groups that are no such
+//! Guessing is right in a quarter of them, and in a sixth for `group`; whoever looks at the texts alone has 0 (equal ones are wrong). `unpaired` is the share of items in groups that are no such
 //! two, which count for nothing else: a group that was cut off by a limit, captions that are not exchanged.
 
 use mmlens_files::sha256;
