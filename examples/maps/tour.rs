@@ -27,7 +27,7 @@ pub(crate) fn methods() -> Vec<(&'static str, Value)> {
 }
 
 /// A scene of three objects, and a question about the colour of one.
-pub(crate) struct Asked {
+pub(crate) struct Tour {
     scene: Scene,
     pub(crate) question: String,
     pub(crate) answer: String,
@@ -45,7 +45,7 @@ pub(crate) struct Map {
 }
 
 /// The first such scene of the test split.
-pub(crate) fn first() -> Result<Asked> {
+pub(crate) fn first() -> Result<Tour> {
     let world = World::new(5);
     for id in 0..1000 {
         let scene = world.scene(Split::Test, id);
@@ -53,12 +53,12 @@ pub(crate) fn first() -> Result<Asked> {
         let Some(question) = question else { continue };
         let object = question.evidence.first().and_then(|at| scene.objects.get(*at)).context("an object")?;
         let bbox = object.bbox.map(|edge| edge as f32);
-        return Ok(Asked { bbox, question: question.text, answer: question.answer, scene });
+        return Ok(Tour { bbox, question: question.text, answer: question.answer, scene });
     }
     bail!("no scene has three objects")
 }
 
-impl Asked {
+impl Tour {
     /// The share of the picture that the box covers: what a map that is the same everywhere has there.
     pub(crate) fn even(&self) -> f64 {
         let [left, top, right, bottom] = self.bbox.map(f64::from);
