@@ -2,14 +2,17 @@
 
 #[path = "../strip.rs"]
 mod strip;
+#[path = "../three.rs"]
+mod three;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use mmlens::METHODS;
 use mmlens::core::Given;
-use mmlens::data::shapes::{Kind, Scene, Split, World};
+use mmlens::data::shapes::Scene;
+use mmlens::evaluation::{self, Side, Sign};
 use mmlens::finding::Labelled;
 use mmlens::prelude::*;
-use mmlens::report::{self, on_picture};
+use mmlens::report;
 use serde_json::{Value, json};
 
 /// The methods, with less than their default where that takes a minute.
@@ -32,7 +35,7 @@ pub(crate) struct Tour {
     pub(crate) question: String,
     pub(crate) answer: String,
     /// Of the object asked about: left, top, right, bottom.
-    bbox: [f32; 4],
+    bbox: [u32; 4],
 }
 
 /// What a method finds.
@@ -46,24 +49,22 @@ pub(crate) struct Map {
 
 /// The first such scene of the test split.
 pub(crate) fn first() -> Result<Tour> {
-    let world = World::new(5);
-    for id in 0..1000 {
-        let scene = world.scene(Split::Test, id);
-        let question = scene.ask(Kind::Colour, &mut scene.rng(0)).filter(|_| scene.objects.len() == 3);
-        let Some(question) = question else { continue };
-        let object = question.evidence.first().and_then(|at| scene.objects.get(*at)).context("an object")?;
-        let bbox = object.bbox.map(|edge| edge as f32);
-        return Ok(Tour { bbox, question: question.text, answer: question.answer, scene });
-    }
-    bail!("no scene has three objects")
+    let (scene, question, object) = three::first()?;
+    let bbox = scene.objects.get(object).context("an object")?.bbox;
+    Ok(Tour { bbox, question: question.text, answer: question.answer, scene })
 }
 
 impl Tour {
     /// The share of the picture that the box covers: what a map that is the same everywhere has there.
     pub(crate) fn even(&self) -> f64 {
         let [left, top, right, bottom] = self.bbox.map(f64::from);
+        let [width, height] = self.size();
+        (right - left) * (bottom - top) / (width * height) as f64
+    }
+
+    fn size(&self) -> [usize; 2] {
         let (width, height) = self.scene.render().dimensions();
-        (right - left) * (bottom - top) / f64::from(width * height)
+        [width as usize, height as usize]
     }
 
     /// What a method finds of the answer that the subject gives.
@@ -71,20 +72,16 @@ impl Tour {
         let row = METHODS.iter().find(|row| row.card.short == method).context(method)?;
         let sample = Sample::ask(Picture::new("scene", self.scene.render()), self.question.clone());
         let finding = row.make(settings)?.run_given(&On::new(subject), &Given::new(Case::new(sample))?)?;
-        let drawn = report::drawn(&finding).context("a map over the picture")?;
-        let table = drawn.tables.into_iter().next().context("a table")?;
-        let places = on_picture([table.clone()], (0, 0), self.scene.render().dimensions())?.places;
-        let [left, top, right, bottom] = self.bbox;
-        // Of each place the part that lies in the box.
-        let within = |[x0, y0, x1, y1]: [f32; 4]| {
-            let (width, height) = (x1.min(right) - x0.max(left), y1.min(bottom) - y0.max(top)); // no NaN: edges
-            f64::from(width.max(0.0) * height.max(0.0) / ((x1 - x0) * (y1 - y0))) // no NaN: as above
-        };
-        let magnitude = |value: f32| f64::from(value.abs());
-        let all: f64 = places.iter().map(|(_, value)| magnitude(*value)).sum();
-        let inside: f64 = places.iter().map(|(place, value)| within(*place) * magnitude(*value)).sum();
+        let table = report::drawn(&finding).and_then(|drawn| drawn.tables.into_iter().next());
+        let table = table.context("a map over the picture")?;
+        let [width, height] = self.size();
+        let mass = evaluation::Map::of(&finding, Side::Pictures, None)?.signed(Sign::Absolute);
+        let pixels = mass.painted(0, [width, height]);
+        let [left, top, right, bottom] = self.bbox.map(|edge| edge as usize);
+        let lies = |at: usize| (left..right).contains(&(at % width)) && (top..bottom).contains(&(at / width));
+        let inside: f64 = pixels.iter().enumerate().filter(|(at, _)| lies(*at)).map(|(_, value)| value).sum();
         let cautions = finding.cautions().into_iter().map(|caution| caution.text).collect();
-        Ok(Map { method, inside: inside / all, table, cautions })
+        Ok(Map { method, inside: inside / pixels.iter().sum::<f64>(), table, cautions })
     }
 
     /// The scene and the maps over it, as a PNG file.

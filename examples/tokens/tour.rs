@@ -2,9 +2,11 @@
 
 #[path = "../strip.rs"]
 mod strip;
+#[path = "../three.rs"]
+mod three;
 
 use anyhow::{Context, Result};
-use mmlens::data::shapes::{Kind, Scene, Split, World};
+use mmlens::data::shapes::{Scene, Split, World};
 use mmlens::engine::End;
 use mmlens::finding::{Finding, Labelled};
 use mmlens::model::latent_lens::{self, LatentLens};
@@ -33,20 +35,11 @@ pub(crate) fn layers(table: &Labelled) -> Result<Vec<Labelled>> {
 
 /// The first scene of the test split with three objects of which one can be asked about.
 pub(crate) fn first() -> Result<Tour> {
-    let world = World::new(5);
-    for id in 0..1000 {
-        let scene = world.scene(Split::Test, id);
-        let Some(question) = scene.ask(Kind::Colour, &mut scene.rng(0)).filter(|_| scene.objects.len() == 3)
-        else {
-            continue;
-        };
-        let object = question.evidence.first().and_then(|at| scene.objects.get(*at)).context("an object")?;
-        let bbox = object.bbox.map(|edge| edge as f32);
-        let picture = Picture::new("scene", scene.render());
-        let case = Case::new(Sample::ask(picture, question.text.clone()));
-        return Ok(Tour { bbox, case, question: question.text, answer: question.answer, scene });
-    }
-    anyhow::bail!("no scene has three objects")
+    let (scene, question, object) = three::first()?;
+    let bbox = scene.objects.get(object).context("an object")?.bbox.map(|edge| edge as f32);
+    let picture = Picture::new("scene", scene.render());
+    let case = Case::new(Sample::ask(picture, question.text.clone()));
+    Ok(Tour { bbox, case, question: question.text, answer: question.answer, scene })
 }
 
 impl Tour {

@@ -1,9 +1,12 @@
 //! A scene of three objects, a question about one of them, and what the model says without each.
 
+#[path = "../three.rs"]
+mod three;
+
 use anyhow::{Context, Result, bail};
 use mmlens::METHODS;
 use mmlens::core::{Picture, Sample, Subject};
-use mmlens::data::shapes::{Kind, Scene, Split, World};
+use mmlens::data::shapes::Scene;
 use mmlens::whatif::{Difference, Reply, Request, Settings, Top, WhatIf, parse};
 use serde_json::json;
 
@@ -28,15 +31,8 @@ pub(crate) struct Row {
 
 /// The first scene of the test split with three objects of which one can be asked about.
 pub(crate) fn first() -> Result<Tour> {
-    let world = World::new(5);
-    for id in 0..1000 {
-        let scene = world.scene(Split::Test, id);
-        let question = scene.ask(Kind::Colour, &mut scene.rng(0)).filter(|_| scene.objects.len() == 3);
-        let Some(question) = question else { continue };
-        let asked = *question.evidence.first().context("an object")?;
-        return Ok(Tour { asked, question: question.text, answer: question.answer, scene });
-    }
-    bail!("no scene has three objects")
+    let (scene, question, asked) = three::first()?;
+    Ok(Tour { asked, question: question.text, answer: question.answer, scene })
 }
 
 impl Tour {

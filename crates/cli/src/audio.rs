@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use image::{Rgb, RgbImage};
+use mmlens::core::Heard;
 use mmlens::core::sound::{LogMel, LogMelSettings, Sound};
-use mmlens::core::{Heard, finding::SoundScale};
+use mmlens::finding::{SoundScale, span};
 use mmlens::report;
 
 /// Sound on a page is played at this rate, or its own if that is lower; longer ones at the second.
@@ -114,9 +115,8 @@ pub(crate) fn recording_on_page(sound: &Sound, scale: &SoundScale) -> Result<rep
 
 /// Its name, and which part of the file it is.
 fn titled(sound: &Sound) -> String {
-    let milliseconds = |instant: f64| (instant * 1000.0).round() / 1000.0; // no NaN: instants of a sound
-    match sound.part().map(|part| part.map(milliseconds)) {
-        Some([from, to]) => format!("{} ({from}–{to} s of it)", sound.name),
+    match sound.part() {
+        Some(part) => format!("{} ({} of it)", sound.name, span(part, "s")),
         None => sound.name.clone(),
     }
 }

@@ -87,7 +87,7 @@ pub use method::{
     Fit, Fitted, FittedError, Fitting, Form, Given, Input, Leaf, ManyCases, Memory, Method, Moved, NoMethod,
     NoSize, On, Outcome, Pace, Pair, Parts, Reach, Recorded, Rerun, RerunError, Setting, Shared, Source,
     Split, Target, Tool, Unwatched, Watch, caution, check, estimate, explain, fields, found, heard_again,
-    learned_from, rerun, rerun_moved, step, table, top_token,
+    heard_in, learned_from, rerun, step, table, top_token,
 };
 pub use need::{Copies, Need};
 pub use objective::{Custom, Measure, Objective, Output, Pairs, Position, Reading, Unreadable};

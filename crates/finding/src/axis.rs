@@ -399,11 +399,19 @@ pub struct HeardPlace {
     pub hertz: Option<[f32; 2]>,
 }
 
+impl HeardPlace {
+    /// When, and at which frequencies where it does not have all, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let told = |own: [f32; 2], unit: HeardUnit| span(own.map(f64::from), unit.sign());
+        let time = told(self.seconds, HeardUnit::Seconds);
+        self.hertz.map_or(time.clone(), |own| format!("{time}, {}", told(own, HeardUnit::Hertz)))
+    }
+}
+
 impl fmt::Display for HeardPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told = |own: [f32; 2], unit: HeardUnit| span(own.map(f64::from), unit.sign());
-        write!(f, "recording {}, {}", self.recording, told(self.seconds, HeardUnit::Seconds))?;
-        self.hertz.map_or(Ok(()), |own| write!(f, ", {}", told(own, HeardUnit::Hertz)))
+        write!(f, "recording {}, {}", self.recording, self.describe())
     }
 }
 

@@ -57,7 +57,7 @@ pub use record::{
     BesideRecord, ClipRecord, DataRecord, InputRecord, PictureRecord, RecordingRecord, ReplyRecord,
     SampleRecord, Source, WordsRecord,
 };
-pub use scale::SoundScale;
+pub use scale::{SoundScale, span};
 pub use select::Entry;
 pub use tolerance::{Against, Gap, LEAST, MASKED, Mismatch, Tolerance};
 pub use unit::Unit;

@@ -118,7 +118,8 @@ fn rounded(value: f64) -> f64 {
 }
 
 /// From and to, in words: times to a thousandth of a second, frequencies to whole Hz.
-pub(crate) fn span([from, to]: [f64; 2], unit: &str) -> String {
+#[must_use]
+pub fn span([from, to]: [f64; 2], unit: &str) -> String {
     let shown = |value: f64| if unit == "s" { (value * 1e3).round() / 1e3 } else { value.round() };
     format!("{}–{} {unit}", shown(from), shown(to))
 }

@@ -96,7 +96,7 @@ impl Game<'_> {
         let contrast = caution::contrast(&objective, with, without);
         let cautions = nothing.into_iter().flatten().chain(contrast);
         let answer = Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline());
-        let answer = answer.cautioned(caution::louder(hiding.louder()?, &hiding.heard_instead()));
+        let answer = answer.cautioned(hiding.louder()?);
         let answer = answer.cautioned(cautions);
         let answer = if drawn { answer.seeded(self.seed) } else { answer };
         Ok(Played { answer, shares })

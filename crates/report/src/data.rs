@@ -52,6 +52,8 @@ struct AxisData {
     kinds: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ids: Vec<Option<u32>>,
+    /// Of positions that carry a part of a recording, when it is; nothing, if none does.
+    times: Vec<Option<String>>,
     runs: Vec<Run>,
 }
 
@@ -351,8 +353,17 @@ impl AxisData {
         let labels = (!counted).then(|| (0..axis.len()).filter_map(|i| axis.label(i)).collect());
         let (role, len) = (axis.role.name(), axis.len());
         let Labels::Tokens(tokens) = &axis.labels else {
-            return Self { role, len, labels, kinds: String::new(), ids: Vec::new(), runs: Vec::new() };
+            return Self {
+                role,
+                len,
+                labels,
+                kinds: String::new(),
+                ids: Vec::new(),
+                times: Vec::new(),
+                runs: Vec::new(),
+            };
         };
+        let heard: Vec<_> = tokens.iter().map(|token| token.heard.map(|heard| heard.describe())).collect();
         let ids: Vec<Option<u32>> = tokens.iter().map(|token| token.id).collect();
         Self {
             role,
@@ -360,6 +371,7 @@ impl AxisData {
             labels,
             kinds: tokens.iter().map(|token| letter(token.modality)).collect(),
             ids: if ids.iter().any(Option::is_some) { ids } else { Vec::new() },
+            times: if heard.iter().any(Option::is_some) { heard } else { Vec::new() },
             runs: runs(tokens),
         }
     }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-use mmlens_core::{Given, Method, On, RerunError, Subject, explain, rerun};
+use mmlens_core::{Given, Method, Moved, On, RerunError, Subject, explain, rerun};
 use mmlens_finding::Finding;
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ pub fn table_breaches(
             all.push(format!("{name}: alone it finds something else: {shared:?}"));
         }
         let read = found.to_bytes().and_then(|bytes| Finding::from_bytes(&bytes));
-        let again = read.map(|read| rerun(table, &read, &On::new(subject), &[]));
+        let again = read.map(|read| rerun(table, &read, &On::new(subject), Moved::default()));
         let data = found.provenance.input.as_ref().and_then(|input| input.data.as_ref());
         match (again, data) {
             (Ok(Err(RerunError::Data { cases, .. })), Some(data)) if cases == data.cases => {}

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::METHODS;
 use mmlens::core::sound::Sound;
-use mmlens::core::{Clip, Picture, RerunError, Sample, Words, heard_again, plain_names};
+use mmlens::core::{Clip, Picture, RerunError, Sample, Words, heard_again, heard_in, plain_names};
 use mmlens::files::Target;
 use mmlens::finding::{
     Axis, ClipRecord, Finding, Labelled, Labels, Modality, PatchLabel, PictureRecord, RecordingRecord,
@@ -170,14 +170,13 @@ impl PictureArgs {
         let wanted =
             || findings.iter().filter_map(|f| f.provenance.input.as_ref()).flat_map(|i| &i.sample.recordings);
         for audio in &self.audio {
-            // What is no recording is told before what is another.
-            Sound::open(audio)?;
+            let whole = Sound::open(audio)?;
             let before = seen.heard.len();
             // Of one recording findings may be about several parts.
             for record in
                 wanted().filter(|record| !seen.heard.contains_key(&record.sha256)).collect::<Vec<_>>()
             {
-                let sound = heard_again(record, Some(audio)).ok();
+                let sound = heard_in(&whole, record).ok();
                 if let Some(sound) = sound.filter(|sound| sound.sha256() == record.sha256) {
                     seen.heard.insert(record.sha256.clone(), sound);
                 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use mmlens::METHODS;
-use mmlens::core::{Alteration, Altered, Moved, On, rerun_moved};
+use mmlens::core::{Alteration, Altered, Moved, On, rerun};
 use mmlens::engine::dictionary::dictionary_of;
 use mmlens::files::Target;
 use mmlens::finding::{Difference, Finding};
@@ -79,7 +79,7 @@ impl Rerun {
         let bar = Bar::new();
         let on = On::new(&subject).watched(&bar);
         let moved = Moved { pictures: &self.images, recordings: &self.audio };
-        let again = rerun_moved(METHODS, &finding, &on, moved);
+        let again = rerun(METHODS, &finding, &on, moved);
         bar.done();
         let again = again.with_context(|| self.finding.display().to_string())?;
         if let Some(out) = out {

@@ -23,6 +23,9 @@ pub const LEFT: f64 = 0.01;
 pub const CANCELLED: f64 = 0.1;
 /// A simple model that explains less than this share of the variance of what it stands for.
 pub const FIT: f64 = 0.5;
+/// What is heard in the place of a part and lies so much above it, in what audio towers are given, is louder: 10 dB, since a tenth of the power is
+/// one less of its logarithm, of which that is a quarter.
+pub const LOUDER: f64 = 0.25;
 /// Tokens that the model finds likelier than the one that is explained.
 pub const LIKELIER: usize = 10;
 

@@ -40,7 +40,7 @@ pub use fit::{
 };
 pub use many::{CaseAmong, ManyCases};
 pub use on::{On, Shared};
-pub use rerun::{Moved, Rerun, RerunError, heard_again, rerun, rerun_moved};
+pub use rerun::{Moved, Rerun, RerunError, heard_again, heard_in, rerun};
 pub use setting::Setting;
 pub use split::Split;
 pub use tool::{Reach, Tool};

@@ -55,17 +55,11 @@ pub enum RerunError {
     /// A picture, clip or recording that a program handed over.
     #[error("`{0}` was handed over by a program, so that there is no file to read it from: name one")]
     NoFile(String),
-    /// More or fewer pictures than the finding is about.
-    #[error("{}, and the finding is about {expected}", named(*found, "picture"))]
-    Pictures {
-        /// So many were named.
-        found: usize,
-        /// So many are in the finding.
-        expected: usize,
-    },
-    /// More or fewer recordings than the finding is about.
-    #[error("{}, and the finding is about {expected}", named(*found, "recording"))]
-    Recordings {
+    /// More or fewer files than the finding is about.
+    #[error("{found} {kind}{} named, and the finding is about {expected}", if *found == 1 { " was" } else { "s were" })]
+    Files {
+        /// `picture` or `recording`.
+        kind: &'static str,
         /// So many were named.
         found: usize,
         /// So many are in the finding.
@@ -85,14 +79,6 @@ pub enum RerunError {
     Analysis(#[from] AnalysisError),
 }
 
-/// How many files of a kind were named.
-fn named(count: usize, kind: &str) -> String {
-    match count {
-        1 => format!("1 {kind} was named"),
-        _ => format!("{count} {kind}s were named"),
-    }
-}
-
 /// Files that are read in the place of those that a finding names, in their order; of a kind that has none, those of the finding are.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Moved<'a> {
@@ -102,26 +88,13 @@ pub struct Moved<'a> {
     pub recordings: &'a [PathBuf],
 }
 
-/// As [`rerun_moved`], of pictures alone.
-///
-/// # Errors
-/// [`RerunError`].
-pub fn rerun<'m>(
-    methods: impl IntoIterator<Item = &'m Method>,
-    finding: &Finding,
-    on: &On<'_>,
-    pictures: &[PathBuf],
-) -> Result<Rerun, RerunError> {
-    rerun_moved(methods, finding, on, Moved { pictures, ..Moved::default() })
-}
-
 /// Makes a finding again on a subject: the same method with the same settings, on the same input, within the same memory.
 ///
 /// Pictures and recordings that are not the same, another version, other weights, kernels or devices are told among the differences.
 ///
 /// # Errors
 /// [`RerunError`].
-pub fn rerun_moved<'m>(
+pub fn rerun<'m>(
     methods: impl IntoIterator<Item = &'m Method>,
     finding: &Finding,
     on: &On<'_>,
@@ -151,13 +124,13 @@ pub fn rerun_moved<'m>(
 /// What a finding says that it was made from, read again.
 fn given(input: &InputRecord, moved: Moved<'_>) -> Result<Given, RerunError> {
     let Moved { pictures, recordings } = moved;
-    let (found, expected) = (pictures.len(), input.sample.pictures.len());
-    if found > 0 && found != expected {
-        return Err(RerunError::Pictures { found, expected });
-    }
-    let (found, expected) = (recordings.len(), input.sample.recordings.len());
-    if found > 0 && found != expected {
-        return Err(RerunError::Recordings { found, expected });
+    for (kind, found, expected) in [
+        ("picture", pictures.len(), input.sample.pictures.len()),
+        ("recording", recordings.len(), input.sample.recordings.len()),
+    ] {
+        if found > 0 && found != expected {
+            return Err(RerunError::Files { kind, found, expected });
+        }
     }
     let target: Target = serde_json::from_value(input.target.clone())
         .map_err(|error| RerunError::Target(error.to_string()))?;
@@ -250,17 +223,24 @@ fn clip(record: &ClipRecord) -> Result<Clip, RerunError> {
 /// # Errors
 /// [`RerunError::NoFile`] for one that a program handed over, [`RerunError::Sound`] for a file that cannot be read.
 pub fn heard_again(record: &RecordingRecord, instead: Option<&Path>) -> Result<Sound, RerunError> {
-    let (path, silent) = match &record.source {
-        Source::SilenceOf(of) => (of.file(), true),
-        source => (source.file(), false),
+    let path = match &record.source {
+        Source::SilenceOf(of) => of.file(),
+        source => source.file(),
     };
     let path = instead.or(path.map(Path::new)).ok_or_else(|| RerunError::NoFile(record.name.clone()))?;
-    let whole = Sound::open(path)?;
+    heard_in(&Sound::open(path)?, record)
+}
+
+/// The recording of a finding in a sound that is the whole of it: the same part, at the same rate, silent if it was.
+///
+/// # Errors
+/// [`RerunError::Sound`] for a part that is not in the sound, or a rate that is not taken.
+pub fn heard_in(whole: &Sound, record: &RecordingRecord) -> Result<Sound, RerunError> {
     let part = match record.part {
         Some([from, to]) => whole.between(from, to)?,
-        None => whole,
+        None => whole.clone(),
     };
     let own = part.at(record.rate)?;
-    let own = if silent { own.silence() } else { own };
+    let own = if matches!(record.source, Source::SilenceOf(_)) { own.silence() } else { own };
     Ok(own.named(record.name.clone()))
 }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mmlens_core::finding::Caution;
 use mmlens_core::{
     Alteration, AnalysisError, AnyTensor, AxisName, Baseline, Change, HookError, Inputs, Memory, Part, Plan,
-    Point, Region, Sample, Selector, Site, Subject,
+    Point, Region, Sample, Selector, Site, Subject, caution,
 };
 
 use super::absent::{interpolated, with_pictures};
@@ -44,9 +45,6 @@ enum Fill {
     /// No unit is absent this way.
     Unused,
 }
-
-/// 10 dB in what audio towers are given: a tenth of the power is one less of its logarithm, of which that is a quarter.
-const LOUDER: f64 = 0.25;
 
 impl<'a> Hiding<'a> {
     /// Makes what stands in the places of units. `inputs` is what the subject made of `sample`, a single row.
@@ -129,7 +127,7 @@ impl<'a> Hiding<'a> {
     }
 
     /// What is heard in the places of absent parts of recordings, in words.
-    pub fn heard_instead(&self) -> String {
+    fn heard_instead(&self) -> String {
         let own = self.fills.iter().zip(self.units.absents()).filter_map(|(fill, absent)| match fill {
             Fill::Given(given) if given.iter().any(|(tower, _)| *tower == Part::Audio) => {
                 Some(absent.describe(Part::Audio))
@@ -139,23 +137,23 @@ impl<'a> Hiding<'a> {
         own.collect::<Vec<_>>().join("; ")
     }
 
-    /// Of how many parts of recordings what is heard in their place is louder than they are, by 10 dB in the mean over their cells; and how
-    /// many parts of recordings there are.
+    /// That what is heard in the place of parts of recordings is louder than they are, by 10 dB in the mean over their cells.
     ///
     /// # Errors
     /// Values that cannot be read.
     ///
     /// # Memory
-    /// What the tower is given, once for each kind of absence.
-    pub fn louder(&self) -> Result<[usize; 2], HookError> {
+    /// What the tower is given, twice.
+    pub fn louder(&self) -> Result<Option<Caution>, HookError> {
         let mut count = [0, 0];
         let Some(canvas) = self.canvases.iter().find(|canvas| canvas.tower == Part::Audio) else {
-            return Ok(count);
+            return Ok(None);
         };
+        let own = canvas.values.to_values()?;
         for (kind, fill) in self.fills.iter().enumerate() {
             let Fill::Given(given) = fill else { continue };
             let Some((_, fill)) = given.iter().find(|(tower, _)| *tower == canvas.tower) else { continue };
-            let (own, fill) = (canvas.values.to_values()?, fill.to_values()?);
+            let fill = fill.to_values()?;
             for unit in self.units.iter().filter(|unit| unit.absent == kind) {
                 let Held::Pixels(pieces) = &unit.held else { continue };
                 let (mut cells, mut above) = (0_usize, 0.0);
@@ -164,11 +162,11 @@ impl<'a> Hiding<'a> {
                     cells += 1;
                     above += f64::from(*fill) - f64::from(*own);
                 }
-                count[0] += usize::from(cells > 0 && above / cells as f64 > LOUDER);
+                count[0] += usize::from(cells > 0 && above / cells as f64 > caution::LOUDER);
                 count[1] += 1;
             }
         }
-        Ok(count)
+        Ok(caution::louder(count, &self.heard_instead()))
     }
 
     /// The case with the units of a coalition alone: its inputs, and a plan that holds the edits of words.

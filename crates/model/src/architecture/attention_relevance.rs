@@ -133,6 +133,7 @@ impl Places {
 
 /// How relevant some patches are.
 struct Pictured {
+    tower: Part,
     name: String,
     patches: Vec<PatchLabel>,
     values: Vec<f64>,
@@ -247,13 +248,13 @@ fn handed_on(
 }
 
 /// The patches of an entry with what they have, and what lies outside.
-fn pictured(name: String, lies: &[Option<PatchLabel>], values: &[f64]) -> Pictured {
+fn pictured(tower: Part, name: String, lies: &[Option<PatchLabel>], values: &[f64]) -> Pictured {
     let own = lies.iter().zip(values).filter_map(|(patch, value)| Some(((*patch)?, *value)));
     let (patches, on): (Vec<PatchLabel>, Vec<f64>) = own.unzip();
     let bare = lies.iter().zip(values).filter(|(patch, _)| patch.is_none()).map(|(_, value)| *value);
     let bare: Vec<f64> = bare.collect();
     let outside = (!bare.is_empty()).then(|| bare.iter().sum());
-    Pictured { name, patches, values: on, outside }
+    Pictured { tower, name, patches, values: on, outside }
 }
 
 /// What a tower is given, in a word.
@@ -300,7 +301,7 @@ fn pooled(
                 return Err(input(&CARD, "a tower that says what its one vector is made of", found));
             }
         };
-        all.push(pictured(numbered("picture", entry, entries), own, &values));
+        all.push(pictured(Part::Vision, numbered("picture", entry, entries), own, &values));
     }
     Ok(all)
 }
@@ -335,7 +336,7 @@ fn relevant(
         let rows = read.iter().map(|at| crossing.of(*at).ok_or_else(|| none(*at)));
         let (words, seen): (Vec<_>, Vec<_>) = rows.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         let lies = lying(map, part, 1, patches)?.concat();
-        let pictures = vec![pictured(called(part).to_owned(), &lies, &mean(&seen)?)];
+        let pictures = vec![pictured(part, called(part).to_owned(), &lies, &mean(&seen)?)];
         return Ok(Relevant { pictures, words: Some(mean(&words)?), together: true });
     }
     let mut words = None;
@@ -364,7 +365,7 @@ fn relevant(
                     let entry = if entries == 1 { 0 } else { order.get(place).copied().unwrap_or(place) };
                     let carried = Layers(&of_row(layers, entry)).carry(shares);
                     let name = format!("{} through the tower", called(*tower));
-                    pictures.push(pictured(numbered(&name, place, entries), own, &carried));
+                    pictures.push(pictured(*tower, numbered(&name, place, entries), own, &carried));
                 }
             }
         }
@@ -381,7 +382,7 @@ fn relevant(
             map.tokens.iter().zip(words).filter_map(|(token, value)| Some((shown(token.patch)?, *value)));
         let (patches, values): (Vec<PatchLabel>, Vec<f64>) = own.unzip();
         if !patches.is_empty() {
-            pictures.push(Pictured { name: called(tower).to_owned(), patches, values, outside: None });
+            pictures.push(Pictured { tower, name: called(tower).to_owned(), patches, values, outside: None });
         }
     }
     Ok(Relevant { pictures, words, together: shows || !seen })
@@ -395,7 +396,7 @@ impl Relevant {
             let axes = vec![label::patch_axis(map, own.patches.clone())];
             tables.push(Labelled::numbers(own.name.clone(), Unit::None, axes, narrow(&own.values))?);
             let name = own.name.rsplit_once('/').map_or_else(String::new, |(_, at)| format!("/{at}"));
-            let place = if own.name.starts_with("recording") { "recording" } else { "patches" };
+            let place = if own.tower == Part::Audio { "recording" } else { "patches" };
             let told =
                 |value: f64| Labelled::scalar(format!("outside the {place}{name}"), Unit::None, value as f32);
             outside.extend(own.outside.map(told));

@@ -268,7 +268,7 @@ impl Analysis for Lime {
             }
         };
         let answer = Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline());
-        let answer = answer.cautioned(caution::louder(hiding.louder()?, &hiding.heard_instead()));
+        let answer = answer.cautioned(hiding.louder()?);
         Ok(answer.seeded(self.settings.seed).cautioned(cautions))
     }
 }

@@ -236,7 +236,7 @@ impl Analysis for Occlusion {
         };
         let cautions: Vec<_> = parts.by_kind().into_iter().filter_map(rounding).collect();
         let answer = Answer::new(tables, parts.sites()).explaining(&objective).against(hiding.baseline());
-        let answer = answer.cautioned(caution::louder(hiding.louder()?, &hiding.heard_instead()));
+        let answer = answer.cautioned(hiding.louder()?);
         Ok(answer.cautioned(cautions))
     }
 }

@@ -4,7 +4,7 @@ use burn::tensor::activation::log_softmax;
 use mmlens_core::finding::{Finding, Tolerance, Unit};
 use mmlens_core::{
     Analysis, AnyTensor, AxisName, Baseline, Capability, Case, Change, Custom, Form, Given, Measure, Method,
-    Objective, On, Picture, Plan, Position, Reading, Region, Reply, Sample, Subject, Words, rerun,
+    Moved, Objective, On, Picture, Plan, Position, Reading, Region, Reply, Sample, Subject, Words, rerun,
 };
 use mmlens_engine::{End, Positions};
 use mmlens_model::METHODS;
@@ -289,7 +289,7 @@ fn a_given_answer_is_explained() {
                     assert_eq!(*told, own);
                 }
                 let read = Finding::from_bytes(&found.to_bytes().unwrap()).unwrap();
-                let again = rerun(METHODS, &read, &On::new(subject), &[]).unwrap();
+                let again = rerun(METHODS, &read, &On::new(subject), Moved::default()).unwrap();
                 assert_eq!(again.differences, [], "{}", method.card.id);
                 explained += 1;
             }

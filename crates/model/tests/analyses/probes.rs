@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use mmlens_core::finding::Tolerance;
 use mmlens_core::{
-    Analysis, Annotated, AnyAnalysis, Case, Cases, Examples, Fit, Fitted, Given, Memory, Method, On, Outcome,
-    Plan, Sample, Seed, Subject, Unwatched, Watch, from_fn, rerun,
+    Analysis, Annotated, AnyAnalysis, Case, Cases, Examples, Fit, Fitted, Given, Memory, Method, Moved, On,
+    Outcome, Plan, Sample, Seed, Subject, Unwatched, Watch, from_fn, rerun,
 };
 use mmlens_engine::Positions;
 use mmlens_model::linear_probe::{Learned, Probe, Settings};
@@ -187,7 +187,7 @@ fn a_probe_is_a_method_of_cases() {
         let given = Given::new(Case::new(Sample::text("cdb"))).unwrap();
         let on = On::new(&toy).within(Memory::default());
         let found = AnyAnalysis::run_given(&fitted, &on, &given).unwrap();
-        assert_eq!(rerun(&[Method::of::<Probe>()], &found, &on, &[]).unwrap().differences, []);
+        assert_eq!(rerun(&[Method::of::<Probe>()], &found, &on, Moved::default()).unwrap().differences, []);
         assert_eq!(read.provenance.settings, found.provenance.settings);
     }
 }

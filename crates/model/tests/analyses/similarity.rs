@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mmlens_core::finding::{Finding, Labels, Tolerance};
 use mmlens_core::{
-    Alteration, Altered, Analysis, AnalysisError, Case, Given, ManyCases, Memory, On, Plan, Sample, Seed,
-    Subject, Watch, from_fn, rerun,
+    Alteration, Altered, Analysis, AnalysisError, Case, Given, ManyCases, Memory, Moved, On, Plan, Sample,
+    Seed, Subject, Watch, from_fn, rerun,
 };
 use mmlens_engine::{Positions, normal};
 use mmlens_model::cka::{Estimator, RowsOf, Settings};
@@ -243,7 +243,7 @@ fn two_subjects_stand_side_by_side_in_one_finding() {
     Tolerance::absolute(1e-6).check("itself", &diagonal, &[1.0, 1.0]).unwrap();
     // It cannot be made again from its file, which says why.
     let read = Finding::from_bytes(&edited.to_bytes().unwrap()).unwrap();
-    let said = rerun(METHODS, &read, &On::new(&one), &[]).unwrap_err().to_string();
+    let said = rerun(METHODS, &read, &On::new(&one), Moved::default()).unwrap_err().to_string();
     assert_eq!(
         said,
         "`cka` was run on 9 cases of `letters`, a data set that a program made: only there can it be made again"

@@ -160,10 +160,10 @@ function spot(axis, i) {
         const tile = (grid.tile ? `tile ${grid.tile}, ` : "") + (grid.frame ? `frame ${grid.frame}, ` : "");
         for (const [at, row, column] of grid.cells) {
           // A part of a recording is called by its time.
-          const heard = axis.kinds[at] === "a" && axis.labels ? axis.labels[at] : null;
-          axis.spots.set(at, heard === null
-            ? { long: `${run.name}, ${tile}row ${row}, column ${column}`, short: `${row},${column}` }
-            : { long: heard, short: heard.replace(/^recording \d+, /, "") });
+          const time = axis.times[at];
+          axis.spots.set(at, time
+            ? { long: `${run.name}, ${time}`, short: time }
+            : { long: `${run.name}, ${tile}row ${row}, column ${column}`, short: `${row},${column}` });
         }
       }
     }
